@@ -1,0 +1,2 @@
+//! The load generator and the comparison with other proxies.
+fn main() {}
