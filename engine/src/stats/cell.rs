@@ -1,0 +1,138 @@
+//! The cells that hold a statistic: one writer each, any number of readers.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::Histogram;
+
+/// A number of events since the start; only grows.
+///
+/// Single writer: only the shard that owns the scope may call `inc` and `add`. A second writer would not be unsound,
+/// but events would be lost.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Counts one event.
+    #[inline]
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Counts `n` events (or bytes).
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// This shard's count.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A level that rises and falls, such as open connections. The process's value is the sum over the shards.
+///
+/// Single writer, as [`Counter`].
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// One more.
+    #[inline]
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// One less.
+    #[inline]
+    pub fn dec(&self) {
+        self.add(-1);
+    }
+
+    /// `n` more, or less when negative.
+    #[inline]
+    pub fn add(&self, n: i64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add_signed(n), Relaxed);
+    }
+
+    /// Replaces this shard's share of the sum.
+    #[inline]
+    pub fn set(&self, value: i64) {
+        self.0.store(value as u64, Relaxed);
+    }
+
+    /// This shard's share; negative on a shard that closes what another one opened.
+    #[inline]
+    pub fn get(&self) -> i64 {
+        self.0.load(Relaxed) as i64
+    }
+}
+
+/// Lowest and highest status code that is counted by itself (RFC 9110 section 15: three digits, first 1 to 5).
+const CODE_MIN: u16 = 100;
+const CODE_MAX: u16 = 599;
+const CODES: usize = (CODE_MAX - CODE_MIN + 1) as usize;
+
+/// One counter for each status code; only the codes that were seen are shown. The table is allocated by the first.
+#[derive(Debug, Default)]
+pub struct StatusCodes(OnceLock<Box<[Counter; CODES]>>);
+
+impl StatusCodes {
+    /// Counts one response; a code outside 100 to 599 is not counted.
+    #[inline]
+    pub fn inc(&self, code: u16) {
+        if (CODE_MIN..=CODE_MAX).contains(&code) {
+            let table = self.0.get_or_init(|| Box::new([const { Counter(AtomicU64::new(0)) }; CODES]));
+            table[usize::from(code - CODE_MIN)].inc();
+        }
+    }
+
+    /// This shard's count for `code`.
+    pub fn get(&self, code: u16) -> u64 {
+        self.seen().find(|seen| seen.0 == code).map_or(0, |seen| seen.1)
+    }
+
+    /// The codes seen on this shard with their counts, in ascending order.
+    pub fn seen(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        let table = self.0.get().map_or(&[][..], |table| &table[..]);
+        (CODE_MIN..).zip(table.iter().map(Counter::get)).filter(|seen| seen.1 != 0)
+    }
+}
+
+/// A reader's view of one cell, whatever its kind.
+#[derive(Clone, Copy, Debug)]
+pub enum Cell<'a> {
+    Counter(&'a Counter),
+    Gauge(&'a Gauge),
+    Time(&'a Histogram),
+    Codes(&'a StatusCodes),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gauge_goes_below_zero_on_one_shard() {
+        let gauge = Gauge::default();
+        gauge.dec();
+        gauge.dec();
+        assert_eq!(gauge.get(), -2);
+        gauge.set(7);
+        gauge.inc();
+        assert_eq!(gauge.get(), 8);
+    }
+
+    #[test]
+    fn only_codes_that_were_seen_are_listed() {
+        let codes = StatusCodes::default();
+        assert_eq!(codes.seen().count(), 0);
+        for code in [599, 200, 100, 200, 99, 600, 0, u16::MAX] {
+            codes.inc(code);
+        }
+        assert_eq!(codes.seen().collect::<Vec<_>>(), [(100, 1), (200, 2), (599, 1)]);
+        assert_eq!((codes.get(200), codes.get(201), codes.get(600)), (2, 0, 0));
+    }
+}

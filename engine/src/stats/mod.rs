@@ -1,0 +1,25 @@
+//! Statistics: every counter, gauge and histogram declared once, kept in single-writer cells, merged off the path.
+//!
+//! Each shard has its own copy of a scope's cells and is the only one that writes them, with relaxed loads and stores:
+//! counting costs what adding to a plain integer costs. Whoever wants to read (the admin shard) adds the copies up.
+//!
+//! Invariant: nothing here is locked, allocated or read-modify-written when a request is counted. Two things allocate
+//! at their first use in a scope on a shard and never again: a histogram's cells and the table of status codes; a
+//! configuration with thousands of clusters pays for the ones that have traffic.
+
+mod cell;
+mod declare;
+mod histogram;
+mod merge;
+mod registry;
+mod render;
+mod scopes;
+
+pub use cell::{Cell, Counter, Gauge, StatusCodes};
+pub use declare::{Descriptor, Scope};
+pub use histogram::{Distribution, HISTOGRAM_VALUE_MAX, Histogram};
+pub use registry::Registry;
+pub use scopes::{
+    AccessLogStats, AnyScope, ClusterStats, HttpStats, Kind, ListenerStats, ServerState, ServerStats, ShardStats,
+    server_version,
+};
