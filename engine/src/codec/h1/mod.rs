@@ -1,0 +1,37 @@
+//! HTTP/1.0 and HTTP/1.1 (RFC 9112), strict: what is ambiguous is an error with a name, never repaired.
+//!
+//! [`parse_request`] and [`parse_response`] read a head in place; [`HeadScanner`] keeps slow senders from costing more
+//! than linear time; [`BodyDecoder`] finds the body's bytes; [`encode`] writes heads and chunk framing.
+//!
+//! Tokenising is httparse's. It is lenient where old peers need it, and every leniency is closed here: any number of
+//! empty lines before the start line, a bare LF as a line end anywhere, non-ASCII targets, and a status below 100.
+
+mod body;
+mod chunk;
+mod diagnose;
+pub mod encode;
+mod error;
+mod index;
+mod limits;
+mod request;
+mod response;
+mod scanner;
+#[cfg(test)]
+mod tests;
+mod trailers;
+
+pub use body::{BodyDecoder, Decoded};
+pub use error::{BodyError, HeadError, RequestError, ResponseError};
+pub use limits::Limits;
+pub use request::parse_request;
+pub use response::parse_response;
+pub use scanner::HeadScanner;
+
+/// What a parse of a head came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parse {
+    /// The head is whole; it takes `head.len` bytes.
+    Complete,
+    /// No error so far; more bytes are needed. The head's content is meaningless.
+    Partial,
+}

@@ -1,0 +1,229 @@
+//! The head of a request (RFC 9112 sections 3, 5 and 6).
+
+use std::mem::MaybeUninit;
+
+use memchr::{memchr, memchr2};
+
+use super::index::{COMMON_LINES, Facts, Lines, index_fields};
+use super::{HeadError, Limits, Parse, RequestError, diagnose};
+use crate::http::{
+    BodyKind, FieldId, ImpliedPath, Method, RequestHead, Scheme, Span, TargetForm, Version, is_valid_authority,
+};
+
+/// The longest registered method, UPDATEREDIRECTREF, has 17 bytes.
+const METHOD_BYTES_MAX: usize = 32;
+
+/// Parses a request head at the start of `bytes` into `head`, whose spans are then offsets into `bytes`.
+///
+/// # Errors
+/// The rule that the bytes break, as soon as they break it. After an error the connection must be closed: where the
+/// next message begins is unknown.
+#[inline]
+pub fn parse_request(bytes: &[u8], limits: &Limits, head: &mut RequestHead) -> Result<Parse, RequestError> {
+    if usize::from(limits.fields) <= COMMON_LINES {
+        let mut lines: Lines<'_, COMMON_LINES> = [const { MaybeUninit::uninit() }; COMMON_LINES];
+        parse_with(bytes, limits, head, &mut lines[..usize::from(limits.fields)])
+    } else {
+        parse_many(bytes, limits, head)
+    }
+}
+
+/// Apart, so that the common path does not reserve the large table on its stack.
+#[cold]
+#[inline(never)]
+fn parse_many(bytes: &[u8], limits: &Limits, head: &mut RequestHead) -> Result<Parse, RequestError> {
+    let mut lines: Lines<'_, { Limits::FIELDS_MAX as usize }> =
+        [const { MaybeUninit::uninit() }; Limits::FIELDS_MAX as usize];
+    parse_with(bytes, limits, head, &mut lines[..usize::from(limits.fields.min(Limits::FIELDS_MAX))])
+}
+
+#[inline(always)]
+fn parse_with<'b>(
+    bytes: &'b [u8],
+    limits: &Limits,
+    head: &mut RequestHead,
+    lines: &mut [MaybeUninit<httparse::Header<'b>>],
+) -> Result<Parse, RequestError> {
+    head.clear();
+    let Some(skipped) = skip_empty_line(bytes)? else { return Ok(Parse::Partial) };
+    let mut request = httparse::Request::new(&mut []);
+    let len = match request.parse_with_uninit_headers(&bytes[skipped..], lines) {
+        Ok(httparse::Status::Complete(len)) => skipped + len,
+        Ok(httparse::Status::Partial) => return partial(bytes, skipped, limits),
+        Err(error) => return Err(diagnose::request(&bytes[skipped..], limits, error)),
+    };
+    if len > limits.head_bytes as usize {
+        return Err(HeadError::HeadTooLarge.into());
+    }
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
+        return Err(HeadError::Malformed.into());
+    };
+    // From here on the head is what counts, and an offset beyond it is a bug.
+    let bytes = &bytes[..len];
+    head.len = len as u32;
+    head.version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+    head.method_span = Span::within(method.as_bytes(), bytes);
+    head.method = Method::from_bytes(method.as_bytes());
+    head.path = Span::within(target.as_bytes(), bytes);
+    let line_end = head.path.end as usize + " HTTP/1.1".len();
+    if !bytes[line_end..].starts_with(b"\r\n") || !bytes.ends_with(b"\r\n") {
+        return Err(HeadError::BareLf.into());
+    }
+    if method.len() > METHOD_BYTES_MAX {
+        return Err(RequestError::MethodTooLong);
+    }
+    parse_target(target, bytes, limits, head)?;
+    let facts = index_fields(bytes, request.headers, limits, &mut head.fields)?;
+    conclude(&facts, bytes, head)?;
+    Ok(Parse::Complete)
+}
+
+/// The bytes to skip before the request line: "a server ... SHOULD ignore at least one empty line (CRLF) received
+/// prior to the request-line" (RFC 9112 section 2.2), and one it is. `None` when that cannot be told yet.
+#[inline]
+fn skip_empty_line(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
+    match bytes {
+        [] | [b'\r'] | [b'\r', b'\n'] => Ok(None),
+        [b'\r', b'\n', b'\r' | b'\n', ..] => Err(HeadError::LeadingEmptyLine),
+        [b'\r', b'\n', ..] => Ok(Some(2)),
+        [b'\r', ..] => Err(HeadError::BareCr),
+        [b'\n', ..] => Err(HeadError::BareLf),
+        _ => Ok(Some(0)),
+    }
+}
+
+/// What an incomplete head comes to: it must still have room to end within the limits.
+#[cold]
+fn partial(bytes: &[u8], skipped: usize, limits: &Limits) -> Result<Parse, RequestError> {
+    let line = &bytes[skipped..];
+    if memchr(b'\n', line).is_none() {
+        let method = memchr(b' ', line).unwrap_or(line.len());
+        if method > METHOD_BYTES_MAX {
+            return Err(RequestError::MethodTooLong);
+        }
+        let target = line.get(method + 1..).unwrap_or_default();
+        let target_len = memchr(b' ', target).unwrap_or(target.len());
+        if target_len > limits.target_bytes as usize {
+            return Err(RequestError::TargetTooLong);
+        }
+    }
+    match bytes.len() >= limits.head_bytes as usize {
+        true => Err(HeadError::HeadTooLarge.into()),
+        false => Ok(Parse::Partial),
+    }
+}
+
+/// Fills form, scheme, authority and path from the target; `head.path` is the target's span, and method is known.
+#[inline]
+fn parse_target(target: &str, bytes: &[u8], limits: &Limits, head: &mut RequestHead) -> Result<(), RequestError> {
+    let raw = target.as_bytes();
+    if raw.len() > limits.target_bytes as usize {
+        return Err(RequestError::TargetTooLong);
+    }
+    // The tokeniser lets UTF-8 pass; a URI is ASCII (RFC 3986 section 2).
+    if !target.is_ascii() {
+        return Err(RequestError::InvalidTarget);
+    }
+    match head.method {
+        Method::Connect => return Err(refuse_connect(raw)),
+        Method::Trace => return Err(RequestError::TraceNotAllowed),
+        _ => {}
+    }
+    match raw {
+        [b'/', ..] => split_query(bytes, head),
+        b"*" if head.method == Method::Options => {
+            head.target_form = TargetForm::Asterisk;
+            head.path_len = 1;
+            Ok(())
+        }
+        b"*" => Err(RequestError::AsteriskWithoutOptions),
+        _ => parse_absolute(raw, bytes, head),
+    }
+}
+
+/// Finds where the query begins, and refuses a fragment.
+#[inline]
+fn split_query(bytes: &[u8], head: &mut RequestHead) -> Result<(), RequestError> {
+    let path = head.path.of(bytes);
+    head.path_len = path.len() as u32;
+    if let Some(at) = memchr2(b'?', b'#', path) {
+        head.path_len = at as u32;
+        if memchr(b'#', &path[at..]).is_some() {
+            return Err(RequestError::TargetFragment);
+        }
+    }
+    Ok(())
+}
+
+/// `scheme "://" authority path-abempty [ "?" query ]` with http or https (RFC 9112 section 3.2.2).
+#[cold]
+fn parse_absolute(target: &[u8], bytes: &[u8], head: &mut RequestHead) -> Result<(), RequestError> {
+    let Some(colon) = memchr(b':', target) else { return Err(RequestError::InvalidTarget) };
+    let (scheme, rest) = target.split_at(colon);
+    let Some(rest) = rest.strip_prefix(b"://") else { return Err(RequestError::InvalidTarget) };
+    head.scheme = match scheme {
+        _ if scheme.eq_ignore_ascii_case(b"http") => Some(Scheme::Http),
+        _ if scheme.eq_ignore_ascii_case(b"https") => Some(Scheme::Https),
+        _ => return Err(RequestError::InvalidScheme),
+    };
+    head.target_form = TargetForm::Absolute;
+    let authority_len = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority_len);
+    if !is_valid_authority(authority) {
+        return Err(RequestError::InvalidAuthority);
+    }
+    head.authority = Span::within(authority, bytes);
+    head.path = Span::within(path, bytes);
+    head.implied_path = match path.first() {
+        None if head.method == Method::Options => ImpliedPath::Asterisk,
+        None | Some(b'?') => ImpliedPath::Slash,
+        Some(_) => ImpliedPath::None,
+    };
+    split_query(bytes, head)
+}
+
+/// CONNECT takes authority-form, with the port required (RFC 9112 section 3.2.3); a valid one is refused all the same.
+#[cold]
+fn refuse_connect(target: &[u8]) -> RequestError {
+    let has_port = target.last().is_some_and(u8::is_ascii_digit)
+        && target.iter().rposition(|b| *b == b':').is_some_and(|at| !target[at..].contains(&b']'));
+    match has_port && is_valid_authority(target) {
+        true => RequestError::ConnectNotSupported,
+        false => RequestError::InvalidTarget,
+    }
+}
+
+/// Host, framing, persistence and expectation, once all fields are known.
+#[inline]
+fn conclude(facts: &Facts, bytes: &[u8], head: &mut RequestHead) -> Result<(), RequestError> {
+    match facts.hosts {
+        0 if head.version == Version::Http11 => return Err(RequestError::MissingHost),
+        0 => {}
+        1 => {
+            let host = facts.host.of(bytes);
+            // HTTP/1.0 has no virtual hosts, and an empty Host there means none.
+            let is_absent = host.is_empty() && head.version == Version::Http10;
+            if !is_absent && !is_valid_authority(host) {
+                return Err(RequestError::InvalidHost);
+            }
+            // "... MUST ignore the received Host header field (if any) and instead replace it with the host
+            // information of the request-target" (RFC 9112 section 3.2.2).
+            if head.target_form != TargetForm::Absolute {
+                head.authority = facts.host;
+            }
+        }
+        _ => return Err(RequestError::DuplicateHost),
+    }
+    head.framing = facts.framing(head.version)?.unwrap_or(BodyKind::None);
+    head.keep_alive = facts.allows_keep_alive(head.version);
+    head.upgrade = facts.upgrade && head.fields.contains(FieldId::Upgrade);
+    // "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore that expectation" (RFC
+    // 9110 section 10.1.1).
+    if facts.expect && head.version == Version::Http11 {
+        if facts.unknown_expectation {
+            return Err(RequestError::UnknownExpectation);
+        }
+        head.expect_continue = !head.framing.is_empty();
+    }
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! Unit tests on bytes, one for each rule.

@@ -1,0 +1,91 @@
+//! The authority that a request names: `uri-host [":" port]` (RFC 9110 section 7.2, RFC 3986 section 3.2).
+
+use std::net::Ipv6Addr;
+
+/// Bytes of a registered name or IPv4 address: unreserved, sub-delims and `%` (checked apart), without the comma:
+/// the grammar has it, but `a,b` is what two merged Host fields look like, and no name contains one.
+static NAME: [bool; 256] = name_bytes();
+
+const fn name_bytes() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0usize;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let marks = b"-._~!$&'()*+;=%";
+    let mut at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
+    }
+    table
+}
+
+/// Whether `bytes` is a host with an optional port: no user information, no path, port at most 65535. An empty host
+/// is refused: "a recipient that processes such a URI reference MUST reject it as invalid" (RFC 9110 section 4.2.1).
+pub fn is_valid_authority(bytes: &[u8]) -> bool {
+    if let [b'[', rest @ ..] = bytes {
+        return is_bracketed_ipv6(rest);
+    }
+    let mut at = 0;
+    let mut escaped = false;
+    while at < bytes.len() && NAME[bytes[at] as usize] {
+        escaped |= bytes[at] == b'%';
+        at += 1;
+    }
+    let (host, rest) = bytes.split_at(at);
+    !host.is_empty() && is_port(rest) && (!escaped || is_percent_encoded(host))
+}
+
+/// `rest` is what follows the opening bracket. Zone ids and `IPvFuture` are not accepted.
+fn is_bracketed_ipv6(rest: &[u8]) -> bool {
+    let Some(close) = rest.iter().position(|b| *b == b']') else { return false };
+    let address = std::str::from_utf8(&rest[..close]).ok().and_then(|text| text.parse::<Ipv6Addr>().ok());
+    address.is_some() && is_port(&rest[close + 1..])
+}
+
+/// Nothing, or `:` with up to five digits and a value of at most 65535; `:` alone is in the grammar.
+fn is_port(bytes: &[u8]) -> bool {
+    match bytes {
+        [] => true,
+        [b':', digits @ ..] if digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) => {
+            digits.iter().fold(0u32, |port, digit| port * 10 + u32::from(digit - b'0')) <= u32::from(u16::MAX)
+        }
+        _ => false,
+    }
+}
+
+fn is_percent_encoded(host: &[u8]) -> bool {
+    let mut parts = host.split(|b| *b == b'%');
+    parts.next();
+    parts.all(|part| part.len() >= 2 && part[..2].iter().all(u8::is_ascii_hexdigit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_valid_authority;
+
+    /// "Host = uri-host [ ":" port ]" (RFC 9110 section 7.2).
+    #[test]
+    fn hosts_with_and_without_a_port() {
+        for good in ["a", "example.com", "EXAMPLE.com:80", "a:", "a:65535", "127.0.0.1:1", "[::1]", "[::1]:80"] {
+            assert!(is_valid_authority(good.as_bytes()), "{good}");
+        }
+        for good in ["x_y.local", "a%2db", "[1:2::3.4.5.6]:9", "xn--a.b."] {
+            assert!(is_valid_authority(good.as_bytes()), "{good}");
+        }
+    }
+
+    /// "A server MUST respond with a 400 ... to any request message that contains ... a Host header field with an
+    /// invalid field value" (RFC 9112 section 3.2).
+    #[test]
+    fn anything_else_is_refused() {
+        let bad = ["", ":80", "a b", "a,b", "u@a", "u:p@a", "a/b", "a?b", "a#b", "a\\b", "a:b", "a:80:80", "a:65536"];
+        let more =
+            ["a:000080", "[::1", "::1", "[::1]x", "[::1]:x", "[fe80::1%25eth0]", "[v1.x]", "a%2", "a%zz", "\u{e9}"];
+        for host in bad.iter().chain(&more) {
+            assert!(!is_valid_authority(host.as_bytes()), "{host}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The fields of a head: an index over the bytes, reused from message to message.
+
+use super::field_id::FieldId;
+use super::span::Span;
+
+/// One field line. The value is without the white space around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    pub name: Span,
+    pub value: Span,
+    pub id: FieldId,
+    /// Concerns this connection only (RFC 9110 section 7.6.1): the line is not forwarded. Content-Length is not marked,
+    /// but what goes out is written from the framing and never copied.
+    pub hop_by_hop: bool,
+}
+
+impl Field {
+    #[inline]
+    fn is_named(&self, id: FieldId, lower: &[u8], bytes: &[u8]) -> bool {
+        self.id == id && (id != FieldId::Unknown || self.name.of(bytes).eq_ignore_ascii_case(lower))
+    }
+}
+
+/// The field lines in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Fields {
+    lines: Vec<Field>,
+    /// One bit for each id that occurs, so that looking for an absent field costs nothing.
+    present: u128,
+}
+
+impl Fields {
+    /// Forgets the lines and keeps the capacity.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.lines.clear();
+        self.present = 0;
+    }
+
+    #[inline]
+    pub fn reserve(&mut self, additional: usize) {
+        self.lines.reserve(additional);
+    }
+
+    #[inline]
+    pub fn push(&mut self, field: Field) {
+        self.present |= 1 << field.id as u32;
+        self.lines.push(field);
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    #[inline]
+    pub fn as_slice(&self) -> &[Field] {
+        &self.lines
+    }
+
+    #[inline]
+    pub fn as_mut_slice(&mut self) -> &mut [Field] {
+        &mut self.lines
+    }
+
+    #[inline]
+    pub fn iter(&self) -> std::slice::Iter<'_, Field> {
+        self.lines.iter()
+    }
+
+    #[inline]
+    pub fn contains(&self, id: FieldId) -> bool {
+        self.present & (1 << id as u32) != 0
+    }
+
+    /// The first line with this id.
+    #[inline]
+    pub fn get(&self, id: FieldId) -> Option<&Field> {
+        if !self.contains(id) {
+            return None;
+        }
+        self.lines.iter().find(|field| field.id == id)
+    }
+
+    /// Every line with this id, in order.
+    #[inline]
+    pub fn all(&self, id: FieldId) -> impl Iterator<Item = &Field> {
+        let lines = if self.contains(id) { &self.lines[..] } else { &[] };
+        lines.iter().filter(move |field| field.id == id)
+    }
+
+    /// The value of the first line with this id.
+    #[inline]
+    pub fn value<'a>(&self, id: FieldId, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        self.get(id).map(|field| field.value.of(bytes))
+    }
+
+    /// The first line with this name. `lower` is in lower case; a name that has an id is found through it.
+    pub fn find(&self, lower: &[u8], bytes: &[u8]) -> Option<&Field> {
+        let id = FieldId::lookup(lower);
+        if !self.contains(id) {
+            return None;
+        }
+        self.lines.iter().find(|field| field.is_named(id, lower, bytes))
+    }
+
+    /// Every line with this name, in order. `lower` is in lower case.
+    pub fn all_named<'a>(&'a self, lower: &'a [u8], bytes: &'a [u8]) -> impl Iterator<Item = &'a Field> {
+        let id = FieldId::lookup(lower);
+        let lines = if self.contains(id) { &self.lines[..] } else { &[] };
+        lines.iter().filter(move |field| field.is_named(id, lower, bytes))
+    }
+}
+
+impl<'a> IntoIterator for &'a Fields {
+    type Item = &'a Field;
+    type IntoIter = std::slice::Iter<'a, Field>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.lines.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lookup_by_id_and_by_name() {
+        let bytes = b"HostX-Aaax-a";
+        let mut fields = Fields::default();
+        let line = |name: Span, id| Field { name, value: Span::new(7, 9), id, hop_by_hop: false };
+        fields.push(line(Span::new(0, 4), FieldId::Host));
+        fields.push(line(Span::new(4, 7), FieldId::Unknown));
+        fields.push(line(Span::new(9, 12), FieldId::Unknown));
+        assert_eq!(fields.value(FieldId::Host, bytes), Some(&b"aa"[..]));
+        assert_eq!(fields.find(b"x-a", bytes).map(|field| field.name.start), Some(4));
+        assert_eq!(fields.all_named(b"x-a", bytes).count(), 2);
+        assert_eq!(fields.all(FieldId::Host).count(), 1);
+        assert!(fields.get(FieldId::Via).is_none() && fields.find(b"via", bytes).is_none());
+        fields.clear();
+        assert!(fields.is_empty() && !fields.contains(FieldId::Host));
+        assert!(size_of::<Field>() <= 20);
+    }
+}

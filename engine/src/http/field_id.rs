@@ -1,0 +1,319 @@
+//! Ids of the field names that the proxy looks at, and the lookup from a name.
+//!
+//! The lookup runs once for every field of every message: it branches on the length and the first byte, which leaves
+//! one or two candidates, and compares with all letters folded at once.
+
+/// Declares the enum with each member's canonical lower-case name.
+macro_rules! field_ids {
+    ($($(#[$doc:meta])* $id:ident = $name:literal,)*) => {
+        /// A field name that the proxy knows, or [`FieldId::Unknown`].
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum FieldId {
+            #[default]
+            Unknown,
+            $($(#[$doc])* $id,)*
+        }
+
+        impl FieldId {
+            /// Every known name.
+            pub const ALL: &'static [FieldId] = &[$(FieldId::$id),*];
+
+            /// The name in lower case; empty for [`FieldId::Unknown`].
+            pub const fn name(self) -> &'static str {
+                match self {
+                    FieldId::Unknown => "",
+                    $(FieldId::$id => $name,)*
+                }
+            }
+        }
+    };
+}
+
+field_ids! {
+    Accept = "accept",
+    AcceptEncoding = "accept-encoding",
+    AcceptLanguage = "accept-language",
+    Age = "age",
+    Allow = "allow",
+    AltSvc = "alt-svc",
+    Authorization = "authorization",
+    CacheControl = "cache-control",
+    Connection = "connection",
+    ContentEncoding = "content-encoding",
+    ContentLength = "content-length",
+    ContentRange = "content-range",
+    ContentType = "content-type",
+    Cookie = "cookie",
+    Date = "date",
+    Etag = "etag",
+    Expect = "expect",
+    Expires = "expires",
+    Forwarded = "forwarded",
+    GrpcMessage = "grpc-message",
+    GrpcStatus = "grpc-status",
+    GrpcTimeout = "grpc-timeout",
+    Host = "host",
+    Http2Settings = "http2-settings",
+    IfModifiedSince = "if-modified-since",
+    IfNoneMatch = "if-none-match",
+    KeepAlive = "keep-alive",
+    LastModified = "last-modified",
+    Location = "location",
+    MaxForwards = "max-forwards",
+    Origin = "origin",
+    Pragma = "pragma",
+    ProxyAuthenticate = "proxy-authenticate",
+    ProxyAuthorization = "proxy-authorization",
+    ProxyConnection = "proxy-connection",
+    Range = "range",
+    Referer = "referer",
+    RetryAfter = "retry-after",
+    Server = "server",
+    SetCookie = "set-cookie",
+    Te = "te",
+    Traceparent = "traceparent",
+    Tracestate = "tracestate",
+    Trailer = "trailer",
+    TransferEncoding = "transfer-encoding",
+    Upgrade = "upgrade",
+    UserAgent = "user-agent",
+    Vary = "vary",
+    Via = "via",
+    WwwAuthenticate = "www-authenticate",
+    XForwardedClientCert = "x-forwarded-client-cert",
+    XForwardedFor = "x-forwarded-for",
+    XForwardedHost = "x-forwarded-host",
+    XForwardedPort = "x-forwarded-port",
+    XForwardedProto = "x-forwarded-proto",
+    XRequestId = "x-request-id",
+    XEnvoyAttemptCount = "x-envoy-attempt-count",
+    XEnvoyDecoratorOperation = "x-envoy-decorator-operation",
+    XEnvoyDegraded = "x-envoy-degraded",
+    XEnvoyDownstreamServiceCluster = "x-envoy-downstream-service-cluster",
+    XEnvoyDownstreamServiceNode = "x-envoy-downstream-service-node",
+    XEnvoyExpectedRqTimeoutMs = "x-envoy-expected-rq-timeout-ms",
+    XEnvoyExternalAddress = "x-envoy-external-address",
+    XEnvoyForceTrace = "x-envoy-force-trace",
+    XEnvoyHedgeOnPerTryTimeout = "x-envoy-hedge-on-per-try-timeout",
+    XEnvoyImmediateHealthCheckFail = "x-envoy-immediate-health-check-fail",
+    XEnvoyInternal = "x-envoy-internal",
+    XEnvoyIpTags = "x-envoy-ip-tags",
+    XEnvoyIsTimeoutRetry = "x-envoy-is-timeout-retry",
+    XEnvoyMaxRetries = "x-envoy-max-retries",
+    XEnvoyOriginalHost = "x-envoy-original-host",
+    XEnvoyOriginalPath = "x-envoy-original-path",
+    XEnvoyOverloaded = "x-envoy-overloaded",
+    XEnvoyRatelimited = "x-envoy-ratelimited",
+    XEnvoyRetriableHeaderNames = "x-envoy-retriable-header-names",
+    XEnvoyRetriableStatusCodes = "x-envoy-retriable-status-codes",
+    XEnvoyRetryGrpcOn = "x-envoy-retry-grpc-on",
+    XEnvoyRetryOn = "x-envoy-retry-on",
+    XEnvoyUpstreamAltStatName = "x-envoy-upstream-alt-stat-name",
+    XEnvoyUpstreamCanary = "x-envoy-upstream-canary",
+    XEnvoyUpstreamHealthcheckedCluster = "x-envoy-upstream-healthchecked-cluster",
+    XEnvoyUpstreamRqPerTryTimeoutMs = "x-envoy-upstream-rq-per-try-timeout-ms",
+    XEnvoyUpstreamRqTimeoutAltResponse = "x-envoy-upstream-rq-timeout-alt-response",
+    XEnvoyUpstreamRqTimeoutMs = "x-envoy-upstream-rq-timeout-ms",
+    XEnvoyUpstreamServiceTime = "x-envoy-upstream-service-time",
+    XEnvoyUpstreamStreamDurationMs = "x-envoy-upstream-stream-duration-ms",
+}
+
+impl FieldId {
+    /// The id of `name` in any case. `name` must be a token (RFC 9110 section 5.1): the comparison folds with `| 0x20`,
+    /// which is exact for tokens only.
+    #[inline]
+    pub fn lookup(name: &[u8]) -> FieldId {
+        let Some(first) = name.first() else { return FieldId::Unknown };
+        use FieldId::*;
+        match (name.len(), first | 0x20) {
+            (2, b't') => either(name, b"te", Te),
+            (3, b'a') => either(name, b"age", Age),
+            (3, b'v') => either(name, b"via", Via),
+            (4, b'd') => either(name, b"date", Date),
+            (4, b'e') => either(name, b"etag", Etag),
+            (4, b'h') => either(name, b"host", Host),
+            (4, b'v') => either(name, b"vary", Vary),
+            (5, b'a') => either(name, b"allow", Allow),
+            (5, b'r') => either(name, b"range", Range),
+            (6, b'a') => either(name, b"accept", Accept),
+            (6, b'c') => either(name, b"cookie", Cookie),
+            (6, b'e') => either(name, b"expect", Expect),
+            (6, b'o') => either(name, b"origin", Origin),
+            (6, b'p') => either(name, b"pragma", Pragma),
+            (6, b's') => either(name, b"server", Server),
+            (7, b'a') => either(name, b"alt-svc", AltSvc),
+            (7, b'e') => either(name, b"expires", Expires),
+            (7, b'r') => either(name, b"referer", Referer),
+            (7, b't') => either(name, b"trailer", Trailer),
+            (7, b'u') => either(name, b"upgrade", Upgrade),
+            (8, b'l') => either(name, b"location", Location),
+            (9, b'f') => either(name, b"forwarded", Forwarded),
+            (10, b'c') => either(name, b"connection", Connection),
+            (10, b'k') => either(name, b"keep-alive", KeepAlive),
+            (10, b's') => either(name, b"set-cookie", SetCookie),
+            (10, b't') => either(name, b"tracestate", Tracestate),
+            (10, b'u') => either(name, b"user-agent", UserAgent),
+            (11, b'g') => either(name, b"grpc-status", GrpcStatus),
+            (11, b'r') => either(name, b"retry-after", RetryAfter),
+            (11, b't') => either(name, b"traceparent", Traceparent),
+            (12, b'c') => either(name, b"content-type", ContentType),
+            (12, b'g') => one_of(name, [(b"grpc-message", GrpcMessage), (b"grpc-timeout", GrpcTimeout)]),
+            (12, b'm') => either(name, b"max-forwards", MaxForwards),
+            (12, b'x') => either(name, b"x-request-id", XRequestId),
+            (13, b'a') => either(name, b"authorization", Authorization),
+            (13, b'c') => one_of(name, [(b"cache-control", CacheControl), (b"content-range", ContentRange)]),
+            (13, b'i') => either(name, b"if-none-match", IfNoneMatch),
+            (13, b'l') => either(name, b"last-modified", LastModified),
+            (14, b'c') => either(name, b"content-length", ContentLength),
+            (14, b'h') => either(name, b"http2-settings", Http2Settings),
+            (15, b'a') => one_of(name, [(b"accept-encoding", AcceptEncoding), (b"accept-language", AcceptLanguage)]),
+            (15, b'x') => one_of(name, [(b"x-forwarded-for", XForwardedFor), (b"x-envoy-ip-tags", XEnvoyIpTags)]),
+            (16, b'c') => either(name, b"content-encoding", ContentEncoding),
+            (16, b'p') => either(name, b"proxy-connection", ProxyConnection),
+            (16, b'w') => either(name, b"www-authenticate", WwwAuthenticate),
+            (17, b'i') => either(name, b"if-modified-since", IfModifiedSince),
+            (17, b't') => either(name, b"transfer-encoding", TransferEncoding),
+            (17, b'x') => either(name, b"x-forwarded-proto", XForwardedProto),
+            (18, b'p') => either(name, b"proxy-authenticate", ProxyAuthenticate),
+            (19, b'p') => either(name, b"proxy-authorization", ProxyAuthorization),
+            (14.., b'x') => x_lookup(name),
+            _ => Unknown,
+        }
+    }
+
+    /// Fields that concern one connection only and are never forwarded (RFC 9110 section 7.6.1). HTTP2-Settings went
+    /// with the h2c upgrade (RFC 9113 section 3.1) and is treated alike. Trailer is not among them: it describes the
+    /// message.
+    #[inline]
+    pub fn is_hop_by_hop(self) -> bool {
+        use FieldId::*;
+        matches!(self, Connection | KeepAlive | ProxyConnection | Te | TransferEncoding | Upgrade | Http2Settings)
+    }
+
+    /// Fields that a Connection option cannot take out of a message: they decide routing or framing, or the proxy sets
+    /// them itself. No sender may name a field that is meant for all recipients (RFC 9110 section 7.6.1), so nothing
+    /// legitimate is lost.
+    #[inline]
+    pub fn survives_connection_option(self, name: &[u8]) -> bool {
+        use FieldId::*;
+        matches!(self, Host | ContentLength | TransferEncoding | XRequestId)
+            || starts_with_folded(name, b"x-forwarded-")
+            || starts_with_folded(name, b"x-envoy-")
+    }
+
+    /// Fields that must not come as trailers, because they are needed before the body or change how the message is
+    /// framed, routed, authenticated or handled (RFC 9110 section 6.5.1).
+    pub fn is_forbidden_trailer(self, name: &[u8]) -> bool {
+        use FieldId::*;
+        let by_id = matches!(
+            self,
+            Age | Authorization
+                | CacheControl
+                | Cookie
+                | Date
+                | Expect
+                | Expires
+                | Forwarded
+                | Host
+                | Http2Settings
+                | Location
+                | MaxForwards
+                | Pragma
+                | ProxyAuthenticate
+                | ProxyAuthorization
+                | Range
+                | RetryAfter
+                | SetCookie
+                | Trailer
+                | Vary
+                | Via
+                | WwwAuthenticate
+                | XRequestId
+        );
+        let prefixes: [&[u8]; 4] = [b"content-", b"if-", b"x-forwarded-", b"x-envoy-"];
+        let names: [&[u8]; 3] = [b"authentication-info", b"proxy-authentication-info", b"warning"];
+        by_id
+            || self.is_hop_by_hop()
+            || prefixes.iter().any(|prefix| starts_with_folded(name, prefix))
+            || names.iter().any(|other| name.eq_ignore_ascii_case(other))
+    }
+}
+
+/// Whether the token `name` is `lower` (letters, digits and `-`) in any case. With the length a constant this becomes
+/// a few wide loads.
+#[inline]
+fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
+    let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
+    let mut difference = 0;
+    for at in 0..N {
+        difference |= (name[at] | 0x20) ^ lower[at];
+    }
+    difference == 0
+}
+
+#[inline]
+fn either<const N: usize>(name: &[u8], lower: &[u8; N], id: FieldId) -> FieldId {
+    if is(name, lower) { id } else { FieldId::Unknown }
+}
+
+#[inline]
+fn one_of<const N: usize>(name: &[u8], pair: [(&[u8; N], FieldId); 2]) -> FieldId {
+    if is(name, pair[0].0) { pair[0].1 } else { either(name, pair[1].0, pair[1].1) }
+}
+
+/// The remaining names that begin with `x-`: Envoy's many, which come from other proxies and not from browsers.
+fn x_lookup(name: &[u8]) -> FieldId {
+    if !starts_with_folded(name, b"x-envoy-") && !starts_with_folded(name, b"x-forwarded-") {
+        return FieldId::Unknown;
+    }
+    let found = FieldId::ALL.iter().find(|id| id.name().as_bytes().eq_ignore_ascii_case(name));
+    found.copied().unwrap_or(FieldId::Unknown)
+}
+
+#[inline]
+fn starts_with_folded(name: &[u8], prefix: &[u8]) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FieldId;
+
+    /// "field names are case-insensitive" (RFC 9110 section 5.1).
+    #[test]
+    fn every_name_is_found_in_every_case() {
+        for id in FieldId::ALL {
+            let lower = id.name();
+            assert_eq!(lower, lower.to_ascii_lowercase());
+            assert_eq!(FieldId::lookup(lower.as_bytes()), *id, "{lower}");
+            assert_eq!(FieldId::lookup(lower.to_ascii_uppercase().as_bytes()), *id, "{lower}");
+        }
+        assert!(FieldId::ALL.len() < 128, "Fields keeps one bit for each");
+    }
+
+    #[test]
+    fn a_name_that_differs_in_one_byte_is_another() {
+        for id in FieldId::ALL {
+            let name = id.name().as_bytes();
+            for at in 0..name.len() {
+                let mut other = name.to_vec();
+                other[at] = if other[at] == b'_' { b'~' } else { b'_' };
+                assert_eq!(FieldId::lookup(&other), FieldId::Unknown, "{}", String::from_utf8_lossy(&other));
+            }
+            assert_ne!(FieldId::lookup(&name[..name.len() - 1]), *id);
+        }
+        assert_eq!(FieldId::lookup(b""), FieldId::Unknown);
+    }
+
+    #[test]
+    fn the_proxys_own_fields_survive_a_connection_option() {
+        for name in ["host", "Content-Length", "X-Forwarded-For", "x-forwarded-anything", "X-Envoy-New", "x-request-id"]
+        {
+            assert!(FieldId::lookup(name.as_bytes()).survives_connection_option(name.as_bytes()), "{name}");
+        }
+        for name in ["cookie", "x-forwarded", "x-env", "foo"] {
+            assert!(!FieldId::lookup(name.as_bytes()).survives_connection_option(name.as_bytes()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The small grammar that names, values and lists share (RFC 9110 section 5).
+
+/// Byte classes, one table so that a check is one load.
+const TOKEN: u8 = 1;
+const VALUE: u8 = 2;
+
+static CLASS: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut table = [0u8; 256];
+    let mut byte = 0usize;
+    while byte < 256 {
+        let b = byte as u8;
+        if b.is_ascii_alphanumeric() {
+            table[byte] |= TOKEN;
+        }
+        if b == b'\t' || (b >= b' ' && b != 0x7f) {
+            table[byte] |= VALUE;
+        }
+        byte += 1;
+    }
+    let marks = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] |= TOKEN;
+        at += 1;
+    }
+    table
+}
+
+/// `tchar` (RFC 9110 section 5.6.2).
+#[inline]
+pub fn is_token_byte(byte: u8) -> bool {
+    CLASS[byte as usize] & TOKEN != 0
+}
+
+/// A byte that a field value may hold: HTAB, SP, VCHAR, obs-text (RFC 9110 section 5.5).
+#[inline]
+pub fn is_value_byte(byte: u8) -> bool {
+    CLASS[byte as usize] & VALUE != 0
+}
+
+/// `token`: one `tchar` or more.
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|b| is_token_byte(*b))
+}
+
+/// A field value without a line end or another control character.
+pub fn is_value(bytes: &[u8]) -> bool {
+    bytes.iter().all(|b| is_value_byte(*b))
+}
+
+/// Without the optional white space (SP, HTAB) around it (RFC 9110 section 5.6.3).
+#[inline]
+pub fn trim_ows(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The elements of a comma-separated list without quoted strings, trimmed, empty ones included (RFC 9110 section
+/// 5.6.1): the caller decides whether an empty element is an error.
+#[inline]
+pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(trim_ows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// "token = 1*tchar" (RFC 9110 section 5.6.2): no separators, no controls, nothing above 0x7e.
+    #[test]
+    fn token_bytes() {
+        let separators = b"\"(),/:;<=>?@[\\]{} \t\r\n\x00\x7f";
+        assert!(separators.iter().all(|b| !is_token_byte(*b)));
+        assert!((0x80..=0xffu8).all(|b| !is_token_byte(b)));
+        assert_eq!((0..=255u8).filter(|b| is_token_byte(*b)).count(), 62 + 15);
+        assert!(is_token(b"X-Y_z.1~") && !is_token(b"") && !is_token(b"a b"));
+    }
+
+    /// "field-vchar = VCHAR / obs-text" with SP and HTAB between (RFC 9110 section 5.5).
+    #[test]
+    fn value_bytes() {
+        assert!(is_value(b"a\tb c\xff~"));
+        assert!((0..=255u8).filter(|b| !is_value_byte(*b)).eq((0..=8).chain(10..=31).chain([127])));
+    }
+
+    #[test]
+    fn lists_and_white_space() {
+        assert_eq!(trim_ows(b" \t a b\t "), b"a b");
+        assert_eq!(trim_ows(b" \t"), b"");
+        assert!(list(b"a ,, \tb,").eq([&b"a"[..], b"", b"b", b""]));
+    }
+}

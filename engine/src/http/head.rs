@@ -1,0 +1,167 @@
+//! The heads of a request and of a response: reusable objects, filled by a codec.
+
+use super::field::Fields;
+use super::method::{Method, Version};
+use super::span::Span;
+
+/// How the length of a message's body is known (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyKind {
+    #[default]
+    None,
+    /// Content-Length, in bytes.
+    Length(u64),
+    Chunked,
+    /// The body ends with the connection: responses only.
+    UntilClose,
+}
+
+impl BodyKind {
+    /// Whether no body byte will follow the head.
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        matches!(self, BodyKind::None | BodyKind::Length(0))
+    }
+}
+
+/// The four forms of a request target (RFC 9112 section 3.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TargetForm {
+    #[default]
+    Origin,
+    Absolute,
+    Authority,
+    Asterisk,
+}
+
+/// The scheme of an absolute-form target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+/// What stands before `RequestHead::path` when it is sent in origin-form, because the absolute-form left it out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ImpliedPath {
+    #[default]
+    None,
+    /// `http://host` and `http://host?query` mean the path `/` (RFC 9112 section 3.2.1).
+    Slash,
+    /// `OPTIONS http://host` means `*` (RFC 9112 section 3.2.4).
+    Asterisk,
+}
+
+impl ImpliedPath {
+    #[inline]
+    pub fn as_bytes(self) -> &'static [u8] {
+        match self {
+            ImpliedPath::None => b"",
+            ImpliedPath::Slash => b"/",
+            ImpliedPath::Asterisk => b"*",
+        }
+    }
+}
+
+/// The head of a request. Every [`Span`] is an offset into the slice that the head was parsed from.
+#[derive(Debug, Default)]
+pub struct RequestHead {
+    pub method: Method,
+    pub method_span: Span,
+    pub version: Version,
+    pub target_form: TargetForm,
+    /// Path and query as they came. Empty where `implied_path` says it all; `*` in asterisk-form.
+    pub path: Span,
+    /// Bytes of `path` that are the path; the query, when there is one, begins after them with `?`.
+    pub path_len: u32,
+    pub implied_path: ImpliedPath,
+    /// From the target in absolute-form, else from Host. Empty only where an HTTP/1.0 request names none.
+    pub authority: Span,
+    /// Only in absolute-form.
+    pub scheme: Option<Scheme>,
+    pub fields: Fields,
+    /// Never [`BodyKind::UntilClose`]: a request without a length has no body (RFC 9112 section 6.3).
+    pub framing: BodyKind,
+    /// Whether the client allows another request on this connection (RFC 9112 section 9.3).
+    pub keep_alive: bool,
+    /// An HTTP/1.1 client waits for `100 Continue` before it sends the body (RFC 9110 section 10.1.1).
+    pub expect_continue: bool,
+    /// Upgrade is there and Connection names it (RFC 9110 section 7.8).
+    pub upgrade: bool,
+    /// Bytes of the head in the buffer, a tolerated leading CRLF and the final empty line included.
+    pub len: u32,
+}
+
+impl RequestHead {
+    /// Makes it empty and keeps the capacity.
+    #[inline]
+    pub fn clear(&mut self) {
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.clear();
+        *self = RequestHead { fields, ..RequestHead::default() };
+    }
+
+    /// The target in origin-form (or asterisk-form), as the pieces of a request line.
+    #[inline]
+    pub fn target<'a>(&self, bytes: &'a [u8]) -> [&'a [u8]; 2] {
+        [self.implied_path.as_bytes(), self.path.of(bytes)]
+    }
+
+    /// The path without the query; never empty.
+    #[inline]
+    pub fn path<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        match self.path_len {
+            0 => self.implied_path.as_bytes(),
+            len => &self.path.of(bytes)[..len as usize],
+        }
+    }
+
+    /// What follows the first `?`.
+    #[inline]
+    pub fn query<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        self.path.of(bytes).get(self.path_len as usize + 1..)
+    }
+
+    #[inline]
+    pub fn method_bytes<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        self.method_span.of(bytes)
+    }
+}
+
+/// The head of a response. Every [`Span`] is an offset into the slice that the head was parsed from.
+#[derive(Debug, Default)]
+pub struct ResponseHead {
+    pub version: Version,
+    /// 100 to 999 (RFC 9110 section 15).
+    pub status: u16,
+    /// May be empty and may hold obs-text.
+    pub reason: Span,
+    pub fields: Fields,
+    pub framing: BodyKind,
+    /// Content-Length as a number. It is not always the framing: answers to HEAD and 304 carry the length that a GET
+    /// would have had (RFC 9110 section 8.6).
+    pub content_length: Option<u64>,
+    /// A 1xx or 204 carried Content-Length, which it must not (RFC 9110 section 8.6): the field is marked hop-by-hop,
+    /// so that it is not forwarded, and `content_length` is `None`.
+    pub content_length_dropped: bool,
+    /// Whether the server allows another request on this connection once the body is read (RFC 9112 section 9.3).
+    pub keep_alive: bool,
+    /// Bytes of the head in the buffer, the final empty line included.
+    pub len: u32,
+}
+
+impl ResponseHead {
+    /// Makes it empty and keeps the capacity.
+    #[inline]
+    pub fn clear(&mut self) {
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.clear();
+        *self = ResponseHead { fields, ..ResponseHead::default() };
+    }
+
+    /// A 1xx: the final response is still to come.
+    #[inline]
+    pub fn is_interim(&self) -> bool {
+        self.status < 200
+    }
+}
