@@ -1,0 +1,4 @@
+//! What everything may use: time and randomness behind one interface each.
+
+pub mod clock;
+pub mod random;

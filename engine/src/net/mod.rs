@@ -1,0 +1,1 @@
+//! Byte streams: TCP and Unix sockets on the ring, in-memory pipes, socket options.

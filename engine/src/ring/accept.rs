@@ -1,0 +1,108 @@
+//! Accepting connections: one multishot accept per listening socket.
+
+use super::driver::{Io, SlotKey};
+use super::reactor::Reactor;
+use super::task::TaskId;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::task::Poll;
+
+pub(super) struct AcceptorState {
+    fd: OwnedFd,
+    pub generation: u32,
+    accepted: VecDeque<OwnedFd>,
+    error: Option<i32>,
+    pub armed: bool,
+    closing: bool,
+    pub waiter: TaskId,
+}
+
+impl AcceptorState {
+    pub(super) fn on_completion(&mut self, accepted: Option<OwnedFd>, result: i32, more: bool) {
+        self.armed = more;
+        if let Some(fd) = accepted
+            && !self.closing
+        {
+            self.accepted.push_back(fd);
+        } else if result < 0 {
+            // Errors of one connection (RFC: it went away in the queue) are not errors of the listener.
+            let passing = [libc::ECANCELED, libc::EINTR, libc::EAGAIN, libc::ECONNABORTED, libc::EPROTO];
+            self.error = (!passing.contains(&-result)).then_some(-result);
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.closing && !self.armed
+    }
+}
+
+/// A listening socket on this shard. Dropped, it stops accepting and closes its descriptor.
+pub struct Acceptor {
+    reactor: Rc<Reactor>,
+    key: SlotKey,
+}
+
+impl Acceptor {
+    /// Accept on `fd`, which is bound and listens.
+    pub fn new(reactor: &Rc<Reactor>, fd: OwnedFd) -> Self {
+        let key = reactor.io(|io| {
+            let generation = io.next_generation();
+            let index = io.acceptors.insert(AcceptorState {
+                fd,
+                generation,
+                accepted: VecDeque::new(),
+                error: None,
+                armed: false,
+                closing: false,
+                waiter: TaskId::NONE,
+            });
+            SlotKey { index: index as u32, generation }
+        });
+        Self { reactor: reactor.clone(), key }
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOBUFS, ENOMEM: nothing can be accepted for now. Accepting starts again with the next poll, so
+    /// wait a while before it: the connection that caused the error is still in the backlog and would cause it again.
+    pub fn poll_accept(&self) -> Poll<io::Result<OwnedFd>> {
+        let task = self.reactor.current_task();
+        self.reactor.io(|io| {
+            let state = &mut io.acceptors[self.key.index as usize];
+            state.waiter = task;
+            if let Some(fd) = state.accepted.pop_front() {
+                return Poll::Ready(Ok(fd));
+            }
+            if let Some(errno) = state.error.take() {
+                return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
+            }
+            if !state.armed {
+                state.armed = true;
+                let fd = state.fd.as_raw_fd();
+                io.submit_accept(self.key, fd);
+            }
+            Poll::Pending
+        })
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.reactor.io(|io| close(io, self.key));
+    }
+}
+
+fn close(io: &mut Io, key: SlotKey) {
+    let state = &mut io.acceptors[key.index as usize];
+    state.closing = true;
+    state.waiter = TaskId::NONE;
+    state.accepted.clear();
+    if state.armed {
+        io.cancel_accept(key);
+    } else {
+        io.acceptors.remove(key.index as usize);
+    }
+}

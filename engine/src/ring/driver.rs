@@ -1,0 +1,532 @@
+//! The socket table and what each completion does to it.
+
+use super::accept::AcceptorState;
+use super::buffer::{Buf, BufPool};
+use super::send::{SendQueue, Submission};
+use super::task::{Executor, TaskId};
+use super::uring::{BUFFER_GROUP, Completion, Uring};
+use io_uring::types::{CancelBuilder, Fd};
+use io_uring::{opcode, squeue};
+use slab::Slab;
+use smallvec::SmallVec;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+/// What an entry's completion is about; the top byte of its user data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// Nobody waits for it: cancel, close, shutdown.
+    Ignored,
+    Accept,
+    Connect,
+    /// Multishot into the kernel's choice of buffer.
+    Receive,
+    /// One receive into a buffer from the heap, when the pool is empty.
+    ReceiveHeap,
+    Send,
+    PollIn,
+    PollOut,
+    Event,
+}
+
+const KINDS: [Kind; 9] = [
+    Kind::Ignored,
+    Kind::Accept,
+    Kind::Connect,
+    Kind::Receive,
+    Kind::ReceiveHeap,
+    Kind::Send,
+    Kind::PollIn,
+    Kind::PollOut,
+    Kind::Event,
+];
+
+const GENERATION_MASK: u32 = (1 << 24) - 1;
+
+/// A slot of a table and the generation that tells this use of it from the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SlotKey {
+    pub index: u32,
+    pub generation: u32,
+}
+
+fn tag(kind: Kind, key: SlotKey) -> u64 {
+    (kind as u64) << 56 | u64::from(key.generation & GENERATION_MASK) << 32 | u64::from(key.index)
+}
+
+fn untag(user_data: u64) -> Option<(Kind, SlotKey)> {
+    let kind = *KINDS.get((user_data >> 56) as usize)?;
+    Some((kind, SlotKey { index: user_data as u32, generation: (user_data >> 32) as u32 & GENERATION_MASK }))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receive {
+    Idle,
+    Armed,
+    /// A cancel is on its way; data may still arrive before it.
+    Stopping,
+}
+
+/// How the receiving direction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReceiveEnd {
+    Open,
+    Eof,
+    /// An errno value.
+    Failed(i32),
+}
+
+pub(super) struct SocketState {
+    pub fd: OwnedFd,
+    pub generation: u32,
+    /// Completions that will still come.
+    operations: u8,
+    /// The handle is gone; the slot only waits for its completions.
+    closing: bool,
+    pub receive: Receive,
+    pub receive_end: ReceiveEnd,
+    /// Received and not yet taken.
+    pub received: SmallVec<[Buf; 1]>,
+    pub receive_charge: usize,
+    pub receive_waiter: TaskId,
+    heap_buffer: Option<Box<[u8]>>,
+    pub send: Option<Box<SendQueue>>,
+    pub send_waiter: TaskId,
+    /// errno of a failed send or connect; nothing is sent after it.
+    pub send_error: i32,
+    pub connecting: bool,
+    connect_address: Option<Box<socket2::SockAddr>>,
+    pub poll_in: PollState,
+    pub poll_out: PollState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PollState {
+    Idle,
+    Waiting,
+    Ready,
+}
+
+/// Counts since the start, for the statistics.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct IoCounts {
+    pub completions: u64,
+    pub sleeps: u64,
+    pub out_of_buffers: u64,
+    pub receive_pauses: u64,
+    pub stale_completions: u64,
+}
+
+pub(super) struct Io {
+    pub uring: Uring,
+    pub sockets: Slab<SocketState>,
+    pub acceptors: Slab<AcceptorState>,
+    generation: u32,
+    pub pool: Rc<BufPool>,
+    /// Vectors to use again.
+    pub spare: Vec<Vec<u8>>,
+    /// Send queues to use again.
+    spare_queues: Vec<Box<SendQueue>>,
+    completions: Vec<Completion>,
+    event: Event,
+    pub counts: IoCounts,
+    /// Received and untaken bytes (as charged) of one socket above which its receive stops.
+    pub receive_limit: usize,
+}
+
+/// The eventfd through which other threads make the loop turn.
+struct Event {
+    fd: OwnedFd,
+    /// Boxed: the kernel writes to it.
+    value: Box<u64>,
+    armed: bool,
+}
+
+/// Queues kept for reuse.
+const SPARE_QUEUES: usize = 1024;
+
+impl Io {
+    pub(super) fn new(uring: Uring, pool: Rc<BufPool>, event: OwnedFd, receive_limit: usize) -> Self {
+        Self {
+            uring,
+            sockets: Slab::new(),
+            acceptors: Slab::new(),
+            generation: 0,
+            pool,
+            spare: Vec::new(),
+            spare_queues: Vec::new(),
+            completions: Vec::with_capacity(1024),
+            event: Event { fd: event, value: Box::new(0), armed: false },
+            counts: IoCounts::default(),
+            receive_limit,
+        }
+    }
+
+    pub(super) fn next_generation(&mut self) -> u32 {
+        self.generation = (self.generation + 1) & GENERATION_MASK;
+        self.generation
+    }
+
+    pub(super) fn adopt(&mut self, fd: OwnedFd) -> SlotKey {
+        let generation = self.next_generation();
+        let index = self.sockets.insert(SocketState {
+            fd,
+            generation,
+            operations: 0,
+            closing: false,
+            receive: Receive::Idle,
+            receive_end: ReceiveEnd::Open,
+            received: SmallVec::new(),
+            receive_charge: 0,
+            receive_waiter: TaskId::NONE,
+            heap_buffer: None,
+            send: None,
+            send_waiter: TaskId::NONE,
+            send_error: 0,
+            connecting: false,
+            connect_address: None,
+            poll_in: PollState::Idle,
+            poll_out: PollState::Idle,
+        });
+        SlotKey { index: index as u32, generation }
+    }
+
+    pub(super) fn socket(&mut self, key: SlotKey) -> &mut SocketState {
+        let socket = &mut self.sockets[key.index as usize];
+        debug_assert_eq!(socket.generation, key.generation);
+        socket
+    }
+
+    fn submit(&mut self, key: SlotKey, kind: Kind, entry: squeue::Entry) {
+        self.sockets[key.index as usize].operations += 1;
+        self.uring.push(&entry.user_data(tag(kind, key)));
+    }
+
+    fn submit_ignored(&mut self, entry: squeue::Entry) {
+        let silent = entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(Kind::Ignored as u64);
+        self.uring.push(&silent);
+    }
+
+    pub(super) fn submit_accept(&mut self, key: SlotKey, fd: RawFd) {
+        let entry = opcode::AcceptMulti::new(Fd(fd)).flags(libc::SOCK_CLOEXEC).build();
+        self.uring.push(&entry.user_data(tag(Kind::Accept, key)));
+    }
+
+    pub(super) fn cancel_accept(&mut self, key: SlotKey) {
+        self.submit_ignored(opcode::AsyncCancel::new(tag(Kind::Accept, key)).build());
+    }
+
+    pub(super) fn start_connect(&mut self, key: SlotKey, address: socket2::SockAddr) {
+        let socket = self.socket(key);
+        socket.connecting = true;
+        let address = socket.connect_address.insert(Box::new(address));
+        let entry = opcode::Connect::new(Fd(socket.fd.as_raw_fd()), address.as_ptr().cast(), address.len()).build();
+        self.submit(key, Kind::Connect, entry);
+    }
+
+    pub(super) fn start_receive(&mut self, key: SlotKey) {
+        let socket = self.socket(key);
+        debug_assert_eq!(socket.receive, Receive::Idle);
+        socket.receive = Receive::Armed;
+        let entry = opcode::RecvMulti::new(Fd(socket.fd.as_raw_fd()), BUFFER_GROUP).build();
+        self.submit(key, Kind::Receive, entry);
+    }
+
+    pub(super) fn stop_receive(&mut self, key: SlotKey) {
+        let socket = self.socket(key);
+        if socket.receive == Receive::Armed {
+            socket.receive = Receive::Stopping;
+            self.submit_ignored(opcode::AsyncCancel::new(tag(Kind::Receive, key)).build());
+        }
+    }
+
+    /// The pool is empty: take one piece into the heap, without waiting, so that this socket gets on all the same.
+    fn receive_to_heap(&mut self, key: SlotKey) {
+        let len = self.pool.buffer_size();
+        let socket = self.socket(key);
+        socket.receive = Receive::Stopping;
+        let buffer = socket.heap_buffer.insert(vec![0; len].into());
+        let entry = opcode::Recv::new(Fd(socket.fd.as_raw_fd()), buffer.as_mut_ptr(), len as u32)
+            .flags(libc::MSG_DONTWAIT)
+            .build();
+        self.submit(key, Kind::ReceiveHeap, entry);
+    }
+
+    pub(super) fn queue(&mut self, key: SlotKey) -> &mut SendQueue {
+        let socket = &mut self.sockets[key.index as usize];
+        socket.send.get_or_insert_with(|| self.spare_queues.pop().unwrap_or_else(SendQueue::new))
+    }
+
+    /// Hand the front of the socket's queue to the kernel, unless a send is under way already.
+    pub(super) fn start_send(&mut self, key: SlotKey) {
+        let socket = self.socket(key);
+        if socket.connecting {
+            return;
+        }
+        let Some(queue) = &mut socket.send else { return };
+        if queue.in_flight || queue.is_empty() {
+            return;
+        }
+        let fd = Fd(socket.fd.as_raw_fd());
+        let entry = match queue.submission() {
+            Submission::One { address, len } => {
+                opcode::Send::new(fd, address, len).flags(libc::MSG_NOSIGNAL).build()
+            }
+            Submission::Many { message } => {
+                opcode::SendMsg::new(fd, message).flags(libc::MSG_NOSIGNAL as u32).build()
+            }
+        };
+        self.submit(key, Kind::Send, entry);
+    }
+
+    pub(super) fn start_poll(&mut self, key: SlotKey, kind: Kind) {
+        let socket = self.socket(key);
+        let events = if kind == Kind::PollIn {
+            socket.poll_in = PollState::Waiting;
+            libc::POLLIN | libc::POLLRDHUP
+        } else {
+            socket.poll_out = PollState::Waiting;
+            libc::POLLOUT
+        };
+        let entry = opcode::PollAdd::new(Fd(socket.fd.as_raw_fd()), events as u32).build();
+        self.submit(key, kind, entry);
+    }
+
+    pub(super) fn shutdown(&mut self, key: SlotKey, how: i32) {
+        let fd = Fd(self.socket(key).fd.as_raw_fd());
+        self.submit_ignored(opcode::Shutdown::new(fd, how).build());
+    }
+
+    /// The handle is gone: end what is under way and close. The slot, and with it every byte the kernel may still
+    /// look at, stays until the last completion.
+    pub(super) fn close(&mut self, key: SlotKey) {
+        let socket = self.socket(key);
+        socket.closing = true;
+        socket.received.clear();
+        socket.receive_waiter = TaskId::NONE;
+        socket.send_waiter = TaskId::NONE;
+        if socket.operations > 0 {
+            let cancel = CancelBuilder::fd(Fd(socket.fd.as_raw_fd())).all();
+            self.submit_ignored(opcode::AsyncCancel2::new(cancel).build());
+        }
+        self.free_if_done(key);
+    }
+
+    fn free_if_done(&mut self, key: SlotKey) {
+        let socket = &self.sockets[key.index as usize];
+        if !socket.closing || socket.operations > 0 {
+            return;
+        }
+        let mut socket = self.sockets.remove(key.index as usize);
+        if let Some(queue) = socket.send.take() {
+            self.give_queue(queue);
+        }
+        let fd = std::os::fd::IntoRawFd::into_raw_fd(socket.fd);
+        self.submit_ignored(opcode::Close::new(Fd(fd)).build());
+    }
+
+    fn give_queue(&mut self, mut queue: Box<SendQueue>) {
+        queue.clear(&mut self.spare);
+        if self.spare_queues.len() < SPARE_QUEUES {
+            self.spare_queues.push(queue);
+        }
+    }
+
+    /// Drop what is kept for reuse.
+    pub(super) fn trim(&mut self) {
+        self.spare_queues.clear();
+        self.spare_queues.shrink_to_fit();
+        self.spare.clear();
+        self.spare.shrink_to_fit();
+        if self.sockets.is_empty() {
+            self.sockets.shrink_to_fit();
+        }
+    }
+
+    pub(super) fn arm_event(&mut self) {
+        if !self.event.armed {
+            self.event.armed = true;
+            let address: *mut u64 = &raw mut *self.event.value;
+            let entry = opcode::Read::new(Fd(self.event.fd.as_raw_fd()), address.cast(), 8).build();
+            self.uring.push(&entry.user_data((Kind::Event as u64) << 56));
+        }
+    }
+
+    /// Handle everything that has completed. Returns whether the event fired.
+    pub(super) fn dispatch(&mut self, executor: &Executor) -> bool {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.uring.completions(&mut completions);
+        self.counts.completions += completions.len() as u64;
+        let mut event = false;
+        for completion in completions.drain(..) {
+            let Some((kind, key)) = untag(completion.user_data) else { continue };
+            match kind {
+                Kind::Ignored => {}
+                Kind::Accept => self.on_accept(key, completion, executor),
+                Kind::Event => {
+                    self.event.armed = false;
+                    event = true;
+                }
+                _ => self.on_socket(kind, key, completion, executor),
+            }
+        }
+        self.completions = completions;
+        event
+    }
+
+    fn on_socket(&mut self, kind: Kind, key: SlotKey, completion: Completion, executor: &Executor) {
+        let buf = completion.buffer().map(|id| self.pool.received(id, completion.result.max(0) as u32));
+        let Some(socket) =
+            self.sockets.get_mut(key.index as usize).filter(|socket| socket.generation == key.generation)
+        else {
+            self.counts.stale_completions += 1;
+            return;
+        };
+        if !completion.more() {
+            socket.operations -= 1;
+        }
+        match kind {
+            Kind::Receive => self.on_receive(key, completion, buf, executor),
+            Kind::ReceiveHeap => self.on_receive_heap(key, completion.result, executor),
+            Kind::Send => self.on_send(key, completion.result, executor),
+            Kind::Connect => {
+                socket.connecting = false;
+                socket.connect_address = None;
+                socket.send_error = -completion.result.min(0);
+                executor.wake(socket.send_waiter);
+                if completion.result >= 0 && !socket.closing {
+                    self.start_send(key);
+                }
+            }
+            Kind::PollIn => {
+                socket.poll_in = PollState::Ready;
+                executor.wake(socket.receive_waiter);
+            }
+            Kind::PollOut => {
+                socket.poll_out = PollState::Ready;
+                executor.wake(socket.send_waiter);
+            }
+            Kind::Ignored | Kind::Accept | Kind::Event => unreachable!("dispatched before"),
+        }
+        self.free_if_done(key);
+    }
+
+    fn on_receive(&mut self, key: SlotKey, completion: Completion, buf: Option<Buf>, executor: &Executor) {
+        let limit = self.receive_limit;
+        let socket = &mut self.sockets[key.index as usize];
+        if !completion.more() {
+            socket.receive = Receive::Idle;
+        }
+        if socket.closing {
+            return;
+        }
+        match (completion.result, buf) {
+            (1.., Some(buf)) => {
+                socket.receive_charge += buf.charge();
+                socket.received.push(buf);
+                if socket.receive == Receive::Armed && socket.receive_charge >= limit {
+                    self.counts.receive_pauses += 1;
+                    self.stop_receive(key);
+                }
+            }
+            (0.., _) => socket.receive_end = ReceiveEnd::Eof,
+            (failed, _) => match -failed {
+                libc::ENOBUFS => {
+                    self.counts.out_of_buffers += 1;
+                    return self.receive_to_heap(key);
+                }
+                // Stopped by us, or to be armed again: the wake below makes the task look.
+                libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
+                errno => socket.receive_end = ReceiveEnd::Failed(errno),
+            },
+        }
+        executor.wake(self.sockets[key.index as usize].receive_waiter);
+    }
+
+    fn on_receive_heap(&mut self, key: SlotKey, result: i32, executor: &Executor) {
+        let socket = &mut self.sockets[key.index as usize];
+        socket.receive = Receive::Idle;
+        let buffer = socket.heap_buffer.take();
+        if socket.closing {
+            return;
+        }
+        match (result, buffer) {
+            (1.., Some(buffer)) => {
+                let mut buf = self.pool.from_heap(buffer);
+                buf.truncate(result as usize);
+                socket.receive_charge += buf.charge();
+                socket.received.push(buf);
+            }
+            (0.., _) => socket.receive_end = ReceiveEnd::Eof,
+            (failed, _) => match -failed {
+                libc::EAGAIN | libc::EINTR | libc::ECANCELED => {}
+                errno => socket.receive_end = ReceiveEnd::Failed(errno),
+            },
+        }
+        executor.wake(socket.receive_waiter);
+    }
+
+    fn on_send(&mut self, key: SlotKey, result: i32, executor: &Executor) {
+        let socket = &mut self.sockets[key.index as usize];
+        let Some(queue) = &mut socket.send else { return };
+        match result {
+            0.. => queue.sent(result as usize, &mut self.spare),
+            _ if matches!(-result, libc::EINTR | libc::EAGAIN) => queue.in_flight = false,
+            _ => {
+                queue.in_flight = false;
+                queue.clear(&mut self.spare);
+                socket.send_error = -result;
+                // Whoever waits for an answer will not get one either.
+                executor.wake(socket.receive_waiter);
+            }
+        }
+        executor.wake(socket.send_waiter);
+        if !queue.is_empty() && !socket.closing {
+            self.start_send(key);
+        } else if let Some(queue) = socket.send.take() {
+            self.give_queue(queue);
+        }
+    }
+
+    fn on_accept(&mut self, key: SlotKey, completion: Completion, executor: &Executor) {
+        // SAFETY: a completion of accept carries a new descriptor that nobody else owns.
+        let accepted = (completion.result >= 0)
+            .then(|| unsafe { std::os::fd::FromRawFd::from_raw_fd(completion.result) });
+        // A connection that arrives after its listener is gone is dropped here, which closes it.
+        if let Some(state) = self.acceptors.get_mut(key.index as usize)
+            && state.generation == key.generation
+        {
+            state.on_completion(accepted, completion.result, completion.more());
+            executor.wake(state.waiter);
+            if state.is_done() {
+                self.acceptors.remove(key.index as usize);
+            }
+        }
+    }
+
+    /// Operations under way, the eventfd's and those of closed slots included.
+    pub(super) fn outstanding(&self) -> usize {
+        let sockets: usize = self.sockets.iter().map(|(_, socket)| socket.operations as usize).sum();
+        sockets + self.acceptors.iter().filter(|(_, state)| state.armed).count() + usize::from(self.event.armed)
+    }
+
+    /// End everything before the memory goes.
+    pub(super) fn cancel_all(&mut self) {
+        self.submit_ignored(opcode::AsyncCancel2::new(CancelBuilder::any()).build());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_data_keeps_kind_slot_and_generation() {
+        for kind in KINDS {
+            let key = SlotKey { index: 0x00ab_cdef, generation: 0x0012_3456 };
+            assert_eq!(untag(tag(kind, key)), Some((kind, key)));
+        }
+        assert_eq!(untag(u64::MAX), None);
+    }
+}

@@ -1,0 +1,400 @@
+//! The reactor: one per shard, on the shard's thread. Its loop runs the tasks that are ready, submits what they asked
+//! for, sleeps only when there is nothing to do, and hands completions and timers back to the tasks.
+
+use super::buffer::{BufPool, PoolSize};
+use super::driver::Io;
+use super::send::store;
+use super::task::{Executor, TaskId};
+use super::timer::{TimerKey, Wheel};
+use super::uring::Uring;
+use crate::base::clock::{Clock, Nanos, nanos};
+use crate::base::random::Random;
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io::Write;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// Sizes of a reactor; the configuration's `[runtime]`.
+#[derive(Clone, Copy, Debug)]
+pub struct ReactorOptions {
+    /// Submission queue entries.
+    pub ring_entries: u32,
+    pub buffers: PoolSize,
+    /// Bytes (as `Buf::charge` counts) one socket may have received and not taken.
+    pub receive_limit: usize,
+}
+
+impl Default for ReactorOptions {
+    fn default() -> Self {
+        Self {
+            ring_entries: 1024,
+            buffers: PoolSize { count: 1024, size: 16 * 1024 },
+            receive_limit: 256 * 1024,
+        }
+    }
+}
+
+/// Buffers lent to the kernel at most: more than one turn of the loop receives, few enough to stay in the cache.
+const LENT_BUFFERS: u16 = 512;
+
+/// Makes the reactor's loop turn; may be called on any thread.
+#[derive(Clone, Debug)]
+pub struct Unpark(Arc<std::fs::File>);
+
+impl Unpark {
+    pub fn unpark(&self) {
+        // An eventfd's write fails only when its counter is full, and then the loop has been told already.
+        let _ = (&*self.0).write(&1u64.to_ne_bytes());
+    }
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts {
+    pub completions: u64,
+    pub enters: u64,
+    pub sleeps: u64,
+    pub turns: u64,
+    pub out_of_buffers: u64,
+    pub heap_buffers: u64,
+    pub receive_pauses: u64,
+    pub stale_completions: u64,
+    pub panics: u64,
+    pub tasks: u64,
+    pub timers: u64,
+    pub sockets: u64,
+    pub buffers_in_use: u64,
+}
+
+pub struct Reactor {
+    executor: Executor,
+    timers: RefCell<Wheel>,
+    clock: Clock,
+    now: Cell<Nanos>,
+    random: Random,
+    pool: Rc<BufPool>,
+    /// Absent in tests that run on in-memory pipes.
+    io: Option<RefCell<Io>>,
+    /// Vectors to use again, where there is no `io`.
+    spare: RefCell<Vec<Vec<u8>>>,
+    unpark: Unpark,
+    turns: Cell<u64>,
+    event_fired: Cell<bool>,
+}
+
+impl Reactor {
+    /// A reactor with a ring. Must stay on the thread that made it.
+    ///
+    /// # Errors
+    /// One sentence that names the cause and the remedy.
+    pub fn new(options: &ReactorOptions) -> Result<Rc<Self>, String> {
+        let pool = BufPool::new(options.buffers);
+        let uring = Uring::new(options.ring_entries, options.buffers.count.min(LENT_BUFFERS))?;
+        let event = eventfd().map_err(|error| format!("eventfd: {error}"))?;
+        let for_ring = event.try_clone().map_err(|error| format!("eventfd: {error}"))?;
+        let io = Io::new(uring, pool.clone(), for_ring, options.receive_limit);
+        Ok(Self::build(Clock::real(), Random::from_entropy(), pool, event, Some(io)))
+    }
+
+    /// A reactor without a ring, for in-memory pipes: time is virtual and randomness comes from `seed`.
+    pub fn simulated(seed: u64, buffers: PoolSize) -> Rc<Self> {
+        let event = eventfd().expect("a test may open a descriptor");
+        Self::build(Clock::virtual_time(), Random::seeded(seed), BufPool::new(buffers), event, None)
+    }
+
+    fn build(clock: Clock, random: Random, pool: Rc<BufPool>, event: OwnedFd, io: Option<Io>) -> Rc<Self> {
+        let unpark = Unpark(Arc::new(std::fs::File::from(event)));
+        let notify = unpark.clone();
+        let now = Cell::new(clock.now());
+        Rc::new(Self {
+            executor: Executor::new(Box::new(move || notify.unpark())),
+            timers: RefCell::new(Wheel::new()),
+            clock,
+            now,
+            random,
+            pool,
+            io: io.map(RefCell::new),
+            spare: RefCell::new(Vec::new()),
+            unpark,
+            turns: Cell::new(0),
+            event_fired: Cell::new(false),
+        })
+    }
+
+    pub fn spawn(&self, future: impl Future<Output = ()> + 'static) -> TaskId {
+        self.executor.spawn(future)
+    }
+
+    pub fn cancel(&self, task: TaskId) {
+        self.executor.cancel(task);
+    }
+
+    pub fn wake(&self, task: TaskId) {
+        self.executor.wake(task);
+    }
+
+    /// The task that is being polled.
+    pub fn current_task(&self) -> TaskId {
+        self.executor.current()
+    }
+
+    /// Time at the start of this turn of the loop.
+    pub fn now(&self) -> Nanos {
+        self.now.get()
+    }
+
+    pub fn wall_micros(&self) -> u64 {
+        self.clock.wall_micros(self.now.get())
+    }
+
+    /// Follow steps of the wall clock.
+    pub fn resync_clock(&self) {
+        self.clock.resync();
+    }
+
+    pub fn random(&self) -> &Random {
+        &self.random
+    }
+
+    pub fn pool(&self) -> &Rc<BufPool> {
+        &self.pool
+    }
+
+    pub fn unpark_handle(&self) -> Unpark {
+        self.unpark.clone()
+    }
+
+    /// An empty vector, with capacity left from an earlier use where there is one.
+    pub fn take_vec(&self) -> Vec<u8> {
+        let spare = match &self.io {
+            Some(io) => io.borrow_mut().spare.pop(),
+            None => self.spare.borrow_mut().pop(),
+        };
+        spare.unwrap_or_else(|| Vec::with_capacity(1024))
+    }
+
+    pub fn give_vec(&self, vec: Vec<u8>) {
+        match &self.io {
+            Some(io) => store(&mut io.borrow_mut().spare, vec),
+            None => store(&mut self.spare.borrow_mut(), vec),
+        }
+    }
+
+    pub(super) fn io<T>(&self, with: impl FnOnce(&mut Io) -> T) -> T {
+        let io = self.io.as_ref().expect("a simulated reactor has no sockets");
+        with(&mut io.borrow_mut())
+    }
+
+    /// Whether another thread has unparked this reactor since the last call.
+    pub fn take_event(&self) -> bool {
+        self.event_fired.replace(false)
+    }
+
+    /// One turn of the loop. Sleeps until there is something to do, but not past the next timer.
+    pub fn turn(&self) {
+        self.turns.set(self.turns.get() + 1);
+        self.executor.run_ready();
+        match &self.io {
+            Some(io) => self.turn_ring(&mut io.borrow_mut()),
+            None => self.turn_virtual(),
+        }
+        let executor = &self.executor;
+        self.timers.borrow_mut().advance(self.now.get(), |task| executor.wake(task));
+    }
+
+    fn turn_ring(&self, io: &mut Io) {
+        io.uring.lend_buffers(&self.pool);
+        io.arm_event();
+        if self.executor.has_ready() {
+            io.uring.enter(None);
+        } else {
+            let wait = self.timers.borrow().next_deadline();
+            let wait = wait.map(|deadline| Duration::from_nanos(deadline.saturating_sub(self.clock.now())));
+            io.counts.sleeps += u64::from(!io.uring.has_queued());
+            io.uring.enter(Some(wait));
+        }
+        self.now.set(self.clock.now());
+        if io.dispatch(&self.executor) {
+            self.event_fired.set(true);
+            self.executor.take_remote_wakes();
+        }
+    }
+
+    /// Without a ring, time passes only when nobody has anything to do.
+    fn turn_virtual(&self) {
+        self.executor.take_remote_wakes();
+        if !self.executor.has_ready()
+            && let Some(deadline) = self.timers.borrow().next_deadline()
+        {
+            self.clock.advance(Duration::from_nanos(deadline.saturating_sub(self.clock.now())));
+        }
+        self.now.set(self.clock.now());
+    }
+
+    /// Turn until `done`.
+    pub fn run_until(&self, mut done: impl FnMut() -> bool) {
+        while !done() {
+            self.turn();
+        }
+    }
+
+    /// Run `future` to its end on this reactor and return its output. For tests and tools, not within a task.
+    pub fn block_on<T: 'static>(self: &Rc<Self>, future: impl Future<Output = T> + 'static) -> T {
+        let slot = Rc::new(RefCell::new(None));
+        let output = slot.clone();
+        let task = self.spawn(async move {
+            let value = future.await;
+            output.replace(Some(value));
+        });
+        let panics = self.executor.panics();
+        loop {
+            self.turn();
+            if let Some(value) = slot.borrow_mut().take() {
+                return value;
+            }
+            assert!(self.executor.panics() == panics, "a task panicked while {task:?} was awaited");
+        }
+    }
+
+    /// Give memory that is only kept for reuse back to the system.
+    pub fn trim(&self) {
+        if let Some(io) = &self.io {
+            io.borrow_mut().trim();
+        }
+        self.spare.borrow_mut().clear();
+        self.pool.release_free_pages();
+    }
+
+    pub fn facts(&self) -> Facts {
+        let mut facts = Facts {
+            turns: self.turns.get(),
+            heap_buffers: self.pool.heap_buffers(),
+            panics: self.executor.panics(),
+            tasks: self.executor.len() as u64,
+            timers: self.timers.borrow().len() as u64,
+            buffers_in_use: self.pool.in_use() as u64,
+            ..Facts::default()
+        };
+        if let Some(io) = &self.io {
+            let io = io.borrow();
+            facts.completions = io.counts.completions;
+            facts.enters = io.uring.enters;
+            facts.sleeps = io.counts.sleeps;
+            facts.out_of_buffers = io.counts.out_of_buffers;
+            facts.receive_pauses = io.counts.receive_pauses;
+            facts.stale_completions = io.counts.stale_completions;
+            facts.sockets = io.sockets.len() as u64;
+        }
+        facts
+    }
+
+    /// Let other tasks run before going on.
+    pub async fn yield_now(&self) {
+        let mut yielded = false;
+        std::future::poll_fn(|_| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            self.wake(self.current_task());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    pub async fn sleep(self: &Rc<Self>, duration: Duration) {
+        let timer = Timer::new(self);
+        timer.arm_in(duration);
+        std::future::poll_fn(|_| if timer.fired() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        // Tasks hold an Rc of the reactor, so none is left. The kernel may still hold addresses in the table.
+        let Some(io) = &self.io else { return };
+        let mut io = io.borrow_mut();
+        io.cancel_all();
+        for _ in 0..64 {
+            io.uring.enter(Some(Some(Duration::from_millis(1))));
+            io.dispatch(&self.executor);
+            if io.outstanding() == 0 {
+                return;
+            }
+        }
+        drop(io);
+        // Leaking is the safe answer to operations that do not end.
+        std::mem::forget(self.io.take());
+        std::mem::forget(self.pool.clone());
+    }
+}
+
+impl Reactor {
+    /// Drop every task, and with them the sockets they own. The reactor is of no use afterwards.
+    pub fn shut_down(&self) {
+        self.executor.clear();
+        if let Some(io) = &self.io {
+            io.borrow_mut().uring.enter(None);
+        }
+    }
+}
+
+/// One deadline of one task. Arming and disarming cost O(1) and allocate nothing.
+pub struct Timer {
+    reactor: Rc<Reactor>,
+    key: TimerKey,
+}
+
+impl Timer {
+    pub fn new(reactor: &Rc<Reactor>) -> Self {
+        let key = reactor.timers.borrow_mut().insert(TaskId::NONE);
+        Self { reactor: reactor.clone(), key }
+    }
+
+    /// Wake the current task at `deadline` (which replaces the one before). Resolution is about a millisecond.
+    pub fn arm_at(&self, deadline: Nanos) {
+        self.reactor.timers.borrow_mut().arm(self.key, deadline, self.reactor.current_task());
+    }
+
+    pub fn arm_in(&self, duration: Duration) {
+        self.arm_at(self.reactor.now().saturating_add(nanos(duration)));
+    }
+
+    /// Arm, or disarm where there is no limit.
+    pub fn set(&self, duration: Option<Duration>) {
+        match duration {
+            Some(duration) => self.arm_in(duration),
+            None => self.disarm(),
+        }
+    }
+
+    pub fn disarm(&self) {
+        self.reactor.timers.borrow_mut().disarm(self.key);
+    }
+
+    /// Whether the deadline has passed.
+    pub fn fired(&self) -> bool {
+        self.reactor.timers.borrow().fired(self.key)
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.reactor.timers.borrow_mut().remove(self.key);
+    }
+}
+
+fn eventfd() -> std::io::Result<OwnedFd> {
+    // SAFETY: no pointers are passed.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the call above has just made this descriptor.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    debug_assert!(fd.as_fd().try_clone_to_owned().is_ok());
+    Ok(fd)
+}

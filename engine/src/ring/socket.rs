@@ -1,0 +1,238 @@
+//! A connected (or connecting) stream socket on this shard's ring.
+
+use super::buffer::Buf;
+use super::driver::{Kind, PollState, Receive, ReceiveEnd, SlotKey};
+use super::reactor::Reactor;
+use super::send::Segment;
+use super::task::TaskId;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::task::Poll;
+
+/// One socket. Each direction has one waiting task: the last that polled it. Dropped, the socket is closed and
+/// what was not yet sent is lost; flush first.
+pub struct Socket {
+    reactor: Rc<Reactor>,
+    pub(super) key: SlotKey,
+}
+
+impl Socket {
+    /// Take over a connected descriptor. It must not be in non-blocking mode: the ring would report EAGAIN instead of
+    /// waiting.
+    pub fn new(reactor: &Rc<Reactor>, fd: OwnedFd) -> Self {
+        let key = reactor.io(|io| io.adopt(fd));
+        Self { reactor: reactor.clone(), key }
+    }
+
+    /// Start connecting `fd` to `address`.
+    pub fn connect(reactor: &Rc<Reactor>, fd: OwnedFd, address: socket2::SockAddr) -> Self {
+        let socket = Self::new(reactor, fd);
+        reactor.io(|io| io.start_connect(socket.key, address));
+        socket
+    }
+
+    /// Whether the connection stands. The caller keeps the deadline: drop the socket to give up.
+    ///
+    /// # Errors
+    /// What connect(2) reports.
+    pub fn poll_connected(&self) -> Poll<io::Result<()>> {
+        let task = self.reactor.current_task();
+        self.reactor.io(|io| {
+            let socket = io.socket(self.key);
+            if socket.connecting {
+                socket.send_waiter = task;
+                return Poll::Pending;
+            }
+            Poll::Ready(result(socket.send_error))
+        })
+    }
+
+    /// The next received bytes, never empty; `None` after the peer's FIN. Asking for more lets the peer send more:
+    /// what is not asked for stays, beyond a limit, in the kernel's buffer and so with the peer.
+    ///
+    /// # Errors
+    /// What recv(2) reports, after everything received before it has been taken.
+    pub fn poll_recv(&self) -> Poll<io::Result<Option<Buf>>> {
+        let task = self.reactor.current_task();
+        self.reactor.io(|io| {
+            let socket = io.socket(self.key);
+            if !socket.received.is_empty() {
+                let buf = socket.received.remove(0);
+                socket.receive_charge -= buf.charge();
+                return Poll::Ready(Ok(Some(buf)));
+            }
+            match socket.receive_end {
+                ReceiveEnd::Eof => return Poll::Ready(Ok(None)),
+                ReceiveEnd::Failed(errno) => return Poll::Ready(Err(io::Error::from_raw_os_error(errno))),
+                ReceiveEnd::Open => {}
+            }
+            socket.receive_waiter = task;
+            if socket.receive == Receive::Idle && !socket.connecting {
+                io.start_receive(self.key);
+            }
+            Poll::Pending
+        })
+    }
+
+    /// Put back bytes that were taken by `poll_recv` and not used; they come first again.
+    pub fn unread(&self, buf: Buf) {
+        self.reactor.io(|io| {
+            let socket = io.socket(self.key);
+            socket.receive_charge += buf.charge();
+            socket.received.insert(0, buf);
+        });
+    }
+
+    /// Whether `poll_recv` would be ready, without asking for more.
+    pub fn has_received(&self) -> bool {
+        self.reactor.io(|io| {
+            let socket = io.socket(self.key);
+            !socket.received.is_empty() || socket.receive_end != ReceiveEnd::Open
+        })
+    }
+
+    /// Whether bytes wait, end of stream aside.
+    pub fn has_received_bytes(&self) -> bool {
+        self.reactor.io(|io| !io.socket(self.key).received.is_empty())
+    }
+
+    /// Queue `segments` (left empty) behind what is queued already, and start sending. After a failed send nothing
+    /// more is sent; `poll_flushed` says so.
+    pub fn send(&self, segments: &mut Vec<Segment>) {
+        self.reactor.io(|io| {
+            let socket = io.socket(self.key);
+            if socket.send_error != 0 && !socket.connecting {
+                return segments.clear();
+            }
+            let queue = io.queue(self.key);
+            segments.drain(..).for_each(|segment| queue.push(segment));
+            io.start_send(self.key);
+        });
+    }
+
+    /// As `send`, for one segment.
+    pub fn send_one(&self, segment: Segment) {
+        self.reactor.io(|io| {
+            if io.socket(self.key).send_error == 0 {
+                io.queue(self.key).push(segment);
+                io.start_send(self.key);
+            }
+        });
+    }
+
+    /// Ready when unsent segments hold at most `limit` bytes of memory.
+    ///
+    /// # Errors
+    /// What a send before reported.
+    pub fn poll_flushed(&self, limit: usize) -> Poll<io::Result<()>> {
+        let task = self.reactor.current_task();
+        self.reactor.io(|io| {
+            let socket = io.socket(self.key);
+            if socket.send_error != 0 {
+                return Poll::Ready(result(socket.send_error));
+            }
+            match &socket.send {
+                Some(queue) if queue.charge > limit || (limit == 0 && !queue.is_empty()) => {
+                    socket.send_waiter = task;
+                    Poll::Pending
+                }
+                _ => Poll::Ready(Ok(())),
+            }
+        })
+    }
+
+    /// Bytes queued and not yet taken by the kernel.
+    pub fn unsent(&self) -> usize {
+        self.reactor.io(|io| io.socket(self.key).send.as_ref().map_or(0, |queue| queue.pending))
+    }
+
+    /// Whether a send or the connect failed.
+    pub fn send_failed(&self) -> bool {
+        self.reactor.io(|io| io.socket(self.key).send_error != 0)
+    }
+
+    /// Send FIN behind what the kernel has; flush first.
+    pub fn shutdown_write(&self) {
+        self.reactor.io(|io| io.shutdown(self.key, libc::SHUT_WR));
+    }
+
+    /// Stop receiving, so that somebody else (splice) may read from the descriptor. Ready when the ring no longer
+    /// touches it; bytes that came before that still come out of `poll_recv`, which must not be called meanwhile.
+    pub fn poll_receive_stopped(&self) -> Poll<()> {
+        let task = self.reactor.current_task();
+        self.reactor.io(|io| {
+            let socket = io.socket(self.key);
+            if socket.receive == Receive::Idle {
+                return Poll::Ready(());
+            }
+            socket.receive_waiter = task;
+            io.stop_receive(self.key);
+            Poll::Pending
+        })
+    }
+
+    /// Ready once the descriptor is readable (or at its end); one readiness is used up by each ready answer.
+    pub fn poll_readable(&self) -> Poll<()> {
+        let task = self.reactor.current_task();
+        self.reactor.io(|io| {
+            let socket = io.socket(self.key);
+            socket.receive_waiter = task;
+            match socket.poll_in {
+                PollState::Ready => {
+                    socket.poll_in = PollState::Idle;
+                    Poll::Ready(())
+                }
+                PollState::Waiting => Poll::Pending,
+                PollState::Idle => {
+                    io.start_poll(self.key, Kind::PollIn);
+                    Poll::Pending
+                }
+            }
+        })
+    }
+
+    /// Ready once the descriptor takes bytes; one readiness is used up by each ready answer.
+    pub fn poll_writable(&self) -> Poll<()> {
+        let task = self.reactor.current_task();
+        self.reactor.io(|io| {
+            let socket = io.socket(self.key);
+            socket.send_waiter = task;
+            match socket.poll_out {
+                PollState::Ready => {
+                    socket.poll_out = PollState::Idle;
+                    Poll::Ready(())
+                }
+                PollState::Waiting => Poll::Pending,
+                PollState::Idle => {
+                    io.start_poll(self.key, Kind::PollOut);
+                    Poll::Pending
+                }
+            }
+        })
+    }
+
+    /// The task to wake when bytes arrive, in place of the one that polled last.
+    pub fn set_receive_waiter(&self, task: TaskId) {
+        self.reactor.io(|io| io.socket(self.key).receive_waiter = task);
+    }
+
+    /// The descriptor, for socket options and addresses.
+    pub fn raw_fd(&self) -> RawFd {
+        self.reactor.io(|io| io.socket(self.key).fd.as_raw_fd())
+    }
+
+    pub fn reactor(&self) -> &Rc<Reactor> {
+        &self.reactor
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.reactor.io(|io| io.close(self.key));
+    }
+}
+
+fn result(errno: i32) -> io::Result<()> {
+    if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
+}

@@ -1,0 +1,355 @@
+//! The shard's tasks: a slab of futures and a queue of those that are ready.
+//!
+//! A waker is the task's number, not a counted pointer: waking from the shard's own thread costs a flag and a push.
+//! A wake from another thread goes through that shard's mailbox. A panic ends the task that panicked and is counted.
+
+use slab::Slab;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::ptr;
+use std::sync::{Arc, Mutex, RwLock};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+
+/// Names a task. Shard (16 bits), generation (24 bits) and slab index (24 bits), so that a stale id wakes nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskId(u64);
+
+const INDEX_BITS: u32 = 24;
+const GENERATION_BITS: u32 = 24;
+const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
+const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
+
+impl TaskId {
+    /// No task: waking it does nothing.
+    pub const NONE: Self = Self(u64::MAX);
+
+    fn new(shard: u16, generation: u32, index: usize) -> Self {
+        let generation = u64::from(generation) & GENERATION_MASK;
+        Self(u64::from(shard) << (GENERATION_BITS + INDEX_BITS) | generation << INDEX_BITS | index as u64)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(index: u32) -> Self {
+        Self::new(0, 0, index as usize)
+    }
+
+    pub(crate) fn index(self) -> u32 {
+        (self.0 & INDEX_MASK) as u32
+    }
+
+    fn generation(self) -> u32 {
+        (self.0 >> INDEX_BITS & GENERATION_MASK) as u32
+    }
+
+    fn shard(self) -> u16 {
+        (self.0 >> (GENERATION_BITS + INDEX_BITS)) as u16
+    }
+}
+
+type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+struct Slot {
+    /// Out while it is polled.
+    future: Option<TaskFuture>,
+    generation: u32,
+    queued: bool,
+    /// Dropped while it was being polled: the poll loop removes it.
+    cancelled: bool,
+}
+
+/// Wakes that came from other threads, and what makes the shard look at them.
+pub(crate) struct Remote {
+    woken: Mutex<Vec<TaskId>>,
+    notify: Box<dyn Fn() + Send + Sync>,
+}
+
+/// Mailboxes by shard number, for wakers that ended up on another thread. Not on the request path.
+static REMOTES: RwLock<Vec<Option<Arc<Remote>>>> = RwLock::new(Vec::new());
+
+thread_local! {
+    /// The executor that runs on this thread, while it runs.
+    static CURRENT: Cell<*const Executor> = const { Cell::new(ptr::null()) };
+}
+
+pub(crate) struct Executor {
+    shard: u16,
+    slots: RefCell<Slab<Slot>>,
+    ready: RefCell<VecDeque<TaskId>>,
+    current: Cell<TaskId>,
+    generation: Cell<u32>,
+    panics: Cell<u64>,
+    remote: Arc<Remote>,
+}
+
+impl Executor {
+    /// `notify` must make the shard's loop turn; it is called on other threads.
+    pub(crate) fn new(notify: Box<dyn Fn() + Send + Sync>) -> Self {
+        let remote = Arc::new(Remote { woken: Mutex::new(Vec::new()), notify });
+        let mut remotes = REMOTES.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let free = remotes.iter().position(Option::is_none).unwrap_or(remotes.len());
+        if free == remotes.len() {
+            remotes.push(None);
+        }
+        remotes[free] = Some(remote.clone());
+        drop(remotes);
+        Self {
+            shard: u16::try_from(free).expect("fewer than 65,536 executors"),
+            slots: RefCell::new(Slab::new()),
+            ready: RefCell::new(VecDeque::new()),
+            current: Cell::new(TaskId::NONE),
+            generation: Cell::new(0),
+            panics: Cell::new(0),
+            remote,
+        }
+    }
+
+    /// The task that is being polled.
+    pub(crate) fn current(&self) -> TaskId {
+        self.current.get()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.borrow().len()
+    }
+
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.get()
+    }
+
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.borrow().is_empty()
+    }
+
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) -> TaskId {
+        let generation = self.generation.get().wrapping_add(1);
+        self.generation.set(generation);
+        let slot = Slot {
+            future: Some(Box::pin(future)),
+            generation: generation & GENERATION_MASK as u32,
+            queued: true,
+            cancelled: false,
+        };
+        let index = self.slots.borrow_mut().insert(slot);
+        let id = TaskId::new(self.shard, generation, index);
+        self.ready.borrow_mut().push_back(id);
+        id
+    }
+
+    /// End a task: its future is dropped, at once or, if it is the one running, when it next yields.
+    pub(crate) fn cancel(&self, id: TaskId) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(id.index() as usize).filter(|slot| slot.generation == id.generation()) else {
+            return;
+        };
+        if slot.future.is_none() {
+            slot.cancelled = true;
+            return;
+        }
+        let slot = slots.remove(id.index() as usize);
+        drop(slots);
+        self.drop_guarded(slot.future);
+    }
+
+    pub(crate) fn wake(&self, id: TaskId) {
+        if let Some(slot) = self.slots.borrow_mut().get_mut(id.index() as usize)
+            && slot.generation == id.generation()
+            && !slot.queued
+            && id != TaskId::NONE
+        {
+            slot.queued = true;
+            self.ready.borrow_mut().push_back(id);
+        }
+    }
+
+    /// Poll the tasks that are ready now; those that they wake wait for the next turn. Returns how many were polled.
+    pub(crate) fn run_ready(&self) -> usize {
+        let _entered = Entered::new(self);
+        let count = self.ready.borrow().len();
+        for _ in 0..count {
+            let Some(id) = self.ready.borrow_mut().pop_front() else { break };
+            self.poll_task(id);
+        }
+        if self.slots.borrow().is_empty() && self.slots.borrow().capacity() > 4096 {
+            self.slots.borrow_mut().shrink_to_fit();
+        }
+        count
+    }
+
+    /// Take over the wakes that came from other threads.
+    pub(crate) fn take_remote_wakes(&self) {
+        let mut woken = self.remote.woken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for id in woken.drain(..) {
+            self.wake(id);
+        }
+    }
+
+    fn poll_task(&self, id: TaskId) {
+        let taken = match self.slots.borrow_mut().get_mut(id.index() as usize) {
+            Some(slot) if slot.generation == id.generation() => {
+                slot.queued = false;
+                slot.future.take()
+            }
+            _ => None,
+        };
+        let Some(mut future) = taken else { return };
+        // SAFETY: the vtable's functions treat the data as a number and never dereference it.
+        let waker = unsafe { Waker::from_raw(raw_waker(id)) };
+        let mut context = Context::from_waker(&waker);
+        self.current.set(id);
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
+        self.current.set(TaskId::NONE);
+        let finished = match polled {
+            Ok(Poll::Pending) => false,
+            Ok(Poll::Ready(())) => true,
+            Err(_) => {
+                self.panics.set(self.panics.get() + 1);
+                true
+            }
+        };
+        let mut slots = self.slots.borrow_mut();
+        let slot = &mut slots[id.index() as usize];
+        if finished || slot.cancelled {
+            slots.remove(id.index() as usize);
+            drop(slots);
+            self.drop_guarded(Some(future));
+        } else {
+            slot.future = Some(future);
+        }
+    }
+
+    /// A destructor that panics must not end the shard either.
+    fn drop_guarded(&self, future: Option<TaskFuture>) {
+        if std::panic::catch_unwind(AssertUnwindSafe(|| drop(future))).is_err() {
+            self.panics.set(self.panics.get() + 1);
+        }
+    }
+
+    /// Drop every task, those included that others spawn while they are dropped.
+    pub(crate) fn clear(&self) {
+        let _entered = Entered::new(self);
+        loop {
+            let futures: Vec<_> = self.slots.borrow_mut().drain().map(|slot| slot.future).collect();
+            if futures.is_empty() {
+                break;
+            }
+            futures.into_iter().for_each(|future| self.drop_guarded(future));
+        }
+        self.ready.borrow_mut().clear();
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        let mut remotes = REMOTES.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        remotes[self.shard as usize] = None;
+    }
+}
+
+/// Marks the executor as this thread's while it polls.
+struct Entered {
+    previous: *const Executor,
+}
+
+impl Entered {
+    fn new(executor: &Executor) -> Self {
+        Self { previous: CURRENT.replace(ptr::from_ref(executor)) }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(self.previous);
+    }
+}
+
+const VTABLE: RawWakerVTable = RawWakerVTable::new(
+    |data| RawWaker::new(data, &VTABLE),
+    |data| wake_from_anywhere(TaskId(data as u64)),
+    |data| wake_from_anywhere(TaskId(data as u64)),
+    |_| {},
+);
+
+fn raw_waker(id: TaskId) -> RawWaker {
+    RawWaker::new(ptr::without_provenance(id.0 as usize), &VTABLE)
+}
+
+fn wake_from_anywhere(id: TaskId) {
+    let current = CURRENT.get();
+    // SAFETY: CURRENT is not null only between Entered::new and its drop, and `Entered` does not outlive the borrow of
+    // the executor from which it was made.
+    if let Some(executor) = unsafe { current.as_ref() }
+        && executor.shard == id.shard()
+    {
+        return executor.wake(id);
+    }
+    let remotes = REMOTES.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(Some(remote)) = remotes.get(id.shard() as usize) {
+        remote.woken.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(id);
+        (remote.notify)();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::rc::Rc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn executor() -> Executor {
+        Executor::new(Box::new(|| {}))
+    }
+
+    #[test]
+    fn a_panic_ends_its_task_only() {
+        let executor = executor();
+        let reached = Rc::new(Cell::new(false));
+        executor.spawn(async { panic!("expected in this test") });
+        let flag = reached.clone();
+        executor.spawn(async move { flag.set(true) });
+        executor.run_ready();
+        assert!(reached.get());
+        assert_eq!((executor.panics(), executor.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_stale_id_wakes_nobody() {
+        let executor = executor();
+        let first = executor.spawn(async {});
+        executor.run_ready();
+        let second = executor.spawn(std::future::pending());
+        executor.run_ready();
+        assert_eq!(first.index(), second.index(), "the slot is used again");
+        executor.wake(first);
+        executor.wake(TaskId::NONE);
+        assert!(!executor.has_ready());
+        executor.wake(second);
+        assert!(executor.has_ready());
+    }
+
+    #[test]
+    fn a_waker_works_from_another_thread() {
+        let notified = Arc::new(AtomicUsize::new(0));
+        let count = notified.clone();
+        let executor = Executor::new(Box::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        }));
+        let waker = Rc::new(RefCell::new(None));
+        let polls = Rc::new(Cell::new(0));
+        let (slot, counter) = (waker.clone(), polls.clone());
+        executor.spawn(std::future::poll_fn(move |context| {
+            slot.replace(Some(context.waker().clone()));
+            counter.set(counter.get() + 1);
+            Poll::Pending
+        }));
+        executor.run_ready();
+        let waker = waker.borrow_mut().take().expect("polled once");
+        std::thread::spawn(move || waker.wake()).join().expect("the thread ends");
+        assert_eq!(notified.load(Ordering::SeqCst), 1);
+        executor.take_remote_wakes();
+        executor.run_ready();
+        assert_eq!(polls.get(), 2);
+    }
+}

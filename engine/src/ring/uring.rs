@@ -1,0 +1,231 @@
+//! One io_uring with one ring of provided buffers: set-up, submission, sleeping. What completions mean is driver.rs's.
+
+use super::buffer::BufPool;
+use io_uring::types::{BufRingEntry, SubmitArgs, Timespec};
+use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+/// The one buffer group of each ring.
+pub(super) const BUFFER_GROUP: u16 = 0;
+
+/// What of a completion is needed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Completion {
+    pub user_data: u64,
+    pub result: i32,
+    flags: u32,
+}
+
+impl Completion {
+    /// The operation goes on and more completions follow.
+    pub(super) fn more(self) -> bool {
+        cqueue::more(self.flags)
+    }
+
+    pub(super) fn buffer(self) -> Option<u16> {
+        cqueue::buffer_select(self.flags)
+    }
+}
+
+pub(super) struct Uring {
+    ring: IoUring,
+    buffers: BufferRing,
+    /// Calls of io_uring_enter.
+    pub enters: u64,
+}
+
+impl Uring {
+    /// `entries` submission entries, four times as many for completions (multishot operations complete without being
+    /// submitted again).
+    ///
+    /// # Errors
+    /// A sentence that names the cause and the remedy.
+    pub(super) fn new(entries: u32, buffer_entries: u16) -> Result<Self, String> {
+        let mut ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_coop_taskrun()
+            .setup_clamp()
+            .setup_submit_all()
+            .setup_cqsize(entries.saturating_mul(4))
+            .dontfork()
+            .build(entries)
+            .map_err(|error| refusal(&error))?;
+        check_operations(&ring)?;
+        // Saves the lookup of the descriptor in each enter; a kernel that refuses only loses that.
+        let _ = ring.submitter().register_ring_fd();
+        let buffers = BufferRing::register(&mut ring, buffer_entries).map_err(|error| refusal(&error))?;
+        Ok(Self { ring, buffers, enters: 0 })
+    }
+
+    /// Queue an entry; submits first when the queue is full.
+    pub(super) fn push(&mut self, entry: &squeue::Entry) {
+        loop {
+            // SAFETY: every caller is in driver.rs, where each operation's buffers belong to the socket table, whose
+            // slot stays until the completion has arrived.
+            if unsafe { self.ring.submission().push(entry) }.is_ok() {
+                return;
+            }
+            self.enters += 1;
+            if let Err(error) = self.ring.submit() {
+                // EBUSY and EAGAIN pass as completions are fetched, which the next turn does; anything else is a bug.
+                assert!(is_passing(&error), "io_uring_enter: {error}");
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Submit what is queued and fetch what has completed. With `wait`, sleep until something completes or the time is
+    /// over (`None`: without end).
+    pub(super) fn enter(&mut self, wait: Option<Option<Duration>>) {
+        self.enters += 1;
+        let queued = self.ring.submission().len();
+        let getevents = 1; // IORING_ENTER_GETEVENTS
+        let entered = match wait {
+            None => {
+                // SAFETY: no argument is passed, and the entries' buffers are as `push` says.
+                unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued as u32, 0, getevents, None) }
+            }
+            Some(None) => self.ring.submitter().submit_and_wait(1),
+            Some(Some(time)) => {
+                let timespec = Timespec::from(time);
+                self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timespec))
+            }
+        };
+        if let Err(error) = entered {
+            let timed_out = error.raw_os_error() == Some(libc::ETIME);
+            assert!(timed_out || is_passing(&error), "io_uring_enter: {error}");
+        }
+    }
+
+    /// Move completions to `into`.
+    pub(super) fn completions(&mut self, into: &mut Vec<Completion>) {
+        into.extend(self.ring.completion().map(|entry| Completion {
+            user_data: entry.user_data(),
+            result: entry.result(),
+            flags: entry.flags(),
+        }));
+    }
+
+    pub(super) fn has_queued(&mut self) -> bool {
+        !self.ring.submission().is_empty()
+    }
+
+    /// Lend free buffers to the kernel, up to the ring's size.
+    pub(super) fn lend_buffers(&mut self, pool: &BufPool) {
+        self.buffers.fill(pool);
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN))
+}
+
+/// The operations that the engine uses must exist. Multishot receive and ring-mapped buffers cannot be probed by
+/// opcode; SINGLE_ISSUER and DEFER_TASKRUN (6.0, 6.1) are younger than both, so their acceptance stands for them.
+fn check_operations(ring: &IoUring) -> Result<(), String> {
+    let mut probe = Probe::new();
+    ring.submitter().register_probe(&mut probe).map_err(|error| refusal(&error))?;
+    let needed = [
+        (opcode::AcceptMulti::CODE, "accept"),
+        (opcode::Connect::CODE, "connect"),
+        (opcode::RecvMulti::CODE, "recv"),
+        (opcode::Send::CODE, "send"),
+        (opcode::SendMsg::CODE, "sendmsg"),
+        (opcode::PollAdd::CODE, "poll"),
+        (opcode::AsyncCancel::CODE, "cancel"),
+        (opcode::Shutdown::CODE, "shutdown"),
+        (opcode::Close::CODE, "close"),
+    ];
+    match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
+        Some((_, name)) => Err(format!("this kernel's io_uring lacks the operation `{name}`: Linux 6.1 or newer is needed")),
+        None => Ok(()),
+    }
+}
+
+/// Why the kernel refuses a ring, and what helps.
+fn refusal(error: &io::Error) -> String {
+    let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    match (error.raw_os_error(), disabled.trim()) {
+        (Some(libc::ENOSYS), _) => {
+            "io_uring does not exist here (ENOSYS): Linux 6.1 or newer is needed, and a sandbox such as gVisor has none".into()
+        }
+        (Some(libc::EPERM | libc::EACCES), "1" | "2") => {
+            "io_uring is switched off on this host: set `sysctl kernel.io_uring_disabled=0`".into()
+        }
+        (Some(libc::EPERM | libc::EACCES), _) => {
+            "io_uring is refused (EPERM), most likely by a container's seccomp profile: allow io_uring_setup, \
+             io_uring_enter and io_uring_register (docker: --security-opt seccomp=PROFILE)"
+                .into()
+        }
+        (Some(libc::EINVAL), _) => {
+            "this kernel's io_uring is too old (EINVAL): Linux 6.1 or newer is needed for DEFER_TASKRUN".into()
+        }
+        (Some(libc::ENOMEM), _) => {
+            "io_uring cannot lock enough memory (ENOMEM): raise `ulimit -l`, or lower runtime.ring_entries".into()
+        }
+        (Some(libc::EMFILE | libc::ENFILE), _) => "no file descriptor is left for io_uring: raise `ulimit -n`".into(),
+        _ => format!("io_uring cannot be set up: {error}"),
+    }
+}
+
+/// Entries through which buffers are lent to the kernel.
+struct BufferRing {
+    entries: NonNull<BufRingEntry>,
+    layout: Layout,
+    count: u16,
+    tail: u16,
+}
+
+impl BufferRing {
+    fn register(ring: &mut IoUring, count: u16) -> io::Result<Self> {
+        let layout = Layout::array::<BufRingEntry>(count as usize)
+            .and_then(|layout| layout.align_to(4096))
+            .map_err(io::Error::other)?;
+        // SAFETY: count is at least 1, so the layout has a size.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let Some(entries) = NonNull::new(memory.cast::<BufRingEntry>()) else { handle_alloc_error(layout) };
+        let this = Self { entries, layout, count, tail: 0 };
+        // SAFETY: the memory has the size and alignment that the kernel asks for and lives until after the ring.
+        unsafe {
+            ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, count, BUFFER_GROUP, 0)?;
+        }
+        Ok(this)
+    }
+
+    fn fill(&mut self, pool: &BufPool) {
+        let before = self.tail;
+        while pool.lent() < u32::from(self.count) {
+            let Some((id, address)) = pool.lend() else { break };
+            let slot = (self.tail & (self.count - 1)) as usize;
+            // SAFETY: slot < count, and the kernel reads an entry only after the tail has moved past it.
+            let entry = unsafe { &mut *self.entries.as_ptr().add(slot) };
+            entry.set_addr(address as u64);
+            entry.set_len(pool.buffer_size() as u32);
+            entry.set_bid(id);
+            self.tail = self.tail.wrapping_add(1);
+        }
+        if self.tail != before {
+            // SAFETY: the tail lies in the first entry's reserved bytes, 2-byte aligned; only the kernel reads it.
+            let tail = unsafe { &*BufRingEntry::tail(self.entries.as_ptr()).cast::<AtomicU16>() };
+            tail.store(self.tail, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        let _ = self.ring.submitter().unregister_buf_ring(BUFFER_GROUP);
+    }
+}
+
+impl Drop for BufferRing {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `register` with this layout. `Uring::drop` has unregistered it from the kernel.
+        unsafe { dealloc(self.entries.as_ptr().cast(), self.layout) }
+    }
+}
