@@ -1,0 +1,198 @@
+//! A record becomes a line: what each command operator stands for and how it is written in text and in JSON.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use ringway_config::model::{LogField, LogOperator, LogPiece};
+
+use super::compile::{CompiledFormat, JsonMember, Shape};
+use super::escape::{push_json, push_text};
+use super::{Record, ResponseFlags, SecondCache};
+use crate::http::{Fields, Scheme};
+
+/// Bytes of one value at most, before escaping: the fields of a head are limited by the codec, but a format may name
+/// one of them several times.
+const VALUE_MAX: usize = 16 * 1024;
+
+/// What an operator stands for in one record.
+enum Value<'a> {
+    Absent,
+    Number(u64),
+    /// Two parts because a request's target may have one that the head left out. What peers sent is escaped.
+    Bytes([&'a [u8]; 2]),
+    Flags(ResponseFlags),
+    /// Microseconds since the epoch.
+    Time(u64),
+    Address(SocketAddr),
+    Ip(IpAddr),
+}
+
+/// Appends the line for `record`. Allocates only when `out` has no room. Absent values are `-` in text; in JSON a
+/// member that is one operator is `null` or a number where it can be, as in Envoy.
+pub fn format(record: &Record<'_>, format: &CompiledFormat, second: &mut SecondCache, out: &mut Vec<u8>) {
+    match &format.shape {
+        Shape::Text(pieces) => pieces.iter().for_each(|piece| match piece {
+            LogPiece::Literal(text) => out.extend_from_slice(text.as_bytes()),
+            LogPiece::Operator(operator) => {
+                push_value(evaluate(operator, record, &format.hostname), second, push_text, out);
+            }
+        }),
+        Shape::Json(members) => {
+            out.push(b'{');
+            for member in members {
+                push_member(member, record, &format.hostname, second, out);
+            }
+            out.extend_from_slice(b"}\n");
+        }
+    }
+}
+
+fn push_member(
+    member: &JsonMember,
+    record: &Record<'_>,
+    hostname: &str,
+    second: &mut SecondCache,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(&member.lead);
+    if let [LogPiece::Operator(operator)] = &member.pieces[..] {
+        match evaluate(operator, record, hostname) {
+            Value::Absent => return out.extend_from_slice(b"null"),
+            Value::Number(number) => return push_number(number, out),
+            Value::Bytes(_) | Value::Flags(_) | Value::Time(_) | Value::Address(_) | Value::Ip(_) => {}
+        }
+    }
+    out.push(b'"');
+    for piece in &member.pieces {
+        match piece {
+            LogPiece::Literal(text) => push_json(text.as_bytes(), out),
+            LogPiece::Operator(operator) => push_value(evaluate(operator, record, hostname), second, push_json, out),
+        }
+    }
+    out.push(b'"');
+}
+
+fn push_value(value: Value<'_>, second: &mut SecondCache, escape: fn(&[u8], &mut Vec<u8>), out: &mut Vec<u8>) {
+    match value {
+        Value::Absent => out.push(b'-'),
+        Value::Number(number) => push_number(number, out),
+        Value::Bytes(parts) => parts.iter().for_each(|part| escape(part, out)),
+        Value::Flags(flags) => push_flags(flags, out),
+        Value::Time(unix_micros) => second.push(unix_micros, out),
+        // Writing to a Vec cannot fail.
+        Value::Address(address) => write!(out, "{address}").expect("a Vec takes everything"),
+        Value::Ip(address) => write!(out, "{address}").expect("a Vec takes everything"),
+    }
+}
+
+fn push_number(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn push_flags(flags: ResponseFlags, out: &mut Vec<u8>) {
+    if flags.is_empty() {
+        return out.push(b'-');
+    }
+    for (position, name) in flags.names().enumerate() {
+        if position != 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(name.as_bytes());
+    }
+}
+
+fn evaluate<'a>(operator: &LogOperator, record: &Record<'a>, hostname: &'a str) -> Value<'a> {
+    match operator {
+        LogOperator::StartTime => Value::Time(record.start_unix_micros),
+        LogOperator::Req(field) => lookup(field, |name| request_value(record, name)),
+        LogOperator::Resp(field) => lookup(field, |name| response_value(record, name)),
+        LogOperator::Protocol => text(record.protocol),
+        LogOperator::ResponseCode => Value::Number(u64::from(record.response_code)),
+        LogOperator::ResponseCodeDetails => text(record.response_code_details),
+        LogOperator::ResponseFlags => Value::Flags(record.response_flags),
+        LogOperator::BytesReceived => Value::Number(record.bytes_received),
+        LogOperator::BytesSent => Value::Number(record.bytes_sent),
+        LogOperator::Duration => milliseconds(record.duration_micros),
+        LogOperator::RequestDuration => milliseconds(record.request_duration_micros),
+        LogOperator::ResponseDuration => milliseconds(record.response_duration_micros),
+        LogOperator::ResponseTxDuration => milliseconds(
+            record.duration_micros.zip(record.response_duration_micros).map(|(all, first)| all.saturating_sub(first)),
+        ),
+        LogOperator::UpstreamHost => text(record.upstream_host),
+        LogOperator::UpstreamCluster => text(record.upstream_cluster),
+        LogOperator::UpstreamLocalAddress => address(record.upstream_local_address),
+        LogOperator::DownstreamRemoteAddress => address(record.downstream_remote_address),
+        LogOperator::DownstreamRemoteAddressWithoutPort => ip(record.downstream_remote_address),
+        LogOperator::DownstreamLocalAddress => address(record.downstream_local_address),
+        LogOperator::DownstreamLocalAddressWithoutPort => ip(record.downstream_local_address),
+        LogOperator::DownstreamLocalPort => {
+            record.downstream_local_address.map_or(Value::Absent, |address| Value::Number(u64::from(address.port())))
+        }
+        LogOperator::RouteName => text(record.route_name),
+        LogOperator::VirtualHostName => text(record.virtual_host_name),
+        LogOperator::ConnectionId => Value::Number(record.connection_id),
+        LogOperator::Hostname => text(Some(hostname)),
+    }
+}
+
+/// The field, or its alternative where there is no such field, cut to its length.
+fn lookup<'a>(field: &LogField, find: impl Fn(&str) -> Option<[&'a [u8]; 2]>) -> Value<'a> {
+    let found = find(&field.name).or_else(|| field.alternative.as_deref().and_then(find));
+    let Some([first, second]) = found else { return Value::Absent };
+    let max = field.max_length.unwrap_or(VALUE_MAX).min(VALUE_MAX);
+    let first = &first[..first.len().min(max)];
+    Value::Bytes([first, &second[..second.len().min(max - first.len())]])
+}
+
+fn request_value<'a>(record: &Record<'a>, name: &str) -> Option<[&'a [u8]; 2]> {
+    if let Some(value) = edited(record.request_edits, name) {
+        return Some([value, b""]);
+    }
+    let (head, bytes) = record.request?;
+    let part = match name {
+        ":method" => head.method_bytes(bytes),
+        ":path" => return Some(head.target(bytes)).filter(|[first, second]| !first.is_empty() || !second.is_empty()),
+        ":authority" => head.authority.of(bytes),
+        ":scheme" => match head.scheme {
+            Some(Scheme::Http) => &b"http"[..],
+            Some(Scheme::Https) => b"https",
+            None => record.scheme.as_bytes(),
+        },
+        // An empty field is there; an empty part of the request line is not.
+        name => return field_value(&head.fields, bytes, name),
+    };
+    (!part.is_empty()).then_some([part, b""])
+}
+
+fn response_value<'a>(record: &Record<'a>, name: &str) -> Option<[&'a [u8]; 2]> {
+    if let Some(value) = edited(record.response_edits, name) {
+        return Some([value, b""]);
+    }
+    let (head, bytes) = record.response?;
+    field_value(&head.fields, bytes, name)
+}
+
+fn edited<'a>(edits: &[(&'a str, &'a [u8])], name: &str) -> Option<&'a [u8]> {
+    edits.iter().rev().find(|edit| edit.0 == name).map(|edit| edit.1)
+}
+
+/// The first field of this name, as in Envoy.
+fn field_value<'a>(fields: &Fields, bytes: &'a [u8], name: &str) -> Option<[&'a [u8]; 2]> {
+    fields.find(name.as_bytes(), bytes).map(|field| [field.value.of(bytes), &b""[..]])
+}
+
+fn text(value: Option<&str>) -> Value<'_> {
+    value.filter(|value| !value.is_empty()).map_or(Value::Absent, |value| Value::Bytes([value.as_bytes(), b""]))
+}
+
+fn milliseconds<'a>(micros: Option<u64>) -> Value<'a> {
+    micros.map_or(Value::Absent, |micros| Value::Number(micros / 1000))
+}
+
+fn address<'a>(address: Option<SocketAddr>) -> Value<'a> {
+    address.map_or(Value::Absent, Value::Address)
+}
+
+fn ip<'a>(address: Option<SocketAddr>) -> Value<'a> {
+    address.map_or(Value::Absent, |address| Value::Ip(address.ip()))
+}
