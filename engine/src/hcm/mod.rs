@@ -1,0 +1,3 @@
+//! The HTTP connection manager.
+
+pub mod access_log;
