@@ -1,1 +1,57 @@
-//! Unit tests on bytes, one for each rule.
+//! Unit tests on bytes: one for each rule, with the RFC's sentence above it.
+
+mod body;
+mod cost;
+mod encoding;
+mod fields;
+mod request;
+mod response;
+mod scanner;
+mod smuggling;
+
+use super::*;
+use crate::http::{Method, RequestHead, ResponseHead};
+
+/// Parses a whole request; panics when it is not whole.
+fn request(text: &str) -> Result<RequestHead, RequestError> {
+    request_bytes(text.as_bytes(), &Limits::default())
+}
+
+fn request_bytes(bytes: &[u8], limits: &Limits) -> Result<RequestHead, RequestError> {
+    let mut head = RequestHead::default();
+    let parse = parse_request(bytes, limits, &mut head)?;
+    assert_eq!(parse, Parse::Complete, "{:?}", String::from_utf8_lossy(bytes));
+    Ok(head)
+}
+
+/// The error that a request must give.
+fn refused(text: &str) -> RequestError {
+    match request(text) {
+        Ok(_) => panic!("accepted: {text:?}"),
+        Err(error) => error,
+    }
+}
+
+/// Parses a whole response to GET; panics when it is not whole.
+fn response(text: &str) -> Result<ResponseHead, ResponseError> {
+    response_to(Method::Get, text)
+}
+
+fn response_to(method: Method, text: &str) -> Result<ResponseHead, ResponseError> {
+    let mut head = ResponseHead::default();
+    let parse = parse_response(text.as_bytes(), &Limits::default(), method, &mut head)?;
+    assert_eq!(parse, Parse::Complete, "{text:?}");
+    Ok(head)
+}
+
+fn refused_response(text: &str) -> ResponseError {
+    match response(text) {
+        Ok(_) => panic!("accepted: {text:?}"),
+        Err(error) => error,
+    }
+}
+
+/// A GET with these field lines after Host.
+fn get_with(lines: &str) -> String {
+    format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n")
+}
