@@ -1,2 +1,96 @@
-//! Configuration.
+//! Ringway's configuration: what a user may write (`document`), what it means (`model`), and what is wrong with it.
+//!
+//! [`load_file`] and [`load_str`] give a [`model::Config`] in which nothing can be invalid, or every problem of the file
+//! at once. [`schema::markdown`] writes docs/CONFIG.md from the same declarations that the reader uses.
+
+mod diagnostic;
+mod document;
 pub mod model;
+mod resolve;
+pub mod schema;
+mod syntax;
+
+use std::fmt;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+pub use diagnostic::{Diagnostic, Diagnostics};
+use diagnostic::{Problem, Problems};
+use document::{Input, KeyPath, Read};
+
+/// Bytes of the largest file that is read; a hundred thousand routes fit.
+const FILE_SIZE_MAX: u64 = 64 << 20;
+
+/// Why a file gave no configuration.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The file cannot be read.
+    Unreadable { file: String, error: io::Error },
+    /// The file was read and refused.
+    Refused(Diagnostics),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { file, error } => writeln!(f, "{file}: cannot read the configuration: {error}"),
+            Self::Refused(diagnostics) => diagnostics.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable { error, .. } => Some(error),
+            Self::Refused(diagnostics) => Some(diagnostics),
+        }
+    }
+}
+
+/// Reads and checks the configuration in the file `path`, at most 64 MiB of UTF-8.
+pub fn load_file(path: impl AsRef<Path>) -> Result<model::Config, LoadError> {
+    let path = path.as_ref();
+    let file = path.display().to_string();
+    let bytes = read_limited(path).map_err(|error| LoadError::Unreadable { file: file.clone(), error })?;
+    match String::from_utf8(bytes) {
+        Ok(text) => load_str(&file, &text).map_err(LoadError::Refused),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes());
+            let problem = Problem::in_text(at..at + 1, "the file is not UTF-8 from here on");
+            Err(LoadError::Refused(Diagnostics::new(&file, &text, vec![problem])))
+        }
+    }
+}
+
+fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(FILE_SIZE_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_SIZE_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {} MiB", FILE_SIZE_MAX >> 20)));
+    }
+    Ok(bytes)
+}
+
+/// Checks the configuration in `text`. `file_name` is what the problems name, and relative paths inside the
+/// configuration (`body_file`) start at its directory.
+pub fn load_str(file_name: &str, text: &str) -> Result<model::Config, Diagnostics> {
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        // What the parser made of the rest is guesswork; its keys are not worth a second list of complaints.
+        return Err(Diagnostics::new(file_name, text, syntax::problems(text, &errors)));
+    }
+    let mut problems = Problems::new(text);
+    let root = toml::Spanned::new(0..0, DeValue::Table(tree.into_inner()));
+    let input = Input::new(&root, 0..0, KeyPath::default());
+    let directory = Path::new(file_name).parent().unwrap_or(Path::new(""));
+    let config = document::Document::read(&input, &mut problems)
+        .map(|document| resolve::resolve(&document, directory, &mut problems));
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(Diagnostics::new(file_name, text, problems.into_list())),
+    }
+}

@@ -153,6 +153,8 @@ pub struct HttpLimits {
     pub buffer_limit: u32,
     /// Requests on one connection (default none).
     pub max_requests_per_connection: Option<u64>,
+    /// Forward the trailers of chunked messages; they are dropped otherwise (default false).
+    pub enable_trailers: bool,
 }
 
 #[derive(Clone, Debug)]

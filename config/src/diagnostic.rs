@@ -1,0 +1,400 @@
+//! Problems of a config file, and how they are shown: place, key, source line with a caret, what is allowed, a hint.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::document::Origin;
+
+/// Past this many problems no more similar names are searched, so that a huge wrong file is still answered at once.
+const SUGGESTIONS_MAX: usize = 1_000;
+/// Columns of source shown around a problem in a longer line.
+const EXCERPT_COLUMNS: usize = 110;
+/// Columns of text, after which a list of allowed words is broken.
+const WRAP_COLUMNS: usize = 110;
+const TAB: &str = "    ";
+
+/// Everything that is wrong with a file, in the order of the file; never empty.
+#[derive(Clone, Debug)]
+pub struct Diagnostics {
+    problems: Vec<Diagnostic>,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The file, as it was named.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// Bytes of the file that are meant.
+    pub span: Range<usize>,
+    /// Such as `listeners[0].http.routes[1].route.cluster`; empty where the file is not TOML.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What may be written here.
+    pub allowed: Option<String>,
+    /// What to do about it, such as "did you mean `x`?".
+    pub hint: Option<String>,
+    excerpt: Excerpt,
+}
+
+/// A source line fit for a terminal, and where the carets go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Excerpt {
+    line: String,
+    caret_column: usize,
+    caret_count: usize,
+}
+
+impl Diagnostics {
+    pub(crate) fn new(file: &str, text: &str, problems: Vec<Problem>) -> Self {
+        let lines = Lines::new(text);
+        let mut problems: Vec<_> = problems.into_iter().map(|problem| lines.locate(file, problem)).collect();
+        problems.sort_by(|a, b| (a.span.start, a.span.end, &a.message).cmp(&(b.span.start, b.span.end, &b.message)));
+        problems.dedup();
+        Self { problems }
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.problems.iter()
+    }
+
+    /// How many there are; at least 1.
+    #[allow(clippy::len_without_is_empty)] // There is no empty one.
+    pub fn len(&self) -> usize {
+        self.problems.len()
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.problems {
+            writeln!(f, "{problem}")?;
+        }
+        match self.problems.len() {
+            1 => writeln!(f, "1 problem"),
+            count => writeln!(f, "{count} problems"),
+        }
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, column, message, excerpt, .. } = self;
+        writeln!(f, "{file}:{line}:{column}: {message}")?;
+        if !self.path.is_empty() {
+            writeln!(f, "  in {}", self.path)?;
+        }
+        let margin = " ".repeat(line.to_string().len());
+        writeln!(f, "  {margin} |")?;
+        writeln!(f, "  {line} | {}", excerpt.line)?;
+        let carets = "^".repeat(excerpt.caret_count);
+        writeln!(f, "  {margin} | {}{carets}", " ".repeat(excerpt.caret_column))?;
+        if let Some(allowed) = &self.allowed {
+            writeln!(f, "{}", wrap("  allowed: ", allowed))?;
+        }
+        if let Some(hint) = &self.hint {
+            writeln!(f, "{}", wrap("  hint: ", hint))?;
+        }
+        Ok(())
+    }
+}
+
+/// Breaks `text` at spaces; further lines are indented as far as the first one's text.
+fn wrap(label: &str, text: &str) -> String {
+    let mut out = label.to_owned();
+    let mut column = label.len();
+    for (index, word) in text.split(' ').enumerate() {
+        let width = word.chars().count();
+        if index > 0 && column + 1 + width > WRAP_COLUMNS {
+            out.push('\n');
+            out.push_str(&" ".repeat(label.len()));
+            column = label.len();
+        } else if index > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+    }
+    out
+}
+
+/// Collects problems while a file is read and resolved.
+#[derive(Debug)]
+pub struct Problems<'t> {
+    text: &'t str,
+    list: Vec<Problem>,
+    suggestions: usize,
+}
+
+impl<'t> Problems<'t> {
+    pub fn new(text: &'t str) -> Self {
+        Self { text, list: Vec::new(), suggestions: 0 }
+    }
+
+    pub fn push(&mut self, problem: Problem) {
+        self.list.push(problem);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub fn into_list(self) -> Vec<Problem> {
+        self.list
+    }
+
+    /// The name that `written` probably stands for.
+    pub fn suggest<'n>(&mut self, written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+        self.suggestions += 1;
+        if self.suggestions > SUGGESTIONS_MAX { None } else { closest(written, names) }
+    }
+
+    /// A problem with the bytes `part` of the string `value` at `origin`; with all of it where escapes hide the place.
+    pub fn within(&self, origin: &Origin, value: &str, part: Range<usize>, message: impl Into<String>) -> Problem {
+        let mut problem = Problem::at(origin, message);
+        let written = self.text.get(origin.span.clone()).unwrap_or_default();
+        let quotes = written.len().saturating_sub(value.len()) / 2;
+        if quotes > 0 && written.get(quotes..quotes + value.len()) == Some(value) {
+            let start = origin.span.start + quotes;
+            problem.span = start + part.start..start + part.end;
+        }
+        problem
+    }
+}
+
+/// A problem before its line is known.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    span: Range<usize>,
+    path: String,
+    message: String,
+    allowed: Option<String>,
+    hint: Option<String>,
+    /// Where the same thing was written.
+    earlier: Option<usize>,
+}
+
+impl Problem {
+    /// A problem with the value at `origin`.
+    pub fn at(origin: &Origin, message: impl Into<String>) -> Self {
+        Self { path: origin.path.to_string(), ..Self::in_text(origin.span.clone(), message) }
+    }
+
+    /// A problem with the key at `origin` being there at all.
+    pub fn at_key(origin: &Origin, message: impl Into<String>) -> Self {
+        Self { path: origin.path.to_string(), ..Self::in_text(origin.key.clone(), message) }
+    }
+
+    /// A problem with the text itself.
+    pub fn in_text(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { span, path: String::new(), message: message.into(), allowed: None, hint: None, earlier: None }
+    }
+
+    pub fn allowed(self, allowed: impl Into<String>) -> Self {
+        Self { allowed: Some(allowed.into()), ..self }
+    }
+
+    pub fn hint(self, hint: Option<impl Into<String>>) -> Self {
+        Self { hint: hint.map(Into::into).or(self.hint), ..self }
+    }
+
+    /// Adds the line of `origin` to the message.
+    pub fn earlier(self, origin: &Origin) -> Self {
+        Self { earlier: Some(origin.span.start), ..self }
+    }
+}
+
+/// The name nearest to `written`, if it is near.
+pub fn closest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let length = written.chars().count();
+    // A third of the letters may differ, as far as three; in short names one.
+    let limit = (length / 3).clamp(1, 3);
+    let near = names.filter(|name| name.chars().count().abs_diff(length) <= limit);
+    let ranked = near.map(|name| (strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase()), name));
+    ranked.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
+}
+
+/// A list of names for a message, cut where it is long.
+pub fn name_list<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    const SHOWN: usize = 12;
+    let names: Vec<_> = names.collect();
+    let mut list = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        list.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    list
+}
+
+/// Finds lines by byte offsets.
+struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    fn new(text: &'t str) -> Self {
+        let after_breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        Self { text, starts: std::iter::once(0).chain(after_breaks).collect() }
+    }
+
+    /// Index of the line that holds `offset`.
+    fn index(&self, offset: usize) -> usize {
+        self.starts.partition_point(|start| *start <= offset) - 1
+    }
+
+    fn locate(&self, file: &str, problem: Problem) -> Diagnostic {
+        let span = self.clamp(problem.span.clone());
+        let index = self.index(span.start);
+        let line_start = self.starts[index];
+        let line = self.text[line_start..].split('\n').next().unwrap_or_default();
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let from = (span.start - line_start).min(line.len());
+        let to = (span.end - line_start).clamp(from, line.len());
+        let message = match problem.earlier {
+            Some(offset) => {
+                let word = if offset < problem.span.start { "first in" } else { "see" };
+                format!("{} ({word} line {})", problem.message, self.index(offset) + 1)
+            }
+            None => problem.message,
+        };
+        Diagnostic {
+            file: file.to_owned(),
+            line: index + 1,
+            column: line[..from].chars().count() + 1,
+            span,
+            path: problem.path,
+            message,
+            allowed: problem.allowed,
+            hint: problem.hint,
+            excerpt: excerpt(line, from, to),
+        }
+    }
+
+    /// The span inside the text and on character boundaries, whatever the parser said; never on the empty line that a
+    /// final line end leaves.
+    fn clamp(&self, span: Range<usize>) -> Range<usize> {
+        let body_end = self.text.trim_end_matches(['\n', '\r']).len();
+        let mut start = span.start.min(body_end);
+        while !self.text.is_char_boundary(start) {
+            start -= 1;
+        }
+        let mut end = span.end.clamp(start, self.text.len());
+        while !self.text.is_char_boundary(end) {
+            end += 1;
+        }
+        start..end
+    }
+}
+
+/// The part of `line` around the bytes `from..to`, with tabs widened and control characters replaced.
+fn excerpt(line: &str, from: usize, to: usize) -> Excerpt {
+    let mut shown = String::new();
+    let (mut columns, mut caret_column, mut caret_end) = (0, None, None);
+    // Far into a long line, begin shortly before the span.
+    let before = line[..from].chars().count();
+    let skipped = if before + 20 > EXCERPT_COLUMNS { before - EXCERPT_COLUMNS / 3 } else { 0 };
+    if skipped > 0 {
+        shown.push('…');
+        columns += 1;
+    }
+    for (at, c) in line.char_indices().skip(skipped) {
+        if at >= from && caret_column.is_none() {
+            caret_column = Some(columns);
+        }
+        if at >= to && caret_end.is_none() {
+            caret_end = Some(columns);
+        }
+        if columns >= EXCERPT_COLUMNS {
+            shown.push('…');
+            break;
+        }
+        match c {
+            '\t' => {
+                shown.push_str(TAB);
+                columns += TAB.len();
+            }
+            c => {
+                shown.push(if c.is_control() { '\u{fffd}' } else { c });
+                columns += width(c);
+            }
+        }
+    }
+    let caret_column = caret_column.unwrap_or(columns);
+    let caret_count = caret_end.unwrap_or(columns).saturating_sub(caret_column).max(1);
+    Excerpt { line: shown.trim_end().to_owned(), caret_column, caret_count }
+}
+
+/// Columns of a terminal that a character takes: the common wide and combining ranges of Unicode's UAX 11, which is
+/// enough to keep a caret under its word.
+fn width(c: char) -> usize {
+    match c {
+        '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200f}' | '\u{feff}' => 0,
+        '\u{1100}'..='\u{115f}'
+        | '\u{2e80}'..='\u{a4cf}'
+        | '\u{ac00}'..='\u{d7a3}'
+        | '\u{f900}'..='\u{faff}'
+        | '\u{fe30}'..='\u{fe6f}'
+        | '\u{ff00}'..='\u{ff60}'
+        | '\u{ffe0}'..='\u{ffe6}'
+        | '\u{1f300}'..='\u{1faff}'
+        | '\u{20000}'..='\u{3fffd}' => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str, span: Range<usize>) -> Diagnostic {
+        let diagnostics = Diagnostics::new("x.toml", text, vec![Problem::in_text(span, "wrong")]);
+        diagnostics.iter().next().unwrap().clone()
+    }
+
+    #[test]
+    fn columns_count_characters_and_tabs_are_widened() {
+        let problem = shown("a = 1\n\tnäme = \"ü\"\n", 6 + 9..6 + 13);
+        assert_eq!((problem.line, problem.column), (2, 9));
+        assert_eq!(problem.excerpt.line, "    näme = \"ü\"");
+        assert_eq!((problem.excerpt.caret_column, problem.excerpt.caret_count), (11, 3));
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_span() {
+        let text = format!("{}wrong{}", "x".repeat(500), "y".repeat(500));
+        let problem = shown(&text, 500..505);
+        assert_eq!(problem.column, 501);
+        assert!(problem.excerpt.line.chars().count() <= EXCERPT_COLUMNS + 1);
+        let caret: String = problem.excerpt.line.chars().skip(problem.excerpt.caret_column).take(5).collect();
+        assert_eq!((caret.as_str(), problem.excerpt.caret_count), ("wrong", 5));
+    }
+
+    #[test]
+    fn spans_outside_the_text_or_inside_a_character_are_moved() {
+        assert_eq!(shown("a\n", 90..99).line, 1);
+        assert_eq!(shown("", 0..0).column, 1);
+        assert_eq!(shown("ü", 1..2).span, 0..2);
+        assert_eq!(shown("a = '''\nb\n'''", 4..13).excerpt.caret_count, 3);
+    }
+
+    #[test]
+    fn the_closest_name_is_near() {
+        let names = ["address", "name", "http"];
+        assert_eq!(closest("adress", names.into_iter()), Some("address"));
+        assert_eq!(closest("NAME", names.into_iter()), Some("name"));
+        assert_eq!(closest("port", names.into_iter()), None);
+        assert_eq!(closest("", names.into_iter()), None);
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(shown("a = \"\u{1b}[31m\"", 0..1).excerpt.line, "a = \"\u{fffd}[31m\"");
+    }
+}

@@ -1,0 +1,124 @@
+//! Addresses: "ip:port", "[v6]:port", "unix:/path", and ranges such as "10.0.0.0/8".
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::scalar::{Fault, FromText};
+use super::shape::Shape;
+use crate::model::{Address, Cidr};
+
+/// Bytes of a socket's path (sun_path in unix(7) without the zero byte that ends it).
+const UNIX_PATH_MAX: usize = 107;
+
+impl FromText for Address {
+    fn shape() -> Shape {
+        Shape::Address
+    }
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return unix(text, path);
+        }
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Self::Ip(address));
+        }
+        Err(Fault::new(format!("{text:?} is not an address")).hint(address_hint(text)))
+    }
+}
+
+fn unix(text: &str, path: &str) -> Result<Address, Fault> {
+    if path.len() > UNIX_PATH_MAX {
+        return Err(Fault::new(format!("a socket's path has at most {UNIX_PATH_MAX} bytes, this one {}", path.len())));
+    }
+    if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+        let hint = path.starts_with('@').then(|| "abstract sockets are not supported".to_owned());
+        let hint = hint.or_else(|| {
+            path.starts_with("//").then(|| format!("did you mean \"unix:/{}\"?", path.trim_start_matches('/')))
+        });
+        return Err(Fault::new(format!("{text:?} does not name an absolute path")).hint(hint));
+    }
+    Ok(Address::Unix(PathBuf::from(path)))
+}
+
+fn address_hint(text: &str) -> Option<String> {
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let host = rest.split('/').next().unwrap_or(rest);
+        return Some(format!("write the address without {scheme}:// and path: \"{host}\""));
+    }
+    if text.starts_with('/') {
+        return Some(format!("did you mean \"unix:{text}\"?"));
+    }
+    if text.parse::<Ipv4Addr>().is_ok() {
+        return Some(format!("the port is missing: \"{text}:8080\""));
+    }
+    if text.trim_matches(['[', ']']).parse::<Ipv6Addr>().is_ok() {
+        return Some(format!("the port is missing: \"[{}]:8080\"", text.trim_matches(['[', ']'])));
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    if digits && port.parse::<u16>().is_err() {
+        return Some("a port is at most 65535".into());
+    }
+    if digits && host.is_empty() {
+        return Some(format!("for every interface, write \"0.0.0.0:{port}\" or \"[::]:{port}\""));
+    }
+    if digits && host == "*" {
+        return Some(format!("for every interface, write \"0.0.0.0:{port}\" or \"[::]:{port}\""));
+    }
+    if digits && host == "localhost" {
+        return Some(format!("host names are not looked up: did you mean \"127.0.0.1:{port}\"?"));
+    }
+    if digits && host.parse::<Ipv6Addr>().is_ok() {
+        return Some(format!("did you mean \"[{host}]:{port}\"?"));
+    }
+    let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if !numeric && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
+        return Some("host names are not looked up yet: write the IP address and port, or \"unix:/path\"".into());
+    }
+    None
+}
+
+impl FromText for Cidr {
+    fn shape() -> Shape {
+        Shape::Text {
+            noun: "an address range",
+            allowed: "\"ip/bits\", such as \"10.0.0.0/8\" or \"fd00::/8\"; an ip alone",
+        }
+    }
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let fault = |hint| Err(Fault::new(format!("{text:?} is not an address range")).hint(hint));
+        let Ok(address) = address.parse::<IpAddr>() else {
+            return fault(None);
+        };
+        let bits_max = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_len = match bits {
+            None => bits_max,
+            Some(bits) => match bits.parse::<u8>() {
+                Ok(bits) if bits <= bits_max => bits,
+                _ => return fault(Some(format!("after the '/' stands a number from 0 to {bits_max}"))),
+            },
+        };
+        let network = network(address, prefix_len);
+        if network != address {
+            let fault = Fault::new(format!("{text:?} has bits set after its first {prefix_len}"));
+            return Err(fault.hint(Some(format!("did you mean \"{network}/{prefix_len}\"?"))));
+        }
+        Ok(Self { address, prefix_len })
+    }
+}
+
+/// The address with every bit after the first `prefix_len` cleared.
+fn network(address: IpAddr, prefix_len: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix_len)).unwrap_or(0);
+            IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & mask))
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix_len)).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask))
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What a user may write: every table and key of the file, declared once.
+//!
+//! From a declaration come the reader (with every problem's position), the answer to an unknown key, and
+//! docs/CONFIG.md. A new key is one line here and one use in the resolver.
+//!
+//! Invariant: nothing here looks at two keys at once; what depends on several is the resolver's.
+
+mod address;
+mod cluster;
+mod foreign;
+mod http;
+mod listener;
+mod read;
+mod route;
+mod runtime;
+mod scalar;
+mod shape;
+mod table;
+mod text;
+mod units;
+
+pub use cluster::{Cluster, EndpointEntry};
+pub use http::{AccessLog, Http, HttpFilter};
+pub use listener::{FilterChainMatch, Listener};
+pub use read::{Input, KeyPath, List, Located, Origin, Read, Slot};
+pub use route::{DirectResponse, Forward, HeaderMatch, Redirect, Route, RouteMatch, VirtualHost};
+pub use runtime::{Admin, Runtime};
+pub use scalar::ShardCount;
+pub use shape::Shape;
+pub use table::{KeySpec, Presence, TableSpec, absent};
+pub use text::{ClusterName, Text, is_token};
+
+use table::table;
+
+table! {
+    /// The file itself. Connections arrive at listeners and leave to clusters; everything else has defaults.
+    Document at "", example "minimal.toml" {
+        /// How the process uses the machine.
+        runtime: Runtime, optional "every key at its default";
+        /// The admin endpoint.
+        admin: Admin, optional "no admin endpoint";
+        /// Where connections arrive, `[[listeners]]`; at least one.
+        listeners: List<Listener>, optional "refused: at least one is needed";
+        /// Where requests go, `[[clusters]]`.
+        clusters: List<Cluster>, optional "no cluster: routes can only redirect or answer directly";
+    }
+}
+
+/// Every table, each once, parents before the tables in them.
+pub fn all_tables() -> Vec<&'static TableSpec> {
+    let mut tables = vec![Document::spec()];
+    let mut next = 0;
+    while next < tables.len() {
+        for key in tables[next].keys {
+            collect_tables(&(key.shape)(), &mut tables);
+        }
+        next += 1;
+    }
+    tables
+}
+
+fn collect_tables(shape: &Shape, tables: &mut Vec<&'static TableSpec>) {
+    match shape {
+        Shape::Table(spec) => {
+            if !tables.iter().any(|known| std::ptr::eq(*known, *spec)) {
+                tables.push(spec);
+            }
+        }
+        Shape::OrOff(inner) | Shape::List(inner) | Shape::Map(inner) => collect_tables(inner, tables),
+        Shape::Either(shapes) => shapes.iter().for_each(|shape| collect_tables(shape, tables)),
+        Shape::Boolean
+        | Shape::Integer { .. }
+        | Shape::PowerOfTwo { .. }
+        | Shape::Duration { .. }
+        | Shape::Size { .. }
+        | Shape::Address
+        | Shape::Text { .. }
+        | Shape::Words(_) => {}
+    }
+}

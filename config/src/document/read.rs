@@ -1,0 +1,207 @@
+//! Reading values out of the parsed file: where each one stands, what can be read, and what is left of what cannot.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::{Deref, Range};
+use std::rc::Rc;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::shape::Shape;
+use crate::diagnostic::{Problem, Problems};
+
+/// A value that a user may write.
+pub trait Read: Sized + Clone {
+    /// What may be written, for messages and for the documentation.
+    fn shape() -> Shape;
+
+    /// The value, or `None` after at least one problem has been reported.
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self>;
+}
+
+/// One value of the file with its place.
+pub struct Input<'a, 'i> {
+    pub value: &'a DeValue<'i>,
+    pub origin: Origin,
+}
+
+impl<'a, 'i> Input<'a, 'i> {
+    pub fn new(value: &'a Spanned<DeValue<'i>>, key: Range<usize>, path: KeyPath) -> Self {
+        Self { value: value.get_ref(), origin: Origin { path, key, span: value.span() } }
+    }
+
+    /// Reports that the value is of another type than `T` needs.
+    pub fn refuse_type<T: Read>(&self, problems: &mut Problems<'_>) {
+        let shape = T::shape();
+        let found = match self.value {
+            DeValue::String(text) if text.len() <= 40 => format!("the string {text:?}"),
+            DeValue::String(_) => "a string".into(),
+            DeValue::Integer(_) => "an integer".into(),
+            DeValue::Float(_) => "a number with a fraction".into(),
+            DeValue::Boolean(value) => value.to_string(),
+            DeValue::Datetime(_) => "a date".into(),
+            DeValue::Array(_) => "a list".into(),
+            DeValue::Table(_) => "a table".into(),
+        };
+        let problem = Problem::at(&self.origin, format!("this must be {}, not {found}", shape.noun()));
+        problems.push(problem.allowed(shape.allowed()).hint(type_hint(&shape, self.value)));
+    }
+}
+
+/// The slip behind a value of the wrong type, where it is a common one.
+fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
+    match (shape, value) {
+        (Shape::Duration { .. }, DeValue::Integer(n)) => {
+            Some(format!("a duration is a string with a unit: \"{n}s\" or \"{n}ms\""))
+        }
+        (Shape::Size { .. }, DeValue::Integer(n)) => {
+            Some(format!("a size is a string with a unit: \"{n}B\" or \"{n}KiB\""))
+        }
+        (Shape::OrOff(inner), DeValue::Boolean(false)) => {
+            Some(format!("write \"off\" to switch it off, else {}", inner.noun()))
+        }
+        (Shape::OrOff(inner), _) => type_hint(inner, value),
+        (Shape::Boolean, DeValue::String(text)) => match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" => Some("write it without quotes: true".into()),
+            "false" | "no" | "off" => Some("write it without quotes: false".into()),
+            _ => None,
+        },
+        (Shape::Integer { .. } | Shape::PowerOfTwo { .. }, DeValue::String(text)) => {
+            text.parse::<u64>().ok().map(|number| format!("write it without quotes: {number}"))
+        }
+        (Shape::Text { .. }, DeValue::Integer(n)) => Some(format!("put it in quotes: \"{n}\"")),
+        (Shape::Address, DeValue::Table(_)) => Some("write it as one string: \"127.0.0.1:8080\"".into()),
+        (Shape::List(_), DeValue::Table(_)) => {
+            Some("put it in a list: [{ ... }], or write [[...]] as its header".into())
+        }
+        (Shape::List(_), _) => Some("put it in a list: [...]".into()),
+        (Shape::Table(_), DeValue::Array(_)) => {
+            Some("there is only one of these: write [...] as its header, not [[...]], or { ... }".into())
+        }
+        (Shape::Address, DeValue::Integer(n)) => Some(format!("write the address with the port: \"0.0.0.0:{n}\"")),
+        _ => None,
+    }
+}
+
+/// Where a value stands in the file.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub path: KeyPath,
+    /// Bytes of the key (of the value where it is a member of a list).
+    pub key: Range<usize>,
+    /// Bytes of the value; of the header where it is a table with one.
+    pub span: Range<usize>,
+}
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub struct Located<T> {
+    pub value: T,
+    pub origin: Origin,
+}
+
+impl<T> Deref for Located<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// A key that need not be there: left out, written but wrong (and reported), or written and read.
+#[derive(Clone, Debug)]
+pub enum Slot<T> {
+    Absent,
+    Invalid(Origin),
+    Given(Located<T>),
+}
+
+impl<T> Slot<T> {
+    pub fn given(&self) -> Option<&Located<T>> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Absent | Self::Invalid(_) => None,
+        }
+    }
+
+    /// Where it was written, right or wrong.
+    pub fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::Given(value) => Some(&value.origin),
+            Self::Invalid(origin) => Some(origin),
+            Self::Absent => None,
+        }
+    }
+}
+
+impl<T> Slot<List<T>> {
+    /// The members that could be read; none where the list was left out.
+    pub fn items(&self) -> &[Located<T>] {
+        self.given().map_or(&[], |list| &list.items)
+    }
+}
+
+/// A list; members that could not be read have been reported and are left out of `items`.
+#[derive(Clone, Debug)]
+pub struct List<T> {
+    pub items: Vec<Located<T>>,
+    /// Whether the file wrote no member at all.
+    pub is_empty: bool,
+}
+
+impl<T: Read> Read for List<T> {
+    fn shape() -> Shape {
+        Shape::List(Box::new(T::shape()))
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        let DeValue::Array(array) = input.value else {
+            input.refuse_type::<Self>(problems);
+            return None;
+        };
+        let mut items = Vec::with_capacity(array.len());
+        for (index, member) in array.iter().enumerate() {
+            let member = Input::new(member, member.span(), input.origin.path.index(index));
+            if let Some(value) = T::read(&member, problems) {
+                items.push(Located { value, origin: member.origin });
+            }
+        }
+        Some(Self { items, is_empty: array.is_empty() })
+    }
+}
+
+/// The keys that lead to a value, such as `listeners[0].http.routes[1].route.cluster`.
+#[derive(Clone, Debug, Default)]
+pub struct KeyPath(Option<Rc<Step>>);
+
+#[derive(Debug)]
+enum Step {
+    Key(KeyPath, Cow<'static, str>),
+    Index(KeyPath, usize),
+}
+
+impl KeyPath {
+    pub fn key(&self, key: impl Into<Cow<'static, str>>) -> Self {
+        Self(Some(Rc::new(Step::Key(self.clone(), key.into()))))
+    }
+
+    pub fn index(&self, index: usize) -> Self {
+        Self(Some(Rc::new(Step::Index(self.clone(), index))))
+    }
+}
+
+impl fmt::Display for KeyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_bare =
+            |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+        match self.0.as_deref() {
+            None => Ok(()),
+            Some(Step::Index(parent, index)) => write!(f, "{parent}[{index}]"),
+            Some(Step::Key(parent, key)) => {
+                let dot = if parent.0.is_some() { "." } else { "" };
+                if is_bare(key) { write!(f, "{parent}{dot}{key}") } else { write!(f, "{parent}{dot}{key:?}") }
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Single values: booleans, integers, words, and everything that is written as a string.
+
+use toml::de::DeValue;
+
+use super::read::{Input, Read};
+use super::shape::Shape;
+use crate::diagnostic::{Problem, Problems};
+use crate::model::{LbPolicy, ServerHeader};
+
+/// A value that is written as a string.
+pub trait FromText: Sized + Clone {
+    fn shape() -> Shape;
+
+    fn from_text(text: &str) -> Result<Self, Fault>;
+}
+
+/// Why a string is refused.
+#[derive(Debug)]
+pub struct Fault {
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl Fault {
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    pub fn hint(self, hint: Option<String>) -> Self {
+        Self { hint, ..self }
+    }
+}
+
+impl<T: FromText> Read for T {
+    fn shape() -> Shape {
+        T::shape()
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        let DeValue::String(text) = input.value else {
+            input.refuse_type::<Self>(problems);
+            return None;
+        };
+        match T::from_text(text) {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                let problem = Problem::at(&input.origin, fault.message).allowed(<T as FromText>::shape().allowed());
+                problems.push(problem.hint(fault.hint));
+                None
+            }
+        }
+    }
+}
+
+/// A string that must be one of a few words.
+pub trait Word: Sized + Copy + 'static {
+    const WORDS: &'static [(&'static str, Self)];
+    /// Words that Envoy knows and this version does not.
+    const LATER: &'static [&'static str];
+}
+
+/// Reads one of the words of `T`.
+#[derive(Clone, Copy, Debug)]
+pub struct OneOf<T>(pub T);
+
+impl<T: Word> FromText for OneOf<T> {
+    fn shape() -> Shape {
+        Shape::Words(T::WORDS.iter().map(|(word, _)| *word).collect())
+    }
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        if let Some((_, value)) = T::WORDS.iter().find(|(word, _)| *word == text) {
+            return Ok(Self(*value));
+        }
+        // Envoy's files write these words in capitals.
+        let lower = text.to_ascii_lowercase();
+        let hint = if T::LATER.contains(&lower.as_str()) {
+            Some(format!("`{lower}` is not supported yet"))
+        } else {
+            let words = T::WORDS.iter().map(|(word, _)| *word);
+            crate::diagnostic::closest(&lower, words).map(|word| format!("did you mean \"{word}\"?"))
+        };
+        Err(Fault::new(format!("unknown word \"{text}\"")).hint(hint))
+    }
+}
+
+impl Word for ServerHeader {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("overwrite", Self::Overwrite),
+        ("append_if_absent", Self::AppendIfAbsent),
+        ("pass_through", Self::PassThrough),
+    ];
+    const LATER: &'static [&'static str] = &[];
+}
+
+impl Word for LbPolicy {
+    const WORDS: &'static [(&'static str, Self)] = &[("round_robin", Self::RoundRobin)];
+    const LATER: &'static [&'static str] = &["least_request", "random", "ring_hash", "maglev", "cluster_provided"];
+}
+
+impl Read for bool {
+    fn shape() -> Shape {
+        Shape::Boolean
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        match input.value {
+            DeValue::Boolean(value) => Some(*value),
+            _ => {
+                input.refuse_type::<Self>(problems);
+                None
+            }
+        }
+    }
+}
+
+/// An integer from `MIN` to `MAX`.
+#[derive(Clone, Copy, Debug)]
+pub struct Int<const MIN: u64, const MAX: u64>(pub u64);
+
+impl<const MIN: u64, const MAX: u64> Int<MIN, MAX> {
+    pub fn to_u16(self) -> u16 {
+        const { assert!(MAX <= u16::MAX as u64) };
+        self.0 as u16
+    }
+
+    pub fn to_u32(self) -> u32 {
+        const { assert!(MAX <= u32::MAX as u64) };
+        self.0 as u32
+    }
+
+    pub fn to_usize(self) -> usize {
+        const { assert!(MAX <= usize::MAX as u64) };
+        self.0 as usize
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Read for Int<MIN, MAX> {
+    fn shape() -> Shape {
+        Shape::Integer { min: MIN, max: MAX }
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        let DeValue::Integer(written) = input.value else {
+            input.refuse_type::<Self>(problems);
+            return None;
+        };
+        let number = u64::from_str_radix(written.as_str(), written.radix()).ok();
+        if let Some(number) = number.filter(|number| (MIN..=MAX).contains(number)) {
+            return Some(Self(number));
+        }
+        let problem = Problem::at(&input.origin, format!("{written} is out of range"));
+        problems.push(problem.allowed(Self::shape().allowed()));
+        None
+    }
+}
+
+/// An integer that must be a power of two.
+#[derive(Clone, Copy, Debug)]
+pub struct PowerOfTwo<const MIN: u64, const MAX: u64>(pub Int<MIN, MAX>);
+
+impl<const MIN: u64, const MAX: u64> Read for PowerOfTwo<MIN, MAX> {
+    fn shape() -> Shape {
+        Shape::PowerOfTwo { min: MIN, max: MAX }
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        let number = Int::<MIN, MAX>::read(input, problems)?;
+        if number.0.is_power_of_two() {
+            return Some(Self(number));
+        }
+        let above = number.0.next_power_of_two();
+        let near = if above <= MAX { format!("{} or {above}", above / 2) } else { format!("{}", above / 2) };
+        let problem = Problem::at(&input.origin, format!("{} is not a power of two", number.0));
+        problems.push(problem.allowed(Self::shape().allowed()).hint(Some(format!("the nearest are {near}"))));
+        None
+    }
+}
+
+/// A count of at least 1, or "off".
+#[derive(Clone, Copy, Debug)]
+pub struct CountOrOff(pub Option<u64>);
+
+impl Read for CountOrOff {
+    fn shape() -> Shape {
+        Shape::OrOff(Box::new(Shape::Integer { min: 1, max: u64::MAX }))
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        match input.value {
+            DeValue::Integer(_) => Int::<1, { u64::MAX }>::read(input, problems).map(|count| Self(Some(count.0))),
+            DeValue::String(text) if text == "off" => Some(Self(None)),
+            _ => {
+                input.refuse_type::<Self>(problems);
+                None
+            }
+        }
+    }
+}
+
+/// "auto" or a number of shards.
+#[derive(Clone, Copy, Debug)]
+pub enum ShardCount {
+    Auto,
+    Count(Int<1, 1024>),
+}
+
+impl Read for ShardCount {
+    fn shape() -> Shape {
+        Shape::Either(vec![Shape::Words(vec!["auto"]), Int::<1, 1024>::shape()])
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        match input.value {
+            DeValue::Integer(_) => Int::read(input, problems).map(Self::Count),
+            DeValue::String(text) if text == "auto" => Some(Self::Auto),
+            _ => {
+                input.refuse_type::<Self>(problems);
+                None
+            }
+        }
+    }
+}

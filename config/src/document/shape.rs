@@ -1,0 +1,124 @@
+//! What may be written at a key: the one description from which messages and docs/CONFIG.md are made.
+
+use super::table::TableSpec;
+use super::units::{format_duration_ms, format_size};
+
+/// What may be written as a value.
+#[derive(Clone, Debug)]
+pub enum Shape {
+    Boolean,
+    Integer {
+        min: u64,
+        max: u64,
+    },
+    PowerOfTwo {
+        min: u64,
+        max: u64,
+    },
+    /// A string such as "250ms"; bounds in milliseconds.
+    Duration {
+        min: u64,
+        max: u64,
+    },
+    /// A string such as "16KiB"; bounds in bytes.
+    Size {
+        min: u64,
+        max: u64,
+    },
+    Address,
+    /// A string with rules of its own: its name with the article, and what is allowed.
+    Text {
+        noun: &'static str,
+        allowed: &'static str,
+    },
+    /// One of these strings.
+    Words(Vec<&'static str>),
+    /// "off" or the inner shape.
+    OrOff(Box<Shape>),
+    List(Box<Shape>),
+    /// Keys of the user's choice.
+    Map(Box<Shape>),
+    Table(&'static TableSpec),
+    Either(Vec<Shape>),
+}
+
+impl Shape {
+    /// "a duration", for "this must be ...".
+    pub fn noun(&self) -> String {
+        match self {
+            Self::Boolean => "a boolean".into(),
+            Self::Integer { .. } | Self::PowerOfTwo { .. } => "an integer".into(),
+            Self::Duration { .. } => "a duration".into(),
+            Self::Size { .. } => "a size".into(),
+            Self::Address => "an address".into(),
+            Self::Text { noun, .. } => (*noun).into(),
+            Self::Words(words) if words.len() == 1 => format!("{:?}", words[0]),
+            Self::Words(_) => "one of a few words".into(),
+            Self::OrOff(inner) => format!("{} or \"off\"", inner.noun()),
+            Self::List(_) => "a list".into(),
+            Self::Map(_) | Self::Table(_) => "a table".into(),
+            Self::Either(shapes) => shapes.iter().map(Self::noun).collect::<Vec<_>>().join(" or "),
+        }
+    }
+
+    /// What is allowed, as a message says it.
+    pub fn allowed(&self) -> String {
+        match self {
+            Self::Boolean => "true, false".into(),
+            Self::Integer { min, max: u64::MAX } => format!("{min} or more"),
+            Self::Integer { min, max } => format!("{min} to {max}"),
+            Self::PowerOfTwo { min, max } => format!("a power of two from {min} to {max}"),
+            Self::Duration { min, max } => format!(
+                "a whole number with a unit (ms, s, m, h) from \"{}\" to \"{}\", such as \"250ms\" or \"15s\"",
+                format_duration_ms(*min),
+                format_duration_ms(*max)
+            ),
+            Self::Size { min, max: u64::MAX } => format!(
+                "a whole number with a unit (B, KiB, MiB, GiB), \"{}\" or more, such as \"16KiB\"",
+                format_size(*min)
+            ),
+            Self::Size { min, max } => format!(
+                "a whole number with a unit (B, KiB, MiB, GiB) from \"{}\" to \"{}\", such as \"16KiB\"",
+                format_size(*min),
+                format_size(*max)
+            ),
+            Self::Address => "\"ip:port\", \"[ipv6]:port\" or \"unix:/path\", such as \"127.0.0.1:8080\"".into(),
+            Self::Text { allowed, .. } => (*allowed).into(),
+            Self::Words(words) => words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", "),
+            Self::OrOff(inner) => format!("\"off\", or {}", inner.allowed()),
+            Self::List(inner) => match &**inner {
+                Self::Table(spec) => format!("a list of tables with the keys {}", spec.allowed_keys()),
+                inner => format!("a list in brackets; each member: {}", inner.allowed()),
+            },
+            Self::Map(inner) => format!("any keys, each with a value: {}", inner.allowed()),
+            Self::Table(spec) => format!("a table with the keys {}", spec.allowed_keys()),
+            Self::Either(shapes) => shapes.iter().map(Self::allowed).collect::<Vec<_>>().join("; or "),
+        }
+    }
+
+    /// The type column of the documentation.
+    pub fn type_name(&self) -> String {
+        match self {
+            Self::Boolean => "boolean".into(),
+            Self::Integer { min, max: u64::MAX } => format!("integer, {min} or more"),
+            Self::Integer { min, max } => format!("integer, {min} to {max}"),
+            Self::PowerOfTwo { min, max } => format!("power of two, {min} to {max}"),
+            Self::Duration { min, max } => {
+                format!("duration, {} to {}", format_duration_ms(*min), format_duration_ms(*max))
+            }
+            Self::Size { min, max: u64::MAX } => format!("size, {} or more", format_size(*min)),
+            Self::Size { min, max } => format!("size, {} to {}", format_size(*min), format_size(*max)),
+            Self::Address => "address".into(),
+            Self::Text { noun, .. } => noun.trim_start_matches("an ").trim_start_matches("a ").into(),
+            Self::Words(words) => words.iter().map(|word| format!("`{word:?}`")).collect::<Vec<_>>().join(" or "),
+            Self::OrOff(inner) => format!("{}, or `\"off\"`", inner.type_name()),
+            Self::List(inner) => match &**inner {
+                Self::Table(spec) => format!("list of [tables](#{})", spec.anchor()),
+                inner => format!("list: {}", inner.type_name()),
+            },
+            Self::Map(inner) => format!("table of your keys: {}", inner.type_name()),
+            Self::Table(spec) => format!("[table](#{})", spec.anchor()),
+            Self::Either(shapes) => shapes.iter().map(Self::type_name).collect::<Vec<_>>().join(" or "),
+        }
+    }
+}

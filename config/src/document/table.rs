@@ -1,0 +1,250 @@
+//! Tables: each is declared once with `table!`, and from that come its reader, the answer to an unknown key and its
+//! section of docs/CONFIG.md.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::foreign;
+use super::read::{Input, KeyPath, Located, Origin, Read, Slot};
+use super::shape::Shape;
+use crate::diagnostic::{Problem, Problems};
+
+/// One table of the file.
+#[derive(Debug)]
+pub struct TableSpec {
+    /// Where it is written, such as `listeners[].http`; empty for the file itself.
+    pub place: &'static str,
+    /// Lines of its meaning.
+    pub docs: &'static [&'static str],
+    /// Name of a file in docs/examples.
+    pub example: &'static str,
+    pub keys: &'static [KeySpec],
+}
+
+/// One key of a table.
+#[derive(Debug)]
+pub struct KeySpec {
+    pub name: &'static str,
+    pub shape: fn() -> Shape,
+    pub presence: Presence,
+    /// Lines of its meaning.
+    pub docs: &'static [&'static str],
+}
+
+/// What it means to leave a key out.
+#[derive(Debug)]
+pub enum Presence {
+    Required,
+    /// Says in words what its absence means.
+    Optional(&'static str),
+    /// The value as TOML.
+    Default(&'static str),
+}
+
+impl TableSpec {
+    pub fn allowed_keys(&self) -> String {
+        self.keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Its heading in the documentation.
+    pub fn title(&self) -> &'static str {
+        if self.place.is_empty() { "top level" } else { self.place }
+    }
+
+    /// The heading as GitHub and most renderers turn it into a link target.
+    pub fn anchor(&self) -> String {
+        let kept = self.title().chars().filter(|c| c.is_ascii_alphanumeric() || "_- ".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+    }
+}
+
+/// `r#match` is the key `match`.
+pub const fn key_name(identifier: &'static str) -> &'static str {
+    match identifier.as_bytes() {
+        [b'r', b'#', ..] => identifier.split_at(2).1,
+        _ => identifier,
+    }
+}
+
+/// Declares a table: a struct with one field for each key, its reader and its specification.
+///
+/// Each key has a mode: `required`, `optional "what its absence means"` (both give a `Slot`) or `default "TOML"`
+/// (gives a `Located`; the text is read as if the user had written it).
+macro_rules! table {
+    (
+        $(#[doc = $doc:literal])+
+        $name:ident at $place:literal, example $example:literal {
+            $( $(#[doc = $key_doc:literal])+ $key:ident: $type:ty, $mode:ident $($text:literal)?; )*
+        }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug)]
+        pub struct $name {
+            $( $(#[doc = $key_doc])+ pub $key: $crate::document::table::table!(@field $mode $type), )*
+            /// Whether a key was written that does not exist (and was reported): what seems to be missing may be it.
+            #[allow(dead_code)] // Not every table has keys that the resolver could miss.
+            pub has_unknown: bool,
+        }
+
+        impl $name {
+            pub fn spec() -> &'static $crate::document::table::TableSpec {
+                static SPEC: $crate::document::table::TableSpec = $crate::document::table::TableSpec {
+                    place: $place,
+                    docs: &[$($doc),+],
+                    example: $example,
+                    keys: &[$($crate::document::table::KeySpec {
+                        name: $crate::document::table::key_name(stringify!($key)),
+                        shape: <$type as $crate::document::read::Read>::shape,
+                        presence: $crate::document::table::table!(@presence $mode $($text)?),
+                        docs: &[$($key_doc),+],
+                    },)*],
+                };
+                &SPEC
+            }
+        }
+
+        impl $crate::document::read::Read for $name {
+            fn shape() -> $crate::document::shape::Shape {
+                $crate::document::shape::Shape::Table(Self::spec())
+            }
+
+            #[allow(unused_variables)] // A table without keys has nothing to read.
+            fn read(
+                input: &$crate::document::read::Input<'_, '_>,
+                problems: &mut $crate::diagnostic::Problems<'_>,
+            ) -> Option<Self> {
+                let reader = $crate::document::table::TableReader::new::<Self>(input, Self::spec(), problems)?;
+                Some(Self {
+                    $( $key: $crate::document::table::table!(
+                        @read $mode $type, reader, $crate::document::table::key_name(stringify!($key)), problems $(, $text)?
+                    ), )*
+                    has_unknown: reader.has_unknown(),
+                })
+            }
+        }
+    };
+    (@field default $type:ty) => { $crate::document::read::Located<$type> };
+    (@field $mode:ident $type:ty) => { $crate::document::read::Slot<$type> };
+    (@presence required) => { $crate::document::table::Presence::Required };
+    (@presence optional $text:literal) => { $crate::document::table::Presence::Optional($text) };
+    (@presence default $text:literal) => { $crate::document::table::Presence::Default($text) };
+    (@read required $type:ty, $reader:ident, $key:expr, $problems:ident) => {
+        $reader.required::<$type>($key, $problems)
+    };
+    (@read optional $type:ty, $reader:ident, $key:expr, $problems:ident, $text:literal) => {
+        $reader.slot::<$type>($key, $problems)
+    };
+    (@read default $type:ty, $reader:ident, $key:expr, $problems:ident, $text:literal) => {{
+        static DEFAULT: std::sync::LazyLock<$type> =
+            std::sync::LazyLock::new(|| $crate::document::table::read_default::<$type>($text));
+        $reader.or_default::<$type>($key, &DEFAULT, $problems)
+    }};
+}
+pub(crate) use table;
+
+/// A default, read from the text that the documentation shows.
+pub fn read_default<T: Read>(text: &'static str) -> T {
+    let mut problems = Problems::new(text);
+    let value = DeValue::parse(text)
+        .ok()
+        .and_then(|value| T::read(&Input::new(&value, value.span(), KeyPath::default()), &mut problems));
+    // Reached only through a wrong declaration; tests read every default.
+    value.unwrap_or_else(|| panic!("the default {text} is not a value of its key"))
+}
+
+/// A table that is not in the file, with every key at its default.
+pub fn absent<T: Read>() -> Option<Located<T>> {
+    let value = Spanned::new(0..0, DeValue::Table(DeTable::new()));
+    let input = Input::new(&value, 0..0, KeyPath::default());
+    let value = T::read(&input, &mut Problems::new(""))?;
+    Some(Located { value, origin: input.origin })
+}
+
+/// Reads the keys of one table.
+pub struct TableReader<'a, 'i> {
+    table: &'a DeTable<'i>,
+    origin: &'a Origin,
+    has_unknown: bool,
+    /// Keys that misspelt ones were taken for: they are not reported as missing too.
+    suggested: Vec<&'static str>,
+}
+
+impl<'a, 'i> TableReader<'a, 'i> {
+    /// Reports a value that is not a table, and every key that does not exist.
+    pub fn new<T: Read>(
+        input: &'a Input<'a, 'i>,
+        spec: &'static TableSpec,
+        problems: &mut Problems<'_>,
+    ) -> Option<Self> {
+        let DeValue::Table(table) = input.value else {
+            input.refuse_type::<T>(problems);
+            return None;
+        };
+        let mut reader = Self { table, origin: &input.origin, has_unknown: false, suggested: Vec::new() };
+        for key in table.keys() {
+            if !spec.keys.iter().any(|known| known.name == key.get_ref().as_ref()) {
+                reader.refuse_key(key.get_ref(), key.span(), spec, problems);
+            }
+        }
+        Some(reader)
+    }
+
+    pub fn has_unknown(&self) -> bool {
+        self.has_unknown
+    }
+
+    pub fn slot<T: Read>(&self, key: &'static str, problems: &mut Problems<'_>) -> Slot<T> {
+        let Some((written, value)) = self.table.get_key_value(key) else {
+            return Slot::Absent;
+        };
+        let input = Input::new(value, written.span(), self.origin.path.key(key));
+        match T::read(&input, problems) {
+            Some(value) => Slot::Given(Located { value, origin: input.origin }),
+            None => Slot::Invalid(input.origin),
+        }
+    }
+
+    pub fn required<T: Read>(&self, key: &'static str, problems: &mut Problems<'_>) -> Slot<T> {
+        let slot = self.slot(key, problems);
+        if slot.origin().is_none() && !self.suggested.contains(&key) {
+            let problem = Problem::at(self.origin, format!("the key `{key}` is missing"));
+            problems.push(problem.allowed(format!("{key} = {}", T::shape().allowed())));
+        }
+        slot
+    }
+
+    /// The default also stands in for a value that is wrong: the file is refused anyway.
+    pub fn or_default<T: Read>(
+        &self,
+        key: &'static str,
+        default: &'static LazyLock<T>,
+        problems: &mut Problems<'_>,
+    ) -> Located<T> {
+        match self.slot(key, problems) {
+            Slot::Given(value) => value,
+            Slot::Absent | Slot::Invalid(_) => Located { value: T::clone(default), origin: self.origin.clone() },
+        }
+    }
+
+    fn refuse_key(&mut self, key: &str, span: Range<usize>, spec: &TableSpec, problems: &mut Problems<'_>) {
+        self.has_unknown = true;
+        let path = self.origin.path.key(key.to_owned());
+        let place = Origin { path, key: span.clone(), span };
+        let problem = Problem::at(&place, format!("unknown key `{key}`")).allowed(spec.allowed_keys());
+        let names = spec.keys.iter().map(|known| known.name);
+        let hint = match foreign::hint(spec.place, key) {
+            Some(hint) => Some(hint.to_owned()),
+            None => match problems.suggest(key, names) {
+                Some(name) => {
+                    self.suggested.extend(spec.keys.iter().map(|known| known.name).filter(|known| *known == name));
+                    Some(format!("did you mean `{name}`?"))
+                }
+                None => foreign::misplaced(key),
+            },
+        };
+        problems.push(problem.hint(hint));
+    }
+}

@@ -1,0 +1,333 @@
+//! Strings with rules: names, paths, header fields, methods, domains, patterns.
+
+use std::path::PathBuf;
+
+use super::scalar::{Fault, FromText};
+use super::shape::Shape;
+
+/// Compiled patterns may take this many bytes, so that a config cannot exhaust memory with nested repetitions.
+const REGEX_SIZE_MAX: usize = 1 << 20;
+
+/// Declares a string type by its noun, what is allowed, and a function that checks the text and may change it.
+macro_rules! text_types {
+    ($( $(#[doc = $doc:literal])+ $name:ident, $noun:literal, $allowed:literal, $parse:expr; )*) => {$(
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug)]
+        pub struct $name(pub String);
+
+        impl FromText for $name {
+            fn shape() -> Shape {
+                Shape::Text { noun: $noun, allowed: $allowed }
+            }
+
+            fn from_text(text: &str) -> Result<Self, Fault> {
+                let parse: fn(&str) -> Result<String, Fault> = $parse;
+                parse(text).map(Self)
+            }
+        }
+    )*};
+}
+
+text_types! {
+    /// Any text.
+    Text, "a string", "any text in quotes", |text| Ok(text.to_owned());
+
+    /// A name of the user's choice.
+    Name, "a name", "1 to 256 characters, none of them a control character", name;
+
+    /// The name of a cluster, resolved later.
+    ClusterName, "the name of a cluster", "the `name` of one of the [[clusters]]", |text| Ok(text.to_owned());
+
+    /// A prefix of a path, or a whole one.
+    UrlPath, "a path", "a path that starts with '/', percent-encoded as clients send it, without query", url_path;
+
+    /// What replaces a path; it may bring a query.
+    NewPath, "a path", "a path that starts with '/', percent-encoded; a query may follow", new_path;
+
+    /// A prefix that ends at a '/' of the path or at its end.
+    SeparatedPrefix, "a path", "a path that starts with '/' and does not end with one", separated_prefix;
+
+    /// A method, case-sensitive (RFC 9110 section 9.1).
+    Method, "an HTTP method", "letters, digits and !#$%&'*+-.^_`|~, such as \"GET\"", method;
+
+    /// The name of a header field, in lower case (RFC 9110 section 5.1).
+    HeaderName, "a header name", "letters, digits and !#$%&'*+-.^_`|~, such as \"x-request-id\"", header_name;
+
+    /// The value of a header field that this proxy writes (RFC 9110 section 5.5).
+    HeaderValue, "a header value", "visible ASCII characters, with spaces only between them", header_value;
+
+    /// What `Via` calls this proxy (RFC 9110 section 7.6.3).
+    ViaName, "a pseudonym or host", "letters, digits and !#$%&'*+-.^_`|~:, such as \"ringway\"", via_name;
+
+    /// A host with or without a port, as it goes into a Host header.
+    Host, "a host", "a host name or address, with or without a port: \"app.internal\", \"10.0.0.1:8080\"", host;
+
+    /// A host alone.
+    HostName, "a host name", "a host name or address without a port: \"www.example.com\"", host_name;
+
+    /// What a virtual host answers to.
+    Domain, "a domain", "a host name without a port, \"*.suffix\", \"prefix.*\" or \"*\"", domain;
+
+    /// A scheme of a redirect.
+    Scheme, "a scheme", "\"http\", \"https\"", scheme;
+
+    /// Directives for the program log.
+    LogDirectives, "log directives", "a level (off, error, warn, info, debug, trace) or target=level, separated by commas", log_directives;
+}
+
+/// A file's name.
+#[derive(Clone, Debug)]
+pub struct FilePath(pub PathBuf);
+
+impl FromText for FilePath {
+    fn shape() -> Shape {
+        Shape::Text { noun: "a file path", allowed: "the path of a file" }
+    }
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        if text.is_empty() || text.contains('\0') || text.ends_with('/') {
+            return Err(Fault::new(format!("{text:?} is not the path of a file")));
+        }
+        Ok(Self(PathBuf::from(text)))
+    }
+}
+
+/// A regular expression that must match the whole text.
+#[derive(Clone, Debug)]
+pub struct Pattern(pub regex::bytes::Regex);
+
+impl FromText for Pattern {
+    fn shape() -> Shape {
+        Shape::Text {
+            noun: "a regular expression",
+            allowed: "a pattern in the syntax of the Rust crate regex (like RE2)",
+        }
+    }
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        // Compiled alone first: `a)(b` must not become valid by the anchors' group.
+        compile(text)?;
+        compile(&format!("^(?:{text})$")).map(Self)
+    }
+}
+
+fn compile(pattern: &str) -> Result<regex::bytes::Regex, Fault> {
+    // Bytes, not code points: a path need not be UTF-8, and `.` must not let such a one slip past a route.
+    let built = regex::bytes::RegexBuilder::new(pattern).unicode(false).size_limit(REGEX_SIZE_MAX).build();
+    built.map_err(|error| match error {
+        regex::Error::CompiledTooBig(limit) => {
+            Fault::new(format!("the pattern is too large: compiled it takes more than {limit} bytes"))
+                .hint(Some("use smaller repetition counts".into()))
+        }
+        regex::Error::Syntax(report) => {
+            let reason = report.lines().rev().find_map(|line| line.strip_prefix("error: "));
+            let reason = reason.unwrap_or("the pattern cannot be parsed").to_owned();
+            let hint = regex_hint(&reason);
+            Fault::new(format!("bad regular expression: {reason}")).hint(hint)
+        }
+        other => Fault::new(format!("bad regular expression: {other}")),
+    })
+}
+
+fn regex_hint(reason: &str) -> Option<String> {
+    if reason.contains("look-around") || reason.contains("backreference") {
+        return Some("patterns take linear time: there is no look-around and no backreference".into());
+    }
+    if reason.contains("Unicode") {
+        return Some("patterns match bytes: escape other characters as \\xNN, or percent-encoded in a path".into());
+    }
+    if reason.contains("escape") {
+        return Some("in TOML, write patterns in single quotes, so that \\ stands for itself: '/v\\d+'".into());
+    }
+    None
+}
+
+fn name(text: &str) -> Result<String, Fault> {
+    if text.is_empty() {
+        return Err(Fault::new("a name must not be empty"));
+    }
+    if text.chars().count() > 256 || text.chars().any(char::is_control) {
+        return Err(Fault::new("this is not a name"));
+    }
+    Ok(text.to_owned())
+}
+
+fn url_path(text: &str) -> Result<String, Fault> {
+    if let Some(mark) = text.find(['?', '#']) {
+        let hint = format!("the path is matched without its query: \"{}\"", &text[..mark]);
+        return Err(Fault::new(format!("a path has no '{}'", &text[mark..=mark])).hint(Some(hint)));
+    }
+    new_path(text)
+}
+
+fn new_path(text: &str) -> Result<String, Fault> {
+    if !text.starts_with('/') {
+        let hint = if text.starts_with("http://") || text.starts_with("https://") {
+            "write the path alone, without scheme and host".into()
+        } else {
+            format!("did you mean \"/{text}\"?")
+        };
+        return Err(Fault::new(format!("{text:?} does not start with '/'")).hint(Some(hint)));
+    }
+    if let Some(bad) = text.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
+        let encoded: String = bad.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let hint = format!("percent-encode it: {encoded}");
+        return Err(Fault::new(format!("a path cannot hold {bad:?}")).hint(Some(hint)));
+    }
+    Ok(text.to_owned())
+}
+
+fn separated_prefix(text: &str) -> Result<String, Fault> {
+    let path = url_path(text)?;
+    match path.strip_suffix('/') {
+        None => Ok(path),
+        Some("") => Err(Fault::new("\"/\" ends with '/'").hint(Some("for every path, use prefix = \"/\"".into()))),
+        Some(rest) => {
+            let rest = rest.trim_end_matches('/');
+            Err(Fault::new(format!("{text:?} ends with '/'")).hint(Some(format!("did you mean \"{rest}\"?"))))
+        }
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+fn method(text: &str) -> Result<String, Fault> {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    let upper = text.to_ascii_uppercase();
+    if upper != text && KNOWN.contains(&upper.as_str()) {
+        let hint = format!("methods are case-sensitive: did you mean \"{upper}\"?");
+        return Err(Fault::new(format!("no client sends the method {text:?}")).hint(Some(hint)));
+    }
+    if !is_token(text) {
+        return Err(Fault::new(format!("{text:?} is not a method")));
+    }
+    Ok(text.to_owned())
+}
+
+fn header_name(text: &str) -> Result<String, Fault> {
+    if let Some(pseudo) = text.strip_prefix(':') {
+        let hint = match pseudo.to_ascii_lowercase().as_str() {
+            "method" => "use match.methods = [\"GET\"]",
+            "path" => "use match.prefix, match.path or match.regex",
+            "authority" => "use the domains of a virtual host, or the header \"host\"",
+            _ => "name a header field",
+        };
+        return Err(Fault::new(format!("{text:?} is not a header field")).hint(Some(hint.into())));
+    }
+    if !is_token(text) {
+        return Err(Fault::new(format!("{text:?} is not a header name")));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+fn header_value(text: &str) -> Result<String, Fault> {
+    let visible = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    if !visible || text.is_empty() || text.trim() != text {
+        return Err(Fault::new(format!("{text:?} cannot be a header's value")));
+    }
+    Ok(text.to_owned())
+}
+
+fn via_name(text: &str) -> Result<String, Fault> {
+    if !is_token(&text.replace(':', "")) {
+        return Err(Fault::new(format!("{text:?} cannot stand in a via header")));
+    }
+    Ok(text.to_owned())
+}
+
+fn is_host_name(text: &str) -> bool {
+    let bytes_ok = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    !text.is_empty() && text.len() <= 255 && bytes_ok && !text.starts_with('.') && !text.contains("..")
+}
+
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => is_host_name(text),
+    }
+}
+
+/// Splits "name:port" and "[v6]:port"; the port must be one.
+fn split_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    port.parse().ok().filter(|_| is_port && is_host(host)).map(|port| (host, port))
+}
+
+fn host(text: &str) -> Result<String, Fault> {
+    if is_host(text) || split_port(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    Err(Fault::new(format!("{text:?} is not a host")).hint(scheme_hint(text)))
+}
+
+fn host_name(text: &str) -> Result<String, Fault> {
+    if is_host(text) {
+        return Ok(text.to_owned());
+    }
+    let hint = match split_port(text) {
+        Some((host, port)) => Some(format!("write it as host = \"{host}\", port = {port}")),
+        None => scheme_hint(text),
+    };
+    Err(Fault::new(format!("{text:?} is not a host name")).hint(hint))
+}
+
+fn scheme_hint(text: &str) -> Option<String> {
+    let rest = text.split_once("://")?.1;
+    let host = rest.split('/').next().unwrap_or(rest);
+    Some(format!("write the host alone: \"{host}\""))
+}
+
+fn domain(text: &str) -> Result<String, Fault> {
+    let lower = text.to_ascii_lowercase();
+    let fault = |hint: Option<String>| Err(Fault::new(format!("{text:?} is not a domain")).hint(hint));
+    if let Some((host, _)) = split_port(&lower) {
+        return fault(Some(format!("the port of the Host header is not compared: write \"{host}\"")));
+    }
+    if let Some(host) = lower.strip_suffix(":*").filter(|host| is_host_name(host)) {
+        return fault(Some(format!("the port of the Host header is not compared: write \"{host}\"")));
+    }
+    if lower.contains("://") {
+        return fault(scheme_hint(&lower));
+    }
+    let fixed = if lower == "*" {
+        return Ok(lower);
+    } else if let Some(suffix) = lower.strip_prefix("*.") {
+        suffix
+    } else if let Some(prefix) = lower.strip_suffix(".*") {
+        prefix
+    } else {
+        &lower
+    };
+    if is_host(fixed) {
+        return Ok(lower);
+    }
+    fault(lower.contains('*').then(|| "'*' stands for whole labels at one end: \"*.example.com\", \"api.*\"".into()))
+}
+
+fn scheme(text: &str) -> Result<String, Fault> {
+    match text {
+        "http" | "https" => Ok(text.to_owned()),
+        _ => Err(Fault::new(format!("{text:?} is not a scheme that a redirect can name"))
+            .hint(text.ends_with("://").then(|| format!("did you mean {:?}?", text.trim_end_matches("://"))))),
+    }
+}
+
+fn log_directives(text: &str) -> Result<String, Fault> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for directive in text.split(',') {
+        let (target, level) = directive.rsplit_once('=').map_or(("", directive), |(target, level)| (target, level));
+        let is_target = target.bytes().all(|b| b.is_ascii_alphanumeric() || b"_:-".contains(&b));
+        let level = level.trim().to_ascii_lowercase();
+        if LEVELS.contains(&level.as_str()) && is_target && !directive.starts_with('=') {
+            continue;
+        }
+        let near = crate::diagnostic::closest(&level, LEVELS.into_iter());
+        let hint = near.filter(|near| *near != level).map(|near| format!("did you mean \"{near}\"?"));
+        return Err(Fault::new(format!("{directive:?} is not a log directive")).hint(hint));
+    }
+    Ok(text.to_owned())
+}

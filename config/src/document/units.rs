@@ -1,0 +1,173 @@
+//! Durations ("250ms") and sizes ("16KiB").
+
+use std::time::Duration;
+
+use super::scalar::{Fault, FromText};
+use super::shape::Shape;
+
+/// A year: no timer of the engine needs to look further ahead.
+pub const DURATION_MAX_MS: u64 = 365 * 24 * 3_600_000;
+
+const DURATION_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+const SIZE_UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+
+/// A time span of at least `MIN_MS` milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Time<const MIN_MS: u64>(pub Duration);
+
+/// A time span that can be switched off with "off" or "0s".
+#[derive(Clone, Copy, Debug)]
+pub struct Timeout(pub Option<Duration>);
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Size<const MIN: u64, const MAX: u64>(pub u64);
+
+impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
+    pub fn to_u32(self) -> u32 {
+        const { assert!(MAX <= u32::MAX as u64) };
+        self.0 as u32
+    }
+}
+
+/// A number of bytes, or "off".
+#[derive(Clone, Copy, Debug)]
+pub struct SizeOrOff<const MIN: u64>(pub Option<u64>);
+
+impl<const MIN_MS: u64> FromText for Time<MIN_MS> {
+    fn shape() -> Shape {
+        Shape::Duration { min: MIN_MS, max: DURATION_MAX_MS }
+    }
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let ms = parse_duration_ms(text)?;
+        if !(MIN_MS..=DURATION_MAX_MS).contains(&ms) {
+            return Err(out_of_range(text, ms < MIN_MS));
+        }
+        Ok(Self(Duration::from_millis(ms)))
+    }
+}
+
+impl FromText for Timeout {
+    fn shape() -> Shape {
+        Shape::OrOff(Box::new(Time::<1>::shape()))
+    }
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let Time(duration) = Time::<0>::from_text(text)?;
+        Ok(Self(Some(duration).filter(|duration| !duration.is_zero())))
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> FromText for Size<MIN, MAX> {
+    fn shape() -> Shape {
+        Shape::Size { min: MIN, max: MAX }
+    }
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let bytes = parse_size(text)?;
+        if !(MIN..=MAX).contains(&bytes) {
+            return Err(out_of_range(text, bytes < MIN));
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl<const MIN: u64> FromText for SizeOrOff<MIN> {
+    fn shape() -> Shape {
+        Shape::OrOff(Box::new(Shape::Size { min: MIN, max: u64::MAX }))
+    }
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        Size::<MIN, { u64::MAX }>::from_text(text).map(|size| Self(Some(size.0)))
+    }
+}
+
+/// The largest unit that leaves no remainder: "1h", "90s".
+pub fn format_duration_ms(ms: u64) -> String {
+    if ms == 0 { "0s".into() } else { format_in(&DURATION_UNITS, ms) }
+}
+
+/// The largest unit that leaves no remainder: "16KiB", "1500B".
+pub fn format_size(bytes: u64) -> String {
+    format_in(&SIZE_UNITS, bytes)
+}
+
+fn format_in(units: &[(&str, u64)], value: u64) -> String {
+    let fits = |(_, factor): &&(&str, u64)| value >= *factor && value.is_multiple_of(*factor);
+    let (unit, factor) = units.iter().rev().find(fits).unwrap_or(&units[0]);
+    format!("{}{unit}", value / factor)
+}
+
+fn out_of_range(text: &str, below: bool) -> Fault {
+    Fault::new(format!("\"{text}\" is too {}", if below { "small" } else { "large" }))
+}
+
+fn parse_duration_ms(text: &str) -> Result<u64, Fault> {
+    let (digits, unit) = split_number(text);
+    let fault = || Fault::new(format!("\"{text}\" is not a duration"));
+    if let Some((_, factor)) = DURATION_UNITS.iter().find(|(name, _)| *name == unit) {
+        if digits.is_empty() {
+            return Err(fault());
+        }
+        let ms = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
+        return ms.ok_or_else(|| out_of_range(text, false));
+    }
+    Err(fault().hint(duration_hint(digits, unit)))
+}
+
+fn duration_hint(digits: &str, unit: &str) -> Option<String> {
+    let number: u64 = digits.parse().ok()?;
+    let meant = match unit.trim().to_ascii_lowercase().as_str() {
+        "" => return Some(format!("the unit is missing: \"{number}s\" or \"{number}ms\"")),
+        "us" | "µs" | "ns" => return Some("the shortest duration is \"1ms\"".into()),
+        "ms" | "msec" | "msecs" | "millis" | "milliseconds" => format!("{number}ms"),
+        "s" | "sec" | "secs" | "second" | "seconds" => format!("{number}s"),
+        "m" | "min" | "mins" | "minute" | "minutes" => format!("{number}m"),
+        "h" | "hr" | "hour" | "hours" => format!("{number}h"),
+        "d" | "day" | "days" => format!("{}h", number.checked_mul(24)?),
+        other if other.starts_with('.') => return Some("write a whole number of a smaller unit: \"1500ms\"".into()),
+        other if other.contains(|c: char| c.is_ascii_digit()) => {
+            return Some("write one number with one unit: \"90s\", not \"1m30s\"".into());
+        }
+        _ => return None,
+    };
+    Some(format!("did you mean \"{meant}\"?"))
+}
+
+fn parse_size(text: &str) -> Result<u64, Fault> {
+    let (digits, unit) = split_number(text);
+    let fault = || Fault::new(format!("\"{text}\" is not a size"));
+    if let Some((_, factor)) = SIZE_UNITS.iter().find(|(name, _)| *name == unit) {
+        if digits.is_empty() {
+            return Err(fault());
+        }
+        let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
+        return bytes.ok_or_else(|| out_of_range(text, false));
+    }
+    Err(fault().hint(size_hint(digits, unit)))
+}
+
+fn size_hint(digits: &str, unit: &str) -> Option<String> {
+    let number: u64 = digits.parse().ok()?;
+    let (meant, factor) = match unit.trim().to_ascii_lowercase().as_str() {
+        "" => return Some(format!("the unit is missing: \"{number}B\" or \"{number}KiB\"")),
+        "b" | "byte" | "bytes" => return Some(format!("did you mean \"{number}B\"?")),
+        "k" | "kb" | "kib" => ("KiB", 1u64 << 10),
+        "m" | "mb" | "mib" => ("MiB", 1 << 20),
+        "g" | "gb" | "gib" => ("GiB", 1 << 30),
+        other if other.starts_with('.') => return Some("write a whole number of a smaller unit: \"1536KiB\"".into()),
+        _ => return None,
+    };
+    Some(format!("units are powers of 1024: did you mean \"{number}{meant}\" ({} bytes)?", number.checked_mul(factor)?))
+}
+
+fn split_number(text: &str) -> (&str, &str) {
+    text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
+}

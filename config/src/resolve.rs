@@ -1,0 +1,155 @@
+//! From what was written to what it means: checks everything that depends on more than one key, resolves names, fills
+//! the model. Reports every problem; the model is used only where there is none.
+
+mod access_log;
+pub use access_log::PLAIN_OPERATORS;
+mod cluster;
+mod http;
+mod listener;
+mod route;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::diagnostic::{Problem, Problems};
+use crate::document::{self, Document, Located, Origin, Slot, absent};
+use crate::model::{self, Config, Shards};
+
+/// What the parts of the resolver share.
+struct Resolver<'d, 't, 'p> {
+    problems: &'p mut Problems<'t>,
+    /// Index of each cluster by its name.
+    clusters: HashMap<&'d str, usize>,
+    /// Names in the order of the file.
+    cluster_names: Vec<&'d str>,
+    /// Where relative paths start.
+    directory: &'d Path,
+}
+
+/// The meaning of `document`. It is complete only if `problems` is still empty afterwards.
+pub fn resolve(document: &Document, directory: &Path, problems: &mut Problems<'_>) -> Config {
+    let clusters = cluster::resolve_all(document.clusters.items(), problems);
+    let names = document.clusters.items().iter().filter_map(|cluster| cluster.name.given());
+    let cluster_names: Vec<&str> = names.map(|name| name.value.0.as_str()).collect();
+    let mut by_name = HashMap::new();
+    for (index, name) in cluster_names.iter().enumerate() {
+        by_name.entry(*name).or_insert(index);
+    }
+    let mut resolver = Resolver { problems, clusters: by_name, cluster_names, directory };
+    let runtime = resolver.runtime(document.runtime.given());
+    let listeners = resolver.listeners(document);
+    let admin = document.admin.given().map(|admin| resolver.admin(admin, document));
+    Config { runtime, admin, listeners, clusters }
+}
+
+impl Resolver<'_, '_, '_> {
+    fn runtime(&mut self, written: Option<&Located<document::Runtime>>) -> model::Runtime {
+        let defaults = absent::<document::Runtime>();
+        let runtime = match written.or(defaults.as_ref()) {
+            Some(runtime) => &runtime.value,
+            None => unreachable!("an empty [runtime] has every default"),
+        };
+        if let (Slot::Given(group), None) = (&runtime.group, runtime.user.origin()) {
+            let problem = Problem::at_key(&group.origin, "`group` is written without `user`");
+            self.problems.push(problem.hint(Some("the group is taken together with a user: add user = \"...\"")));
+        }
+        model::Runtime {
+            shards: self.shards(runtime),
+            ring_entries: runtime.ring_entries.0.to_u32(),
+            buffer_count: runtime.buffer_count.0.to_u16(),
+            buffer_size: runtime.buffer_size.to_u32(),
+            backlog: runtime.backlog.to_u32(),
+            drain_time: runtime.drain_time.0,
+            max_connections: runtime.max_connections.given().map(|count| count.value.0),
+            splice_threshold: runtime.splice_threshold.0,
+            access_log_flush_interval: runtime.access_log_flush_interval.0,
+            user: runtime.user.given().map(|name| name.value.0.clone()),
+            group: runtime.group.given().map(|name| name.value.0.clone()),
+            log: runtime.log.value.0.clone(),
+        }
+    }
+
+    fn shards(&mut self, runtime: &document::Runtime) -> Shards {
+        if let (Some(_), Some(cpus)) = (runtime.shards.origin(), runtime.cpus.origin()) {
+            let problem = Problem::at_key(cpus, "`cpus` and `shards` exclude each other");
+            self.problems.push(problem.hint(Some("`cpus` already says how many shards there are: remove `shards`")));
+        }
+        let Some(list) = runtime.cpus.given() else {
+            return match runtime.shards.given().map(|shards| shards.value) {
+                Some(document::ShardCount::Count(count)) => Shards::Count(count.to_usize()),
+                Some(document::ShardCount::Auto) | None => Shards::Auto,
+            };
+        };
+        if list.is_empty {
+            let problem = Problem::at(&list.origin, "`cpus` names no core");
+            self.problems.push(problem.hint(Some("leave it out for a shard on each core")));
+        }
+        let mut first = HashMap::new();
+        for cpu in &list.items {
+            self.unique(&mut first, cpu.value.0, &cpu.origin, |cpu| format!("core {cpu} is listed twice"));
+        }
+        Shards::Cpus(list.items.iter().map(|cpu| cpu.to_usize()).collect())
+    }
+
+    fn admin(&mut self, admin: &Located<document::Admin>, document: &Document) -> model::Admin {
+        let is_same = |listener: &&Located<document::Listener>| {
+            listener.address.given().is_some_and(|address| address.value == admin.address.value)
+        };
+        if let Some(listener) =
+            document.listeners.items().iter().find(is_same).filter(|_| !port_is_free(&admin.address))
+        {
+            let message = format!("the admin endpoint has the address of a listener, {}", admin.address.value);
+            let problem = Problem::at(&admin.address.origin, message).earlier(&listener.origin);
+            self.problems.push(problem.hint(Some("give it a port of its own")));
+        }
+        model::Admin {
+            address: admin.address.value.clone(),
+            access_log: admin.access_log.given().map(|path| path.value.0.clone()),
+        }
+    }
+
+    /// Reports `value` if it is among the `first` ones already, else adds it.
+    fn unique<'o, T: Eq + std::hash::Hash + Copy>(
+        &mut self,
+        first: &mut HashMap<T, &'o Origin>,
+        value: T,
+        origin: &'o Origin,
+        message: impl Fn(T) -> String,
+    ) {
+        match first.get(&value) {
+            Some(earlier) => self.problems.push(Problem::at(origin, message(value)).earlier(earlier)),
+            None => drop(first.insert(value, origin)),
+        }
+    }
+
+    /// The one of `keys` that is written; `None` is reported, unless a misspelt key may have been it.
+    fn exactly_one(
+        &mut self,
+        table: &Origin,
+        has_unknown: bool,
+        keys: &[(&str, Option<&Origin>)],
+        missing: &str,
+    ) -> bool {
+        let mut written = keys.iter().filter_map(|(key, origin)| origin.map(|origin| (*key, origin)));
+        let Some((first, _)) = written.next() else {
+            if !has_unknown {
+                let names = keys.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(", ");
+                let names = if keys.len() == 1 { names } else { format!("exactly one of {names}") };
+                self.problems.push(Problem::at(table, missing).allowed(names));
+            }
+            return false;
+        };
+        let mut is_one = true;
+        for (key, origin) in written {
+            is_one = false;
+            let problem = Problem::at_key(origin, format!("`{key}` and `{first}` exclude each other"));
+            self.problems.push(problem.hint(Some(format!("keep one of them; `{first}` stands before it"))));
+        }
+        is_one
+    }
+}
+
+/// Port 0: the kernel chooses, so that two of them do not collide.
+fn port_is_free(address: &model::Address) -> bool {
+    matches!(address, model::Address::Ip(address) if address.port() == 0)
+}

@@ -1,0 +1,125 @@
+//! The HTTP connection manager: its virtual hosts, filters, access logs and options.
+
+use std::collections::HashMap;
+
+use super::Resolver;
+use crate::diagnostic::Problem;
+use crate::document::{self, Http, List, Located, Origin, Slot};
+use crate::model::{Hcm, HeaderOptions, HttpFilter, HttpLimits, HttpTimeouts, VirtualHost};
+
+impl<'d> Resolver<'d, '_, '_> {
+    pub(super) fn http(&mut self, http: &'d Located<Http>) -> Hcm {
+        let keys = [("routes", http.routes.origin()), ("virtual_hosts", http.virtual_hosts.origin())];
+        self.exactly_one(&http.origin, http.has_unknown, &keys, "`http` has no routes");
+        let virtual_hosts = match http.routes.given() {
+            Some(routes) => vec![VirtualHost {
+                name: "default".into(),
+                domains: vec!["*".into()],
+                routes: self.routes(&routes.items),
+            }],
+            None => self.virtual_hosts(&http.virtual_hosts),
+        };
+        Hcm {
+            stat_prefix: http.stat_prefix.value.0.clone(),
+            virtual_hosts,
+            http_filters: self.http_filters(&http.http_filters),
+            access_logs: http.access_log.items().iter().filter_map(|log| self.access_log(log)).collect(),
+            timeouts: timeouts(http),
+            limits: limits(http),
+            headers: header_options(http),
+        }
+    }
+
+    fn virtual_hosts(&mut self, written: &'d Slot<List<document::VirtualHost>>) -> Vec<VirtualHost> {
+        if let Some(list) = written.given().filter(|list| list.is_empty) {
+            let problem = Problem::at(&list.origin, "there is no virtual host: every request would get status 404");
+            self.problems.push(problem.hint(Some("list at least one, or write routes = [...] in its place")));
+        }
+        let mut names = HashMap::new();
+        let mut domains: HashMap<&str, (&Origin, &str)> = HashMap::new();
+        let mut hosts = Vec::new();
+        for host in written.items() {
+            let name = host.name.given().map_or("", |name| name.value.0.as_str());
+            if let Some(origin) = host.name.origin().filter(|_| !name.is_empty()) {
+                self.unique(&mut names, name, origin, |name| format!("two virtual hosts have the name `{name}`"));
+            }
+            if let Some(list) = host.domains.given().filter(|list| list.is_empty) {
+                let problem = Problem::at(&list.origin, "the virtual host has no domain");
+                self.problems.push(problem.hint(Some("for every host, write domains = [\"*\"]")));
+            }
+            for domain in host.domains.items() {
+                match domains.get(domain.value.0.as_str()) {
+                    Some((earlier, owner)) => {
+                        let owner = if *owner == name { "this virtual host".into() } else { format!("`{owner}`") };
+                        let message = format!("the domain \"{}\" already belongs to {owner}", domain.value.0);
+                        self.problems.push(Problem::at(&domain.origin, message).earlier(earlier));
+                    }
+                    None => drop(domains.insert(&domain.value.0, (&domain.origin, name))),
+                }
+            }
+            hosts.push(VirtualHost {
+                name: name.to_owned(),
+                domains: host.domains.items().iter().map(|domain| domain.value.0.clone()).collect(),
+                routes: self.routes(host.routes.items()),
+            });
+        }
+        hosts
+    }
+
+    fn http_filters(&mut self, written: &Slot<List<document::HttpFilter>>) -> Vec<HttpFilter> {
+        let Some(list) = written.given() else {
+            return vec![HttpFilter::Router];
+        };
+        if list.is_empty {
+            let problem = Problem::at(&list.origin, "the list of filters has no router");
+            self.problems.push(problem.hint(Some("write [{ router = {} }], or leave http_filters out")));
+        }
+        let mut filters = Vec::new();
+        for (index, filter) in list.items.iter().enumerate() {
+            let keys = [("router", filter.router.origin())];
+            if self.exactly_one(&filter.origin, filter.has_unknown, &keys, "this table names no filter") {
+                filters.push(HttpFilter::Router);
+                if index + 1 < list.items.len() {
+                    let problem =
+                        Problem::at(&filter.origin, "router is not the last filter: those after it are not reached");
+                    self.problems.push(problem.hint(Some("put { router = {} } at the end, once")));
+                }
+            }
+        }
+        filters
+    }
+}
+
+fn timeouts(http: &Http) -> HttpTimeouts {
+    HttpTimeouts {
+        idle: http.idle_timeout.value.0,
+        request_headers: http.request_headers_timeout.value.0,
+        request: http.request_timeout.value.0,
+        stream_idle: http.stream_idle_timeout.value.0,
+        max_connection_duration: http.max_connection_duration.value.0,
+    }
+}
+
+fn limits(http: &Http) -> HttpLimits {
+    HttpLimits {
+        max_headers_size: http.max_headers_size.value.to_u32(),
+        max_headers_count: http.max_headers_count.value.to_u16(),
+        max_path_size: http.max_path_size.value.to_u32(),
+        max_request_body: http.max_request_body.value.0,
+        buffer_limit: http.buffer_limit.value.to_u32(),
+        max_requests_per_connection: http.max_requests_per_connection.value.0,
+        enable_trailers: http.enable_trailers.value,
+    }
+}
+
+fn header_options(http: &Http) -> HeaderOptions {
+    HeaderOptions {
+        server_name: http.server_name.value.0.clone(),
+        server_header: http.server_header.value.0,
+        via: http.via.given().map(|via| via.value.0.clone()),
+        x_forwarded_for: http.x_forwarded_for.value,
+        x_forwarded_proto: http.x_forwarded_proto.value,
+        x_request_id: http.x_request_id.value,
+        x_envoy_upstream_service_time: http.x_envoy_upstream_service_time.value,
+    }
+}

@@ -1,0 +1,135 @@
+//! Listeners and their filter chains.
+
+use std::collections::HashMap;
+
+use super::{Resolver, port_is_free};
+use crate::diagnostic::Problem;
+use crate::document::{self, Document, Located, Origin};
+use crate::model::{FilterChain, FilterChainMatch, Listener, NetworkFilter};
+
+impl<'d> Resolver<'d, '_, '_> {
+    pub(super) fn listeners(&mut self, document: &'d Document) -> Vec<Listener> {
+        let written = document.listeners.items();
+        let nothing_written = document.listeners.origin().is_none() && !document.has_unknown;
+        if nothing_written || document.listeners.given().is_some_and(|list| list.is_empty) {
+            let place = document.listeners.origin().cloned();
+            let place = place.unwrap_or(Origin { path: Default::default(), key: 0..0, span: 0..0 });
+            let problem = Problem::at(&place, "there is no listener: nothing would be served");
+            self.problems.push(problem.hint(Some("begin with [[listeners]] and address = \"0.0.0.0:10000\"")));
+        }
+        let mut addresses = HashMap::new();
+        let mut names: HashMap<String, &Origin> = HashMap::new();
+        for listener in written {
+            let address = listener.address.given();
+            if let Some(address) = address.filter(|address| !port_is_free(address)) {
+                self.unique(&mut addresses, &address.value, &address.origin, |address| {
+                    format!("two listeners have the address {address}")
+                });
+            }
+            let name = listener.name.given();
+            let text = name.map(|name| name.value.0.clone()).or(address.map(|address| address.to_string()));
+            let Some((text, origin)) = text.zip(name.map(|name| &name.origin).or(address.map(|it| &it.origin))) else {
+                continue;
+            };
+            // Unnamed listeners collide only through their addresses, which has been reported.
+            match names.get(&text) {
+                Some(earlier) if name.is_some() => {
+                    let message = format!("there are two listeners with the name `{text}`");
+                    self.problems.push(Problem::at(origin, message).earlier(earlier));
+                }
+                _ => drop(names.insert(text, origin)),
+            }
+        }
+        written.iter().filter_map(|listener| self.listener(listener)).collect()
+    }
+
+    fn listener(&mut self, listener: &'d Located<document::Listener>) -> Option<Listener> {
+        let keys = [("http", listener.http.origin()), ("filter_chains", listener.filter_chains.origin())];
+        self.exactly_one(&listener.origin, listener.has_unknown, &keys, "the listener does not say what to do");
+        let filter_chains = match listener.http.given() {
+            Some(http) => {
+                let filter = NetworkFilter::Http(Box::new(self.http(http)));
+                vec![FilterChain { name: "default".into(), matcher: None, filter }]
+            }
+            None => self.filter_chains(listener),
+        };
+        let address = &listener.address.given()?.value;
+        let default_prefix = || address.to_string().replace(':', "_");
+        Some(Listener {
+            name: listener.name.given().map_or_else(|| address.to_string(), |name| name.value.0.clone()),
+            address: address.clone(),
+            stat_prefix: listener.stat_prefix.given().map_or_else(default_prefix, |prefix| prefix.value.0.clone()),
+            filter_chains,
+            max_connections: listener.max_connections.given().map(|count| count.value.0),
+        })
+    }
+
+    fn filter_chains(&mut self, listener: &'d Located<document::Listener>) -> Vec<FilterChain> {
+        let written = listener.filter_chains.items();
+        if let Some(list) = listener.filter_chains.given().filter(|list| list.is_empty) {
+            let problem = Problem::at(&list.origin, "the listener has no filter chain");
+            self.problems.push(problem.hint(Some("list at least one, or write http = { ... } in its place")));
+        }
+        let mut names = HashMap::new();
+        let mut matches: Vec<(FilterChainMatch, &Origin)> = Vec::new();
+        let mut chains = Vec::new();
+        for (index, chain) in written.iter().enumerate() {
+            if let Some(name) = chain.name.given() {
+                self.unique(&mut names, name.value.0.as_str(), &name.origin, |name| {
+                    format!("two filter chains have the name `{name}`")
+                });
+            }
+            if chain.r#match.origin().is_none() && !chain.has_unknown && index + 1 < written.len() {
+                let problem = Problem::at(&chain.origin, "this chain takes every connection: those after it get none");
+                self.problems.push(problem.hint(Some("give it a `match`, or put it last")));
+            }
+            let matcher = chain.r#match.given().map(|matcher| self.chain_match(matcher, &mut matches));
+            if let Some(http) = chain.http.given() {
+                let name =
+                    chain.name.given().map_or_else(|| format!("filter_chain_{index}"), |name| name.value.0.clone());
+                let filter = NetworkFilter::Http(Box::new(self.http(http)));
+                chains.push(FilterChain { name, matcher, filter });
+            }
+        }
+        chains
+    }
+
+    fn chain_match(
+        &mut self,
+        written: &'d Located<document::FilterChainMatch>,
+        earlier: &mut Vec<(FilterChainMatch, &'d Origin)>,
+    ) -> FilterChainMatch {
+        let ranges = written.source_prefix_ranges.items();
+        let ports = written.destination_ports.items();
+        let matcher = FilterChainMatch {
+            source_prefix_ranges: ranges.iter().map(|range| range.value.clone()).collect(),
+            destination_ports: ports.iter().map(|port| port.to_u16()).collect(),
+        };
+        let is_given = |list: Option<bool>| list.is_some_and(|is_empty| !is_empty);
+        let any_range = is_given(written.source_prefix_ranges.given().map(|list| list.is_empty));
+        let any_port = is_given(written.destination_ports.given().map(|list| list.is_empty));
+        let any_invalid = [written.source_prefix_ranges.origin(), written.destination_ports.origin()];
+        let all_readable = any_invalid.iter().flatten().count()
+            == usize::from(written.source_prefix_ranges.given().is_some())
+                + usize::from(written.destination_ports.given().is_some());
+        if !any_range && !any_port {
+            if all_readable && !written.has_unknown {
+                let problem = Problem::at(&written.origin, "an empty match takes every connection");
+                self.problems.push(problem.hint(Some("leave `match` out of the last chain, or fill it")));
+            }
+            return matcher;
+        }
+        let same = |(other, _): &&(FilterChainMatch, &Origin)| {
+            other.source_prefix_ranges == matcher.source_prefix_ranges
+                && other.destination_ports == matcher.destination_ports
+        };
+        match earlier.iter().find(same) {
+            Some((_, origin)) => {
+                let problem = Problem::at(&written.origin, "another filter chain has the same match");
+                self.problems.push(problem.earlier(origin));
+            }
+            None => earlier.push((matcher.clone(), &written.origin)),
+        }
+        matcher
+    }
+}

@@ -1,0 +1,203 @@
+//! docs/CONFIG.md, written from the declarations in `document`, so that it says what the reader does.
+
+use std::fmt::Write as _;
+
+use crate::document::{KeySpec, Presence, TableSpec, all_tables};
+use crate::resolve::PLAIN_OPERATORS;
+
+/// The files in docs/examples that the tables name.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("access-log.toml", include_str!("../../docs/examples/access-log.toml")),
+    ("admin.toml", include_str!("../../docs/examples/admin.toml")),
+    ("clusters.toml", include_str!("../../docs/examples/clusters.toml")),
+    ("direct-response.toml", include_str!("../../docs/examples/direct-response.toml")),
+    ("http.toml", include_str!("../../docs/examples/http.toml")),
+    ("listeners.toml", include_str!("../../docs/examples/listeners.toml")),
+    ("minimal.toml", include_str!("../../docs/examples/minimal.toml")),
+    ("redirect.toml", include_str!("../../docs/examples/redirect.toml")),
+    ("routes.toml", include_str!("../../docs/examples/routes.toml")),
+    ("runtime.toml", include_str!("../../docs/examples/runtime.toml")),
+    ("virtual-hosts.toml", include_str!("../../docs/examples/virtual-hosts.toml")),
+];
+
+const QUICK_START: &str = include_str!("../../docs/examples/quick-start.toml");
+
+const INTRODUCTION: &str = r#"# The configuration file
+
+<!-- Written by the crate ringway-config from its declarations; do not edit. Renew it with
+     RINGWAY_BLESS=1 cargo test -p ringway-config -->
+
+`ringway check FILE` says everything that is wrong with a file, with line, column and what is allowed; `ringway run FILE`
+runs it. The file is [TOML](https://toml.io) 1.1. Unknown keys are errors.
+
+## From a connection to an answer
+
+A **listener** accepts connections at an address. Its first **filter chain** that matches a connection serves it. A chain
+hands the connection to **http**, the HTTP connection manager, which reads requests. A request's host selects a **virtual
+host**; in it, the first **route** that matches path, method and headers decides: it forwards the request to a
+**cluster**, redirects, or answers directly. A cluster is a set of **endpoints**, servers that can answer the same
+requests; one is chosen for each request. The words are Envoy's, so that its users arrive knowing them.
+
+```text
+listener -> filter chain -> http -> virtual host -> route -> cluster -> endpoint
+```
+
+**The short form.** A listener with one filter chain may leave `filter_chains` out and write `http` itself, and `http`
+with one virtual host for every domain may write `routes` itself. The smallest useful file:
+
+"#;
+
+const LONG_FORM: &str = r#"
+**The long form** names every step. It says the same in more words, and has room for more chains and hosts:
+
+"#;
+
+const VALUES: &str = r#"
+## How values are written
+
+| Type | Written as |
+|---|---|
+| duration | A string, one whole number with one unit: `"250ms"`, `"15s"`, `"5m"`, `"1h"`. Where `"off"` is allowed, `"0s"` means the same. |
+| size | A string, one whole number with one unit: `"512B"`, `"16KiB"`, `"10MiB"`, `"1GiB"`. Units are powers of 1024; `KB` and `MB` are refused, because they mean 1000 to some and 1024 to others. |
+| address | A string: `"127.0.0.1:8080"`, `"[::1]:8080"`, `"unix:/run/app.sock"`. Host names are not looked up. |
+| address range | A string: `"10.0.0.0/8"`, `"fd00::/8"`; an address alone is itself. |
+| path | A string that starts with `/`, percent-encoded as clients send it, without query. |
+| regular expression | A string, best in single quotes, where `\` needs no doubling: `'/v\d+/.*'`. Syntax of the Rust crate [regex](https://docs.rs/regex/latest/regex/#syntax), which is like RE2. It must match the whole text. |
+
+A table can be written with a header (`[admin]`, `[[listeners]]` for a member of a list), in braces
+(`route = { cluster = "app" }`) or with dots (`http.routes = [...]`); all mean the same.
+
+"#;
+
+/// The text of docs/CONFIG.md.
+pub fn markdown() -> String {
+    let mut out = String::from(INTRODUCTION);
+    out.push_str(&fenced(example("minimal.toml")));
+    out.push_str(LONG_FORM);
+    out.push_str(&fenced(QUICK_START));
+    out.push_str(VALUES);
+    let tables = in_reading_order();
+    out.push_str("## Tables\n\n");
+    for table in &tables {
+        let _ = writeln!(out, "- [{}](#{})", code_title(table), table.anchor());
+    }
+    out.push_str("- [Command operators](#command-operators)\n");
+    let mut shown = vec!["minimal.toml"];
+    for table in &tables {
+        write_table(&mut out, table, &mut shown);
+    }
+    write_operators(&mut out);
+    out
+}
+
+/// Depth first, as the keys stand: a table is followed by those in it.
+fn in_reading_order() -> Vec<&'static TableSpec> {
+    let tables = all_tables();
+    let mut order = Vec::new();
+    let mut pending = vec![tables[0]];
+    while let Some(table) = pending.pop() {
+        order.push(table);
+        let inner = |other: &&&TableSpec| parent_place(other.place) == Some(table.place) && other.place != table.place;
+        let children: Vec<_> = tables.iter().filter(inner).copied().collect();
+        pending.extend(children.into_iter().rev());
+    }
+    order
+}
+
+/// `a.b[]` for `a.b[].c`; the top level for `a`; nothing for the top level.
+fn parent_place(place: &str) -> Option<&str> {
+    match place.rsplit_once('.') {
+        Some((parent, _)) => Some(parent),
+        None if place.is_empty() => None,
+        None => Some(""),
+    }
+}
+
+fn code_title(table: &TableSpec) -> String {
+    if table.place.is_empty() { "top level".into() } else { format!("`{}`", table.place) }
+}
+
+fn write_table(out: &mut String, table: &'static TableSpec, shown: &mut Vec<&'static str>) {
+    let _ = write!(out, "\n## {}\n\n{}\n", code_title(table), paragraph(table.docs));
+    if !table.keys.is_empty() {
+        out.push_str("\n| Key | Type | Default | Meaning |\n|---|---|---|---|\n");
+    }
+    for key in table.keys {
+        write_key(out, key);
+    }
+    if shown.contains(&table.example) {
+        let _ = writeln!(out, "\nExample: [{0}](examples/{0}), shown above.", table.example);
+    } else {
+        let _ = write!(out, "\nExample, [{0}](examples/{0}):\n\n{1}", table.example, fenced(example(table.example)));
+        shown.push(table.example);
+    }
+}
+
+fn write_key(out: &mut String, key: &KeySpec) {
+    let default = match key.presence {
+        Presence::Required => "required".into(),
+        Presence::Optional(meaning) => meaning.to_owned(),
+        Presence::Default(text) => format!("`{text}`"),
+    };
+    let cells = [format!("`{}`", key.name), (key.shape)().type_name(), default, paragraph(key.docs)];
+    // A bar would end the cell.
+    let cells = cells.map(|cell| cell.replace('|', "\\|"));
+    let _ = writeln!(out, "| {} |", cells.join(" | "));
+}
+
+fn write_operators(out: &mut String) {
+    out.push_str("\n## Command operators\n\n");
+    out.push_str(
+        "What stands for itself in the `format` and `json` of an access log is copied; `%%` is a percent sign; ",
+    );
+    out.push_str("the rest are these operators, which have Envoy's names. A value that is not there is `-`.\n\n");
+    out.push_str("| Operator | Value |\n|---|---|\n");
+    out.push_str(
+        "| `%REQ(NAME)%` | field NAME of the request; `:METHOD`, `:PATH`, `:AUTHORITY` and `:SCHEME` are the parts ",
+    );
+    out.push_str(
+        "of the request line. `%REQ(NAME?OTHER)%`: OTHER where NAME is absent. `%REQ(NAME):20%`: at most 20 bytes |\n",
+    );
+    out.push_str("| `%RESP(NAME)%` | field NAME of the response, with the same forms |\n");
+    for (name, _, meaning) in PLAIN_OPERATORS {
+        let _ = writeln!(out, "| `%{name}%` | {meaning} |");
+    }
+}
+
+/// The lines of a doc comment as one paragraph.
+fn paragraph(docs: &[&str]) -> String {
+    docs.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+fn fenced(text: &str) -> String {
+    format!("```toml\n{text}```\n")
+}
+
+fn example(name: &str) -> &'static str {
+    EXAMPLES.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_has_an_example_that_shows_it() {
+        for table in all_tables() {
+            assert!(!example(table.example).is_empty(), "{} names {}", table.title(), table.example);
+        }
+        assert_eq!(in_reading_order().len(), all_tables().len(), "a table's place has no parent");
+    }
+
+    #[test]
+    fn every_default_is_a_value_of_its_key() {
+        let text = "[runtime]\n[admin]\n[[listeners]]\naddress = \"127.0.0.1:1\"\nhttp.access_log = []\n\
+                    [[listeners.http.routes]]\nmatch = { prefix = \"/\", headers = [{ name = \"a\" }] }\n\
+                    route = { cluster = \"a\" }\n[[listeners.http.routes]]\nmatch = { prefix = \"/\" }\n\
+                    redirect = { port = 1 }\n[[listeners.http.routes]]\nmatch = { prefix = \"/\" }\n\
+                    direct_response = { status = 200 }\n\
+                    [[clusters]]\nname = \"a\"\nendpoints = [{ address = \"127.0.0.1:1\" }]\n";
+        // Reading every table reads each of its defaults, and a wrong one panics.
+        crate::load_str("x.toml", text).unwrap();
+    }
+}

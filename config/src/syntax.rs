@@ -1,0 +1,78 @@
+//! What is not TOML: the parser's complaints with a word on what to do.
+
+use std::collections::HashSet;
+
+use crate::diagnostic::Problem;
+
+/// The parser's complaints without their echoes: the first of each line, and none after a bracket that is not closed.
+pub fn problems(text: &str, errors: &[toml::de::Error]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut lines = HashSet::new();
+    for error in errors {
+        let span = error.span().unwrap_or(text.len()..text.len());
+        let start = floor_boundary(text, span.start);
+        let message = error.message().trim_end_matches(", expected nothing");
+        // Lines are told apart by where they begin.
+        if !lines.insert(text[..start].rfind('\n')) {
+            continue;
+        }
+        let problem = Problem::in_text(span, format!("not valid TOML: {message}"));
+        if message.starts_with("missing comma") && begins_statement(text, start) {
+            problems.push(problem.hint(Some("a bracket above this line is not closed: it lacks its ] or }")));
+            break;
+        }
+        problems.push(problem.hint(hint(message, text, start)));
+    }
+    problems
+}
+
+/// Whether the line at `at` looks like a header or a key with its value, which cannot stand inside brackets.
+fn begins_statement(text: &str, at: usize) -> bool {
+    let line_start = text[..at].rfind('\n').map_or(0, |found| found + 1);
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    let key = line.trim_start().split('=').next().unwrap_or_default();
+    let is_key = |key: &str| key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-. ".contains(&b));
+    line.starts_with('[') || (line.contains('=') && is_key(key))
+}
+
+fn floor_boundary(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// What to do about a complaint that points at the byte `at`.
+fn hint(message: &str, text: &str, at: usize) -> Option<String> {
+    let line_start = text[..at].rfind('\n').map_or(0, |found| found + 1);
+    let rest = text[at..].lines().next().unwrap_or_default();
+    if message.starts_with("duplicate key") {
+        return Some(match text[line_start..at].trim_start().starts_with('[') {
+            true => "this table is written twice; a list of tables has headers in double brackets, [[...]]".into(),
+            false => "this key is written twice in one table; a further list member begins with [[...]]".into(),
+        });
+    }
+    if message.starts_with("key with no value") {
+        return Some(match rest.trim_start().chars().next() {
+            _ if text[line_start..at].trim_end().ends_with(':') => {
+                "this looks like YAML: TOML writes key = \"value\", and [table] or [[list]] as headers".into()
+            }
+            Some('{') => "TOML writes key = { ... } for a table in one line, or [table] as a header".into(),
+            _ => "TOML writes key = \"value\"".into(),
+        });
+    }
+    if message.contains("string") && message.contains("expected `\"`") {
+        return Some("the string is not closed in its line".into());
+    }
+    let is_bare =
+        ["invalid float", "invalid integer", "invalid number", "invalid date", "invalid time", "string values"];
+    if is_bare.iter().any(|start| message.starts_with(start)) || message.contains("datetime") {
+        let is_end = |c: char| c.is_whitespace() || "=,[]{}\"'#".contains(c);
+        let from = text[line_start..at].rfind(is_end).map_or(line_start, |found| line_start + found);
+        let word = text[from..].trim_start_matches(is_end);
+        let word = word.split(is_end).next().unwrap_or_default();
+        return (!word.is_empty()).then(|| format!("strings stand in quotes: {word:?}"));
+    }
+    None
+}

@@ -1,0 +1,234 @@
+//! What right files mean: the model that the engine gets.
+
+use std::time::Duration;
+
+use ringway_config::load_str;
+use ringway_config::model::*;
+
+const CLUSTER: &str = "\n[[clusters]]\nname = \"app\"\nendpoints = [\"127.0.0.1:8080\"]\n";
+
+fn load(text: &str) -> Config {
+    load_str("test.toml", text).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// The configuration with one listener that has these keys, and the cluster `app`.
+fn with_listener(keys: &str) -> Config {
+    load(&format!("[[listeners]]\naddress = \"127.0.0.1:10000\"\n{keys}\n{CLUSTER}"))
+}
+
+fn hcm(config: &Config, chain: usize) -> &Hcm {
+    let NetworkFilter::Http(hcm) = &config.listeners[0].filter_chains[chain].filter;
+    hcm
+}
+
+fn only_route(route: &str) -> Route {
+    let config = with_listener(&format!("http.routes = [{route}]"));
+    hcm(&config, 0).virtual_hosts[0].routes[0].clone()
+}
+
+#[test]
+fn the_smallest_file_has_every_default() {
+    let config = with_listener("http.routes = [{ match = { prefix = \"/\" }, route = { cluster = \"app\" } }]");
+    let runtime = &config.runtime;
+    assert_eq!(runtime.shards, Shards::Auto);
+    assert_eq!((runtime.ring_entries, runtime.buffer_count, runtime.buffer_size), (1024, 1024, 16 << 10));
+    assert_eq!((runtime.backlog, runtime.drain_time), (4096, Duration::from_secs(30)));
+    assert_eq!((runtime.max_connections, runtime.splice_threshold), (None, Some(64 << 10)));
+    assert_eq!((runtime.access_log_flush_interval, runtime.log.as_str()), (Duration::from_secs(1), "info"));
+    assert!(config.admin.is_none());
+
+    let listener = &config.listeners[0];
+    assert_eq!((listener.name.as_str(), listener.stat_prefix.as_str()), ("127.0.0.1:10000", "127.0.0.1_10000"));
+    assert_eq!((listener.filter_chains.len(), listener.max_connections), (1, None));
+    assert!(listener.filter_chains[0].matcher.is_none());
+
+    let hcm = hcm(&config, 0);
+    assert_eq!(hcm.stat_prefix, "ingress_http");
+    assert!(matches!(hcm.http_filters[..], [HttpFilter::Router]));
+    assert!(hcm.access_logs.is_empty());
+    assert_eq!(hcm.timeouts.idle, Some(Duration::from_secs(3600)));
+    assert_eq!(hcm.timeouts.request_headers, Some(Duration::from_secs(10)));
+    assert_eq!((hcm.timeouts.request, hcm.timeouts.max_connection_duration), (None, None));
+    assert_eq!(hcm.timeouts.stream_idle, Some(Duration::from_secs(300)));
+    let limits = &hcm.limits;
+    assert_eq!((limits.max_headers_size, limits.max_headers_count, limits.max_path_size), (60 << 10, 100, 16 << 10));
+    assert_eq!((limits.max_request_body, limits.buffer_limit), (None, 256 << 10));
+    assert_eq!((limits.max_requests_per_connection, limits.enable_trailers), (None, false));
+    let headers = &hcm.headers;
+    assert_eq!((headers.server_name.as_str(), headers.server_header), ("ringway", ServerHeader::Overwrite));
+    assert!(headers.via.is_none() && headers.x_forwarded_for && headers.x_forwarded_proto);
+    assert!(headers.x_request_id && headers.x_envoy_upstream_service_time);
+
+    let host = &hcm.virtual_hosts[0];
+    assert_eq!((host.name.as_str(), &host.domains[..]), ("default", &["*".to_owned()][..]));
+    let RouteAction::Forward(forward) = &host.routes[0].action else { panic!("not forwarded") };
+    assert_eq!((forward.cluster, forward.timeout), (0, Some(Duration::from_secs(15))));
+    assert!(host.routes[0].matcher.case_sensitive);
+
+    let cluster = &config.clusters[0];
+    assert_eq!((cluster.lb_policy, cluster.connect_timeout), (LbPolicy::RoundRobin, Duration::from_secs(5)));
+    assert_eq!(cluster.idle_timeout, Some(Duration::from_secs(3600)));
+    assert_eq!((cluster.max_idle_connections, cluster.max_requests_per_connection), (1024, None));
+    assert_eq!(cluster.endpoints, [Endpoint { address: Address::Ip(([127, 0, 0, 1], 8080).into()), weight: 1 }]);
+}
+
+#[test]
+fn everything_can_be_switched_off() {
+    let config = load(&format!(
+        "[runtime]\nsplice_threshold = \"off\"\ndrain_time = \"0s\"\n\
+         [[listeners]]\naddress = \"[::1]:0\"\n[listeners.http]\nidle_timeout = \"off\"\nstream_idle_timeout = \"0s\"\n\
+         request_headers_timeout = \"0ms\"\nmax_requests_per_connection = \"off\"\n\
+         routes = [{{ match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\", timeout = \"0s\" }} }}]\n{CLUSTER}"
+    ));
+    assert_eq!((config.runtime.splice_threshold, config.runtime.drain_time), (None, Duration::ZERO));
+    assert_eq!(config.listeners[0].stat_prefix, "[__1]_0");
+    let timeouts = &hcm(&config, 0).timeouts;
+    assert_eq!((timeouts.idle, timeouts.stream_idle, timeouts.request_headers), (None, None, None));
+    let RouteAction::Forward(forward) = &hcm(&config, 0).virtual_hosts[0].routes[0].action else { panic!() };
+    assert_eq!(forward.timeout, None);
+}
+
+#[test]
+fn the_long_form_means_what_the_short_form_does() {
+    let route = "{ match = { prefix = \"/\" }, route = { cluster = \"app\" } }";
+    let short = with_listener(&format!("http.routes = [{route}]"));
+    let long = with_listener(&format!(
+        "[[listeners.filter_chains]]\nname = \"default\"\n\
+         [[listeners.filter_chains.http.virtual_hosts]]\nname = \"default\"\ndomains = [\"*\"]\nroutes = [{route}]"
+    ));
+    assert_eq!(format!("{short:?}"), format!("{long:?}"));
+}
+
+#[test]
+fn filter_chains_keep_their_order_and_matches() {
+    let http = "http.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]";
+    let config = with_listener(&format!(
+        "[[listeners.filter_chains]]\nmatch = {{ source_prefix_ranges = [\"10.0.0.0/8\", \"::1\"], destination_ports = [80] }}\n\
+         {http}\n[[listeners.filter_chains]]\nname = \"rest\"\n{http}"
+    ));
+    let chains = &config.listeners[0].filter_chains;
+    assert_eq!((chains[0].name.as_str(), chains[1].name.as_str()), ("filter_chain_0", "rest"));
+    let matcher = chains[0].matcher.as_ref().unwrap();
+    let lengths: Vec<_> = matcher.source_prefix_ranges.iter().map(|range| range.prefix_len).collect();
+    assert_eq!((lengths, &matcher.destination_ports[..]), (vec![8, 128], &[80][..]));
+    assert!(chains[1].matcher.is_none());
+}
+
+#[test]
+fn clusters_are_found_by_name_wherever_they_stand() {
+    let config = load(
+        "[[clusters]]\nname = \"a\"\nendpoints = [\"unix:/run/a\"]\n\
+         [[listeners]]\naddress = \"127.0.0.1:1\"\nhttp.routes = [{ match.prefix = \"/\", route.cluster = \"b\" }]\n\
+         [[clusters]]\nname = \"b\"\nendpoints = [{ address = \"127.0.0.1:1\", weight = 128 }, \"[::1]:2\"]\n",
+    );
+    let RouteAction::Forward(forward) = &hcm(&config, 0).virtual_hosts[0].routes[0].action else { panic!() };
+    assert_eq!(config.clusters[forward.cluster].name, "b");
+    assert_eq!(config.clusters[0].endpoints[0].address.to_string(), "unix:/run/a");
+    assert_eq!(config.clusters[1].endpoints[0].weight, 128);
+}
+
+#[test]
+fn patterns_match_the_whole_path_as_bytes() {
+    let route = only_route("{ match = { regex = '/a|/b.*' }, direct_response = { status = 200 } }");
+    let PathMatch::Regex(pattern) = &route.matcher.path else { panic!("not a pattern") };
+    for (path, expected) in [(&b"/a"[..], true), (b"/ax", false), (b"x/a", false), (b"/b\xff", true), (b"/a\n", false)]
+    {
+        assert_eq!(pattern.is_match(path), expected, "{path:?}");
+    }
+}
+
+#[test]
+fn matches_are_lowered_where_case_does_not_count() {
+    let route = only_route(
+        "{ match = { path_separated_prefix = \"/Api\", case_sensitive = false, methods = [\"GET\", \"purge\"], headers = [\
+         { name = \"X-A\", exact = \"Yes\" }, { name = \"X-B\" }, { name = \"x-c\", present = false }, \
+         { name = \"x-d\", present = false, invert = true }] }, direct_response = { status = 200 } }",
+    );
+    assert!(matches!(&route.matcher.path, PathMatch::PathSeparatedPrefix(prefix) if prefix == "/Api"));
+    assert!(!route.matcher.case_sensitive);
+    assert_eq!(route.matcher.methods, ["GET", "purge"]);
+    let headers = &route.matcher.headers;
+    assert!(matches!(&headers[0], HeaderMatch { name, kind: HeaderMatchKind::Exact(value), invert: false }
+        if name == "x-a" && value == "Yes"));
+    let inverted: Vec<_> = headers[1..].iter().map(|header| header.invert).collect();
+    assert_eq!(inverted, [false, true, false]);
+    assert!(headers[1..].iter().all(|header| matches!(header.kind, HeaderMatchKind::Present)));
+
+    let config = with_listener(
+        "http.virtual_hosts = [{ name = \"a\", domains = [\"A.Example.COM\", \"*.B.com\", \"c.*\", \"[::1]\"], routes = [] }]",
+    );
+    assert_eq!(hcm(&config, 0).virtual_hosts[0].domains, ["a.example.com", "*.b.com", "c.*", "[::1]"]);
+}
+
+#[test]
+fn answers_without_an_upstream() {
+    let route = only_route("{ match = { prefix = \"/\" }, direct_response = { status = 503, body = \"down\\n\" } }");
+    let RouteAction::DirectResponse(direct) = route.action else { panic!() };
+    assert_eq!((direct.status, &direct.body[..], direct.content_type.as_str()), (503, &b"down\n"[..], "text/plain"));
+
+    let route = only_route(
+        "{ match = { prefix = \"/\" }, redirect = { scheme = \"https\", port = 8443, path = \"/a?b\", status = 307, strip_query = true } }",
+    );
+    let RouteAction::Redirect(redirect) = route.action else { panic!() };
+    assert_eq!((redirect.scheme.as_deref(), redirect.host, redirect.port), (Some("https"), None, Some(8443)));
+    assert_eq!((redirect.path.as_deref(), redirect.status, redirect.strip_query), (Some("/a?b"), 307, true));
+}
+
+#[test]
+fn a_body_file_is_read_beside_the_configuration() {
+    let directory = std::env::temp_dir().join(format!("ringway-config-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("page.html"), "<p>hello").unwrap();
+    let file = directory.join("proxy.toml");
+    let route = |name: &str| {
+        format!(
+            "[[listeners]]\naddress = \"127.0.0.1:1\"\nhttp.routes = [{{ match.prefix = \"/\", \
+             direct_response = {{ status = 200, body_file = \"{name}\" }} }}]\n"
+        )
+    };
+    std::fs::write(&file, route("page.html")).unwrap();
+    let loaded = ringway_config::load_file(&file);
+    let refused = load_str(file.to_str().unwrap(), &route("../"));
+    let device = load_str(file.to_str().unwrap(), &route("/dev/zero"));
+    std::fs::remove_dir_all(&directory).unwrap();
+    let RouteAction::DirectResponse(direct) = &hcm(&loaded.unwrap(), 0).virtual_hosts[0].routes[0].action.clone()
+    else {
+        panic!()
+    };
+    assert_eq!(direct.body, b"<p>hello");
+    assert!(refused.is_err());
+    assert!(device.unwrap_err().to_string().contains("not a regular file"));
+}
+
+#[test]
+fn access_logs_are_compiled_in_the_order_of_the_file() {
+    let config = with_listener(
+        "http.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]\n\
+         http.access_log = [{ path = \"/dev/stdout\", json = { z = \"%PROTOCOL%\", a = \"x\" } }, { path = \"a.log\" }]",
+    );
+    let logs = &hcm(&config, 0).access_logs;
+    assert_eq!((&logs[0].sink, &logs[1].sink), (&AccessLogSink::Stdout, &AccessLogSink::File("a.log".into())));
+    let AccessLogFormat::Json(pairs) = &logs[0].format else { panic!("not JSON") };
+    assert_eq!(pairs[0], ("z".to_owned(), vec![LogPiece::Operator(LogOperator::Protocol)]));
+    assert_eq!(pairs[1], ("a".to_owned(), vec![LogPiece::Literal("x".into())]));
+    let AccessLogFormat::Text(pieces) = &logs[1].format else { panic!("not text") };
+    assert!(pieces.len() > 20, "Envoy's default format");
+}
+
+#[test]
+fn files_that_cannot_be_read_say_why() {
+    let missing = ringway_config::load_file("no/such/file.toml").unwrap_err().to_string();
+    assert!(missing.starts_with("no/such/file.toml: cannot read the configuration: "), "{missing}");
+    let path = std::env::temp_dir().join(format!("ringway-config-{}.toml", std::process::id()));
+    std::fs::write(&path, b"[admin]\naddress = \"\xff\"\n").unwrap();
+    let refused = ringway_config::load_file(&path).unwrap_err().to_string();
+    std::fs::remove_file(&path).unwrap();
+    assert!(refused.contains(":2:12: the file is not UTF-8 from here on"), "{refused}");
+}
+
+#[test]
+fn braces_may_span_lines() {
+    let route =
+        only_route("{\n  match = {\n    prefix = \"/\", # every path\n  },\n  direct_response = { status = 200 },\n}");
+    assert!(matches!(&route.matcher.path, PathMatch::Prefix(prefix) if prefix == "/"));
+}
