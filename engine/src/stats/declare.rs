@@ -4,11 +4,21 @@ use std::sync::Arc;
 
 use super::{AnyScope, Cell, Kind};
 
+/// What a statistic counts, as `Cell` without the cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellKind {
+    Counter,
+    Gauge,
+    Time,
+    Codes,
+}
+
 /// What is known of a statistic besides its value.
 #[derive(Clone, Copy, Debug)]
 pub struct Descriptor {
     /// The last part of the dotted name.
     pub name: &'static str,
+    pub cell: CellKind,
     /// One sentence; Prometheus shows it.
     pub help: &'static str,
 }
@@ -99,7 +109,11 @@ macro_rules! declare_statistics {
             impl Scope for $scope {
                 const KIND: Kind = Kind::$kind;
                 const DESCRIPTORS: &'static [Descriptor] = &[
-                    $( Descriptor { name: stringify!($field), help: concat!($($help),+).trim_ascii() }, )+
+                    $( Descriptor {
+                        name: stringify!($field),
+                        cell: declare_statistics!(@kind $cell),
+                        help: concat!($($help),+).trim_ascii(),
+                    }, )+
                 ];
 
                 fn for_each_cell(&self, mut visit: impl FnMut(usize, Cell<'_>)) {
@@ -128,6 +142,10 @@ macro_rules! declare_statistics {
     (@type gauge) => { Gauge };
     (@type time) => { Histogram };
     (@type codes) => { StatusCodes };
+    (@kind counter) => { CellKind::Counter };
+    (@kind gauge) => { CellKind::Gauge };
+    (@kind time) => { CellKind::Time };
+    (@kind codes) => { CellKind::Codes };
     (@view counter, $cell:expr) => { Cell::Counter($cell) };
     (@view gauge, $cell:expr) => { Cell::Gauge($cell) };
     (@view time, $cell:expr) => { Cell::Time($cell) };

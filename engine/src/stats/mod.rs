@@ -16,7 +16,7 @@ mod render;
 mod scopes;
 
 pub use cell::{Cell, Counter, Gauge, StatusCodes};
-pub use declare::{Descriptor, Scope};
+pub use declare::{CellKind, Descriptor, Scope};
 pub use histogram::{Distribution, HISTOGRAM_VALUE_MAX, Histogram};
 pub use registry::Registry;
 pub use scopes::{

@@ -130,3 +130,119 @@ impl Registry {
         self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::{ClusterStats, HttpStats, ServerState, ServerStats, server_version};
+
+    #[test]
+    fn shards_add_up() {
+        let registry = Registry::new();
+        let shards: Vec<Arc<ClusterStats>> = (0..3).map(|shard| registry.scope("app", shard)).collect();
+        for (shard, stats) in shards.iter().enumerate() {
+            stats.upstream_cx_total.add(10 + shard as u64);
+            stats.upstream_rq_time.record(10 * (shard as u64 + 1));
+            stats.count_status(200 + shard as u16);
+        }
+        // Opened on one shard, closed on another.
+        shards[0].upstream_cx_active.set(5);
+        shards[1].upstream_cx_active.add(-2);
+        assert_eq!(registry.value("cluster.app.upstream_cx_total"), Some(33));
+        assert_eq!(registry.value("cluster.app.upstream_cx_active"), Some(3));
+        assert_eq!(registry.value("cluster.app.upstream_rq_2xx"), Some(3));
+        assert_eq!(registry.value("cluster.app.upstream_rq_201"), Some(1));
+        assert_eq!(registry.value("cluster.app.upstream_rq_404"), None);
+        assert_eq!(registry.value("cluster.ap.upstream_cx_total"), None);
+        assert_eq!(registry.sum("app", |stats: &ClusterStats| stats.upstream_cx_active.get()), 3);
+        let text = registry.render_text(Some(&Regex::new("upstream_rq_time$").unwrap()), false);
+        assert!(text.starts_with("cluster.app.upstream_rq_time: P0(nan,0.01) "), "{text}");
+        assert!(text.contains(" P50(nan,0.02) ") && text.ends_with(" P100(nan,0.03)\n"), "{text}");
+    }
+
+    #[test]
+    fn the_same_name_and_shard_get_the_same_cells_after_a_reload() {
+        let registry = Registry::new();
+        let before: Arc<HttpStats> = registry.scope("ingress_http", 1);
+        before.downstream_rq_total.inc();
+        let after: Arc<HttpStats> = registry.scope("ingress_http", 1);
+        assert!(Arc::ptr_eq(&before, &after));
+        // Of another kind in spite of the name.
+        let _: Arc<ClusterStats> = registry.scope("ingress_http", 1);
+        assert_eq!(registry.value("http.ingress_http.downstream_rq_total"), Some(1));
+    }
+
+    #[test]
+    fn removed_scopes_are_not_shown_and_begin_at_zero_again() {
+        let registry = Registry::new();
+        for name in ["a", "b", "c"] {
+            registry.scope::<ClusterStats>(name, 0).upstream_rq_total.inc();
+        }
+        let held: Arc<ClusterStats> = registry.scope("a", 0);
+        registry.remove(Kind::Cluster, "a");
+        registry.retain(|kind, name| kind != Kind::Cluster || name == "b");
+        held.upstream_rq_total.inc();
+        assert_eq!(registry.names(Kind::Cluster), [Arc::from("b")]);
+        assert_eq!(registry.value("cluster.a.upstream_rq_total"), None);
+        registry.scope::<ClusterStats>("a", 0);
+        assert_eq!(registry.value("cluster.a.upstream_rq_total"), Some(0));
+    }
+
+    #[test]
+    fn a_reset_zeroes_counters_without_writing_cells() {
+        let registry = Registry::new();
+        let stats: Arc<ClusterStats> = registry.scope("app", 0);
+        stats.upstream_rq_total.add(7);
+        stats.upstream_rq_active.set(2);
+        stats.upstream_rq_time.record(5000);
+        stats.count_status(503);
+        registry.reset_counters();
+        assert_eq!(stats.upstream_rq_total.get(), 7);
+        stats.upstream_rq_total.inc();
+        // A shard that appears after the reset has nothing to take off.
+        registry.scope::<ClusterStats>("app", 1).upstream_rq_total.inc();
+        assert_eq!(registry.value("cluster.app.upstream_rq_total"), Some(2));
+        assert_eq!(registry.value("cluster.app.upstream_rq_5xx"), Some(0));
+        assert_eq!(registry.value("cluster.app.upstream_rq_503"), None);
+        assert_eq!(registry.value("cluster.app.upstream_rq_active"), Some(2));
+        assert!(
+            registry.render_prometheus(None, true).contains("upstream_rq_time_count{envoy_cluster_name=\"app\"} 1")
+        );
+        registry.reset_counters();
+        assert_eq!(registry.value("cluster.app.upstream_rq_total"), Some(0));
+    }
+
+    #[test]
+    fn a_reader_beside_the_writer_sees_counters_grow_and_nothing_lost() {
+        const EVENTS: u64 = 200_000;
+        let registry = Registry::new();
+        std::thread::scope(|threads| {
+            for shard in 0..2 {
+                let stats: Arc<ClusterStats> = registry.scope("app", shard);
+                threads.spawn(move || (0..EVENTS).for_each(|_| stats.upstream_rq_total.inc()));
+            }
+            let mut last = 0;
+            while last < 2 * EVENTS as i64 {
+                let now = registry.value("cluster.app.upstream_rq_total").unwrap();
+                assert!(now >= last && now <= 2 * EVENTS as i64);
+                last = now;
+            }
+        });
+    }
+
+    #[test]
+    fn shards_do_not_share_cache_lines() {
+        assert_eq!((align_of::<ClusterStats>(), size_of::<ServerStats>() % 128), (128, 0));
+    }
+
+    #[test]
+    fn server_facts() {
+        let stats = ServerStats::default();
+        stats.set_state(ServerState::Live);
+        assert_eq!((stats.state.get(), stats.live.get()), (0, 1));
+        stats.set_state(ServerState::Draining);
+        assert_eq!((stats.state.get(), stats.live.get()), (1, 0));
+        assert_eq!(server_version("1.12.3-rc.1"), 1_012_003);
+        assert_eq!(server_version("0.1"), 1_000);
+    }
+}

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::declare::declare_statistics;
-use super::{Cell, Counter, Descriptor, Gauge, Histogram, Scope, StatusCodes};
+use super::{Cell, CellKind, Counter, Descriptor, Gauge, Histogram, Scope, StatusCodes};
 
 declare_statistics! {
     /// Access log sinks, all of them together: `access_log.<statistic>`. Ringway's own.

@@ -47,13 +47,7 @@ pub fn format(record: &Record<'_>, format: &CompiledFormat, second: &mut SecondC
     }
 }
 
-fn push_member(
-    member: &JsonMember,
-    record: &Record<'_>,
-    hostname: &str,
-    second: &mut SecondCache,
-    out: &mut Vec<u8>,
-) {
+fn push_member(member: &JsonMember, record: &Record<'_>, hostname: &str, second: &mut SecondCache, out: &mut Vec<u8>) {
     out.extend_from_slice(&member.lead);
     if let [LogPiece::Operator(operator)] = &member.pieces[..] {
         match evaluate(operator, record, hostname) {

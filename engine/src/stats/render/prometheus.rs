@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::{Figure, Shown, for_each, push, push_milliseconds};
 use crate::stats::registry::ScopeView;
-use crate::stats::{Distribution, Kind};
+use crate::stats::{CellKind, Descriptor, Distribution, Kind};
 
 /// Upper bounds of the buckets in microseconds with Prometheus' text for them in milliseconds (Envoy: the default
 /// histogram buckets).
@@ -67,12 +67,11 @@ fn families() -> (Vec<Family>, Vec<Vec<Place>>) {
     let place = |kind: &Kind| {
         let mut places = Vec::with_capacity(kind.descriptors().len());
         for descriptor in kind.descriptors() {
-            let (stem, class) = split_class(descriptor.name);
-            let name = format!("{}_{stem}", kind.family());
+            let (name, class) = family_name(*kind, descriptor);
             // The five classes of a counter stand together.
             if families.last().is_none_or(|last| last.name != name) {
                 let help = if class.is_some() { "Responses by the class of their code" } else { descriptor.help };
-                families.push(Family { name, help: escaped(help), kind: "", lines: String::new() });
+                families.push(Family { name, help: escaped(help), kind: type_of(descriptor), lines: String::new() });
             }
             places.push(Place { family: families.len() - 1, class });
         }
@@ -82,12 +81,25 @@ fn families() -> (Vec<Family>, Vec<Vec<Place>>) {
     (families, places)
 }
 
-/// `downstream_rq_2xx` is `downstream_rq_xx` with the class 2 (Envoy: the tag envoy.response_code_class).
-fn split_class(name: &str) -> (String, Option<char>) {
+/// `downstream_rq_2xx` is `envoy_http_downstream_rq_xx` with the class 2 (Envoy: the tag envoy.response_code_class).
+/// Envoy's names stay as they are; counters that are Ringway's alone end in `_total`, as Prometheus asks for.
+fn family_name(kind: Kind, descriptor: &Descriptor) -> (String, Option<char>) {
+    let (family, name) = (kind.family(), descriptor.name);
     let class = name.strip_suffix("xx").and_then(|head| head.chars().last()).filter(char::is_ascii_digit);
     match class {
-        Some(digit) => (format!("{}xx", &name[..name.len() - 3]), Some(digit)),
-        None => (name.to_owned(), None),
+        Some(digit) => (format!("{family}_{}xx", &name[..name.len() - 3]), Some(digit)),
+        None if family.starts_with("envoy_") || descriptor.cell != CellKind::Counter => {
+            (format!("{family}_{name}"), None)
+        }
+        None => (format!("{family}_{name}_total"), None),
+    }
+}
+
+fn type_of(descriptor: &Descriptor) -> &'static str {
+    match descriptor.cell {
+        CellKind::Counter | CellKind::Codes => "counter",
+        CellKind::Gauge => "gauge",
+        CellKind::Time => "histogram",
     }
 }
 
@@ -95,18 +107,9 @@ fn push_series(family: &mut Family, class: Option<char>, shown: &Shown<'_>) {
     let labels = Labels { class, code: shown.code, kind: shown.kind, scope: shown.scope };
     let Family { name, lines, .. } = family;
     match shown.figure {
-        Figure::Counter(count) => {
-            family.kind = "counter";
-            push(lines, format_args!("{name}{labels} {count}\n"));
-        }
-        Figure::Gauge(level) => {
-            family.kind = "gauge";
-            push(lines, format_args!("{name}{labels} {level}\n"));
-        }
-        Figure::Time(distribution) => {
-            family.kind = "histogram";
-            push_histogram(lines, name, &labels, distribution);
-        }
+        Figure::Counter(count) => push(lines, format_args!("{name}{labels} {count}\n")),
+        Figure::Gauge(level) => push(lines, format_args!("{name}{labels} {level}\n")),
+        Figure::Time(distribution) => push_histogram(lines, name, &labels, distribution),
     }
 }
 
@@ -125,7 +128,9 @@ fn push_histogram(lines: &mut String, name: &str, labels: &Labels<'_>, distribut
     }
     let bounds = BUCKETS.iter().map(|bucket| bucket.1).chain(["+Inf"]);
     for (bound, total) in bounds.zip(totals.into_iter().chain([count])) {
-        push(lines, format_args!("{name}_bucket{with_bound}le=\"{bound}\"}} {total}\n"));
+        for part in [name, "_bucket", &with_bound, "le=\"", bound, "\"} ", itoa::Buffer::new().format(total), "\n"] {
+            lines.push_str(part);
+        }
     }
     push(lines, format_args!("{name}_sum{labels} "));
     push_milliseconds(lines, distribution.map_or(0, Distribution::sum));
