@@ -11,6 +11,8 @@ const SUGGESTIONS_MAX: usize = 1_000;
 const EXCERPT_COLUMNS: usize = 110;
 /// Columns of text, after which a list of allowed words is broken.
 const WRAP_COLUMNS: usize = 110;
+/// Characters of a message, path or hint.
+const TEXT_MAX: usize = 1_000;
 const TAB: &str = "    ";
 
 /// Everything that is wrong with a file, in the order of the file; never empty.
@@ -269,10 +271,10 @@ impl<'t> Lines<'t> {
             line: index + 1,
             column: line[..from].chars().count() + 1,
             span,
-            path: problem.path,
-            message,
-            allowed: problem.allowed,
-            hint: problem.hint,
+            path: printable(&problem.path),
+            message: printable(&message),
+            allowed: problem.allowed.map(|allowed| printable(&allowed)),
+            hint: problem.hint.map(|hint| printable(&hint)),
             excerpt: excerpt(line, from, to),
         }
     }
@@ -291,6 +293,15 @@ impl<'t> Lines<'t> {
         }
         start..end
     }
+}
+
+/// The text fit for a terminal: what it quotes from the file may hold control characters, or be very long.
+fn printable(text: &str) -> String {
+    let mut shown: String = text.chars().take(TEXT_MAX).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(TEXT_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// The part of `line` around the bytes `from..to`, with tabs widened and control characters replaced.
@@ -396,5 +407,8 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(shown("a = \"\u{1b}[31m\"", 0..1).excerpt.line, "a = \"\u{fffd}[31m\"");
+        let problem = Problem::in_text(0..0, format!("\u{1b}\n{}", "x".repeat(5_000)));
+        let message = Diagnostics::new("x.toml", "", vec![problem]).to_string();
+        assert!(message.contains("\u{fffd}\u{fffd}xx") && message.len() < 1_100, "{message}");
     }
 }

@@ -76,7 +76,7 @@ fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Checks the configuration in `text`. `file_name` is what the problems name, and relative paths inside the
-/// configuration (`body_file`) start at its directory.
+/// configuration start at its directory.
 pub fn load_str(file_name: &str, text: &str) -> Result<model::Config, Diagnostics> {
     let (tree, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {

@@ -104,7 +104,7 @@ impl Resolver<'_, '_, '_> {
         }
         model::Admin {
             address: admin.address.value.clone(),
-            access_log: admin.access_log.given().map(|path| path.value.0.clone()),
+            access_log: admin.access_log.given().map(|path| self.directory.join(&path.value.0)),
         }
     }
 

@@ -232,3 +232,12 @@ fn braces_may_span_lines() {
         only_route("{\n  match = {\n    prefix = \"/\", # every path\n  },\n  direct_response = { status = 200 },\n}");
     assert!(matches!(&route.matcher.path, PathMatch::Prefix(prefix) if prefix == "/"));
 }
+
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_do_no_harm() {
+    let text = "[[listeners]]\r\naddress = \"127.0.0.1:1\"\r\n\
+                http.routes = [{ match.prefix = \"/\", direct_response.status = 200 }]\r\n";
+    assert_eq!(load(&format!("\u{feff}{text}")).listeners.len(), 1);
+    let refused = load_str("x.toml", &format!("\u{feff}x = 1\r\n{text}")).unwrap_err().to_string();
+    assert!(refused.contains("1 | \u{feff}x = 1\n") || refused.contains("1 | x = 1\n"), "{refused}");
+}

@@ -122,3 +122,28 @@ fn network(address: IpAddr, prefix_len: u8) -> IpAddr {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        for (text, prefix_len) in
+            [("0.0.0.0/0", 0), ("::/0", 0), ("10.0.0.1", 32), ("10.0.0.1/32", 32), ("fe80::/10", 10)]
+        {
+            assert_eq!(Cidr::from_text(text).unwrap().prefix_len, prefix_len, "{text}");
+        }
+        for text in ["10.0.0.0/33", "10.0.0.1/31", "::1/127", "10.0.0/8", "", "/8", "1.2.3.4/", "1.2.3.4/-1"] {
+            assert!(Cidr::from_text(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_print_as_they_are_written() {
+        for text in ["127.0.0.1:8080", "[::1]:80", "[fe80::1%2]:80", "unix:/run/a b.sock"] {
+            assert_eq!(Address::from_text(text).unwrap().to_string(), text);
+        }
+        assert!(Address::from_text(&format!("unix:/{}", "a".repeat(UNIX_PATH_MAX))).is_err());
+    }
+}

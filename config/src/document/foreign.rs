@@ -2,6 +2,16 @@
 
 use super::{all_tables, table::TableSpec};
 
+/// Keys of the top level of the file only: some of these are right elsewhere.
+const TOP_LEVEL: &[(&str, &str)] = &[
+    ("listener", "it is called [[listeners]]"),
+    ("frontend", "it is called [[listeners]]"),
+    ("cluster", "it is called [[clusters]]"),
+    ("upstream", "it is called [[clusters]]"),
+    ("backend", "it is called [[clusters]]"),
+    ("http", "`http` belongs in a listener: write [[listeners]] and address = \"0.0.0.0:10000\" before it"),
+];
+
 /// Key, and what to say about it; tried in every table that has no such key.
 const ANYWHERE: &[(&str, &str)] = &[
     ("tls", "TLS is not supported yet"),
@@ -47,11 +57,6 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("listen", "it is called address: address = \"0.0.0.0:10000\""),
     ("bind", "it is called address: address = \"0.0.0.0:10000\""),
     ("port_value", "the port belongs in the address: \"127.0.0.1:8080\""),
-    ("listener", "it is called [[listeners]]"),
-    ("cluster", "it is called [[clusters]]"),
-    ("upstream", "it is called [[clusters]]"),
-    ("backend", "it is called [[clusters]]"),
-    ("frontend", "it is called [[listeners]]"),
     ("listener_filters", "listener filters are not supported yet"),
     ("filters", "write the HTTP settings directly: http = { ... }"),
     ("http_connection_manager", "it is called http"),
@@ -158,7 +163,8 @@ pub fn hint(place: &str, key: &str) -> Option<&'static str> {
             return Some("a filter is a table with its name as key: { router = {} }");
         }
     }
-    ANYWHERE.iter().find(|(known, _)| *known == key).map(|(_, hint)| *hint)
+    let top_level = TOP_LEVEL.iter().filter(|_| place.is_empty());
+    top_level.chain(ANYWHERE).find(|(known, _)| *known == key).map(|(_, hint)| *hint)
 }
 
 /// Where a key belongs that exists, but in other tables.
@@ -166,4 +172,25 @@ pub fn misplaced(key: &str) -> Option<String> {
     let has_key = |spec: &&TableSpec| spec.keys.iter().any(|known| known.name == key);
     let places: Vec<_> = all_tables().into_iter().filter(has_key).map(TableSpec::title).take(4).collect();
     if places.is_empty() { None } else { Some(format!("`{key}` is a key of {}", places.join(", "))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_hint_is_stale_or_shadowed() {
+        for (index, (key, _)) in ANYWHERE.iter().enumerate() {
+            let owners: Vec<_> =
+                all_tables().into_iter().filter(|table| table.keys.iter().any(|it| it.name == *key)).collect();
+            assert!(owners.is_empty(), "`{key}` exists now, in {}: remove its hint", owners[0].title());
+            assert!(!ANYWHERE[..index].iter().any(|(earlier, _)| earlier == key), "`{key}` is listed twice");
+        }
+        for filter in FILTERS_LATER {
+            assert!(
+                !super::super::HttpFilter::spec().keys.iter().any(|key| key.name == *filter),
+                "{filter} exists now"
+            );
+        }
+    }
 }

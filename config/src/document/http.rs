@@ -89,7 +89,8 @@ table! {
 table! {
     /// Where a line for each exchange goes, and what it says.
     AccessLog at "listeners[].http.access_log[]", example "access-log.toml" {
-        /// File to append to; `/dev/stdout` is the standard output. Reopened on SIGUSR1.
+        /// File to append to; `/dev/stdout` is the standard output. A relative path starts at this file's directory.
+        /// Reopened on SIGUSR1.
         path: FilePath, required;
         /// The line as text with command operators such as `%RESPONSE_CODE%`, listed below; a line end is added where
         /// there is none. Excludes `json`.

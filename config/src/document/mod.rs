@@ -71,6 +71,7 @@ fn collect_tables(shape: &Shape, tables: &mut Vec<&'static TableSpec>) {
         Shape::Boolean
         | Shape::Integer { .. }
         | Shape::PowerOfTwo { .. }
+        | Shape::Numbers(_)
         | Shape::Duration { .. }
         | Shape::Size { .. }
         | Shape::Address

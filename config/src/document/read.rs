@@ -67,7 +67,7 @@ fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
             "false" | "no" | "off" => Some("write it without quotes: false".into()),
             _ => None,
         },
-        (Shape::Integer { .. } | Shape::PowerOfTwo { .. }, DeValue::String(text)) => {
+        (Shape::Integer { .. } | Shape::PowerOfTwo { .. } | Shape::Numbers(_), DeValue::String(text)) => {
             text.parse::<u64>().ok().map(|number| format!("write it without quotes: {number}"))
         }
         (Shape::Text { .. }, DeValue::Integer(n)) => Some(format!("put it in quotes: \"{n}\"")),

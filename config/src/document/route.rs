@@ -1,7 +1,7 @@
 //! Virtual hosts, routes, their matches and their actions.
 
 use super::read::List;
-use super::scalar::Int;
+use super::scalar::{Int, RedirectStatus};
 use super::table::table;
 use super::text::{
     ClusterName, Domain, FilePath, HeaderName, HeaderValue, Host, HostName, Method, Name, NewPath, Pattern, Scheme,
@@ -113,8 +113,8 @@ table! {
         path: NewPath, optional "unchanged";
         /// Replaces the part of the path that matched. Not with `match.regex`. Excludes `path`.
         prefix_rewrite: UrlPath, optional "unchanged";
-        /// 301, 302, 303, 307 or 308.
-        status: Int<300, 399>, default "301";
+        /// Status code; 307 and 308 keep the method.
+        status: RedirectStatus, default "301";
         /// Drop the query.
         strip_query: bool, default "false";
     }

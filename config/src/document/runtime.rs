@@ -50,7 +50,8 @@ table! {
     Admin at "admin", example "admin.toml" {
         /// Where it listens.
         address: Address, default "\"127.0.0.1:9901\"";
-        /// File that gets a line for each admin request; `/dev/stdout` is possible.
+        /// File that gets a line for each admin request; `/dev/stdout` is possible. A relative path starts at this
+        /// file's directory.
         access_log: FilePath, optional "no log";
     }
 }

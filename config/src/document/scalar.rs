@@ -141,18 +141,23 @@ impl<const MIN: u64, const MAX: u64> Read for Int<MIN, MAX> {
     }
 
     fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
-        let DeValue::Integer(written) = input.value else {
-            input.refuse_type::<Self>(problems);
-            return None;
-        };
-        let number = u64::from_str_radix(written.as_str(), written.radix()).ok();
-        if let Some(number) = number.filter(|number| (MIN..=MAX).contains(number)) {
-            return Some(Self(number));
-        }
-        let problem = Problem::at(&input.origin, format!("{written} is out of range"));
-        problems.push(problem.allowed(Self::shape().allowed()));
-        None
+        read_integer::<Self>(input, MIN, MAX, problems).map(Self)
     }
+}
+
+/// The integer from `min` to `max`; what is wrong is reported as `T` describes itself.
+fn read_integer<T: Read>(input: &Input<'_, '_>, min: u64, max: u64, problems: &mut Problems<'_>) -> Option<u64> {
+    let DeValue::Integer(written) = input.value else {
+        input.refuse_type::<T>(problems);
+        return None;
+    };
+    let number = u64::from_str_radix(written.as_str(), written.radix()).ok();
+    let number = number.filter(|number| (min..=max).contains(number));
+    if number.is_none() {
+        let problem = Problem::at(&input.origin, format!("{written} is out of range"));
+        problems.push(problem.allowed(T::shape().allowed()));
+    }
+    number
 }
 
 /// An integer that must be a power of two.
@@ -165,13 +170,13 @@ impl<const MIN: u64, const MAX: u64> Read for PowerOfTwo<MIN, MAX> {
     }
 
     fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
-        let number = Int::<MIN, MAX>::read(input, problems)?;
-        if number.0.is_power_of_two() {
-            return Some(Self(number));
+        let number = read_integer::<Self>(input, MIN, MAX, problems)?;
+        if number.is_power_of_two() {
+            return Some(Self(Int(number)));
         }
-        let above = number.0.next_power_of_two();
+        let above = number.next_power_of_two();
         let near = if above <= MAX { format!("{} or {above}", above / 2) } else { format!("{}", above / 2) };
-        let problem = Problem::at(&input.origin, format!("{} is not a power of two", number.0));
+        let problem = Problem::at(&input.origin, format!("{number} is not a power of two"));
         problems.push(problem.allowed(Self::shape().allowed()).hint(Some(format!("the nearest are {near}"))));
         None
     }
@@ -188,7 +193,7 @@ impl Read for CountOrOff {
 
     fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
         match input.value {
-            DeValue::Integer(_) => Int::<1, { u64::MAX }>::read(input, problems).map(|count| Self(Some(count.0))),
+            DeValue::Integer(_) => read_integer::<Self>(input, 1, u64::MAX, problems).map(|count| Self(Some(count))),
             DeValue::String(text) if text == "off" => Some(Self(None)),
             _ => {
                 input.refuse_type::<Self>(problems);
@@ -219,5 +224,29 @@ impl Read for ShardCount {
                 None
             }
         }
+    }
+}
+
+/// The status of a redirect (RFC 9110 section 15.4).
+#[derive(Clone, Copy, Debug)]
+pub struct RedirectStatus(pub u16);
+
+impl RedirectStatus {
+    const ALL: [u64; 5] = [301, 302, 303, 307, 308];
+}
+
+impl Read for RedirectStatus {
+    fn shape() -> Shape {
+        Shape::Numbers(&Self::ALL)
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        let status = Int::<0, 999>(read_integer::<Self>(input, 0, 999, problems)?);
+        if Self::ALL.contains(&status.0) {
+            return Some(Self(status.to_u16()));
+        }
+        let problem = Problem::at(&input.origin, format!("{} is not the status of a redirect", status.0));
+        problems.push(problem.allowed(Self::shape().allowed()));
+        None
     }
 }

@@ -15,6 +15,8 @@ pub enum Shape {
         min: u64,
         max: u64,
     },
+    /// One of these integers.
+    Numbers(&'static [u64]),
     /// A string such as "250ms"; bounds in milliseconds.
     Duration {
         min: u64,
@@ -47,7 +49,7 @@ impl Shape {
     pub fn noun(&self) -> String {
         match self {
             Self::Boolean => "a boolean".into(),
-            Self::Integer { .. } | Self::PowerOfTwo { .. } => "an integer".into(),
+            Self::Integer { .. } | Self::PowerOfTwo { .. } | Self::Numbers(_) => "an integer".into(),
             Self::Duration { .. } => "a duration".into(),
             Self::Size { .. } => "a size".into(),
             Self::Address => "an address".into(),
@@ -68,6 +70,7 @@ impl Shape {
             Self::Integer { min, max: u64::MAX } => format!("{min} or more"),
             Self::Integer { min, max } => format!("{min} to {max}"),
             Self::PowerOfTwo { min, max } => format!("a power of two from {min} to {max}"),
+            Self::Numbers(numbers) => numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
             Self::Duration { min, max } => format!(
                 "a whole number with a unit (ms, s, m, h) from \"{}\" to \"{}\", such as \"250ms\" or \"15s\"",
                 format_duration_ms(*min),
@@ -103,13 +106,17 @@ impl Shape {
             Self::Integer { min, max: u64::MAX } => format!("integer, {min} or more"),
             Self::Integer { min, max } => format!("integer, {min} to {max}"),
             Self::PowerOfTwo { min, max } => format!("power of two, {min} to {max}"),
+            Self::Numbers(numbers) => numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(" or "),
             Self::Duration { min, max } => {
                 format!("duration, {} to {}", format_duration_ms(*min), format_duration_ms(*max))
             }
             Self::Size { min, max: u64::MAX } => format!("size, {} or more", format_size(*min)),
             Self::Size { min, max } => format!("size, {} to {}", format_size(*min), format_size(*max)),
             Self::Address => "address".into(),
-            Self::Text { noun, .. } => noun.trim_start_matches("an ").trim_start_matches("a ").into(),
+            Self::Text { noun, .. } => {
+                let articles = ["an ", "a ", "the "];
+                articles.iter().find_map(|article| noun.strip_prefix(article)).unwrap_or(noun).into()
+            }
             Self::Words(words) => words.iter().map(|word| format!("`{word:?}`")).collect::<Vec<_>>().join(" or "),
             Self::OrOff(inner) => format!("{}, or `\"off\"`", inner.type_name()),
             Self::List(inner) => match &**inner {

@@ -46,6 +46,9 @@ pub enum Presence {
 
 impl TableSpec {
     pub fn allowed_keys(&self) -> String {
+        if self.keys.is_empty() {
+            return "no key".into();
+        }
         self.keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
     }
 

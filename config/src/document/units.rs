@@ -171,3 +171,33 @@ fn size_hint(digits: &str, unit: &str) -> Option<String> {
 fn split_number(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_formatted_is_read_back() {
+        for (ms, text) in [(0, "0s"), (1, "1ms"), (1500, "1500ms"), (90_000, "90s"), (300_000, "5m"), (3_600_000, "1h")]
+        {
+            assert_eq!(format_duration_ms(ms), text);
+            assert_eq!(parse_duration_ms(text).ok(), Some(ms));
+        }
+        for (bytes, text) in
+            [(0, "0B"), (1500, "1500B"), (16 << 10, "16KiB"), (1536 << 10, "1536KiB"), (1 << 30, "1GiB")]
+        {
+            assert_eq!(format_size(bytes), text);
+            assert_eq!(parse_size(text).ok(), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn a_number_and_its_unit_are_both_needed() {
+        for text in ["", "s", "5", "-5s", "+5s", "5 s", " 5s", "5s ", "5S", "1e3s", "٣s", "18446744073709551616ms"] {
+            assert!(parse_duration_ms(text).is_err(), "{text:?}");
+        }
+        for text in ["", "B", "5", "5kib", "5 KiB", "16777216TiB", "18014398509481984KiB"] {
+            assert!(parse_size(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -65,7 +65,8 @@ struct FormatFault {
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn access_log(&mut self, written: &'d Located<document::AccessLog>) -> Option<AccessLog> {
         if let (Some(_), Some(json)) = (written.format.origin(), written.json.origin()) {
-            self.problems.push(Problem::at_key(json, "`json` and `format` exclude each other"));
+            let problem = Problem::at_key(json, "`json` and `format` exclude each other");
+            self.problems.push(problem.hint(Some("a log is either text or JSON; write a second log for the other")));
         }
         let format = match (written.format.given(), written.json.given()) {
             (_, Some(json)) => {
@@ -83,7 +84,7 @@ impl<'d> Resolver<'d, '_, '_> {
         };
         let path = &written.path.given()?.value.0;
         let is_stdout = path == Path::new("/dev/stdout");
-        let sink = if is_stdout { AccessLogSink::Stdout } else { AccessLogSink::File(path.clone()) };
+        let sink = if is_stdout { AccessLogSink::Stdout } else { AccessLogSink::File(self.directory.join(path)) };
         Some(AccessLog { sink, format })
     }
 

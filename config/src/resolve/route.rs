@@ -13,7 +13,6 @@ use crate::model::{
 
 /// Bytes of the largest `body_file`.
 const BODY_FILE_MAX: u64 = 1 << 20;
-const REDIRECT_STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn routes(&mut self, written: &'d [Located<document::Route>]) -> Vec<Route> {
@@ -142,7 +141,8 @@ impl<'d> Resolver<'d, '_, '_> {
     ) -> Option<Redirect> {
         self.check_prefix_rewrite(written.prefix_rewrite.origin(), matcher);
         if let (Some(_), Some(rewrite)) = (written.path.origin(), written.prefix_rewrite.origin()) {
-            self.problems.push(Problem::at_key(rewrite, "`prefix_rewrite` and `path` exclude each other"));
+            let problem = Problem::at_key(rewrite, "`prefix_rewrite` and `path` exclude each other");
+            self.problems.push(problem.hint(Some("`path` replaces the whole path; keep one of them")));
         }
         let parts = [
             written.scheme.origin(),
@@ -156,18 +156,13 @@ impl<'d> Resolver<'d, '_, '_> {
                 Problem::at(&written.origin, "the redirect changes nothing: the client would come back for ever");
             self.problems.push(problem.allowed("scheme, host, port, path, prefix_rewrite, strip_query; at least one"));
         }
-        let status = written.status.value.to_u16();
-        if !REDIRECT_STATUSES.contains(&status) {
-            let problem = Problem::at(&written.status.origin, format!("{status} is not the status of a redirect"));
-            self.problems.push(problem.allowed("301, 302, 303, 307, 308"));
-        }
         Some(Redirect {
             scheme: written.scheme.given().map(|scheme| scheme.value.0.clone()),
             host: written.host.given().map(|host| host.value.0.clone()),
             port: written.port.given().map(|port| port.value.to_u16()),
             path: written.path.given().map(|path| path.value.0.clone()),
             prefix_rewrite: written.prefix_rewrite.given().map(|path| path.value.0.clone()),
-            status,
+            status: written.status.value.0,
             strip_query: written.strip_query.value,
         })
     }
@@ -175,7 +170,8 @@ impl<'d> Resolver<'d, '_, '_> {
     fn direct_response(&mut self, written: &'d Located<document::DirectResponse>) -> Option<DirectResponse> {
         let body_at = written.body.origin().or(written.body_file.origin());
         if let (Some(_), Some(file)) = (written.body.origin(), written.body_file.origin()) {
-            self.problems.push(Problem::at_key(file, "`body_file` and `body` exclude each other"));
+            let problem = Problem::at_key(file, "`body_file` and `body` exclude each other");
+            self.problems.push(problem.hint(Some("keep one of them")));
         }
         let status = written.status.given()?.value.to_u16();
         // RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
