@@ -101,7 +101,7 @@ impl Writer {
             stopping: false,
         };
         std::thread::Builder::new().name("access-log".into()).spawn(move || {
-            thread.run(&messages);
+            thread.run(messages);
             // Nobody may be waiting.
             let _ = stopping.try_send(());
         })?;
@@ -170,7 +170,8 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(&mut self, messages: &Receiver<Message>) {
+    /// Until it is told to stop or nobody is left. Takes the queue, so that batches are refused when it is over.
+    fn run(&mut self, messages: Receiver<Message>) {
         while let Ok(message) = messages.recv() {
             // A sink is ordered before its first batch is queued, so orders go first.
             self.follow_orders();
