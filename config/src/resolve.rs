@@ -122,7 +122,8 @@ impl Resolver<'_, '_, '_> {
         }
     }
 
-    /// The one of `keys` that is written; `None` is reported, unless a misspelt key may have been it.
+    /// Whether exactly one of `keys` is written. None is reported, unless a misspelt key may have been it; each further
+    /// one is reported.
     fn exactly_one(
         &mut self,
         table: &Origin,
@@ -130,8 +131,10 @@ impl Resolver<'_, '_, '_> {
         keys: &[(&str, Option<&Origin>)],
         missing: &str,
     ) -> bool {
-        let mut written = keys.iter().filter_map(|(key, origin)| origin.map(|origin| (*key, origin)));
-        let Some((first, _)) = written.next() else {
+        let written = keys.iter().filter_map(|(key, origin)| origin.map(|origin| (*key, origin)));
+        let mut written: Vec<_> = written.collect();
+        written.sort_by_key(|(_, origin)| origin.key.start);
+        let Some((first, further)) = written.split_first() else {
             if !has_unknown {
                 let names = keys.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(", ");
                 let names = if keys.len() == 1 { names } else { format!("exactly one of {names}") };
@@ -139,13 +142,12 @@ impl Resolver<'_, '_, '_> {
             }
             return false;
         };
-        let mut is_one = true;
-        for (key, origin) in written {
-            is_one = false;
+        let first = first.0;
+        for (key, origin) in further {
             let problem = Problem::at_key(origin, format!("`{key}` and `{first}` exclude each other"));
             self.problems.push(problem.hint(Some(format!("keep one of them; `{first}` stands before it"))));
         }
-        is_one
+        further.is_empty()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Addresses: "ip:port", "[v6]:port", "unix:/path", and ranges such as "10.0.0.0/8".
+//! Addresses: `ip:port`, `[v6]:port`, `unix:/path`, and ranges such as `10.0.0.0/8`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;

@@ -250,7 +250,7 @@ fn is_host(text: &str) -> bool {
     }
 }
 
-/// Splits "name:port" and "[v6]:port"; the port must be one.
+/// Splits `name:port` and `[v6]:port`; the port must be one.
 fn split_port(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
