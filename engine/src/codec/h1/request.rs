@@ -96,16 +96,14 @@ fn skip_empty_line(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
 #[cold]
 fn partial(bytes: &[u8], skipped: usize, limits: &Limits) -> Result<Parse, RequestError> {
     let line = &bytes[skipped..];
-    if memchr(b'\n', line).is_none() {
-        let method = memchr(b' ', line).unwrap_or(line.len());
-        if method > METHOD_BYTES_MAX {
-            return Err(RequestError::MethodTooLong);
-        }
-        let target = line.get(method + 1..).unwrap_or_default();
-        let target_len = memchr(b' ', target).unwrap_or(target.len());
-        if target_len > limits.target_bytes as usize {
-            return Err(RequestError::TargetTooLong);
-        }
+    let line = &line[..memchr(b'\n', line).unwrap_or(line.len())];
+    let method = memchr(b' ', line).unwrap_or(line.len());
+    if method > METHOD_BYTES_MAX {
+        return Err(RequestError::MethodTooLong);
+    }
+    let target = line.get(method + 1..).unwrap_or_default();
+    if memchr(b' ', target).unwrap_or(target.len()) > limits.target_bytes as usize {
+        return Err(RequestError::TargetTooLong);
     }
     match bytes.len() >= limits.head_bytes as usize {
         true => Err(HeadError::HeadTooLarge.into()),

@@ -1,0 +1,298 @@
+//! What must hold for any bytes. The fuzz targets call these, and `engine/tests/corpus.rs` replays the corpus through
+//! them in every test run.
+
+use crate::codec::h1::{
+    BodyDecoder, BodyError, HeadScanner, Limits, Parse,
+    encode::{self, ChunkHeader, LAST_CHUNK},
+    parse_request, parse_response,
+};
+use crate::http::{BodyKind, FieldId, Fields, Method, RequestHead, ResponseHead, TargetForm, Version};
+
+/// Small enough that a fuzzer's inputs reach the limits.
+const LIMITS: Limits = Limits {
+    head_bytes: 2048,
+    fields: 24,
+    target_bytes: 256,
+    field_bytes: 1024,
+    chunk_extension_bytes: 48,
+    trailer_bytes: 96,
+};
+
+/// A request head: in pieces it is the same as whole, what is accepted is clean by an independent reading, and what is
+/// written from it is read back the same.
+pub fn request(data: &[u8]) {
+    let mut head = RequestHead::default();
+    let whole = parse_request(data, &LIMITS, &mut head);
+    let (mut scanner, mut pieces) = (HeadScanner::default(), RequestHead::default());
+    for end in ends(data) {
+        let step = scanner.request(&data[..end], &LIMITS, &mut pieces);
+        if step == Ok(Parse::Partial) {
+            // Only something longer can be complete.
+            assert!(whole != Ok(Parse::Complete) || end < head.len as usize, "{end}");
+            continue;
+        }
+        match whole {
+            Ok(Parse::Complete) => {
+                assert_eq!(step, whole);
+                assert_eq!(format!("{pieces:?}"), format!("{head:?}"));
+            }
+            Ok(Parse::Partial) => panic!("{step:?} at {end}, but more bytes made it incomplete again"),
+            // Seen earlier, an error may have another name.
+            Err(_) => assert!(step.is_err(), "{whole:?} became {step:?}"),
+        }
+        break;
+    }
+    if whole == Ok(Parse::Complete) {
+        let bytes = &data[..head.len as usize];
+        assert_clean(bytes.strip_prefix(b"\r\n").unwrap_or(bytes), &head.fields, bytes);
+        request_is_consistent(&head, bytes);
+        request_is_read_back(&head, bytes);
+    }
+}
+
+/// A response head, like [`request`]. The first byte chooses the request's method.
+pub fn response(data: &[u8]) {
+    let Some((first, data)) = data.split_first() else { return };
+    let method = match first {
+        b'H' => Method::Head,
+        b'C' => Method::Connect,
+        _ => Method::Get,
+    };
+    let mut head = ResponseHead::default();
+    let whole = parse_response(data, &LIMITS, method, &mut head);
+    let (mut scanner, mut pieces) = (HeadScanner::default(), ResponseHead::default());
+    for end in ends(data) {
+        let step = scanner.response(&data[..end], &LIMITS, method, &mut pieces);
+        if step == Ok(Parse::Partial) {
+            assert!(whole != Ok(Parse::Complete) || end < head.len as usize, "{end}");
+            continue;
+        }
+        match whole {
+            Ok(Parse::Complete) => {
+                assert_eq!(step, whole);
+                assert_eq!(format!("{pieces:?}"), format!("{head:?}"));
+            }
+            Ok(Parse::Partial) => panic!("{step:?} at {end}, but more bytes made it incomplete again"),
+            Err(_) => assert!(step.is_err(), "{whole:?} became {step:?}"),
+        }
+        break;
+    }
+    if whole == Ok(Parse::Complete) {
+        let bytes = &data[..head.len as usize];
+        assert_clean(bytes, &head.fields, bytes);
+        response_is_consistent(&head, bytes, method);
+        response_is_read_back(&head, bytes, method);
+    }
+}
+
+/// A chunked body: every way of splitting gives the same, and it is read back when it is written again. The first byte
+/// chooses the split.
+pub fn chunked(data: &[u8]) {
+    let Some((first, data)) = data.split_first() else { return };
+    let whole = decode(data, &LIMITS, std::iter::once(data.len()));
+    let bytewise = decode(data, &LIMITS, 1..=data.len());
+    let step = usize::from(*first) % 23 + 2;
+    let uneven = decode(data, &LIMITS, (0..data.len()).step_by(step).chain([data.len()]));
+    assert_eq!(whole, bytewise);
+    assert_eq!(whole, uneven);
+    if let Ok(body) = whole {
+        let text = encode_chunked(&body.data, step, body.trailers.as_deref().unwrap_or_default());
+        let again = decode(&text, &ROOMY, std::iter::once(text.len()));
+        if body.done {
+            let expected = Body { consumed: text.len(), ..body };
+            assert_eq!(again, Ok(expected));
+        }
+    }
+    // Any bytes can be a body.
+    let text = encode_chunked(data, step, b"");
+    let again = decode(&text, &ROOMY, std::iter::once(text.len()));
+    assert_eq!(again, Ok(Body { data: data.to_vec(), trailers: None, consumed: text.len(), done: true }));
+}
+
+/// Where the prefixes end that a head is fed in: each byte, or about 256 places when it is long.
+fn ends(data: &[u8]) -> impl Iterator<Item = usize> {
+    (0..data.len()).step_by(1 + data.len() / 256).chain([data.len()])
+}
+
+/// An independent and slow reading: CRLF ends every line and no control character is anywhere else, every line after
+/// the first has a name and a value as the index says.
+fn assert_clean(head: &[u8], fields: &Fields, bytes: &[u8]) {
+    let text = head.strip_suffix(b"\r\n\r\n").expect("ends in an empty line");
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.windows(2).position(|pair| pair == b"\r\n") {
+        lines.push(&rest[..at]);
+        rest = &rest[at + 2..];
+    }
+    lines.push(rest);
+    for line in &lines {
+        assert!(line.iter().all(|b| *b == b'\t' || (*b >= b' ' && *b != 0x7f)), "{line:?}");
+        assert!(!line.is_empty());
+    }
+    assert_eq!(lines.len() - 1, fields.len());
+    for (line, field) in lines[1..].iter().zip(fields) {
+        let colon = line.iter().position(|b| *b == b':').expect("a colon");
+        let (name, value) = (field.name.of(bytes), field.value.of(bytes));
+        assert_eq!(name, &line[..colon]);
+        assert!(!name.is_empty() && name.iter().all(|b| b.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(b)));
+        let blank = |b: &u8| *b == b' ' || *b == b'\t';
+        let around = &line[colon + 1..];
+        assert_eq!(value, around.trim_ascii());
+        assert!(!value.first().is_some_and(blank) && !value.last().is_some_and(blank));
+        let lower = name.to_ascii_lowercase();
+        let known = FieldId::ALL.iter().find(|id| id.name().as_bytes() == lower).copied();
+        assert_eq!(field.id, known.unwrap_or_default());
+    }
+}
+
+/// The framing as anyone would read it who looks at the lines one by one.
+fn framing_of(fields: &Fields, bytes: &[u8]) -> Option<BodyKind> {
+    let values = |id| fields.all(id).map(|field| field.value.of(bytes)).collect::<Vec<_>>();
+    match (&values(FieldId::ContentLength)[..], &values(FieldId::TransferEncoding)[..]) {
+        ([], []) => None,
+        ([], [coding]) => {
+            assert!(coding.eq_ignore_ascii_case(b"chunked"));
+            Some(BodyKind::Chunked)
+        }
+        ([length], []) => {
+            assert!(!length.is_empty() && length.iter().all(u8::is_ascii_digit));
+            Some(BodyKind::Length(std::str::from_utf8(length).unwrap().parse().unwrap()))
+        }
+        other => panic!("ambiguous: {other:?}"),
+    }
+}
+
+fn request_is_consistent(head: &RequestHead, bytes: &[u8]) {
+    assert_eq!(framing_of(&head.fields, bytes).unwrap_or(BodyKind::None), head.framing);
+    assert!(head.framing != BodyKind::Chunked || head.version == Version::Http11);
+    assert!(!matches!(head.method, Method::Trace | Method::Connect));
+    assert!(!head.path(bytes).is_empty());
+    assert!(head.path(bytes).starts_with(b"/") || head.path(bytes) == b"*");
+    assert!(!head.path(bytes).contains(&b'?') && !head.target(bytes).concat().contains(&b'#'));
+    assert!(head.target(bytes).concat().is_ascii());
+    let hosts = head.fields.all(FieldId::Host).count();
+    assert!(hosts <= 1 && (hosts == 1 || head.version == Version::Http10));
+    assert!(!head.authority.is_empty() || head.version == Version::Http10);
+    assert!(!head.authority.of(bytes).iter().any(|b| b" \t@/?#\\,".contains(b)));
+    assert_eq!(head.scheme.is_some(), head.target_form == TargetForm::Absolute);
+    for field in head.fields.iter().filter(|field| field.hop_by_hop) {
+        assert!(!matches!(field.id, FieldId::Host | FieldId::ContentLength | FieldId::XForwardedFor));
+    }
+}
+
+fn response_is_consistent(head: &ResponseHead, bytes: &[u8], method: Method) {
+    let declared = framing_of(&head.fields, bytes);
+    let status = head.status;
+    assert!((100..1000).contains(&status) && status != 101);
+    let bodiless = status < 200 || status == 204 || status == 304 || method == Method::Head;
+    let tunnel = method == Method::Connect && (200..300).contains(&status);
+    match bodiless || tunnel {
+        true => assert_eq!(head.framing, BodyKind::None),
+        false => assert_eq!(head.framing, declared.unwrap_or(BodyKind::UntilClose)),
+    }
+    assert!(head.framing != BodyKind::UntilClose || !head.keep_alive);
+    assert!(head.reason.of(bytes).iter().all(|b| *b != b'\r' && *b != b'\n'));
+}
+
+/// Writes the fields that are forwarded, with the framing anew.
+fn write_fields(out: &mut Vec<u8>, fields: &Fields, bytes: &[u8], framing: BodyKind) {
+    for field in fields {
+        if !field.hop_by_hop && !matches!(field.id, FieldId::Host | FieldId::ContentLength) {
+            encode::field(out, field.name.of(bytes), field.value.of(bytes));
+        }
+    }
+    match framing {
+        BodyKind::Length(length) => encode::field_u64(out, b"content-length", length),
+        BodyKind::Chunked => encode::field(out, b"transfer-encoding", b"chunked"),
+        BodyKind::None | BodyKind::UntilClose => {}
+    }
+    encode::end(out);
+}
+
+/// Name and value of every field that [`write_fields`] copies.
+fn copied<'a>(fields: &'a Fields, bytes: &'a [u8]) -> Vec<(&'a [u8], &'a [u8])> {
+    let own = |id| matches!(id, FieldId::Host | FieldId::ContentLength | FieldId::TransferEncoding);
+    let kept = fields.iter().filter(|field| !field.hop_by_hop && !own(field.id));
+    kept.map(|field| (field.name.of(bytes), field.value.of(bytes))).collect()
+}
+
+/// Room for the lines that the writer adds.
+const ROOMY: Limits = Limits { head_bytes: 8192, fields: 32, trailer_bytes: 256, ..LIMITS };
+
+fn request_is_read_back(head: &RequestHead, bytes: &[u8]) {
+    let mut out = Vec::new();
+    encode::request_line(&mut out, head.method_bytes(bytes), &head.target(bytes));
+    let authority = if head.authority.is_empty() { b"localhost" } else { head.authority.of(bytes) };
+    encode::field(&mut out, b"host", authority);
+    write_fields(&mut out, &head.fields, bytes, head.framing);
+    let mut again = RequestHead::default();
+    match parse_request(&out, &ROOMY, &mut again) {
+        Ok(Parse::Complete) => {}
+        // What an HTTP/1.0 client expects is ignored there (RFC 9110 section 10.1.1) and refused here.
+        Err(error) if head.version == Version::Http10 && error.status() == 417 => return,
+        other => panic!("{other:?}: {:?}", String::from_utf8_lossy(&out)),
+    }
+    assert_eq!(again.len as usize, out.len());
+    assert_eq!(again.method_bytes(&out), head.method_bytes(bytes));
+    assert_eq!(again.target(&out).concat(), head.target(bytes).concat());
+    assert_eq!((again.path(&out), again.query(&out)), (head.path(bytes), head.query(bytes)));
+    assert_eq!(again.authority.of(&out), authority);
+    assert_eq!(again.framing, head.framing);
+    assert_eq!(copied(&again.fields, &out), copied(&head.fields, bytes));
+    assert!(again.keep_alive && !again.upgrade);
+}
+
+fn response_is_read_back(head: &ResponseHead, bytes: &[u8], method: Method) {
+    let mut out = Vec::new();
+    encode::status_line(&mut out, head.status, head.reason.of(bytes));
+    let framing = head.content_length.map_or(head.framing, BodyKind::Length);
+    write_fields(&mut out, &head.fields, bytes, framing);
+    let mut again = ResponseHead::default();
+    assert_eq!(parse_response(&out, &ROOMY, method, &mut again), Ok(Parse::Complete));
+    assert_eq!(again.len as usize, out.len());
+    assert_eq!((again.status, again.reason.of(&out)), (head.status, head.reason.of(bytes)));
+    assert_eq!((again.framing, again.content_length), (head.framing, head.content_length));
+    assert_eq!(copied(&again.fields, &out), copied(&head.fields, bytes));
+    assert!(!again.content_length_dropped);
+}
+
+#[derive(Debug, PartialEq)]
+struct Body {
+    data: Vec<u8>,
+    trailers: Option<Vec<u8>>,
+    consumed: usize,
+    done: bool,
+}
+
+/// Decodes `input` in pieces that end at `stops`.
+fn decode(input: &[u8], limits: &Limits, stops: impl Iterator<Item = usize>) -> Result<Body, BodyError> {
+    let mut decoder = BodyDecoder::with_limits(BodyKind::Chunked, limits, true);
+    let (mut at, mut data) = (0, Vec::new());
+    for stop in stops {
+        while at < stop && !decoder.is_done() {
+            let decoded = decoder.decode(&input[at..stop])?;
+            assert!(decoded.consumed > 0 && decoded.data.end <= decoded.consumed);
+            assert_eq!(decoded.done, decoder.is_done());
+            data.extend_from_slice(&input[at..][decoded.data.clone()]);
+            at += decoded.consumed;
+        }
+    }
+    let body = Body { data, trailers: decoder.take_trailers(), consumed: at, done: decoder.is_done() };
+    assert_eq!(decoder.on_eof().is_ok(), body.done);
+    Ok(body)
+}
+
+fn encode_chunked(data: &[u8], step: usize, trailers: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (at, chunk) in data.chunks(step).enumerate() {
+        let size = chunk.len() as u64;
+        let header = if at == 0 { ChunkHeader::new(size) } else { ChunkHeader::after_data(size) };
+        out.extend_from_slice(header.as_slice());
+        out.extend_from_slice(chunk);
+    }
+    match (data.is_empty(), trailers.is_empty()) {
+        (true, true) => out.extend_from_slice(LAST_CHUNK),
+        (is_first, _) => encode::last_chunk(&mut out, trailers, !is_first),
+    }
+    out
+}

@@ -1,0 +1,57 @@
+//! Replays the fuzz corpus (engine/fuzz/corpus/) through the checks that the fuzz targets make, in every test run.
+
+use std::fs;
+use std::path::Path;
+
+// The checks name them `crate::codec` and `crate::http`, as they are called in the fuzz crate.
+use ringway::{codec, http};
+
+#[path = "../fuzz/src/checks.rs"]
+mod checks;
+
+/// Runs `check` on every input of a target, which must not have become too few.
+fn replay(target: &str, check: fn(&[u8])) {
+    let inputs = inputs(target);
+    assert!(inputs.len() >= 20, "{target}: only {} inputs", inputs.len());
+    for (name, input) in inputs {
+        // On a failure the captured output names the input.
+        println!("{target}/{name}");
+        check(&input);
+        one_byte_changed(&input, check);
+    }
+}
+
+/// The same input with one byte changed, at each place: a little of what the fuzzer does, in no time and the same
+/// always.
+fn one_byte_changed(input: &[u8], check: fn(&[u8])) {
+    for at in 0..input.len() {
+        let mut changed = input.to_vec();
+        for byte in *b"\r\n \t\0:;,/0A\x7f\xff" {
+            changed[at] = byte;
+            check(&changed);
+        }
+    }
+}
+
+fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let read =
+        |entry: fs::DirEntry| (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).unwrap());
+    entries.map(|entry| read(entry.unwrap())).collect()
+}
+
+#[test]
+fn request() {
+    replay("request", checks::request);
+}
+
+#[test]
+fn response() {
+    replay("response", checks::response);
+}
+
+#[test]
+fn chunked() {
+    replay("chunked", checks::chunked);
+}
