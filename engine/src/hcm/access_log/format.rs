@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use ringway_config::model::{LogField, LogOperator, LogPiece};
+use ringway_config::model::{LogField, LogOperator};
 
-use super::compile::{CompiledFormat, JsonMember, Shape};
+use super::compile::{CompiledFormat, JsonMember, Operator, Part, Piece, Shape};
 use super::escape::{push_json, push_text};
 use super::{Record, ResponseFlags, SecondCache};
-use crate::http::{Fields, Scheme};
+use crate::http::{FieldId, Fields, Scheme};
 
 /// Bytes of one value at most, before escaping: the fields of a head are limited by the codec, but a format may name
 /// one of them several times.
@@ -32,8 +32,8 @@ enum Value<'a> {
 pub fn format(record: &Record<'_>, format: &CompiledFormat, second: &mut SecondCache, out: &mut Vec<u8>) {
     match &format.shape {
         Shape::Text(pieces) => pieces.iter().for_each(|piece| match piece {
-            LogPiece::Literal(text) => out.extend_from_slice(text.as_bytes()),
-            LogPiece::Operator(operator) => {
+            Piece::Literal(text) => out.extend_from_slice(text),
+            Piece::Operator(operator) => {
                 push_value(evaluate(operator, record, &format.hostname), second, push_text, out);
             }
         }),
@@ -49,7 +49,7 @@ pub fn format(record: &Record<'_>, format: &CompiledFormat, second: &mut SecondC
 
 fn push_member(member: &JsonMember, record: &Record<'_>, hostname: &str, second: &mut SecondCache, out: &mut Vec<u8>) {
     out.extend_from_slice(&member.lead);
-    if let [LogPiece::Operator(operator)] = &member.pieces[..] {
+    if let [Piece::Operator(operator)] = &member.pieces[..] {
         match evaluate(operator, record, hostname) {
             Value::Absent => return out.extend_from_slice(b"null"),
             Value::Number(number) => return push_number(number, out),
@@ -59,8 +59,8 @@ fn push_member(member: &JsonMember, record: &Record<'_>, hostname: &str, second:
     out.push(b'"');
     for piece in &member.pieces {
         match piece {
-            LogPiece::Literal(text) => push_json(text.as_bytes(), out),
-            LogPiece::Operator(operator) => push_value(evaluate(operator, record, hostname), second, push_json, out),
+            Piece::Literal(text) => push_json(text, out),
+            Piece::Operator(operator) => push_value(evaluate(operator, record, hostname), second, push_json, out),
         }
     }
     out.push(b'"');
@@ -95,11 +95,11 @@ fn push_flags(flags: ResponseFlags, out: &mut Vec<u8>) {
     }
 }
 
-fn evaluate<'a>(operator: &LogOperator, record: &Record<'a>, hostname: &'a str) -> Value<'a> {
-    match operator {
+fn evaluate<'a>(operator: &Operator, record: &Record<'a>, hostname: &'a str) -> Value<'a> {
+    match &operator.operator {
         LogOperator::StartTime => Value::Time(record.start_unix_micros),
-        LogOperator::Req(field) => lookup(field, |name| request_value(record, name)),
-        LogOperator::Resp(field) => lookup(field, |name| response_value(record, name)),
+        LogOperator::Req(field) => lookup(operator, field, |name, part| request_value(record, name, part)),
+        LogOperator::Resp(field) => lookup(operator, field, |name, part| response_value(record, name, part)),
         LogOperator::Protocol => text(record.protocol),
         LogOperator::ResponseCode => Value::Number(u64::from(record.response_code)),
         LogOperator::ResponseCodeDetails => text(record.response_code_details),
@@ -130,49 +130,56 @@ fn evaluate<'a>(operator: &LogOperator, record: &Record<'a>, hostname: &'a str) 
 }
 
 /// The field, or its alternative where there is no such field, cut to its length.
-fn lookup<'a>(field: &LogField, find: impl Fn(&str) -> Option<[&'a [u8]; 2]>) -> Value<'a> {
-    let found = find(&field.name).or_else(|| field.alternative.as_deref().and_then(find));
-    let Some([first, second]) = found else { return Value::Absent };
+fn lookup<'a>(operator: &Operator, field: &LogField, find: impl Fn(&str, Part) -> Option<[&'a [u8]; 2]>) -> Value<'a> {
+    let alternative = || find(field.alternative.as_deref()?, operator.alternative);
+    let Some([first, second]) = find(&field.name, operator.part).or_else(alternative) else { return Value::Absent };
     let max = field.max_length.unwrap_or(VALUE_MAX).min(VALUE_MAX);
     let first = &first[..first.len().min(max)];
     Value::Bytes([first, &second[..second.len().min(max - first.len())]])
 }
 
-fn request_value<'a>(record: &Record<'a>, name: &str) -> Option<[&'a [u8]; 2]> {
+fn request_value<'a>(record: &Record<'a>, name: &str, part: Part) -> Option<[&'a [u8]; 2]> {
     if let Some(value) = edited(record.request_edits, name) {
         return Some([value, b""]);
     }
     let (head, bytes) = record.request?;
-    let part = match name {
-        ":method" => head.method_bytes(bytes),
-        ":path" => return Some(head.target(bytes)).filter(|[first, second]| !first.is_empty() || !second.is_empty()),
-        ":authority" => head.authority.of(bytes),
-        ":scheme" => match head.scheme {
-            Some(Scheme::Http) => &b"http"[..],
-            Some(Scheme::Https) => b"https",
-            None => record.scheme.as_bytes(),
+    let value = match part {
+        Part::Method => [head.method_bytes(bytes), b""],
+        Part::Path => head.target(bytes),
+        Part::Authority => [head.authority.of(bytes), b""],
+        Part::Scheme => match head.scheme {
+            Some(Scheme::Http) => [&b"http"[..], b""],
+            Some(Scheme::Https) => [&b"https"[..], b""],
+            None => [record.scheme.as_bytes(), b""],
         },
         // An empty field is there; an empty part of the request line is not.
-        name => return field_value(&head.fields, bytes, name),
+        Part::Field(id) => return field_value(&head.fields, bytes, id, name),
     };
-    (!part.is_empty()).then_some([part, b""])
+    value.iter().any(|part| !part.is_empty()).then_some(value)
 }
 
-fn response_value<'a>(record: &Record<'a>, name: &str) -> Option<[&'a [u8]; 2]> {
+fn response_value<'a>(record: &Record<'a>, name: &str, part: Part) -> Option<[&'a [u8]; 2]> {
     if let Some(value) = edited(record.response_edits, name) {
         return Some([value, b""]);
     }
     let (head, bytes) = record.response?;
-    field_value(&head.fields, bytes, name)
+    match part {
+        Part::Field(id) => field_value(&head.fields, bytes, id, name),
+        Part::Method | Part::Path | Part::Authority | Part::Scheme => None,
+    }
 }
 
 fn edited<'a>(edits: &[(&'a str, &'a [u8])], name: &str) -> Option<&'a [u8]> {
     edits.iter().rev().find(|edit| edit.0 == name).map(|edit| edit.1)
 }
 
-/// The first field of this name, as in Envoy.
-fn field_value<'a>(fields: &Fields, bytes: &'a [u8], name: &str) -> Option<[&'a [u8]; 2]> {
-    fields.find(name.as_bytes(), bytes).map(|field| [field.value.of(bytes), &b""[..]])
+/// The first field of this name, as in Envoy. `name` is in lower case and `id` is its id.
+fn field_value<'a>(fields: &Fields, bytes: &'a [u8], id: FieldId, name: &str) -> Option<[&'a [u8]; 2]> {
+    let field = match id {
+        FieldId::Unknown => fields.all(id).find(|field| field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()))?,
+        id => fields.get(id)?,
+    };
+    Some([field.value.of(bytes), b""])
 }
 
 fn text(value: Option<&str>) -> Value<'_> {
