@@ -92,7 +92,7 @@ fn request_version(bytes: &[u8]) -> RequestError {
 }
 
 /// "A server can send a 505 (HTTP Version Not Supported) response if it wishes, for any reason, to refuse service of
-/// the client's major protocol version" (RFC 9110 section 15.6.6). A minor version above 1 does not exist and gets the
+/// the client's major protocol version" (RFC 9110 section 2.5). A minor version above 1 does not exist and gets the
 /// same.
 fn version(word: &[u8]) -> HeadError {
     match word {

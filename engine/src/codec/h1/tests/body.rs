@@ -255,9 +255,8 @@ fn trailers_are_checked_even_when_dropped() {
     assert_eq!((body.done, body.trailers), (true, None));
 }
 
-/// "A sender MUST NOT generate trailer fields unless the sender knows the corresponding header field name's definition
-/// permits sending in a trailer": no framing, routing, authentication, request modifiers, response controls or content
-/// format (RFC 9110 section 6.5.1)
+/// Fields that describe framing, routing, authentication, request modifiers, response controls or content format are not
+/// allowed as trailers (RFC 9110 section 6.5.1).
 #[test]
 fn forbidden_trailers_are_filtered() {
     let forbidden = [

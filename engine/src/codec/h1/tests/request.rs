@@ -107,7 +107,7 @@ fn long_targets_are_refused_even_while_partial() {
 }
 
 /// "A server can send a 505 (HTTP Version Not Supported) response if it wishes, for any reason, to refuse service of
-/// the client's major protocol version" (RFC 9112 section 2.3 with RFC 9110 section 15.6.6)
+/// the client's major protocol version" (RFC 9110 section 2.5)
 #[test]
 fn versions() {
     for version in ["HTTP/2.0", "HTTP/3.0", "HTTP/2", "HTTP/1.2", "HTTP/9.9"] {

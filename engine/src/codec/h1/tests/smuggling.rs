@@ -54,8 +54,8 @@ const ROWS: &[Row] = &[
     ("Content-Length: 5\r\ncontent-length: x\r\n", HeadError::InvalidContentLength, 400),
 ];
 
-/// "A message with both ... ought to be handled as an error"; "Regardless, the server MUST close the connection after
-/// responding" (RFC 9112 sections 6.1 and 6.3)
+/// "Such a message might indicate an attempt to perform request smuggling or response splitting ... and ought to be
+/// handled as an error" (RFC 9112 section 6.3)
 #[test]
 fn requests() {
     for (lines, rule, status) in ROWS {
@@ -64,8 +64,8 @@ fn requests() {
     }
 }
 
-/// "If the message is received from a server ... the proxy MUST close the connection to the server, discard the received
-/// response, and send a 502 (Bad Gateway) response to the client" (RFC 9112 section 6.3)
+/// "If it is a response message received by a proxy, the proxy MUST close the connection to the server, discard the
+/// received response, and send a 502 (Bad Gateway) response to the client" (RFC 9112 section 6.3)
 #[test]
 fn responses() {
     for (lines, rule, _) in ROWS {
