@@ -301,7 +301,7 @@ pub struct DirectResponse {
     pub content_type: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     pub name: String,
     /// Never empty, each with weight 1 to 128.

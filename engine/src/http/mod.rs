@@ -4,6 +4,7 @@
 //! [`Span`] names bytes in the buffer that the head was parsed from.
 
 mod authority;
+mod exchange;
 mod field;
 mod field_id;
 pub mod grammar;
@@ -13,6 +14,7 @@ mod span;
 mod status;
 
 pub use authority::is_valid_authority;
+pub use exchange::{Exchange, RequestId, RouteRef, Times};
 pub use field::{Field, Fields};
 pub use field_id::FieldId;
 pub use head::{BodyKind, ImpliedPath, RequestHead, ResponseHead, Scheme, TargetForm};

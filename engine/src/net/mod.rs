@@ -1,1 +1,121 @@
-//! Byte streams: TCP and Unix sockets on the ring, in-memory pipes, socket options.
+//! Byte streams: TCP and Unix sockets on the ring, in-memory pipes with the same behaviour, and the system calls around
+//! sockets.
+//!
+//! Invariant: nobody above this module can tell a socket from a pipe, except the one place that asks for a plain
+//! socket in order to splice.
+
+mod bytes;
+mod memory;
+pub mod sys;
+
+pub use bytes::{HeadBytes, Outbox};
+pub use memory::{MemoryListener, MemoryNetwork, PipeEnd, pipe};
+
+use crate::ring::{Buf, Reactor, Segment, Socket, TaskId};
+use ringway_config::model::Address;
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// A connected stream of bytes in both directions. The methods are those of `ring::Socket`, which documents them.
+pub enum ByteStream {
+    Socket(Socket),
+    Pipe(PipeEnd),
+}
+
+macro_rules! forward {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match $self {
+            Self::Socket($stream) => $call,
+            Self::Pipe($stream) => $call,
+        }
+    };
+}
+
+impl ByteStream {
+    pub fn poll_connected(&self) -> Poll<io::Result<()>> {
+        match self {
+            Self::Socket(socket) => socket.poll_connected(),
+            Self::Pipe(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    pub fn poll_recv(&self) -> Poll<io::Result<Option<Buf>>> {
+        forward!(self, stream => stream.poll_recv())
+    }
+
+    pub fn unread(&self, buf: Buf) {
+        forward!(self, stream => stream.unread(buf));
+    }
+
+    /// Whether bytes, the end or an error wait.
+    pub fn has_received(&self) -> bool {
+        forward!(self, stream => stream.has_received())
+    }
+
+    /// Whether bytes wait.
+    pub fn has_received_bytes(&self) -> bool {
+        forward!(self, stream => stream.has_received_bytes())
+    }
+
+    pub fn send(&self, segments: &mut Vec<Segment>) {
+        forward!(self, stream => stream.send(segments));
+    }
+
+    pub fn send_one(&self, segment: Segment) {
+        forward!(self, stream => stream.send_one(segment));
+    }
+
+    pub fn poll_flushed(&self, limit: usize) -> Poll<io::Result<()>> {
+        forward!(self, stream => stream.poll_flushed(limit))
+    }
+
+    pub fn unsent(&self) -> usize {
+        forward!(self, stream => stream.unsent())
+    }
+
+    /// Whether the connection was reset or a send failed. A FIN alone breaks nothing.
+    pub fn is_broken(&self) -> bool {
+        forward!(self, stream => stream.is_broken())
+    }
+
+    pub fn shutdown_write(&self) {
+        forward!(self, stream => stream.shutdown_write());
+    }
+
+    pub fn set_receive_waiter(&self, task: TaskId) {
+        forward!(self, stream => stream.set_receive_waiter(task));
+    }
+
+    /// The socket, where plain bytes go through one: what splice needs.
+    pub fn plain_socket(&self) -> Option<&Socket> {
+        match self {
+            Self::Socket(socket) => Some(socket),
+            Self::Pipe(_) => None,
+        }
+    }
+}
+
+/// Where connections to upstreams are made.
+#[derive(Clone)]
+pub enum Network {
+    Kernel,
+    /// Pipes to listeners in the same process: tests and benches.
+    Memory(Rc<MemoryNetwork>),
+}
+
+impl Network {
+    /// Start connecting; `ByteStream::poll_connected` tells the outcome. The caller keeps the deadline.
+    ///
+    /// # Errors
+    /// No descriptor is left, the address family is not there, or (in memory) nobody listens.
+    pub fn connect(&self, reactor: &Rc<Reactor>, address: &Address) -> io::Result<ByteStream> {
+        match self {
+            Self::Kernel => {
+                let (fd, target) = sys::stream_socket(address)?;
+                Ok(ByteStream::Socket(Socket::connect(reactor, fd, target)))
+            }
+            Self::Memory(network) => network.connect(reactor, address).map(ByteStream::Pipe),
+        }
+    }
+}

@@ -4,6 +4,7 @@
 use super::buffer::{BufPool, PoolSize};
 use super::driver::Io;
 use super::send::store;
+use super::splice::Splice;
 use super::task::{Executor, TaskId};
 use super::timer::{TimerKey, Wheel};
 use super::uring::Uring;
@@ -81,10 +82,15 @@ pub struct Reactor {
     io: Option<RefCell<Io>>,
     /// Vectors to use again, where there is no `io`.
     spare: RefCell<Vec<Vec<u8>>>,
+    /// Pipes to use again.
+    spare_pipes: RefCell<Vec<Splice>>,
     unpark: Unpark,
     turns: Cell<u64>,
     event_fired: Cell<bool>,
 }
+
+/// Pipes kept for reuse; each takes two descriptors.
+const SPARE_PIPES: usize = 16;
 
 impl Reactor {
     /// A reactor with a ring. Must stay on the thread that made it.
@@ -119,6 +125,7 @@ impl Reactor {
             pool,
             io: io.map(RefCell::new),
             spare: RefCell::new(Vec::new()),
+            spare_pipes: RefCell::new(Vec::new()),
             unpark,
             turns: Cell::new(0),
             event_fired: Cell::new(false),
@@ -181,6 +188,22 @@ impl Reactor {
         match &self.io {
             Some(io) => store(&mut io.borrow_mut().spare, vec),
             None => store(&mut self.spare.borrow_mut(), vec),
+        }
+    }
+
+    /// An empty pipe.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn take_pipe(&self) -> std::io::Result<Splice> {
+        let spare = self.spare_pipes.borrow_mut().pop();
+        spare.map_or_else(Splice::new, Ok)
+    }
+
+    pub fn give_pipe(&self, pipe: Splice) {
+        let mut spare = self.spare_pipes.borrow_mut();
+        if pipe.held() == 0 && spare.len() < SPARE_PIPES {
+            spare.push(pipe);
         }
     }
 
@@ -266,6 +289,7 @@ impl Reactor {
             io.borrow_mut().trim();
         }
         self.spare.borrow_mut().clear();
+        self.spare_pipes.borrow_mut().clear();
         self.pool.release_free_pages();
     }
 

@@ -147,9 +147,12 @@ impl Socket {
         self.reactor.io(|io| io.socket(self.key).send.as_ref().map_or(0, |queue| queue.pending))
     }
 
-    /// Whether a send or the connect failed.
-    pub fn send_failed(&self) -> bool {
-        self.reactor.io(|io| io.socket(self.key).send_error != 0)
+    /// Whether the connection was reset or a send failed. A FIN alone breaks nothing.
+    pub fn is_broken(&self) -> bool {
+        self.reactor.io(|io| {
+            let socket = io.socket(self.key);
+            socket.send_error != 0 || matches!(socket.receive_end, ReceiveEnd::Failed(_))
+        })
     }
 
     /// Send FIN behind what the kernel has; flush first.

@@ -1,0 +1,112 @@
+//! Bytes on their way in (a head that may come in pieces) and out (a batch of segments).
+
+use super::ByteStream;
+use crate::ring::{Buf, Reactor, Segment};
+
+/// The bytes of a head. As a rule they came in one buffer and are used where they are; a head in pieces is put
+/// together in a vector.
+#[derive(Debug, Default)]
+pub enum HeadBytes {
+    #[default]
+    Empty,
+    One(Buf),
+    Joined(Vec<u8>),
+}
+
+impl HeadBytes {
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Empty => &[],
+            Self::One(buf) => buf,
+            Self::Joined(bytes) => bytes,
+        }
+    }
+
+    pub fn append(&mut self, buf: Buf, reactor: &Reactor) {
+        match self {
+            Self::Empty => *self = Self::One(buf),
+            Self::One(first) => {
+                let mut joined = reactor.take_vec();
+                joined.extend_from_slice(first);
+                joined.extend_from_slice(&buf);
+                *self = Self::Joined(joined);
+            }
+            Self::Joined(bytes) => bytes.extend_from_slice(&buf),
+        }
+    }
+
+    /// What follows the first `len` bytes: the body's start or the next message. At most one buffer comes after the
+    /// head in `Joined`, so one buffer holds it.
+    pub fn rest(&self, len: usize, reactor: &Reactor) -> Option<Buf> {
+        match self {
+            Self::One(buf) if buf.len() > len => Some(buf.slice(len..buf.len())),
+            Self::Joined(bytes) if bytes.len() > len => Some(reactor.pool().copy_from(&bytes[len..])),
+            _ => None,
+        }
+    }
+
+    /// Forget the bytes.
+    pub fn clear(&mut self, reactor: &Reactor) {
+        if let Self::Joined(bytes) = std::mem::take(self) {
+            reactor.give_vec(bytes);
+        }
+    }
+}
+
+/// Body pieces up to this length are copied behind what goes out before them: that costs less than one more segment in
+/// the system call.
+const COPY_LIMIT: usize = 2048;
+
+/// A batch to send: written in order, handed over at once. Holds nothing between batches but its capacity.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    segments: Vec<Segment>,
+    /// The last segment, still open for writing.
+    open: Vec<u8>,
+}
+
+impl Outbox {
+    /// Where heads and framing are written to.
+    pub fn bytes(&mut self, reactor: &Reactor) -> &mut Vec<u8> {
+        if self.open.capacity() == 0 {
+            self.open = reactor.take_vec();
+        }
+        &mut self.open
+    }
+
+    /// Append body bytes.
+    pub fn body(&mut self, buf: Buf, reactor: &Reactor) {
+        if buf.len() <= COPY_LIMIT {
+            return self.bytes(reactor).extend_from_slice(&buf);
+        }
+        self.close_open();
+        self.segments.push(Segment::Buf(buf));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.open.is_empty()
+    }
+
+    /// Hand everything to the stream.
+    pub fn flush(&mut self, stream: &ByteStream) {
+        if self.segments.is_empty() && !self.open.is_empty() {
+            return stream.send_one(Segment::Owned(std::mem::take(&mut self.open)));
+        }
+        self.close_open();
+        if !self.segments.is_empty() {
+            stream.send(&mut self.segments);
+        }
+    }
+
+    /// Throw away what was not flushed.
+    pub fn clear(&mut self) {
+        self.segments.clear();
+        self.open.clear();
+    }
+
+    fn close_open(&mut self) {
+        if !self.open.is_empty() {
+            self.segments.push(Segment::Owned(std::mem::take(&mut self.open)));
+        }
+    }
+}

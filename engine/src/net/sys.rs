@@ -1,0 +1,186 @@
+//! System calls around sockets and the process: listening, connecting, addresses, limits, privileges.
+#![allow(unsafe_code)]
+
+use ringway_config::model::Address;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::ffi::CString;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::net::SocketAddr;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+/// A bound, listening socket. TCP sockets share their port (SO_REUSEPORT), one socket for each shard, and hand
+/// TCP_NODELAY down to what they accept. A Unix path is bound once; see `share`.
+///
+/// # Errors
+/// What bind(2) and listen(2) report.
+pub fn listen(address: &Address, backlog: u32) -> io::Result<OwnedFd> {
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    match address {
+        Address::Ip(address) => {
+            let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(true)?;
+            socket.set_tcp_nodelay(true)?;
+            if address.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            socket.bind(&(*address).into())?;
+            socket.listen(backlog)?;
+            Ok(socket.into())
+        }
+        Address::Unix(path) => {
+            remove_stale_socket(path)?;
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            socket.bind(&SockAddr::unix(path)?)?;
+            socket.listen(backlog)?;
+            Ok(socket.into())
+        }
+    }
+}
+
+/// SO_REUSEPORT lets several processes of one user share a port without a word. A listener is meant to be ours alone,
+/// so the first socket is bound without it: if that fails, somebody else has the port.
+///
+/// # Errors
+/// What bind(2) reports, EADDRINUSE above all.
+pub fn check_port_is_free(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())
+}
+
+/// A socket file that nobody serves any more, left by a process that died, is in the way of bind(2).
+fn remove_stale_socket(path: &std::path::Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// A socket to connect to `address`, and the address as the kernel wants it.
+///
+/// # Errors
+/// What socket(2) reports: EMFILE, EAFNOSUPPORT.
+pub fn stream_socket(address: &Address) -> io::Result<(OwnedFd, SockAddr)> {
+    match address {
+        Address::Ip(address) => {
+            let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_tcp_nodelay(true)?;
+            Ok((socket.into(), (*address).into()))
+        }
+        Address::Unix(path) => {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            Ok((socket.into(), SockAddr::unix(path)?))
+        }
+    }
+}
+
+/// The peer's address; `None` for Unix sockets and for connections that are gone already.
+pub fn peer_address(fd: RawFd) -> Option<SocketAddr> {
+    borrowed(fd).peer_addr().ok()?.as_socket()
+}
+
+/// This side's address.
+pub fn local_address(fd: RawFd) -> Option<SocketAddr> {
+    borrowed(fd).local_addr().ok()?.as_socket()
+}
+
+/// Close with RST, so that the peer can tell that its message was cut off.
+pub fn reset_on_close(fd: RawFd) {
+    // Fails only for sockets that are gone, and then there is nothing to cut off.
+    let _ = borrowed(fd).set_linger(Some(std::time::Duration::ZERO));
+}
+
+fn borrowed(fd: RawFd) -> ManuallyDrop<Socket> {
+    // SAFETY: the caller owns the descriptor and keeps it open for the call; ManuallyDrop leaves it open.
+    ManuallyDrop::new(unsafe { Socket::from_raw_fd(fd) })
+}
+
+/// Raise the soft limit of descriptors to the hard one and return it.
+pub fn raise_descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid rlimit for the kernel to fill.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return 1024;
+    }
+    let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+    // SAFETY: `raised` is a valid rlimit.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0 { raised.rlim_cur } else { limit.rlim_cur }
+}
+
+/// Become `user` and `group` (names or numbers; the group is by default the user's), for good.
+///
+/// # Errors
+/// One sentence: who does not exist, or which call was refused.
+pub fn drop_privileges(user: &str, group: Option<&str>) -> Result<(), String> {
+    let (uid, user_gid) = lookup_user(user)?;
+    let gid = match group {
+        Some(group) => lookup_group(group)?,
+        None => user_gid,
+    };
+    let refused = |call: &str| format!("cannot become user {user}: {call}: {}", io::Error::last_os_error());
+    // SAFETY: no memory is passed but the one group id.
+    unsafe {
+        if libc::setgroups(1, &raw const gid) != 0 {
+            return Err(refused("setgroups"));
+        }
+        if libc::setresgid(gid, gid, gid) != 0 {
+            return Err(refused("setresgid"));
+        }
+        if libc::setresuid(uid, uid, uid) != 0 {
+            return Err(refused("setresuid"));
+        }
+    }
+    Ok(())
+}
+
+pub fn is_root() -> bool {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+fn lookup_user(name: &str) -> Result<(libc::uid_t, libc::gid_t), String> {
+    let c_name = CString::new(name).map_err(|_| format!("the user name {name:?} holds a NUL"))?;
+    // SAFETY: called before any other thread exists that could use the C library's static entry; the entry is read
+    // before the next call.
+    let entry = unsafe { libc::getpwnam(c_name.as_ptr()).as_ref() };
+    match (entry, name.parse()) {
+        (Some(entry), _) => Ok((entry.pw_uid, entry.pw_gid)),
+        (None, Ok(uid)) => Ok((uid, uid)),
+        (None, Err(_)) => Err(format!("there is no user {name:?} on this host")),
+    }
+}
+
+fn lookup_group(name: &str) -> Result<libc::gid_t, String> {
+    let c_name = CString::new(name).map_err(|_| format!("the group name {name:?} holds a NUL"))?;
+    // SAFETY: as in `lookup_user`.
+    let entry = unsafe { libc::getgrnam(c_name.as_ptr()).as_ref() };
+    match (entry, name.parse()) {
+        (Some(entry), _) => Ok(entry.gr_gid),
+        (None, Ok(gid)) => Ok(gid),
+        (None, Err(_)) => Err(format!("there is no group {name:?} on this host")),
+    }
+}
+
+/// Give freed memory back to the system.
+pub fn trim_heap() {
+    // SAFETY: no pointers are passed.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// A second descriptor for the same socket: how shards share a Unix listener.
+///
+/// # Errors
+/// EMFILE.
+pub fn share(fd: &OwnedFd) -> io::Result<OwnedFd> {
+    fd.try_clone()
+}

@@ -1,0 +1,20 @@
+//! Network filters: what a filter chain does with a connection. One arm per filter.
+
+use crate::hcm::{Accepted, ChainSlot, serve};
+use std::rc::Rc;
+
+/// The terminal filter of a chain, on one shard.
+#[derive(Clone)]
+pub enum NetworkFilter {
+    /// The HTTP connection manager.
+    Http(Rc<ChainSlot>),
+}
+
+impl NetworkFilter {
+    /// Serve a connection to its end.
+    pub async fn run(self, accepted: Accepted) {
+        match self {
+            Self::Http(slot) => serve(accepted, slot).await,
+        }
+    }
+}

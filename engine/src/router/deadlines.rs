@@ -1,0 +1,114 @@
+//! The deadlines of one connection and the exchange on it: several limits, one timer.
+
+use super::Fault;
+use crate::base::clock::{Nanos, nanos};
+use crate::ring::{Reactor, Timer};
+use std::rc::Rc;
+use std::time::Duration;
+
+const NEVER: Nanos = Nanos::MAX;
+
+/// All that can run out. The timer is armed for the earliest; moving one to later costs a store.
+pub struct Deadlines {
+    timer: Timer,
+    /// Of the head, while it is read.
+    head: Nanos,
+    /// Of the whole request, while it is read.
+    request: Nanos,
+    /// Of the whole response.
+    route: Nanos,
+    /// Of the next byte in either direction.
+    idle: Nanos,
+    idle_limit: Option<Duration>,
+    /// Of the connection.
+    connection: Nanos,
+}
+
+impl Deadlines {
+    pub fn new(reactor: &Rc<Reactor>, max_connection_duration: Option<Duration>) -> Self {
+        Self {
+            timer: Timer::new(reactor),
+            head: NEVER,
+            request: NEVER,
+            route: NEVER,
+            idle: NEVER,
+            idle_limit: None,
+            connection: deadline(reactor.now(), max_connection_duration),
+        }
+    }
+
+    /// Between exchanges only the connection's own limits count.
+    pub fn start_waiting(&mut self, now: Nanos, idle: Option<Duration>) {
+        (self.head, self.request, self.route) = (NEVER, NEVER, NEVER);
+        self.idle_limit = idle;
+        self.idle = deadline(now, idle);
+        self.arm();
+    }
+
+    /// A request's first byte has come.
+    pub fn start_request(&mut self, now: Nanos, head: Option<Duration>, request: Option<Duration>) {
+        self.head = deadline(now, head);
+        self.request = deadline(now, request);
+        self.idle = NEVER;
+        self.idle_limit = None;
+        self.arm();
+    }
+
+    /// The head is read; from now on something must move all the time.
+    pub fn start_exchange(&mut self, now: Nanos, idle: Option<Duration>) {
+        self.head = NEVER;
+        self.idle_limit = idle;
+        self.idle = deadline(now, idle);
+        self.arm();
+    }
+
+    /// The request's last byte has come: the response's time begins.
+    pub fn start_route(&mut self, now: Nanos, route: Option<Duration>) {
+        self.request = NEVER;
+        self.route = deadline(now, route);
+        self.arm();
+    }
+
+    /// Something moved.
+    pub fn moved(&mut self, now: Nanos) {
+        self.idle = deadline(now, self.idle_limit);
+        self.arm();
+    }
+
+    /// What has run out, if anything.
+    pub fn expired(&mut self, now: Nanos) -> Option<Fault> {
+        if !self.timer.fired() {
+            return None;
+        }
+        let all = [
+            (self.head, Fault::RequestHeaderTimeout),
+            (self.request, Fault::RequestTimeout),
+            (self.route, Fault::RouteTimeout),
+            (self.connection, Fault::MaxConnectionDuration),
+            (self.idle, Fault::StreamIdle),
+        ];
+        let first = all.into_iter().find(|(deadline, _)| *deadline <= now);
+        if first.is_none() {
+            self.arm();
+        }
+        first.map(|(_, fault)| fault)
+    }
+
+    /// Whether the connection's time is over.
+    pub fn is_connection_over(&self, now: Nanos) -> bool {
+        self.connection <= now
+    }
+
+    fn arm(&self) {
+        let earliest = self.head.min(self.request).min(self.route).min(self.idle).min(self.connection);
+        if earliest == NEVER {
+            self.timer.disarm();
+        } else {
+            self.timer.arm_at(earliest);
+        }
+    }
+}
+
+fn deadline(now: Nanos, limit: Option<Duration>) -> Nanos {
+    limit.map_or(NEVER, |limit| now.saturating_add(nanos(limit)))
+}

@@ -1,0 +1,51 @@
+//! Why an exchange failed: whose fault it was, as precisely as it is known.
+
+use crate::codec::h1::{BodyError, RequestError, ResponseError};
+
+/// One reason for each way in which an exchange can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    // The downstream's.
+    /// The request's head breaks a rule.
+    RequestHead(RequestError),
+    RequestBody(BodyError),
+    /// The body is longer than the limit.
+    RequestTooLarge,
+    /// The head took too long.
+    RequestHeaderTimeout,
+    /// The request took too long.
+    RequestTimeout,
+    /// The connection broke, or ended within the request.
+    DownstreamReset,
+
+    // The upstream's.
+    ConnectFailed,
+    ConnectTimeout,
+    /// The connection ended or broke before the response began.
+    UpstreamClosed,
+    /// The connection ended or broke within the response.
+    UpstreamTruncated,
+    ResponseHead(ResponseError),
+    ResponseBody(BodyError),
+    TooManyInterim,
+    /// No whole response within the route's timeout.
+    RouteTimeout,
+
+    // Nobody's in particular.
+    /// Nothing moved in either direction.
+    StreamIdle,
+    /// The connection's time is over.
+    MaxConnectionDuration,
+    /// No descriptor or memory is left on this host.
+    LocalResources,
+    /// The drain time is over.
+    Draining,
+}
+
+impl Fault {
+    /// Whether the same request may be sent again on another connection, provided that no byte of a response came and
+    /// that sending it twice does no harm.
+    pub fn is_retriable(self) -> bool {
+        matches!(self, Self::UpstreamClosed)
+    }
+}

@@ -1,0 +1,193 @@
+//! A shard: one thread, one reactor, one snapshot of the configuration. Shards share nothing on the request path but
+//! immutable configuration and statistics cells with a single writer each.
+
+mod mailbox;
+mod plan;
+mod snapshot;
+
+pub use mailbox::{Command, Mailbox};
+pub use plan::Plan;
+pub use snapshot::Sockets;
+
+use crate::hcm::HcmShard;
+use crate::hcm::access_log::{ShardLog, Writer};
+use crate::net::{Network, sys};
+use crate::ring::{Facts, PoolSize, Reactor, ReactorOptions};
+use crate::stats::{Registry, ShardStats};
+use ringway_config::model;
+use snapshot::Snapshot;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What a shard is started with.
+pub struct ShardSetup {
+    pub index: usize,
+    /// The core to run on.
+    pub cpu: Option<usize>,
+    pub plan: Arc<Plan>,
+    pub sockets: Sockets,
+    pub registry: Arc<Registry>,
+    pub writer: Arc<Writer>,
+}
+
+/// A running shard.
+pub struct ShardHandle {
+    pub mailbox: Arc<Mailbox>,
+    pub thread: JoinHandle<()>,
+}
+
+/// Start the shard's thread. Its mailbox, or why it cannot start, comes through `started`.
+///
+/// # Errors
+/// No thread can be made.
+pub fn start(setup: ShardSetup, started: Sender<Result<Arc<Mailbox>, String>>) -> Result<JoinHandle<()>, String> {
+    let name = format!("shard-{}", setup.index);
+    std::thread::Builder::new().name(name).spawn(move || run(setup, &started)).map_err(|error| format!("thread: {error}"))
+}
+
+/// Sizes of a shard's reactor as the configuration has them.
+pub fn reactor_options(runtime: &model::Runtime) -> ReactorOptions {
+    ReactorOptions {
+        ring_entries: runtime.ring_entries,
+        buffers: PoolSize { count: runtime.buffer_count, size: runtime.buffer_size },
+        ..ReactorOptions::default()
+    }
+}
+
+fn run(setup: ShardSetup, started: &Sender<Result<Arc<Mailbox>, String>>) {
+    if let Some(cpu) = setup.cpu
+        && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+    {
+        let _ = started.send(Err(format!("cannot run on core {cpu}: this process may not use it")));
+        return;
+    }
+    let reactor = match Reactor::new(&reactor_options(&setup.plan.config.runtime)) {
+        Ok(reactor) => reactor,
+        Err(why) => {
+            let _ = started.send(Err(why));
+            return;
+        }
+    };
+    let mailbox = Mailbox::new(reactor.unpark_handle());
+    let shard = Shard::new(&reactor, setup);
+    let _ = started.send(Ok(mailbox.clone()));
+    while !shard.stopped.get() {
+        reactor.turn();
+        if reactor.take_event() {
+            mailbox.take().into_iter().for_each(|command| shard.obey(command));
+        }
+    }
+    shard.hcm.log.flush();
+    shard.export_facts();
+    reactor.shut_down();
+}
+
+struct Shard {
+    reactor: Rc<Reactor>,
+    hcm: Rc<HcmShard>,
+    snapshot: RefCell<Snapshot>,
+    stats: Arc<ShardStats>,
+    exported: Cell<Facts>,
+    stopped: Cell<bool>,
+}
+
+impl Shard {
+    fn new(reactor: &Rc<Reactor>, setup: ShardSetup) -> Rc<Self> {
+        let log = ShardLog::new(setup.writer, &setup.registry, setup.index);
+        let hcm = HcmShard::new(reactor, log, setup.index);
+        let stats: Arc<ShardStats> = setup.registry.scope(&setup.index.to_string(), setup.index);
+        let mut snapshot =
+            Snapshot::empty(reactor, Network::Kernel, setup.registry, setup.index, hcm.clone(), stats.clone());
+        snapshot.apply(&setup.plan, setup.sockets);
+        let flush = setup.plan.config.runtime.access_log_flush_interval;
+        let shard = Rc::new(Self {
+            reactor: reactor.clone(),
+            hcm,
+            snapshot: RefCell::new(snapshot),
+            stats,
+            exported: Cell::new(Facts::default()),
+            stopped: Cell::new(false),
+        });
+        reactor.spawn(flush_logs(shard.hcm.clone(), flush));
+        reactor.spawn(housekeeping(shard.clone()));
+        shard
+    }
+
+    fn obey(self: &Rc<Self>, command: Command) {
+        match command {
+            Command::Apply { plan, sockets, done } => {
+                self.snapshot.borrow_mut().apply(&plan, sockets);
+                let _ = done.send(());
+            }
+            Command::Drain { drained } => {
+                self.snapshot.borrow().drain();
+                self.reactor.spawn(report_drained(self.clone(), drained));
+            }
+            Command::Stop => {
+                self.snapshot.borrow().abort();
+                self.stopped.set(true);
+            }
+        }
+    }
+
+    /// Move the reactor's counts into the statistics.
+    fn export_facts(&self) {
+        let (now, before) = (self.reactor.facts(), self.exported.get());
+        self.exported.set(now);
+        self.stats.completions.add(now.completions - before.completions);
+        self.stats.enters.add(now.enters - before.enters);
+        self.stats.sleeps.add(now.sleeps - before.sleeps);
+        self.stats.enobufs.add(now.out_of_buffers - before.out_of_buffers);
+        self.stats.panics.add(now.panics - before.panics);
+        self.stats.tasks.set(now.tasks as i64);
+        self.stats.buffers_in_use.set(now.buffers_in_use as i64);
+    }
+}
+
+async fn flush_logs(hcm: Rc<HcmShard>, interval: Duration) {
+    loop {
+        hcm.reactor.sleep(interval).await;
+        hcm.log.flush();
+    }
+}
+
+/// How often the shard looks after itself.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Turns of housekeeping without much to do after which memory goes back to the system.
+const QUIET_TURNS: u32 = 3;
+/// Completions in one turn of housekeeping that still count as quiet.
+const QUIET_COMPLETIONS: u64 = 500;
+
+/// Statistics of the ring, steps of the wall clock, and after a burst the memory that it needed.
+async fn housekeeping(shard: Rc<Shard>) {
+    let mut quiet = 0;
+    let mut trimmed = true;
+    loop {
+        shard.reactor.sleep(HOUSEKEEPING).await;
+        shard.reactor.resync_clock();
+        let before = shard.exported.get().completions;
+        shard.export_facts();
+        if shard.exported.get().completions - before > QUIET_COMPLETIONS {
+            (quiet, trimmed) = (0, false);
+            continue;
+        }
+        quiet += 1;
+        if quiet >= QUIET_TURNS && !trimmed {
+            trimmed = true;
+            shard.hcm.trim();
+            shard.reactor.trim();
+            sys::trim_heap();
+        }
+    }
+}
+
+async fn report_drained(shard: Rc<Shard>, drained: Sender<()>) {
+    while shard.snapshot.borrow().connections() > 0 {
+        shard.reactor.sleep(Duration::from_millis(5)).await;
+    }
+    let _ = drained.send(());
+}

@@ -1,0 +1,159 @@
+//! What one shard runs: listeners and clusters, made from a plan. A new plan changes what differs and keeps the rest:
+//! listening sockets, connections, pools and statistics live on.
+
+use super::plan::{HcmPlan, Plan};
+use crate::cluster::Cluster;
+use crate::hcm::{ChainSlot, Drain, Hcm, HcmParts, HcmShard};
+use crate::listener::{FilterChain, Listener, accept};
+use crate::net::Network;
+use crate::network_filter::NetworkFilter;
+use crate::ring::Reactor;
+use crate::stats::{Registry, ShardStats};
+use ringway_config::model::{self, Address};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Listening sockets of one shard, for the listeners that need one.
+pub type Sockets = HashMap<Address, OwnedFd>;
+
+pub(super) struct Snapshot {
+    reactor: Rc<Reactor>,
+    network: Network,
+    registry: Arc<Registry>,
+    shard: usize,
+    hcm_shard: Rc<HcmShard>,
+    stats: Arc<ShardStats>,
+    clusters: Rc<[Rc<Cluster>]>,
+    listeners: Vec<Rc<Listener>>,
+    /// No longer accepting, but with connections.
+    leaving: Vec<Rc<Drain>>,
+}
+
+impl Snapshot {
+    pub(super) fn empty(
+        reactor: &Rc<Reactor>,
+        network: Network,
+        registry: Arc<Registry>,
+        shard: usize,
+        hcm_shard: Rc<HcmShard>,
+        stats: Arc<ShardStats>,
+    ) -> Self {
+        Self {
+            reactor: reactor.clone(),
+            network,
+            registry,
+            shard,
+            hcm_shard,
+            stats,
+            clusters: Rc::new([]),
+            listeners: Vec::new(),
+            leaving: Vec::new(),
+        }
+    }
+
+    pub(super) fn apply(&mut self, plan: &Plan, mut sockets: Sockets) {
+        self.clusters = plan.config.clusters.iter().map(|config| self.cluster(config)).collect();
+        let mut before: HashMap<Address, Rc<Listener>> =
+            self.listeners.drain(..).map(|listener| (listener.address.clone(), listener)).collect();
+        for (index, config) in plan.config.listeners.iter().enumerate() {
+            let listener = match before.remove(&config.address) {
+                Some(listener) => {
+                    listener.limits.borrow_mut()[0] = plan.limits[index].clone();
+                    listener
+                }
+                None => self.new_listener(config, plan, index, &mut sockets),
+            };
+            let chains = self.chains(config, &plan.chains[index], plan, &listener);
+            listener.chains.replace(chains);
+            self.listeners.push(listener);
+        }
+        for listener in before.into_values() {
+            listener.drain.start(&self.reactor);
+            self.leaving.push(listener.drain.clone());
+        }
+        self.leaving.retain(|drain| drain.connections() > 0);
+    }
+
+    /// A cluster that did not change keeps its pools.
+    fn cluster(&self, config: &model::Cluster) -> Rc<Cluster> {
+        match self.clusters.iter().find(|cluster| cluster.config == *config) {
+            Some(cluster) => cluster.clone(),
+            None => Cluster::new(config, &self.reactor, &self.network, &self.registry, self.shard),
+        }
+    }
+
+    fn new_listener(
+        &self,
+        config: &model::Listener,
+        plan: &Plan,
+        index: usize,
+        sockets: &mut Sockets,
+    ) -> Rc<Listener> {
+        let listener = Rc::new(Listener {
+            address: config.address.clone(),
+            chains: RefCell::new(Vec::new()),
+            stats: self.registry.scope(&config.stat_prefix, self.shard),
+            shard_stats: self.stats.clone(),
+            drain: Rc::new(Drain::default()),
+            limits: RefCell::new([plan.limits[index].clone(), plan.global_limit.clone()]),
+        });
+        if let Some(socket) = sockets.remove(&config.address) {
+            self.reactor.spawn(accept(self.reactor.clone(), listener.clone(), socket));
+        }
+        listener
+    }
+
+    /// A chain that was there before keeps its place, where its connections will find the new manager.
+    fn chains(
+        &self,
+        config: &model::Listener,
+        plans: &[HcmPlan],
+        plan: &Plan,
+        listener: &Listener,
+    ) -> Vec<FilterChain> {
+        let build = |(chain, hcm_plan): (&model::FilterChain, &HcmPlan)| {
+            let model::NetworkFilter::Http(hcm) = &chain.filter;
+            let hcm = Hcm::new(HcmParts {
+                config: hcm,
+                table: hcm_plan.table.clone(),
+                clusters: self.clusters.clone(),
+                stats: self.registry.scope(&hcm.stat_prefix, self.shard),
+                logs: hcm_plan.logs.clone(),
+                shard: self.hcm_shard.clone(),
+                splice_threshold: plan.config.runtime.splice_threshold,
+            });
+            let slot = match listener.slot(&chain.name) {
+                Some(slot) => {
+                    slot.replace(hcm);
+                    slot
+                }
+                None => ChainSlot::new(hcm),
+            };
+            FilterChain {
+                name: chain.name.clone(),
+                matcher: chain.matcher.clone(),
+                filter: NetworkFilter::Http(slot),
+            }
+        };
+        config.filter_chains.iter().zip(plans).map(build).collect()
+    }
+
+    fn drains(&self) -> impl Iterator<Item = &Rc<Drain>> {
+        self.listeners.iter().map(|listener| &listener.drain).chain(&self.leaving)
+    }
+
+    pub(super) fn drain(&self) {
+        self.drains().for_each(|drain| drain.start(&self.reactor));
+    }
+
+    pub(super) fn abort(&self) {
+        self.drains().for_each(|drain| drain.abort(&self.reactor));
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.drains().map(|drain| drain.connections()).sum()
+    }
+}

@@ -1,0 +1,70 @@
+//! One connection to an endpoint, with its accounting.
+
+use crate::base::clock::Nanos;
+use crate::net::ByteStream;
+use crate::ring::Reactor;
+use crate::stats::ClusterStats;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A connection that is established. Dropping it closes it.
+pub struct Connection {
+    pub stream: ByteStream,
+    reactor: Rc<Reactor>,
+    stats: Arc<ClusterStats>,
+    opened: Nanos,
+    pub(super) idle_since: Nanos,
+    /// Requests begun on it.
+    pub requests: u64,
+    /// An exchange is under way.
+    pub(super) active: bool,
+    /// The upstream ended it.
+    pub(super) ended_by_peer: bool,
+}
+
+impl Connection {
+    pub(super) fn new(stream: ByteStream, reactor: &Rc<Reactor>, stats: &Arc<ClusterStats>) -> Self {
+        stats.upstream_cx_total.inc();
+        stats.upstream_cx_http1_total.inc();
+        stats.upstream_cx_active.inc();
+        let now = reactor.now();
+        Self {
+            stream,
+            reactor: reactor.clone(),
+            stats: stats.clone(),
+            opened: now,
+            idle_since: now,
+            requests: 0,
+            active: false,
+            ended_by_peer: false,
+        }
+    }
+
+    /// Whether another exchange was on it before the present one: the upstream may have closed it at any moment since.
+    pub fn is_reused(&self) -> bool {
+        self.requests > 1
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let stats = &self.stats;
+        stats.upstream_cx_active.dec();
+        stats.upstream_cx_destroy.inc();
+        stats.upstream_cx_length_ms.record((self.reactor.now() - self.opened) / 1000);
+        let by_peer = self.ended_by_peer || self.stream.is_broken();
+        if by_peer {
+            stats.upstream_cx_destroy_remote.inc();
+        } else {
+            stats.upstream_cx_destroy_local.inc();
+        }
+        if self.active {
+            stats.upstream_cx_destroy_with_active_rq.inc();
+            if by_peer {
+                stats.upstream_cx_destroy_remote_with_active_rq.inc();
+            } else {
+                stats.upstream_cx_destroy_local_with_active_rq.inc();
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! One shard's idle connections to one endpoint.
+//!
+//! The connection used last is used next, so that the others can grow old. Every idle connection's receive stays armed:
+//! when the upstream closes one, the keeper task hears of it and drops it before a request could meet it.
+
+use super::connection::Connection;
+use crate::base::clock::nanos;
+use crate::net::Network;
+use crate::ring::{Reactor, TaskId, Timer};
+use crate::stats::ClusterStats;
+use ringway_config::model::Address;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// What the cluster's configuration says about its connections.
+#[derive(Clone, Debug)]
+pub struct PoolOptions {
+    pub connect_timeout: Duration,
+    pub idle_timeout: Option<Duration>,
+    /// Connections kept.
+    pub max_idle: usize,
+    /// Requests after which a connection is not kept.
+    pub max_requests: Option<u64>,
+}
+
+#[derive(Debug)]
+pub enum ConnectError {
+    Timeout,
+    Failed(io::Error),
+}
+
+pub struct Pool {
+    reactor: Rc<Reactor>,
+    network: Network,
+    address: Address,
+    options: PoolOptions,
+    stats: Arc<ClusterStats>,
+    idle: RefCell<Vec<Connection>>,
+    keeper: Cell<TaskId>,
+}
+
+impl Pool {
+    pub fn new(
+        reactor: &Rc<Reactor>,
+        network: &Network,
+        address: Address,
+        options: PoolOptions,
+        stats: Arc<ClusterStats>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            reactor: reactor.clone(),
+            network: network.clone(),
+            address,
+            options,
+            stats,
+            idle: RefCell::new(Vec::new()),
+            keeper: Cell::new(TaskId::NONE),
+        })
+    }
+
+    /// An idle connection that is alive as far as is known.
+    pub fn take(&self) -> Option<Connection> {
+        loop {
+            let mut connection = self.idle.borrow_mut().pop()?;
+            if connection.stream.has_received() {
+                // Its end, or bytes that nobody asked for.
+                connection.ended_by_peer = true;
+                continue;
+            }
+            connection.begin();
+            return Some(connection);
+        }
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// Refused, unreachable, no descriptor left, or not established in time.
+    pub async fn connect(&self) -> Result<Connection, ConnectError> {
+        let started = self.reactor.now();
+        let timer = Timer::new(&self.reactor);
+        timer.arm_in(self.options.connect_timeout);
+        let result = match self.network.connect(&self.reactor, &self.address) {
+            Ok(stream) => {
+                let connected = poll_fn(|_| match stream.poll_connected() {
+                    Poll::Ready(result) => Poll::Ready(result.map_err(ConnectError::Failed)),
+                    Poll::Pending if timer.fired() => Poll::Ready(Err(ConnectError::Timeout)),
+                    Poll::Pending => Poll::Pending,
+                });
+                connected.await.map(|()| stream)
+            }
+            Err(error) => Err(ConnectError::Failed(error)),
+        };
+        match result {
+            Ok(stream) => {
+                self.stats.upstream_cx_connect_ms.record((self.reactor.now() - started) / 1000);
+                let mut connection = Connection::new(stream, &self.reactor, &self.stats);
+                connection.begin();
+                Ok(connection)
+            }
+            Err(error) => {
+                self.stats.upstream_cx_connect_fail.inc();
+                if matches!(error, ConnectError::Timeout) {
+                    self.stats.upstream_cx_connect_timeout.inc();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Keep a connection whose exchange ended cleanly, or close it where it may not be kept.
+    pub fn put(self: &Rc<Self>, mut connection: Connection) {
+        connection.active = false;
+        if self.options.max_requests.is_some_and(|max| connection.requests >= max) {
+            self.stats.upstream_cx_max_requests.inc();
+            return;
+        }
+        if self.idle.borrow().len() >= self.options.max_idle {
+            return;
+        }
+        // Keep the receive armed: its completion is how the upstream's close is noticed.
+        if connection.stream.poll_recv().is_ready() {
+            connection.ended_by_peer = true;
+            self.stats.upstream_cx_protocol_error.add(u64::from(connection.stream.has_received_bytes()));
+            return;
+        }
+        if self.keeper.get() == TaskId::NONE {
+            self.keeper.set(self.reactor.spawn(keep(Rc::downgrade(self), self.reactor.clone())));
+        }
+        connection.stream.set_receive_waiter(self.keeper.get());
+        connection.idle_since = self.reactor.now();
+        self.idle.borrow_mut().push(connection);
+    }
+
+    pub fn idle_count(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    /// Drop connections that the upstream closed and those that were idle too long.
+    fn sweep(&self) {
+        let oldest = self.options.idle_timeout.and_then(|timeout| self.reactor.now().checked_sub(nanos(timeout)));
+        let mut gone = Vec::new();
+        {
+            let mut idle = self.idle.borrow_mut();
+            let mut i = 0;
+            while i < idle.len() {
+                let connection = &mut idle[i];
+                if connection.stream.has_received() {
+                    connection.ended_by_peer = true;
+                    gone.push(idle.remove(i));
+                } else if oldest.is_some_and(|oldest| connection.idle_since <= oldest) {
+                    self.stats.upstream_cx_idle_timeout.inc();
+                    gone.push(idle.remove(i));
+                } else {
+                    i += 1;
+                }
+            }
+        }
+        drop(gone);
+    }
+
+    /// When the connection that is idle longest has been so for too long. The first in the list is not always the
+    /// oldest, but no connection is younger than its place in the list says by more than one use.
+    fn next_expiry(&self) -> Option<u64> {
+        let timeout = nanos(self.options.idle_timeout?);
+        self.idle.borrow().iter().map(|connection| connection.idle_since).min().map(|since| since + timeout)
+    }
+}
+
+impl Connection {
+    fn begin(&mut self) {
+        self.requests += 1;
+        self.active = true;
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.reactor.wake(self.keeper.get());
+    }
+}
+
+/// Runs as long as the pool lives. Woken when an idle connection receives something, which is its end.
+async fn keep(pool: Weak<Pool>, reactor: Rc<Reactor>) {
+    let timer = Timer::new(&reactor);
+    loop {
+        {
+            let Some(pool) = pool.upgrade() else { return };
+            pool.sweep();
+            match pool.next_expiry() {
+                Some(expiry) => timer.arm_at(expiry),
+                // A connection put back later needs its deadline seen: look again by then.
+                None => timer.set(pool.options.idle_timeout),
+            }
+        }
+        let mut woken = false;
+        poll_fn(|_| if std::mem::replace(&mut woken, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+}
