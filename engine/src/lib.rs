@@ -1,6 +1,8 @@
 //! Ringway's engine. Data flows one way and imports follow it: a module may import those that stand below it in this
 //! list, never one above (tests/tidy.rs reads every `use crate::`).
 
+pub mod server;
+pub mod admin;
 pub mod shard;
 pub mod listener;
 pub mod network_filter;

@@ -1,0 +1,369 @@
+//! The endpoints: Envoy's paths, read by GET, changed by POST.
+
+use super::state::{Control, State, resident_bytes};
+use crate::base::logging;
+use crate::http::Method;
+use crate::stats::ServerState;
+use regex::Regex;
+use ringway_config::model::NetworkFilter;
+use serde_json::{Value, json};
+use std::time::UNIX_EPOCH;
+
+/// A request.
+pub(super) struct Call<'a> {
+    pub method: Method,
+    pub path: &'a [u8],
+    pub query: &'a [u8],
+}
+
+/// A response, and what is to happen once it is sent.
+pub(super) struct Answer {
+    pub status: u16,
+    pub content_type: &'static str,
+    pub body: String,
+    pub allow: &'static str,
+    pub then: Option<Control>,
+}
+
+impl Answer {
+    pub(super) fn text(status: u16, body: impl Into<String>) -> Self {
+        Self { status, content_type: "text/plain; charset=UTF-8", body: body.into(), allow: "", then: None }
+    }
+
+    fn ok() -> Self {
+        Self::text(200, "OK\n")
+    }
+
+    fn json(value: &Value) -> Self {
+        let body = serde_json::to_string_pretty(value).unwrap_or_default() + "\n";
+        Self { content_type: "application/json", ..Self::text(200, body) }
+    }
+
+    fn then(control: Control) -> Self {
+        Self { then: Some(control), ..Self::ok() }
+    }
+}
+
+struct Endpoint {
+    path: &'static str,
+    /// Needs POST.
+    changes: bool,
+    help: &'static str,
+    run: fn(&State, &Query) -> Answer,
+}
+
+const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { path: "/", changes: false, help: "this list", run: help },
+    Endpoint { path: "/clusters", changes: false, help: "clusters and their endpoints (?format=json)", run: clusters },
+    Endpoint { path: "/config_dump", changes: false, help: "the configuration in force, as JSON", run: config_dump },
+    Endpoint {
+        path: "/drain_listeners",
+        changes: true,
+        help: "stop accepting, end connections with their present exchange",
+        run: |_, _| Answer::then(Control::DrainListeners),
+    },
+    Endpoint {
+        path: "/healthcheck/fail",
+        changes: true,
+        help: "make /ready fail, so that load balancers turn away",
+        run: |state, _| {
+            state.set_failed(true);
+            Answer::ok()
+        },
+    },
+    Endpoint {
+        path: "/healthcheck/ok",
+        changes: true,
+        help: "undo /healthcheck/fail",
+        run: |state, _| {
+            state.set_failed(false);
+            Answer::ok()
+        },
+    },
+    Endpoint { path: "/help", changes: false, help: "this list", run: help },
+    Endpoint { path: "/listeners", changes: false, help: "listeners (?format=json)", run: listeners },
+    Endpoint {
+        path: "/logging",
+        changes: true,
+        help: "set the program log's levels (?level=debug or ?ringway::listener=debug)",
+        run: set_logging,
+    },
+    Endpoint { path: "/memory", changes: false, help: "memory of the process", run: memory },
+    Endpoint {
+        path: "/quitquitquit",
+        changes: true,
+        help: "drain and exit",
+        run: |_, _| Answer::then(Control::Quit),
+    },
+    Endpoint { path: "/ready", changes: false, help: "200 while requests should come here, else 503", run: ready },
+    Endpoint {
+        path: "/reopen_logs",
+        changes: true,
+        help: "open the access logs again, after a rotation",
+        run: |_, _| Answer::then(Control::ReopenLogs),
+    },
+    Endpoint {
+        path: "/reset_counters",
+        changes: true,
+        help: "set all counters to zero",
+        run: |state, _| {
+            state.registry.reset_counters();
+            Answer::ok()
+        },
+    },
+    Endpoint { path: "/server_info", changes: false, help: "version, state, uptime", run: server_info },
+    Endpoint {
+        path: "/stats",
+        changes: false,
+        help: "statistics (?filter=REGEX, ?usedonly, ?format=json|prometheus)",
+        run: stats,
+    },
+    Endpoint { path: "/stats/prometheus", changes: false, help: "statistics for Prometheus (?filter, ?usedonly)", run: prometheus },
+];
+
+pub(super) fn answer(state: &State, call: &Call<'_>) -> Answer {
+    let path = std::str::from_utf8(call.path).unwrap_or_default();
+    let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.path == path) else {
+        return Answer::text(404, "no such endpoint; GET /help lists them\n");
+    };
+    let allowed = match call.method {
+        Method::Get | Method::Head => !endpoint.changes,
+        Method::Post => endpoint.changes,
+        _ => false,
+    };
+    if !allowed {
+        let allow = if endpoint.changes { "POST" } else { "GET, HEAD" };
+        return Answer { allow, ..Answer::text(405, format!("use {allow}\n")) };
+    }
+    (endpoint.run)(state, &Query::new(call.query))
+}
+
+/// Parameters of a query, decoded.
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn new(query: &[u8]) -> Self {
+        let pairs = query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let at = pair.iter().position(|&byte| byte == b'=');
+            let (name, value) = at.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]));
+            (decode(name), decode(value))
+        });
+        Self(pairs.collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Percent-decoding (RFC 3986 section 2.1), and '+' for a space as forms have it.
+fn decode(bytes: &[u8]) -> String {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let escaped = (bytes[i] == b'%').then(|| bytes.get(i + 1..i + 3)).flatten();
+        let value = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        match (value, bytes[i]) {
+            (Some(value), _) => {
+                out.push(value);
+                i += 2;
+            }
+            (None, b'+') => out.push(b' '),
+            (None, byte) => out.push(byte),
+        }
+        i += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn help(_: &State, _: &Query) -> Answer {
+    let mut text = String::from("admin commands are:\n");
+    for endpoint in ENDPOINTS {
+        let method = if endpoint.changes { " (POST)" } else { "" };
+        text += &format!("  {}{method}: {}\n", endpoint.path, endpoint.help);
+    }
+    Answer::text(200, text)
+}
+
+fn stats(state: &State, query: &Query) -> Answer {
+    match query.get("format") {
+        Some("prometheus") => prometheus(state, query),
+        format @ (None | Some("text" | "json")) => with_filter(state, query, |filter, used_only| {
+            if format == Some("json") {
+                let body = state.registry.render_json(filter, used_only);
+                Answer { content_type: "application/json", ..Answer::text(200, body) }
+            } else {
+                Answer::text(200, state.registry.render_text(filter, used_only))
+            }
+        }),
+        Some(_) => Answer::text(400, "format is text, json or prometheus\n"),
+    }
+}
+
+fn prometheus(state: &State, query: &Query) -> Answer {
+    with_filter(state, query, |filter, used_only| {
+        let body = state.registry.render_prometheus(filter, used_only);
+        Answer { content_type: "text/plain; version=0.0.4; charset=utf-8", ..Answer::text(200, body) }
+    })
+}
+
+fn with_filter(state: &State, query: &Query, render: impl FnOnce(Option<&Regex>, bool) -> Answer) -> Answer {
+    state.refresh();
+    let used_only = query.get("usedonly").is_some();
+    match query.get("filter").map(Regex::new) {
+        None => render(None, used_only),
+        Some(Ok(filter)) => render(Some(&filter), used_only),
+        Some(Err(error)) => Answer::text(400, format!("filter: {error}\n")),
+    }
+}
+
+fn ready(state: &State, _: &Query) -> Answer {
+    let now = state.server_state();
+    Answer::text(if now == ServerState::Live { 200 } else { 503 }, format!("{}\n", state_name(now)))
+}
+
+fn state_name(state: ServerState) -> &'static str {
+    match state {
+        ServerState::Live => "LIVE",
+        ServerState::Draining => "DRAINING",
+        ServerState::PreInitializing => "PRE_INITIALIZING",
+        ServerState::Initializing => "INITIALIZING",
+    }
+}
+
+fn server_info(state: &State, _: &Query) -> Answer {
+    let source = state.source();
+    let uptime = format!("{}s", state.started.elapsed().as_secs());
+    Answer::json(&json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "state": state_name(state.server_state()),
+        "uptime_current_epoch": uptime,
+        "uptime_all_epochs": uptime,
+        "pid": std::process::id(),
+        "command_line_options": { "config_path": source.file.map(|file| file.display().to_string()) },
+    }))
+}
+
+fn memory(_: &State, _: &Query) -> Answer {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = |key: &str| {
+        let line = status.lines().find(|line| line.starts_with(key))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    Answer::json(&json!({
+        "allocated": resident_bytes(),
+        "resident_peak": kib("VmHWM:").map(|kib| kib * 1024),
+        "data": kib("VmData:").map(|kib| kib * 1024),
+        "locked": kib("VmLck:").map(|kib| kib * 1024),
+    }))
+}
+
+fn clusters(state: &State, query: &Query) -> Answer {
+    let loaded = state.loaded();
+    let clusters = &loaded.plan.config.clusters;
+    if query.get("format") == Some("json") {
+        let statuses: Vec<_> = clusters
+            .iter()
+            .map(|cluster| {
+                let hosts: Vec<_> = cluster
+                    .endpoints
+                    .iter()
+                    .map(|endpoint| {
+                        json!({
+                            "address": endpoint.address.to_string(),
+                            "weight": endpoint.weight,
+                            "health_status": { "eds_health_status": "HEALTHY" },
+                        })
+                    })
+                    .collect();
+                json!({ "name": cluster.name, "host_statuses": hosts })
+            })
+            .collect();
+        return Answer::json(&json!({ "cluster_statuses": statuses }));
+    }
+    let mut text = String::new();
+    for cluster in clusters {
+        let name = &cluster.name;
+        text += &format!("{name}::observability_name::{name}\n");
+        for counter in ["upstream_cx_active", "upstream_rq_active", "upstream_rq_total"] {
+            let value = state.registry.value(&format!("cluster.{name}.{counter}")).unwrap_or(0);
+            text += &format!("{name}::{counter}::{value}\n");
+        }
+        for endpoint in &cluster.endpoints {
+            text += &format!("{name}::{}::health_flags::healthy\n", endpoint.address);
+            text += &format!("{name}::{}::weight::{}\n", endpoint.address, endpoint.weight);
+        }
+    }
+    Answer::text(200, text)
+}
+
+fn listeners(state: &State, query: &Query) -> Answer {
+    let loaded = state.loaded();
+    let listeners = &loaded.plan.config.listeners;
+    if query.get("format") == Some("json") {
+        let statuses: Vec<_> = listeners
+            .iter()
+            .map(|listener| {
+                let filters: Vec<_> = listener
+                    .filter_chains
+                    .iter()
+                    .map(|chain| match &chain.filter {
+                        NetworkFilter::Http(hcm) => json!({ "chain": chain.name, "http": hcm.stat_prefix }),
+                    })
+                    .collect();
+                json!({ "name": listener.name, "local_address": listener.address.to_string(), "filter_chains": filters })
+            })
+            .collect();
+        return Answer::json(&json!({ "listener_statuses": statuses }));
+    }
+    Answer::text(200, listeners.iter().map(|listener| format!("{}::{}\n", listener.name, listener.address)).collect::<String>())
+}
+
+fn config_dump(state: &State, _: &Query) -> Answer {
+    let loaded = state.loaded();
+    // The text was accepted, so it parses.
+    let parsed: Value = toml::from_str(&loaded.source.text).unwrap_or_default();
+    let at = loaded.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Answer::json(&json!({
+        "configs": [{
+            "@type": "ringway.config",
+            "file": loaded.source.file.map(|file| file.display().to_string()),
+            "last_updated_unix_seconds": at,
+            "config": parsed,
+        }],
+    }))
+}
+
+fn set_logging(_: &State, query: &Query) -> Answer {
+    let directives: Vec<_> = query
+        .0
+        .iter()
+        .map(|(target, level)| if target == "level" { level.clone() } else { format!("{target}={level}") })
+        .collect();
+    if directives.is_empty() {
+        return Answer::text(400, "say ?level=LEVEL or ?TARGET=LEVEL, LEVEL being error, warn, info, debug, trace or off\n");
+    }
+    match logging::set(&directives.join(",")) {
+        Ok(()) => Answer::ok(),
+        Err(error) => Answer::text(400, format!("{error}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_decoded() {
+        let query = Query::new(b"filter=a%2Eb+c&usedonly&x=%zz");
+        assert_eq!(query.get("filter"), Some("a.b c"));
+        assert_eq!(query.get("usedonly"), Some(""));
+        assert_eq!(query.get("x"), Some("%zz"));
+        assert_eq!(query.get("y"), None);
+    }
+
+    #[test]
+    fn the_list_is_sorted_so_that_help_reads_well() {
+        assert!(ENDPOINTS.windows(2).all(|pair| pair[0].path < pair[1].path));
+    }
+}

@@ -1,0 +1,55 @@
+//! The admin shard: an HTTP endpoint on a thread of its own, apart from the shards, so that nothing asked here delays
+//! a request. It merges the shards' statistics, shows what runs, and passes orders to the server.
+
+mod endpoints;
+mod http;
+mod state;
+
+pub use state::{Control, Source, State};
+
+use crate::hcm::access_log::Writer;
+use crate::net::sys;
+use crate::ring::{Reactor, ReactorOptions, PoolSize};
+use ringway_config::model;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+
+/// # Errors
+/// What bind(2) reports.
+pub fn bind(admin: &model::Admin) -> io::Result<OwnedFd> {
+    if let model::Address::Ip(address) = &admin.address {
+        sys::check_port_is_free(*address)?;
+    }
+    sys::listen(&admin.address, 128)
+}
+
+/// Start the thread. It ends with the process.
+///
+/// # Errors
+/// One sentence: no ring, no thread, or the access log cannot be opened.
+pub fn start(socket: OwnedFd, state: Arc<State>, writer: Arc<Writer>, log: Option<PathBuf>) -> Result<(), String> {
+    let (started, answer) = mpsc::channel();
+    let log = match log {
+        Some(path) => Some(http::Log::new(&writer, &state.registry, &path)?),
+        None => None,
+    };
+    let body = move || {
+        let options = ReactorOptions {
+            ring_entries: 64,
+            buffers: PoolSize { count: 64, size: 4096 },
+            ..ReactorOptions::default()
+        };
+        match Reactor::new(&options) {
+            Ok(reactor) => {
+                http::spawn(&reactor, socket, state, log);
+                let _ = started.send(Ok(()));
+                reactor.run_until(|| false);
+            }
+            Err(why) => drop(started.send(Err(why))),
+        }
+    };
+    std::thread::Builder::new().name("admin".into()).spawn(body).map_err(|error| format!("admin thread: {error}"))?;
+    answer.recv().unwrap_or_else(|_| Err("the admin thread ended while it started".into()))
+}

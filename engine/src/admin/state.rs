@@ -1,0 +1,123 @@
+//! What the admin endpoint shows and the server keeps up to date.
+
+use crate::shard::Plan;
+use crate::stats::{Registry, ServerState, ServerStats, server_version};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
+
+/// An order to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    Signal(i32),
+    Quit,
+    DrainListeners,
+    ReopenLogs,
+}
+
+/// Where a configuration came from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// `None` for the built-in example.
+    pub file: Option<PathBuf>,
+    pub text: String,
+}
+
+/// The configuration in force.
+#[derive(Clone)]
+pub struct Loaded {
+    pub source: Source,
+    pub plan: Arc<Plan>,
+    pub at: SystemTime,
+}
+
+pub struct State {
+    pub registry: Arc<Registry>,
+    pub started: Instant,
+    loaded: Mutex<Loaded>,
+    control: Mutex<Sender<Control>>,
+    server: AtomicU8,
+    /// POST /healthcheck/fail.
+    failed: AtomicBool,
+    stats: Arc<ServerStats>,
+}
+
+impl State {
+    pub fn new(
+        registry: Arc<Registry>,
+        source: Source,
+        plan: Arc<Plan>,
+        control: Sender<Control>,
+        shards: usize,
+    ) -> Arc<Self> {
+        let stats: Arc<ServerStats> = registry.scope("", 0);
+        stats.concurrency.set(shards as i64);
+        stats.version.set(server_version(env!("CARGO_PKG_VERSION")));
+        stats.set_state(ServerState::Initializing);
+        Arc::new(Self {
+            registry,
+            started: Instant::now(),
+            loaded: Mutex::new(Loaded { source, plan, at: SystemTime::now() }),
+            control: Mutex::new(control),
+            server: AtomicU8::new(ServerState::Initializing as u8),
+            failed: AtomicBool::new(false),
+            stats,
+        })
+    }
+
+    pub fn set(&self, state: ServerState) {
+        self.server.store(state as i64 as u8, Ordering::Release);
+    }
+
+    /// Envoy: ServerInfo.State. A failed health check counts as draining.
+    pub fn server_state(&self) -> ServerState {
+        match self.server.load(Ordering::Acquire) {
+            0 if self.failed.load(Ordering::Acquire) => ServerState::Draining,
+            0 => ServerState::Live,
+            1 => ServerState::Draining,
+            2 => ServerState::PreInitializing,
+            _ => ServerState::Initializing,
+        }
+    }
+
+    pub fn set_failed(&self, failed: bool) {
+        self.failed.store(failed, Ordering::Release);
+    }
+
+    pub fn replace(&self, source: Source, plan: Arc<Plan>) {
+        *self.lock() = Loaded { source, plan, at: SystemTime::now() };
+    }
+
+    pub fn source(&self) -> Source {
+        self.lock().source.clone()
+    }
+
+    pub fn loaded(&self) -> Loaded {
+        self.lock().clone()
+    }
+
+    pub fn order(&self, control: Control) {
+        // The receiver is gone only when the process is about to end.
+        let _ = self.control.lock().unwrap_or_else(PoisonError::into_inner).send(control);
+    }
+
+    /// Bring the process's own gauges up to date. Called on the admin thread only: cells have one writer.
+    pub fn refresh(&self) {
+        self.stats.uptime.set(self.started.elapsed().as_secs() as i64);
+        self.stats.set_state(self.server_state());
+        self.stats.total_connections.set(self.lock().plan.global_limit.used() as i64);
+        self.stats.memory_allocated.set(resident_bytes() as i64);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Resident memory of this process, in bytes (proc(5), statm); 0 where /proc is missing.
+pub fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}

@@ -1,0 +1,31 @@
+//! The program log: tracing to standard error, with a level per target that can be changed at run time.
+
+use std::io::IsTerminal;
+use std::sync::OnceLock;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+
+static HANDLE: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Start logging with `directives` (`info`, or `warn,ringway::listener=debug`). RUST_LOG, when set, takes their place.
+pub fn start(directives: &str) {
+    let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| directives.into());
+    let filter = EnvFilter::try_new(&directives).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, handle) = reload::Layer::new(filter);
+    let output = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    // A second start in one process (tests) keeps the first.
+    if tracing_subscriber::registry().with(filter).with(output).try_init().is_ok() {
+        let _ = HANDLE.set(handle);
+    }
+}
+
+/// Change the levels.
+///
+/// # Errors
+/// The directives are not valid.
+pub fn set(directives: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(directives).map_err(|error| error.to_string())?;
+    let handle = HANDLE.get().ok_or("the program log is not ours to change")?;
+    handle.reload(filter).map_err(|error| error.to_string())
+}

@@ -1,0 +1,9 @@
+//! The process: sockets bound before any shard starts, signals, reload, drain, exit.
+
+mod bind;
+mod embedded;
+mod reload;
+mod run;
+
+pub use embedded::{EMBEDDED, HINTS};
+pub use run::{StartError, run};

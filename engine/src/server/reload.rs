@@ -1,0 +1,80 @@
+//! SIGHUP: a new configuration takes the place of the old one, or, if anything is wrong with it, nothing changes.
+
+use super::bind;
+use super::run::Shard;
+use crate::admin::{Source, State};
+use crate::hcm::access_log::Writer;
+use crate::shard::{Command, Plan};
+use crate::stats::{Kind, Registry};
+use ringway_config::model::Config;
+use std::collections::HashSet;
+use std::sync::{Arc, mpsc};
+
+/// What runs.
+pub(super) struct Running {
+    pub state: Arc<State>,
+    pub registry: Arc<Registry>,
+    pub writer: Arc<Writer>,
+    pub plan: Arc<Plan>,
+    pub shards: Vec<Shard>,
+    pub descriptors: u64,
+    /// Where the listeners listen.
+    pub addresses: Vec<String>,
+}
+
+/// Read the file again and go over to it.
+pub(super) fn reload(running: &mut Running) {
+    let Some(file) = running.state.source().file else {
+        tracing::warn!(target: "ringway::server", "the built-in example cannot be reloaded");
+        return;
+    };
+    match try_reload(running, &file) {
+        Ok(()) => tracing::info!(target: "ringway::server", file = %file.display(), "configuration reloaded"),
+        Err(why) => {
+            tracing::error!(target: "ringway::server", "configuration not reloaded, the old one stays in force:\n{why}");
+        }
+    }
+}
+
+fn try_reload(running: &mut Running, file: &std::path::Path) -> Result<(), String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let name = file.display().to_string();
+    let config = ringway_config::load_str(&name, &text).map_err(|problems| problems.to_string())?;
+    warn_of_fixed_keys(&running.plan.config, &config);
+    let old: HashSet<_> = running.plan.config.listeners.iter().map(|listener| &listener.address).collect();
+    let new = config.listeners.iter().filter(|listener| !old.contains(&listener.address));
+    let bound = bind::bind(new, running.shards.len(), config.runtime.backlog)?;
+    let plan = Plan::new(config, &running.writer, running.descriptors, Some(&running.plan))
+        .map_err(|error| error.to_string())?;
+    let (done, answers) = mpsc::channel();
+    for ((mailbox, _), sockets) in running.shards.iter().zip(bound.shards) {
+        mailbox.send(Command::Apply { plan: plan.clone(), sockets, done: done.clone() });
+    }
+    drop(done);
+    // The channel closes when every shard has answered.
+    while answers.recv().is_ok() {}
+    let clusters: HashSet<_> = plan.config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+    running.registry.retain(|kind, name| kind != Kind::Cluster || clusters.contains(name));
+    running.state.replace(Source { file: Some(file.into()), text }, plan.clone());
+    running.plan = plan;
+    Ok(())
+}
+
+/// Keys that only a restart changes.
+fn warn_of_fixed_keys(old: &Config, new: &Config) {
+    let (a, b) = (&old.runtime, &new.runtime);
+    let admin = |config: &Config| config.admin.as_ref().map(|admin| (admin.address.clone(), admin.access_log.clone()));
+    let changed = [
+        ("runtime.shards or runtime.cpus", a.shards != b.shards),
+        ("runtime.ring_entries", a.ring_entries != b.ring_entries),
+        ("runtime.buffer_count", a.buffer_count != b.buffer_count),
+        ("runtime.buffer_size", a.buffer_size != b.buffer_size),
+        ("runtime.access_log_flush_interval", a.access_log_flush_interval != b.access_log_flush_interval),
+        ("runtime.user or runtime.group", a.user != b.user || a.group != b.group),
+        ("runtime.log (POST /logging changes it at run time)", a.log != b.log),
+        ("admin", admin(old) != admin(new)),
+    ];
+    for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
+        tracing::warn!(target: "ringway::server", "{key} has changed and takes effect with the next start");
+    }
+}

@@ -1,0 +1,203 @@
+//! From a configuration to a running process and to its end.
+
+use super::bind;
+use super::reload::{self, Running};
+use crate::admin::{self, Control, Source, State};
+use crate::base::logging;
+use crate::hcm::access_log::Writer;
+use crate::net::sys;
+use crate::shard::{self, Command, Mailbox, Plan, ShardSetup};
+use crate::stats::{Registry, ServerState};
+use ringway_config::model::{Config, Shards};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Why the process cannot start: one sentence with cause and remedy. Exit code 3.
+#[derive(Debug)]
+pub struct StartError(pub String);
+
+/// Run until told to stop. `ready` is called once connections are accepted, with the addresses.
+///
+/// # Errors
+/// The process could not start; nothing was served.
+pub fn run(config: Config, source: Source, ready: impl FnOnce(&[String])) -> Result<(), StartError> {
+    logging::start(&config.runtime.log);
+    let (control, events) = mpsc::channel();
+    // Signals that come while starting must not be lost.
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(|error| StartError(format!("signals: {error}")))?;
+    let mut running = start(config, source, &control)?;
+    ready(&running.addresses);
+    forward_signals(signals, control);
+    running.state.set(ServerState::Live);
+    serve(&mut running, &events);
+    stop(running);
+    Ok(())
+}
+
+fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Running, StartError> {
+    let descriptors = sys::raise_descriptor_limit();
+    let cpus = choose_cpus(&config.runtime.shards).map_err(StartError)?;
+    let registry = Registry::new();
+    let bound = bind::bind(config.listeners.iter(), cpus.len(), config.runtime.backlog).map_err(StartError)?;
+    let admin_socket = match &config.admin {
+        Some(admin) => Some(admin::bind(admin).map_err(|error| StartError(bind::explain(&admin.address, &error)))?),
+        None => None,
+    };
+    let writer = Writer::start(&registry).map_err(|error| StartError(format!("access log writer: {error}")))?;
+    let plan = Plan::new(config, &writer, descriptors, None).map_err(|error| StartError(error.to_string()))?;
+    become_user(&plan.config)?;
+    let state = State::new(registry.clone(), source, plan.clone(), control.clone(), cpus.len());
+    let mut shards = Vec::new();
+    let (started, answers) = mpsc::channel();
+    for ((index, cpu), sockets) in cpus.iter().enumerate().zip(bound.shards) {
+        let setup = ShardSetup {
+            index,
+            cpu: Some(*cpu),
+            plan: plan.clone(),
+            sockets,
+            registry: registry.clone(),
+            writer: writer.clone(),
+        };
+        let thread = shard::start(setup, started.clone()).map_err(StartError)?;
+        // One after the other: the first that fails ends the start, and the mailboxes come in the shards' order.
+        let mailbox = answers.recv().unwrap_or_else(|_| Err("a shard ended while it started".into())).map_err(StartError)?;
+        shards.push((mailbox, thread));
+    }
+    if let Some(socket) = admin_socket {
+        let log = plan.config.admin.as_ref().and_then(|admin| admin.access_log.clone());
+        admin::start(socket, state.clone(), writer.clone(), log).map_err(StartError)?;
+    }
+    let addresses = bound.addresses.iter().map(ToString::to_string).collect();
+    Ok(Running { state, registry, writer, plan, shards, descriptors, addresses })
+}
+
+/// The cores to run on.
+fn choose_cpus(shards: &Shards) -> Result<Vec<usize>, String> {
+    let mut cores: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    match shards {
+        Shards::Auto => {
+            // A container's CPU quota counts, too.
+            let quota = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            cores.truncate(quota.max(1));
+            Ok(cores)
+        }
+        Shards::Count(count) if *count <= cores.len() => {
+            cores.truncate(*count);
+            Ok(cores)
+        }
+        Shards::Count(count) => {
+            Err(format!("runtime.shards is {count}, but this process may use {} cores", cores.len()))
+        }
+        Shards::Cpus(cpus) => match cpus.iter().find(|cpu| !cores.contains(cpu)) {
+            Some(cpu) => Err(format!("runtime.cpus names core {cpu}, but this process may use only {cores:?}")),
+            None => Ok(cpus.clone()),
+        },
+    }
+}
+
+fn become_user(config: &Config) -> Result<(), StartError> {
+    match &config.runtime.user {
+        Some(user) if sys::is_root() => sys::drop_privileges(user, config.runtime.group.as_deref()).map_err(StartError),
+        Some(user) => {
+            tracing::warn!(target: "ringway::server", user, "not started as root: runtime.user is ignored");
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+fn forward_signals(mut signals: Signals, control: Sender<Control>) {
+    let body = move || {
+        for signal in signals.forever() {
+            if control.send(Control::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    };
+    // Without the thread the process still serves, it only cannot be drained by a signal.
+    if let Err(error) = std::thread::Builder::new().name("signals".into()).spawn(body) {
+        tracing::error!(target: "ringway::server", %error, "signals are not handled");
+    }
+}
+
+/// Until the order to stop.
+fn serve(running: &mut Running, events: &Receiver<Control>) {
+    let mut draining: Option<(Instant, Receiver<()>)> = None;
+    loop {
+        let event = match &draining {
+            None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(_) => events.recv_timeout(Duration::from_millis(10)),
+        };
+        match event {
+            Ok(Control::Signal(SIGTERM | SIGINT) | Control::Quit) => {
+                if draining.is_some() {
+                    tracing::warn!(target: "ringway::server", "told to stop again: connections are closed now");
+                    return;
+                }
+                let time = running.plan.config.runtime.drain_time;
+                tracing::info!(target: "ringway::server", ?time, "draining");
+                draining = Some((Instant::now() + time, drain(running)));
+            }
+            Ok(Control::Signal(SIGHUP)) => reload::reload(running),
+            Ok(Control::Signal(SIGUSR1) | Control::ReopenLogs) => running.writer.reopen(),
+            Ok(Control::DrainListeners) => {
+                drop(drain(running));
+            }
+            Ok(Control::Signal(_)) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if let Some((deadline, drained)) = &draining
+            && is_over(*deadline, drained)
+        {
+            return;
+        }
+    }
+}
+
+/// Whether every shard has reported or the time is up. The channel closes with the last shard's sender.
+fn is_over(deadline: Instant, drained: &Receiver<()>) -> bool {
+    loop {
+        match drained.try_recv() {
+            Ok(()) => {}
+            Err(mpsc::TryRecvError::Disconnected) => return true,
+            Err(mpsc::TryRecvError::Empty) => break,
+        }
+    }
+    let over = Instant::now() >= deadline;
+    if over {
+        tracing::warn!(target: "ringway::server", "the drain time is over: the connections left are closed");
+    }
+    over
+}
+
+fn drain(running: &Running) -> Receiver<()> {
+    running.state.set(ServerState::Draining);
+    let (sender, drained) = mpsc::channel();
+    for (mailbox, _) in &running.shards {
+        mailbox.send(Command::Drain { drained: sender.clone() });
+    }
+    drained
+}
+
+/// How long lines of the access log may take to reach their file at the end.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
+fn stop(running: Running) {
+    running.shards.iter().for_each(|(mailbox, _)| mailbox.send(Command::Stop));
+    for (_, thread) in running.shards {
+        if thread.join().is_err() {
+            tracing::error!(target: "ringway::server", "a shard ended with a panic");
+        }
+    }
+    if !running.writer.stop(LOG_PATIENCE) {
+        tracing::warn!(target: "ringway::server", "the access log could not be written out in time");
+    }
+    tracing::info!(target: "ringway::server", "stopped");
+}
+
+/// A shard's mailbox and thread.
+pub(super) type Shard = (Arc<Mailbox>, JoinHandle<()>);
