@@ -2,10 +2,12 @@
 //! immutable configuration and statistics cells with a single writer each.
 
 mod mailbox;
+mod memory;
 mod plan;
 mod snapshot;
 
 pub use mailbox::{Command, Mailbox};
+pub use memory::MemoryShard;
 pub use plan::Plan;
 pub use snapshot::Sockets;
 
@@ -32,12 +34,6 @@ pub struct ShardSetup {
     pub sockets: Sockets,
     pub registry: Arc<Registry>,
     pub writer: Arc<Writer>,
-}
-
-/// A running shard.
-pub struct ShardHandle {
-    pub mailbox: Arc<Mailbox>,
-    pub thread: JoinHandle<()>,
 }
 
 /// Start the shard's thread. Its mailbox, or why it cannot start, comes through `started`.

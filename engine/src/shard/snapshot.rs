@@ -141,6 +141,10 @@ impl Snapshot {
         config.filter_chains.iter().zip(plans).map(build).collect()
     }
 
+    pub(super) fn listeners(&self) -> &[Rc<Listener>] {
+        &self.listeners
+    }
+
     fn drains(&self) -> impl Iterator<Item = &Rc<Drain>> {
         self.listeners.iter().map(|listener| &listener.drain).chain(&self.leaving)
     }

@@ -1,0 +1,82 @@
+//! A whole shard on in-memory pipes, with virtual time and a seed: what the conformance tests, the simulation and the
+//! benches drive. It is the same code that serves sockets; only the listeners are missing.
+
+use super::plan::Plan;
+use super::snapshot::Snapshot;
+use crate::hcm::access_log::{ShardLog, Writer};
+use crate::hcm::{Accepted, HcmShard};
+use crate::net::{ByteStream, MemoryNetwork, Network, PipeEnd, pipe};
+use crate::network_filter::NetworkFilter;
+use crate::ring::{PoolSize, Reactor};
+use crate::stats::Registry;
+use ringway_config::model::Config;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Bytes that each direction of a downstream connection holds.
+const CAPACITY: usize = 64 * 1024;
+
+pub struct MemoryShard {
+    pub reactor: Rc<Reactor>,
+    /// Where clusters connect to: listen here as their endpoints.
+    pub network: Rc<MemoryNetwork>,
+    pub registry: Arc<Registry>,
+    snapshot: Snapshot,
+    writer: Arc<Writer>,
+}
+
+impl MemoryShard {
+    /// Run `config` (its listeners are known by their index, nothing is bound).
+    ///
+    /// # Panics
+    /// When an access log cannot be opened or the writer's thread not be started.
+    pub fn new(config: Config, seed: u64) -> Self {
+        let reactor = Reactor::simulated(seed, PoolSize { count: 256, size: 16 * 1024 });
+        let network = Rc::new(MemoryNetwork::default());
+        let registry = Registry::new();
+        let writer = Writer::start(&registry).expect("a thread can be made");
+        let plan = Plan::new(config, &writer, 1024, None).expect("access logs can be opened");
+        let hcm = HcmShard::new(&reactor, ShardLog::new(writer.clone(), &registry, 0), 0);
+        let stats = registry.scope("0", 0);
+        let upstream = Network::Memory(network.clone());
+        let mut snapshot = Snapshot::empty(&reactor, upstream, registry.clone(), 0, hcm, stats);
+        snapshot.apply(&plan, super::Sockets::new());
+        Self { reactor, network, registry, snapshot, writer }
+    }
+
+    /// Go over to another configuration, as a reload does.
+    ///
+    /// # Panics
+    /// When an access log cannot be opened.
+    pub fn apply(&mut self, config: Config) {
+        let plan = Plan::new(config, &self.writer, 1024, None).expect("access logs can be opened");
+        self.snapshot.apply(&plan, super::Sockets::new());
+    }
+
+    /// A new connection from `remote` to the listener with this index, through its first chain.
+    pub fn connect(&self, listener: usize, remote: SocketAddr) -> PipeEnd {
+        let (client, server) = pipe(&self.reactor, CAPACITY);
+        let listener = &self.snapshot.listeners()[listener];
+        let filter: NetworkFilter = listener.chains.borrow()[0].filter.clone();
+        let accepted = Accepted {
+            stream: ByteStream::Pipe(server),
+            remote: Some(remote),
+            local: None,
+            listener_stats: listener.stats.clone(),
+            drain: listener.drain.clone(),
+        };
+        self.reactor.spawn(filter.run(accepted));
+        client
+    }
+
+    /// Stop: connections end with their present exchange, idle ones at once.
+    pub fn drain(&self) {
+        self.snapshot.drain();
+    }
+
+    /// Open downstream connections.
+    pub fn connections(&self) -> usize {
+        self.snapshot.connections()
+    }
+}
