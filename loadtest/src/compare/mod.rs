@@ -1,0 +1,348 @@
+//! The comparison: every scenario through every peer, interleaved over several rounds in rotated order.
+//!
+//! For each scenario the origins and peers are started afresh; a round runs each peer once; the order rotates from
+//! round to round, so that whatever drifts on the machine meets all of them alike.
+pub mod peer;
+pub mod process;
+pub mod result;
+pub mod run;
+pub mod scenario;
+pub mod template;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, bail};
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::CompareArgs;
+use crate::generator::recorder::latency_histogram;
+use crate::interrupt;
+use crate::measure::machine::Machine;
+use crate::measure::syscalls::Tool;
+use crate::measure::{cpus, process as proc};
+use crate::report;
+use peer::{Peer, Setup, Started};
+use process::{OriginPlan, Ports};
+use result::{Comparison, PeerFacts, PeerResult, Pinning, ScenarioResult};
+use run::{Bench, Cores, Origin};
+use scenario::Scenario;
+
+/// Descriptors for the widest scenario: idle clients, and at a proxy as many again towards the origin.
+const OPEN_FILES: u64 = 65_536;
+
+pub fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
+    let scenarios = scenario::read_all(&args.programs.assets.join("scenarios"))?;
+    let scenarios = scenario::select(scenarios, &args.scenarios)?;
+    if args.list {
+        scenarios.iter().for_each(|scenario| println!("{:<16} {}", scenario.name, scenario.title));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut comparer = Comparer::new(args)?;
+    let comparison = comparer.run(&scenarios)?;
+    let written = report::write(&comparison, &args.out)?;
+    println!("\nreport: {}", written.display());
+    if args.strict && !comparison.sound() {
+        eprintln!("loadtest: wrong or failed answers, or a peer that did not run: see the tables above");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Comparison {
+    /// Every peer ran everything, nothing was wrong, and nothing failed where nothing may.
+    pub fn sound(&self) -> bool {
+        let peer_sound = |scenario: &Scenario, peer: &PeerResult| {
+            peer.error.is_none()
+                && peer.median.as_ref().is_some_and(|m| m.wrong == 0 && (scenario.may_fail || m.failed == 0))
+        };
+        !self.scenarios.is_empty()
+            && !self.cut_short
+            && self.scenarios.iter().all(|s| s.peers.iter().all(|peer| peer_sound(&s.scenario, peer)))
+    }
+}
+
+struct Comparer<'a> {
+    args: &'a CompareArgs,
+    peers: Vec<Peer>,
+    missing: Vec<String>,
+    baseline: String,
+    cores: Cores,
+    ports: Ports,
+    machine: Machine,
+    tool: Option<Tool>,
+    /// Closed-loop requests a second by peer, measured once.
+    capacities: HashMap<String, f64>,
+    /// The first config that each peer ran with.
+    configs: BTreeMap<String, String>,
+}
+
+/// A peer of the scenario under way, with what it has shown so far.
+struct Contestant {
+    peer: Peer,
+    setup: Setup,
+    started: Option<Started>,
+    result: PeerResult,
+    latency: Histogram<u64>,
+}
+
+impl<'a> Comparer<'a> {
+    fn new(args: &'a CompareArgs) -> anyhow::Result<Comparer<'a>> {
+        let (peers, missing) = peer::find(&args.peers, &args.programs)?;
+        for missing in &missing {
+            println!("left out: {} ({} is not there; run `{}`)", missing.name, missing.program, missing.remedy);
+        }
+        let Some(first) = peers.first() else { bail!("none of the peers is installed") };
+        let baseline = args.baseline.clone().unwrap_or_else(|| first.name.clone());
+        if !peers.iter().any(|peer| peer.name == baseline) {
+            bail!("the baseline `{baseline}` is not among the peers that run");
+        }
+        let machine = Machine::read(proc::raise_open_files(OPEN_FILES));
+        let cores = cores(args)?;
+        // Threads and tools started from here on stay off the proxy's cores.
+        cpus::pin_thread(&cores.load)?;
+        let tool = if args.syscalls { Tool::find() } else { None };
+        if args.syscalls && tool.is_none() {
+            println!(
+                "system calls are not counted: neither perf nor strace works here; run `loadtest/peers/install.sh`"
+            );
+        }
+        Ok(Comparer {
+            args,
+            missing: missing.iter().map(|missing| format!("{} ({})", missing.name, missing.remedy)).collect(),
+            peers,
+            baseline,
+            cores,
+            ports: Ports::new(),
+            machine,
+            tool,
+            capacities: HashMap::new(),
+            configs: BTreeMap::new(),
+        })
+    }
+
+    fn run(&mut self, scenarios: &[Scenario]) -> anyhow::Result<Comparison> {
+        let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let runs: usize = scenarios.iter().map(|scenario| self.contestants(scenario).len() * self.args.rounds).sum();
+        let bar = progress_bar(runs as u64);
+        let mut results = Vec::new();
+        for scenario in scenarios {
+            if interrupt::requested() {
+                break;
+            }
+            let result = self.scenario(scenario, &bar)?;
+            let table = report::table::scenario(&result, &self.baseline);
+            bar.suspend(|| println!("{table}"));
+            results.push(result);
+        }
+        bar.finish_and_clear();
+        let facts = self.peers.iter().map(|peer| PeerFacts {
+            name: peer.name.clone(),
+            program: peer.program.display().to_string(),
+            version: peer.version.clone(),
+            config: self.configs.get(&peer.name).cloned().unwrap_or_default(),
+        });
+        Ok(Comparison {
+            command: std::env::args().skip(1).fold("loadtest".to_owned(), |line, word| line + " " + &word),
+            started_unix_s: started,
+            machine: self.machine.clone(),
+            pinning: Pinning {
+                proxy: self.cores.proxy.clone(),
+                load: self.cores.load.clone(),
+                origin: self.cores.origin.clone(),
+            },
+            rounds: self.args.rounds,
+            peers: facts.collect(),
+            missing: self.missing.clone(),
+            baseline: self.baseline.clone(),
+            scenarios: results,
+            cut_short: interrupt::requested(),
+        })
+    }
+
+    /// The peers that a scenario makes sense for: without a proxy nothing balances over several origins.
+    fn contestants(&self, scenario: &Scenario) -> Vec<Peer> {
+        let several_origins = scenario.origin.delays.len() > 1;
+        self.peers.iter().filter(|peer| peer.kind != peer::Kind::Direct || !several_origins).cloned().collect()
+    }
+
+    fn scenario(&mut self, scenario: &Scenario, bar: &ProgressBar) -> anyhow::Result<ScenarioResult> {
+        let directory = self.args.out.join("configs").join(scenario.name.replace('/', "-"));
+        fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let mut origins = self.start_origins(scenario, &directory)?;
+        let addresses: Vec<_> = origins.iter().map(|origin| origin.plan.address).collect();
+        let mut contestants = Vec::new();
+        for peer in self.contestants(scenario) {
+            let setup = Setup {
+                listen: self.ports.take()?,
+                admin: self.ports.take()?,
+                origins: addresses.clone(),
+                routes: scenario.routes(),
+                cpus: self.cores.proxy.clone(),
+                directory: directory.join(&peer.name),
+            };
+            let result = PeerResult { peer: peer.name.clone(), ..PeerResult::default() };
+            contestants.push(Contestant { peer, setup, started: None, result, latency: latency_histogram() });
+        }
+        let count = contestants.len().max(1);
+        for round in 0..self.args.rounds {
+            for turn in 0..count {
+                let contestant = &mut contestants[(turn + round) % count];
+                if interrupt::requested() {
+                    break;
+                }
+                bar.set_message(format!("{}  {}  round {}", scenario.name, contestant.peer.name, round + 1));
+                if let Err(error) = self.turn(scenario, contestant, round, &mut origins) {
+                    contestant.result.error = Some(format!("{error:#}"));
+                }
+                bar.inc(1);
+            }
+        }
+        if let Some(tool) = self.tool {
+            for contestant in &mut contestants {
+                bar.set_message(format!("{}  {}  system calls", scenario.name, contestant.peer.name));
+                self.count_syscalls(scenario, contestant, tool);
+            }
+        }
+        let duration = scenario.duration.unwrap_or(self.args.duration);
+        let mut result = ScenarioResult {
+            scenario: scenario.clone(),
+            seconds: duration.0.as_secs_f64(),
+            peers: contestants
+                .into_iter()
+                .map(|mut contestant| {
+                    contestant.result.summarise(&contestant.latency);
+                    contestant.result
+                })
+                .collect(),
+        };
+        result.compare();
+        Ok(result)
+    }
+
+    fn start_origins(&mut self, scenario: &Scenario, directory: &std::path::Path) -> anyhow::Result<Vec<Origin>> {
+        let delays = scenario.origin.delays.clone();
+        delays
+            .iter()
+            .enumerate()
+            .map(|(index, delay)| {
+                let plan = OriginPlan {
+                    address: self.ports.take()?,
+                    cores: self.cores.origin.clone(),
+                    delay: delay.0,
+                    log: directory.join(format!("origin-{index}.log")),
+                };
+                let process = plan.start()?;
+                Ok(Origin { plan, process })
+            })
+            .collect()
+    }
+
+    /// One peer's run in one round; its process is started first if it does not run, or is to be fresh.
+    fn turn(
+        &mut self,
+        scenario: &Scenario,
+        contestant: &mut Contestant,
+        round: usize,
+        origins: &mut [Origin],
+    ) -> anyhow::Result<()> {
+        if contestant.result.error.is_some() {
+            return Ok(());
+        }
+        if scenario.fresh {
+            contestant.started = None;
+        }
+        if contestant.started.is_none() {
+            let started = contestant.peer.start(&contestant.setup, &self.args.programs.assets, &scenario.probe())?;
+            self.configs.entry(contestant.peer.name.clone()).or_insert_with(|| started.config.clone());
+            contestant.started = Some(started);
+        }
+        let Some(started) = &contestant.started else { return Ok(()) };
+        let rate = self.rate(scenario, &contestant.peer.name, started)?;
+        contestant.result.capacity = self.capacities.get(&contestant.peer.name).copied().filter(|_| rate.is_some());
+        let bench = self.bench(scenario, started, rate);
+        let measured = bench.run(round, origins)?;
+        if started.process.as_ref().is_some_and(|process| !process.is_alive()) {
+            bail!("it ended during round {}", round + 1);
+        }
+        contestant.latency.add(&measured.latency).map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        contestant.result.runs.push(measured.run);
+        Ok(())
+    }
+
+    fn bench<'b>(&'b self, scenario: &'b Scenario, started: &'b Started, rate: Option<f64>) -> Bench<'b> {
+        Bench {
+            scenario,
+            cores: &self.cores,
+            targets: &started.targets,
+            proxy: started.process.as_ref(),
+            warmup: self.args.warmup.0,
+            duration: scenario.duration.unwrap_or(self.args.duration).0,
+            rate,
+        }
+    }
+
+    fn rate(&mut self, scenario: &Scenario, peer: &str, started: &Started) -> anyhow::Result<Option<f64>> {
+        if let Some(rate) = scenario.load.rate {
+            return Ok(Some(rate.0));
+        }
+        let Some(share) = scenario.load.capacity_share else { return Ok(None) };
+        let capacity = match self.capacities.get(peer) {
+            Some(capacity) => *capacity,
+            None => {
+                let capacity = self.bench(scenario, started, None).capacity()?;
+                if capacity < 1.0 {
+                    bail!("no request was answered in the closed loop that measures its capacity");
+                }
+                self.capacities.insert(peer.to_owned(), capacity);
+                capacity
+            }
+        };
+        Ok(Some(share * capacity))
+    }
+
+    fn count_syscalls(&mut self, scenario: &Scenario, contestant: &mut Contestant, tool: Tool) {
+        let Some(started) = &contestant.started else { return };
+        let counted = self
+            .rate(scenario, &contestant.peer.name, started)
+            .and_then(|rate| self.bench(scenario, started, rate).syscalls(tool, &contestant.setup.directory));
+        match counted {
+            Ok(syscalls) => contestant.result.syscalls = syscalls,
+            Err(error) => contestant.result.error = Some(format!("system calls: {error:#}")),
+        }
+    }
+}
+
+/// The cores asked for, or: the first for the proxy, the second for the origin and the generator; with three and more
+/// the origin has the second and the generator the third.
+fn cores(args: &CompareArgs) -> anyhow::Result<Cores> {
+    let allowed = cpus::allowed()?;
+    let pick = |index: usize| vec![allowed[index.min(allowed.len() - 1)]];
+    let given = |list: &Option<cpus::CpuList>, index| list.clone().map_or_else(|| pick(index), |list| list.0);
+    let cores = Cores {
+        proxy: given(&args.proxy_cpus, 0),
+        origin: given(&args.origin_cpus, 1),
+        load: given(&args.load_cpus, 2),
+    };
+    for core in cores.proxy.iter().chain(&cores.origin).chain(&cores.load) {
+        if !allowed.contains(core) {
+            bail!("core {core} is not among those this process may run on ({})", cpus::join(&allowed));
+        }
+    }
+    if cores.proxy.iter().any(|core| cores.origin.contains(core) || cores.load.contains(core)) {
+        println!("the proxy shares a core with the load: throughput and latency are not the proxy's alone");
+    }
+    Ok(cores)
+}
+
+fn progress_bar(runs: u64) -> ProgressBar {
+    let bar = ProgressBar::new(runs);
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} runs  {elapsed} (eta {eta})  {msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}

@@ -1,0 +1,412 @@
+//! Scenarios: what is sent to every peer, read from the TOML files in `loadtest/scenarios/`.
+//!
+//! A file describes one scenario, or several that differ in a few keys: each `[[variants]]` table has a `name` and is
+//! laid over the rest of the file.
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::generator::spec::{Arrivals, Content, Expect, ExpectStatus, Prepared, RequestText, Reuse};
+use crate::origin::answer::DEFAULT_SIZE;
+use crate::pattern::Pattern;
+use crate::units::{Rate, Size, Span};
+
+/// One scenario with its variant laid over it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// File name, and variant after a slash: `keepalive/64`.
+    #[serde(default)]
+    pub name: String,
+    /// What is sent, in half a line.
+    pub title: String,
+    /// What the result tells, in a sentence or two.
+    pub why: String,
+    pub load: Load,
+    #[serde(default)]
+    pub request: Request,
+    #[serde(default)]
+    pub origin: Origin,
+    #[serde(default)]
+    pub proxy: Proxy,
+    pub background: Option<Background>,
+    /// Instead of `--duration`, for scenarios that need longer.
+    pub duration: Option<Span>,
+    /// Time after the load before memory counts as settled.
+    pub settle: Option<Span>,
+    /// Every run gets a process of its own, so that memory is not that of earlier runs.
+    #[serde(default)]
+    pub fresh: bool,
+    /// Failed exchanges belong to the scenario (wrong answers never do).
+    #[serde(default)]
+    pub may_fail: bool,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    pub connections: usize,
+    /// Requests in flight on each connection.
+    #[serde(default = "one")]
+    pub pipeline: usize,
+    /// A new connection for each request.
+    #[serde(default)]
+    pub close: bool,
+    /// Open loop: requests a second over all connections.
+    pub rate: Option<Rate>,
+    /// Open loop: this share of what the same peer managed in a closed loop.
+    pub capacity_share: Option<f64>,
+    #[serde(default)]
+    pub arrivals: ArrivalsName,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ArrivalsName {
+    Constant,
+    #[default]
+    Poisson,
+}
+
+impl From<ArrivalsName> for Arrivals {
+    fn from(name: ArrivalsName) -> Arrivals {
+        match name {
+            ArrivalsName::Constant => Arrivals::Constant,
+            ArrivalsName::Poisson => Arrivals::Poisson,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Request {
+    /// Content bytes of the answer.
+    pub size: Size,
+    /// Content bytes of the request; with them the method is POST.
+    pub upload: Option<Size>,
+    /// Further request fields, as a browser sends them.
+    pub fields: usize,
+    /// Bytes of a Cookie field.
+    pub cookie: Option<Size>,
+    /// How many different bodies are asked for in turn, so that a mixed-up answer shows.
+    pub seeds: u64,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Request { size: Size(DEFAULT_SIZE), upload: None, fields: 0, cookie: None, seeds: 16 }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Origin {
+    /// One origin for each entry, which waits that long before it answers.
+    pub delays: Vec<Span>,
+    pub restart: Option<Restart>,
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Origin { delays: vec![Span(std::time::Duration::ZERO)], restart: None }
+    }
+}
+
+/// The first origin is killed and comes back; times count from the start of the measurement.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restart {
+    pub kill_after: Span,
+    pub down_for: Span,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Proxy {
+    /// Path prefixes with a route each, all in use; 0 is one route for everything.
+    pub routes: usize,
+}
+
+/// Connections beside the measured ones.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Background {
+    /// Connections that carried one exchange each and are kept.
+    Idle { connections: usize },
+    /// Clients that read an answer of `size` at `rate` a second each.
+    Slow { clients: usize, rate: Size, size: Size },
+}
+
+fn one() -> usize {
+    1
+}
+
+/// Reads every scenario of `directory`, by file name. Errors name the file.
+pub fn read_all(directory: &Path) -> anyhow::Result<Vec<Scenario>> {
+    let entries = fs::read_dir(directory)
+        .with_context(|| format!("cannot read {}; run from the repository's root", directory.display()))?;
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    let mut scenarios = Vec::new();
+    for path in files {
+        let text = fs::read_to_string(&path)?;
+        // Files are numbered for their order in the report; the number is no part of the name.
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = stem.split_once('-').filter(|(n, _)| n.parse::<u32>().is_ok()).map_or(&*stem, |(_, name)| name);
+        scenarios.extend(read(name, &text).with_context(|| path.display().to_string())?);
+    }
+    Ok(scenarios)
+}
+
+fn read(name: &str, text: &str) -> anyhow::Result<Vec<Scenario>> {
+    let mut base: toml::Table = toml::from_str(text)?;
+    let variants = match base.remove("variants") {
+        None => return Ok(vec![finish(name.to_owned(), base)?]),
+        Some(toml::Value::Array(variants)) => variants,
+        Some(_) => bail!("`variants` is not written as [[variants]]"),
+    };
+    variants
+        .into_iter()
+        .map(|variant| {
+            let toml::Value::Table(mut variant) = variant else { bail!("a variant is not a table") };
+            let Some(toml::Value::String(suffix)) = variant.remove("name") else { bail!("a variant has no name") };
+            let mut table = base.clone();
+            overlay(&mut table, variant);
+            finish(format!("{name}/{suffix}"), table)
+        })
+        .collect()
+}
+
+fn finish(name: String, table: toml::Table) -> anyhow::Result<Scenario> {
+    let scenario: Scenario = table.try_into().with_context(|| name.clone())?;
+    let scenario = Scenario { name, ..scenario };
+    let load = &scenario.load;
+    let open = load.rate.is_some() || load.capacity_share.is_some();
+    if load.connections == 0 || load.pipeline == 0 || scenario.origin.delays.is_empty() || scenario.request.seeds == 0 {
+        bail!("{}: connections, pipeline, delays and seeds must be at least 1", scenario.name);
+    }
+    if load.pipeline > 1 && (open || load.close || scenario.request.upload.is_some()) {
+        bail!("{}: pipelining goes with neither an open loop, nor close, nor uploads", scenario.name);
+    }
+    if load.rate.is_some() && load.capacity_share.is_some() {
+        bail!("{}: rate and capacity_share exclude each other", scenario.name);
+    }
+    Ok(scenario)
+}
+
+/// Lays `over` on `base`: tables key by key, everything else as a whole.
+fn overlay(base: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => overlay(base, over),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+impl Scenario {
+    /// The file's name, which variants share.
+    pub fn family(&self) -> &str {
+        self.name.split_once('/').map_or(&*self.name, |(family, _)| family)
+    }
+
+    pub fn is_open_loop(&self) -> bool {
+        self.load.rate.is_some() || self.load.capacity_share.is_some()
+    }
+
+    /// Prefixes of the routes that the peers are configured with.
+    pub fn routes(&self) -> Vec<String> {
+        (0..self.proxy.routes).map(|index| format!("/route-{index:04}/")).collect()
+    }
+
+    pub fn reuse(&self) -> Reuse {
+        if self.load.close { Reuse::PerRequest } else { Reuse::KeepAlive }
+    }
+
+    /// The requests in turn: every route and every seed occurs.
+    pub fn requests(&self) -> Vec<Prepared> {
+        let routes = self.routes();
+        let count = (routes.len() as u64).max(self.request.seeds);
+        let fields = self.fields();
+        (0..count)
+            .map(|index| {
+                let prefix = routes.get(index as usize % routes.len().max(1)).map_or("/", String::as_str);
+                let seed = index % self.request.seeds;
+                prepare(
+                    prefix,
+                    self.request.size.0,
+                    seed,
+                    self.request.upload.map(|size| size.0),
+                    &fields,
+                    self.reuse(),
+                )
+            })
+            .collect()
+    }
+
+    /// A request of the same form with a small answer: for starting up and for connections that idle.
+    pub fn probe(&self) -> Prepared {
+        let routes = self.routes();
+        prepare(routes.last().map_or("/", String::as_str), DEFAULT_SIZE, 1, None, &[], Reuse::KeepAlive)
+    }
+
+    /// A request for an answer of `size`, as the slow clients send it.
+    pub fn request_of_size(&self, size: u64) -> Prepared {
+        prepare(self.routes().first().map_or("/", String::as_str), size, 3, None, &[], Reuse::KeepAlive)
+    }
+
+    /// What a browser sends besides, and a cookie of the size asked for.
+    fn fields(&self) -> Vec<(String, String)> {
+        let mut fields: Vec<(String, String)> = BROWSER_FIELDS
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .chain(
+                (0..).map(|index| (format!("X-Client-Field-{index:02}"), format!("value-of-client-field-{index:02}"))),
+            )
+            .take(self.request.fields)
+            .collect();
+        if let Some(size) = self.request.cookie {
+            let text = String::from_utf8_lossy(&Pattern::new(5).to_vec(size.0 as usize)).into_owned();
+            fields.push(("Cookie".to_owned(), format!("session={}", &text[..text.len().saturating_sub(8)])));
+        }
+        fields
+    }
+}
+
+const BROWSER_FIELDS: [(&str, &str); 12] = [
+    ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36"),
+    ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"),
+    ("Accept-Language", "en-GB,en;q=0.9,de;q=0.8"),
+    ("Accept-Encoding", "gzip, deflate, br, zstd"),
+    ("Cache-Control", "max-age=0"),
+    ("Referer", "http://localhost/a/page/that/was/here/before?with=a&longer=query"),
+    ("Sec-Ch-Ua", "\"Chromium\";v=\"126\", \"Not/A)Brand\";v=\"8\""),
+    ("Sec-Ch-Ua-Mobile", "?0"),
+    ("Sec-Fetch-Dest", "document"),
+    ("Sec-Fetch-Mode", "navigate"),
+    ("Sec-Fetch-Site", "same-origin"),
+    ("Upgrade-Insecure-Requests", "1"),
+];
+
+fn prepare(
+    prefix: &str,
+    size: u64,
+    seed: u64,
+    upload: Option<u64>,
+    fields: &[(String, String)],
+    reuse: Reuse,
+) -> Prepared {
+    let mut target = format!("{prefix}?size={size}&seed={seed}");
+    if upload.is_some() {
+        target += &format!("&upload={seed}");
+    }
+    Prepared::new(RequestText {
+        method: if upload.is_some() { "POST" } else { "GET" },
+        target: &target,
+        host: "loadtest.example",
+        fields,
+        upload: upload.map(|len| Content::Pattern { pattern: Pattern::new(seed), len }),
+        reuse,
+        expect: Expect { status: ExpectStatus::Exactly(200), content: Some((Pattern::new(seed), size)) },
+    })
+}
+
+/// The scenarios whose name is one of `names`, or whose family is; all if there are none. Errors for a name that
+/// matches nothing.
+pub fn select(all: Vec<Scenario>, names: &[String]) -> anyhow::Result<Vec<Scenario>> {
+    for name in names {
+        if !all.iter().any(|scenario| matches(scenario, name)) {
+            let known: Vec<&str> = all.iter().map(|scenario| scenario.name.as_str()).collect();
+            bail!("`{name}` is not a scenario; there are {}", known.join(", "));
+        }
+    }
+    let wanted = |scenario: &Scenario| names.is_empty() || names.iter().any(|name| matches(scenario, name));
+    Ok(all.into_iter().filter(wanted).collect())
+}
+
+fn matches(scenario: &Scenario, name: &str) -> bool {
+    scenario.name == name || scenario.family() == name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+        title = "t"
+        why = "w"
+        load.connections = 4
+        request.size = "1KiB"
+        [[variants]]
+        name = "a"
+        [[variants]]
+        name = "b"
+        load = { pipeline = 3 }
+    "#;
+
+    #[test]
+    fn variants_are_laid_over_the_file() {
+        let scenarios = read("x", FILE).unwrap();
+        assert_eq!((scenarios[0].name.as_str(), scenarios[0].load.pipeline), ("x/a", 1));
+        assert_eq!((scenarios[1].load.connections, scenarios[1].load.pipeline), (4, 3));
+        assert_eq!(scenarios[1].request.size, Size(1_024));
+        assert_eq!(scenarios[1].family(), "x");
+    }
+
+    #[test]
+    fn misspelt_keys_and_senseless_mixes_are_refused() {
+        assert!(read("x", &FILE.replace("why", "wy")).is_err());
+        assert!(read("x", &FILE.replace("connections", "conections")).is_err());
+        assert!(read("x", &FILE.replace("pipeline = 3", "pipeline = 3, close = true")).is_err());
+        assert!(read("x", &FILE.replace("connections = 4", "connections = 0")).is_err());
+    }
+
+    #[test]
+    fn the_files_in_the_repository_cover_what_the_method_promises() {
+        let all = read_all(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios"))).unwrap();
+        let names: Vec<&str> = all.iter().map(|scenario| scenario.name.as_str()).collect();
+        for expected in [
+            "keepalive/1",
+            "keepalive/1024",
+            "sizes/1KiB",
+            "sizes/100MiB",
+            "uploads/1MiB",
+            "close",
+            "pipelined",
+            "headers",
+            "routes",
+            "open-loop/30",
+            "open-loop/90",
+            "idle",
+            "slow-clients",
+            "slow-origin",
+            "restart",
+        ] {
+            assert!(names.contains(&expected), "{expected} is not in {names:?}");
+        }
+        assert!(all.iter().all(|scenario| !scenario.requests().is_empty()));
+    }
+
+    #[test]
+    fn requests_cover_every_route_and_every_seed() {
+        let file = FILE.replace("request.size = \"1KiB\"", "request.seeds = 3\nproxy.routes = 7");
+        let scenario = &read("x", &file).unwrap()[0];
+        let heads: Vec<String> =
+            scenario.requests().iter().map(|request| String::from_utf8_lossy(&request.head).into_owned()).collect();
+        assert_eq!(heads.len(), 7);
+        assert!(heads[6].starts_with("GET /route-0006/?size=46&seed=0 HTTP/1.1\r\n"), "{}", heads[6]);
+    }
+
+    #[test]
+    fn selection_is_by_name_or_family() {
+        let all = read("x", FILE).unwrap();
+        assert_eq!(select(all.clone(), &["x".to_owned()]).unwrap().len(), 2);
+        assert_eq!(select(all.clone(), &["x/b".to_owned()]).unwrap().len(), 1);
+        assert!(select(all, &["y".to_owned()]).unwrap_err().to_string().contains("x/a, x/b"));
+    }
+}
