@@ -1,19 +1,19 @@
 //! Ringway's engine. Data flows one way and imports follow it: a module may import those that stand below it in this
 //! list, never one above (tests/tidy.rs reads every `use crate::`).
 
-pub mod server;
 pub mod admin;
-pub mod shard;
-pub mod listener;
-pub mod network_filter;
-pub mod hcm;
-pub mod router;
 pub mod cluster;
-pub mod upstream;
 pub mod codec;
+pub mod hcm;
 pub mod http;
+pub mod listener;
 pub mod net;
+pub mod network_filter;
 pub mod ring;
+pub mod router;
+pub mod server;
+pub mod shard;
 pub mod stats;
+pub mod upstream;
 
 pub mod base;

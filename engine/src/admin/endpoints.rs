@@ -89,12 +89,7 @@ const ENDPOINTS: &[Endpoint] = &[
         run: set_logging,
     },
     Endpoint { path: "/memory", changes: false, help: "memory of the process", run: memory },
-    Endpoint {
-        path: "/quitquitquit",
-        changes: true,
-        help: "drain and exit",
-        run: |_, _| Answer::then(Control::Quit),
-    },
+    Endpoint { path: "/quitquitquit", changes: true, help: "drain and exit", run: |_, _| Answer::then(Control::Quit) },
     Endpoint { path: "/ready", changes: false, help: "200 while requests should come here, else 503", run: ready },
     Endpoint {
         path: "/reopen_logs",
@@ -118,7 +113,12 @@ const ENDPOINTS: &[Endpoint] = &[
         help: "statistics (?filter=REGEX, ?usedonly, ?format=json|prometheus)",
         run: stats,
     },
-    Endpoint { path: "/stats/prometheus", changes: false, help: "statistics for Prometheus (?filter, ?usedonly)", run: prometheus },
+    Endpoint {
+        path: "/stats/prometheus",
+        changes: false,
+        help: "statistics for Prometheus (?filter, ?usedonly)",
+        run: prometheus,
+    },
 ];
 
 pub(super) fn answer(state: &State, call: &Call<'_>) -> Answer {
@@ -316,7 +316,10 @@ fn listeners(state: &State, query: &Query) -> Answer {
             .collect();
         return Answer::json(&json!({ "listener_statuses": statuses }));
     }
-    Answer::text(200, listeners.iter().map(|listener| format!("{}::{}\n", listener.name, listener.address)).collect::<String>())
+    Answer::text(
+        200,
+        listeners.iter().map(|listener| format!("{}::{}\n", listener.name, listener.address)).collect::<String>(),
+    )
 }
 
 fn config_dump(state: &State, _: &Query) -> Answer {
@@ -341,7 +344,10 @@ fn set_logging(_: &State, query: &Query) -> Answer {
         .map(|(target, level)| if target == "level" { level.clone() } else { format!("{target}={level}") })
         .collect();
     if directives.is_empty() {
-        return Answer::text(400, "say ?level=LEVEL or ?TARGET=LEVEL, LEVEL being error, warn, info, debug, trace or off\n");
+        return Answer::text(
+            400,
+            "say ?level=LEVEL or ?TARGET=LEVEL, LEVEL being error, warn, info, debug, trace or off\n",
+        );
     }
     match logging::set(&directives.join(",")) {
         Ok(()) => Answer::ok(),

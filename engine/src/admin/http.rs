@@ -99,7 +99,8 @@ async fn serve(
         let answered = match read_head(&reactor, &stream, &mut bytes, &mut head).await {
             Some(Ok(())) => {
                 let raw = bytes.as_slice();
-                let call = Call { method: head.method, path: head.path(raw), query: head.query(raw).unwrap_or_default() };
+                let call =
+                    Call { method: head.method, path: head.path(raw), query: head.query(raw).unwrap_or_default() };
                 match refusal(&head, raw) {
                     Some(refused) => refused,
                     None => answer(&state, &call),

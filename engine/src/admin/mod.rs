@@ -9,7 +9,7 @@ pub use state::{Control, Source, State};
 
 use crate::hcm::access_log::Writer;
 use crate::net::sys;
-use crate::ring::{Reactor, ReactorOptions, PoolSize};
+use crate::ring::{PoolSize, Reactor, ReactorOptions};
 use ringway_config::model;
 use std::io;
 use std::os::fd::OwnedFd;

@@ -85,9 +85,7 @@ async fn read_head(
         let buf = poll_fn(|_| match stream.poll_recv() {
             Poll::Ready(Ok(Some(buf))) => Poll::Ready(Ok(buf)),
             Poll::Ready(Ok(None) | Err(_)) => Poll::Ready(Err(Fault::DownstreamReset)),
-            Poll::Pending => {
-                deadlines.expired(reactor.now()).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)))
-            }
+            Poll::Pending => deadlines.expired(reactor.now()).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault))),
         })
         .await?;
         exchange.request_bytes.append(buf, reactor);
@@ -252,10 +250,7 @@ fn fail(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange, fault: Faul
     let Some(status) = telling.status else { return (Next::Abort, ending) };
     exchange.to_downstream.clear();
     let request_unread = exchange.times.request_end.is_none();
-    let close = telling.close
-        || request_unread
-        || !exchange.request.keep_alive
-        || connection.drain.is_draining();
+    let close = telling.close || request_unread || !exchange.request.keep_alive || connection.drain.is_draining();
     LocalReply::text(status, telling.body).write(hcm, exchange, close);
     let next = match (close, request_unread || telling.close) {
         (true, true) => Next::Linger,
@@ -290,7 +285,8 @@ fn location(redirect: &Redirect, route: &Route, exchange: &Exchange) -> Vec<u8> 
     location.extend_from_slice(b"://");
     match &redirect.host {
         Some(host) => location.extend_from_slice(host.as_bytes()),
-        None => location.extend_from_slice(host_without_port(authority, redirect.scheme.is_some() || redirect.port.is_some())),
+        None => location
+            .extend_from_slice(host_without_port(authority, redirect.scheme.is_some() || redirect.port.is_some())),
     }
     if let Some(port) = redirect.port {
         location.extend_from_slice(format!(":{port}").as_bytes());

@@ -79,7 +79,9 @@ pub(super) fn telling(fault: Fault) -> Telling {
     match fault {
         Fault::RequestHead(error) => {
             let body = match error {
-                RequestError::Head(HeadError::HeadTooLarge | HeadError::TooManyFields) => "request header fields too large",
+                RequestError::Head(HeadError::HeadTooLarge | HeadError::TooManyFields) => {
+                    "request header fields too large"
+                }
                 _ => "",
             };
             closing(tell(error.status(), body, Flags::DOWNSTREAM_PROTOCOL_ERROR, error.details()))
@@ -97,7 +99,9 @@ pub(super) fn telling(fault: Fault) -> Telling {
         Fault::RequestHeaderTimeout => {
             closing(tell(408, "request header timeout", Flags::DURATION_TIMEOUT, "request_header_timeout"))
         }
-        Fault::RequestTimeout => closing(tell(408, "request timeout", Flags::DURATION_TIMEOUT, "request_overall_timeout")),
+        Fault::RequestTimeout => {
+            closing(tell(408, "request timeout", Flags::DURATION_TIMEOUT, "request_overall_timeout"))
+        }
         Fault::DownstreamReset => Telling {
             status: None,
             body: "",
@@ -141,9 +145,12 @@ pub(super) fn telling(fault: Fault) -> Telling {
         Fault::ResponseBody(error) => {
             tell(502, "upstream sent an invalid response", Flags::UPSTREAM_PROTOCOL_ERROR, error.details())
         }
-        Fault::TooManyInterim => {
-            tell(502, "upstream sent an invalid response", Flags::UPSTREAM_PROTOCOL_ERROR, "http1.too_many_interim_responses")
-        }
+        Fault::TooManyInterim => tell(
+            502,
+            "upstream sent an invalid response",
+            Flags::UPSTREAM_PROTOCOL_ERROR,
+            "http1.too_many_interim_responses",
+        ),
         Fault::RouteTimeout => {
             tell(504, "upstream request timeout", Flags::UPSTREAM_REQUEST_TIMEOUT, "upstream_response_timeout")
         }

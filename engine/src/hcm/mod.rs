@@ -15,7 +15,6 @@ pub use connection::{Accepted, ChainSlot};
 pub use drain::Drain;
 pub use h1::serve;
 
-
 use crate::base::date::imf_fixdate;
 use crate::cluster::Cluster;
 use crate::codec::h1::Limits;

@@ -177,6 +177,8 @@ impl FieldId {
             (17, b'x') => only(name, b"x-forwarded-proto", XForwardedProto),
             (18, b'p') => only(name, b"proxy-authenticate", ProxyAuthenticate),
             (19, b'p') => only(name, b"proxy-authorization", ProxyAuthorization),
+            (15, b'x') => only(name, b"x-forwarded-for", XForwardedFor),
+            (29, b'x') => only(name, b"x-envoy-upstream-service-time", XEnvoyUpstreamServiceTime),
             (14.., b'x') => x_lookup(name),
             _ => Unknown,
         }
@@ -267,7 +269,8 @@ fn x_lookup(name: &[u8]) -> FieldId {
     if !starts_with_folded(name, b"x-envoy-") && !starts_with_folded(name, b"x-forwarded-") {
         return FieldId::Unknown;
     }
-    let found = FieldId::ALL.iter().find(|id| id.name().as_bytes().eq_ignore_ascii_case(name));
+    let found =
+        FieldId::ALL.iter().find(|id| id.name().len() == name.len() && id.name().as_bytes().eq_ignore_ascii_case(name));
     found.copied().unwrap_or(FieldId::Unknown)
 }
 

@@ -70,12 +70,15 @@ fn matches(matcher: &FilterChainMatch, remote: Option<SocketAddr>, local: Option
 
 /// Whether the range holds the address; IPv4 addresses in IPv6 clothes count as IPv4.
 fn contains(range: &Cidr, address: IpAddr) -> bool {
-    let shifted = |bits: u32, value: u128| if range.prefix_len == 0 { 0 } else { value >> (bits - u32::from(range.prefix_len)) };
+    let shifted =
+        |bits: u32, value: u128| if range.prefix_len == 0 { 0 } else { value >> (bits - u32::from(range.prefix_len)) };
     match (range.address, address.to_canonical()) {
         (IpAddr::V4(range), IpAddr::V4(address)) => {
             shifted(32, u128::from(u32::from(range))) == shifted(32, u128::from(u32::from(address)))
         }
-        (IpAddr::V6(range), IpAddr::V6(address)) => shifted(128, u128::from(range)) == shifted(128, u128::from(address)),
+        (IpAddr::V6(range), IpAddr::V6(address)) => {
+            shifted(128, u128::from(range)) == shifted(128, u128::from(address))
+        }
         _ => false,
     }
 }
@@ -117,7 +120,12 @@ fn start(reactor: &Rc<Reactor>, listener: &Rc<Listener>, fd: OwnedFd, bound: Opt
     let remote = sys::peer_address(fd.as_raw_fd());
     let local = bound.or_else(|| sys::local_address(fd.as_raw_fd()));
     let Some(filter) = listener.choose(remote, local) else { return stats.no_filter_chain_match.inc() };
-    let life = Life { stats: listener.stats.clone(), opened: reactor.now(), reactor: reactor.clone(), _permits: [own, global] };
+    let life = Life {
+        stats: listener.stats.clone(),
+        opened: reactor.now(),
+        reactor: reactor.clone(),
+        _permits: [own, global],
+    };
     stats.downstream_cx_active.inc();
     let accepted = Accepted {
         stream: ByteStream::Socket(Socket::new(reactor, fd)),

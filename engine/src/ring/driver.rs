@@ -270,12 +270,8 @@ impl Io {
         }
         let fd = Fd(socket.fd.as_raw_fd());
         let entry = match queue.submission() {
-            Submission::One { address, len } => {
-                opcode::Send::new(fd, address, len).flags(libc::MSG_NOSIGNAL).build()
-            }
-            Submission::Many { message } => {
-                opcode::SendMsg::new(fd, message).flags(libc::MSG_NOSIGNAL as u32).build()
-            }
+            Submission::One { address, len } => opcode::Send::new(fd, address, len).flags(libc::MSG_NOSIGNAL).build(),
+            Submission::Many { message } => opcode::SendMsg::new(fd, message).flags(libc::MSG_NOSIGNAL as u32).build(),
         };
         self.submit(key, Kind::Send, entry);
     }
@@ -491,8 +487,8 @@ impl Io {
 
     fn on_accept(&mut self, key: SlotKey, completion: Completion, executor: &Executor) {
         // SAFETY: a completion of accept carries a new descriptor that nobody else owns.
-        let accepted = (completion.result >= 0)
-            .then(|| unsafe { std::os::fd::FromRawFd::from_raw_fd(completion.result) });
+        let accepted =
+            (completion.result >= 0).then(|| unsafe { std::os::fd::FromRawFd::from_raw_fd(completion.result) });
         // A connection that arrives after its listener is gone is dropped here, which closes it.
         if let Some(state) = self.acceptors.get_mut(key.index as usize)
             && state.generation == key.generation

@@ -8,6 +8,7 @@
 mod accept;
 mod buffer;
 mod driver;
+mod pooled;
 mod reactor;
 mod send;
 mod socket;
@@ -18,6 +19,7 @@ mod uring;
 
 pub use accept::Acceptor;
 pub use buffer::{Buf, BufPool, PoolSize};
+pub use pooled::Pooled;
 pub use reactor::{Facts, Reactor, ReactorOptions, Timer, Unpark};
 pub use send::Segment;
 pub use socket::Socket;

@@ -3,6 +3,7 @@
 
 use super::buffer::{BufPool, PoolSize};
 use super::driver::Io;
+use super::pooled::{Blocks, Pooled};
 use super::send::store;
 use super::splice::Splice;
 use super::task::{Executor, TaskId};
@@ -31,11 +32,7 @@ pub struct ReactorOptions {
 
 impl Default for ReactorOptions {
     fn default() -> Self {
-        Self {
-            ring_entries: 1024,
-            buffers: PoolSize { count: 1024, size: 16 * 1024 },
-            receive_limit: 256 * 1024,
-        }
+        Self { ring_entries: 1024, buffers: PoolSize { count: 1024, size: 16 * 1024 }, receive_limit: 256 * 1024 }
     }
 }
 
@@ -82,6 +79,8 @@ pub struct Reactor {
     io: Option<RefCell<Io>>,
     /// Vectors to use again, where there is no `io`.
     spare: RefCell<Vec<Vec<u8>>>,
+    /// Memory of futures that ended, to use again.
+    blocks: Rc<Blocks>,
     /// Pipes to use again.
     spare_pipes: RefCell<Vec<Splice>>,
     unpark: Unpark,
@@ -125,6 +124,7 @@ impl Reactor {
             pool,
             io: io.map(RefCell::new),
             spare: RefCell::new(Vec::new()),
+            blocks: Rc::new(Blocks::default()),
             spare_pipes: RefCell::new(Vec::new()),
             unpark,
             turns: Cell::new(0),
@@ -189,6 +189,12 @@ impl Reactor {
             Some(io) => store(&mut io.borrow_mut().spare, vec),
             None => store(&mut self.spare.borrow_mut(), vec),
         }
+    }
+
+    /// The future in memory of its own, which is kept for the next one: a task that waits most of its life need not
+    /// carry along what it only needs now and then.
+    pub fn pooled<F: Future>(&self, future: F) -> Pooled<F> {
+        Pooled::new(&self.blocks, future)
     }
 
     /// An empty pipe.
@@ -290,6 +296,7 @@ impl Reactor {
         }
         self.spare.borrow_mut().clear();
         self.spare_pipes.borrow_mut().clear();
+        self.blocks.trim();
         self.pool.release_free_pages();
     }
 

@@ -142,7 +142,9 @@ fn check_operations(ring: &IoUring) -> Result<(), String> {
         (opcode::Close::CODE, "close"),
     ];
     match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
-        Some((_, name)) => Err(format!("this kernel's io_uring lacks the operation `{name}`: Linux 6.1 or newer is needed")),
+        Some((_, name)) => {
+            Err(format!("this kernel's io_uring lacks the operation `{name}`: Linux 6.1 or newer is needed"))
+        }
         None => Ok(()),
     }
 }
@@ -152,7 +154,8 @@ fn refusal(error: &io::Error) -> String {
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     match (error.raw_os_error(), disabled.trim()) {
         (Some(libc::ENOSYS), _) => {
-            "io_uring does not exist here (ENOSYS): Linux 6.1 or newer is needed, and a sandbox such as gVisor has none".into()
+            "io_uring does not exist here (ENOSYS): Linux 6.1 or newer is needed, and a sandbox such as gVisor has none"
+                .into()
         }
         (Some(libc::EPERM | libc::EACCES), "1" | "2") => {
             "io_uring is switched off on this host: set `sysctl kernel.io_uring_disabled=0`".into()

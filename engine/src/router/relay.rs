@@ -54,11 +54,8 @@ fn start(attempt: &mut Attempt<'_>, exchange: &mut Exchange, downstream: &Downst
     let shape = ResponseShape::new(&exchange.request, exchange.response.framing, close);
     let keep_trailers = forwarding.limits.enable_trailers && shape.framing == BodyKind::Chunked;
     attempt.upstream.start_body(exchange.response.framing, forwarding.codec_limits, keep_trailers);
-    let edits = ResponseEdits {
-        policy: forwarding.policy,
-        service_time_ms: exchange.service_time_ms,
-        date: forwarding.date,
-    };
+    let edits =
+        ResponseEdits { policy: forwarding.policy, service_time_ms: exchange.service_time_ms, date: forwarding.date };
     let out = exchange.to_downstream.bytes(reactor);
     encode::response(out, &exchange.request, &exchange.response, exchange.response_bytes.as_slice(), shape, &edits);
     exchange.status = exchange.response.status;

@@ -105,8 +105,10 @@ impl RouteTable {
         let named = |host: &[u8]| {
             self.exact.get(host).copied().or_else(|| {
                 // `*.suffix` needs something in the star's place.
-                let suffix = self.suffixes.iter().find(|(suffix, _)| host.len() > suffix.len() && host.ends_with(suffix));
-                let prefix = || self.prefixes.iter().find(|(prefix, _)| host.len() > prefix.len() && host.starts_with(prefix));
+                let suffix =
+                    self.suffixes.iter().find(|(suffix, _)| host.len() > suffix.len() && host.ends_with(suffix));
+                let prefix =
+                    || self.prefixes.iter().find(|(prefix, _)| host.len() > prefix.len() && host.starts_with(prefix));
                 suffix.or_else(prefix).map(|(_, index)| *index)
             })
         };

@@ -24,8 +24,8 @@ pub(super) fn bind<'a>(
 ) -> Result<Bound, String> {
     let mut bound = Bound { shards: (0..shards).map(|_| Sockets::new()).collect(), addresses: Vec::new() };
     for listener in listeners {
-        let sockets = bind_one(&listener.address, shards, backlog)
-            .map_err(|error| explain(&listener.address, &error))?;
+        let sockets =
+            bind_one(&listener.address, shards, backlog).map_err(|error| explain(&listener.address, &error))?;
         bound.addresses.push(actual(&listener.address, sockets.first()));
         for (shard, socket) in bound.shards.iter_mut().zip(sockets) {
             shard.insert(listener.address.clone(), socket);

@@ -28,7 +28,8 @@ pub fn run(config: Config, source: Source, ready: impl FnOnce(&[String])) -> Res
     logging::start(&config.runtime.log);
     let (control, events) = mpsc::channel();
     // Signals that come while starting must not be lost.
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(|error| StartError(format!("signals: {error}")))?;
+    let signals =
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(|error| StartError(format!("signals: {error}")))?;
     let mut running = start(config, source, &control)?;
     ready(&running.addresses);
     forward_signals(signals, control);
@@ -64,7 +65,8 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
         };
         let thread = shard::start(setup, started.clone()).map_err(StartError)?;
         // One after the other: the first that fails ends the start, and the mailboxes come in the shards' order.
-        let mailbox = answers.recv().unwrap_or_else(|_| Err("a shard ended while it started".into())).map_err(StartError)?;
+        let mailbox =
+            answers.recv().unwrap_or_else(|_| Err("a shard ended while it started".into())).map_err(StartError)?;
         shards.push((mailbox, thread));
     }
     if let Some(socket) = admin_socket {

@@ -42,7 +42,10 @@ pub struct ShardSetup {
 /// No thread can be made.
 pub fn start(setup: ShardSetup, started: Sender<Result<Arc<Mailbox>, String>>) -> Result<JoinHandle<()>, String> {
     let name = format!("shard-{}", setup.index);
-    std::thread::Builder::new().name(name).spawn(move || run(setup, &started)).map_err(|error| format!("thread: {error}"))
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(move || run(setup, &started))
+        .map_err(|error| format!("thread: {error}"))
 }
 
 /// Sizes of a shard's reactor as the configuration has them.

@@ -85,13 +85,7 @@ impl Snapshot {
         }
     }
 
-    fn new_listener(
-        &self,
-        config: &model::Listener,
-        plan: &Plan,
-        index: usize,
-        sockets: &mut Sockets,
-    ) -> Rc<Listener> {
+    fn new_listener(&self, config: &model::Listener, plan: &Plan, index: usize, sockets: &mut Sockets) -> Rc<Listener> {
         let listener = Rc::new(Listener {
             address: config.address.clone(),
             chains: RefCell::new(Vec::new()),
@@ -132,11 +126,7 @@ impl Snapshot {
                 }
                 None => ChainSlot::new(hcm),
             };
-            FilterChain {
-                name: chain.name.clone(),
-                matcher: chain.matcher.clone(),
-                filter: NetworkFilter::Http(slot),
-            }
+            FilterChain { name: chain.name.clone(), matcher: chain.matcher.clone(), filter: NetworkFilter::Http(slot) }
         };
         config.filter_chains.iter().zip(plans).map(build).collect()
     }

@@ -135,9 +135,8 @@ impl UpstreamExchange {
                 Ok(decoded) => decoded,
                 Err(error) => return Poll::Ready(Err(UpstreamError::Body(error))),
             };
-            let data = (!decoded.data.is_empty()).then(|| {
-                if decoded.data == (0..buf.len()) { None } else { Some(buf.slice(decoded.data.clone())) }
-            });
+            let data = (!decoded.data.is_empty())
+                .then(|| if decoded.data == (0..buf.len()) { None } else { Some(buf.slice(decoded.data.clone())) });
             match data {
                 Some(None) => return Poll::Ready(Ok(UpstreamBody::Data(buf))),
                 Some(Some(slice)) => {

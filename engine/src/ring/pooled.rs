@@ -1,0 +1,134 @@
+//! Futures in blocks of memory that are used again.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Every block has this size, so that any future finds a free one; larger futures get memory of their own.
+const BLOCK: Layout = match Layout::from_size_align(2048, 64) {
+    Ok(layout) => layout,
+    Err(_) => panic!("a power of two"),
+};
+
+/// Blocks kept; more may be in use.
+const SPARE_BLOCKS: usize = 1024;
+
+/// Free blocks.
+#[derive(Default)]
+pub(super) struct Blocks {
+    free: RefCell<Vec<NonNull<u8>>>,
+}
+
+impl Blocks {
+    fn take(&self, layout: Layout) -> NonNull<u8> {
+        let fits = fits(layout);
+        if fits && let Some(block) = self.free.borrow_mut().pop() {
+            return block;
+        }
+        let layout = if fits { BLOCK } else { layout };
+        // SAFETY: BLOCK has a size; a layout that does not fit it is larger, so it has one, too.
+        NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
+    }
+
+    fn give(&self, block: NonNull<u8>, layout: Layout) {
+        let fits = fits(layout);
+        let mut free = self.free.borrow_mut();
+        if fits && free.len() < SPARE_BLOCKS {
+            free.push(block);
+            return;
+        }
+        // SAFETY: `take` allocated it with the same layout.
+        unsafe { dealloc(block.as_ptr(), if fits { BLOCK } else { layout }) }
+    }
+
+    pub(super) fn trim(&self) {
+        for block in std::mem::take(&mut *self.free.borrow_mut()) {
+            // SAFETY: only blocks of this layout are kept.
+            unsafe { dealloc(block.as_ptr(), BLOCK) }
+        }
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        self.trim();
+    }
+}
+
+fn fits(layout: Layout) -> bool {
+    layout.size() <= BLOCK.size() && layout.align() <= BLOCK.align()
+}
+
+/// A future in a block; see `Reactor::pooled`.
+pub struct Pooled<F: Future> {
+    future: NonNull<F>,
+    blocks: Rc<Blocks>,
+}
+
+impl<F: Future> Pooled<F> {
+    pub(super) fn new(blocks: &Rc<Blocks>, future: F) -> Self {
+        let block = blocks.take(Layout::new::<F>()).cast::<F>();
+        // SAFETY: the block is ours alone and has room and alignment for F.
+        unsafe { block.as_ptr().write(future) };
+        Self { future: block, blocks: blocks.clone() }
+    }
+}
+
+// The future stays where it is when this handle moves.
+impl<F: Future> Unpin for Pooled<F> {}
+
+impl<F: Future> Future for Pooled<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: the future is initialised until drop, nobody else refers to it, and it never moves.
+        unsafe { Pin::new_unchecked(&mut *self.get_mut().future.as_ptr()) }.poll(context)
+    }
+}
+
+impl<F: Future> Drop for Pooled<F> {
+    fn drop(&mut self) {
+        // The block goes back even if the future's destructor panics.
+        struct GiveBack<'a>(&'a Blocks, NonNull<u8>, Layout);
+        impl Drop for GiveBack<'_> {
+            fn drop(&mut self) {
+                self.0.give(self.1, self.2);
+            }
+        }
+        let _give_back = GiveBack(&self.blocks, self.future.cast(), Layout::new::<F>());
+        // SAFETY: initialised in `new` and dropped only here.
+        unsafe { self.future.as_ptr().drop_in_place() };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_used_again_and_large_futures_work() {
+        let blocks = Rc::new(Blocks::default());
+        let run = |future: Pooled<_>| {
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            let mut future = std::pin::pin!(future);
+            let address = future.future.as_ptr() as usize;
+            assert_eq!(future.as_mut().poll(&mut context), Poll::Ready(7));
+            address
+        };
+        let first = run(Pooled::new(&blocks, std::future::ready(7)));
+        let second = run(Pooled::new(&blocks, std::future::ready(7)));
+        assert_eq!(first, second);
+        let large = async {
+            let array = [1u8; 8192];
+            std::future::ready(()).await;
+            usize::from(array[8191]) + 6
+        };
+        let mut large = std::pin::pin!(Pooled::new(&blocks, large));
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        assert_eq!(large.as_mut().poll(&mut context), Poll::Ready(7));
+    }
+}
