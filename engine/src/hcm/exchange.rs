@@ -139,7 +139,6 @@ async fn respond(
                 policy: &hcm.policy,
                 codec_limits: &hcm.codec_limits,
                 limits,
-                timeouts: &hcm.config.timeouts,
                 stats: &hcm.stats,
                 peer: connection.peer.as_str(),
                 date: &hcm.shard.date(),
@@ -209,7 +208,12 @@ async fn finish(
     close: bool,
 ) -> Next {
     if downstream.is_done() {
-        return if close { Next::Close } else { Next::KeepAlive };
+        // A client that did not ask for the close may be sending its next request.
+        return match close {
+            false => Next::KeepAlive,
+            true if exchange.request.keep_alive => Next::Linger,
+            true => Next::Close,
+        };
     }
     hcm.stats.downstream_rq_response_before_rq_complete.inc();
     if close {
@@ -270,7 +274,6 @@ fn count_fault(hcm: &Hcm, fault: Fault) {
         Fault::RequestHeaderTimeout => stats.downstream_rq_header_timeout.inc(),
         Fault::RequestTimeout => stats.downstream_rq_timeout.inc(),
         Fault::StreamIdle => stats.downstream_rq_idle_timeout.inc(),
-        Fault::MaxConnectionDuration => stats.downstream_cx_max_duration_reached.inc(),
         _ => {}
     }
 }
@@ -316,7 +319,7 @@ fn host_without_port(authority: &[u8], strip: bool) -> &[u8] {
     }
 }
 
-fn account(hcm: &Hcm, connection: &Connection, exchange: &Exchange) {
+fn account(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange) {
     let stats = &hcm.stats;
     if exchange.status != 0 {
         stats.count_status(exchange.status);
@@ -326,7 +329,7 @@ fn account(hcm: &Hcm, connection: &Connection, exchange: &Exchange) {
     stats.downstream_rq_time.record(micros);
     connection.listener_stats.downstream_rq_time.record(micros);
     stats.downstream_cx_rx_bytes_total.add(u64::from(exchange.request.len) + exchange.received);
-    stats.downstream_cx_tx_bytes_total.add(exchange.sent);
+    stats.downstream_cx_tx_bytes_total.add(exchange.to_downstream.take_total() + exchange.spliced);
 }
 
 /// The request's place in the statistics while it lasts.

@@ -99,12 +99,7 @@ async fn end(reactor: &Rc<Reactor>, connection: &Connection, deadlines: &mut Dea
     let stream = &connection.stream;
     match next {
         Next::KeepAlive | Next::Abort => return,
-        Next::Reset => {
-            if let Some(socket) = stream.plain_socket() {
-                crate::net::sys::reset_on_close(socket.raw_fd());
-            }
-            return;
-        }
+        Next::Reset => return stream.reset_on_close(),
         Next::Close | Next::Linger => {}
     }
     deadlines.start_waiting(reactor.now(), Some(FLUSH_TIME));
@@ -118,7 +113,7 @@ async fn end(reactor: &Rc<Reactor>, connection: &Connection, deadlines: &mut Dea
         if flushed.is_pending() && deadlines.expired(reactor.now()).is_some() { Poll::Ready(()) } else { flushed }
     })
     .await;
-    if next == Next::Linger {
+    if next == Next::Linger || stream.has_received_bytes() {
         stream.shutdown_write();
         deadlines.start_waiting(reactor.now(), Some(LINGER_TIME));
         let mut left = LINGER_BYTES;

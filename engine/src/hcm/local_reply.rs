@@ -156,9 +156,13 @@ pub(super) fn telling(fault: Fault) -> Telling {
         }
         // Envoy: 408 while the request is incomplete, 504 after; exchange.rs knows which.
         Fault::StreamIdle => closing(tell(504, "stream timeout", Flags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")),
-        Fault::MaxConnectionDuration => {
-            closing(tell(504, "connection duration timeout", Flags::DURATION_TIMEOUT, "max_connection_duration"))
-        }
-        Fault::Draining => closing(tell(503, "draining", Flags::LOCAL_RESET, "draining")),
+        // Never within an exchange; there is nobody to tell.
+        Fault::MaxConnectionDuration => Telling {
+            status: None,
+            body: "",
+            flags: Flags::DURATION_TIMEOUT,
+            details: "max_connection_duration",
+            close: true,
+        },
     }
 }

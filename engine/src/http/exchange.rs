@@ -32,6 +32,8 @@ pub struct Exchange {
     /// Bytes of body.
     pub received: u64,
     pub sent: u64,
+    /// Those of them that were spliced.
+    pub spliced: u64,
     /// Value of x-envoy-upstream-service-time, in milliseconds.
     pub service_time_ms: Option<u64>,
 }
@@ -75,6 +77,7 @@ impl Exchange {
         self.times = Times::default();
         self.received = 0;
         self.sent = 0;
+        self.spliced = 0;
         self.service_time_ms = None;
     }
 }

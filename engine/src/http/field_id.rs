@@ -177,7 +177,6 @@ impl FieldId {
             (17, b'x') => only(name, b"x-forwarded-proto", XForwardedProto),
             (18, b'p') => only(name, b"proxy-authenticate", ProxyAuthenticate),
             (19, b'p') => only(name, b"proxy-authorization", ProxyAuthorization),
-            (15, b'x') => only(name, b"x-forwarded-for", XForwardedFor),
             (29, b'x') => only(name, b"x-envoy-upstream-service-time", XEnvoyUpstreamServiceTime),
             (14.., b'x') => x_lookup(name),
             _ => Unknown,

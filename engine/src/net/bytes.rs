@@ -63,6 +63,8 @@ pub struct Outbox {
     segments: Vec<Segment>,
     /// The last segment, still open for writing.
     open: Vec<u8>,
+    /// Bytes handed to streams and not yet taken into account.
+    total: u64,
 }
 
 impl Outbox {
@@ -80,7 +82,13 @@ impl Outbox {
             return self.bytes(reactor).extend_from_slice(&buf);
         }
         self.close_open();
+        self.total += buf.len() as u64;
         self.segments.push(Segment::Buf(buf));
+    }
+
+    /// Bytes handed over since the last call.
+    pub fn take_total(&mut self) -> u64 {
+        std::mem::take(&mut self.total)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -89,10 +97,11 @@ impl Outbox {
 
     /// Hand everything to the stream.
     pub fn flush(&mut self, stream: &ByteStream) {
+        self.total += self.open.len() as u64;
         if self.segments.is_empty() && !self.open.is_empty() {
             return stream.send_one(Segment::Owned(std::mem::take(&mut self.open)));
         }
-        self.close_open();
+        self.push_open();
         if !self.segments.is_empty() {
             stream.send(&mut self.segments);
         }
@@ -102,9 +111,15 @@ impl Outbox {
     pub fn clear(&mut self) {
         self.segments.clear();
         self.open.clear();
+        self.total = 0;
     }
 
     fn close_open(&mut self) {
+        self.total += self.open.len() as u64;
+        self.push_open();
+    }
+
+    fn push_open(&mut self) {
         if !self.open.is_empty() {
             self.segments.push(Segment::Owned(std::mem::take(&mut self.open)));
         }

@@ -83,6 +83,14 @@ impl ByteStream {
         forward!(self, stream => stream.shutdown_write());
     }
 
+    /// The peer is to see a reset instead of the end of the stream when this is dropped, which must be soon.
+    pub fn reset_on_close(&self) {
+        match self {
+            Self::Socket(socket) => sys::reset_on_close(socket.raw_fd()),
+            Self::Pipe(pipe) => pipe.reset(),
+        }
+    }
+
     pub fn set_receive_waiter(&self, task: TaskId) {
         forward!(self, stream => stream.set_receive_waiter(task));
     }

@@ -20,8 +20,10 @@ pub struct Deadlines {
     /// Of the next byte in either direction.
     idle: Nanos,
     idle_limit: Option<Duration>,
-    /// Of the connection.
+    /// Of the connection. It never cuts an exchange short: the connection ends with the exchange it is over in.
     connection: Nanos,
+    /// No exchange is under way.
+    waiting: bool,
 }
 
 impl Deadlines {
@@ -34,6 +36,7 @@ impl Deadlines {
             idle: NEVER,
             idle_limit: None,
             connection: deadline(reactor.now(), max_connection_duration),
+            waiting: true,
         }
     }
 
@@ -42,6 +45,7 @@ impl Deadlines {
         (self.head, self.request, self.route) = (NEVER, NEVER, NEVER);
         self.idle_limit = idle;
         self.idle = deadline(now, idle);
+        self.waiting = true;
         self.arm();
     }
 
@@ -51,6 +55,7 @@ impl Deadlines {
         self.request = deadline(now, request);
         self.idle = NEVER;
         self.idle_limit = None;
+        self.waiting = false;
         self.arm();
     }
 
@@ -84,7 +89,7 @@ impl Deadlines {
             (self.head, Fault::RequestHeaderTimeout),
             (self.request, Fault::RequestTimeout),
             (self.route, Fault::RouteTimeout),
-            (self.connection, Fault::MaxConnectionDuration),
+            (if self.waiting { self.connection } else { NEVER }, Fault::MaxConnectionDuration),
             (self.idle, Fault::StreamIdle),
         ];
         let first = all.into_iter().find(|(deadline, _)| *deadline <= now);
@@ -100,7 +105,8 @@ impl Deadlines {
     }
 
     fn arm(&self) {
-        let earliest = self.head.min(self.request).min(self.route).min(self.idle).min(self.connection);
+        let connection = if self.waiting { self.connection } else { NEVER };
+        let earliest = self.head.min(self.request).min(self.route).min(self.idle).min(connection);
         if earliest == NEVER {
             self.timer.disarm();
         } else {

@@ -8,14 +8,13 @@ use ringway_config::model::{self, HeaderOptions, ServerHeader};
 #[derive(Debug)]
 pub struct HeaderPolicy {
     pub options: HeaderOptions,
-    /// Value of `via`: "1.1 name" (RFC 9110 section 7.6.3).
-    via: Option<Box<[u8]>>,
+    /// What stands behind the received protocol in `via` (RFC 9110 section 7.6.3).
+    via: Option<Box<str>>,
 }
 
 impl HeaderPolicy {
     pub fn new(options: &HeaderOptions) -> Self {
-        let via = options.via.as_ref().map(|name| format!("1.1 {name}").into_bytes().into());
-        Self { options: options.clone(), via }
+        Self { options: options.clone(), via: options.via.as_deref().map(Box::from) }
     }
 }
 
@@ -88,9 +87,7 @@ pub(super) fn request(
         out.extend_from_slice(path);
         out.extend_from_slice(encode::CRLF);
     }
-    if let Some(via) = &policy.via {
-        encode::field(out, b"via", via);
-    }
+    via(out, policy, head.version);
     framing(out, head.framing);
     encode::end(out);
 }
@@ -103,6 +100,17 @@ fn host<'a>(head: &RequestHead, bytes: &'a [u8], forward: &'a model::Forward, de
         None if authority.is_empty() => default.as_bytes(),
         None => authority,
     }
+}
+
+/// `received`: the version of the message that came in.
+fn via(out: &mut Vec<u8>, policy: &HeaderPolicy, received: Version) {
+    let Some(name) = &policy.via else { return };
+    out.extend_from_slice(match received {
+        Version::Http10 => b"via: 1.0 ",
+        Version::Http11 => b"via: 1.1 ",
+    });
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(encode::CRLF);
 }
 
 fn framing(out: &mut Vec<u8>, kind: BodyKind) {
@@ -176,9 +184,7 @@ pub(super) fn response(
     if let Some(milliseconds) = edits.service_time_ms {
         encode::field_u64(out, b"x-envoy-upstream-service-time", milliseconds);
     }
-    if let Some(via) = &edits.policy.via {
-        encode::field(out, b"via", via);
-    }
+    via(out, edits.policy, head.version);
     match shape.framing {
         // Answers to HEAD, and 304, tell the length that a GET would have (RFC 9110 section 8.6).
         BodyKind::None => {

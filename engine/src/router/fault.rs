@@ -34,12 +34,10 @@ pub enum Fault {
     // Nobody's in particular.
     /// Nothing moved in either direction.
     StreamIdle,
-    /// The connection's time is over.
+    /// The connection's time is over; only between exchanges.
     MaxConnectionDuration,
     /// No descriptor or memory is left on this host.
     LocalResources,
-    /// The drain time is over.
-    Draining,
 }
 
 impl Fault {

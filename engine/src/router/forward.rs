@@ -27,7 +27,6 @@ pub struct Forwarding<'a> {
     pub policy: &'a HeaderPolicy,
     pub codec_limits: &'a Limits,
     pub limits: &'a model::HttpLimits,
-    pub timeouts: &'a model::HttpTimeouts,
     pub stats: &'a HttpStats,
     /// The downstream's address in text form, without the port; empty where it has none.
     pub peer: &'a str,
@@ -90,7 +89,7 @@ async fn try_endpoints(
         };
         let may_retry = connection.is_reused();
         let mut upstream = UpstreamExchange::new(connection);
-        let mut attempt = Attempt { forwarding, body: BodyWriter::default(), upstream: &mut upstream };
+        let mut attempt = Attempt { forwarding, body: BodyWriter::default(), upstream: &mut upstream, paused: false };
         attempt.send_head(exchange, endpoint);
         replay.resend(&mut attempt.body, &mut exchange.to_upstream, forwarding.reactor);
         match attempt.run(exchange, downstream, deadlines, &mut replay).await {
@@ -164,6 +163,8 @@ pub(super) struct Attempt<'a> {
     pub forwarding: &'a Forwarding<'a>,
     pub body: BodyWriter,
     pub upstream: &'a mut UpstreamExchange,
+    /// The request's body waits for the upstream to take what came before.
+    pub paused: bool,
 }
 
 impl Attempt<'_> {
@@ -258,6 +259,8 @@ impl Attempt<'_> {
         let stream = &self.upstream.connection.stream;
         let limit = self.forwarding.limits.buffer_limit as usize;
         let mut moved = false;
+        self.note_pause(stream.poll_flushed(limit).is_pending());
+        let stream = &self.upstream.connection.stream;
         // A failed send shows as the response's failure, unless a response came all the same.
         while !downstream.is_done() && matches!(stream.poll_flushed(limit), Poll::Ready(Ok(()))) {
             match downstream.poll_body() {
@@ -273,6 +276,9 @@ impl Attempt<'_> {
                 }
                 Poll::Ready(Ok(DownstreamBody::End(trailers))) => {
                     self.body.end(&mut exchange.to_upstream, trailers.as_deref(), self.forwarding.reactor);
+                    if let Some(replay) = &mut replay {
+                        replay.end = Some(trailers.unwrap_or_default());
+                    }
                     exchange.to_upstream.flush(stream);
                     let now = self.forwarding.reactor.now();
                     exchange.times.request_end = Some(now);
@@ -286,6 +292,16 @@ impl Attempt<'_> {
             return Poll::Ready(Ok(()));
         }
         Poll::Pending
+    }
+
+    fn note_pause(&mut self, paused: bool) {
+        let stats = self.forwarding.stats;
+        match (self.paused, paused) {
+            (false, true) => stats.downstream_flow_control_paused_reading_total.inc(),
+            (true, false) => stats.downstream_flow_control_resumed_reading_total.inc(),
+            _ => {}
+        }
+        self.paused = paused;
     }
 
     /// HTTP/1.0 knows no interim responses (RFC 9110 section 15.2).
@@ -344,6 +360,8 @@ pub(super) struct Replay {
     /// Sending the request twice does no harm, and all of it that was sent is still here.
     possible: bool,
     pieces: Vec<Buf>,
+    /// The trailers' lines, once the body's end was sent.
+    end: Option<Vec<u8>>,
     charge: usize,
     limit: usize,
 }
@@ -351,7 +369,7 @@ pub(super) struct Replay {
 impl Replay {
     fn new(exchange: &Exchange, forwarding: &Forwarding<'_>) -> Self {
         let limit = forwarding.limits.buffer_limit as usize;
-        Self { possible: exchange.request.method.is_idempotent(), pieces: Vec::new(), charge: 0, limit }
+        Self { possible: exchange.request.method.is_idempotent(), pieces: Vec::new(), end: None, charge: 0, limit }
     }
 
     fn keep(&mut self, buf: &Buf) {
@@ -370,6 +388,9 @@ impl Replay {
     fn resend(&self, body: &mut BodyWriter, out: &mut Outbox, reactor: &Reactor) {
         for piece in &self.pieces {
             body.data(out, piece.slice(0..piece.len()), reactor);
+        }
+        if let Some(trailers) = &self.end {
+            body.end(out, Some(trailers), reactor);
         }
     }
 }
@@ -397,8 +418,10 @@ impl<'a> ActiveRequest<'a> {
         Self { cluster }
     }
 
-    fn completed(&self, forwarding: &Forwarding<'_>, exchange: &Exchange) {
+    fn completed(&self, forwarding: &Forwarding<'_>, exchange: &mut Exchange) {
         let stats = &self.cluster.stats;
+        stats.upstream_cx_tx_bytes_total.add(exchange.to_upstream.take_total());
+        stats.upstream_cx_rx_bytes_total.add(u64::from(exchange.response.len) + exchange.sent);
         stats.upstream_rq_completed.inc();
         stats.count_status(exchange.response.status);
         let start = exchange.times.request_end.unwrap_or(exchange.times.upstream_start);

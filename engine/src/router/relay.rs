@@ -202,6 +202,7 @@ fn poll_splice(
             match pipe.push(to) {
                 Ok(Moved::Bytes(n)) => {
                     exchange.sent += n as u64;
+                    exchange.spliced += n as u64;
                     turn += n;
                     Poll::Ready(())
                 }

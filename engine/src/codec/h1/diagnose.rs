@@ -98,7 +98,7 @@ fn version(word: &[u8]) -> HeadError {
     match word {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor] if minor.is_ascii_digit() => HeadError::VersionNotSupported,
         [b'H', b'T', b'T', b'P', b'/', b'2'..=b'9', rest @ ..] => match rest {
-            [] | [b' ', ..] => HeadError::VersionNotSupported,
+            [] | [b'.'] | [b' ', ..] => HeadError::VersionNotSupported,
             [b'.', minor, ..] if minor.is_ascii_digit() => HeadError::VersionNotSupported,
             _ => HeadError::InvalidVersion,
         },
