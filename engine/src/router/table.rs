@@ -91,7 +91,7 @@ impl RouteTable {
         Some(RouteRef { virtual_host, route: route as u32 })
     }
 
-    /// Envoy's order: exact, longest suffix, longest prefix, any. A domain without a port matches every port.
+    /// Envoy's order: exact, longest suffix, longest prefix, any. The port does not count.
     fn find_virtual_host(&self, authority: &[u8]) -> Option<u32> {
         if self.only_any {
             return self.any;
@@ -101,18 +101,17 @@ impl RouteTable {
         host.copy_from_slice(authority);
         host.make_ascii_lowercase();
         let host = &*host;
-        let bare = without_port(host);
-        let named = |host: &[u8]| {
-            self.exact.get(host).copied().or_else(|| {
-                // `*.suffix` needs something in the star's place.
-                let suffix =
-                    self.suffixes.iter().find(|(suffix, _)| host.len() > suffix.len() && host.ends_with(suffix));
-                let prefix =
-                    || self.prefixes.iter().find(|(prefix, _)| host.len() > prefix.len() && host.starts_with(prefix));
-                suffix.or_else(prefix).map(|(_, index)| *index)
-            })
+        let host = without_port(host);
+        let listed = |list: &[(Box<[u8]>, u32)], holds: fn(&[u8], &[u8]) -> bool| {
+            // The star stands for at least one byte.
+            list.iter().find(|(part, _)| host.len() > part.len() && holds(host, part)).map(|(_, index)| *index)
         };
-        named(host).or_else(|| if bare.len() < host.len() { named(bare) } else { None }).or(self.any)
+        self.exact
+            .get(host)
+            .copied()
+            .or_else(|| listed(&self.suffixes, <[u8]>::ends_with))
+            .or_else(|| listed(&self.prefixes, <[u8]>::starts_with))
+            .or(self.any)
     }
 
     pub fn route(&self, at: RouteRef) -> &Route {
@@ -173,7 +172,7 @@ mod tests {
             host("short", &["*.example.com"]),
             host("long", &["*.api.example.com"]),
             host("prefix", &["www.*"]),
-            host("exact", &["www.example.com", "[::1]", "ported.example.com:8443"]),
+            host("exact", &["www.example.com", "[::1]"]),
         ]);
         for (authority, expected) in [
             ("www.example.com", "exact"),
@@ -185,8 +184,6 @@ mod tests {
             ("www.other.org", "prefix"),
             ("[::1]", "exact"),
             ("[::1]:80", "exact"),
-            ("ported.example.com:8443", "exact"),
-            ("ported.example.com:80", "short"),
             ("", "any"),
         ] {
             assert_eq!(find(&table, authority).as_deref(), Some(expected), "{authority}");
