@@ -39,7 +39,7 @@ pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
     drop(hcm);
     let next = loop {
         let hcm = connection.slot.current();
-        let Some(first) = next_request(&hcm, &mut connection, &mut deadlines).await else { return };
+        let Some(first) = next_request(&hcm, &mut connection, &mut deadlines).await else { break Next::Close };
         connection.requests += 1;
         connection.active = true;
         let mut state = hcm.shard.take_exchange();
@@ -102,12 +102,12 @@ async fn end(reactor: &Rc<Reactor>, connection: &Connection, deadlines: &mut Dea
         Next::Reset => return stream.reset_on_close(),
         Next::Close | Next::Linger => {}
     }
-    deadlines.start_waiting(reactor.now(), Some(FLUSH_TIME));
+    deadlines.start_closing(reactor.now(), FLUSH_TIME);
     let mut unsent = stream.unsent();
     poll_fn(|_| {
         if stream.unsent() < unsent {
             unsent = stream.unsent();
-            deadlines.start_waiting(reactor.now(), Some(FLUSH_TIME));
+            deadlines.start_closing(reactor.now(), FLUSH_TIME);
         }
         let flushed = stream.poll_flushed(0).map(|_| ());
         if flushed.is_pending() && deadlines.expired(reactor.now()).is_some() { Poll::Ready(()) } else { flushed }
@@ -115,7 +115,7 @@ async fn end(reactor: &Rc<Reactor>, connection: &Connection, deadlines: &mut Dea
     .await;
     if next == Next::Linger || stream.has_received_bytes() {
         stream.shutdown_write();
-        deadlines.start_waiting(reactor.now(), Some(LINGER_TIME));
+        deadlines.start_closing(reactor.now(), LINGER_TIME);
         let mut left = LINGER_BYTES;
         poll_fn(|_| {
             while let Poll::Ready(received) = stream.poll_recv() {

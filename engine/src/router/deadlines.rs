@@ -49,6 +49,13 @@ impl Deadlines {
         self.arm();
     }
 
+    /// All is said; what is left of it must go out in this time, whatever the connection's own limit is.
+    pub fn start_closing(&mut self, now: Nanos, limit: Duration) {
+        self.start_waiting(now, Some(limit));
+        self.waiting = false;
+        self.arm();
+    }
+
     /// A request's first byte has come.
     pub fn start_request(&mut self, now: Nanos, head: Option<Duration>, request: Option<Duration>) {
         self.head = deadline(now, head);
