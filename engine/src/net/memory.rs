@@ -84,6 +84,8 @@ impl PipeEnd {
 
     pub fn poll_recv(&self) -> Poll<io::Result<Option<Buf>>> {
         let channel = &self.incoming;
+        // Also when there is something: as with a socket, whoever received last hears of the end and of a reset.
+        channel.reader.set(self.reactor.current_task());
         if let Some(buf) = channel.unread.borrow_mut().pop() {
             return Poll::Ready(Ok(Some(buf)));
         }
@@ -95,7 +97,6 @@ impl PipeEnd {
             if channel.closed.get() {
                 return Poll::Ready(Ok(None));
             }
-            channel.reader.set(self.reactor.current_task());
             return Poll::Pending;
         }
         let front = bytes.as_slices().0;

@@ -123,8 +123,8 @@ fn pipelined_requests_are_answered_in_order() {
                     POST /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello\
                     PUT /3 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\
                     GET /4 HTTP/1.1\r\nHost: h\r\n\r\n";
+    let proxy = Proxy::new();
     for cut in cuts(pipeline.len()) {
-        let proxy = Proxy::new();
         let mut client = proxy.client();
         send_cut(&proxy, &client, pipeline.as_bytes(), cut);
         let mut origin = proxy.accept();
@@ -135,6 +135,7 @@ fn pipelined_requests_are_answered_in_order() {
             origin.write(ok(path));
             assert_same(&proxy.read(&mut client), &ok(path));
         }
+        proxy.hang_up(client, origin);
     }
 }
 
@@ -143,15 +144,18 @@ fn pipelined_requests_are_answered_in_order() {
 #[test]
 fn an_empty_line_before_a_request_is_ignored() {
     let pipeline = "POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\n";
+    let proxy = Proxy::new();
     for cut in cuts(pipeline.len()) {
-        let proxy = Proxy::new();
         let mut client = proxy.client();
         send_cut(&proxy, &client, pipeline.as_bytes(), cut);
         let mut origin = proxy.accept();
-        assert!(proxy.read(&mut origin).ends_with("\r\n\r\nhi"), "cut {cut}");
+        let seen = proxy.read(&mut origin);
+        assert!(seen.ends_with("\r\n\r\nhi"), "cut {cut}: {seen:?}");
         origin.write(ok("1"));
         assert_same(&proxy.read(&mut client), &ok("1"));
-        assert!(proxy.read(&mut origin).starts_with("GET /2 HTTP/1.1\r\n"), "cut {cut}");
+        let seen = proxy.read(&mut origin);
+        assert!(seen.starts_with("GET /2 HTTP/1.1\r\n"), "cut {cut}: {seen:?}");
+        proxy.hang_up(client, origin);
     }
 }
 

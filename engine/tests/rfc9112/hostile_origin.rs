@@ -8,9 +8,9 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 /// Each response must become a 502 with nothing of it in the answer; the origin's connection is closed, the client's
 /// stays, and the request is not sent again.
 fn bad_gateway(rows: &[(&str, &[u8])]) {
+    let proxy = Proxy::new();
     for (name, response) in rows {
         for cut in cuts(response.len()) {
-            let proxy = Proxy::new();
             let mut client = proxy.client();
             client.write(GET);
             let mut origin = proxy.accept();
@@ -156,6 +156,7 @@ fn a_reset_does_not_end_a_body() {
 /// Invalid chunks from the origin: the client's message stays incomplete, the connection is closed.
 #[test]
 fn invalid_chunks_abort_the_response() {
+    let proxy = Proxy::new();
     for broken in [
         "x\r\n",
         "5 5\r\nevil",
@@ -168,7 +169,6 @@ fn invalid_chunks_abort_the_response() {
     ] {
         let body = format!("5\r\nhello\r\n{broken}");
         for cut in cuts(body.len()) {
-            let proxy = Proxy::new();
             let mut client = proxy.client();
             client.write(GET);
             let mut origin = proxy.accept();
@@ -248,6 +248,7 @@ fn bytes_that_wait_on_a_pooled_connection_are_seen_before_it_is_used() {
 /// regardless of the header fields present": what follows is not forwarded, and the connection is closed.
 #[test]
 fn bodies_where_none_can_be() {
+    let proxy = Proxy::new();
     for (method, response) in [
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"),
         ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nevil\r\n0\r\n\r\n"),
@@ -256,7 +257,6 @@ fn bodies_where_none_can_be() {
         ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\nevil"),
     ] {
         for cut in cuts(response.len()) {
-            let proxy = Proxy::new();
             let mut client = proxy.client();
             client.write(format!("{method} / HTTP/1.1\r\nHost: h\r\n\r\n"));
             let mut origin = proxy.accept();

@@ -169,6 +169,7 @@ const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\
 /// last chunk, and its connection is closed.
 #[test]
 fn invalid_chunks() {
+    let proxy = Proxy::new();
     for body in [
         "x\r\n",
         "\r\n",
@@ -216,16 +217,15 @@ fn invalid_chunks() {
     ] {
         let request = format!("{CHUNKED}{body}");
         for cut in cuts(request.len()) {
-            refused_within_the_body(request.as_bytes(), cut, 400);
+            refused_within_the_body(&proxy, request.as_bytes(), cut, 400);
         }
     }
 }
 
-fn refused_within_the_body(request: &[u8], cut: usize, status: u16) {
+fn refused_within_the_body(proxy: &Proxy, request: &[u8], cut: usize, status: u16) {
     let text = String::from_utf8_lossy(&request[request.len().saturating_sub(60)..]);
-    let proxy = Proxy::new();
     let mut client = proxy.client();
-    send_cut(&proxy, &client, request, cut);
+    send_cut(proxy, &client, request, cut);
     let answer = proxy.read(&mut client);
     assert_eq!(Refusal::parse(&answer, client.state()), Refusal::closing(status), "{text:?}, cut {cut}: {answer:?}");
     if let Some(mut origin) = proxy.try_accept() {
@@ -248,9 +248,10 @@ fn chunk_extensions_are_limited_in_sum() {
     client.write(&fits);
     let mut origin = proxy.accept();
     assert!(proxy.read(&mut origin).ends_with("\r\n0\r\n\r\n"));
+    drop((client, origin));
     let exceeds = format!("{CHUNKED}{}0\r\n\r\n", chunk.repeat(17));
     for cut in [exceeds.len(), 100, 5000, exceeds.len() - 300] {
-        refused_within_the_body(exceeds.as_bytes(), cut, 400);
+        refused_within_the_body(&proxy, exceeds.as_bytes(), cut, 400);
     }
 }
 

@@ -97,6 +97,15 @@ impl Proxy {
         end.take()
     }
 
+    /// Client and origin leave, in this order, and everything must be as at the start.
+    pub fn hang_up(&self, client: End, origin: End) {
+        drop(client);
+        self.settle();
+        drop(origin);
+        self.settle();
+        assert_eq!((self.shard.connections(), self.pooled()), (0, 0), "connections are left");
+    }
+
     pub fn stat(&self, name: &str) -> i64 {
         self.shard.registry.value(name).unwrap_or_else(|| panic!("no statistic {name}"))
     }
@@ -254,14 +263,15 @@ pub fn send_cut(proxy: &Proxy, end: &End, message: &[u8], cut: usize) {
 
 /// The request must reach the origin as `expected`, however it is cut.
 pub fn forwarded_as(http: &str, request: &str, expected: &str) {
+    let proxy = Proxy::with(http, "");
     for cut in cuts(request.len()) {
-        let proxy = Proxy::with(http, "");
         let client = proxy.client();
         send_cut(&proxy, &client, request.as_bytes(), cut);
         let mut origin = proxy.accept();
         let seen = proxy.read(&mut origin);
         // A chunked body is forwarded in the chunks in which it came, which depends on the cut.
         assert_eq!(canonical(&seen), canonical(expected), "cut after {cut}");
+        proxy.hang_up(client, origin);
     }
 }
 
@@ -269,8 +279,8 @@ pub fn forwarded_as(http: &str, request: &str, expected: &str) {
 /// Returns the connections kept in the pool, which must not depend on the cut.
 pub fn answered_as(http: &str, request: &str, response: &str, expected: &str) -> i64 {
     let mut kept = None;
+    let proxy = Proxy::with(http, "");
     for cut in cuts(response.len()) {
-        let proxy = Proxy::with(http, "");
         let mut client = proxy.client();
         client.write(request);
         let origin = proxy.accept();
@@ -279,6 +289,7 @@ pub fn answered_as(http: &str, request: &str, response: &str, expected: &str) ->
         assert_eq!(canonical(&seen), canonical(expected), "cut after {cut}");
         let pooled = proxy.pooled();
         assert_eq!(*kept.get_or_insert(pooled), pooled, "cut after {cut}: pooled connections");
+        proxy.hang_up(client, origin);
     }
     kept.unwrap_or(0)
 }
