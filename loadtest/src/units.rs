@@ -147,6 +147,7 @@ pub fn bytes(count: f64) -> String {
 /// A count in three or four significant digits: `812`, `20.4k`, `1.31M`.
 pub fn count(value: f64) -> String {
     match value.abs() {
+        v if v > 0.0 && v < 10.0 => format!("{value:.2}"),
         v if v < 1e3 => format!("{value:.0}"),
         v if v < 1e6 => format!("{:.1}k", value / 1e3),
         _ => format!("{:.2}M", value / 1e6),
@@ -193,6 +194,7 @@ mod tests {
     #[test]
     fn numbers_read_well() {
         assert_eq!(count(20_412.0), "20.4k");
+        assert_eq!((count(812.0).as_str(), count(3.5).as_str(), count(0.0).as_str()), ("812", "3.50", "0"));
         assert_eq!(micros(4_212.0), "4.21ms");
         assert_eq!(bytes(16_384.0), "16.0 KiB");
     }

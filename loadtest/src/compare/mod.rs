@@ -263,7 +263,8 @@ impl<'a> Comparer<'a> {
         }
         let Some(started) = &contestant.started else { return Ok(()) };
         let rate = self.rate(scenario, &contestant.peer.name, started)?;
-        contestant.result.capacity = self.capacities.get(&contestant.peer.name).copied().filter(|_| rate.is_some());
+        let by_capacity = scenario.load.capacity_share.is_some();
+        contestant.result.capacity = self.capacities.get(&contestant.peer.name).copied().filter(|_| by_capacity);
         let bench = self.bench(scenario, started, rate);
         let measured = bench.run(round, origins)?;
         if started.process.as_ref().is_some_and(|process| !process.is_alive()) {

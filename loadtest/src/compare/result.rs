@@ -88,6 +88,8 @@ pub struct Run {
     pub proxy_busy: f64,
     pub load_busy: f64,
     pub stolen: f64,
+    /// Of the proxy's cores, by other programs of this machine.
+    pub others: f64,
     /// The generator's and origin's cores were full and the proxy's were not: throughput and latency say nothing about
     /// the proxy; CPU time for each request still does.
     pub load_bound: bool,
@@ -117,11 +119,12 @@ pub struct Latency {
     pub max: f64,
 }
 
-/// Bytes of resident memory.
+/// Bytes. `start` and `settled` are without the images of files: see [`crate::measure::process::Memory`].
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct MemoryRun {
     pub start: u64,
-    pub peak: u64,
+    /// Highest resident set, images of files included.
+    pub peak_resident: u64,
     /// Right after the load, or after the scenario's settling time.
     pub settled: u64,
 }
@@ -131,7 +134,7 @@ pub struct IdleRun {
     pub asked: usize,
     pub opened: usize,
     pub open_at_end: usize,
-    /// Growth of resident memory for each.
+    /// Growth of memory for each.
     pub bytes_each: Option<f64>,
 }
 
@@ -176,6 +179,7 @@ pub struct Medians {
     pub wrong: u64,
     pub load_bound: bool,
     pub stolen: f64,
+    pub others: f64,
     /// This peer's value divided by the other peer's.
     pub ratios: BTreeMap<String, Ratios>,
 }
@@ -223,12 +227,13 @@ impl PeerResult {
             p99_9_us: spread(|run| run.latency_us.p99_9),
             p99_99_us: spread(|run| run.latency_us.p99_99),
             max_us: spread(|run| run.latency_us.max),
-            memory_peak: maybe(|run| run.memory.map(|memory| memory.peak as f64)),
+            memory_peak: maybe(|run| run.memory.map(|memory| memory.peak_resident as f64)),
             memory_settled: maybe(|run| run.memory.map(|memory| memory.settled as f64)),
             failed: runs.iter().map(|run| run.failed.total()).sum(),
             wrong: runs.iter().map(|run| run.failed.wrong()).sum(),
             load_bound: runs.iter().filter(|run| run.load_bound).count() * 2 > runs.len(),
             stolen: spread(|run| run.stolen).median,
+            others: spread(|run| run.others).median,
             ratios: BTreeMap::new(),
         });
         self.curve = curve(latency);

@@ -149,8 +149,8 @@ impl Bench<'_> {
         if let Some(settle) = self.scenario.settle {
             interrupt::sleep_until(Instant::now() + settle.0);
         }
-        let settled = process::memory(&pids).resident;
-        let memory = self.proxy.map(|_| MemoryRun { start: start.resident, peak, settled });
+        let settled = process::memory(&pids).own;
+        let memory = self.proxy.map(|_| MemoryRun { start: start.own, peak_resident: peak, settled });
         let restart = returned.map(|returned| recovery(&outcome, spec.slice, returned));
         let requests = self.requests(&outcome);
         let proxy = cores.0.since(&cores.1, &self.cores.proxy);
@@ -174,10 +174,17 @@ impl Bench<'_> {
             proxy_busy: proxy.busy,
             load_busy: load.busy,
             stolen: proxy.stolen.max(load.stolen),
+            others: self.proxy.map_or(0.0, |_| (proxy.programs - self.own_share(cpu)).max(0.0)),
             load_bound: self.proxy.is_some() && load.busy >= FULL && proxy.busy < FULL,
             timeline: outcome.timeline,
         };
         Ok(Measured { run, latency: outcome.latency })
+    }
+
+    /// Share of the proxy's cores that its CPU time amounts to.
+    fn own_share(&self, cpu: CpuTime) -> f64 {
+        let window_us = self.duration.as_secs_f64() * 1e6 * self.cores.proxy.len().max(1) as f64;
+        (cpu.user_us + cpu.system_us) / window_us
     }
 
     fn start_background(&self) -> (Option<(usize, Idle)>, Option<Slow>) {
@@ -203,7 +210,7 @@ fn bytes_each(before: Memory, with: Memory, count: usize, pids: &[u32]) -> Optio
     if pids.is_empty() || count == 0 {
         return None;
     }
-    Some((with.resident as f64 - before.resident as f64) / count as f64)
+    Some((with.own as f64 - before.own as f64) / count as f64)
 }
 
 fn latency(outcome: &Outcome) -> Latency {

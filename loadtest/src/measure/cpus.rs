@@ -61,6 +61,7 @@ pub struct CoreTimes(BTreeMap<usize, Ticks>);
 #[derive(Clone, Copy, Debug, Default)]
 struct Ticks {
     busy: u64,
+    programs: u64,
     stolen: u64,
     total: u64,
 }
@@ -68,8 +69,10 @@ struct Ticks {
 /// Shares of the time between two readings, averaged over some cores.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Shares {
-    /// Ran something here.
+    /// Ran something here, interrupts included.
     pub busy: f64,
+    /// Of it, programs: what the CPU times of processes add up to.
+    pub programs: f64,
     /// Was taken by the hypervisor for another guest.
     pub stolen: f64,
 }
@@ -90,8 +93,9 @@ impl CoreTimes {
             };
             let fields: Vec<u64> = words.take(8).filter_map(|word| word.parse().ok()).collect();
             if let [user, nice, system, idle, iowait, irq, softirq, steal] = fields[..] {
-                let busy = user + nice + system + irq + softirq;
-                cores.insert(cpu, Ticks { busy, stolen: steal, total: busy + idle + iowait + steal });
+                let programs = user + nice + system;
+                let busy = programs + irq + softirq;
+                cores.insert(cpu, Ticks { busy, programs, stolen: steal, total: busy + idle + iowait + steal });
             }
         }
         CoreTimes(cores)
@@ -103,12 +107,14 @@ impl CoreTimes {
         for cpu in cpus {
             if let (Some(now), Some(then)) = (self.0.get(cpu), earlier.0.get(cpu)) {
                 sum.busy += now.busy.saturating_sub(then.busy);
+                sum.programs += now.programs.saturating_sub(then.programs);
                 sum.stolen += now.stolen.saturating_sub(then.stolen);
                 sum.total += now.total.saturating_sub(then.total);
             }
         }
         let total = sum.total.max(1) as f64;
-        Shares { busy: sum.busy as f64 / total, stolen: sum.stolen as f64 / total }
+        let share = |ticks: u64| ticks as f64 / total;
+        Shares { busy: share(sum.busy), programs: share(sum.programs), stolen: share(sum.stolen) }
     }
 }
 
@@ -128,9 +134,9 @@ mod tests {
         let then =
             CoreTimes::parse("cpu 9 9 9 9 9 9 9 9 0 0\ncpu0 100 0 0 100 0 0 0 0 0 0\ncpu1 0 0 0 0 0 0 0 0 0 0\n");
         let now =
-            CoreTimes::parse("cpu 9 9 9 9 9 9 9 9 0 0\ncpu0 120 0 30 140 0 0 0 10 0 0\ncpu1 0 0 0 100 0 0 0 0 0 0\n");
-        assert_eq!(now.since(&then, &[0]), Shares { busy: 0.5, stolen: 0.1 });
-        assert_eq!(now.since(&then, &[1]), Shares { busy: 0.0, stolen: 0.0 });
+            CoreTimes::parse("cpu 9 9 9 9 9 9 9 9 0 0\ncpu0 120 0 20 140 0 0 10 10 0 0\ncpu1 0 0 0 100 0 0 0 0 0 0\n");
+        assert_eq!(now.since(&then, &[0]), Shares { busy: 0.5, programs: 0.4, stolen: 0.1 });
+        assert_eq!(now.since(&then, &[1]), Shares::default());
     }
 
     #[test]

@@ -15,8 +15,9 @@ pub struct CpuTime {
 pub struct Memory {
     /// Resident set (VmRSS).
     pub resident: u64,
-    /// Of it, memory of the process's own: heap, stacks (RssAnon).
-    pub anonymous: u64,
+    /// Of it, what is not the image of a file: heap, stacks, shared buffers (RssAnon, RssShmem). The kernel drops and
+    /// reloads pages of files as it likes, which would drown the growth of a few KiB for each connection.
+    pub own: u64,
     /// Highest resident set since [`reset_peak`] (VmHWM).
     pub peak: u64,
 }
@@ -62,7 +63,7 @@ pub fn memory(pids: &[u32]) -> Memory {
     for pid in pids {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         sum.resident += kibibytes(&status, "VmRSS:") * 1024;
-        sum.anonymous += kibibytes(&status, "RssAnon:") * 1024;
+        sum.own += (kibibytes(&status, "RssAnon:") + kibibytes(&status, "RssShmem:")) * 1024;
         sum.peak += kibibytes(&status, "VmHWM:") * 1024;
     }
     sum
@@ -124,7 +125,7 @@ mod tests {
         let after = cpu_time(&[pid]);
         assert!(sum > 0 && after.user_us + after.system_us >= before.user_us + before.system_us + 20_000.0);
         let memory = memory(&[pid]);
-        assert!(memory.peak >= memory.resident && memory.resident > memory.anonymous && memory.anonymous > 0);
+        assert!(memory.peak >= memory.resident && memory.resident > memory.own && memory.own > 0);
     }
 
     #[test]

@@ -182,15 +182,17 @@ impl Page<'_> {
     /// One line for each peer through the family's variants.
     fn throughput_latency(&self, results: &[&ScenarioResult]) -> String {
         let of_peer = |peer: &str| -> Vec<&Medians> { results.iter().filter_map(|r| median_of(r, peer)).collect() };
-        let all: Vec<&Medians> = self.comparison.peers.iter().flat_map(|peer| of_peer(&peer.name)).collect();
+        // Direct is several times as fast and would leave the proxies a corner of the plot.
+        let proxies: Vec<_> = self.comparison.peers.iter().filter(|peer| peer.name != "direct").collect();
+        let all: Vec<&Medians> = proxies.iter().flat_map(|peer| of_peer(&peer.name)).collect();
         let rates = all.iter().map(|median| median.requests_per_second.median);
         let x = Axis::linear("requests a second", rates, units::count);
         let latencies = all.iter().flat_map(|median| [median.p50_us.median, median.p99_us.median]);
-        let y = Axis::logarithmic("latency", latencies, units::micros);
+        let y = Axis::logarithmic("latency", latencies, tick);
         // Dashed lines first and without a name: ten names would not fit the legend, and the colours are the peers'.
         let mut series = Vec::new();
         for (dashed, value) in [(true, p50 as fn(&Medians) -> f64), (false, p99)] {
-            for peer in &self.comparison.peers {
+            for peer in &proxies {
                 let points: Vec<(f64, f64)> = of_peer(&peer.name)
                     .iter()
                     .filter(|median| value(median) > 0.0)
@@ -246,7 +248,7 @@ impl Page<'_> {
             .collect();
         let most = series.iter().flat_map(|line| line.points.iter().map(|point| point.0)).fold(1.0, f64::max);
         let latencies = result.peers.iter().flat_map(|peer| peer.curve.iter().map(|(_, us)| us.max(0.1)));
-        let y = Axis::logarithmic("latency", latencies, units::micros);
+        let y = Axis::logarithmic("latency", latencies, tick);
         let from = if result.scenario.is_open_loop() { " (from the intended send time)" } else { "" };
         svg::lines(&format!("{}: latency by percentile{from}", result.scenario.name), &Axis::nines(most), &y, &series)
     }
@@ -306,6 +308,15 @@ fn magnitude_of_content(results: &[&ScenarioResult]) -> f64 {
         (result.scenario.request.size.0 + result.scenario.request.upload.map_or(0, |size| size.0)).max(1) as f64
     };
     results.iter().map(size).fold(0.0, f64::max) / results.iter().map(size).fold(f64::MAX, f64::min)
+}
+
+/// A latency on an axis: round values without a fraction.
+fn tick(us: f64) -> String {
+    match us {
+        v if v < 1e3 => format!("{} us", (v * 10.0).round() / 10.0),
+        v if v < 1e6 => format!("{} ms", (v / 1e2).round() / 10.0),
+        v => format!("{} s", (v / 1e5).round() / 10.0),
+    }
 }
 
 fn p50(median: &Medians) -> f64 {

@@ -6,8 +6,8 @@ pub const COLOURS: [&str; 8] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e6
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 330.0;
-const LEFT: f64 = 70.0;
-const RIGHT: f64 = 14.0;
+const LEFT: f64 = 76.0;
+const RIGHT: f64 = 30.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 62.0;
 

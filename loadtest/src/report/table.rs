@@ -23,10 +23,10 @@ pub fn row(peer: &PeerResult, median: &Medians, baseline: &str) -> [String; 12] 
         if median.cpu_us.is_some() { ratio(ratios.and_then(|ratios| ratios.cpu_us)) } else { String::new() },
         number(median.cpu_user_us),
         number(median.cpu_system_us),
-        units::micros(median.p50_us.median),
-        units::micros(median.p99_us.median),
-        units::micros(median.p99_9_us.median),
-        units::micros(median.max_us.median),
+        latency(median.p50_us),
+        latency(median.p99_us),
+        latency(median.p99_9_us),
+        latency(median.max_us),
         median.memory_peak.map_or_else(String::new, |peak| units::bytes(peak.median)),
     ]
 }
@@ -34,6 +34,11 @@ pub fn row(peer: &PeerResult, median: &Medians, baseline: &str) -> [String; 12] 
 /// Microseconds of CPU time: two decimals where they tell something.
 pub fn cost(us: f64) -> String {
     if us < 100.0 { format!("{us:.2}") } else { format!("{us:.0}") }
+}
+
+/// Empty where no exchange became whole.
+fn latency(spread: Spread) -> String {
+    if spread.median > 0.0 { units::micros(spread.median) } else { String::new() }
 }
 
 /// Half the distance between the best and the worst round.
@@ -54,6 +59,12 @@ pub fn notes(peer: &PeerResult) -> Vec<String> {
     }
     if median.stolen > 0.02 {
         notes.push(format!("{:.0} % of the cores' time was taken by other guests of the host", median.stolen * 100.0));
+    }
+    if median.others > 0.05 {
+        notes.push(format!(
+            "OTHER PROGRAMS had {:.0} % of the proxy's cores: repeat it undisturbed",
+            median.others * 100.0
+        ));
     }
     if median.wrong > 0 {
         notes.push(format!("{} WRONG ANSWERS: {}", median.wrong, failures(peer)));
@@ -107,8 +118,8 @@ fn extras(run: &Run) -> Vec<String> {
     }
     let memory = run.memory.filter(|_| run.idle.is_some() || run.slow.is_some());
     if let Some(memory) = memory {
-        let [start, peak, settled] = [memory.start, memory.peak, memory.settled].map(|b| units::bytes(b as f64));
-        notes.push(format!("memory: {start} at start, {peak} peak, {settled} settled"));
+        let [start, settled] = [memory.start, memory.settled].map(|bytes| units::bytes(bytes as f64));
+        notes.push(format!("memory without files' images: {start} at start, {settled} settled"));
     }
     notes
 }
@@ -183,6 +194,7 @@ mod tests {
             wrong: 0,
             load_bound: true,
             stolen: 0.0,
+            others: 0.0,
             ratios: [("a".to_owned(), Ratios { requests_per_second: 0.5, cpu_us: Some(2.0), p99_us: 1.0 })].into(),
         }
     }

@@ -34,9 +34,16 @@ pub enum Got {
     /// The connection ended, or the time did, before the answer was whole.
     Cut {
         answer: Option<Answer>,
-        timed_out: bool,
+        how: Cut,
     },
     Malformed(&'static str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    Closed,
+    Reset,
+    TimedOut,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,14 +158,14 @@ impl Link {
                 Ok(0) => {
                     return match answer {
                         Some(answer) if self.reader.ends_at_close() => Got::Whole(answer),
-                        answer => Got::Cut { answer, timed_out: false },
+                        answer => Got::Cut { answer, how: Cut::Closed },
                     };
                 }
                 Ok(count) => self.pending.extend_from_slice(&self.buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     let timed_out = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
-                    return Got::Cut { answer, timed_out };
+                    return Got::Cut { answer, how: if timed_out { Cut::TimedOut } else { Cut::Reset } };
                 }
             }
         }
@@ -170,16 +177,16 @@ pub fn judge(rule: Rule, wanted: Wanted, got: &Got, reused: bool) -> Verdict {
     let violation = |text: String| Verdict::Violation(text);
     match got {
         Got::Malformed(what) => violation(format!("malformed: {what}")),
-        Got::Cut { timed_out: true, .. } => violation("no answer in 15 s".to_owned()),
-        Got::Cut { answer: None, .. } => match rule {
+        Got::Cut { how: Cut::TimedOut, .. } => violation("no answer in 15 s".to_owned()),
+        Got::Cut { answer: None, how } => match rule {
             Rule::ErrorOrClose | Rule::NeverWhole | Rule::RightOrClose | Rule::Refusal => Verdict::Right,
             Rule::Right | Rule::Status(_) if reused => Verdict::KeepAliveRace,
-            Rule::Right | Rule::Status(_) => violation("closed without an answer".to_owned()),
+            Rule::Right | Rule::Status(_) => violation(format!("{how:?} without an answer")),
         },
-        Got::Cut { answer: Some(answer), .. } => match foreign(wanted, answer) {
+        Got::Cut { answer: Some(answer), how } => match foreign(wanted, answer) {
             Some(text) => violation(text),
             None if matches!(rule, Rule::NeverWhole | Rule::RightOrClose | Rule::Refusal) => Verdict::Right,
-            None => violation(format!("closed after {} of {} content bytes", answer.received, wanted.len)),
+            None => violation(format!("{how:?} after {} of {} content bytes", answer.received, wanted.len)),
         },
         Got::Whole(answer) => judge_whole(rule, wanted, answer),
     }
@@ -237,7 +244,7 @@ mod tests {
     }
 
     fn cut(answer: Option<Answer>) -> Got {
-        Got::Cut { answer, timed_out: false }
+        Got::Cut { answer, how: Cut::Closed }
     }
 
     fn is_violation(verdict: Verdict) -> bool {
@@ -254,7 +261,7 @@ mod tests {
         assert!(is_violation(judge(whole(Answer { seed: None, ..ANSWER }))));
         assert!(is_violation(judge(cut(Some(Answer { received: 50, ..ANSWER })))));
         assert!(is_violation(judge(cut(None))));
-        assert!(is_violation(judge(Got::Cut { answer: None, timed_out: true })));
+        assert!(is_violation(judge(Got::Cut { answer: None, how: Cut::TimedOut })));
         let unavailable = Answer { status: 502, seed: None, received: 10, bytes_right: false, ..ANSWER };
         assert_eq!(judge(whole(unavailable)), Verdict::Unavailable(502));
     }

@@ -162,8 +162,8 @@ pub fn run(args: &SoakArgs) -> anyhow::Result<ExitCode> {
         sound = false;
     } else if !pids.is_empty() {
         let after = proc::memory(&pids);
-        let [before, after] = [before.resident, after.resident].map(|bytes| crate::units::bytes(bytes as f64));
-        println!("memory of the proxy: {before} before, {after} after");
+        let [before, after] = [before.own, after.own].map(|bytes| crate::units::bytes(bytes as f64));
+        println!("memory of the proxy without files' images: {before} before, {after} after");
     }
     drop((started, origin_process));
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
