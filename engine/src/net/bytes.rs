@@ -45,6 +45,18 @@ impl HeadBytes {
         }
     }
 
+    /// Where receive buffers are scarce, copy the first `len` bytes out of theirs: an exchange may last, and its heads
+    /// need not keep whole buffers from everybody else meanwhile. What was sliced off before keeps its buffer.
+    pub fn release_if_scarce(&mut self, len: usize, reactor: &Reactor) {
+        if let Self::One(buf) = self
+            && reactor.pool().is_scarce()
+        {
+            let mut copy = reactor.take_vec();
+            copy.extend_from_slice(&buf[..len.min(buf.len())]);
+            *self = Self::Joined(copy);
+        }
+    }
+
     /// Forget the bytes.
     pub fn clear(&mut self, reactor: &Reactor) {
         if let Self::Joined(bytes) = std::mem::take(self) {

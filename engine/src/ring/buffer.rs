@@ -62,6 +62,11 @@ impl BufPool {
         self.sizes.count as usize - self.free_count() - self.lent.get() as usize
     }
 
+    /// Whether more than a quarter of the buffers is in use.
+    pub fn is_scarce(&self) -> bool {
+        self.in_use() * 4 > self.sizes.count as usize
+    }
+
     /// Buffers lent to the kernel at present.
     pub(crate) fn lent(&self) -> u32 {
         self.lent.get()

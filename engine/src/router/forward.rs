@@ -206,6 +206,7 @@ impl Attempt<'_> {
             }
         }
         exchange.to_upstream.flush(&self.upstream.connection.stream);
+        exchange.request_bytes.release_if_scarce(exchange.request.len as usize, self.forwarding.reactor);
         loop {
             let head = poll_fn(|_| self.poll_head(exchange, downstream, deadlines, replay)).await?;
             let now = self.forwarding.reactor.now();

@@ -28,6 +28,7 @@ pub(super) async fn response(
         if polled? {
             return Ok(Outcome { close: shape.close });
         }
+        exchange.response_bytes.release_if_scarce(exchange.response.len as usize, forwarding.reactor);
         deadlines.moved(forwarding.reactor.now());
         if downstream.stream.poll_flushed(limit).is_pending() {
             forwarding.cluster.stats.upstream_flow_control_paused_reading_total.inc();
