@@ -46,6 +46,9 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
     let comparison = comparer.run(&scenarios)?;
     let written = report::write(&comparison, &args.out)?;
     println!("\nreport: {}", written.display());
+    if comparison.cut_short {
+        return Ok(ExitCode::FAILURE);
+    }
     if args.strict && !comparison.sound() {
         eprintln!("loadtest: wrong or failed answers, or a peer that did not run: see the tables above");
         return Ok(ExitCode::FAILURE);
@@ -267,6 +270,10 @@ impl<'a> Comparer<'a> {
         contestant.result.capacity = self.capacities.get(&contestant.peer.name).copied().filter(|_| by_capacity);
         let bench = self.bench(scenario, started, rate);
         let measured = bench.run(round, origins)?;
+        if interrupt::requested() {
+            // A run that was cut off counts exchanges that were cut off with it.
+            return Ok(());
+        }
         if started.process.as_ref().is_some_and(|process| !process.is_alive()) {
             bail!("it ended during round {}", round + 1);
         }
