@@ -5,7 +5,7 @@
 //! driver hands the most recently used ones, still warm in the cache, to the kernel again. When the region is used up,
 //! buffers come from the heap instead, are counted, and go back there: traffic slows down, nothing fails.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, handle_alloc_error};
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::ops::Deref;
@@ -38,8 +38,14 @@ impl BufPool {
     pub fn new(sizes: PoolSize) -> Rc<Self> {
         let layout = Layout::from_size_align(sizes.count as usize * sizes.size as usize, 4096)
             .expect("the configuration bounds count and size");
-        // SAFETY: count and size are not zero (the configuration's lower bounds), so the layout has a size.
-        let region = unsafe { alloc_zeroed(layout) };
+        // Not from the allocator, which would clear, and so touch, every page at once.
+        // SAFETY: a new anonymous mapping; no memory is passed.
+        let region = unsafe {
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            libc::mmap(std::ptr::null_mut(), layout.size(), access, kind, -1, 0)
+        };
+        let region = if region == libc::MAP_FAILED { std::ptr::null_mut() } else { region.cast::<u8>() };
         let Some(region) = NonNull::new(region) else { handle_alloc_error(layout) };
         Rc::new(Self {
             region,
@@ -153,8 +159,8 @@ impl BufPool {
 
 impl Drop for BufPool {
     fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout; every Buf holds an Rc of the pool, so none is left.
-        unsafe { dealloc(self.region.as_ptr(), self.layout) }
+        // SAFETY: mapped in `new` with this size; every Buf holds an Rc of the pool, so none is left.
+        unsafe { libc::munmap(self.region.as_ptr().cast(), self.layout.size()) };
     }
 }
 
