@@ -289,11 +289,6 @@ impl Io {
         self.submit(key, kind, entry);
     }
 
-    pub(super) fn shutdown(&mut self, key: SlotKey, how: i32) {
-        let fd = Fd(self.socket(key).fd.as_raw_fd());
-        self.submit_ignored(opcode::Shutdown::new(fd, how).build());
-    }
-
     /// The handle is gone: end what is under way and close. The slot, and with it every byte the kernel may still
     /// look at, stays until the last completion.
     pub(super) fn close(&mut self, key: SlotKey) {

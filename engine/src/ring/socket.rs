@@ -156,8 +156,12 @@ impl Socket {
     }
 
     /// Send FIN behind what the kernel has; flush first.
+    ///
+    /// The plain call, which does not wait: IORING_OP_SHUTDOWN always goes to a worker thread, which looks the
+    /// descriptor up only when it runs. By then it may be closed, and its number another connection's.
     pub fn shutdown_write(&self) {
-        self.reactor.io(|io| io.shutdown(self.key, libc::SHUT_WR));
+        // SAFETY: no pointers are passed, and the descriptor is open as long as this handle lives.
+        unsafe { libc::shutdown(self.raw_fd(), libc::SHUT_WR) };
     }
 
     /// Stop receiving, so that somebody else (splice) may read from the descriptor. Ready when the ring no longer

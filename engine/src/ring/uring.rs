@@ -138,7 +138,6 @@ fn check_operations(ring: &IoUring) -> Result<(), String> {
         (opcode::SendMsg::CODE, "sendmsg"),
         (opcode::PollAdd::CODE, "poll"),
         (opcode::AsyncCancel::CODE, "cancel"),
-        (opcode::Shutdown::CODE, "shutdown"),
         (opcode::Close::CODE, "close"),
     ];
     match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
