@@ -78,7 +78,7 @@ pub(super) struct Connection {
     /// An exchange is under way.
     pub active: bool,
     reactor: Rc<Reactor>,
-    stats: Arc<HttpStats>,
+    pub(super) stats: Arc<HttpStats>,
     opened: Nanos,
     /// The peer ended it.
     pub ended_by_peer: bool,

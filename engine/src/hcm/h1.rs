@@ -1,6 +1,5 @@
 //! The HTTP/1 driver: one task per downstream connection, one exchange after the other.
 
-use super::Hcm;
 use super::connection::{Accepted, ChainSlot, Connection};
 use super::exchange;
 use crate::ring::{Buf, Reactor};
@@ -38,8 +37,9 @@ pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
     let mut connection = Connection::new(accepted, slot, &hcm);
     drop(hcm);
     let next = loop {
+        let Some(first) = next_request(&reactor, &mut connection, &mut deadlines).await else { break Next::Close };
+        // Asked for only now: it may have been replaced while the connection waited.
         let hcm = connection.slot.current();
-        let Some(first) = next_request(&hcm, &mut connection, &mut deadlines).await else { break Next::Close };
         connection.requests += 1;
         connection.active = true;
         let mut state = hcm.shard.take_exchange();
@@ -55,15 +55,18 @@ pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
 }
 
 /// Wait for the next request's first bytes. `None`: the connection is over, and nobody needs to be told.
-async fn next_request(hcm: &Rc<Hcm>, connection: &mut Connection, deadlines: &mut Deadlines) -> Option<Buf> {
-    let timeouts = &hcm.config.timeouts;
-    let reactor = &hcm.shard.reactor;
+async fn next_request(reactor: &Rc<Reactor>, connection: &mut Connection, deadlines: &mut Deadlines) -> Option<Buf> {
     let is_new = connection.requests == 0;
-    let patience = if is_new { timeouts.request_headers.or(timeouts.idle) } else { timeouts.idle };
+    // An idle connection holds no connection manager, or a replaced one and its pools would live on with it.
+    let (patience, limit) = {
+        let hcm = connection.slot.current();
+        let timeouts = &hcm.config.timeouts;
+        let patience = if is_new { timeouts.request_headers.or(timeouts.idle) } else { timeouts.idle };
+        // Responses to pipelined requests must not pile up.
+        (patience, hcm.config.limits.buffer_limit as usize)
+    };
     deadlines.start_waiting(reactor.now(), patience);
-    // Responses to pipelined requests must not pile up.
-    let limit = hcm.config.limits.buffer_limit as usize;
-    let stats = &hcm.stats;
+    let stats = &connection.stats;
     poll_fn(|_| {
         let stream = &connection.stream;
         if let Poll::Ready(Ok(())) = stream.poll_flushed(limit) {
