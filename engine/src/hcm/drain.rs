@@ -25,6 +25,11 @@ impl Drain {
         self.draining.get()
     }
 
+    /// The same, to be looked at later.
+    pub fn flag(&self) -> &Cell<bool> {
+        &self.draining
+    }
+
     /// Open connections.
     pub fn connections(&self) -> usize {
         self.connections.borrow().len()

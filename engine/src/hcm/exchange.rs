@@ -144,6 +144,7 @@ async fn respond(
                 date: &hcm.shard.date(),
                 splice_threshold: hcm.splice_threshold,
                 close,
+                draining: connection.drain.flag(),
             };
             let outcome = forward(&forwarding, exchange, &mut downstream, deadlines).await;
             exchange.received = downstream.received();

@@ -13,6 +13,7 @@ use crate::ring::{Buf, Reactor};
 use crate::stats::HttpStats;
 use crate::upstream::{ConnectError, Connection, UpstreamError, UpstreamExchange, UpstreamHead};
 use ringway_config::model;
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -36,6 +37,8 @@ pub struct Forwarding<'a> {
     pub splice_threshold: Option<u64>,
     /// The downstream connection must end after this exchange.
     pub close: bool,
+    /// The same for every connection, from the moment that this turns true: a drain may begin before the response does.
+    pub draining: &'a Cell<bool>,
 }
 
 /// How an exchange that did not fail left the downstream connection.

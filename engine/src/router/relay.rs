@@ -51,7 +51,9 @@ fn start(attempt: &mut Attempt<'_>, exchange: &mut Exchange, downstream: &Downst
     // A client that waits for 100 and got a final response instead may or may not send its body now: nobody can tell
     // where the next request would begin (RFC 9110 section 10.1.1).
     let unsure = exchange.request.expect_continue && !downstream.is_begun();
-    let close = forwarding.close || unsure;
+    let drains = forwarding.draining.get() && !forwarding.close;
+    forwarding.stats.downstream_cx_drain_close.add(u64::from(drains));
+    let close = forwarding.close || drains || unsure;
     let shape = ResponseShape::new(&exchange.request, exchange.response.framing, close);
     let keep_trailers = forwarding.limits.enable_trailers && shape.framing == BodyKind::Chunked;
     attempt.upstream.start_body(exchange.response.framing, forwarding.codec_limits, keep_trailers);
