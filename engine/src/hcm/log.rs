@@ -55,7 +55,7 @@ pub(super) fn write(hcm: &Hcm, connection: &Connection, exchange: &Exchange, end
         response_duration_micros: exchange.times.response_start.map(since_start),
         upstream_host: exchange.endpoint.and_then(|index| Some(&*cluster?.endpoints[index].name)),
         upstream_cluster: cluster.map(|cluster| cluster.config.name.as_str()),
-        upstream_local_address: None,
+        upstream_local_address: exchange.upstream_local,
         downstream_remote_address: connection.remote,
         downstream_local_address: connection.local,
         route_name: route.and_then(|(route, _)| route.name.as_deref()),

@@ -4,6 +4,7 @@ use super::head::{RequestHead, ResponseHead};
 use crate::base::clock::Nanos;
 use crate::net::{HeadBytes, Outbox};
 use crate::ring::Reactor;
+use std::net::SocketAddr;
 
 /// A UUID in text form.
 pub type RequestId = [u8; 36];
@@ -26,6 +27,8 @@ pub struct Exchange {
     pub route: Option<RouteRef>,
     /// Index of the picked endpoint in its cluster.
     pub endpoint: Option<usize>,
+    /// This side of the upstream connection.
+    pub upstream_local: Option<SocketAddr>,
     /// The status sent, 0 before that.
     pub status: u16,
     pub times: Times,
@@ -73,6 +76,7 @@ impl Exchange {
         self.request_id = None;
         self.route = None;
         self.endpoint = None;
+        self.upstream_local = None;
         self.status = 0;
         self.times = Times::default();
         self.received = 0;

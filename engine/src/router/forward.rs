@@ -91,6 +91,7 @@ async fn try_endpoints(
             None => connect(forwarding, endpoint, downstream, deadlines).await?,
         };
         let may_retry = connection.is_reused();
+        exchange.upstream_local = connection.local;
         let mut upstream = UpstreamExchange::new(connection);
         let mut attempt = Attempt { forwarding, body: BodyWriter::default(), upstream: &mut upstream, paused: false };
         attempt.send_head(exchange, endpoint);

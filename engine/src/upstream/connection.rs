@@ -1,15 +1,18 @@
 //! One connection to an endpoint, with its accounting.
 
 use crate::base::clock::Nanos;
-use crate::net::ByteStream;
+use crate::net::{ByteStream, sys};
 use crate::ring::Reactor;
 use crate::stats::ClusterStats;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// A connection that is established. Dropping it closes it.
 pub struct Connection {
     pub stream: ByteStream,
+    /// This side's address; `None` on a Unix socket.
+    pub local: Option<SocketAddr>,
     reactor: Rc<Reactor>,
     stats: Arc<ClusterStats>,
     opened: Nanos,
@@ -28,8 +31,10 @@ impl Connection {
         stats.upstream_cx_http1_total.inc();
         stats.upstream_cx_active.inc();
         let now = reactor.now();
+        let local = stream.plain_socket().and_then(|socket| sys::local_address(socket.raw_fd()));
         Self {
             stream,
+            local,
             reactor: reactor.clone(),
             stats: stats.clone(),
             opened: now,
