@@ -289,8 +289,7 @@ fn location(redirect: &Redirect, route: &Route, exchange: &Exchange) -> Vec<u8> 
     location.extend_from_slice(b"://");
     match &redirect.host {
         Some(host) => location.extend_from_slice(host.as_bytes()),
-        None => location
-            .extend_from_slice(host_without_port(authority, redirect.scheme.is_some() || redirect.port.is_some())),
+        None => location.extend_from_slice(kept_authority(authority, redirect)),
     }
     if let Some(port) = redirect.port {
         location.extend_from_slice(format!(":{port}").as_bytes());
@@ -312,12 +311,15 @@ fn location(redirect: &Redirect, route: &Route, exchange: &Exchange) -> Vec<u8> 
     location
 }
 
-/// Another scheme or port makes the request's port meaningless.
-fn host_without_port(authority: &[u8], strip: bool) -> &[u8] {
-    match authority.iter().rposition(|&byte| byte == b':' || byte == b']') {
-        Some(at) if strip && authority[at] == b':' => &authority[..at],
-        _ => authority,
-    }
+/// The request's host, with its port unless that is replaced, or was the default of a scheme that is.
+fn kept_authority<'a>(authority: &'a [u8], redirect: &Redirect) -> &'a [u8] {
+    // A colon within the brackets of an IPv6 address begins no port.
+    let Some(at) = authority.iter().rposition(|&byte| matches!(byte, b':' | b']')).filter(|&at| authority[at] == b':')
+    else {
+        return authority;
+    };
+    let drops = redirect.port.is_some() || redirect.scheme.is_some() && &authority[at..] == b":80";
+    if drops { &authority[..at] } else { authority }
 }
 
 fn account(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange) {
