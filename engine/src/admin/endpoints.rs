@@ -8,6 +8,7 @@ use regex::Regex;
 use ringway_config::model::NetworkFilter;
 use serde_json::{Value, json};
 use std::time::UNIX_EPOCH;
+use tracing_subscriber::filter::LevelFilter;
 
 /// A request.
 pub(super) struct Call<'a> {
@@ -348,6 +349,10 @@ fn set_logging(_: &State, query: &Query) -> Answer {
             400,
             "say ?level=LEVEL or ?TARGET=LEVEL, LEVEL being error, warn, info, debug, trace or off\n",
         );
+    }
+    // A word that is no level would be taken for the name of a target, and everything else would fall silent.
+    if let Some((_, level)) = query.0.iter().find(|(_, level)| level.parse::<LevelFilter>().is_err()) {
+        return Answer::text(400, format!("{level:?} is no level; say error, warn, info, debug, trace or off\n"));
     }
     match logging::set(&directives.join(",")) {
         Ok(()) => Answer::ok(),
