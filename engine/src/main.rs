@@ -77,8 +77,7 @@ fn refuse(problems: &str) -> ExitCode {
 }
 
 fn start(config: Config, source: Source, hints: &str) -> ExitCode {
-    let admin = config.admin.as_ref().map(|admin| admin.address.to_string());
-    let ready = |addresses: &[String]| {
+    let ready = |addresses: &[String], admin: Option<&str>| {
         eprintln!("ringway {} listens on {}", env!("CARGO_PKG_VERSION"), addresses.join(", "));
         if let Some(admin) = admin {
             eprintln!("admin endpoint on {admin}");

@@ -49,7 +49,8 @@ fn bind_one(address: &Address, shards: usize, backlog: u32) -> io::Result<Vec<Ow
     Ok(sockets)
 }
 
-fn actual(address: &Address, socket: Option<&OwnedFd>) -> Address {
+/// The address as the kernel has it: port 0 is what it chose.
+pub(super) fn actual(address: &Address, socket: Option<&OwnedFd>) -> Address {
     match (address, socket.and_then(|socket| sys::local_address(socket.as_raw_fd()))) {
         (Address::Ip(_), Some(bound)) => Address::Ip(bound),
         _ => address.clone(),

@@ -20,6 +20,8 @@ pub(super) struct Running {
     pub descriptors: u64,
     /// Where the listeners listen.
     pub addresses: Vec<String>,
+    /// Where the admin endpoint listens.
+    pub admin: Option<String>,
 }
 
 /// Read the file again and go over to it.

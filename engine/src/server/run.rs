@@ -20,18 +20,19 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct StartError(pub String);
 
-/// Run until told to stop. `ready` is called once connections are accepted, with the addresses.
+/// Run until told to stop. `ready` is called once connections are accepted, with the listeners' addresses
+/// and the admin endpoint's.
 ///
 /// # Errors
 /// The process could not start; nothing was served.
-pub fn run(config: Config, source: Source, ready: impl FnOnce(&[String])) -> Result<(), StartError> {
+pub fn run(config: Config, source: Source, ready: impl FnOnce(&[String], Option<&str>)) -> Result<(), StartError> {
     logging::start(&config.runtime.log);
     let (control, events) = mpsc::channel();
     // Signals that come while starting must not be lost.
     let signals =
         Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(|error| StartError(format!("signals: {error}")))?;
     let mut running = start(config, source, &control)?;
-    ready(&running.addresses);
+    ready(&running.addresses, running.admin.as_deref());
     forward_signals(signals, control);
     running.state.set(ServerState::Live);
     serve(&mut running, &events);
@@ -69,12 +70,13 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
             answers.recv().unwrap_or_else(|_| Err("a shard ended while it started".into())).map_err(StartError)?;
         shards.push((mailbox, thread));
     }
+    let admin = plan.config.admin.as_ref().map(|admin| bind::actual(&admin.address, admin_socket.as_ref()).to_string());
     if let Some(socket) = admin_socket {
         let log = plan.config.admin.as_ref().and_then(|admin| admin.access_log.clone());
         admin::start(socket, state.clone(), writer.clone(), log).map_err(StartError)?;
     }
     let addresses = bound.addresses.iter().map(ToString::to_string).collect();
-    Ok(Running { state, registry, writer, plan, shards, descriptors, addresses })
+    Ok(Running { state, registry, writer, plan, shards, descriptors, addresses, admin })
 }
 
 /// The cores to run on.
