@@ -55,6 +55,11 @@ impl Drain {
         tasks.into_iter().for_each(|task| reactor.cancel(task));
     }
 
+    /// Give memory that is only kept for reuse back.
+    pub fn trim(&self) {
+        self.connections.borrow_mut().shrink_to_fit();
+    }
+
     /// Enter the current task.
     pub(super) fn register(self: &Rc<Self>, reactor: &Reactor) -> Registration {
         let key = self.connections.borrow_mut().insert(reactor.current_task());
@@ -66,8 +71,5 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let mut connections = self.drain.connections.borrow_mut();
         connections.remove(self.key);
-        if connections.is_empty() && connections.capacity() > 4096 {
-            connections.shrink_to_fit();
-        }
     }
 }

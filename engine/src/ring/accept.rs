@@ -33,6 +33,10 @@ impl AcceptorState {
         }
     }
 
+    pub(super) fn trim(&mut self) {
+        self.accepted.shrink_to(16);
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.closing && !self.armed
     }

@@ -330,9 +330,10 @@ impl Io {
         self.spare_queues.shrink_to_fit();
         self.spare.clear();
         self.spare.shrink_to_fit();
-        if self.sockets.is_empty() {
-            self.sockets.shrink_to_fit();
-        }
+        // Drops vacant slots at the end; those between live ones stay.
+        self.sockets.shrink_to_fit();
+        self.completions.shrink_to(1024);
+        self.acceptors.iter_mut().for_each(|(_, state)| state.trim());
     }
 
     pub(super) fn arm_event(&mut self) {

@@ -225,20 +225,26 @@ impl Reactor {
 
     /// One turn of the loop. Sleeps until there is something to do, but not past the next timer.
     pub fn turn(&self) {
+        self.turn_unless(|| false);
+    }
+
+    /// One turn, which does not sleep if `done` says so once the tasks have run.
+    fn turn_unless(&self, done: impl FnOnce() -> bool) {
         self.turns.set(self.turns.get() + 1);
         self.executor.run_ready();
+        let may_sleep = !done();
         match &self.io {
-            Some(io) => self.turn_ring(&mut io.borrow_mut()),
-            None => self.turn_virtual(),
+            Some(io) => self.turn_ring(&mut io.borrow_mut(), may_sleep),
+            None => self.turn_virtual(may_sleep),
         }
         let executor = &self.executor;
         self.timers.borrow_mut().advance(self.now.get(), |task| executor.wake(task));
     }
 
-    fn turn_ring(&self, io: &mut Io) {
+    fn turn_ring(&self, io: &mut Io, may_sleep: bool) {
         io.uring.lend_buffers(&self.pool);
         io.arm_event();
-        if self.executor.has_ready() {
+        if !may_sleep || self.executor.has_ready() {
             io.uring.enter(None);
         } else {
             let wait = self.timers.borrow().next_deadline();
@@ -254,9 +260,10 @@ impl Reactor {
     }
 
     /// Without a ring, time passes only when nobody has anything to do.
-    fn turn_virtual(&self) {
+    fn turn_virtual(&self, may_sleep: bool) {
         self.executor.take_remote_wakes();
-        if !self.executor.has_ready()
+        if may_sleep
+            && !self.executor.has_ready()
             && let Some(deadline) = self.timers.borrow().next_deadline()
         {
             self.clock.advance(Duration::from_nanos(deadline.saturating_sub(self.clock.now())));
@@ -266,8 +273,13 @@ impl Reactor {
 
     /// Turn until `done`.
     pub fn run_until(&self, mut done: impl FnMut() -> bool) {
-        while !done() {
-            self.turn();
+        let mut over = done();
+        while !over {
+            self.turn_unless(|| {
+                over = done();
+                over
+            });
+            over = over || done();
         }
     }
 
@@ -281,7 +293,7 @@ impl Reactor {
         });
         let panics = self.executor.panics();
         loop {
-            self.turn();
+            self.turn_unless(|| slot.borrow().is_some() || self.executor.panics() != panics);
             if let Some(value) = slot.borrow_mut().take() {
                 return value;
             }
@@ -297,6 +309,8 @@ impl Reactor {
         self.spare.borrow_mut().clear();
         self.spare_pipes.borrow_mut().clear();
         self.blocks.trim();
+        self.executor.trim();
+        self.timers.borrow_mut().trim();
         self.pool.release_free_pages();
     }
 

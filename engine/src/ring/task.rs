@@ -172,10 +172,13 @@ impl Executor {
             let Some(id) = self.ready.borrow_mut().pop_front() else { break };
             self.poll_task(id);
         }
-        if self.slots.borrow().is_empty() && self.slots.borrow().capacity() > 4096 {
-            self.slots.borrow_mut().shrink_to_fit();
-        }
         count
+    }
+
+    /// Give memory that is only kept for reuse back.
+    pub(crate) fn trim(&self) {
+        self.slots.borrow_mut().shrink_to_fit();
+        self.ready.borrow_mut().shrink_to(64);
     }
 
     /// Take over the wakes that came from other threads.

@@ -62,9 +62,11 @@ impl Wheel {
     pub(crate) fn remove(&mut self, key: TimerKey) {
         self.unlink(key.0);
         self.entries.remove(key.0 as usize);
-        if self.entries.is_empty() && self.entries.capacity() > 4096 {
-            self.entries.shrink_to_fit();
-        }
+    }
+
+    /// Give memory that is only kept for reuse back.
+    pub(crate) fn trim(&mut self) {
+        self.entries.shrink_to_fit();
     }
 
     /// Wake `task` at `deadline`, and not at any deadline given before.

@@ -178,6 +178,7 @@ async fn housekeeping(shard: Rc<Shard>) {
         if quiet >= QUIET_TURNS && !trimmed {
             trimmed = true;
             shard.hcm.trim();
+            shard.snapshot.borrow().trim();
             shard.reactor.trim();
             sys::trim_heap();
         }

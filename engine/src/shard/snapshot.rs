@@ -143,6 +143,10 @@ impl Snapshot {
         self.drains().for_each(|drain| drain.start(&self.reactor));
     }
 
+    pub(super) fn trim(&self) {
+        self.drains().for_each(|drain| drain.trim());
+    }
+
     pub(super) fn abort(&self) {
         self.drains().for_each(|drain| drain.abort(&self.reactor));
     }
