@@ -326,6 +326,7 @@ impl Io {
 
     /// Drop what is kept for reuse.
     pub(super) fn trim(&mut self) {
+        self.uring.trim();
         self.spare_queues.clear();
         self.spare_queues.shrink_to_fit();
         self.spare.clear();

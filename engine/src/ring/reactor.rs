@@ -36,7 +36,7 @@ impl Default for ReactorOptions {
     }
 }
 
-/// Buffers lent to the kernel at most: more than one turn of the loop receives, few enough to stay in the cache.
+/// Buffers lent to the kernel at most.
 const LENT_BUFFERS: u16 = 512;
 
 /// Makes the reactor's loop turn; may be called on any thread.

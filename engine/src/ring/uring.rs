@@ -115,9 +115,14 @@ impl Uring {
         !self.ring.submission().is_empty()
     }
 
-    /// Lend free buffers to the kernel, up to the ring's size.
+    /// Lend free buffers to the kernel.
     pub(super) fn lend_buffers(&mut self, pool: &BufPool) {
         self.buffers.fill(pool);
+    }
+
+    /// Lend few again, after a burst.
+    pub(super) fn trim(&mut self) {
+        self.buffers.target = LENT_AT_FIRST.min(self.buffers.count);
     }
 }
 
@@ -181,7 +186,13 @@ struct BufferRing {
     layout: Layout,
     count: u16,
     tail: u16,
+    /// Buffers to keep lent. The fewer there are, the sooner each is used again, while it is still in the cache; when
+    /// one turn uses most of them up, there are more from then on.
+    target: u16,
 }
+
+/// Buffers lent at first.
+const LENT_AT_FIRST: u16 = 64;
 
 impl BufferRing {
     fn register(ring: &mut IoUring, count: u16) -> io::Result<Self> {
@@ -191,7 +202,7 @@ impl BufferRing {
         // SAFETY: count is at least 1, so the layout has a size.
         let memory = unsafe { alloc_zeroed(layout) };
         let Some(entries) = NonNull::new(memory.cast::<BufRingEntry>()) else { handle_alloc_error(layout) };
-        let this = Self { entries, layout, count, tail: 0 };
+        let this = Self { entries, layout, count, tail: 0, target: LENT_AT_FIRST.min(count) };
         // SAFETY: the memory has the size and alignment that the kernel asks for and lives until after the ring.
         unsafe {
             ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, count, BUFFER_GROUP, 0)?;
@@ -201,7 +212,10 @@ impl BufferRing {
 
     fn fill(&mut self, pool: &BufPool) {
         let before = self.tail;
-        while pool.lent() < u32::from(self.count) {
+        if pool.lent() < u32::from(self.target / 4) && before != 0 {
+            self.target = self.target.saturating_mul(2).min(self.count);
+        }
+        while pool.lent() < u32::from(self.target) {
             let Some((id, address)) = pool.lend() else { break };
             let slot = (self.tail & (self.count - 1)) as usize;
             // SAFETY: slot < count, and the kernel reads an entry only after the tail has moved past it.
