@@ -43,7 +43,7 @@ table! {
         /// Bytes of a request's or response's head. Status 431 (502 for a response).
         max_headers_size: Size<1024, 16_777_216>, default "\"60KiB\"";
         /// Fields in a head. Status 431 (502 for a response).
-        max_headers_count: Int<1, 10_000>, default "100";
+        max_headers_count: Int<1, 1024>, default "100";
         /// Bytes of the request line's target. Status 414.
         max_path_size: Size<64, 16_777_216>, default "\"16KiB\"";
         /// Bytes of a request's body. Status 413.

@@ -13,7 +13,7 @@ table! {
     /// The routes of some domains (Envoy: VirtualHost). The most specific domain wins: an exact one, then the longest
     /// `*.suffix`, then the longest `prefix.*`, then `*`. A request for none of them gets status 404.
     VirtualHost at "listeners[].http.virtual_hosts[]", example "virtual-hosts.toml" {
-        /// Name in statistics and logs; unique in its `http`.
+        /// Name in the access log; unique in its `http`.
         name: Name, required;
         /// Hosts without port, in any case: exact, `*.suffix`, `prefix.*`, or `*` for every host. Each stands in one
         /// virtual host only.
@@ -103,7 +103,7 @@ table! {
     /// Answer with a redirect to the request's own address, with these parts of it changed (Envoy: RedirectAction). At
     /// least one part must be.
     Redirect at "listeners[].http.virtual_hosts[].routes[].redirect", example "redirect.toml" {
-        /// New scheme, `"http"` or `"https"`. A port that is the old scheme's own is dropped.
+        /// New scheme, `"http"` or `"https"`. The request's port is dropped with it.
         scheme: Scheme, optional "unchanged";
         /// New host.
         host: HostName, optional "unchanged";

@@ -29,17 +29,17 @@ table! {
         drain_time: Time<0>, default "\"30s\"";
         /// Downstream connections in the whole process; above it, new ones are closed.
         max_connections: Int<1, { u64::MAX }>, optional "half of the file descriptor limit";
-        /// A plain body whose remaining length is known to be at least this many bytes is moved by splice(2), without
-        /// passing through user space.
+        /// A plain response body with at least this many bytes to come, or one that ends with its connection, is moved by
+        /// splice(2), without passing through user space.
         splice_threshold: SizeOrOff<1>, default "\"64KiB\"";
         /// How often shards hand their access log lines to the writer.
         access_log_flush_interval: Time<1>, default "\"1s\"";
-        /// User to become after the sockets are bound, when started as root.
+        /// User to become once everything has started, when started as root.
         user: Name, optional "stay who started it";
         /// Group to become with `user`.
         group: Name, optional "the group of `user`";
         /// The program log: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), and `target=level` for single
-        /// targets, separated by commas.
+        /// targets, separated by commas. The environment variable RUST_LOG, when set, takes its place.
         log: LogDirectives, default "\"info\"";
     }
 }

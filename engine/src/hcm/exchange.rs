@@ -245,6 +245,7 @@ fn fail(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange, fault: Faul
     let ending = Ending { flags: telling.flags, details: telling.details };
     if exchange.status != 0 {
         // The response has begun: all that can be done is to leave it visibly incomplete.
+        hcm.stats.downstream_rq_tx_reset.inc();
         let until_close = exchange.request.version == Version::Http10
             && matches!(exchange.response.framing, BodyKind::Chunked | BodyKind::UntilClose);
         return (if until_close { Next::Reset } else { Next::Abort }, ending);

@@ -151,8 +151,7 @@ pub fn is_root() -> bool {
 
 fn lookup_user(name: &str) -> Result<(libc::uid_t, libc::gid_t), String> {
     let c_name = CString::new(name).map_err(|_| format!("the user name {name:?} holds a NUL"))?;
-    // SAFETY: called before any other thread exists that could use the C library's static entry; the entry is read
-    // before the next call.
+    // SAFETY: only the starting thread uses the C library's static entry, and it is read before the next call.
     let entry = unsafe { libc::getpwnam(c_name.as_ptr()).as_ref() };
     match (entry, name.parse()) {
         (Some(entry), _) => Ok((entry.pw_uid, entry.pw_gid)),

@@ -45,16 +45,7 @@ impl Uring {
     /// # Errors
     /// A sentence that names the cause and the remedy.
     pub(super) fn new(entries: u32, buffer_entries: u16) -> Result<Self, String> {
-        let mut ring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_coop_taskrun()
-            .setup_clamp()
-            .setup_submit_all()
-            .setup_cqsize(entries.saturating_mul(4))
-            .dontfork()
-            .build(entries)
-            .map_err(|error| refusal(&error))?;
+        let mut ring = build(entries).map_err(|error| refusal(&error))?;
         check_operations(&ring)?;
         // Saves the lookup of the descriptor in each enter; a kernel that refuses only loses that.
         let _ = ring.submitter().register_ring_fd();
@@ -125,6 +116,29 @@ impl Uring {
         self.buffers.target = LENT_AT_FIRST.min(self.buffers.count);
     }
 }
+
+/// Where little memory may be locked (`ulimit -l`), a smaller ring serves as well, with more entries into the kernel.
+fn build(entries: u32) -> io::Result<IoUring> {
+    let built = IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_coop_taskrun()
+        .setup_clamp()
+        .setup_submit_all()
+        .setup_cqsize(entries.saturating_mul(4))
+        .dontfork()
+        .build(entries);
+    match built {
+        Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && entries > SMALLEST_RING => {
+            tracing::warn!(target: "ringway::ring", entries, "not enough memory may be locked (ulimit -l): trying half");
+            build(entries / 2)
+        }
+        built => built,
+    }
+}
+
+/// Submission entries below which a ring is not worth having.
+const SMALLEST_RING: u32 = 64;
 
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN))

@@ -140,6 +140,8 @@ async fn connect(
     })
     .await;
     stats.upstream_rq_pending_active.dec();
+    let given_up = !matches!(result, Ok(_) | Err(Fault::ConnectFailed | Fault::ConnectTimeout | Fault::LocalResources));
+    stats.upstream_rq_cancelled.add(u64::from(given_up));
     result
 }
 

