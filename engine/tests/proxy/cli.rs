@@ -1,0 +1,212 @@
+//! The command line: what is printed where, and the exit codes 0, 1, 2 and 3.
+
+use super::support::{Client, Ringway, Setup, dead_address, eventually, forwarding};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn ringway(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ringway")).args(args).output().expect("it starts")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("text")
+}
+
+#[test]
+fn help_is_complete() {
+    let help = ringway(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    let out = text(&help.stdout);
+    for word in ["run", "check", "--version", "Exit codes", "HUP", "USR1", "TERM"] {
+        assert!(out.contains(word), "{word} is missing in:\n{out}");
+    }
+    assert!(help.stderr.is_empty());
+    for command in ["run", "check"] {
+        let help = ringway(&[command, "--help"]);
+        assert_eq!(help.status.code(), Some(0));
+        assert!(text(&help.stdout).contains("CONFIG"));
+    }
+}
+
+#[test]
+fn version() {
+    let version = ringway(&["--version"]);
+    assert_eq!(version.status.code(), Some(0));
+    assert_eq!(text(&version.stdout), concat!("ringway ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_says_so_on_standard_error() {
+    for args in [&["--nonsense"][..], &["run"], &["check"], &["nonsense"], &["run", "a", "b"]] {
+        let refused = ringway(args);
+        assert_eq!(refused.status.code(), Some(2), "{args:?}");
+        assert!(refused.stdout.is_empty(), "{args:?}");
+        assert!(text(&refused.stderr).contains("Usage"), "{args:?}: {}", text(&refused.stderr));
+    }
+}
+
+#[test]
+fn check_accepts_a_good_file_with_one_line() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("good.toml");
+    std::fs::write(&file, forwarding(dead_address(), "")).expect("written");
+    let checked = ringway(&["check", file.to_str().expect("text")]);
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+    assert_eq!(text(&checked.stdout).lines().count(), 1);
+    assert!(text(&checked.stdout).contains("ok"));
+    assert!(checked.stderr.is_empty());
+}
+
+/// Every problem at once, as file:line:col, on standard error; exit code 1.
+#[test]
+fn check_and_run_refuse_a_bad_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("bad.toml");
+    let bad = "[[listeners]]\nadress = \"127.0.0.1:0\"\nhttp.routes = [{ match = { prefix = \"/\" }, route = { cluster = \"ap\" } }]\n\
+               [[clusters]]\nname = \"app\"\nendpoints = [\"nowhere\"]\n";
+    std::fs::write(&file, bad).expect("written");
+    let path = file.to_str().expect("text");
+    for command in ["check", "run"] {
+        let refused = ringway(&[command, path]);
+        assert_eq!(refused.status.code(), Some(1), "{command}");
+        assert!(refused.stdout.is_empty(), "{command}: {}", text(&refused.stdout));
+        let problems = text(&refused.stderr);
+        for needle in [&format!("{path}:2:1"), "address", &format!("{path}:3:"), "did you mean", &format!("{path}:6:")]
+        {
+            assert!(problems.contains(needle), "{needle} is missing in:\n{problems}");
+        }
+    }
+    let missing = ringway(&["check", "/nonexistent/file.toml"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("/nonexistent/file.toml"));
+}
+
+#[test]
+fn a_port_that_is_taken_exits_with_3_and_one_sentence() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound");
+    for (what, config) in [
+        (
+            "listener",
+            format!(
+                "[[listeners]]\naddress = \"{address}\"\nhttp.routes = [{{ match = {{ prefix = \"/\" }}, direct_response = {{ status = 200 }} }}]\n"
+            ),
+        ),
+        (
+            "admin",
+            format!(
+                "[admin]\naddress = \"{address}\"\n[[listeners]]\naddress = \"127.0.0.1:0\"\nhttp.routes = [{{ match = {{ prefix = \"/\" }}, direct_response = {{ status = 200 }} }}]\n"
+            ),
+        ),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, config).expect("written");
+        let refused = ringway(&["run", file.to_str().expect("text")]);
+        assert_eq!(refused.status.code(), Some(3), "{what}");
+        let sentence = text(&refused.stderr);
+        assert_eq!(sentence.lines().count(), 1, "{what}: {sentence}");
+        assert!(sentence.contains(&address.to_string()) && sentence.contains("another process"), "{what}: {sentence}");
+    }
+}
+
+/// Two instances must not share a port by SO_REUSEPORT without a word.
+#[test]
+fn a_second_instance_does_not_take_half_of_the_connections() {
+    let first = Ringway::before(dead_address(), "");
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("config.toml");
+    let config = forwarding(dead_address(), "").replace("127.0.0.1:0", &first.addresses[0]);
+    std::fs::write(&file, config).expect("written");
+    assert_eq!(ringway(&["run", file.to_str().expect("text")]).status.code(), Some(3));
+}
+
+#[test]
+fn impossible_shards_and_users_exit_with_3() {
+    for (runtime, word) in
+        [("cpus = [4095]", "4095"), ("shards = 1024", "1024"), ("user = \"no-such-user-here\"", "no-such-user-here")]
+    {
+        if runtime.starts_with("user") && !rustix::process::geteuid().is_root() {
+            // Without root the key is ignored with a warning; `privileges` has that.
+            continue;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, format!("[runtime]\n{runtime}\n{}", forwarding(dead_address(), ""))).expect("written");
+        let refused = ringway(&["run", file.to_str().expect("text")]);
+        assert_eq!(refused.status.code(), Some(3), "{runtime}: {}", text(&refused.stderr));
+        assert!(text(&refused.stderr).contains(word), "{}", text(&refused.stderr));
+    }
+}
+
+/// The ports of the built-in example are fixed, so whoever runs it holds this lock. It is a port, too: the kernel gives
+/// it back whatever happens.
+fn lock_fixed_ports() -> TcpListener {
+    let mut lock = None;
+    eventually("no other test runs the built-in example", || {
+        lock = TcpListener::bind("127.0.0.2:10002").ok();
+        lock.is_some()
+    });
+    lock.expect("just made")
+}
+
+#[test]
+fn without_arguments_the_built_in_example_runs() {
+    let _lock = lock_fixed_ports();
+    for port in [10000, 10001, 9901] {
+        let free = TcpListener::bind(("127.0.0.1", port));
+        assert!(free.is_ok(), "this test needs port {port} of 127.0.0.1, which another process has");
+    }
+    let command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+    let proxy = Ringway::spawn(command, tempfile::tempdir().expect("a directory"), String::new());
+    assert_eq!(proxy.addresses, ["127.0.0.1:10000", "127.0.0.1:10001"]);
+    let answer = proxy.get("/");
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.text(), "Hello from the built-in origin.\n");
+    assert_eq!(answer.field("server"), Some("ringway"));
+    assert!(answer.field("x-envoy-upstream-service-time").is_some(), "it went through the proxy");
+    let moved = proxy.get("/old/page");
+    assert_eq!((moved.status(), moved.field("location")), (301, Some("http://example.com/new/page")));
+    let mut admin = Client::open("127.0.0.1:9901".parse().expect("an address"));
+    admin.send(b"GET /ready HTTP/1.1\r\nHost: 127.0.0.1:9901\r\n\r\n");
+    assert_eq!(admin.response().status(), 200);
+    eventually("it says what to try", || proxy.stdout().contains("curl -i http://127.0.0.1:10000/"));
+}
+
+#[test]
+fn two_shards_both_serve() {
+    let proxy = Setup::new(
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\n\
+         http.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200, body = \"hi\" } }]",
+    )
+    .runtime("shards = 2")
+    .start();
+    eventually("both shards report", || proxy.stat("shard.0.tasks") > 0 && proxy.stat("shard.1.tasks") > 0);
+    let before = [proxy.stat("shard.0.tasks"), proxy.stat("shard.1.tasks")];
+    let mut clients: Vec<_> = (0..64).map(|_| proxy.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/").text(), "hi");
+    }
+    // A connection is a task; the kernel spreads 64 of them so that neither shard is left out.
+    eventually("64 connections on both", || {
+        let grown = [proxy.stat("shard.0.tasks") - before[0], proxy.stat("shard.1.tasks") - before[1]];
+        grown.iter().sum::<i64>() == 64 && grown.iter().all(|grown| *grown >= 8)
+    });
+}
+
+/// Every file in docs/examples passes `ringway check`.
+#[test]
+fn the_examples_pass() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples");
+    let mut count = 0;
+    for entry in std::fs::read_dir(examples).expect("docs/examples") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let checked = ringway(&["check", path.to_str().expect("text")]);
+            assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+            count += 1;
+        }
+    }
+    assert!(count >= 10, "only {count} examples were found");
+}

@@ -1,0 +1,107 @@
+//! How many connections there may be, and how long they are used.
+
+use super::support::{Origin, Ringway, Setup, forwarding, response};
+
+#[test]
+fn the_listeners_limit() {
+    let origin = Origin::answering(|_| response(200, &[], "ok"));
+    let config =
+        forwarding(origin.address, "").replace("stat_prefix = \"main\"", "stat_prefix = \"main\"\nmax_connections = 3");
+    let proxy = Setup::new(&config).runtime("shards = 2").start();
+    let mut held: Vec<_> = (0..3).map(|_| proxy.connect()).collect();
+    held.iter_mut().for_each(|client| assert_eq!(client.get("/").status(), 200));
+    // The limit is exact and holds over both shards.
+    for _ in 0..5 {
+        proxy.connect().expect_end();
+    }
+    assert_eq!(proxy.stat("listener.main.downstream_cx_overflow"), 5);
+    assert_eq!(proxy.stat("listener.main.downstream_global_cx_overflow"), 0);
+    held.iter_mut().for_each(|client| assert_eq!(client.get("/").status(), 200, "those within the limit stay"));
+    held.pop();
+    proxy.wait_for_stat("listener.main.downstream_cx_active", 2);
+    assert_eq!(proxy.get("/").status(), 200, "a place became free");
+}
+
+#[test]
+fn the_limit_of_the_process() {
+    let config = "[[listeners]]\naddress = \"127.0.0.1:0\"\nstat_prefix = \"one\"\nhttp.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]\n\
+                  [[listeners]]\naddress = \"127.0.0.2:0\"\nstat_prefix = \"two\"\nhttp.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]";
+    let proxy = Setup::new(config).runtime("max_connections = 2").start();
+    let mut first = proxy.connect();
+    let mut second = super::support::Client::open(proxy.address(1));
+    assert_eq!((first.get("/").status(), second.get("/").status()), (200, 200));
+    proxy.connect().expect_end();
+    super::support::Client::open(proxy.address(1)).expect_end();
+    assert_eq!(proxy.stat("listener.one.downstream_global_cx_overflow"), 1);
+    assert_eq!(proxy.stat("listener.two.downstream_global_cx_overflow"), 1);
+    assert_eq!(proxy.stat("server.total_connections"), 2);
+    drop(first);
+    proxy.wait_for_stat("server.total_connections", 1);
+    assert_eq!(proxy.get("/").status(), 200);
+}
+
+#[test]
+fn requests_per_downstream_connection() {
+    let origin = Origin::answering(|_| response(200, &[], "ok"));
+    let proxy = Ringway::before(origin.address, "max_requests_per_connection = 3");
+    let mut client = proxy.connect();
+    assert!(!client.get("/").says_close());
+    assert!(!client.get("/").says_close());
+    assert!(client.get("/").says_close());
+    client.expect_end();
+    assert_eq!(proxy.stat("http.ingress_http.downstream_cx_max_requests_reached"), 1);
+}
+
+#[test]
+fn requests_per_upstream_connection() {
+    let origin = Origin::answering(|_| response(200, &[], "ok"));
+    let config = format!("{}max_requests_per_connection = 2\n", forwarding(origin.address, ""));
+    let proxy = Ringway::start(&config);
+    let mut client = proxy.connect();
+    for _ in 0..6 {
+        assert_eq!(client.get("/").status(), 200);
+    }
+    assert_eq!(origin.connections(), 3);
+    assert_eq!(proxy.stat("cluster.app.upstream_cx_max_requests"), 3);
+}
+
+#[test]
+fn idle_upstream_connections_are_limited() {
+    let barrier = std::sync::Arc::new(std::sync::Barrier::new(4));
+    let origin = Origin::answering(move |_| {
+        barrier.wait();
+        response(200, &[], "ok")
+    });
+    let proxy = Ringway::start(&format!("{}max_idle_connections = 1\n", forwarding(origin.address, "")));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert_eq!(proxy.get("/").status(), 200));
+        }
+    });
+    assert_eq!(origin.connections(), 4, "four requests at once need four connections");
+    proxy.wait_for_stat("cluster.app.upstream_cx_active", 1);
+}
+
+#[test]
+fn accounting_adds_up() {
+    let origin = Origin::answering(|_| response(200, &[], "ok"));
+    let proxy = Ringway::before(origin.address, "");
+    for _ in 0..10 {
+        let mut client = proxy.connect();
+        assert_eq!(client.get("/").status(), 200);
+    }
+    for (name, expected) in [
+        ("listener.main.downstream_cx_active", 0),
+        ("listener.main.downstream_cx_total", 10),
+        ("listener.main.downstream_cx_destroy", 10),
+        ("http.ingress_http.downstream_cx_active", 0),
+        ("http.ingress_http.downstream_cx_total", 10),
+        ("http.ingress_http.downstream_cx_destroy", 10),
+        ("http.ingress_http.downstream_cx_destroy_remote", 10),
+        ("http.ingress_http.downstream_rq_total", 10),
+        ("http.ingress_http.downstream_rq_completed", 10),
+        ("server.total_connections", 0),
+    ] {
+        proxy.wait_for_stat(name, expected);
+    }
+}

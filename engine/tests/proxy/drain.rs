@@ -1,0 +1,187 @@
+//! SIGTERM and SIGINT: no new connections, what is in flight ends as it should, then exit code 0.
+
+use super::support::{Client, Nginx, Origin, Ringway, Setup, assert_same, eventually, forwarding, pattern, response};
+use rustix::process::Signal;
+use std::net::TcpStream;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// An origin that answers when it is told to, with the target, and the way to tell it.
+fn held() -> (Origin, mpsc::Sender<()>) {
+    let (release, released) = mpsc::channel();
+    let released = std::sync::Mutex::new(released);
+    let origin = Origin::answering(move |request| {
+        if request.target().starts_with("/held") {
+            // A test that has ended needs no answer.
+            let _ = released.lock().expect("no panic").recv();
+        }
+        response(200, &[], request.target())
+    });
+    (origin, release)
+}
+
+fn in_flight(proxy: &Ringway) -> Client {
+    let mut client = proxy.connect();
+    client.send(b"GET /held HTTP/1.1\r\nHost: h\r\n\r\n");
+    proxy.wait_for_stat("cluster.app.upstream_rq_active", 1);
+    client
+}
+
+#[test]
+fn an_exchange_in_flight_ends_and_the_rest_is_closed() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let (origin, release) = held();
+        let mut proxy = Setup::new(&forwarding(origin.address, "")).runtime("drain_time = \"1h\"\nshards = 2").start();
+        let mut idle: Vec<Client> = (0..8).map(|_| proxy.connect()).collect();
+        idle.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "/"));
+        let mut fresh = proxy.connect();
+        let mut busy = in_flight(&proxy);
+        proxy.signal(signal);
+        idle.iter_mut().for_each(Client::expect_end);
+        fresh.expect_end();
+        eventually("new connections are refused", || TcpStream::connect(proxy.address(0)).is_err());
+        let ready = proxy.admin("GET", "/ready");
+        assert_eq!((ready.status(), ready.text()), (503, "DRAINING\n"));
+        assert!(proxy.is_running());
+        release.send(()).expect("the origin waits");
+        let answer = busy.response();
+        assert_eq!((answer.status(), answer.text()), (200, "/held"));
+        assert!(answer.says_close(), "the last response says so");
+        busy.expect_end();
+        assert_eq!(proxy.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn without_traffic_it_ends_at_once() {
+    let mut proxy =
+        Setup::new(&forwarding("127.0.0.1:9".parse().expect("an address"), "")).runtime("drain_time = \"1h\"").start();
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+/// The drain time bounds it; what is left then is closed.
+#[test]
+fn the_drain_time_bounds_it() {
+    let (origin, _release) = held();
+    let mut proxy = Setup::new(&forwarding(origin.address, "")).runtime("drain_time = \"300ms\"").start();
+    let mut busy = in_flight(&proxy);
+    let start = Instant::now();
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert!(start.elapsed() >= Duration::from_millis(300), "it waited");
+    assert!(busy.try_response("GET").is_none_or(|answer| answer.status() == 503), "no response, or one that says why");
+}
+
+#[test]
+fn a_second_signal_ends_it_now() {
+    let (origin, _release) = held();
+    let mut proxy = Setup::new(&forwarding(origin.address, "")).runtime("drain_time = \"1h\"").start();
+    let _busy = in_flight(&proxy);
+    proxy.signal(Signal::TERM);
+    eventually("it drains", || proxy.stderr().contains("draining"));
+    assert!(proxy.is_running());
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+/// A request whose body is still on its way is in flight, too.
+#[test]
+fn an_upload_in_flight_ends() {
+    let origin = Origin::answering(|request| response(200, &[], request.body.len().to_string()));
+    let mut proxy = Setup::new(&forwarding(origin.address, "")).runtime("drain_time = \"1h\"").start();
+    let mut client = proxy.connect();
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n01234");
+    proxy.wait_for_stat("cluster.app.upstream_rq_active", 1);
+    proxy.signal(Signal::TERM);
+    eventually("it drains", || proxy.stderr().contains("draining"));
+    client.send(b"56789");
+    let answer = client.response();
+    assert_eq!(answer.text(), "10");
+    assert!(answer.says_close());
+    client.expect_end();
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+/// A large download ends whole, copied or spliced, and so do its last bytes in the socket.
+#[test]
+fn a_download_in_flight_ends_whole() {
+    let expected = pattern(32 << 20);
+    let nginx = Nginx::start("root ROOT;");
+    std::fs::write(nginx.root().join("large"), &expected).expect("written");
+    for splice in ["splice_threshold = \"off\"", ""] {
+        let mut proxy =
+            Setup::new(&forwarding(nginx.address, "")).runtime("drain_time = \"1h\"").runtime(splice).start();
+        let mut client = proxy.connect();
+        client.send(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert!(client.some());
+        proxy.signal(Signal::TERM);
+        eventually("it drains", || proxy.stderr().contains("draining"));
+        let answer = client.response();
+        assert!(answer.complete);
+        assert_same(&answer.body, &expected, splice);
+        client.expect_end();
+        assert_eq!(proxy.wait().code(), Some(0));
+    }
+}
+
+/// Requests that were pipelined before the signal: the one in flight is answered, and its answer says that it is the
+/// last; the client knows that the others were not looked at (RFC 9112 section 9.6).
+#[test]
+fn pipelined_requests_and_a_drain() {
+    let (origin, release) = held();
+    let mut proxy = Setup::new(&forwarding(origin.address, "")).runtime("drain_time = \"1h\"").start();
+    let mut client = in_flight(&proxy);
+    client.send(b"GET /second HTTP/1.1\r\nHost: h\r\n\r\n");
+    proxy.signal(Signal::TERM);
+    eventually("it drains", || proxy.stderr().contains("draining"));
+    release.send(()).expect("the origin waits");
+    let first = client.response();
+    assert_eq!(first.text(), "/held");
+    if first.says_close() {
+        client.expect_end();
+        assert_eq!(origin.requests().len(), 1, "what is not answered was not delivered");
+    } else {
+        assert!(client.response().says_close());
+    }
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+/// Under load every answer that begins is whole, and a connection ends only between exchanges.
+#[test]
+fn a_drain_under_load_cuts_nothing() {
+    let origin = Origin::answering(|_| response(200, &[], pattern(20_000)));
+    let mut proxy = Setup::new(&forwarding(origin.address, "")).runtime("drain_time = \"1h\"\nshards = 2").start();
+    let address = proxy.address(0);
+    let expected = pattern(20_000);
+    let served = std::thread::scope(|scope| {
+        let worker = || {
+            let mut served = 0_u64;
+            while let Ok(stream) = TcpStream::connect(address) {
+                let mut client = Client::new(stream);
+                while client.try_send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") {
+                    // The idle connection may end while the request is on its way; a begun answer may not.
+                    let Some(answer) = client.try_response("GET") else { break };
+                    assert!(answer.complete, "cut off after {} bytes", answer.body.len());
+                    assert_eq!(answer.status(), 200);
+                    assert_same(&answer.body, &expected, "under load");
+                    served += 1;
+                    if answer.says_close() {
+                        break;
+                    }
+                }
+            }
+            served
+        };
+        let workers: Vec<_> = (0..6).map(|_| scope.spawn(worker)).collect();
+        proxy_has_served(&proxy, 200);
+        proxy.signal(Signal::TERM);
+        workers.into_iter().map(|worker| worker.join().expect("nothing was cut")).sum::<u64>()
+    });
+    assert!(served >= 200);
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+fn proxy_has_served(proxy: &Ringway, count: i64) {
+    eventually("some load", || proxy.stat("http.ingress_http.downstream_rq_completed") >= count);
+}

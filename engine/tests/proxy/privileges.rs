@@ -1,0 +1,47 @@
+//! `runtime.user`: bind low ports as root, serve as somebody else.
+
+use super::support::{Origin, Setup, eventually, forwarding, program, response};
+use rustix::process::{Signal, geteuid};
+
+#[test]
+fn root_is_given_up() {
+    let origin = Origin::answering(|_| response(200, &[], "ok"));
+    // A loopback address of its own, so that nobody else's port 80 is in the way.
+    let log = "access_log = [{ path = \"DIR/logs/log\", format = \"%REQ(:PATH)%\" }]";
+    let config = forwarding(origin.address, log).replace("127.0.0.1:0", "127.80.0.1:80");
+    let setup = Setup::new(&config).runtime("user = \"nobody\"\naccess_log_flush_interval = \"5ms\"\nshards = 2");
+    if !geteuid().is_root() {
+        // The promise for everybody else: the key is ignored with a warning.
+        let proxy = Setup::new(&forwarding(origin.address, "")).runtime("user = \"nobody\"").start();
+        assert!(proxy.stderr().contains("runtime.user is ignored"));
+        assert_eq!(proxy.get("/").status(), 200);
+        return;
+    }
+    let logs = setup.dir().join("logs");
+    std::fs::create_dir(&logs).expect("a directory");
+    super::support::must_run(program("chmod").args(["711"]).arg(setup.dir()));
+    super::support::must_run(program("chown").args(["nobody"]).arg(&logs));
+    let proxy = setup.start();
+    assert_eq!(proxy.addresses, ["127.80.0.1:80"]);
+    assert_eq!(proxy.get("/1").text(), "ok");
+    let id = |option: &str| super::support::must_run(program("id").args([option, "nobody"])).trim().to_owned();
+    let (uid, gid) = (id("-u"), id("-g"));
+    for (line, expected) in [("Uid", &uid), ("Gid", &gid)] {
+        let ids = proxy.status_line(line);
+        assert!(ids.split_whitespace().all(|id| id == expected), "{line}: {ids}");
+    }
+    assert_eq!(proxy.status_line("Groups"), gid, "no group of root's is left");
+    assert_eq!(proxy.status_line("CapEff"), "0000000000000000");
+    for task in std::fs::read_dir(format!("/proc/{}/task", proxy.pid())).expect("it runs") {
+        let status = std::fs::read_to_string(task.expect("an entry").path().join("status")).expect("it runs");
+        let ids = status.lines().find_map(|line| line.strip_prefix("Uid:")).expect("a line");
+        assert!(ids.split_whitespace().all(|id| id == uid), "every thread: {status}");
+    }
+    // Logs in a directory of that user's can be rotated.
+    proxy.log_lines("logs/log", 1);
+    std::fs::rename(proxy.file("logs/log"), proxy.file("logs/log.1")).expect("renamed");
+    proxy.signal(Signal::USR1);
+    eventually("the new file is there", || proxy.file("logs/log").exists());
+    assert_eq!(proxy.get("/2").text(), "ok");
+    assert_eq!(proxy.log_lines("logs/log", 1), ["/2"]);
+}

@@ -1,0 +1,215 @@
+//! SIGHUP: a new configuration takes the place of the old one without a request noticing, or nothing changes at all.
+
+use super::support::{Client, Origin, Ringway, Setup, dead_address, eventually, forwarding, free_port, response};
+use rustix::process::Signal;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+
+/// A listener that answers with `body`.
+fn answering(address: &str, body: &str) -> String {
+    format!(
+        "[[listeners]]\naddress = \"{address}\"\nhttp.routes = [{{ match = {{ prefix = \"/\" }}, direct_response = {{ status = 200, body = \"{body}\" }} }}]\n"
+    )
+}
+
+#[test]
+fn a_keep_alive_connection_sees_the_new_routes() {
+    let proxy = Ringway::start(&answering("127.0.0.1:0", "old"));
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/").text(), "old");
+    proxy.write_config(&answering("127.0.0.1:0", "new"));
+    assert!(proxy.reload());
+    assert_eq!(client.get("/").text(), "new", "on the same connection");
+    assert_eq!(proxy.get("/").text(), "new", "and on a new one");
+    let dump = proxy.admin("GET", "/config_dump");
+    assert!(dump.text().contains("\"new\"") && !dump.text().contains("\"old\""));
+}
+
+/// "A bad config never changes or stops traffic; last good stays; the error says line and field."
+#[test]
+fn a_bad_file_changes_nothing() {
+    let proxy = Ringway::start(&answering("127.0.0.1:0", "old"));
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/").text(), "old");
+    proxy.write_config("[[listeners]]\nadress = \"127.0.0.1:0\"\n");
+    assert!(!proxy.reload());
+    let said = proxy.stderr();
+    assert!(said.contains("ringway.toml:7:1") && said.contains("did you mean"), "{said}");
+    assert_eq!(client.get("/").text(), "old");
+    assert!(proxy.admin("GET", "/config_dump").text().contains("\"old\""));
+    // Not even TOML; then no file at all.
+    proxy.write_config("= = =");
+    assert!(!proxy.reload());
+    std::fs::remove_file(proxy.file("ringway.toml")).expect("removed");
+    assert!(!proxy.reload());
+    assert_eq!(client.get("/").text(), "old");
+    // And a good one is taken afterwards.
+    proxy.write_config(&answering("127.0.0.1:0", "new"));
+    assert!(proxy.reload());
+    assert_eq!(client.get("/").text(), "new");
+}
+
+/// All or nothing: a listener that cannot be bound refuses the whole file.
+#[test]
+fn a_port_that_is_taken_refuses_the_file() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let proxy = Ringway::start(&answering("127.0.0.1:0", "old"));
+    let other = taken.local_addr().expect("bound").to_string();
+    proxy.write_config(&(answering("127.0.0.1:0", "new") + &answering(&other, "other")));
+    assert!(!proxy.reload());
+    assert!(proxy.stderr().contains(&other));
+    assert_eq!(proxy.get("/").text(), "old");
+}
+
+#[test]
+fn listeners_come_and_go() {
+    let (keep, add) = ("127.0.0.1:0", SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let proxy = Setup::new(&answering(keep, "kept")).runtime("shards = 2").start();
+    let mut kept = proxy.connect();
+    assert_eq!(kept.get("/").text(), "kept");
+    assert!(TcpStream::connect(add).is_err());
+    proxy.write_config(&(answering(keep, "kept") + &answering(&add.to_string(), "added")));
+    assert!(proxy.reload());
+    let mut clients: Vec<Client> = (0..16).map(|_| Client::open(add)).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "added"));
+    assert!(proxy.admin("GET", "/listeners").text().contains(&add.to_string()));
+    // Gone again: its idle connections end, and nobody listens there.
+    proxy.write_config(&answering(keep, "kept"));
+    assert!(proxy.reload());
+    clients.iter_mut().for_each(Client::expect_end);
+    eventually("connections are refused", || TcpStream::connect(add).is_err());
+    assert!(!proxy.admin("GET", "/listeners").text().contains(&add.to_string()));
+    assert_eq!(kept.get("/").text(), "kept", "the other one never noticed");
+    // And back: the port was given back.
+    proxy.write_config(&(answering(keep, "kept") + &answering(&add.to_string(), "again")));
+    assert!(proxy.reload());
+    assert_eq!(Client::open(add).get("/").text(), "again");
+}
+
+/// An exchange ends with the configuration with which it began, even when its listener and cluster are gone.
+#[test]
+fn an_exchange_in_flight_keeps_its_configuration() {
+    let (release, released) = mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let origin = Origin::answering(move |_| {
+        let _ = released.lock().expect("no panic").recv();
+        response(200, &[], "from the old cluster")
+    });
+    let gone = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let old = forwarding(origin.address, "").replace("127.0.0.1:0", &gone.to_string());
+    let proxy = Ringway::start(&(answering("127.0.0.2:0", "stays") + &old));
+    let mut client = Client::open(gone);
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    proxy.wait_for_stat("cluster.app.upstream_rq_active", 1);
+    proxy.write_config(&answering("127.0.0.2:0", "stays"));
+    assert!(proxy.reload());
+    release.send(()).expect("the origin waits");
+    let answer = client.response();
+    assert_eq!((answer.status(), answer.text()), (200, "from the old cluster"));
+    assert!(answer.says_close(), "its listener is gone");
+    client.expect_end();
+}
+
+#[test]
+fn a_cluster_gets_new_endpoints() {
+    let origins = [Origin::answering(|_| response(200, &[], "0")), Origin::answering(|_| response(200, &[], "1"))];
+    let proxy = Ringway::before(origins[0].address, "");
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/").text(), "0");
+    proxy.write_config(&forwarding(origins[1].address, ""));
+    assert!(proxy.reload());
+    assert_eq!(client.get("/").text(), "1");
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_total"), 2, "a counter lives on");
+    // The old endpoint's idle connections are not kept for ever.
+    proxy.wait_for_stat("cluster.app.upstream_cx_active", 1);
+    // One that stays the same keeps its pool.
+    proxy.write_config(&forwarding(origins[1].address, "via = \"x\""));
+    assert!(proxy.reload());
+    assert_eq!(client.get("/").text(), "1");
+    assert_eq!(origins[1].connections(), 1);
+    proxy.write_config(&forwarding(dead_address(), ""));
+    assert!(proxy.reload());
+    assert_eq!(client.get("/").status(), 503);
+}
+
+/// Limits, access logs and statistics names of the new file hold.
+#[test]
+fn options_change() {
+    let origin = Origin::answering(|_| response(200, &[], "ok"));
+    let proxy = Setup::new(&forwarding(origin.address, "")).runtime("access_log_flush_interval = \"5ms\"").start();
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/").status(), 200);
+    let options = "stat_prefix = \"second\"\nserver_name = \"second\"\naccess_log = [{ path = \"DIR/log\", format = \"%REQ(:PATH)%\" }]";
+    let limited = forwarding(origin.address, options)
+        .replace("stat_prefix = \"main\"", "stat_prefix = \"main\"\nmax_connections = 1");
+    proxy.write_config(&limited);
+    assert!(proxy.reload());
+    assert_eq!(client.get("/x").field("server"), Some("second"));
+    assert_eq!(proxy.log_lines("log", 1), ["/x"]);
+    assert_eq!(proxy.stat("http.second.downstream_rq_total"), 1);
+    proxy.connect().expect_end();
+    assert_eq!(proxy.stat("listener.main.downstream_cx_overflow"), 1);
+    // What needs a restart says so.
+    proxy.write_config(&format!("ring_entries = 2048\n{limited}"));
+    assert!(proxy.reload());
+    assert!(proxy.stderr().contains("ring_entries"), "{}", proxy.stderr());
+}
+
+/// Twenty reloads, bad ones among them, while requests come on keep-alive and new connections: none fails.
+#[test]
+fn reloads_under_load_lose_nothing() {
+    let origin = Origin::answering(|request| response(200, &[], &request.body));
+    let proxy = Setup::new(&forwarding(origin.address, "")).runtime("shards = 2").start();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let (proxy, stop) = (&proxy, &stop);
+            scope.spawn(move || {
+                let mut client = proxy.connect();
+                let mut i = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    if worker == 3 {
+                        client = proxy.connect();
+                    }
+                    let body = format!("{worker}/{i}");
+                    client.send(
+                        format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+                            .as_bytes(),
+                    );
+                    let answer = client.try_response("POST").expect("no connection ends");
+                    assert_eq!((answer.status(), answer.text()), (200, body.as_str()));
+                    i += 1;
+                }
+            });
+        }
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for round in 0..20 {
+                if round % 5 == 4 {
+                    proxy.write_config("nonsense");
+                    assert!(!proxy.reload());
+                } else {
+                    proxy.write_config(&forwarding(origin.address, &format!("server_name = \"round-{round}\"")));
+                    assert!(proxy.reload());
+                }
+            }
+        }));
+        stop.store(true, Ordering::Relaxed);
+        ended.expect("every reload went as it should");
+    });
+    assert_eq!(proxy.get("/").field("server"), Some("round-18"));
+    assert_eq!(proxy.stat("http.ingress_http.downstream_rq_5xx"), 0);
+}
+
+/// Many signals at once, also between the reloads, and the last file is the one in force.
+#[test]
+fn a_storm_of_signals() {
+    let proxy = Ringway::start(&answering("127.0.0.1:0", "old"));
+    for i in 0..50 {
+        proxy.write_config(&answering("127.0.0.1:0", &format!("round {i}")));
+        proxy.signal(Signal::HUP);
+        proxy.signal(Signal::USR1);
+    }
+    let mut client = proxy.connect();
+    eventually("the last file is in force", || client.get("/").text() == "round 49");
+}

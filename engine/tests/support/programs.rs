@@ -1,0 +1,180 @@
+//! Programs that are not ours: curl, nginx, wrk, promtool. One that is missing fails the test with the command that
+//! installs it; nothing is skipped in silence.
+
+use super::{PATIENCE, free_port};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A command for `name`; fails with the way to install it where it is missing.
+pub fn program(name: &str) -> Command {
+    let package = match name {
+        "promtool" => "prometheus",
+        "prlimit" => "util-linux",
+        name => name,
+    };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
+    let found = places.map(|place| place.join(name)).find(|file| file.is_file());
+    let found = found.unwrap_or_else(|| panic!("{name} is missing; install it: sudo apt-get install {package}"));
+    Command::new(found)
+}
+
+/// Run to the end; exit code 0 is asked for.
+pub fn must_run(command: &mut Command) -> String {
+    let output = command.output().expect("it starts");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{out}\n{err}", output.status);
+    out.into_owned()
+}
+
+/// What curl saw.
+#[derive(Debug)]
+pub struct Curl {
+    pub exit: i32,
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+/// Run curl without its configuration file, with at most a minute of time.
+pub fn curl(args: &[&str]) -> Curl {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (head, body) = (dir.path().join("head"), dir.path().join("body"));
+    let output: Output = program("curl")
+        .args(["-q", "-sS", "--max-time", "60", "--noproxy", "*", "-w", "%{http_code}"])
+        .arg("-D")
+        .arg(&head)
+        .arg("-o")
+        .arg(&body)
+        .args(args)
+        .output()
+        .expect("curl starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    Curl {
+        exit: output.status.code().unwrap_or(-1),
+        status: text.trim().parse().unwrap_or(0),
+        head: std::fs::read_to_string(&head).unwrap_or_default(),
+        body: std::fs::read(&body).unwrap_or_default(),
+    }
+}
+
+/// A real nginx with its own directory, as one process in the foreground.
+pub struct Nginx {
+    pub address: SocketAddr,
+    dir: TempDir,
+    child: Child,
+}
+
+impl Nginx {
+    /// `server` is the inside of its `server` block. `ROOT` in it is the directory of its files, `DIR` the one around.
+    pub fn start(server: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(dir.path().join("root")).expect("a directory");
+        for _ in 0..10 {
+            let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+            if let Some(child) = spawn(dir.path(), address, server) {
+                return Self { address, dir, child };
+            }
+        }
+        panic!("nginx does not start: {}", error_log(dir.path()));
+    }
+
+    /// Where files for `root ROOT` belong.
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Kill it and start it again on the same port.
+    pub fn restart(&mut self, server: &str) {
+        self.kill();
+        let start = Instant::now();
+        self.child = loop {
+            if let Some(child) = spawn(self.dir.path(), self.address, server) {
+                break child;
+            }
+            assert!(start.elapsed() < PATIENCE, "nginx does not come back: {}", error_log(self.dir.path()));
+        };
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn error_log(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join("error.log")).unwrap_or_default()
+}
+
+/// `None`: the port was taken meanwhile.
+fn spawn(dir: &Path, address: SocketAddr, server: &str) -> Option<Child> {
+    let config = dir.join("nginx.conf");
+    std::fs::write(&config, configuration(dir, address, server)).expect("written");
+    let mut child = program("nginx")
+        .arg("-p")
+        .arg(dir)
+        .arg("-c")
+        .arg(&config)
+        .arg("-e")
+        .arg(dir.join("error.log"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nginx starts");
+    let start = Instant::now();
+    loop {
+        if child.try_wait().expect("a child").is_some() {
+            return None;
+        }
+        if TcpStream::connect(address).is_ok() {
+            return Some(child);
+        }
+        if start.elapsed() > PATIENCE {
+            let _ = child.kill();
+            let _ = child.wait();
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn configuration(dir: &Path, address: SocketAddr, server: &str) -> String {
+    let dir = dir.display().to_string();
+    let server = server.replace("ROOT", &format!("{dir}/root")).replace("DIR", &dir);
+    format!(
+        "daemon off;
+master_process off;
+pid {dir}/nginx.pid;
+error_log {dir}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_body_temp_path {dir}/body;
+    proxy_temp_path {dir}/proxy;
+    fastcgi_temp_path {dir}/fastcgi;
+    uwsgi_temp_path {dir}/uwsgi;
+    scgi_temp_path {dir}/scgi;
+    client_max_body_size 0;
+    keepalive_requests 1000000;
+    sendfile on;
+    server {{
+        listen {address};
+        {server}
+    }}
+}}
+"
+    )
+}
