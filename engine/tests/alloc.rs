@@ -1,0 +1,400 @@
+//! Rule 3 of the house: a warm keep-alive exchange allocates nothing. Rule 4: an idle connection costs at most 2 KB.
+//!
+//! A counting allocator, per thread, so that neither the access log's writer nor other tests are counted. The client and
+//! the origin are tasks on the same reactor that send static bytes and keep what they receive in the pool's buffers, so
+//! every allocation within a turn of the loop is the proxy's.
+#![allow(unsafe_code)]
+
+use ringway::net::{MemoryListener, PipeEnd, pipe};
+use ringway::ring::{Reactor, Segment};
+use ringway::shard::MemoryShard;
+use ringway_config::model::Address;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static DEALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Allocations and deallocations of `LOG_BATCH` bytes or more.
+    static BATCHES: Cell<u64> = const { Cell::new(0) };
+    /// Bytes allocated and not freed by this thread.
+    static LIVE: Cell<i64> = const { Cell::new(0) };
+    /// Panic at the next allocation, to see who makes it.
+    static TRAP: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What the access log allocates at once: a batch that goes to the writer, taken anew when none has come back yet. How
+/// many that are depends on the writer's thread and not on exchanges, so they are counted apart.
+const LOG_BATCH: usize = 64 * 1024;
+
+fn count(counter: &'static std::thread::LocalKey<Cell<u64>>, size: usize, bytes: i64) {
+    // A thread that ends frees after its thread-local storage is gone; that is nobody's exchange.
+    if size >= LOG_BATCH {
+        let _ = BATCHES.try_with(|batches| batches.set(batches.get() + 1));
+        let _ = LIVE.try_with(|live| live.set(live.get() + bytes));
+        return;
+    }
+    let _ = counter.try_with(|counter| counter.set(counter.get() + 1));
+    let _ = LIVE.try_with(|live| live.set(live.get() + bytes));
+    if TRAP.try_with(|trap| trap.replace(false)).unwrap_or(false) {
+        panic!("an exchange on a warm connection allocates or frees {} bytes here", bytes.abs());
+    }
+}
+
+// SAFETY: every call is passed on unchanged to the system's allocator; counting touches only thread-local cells without
+// destructors and does not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(&ALLOCATIONS, layout.size(), layout.size() as i64);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(&ALLOCATIONS, layout.size(), layout.size() as i64);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(&DEALLOCATIONS, layout.size(), -(layout.size() as i64));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(&ALLOCATIONS, size, size as i64 - layout.size() as i64);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+/// Routing over several virtual hosts and routes, both rewrites, every header edit, statistics, an access log.
+const CONFIG: &str = r#"
+[[listeners]]
+address = "127.0.0.1:1"
+[listeners.http]
+via = "edge"
+access_log = [{ path = "/dev/null" }, { path = "/dev/null", json = { status = "%RESPONSE_CODE%", path = "%REQ(:PATH)%" } }]
+[[listeners.http.virtual_hosts]]
+name = "other"
+domains = ["other.example", "*.other.example"]
+routes = [{ match = { prefix = "/" }, direct_response = { status = 404 } }]
+[[listeners.http.virtual_hosts]]
+name = "app"
+domains = ["*"]
+routes = [
+  { match = { path = "/exact" }, direct_response = { status = 404 } },
+  { match = { prefix = "/api/", methods = ["DELETE"] }, direct_response = { status = 404 } },
+  { match = { prefix = "/api/" }, route = { cluster = "app", prefix_rewrite = "/v2/", host_rewrite = "app.internal" } },
+]
+[[clusters]]
+name = "app"
+endpoints = ["127.0.0.1:2"]
+"#;
+
+const PLAIN_FIELDS: &str = "Host: app.example\r\nUser-Agent: test/1.0 (counting)\r\nAccept: */*\r\n\
+                            Accept-Encoding: gzip, br\r\nCookie: session=0123456789abcdef; theme=dark\r\n";
+
+fn leak(text: String) -> &'static [u8] {
+    text.into_bytes().leak()
+}
+
+/// Reads messages off a stream without keeping anything: where one ends is all it finds out.
+struct Reader {
+    body: Body,
+    /// Bytes of the empty line that ends the head, or of the last chunk, matched so far.
+    matched: usize,
+    in_head: bool,
+    left: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Body {
+    Length(usize),
+    /// Ends with the last chunk; the data holds no '0'.
+    Chunked,
+}
+
+impl Reader {
+    fn new(body: Body) -> Self {
+        Self { body, matched: 0, in_head: true, left: 0 }
+    }
+
+    /// Messages that ended within `bytes`.
+    fn read(&mut self, bytes: &[u8]) -> u64 {
+        let mut ended = 0;
+        let mut rest = bytes;
+        while let Some((&byte, after)) = rest.split_first() {
+            if !self.in_head && matches!(self.body, Body::Length(_)) {
+                let taken = rest.len().min(self.left);
+                self.left -= taken;
+                rest = &rest[taken..];
+            } else {
+                rest = after;
+                let pattern: &[u8] = if self.in_head { b"\r\n\r\n" } else { b"0\r\n\r\n" };
+                self.matched = match byte == pattern[self.matched] {
+                    true => self.matched + 1,
+                    false => usize::from(byte == pattern[0]),
+                };
+                if self.matched < pattern.len() {
+                    continue;
+                }
+                self.matched = 0;
+                if self.in_head {
+                    self.in_head = false;
+                    self.left = if let Body::Length(length) = self.body { length } else { usize::MAX };
+                } else {
+                    self.left = 0;
+                }
+            }
+            if !self.in_head && self.left == 0 {
+                self.in_head = true;
+                ended += 1;
+            }
+        }
+        ended
+    }
+}
+
+async fn receive(end: &PipeEnd, reader: &mut Reader) -> u64 {
+    match poll_fn(|_| end.poll_recv()).await {
+        Ok(Some(bytes)) => reader.read(&bytes),
+        ended => panic!("the connection ended: {ended:?}"),
+    }
+}
+
+struct Kind {
+    name: &'static str,
+    request: &'static [u8],
+    request_body: usize,
+    response: &'static [u8],
+    response_body: Body,
+}
+
+fn kinds() -> [Kind; 4] {
+    let get = leak(format!("GET /api/items?q=1 HTTP/1.1\r\n{PLAIN_FIELDS}\r\n"));
+    let length = |length: usize| {
+        leak(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{}",
+            "x".repeat(length)
+        ))
+    };
+    let chunk = format!("1000\r\n{}\r\n", "x".repeat(4096));
+    [
+        Kind {
+            name: "GET, 46 bytes",
+            request: get,
+            request_body: 0,
+            response: length(46),
+            response_body: Body::Length(46),
+        },
+        Kind {
+            name: "GET, 100 KiB",
+            request: get,
+            request_body: 0,
+            response: length(100 * 1024),
+            response_body: Body::Length(100 * 1024),
+        },
+        Kind {
+            name: "POST, 10 KiB",
+            request: leak(format!(
+                "POST /api/items HTTP/1.1\r\n{PLAIN_FIELDS}Content-Length: 10240\r\n\r\n{}",
+                "x".repeat(10240)
+            )),
+            request_body: 10240,
+            response: length(2),
+            response_body: Body::Length(2),
+        },
+        Kind {
+            name: "GET, chunked",
+            request: get,
+            request_body: 0,
+            response: leak(format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n",
+                chunk.repeat(4)
+            )),
+            response_body: Body::Chunked,
+        },
+    ]
+}
+
+async fn serve_origin(reactor: Rc<Reactor>, listener: MemoryListener, request_body: usize, response: &'static [u8]) {
+    loop {
+        let end = poll_fn(|_| listener.poll_accept(&reactor)).await;
+        let mut reader = Reader::new(Body::Length(request_body));
+        reactor.spawn(async move {
+            while let Ok(Some(bytes)) = poll_fn(|_| end.poll_recv()).await {
+                for _ in 0..reader.read(&bytes) {
+                    end.send_one(Segment::Static(response));
+                }
+            }
+        });
+    }
+}
+
+fn shard(kind: &Kind) -> MemoryShard {
+    let config = ringway_config::load_str("test.toml", CONFIG).unwrap_or_else(|problems| panic!("{problems}"));
+    let shard = MemoryShard::new(config, 1);
+    let address = Address::Ip("127.0.0.1:2".parse().expect("an address"));
+    let listener = shard.network.listen(address, 1 << 20);
+    shard.reactor.spawn(serve_origin(shard.reactor.clone(), listener, kind.request_body, kind.response));
+    shard
+}
+
+fn exchanges_allocate_nothing(kind: &Kind) {
+    const WARM: u64 = 200;
+    const COUNTED: u64 = 2000;
+    let shard = shard(kind);
+    let answered = Rc::new(Cell::new(0));
+    let client = shard.connect(0, "192.0.2.1:40000".parse().expect("an address"));
+    let (request, counter) = (kind.request, answered.clone());
+    let mut reader = Reader::new(kind.response_body);
+    shard.reactor.spawn(async move {
+        loop {
+            client.send_one(Segment::Static(request));
+            while receive(&client, &mut reader).await == 0 {}
+            counter.set(counter.get() + 1);
+        }
+    });
+    shard.reactor.run_until(|| answered.get() >= WARM);
+    let trap = std::env::var_os("RINGWAY_ALLOC_TRAP").is_some();
+    TRAP.set(trap);
+    let before = (ALLOCATIONS.get(), DEALLOCATIONS.get(), BATCHES.get());
+    // A trapped panic ends the client's task: without it nobody would answer.
+    shard.reactor.run_until(|| answered.get() >= WARM + COUNTED || shard.reactor.facts().panics > 0);
+    TRAP.set(false);
+    let (allocations, deallocations) = (ALLOCATIONS.get() - before.0, DEALLOCATIONS.get() - before.1);
+    let batches = BATCHES.get() - before.2;
+    let name = kind.name;
+    println!(
+        "{name}: {allocations} allocations, {deallocations} deallocations, {batches} log batches, {COUNTED} exchanges"
+    );
+    assert!(batches <= COUNTED / 100, "{batches} large allocations are more than the access log's batches");
+    assert_eq!(shard.reactor.facts().panics, 0);
+    assert_eq!(shard.registry.value("http.ingress_http.downstream_rq_2xx").map(|n| n as u64 / COUNTED), Some(1));
+    shard.reactor.shut_down();
+    // RINGWAY_ALLOC_TRAP=1 with RUST_BACKTRACE=1 shows who makes the first one.
+    assert_eq!((allocations, deallocations), (0, 0), "{}: in {COUNTED} exchanges", kind.name);
+}
+
+/// All of these tests stand on the counter.
+#[test]
+fn the_counter_counts() {
+    let before = (ALLOCATIONS.get(), DEALLOCATIONS.get(), LIVE.get());
+    let mut vec = std::hint::black_box(vec![0u8; 100]);
+    vec.reserve_exact(100);
+    assert_eq!((ALLOCATIONS.get() - before.0, LIVE.get() - before.2), (2, 200));
+    drop(vec);
+    assert_eq!((DEALLOCATIONS.get() - before.1, LIVE.get() - before.2), (1, 0));
+}
+
+#[test]
+fn get_with_a_small_body() {
+    exchanges_allocate_nothing(&kinds()[0]);
+}
+
+#[test]
+fn get_with_a_long_body() {
+    exchanges_allocate_nothing(&kinds()[1]);
+}
+
+#[test]
+fn post_with_a_body() {
+    exchanges_allocate_nothing(&kinds()[2]);
+}
+
+#[test]
+fn chunked_response() {
+    exchanges_allocate_nothing(&kinds()[3]);
+}
+
+/// The budget of DESIGN section 4, rule 4.
+const IDLE_BYTES_MAX: i64 = 2048;
+const CONNECTIONS: usize = 1000;
+
+/// Connections that had one exchange each and are idle. `at_once`: all exchanges ran at the same time.
+fn idle_connections(at_once: bool) -> i64 {
+    let kind = &kinds()[0];
+    let shard = shard(kind);
+    // With a task that is always ready, time stands still and nothing is idle for too long.
+    let reactor = shard.reactor.clone();
+    shard.reactor.spawn(async move {
+        loop {
+            reactor.yield_now().await;
+        }
+    });
+    let open = |count: usize| -> Vec<PipeEnd> {
+        let ends: Vec<_> = (0..count)
+            .map(|i| {
+                let end = shard.connect(0, ([192, 0, 2, 1], 1024 + i as u16).into());
+                end.send_one(Segment::Static(kind.request));
+                if !at_once {
+                    read_response(&shard, &end, kind);
+                }
+                end
+            })
+            .collect();
+        if at_once {
+            ends.iter().for_each(|end| read_response(&shard, end, kind));
+        }
+        ends
+    };
+    // What the shard itself needs is there before counting begins.
+    drop(open(64));
+    let mut ends = Vec::with_capacity(CONNECTIONS);
+    let before = LIVE.get();
+    ends.extend(open(CONNECTIONS));
+    let live = LIVE.get() - before - pipes_alone(&shard.reactor, kind);
+    assert!(shard.connections() >= CONNECTIONS);
+    drop(ends);
+    shard.reactor.shut_down();
+    live / CONNECTIONS as i64
+}
+
+fn read_response(shard: &MemoryShard, end: &PipeEnd, kind: &Kind) {
+    let mut reader = Reader::new(kind.response_body);
+    let mut ended = 0;
+    while ended == 0 {
+        match end.poll_recv() {
+            Poll::Ready(Ok(Some(bytes))) => ended += reader.read(&bytes),
+            Poll::Ready(end) => panic!("the connection ended: {end:?}"),
+            Poll::Pending => shard.reactor.turn(),
+        }
+    }
+}
+
+/// Bytes that the test's pipes take for as many connections after as many bytes: a socket would be the kernel's.
+fn pipes_alone(reactor: &Rc<Reactor>, kind: &Kind) -> i64 {
+    let mut ends = Vec::with_capacity(CONNECTIONS);
+    let before = LIVE.get();
+    for _ in 0..CONNECTIONS {
+        let (one, other) = pipe(reactor, 64 * 1024);
+        for (from, to) in [(&one, &other), (&other, &one)] {
+            from.send_one(Segment::Static(kind.request));
+            while let Poll::Ready(Ok(Some(_))) = to.poll_recv() {}
+        }
+        ends.push((one, other));
+    }
+    // The pipe's far end is part of the connection's own memory and is counted there, in either case.
+    LIVE.get() - before
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    // After exchanges at once, as many of them are kept for reuse, until the shard's housekeeping finds time to give them
+    // back; they are not the connections' and have their own, wider bound here.
+    for (at_once, budget) in [(false, IDLE_BYTES_MAX), (true, 4 * IDLE_BYTES_MAX)] {
+        let bytes = idle_connections(at_once);
+        println!("{bytes} bytes of heap per idle connection, exchanges at once: {at_once}");
+        assert!((1..=budget).contains(&bytes), "{bytes} bytes; {budget} are the budget");
+    }
+}
