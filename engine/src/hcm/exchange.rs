@@ -57,7 +57,7 @@ pub(super) async fn run(
         Err(fault) => fail(hcm, connection, exchange, fault),
     };
     exchange.to_downstream.flush(&connection.stream);
-    account(hcm, connection, exchange);
+    account(hcm, connection, exchange, next);
     log::write(hcm, connection, exchange, &ending);
     drop(active);
     next
@@ -245,7 +245,7 @@ fn fail(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange, fault: Faul
     let ending = Ending { flags: telling.flags, details: telling.details };
     if exchange.status != 0 {
         // The response has begun: all that can be done is to leave it visibly incomplete.
-        hcm.stats.downstream_rq_tx_reset.inc();
+        count_reset(hcm, fault);
         let until_close = exchange.request.version == Version::Http10
             && matches!(exchange.response.framing, BodyKind::Chunked | BodyKind::UntilClose);
         return (if until_close { Next::Reset } else { Next::Abort }, ending);
@@ -253,12 +253,15 @@ fn fail(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange, fault: Faul
     if fault == Fault::StreamIdle && exchange.times.request_end.is_none() {
         telling.status = Some(408);
     }
-    let Some(status) = telling.status else { return (Next::Abort, ending) };
+    let Some(status) = telling.status else {
+        count_reset(hcm, fault);
+        return (Next::Abort, ending);
+    };
     exchange.to_downstream.clear();
     let request_unread = exchange.times.request_end.is_none();
     let close = telling.close || request_unread || !exchange.request.keep_alive || connection.drain.is_draining();
     LocalReply::text(status, telling.body).write(hcm, exchange, close);
-    let next = match (close, request_unread || telling.close) {
+    let next = match (close, request_unread || telling.close || exchange.request.keep_alive) {
         (true, true) => Next::Linger,
         (true, false) => Next::Close,
         (false, _) => Next::KeepAlive,
@@ -270,13 +273,21 @@ fn count_fault(hcm: &Hcm, fault: Fault) {
     let stats = &hcm.stats;
     match fault {
         Fault::RequestHead(_) => stats.downstream_cx_protocol_error.inc(),
-        Fault::RequestBody(BodyError::Truncated) | Fault::DownstreamReset => stats.downstream_rq_rx_reset.inc(),
+        Fault::RequestBody(BodyError::Truncated) => {}
         Fault::RequestBody(_) => stats.downstream_cx_protocol_error.inc(),
         Fault::RequestTooLarge => stats.downstream_rq_too_large.inc(),
         Fault::RequestHeaderTimeout => stats.downstream_rq_header_timeout.inc(),
         Fault::RequestTimeout => stats.downstream_rq_timeout.inc(),
         Fault::StreamIdle => stats.downstream_rq_idle_timeout.inc(),
         _ => {}
+    }
+}
+
+/// The exchange ends without a whole response. Every request ends in exactly one of these and `downstream_rq_completed`.
+fn count_reset(hcm: &Hcm, fault: Fault) {
+    match fault {
+        Fault::RequestBody(BodyError::Truncated) | Fault::DownstreamReset => hcm.stats.downstream_rq_rx_reset.inc(),
+        _ => hcm.stats.downstream_rq_tx_reset.inc(),
     }
 }
 
@@ -323,11 +334,11 @@ fn kept_authority<'a>(authority: &'a [u8], redirect: &Redirect) -> &'a [u8] {
     if drops { &authority[..at] } else { authority }
 }
 
-fn account(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange) {
+fn account(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange, next: Next) {
     let stats = &hcm.stats;
     if exchange.status != 0 {
         stats.count_status(exchange.status);
-        stats.downstream_rq_completed.inc();
+        stats.downstream_rq_completed.add(u64::from(!matches!(next, Next::Abort | Next::Reset)));
     }
     let micros = hcm.shard.reactor.now().saturating_sub(exchange.times.start) / 1000;
     stats.downstream_rq_time.record(micros);

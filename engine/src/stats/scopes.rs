@@ -149,7 +149,7 @@ declare_statistics! {
         counter downstream_rq_http1_total;
         /// Requests in flight
         gauge downstream_rq_active;
-        /// Requests with a response
+        /// Requests with a whole response
         counter downstream_rq_completed;
         /// Responses with a 1xx code
         counter downstream_rq_1xx;
@@ -165,9 +165,9 @@ declare_statistics! {
         time downstream_rq_time;
         /// Responses that were complete before the request was
         counter downstream_rq_response_before_rq_complete;
-        /// Requests reset by the downstream
+        /// Requests without a whole response because the downstream ended or reset them
         counter downstream_rq_rx_reset;
-        /// Requests reset by this side
+        /// Requests whose response this side had to break off
         counter downstream_rq_tx_reset;
         /// Requests answered with 413 because their body is too large
         counter downstream_rq_too_large;
