@@ -21,13 +21,35 @@ const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[("engine/src/hcm/local_reply.rs
 
 /// Data flows from left to right, and imports follow it. The two at the end stand on their own and serve everybody.
 const LAYERS: &[&str] = &[
-    "server", "admin", "shard", "listener", "network_filter", "hcm", "http_filter", "router", "cluster", "upstream",
-    "codec", "http", "net", "ring", "stats", "base",
+    "server",
+    "admin",
+    "shard",
+    "listener",
+    "network_filter",
+    "hcm",
+    "http_filter",
+    "router",
+    "cluster",
+    "upstream",
+    "codec",
+    "http",
+    "net",
+    "ring",
+    "stats",
+    "base",
 ];
 
 /// What the top level of the repository may hold beside dotfiles.
 const TOP_LEVEL: &[&str] = &[
-    "Cargo.toml", "Cargo.lock", "CHANGELOG.md", "README.md", "engine", "config", "bench", "loadtest", "docs",
+    "Cargo.toml",
+    "Cargo.lock",
+    "CHANGELOG.md",
+    "README.md",
+    "engine",
+    "config",
+    "bench",
+    "loadtest",
+    "docs",
     "rust-toolchain.toml",
 ];
 
@@ -104,7 +126,9 @@ fn code_of(line: &str, within: &mut Within) -> String {
                 *within = Within::Code;
                 1
             }
-            Within::RawText(hashes) if rest[0] == b'"' && rest[1..].iter().take_while(|b| **b == b'#').count() >= hashes => {
+            Within::RawText(hashes)
+                if rest[0] == b'"' && rest[1..].iter().take_while(|b| **b == b'#').count() >= hashes =>
+            {
                 *within = Within::Code;
                 1 + hashes
             }
@@ -170,7 +194,8 @@ fn lines_of(text: &str) -> Vec<(String, bool)> {
         }
         lines.push((code.clone(), test_until.is_some() || announced));
         depth += code.matches('{').count() as i32 - code.matches('}').count() as i32;
-        if test_until.is_some_and(|until| depth <= until) && !starts || test_until == Some(depth) && code.contains('}') {
+        if test_until.is_some_and(|until| depth <= until) && !starts || test_until == Some(depth) && code.contains('}')
+        {
             test_until = None;
         }
     }
@@ -282,7 +307,8 @@ fn functions_are_short() {
         }
     }
     assert!(count > 500, "only {count} functions were found: the check does not see them");
-    findings.extend(allowed.keys().map(|(file, name)| format!("{file}:1: {name} is gone: remove it from LONG_FUNCTIONS")));
+    findings
+        .extend(allowed.keys().map(|(file, name)| format!("{file}:1: {name} is gone: remove it from LONG_FUNCTIONS")));
     report(&findings);
 }
 
@@ -431,7 +457,9 @@ fn the_top_level_holds_what_the_design_names() {
     let findings: Vec<_> = top
         .into_iter()
         .filter(|name| !fits(name))
-        .map(|name| format!("{name}:1: the top level holds only {}: move it into one of the folders", TOP_LEVEL.join(", ")))
+        .map(|name| {
+            format!("{name}:1: the top level holds only {}: move it into one of the folders", TOP_LEVEL.join(", "))
+        })
         .collect();
     report(&findings);
 }
@@ -456,8 +484,16 @@ fn nothing_is_left_unfinished() {
 #[test]
 fn no_file_names_a_workplace() {
     // In two parts, as above. Folders of somebody's machine, and hosts of package registries that builds go through.
-    let banned = [("/wo", "rk/"), ("/ho", "me/"), ("/Us", "ers/"), ("/ro", "ot/"), ("artifac", "tory"), ("/tmp/t", "-"), ("/tmp/br", "ief")]
-        .map(|(a, b)| format!("{a}{b}"));
+    let banned = [
+        ("/wo", "rk/"),
+        ("/ho", "me/"),
+        ("/Us", "ers/"),
+        ("/ro", "ot/"),
+        ("artifac", "tory"),
+        ("/tmp/t", "-"),
+        ("/tmp/br", "ief"),
+    ]
+    .map(|(a, b)| format!("{a}{b}"));
     let Some(tracked) = tracked() else { return };
     let mut findings = Vec::new();
     for name in tracked {
@@ -465,7 +501,10 @@ fn no_file_names_a_workplace() {
         let Ok(text) = fs::read_to_string(root().join(&name)) else { continue };
         for (index, line) in text.lines().enumerate() {
             if let Some(word) = banned.iter().find(|word| names_place(line, word)) {
-                findings.push(format!("{name}:{}: {word} is a place on somebody's machine: write it relative or take it out", index + 1));
+                findings.push(format!(
+                    "{name}:{}: {word} is a place on somebody's machine: write it relative or take it out",
+                    index + 1
+                ));
             }
         }
     }
