@@ -105,15 +105,14 @@ async fn respond(
 ) -> Result<(Next, Ending), Fault> {
     let reactor = &hcm.shard.reactor;
     let limits = &hcm.config.limits;
-    let kind = exchange.request.framing;
-    if is_too_large(kind, limits.max_request_body) {
+    if is_too_large(exchange.request.framing, limits.max_request_body) {
         return Err(Fault::RequestTooLarge);
     }
     if hcm.config.headers.x_request_id && !exchange.request.fields.contains(FieldId::XRequestId) {
         exchange.request_id = Some(uuid4(reactor.random().next_u64(), reactor.random().next_u64()));
     }
     deadlines.start_exchange(reactor.now(), hcm.config.timeouts.stream_idle);
-    let decoder = BodyDecoder::with_limits(kind, &hcm.codec_limits, limits.enable_trailers);
+    let decoder = BodyDecoder::with_limits(exchange.request.framing, &hcm.codec_limits, limits.enable_trailers);
     let mut downstream = Downstream::new(&connection.stream, decoder, limits.max_request_body);
     if downstream.is_done() {
         exchange.times.request_end = Some(reactor.now());

@@ -85,6 +85,8 @@ pub(super) struct SocketState {
     /// The handle is gone; the slot only waits for its completions.
     closing: bool,
     pub receive: Receive,
+    /// One buffer at a time instead of as many as come.
+    pub receive_once: bool,
     pub receive_end: ReceiveEnd,
     /// Received and not yet taken.
     pub received: SmallVec<[Buf; 1]>,
@@ -176,6 +178,7 @@ impl Io {
             operations: 0,
             closing: false,
             receive: Receive::Idle,
+            receive_once: false,
             receive_end: ReceiveEnd::Open,
             received: SmallVec::new(),
             receive_charge: 0,
@@ -229,7 +232,14 @@ impl Io {
         let socket = self.socket(key);
         debug_assert_eq!(socket.receive, Receive::Idle);
         socket.receive = Receive::Armed;
-        let entry = opcode::RecvMulti::new(Fd(socket.fd.as_raw_fd()), BUFFER_GROUP).build();
+        let fd = Fd(socket.fd.as_raw_fd());
+        let entry = if socket.receive_once {
+            let len = self.pool.buffer_size() as u32;
+            let one = opcode::Recv::new(fd, std::ptr::null_mut(), len).buf_group(BUFFER_GROUP);
+            one.build().flags(squeue::Flags::BUFFER_SELECT)
+        } else {
+            opcode::RecvMulti::new(fd, BUFFER_GROUP).build()
+        };
         self.submit(key, Kind::Receive, entry);
     }
 

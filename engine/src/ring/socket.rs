@@ -179,6 +179,12 @@ impl Socket {
         })
     }
 
+    /// From the next receive on, take one buffer at a time, so that the bulk stays in the kernel for splice; or again as
+    /// many as come.
+    pub fn set_receive_once(&self, on: bool) {
+        self.reactor.io(|io| io.socket(self.key).receive_once = on);
+    }
+
     /// Ready once the descriptor is readable (or at its end); one readiness is used up by each ready answer.
     pub fn poll_readable(&self) -> Poll<()> {
         let task = self.reactor.current_task();

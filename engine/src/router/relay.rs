@@ -21,6 +21,7 @@ pub(super) async fn response(
     let mut writer = BodyWriter::new(shape.framing == BodyKind::Chunked);
     let limit = forwarding.limits.buffer_limit as usize;
     let mut may_splice = !writer.chunked && exchange.response.framing != BodyKind::Chunked;
+    expect_alike(attempt, exchange, downstream, may_splice);
     loop {
         let polled = poll_fn(|_| poll_piece(attempt, exchange, downstream, deadlines, &mut writer)).await;
         // What came before a failure is the client's.
@@ -126,6 +127,17 @@ fn wait<T>(
         return Poll::Ready(Err(fault));
     }
     interrupted(attempt.forwarding, downstream, deadlines).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)))
+}
+
+/// Who had a long body to send will have another: then its next response's head comes alone, and all of the body can be
+/// spliced.
+fn expect_alike(attempt: &Attempt<'_>, exchange: &Exchange, downstream: &Downstream<'_>, may_splice: bool) {
+    if let (Some(threshold), Some(from)) =
+        (attempt.forwarding.splice_threshold, attempt.upstream.connection.stream.plain_socket())
+    {
+        let long = matches!(exchange.response.framing, BodyKind::Length(length) if length >= threshold);
+        from.set_receive_once(may_splice && long && downstream.stream.plain_socket().is_some());
+    }
 }
 
 /// Whether the rest of the body is plain and long, and nothing else goes on.
