@@ -1,6 +1,6 @@
 //! The simulation's clients: one writes while the other reads, and a third may break the connection at any time.
 
-use crate::message::{Delimited, Ended, Wire, write};
+use crate::message::{Delimited, Ended, Head, Wire, write};
 use crate::plan::{Plan, body, byte, frame};
 use crate::world::{Outcome, World};
 use ringway::net::PipeEnd;
@@ -151,22 +151,24 @@ async fn read_responses(connection: Rc<Connection>) {
     world.clients.set(world.clients.get() - 1);
 }
 
-/// How the exchange came out, and whether the connection can carry another.
-async fn read_response(connection: &Connection, wire: &mut Wire, index: usize, id: usize) -> (Outcome, bool) {
+/// The head of the final response; interim ones are looked at on the way.
+async fn final_head(
+    connection: &Connection,
+    wire: &mut Wire,
+    index: usize,
+    id: usize,
+    plan: &Plan,
+) -> Result<Head, Ended> {
     let world = &connection.world;
-    let plan = world.plans.borrow()[id].clone();
     let problem = |what: &str| world.problem(format!("exchange {id}: {what}"));
-    let head = loop {
-        let head = match wire.head().await {
-            Ok(head) => head,
-            Err(Ended::Malformed) => {
+    loop {
+        let head = wire.head().await.inspect_err(|ended| {
+            if *ended == Ended::Malformed {
                 problem("the client received what is no response");
-                return (Outcome::Broken(Ended::Malformed), false);
             }
-            Err(ended) => return (Outcome::Broken(ended), false),
-        };
+        })?;
         if !head.start.starts_with("HTTP/1.1 1") {
-            break head;
+            return Ok(head);
         }
         if plan.http10 {
             problem("an interim response to HTTP/1.0");
@@ -177,6 +179,17 @@ async fn read_response(connection: &Connection, wire: &mut Wire, index: usize, i
         } else if head.field("x-id") != Some(&id.to_string()) {
             problem("another's interim response");
         }
+    }
+}
+
+/// How the exchange came out, and whether the connection can carry another.
+async fn read_response(connection: &Connection, wire: &mut Wire, index: usize, id: usize) -> (Outcome, bool) {
+    let world = &connection.world;
+    let plan = world.plans.borrow()[id].clone();
+    let problem = |what: &str| world.problem(format!("exchange {id}: {what}"));
+    let head = match final_head(connection, wire, index, id, &plan).await {
+        Ok(head) => head,
+        Err(ended) => return (Outcome::Broken(ended), false),
     };
     if connection.begun.get() <= index && !connection.misbehaved.get() {
         problem("a response came before the request");
