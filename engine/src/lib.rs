@@ -1,5 +1,5 @@
 //! Ringway's engine. Data flows one way and imports follow it: a module may import those that stand below it in this
-//! list, never one above (tests/tidy.rs reads every `use crate::`).
+//! list, never one above (tests/tidy reads every `use crate::`).
 
 pub mod admin;
 pub mod cluster;

