@@ -259,7 +259,7 @@ fn random_closes_under_load() {
     let origin = Origin::recording(move |connection, _, _| {
         connection.send(&response(200, &[], "ok"));
         // Every third response is the connection's last, without a word about it.
-        answered.fetch_add(1, Ordering::Relaxed) % 3 != 0
+        !answered.fetch_add(1, Ordering::Relaxed).is_multiple_of(3)
     });
     let proxy = Setup::new(&forwarding(origin.address, "")).runtime("shards = 2").start();
     let work = |worker: usize| {
