@@ -23,7 +23,7 @@ pub(super) async fn response(
     let mut may_splice = !writer.chunked && exchange.response.framing != BodyKind::Chunked;
     expect_alike(attempt, exchange, downstream, may_splice);
     loop {
-        let polled = poll_fn(|_| poll_piece(attempt, exchange, downstream, deadlines, &mut writer)).await;
+        let polled = poll_fn(|_| poll_piece(attempt, exchange, downstream, deadlines, &mut writer, may_splice)).await;
         // What came before a failure is the client's.
         exchange.to_downstream.flush(downstream.stream);
         if polled? {
@@ -73,10 +73,16 @@ fn poll_piece(
     downstream: &mut Downstream<'_>,
     deadlines: &mut Deadlines,
     writer: &mut BodyWriter,
+    may_splice: bool,
 ) -> Poll<Result<bool, Fault>> {
     let reactor = attempt.forwarding.reactor;
     let mut budget = attempt.forwarding.limits.buffer_limit as usize;
     loop {
+        // Asking for more would start a receive that takes from what is to be spliced.
+        let taken = !attempt.upstream.connection.stream.has_received();
+        if may_splice && taken && can_splice(attempt, downstream) {
+            return Poll::Ready(Ok(false));
+        }
         match attempt.upstream.poll_body() {
             Poll::Ready(Ok(UpstreamBody::Data(buf))) => {
                 exchange.sent += buf.len() as u64;
