@@ -229,7 +229,7 @@ async fn read_response(connection: &Connection, wire: &mut Wire, index: usize, i
         return (Outcome::Broken(ended), false);
     }
     if own.is_some() && plan.has_body() && at != plan.response.len() {
-        problem(&format!("a truncated response looks complete: {at} of {} bytes", plan.response.len()));
+        problem(&format!("a truncated response looks complete: {at} of {} bytes, {plan:?}", plan.response.len()));
     }
     if closes {
         expect_end(connection, wire, id, delimited).await;

@@ -129,14 +129,18 @@ async fn respond(world: &Rc<World>, end: &Rc<PipeEnd>, id: usize, plan: &Plan) -
             write(world, end, &head).await;
             return false;
         }
-        // Behind a body that ends with the connection everything is body.
-        Fault::Excess if !until_close => {
-            wire.extend_from_slice(b"HTTP/1.1 200 OK\r\nX-Id: 999999\r\nContent-Length: 4\r\n\r\nevil")
-        }
         _ => {}
     }
     head.extend_from_slice(&wire);
-    write(world, end, &head).await;
+    // Behind a body that ends with the connection everything is body.
+    if plan.fault == Fault::Excess && !until_close {
+        // In one piece with the response's last byte: what comes after the next request cannot be told from its response.
+        let last = head.split_off(head.len() - 1);
+        write(world, end, &head).await;
+        end.write(&[&last[..], b"HTTP/1.1 200 OK\r\nX-Id: 999999\r\nContent-Length: 4\r\n\r\nevil"].concat());
+    } else {
+        write(world, end, &head).await;
+    }
     if plan.fault == Fault::SilentClose {
         world.pause(20).await;
     }
