@@ -28,7 +28,7 @@ table! {
         /// How long a drain waits for exchanges in flight before it closes what is left.
         drain_time: Time<0>, default "\"30s\"";
         /// Downstream connections in the whole process; above it, new ones are closed.
-        max_connections: Int<1, { u64::MAX }>, optional "half of the file descriptor limit";
+        max_connections: Int<1, { u64::MAX }>, optional "half of the file descriptor limit, less a reserve of 32";
         /// A plain response body with at least this many bytes to come, or one that ends with its connection, is moved by
         /// splice(2), without passing through user space.
         splice_threshold: SizeOrOff<1>, default "\"64KiB\"";

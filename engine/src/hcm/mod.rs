@@ -46,7 +46,8 @@ pub struct Hcm {
 pub struct HcmShard {
     pub reactor: Rc<Reactor>,
     pub log: ShardLog,
-    /// Exchanges to use again.
+    /// Exchanges to use again. Boxed: they are handed around, and large.
+    #[allow(clippy::vec_box)]
     spare: RefCell<Vec<Box<Exchange>>>,
     /// Value of `date` and the second it is for.
     date: Cell<(u64, [u8; 29])>,

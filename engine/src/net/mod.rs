@@ -58,6 +58,13 @@ impl ByteStream {
         forward!(self, stream => stream.has_received_bytes())
     }
 
+    /// See `ring::Socket::set_receive_once`; pipes hand out one piece at a time anyway.
+    pub fn set_receive_once(&self, on: bool) {
+        if let Self::Socket(socket) = self {
+            socket.set_receive_once(on);
+        }
+    }
+
     pub fn send(&self, segments: &mut Vec<Segment>) {
         forward!(self, stream => stream.send(segments));
     }

@@ -123,7 +123,7 @@ impl BufPool {
     pub fn copy_from(self: &Rc<Self>, bytes: &[u8]) -> Buf {
         let len = bytes.len().min(self.buffer_size());
         let Some(id) = self.pop_free() else {
-            return self.from_heap(bytes[..len].into());
+            return self.heap_buf(bytes[..len].into());
         };
         // SAFETY: the buffer is in nobody's hands (it was free), and len <= buffer_size.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.address(id), len) };
@@ -132,7 +132,7 @@ impl BufPool {
     }
 
     /// Account for a buffer that came from the heap because the pool had none.
-    pub(crate) fn from_heap(&self, bytes: Box<[u8]>) -> Buf {
+    pub(crate) fn heap_buf(&self, bytes: Box<[u8]>) -> Buf {
         self.heap_buffers.set(self.heap_buffers.get() + 1);
         Buf::from(bytes)
     }

@@ -87,6 +87,8 @@ pub(super) struct SocketState {
     pub receive: Receive,
     /// One buffer at a time instead of as many as come.
     pub receive_once: bool,
+    /// The receive that is armed takes as many as come.
+    pub receive_multishot: bool,
     pub receive_end: ReceiveEnd,
     /// Received and not yet taken.
     pub received: SmallVec<[Buf; 1]>,
@@ -128,7 +130,8 @@ pub(super) struct Io {
     pub pool: Rc<BufPool>,
     /// Vectors to use again.
     pub spare: Vec<Vec<u8>>,
-    /// Send queues to use again.
+    /// Send queues to use again. Boxed: the kernel holds their addresses.
+    #[allow(clippy::vec_box)]
     spare_queues: Vec<Box<SendQueue>>,
     completions: Vec<Completion>,
     event: Event,
@@ -179,6 +182,7 @@ impl Io {
             closing: false,
             receive: Receive::Idle,
             receive_once: false,
+            receive_multishot: false,
             receive_end: ReceiveEnd::Open,
             received: SmallVec::new(),
             receive_charge: 0,
@@ -233,6 +237,7 @@ impl Io {
         debug_assert_eq!(socket.receive, Receive::Idle);
         socket.receive = Receive::Armed;
         let fd = Fd(socket.fd.as_raw_fd());
+        socket.receive_multishot = !socket.receive_once;
         let entry = if socket.receive_once {
             let len = self.pool.buffer_size() as u32;
             let one = opcode::Recv::new(fd, std::ptr::null_mut(), len).buf_group(BUFFER_GROUP);
@@ -456,7 +461,7 @@ impl Io {
         }
         match (result, buffer) {
             (1.., Some(buffer)) => {
-                let mut buf = self.pool.from_heap(buffer);
+                let mut buf = self.pool.heap_buf(buffer);
                 buf.truncate(result as usize);
                 socket.receive_charge += buf.charge();
                 socket.received.push(buf);

@@ -179,10 +179,16 @@ impl Socket {
         })
     }
 
-    /// From the next receive on, take one buffer at a time, so that the bulk stays in the kernel for splice; or again as
-    /// many as come.
+    /// Receive one buffer at a time: while a body streams, what is not asked for stays with the peer (or in the kernel,
+    /// for splice). Or again as many as come, which costs less where a connection waits for small messages.
     pub fn set_receive_once(&self, on: bool) {
-        self.reactor.io(|io| io.socket(self.key).receive_once = on);
+        self.reactor.io(|io| {
+            let socket = io.socket(self.key);
+            socket.receive_once = on;
+            if on && socket.receive_multishot {
+                io.stop_receive(self.key);
+            }
+        });
     }
 
     /// Ready once the descriptor is readable (or at its end); one readiness is used up by each ready answer.

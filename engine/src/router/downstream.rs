@@ -42,6 +42,11 @@ impl<'a> Downstream<'a> {
         self.received > 0 || self.done
     }
 
+    /// Bytes of body still to come, where that is known.
+    pub fn remaining(&self) -> Option<u64> {
+        self.decoder.remaining()
+    }
+
     pub fn received(&self) -> u64 {
         self.received
     }

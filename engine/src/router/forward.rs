@@ -295,6 +295,12 @@ impl Attempt<'_> {
             moved = true;
         }
         if moved {
+            // The body streams: no faster than the upstream takes it.
+            if downstream.is_done() {
+                downstream.stream.set_receive_once(false);
+            } else if relay::is_long(downstream.remaining()) || downstream.received() >= relay::LONG_BODY {
+                downstream.stream.set_receive_once(true);
+            }
             deadlines.moved(self.forwarding.reactor.now());
             return Poll::Ready(Ok(()));
         }

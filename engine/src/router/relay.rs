@@ -9,6 +9,14 @@ use crate::upstream::UpstreamBody;
 use std::future::poll_fn;
 use std::task::Poll;
 
+/// A body with so much to come, or that has brought so much already, streams: it is received one buffer at a time.
+/// Shorter ones are bounded by their length.
+pub(super) const LONG_BODY: u64 = 64 * 1024;
+
+pub(super) fn is_long(remaining: Option<u64>) -> bool {
+    remaining.is_some_and(|remaining| remaining >= LONG_BODY)
+}
+
 /// Relay the response whose head is in `exchange`.
 pub(super) async fn response(
     attempt: &mut Attempt<'_>,
@@ -21,13 +29,19 @@ pub(super) async fn response(
     let mut writer = BodyWriter::new(shape.framing == BodyKind::Chunked);
     let limit = forwarding.limits.buffer_limit as usize;
     let mut may_splice = !writer.chunked && exchange.response.framing != BodyKind::Chunked;
-    expect_alike(attempt, exchange, downstream, may_splice);
+    let mut streaming = false;
     loop {
         let polled = poll_fn(|_| poll_piece(attempt, exchange, downstream, deadlines, &mut writer, may_splice)).await;
         // What came before a failure is the client's.
         exchange.to_downstream.flush(downstream.stream);
         if polled? {
+            // Who had a long body to send will have another; then its head comes alone, and splice gets the rest.
+            attempt.upstream.connection.stream.set_receive_once(streaming);
             return Ok(Outcome { close: shape.close });
+        }
+        if !streaming && (exchange.sent >= LONG_BODY || is_long(attempt.upstream.remaining())) {
+            streaming = true;
+            attempt.upstream.connection.stream.set_receive_once(true);
         }
         exchange.response_bytes.release_if_scarce(exchange.response.len as usize, forwarding.reactor);
         deadlines.moved(forwarding.reactor.now());
@@ -133,17 +147,6 @@ fn wait<T>(
         return Poll::Ready(Err(fault));
     }
     interrupted(attempt.forwarding, downstream, deadlines).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)))
-}
-
-/// Who had a long body to send will have another: then its next response's head comes alone, and all of the body can be
-/// spliced.
-fn expect_alike(attempt: &Attempt<'_>, exchange: &Exchange, downstream: &Downstream<'_>, may_splice: bool) {
-    if let (Some(threshold), Some(from)) =
-        (attempt.forwarding.splice_threshold, attempt.upstream.connection.stream.plain_socket())
-    {
-        let long = matches!(exchange.response.framing, BodyKind::Length(length) if length >= threshold);
-        from.set_receive_once(may_splice && long && downstream.stream.plain_socket().is_some());
-    }
 }
 
 /// Whether the rest of the body is plain and long, and nothing else goes on.

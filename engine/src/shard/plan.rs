@@ -24,8 +24,8 @@ pub struct HcmPlan {
 }
 
 impl Plan {
-    /// `descriptors`: how many the process may open; half of them are for downstream connections unless the
-    /// configuration says otherwise.
+    /// `descriptors`: how many the process may open. Unless the configuration says otherwise, half of them, less a
+    /// reserve for files and the admin endpoint, are for downstream connections: each may need one upstream.
     ///
     /// # Errors
     /// An access log cannot be opened.
@@ -59,7 +59,8 @@ impl Plan {
             None => ConnectionLimit::new(listener.max_connections),
         });
         let limits = limits.collect();
-        let max = Some(config.runtime.max_connections.unwrap_or(descriptors / 2));
+        let reserve = (descriptors / 8).min(64);
+        let max = Some(config.runtime.max_connections.unwrap_or((descriptors - reserve) / 2));
         let global_limit = match before {
             Some(plan) => {
                 plan.global_limit.set(max);

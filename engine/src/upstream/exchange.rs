@@ -180,6 +180,11 @@ impl UpstreamExchange {
         self.decoder.skippable()
     }
 
+    /// Bytes of body still to come, where that is known.
+    pub fn remaining(&self) -> Option<u64> {
+        self.decoder.remaining()
+    }
+
     /// So many bytes went past the decoder.
     pub fn skip(&mut self, count: u64) {
         self.decoder.skip(count);
