@@ -99,7 +99,7 @@ fn empty_config() -> Config {
 /// # Errors
 /// What went wrong, in sentences.
 pub fn run(seed: u64) -> Result<Totals, Vec<String>> {
-    let calm = seed % 4 == 0;
+    let calm = seed.is_multiple_of(4);
     let mut shard = MemoryShard::new(config(0), seed);
     let baseline = shard.reactor.facts();
     let world = Rc::new(World {
