@@ -137,7 +137,8 @@ impl BufPool {
         Buf::from(bytes)
     }
 
-    /// Give the pages of all buffers that hold nothing back to the kernel. Returns the bytes concerned.
+    /// Give the pages of all buffers that hold nothing back to the kernel. Returns the bytes concerned. To be called
+    /// only while no completion waits to be fetched: its buffer is counted as lent and empty until then.
     pub(crate) fn release_free_pages(&self) -> usize {
         let size = self.sizes.size as usize;
         if !size.is_multiple_of(4096) {

@@ -311,7 +311,10 @@ impl Reactor {
         self.blocks.trim();
         self.executor.trim();
         self.timers.borrow_mut().trim();
-        self.pool.release_free_pages();
+        // A submission in the middle of a turn may have filled buffers whose completions nobody has seen yet.
+        if self.io.as_ref().is_none_or(|io| io.borrow_mut().uring.has_no_completions()) {
+            self.pool.release_free_pages();
+        }
     }
 
     pub fn facts(&self) -> Facts {
@@ -367,6 +370,8 @@ impl Drop for Reactor {
             io.uring.enter(Some(Some(Duration::from_millis(1))));
             io.dispatch(&self.executor);
             if io.outstanding() == 0 {
+                // The last completions have queued the closing of their descriptors.
+                io.uring.enter(None);
                 return;
             }
         }

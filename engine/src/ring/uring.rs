@@ -47,8 +47,6 @@ impl Uring {
     pub(super) fn new(entries: u32, buffer_entries: u16) -> Result<Self, String> {
         let mut ring = build(entries).map_err(|error| refusal(&error))?;
         check_operations(&ring)?;
-        // Saves the lookup of the descriptor in each enter; a kernel that refuses only loses that.
-        let _ = ring.submitter().register_ring_fd();
         let buffers = BufferRing::register(&mut ring, buffer_entries).map_err(|error| refusal(&error))?;
         Ok(Self { ring, buffers, enters: 0 })
     }
@@ -100,6 +98,11 @@ impl Uring {
             result: entry.result(),
             flags: entry.flags(),
         }));
+    }
+
+    /// Whether every completion so far has been fetched, those that did not fit into the queue included.
+    pub(super) fn has_no_completions(&mut self) -> bool {
+        self.ring.completion().is_empty() && !self.ring.submission().cq_overflow()
     }
 
     pub(super) fn has_queued(&mut self) -> bool {
