@@ -15,13 +15,22 @@ pub(super) struct AcceptorState {
     accepted: VecDeque<OwnedFd>,
     error: Option<i32>,
     pub armed: bool,
+    /// A cancel is on its way.
+    stopping: bool,
     closing: bool,
     pub waiter: TaskId,
 }
 
+/// Connections accepted and not yet taken at which accepting stops: more wait in the kernel's backlog, where they cost
+/// no descriptor. One entry of the kernel may bring some beyond it.
+const ACCEPTED_MAX: usize = 256;
+
 impl AcceptorState {
-    pub(super) fn on_completion(&mut self, accepted: Option<OwnedFd>, result: i32, more: bool) {
+    /// Returns whether accepting is to be cancelled, because nobody takes what comes.
+    #[must_use]
+    pub(super) fn on_completion(&mut self, accepted: Option<OwnedFd>, result: i32, more: bool) -> bool {
         self.armed = more;
+        self.stopping &= more;
         if let Some(fd) = accepted
             && !self.closing
         {
@@ -31,6 +40,9 @@ impl AcceptorState {
             let passing = [libc::ECANCELED, libc::EINTR, libc::EAGAIN, libc::ECONNABORTED, libc::EPROTO];
             self.error = (!passing.contains(&-result)).then_some(-result);
         }
+        let stop = more && !self.closing && !self.stopping && self.accepted.len() >= ACCEPTED_MAX;
+        self.stopping |= stop;
+        stop
     }
 
     pub(super) fn trim(&mut self) {
@@ -59,6 +71,7 @@ impl Acceptor {
                 accepted: VecDeque::new(),
                 error: None,
                 armed: false,
+                stopping: false,
                 closing: false,
                 waiter: TaskId::NONE,
             });

@@ -24,18 +24,21 @@ pub(super) enum Kind {
     Receive,
     /// One receive into a buffer from the heap, when the pool is empty.
     ReceiveHeap,
+    /// Bytes have come for a socket that had to do without a buffer.
+    ReceiveReady,
     Send,
     PollIn,
     PollOut,
     Event,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind::Ignored,
     Kind::Accept,
     Kind::Connect,
     Kind::Receive,
     Kind::ReceiveHeap,
+    Kind::ReceiveReady,
     Kind::Send,
     Kind::PollIn,
     Kind::PollOut,
@@ -64,6 +67,10 @@ fn untag(user_data: u64) -> Option<(Kind, SlotKey)> {
 pub(super) enum Receive {
     Idle,
     Armed,
+    /// The pool is empty: one receive into the heap is under way.
+    Heap,
+    /// The pool was empty and nothing had come: a poll entry says when it has.
+    Waiting,
     /// A cancel is on its way; data may still arrive before it.
     Stopping,
 }
@@ -250,9 +257,16 @@ impl Io {
 
     pub(super) fn stop_receive(&mut self, key: SlotKey) {
         let socket = self.socket(key);
-        if socket.receive == Receive::Armed {
-            socket.receive = Receive::Stopping;
-            self.submit_ignored(opcode::AsyncCancel::new(tag(Kind::Receive, key)).build());
+        let kind = match socket.receive {
+            Receive::Idle | Receive::Stopping => return,
+            // Does not wait, so it ends by itself.
+            Receive::Heap => None,
+            Receive::Armed => Some(Kind::Receive),
+            Receive::Waiting => Some(Kind::ReceiveReady),
+        };
+        socket.receive = Receive::Stopping;
+        if let Some(kind) = kind {
+            self.submit_ignored(opcode::AsyncCancel::new(tag(kind, key)).build());
         }
     }
 
@@ -260,12 +274,24 @@ impl Io {
     fn receive_to_heap(&mut self, key: SlotKey) {
         let len = self.pool.buffer_size();
         let socket = self.socket(key);
-        socket.receive = Receive::Stopping;
+        if socket.receive == Receive::Idle {
+            socket.receive = Receive::Heap;
+        }
         let buffer = socket.heap_buffer.insert(vec![0; len].into());
         let entry = opcode::Recv::new(Fd(socket.fd.as_raw_fd()), buffer.as_mut_ptr(), len as u32)
             .flags(libc::MSG_DONTWAIT)
             .build();
         self.submit(key, Kind::ReceiveHeap, entry);
+    }
+
+    /// Asking for a buffer again before bytes are there would fail at once, again and again, as long as the pool is
+    /// empty.
+    fn wait_for_bytes(&mut self, key: SlotKey) {
+        let socket = self.socket(key);
+        socket.receive = Receive::Waiting;
+        let events = libc::POLLIN | libc::POLLRDHUP;
+        let entry = opcode::PollAdd::new(Fd(socket.fd.as_raw_fd()), events as u32).build();
+        self.submit(key, Kind::ReceiveReady, entry);
     }
 
     pub(super) fn queue(&mut self, key: SlotKey) -> &mut SendQueue {
@@ -397,12 +423,18 @@ impl Io {
         match kind {
             Kind::Receive => self.on_receive(key, completion, buf, executor),
             Kind::ReceiveHeap => self.on_receive_heap(key, completion.result, executor),
+            Kind::ReceiveReady => {
+                socket.receive = Receive::Idle;
+                executor.wake(socket.receive_waiter);
+            }
             Kind::Send => self.on_send(key, completion.result, executor),
             Kind::Connect => {
                 socket.connecting = false;
                 socket.connect_address = None;
                 socket.send_error = -completion.result.min(0);
                 executor.wake(socket.send_waiter);
+                // Whoever asked for bytes before the connection stood.
+                executor.wake(socket.receive_waiter);
                 if completion.result >= 0 && !socket.closing {
                     self.start_send(key);
                 }
@@ -454,7 +486,7 @@ impl Io {
 
     fn on_receive_heap(&mut self, key: SlotKey, result: i32, executor: &Executor) {
         let socket = &mut self.sockets[key.index as usize];
-        socket.receive = Receive::Idle;
+        let stopped = std::mem::replace(&mut socket.receive, Receive::Idle) == Receive::Stopping;
         let buffer = socket.heap_buffer.take();
         if socket.closing {
             return;
@@ -468,6 +500,7 @@ impl Io {
             }
             (0.., _) => socket.receive_end = ReceiveEnd::Eof,
             (failed, _) => match -failed {
+                libc::EAGAIN if !stopped => return self.wait_for_bytes(key),
                 libc::EAGAIN | libc::EINTR | libc::ECANCELED => {}
                 errno => socket.receive_end = ReceiveEnd::Failed(errno),
             },
@@ -505,10 +538,13 @@ impl Io {
         if let Some(state) = self.acceptors.get_mut(key.index as usize)
             && state.generation == key.generation
         {
-            state.on_completion(accepted, completion.result, completion.more());
+            let stop = state.on_completion(accepted, completion.result, completion.more());
             executor.wake(state.waiter);
             if state.is_done() {
                 self.acceptors.remove(key.index as usize);
+            }
+            if stop {
+                self.cancel_accept(key);
             }
         }
     }
