@@ -1,0 +1,208 @@
+//! Accepting: many at once, out of descriptors without spinning, within bounds, and closing.
+
+use crate::support::{Ring, in_child, listener, open_descriptors, recv};
+use ringway::net::sys;
+use ringway::ring::{Acceptor, Socket};
+use socket2::{Domain, Protocol, Type};
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+fn acceptor(ring: &Ring) -> (Acceptor, SocketAddr) {
+    let listener = listener();
+    let address = listener.local_addr().unwrap();
+    (Acceptor::new(ring, listener.into()), address)
+}
+
+async fn accept(acceptor: &Acceptor) -> std::io::Result<OwnedFd> {
+    poll_fn(|_| acceptor.poll_accept()).await
+}
+
+#[test]
+fn every_connection_is_accepted_once() {
+    const CLIENTS: usize = 100;
+    let ring = Ring::new();
+    let (acceptor, address) = acceptor(&ring);
+    let clients = std::thread::spawn(move || {
+        let mut clients: Vec<_> = (0..CLIENTS).map(|_| TcpStream::connect(address).unwrap()).collect();
+        for (i, client) in clients.iter_mut().enumerate() {
+            client.write_all(&[i as u8]).unwrap();
+        }
+        for (i, client) in clients.iter_mut().enumerate() {
+            let mut echo = [0];
+            client.read_exact(&mut echo).unwrap();
+            assert_eq!(usize::from(echo[0]), i);
+        }
+    });
+    let reactor = ring.0.clone();
+    ring.run(async move {
+        let served = Rc::new(Cell::new(0));
+        for _ in 0..CLIENTS {
+            let socket = Socket::new(&reactor, accept(&acceptor).await.unwrap());
+            let served = served.clone();
+            reactor.spawn(async move {
+                let byte = recv(&socket).await.unwrap().unwrap();
+                socket.send_one(ringway::ring::Segment::Buf(byte));
+                assert!(recv(&socket).await.is_ok_and(|end| end.is_none()));
+                served.set(served.get() + 1);
+            });
+        }
+        while served.get() < CLIENTS {
+            reactor.sleep(Duration::from_millis(1)).await;
+        }
+    });
+    clients.join().unwrap();
+}
+
+#[test]
+fn a_closed_listener_refuses() {
+    let ring = Ring::new();
+    for armed in [false, true] {
+        let (acceptor, address) = acceptor(&ring);
+        let reactor = ring.0.clone();
+        ring.run(async move {
+            if armed {
+                assert!(poll_fn(|_| std::task::Poll::Ready(acceptor.poll_accept())).await.is_pending());
+                reactor.yield_now().await;
+            }
+            drop(acceptor);
+            // The cancel and the close take a turn or two.
+            while TcpStream::connect(address).is_ok() {
+                reactor.sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+}
+
+/// Accepted and not taken, or accepted while the cancel was on its way: closed all the same. Counted on this side,
+/// because a client whose handshake meets the end of a listener may wait without end, whoever closes it and however.
+#[test]
+fn connections_that_meet_a_closing_listener_are_closed() {
+    in_child("accept::connections_that_meet_a_closing_listener_are_closed", &[], || {
+        let ring = Ring::new();
+        ring.sleep(1);
+        let before = open_descriptors();
+        for round in 0..100u64 {
+            let (acceptor, address) = acceptor(&ring);
+            let clients = std::thread::spawn(move || {
+                let _clients: Vec<_> = (0..20).map_while(|_| TcpStream::connect(address).ok()).collect();
+            });
+            let reactor = ring.0.clone();
+            ring.run(async move {
+                for _ in 0..round % 5 {
+                    drop(accept(&acceptor).await);
+                }
+                drop(acceptor);
+                while TcpStream::connect(address).is_ok() {
+                    reactor.sleep(Duration::from_millis(1)).await;
+                }
+            });
+            clients.join().unwrap();
+        }
+        ring.sleep(5);
+        assert_eq!(open_descriptors(), before, "descriptors leak");
+    });
+}
+
+/// Not connected yet, so that connecting takes no further descriptor.
+fn client() -> socket2::Socket {
+    socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap()
+}
+
+fn set_descriptor_limit(limit: u64) {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limits` is a valid rlimit to fill and to read.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits), 0);
+        limits.rlim_cur = limit.min(limits.rlim_max);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits), 0);
+    }
+}
+
+/// The lowest descriptor that is free.
+fn next_descriptor() -> u64 {
+    use std::os::fd::AsRawFd;
+    client().as_raw_fd() as u64
+}
+
+#[test]
+fn out_of_descriptors_does_not_spin_and_recovers() {
+    in_child("accept::out_of_descriptors_does_not_spin_and_recovers", &[], || {
+        const CLIENTS: usize = 10;
+        const SPARE: usize = 4;
+        let ring = Ring::new();
+        let (acceptor, address) = acceptor(&ring);
+        let clients: Vec<_> = (0..CLIENTS).map(|_| client()).collect();
+        set_descriptor_limit(next_descriptor() + SPARE as u64);
+        clients.iter().for_each(|client| client.connect(&address.into()).unwrap());
+        let reactor = ring.0.clone();
+        let accepted = ring.run(async move {
+            let mut accepted = Vec::new();
+            let error = loop {
+                match accept(&acceptor).await {
+                    Ok(fd) => accepted.push(fd),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+            assert_eq!(accepted.len(), SPARE, "what could be accepted was");
+            // As a listener does it: wait, ask again.
+            let before = reactor.facts();
+            for _ in 0..5 {
+                reactor.sleep(Duration::from_millis(50)).await;
+                assert_eq!(accept(&acceptor).await.unwrap_err().raw_os_error(), Some(libc::EMFILE));
+            }
+            let turns = reactor.facts().turns - before.turns;
+            assert!(turns < 60, "{turns} turns in 250 ms");
+            set_descriptor_limit(1024);
+            while accepted.len() < CLIENTS {
+                accepted.push(accept(&acceptor).await.unwrap());
+            }
+            accepted
+        });
+        assert_eq!(accepted.len(), CLIENTS);
+    });
+}
+
+/// Nobody takes what is accepted: beyond a bound, connections must wait in the kernel's backlog, where they cost no
+/// descriptor.
+#[test]
+fn accepting_stops_when_nobody_takes_the_connections() {
+    in_child("accept::accepting_stops_when_nobody_takes_the_connections", &[], || {
+        const CLIENTS: usize = 1500;
+        const BOUND: usize = 700;
+        assert!(sys::raise_descriptor_limit() as usize > 2 * CLIENTS + 100, "this test needs descriptors");
+        let ring = Ring::new();
+        let socket = client();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.listen(4096).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let acceptor = Acceptor::new(&ring, TcpListener::from(socket).into());
+        let reactor = ring.0.clone();
+        ring.run(async move {
+            assert!(poll_fn(|_| std::task::Poll::Ready(acceptor.poll_accept())).await.is_pending());
+            let before = open_descriptors();
+            let mut clients = Vec::new();
+            for i in 0..CLIENTS {
+                let client = client();
+                client.set_nonblocking(true).unwrap();
+                let _ = client.connect(&address.into());
+                clients.push(client);
+                if i % 10 == 0 {
+                    reactor.sleep(Duration::from_millis(1)).await;
+                }
+            }
+            reactor.sleep(Duration::from_millis(20)).await;
+            let accepted = open_descriptors() - before - CLIENTS;
+            assert!(accepted <= BOUND, "{accepted} connections were accepted and not asked for");
+            // None is lost.
+            for _ in 0..CLIENTS {
+                drop(accept(&acceptor).await.unwrap());
+            }
+        });
+    });
+}

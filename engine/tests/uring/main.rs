@@ -1,0 +1,14 @@
+//! The ring on real sockets: the traps of completion I/O, each with a test that provokes it.
+#![allow(unsafe_code)]
+
+mod accept;
+mod connect;
+mod drops;
+mod enters;
+mod pool;
+mod receive;
+mod refused;
+mod send;
+mod splice;
+mod support;
+mod tasks;
