@@ -1,9 +1,9 @@
-//! The socket table and what each completion does to it.
+//! The socket table and the operations on it. What their completions do is dispatch.rs's.
 
 use super::accept::AcceptorState;
 use super::buffer::{Buf, BufPool};
 use super::send::{SendQueue, Submission};
-use super::task::{Executor, TaskId};
+use super::task::TaskId;
 use super::uring::{BUFFER_GROUP, Completion, Uring};
 use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{opcode, squeue};
@@ -58,7 +58,7 @@ fn tag(kind: Kind, key: SlotKey) -> u64 {
     (kind as u64) << 56 | u64::from(key.generation & GENERATION_MASK) << 32 | u64::from(key.index)
 }
 
-fn untag(user_data: u64) -> Option<(Kind, SlotKey)> {
+pub(super) fn untag(user_data: u64) -> Option<(Kind, SlotKey)> {
     let kind = *KINDS.get((user_data >> 56) as usize)?;
     Some((kind, SlotKey { index: user_data as u32, generation: (user_data >> 32) as u32 & GENERATION_MASK }))
 }
@@ -88,9 +88,9 @@ pub(super) struct SocketState {
     pub fd: OwnedFd,
     pub generation: u32,
     /// Completions that will still come.
-    operations: u8,
+    pub operations: u8,
     /// The handle is gone; the slot only waits for its completions.
-    closing: bool,
+    pub closing: bool,
     pub receive: Receive,
     /// One buffer at a time instead of as many as come.
     pub receive_once: bool,
@@ -101,13 +101,13 @@ pub(super) struct SocketState {
     pub received: SmallVec<[Buf; 1]>,
     pub receive_charge: usize,
     pub receive_waiter: TaskId,
-    heap_buffer: Option<Box<[u8]>>,
+    pub heap_buffer: Option<Box<[u8]>>,
     pub send: Option<Box<SendQueue>>,
     pub send_waiter: TaskId,
     /// errno of a failed send or connect; nothing is sent after it.
     pub send_error: i32,
     pub connecting: bool,
-    connect_address: Option<Box<socket2::SockAddr>>,
+    pub connect_address: Option<Box<socket2::SockAddr>>,
     pub poll_in: PollState,
     pub poll_out: PollState,
 }
@@ -139,20 +139,20 @@ pub(super) struct Io {
     pub spare: Vec<Vec<u8>>,
     /// Send queues to use again. Boxed: the kernel holds their addresses.
     #[allow(clippy::vec_box)]
-    spare_queues: Vec<Box<SendQueue>>,
-    completions: Vec<Completion>,
-    event: Event,
+    pub spare_queues: Vec<Box<SendQueue>>,
+    pub completions: Vec<Completion>,
+    pub event: Event,
     pub counts: IoCounts,
     /// Received and untaken bytes (as charged) of one socket above which its receive stops.
     pub receive_limit: usize,
 }
 
 /// The eventfd through which other threads make the loop turn.
-struct Event {
+pub(super) struct Event {
     fd: OwnedFd,
     /// Boxed: the kernel writes to it.
     value: Box<u64>,
-    armed: bool,
+    pub armed: bool,
 }
 
 /// Queues kept for reuse.
@@ -271,7 +271,7 @@ impl Io {
     }
 
     /// The pool is empty: take one piece into the heap, without waiting, so that this socket gets on all the same.
-    fn receive_to_heap(&mut self, key: SlotKey) {
+    pub(super) fn receive_to_heap(&mut self, key: SlotKey) {
         let len = self.pool.buffer_size();
         let socket = self.socket(key);
         if socket.receive == Receive::Idle {
@@ -286,7 +286,7 @@ impl Io {
 
     /// Asking for a buffer again before bytes are there would fail at once, again and again, as long as the pool is
     /// empty.
-    fn wait_for_bytes(&mut self, key: SlotKey) {
+    pub(super) fn wait_for_bytes(&mut self, key: SlotKey) {
         let socket = self.socket(key);
         socket.receive = Receive::Waiting;
         let events = libc::POLLIN | libc::POLLRDHUP;
@@ -345,7 +345,7 @@ impl Io {
         self.free_if_done(key);
     }
 
-    fn free_if_done(&mut self, key: SlotKey) {
+    pub(super) fn free_if_done(&mut self, key: SlotKey) {
         let socket = &self.sockets[key.index as usize];
         if !socket.closing || socket.operations > 0 {
             return;
@@ -358,7 +358,7 @@ impl Io {
         self.submit_ignored(opcode::Close::new(Fd(fd)).build());
     }
 
-    fn give_queue(&mut self, mut queue: Box<SendQueue>) {
+    pub(super) fn give_queue(&mut self, mut queue: Box<SendQueue>) {
         queue.clear(&mut self.spare);
         if self.spare_queues.len() < SPARE_QUEUES {
             self.spare_queues.push(queue);
@@ -384,168 +384,6 @@ impl Io {
             let address: *mut u64 = &raw mut *self.event.value;
             let entry = opcode::Read::new(Fd(self.event.fd.as_raw_fd()), address.cast(), 8).build();
             self.uring.push(&entry.user_data((Kind::Event as u64) << 56));
-        }
-    }
-
-    /// Handle everything that has completed. Returns whether the event fired.
-    pub(super) fn dispatch(&mut self, executor: &Executor) -> bool {
-        let mut completions = std::mem::take(&mut self.completions);
-        self.uring.completions(&mut completions);
-        self.counts.completions += completions.len() as u64;
-        let mut event = false;
-        for completion in completions.drain(..) {
-            let Some((kind, key)) = untag(completion.user_data) else { continue };
-            match kind {
-                Kind::Ignored => {}
-                Kind::Accept => self.on_accept(key, completion, executor),
-                Kind::Event => {
-                    self.event.armed = false;
-                    event = true;
-                }
-                _ => self.on_socket(kind, key, completion, executor),
-            }
-        }
-        self.completions = completions;
-        event
-    }
-
-    fn on_socket(&mut self, kind: Kind, key: SlotKey, completion: Completion, executor: &Executor) {
-        let buf = completion.buffer().map(|id| self.pool.received(id, completion.result.max(0) as u32));
-        let Some(socket) =
-            self.sockets.get_mut(key.index as usize).filter(|socket| socket.generation == key.generation)
-        else {
-            self.counts.stale_completions += 1;
-            return;
-        };
-        if !completion.more() {
-            socket.operations -= 1;
-        }
-        match kind {
-            Kind::Receive => self.on_receive(key, completion, buf, executor),
-            Kind::ReceiveHeap => self.on_receive_heap(key, completion.result, executor),
-            Kind::ReceiveReady => {
-                socket.receive = Receive::Idle;
-                executor.wake(socket.receive_waiter);
-            }
-            Kind::Send => self.on_send(key, completion.result, executor),
-            Kind::Connect => {
-                socket.connecting = false;
-                socket.connect_address = None;
-                socket.send_error = -completion.result.min(0);
-                executor.wake(socket.send_waiter);
-                // Whoever asked for bytes before the connection stood.
-                executor.wake(socket.receive_waiter);
-                if completion.result >= 0 && !socket.closing {
-                    self.start_send(key);
-                }
-            }
-            Kind::PollIn => {
-                socket.poll_in = PollState::Ready;
-                executor.wake(socket.receive_waiter);
-            }
-            Kind::PollOut => {
-                socket.poll_out = PollState::Ready;
-                executor.wake(socket.send_waiter);
-            }
-            Kind::Ignored | Kind::Accept | Kind::Event => unreachable!("dispatched before"),
-        }
-        self.free_if_done(key);
-    }
-
-    fn on_receive(&mut self, key: SlotKey, completion: Completion, buf: Option<Buf>, executor: &Executor) {
-        let limit = self.receive_limit;
-        let socket = &mut self.sockets[key.index as usize];
-        if !completion.more() {
-            socket.receive = Receive::Idle;
-        }
-        if socket.closing {
-            return;
-        }
-        match (completion.result, buf) {
-            (1.., Some(buf)) => {
-                socket.receive_charge += buf.charge();
-                socket.received.push(buf);
-                if socket.receive == Receive::Armed && socket.receive_charge >= limit {
-                    self.counts.receive_pauses += 1;
-                    self.stop_receive(key);
-                }
-            }
-            (0.., _) => socket.receive_end = ReceiveEnd::Eof,
-            (failed, _) => match -failed {
-                libc::ENOBUFS => {
-                    self.counts.out_of_buffers += 1;
-                    return self.receive_to_heap(key);
-                }
-                // Stopped by us, or to be armed again: the wake below makes the task look.
-                libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
-                errno => socket.receive_end = ReceiveEnd::Failed(errno),
-            },
-        }
-        executor.wake(self.sockets[key.index as usize].receive_waiter);
-    }
-
-    fn on_receive_heap(&mut self, key: SlotKey, result: i32, executor: &Executor) {
-        let socket = &mut self.sockets[key.index as usize];
-        let stopped = std::mem::replace(&mut socket.receive, Receive::Idle) == Receive::Stopping;
-        let buffer = socket.heap_buffer.take();
-        if socket.closing {
-            return;
-        }
-        match (result, buffer) {
-            (1.., Some(buffer)) => {
-                let mut buf = self.pool.heap_buf(buffer);
-                buf.truncate(result as usize);
-                socket.receive_charge += buf.charge();
-                socket.received.push(buf);
-            }
-            (0.., _) => socket.receive_end = ReceiveEnd::Eof,
-            (failed, _) => match -failed {
-                libc::EAGAIN if !stopped => return self.wait_for_bytes(key),
-                libc::EAGAIN | libc::EINTR | libc::ECANCELED => {}
-                errno => socket.receive_end = ReceiveEnd::Failed(errno),
-            },
-        }
-        executor.wake(socket.receive_waiter);
-    }
-
-    fn on_send(&mut self, key: SlotKey, result: i32, executor: &Executor) {
-        let socket = &mut self.sockets[key.index as usize];
-        let Some(queue) = &mut socket.send else { return };
-        match result {
-            0.. => queue.sent(result as usize, &mut self.spare),
-            _ if matches!(-result, libc::EINTR | libc::EAGAIN) => queue.in_flight = false,
-            _ => {
-                queue.in_flight = false;
-                queue.clear(&mut self.spare);
-                socket.send_error = -result;
-                // Whoever waits for an answer will not get one either.
-                executor.wake(socket.receive_waiter);
-            }
-        }
-        executor.wake(socket.send_waiter);
-        if !queue.is_empty() && !socket.closing {
-            self.start_send(key);
-        } else if let Some(queue) = socket.send.take() {
-            self.give_queue(queue);
-        }
-    }
-
-    fn on_accept(&mut self, key: SlotKey, completion: Completion, executor: &Executor) {
-        // SAFETY: a completion of accept carries a new descriptor that nobody else owns.
-        let accepted =
-            (completion.result >= 0).then(|| unsafe { std::os::fd::FromRawFd::from_raw_fd(completion.result) });
-        // A connection that arrives after its listener is gone is dropped here, which closes it.
-        if let Some(state) = self.acceptors.get_mut(key.index as usize)
-            && state.generation == key.generation
-        {
-            let stop = state.on_completion(accepted, completion.result, completion.more());
-            executor.wake(state.waiter);
-            if state.is_done() {
-                self.acceptors.remove(key.index as usize);
-            }
-            if stop {
-                self.cancel_accept(key);
-            }
         }
     }
 

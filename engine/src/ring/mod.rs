@@ -7,6 +7,7 @@
 
 mod accept;
 mod buffer;
+mod dispatch;
 mod driver;
 mod pooled;
 mod reactor;

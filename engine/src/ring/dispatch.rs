@@ -1,0 +1,170 @@
+//! What each completion does to the socket table.
+
+use super::buffer::Buf;
+use super::driver::{Io, Kind, PollState, Receive, ReceiveEnd, SlotKey, untag};
+use super::task::Executor;
+use super::uring::Completion;
+
+impl Io {
+    /// Handle everything that has completed. Returns whether the event fired.
+    pub(super) fn dispatch(&mut self, executor: &Executor) -> bool {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.uring.completions(&mut completions);
+        self.counts.completions += completions.len() as u64;
+        let mut event = false;
+        for completion in completions.drain(..) {
+            let Some((kind, key)) = untag(completion.user_data) else { continue };
+            match kind {
+                Kind::Ignored => {}
+                Kind::Accept => self.on_accept(key, completion, executor),
+                Kind::Event => {
+                    self.event.armed = false;
+                    event = true;
+                }
+                _ => self.on_socket(kind, key, completion, executor),
+            }
+        }
+        self.completions = completions;
+        event
+    }
+
+    fn on_socket(&mut self, kind: Kind, key: SlotKey, completion: Completion, executor: &Executor) {
+        let buf = completion.buffer().map(|id| self.pool.received(id, completion.result.max(0) as u32));
+        let Some(socket) =
+            self.sockets.get_mut(key.index as usize).filter(|socket| socket.generation == key.generation)
+        else {
+            self.counts.stale_completions += 1;
+            return;
+        };
+        if !completion.more() {
+            socket.operations -= 1;
+        }
+        match kind {
+            Kind::Receive => self.on_receive(key, completion, buf, executor),
+            Kind::ReceiveHeap => self.on_receive_heap(key, completion.result, executor),
+            Kind::ReceiveReady => {
+                socket.receive = Receive::Idle;
+                executor.wake(socket.receive_waiter);
+            }
+            Kind::Send => self.on_send(key, completion.result, executor),
+            Kind::Connect => {
+                socket.connecting = false;
+                socket.connect_address = None;
+                socket.send_error = -completion.result.min(0);
+                executor.wake(socket.send_waiter);
+                // Whoever asked for bytes before the connection stood.
+                executor.wake(socket.receive_waiter);
+                if completion.result >= 0 && !socket.closing {
+                    self.start_send(key);
+                }
+            }
+            Kind::PollIn => {
+                socket.poll_in = PollState::Ready;
+                executor.wake(socket.receive_waiter);
+            }
+            Kind::PollOut => {
+                socket.poll_out = PollState::Ready;
+                executor.wake(socket.send_waiter);
+            }
+            Kind::Ignored | Kind::Accept | Kind::Event => unreachable!("dispatched before"),
+        }
+        self.free_if_done(key);
+    }
+
+    fn on_receive(&mut self, key: SlotKey, completion: Completion, buf: Option<Buf>, executor: &Executor) {
+        let limit = self.receive_limit;
+        let socket = &mut self.sockets[key.index as usize];
+        if !completion.more() {
+            socket.receive = Receive::Idle;
+        }
+        if socket.closing {
+            return;
+        }
+        match (completion.result, buf) {
+            (1.., Some(buf)) => {
+                socket.receive_charge += buf.charge();
+                socket.received.push(buf);
+                if socket.receive == Receive::Armed && socket.receive_charge >= limit {
+                    self.counts.receive_pauses += 1;
+                    self.stop_receive(key);
+                }
+            }
+            (0.., _) => socket.receive_end = ReceiveEnd::Eof,
+            (failed, _) => match -failed {
+                libc::ENOBUFS => {
+                    self.counts.out_of_buffers += 1;
+                    return self.receive_to_heap(key);
+                }
+                // Stopped by us, or to be armed again: the wake below makes the task look.
+                libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
+                errno => socket.receive_end = ReceiveEnd::Failed(errno),
+            },
+        }
+        executor.wake(self.sockets[key.index as usize].receive_waiter);
+    }
+
+    fn on_receive_heap(&mut self, key: SlotKey, result: i32, executor: &Executor) {
+        let socket = &mut self.sockets[key.index as usize];
+        let stopped = std::mem::replace(&mut socket.receive, Receive::Idle) == Receive::Stopping;
+        let buffer = socket.heap_buffer.take();
+        if socket.closing {
+            return;
+        }
+        match (result, buffer) {
+            (1.., Some(buffer)) => {
+                let mut buf = self.pool.heap_buf(buffer);
+                buf.truncate(result as usize);
+                socket.receive_charge += buf.charge();
+                socket.received.push(buf);
+            }
+            (0.., _) => socket.receive_end = ReceiveEnd::Eof,
+            (failed, _) => match -failed {
+                libc::EAGAIN if !stopped => return self.wait_for_bytes(key),
+                libc::EAGAIN | libc::EINTR | libc::ECANCELED => {}
+                errno => socket.receive_end = ReceiveEnd::Failed(errno),
+            },
+        }
+        executor.wake(socket.receive_waiter);
+    }
+
+    fn on_send(&mut self, key: SlotKey, result: i32, executor: &Executor) {
+        let socket = &mut self.sockets[key.index as usize];
+        let Some(queue) = &mut socket.send else { return };
+        match result {
+            0.. => queue.sent(result as usize, &mut self.spare),
+            _ if matches!(-result, libc::EINTR | libc::EAGAIN) => queue.in_flight = false,
+            _ => {
+                queue.in_flight = false;
+                queue.clear(&mut self.spare);
+                socket.send_error = -result;
+                // Whoever waits for an answer will not get one either.
+                executor.wake(socket.receive_waiter);
+            }
+        }
+        executor.wake(socket.send_waiter);
+        if !queue.is_empty() && !socket.closing {
+            self.start_send(key);
+        } else if let Some(queue) = socket.send.take() {
+            self.give_queue(queue);
+        }
+    }
+
+    fn on_accept(&mut self, key: SlotKey, completion: Completion, executor: &Executor) {
+        // SAFETY: a completion of accept carries a new descriptor that nobody else owns.
+        let accepted =
+            (completion.result >= 0).then(|| unsafe { std::os::fd::FromRawFd::from_raw_fd(completion.result) });
+        // A connection that arrives after its listener is gone is dropped here, which closes it.
+        if let Some(state) = self.acceptors.get_mut(key.index as usize)
+            && state.generation == key.generation
+        {
+            let stop = state.on_completion(accepted, completion.result, completion.more());
+            executor.wake(state.waiter);
+            if state.is_done() {
+                self.acceptors.remove(key.index as usize);
+            }
+            if stop {
+                self.cancel_accept(key);
+            }
+        }
+    }
+}
