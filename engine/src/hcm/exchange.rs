@@ -1,9 +1,11 @@
 //! START READING HERE: one exchange on an HTTP/1 connection, from the request's first bytes to its line in the access
 //! log.
 //!
-//!     read_head -> route -> Forward: router::forward -> account
-//!                        -> Redirect, DirectResponse, no route: local reply -> account
-//!                  any fault on the way: `fail` -> account
+//! ```text
+//! read_head -> route -> Forward: router::forward -> account
+//!                    -> Redirect, DirectResponse, no route: local reply -> account
+//!              any fault on the way: `fail` -> account
+//! ```
 
 use super::Hcm;
 use super::access_log::ResponseFlags;
