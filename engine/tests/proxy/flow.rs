@@ -67,7 +67,6 @@ fn a_slow_reader_costs_no_memory() {
 /// The same promise for a body that is copied. One connection makes the ring touch most of its receive buffers: a
 /// multishot receive takes more than 48 buffers in a turn, upon which ever more of them are lent to the kernel.
 #[test]
-#[ignore = "copied bodies touch some 10 MiB of the receive buffers before they are used again"]
 fn a_slow_reader_costs_no_memory_when_copied() {
     let grown = slow_download("splice_threshold = \"off\"");
     assert!(grown < 2 << 20, "resident memory grew by {grown} bytes");
