@@ -89,6 +89,7 @@ pub async fn accept(reactor: Rc<Reactor>, listener: Rc<Listener>, socket: OwnedF
     let bound = sys::local_address(socket.as_raw_fd()).filter(|address| !address.ip().is_unspecified());
     let acceptor = Acceptor::new(&reactor, socket);
     listener.drain.watch(&reactor);
+    let mut told = false;
     loop {
         let accepted = poll_fn(|_| match acceptor.poll_accept() {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
@@ -99,11 +100,17 @@ pub async fn accept(reactor: Rc<Reactor>, listener: Rc<Listener>, socket: OwnedF
         .await;
         match accepted {
             None => return,
-            Some(Ok(fd)) => start(&reactor, &listener, fd, bound),
+            Some(Ok(fd)) => {
+                told = false;
+                start(&reactor, &listener, fd, bound);
+            }
             Some(Err(error)) => {
                 listener.stats.accept_error.inc();
                 listener.shard_stats.accept_errors.inc();
-                tracing::warn!(target: "ringway::listener", listener = %listener.address, %error, "cannot accept, trying again soon");
+                // Once for each time that it begins.
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(target: "ringway::listener", listener = %listener.address, %error, "cannot accept, trying again soon");
+                }
                 reactor.sleep(ACCEPT_PAUSE).await;
             }
         }

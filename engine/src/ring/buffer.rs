@@ -209,7 +209,7 @@ impl Buf {
 
     /// Keep only the first `n` bytes.
     pub fn truncate(&mut self, n: usize) {
-        self.end = self.end.min(self.start + n as u32);
+        self.end = self.start + n.min(self.len()) as u32;
     }
 
     /// Another slice of the same buffer: `range` counts from this slice's start.

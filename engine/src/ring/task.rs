@@ -213,7 +213,11 @@ impl Executor {
             }
         };
         let mut slots = self.slots.borrow_mut();
-        let slot = &mut slots[id.index() as usize];
+        // Gone when the task shut its own reactor down.
+        let Some(slot) = slots.get_mut(id.index() as usize) else {
+            drop(slots);
+            return self.drop_guarded(Some(future));
+        };
         if finished || slot.cancelled {
             slots.remove(id.index() as usize);
             drop(slots);

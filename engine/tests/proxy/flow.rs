@@ -64,8 +64,7 @@ fn a_slow_reader_costs_no_memory() {
     assert!(grown < 2 << 20, "resident memory grew by {grown} bytes");
 }
 
-/// The same promise for a body that is copied. One connection makes the ring touch most of its receive buffers: a
-/// multishot receive takes more than 48 buffers in a turn, upon which ever more of them are lent to the kernel.
+/// The same promise for a body that is copied.
 #[test]
 fn a_slow_reader_costs_no_memory_when_copied() {
     let grown = slow_download("splice_threshold = \"off\"");
