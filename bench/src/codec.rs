@@ -1,0 +1,103 @@
+//! Heads parsed and written, chunks decoded.
+
+use ringway::codec::h1::{BodyDecoder, Limits, Parse, encode, parse_request, parse_response};
+use ringway::http::{BodyKind, FieldId, Method, RequestHead, ResponseHead};
+use ringway::router::encode::{connection, uuid4};
+use std::hint::black_box;
+
+/// Parse the request head that `bytes` begins with.
+pub fn request_head(bytes: impl Into<Vec<u8>>) -> impl FnMut() {
+    let bytes = bytes.into();
+    let limits = Limits::default();
+    let mut head = RequestHead::default();
+    move || {
+        assert_eq!(parse_request(black_box(&bytes), &limits, &mut head), Ok(Parse::Complete));
+        black_box(&head);
+    }
+}
+
+/// Parse the response head that `bytes` begins with.
+pub fn response_head(bytes: impl Into<Vec<u8>>) -> impl FnMut() {
+    let bytes = bytes.into();
+    let limits = Limits::default();
+    let mut head = ResponseHead::default();
+    move || {
+        assert_eq!(parse_response(black_box(&bytes), &limits, Method::Get, &mut head), Ok(Parse::Complete));
+        black_box(&head);
+    }
+}
+
+/// Write a parsed request head for the upstream with the edits that a proxy makes by default: hop-by-hop fields left
+/// out; x-forwarded-for, x-forwarded-proto and x-request-id added.
+pub fn request_edits(bytes: impl Into<Vec<u8>>) -> impl FnMut() {
+    let bytes = bytes.into();
+    let mut head = RequestHead::default();
+    assert_eq!(parse_request(&bytes, &Limits::default(), &mut head), Ok(Parse::Complete));
+    let mut out = Vec::with_capacity(16 * 1024);
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    move || {
+        let (head, bytes, out) = (black_box(&head), black_box(bytes.as_slice()), &mut out);
+        out.clear();
+        encode::request_line(out, head.method_bytes(bytes), &head.target(bytes));
+        encode::field(out, b"host", head.authority.of(bytes));
+        for field in &head.fields {
+            if field.hop_by_hop || matches!(field.id, FieldId::Host | FieldId::ContentLength) {
+                continue;
+            }
+            encode::field(out, field.name.of(bytes), field.value.of(bytes));
+        }
+        random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        encode::field(out, b"x-forwarded-for", black_box(b"192.0.2.1"));
+        encode::field(out, b"x-forwarded-proto", b"http");
+        encode::field(out, b"x-request-id", &uuid4(random, !random));
+        encode::end(out);
+        black_box(&*out);
+    }
+}
+
+/// Write a parsed response head for the downstream with the edits that a proxy makes by default: hop-by-hop fields left
+/// out, server replaced, x-envoy-upstream-service-time and the framing added.
+pub fn response_edits(bytes: impl Into<Vec<u8>>) -> impl FnMut() {
+    let bytes = bytes.into();
+    let mut head = ResponseHead::default();
+    assert_eq!(parse_response(&bytes, &Limits::default(), Method::Get, &mut head), Ok(Parse::Complete));
+    let request = RequestHead::default();
+    let mut out = Vec::with_capacity(16 * 1024);
+    move || {
+        let (head, bytes, out) = (black_box(&head), black_box(bytes.as_slice()), &mut out);
+        out.clear();
+        encode::status_line(out, head.status, head.reason.of(bytes));
+        for field in &head.fields {
+            if field.hop_by_hop || matches!(field.id, FieldId::ContentLength | FieldId::Server) {
+                continue;
+            }
+            encode::field(out, field.name.of(bytes), field.value.of(bytes));
+        }
+        encode::field(out, b"server", b"ringway");
+        encode::field_u64(out, b"x-envoy-upstream-service-time", black_box(12));
+        match head.framing {
+            BodyKind::Length(length) => encode::field_u64(out, b"content-length", length),
+            BodyKind::Chunked => encode::field(out, b"transfer-encoding", b"chunked"),
+            BodyKind::None | BodyKind::UntilClose => {}
+        }
+        connection(out, &request, false);
+        encode::end(out);
+        black_box(&*out);
+    }
+}
+
+/// Decode a chunked body that arrives whole.
+pub fn chunked(bytes: Vec<u8>) -> impl FnMut() {
+    move || {
+        let mut decoder = BodyDecoder::new(BodyKind::Chunked);
+        let mut rest = black_box(bytes.as_slice());
+        let mut data = 0;
+        while !rest.is_empty() {
+            let decoded = decoder.decode(rest).expect("the body is well-formed");
+            data += decoded.data.len();
+            rest = &rest[decoded.consumed..];
+        }
+        assert!(decoder.is_done());
+        black_box(data);
+    }
+}

@@ -1,0 +1,185 @@
+//! Whole exchanges: a client, the proxy and an origin on one reactor, joined by in-memory pipes.
+//!
+//! Connections are kept alive and everything is warm, so that what is measured is the request path itself: from the
+//! request's bytes to the response's, with routing, header edits, pool, statistics and deadlines, but without the
+//! kernel. Client and origin do as little as they can; `Route::Direct` shows how little.
+
+use crate::{config, messages};
+use ringway::net::PipeEnd;
+use ringway::ring::{Reactor, Segment, TaskId};
+use ringway::shard::MemoryShard;
+use ringway_config::model::Address;
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// Routes of the proxy; the requests take the eighth.
+const ROUTES: usize = 10;
+/// Where the route's cluster has its endpoint.
+const ORIGIN: &str = "127.0.0.1:8007";
+/// Bytes that a pipe holds in each direction.
+const CAPACITY: usize = 64 * 1024;
+/// Exchanges before anything is measured.
+const WARM_UP: u64 = 1000;
+
+/// Who asks for what.
+#[derive(Clone, Copy, Debug)]
+pub enum Traffic {
+    /// Four fields, and an answer of 46 bytes with a Content-Length.
+    Small,
+    /// A browser's request, and a chunked answer of 4 KiB.
+    Browser,
+}
+
+impl Traffic {
+    fn request(self) -> &'static [u8] {
+        match self {
+            Self::Small => messages::SMALL_REQUEST.as_bytes(),
+            Self::Browser => messages::BROWSER_REQUEST.as_bytes(),
+        }
+    }
+
+    fn response(self) -> &'static [u8] {
+        match self {
+            Self::Small => messages::SMALL_RESPONSE.as_bytes(),
+            // Pipes take bytes that live as long as the program without a copy; a bench makes one of these.
+            Self::Browser => Vec::leak(messages::browser_response()),
+        }
+    }
+}
+
+/// What lies between client and origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Proxied,
+    /// Nothing: what the harness itself costs.
+    Direct,
+}
+
+/// A client that sends its next request when it is told to.
+pub struct Rig {
+    shard: MemoryShard,
+    client: TaskId,
+    wanted: Rc<Cell<u64>>,
+    done: Rc<Cell<u64>>,
+}
+
+impl Rig {
+    /// Everything connected and warm.
+    ///
+    /// # Panics
+    /// When the answer is not what the origin sends, edited.
+    pub fn new(traffic: Traffic, way: Way) -> Self {
+        let shard = MemoryShard::new(config::loaded(&config::text(ROUTES)), 1);
+        let origin: SocketAddr = ORIGIN.parse().expect("an address");
+        let listener = shard.network.listen(Address::Ip(origin), CAPACITY);
+        let reactor = shard.reactor.clone();
+        let (request_len, response) = (Cell::new(0), traffic.response());
+        shard.reactor.spawn(async move {
+            let pipe = poll_fn(|_| listener.poll_accept(&reactor)).await;
+            loop {
+                read_message(&pipe, &request_len, |bytes| bytes.ends_with(b"\r\n\r\n")).await;
+                pipe.send_one(Segment::Static(response));
+            }
+        });
+        let pipe = match way {
+            Way::Proxied => shard.connect(0, "192.0.2.1:40000".parse().expect("an address")),
+            Way::Direct => shard.network.connect(&shard.reactor, &Address::Ip(origin)).expect("the origin listens"),
+        };
+        let (wanted, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let client = shard.reactor.spawn(ask(shard.reactor.clone(), pipe, traffic, wanted.clone(), done.clone()));
+        let rig = Self { shard, client, wanted, done };
+        rig.run(WARM_UP);
+        if way == Way::Proxied {
+            rig.check();
+        }
+        rig
+    }
+
+    /// `exchanges` more, one after the other.
+    pub fn run(&self, exchanges: u64) {
+        self.wanted.set(self.wanted.get() + exchanges);
+        self.shard.reactor.wake(self.client);
+        self.shard.reactor.run_until(|| self.done.get() == self.wanted.get());
+    }
+
+    /// Every exchange so far was routed, answered with 200, and went over one connection on each side.
+    fn check(&self) {
+        let stat = |name: &str| self.shard.registry.value(name).unwrap_or_else(|| panic!("no statistic {name}"));
+        let done = self.done.get() as i64;
+        for name in ["http.bench.downstream_rq_2xx", "http.bench.rq_total", "cluster.app7.upstream_rq_2xx"] {
+            assert_eq!(stat(name), done, "{name}");
+        }
+        for name in ["http.bench.downstream_cx_total", "cluster.app7.upstream_cx_total"] {
+            assert_eq!(stat(name), 1, "{name}");
+        }
+        assert_eq!(self.shard.reactor.facts().panics, 0, "a task panicked");
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.shard.reactor.shut_down();
+    }
+}
+
+/// One exchange.
+pub fn exchange(traffic: Traffic, way: Way) -> impl FnMut() {
+    let rig = Rig::new(traffic, way);
+    move || rig.run(1)
+}
+
+async fn ask(reactor: Rc<Reactor>, pipe: PipeEnd, traffic: Traffic, wanted: Rc<Cell<u64>>, done: Rc<Cell<u64>>) {
+    let request = traffic.request();
+    let end: &[u8] = match traffic {
+        Traffic::Small => b"The quick brown fox jumps over the lazy dog...",
+        Traffic::Browser => b"xxxxxxxx\r\n0\r\n\r\n",
+    };
+    let response_len = Cell::new(0);
+    loop {
+        while done.get() == wanted.get() {
+            // Virtual time passes, up to the next timeout, as soon as no task is ready: so this one stays ready.
+            reactor.yield_now().await;
+        }
+        pipe.send_one(Segment::Static(request));
+        read_message(&pipe, &response_len, |bytes| bytes.starts_with(b"HTTP/1.1 200 OK\r\n") && bytes.ends_with(end))
+            .await;
+        done.set(done.get() + 1);
+    }
+}
+
+/// Read one message. The first must be a single receive that is `whole`; those that follow have its length.
+async fn read_message(pipe: &PipeEnd, len: &Cell<usize>, whole: impl Fn(&[u8]) -> bool) {
+    let mut read = 0;
+    loop {
+        let bytes = poll_fn(|_| pipe.poll_recv()).await.expect("nobody resets").expect("nobody hangs up");
+        if len.get() == 0 {
+            assert!(whole(&bytes), "not the expected message: {:?}", String::from_utf8_lossy(&bytes));
+            len.set(bytes.len());
+        }
+        read += bytes.len();
+        match read.cmp(&len.get()) {
+            std::cmp::Ordering::Less => {}
+            std::cmp::Ordering::Equal => return,
+            std::cmp::Ordering::Greater => panic!("{read} bytes where {} were expected", len.get()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_exchange_is_counted_on_both_ways() {
+        for traffic in [Traffic::Small, Traffic::Browser] {
+            let rig = Rig::new(traffic, Way::Proxied);
+            rig.run(5);
+            rig.check();
+            assert_eq!(rig.done.get(), WARM_UP + 5);
+            let rig = Rig::new(traffic, Way::Direct);
+            assert_eq!((rig.done.get(), rig.shard.connections()), (WARM_UP, 0));
+        }
+    }
+}
