@@ -72,4 +72,24 @@ mod tests {
         assert_eq!(text(1_735_689_599), "Tue, 31 Dec 2024 23:59:59 GMT");
         assert_eq!(text(4_107_542_400), "Mon, 01 Mar 2100 00:00:00 GMT");
     }
+
+    #[test]
+    fn every_day_follows_the_one_before() {
+        let lengths = |year: u32| {
+            let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+            [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+        };
+        let (mut year, mut month, mut day) = (1970, 1, 1);
+        for days in 0..400 * 366 {
+            let date = Civil::from_unix(days * 86_400);
+            assert_eq!((date.year, date.month, date.day), (year, month, day));
+            day += 1;
+            if day > lengths(year)[month as usize - 1] {
+                (month, day) = (month + 1, 1);
+            }
+            if month > 12 {
+                (year, month) = (year + 1, 1);
+            }
+        }
+    }
 }

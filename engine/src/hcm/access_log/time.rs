@@ -1,5 +1,7 @@
 //! The start time's text, `2026-01-31T23:59:59.123Z`, with the part down to the second kept from line to line.
 
+use crate::base::date::Civil;
+
 /// The text of the last second that was asked for. Lines of one shard mostly fall into the second of the line before.
 #[derive(Debug)]
 pub struct SecondCache {
@@ -30,31 +32,15 @@ impl SecondCache {
 
 /// `YYYY-MM-DDTHH:MM:SS`. Years after 9999 wrap around.
 fn text_of(second: u64) -> [u8; 19] {
-    let (year, month, day) = civil_from_days(second / 86_400);
-    let of_day = second % 86_400;
+    let date = Civil::from_unix(second);
     let mut text = *b"0000-00-00T00:00:00";
-    put(&mut text[0..4], year % 10_000);
-    put(&mut text[5..7], month);
-    put(&mut text[8..10], day);
-    put(&mut text[11..13], of_day / 3600);
-    put(&mut text[14..16], of_day / 60 % 60);
-    put(&mut text[17..19], of_day % 60);
+    put(&mut text[0..4], u64::from(date.year % 10_000));
+    put(&mut text[5..7], u64::from(date.month));
+    put(&mut text[8..10], u64::from(date.day));
+    put(&mut text[11..13], u64::from(date.hour));
+    put(&mut text[14..16], u64::from(date.minute));
+    put(&mut text[17..19], u64::from(date.second));
     text
-}
-
-/// Year, month and day (both from 1) of the day `days` after 1970-01-01 in the Gregorian calendar. Years begin on
-/// 1 March here, so that the leap day is their last and months have lengths that one formula gives.
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    const DAYS_TO_EPOCH: u64 = 719_468; // from 0000-03-01
-    const DAYS_PER_ERA: u64 = 146_097; // 400 years
-    let days = days + DAYS_TO_EPOCH;
-    let (era, of_era) = (days / DAYS_PER_ERA, days % DAYS_PER_ERA);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 /// Fills `digits` with the decimal digits of `number`, zeros in front.
@@ -83,25 +69,6 @@ mod tests {
         assert_eq!(text(951_782_400_000_000), "2000-02-29T00:00:00.000Z");
         assert_eq!(text(1_767_225_599_001_500), "2025-12-31T23:59:59.001Z");
         assert_eq!(text(4_107_542_400_000_000), "2100-03-01T00:00:00.000Z");
-    }
-
-    #[test]
-    fn every_day_follows_the_one_before() {
-        let lengths = |year: u64| {
-            let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-            [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-        };
-        let (mut year, mut month, mut day) = (1970, 1, 1);
-        for days in 0..400 * 366 {
-            assert_eq!(civil_from_days(days), (year, month, day));
-            day += 1;
-            if day > lengths(year)[month as usize - 1] {
-                (month, day) = (month + 1, 1);
-            }
-            if month > 12 {
-                (year, month) = (year + 1, 1);
-            }
-        }
     }
 
     #[test]
