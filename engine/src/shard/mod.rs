@@ -161,6 +161,8 @@ async fn flush_logs(hcm: Rc<HcmShard>, interval: Duration) {
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Turns of housekeeping without much to do after which memory goes back to the system.
 const QUIET_TURNS: u32 = 3;
+/// Idle connections to each endpoint that a quiet shard keeps.
+const QUIET_POOL: usize = 64;
 /// Completions in one turn of housekeeping that still count as quiet.
 const QUIET_COMPLETIONS: u64 = 500;
 
@@ -178,6 +180,9 @@ async fn housekeeping(shard: Rc<Shard>) {
             continue;
         }
         quiet += 1;
+        if quiet + 1 == QUIET_TURNS && !trimmed {
+            shard.snapshot.borrow().trim_pools(QUIET_POOL);
+        }
         if quiet >= QUIET_TURNS && !trimmed {
             trimmed = true;
             shard.hcm.trim();

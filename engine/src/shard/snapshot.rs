@@ -143,6 +143,11 @@ impl Snapshot {
         self.drains().for_each(|drain| drain.start(&self.reactor));
     }
 
+    /// Close idle upstream connections but for `keep` to each endpoint.
+    pub(super) fn trim_pools(&self, keep: usize) {
+        self.clusters.iter().flat_map(|cluster| &cluster.endpoints).for_each(|endpoint| endpoint.pool.trim(keep));
+    }
+
     pub(super) fn trim(&self) {
         self.drains().for_each(|drain| drain.trim());
     }

@@ -141,6 +141,16 @@ impl Pool {
         self.idle.borrow().len()
     }
 
+    /// Close what a burst left behind: all but the `keep` connections that were used last.
+    pub fn trim(&self, keep: usize) {
+        let mut idle = self.idle.borrow_mut();
+        let surplus = idle.len().saturating_sub(keep);
+        let gone: Vec<_> = idle.drain(..surplus).collect();
+        idle.shrink_to_fit();
+        drop(idle);
+        drop(gone);
+    }
+
     /// Drop connections that the upstream closed and those that were idle too long.
     fn sweep(&self) {
         let oldest = self.options.idle_timeout.and_then(|timeout| self.reactor.now().checked_sub(nanos(timeout)));
