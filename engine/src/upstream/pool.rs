@@ -141,11 +141,12 @@ impl Pool {
         self.idle.borrow().len()
     }
 
-    /// Close what a burst left behind: all but the `keep` connections that were used last.
+    /// Close what a burst left behind: all but the `keep` oldest. Those that the burst brought stand at the end of the
+    /// socket table, which can shrink once they are gone.
     pub fn trim(&self, keep: usize) {
         let mut idle = self.idle.borrow_mut();
-        let surplus = idle.len().saturating_sub(keep);
-        let gone: Vec<_> = idle.drain(..surplus).collect();
+        let kept = idle.len().min(keep);
+        let gone = idle.split_off(kept);
         idle.shrink_to_fit();
         drop(idle);
         drop(gone);
