@@ -236,6 +236,11 @@ impl Socket {
         self.reactor.io(|io| io.socket(self.key).receive_waiter = task);
     }
 
+    /// The slot in the reactor's table: the lower those that stay, the more the table can shrink.
+    pub fn place(&self) -> u32 {
+        self.key.index
+    }
+
     /// The descriptor, for socket options and addresses.
     pub fn raw_fd(&self) -> RawFd {
         self.reactor.io(|io| io.socket(self.key).fd.as_raw_fd())

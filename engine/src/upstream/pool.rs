@@ -141,11 +141,12 @@ impl Pool {
         self.idle.borrow().len()
     }
 
-    /// Close what a burst left behind: all but the `keep` oldest. Those that the burst brought stand at the end of the
-    /// socket table, which can shrink once they are gone.
+    /// Close what a burst left behind: all but `keep`, those with the lowest places in the socket table, which can shrink
+    /// once the others are gone.
     pub fn trim(&self, keep: usize) {
         let mut idle = self.idle.borrow_mut();
         let kept = idle.len().min(keep);
+        idle.sort_by_key(|connection| connection.stream.plain_socket().map(crate::ring::Socket::place));
         let gone = idle.split_off(kept);
         idle.shrink_to_fit();
         drop(idle);
