@@ -1,9 +1,11 @@
 //! Problems of a config file, and how they are shown: place, key, source line with a caret, what is allowed, a hint.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::ops::Range;
 
 use crate::document::Origin;
+use crate::model::Place;
 
 /// Past this many problems no more similar names are searched, so that a huge wrong file is still answered at once.
 const SUGGESTIONS_MAX: usize = 1_000;
@@ -131,13 +133,15 @@ fn wrap(label: &str, text: &str) -> String {
 #[derive(Debug)]
 pub struct Problems<'t> {
     text: &'t str,
+    /// Made when the first place is asked for.
+    lines: OnceCell<Lines<'t>>,
     list: Vec<Problem>,
     suggestions: usize,
 }
 
 impl<'t> Problems<'t> {
     pub fn new(text: &'t str) -> Self {
-        Self { text, list: Vec::new(), suggestions: 0 }
+        Self { text, lines: OnceCell::new(), list: Vec::new(), suggestions: 0 }
     }
 
     pub fn push(&mut self, problem: Problem) {
@@ -150,6 +154,16 @@ impl<'t> Problems<'t> {
 
     pub fn into_list(self) -> Vec<Problem> {
         self.list
+    }
+
+    /// Line and column of the key at `origin` (of the value where it is a member of a list).
+    pub fn place(&self, origin: &Origin) -> Place {
+        let lines = self.lines.get_or_init(|| Lines::new(self.text));
+        let start = lines.clamp(origin.key.clone()).start;
+        let index = lines.index(start);
+        let column = lines.columns(lines.starts[index], start) + 1;
+        let limited = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Place { line: limited(index + 1), column: limited(column) }
     }
 
     /// The name that `written` probably stands for.
@@ -235,15 +249,23 @@ pub fn name_list<'n>(names: impl Iterator<Item = &'n str>) -> String {
 }
 
 /// Finds lines by byte offsets.
+#[derive(Debug)]
 struct Lines<'t> {
     text: &'t str,
     starts: Vec<usize>,
+    /// Bytes are characters then.
+    is_ascii: bool,
 }
 
 impl<'t> Lines<'t> {
     fn new(text: &'t str) -> Self {
         let after_breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Self { text, starts: std::iter::once(0).chain(after_breaks).collect() }
+        Self { text, starts: std::iter::once(0).chain(after_breaks).collect(), is_ascii: text.is_ascii() }
+    }
+
+    /// Characters from one byte to another.
+    fn columns(&self, from: usize, to: usize) -> usize {
+        if self.is_ascii { to - from } else { self.text[from..to].chars().count() }
     }
 
     /// Index of the line that holds `offset`.

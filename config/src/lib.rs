@@ -88,7 +88,7 @@ pub fn load_str(file_name: &str, text: &str) -> Result<model::Config, Diagnostic
     let input = Input::new(&root, 0..0, KeyPath::default());
     let directory = Path::new(file_name).parent().unwrap_or(Path::new(""));
     let config = document::Document::read(&input, &mut problems)
-        .map(|document| resolve::resolve(&document, directory, &mut problems));
+        .map(|document| resolve::resolve(&document, file_name, directory, &mut problems));
     match config {
         Some(config) if problems.is_empty() => Ok(config),
         _ => Err(Diagnostics::new(file_name, text, problems.into_list())),

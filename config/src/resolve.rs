@@ -2,8 +2,9 @@
 //! the model. Reports every problem; the model is used only where there is none.
 
 mod access_log;
-pub use access_log::PLAIN_OPERATORS;
 mod cluster;
+mod format;
+pub use format::PLAIN_OPERATORS;
 mod http;
 mod listener;
 mod route;
@@ -27,8 +28,7 @@ struct Resolver<'d, 't, 'p> {
 }
 
 /// The meaning of `document`. It is complete only if `problems` is still empty afterwards.
-pub fn resolve(document: &Document, directory: &Path, problems: &mut Problems<'_>) -> Config {
-    let clusters = cluster::resolve_all(document.clusters.items(), problems);
+pub fn resolve(document: &Document, file: &str, directory: &Path, problems: &mut Problems<'_>) -> Config {
     let names = document.clusters.items().iter().filter_map(|cluster| cluster.name.given());
     let cluster_names: Vec<&str> = names.map(|name| name.value.0.as_str()).collect();
     let mut by_name = HashMap::new();
@@ -38,8 +38,9 @@ pub fn resolve(document: &Document, directory: &Path, problems: &mut Problems<'_
     let mut resolver = Resolver { problems, clusters: by_name, cluster_names, directory };
     let runtime = resolver.runtime(document.runtime.given());
     let listeners = resolver.listeners(document);
+    let clusters = resolver.all_clusters(document);
     let admin = document.admin.given().map(|admin| resolver.admin(admin, document));
-    Config { runtime, admin, listeners, clusters }
+    Config { file: file.to_owned(), runtime, admin, listeners, clusters }
 }
 
 impl Resolver<'_, '_, '_> {

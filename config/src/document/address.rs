@@ -73,7 +73,7 @@ fn address_hint(text: &str) -> Option<String> {
     }
     let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     if !numeric && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
-        return Some("host names are not looked up yet: write the IP address and port, or \"unix:/path\"".into());
+        return Some("host names are looked up for endpoints only: write the IP address, or \"unix:/path\"".into());
     }
     None
 }

@@ -1,26 +1,86 @@
-//! `[[clusters]]` and their endpoints.
+//! `[[clusters]]`: servers that can answer the same requests.
 
-use toml::de::DeValue;
+mod dns;
+mod endpoint;
+mod foreign;
+mod health;
+mod lb;
+mod limits;
+mod outlier;
 
-use super::read::{Input, List, Located, Read, Slot};
-use super::scalar::{CountOrOff, Int, OneOf};
+pub use dns::Dns;
+pub use endpoint::{EndpointAddress, EndpointEntry};
+pub use foreign::hint as foreign_hint;
+pub use health::{CheckedStatuses, HealthCheck, HttpHealthCheck};
+pub use lb::{LbPolicyName, Maglev, RingHash, SlowStart, Subsets};
+pub use limits::{CircuitBreakers, RetryBudget};
+pub use outlier::OutlierDetection;
+
+use lb::{LeastRequest, PeakEwma, RoundRobin};
+
+use super::map::Map;
+use super::number::Percent;
+use super::read::List;
+use super::scalar::{CountOrOff, Fault, FromText, Int, OneOf, Word};
 use super::shape::Shape;
 use super::table::table;
 use super::text::Name;
 use super::units::{Time, Timeout};
-use crate::diagnostic::Problems;
-use crate::model::{Address, LbPolicy};
+use crate::model::LookupFamily;
 
 table! {
-    /// Servers that can answer the same requests (Envoy: Cluster). The list is static: IP addresses or unix sockets,
-    /// not host names.
+    /// Servers that can answer the same requests (Envoy: Cluster).
     Cluster at "clusters[]", example "clusters.toml" {
         /// Name that routes use, and part of the statistics' names after `cluster.`; unique.
-        name: Name, required;
-        /// The servers, at least one; each an address, or a table with a weight.
+        name: ClusterLabel, required;
+        /// Where the endpoints come from (Envoy: type). `"static"`: the addresses in `endpoints`. `"strict_dns"`: host
+        /// names are looked up, again and again, and every address found is an endpoint. `"logical_dns"`: one host
+        /// name; new connections go to the first address found last, and connections to earlier ones stay.
+        discovery: OneOf<DiscoveryKind>, optional "`\"static\"`";
+        /// Which addresses of a host name are taken: `"auto"` means IPv6, and IPv4 where there is none;
+        /// `"v4_preferred"` the reverse; `"all"` both.
+        dns_lookup_family: OneOf<LookupFamily>, optional "`\"auto\"`";
+        /// How host names are looked up.
+        dns: Dns, optional "every key at its default";
+        /// The servers, at least one; each an address, or a table with weight, priority and so on. With `"strict_dns"`
+        /// and `"logical_dns"` the host may be a name.
         endpoints: List<EndpointEntry>, required;
-        /// How the endpoint for a request is chosen.
-        lb_policy: OneOf<LbPolicy>, default "\"round_robin\"";
+
+        /// How the endpoint for a request is chosen: in turn; the one with the fewest requests in flight of two taken
+        /// at random; at random; by the hash that the route's `hash_policy` computes (two ways); the one that is
+        /// expected to answer first of two taken at random.
+        lb_policy: OneOf<LbPolicyName>, optional "`\"round_robin\"`";
+        /// Options of this policy.
+        round_robin: RoundRobin, optional "every key at its default";
+        /// Options of this policy.
+        least_request: LeastRequest, optional "every key at its default";
+        /// Options of this policy.
+        ring_hash: RingHash, optional "every key at its default";
+        /// Options of this policy.
+        maglev: Maglev, optional "every key at its default";
+        /// Options of this policy.
+        peak_ewma: PeakEwma, optional "every key at its default";
+        /// Per cent: where fewer endpoints of a priority are healthy, health is ignored there, so that the rest is not
+        /// overrun (Envoy: healthy_panic_threshold). `0`: never.
+        panic_threshold: Percent, default "50";
+        /// Answer with status 503 instead where health would be ignored.
+        fail_traffic_on_panic: bool, default "false";
+        /// Per cent: a priority keeps all of its traffic while its healthy share times this is 100 or more; what is
+        /// missing goes to the next priority.
+        overprovisioning_factor: Int<1, 10_000>, default "140";
+        /// Shares of the localities that the endpoints name; weights of endpoints count inside a locality then (Envoy:
+        /// locality_weighted_lb_config).
+        locality_weights: Map<Name, Int<1, 1_000_000>>, optional "localities do not matter";
+        /// Choose among the endpoints whose metadata is what the route's `metadata_match` asks for.
+        subsets: Subsets, optional "no subsets";
+
+        /// Requests and connections that are made only to see which endpoints are well.
+        health_checks: List<HealthCheck>, optional "no checks: every endpoint counts as healthy";
+        /// Take endpoints out that answer badly. `{}` switches it on with every default.
+        outlier_detection: OutlierDetection, optional "off";
+        /// Limits on what this cluster gets, in the whole process.
+        circuit_breakers: CircuitBreakers, optional "no limit";
+
         /// Time for a connection to be made. Status 503.
         connect_timeout: Time<1>, default "\"5s\"";
         /// Time that a connection stays unused in the pool.
@@ -32,42 +92,47 @@ table! {
     }
 }
 
-table! {
-    /// A server of a cluster, with its weight.
-    Endpoint at "clusters[].endpoints[]", example "clusters.toml" {
-        /// Where it listens.
-        address: Address, required;
-        /// Its share of the requests, relative to the other endpoints.
-        weight: Int<1, 128>, default "1";
-    }
-}
-
-/// An endpoint, written as an address alone or as a table.
+/// A cluster's name where it is given.
 #[derive(Clone, Debug)]
-pub struct EndpointEntry {
-    pub address: Slot<Address>,
-    pub weight: u32,
+pub struct ClusterLabel(pub String);
+
+impl FromText for ClusterLabel {
+    fn shape() -> Shape {
+        Shape::Text { noun: "a name", allowed: "1 to 256 characters, without spaces and control characters" }
+    }
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let name = <Name as FromText>::from_text(text)?.0;
+        if name.contains(char::is_whitespace) {
+            let hint = format!("did you mean \"{}\"?", name.split_whitespace().collect::<Vec<_>>().join("_"));
+            let fault = Fault::new("a cluster's name is part of statistics' names and has no spaces");
+            return Err(fault.hint(Some(hint).filter(|_| !name.trim().is_empty())));
+        }
+        Ok(Self(name))
+    }
 }
 
-impl Read for EndpointEntry {
-    fn shape() -> Shape {
-        Shape::Either(vec![Shape::Address, Endpoint::shape()])
-    }
+/// Where endpoints come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiscoveryKind {
+    Static,
+    StrictDns,
+    LogicalDns,
+}
 
-    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
-        match input.value {
-            DeValue::String(_) => {
-                let value = Address::read(input, problems)?;
-                Some(Self { address: Slot::Given(Located { value, origin: input.origin.clone() }), weight: 1 })
-            }
-            DeValue::Table(_) => {
-                let endpoint = Endpoint::read(input, problems)?;
-                Some(Self { address: endpoint.address, weight: endpoint.weight.value.to_u32() })
-            }
-            _ => {
-                input.refuse_type::<Self>(problems);
-                None
-            }
-        }
-    }
+impl Word for DiscoveryKind {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("static", Self::Static), ("strict_dns", Self::StrictDns), ("logical_dns", Self::LogicalDns)];
+    const LATER: &'static [&'static str] = &["eds", "original_dst", "aggregate", "dynamic_forward_proxy"];
+}
+
+impl Word for LookupFamily {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("v4_only", Self::V4Only),
+        ("v6_only", Self::V6Only),
+        ("v4_preferred", Self::V4Preferred),
+        ("all", Self::All),
+    ];
+    const LATER: &'static [&'static str] = &[];
 }

@@ -1,6 +1,6 @@
 //! Keys that people bring from Envoy, nginx and HAProxy, or from a later Ringway: what to write here instead.
 
-use super::{all_tables, table::TableSpec};
+use super::{all_tables, cluster, table::TableSpec};
 
 /// Keys of the top level of the file only: some of these are right elsewhere.
 const TOP_LEVEL: &[(&str, &str)] = &[
@@ -20,9 +20,6 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("common_tls_context", "TLS is not supported yet"),
     ("ssl", "TLS is not supported yet"),
     ("certificate", "TLS is not supported yet"),
-    ("discovery", "endpoints are static so far: leave this out and list IP addresses in `endpoints`"),
-    ("dns_lookup_family", "host names are not looked up yet: list IP addresses in `endpoints`"),
-    ("dns_refresh_rate", "host names are not looked up yet: list IP addresses in `endpoints`"),
     ("load_assignment", "write the endpoints directly: endpoints = [\"127.0.0.1:8080\"]"),
     ("hosts", "write endpoints = [\"127.0.0.1:8080\"]"),
     ("servers", "write endpoints = [\"127.0.0.1:8080\"]"),
@@ -104,10 +101,6 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("scheme_redirect", "it is called scheme"),
     ("response_code", "it is called status, a number: status = 301"),
     ("inline_string", "write the text directly: body = \"...\""),
-    ("circuit_breakers", "circuit breakers are not supported yet"),
-    ("health_checks", "health checks are not supported yet"),
-    ("outlier_detection", "outlier detection is not supported yet"),
-    ("lb_subset_config", "subsets are not supported yet"),
     ("keepalive", "see idle_timeout and max_idle_connections"),
     ("keepalive_timeout", "it is called idle_timeout"),
     ("client_header_timeout", "it is called request_headers_timeout"),
@@ -127,7 +120,6 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("proxy_pass", "write route = { cluster = \"name\" } and [[clusters]] with that name"),
     ("location", "write it as match = { prefix = \"/\" }"),
     ("return", "write direct_response = { status = 200 }"),
-    ("type", "leave it out: every cluster is static so far"),
 ];
 
 /// HTTP filters of Envoy that do not exist here yet.
@@ -162,6 +154,9 @@ pub fn hint(place: &str, key: &str) -> Option<&'static str> {
         if key == "name" {
             return Some("a filter is a table with its name as key: { router = {} }");
         }
+    }
+    if let Some(hint) = cluster::foreign_hint(place, key) {
+        return Some(hint);
     }
     let top_level = TOP_LEVEL.iter().filter(|_| place.is_empty());
     top_level.chain(ANYWHERE).find(|(known, _)| *known == key).map(|(_, hint)| *hint)

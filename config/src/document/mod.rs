@@ -10,6 +10,9 @@ mod cluster;
 mod foreign;
 mod http;
 mod listener;
+mod map;
+mod number;
+mod pattern;
 mod read;
 mod route;
 mod runtime;
@@ -19,16 +22,20 @@ mod table;
 mod text;
 mod units;
 
-pub use cluster::{Cluster, EndpointEntry};
+pub use cluster::{
+    CheckedStatuses, CircuitBreakers, Cluster, DiscoveryKind, EndpointAddress, EndpointEntry, HealthCheck,
+    HttpHealthCheck, LbPolicyName, Maglev, OutlierDetection, RetryBudget, RingHash, SlowStart, Subsets,
+};
 pub use http::{AccessLog, Http, HttpFilter};
 pub use listener::{FilterChainMatch, Listener};
+pub use map::Map;
 pub use read::{Input, KeyPath, List, Located, Origin, Read, Slot};
 pub use route::{DirectResponse, Forward, HeaderMatch, Redirect, Route, RouteMatch, VirtualHost};
 pub use runtime::{Admin, Runtime};
-pub use scalar::ShardCount;
+pub use scalar::{FromText, Int, IntOrOff, ShardCount};
 pub use shape::Shape;
 pub use table::{KeySpec, Presence, TableSpec, absent};
-pub use text::{ClusterName, Text, is_token};
+pub use text::{ClusterName, HeaderName, Name, Text, is_token};
 
 use table::table;
 
@@ -72,9 +79,11 @@ fn collect_tables(shape: &Shape, tables: &mut Vec<&'static TableSpec>) {
         | Shape::Integer { .. }
         | Shape::PowerOfTwo { .. }
         | Shape::Numbers(_)
+        | Shape::Number { .. }
         | Shape::Duration { .. }
         | Shape::Size { .. }
         | Shape::Address
+        | Shape::EndpointAddress
         | Shape::Text { .. }
         | Shape::Words(_) => {}
     }

@@ -70,8 +70,12 @@ fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
         (Shape::Integer { .. } | Shape::PowerOfTwo { .. } | Shape::Numbers(_), DeValue::String(text)) => {
             text.parse::<u64>().ok().map(|number| format!("write it without quotes: {number}"))
         }
+        (Shape::Number { .. }, DeValue::String(text)) => {
+            let number = text.trim_end_matches('%').trim_end().parse::<f64>().ok()?;
+            Some(format!("write the number alone: {number}"))
+        }
         (Shape::Text { .. }, DeValue::Integer(n)) => Some(format!("put it in quotes: \"{n}\"")),
-        (Shape::Address, DeValue::Table(_)) => Some("write it as one string: \"127.0.0.1:8080\"".into()),
+        (Shape::Address | Shape::EndpointAddress, DeValue::Table(_)) => Some("write it as one string: \"127.0.0.1:8080\"".into()),
         (Shape::List(_), DeValue::Table(_)) => {
             Some("put it in a list: [{ ... }], or write [[...]] as its header".into())
         }
@@ -80,6 +84,9 @@ fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
             Some("there is only one of these: write [...] as its header, not [[...]], or { ... }".into())
         }
         (Shape::Address, DeValue::Integer(n)) => Some(format!("write the address with the port: \"0.0.0.0:{n}\"")),
+        (Shape::EndpointAddress, DeValue::Integer(n)) => {
+            Some(format!("write the address with the port: \"127.0.0.1:{n}\""))
+        }
         _ => None,
     }
 }
@@ -148,6 +155,8 @@ pub struct List<T> {
     pub items: Vec<Located<T>>,
     /// Whether the file wrote no member at all.
     pub is_empty: bool,
+    /// Whether a member could not be read: what seems to be missing may be it.
+    pub is_incomplete: bool,
 }
 
 impl<T: Read> Read for List<T> {
@@ -167,7 +176,8 @@ impl<T: Read> Read for List<T> {
                 items.push(Located { value, origin: member.origin });
             }
         }
-        Some(Self { items, is_empty: array.is_empty() })
+        let is_incomplete = items.len() < array.len();
+        Some(Self { items, is_empty: array.is_empty(), is_incomplete })
     }
 }
 

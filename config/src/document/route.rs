@@ -1,11 +1,12 @@
 //! Virtual hosts, routes, their matches and their actions.
 
+use super::pattern::Pattern;
 use super::read::List;
 use super::scalar::{Int, RedirectStatus};
 use super::table::table;
 use super::text::{
-    ClusterName, Domain, FilePath, HeaderName, HeaderValue, Host, HostName, Method, Name, NewPath, Pattern, Scheme,
-    SeparatedPrefix, Text, UrlPath,
+    ClusterName, Domain, FilePath, HeaderName, HeaderValue, Host, HostName, Method, Name, NewPath, Scheme, SeparatedPrefix,
+    Text, UrlPath,
 };
 use super::units::Timeout;
 

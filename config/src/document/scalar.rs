@@ -5,7 +5,7 @@ use toml::de::DeValue;
 use super::read::{Input, Read};
 use super::shape::Shape;
 use crate::diagnostic::{Problem, Problems};
-use crate::model::{LbPolicy, ServerHeader};
+use crate::model::ServerHeader;
 
 /// A value that is written as a string.
 pub trait FromText: Sized + Clone {
@@ -93,11 +93,6 @@ impl Word for ServerHeader {
     const LATER: &'static [&'static str] = &[];
 }
 
-impl Word for LbPolicy {
-    const WORDS: &'static [(&'static str, Self)] = &[("round_robin", Self::RoundRobin)];
-    const LATER: &'static [&'static str] = &["least_request", "random", "ring_hash", "maglev", "cluster_provided"];
-}
-
 impl Read for bool {
     fn shape() -> Shape {
         Shape::Boolean
@@ -146,7 +141,7 @@ impl<const MIN: u64, const MAX: u64> Read for Int<MIN, MAX> {
 }
 
 /// The integer from `min` to `max`; what is wrong is reported as `T` describes itself.
-fn read_integer<T: Read>(input: &Input<'_, '_>, min: u64, max: u64, problems: &mut Problems<'_>) -> Option<u64> {
+pub fn read_integer<T: Read>(input: &Input<'_, '_>, min: u64, max: u64, problems: &mut Problems<'_>) -> Option<u64> {
     let DeValue::Integer(written) = input.value else {
         input.refuse_type::<T>(problems);
         return None;
@@ -194,6 +189,27 @@ impl Read for CountOrOff {
     fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
         match input.value {
             DeValue::Integer(_) => read_integer::<Self>(input, 1, u64::MAX, problems).map(|count| Self(Some(count))),
+            DeValue::String(text) if text == "off" => Some(Self(None)),
+            _ => {
+                input.refuse_type::<Self>(problems);
+                None
+            }
+        }
+    }
+}
+
+/// An integer from `MIN` to `MAX`, or "off".
+#[derive(Clone, Copy, Debug)]
+pub struct IntOrOff<const MIN: u64, const MAX: u64>(pub Option<Int<MIN, MAX>>);
+
+impl<const MIN: u64, const MAX: u64> Read for IntOrOff<MIN, MAX> {
+    fn shape() -> Shape {
+        Shape::OrOff(Box::new(Shape::Integer { min: MIN, max: MAX }))
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        match input.value {
+            DeValue::Integer(_) => read_integer::<Self>(input, MIN, MAX, problems).map(|it| Self(Some(Int(it)))),
             DeValue::String(text) if text == "off" => Some(Self(None)),
             _ => {
                 input.refuse_type::<Self>(problems);

@@ -17,6 +17,11 @@ pub enum Shape {
     },
     /// One of these integers.
     Numbers(&'static [u64]),
+    /// With or without a fraction.
+    Number {
+        min: f64,
+        max: f64,
+    },
     /// A string such as "250ms"; bounds in milliseconds.
     Duration {
         min: u64,
@@ -28,6 +33,8 @@ pub enum Shape {
         max: u64,
     },
     Address,
+    /// An address, or a host name with a port.
+    EndpointAddress,
     /// A string with rules of its own: its name with the article, and what is allowed.
     Text {
         noun: &'static str,
@@ -50,9 +57,11 @@ impl Shape {
         match self {
             Self::Boolean => "a boolean".into(),
             Self::Integer { .. } | Self::PowerOfTwo { .. } | Self::Numbers(_) => "an integer".into(),
+            Self::Number { .. } => "a number".into(),
             Self::Duration { .. } => "a duration".into(),
             Self::Size { .. } => "a size".into(),
             Self::Address => "an address".into(),
+            Self::EndpointAddress => "an address or host name with port".into(),
             Self::Text { noun, .. } => (*noun).into(),
             Self::Words(words) if words.len() == 1 => format!("{:?}", words[0]),
             Self::Words(_) => "one of a few words".into(),
@@ -71,6 +80,7 @@ impl Shape {
             Self::Integer { min, max } => format!("{min} to {max}"),
             Self::PowerOfTwo { min, max } => format!("a power of two from {min} to {max}"),
             Self::Numbers(numbers) => numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
+            Self::Number { min, max } => format!("a number from {min} to {max}"),
             Self::Duration { min, max } => format!(
                 "a whole number with a unit (ms, s, m, h) from \"{}\" to \"{}\", such as \"250ms\" or \"15s\"",
                 format_duration_ms(*min),
@@ -86,6 +96,9 @@ impl Shape {
                 format_size(*max)
             ),
             Self::Address => "\"ip:port\", \"[ipv6]:port\" or \"unix:/path\", such as \"127.0.0.1:8080\"".into(),
+            Self::EndpointAddress => {
+                "\"ip:port\", \"[ipv6]:port\", \"unix:/path\", or \"host:port\" where names are looked up".into()
+            }
             Self::Text { allowed, .. } => (*allowed).into(),
             Self::Words(words) => words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", "),
             Self::OrOff(inner) => format!("\"off\", or {}", inner.allowed()),
@@ -107,12 +120,14 @@ impl Shape {
             Self::Integer { min, max } => format!("integer, {min} to {max}"),
             Self::PowerOfTwo { min, max } => format!("power of two, {min} to {max}"),
             Self::Numbers(numbers) => numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(" or "),
+            Self::Number { min, max } => format!("number, {min} to {max}"),
             Self::Duration { min, max } => {
                 format!("duration, {} to {}", format_duration_ms(*min), format_duration_ms(*max))
             }
             Self::Size { min, max: u64::MAX } => format!("size, {} or more", format_size(*min)),
             Self::Size { min, max } => format!("size, {} to {}", format_size(*min), format_size(*max)),
             Self::Address => "address".into(),
+            Self::EndpointAddress => "endpoint address".into(),
             Self::Text { noun, .. } => {
                 let articles = ["an ", "a ", "the "];
                 articles.iter().find_map(|article| noun.strip_prefix(article)).unwrap_or(noun).into()

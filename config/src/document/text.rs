@@ -1,12 +1,9 @@
-//! Strings with rules: names, paths, header fields, methods, domains, patterns.
+//! Strings with rules: names, paths, header fields, methods, domains.
 
 use std::path::PathBuf;
 
 use super::scalar::{Fault, FromText};
 use super::shape::Shape;
-
-/// Compiled patterns may take this many bytes, so that a config cannot exhaust memory with nested repetitions.
-const REGEX_SIZE_MAX: usize = 1 << 20;
 
 /// Declares a string type by its noun, what is allowed, and a function that checks the text and may change it.
 macro_rules! text_types {
@@ -53,6 +50,21 @@ text_types! {
     /// The name of a header field, in lower case (RFC 9110 section 5.1).
     HeaderName, "a header name", "letters, digits and !#$%&'*+-.^_`|~, such as \"x-request-id\"", header_name;
 
+    /// A header field, or a part of the request line, that a condition looks at.
+    MatchableHeader, "a header name", "letters, digits and !#$%&'*+-.^_`|~, such as \"x-request-id\"; or :method, :path, :authority, :scheme", matchable_header;
+
+    /// A header field that may be added and removed.
+    EditableHeader, "a header name", "letters, digits and !#$%&'*+-.^_`|~, such as \"x-request-id\"; not the host or a field of the connection", editable_header;
+
+    /// The name of a cookie (RFC 6265 section 4.1.1).
+    CookieName, "the name of a cookie", "letters, digits and !#$%&'*+-.^_`|~, such as \"session\"", cookie_name;
+
+    /// The path of a cookie (RFC 6265 section 4.1.1).
+    CookiePath, "the path of a cookie", "a path that starts with '/', without ';'", cookie_path;
+
+    /// The name of a query parameter, as it stands in the URL.
+    QueryName, "the name of a query parameter", "a name as it stands in the URL, percent-encoded", query_name;
+
     /// The value of a header field that this proxy writes (RFC 9110 section 5.5).
     HeaderValue, "a header value", "visible ASCII characters, with spaces only between them", header_value;
 
@@ -90,56 +102,6 @@ impl FromText for FilePath {
         }
         Ok(Self(PathBuf::from(text)))
     }
-}
-
-/// A regular expression that must match the whole text.
-#[derive(Clone, Debug)]
-pub struct Pattern(pub regex::bytes::Regex);
-
-impl FromText for Pattern {
-    fn shape() -> Shape {
-        Shape::Text {
-            noun: "a regular expression",
-            allowed: "a pattern in the syntax of the Rust crate regex (like RE2)",
-        }
-    }
-
-    fn from_text(text: &str) -> Result<Self, Fault> {
-        // Compiled alone first: `a)(b` must not become valid by the anchors' group.
-        compile(text)?;
-        compile(&format!("^(?:{text})$")).map(Self)
-    }
-}
-
-fn compile(pattern: &str) -> Result<regex::bytes::Regex, Fault> {
-    // Bytes, not code points: a path need not be UTF-8, and `.` must not let such a one slip past a route.
-    let built = regex::bytes::RegexBuilder::new(pattern).unicode(false).size_limit(REGEX_SIZE_MAX).build();
-    built.map_err(|error| match error {
-        regex::Error::CompiledTooBig(limit) => {
-            Fault::new(format!("the pattern is too large: compiled it takes more than {limit} bytes"))
-                .hint(Some("use smaller repetition counts".into()))
-        }
-        regex::Error::Syntax(report) => {
-            let reason = report.lines().rev().find_map(|line| line.strip_prefix("error: "));
-            let reason = reason.unwrap_or("the pattern cannot be parsed").to_owned();
-            let hint = regex_hint(&reason);
-            Fault::new(format!("bad regular expression: {reason}")).hint(hint)
-        }
-        other => Fault::new(format!("bad regular expression: {other}")),
-    })
-}
-
-fn regex_hint(reason: &str) -> Option<String> {
-    if reason.contains("look-around") || reason.contains("backreference") {
-        return Some("patterns take linear time: there is no look-around and no backreference".into());
-    }
-    if reason.contains("Unicode") {
-        return Some("patterns match bytes: escape other characters as \\xNN, or percent-encoded in a path".into());
-    }
-    if reason.contains("escape") {
-        return Some("in TOML, write patterns in single quotes, so that \\ stands for itself: '/v\\d+'".into());
-    }
-    None
 }
 
 fn name(text: &str) -> Result<String, Fault> {
@@ -207,20 +169,80 @@ fn method(text: &str) -> Result<String, Fault> {
     Ok(text.to_owned())
 }
 
+/// Fields that are about one connection or the length of a body, and the host: they cannot be edited (RFC 9110 section
+/// 7.6.1).
+const FIXED_FIELDS: [&str; 10] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+];
+
+/// Parts of the request line that conditions can look at.
+const PSEUDO_FIELDS: [&str; 4] = [":method", ":path", ":authority", ":scheme"];
+
 fn header_name(text: &str) -> Result<String, Fault> {
-    if let Some(pseudo) = text.strip_prefix(':') {
-        let hint = match pseudo.to_ascii_lowercase().as_str() {
-            "method" => "use match.methods = [\"GET\"]",
-            "path" => "use match.prefix, match.path or match.regex",
-            "authority" => "use the domains of a virtual host, or the header \"host\"",
-            _ => "name a header field",
-        };
-        return Err(Fault::new(format!("{text:?} is not a header field")).hint(Some(hint.into())));
+    if text.starts_with(':') {
+        return Err(Fault::new(format!("{text:?} is not a header field")));
     }
     if !is_token(text) {
         return Err(Fault::new(format!("{text:?} is not a header name")));
     }
     Ok(text.to_ascii_lowercase())
+}
+
+fn matchable_header(text: &str) -> Result<String, Fault> {
+    let lower = text.to_ascii_lowercase();
+    if PSEUDO_FIELDS.contains(&lower.as_str()) {
+        return Ok(lower);
+    }
+    if text.starts_with(':') {
+        let near = crate::diagnostic::closest(&lower, PSEUDO_FIELDS.into_iter());
+        let hint = near.map(|near| format!("did you mean \"{near}\"?"));
+        return Err(Fault::new(format!("{text:?} is not a header field")).hint(hint));
+    }
+    header_name(text)
+}
+
+fn editable_header(text: &str) -> Result<String, Fault> {
+    let lower = text.to_ascii_lowercase();
+    let hint = match lower.as_str() {
+        ":authority" | "host" => "the host is set by host_rewrite, in `route`",
+        ":path" => "the path is set by prefix_rewrite, regex_rewrite or template_rewrite, in `route`",
+        ":method" | ":scheme" | ":status" => "it stays as it is",
+        "content-length" | "transfer-encoding" | "trailer" => "it follows from how the body is sent",
+        fixed if FIXED_FIELDS.contains(&fixed) => "it belongs to one connection and is not forwarded",
+        _ => return header_name(text),
+    };
+    Err(Fault::new(format!("{text:?} cannot be edited")).hint(Some(hint.into())))
+}
+
+fn cookie_name(text: &str) -> Result<String, Fault> {
+    if !is_token(text) {
+        return Err(Fault::new(format!("{text:?} is not the name of a cookie")));
+    }
+    Ok(text.to_owned())
+}
+
+fn cookie_path(text: &str) -> Result<String, Fault> {
+    if !text.starts_with('/') || !text.bytes().all(|b| b.is_ascii_graphic() && b != b';') {
+        return Err(Fault::new(format!("{text:?} cannot be the path of a cookie")));
+    }
+    Ok(text.to_owned())
+}
+
+fn query_name(text: &str) -> Result<String, Fault> {
+    let is_plain = |b: u8| b.is_ascii_graphic() && !b"&=#".contains(&b);
+    if text.is_empty() || !text.bytes().all(is_plain) {
+        return Err(Fault::new(format!("{text:?} cannot stand in a URL as the name of a parameter")));
+    }
+    Ok(text.to_owned())
 }
 
 fn header_value(text: &str) -> Result<String, Fault> {

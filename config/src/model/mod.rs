@@ -3,16 +3,47 @@
 //! Invariant: nothing here knows TOML, files or positions, and nothing here can be invalid: every index points into
 //! its list, every list that must have members has them.
 
-mod access_log;
-pub use access_log::{DEFAULT_TEXT_FORMAT, LogField, LogOperator, LogPiece};
+mod cluster;
+mod filter;
+mod format;
+mod http;
+mod resilience;
+mod route;
+
+pub use cluster::*;
+pub use filter::*;
+pub use format::*;
+pub use http::*;
+pub use resilience::*;
+pub use route::*;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Where in the file something was written, for people: `ringway explain` and logs.
+///
+/// It does not take part in comparisons: a thing that moved in the file is still the same thing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    /// From 1; 0: nowhere, a default.
+    pub line: u32,
+    pub column: u32,
+}
+
+impl PartialEq for Place {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Place {}
+
 /// A whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Name of the file, for people.
+    pub file: String,
     pub runtime: Runtime,
     pub admin: Option<Admin>,
     pub listeners: Vec<Listener>,
@@ -72,6 +103,7 @@ pub enum Address {
 
 #[derive(Clone, Debug)]
 pub struct Listener {
+    pub place: Place,
     /// Given, or the address in its text form.
     pub name: String,
     pub address: Address,
@@ -85,6 +117,7 @@ pub struct Listener {
 
 #[derive(Clone, Debug)]
 pub struct FilterChain {
+    pub place: Place,
     pub name: String,
     /// `None` matches every connection.
     pub matcher: Option<FilterChainMatch>,
@@ -109,223 +142,6 @@ pub struct Cidr {
 #[derive(Clone, Debug)]
 pub enum NetworkFilter {
     Http(Box<Hcm>),
-}
-
-/// HTTP connection manager.
-#[derive(Clone, Debug)]
-pub struct Hcm {
-    /// Part of the statistics' names after `http.`.
-    pub stat_prefix: String,
-    pub virtual_hosts: Vec<VirtualHost>,
-    pub http_filters: Vec<HttpFilter>,
-    pub access_logs: Vec<AccessLog>,
-    pub timeouts: HttpTimeouts,
-    pub limits: HttpLimits,
-    pub headers: HeaderOptions,
-}
-
-/// `None` switches a timeout off.
-#[derive(Clone, Debug)]
-pub struct HttpTimeouts {
-    /// Between exchanges on one connection (default 1h).
-    pub idle: Option<Duration>,
-    /// From the first byte of a request to the end of its head; also the time a new connection has (default 10s).
-    pub request_headers: Option<Duration>,
-    /// From the first byte of a request to the last of its body (default off).
-    pub request: Option<Duration>,
-    /// Without a byte moving in either direction during an exchange (default 5m).
-    pub stream_idle: Option<Duration>,
-    /// A connection's whole life (default off).
-    pub max_connection_duration: Option<Duration>,
-}
-
-#[derive(Clone, Debug)]
-pub struct HttpLimits {
-    /// Bytes of a request or response head (default 60KiB).
-    pub max_headers_size: u32,
-    /// Fields in a head (default 100).
-    pub max_headers_count: u16,
-    /// Bytes of the request line's target (default 16KiB).
-    pub max_path_size: u32,
-    /// Bytes of a request body (default none).
-    pub max_request_body: Option<u64>,
-    /// Bytes received for one exchange and not yet sent on, in each direction (default 256KiB).
-    pub buffer_limit: u32,
-    /// Requests on one connection (default none).
-    pub max_requests_per_connection: Option<u64>,
-    /// Forward the trailers of chunked messages; they are dropped otherwise (default false).
-    pub enable_trailers: bool,
-}
-
-#[derive(Clone, Debug)]
-pub struct HeaderOptions {
-    /// Value of the `server` response header (default "ringway").
-    pub server_name: String,
-    pub server_header: ServerHeader,
-    /// Name for a `via` field on both sides (default none: no field is added).
-    pub via: Option<String>,
-    /// Append the peer's address to x-forwarded-for (default true).
-    pub x_forwarded_for: bool,
-    /// Set x-forwarded-proto where the request has none (default true).
-    pub x_forwarded_proto: bool,
-    /// Set x-request-id where the request has none (default true).
-    pub x_request_id: bool,
-    /// Set x-envoy-upstream-service-time on responses (default true).
-    pub x_envoy_upstream_service_time: bool,
-}
-
-/// Envoy: ServerHeaderTransformation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerHeader {
-    Overwrite,
-    AppendIfAbsent,
-    PassThrough,
-}
-
-#[derive(Clone, Debug)]
-pub enum HttpFilter {
-    Router,
-}
-
-#[derive(Clone, Debug)]
-pub struct AccessLog {
-    pub sink: AccessLogSink,
-    pub format: AccessLogFormat,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum AccessLogSink {
-    Stdout,
-    File(PathBuf),
-}
-
-#[derive(Clone, Debug)]
-pub enum AccessLogFormat {
-    /// The pieces make the whole line, its end included.
-    Text(Vec<LogPiece>),
-    /// Keys in the order of the file; the line's end is the writer's.
-    Json(Vec<(String, Vec<LogPiece>)>),
-}
-
-#[derive(Clone, Debug)]
-pub struct VirtualHost {
-    pub name: String,
-    /// Lower case: exact, `*.suffix`, `prefix.*` or `*`; no domain stands in two virtual hosts.
-    pub domains: Vec<String>,
-    pub routes: Vec<Route>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Route {
-    pub name: Option<String>,
-    pub matcher: RouteMatch,
-    pub action: RouteAction,
-}
-
-#[derive(Clone, Debug)]
-pub struct RouteMatch {
-    pub path: PathMatch,
-    pub case_sensitive: bool,
-    /// Empty: every method.
-    pub methods: Vec<String>,
-    /// All must hold.
-    pub headers: Vec<HeaderMatch>,
-}
-
-/// Matched against the path without the query, except that a regex must match all of it.
-#[derive(Clone, Debug)]
-pub enum PathMatch {
-    Prefix(String),
-    Exact(String),
-    /// `/api` matches `/api` and `/api/x`, not `/apix`. Never ends in '/'.
-    PathSeparatedPrefix(String),
-    /// Anchored at both ends by the resolver.
-    Regex(regex::bytes::Regex),
-}
-
-#[derive(Clone, Debug)]
-pub struct HeaderMatch {
-    /// Lower case.
-    pub name: String,
-    pub kind: HeaderMatchKind,
-    pub invert: bool,
-}
-
-#[derive(Clone, Debug)]
-pub enum HeaderMatchKind {
-    Present,
-    Exact(String),
-    Prefix(String),
-    Suffix(String),
-    Contains(String),
-    /// Anchored at both ends.
-    Regex(regex::bytes::Regex),
-}
-
-#[derive(Clone, Debug)]
-pub enum RouteAction {
-    Forward(Forward),
-    Redirect(Redirect),
-    DirectResponse(DirectResponse),
-}
-
-#[derive(Clone, Debug)]
-pub struct Forward {
-    /// Index in `Config::clusters`.
-    pub cluster: usize,
-    /// Replaces the matched prefix or the whole exact path.
-    pub prefix_rewrite: Option<String>,
-    /// Replaces the host.
-    pub host_rewrite: Option<String>,
-    /// For the whole response, from the end of the request (default 15s).
-    pub timeout: Option<Duration>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Redirect {
-    pub scheme: Option<String>,
-    pub host: Option<String>,
-    pub port: Option<u16>,
-    pub path: Option<String>,
-    pub prefix_rewrite: Option<String>,
-    /// 301, 302, 303, 307 or 308 (default 301).
-    pub status: u16,
-    pub strip_query: bool,
-}
-
-#[derive(Clone, Debug)]
-pub struct DirectResponse {
-    pub status: u16,
-    pub body: Vec<u8>,
-    /// Value of content-type when there is a body (default "text/plain").
-    pub content_type: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cluster {
-    pub name: String,
-    /// Never empty, each with weight 1 to 128.
-    pub endpoints: Vec<Endpoint>,
-    pub lb_policy: LbPolicy,
-    /// Default 5s.
-    pub connect_timeout: Duration,
-    /// How long a connection may stay unused in the pool (default 1h).
-    pub idle_timeout: Option<Duration>,
-    /// Idle connections kept for each endpoint by each shard (default 1024).
-    pub max_idle_connections: u32,
-    /// Requests after which an upstream connection is closed (default none).
-    pub max_requests_per_connection: Option<u64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    pub address: Address,
-    pub weight: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LbPolicy {
-    RoundRobin,
 }
 
 impl std::fmt::Display for Address {

@@ -1,66 +1,12 @@
-//! Access logs: where they go, and their formats compiled (Envoy: access_log/usage, "Command Operators").
+//! Access logs: where they go, what they say, and which exchanges they take.
 
-use std::ops::Range;
 use std::path::Path;
 
 use super::Resolver;
-use crate::diagnostic::{Problem, closest};
-use crate::document::{self, Located, Text};
-use crate::model::{AccessLog, AccessLogFormat, AccessLogSink, DEFAULT_TEXT_FORMAT, LogField, LogOperator, LogPiece};
-
-/// Operators without arguments: name, meaning, and what docs/CONFIG.md says.
-pub const PLAIN_OPERATORS: &[(&str, LogOperator, &str)] = &[
-    ("START_TIME", LogOperator::StartTime, "when the request began, UTC, `2026-01-31T23:59:59.123Z`"),
-    ("PROTOCOL", LogOperator::Protocol, "`HTTP/1.1` or `HTTP/1.0`"),
-    ("RESPONSE_CODE", LogOperator::ResponseCode, "status; 0 where none was sent"),
-    ("RESPONSE_CODE_DETAILS", LogOperator::ResponseCodeDetails, "why this status"),
-    ("RESPONSE_FLAGS", LogOperator::ResponseFlags, "what went wrong, as Envoy's short flags"),
-    ("BYTES_RECEIVED", LogOperator::BytesReceived, "bytes of the request's body"),
-    ("BYTES_SENT", LogOperator::BytesSent, "bytes of the response's body"),
-    ("DURATION", LogOperator::Duration, "ms from the start of the request to the last byte out"),
-    ("REQUEST_DURATION", LogOperator::RequestDuration, "ms from the start of the request to its last byte in"),
-    (
-        "RESPONSE_DURATION",
-        LogOperator::ResponseDuration,
-        "ms from the start of the request to the first byte from upstream",
-    ),
-    (
-        "RESPONSE_TX_DURATION",
-        LogOperator::ResponseTxDuration,
-        "ms from the first byte from upstream to the last byte out",
-    ),
-    ("UPSTREAM_HOST", LogOperator::UpstreamHost, "address of the endpoint"),
-    ("UPSTREAM_CLUSTER", LogOperator::UpstreamCluster, "name of the cluster"),
-    ("UPSTREAM_LOCAL_ADDRESS", LogOperator::UpstreamLocalAddress, "this side of the upstream connection"),
-    ("DOWNSTREAM_REMOTE_ADDRESS", LogOperator::DownstreamRemoteAddress, "address and port of the client"),
-    (
-        "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
-        LogOperator::DownstreamRemoteAddressWithoutPort,
-        "address of the client",
-    ),
-    ("DOWNSTREAM_LOCAL_ADDRESS", LogOperator::DownstreamLocalAddress, "address and port that the client connected to"),
-    (
-        "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
-        LogOperator::DownstreamLocalAddressWithoutPort,
-        "address that the client connected to",
-    ),
-    ("DOWNSTREAM_LOCAL_PORT", LogOperator::DownstreamLocalPort, "port that the client connected to"),
-    ("ROUTE_NAME", LogOperator::RouteName, "name of the route"),
-    ("VIRTUAL_HOST_NAME", LogOperator::VirtualHostName, "name of the virtual host"),
-    ("CONNECTION_ID", LogOperator::ConnectionId, "number of the downstream connection"),
-    ("HOSTNAME", LogOperator::Hostname, "name of this machine"),
-];
-
-/// Parts of the request line that `%REQ(...)%` knows.
-const PSEUDO_FIELDS: [&str; 4] = [":method", ":path", ":authority", ":scheme"];
-
-/// A complaint about some bytes of a format.
-struct FormatFault {
-    part: Range<usize>,
-    message: String,
-    allowed: Option<String>,
-    hint: Option<String>,
-}
+use super::format::compile;
+use crate::diagnostic::Problem;
+use crate::document::{self, Located};
+use crate::model::{AccessLog, AccessLogFormat, AccessLogSink, DEFAULT_TEXT_FORMAT, FormatPiece};
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn access_log(&mut self, written: &'d Located<document::AccessLog>) -> Option<AccessLog> {
@@ -75,197 +21,39 @@ impl<'d> Resolver<'d, '_, '_> {
                     self.problems
                         .push(problem.hint(Some("name at least one: json = { status = \"%RESPONSE_CODE%\" }")));
                 }
-                let pairs = json.0.iter().map(|(key, text)| (key.clone(), self.compile(text))).collect();
+                let pairs = json.0.iter().map(|(key, text)| (key.clone(), self.format(text))).collect();
                 AccessLogFormat::Json(pairs)
             }
-            (Some(text), None) => AccessLogFormat::Text(with_line_end(self.compile(text))),
+            (Some(text), None) => AccessLogFormat::Text(with_line_end(self.format(text))),
             // The default holds known operators only, which a test compiles.
             (None, None) => AccessLogFormat::Text(compile(DEFAULT_TEXT_FORMAT).unwrap_or_default()),
         };
         let path = &written.path.given()?.value.0;
         let is_stdout = path == Path::new("/dev/stdout");
         let sink = if is_stdout { AccessLogSink::Stdout } else { AccessLogSink::File(self.directory.join(path)) };
-        Some(AccessLog { sink, format })
-    }
-
-    fn compile(&mut self, text: &Located<Text>) -> Vec<LogPiece> {
-        compile(&text.value.0).unwrap_or_else(|faults| {
-            for fault in faults {
-                let problem = self.problems.within(&text.origin, &text.value.0, fault.part, fault.message);
-                let problem = fault.allowed.into_iter().fold(problem, Problem::allowed);
-                self.problems.push(problem.hint(fault.hint));
-            }
-            Vec::new()
-        })
+        Some(AccessLog { sink, format, filter: None })
     }
 }
 
-fn with_line_end(mut pieces: Vec<LogPiece>) -> Vec<LogPiece> {
+fn with_line_end(mut pieces: Vec<FormatPiece>) -> Vec<FormatPiece> {
     match pieces.last_mut() {
-        Some(LogPiece::Literal(text)) if text.ends_with('\n') => {}
-        Some(LogPiece::Literal(text)) => text.push('\n'),
-        Some(LogPiece::Operator(_)) | None => pieces.push(LogPiece::Literal("\n".into())),
+        Some(FormatPiece::Literal(text)) if text.ends_with('\n') => {}
+        Some(FormatPiece::Literal(text)) => text.push('\n'),
+        Some(FormatPiece::Operator(_)) | None => pieces.push(FormatPiece::Literal("\n".into())),
     }
     pieces
-}
-
-/// The pieces of a format, or everything that is wrong with it.
-fn compile(format: &str) -> Result<Vec<LogPiece>, Vec<FormatFault>> {
-    let mut pieces = Vec::new();
-    let mut faults = Vec::new();
-    let mut literal = String::new();
-    let mut at = 0;
-    while let Some(start) = format[at..].find('%').map(|found| at + found) {
-        literal.push_str(&format[at..start]);
-        if format[start + 1..].starts_with('%') {
-            literal.push('%');
-            at = start + 2;
-            continue;
-        }
-        let Some(end) = operator_end(format, start + 1) else {
-            faults.push(FormatFault {
-                part: start..format.len(),
-                message: "the operator that begins here has no closing '%'".into(),
-                allowed: None,
-                hint: Some("write %% for a percent sign".into()),
-            });
-            return Err(faults);
-        };
-        if !literal.is_empty() {
-            pieces.push(LogPiece::Literal(std::mem::take(&mut literal)));
-        }
-        match operator(&format[start + 1..end]) {
-            Ok(operator) => pieces.push(LogPiece::Operator(operator)),
-            Err(fault) => faults.push(FormatFault { part: start..end + 1, ..fault }),
-        }
-        at = end + 1;
-    }
-    literal.push_str(&format[at..]);
-    if !literal.is_empty() {
-        pieces.push(LogPiece::Literal(literal));
-    }
-    if faults.is_empty() { Ok(pieces) } else { Err(faults) }
-}
-
-/// Where the '%' is that ends an operator; one in parentheses belongs to the argument.
-fn operator_end(format: &str, start: usize) -> Option<usize> {
-    let mut in_argument = false;
-    for (at, byte) in format.bytes().enumerate().skip(start) {
-        match byte {
-            b'(' => in_argument = true,
-            b')' => in_argument = false,
-            b'%' if !in_argument => return Some(at),
-            _ => {}
-        }
-    }
-    None
-}
-
-/// One operator, without its percent signs: `NAME`, `NAME(argument)` or `NAME(argument):length`.
-fn operator(text: &str) -> Result<LogOperator, FormatFault> {
-    let name_end = text.find(['(', ':']).unwrap_or(text.len());
-    let (name, rest) = text.split_at(name_end);
-    if let Some((_, operator, _)) = PLAIN_OPERATORS.iter().find(|(known, ..)| *known == name) {
-        if rest.is_empty() {
-            return Ok(operator.clone());
-        }
-        return Err(fault(format!("%{name}% takes no argument yet"), Some(format!("write %{name}%"))));
-    }
-    match name {
-        "REQ" => field(name, rest).map(LogOperator::Req),
-        "RESP" => field(name, rest).map(LogOperator::Resp),
-        _ => {
-            let names = PLAIN_OPERATORS.iter().map(|(known, ..)| *known).chain(["REQ", "RESP"]);
-            let hint = closest(name, names.clone()).map(|near| format!("did you mean %{near}%?"));
-            let allowed = names.collect::<Vec<_>>().join(", ");
-            let fault = fault(format!("unknown operator %{name}%"), hint);
-            Err(FormatFault { allowed: Some(allowed), ..fault })
-        }
-    }
-}
-
-fn fault(message: String, hint: Option<String>) -> FormatFault {
-    FormatFault { part: 0..0, message, allowed: None, hint }
-}
-
-/// `(name?alternative):length` of REQ and RESP.
-fn field(operator: &str, text: &str) -> Result<LogField, FormatFault> {
-    let example =
-        || Some(format!("write it as %{operator}(X-NAME)%, %{operator}(X-NAME?X-OTHER)% or %{operator}(X-NAME):20%"));
-    let wrong = || fault(format!("%{operator}{text}% does not name a header field"), example());
-    let (argument, rest) = text.strip_prefix('(').and_then(|text| text.split_once(')')).ok_or_else(wrong)?;
-    let max_length = match rest.strip_prefix(':') {
-        Some(digits) => Some(digits.parse().map_err(|_| wrong())?),
-        None if rest.is_empty() => None,
-        None => return Err(wrong()),
-    };
-    let (name, alternative) = match argument.split_once('?') {
-        Some((name, alternative)) => (name, Some(field_name(operator, alternative)?)),
-        None => (argument, None),
-    };
-    Ok(LogField { name: field_name(operator, name)?, alternative, max_length })
-}
-
-fn field_name(operator: &str, name: &str) -> Result<String, FormatFault> {
-    let name = name.trim().to_ascii_lowercase();
-    if name.starts_with(':') {
-        return match operator {
-            "REQ" if PSEUDO_FIELDS.contains(&name.as_str()) => Ok(name),
-            "RESP" if name == ":status" => {
-                Err(fault("%RESP(:STATUS)% is not known".into(), Some("write %RESPONSE_CODE%".into())))
-            }
-            _ => {
-                let unknown = fault(format!("%{operator}({name})% is not known"), None);
-                let allowed = (operator == "REQ").then(|| format!("{} or a header field", PSEUDO_FIELDS.join(", ")));
-                Err(FormatFault { allowed, ..unknown })
-            }
-        };
-    }
-    if crate::document::is_token(&name) {
-        return Ok(name);
-    }
-    Err(fault(format!("{name:?} is not a header name"), Some(format!("write it as %{operator}(X-NAME)%"))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn field(name: &str, alternative: Option<&str>, max_length: Option<usize>) -> LogField {
-        LogField { name: name.into(), alternative: alternative.map(Into::into), max_length }
-    }
-
     #[test]
-    fn the_default_format_compiles() {
+    fn a_line_ends_once() {
         let pieces = compile(DEFAULT_TEXT_FORMAT).ok().unwrap();
-        assert_eq!(pieces.first(), Some(&LogPiece::Literal("[".into())));
-        assert!(pieces.contains(&LogPiece::Operator(LogOperator::Req(field(
-            "x-envoy-original-path",
-            Some(":path"),
-            None
-        )))));
         assert_eq!(with_line_end(pieces.clone()), pieces, "it brings its own line end");
-    }
-
-    #[test]
-    fn operators_stand_between_literals() {
-        let pieces = compile("100%% %PROTOCOL%%REQ(A):7%").ok().unwrap();
-        assert_eq!(
-            pieces,
-            [
-                LogPiece::Literal("100% ".into()),
-                LogPiece::Operator(LogOperator::Protocol),
-                LogPiece::Operator(LogOperator::Req(field("a", None, Some(7)))),
-            ]
-        );
-        assert_eq!(with_line_end(pieces).last(), Some(&LogPiece::Literal("\n".into())));
-    }
-
-    #[test]
-    fn every_fault_of_a_format_is_found() {
-        let faults = compile("%NOPE% %REQ% %RESP(:STATUS)% %REQ(A):x% %START_TIME(%s)%").err().unwrap();
-        assert_eq!(faults.len(), 5);
-        assert_eq!(faults[0].part, 0..6);
-        assert!(compile("50% done").is_err());
+        let end = FormatPiece::Literal("\n".into());
+        assert_eq!(with_line_end(compile("%PROTOCOL%").ok().unwrap()).last(), Some(&end));
+        assert_eq!(with_line_end(Vec::new()), [end]);
     }
 }

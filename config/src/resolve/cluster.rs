@@ -1,68 +1,117 @@
-//! Clusters and their endpoints.
+//! Clusters: their discovery, and what their parts add up to.
+
+mod endpoint;
+mod health;
+mod lb;
+mod limits;
+mod outlier;
 
 use std::collections::HashMap;
 
-use crate::diagnostic::{Problem, Problems};
-use crate::document::{self, EndpointEntry, Located, Origin};
-use crate::model::{Address, Cluster, Endpoint};
+use super::Resolver;
+use crate::diagnostic::Problem;
+use crate::document::{self, DiscoveryKind, Document, Located, Read, Slot, absent};
+use crate::model::{Cluster, Discovery, Dns, LookupFamily};
 
-/// The clusters in the order of the file: routes refer to them by index.
-pub fn resolve_all(written: &[Located<document::Cluster>], problems: &mut Problems<'_>) -> Vec<Cluster> {
-    let mut first: HashMap<&str, &Origin> = HashMap::new();
-    for name in written.iter().filter_map(|cluster| cluster.name.given()) {
-        match first.get(name.value.0.as_str()) {
-            Some(earlier) => {
-                let message = format!("there are two clusters with the name `{}`", name.value.0);
-                problems.push(Problem::at(&name.origin, message).earlier(earlier));
+/// The longest time between lookups that fail, in base intervals (Envoy: RefreshRate.max_interval).
+const FAILURE_REFRESH_FACTOR: u32 = 10;
+
+impl<'d> Resolver<'d, '_, '_> {
+    /// The clusters in the order of the file: routes refer to them by index.
+    pub(super) fn all_clusters(&mut self, document: &'d Document) -> Vec<Cluster> {
+        let mut first = HashMap::new();
+        for name in document.clusters.items().iter().filter_map(|cluster| cluster.name.given()) {
+            self.unique(&mut first, name.value.0.as_str(), &name.origin, |name| {
+                format!("there are two clusters with the name `{name}`")
+            });
+        }
+        document.clusters.items().iter().filter_map(|cluster| self.cluster(cluster)).collect()
+    }
+
+    fn cluster(&mut self, cluster: &'d Located<document::Cluster>) -> Option<Cluster> {
+        let endpoints = self.endpoints(cluster);
+        let discovery = self.discovery(cluster);
+        let (lb_policy, hash_balance_factor) = self.lb_policy(cluster);
+        let load_balancing = self.load_balancing(cluster, hash_balance_factor);
+        let health_checks = self.health_checks(cluster);
+        let outlier_detection = cluster.outlier_detection.given().map(|written| self.outlier_detection(written));
+        let circuit_breakers = self.circuit_breakers(&cluster.circuit_breakers);
+        Some(Cluster {
+            place: self.problems.place(&cluster.origin),
+            name: cluster.name.given()?.value.0.clone(),
+            discovery,
+            endpoints,
+            lb_policy,
+            load_balancing,
+            health_checks,
+            outlier_detection,
+            circuit_breakers,
+            connect_timeout: cluster.connect_timeout.value.0,
+            idle_timeout: cluster.idle_timeout.value.0,
+            max_idle_connections: cluster.max_idle_connections.value.to_u32(),
+            max_requests_per_connection: cluster.max_requests_per_connection.value.0,
+        })
+    }
+
+    fn discovery(&mut self, cluster: &'d Located<document::Cluster>) -> Discovery {
+        let dns = self.dns(cluster);
+        match discovery_kind(cluster) {
+            Some(DiscoveryKind::StrictDns) => Discovery::StrictDns(dns),
+            Some(DiscoveryKind::LogicalDns) => Discovery::LogicalDns(dns),
+            Some(DiscoveryKind::Static) => {
+                let keys = [("dns_lookup_family", cluster.dns_lookup_family.origin()), ("dns", cluster.dns.origin())];
+                for (key, origin) in keys.into_iter().filter_map(|(key, origin)| Some((key, origin?))) {
+                    let message = format!("`{key}` does nothing here: a static cluster looks no name up");
+                    let hint = "add discovery = \"strict_dns\" or \"logical_dns\", or leave it out";
+                    self.problems.push(Problem::at_key(origin, message).hint(Some(hint)));
+                }
+                Discovery::Static
             }
-            None => drop(first.insert(&name.value.0, &name.origin)),
+            None => Discovery::Static,
         }
     }
-    written.iter().filter_map(|cluster| resolve(cluster, problems)).collect()
-}
 
-fn resolve(cluster: &Located<document::Cluster>, problems: &mut Problems<'_>) -> Option<Cluster> {
-    let endpoints = endpoints(cluster, problems);
-    Some(Cluster {
-        name: cluster.name.given()?.value.0.clone(),
-        endpoints,
-        lb_policy: cluster.lb_policy.value.0,
-        connect_timeout: cluster.connect_timeout.value.0,
-        idle_timeout: cluster.idle_timeout.value.0,
-        max_idle_connections: cluster.max_idle_connections.value.to_u32(),
-        max_requests_per_connection: cluster.max_requests_per_connection.value.0,
-    })
-}
-
-fn endpoints(cluster: &Located<document::Cluster>, problems: &mut Problems<'_>) -> Vec<Endpoint> {
-    if let Some(list) = cluster.endpoints.given().filter(|list| list.is_empty) {
-        let problem = Problem::at(&list.origin, "the cluster has no endpoint");
-        problems.push(problem.hint(Some("list at least one: endpoints = [\"127.0.0.1:8080\"]")));
-    }
-    let mut first: HashMap<&Address, &Origin> = HashMap::new();
-    let mut endpoints = Vec::new();
-    for entry in cluster.endpoints.items() {
-        let Some(address) = entry.address.given() else {
-            continue;
-        };
-        if matches!(address.value, Address::Ip(ip) if ip.port() == 0) {
-            problems.push(
-                Problem::at(&address.origin, "nothing can be reached at port 0").allowed("a port from 1 to 65535"),
-            );
+    fn dns(&mut self, cluster: &'d Located<document::Cluster>) -> Dns {
+        let written = or_defaults(&cluster.dns);
+        let refresh_rate = written.refresh_rate.value.0;
+        let failure = written.failure_refresh_rate.given();
+        let base = failure.and_then(|failure| failure.base_interval.given());
+        let max = failure.and_then(|failure| failure.max_interval.given());
+        if let (Some(base), Some(max)) = (base, max)
+            && max.value.0 < base.value.0
+        {
+            let problem = Problem::at(&max.origin, "`max_interval` is shorter than `base_interval`");
+            self.problems.push(problem.hint(Some("leave it out for ten times `base_interval`")));
         }
-        match first.get(&address.value) {
-            Some(earlier) => {
-                let message = format!("the endpoint {} is listed twice", address.value);
-                let problem = Problem::at(&address.origin, message).earlier(earlier);
-                problems.push(problem.hint(Some("for a larger share, write { address = \"...\", weight = 2 }")));
-            }
-            None => drop(first.insert(&address.value, &address.origin)),
+        if let Some(list) = written.resolvers.given().filter(|list| list.is_empty) {
+            let problem = Problem::at(&list.origin, "`resolvers` names no server");
+            self.problems.push(problem.hint(Some("leave it out for those in /etc/resolv.conf")));
         }
-        endpoints.push(endpoint(entry, address));
+        let base = base.map_or(refresh_rate, |base| base.value.0);
+        Dns {
+            lookup_family: cluster.dns_lookup_family.given().map_or(LookupFamily::Auto, |family| family.value.0),
+            refresh_rate,
+            jitter: written.jitter.value.0,
+            failure_refresh: (base, max.map_or(base * FAILURE_REFRESH_FACTOR, |max| max.value.0)),
+            respect_ttl: written.respect_ttl.value,
+            resolvers: written.resolvers.items().iter().map(|resolver| resolver.value.0).collect(),
+        }
     }
-    endpoints
 }
 
-fn endpoint(entry: &EndpointEntry, address: &Located<Address>) -> Endpoint {
-    Endpoint { address: address.value.clone(), weight: entry.weight }
+/// `None` where it is written and wrong.
+fn discovery_kind(cluster: &document::Cluster) -> Option<DiscoveryKind> {
+    match &cluster.discovery {
+        Slot::Absent => Some(DiscoveryKind::Static),
+        Slot::Given(kind) => Some(kind.value.0),
+        Slot::Invalid(_) => None,
+    }
+}
+
+/// The table, or where it was left out one with every key at its default.
+fn or_defaults<T: Read>(slot: &Slot<T>) -> T {
+    match slot.given().cloned().or_else(absent::<T>) {
+        Some(table) => table.value,
+        None => unreachable!("every key of the table has a default"),
+    }
 }

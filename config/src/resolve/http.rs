@@ -4,8 +4,11 @@ use std::collections::HashMap;
 
 use super::Resolver;
 use crate::diagnostic::Problem;
-use crate::document::{self, Http, List, Located, Origin, Slot};
-use crate::model::{Hcm, HeaderOptions, HttpFilter, HttpLimits, HttpTimeouts, VirtualHost};
+use crate::document::{self, FromText, Http, List, Located, Origin, Slot};
+use crate::model::{
+    Cidr, EscapedSlashes, FilterOverrides, Hcm, HeaderMutations, HeaderOptions, HttpFilter, HttpLimits, HttpTimeouts,
+    PathOptions, Trust, VirtualHost,
+};
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn http(&mut self, http: &'d Located<Http>) -> Hcm {
@@ -13,9 +16,12 @@ impl<'d> Resolver<'d, '_, '_> {
         self.exactly_one(&http.origin, http.has_unknown, &keys, "`http` has no routes");
         let virtual_hosts = match http.routes.given() {
             Some(routes) => vec![VirtualHost {
+                place: self.problems.place(&routes.origin),
                 name: "default".into(),
                 domains: vec!["*".into()],
                 routes: self.routes(&routes.items),
+                headers: HeaderMutations::default(),
+                filters: FilterOverrides::default(),
             }],
             None => self.virtual_hosts(&http.virtual_hosts),
         };
@@ -23,6 +29,9 @@ impl<'d> Resolver<'d, '_, '_> {
             stat_prefix: http.stat_prefix.value.0.clone(),
             virtual_hosts,
             http_filters: self.http_filters(&http.http_filters),
+            mutations: HeaderMutations::default(),
+            paths: path_options(),
+            trust: trust(),
             access_logs: http.access_log.items().iter().filter_map(|log| self.access_log(log)).collect(),
             timeouts: timeouts(http),
             limits: limits(http),
@@ -58,9 +67,12 @@ impl<'d> Resolver<'d, '_, '_> {
                 }
             }
             hosts.push(VirtualHost {
+                place: self.problems.place(&host.origin),
                 name: name.to_owned(),
                 domains: host.domains.items().iter().map(|domain| domain.value.0.clone()).collect(),
                 routes: self.routes(host.routes.items()),
+                headers: HeaderMutations::default(),
+                filters: FilterOverrides::default(),
             });
         }
         hosts
@@ -68,17 +80,15 @@ impl<'d> Resolver<'d, '_, '_> {
 
     fn http_filters(&mut self, written: &Slot<List<document::HttpFilter>>) -> Vec<HttpFilter> {
         let Some(list) = written.given() else {
-            return vec![HttpFilter::Router];
+            return Vec::new();
         };
         if list.is_empty {
             let problem = Problem::at(&list.origin, "the list of filters has no router");
             self.problems.push(problem.hint(Some("write [{ router = {} }], or leave http_filters out")));
         }
-        let mut filters = Vec::new();
         for (index, filter) in list.items.iter().enumerate() {
             let keys = [("router", filter.router.origin())];
             if self.exactly_one(&filter.origin, filter.has_unknown, &keys, "this table names no filter") {
-                filters.push(HttpFilter::Router);
                 if index + 1 < list.items.len() {
                     let problem =
                         Problem::at(&filter.origin, "router is not the last filter: those after it are not reached");
@@ -86,7 +96,28 @@ impl<'d> Resolver<'d, '_, '_> {
                 }
             }
         }
-        filters
+        Vec::new()
+    }
+}
+
+fn path_options() -> PathOptions {
+    PathOptions {
+        normalize: false,
+        merge_slashes: false,
+        escaped_slashes: EscapedSlashes::Keep,
+        strip_matching_host_port: false,
+        strip_trailing_host_dot: false,
+    }
+}
+
+fn trust() -> Trust {
+    let ranges =
+        ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "fd00::/8", "::1/128"].into_iter();
+    Trust {
+        use_remote_address: false,
+        xff_num_trusted_hops: 0,
+        internal_addresses: ranges.filter_map(|range| Cidr::from_text(range).ok()).collect(),
+        internal_only_headers: Vec::new(),
     }
 }
 
@@ -97,6 +128,7 @@ fn timeouts(http: &Http) -> HttpTimeouts {
         request: http.request_timeout.value.0,
         stream_idle: http.stream_idle_timeout.value.0,
         max_connection_duration: http.max_connection_duration.value.0,
+        max_stream_duration: None,
     }
 }
 

@@ -49,13 +49,15 @@ impl<'d> Resolver<'d, '_, '_> {
         let filter_chains = match listener.http.given() {
             Some(http) => {
                 let filter = NetworkFilter::Http(Box::new(self.http(http)));
-                vec![FilterChain { name: "default".into(), matcher: None, filter }]
+                let place = self.problems.place(&http.origin);
+                vec![FilterChain { place, name: "default".into(), matcher: None, filter }]
             }
             None => self.filter_chains(listener),
         };
         let address = &listener.address.given()?.value;
         let default_prefix = || address.to_string().replace(':', "_");
         Some(Listener {
+            place: self.problems.place(&listener.origin),
             name: listener.name.given().map_or_else(|| address.to_string(), |name| name.value.0.clone()),
             address: address.clone(),
             stat_prefix: listener.stat_prefix.given().map_or_else(default_prefix, |prefix| prefix.value.0.clone()),
@@ -88,7 +90,7 @@ impl<'d> Resolver<'d, '_, '_> {
                 let name =
                     chain.name.given().map_or_else(|| format!("filter_chain_{index}"), |name| name.value.0.clone());
                 let filter = NetworkFilter::Http(Box::new(self.http(http)));
-                chains.push(FilterChain { name, matcher, filter });
+                chains.push(FilterChain { place: self.problems.place(&chain.origin), name, matcher, filter });
             }
         }
         chains

@@ -8,7 +8,9 @@ use super::Resolver;
 use crate::diagnostic::{Problem, name_list};
 use crate::document::{self, Located, Origin, Slot};
 use crate::model::{
-    DirectResponse, Forward, HeaderMatch, HeaderMatchKind, PathMatch, Redirect, Route, RouteAction, RouteMatch,
+    ClusterTarget, DirectResponse, FilterOverrides, Forward, HeaderMatch, HeaderMatchKind, HeaderMutations,
+    HostRewrite, PathMatch, PathRewrite, Place, Priority, Redirect, RedirectPath, Route, RouteAction, RouteMatch,
+    StringMatch, StringMatchKind,
 };
 
 /// Bytes of the largest `body_file`.
@@ -32,9 +34,16 @@ impl<'d> Resolver<'d, '_, '_> {
         let forward = route.route.given().and_then(|forward| self.forward(forward, matcher));
         let redirect = route.redirect.given().and_then(|redirect| self.redirect(redirect, matcher));
         let direct = route.direct_response.given().and_then(|direct| self.direct_response(direct));
-        let action = forward.map(RouteAction::Forward);
+        let action = forward.map(|forward| RouteAction::Forward(Box::new(forward)));
         let action = action.or(redirect.map(RouteAction::Redirect)).or(direct.map(RouteAction::DirectResponse));
-        Some(Route { name: route.name.given().map(|name| name.value.0.clone()), matcher: resolved?, action: action? })
+        Some(Route {
+            place: self.problems.place(&route.origin),
+            name: route.name.given().map(|name| name.value.0.clone()),
+            matcher: resolved?,
+            action: action?,
+            headers: HeaderMutations::default(),
+            filters: FilterOverrides::default(),
+        })
     }
 
     fn route_match(&mut self, written: &'d Located<document::RouteMatch>) -> Option<RouteMatch> {
@@ -60,6 +69,9 @@ impl<'d> Resolver<'d, '_, '_> {
             case_sensitive: written.case_sensitive.given().is_none_or(|sensitive| sensitive.value),
             methods: written.methods.items().iter().map(|method| method.value.0.clone()).collect(),
             headers: written.headers.items().iter().filter_map(|header| self.header_match(header)).collect(),
+            query_parameters: Vec::new(),
+            cookies: Vec::new(),
+            fraction: None,
         })
     }
 
@@ -76,18 +88,24 @@ impl<'d> Resolver<'d, '_, '_> {
         if !none_written {
             self.exactly_one(&written.origin, written.has_unknown, &keys, "");
         }
-        let text = |slot: &Slot<_>, kind: fn(String) -> HeaderMatchKind| {
+        let text = |slot: &Slot<_>, kind: fn(String) -> StringMatchKind| {
             slot.given().map(|text: &Located<document::Text>| kind(text.value.0.clone()))
         };
-        let kind = text(&written.exact, HeaderMatchKind::Exact)
-            .or_else(|| text(&written.prefix, HeaderMatchKind::Prefix))
-            .or_else(|| text(&written.suffix, HeaderMatchKind::Suffix))
-            .or_else(|| text(&written.contains, HeaderMatchKind::Contains))
-            .or_else(|| written.regex.given().map(|pattern| HeaderMatchKind::Regex(pattern.value.0.clone())))
-            .unwrap_or(HeaderMatchKind::Present);
+        let kind = text(&written.exact, StringMatchKind::Exact)
+            .or_else(|| text(&written.prefix, StringMatchKind::Prefix))
+            .or_else(|| text(&written.suffix, StringMatchKind::Suffix))
+            .or_else(|| text(&written.contains, StringMatchKind::Contains))
+            .or_else(|| written.regex.given().map(|pattern| StringMatchKind::Regex(pattern.value.0.clone())));
+        let value = |kind| HeaderMatchKind::Value(StringMatch { kind, ignore_case: false });
+        let kind = kind.map_or(HeaderMatchKind::Present, value);
         // `present = false` is the inverse of `present = true`.
         let absent = written.present.given().is_some_and(|present| !present.value);
-        Some(HeaderMatch { name: written.name.given()?.value.0.clone(), kind, invert: written.invert.value != absent })
+        Some(HeaderMatch {
+            name: written.name.given()?.value.0.clone(),
+            kind,
+            invert: written.invert.value != absent,
+            missing_as_empty: false,
+        })
     }
 
     fn forward(
@@ -101,11 +119,24 @@ impl<'d> Resolver<'d, '_, '_> {
             self.refuse_cluster(name);
             return None;
         };
+        let is_default = written.timeout.origin.key == written.origin.key;
         Some(Forward {
-            cluster,
-            prefix_rewrite: written.prefix_rewrite.given().map(|path| path.value.0.clone()),
-            host_rewrite: written.host_rewrite.given().map(|host| host.value.0.clone()),
+            target: ClusterTarget::Cluster(cluster),
+            cluster_not_found_status: 503,
+            path_rewrite: written.prefix_rewrite.given().map(|path| PathRewrite::Prefix(path.value.0.clone())),
+            host_rewrite: written.host_rewrite.given().map(|host| HostRewrite::Literal(host.value.0.clone())),
+            append_x_forwarded_host: false,
             timeout: written.timeout.value.0,
+            stream_idle_timeout: None,
+            max_stream_duration: None,
+            retry: None,
+            hedge_on_per_try_timeout: false,
+            hash_policy: Vec::new(),
+            mirrors: Vec::new(),
+            internal_redirect: None,
+            priority: Priority::Default,
+            metadata_match: Vec::new(),
+            timeout_place: if is_default { Place::default() } else { self.problems.place(&written.timeout.origin) },
         })
     }
 
@@ -156,12 +187,13 @@ impl<'d> Resolver<'d, '_, '_> {
                 Problem::at(&written.origin, "the redirect changes nothing: the client would come back for ever");
             self.problems.push(problem.allowed("scheme, host, port, path, prefix_rewrite, strip_query; at least one"));
         }
+        let path = written.path.given().map(|path| RedirectPath::Path(path.value.0.clone()));
+        let prefix = written.prefix_rewrite.given().map(|path| RedirectPath::Prefix(path.value.0.clone()));
         Some(Redirect {
             scheme: written.scheme.given().map(|scheme| scheme.value.0.clone()),
             host: written.host.given().map(|host| host.value.0.clone()),
             port: written.port.given().map(|port| port.value.to_u16()),
-            path: written.path.given().map(|path| path.value.0.clone()),
-            prefix_rewrite: written.prefix_rewrite.given().map(|path| path.value.0.clone()),
+            path: path.or(prefix),
             status: written.status.value.0,
             strip_query: written.strip_query.value,
         })

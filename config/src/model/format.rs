@@ -2,14 +2,14 @@
 
 /// One piece of a log line or of a JSON value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogPiece {
+pub enum FormatPiece {
     Literal(String),
-    Operator(LogOperator),
+    Operator(CommandOperator),
 }
 
 /// `%REQ(a?b):n%`: field `name`, or `alternative` where the first is absent; at most `max_length` bytes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogField {
+pub struct FieldOperand {
     /// Lower case; `:method`, `:path`, `:authority` and `:scheme` name the parts of the request line.
     pub name: String,
     pub alternative: Option<String>,
@@ -18,11 +18,11 @@ pub struct LogField {
 
 /// The command operators that exist; names and meaning are Envoy's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogOperator {
+pub enum CommandOperator {
     /// `%START_TIME%`: UTC, `2026-01-31T23:59:59.123Z`.
     StartTime,
-    Req(LogField),
-    Resp(LogField),
+    Req(FieldOperand),
+    Resp(FieldOperand),
     Protocol,
     ResponseCode,
     ResponseCodeDetails,

@@ -1,0 +1,185 @@
+//! `clusters[].endpoints`: the servers.
+
+use toml::de::DeValue;
+
+use crate::diagnostic::Problems;
+use crate::document::map::Map;
+use crate::document::read::{Input, Located, Read, Slot};
+use crate::document::scalar::{Fault, FromText, Int};
+use crate::document::shape::Shape;
+use crate::document::table::table;
+use crate::document::text::{Host, Name, Text};
+use crate::model::{Address, EndpointTarget};
+
+/// Bytes of a host name and of one label of it (RFC 1035 section 2.3.4, in text form).
+const NAME_MAX: usize = 253;
+const LABEL_MAX: usize = 63;
+
+table! {
+    /// A server of a cluster that needs more than its address (Envoy: LbEndpoint).
+    Endpoint at "clusters[].endpoints[]", example "endpoints.toml" {
+        /// Where it listens; with `discovery = "strict_dns"` or `"logical_dns"` the host may be a name.
+        address: EndpointAddress, required;
+        /// Its share of the requests, relative to the other endpoints. Each address found for a host name has it.
+        weight: Int<1, 1_000_000>, default "1";
+        /// `0` is used first; what its endpoints cannot take goes to `1`, and so on. There are no gaps.
+        priority: Int<0, 127>, default "0";
+        /// Where it stands, such as a zone; `locality_weights` speaks of it.
+        locality: Name, optional "none";
+        /// What subsets are made of; values are strings (Envoy: metadata under `envoy.lb`).
+        metadata: Map<Name, Text>, optional "none";
+        /// Host name for `host_rewrite` `"auto"` and for health checks.
+        hostname: Host, optional "the name in `address`, if it is one";
+        /// Port that health checks use in the place of the address's.
+        health_check_port: Int<1, 65_535>, optional "the port in `address`";
+    }
+}
+
+/// An endpoint, written as an address alone or as a table.
+#[derive(Clone, Debug)]
+pub enum EndpointEntry {
+    Address(Located<EndpointAddress>),
+    Table(Box<Endpoint>),
+}
+
+impl EndpointEntry {
+    pub fn address(&self) -> Option<&Located<EndpointAddress>> {
+        match self {
+            Self::Address(address) => Some(address),
+            Self::Table(endpoint) => endpoint.address.given(),
+        }
+    }
+
+    pub fn table(&self) -> Option<&Endpoint> {
+        match self {
+            Self::Address(_) => None,
+            Self::Table(endpoint) => Some(endpoint),
+        }
+    }
+
+    pub fn priority(&self) -> u32 {
+        self.table().map_or(0, |endpoint| endpoint.priority.to_u32())
+    }
+
+    /// Its share; the default is 1.
+    pub fn weight(&self) -> u32 {
+        self.table().map_or(1, |endpoint| endpoint.weight.to_u32())
+    }
+
+    pub fn locality(&self) -> Option<&Located<Name>> {
+        self.table().and_then(|endpoint| endpoint.locality.given())
+    }
+
+    /// Whether the metadata could be read, where it was written.
+    pub fn metadata(&self) -> &[(Located<Name>, Located<Text>)] {
+        self.table().and_then(|endpoint| endpoint.metadata.given()).map_or(&[], |map| &map.entries)
+    }
+
+    /// Whether something of it could not be read: what seems to be missing may be there.
+    pub fn is_incomplete(&self) -> bool {
+        self.table().is_some_and(|endpoint| {
+            let is_invalid = |slot: &Slot<_>| matches!(slot, Slot::Invalid(_));
+            endpoint.has_unknown || is_invalid(&endpoint.locality) || matches!(endpoint.metadata, Slot::Invalid(_))
+        })
+    }
+}
+
+impl Read for EndpointEntry {
+    fn shape() -> Shape {
+        Shape::Either(vec![Shape::EndpointAddress, Endpoint::shape()])
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        match input.value {
+            DeValue::String(_) => {
+                let value = EndpointAddress::read(input, problems)?;
+                Some(Self::Address(Located { value, origin: input.origin.clone() }))
+            }
+            DeValue::Table(_) => Endpoint::read(input, problems).map(|endpoint| Self::Table(Box::new(endpoint))),
+            _ => {
+                input.refuse_type::<Self>(problems);
+                None
+            }
+        }
+    }
+}
+
+/// An address, or a host name with a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointAddress(pub EndpointTarget);
+
+impl FromText for EndpointAddress {
+    fn shape() -> Shape {
+        Shape::EndpointAddress
+    }
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let fault = match Address::from_text(text) {
+            Ok(Address::Ip(address)) if address.port() == 0 => return Err(Fault::new("nothing can be reached at port 0")),
+            Ok(address) => return Ok(Self(EndpointTarget::Address(address))),
+            Err(fault) => fault,
+        };
+        if dns_name(text).is_some() {
+            let fault = Fault::new(format!("{text:?} has no port"));
+            return Err(fault.hint(Some(format!("such as \"{text}:8080\""))));
+        }
+        let Some((host, port)) = text.rsplit_once(':') else { return Err(fault) };
+        let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        if matches!(host, "" | "*") && is_number {
+            return Err(fault.hint(Some(format!("an endpoint is one server: \"127.0.0.1:{port}\""))));
+        }
+        match (dns_name(host), port.parse()) {
+            (Some(_), Ok(0)) => Err(Fault::new("nothing can be reached at port 0")),
+            (Some(host), Ok(port)) if is_number => Ok(Self(EndpointTarget::Name { host, port })),
+            (Some(_), _) if !is_number => {
+                Err(Fault::new(format!("{port:?} is not a port")).hint(Some("write its number".into())))
+            }
+            _ => Err(fault),
+        }
+    }
+}
+
+/// The name in lower case, if it can be looked up (RFC 1123 section 2.1; with underscores, which are common).
+fn dns_name(text: &str) -> Option<String> {
+    let labels = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        let bytes_ok = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        bytes_ok && (1..=LABEL_MAX).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    // A last label of digits makes it a mistyped IPv4 address.
+    let last = labels.rsplit('.').next().unwrap_or_default();
+    let is_numeric = last.bytes().all(|byte| byte.is_ascii_digit());
+    let is_name = labels.len() <= NAME_MAX && labels.split('.').all(is_label) && !is_numeric;
+    is_name.then(|| text.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_addresses() {
+        for text in ["app:80", "APP.internal:8080", "a_b.svc.cluster.local.:1", "3com.com:80", "xn--bcher-kva.ch:80"] {
+            let EndpointAddress(EndpointTarget::Name { host, port }) = EndpointAddress::from_text(text).unwrap() else {
+                panic!("{text} is an address")
+            };
+            assert_eq!(format!("{host}:{port}"), text.to_ascii_lowercase());
+        }
+        for text in ["127.0.0.1:80", "[::1]:80", "unix:/run/a.sock"] {
+            let target = EndpointAddress::from_text(text).unwrap().0;
+            assert!(matches!(target, EndpointTarget::Address(address) if address.to_string() == text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_neither_is_refused() {
+        let long = format!("{}:80", "a".repeat(LABEL_MAX + 1));
+        let texts = [
+            "", ":80", "app", "app:", "app:http", "app:0", "app:65536", "app:+80", "a..b:80", "-a:80", "a-:80", "10.0.0:80",
+            "1.2.3.4.5:80", "http://app:80", "app:80/path", "bücher.ch:80", "*:80", "::1:80", &long,
+        ];
+        for text in texts {
+            assert!(EndpointAddress::from_text(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! `clusters[].health_checks`: how the health of endpoints is found out.
+
+use std::ops::Range;
+
+use toml::de::DeValue;
+
+use crate::diagnostic::{Problem, Problems};
+use crate::document::map::Map;
+use crate::document::read::{Input, List, Read};
+use crate::document::scalar::{Fault, FromText, Int, read_integer};
+use crate::document::shape::Shape;
+use crate::document::table::table;
+use crate::document::text::{FilePath, HeaderName, HeaderValue, Host, Method, NewPath, Text};
+use crate::document::units::Time;
+
+/// Statuses that a check may name (RFC 9110 section 15).
+const STATUSES: Range<u16> = 100..600;
+
+table! {
+    /// A check that is made of every endpoint, again and again, once for the whole process (Envoy: HealthCheck). Exactly
+    /// one of `http` and `tcp` is written. An endpoint's first check decides at once; later it takes
+    /// `unhealthy_threshold` failures or `healthy_threshold` successes in a row. Unhealthy endpoints get no requests.
+    HealthCheck at "clusters[].health_checks[]", example "health-checks.toml" {
+        /// Send a request and look at the status.
+        http: HttpHealthCheck, optional "see `tcp`";
+        /// Connect, and see what comes. `{}`: connecting is enough.
+        tcp: TcpHealthCheck, optional "see `http`";
+        /// Time that one check may take.
+        timeout: Time<1>, default "\"1s\"";
+        /// Time between two checks.
+        interval: Time<1>, default "\"5s\"";
+        /// Up to this much is added at random to each interval.
+        interval_jitter: Time<0>, default "\"0s\"";
+        /// Time between two checks while the cluster has not had a request yet.
+        no_traffic_interval: Time<1>, default "\"60s\"";
+        /// Time between two checks of an unhealthy endpoint.
+        unhealthy_interval: Time<1>, optional "`interval`";
+        /// Time to the next check after an endpoint has become unhealthy.
+        unhealthy_edge_interval: Time<1>, optional "`unhealthy_interval`";
+        /// Time to the next check after an endpoint has become healthy.
+        healthy_edge_interval: Time<1>, optional "`interval`";
+        /// Failures in a row that make an endpoint unhealthy. A status that `expected_statuses` and
+        /// `retriable_statuses` do not have does so alone.
+        unhealthy_threshold: Int<1, 10_000>, default "3";
+        /// Successes in a row that make an endpoint healthy.
+        healthy_threshold: Int<1, 10_000>, default "2";
+        /// Use the same connection for the next check.
+        reuse_connection: bool, default "true";
+        /// File that gets a line of JSON for each change. A relative path starts at this file's directory.
+        event_log: FilePath, optional "no event log";
+        /// Log each failed check, and not only changes (Envoy: always_log_health_check_failures).
+        always_log_failures: bool, default "false";
+    }
+}
+
+table! {
+    /// A request, and the statuses that are well (Envoy: HttpHealthCheck).
+    HttpHealthCheck at "clusters[].health_checks[].http", example "health-checks.toml" {
+        /// Target of the request; it may have a query.
+        path: NewPath, required;
+        /// Value of `host`.
+        host: Host, optional "the endpoint's `hostname`, or the cluster's name";
+        /// Method of the request. Any response to HEAD has no body; CONNECT is refused.
+        method: Method, default "\"GET\"";
+        /// Statuses that are a success: numbers, and ranges such as `"200-299"`.
+        expected_statuses: List<CheckedStatuses>, optional "`[200]`";
+        /// Statuses that are a failure which counts towards `unhealthy_threshold`; any other status that is not expected
+        /// makes the endpoint unhealthy at once.
+        retriable_statuses: List<CheckedStatuses>, optional "none";
+        /// Fields added to the request.
+        request_headers: Map<HeaderName, HeaderValue>, optional "none";
+    }
+}
+
+table! {
+    /// A connection, and what comes over it (Envoy: TcpHealthCheck).
+    TcpHealthCheck at "clusters[].health_checks[].tcp", example "health-checks.toml" {
+        /// What to send: a text, or `{ hex = "..." }`.
+        send: PayloadEntry, optional "nothing";
+        /// What must come, in this order, with anything between: texts, or `{ hex = "..." }`.
+        receive: List<PayloadEntry>, optional "nothing: a connection is enough";
+    }
+}
+
+table! {
+    /// Bytes that are no text.
+    Payload at "clusters[].health_checks[].tcp.send", example "health-checks.toml" {
+        /// Pairs of hexadecimal digits: `"00ff1a"`.
+        hex: HexBytes, required;
+    }
+}
+
+/// One status, or those from one to another.
+#[derive(Clone, Debug)]
+pub struct CheckedStatuses(pub Range<u16>);
+
+impl Read for CheckedStatuses {
+    fn shape() -> Shape {
+        Shape::Either(vec![
+            Shape::Integer { min: STATUSES.start.into(), max: u64::from(STATUSES.end) - 1 },
+            Shape::Text { noun: "a range of statuses", allowed: "first and last status: \"200-299\"" },
+        ])
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        match input.value {
+            DeValue::Integer(_) => {
+                let max = u64::from(STATUSES.end) - 1;
+                let status = read_integer::<Self>(input, STATUSES.start.into(), max, problems)?;
+                let first = u16::try_from(status).ok()?;
+                Some(Self(first..first + 1))
+            }
+            DeValue::String(text) => match status_range(text) {
+                Ok(range) => Some(Self(range)),
+                Err(fault) => {
+                    let problem = Problem::at(&input.origin, fault.message).allowed(Self::shape().allowed());
+                    problems.push(problem.hint(fault.hint));
+                    None
+                }
+            },
+            _ => {
+                input.refuse_type::<Self>(problems);
+                None
+            }
+        }
+    }
+}
+
+fn status_range(text: &str) -> Result<Range<u16>, Fault> {
+    let fault = || Fault::new(format!("{text:?} is not a range of statuses"));
+    let number = |digits: &str| {
+        let number = digits.parse::<u16>().ok().filter(|_| digits.len() == 3)?;
+        Some(number).filter(|number| STATUSES.contains(number))
+    };
+    let lower = text.to_ascii_lowercase();
+    if let Some(class) = lower.strip_suffix("xx").filter(|class| matches!(*class, "1" | "2" | "3" | "4" | "5")) {
+        return Err(fault().hint(Some(format!("did you mean \"{class}00-{class}99\"?"))));
+    }
+    match text.split_once('-').map(|(first, last)| (number(first), number(last))) {
+        Some((Some(first), Some(last))) if first <= last => Ok(first..last + 1),
+        Some((Some(first), Some(last))) => Err(fault().hint(Some(format!("did you mean \"{last}-{first}\"?")))),
+        None if number(text).is_some() => Err(fault().hint(Some(format!("write it without quotes: {text}")))),
+        _ => Err(fault()),
+    }
+}
+
+/// What a TCP check sends or expects.
+#[derive(Clone, Debug)]
+pub struct PayloadEntry(pub Vec<u8>);
+
+impl Read for PayloadEntry {
+    fn shape() -> Shape {
+        Shape::Either(vec![<Text as Read>::shape(), Payload::shape()])
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        let bytes = match input.value {
+            DeValue::String(text) => text.as_bytes().to_vec(),
+            DeValue::Table(_) => Payload::read(input, problems)?.hex.given()?.value.0.clone(),
+            _ => {
+                input.refuse_type::<Self>(problems);
+                return None;
+            }
+        };
+        if bytes.is_empty() {
+            let problem = Problem::at(&input.origin, "there is nothing to send or to expect");
+            problems.push(problem.hint(Some("leave it out: connecting is enough then")));
+            return None;
+        }
+        Some(Self(bytes))
+    }
+}
+
+/// Bytes in hexadecimal.
+#[derive(Clone, Debug)]
+pub struct HexBytes(pub Vec<u8>);
+
+impl FromText for HexBytes {
+    fn shape() -> Shape {
+        Shape::Text { noun: "hexadecimal digits", allowed: "pairs of hexadecimal digits: \"00ff1a\"" }
+    }
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+        let byte = |pair: &[u8]| match pair {
+            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+            _ => None,
+        };
+        let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
+        bytes.map(Self).ok_or_else(|| Fault::new(format!("{text:?} is not in pairs of hexadecimal digits")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_have_both_ends() {
+        assert_eq!(status_range("200-299").unwrap(), 200..300);
+        assert_eq!(status_range("599-599").unwrap(), 599..600);
+        for text in ["", "200", "200-", "-299", "200-600", "99-200", "0200-299", "300-200", "2xx", "200 - 299", "+20-200"] {
+            assert!(status_range(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn hexadecimal_comes_in_pairs() {
+        assert_eq!(HexBytes::from_text("00fF1a").unwrap().0, [0, 255, 26]);
+        for text in ["0", "000", "0g", "0x00", "00 ff", "é"] {
+            assert!(HexBytes::from_text(text).is_err(), "{text:?}");
+        }
+    }
+}

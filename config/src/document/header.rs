@@ -1,0 +1,149 @@
+//! Edits of header fields, and conditions on header fields, query parameters and cookies.
+
+use toml::de::DeValue;
+
+use super::pattern::Pattern;
+use super::read::{Input, Read};
+use super::scalar::{OneOf, Word};
+use super::shape::Shape;
+use super::table::table;
+use super::text::{CookieName, EditableHeader, MatchableHeader, QueryName, Text};
+use crate::diagnostic::{Problem, Problems};
+use crate::model::AppendAction;
+
+table! {
+    /// A header field to add (Envoy: HeaderValueOption). The same table is used at `http`, virtual hosts, routes and
+    /// weighted clusters, for requests and responses. The edits of the most specific place are made first: weighted
+    /// cluster, route, virtual host, `http`. At one place, fields are removed first and added afterwards.
+    HeaderToAdd at "listeners[].http.request_headers_to_add[]", example "headers.toml" {
+        /// Name of the field, in any case. Not the host, and no field that belongs to the connection or to the body's
+        /// length.
+        name: EditableHeader, required;
+        /// Its value, with [command operators](#command-operators) such as `%DOWNSTREAM_REMOTE_ADDRESS%`; `%%` is a
+        /// percent sign. Where all of it comes out empty, no field is written.
+        value: Text, required;
+        /// Where the message has such a field already: add another one, leave it, or replace it; or replace it only
+        /// where it is there.
+        append_action: OneOf<AppendAction>, default "\"append_if_exists_or_add\"";
+    }
+}
+
+impl Word for AppendAction {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("append_if_exists_or_add", Self::AppendIfExistsOrAdd),
+        ("add_if_absent", Self::AddIfAbsent),
+        ("overwrite_if_exists_or_add", Self::OverwriteIfExistsOrAdd),
+        ("overwrite_if_exists", Self::OverwriteIfExists),
+    ];
+    const LATER: &'static [&'static str] = &[];
+}
+
+table! {
+    /// A condition on one header field (Envoy: HeaderMatcher). At most one of `exact`, `prefix`, `suffix`, `contains`,
+    /// `regex`, `range` and `present` is written; without one, the field must be there. Several fields of one name count
+    /// as one, joined by commas.
+    HeaderMatch at "listeners[].http.virtual_hosts[].routes[].match.headers[]", example "routes.toml" {
+        /// Name of the field, in any case. In conditions on requests also `:method`, `:path` (with the query),
+        /// `:authority` (the host) and `:scheme`.
+        name: MatchableHeader, required;
+        /// The value is this.
+        exact: Text, optional "another kind of match";
+        /// The value starts with this.
+        prefix: Text, optional "another kind of match";
+        /// The value ends with this.
+        suffix: Text, optional "another kind of match";
+        /// This stands in the value.
+        contains: Text, optional "another kind of match";
+        /// The whole value matches this pattern, see `match.regex`.
+        regex: Pattern, optional "another kind of match";
+        /// The value is an integer in this range.
+        range: RangeMatch, optional "another kind of match";
+        /// `true`: the field is there; `false`: it is not.
+        present: bool, optional "`true` where no other kind is written";
+        /// Compare without regard to upper and lower case. Not for `regex`: start the pattern with `(?i)`.
+        ignore_case: bool, optional "`false`";
+        /// The condition must not hold. A field that is not there holds no condition, inverted or not; see
+        /// `treat_missing_header_as_empty`.
+        invert: bool, default "false";
+        /// A field that is not there counts as one with an empty value.
+        treat_missing_header_as_empty: bool, default "false";
+    }
+}
+
+table! {
+    /// Integers from `start` up to but not including `end` (Envoy: Int64Range).
+    RangeMatch at "listeners[].http.virtual_hosts[].routes[].match.headers[].range", example "routes.toml" {
+        /// The first.
+        start: Signed, required;
+        /// The one after the last.
+        end: Signed, required;
+    }
+}
+
+table! {
+    /// A condition on a query parameter (Envoy: QueryParameterMatcher). At most one of `exact`, `prefix`, `suffix`,
+    /// `contains` and `regex` is written; without one, the parameter must be there. Of several parameters with one name
+    /// the first counts. Values are compared as they stand in the URL, percent-encoded.
+    QueryParameterMatch at "listeners[].http.virtual_hosts[].routes[].match.query_parameters[]", example "routes.toml" {
+        /// Name of the parameter, as it stands in the URL.
+        name: QueryName, required;
+        /// The value is this.
+        exact: Text, optional "another kind of match";
+        /// The value starts with this.
+        prefix: Text, optional "another kind of match";
+        /// The value ends with this.
+        suffix: Text, optional "another kind of match";
+        /// This stands in the value.
+        contains: Text, optional "another kind of match";
+        /// The whole value matches this pattern, see `match.regex`.
+        regex: Pattern, optional "another kind of match";
+        /// Compare without regard to upper and lower case. Not for `regex`: start the pattern with `(?i)`.
+        ignore_case: bool, optional "`false`";
+    }
+}
+
+table! {
+    /// A condition on a cookie of the request (Envoy: CookieMatcher). Exactly one of `exact`, `prefix`, `suffix`,
+    /// `contains` and `regex` is written.
+    CookieMatch at "listeners[].http.virtual_hosts[].routes[].match.cookies[]", example "routes.toml" {
+        /// Name of the cookie.
+        name: CookieName, required;
+        /// The value is this.
+        exact: Text, optional "another kind of match";
+        /// The value starts with this.
+        prefix: Text, optional "another kind of match";
+        /// The value ends with this.
+        suffix: Text, optional "another kind of match";
+        /// This stands in the value.
+        contains: Text, optional "another kind of match";
+        /// The whole value matches this pattern, see `match.regex`.
+        regex: Pattern, optional "another kind of match";
+        /// Compare without regard to upper and lower case. Not for `regex`: start the pattern with `(?i)`.
+        ignore_case: bool, optional "`false`";
+        /// The condition must not hold.
+        invert: bool, default "false";
+    }
+}
+
+/// An integer with a sign.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed(pub i64);
+
+impl Read for Signed {
+    fn shape() -> Shape {
+        Shape::Text { noun: "an integer", allowed: "a whole number, which may be negative" }
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        let DeValue::Integer(written) = input.value else {
+            input.refuse_type::<Self>(problems);
+            return None;
+        };
+        let number = i64::from_str_radix(written.as_str(), written.radix()).ok();
+        if number.is_none() {
+            let problem = Problem::at(&input.origin, format!("{written} is out of range"));
+            problems.push(problem.allowed(format!("{} to {}", i64::MIN, i64::MAX)));
+        }
+        number.map(Self)
+    }
+}

@@ -1,0 +1,152 @@
+//! Retry policies of routes and virtual hosts.
+
+use super::header::HeaderMatch;
+use super::read::List;
+use super::scalar::{Fault, FromText, Int, OneOf, Word};
+use super::shape::Shape;
+use super::table::table;
+use super::text::HeaderName;
+use super::units::{Size, Time, Timeout};
+use crate::model::RetryOn;
+
+/// Conditions of Envoy that other protocols have.
+const OTHER_PROTOCOLS: &[(&str, &str)] = &[
+    ("refused-stream", "it belongs to HTTP/2: leave it out, \"reset\" is the nearest condition of HTTP/1.1"),
+    ("http3-post-connect-failure", "it belongs to HTTP/3: leave it out"),
+    ("cancelled", "it belongs to gRPC: leave it out"),
+    ("deadline-exceeded", "it belongs to gRPC: leave it out"),
+    ("internal", "it belongs to gRPC: leave it out"),
+    ("resource-exhausted", "it belongs to gRPC: leave it out"),
+    ("unavailable", "it belongs to gRPC: leave it out"),
+];
+
+table! {
+    /// When and how a request is sent again, before any of its response has gone to the client (Envoy: RetryPolicy). In a
+    /// route it takes the place of the virtual host's; `retry_policy = "off"` takes that one away. Requests from inside
+    /// (see `use_remote_address`) may change it with Envoy's `x-envoy-retry-on`, `x-envoy-max-retries` and the other
+    /// fields of that kind.
+    RetryPolicy at "listeners[].http.virtual_hosts[].routes[].route.retry_policy", example "retries.toml" {
+        /// Conditions, one of which must hold: `5xx` (any status from 500, or no response), `gateway-error` (502, 503,
+        /// 504, or no response), `reset` (the connection broke or a timeout passed before the response), `connect-failure`
+        /// (no connection was made), `reset-before-request` (the connection broke before the request was sent),
+        /// `envoy-ratelimited` (the response has `x-envoy-ratelimited`), `retriable-4xx` (409), `retriable-status-codes`
+        /// and `retriable-headers` (see the keys of these names).
+        retry_on: List<RetryCondition>, required;
+        /// Tries after the first.
+        num_retries: Int<0, 1000>, default "1";
+        /// Time for one try, from its start to the end of its response. Status 504 when it was the last.
+        per_try_timeout: Timeout, default "\"off\"";
+        /// Time of one try without a byte from the upstream.
+        per_try_idle_timeout: Timeout, default "\"off\"";
+        /// The pause before each further try.
+        retry_back_off: BackOff, optional "25ms, doubled for each try up to 250ms";
+        /// Pauses that the upstream asks for.
+        rate_limited_retry_back_off: RateLimitedBackOff, optional "only `retry_back_off`";
+        /// Statuses for the condition `retriable-status-codes`.
+        retriable_status_codes: List<Int<100, 599>>, optional "none";
+        /// Conditions on the response's header, any of which holds, for the condition `retriable-headers`.
+        retriable_headers: List<HeaderMatch>, optional "none";
+        /// Conditions on the request's header: only a request for which any of them holds is sent again.
+        retriable_request_headers: List<HeaderMatch>, optional "every request";
+        /// Which endpoints a further try avoids: `previous_hosts`, those that were tried.
+        retry_host_predicate: List<OneOf<HostPredicate>>, optional "none is avoided";
+        /// How many times an endpoint is picked, looking for one that is not avoided; the last pick is taken.
+        host_selection_retry_max_attempts: Int<1, 100>, default "1";
+        /// Which priorities a further try avoids.
+        retry_priority: RetryPriority, optional "none is avoided";
+        /// Bytes of a request's body that are kept for a further try; a longer one is sent once, which is counted in
+        /// `cluster.<name>.retry_or_shadow_abandoned`.
+        max_replay_bytes: Size<0, 1_073_741_824>, optional "`buffer_limit` of `http`";
+    }
+}
+
+table! {
+    /// The pause before a try is a random part of an interval that begins with `base_interval` and doubles for each try
+    /// (Envoy: RetryBackOff).
+    BackOff at "listeners[].http.virtual_hosts[].routes[].route.retry_policy.retry_back_off", example "retries.toml" {
+        /// The first interval.
+        base_interval: Time<1>, required;
+        /// The longest one.
+        max_interval: Time<1>, optional "ten times `base_interval`";
+    }
+}
+
+table! {
+    /// Waits as long as a response says that is to be tried again (Envoy: RateLimitedRetryBackOff).
+    RateLimitedBackOff at "listeners[].http.virtual_hosts[].routes[].route.retry_policy.rate_limited_retry_back_off", example "retries.toml" {
+        /// Fields of the response that say how long; the first one that is there counts.
+        reset_headers: List<ResetHeader>, required;
+        /// A longer pause is not kept: `retry_back_off` takes its place.
+        max_interval: Time<1>, default "\"300s\"";
+    }
+}
+
+table! {
+    /// A field that says how long to wait (Envoy: ResetHeader).
+    ResetHeader at "listeners[].http.virtual_hosts[].routes[].route.retry_policy.rate_limited_retry_back_off.reset_headers[]", example "retries.toml" {
+        /// Name of the field, in any case.
+        name: HeaderName, required;
+        /// What its value is: seconds from now, as in `retry-after`, or seconds since 1970.
+        format: OneOf<ResetFormat>, default "\"seconds\"";
+    }
+}
+
+table! {
+    /// After every few tries, the priorities that were tried are left out of the choice (Envoy: previous_priorities).
+    RetryPriority at "listeners[].http.virtual_hosts[].routes[].route.retry_policy.retry_priority", example "retries.toml" {
+        /// After how many tries that happens.
+        update_frequency: Int<1, 1000>, required;
+    }
+}
+
+/// One condition.
+#[derive(Clone, Copy, Debug)]
+pub struct RetryCondition(pub RetryOn);
+
+impl FromText for RetryCondition {
+    fn shape() -> Shape {
+        Shape::Words(RetryOn::NAMES.iter().map(|(_, name)| *name).collect())
+    }
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        if let Some(condition) = RetryOn::named(text) {
+            return Ok(Self(condition));
+        }
+        let name = text.to_ascii_lowercase().replace('_', "-");
+        let hint = if text.contains(',') {
+            let parts: Vec<_> = text.split(',').map(|part| format!("{:?}", part.trim())).collect();
+            Some(format!("each condition is a string of its own: [{}]", parts.join(", ")))
+        } else {
+            let other = OTHER_PROTOCOLS.iter().find(|(known, _)| *known == name).map(|(_, hint)| (*hint).to_owned());
+            other.or_else(|| {
+                let names = RetryOn::NAMES.iter().map(|(_, name)| *name);
+                crate::diagnostic::closest(&name, names).map(|near| format!("did you mean \"{near}\"?"))
+            })
+        };
+        Err(Fault::new(format!("unknown condition \"{text}\"")).hint(hint))
+    }
+}
+
+/// Endpoints that a further try avoids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostPredicate {
+    PreviousHosts,
+}
+
+impl Word for HostPredicate {
+    const WORDS: &'static [(&'static str, Self)] = &[("previous_hosts", Self::PreviousHosts)];
+    const LATER: &'static [&'static str] = &["omit_canary_hosts", "omit_host_metadata"];
+}
+
+/// How the value of a reset field is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetFormat {
+    Seconds,
+    UnixTimestamp,
+}
+
+impl Word for ResetFormat {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("seconds", Self::Seconds), ("unix_timestamp", Self::UnixTimestamp)];
+    const LATER: &'static [&'static str] = &[];
+}

@@ -1,0 +1,150 @@
+//! Clusters: where their endpoints come from, how one is picked, what protects them.
+
+use super::{Address, CircuitBreakers, HealthCheck, OutlierDetection, Place};
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    pub place: Place,
+    pub name: String,
+    pub discovery: Discovery,
+    /// Never empty. With `Discovery::Static` every one has an address, otherwise a host name to look up (or an
+    /// address, which stays as it is).
+    pub endpoints: Vec<Endpoint>,
+    pub lb_policy: LbPolicy,
+    pub load_balancing: LoadBalancing,
+    pub health_checks: Vec<HealthCheck>,
+    pub outlier_detection: Option<OutlierDetection>,
+    /// For the priorities Default and High.
+    pub circuit_breakers: [CircuitBreakers; 2],
+    /// Default 5s.
+    pub connect_timeout: Duration,
+    /// How long a connection may stay unused in the pool (default 1h).
+    pub idle_timeout: Option<Duration>,
+    /// Idle connections kept for each endpoint by each shard (default 1024).
+    pub max_idle_connections: u32,
+    /// Requests after which an upstream connection is closed (default none).
+    pub max_requests_per_connection: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    Static,
+    /// Every address of every name is an endpoint (Envoy: STRICT_DNS).
+    StrictDns(Dns),
+    /// One name; new connections go to its first address of the moment (Envoy: LOGICAL_DNS).
+    LogicalDns(Dns),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// Default `Auto`, as Envoy's.
+    pub lookup_family: LookupFamily,
+    /// Default 5s; the time between two lookups where the TTL is not respected.
+    pub refresh_rate: Duration,
+    /// Added at random, up to this much (default 0).
+    pub jitter: Duration,
+    /// Base and maximum of the back-off after a failure (default `refresh_rate`, ten times it).
+    pub failure_refresh: (Duration, Duration),
+    /// Default true, where Envoy's is false: an answer's time to live is the refresh rate then.
+    pub respect_ttl: bool,
+    /// Name servers in the place of those in /etc/resolv.conf.
+    pub resolvers: Vec<std::net::SocketAddr>,
+}
+
+/// Envoy: DnsLookupFamily.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookupFamily {
+    /// V6, and V4 where there is none.
+    Auto,
+    V4Only,
+    V6Only,
+    /// V4, and V6 where there is none.
+    V4Preferred,
+    All,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub place: Place,
+    pub target: EndpointTarget,
+    /// 1 to 1_000_000; the sum of those of the file fits into 32 bits, addresses found by DNS may add up to more.
+    pub weight: u32,
+    /// 0 is the first; priorities have no gaps.
+    pub priority: u32,
+    /// Empty: none.
+    pub locality: String,
+    /// For subsets, sorted by key (Envoy: metadata under `envoy.lb`).
+    pub metadata: Vec<(String, String)>,
+    /// Value of `host` for auto rewrites and health checks; for a name it is the name.
+    pub hostname: Option<String>,
+    /// Port that health checks use (Envoy: health_check_config.port_value).
+    pub health_check_port: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum EndpointTarget {
+    Address(Address),
+    Name { host: String, port: u16 },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum LbPolicy {
+    RoundRobin { slow_start: Option<SlowStart> },
+    /// The better of `choice_count` (default 2) random ones; weighted endpoints by weight divided by
+    /// (active requests + 1) to the power of `active_request_bias` (default 1.0).
+    LeastRequest { choice_count: u32, active_request_bias: f64, slow_start: Option<SlowStart> },
+    Random,
+    /// Default 1024 to 8_388_608 points.
+    RingHash { minimum_size: u64, maximum_size: u64 },
+    /// Default 65537; a prime.
+    Maglev { table_size: u64 },
+    /// Lowest expected latency of two random ones: the moving average of the response times, peaks at once, decaying
+    /// with this time (default 10s), times the requests in flight.
+    PeakEwma { decay: Duration },
+}
+
+/// Envoy: SlowStartConfig.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlowStart {
+    pub window: Duration,
+    /// Default 1.0.
+    pub aggression: f64,
+    /// Per cent of the weight to begin with (default 10).
+    pub min_weight_percent: f64,
+}
+
+/// What goes for every policy (Envoy: CommonLbConfig and LbSubsetConfig).
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadBalancing {
+    /// Per cent of healthy endpoints of a priority below which health is ignored (default 50; 0: never).
+    pub panic_threshold: f64,
+    /// In panic, refuse instead (default false).
+    pub fail_traffic_on_panic: bool,
+    /// Per cent (default 140): a priority takes all traffic while so much capacity is healthy.
+    pub overprovisioning_factor: u32,
+    /// Weights of localities, `(locality, weight)`, of 1 or more, for the locality of every endpoint; `None`: localities
+    /// do not matter.
+    pub locality_weights: Option<Vec<(String, u32)>>,
+    pub subsets: Option<Subsets>,
+    /// For the consistent hashes: no endpoint gets more than this many per cent of the mean load in flight (Envoy:
+    /// hash_balance_factor); `None`: no bound.
+    pub hash_balance_factor: Option<u32>,
+}
+
+/// Envoy: LbSubsetConfig.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subsets {
+    /// Each a sorted set of keys; there is a subset for each combination of their values.
+    pub selectors: Vec<Vec<String>>,
+    pub fallback: SubsetFallback,
+    /// For `SubsetFallback::DefaultSubset`, sorted by key.
+    pub default_subset: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubsetFallback {
+    NoEndpoint,
+    AnyEndpoint,
+    DefaultSubset,
+}

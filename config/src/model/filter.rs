@@ -1,0 +1,185 @@
+//! HTTP filters: their settings in the chain and where a route overrides them.
+//!
+//! A new filter is a struct here (or in a file of its own), a line in `http_filters!`, and the tables of `document`.
+
+use super::{Fraction, HeaderMatch};
+use std::time::Duration;
+
+/// The one list of filters: name, variant, settings.
+#[macro_export]
+macro_rules! http_filters {
+    ($then:ident) => {
+        $then! {
+            local_ratelimit LocalRateLimit;
+            fault Fault;
+            buffer Buffer;
+        }
+    };
+}
+
+macro_rules! declare {
+    ($($name:ident $filter:ident;)*) => {
+        /// A filter in a chain.
+        #[derive(Clone, Debug)]
+        pub enum HttpFilter {
+            $($filter($filter),)*
+        }
+
+        /// What a virtual host, route or weighted cluster says about the filters of the chain (Envoy:
+        /// typed_per_filter_config).
+        #[derive(Clone, Debug, Default)]
+        pub struct FilterOverrides {
+            /// Different for each that is not empty; given by whoever makes the filters. 0: none yet.
+            pub id: u32,
+            $(pub $name: FilterOverride<$filter>,)*
+        }
+
+        impl FilterOverrides {
+            pub fn is_empty(&self) -> bool {
+                true $(&& matches!(self.$name, FilterOverride::None))*
+            }
+        }
+
+        impl HttpFilter {
+            /// As written in the file.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$filter(_) => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+http_filters!(declare);
+
+#[derive(Clone, Debug, Default)]
+pub enum FilterOverride<T> {
+    /// The chain's settings hold.
+    #[default]
+    None,
+    /// The filter is passed over.
+    Disabled,
+    /// These take the place of the chain's.
+    Settings(T),
+}
+
+/// Envoy: extensions.filters.http.local_ratelimit.v3.LocalRateLimit.
+#[derive(Clone, Debug)]
+pub struct LocalRateLimit {
+    /// Statistics: `<stat_prefix>.http_local_rate_limit.*`.
+    pub stat_prefix: String,
+    /// For requests that no descriptor takes; `None`: they are not limited.
+    pub token_bucket: Option<TokenBucket>,
+    /// Where each request gets its descriptors from (Envoy: rate_limits).
+    pub rate_limits: Vec<RateLimitRule>,
+    /// Buckets of their own for some descriptors.
+    pub descriptors: Vec<RateLimitDescriptor>,
+    /// Buckets kept at once for descriptors without a value, such as one for each client address (default 10_000); the
+    /// one used longest ago is given up.
+    pub max_dynamic_descriptors: u32,
+    /// Of the requests, so many are looked at (default all).
+    pub enabled: Fraction,
+    /// Of those over the limit, so many are refused; the others are only counted (default all).
+    pub enforced: Fraction,
+    /// Default 429.
+    pub status: u16,
+    /// Add x-ratelimit-limit, -remaining and -reset (default false).
+    pub x_ratelimit_headers: bool,
+}
+
+/// Envoy: type.v3.TokenBucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenBucket {
+    pub max_tokens: u32,
+    /// Default 1.
+    pub tokens_per_fill: u32,
+    pub fill_interval: Duration,
+}
+
+/// One descriptor: entries in order. A request without one of the parts gives none.
+#[derive(Clone, Debug)]
+pub struct RateLimitRule {
+    pub actions: Vec<RateLimitAction>,
+}
+
+/// Envoy: RateLimit.Action.
+#[derive(Clone, Debug)]
+pub enum RateLimitAction {
+    /// `("remote_address", the client's address)`
+    RemoteAddress,
+    /// `(key, value of the field)`; the name in lower case.
+    RequestHeader { name: String, key: String },
+    /// `(key, value)`
+    GenericKey { key: String, value: String },
+    /// `(key, value)` where all match.
+    HeaderValueMatch { key: String, value: String, headers: Vec<HeaderMatch> },
+}
+
+#[derive(Clone, Debug)]
+pub struct RateLimitDescriptor {
+    /// Key and value; without a value every value has a bucket of its own.
+    pub entries: Vec<(String, Option<String>)>,
+    pub token_bucket: TokenBucket,
+}
+
+/// Envoy: extensions.filters.http.fault.v3.HTTPFault.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    pub delay: Option<FaultDelay>,
+    pub abort: Option<FaultAbort>,
+    pub response_rate_limit: Option<FaultRateLimit>,
+    /// Only requests that match all.
+    pub headers: Vec<HeaderMatch>,
+    /// Only requests for this cluster (Envoy: upstream_cluster), by its name.
+    pub upstream_cluster: Option<String>,
+    /// Faults at the same time in this process; further requests pass (default no limit).
+    pub max_active_faults: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+pub struct FaultDelay {
+    pub kind: FaultDelayKind,
+    pub percentage: Fraction,
+}
+
+#[derive(Clone, Debug)]
+pub enum FaultDelayKind {
+    Fixed(Duration),
+    /// x-envoy-fault-delay-request in milliseconds, and x-envoy-fault-delay-request-percentage.
+    Header,
+}
+
+#[derive(Clone, Debug)]
+pub struct FaultAbort {
+    pub kind: FaultAbortKind,
+    pub percentage: Fraction,
+}
+
+#[derive(Clone, Debug)]
+pub enum FaultAbortKind {
+    Status(u16),
+    /// x-envoy-fault-abort-request, and x-envoy-fault-abort-request-percentage.
+    Header,
+}
+
+#[derive(Clone, Debug)]
+pub struct FaultRateLimit {
+    pub kind: FaultRateLimitKind,
+    pub percentage: Fraction,
+}
+
+#[derive(Clone, Debug)]
+pub enum FaultRateLimitKind {
+    /// Bytes of body a second.
+    Fixed(u64),
+    /// x-envoy-fault-throughput-response in KiB/s, and x-envoy-fault-throughput-response-percentage.
+    Header,
+}
+
+/// Envoy: extensions.filters.http.buffer.v3.Buffer.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    /// Bytes of a request's body; more get status 413.
+    pub max_request_bytes: u64,
+}

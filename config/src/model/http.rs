@@ -1,0 +1,188 @@
+//! The HTTP connection manager and the access log.
+
+use super::{Cidr, Fraction, FormatPiece, HeaderMatch, HeaderMutations, HttpFilter, VirtualHost};
+use regex::bytes::Regex;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// HTTP connection manager.
+#[derive(Clone, Debug)]
+pub struct Hcm {
+    /// Part of the statistics' names after `http.`.
+    pub stat_prefix: String,
+    pub virtual_hosts: Vec<VirtualHost>,
+    /// In order; the router, which ends every chain, is not among them.
+    pub http_filters: Vec<HttpFilter>,
+    /// Of every request and response, after those of routes and virtual hosts.
+    pub mutations: HeaderMutations,
+    pub paths: PathOptions,
+    pub trust: Trust,
+    pub access_logs: Vec<AccessLog>,
+    pub timeouts: HttpTimeouts,
+    pub limits: HttpLimits,
+    pub headers: HeaderOptions,
+}
+
+/// `None` switches a timeout off.
+#[derive(Clone, Debug)]
+pub struct HttpTimeouts {
+    /// Between exchanges on one connection (default 1h).
+    pub idle: Option<Duration>,
+    /// From the first byte of a request to the end of its head; also the time a new connection has (default 10s).
+    pub request_headers: Option<Duration>,
+    /// From the first byte of a request to the last of its body (default off).
+    pub request: Option<Duration>,
+    /// Without a byte moving in either direction during an exchange (default 5m).
+    pub stream_idle: Option<Duration>,
+    /// A connection's whole life (default off).
+    pub max_connection_duration: Option<Duration>,
+    /// An exchange's whole life (default off).
+    pub max_stream_duration: Option<Duration>,
+}
+
+#[derive(Clone, Debug)]
+pub struct HttpLimits {
+    /// Bytes of a request or response head (default 60KiB).
+    pub max_headers_size: u32,
+    /// Fields in a head (default 100).
+    pub max_headers_count: u16,
+    /// Bytes of the request line's target (default 16KiB).
+    pub max_path_size: u32,
+    /// Bytes of a request body (default none).
+    pub max_request_body: Option<u64>,
+    /// Bytes received for one exchange and not yet sent on, in each direction (default 256KiB).
+    pub buffer_limit: u32,
+    /// Requests on one connection (default none).
+    pub max_requests_per_connection: Option<u64>,
+    /// Forward the trailers of chunked messages; they are dropped otherwise (default false).
+    pub enable_trailers: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct HeaderOptions {
+    /// Value of the `server` response header (default "ringway").
+    pub server_name: String,
+    pub server_header: ServerHeader,
+    /// Name for a `via` field on both sides (default none: no field is added).
+    pub via: Option<String>,
+    /// Append the peer's address to x-forwarded-for (default true).
+    pub x_forwarded_for: bool,
+    /// Set x-forwarded-proto where the request has none (default true).
+    pub x_forwarded_proto: bool,
+    /// Set x-request-id where the request has none (default true).
+    pub x_request_id: bool,
+    /// Set x-envoy-upstream-service-time on responses (default true).
+    pub x_envoy_upstream_service_time: bool,
+}
+
+/// Envoy: ServerHeaderTransformation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerHeader {
+    Overwrite,
+    AppendIfAbsent,
+    PassThrough,
+}
+
+/// What is done to a request's path before a route is looked for. All off by default, as Envoy's API has it; its example
+/// for the edge sets all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathOptions {
+    /// Resolve `.` and `..` and unreserved escapes (RFC 3986 section 6); a path that leaves the root gets status 400.
+    pub normalize: bool,
+    /// Adjacent slashes become one.
+    pub merge_slashes: bool,
+    pub escaped_slashes: EscapedSlashes,
+    /// Remove the port from the host where it is the listener's.
+    pub strip_matching_host_port: bool,
+    /// Remove a trailing dot from the host.
+    pub strip_trailing_host_dot: bool,
+}
+
+/// `%2F`, `%2f`, `%5C` and `%5c` in a path (Envoy: PathWithEscapedSlashesAction).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EscapedSlashes {
+    Keep,
+    /// Status 400.
+    Reject,
+    /// Status 307 to the path with slashes.
+    UnescapeAndRedirect,
+    UnescapeAndForward,
+}
+
+/// Whom to believe (Envoy: use_remote_address, xff_num_trusted_hops, internal_address_config, skip_xff_append).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// The client is the connection's peer, and not who `x-forwarded-for` says (default false, as in Envoy; true at the
+    /// edge). With it, fields from outside that are for proxies only are removed.
+    pub use_remote_address: bool,
+    /// Proxies in front of this one whose `x-forwarded-for` is believed (default 0).
+    pub xff_num_trusted_hops: u32,
+    /// Default: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 127.0.0.0/8, fd00::/8 and ::1.
+    pub internal_addresses: Vec<Cidr>,
+    /// Fields that requests from outside may not carry, beside x-envoy-* ones; lower case (Envoy:
+    /// route_config.internal_only_headers).
+    pub internal_only_headers: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    pub sink: AccessLogSink,
+    pub format: AccessLogFormat,
+    /// `None`: every exchange.
+    pub filter: Option<AccessLogFilter>,
+}
+
+/// Envoy: AccessLogFilter.
+#[derive(Clone, Debug)]
+pub enum AccessLogFilter {
+    Status { op: ComparisonOp, value: u16 },
+    Duration { op: ComparisonOp, value: Duration },
+    /// One of these; empty: any flag at all.
+    ResponseFlag(Vec<&'static str>),
+    /// Of the request.
+    Header(Box<HeaderMatch>),
+    /// A random share.
+    Sample(Fraction),
+    And(Vec<AccessLogFilter>),
+    Or(Vec<AccessLogFilter>),
+    Not(Box<AccessLogFilter>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ComparisonOp {
+    Equal,
+    AtLeast,
+    AtMost,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AccessLogSink {
+    Stdout,
+    File(PathBuf),
+}
+
+#[derive(Clone, Debug)]
+pub enum AccessLogFormat {
+    /// The pieces make the whole line, its end included.
+    Text(Vec<FormatPiece>),
+    /// Keys in the order of the file; the line's end is the writer's.
+    Json(Vec<(String, Vec<FormatPiece>)>),
+}
+
+/// How a text is compared (Envoy: StringMatcher).
+#[derive(Clone, Debug)]
+pub struct StringMatch {
+    pub kind: StringMatchKind,
+    /// Not for `Regex`.
+    pub ignore_case: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum StringMatchKind {
+    Exact(String),
+    Prefix(String),
+    Suffix(String),
+    Contains(String),
+    /// Anchored at both ends.
+    Regex(Regex),
+}

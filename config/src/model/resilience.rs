@@ -1,0 +1,235 @@
+//! Retries, circuit breakers, health checks, outlier detection.
+
+use super::{HeaderMatch, Place};
+use std::time::Duration;
+
+/// Envoy: RetryPolicy.
+#[derive(Clone, Debug)]
+pub struct RetryPolicy {
+    pub place: Place,
+    pub retry_on: RetryOn,
+    /// Default 1.
+    pub num_retries: u32,
+    /// Of one try, from its start; `None`: the route's timeout alone.
+    pub per_try_timeout: Option<Duration>,
+    /// Of one try, without a byte from the upstream.
+    pub per_try_idle_timeout: Option<Duration>,
+    /// Base and maximum of the exponential, fully jittered back-off (default 25ms, ten times the base).
+    pub back_off: (Duration, Duration),
+    pub rate_limited_back_off: Option<RateLimitedBackOff>,
+    /// For `retriable_status_codes`.
+    pub retriable_status_codes: Vec<u16>,
+    /// Of a response: retried when any matches.
+    pub retriable_headers: Vec<HeaderMatch>,
+    /// Of a request: where there are some, only requests that match any are retried.
+    pub retriable_request_headers: Vec<HeaderMatch>,
+    /// Avoid the endpoints that were tried before (Envoy: retry_host_predicate previous_hosts).
+    pub avoid_previous_hosts: bool,
+    /// Picks at most, looking for an endpoint that was not tried (default 1).
+    pub host_selection_max_attempts: u32,
+    /// Every so many tries, leave the priorities that were tried out (Envoy: previous_priorities.update_frequency).
+    pub previous_priorities: Option<u32>,
+    /// Bytes of the request's body kept for another try (default the connection manager's `buffer_limit`).
+    pub max_replay_bytes: Option<u64>,
+}
+
+/// One bit for each condition (Envoy: x-envoy-retry-on).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryOn(pub u32);
+
+impl RetryOn {
+    pub const NAMES: [(Self, &'static str); 9] = [
+        (Self::SERVER_ERROR, "5xx"),
+        (Self::GATEWAY_ERROR, "gateway-error"),
+        (Self::RESET, "reset"),
+        (Self::RESET_BEFORE_REQUEST, "reset-before-request"),
+        (Self::CONNECT_FAILURE, "connect-failure"),
+        (Self::ENVOY_RATELIMITED, "envoy-ratelimited"),
+        (Self::RETRIABLE_4XX, "retriable-4xx"),
+        (Self::RETRIABLE_STATUS_CODES, "retriable-status-codes"),
+        (Self::RETRIABLE_HEADERS, "retriable-headers"),
+    ];
+    pub const SERVER_ERROR: Self = Self(1);
+    pub const GATEWAY_ERROR: Self = Self(1 << 1);
+    pub const RESET: Self = Self(1 << 2);
+    pub const RESET_BEFORE_REQUEST: Self = Self(1 << 3);
+    pub const CONNECT_FAILURE: Self = Self(1 << 4);
+    pub const ENVOY_RATELIMITED: Self = Self(1 << 5);
+    pub const RETRIABLE_4XX: Self = Self(1 << 6);
+    pub const RETRIABLE_STATUS_CODES: Self = Self(1 << 7);
+    pub const RETRIABLE_HEADERS: Self = Self(1 << 8);
+
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub fn insert(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The condition of this name; `refused-stream` belongs to HTTP/2 and is not here.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(flag, _)| *flag)
+    }
+}
+
+/// Envoy: RetryPolicy.RateLimitedRetryBackOff.
+#[derive(Clone, Debug)]
+pub struct RateLimitedBackOff {
+    /// Tried in order.
+    pub reset_headers: Vec<ResetHeader>,
+    /// Default 300s: a longer wait is not honoured, the exponential back-off takes its place.
+    pub max_interval: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct ResetHeader {
+    /// Lower case.
+    pub name: String,
+    /// The value is a moment in seconds since the epoch, and not a number of seconds from now.
+    pub is_unix_timestamp: bool,
+}
+
+/// Limits of one cluster at one priority; `None`: unlimited, which is the default. Envoy's silent defaults (1024, and 3
+/// retries) are not ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CircuitBreakers {
+    /// Connections, in the whole process.
+    pub max_connections: Option<u32>,
+    /// Requests that wait for a connection.
+    pub max_pending_requests: Option<u32>,
+    /// Requests in flight.
+    pub max_requests: Option<u32>,
+    /// Retries in flight.
+    pub max_retries: Option<u32>,
+    /// In the place of `max_retries`.
+    pub retry_budget: Option<RetryBudget>,
+    /// Connections to one endpoint, in the whole process (Envoy: per_host_thresholds).
+    pub max_connections_per_host: Option<u32>,
+}
+
+/// Retries in flight at most this share of the requests in flight, but always `min_retry_concurrency`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// In hundredths of a per cent (default 20 % = 2000).
+    pub budget_per_10_000: u32,
+    /// Default 3.
+    pub min_retry_concurrency: u32,
+}
+
+/// Envoy: core.v3.HealthCheck.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    pub place: Place,
+    pub kind: HealthCheckKind,
+    /// Default 1s... of one check.
+    pub timeout: Duration,
+    pub interval: Duration,
+    /// Added at random, up to this much.
+    pub interval_jitter: Duration,
+    /// While there is no traffic to the cluster (default 60s).
+    pub no_traffic_interval: Duration,
+    /// While unhealthy (default `interval`).
+    pub unhealthy_interval: Duration,
+    /// Right after the first failure (default `unhealthy_interval`).
+    pub unhealthy_edge_interval: Duration,
+    /// Right after the first success (default `interval`).
+    pub healthy_edge_interval: Duration,
+    /// Consecutive failures until an endpoint counts as unhealthy; a first check and a non-retriable status need one.
+    pub unhealthy_threshold: u32,
+    /// Consecutive successes until it counts as healthy; the first check after the start needs one.
+    pub healthy_threshold: u32,
+    /// Keep the connection between checks (default true).
+    pub reuse_connection: bool,
+    /// File that gets a JSON line for each change.
+    pub event_log: Option<std::path::PathBuf>,
+    /// Log each failed check and not only changes (Envoy: always_log_health_check_failures).
+    pub always_log_failures: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum HealthCheckKind {
+    Http(HttpHealthCheck),
+    Tcp(TcpHealthCheck),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpHealthCheck {
+    /// Default: the cluster's name.
+    pub host: String,
+    pub path: String,
+    /// Default GET.
+    pub method: String,
+    /// `first..end`; default 200 alone.
+    pub expected_statuses: Vec<std::ops::Range<u16>>,
+    /// Failures that count towards the threshold; other unexpected ones make the endpoint unhealthy at once.
+    pub retriable_statuses: Vec<std::ops::Range<u16>>,
+    /// Fields added to the request.
+    pub request_headers: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TcpHealthCheck {
+    /// Empty: connecting is enough.
+    pub send: Vec<u8>,
+    /// Each must come, in order, anywhere in what is received.
+    pub receive: Vec<Vec<u8>>,
+}
+
+/// Envoy: OutlierDetection, with its defaults. Shares are in per cent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutlierDetection {
+    pub place: Place,
+    /// 5
+    pub consecutive_5xx: Option<u32>,
+    /// 5, enforced at 0 %
+    pub consecutive_gateway_failure: Option<u32>,
+    /// 5
+    pub consecutive_local_origin_failure: Option<u32>,
+    /// 10s
+    pub interval: Duration,
+    /// 30s
+    pub base_ejection_time: Duration,
+    /// 300s
+    pub max_ejection_time: Duration,
+    /// 0s
+    pub max_ejection_time_jitter: Duration,
+    /// 10
+    pub max_ejection_percent: u32,
+    /// false
+    pub always_eject_one_host: bool,
+    /// 100
+    pub enforcing_consecutive_5xx: u32,
+    /// 0
+    pub enforcing_consecutive_gateway_failure: u32,
+    /// 100
+    pub enforcing_consecutive_local_origin_failure: u32,
+    /// 100
+    pub enforcing_success_rate: u32,
+    /// 100
+    pub enforcing_local_origin_success_rate: u32,
+    /// 5
+    pub success_rate_minimum_hosts: u32,
+    /// 100
+    pub success_rate_request_volume: u32,
+    /// 1900: thousandths of the standard deviation
+    pub success_rate_stdev_factor: u32,
+    /// 85
+    pub failure_percentage_threshold: u32,
+    /// 0
+    pub enforcing_failure_percentage: u32,
+    /// 0
+    pub enforcing_failure_percentage_local_origin: u32,
+    /// 5
+    pub failure_percentage_minimum_hosts: u32,
+    /// 50
+    pub failure_percentage_request_volume: u32,
+    /// false
+    pub split_external_local_origin_errors: bool,
+    /// true
+    pub successful_active_health_check_uneject_host: bool,
+}

@@ -1,0 +1,296 @@
+//! Virtual hosts and routes: what matches, what happens then.
+
+use super::{FilterOverrides, FormatPiece, Place, RetryPolicy, StringMatch};
+use regex::bytes::Regex;
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub struct VirtualHost {
+    pub place: Place,
+    pub name: String,
+    /// Lower case: exact, `*.suffix`, `prefix.*` or `*`; no domain stands in two virtual hosts.
+    pub domains: Vec<String>,
+    pub routes: Vec<Route>,
+    pub headers: HeaderMutations,
+    /// For its routes that have none (Envoy: VirtualHost.retry_policy).
+    pub filters: FilterOverrides,
+}
+
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub place: Place,
+    pub name: Option<String>,
+    pub matcher: RouteMatch,
+    pub action: RouteAction,
+    pub headers: HeaderMutations,
+    /// Stronger than the virtual host's (Envoy: typed_per_filter_config).
+    pub filters: FilterOverrides,
+}
+
+/// All that is given must hold (Envoy: RouteMatch).
+#[derive(Clone, Debug)]
+pub struct RouteMatch {
+    pub path: PathMatch,
+    pub case_sensitive: bool,
+    /// Empty: every method.
+    pub methods: Vec<String>,
+    /// All must hold.
+    pub headers: Vec<HeaderMatch>,
+    pub query_parameters: Vec<QueryParameterMatch>,
+    pub cookies: Vec<CookieMatch>,
+    /// The share of the requests that match (Envoy: runtime_fraction, without a runtime key).
+    pub fraction: Option<Fraction>,
+}
+
+/// Matched against the path without the query, except that a regex must match all of it.
+#[derive(Clone, Debug)]
+pub enum PathMatch {
+    Prefix(String),
+    Exact(String),
+    /// `/api` matches `/api` and `/api/x`, not `/apix`. Never ends in '/'.
+    PathSeparatedPrefix(String),
+    /// Anchored at both ends by the resolver.
+    Regex(Regex),
+    /// Envoy: path_match_policy with uri_template.
+    Template(UriTemplate),
+}
+
+/// `/videos/{id}/*.ts` and the like (Envoy: UriTemplateMatchConfig), compiled to a pattern with a named group for each
+/// variable.
+#[derive(Clone, Debug)]
+pub struct UriTemplate {
+    pub text: String,
+    /// Anchored at both ends.
+    pub regex: Regex,
+}
+
+#[derive(Clone, Debug)]
+pub struct HeaderMatch {
+    /// Lower case; `:method`, `:path`, `:authority` and `:scheme` name the parts of the request line.
+    pub name: String,
+    pub kind: HeaderMatchKind,
+    pub invert: bool,
+    /// A field that is not there counts as an empty one (Envoy: treat_missing_header_as_empty). Otherwise it matches no
+    /// value, inverted or not.
+    pub missing_as_empty: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum HeaderMatchKind {
+    Present,
+    Value(StringMatch),
+    /// A decimal integer, `start` included, `end` not (Envoy: range_match).
+    Range { start: i64, end: i64 },
+}
+
+/// The first parameter of that name counts. Values are compared as they are in the URL, not decoded (Envoy:
+/// QueryParameterMatcher).
+#[derive(Clone, Debug)]
+pub struct QueryParameterMatch {
+    pub name: String,
+    /// `None`: it is there.
+    pub value: Option<StringMatch>,
+}
+
+/// One cookie of the `cookie` field (Envoy: CookieMatcher).
+#[derive(Clone, Debug)]
+pub struct CookieMatch {
+    pub name: String,
+    pub value: StringMatch,
+    pub invert: bool,
+}
+
+/// A share, in parts of a million: 1_000_000 is all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fraction {
+    pub per_million: u32,
+}
+
+#[derive(Clone, Debug)]
+pub enum RouteAction {
+    Forward(Box<Forward>),
+    Redirect(Redirect),
+    DirectResponse(DirectResponse),
+}
+
+/// Envoy: RouteAction.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    pub target: ClusterTarget,
+    /// When the `Header` target names no cluster that exists (Envoy: cluster_not_found_response_code; default 503).
+    pub cluster_not_found_status: u16,
+    pub path_rewrite: Option<PathRewrite>,
+    pub host_rewrite: Option<HostRewrite>,
+    /// Keep the host as it was in `x-forwarded-host` when it is rewritten.
+    pub append_x_forwarded_host: bool,
+    /// For the whole response, from the end of the request, retries included (default 15s).
+    pub timeout: Option<Duration>,
+    /// Without a byte moving in either direction: outer `None`: the connection manager's; inner `None`: off.
+    pub stream_idle_timeout: Option<Option<Duration>>,
+    /// For the whole exchange, from its start (Envoy: max_stream_duration; default the connection manager's).
+    pub max_stream_duration: Option<Option<Duration>>,
+    pub retry: Option<RetryPolicy>,
+    /// Send a second request when the per-try timeout passes, and keep the first one (Envoy: hedge_policy).
+    pub hedge_on_per_try_timeout: bool,
+    /// Tried in order; the hashes are combined, up to the first `terminal` one that gave one.
+    pub hash_policy: Vec<HashPolicy>,
+    pub mirrors: Vec<Mirror>,
+    pub internal_redirect: Option<InternalRedirect>,
+    pub priority: Priority,
+    /// Which subset of the endpoints (Envoy: metadata_match under `envoy.lb`), sorted by key.
+    pub metadata_match: Vec<(String, String)>,
+    /// Where `timeout` was written.
+    pub timeout_place: Place,
+}
+
+#[derive(Clone, Debug)]
+pub enum ClusterTarget {
+    /// Index in `Config::clusters`.
+    Cluster(usize),
+    /// Never empty, the weights' sum is 1 or more.
+    Weighted(Vec<WeightedCluster>),
+    /// The field whose value names the cluster, lower case.
+    Header(String),
+}
+
+/// Envoy: WeightedCluster.ClusterWeight.
+#[derive(Clone, Debug)]
+pub struct WeightedCluster {
+    pub cluster: usize,
+    pub weight: u32,
+    pub headers: HeaderMutations,
+    pub filters: FilterOverrides,
+    pub host_rewrite: Option<String>,
+    pub metadata_match: Vec<(String, String)>,
+}
+
+/// What happens to the path, without the query.
+#[derive(Clone, Debug)]
+pub enum PathRewrite {
+    /// Replaces the matched prefix or the whole exact path.
+    Prefix(String),
+    Regex(RegexRewrite),
+    /// Literals and names of the match's variables (Envoy: path_rewrite_policy with uri_template).
+    Template(Vec<TemplatePiece>),
+}
+
+#[derive(Clone, Debug)]
+pub enum TemplatePiece {
+    Literal(String),
+    Variable(String),
+}
+
+/// Every match of the pattern is replaced (Envoy: RegexMatchAndSubstitute); `\1` in the text names a group.
+#[derive(Clone, Debug)]
+pub struct RegexRewrite {
+    pub pattern: Regex,
+    /// `(literal, then the group)`, in order.
+    pub substitution: Vec<(String, Option<u16>)>,
+}
+
+#[derive(Clone, Debug)]
+pub enum HostRewrite {
+    Literal(String),
+    /// The picked endpoint's host name; nothing changes for endpoints without one (Envoy: auto_host_rewrite).
+    Auto,
+    /// The value of this field, lower case; nothing changes where it is absent or empty.
+    Header(String),
+    /// From the path without the query (Envoy: host_rewrite_path_regex).
+    PathRegex(RegexRewrite),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    #[default]
+    Default,
+    High,
+}
+
+/// Envoy: RouteAction.HashPolicy.
+#[derive(Clone, Debug)]
+pub struct HashPolicy {
+    pub kind: HashPolicyKind,
+    pub terminal: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum HashPolicyKind {
+    /// Lower case.
+    Header(String),
+    /// With a time to live, the cookie is made where the request has none; zero makes a session cookie.
+    Cookie { name: String, ttl: Option<Duration>, path: Option<String> },
+    SourceIp,
+    QueryParameter(String),
+}
+
+/// Envoy: RequestMirrorPolicy.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    pub cluster: usize,
+    /// Default: all.
+    pub fraction: Fraction,
+}
+
+/// Envoy: InternalRedirectPolicy.
+#[derive(Clone, Debug)]
+pub struct InternalRedirect {
+    /// Default 1.
+    pub max_redirects: u32,
+    /// Of 301, 302, 303, 307, 308; default 302.
+    pub codes: Vec<u16>,
+    /// Default false.
+    pub allow_cross_scheme: bool,
+}
+
+/// Envoy: RedirectAction.
+#[derive(Clone, Debug)]
+pub struct Redirect {
+    pub scheme: Option<String>,
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub path: Option<RedirectPath>,
+    /// 301, 302, 303, 307 or 308 (default 301).
+    pub status: u16,
+    pub strip_query: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum RedirectPath {
+    /// A query in it replaces the request's.
+    Path(String),
+    Prefix(String),
+    Regex(RegexRewrite),
+}
+
+#[derive(Clone, Debug)]
+pub struct DirectResponse {
+    pub status: u16,
+    pub body: Vec<u8>,
+    /// Value of content-type when there is a body (default "text/plain").
+    pub content_type: String,
+}
+
+/// Edits of header fields. Applied from the most specific to the least: weighted cluster, route, virtual host,
+/// connection manager (Envoy's order, most_specific_header_mutations_wins off).
+#[derive(Clone, Debug, Default)]
+pub struct HeaderMutations {
+    pub request: Vec<HeaderMutation>,
+    pub response: Vec<HeaderMutation>,
+}
+
+/// Names in lower case; never `:`-names, `host` or fields of the connection.
+#[derive(Clone, Debug)]
+pub enum HeaderMutation {
+    Remove(String),
+    Set { name: String, value: Vec<FormatPiece>, action: AppendAction },
+}
+
+/// Envoy: HeaderValueOption.HeaderAppendAction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AppendAction {
+    #[default]
+    AppendIfExistsOrAdd,
+    AddIfAbsent,
+    OverwriteIfExistsOrAdd,
+    OverwriteIfExists,
+}
