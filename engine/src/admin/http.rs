@@ -3,12 +3,13 @@
 use super::endpoints::{Answer, Call, answer};
 use super::state::State;
 use crate::codec::h1::{BodyDecoder, HeadScanner, Limits, Parse, encode};
-use crate::hcm::access_log::{CompiledFormat, CompiledLog, Record, ShardLog, Writer};
-use crate::http::{BodyKind, FieldId, Method, RequestHead};
+use crate::hcm::access_log::{CompiledLog, ShardLog, Writer};
+use crate::http::format::{CompiledFormat, Record};
+use crate::http::{BodyKind, FieldId, HeadView, Method, RequestHead};
 use crate::net::{ByteStream, HeadBytes, sys};
 use crate::ring::{Acceptor, Reactor, Segment, Socket, Timer};
 use crate::stats::Registry;
-use ringway_config::model::{AccessLogFormat, AccessLogSink, LogField, LogOperator, LogPiece};
+use ringway_config::model::{AccessLogFormat, AccessLogSink, FieldOperand, CommandOperator, FormatPiece};
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -34,23 +35,23 @@ impl Log {
     /// The file cannot be opened.
     pub(super) fn new(writer: &Arc<Writer>, registry: &Registry, path: &Path) -> Result<Self, String> {
         let sink = writer.open(&AccessLogSink::File(path.into())).map_err(|error| error.to_string())?;
-        let text = |text: &str| LogPiece::Literal(text.into());
+        let text = |text: &str| FormatPiece::Literal(text.into());
         let field = |name: &str| {
-            LogPiece::Operator(LogOperator::Req(LogField { name: name.into(), alternative: None, max_length: None }))
+            FormatPiece::Operator(CommandOperator::Req(FieldOperand { name: name.into(), alternative: None, max_length: None }))
         };
         let pieces = vec![
             text("["),
-            LogPiece::Operator(LogOperator::StartTime),
+            FormatPiece::Operator(CommandOperator::StartTime),
             text("] \""),
             field(":method"),
             text(" "),
             field(":path"),
             text("\" "),
-            LogPiece::Operator(LogOperator::ResponseCode),
+            FormatPiece::Operator(CommandOperator::ResponseCode),
             text(" "),
-            LogPiece::Operator(LogOperator::BytesSent),
+            FormatPiece::Operator(CommandOperator::BytesSent),
             text(" "),
-            LogPiece::Operator(LogOperator::DownstreamRemoteAddress),
+            FormatPiece::Operator(CommandOperator::DownstreamRemoteAddress),
             text("\n"),
         ];
         let compiled = CompiledLog { format: CompiledFormat::new(&AccessLogFormat::Text(pieces)), sink };
@@ -117,7 +118,7 @@ async fn serve(
         if let Some(log) = &*log {
             let record = Record {
                 start_unix_micros: start,
-                request: (head.len > 0).then_some((&head, bytes.as_slice())),
+                request: (head.len > 0).then_some((&head, HeadView::new(bytes.as_slice()))),
                 response_code: answered.status,
                 bytes_sent: answered.body.len() as u64,
                 downstream_remote_address: remote,

@@ -4,20 +4,11 @@
 //! the writer is behind or the disk is full, lines are lost and counted; a request never waits for its log line.
 
 mod compile;
-mod escape;
-mod flags;
-mod format;
-mod record;
 mod shard_log;
-mod time;
 mod writer;
 
-pub use compile::{CompiledFormat, CompiledLog};
-pub use flags::ResponseFlags;
-pub use format::format;
-pub use record::{EditedField, Record};
+pub use compile::CompiledLog;
 pub use shard_log::ShardLog;
-pub use time::SecondCache;
 pub use writer::{OpenError, SinkId, Writer};
 
 #[cfg(test)]

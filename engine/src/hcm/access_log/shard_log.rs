@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::writer::{Batch, Writer};
-use super::{CompiledLog, Record, SecondCache, SinkId, format};
+use super::{CompiledLog, SinkId};
+use crate::http::format::{Record, SecondCache, format_line};
 use crate::stats::{AccessLogStats, Registry};
 
 /// A buffer with this many bytes is handed over at once.
@@ -57,7 +58,7 @@ impl ShardLog {
         let mut state = self.state.borrow_mut();
         let State { second, sinks } = &mut *state;
         let buffers = buffers_of(sinks, log.sink);
-        format(record, &log.format, second, &mut buffers.filling);
+        format_line(record, &log.format, second, &mut buffers.filling);
         buffers.lines += 1;
         if buffers.filling.len() >= BATCH_SIZE && !self.hand_over(log.sink, buffers) {
             self.stats.lines_lost.add(buffers.lines);

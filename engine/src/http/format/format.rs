@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use ringway_config::model::{LogField, LogOperator};
+use ringway_config::model::{CommandOperator, FieldOperand};
 
 use super::compile::{CompiledFormat, JsonMember, Operator, Part, Piece, Shape};
 use super::escape::{push_json, push_text};
 use super::{Record, ResponseFlags, SecondCache};
-use crate::http::{FieldId, Fields, Scheme};
+use crate::http::{FieldId, Fields, HeadView, Scheme};
 
 /// Bytes of one value at most, before escaping: the fields of a head are limited by the codec, but a format may name
 /// one of them several times.
@@ -29,7 +29,7 @@ enum Value<'a> {
 
 /// Appends the line for `record`. Allocates only when `out` has no room. Absent values are `-` in text; in JSON a
 /// member that is one operator is `null` or a number where it can be, as in Envoy.
-pub fn format(record: &Record<'_>, format: &CompiledFormat, second: &mut SecondCache, out: &mut Vec<u8>) {
+pub fn format_line(record: &Record<'_>, format: &CompiledFormat, second: &mut SecondCache, out: &mut Vec<u8>) {
     match &format.shape {
         Shape::Text(pieces) => pieces.iter().for_each(|piece| match piece {
             Piece::Literal(text) => out.extend_from_slice(text),
@@ -97,40 +97,44 @@ fn push_flags(flags: ResponseFlags, out: &mut Vec<u8>) {
 
 fn evaluate<'a>(operator: &Operator, record: &Record<'a>, hostname: &'a str) -> Value<'a> {
     match &operator.operator {
-        LogOperator::StartTime => Value::Time(record.start_unix_micros),
-        LogOperator::Req(field) => lookup(operator, field, |name, part| request_value(record, name, part)),
-        LogOperator::Resp(field) => lookup(operator, field, |name, part| response_value(record, name, part)),
-        LogOperator::Protocol => text(record.protocol),
-        LogOperator::ResponseCode => Value::Number(u64::from(record.response_code)),
-        LogOperator::ResponseCodeDetails => text(record.response_code_details),
-        LogOperator::ResponseFlags => Value::Flags(record.response_flags),
-        LogOperator::BytesReceived => Value::Number(record.bytes_received),
-        LogOperator::BytesSent => Value::Number(record.bytes_sent),
-        LogOperator::Duration => milliseconds(record.duration_micros),
-        LogOperator::RequestDuration => milliseconds(record.request_duration_micros),
-        LogOperator::ResponseDuration => milliseconds(record.response_duration_micros),
-        LogOperator::ResponseTxDuration => milliseconds(
+        CommandOperator::StartTime => Value::Time(record.start_unix_micros),
+        CommandOperator::Req(field) => lookup(operator, field, |name, part| request_value(record, name, part)),
+        CommandOperator::Resp(field) => lookup(operator, field, |name, part| response_value(record, name, part)),
+        CommandOperator::Protocol => text(record.protocol),
+        CommandOperator::ResponseCode => Value::Number(u64::from(record.response_code)),
+        CommandOperator::ResponseCodeDetails => text(record.response_code_details),
+        CommandOperator::ResponseFlags => Value::Flags(record.response_flags),
+        CommandOperator::BytesReceived => Value::Number(record.bytes_received),
+        CommandOperator::BytesSent => Value::Number(record.bytes_sent),
+        CommandOperator::Duration => milliseconds(record.duration_micros),
+        CommandOperator::RequestDuration => milliseconds(record.request_duration_micros),
+        CommandOperator::ResponseDuration => milliseconds(record.response_duration_micros),
+        CommandOperator::ResponseTxDuration => milliseconds(
             record.duration_micros.zip(record.response_duration_micros).map(|(all, first)| all.saturating_sub(first)),
         ),
-        LogOperator::UpstreamHost => text(record.upstream_host),
-        LogOperator::UpstreamCluster => text(record.upstream_cluster),
-        LogOperator::UpstreamLocalAddress => address(record.upstream_local_address),
-        LogOperator::DownstreamRemoteAddress => address(record.downstream_remote_address),
-        LogOperator::DownstreamRemoteAddressWithoutPort => ip(record.downstream_remote_address),
-        LogOperator::DownstreamLocalAddress => address(record.downstream_local_address),
-        LogOperator::DownstreamLocalAddressWithoutPort => ip(record.downstream_local_address),
-        LogOperator::DownstreamLocalPort => {
+        CommandOperator::UpstreamHost => text(record.upstream_host),
+        CommandOperator::UpstreamCluster => text(record.upstream_cluster),
+        CommandOperator::UpstreamLocalAddress => address(record.upstream_local_address),
+        CommandOperator::DownstreamRemoteAddress => address(record.downstream_remote_address),
+        CommandOperator::DownstreamRemoteAddressWithoutPort => ip(record.downstream_remote_address),
+        CommandOperator::DownstreamLocalAddress => address(record.downstream_local_address),
+        CommandOperator::DownstreamLocalAddressWithoutPort => ip(record.downstream_local_address),
+        CommandOperator::DownstreamLocalPort => {
             record.downstream_local_address.map_or(Value::Absent, |address| Value::Number(u64::from(address.port())))
         }
-        LogOperator::RouteName => text(record.route_name),
-        LogOperator::VirtualHostName => text(record.virtual_host_name),
-        LogOperator::ConnectionId => Value::Number(record.connection_id),
-        LogOperator::Hostname => text(Some(hostname)),
+        CommandOperator::RouteName => text(record.route_name),
+        CommandOperator::VirtualHostName => text(record.virtual_host_name),
+        CommandOperator::ConnectionId => Value::Number(record.connection_id),
+        CommandOperator::Hostname => text(Some(hostname)),
     }
 }
 
 /// The field, or its alternative where there is no such field, cut to its length.
-fn lookup<'a>(operator: &Operator, field: &LogField, find: impl Fn(&str, Part) -> Option<[&'a [u8]; 2]>) -> Value<'a> {
+fn lookup<'a>(
+    operator: &Operator,
+    field: &FieldOperand,
+    find: impl Fn(&str, Part) -> Option<[&'a [u8]; 2]>,
+) -> Value<'a> {
     let alternative = || find(field.alternative.as_deref()?, operator.alternative);
     let Some([first, second]) = find(&field.name, operator.part).or_else(alternative) else { return Value::Absent };
     let max = field.max_length.unwrap_or(VALUE_MAX).min(VALUE_MAX);
@@ -174,7 +178,7 @@ fn edited<'a>(edits: &[(&'a str, &'a [u8])], name: &str) -> Option<&'a [u8]> {
 }
 
 /// The first field of this name, as in Envoy. `name` is in lower case and `id` is its id.
-fn field_value<'a>(fields: &Fields, bytes: &'a [u8], id: FieldId, name: &str) -> Option<[&'a [u8]; 2]> {
+fn field_value<'a>(fields: &Fields, bytes: HeadView<'a>, id: FieldId, name: &str) -> Option<[&'a [u8]; 2]> {
     let field = match id {
         FieldId::Unknown => fields.all(id).find(|field| field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()))?,
         id => fields.get(id)?,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::ResponseFlags;
-use crate::http::{RequestHead, ResponseHead};
+use crate::http::{HeadView, RequestHead, ResponseHead};
 
 /// A field that the proxy set, with its name in lower case, or `:path` and `:authority` after a rewrite. It takes the
 /// place of the fields of that name in the head.
@@ -15,11 +15,11 @@ pub struct Record<'a> {
     /// When the first byte of the request arrived, since the epoch.
     pub start_unix_micros: u64,
     /// The head and the bytes that its spans name; `None` when no head could be parsed.
-    pub request: Option<(&'a RequestHead, &'a [u8])>,
+    pub request: Option<(&'a RequestHead, HeadView<'a>)>,
     /// What `%REQ(...)%` finds before it looks into the head; the last one of a name counts.
     pub request_edits: &'a [EditedField<'a>],
     /// The upstream's head; `None` for a local reply.
-    pub response: Option<(&'a ResponseHead, &'a [u8])>,
+    pub response: Option<(&'a ResponseHead, HeadView<'a>)>,
     /// What `%RESP(...)%` finds before it looks into the head.
     pub response_edits: &'a [EditedField<'a>],
     /// `%REQ(:scheme)%` where the request's target has none: "http" or "https".
