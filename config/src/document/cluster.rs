@@ -10,7 +10,7 @@ mod outlier;
 
 pub use dns::Dns;
 pub use endpoint::{EndpointAddress, EndpointEntry};
-pub use foreign::hint as foreign_hint;
+pub use foreign::FOREIGN;
 pub use health::{CheckedStatuses, HealthCheck, HttpHealthCheck};
 pub use lb::{LbPolicyName, Maglev, RingHash, SlowStart, Subsets};
 pub use limits::{CircuitBreakers, RetryBudget};
@@ -35,7 +35,7 @@ table! {
         name: ClusterLabel, required;
         /// Where the endpoints come from (Envoy: type). `"static"`: the addresses in `endpoints`. `"strict_dns"`: host
         /// names are looked up, again and again, and every address found is an endpoint. `"logical_dns"`: one host
-        /// name; new connections go to the first address found last, and connections to earlier ones stay.
+        /// name; new connections go to the first address of the last lookup, and connections to earlier ones stay.
         discovery: OneOf<DiscoveryKind>, optional "`\"static\"`";
         /// Which addresses of a host name are taken: `"auto"` means IPv6, and IPv4 where there is none;
         /// `"v4_preferred"` the reverse; `"all"` both.

@@ -1,6 +1,8 @@
 //! Keys that people bring from Envoy, nginx and HAProxy, or from a later Ringway: what to write here instead.
 
-use super::{all_tables, cluster, table::TableSpec};
+mod http;
+
+use super::{all_tables, cluster::FOREIGN, table::TableSpec};
 
 /// Keys of the top level of the file only: some of these are right elsewhere.
 const TOP_LEVEL: &[(&str, &str)] = &[
@@ -24,9 +26,9 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("hosts", "write endpoints = [\"127.0.0.1:8080\"]"),
     ("servers", "write endpoints = [\"127.0.0.1:8080\"]"),
     ("server", "write endpoints = [\"127.0.0.1:8080\"]"),
-    ("typed_config", "there are no typed configs: a filter is a table with its name as key, { router = {} }"),
-    ("@type", "there are no typed configs: a filter is a table with its name as key, { router = {} }"),
-    ("typed_per_filter_config", "per-route filter settings are not supported yet"),
+    ("typed_config", "there are no typed configs: a filter is a table with its name as key, { fault = { ... } }"),
+    ("@type", "there are no typed configs: a filter is a table with its name as key, { fault = { ... } }"),
+    ("typed_per_filter_config", "it is called filters: filters = { fault = { ... }, buffer = \"off\" }"),
     ("typed_extension_protocol_options", "write the settings directly in the cluster"),
     ("http2_protocol_options", "HTTP/2 is not supported yet"),
     ("http2", "HTTP/2 is not supported yet"),
@@ -55,10 +57,8 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("bind", "it is called address: address = \"0.0.0.0:10000\""),
     ("port_value", "the port belongs in the address: \"127.0.0.1:8080\""),
     ("listener_filters", "listener filters are not supported yet"),
-    ("filters", "write the HTTP settings directly: http = { ... }"),
     ("http_connection_manager", "it is called http"),
     ("tcp_proxy", "TCP proxying is not supported yet: only http"),
-    ("tcp", "TCP proxying is not supported yet: only http"),
     ("default_filter_chain", "write it as the last of filter_chains, without match"),
     ("filter_chain_match", "it is called match"),
     ("server_names", "matching by server name needs TLS, which is not supported yet"),
@@ -77,23 +77,15 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("contains_match", "it is called contains"),
     ("present_match", "it is called present"),
     ("invert_match", "it is called invert"),
-    ("query_parameters", "matching by query is not supported yet"),
-    ("method", "it is a list: methods = [\"GET\"]"),
-    ("weighted_clusters", "weighted clusters are not supported yet; endpoints of one cluster may have weights"),
-    ("cluster_header", "choosing the cluster by a header is not supported yet"),
     ("host_rewrite_literal", "it is called host_rewrite"),
-    ("auto_host_rewrite", "write the host: host_rewrite = \"app.internal\""),
-    ("regex_rewrite", "rewriting by a pattern is not supported yet; prefix_rewrite is"),
-    ("retry_policy", "retries are not configurable yet"),
-    ("hash_policy", "hash policies are not supported yet"),
-    ("request_mirror_policies", "mirroring is not supported yet"),
-    ("rate_limits", "rate limits are not supported yet"),
     ("cors", "CORS is not supported yet"),
+    ("runtime_fraction", "it is called percent, a number: percent = 10"),
+    ("add_header", "it is called response_headers_to_add: [{ name = \"x-a\", value = \"b\" }]"),
+    ("proxy_set_header", "it is called request_headers_to_add: [{ name = \"x-a\", value = \"b\" }]"),
+    ("proxy_hide_header", "it is called response_headers_to_remove: [\"x-a\"]"),
+    ("per_request_buffer_limit_bytes", "it is called max_replay_bytes, in retry_policy"),
+    ("request_body_buffer_limit", "it is called max_replay_bytes, in retry_policy"),
     ("upgrade_configs", "upgrades are not supported yet"),
-    ("request_headers_to_add", "adding headers is not supported yet"),
-    ("request_headers_to_remove", "removing headers is not supported yet"),
-    ("response_headers_to_add", "adding headers is not supported yet"),
-    ("response_headers_to_remove", "removing headers is not supported yet"),
     ("https_redirect", "write scheme = \"https\""),
     ("host_redirect", "it is called host"),
     ("path_redirect", "it is called path"),
@@ -111,7 +103,6 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("tcp_backlog_size", "it is called backlog, in [runtime]"),
     ("drain_timeout", "it is called drain_time, in [runtime]"),
     ("server_header_transformation", "it is called server_header"),
-    ("use_remote_address", "see x_forwarded_for"),
     ("generate_request_id", "it is called x_request_id"),
     ("suppress_envoy_headers", "write x_envoy_upstream_service_time = false"),
     ("log_format", "it is called format (text) or json (a table)"),
@@ -124,20 +115,17 @@ const ANYWHERE: &[(&str, &str)] = &[
 
 /// HTTP filters of Envoy that do not exist here yet.
 const FILTERS_LATER: &[&str] = &[
-    "buffer",
     "compressor",
     "cors",
     "csrf",
     "decompressor",
     "ext_authz",
     "ext_proc",
-    "fault",
     "grpc_web",
     "header_mutation",
     "health_check",
     "jwt_auth",
     "jwt_authn",
-    "local_ratelimit",
     "lua",
     "oauth2",
     "ratelimit",
@@ -149,13 +137,14 @@ const FILTERS_LATER: &[&str] = &[
 pub fn hint(place: &str, key: &str) -> Option<&'static str> {
     if place.ends_with("http_filters[]") {
         if FILTERS_LATER.contains(&key) {
-            return Some("this filter is not supported yet; router is the only one");
+            return Some("this filter is not supported yet");
         }
         if key == "name" {
-            return Some("a filter is a table with its name as key: { router = {} }");
+            return Some("a filter is a table with its name as key: { fault = { ... } }");
         }
     }
-    if let Some(hint) = cluster::foreign_hint(place, key) {
+    let placed = http::PLACED.iter().chain(FOREIGN).find(|(table, known, _)| *table == place && *known == key);
+    if let Some((_, _, hint)) = placed {
         return Some(hint);
     }
     let top_level = TOP_LEVEL.iter().filter(|_| place.is_empty());
@@ -180,6 +169,13 @@ mod tests {
                 all_tables().into_iter().filter(|table| table.keys.iter().any(|it| it.name == *key)).collect();
             assert!(owners.is_empty(), "`{key}` exists now, in {}: remove its hint", owners[0].title());
             assert!(!ANYWHERE[..index].iter().any(|(earlier, _)| earlier == key), "`{key}` is listed twice");
+        }
+        for (index, (place, key, _)) in http::PLACED.iter().chain(FOREIGN).enumerate() {
+            let table = all_tables().into_iter().find(|table| table.place == *place);
+            let table = table.unwrap_or_else(|| panic!("there is no table {place}"));
+            assert!(!table.keys.iter().any(|it| it.name == *key), "{place} has `{key}` now: remove its hint");
+            let mut earlier = http::PLACED.iter().chain(FOREIGN).take(index);
+            assert!(!earlier.any(|(table, it, _)| table == place && it == key), "`{key}` of {place} is listed twice");
         }
         for filter in FILTERS_LATER {
             assert!(

@@ -61,7 +61,7 @@ impl Shape {
             Self::Duration { .. } => "a duration".into(),
             Self::Size { .. } => "a size".into(),
             Self::Address => "an address".into(),
-            Self::EndpointAddress => "an address or host name with port".into(),
+            Self::EndpointAddress => "an address".into(),
             Self::Text { noun, .. } => (*noun).into(),
             Self::Words(words) if words.len() == 1 => format!("{:?}", words[0]),
             Self::Words(_) => "one of a few words".into(),

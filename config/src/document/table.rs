@@ -32,6 +32,9 @@ pub struct KeySpec {
     pub presence: Presence,
     /// Lines of its meaning.
     pub docs: &'static [&'static str],
+    /// Whether a text is a value of the key.
+    #[cfg(test)]
+    pub reads: fn(&'static str) -> bool,
 }
 
 /// What it means to leave a key out.
@@ -103,6 +106,8 @@ macro_rules! table {
                         shape: <$type as $crate::document::read::Read>::shape,
                         presence: $crate::document::table::table!(@presence $mode $($text)?),
                         docs: &[$($key_doc),+],
+                        #[cfg(test)]
+                        reads: $crate::document::table::reads::<$type>,
                     },)*],
                 };
                 &SPEC
@@ -150,12 +155,18 @@ pub(crate) use table;
 
 /// A default, read from the text that the documentation shows.
 pub fn read_default<T: Read>(text: &'static str) -> T {
-    let mut problems = Problems::new(text);
-    let value = DeValue::parse(text)
-        .ok()
-        .and_then(|value| T::read(&Input::new(&value, value.span(), KeyPath::default()), &mut problems));
     // Reached only through a wrong declaration; tests read every default.
-    value.unwrap_or_else(|| panic!("the default {text} is not a value of its key"))
+    read_text(text).unwrap_or_else(|| panic!("the default {text} is not a value of its key"))
+}
+
+#[cfg(test)]
+pub fn reads<T: Read>(text: &'static str) -> bool {
+    read_text::<T>(text).is_some()
+}
+
+fn read_text<T: Read>(text: &'static str) -> Option<T> {
+    let value = DeValue::parse(text).ok()?;
+    T::read(&Input::new(&value, value.span(), KeyPath::default()), &mut Problems::new(text))
 }
 
 /// A table that is not in the file, with every key at its default.

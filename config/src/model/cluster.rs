@@ -90,18 +90,31 @@ pub enum EndpointTarget {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum LbPolicy {
-    RoundRobin { slow_start: Option<SlowStart> },
+    RoundRobin {
+        slow_start: Option<SlowStart>,
+    },
     /// The better of `choice_count` (default 2) random ones; weighted endpoints by weight divided by
     /// (active requests + 1) to the power of `active_request_bias` (default 1.0).
-    LeastRequest { choice_count: u32, active_request_bias: f64, slow_start: Option<SlowStart> },
+    LeastRequest {
+        choice_count: u32,
+        active_request_bias: f64,
+        slow_start: Option<SlowStart>,
+    },
     Random,
     /// Default 1024 to 8_388_608 points.
-    RingHash { minimum_size: u64, maximum_size: u64 },
+    RingHash {
+        minimum_size: u64,
+        maximum_size: u64,
+    },
     /// Default 65537; a prime.
-    Maglev { table_size: u64 },
+    Maglev {
+        table_size: u64,
+    },
     /// Lowest expected latency of two random ones: the moving average of the response times, peaks at once, decaying
     /// with this time (default 10s), times the requests in flight.
-    PeakEwma { decay: Duration },
+    PeakEwma {
+        decay: Duration,
+    },
 }
 
 /// Envoy: SlowStartConfig.

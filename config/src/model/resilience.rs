@@ -159,8 +159,8 @@ pub enum HealthCheckKind {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpHealthCheck {
-    /// Default: the cluster's name.
-    pub host: String,
+    /// `None`: the endpoint's host name, or the cluster's name where it has none.
+    pub host: Option<String>,
     pub path: String,
     /// Default GET.
     pub method: String,

@@ -56,9 +56,10 @@ impl FromText for ResolverAddress {
         }
         match text.parse::<SocketAddr>() {
             Ok(address) if address.port() > 0 => Ok(Self(address)),
-            _ => Err(Fault::new(format!("{text:?} is not the address of a name server"))
-                .hint(Some("a name server has an IP address: it is what looks names up".to_owned())
-                    .filter(|_| text.contains(char::is_alphabetic) && !text.contains("::")))),
+            _ => Err(Fault::new(format!("{text:?} is not the address of a name server")).hint(
+                Some("a name server has an IP address: it is what looks names up".to_owned())
+                    .filter(|_| text.contains(char::is_alphabetic) && !text.contains("::")),
+            )),
         }
     }
 }

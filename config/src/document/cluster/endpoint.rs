@@ -8,7 +8,7 @@ use crate::document::read::{Input, Located, Read, Slot};
 use crate::document::scalar::{Fault, FromText, Int};
 use crate::document::shape::Shape;
 use crate::document::table::table;
-use crate::document::text::{Host, Name, Text};
+use crate::document::text::{Host, Name};
 use crate::model::{Address, EndpointTarget};
 
 /// Bytes of a host name and of one label of it (RFC 1035 section 2.3.4, in text form).
@@ -17,7 +17,7 @@ const LABEL_MAX: usize = 63;
 
 table! {
     /// A server of a cluster that needs more than its address (Envoy: LbEndpoint).
-    Endpoint at "clusters[].endpoints[]", example "endpoints.toml" {
+    Endpoint at "clusters[].endpoints[]", example "localities.toml" {
         /// Where it listens; with `discovery = "strict_dns"` or `"logical_dns"` the host may be a name.
         address: EndpointAddress, required;
         /// Its share of the requests, relative to the other endpoints. Each address found for a host name has it.
@@ -27,8 +27,8 @@ table! {
         /// Where it stands, such as a zone; `locality_weights` speaks of it.
         locality: Name, optional "none";
         /// What subsets are made of; values are strings (Envoy: metadata under `envoy.lb`).
-        metadata: Map<Name, Text>, optional "none";
-        /// Host name for `host_rewrite` `"auto"` and for health checks.
+        metadata: Map<Name, Name>, optional "none";
+        /// Host name for `auto_host_rewrite` of routes and for health checks.
         hostname: Host, optional "the name in `address`, if it is one";
         /// Port that health checks use in the place of the address's.
         health_check_port: Int<1, 65_535>, optional "the port in `address`";
@@ -71,7 +71,7 @@ impl EndpointEntry {
     }
 
     /// Whether the metadata could be read, where it was written.
-    pub fn metadata(&self) -> &[(Located<Name>, Located<Text>)] {
+    pub fn metadata(&self) -> &[(Located<Name>, Located<Name>)] {
         self.table().and_then(|endpoint| endpoint.metadata.given()).map_or(&[], |map| &map.entries)
     }
 
@@ -115,7 +115,9 @@ impl FromText for EndpointAddress {
 
     fn from_text(text: &str) -> Result<Self, Fault> {
         let fault = match Address::from_text(text) {
-            Ok(Address::Ip(address)) if address.port() == 0 => return Err(Fault::new("nothing can be reached at port 0")),
+            Ok(Address::Ip(address)) if address.port() == 0 => {
+                return Err(Fault::new("nothing can be reached at port 0"));
+            }
             Ok(address) => return Ok(Self(EndpointTarget::Address(address))),
             Err(fault) => fault,
         };
@@ -123,7 +125,8 @@ impl FromText for EndpointAddress {
             let fault = Fault::new(format!("{text:?} has no port"));
             return Err(fault.hint(Some(format!("such as \"{text}:8080\""))));
         }
-        let Some((host, port)) = text.rsplit_once(':') else { return Err(fault) };
+        let split = text.rsplit_once(':').filter(|(host, _)| *host != "unix" && !host.contains([':', '/']));
+        let Some((host, port)) = split else { return Err(fault) };
         let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         if matches!(host, "" | "*") && is_number {
             return Err(fault.hint(Some(format!("an endpoint is one server: \"127.0.0.1:{port}\""))));
@@ -133,6 +136,10 @@ impl FromText for EndpointAddress {
             (Some(host), Ok(port)) if is_number => Ok(Self(EndpointTarget::Name { host, port })),
             (Some(_), _) if !is_number => {
                 Err(Fault::new(format!("{port:?} is not a port")).hint(Some("write its number".into())))
+            }
+            (None, _) if host.contains(char::is_alphabetic) => {
+                let hint = "names have letters, digits, '-' and '_', with dots between; others have a form with xn--";
+                Err(Fault::new(format!("{host:?} is not a host name")).hint(Some(hint.into())))
             }
             _ => Err(fault),
         }
@@ -175,8 +182,25 @@ mod tests {
     fn what_is_neither_is_refused() {
         let long = format!("{}:80", "a".repeat(LABEL_MAX + 1));
         let texts = [
-            "", ":80", "app", "app:", "app:http", "app:0", "app:65536", "app:+80", "a..b:80", "-a:80", "a-:80", "10.0.0:80",
-            "1.2.3.4.5:80", "http://app:80", "app:80/path", "bücher.ch:80", "*:80", "::1:80", &long,
+            "",
+            ":80",
+            "app",
+            "app:",
+            "app:http",
+            "app:0",
+            "app:65536",
+            "app:+80",
+            "a..b:80",
+            "-a:80",
+            "a-:80",
+            "10.0.0:80",
+            "1.2.3.4.5:80",
+            "http://app:80",
+            "app:80/path",
+            "bücher.ch:80",
+            "*:80",
+            "::1:80",
+            &long,
         ];
         for text in texts {
             assert!(EndpointAddress::from_text(text).is_err(), "{text:?}");

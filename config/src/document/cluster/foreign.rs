@@ -6,7 +6,7 @@ const HEALTH_CHECK: &str = "clusters[].health_checks[]";
 const CIRCUIT_BREAKERS: &str = "clusters[].circuit_breakers";
 
 /// Table, key, and what to say about it.
-const HINTS: &[(&str, &str, &str)] = &[
+pub const FOREIGN: &[(&str, &str, &str)] = &[
     (CLUSTER, "type", "it is called discovery: \"static\", \"strict_dns\" or \"logical_dns\""),
     (CLUSTER, "resolve", "write discovery = \"strict_dns\""),
     (CLUSTER, "resolver", "name servers are in dns = { resolvers = [\"10.0.0.53\"] }"),
@@ -16,7 +16,11 @@ const HINTS: &[(&str, &str, &str)] = &[
     (CLUSTER, "typed_dns_resolver_config", "name servers are in dns = { resolvers = [\"10.0.0.53\"] }"),
     (CLUSTER, "dns_refresh_rate", "it is in `dns`: dns = { refresh_rate = \"5s\" }"),
     (CLUSTER, "dns_jitter", "it is in `dns`: dns = { jitter = \"1s\" }"),
-    (CLUSTER, "dns_failure_refresh_rate", "it is in `dns`: dns = { failure_refresh_rate = { base_interval = \"2s\" } }"),
+    (
+        CLUSTER,
+        "dns_failure_refresh_rate",
+        "it is in `dns`: dns = { failure_refresh_rate = { base_interval = \"2s\" } }",
+    ),
     (CLUSTER, "respect_dns_ttl", "it is in `dns`, and true by default: dns = { respect_ttl = true }"),
     (CLUSTER, "round_robin_lb_config", "it is called round_robin"),
     (CLUSTER, "least_request_lb_config", "it is called least_request"),
@@ -88,7 +92,11 @@ const HINTS: &[(&str, &str, &str)] = &[
     ("clusters[].health_checks[].http", "codec_client_type", "leave it out: checks are made over HTTP/1.1"),
     ("clusters[].health_checks[].http", "service_name_matcher", "checks look at the status only"),
     ("clusters[].health_checks[].http", "receive", "checks look at the status only"),
-    ("clusters[].health_checks[].tcp.send", "text", "write the text itself: send = \"PING\"; or { hex = \"50494e47\" }"),
+    (
+        "clusters[].health_checks[].tcp.send",
+        "text",
+        "write the text itself: send = \"PING\"; or { hex = \"50494e47\" }",
+    ),
     ("clusters[].health_checks[].tcp.send", "binary", "it is called hex, in hexadecimal digits"),
     (CIRCUIT_BREAKERS, "thresholds", "write the limits directly; those for high priority in high = { ... }"),
     (CIRCUIT_BREAKERS, "per_host_thresholds", "write max_connections_per_host = 100"),
@@ -102,25 +110,3 @@ const HINTS: &[(&str, &str, &str)] = &[
     ("clusters[].dns", "dns_lookup_family", "it stands beside `dns`, in the cluster"),
     ("clusters[].dns", "lookup_family", "it is called dns_lookup_family and stands beside `dns`, in the cluster"),
 ];
-
-/// What to say about `key`, which the table at `place` does not have.
-pub fn hint(place: &str, key: &str) -> Option<&'static str> {
-    HINTS.iter().find(|(table, known, _)| *table == place && *known == key).map(|(_, _, hint)| *hint)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::document::all_tables;
-
-    #[test]
-    fn no_hint_is_stale_or_shadowed() {
-        for (index, (place, key, _)) in HINTS.iter().enumerate() {
-            let table = all_tables().into_iter().find(|table| table.place == *place);
-            let table = table.unwrap_or_else(|| panic!("there is no table {place}"));
-            assert!(!table.keys.iter().any(|it| it.name == *key), "{place} has `{key}` now: remove its hint");
-            let shadows = HINTS[..index].iter().any(|(table, earlier, _)| table == place && earlier == key);
-            assert!(!shadows, "`{key}` is listed twice for {place}");
-        }
-    }
-}

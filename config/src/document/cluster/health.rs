@@ -199,7 +199,9 @@ mod tests {
     fn ranges_have_both_ends() {
         assert_eq!(status_range("200-299").unwrap(), 200..300);
         assert_eq!(status_range("599-599").unwrap(), 599..600);
-        for text in ["", "200", "200-", "-299", "200-600", "99-200", "0200-299", "300-200", "2xx", "200 - 299", "+20-200"] {
+        for text in
+            ["", "200", "200-", "-299", "200-600", "99-200", "0200-299", "300-200", "2xx", "200 - 299", "+20-200"]
+        {
             assert!(status_range(text).is_err(), "{text:?}");
         }
     }

@@ -5,7 +5,7 @@ use crate::document::number::{Number, Percent};
 use crate::document::read::List;
 use crate::document::scalar::{Int, OneOf, Word};
 use crate::document::table::table;
-use crate::document::text::{Name, Text};
+use crate::document::text::Name;
 use crate::document::units::Time;
 use crate::model::SubsetFallback;
 
@@ -112,7 +112,7 @@ table! {
         /// Where a request finds no group: no endpoint (status 503), any endpoint, or those of `default_subset`.
         fallback_policy: OneOf<SubsetFallback>, default "\"no_fallback\"";
         /// Metadata of the endpoints for `"default_subset"`.
-        default_subset: Map<Name, Text>, optional "needed only for that fallback";
+        default_subset: Map<Name, Name>, optional "needed only for that fallback";
     }
 }
 

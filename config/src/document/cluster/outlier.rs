@@ -7,16 +7,16 @@ use crate::document::units::Time;
 table! {
     /// Endpoints that answer badly get no requests for a while: they are ejected (Envoy: OutlierDetection, with its names
     /// and defaults). The first ejection lasts `base_ejection_time`, each further one longer by that; well-behaved
-    /// intervals shorten it again. `enforcing_*` keys say in how many per cent of the cases something detected leads to
-    /// an ejection; with 0 it is only counted. Every ejection is logged with its reason.
+    /// intervals shorten it again. What the `enforcing_*` keys do not enforce is only counted. Every ejection is logged
+    /// with its reason.
     OutlierDetection at "clusters[].outlier_detection", example "outlier-detection.toml" {
         /// Responses with a status of 500 or more in a row, failed connections among them.
         consecutive_5xx: IntOrOff<1, 4_294_967_295>, default "5";
-        /// Per cent.
+        /// Per cent of the cases of `consecutive_5xx` that lead to an ejection.
         enforcing_consecutive_5xx: Int<0, 100>, default "100";
         /// Responses with status 502, 503 or 504 in a row, failed connections among them.
         consecutive_gateway_failure: IntOrOff<1, 4_294_967_295>, default "5";
-        /// Per cent.
+        /// Per cent of the cases of `consecutive_gateway_failure` that lead to an ejection.
         enforcing_consecutive_gateway_failure: Int<0, 100>, default "0";
         /// Time between two looks at success rates, failure percentages and at the ends of ejections.
         interval: Time<1>, default "\"10s\"";
@@ -31,7 +31,7 @@ table! {
         /// Eject one endpoint even where that is more than `max_ejection_percent` of them.
         always_eject_one_host: bool, default "false";
 
-        /// Per cent of the endpoints with a success rate far below the others' that are ejected.
+        /// Per cent of the cases of a success rate far below the others' that lead to an ejection.
         enforcing_success_rate: Int<0, 100>, default "100";
         /// Endpoints that must have had enough requests in an interval, for their success rates to be compared.
         success_rate_minimum_hosts: Int<1, 1_000_000>, default "5";
@@ -42,7 +42,7 @@ table! {
 
         /// Per cent of failed requests in an interval from which an endpoint is taken for failing.
         failure_percentage_threshold: Int<1, 100>, default "85";
-        /// Per cent.
+        /// Per cent of the cases of `failure_percentage_threshold` that lead to an ejection.
         enforcing_failure_percentage: Int<0, 100>, default "0";
         /// Endpoints that must have had enough requests in an interval, for failure percentages to be looked at.
         failure_percentage_minimum_hosts: Int<1, 1_000_000>, default "5";
@@ -54,7 +54,8 @@ table! {
         split_external_local_origin_errors: bool, default "false";
         /// Failures of our own side in a row. Needs `split_external_local_origin_errors`.
         consecutive_local_origin_failure: IntOrOff<1, 4_294_967_295>, optional "`5`";
-        /// Per cent. Needs `split_external_local_origin_errors`.
+        /// Per cent of the cases of `consecutive_local_origin_failure` that lead to an ejection. Needs
+        /// `split_external_local_origin_errors`.
         enforcing_consecutive_local_origin_failure: Int<0, 100>, optional "`100`";
         /// Like `enforcing_success_rate`. Needs `split_external_local_origin_errors`.
         enforcing_local_origin_success_rate: Int<0, 100>, optional "`100`";

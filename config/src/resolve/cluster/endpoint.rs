@@ -51,9 +51,10 @@ impl<'d> Resolver<'d, '_, '_> {
                 };
                 (message, hint)
             }
-            (Some(DiscoveryKind::LogicalDns), EndpointTarget::Address(_)) => {
-                ("there is no host name to look up".to_owned(), "leave `discovery` out: addresses are static".to_owned())
-            }
+            (Some(DiscoveryKind::LogicalDns), EndpointTarget::Address(_)) => (
+                "there is no host name to look up".to_owned(),
+                "leave `discovery` out: addresses are static".to_owned(),
+            ),
             _ => return,
         };
         self.problems.push(Problem::at(&address.origin, message).hint(Some(hint)));
@@ -65,12 +66,13 @@ impl<'d> Resolver<'d, '_, '_> {
         for entry in entries {
             lowest.entry(entry.priority()).or_insert(entry);
         }
-        let Some((expected, (_, entry))) = (0..).zip(lowest).find(|(expected, (priority, _))| expected != priority) else {
+        let Some((expected, (_, entry))) = (0..).zip(lowest).find(|(expected, (priority, _))| expected != priority)
+        else {
             return;
         };
         let place = entry.table().map_or(&entry.origin, |endpoint| &endpoint.priority.origin);
         let problem = Problem::at(place, format!("no endpoint has priority {expected}"));
-        let problem = problem.allowed(format!("0 to {expected}"));
+        let problem = problem.allowed(if expected == 0 { "0".into() } else { format!("0 to {expected}") });
         self.problems.push(problem.hint(Some("priorities begin with 0 and have no gaps")));
     }
 
@@ -87,7 +89,8 @@ impl<'d> Resolver<'d, '_, '_> {
         let port = table.and_then(|endpoint| endpoint.health_check_port.given());
         let target = &entry.address()?.value.0;
         if let (Some(port), EndpointTarget::Address(Address::Unix(_))) = (port, target) {
-            self.problems.push(Problem::at_key(&port.origin, "a unix socket has no port: `health_check_port` is unused"));
+            self.problems
+                .push(Problem::at_key(&port.origin, "a unix socket has no port: `health_check_port` is unused"));
         }
         let written = table.and_then(|endpoint| endpoint.hostname.given()).map(|host| host.value.0.clone());
         let name = match target {

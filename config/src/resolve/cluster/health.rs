@@ -23,14 +23,13 @@ const OWN_FIELDS: [&str; 10] = [
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn health_checks(&mut self, cluster: &'d Located<document::Cluster>) -> Vec<HealthCheck> {
-        let name = cluster.name.given().map_or("", |name| name.value.0.as_str());
-        cluster.health_checks.items().iter().filter_map(|check| self.health_check(check, name)).collect()
+        cluster.health_checks.items().iter().filter_map(|check| self.health_check(check)).collect()
     }
 
-    fn health_check(&mut self, check: &'d Located<document::HealthCheck>, cluster: &str) -> Option<HealthCheck> {
+    fn health_check(&mut self, check: &'d Located<document::HealthCheck>) -> Option<HealthCheck> {
         let keys = [("http", check.http.origin()), ("tcp", check.tcp.origin())];
         self.exactly_one(&check.origin, check.has_unknown, &keys, "the health check does not say what to do");
-        let http = check.http.given().and_then(|http| self.http_check(http, cluster));
+        let http = check.http.given().and_then(|http| self.http_check(http));
         let tcp = check.tcp.given().map(|tcp| TcpHealthCheck {
             send: tcp.send.given().map(|bytes| bytes.value.0.clone()).unwrap_or_default(),
             receive: tcp.receive.items().iter().map(|bytes| bytes.value.0.clone()).collect(),
@@ -55,10 +54,11 @@ impl<'d> Resolver<'d, '_, '_> {
         })
     }
 
-    fn http_check(&mut self, http: &'d Located<document::HttpHealthCheck>, cluster: &str) -> Option<HttpHealthCheck> {
+    fn http_check(&mut self, http: &'d Located<document::HttpHealthCheck>) -> Option<HttpHealthCheck> {
         if http.method.value.0 == "CONNECT" {
             let problem = Problem::at(&http.method.origin, "a health check cannot open a tunnel");
-            self.problems.push(problem.allowed("any method but CONNECT").hint(Some("for the port alone, write tcp = {}")));
+            self.problems
+                .push(problem.allowed("any method but CONNECT").hint(Some("for the port alone, write tcp = {}")));
         }
         if let Some(list) = http.expected_statuses.given().filter(|list| list.is_empty) {
             let problem = Problem::at(&list.origin, "no status is expected: every check would fail");
@@ -75,7 +75,7 @@ impl<'d> Resolver<'d, '_, '_> {
         }
         let expected = ranges(&http.expected_statuses);
         Some(HttpHealthCheck {
-            host: http.host.given().map_or_else(|| cluster.to_owned(), |host| host.value.0.clone()),
+            host: http.host.given().map(|host| host.value.0.clone()),
             path: http.path.given()?.value.0.clone(),
             method: http.method.value.0.clone(),
             expected_statuses: if expected.is_empty() { vec![200..201] } else { expected },

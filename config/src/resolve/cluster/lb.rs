@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::diagnostic::{Problem, name_list};
-use crate::document::{self, EndpointEntry, LbPolicyName, Located, Name, Origin, Slot, Text};
+use crate::document::{self, EndpointEntry, LbPolicyName, Located, Name, Origin, Slot};
 use crate::model::{LbPolicy, LoadBalancing, SlowStart, SubsetFallback, Subsets};
 use crate::resolve::Resolver;
 
@@ -35,7 +35,8 @@ impl<'d> Resolver<'d, '_, '_> {
             LbPolicyName::Random => (LbPolicy::Random, None),
             LbPolicyName::RingHash => {
                 let options = or_defaults(&cluster.ring_hash);
-                let (minimum_size, maximum_size) = (options.minimum_ring_size.value.0, options.maximum_ring_size.value.0);
+                let (minimum_size, maximum_size) =
+                    (options.minimum_ring_size.value.0, options.maximum_ring_size.value.0);
                 let factor = options.hash_balance_factor.given().map(|factor| factor.to_u32());
                 (LbPolicy::RingHash { minimum_size, maximum_size }, factor)
             }
@@ -83,7 +84,8 @@ impl<'d> Resolver<'d, '_, '_> {
         let size_written = size.value.0;
         let near = (size_written..).find(|number| is_prime(*number)).unwrap_or(size_written);
         let problem = Problem::at(&size.origin, format!("{size_written} is not a prime number"));
-        self.problems.push(problem.allowed("a prime number from 2 to 5000011").hint(Some(format!("the next is {near}"))));
+        self.problems
+            .push(problem.allowed("a prime number from 2 to 5000011").hint(Some(format!("the next is {near}"))));
     }
 
     pub(super) fn load_balancing(
@@ -120,7 +122,9 @@ impl<'d> Resolver<'d, '_, '_> {
             let has_weight = |locality: &&Located<Name>| weights.entries.iter().any(|(it, _)| it.0 == locality.value.0);
             let message = match entry.locality() {
                 Some(locality) if has_weight(&locality) => continue,
-                Some(locality) => format!("the locality `{}` has no weight: this endpoint would get nothing", locality.0),
+                Some(locality) => {
+                    format!("the locality `{}` has no weight: this endpoint would get nothing", locality.0)
+                }
                 None if entry.is_incomplete() => continue,
                 None => "this endpoint is in no locality and would get nothing".to_owned(),
             };
@@ -146,7 +150,8 @@ impl<'d> Resolver<'d, '_, '_> {
         match (fallback, written.default_subset.origin()) {
             (SubsetFallback::DefaultSubset, None) => {
                 let problem = Problem::at(&written.fallback_policy.origin, "`default_subset` is missing");
-                self.problems.push(problem.hint(Some("say which endpoints it has: default_subset = { version = \"1\" }")));
+                self.problems
+                    .push(problem.hint(Some("say which endpoints it has: default_subset = { version = \"1\" }")));
             }
             (SubsetFallback::NoEndpoint | SubsetFallback::AnyEndpoint, Some(origin)) => {
                 let problem = Problem::at_key(origin, "`default_subset` does nothing with this `fallback_policy`");
@@ -200,7 +205,7 @@ impl<'d> Resolver<'d, '_, '_> {
 
     fn check_default_subset(
         &mut self,
-        subset: &'d Located<document::Map<Name, Text>>,
+        subset: &'d Located<document::Map<Name, Name>>,
         cluster: &document::Cluster,
         known: Option<&BTreeSet<&str>>,
     ) {
@@ -215,7 +220,7 @@ impl<'d> Resolver<'d, '_, '_> {
             self.refuse_unknown(key, known, "no endpoint has metadata with the key");
         }
         let belongs = |entry: &Located<EndpointEntry>| {
-            let has = |key: &Name, value: &Text| entry.metadata().iter().any(|(k, v)| k.0 == key.0 && v.0 == value.0);
+            let has = |key: &Name, value: &Name| entry.metadata().iter().any(|(k, v)| k.0 == key.0 && v.0 == value.0);
             subset.entries.iter().all(|(key, value)| has(key, value))
         };
         if unknown.is_empty() && !cluster.endpoints.items().iter().any(belongs) {
@@ -249,7 +254,7 @@ fn slow_start(written: &Slot<document::SlowStart>) -> Option<SlowStart> {
 }
 
 /// Keys and values, sorted by key.
-pub(super) fn sorted_pairs(written: &[(Located<Name>, Located<Text>)]) -> Vec<(String, String)> {
+pub(super) fn sorted_pairs(written: &[(Located<Name>, Located<Name>)]) -> Vec<(String, String)> {
     let mut pairs: Vec<_> = written.iter().map(|(key, value)| (key.0.clone(), value.0.clone())).collect();
     pairs.sort();
     pairs

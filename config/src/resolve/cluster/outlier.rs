@@ -35,7 +35,10 @@ impl Resolver<'_, '_, '_> {
             always_eject_one_host: written.always_eject_one_host.value,
             enforcing_consecutive_5xx: written.enforcing_consecutive_5xx.to_u32(),
             enforcing_consecutive_gateway_failure: written.enforcing_consecutive_gateway_failure.to_u32(),
-            enforcing_consecutive_local_origin_failure: per_cent(&written.enforcing_consecutive_local_origin_failure, 100),
+            enforcing_consecutive_local_origin_failure: per_cent(
+                &written.enforcing_consecutive_local_origin_failure,
+                100,
+            ),
             enforcing_success_rate: written.enforcing_success_rate.to_u32(),
             enforcing_local_origin_success_rate: per_cent(&written.enforcing_local_origin_success_rate, 100),
             success_rate_minimum_hosts: written.success_rate_minimum_hosts.to_u32(),
@@ -61,7 +64,8 @@ impl Resolver<'_, '_, '_> {
         ];
         let written_keys = keys.into_iter().filter_map(|(key, origin)| Some((key, origin?)));
         for (key, origin) in written_keys.filter(|_| !written.split_external_local_origin_errors.value) {
-            let problem = Problem::at_key(origin, format!("`{key}` does nothing: failures of our own side are not split"));
+            let problem =
+                Problem::at_key(origin, format!("`{key}` does nothing: failures of our own side are not split"));
             self.problems.push(problem.hint(Some("add split_external_local_origin_errors = true, or leave it out")));
         }
     }
