@@ -50,6 +50,14 @@ impl std::error::Error for LoadError {
     }
 }
 
+/// The pieces of one text with command operators, as access logs and header values have it.
+///
+/// # Errors
+/// What is wrong with it, a line for each fault.
+pub fn format_pieces(text: &str) -> Result<Vec<model::FormatPiece>, String> {
+    resolve::format_pieces(text)
+}
+
 /// Reads and checks the configuration in the file `path`, at most 64 MiB of UTF-8.
 pub fn load_file(path: impl AsRef<Path>) -> Result<model::Config, LoadError> {
     let path = path.as_ref();

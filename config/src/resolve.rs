@@ -3,10 +3,15 @@
 
 mod access_log;
 mod cluster;
+mod filter;
 mod format;
-pub use format::PLAIN_OPERATORS;
+pub use format::{OPERATORS, TIME_FIELDS, TIME_POINTS, format_pieces};
+mod forward;
+mod header;
 mod http;
 mod listener;
+mod matcher;
+mod retry;
 mod route;
 
 use std::collections::HashMap;
@@ -23,6 +28,10 @@ struct Resolver<'d, 't, 'p> {
     clusters: HashMap<&'d str, usize>,
     /// Names in the order of the file.
     cluster_names: Vec<&'d str>,
+    written_clusters: &'d [Located<document::Cluster>],
+    /// Names of the filters of the `http` that is being resolved, and whether they are all that was meant.
+    chain: Vec<&'static str>,
+    chain_is_known: bool,
     /// Where relative paths start.
     directory: &'d Path,
 }
@@ -35,7 +44,15 @@ pub fn resolve(document: &Document, file: &str, directory: &Path, problems: &mut
     for (index, name) in cluster_names.iter().enumerate() {
         by_name.entry(*name).or_insert(index);
     }
-    let mut resolver = Resolver { problems, clusters: by_name, cluster_names, directory };
+    let mut resolver = Resolver {
+        problems,
+        clusters: by_name,
+        cluster_names,
+        written_clusters: document.clusters.items(),
+        chain: Vec::new(),
+        chain_is_known: true,
+        directory,
+    };
     let runtime = resolver.runtime(document.runtime.given());
     let listeners = resolver.listeners(document);
     let clusters = resolver.all_clusters(document);
@@ -155,4 +172,9 @@ impl Resolver<'_, '_, '_> {
 /// Port 0: the kernel chooses, so that two of them do not collide.
 fn port_is_free(address: &model::Address) -> bool {
     matches!(address, model::Address::Ip(address) if address.port() == 0)
+}
+
+/// Whether the value at `origin` is not the default that a table has at its own place.
+fn is_written(origin: &Origin, table: &Origin) -> bool {
+    origin.key != table.key
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use ringway_config::load_str;
 use ringway_config::model::*;
 
+const STATUS_OK: std::ops::Range<u16> = 200..201;
+
 const LISTENER: &str = "[[listeners]]\naddress = \"127.0.0.1:10000\"\n\
                         http.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]\n";
 
@@ -205,7 +207,7 @@ fn health_checks_have_defaults_that_follow_each_other() {
             host: None,
             path: "/healthz".into(),
             method: "GET".into(),
-            expected_statuses: vec![200..201],
+            expected_statuses: Vec::from([STATUS_OK]),
             retriable_statuses: Vec::new(),
             request_headers: Vec::new(),
         }),
@@ -242,10 +244,8 @@ fn health_checks_say_what_is_well() {
     );
     let HealthCheckKind::Http(http) = &cluster.health_checks[0].kind else { panic!("not HTTP") };
     assert_eq!((http.path.as_str(), http.host.as_deref(), http.method.as_str()), ("/h?x=1", Some("a:80"), "HEAD"));
-    assert_eq!(
-        (&http.expected_statuses[..], &http.retriable_statuses[..]),
-        (&[200..201, 202..205][..], &[500..600][..])
-    );
+    assert_eq!(http.expected_statuses, [STATUS_OK, 202..205]);
+    assert_eq!((http.retriable_statuses.len(), http.retriable_statuses[0].clone()), (1, 500..600));
     assert_eq!(http.request_headers, pairs(&[("z-last", "1"), ("a-first", "2 3")]), "in the order of the file");
     let HealthCheckKind::Tcp(tcp) = &cluster.health_checks[1].kind else { panic!("not TCP") };
     assert_eq!(tcp.send, b"PING\r\n");

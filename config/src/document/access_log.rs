@@ -80,16 +80,16 @@ pub struct ResponseFlag(pub &'static str);
 
 impl FromText for ResponseFlag {
     fn shape() -> Shape {
-        Shape::Words(RESPONSE_FLAGS.iter().map(|(name, _)| *name).collect())
+        Shape::Words(RESPONSE_FLAGS.iter().map(|(name, ..)| *name).collect())
     }
 
     fn from_text(text: &str) -> Result<Self, Fault> {
         let upper = text.to_ascii_uppercase();
-        if let Some((name, _)) = RESPONSE_FLAGS.iter().find(|(name, _)| *name == text) {
+        if let Some((name, ..)) = RESPONSE_FLAGS.iter().find(|(name, ..)| *name == text) {
             return Ok(Self(name));
         }
-        let near = RESPONSE_FLAGS.iter().find(|(name, long)| *name == upper || *long == text);
-        let hint = near.map(|(name, _)| format!("did you mean \"{name}\"?"));
+        let near = RESPONSE_FLAGS.iter().find(|(name, long, _)| *name == upper || *long == text);
+        let hint = near.map(|(name, ..)| format!("did you mean \"{name}\"?"));
         Err(Fault::new(format!("unknown response flag \"{text}\"")).hint(hint))
     }
 }

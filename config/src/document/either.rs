@@ -56,7 +56,7 @@ impl Read for Empty {
 
 /// A `T` inside of a `T`.
 #[derive(Clone, Debug)]
-pub struct Nested<T>(pub Box<T>);
+pub struct Nested<T>(pub Box<Located<T>>);
 
 impl<T: Read> Read for Nested<T> {
     fn shape() -> Shape {
@@ -64,6 +64,7 @@ impl<T: Read> Read for Nested<T> {
     }
 
     fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
-        T::read(input, problems).map(|value| Self(Box::new(value)))
+        let value = T::read(input, problems)?;
+        Some(Self(Box::new(Located { value, origin: input.origin.clone() })))
     }
 }

@@ -7,7 +7,9 @@ mod local_ratelimit;
 
 pub use buffer::Buffer;
 pub use fault::{Fault, FaultAbort, FaultDelay, FaultRateLimit};
-pub use local_ratelimit::{LocalRateLimit, RateLimitAction, RateLimitDescriptor, TokenBucket};
+pub use local_ratelimit::{
+    LocalRateLimit, RateLimitAction, RateLimitDescriptor, RateLimitEntry, RateLimitRule, TokenBucket,
+};
 
 use super::either::{Empty, OffOr};
 use super::table::table;

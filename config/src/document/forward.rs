@@ -12,7 +12,8 @@ use super::scalar::{Int, OneOf, RedirectStatus, Word, read_integer};
 use super::shape::Shape;
 use super::table::table;
 use super::text::{
-    ClusterName, CookieName, CookiePath, EditableHeader, HeaderName, Host, MatchableHeader, Name, QueryName, UrlPath,
+    ClusterName, CookieName, CookiePath, EditableHeader, HeaderName, Host, MatchableHeader, Name, QueryName, Text,
+    UrlPath,
 };
 use super::units::{Time, Timeout};
 use crate::diagnostic::{Problem, Problems};
@@ -32,7 +33,7 @@ table! {
         /// Status where `cluster_header` finds no cluster: 503, 404 or 500.
         cluster_not_found_status: NotFoundStatus, optional "`503`";
         /// Only the endpoints that have these values in their `metadata`; it needs `subsets` of the cluster.
-        metadata_match: Map<Name, Name>, optional "every endpoint";
+        metadata_match: Map<Name, Text>, optional "every endpoint";
 
         /// Replaces the part of the path that matched: the prefix, or the whole `path`. Not with `regex` and `template`.
         /// Only one of this, `regex_rewrite` and `template_rewrite` is written.
@@ -111,7 +112,7 @@ table! {
         /// Replaces the host, stronger than the route's.
         host_rewrite: Host, optional "what the route says";
         /// Only the endpoints that have these values in their `metadata`, beside those of the route.
-        metadata_match: Map<Name, Name>, optional "what the route says";
+        metadata_match: Map<Name, Text>, optional "what the route says";
         /// Header fields added to requests, before the route's are.
         request_headers_to_add: List<HeaderToAdd>, optional "none";
         /// Header fields removed from requests.

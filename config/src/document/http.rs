@@ -1,16 +1,15 @@
 //! `http`: the HTTP connection manager.
 
-use toml::de::DeValue;
-
-use super::read::{Input, List, Located, Read};
+use super::access_log::AccessLog;
+use super::filter::HttpFilter;
+use super::header::HeaderToAdd;
+use super::read::List;
 use super::route::{Route, VirtualHost};
-use super::scalar::{CountOrOff, Int, OneOf};
-use super::shape::Shape;
+use super::scalar::{CountOrOff, Int, OneOf, Word};
 use super::table::table;
-use super::text::{FilePath, HeaderValue, Name, Text, ViaName};
+use super::text::{EditableHeader, HeaderName, HeaderValue, Name, ViaName};
 use super::units::{Size, SizeOrOff, Timeout};
-use crate::diagnostic::Problems;
-use crate::model::ServerHeader;
+use crate::model::{Cidr, EscapedSlashes, ServerHeader};
 
 table! {
     /// The HTTP connection manager: reads requests, finds their route, answers (Envoy: HttpConnectionManager). It has
@@ -22,7 +21,8 @@ table! {
         routes: List<Route>, optional "see `virtual_hosts`";
         /// Routes by host. Excludes `routes`.
         virtual_hosts: List<VirtualHost>, optional "one with `routes`";
-        /// What a request passes, in order; each is a table with the filter's name as key; `router` is the last.
+        /// What a request passes, in order; each is a table with the filter's name as key. `router` is the last one, and
+        /// may be left out.
         http_filters: List<HttpFilter>, optional "`[{ router = {} }]`";
         /// Where a line for each exchange goes.
         access_log: List<AccessLog>, optional "no access log";
@@ -39,6 +39,8 @@ table! {
         stream_idle_timeout: Timeout, default "\"5m\"";
         /// Time that a connection lives; after it, the exchange in flight is the last.
         max_connection_duration: Timeout, default "\"off\"";
+        /// Time that an exchange lives. Status 408 or 504, or a reset when the response has begun.
+        max_stream_duration: Timeout, default "\"off\"";
 
         /// Bytes of a request's or response's head. Status 431 (502 for a response).
         max_headers_size: Size<1024, 16_777_216>, default "\"60KiB\"";
@@ -54,6 +56,39 @@ table! {
         max_requests_per_connection: CountOrOff, default "\"off\"";
         /// Forward the trailers of chunked messages; they are dropped otherwise.
         enable_trailers: bool, default "false";
+
+        /// Resolve `.` and `..` in paths, and decode what need not be percent-encoded (RFC 3986 section 6). A path that
+        /// leaves the root gets status 400.
+        normalize_path: bool, default "false";
+        /// Make one of several slashes that stand together in a path.
+        merge_slashes: bool, default "false";
+        /// What happens to `%2F` and `%5C` in paths, after which some upstreams see a slash: they stay, the request gets
+        /// status 400, or they become slashes, before (`unescape_and_forward`) or after the client was redirected there.
+        path_with_escaped_slashes_action: OneOf<EscapedSlashes>, default "\"keep_unchanged\"";
+        /// Remove the port from the host where it is the listener's.
+        strip_matching_host_port: bool, default "false";
+        /// Remove a dot at the end of the host.
+        strip_trailing_host_dot: bool, default "false";
+
+        /// The client is who made the connection, and not who `x-forwarded-for` says. To be set where clients connect
+        /// that are not trusted: requests from outside lose the fields that are for proxies only, such as `x-envoy-*`.
+        use_remote_address: bool, default "false";
+        /// How many proxies in front of this one are trusted: the client is the address that the farthest of them wrote
+        /// into `x-forwarded-for`.
+        xff_num_trusted_hops: Int<0, 255>, default "0";
+        /// Addresses of clients that count as inside (Envoy: internal_address_config).
+        internal_addresses: List<Cidr>, optional "`[\"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"127.0.0.0/8\", \"fd00::/8\", \"::1\"]`";
+        /// Further fields that are removed from requests from outside.
+        internal_only_headers: List<HeaderName>, optional "none";
+
+        /// Header fields added to every request, after the virtual host's were.
+        request_headers_to_add: List<HeaderToAdd>, optional "none";
+        /// Header fields removed from every request.
+        request_headers_to_remove: List<EditableHeader>, optional "none";
+        /// Header fields added to every response.
+        response_headers_to_add: List<HeaderToAdd>, optional "none";
+        /// Header fields removed from every response.
+        response_headers_to_remove: List<EditableHeader>, optional "none";
 
         /// Value of the `server` response header.
         server_name: HeaderValue, default "\"ringway\"";
@@ -73,58 +108,12 @@ table! {
     }
 }
 
-table! {
-    /// A filter: a table with exactly one key, the filter's name.
-    HttpFilter at "listeners[].http.http_filters[]", example "http.toml" {
-        /// Sends the request where its route says; the last filter.
-        router: RouterFilter, optional "another filter";
-    }
-}
-
-table! {
-    /// The router filter; it has no keys so far.
-    RouterFilter at "listeners[].http.http_filters[].router", example "http.toml" {}
-}
-
-table! {
-    /// Where a line for each exchange goes, and what it says.
-    AccessLog at "listeners[].http.access_log[]", example "access-log.toml" {
-        /// File to append to; `/dev/stdout` is the standard output. A relative path starts at this file's directory.
-        /// Reopened on SIGUSR1.
-        path: FilePath, required;
-        /// The line as text with command operators such as `%RESPONSE_CODE%`, listed below; a line end is added where
-        /// there is none. Excludes `json`.
-        format: Text, optional "Envoy's default format";
-        /// The line as a JSON object: keys of your choice, each with a text like `format`. Excludes `format`.
-        json: JsonFormat, optional "`format`";
-    }
-}
-
-/// Keys of the user's choice with texts, in the order of the file.
-#[derive(Clone, Debug)]
-pub struct JsonFormat(pub Vec<(String, Located<Text>)>);
-
-impl Read for JsonFormat {
-    fn shape() -> Shape {
-        Shape::Map(Box::new(<Text as Read>::shape()))
-    }
-
-    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
-        let DeValue::Table(table) = input.value else {
-            input.refuse_type::<Self>(problems);
-            return None;
-        };
-        // The parser sorts by name; the output is to have the order of the file.
-        let mut written: Vec<_> = table.iter().collect();
-        written.sort_by_key(|(key, _)| key.span().start);
-        let mut pairs = Vec::with_capacity(written.len());
-        for (key, value) in written {
-            let name = key.get_ref().to_string();
-            let member = Input::new(value, key.span(), input.origin.path.key(name.clone()));
-            if let Some(value) = Text::read(&member, problems) {
-                pairs.push((name, Located { value, origin: member.origin }));
-            }
-        }
-        Some(Self(pairs))
-    }
+impl Word for EscapedSlashes {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("keep_unchanged", Self::Keep),
+        ("reject_request", Self::Reject),
+        ("unescape_and_redirect", Self::UnescapeAndRedirect),
+        ("unescape_and_forward", Self::UnescapeAndForward),
+    ];
+    const LATER: &'static [&'static str] = &[];
 }

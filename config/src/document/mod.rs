@@ -5,15 +5,21 @@
 //!
 //! Invariant: nothing here looks at two keys at once; what depends on several is the resolver's.
 
+mod access_log;
 mod address;
 mod cluster;
+mod either;
+mod filter;
 mod foreign;
+mod forward;
+mod header;
 mod http;
 mod listener;
 mod map;
 mod number;
 mod pattern;
 mod read;
+mod retry;
 mod route;
 mod runtime;
 mod scalar;
@@ -22,20 +28,31 @@ mod table;
 mod text;
 mod units;
 
+pub use access_log::{AccessLog, AccessLogFilter};
 pub use cluster::{
     CheckedStatuses, CircuitBreakers, Cluster, DiscoveryKind, EndpointAddress, EndpointEntry, HealthCheck,
     HttpHealthCheck, LbPolicyName, Maglev, OutlierDetection, RetryBudget, RingHash, SlowStart, Subsets,
 };
-pub use http::{AccessLog, Http, HttpFilter};
+pub use either::OffOr;
+pub use filter::{
+    Buffer, Fault, FaultAbort, FaultDelay, FaultRateLimit, FilterOverrides, HttpFilter, LocalRateLimit,
+    RateLimitAction, RateLimitDescriptor, RateLimitEntry, RateLimitRule, TokenBucket,
+};
+pub use forward::{CookieHash, Forward, HashPolicy, InternalRedirectPolicy, MirrorPolicy, WeightedCluster};
+pub use header::{CookieMatch, HeaderMatch, HeaderToAdd, QueryParameterMatch, RangeMatch};
+pub use http::Http;
 pub use listener::{FilterChainMatch, Listener};
 pub use map::Map;
+pub use number::Percent;
+pub use pattern::{Pattern, RegexRewrite, TemplateRewrite};
 pub use read::{Input, KeyPath, List, Located, Origin, Read, Slot};
-pub use route::{DirectResponse, Forward, HeaderMatch, Redirect, Route, RouteMatch, VirtualHost};
+pub use retry::{BackOff, HostPredicate, RateLimitedBackOff, ResetFormat, RetryCondition, RetryPolicy};
+pub use route::{DirectResponse, Redirect, Route, RouteMatch, VirtualHost};
 pub use runtime::{Admin, Runtime};
 pub use scalar::{FromText, Int, IntOrOff, ShardCount};
 pub use shape::Shape;
 pub use table::{KeySpec, Presence, TableSpec, absent};
-pub use text::{ClusterName, HeaderName, Name, Text, is_token};
+pub use text::{ClusterName, EditableHeader, HeaderName, Name, Text, is_token};
 
 use table::table;
 

@@ -101,7 +101,10 @@ pub struct Substitution(pub Vec<(String, Option<u16>)>);
 
 impl FromText for Substitution {
     fn shape() -> Shape {
-        Shape::Text { noun: "a substitution", allowed: "visible ASCII characters, with \\0 to \\9 for groups of the pattern" }
+        Shape::Text {
+            noun: "a substitution",
+            allowed: "visible ASCII characters, with \\0 to \\9 for groups of the pattern",
+        }
     }
 
     fn from_text(text: &str) -> Result<Self, Fault> {
@@ -154,7 +157,8 @@ impl FromText for Template {
 
     fn from_text(text: &str) -> Result<Self, Fault> {
         if !text.starts_with('/') {
-            return Err(Fault::new(format!("{text:?} does not start with '/'")).hint(Some(format!("did you mean \"/{text}\"?"))));
+            return Err(Fault::new(format!("{text:?} does not start with '/'"))
+                .hint(Some(format!("did you mean \"/{text}\"?"))));
         }
         if text.len() > TEMPLATE_LENGTH_MAX {
             return Err(Fault::new(format!("a template has at most {TEMPLATE_LENGTH_MAX} characters")));
@@ -368,9 +372,33 @@ mod tests {
     fn wrong_templates_are_refused() {
         let long = format!("/{}", "a".repeat(256));
         for text in [
-            "", "a", "//", "/a//b", "/**/*", "/**/{a}", "/{a=**}/*", "/{a}/{a}", "/{a", "/{a=}", "/{}", "/{1}", "/a{b}",
-            "/a*", "/*.ts/b", "/{a}b/c", "/a?b", "/a b", "/ü", "/{a=/b}", "/{a=b/}", "/{a=***}", "/***",
-            "/{abcdefghijklmnopq}", "/{a}/{b}/{c}/{d}/{e}/{f}", "/a=b", &long,
+            "",
+            "a",
+            "//",
+            "/a//b",
+            "/**/*",
+            "/**/{a}",
+            "/{a=**}/*",
+            "/{a}/{a}",
+            "/{a",
+            "/{a=}",
+            "/{}",
+            "/{1}",
+            "/a{b}",
+            "/a*",
+            "/*.ts/b",
+            "/{a}b/c",
+            "/a?b",
+            "/a b",
+            "/ü",
+            "/{a=/b}",
+            "/{a=b/}",
+            "/{a=***}",
+            "/***",
+            "/{abcdefghijklmnopq}",
+            "/{a}/{b}/{c}/{d}/{e}/{f}",
+            "/a=b",
+            &long,
         ] {
             assert!(Template::from_text(text).is_err(), "{text}");
         }
@@ -379,7 +407,10 @@ mod tests {
     #[test]
     fn rewrites_are_literals_and_variables() {
         let TemplateRewrite(pieces) = TemplateRewrite::from_text("/v2/{id}-{name}/x").unwrap();
-        assert_eq!(format!("{pieces:?}"), r#"[Literal("/v2/"), Variable("id"), Literal("-"), Variable("name"), Literal("/x")]"#);
+        assert_eq!(
+            format!("{pieces:?}"),
+            r#"[Literal("/v2/"), Variable("id"), Literal("-"), Variable("name"), Literal("/x")]"#
+        );
         for text in ["", "v2", "//", "/{", "/{}", "/{a b}", "/*", "/a?b", "/}"] {
             assert!(TemplateRewrite::from_text(text).is_err(), "{text}");
         }

@@ -75,7 +75,9 @@ fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
             Some(format!("write the number alone: {number}"))
         }
         (Shape::Text { .. }, DeValue::Integer(n)) => Some(format!("put it in quotes: \"{n}\"")),
-        (Shape::Address | Shape::EndpointAddress, DeValue::Table(_)) => Some("write it as one string: \"127.0.0.1:8080\"".into()),
+        (Shape::Address | Shape::EndpointAddress, DeValue::Table(_)) => {
+            Some("write it as one string: \"127.0.0.1:8080\"".into())
+        }
         (Shape::List(_), DeValue::Table(_)) => {
             Some("put it in a list: [{ ... }], or write [[...]] as its header".into())
         }
@@ -92,7 +94,7 @@ fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
 }
 
 /// Where a value stands in the file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Origin {
     pub path: KeyPath,
     /// Bytes of the key (of the value where it is a member of a list).

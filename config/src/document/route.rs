@@ -1,14 +1,18 @@
 //! Virtual hosts, routes, their matches and their actions.
 
-use super::pattern::Pattern;
+use super::filter::FilterOverrides;
+use super::forward::Forward;
+use super::header::{CookieMatch, HeaderMatch, HeaderToAdd, QueryParameterMatch};
+use super::number::Percent;
+use super::pattern::{Pattern, RegexRewrite, Template};
 use super::read::List;
+use super::retry::RetryPolicy;
 use super::scalar::{Int, RedirectStatus};
 use super::table::table;
 use super::text::{
-    ClusterName, Domain, FilePath, HeaderName, HeaderValue, Host, HostName, Method, Name, NewPath, Scheme, SeparatedPrefix,
-    Text, UrlPath,
+    Domain, EditableHeader, FilePath, HeaderValue, HostName, Method, Name, NewPath, Scheme, SeparatedPrefix, Text,
+    UrlPath,
 };
-use super::units::Timeout;
 
 table! {
     /// The routes of some domains (Envoy: VirtualHost). The most specific domain wins: an exact one, then the longest
@@ -21,6 +25,18 @@ table! {
         domains: List<Domain>, required;
         /// Tried in order; the first that matches is taken. A request that matches none gets status 404.
         routes: List<Route>, required;
+        /// When and how requests are sent again, for the routes that say nothing about it.
+        retry_policy: RetryPolicy, optional "no further try";
+        /// Header fields added to requests, after the route's were.
+        request_headers_to_add: List<HeaderToAdd>, optional "none";
+        /// Header fields removed from requests.
+        request_headers_to_remove: List<EditableHeader>, optional "none";
+        /// Header fields added to responses.
+        response_headers_to_add: List<HeaderToAdd>, optional "none";
+        /// Header fields removed from responses.
+        response_headers_to_remove: List<EditableHeader>, optional "none";
+        /// Settings of HTTP filters for this host.
+        filters: FilterOverrides, optional "those of `http_filters`";
     }
 }
 
@@ -38,12 +54,23 @@ table! {
         redirect: Redirect, optional "another action";
         /// Answer without any upstream.
         direct_response: DirectResponse, optional "another action";
+        /// Header fields added to requests, before the virtual host's are.
+        request_headers_to_add: List<HeaderToAdd>, optional "none";
+        /// Header fields removed from requests.
+        request_headers_to_remove: List<EditableHeader>, optional "none";
+        /// Header fields added to responses.
+        response_headers_to_add: List<HeaderToAdd>, optional "none";
+        /// Header fields removed from responses.
+        response_headers_to_remove: List<EditableHeader>, optional "none";
+        /// Settings of HTTP filters for this route.
+        filters: FilterOverrides, optional "those of the virtual host";
     }
 }
 
 table! {
     /// Which requests a route takes; all that is given must hold. Exactly one of `prefix`, `path`,
-    /// `path_separated_prefix` and `regex` is written; they see the path without the query (Envoy: RouteMatch).
+    /// `path_separated_prefix`, `regex` and `template` is written; they see the path without the query (Envoy:
+    /// RouteMatch).
     RouteMatch at "listeners[].http.virtual_hosts[].routes[].match", example "routes.toml" {
         /// The path starts with this; `"/"` matches every path.
         prefix: UrlPath, optional "another kind of match";
@@ -54,49 +81,23 @@ table! {
         /// The whole path matches this pattern. Syntax: the Rust crate regex, like RE2; linear time. It works on
         /// bytes; `.` is any byte but a line end.
         regex: Pattern, optional "another kind of match";
-        /// Compare the path with upper and lower case apart. Not for `regex`: start the pattern with `(?i)`.
+        /// The whole path matches this template: `*` stands for a segment, `**` for all that is left, `{name}` for a
+        /// segment and `{name=**}` for more of them that `template_rewrite` can use (Envoy: UriTemplateMatchConfig).
+        template: Template, optional "another kind of match";
+        /// Compare the path with upper and lower case apart. Not for `regex`, where the pattern may start with `(?i)`, and
+        /// not for `template`.
         case_sensitive: bool, optional "`true`";
         /// Methods, one of which the request must have.
         methods: List<Method>, optional "every method";
         /// Conditions on header fields.
         headers: List<HeaderMatch>, optional "no condition";
-    }
-}
-
-table! {
-    /// A condition on one header field (Envoy: HeaderMatcher). At most one of `exact`, `prefix`, `suffix`, `contains`,
-    /// `regex` and `present` is written.
-    HeaderMatch at "listeners[].http.virtual_hosts[].routes[].match.headers[]", example "routes.toml" {
-        /// Name of the field, in any case.
-        name: HeaderName, required;
-        /// The value is this.
-        exact: Text, optional "another kind of match";
-        /// The value starts with this.
-        prefix: Text, optional "another kind of match";
-        /// The value ends with this.
-        suffix: Text, optional "another kind of match";
-        /// This stands in the value.
-        contains: Text, optional "another kind of match";
-        /// The whole value matches this pattern, see `match.regex`.
-        regex: Pattern, optional "another kind of match";
-        /// `true`: the field is there; `false`: it is not.
-        present: bool, optional "`true` where no other kind is written";
-        /// The condition must not hold.
-        invert: bool, default "false";
-    }
-}
-
-table! {
-    /// Send the request to a cluster (Envoy: RouteAction).
-    Forward at "listeners[].http.virtual_hosts[].routes[].route", example "routes.toml" {
-        /// Name of the cluster.
-        cluster: ClusterName, required;
-        /// Replaces the part of the path that matched: the prefix, or the whole `path`. Not with `regex`.
-        prefix_rewrite: UrlPath, optional "the path goes on as it came";
-        /// Replaces the host.
-        host_rewrite: Host, optional "the host goes on as it came";
-        /// Time for the whole response, from the end of the request. Status 504.
-        timeout: Timeout, default "\"15s\"";
+        /// Conditions on query parameters.
+        query_parameters: List<QueryParameterMatch>, optional "no condition";
+        /// Conditions on cookies.
+        cookies: List<CookieMatch>, optional "no condition";
+        /// How many per cent of the requests that fulfil the rest match; the others go on to the next route (Envoy:
+        /// runtime_fraction).
+        percent: Percent, optional "all";
     }
 }
 
@@ -110,10 +111,13 @@ table! {
         host: HostName, optional "unchanged";
         /// New port.
         port: Int<1, 65535>, optional "unchanged";
-        /// New path; a query in it replaces the request's. Excludes `prefix_rewrite`.
+        /// New path; a query in it replaces the request's. Only one of this, `prefix_rewrite` and `regex_rewrite` is
+        /// written.
         path: NewPath, optional "unchanged";
-        /// Replaces the part of the path that matched. Not with `match.regex`. Excludes `path`.
+        /// Replaces the part of the path that matched. Not with `match.regex` and `match.template`.
         prefix_rewrite: UrlPath, optional "unchanged";
+        /// Replaces what a pattern matches in the path.
+        regex_rewrite: RegexRewrite, optional "unchanged";
         /// Status code; 307 and 308 keep the method.
         status: RedirectStatus, default "301";
         /// Drop the query.

@@ -69,7 +69,7 @@ pub enum FilterOverride<T> {
 pub struct LocalRateLimit {
     /// Statistics: `<stat_prefix>.http_local_rate_limit.*`.
     pub stat_prefix: String,
-    /// For requests that no descriptor takes; `None`: they are not limited.
+    /// For every request, after those of its descriptors; `None`: only descriptors limit.
     pub token_bucket: Option<TokenBucket>,
     /// Where each request gets its descriptors from (Envoy: rate_limits).
     pub rate_limits: Vec<RateLimitRule>,

@@ -1,6 +1,7 @@
-//! The access log's line format, compiled: literals and command operators (Envoy: access_log/usage).
+//! The format language of access logs and header values, compiled: literals and command operators, with Envoy's names
+//! and meaning (Envoy: advanced/substitution_formatter).
 
-/// One piece of a log line or of a JSON value.
+/// One piece of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FormatPiece {
     Literal(String),
@@ -16,42 +17,242 @@ pub struct FieldOperand {
     pub max_length: Option<usize>,
 }
 
-/// The command operators that exist; names and meaning are Envoy's.
+/// The command operators that exist. `max_length` is in bytes and concerns texts only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandOperator {
-    /// `%START_TIME%`: UTC, `2026-01-31T23:59:59.123Z`.
-    StartTime,
+    /// When the request began.
+    StartTime(TimeFormat),
+    /// Now.
+    EmitTime(TimeFormat),
     Req(FieldOperand),
+    /// As `Req`, without what follows the first `?` of the value.
+    ReqWithoutQuery(FieldOperand),
     Resp(FieldOperand),
+    Path {
+        with_query: bool,
+        source: PathSource,
+        max_length: Option<usize>,
+    },
+    /// The first parameter of that name, decoded.
+    QueryParam {
+        name: String,
+        max_length: Option<usize>,
+    },
+    /// The whole query.
+    QueryParams {
+        decoded: bool,
+        max_length: Option<usize>,
+    },
     Protocol,
+    UpstreamProtocol,
     ResponseCode,
-    ResponseCodeDetails,
+    /// White space becomes `_` unless it is kept.
+    ResponseCodeDetails {
+        keep_spaces: bool,
+    },
+    /// Short names, such as `UH`.
     ResponseFlags,
-    BytesReceived,
-    BytesSent,
-    /// Milliseconds, start of the request to the last byte out.
+    /// Such as `NoHealthyUpstream`.
+    ResponseFlagsLong,
+    Bytes(ByteCount),
+    /// From the start of the request until now, in milliseconds.
     Duration,
-    /// Milliseconds, start of the request to its last byte in.
-    RequestDuration,
-    /// Milliseconds, start of the request to the first byte from upstream.
-    ResponseDuration,
-    /// Milliseconds, first byte from upstream to the last byte out.
-    ResponseTxDuration,
+    Elapsed {
+        start: TimePoint,
+        end: TimePoint,
+        precision: Precision,
+    },
+    Address {
+        of: AddressOf,
+        part: AddressPart,
+    },
     UpstreamHost,
+    /// The endpoint's host name; its address where it has none.
+    UpstreamHostName {
+        with_port: bool,
+    },
     UpstreamCluster,
-    UpstreamLocalAddress,
-    DownstreamRemoteAddress,
-    DownstreamRemoteAddressWithoutPort,
-    DownstreamLocalAddress,
-    DownstreamLocalAddressWithoutPort,
-    DownstreamLocalPort,
+    UpstreamRequestAttemptCount,
+    /// Why the last connection to the upstream could not be made.
+    UpstreamTransportFailureReason,
+    UpstreamConnectionId,
     RouteName,
     VirtualHostName,
+    FilterChainName,
     ConnectionId,
+    /// The request's x-request-id.
+    StreamId,
+    /// A new UUID each time.
+    UniqueId,
     Hostname,
+    Environment {
+        name: String,
+        max_length: Option<usize>,
+    },
+    /// Body of a response that this proxy made.
+    LocalReplyBody,
+    AccessLogType,
+    /// The first of these that has a value which is not empty.
+    Coalesce {
+        operators: Vec<CommandOperator>,
+        max_length: Option<usize>,
+    },
 }
 
-/// Envoy's default text format, for the operators that exist.
+/// Envoy: the parameter Y of `%PATH(X:Y)%`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathSource {
+    /// x-envoy-original-path.
+    Original,
+    Path,
+    OriginalOrPath,
+}
+
+/// Sizes of one exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByteCount {
+    /// Of the request's body.
+    Received,
+    /// Of the response's body.
+    Sent,
+    /// Names and values, those of the request line included.
+    RequestHeaders,
+    ResponseHeaders,
+    DownstreamWireReceived,
+    DownstreamWireSent,
+    DownstreamHeaderReceived,
+    DownstreamHeaderSent,
+    UpstreamWireReceived,
+    UpstreamWireSent,
+    UpstreamHeaderReceived,
+    UpstreamHeaderSent,
+}
+
+/// Moments of an exchange (Envoy: `%COMMON_DURATION%`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimePoint {
+    /// DS_RX_BEG
+    DownstreamReceiveBegin,
+    /// DS_RX_END
+    DownstreamReceiveEnd,
+    /// US_CX_BEG: of the connection, which may be older than the exchange.
+    UpstreamConnectBegin,
+    /// US_CX_END
+    UpstreamConnectEnd,
+    /// US_TX_BEG
+    UpstreamSendBegin,
+    /// US_TX_END
+    UpstreamSendEnd,
+    /// US_RX_BEG
+    UpstreamReceiveBegin,
+    /// US_RX_BODY_BEG
+    UpstreamReceiveBodyBegin,
+    /// US_RX_END
+    UpstreamReceiveEnd,
+    /// DS_TX_BEG
+    DownstreamSendBegin,
+    /// DS_TX_END
+    DownstreamSendEnd,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    Milliseconds,
+    Microseconds,
+    Nanoseconds,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressOf {
+    /// The client, which may be one that x-forwarded-for names.
+    DownstreamRemote,
+    /// The connection's peer.
+    DownstreamDirectRemote,
+    DownstreamLocal,
+    UpstreamRemote,
+    UpstreamLocal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressPart {
+    AddressAndPort,
+    /// With a length: the network in CIDR notation.
+    Address {
+        mask_prefix_len: Option<u8>,
+    },
+    Port,
+}
+
+/// How a moment is written, always in UTC. Empty: `2026-01-31T23:59:59.123Z`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TimeFormat(pub Vec<TimePiece>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TimePiece {
+    Literal(String),
+    Field(TimeField),
+}
+
+/// A conversion of strftime(3) in the C locale, and what Envoy adds; those that stand for several are resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeField {
+    /// %Y
+    Year,
+    /// %C
+    Century,
+    /// %y
+    YearOfCentury,
+    /// %G
+    IsoYear,
+    /// %g
+    IsoYearOfCentury,
+    /// %m
+    Month,
+    /// %B
+    MonthName,
+    /// %b
+    MonthShort,
+    /// %d
+    Day,
+    /// %e: a space in the place of a zero.
+    DayPadded,
+    /// %j
+    DayOfYear,
+    /// %A
+    Weekday,
+    /// %a
+    WeekdayShort,
+    /// %u: Monday is 1.
+    WeekdayFromMonday,
+    /// %w: Sunday is 0.
+    WeekdayFromSunday,
+    /// %U: the first Sunday begins week 1.
+    WeekFromSunday,
+    /// %W: the first Monday begins week 1.
+    WeekFromMonday,
+    /// %V
+    IsoWeek,
+    /// %H
+    Hour,
+    /// %I
+    HourOf12,
+    /// %p
+    AmPm,
+    /// %M
+    Minute,
+    /// %S
+    Second,
+    /// %z
+    Offset,
+    /// %Z
+    Zone,
+    /// %s
+    EpochSeconds,
+    /// %f and %1f to %9f: so many digits of the second's fraction.
+    Fraction(u8),
+}
+
+/// Envoy's default text format.
 pub const DEFAULT_TEXT_FORMAT: &str = concat!(
     "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" ",
     "%RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% ",

@@ -1,6 +1,6 @@
 //! The HTTP connection manager and the access log.
 
-use super::{Cidr, Fraction, FormatPiece, HeaderMatch, HeaderMutations, HttpFilter, VirtualHost};
+use super::{Cidr, FormatPiece, Fraction, HeaderMatch, HeaderMutations, HttpFilter, VirtualHost};
 use regex::bytes::Regex;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -135,8 +135,14 @@ pub struct AccessLog {
 /// Envoy: AccessLogFilter.
 #[derive(Clone, Debug)]
 pub enum AccessLogFilter {
-    Status { op: ComparisonOp, value: u16 },
-    Duration { op: ComparisonOp, value: Duration },
+    Status {
+        op: ComparisonOp,
+        value: u16,
+    },
+    Duration {
+        op: ComparisonOp,
+        value: Duration,
+    },
     /// One of these; empty: any flag at all.
     ResponseFlag(Vec<&'static str>),
     /// Of the request.
@@ -147,6 +153,32 @@ pub enum AccessLogFilter {
     Or(Vec<AccessLogFilter>),
     Not(Box<AccessLogFilter>),
 }
+
+/// The response flags, short and long, with their meaning (Envoy: StreamInfo::CoreResponseFlag), for what exists.
+pub const RESPONSE_FLAGS: &[(&str, &str, &str)] = &[
+    ("UH", "NoHealthyUpstream", "no endpoint of the cluster is healthy"),
+    ("UT", "UpstreamRequestTimeout", "no response within the route's timeout"),
+    ("LR", "LocalReset", "this side reset the exchange with the upstream"),
+    ("UR", "UpstreamRemoteReset", "the upstream reset the exchange"),
+    ("UF", "UpstreamConnectionFailure", "the connection to the upstream could not be made"),
+    ("UC", "UpstreamConnectionTermination", "the upstream closed the connection during the exchange"),
+    ("UO", "UpstreamOverflow", "a circuit breaker of the cluster is open"),
+    ("NR", "NoRouteFound", "no route matched"),
+    ("DI", "DelayInjected", "the fault filter delayed the request"),
+    ("FI", "FaultInjected", "the fault filter aborted the request"),
+    ("RL", "RateLimited", "the rate limit filter refused the request"),
+    ("DC", "DownstreamConnectionTermination", "the client closed the connection during the exchange"),
+    ("URX", "UpstreamRetryLimitExceeded", "every retry that was allowed failed"),
+    ("SI", "StreamIdleTimeout", "nothing moved for too long"),
+    ("IH", "InvalidEnvoyRequestHeaders", "a field that is meant for the proxy has an invalid value"),
+    ("DPE", "DownstreamProtocolError", "the client broke the protocol"),
+    ("UMSDR", "UpstreamMaxStreamDurationReached", "the exchange reached its maximum duration"),
+    ("DT", "DurationTimeout", "the request or its connection reached its maximum duration"),
+    ("UPE", "UpstreamProtocolError", "the upstream broke the protocol"),
+    ("NC", "NoClusterFound", "the cluster that the route names does not exist"),
+    ("OM", "OverloadManagerTerminated", "refused to protect the process from overload"),
+    ("DR", "DownstreamRemoteReset", "the client reset the exchange"),
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ComparisonOp {

@@ -19,6 +19,7 @@ pub use route::*;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where in the file something was written, for people: `ringway explain` and logs.
@@ -141,7 +142,7 @@ pub struct Cidr {
 /// The terminal network filter of a chain.
 #[derive(Clone, Debug)]
 pub enum NetworkFilter {
-    Http(Box<Hcm>),
+    Http(Arc<Hcm>),
 }
 
 impl std::fmt::Display for Address {

@@ -80,7 +80,10 @@ pub enum HeaderMatchKind {
     Present,
     Value(StringMatch),
     /// A decimal integer, `start` included, `end` not (Envoy: range_match).
-    Range { start: i64, end: i64 },
+    Range {
+        start: i64,
+        end: i64,
+    },
 }
 
 /// The first parameter of that name counts. Values are compared as they are in the URL, not decoded (Envoy:
@@ -218,7 +221,11 @@ pub enum HashPolicyKind {
     /// Lower case.
     Header(String),
     /// With a time to live, the cookie is made where the request has none; zero makes a session cookie.
-    Cookie { name: String, ttl: Option<Duration>, path: Option<String> },
+    Cookie {
+        name: String,
+        ttl: Option<Duration>,
+        path: Option<String>,
+    },
     SourceIp,
     QueryParameter(String),
 }

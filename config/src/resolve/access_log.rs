@@ -4,9 +4,12 @@ use std::path::Path;
 
 use super::Resolver;
 use super::format::compile;
+use super::matcher::fraction;
 use crate::diagnostic::Problem;
-use crate::document::{self, Located};
-use crate::model::{AccessLog, AccessLogFormat, AccessLogSink, DEFAULT_TEXT_FORMAT, FormatPiece};
+use crate::document::{self, List, Located, Slot};
+use crate::model::{
+    AccessLog, AccessLogFilter, AccessLogFormat, AccessLogSink, ComparisonOp, DEFAULT_TEXT_FORMAT, FormatPiece,
+};
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn access_log(&mut self, written: &'d Located<document::AccessLog>) -> Option<AccessLog> {
@@ -16,22 +19,85 @@ impl<'d> Resolver<'d, '_, '_> {
         }
         let format = match (written.format.given(), written.json.given()) {
             (_, Some(json)) => {
-                if json.0.is_empty() {
+                if json.is_empty {
                     let problem = Problem::at(&json.origin, "the JSON object has no key");
                     self.problems
                         .push(problem.hint(Some("name at least one: json = { status = \"%RESPONSE_CODE%\" }")));
                 }
-                let pairs = json.0.iter().map(|(key, text)| (key.clone(), self.format(text))).collect();
+                let pairs = json.entries.iter().map(|(key, text)| (key.value.0.clone(), self.format(text))).collect();
                 AccessLogFormat::Json(pairs)
             }
             (Some(text), None) => AccessLogFormat::Text(with_line_end(self.format(text))),
             // The default holds known operators only, which a test compiles.
             (None, None) => AccessLogFormat::Text(compile(DEFAULT_TEXT_FORMAT).unwrap_or_default()),
         };
+        let filter = written.filter.given().and_then(|filter| self.access_log_filter(filter));
         let path = &written.path.given()?.value.0;
         let is_stdout = path == Path::new("/dev/stdout");
         let sink = if is_stdout { AccessLogSink::Stdout } else { AccessLogSink::File(self.directory.join(path)) };
-        Some(AccessLog { sink, format, filter: None })
+        Some(AccessLog { sink, format, filter })
+    }
+
+    fn access_log_filter(&mut self, written: &'d Located<document::AccessLogFilter>) -> Option<AccessLogFilter> {
+        let keys = [
+            ("status", written.status.origin()),
+            ("duration", written.duration.origin()),
+            ("response_flags", written.response_flags.origin()),
+            ("header", written.header.origin()),
+            ("sample_percent", written.sample_percent.origin()),
+            ("and", written.and.origin()),
+            ("or", written.or.origin()),
+            ("not", written.not.origin()),
+        ];
+        self.exactly_one(&written.origin, written.has_unknown, &keys, "this table names no filter");
+        if let Some(status) = written.status.given() {
+            let (op, value) = self.comparison(status, &status.equal, &status.at_least, &status.at_most)?;
+            return Some(AccessLogFilter::Status { op, value: value.to_u16() });
+        }
+        if let Some(duration) = written.duration.given() {
+            let (op, value) = self.comparison(duration, &duration.equal, &duration.at_least, &duration.at_most)?;
+            return Some(AccessLogFilter::Duration { op, value: value.0 });
+        }
+        if let Some(flags) = written.response_flags.given() {
+            return Some(AccessLogFilter::ResponseFlag(flags.items.iter().map(|flag| flag.value.0).collect()));
+        }
+        if let Some(header) = written.header.given() {
+            return self.header_match(header).map(|header| AccessLogFilter::Header(Box::new(header)));
+        }
+        if let Some(percent) = written.sample_percent.given() {
+            return Some(AccessLogFilter::Sample(fraction(percent.value)));
+        }
+        if let Some(list) = written.and.given() {
+            return Some(AccessLogFilter::And(self.access_log_filters(list)));
+        }
+        if let Some(list) = written.or.given() {
+            return Some(AccessLogFilter::Or(self.access_log_filters(list)));
+        }
+        let inner = self.access_log_filter(&written.not.given()?.value.0)?;
+        Some(AccessLogFilter::Not(Box::new(inner)))
+    }
+
+    fn access_log_filters(&mut self, list: &'d Located<List<document::AccessLogFilter>>) -> Vec<AccessLogFilter> {
+        if list.items.len() < 2 && !list.is_incomplete {
+            let problem = Problem::at(&list.origin, "there is nothing to combine");
+            self.problems.push(problem.allowed("at least two filters"));
+        }
+        list.items.iter().filter_map(|filter| self.access_log_filter(filter)).collect()
+    }
+
+    /// The one comparison of a table that must have one.
+    fn comparison<T, V: Copy>(
+        &mut self,
+        table: &Located<T>,
+        equal: &Slot<V>,
+        at_least: &Slot<V>,
+        at_most: &Slot<V>,
+    ) -> Option<(ComparisonOp, V)> {
+        let keys = [("equal", equal.origin()), ("at_least", at_least.origin()), ("at_most", at_most.origin())];
+        self.exactly_one(&table.origin, false, &keys, "the filter compares with nothing");
+        let operands =
+            [(ComparisonOp::Equal, equal), (ComparisonOp::AtLeast, at_least), (ComparisonOp::AtMost, at_most)];
+        operands.into_iter().find_map(|(op, slot)| slot.given().map(|value| (op, value.value)))
     }
 }
 

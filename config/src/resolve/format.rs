@@ -1,64 +1,42 @@
-//! The format language of access logs and header values, compiled (Envoy: access_log/usage, "Command Operators").
+//! The format language of access logs and header values (Envoy: advanced/substitution_formatter): a text with
+//! `%OPERATORS%` becomes pieces.
+
+mod operators;
+mod time;
+
+pub use operators::{OPERATORS, TIME_POINTS};
+pub use time::TIME_FIELDS;
 
 use std::ops::Range;
 
 use super::Resolver;
-use crate::diagnostic::{Problem, closest};
+use crate::diagnostic::Problem;
 use crate::document::{Located, Text};
-use crate::model::{CommandOperator, FieldOperand, FormatPiece};
-
-/// Operators without arguments: name, meaning, and what docs/CONFIG.md says.
-pub const PLAIN_OPERATORS: &[(&str, CommandOperator, &str)] = &[
-    ("START_TIME", CommandOperator::StartTime, "when the request began, UTC, `2026-01-31T23:59:59.123Z`"),
-    ("PROTOCOL", CommandOperator::Protocol, "`HTTP/1.1` or `HTTP/1.0`"),
-    ("RESPONSE_CODE", CommandOperator::ResponseCode, "status; 0 where none was sent"),
-    ("RESPONSE_CODE_DETAILS", CommandOperator::ResponseCodeDetails, "why this status"),
-    ("RESPONSE_FLAGS", CommandOperator::ResponseFlags, "what went wrong, as Envoy's short flags"),
-    ("BYTES_RECEIVED", CommandOperator::BytesReceived, "bytes of the request's body"),
-    ("BYTES_SENT", CommandOperator::BytesSent, "bytes of the response's body"),
-    ("DURATION", CommandOperator::Duration, "ms from the start of the request to the last byte out"),
-    ("REQUEST_DURATION", CommandOperator::RequestDuration, "ms from the start of the request to its last byte in"),
-    (
-        "RESPONSE_DURATION",
-        CommandOperator::ResponseDuration,
-        "ms from the start of the request to the first byte from upstream",
-    ),
-    (
-        "RESPONSE_TX_DURATION",
-        CommandOperator::ResponseTxDuration,
-        "ms from the first byte from upstream to the last byte out",
-    ),
-    ("UPSTREAM_HOST", CommandOperator::UpstreamHost, "address of the endpoint"),
-    ("UPSTREAM_CLUSTER", CommandOperator::UpstreamCluster, "name of the cluster"),
-    ("UPSTREAM_LOCAL_ADDRESS", CommandOperator::UpstreamLocalAddress, "this side of the upstream connection"),
-    ("DOWNSTREAM_REMOTE_ADDRESS", CommandOperator::DownstreamRemoteAddress, "address and port of the client"),
-    (
-        "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
-        CommandOperator::DownstreamRemoteAddressWithoutPort,
-        "address of the client",
-    ),
-    ("DOWNSTREAM_LOCAL_ADDRESS", CommandOperator::DownstreamLocalAddress, "address and port that the client connected to"),
-    (
-        "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
-        CommandOperator::DownstreamLocalAddressWithoutPort,
-        "address that the client connected to",
-    ),
-    ("DOWNSTREAM_LOCAL_PORT", CommandOperator::DownstreamLocalPort, "port that the client connected to"),
-    ("ROUTE_NAME", CommandOperator::RouteName, "name of the route"),
-    ("VIRTUAL_HOST_NAME", CommandOperator::VirtualHostName, "name of the virtual host"),
-    ("CONNECTION_ID", CommandOperator::ConnectionId, "number of the downstream connection"),
-    ("HOSTNAME", CommandOperator::Hostname, "name of this machine"),
-];
-
-/// Parts of the request line that `%REQ(...)%` knows.
-const PSEUDO_FIELDS: [&str; 4] = [":method", ":path", ":authority", ":scheme"];
+use crate::model::FormatPiece;
+use operators::operator;
 
 /// A complaint about some bytes of a format.
+#[derive(Debug)]
 pub struct FormatFault {
     part: Range<usize>,
     message: String,
     allowed: Option<String>,
     hint: Option<String>,
+}
+
+impl FormatFault {
+    /// About an operator; its place is filled in by `compile`.
+    fn new(message: impl Into<String>) -> Self {
+        Self { part: 0..0, message: message.into(), allowed: None, hint: None }
+    }
+
+    fn allowed(self, allowed: impl Into<String>) -> Self {
+        Self { allowed: Some(allowed.into()), ..self }
+    }
+
+    fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
 }
 
 impl Resolver<'_, '_, '_> {
@@ -75,6 +53,11 @@ impl Resolver<'_, '_, '_> {
     }
 }
 
+/// As `compile`, with the faults as text.
+pub fn format_pieces(text: &str) -> Result<Vec<FormatPiece>, String> {
+    compile(text).map_err(|faults| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("\n"))
+}
+
 /// The pieces of a format, or everything that is wrong with it.
 pub fn compile(format: &str) -> Result<Vec<FormatPiece>, Vec<FormatFault>> {
     let mut pieces = Vec::new();
@@ -89,12 +72,9 @@ pub fn compile(format: &str) -> Result<Vec<FormatPiece>, Vec<FormatFault>> {
             continue;
         }
         let Some(end) = operator_end(format, start + 1) else {
-            faults.push(FormatFault {
-                part: start..format.len(),
-                message: "the operator that begins here has no closing '%'".into(),
-                allowed: None,
-                hint: Some("write %% for a percent sign".into()),
-            });
+            let fault = FormatFault::new("the operator that begins here has no closing '%'");
+            let fault = fault.hint("write %% for a percent sign");
+            faults.push(FormatFault { part: start..format.len(), ..fault });
             return Err(faults);
         };
         if !literal.is_empty() {
@@ -127,84 +107,40 @@ fn operator_end(format: &str, start: usize) -> Option<usize> {
     None
 }
 
-/// One operator, without its percent signs: `NAME`, `NAME(argument)` or `NAME(argument):length`.
-fn operator(text: &str) -> Result<CommandOperator, FormatFault> {
-    let name_end = text.find(['(', ':']).unwrap_or(text.len());
-    let (name, rest) = text.split_at(name_end);
-    if let Some((_, operator, _)) = PLAIN_OPERATORS.iter().find(|(known, ..)| *known == name) {
-        if rest.is_empty() {
-            return Ok(operator.clone());
-        }
-        return Err(fault(format!("%{name}% takes no argument yet"), Some(format!("write %{name}%"))));
-    }
-    match name {
-        "REQ" => field(name, rest).map(CommandOperator::Req),
-        "RESP" => field(name, rest).map(CommandOperator::Resp),
-        _ => {
-            let names = PLAIN_OPERATORS.iter().map(|(known, ..)| *known).chain(["REQ", "RESP"]);
-            let hint = closest(name, names.clone()).map(|near| format!("did you mean %{near}%?"));
-            let allowed = names.collect::<Vec<_>>().join(", ");
-            let fault = fault(format!("unknown operator %{name}%"), hint);
-            Err(FormatFault { allowed: Some(allowed), ..fault })
-        }
-    }
-}
-
-fn fault(message: String, hint: Option<String>) -> FormatFault {
-    FormatFault { part: 0..0, message, allowed: None, hint }
-}
-
-/// `(name?alternative):length` of REQ and RESP.
-fn field(operator: &str, text: &str) -> Result<FieldOperand, FormatFault> {
-    let example =
-        || Some(format!("write it as %{operator}(X-NAME)%, %{operator}(X-NAME?X-OTHER)% or %{operator}(X-NAME):20%"));
-    let wrong = || fault(format!("%{operator}{text}% does not name a header field"), example());
-    let (argument, rest) = text.strip_prefix('(').and_then(|text| text.split_once(')')).ok_or_else(wrong)?;
-    let max_length = match rest.strip_prefix(':') {
-        Some(digits) => Some(digits.parse().map_err(|_| wrong())?),
-        None if rest.is_empty() => None,
-        None => return Err(wrong()),
-    };
-    let (name, alternative) = match argument.split_once('?') {
-        Some((name, alternative)) => (name, Some(field_name(operator, alternative)?)),
-        None => (argument, None),
-    };
-    Ok(FieldOperand { name: field_name(operator, name)?, alternative, max_length })
-}
-
-fn field_name(operator: &str, name: &str) -> Result<String, FormatFault> {
-    let name = name.trim().to_ascii_lowercase();
-    if name.starts_with(':') {
-        return match operator {
-            "REQ" if PSEUDO_FIELDS.contains(&name.as_str()) => Ok(name),
-            "RESP" if name == ":status" => {
-                Err(fault("%RESP(:STATUS)% is not known".into(), Some("write %RESPONSE_CODE%".into())))
-            }
-            _ => {
-                let unknown = fault(format!("%{operator}({name})% is not known"), None);
-                let allowed = (operator == "REQ").then(|| format!("{} or a header field", PSEUDO_FIELDS.join(", ")));
-                Err(FormatFault { allowed, ..unknown })
-            }
-        };
-    }
-    if crate::document::is_token(&name) {
-        return Ok(name);
-    }
-    Err(fault(format!("{name:?} is not a header name"), Some(format!("write it as %{operator}(X-NAME)%"))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::DEFAULT_TEXT_FORMAT;
+    use crate::model::{
+        AddressOf, AddressPart, CommandOperator, DEFAULT_TEXT_FORMAT, FieldOperand, PathSource, Precision, TimeField,
+        TimeFormat, TimePiece, TimePoint,
+    };
 
     fn field(name: &str, alternative: Option<&str>, max_length: Option<usize>) -> FieldOperand {
         FieldOperand { name: name.into(), alternative: alternative.map(Into::into), max_length }
     }
 
+    fn one(format: &str) -> CommandOperator {
+        match compile(format).unwrap_or_else(|faults| panic!("{format}: {faults:?}")).as_slice() {
+            [FormatPiece::Operator(operator)] => operator.clone(),
+            pieces => panic!("{format}: {pieces:?}"),
+        }
+    }
+
+    fn complaint(format: &str) -> String {
+        let faults = compile(format).expect_err(format);
+        assert_eq!(faults.len(), 1, "{format}");
+        assert_eq!(faults[0].part, 0..format.len(), "{format}");
+        format!(
+            "{}|{}|{}",
+            faults[0].message,
+            faults[0].allowed.as_deref().unwrap_or(""),
+            faults[0].hint.as_deref().unwrap_or("")
+        )
+    }
+
     #[test]
     fn the_default_format_compiles() {
-        let pieces = compile(DEFAULT_TEXT_FORMAT).ok().unwrap();
+        let pieces = compile(DEFAULT_TEXT_FORMAT).expect("valid");
         assert_eq!(pieces.first(), Some(&FormatPiece::Literal("[".into())));
         assert!(pieces.contains(&FormatPiece::Operator(CommandOperator::Req(field(
             "x-envoy-original-path",
@@ -215,9 +151,8 @@ mod tests {
 
     #[test]
     fn operators_stand_between_literals() {
-        let pieces = compile("100%% %PROTOCOL%%REQ(A):7%").ok().unwrap();
         assert_eq!(
-            pieces,
+            compile("100%% %PROTOCOL%%REQ(A):7%").expect("valid"),
             [
                 FormatPiece::Literal("100% ".into()),
                 FormatPiece::Operator(CommandOperator::Protocol),
@@ -228,9 +163,95 @@ mod tests {
 
     #[test]
     fn every_fault_of_a_format_is_found() {
-        let faults = compile("%NOPE% %REQ% %RESP(:STATUS)% %REQ(A):x% %START_TIME(%s)%").err().unwrap();
+        let faults = compile("%NOPE% %REQ% %RESP(:STATUS)% %REQ(A):x% %START_TIME(%n)%").expect_err("five faults");
         assert_eq!(faults.len(), 5);
         assert_eq!(faults[0].part, 0..6);
         assert!(compile("50% done").is_err());
+    }
+
+    #[test]
+    fn arguments_and_lengths() {
+        use CommandOperator::*;
+        for (format, expected) in [
+            ("%REQUEST_HEADER(A?B):9%", Req(field("a", Some("b"), Some(9)))),
+            ("%RESPONSE_HEADER(A)%", Resp(field("a", None, None))),
+            ("%REQ_WITHOUT_QUERY(X?:PATH)%", ReqWithoutQuery(field("x", Some(":path"), None))),
+            ("%PATH%", Path { with_query: true, source: PathSource::OriginalOrPath, max_length: None }),
+            ("%PATH(NQ):5%", Path { with_query: false, source: PathSource::OriginalOrPath, max_length: Some(5) }),
+            ("%PATH(WQ:ORIG)%", Path { with_query: true, source: PathSource::Original, max_length: None }),
+            ("%PATH(:PATH)%", Path { with_query: true, source: PathSource::Path, max_length: None }),
+            ("%QUERY_PARAM(Id):3%", QueryParam { name: "Id".into(), max_length: Some(3) }),
+            ("%QUERY_PARAMS%", QueryParams { decoded: false, max_length: None }),
+            ("%QUERY_PARAMS(DECODED)%", QueryParams { decoded: true, max_length: None }),
+            ("%RESPONSE_CODE_DETAILS%", ResponseCodeDetails { keep_spaces: false }),
+            ("%RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)%", ResponseCodeDetails { keep_spaces: true }),
+            ("%ENVIRONMENT(HOME)%", Environment { name: "HOME".into(), max_length: None }),
+            (
+                "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(16)%",
+                Address { of: AddressOf::DownstreamRemote, part: AddressPart::Address { mask_prefix_len: Some(16) } },
+            ),
+            (
+                "%COMMON_DURATION(DS_RX_BEG:US_TX_BEG:us)%",
+                Elapsed {
+                    start: TimePoint::DownstreamReceiveBegin,
+                    end: TimePoint::UpstreamSendBegin,
+                    precision: Precision::Microseconds,
+                },
+            ),
+            (
+                "%COMMON_DURATION(US_TX_BEG:US_RX_BEG)%",
+                Elapsed {
+                    start: TimePoint::UpstreamSendBegin,
+                    end: TimePoint::UpstreamReceiveBegin,
+                    precision: Precision::Milliseconds,
+                },
+            ),
+            (
+                "%EMIT_TIME(%s.%3f)%",
+                EmitTime(TimeFormat(vec![
+                    TimePiece::Field(TimeField::EpochSeconds),
+                    TimePiece::Literal(".".into()),
+                    TimePiece::Field(TimeField::Fraction(3)),
+                ])),
+            ),
+            (
+                r#"%COALESCE({"operators": ["ROUTE_NAME", {"command": "REQ", "param": "X-A", "max_length": 4}]}):9%"#,
+                Coalesce { operators: vec![RouteName, Req(field("x-a", None, Some(4)))], max_length: Some(9) },
+            ),
+        ] {
+            assert_eq!(one(format), expected, "{format}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_operator_is_told() {
+        for (format, part) in [
+            ("%PROTOCL%", "did you mean %PROTOCOL%?"),
+            ("%PROTOCOL(X)%", "takes no argument"),
+            ("%PROTOCOL:3%", "cannot be cut"),
+            ("%REQ%", "needs an argument"),
+            ("%REQ()%", "is not a header name"),
+            ("%REQ(:STATUS)%", ":method, :path, :authority, :scheme or a header field"),
+            ("%RESP(:STATUS)%", "write %RESPONSE_CODE%"),
+            ("%REQ(A):-1%", "is not a length"),
+            ("%REQ(A)x%", "is not a length"),
+            ("%PATH(XQ)%", "WQ, NQ"),
+            ("%PATH(WQ:ORG)%", "ORIG, PATH, ORIG_OR_PATH"),
+            ("%QUERY_PARAMS(X)%", "ORIG, DECODED"),
+            ("%ENVIRONMENT()%", "is not the name of an environment variable"),
+            ("%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT(129)%", "0 to 32 for IPv4, 0 to 128 for IPv6"),
+            ("%COMMON_DURATION(DS_RX_BEG)%", "DS_RX_BEG:DS_TX_END:us"),
+            ("%COMMON_DURATION(DS_RX_BGE:DS_TX_END)%", "did you mean DS_RX_BEG?"),
+            ("%COMMON_DURATION(DS_RX_BEG:DS_TX_END:s)%", "ms, us, ns"),
+            ("%START_TIME(%Q)%", "%Q"),
+            ("%START_TIME(%Y%n)%", "a line end"),
+            ("%COALESCE(REQ)%", "is not JSON"),
+            ("%COALESCE({\"operators\": []})%", "an `operators` array"),
+            ("%COALESCE({\"operators\": [\"NOPE\"]})%", "unknown operator %NOPE%"),
+            ("%COALESCE({\"operators\": [{\"command\": \"REQ\", \"parm\": \"a\"}]})%", "parm"),
+        ] {
+            let complaint = complaint(format);
+            assert!(complaint.contains(part), "{format}: {complaint}");
+        }
     }
 }

@@ -1,25 +1,38 @@
-//! The HTTP connection manager: its virtual hosts, filters, access logs and options.
+//! The HTTP connection manager: its virtual hosts and options.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Resolver;
+use super::header::mutations;
 use crate::diagnostic::Problem;
-use crate::document::{self, FromText, Http, List, Located, Origin, Slot};
+use crate::document::{self, Http, List, Located, Origin, Slot};
 use crate::model::{
-    Cidr, EscapedSlashes, FilterOverrides, Hcm, HeaderMutations, HeaderOptions, HttpFilter, HttpLimits, HttpTimeouts,
-    PathOptions, Trust, VirtualHost,
+    Cidr, FilterOverrides, Hcm, HeaderMutations, HeaderOptions, HttpLimits, HttpTimeouts, PathOptions, Trust,
+    VirtualHost,
 };
+
+/// Private addresses and this machine's (Envoy: InternalAddressConfig).
+const DEFAULT_INTERNAL_ADDRESSES: &[(IpAddr, u8)] = &[
+    (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
+    (IpAddr::V4(Ipv4Addr::new(192, 168, 0, 0)), 16),
+    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0)), 8),
+    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
+];
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn http(&mut self, http: &'d Located<Http>) -> Hcm {
         let keys = [("routes", http.routes.origin()), ("virtual_hosts", http.virtual_hosts.origin())];
         self.exactly_one(&http.origin, http.has_unknown, &keys, "`http` has no routes");
+        let http_filters = self.http_filters(http);
         let virtual_hosts = match http.routes.given() {
             Some(routes) => vec![VirtualHost {
                 place: self.problems.place(&routes.origin),
                 name: "default".into(),
                 domains: vec!["*".into()],
-                routes: self.routes(&routes.items),
+                routes: self.routes(&routes.items, None),
                 headers: HeaderMutations::default(),
                 filters: FilterOverrides::default(),
             }],
@@ -28,10 +41,10 @@ impl<'d> Resolver<'d, '_, '_> {
         Hcm {
             stat_prefix: http.stat_prefix.value.0.clone(),
             virtual_hosts,
-            http_filters: self.http_filters(&http.http_filters),
-            mutations: HeaderMutations::default(),
-            paths: path_options(),
-            trust: trust(),
+            http_filters,
+            mutations: self.mutations(mutations!(http)),
+            paths: path_options(http),
+            trust: trust(http),
             access_logs: http.access_log.items().iter().filter_map(|log| self.access_log(log)).collect(),
             timeouts: timeouts(http),
             limits: limits(http),
@@ -66,58 +79,44 @@ impl<'d> Resolver<'d, '_, '_> {
                     None => drop(domains.insert(&domain.value.0, (&domain.origin, name))),
                 }
             }
+            let retry = host.retry_policy.given().map(|policy| self.retry_policy(policy));
             hosts.push(VirtualHost {
                 place: self.problems.place(&host.origin),
                 name: name.to_owned(),
                 domains: host.domains.items().iter().map(|domain| domain.value.0.clone()).collect(),
-                routes: self.routes(host.routes.items()),
-                headers: HeaderMutations::default(),
-                filters: FilterOverrides::default(),
+                routes: self.routes(host.routes.items(), retry.as_ref()),
+                headers: self.mutations(mutations!(host)),
+                filters: self.filter_overrides(&host.filters),
             });
         }
         hosts
     }
-
-    fn http_filters(&mut self, written: &Slot<List<document::HttpFilter>>) -> Vec<HttpFilter> {
-        let Some(list) = written.given() else {
-            return Vec::new();
-        };
-        if list.is_empty {
-            let problem = Problem::at(&list.origin, "the list of filters has no router");
-            self.problems.push(problem.hint(Some("write [{ router = {} }], or leave http_filters out")));
-        }
-        for (index, filter) in list.items.iter().enumerate() {
-            let keys = [("router", filter.router.origin())];
-            if self.exactly_one(&filter.origin, filter.has_unknown, &keys, "this table names no filter") {
-                if index + 1 < list.items.len() {
-                    let problem =
-                        Problem::at(&filter.origin, "router is not the last filter: those after it are not reached");
-                    self.problems.push(problem.hint(Some("put { router = {} } at the end, once")));
-                }
-            }
-        }
-        Vec::new()
-    }
 }
 
-fn path_options() -> PathOptions {
+fn path_options(http: &Http) -> PathOptions {
     PathOptions {
-        normalize: false,
-        merge_slashes: false,
-        escaped_slashes: EscapedSlashes::Keep,
-        strip_matching_host_port: false,
-        strip_trailing_host_dot: false,
+        normalize: http.normalize_path.value,
+        merge_slashes: http.merge_slashes.value,
+        escaped_slashes: http.path_with_escaped_slashes_action.value.0,
+        strip_matching_host_port: http.strip_matching_host_port.value,
+        strip_trailing_host_dot: http.strip_trailing_host_dot.value,
     }
 }
 
-fn trust() -> Trust {
-    let ranges =
-        ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "fd00::/8", "::1/128"].into_iter();
+fn trust(http: &Http) -> Trust {
+    let addresses: Vec<Cidr> = match http.internal_addresses.given() {
+        Some(list) => list.items.iter().map(|range| range.value.clone()).collect(),
+        None => DEFAULT_INTERNAL_ADDRESSES
+            .iter()
+            .map(|(address, prefix_len)| Cidr { address: *address, prefix_len: *prefix_len })
+            .collect(),
+    };
+    let headers = http.internal_only_headers.items().iter();
     Trust {
-        use_remote_address: false,
-        xff_num_trusted_hops: 0,
-        internal_addresses: ranges.filter_map(|range| Cidr::from_text(range).ok()).collect(),
-        internal_only_headers: Vec::new(),
+        use_remote_address: http.use_remote_address.value,
+        xff_num_trusted_hops: http.xff_num_trusted_hops.value.to_u32(),
+        internal_addresses: addresses,
+        internal_only_headers: headers.map(|name| name.value.0.clone()).collect(),
     }
 }
 
@@ -128,7 +127,7 @@ fn timeouts(http: &Http) -> HttpTimeouts {
         request: http.request_timeout.value.0,
         stream_idle: http.stream_idle_timeout.value.0,
         max_connection_duration: http.max_connection_duration.value.0,
-        max_stream_duration: None,
+        max_stream_duration: http.max_stream_duration.value.0,
     }
 }
 

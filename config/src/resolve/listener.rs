@@ -1,6 +1,7 @@
 //! Listeners and their filter chains.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{Resolver, port_is_free};
 use crate::diagnostic::Problem;
@@ -48,7 +49,7 @@ impl<'d> Resolver<'d, '_, '_> {
         self.exactly_one(&listener.origin, listener.has_unknown, &keys, "the listener does not say what to do");
         let filter_chains = match listener.http.given() {
             Some(http) => {
-                let filter = NetworkFilter::Http(Box::new(self.http(http)));
+                let filter = NetworkFilter::Http(Arc::new(self.http(http)));
                 let place = self.problems.place(&http.origin);
                 vec![FilterChain { place, name: "default".into(), matcher: None, filter }]
             }
@@ -89,7 +90,7 @@ impl<'d> Resolver<'d, '_, '_> {
             if let Some(http) = chain.http.given() {
                 let name =
                     chain.name.given().map_or_else(|| format!("filter_chain_{index}"), |name| name.value.0.clone());
-                let filter = NetworkFilter::Http(Box::new(self.http(http)));
+                let filter = NetworkFilter::Http(Arc::new(self.http(http)));
                 chains.push(FilterChain { place: self.problems.place(&chain.origin), name, matcher, filter });
             }
         }

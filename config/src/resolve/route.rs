@@ -1,27 +1,29 @@
-//! Routes: matches and actions.
+//! Routes: redirects, direct responses, and what belongs to all actions.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::Resolver;
-use crate::diagnostic::{Problem, name_list};
-use crate::document::{self, Located, Origin, Slot};
-use crate::model::{
-    ClusterTarget, DirectResponse, FilterOverrides, Forward, HeaderMatch, HeaderMatchKind, HeaderMutations,
-    HostRewrite, PathMatch, PathRewrite, Place, Priority, Redirect, RedirectPath, Route, RouteAction, RouteMatch,
-    StringMatch, StringMatchKind,
-};
+use super::header::mutations;
+use crate::diagnostic::Problem;
+use crate::document::{self, Located};
+use crate::model::{DirectResponse, Redirect, RedirectPath, RetryPolicy, Route, RouteAction};
 
 /// Bytes of the largest `body_file`.
 const BODY_FILE_MAX: u64 = 1 << 20;
 
 impl<'d> Resolver<'d, '_, '_> {
-    pub(super) fn routes(&mut self, written: &'d [Located<document::Route>]) -> Vec<Route> {
-        written.iter().filter_map(|route| self.route(route)).collect()
+    /// Routes, which have the retry policy `inherited` where they say nothing of it.
+    pub(super) fn routes(
+        &mut self,
+        written: &'d [Located<document::Route>],
+        inherited: Option<&RetryPolicy>,
+    ) -> Vec<Route> {
+        written.iter().filter_map(|route| self.route(route, inherited)).collect()
     }
 
-    fn route(&mut self, route: &'d Located<document::Route>) -> Option<Route> {
+    fn route(&mut self, route: &'d Located<document::Route>, inherited: Option<&RetryPolicy>) -> Option<Route> {
         let keys = [
             ("route", route.route.origin()),
             ("redirect", route.redirect.origin()),
@@ -31,7 +33,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let matcher = route.r#match.given();
         let resolved = matcher.and_then(|matcher| self.route_match(matcher));
         // Every action is checked, also where there is one too many.
-        let forward = route.route.given().and_then(|forward| self.forward(forward, matcher));
+        let forward = route.route.given().and_then(|forward| self.forward(forward, matcher, inherited));
         let redirect = route.redirect.given().and_then(|redirect| self.redirect(redirect, matcher));
         let direct = route.direct_response.given().and_then(|direct| self.direct_response(direct));
         let action = forward.map(|forward| RouteAction::Forward(Box::new(forward)));
@@ -41,159 +43,47 @@ impl<'d> Resolver<'d, '_, '_> {
             name: route.name.given().map(|name| name.value.0.clone()),
             matcher: resolved?,
             action: action?,
-            headers: HeaderMutations::default(),
-            filters: FilterOverrides::default(),
+            headers: self.mutations(mutations!(route)),
+            filters: self.filter_overrides(&route.filters),
         })
-    }
-
-    fn route_match(&mut self, written: &'d Located<document::RouteMatch>) -> Option<RouteMatch> {
-        let keys = [
-            ("prefix", written.prefix.origin()),
-            ("path", written.path.origin()),
-            ("path_separated_prefix", written.path_separated_prefix.origin()),
-            ("regex", written.regex.origin()),
-        ];
-        let is_one =
-            self.exactly_one(&written.origin, written.has_unknown, &keys, "the match says nothing about the path");
-        if let (true, Some(_), Some(sensitive)) = (is_one, written.regex.origin(), written.case_sensitive.given()) {
-            let problem = Problem::at_key(&sensitive.origin, "`case_sensitive` does not apply to `regex`");
-            self.problems.push(problem.hint(Some("start the pattern with (?i) to ignore case")));
-        }
-        let prefix = written.prefix.given().map(|path| PathMatch::Prefix(path.value.0.clone()));
-        let exact = written.path.given().map(|path| PathMatch::Exact(path.value.0.clone()));
-        let separated = written.path_separated_prefix.given();
-        let separated = separated.map(|path| PathMatch::PathSeparatedPrefix(path.value.0.clone()));
-        let regex = written.regex.given().map(|pattern| PathMatch::Regex(pattern.value.0.clone()));
-        Some(RouteMatch {
-            path: prefix.or(exact).or(separated).or(regex)?,
-            case_sensitive: written.case_sensitive.given().is_none_or(|sensitive| sensitive.value),
-            methods: written.methods.items().iter().map(|method| method.value.0.clone()).collect(),
-            headers: written.headers.items().iter().filter_map(|header| self.header_match(header)).collect(),
-            query_parameters: Vec::new(),
-            cookies: Vec::new(),
-            fraction: None,
-        })
-    }
-
-    fn header_match(&mut self, written: &'d Located<document::HeaderMatch>) -> Option<HeaderMatch> {
-        let keys = [
-            ("exact", written.exact.origin()),
-            ("prefix", written.prefix.origin()),
-            ("suffix", written.suffix.origin()),
-            ("contains", written.contains.origin()),
-            ("regex", written.regex.origin()),
-            ("present", written.present.origin()),
-        ];
-        let none_written = keys.iter().all(|(_, origin)| origin.is_none());
-        if !none_written {
-            self.exactly_one(&written.origin, written.has_unknown, &keys, "");
-        }
-        let text = |slot: &Slot<_>, kind: fn(String) -> StringMatchKind| {
-            slot.given().map(|text: &Located<document::Text>| kind(text.value.0.clone()))
-        };
-        let kind = text(&written.exact, StringMatchKind::Exact)
-            .or_else(|| text(&written.prefix, StringMatchKind::Prefix))
-            .or_else(|| text(&written.suffix, StringMatchKind::Suffix))
-            .or_else(|| text(&written.contains, StringMatchKind::Contains))
-            .or_else(|| written.regex.given().map(|pattern| StringMatchKind::Regex(pattern.value.0.clone())));
-        let value = |kind| HeaderMatchKind::Value(StringMatch { kind, ignore_case: false });
-        let kind = kind.map_or(HeaderMatchKind::Present, value);
-        // `present = false` is the inverse of `present = true`.
-        let absent = written.present.given().is_some_and(|present| !present.value);
-        Some(HeaderMatch {
-            name: written.name.given()?.value.0.clone(),
-            kind,
-            invert: written.invert.value != absent,
-            missing_as_empty: false,
-        })
-    }
-
-    fn forward(
-        &mut self,
-        written: &'d Located<document::Forward>,
-        matcher: Option<&Located<document::RouteMatch>>,
-    ) -> Option<Forward> {
-        self.check_prefix_rewrite(written.prefix_rewrite.origin(), matcher);
-        let name = written.cluster.given()?;
-        let Some(cluster) = self.clusters.get(name.value.0.as_str()).copied() else {
-            self.refuse_cluster(name);
-            return None;
-        };
-        let is_default = written.timeout.origin.key == written.origin.key;
-        Some(Forward {
-            target: ClusterTarget::Cluster(cluster),
-            cluster_not_found_status: 503,
-            path_rewrite: written.prefix_rewrite.given().map(|path| PathRewrite::Prefix(path.value.0.clone())),
-            host_rewrite: written.host_rewrite.given().map(|host| HostRewrite::Literal(host.value.0.clone())),
-            append_x_forwarded_host: false,
-            timeout: written.timeout.value.0,
-            stream_idle_timeout: None,
-            max_stream_duration: None,
-            retry: None,
-            hedge_on_per_try_timeout: false,
-            hash_policy: Vec::new(),
-            mirrors: Vec::new(),
-            internal_redirect: None,
-            priority: Priority::Default,
-            metadata_match: Vec::new(),
-            timeout_place: if is_default { Place::default() } else { self.problems.place(&written.timeout.origin) },
-        })
-    }
-
-    fn refuse_cluster(&mut self, name: &Located<document::ClusterName>) {
-        let written = &name.value.0;
-        let near = self.problems.suggest(written, self.cluster_names.iter().copied());
-        let hint = match near {
-            Some(near) => Some(format!("did you mean `{near}`?")),
-            None if self.cluster_names.is_empty() => {
-                Some(format!("the file has no cluster: add [[clusters]] with name = {written:?} and endpoints = [...]"))
-            }
-            None => None,
-        };
-        let mut problem = Problem::at(&name.origin, format!("there is no cluster `{written}`"));
-        if !self.cluster_names.is_empty() {
-            problem = problem.allowed(name_list(self.cluster_names.iter().copied()));
-        }
-        self.problems.push(problem.hint(hint));
-    }
-
-    /// A pattern has no prefix that could be replaced.
-    fn check_prefix_rewrite(&mut self, rewrite: Option<&Origin>, matcher: Option<&Located<document::RouteMatch>>) {
-        if let (Some(rewrite), true) = (rewrite, matcher.is_some_and(|matcher| matcher.regex.origin().is_some())) {
-            let problem = Problem::at_key(rewrite, "`prefix_rewrite` does not apply to a route with match.regex");
-            self.problems.push(problem.hint(Some("match by prefix, path or path_separated_prefix")));
-        }
     }
 
     fn redirect(
         &mut self,
         written: &'d Located<document::Redirect>,
-        matcher: Option<&Located<document::RouteMatch>>,
+        matcher: Option<&'d Located<document::RouteMatch>>,
     ) -> Option<Redirect> {
         self.check_prefix_rewrite(written.prefix_rewrite.origin(), matcher);
-        if let (Some(_), Some(rewrite)) = (written.path.origin(), written.prefix_rewrite.origin()) {
-            let problem = Problem::at_key(rewrite, "`prefix_rewrite` and `path` exclude each other");
-            self.problems.push(problem.hint(Some("`path` replaces the whole path; keep one of them")));
-        }
+        let paths = [
+            ("path", written.path.origin()),
+            ("prefix_rewrite", written.prefix_rewrite.origin()),
+            ("regex_rewrite", written.regex_rewrite.origin()),
+        ];
+        self.at_most_one(&paths);
         let parts = [
             written.scheme.origin(),
             written.host.origin(),
             written.port.origin(),
             written.path.origin(),
             written.prefix_rewrite.origin(),
+            written.regex_rewrite.origin(),
         ];
         if parts.iter().all(Option::is_none) && !written.strip_query.value && !written.has_unknown {
             let problem =
                 Problem::at(&written.origin, "the redirect changes nothing: the client would come back for ever");
-            self.problems.push(problem.allowed("scheme, host, port, path, prefix_rewrite, strip_query; at least one"));
+            self.problems.push(
+                problem.allowed("scheme, host, port, path, prefix_rewrite, regex_rewrite, strip_query; at least one"),
+            );
         }
         let path = written.path.given().map(|path| RedirectPath::Path(path.value.0.clone()));
         let prefix = written.prefix_rewrite.given().map(|path| RedirectPath::Prefix(path.value.0.clone()));
+        let regex = written.regex_rewrite.given().and_then(|rewrite| self.regex_rewrite(rewrite));
+        let regex = regex.map(RedirectPath::Regex);
         Some(Redirect {
             scheme: written.scheme.given().map(|scheme| scheme.value.0.clone()),
             host: written.host.given().map(|host| host.value.0.clone()),
             port: written.port.given().map(|port| port.value.to_u16()),
-            path: path.or(prefix),
+            path: path.or(prefix).or(regex),
             status: written.status.value.0,
             strip_query: written.strip_query.value,
         })

@@ -7,6 +7,9 @@ use crate::document::{self, CheckedStatuses, HeaderName, List, Located, Slot};
 use crate::model::{HealthCheck, HealthCheckKind, HttpHealthCheck, TcpHealthCheck};
 use crate::resolve::Resolver;
 
+/// Envoy: HttpHealthCheck.expected_statuses.
+const STATUS_OK: std::ops::Range<u16> = 200..201;
+
 /// Fields that the check itself writes, or that speak of the connection (RFC 9110 section 7.6.1).
 const OWN_FIELDS: [&str; 10] = [
     "connection",
@@ -78,7 +81,7 @@ impl<'d> Resolver<'d, '_, '_> {
             host: http.host.given().map(|host| host.value.0.clone()),
             path: http.path.given()?.value.0.clone(),
             method: http.method.value.0.clone(),
-            expected_statuses: if expected.is_empty() { vec![200..201] } else { expected },
+            expected_statuses: if expected.is_empty() { vec![STATUS_OK] } else { expected },
             retriable_statuses: ranges(&http.retriable_statuses),
             request_headers,
         })

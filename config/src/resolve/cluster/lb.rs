@@ -261,7 +261,8 @@ pub(super) fn sorted_pairs(written: &[(Located<Name>, Located<Name>)]) -> Vec<(S
 }
 
 fn is_prime(number: u64) -> bool {
-    number >= 2 && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| number % divisor != 0)
+    number >= 2
+        && !(2..).take_while(|divisor| divisor * divisor <= number).any(|divisor| number.is_multiple_of(divisor))
 }
 
 #[cfg(test)]

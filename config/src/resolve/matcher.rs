@@ -1,0 +1,207 @@
+//! Conditions: on paths, header fields, query parameters and cookies.
+
+use super::Resolver;
+use crate::diagnostic::Problem;
+use crate::document::{self, Located, Origin, Pattern, Percent, Slot, Text};
+use crate::model::{
+    CookieMatch, Fraction, HeaderMatch, HeaderMatchKind, PathMatch, QueryParameterMatch, RouteMatch, StringMatch,
+    StringMatchKind,
+};
+
+/// Keys of a table that say how a text is compared.
+struct StringKeys<'d> {
+    exact: &'d Slot<Text>,
+    prefix: &'d Slot<Text>,
+    suffix: &'d Slot<Text>,
+    contains: &'d Slot<Text>,
+    regex: &'d Slot<Pattern>,
+    ignore_case: &'d Slot<bool>,
+}
+
+/// The string keys of a table that has them.
+macro_rules! string_keys {
+    ($table:expr) => {
+        StringKeys {
+            exact: &$table.exact,
+            prefix: &$table.prefix,
+            suffix: &$table.suffix,
+            contains: &$table.contains,
+            regex: &$table.regex,
+            ignore_case: &$table.ignore_case,
+        }
+    };
+}
+
+impl<'d> StringKeys<'d> {
+    fn origins(&self) -> [(&'static str, Option<&'d Origin>); 5] {
+        [
+            ("exact", self.exact.origin()),
+            ("prefix", self.prefix.origin()),
+            ("suffix", self.suffix.origin()),
+            ("contains", self.contains.origin()),
+            ("regex", self.regex.origin()),
+        ]
+    }
+
+    fn is_written(&self) -> bool {
+        self.origins().iter().any(|(_, origin)| origin.is_some())
+    }
+
+    fn resolve(&self) -> Option<StringMatch> {
+        let text = |slot: &Slot<Text>, kind: fn(String) -> StringMatchKind| {
+            slot.given().map(|text: &Located<Text>| kind(text.value.0.clone()))
+        };
+        let kind = text(self.exact, StringMatchKind::Exact)
+            .or_else(|| text(self.prefix, StringMatchKind::Prefix))
+            .or_else(|| text(self.suffix, StringMatchKind::Suffix))
+            .or_else(|| text(self.contains, StringMatchKind::Contains))
+            .or_else(|| self.regex.given().map(|pattern| StringMatchKind::Regex(pattern.value.0.clone())))?;
+        Some(StringMatch { kind, ignore_case: self.ignore_case.given().is_some_and(|ignore| ignore.value) })
+    }
+}
+
+/// A share, where one is written.
+pub(super) fn fraction(percent: Percent) -> Fraction {
+    Fraction { per_million: percent.of(1_000_000) }
+}
+
+impl<'d> Resolver<'d, '_, '_> {
+    pub(super) fn route_match(&mut self, written: &'d Located<document::RouteMatch>) -> Option<RouteMatch> {
+        let keys = [
+            ("prefix", written.prefix.origin()),
+            ("path", written.path.origin()),
+            ("path_separated_prefix", written.path_separated_prefix.origin()),
+            ("regex", written.regex.origin()),
+            ("template", written.template.origin()),
+        ];
+        let is_one =
+            self.exactly_one(&written.origin, written.has_unknown, &keys, "the match says nothing about the path");
+        if let (true, Some(sensitive)) = (is_one, written.case_sensitive.given()) {
+            let (name, hint) = match (written.regex.origin(), written.template.origin()) {
+                (Some(_), _) => ("regex", "start the pattern with (?i) to ignore case"),
+                (None, Some(_)) => ("template", "for any case, write a regex that starts with (?i)"),
+                (None, None) => ("", ""),
+            };
+            if !name.is_empty() {
+                let message = format!("`case_sensitive` does not apply to `{name}`");
+                self.problems.push(Problem::at_key(&sensitive.origin, message).hint(Some(hint)));
+            }
+        }
+        if let Some(percent) = written.percent.given().filter(|percent| percent.value.0 == 0.0) {
+            let problem = Problem::at(&percent.origin, "the route matches no request");
+            self.problems.push(problem.allowed("above 0, at most 100").hint(Some("or remove the route")));
+        }
+        let prefix = written.prefix.given().map(|path| PathMatch::Prefix(path.value.0.clone()));
+        let exact = written.path.given().map(|path| PathMatch::Exact(path.value.0.clone()));
+        let separated = written.path_separated_prefix.given();
+        let separated = separated.map(|path| PathMatch::PathSeparatedPrefix(path.value.0.clone()));
+        let regex = written.regex.given().map(|pattern| PathMatch::Regex(pattern.value.0.clone()));
+        let template = written.template.given().map(|template| PathMatch::Template(template.value.0.clone()));
+        let headers = self.header_matches(written.headers.items());
+        let parameters = written.query_parameters.items();
+        let parameters = parameters.iter().filter_map(|parameter| self.query_parameter_match(parameter)).collect();
+        let cookies = written.cookies.items().iter().filter_map(|cookie| self.cookie_match(cookie)).collect();
+        Some(RouteMatch {
+            path: prefix.or(exact).or(separated).or(regex).or(template)?,
+            case_sensitive: written.case_sensitive.given().is_none_or(|sensitive| sensitive.value),
+            methods: written.methods.items().iter().map(|method| method.value.0.clone()).collect(),
+            headers,
+            query_parameters: parameters,
+            cookies,
+            fraction: written.percent.given().map(|percent| fraction(percent.value)),
+        })
+    }
+
+    /// Conditions on a request's header.
+    pub(super) fn header_matches(&mut self, written: &'d [Located<document::HeaderMatch>]) -> Vec<HeaderMatch> {
+        written.iter().filter_map(|header| self.header_match(header)).collect()
+    }
+
+    /// Conditions on a response's header, which has no request line.
+    pub(super) fn response_header_matches(
+        &mut self,
+        written: &'d [Located<document::HeaderMatch>],
+    ) -> Vec<HeaderMatch> {
+        for name in written.iter().filter_map(|header| header.name.given()).filter(|name| name.0.starts_with(':')) {
+            let problem = Problem::at(&name.origin, format!("a response has no {:?}", name.0));
+            self.problems.push(problem.hint(Some("for its status, write retriable_status_codes")));
+        }
+        self.header_matches(written)
+    }
+
+    pub(super) fn header_match(&mut self, written: &'d Located<document::HeaderMatch>) -> Option<HeaderMatch> {
+        let strings = string_keys!(written);
+        let others = [("range", written.range.origin()), ("present", written.present.origin())];
+        let keys: Vec<_> = strings.origins().into_iter().chain(others).collect();
+        if keys.iter().any(|(_, origin)| origin.is_some()) {
+            self.exactly_one(&written.origin, written.has_unknown, &keys, "");
+        }
+        self.check_ignore_case(&strings);
+        let range = written.range.given().and_then(|range| self.range(range));
+        let kind = match (strings.resolve(), range) {
+            (Some(strings), _) => HeaderMatchKind::Value(strings),
+            (None, Some(range)) => range,
+            (None, None) => HeaderMatchKind::Present,
+        };
+        let missing_as_empty = &written.treat_missing_header_as_empty;
+        if let (HeaderMatchKind::Present, true) = (&kind, missing_as_empty.value) {
+            let message = "`treat_missing_header_as_empty` makes every request match: the field counts as present";
+            self.problems.push(Problem::at_key(&missing_as_empty.origin, message));
+        }
+        // `present = false` is the inverse of `present = true`.
+        let absent = written.present.given().is_some_and(|present| !present.value);
+        Some(HeaderMatch {
+            name: written.name.given()?.value.0.clone(),
+            kind,
+            invert: written.invert.value != absent,
+            missing_as_empty: missing_as_empty.value,
+        })
+    }
+
+    fn range(&mut self, written: &'d Located<document::RangeMatch>) -> Option<HeaderMatchKind> {
+        let (start, end) = (written.start.given()?.value.0, written.end.given()?.value.0);
+        if start >= end {
+            let problem = Problem::at(&written.origin, format!("no integer is in the range from {start} to {end}"));
+            self.problems.push(problem.hint(Some("`end` is not part of the range: for 1 to 9, write end = 10")));
+        }
+        Some(HeaderMatchKind::Range { start, end })
+    }
+
+    fn query_parameter_match(
+        &mut self,
+        written: &'d Located<document::QueryParameterMatch>,
+    ) -> Option<QueryParameterMatch> {
+        let strings = string_keys!(written);
+        if strings.is_written() {
+            self.exactly_one(&written.origin, written.has_unknown, &strings.origins(), "");
+        }
+        self.check_ignore_case(&strings);
+        Some(QueryParameterMatch { name: written.name.given()?.value.0.clone(), value: strings.resolve() })
+    }
+
+    fn cookie_match(&mut self, written: &'d Located<document::CookieMatch>) -> Option<CookieMatch> {
+        let strings = string_keys!(written);
+        let missing = "the condition says nothing about the cookie's value";
+        self.exactly_one(&written.origin, written.has_unknown, &strings.origins(), missing);
+        self.check_ignore_case(&strings);
+        Some(CookieMatch {
+            name: written.name.given()?.value.0.clone(),
+            value: strings.resolve()?,
+            invert: written.invert.value,
+        })
+    }
+
+    fn check_ignore_case(&mut self, strings: &StringKeys<'d>) {
+        let Some(ignore_case) = strings.ignore_case.origin() else {
+            return;
+        };
+        let is_text = strings.origins()[..4].iter().any(|(_, origin)| origin.is_some());
+        if strings.regex.origin().is_some() {
+            let problem = Problem::at_key(ignore_case, "`ignore_case` does not apply to `regex`");
+            self.problems.push(problem.hint(Some("start the pattern with (?i) to ignore case")));
+        } else if !is_text {
+            let problem = Problem::at_key(ignore_case, "`ignore_case` has no text to compare");
+            self.problems.push(problem.allowed("exact, prefix, suffix or contains beside it"));
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Retry policies.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{Resolver, is_written};
+use crate::diagnostic::Problem;
+use crate::document::{self, HostPredicate, List, Located, Origin, ResetFormat, Slot};
+use crate::model::{RateLimitedBackOff, ResetHeader, RetryOn, RetryPolicy};
+
+/// Envoy: RetryBackOff.
+const DEFAULT_BASE_INTERVAL: Duration = Duration::from_millis(25);
+const MAX_INTERVAL_FACTOR: u32 = 10;
+
+impl<'d> Resolver<'d, '_, '_> {
+    pub(super) fn retry_policy(&mut self, written: &'d Located<document::RetryPolicy>) -> RetryPolicy {
+        let retry_on = self.retry_on(&written.retry_on);
+        self.check_conditions(written, retry_on);
+        if let Some(list) = written.retry_host_predicate.given().filter(|list| list.is_empty) {
+            let problem = Problem::at(&list.origin, "the list names nothing to avoid");
+            self.problems.push(problem.hint(Some("write [\"previous_hosts\"], or leave it out")));
+        }
+        let predicates = written.retry_host_predicate.items();
+        let avoid_previous_hosts = predicates.iter().any(|it| it.value.0 == HostPredicate::PreviousHosts);
+        let attempts = &written.host_selection_retry_max_attempts;
+        if !avoid_previous_hosts && is_written(&attempts.origin, &written.origin) {
+            let message = "`host_selection_retry_max_attempts` has nothing to avoid";
+            let problem = Problem::at_key(&attempts.origin, message);
+            self.problems.push(problem.hint(Some("add retry_host_predicate = [\"previous_hosts\"]")));
+        }
+        RetryPolicy {
+            place: self.problems.place(&written.origin),
+            retry_on,
+            num_retries: written.num_retries.to_u32(),
+            per_try_timeout: written.per_try_timeout.0,
+            per_try_idle_timeout: written.per_try_idle_timeout.0,
+            back_off: self.back_off(&written.retry_back_off),
+            rate_limited_back_off: written.rate_limited_retry_back_off.given().map(|it| self.rate_limited(it)),
+            retriable_status_codes: written.retriable_status_codes.items().iter().map(|code| code.to_u16()).collect(),
+            retriable_headers: self.response_header_matches(written.retriable_headers.items()),
+            retriable_request_headers: self.header_matches(written.retriable_request_headers.items()),
+            avoid_previous_hosts,
+            host_selection_max_attempts: attempts.to_u32(),
+            previous_priorities: written
+                .retry_priority
+                .given()
+                .and_then(|priority| priority.update_frequency.given())
+                .map(|frequency| frequency.to_u32()),
+            max_replay_bytes: written.max_replay_bytes.given().map(|size| size.value.0),
+        }
+    }
+
+    fn retry_on(&mut self, written: &'d Slot<List<document::RetryCondition>>) -> RetryOn {
+        if let Some(list) = written.given().filter(|list| list.is_empty) {
+            let problem = Problem::at(&list.origin, "the list names no condition: nothing would be tried again");
+            self.problems.push(problem.hint(Some("such as [\"connect-failure\", \"gateway-error\"]")));
+        }
+        let mut first = HashMap::new();
+        let mut conditions = RetryOn::default();
+        for condition in written.items() {
+            let name = RetryOn::NAMES.iter().find(|(flag, _)| *flag == condition.value.0).map_or("", |(_, name)| *name);
+            self.unique(&mut first, name, &condition.origin, |name| format!("\"{name}\" is listed twice"));
+            conditions.insert(condition.value.0);
+        }
+        conditions
+    }
+
+    /// Two conditions need a key of their own, which has no effect without them.
+    fn check_conditions(&mut self, written: &'d Located<document::RetryPolicy>, retry_on: RetryOn) {
+        let Some(list) = written.retry_on.given().filter(|list| !list.is_incomplete) else {
+            return;
+        };
+        let codes = ("retriable_status_codes", written.retriable_status_codes.origin());
+        let codes_are_empty = written.retriable_status_codes.given().is_some_and(|list| list.is_empty);
+        let headers = ("retriable_headers", written.retriable_headers.origin());
+        let headers_are_empty = written.retriable_headers.given().is_some_and(|list| list.is_empty);
+        let pairs: [(RetryOn, &str, (&str, Option<&Origin>), bool); 2] = [
+            (RetryOn::RETRIABLE_STATUS_CODES, "retriable-status-codes", codes, codes_are_empty),
+            (RetryOn::RETRIABLE_HEADERS, "retriable-headers", headers, headers_are_empty),
+        ];
+        for (flag, condition, (key, origin), is_empty) in pairs {
+            match (retry_on.contains(flag), origin) {
+                (true, None) if !written.has_unknown => {
+                    let member = list.items.iter().find(|member| member.value.0 == flag);
+                    let place = member.map_or(&list.origin, |member| &member.origin);
+                    let problem = Problem::at(place, format!("\"{condition}\" needs `{key}`"));
+                    self.problems.push(problem);
+                }
+                (true, Some(origin)) if is_empty => {
+                    self.problems.push(Problem::at(origin, format!("`{key}` has no member")));
+                }
+                (false, Some(origin)) => {
+                    let problem = Problem::at_key(origin, format!("`{key}` has no effect"));
+                    self.problems.push(problem.hint(Some(format!("add \"{condition}\" to retry_on"))));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn back_off(&mut self, written: &'d Slot<document::BackOff>) -> (Duration, Duration) {
+        let base = written.given().and_then(|it| it.base_interval.given()).map(|base| base.value.0);
+        let max = written.given().and_then(|it| it.max_interval.given());
+        let base = base.unwrap_or(DEFAULT_BASE_INTERVAL);
+        if let Some(max) = max.filter(|max| max.value.0 < base) {
+            let problem = Problem::at(&max.origin, "`max_interval` is shorter than `base_interval`");
+            self.problems
+                .push(problem.hint(Some("the interval begins with base_interval and doubles up to max_interval")));
+        }
+        (base, max.map_or(base * MAX_INTERVAL_FACTOR, |max| max.value.0))
+    }
+
+    fn rate_limited(&mut self, written: &'d Located<document::RateLimitedBackOff>) -> RateLimitedBackOff {
+        if let Some(list) = written.reset_headers.given().filter(|list| list.is_empty) {
+            let problem = Problem::at(&list.origin, "the list names no field");
+            self.problems.push(problem.hint(Some("such as [{ name = \"retry-after\" }]")));
+        }
+        let headers = written.reset_headers.items().iter().filter_map(|header| {
+            let is_unix_timestamp = header.format.value.0 == ResetFormat::UnixTimestamp;
+            Some(ResetHeader { name: header.name.given()?.value.0.clone(), is_unix_timestamp })
+        });
+        RateLimitedBackOff { reset_headers: headers.collect(), max_interval: written.max_interval.0 }
+    }
+}

@@ -1,0 +1,42 @@
+//! The part of the reference that lists the command operators.
+
+use std::fmt::Write;
+
+use crate::model::RESPONSE_FLAGS;
+use crate::resolve::{OPERATORS, TIME_FIELDS, TIME_POINTS};
+
+pub(super) fn write(out: &mut String) {
+    out.push_str(
+        "\n## Command operators\n\n\
+         In the `format` and `json` of an access log and in the values of header fields, what is not an operator is \
+         copied; `%%` is a percent sign. The operators have Envoy's names and meaning. `:LENGTH`, which may be left out, \
+         is the most bytes that are written; so may what is in parentheses, where the operator makes sense without it. \
+         A value that is not there is `-` in a log, `null` in a JSON member that is one operator, and nothing in a header \
+         field; a field whose whole value is empty is not added.\n\n\
+         | Operator | Value |\n|---|---|\n",
+    );
+    for form in OPERATORS {
+        // A bar would end the cell.
+        let _ = writeln!(out, "| `%{}{}%` | {} |", form.name, form.form, form.meaning.replace('|', "\\|"));
+    }
+    out.push_str(
+        "\nThe FORMAT of a time is text with the conversions of strftime(3), always in UTC, English and the C locale; \
+         `%F`, `%T`, `%D`, `%R`, `%r`, `%c`, `%x`, `%X` and `%h` stand for several of them:\n\n\
+         | Conversion | Value |\n|---|---|\n",
+    );
+    for (conversion, _, meaning) in TIME_FIELDS {
+        let _ = writeln!(out, "| `%{conversion}` | {meaning} |");
+    }
+    out.push_str(
+        "| `%s` | seconds since 1970 |\n| `%f`, `%1f` to `%9f` | so many digits of the second's fraction, 9 without a \
+         number: `%START_TIME(%s.%3f)%` |\n| `%%` | a percent sign |\n",
+    );
+    out.push_str("\nThe moments of `%COMMON_DURATION(START:END:PRECISION)%`:\n\n| Name | When |\n|---|---|\n");
+    for (name, _, meaning) in TIME_POINTS {
+        let _ = writeln!(out, "| `{name}` | {meaning} |");
+    }
+    out.push_str("\nThe response flags:\n\n| Short | Long | Meaning |\n|---|---|---|\n");
+    for (short, long, meaning) in RESPONSE_FLAGS {
+        let _ = writeln!(out, "| `{short}` | `{long}` | {meaning} |");
+    }
+}
