@@ -16,7 +16,7 @@ pub enum CellKind {
 /// What is known of a statistic besides its value.
 #[derive(Clone, Copy, Debug)]
 pub struct Descriptor {
-    /// The last part of the dotted name.
+    /// The last part of the dotted name; may itself have dots (`health_check.attempt`).
     pub name: &'static str,
     pub cell: CellKind,
     /// One sentence; Prometheus shows it.
@@ -43,6 +43,7 @@ pub trait Scope: Default + Send + Sync + 'static {
 /// Kind Struct ["first part of the dotted name", "first part of Prometheus' name", "label that holds the scope's name"] {
 ///     /// Documentation of the field and Prometheus' help text.
 ///     counter the_last_part_of_the_name;
+///     counter health_check_attempt as "health_check.attempt";
 /// }
 /// ```
 ///
@@ -52,7 +53,7 @@ macro_rules! declare_statistics {
     ($(
         $(#[doc = $doc:literal])+
         $kind:ident $scope:ident [$dotted:literal, $family:literal, $label:literal] {
-            $( $(#[doc = $help:literal])+ $cell:ident $field:ident; )+
+            $( $(#[doc = $help:literal])+ $cell:ident $field:ident $(as $shown:literal)?; )+
         }
     )+) => {
         /// What a scope describes.
@@ -110,7 +111,7 @@ macro_rules! declare_statistics {
                 const KIND: Kind = Kind::$kind;
                 const DESCRIPTORS: &'static [Descriptor] = &[
                     $( Descriptor {
-                        name: stringify!($field),
+                        name: declare_statistics!(@name $field $($shown)?),
                         cell: declare_statistics!(@kind $cell),
                         help: concat!($($help),+).trim_ascii(),
                     }, )+
@@ -138,6 +139,8 @@ macro_rules! declare_statistics {
             }
         )+
     };
+    (@name $field:ident) => { stringify!($field) };
+    (@name $field:ident $shown:literal) => { $shown };
     (@type counter) => { Counter };
     (@type gauge) => { Gauge };
     (@type time) => { Histogram };

@@ -10,7 +10,9 @@
 mod cell;
 mod declare;
 mod histogram;
+mod host;
 mod merge;
+mod per_shard;
 mod registry;
 mod render;
 mod scopes;
@@ -18,8 +20,10 @@ mod scopes;
 pub use cell::{Cell, Counter, Gauge, StatusCodes};
 pub use declare::{CellKind, Descriptor, Scope};
 pub use histogram::{Distribution, HISTOGRAM_VALUE_MAX, Histogram};
+pub use host::HostStats;
+pub use per_shard::{PerShard, ShardCopy};
 pub use registry::Registry;
 pub use scopes::{
-    AccessLogStats, AnyScope, ClusterStats, HttpStats, Kind, ListenerStats, ServerState, ServerStats, ShardStats,
-    server_version,
+    AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, DnsStats, FaultStats, HealthCheckStats, HttpStats,
+    Kind, ListenerStats, LocalRateLimitStats, OutlierStats, ServerState, ServerStats, ShardStats, server_version,
 };

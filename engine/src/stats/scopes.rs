@@ -91,6 +91,24 @@ declare_statistics! {
         counter upstream_rq_retry;
         /// Retries that succeeded
         counter upstream_rq_retry_success;
+        /// Requests not retried because they used their retries up
+        counter upstream_rq_retry_limit_exceeded;
+        /// Retries that waited as long as the exponential back-off says
+        counter upstream_rq_retry_backoff_exponential;
+        /// Retries that waited as long as the upstream asked for
+        counter upstream_rq_retry_backoff_ratelimited;
+        /// Tries without a response head within the time of one try
+        counter upstream_rq_per_try_timeout;
+        /// Tries on which nothing moved for too long
+        counter upstream_rq_per_try_idle_timeout;
+        /// Requests closed because they lasted longer than max_stream_duration
+        counter upstream_rq_max_duration_reached;
+        /// Requests whose body was too large to be kept for a retry, an internal redirect or a mirror
+        counter retry_or_shadow_abandoned;
+        /// Redirects of the upstream that were not followed although the policy asks for it
+        counter upstream_internal_redirect_failed_total;
+        /// Redirects of the upstream that were followed
+        counter upstream_internal_redirect_succeeded_total;
         /// Requests that had to wait for a connection
         counter upstream_rq_pending_total;
         /// Requests that wait for a connection
@@ -99,10 +117,165 @@ declare_statistics! {
         counter upstream_flow_control_paused_reading_total;
         /// Times that reading from the upstream went on
         counter upstream_flow_control_resumed_reading_total;
+        /// Times that the limit of connections was reached
+        counter upstream_cx_overflow;
+        /// Requests refused because the limit of requests, or of requests that wait for a connection, was reached
+        counter upstream_rq_pending_overflow;
+        /// Requests not retried because the limit of retries was reached
+        counter upstream_rq_retry_overflow;
+        /// Requests for which no endpoint could be picked
+        counter upstream_cx_none_healthy;
+        /// Changes of the endpoints
+        counter membership_change;
         /// Endpoints that are healthy
         gauge membership_healthy;
+        /// Endpoints that are degraded
+        gauge membership_degraded;
+        /// Endpoints that do not count for priorities and panic
+        gauge membership_excluded;
         /// Endpoints
         gauge membership_total;
+        /// The largest weight of an endpoint
+        gauge max_host_weight;
+        /// Picks among all endpoints, because too few are healthy
+        counter lb_healthy_panic;
+        /// Subsets that have endpoints
+        gauge lb_subsets_active;
+        /// Subsets that came to be
+        counter lb_subsets_created;
+        /// Subsets that went
+        counter lb_subsets_removed;
+        /// Picks from the subset that the route asks for
+        counter lb_subsets_selected;
+        /// Picks by the fallback, because there is no such subset
+        counter lb_subsets_fallback;
+        /// Points on the ring
+        gauge ring_hash_lb_size as "ring_hash_lb.size";
+        /// Points of the endpoint that has the fewest
+        gauge ring_hash_lb_min_hashes_per_host as "ring_hash_lb.min_hashes_per_host";
+        /// Points of the endpoint that has the most
+        gauge ring_hash_lb_max_hashes_per_host as "ring_hash_lb.max_hashes_per_host";
+        /// Entries of the endpoint that has the fewest
+        gauge maglev_lb_min_entries_per_host as "maglev_lb.min_entries_per_host";
+        /// Entries of the endpoint that has the most
+        gauge maglev_lb_max_entries_per_host as "maglev_lb.max_entries_per_host";
+        /// Lookups of the names of a cluster that is discovered by DNS
+        counter update_attempt;
+        /// Lookups that were answered
+        counter update_success;
+        /// Lookups that failed
+        counter update_failure;
+        /// Lookups whose answer was empty and that left the endpoints as they were
+        counter update_empty;
+        /// Lookups that were answered with what was known
+        counter update_no_rebuild;
+    }
+
+    /// Active health checks of one cluster: `cluster.<name>.health_check.<statistic>`.
+    HealthCheck HealthCheckStats ["cluster", "envoy_cluster", "envoy_cluster_name"] {
+        /// Health checks
+        counter attempt as "health_check.attempt";
+        /// Health checks that passed
+        counter success as "health_check.success";
+        /// Health checks that failed, for whatever reason
+        counter failure as "health_check.failure";
+        /// Failures seen in responses to requests (x-envoy-immediate-health-check-fail)
+        counter passive_failure as "health_check.passive_failure";
+        /// Health checks that failed because no connection was made, it broke, or time was up
+        counter network_failure as "health_check.network_failure";
+        /// Endpoints that the checks found healthy
+        gauge healthy as "health_check.healthy";
+        /// Endpoints that the checks found degraded
+        gauge degraded as "health_check.degraded";
+    }
+
+    /// Outlier detection of one cluster: `cluster.<name>.outlier_detection.<statistic>`.
+    OutlierDetection OutlierStats ["cluster", "envoy_cluster", "envoy_cluster_name"] {
+        /// Endpoints ejected now
+        gauge ejections_active as "outlier_detection.ejections_active";
+        /// Ejections not made because max_ejection_percent was reached
+        counter ejections_overflow as "outlier_detection.ejections_overflow";
+        /// Ejections, for whatever reason
+        counter ejections_enforced_total as "outlier_detection.ejections_enforced_total";
+        /// Ejections for 5xx in a row
+        counter ejections_enforced_consecutive_5xx as "outlier_detection.ejections_enforced_consecutive_5xx";
+        /// Times that an endpoint had too many 5xx in a row, ejected or not
+        counter ejections_detected_consecutive_5xx as "outlier_detection.ejections_detected_consecutive_5xx";
+        /// Ejections for gateway failures in a row
+        counter ejections_enforced_consecutive_gateway_failure as "outlier_detection.ejections_enforced_consecutive_gateway_failure";
+        /// Times that an endpoint had too many gateway failures in a row, ejected or not
+        counter ejections_detected_consecutive_gateway_failure as "outlier_detection.ejections_detected_consecutive_gateway_failure";
+        /// Ejections for failures of local origin in a row
+        counter ejections_enforced_consecutive_local_origin_failure as "outlier_detection.ejections_enforced_consecutive_local_origin_failure";
+        /// Times that an endpoint had too many failures of local origin in a row, ejected or not
+        counter ejections_detected_consecutive_local_origin_failure as "outlier_detection.ejections_detected_consecutive_local_origin_failure";
+        /// Ejections for a success rate below that of the others
+        counter ejections_enforced_success_rate as "outlier_detection.ejections_enforced_success_rate";
+        /// Times that an endpoint's success rate was an outlier, ejected or not
+        counter ejections_detected_success_rate as "outlier_detection.ejections_detected_success_rate";
+        /// Ejections for a success rate of local origin below that of the others
+        counter ejections_enforced_local_origin_success_rate as "outlier_detection.ejections_enforced_local_origin_success_rate";
+        /// Times that an endpoint's success rate of local origin was an outlier, ejected or not
+        counter ejections_detected_local_origin_success_rate as "outlier_detection.ejections_detected_local_origin_success_rate";
+        /// Ejections for the percentage of failures
+        counter ejections_enforced_failure_percentage as "outlier_detection.ejections_enforced_failure_percentage";
+        /// Times that an endpoint's percentage of failures was too high, ejected or not
+        counter ejections_detected_failure_percentage as "outlier_detection.ejections_detected_failure_percentage";
+        /// Ejections for the percentage of failures of local origin
+        counter ejections_enforced_local_origin_failure_percentage as "outlier_detection.ejections_enforced_local_origin_failure_percentage";
+        /// Times that an endpoint's percentage of failures of local origin was too high, ejected or not
+        counter ejections_detected_local_origin_failure_percentage as "outlier_detection.ejections_detected_local_origin_failure_percentage";
+    }
+
+    /// Circuit breakers of one cluster: `cluster.<name>.circuit_breakers.<priority>.<statistic>`. Only for limits that
+    /// are set.
+    CircuitBreakers CircuitBreakerStats ["cluster", "envoy_cluster", "envoy_cluster_name"] {
+        /// 1 while the limit of connections is reached
+        gauge default_cx_open as "circuit_breakers.default.cx_open";
+        /// 1 while the limit of requests that wait for a connection is reached
+        gauge default_rq_pending_open as "circuit_breakers.default.rq_pending_open";
+        /// 1 while the limit of requests is reached
+        gauge default_rq_open as "circuit_breakers.default.rq_open";
+        /// 1 while the limit of retries is reached
+        gauge default_rq_retry_open as "circuit_breakers.default.rq_retry_open";
+        /// Connections until the limit
+        gauge default_remaining_cx as "circuit_breakers.default.remaining_cx";
+        /// Requests that may still wait for a connection
+        gauge default_remaining_pending as "circuit_breakers.default.remaining_pending";
+        /// Requests until the limit
+        gauge default_remaining_rq as "circuit_breakers.default.remaining_rq";
+        /// Retries until the limit
+        gauge default_remaining_retries as "circuit_breakers.default.remaining_retries";
+        /// 1 while the limit of connections of high priority is reached
+        gauge high_cx_open as "circuit_breakers.high.cx_open";
+        /// 1 while the limit of requests of high priority that wait for a connection is reached
+        gauge high_rq_pending_open as "circuit_breakers.high.rq_pending_open";
+        /// 1 while the limit of requests of high priority is reached
+        gauge high_rq_open as "circuit_breakers.high.rq_open";
+        /// 1 while the limit of retries of high priority is reached
+        gauge high_rq_retry_open as "circuit_breakers.high.rq_retry_open";
+        /// Connections of high priority until the limit
+        gauge high_remaining_cx as "circuit_breakers.high.remaining_cx";
+        /// Requests of high priority that may still wait for a connection
+        gauge high_remaining_pending as "circuit_breakers.high.remaining_pending";
+        /// Requests of high priority until the limit
+        gauge high_remaining_rq as "circuit_breakers.high.remaining_rq";
+        /// Retries of high priority until the limit
+        gauge high_remaining_retries as "circuit_breakers.high.remaining_retries";
+    }
+
+    /// The resolver of host names: `dns.hickory.<statistic>`.
+    Dns DnsStats ["dns.hickory", "envoy_dns_hickory", "resolver"] {
+        /// Lookups
+        counter resolve_total;
+        /// Lookups under way
+        gauge pending_resolutions;
+        /// Lookups answered with NXDOMAIN or without an address
+        counter not_found;
+        /// Lookups that failed for another reason than time
+        counter get_addr_failure;
+        /// Lookups without an answer in time
+        counter timeouts;
     }
 
     /// One HTTP connection manager: `http.<stat_prefix>.<statistic>`.
@@ -183,12 +356,48 @@ declare_statistics! {
         counter downstream_flow_control_resumed_reading_total;
         /// Requests without a route, answered with 404
         counter no_route;
+        /// Requests whose route names a cluster that does not exist
+        counter no_cluster;
         /// Requests answered by a redirect
         counter rq_redirect;
         /// Requests answered by a direct response
         counter rq_direct_response;
         /// Routed requests
         counter rq_total;
+        /// Redirects passed on because their location is missing or invalid
+        counter passthrough_internal_redirect_bad_location;
+        /// Redirects passed on because their location has another scheme
+        counter passthrough_internal_redirect_unsafe_scheme;
+        /// Redirects passed on because the request followed the most it may
+        counter passthrough_internal_redirect_too_many_redirects;
+        /// Redirects passed on because nothing is routed to their location
+        counter passthrough_internal_redirect_no_route;
+    }
+
+    /// The fault filters of one HTTP connection manager: `http.<stat_prefix>.fault.<statistic>`.
+    Fault FaultStats ["http", "envoy_http", "envoy_http_conn_manager_prefix"] {
+        /// Requests that were delayed
+        counter delays_injected as "fault.delays_injected";
+        /// Requests that were aborted
+        counter aborts_injected as "fault.aborts_injected";
+        /// Responses that were slowed down
+        counter response_rl_injected as "fault.response_rl_injected";
+        /// Faults not injected because max_active_faults was reached
+        counter faults_overflow as "fault.faults_overflow";
+        /// Faults under way
+        gauge active_faults as "fault.active_faults";
+    }
+
+    /// One local rate limit: `<stat_prefix>.http_local_rate_limit.<statistic>`.
+    LocalRateLimit LocalRateLimitStats ["", "envoy", "envoy_local_http_ratelimit_prefix"] {
+        /// Requests that were looked at
+        counter enabled as "http_local_rate_limit.enabled";
+        /// Requests that were refused
+        counter enforced as "http_local_rate_limit.enforced";
+        /// Requests over the limit, refused or not
+        counter rate_limited as "http_local_rate_limit.rate_limited";
+        /// Requests within the limit
+        counter ok as "http_local_rate_limit.ok";
     }
 
     /// One listener: `listener.<address>.<statistic>`, ':' of the address written as '_'.

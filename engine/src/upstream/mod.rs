@@ -4,6 +4,7 @@
 
 mod connection;
 mod exchange;
+pub mod limits;
 mod pool;
 
 pub use connection::Connection;

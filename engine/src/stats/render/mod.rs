@@ -98,8 +98,10 @@ pub(super) fn find(view: &ScopeView, wanted: &str) -> Option<i64> {
 }
 
 fn push_prefix(out: &mut String, view: &ScopeView) {
-    out.push_str(view.kind.dotted());
-    out.push('.');
+    if !view.kind.dotted().is_empty() {
+        out.push_str(view.kind.dotted());
+        out.push('.');
+    }
     if !view.name.is_empty() {
         out.push_str(&view.name);
         out.push('.');

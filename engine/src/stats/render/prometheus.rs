@@ -84,7 +84,7 @@ fn families() -> (Vec<Family>, Vec<Vec<Place>>) {
 /// `downstream_rq_2xx` is `envoy_http_downstream_rq_xx` with the class 2 (Envoy: the tag envoy.response_code_class).
 /// Envoy's names stay as they are; counters that are Ringway's alone end in `_total`, as Prometheus asks for.
 fn family_name(kind: Kind, descriptor: &Descriptor) -> (String, Option<char>) {
-    let (family, name) = (kind.family(), descriptor.name);
+    let (family, name) = (kind.family(), descriptor.name.replace('.', "_"));
     let class = name.strip_suffix("xx").and_then(|head| head.chars().last()).filter(char::is_ascii_digit);
     match class {
         Some(digit) => (format!("{family}_{}xx", &name[..name.len() - 3]), Some(digit)),

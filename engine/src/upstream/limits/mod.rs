@@ -1,0 +1,167 @@
+//! Limits of one cluster (Envoy: circuit breakers): connections, requests, requests that wait for a connection, retries,
+//! for each of two priorities, counted over the whole process.
+//!
+//! Exact to within one per shard, without a lock or an atomic read-modify-write: what a shard uses stands in a cell that
+//! only it writes, and whoever is refused was refused by a fresh sum of all cells. [`shared`] says how the sum is avoided
+//! while the limit is far.
+
+mod overflow;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+pub use overflow::Overflow;
+pub use shared::{SharedLimits, Usage};
+
+use crate::stats::{ClusterStats, HostStats, ShardCopy};
+use ringway_config::model::CircuitBreakers;
+use shared::{Lessee, budget_now};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Priority of a route (Envoy: RoutingPriority). Each has limits of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    #[default]
+    Default,
+    High,
+}
+
+impl Priority {
+    pub const ALL: [Self; 2] = [Self::Default, Self::High];
+
+    /// As in the names of statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::High => "high",
+        }
+    }
+}
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    Connections,
+    /// Requests that wait for a connection.
+    PendingRequests,
+    Requests,
+    Retries,
+}
+
+impl Resource {
+    pub const ALL: [Self; 4] = [Self::Connections, Self::PendingRequests, Self::Requests, Self::Retries];
+
+    fn limit(self, breakers: &CircuitBreakers) -> Option<u32> {
+        match self {
+            Self::Connections => breakers.max_connections,
+            Self::PendingRequests => breakers.max_pending_requests,
+            Self::Requests => breakers.max_requests,
+            Self::Retries => breakers.max_retries,
+        }
+    }
+}
+
+/// One shard's side of a cluster's limits.
+pub struct ShardLimits {
+    shared: Arc<SharedLimits>,
+    lessee: Lessee,
+    stats: Arc<ClusterStats>,
+}
+
+impl ShardLimits {
+    /// `stats` are the shard's cells of the cluster; overflows are counted there.
+    pub fn new(shared: &Arc<SharedLimits>, stats: Arc<ClusterStats>, shard: usize) -> Rc<Self> {
+        Rc::new(Self { shared: shared.clone(), lessee: shared.join(shard), stats })
+    }
+
+    /// Room for one more. It is given back when the permit is dropped.
+    ///
+    /// # Errors
+    /// The limit is reached; it has been counted and, at most once a second, logged.
+    #[inline]
+    pub fn acquire(self: &Rc<Self>, resource: Resource, priority: Priority) -> Result<Permit, Overflow> {
+        debug_assert!(resource != Resource::Retries, "retries have a budget of their own");
+        let Some(limit) = resource.limit(self.shared.breakers(priority)) else {
+            if self.shared.counts(priority) {
+                self.lessee.take(resource, priority);
+                return Ok(Permit { from: Some((self.clone(), resource, priority)) });
+            }
+            return Ok(Permit { from: None });
+        };
+        if self.lessee.try_take(&self.shared, resource, priority, limit) {
+            Ok(Permit { from: Some((self.clone(), resource, priority)) })
+        } else {
+            Err(self.overflow(Overflow::of(resource, priority)))
+        }
+    }
+
+    /// Room for one more retry: under `max_retries`, or, where there is a retry budget, under its share of the requests
+    /// that are in flight or wait for a connection.
+    ///
+    /// # Errors
+    /// As `acquire`.
+    pub fn acquire_retry(self: &Rc<Self>, priority: Priority) -> Result<Permit, Overflow> {
+        let breakers = self.shared.breakers(priority);
+        let (limit, overflow) = match &breakers.retry_budget {
+            Some(budget) => {
+                let used = |resource| self.lessee.used(resource, priority);
+                let limit = budget_now(budget, used(Resource::Requests) + used(Resource::PendingRequests));
+                (Some(limit), Overflow::RetryBudget(priority))
+            }
+            None => (breakers.max_retries, Overflow::Retries(priority)),
+        };
+        // A budget moves, so there are no leases on it; retries are rare enough to sum for each.
+        if limit.is_some_and(|limit| !self.lessee.try_take_exactly(Resource::Retries, priority, limit)) {
+            return Err(self.overflow(overflow));
+        }
+        if limit.is_none() {
+            self.lessee.take(Resource::Retries, priority);
+        }
+        Ok(Permit { from: Some((self.clone(), Resource::Retries, priority)) })
+    }
+
+    /// Whether an endpoint may have one more connection (Envoy: per_host_thresholds). The caller counts connections in
+    /// its own copy's `cx_active`.
+    ///
+    /// # Errors
+    /// As `acquire`.
+    pub fn check_host(&self, priority: Priority, host: &ShardCopy<HostStats>) -> Result<(), Overflow> {
+        let Some(limit) = self.shared.breakers(priority).max_connections_per_host else { return Ok(()) };
+        let open = host.sum(|stats| stats.cx_active.get());
+        if open < i64::from(limit) { Ok(()) } else { Err(self.overflow(Overflow::ConnectionsPerHost(priority))) }
+    }
+
+    pub fn shared(&self) -> &Arc<SharedLimits> {
+        &self.shared
+    }
+
+    #[cold]
+    fn overflow(&self, overflow: Overflow) -> Overflow {
+        overflow.count(&self.stats);
+        self.shared.log_overflow(overflow);
+        overflow
+    }
+}
+
+/// One of what is limited. Dropped, it is given back.
+#[must_use]
+pub struct Permit {
+    /// `None` where nobody counts.
+    from: Option<(Rc<ShardLimits>, Resource, Priority)>,
+}
+
+impl std::fmt::Debug for Permit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Permit").field(&self.from.as_ref().map(|(_, resource, priority)| (resource, priority))).finish()
+    }
+}
+
+impl Drop for Permit {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some((limits, resource, priority)) = &self.from {
+            limits.lessee.give(*resource, *priority);
+        }
+    }
+}

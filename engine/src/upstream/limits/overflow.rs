@@ -1,0 +1,100 @@
+//! Which limit was reached, in the words of the configuration and of the statistics.
+
+use super::{Priority, Resource};
+use crate::stats::ClusterStats;
+use ringway_config::model::CircuitBreakers;
+
+/// A limit that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    Connections(Priority),
+    ConnectionsPerHost(Priority),
+    PendingRequests(Priority),
+    Requests(Priority),
+    Retries(Priority),
+    RetryBudget(Priority),
+}
+
+impl Overflow {
+    pub(super) const COUNT: usize = 12;
+
+    pub(super) fn of(resource: Resource, priority: Priority) -> Self {
+        match resource {
+            Resource::Connections => Self::Connections(priority),
+            Resource::PendingRequests => Self::PendingRequests(priority),
+            Resource::Requests => Self::Requests(priority),
+            Resource::Retries => Self::Retries(priority),
+        }
+    }
+
+    pub(super) fn index(self) -> usize {
+        let (kind, priority) = match self {
+            Self::Connections(priority) => (0, priority),
+            Self::ConnectionsPerHost(priority) => (1, priority),
+            Self::PendingRequests(priority) => (2, priority),
+            Self::Requests(priority) => (3, priority),
+            Self::Retries(priority) => (4, priority),
+            Self::RetryBudget(priority) => (5, priority),
+        };
+        2 * kind + priority as usize
+    }
+
+    pub fn priority(self) -> Priority {
+        match self {
+            Self::Connections(priority)
+            | Self::ConnectionsPerHost(priority)
+            | Self::PendingRequests(priority)
+            | Self::Requests(priority)
+            | Self::Retries(priority)
+            | Self::RetryBudget(priority) => priority,
+        }
+    }
+
+    /// The key of the configuration that sets this limit.
+    pub fn config_key(self) -> &'static str {
+        use Priority::{Default, High};
+        match self {
+            Self::Connections(Default) => "clusters[].circuit_breakers.max_connections",
+            Self::Connections(High) => "clusters[].circuit_breakers.high.max_connections",
+            Self::ConnectionsPerHost(Default) => "clusters[].circuit_breakers.max_connections_per_host",
+            Self::ConnectionsPerHost(High) => "clusters[].circuit_breakers.high.max_connections_per_host",
+            Self::PendingRequests(Default) => "clusters[].circuit_breakers.max_pending_requests",
+            Self::PendingRequests(High) => "clusters[].circuit_breakers.high.max_pending_requests",
+            Self::Requests(Default) => "clusters[].circuit_breakers.max_requests",
+            Self::Requests(High) => "clusters[].circuit_breakers.high.max_requests",
+            Self::Retries(Default) => "clusters[].circuit_breakers.max_retries",
+            Self::Retries(High) => "clusters[].circuit_breakers.high.max_retries",
+            Self::RetryBudget(Default) => "clusters[].circuit_breakers.retry_budget",
+            Self::RetryBudget(High) => "clusters[].circuit_breakers.high.retry_budget",
+        }
+    }
+
+    /// The statistic of the cluster that counts this.
+    pub fn statistic(self) -> &'static str {
+        match self {
+            Self::Connections(_) | Self::ConnectionsPerHost(_) => "upstream_cx_overflow",
+            Self::PendingRequests(_) | Self::Requests(_) => "upstream_rq_pending_overflow",
+            Self::Retries(_) | Self::RetryBudget(_) => "upstream_rq_retry_overflow",
+        }
+    }
+
+    pub(super) fn count(self, stats: &ClusterStats) {
+        match self {
+            Self::Connections(_) | Self::ConnectionsPerHost(_) => stats.upstream_cx_overflow.inc(),
+            Self::PendingRequests(_) | Self::Requests(_) => stats.upstream_rq_pending_overflow.inc(),
+            Self::Retries(_) | Self::RetryBudget(_) => stats.upstream_rq_retry_overflow.inc(),
+        }
+    }
+
+    /// The limit as configured; `None` for a budget, which moves with the load.
+    pub(super) fn limit(self, breakers: &CircuitBreakers) -> Option<u32> {
+        match self {
+            Self::Connections(_) => breakers.max_connections,
+            Self::ConnectionsPerHost(_) => breakers.max_connections_per_host,
+            Self::PendingRequests(_) => breakers.max_pending_requests,
+            Self::Requests(_) => breakers.max_requests,
+            Self::Retries(_) => breakers.max_retries,
+            Self::RetryBudget(_) => None,
+        }
+    }
+}
