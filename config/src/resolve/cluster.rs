@@ -99,9 +99,10 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 }
 
-/// `None` where it is written and wrong.
+/// `None` where it is written and wrong, or may be a key that was misspelt.
 fn discovery_kind(cluster: &document::Cluster) -> Option<DiscoveryKind> {
     match &cluster.discovery {
+        Slot::Absent if cluster.has_unknown => None,
         Slot::Absent => Some(DiscoveryKind::Static),
         Slot::Given(kind) => Some(kind.value.0),
         Slot::Invalid(_) => None,

@@ -13,7 +13,13 @@ impl<'d> Resolver<'d, '_, '_> {
     /// The policy, and how much of the mean load an endpoint may have with the consistent hashes.
     pub(super) fn lb_policy(&mut self, cluster: &'d Located<document::Cluster>) -> (LbPolicy, Option<u32>) {
         let name = cluster.lb_policy.given().map_or(LbPolicyName::RoundRobin, |name| name.value.0);
-        if !matches!(cluster.lb_policy, Slot::Invalid(_)) {
+        let is_known = match cluster.lb_policy {
+            Slot::Given(_) => true,
+            // A misspelt key may have been it.
+            Slot::Absent => !cluster.has_unknown,
+            Slot::Invalid(_) => false,
+        };
+        if is_known {
             self.check_policy_options(name, cluster);
         }
         self.check_ring_sizes(cluster.ring_hash.given());
