@@ -4,12 +4,13 @@ use super::endpoints::{Answer, Call, answer};
 use super::state::State;
 use crate::codec::h1::{BodyDecoder, HeadScanner, Limits, Parse, encode};
 use crate::hcm::access_log::{CompiledLog, ShardLog, Writer};
-use crate::http::format::{CompiledFormat, Record};
-use crate::http::{BodyKind, FieldId, HeadView, Method, RequestHead};
+use crate::http::format::{LineFormat, Record};
+use crate::http::{BodyKind, FieldId, HeadView, Method, RequestHead, Times};
 use crate::net::{ByteStream, HeadBytes, sys};
 use crate::ring::{Acceptor, Reactor, Segment, Socket, Timer};
 use crate::stats::Registry;
-use ringway_config::model::{AccessLogFormat, AccessLogSink, FieldOperand, CommandOperator, FormatPiece};
+use ringway_config::format_pieces;
+use ringway_config::model::{AccessLogFormat, AccessLogSink};
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -24,6 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Connections at once; more wait in the backlog of the kernel.
 const CONNECTIONS_MAX: usize = 256;
 
+/// A line of the access log.
+const LINE: &str =
+    "[%START_TIME%] \"%REQ(:METHOD)% %REQ(:PATH)%\" %RESPONSE_CODE% %BYTES_SENT% %DOWNSTREAM_REMOTE_ADDRESS%\n";
+
 /// The admin endpoint's access log.
 pub(super) struct Log {
     log: ShardLog,
@@ -35,26 +40,9 @@ impl Log {
     /// The file cannot be opened.
     pub(super) fn new(writer: &Arc<Writer>, registry: &Registry, path: &Path) -> Result<Self, String> {
         let sink = writer.open(&AccessLogSink::File(path.into())).map_err(|error| error.to_string())?;
-        let text = |text: &str| FormatPiece::Literal(text.into());
-        let field = |name: &str| {
-            FormatPiece::Operator(CommandOperator::Req(FieldOperand { name: name.into(), alternative: None, max_length: None }))
-        };
-        let pieces = vec![
-            text("["),
-            FormatPiece::Operator(CommandOperator::StartTime),
-            text("] \""),
-            field(":method"),
-            text(" "),
-            field(":path"),
-            text("\" "),
-            FormatPiece::Operator(CommandOperator::ResponseCode),
-            text(" "),
-            FormatPiece::Operator(CommandOperator::BytesSent),
-            text(" "),
-            FormatPiece::Operator(CommandOperator::DownstreamRemoteAddress),
-            text("\n"),
-        ];
-        let compiled = CompiledLog { format: CompiledFormat::new(&AccessLogFormat::Text(pieces)), sink };
+        let pieces = format_pieces(LINE)?;
+        let format = LineFormat::new(&AccessLogFormat::Text(pieces));
+        let compiled = CompiledLog { format, sink };
         // Statistics cells have one writer each; the shards have the low numbers.
         Ok(Self { log: ShardLog::new(writer.clone(), registry, usize::MAX), compiled })
     }
@@ -117,10 +105,10 @@ async fn serve(
         send(&stream, &head, &answered, keep_alive);
         if let Some(log) = &*log {
             let record = Record {
-                start_unix_micros: start,
+                times: Times { start_wall_micros: start, ..Times::default() },
                 request: (head.len > 0).then_some((&head, HeadView::new(bytes.as_slice()))),
                 response_code: answered.status,
-                bytes_sent: answered.body.len() as u64,
+                sent: answered.body.len() as u64,
                 downstream_remote_address: remote,
                 ..Record::default()
             };

@@ -2,10 +2,13 @@
 //! virtual clock in its place and move it by hand.
 
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Nanoseconds on a monotonic clock with an arbitrary start.
+/// Nanoseconds on a monotonic clock with an arbitrary start, the same for all threads of the process.
 pub type Nanos = u64;
+
+static ORIGIN: OnceLock<Instant> = OnceLock::new();
 
 /// Where a shard's time comes from.
 #[derive(Debug)]
@@ -21,7 +24,9 @@ const VIRTUAL_WALL_ORIGIN: u64 = 1_767_225_600_000_000;
 
 impl Clock {
     pub fn real() -> Self {
-        Self::Real { origin: Instant::now(), wall_origin: Cell::new(unix_micros()) }
+        let clock = Self::Real { origin: *ORIGIN.get_or_init(Instant::now), wall_origin: Cell::new(0) };
+        clock.resync();
+        clock
     }
 
     pub fn virtual_time() -> Self {

@@ -34,6 +34,31 @@ impl Civil {
             weekday: ((days + 4) % 7) as u32,
         }
     }
+
+    /// From 0, the 1st of January.
+    pub fn day_of_year(&self) -> u32 {
+        const BEFORE: [u32; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+        BEFORE[self.month as usize - 1] + self.day - 1 + u32::from(self.month > 2 && days_in(self.year) == 366)
+    }
+
+    /// Year and week of ISO 8601: a week belongs to the year that its Thursday is in.
+    pub fn iso_week(&self) -> (u32, u32) {
+        // From the 1st of January of the year before, so that nothing is negative.
+        let before = days_in(self.year - 1);
+        let thursday = before + self.day_of_year() + 3 - (self.weekday + 6) % 7;
+        if thursday < before {
+            (self.year - 1, thursday / 7 + 1)
+        } else if thursday < before + days_in(self.year) {
+            (self.year, (thursday - before) / 7 + 1)
+        } else {
+            (self.year + 1, 1)
+        }
+    }
+}
+
+fn days_in(year: u32) -> u32 {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    if leap { 366 } else { 365 }
 }
 
 const WEEKDAYS: [&[u8; 3]; 7] = [b"Sun", b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat"];

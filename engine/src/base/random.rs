@@ -33,15 +33,45 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// A new UUID.
+    pub fn uuid(&self) -> Uuid {
+        uuid4(self.next_u64(), self.next_u64())
+    }
+
     /// Uniform in `0..bound` (Lemire's multiply-shift; the bias is below 2^-32 for bounds that fit 32 bits).
     pub fn below(&self, bound: u64) -> u64 {
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 }
 
+/// The text form of a UUID.
+pub type Uuid = [u8; 36];
+
+/// A random UUID (RFC 9562 section 5.4).
+pub fn uuid4(high: u64, low: u64) -> Uuid {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let high = high & 0xffff_ffff_ffff_0fff | 0x4000;
+    let low = low & 0x3fff_ffff_ffff_ffff | 0x8000_0000_0000_0000;
+    let value = u128::from(high) << 64 | u128::from(low);
+    let mut text = [b'-'; 36];
+    let mut shift = 128;
+    for (i, byte) in text.iter_mut().enumerate() {
+        if !matches!(i, 8 | 13 | 18 | 23) {
+            shift -= 4;
+            *byte = HEX[(value >> shift) as usize & 15];
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Random;
+    use super::{Random, uuid4};
+
+    #[test]
+    fn uuids_have_version_and_variant() {
+        assert_eq!(&uuid4(u64::MAX, 0), b"ffffffff-ffff-4fff-8000-000000000000");
+    }
 
     #[test]
     fn a_seed_replays() {

@@ -58,7 +58,7 @@ impl ShardLog {
         let mut state = self.state.borrow_mut();
         let State { second, sinks } = &mut *state;
         let buffers = buffers_of(sinks, log.sink);
-        format_line(record, &log.format, second, &mut buffers.filling);
+        format_line(&log.format, record, second, &mut buffers.filling);
         buffers.lines += 1;
         if buffers.filling.len() >= BATCH_SIZE && !self.hand_over(log.sink, buffers) {
             self.stats.lines_lost.add(buffers.lines);

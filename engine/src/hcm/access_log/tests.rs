@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ringway_config::model::{AccessLogFormat, AccessLogSink, FormatPiece};
 
 use super::*;
-use crate::http::format::{CompiledFormat, Record};
+use crate::http::format::{LineFormat, Record};
 use crate::stats::{AccessLogStats, Registry};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ fn fixture() -> Fixture {
 impl Fixture {
     /// A log whose lines are `line\n`.
     fn log(&self, sink: &AccessLogSink, line: &str) -> CompiledLog {
-        let format = CompiledFormat::new(&AccessLogFormat::Text(vec![literal(line), literal("\n")]));
+        let format = LineFormat::new(&AccessLogFormat::Text(vec![literal(line), literal("\n")]));
         CompiledLog { format, sink: self.writer.open(sink).unwrap() }
     }
 

@@ -1,31 +1,30 @@
-//! A log line's format as the shards use it, made once per configuration.
+//! Formats as the shards use them, made once per configuration.
 
-use ringway_config::model::{AccessLogFormat, CommandOperator, FieldOperand, FormatPiece};
+use ringway_config::model::{AccessLogFormat, CommandOperator, FormatPiece};
 
 use super::escape::push_json;
 use crate::http::FieldId;
 
-/// How a record becomes a line.
+/// Pieces that make a text: a line or the value of a field.
 #[derive(Clone, Debug)]
 pub struct CompiledFormat {
-    pub(super) shape: Shape,
-    /// What `%HOSTNAME%` writes.
-    pub(super) hostname: Box<str>,
+    pub(super) pieces: Box<[Piece]>,
 }
 
+/// How a record becomes a line.
 #[derive(Clone, Debug)]
-pub(super) enum Shape {
+pub enum LineFormat {
     /// The pieces make the whole line.
-    Text(Vec<Piece>),
+    Text(CompiledFormat),
     /// One object for each line.
-    Json(Vec<JsonMember>),
+    Json(Box<[JsonMember]>),
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct JsonMember {
+pub struct JsonMember {
     /// What stands before the value, its comma, quotes and colon included: `,"key":`.
-    pub lead: Box<[u8]>,
-    pub pieces: Vec<Piece>,
+    pub(super) lead: Box<[u8]>,
+    pub(super) value: CompiledFormat,
 }
 
 #[derive(Clone, Debug)]
@@ -38,9 +37,13 @@ pub(super) enum Piece {
 #[derive(Clone, Debug)]
 pub(super) struct Operator {
     pub operator: CommandOperator,
-    /// Of `%REQ(name?alternative)%` and `%RESP(...)%`; without meaning for the others.
+    /// Of `%REQ(name?alternative)%` and the like.
     pub part: Part,
     pub alternative: Part,
+    /// Of operators whose value does not depend on the exchange.
+    pub constant: Option<Box<str>>,
+    /// Of `%COALESCE%`.
+    pub inner: Box<[Operator]>,
 }
 
 /// Which part of a head a name stands for.
@@ -66,12 +69,21 @@ impl Part {
 }
 
 impl CompiledFormat {
-    pub fn new(format: &AccessLogFormat) -> Self {
-        let shape = match format {
-            AccessLogFormat::Text(pieces) => Shape::Text(compiled(pieces)),
-            AccessLogFormat::Json(members) => Shape::Json(members.iter().enumerate().map(member).collect()),
+    pub fn new(pieces: &[FormatPiece]) -> Self {
+        let compile = |piece: &FormatPiece| match piece {
+            FormatPiece::Literal(text) => Piece::Literal(text.as_bytes().into()),
+            FormatPiece::Operator(operator) => Piece::Operator(Operator::new(operator)),
         };
-        Self { shape, hostname: hostname() }
+        Self { pieces: pieces.iter().map(compile).collect() }
+    }
+}
+
+impl LineFormat {
+    pub fn new(format: &AccessLogFormat) -> Self {
+        match format {
+            AccessLogFormat::Text(pieces) => Self::Text(CompiledFormat::new(pieces)),
+            AccessLogFormat::Json(members) => Self::Json(members.iter().enumerate().map(member).collect()),
+        }
     }
 }
 
@@ -80,33 +92,37 @@ fn member((position, (key, pieces)): (usize, &(String, Vec<FormatPiece>))) -> Js
     lead.extend_from_slice(if position == 0 { b"\"" } else { b",\"" });
     push_json(key.as_bytes(), &mut lead);
     lead.extend_from_slice(b"\":");
-    JsonMember { lead: lead.into(), pieces: compiled(pieces) }
+    JsonMember { lead: lead.into(), value: CompiledFormat::new(pieces) }
 }
 
-fn compiled(pieces: &[FormatPiece]) -> Vec<Piece> {
-    let part = |name: Option<&str>| name.map_or(Part::Field(FieldId::Unknown), Part::named);
-    let compile = |piece: &FormatPiece| match piece {
-        FormatPiece::Literal(text) => Piece::Literal(text.as_bytes().into()),
-        FormatPiece::Operator(operator) => {
-            let field: Option<&FieldOperand> = match operator {
-                CommandOperator::Req(field) | CommandOperator::Resp(field) => Some(field),
-                _ => None,
-            };
-            Piece::Operator(Operator {
-                operator: operator.clone(),
-                part: part(field.map(|field| &*field.name)),
-                alternative: part(field.and_then(|field| field.alternative.as_deref())),
-            })
+impl Operator {
+    fn new(operator: &CommandOperator) -> Self {
+        let mut compiled = Self {
+            operator: operator.clone(),
+            part: Part::Field(FieldId::Unknown),
+            alternative: Part::Field(FieldId::Unknown),
+            constant: None,
+            inner: Box::default(),
+        };
+        match operator {
+            CommandOperator::Req(field) | CommandOperator::ReqWithoutQuery(field) | CommandOperator::Resp(field) => {
+                compiled.part = Part::named(&field.name);
+                compiled.alternative = field.alternative.as_deref().map_or(compiled.alternative, Part::named);
+            }
+            CommandOperator::Hostname => compiled.constant = hostname(),
+            CommandOperator::Environment { name, .. } => {
+                // What is not UTF-8 keeps its place as U+FFFD.
+                compiled.constant = std::env::var_os(name).map(|value| value.to_string_lossy().into());
+            }
+            CommandOperator::Coalesce { operators, .. } => compiled.inner = operators.iter().map(Self::new).collect(),
+            _ => {}
         }
-    };
-    pieces.iter().map(compile).collect()
+        compiled
+    }
 }
 
-/// The machine's name (the file holds what gethostname(2) gives); `-` where /proc is not there.
-fn hostname() -> Box<str> {
+/// The machine's name (the file holds what gethostname(2) gives); nothing where /proc is not there.
+fn hostname() -> Option<Box<str>> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "-".into(),
-        name => name.into(),
-    }
+    Some(name.trim()).filter(|name| !name.is_empty()).map(Box::from)
 }

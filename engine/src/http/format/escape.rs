@@ -1,5 +1,5 @@
 //! Bytes from peers made harmless: nothing that they sent can end a line, a quoted string or a JSON value, or reach a
-//! terminal as a control sequence (CWE-117).
+//! terminal as a control sequence (CWE-117), and nothing can end a header field (CWE-113).
 
 /// Appends `bytes` for a text line: control characters, `"`, `\` and what is not UTF-8 as `\xNN`, as nginx does.
 pub(super) fn push_text(bytes: &[u8], out: &mut Vec<u8>) {
@@ -42,6 +42,17 @@ pub(super) fn push_json(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Appends `bytes` for the inside of a header field's value (RFC 9110 section 5.5): control characters become spaces, as
+/// the RFC wants it of CR, LF and NUL.
+pub(super) fn push_field(bytes: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(bytes);
+    if !is_plain(bytes) {
+        let is_control = |byte: &&mut u8| byte.is_ascii_control() && **byte != b'\t';
+        out[start..].iter_mut().filter(is_control).for_each(|byte| *byte = b' ');
+    }
+}
+
 /// Printable ASCII without quote and backslash: what nearly every value is. Looks at every byte instead of stopping at
 /// the first bad one, so that the compiler can test many at once.
 fn is_plain(bytes: &[u8]) -> bool {
@@ -80,12 +91,15 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_pair_stays_inside_its_line_and_its_json_string() {
+    fn every_byte_pair_stays_inside_its_line_its_json_string_and_its_field() {
         for first in 0..=255 {
             for second in 0..=255 {
                 let pair = [first, second];
                 let line = text(&pair);
                 assert!(!line.contains('"') && !line.chars().any(char::is_control), "{pair:?}");
+                let mut field = Vec::new();
+                push_field(&pair, &mut field);
+                assert!(!field.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t'), "{pair:?}");
                 let value = json(&pair);
                 if let Ok(valid) = std::str::from_utf8(&pair) {
                     assert_eq!(value, valid);

@@ -1,5 +1,6 @@
 //! Response flags: what is said of an exchange besides its status code (Envoy: %RESPONSE_FLAGS%).
 
+use ringway_config::model::RESPONSE_FLAGS;
 use std::ops::{BitOr, BitOrAssign};
 
 /// A set of flags.
@@ -43,27 +44,39 @@ impl ResponseFlags {
     pub const OVERLOAD_MANAGER: Self = Self(1 << 17);
     /// The downstream reset the exchange.
     pub const DOWNSTREAM_REMOTE_RESET: Self = Self(1 << 18);
+    /// The fault filter delayed the request.
+    pub const DELAY_INJECTED: Self = Self(1 << 19);
+    /// The fault filter aborted the request.
+    pub const FAULT_INJECTED: Self = Self(1 << 20);
+    /// The rate limit filter refused the request.
+    pub const RATE_LIMITED: Self = Self(1 << 21);
+    /// The exchange reached its maximum duration.
+    pub const UPSTREAM_MAX_STREAM_DURATION_REACHED: Self = Self(1 << 22);
 
-    /// In the order in which they are written (Envoy: StreamInfo::CoreResponseFlag).
-    const NAMES: [(Self, &'static str); 18] = [
-        (Self::NO_HEALTHY_UPSTREAM, "UH"),
-        (Self::UPSTREAM_REQUEST_TIMEOUT, "UT"),
-        (Self::LOCAL_RESET, "LR"),
-        (Self::UPSTREAM_REMOTE_RESET, "UR"),
-        (Self::UPSTREAM_CONNECTION_FAILURE, "UF"),
-        (Self::UPSTREAM_CONNECTION_TERMINATION, "UC"),
-        (Self::UPSTREAM_OVERFLOW, "UO"),
-        (Self::NO_ROUTE_FOUND, "NR"),
-        (Self::DOWNSTREAM_CONNECTION_TERMINATION, "DC"),
-        (Self::UPSTREAM_RETRY_LIMIT_EXCEEDED, "URX"),
-        (Self::STREAM_IDLE_TIMEOUT, "SI"),
-        (Self::INVALID_REQUEST_HEADERS, "IH"),
-        (Self::DOWNSTREAM_PROTOCOL_ERROR, "DPE"),
-        (Self::DURATION_TIMEOUT, "DT"),
-        (Self::UPSTREAM_PROTOCOL_ERROR, "UPE"),
-        (Self::NO_CLUSTER_FOUND, "NC"),
-        (Self::OVERLOAD_MANAGER, "OM"),
-        (Self::DOWNSTREAM_REMOTE_RESET, "DR"),
+    /// In the order in which they are written; their names are those of [`RESPONSE_FLAGS`].
+    const ORDER: [Self; RESPONSE_FLAGS.len()] = [
+        Self::NO_HEALTHY_UPSTREAM,
+        Self::UPSTREAM_REQUEST_TIMEOUT,
+        Self::LOCAL_RESET,
+        Self::UPSTREAM_REMOTE_RESET,
+        Self::UPSTREAM_CONNECTION_FAILURE,
+        Self::UPSTREAM_CONNECTION_TERMINATION,
+        Self::UPSTREAM_OVERFLOW,
+        Self::NO_ROUTE_FOUND,
+        Self::DELAY_INJECTED,
+        Self::FAULT_INJECTED,
+        Self::RATE_LIMITED,
+        Self::DOWNSTREAM_CONNECTION_TERMINATION,
+        Self::UPSTREAM_RETRY_LIMIT_EXCEEDED,
+        Self::STREAM_IDLE_TIMEOUT,
+        Self::INVALID_REQUEST_HEADERS,
+        Self::DOWNSTREAM_PROTOCOL_ERROR,
+        Self::UPSTREAM_MAX_STREAM_DURATION_REACHED,
+        Self::DURATION_TIMEOUT,
+        Self::UPSTREAM_PROTOCOL_ERROR,
+        Self::NO_CLUSTER_FOUND,
+        Self::OVERLOAD_MANAGER,
+        Self::DOWNSTREAM_REMOTE_RESET,
     ];
 
     pub const fn empty() -> Self {
@@ -82,9 +95,21 @@ impl ResponseFlags {
         self.0 |= flags.0;
     }
 
-    /// The short names of the flags that are set.
-    pub fn names(self) -> impl Iterator<Item = &'static str> {
-        Self::NAMES.into_iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, name)| name)
+    /// Whether one of `flags` is set.
+    pub const fn intersects(self, flags: Self) -> bool {
+        self.0 & flags.0 != 0
+    }
+
+    /// The short and long names of the flags that are set.
+    pub fn names(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let flags = Self::ORDER.into_iter().zip(RESPONSE_FLAGS.iter().copied());
+        flags.filter(move |(flag, _)| self.contains(*flag)).map(|(_, (short, long, _))| (short, long))
+    }
+
+    /// The flag with this short name.
+    pub fn named(name: &str) -> Option<Self> {
+        let position = RESPONSE_FLAGS.iter().position(|(short, ..)| *short == name)?;
+        Some(Self::ORDER[position])
     }
 }
 

@@ -1,22 +1,25 @@
-//! The substitution formatter (Envoy: access_log/usage, "Command Operators"): what is known of an exchange becomes a
-//! log line or the value of a header field.
+//! The substitution formatter (Envoy: advanced/substitution_formatter): what is known of an exchange becomes a log line
+//! or the value of a header field.
 //!
-//! A format is compiled once per configuration ([`CompiledFormat`]); writing it allocates only when the output has no
-//! room. Whatever peers sent is made harmless for the place where it ends up.
+//! A format is compiled once per configuration ([`CompiledFormat`], [`LineFormat`]); writing it allocates only when the
+//! output has no room. Whatever peers sent is made harmless for the place where it ends up.
 
 mod compile;
 mod escape;
+mod evaluate;
 mod flags;
-#[allow(clippy::module_inception)]
-mod format;
+mod query;
 mod record;
 mod time;
+mod write;
 
-pub use compile::CompiledFormat;
+pub use compile::{CompiledFormat, LineFormat};
 pub use flags::ResponseFlags;
-pub use format::format_line;
-pub use record::{EditedField, Record};
+pub use record::Record;
 pub use time::SecondCache;
+pub use write::{format_line, format_value};
 
+#[cfg(test)]
+mod operator_tests;
 #[cfg(test)]
 mod tests;

@@ -1,54 +1,88 @@
-//! Everything that a log line can say about one exchange, borrowed from who knows it.
+//! Everything that a line or a field's value can say about one exchange, borrowed from who knows it.
 
 use std::net::SocketAddr;
 
+use ringway_config::model::TimePoint;
+
 use super::ResponseFlags;
-use crate::http::{HeadView, RequestHead, ResponseHead};
+use crate::base::clock::Nanos;
+use crate::base::random::Random;
+use crate::http::{HeadView, RequestHead, ResponseHead, Times, WireBytes};
 
-/// A field that the proxy set, with its name in lower case, or `:path` and `:authority` after a rewrite. It takes the
-/// place of the fields of that name in the head.
-pub type EditedField<'a> = (&'a str, &'a [u8]);
-
-/// One exchange at its end. Times are in microseconds, sizes in bytes; `None` and empty strings are written as `-`.
+/// One exchange as far as it has come. `None` and empty strings are absent.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Record<'a> {
-    /// When the first byte of the request arrived, since the epoch.
-    pub start_unix_micros: u64,
-    /// The head and the bytes that its spans name; `None` when no head could be parsed.
+    pub times: Times,
+    /// On the clock of `times`.
+    pub now: Nanos,
+    /// For `%UNIQUE_ID%`, which is absent without it.
+    pub random: Option<&'a Random>,
+    /// `None` when no head could be parsed.
     pub request: Option<(&'a RequestHead, HeadView<'a>)>,
-    /// What `%REQ(...)%` finds before it looks into the head; the last one of a name counts.
-    pub request_edits: &'a [EditedField<'a>],
-    /// The upstream's head; `None` for a local reply.
     pub response: Option<(&'a ResponseHead, HeadView<'a>)>,
-    /// What `%RESP(...)%` finds before it looks into the head.
-    pub response_edits: &'a [EditedField<'a>],
     /// `%REQ(:scheme)%` where the request's target has none: "http" or "https".
     pub scheme: &'a str,
     /// "HTTP/1.1"; `None` when no head could be parsed.
     pub protocol: Option<&'static str>,
+    pub upstream_protocol: Option<&'static str>,
     /// 0 when no response was begun, as Envoy writes it.
     pub response_code: u16,
     /// Why this code (Envoy: response code details): "via_upstream", "route_not_found", ...
-    pub response_code_details: Option<&'static str>,
+    pub response_code_details: Option<&'a str>,
     pub response_flags: ResponseFlags,
-    /// Of the request's body.
-    pub bytes_received: u64,
-    /// Of the response's body.
-    pub bytes_sent: u64,
-    /// From the start of the request to the last byte out.
-    pub duration_micros: Option<u64>,
-    /// From the start of the request to its last byte in.
-    pub request_duration_micros: Option<u64>,
-    /// From the start of the request to the first byte from upstream.
-    pub response_duration_micros: Option<u64>,
+    /// Bytes of the request's body.
+    pub received: u64,
+    /// Bytes of the response's body.
+    pub sent: u64,
+    pub wire: WireBytes,
     /// The endpoint's address in its text form.
     pub upstream_host: Option<&'a str>,
+    /// The name that the endpoint was found by.
+    pub upstream_host_name: Option<&'a str>,
     pub upstream_cluster: Option<&'a str>,
+    pub upstream_remote_address: Option<SocketAddr>,
     pub upstream_local_address: Option<SocketAddr>,
-    /// `None` on a Unix socket.
+    pub upstream_connection_id: Option<u64>,
+    /// Times that the request went to an upstream.
+    pub upstream_attempts: u32,
+    pub upstream_transport_failure: Option<&'a str>,
+    /// The client; `None` on a Unix socket.
     pub downstream_remote_address: Option<SocketAddr>,
+    /// The connection's peer.
+    pub downstream_direct_remote_address: Option<SocketAddr>,
     pub downstream_local_address: Option<SocketAddr>,
     pub route_name: Option<&'a str>,
     pub virtual_host_name: Option<&'a str>,
+    pub filter_chain_name: Option<&'a str>,
     pub connection_id: u64,
+    pub local_reply_body: &'a [u8],
+}
+
+impl Record<'_> {
+    /// Wall clock now, in microseconds since the epoch.
+    pub(super) fn now_unix_micros(&self) -> u64 {
+        self.times.start_wall_micros + self.since_start() / 1000
+    }
+
+    /// Nanoseconds since the request began.
+    pub(super) fn since_start(&self) -> u64 {
+        self.now.saturating_sub(self.times.start)
+    }
+
+    pub(super) fn time(&self, point: TimePoint) -> Option<Nanos> {
+        let times = &self.times;
+        match point {
+            TimePoint::DownstreamReceiveBegin => Some(times.start),
+            TimePoint::DownstreamReceiveEnd => times.request_end,
+            TimePoint::UpstreamConnectBegin => times.connect_start,
+            TimePoint::UpstreamConnectEnd => times.connect_end,
+            TimePoint::UpstreamSendBegin => (self.upstream_attempts > 0).then_some(times.upstream_start),
+            TimePoint::UpstreamSendEnd => times.upstream_end,
+            TimePoint::UpstreamReceiveBegin => times.response_start,
+            TimePoint::UpstreamReceiveBodyBegin => times.response_body_start,
+            TimePoint::UpstreamReceiveEnd => times.response_end,
+            TimePoint::DownstreamSendBegin => times.downstream_start,
+            TimePoint::DownstreamSendEnd => times.downstream_end,
+        }
+    }
 }

@@ -1,19 +1,21 @@
 //! Tests of formatted lines and values.
 
-use ringway_config::model::{AccessLogFormat, CommandOperator, FieldOperand, FormatPiece};
+use ringway_config::model::{
+    AccessLogFormat, AddressOf, AddressPart, CommandOperator, FieldOperand, FormatPiece, TimeFormat,
+};
 
 use super::*;
-use crate::http::{Field, FieldId, HeadView, RequestHead, ResponseHead, Span};
+use crate::http::{Field, FieldId, HeadView, RequestHead, ResponseHead, Span, Times};
 
-fn literal(text: &str) -> FormatPiece {
+pub(super) fn literal(text: &str) -> FormatPiece {
     FormatPiece::Literal(text.to_owned())
 }
 
-fn operator(operator: CommandOperator) -> FormatPiece {
+pub(super) fn operator(operator: CommandOperator) -> FormatPiece {
     FormatPiece::Operator(operator)
 }
 
-fn field(name: &str) -> FieldOperand {
+pub(super) fn field(name: &str) -> FieldOperand {
     FieldOperand { name: name.to_owned(), alternative: None, max_length: None }
 }
 
@@ -21,22 +23,22 @@ fn req(name: &str) -> FormatPiece {
     operator(CommandOperator::Req(field(name)))
 }
 
-fn text_line(pieces: &[FormatPiece], record: &Record<'_>) -> String {
+pub(super) fn text_line(pieces: &[FormatPiece], record: &Record<'_>) -> String {
     let mut out = Vec::new();
-    let format_of_pieces = CompiledFormat::new(&AccessLogFormat::Text(pieces.to_vec()));
-    format_line(record, &format_of_pieces, &mut SecondCache::default(), &mut out);
+    let format = LineFormat::new(&AccessLogFormat::Text(pieces.to_vec()));
+    format_line(&format, record, &mut SecondCache::default(), &mut out);
     String::from_utf8(out).expect("a line is UTF-8 whatever peers sent")
 }
 
-fn json_line(members: &[(&str, &[FormatPiece])], record: &Record<'_>) -> String {
+pub(super) fn json_line(members: &[(&str, &[FormatPiece])], record: &Record<'_>) -> String {
     let members = members.iter().map(|(key, pieces)| ((*key).to_owned(), pieces.to_vec())).collect();
     let mut out = Vec::new();
-    format_line(record, &CompiledFormat::new(&AccessLogFormat::Json(members)), &mut SecondCache::default(), &mut out);
+    format_line(&LineFormat::new(&AccessLogFormat::Json(members)), record, &mut SecondCache::default(), &mut out);
     String::from_utf8(out).expect("a line is UTF-8 whatever peers sent")
 }
 
 /// Puts `name: value` lines behind `bytes` and into the index.
-fn add_field(fields: &mut crate::http::Fields, bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub(super) fn add_field(fields: &mut crate::http::Fields, bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
     let start = bytes.len();
     bytes.extend_from_slice(name.as_bytes());
     let middle = bytes.len();
@@ -49,7 +51,7 @@ fn add_field(fields: &mut crate::http::Fields, bytes: &mut Vec<u8>, name: &str, 
     });
 }
 
-fn request(fields: &[(&str, &[u8])]) -> (RequestHead, Vec<u8>) {
+pub(super) fn request(fields: &[(&str, &[u8])]) -> (RequestHead, Vec<u8>) {
     let mut bytes = b"GET/a?b=1example.org".to_vec();
     let mut head = RequestHead {
         method_span: Span::new(0, 3),
@@ -64,22 +66,27 @@ fn request(fields: &[(&str, &[u8])]) -> (RequestHead, Vec<u8>) {
     (head, bytes)
 }
 
-fn record<'a>(head: &'a RequestHead, bytes: &'a [u8]) -> Record<'a> {
+pub(super) fn record<'a>(head: &'a RequestHead, bytes: &'a [u8]) -> Record<'a> {
     Record {
-        start_unix_micros: 1_767_225_599_123_456,
+        times: Times {
+            start: 5_000_000,
+            start_wall_micros: 1_767_225_599_123_456,
+            request_end: Some(6_000_000),
+            response_start: Some(16_500_000),
+            ..Times::default()
+        },
+        now: 17_999_000,
         request: Some((head, HeadView::new(bytes))),
         scheme: "http",
         protocol: Some("HTTP/1.1"),
         response_code: 200,
         response_code_details: Some("via_upstream"),
-        bytes_received: 5,
-        bytes_sent: 46,
-        duration_micros: Some(12_999),
-        request_duration_micros: Some(1_000),
-        response_duration_micros: Some(11_500),
+        received: 5,
+        sent: 46,
         upstream_host: Some("127.0.0.1:8080"),
         upstream_cluster: Some("app"),
         downstream_remote_address: Some("192.0.2.1:4711".parse().unwrap()),
+        downstream_direct_remote_address: Some("[::ffff:198.51.100.7]:99".parse().unwrap()),
         downstream_local_address: Some("[2001:db8::1]:80".parse().unwrap()),
         virtual_host_name: Some("local_service"),
         connection_id: 77,
@@ -89,88 +96,18 @@ fn record<'a>(head: &'a RequestHead, bytes: &'a [u8]) -> Record<'a> {
 
 #[test]
 fn envoys_default_format() {
-    use CommandOperator::*;
-    let (head, bytes) = request(&[("User-Agent", b"curl/8"), ("X-Request-Id", b"from the client")]);
+    let fields: [(&str, &[u8]); 2] = [("User-Agent", b"curl/8"), ("X-Request-Id", b"1-2-3")];
+    let (head, bytes) = request(&fields);
+    let (mut response, mut response_bytes) = (ResponseHead::default(), Vec::new());
+    add_field(&mut response.fields, &mut response_bytes, "X-Envoy-Upstream-Service-Time", b"11");
     let mut record = record(&head, &bytes);
-    record.request_edits = &[("x-request-id", b"1-2-3")];
-    record.response_edits = &[("x-envoy-upstream-service-time", b"11")];
-    let original =
-        FieldOperand { name: "x-envoy-original-path".into(), alternative: Some(":path".into()), max_length: None };
-    let pieces = [
-        literal("["),
-        operator(StartTime),
-        literal("] \""),
-        req(":method"),
-        literal(" "),
-        operator(Req(original)),
-        literal(" "),
-        operator(Protocol),
-        literal("\" "),
-        operator(ResponseCode),
-        literal(" "),
-        operator(ResponseFlags),
-        literal(" "),
-        operator(BytesReceived),
-        literal(" "),
-        operator(BytesSent),
-        literal(" "),
-        operator(Duration),
-        literal(" "),
-        operator(Resp(field("x-envoy-upstream-service-time"))),
-        literal(" \""),
-        req("x-forwarded-for"),
-        literal("\" \""),
-        req("user-agent"),
-        literal("\" \""),
-        req("x-request-id"),
-        literal("\" \""),
-        req(":authority"),
-        literal("\" \""),
-        operator(UpstreamHost),
-        literal("\"\n"),
-    ];
+    record.response = Some((&response, HeadView::new(&response_bytes)));
+    let pieces = ringway_config::format_pieces(ringway_config::model::DEFAULT_TEXT_FORMAT).expect("valid");
     assert_eq!(
         text_line(&pieces, &record),
         "[2025-12-31T23:59:59.123Z] \"GET /a?b=1 HTTP/1.1\" 200 - 5 46 12 11 \"-\" \"curl/8\" \"1-2-3\" \
          \"example.org\" \"127.0.0.1:8080\"\n"
     );
-}
-
-#[test]
-fn every_other_operator() {
-    use CommandOperator::*;
-    let (head, bytes) = request(&[]);
-    let mut full = record(&head, &bytes);
-    full.response_flags = super::ResponseFlags::UPSTREAM_REQUEST_TIMEOUT | super::ResponseFlags::NO_HEALTHY_UPSTREAM;
-    full.upstream_local_address = Some("10.0.0.1:5000".parse().unwrap());
-    full.route_name = Some("r1");
-    let cases = [
-        (ResponseCodeDetails, "via_upstream", "-"),
-        (ResponseFlags, "UH,UT", "-"),
-        (RequestDuration, "1", "-"),
-        (ResponseDuration, "11", "-"),
-        (ResponseTxDuration, "1", "-"),
-        (UpstreamCluster, "app", "-"),
-        (UpstreamLocalAddress, "10.0.0.1:5000", "-"),
-        (DownstreamRemoteAddress, "192.0.2.1:4711", "-"),
-        (DownstreamRemoteAddressWithoutPort, "192.0.2.1", "-"),
-        (DownstreamLocalAddress, "[2001:db8::1]:80", "-"),
-        (DownstreamLocalAddressWithoutPort, "2001:db8::1", "-"),
-        (DownstreamLocalPort, "80", "-"),
-        (RouteName, "r1", "-"),
-        (VirtualHostName, "local_service", "-"),
-        (ConnectionId, "77", "0"),
-        (ResponseCode, "200", "0"),
-        (Req(field(":scheme")), "http", "-"),
-        (Req(field(":path")), "/a?b=1", "-"),
-        (Resp(field("server")), "-", "-"),
-    ];
-    for (kind, expected, absent) in cases {
-        assert_eq!(text_line(&[operator(kind.clone())], &full), expected, "{kind:?}");
-        assert_eq!(text_line(&[operator(kind.clone())], &Record::default()), absent, "{kind:?} without a value");
-    }
-    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    assert_eq!(text_line(&[operator(Hostname)], &full), hostname.trim());
 }
 
 #[test]
@@ -189,16 +126,15 @@ fn a_field_is_cut_and_an_empty_one_is_not_absent() {
 }
 
 #[test]
-fn the_upstreams_fields_and_what_the_proxy_made_of_them() {
-    let (head, bytes) = request(&[]);
-    let (mut response, mut response_bytes) = (ResponseHead::default(), Vec::new());
-    add_field(&mut response.fields, &mut response_bytes, "Server", b"nginx");
-    add_field(&mut response.fields, &mut response_bytes, "Etag", b"x");
+fn edits_of_a_head_are_seen() {
+    let (mut head, bytes) = request(&[("X-A", b"1"), ("X-B", b"2")]);
+    let mut edits = crate::http::EditBytes::default();
+    let mut editor = crate::http::HeadEditor { fields: &mut head.fields, received: &bytes, edits: &mut edits };
+    editor.set(b"x-a", b"new");
+    editor.remove(b"x-b");
     let mut record = record(&head, &bytes);
-    record.response = Some((&response, HeadView::new(&response_bytes)));
-    record.response_edits = &[("server", b"envoy"), ("server", b"ringway")];
-    let pieces = ["server", "etag"].map(|name| operator(CommandOperator::Resp(field(name))));
-    assert_eq!(text_line(&pieces, &record), "ringwayx");
+    record.request = Some((&head, HeadView { received: &bytes, edits: edits.as_slice() }));
+    assert_eq!(text_line(&[req("x-a"), req("x-b")], &record), "new-");
 }
 
 /// What CWE-117 describes: a value that tries to end its line, its quotes or its JSON string.
@@ -233,10 +169,10 @@ fn json_values_keep_their_types() {
     let (head, bytes) = request(&[]);
     let two = [operator(ResponseCode), literal(" \"of\" "), operator(RouteName)];
     let members: [(&str, &[FormatPiece]); 7] = [
-        ("time", &[operator(StartTime)]),
+        ("time", &[operator(StartTime(TimeFormat::default()))]),
         ("duration", &[operator(Duration)]),
         ("route", &[operator(RouteName)]),
-        ("peer", &[operator(DownstreamRemoteAddress)]),
+        ("peer", &[operator(Address { of: AddressOf::DownstreamRemote, part: AddressPart::AddressAndPort })]),
         ("flags", &[operator(ResponseFlags)]),
         ("two", &two),
         ("fixed", &[literal("x")]),
@@ -251,8 +187,34 @@ fn json_values_keep_their_types() {
 
 #[test]
 fn flags_are_named_as_in_envoy() {
-    let flags = super::ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION | super::ResponseFlags::UPSTREAM_OVERFLOW;
-    assert_eq!(flags.names().collect::<Vec<_>>(), ["UO", "DC"]);
-    assert!(flags.contains(super::ResponseFlags::UPSTREAM_OVERFLOW) && !flags.is_empty());
-    assert!(!flags.contains(super::ResponseFlags::NO_ROUTE_FOUND) && super::ResponseFlags::empty().is_empty());
+    let flags = ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION | ResponseFlags::UPSTREAM_OVERFLOW;
+    assert_eq!(
+        flags.names().collect::<Vec<_>>(),
+        [("UO", "UpstreamOverflow"), ("DC", "DownstreamConnectionTermination")]
+    );
+    assert!(flags.contains(ResponseFlags::UPSTREAM_OVERFLOW) && !flags.is_empty());
+    assert!(!flags.contains(ResponseFlags::NO_ROUTE_FOUND) && ResponseFlags::empty().is_empty());
+    assert!(flags.intersects(ResponseFlags::UPSTREAM_OVERFLOW | ResponseFlags::NO_ROUTE_FOUND));
+    assert!(!flags.intersects(ResponseFlags::NO_ROUTE_FOUND));
+    // Each name is that of the flag in its place.
+    for (short, flag) in [
+        ("UH", ResponseFlags::NO_HEALTHY_UPSTREAM),
+        ("DI", ResponseFlags::DELAY_INJECTED),
+        ("FI", ResponseFlags::FAULT_INJECTED),
+        ("RL", ResponseFlags::RATE_LIMITED),
+        ("URX", ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED),
+        ("UMSDR", ResponseFlags::UPSTREAM_MAX_STREAM_DURATION_REACHED),
+        ("DT", ResponseFlags::DURATION_TIMEOUT),
+        ("NC", ResponseFlags::NO_CLUSTER_FOUND),
+        ("DR", ResponseFlags::DOWNSTREAM_REMOTE_RESET),
+    ] {
+        assert_eq!(ResponseFlags::named(short), Some(flag), "{short}");
+    }
+    let all = ringway_config::model::RESPONSE_FLAGS.iter().map(|(short, ..)| ResponseFlags::named(short).unwrap());
+    let all = all.fold(ResponseFlags::empty(), |all, flag| {
+        assert!(!all.intersects(flag), "two names for one flag");
+        all | flag
+    });
+    assert_eq!(all.names().count(), ringway_config::model::RESPONSE_FLAGS.len());
+    assert_eq!(ResponseFlags::named("XX"), None);
 }

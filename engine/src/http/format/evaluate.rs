@@ -1,0 +1,304 @@
+//! What each command operator stands for in one record.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ringway_config::model::{
+    AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, PathSource, Precision, TimeFormat, TimePoint,
+};
+
+use super::compile::{Operator, Part};
+use super::query::{parameter, without_query};
+use super::{Record, ResponseFlags};
+use crate::base::random::Uuid;
+use crate::http::{FieldId, Fields, HeadView, Scheme};
+
+/// Bytes of one value at most, before escaping: the fields of a head are limited by the codec, but a format may name
+/// one of them several times.
+const VALUE_MAX: usize = 16 * 1024;
+
+pub(super) enum Value<'a> {
+    Absent,
+    Number(u64),
+    /// Two parts because a request's target may have one that the head left out. What peers sent is escaped.
+    Bytes([&'a [u8]; 2]),
+    /// Percent-encoded; at most so many bytes of what it stands for.
+    Encoded(&'a [u8], usize),
+    /// Without its white space.
+    Joined(&'a str),
+    Flags {
+        flags: ResponseFlags,
+        long: bool,
+    },
+    /// Microseconds since the epoch.
+    Time(u64, &'a TimeFormat),
+    Address(SocketAddr),
+    Ip(IpAddr),
+    /// The host's bits are zero.
+    Network(IpAddr, u8),
+    Uuid(Uuid),
+}
+
+pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value<'a> {
+    match &operator.operator {
+        CommandOperator::StartTime(format) => Value::Time(record.times.start_wall_micros, format),
+        CommandOperator::EmitTime(format) => Value::Time(record.now_unix_micros(), format),
+        CommandOperator::Req(field) => bytes(request_field(operator, field, record), field.max_length),
+        CommandOperator::ReqWithoutQuery(field) => {
+            let value = request_field(operator, field, record).map(|value| value.map(without_query));
+            bytes(value, field.max_length)
+        }
+        CommandOperator::Resp(field) => {
+            bytes(lookup(operator, field, |name, part| response_value(record, name, part)), field.max_length)
+        }
+        CommandOperator::Path { with_query, source, max_length } => {
+            let path = path(record, *source);
+            bytes(path.map(|path| if *with_query { path } else { path.map(without_query) }), *max_length)
+        }
+        CommandOperator::QueryParam { name, max_length } => {
+            let value = query(record).and_then(|query| parameter(query, name.as_bytes()));
+            value.map_or(Value::Absent, |value| Value::Encoded(value, limit(*max_length)))
+        }
+        CommandOperator::QueryParams { decoded, max_length } => match query(record) {
+            Some(query) if *decoded => Value::Encoded(query, limit(*max_length)),
+            query => bytes(query.map(|query| [query, b""]), *max_length),
+        },
+        CommandOperator::Protocol => text(record.protocol),
+        CommandOperator::UpstreamProtocol => text(record.upstream_protocol),
+        CommandOperator::ResponseCode => Value::Number(u64::from(record.response_code)),
+        CommandOperator::ResponseCodeDetails { keep_spaces: true } => text(record.response_code_details),
+        CommandOperator::ResponseCodeDetails { keep_spaces: false } => {
+            record.response_code_details.map_or(Value::Absent, Value::Joined)
+        }
+        CommandOperator::ResponseFlags => Value::Flags { flags: record.response_flags, long: false },
+        CommandOperator::ResponseFlagsLong => Value::Flags { flags: record.response_flags, long: true },
+        CommandOperator::Bytes(count) => Value::Number(byte_count(record, *count)),
+        CommandOperator::Duration => Value::Number(record.since_start() / 1_000_000),
+        CommandOperator::Elapsed { start, end, precision } => elapsed(record, *start, *end, *precision),
+        CommandOperator::Address { of, part } => address(record, *of, *part),
+        CommandOperator::UpstreamHost => text(record.upstream_host),
+        CommandOperator::UpstreamHostName { with_port } => {
+            let name = record.upstream_host_name.or(record.upstream_host);
+            text(if *with_port { name } else { name.map(without_port) })
+        }
+        CommandOperator::UpstreamCluster => text(record.upstream_cluster),
+        CommandOperator::UpstreamRequestAttemptCount => Value::Number(u64::from(record.upstream_attempts)),
+        CommandOperator::UpstreamTransportFailureReason => text(record.upstream_transport_failure),
+        CommandOperator::UpstreamConnectionId => record.upstream_connection_id.map_or(Value::Absent, Value::Number),
+        CommandOperator::RouteName => text(record.route_name),
+        CommandOperator::VirtualHostName => text(record.virtual_host_name),
+        CommandOperator::FilterChainName => text(record.filter_chain_name),
+        CommandOperator::ConnectionId => Value::Number(record.connection_id),
+        CommandOperator::StreamId => {
+            bytes(request_value(record, "x-request-id", Part::Field(FieldId::XRequestId)), None)
+        }
+        CommandOperator::UniqueId => record.random.map_or(Value::Absent, |random| Value::Uuid(random.uuid())),
+        CommandOperator::Hostname => text(operator.constant.as_deref()),
+        CommandOperator::Environment { max_length, .. } => {
+            bytes(operator.constant.as_deref().map(|value| [value.as_bytes(), b""]), *max_length)
+        }
+        CommandOperator::LocalReplyBody => match record.local_reply_body {
+            b"" => Value::Absent,
+            body => bytes(Some([body, b""]), None),
+        },
+        CommandOperator::AccessLogType => text(Some("DownstreamEnd")),
+        CommandOperator::Coalesce { max_length, .. } => {
+            let mut values = operator.inner.iter().map(|inner| evaluate(inner, record));
+            values.find(|value| !value.is_empty()).map_or(Value::Absent, |value| value.cut(limit(*max_length)))
+        }
+    }
+}
+
+impl Value<'_> {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::Bytes([first, second]) => first.is_empty() && second.is_empty(),
+            Self::Encoded(encoded, _) => encoded.is_empty(),
+            Self::Joined(text) => text.is_empty(),
+            Self::Number(_) | Self::Flags { .. } | Self::Time(..) | Self::Address(_) | Self::Ip(_) => false,
+            Self::Network(..) | Self::Uuid(_) => false,
+        }
+    }
+
+    /// Texts have at most `max` bytes then; other values are not cut.
+    fn cut(self, max: usize) -> Self {
+        match self {
+            Self::Bytes(parts) => Self::Bytes(cut(parts, max)),
+            Self::Encoded(encoded, before) => Self::Encoded(encoded, before.min(max)),
+            other => other,
+        }
+    }
+}
+
+/// The field, or its alternative where there is no such field.
+fn lookup<'a>(
+    operator: &Operator,
+    field: &FieldOperand,
+    find: impl Fn(&str, Part) -> Option<[&'a [u8]; 2]>,
+) -> Option<[&'a [u8]; 2]> {
+    find(&field.name, operator.part).or_else(|| find(field.alternative.as_deref()?, operator.alternative))
+}
+
+fn request_field<'a>(operator: &Operator, field: &FieldOperand, record: &Record<'a>) -> Option<[&'a [u8]; 2]> {
+    lookup(operator, field, |name, part| request_value(record, name, part))
+}
+
+fn request_value<'a>(record: &Record<'a>, name: &str, part: Part) -> Option<[&'a [u8]; 2]> {
+    let (head, view) = record.request?;
+    let value = match part {
+        Part::Method => [head.method_bytes(view), b""],
+        Part::Path => head.target(view),
+        Part::Authority => [head.authority.of(view), b""],
+        Part::Scheme => match head.scheme {
+            Some(Scheme::Http) => [&b"http"[..], b""],
+            Some(Scheme::Https) => [&b"https"[..], b""],
+            None => [record.scheme.as_bytes(), b""],
+        },
+        // An empty field is there; an empty part of the request line is not.
+        Part::Field(id) => return field_value(&head.fields, view, id, name),
+    };
+    value.iter().any(|part| !part.is_empty()).then_some(value)
+}
+
+fn response_value<'a>(record: &Record<'a>, name: &str, part: Part) -> Option<[&'a [u8]; 2]> {
+    let (head, view) = record.response?;
+    match part {
+        Part::Field(id) => field_value(&head.fields, view, id, name),
+        Part::Method | Part::Path | Part::Authority | Part::Scheme => None,
+    }
+}
+
+/// The first field of this name, as in Envoy. `name` is in lower case and `id` is its id.
+fn field_value<'a>(fields: &Fields, view: HeadView<'a>, id: FieldId, name: &str) -> Option<[&'a [u8]; 2]> {
+    let field = match id {
+        FieldId::Unknown => fields.all(id).find(|field| field.name.of(view).eq_ignore_ascii_case(name.as_bytes()))?,
+        id => fields.get(id)?,
+    };
+    Some([field.value.of(view), b""])
+}
+
+fn path<'a>(record: &Record<'a>, source: PathSource) -> Option<[&'a [u8]; 2]> {
+    let original = || {
+        let part = Part::Field(FieldId::XEnvoyOriginalPath);
+        request_value(record, "x-envoy-original-path", part).filter(|[path, _]| !path.is_empty())
+    };
+    let path = || request_value(record, ":path", Part::Path);
+    match source {
+        PathSource::Original => original(),
+        PathSource::Path => path(),
+        PathSource::OriginalOrPath => original().or_else(path),
+    }
+}
+
+fn query<'a>(record: &Record<'a>) -> Option<&'a [u8]> {
+    let (head, view) = record.request?;
+    head.query(view)
+}
+
+fn byte_count(record: &Record<'_>, count: ByteCount) -> u64 {
+    let wire = &record.wire;
+    match count {
+        ByteCount::Received => record.received,
+        ByteCount::Sent => record.sent,
+        ByteCount::RequestHeaders => request_headers(record),
+        ByteCount::ResponseHeaders => {
+            record.response.map_or(0, |(head, _)| (":status".len() + "200".len()) as u64 + fields_size(&head.fields))
+        }
+        ByteCount::DownstreamWireReceived => wire.downstream_received,
+        ByteCount::DownstreamWireSent => wire.downstream_sent,
+        ByteCount::DownstreamHeaderReceived => record.request.map_or(0, |(head, _)| u64::from(head.len)),
+        ByteCount::DownstreamHeaderSent => wire.downstream_head_sent,
+        ByteCount::UpstreamWireReceived => wire.upstream_received,
+        ByteCount::UpstreamWireSent => wire.upstream_sent,
+        // Nothing of a response that was made here.
+        ByteCount::UpstreamHeaderReceived => record.response.map_or(0, |(head, _)| u64::from(head.len)),
+        ByteCount::UpstreamHeaderSent => wire.upstream_head_sent,
+    }
+}
+
+/// As Envoy counts: with the parts of the request line as fields, `:authority` in the place of Host.
+fn request_headers(record: &Record<'_>) -> u64 {
+    let Some((head, _)) = record.request else { return 0 };
+    let host = head.fields.get(FieldId::Host).map_or(0, |field| field.name.len() + field.value.len());
+    let parts =
+        [(":method", Part::Method), (":path", Part::Path), (":authority", Part::Authority), (":scheme", Part::Scheme)];
+    let size = |(name, part): (&str, Part)| {
+        let value = request_value(record, name, part);
+        value.map_or(0, |[first, second]| name.len() + first.len() + second.len())
+    };
+    let line: usize = parts.into_iter().map(size).sum();
+    fields_size(&head.fields) - host as u64 + line as u64
+}
+
+fn fields_size(fields: &Fields) -> u64 {
+    fields.iter().map(|field| (field.name.len() + field.value.len()) as u64).sum()
+}
+
+fn elapsed<'a>(record: &Record<'_>, start: TimePoint, end: TimePoint, precision: Precision) -> Value<'a> {
+    let (Some(start), Some(end)) = (record.time(start), record.time(end)) else { return Value::Absent };
+    let unit = match precision {
+        Precision::Milliseconds => 1_000_000,
+        Precision::Microseconds => 1000,
+        Precision::Nanoseconds => 1,
+    };
+    end.checked_sub(start).map_or(Value::Absent, |nanos| Value::Number(nanos / unit))
+}
+
+fn address<'a>(record: &Record<'_>, of: AddressOf, part: AddressPart) -> Value<'a> {
+    let address = match of {
+        AddressOf::DownstreamRemote => record.downstream_remote_address,
+        AddressOf::DownstreamDirectRemote => record.downstream_direct_remote_address,
+        AddressOf::DownstreamLocal => record.downstream_local_address,
+        AddressOf::UpstreamRemote => record.upstream_remote_address,
+        AddressOf::UpstreamLocal => record.upstream_local_address,
+    };
+    let Some(address) = address else { return Value::Absent };
+    // A listener on [::] has IPv4 clients, too.
+    let ip = address.ip().to_canonical();
+    match part {
+        AddressPart::AddressAndPort => Value::Address(SocketAddr::new(ip, address.port())),
+        AddressPart::Address { mask_prefix_len: None } => Value::Ip(ip),
+        AddressPart::Address { mask_prefix_len: Some(len) } => network(ip, len),
+        AddressPart::Port => Value::Number(u64::from(address.port())),
+    }
+}
+
+/// Absent where the address has fewer bits (Envoy writes nothing then, too).
+fn network<'a>(ip: IpAddr, len: u8) -> Value<'a> {
+    match ip {
+        IpAddr::V4(ip) if len <= 32 => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
+            Value::Network(IpAddr::V4((ip.to_bits() & mask).into()), len)
+        }
+        IpAddr::V6(ip) if len <= 128 => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
+            Value::Network(IpAddr::V6((ip.to_bits() & mask).into()), len)
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => Value::Absent,
+    }
+}
+
+/// `[::1]:80` is `[::1]` then, `app:80` is `app`.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !name.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+fn text(value: Option<&str>) -> Value<'_> {
+    value.filter(|value| !value.is_empty()).map_or(Value::Absent, |value| Value::Bytes([value.as_bytes(), b""]))
+}
+
+fn bytes(value: Option<[&[u8]; 2]>, max_length: Option<usize>) -> Value<'_> {
+    value.map_or(Value::Absent, |parts| Value::Bytes(cut(parts, limit(max_length))))
+}
+
+fn limit(max_length: Option<usize>) -> usize {
+    max_length.unwrap_or(VALUE_MAX).min(VALUE_MAX)
+}
+
+fn cut([first, second]: [&[u8]; 2], max: usize) -> [&[u8]; 2] {
+    let first = &first[..first.len().min(max)];
+    [first, &second[..second.len().min(max - first.len())]]
+}

@@ -1,0 +1,304 @@
+//! Tests of every command operator, present and absent, and of values for header fields.
+
+use std::net::SocketAddr;
+
+use ringway_config::format_pieces;
+
+use super::tests::{add_field, json_line, record, request, text_line};
+use super::*;
+use crate::base::random::Random;
+use crate::http::{HeadView, RequestHead, ResponseHead, WireBytes};
+
+/// The line that `format` makes of `record`.
+fn line(format: &str, record: &Record<'_>) -> String {
+    text_line(&format_pieces(format).unwrap_or_else(|faults| panic!("{format}: {faults}")), record)
+}
+
+fn value(format: &str, record: &Record<'_>) -> Option<String> {
+    let format = CompiledFormat::new(&format_pieces(format).unwrap_or_else(|faults| panic!("{format}: {faults}")));
+    let mut out = b"before".to_vec();
+    let is_some = format_value(&format, record, &mut out);
+    let value = String::from_utf8(out.split_off(6)).expect("these tests use text");
+    assert_eq!(out, b"before");
+    assert_eq!(is_some, !value.is_empty());
+    is_some.then_some(value)
+}
+
+/// Everything that can be there is.
+fn full<'a>(
+    head: &'a RequestHead,
+    bytes: &'a [u8],
+    response: &'a ResponseHead,
+    response_bytes: &'a [u8],
+    random: &'a Random,
+) -> Record<'a> {
+    let mut full = record(head, bytes);
+    full.random = Some(random);
+    full.response = Some((response, HeadView::new(response_bytes)));
+    full.response_flags = ResponseFlags::UPSTREAM_REQUEST_TIMEOUT | ResponseFlags::NO_HEALTHY_UPSTREAM;
+    full.response_code_details = Some("upstream reset{by  peer}");
+    full.upstream_protocol = Some("HTTP/1.1");
+    full.upstream_host_name = Some("app.internal:8080");
+    full.upstream_local_address = Some("10.1.10.23:5000".parse().unwrap());
+    full.upstream_remote_address = Some("[2001:db8:1234:5678:9abc:def0:1234:5678]:8080".parse().unwrap());
+    full.upstream_connection_id = Some(12);
+    full.upstream_attempts = 3;
+    full.upstream_transport_failure = Some("connection refused");
+    full.route_name = Some("r1");
+    full.filter_chain_name = Some("chain");
+    full.local_reply_body = b"no healthy upstream";
+    full.wire = WireBytes {
+        downstream_received: 101,
+        downstream_sent: 102,
+        downstream_head_sent: 103,
+        upstream_sent: 104,
+        upstream_head_sent: 105,
+        upstream_received: 106,
+    };
+    // In microseconds after the start, 5 ms: 100, 200, ... 900.
+    let times = &mut full.times;
+    times.connect_start = Some(5_100_000);
+    times.connect_end = Some(5_200_000);
+    times.upstream_start = 5_300_000;
+    times.upstream_end = Some(5_400_000);
+    times.response_body_start = Some(17_000_000);
+    times.response_end = Some(17_100_000);
+    times.downstream_start = Some(17_200_000);
+    times.downstream_end = Some(17_300_000);
+    full
+}
+
+/// Operator, its value, and what stands there when nothing is known of the exchange.
+#[rustfmt::skip]
+const OPERATORS: &[(&str, &str, &str)] = &[
+    ("REQ(:METHOD)", "GET", "-"),
+    ("REQ(:PATH)", "/a?b=1", "-"),
+    ("REQ(:AUTHORITY)", "example.org", "-"),
+    ("REQ(:SCHEME)", "http", "-"),
+    ("REQUEST_HEADER(X-NONE?X-Q):3", "/x?", "-"),
+    ("REQ_WITHOUT_QUERY(X-Q)", "/x", "-"),
+    ("REQ_WITHOUT_QUERY(X-NONE?:PATH):1", "/", "-"),
+    ("RESP(SERVER)", "nginx", "-"),
+    ("RESPONSE_HEADER(X-NONE?SERVER):2", "ng", "-"),
+    ("PATH", "/orig?z", "-"),
+    ("PATH(NQ)", "/orig", "-"),
+    ("PATH(WQ:PATH)", "/a?b=1", "-"),
+    ("PATH(NQ:PATH):1", "/", "-"),
+    ("PATH(NQ:ORIG)", "/orig", "-"),
+    ("QUERY_PARAM(b)", "1", "-"),
+    ("QUERY_PARAM(c)", "-", "-"),
+    ("QUERY_PARAMS", "b=1", "-"),
+    ("QUERY_PARAMS(DECODED):2", "b=", "-"),
+    ("PROTOCOL", "HTTP/1.1", "-"),
+    ("UPSTREAM_PROTOCOL", "HTTP/1.1", "-"),
+    ("RESPONSE_CODE", "200", "0"),
+    ("RESPONSE_CODE_DETAILS", "upstream_reset{by__peer}", "-"),
+    ("RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)", "upstream reset{by  peer}", "-"),
+    ("RESPONSE_FLAGS", "UH,UT", "-"),
+    ("RESPONSE_FLAGS_LONG", "NoHealthyUpstream,UpstreamRequestTimeout", "-"),
+    ("LOCAL_REPLY_BODY", "no healthy upstream", "-"),
+    ("START_TIME", "2025-12-31T23:59:59.123Z", "1970-01-01T00:00:00.000Z"),
+    ("START_TIME(%d/%b/%Y:%H:%M:%S %z)", "31/Dec/2025:23:59:59 +0000", "01/Jan/1970:00:00:00 +0000"),
+    ("START_TIME(%s.%3f)", "1767225599.123", "0.000"),
+    ("EMIT_TIME", "2025-12-31T23:59:59.136Z", "1970-01-01T00:00:00.000Z"),
+    ("EMIT_TIME(%6f)", "136455", "000000"),
+    ("DURATION", "12", "0"),
+    ("REQUEST_DURATION", "1", "-"),
+    ("REQUEST_TX_DURATION", "0", "-"),
+    ("RESPONSE_DURATION", "11", "-"),
+    ("RESPONSE_TX_DURATION", "0", "-"),
+    ("COMMON_DURATION(DS_RX_BEG:US_CX_BEG:us)", "100", "-"),
+    ("COMMON_DURATION(DS_RX_BEG:US_CX_END:us)", "200", "-"),
+    ("COMMON_DURATION(DS_RX_BEG:US_TX_BEG:us)", "300", "-"),
+    ("COMMON_DURATION(DS_RX_BEG:US_TX_END:ns)", "400000", "-"),
+    ("COMMON_DURATION(DS_RX_BEG:DS_RX_END)", "1", "-"),
+    ("COMMON_DURATION(DS_RX_END:US_RX_BEG:us)", "10500", "-"),
+    ("COMMON_DURATION(DS_RX_BEG:US_RX_BODY_BEG)", "12", "-"),
+    ("COMMON_DURATION(US_RX_BODY_BEG:US_RX_END:us)", "100", "-"),
+    ("COMMON_DURATION(US_RX_BODY_BEG:DS_TX_BEG:us)", "200", "-"),
+    ("COMMON_DURATION(US_RX_BODY_BEG:DS_TX_END:us)", "300", "-"),
+    ("COMMON_DURATION(DS_TX_END:DS_TX_BEG)", "-", "-"),
+    ("BYTES_RECEIVED", "5", "0"),
+    ("BYTES_SENT", "46", "0"),
+    // 7 + 3, 5 + 6, 10 + 11, 7 + 4, and X-Q, X-Envoy-Original-Path, X-Request-Id.
+    ("REQUEST_HEADERS_BYTES", "117", "0"),
+    ("RESPONSE_HEADERS_BYTES", "21", "0"),
+    ("DOWNSTREAM_WIRE_BYTES_RECEIVED", "101", "0"),
+    ("DOWNSTREAM_WIRE_BYTES_SENT", "102", "0"),
+    ("DOWNSTREAM_HEADER_BYTES_RECEIVED", "70", "0"),
+    ("DOWNSTREAM_HEADER_BYTES_SENT", "103", "0"),
+    ("UPSTREAM_WIRE_BYTES_SENT", "104", "0"),
+    ("UPSTREAM_HEADER_BYTES_SENT", "105", "0"),
+    ("UPSTREAM_WIRE_BYTES_RECEIVED", "106", "0"),
+    ("UPSTREAM_HEADER_BYTES_RECEIVED", "50", "0"),
+    ("DOWNSTREAM_REMOTE_ADDRESS", "192.0.2.1:4711", "-"),
+    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", "192.0.2.1", "-"),
+    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(16)", "192.0.0.0/16", "-"),
+    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(0)", "0.0.0.0/0", "-"),
+    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(64)", "-", "-"),
+    ("DOWNSTREAM_REMOTE_PORT", "4711", "-"),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", "198.51.100.7:99", "-"),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT(32)", "198.51.100.7/32", "-"),
+    ("DOWNSTREAM_DIRECT_REMOTE_PORT", "99", "-"),
+    ("DOWNSTREAM_LOCAL_ADDRESS", "[2001:db8::1]:80", "-"),
+    ("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", "2001:db8::1", "-"),
+    ("DOWNSTREAM_LOCAL_PORT", "80", "-"),
+    ("UPSTREAM_REMOTE_ADDRESS", "[2001:db8:1234:5678:9abc:def0:1234:5678]:8080", "-"),
+    ("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(64)", "2001:db8:1234:5678::/64", "-"),
+    ("UPSTREAM_REMOTE_PORT", "8080", "-"),
+    ("UPSTREAM_LOCAL_ADDRESS", "10.1.10.23:5000", "-"),
+    ("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT(16)", "10.1.0.0/16", "-"),
+    ("UPSTREAM_LOCAL_PORT", "5000", "-"),
+    ("CONNECTION_ID", "77", "0"),
+    ("UPSTREAM_CLUSTER", "app", "-"),
+    ("UPSTREAM_CLUSTER_RAW", "app", "-"),
+    ("UPSTREAM_HOST", "127.0.0.1:8080", "-"),
+    ("UPSTREAM_HOST_NAME", "app.internal:8080", "-"),
+    ("UPSTREAM_HOST_NAME_WITHOUT_PORT", "app.internal", "-"),
+    ("UPSTREAM_CONNECTION_ID", "12", "-"),
+    ("UPSTREAM_REQUEST_ATTEMPT_COUNT", "3", "0"),
+    ("UPSTREAM_TRANSPORT_FAILURE_REASON", "connection refused", "-"),
+    ("ROUTE_NAME", "r1", "-"),
+    ("VIRTUAL_HOST_NAME", "local_service", "-"),
+    ("FILTER_CHAIN_NAME", "chain", "-"),
+    ("STREAM_ID", "id-1", "-"),
+    ("ENVIRONMENT(CARGO_PKG_NAME)", "ringway", "ringway"),
+    ("ENVIRONMENT(CARGO_PKG_NAME):4", "ring", "ring"),
+    ("ENVIRONMENT(RINGWAY_THIS_IS_NOT_SET)", "-", "-"),
+    ("ACCESS_LOG_TYPE", "DownstreamEnd", "DownstreamEnd"),
+    (r#"COALESCE({"operators": ["ROUTE_NAME", "UPSTREAM_HOST"]})"#, "r1", "-"),
+    (r#"COALESCE({"operators": [{"command": "REQ", "param": "X-NONE"}, {"command": "REQ", "param": "X-EMPTY"}, {"command": "REQ", "param": "X-Q", "max_length": 3}]}):2"#, "/x", "-"),
+    (r#"COALESCE({"operators": [{"command": "REQ", "param": "X-NONE"}, "CONNECTION_ID"]}):1"#, "77", "0"),
+];
+
+const REQUEST_FIELDS: [(&str, &[u8]); 4] =
+    [("X-Q", b"/x?y?z"), ("X-Envoy-Original-Path", b"/orig?z"), ("X-Request-Id", b"id-1"), ("X-Empty", b"")];
+
+fn with_full_record(check: impl FnOnce(&Record<'_>)) {
+    let (mut head, bytes) = request(&REQUEST_FIELDS);
+    head.len = 70;
+    let (mut response, mut response_bytes) = (ResponseHead { len: 50, ..ResponseHead::default() }, Vec::new());
+    add_field(&mut response.fields, &mut response_bytes, "Server", b"nginx");
+    let random = Random::seeded(1);
+    check(&full(&head, &bytes, &response, &response_bytes, &random));
+}
+
+#[test]
+fn every_operator_present_and_absent() {
+    with_full_record(|full| {
+        for (operator, present, absent) in OPERATORS {
+            let format = format!("%{operator}%");
+            assert_eq!(line(&format, full), *present, "{format}");
+            assert_eq!(line(&format, &Record::default()), *absent, "{format} of nothing");
+            // As a field's value, what is absent is nothing.
+            let shown = Some(*present).filter(|present| *present != "-").map(str::to_owned);
+            assert_eq!(value(&format, full), shown, "{format} as a value");
+        }
+    });
+}
+
+/// No operator is forgotten above or in this crate.
+#[test]
+fn the_operators_of_the_reference_are_tested() {
+    let reference = ringway_config::schema::markdown();
+    let (_, table) = reference.split_once("## Command operators").expect("a section");
+    let mut count = 0;
+    for name in table.lines().filter_map(|line| line.strip_prefix("| `%")?.split(['%', '(']).next()) {
+        let is_operator = name.len() > 2 && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        if !is_operator || ["HOSTNAME", "UNIQUE_ID"].contains(&name) {
+            continue;
+        }
+        count += 1;
+        let tested = OPERATORS.iter().any(|(operator, ..)| operator.split('(').next() == Some(name));
+        let by_alias = ["REQ", "RESP"].contains(&name);
+        let without_form = ["DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT"].contains(&name);
+        assert!(tested || by_alias || without_form, "{name} is not tested");
+    }
+    assert!(count > 60, "{count} operators found in the reference");
+}
+
+#[test]
+fn what_differs_from_use_to_use() {
+    with_full_record(|full| {
+        let (first, second) = (line("%UNIQUE_ID%", full), line("%UNIQUE_ID%", full));
+        assert!(first.len() == 36 && second.len() == 36 && first != second, "{first} {second}");
+        assert_eq!(line("%UNIQUE_ID%", &Record::default()), "-");
+        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        assert_eq!(line("%HOSTNAME%", full), hostname.trim());
+        // An endpoint that was found by no name.
+        let mut unnamed = *full;
+        unnamed.upstream_host_name = None;
+        unnamed.upstream_host = Some("[::1]:80");
+        assert_eq!(line("%UPSTREAM_HOST_NAME% %UPSTREAM_HOST_NAME_WITHOUT_PORT%", &unnamed), "[::1]:80 [::1]");
+        unnamed.upstream_host = Some("unix:/run/app.sock");
+        assert_eq!(line("%UPSTREAM_HOST_NAME_WITHOUT_PORT%", &unnamed), "unix:/run/app.sock");
+    });
+}
+
+#[test]
+fn json_members_are_null_or_numbers_where_they_can_be() {
+    with_full_record(|full| {
+        let pieces = |format| format_pieces(format).unwrap();
+        let (sent, id, none, mixed, time) = (
+            pieces("%UPSTREAM_WIRE_BYTES_SENT%"),
+            pieces("%UPSTREAM_CONNECTION_ID%"),
+            pieces("%QUERY_PARAM(none)%"),
+            pieces("%REQ(X-NONE)%/%DOWNSTREAM_REMOTE_PORT%"),
+            pieces("%START_TIME(\"%Y\")%"),
+        );
+        let members: [(&str, &[_]); 5] =
+            [("sent", &sent), ("id", &id), ("none", &none), ("mixed", &mixed), ("time", &time)];
+        assert_eq!(
+            json_line(&members, full),
+            "{\"sent\":104,\"id\":12,\"none\":null,\"mixed\":\"-/4711\",\"time\":\"\\\"2025\\\"\"}\n"
+        );
+    });
+}
+
+fn with_query(query: &str, check: impl FnOnce(&Record<'_>)) {
+    let target = format!("GET /?{query} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut head = RequestHead::default();
+    crate::codec::h1::parse_request(target.as_bytes(), &crate::codec::h1::Limits::default(), &mut head).expect("valid");
+    check(&record(&head, target.as_bytes()));
+}
+
+/// CWE-113 and CWE-117: what a client percent-encodes does not end a field or a line when it is decoded.
+#[test]
+fn a_decoded_parameter_stays_one_value() {
+    with_query("a=x%0d%0aSet-Cookie:%20b=1%00%22&b=%20%20padded%09&c=%0D%0A", |record| {
+        assert_eq!(value("%QUERY_PARAM(a)%", record).unwrap(), "x  Set-Cookie: b=1 \"");
+        assert_eq!(line("%QUERY_PARAM(a)%", record), r"x\x0d\x0aSet-Cookie: b=1\x00\x22");
+        assert_eq!(value("%QUERY_PARAM(b)%", record).unwrap(), "padded");
+        assert_eq!(value(" %QUERY_PARAM(b)% end ", record).unwrap(), "padded\t end");
+        assert_eq!(value("%QUERY_PARAM(c)%", record), None);
+        assert_eq!(value("%QUERY_PARAM(none)%", record), None);
+    });
+}
+
+/// Decoding goes in pieces; a character that lies across their border must come out whole.
+#[test]
+fn long_decoded_values_keep_their_characters() {
+    for prefix in 0..8 {
+        let text = "x".repeat(prefix) + &"é日🦀".repeat(100);
+        let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        with_query(&format!("q={encoded}"), |record| {
+            assert_eq!(line("%QUERY_PARAM(q)%", record), text);
+            assert_eq!(value("%QUERY_PARAM(q)%", record).unwrap(), text);
+            assert_eq!(line(&format!("%QUERY_PARAM(q):{}%", prefix + 2), record).len(), prefix + 2);
+        });
+    }
+    // Bytes that only begin characters, without end.
+    with_query(&format!("q={}", "%F0".repeat(600)), |record| {
+        assert_eq!(line("%QUERY_PARAM(q)%", record), r"\xf0".repeat(600));
+    });
+}
+
+#[test]
+fn a_listener_for_both_families_has_ipv4_clients() {
+    let mapped: SocketAddr = "[::ffff:10.1.2.3]:9".parse().unwrap();
+    let record = Record { downstream_remote_address: Some(mapped), ..Record::default() };
+    assert_eq!(
+        line("%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(8)%", &record),
+        "10.1.2.3:9 10.0.0.0/8"
+    );
+}
