@@ -2,6 +2,7 @@
 
 use super::state::{Control, State, resident_bytes};
 use crate::base::logging;
+use crate::cluster::HealthFlags;
 use crate::http::Method;
 use crate::stats::ServerState;
 use regex::Regex;
@@ -261,38 +262,40 @@ fn memory(_: &State, _: &Query) -> Answer {
 
 fn clusters(state: &State, query: &Query) -> Answer {
     let loaded = state.loaded();
-    let clusters = &loaded.plan.config.clusters;
+    let clusters = &loaded.plan.clusters;
     if query.get("format") == Some("json") {
         let statuses: Vec<_> = clusters
             .iter()
             .map(|cluster| {
-                let hosts: Vec<_> = cluster
-                    .endpoints
-                    .iter()
-                    .map(|endpoint| {
-                        json!({
-                            "address": endpoint.address.to_string(),
-                            "weight": endpoint.weight,
-                            "health_status": { "eds_health_status": "HEALTHY" },
-                        })
+                let hosts = cluster.hosts();
+                let statuses = hosts.iter().map(|host| {
+                    let flags = host.flags();
+                    json!({
+                        "address": *host.name,
+                        "weight": host.spec.weight,
+                        "health_status": {
+                            "eds_health_status": "HEALTHY",
+                            "failed_active_health_check": flags.contains(HealthFlags::FAILED_ACTIVE_HC),
+                            "failed_outlier_check": flags.contains(HealthFlags::FAILED_OUTLIER_CHECK),
+                        },
                     })
-                    .collect();
-                json!({ "name": cluster.name, "host_statuses": hosts })
+                });
+                json!({ "name": cluster.config.name, "host_statuses": statuses.collect::<Vec<_>>() })
             })
             .collect();
         return Answer::json(&json!({ "cluster_statuses": statuses }));
     }
     let mut text = String::new();
     for cluster in clusters {
-        let name = &cluster.name;
+        let name = &cluster.config.name;
         text += &format!("{name}::observability_name::{name}\n");
         for counter in ["upstream_cx_active", "upstream_rq_active", "upstream_rq_total"] {
             let value = state.registry.value(&format!("cluster.{name}.{counter}")).unwrap_or(0);
             text += &format!("{name}::{counter}::{value}\n");
         }
-        for endpoint in &cluster.endpoints {
-            text += &format!("{name}::{}::health_flags::healthy\n", endpoint.address);
-            text += &format!("{name}::{}::weight::{}\n", endpoint.address, endpoint.weight);
+        for host in cluster.hosts().iter() {
+            text += &format!("{name}::{}::health_flags::{}\n", host.name, host.flags());
+            text += &format!("{name}::{}::weight::{}\n", host.name, host.spec.weight);
         }
     }
     Answer::text(200, text)

@@ -1,39 +1,69 @@
 //! Clusters as one shard sees them: endpoints with their pools, and the policy that picks one.
+//!
+//! What the shards share of a cluster is in members.rs. A shard makes a view of its own from that and makes it anew when
+//! the members or their health changed, which it notices at its next pick.
 
+pub mod discovery;
+mod endpoint;
 pub mod lb;
+mod members;
+pub mod outlier;
+mod report;
+#[cfg(test)]
+pub(crate) mod testing;
 
+pub use endpoint::{Endpoint, InFlight};
+pub use lb::{NoHost, PickContext};
+pub use members::{CONTROL, ClusterShared, Health, HealthFlags, Host, HostSpec, MembersChange};
+pub use report::{Report, Reports};
+
+use crate::base::clock::Nanos;
 use crate::net::Network;
 use crate::ring::Reactor;
 use crate::stats::{ClusterStats, Registry};
 use crate::upstream::{Pool, PoolOptions};
-use lb::LoadBalancer;
+use lb::Balancer;
 use ringway_config::model;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// One endpoint.
-pub struct Endpoint {
-    /// Its address in text form, for logs.
-    pub name: Box<str>,
-    pub pool: Rc<Pool>,
-}
-
 /// One cluster on one shard.
 pub struct Cluster {
-    pub config: model::Cluster,
-    pub endpoints: Vec<Endpoint>,
+    pub config: Arc<model::Cluster>,
+    pub shared: Arc<ClusterShared>,
     pub stats: Arc<ClusterStats>,
-    balancer: LoadBalancer,
+    reactor: Rc<Reactor>,
+    network: Network,
+    options: PoolOptions,
+    /// Facts of the process, such as how many subsets there are, are told by one shard: gauges are added up.
+    speaks: bool,
+    /// Requests in flight on this shard, to whatever endpoint.
+    active: Rc<Cell<u32>>,
+    view: RefCell<View>,
+    /// The generation that the view was made from.
+    seen: Cell<u64>,
+    /// The next view is not made before: a storm of changes to a large cluster must not take the shard's time.
+    not_before: Cell<Nanos>,
+}
+
+struct View {
+    hosts: Arc<[Arc<Host>]>,
+    /// For each host.
+    endpoints: Vec<Rc<Endpoint>>,
+    balancer: Balancer,
 }
 
 impl Cluster {
     pub fn new(
-        config: &model::Cluster,
+        shared: &Arc<ClusterShared>,
         reactor: &Rc<Reactor>,
         network: &Network,
         registry: &Registry,
         shard: usize,
     ) -> Rc<Self> {
+        let config = shared.config.clone();
         let stats: Arc<ClusterStats> = registry.scope(&config.name, shard);
         let options = PoolOptions {
             connect_timeout: config.connect_timeout,
@@ -41,30 +71,112 @@ impl Cluster {
             max_idle: config.max_idle_connections as usize,
             max_requests: config.max_requests_per_connection,
         };
-        let endpoints: Vec<_> = config
-            .endpoints
-            .iter()
-            .map(|endpoint| Endpoint {
-                name: endpoint.address.to_string().into(),
-                pool: Pool::new(reactor, network, endpoint.address.clone(), options.clone(), stats.clone()),
-            })
-            .collect();
-        // Membership is a fact of the process; gauges are summed, so one shard reports it.
-        if shard == 0 {
-            stats.membership_total.set(endpoints.len() as i64);
-            stats.membership_healthy.set(endpoints.len() as i64);
-        }
-        let weights: Vec<u32> = config.endpoints.iter().map(|endpoint| endpoint.weight).collect();
-        let balancer = match config.lb_policy {
-            model::LbPolicy::RoundRobin => {
-                LoadBalancer::RoundRobin(lb::RoundRobin::new(&weights, reactor.random().next_u64()))
-            }
-        };
-        Rc::new(Self { config: config.clone(), endpoints, stats, balancer })
+        let cluster = Rc::new(Self {
+            view: RefCell::new(View { hosts: Arc::new([]), endpoints: Vec::new(), balancer: Balancer::empty() }),
+            config,
+            shared: shared.clone(),
+            stats,
+            reactor: reactor.clone(),
+            network: network.clone(),
+            options,
+            speaks: shard == 0,
+            active: Rc::default(),
+            seen: Cell::new(u64::MAX),
+            not_before: Cell::new(0),
+        });
+        cluster.refresh();
+        cluster
     }
 
-    /// The endpoint for the next request: its index in `endpoints`.
-    pub fn pick(&self) -> usize {
-        self.balancer.pick()
+    /// The endpoint for the next request.
+    ///
+    /// # Errors
+    /// There is none that may be used: response flag UH.
+    pub fn pick(&self, context: &PickContext<'_>) -> Result<Rc<Endpoint>, NoHost> {
+        self.catch_up();
+        let view = self.view.borrow();
+        let picked =
+            view.balancer.pick(&view.endpoints, context, self.reactor.random(), self.reactor.now(), &self.stats);
+        match picked {
+            Some(index) => Ok(view.endpoints[index as usize].clone()),
+            None => {
+                self.stats.upstream_cx_none_healthy.inc();
+                Err(NoHost)
+            }
+        }
+    }
+
+    /// The endpoints of the moment, healthy or not.
+    pub fn endpoints(&self) -> Vec<Rc<Endpoint>> {
+        self.view.borrow().endpoints.clone()
+    }
+
+    /// Take notice of what changed, so that a cluster without requests, too, closes connections to endpoints that are gone.
+    pub fn catch_up(&self) {
+        if self.shared.generation() != self.seen.get() && self.reactor.now() >= self.not_before.get() {
+            self.refresh();
+        }
+    }
+
+    /// Close idle connections but for `keep` to each endpoint.
+    pub fn trim_pools(&self, keep: usize) {
+        self.view.borrow().endpoints.iter().for_each(|endpoint| endpoint.pool.trim(keep));
+    }
+
+    /// Make the view anew.
+    #[cold]
+    fn refresh(&self) {
+        // The number first: a change that comes between is seen once more.
+        self.seen.set(self.shared.generation());
+        let hosts = self.shared.hosts();
+        let now = self.reactor.now();
+        let mut view = self.view.borrow_mut();
+        let mut gone = Vec::new();
+        if !Arc::ptr_eq(&hosts, &view.hosts) {
+            let endpoints = self.adopt(&hosts, &view.endpoints);
+            gone = std::mem::replace(&mut view.endpoints, endpoints);
+            view.hosts = hosts;
+        }
+        view.endpoints.iter().for_each(|endpoint| endpoint.note_health(now));
+        let stats = self.speaks.then_some(&*self.stats);
+        view.balancer = Balancer::new(&self.config, &view.endpoints, self.reactor.random(), now, &view.balancer, stats);
+        let cost = view.balancer.cost();
+        self.not_before.set(if cost > COST_FREE { now + cost * COST_SHARE } else { 0 });
+        if !gone.is_empty() {
+            let kept: HashSet<*const Pool> = view.endpoints.iter().map(|endpoint| Rc::as_ptr(&endpoint.pool)).collect();
+            gone.retain(|endpoint| !kept.contains(&Rc::as_ptr(&endpoint.pool)));
+        }
+        drop(view);
+        // Exchanges that are under way keep their endpoint, for as long as they last.
+        gone.iter().for_each(|endpoint| endpoint.pool.trim(0));
+    }
+
+    /// Endpoints for `hosts`: those that there are, and new ones.
+    fn adopt(&self, hosts: &[Arc<Host>], before: &[Rc<Endpoint>]) -> Vec<Rc<Endpoint>> {
+        let known: HashMap<*const Host, &Rc<Endpoint>> =
+            before.iter().map(|endpoint| (Arc::as_ptr(&endpoint.host), endpoint)).collect();
+        let mut logical: HashMap<&str, &Rc<Endpoint>> = HashMap::new();
+        for endpoint in before {
+            logical.insert(endpoint.host.spec.logical_name.as_deref().unwrap_or(&endpoint.name), endpoint);
+        }
+        let endpoint = |host: &Arc<Host>| {
+            if let Some(endpoint) = known.get(&Arc::as_ptr(host)) {
+                return Rc::clone(endpoint);
+            }
+            match logical.get(host.spec.logical_name.as_deref().unwrap_or(&host.name)) {
+                Some(before) => Endpoint::renewed(host, before),
+                None => Endpoint::new(host, self.pool(host), self.active.clone(), &self.config.lb_policy),
+            }
+        };
+        hosts.iter().map(endpoint).collect()
+    }
+
+    fn pool(&self, host: &Host) -> Rc<Pool> {
+        Pool::new(&self.reactor, &self.network, host.spec.address.clone(), self.options.clone(), self.stats.clone())
     }
 }
+
+/// Views that cost less, in nanoseconds, are made whenever something changed.
+const COST_FREE: u64 = 100_000;
+/// Of a shard's time, one part in so many goes into views of one cluster at most.
+const COST_SHARE: u64 = 10;

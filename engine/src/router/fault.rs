@@ -9,6 +9,8 @@ pub enum Fault {
     /// The request's head breaks a rule.
     RequestHead(RequestError),
     RequestBody(BodyError),
+    /// The path leads out of the root, or has escapes that are not allowed.
+    InvalidPath,
     /// The body is longer than the limit.
     RequestTooLarge,
     /// The head took too long.
@@ -19,6 +21,8 @@ pub enum Fault {
     DownstreamReset,
 
     // The upstream's.
+    /// No endpoint may be picked.
+    NoHealthyUpstream,
     ConnectFailed,
     ConnectTimeout,
     /// The connection ended or broke before the response began.
@@ -45,5 +49,20 @@ impl Fault {
     /// that sending it twice does no harm.
     pub fn is_retriable(self) -> bool {
         matches!(self, Self::UpstreamClosed)
+    }
+
+    /// Whether the picked endpoint failed.
+    pub fn is_upstreams(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectFailed
+                | Self::ConnectTimeout
+                | Self::UpstreamClosed
+                | Self::UpstreamTruncated
+                | Self::ResponseHead(_)
+                | Self::ResponseBody(_)
+                | Self::TooManyInterim
+                | Self::RouteTimeout
+        )
     }
 }

@@ -1,8 +1,9 @@
 //! A whole shard on in-memory pipes, with virtual time and a seed: what the conformance tests, the simulation and the
 //! benches drive. It is the same code that serves sockets; only the listeners are missing.
 
-use super::plan::Plan;
+use super::plan::{Plan, PlanContext};
 use super::snapshot::Snapshot;
+use crate::cluster::ClusterShared;
 use crate::hcm::access_log::{ShardLog, Writer};
 use crate::hcm::{Accepted, HcmShard};
 use crate::net::{ByteStream, MemoryNetwork, Network, PipeEnd, pipe};
@@ -22,6 +23,7 @@ pub struct MemoryShard {
     /// Where clusters connect to: listen here as their endpoints.
     pub network: Rc<MemoryNetwork>,
     pub registry: Arc<Registry>,
+    plan: Arc<Plan>,
     snapshot: Snapshot,
     writer: Arc<Writer>,
 }
@@ -36,13 +38,14 @@ impl MemoryShard {
         let network = Rc::new(MemoryNetwork::default());
         let registry = Registry::new();
         let writer = Writer::start(&registry).expect("a thread can be made");
-        let plan = Plan::new(config, &writer, 1024, None).expect("access logs can be opened");
+        let context = PlanContext { writer: &writer, registry: &registry, descriptors: 1024, shards: 1 };
+        let plan = Plan::new(config, &context, None).expect("access logs can be opened");
         let hcm = HcmShard::new(&reactor, ShardLog::new(writer.clone(), &registry, 0), 0);
         let stats = registry.scope("0", 0);
         let upstream = Network::Memory(network.clone());
         let mut snapshot = Snapshot::empty(&reactor, upstream, registry.clone(), 0, hcm, stats);
         snapshot.apply(&plan, super::Sockets::new());
-        Self { reactor, network, registry, snapshot, writer }
+        Self { reactor, network, registry, plan, snapshot, writer }
     }
 
     /// Go over to another configuration, as a reload does.
@@ -50,8 +53,15 @@ impl MemoryShard {
     /// # Panics
     /// When an access log cannot be opened.
     pub fn apply(&mut self, config: Config) {
-        let plan = Plan::new(config, &self.writer, 1024, None).expect("access logs can be opened");
+        let context = PlanContext { writer: &self.writer, registry: &self.registry, descriptors: 1024, shards: 1 };
+        let plan = Plan::new(config, &context, Some(&self.plan)).expect("access logs can be opened");
         self.snapshot.apply(&plan, super::Sockets::new());
+        self.plan = plan;
+    }
+
+    /// What all shards share of the cluster with this index: its members and their health.
+    pub fn cluster(&self, index: usize) -> &Arc<ClusterShared> {
+        &self.plan.clusters[index]
     }
 
     /// A new connection from `remote` to the listener with this index, through its first chain.

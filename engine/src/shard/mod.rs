@@ -8,7 +8,7 @@ mod snapshot;
 
 pub use mailbox::{Command, Mailbox};
 pub use memory::MemoryShard;
-pub use plan::Plan;
+pub use plan::{Plan, PlanContext};
 pub use snapshot::Sockets;
 
 use crate::hcm::HcmShard;
@@ -173,6 +173,7 @@ async fn housekeeping(shard: Rc<Shard>) {
     loop {
         shard.reactor.sleep(HOUSEKEEPING).await;
         shard.reactor.resync_clock();
+        shard.snapshot.borrow().catch_up();
         let before = shard.exported.get().completions;
         shard.export_facts();
         if shard.exported.get().completions - before > QUIET_COMPLETIONS {

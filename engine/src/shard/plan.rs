@@ -1,8 +1,13 @@
-//! A configuration prepared once for all shards: route tables, log formats, limits.
+//! A configuration prepared once for all shards: route tables, log formats, limits, the clusters' members.
 
-use crate::hcm::access_log::{CompiledFormat, CompiledLog, OpenError, Writer};
+use crate::cluster::ClusterShared;
+use crate::hcm::HeaderTable;
+use crate::hcm::access_log::{CompiledLog, OpenError, Writer};
+use crate::http::format::LineFormat;
+use crate::http_filter::{SharedChain, number_overrides};
 use crate::listener::ConnectionLimit;
 use crate::router::RouteTable;
+use crate::stats::Registry;
 use ringway_config::model::{self, Address, NetworkFilter};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,39 +17,65 @@ pub struct Plan {
     pub config: model::Config,
     /// For each listener, for each chain.
     pub chains: Vec<Vec<HcmPlan>>,
+    /// For each cluster; the same object as in the plan before where nothing changed, so that its health goes on.
+    pub clusters: Vec<Arc<ClusterShared>>,
     /// For each listener; the same object as in the plan before, so that its count goes on.
     pub limits: Vec<Arc<ConnectionLimit>>,
+    /// How many shards run.
+    pub shards: usize,
     /// Of the process.
     pub global_limit: Arc<ConnectionLimit>,
 }
 
 pub struct HcmPlan {
+    pub config: Arc<model::Hcm>,
+    pub headers: Arc<HeaderTable>,
+    pub filters: Arc<SharedChain>,
     pub table: Arc<RouteTable>,
     pub logs: Vec<CompiledLog>,
 }
 
+/// What a plan needs to know beside the configuration.
+pub struct PlanContext<'a> {
+    pub writer: &'a Writer,
+    pub registry: &'a Registry,
+    /// How many the process may open. Unless the configuration says otherwise, half of them, less a reserve for files and
+    /// the admin endpoint, are for downstream connections: each may need one upstream.
+    pub descriptors: u64,
+    /// How many shards run.
+    pub shards: usize,
+}
+
 impl Plan {
-    /// `descriptors`: how many the process may open. Unless the configuration says otherwise, half of them, less a
-    /// reserve for files and the admin endpoint, are for downstream connections: each may need one upstream.
+    /// `before`: the plan in force.
     ///
     /// # Errors
     /// An access log cannot be opened.
     pub fn new(
-        config: model::Config,
-        writer: &Writer,
-        descriptors: u64,
+        mut config: model::Config,
+        context: &PlanContext<'_>,
         before: Option<&Self>,
     ) -> Result<Arc<Self>, OpenError> {
         let mut chains = Vec::new();
-        for listener in &config.listeners {
+        for listener in &mut config.listeners {
             let mut plans = Vec::new();
-            for chain in &listener.filter_chains {
-                let NetworkFilter::Http(hcm) = &chain.filter;
+            for chain in &mut listener.filter_chains {
+                let NetworkFilter::Http(hcm) = &mut chain.filter;
+                number_overrides(Arc::make_mut(hcm));
                 let mut logs = Vec::new();
                 for log in &hcm.access_logs {
-                    logs.push(CompiledLog { format: CompiledFormat::new(&log.format), sink: writer.open(&log.sink)? });
+                    logs.push(CompiledLog {
+                        format: LineFormat::new(&log.format),
+                        sink: context.writer.open(&log.sink)?,
+                    });
                 }
-                plans.push(HcmPlan { table: Arc::new(RouteTable::new(&hcm.virtual_hosts)), logs });
+                plans.push(HcmPlan {
+                    config: hcm.clone(),
+                    headers: Arc::new(HeaderTable::new(hcm)),
+                    filters: SharedChain::new(hcm),
+                    table: Arc::new(RouteTable::new(&hcm.virtual_hosts)),
+                    logs,
+                });
             }
             chains.push(plans);
         }
@@ -59,8 +90,8 @@ impl Plan {
             None => ConnectionLimit::new(listener.max_connections),
         });
         let limits = limits.collect();
-        let reserve = (descriptors / 8).min(64);
-        let max = Some(config.runtime.max_connections.unwrap_or((descriptors - reserve) / 2));
+        let reserve = (context.descriptors / 8).min(64);
+        let max = Some(config.runtime.max_connections.unwrap_or((context.descriptors - reserve) / 2));
         let global_limit = match before {
             Some(plan) => {
                 plan.global_limit.set(max);
@@ -68,6 +99,18 @@ impl Plan {
             }
             None => ConnectionLimit::new(max),
         };
-        Ok(Arc::new(Self { config, chains, limits, global_limit }))
+        let clusters = clusters(&config, context, before);
+        Ok(Arc::new(Self { config, chains, clusters, limits, shards: context.shards, global_limit }))
     }
+}
+
+fn clusters(config: &model::Config, context: &PlanContext<'_>, before: Option<&Plan>) -> Vec<Arc<ClusterShared>> {
+    let kept: HashMap<&str, &Arc<ClusterShared>> = before
+        .map(|plan| plan.clusters.iter().map(|shared| (shared.config.name.as_str(), shared)).collect())
+        .unwrap_or_default();
+    let shared = |cluster: &model::Cluster| match kept.get(cluster.name.as_str()) {
+        Some(shared) if *shared.config == *cluster => Arc::clone(shared),
+        before => ClusterShared::new(cluster, context.registry, context.shards, before.map(|shared| &***shared)),
+    };
+    config.clusters.iter().map(shared).collect()
 }

@@ -2,8 +2,9 @@
 //! listening sockets, connections, pools and statistics live on.
 
 use super::plan::{HcmPlan, Plan};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterShared};
 use crate::hcm::{ChainSlot, Drain, Hcm, HcmParts, HcmShard};
+use crate::http_filter::{Chain, Setup};
 use crate::listener::{FilterChain, Listener, accept};
 use crate::net::Network;
 use crate::network_filter::NetworkFilter;
@@ -55,7 +56,7 @@ impl Snapshot {
     }
 
     pub(super) fn apply(&mut self, plan: &Plan, mut sockets: Sockets) {
-        self.clusters = plan.config.clusters.iter().map(|config| self.cluster(config)).collect();
+        self.clusters = plan.clusters.iter().map(|shared| self.cluster(shared)).collect();
         let mut before: HashMap<Address, Rc<Listener>> =
             self.listeners.drain(..).map(|listener| (listener.address.clone(), listener)).collect();
         for (index, config) in plan.config.listeners.iter().enumerate() {
@@ -78,10 +79,10 @@ impl Snapshot {
     }
 
     /// A cluster that did not change keeps its pools.
-    fn cluster(&self, config: &model::Cluster) -> Rc<Cluster> {
-        match self.clusters.iter().find(|cluster| cluster.config == *config) {
+    fn cluster(&self, shared: &Arc<ClusterShared>) -> Rc<Cluster> {
+        match self.clusters.iter().find(|cluster| Arc::ptr_eq(&cluster.shared, shared)) {
             Some(cluster) => cluster.clone(),
-            None => Cluster::new(config, &self.reactor, &self.network, &self.registry, self.shard),
+            None => Cluster::new(shared, &self.reactor, &self.network, &self.registry, self.shard),
         }
     }
 
@@ -108,12 +109,25 @@ impl Snapshot {
         plan: &Plan,
         listener: &Listener,
     ) -> Vec<FilterChain> {
+        let names =
+            self.clusters.iter().enumerate().map(|(index, cluster)| (cluster.config.name.as_bytes().into(), index));
+        let cluster_index: Rc<HashMap<Box<[u8]>, usize>> = Rc::new(names.collect());
         let build = |(chain, hcm_plan): (&model::FilterChain, &HcmPlan)| {
             let model::NetworkFilter::Http(hcm) = &chain.filter;
+            let setup = Setup {
+                reactor: &self.reactor,
+                registry: &self.registry,
+                shard: self.shard,
+                shards: plan.shards,
+                stat_prefix: &hcm.stat_prefix,
+            };
             let hcm = Hcm::new(HcmParts {
-                config: hcm,
+                config: hcm_plan.config.clone(),
                 table: hcm_plan.table.clone(),
+                headers: hcm_plan.headers.clone(),
+                filters: Chain::new(&hcm_plan.filters, &setup),
                 clusters: self.clusters.clone(),
+                cluster_index: cluster_index.clone(),
                 stats: self.registry.scope(&hcm.stat_prefix, self.shard),
                 logs: hcm_plan.logs.clone(),
                 shard: self.hcm_shard.clone(),
@@ -145,7 +159,12 @@ impl Snapshot {
 
     /// Close idle upstream connections but for `keep` to each endpoint.
     pub(super) fn trim_pools(&self, keep: usize) {
-        self.clusters.iter().flat_map(|cluster| &cluster.endpoints).for_each(|endpoint| endpoint.pool.trim(keep));
+        self.clusters.iter().for_each(|cluster| cluster.trim_pools(keep));
+    }
+
+    /// Take notice of endpoints that came, went or changed their health.
+    pub(super) fn catch_up(&self) {
+        self.clusters.iter().for_each(|cluster| cluster.catch_up());
     }
 
     pub(super) fn trim(&self) {

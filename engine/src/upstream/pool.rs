@@ -37,7 +37,7 @@ pub enum ConnectError {
 pub struct Pool {
     reactor: Rc<Reactor>,
     network: Network,
-    address: Address,
+    address: RefCell<Address>,
     options: PoolOptions,
     stats: Arc<ClusterStats>,
     idle: RefCell<Vec<Connection>>,
@@ -55,12 +55,17 @@ impl Pool {
         Rc::new(Self {
             reactor: reactor.clone(),
             network: network.clone(),
-            address,
+            address: RefCell::new(address),
             options,
             stats,
             idle: RefCell::new(Vec::new()),
             keeper: Cell::new(TaskId::NONE),
         })
+    }
+
+    /// Connect to another address from now on; the connections there are stay.
+    pub fn set_address(&self, address: Address) {
+        self.address.replace(address);
     }
 
     /// An idle connection that is alive as far as is known.
@@ -85,7 +90,7 @@ impl Pool {
         let started = self.reactor.now();
         let timer = Timer::new(&self.reactor);
         timer.arm_in(self.options.connect_timeout);
-        let result = match self.network.connect(&self.reactor, &self.address) {
+        let result = match self.network.connect(&self.reactor, &self.address.borrow()) {
             Ok(stream) => {
                 let connected = poll_fn(|_| match stream.poll_connected() {
                     Poll::Ready(result) => Poll::Ready(result.map_err(ConnectError::Failed)),

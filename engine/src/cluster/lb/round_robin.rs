@@ -1,110 +1,53 @@
-//! Weighted round robin, smooth: picks of a heavy endpoint are spread out and not made in a row (the algorithm nginx
-//! uses; Envoy's is an earliest-deadline-first queue with the same shares).
-//!
-//! Each shard runs its own round and starts it at a random place, so that shards do not send their first requests all
-//! to the same endpoint.
+//! Weighted round robin: in turns, heavy endpoints more often, their turns spread over the round.
 
-use std::cell::{Cell, RefCell};
+use super::edf::Edf;
+use super::policy::Member;
+use super::{Build, Picking, slow_start};
+use ringway_config::model::SlowStart;
+use std::cell::Cell;
 
-pub struct RoundRobin {
-    state: State,
-}
-
-enum State {
+pub enum RoundRobin {
     /// All weights are equal: a counter does.
-    Equal { count: usize, next: Cell<usize> },
-    /// The sequence of one whole round, after which it repeats.
-    Sequence { picks: Box<[u16]>, next: Cell<usize> },
-    /// For rounds that are too long to write down.
-    Smooth(RefCell<Vec<(i64, i64)>>),
+    Equal {
+        members: Box<[u32]>,
+        next: Cell<usize>,
+    },
+    Weighted {
+        turns: Edf,
+        slow_start: Option<SlowStart>,
+    },
 }
-
-/// The longest round that is written down, in picks.
-const SEQUENCE_MAX: u64 = 16 * 1024;
 
 impl RoundRobin {
-    /// One weight, 1 or more, for each endpoint; `start` chooses where the round begins.
-    pub fn new(weights: &[u32], start: u64) -> Self {
-        assert!(!weights.is_empty());
-        let divisor = weights.iter().fold(0, |a, &b| gcd(a, b));
-        let round: u64 = weights.iter().map(|&weight| u64::from(weight / divisor)).sum();
-        let state = if weights.iter().all(|weight| *weight == weights[0]) {
-            State::Equal { count: weights.len(), next: Cell::new((start % weights.len() as u64) as usize) }
-        } else {
-            let mut current: Vec<_> = weights.iter().map(|&weight| (0, i64::from(weight))).collect();
-            if round <= SEQUENCE_MAX {
-                let picks = (0..round).map(|_| smooth(&mut current) as u16).collect();
-                State::Sequence { picks, next: Cell::new((start % round) as usize) }
-            } else {
-                State::Smooth(RefCell::new(current))
-            }
+    pub(super) fn new(build: &Build<'_>, members: &[Member], slow_start: &Option<SlowStart>) -> Self {
+        let slow = slow_start.as_ref().is_some_and(|it| slow_start::is_any_slow(it, build.endpoints, build.now));
+        if !slow && members.iter().all(|member| member.weight == members[0].weight) {
+            let next = build.random.below(members.len() as u64) as usize;
+            return Self::Equal { members: members.iter().map(|member| member.index).collect(), next: next.into() };
+        }
+        let factor = |index: u32| match slow_start {
+            Some(slow_start) => slow_start::factor(slow_start, &build.endpoints[index as usize], build.now),
+            None => 1.0,
         };
-        Self { state }
+        let weights = members.iter().map(|member| (member.index, member.weight * factor(member.index)));
+        Self::Weighted { turns: Edf::new(weights, build.random), slow_start: slow_start.clone() }
     }
 
-    pub fn pick(&self) -> usize {
-        match &self.state {
-            State::Equal { count, next } => step(next, *count),
-            State::Sequence { picks, next } => picks[step(next, picks.len())] as usize,
-            State::Smooth(current) => smooth(&mut current.borrow_mut()),
+    pub(super) fn pick(&self, picking: &Picking<'_>) -> u32 {
+        match self {
+            Self::Equal { members, next } => {
+                let now = next.get();
+                next.set(if now + 1 == members.len() { 0 } else { now + 1 });
+                members[now]
+            }
+            Self::Weighted { turns, slow_start } => turns.pick(|index| {
+                let endpoint = &picking.endpoints[index as usize];
+                let weight = f64::from(endpoint.host.spec.weight);
+                match slow_start {
+                    Some(slow_start) => weight * slow_start::factor(slow_start, endpoint, picking.now),
+                    None => weight,
+                }
+            }),
         }
-    }
-}
-
-fn step(next: &Cell<usize>, count: usize) -> usize {
-    let now = next.get();
-    next.set(if now + 1 == count { 0 } else { now + 1 });
-    now
-}
-
-/// Everybody gains its weight; the richest is picked and pays the sum of all weights.
-fn smooth(current: &mut [(i64, i64)]) -> usize {
-    let total: i64 = current.iter().map(|(_, weight)| weight).sum();
-    let mut best = 0;
-    for i in 0..current.len() {
-        current[i].0 += current[i].1;
-        if current[i].0 > current[best].0 {
-            best = i;
-        }
-    }
-    current[best].0 -= total;
-    best
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shares(weights: &[u32], start: u64, picks: usize) -> Vec<usize> {
-        let policy = RoundRobin::new(weights, start);
-        let mut counts = vec![0; weights.len()];
-        (0..picks).for_each(|_| counts[policy.pick()] += 1);
-        counts
-    }
-
-    #[test]
-    fn weights_are_respected_exactly_over_a_round() {
-        for start in 0..20 {
-            assert_eq!(shares(&[1, 1, 1], start, 30), [10, 10, 10]);
-            assert_eq!(shares(&[1, 2, 5], start, 80), [10, 20, 50]);
-            assert_eq!(shares(&[50, 100], start, 30), [10, 20]);
-        }
-        let long: Vec<u32> = (0..400).map(|i| 1 + i % 128).collect();
-        let round: u32 = long.iter().sum();
-        let expected: Vec<usize> = long.iter().map(|&weight| weight as usize).collect();
-        assert_eq!(shares(&long, 3, round as usize), expected);
-    }
-
-    #[test]
-    fn heavy_endpoints_are_spread_over_the_round() {
-        let policy = RoundRobin::new(&[2, 3, 7], 0);
-        let picks: Vec<_> = (0..120).map(|_| policy.pick()).collect();
-        let heavy = |window: &[usize]| window.iter().filter(|&&pick| pick == 2).count();
-        // 7 of 12: a third of a round holds two or three of them, never four.
-        assert!(picks.windows(4).all(|window| (2..4).contains(&heavy(window))), "{picks:?}");
     }
 }

@@ -1,0 +1,155 @@
+//! One endpoint on one shard: its connections and how busy it is.
+
+use super::members::{Health, Host};
+use crate::base::clock::{Nanos, nanos};
+use crate::upstream::Pool;
+use ringway_config::model::LbPolicy;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A failed request counts as one that took so long, at least: who fails fast must not look fast.
+const FAILURE_LATENCY: f64 = 1e9;
+
+/// Handed out as `Rc`: it may leave the cluster while exchanges use it.
+pub struct Endpoint {
+    pub host: Arc<Host>,
+    /// The address in text form, for logs.
+    pub name: Rc<str>,
+    pub pool: Rc<Pool>,
+    /// Requests in flight on this shard.
+    active: Cell<u32>,
+    /// The same for all endpoints of the cluster together.
+    cluster_active: Rc<Cell<u32>>,
+    /// Moving average of the response times in nanoseconds, peaks at once (peak EWMA); 0: none has come yet.
+    latency: Cell<f64>,
+    latency_at: Cell<Nanos>,
+    /// With which the average decays, in nanoseconds; 0: nobody asks for it.
+    decay: f64,
+    /// Since when the endpoint is healthy without a break, as this shard saw it; `None` while it is not.
+    healthy_since: Cell<Option<Nanos>>,
+}
+
+impl Endpoint {
+    pub(super) fn new(host: &Arc<Host>, pool: Rc<Pool>, cluster_active: Rc<Cell<u32>>, policy: &LbPolicy) -> Rc<Self> {
+        let decay = match policy {
+            LbPolicy::PeakEwma { decay } => nanos(*decay).max(1) as f64,
+            _ => 0.0,
+        };
+        Rc::new(Self {
+            host: host.clone(),
+            name: Rc::from(&*host.name),
+            pool,
+            active: Cell::new(0),
+            cluster_active,
+            latency: Cell::new(0.0),
+            latency_at: Cell::new(0),
+            decay,
+            healthy_since: Cell::new(None),
+        })
+    }
+
+    /// The same endpoint after discovery said something new of it. Its connections stay.
+    pub(super) fn renewed(host: &Arc<Host>, before: &Self) -> Rc<Self> {
+        before.pool.set_address(host.spec.address.clone());
+        Rc::new(Self {
+            host: host.clone(),
+            name: Rc::from(&*host.name),
+            pool: before.pool.clone(),
+            active: Cell::new(0),
+            cluster_active: before.cluster_active.clone(),
+            latency: before.latency.clone(),
+            latency_at: before.latency_at.clone(),
+            decay: before.decay,
+            healthy_since: before.healthy_since.clone(),
+        })
+    }
+
+    /// Look at the host's flags. Who became unhealthy keeps no idle connection (Envoy drains its pools then, too).
+    pub(super) fn note_health(&self, now: Nanos) {
+        match (self.host.health(), self.healthy_since.get()) {
+            (Health::Healthy, None) => self.healthy_since.set(Some(now)),
+            (Health::Unhealthy, since) => {
+                if since.is_some() {
+                    self.pool.trim(0);
+                }
+                self.healthy_since.set(None);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn healthy_since(&self) -> Option<Nanos> {
+        self.healthy_since.get()
+    }
+
+    /// A request goes to this endpoint; it does so as long as the value returned lives.
+    pub fn request_started(self: &Rc<Self>, now: Nanos) -> InFlight {
+        self.active.set(self.active.get() + 1);
+        self.cluster_active.set(self.cluster_active.get() + 1);
+        InFlight { endpoint: self.clone(), started: now }
+    }
+
+    /// Requests in flight on this shard.
+    pub fn active(&self) -> u32 {
+        self.active.get()
+    }
+
+    /// The same for the whole cluster.
+    pub(super) fn cluster_active(&self) -> u32 {
+        self.cluster_active.get()
+    }
+
+    /// The average as it is now: it decays while nothing comes. `None` before the first response.
+    pub(super) fn latency(&self, now: Nanos) -> Option<f64> {
+        let latency = self.latency.get();
+        (latency > 0.0).then(|| latency * self.share_left(now))
+    }
+
+    /// How much of the past counts still.
+    fn share_left(&self, now: Nanos) -> f64 {
+        let elapsed = now.saturating_sub(self.latency_at.get());
+        (-(elapsed as f64) / self.decay).exp()
+    }
+
+    fn observe(&self, latency: f64, now: Nanos) {
+        if self.decay == 0.0 {
+            return;
+        }
+        let left = self.share_left(now);
+        let before = self.latency.get() * left;
+        let average = if latency >= before { latency } else { before + latency * (1.0 - left) };
+        self.latency.set(average.max(1.0));
+        self.latency_at.set(now);
+    }
+}
+
+/// A request on its way to an endpoint and back.
+pub struct InFlight {
+    endpoint: Rc<Endpoint>,
+    started: Nanos,
+}
+
+impl InFlight {
+    pub fn endpoint(&self) -> &Rc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// The response's head came.
+    pub fn responded(&self, now: Nanos) {
+        self.endpoint.observe(now.saturating_sub(self.started) as f64, now);
+    }
+
+    /// No response came, or one that says that the endpoint cannot serve.
+    pub fn failed(&self, now: Nanos) {
+        self.endpoint.observe((now.saturating_sub(self.started) as f64).max(FAILURE_LATENCY), now);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let Endpoint { active, cluster_active, .. } = &*self.endpoint;
+        active.set(active.get() - 1);
+        cluster_active.set(cluster_active.get() - 1);
+    }
+}

@@ -1,0 +1,237 @@
+//! The hosts of a cluster or subset by priority, and those of one priority by health and locality (Envoy:
+//! ZoneAwareLoadBalancerBase and ThreadAwareLoadBalancerBase).
+
+use super::edf::Edf;
+use super::priority::{Availability, Counts, Priorities};
+use super::{Build, LoadBalancer, Member, Picking};
+use crate::cluster::Health;
+use crate::stats::ClusterStats;
+
+/// All priorities. Without any it picks nothing.
+#[derive(Default)]
+pub struct Levels {
+    levels: Vec<Level>,
+    priorities: Option<Priorities>,
+    /// Where everything goes to one place, it needs no choice.
+    only: Option<(usize, Availability)>,
+    by_hash: bool,
+    fail_on_panic: bool,
+    members: usize,
+}
+
+impl Levels {
+    /// Over all endpoints.
+    pub(super) fn all(build: &Build<'_>) -> Self {
+        Self::new(build, &(0..build.endpoints.len() as u32).collect::<Vec<_>>())
+    }
+
+    /// Over those whose indexes are `members`.
+    pub(super) fn new(build: &Build<'_>, members: &[u32]) -> Self {
+        let Some(last) = build.endpoints.iter().map(|endpoint| endpoint.host.spec.priority).max() else {
+            return Self::default();
+        };
+        let mut by_priority = vec![Vec::new(); last as usize + 1];
+        for member in members {
+            by_priority[build.endpoints[*member as usize].host.spec.priority as usize].push(*member);
+        }
+        let counts: Vec<_> = by_priority.iter().map(|members| count(build, members)).collect();
+        let options = build.options;
+        let priorities = Priorities::new(&counts, options.overprovisioning_factor, options.panic_threshold);
+        let level = |(members, panic): (&Vec<u32>, &bool)| Level::new(build, members, *panic);
+        Self {
+            levels: by_priority.iter().zip(&priorities.panic).map(level).collect(),
+            only: priorities.loads.only(),
+            priorities: Some(priorities),
+            by_hash: LoadBalancer::is_by_hash(build.policy),
+            fail_on_panic: options.fail_traffic_on_panic,
+            members: members.len(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.members == 0
+    }
+
+    pub(super) fn cost(&self) -> u64 {
+        /// For each member and for each entry of a table, measured roughly.
+        const MEMBER: u64 = 100;
+        const ENTRY: u64 = 50;
+        let entries: usize = self.levels.iter().map(Level::entries).sum();
+        self.members as u64 * MEMBER + entries as u64 * ENTRY
+    }
+
+    pub(super) fn tell(&self, stats: &ClusterStats) {
+        if let Some(Level { healthy: Source::Flat(balancer), .. }) = self.levels.first() {
+            balancer.tell(stats);
+        }
+    }
+
+    /// The endpoint for a request; another one than those that were tried, if that is found soon.
+    pub(super) fn pick(&self, mut picking: Picking<'_>) -> Option<u32> {
+        let priorities = self.priorities.as_ref()?;
+        if self.by_hash {
+            picking.hash = picking.context.hash.unwrap_or_else(|| picking.random.next_u64());
+        }
+        loop {
+            let picked = self.pick_once(priorities, &picking)?;
+            if picking.context.tried.is_empty()
+                || picking.attempt >= picking.context.max_attempts
+                || !picking.was_tried(picked)
+            {
+                return Some(picked);
+            }
+            picking.attempt += 1;
+        }
+    }
+
+    fn pick_once(&self, priorities: &Priorities, picking: &Picking<'_>) -> Option<u32> {
+        let excluded = picking.context.excluded_priorities;
+        let place = || if self.by_hash { picking.hash } else { picking.random.next_u64() };
+        let (priority, availability) = match self.only {
+            _ if !excluded.is_empty() => priorities.without(excluded).choose(place()),
+            Some(only) => only,
+            None => priorities.loads.choose(place()),
+        };
+        if priorities.panic[priority] {
+            picking.stats.lb_healthy_panic.inc();
+            if self.fail_on_panic {
+                return None;
+            }
+        }
+        let level = &self.levels[priority];
+        match availability {
+            Availability::Healthy => level.healthy.pick(picking),
+            Availability::Degraded => level.degraded.pick(picking),
+        }
+    }
+}
+
+fn count(build: &Build<'_>, members: &[u32]) -> Counts {
+    let mut counts = Counts { total: members.len() as u32, ..Counts::default() };
+    for member in members {
+        let flags = build.endpoints[*member as usize].host.flags();
+        counts.excluded += u32::from(flags.is_excluded());
+        match flags.health() {
+            Health::Healthy => counts.healthy += 1,
+            Health::Degraded => counts.degraded += 1,
+            Health::Unhealthy => {}
+        }
+    }
+    counts
+}
+
+/// One priority. In panic `healthy` and `degraded` both have all hosts.
+struct Level {
+    healthy: Source,
+    degraded: Source,
+}
+
+impl Level {
+    fn new(build: &Build<'_>, members: &[u32], panic: bool) -> Self {
+        if panic {
+            // Localities do not matter either.
+            let all = || Source::flat(build, members.to_vec());
+            return Self { healthy: all(), degraded: Source::Empty };
+        }
+        let source = |health| {
+            let is = |member: &u32| build.endpoints[*member as usize].host.health() == health;
+            let eligible: Vec<u32> = members.iter().copied().filter(is).collect();
+            match &build.options.locality_weights {
+                Some(weights) => Source::by_locality(build, members, eligible, weights),
+                None => Source::flat(build, eligible),
+            }
+        };
+        Self { healthy: source(Health::Healthy), degraded: source(Health::Degraded) }
+    }
+
+    fn entries(&self) -> usize {
+        self.healthy.entries() + self.degraded.entries()
+    }
+}
+
+/// Hosts to pick from.
+enum Source {
+    Empty,
+    Flat(LoadBalancer),
+    /// By weight to a locality, there by the policy.
+    Localities {
+        turns: Edf,
+        localities: Vec<(f64, LoadBalancer)>,
+    },
+}
+
+impl Source {
+    fn flat(build: &Build<'_>, members: Vec<u32>) -> Self {
+        let weighted =
+            |index: u32| Member { index, weight: f64::from(build.endpoints[index as usize].host.spec.weight) };
+        Self::over(build, members.into_iter().map(weighted).collect())
+    }
+
+    fn over(build: &Build<'_>, members: Vec<Member>) -> Self {
+        if members.is_empty() { Self::Empty } else { Self::Flat(LoadBalancer::new(build, members)) }
+    }
+
+    /// `eligible` of `members`, each locality with its share (Envoy: locality weighted load balancing). A locality
+    /// without a weight gets nothing; when no eligible host has one, localities do not matter.
+    fn by_locality(build: &Build<'_>, members: &[u32], eligible: Vec<u32>, weights: &[(String, u32)]) -> Self {
+        let host = |index: &u32| &build.endpoints[*index as usize].host;
+        let mut localities = Vec::new();
+        for (name, weight) in weights.iter().filter(|(_, weight)| *weight > 0) {
+            let of = |index: &&u32| *host(index).spec.locality == **name;
+            let chosen: Vec<u32> = eligible.iter().filter(of).copied().collect();
+            let present = members.iter().filter(of).filter(|index| !host(index).flags().is_excluded()).count();
+            if present > 0 && !chosen.is_empty() {
+                let available = chosen.len() as f64 / present as f64;
+                let capacity = available * f64::from(build.options.overprovisioning_factor) / 100.0;
+                localities.push((f64::from(*weight), capacity.min(1.0), chosen));
+            }
+        }
+        if localities.is_empty() {
+            return Self::flat(build, eligible);
+        }
+        if LoadBalancer::is_by_hash(build.policy) {
+            return Self::over(build, shared_out(build, &localities));
+        }
+        let balancer = |(weight, capacity, chosen): (f64, f64, Vec<u32>)| {
+            let weighted =
+                |index: u32| Member { index, weight: f64::from(build.endpoints[index as usize].host.spec.weight) };
+            (weight * capacity, LoadBalancer::new(build, chosen.into_iter().map(weighted).collect()))
+        };
+        let localities: Vec<_> = localities.into_iter().map(balancer).collect();
+        let turns = Edf::new(localities.iter().enumerate().map(|(at, (weight, _))| (at as u32, *weight)), build.random);
+        Self::Localities { turns, localities }
+    }
+
+    fn pick(&self, picking: &Picking<'_>) -> Option<u32> {
+        match self {
+            Self::Empty => None,
+            Self::Flat(balancer) => Some(balancer.pick(picking)),
+            Self::Localities { turns, localities } => {
+                let locality = turns.pick(|at| localities[at as usize].0);
+                Some(localities[locality as usize].1.pick(picking))
+            }
+        }
+    }
+
+    fn entries(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::Flat(balancer) => balancer.entries(),
+            Self::Localities { localities, .. } => localities.iter().map(|(_, balancer)| balancer.entries()).sum(),
+        }
+    }
+}
+
+/// A consistent hash is over all localities at once: each host has its share of its locality's (Envoy:
+/// normalizeLocalityWeights, which does not look at how much of a locality is healthy).
+fn shared_out(build: &Build<'_>, localities: &[(f64, f64, Vec<u32>)]) -> Vec<Member> {
+    let mut members = Vec::new();
+    for (locality_weight, _, chosen) in localities {
+        let weight = |index: u32| f64::from(build.endpoints[index as usize].host.spec.weight);
+        let sum: f64 = chosen.iter().map(|index| weight(*index)).sum();
+        let share = |index: &u32| Member { index: *index, weight: locality_weight * weight(*index) / sum };
+        members.extend(chosen.iter().map(share));
+    }
+    members.sort_by_key(|member| member.index);
+    members
+}

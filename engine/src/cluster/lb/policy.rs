@@ -1,0 +1,109 @@
+//! The policies behind one enum: each picks one of the hosts that it was made from.
+
+use super::bounded_load::BoundedLoad;
+use super::least_request::LeastRequest;
+use super::maglev::Maglev;
+use super::peak_ewma::PeakEwma;
+use super::random::RandomPick;
+use super::ring_hash::RingHash;
+use super::round_robin::RoundRobin;
+use super::{Build, Picking};
+use crate::stats::ClusterStats;
+use ringway_config::model::LbPolicy;
+
+/// One host that may be picked.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// In the cluster's endpoints.
+    pub index: u32,
+    /// More than 0. For the consistent hashes all of a balancer's add up to 1.
+    pub weight: f64,
+}
+
+/// A policy with its state on one shard.
+pub enum LoadBalancer {
+    RoundRobin(RoundRobin),
+    LeastRequest(LeastRequest),
+    Random(RandomPick),
+    RingHash(RingHash, Option<BoundedLoad>),
+    Maglev(Maglev, Option<BoundedLoad>),
+    PeakEwma(PeakEwma),
+}
+
+impl LoadBalancer {
+    /// Whether the policy is a consistent hash.
+    pub(super) fn is_by_hash(policy: &LbPolicy) -> bool {
+        match policy {
+            LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. } => true,
+            LbPolicy::RoundRobin { .. }
+            | LbPolicy::LeastRequest { .. }
+            | LbPolicy::Random
+            | LbPolicy::PeakEwma { .. } => false,
+        }
+    }
+
+    /// `members`: one at least, in the order of their indexes.
+    pub(super) fn new(build: &Build<'_>, mut members: Vec<Member>) -> Self {
+        if Self::is_by_hash(build.policy) {
+            let sum: f64 = members.iter().map(|member| member.weight).sum();
+            members.iter_mut().for_each(|member| member.weight /= sum);
+        }
+        let bounded = || build.options.hash_balance_factor.map(|factor| BoundedLoad::new(factor, &members));
+        match build.policy {
+            LbPolicy::RoundRobin { slow_start } => Self::RoundRobin(RoundRobin::new(build, &members, slow_start)),
+            LbPolicy::LeastRequest { choice_count, active_request_bias, slow_start } => {
+                Self::LeastRequest(LeastRequest::new(build, &members, *choice_count, *active_request_bias, slow_start))
+            }
+            LbPolicy::Random => Self::Random(RandomPick::new(&members)),
+            LbPolicy::RingHash { minimum_size, maximum_size } => {
+                Self::RingHash(RingHash::new(build.endpoints, &members, *minimum_size, *maximum_size), bounded())
+            }
+            LbPolicy::Maglev { table_size } => {
+                Self::Maglev(Maglev::new(build.endpoints, &members, *table_size), bounded())
+            }
+            LbPolicy::PeakEwma { .. } => Self::PeakEwma(PeakEwma::new(&members)),
+        }
+    }
+
+    /// An index into the cluster's endpoints.
+    pub(super) fn pick(&self, picking: &Picking<'_>) -> u32 {
+        let bound = |picked, bound: &Option<BoundedLoad>| match bound {
+            Some(bound) => bound.apply(picked, picking),
+            None => picked,
+        };
+        match self {
+            Self::RoundRobin(policy) => policy.pick(picking),
+            Self::LeastRequest(policy) => policy.pick(picking),
+            Self::Random(policy) => policy.pick(picking.random),
+            Self::RingHash(ring, bounded) => bound(ring.pick(picking.hash, picking.attempt), bounded),
+            Self::Maglev(table, bounded) => bound(table.pick(picking.hash, picking.attempt), bounded),
+            Self::PeakEwma(policy) => policy.pick(picking),
+        }
+    }
+
+    /// Entries of tables that were computed.
+    pub(super) fn entries(&self) -> usize {
+        match self {
+            Self::RingHash(ring, _) => ring.len(),
+            Self::Maglev(table, _) => table.len(),
+            Self::RoundRobin(_) | Self::LeastRequest(_) | Self::Random(_) | Self::PeakEwma(_) => 0,
+        }
+    }
+
+    pub(super) fn tell(&self, stats: &ClusterStats) {
+        match self {
+            Self::RingHash(ring, _) => {
+                let (fewest, most) = ring.spread();
+                stats.ring_hash_lb_size.set(ring.len() as i64);
+                stats.ring_hash_lb_min_hashes_per_host.set(fewest);
+                stats.ring_hash_lb_max_hashes_per_host.set(most);
+            }
+            Self::Maglev(table, _) => {
+                let (fewest, most) = table.spread();
+                stats.maglev_lb_min_entries_per_host.set(fewest);
+                stats.maglev_lb_max_entries_per_host.set(most);
+            }
+            Self::RoundRobin(_) | Self::LeastRequest(_) | Self::Random(_) | Self::PeakEwma(_) => {}
+        }
+    }
+}

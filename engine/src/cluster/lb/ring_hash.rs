@@ -1,0 +1,61 @@
+//! Ring hash (ketama): each host has points on a ring, and a request goes to the first point at or after its hash. Who
+//! joins or leaves moves only its own share (Envoy: RingHashLbConfig with XX_HASH).
+
+use super::policy::Member;
+use crate::cluster::Endpoint;
+use std::fmt::Write;
+use std::rc::Rc;
+use xxhash_rust::xxh64::xxh64;
+
+pub struct RingHash {
+    /// Sorted by hash.
+    ring: Box<[(u64, u32)]>,
+    /// Points of the host with the fewest and of the one with the most.
+    spread: (i64, i64),
+}
+
+impl RingHash {
+    /// The ring has at least `minimum_size` points, as many more as the lightest host needs for a whole one, and at most
+    /// `maximum_size`.
+    pub(super) fn new(endpoints: &[Rc<Endpoint>], members: &[Member], minimum_size: u64, maximum_size: u64) -> Self {
+        let lightest = members.iter().map(|member| member.weight).fold(f64::INFINITY, f64::min);
+        let scale = ((lightest * minimum_size as f64).ceil() / lightest).min(maximum_size as f64);
+        let mut ring = Vec::with_capacity(scale.ceil() as usize);
+        // Shares are not whole numbers: running sums keep the whole ring right.
+        let (mut points, mut target) = (0.0, 0.0);
+        let mut spread = (i64::MAX, 0);
+        let mut key = String::new();
+        for member in members {
+            target += scale * member.weight;
+            key.clear();
+            key.push_str(&endpoints[member.index as usize].name);
+            key.push('_');
+            let prefix = key.len();
+            let mut number = 0;
+            while points < target {
+                key.truncate(prefix);
+                write!(key, "{number}").expect("a string takes text");
+                ring.push((xxh64(key.as_bytes(), 0), member.index));
+                number += 1;
+                points += 1.0;
+            }
+            spread = (spread.0.min(number), spread.1.max(number));
+        }
+        ring.sort_unstable();
+        Self { ring: ring.into(), spread }
+    }
+
+    /// The host at `hash`; for a further attempt that of the next points.
+    pub fn pick(&self, hash: u64, attempt: u32) -> u32 {
+        let at = self.ring.partition_point(|(point, _)| *point < hash);
+        self.ring[(at + attempt as usize) % self.ring.len()].1
+    }
+
+    pub fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    pub fn spread(&self) -> (i64, i64) {
+        self.spread
+    }
+}

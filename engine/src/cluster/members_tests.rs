@@ -1,0 +1,141 @@
+//! Members and flags: what stays, what goes, what the statistics say.
+
+use super::*;
+use std::time::Duration;
+
+fn endpoint(address: &str) -> model::Endpoint {
+    model::Endpoint {
+        place: model::Place::default(),
+        target: EndpointTarget::Address(Address::Ip(address.parse().expect("an address"))),
+        weight: 1,
+        priority: 0,
+        locality: String::new(),
+        metadata: Vec::new(),
+        hostname: None,
+        health_check_port: None,
+    }
+}
+
+fn spec(address: &str) -> HostSpec {
+    HostSpec::new(&endpoint(address), Address::Ip(address.parse().expect("an address")))
+}
+
+fn config(endpoints: &[&str], checked: bool) -> model::Cluster {
+    let check = model::HealthCheck {
+        place: model::Place::default(),
+        kind: model::HealthCheckKind::Tcp(model::TcpHealthCheck { send: Vec::new(), receive: Vec::new() }),
+        timeout: Duration::from_secs(1),
+        interval: Duration::from_secs(1),
+        interval_jitter: Duration::ZERO,
+        no_traffic_interval: Duration::from_secs(60),
+        unhealthy_interval: Duration::from_secs(1),
+        unhealthy_edge_interval: Duration::from_secs(1),
+        healthy_edge_interval: Duration::from_secs(1),
+        unhealthy_threshold: 1,
+        healthy_threshold: 1,
+        reuse_connection: true,
+        event_log: None,
+        always_log_failures: false,
+    };
+    model::Cluster {
+        endpoints: endpoints.iter().map(|address| endpoint(address)).collect(),
+        health_checks: if checked { vec![check] } else { Vec::new() },
+        ..crate::cluster::testing::cluster()
+    }
+}
+
+fn names(shared: &ClusterShared) -> Vec<String> {
+    shared.hosts().iter().map(|host| host.name.to_string()).collect()
+}
+
+fn gauges(shared: &ClusterShared) -> [i64; 4] {
+    let stats = &shared.stats;
+    [&stats.membership_total, &stats.membership_healthy, &stats.membership_degraded, &stats.membership_excluded]
+        .map(|gauge| gauge.get())
+}
+
+#[test]
+fn hosts_of_which_nothing_changed_stay_the_same_with_their_flags() {
+    let registry = Registry::new();
+    let shared = ClusterShared::new(&config(&["10.0.0.1:80", "10.0.0.2:80"], false), &registry, 1, None);
+    let first = shared.hosts()[0].clone();
+    assert!(shared.set_flag(&first, HealthFlags::FAILED_OUTLIER_CHECK, true));
+    assert!(!shared.set_flag(&first, HealthFlags::FAILED_OUTLIER_CHECK, true));
+    let generation = shared.generation();
+    let change = shared.set_members(vec![spec("10.0.0.1:80"), spec("10.0.0.2:80"), spec("10.0.0.1:80")]);
+    assert!(change.is_empty());
+    assert_eq!(shared.generation(), generation);
+    let change = shared.set_members(vec![spec("10.0.0.3:80"), spec("10.0.0.1:80")]);
+    assert_eq!((change.added.len(), change.removed.len()), (1, 1));
+    assert_ne!(shared.generation(), generation);
+    assert_eq!(names(&shared), ["10.0.0.3:80", "10.0.0.1:80"]);
+    assert!(Arc::ptr_eq(&shared.hosts()[1], &first));
+    assert_eq!(first.health(), Health::Unhealthy);
+    assert_eq!(gauges(&shared), [2, 1, 0, 0]);
+    assert_eq!(shared.stats.membership_change.get(), 2);
+    // Another weight makes another host.
+    let change = shared.set_members(vec![HostSpec { weight: 7, ..spec("10.0.0.1:80") }]);
+    assert_eq!((change.added.len(), change.removed.len()), (1, 2));
+    assert_eq!((shared.stats.max_host_weight.get(), gauges(&shared)), (7, [1, 1, 0, 0]));
+}
+
+#[test]
+fn with_active_checks_hosts_begin_as_failed_and_leave_when_a_check_fails() {
+    let registry = Registry::new();
+    let shared = ClusterShared::new(&config(&["10.0.0.1:80", "10.0.0.2:80"], true), &registry, 1, None);
+    assert_eq!(gauges(&shared), [2, 0, 0, 0]);
+    let host = shared.hosts()[0].clone();
+    shared.set_flag(&host, HealthFlags::FAILED_ACTIVE_HC, false);
+    assert_eq!(gauges(&shared), [2, 1, 0, 0]);
+    // Both vanish from discovery: the failed one goes, the healthy one stays until its check fails.
+    let change = shared.set_members(Vec::new());
+    assert_eq!((change.added.len(), change.removed.len()), (0, 1));
+    assert_eq!(names(&shared), ["10.0.0.1:80"]);
+    assert_eq!(host.flags().to_string(), "/pending_dynamic_removal");
+    assert_eq!(host.health(), Health::Healthy);
+    // Discovery knows it again, and then no more.
+    assert!(shared.set_members(vec![spec("10.0.0.1:80")]).is_empty());
+    assert_eq!(host.flags().to_string(), "healthy");
+    assert!(shared.set_members(Vec::new()).is_empty());
+    shared.set_flag(&host, HealthFlags::FAILED_ACTIVE_HC, true);
+    assert!(shared.hosts().is_empty());
+    assert_eq!(gauges(&shared), [0, 0, 0, 0]);
+}
+
+#[test]
+fn a_logical_host_keeps_its_health_when_its_address_changes() {
+    let registry = Registry::new();
+    let shared = ClusterShared::new(&config(&[], true), &registry, 1, None);
+    let logical = |address| HostSpec { logical_name: Some("example.com:80".into()), ..spec(address) };
+    shared.set_members(vec![logical("10.0.0.1:80")]);
+    shared.set_flag(&shared.hosts()[0], HealthFlags::FAILED_ACTIVE_HC, false);
+    let change = shared.set_members(vec![logical("10.0.0.2:80")]);
+    assert_eq!((change.added.len(), change.removed.len()), (1, 1));
+    assert_eq!(names(&shared), ["10.0.0.2:80"]);
+    assert_eq!(shared.hosts()[0].health(), Health::Healthy);
+}
+
+#[test]
+fn a_reload_keeps_what_checks_found() {
+    let registry = Registry::new();
+    let before = ClusterShared::new(&config(&["10.0.0.1:80", "10.0.0.2:80"], true), &registry, 1, None);
+    before.set_flag(&before.hosts()[0], HealthFlags::FAILED_ACTIVE_HC, false);
+    before.set_flag(&before.hosts()[0], HealthFlags::FAILED_OUTLIER_CHECK, true);
+    let more = config(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"], true);
+    let after = ClusterShared::new(&more, &registry, 1, Some(&before));
+    let health: Vec<_> = after.hosts().iter().map(|host| host.health()).collect();
+    assert_eq!(health, [Health::Healthy, Health::Unhealthy, Health::Unhealthy]);
+    // Checked another way: nothing is known.
+    let unchecked = ClusterShared::new(&config(&["10.0.0.2:80"], false), &registry, 1, Some(&after));
+    assert_eq!(unchecked.hosts()[0].health(), Health::Healthy);
+}
+
+#[test]
+fn flags_say_what_they_mean() {
+    let both = HealthFlags(HealthFlags::FAILED_ACTIVE_HC.0 | HealthFlags::FAILED_OUTLIER_CHECK.0);
+    assert_eq!(both.to_string(), "/failed_active_hc/failed_outlier_check");
+    assert_eq!(both.health(), Health::Unhealthy);
+    assert_eq!(HealthFlags::DEGRADED_ACTIVE_HC.health(), Health::Degraded);
+    assert_eq!(HealthFlags::PENDING_DYNAMIC_REMOVAL.health(), Health::Healthy);
+    assert!(HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL.is_excluded() && !both.is_excluded());
+}

@@ -1,0 +1,76 @@
+//! Clusters for unit tests, on in-memory pipes.
+
+use super::{Cluster, ClusterShared};
+use crate::net::{MemoryNetwork, Network};
+use crate::ring::{PoolSize, Reactor};
+use crate::stats::Registry;
+use ringway_config::model::{self, Address, EndpointTarget};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A cluster named "app" without endpoints, with the defaults.
+pub(crate) fn cluster() -> model::Cluster {
+    model::Cluster {
+        place: model::Place::default(),
+        name: "app".into(),
+        discovery: model::Discovery::Static,
+        endpoints: Vec::new(),
+        lb_policy: model::LbPolicy::RoundRobin { slow_start: None },
+        load_balancing: model::LoadBalancing {
+            panic_threshold: 50.0,
+            fail_traffic_on_panic: false,
+            overprovisioning_factor: 140,
+            locality_weights: None,
+            subsets: None,
+            hash_balance_factor: None,
+        },
+        health_checks: Vec::new(),
+        outlier_detection: None,
+        circuit_breakers: [model::CircuitBreakers::default(), model::CircuitBreakers::default()],
+        connect_timeout: Duration::from_secs(5),
+        idle_timeout: None,
+        max_idle_connections: 1024,
+        max_requests_per_connection: None,
+    }
+}
+
+/// 10.x.y.z:80 with weight 1 and priority 0.
+pub(crate) fn endpoint(number: u32) -> model::Endpoint {
+    let [_, b, c, d] = number.to_be_bytes();
+    model::Endpoint {
+        place: model::Place::default(),
+        target: EndpointTarget::Address(Address::Ip(([10, b, c, d], 80).into())),
+        weight: 1,
+        priority: 0,
+        locality: String::new(),
+        metadata: Vec::new(),
+        hostname: None,
+        health_check_port: None,
+    }
+}
+
+/// A cluster on one shard, with virtual time.
+pub(crate) struct World {
+    pub reactor: Rc<Reactor>,
+    pub registry: Arc<Registry>,
+    pub shared: Arc<ClusterShared>,
+    pub cluster: Rc<Cluster>,
+}
+
+impl World {
+    pub(crate) fn new(config: &model::Cluster, seed: u64) -> Self {
+        let reactor = Reactor::simulated(seed, PoolSize { count: 16, size: 1024 });
+        let registry = Registry::new();
+        let shared = ClusterShared::new(config, &registry, 1, None);
+        let network = Network::Memory(Rc::new(MemoryNetwork::default()));
+        let cluster = Cluster::new(&shared, &reactor, &network, &registry, 0);
+        Self { reactor, registry, shared, cluster }
+    }
+
+    /// Let time pass.
+    pub(crate) fn advance(&self, by: Duration) {
+        let reactor = self.reactor.clone();
+        self.reactor.block_on(async move { reactor.sleep(by).await });
+    }
+}
