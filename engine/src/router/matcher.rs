@@ -1,40 +1,83 @@
-//! Does a route match a request?
+//! Does a route match a request? What a route asks for, one predicate after the other.
 
-use crate::http::{Method, RequestHead};
-use ringway_config::model::{HeaderMatch, HeaderMatchKind, PathMatch, RouteMatch};
-use std::borrow::Cow;
+use crate::http::matcher::{HeadRef, is_in_share, matches_cookie, matches_header, matches_query_parameter};
+use crate::http::{HeadView, RequestHead};
+use ringway_config::model::{CookieMatch, Fraction, HeaderMatch, PathMatch, QueryParameterMatch, RouteMatch};
 
 /// What routes look at.
 pub struct Request<'a> {
     pub authority: &'a [u8],
     /// Without the query.
     pub path: &'a [u8],
-    pub method: Method,
-    pub method_bytes: &'a [u8],
+    pub query: Option<&'a [u8]>,
+    pub method: &'a [u8],
     pub head: &'a RequestHead,
-    pub bytes: &'a [u8],
+    pub view: HeadView<'a>,
+    /// For fractions. One number for the whole exchange: then shares of several routes overlap, as Envoy's do.
+    pub random: u64,
 }
 
 impl<'a> Request<'a> {
-    pub fn new(head: &'a RequestHead, bytes: &'a [u8]) -> Self {
+    pub fn new(head: &'a RequestHead, view: HeadView<'a>, random: u64) -> Self {
         Self {
-            authority: head.authority.of(bytes),
-            path: head.path(bytes),
-            method: head.method,
-            method_bytes: head.method_bytes(bytes),
+            authority: head.authority.of(view),
+            path: head.path(view),
+            query: head.query(view),
+            method: head.method_bytes(view),
             head,
-            bytes,
+            view,
+            random,
+        }
+    }
+
+    pub fn head_ref(&self) -> HeadRef<'a> {
+        HeadRef::request(self.head, self.view)
+    }
+}
+
+/// One thing that a route asks for.
+#[derive(Clone, Copy, Debug)]
+pub enum Predicate<'m> {
+    Path(&'m RouteMatch),
+    /// One of these.
+    Method(&'m [String]),
+    Header(&'m HeaderMatch),
+    QueryParameter(&'m QueryParameterMatch),
+    Cookie(&'m CookieMatch),
+    Fraction(Fraction),
+}
+
+impl Predicate<'_> {
+    pub fn holds(&self, request: &Request<'_>) -> bool {
+        match self {
+            Self::Path(route) => matches_path(&route.path, route.case_sensitive, request.path),
+            Self::Method(methods) => methods.iter().any(|method| method.as_bytes() == request.method),
+            Self::Header(header) => matches_header(header, request.head_ref()),
+            Self::QueryParameter(parameter) => matches_query_parameter(parameter, request.query),
+            Self::Cookie(cookie) => matches_cookie(cookie, &request.head.fields, request.view),
+            Self::Fraction(share) => is_in_share(*share, request.random),
         }
     }
 }
 
-pub(super) fn matches(route: &RouteMatch, request: &Request<'_>) -> bool {
-    matches_path(&route.path, route.case_sensitive, request.path)
-        && (route.methods.is_empty() || route.methods.iter().any(|method| method.as_bytes() == request.method_bytes))
-        && route.headers.iter().all(|header| matches_header(header, request))
+/// All that the route asks for, the path first.
+pub fn predicates(route: &RouteMatch) -> impl Iterator<Item = Predicate<'_>> {
+    std::iter::once(Predicate::Path(route)).chain(predicates_beside_path(route))
 }
 
-fn matches_path(matcher: &PathMatch, case_sensitive: bool, path: &[u8]) -> bool {
+/// All that the route asks for beside the path.
+pub(super) fn predicates_beside_path(route: &RouteMatch) -> impl Iterator<Item = Predicate<'_>> {
+    let methods = (!route.methods.is_empty()).then_some(Predicate::Method(&route.methods));
+    let share = route.fraction.map(Predicate::Fraction);
+    methods
+        .into_iter()
+        .chain(route.headers.iter().map(Predicate::Header))
+        .chain(route.query_parameters.iter().map(Predicate::QueryParameter))
+        .chain(route.cookies.iter().map(Predicate::Cookie))
+        .chain(share)
+}
+
+pub(super) fn matches_path(matcher: &PathMatch, case_sensitive: bool, path: &[u8]) -> bool {
     let equal = |a: &[u8], b: &[u8]| if case_sensitive { a == b } else { a.eq_ignore_ascii_case(b) };
     let begins = |prefix: &[u8]| path.get(..prefix.len()).is_some_and(|start| equal(start, prefix));
     match matcher {
@@ -44,41 +87,16 @@ fn matches_path(matcher: &PathMatch, case_sensitive: bool, path: &[u8]) -> bool 
             begins(prefix.as_bytes()) && matches!(path.get(prefix.len()), None | Some(b'/'))
         }
         PathMatch::Regex(regex) => regex.is_match(path),
+        PathMatch::Template(template) => template.regex.is_match(path),
     }
 }
 
-/// Bytes of the path that a rewrite of the prefix replaces. An exact path or a regex stands for all of it.
+/// Bytes of the path that a rewrite of the prefix replaces. An exact path, a regex and a template stand for all of it.
 pub(super) fn matched_len(matcher: &PathMatch, path: &[u8]) -> usize {
     match matcher {
-        PathMatch::Prefix(prefix) | PathMatch::PathSeparatedPrefix(prefix) => prefix.len(),
-        PathMatch::Exact(_) | PathMatch::Regex(_) => path.len(),
+        PathMatch::Prefix(prefix) | PathMatch::PathSeparatedPrefix(prefix) => prefix.len().min(path.len()),
+        PathMatch::Exact(_) | PathMatch::Regex(_) | PathMatch::Template(_) => path.len(),
     }
-}
-
-/// Several lines of one name count as one value, joined by commas (RFC 9110 section 5.3). A field that is not there
-/// matches no value, inverted or not (Envoy: HeaderMatcher without treat_missing_header_as_empty).
-fn matches_header(matcher: &HeaderMatch, request: &Request<'_>) -> bool {
-    let mut lines = request.head.fields.all_named(matcher.name.as_bytes(), request.bytes);
-    let first = lines.next();
-    if matches!(matcher.kind, HeaderMatchKind::Present) {
-        return first.is_some() != matcher.invert;
-    }
-    let Some(first) = first else { return false };
-    let mut value = Cow::Borrowed(first.value.of(request.bytes));
-    for line in lines {
-        let joined = value.to_mut();
-        joined.push(b',');
-        joined.extend_from_slice(line.value.of(request.bytes));
-    }
-    let matched = match &matcher.kind {
-        HeaderMatchKind::Present => true,
-        HeaderMatchKind::Exact(exact) => *value == *exact.as_bytes(),
-        HeaderMatchKind::Prefix(prefix) => value.starts_with(prefix.as_bytes()),
-        HeaderMatchKind::Suffix(suffix) => value.ends_with(suffix.as_bytes()),
-        HeaderMatchKind::Contains(part) => memchr::memmem::find(&value, part.as_bytes()).is_some(),
-        HeaderMatchKind::Regex(regex) => regex.is_match(&value),
-    };
-    matched != matcher.invert
 }
 
 #[cfg(test)]
@@ -86,19 +104,34 @@ mod tests {
     use super::*;
     use crate::codec::h1::{Limits, parse_request};
     use regex::bytes::Regex;
+    use ringway_config::model::{HeaderMatchKind, StringMatch, StringMatchKind, UriTemplate};
 
-    const BYTES: &[u8] = b"GET /Some/Path?x=1 HTTP/1.1\r\nHost: h\r\nX-Kind: alpha\r\nX-Kind: beta\r\n\r\n";
+    const BYTES: &[u8] = b"GET /Some/Path?x=1 HTTP/1.1\r\nHost: h\r\nX-Kind: alpha\r\nCookie: a=b\r\n\r\n";
 
     fn with_request(check: impl Fn(&Request<'_>)) {
         let mut head = RequestHead::default();
         parse_request(BYTES, &Limits::default(), &mut head).expect("valid");
-        check(&Request::new(&head, BYTES));
+        check(&Request::new(&head, HeadView::new(BYTES), 499_999));
+    }
+
+    fn any() -> RouteMatch {
+        RouteMatch {
+            path: PathMatch::Prefix("/".into()),
+            case_sensitive: true,
+            methods: vec![],
+            headers: vec![],
+            query_parameters: vec![],
+            cookies: vec![],
+            fraction: None,
+        }
     }
 
     #[test]
     fn paths() {
         let regex = |text| PathMatch::Regex(Regex::new(text).expect("valid"));
-        for (matcher, case_sensitive, expected) in [
+        let template =
+            |text| PathMatch::Template(UriTemplate { text: String::new(), regex: Regex::new(text).expect("valid") });
+        for (path, case_sensitive, expected) in [
             (PathMatch::Prefix("/Some".into()), true, true),
             (PathMatch::Prefix("/some".into()), true, false),
             (PathMatch::Prefix("/some".into()), false, true),
@@ -106,34 +139,53 @@ mod tests {
             (PathMatch::Exact("/Some/Path?x=1".into()), true, false),
             (PathMatch::PathSeparatedPrefix("/Some".into()), true, true),
             (PathMatch::PathSeparatedPrefix("/Som".into()), true, false),
-            (regex("^(?:/[A-Z][a-z]+){2}$"), true, true),
+            (PathMatch::PathSeparatedPrefix("/some/path".into()), false, true),
+            (regex("^(?:(?:/[A-Z][a-z]+){2})$"), true, true),
             (regex("^(?:/x)$"), true, false),
+            (template("^/Some/(?P<rest>[^/]+)$"), true, true),
+            (template("^/Some/(?P<rest>[^/]+)/x$"), true, false),
         ] {
             with_request(|request| {
-                assert_eq!(matches_path(&matcher, case_sensitive, request.path), expected, "{matcher:?}");
+                assert_eq!(matches_path(&path, case_sensitive, request.path), expected, "{path:?}");
             });
         }
     }
 
+    /// Each predicate is asked, and one that fails is enough.
     #[test]
-    fn headers() {
-        use HeaderMatchKind::*;
-        let header = |name: &str, kind, invert| HeaderMatch { name: name.into(), kind, invert };
-        for (matcher, expected) in [
-            (header("x-kind", Present, false), true),
-            (header("x-other", Present, false), false),
-            (header("x-other", Present, true), true),
-            (header("x-kind", Exact("alpha,beta".into()), false), true),
-            (header("x-kind", Exact("alpha".into()), false), false),
-            (header("x-kind", Exact("alpha".into()), true), true),
-            (header("x-other", Exact("alpha".into()), true), false),
-            (header("x-kind", Prefix("alp".into()), false), true),
-            (header("x-kind", Suffix("beta".into()), false), true),
-            (header("x-kind", Contains("a,b".into()), false), true),
-            (header("x-kind", Regex(regex::bytes::Regex::new("^(?:[a-z,]+)$").expect("valid")), false), true),
-            (header("host", Exact("h".into()), false), true),
+    fn all_predicates_must_hold() {
+        let exact = |text: &str| StringMatch { kind: StringMatchKind::Exact(text.into()), ignore_case: false };
+        let methods = |method: &str| RouteMatch { methods: vec!["PUT".into(), method.into()], ..any() };
+        let header = |value: &str| {
+            let kind = HeaderMatchKind::Value(exact(value));
+            let header = HeaderMatch { name: "x-kind".into(), kind, invert: false, missing_as_empty: false };
+            RouteMatch { headers: vec![header], ..any() }
+        };
+        let query = |value: &str| {
+            let parameter = QueryParameterMatch { name: "x".into(), value: Some(exact(value)) };
+            RouteMatch { query_parameters: vec![parameter], ..any() }
+        };
+        let cookie = |value: &str| {
+            let cookie = CookieMatch { name: "a".into(), value: exact(value), invert: false };
+            RouteMatch { cookies: vec![cookie], ..any() }
+        };
+        let share = |per_million| RouteMatch { fraction: Some(Fraction { per_million }), ..any() };
+        for (route, expected) in [
+            (any(), true),
+            (methods("GET"), true),
+            (methods("get"), false),
+            (header("alpha"), true),
+            (header("beta"), false),
+            (query("1"), true),
+            (query("2"), false),
+            (cookie("b"), true),
+            (cookie("c"), false),
+            (share(500_000), true),
+            (share(499_999), false),
         ] {
-            with_request(|request| assert_eq!(matches_header(&matcher, request), expected, "{matcher:?}"));
+            with_request(|request| {
+                assert_eq!(predicates(&route).all(|predicate| predicate.holds(request)), expected, "{route:?}");
+            });
         }
     }
 }

@@ -1,0 +1,170 @@
+//! Routes that share a path. Where they are many, they are told apart by what most of them name exactly: the method or
+//! the value of a field, of a query parameter or of a cookie.
+
+use super::trie::{NONE, Trie};
+use crate::http::matcher::{Joined, cookie, query_parameter};
+use crate::router::matcher::Request;
+use ringway_config::model::{self, HeaderMatchKind, StringMatch, StringMatchKind};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
+
+/// Up to so many are simply tried.
+const FEW: usize = 4;
+
+/// Lists of routes by their index, each ascending.
+pub(super) type Lists<'t> = SmallVec<[&'t [u32]; 8]>;
+
+/// Every choice of one virtual host, named by place.
+#[derive(Debug, Default)]
+pub(super) struct Choices {
+    choices: Vec<Choice>,
+    routes: Vec<u32>,
+}
+
+#[derive(Debug)]
+enum Choice {
+    /// All of these, a range of `Choices::routes`.
+    List(std::ops::Range<u32>),
+    Split(Box<Split>),
+}
+
+/// The choice behind the request's value of `by`, and the one among the routes that do not ask for it.
+#[derive(Debug)]
+struct Split {
+    by: Part,
+    values: Trie,
+    rest: u32,
+}
+
+/// A part of a request that a route can ask an exact value of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Method,
+    Header(Box<str>),
+    QueryParameter(Box<str>),
+    Cookie(Box<str>),
+}
+
+impl Choices {
+    /// A choice among `list`, which is ascending; `NONE` where it is empty.
+    pub(super) fn add(&mut self, list: &[u32], routes: &[model::Route]) -> u32 {
+        if list.is_empty() {
+            return NONE;
+        }
+        let choice = match best_split(list, routes) {
+            Some((by, values, rest)) => {
+                let values = values.into_iter().map(|(value, list)| (value, self.add(&list, routes))).collect();
+                Choice::Split(Box::new(Split { by, values: Trie::new(values), rest: self.add(&rest, routes) }))
+            }
+            None => {
+                let start = self.routes.len() as u32;
+                self.routes.extend_from_slice(list);
+                Choice::List(start..self.routes.len() as u32)
+            }
+        };
+        self.choices.push(choice);
+        self.choices.len() as u32 - 1
+    }
+
+    /// Adds the lists that the request leads to.
+    #[inline]
+    pub(super) fn collect<'t>(&'t self, choice: u32, request: &Request<'_>, lists: &mut Lists<'t>) {
+        let mut at = choice;
+        while at != NONE {
+            at = match &self.choices[at as usize] {
+                Choice::List(range) => {
+                    lists.push(&self.routes[range.start as usize..range.end as usize]);
+                    return;
+                }
+                Choice::Split(split) => {
+                    let mut joined = Joined::new();
+                    let value = split.by.value(request, &mut joined);
+                    if let Some(choice) = value.and_then(|value| split.values.get(value)) {
+                        self.collect(choice, request, lists);
+                    }
+                    split.rest
+                }
+            }
+        }
+    }
+}
+
+type Values = BTreeMap<Vec<u8>, Vec<u32>>;
+
+/// The part that leaves the fewest routes in the worst case, if it leaves out at least a quarter: then splits are not
+/// nested deeper than the logarithm of the list.
+fn best_split(list: &[u32], routes: &[model::Route]) -> Option<(Part, Values, Vec<u32>)> {
+    if list.len() <= FEW {
+        return None;
+    }
+    let mut parts = BTreeMap::<Part, (usize, Values)>::new();
+    for &route in list {
+        for (part, values) in exact_values(&routes[route as usize].matcher) {
+            let (asking, lists) = parts.entry(part).or_default();
+            *asking += 1;
+            for value in values {
+                let list = lists.entry(value.into()).or_default();
+                // A method may be listed twice.
+                if list.last() != Some(&route) {
+                    list.push(route);
+                }
+            }
+        }
+    }
+    let left = |asking: usize, values: &Values| list.len() - asking + values.values().map(Vec::len).max().unwrap_or(0);
+    let best = parts.into_iter().map(|(part, (asking, values))| (left(asking, &values), part, values));
+    let (left, part, values) = best.min_by_key(|(left, _, _)| *left)?;
+    if left * 4 > list.len() * 3 {
+        return None;
+    }
+    let asks = |route: &u32| exact_values(&routes[*route as usize].matcher).contains_key(&part);
+    let rest = list.iter().copied().filter(|route| !asks(route)).collect();
+    Some((part, values, rest))
+}
+
+/// What the route asks an exact value of; it holds only where the request has one of the values.
+fn exact_values(matcher: &model::RouteMatch) -> BTreeMap<Part, Vec<&[u8]>> {
+    let mut parts = BTreeMap::new();
+    if !matcher.methods.is_empty() {
+        parts.insert(Part::Method, matcher.methods.iter().map(String::as_bytes).collect());
+    }
+    // Of several values for one part, any does: the route asks for all.
+    for header in &matcher.headers {
+        if let HeaderMatchKind::Value(text) = &header.kind
+            && let Some(value) = exact(text)
+            && !header.invert
+            && !header.missing_as_empty
+        {
+            parts.insert(Part::Header(header.name.as_str().into()), vec![value]);
+        }
+    }
+    for parameter in &matcher.query_parameters {
+        if let Some(value) = parameter.value.as_ref().and_then(exact) {
+            parts.insert(Part::QueryParameter(parameter.name.as_str().into()), vec![value]);
+        }
+    }
+    for cookie in &matcher.cookies {
+        if let Some(value) = exact(&cookie.value).filter(|_| !cookie.invert) {
+            parts.insert(Part::Cookie(cookie.name.as_str().into()), vec![value]);
+        }
+    }
+    parts
+}
+
+fn exact(text: &StringMatch) -> Option<&[u8]> {
+    match &text.kind {
+        StringMatchKind::Exact(value) if !text.ignore_case => Some(value.as_bytes()),
+        _ => None,
+    }
+}
+
+impl Part {
+    fn value<'v>(&self, request: &Request<'v>, joined: &'v mut Joined) -> Option<&'v [u8]> {
+        match self {
+            Self::Method => Some(request.method),
+            Self::Header(name) => request.head_ref().value(name.as_bytes(), joined),
+            Self::QueryParameter(name) => query_parameter(request.query, name.as_bytes()),
+            Self::Cookie(name) => cookie(&request.head.fields, request.view, name.as_bytes()),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Which virtual host a request is for, by its authority.
+
+use super::trie::{Folded, FoldedBackwards, NONE, Trie};
+use ringway_config::model;
+use std::collections::BTreeMap;
+
+#[derive(Debug)]
+pub(super) struct Hosts {
+    /// Whole names and what stands before the star of `prefix.*`; values are places in `names`.
+    forwards: Trie,
+    names: Box<[Name]>,
+    /// What stands behind the star of `*.suffix`, backwards; values are virtual hosts.
+    backwards: Trie,
+    /// The virtual host of `*`.
+    any: Option<u32>,
+}
+
+/// The virtual hosts that have this name as it is, and with a star behind it.
+#[derive(Clone, Copy, Debug)]
+struct Name {
+    whole: u32,
+    starred: u32,
+}
+
+impl Hosts {
+    pub(super) fn new(virtual_hosts: &[model::VirtualHost]) -> Self {
+        let mut names = BTreeMap::<&[u8], Name>::new();
+        let mut backwards = Vec::new();
+        let mut any = None;
+        for (index, host) in (0..).zip(virtual_hosts) {
+            for domain in &host.domains {
+                if domain == "*" {
+                    any = Some(index);
+                } else if let Some(suffix) = domain.strip_prefix('*') {
+                    backwards.push((suffix.bytes().rev().collect(), index));
+                } else {
+                    let starred = domain.strip_suffix('*');
+                    let name = starred.unwrap_or(domain).as_bytes();
+                    let name = names.entry(name).or_insert(Name { whole: NONE, starred: NONE });
+                    *(if starred.is_some() { &mut name.starred } else { &mut name.whole }) = index;
+                }
+            }
+        }
+        let forwards = names.keys().zip(0..).map(|(name, place)| (name.to_vec(), place)).collect();
+        Self {
+            forwards: Trie::new(forwards),
+            names: names.values().copied().collect(),
+            backwards: Trie::new(backwards),
+            any,
+        }
+    }
+
+    /// Envoy's order: the whole name, the longest suffix, the longest prefix, any. The port does not count, nor does
+    /// case; a star stands for at least one byte.
+    pub(super) fn find(&self, authority: &[u8]) -> Option<u32> {
+        let host = without_port(authority);
+        let (mut whole, mut suffix, mut prefix) = (NONE, NONE, NONE);
+        self.forwards.walk(Folded(host), |len, place| {
+            let name = self.names[place as usize];
+            if len == host.len() {
+                whole = name.whole;
+            } else if name.starred != NONE {
+                prefix = name.starred;
+            }
+        });
+        if whole != NONE {
+            return Some(whole);
+        }
+        self.backwards.walk(FoldedBackwards(host), |len, virtual_host| {
+            if len < host.len() {
+                suffix = virtual_host;
+            }
+        });
+        [suffix, prefix].into_iter().find(|found| *found != NONE).or(self.any)
+    }
+}
+
+/// The host of an authority; an IPv6 address keeps its brackets.
+pub(in crate::router) fn without_port(authority: &[u8]) -> &[u8] {
+    match authority.iter().rposition(|&byte| byte == b':' || byte == b']') {
+        Some(at) if authority[at] == b':' => &authority[..at],
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(domains: &[&[&str]]) -> Hosts {
+        let host = |domains: &&[&str]| model::VirtualHost {
+            place: model::Place::default(),
+            name: String::new(),
+            domains: domains.iter().map(|domain| (*domain).into()).collect(),
+            routes: Vec::new(),
+            headers: model::HeaderMutations::default(),
+            filters: model::FilterOverrides::default(),
+        };
+        Hosts::new(&domains.iter().map(host).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn hosts_match_in_envoys_order() {
+        let table = hosts(&[
+            &["*"],
+            &["*.example.com"],
+            &["*.api.example.com", "*-x.org"],
+            &["www.*", "www.a.*"],
+            &["www.example.com", "[::1]", "www."],
+        ]);
+        for (authority, expected) in [
+            ("www.example.com", 4),
+            ("WWW.Example.COM:8080", 4),
+            ("a.example.com", 1),
+            ("A.API.example.com:1", 2),
+            ("api.example.com", 1),
+            ("example.com", 0),
+            (".example.com", 0),
+            ("a-x.org", 2),
+            ("-x.org", 0),
+            ("www.other.org", 3),
+            ("www.a.b.example.com", 1),
+            ("www.a.b", 3),
+            ("www.", 4),
+            ("www", 0),
+            ("[::1]", 4),
+            ("[::1]:80", 4),
+            ("", 0),
+        ] {
+            assert_eq!(table.find(authority.as_bytes()), Some(expected), "{authority}");
+        }
+        let none = hosts(&[&["one.org"], &["*.two.org"]]);
+        assert_eq!(none.find(b"two.org"), None);
+        assert_eq!(none.find("x".repeat(4000).as_bytes()), None);
+        assert_eq!(none.find(format!("{}.two.org", "x".repeat(4000)).as_bytes()), Some(1));
+    }
+}

@@ -1,0 +1,251 @@
+//! The routes of one virtual host, so arranged that a request meets only those whose path can match, wherever they stand
+//! and however many there are. What it finds is what a scan in order would: the first route that holds.
+
+use super::Route;
+use super::choice::{Choices, Lists};
+use super::literal::{Needed, needed};
+use super::trie::{Exact, Folded, Key, NONE, Trie};
+use crate::router::matcher::{Request, predicates, predicates_beside_path};
+use aho_corasick::AhoCorasick;
+use ringway_config::model::{self, PathMatch};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
+
+#[derive(Debug)]
+pub(super) struct RouteIndex {
+    /// Paths and prefixes as they are, and in lower case for routes that ignore case; values are places in `ends`.
+    exact: Trie,
+    folded: Trie,
+    ends: Box<[End]>,
+    within: Option<Within>,
+    choices: Choices,
+    /// For each route.
+    left: Box<[Left]>,
+}
+
+/// Choices among the routes for whose path a string of a trie stands.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    prefix: u32,
+    /// Where the path ends here or goes on with a slash.
+    separated: u32,
+    whole: u32,
+}
+
+/// Patterns by a text that stands somewhere in the paths that they match.
+#[derive(Debug)]
+struct Within {
+    automaton: AhoCorasick,
+    /// Choices, for each of the automaton's texts.
+    choices: Box<[u32]>,
+    /// The choice among all of the routes.
+    all: u32,
+}
+
+/// What of a route is still to be asked once the index has found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    AllButPath,
+    All,
+}
+
+/// So often texts may be found in one path; paths that hold more, which nobody but an attacker writes, are matched
+/// against all patterns.
+const FOUND_MAX: usize = 64;
+
+/// Up to so many lists are merged, more are sorted.
+const MERGED_MAX: usize = 8;
+
+impl RouteIndex {
+    pub(super) fn new(routes: &[model::Route]) -> Self {
+        let mut making = Making::default();
+        let pattern = |route: &model::Route| pattern(&route.matcher.path).map(str::to_owned);
+        let patterns: Vec<_> = (0..).zip(routes).filter_map(|(at, route)| Some((at, pattern(route)?))).collect();
+        let texts: Vec<&str> = patterns.iter().map(|(_, pattern)| pattern.as_str()).collect();
+        let mut needed = needed(&texts).into_iter();
+        for (at, route) in (0..).zip(routes) {
+            match &route.matcher.path {
+                PathMatch::Prefix(path) => making.end(route, path).prefix.push(at),
+                PathMatch::PathSeparatedPrefix(path) => making.end(route, path).separated.push(at),
+                PathMatch::Exact(path) => making.end(route, path).whole.push(at),
+                PathMatch::Regex(_) | PathMatch::Template(_) => match needed.next() {
+                    Some(Needed::Prefix(literals)) => making.add_prefixes(literals, at),
+                    Some(Needed::Within(literals)) => making.add_within(literals, at),
+                    None => {}
+                },
+            }
+        }
+        making.finish(routes)
+    }
+
+    /// The first of the routes that the index was made from that matches.
+    #[inline]
+    pub(super) fn find(&self, request: &Request<'_>, routes: &[Route]) -> Option<u32> {
+        let mut lists = Lists::new();
+        self.collect(&self.exact, Exact(request.path), request, &mut lists);
+        if !self.folded.is_empty() {
+            self.collect(&self.folded, Folded(request.path), request, &mut lists);
+        }
+        if let Some(within) = &self.within {
+            self.collect_within(within, request, &mut lists);
+        }
+        let holds = |route: u32| {
+            let matcher = &routes[route as usize].matcher;
+            match self.left[route as usize] {
+                Left::Nothing => true,
+                Left::AllButPath => predicates_beside_path(matcher).all(|predicate| predicate.holds(request)),
+                Left::All => predicates(matcher).all(|predicate| predicate.holds(request)),
+            }
+        };
+        first(&mut lists, holds)
+    }
+
+    #[inline]
+    fn collect<'t>(&'t self, trie: &Trie, path: impl Key, request: &Request<'_>, lists: &mut Lists<'t>) {
+        trie.walk(path, |len, value| {
+            let end = self.ends[value as usize];
+            self.choices.collect(end.prefix, request, lists);
+            if end.separated != NONE && matches!(request.path.get(len), None | Some(b'/')) {
+                self.choices.collect(end.separated, request, lists);
+            }
+            if end.whole != NONE && len == request.path.len() {
+                self.choices.collect(end.whole, request, lists);
+            }
+        });
+    }
+
+    fn collect_within<'t>(&'t self, within: &Within, request: &Request<'_>, lists: &mut Lists<'t>) {
+        let mut found = SmallVec::<[u32; FOUND_MAX]>::new();
+        for text in within.automaton.find_overlapping_iter(request.path) {
+            let text = text.pattern().as_u32();
+            if found.contains(&text) {
+                continue;
+            }
+            if found.len() == FOUND_MAX {
+                return self.choices.collect(within.all, request, lists);
+            }
+            found.push(text);
+        }
+        found.iter().for_each(|text| self.choices.collect(within.choices[*text as usize], request, lists));
+    }
+}
+
+/// The lowest route of the lists that holds. A route may stand in several of them.
+#[inline]
+fn first(lists: &mut Lists<'_>, holds: impl Fn(u32) -> bool) -> Option<u32> {
+    match lists.as_mut_slice() {
+        [] => None,
+        [list] => list.iter().copied().find(|route| holds(*route)),
+        lists if lists.len() <= MERGED_MAX => loop {
+            let route = *lists.iter().filter_map(|list| list.first()).min()?;
+            if holds(route) {
+                return Some(route);
+            }
+            for list in lists.iter_mut() {
+                if let Some((first, rest)) = list.split_first()
+                    && *first == route
+                {
+                    *list = rest;
+                }
+            }
+        },
+        lists => {
+            let mut routes: SmallVec<[u32; 256]> = lists.iter().flat_map(|list| list.iter().copied()).collect();
+            routes.sort_unstable();
+            routes.dedup();
+            routes.into_iter().find(|route| holds(*route))
+        }
+    }
+}
+
+fn pattern(path: &PathMatch) -> Option<&str> {
+    match path {
+        PathMatch::Regex(regex) => Some(regex.as_str()),
+        PathMatch::Template(template) => Some(template.regex.as_str()),
+        PathMatch::Prefix(_) | PathMatch::Exact(_) | PathMatch::PathSeparatedPrefix(_) => None,
+    }
+}
+
+/// An index as it grows: routes in ascending order.
+#[derive(Default)]
+struct Making {
+    exact: BTreeMap<Vec<u8>, EndRoutes>,
+    folded: BTreeMap<Vec<u8>, EndRoutes>,
+    within: BTreeMap<Vec<u8>, Vec<u32>>,
+    all_within: Vec<u32>,
+}
+
+#[derive(Default)]
+struct EndRoutes {
+    prefix: Vec<u32>,
+    separated: Vec<u32>,
+    whole: Vec<u32>,
+}
+
+impl Making {
+    fn end(&mut self, route: &model::Route, path: &str) -> &mut EndRoutes {
+        match route.matcher.case_sensitive {
+            true => self.exact.entry(path.into()).or_default(),
+            false => self.folded.entry(path.to_ascii_lowercase().into()).or_default(),
+        }
+    }
+
+    fn add_prefixes(&mut self, literals: impl IntoIterator<Item = Vec<u8>>, at: u32) {
+        literals.into_iter().for_each(|literal| self.exact.entry(literal).or_default().prefix.push(at));
+    }
+
+    fn add_within(&mut self, literals: impl IntoIterator<Item = Vec<u8>>, at: u32) {
+        literals.into_iter().for_each(|literal| self.within.entry(literal).or_default().push(at));
+        self.all_within.push(at);
+    }
+
+    fn finish(mut self, routes: &[model::Route]) -> RouteIndex {
+        let mut choices = Choices::default();
+        let within = self.finish_within(routes, &mut choices);
+        let mut ends = Vec::new();
+        let mut trie = |strings: BTreeMap<Vec<u8>, EndRoutes>, choices: &mut Choices| {
+            let values = strings.into_iter().map(|(text, end)| {
+                let [prefix, separated, whole] =
+                    [end.prefix, end.separated, end.whole].map(|list| choices.add(&list, routes));
+                ends.push(End { prefix, separated, whole });
+                (text, ends.len() as u32 - 1)
+            });
+            Trie::new(values.collect())
+        };
+        let (exact, folded) = (trie(self.exact, &mut choices), trie(self.folded, &mut choices));
+        let left = routes.iter().map(|route| Left::of(&route.matcher)).collect();
+        RouteIndex { exact, folded, ends: ends.into(), within, choices, left }
+    }
+
+    fn finish_within(&mut self, routes: &[model::Route], choices: &mut Choices) -> Option<Within> {
+        if self.within.is_empty() {
+            return None;
+        }
+        match AhoCorasick::new(self.within.keys()) {
+            Ok(automaton) => {
+                let lists = self.within.values().map(|list| choices.add(list, routes)).collect();
+                Some(Within { automaton, choices: lists, all: choices.add(&self.all_within, routes) })
+            }
+            // More text than an automaton holds: these routes are tried for every path.
+            Err(_) => {
+                let always = &mut self.exact.entry(Vec::new()).or_default().prefix;
+                always.append(&mut self.all_within);
+                always.sort_unstable();
+                None
+            }
+        }
+    }
+}
+
+impl Left {
+    fn of(matcher: &model::RouteMatch) -> Self {
+        if pattern(&matcher.path).is_some() {
+            Self::All
+        } else if predicates_beside_path(matcher).next().is_some() {
+            Self::AllButPath
+        } else {
+            Self::Nothing
+        }
+    }
+}

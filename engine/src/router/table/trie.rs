@@ -1,0 +1,221 @@
+//! A radix trie over byte strings in three flat arrays. A look-up costs what the key is long, however many strings there
+//! are: one step for each byte where strings part, and no step searches.
+
+/// No value, and no choice: what an index says where there is nothing.
+pub(super) const NONE: u32 = u32::MAX;
+
+#[derive(Debug, Default)]
+pub(super) struct Trie {
+    nodes: Box<[Node]>,
+    /// For each node a row of children, for the bytes `low..low + span`; 0 (the root, nobody's child): none.
+    children: Box<[u32]>,
+    labels: Box<[u8]>,
+}
+
+#[derive(Debug)]
+struct Node {
+    /// The bytes between the parent's branching and this node's own, in `labels`.
+    label: u32,
+    label_len: u32,
+    /// Of the string that ends here.
+    value: u32,
+    children: u32,
+    span: u16,
+    low: u8,
+}
+
+/// How the bytes of a key are read.
+pub(super) trait Key: Copy {
+    fn byte(self, at: usize) -> Option<u8>;
+    /// Whether `label` stands at `at`.
+    fn has(self, at: usize, label: &[u8]) -> bool;
+}
+
+/// As they are.
+#[derive(Clone, Copy)]
+pub(super) struct Exact<'a>(pub &'a [u8]);
+
+/// In lower case.
+#[derive(Clone, Copy)]
+pub(super) struct Folded<'a>(pub &'a [u8]);
+
+/// In lower case, the last one first.
+#[derive(Clone, Copy)]
+pub(super) struct FoldedBackwards<'a>(pub &'a [u8]);
+
+impl Key for Exact<'_> {
+    #[inline]
+    fn byte(self, at: usize) -> Option<u8> {
+        self.0.get(at).copied()
+    }
+
+    #[inline]
+    fn has(self, at: usize, label: &[u8]) -> bool {
+        self.0[at..].starts_with(label)
+    }
+}
+
+impl Key for Folded<'_> {
+    #[inline]
+    fn byte(self, at: usize) -> Option<u8> {
+        self.0.get(at).map(u8::to_ascii_lowercase)
+    }
+
+    #[inline]
+    fn has(self, at: usize, label: &[u8]) -> bool {
+        self.0[at..].get(..label.len()).is_some_and(|part| part.eq_ignore_ascii_case(label))
+    }
+}
+
+impl Key for FoldedBackwards<'_> {
+    #[inline]
+    fn byte(self, at: usize) -> Option<u8> {
+        self.0.iter().nth_back(at).map(u8::to_ascii_lowercase)
+    }
+
+    #[inline]
+    fn has(self, at: usize, label: &[u8]) -> bool {
+        let rest = &self.0[..self.0.len() - at];
+        rest.len() >= label.len()
+            && rest.iter().rev().zip(label).all(|(byte, other)| byte.to_ascii_lowercase() == *other)
+    }
+}
+
+impl Trie {
+    /// Strings with their values; no string comes twice, no value is `NONE`.
+    pub(super) fn new(mut strings: Vec<(Vec<u8>, u32)>) -> Self {
+        strings.sort();
+        let (mut nodes, mut children, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+        // What is still to be made: the strings below a node, the bytes that lead there, where its parent names it.
+        let mut open = vec![(0..strings.len(), 0, None)];
+        while let Some((range, depth, slot)) = open.pop() {
+            let Some((first, last)) = strings[range.clone()].first().zip(strings[range.clone()].last()) else { break };
+            let shared = first.0[depth..].iter().zip(&last.0[depth..]).take_while(|(a, b)| a == b).count();
+            let end = depth + shared;
+            let ends_here = first.0.len() == end;
+            let mut node = Node {
+                label: labels.len() as u32,
+                label_len: shared as u32,
+                value: if ends_here { first.1 } else { NONE },
+                children: children.len() as u32,
+                span: 0,
+                low: 0,
+            };
+            labels.extend_from_slice(&first.0[depth..end]);
+            let mut start = range.start + usize::from(ends_here);
+            if start < range.end {
+                node.low = strings[start].0[end];
+                node.span = u16::from(last.0[end] - node.low) + 1;
+                children.resize(children.len() + usize::from(node.span), 0);
+            }
+            while start < range.end {
+                let byte = strings[start].0[end];
+                let below = start..start + strings[start..range.end].partition_point(|(text, _)| text[end] == byte);
+                start = below.end;
+                open.push((below, end + 1, Some(node.children as usize + usize::from(byte - node.low))));
+            }
+            if let Some(slot) = slot {
+                children[slot] = nodes.len() as u32;
+            }
+            nodes.push(node);
+        }
+        Self { nodes: nodes.into(), children: children.into(), labels: labels.into() }
+    }
+
+    /// Calls `visit` with length and value of every string that the key begins with, the shortest first.
+    #[inline]
+    pub(super) fn walk(&self, key: impl Key, mut visit: impl FnMut(usize, u32)) {
+        let Some(mut node) = self.nodes.first() else { return };
+        let mut at = 0;
+        loop {
+            let label = &self.labels[node.label as usize..][..node.label_len as usize];
+            if !label.is_empty() && !key.has(at, label) {
+                return;
+            }
+            at += label.len();
+            if node.value != NONE {
+                visit(at, node.value);
+            }
+            let Some(byte) = key.byte(at) else { return };
+            let offset = u16::from(byte.wrapping_sub(node.low));
+            if offset >= node.span {
+                return;
+            }
+            let child = self.children[node.children as usize + usize::from(offset)];
+            if child == 0 {
+                return;
+            }
+            node = &self.nodes[child as usize];
+            at += 1;
+        }
+    }
+
+    /// The value of exactly this string.
+    pub(super) fn get(&self, key: &[u8]) -> Option<u32> {
+        let mut found = None;
+        self.walk(Exact(key), |len, value| {
+            if len == key.len() {
+                found = Some(value);
+            }
+        });
+        found
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(trie: &Trie, key: impl Key) -> Vec<(usize, u32)> {
+        let mut found = Vec::new();
+        trie.walk(key, |len, value| found.push((len, value)));
+        found
+    }
+
+    #[test]
+    fn every_beginning_is_visited_and_nothing_else() {
+        let strings = ["", "/", "/a", "/api", "/api/", "/api/users", "/apix", "/b", "/\u{e9}", "zz"];
+        let trie = Trie::new(strings.iter().zip(0..).map(|(text, value)| (text.as_bytes().to_vec(), value)).collect());
+        for key in
+            ["", "/", "/a", "/ap", "/api", "/api/u", "/api/users/1", "/apixx", "/c", "/\u{e9}x", "z", "zz", "zzz"]
+        {
+            let expected: Vec<_> = strings
+                .iter()
+                .zip(0..)
+                .filter(|(text, _)| key.starts_with(**text))
+                .map(|(text, value)| (text.len(), value))
+                .collect();
+            assert_eq!(found(&trie, Exact(key.as_bytes())), expected, "{key}");
+            let position = strings.iter().position(|text| *text == key).map(|at| at as u32);
+            assert_eq!(trie.get(key.as_bytes()), position, "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_are_folded_and_turned() {
+        let trie = Trie::new(vec![(b"/abc".to_vec(), 7), (b"/abcd".to_vec(), 8)]);
+        assert_eq!(found(&trie, Folded(b"/ABcDe")), [(4, 7), (5, 8)]);
+        assert_eq!(found(&trie, Exact(b"/ABc")), []);
+        assert_eq!(found(&trie, FoldedBackwards(b"xDCBa/")), [(4, 7), (5, 8)]);
+        assert_eq!(found(&trie, FoldedBackwards(b"xCBa/")), [(4, 7)]);
+        assert_eq!(found(&trie, FoldedBackwards(b"a/")), []);
+    }
+
+    #[test]
+    fn a_trie_of_nothing_finds_nothing() {
+        let trie = Trie::new(Vec::new());
+        assert!(trie.is_empty());
+        assert_eq!(found(&trie, Exact(b"/")), []);
+    }
+
+    #[test]
+    fn all_bytes_branch() {
+        let trie = Trie::new((0..=255u8).map(|byte| (vec![b'/', byte], u32::from(byte))).collect());
+        assert!((0..=255u8).all(|byte| trie.get(&[b'/', byte]) == Some(u32::from(byte))));
+        assert_eq!(trie.get(b"/"), None);
+    }
+}
