@@ -12,11 +12,11 @@ use crate::document::units::Time;
 const DNS_PORT: u16 = 53;
 
 table! {
-    /// How the host names of a cluster with `discovery = "strict_dns"` or `"logical_dns"` are looked up. A failed lookup
-    /// leaves the endpoints as they are.
+    /// How the host names of a cluster with `discovery = "strict_dns"` or `"logical_dns"` are looked up. A failed
+    /// lookup leaves the endpoints as they are; [DISCOVERY.md](DISCOVERY.md) says what is one.
     Dns at "clusters[].dns", example "dns.toml" {
-        /// Look a name up again when the time to live of its answer has passed. Envoy's default is `false`; ours is what
-        /// nearly everybody sets.
+        /// Look a name up again when the time to live of its answer has passed. Envoy's default is `false`; ours is
+        /// what nearly everybody sets.
         respect_ttl: bool, default "true";
         /// Time between two lookups of a name where the time to live is not respected or the answer has none.
         refresh_rate: Time<1>, default "\"5s\"";

@@ -17,8 +17,8 @@ use crate::document::units::Time;
 const STATUSES: Range<u16> = 100..600;
 
 table! {
-    /// A check that is made of every endpoint, again and again, once for the whole process (Envoy: HealthCheck). Exactly
-    /// one of `http` and `tcp` is written. An endpoint's first check decides at once; later it takes
+    /// A check that is made of every endpoint, again and again, once for the whole process (Envoy: HealthCheck).
+    /// Exactly one of `http` and `tcp` is written. An endpoint's first check decides at once; later it takes
     /// `unhealthy_threshold` failures or `healthy_threshold` successes in a row. Unhealthy endpoints get no requests.
     HealthCheck at "clusters[].health_checks[]", example "health-checks.toml" {
         /// Send a request and look at the status.
@@ -64,8 +64,8 @@ table! {
         method: Method, default "\"GET\"";
         /// Statuses that are a success: numbers, and ranges such as `"200-299"`.
         expected_statuses: List<CheckedStatuses>, optional "`[200]`";
-        /// Statuses that are a failure which counts towards `unhealthy_threshold`; any other status that is not expected
-        /// makes the endpoint unhealthy at once.
+        /// Statuses that are a failure which counts towards `unhealthy_threshold`; any other status that is not
+        /// expected makes the endpoint unhealthy at once.
         retriable_statuses: List<CheckedStatuses>, optional "none";
         /// Fields added to the request.
         request_headers: Map<HeaderName, HeaderValue>, optional "none";

@@ -43,8 +43,8 @@ table! {
 
 table! {
     /// The endpoint with the fewest requests in flight of `choice_count` taken at random (Envoy: LeastRequestLbConfig).
-    /// Where weights differ, endpoints come in turn, each as often as its weight divided by (its requests in flight + 1)
-    /// to the power of `active_request_bias` says.
+    /// Where weights differ, endpoints come in turn, each as often as its weight says, divided by its requests in
+    /// flight (plus one) to the power of `active_request_bias`.
     LeastRequest at "clusters[].least_request", example "load-balancing.toml" {
         /// Endpoints that are compared.
         choice_count: Int<2, 1_000>, default "2";
@@ -57,8 +57,8 @@ table! {
 
 table! {
     /// Each endpoint stands on a ring as often as its weight says; a request goes to the one next to its hash (Envoy:
-    /// RingHashLbConfig). When an endpoint comes or goes, only its own share of the requests moves. The hash function is
-    /// xxHash.
+    /// RingHashLbConfig). When an endpoint comes or goes, only its own share of the requests moves. The hash function
+    /// is xxHash.
     RingHash at "clusters[].ring_hash", example "consistent-hash.toml" {
         /// Points on the ring at least: the more, the better shares are kept, and the more memory it takes.
         minimum_ring_size: Int<1, 8_388_608>, default "1024";
@@ -70,8 +70,8 @@ table! {
 }
 
 table! {
-    /// A table that says for each hash which endpoint it goes to (Envoy: MaglevLbConfig). Faster to look up than a ring;
-    /// when an endpoint comes or goes, a little more than its own share of the requests moves.
+    /// A table that says for each hash which endpoint it goes to (Envoy: MaglevLbConfig). Faster to look up than a
+    /// ring; when an endpoint comes or goes, a little more than its own share of the requests moves.
     Maglev at "clusters[].maglev", example "consistent-hash.toml" {
         /// Entries of the table, a prime number.
         table_size: Int<2, 5_000_011>, default "65537";

@@ -5,10 +5,10 @@ use crate::document::table::table;
 use crate::document::units::Time;
 
 table! {
-    /// Endpoints that answer badly get no requests for a while: they are ejected (Envoy: OutlierDetection, with its names
-    /// and defaults). The first ejection lasts `base_ejection_time`, each further one longer by that; well-behaved
-    /// intervals shorten it again. What the `enforcing_*` keys do not enforce is only counted. Every ejection is logged
-    /// with its reason.
+    /// Endpoints that answer badly get no requests for a while: they are ejected (Envoy: OutlierDetection, with its
+    /// names and defaults). The first ejection lasts `base_ejection_time`, each further one longer by that;
+    /// well-behaved intervals shorten it again. What the `enforcing_*` keys do not enforce is only counted. Every
+    /// ejection is logged with its reason.
     OutlierDetection at "clusters[].outlier_detection", example "outlier-detection.toml" {
         /// Responses with a status of 500 or more in a row, failed connections among them.
         consecutive_5xx: IntOrOff<1, 4_294_967_295>, default "5";
