@@ -4,13 +4,13 @@ use super::endpoints::{Answer, Call, answer};
 use super::state::State;
 use crate::codec::h1::{BodyDecoder, HeadScanner, Limits, Parse, encode};
 use crate::hcm::access_log::{CompiledLog, ShardLog, Writer};
-use crate::http::format::{LineFormat, Record};
+use crate::http::format::Record;
 use crate::http::{BodyKind, FieldId, HeadView, Method, RequestHead, Times};
 use crate::net::{ByteStream, HeadBytes, sys};
 use crate::ring::{Acceptor, Reactor, Segment, Socket, Timer};
 use crate::stats::Registry;
 use ringway_config::format_pieces;
-use ringway_config::model::{AccessLogFormat, AccessLogSink};
+use ringway_config::model::{AccessLog, AccessLogFormat, AccessLogSink};
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -39,10 +39,12 @@ impl Log {
     /// # Errors
     /// The file cannot be opened.
     pub(super) fn new(writer: &Arc<Writer>, registry: &Registry, path: &Path) -> Result<Self, String> {
-        let sink = writer.open(&AccessLogSink::File(path.into())).map_err(|error| error.to_string())?;
-        let pieces = format_pieces(LINE)?;
-        let format = LineFormat::new(&AccessLogFormat::Text(pieces));
-        let compiled = CompiledLog { format, sink };
+        let log = AccessLog {
+            sink: AccessLogSink::File(path.into()),
+            format: AccessLogFormat::Text(format_pieces(LINE)?),
+            filter: None,
+        };
+        let compiled = CompiledLog::new(&log, writer).map_err(|error| error.to_string())?;
         // Statistics cells have one writer each; the shards have the low numbers.
         Ok(Self { log: ShardLog::new(writer.clone(), registry, usize::MAX), compiled })
     }

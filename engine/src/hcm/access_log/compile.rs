@@ -1,12 +1,31 @@
 //! An access log as the shards use it, made once per configuration.
 
-use super::SinkId;
-use crate::http::format::LineFormat;
+use super::filter::LogFilter;
+use super::{OpenError, SinkId, Writer};
+use crate::http::format::{LineFormat, Record};
+use ringway_config::model::AccessLog;
 
-/// One `access_log` entry of an HTTP connection manager: what to write and where.
+/// One `access_log` entry of an HTTP connection manager: what to write, where, and for which exchanges.
 #[derive(Clone, Debug)]
 pub struct CompiledLog {
-    pub format: LineFormat,
-    /// From [`super::Writer::open`].
-    pub sink: SinkId,
+    pub(super) format: LineFormat,
+    pub(super) sink: SinkId,
+    /// `None`: every exchange.
+    filter: Option<LogFilter>,
+}
+
+impl CompiledLog {
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn new(log: &AccessLog, writer: &Writer) -> Result<Self, OpenError> {
+        Ok(Self {
+            format: LineFormat::new(&log.format),
+            sink: writer.open(&log.sink)?,
+            filter: log.filter.as_ref().map(LogFilter::new),
+        })
+    }
+
+    pub(super) fn takes(&self, record: &Record<'_>) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.takes(record))
+    }
 }

@@ -4,6 +4,7 @@
 //! the writer is behind or the disk is full, lines are lost and counted; a request never waits for its log line.
 
 mod compile;
+mod filter;
 mod shard_log;
 mod writer;
 

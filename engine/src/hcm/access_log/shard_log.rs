@@ -53,8 +53,11 @@ impl ShardLog {
         Self { writer, stats: registry.scope("", shard), state: RefCell::default() }
     }
 
-    /// Formats the line and keeps it for the next batch. Never waits and does no I/O.
+    /// Formats the line, where the log takes the exchange, and keeps it for the next batch. Never waits and does no I/O.
     pub fn append(&self, log: &CompiledLog, record: &Record<'_>) {
+        if !log.takes(record) {
+            return;
+        }
         let mut state = self.state.borrow_mut();
         let State { second, sinks } = &mut *state;
         let buffers = buffers_of(sinks, log.sink);

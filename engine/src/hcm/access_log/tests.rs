@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringway_config::model::{AccessLogFormat, AccessLogSink, FormatPiece};
+use ringway_config::model::{AccessLog, AccessLogFilter, AccessLogFormat, ComparisonOp, AccessLogSink, FormatPiece};
 
 use super::*;
-use crate::http::format::{LineFormat, Record};
+use crate::http::format::Record;
 use crate::stats::{AccessLogStats, Registry};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,8 +33,8 @@ fn fixture() -> Fixture {
 impl Fixture {
     /// A log whose lines are `line\n`.
     fn log(&self, sink: &AccessLogSink, line: &str) -> CompiledLog {
-        let format = LineFormat::new(&AccessLogFormat::Text(vec![literal(line), literal("\n")]));
-        CompiledLog { format, sink: self.writer.open(sink).unwrap() }
+        let format = AccessLogFormat::Text(vec![literal(line), literal("\n")]);
+        CompiledLog::new(&AccessLog { sink: sink.clone(), format, filter: None }, &self.writer).unwrap()
     }
 
     fn counter(&self, read: fn(&AccessLogStats) -> u64) -> u64 {
@@ -203,4 +203,24 @@ fn the_thread_ends_with_its_last_handle_and_writes_what_is_left() {
         assert!(Instant::now() < deadline, "the line was not written");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+#[test]
+fn what_a_filter_does_not_take_is_no_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let fixture = fixture();
+    let log = AccessLog {
+        sink: file(&path),
+        format: AccessLogFormat::Text(ringway_config::format_pieces("%RESPONSE_CODE%\n").unwrap()),
+        filter: Some(AccessLogFilter::Status { op: ComparisonOp::AtLeast, value: 400 }),
+    };
+    let log = CompiledLog::new(&log, &fixture.writer).unwrap();
+    for response_code in [200, 404, 399, 503] {
+        fixture.shard.append(&log, &Record { response_code, ..Record::default() });
+    }
+    fixture.shard.flush();
+    assert!(fixture.writer.stop(PATIENCE));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "404\n503\n");
+    assert_eq!(fixture.counter(|stats| stats.lines_written.get()), 2);
 }

@@ -72,7 +72,7 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
         CommandOperator::ResponseFlags => Value::Flags { flags: record.response_flags, long: false },
         CommandOperator::ResponseFlagsLong => Value::Flags { flags: record.response_flags, long: true },
         CommandOperator::Bytes(count) => Value::Number(byte_count(record, *count)),
-        CommandOperator::Duration => Value::Number(record.since_start() / 1_000_000),
+        CommandOperator::Duration => Value::Number(record.duration_ms()),
         CommandOperator::Elapsed { start, end, precision } => elapsed(record, *start, *end, *precision),
         CommandOperator::Address { of, part } => address(record, *of, *part),
         CommandOperator::UpstreamHost => text(record.upstream_host),

@@ -64,6 +64,11 @@ impl Record<'_> {
         self.times.start_wall_micros + self.since_start() / 1000
     }
 
+    /// Milliseconds since the request began.
+    pub fn duration_ms(&self) -> u64 {
+        self.since_start() / 1_000_000
+    }
+
     /// Nanoseconds since the request began.
     pub(super) fn since_start(&self) -> u64 {
         self.now.saturating_sub(self.times.start)
