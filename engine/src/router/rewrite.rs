@@ -5,27 +5,33 @@ use crate::http::matcher::scheme;
 use crate::http::{HeadView, RequestHead};
 use ringway_config::model::{PathMatch, PathRewrite, Redirect, RedirectPath, RegexRewrite, TemplatePiece};
 
-impl Route {
-    /// Appends the path after the rewrite, `path` being what it is before, without the query. It begins with a slash, as
-    /// a target must (RFC 9112 section 3.2.1).
-    pub fn rewrite_path(&self, rewrite: &PathRewrite, path: &[u8], out: &mut Vec<u8>) {
-        let start = out.len();
-        match rewrite {
-            PathRewrite::Prefix(prefix) => {
-                out.extend_from_slice(prefix.as_bytes());
-                out.extend_from_slice(&path[self.matched_len(path)..]);
-            }
-            PathRewrite::Regex(rewrite) => regex(rewrite, path, out),
-            PathRewrite::Template(pieces) => fill(pieces, &self.matcher.path, path, out),
+/// Appends the request's target after the rewrite, `path` and `query` being what it is before. Returns the bytes of the
+/// path in it; where there is a query, a `?` follows.
+pub fn target(rewrite: &PathRewrite, route: &Route, path: &[u8], query: Option<&[u8]>, out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    match rewrite {
+        PathRewrite::Prefix(prefix) => {
+            out.extend_from_slice(prefix.as_bytes());
+            out.extend_from_slice(&path[route.matched_len(path)..]);
         }
-        if out.get(start) != Some(&b'/') && path != b"*" {
-            out.insert(start, b'/');
-        }
+        PathRewrite::Regex(rewrite) => substitute(rewrite, path, out),
+        PathRewrite::Template(pieces) => fill(pieces, &route.matcher.path, path, out),
     }
+    // A target begins with a slash (RFC 9112 section 3.2.1).
+    if out.get(start) != Some(&b'/') && path != b"*" {
+        out.insert(start, b'/');
+    }
+    // A substitution may have brought a query of its own.
+    let end = memchr::memchr(b'?', &out[start..]).unwrap_or(out.len() - start);
+    if let Some(query) = query {
+        out.push(if start + end == out.len() { b'?' } else { b'&' });
+        out.extend_from_slice(query);
+    }
+    end
 }
 
 /// Appends the text with every match of the pattern replaced (Envoy: RegexMatchAndSubstitute).
-pub fn regex(rewrite: &RegexRewrite, text: &[u8], out: &mut Vec<u8>) {
+pub fn substitute(rewrite: &RegexRewrite, text: &[u8], out: &mut Vec<u8>) {
     let mut end = 0;
     // Groups cost an allocation, a match alone does not.
     if rewrite.substitution.iter().all(|(_, group)| group.is_none()) {
@@ -96,7 +102,7 @@ pub fn location(redirect: &Redirect, route: &Route, head: &RequestHead, view: He
             out.extend_from_slice(prefix.as_bytes());
             out.extend_from_slice(&path[route.matched_len(path)..]);
         }
-        Some(RedirectPath::Regex(rewrite)) => regex(rewrite, path, out),
+        Some(RedirectPath::Regex(rewrite)) => substitute(rewrite, path, out),
         None => out.extend_from_slice(path),
     }
     if let Some(query) = head.query(view).filter(|_| !redirect.strip_query) {
@@ -157,20 +163,23 @@ mod tests {
 
     fn rewritten(rewrite: &PathRewrite, path: PathMatch, from: &str) -> String {
         let table = table(path);
+        let (path, query) = from.split_once('?').map_or((from, None), |(path, query)| (path, Some(query.as_bytes())));
         let mut out = b"before".to_vec();
         let route = table.route(RouteRef { virtual_host: 0, route: 0 });
-        route.rewrite_path(rewrite, from.as_bytes(), &mut out);
-        String::from_utf8(out.split_off(6)).expect("text")
+        let len = target(rewrite, route, path.as_bytes(), query, &mut out);
+        let text = String::from_utf8(out.split_off(6)).expect("text");
+        assert_eq!(text.split('?').next().map(str::len), Some(len), "{text}");
+        text
     }
 
     #[test]
     fn prefixes() {
         let prefix = |path: &str| PathMatch::Prefix(path.into());
         for (to, path, from, expected) in [
-            ("/v2", prefix("/api"), "/api/x", "/v2/x"),
+            ("/v2", prefix("/api"), "/api/x?y=1", "/v2/x?y=1"),
             ("/v2/", prefix("/api/"), "/api/x", "/v2/x"),
             ("", prefix("/api"), "/api/x", "/x"),
-            ("", prefix("/api/x"), "/api/x", "/"),
+            ("", prefix("/api/x"), "/api/x?", "/?"),
             ("/", prefix("/api/"), "/api/x", "/x"),
             ("", prefix("/api/"), "/api/x", "/x"),
             ("/new", PathMatch::Exact("/api/x".into()), "/api/x", "/new"),
@@ -196,7 +205,9 @@ mod tests {
             ("(?i)/xxx/", &[("/yyy/", None)], "/aaa/XxX/bbb", "/aaa/yyy/bbb"),
             ("none", &[("x", None)], "/a", "/a"),
             ("^/a(x)?", &[("/[", Some(1)), ("]", None)], "/ab", "/[]b"),
-            (".*", &[("", None)], "/gone", "/"),
+            (".*", &[("", None)], "/gone?q", "/?q"),
+            ("^/old/(.*)$", &[("/new?id=", Some(1))], "/old/7?q", "/new?id=7&q"),
+            ("^/old/(.*)$", &[("/new?id=", Some(1))], "/old/7", "/new?id=7"),
         ] {
             let rewrite = PathRewrite::Regex(substitution(pattern, with));
             assert_eq!(rewritten(&rewrite, PathMatch::Prefix("/".into()), from), expected, "{pattern}");
