@@ -5,7 +5,7 @@
 //! else of a cluster crosses shards on the request path.
 
 use super::outlier::{Monitor, OutlierShared};
-use super::report::Reports;
+use super::report::{Report, Reports};
 use crate::stats::{ClusterStats, HostStats, PerShard, Registry};
 use crate::upstream::limits::SharedLimits;
 use ringway_config::model::{self, Address, Discovery, EndpointTarget};
@@ -312,6 +312,7 @@ impl ClusterShared {
         self.stats.membership_change.add(u64::from(!change.is_empty()));
         *hosts = after.into();
         self.publish(&hosts);
+        self.reports.push(Report::Members);
         change
     }
 
@@ -339,6 +340,7 @@ impl ClusterShared {
         if after.contains(HealthFlags::PENDING_DYNAMIC_REMOVAL) && after.contains(HealthFlags::FAILED_ACTIVE_HC) {
             *hosts = hosts.iter().filter(|member| !std::ptr::eq(&***member, host)).cloned().collect();
             self.stats.membership_change.inc();
+            self.reports.push(Report::Members);
         }
         self.publish(&hosts);
         true

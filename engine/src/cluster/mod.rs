@@ -5,10 +5,12 @@
 
 pub mod discovery;
 mod endpoint;
+pub mod health;
 pub mod lb;
 mod members;
 pub mod outlier;
 mod report;
+mod supervisor;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -16,6 +18,7 @@ pub use endpoint::{Endpoint, InFlight};
 pub use lb::{NoHost, PickContext};
 pub use members::{CONTROL, ClusterShared, Health, HealthFlags, Host, HostSpec, MembersChange};
 pub use report::{Report, Reports};
+pub use supervisor::{Supervisor, Warm};
 
 use crate::base::clock::Nanos;
 use crate::net::Network;

@@ -1,0 +1,124 @@
+//! The event log of health checks: one line of JSON for each event, in Envoy's form (data.core.v3.HealthCheckEvent).
+//!
+//! A thread writes, so that a slow disk delays no check. A file is opened for each line: events are rare, and a rotated
+//! file is let go without anybody asking for it.
+
+use super::Failure;
+use crate::base::date::Civil;
+use crate::cluster::Host;
+use ringway_config::model::{Address, HealthCheckKind};
+use serde_json::{Value, json};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// Lines on their way at most; more are lost, and the program log says so.
+const QUEUE_LEN: usize = 4096;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// The endpoint has become unhealthy.
+    EjectUnhealthy(Failure),
+    /// A check failed: the first of an endpoint, or any where `always_log_failures` says so.
+    Failure { failure: Failure, first: bool },
+    /// The endpoint has become healthy.
+    AddHealthy { first: bool },
+    Degraded,
+    NoLongerDegraded,
+}
+
+pub struct Event<'a> {
+    pub kind: EventKind,
+    pub cluster: &'a str,
+    pub host: &'a Host,
+    pub check: &'a HealthCheckKind,
+    /// Microseconds since the epoch.
+    pub wall: u64,
+}
+
+/// The handle on the thread, which ends with its last handle.
+#[derive(Clone, Debug)]
+pub struct EventLog {
+    lines: SyncSender<(PathBuf, String)>,
+}
+
+impl EventLog {
+    /// # Errors
+    /// No thread can be made.
+    pub fn start() -> io::Result<Self> {
+        let (lines, received) = sync_channel(QUEUE_LEN);
+        std::thread::Builder::new().name("health-events".into()).spawn(move || write(&received))?;
+        Ok(Self { lines })
+    }
+
+    pub fn write(&self, path: &Path, event: &Event<'_>) {
+        if self.lines.try_send((path.into(), event.line())).is_err() {
+            tracing::warn!(target: "ringway::health", path = %path.display(), "an event is lost: the log is behind");
+        }
+    }
+}
+
+fn write(lines: &Receiver<(PathBuf, String)>) {
+    // Said once for each row of failures.
+    let mut failing = false;
+    for (path, line) in lines {
+        let file = OpenOptions::new().append(true).create(true).open(&path);
+        match file.and_then(|mut file| file.write_all(line.as_bytes())) {
+            Ok(()) => failing = false,
+            Err(error) if !failing => {
+                failing = true;
+                tracing::warn!(target: "ringway::health", path = %path.display(), %error, "events are lost");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+impl Event<'_> {
+    /// With its line end.
+    fn line(&self) -> String {
+        let kind = match self.check {
+            HealthCheckKind::Http(_) => "HTTP",
+            HealthCheckKind::Tcp(_) => "TCP",
+        };
+        let host = match &self.host.spec.address {
+            Address::Ip(address) => json!({
+                "socket_address": {
+                    "protocol": "TCP", "address": address.ip().to_string(), "port_value": address.port(),
+                },
+            }),
+            Address::Unix(path) => json!({ "pipe": { "path": path.display().to_string() } }),
+        };
+        let (name, what) = self.what();
+        let mut line = json!({
+            "health_checker_type": kind,
+            "host": host,
+            "cluster_name": self.cluster,
+            "timestamp": timestamp(self.wall),
+        });
+        line[name] = what;
+        format!("{line}\n")
+    }
+
+    fn what(&self) -> (&'static str, Value) {
+        match self.kind {
+            EventKind::EjectUnhealthy(failure) => ("eject_unhealthy_event", json!({ "failure_type": failure.name() })),
+            EventKind::Failure { failure, first } => {
+                ("health_check_failure_event", json!({ "failure_type": failure.name(), "first_check": first }))
+            }
+            EventKind::AddHealthy { first } => ("add_healthy_event", json!({ "first_check": first })),
+            EventKind::Degraded => ("degraded_healthy_host", json!({})),
+            EventKind::NoLongerDegraded => ("no_longer_degraded_host", json!({})),
+        }
+    }
+}
+
+/// RFC 3339, in UTC, to the millisecond.
+fn timestamp(micros: u64) -> String {
+    let date = Civil::from_unix(micros / 1_000_000);
+    let Civil { year, month, day, hour, minute, second, .. } = date;
+    let millis = micros / 1000 % 1000;
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}

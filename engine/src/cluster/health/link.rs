@@ -1,0 +1,96 @@
+//! The connection of one endpoint's checks.
+
+use super::Failure;
+use crate::net::{ByteStream, Network};
+use crate::ring::{Buf, Reactor, Segment};
+use ringway_config::model::Address;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+pub(super) struct Link {
+    pub reactor: Rc<Reactor>,
+    network: Network,
+    address: Address,
+    stream: Option<ByteStream>,
+    /// A check has been made on it before.
+    used: bool,
+}
+
+impl Link {
+    pub fn new(reactor: &Rc<Reactor>, network: &Network, address: Address) -> Self {
+        Self { reactor: reactor.clone(), network: network.clone(), address, stream: None, used: false }
+    }
+
+    pub fn close(&mut self) {
+        self.stream = None;
+    }
+
+    /// Close the connection if its other end did, or said something unasked.
+    pub fn sweep(&mut self) {
+        if self.stream.as_ref().is_some_and(ByteStream::has_received) {
+            self.close();
+        }
+    }
+
+    /// Connect, unless the connection of the check before is still there.
+    ///
+    /// # Errors
+    /// `Failure::Network`.
+    pub async fn open(&mut self) -> Result<(), Failure> {
+        self.sweep();
+        self.used = self.stream.is_some();
+        if self.used {
+            return Ok(());
+        }
+        let stream = self.network.connect(&self.reactor, &self.address).map_err(|_| Failure::Network)?;
+        poll_fn(|_| stream.poll_connected()).await.map_err(|_| Failure::Network)?;
+        self.stream = Some(stream);
+        Ok(())
+    }
+
+    /// Whether another check was on it before: its other end may have closed it at any moment since.
+    pub fn is_reused(&self) -> bool {
+        self.used
+    }
+
+    pub fn send(&self, bytes: &[u8]) {
+        if let Some(stream) = &self.stream {
+            let mut owned = self.reactor.take_vec();
+            owned.extend_from_slice(bytes);
+            stream.send_one(Segment::Owned(owned));
+        }
+    }
+
+    /// Until everything is with the kernel.
+    ///
+    /// # Errors
+    /// `Failure::Network`.
+    pub async fn flush(&self) -> Result<(), Failure> {
+        match &self.stream {
+            Some(stream) => poll_fn(|_| stream.poll_flushed(0)).await.map_err(|_| Failure::Network),
+            None => Err(Failure::Network),
+        }
+    }
+
+    /// The next bytes; `None` at the end of the connection.
+    ///
+    /// # Errors
+    /// `Failure::Network`.
+    pub async fn receive(&self) -> Result<Option<Buf>, Failure> {
+        match &self.stream {
+            Some(stream) => poll_fn(|_| stream.poll_recv()).await.map_err(|_| Failure::Network),
+            None => Err(Failure::Network),
+        }
+    }
+
+    /// Keep the connection for the next check. It stays armed, so that its end is noticed.
+    pub fn keep(&mut self) {
+        let ended = self.stream.as_ref().is_none_or(|stream| {
+            stream.unsent() > 0 || !matches!(stream.poll_recv(), Poll::Pending)
+        });
+        if ended {
+            self.close();
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What checks of one endpoint, one after the other, say about its health. Without I/O.
+
+use super::Failure;
+use ringway_config::model::HealthCheck;
+use std::time::Duration;
+
+/// What a check changed (Envoy: HealthTransition).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transition {
+    Unchanged,
+    /// The first of several that it takes.
+    Pending,
+    Changed,
+}
+
+/// One endpoint under one check (Envoy: ActiveHealthCheckSession).
+#[derive(Debug)]
+pub struct Session {
+    failed: bool,
+    /// No check has ended yet.
+    first: bool,
+    /// In a row.
+    passed: u32,
+    missed: u32,
+}
+
+impl Session {
+    /// `failed`: what is known of the endpoint so far.
+    pub fn new(failed: bool) -> Self {
+        Self { failed, first: true, passed: 0, missed: 0 }
+    }
+
+    pub fn is_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// No check has ended yet.
+    pub fn is_first(&self) -> bool {
+        self.first
+    }
+
+    /// A check passed. The first one decides alone, so that a start does not take several intervals.
+    pub fn pass(&mut self, check: &HealthCheck) -> Transition {
+        self.missed = 0;
+        let mut transition = Transition::Unchanged;
+        if self.failed {
+            self.passed += 1;
+            transition = Transition::Pending;
+            if self.first || self.passed >= check.healthy_threshold {
+                self.failed = false;
+                transition = Transition::Changed;
+            }
+        }
+        self.first = false;
+        transition
+    }
+
+    /// A check failed. What the endpoint said itself, and may not be retried, decides alone.
+    pub fn fail(&mut self, check: &HealthCheck, failure: Failure) -> Transition {
+        self.passed = 0;
+        let mut transition = Transition::Unchanged;
+        if !self.failed {
+            self.missed += 1;
+            transition = Transition::Pending;
+            if failure.decides_alone() || self.missed >= check.unhealthy_threshold {
+                self.failed = true;
+                self.missed = 0;
+                transition = Transition::Changed;
+            }
+        }
+        self.first = false;
+        transition
+    }
+}
+
+/// Time to the next check, without jitter. `passed`: the check before did; `traffic`: the cluster has had a connection
+/// for a request. Envoy: HealthCheckerImplBase::interval.
+pub fn interval(check: &HealthCheck, passed: bool, transition: Transition, traffic: bool) -> Duration {
+    if !traffic {
+        return check.no_traffic_interval;
+    }
+    match (passed, transition == Transition::Pending) {
+        (true, true) => check.healthy_edge_interval,
+        (true, false) => check.interval,
+        (false, true) => check.unhealthy_edge_interval,
+        (false, false) => check.unhealthy_interval,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Transition::{Changed, Pending, Unchanged};
+    use super::*;
+    use crate::cluster::health::tests::check;
+
+    const STATUS: Failure = Failure::Active { retriable: false };
+    const RETRIABLE: Failure = Failure::Active { retriable: true };
+
+    #[test]
+    fn the_first_check_decides_alone() {
+        let check = HealthCheck { unhealthy_threshold: 3, healthy_threshold: 2, ..check() };
+        let mut session = Session::new(true);
+        assert_eq!((session.pass(&check), session.is_failed()), (Changed, false));
+        let mut session = Session::new(true);
+        assert_eq!((session.fail(&check, Failure::Network), session.is_failed()), (Unchanged, true));
+        assert_eq!((session.pass(&check), session.pass(&check), session.pass(&check)), (Pending, Changed, Unchanged));
+    }
+
+    #[test]
+    fn thresholds_count_in_a_row() {
+        let check = HealthCheck { unhealthy_threshold: 3, healthy_threshold: 2, ..check() };
+        let mut session = Session::new(true);
+        session.pass(&check);
+        for failure in [Failure::Network, Failure::Timeout, RETRIABLE] {
+            assert_eq!([session.fail(&check, failure), session.fail(&check, failure)], [Pending; 2]);
+            assert_eq!((session.pass(&check), session.is_failed()), (Unchanged, false));
+        }
+        assert_eq!([0; 3].map(|_| session.fail(&check, RETRIABLE)), [Pending, Pending, Changed]);
+        assert_eq!(session.fail(&check, STATUS), Unchanged);
+        assert_eq!(session.pass(&check), Pending);
+        session.fail(&check, STATUS);
+        assert_eq!([session.pass(&check), session.pass(&check)], [Pending, Changed]);
+    }
+
+    #[test]
+    fn a_status_that_is_not_retriable_decides_alone() {
+        let check = HealthCheck { unhealthy_threshold: 3, ..check() };
+        for failure in [STATUS, Failure::Passive] {
+            let mut session = Session::new(true);
+            session.pass(&check);
+            assert_eq!((session.fail(&check, failure), session.is_failed()), (Changed, true));
+        }
+    }
+
+    /// The example in Envoy's source: an unhealthy host that needs three successes.
+    #[test]
+    fn edge_intervals_are_for_the_way_between_two_states() {
+        let seconds = Duration::from_secs;
+        let check = HealthCheck {
+            healthy_threshold: 3,
+            unhealthy_threshold: 2,
+            interval: seconds(1),
+            unhealthy_interval: seconds(2),
+            healthy_edge_interval: seconds(3),
+            unhealthy_edge_interval: seconds(4),
+            no_traffic_interval: seconds(60),
+            ..check()
+        };
+        let mut session = Session::new(true);
+        let steps = [false, true, true, true, true, false, false, false];
+        let times = steps.map(|passed| {
+            let transition = if passed { session.pass(&check) } else { session.fail(&check, Failure::Network) };
+            interval(&check, passed, transition, true).as_secs()
+        });
+        assert_eq!(times, [2, 3, 3, 1, 1, 4, 2, 2]);
+        assert_eq!(interval(&check, true, Pending, false), seconds(60));
+    }
+}

@@ -1,0 +1,64 @@
+//! Success rates: of one endpoint in one interval, and which of many are outliers.
+
+use crate::stats::{HostStats, PerShard};
+
+/// Outcomes of an endpoint, added up over the shards since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub results: u64,
+    pub successes: u64,
+}
+
+impl Tally {
+    pub fn external(stats: &PerShard<HostStats>) -> Self {
+        // Successes first: a request counted in between is one more result, and no rate above 100 comes out.
+        let successes = stats.sum(|cells| cells.successes.get() as i64) as u64;
+        Self { successes, results: stats.sum(|cells| cells.results.get() as i64) as u64 }
+    }
+
+    pub fn local(stats: &PerShard<HostStats>) -> Self {
+        let successes = stats.sum(|cells| cells.local_successes.get() as i64) as u64;
+        Self { successes, results: stats.sum(|cells| cells.local_results.get() as i64) as u64 }
+    }
+
+    /// What came since `before`.
+    pub fn since(self, before: Self) -> Self {
+        let successes = self.successes.saturating_sub(before.successes);
+        Self { results: self.results.saturating_sub(before.results).max(successes), successes }
+    }
+
+    /// Per cent; `None` without a request.
+    pub fn rate(self) -> Option<f64> {
+        (self.results > 0).then(|| self.successes as f64 * 100.0 / self.results as f64)
+    }
+}
+
+/// Mean of the rates, and the threshold below which one is an outlier: `stdev_factor`, in thousandths, times the
+/// standard deviation below the mean (Envoy: DetectorImpl::successRateEjectionThreshold). `rates` is not empty.
+pub(super) fn threshold(rates: &[f64], stdev_factor: u32) -> (f64, f64) {
+    let count = rates.len() as f64;
+    let mean = rates.iter().sum::<f64>() / count;
+    let variance = rates.iter().map(|rate| (rate - mean).powi(2)).sum::<f64>() / count;
+    (mean, mean - f64::from(stdev_factor) / 1000.0 * variance.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example in Envoy's source and documentation.
+    #[test]
+    fn envoys_example() {
+        let (mean, threshold) = threshold(&[50.0, 100.0, 100.0, 100.0, 100.0], 1900);
+        assert_eq!(mean, 90.0);
+        assert!((threshold - 52.0).abs() < 1e-9, "{threshold}");
+    }
+
+    #[test]
+    fn rates_of_an_interval() {
+        let (before, now) = (Tally { results: 100, successes: 90 }, Tally { results: 140, successes: 120 });
+        assert_eq!(now.since(before).rate(), Some(75.0));
+        assert_eq!(now.since(now).rate(), None);
+        assert_eq!(Tally { results: 100, successes: 91 }.since(before).rate(), Some(100.0), "read while it changed");
+    }
+}

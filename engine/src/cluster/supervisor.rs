@@ -1,0 +1,355 @@
+//! The control side of the clusters: runs their health checks and their outlier detection on one reactor, for the whole
+//! process, and follows members and configurations as they come and go.
+//!
+//! Each endpoint's checks are a task; a cluster's outlier detection is one more. What shards report and what discovery
+//! changes arrives through the cluster's queue, which wakes the reactor ([`Supervisor::look`]).
+
+use super::health::{Event, EventKind, EventLog, Failure, Prober, Session, Transition, Verdict, interval};
+use super::members::{CONTROL, ClusterShared, HealthFlags, Host};
+use super::outlier::Detector;
+use super::report::Report;
+use crate::base::clock::nanos;
+use crate::net::Network;
+use crate::ring::{Reactor, TaskId};
+use crate::stats::{ClusterStats, HealthCheckStats, Registry};
+use ringway_config::model::HealthCheck;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+/// Dropped when the first checks have ended.
+pub type Warm = Sender<()>;
+
+/// How often limits that were nearly reached are looked at again.
+const RELAX: Duration = Duration::from_secs(1);
+
+pub struct Supervisor {
+    reactor: Rc<Reactor>,
+    network: Network,
+    registry: Arc<Registry>,
+    events: EventLog,
+    clusters: Rc<RefCell<Vec<Rc<Watched>>>>,
+}
+
+impl Supervisor {
+    pub fn new(reactor: &Rc<Reactor>, network: Network, registry: Arc<Registry>, events: EventLog) -> Self {
+        let clusters: Rc<RefCell<Vec<Rc<Watched>>>> = Rc::default();
+        reactor.spawn(relax(reactor.clone(), clusters.clone()));
+        Self { reactor: reactor.clone(), network, registry, events, clusters }
+    }
+
+    /// Go over to these clusters. Those that were there before go on as they are; `warm` is dropped when each endpoint of
+    /// the others has been checked once.
+    pub fn apply(&self, clusters: &[Arc<ClusterShared>], warm: &Warm) {
+        let before = self.clusters.take();
+        let watched = |shared: &Arc<ClusterShared>| {
+            let known = before.iter().find(|watched| Arc::ptr_eq(&watched.shared, shared));
+            known.cloned().unwrap_or_else(|| self.watch(shared, warm))
+        };
+        let after: Vec<_> = clusters.iter().map(watched).collect();
+        for gone in before.iter().filter(|watched| !after.iter().any(|kept| Rc::ptr_eq(kept, watched))) {
+            gone.end();
+        }
+        self.clusters.replace(after);
+    }
+
+    /// See what was reported and which members changed.
+    pub fn look(&self) {
+        // Handling it may not reach back here: no cluster is added meanwhile.
+        for watched in self.clusters.borrow().iter() {
+            watched.look();
+        }
+    }
+
+    fn watch(&self, shared: &Arc<ClusterShared>, warm: &Warm) -> Rc<Watched> {
+        let name = &shared.config.name;
+        shared.reports.attach(self.reactor.unpark_handle());
+        let checked = !shared.config.health_checks.is_empty();
+        let watched = Rc::new(Watched {
+            reactor: self.reactor.clone(),
+            network: self.network.clone(),
+            registry: self.registry.clone(),
+            events: self.events.clone(),
+            stats: checked.then(|| self.registry.scope(name, CONTROL)),
+            detector: RefCell::new(Detector::new(shared, self.registry.scope(name, CONTROL))),
+            shared: shared.clone(),
+            members: RefCell::new(Arc::new([])),
+            checked: RefCell::default(),
+            ejector: Cell::new(TaskId::NONE),
+            traffic: Cell::new(false),
+        });
+        watched.follow_members(Some(warm));
+        let interval = watched.detector.borrow().as_ref().map(Detector::interval);
+        if let Some(interval) = interval {
+            watched.ejector.set(self.reactor.spawn(eject(watched.clone(), interval)));
+        }
+        watched
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.clusters.borrow().iter().for_each(|watched| watched.end());
+    }
+}
+
+/// One cluster under supervision.
+struct Watched {
+    reactor: Rc<Reactor>,
+    network: Network,
+    registry: Arc<Registry>,
+    events: EventLog,
+    shared: Arc<ClusterShared>,
+    /// `None` without checks.
+    stats: Option<Arc<HealthCheckStats>>,
+    detector: RefCell<Option<Detector>>,
+    /// As they were last looked at.
+    members: RefCell<Arc<[Arc<Host>]>>,
+    checked: RefCell<HashMap<*const Host, Checked>>,
+    ejector: Cell<TaskId>,
+    /// The cluster has had a connection for a request.
+    traffic: Cell<bool>,
+}
+
+/// One endpoint under checks.
+struct Checked {
+    host: Arc<Host>,
+    /// One for each check of the cluster.
+    sessions: Vec<Session>,
+    tasks: Vec<TaskId>,
+}
+
+/// What a check meant for its endpoint.
+struct Step {
+    /// It was the endpoint's first.
+    first: bool,
+    transition: Transition,
+    /// The endpoint has become healthy or unhealthy; where there are several checks, all of them count.
+    turned: bool,
+}
+
+impl Checked {
+    fn is_failed(&self) -> bool {
+        self.sessions.iter().any(Session::is_failed)
+    }
+}
+
+impl Watched {
+    fn look(self: &Rc<Self>) {
+        for report in self.shared.reports.take() {
+            match report {
+                Report::Members => self.follow_members(None),
+                Report::Consecutive(host, ejection) => {
+                    if let Some(detector) = &mut *self.detector.borrow_mut() {
+                        detector.on_consecutive(&host, ejection, self.reactor.now(), self.reactor.random());
+                    }
+                }
+                Report::ImmediateHealthCheckFail(host) => {
+                    if self.checked.borrow().contains_key(&Arc::as_ptr(&host)) {
+                        self.shared.set_flag(&host, HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, true);
+                        for index in 0..self.shared.config.health_checks.len() {
+                            self.fail(&host, index, Failure::Passive);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begin checks of endpoints that have come, end those of endpoints that have gone.
+    fn follow_members(self: &Rc<Self>, warm: Option<&Warm>) {
+        let members = self.shared.hosts();
+        if Arc::ptr_eq(&members, &self.members.borrow()) {
+            return;
+        }
+        if let Some(detector) = &mut *self.detector.borrow_mut() {
+            detector.follow_members();
+        }
+        if self.stats.is_some() {
+            let mut before = self.checked.take();
+            let mut after = HashMap::with_capacity(members.len());
+            for host in members.iter() {
+                let key = Arc::as_ptr(host);
+                let checked = before.remove(&key).unwrap_or_else(|| self.begin(host, warm));
+                after.insert(key, checked);
+            }
+            before.into_values().flat_map(|gone| gone.tasks).for_each(|task| self.reactor.cancel(task));
+            self.checked.replace(after);
+            self.count();
+        }
+        self.members.replace(members);
+    }
+
+    fn begin(self: &Rc<Self>, host: &Arc<Host>, warm: Option<&Warm>) -> Checked {
+        let failed = host.flags().contains(HealthFlags::FAILED_ACTIVE_HC);
+        let checks = &self.shared.config.health_checks;
+        let task = |index| self.reactor.spawn(check(self.clone(), host.clone(), index, warm.cloned()));
+        Checked {
+            host: host.clone(),
+            sessions: checks.iter().map(|_| Session::new(failed)).collect(),
+            tasks: (0..checks.len()).map(task).collect(),
+        }
+    }
+
+    /// End all tasks: they hold this.
+    fn end(&self) {
+        self.reactor.cancel(self.ejector.get());
+        self.checked.take().into_values().flat_map(|gone| gone.tasks).for_each(|task| self.reactor.cancel(task));
+    }
+
+    /// A check has ended. Returns the time to the next one.
+    fn record(&self, host: &Arc<Host>, index: usize, verdict: Verdict) -> Duration {
+        if verdict.excluded {
+            self.shared.set_flag(host, HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, true);
+        }
+        let transition = match verdict.result {
+            Ok(passed) => self.pass(host, index, passed.degraded),
+            Err(failure) => self.fail(host, index, failure),
+        };
+        let check = &self.shared.config.health_checks[index];
+        let time = interval(check, verdict.result.is_ok(), transition, self.has_traffic());
+        let jitter = nanos(check.interval_jitter);
+        let jitter = if jitter > 0 { self.reactor.random().below(jitter) } else { 0 };
+        // Never at once again, so that the thread gets on.
+        (time + Duration::from_nanos(jitter)).max(Duration::from_millis(1))
+    }
+
+    fn pass(&self, host: &Arc<Host>, index: usize, degraded: bool) -> Transition {
+        let check = &self.shared.config.health_checks[index];
+        let Some(Step { first, transition, turned }) = self.step(host, index, |session| session.pass(check)) else {
+            return Transition::Unchanged;
+        };
+        self.count_check(|stats| stats.success.inc());
+        if turned {
+            let flags = HealthFlags::FAILED_ACTIVE_HC.0
+                | HealthFlags::ACTIVE_HC_TIMEOUT.0
+                | HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL.0;
+            self.shared.set_flag(host, HealthFlags(flags), false);
+            tracing::info!(
+                target: "ringway::health", cluster = %self.shared.config.name, host = %host.name, first, "healthy"
+            );
+            self.event(check, host, EventKind::AddHealthy { first });
+        }
+        if self.shared.set_flag(host, HealthFlags::DEGRADED_ACTIVE_HC, degraded) {
+            self.event(check, host, if degraded { EventKind::Degraded } else { EventKind::NoLongerDegraded });
+            self.count_check(|stats| stats.degraded.add(if degraded { 1 } else { -1 }));
+        }
+        if let Some(detector) = &mut *self.detector.borrow_mut() {
+            detector.on_check_passed(host, self.reactor.now());
+        }
+        transition
+    }
+
+    fn fail(&self, host: &Arc<Host>, index: usize, failure: Failure) -> Transition {
+        let check = &self.shared.config.health_checks[index];
+        let Some(Step { first, transition, turned }) = self.step(host, index, |session| session.fail(check, failure))
+        else {
+            return Transition::Unchanged;
+        };
+        self.count_check(|stats| {
+            stats.failure.inc();
+            stats.network_failure.add(u64::from(failure.is_network()));
+            stats.passive_failure.add(u64::from(failure == Failure::Passive));
+        });
+        if turned {
+            tracing::warn!(
+                target: "ringway::health",
+                cluster = %self.shared.config.name, host = %host.name, failure = failure.name(), "unhealthy"
+            );
+            self.event(check, host, EventKind::EjectUnhealthy(failure));
+            self.shared.set_flag(host, HealthFlags::FAILED_ACTIVE_HC, true);
+        } else if first {
+            tracing::warn!(
+                target: "ringway::health",
+                cluster = %self.shared.config.name, host = %host.name, failure = failure.name(), "first check failed"
+            );
+        } else {
+            tracing::debug!(
+                target: "ringway::health",
+                cluster = %self.shared.config.name, host = %host.name, failure = failure.name(), "check failed"
+            );
+        }
+        let timeout = failure == Failure::Timeout && host.flags().contains(HealthFlags::FAILED_ACTIVE_HC);
+        self.shared.set_flag(host, HealthFlags::ACTIVE_HC_TIMEOUT, timeout);
+        if first || check.always_log_failures {
+            self.event(check, host, EventKind::Failure { failure, first });
+        }
+        transition
+    }
+
+    /// Tell a session what came of a check. `None`: the endpoint is gone.
+    fn step(&self, host: &Arc<Host>, index: usize, tell: impl FnOnce(&mut Session) -> Transition) -> Option<Step> {
+        let mut checked = self.checked.borrow_mut();
+        let checked = checked.get_mut(&Arc::as_ptr(host))?;
+        let (first, before) = (checked.sessions[index].is_first(), checked.is_failed());
+        let transition = tell(&mut checked.sessions[index]);
+        let after = checked.is_failed();
+        self.count_check(|stats| stats.healthy.add(i64::from(before) - i64::from(after)));
+        Some(Step { first, transition, turned: before != after })
+    }
+
+    fn has_traffic(&self) -> bool {
+        if !self.traffic.get() {
+            let total = |stats: &ClusterStats| stats.upstream_cx_total.get() as i64;
+            self.traffic.set(self.registry.sum(&self.shared.config.name, total) > 0);
+        }
+        self.traffic.get()
+    }
+
+    fn count_check(&self, count: impl FnOnce(&HealthCheckStats)) {
+        if let Some(stats) = &self.stats {
+            count(stats);
+        }
+    }
+
+    fn count(&self) {
+        let checked = self.checked.borrow();
+        let degraded = |checked: &&Checked| checked.host.flags().contains(HealthFlags::DEGRADED_ACTIVE_HC);
+        self.count_check(|stats| {
+            stats.healthy.set(checked.values().filter(|checked| !checked.is_failed()).count() as i64);
+            stats.degraded.set(checked.values().filter(degraded).count() as i64);
+        });
+    }
+
+    fn event(&self, check: &HealthCheck, host: &Host, kind: EventKind) {
+        if let Some(path) = &check.event_log {
+            let (cluster, wall) = (self.shared.config.name.as_str(), self.reactor.wall_micros());
+            self.events.write(path, &Event { kind, cluster, host, check: &check.kind, wall });
+        }
+    }
+}
+
+/// The checks of one endpoint, as long as it is a member.
+async fn check(watched: Rc<Watched>, host: Arc<Host>, index: usize, warm: Option<Warm>) {
+    let check = &watched.shared.config.health_checks[index];
+    let mut prober = Prober::new(&watched.reactor, &watched.network, &watched.shared, &host, check);
+    let mut warm = warm;
+    loop {
+        watched.count_check(|stats| stats.attempt.inc());
+        let verdict = prober.probe().await;
+        let time = watched.record(&host, index, verdict);
+        warm.take();
+        prober.rest(time).await;
+    }
+}
+
+/// The intervals of a cluster's outlier detection.
+async fn eject(watched: Rc<Watched>, interval: Duration) {
+    loop {
+        watched.reactor.sleep(interval).await;
+        if let Some(detector) = &mut *watched.detector.borrow_mut() {
+            detector.on_interval(watched.reactor.now(), watched.reactor.random());
+        }
+    }
+}
+
+async fn relax(reactor: Rc<Reactor>, clusters: Rc<RefCell<Vec<Rc<Watched>>>>) {
+    loop {
+        reactor.sleep(RELAX).await;
+        reactor.resync_clock();
+        clusters.borrow().iter().for_each(|watched| watched.shared.limits.relax());
+    }
+}
