@@ -1,10 +1,11 @@
 //! SIGHUP: a new configuration takes the place of the old one, or, if anything is wrong with it, nothing changes.
 
 use super::bind;
+use super::discovery::DnsThread;
 use super::run::Shard;
 use crate::admin::{Source, State};
 use crate::hcm::access_log::Writer;
-use crate::shard::{Command, Plan};
+use crate::shard::{Command, Plan, PlanContext};
 use crate::stats::{Kind, Registry};
 use ringway_config::model::Config;
 use std::collections::HashSet;
@@ -17,6 +18,7 @@ pub(super) struct Running {
     pub writer: Arc<Writer>,
     pub plan: Arc<Plan>,
     pub shards: Vec<Shard>,
+    pub dns: DnsThread,
     pub descriptors: u64,
     /// Where the listeners listen.
     pub addresses: Vec<String>,
@@ -46,8 +48,15 @@ fn try_reload(running: &mut Running, file: &std::path::Path) -> Result<(), Strin
     let old: HashSet<_> = running.plan.config.listeners.iter().map(|listener| &listener.address).collect();
     let new = config.listeners.iter().filter(|listener| !old.contains(&listener.address));
     let bound = bind::bind(new, running.shards.len(), config.runtime.backlog)?;
-    let plan = Plan::new(config, &running.writer, running.descriptors, Some(&running.plan))
-        .map_err(|error| error.to_string())?;
+    let context = PlanContext {
+        writer: &running.writer,
+        registry: &running.registry,
+        descriptors: running.descriptors,
+        shards: running.shards.len(),
+    };
+    let plan = Plan::new(config, &context, Some(&running.plan)).map_err(|error| error.to_string())?;
+    // New clusters have endpoints before the first request comes to them.
+    running.dns.apply(&plan.clusters)?;
     let (done, answers) = mpsc::channel();
     for ((mailbox, _), sockets) in running.shards.iter().zip(bound.shards) {
         mailbox.send(Command::Apply { plan: plan.clone(), sockets, done: done.clone() });
@@ -56,7 +65,7 @@ fn try_reload(running: &mut Running, file: &std::path::Path) -> Result<(), Strin
     // The channel closes when every shard has answered.
     while answers.recv().is_ok() {}
     let clusters: HashSet<_> = plan.config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
-    running.registry.retain(|kind, name| kind != Kind::Cluster || clusters.contains(name));
+    running.registry.retain(|kind, name| kind.dotted() != Kind::Cluster.dotted() || clusters.contains(name));
     running.state.replace(Source { file: Some(file.into()), text }, plan.clone());
     running.plan = plan;
     Ok(())

@@ -1,12 +1,13 @@
 //! From a configuration to a running process and to its end.
 
 use super::bind;
+use super::discovery::DnsThread;
 use super::reload::{self, Running};
 use crate::admin::{self, Control, Source, State};
 use crate::base::logging;
 use crate::hcm::access_log::Writer;
 use crate::net::sys;
-use crate::shard::{self, Command, Mailbox, Plan, ShardSetup};
+use crate::shard::{self, Command, Mailbox, Plan, PlanContext, ShardSetup};
 use crate::stats::{Registry, ServerState};
 use ringway_config::model::{Config, Shards};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -50,8 +51,17 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
         None => None,
     };
     let writer = Writer::start(&registry).map_err(|error| StartError(format!("access log writer: {error}")))?;
-    let plan = Plan::new(config, &writer, descriptors, None).map_err(|error| StartError(error.to_string()))?;
+    let context = PlanContext { writer: &writer, registry: &registry, descriptors, shards: cpus.len() };
+    let plan = Plan::new(config, &context, None).map_err(|error| StartError(error.to_string()))?;
     let state = State::new(registry.clone(), source, plan.clone(), control.clone(), cpus.len());
+    let admin = plan.config.admin.as_ref().map(|admin| bind::actual(&admin.address, admin_socket.as_ref()).to_string());
+    if let Some(socket) = admin_socket {
+        let log = plan.config.admin.as_ref().and_then(|admin| admin.access_log.clone());
+        admin::start(socket, state.clone(), writer.clone(), log).map_err(StartError)?;
+    }
+    // The admin endpoint says "initializing" meanwhile.
+    let mut dns = DnsThread::new(&registry);
+    dns.apply(&plan.clusters).map_err(StartError)?;
     let mut shards = Vec::new();
     let (started, answers) = mpsc::channel();
     for ((index, cpu), sockets) in cpus.iter().enumerate().zip(bound.shards) {
@@ -69,15 +79,10 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
             answers.recv().unwrap_or_else(|_| Err("a shard ended while it started".into())).map_err(StartError)?;
         shards.push((mailbox, thread));
     }
-    let admin = plan.config.admin.as_ref().map(|admin| bind::actual(&admin.address, admin_socket.as_ref()).to_string());
-    if let Some(socket) = admin_socket {
-        let log = plan.config.admin.as_ref().and_then(|admin| admin.access_log.clone());
-        admin::start(socket, state.clone(), writer.clone(), log).map_err(StartError)?;
-    }
     // Last: rings count against the locked memory of an ordinary user. The C library changes all threads.
     become_user(&plan.config)?;
     let addresses = bound.addresses.iter().map(ToString::to_string).collect();
-    Ok(Running { state, registry, writer, plan, shards, descriptors, addresses, admin })
+    Ok(Running { state, registry, writer, plan, shards, dns, descriptors, addresses, admin })
 }
 
 /// The cores to run on.

@@ -1,0 +1,213 @@
+//! One name of a cluster: the addresses it stands for now, and when it is looked up next.
+
+use super::resolver::{Answer, LookupError};
+use crate::base::random::Random;
+use ringway_config::model::Dns;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The shortest time between two lookups of a name, whatever its TTL says.
+const REFRESH_MIN: Duration = Duration::from_secs(1);
+
+/// What an answer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Each address is an endpoint, in whatever order they come; no address means no endpoint (Envoy: STRICT_DNS).
+    Strict,
+    /// The first address counts, and an answer without one is a failure like any other (Envoy: LOGICAL_DNS).
+    Logical,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Target {
+    /// The last good answer: all of it in ascending order, or the first one.
+    pub addresses: Vec<IpAddr>,
+    /// Failed lookups in a row.
+    failures: u32,
+}
+
+/// What a lookup meant for its target.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    pub outcome: Outcome,
+    /// Until the next lookup.
+    pub wait: Duration,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Changed,
+    Unchanged,
+    /// The last good answer stays in force.
+    Failed {
+        /// No name server said why: the answer was empty, and that is refused.
+        empty: bool,
+        first: bool,
+    },
+}
+
+impl Target {
+    /// A target that begins with what was known before.
+    pub(super) fn new(addresses: Vec<IpAddr>) -> Self {
+        Self { addresses, failures: 0 }
+    }
+
+    pub(super) fn take(&mut self, result: Result<Answer, LookupError>, kind: Kind, dns: &Dns, random: &Random) -> Step {
+        match result {
+            Ok(answer) if kind == Kind::Strict || !answer.addresses.is_empty() => {
+                self.failures = 0;
+                let wait = refresh(&answer, dns) + up_to(dns.jitter, random);
+                Step { outcome: self.replace(answer, kind), wait }
+            }
+            result => {
+                self.failures = self.failures.saturating_add(1);
+                let wait = back_off(dns.failure_refresh, self.failures, random);
+                Step { outcome: Outcome::Failed { empty: result.is_ok(), first: self.failures == 1 }, wait }
+            }
+        }
+    }
+
+    fn replace(&mut self, answer: Answer, kind: Kind) -> Outcome {
+        let mut addresses = answer.addresses;
+        match kind {
+            Kind::Strict => {
+                if let Some(failed) = answer.failed {
+                    addresses.extend(self.addresses.iter().filter(|address| failed.holds(address)));
+                }
+                addresses.sort_unstable();
+            }
+            Kind::Logical => addresses.truncate(1),
+        }
+        if addresses == self.addresses {
+            return Outcome::Unchanged;
+        }
+        self.addresses = addresses;
+        Outcome::Changed
+    }
+}
+
+/// After a good answer.
+fn refresh(answer: &Answer, dns: &Dns) -> Duration {
+    match answer.ttl {
+        Some(ttl) if dns.respect_ttl => ttl.max(REFRESH_MIN),
+        _ => dns.refresh_rate,
+    }
+}
+
+/// After the failure with this number, from 1: twice as long each time, up to the maximum, and of that a random part
+/// which is at least half of it.
+fn back_off((base, max): (Duration, Duration), failures: u32, random: &Random) -> Duration {
+    let factor = 1u32.checked_shl(failures - 1).unwrap_or(u32::MAX);
+    let longest = base.saturating_mul(factor).min(max);
+    longest / 2 + up_to(longest / 2, random)
+}
+
+fn up_to(max: Duration, random: &Random) -> Duration {
+    Duration::from_nanos(random.below(u64::try_from(max.as_nanos()).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resolver::Family;
+    use super::*;
+    use ringway_config::model::LookupFamily;
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn dns() -> Dns {
+        Dns {
+            lookup_family: LookupFamily::Auto,
+            refresh_rate: seconds(5),
+            jitter: Duration::ZERO,
+            failure_refresh: (seconds(2), seconds(60)),
+            respect_ttl: true,
+            resolvers: Vec::new(),
+        }
+    }
+
+    fn answer(addresses: &[&str], ttl: u64) -> Answer {
+        let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
+        Answer { addresses, ttl: Some(seconds(ttl)), failed: None }
+    }
+
+    fn take(target: &mut Target, result: Result<Answer, LookupError>, kind: Kind, dns: &Dns) -> Step {
+        target.take(result, kind, dns, &Random::seeded(7))
+    }
+
+    #[test]
+    fn the_ttl_decides_when_to_look_again() {
+        let mut target = Target::default();
+        let mut wait = |answer, dns: &Dns| take(&mut target, Ok(answer), Kind::Strict, dns).wait;
+        assert_eq!(wait(answer(&["192.0.2.1"], 30), &dns()), seconds(30));
+        assert_eq!(wait(answer(&["192.0.2.1"], 0), &dns()), seconds(1), "no faster than that");
+        assert_eq!(wait(answer(&["192.0.2.1"], 30), &Dns { respect_ttl: false, ..dns() }), seconds(5));
+        assert_eq!(wait(Answer { ttl: None, ..answer(&["192.0.2.1"], 0) }, &dns()), seconds(5), "the hosts file");
+        assert_eq!(wait(Answer::default(), &dns()), seconds(5), "nothing has no TTL");
+    }
+
+    #[test]
+    fn jitter_is_added_and_spread() {
+        let dns = Dns { jitter: seconds(10), ..dns() };
+        let random = Random::seeded(1);
+        let mut target = Target::default();
+        let waits: Vec<_> =
+            (0..1000).map(|_| target.take(Ok(answer(&["192.0.2.1"], 30)), Kind::Strict, &dns, &random).wait).collect();
+        assert!(waits.iter().all(|wait| (seconds(30)..seconds(40)).contains(wait)));
+        assert!(waits.iter().any(|wait| *wait < seconds(31)) && waits.iter().any(|wait| *wait > seconds(39)));
+    }
+
+    #[test]
+    fn a_failure_keeps_the_answer_and_backs_off() {
+        let mut target = Target::default();
+        let good = answer(&["192.0.2.1", "192.0.2.2"], 30);
+        assert_eq!(take(&mut target, Ok(good.clone()), Kind::Strict, &dns()).outcome, Outcome::Changed);
+        let mut longest = seconds(2);
+        for failure in 0..40 {
+            let step = take(&mut target, Err(LookupError::Timeout), Kind::Strict, &dns());
+            assert_eq!(step.outcome, Outcome::Failed { empty: false, first: failure == 0 });
+            assert!(step.wait >= longest / 2 && step.wait <= longest, "{failure}: {:?}", step.wait);
+            longest = (longest * 2).min(seconds(60));
+        }
+        assert_eq!(target.addresses, good.addresses);
+        let step = take(&mut target, Ok(good), Kind::Strict, &dns());
+        assert_eq!(step, Step { outcome: Outcome::Unchanged, wait: seconds(30) });
+        let step = take(&mut target, Err(LookupError::Timeout), Kind::Strict, &dns());
+        assert!(step.wait <= seconds(2), "the back-off begins anew");
+    }
+
+    #[test]
+    fn an_empty_answer_empties_a_strict_target_only() {
+        let mut target = Target::new(vec![[192, 0, 2, 1].into()]);
+        let step = take(&mut target, Ok(Answer::default()), Kind::Logical, &dns());
+        assert_eq!(step.outcome, Outcome::Failed { empty: true, first: true });
+        assert_eq!(target.addresses.len(), 1);
+        let step = take(&mut target, Ok(Answer::default()), Kind::Strict, &dns());
+        assert_eq!((step.outcome, target.addresses.len()), (Outcome::Changed, 0));
+    }
+
+    #[test]
+    fn the_order_of_an_answer_matters_to_a_logical_target_only() {
+        let (one, other) = (answer(&["192.0.2.1", "192.0.2.2"], 30), answer(&["192.0.2.2", "192.0.2.1"], 30));
+        for (kind, outcome) in [(Kind::Strict, Outcome::Unchanged), (Kind::Logical, Outcome::Changed)] {
+            let mut target = Target::default();
+            take(&mut target, Ok(one.clone()), kind, &dns());
+            assert_eq!(take(&mut target, Ok(other.clone()), kind, &dns()).outcome, outcome);
+            assert_eq!(target.addresses.len(), if kind == Kind::Strict { 2 } else { 1 });
+        }
+    }
+
+    #[test]
+    fn half_an_answer_keeps_the_other_half() {
+        let mut target = Target::default();
+        let whole = answer(&["192.0.2.1", "2001:db8::1"], 30);
+        take(&mut target, Ok(whole.clone()), Kind::Strict, &dns());
+        let half = Answer { failed: Some(Family::V6), ..answer(&["192.0.2.1"], 30) };
+        assert_eq!(take(&mut target, Ok(half), Kind::Strict, &dns()).outcome, Outcome::Unchanged);
+        assert_eq!(target.addresses, whole.addresses);
+        let half = Answer { failed: Some(Family::V6), ..answer(&["192.0.2.9"], 30) };
+        take(&mut target, Ok(half), Kind::Strict, &dns());
+        assert_eq!(target.addresses, answer(&["192.0.2.9", "2001:db8::1"], 0).addresses);
+    }
+}

@@ -1,0 +1,234 @@
+//! The names of one cluster, each looked up again and again, and the members that come of it.
+
+use super::resolver::{LookupError, Resolver};
+use super::target::{Kind, Outcome, Target};
+use crate::base::random::Random;
+use crate::cluster::{ClusterShared, Host, HostSpec};
+use ringway_config::model::{self, Address, Discovery, Dns, EndpointTarget};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use tokio::task::{AbortHandle, spawn_local};
+
+/// What is known of names, for whoever begins to watch them.
+pub(super) type Known = HashMap<String, Vec<IpAddr>>;
+
+/// Dropped when the first lookups of a cluster have ended.
+pub(super) type Warm = Sender<()>;
+
+/// The settings of a cluster that is discovered by DNS.
+pub(super) fn dns_of(cluster: &model::Cluster) -> Option<(&Dns, Kind)> {
+    match &cluster.discovery {
+        Discovery::Static => None,
+        Discovery::StrictDns(dns) => Some((dns, Kind::Strict)),
+        Discovery::LogicalDns(dns) => Some((dns, Kind::Logical)),
+    }
+}
+
+/// One cluster's lookups; they end when it is dropped.
+pub(super) struct Watch {
+    names: Rc<Names>,
+    tasks: Vec<AbortHandle>,
+}
+
+struct Names {
+    cluster: Arc<ClusterShared>,
+    dns: Dns,
+    kind: Kind,
+    resolver: Rc<Resolver>,
+    random: Rc<Random>,
+    /// By host name: a name that stands in several endpoints is looked up once.
+    targets: RefCell<BTreeMap<String, Target>>,
+}
+
+impl Watch {
+    /// Begin with what is `known`. `None` where there is nothing to discover.
+    pub(super) fn start(
+        cluster: &Arc<ClusterShared>,
+        resolver: Rc<Resolver>,
+        random: Rc<Random>,
+        known: &Known,
+        warm: &Warm,
+    ) -> Option<Self> {
+        let (dns, kind) = dns_of(&cluster.config)?;
+        let names = cluster.config.endpoints.iter().filter_map(|endpoint| match &endpoint.target {
+            EndpointTarget::Name { host, .. } => Some(host.clone()),
+            EndpointTarget::Address(_) => None,
+        });
+        let target = |host: String| {
+            let addresses = known.get(&host).cloned().unwrap_or_default();
+            (host, Target::new(addresses))
+        };
+        let names = Rc::new(Names {
+            cluster: cluster.clone(),
+            dns: dns.clone(),
+            kind,
+            resolver,
+            random,
+            targets: RefCell::new(names.map(target).collect()),
+        });
+        names.publish();
+        let hosts: Vec<String> = names.targets.borrow().keys().cloned().collect();
+        let follow = |host| spawn_local(names.clone().follow(host, warm.clone())).abort_handle();
+        let tasks = hosts.into_iter().map(follow).collect();
+        Some(Self { names, tasks })
+    }
+
+    pub(super) fn is_of(&self, cluster: &Arc<ClusterShared>) -> bool {
+        Arc::ptr_eq(&self.names.cluster, cluster)
+    }
+
+    pub(super) fn cluster_name(&self) -> &str {
+        &self.names.cluster.config.name
+    }
+
+    /// The last good answers, for a cluster that asks the same name servers for the same families.
+    pub(super) fn known_to(&self, cluster: &model::Cluster) -> Known {
+        let same = dns_of(cluster).is_some_and(|(dns, kind)| {
+            let own = &self.names.dns;
+            kind == self.names.kind && dns.resolvers == own.resolvers && dns.lookup_family == own.lookup_family
+        });
+        if !same {
+            return Known::new();
+        }
+        let targets = self.names.targets.borrow();
+        targets.iter().map(|(host, target)| (host.clone(), target.addresses.clone())).collect()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Names {
+    /// Look `host` up for ever.
+    async fn follow(self: Rc<Self>, host: String, warm: Warm) {
+        let mut warm = Some(warm);
+        loop {
+            let stats = &self.cluster.stats;
+            stats.update_attempt.inc();
+            let result = self.resolver.lookup(&host, self.dns.lookup_family).await;
+            let error = result.as_ref().err().cloned();
+            let step = match self.targets.borrow_mut().get_mut(&host) {
+                Some(target) => target.take(result, self.kind, &self.dns, &self.random),
+                None => return,
+            };
+            match step.outcome {
+                Outcome::Changed => {
+                    stats.update_success.inc();
+                    self.publish();
+                }
+                Outcome::Unchanged => {
+                    stats.update_success.inc();
+                    stats.update_no_rebuild.inc();
+                }
+                Outcome::Failed { empty, first } => {
+                    stats.update_failure.inc();
+                    stats.update_empty.add(u64::from(empty));
+                    self.tell_failure(&host, error, first);
+                }
+            }
+            drop(warm.take());
+            tokio::time::sleep(step.wait).await;
+        }
+    }
+
+    fn publish(&self) {
+        let members = members(&self.cluster.config, self.kind, &self.targets.borrow());
+        let change = self.cluster.set_members(members);
+        if !change.is_empty() {
+            let list = |hosts: &[Arc<Host>]| hosts.iter().map(|host| &*host.name).collect::<Vec<_>>().join(" ");
+            let (added, removed) = (list(&change.added), list(&change.removed));
+            let cluster = &self.cluster.config.name;
+            tracing::info!(target: "ringway::dns", cluster, added, removed, "members changed");
+        }
+    }
+
+    /// Once as a warning: name servers that are down for hours do not fill the log.
+    fn tell_failure(&self, host: &str, error: Option<LookupError>, first: bool) {
+        let cluster = &self.cluster.config.name;
+        let error = error.map_or("the answer has no address".into(), |error| error.to_string());
+        if first {
+            tracing::warn!(target: "ringway::dns", cluster, host, error, "lookup failed; the last answer stays in force");
+        } else {
+            tracing::debug!(target: "ringway::dns", cluster, host, error, "lookup failed again");
+        }
+    }
+}
+
+/// The members that `targets` make of a cluster's endpoints, in the order of the configuration.
+fn members(cluster: &model::Cluster, kind: Kind, targets: &BTreeMap<String, Target>) -> Vec<HostSpec> {
+    let mut members = Vec::new();
+    for endpoint in &cluster.endpoints {
+        match &endpoint.target {
+            EndpointTarget::Address(address) => members.push(HostSpec::new(endpoint, address.clone())),
+            EndpointTarget::Name { host, port } => {
+                let addresses = targets.get(host).map_or(&[][..], |target| &target.addresses);
+                members.extend(addresses.iter().map(|ip| HostSpec {
+                    logical_name: (kind == Kind::Logical).then(|| format!("{host}:{port}").into()),
+                    ..HostSpec::new(endpoint, Address::Ip(SocketAddr::new(*ip, *port)))
+                }));
+            }
+        }
+    }
+    members
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringway_config::load_str;
+
+    fn config(discovery: &str, endpoints: &str) -> model::Cluster {
+        let text = format!("[[clusters]]\nname = \"app\"\ndiscovery = \"{discovery}\"\nendpoints = {endpoints}\n");
+        let mut config = load_str("test", &text).unwrap_or_else(|problems| panic!("{problems}"));
+        config.clusters.remove(0)
+    }
+
+    fn targets(known: &[(&str, &[&str])]) -> BTreeMap<String, Target> {
+        let target = |addresses: &[&str]| {
+            Target::new(addresses.iter().map(|address| address.parse().expect("an address")).collect())
+        };
+        known.iter().map(|(host, addresses)| ((*host).into(), target(addresses))).collect()
+    }
+
+    fn text(members: &[HostSpec]) -> Vec<String> {
+        members.iter().map(|spec| format!("{} {}", spec.address, spec.weight)).collect()
+    }
+
+    #[test]
+    fn every_address_of_every_name_is_a_member_beside_what_is_an_address_already() {
+        let endpoints = r#"["a.test:80", { address = "b.test:81", weight = 3 }, "192.0.2.9:82", "c.test:83"]"#;
+        let cluster = config("strict_dns", endpoints);
+        let targets =
+            targets(&[("a.test", &["192.0.2.1", "192.0.2.2"]), ("b.test", &["2001:db8::1"]), ("c.test", &[])]);
+        let members = members(&cluster, Kind::Strict, &targets);
+        assert_eq!(text(&members), ["192.0.2.1:80 1", "192.0.2.2:80 1", "[2001:db8::1]:81 3", "192.0.2.9:82 1"]);
+        let hostnames: Vec<_> = members.iter().map(|spec| spec.hostname.as_deref()).collect();
+        assert_eq!(hostnames, [Some("a.test"), Some("a.test"), Some("b.test"), None]);
+        assert!(members.iter().all(|spec| spec.logical_name.is_none()));
+    }
+
+    #[test]
+    fn one_name_serves_several_ports() {
+        let cluster = config("strict_dns", r#"["a.test:80", "a.test:81"]"#);
+        let members = members(&cluster, Kind::Strict, &targets(&[("a.test", &["192.0.2.1"])]));
+        assert_eq!(text(&members), ["192.0.2.1:80 1", "192.0.2.1:81 1"]);
+    }
+
+    #[test]
+    fn a_logical_member_keeps_its_name_when_the_address_changes() {
+        let cluster = config("logical_dns", r#"["a.test:443"]"#);
+        let names: Vec<_> = ["192.0.2.1", "192.0.2.2"]
+            .map(|address| members(&cluster, Kind::Logical, &targets(&[("a.test", &[address])])).remove(0))
+            .map(|spec| (spec.logical_name.expect("logical"), spec.hostname.expect("the name")))
+            .into();
+        assert_eq!(names[0], ("a.test:443".into(), "a.test".into()));
+        assert_eq!(names[0], names[1]);
+    }
+}
