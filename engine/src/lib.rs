@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod codec;
 pub mod hcm;
 pub mod http;
+pub mod http_filter;
 pub mod listener;
 pub mod net;
 pub mod network_filter;

@@ -1,62 +1,9 @@
 //! What a client is told when it does not get an upstream's response: the one place where a fault becomes a status, a
 //! response flag and details.
 
-use super::Hcm;
-use super::access_log::ResponseFlags;
-use crate::codec::h1::{BodyError, HeadError, RequestError, encode};
-use crate::http::{Exchange, Method};
+use crate::codec::h1::{BodyError, HeadError, RequestError};
+use crate::http::format::ResponseFlags;
 use crate::router::Fault;
-use crate::router::encode::connection;
-
-/// A response made here.
-pub(super) struct LocalReply<'a> {
-    pub status: u16,
-    pub body: &'a [u8],
-    pub content_type: &'a str,
-    pub location: Option<&'a [u8]>,
-}
-
-impl<'a> LocalReply<'a> {
-    /// A status with a line of text for whoever looks at it.
-    pub(super) fn text(status: u16, body: &'a str) -> Self {
-        Self { status, body: body.as_bytes(), content_type: "text/plain", location: None }
-    }
-
-    /// Write it to the batch for the downstream.
-    pub(super) fn write(&self, hcm: &Hcm, exchange: &mut Exchange, close: bool) {
-        let reactor = &hcm.shard.reactor;
-        let mut outbox = std::mem::take(&mut exchange.to_downstream);
-        let out = outbox.bytes(reactor);
-        encode::status(out, self.status);
-        if let Some(location) = self.location {
-            encode::field(out, b"location", location);
-        }
-        // 204 and 304 have no body and no length (RFC 9110 section 8.6).
-        let bodiless = matches!(self.status, 204 | 304);
-        if !bodiless {
-            encode::field_u64(out, b"content-length", self.body.len() as u64);
-            if !self.body.is_empty() {
-                encode::field(out, b"content-type", self.content_type.as_bytes());
-            }
-        }
-        if matches!(self.status, 405) {
-            // RFC 9110 section 15.5.6 wants the methods that would be allowed; only TRACE comes here.
-            encode::field(out, b"allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
-        }
-        encode::field(out, b"date", &hcm.shard.date());
-        if !hcm.config.headers.server_name.is_empty() {
-            encode::field(out, b"server", hcm.config.headers.server_name.as_bytes());
-        }
-        connection(out, &exchange.request, close);
-        encode::end(out);
-        if !bodiless && exchange.request.method != Method::Head {
-            out.extend_from_slice(self.body);
-            exchange.sent = self.body.len() as u64;
-        }
-        exchange.to_downstream = outbox;
-        exchange.status = self.status;
-    }
-}
 
 /// How a fault is told.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +42,7 @@ pub(super) fn telling(fault: Fault) -> Telling {
             close: true,
         }),
         Fault::RequestBody(error) => closing(tell(400, "", Flags::DOWNSTREAM_PROTOCOL_ERROR, error.details())),
+        Fault::InvalidPath => tell(400, "", Flags::empty(), "path_normalization_failed"),
         Fault::RequestTooLarge => closing(tell(413, "Payload Too Large", Flags::empty(), "request_payload_too_large")),
         Fault::RequestHeaderTimeout => {
             closing(tell(408, "request header timeout", Flags::DURATION_TIMEOUT, "request_header_timeout"))
@@ -109,6 +57,7 @@ pub(super) fn telling(fault: Fault) -> Telling {
             details: "downstream_remote_disconnect",
             close: true,
         },
+        Fault::NoHealthyUpstream => tell(503, "no healthy upstream", Flags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream"),
         Fault::ConnectFailed => tell(
             503,
             "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",
@@ -153,6 +102,12 @@ pub(super) fn telling(fault: Fault) -> Telling {
         ),
         Fault::RouteTimeout => {
             tell(504, "upstream request timeout", Flags::UPSTREAM_REQUEST_TIMEOUT, "upstream_response_timeout")
+        }
+        Fault::PerTryTimeout => {
+            tell(504, "upstream request timeout", Flags::UPSTREAM_REQUEST_TIMEOUT, "upstream_per_try_timeout")
+        }
+        Fault::PerTryIdleTimeout => {
+            tell(504, "upstream request timeout", Flags::UPSTREAM_REQUEST_TIMEOUT, "upstream_per_try_idle_timeout")
         }
         // Envoy: 408 while the request is incomplete, 504 after; exchange.rs knows which.
         Fault::StreamIdle => closing(tell(504, "stream timeout", Flags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")),

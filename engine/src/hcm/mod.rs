@@ -4,40 +4,57 @@
 //! line in the access log.
 
 pub mod access_log;
+mod admit;
 mod connection;
 mod drain;
 mod exchange;
+mod finalize;
 mod h1;
+mod header_table;
 mod local_reply;
 mod log;
+mod record;
+mod relay;
+mod respond;
 
+pub use admit::{Admission, Peer, admit_head};
 pub use connection::{Accepted, ChainSlot};
 pub use drain::Drain;
 pub use h1::serve;
+pub use header_table::HeaderTable;
 
 use crate::base::date::imf_fixdate;
 use crate::cluster::Cluster;
 use crate::codec::h1::Limits;
 use crate::http::Exchange;
+use crate::http_filter::Chain;
 use crate::ring::Reactor;
-use crate::router::{HeaderPolicy, RouteTable};
+use crate::router::RouteTable;
 use crate::stats::HttpStats;
 use access_log::{CompiledLog, ShardLog};
 use ringway_config::model;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// One HTTP connection manager on one shard, made from one configuration.
 pub struct Hcm {
-    pub config: model::Hcm,
+    pub config: Arc<model::Hcm>,
     table: Arc<RouteTable>,
+    headers: Arc<HeaderTable>,
+    filters: Chain,
     /// All clusters, in the order of the configuration.
     clusters: Rc<[Rc<Cluster>]>,
-    policy: HeaderPolicy,
+    /// Index of each by its name.
+    cluster_index: Rc<HashMap<Box<[u8]>, usize>>,
     codec_limits: Limits,
     stats: Arc<HttpStats>,
     logs: Vec<CompiledLog>,
+    /// A log tells the bodies of local replies.
+    keeps_local_body: bool,
+    /// Name of the filter chain.
+    chain: Box<str>,
     shard: Rc<HcmShard>,
     splice_threshold: Option<u64>,
 }
@@ -105,18 +122,23 @@ impl HcmShard {
 }
 
 /// What `Hcm::new` puts together.
-pub struct HcmParts<'a> {
-    pub config: &'a model::Hcm,
+pub struct HcmParts {
+    pub config: Arc<model::Hcm>,
     pub table: Arc<RouteTable>,
+    pub headers: Arc<HeaderTable>,
+    pub filters: Chain,
+    pub cluster_index: Rc<HashMap<Box<[u8]>, usize>>,
     pub clusters: Rc<[Rc<Cluster>]>,
     pub stats: Arc<HttpStats>,
     pub logs: Vec<CompiledLog>,
+    /// Name of the filter chain.
+    pub chain: Box<str>,
     pub shard: Rc<HcmShard>,
     pub splice_threshold: Option<u64>,
 }
 
 impl Hcm {
-    pub fn new(parts: HcmParts<'_>) -> Rc<Self> {
+    pub fn new(parts: HcmParts) -> Rc<Self> {
         let limits = &parts.config.limits;
         let codec_limits = Limits {
             head_bytes: limits.max_headers_size,
@@ -126,13 +148,17 @@ impl Hcm {
             ..Limits::default()
         };
         Rc::new(Self {
-            config: parts.config.clone(),
+            config: parts.config,
             table: parts.table,
+            headers: parts.headers,
+            filters: parts.filters,
             clusters: parts.clusters,
-            policy: HeaderPolicy::new(&parts.config.headers),
+            cluster_index: parts.cluster_index,
             codec_limits,
             stats: parts.stats,
+            keeps_local_body: parts.logs.iter().any(CompiledLog::tells_local_body),
             logs: parts.logs,
+            chain: parts.chain,
             shard: parts.shard,
             splice_threshold: parts.splice_threshold,
         })

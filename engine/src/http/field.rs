@@ -1,7 +1,7 @@
 //! The fields of a head: an index over the bytes, reused from message to message.
 
 use super::field_id::FieldId;
-use super::span::Span;
+use super::span::{Span, SpanBytes};
 
 /// One field line. The value is without the white space around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Field {
 
 impl Field {
     #[inline]
-    fn is_named(&self, id: FieldId, lower: &[u8], bytes: &[u8]) -> bool {
+    fn is_named<'a>(&self, id: FieldId, lower: &[u8], bytes: impl SpanBytes<'a>) -> bool {
         self.id == id && (id != FieldId::Unknown || self.name.of(bytes).eq_ignore_ascii_case(lower))
     }
 }
@@ -94,14 +94,61 @@ impl Fields {
         lines.iter().filter(move |field| field.id == id)
     }
 
+    /// Takes out every line with this name. `lower` is in lower case. Whether there was one.
+    pub fn remove<'a>(&mut self, lower: &[u8], bytes: impl SpanBytes<'a>) -> bool {
+        self.remove_if(FieldId::lookup(lower), |field, id| field.is_named(id, lower, bytes))
+    }
+
+    /// Takes out every line with this id. Whether there was one.
+    pub fn remove_id(&mut self, id: FieldId) -> bool {
+        self.remove_if(id, |field, id| field.id == id)
+    }
+
+    fn remove_if(&mut self, id: FieldId, is_it: impl Fn(&Field, FieldId) -> bool) -> bool {
+        if !self.contains(id) {
+            return false;
+        }
+        let before = self.lines.len();
+        self.lines.retain(|field| !is_it(field, id));
+        if id != FieldId::Unknown || self.lines.iter().all(|field| field.id != id) {
+            self.present &= !(1 << id as u32);
+        }
+        self.lines.len() < before
+    }
+
+    /// A set of ids for `remove_all` and `contains_any`.
+    pub const fn set_of(ids: &[FieldId]) -> u128 {
+        let (mut set, mut i) = (0, 0);
+        while i < ids.len() {
+            set |= 1 << ids[i] as u32;
+            i += 1;
+        }
+        set
+    }
+
+    /// Whether there is a line whose id is in the set.
+    #[inline]
+    pub fn contains_any(&self, set: u128) -> bool {
+        self.present & set != 0
+    }
+
+    /// Takes out every line whose id is in the set.
+    #[inline]
+    pub fn remove_all(&mut self, set: u128) {
+        if self.present & set != 0 {
+            self.lines.retain(|field| set & (1 << field.id as u32) == 0);
+            self.present &= !set;
+        }
+    }
+
     /// The value of the first line with this id.
     #[inline]
-    pub fn value<'a>(&self, id: FieldId, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    pub fn value<'a>(&self, id: FieldId, bytes: impl SpanBytes<'a>) -> Option<&'a [u8]> {
         self.get(id).map(|field| field.value.of(bytes))
     }
 
     /// The first line with this name. `lower` is in lower case; a name that has an id is found through it.
-    pub fn find(&self, lower: &[u8], bytes: &[u8]) -> Option<&Field> {
+    pub fn find<'a>(&self, lower: &[u8], bytes: impl SpanBytes<'a>) -> Option<&Field> {
         let id = FieldId::lookup(lower);
         if !self.contains(id) {
             return None;
@@ -110,7 +157,11 @@ impl Fields {
     }
 
     /// Every line with this name, in order. `lower` is in lower case.
-    pub fn all_named<'a>(&'a self, lower: &'a [u8], bytes: &'a [u8]) -> impl Iterator<Item = &'a Field> {
+    pub fn all_named<'a, 'b: 'a>(
+        &'a self,
+        lower: &'a [u8],
+        bytes: impl SpanBytes<'b> + 'a,
+    ) -> impl Iterator<Item = &'a Field> {
         let id = FieldId::lookup(lower);
         let lines = if self.contains(id) { &self.lines[..] } else { &[] };
         lines.iter().filter(move |field| field.is_named(id, lower, bytes))

@@ -2,7 +2,7 @@
 
 use super::field::Fields;
 use super::method::{Method, Version};
-use super::span::Span;
+use super::span::{Span, SpanBytes};
 
 /// How the length of a message's body is known (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,13 +103,13 @@ impl RequestHead {
 
     /// The target in origin-form (or asterisk-form), as the pieces of a request line.
     #[inline]
-    pub fn target<'a>(&self, bytes: &'a [u8]) -> [&'a [u8]; 2] {
+    pub fn target<'a>(&self, bytes: impl SpanBytes<'a>) -> [&'a [u8]; 2] {
         [self.implied_path.as_bytes(), self.path.of(bytes)]
     }
 
     /// The path without the query; never empty.
     #[inline]
-    pub fn path<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+    pub fn path<'a>(&self, bytes: impl SpanBytes<'a>) -> &'a [u8] {
         match self.path_len {
             0 => self.implied_path.as_bytes(),
             len => &self.path.of(bytes)[..len as usize],
@@ -118,12 +118,18 @@ impl RequestHead {
 
     /// What follows the first `?`.
     #[inline]
-    pub fn query<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    pub fn query<'a>(&self, bytes: impl SpanBytes<'a>) -> Option<&'a [u8]> {
         self.path.of(bytes).get(self.path_len as usize + 1..)
     }
 
+    /// The query with its `?`.
+    pub(super) fn path_query(&self) -> Option<Span> {
+        let start = self.path.start + self.path_len;
+        (start < self.path.end).then_some(Span { start, end: self.path.end })
+    }
+
     #[inline]
-    pub fn method_bytes<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+    pub fn method_bytes<'a>(&self, bytes: impl SpanBytes<'a>) -> &'a [u8] {
         self.method_span.of(bytes)
     }
 }

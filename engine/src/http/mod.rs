@@ -4,20 +4,29 @@
 //! [`Span`] names bytes in the buffer that the head was parsed from.
 
 mod authority;
+mod edit;
 mod exchange;
 mod field;
 mod field_id;
+pub mod format;
 pub mod grammar;
 mod head;
+pub mod matcher;
 mod method;
+mod mutation;
+pub mod path;
+mod reply;
 mod span;
 mod status;
 
 pub use authority::is_valid_authority;
-pub use exchange::{Exchange, RequestId, RouteRef, Times};
+pub use edit::HeadEditor;
+pub use exchange::{Exchange, RequestId, RouteRef, Times, WireBytes};
 pub use field::{Field, Fields};
 pub use field_id::FieldId;
 pub use head::{BodyKind, ImpliedPath, RequestHead, ResponseHead, Scheme, TargetForm};
 pub use method::{Method, Version};
-pub use span::Span;
+pub use mutation::Mutations;
+pub use reply::Reply;
+pub use span::{EditBytes, HeadView, Span, SpanBytes};
 pub use status::reason;

@@ -1,4 +1,4 @@
-//! A range of bytes in a buffer that someone else owns.
+//! A range of bytes in a buffer that someone else owns, and the two buffers of a head that has been edited.
 
 /// Offsets in bytes, `start..end`, into the buffer that a head was parsed from.
 ///
@@ -29,8 +29,8 @@ impl Span {
 
     /// The bytes it names. Panics when `bytes` is shorter than the buffer that the span was made from.
     #[inline]
-    pub fn of(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.start as usize..self.end as usize]
+    pub fn of<'a>(self, bytes: impl SpanBytes<'a>) -> &'a [u8] {
+        bytes.slice(self)
     }
 
     #[inline]
@@ -41,5 +41,107 @@ impl Span {
     #[inline]
     pub fn is_empty(self) -> bool {
         self.start == self.end
+    }
+}
+
+/// What a span can name bytes of.
+pub trait SpanBytes<'a>: Copy {
+    fn slice(self, span: Span) -> &'a [u8];
+}
+
+impl<'a> SpanBytes<'a> for &'a [u8] {
+    #[inline]
+    fn slice(self, span: Span) -> &'a [u8] {
+        &self[span.start as usize..span.end as usize]
+    }
+}
+
+impl<'a, const N: usize> SpanBytes<'a> for &'a [u8; N] {
+    #[inline]
+    fn slice(self, span: Span) -> &'a [u8] {
+        &self[span.start as usize..span.end as usize]
+    }
+}
+
+impl<'a> SpanBytes<'a> for &'a Vec<u8> {
+    #[inline]
+    fn slice(self, span: Span) -> &'a [u8] {
+        &self[span.start as usize..span.end as usize]
+    }
+}
+
+/// Spans from here on name bytes of edits. No head is as long: `Limits::head_bytes` is at most 16 MiB.
+const EDITS: u32 = 1 << 31;
+
+/// The bytes of a head: as they were received, and those that edits put in their place.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeadView<'a> {
+    pub received: &'a [u8],
+    pub edits: &'a [u8],
+}
+
+impl<'a> HeadView<'a> {
+    /// A head without edits.
+    pub fn new(received: &'a [u8]) -> Self {
+        Self { received, edits: &[] }
+    }
+}
+
+impl<'a> SpanBytes<'a> for HeadView<'a> {
+    #[inline]
+    fn slice(self, span: Span) -> &'a [u8] {
+        if span.start < EDITS {
+            &self.received[span.start as usize..span.end as usize]
+        } else {
+            &self.edits[(span.start - EDITS) as usize..(span.end - EDITS) as usize]
+        }
+    }
+}
+
+/// Bytes that edits of a head need. They live as long as the head.
+#[derive(Debug, Default)]
+pub struct EditBytes(Vec<u8>);
+
+impl EditBytes {
+    /// Write bytes with `write`; the span names them in a [`HeadView`].
+    #[inline]
+    pub fn store(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Span {
+        let start = self.0.len() as u32 + EDITS;
+        write(&mut self.0);
+        Span { start, end: self.0.len() as u32 + EDITS }
+    }
+
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Forget the bytes; the capacity stays, within reason.
+    #[inline]
+    pub fn clear(&mut self) {
+        const KEPT: usize = 8 * 1024;
+        self.0.clear();
+        if self.0.capacity() > KEPT {
+            self.0 = Vec::new();
+        }
+    }
+
+    /// `last` was stored last: the bytes of `more` follow it.
+    pub fn extend_span(&mut self, last: Span, received: &[u8], more: Span) -> Span {
+        debug_assert_eq!(last.end, self.0.len() as u32 + EDITS);
+        let more = self.extend(received, more, |_| {});
+        Span { start: last.start, end: more.end }
+    }
+
+    /// A span's bytes once more at the end, followed by what `write` adds: `span` may name received bytes or edits.
+    pub fn extend(&mut self, received: &[u8], span: Span, write: impl FnOnce(&mut Vec<u8>)) -> Span {
+        let start = self.0.len() as u32 + EDITS;
+        if span.start < EDITS {
+            self.0.extend_from_slice(&received[span.start as usize..span.end as usize]);
+        } else {
+            self.0.extend_from_within((span.start - EDITS) as usize..(span.end - EDITS) as usize);
+        }
+        write(&mut self.0);
+        Span { start, end: self.0.len() as u32 + EDITS }
     }
 }

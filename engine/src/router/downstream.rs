@@ -2,9 +2,10 @@
 
 use super::Fault;
 use crate::codec::h1::{BodyDecoder, BodyError};
-use crate::http::BodyKind;
+use crate::http::{BodyKind, Exchange};
 use crate::net::ByteStream;
 use crate::ring::Buf;
+use std::collections::VecDeque;
 use std::task::Poll;
 
 #[derive(Debug)]
@@ -14,6 +15,14 @@ pub enum DownstreamBody {
     End(Option<Vec<u8>>),
 }
 
+/// What `Downstream::poll_collect` has read.
+#[derive(Clone, Copy, Debug)]
+pub struct Collected {
+    pub bytes: u64,
+    pub is_whole: bool,
+    pub has_trailers: bool,
+}
+
 /// Reads the body of one request.
 pub struct Downstream<'a> {
     pub stream: &'a ByteStream,
@@ -21,15 +30,30 @@ pub struct Downstream<'a> {
     /// Bytes of body so far, and how many there may be.
     received: u64,
     limit: u64,
+    /// The same with its framing.
+    wire: u64,
     /// The end was handed out.
     done: bool,
+    /// Read ahead of time, to be handed out before anything else.
+    held: VecDeque<Buf>,
+    /// The body's end was read ahead of time, too.
+    held_end: Option<Option<Vec<u8>>>,
 }
 
 impl<'a> Downstream<'a> {
     /// `rest`, what came behind the head, must have been put back to the stream.
     pub fn new(stream: &'a ByteStream, decoder: BodyDecoder, limit: Option<u64>) -> Self {
         let done = decoder.is_done();
-        Self { stream, decoder, received: 0, limit: limit.unwrap_or(u64::MAX), done }
+        Self {
+            stream,
+            decoder,
+            received: 0,
+            wire: 0,
+            limit: limit.unwrap_or(u64::MAX),
+            done,
+            held: VecDeque::new(),
+            held_end: None,
+        }
     }
 
     /// Whether the request's last byte has been handed out.
@@ -51,11 +75,53 @@ impl<'a> Downstream<'a> {
         self.received
     }
 
+    /// Tell the exchange what has come.
+    pub fn note(&self, exchange: &mut Exchange) {
+        exchange.received = self.received;
+        exchange.wire.downstream_received = u64::from(exchange.request.len) + self.wire;
+    }
+
     /// The next piece of the body, never empty, or its end; not to be called after the end.
     ///
     /// # Errors
     /// The request is void and the connection must be closed.
     pub fn poll_body(&mut self) -> Poll<Result<DownstreamBody, Fault>> {
+        if let Some(buf) = self.held.pop_front() {
+            return Poll::Ready(Ok(DownstreamBody::Data(buf)));
+        }
+        if let Some(trailers) = self.held_end.take() {
+            self.done = true;
+            return Poll::Ready(Ok(DownstreamBody::End(trailers)));
+        }
+        self.poll_receive()
+    }
+
+    /// Read the body ahead of time, to its end or to more than `limit` bytes; `poll_body` hands it out afterwards.
+    /// Gives the bytes that are held, and whether that is all. Not to be called after the end.
+    ///
+    /// # Errors
+    /// The request is void and the connection must be closed.
+    pub fn poll_collect(&mut self, limit: u64) -> Poll<Result<Collected, Fault>> {
+        while self.held_end.is_none() {
+            match self.poll_receive() {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+                // The body may stay for long: receive buffers are for everybody.
+                Poll::Ready(Ok(DownstreamBody::Data(buf))) => self.held.push_back(Buf::from(Box::from(&buf[..]))),
+                Poll::Ready(Ok(DownstreamBody::End(trailers))) => {
+                    self.done = false;
+                    self.held_end = Some(trailers);
+                }
+            }
+            if self.received > limit {
+                return Poll::Ready(Ok(Collected { bytes: self.received, is_whole: false, has_trailers: false }));
+            }
+        }
+        let has_trailers = matches!(&self.held_end, Some(Some(lines)) if !lines.is_empty());
+        Poll::Ready(Ok(Collected { bytes: self.received, is_whole: true, has_trailers }))
+    }
+
+    fn poll_receive(&mut self) -> Poll<Result<DownstreamBody, Fault>> {
         loop {
             if self.decoder.is_done() {
                 self.done = true;
@@ -72,6 +138,7 @@ impl<'a> Downstream<'a> {
                 Err(error) => return Poll::Ready(Err(Fault::RequestBody(error))),
             };
             self.received += decoded.data.len() as u64;
+            self.wire += decoded.consumed as u64;
             if self.received > self.limit {
                 return Poll::Ready(Err(Fault::RequestTooLarge));
             }

@@ -34,6 +34,10 @@ pub enum Fault {
     TooManyInterim,
     /// No whole response within the route's timeout.
     RouteTimeout,
+    /// No response head within the time of one try.
+    PerTryTimeout,
+    /// Nothing moved on a try for too long.
+    PerTryIdleTimeout,
 
     // Nobody's in particular.
     /// Nothing moved in either direction.

@@ -3,18 +3,24 @@
 //! Invariant: the router decides nothing about what a client is told when something fails. It returns a `Fault`, and
 //! `hcm::local_reply` turns that into a response, a flag and a detail.
 
+pub mod attempt;
 mod deadlines;
 mod downstream;
 pub mod encode;
+pub mod explain;
 mod fault;
 mod forward;
+pub mod hash_policy;
+pub mod internal_redirect;
 pub mod matcher;
-mod relay;
+pub mod replay;
+pub mod retry;
+pub mod rewrite;
 mod table;
 
 pub use deadlines::Deadlines;
-pub use downstream::{Downstream, DownstreamBody, is_too_large};
-pub use encode::{HeaderPolicy, ResponseShape};
+pub use downstream::{Collected, Downstream, DownstreamBody, is_too_large};
+pub use encode::ResponseShape;
 pub use fault::Fault;
-pub use forward::{Forwarding, Outcome, forward};
+pub use forward::{Forwarding, Response, forward, interrupted};
 pub use table::{Action, Route, RouteTable, VirtualHost};

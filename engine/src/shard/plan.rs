@@ -3,7 +3,6 @@
 use crate::cluster::ClusterShared;
 use crate::hcm::HeaderTable;
 use crate::hcm::access_log::{CompiledLog, OpenError, Writer};
-use crate::http::format::LineFormat;
 use crate::http_filter::{SharedChain, number_overrides};
 use crate::listener::ConnectionLimit;
 use crate::router::RouteTable;
@@ -64,10 +63,7 @@ impl Plan {
                 number_overrides(Arc::make_mut(hcm));
                 let mut logs = Vec::new();
                 for log in &hcm.access_logs {
-                    logs.push(CompiledLog {
-                        format: LineFormat::new(&log.format),
-                        sink: context.writer.open(&log.sink)?,
-                    });
+                    logs.push(CompiledLog::new(log, context.writer)?);
                 }
                 plans.push(HcmPlan {
                     config: hcm.clone(),

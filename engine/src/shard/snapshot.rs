@@ -130,6 +130,7 @@ impl Snapshot {
                 cluster_index: cluster_index.clone(),
                 stats: self.registry.scope(&hcm.stat_prefix, self.shard),
                 logs: hcm_plan.logs.clone(),
+                chain: chain.name.as_str().into(),
                 shard: self.hcm_shard.clone(),
                 splice_threshold: plan.config.runtime.splice_threshold,
             });

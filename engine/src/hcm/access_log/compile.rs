@@ -25,6 +25,11 @@ impl CompiledLog {
         })
     }
 
+    /// Whether its lines tell the bodies of local replies.
+    pub fn tells_local_body(&self) -> bool {
+        self.format.tells_local_body()
+    }
+
     pub(super) fn takes(&self, record: &Record<'_>) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.takes(record))
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringway_config::model::{AccessLog, AccessLogFilter, AccessLogFormat, ComparisonOp, AccessLogSink, FormatPiece};
+use ringway_config::model::{AccessLog, AccessLogFilter, AccessLogFormat, AccessLogSink, ComparisonOp, FormatPiece};
 
 use super::*;
 use crate::http::format::Record;

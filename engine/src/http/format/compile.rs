@@ -69,6 +69,13 @@ impl Part {
 }
 
 impl CompiledFormat {
+    fn tells_local_body(&self) -> bool {
+        self.pieces.iter().any(|piece| match piece {
+            Piece::Literal(_) => false,
+            Piece::Operator(operator) => operator.tells_local_body(),
+        })
+    }
+
     pub fn new(pieces: &[FormatPiece]) -> Self {
         let compile = |piece: &FormatPiece| match piece {
             FormatPiece::Literal(text) => Piece::Literal(text.as_bytes().into()),
@@ -79,6 +86,14 @@ impl CompiledFormat {
 }
 
 impl LineFormat {
+    /// Whether `Record::local_reply_body` is looked at.
+    pub fn tells_local_body(&self) -> bool {
+        match self {
+            Self::Text(format) => format.tells_local_body(),
+            Self::Json(members) => members.iter().any(|member| member.value.tells_local_body()),
+        }
+    }
+
     pub fn new(format: &AccessLogFormat) -> Self {
         match format {
             AccessLogFormat::Text(pieces) => Self::Text(CompiledFormat::new(pieces)),
@@ -96,6 +111,10 @@ fn member((position, (key, pieces)): (usize, &(String, Vec<FormatPiece>))) -> Js
 }
 
 impl Operator {
+    fn tells_local_body(&self) -> bool {
+        self.operator == CommandOperator::LocalReplyBody || self.inner.iter().any(Self::tells_local_body)
+    }
+
     fn new(operator: &CommandOperator) -> Self {
         let mut compiled = Self {
             operator: operator.clone(),

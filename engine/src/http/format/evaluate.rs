@@ -10,7 +10,8 @@ use super::compile::{Operator, Part};
 use super::query::{parameter, without_query};
 use super::{Record, ResponseFlags};
 use crate::base::random::Uuid;
-use crate::http::{FieldId, Fields, HeadView, Scheme};
+use crate::http::matcher::scheme;
+use crate::http::{FieldId, Fields, HeadView};
 
 /// Bytes of one value at most, before escaping: the fields of a head are limited by the codec, but a format may name
 /// one of them several times.
@@ -149,11 +150,7 @@ fn request_value<'a>(record: &Record<'a>, name: &str, part: Part) -> Option<[&'a
         Part::Method => [head.method_bytes(view), b""],
         Part::Path => head.target(view),
         Part::Authority => [head.authority.of(view), b""],
-        Part::Scheme => match head.scheme {
-            Some(Scheme::Http) => [&b"http"[..], b""],
-            Some(Scheme::Https) => [&b"https"[..], b""],
-            None => [record.scheme.as_bytes(), b""],
-        },
+        Part::Scheme => [scheme(head, view).as_bytes(), b""],
         // An empty field is there; an empty part of the request line is not.
         Part::Field(id) => return field_value(&head.fields, view, id, name),
     };

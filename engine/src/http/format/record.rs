@@ -20,8 +20,6 @@ pub struct Record<'a> {
     /// `None` when no head could be parsed.
     pub request: Option<(&'a RequestHead, HeadView<'a>)>,
     pub response: Option<(&'a ResponseHead, HeadView<'a>)>,
-    /// `%REQ(:scheme)%` where the request's target has none: "http" or "https".
-    pub scheme: &'a str,
     /// "HTTP/1.1"; `None` when no head could be parsed.
     pub protocol: Option<&'static str>,
     pub upstream_protocol: Option<&'static str>,
@@ -81,7 +79,7 @@ impl Record<'_> {
             TimePoint::DownstreamReceiveEnd => times.request_end,
             TimePoint::UpstreamConnectBegin => times.connect_start,
             TimePoint::UpstreamConnectEnd => times.connect_end,
-            TimePoint::UpstreamSendBegin => (self.upstream_attempts > 0).then_some(times.upstream_start),
+            TimePoint::UpstreamSendBegin => self.upstream_protocol.map(|_| times.upstream_start),
             TimePoint::UpstreamSendEnd => times.upstream_end,
             TimePoint::UpstreamReceiveBegin => times.response_start,
             TimePoint::UpstreamReceiveBodyBegin => times.response_body_start,

@@ -77,7 +77,6 @@ pub(super) fn record<'a>(head: &'a RequestHead, bytes: &'a [u8]) -> Record<'a> {
         },
         now: 17_999_000,
         request: Some((head, HeadView::new(bytes))),
-        scheme: "http",
         protocol: Some("HTTP/1.1"),
         response_code: 200,
         response_code_details: Some("via_upstream"),

@@ -1,0 +1,143 @@
+//! The last edits of a head before it goes on: what the route, its virtual host and the connection manager say
+//! (Envoy: finalizeRequestHeaders, finalizeResponseHeaders, mutateResponseHeaders).
+
+use super::Hcm;
+use super::connection::Connection;
+use super::record::record;
+use crate::http::format::{ResponseFlags, format_value};
+use crate::http::{Exchange, FieldId, HeadEditor, Mutations, Version, is_valid_authority};
+use crate::router::rewrite;
+use ringway_config::model::{self, HostRewrite, ServerHeader};
+use smallvec::SmallVec;
+
+/// Edit the request that is about to be forwarded. Rewrites come first: mutations see the new path and host.
+pub(super) fn request(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange, forward: &model::Forward) {
+    let weighted = exchange.weighted_cluster(forward);
+    let at = exchange.route;
+    rewrite(hcm, exchange, forward, weighted);
+    for headers in hcm.headers.for_route(at, exchange.weighted).into_iter().flatten() {
+        apply(&headers.request, hcm, connection, exchange, Exchange::edit_request);
+    }
+    if let Some(via) = &hcm.config.headers.via {
+        let version = exchange.request.version;
+        add_via(&mut exchange.edit_request(), via, version);
+    }
+}
+
+/// Edit a response that a route is responsible for: an upstream's, a redirect, a direct response.
+pub(super) fn routed_response(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange) {
+    for headers in hcm.headers.for_route(exchange.route, exchange.weighted).into_iter().flatten() {
+        apply(&headers.response, hcm, connection, exchange, Exchange::edit_response);
+    }
+}
+
+/// Rewrite path and host as the route says.
+fn rewrite(hcm: &Hcm, exchange: &mut Exchange, forward: &model::Forward, weighted: Option<&model::WeightedCluster>) {
+    let Some(at) = exchange.route else { return };
+    let route = hcm.table.route(at);
+    if forward.path_rewrite.is_none() && forward.host_rewrite.is_none() && weighted.is_none() {
+        return;
+    }
+    let host = new_host(exchange, forward, weighted);
+    if let Some(rewrite) = &forward.path_rewrite {
+        let mut target = hcm.shard.reactor.take_vec();
+        let (head, view) = (&exchange.request, exchange.request_view());
+        let path_len = rewrite::target(rewrite, route, head.path(view), head.query(view), &mut target);
+        let original_at = target.len();
+        head.target(view).iter().for_each(|part| target.extend_from_slice(part));
+        // Only the proxy says what the path was before it rewrote it.
+        exchange.request.fields.remove_id(FieldId::XEnvoyOriginalPath);
+        let (target_now, original) = target.split_at(original_at);
+        exchange.edit_request().add_known(FieldId::XEnvoyOriginalPath, |out| out.extend_from_slice(original));
+        exchange.replace_target(target_now, path_len);
+        hcm.shard.reactor.give_vec(target);
+    }
+    if let Some(host) = host {
+        if forward.append_x_forwarded_host {
+            let old = exchange.request.authority.of(exchange.request_view()).to_vec();
+            exchange.edit_request().append(b"x-forwarded-host", &old);
+        }
+        exchange.request.authority = exchange.request_edits.store(|out| out.extend_from_slice(&host));
+    }
+}
+
+/// The host that the request is to have; `HostRewrite::Auto` is known only when an endpoint is.
+fn new_host(
+    exchange: &Exchange,
+    forward: &model::Forward,
+    weighted: Option<&model::WeightedCluster>,
+) -> Option<SmallVec<[u8; 64]>> {
+    let view = exchange.request_view();
+    if let Some(host) = weighted.and_then(|cluster| cluster.host_rewrite.as_deref()) {
+        return Some(SmallVec::from_slice(host.as_bytes()));
+    }
+    match forward.host_rewrite.as_ref()? {
+        HostRewrite::Literal(host) => Some(SmallVec::from_slice(host.as_bytes())),
+        HostRewrite::Auto => None,
+        HostRewrite::Header(name) => {
+            let value = exchange.request.fields.find(name.as_bytes(), view)?.value.of(view);
+            (!value.is_empty() && is_valid_authority(value)).then(|| SmallVec::from_slice(value))
+        }
+        HostRewrite::PathRegex(regex) => {
+            let mut host = Vec::new();
+            rewrite::substitute(regex, exchange.request.path(view), &mut host);
+            is_valid_authority(&host).then(|| SmallVec::from_vec(host))
+        }
+    }
+}
+
+/// Edit any response.
+pub(super) fn response(hcm: &Hcm, exchange: &mut Exchange, is_local: bool) {
+    let options = &hcm.config.headers;
+    let version = exchange.response.version;
+    let mut head = exchange.edit_response();
+    if !head.fields.contains(FieldId::Date) {
+        let date = hcm.shard.date();
+        head.add_known(FieldId::Date, |out| out.extend_from_slice(&date));
+    }
+    let overwrites = is_local || options.server_header == ServerHeader::Overwrite;
+    if overwrites {
+        head.fields.remove_id(FieldId::Server);
+    }
+    let adds =
+        overwrites || options.server_header == ServerHeader::AppendIfAbsent && !head.fields.contains(FieldId::Server);
+    if adds && !options.server_name.is_empty() {
+        head.add_known(FieldId::Server, |out| out.extend_from_slice(options.server_name.as_bytes()));
+    }
+    if let Some(via) = options.via.as_deref().filter(|_| !is_local) {
+        add_via(&mut head, via, version);
+    }
+}
+
+/// RFC 9110 section 7.6.3; `received` is the version of the message that came in.
+fn add_via(head: &mut HeadEditor<'_>, name: &str, received: Version) {
+    head.add_known(FieldId::Via, |out| {
+        out.extend_from_slice(match received {
+            Version::Http10 => b"1.0 ",
+            Version::Http11 => b"1.1 ",
+        });
+        out.extend_from_slice(name.as_bytes());
+    });
+}
+
+fn apply(
+    mutations: &Mutations,
+    hcm: &Hcm,
+    connection: &Connection,
+    exchange: &mut Exchange,
+    edit: fn(&mut Exchange) -> HeadEditor<'_>,
+) {
+    if mutations.is_empty() {
+        return;
+    }
+    let mut value = hcm.shard.reactor.take_vec();
+    for index in 0..mutations.len() {
+        value.clear();
+        if let Some(format) = mutations.format(index) {
+            let record = record(hcm, connection, exchange, ResponseFlags::empty(), None);
+            format_value(format, &record, &mut value);
+        }
+        mutations.apply(index, &value, &mut edit(exchange));
+    }
+    hcm.shard.reactor.give_vec(value);
+}

@@ -1,0 +1,80 @@
+//! The header mutations of one connection manager, ready to use: its own, its virtual hosts', its routes' and its
+//! weighted clusters'.
+
+use crate::http::{Mutations, RouteRef};
+use ringway_config::model::{self, ClusterTarget, HeaderMutations, RouteAction};
+
+/// For both directions.
+#[derive(Debug, Default)]
+pub(super) struct Headers {
+    pub request: Mutations,
+    pub response: Mutations,
+}
+
+/// Made once per configuration and shared by all shards.
+#[derive(Debug, Default)]
+pub struct HeaderTable {
+    own: Headers,
+    /// Empty where nobody but the connection manager has any.
+    hosts: Vec<Host>,
+}
+
+#[derive(Debug)]
+struct Host {
+    headers: Headers,
+    routes: Vec<Route>,
+}
+
+#[derive(Debug)]
+struct Route {
+    headers: Headers,
+    weighted: Vec<Headers>,
+}
+
+impl Headers {
+    fn new(mutations: &HeaderMutations) -> Self {
+        Self { request: Mutations::new(&mutations.request), response: Mutations::new(&mutations.response) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.request.is_empty() && self.response.is_empty()
+    }
+}
+
+impl HeaderTable {
+    pub fn new(hcm: &model::Hcm) -> Self {
+        let route = |route: &model::Route| Route {
+            headers: Headers::new(&route.headers),
+            weighted: match &route.action {
+                RouteAction::Forward(forward) => match &forward.target {
+                    ClusterTarget::Weighted(clusters) => {
+                        clusters.iter().map(|cluster| Headers::new(&cluster.headers)).collect()
+                    }
+                    ClusterTarget::Cluster(_) | ClusterTarget::Header(_) => Vec::new(),
+                },
+                RouteAction::Redirect(_) | RouteAction::DirectResponse(_) => Vec::new(),
+            },
+        };
+        let host = |host: &model::VirtualHost| Host {
+            headers: Headers::new(&host.headers),
+            routes: host.routes.iter().map(route).collect(),
+        };
+        let mut table = Self { own: Headers::new(&hcm.mutations), hosts: hcm.virtual_hosts.iter().map(host).collect() };
+        let is_plain = |route: &Route| route.headers.is_empty() && route.weighted.iter().all(Headers::is_empty);
+        if table.hosts.iter().all(|host| host.headers.is_empty() && host.routes.iter().all(is_plain)) {
+            table.hosts = Vec::new();
+        }
+        table
+    }
+
+    /// What holds for an exchange, from the most specific to the least. `weighted`: the index of the cluster that was
+    /// picked among the route's.
+    pub(super) fn for_route(&self, at: Option<RouteRef>, weighted: Option<usize>) -> [Option<&Headers>; 4] {
+        let Some(host) = at.and_then(|at| self.hosts.get(at.virtual_host as usize)) else {
+            return [None, None, None, Some(&self.own)];
+        };
+        let route = at.and_then(|at| host.routes.get(at.route as usize));
+        let cluster = route.zip(weighted).and_then(|(route, weighted)| route.weighted.get(weighted));
+        [cluster, route.map(|route| &route.headers), Some(&host.headers), Some(&self.own)]
+    }
+}

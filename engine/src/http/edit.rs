@@ -1,0 +1,132 @@
+//! Edits of a head: fields are changed in the index, and their new bytes stand beside the received ones.
+
+use super::field::{Field, Fields};
+use super::field_id::FieldId;
+use super::span::{EditBytes, HeadView, Span};
+
+/// A head's fields with the bytes they are in. Names are in lower case.
+pub struct HeadEditor<'a> {
+    pub fields: &'a mut Fields,
+    pub received: &'a [u8],
+    pub edits: &'a mut EditBytes,
+}
+
+impl HeadEditor<'_> {
+    pub fn view(&self) -> HeadView<'_> {
+        HeadView { received: self.received, edits: self.edits.as_slice() }
+    }
+
+    /// The value of the first line of this name.
+    pub fn value(&self, name: &[u8]) -> Option<&[u8]> {
+        self.fields.find(name, self.view()).map(|field| field.value.of(self.view()))
+    }
+
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.fields.find(name, self.view()).is_some()
+    }
+
+    /// Whether there was one.
+    pub fn remove(&mut self, name: &[u8]) -> bool {
+        let view = HeadView { received: self.received, edits: self.edits.as_slice() };
+        self.fields.remove(name, view)
+    }
+
+    /// One more line, whether or not there are others of this name.
+    pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        self.add_with(name, |out| out.extend_from_slice(value));
+    }
+
+    /// As `add`, with a value that `write` appends to the bytes it is given.
+    pub fn add_with(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        let value = self.edits.store(write);
+        self.add_stored(name, value);
+    }
+
+    /// As `add`, with a value that is in the edits already.
+    pub fn add_stored(&mut self, name: &[u8], value: Span) {
+        let id = FieldId::lookup(name);
+        let name = self.edits.store(|out| out.extend_from_slice(name));
+        self.fields.push(Field { name, value, id, hop_by_hop: false });
+    }
+
+    /// As `add`, for a name that has an id.
+    #[inline]
+    pub fn add_known(&mut self, id: FieldId, write: impl FnOnce(&mut Vec<u8>)) {
+        let name = self.edits.store(|out| out.extend_from_slice(id.name().as_bytes()));
+        let value = self.edits.store(write);
+        self.fields.push(Field { name, value, id, hop_by_hop: false });
+    }
+
+    /// The only line of this name.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) {
+        self.remove(name);
+        self.add(name, value);
+    }
+
+    /// `value` behind the last line of this name, after a comma (RFC 9110 section 5.3), or a line of its own.
+    pub fn append(&mut self, name: &[u8], value: &[u8]) {
+        let id = FieldId::lookup(name);
+        let view = HeadView { received: self.received, edits: self.edits.as_slice() };
+        let last = match id {
+            FieldId::Unknown => {
+                let is_it = |field: &Field| field.id == id && field.name.of(view).eq_ignore_ascii_case(name);
+                self.fields.as_slice().iter().rposition(is_it)
+            }
+            id if !self.fields.contains(id) => None,
+            id => self.fields.as_slice().iter().rposition(|field| field.id == id),
+        };
+        let Some(at) = last else { return self.add(name, value) };
+        let old = self.fields.as_slice()[at].value;
+        let separator: &[u8] = if old.is_empty() { b"" } else { b", " };
+        let joined = self.edits.extend(self.received, old, |out| {
+            out.extend_from_slice(separator);
+            out.extend_from_slice(value);
+        });
+        self.fields.as_mut_slice()[at].value = joined;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::h1::{Limits, parse_request};
+    use crate::http::RequestHead;
+
+    const BYTES: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nVia: 1.0 a\r\nx-a: 2\r\n\r\n";
+
+    fn edited(edit: impl Fn(&mut HeadEditor<'_>)) -> Vec<String> {
+        let mut head = RequestHead::default();
+        parse_request(BYTES, &Limits::default(), &mut head).expect("valid");
+        let mut edits = EditBytes::default();
+        edit(&mut HeadEditor { fields: &mut head.fields, received: BYTES, edits: &mut edits });
+        let view = HeadView { received: BYTES, edits: edits.as_slice() };
+        let text = |span: Span| String::from_utf8_lossy(span.of(view)).into_owned();
+        head.fields.iter().map(|field| format!("{}={}", text(field.name), text(field.value))).collect()
+    }
+
+    #[test]
+    fn lines_are_added_replaced_joined_and_removed() {
+        assert_eq!(edited(|head| head.add(b"x-a", b"3")), ["Host=h", "X-A=1", "Via=1.0 a", "x-a=2", "x-a=3"]);
+        assert_eq!(edited(|head| head.set(b"x-a", b"3")), ["Host=h", "Via=1.0 a", "x-a=3"]);
+        assert_eq!(edited(|head| head.append(b"x-a", b"3")), ["Host=h", "X-A=1", "Via=1.0 a", "x-a=2, 3"]);
+        assert_eq!(edited(|head| head.append(b"via", b"1.1 b"))[2], "Via=1.0 a, 1.1 b");
+        assert_eq!(edited(|head| head.append(b"x-b", b"3"))[4], "x-b=3");
+        assert_eq!(edited(|head| assert!(head.remove(b"x-a"))), ["Host=h", "Via=1.0 a"]);
+        assert_eq!(edited(|head| assert!(!head.remove(b"x-b"))).len(), 4);
+        assert_eq!(edited(|head| assert!(head.remove(b"via"))).len(), 3);
+    }
+
+    #[test]
+    fn edits_are_found_and_edited_like_received_lines() {
+        let lines = edited(|head| {
+            head.add(b"x-new", b"1");
+            head.append(b"x-new", b"2");
+            assert_eq!(head.value(b"x-new"), Some(&b"1, 2"[..]));
+            head.remove(b"via");
+            assert!(!head.contains(b"via") && head.contains(b"x-a"));
+            head.remove(b"x-a");
+            assert!(!head.contains(b"x-a"));
+        });
+        assert_eq!(lines, ["Host=h", "x-new=1, 2"]);
+    }
+}

@@ -1,0 +1,67 @@
+//! A response made here. Its head is built in the exchange like any other; this is what else there is to it.
+
+use super::exchange::Exchange;
+use super::format::ResponseFlags;
+use super::head::{BodyKind, ResponseHead};
+use super::method::{Method, Version};
+use super::status::reason;
+use super::{FieldId, Fields};
+use crate::ring::Reactor;
+
+/// The body of a local reply and why it is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    pub status: u16,
+    pub body: &'a [u8],
+    /// Where there is a body.
+    pub content_type: &'a str,
+    pub flags: ResponseFlags,
+    /// Envoy's response code details.
+    pub details: &'static str,
+}
+
+impl<'a> Reply<'a> {
+    /// A status with a line of text for whoever looks at it.
+    pub fn text(status: u16, body: &'a str, flags: ResponseFlags, details: &'static str) -> Self {
+        Self { status, body: body.as_bytes(), content_type: "text/plain", flags, details }
+    }
+
+    /// Make an empty response head in the exchange; fields may be added to it until the reply is sent.
+    pub fn begin(exchange: &mut Exchange, reactor: &Reactor) {
+        exchange.clear_response(reactor);
+    }
+
+    /// Fill in what follows from the reply itself. Fields that `begin`'s caller added stay.
+    pub fn finish(&self, exchange: &mut Exchange) {
+        // 204 and 304 have no body and no length (RFC 9110 section 8.6).
+        let bodiless = matches!(self.status, 204 | 304);
+        let fields: Fields = std::mem::take(&mut exchange.response.fields);
+        let length = self.body.len() as u64;
+        let framing = match () {
+            () if bodiless => BodyKind::None,
+            () if exchange.request.method == Method::Head => BodyKind::None,
+            () => BodyKind::Length(length),
+        };
+        exchange.response = ResponseHead {
+            version: Version::Http11,
+            status: self.status,
+            reason: exchange.response_edits.store(|out| out.extend_from_slice(reason(self.status).as_bytes())),
+            fields,
+            framing,
+            content_length: (!bodiless).then_some(length),
+            keep_alive: true,
+            ..ResponseHead::default()
+        };
+        exchange.has_response = true;
+        if !bodiless && !self.body.is_empty() {
+            exchange.edit_response().add_known(FieldId::ContentType, |out| {
+                out.extend_from_slice(self.content_type.as_bytes());
+            });
+        }
+    }
+
+    /// Whether the body is sent.
+    pub fn has_body(&self, method: Method) -> bool {
+        !matches!(self.status, 204 | 304) && method != Method::Head && !self.body.is_empty()
+    }
+}

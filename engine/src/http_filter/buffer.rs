@@ -1,0 +1,49 @@
+//! The buffer filter: a request goes on only when all of it is here (Envoy: extensions.filters.http.buffer.v3.Buffer).
+
+use super::{Context, Flow, Pace, Setup};
+use crate::http::{BodyKind, Exchange};
+use crate::router::Fault;
+use ringway_config::model;
+use std::sync::Arc;
+
+pub struct Filter {
+    max_request_bytes: u64,
+}
+
+/// Nothing is shared.
+pub struct Shared;
+
+/// Nothing is kept.
+#[derive(Default)]
+pub struct State;
+
+impl Shared {
+    pub fn new(_: &model::Buffer) -> Arc<Self> {
+        Arc::new(Self)
+    }
+}
+
+impl Filter {
+    pub fn new(settings: &model::Buffer, _: &Arc<Shared>, _: &Setup<'_>) -> Self {
+        Self { max_request_bytes: settings.max_request_bytes }
+    }
+
+    pub async fn request<'s>(&'s self, context: &mut Context<'_, '_>, _: &mut State) -> Result<Flow<'s>, Fault> {
+        if context.downstream.is_done() {
+            return Ok(Flow::Continue);
+        }
+        let collected = context.collect_body(self.max_request_bytes).await?;
+        if !collected.is_whole {
+            return Err(Fault::RequestTooLarge);
+        }
+        // The length is known now, and an origin may need it.
+        if context.exchange.request.framing == BodyKind::Chunked && !collected.has_trailers {
+            context.exchange.request.framing = BodyKind::Length(collected.bytes);
+        }
+        Ok(Flow::Continue)
+    }
+
+    pub fn response(&self, _: &mut Exchange, _: &mut State) -> Option<Pace> {
+        None
+    }
+}

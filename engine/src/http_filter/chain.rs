@@ -1,0 +1,268 @@
+//! The chain of filters: which settings hold for a request, who sees it, who sees its response.
+
+use super::{Context, Flow, Pace, Setup};
+use super::{buffer, fault, local_ratelimit};
+use crate::http::Exchange;
+use crate::router::Fault;
+use ringway_config::model::{self, FilterOverride, FilterOverrides, RouteAction};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+macro_rules! declare {
+    ($($name:ident $filter:ident;)*) => {
+        /// A filter with one set of settings, on one shard.
+        enum AnyFilter {
+            $($filter($name::Filter),)*
+        }
+
+        /// What all shards share of it.
+        #[derive(Clone)]
+        enum AnyShared {
+            $($filter(Arc<$name::Shared>),)*
+        }
+
+        /// What it keeps of one exchange.
+        enum AnyState {
+            $($filter($name::State),)*
+        }
+
+        impl AnyShared {
+            fn new(filter: &model::HttpFilter) -> Self {
+                match filter {
+                    $(model::HttpFilter::$filter(settings) => Self::$filter($name::Shared::new(settings)),)*
+                }
+            }
+        }
+
+        impl AnyFilter {
+            fn new(filter: &model::HttpFilter, shared: &AnyShared, setup: &Setup<'_>) -> Self {
+                match (filter, shared) {
+                    $((model::HttpFilter::$filter(settings), AnyShared::$filter(shared)) => {
+                        Self::$filter($name::Filter::new(settings, shared, setup))
+                    })*
+                    _ => unreachable!("made from the same settings"),
+                }
+            }
+
+            async fn request<'s>(
+                &'s self,
+                context: &mut Context<'_, '_>,
+                states: &mut SmallVec<[AnyState; 2]>,
+            ) -> Result<Flow<'s>, Fault> {
+                match self {
+                    $(Self::$filter(filter) => {
+                        let mut state = $name::State::default();
+                        let flow = filter.request(context, &mut state).await;
+                        states.push(AnyState::$filter(state));
+                        flow
+                    })*
+                }
+            }
+
+            fn response(&self, exchange: &mut Exchange, state: &mut AnyState) -> Option<Pace> {
+                match (self, state) {
+                    $((Self::$filter(filter), AnyState::$filter(state)) => filter.response(exchange, state),)*
+                    _ => None,
+                }
+            }
+        }
+
+        /// What `overrides` says about the filter that `settings` are for.
+        fn overridden(settings: &model::HttpFilter, overrides: &FilterOverrides) -> Override {
+            match settings {
+                $(model::HttpFilter::$filter(_) => match &overrides.$name {
+                    FilterOverride::None => Override::None,
+                    FilterOverride::Disabled => Override::Disabled,
+                    FilterOverride::Settings(settings) => {
+                        Override::Settings(model::HttpFilter::$filter(settings.clone()))
+                    }
+                },)*
+            }
+        }
+
+        /// As `overridden`, without the settings.
+        fn choice(filter: &AnyFilter, overrides: &FilterOverrides) -> Option<Choice> {
+            match filter {
+                $(AnyFilter::$filter(_) => match &overrides.$name {
+                    FilterOverride::None => None,
+                    FilterOverride::Disabled => Some(Choice::Disabled),
+                    FilterOverride::Settings(_) => Some(Choice::Override(overrides.id)),
+                },)*
+            }
+        }
+    };
+}
+
+ringway_config::http_filters!(declare);
+
+enum Override {
+    None,
+    Disabled,
+    Settings(model::HttpFilter),
+}
+
+/// Which settings hold for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    Chain,
+    Override(u32),
+    Disabled,
+}
+
+/// Give every override of a connection manager a number of its own.
+pub fn number_overrides(hcm: &mut model::Hcm) {
+    let mut next = 0;
+    for_each_override(&mut hcm.virtual_hosts, |overrides| {
+        next += 1;
+        overrides.id = next;
+    });
+}
+
+fn for_each_override(hosts: &mut [model::VirtualHost], mut visit: impl FnMut(&mut FilterOverrides)) {
+    let mut visit = |overrides: &mut FilterOverrides| {
+        if !overrides.is_empty() {
+            visit(overrides);
+        }
+    };
+    for host in hosts {
+        visit(&mut host.filters);
+        for route in &mut host.routes {
+            visit(&mut route.filters);
+            if let RouteAction::Forward(forward) = &mut route.action
+                && let model::ClusterTarget::Weighted(clusters) = &mut forward.target
+            {
+                clusters.iter_mut().for_each(|cluster| visit(&mut cluster.filters));
+            }
+        }
+    }
+}
+
+/// One place in the chain, for the whole process.
+struct SharedEntry {
+    settings: model::HttpFilter,
+    shared: AnyShared,
+    /// By the override's number.
+    overrides: HashMap<u32, (model::HttpFilter, AnyShared)>,
+}
+
+/// A chain as the whole process shares it: settings, and state such as token buckets.
+#[derive(Default)]
+pub struct SharedChain(Vec<SharedEntry>);
+
+impl SharedChain {
+    /// The overrides must have been numbered.
+    pub fn new(hcm: &model::Hcm) -> Arc<Self> {
+        let mut entries: Vec<_> = hcm
+            .http_filters
+            .iter()
+            .map(|settings| SharedEntry {
+                settings: settings.clone(),
+                shared: AnyShared::new(settings),
+                overrides: HashMap::new(),
+            })
+            .collect();
+        if !entries.is_empty() {
+            for_each_override(&mut hcm.virtual_hosts.clone(), |overrides| {
+                for entry in &mut entries {
+                    if let Override::Settings(settings) = overridden(&entry.settings, overrides) {
+                        let shared = AnyShared::new(&settings);
+                        entry.overrides.insert(overrides.id, (settings, shared));
+                    }
+                }
+            });
+        }
+        Arc::new(Self(entries))
+    }
+}
+
+struct Entry {
+    filter: AnyFilter,
+    overrides: HashMap<u32, AnyFilter>,
+}
+
+/// A chain on one shard.
+pub struct Chain(Vec<Entry>);
+
+/// What a chain keeps of one exchange.
+#[derive(Default)]
+pub struct Run {
+    choices: SmallVec<[Choice; 4]>,
+    /// Of the filters that saw the request, in order; of those that are not disabled.
+    states: SmallVec<[AnyState; 2]>,
+    /// Filters, from the first, that saw the request or passed it over.
+    reached: usize,
+}
+
+impl Chain {
+    pub fn new(shared: &SharedChain, setup: &Setup<'_>) -> Self {
+        let entry = |entry: &SharedEntry| Entry {
+            filter: AnyFilter::new(&entry.settings, &entry.shared, setup),
+            overrides: entry
+                .overrides
+                .iter()
+                .map(|(id, (settings, shared))| (*id, AnyFilter::new(settings, shared, setup)))
+                .collect(),
+        };
+        Self(shared.0.iter().map(entry).collect())
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Let the filters see a request. `overrides`: the strongest first.
+    ///
+    /// # Errors
+    /// Why the exchange ends.
+    pub async fn request<'s>(
+        &'s self,
+        run: &mut Run,
+        overrides: &[&FilterOverrides],
+        context: &mut Context<'_, '_>,
+    ) -> Result<Flow<'s>, Fault> {
+        for entry in &self.0 {
+            let chosen = overrides.iter().find_map(|overrides| choice(&entry.filter, overrides));
+            let choice = chosen.unwrap_or(Choice::Chain);
+            run.choices.push(choice);
+            run.reached += 1;
+            if let Some(filter) = entry.chosen(choice) {
+                match filter.request(context, &mut run.states).await? {
+                    Flow::Continue => {}
+                    reply => return Ok(reply),
+                }
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// Let the filters that saw the request see the response's head, the last one first. The slowest pace that any of
+    /// them asks for holds for the body.
+    pub fn response(&self, run: &mut Run, exchange: &mut Exchange) -> Option<Pace> {
+        let mut slowest: Option<Pace> = None;
+        let mut state = run.states.len();
+        for (entry, choice) in self.0[..run.reached].iter().zip(&run.choices).rev() {
+            let Some(filter) = entry.chosen(*choice) else { continue };
+            // A filter whose request failed left no state.
+            let Some(at) = state.checked_sub(1) else { break };
+            state = at;
+            if let Some(pace) = filter.response(exchange, &mut run.states[at])
+                && slowest.as_ref().is_none_or(|slowest| pace.is_slower_than(slowest))
+            {
+                slowest = Some(pace);
+            }
+        }
+        slowest
+    }
+}
+
+impl Entry {
+    fn chosen(&self, choice: Choice) -> Option<&AnyFilter> {
+        match choice {
+            Choice::Chain => Some(&self.filter),
+            Choice::Override(id) => Some(self.overrides.get(&id).unwrap_or(&self.filter)),
+            Choice::Disabled => None,
+        }
+    }
+}

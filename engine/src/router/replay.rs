@@ -1,0 +1,197 @@
+//! A request's body as far as it was sent, in case it has to be sent again.
+
+use crate::ring::{Buf, Reactor};
+use smallvec::SmallVec;
+use std::ops::Range;
+
+/// What is kept of a body, up to a limit. Past it, all is dropped: half a body is of no use.
+#[derive(Debug)]
+pub struct Replay {
+    keeping: Keeping,
+    pieces: SmallVec<[Piece; 2]>,
+    /// Pieces that fill their receive buffer so little that keeping it would waste memory are copied here.
+    joined: Vec<u8>,
+    kept: u64,
+    limit: u64,
+    /// The trailers' lines, once the body's end was sent.
+    end: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    /// Nobody wants it.
+    Off,
+    On,
+    /// It grew past the limit.
+    Abandoned,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Buf(Buf),
+    Joined(Range<usize>),
+}
+
+impl Replay {
+    /// Keeps up to `limit` bytes, if it is `wanted`.
+    pub fn new(wanted: bool, limit: u64) -> Self {
+        Self {
+            keeping: if wanted { Keeping::On } else { Keeping::Off },
+            pieces: SmallVec::new(),
+            joined: Vec::new(),
+            kept: 0,
+            limit,
+            end: None,
+        }
+    }
+
+    /// Whether all of the body that was sent is here.
+    pub fn is_possible(&self) -> bool {
+        self.keeping == Keeping::On
+    }
+
+    /// Whether it was wanted and grew too large.
+    pub fn is_abandoned(&self) -> bool {
+        self.keeping == Keeping::Abandoned
+    }
+
+    /// The next piece of the body goes out. `false`: with it the body is too large, and just now given up.
+    pub fn keep(&mut self, buf: &Buf, reactor: &Reactor) -> bool {
+        if self.keeping != Keeping::On {
+            return true;
+        }
+        self.kept += buf.len() as u64;
+        if self.kept > self.limit {
+            self.keeping = Keeping::Abandoned;
+            self.drop_pieces(reactor);
+            return false;
+        }
+        if buf.len() * 2 > buf.charge() {
+            self.pieces.push(Piece::Buf(buf.slice(0..buf.len())));
+            return true;
+        }
+        if self.joined.capacity() == 0 {
+            self.joined = reactor.take_vec();
+        }
+        let start = self.joined.len();
+        self.joined.extend_from_slice(buf);
+        match self.pieces.last_mut() {
+            Some(Piece::Joined(range)) => range.end = self.joined.len(),
+            _ => self.pieces.push(Piece::Joined(start..self.joined.len())),
+        }
+        true
+    }
+
+    /// The body's end goes out, with these trailers.
+    pub fn end(&mut self, trailers: Option<Vec<u8>>) {
+        self.end = Some(trailers.unwrap_or_default());
+    }
+
+    /// Show each piece in order; at last, where the body ended, its trailers' lines.
+    pub fn for_each(&self, mut piece: impl FnMut(ReplayPiece<'_>)) {
+        for kept in &self.pieces {
+            piece(match kept {
+                Piece::Buf(buf) => ReplayPiece::Buf(buf.slice(0..buf.len())),
+                Piece::Joined(range) => ReplayPiece::Bytes(&self.joined[range.clone()]),
+            });
+        }
+        if let Some(trailers) = &self.end {
+            piece(ReplayPiece::End(trailers));
+        }
+    }
+
+    /// Nobody wants it any more.
+    pub fn clear(&mut self, reactor: &Reactor) {
+        self.keeping = Keeping::Off;
+        self.drop_pieces(reactor);
+    }
+
+    fn drop_pieces(&mut self, reactor: &Reactor) {
+        self.pieces = SmallVec::new();
+        if self.joined.capacity() > 0 {
+            reactor.give_vec(std::mem::take(&mut self.joined));
+        }
+    }
+}
+
+/// One piece of a kept body.
+#[derive(Debug)]
+pub enum ReplayPiece<'a> {
+    Buf(Buf),
+    Bytes(&'a [u8]),
+    End(&'a [u8]),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::PoolSize;
+    use std::rc::Rc;
+
+    fn reactor() -> Rc<Reactor> {
+        Reactor::simulated(1, PoolSize { count: 8, size: 1024 })
+    }
+
+    fn replayed(replay: &Replay) -> (Vec<u8>, Option<Vec<u8>>) {
+        let (mut bytes, mut end) = (Vec::new(), None);
+        replay.for_each(|piece| match piece {
+            ReplayPiece::Buf(buf) => bytes.extend_from_slice(&buf),
+            ReplayPiece::Bytes(part) => bytes.extend_from_slice(part),
+            ReplayPiece::End(trailers) => end = Some(trailers.to_vec()),
+        });
+        (bytes, end)
+    }
+
+    #[test]
+    fn large_and_small_pieces_come_back_in_order_as_often_as_asked() {
+        let reactor = reactor();
+        let mut replay = Replay::new(true, 10_000);
+        let mut expected = Vec::new();
+        for (len, byte) in [(10, b'a'), (1024, b'b'), (3, b'c'), (4, b'd'), (600, b'e'), (512, b'f')] {
+            let piece = vec![byte; len];
+            assert!(replay.keep(&reactor.pool().copy_from(&piece), &reactor));
+            expected.extend_from_slice(&piece);
+        }
+        assert_eq!(replay.pieces.len(), 5, "small pieces in a row are one");
+        assert_eq!(replayed(&replay), (expected.clone(), None));
+        replay.end(Some(b"x: y\r\n".to_vec()));
+        for _ in 0..2 {
+            assert_eq!(replayed(&replay), (expected.clone(), Some(b"x: y\r\n".to_vec())));
+        }
+        assert!(replay.is_possible() && !replay.is_abandoned());
+    }
+
+    /// Each piece holds at most twice its length of memory.
+    #[test]
+    fn many_tiny_pieces_do_not_hold_a_receive_buffer_each() {
+        let reactor = reactor();
+        let mut replay = Replay::new(true, 10_000);
+        for _ in 0..100 {
+            assert!(replay.keep(&reactor.pool().copy_from(b"tiny"), &reactor));
+        }
+        assert_eq!(reactor.pool().in_use(), 0);
+        assert_eq!(replayed(&replay).0, b"tiny".repeat(100));
+    }
+
+    #[test]
+    fn past_the_limit_all_is_dropped_and_told_once() {
+        let reactor = reactor();
+        let mut replay = Replay::new(true, 1500);
+        let piece = reactor.pool().copy_from(&[b'a'; 1000]);
+        assert!(replay.keep(&piece, &reactor));
+        assert!(!replay.keep(&piece, &reactor));
+        assert!(replay.keep(&piece, &reactor), "it was told already");
+        assert!(!replay.is_possible() && replay.is_abandoned());
+        drop(piece);
+        assert_eq!(reactor.pool().in_use(), 0);
+    }
+
+    #[test]
+    fn what_nobody_wants_is_not_kept() {
+        let reactor = reactor();
+        let mut replay = Replay::new(false, 1500);
+        assert!(replay.keep(&reactor.pool().copy_from(&[b'a'; 1000]), &reactor));
+        assert_eq!(reactor.pool().in_use(), 0);
+        assert!(!replay.is_possible() && !replay.is_abandoned());
+    }
+}
