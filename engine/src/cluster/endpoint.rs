@@ -16,6 +16,8 @@ pub struct Endpoint {
     pub host: Arc<Host>,
     /// The address in text form, for logs.
     pub name: Rc<str>,
+    /// The host's name, where it has one.
+    pub hostname: Option<Rc<str>>,
     pub pool: Rc<Pool>,
     /// Requests in flight on this shard.
     active: Cell<u32>,
@@ -39,6 +41,7 @@ impl Endpoint {
         Rc::new(Self {
             host: host.clone(),
             name: Rc::from(&*host.name),
+            hostname: host.spec.hostname.as_deref().map(Rc::from),
             pool,
             active: Cell::new(0),
             cluster_active,
@@ -55,6 +58,7 @@ impl Endpoint {
         Rc::new(Self {
             host: host.clone(),
             name: Rc::from(&*host.name),
+            hostname: host.spec.hostname.as_deref().map(Rc::from),
             pool: before.pool.clone(),
             active: Cell::new(0),
             cluster_active: before.cluster_active.clone(),

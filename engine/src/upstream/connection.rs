@@ -11,11 +11,18 @@ use std::sync::Arc;
 /// A connection that is established. Dropping it closes it.
 pub struct Connection {
     pub stream: ByteStream,
+    /// For logs; random, so that it is unique in the process without anybody counting.
+    pub id: u64,
     /// This side's address; `None` on a Unix socket.
     pub local: Option<SocketAddr>,
+    /// The endpoint's.
+    pub remote: Option<SocketAddr>,
+    /// When it was asked for.
+    pub connect_start: Nanos,
     reactor: Rc<Reactor>,
     stats: Arc<ClusterStats>,
-    opened: Nanos,
+    /// When it was established.
+    pub opened: Nanos,
     pub(super) idle_since: Nanos,
     /// Requests begun on it.
     pub requests: u64,
@@ -26,7 +33,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: ByteStream, reactor: &Rc<Reactor>, stats: &Arc<ClusterStats>) -> Self {
+    pub(super) fn new(
+        stream: ByteStream,
+        remote: Option<SocketAddr>,
+        connect_start: Nanos,
+        reactor: &Rc<Reactor>,
+        stats: &Arc<ClusterStats>,
+    ) -> Self {
         stats.upstream_cx_total.inc();
         stats.upstream_cx_http1_total.inc();
         stats.upstream_cx_active.inc();
@@ -34,7 +47,11 @@ impl Connection {
         let local = stream.plain_socket().and_then(|socket| sys::local_address(socket.raw_fd()));
         Self {
             stream,
+            // Numbers in JSON are exact up to 53 bits.
+            id: reactor.random().next_u64() >> 11,
             local,
+            remote,
+            connect_start,
             reactor: reactor.clone(),
             stats: stats.clone(),
             opened: now,

@@ -47,6 +47,8 @@ pub struct UpstreamExchange {
     /// Received behind the head or behind the last data, not yet decoded.
     rest: Option<Buf>,
     interim: u8,
+    /// Bytes of the response so far, interim ones and framing included.
+    pub wire: u64,
     /// A byte of the response has come.
     pub started: bool,
 }
@@ -59,6 +61,7 @@ impl UpstreamExchange {
             decoder: BodyDecoder::new(BodyKind::None),
             rest: None,
             interim: 0,
+            wire: 0,
             started: false,
         }
     }
@@ -89,6 +92,7 @@ impl UpstreamExchange {
                 Ok(Parse::Partial) => {}
                 Err(error) => return Poll::Ready(Err(UpstreamError::Head(error))),
                 Ok(Parse::Complete) => {
+                    self.wire += u64::from(head.len);
                     self.rest = bytes.rest(head.len as usize, reactor);
                     if !head.is_interim() {
                         return Poll::Ready(Ok(UpstreamHead::Final));
@@ -135,6 +139,7 @@ impl UpstreamExchange {
                 Ok(decoded) => decoded,
                 Err(error) => return Poll::Ready(Err(UpstreamError::Body(error))),
             };
+            self.wire += decoded.consumed as u64;
             let data = (!decoded.data.is_empty())
                 .then(|| if decoded.data == (0..buf.len()) { None } else { Some(buf.slice(decoded.data.clone())) });
             match data {
@@ -187,6 +192,7 @@ impl UpstreamExchange {
 
     /// So many bytes went past the decoder.
     pub fn skip(&mut self, count: u64) {
+        self.wire += count;
         self.decoder.skip(count);
     }
 

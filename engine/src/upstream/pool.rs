@@ -34,6 +34,26 @@ pub enum ConnectError {
     Failed(io::Error),
 }
 
+impl ConnectError {
+    /// In words, for logs.
+    pub fn reason(&self) -> &'static str {
+        let Self::Failed(error) = self else { return "connection timeout" };
+        match error.raw_os_error() {
+            Some(libc::ECONNREFUSED) => "connection refused",
+            Some(libc::ECONNRESET) => "connection reset by peer",
+            Some(libc::ETIMEDOUT) => "connection timed out in the kernel",
+            Some(libc::EHOSTUNREACH) => "no route to host",
+            Some(libc::ENETUNREACH) => "network is unreachable",
+            Some(libc::EADDRNOTAVAIL) => "no local address or port available",
+            Some(libc::EMFILE | libc::ENFILE) => "too many open files",
+            Some(libc::ENOBUFS | libc::ENOMEM) => "out of memory for sockets",
+            Some(libc::ENOENT) => "no such socket file",
+            Some(libc::EACCES | libc::EPERM) => "permission denied",
+            _ => "connection failed",
+        }
+    }
+}
+
 pub struct Pool {
     reactor: Rc<Reactor>,
     network: Network,
@@ -104,7 +124,11 @@ impl Pool {
         match result {
             Ok(stream) => {
                 self.stats.upstream_cx_connect_ms.record((self.reactor.now() - started) / 1000);
-                let mut connection = Connection::new(stream, &self.reactor, &self.stats);
+                let remote = match &*self.address.borrow() {
+                    Address::Ip(address) => Some(*address),
+                    Address::Unix(_) => None,
+                };
+                let mut connection = Connection::new(stream, remote, started, &self.reactor, &self.stats);
                 connection.begin();
                 Ok(connection)
             }
