@@ -2,6 +2,7 @@
 //! a request. It merges the shards' statistics, shows what runs, and passes orders to the server.
 
 mod endpoints;
+pub mod explain;
 mod http;
 mod state;
 

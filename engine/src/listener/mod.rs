@@ -61,7 +61,8 @@ impl Listener {
     }
 }
 
-fn matches(matcher: &FilterChainMatch, remote: Option<SocketAddr>, local: Option<SocketAddr>) -> bool {
+/// Whether a connection with these addresses is for the filter chain.
+pub fn matches(matcher: &FilterChainMatch, remote: Option<SocketAddr>, local: Option<SocketAddr>) -> bool {
     let source = &matcher.source_prefix_ranges;
     let ports = &matcher.destination_ports;
     (source.is_empty() || remote.is_some_and(|remote| source.iter().any(|range| contains(range, remote.ip()))))

@@ -1,0 +1,175 @@
+//! `ringway explain` and POST /explain: what a request would meet, from the listener to the cluster, and which line of the
+//! configuration decides it. Nothing is sent and nothing is counted.
+
+mod action;
+mod page;
+mod question;
+
+pub use question::Question;
+
+use crate::hcm::{Admission, Peer, admit_head};
+use crate::http::{Exchange, HeadView};
+use crate::listener;
+use crate::router::RouteTable;
+use crate::router::explain::{ALL, ChosenHost, Tried, Verdict, choose_host, per_cent, walk};
+use crate::router::matcher::Request;
+use page::Page;
+use ringway_config::model::{Address, Config, FilterChain, FilterChainMatch, Hcm, Listener, NetworkFilter};
+use std::net::SocketAddr;
+
+/// What there is to say.
+#[derive(Debug)]
+pub struct Explanation {
+    pub text: String,
+    /// A route takes the request, or some of its kind where routes take shares.
+    pub is_found: bool,
+}
+
+/// # Errors
+/// A sentence: what of the question is no request, or names a listener that does not exist.
+pub fn explain(config: &Config, question: &Question) -> Result<Explanation, String> {
+    let mut exchange = question.exchange()?;
+    let listener = choose_listener(config, question.listener.as_deref())?;
+    let remote = SocketAddr::new(question.from, 0);
+    let local = match &listener.address {
+        Address::Ip(address) => Some(*address),
+        Address::Unix(_) => None,
+    };
+    let mut page = Page::new(&config.file);
+    page.line("request", format!("{} {}", question.method, question.url));
+    page.line_at("listener", format!("{} on {}", listener.name, listener.address), listener.place);
+    let Some(chain) = choose_chain(&mut page, listener, remote, local) else {
+        page.line("result", "no filter chain matches: the connection is closed");
+        return Ok(Explanation { text: page.text, is_found: false });
+    };
+    let NetworkFilter::Http(hcm) = &chain.filter;
+    let is_found =
+        admission(&mut page, hcm, remote, local, &mut exchange) && routing(&mut page, config, hcm, &exchange);
+    Ok(Explanation { text: page.text, is_found })
+}
+
+fn choose_listener<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Listener, String> {
+    let Some(name) = name else { return config.listeners.first().ok_or_else(|| "there is no listener".into()) };
+    let is_it = |listener: &&Listener| listener.name == name || listener.address.to_string() == name;
+    config.listeners.iter().find(is_it).ok_or_else(|| {
+        let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
+        format!("there is no listener {name:?}; there are: {}", names.join(", "))
+    })
+}
+
+fn choose_chain<'c>(
+    page: &mut Page<'_>,
+    listener: &'c Listener,
+    remote: SocketAddr,
+    local: Option<SocketAddr>,
+) -> Option<&'c FilterChain> {
+    for chain in &listener.filter_chains {
+        let Some(matcher) = &chain.matcher else {
+            page.line_at("chain", format!("{}: takes every connection", chain.name), chain.place);
+            return Some(chain);
+        };
+        let matches = listener::matches(matcher, Some(remote), local);
+        let port = local.map_or("no port".into(), |local| format!("port {}", local.port()));
+        let verdict = if matches { "yes" } else { "no" };
+        let wanted = criteria(matcher);
+        let text = format!("{}: {verdict}: wants {wanted}; got a client at {} on {port}", chain.name, remote.ip());
+        page.line_at("chain", text, chain.place);
+        if matches {
+            return Some(chain);
+        }
+    }
+    None
+}
+
+fn criteria(matcher: &FilterChainMatch) -> String {
+    let ranges = matcher.source_prefix_ranges.iter().map(|range| format!("{}/{}", range.address, range.prefix_len));
+    let ports = matcher.destination_ports.iter().map(|port| format!("port {port}"));
+    let either = |list: Vec<String>| (!list.is_empty()).then(|| list.join(" or "));
+    let source = either(ranges.collect()).map(|ranges| format!("a client in {ranges}"));
+    let criteria: Vec<_> = source.into_iter().chain(either(ports.collect())).collect();
+    if criteria.is_empty() { "nothing".into() } else { criteria.join(" and ") }
+}
+
+/// What is done to the head before routes are looked at. Whether there is a route to look for.
+fn admission(
+    page: &mut Page<'_>,
+    hcm: &Hcm,
+    remote: SocketAddr,
+    local: Option<SocketAddr>,
+    exchange: &mut Exchange,
+) -> bool {
+    let before = (target(exchange), authority(exchange));
+    let peer = Peer { remote: Some(remote), local, text: &remote.ip().to_canonical().to_string() };
+    let admission = admit_head(hcm, &peer, exchange, || *b"00000000-0000-4000-8000-000000000000");
+    let side = if exchange.is_internal { "internal: its x-envoy-* fields count" } else { "from outside" };
+    let client = exchange.client.map_or_else(|| "unknown".into(), |client| client.ip().to_canonical().to_string());
+    page.line("client", format!("{client}, {side}"));
+    match admission {
+        Admission::Admitted => {}
+        Admission::InvalidPath => {
+            page.line("result", "status 400: the path cannot be normalized, or holds escaped slashes");
+            return false;
+        }
+        Admission::Redirect(path) => {
+            page.line("result", format!("status 307 to {}, without escaped slashes", String::from_utf8_lossy(&path)));
+            return false;
+        }
+    }
+    let after = (target(exchange), authority(exchange));
+    if after.0 != before.0 {
+        page.line("path", format!("{} (it was {})", after.0, before.0));
+    }
+    if after.1 != before.1 {
+        page.line("authority", format!("{} (it was {})", after.1, before.1));
+    }
+    true
+}
+
+fn target(exchange: &Exchange) -> String {
+    String::from_utf8_lossy(&exchange.request.target(exchange.request_view()).concat()).into_owned()
+}
+
+fn authority(exchange: &Exchange) -> String {
+    String::from_utf8_lossy(exchange.request.authority.of(exchange.request_view())).into_owned()
+}
+
+/// Virtual host, routes, and what those that take the request do with it. Whether one does.
+fn routing(page: &mut Page<'_>, config: &Config, hcm: &Hcm, exchange: &Exchange) -> bool {
+    let view: HeadView<'_> = exchange.request_view();
+    let request = Request::new(&exchange.request, view, 0);
+    let Some(chosen) = choose_host(&hcm.virtual_hosts, request.authority) else {
+        page.line("host", format!("no virtual host has a domain for {:?}", authority(exchange)));
+        page.line("result", "status 404: no route");
+        return false;
+    };
+    let ChosenHost { host, domain, why, .. } = chosen;
+    page.line_at("host", format!("{}: its domain {domain:?} is {why}", host.name), host.place);
+    let tried = walk(host, &request);
+    for tried in &tried {
+        let name = tried.route.name.as_deref().map(|name| format!(" {name:?}")).unwrap_or_default();
+        page.line_at("route", format!("{}{name}: {}", tried.index + 1, verdict(tried, &request)), tried.route.place);
+    }
+    let taken: Vec<_> = tried.iter().filter(|tried| matches!(tried.verdict, Verdict::Taken { .. })).collect();
+    let table = RouteTable::new(std::slice::from_ref(host));
+    for tried in &taken {
+        page.blank();
+        let scene = action::Scene { config, hcm, host, exchange, table: &table };
+        action::describe(page, &scene, tried);
+    }
+    let covered = tried.iter().map(|tried| if let Verdict::Taken { to, .. } = tried.verdict { to } else { 0 }).max();
+    let covered = covered.unwrap_or(0);
+    if covered < ALL {
+        let of = if covered == 0 { String::new() } else { format!(" for {} % of them", per_cent(ALL - covered)) };
+        page.line("result", format!("status 404{of}: no route"));
+    }
+    covered > 0
+}
+
+fn verdict(tried: &Tried<'_>, request: &Request<'_>) -> String {
+    match &tried.verdict {
+        Verdict::Failed(predicate) => format!("no: wants {}; got {}", predicate.wanted(), predicate.had(request)),
+        Verdict::Exhausted => "no: it matches, but its share is taken by routes before it".into(),
+        Verdict::Taken { from: 0, to: ALL } => "yes".into(),
+        Verdict::Taken { from, to } => format!("yes, for {} % of such requests", per_cent(to - from)),
+    }
+}

@@ -1,0 +1,314 @@
+//! What a route does with the request that it takes: where it leads, within which times, through which filters, with
+//! which edits.
+
+use super::page::Page;
+use crate::http::matcher::{HeadRef, Joined};
+use crate::http::{Exchange, RouteRef};
+use crate::router::explain::{Tried, per_cent};
+use crate::router::retry::TryPolicy;
+use crate::router::{RouteTable, rewrite};
+use ringway_config::model::{
+    self, AppendAction, Cluster, ClusterTarget, Config, Discovery, FilterOverride, FilterOverrides, FormatPiece,
+    Forward, Hcm, HeaderMutation, HeaderMutations, HostRewrite, HttpFilter, LbPolicy, Place, Priority, RetryOn, Route,
+    RouteAction, VirtualHost, WeightedCluster,
+};
+use std::time::Duration;
+
+/// Where a route was found.
+pub(super) struct Scene<'s> {
+    pub config: &'s Config,
+    pub hcm: &'s Hcm,
+    pub host: &'s VirtualHost,
+    pub exchange: &'s Exchange,
+    /// Of `host` alone.
+    pub table: &'s RouteTable,
+}
+
+pub(super) fn describe(page: &mut Page<'_>, scene: &Scene<'_>, tried: &Tried<'_>) {
+    let route = tried.route;
+    let name = route.name.as_deref().map(|name| format!(" {name:?}")).unwrap_or_default();
+    page.line_at("taken", format!("route {}{name}", tried.index + 1), route.place);
+    match &route.action {
+        RouteAction::Forward(forward) => describe_forward(page, scene, tried.index, forward),
+        RouteAction::Redirect(redirect) => {
+            let (head, view) = (&scene.exchange.request, scene.exchange.request_view());
+            let mut location = Vec::new();
+            rewrite::location(redirect, scene.table.route(place_of(tried.index)), head, view, &mut location);
+            page.line("redirect", format!("status {} to {}", redirect.status, String::from_utf8_lossy(&location)));
+        }
+        RouteAction::DirectResponse(response) => {
+            let body = response.body.len();
+            page.line("response", format!("status {} with a body of {body} bytes, from here", response.status));
+        }
+    }
+    let weighted = match &route.action {
+        RouteAction::Forward(forward) => weighted(forward),
+        RouteAction::Redirect(_) | RouteAction::DirectResponse(_) => &[],
+    };
+    filters(page, scene, route, weighted);
+    headers(page, scene, route, weighted);
+}
+
+fn place_of(route: usize) -> RouteRef {
+    RouteRef { virtual_host: 0, route: route as u32 }
+}
+
+fn weighted(forward: &Forward) -> &[WeightedCluster] {
+    match &forward.target {
+        ClusterTarget::Weighted(clusters) => clusters,
+        ClusterTarget::Cluster(_) | ClusterTarget::Header(_) => &[],
+    }
+}
+
+fn describe_forward(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forward: &Forward) {
+    let clusters = &scene.config.clusters;
+    match &forward.target {
+        ClusterTarget::Cluster(index) => describe_cluster(page, "", &clusters[*index], forward.priority),
+        ClusterTarget::Weighted(list) => {
+            let total: u64 = list.iter().map(|cluster| u64::from(cluster.weight)).sum();
+            for weighted in list {
+                let share = u64::from(weighted.weight) * 1_000_000 / total.max(1);
+                let label = format!("{} %: ", per_cent(share as u32));
+                describe_cluster(page, &label, &clusters[weighted.cluster], forward.priority);
+            }
+        }
+        ClusterTarget::Header(name) => {
+            let value = header(scene.exchange, name);
+            let named = clusters.iter().find(|cluster| value.as_deref() == Some(cluster.name.as_str()));
+            match named {
+                Some(cluster) => describe_cluster(page, &format!("as {name} says: "), cluster, forward.priority),
+                None => {
+                    let status = forward.cluster_not_found_status;
+                    let value = value.map_or_else(|| "is absent".into(), |value| format!("says {value:?}"));
+                    page.line("cluster", format!("{name} {value}, and there is no such cluster: status {status}"));
+                }
+            }
+        }
+    }
+    describe_rewrites(page, scene, route, forward);
+    describe_times(page, scene, forward);
+    for mirror in &forward.mirrors {
+        let cluster = &clusters[mirror.cluster];
+        let text = format!("{} % of the requests to cluster {}", per_cent(mirror.fraction.per_million), cluster.name);
+        page.line_at("mirror", text, cluster.place);
+    }
+    for policy in &forward.hash_policy {
+        let terminal = if policy.terminal { ", the last if it gives a hash" } else { "" };
+        page.line("hash", format!("{:?}{terminal}", policy.kind));
+    }
+    if !forward.metadata_match.is_empty() {
+        page.line("subset", pairs(&forward.metadata_match));
+    }
+    if let Some(redirect) = &forward.internal_redirect {
+        let codes: Vec<_> = redirect.codes.iter().map(u16::to_string).collect();
+        let cross = if redirect.allow_cross_scheme { ", also to another scheme" } else { "" };
+        page.line(
+            "redirects",
+            format!("up to {} of status {} are followed here{cross}", redirect.max_redirects, codes.join(", ")),
+        );
+    }
+}
+
+fn header(exchange: &Exchange, name: &str) -> Option<String> {
+    let mut joined = Joined::new();
+    let head = HeadRef::request(&exchange.request, exchange.request_view());
+    head.value(name.as_bytes(), &mut joined).map(|value| String::from_utf8_lossy(value).into_owned())
+}
+
+fn pairs(pairs: &[(String, String)]) -> String {
+    pairs.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
+}
+
+fn describe_cluster(page: &mut Page<'_>, label: &str, cluster: &Cluster, priority: Priority) {
+    let discovery = match cluster.discovery {
+        Discovery::Static => "static",
+        Discovery::StrictDns(_) => "strict_dns",
+        Discovery::LogicalDns(_) => "logical_dns",
+    };
+    let policy = match cluster.lb_policy {
+        LbPolicy::RoundRobin { .. } => "round_robin",
+        LbPolicy::LeastRequest { .. } => "least_request",
+        LbPolicy::Random => "random",
+        LbPolicy::RingHash { .. } => "ring_hash",
+        LbPolicy::Maglev { .. } => "maglev",
+        LbPolicy::PeakEwma { .. } => "peak_ewma",
+    };
+    let endpoints = cluster.endpoints.len();
+    let text = format!("{label}{}: {discovery}, {endpoints} endpoint(s), {policy}", cluster.name);
+    page.line_at("cluster", format!("{text}, connect_timeout {:?}", cluster.connect_timeout), cluster.place);
+    let (name, limits) = match priority {
+        Priority::Default => ("default", &cluster.circuit_breakers[0]),
+        Priority::High => ("high", &cluster.circuit_breakers[1]),
+    };
+    if *limits != model::CircuitBreakers::default() {
+        let limit = |name: &str, value: Option<u32>| value.map(|value| format!("{name} {value}"));
+        let budget = limits.retry_budget.as_ref().map(|budget| {
+            let share = per_cent(budget.budget_per_10_000 * 100);
+            format!("retry_budget {share} %, at least {}", budget.min_retry_concurrency)
+        });
+        let all = [
+            limit("max_connections", limits.max_connections),
+            limit("max_pending_requests", limits.max_pending_requests),
+            limit("max_requests", limits.max_requests),
+            limit("max_retries", limits.max_retries),
+            budget,
+            limit("max_connections_per_host", limits.max_connections_per_host),
+        ];
+        page.line("limits", format!("priority {name}: {}", all.into_iter().flatten().collect::<Vec<_>>().join(", ")));
+    }
+    for check in &cluster.health_checks {
+        let text = format!("every {:?}, timeout {:?}", check.interval, check.timeout);
+        page.line_at("health", text, check.place);
+    }
+    if let Some(outlier) = &cluster.outlier_detection {
+        page.line_at("outliers", format!("ejected for {:?} and longer", outlier.base_ejection_time), outlier.place);
+    }
+}
+
+fn describe_rewrites(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forward: &Forward) {
+    let (head, view) = (&scene.exchange.request, scene.exchange.request_view());
+    if let Some(rewrite) = &forward.path_rewrite {
+        let mut target = Vec::new();
+        let route = scene.table.route(place_of(route));
+        rewrite::target(rewrite, route, head.path(view), head.query(view), &mut target);
+        page.line("path", format!("becomes {}", String::from_utf8_lossy(&target)));
+    }
+    for cluster in weighted(forward) {
+        if let Some(host) = &cluster.host_rewrite {
+            let name = &scene.config.clusters[cluster.cluster].name;
+            page.line("host", format!("becomes {host} for cluster {name}"));
+        }
+    }
+    let becomes = match &forward.host_rewrite {
+        None => return,
+        Some(HostRewrite::Literal(host)) => format!("becomes {host}"),
+        Some(HostRewrite::Auto) => "becomes the endpoint's host name".into(),
+        Some(HostRewrite::Header(name)) => match header(scene.exchange, name) {
+            Some(host) if !host.is_empty() => format!("becomes {host}, as {name} says"),
+            _ => format!("stays, as there is no {name}"),
+        },
+        Some(HostRewrite::PathRegex(regex)) => {
+            let mut host = Vec::new();
+            rewrite::substitute(regex, head.path(view), &mut host);
+            format!("becomes {}, from the path", String::from_utf8_lossy(&host))
+        }
+    };
+    page.line("host", becomes);
+}
+
+/// Timeouts and retries as they are in force: the route's, and what the request may say about them.
+fn describe_times(page: &mut Page<'_>, scene: &Scene<'_>, forward: &Forward) {
+    let exchange = scene.exchange;
+    let policy = TryPolicy::new(forward, &exchange.request, exchange.request_view(), exchange.is_internal);
+    let asked = if policy.timeouts.route == forward.timeout { "" } else { ", as x-envoy-upstream-rq-timeout-ms asks" };
+    page.line_at("timeout", format!("{}{asked}", time(policy.timeouts.route)), forward.timeout_place);
+    let timeouts = &scene.hcm.timeouts;
+    let idle = forward.stream_idle_timeout.unwrap_or(timeouts.stream_idle);
+    let whole = forward.max_stream_duration.unwrap_or(timeouts.max_stream_duration);
+    page.line("", format!("stream_idle_timeout {}, max_stream_duration {}", time(idle), time(whole)));
+    if !policy.retries() {
+        let why = if policy.config.is_some() { "none for this request" } else { "none" };
+        return page.line_at("retries", why, policy.config.map_or(Place::default(), |config| config.place));
+    }
+    let names = RetryOn::NAMES.iter().filter(|(flag, _)| policy.retry_on.contains(*flag)).map(|(_, name)| *name);
+    let names = names.collect::<Vec<_>>().join(", ");
+    let text = format!("up to {} on {names}", policy.num_retries);
+    page.line_at("retries", text, policy.config.map_or(Place::default(), |config| config.place));
+    let (per_try, idle) = (time(policy.timeouts.per_try), time(policy.timeouts.per_try_idle));
+    let hedging = if policy.hedge_on_per_try_timeout { ", then hedged" } else { "" };
+    page.line("", format!("per_try_timeout {per_try}{hedging}, per_try_idle_timeout {idle}"));
+    if let Some(config) = policy.config {
+        let (base, max) = config.back_off;
+        page.line("", format!("back-off {base:?} to {max:?}"));
+    }
+}
+
+fn time(limit: Option<Duration>) -> String {
+    limit.map_or_else(|| "off".into(), |limit| format!("{limit:?}"))
+}
+
+/// Each filter with the settings that hold here.
+fn filters(page: &mut Page<'_>, scene: &Scene<'_>, route: &Route, weighted: &[WeightedCluster]) {
+    for filter in &scene.hcm.http_filters {
+        let name = filter.name();
+        for cluster in weighted {
+            if let Some(settings) = overridden(filter, &cluster.filters) {
+                let cluster = &scene.config.clusters[cluster.cluster].name;
+                page.line_at("filter", format!("{name}: {settings}, with cluster {cluster}"), route.place);
+            }
+        }
+        let (settings, place) = if let Some(settings) = overridden(filter, &route.filters) {
+            (format!("{settings}, by the route"), route.place)
+        } else if let Some(settings) = overridden(filter, &scene.host.filters) {
+            (format!("{settings}, by the virtual host"), scene.host.place)
+        } else {
+            (own(filter), Place::default())
+        };
+        page.line_at("filter", format!("{name}: {settings}"), place);
+    }
+}
+
+macro_rules! settings {
+    ($($name:ident $filter:ident;)*) => {
+        fn own(filter: &HttpFilter) -> String {
+            match filter {
+                $(HttpFilter::$filter(settings) => format!("{settings:?}"),)*
+            }
+        }
+
+        /// What takes the place of the chain's settings, if anything does.
+        fn overridden(filter: &HttpFilter, overrides: &FilterOverrides) -> Option<String> {
+            match filter {
+                $(HttpFilter::$filter(_) => match &overrides.$name {
+                    FilterOverride::None => None,
+                    FilterOverride::Disabled => Some("off".into()),
+                    FilterOverride::Settings(settings) => Some(format!("{settings:?}")),
+                },)*
+            }
+        }
+    };
+}
+
+ringway_config::http_filters!(settings);
+
+/// Edits in the order in which they are made.
+fn headers(page: &mut Page<'_>, scene: &Scene<'_>, route: &Route, weighted: &[WeightedCluster]) {
+    for cluster in weighted {
+        let name = &scene.config.clusters[cluster.cluster].name;
+        edits(page, &cluster.headers, &format!(", with cluster {name}"), route.place);
+    }
+    edits(page, &route.headers, "", route.place);
+    edits(page, &scene.host.headers, ", by the virtual host", scene.host.place);
+    edits(page, &scene.hcm.mutations, ", by the connection manager", Place::default());
+}
+
+fn edits(page: &mut Page<'_>, mutations: &HeaderMutations, whose: &str, place: Place) {
+    for (label, list) in [("request", &mutations.request), ("response", &mutations.response)] {
+        for mutation in list {
+            page.line_at(label, format!("{}{whose}", edit(mutation)), place);
+        }
+    }
+}
+
+fn edit(mutation: &HeaderMutation) -> String {
+    match mutation {
+        HeaderMutation::Remove(name) => format!("header {name} is removed"),
+        HeaderMutation::Set { name, value, action } => {
+            let action = match action {
+                AppendAction::AppendIfExistsOrAdd => "is added, beside others",
+                AppendAction::AddIfAbsent => "is added where it is absent",
+                AppendAction::OverwriteIfExistsOrAdd => "is set",
+                AppendAction::OverwriteIfExists => "is set where it exists",
+            };
+            let value: String = value.iter().map(piece).collect();
+            format!("header {name} {action}: {value}")
+        }
+    }
+}
+
+fn piece(piece: &FormatPiece) -> String {
+    match piece {
+        FormatPiece::Literal(text) => text.clone(),
+        FormatPiece::Operator(operator) => format!("%{operator:?}%"),
+    }
+}
