@@ -2,13 +2,19 @@
 
 use clap::{Parser, Subcommand};
 use ringway::admin::Source;
+use ringway::admin::explain::{Question, explain};
 use ringway::server::{EMBEDDED, HINTS, run};
 use ringway_config::model::Config;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The configuration was refused.
 const REFUSED: u8 = 1;
+/// `explain` found no route.
+const NO_ROUTE: u8 = 1;
+/// The command line makes no sense; clap's own code for that.
+const USAGE: u8 = 2;
 /// The process cannot start: a port is taken, io_uring is refused, ...
 const CANNOT_START: u8 = 3;
 
@@ -18,7 +24,7 @@ const CANNOT_START: u8 = 3;
     version,
     after_help = "Without a command, ringway runs its built-in example and prints what to try.\n\n\
         Signals: TERM and INT drain and exit, HUP reloads the configuration, USR1 reopens the access logs.\n\
-        Exit codes: 0 ok, 1 configuration refused, 2 usage, 3 cannot start."
+        Exit codes: 0 ok, 1 configuration refused or no route explained, 2 usage, 3 cannot start."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -36,6 +42,26 @@ enum Command {
     Check {
         /// The TOML file
         config: PathBuf,
+    },
+    /// Say what a request would meet: listener, virtual host, each route tried and why it was not taken, the route that
+    /// is, its cluster, timeouts, retries, filters and header edits, with their lines in the file. Exits with 0 when a
+    /// route takes the request, else with 1
+    Explain {
+        /// The TOML file
+        config: PathBuf,
+        /// The request's method
+        method: String,
+        /// http://host/path?query, or /path with a host header
+        url: String,
+        /// A header of the request; may be given again
+        #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+        headers: Vec<String>,
+        /// The address that the connection comes from
+        #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+        from: IpAddr,
+        /// Name or address of the listener; the first one otherwise
+        #[arg(long, value_name = "NAME")]
+        listener: Option<String>,
     },
 }
 
@@ -55,6 +81,27 @@ fn main() -> ExitCode {
             }
             Err(code) => code,
         },
+        Some(Command::Explain { config, method, url, headers, from, listener }) => {
+            let question = Question { method, url, headers: Vec::new(), from, listener };
+            match load(config) {
+                Ok((config, _)) => tell(&config, question, &headers),
+                Err(code) => code,
+            }
+        }
+    }
+}
+
+fn tell(config: &Config, mut question: Question, headers: &[String]) -> ExitCode {
+    let complete = headers.iter().try_for_each(|header| question.set("header", header));
+    match complete.and_then(|()| explain(config, &question)) {
+        Ok(explanation) => {
+            print!("{}", explanation.text);
+            if explanation.is_found { ExitCode::SUCCESS } else { ExitCode::from(NO_ROUTE) }
+        }
+        Err(why) => {
+            eprintln!("ringway: {why}");
+            ExitCode::from(USAGE)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The endpoints: Envoy's paths, read by GET, changed by POST.
 
+use super::explain::{self, Question};
 use super::state::{Control, State, resident_bytes};
 use crate::base::logging;
 use crate::cluster::HealthFlags;
@@ -16,6 +17,8 @@ pub(super) struct Call<'a> {
     pub method: Method,
     pub path: &'a [u8],
     pub query: &'a [u8],
+    /// `None`: there is one, and it is too long or broken.
+    pub body: Option<&'a [u8]>,
 }
 
 /// A response, and what is to happen once it is sent.
@@ -48,7 +51,7 @@ impl Answer {
 
 struct Endpoint {
     path: &'static str,
-    /// Needs POST.
+    /// Needs POST: it changes something, or is asked with a body.
     changes: bool,
     help: &'static str,
     run: fn(&State, &Query) -> Answer,
@@ -63,6 +66,12 @@ const ENDPOINTS: &[Endpoint] = &[
         changes: true,
         help: "stop accepting, end connections with their present exchange",
         run: |_, _| Answer::then(Control::DrainListeners),
+    },
+    Endpoint {
+        path: "/explain",
+        changes: true,
+        help: "what a request would meet (?method=&url=&header=NAME:VALUE&from=IP&listener=NAME, or the same as JSON)",
+        run: explain,
     },
     Endpoint {
         path: "/healthcheck/fail",
@@ -137,24 +146,28 @@ pub(super) fn answer(state: &State, call: &Call<'_>) -> Answer {
         let allow = if endpoint.changes { "POST" } else { "GET, HEAD" };
         return Answer { allow, ..Answer::text(405, format!("use {allow}\n")) };
     }
-    (endpoint.run)(state, &Query::new(call.query))
+    (endpoint.run)(state, &Query { pairs: pairs(call.query), body: call.body.map(<[u8]>::to_vec) })
 }
 
-/// Parameters of a query, decoded.
-struct Query(Vec<(String, String)>);
+/// What an endpoint is asked.
+struct Query {
+    /// Parameters, decoded.
+    pairs: Vec<(String, String)>,
+    body: Option<Vec<u8>>,
+}
+
+fn pairs(query: &[u8]) -> Vec<(String, String)> {
+    let pairs = query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let at = pair.iter().position(|&byte| byte == b'=');
+        let (name, value) = at.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]));
+        (decode(name), decode(value))
+    });
+    pairs.collect()
+}
 
 impl Query {
-    fn new(query: &[u8]) -> Self {
-        let pairs = query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
-            let at = pair.iter().position(|&byte| byte == b'=');
-            let (name, value) = at.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]));
-            (decode(name), decode(value))
-        });
-        Self(pairs.collect())
-    }
-
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -341,9 +354,26 @@ fn config_dump(state: &State, _: &Query) -> Answer {
     }))
 }
 
+/// The query form, or JSON in the body.
+fn explain(state: &State, query: &Query) -> Answer {
+    let question = match query.body.as_deref() {
+        None => Err("the body is longer than 64 KiB, or broken".into()),
+        Some([]) => {
+            let mut question = Question::default();
+            query.pairs.iter().try_for_each(|(name, value)| question.set(name, value)).map(|()| question)
+        }
+        Some(_) if !query.pairs.is_empty() => Err("say it in the query or in the body, not in both".into()),
+        Some(body) => Question::from_json(body),
+    };
+    match question.and_then(|question| explain::explain(&state.loaded().plan.config, &question)) {
+        Ok(explanation) => Answer::text(200, explanation.text),
+        Err(why) => Answer::text(400, why + "\n"),
+    }
+}
+
 fn set_logging(_: &State, query: &Query) -> Answer {
     let directives: Vec<_> = query
-        .0
+        .pairs
         .iter()
         .map(|(target, level)| if target == "level" { level.clone() } else { format!("{target}={level}") })
         .collect();
@@ -354,7 +384,7 @@ fn set_logging(_: &State, query: &Query) -> Answer {
         );
     }
     // A word that is no level would be taken for the name of a target, and everything else would fall silent.
-    if let Some((_, level)) = query.0.iter().find(|(_, level)| level.parse::<LevelFilter>().is_err()) {
+    if let Some((_, level)) = query.pairs.iter().find(|(_, level)| level.parse::<LevelFilter>().is_err()) {
         return Answer::text(400, format!("{level:?} is no level; say error, warn, info, debug, trace or off\n"));
     }
     match logging::set(&directives.join(",")) {
@@ -369,7 +399,7 @@ mod tests {
 
     #[test]
     fn queries_are_decoded() {
-        let query = Query::new(b"filter=a%2Eb+c&usedonly&x=%zz");
+        let query = Query { pairs: pairs(b"filter=a%2Eb+c&usedonly&x=%zz"), body: None };
         assert_eq!(query.get("filter"), Some("a.b c"));
         assert_eq!(query.get("usedonly"), Some(""));
         assert_eq!(query.get("x"), Some("%zz"));

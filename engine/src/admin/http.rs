@@ -89,9 +89,11 @@ async fn serve(
         let start = reactor.wall_micros();
         let answered = match read_head(&reactor, &stream, &mut bytes, &mut head).await {
             Some(Ok(())) => {
+                let body = read_body(&reactor, &stream, &head).await;
+                head.keep_alive &= body.is_some();
                 let raw = bytes.as_slice();
-                let call =
-                    Call { method: head.method, path: head.path(raw), query: head.query(raw).unwrap_or_default() };
+                let (path, query) = (head.path(raw), head.query(raw).unwrap_or_default());
+                let call = Call { method: head.method, path, query, body: body.as_deref() };
                 match refusal(&head, raw) {
                     Some(refused) => refused,
                     None => answer(&state, &call),
@@ -103,7 +105,7 @@ async fn serve(
             }
             None => return,
         };
-        let keep_alive = head.keep_alive && skip_body(&reactor, &stream, &head).await;
+        let keep_alive = head.keep_alive;
         send(&stream, &head, &answered, keep_alive);
         if let Some(log) = &*log {
             let record = Record {
@@ -163,13 +165,17 @@ async fn read_head(
     }
 }
 
-/// Bodies mean nothing here. Whether the connection can go on after this one.
-async fn skip_body(reactor: &Rc<Reactor>, stream: &ByteStream, head: &RequestHead) -> bool {
+/// Bytes of body that are read; nothing that is asked here is longer.
+const BODY_MAX: u64 = 64 * 1024;
+
+/// The request's body; `None`: it is too long, or does not come, and the connection cannot go on.
+async fn read_body(reactor: &Rc<Reactor>, stream: &ByteStream, head: &RequestHead) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
     if head.framing.is_empty() {
-        return true;
+        return Some(body);
     }
-    if !matches!(head.framing, BodyKind::Length(length) if length <= 64 * 1024) {
-        return false;
+    if !matches!(head.framing, BodyKind::Length(length) if length <= BODY_MAX) {
+        return None;
     }
     let timer = Timer::new(reactor);
     timer.arm_in(Duration::from_secs(1));
@@ -178,20 +184,22 @@ async fn skip_body(reactor: &Rc<Reactor>, stream: &ByteStream, head: &RequestHea
         while !decoder.is_done() {
             match stream.poll_recv() {
                 Poll::Ready(Ok(Some(mut buf))) => {
-                    let Ok(decoded) = decoder.decode(&buf) else { return Poll::Ready(false) };
+                    let Ok(decoded) = decoder.decode(&buf) else { return Poll::Ready(None) };
+                    body.extend_from_slice(&buf[decoded.data.clone()]);
                     buf.advance(decoded.consumed);
                     if !buf.is_empty() {
                         stream.unread(buf);
                     }
                 }
-                Poll::Ready(_) => return Poll::Ready(false),
-                Poll::Pending if timer.fired() => return Poll::Ready(false),
+                Poll::Ready(_) => return Poll::Ready(None),
+                Poll::Pending if timer.fired() => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,
             }
         }
-        Poll::Ready(true)
+        Poll::Ready(Some(()))
     })
-    .await
+    .await?;
+    Some(body)
 }
 
 /// A page in a browser must not reach the admin endpoint through a name that somebody else controls (DNS rebinding),
