@@ -5,7 +5,13 @@ use std::collections::HashMap;
 use super::Resolver;
 use crate::diagnostic::Problem;
 use crate::document::{EditableHeader, HeaderToAdd, List, Located, Slot};
-use crate::model::{FormatPiece, HeaderMutation, HeaderMutations};
+use crate::model::{AddressOf, ByteCount, CommandOperator, FormatPiece, HeaderMutation, HeaderMutations, TimePoint};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Request,
+    Response,
+}
 
 /// The four keys of a table that edits header fields.
 pub(super) struct WrittenMutations<'d> {
@@ -31,8 +37,8 @@ pub(super) use mutations;
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn mutations(&mut self, written: WrittenMutations<'d>) -> HeaderMutations {
         HeaderMutations {
-            request: self.edits(written.request_add, written.request_remove),
-            response: self.edits(written.response_add, written.response_remove),
+            request: self.edits(written.request_add, written.request_remove, Side::Request),
+            response: self.edits(written.response_add, written.response_remove, Side::Response),
         }
     }
 
@@ -41,6 +47,7 @@ impl<'d> Resolver<'d, '_, '_> {
         &mut self,
         add: &'d Slot<List<HeaderToAdd>>,
         remove: &'d Slot<List<EditableHeader>>,
+        side: Side,
     ) -> Vec<HeaderMutation> {
         let mut first = HashMap::new();
         for name in remove.items() {
@@ -48,11 +55,11 @@ impl<'d> Resolver<'d, '_, '_> {
         }
         let mut edits: Vec<_> =
             remove.items().iter().map(|name| HeaderMutation::Remove(name.value.0.clone())).collect();
-        edits.extend(add.items().iter().filter_map(|header| self.header_to_add(header)));
+        edits.extend(add.items().iter().filter_map(|header| self.header_to_add(header, side)));
         edits
     }
 
-    fn header_to_add(&mut self, written: &'d Located<HeaderToAdd>) -> Option<HeaderMutation> {
+    fn header_to_add(&mut self, written: &'d Located<HeaderToAdd>, side: Side) -> Option<HeaderMutation> {
         let name = written.name.given();
         let text = written.value.value.given()?;
         let value = self.format(text);
@@ -73,6 +80,87 @@ impl<'d> Resolver<'d, '_, '_> {
             let problem = Problem::at(&text.origin, "spaces at the ends of a header's value are not part of it");
             self.problems.push(problem.hint(Some("remove them")));
         }
+        let operators = value.iter().filter_map(|piece| match piece {
+            FormatPiece::Operator(operator) if side == Side::Request => later(operator),
+            FormatPiece::Operator(_) | FormatPiece::Literal(_) => None,
+        });
+        for name in operators {
+            let message = format!("%{name}% has no value yet when the request is edited");
+            self.problems
+                .push(Problem::at(&text.origin, message).hint(Some("it can stand in response_headers_to_add")));
+        }
         Some(HeaderMutation::Set { name: name?.value.0.clone(), value, action: written.append_action.value.0 })
+    }
+}
+
+/// The name of an operator that has no value before an endpoint has been chosen.
+fn later(operator: &CommandOperator) -> Option<&'static str> {
+    match operator {
+        CommandOperator::Resp(_) => Some("RESP"),
+        CommandOperator::ResponseCode => Some("RESPONSE_CODE"),
+        CommandOperator::ResponseCodeDetails { .. } => Some("RESPONSE_CODE_DETAILS"),
+        CommandOperator::ResponseFlags => Some("RESPONSE_FLAGS"),
+        CommandOperator::ResponseFlagsLong => Some("RESPONSE_FLAGS_LONG"),
+        CommandOperator::LocalReplyBody => Some("LOCAL_REPLY_BODY"),
+        CommandOperator::UpstreamProtocol => Some("UPSTREAM_PROTOCOL"),
+        CommandOperator::UpstreamHost => Some("UPSTREAM_HOST"),
+        CommandOperator::UpstreamHostName { .. } => Some("UPSTREAM_HOST_NAME"),
+        CommandOperator::UpstreamRequestAttemptCount => Some("UPSTREAM_REQUEST_ATTEMPT_COUNT"),
+        CommandOperator::UpstreamTransportFailureReason => Some("UPSTREAM_TRANSPORT_FAILURE_REASON"),
+        CommandOperator::UpstreamConnectionId => Some("UPSTREAM_CONNECTION_ID"),
+        CommandOperator::Address { of, .. } => match of {
+            AddressOf::UpstreamRemote => Some("UPSTREAM_REMOTE_ADDRESS"),
+            AddressOf::UpstreamLocal => Some("UPSTREAM_LOCAL_ADDRESS"),
+            AddressOf::DownstreamRemote | AddressOf::DownstreamDirectRemote | AddressOf::DownstreamLocal => None,
+        },
+        CommandOperator::Bytes(count) => match count {
+            ByteCount::Sent => Some("BYTES_SENT"),
+            ByteCount::ResponseHeaders => Some("RESPONSE_HEADERS_BYTES"),
+            ByteCount::DownstreamWireSent => Some("DOWNSTREAM_WIRE_BYTES_SENT"),
+            ByteCount::DownstreamHeaderSent => Some("DOWNSTREAM_HEADER_BYTES_SENT"),
+            ByteCount::UpstreamWireReceived => Some("UPSTREAM_WIRE_BYTES_RECEIVED"),
+            ByteCount::UpstreamWireSent => Some("UPSTREAM_WIRE_BYTES_SENT"),
+            ByteCount::UpstreamHeaderReceived => Some("UPSTREAM_HEADER_BYTES_RECEIVED"),
+            ByteCount::UpstreamHeaderSent => Some("UPSTREAM_HEADER_BYTES_SENT"),
+            ByteCount::Received
+            | ByteCount::RequestHeaders
+            | ByteCount::DownstreamWireReceived
+            | ByteCount::DownstreamHeaderReceived => None,
+        },
+        CommandOperator::Elapsed { start, end, .. } => {
+            let is_known = |point: &TimePoint| match point {
+                TimePoint::DownstreamReceiveBegin | TimePoint::DownstreamReceiveEnd => true,
+                TimePoint::UpstreamConnectBegin
+                | TimePoint::UpstreamConnectEnd
+                | TimePoint::UpstreamSendBegin
+                | TimePoint::UpstreamSendEnd
+                | TimePoint::UpstreamReceiveBegin
+                | TimePoint::UpstreamReceiveBodyBegin
+                | TimePoint::UpstreamReceiveEnd
+                | TimePoint::DownstreamSendBegin
+                | TimePoint::DownstreamSendEnd => false,
+            };
+            (!is_known(start) || !is_known(end)).then_some("COMMON_DURATION")
+        }
+        CommandOperator::Coalesce { operators, .. } => operators.iter().find_map(later),
+        CommandOperator::StartTime(_)
+        | CommandOperator::EmitTime(_)
+        | CommandOperator::Req(_)
+        | CommandOperator::ReqWithoutQuery(_)
+        | CommandOperator::Path { .. }
+        | CommandOperator::QueryParam { .. }
+        | CommandOperator::QueryParams { .. }
+        | CommandOperator::Protocol
+        | CommandOperator::Duration
+        | CommandOperator::UpstreamCluster
+        | CommandOperator::RouteName
+        | CommandOperator::VirtualHostName
+        | CommandOperator::FilterChainName
+        | CommandOperator::ConnectionId
+        | CommandOperator::StreamId
+        | CommandOperator::UniqueId
+        | CommandOperator::Hostname
+        | CommandOperator::Environment { .. }
+        | CommandOperator::AccessLogType => None,
     }
 }

@@ -87,10 +87,6 @@ impl<'d> Resolver<'d, '_, '_> {
                 self.problems.push(Problem::at_key(&sensitive.origin, message).hint(Some(hint)));
             }
         }
-        if let Some(percent) = written.percent.given().filter(|percent| percent.value.0 == 0.0) {
-            let problem = Problem::at(&percent.origin, "the route matches no request");
-            self.problems.push(problem.allowed("above 0, at most 100").hint(Some("or remove the route")));
-        }
         let prefix = written.prefix.given().map(|path| PathMatch::Prefix(path.value.0.clone()));
         let exact = written.path.given().map(|path| PathMatch::Exact(path.value.0.clone()));
         let separated = written.path_separated_prefix.given();

@@ -11,13 +11,13 @@ use crate::document::units::Time;
 
 table! {
     /// Refuses requests that come too fast, by buckets of tokens that hold for the whole process (Envoy:
-    /// local_ratelimit). A request takes a token from the buckets of all its descriptors, or from `token_bucket` where it
-    /// has none of those in `descriptors`.
+    /// local_ratelimit). A request takes a token from the buckets of its descriptors, then one from `token_bucket`; where
+    /// one of them is empty, it is refused.
     LocalRateLimit at "listeners[].http.http_filters[].local_ratelimit", example "local-ratelimit.toml" {
         /// Part of the statistics' names before `.http_local_rate_limit.`.
         stat_prefix: Name, default "\"http_local_rate_limiter\"";
-        /// The bucket of requests that no descriptor takes.
-        token_bucket: TokenBucket, optional "they are not limited";
+        /// The bucket of all requests, those with a descriptor included.
+        token_bucket: TokenBucket, optional "only descriptors limit";
         /// How requests get their descriptors.
         rate_limits: List<RateLimitRule>, optional "no request has a descriptor";
         /// Descriptors with buckets of their own.

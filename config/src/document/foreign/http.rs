@@ -166,6 +166,8 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     (HASH, "name", "write header, cookie or query_parameter with the name as its value"),
     (MIRROR, "fraction", "it is called percent"),
     (MIRROR, "trace_sampled", "tracing is not supported yet"),
+    ("listeners[].http.virtual_hosts[].routes[].route.regex_rewrite", "regex", "it is called pattern"),
+    ("listeners[].http.virtual_hosts[].routes[].route.regex_rewrite", "replacement", "it is called substitution"),
     (RETRY, "max_retries", "it is called num_retries; a limit for the whole cluster is in its circuit_breakers"),
     (RETRY, "retries", "it is called num_retries"),
     (RETRY, "attempts", "it is called num_retries, which does not count the first try"),

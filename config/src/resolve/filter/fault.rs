@@ -1,10 +1,8 @@
 //! Settings of the fault filter.
 
 use crate::diagnostic::Problem;
-use crate::document::{self, Located, Percent};
-use crate::model::{
-    Fault, FaultAbort, FaultAbortKind, FaultDelay, FaultDelayKind, FaultRateLimit, FaultRateLimitKind, Fraction,
-};
+use crate::document::{self, Located};
+use crate::model::{Fault, FaultAbort, FaultAbortKind, FaultDelay, FaultDelayKind, FaultRateLimit, FaultRateLimitKind};
 use crate::resolve::Resolver;
 use crate::resolve::matcher::fraction;
 
@@ -33,7 +31,7 @@ impl<'d> Resolver<'d, '_, '_> {
         self.exactly_one(&written.origin, written.has_unknown, &keys, "the delay has no length");
         let fixed = written.fixed_delay.given().map(|delay| FaultDelayKind::Fixed(delay.value.0));
         let header = written.header_delay.given().map(|_| FaultDelayKind::Header);
-        Some(FaultDelay { percentage: self.share(written.percent.given()?), kind: fixed.or(header)? })
+        Some(FaultDelay { percentage: fraction(written.percent.given()?.value), kind: fixed.or(header)? })
     }
 
     fn abort(&mut self, written: &'d Located<document::FaultAbort>) -> Option<FaultAbort> {
@@ -41,7 +39,7 @@ impl<'d> Resolver<'d, '_, '_> {
         self.exactly_one(&written.origin, written.has_unknown, &keys, "the abort has no status");
         let status = written.http_status.given().map(|status| FaultAbortKind::Status(status.to_u16()));
         let header = written.header_abort.given().map(|_| FaultAbortKind::Header);
-        Some(FaultAbort { percentage: self.share(written.percent.given()?), kind: status.or(header)? })
+        Some(FaultAbort { percentage: fraction(written.percent.given()?.value), kind: status.or(header)? })
     }
 
     fn rate_limit(&mut self, written: &'d Located<document::FaultRateLimit>) -> Option<FaultRateLimit> {
@@ -49,14 +47,6 @@ impl<'d> Resolver<'d, '_, '_> {
         self.exactly_one(&written.origin, written.has_unknown, &keys, "the limit has no rate");
         let fixed = written.fixed_limit.given().map(|limit| FaultRateLimitKind::Fixed(limit.value.0));
         let header = written.header_limit.given().map(|_| FaultRateLimitKind::Header);
-        Some(FaultRateLimit { percentage: self.share(written.percent.given()?), kind: fixed.or(header)? })
-    }
-
-    fn share(&mut self, percent: &Located<Percent>) -> Fraction {
-        if percent.value.0 == 0.0 {
-            let problem = Problem::at(&percent.origin, "the fault is made for no request");
-            self.problems.push(problem.allowed("above 0, at most 100"));
-        }
-        fraction(percent.value)
+        Some(FaultRateLimit { percentage: fraction(written.percent.given()?.value), kind: fixed.or(header)? })
     }
 }
