@@ -56,8 +56,9 @@ runs it. The file is [TOML](https://toml.io) 1.1. Unknown keys are errors.
 
 A **listener** accepts connections at an address. Its first **filter chain** that matches a connection serves it. A chain
 hands the connection to **http**, the HTTP connection manager, which reads requests. A request's host selects a **virtual
-host**; in it, the first **route** that matches path, method and headers decides: it forwards the request to a
-**cluster**, redirects, or answers directly. A cluster is a set of **endpoints**, servers that can answer the same
+host**; in it, the first **route** that matches the request decides: it forwards the request to a **cluster**,
+redirects, or answers directly. Before that, the request passes the **HTTP filters**, each of which may answer it or hold
+it back; the response passes them on its way back. A cluster is a set of **endpoints**, servers that can answer the same
 requests; one is chosen for each request. The words are Envoy's, so that its users arrive knowing them.
 
 ```text

@@ -35,7 +35,7 @@ table! {
         status: StatusComparison, optional "another filter";
         /// How long the exchange took.
         duration: DurationComparison, optional "another filter";
-        /// The exchange has one of these response flags; an empty list: any flag at all.
+        /// The exchange has one of these [response flags](#command-operators); an empty list: any flag at all.
         response_flags: List<ResponseFlag>, optional "another filter";
         /// The request's header fulfils this.
         header: HeaderMatch, optional "another filter";

@@ -12,6 +12,15 @@ use crate::model::{RateLimitedBackOff, ResetHeader, RetryOn, RetryPolicy};
 const DEFAULT_BASE_INTERVAL: Duration = Duration::from_millis(25);
 const MAX_INTERVAL_FACTOR: u32 = 10;
 
+/// A condition and the key that belongs to it.
+struct ConditionKey<'d> {
+    flag: RetryOn,
+    condition: &'static str,
+    key: &'static str,
+    origin: Option<&'d Origin>,
+    is_empty: bool,
+}
+
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn retry_policy(&mut self, written: &'d Located<document::RetryPolicy>) -> RetryPolicy {
         let retry_on = self.retry_on(&written.retry_on);
@@ -70,21 +79,27 @@ impl<'d> Resolver<'d, '_, '_> {
         let Some(list) = written.retry_on.given().filter(|list| !list.is_incomplete) else {
             return;
         };
-        let codes = ("retriable_status_codes", written.retriable_status_codes.origin());
-        let codes_are_empty = written.retriable_status_codes.given().is_some_and(|list| list.is_empty);
-        let headers = ("retriable_headers", written.retriable_headers.origin());
-        let headers_are_empty = written.retriable_headers.given().is_some_and(|list| list.is_empty);
-        let pairs: [(RetryOn, &str, (&str, Option<&Origin>), bool); 2] = [
-            (RetryOn::RETRIABLE_STATUS_CODES, "retriable-status-codes", codes, codes_are_empty),
-            (RetryOn::RETRIABLE_HEADERS, "retriable-headers", headers, headers_are_empty),
-        ];
-        for (flag, condition, (key, origin), is_empty) in pairs {
+        let (codes, headers) = (&written.retriable_status_codes, &written.retriable_headers);
+        let status_codes = ConditionKey {
+            flag: RetryOn::RETRIABLE_STATUS_CODES,
+            condition: "retriable-status-codes",
+            key: "retriable_status_codes",
+            origin: codes.origin(),
+            is_empty: codes.given().is_some_and(|list| list.is_empty),
+        };
+        let response_headers = ConditionKey {
+            flag: RetryOn::RETRIABLE_HEADERS,
+            condition: "retriable-headers",
+            key: "retriable_headers",
+            origin: headers.origin(),
+            is_empty: headers.given().is_some_and(|list| list.is_empty),
+        };
+        for ConditionKey { flag, condition, key, origin, is_empty } in [status_codes, response_headers] {
             match (retry_on.contains(flag), origin) {
                 (true, None) if !written.has_unknown => {
                     let member = list.items.iter().find(|member| member.value.0 == flag);
                     let place = member.map_or(&list.origin, |member| &member.origin);
-                    let problem = Problem::at(place, format!("\"{condition}\" needs `{key}`"));
-                    self.problems.push(problem);
+                    self.problems.push(Problem::at(place, format!("\"{condition}\" needs `{key}`")));
                 }
                 (true, Some(origin)) if is_empty => {
                     self.problems.push(Problem::at(origin, format!("`{key}` has no member")));

@@ -175,7 +175,7 @@ fn makes(rule: &RateLimitRule, entries: &[(&str, Option<&str>)]) -> bool {
 fn shown(entries: &[(&str, Option<&str>)]) -> String {
     let texts = entries.iter().map(|(key, value)| match value {
         Some(value) => format!("{key} = {value:?}"),
-        None => format!("{key}"),
+        None => (*key).to_owned(),
     });
     texts.collect::<Vec<_>>().join(" and ")
 }
