@@ -27,7 +27,7 @@ table! {
     /// fields of that kind.
     RetryPolicy at "listeners[].http.virtual_hosts[].routes[].route.retry_policy", example "retries.toml" {
         /// Conditions, one of which must hold: `5xx` (any status from 500, or no response), `gateway-error` (502, 503,
-        /// 504, or no response), `reset` (the connection broke or a timeout passed before the response), `connect-failure`
+        /// 504, or no response), `reset` (the connection broke, or the try's timeout passed, before the response), `connect-failure`
         /// (no connection was made), `reset-before-request` (the connection broke before the request was sent),
         /// `envoy-ratelimited` (the response has `x-envoy-ratelimited`), `retriable-4xx` (409), `retriable-status-codes`
         /// and `retriable-headers` (see the keys of these names).

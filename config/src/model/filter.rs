@@ -108,7 +108,7 @@ pub struct RateLimitRule {
 pub enum RateLimitAction {
     /// `("remote_address", the client's address)`
     RemoteAddress,
-    /// `(key, value of the field)`; the name in lower case.
+    /// `(key, value of the field)`; the name in lower case, or `:method`, `:path`, `:authority`, `:scheme`.
     RequestHeader { name: String, key: String },
     /// `(key, value)`
     GenericKey { key: String, value: String },

@@ -12,7 +12,6 @@ pub struct VirtualHost {
     pub domains: Vec<String>,
     pub routes: Vec<Route>,
     pub headers: HeaderMutations,
-    /// For its routes that have none (Envoy: VirtualHost.retry_policy).
     pub filters: FilterOverrides,
 }
 
@@ -164,6 +163,7 @@ pub struct WeightedCluster {
     pub headers: HeaderMutations,
     pub filters: FilterOverrides,
     pub host_rewrite: Option<String>,
+    /// The route's and its own, which is the stronger one, sorted by key.
     pub metadata_match: Vec<(String, String)>,
 }
 
@@ -218,7 +218,7 @@ pub struct HashPolicy {
 
 #[derive(Clone, Debug)]
 pub enum HashPolicyKind {
-    /// Lower case.
+    /// Lower case; also `:method`, `:path`, `:authority` and `:scheme`.
     Header(String),
     /// With a time to live, the cookie is made where the request has none; zero makes a session cookie.
     Cookie {

@@ -104,7 +104,8 @@ table! {
 }
 
 table! {
-    /// A descriptor with a bucket of its own (Envoy: LocalRateLimitDescriptor).
+    /// A descriptor with a bucket of its own (Envoy: LocalRateLimitDescriptor). Where two of them fit what a rule makes of
+    /// a request, the one that names all values counts.
     RateLimitDescriptor at "listeners[].http.http_filters[].local_ratelimit.descriptors[]", example "local-ratelimit.toml" {
         /// Its entries, in the order of the actions that make them; at least one.
         entries: List<RateLimitEntry>, required;
