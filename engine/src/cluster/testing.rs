@@ -53,7 +53,6 @@ pub(crate) fn endpoint(number: u32) -> model::Endpoint {
 /// A cluster on one shard, with virtual time.
 pub(crate) struct World {
     pub reactor: Rc<Reactor>,
-    pub registry: Arc<Registry>,
     pub shared: Arc<ClusterShared>,
     pub cluster: Rc<Cluster>,
 }
@@ -65,7 +64,7 @@ impl World {
         let shared = ClusterShared::new(config, &registry, 1, None);
         let network = Network::Memory(Rc::new(MemoryNetwork::default()));
         let cluster = Cluster::new(&shared, &reactor, &network, &registry, 0);
-        Self { reactor, registry, shared, cluster }
+        Self { reactor, shared, cluster }
     }
 
     /// Let time pass.

@@ -64,10 +64,13 @@ fn pick_equal(members: &[u32], choices: u32, picking: &Picking<'_>) -> u32 {
     best
 }
 
+/// A large bias must not put an endpoint's next turn off for ever.
+const LEAST: f64 = 1e-6;
+
 fn weight(endpoint: &Endpoint, bias: f64, slow_start: &Option<SlowStart>, now: Nanos) -> f64 {
     let weight = f64::from(endpoint.host.spec.weight);
     let busy = f64::from(endpoint.active()) + 1.0;
     let divisor = if bias == 1.0 { busy } else { busy.powf(bias) };
     let factor = slow_start.as_ref().map_or(1.0, |slow_start| slow_start::factor(slow_start, endpoint, now));
-    weight / divisor * factor
+    (weight / divisor * factor).max(LEAST)
 }

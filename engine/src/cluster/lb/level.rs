@@ -48,10 +48,6 @@ impl Levels {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.members == 0
-    }
-
     pub(super) fn cost(&self) -> u64 {
         /// For each member and for each entry of a table, measured roughly.
         const MEMBER: u64 = 100;
@@ -92,13 +88,11 @@ impl Levels {
             Some(only) => only,
             None => priorities.loads.choose(place()),
         };
+        let level = &self.levels[priority];
         if priorities.panic[priority] {
             picking.stats.lb_healthy_panic.inc();
-            if self.fail_on_panic {
-                return None;
-            }
+            return if self.fail_on_panic { None } else { level.healthy.pick(picking) };
         }
-        let level = &self.levels[priority];
         match availability {
             Availability::Healthy => level.healthy.pick(picking),
             Availability::Degraded => level.degraded.pick(picking),
@@ -120,7 +114,7 @@ fn count(build: &Build<'_>, members: &[u32]) -> Counts {
     counts
 }
 
-/// One priority. In panic `healthy` and `degraded` both have all hosts.
+/// One priority. In panic `healthy` has all hosts.
 struct Level {
     healthy: Source,
     degraded: Source,
@@ -130,15 +124,14 @@ impl Level {
     fn new(build: &Build<'_>, members: &[u32], panic: bool) -> Self {
         if panic {
             // Localities do not matter either.
-            let all = || Source::flat(build, members.to_vec());
-            return Self { healthy: all(), degraded: Source::Empty };
+            return Self { healthy: Source::flat(build, members, members.to_vec()), degraded: Source::Empty };
         }
         let source = |health| {
             let is = |member: &u32| build.endpoints[*member as usize].host.health() == health;
             let eligible: Vec<u32> = members.iter().copied().filter(is).collect();
             match &build.options.locality_weights {
                 Some(weights) => Source::by_locality(build, members, eligible, weights),
-                None => Source::flat(build, eligible),
+                None => Source::flat(build, members, eligible),
             }
         };
         Self { healthy: source(Health::Healthy), degraded: source(Health::Degraded) }
@@ -161,14 +154,13 @@ enum Source {
 }
 
 impl Source {
-    fn flat(build: &Build<'_>, members: Vec<u32>) -> Self {
-        let weighted =
-            |index: u32| Member { index, weight: f64::from(build.endpoints[index as usize].host.spec.weight) };
-        Self::over(build, members.into_iter().map(weighted).collect())
-    }
-
-    fn over(build: &Build<'_>, members: Vec<Member>) -> Self {
-        if members.is_empty() { Self::Empty } else { Self::Flat(LoadBalancer::new(build, members)) }
+    /// `eligible` of `members`.
+    fn flat(build: &Build<'_>, members: &[u32], eligible: Vec<u32>) -> Self {
+        if eligible.is_empty() {
+            return Self::Empty;
+        }
+        let everyone = (members.len() > eligible.len()).then(|| weighted(build, members));
+        Self::Flat(LoadBalancer::new(build, weighted(build, &eligible), everyone))
     }
 
     /// `eligible` of `members`, each locality with its share (Envoy: locality weighted load balancing). A locality
@@ -187,15 +179,13 @@ impl Source {
             }
         }
         if localities.is_empty() {
-            return Self::flat(build, eligible);
+            return Self::flat(build, members, eligible);
         }
         if LoadBalancer::is_by_hash(build.policy) {
-            return Self::over(build, shared_out(build, &localities));
+            return Self::Flat(LoadBalancer::new(build, shared_out(build, &localities), None));
         }
         let balancer = |(weight, capacity, chosen): (f64, f64, Vec<u32>)| {
-            let weighted =
-                |index: u32| Member { index, weight: f64::from(build.endpoints[index as usize].host.spec.weight) };
-            (weight * capacity, LoadBalancer::new(build, chosen.into_iter().map(weighted).collect()))
+            (weight * capacity, LoadBalancer::new(build, weighted(build, &chosen), None))
         };
         let localities: Vec<_> = localities.into_iter().map(balancer).collect();
         let turns = Edf::new(localities.iter().enumerate().map(|(at, (weight, _))| (at as u32, *weight)), build.random);
@@ -220,6 +210,11 @@ impl Source {
             Self::Localities { localities, .. } => localities.iter().map(|(_, balancer)| balancer.entries()).sum(),
         }
     }
+}
+
+fn weighted(build: &Build<'_>, members: &[u32]) -> Vec<Member> {
+    let weight = |index: u32| f64::from(build.endpoints[index as usize].host.spec.weight);
+    members.iter().map(|index| Member { index: *index, weight: weight(*index) }).collect()
 }
 
 /// A consistent hash is over all localities at once: each host has its share of its locality's (Envoy:

@@ -42,8 +42,8 @@ impl LoadBalancer {
         }
     }
 
-    /// `members`: one at least, in the order of their indexes.
-    pub(super) fn new(build: &Build<'_>, mut members: Vec<Member>) -> Self {
+    /// `members`: one at least, in the order of their indexes, with all who are not usable now in `everyone`.
+    pub(super) fn new(build: &Build<'_>, mut members: Vec<Member>, everyone: Option<Vec<Member>>) -> Self {
         if Self::is_by_hash(build.policy) {
             let sum: f64 = members.iter().map(|member| member.weight).sum();
             members.iter_mut().for_each(|member| member.weight /= sum);
@@ -56,7 +56,9 @@ impl LoadBalancer {
             }
             LbPolicy::Random => Self::Random(RandomPick::new(&members)),
             LbPolicy::RingHash { minimum_size, maximum_size } => {
-                Self::RingHash(RingHash::new(build.endpoints, &members, *minimum_size, *maximum_size), bounded())
+                let everyone = everyone.as_deref().unwrap_or(&members);
+                let ring = RingHash::new(build.endpoints, &members, everyone, *minimum_size, *maximum_size);
+                Self::RingHash(ring, bounded())
             }
             LbPolicy::Maglev { table_size } => {
                 Self::Maglev(Maglev::new(build.endpoints, &members, *table_size), bounded())

@@ -15,18 +15,30 @@ pub struct RingHash {
 }
 
 impl RingHash {
-    /// The ring has at least `minimum_size` points, as many more as the lightest host needs for a whole one, and at most
-    /// `maximum_size`.
-    pub(super) fn new(endpoints: &[Rc<Endpoint>], members: &[Member], minimum_size: u64, maximum_size: u64) -> Self {
-        let lightest = members.iter().map(|member| member.weight).fold(f64::INFINITY, f64::min);
+    /// A ring for `everyone` has at least `minimum_size` points, as many more as the lightest host needs for a whole one,
+    /// and at most `maximum_size`. Those of `members` are on it: who is ejected takes its own points away and no others,
+    /// where Envoy makes a ring of the same size for those who are left.
+    pub(super) fn new(
+        endpoints: &[Rc<Endpoint>],
+        members: &[Member],
+        everyone: &[Member],
+        minimum_size: u64,
+        maximum_size: u64,
+    ) -> Self {
+        let sum: f64 = everyone.iter().map(|member| member.weight).sum();
+        let lightest = everyone.iter().map(|member| member.weight / sum).fold(f64::INFINITY, f64::min);
         let scale = ((lightest * minimum_size as f64).ceil() / lightest).min(maximum_size as f64);
         let mut ring = Vec::with_capacity(scale.ceil() as usize);
         // Shares are not whole numbers: running sums keep the whole ring right.
         let (mut points, mut target) = (0.0, 0.0);
         let mut spread = (i64::MAX, 0);
         let mut key = String::new();
-        for member in members {
-            target += scale * member.weight;
+        for member in everyone {
+            target += scale * member.weight / sum;
+            if members.binary_search_by_key(&member.index, |member| member.index).is_err() {
+                points = f64::max(points, target.ceil());
+                continue;
+            }
             key.clear();
             key.push_str(&endpoints[member.index as usize].name);
             key.push('_');
@@ -40,6 +52,10 @@ impl RingHash {
                 points += 1.0;
             }
             spread = (spread.0.min(number), spread.1.max(number));
+        }
+        if ring.is_empty() {
+            // The ring is so small that only those who are gone are on it.
+            ring.push((0, members[0].index));
         }
         ring.sort_unstable();
         Self { ring: ring.into(), spread }

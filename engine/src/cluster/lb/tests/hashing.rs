@@ -22,8 +22,9 @@ fn every_shard_and_every_process_picks_the_same() {
     }
 }
 
-/// Who leaves takes only its own keys along: exactly for a ring; for Maglev few others move, at 65,537 entries and ten
-/// hosts fewer than three in a hundred.
+/// Who is ejected takes only its own keys along on a ring. On a Maglev table few others move: at 65,537 entries and ten
+/// hosts fewer than three in a hundred. Who joins a ring makes everybody's points fewer, since the size stays: then up to
+/// one in eleven moves to others than the new one.
 #[test]
 fn little_moves_when_one_leaves_or_joins() {
     for policy in by_hash() {
@@ -32,8 +33,11 @@ fn little_moves_when_one_leaves_or_joins() {
         eject(&world, 3, true);
         let without = owners(&world);
         let moved = |a: &[u32], b: &[u32]| a.iter().zip(b).filter(|(a, b)| **a != 3 && a != b).count() as u64;
-        let bound = if matches!(policy, LbPolicy::RingHash { .. }) { KEYS / 200 } else { KEYS * 3 / 100 };
-        assert!(moved(&before, &without) <= bound, "{policy:?}: {} moved", moved(&before, &without));
+        let (leaving, joining) = match policy {
+            LbPolicy::RingHash { .. } => (0, KEYS / 11),
+            _ => (KEYS * 3 / 100, KEYS * 3 / 100),
+        };
+        assert!(moved(&before, &without) <= leaving, "{policy:?}: {} moved", moved(&before, &without));
         assert!(!without.contains(&3));
         eject(&world, 3, false);
         assert_eq!(owners(&world), before, "{policy:?}");
@@ -47,7 +51,7 @@ fn little_moves_when_one_leaves_or_joins() {
         world.advance(Duration::from_secs(1));
         let with = owners(&world);
         let moved = before.iter().zip(&with).filter(|(a, b)| a != b && **b != 10).count() as u64;
-        assert!(moved <= bound, "{policy:?}: {moved} moved to others than the new one");
+        assert!(moved <= joining, "{policy:?}: {moved} moved to others than the new one");
         let got = with.iter().filter(|owner| **owner == 10).count() as u64;
         assert!((KEYS / 20..KEYS / 7).contains(&got), "{policy:?}: the new one got {got}");
     }
