@@ -41,6 +41,11 @@ impl Supervisor {
         Self { reactor: reactor.clone(), network, registry, events, clusters }
     }
 
+    /// Whether there is something to supervise.
+    pub fn is_needed(cluster: &ClusterShared) -> bool {
+        !cluster.config.health_checks.is_empty() || cluster.outlier.is_some() || cluster.limits.is_limited()
+    }
+
     /// Go over to these clusters. Those that were there before go on as they are; `warm` is dropped when each endpoint of
     /// the others has been checked once.
     pub fn apply(&self, clusters: &[Arc<ClusterShared>], warm: &Warm) {
@@ -49,7 +54,7 @@ impl Supervisor {
             let known = before.iter().find(|watched| Arc::ptr_eq(&watched.shared, shared));
             known.cloned().unwrap_or_else(|| self.watch(shared, warm))
         };
-        let after: Vec<_> = clusters.iter().map(watched).collect();
+        let after: Vec<_> = clusters.iter().filter(|shared| Self::is_needed(shared)).map(watched).collect();
         for gone in before.iter().filter(|watched| !after.iter().any(|kept| Rc::ptr_eq(kept, watched))) {
             gone.end();
         }
@@ -68,13 +73,15 @@ impl Supervisor {
         let name = &shared.config.name;
         shared.reports.attach(self.reactor.unpark_handle());
         let checked = !shared.config.health_checks.is_empty();
+        let ejects = shared.outlier.is_some();
+        let detector = ejects.then(|| Detector::new(shared, self.registry.scope(name, CONTROL))).flatten();
         let watched = Rc::new(Watched {
             reactor: self.reactor.clone(),
             network: self.network.clone(),
             registry: self.registry.clone(),
             events: self.events.clone(),
             stats: checked.then(|| self.registry.scope(name, CONTROL)),
-            detector: RefCell::new(Detector::new(shared, self.registry.scope(name, CONTROL))),
+            detector: RefCell::new(detector),
             shared: shared.clone(),
             members: RefCell::new(Arc::new([])),
             checked: RefCell::default(),

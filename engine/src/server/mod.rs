@@ -1,6 +1,7 @@
 //! The process: sockets bound before any shard starts, signals, reload, drain, exit.
 
 mod bind;
+mod control;
 mod discovery;
 mod embedded;
 mod reload;

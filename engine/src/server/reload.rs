@@ -1,6 +1,7 @@
 //! SIGHUP: a new configuration takes the place of the old one, or, if anything is wrong with it, nothing changes.
 
 use super::bind;
+use super::control::ControlThread;
 use super::discovery::DnsThread;
 use super::run::Shard;
 use crate::admin::{Source, State};
@@ -19,6 +20,7 @@ pub(super) struct Running {
     pub plan: Arc<Plan>,
     pub shards: Vec<Shard>,
     pub dns: DnsThread,
+    pub supervision: ControlThread,
     pub descriptors: u64,
     /// Where the listeners listen.
     pub addresses: Vec<String>,
@@ -57,6 +59,7 @@ fn try_reload(running: &mut Running, file: &std::path::Path) -> Result<(), Strin
     let plan = Plan::new(config, &context, Some(&running.plan)).map_err(|error| error.to_string())?;
     // New clusters have endpoints before the first request comes to them.
     running.dns.apply(&plan.clusters)?;
+    running.supervision.apply(&plan.clusters)?;
     let (done, answers) = mpsc::channel();
     for ((mailbox, _), sockets) in running.shards.iter().zip(bound.shards) {
         mailbox.send(Command::Apply { plan: plan.clone(), sockets, done: done.clone() });

@@ -1,6 +1,7 @@
 //! From a configuration to a running process and to its end.
 
 use super::bind;
+use super::control::ControlThread;
 use super::discovery::DnsThread;
 use super::reload::{self, Running};
 use crate::admin::{self, Control, Source, State};
@@ -62,6 +63,8 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
     // The admin endpoint says "initializing" meanwhile.
     let mut dns = DnsThread::new(&registry);
     dns.apply(&plan.clusters).map_err(StartError)?;
+    let mut supervision = ControlThread::new(&registry);
+    supervision.apply(&plan.clusters).map_err(StartError)?;
     let mut shards = Vec::new();
     let (started, answers) = mpsc::channel();
     for ((index, cpu), sockets) in cpus.iter().enumerate().zip(bound.shards) {
@@ -82,7 +85,7 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
     // Last: rings count against the locked memory of an ordinary user. The C library changes all threads.
     become_user(&plan.config)?;
     let addresses = bound.addresses.iter().map(ToString::to_string).collect();
-    Ok(Running { state, registry, writer, plan, shards, dns, descriptors, addresses, admin })
+    Ok(Running { state, registry, writer, plan, shards, dns, supervision, descriptors, addresses, admin })
 }
 
 /// The cores to run on.

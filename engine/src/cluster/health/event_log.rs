@@ -22,9 +22,14 @@ pub enum EventKind {
     /// The endpoint has become unhealthy.
     EjectUnhealthy(Failure),
     /// A check failed: the first of an endpoint, or any where `always_log_failures` says so.
-    Failure { failure: Failure, first: bool },
+    Failure {
+        failure: Failure,
+        first: bool,
+    },
     /// The endpoint has become healthy.
-    AddHealthy { first: bool },
+    AddHealthy {
+        first: bool,
+    },
     Degraded,
     NoLongerDegraded,
 }

@@ -86,9 +86,10 @@ impl Link {
 
     /// Keep the connection for the next check. It stays armed, so that its end is noticed.
     pub fn keep(&mut self) {
-        let ended = self.stream.as_ref().is_none_or(|stream| {
-            stream.unsent() > 0 || !matches!(stream.poll_recv(), Poll::Pending)
-        });
+        let ended = self
+            .stream
+            .as_ref()
+            .is_none_or(|stream| stream.unsent() > 0 || !matches!(stream.poll_recv(), Poll::Pending));
         if ended {
             self.close();
         }

@@ -97,11 +97,8 @@ impl World {
     }
 
     fn listen(&self, address: &Address) -> Rc<Origin> {
-        let origin = Rc::new(Origin {
-            behaviour: RefCell::new(OK),
-            connections: Cell::new(0),
-            requests: RefCell::default(),
-        });
+        let origin =
+            Rc::new(Origin { behaviour: RefCell::new(OK), connections: Cell::new(0), requests: RefCell::default() });
         let listener = self.network.listen(address.clone(), 64 * 1024);
         let (reactor, served) = (self.reactor.clone(), origin.clone());
         self.reactor.spawn(async move {
@@ -233,7 +230,12 @@ fn statuses_that_are_not_expected() {
         (kind("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"), false),
         (kind("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"), true),
         (kind("HTTP/1.1 204 No Content\r\n\r\n"), true),
-        (kind("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"), false),
+        (
+            kind(
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+            ),
+            false,
+        ),
         // Not an answer: counts like a connection that broke.
         (kind("220 mail.example.com ESMTP\r\n"), false),
         (Behaviour::Close, false),
