@@ -3,7 +3,7 @@
 
 use super::Hcm;
 use super::connection::Connection;
-use crate::http::{Exchange, FieldId, Fields, HeadView, RequestId, TargetForm, path};
+use crate::http::{Exchange, FieldId, Fields, HeadView, RequestId, Span, TargetForm, path};
 use ringway_config::model::{self, Cidr, EscapedSlashes, PathOptions, Trust};
 use std::net::{IpAddr, SocketAddr};
 
@@ -60,19 +60,20 @@ const INTERNAL: u128 = Fields::set_of(&[
     FieldId::XEnvoyExpectedRqTimeoutMs,
     FieldId::XEnvoyForceTrace,
     FieldId::XEnvoyIpTags,
-    FieldId::XEnvoyOriginalPath,
-    FieldId::XEnvoyOriginalHost,
+    FieldId::XEnvoyOriginalUrl,
     FieldId::XEnvoyHedgeOnPerTryTimeout,
-    FieldId::XEnvoyDecoratorOperation,
     FieldId::XEnvoyInternal,
 ]);
 
-/// What is removed at the edge beside those.
+/// What is removed at the edge beside those. The last three are not on Envoy's list, but no client of an edge
+/// has anything to say in them.
 const EDGE: u128 = Fields::set_of(&[
+    FieldId::XEnvoyDecoratorOperation,
     FieldId::XEnvoyDownstreamServiceCluster,
     FieldId::XEnvoyDownstreamServiceNode,
     FieldId::XEnvoyExternalAddress,
-    FieldId::XRequestId,
+    FieldId::XEnvoyOriginalHost,
+    FieldId::XEnvoyOriginalPath,
 ]);
 
 /// Find out who the client is, remove what it may not say, add what the upstream is to know.
@@ -88,6 +89,10 @@ fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, reque
         (false, true) => INTERNAL | EDGE,
     };
     exchange.request.fields.remove_all(unwanted);
+    // An edge gives every request an id of its own.
+    if is_edge && options.x_request_id {
+        exchange.request.fields.remove_id(FieldId::XRequestId);
+    }
     let mut head = exchange.edit_request();
     if !is_internal {
         for name in &trust.internal_only_headers {
@@ -170,48 +175,38 @@ fn contains(range: &Cidr, address: IpAddr) -> bool {
     }
 }
 
+/// In Envoy's order: escaped slashes, normal form, rows of slashes.
 fn canonical_path(options: &PathOptions, exchange: &mut Exchange) -> Admission {
-    if !(options.normalize || options.merge_slashes || options.escaped_slashes != EscapedSlashes::Keep) {
+    let path = exchange.request.path(exchange.request_view());
+    let unescapes = options.escaped_slashes != EscapedSlashes::Keep && path::has_escaped_slash(path);
+    if unescapes && options.escaped_slashes == EscapedSlashes::Reject {
+        return Admission::InvalidPath;
+    }
+    let normalizes = options.normalize && path::needs_normalizing(path);
+    // The steps before it can make rows of slashes.
+    let merges =
+        options.merge_slashes && (unescapes || normalizes || memchr::memmem::find(path, b"//").is_some());
+    if !(unescapes || normalizes || merges) {
         return Admission::Admitted;
     }
-    let now = exchange.request.path(exchange.request_view());
-    let mut redirects = false;
-    let mut changed: Option<Vec<u8>> = None;
-    if options.escaped_slashes != EscapedSlashes::Keep && path::has_escaped_slash(now) {
-        match options.escaped_slashes {
-            EscapedSlashes::Reject => return Admission::InvalidPath,
-            EscapedSlashes::UnescapeAndRedirect => redirects = true,
-            EscapedSlashes::UnescapeAndForward | EscapedSlashes::Keep => {}
+    let result = exchange.edit_path(|out, start| {
+        if unescapes {
+            path::unescape_slashes(out, start);
         }
-        path::unescape_slashes(now, changed.insert(Vec::new()));
-    }
-    if options.normalize && path::needs_normalizing(changed.as_deref().unwrap_or(now)) {
-        let mut normal = Vec::new();
-        if path::normalize(changed.as_deref().unwrap_or(now), &mut normal).is_err() {
-            return Admission::InvalidPath;
+        // An escaped dot needs no escaped slash: whoever has either came here with `normalizes`.
+        let result = if normalizes { path::normalize(out, start) } else { Ok(()) };
+        if merges {
+            path::merge_slashes(out, start);
         }
-        changed = Some(normal);
+        result
+    });
+    match result {
+        Err(path::InvalidPath) => Admission::InvalidPath,
+        Ok(()) if unescapes && options.escaped_slashes == EscapedSlashes::UnescapeAndRedirect => {
+            Admission::Redirect(exchange.request.target(exchange.request_view()).concat())
+        }
+        Ok(()) => Admission::Admitted,
     }
-    if options.merge_slashes && memchr::memmem::find(changed.as_deref().unwrap_or(now), b"//").is_some() {
-        let mut merged = Vec::new();
-        path::merge_slashes(changed.as_deref().unwrap_or(now), &mut merged);
-        changed = Some(merged);
-    }
-    let Some(changed) = changed else { return Admission::Admitted };
-    if redirects {
-        let query = exchange.request.query(exchange.request_view());
-        return Admission::Redirect(with_query(changed, query));
-    }
-    exchange.replace_path(&changed);
-    Admission::Admitted
-}
-
-fn with_query(mut path: Vec<u8>, query: Option<&[u8]>) -> Vec<u8> {
-    if let Some(query) = query {
-        path.push(b'?');
-        path.extend_from_slice(query);
-    }
-    path
 }
 
 /// Envoy: strip_matching_host_port and strip_trailing_host_dot.
@@ -219,20 +214,22 @@ fn canonical_host(options: &PathOptions, local: Option<SocketAddr>, exchange: &m
     if !(options.strip_matching_host_port || options.strip_trailing_host_dot) {
         return;
     }
-    let authority = exchange.request.authority.of(exchange.request_view());
-    let (host, port) = split_port(authority);
-    let matches = options.strip_matching_host_port
-        && port.is_some_and(|port| local.is_some_and(|local| port == local.port().to_string().as_bytes()));
-    let dot = options.strip_trailing_host_dot && host.ends_with(b".");
-    if !(matches || dot) {
-        return;
-    }
-    let mut host = host[..host.len() - usize::from(dot)].to_vec();
-    if let Some(port) = port.filter(|_| !matches) {
-        host.push(b':');
-        host.extend_from_slice(port);
-    }
-    exchange.request.authority = exchange.request_edits.store(|out| out.extend_from_slice(&host));
+    let span = exchange.request.authority;
+    let (host, port) = split_port(span.of(exchange.request_view()));
+    let is_ours = |port: &[u8]| local.is_some_and(|local| itoa::Buffer::new().format(local.port()).as_bytes() == port);
+    let strips_port = options.strip_matching_host_port && port.is_some_and(is_ours);
+    let strips_dot = options.strip_trailing_host_dot && host.ends_with(b".");
+    let host = Span { start: span.start, end: span.start + (host.len() - usize::from(strips_dot)) as u32 };
+    exchange.request.authority = match port {
+        Some(port) if !strips_port && strips_dot => {
+            let port = Span { start: span.end - port.len() as u32 - 1, end: span.end };
+            let received = exchange.request_bytes.as_slice();
+            let copy = exchange.request_edits.extend(received, host, |_| {});
+            exchange.request_edits.extend_span(copy, received, port)
+        }
+        Some(_) if !strips_port => span,
+        _ => host,
+    };
 }
 
 /// Host and port of an authority; a colon within the brackets of an IPv6 address begins no port.
@@ -242,3 +239,7 @@ fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
         _ => (authority, None),
     }
 }
+
+#[cfg(test)]
+#[path = "admit_tests.rs"]
+mod tests;

@@ -13,14 +13,16 @@ use super::admit::{Admission, admit};
 use super::connection::Connection;
 use super::h1::Next;
 use super::respond::{self, Serving};
-use super::{finalize, log};
+use super::{finalize, log, redirect};
 use crate::codec::h1::{BodyDecoder, HeadScanner, Parse};
 use crate::http::format::ResponseFlags;
 use crate::http::{Exchange, Reply};
 use crate::http_filter::{Context, Flow, Run};
 use crate::ring::Buf;
+use crate::router::hash_policy::{self, Hashed, Origin};
 use crate::router::matcher::Request;
-use crate::router::{self, Action, Deadlines, Downstream, Fault, Forwarding, is_too_large, rewrite};
+use crate::router::retry::{self, TryPolicy};
+use crate::router::{self, Action, Deadlines, Downstream, Fault, Forwarding, internal_redirect, is_too_large, rewrite};
 use ringway_config::model::{ClusterTarget, FilterOverrides, Forward, RouteAction, WeightedCluster};
 use smallvec::SmallVec;
 use std::future::poll_fn;
@@ -111,6 +113,7 @@ async fn answer(
         return Err(Fault::RequestTooLarge);
     }
     deadlines.start_exchange(reactor.now(), hcm.config.timeouts.stream_idle);
+    deadlines.limit_life(exchange.times.start, hcm.config.timeouts.max_stream_duration);
     let decoder = BodyDecoder::with_limits(exchange.request.framing, &hcm.codec_limits, limits.enable_trailers);
     let mut downstream = Downstream::new(&connection.stream, decoder, limits.max_request_body);
     if downstream.is_done() {
@@ -126,22 +129,30 @@ async fn answer(
             return Ok(respond::redirect(&mut serving, &reply, &path).await);
         }
     }
-    route(&mut serving)?;
-    if !hcm.filters.is_empty()
-        && let Some(done) = filter(&mut serving).await?
-    {
-        return Ok(done);
+    loop {
+        route(&mut serving);
+        if !hcm.filters.is_empty()
+            // In memory of its own: an exchange without filters needs no room for what they wait for.
+        && let Some(done) = reactor.pooled(filter(&mut serving)).await?
+        {
+            return Ok(done);
+        }
+        if let Acted::Done(next, ending) = act(&mut serving).await? {
+            return Ok((next, ending));
+        }
+        // The filters see what becomes of a redirect as a new request.
+        *serving.filters = Run::default();
     }
-    act(&mut serving).await
 }
 
 /// Find the request's route and, among the clusters that it names, the one for this request.
-fn route(serving: &mut Serving<'_, '_>) -> Result<(), Fault> {
+fn route(serving: &mut Serving<'_, '_>) {
     let Serving { hcm, exchange, .. } = serving;
     let random = hcm.shard.reactor.random();
+    (exchange.cluster, exchange.weighted) = (None, None);
     let request = Request::new(&exchange.request, exchange.request_view(), random.next_u64());
     exchange.route = hcm.table.find(&request);
-    let Some(Action::Forward(forward)) = exchange.route.map(|at| &hcm.table.route(at).action) else { return Ok(()) };
+    let Some(Action::Forward(forward)) = exchange.route.map(|at| &hcm.table.route(at).action) else { return };
     match &forward.target {
         ClusterTarget::Cluster(cluster) => exchange.cluster = Some(*cluster),
         ClusterTarget::Weighted(clusters) => {
@@ -155,7 +166,6 @@ fn route(serving: &mut Serving<'_, '_>) -> Result<(), Fault> {
             exchange.cluster = named.and_then(|name| hcm.cluster_index.get(name).copied());
         }
     }
-    Ok(())
 }
 
 /// An index by weight; the weights' sum is 1 or more.
@@ -189,18 +199,31 @@ async fn filter(serving: &mut Serving<'_, '_>) -> Result<Option<(Next, Ending)>,
     let mut context = Context { reactor: &hcm.shard.reactor, exchange, downstream, deadlines, cluster };
     match hcm.filters.request(filters, &overrides, &mut context).await? {
         Flow::Continue => Ok(None),
-        Flow::Reply(reply) => Ok(Some(respond::local(serving, &reply, false).await)),
+        Flow::Reply(reply) => Ok(Some(respond::local(serving, &reply).await)),
+    }
+}
+
+/// What came of doing what a route says.
+enum Acted {
+    Done(Next, Ending),
+    /// The upstream redirected the request, and it goes there now.
+    Redirected,
+}
+
+impl From<(Next, Ending)> for Acted {
+    fn from((next, ending): (Next, Ending)) -> Self {
+        Self::Done(next, ending)
     }
 }
 
 /// Do what the route says.
-async fn act(serving: &mut Serving<'_, '_>) -> Result<(Next, Ending), Fault> {
+async fn act(serving: &mut Serving<'_, '_>) -> Result<Acted, Fault> {
     let hcm = serving.hcm;
     let Some(at) = serving.exchange.route else {
         hcm.stats.no_route.inc();
         let reply = Reply::text(404, "", ResponseFlags::NO_ROUTE_FOUND, "route_not_found");
         Reply::begin(serving.exchange, &hcm.shard.reactor);
-        return Ok(respond::local(serving, &reply, false).await);
+        return Ok(respond::local(serving, &reply).await.into());
     };
     let route = hcm.table.route(at);
     match &route.action {
@@ -213,7 +236,7 @@ async fn act(serving: &mut Serving<'_, '_>) -> Result<(Next, Ending), Fault> {
             let reply = Reply::text(redirect.status, "", ResponseFlags::empty(), "direct_response");
             let done = respond::redirect(serving, &reply, &location).await;
             hcm.shard.reactor.give_vec(location);
-            Ok(done)
+            Ok(done.into())
         }
         Action::DirectResponse(response) => {
             hcm.stats.rq_direct_response.inc();
@@ -225,12 +248,12 @@ async fn act(serving: &mut Serving<'_, '_>) -> Result<(Next, Ending), Fault> {
                 details: "direct_response",
             };
             Reply::begin(serving.exchange, &hcm.shard.reactor);
-            Ok(respond::local(serving, &reply, true).await)
+            Ok(respond::local(serving, &reply).await.into())
         }
     }
 }
 
-async fn forward_to_upstream(serving: &mut Serving<'_, '_>, forward: &Forward) -> Result<(Next, Ending), Fault> {
+async fn forward_to_upstream<'a>(serving: &mut Serving<'a, '_>, forward: &'a Forward) -> Result<Acted, Fault> {
     let hcm = serving.hcm;
     hcm.stats.rq_total.inc();
     let Some(cluster) = serving.exchange.cluster else {
@@ -238,21 +261,71 @@ async fn forward_to_upstream(serving: &mut Serving<'_, '_>, forward: &Forward) -
         let status = forward.cluster_not_found_status;
         let reply = Reply::text(status, "", ResponseFlags::NO_CLUSTER_FOUND, "cluster_not_found");
         Reply::begin(serving.exchange, &hcm.shard.reactor);
-        return Ok(respond::local(serving, &reply, false).await);
+        return Ok(respond::local(serving, &reply).await.into());
     };
-    finalize::request(hcm, serving.connection, serving.exchange, forward);
-    let forwarding = Forwarding {
-        reactor: &hcm.shard.reactor,
-        cluster: hcm.clusters[cluster].clone(),
-        forward,
-        codec_limits: &hcm.codec_limits,
-        limits: &hcm.config.limits,
-        stats: &hcm.stats,
-    };
+    let forwarding = forwarding(serving, forward, cluster);
     let Serving { exchange, downstream, deadlines, .. } = serving;
     let response = router::forward(&forwarding, exchange, downstream, deadlines).await;
     downstream.note(exchange);
-    respond::upstream(serving, response?).await
+    let response = response?;
+    if let Some(policy) = &forward.internal_redirect
+        && internal_redirect::is_followed(policy, exchange.response.status)
+    {
+        let stats = &forwarding.cluster.stats;
+        match redirect::follow(hcm, exchange, downstream, policy) {
+            Ok(()) => {
+                stats.upstream_internal_redirect_succeeded_total.inc();
+                response.discard(exchange, downstream);
+                return Ok(Acted::Redirected);
+            }
+            Err(refused) => {
+                stats.upstream_internal_redirect_failed_total.inc();
+                refused.count(&hcm.stats);
+            }
+        }
+    }
+    Ok(respond::upstream(serving, response).await?.into())
+}
+
+/// Decide what holds for the request and all its tries, and make the last edits of its head.
+fn forwarding<'a>(serving: &mut Serving<'a, '_>, forward: &'a Forward, cluster: usize) -> Forwarding<'a> {
+    let Serving { hcm, connection, exchange, deadlines, .. } = serving;
+    let (hcm, reactor) = (*hcm, &hcm.shard.reactor);
+    let policy = TryPolicy::new(forward, &exchange.request, exchange.request_view(), exchange.is_internal);
+    retry::consume(&mut exchange.request.fields);
+    exchange.timeout_is_204 = policy.timeout_status == 204;
+    let timeouts = &hcm.config.timeouts;
+    let stream_idle = forward.stream_idle_timeout.unwrap_or(timeouts.stream_idle);
+    if forward.stream_idle_timeout.is_some() {
+        deadlines.limit_idle(reactor.now(), stream_idle);
+    }
+    let life = forward.max_stream_duration.unwrap_or(timeouts.max_stream_duration);
+    deadlines.limit_life(exchange.times.start, life);
+    finalize::request(hcm, connection, exchange, forward);
+    let origin = Origin {
+        client: exchange.client.map(|client| client.ip()),
+        remote: connection.remote,
+        local: connection.local,
+    };
+    let hashed = match &forward.hash_policy[..] {
+        [] => Hashed::default(),
+        policies => hash_policy::hash(policies, &exchange.request, exchange.request_view(), origin),
+    };
+    let weighted = exchange.weighted_cluster(forward);
+    Forwarding {
+        reactor,
+        cluster: hcm.clusters[cluster].clone(),
+        clusters: &hcm.clusters,
+        forward,
+        policy,
+        hash: hashed.hash,
+        cookies: hashed.cookies.into_vec(),
+        metadata_match: weighted.map_or(&forward.metadata_match, |weighted| &weighted.metadata_match),
+        codec_limits: &hcm.codec_limits,
+        limits: &hcm.config.limits,
+        stream_idle,
+        stats: &hcm.stats,
+    }
 }
 
 /// Whether this exchange is the connection's last, whatever the client wants.

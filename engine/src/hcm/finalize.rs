@@ -10,22 +10,26 @@ use crate::router::rewrite;
 use ringway_config::model::{self, HostRewrite, ServerHeader};
 use smallvec::SmallVec;
 
-/// Edit the request that is about to be forwarded. Rewrites come first: mutations see the new path and host.
+/// Edit the request that is about to be forwarded. Mutations come first: they see the path and the host as they came, and
+/// a rewrite may take the host from a field that they set.
 pub(super) fn request(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange, forward: &model::Forward) {
     let weighted = exchange.weighted_cluster(forward);
     let at = exchange.route;
-    rewrite(hcm, exchange, forward, weighted);
     for headers in hcm.headers.for_route(at, exchange.weighted).into_iter().flatten() {
         apply(&headers.request, hcm, connection, exchange, Exchange::edit_request);
     }
+    rewrite(hcm, exchange, forward, weighted);
     if let Some(via) = &hcm.config.headers.via {
         let version = exchange.request.version;
         add_via(&mut exchange.edit_request(), via, version);
     }
 }
 
-/// Edit a response that a route is responsible for: an upstream's, a redirect, a direct response.
+/// Edit a response to a request that has a route, wherever the response is from.
 pub(super) fn routed_response(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange) {
+    if exchange.route.is_none() {
+        return;
+    }
     for headers in hcm.headers.for_route(exchange.route, exchange.weighted).into_iter().flatten() {
         apply(&headers.response, hcm, connection, exchange, Exchange::edit_response);
     }
@@ -54,7 +58,7 @@ fn rewrite(hcm: &Hcm, exchange: &mut Exchange, forward: &model::Forward, weighte
     }
     if let Some(host) = host {
         if forward.append_x_forwarded_host {
-            let old = exchange.request.authority.of(exchange.request_view()).to_vec();
+            let old: SmallVec<[u8; 64]> = exchange.request.authority.of(exchange.request_view()).into();
             exchange.edit_request().append(b"x-forwarded-host", &old);
         }
         exchange.request.authority = exchange.request_edits.store(|out| out.extend_from_slice(&host));

@@ -57,6 +57,12 @@ pub(super) fn telling(fault: Fault) -> Telling {
             details: "downstream_remote_disconnect",
             close: true,
         },
+        Fault::Overflow(overflow) => tell(
+            503,
+            "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+            Flags::UPSTREAM_OVERFLOW,
+            overflow.details(),
+        ),
         Fault::NoHealthyUpstream => tell(503, "no healthy upstream", Flags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream"),
         Fault::ConnectFailed => tell(
             503,
@@ -111,6 +117,10 @@ pub(super) fn telling(fault: Fault) -> Telling {
         }
         // Envoy: 408 while the request is incomplete, 504 after; exchange.rs knows which.
         Fault::StreamIdle => closing(tell(504, "stream timeout", Flags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")),
+        // Envoy: 408 or 504 as above.
+        Fault::MaxStreamDuration => {
+            closing(tell(504, "downstream duration timeout", Flags::DURATION_TIMEOUT, "max_duration_timeout"))
+        }
         // Never within an exchange; there is nobody to tell.
         Fault::MaxConnectionDuration => Telling {
             status: None,

@@ -14,6 +14,7 @@ mod header_table;
 mod local_reply;
 mod log;
 mod record;
+mod redirect;
 mod relay;
 mod respond;
 

@@ -159,7 +159,7 @@ impl<'r, 'a, 'd> Relay<'r, 'a, 'd> {
     /// While the response waits, the request's body goes on. Ready only with a fault.
     fn wait<T>(&mut self) -> Poll<Result<T, Fault>> {
         if !self.downstream.is_done()
-            && let Poll::Ready(Err(fault)) = self.attempt.pump_rest(self.exchange, self.downstream, self.deadlines)
+            && let Poll::Ready(Err(fault)) = self.attempt.pump(self.exchange, self.downstream, self.deadlines)
         {
             return Poll::Ready(Err(fault));
         }

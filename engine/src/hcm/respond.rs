@@ -39,6 +39,8 @@ pub(super) async fn upstream(
     mut response: router::Response<'_>,
 ) -> Result<(Next, Ending), Fault> {
     let Serving { hcm, connection, exchange, downstream, deadlines, filters, close } = serving;
+    // From here on nobody sends the request again.
+    downstream.replay.clear(&hcm.shard.reactor);
     let options = &hcm.config.headers;
     let waited = hcm.shard.reactor.now().saturating_sub(exchange.times.upstream_start);
     if options.x_envoy_upstream_service_time {
@@ -47,6 +49,9 @@ pub(super) async fn upstream(
         let milliseconds = number.format(waited / 1_000_000);
         let write = |out: &mut Vec<u8>| out.extend_from_slice(milliseconds.as_bytes());
         exchange.edit_response().add_known(FieldId::XEnvoyUpstreamServiceTime, write);
+    }
+    for cookie in &response.attempt.forwarding.cookies {
+        exchange.edit_response().add_known(FieldId::SetCookie, |out| cookie.write(out));
     }
     finalize::routed_response(hcm, connection, exchange);
     let mut pace = hcm.filters.response(filters, exchange);
@@ -71,23 +76,27 @@ pub(super) async fn upstream(
     result?;
     exchange.times.downstream_end = Some(hcm.shard.reactor.now());
     let next = finish(serving, shape.close).await;
-    Ok((next, Ending { flags: ResponseFlags::empty(), details: "via_upstream" }))
+    let details = match serving.exchange.retry_abandoned {
+        true => "via_upstream{request_payload_exceeded_retry_buffer_limit}",
+        false => "via_upstream",
+    };
+    Ok((next, Ending { flags: ResponseFlags::empty(), details }))
 }
 
 /// Answer with a redirect to `location`.
 pub(super) async fn redirect(serving: &mut Serving<'_, '_>, reply: &Reply<'_>, location: &[u8]) -> (Next, Ending) {
     Reply::begin(serving.exchange, &serving.hcm.shard.reactor);
     serving.exchange.edit_response().add_known(FieldId::Location, |out| out.extend_from_slice(location));
-    local(serving, reply, true).await
+    local(serving, reply).await
 }
 
-/// Answer here. `Reply::begin` was called, and what it added to the head stays. `routed`: by the route's own action.
-pub(super) async fn local(serving: &mut Serving<'_, '_>, reply: &Reply<'_>, routed: bool) -> (Next, Ending) {
+/// Answer here. `Reply::begin` was called, and what was added to the head since stays.
+pub(super) async fn local(serving: &mut Serving<'_, '_>, reply: &Reply<'_>) -> (Next, Ending) {
     let Serving { hcm, connection, exchange, downstream, filters, close, .. } = serving;
     // Whether a client that waits for 100 sends its body now, nobody can tell.
     let unsure = exchange.request.expect_continue && !downstream.is_begun();
     let close = *close || unsure || !exchange.request.keep_alive;
-    write_reply(hcm, connection, exchange, filters, reply, routed, close);
+    write_reply(hcm, connection, exchange, filters, reply, close);
     exchange.to_downstream.flush(downstream.stream);
     exchange.times.downstream_end = Some(hcm.shard.reactor.now());
     let next = finish(serving, close).await;
@@ -102,16 +111,13 @@ fn write_reply(
     exchange: &mut Exchange,
     filters: &mut Run,
     reply: &Reply<'_>,
-    routed: bool,
     close: bool,
 ) {
     reply.finish(exchange);
     if hcm.keeps_local_body {
         exchange.local_body = exchange.response_edits.store(|out| out.extend_from_slice(reply.body));
     }
-    if routed {
-        finalize::routed_response(hcm, connection, exchange);
-    }
+    finalize::routed_response(hcm, connection, exchange);
     let _: Option<Pace> = hcm.filters.response(filters, exchange);
     finalize::response(hcm, exchange, true);
     // The length is known, so that no version of HTTP needs the connection's end.
@@ -177,6 +183,9 @@ pub(super) fn fault(
 ) -> (Next, Ending) {
     count_fault(hcm, fault);
     let mut telling = telling(fault);
+    if exchange.retry_abandoned {
+        telling.details = "request_payload_exceeded_retry_buffer_limit";
+    }
     let ending = Ending { flags: telling.flags, details: telling.details };
     if exchange.status != 0 {
         // The response has begun: all that can be done is to leave it visibly incomplete.
@@ -185,8 +194,11 @@ pub(super) fn fault(
             && matches!(exchange.response.framing, BodyKind::Chunked | BodyKind::UntilClose);
         return (if until_close { Next::Reset } else { Next::Abort }, ending);
     }
-    if fault == Fault::StreamIdle && exchange.times.request_end.is_none() {
+    let is_late = matches!(fault, Fault::RouteTimeout | Fault::PerTryTimeout | Fault::PerTryIdleTimeout);
+    if matches!(fault, Fault::StreamIdle | Fault::MaxStreamDuration) && exchange.times.request_end.is_none() {
         telling.status = Some(408);
+    } else if is_late && exchange.timeout_is_204 {
+        telling.status = Some(204);
     }
     let Some(status) = telling.status else {
         count_reset(hcm, fault);
@@ -201,8 +213,11 @@ pub(super) fn fault(
         let write = |out: &mut Vec<u8>| out.extend_from_slice(b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
         exchange.edit_response().add_known(FieldId::Allow, write);
     }
+    if let Fault::Overflow(_) = fault {
+        exchange.edit_response().add(b"x-envoy-overloaded", b"true");
+    }
     let reply = Reply::text(status, telling.body, telling.flags, telling.details);
-    write_reply(hcm, connection, exchange, filters, &reply, false, close);
+    write_reply(hcm, connection, exchange, filters, &reply, close);
     exchange.times.downstream_end = Some(hcm.shard.reactor.now());
     let next = match (close, request_unread || telling.close || exchange.request.keep_alive) {
         (true, true) => Next::Linger,
@@ -222,6 +237,7 @@ fn count_fault(hcm: &Hcm, fault: Fault) {
         Fault::RequestHeaderTimeout => stats.downstream_rq_header_timeout.inc(),
         Fault::RequestTimeout => stats.downstream_rq_timeout.inc(),
         Fault::StreamIdle => stats.downstream_rq_idle_timeout.inc(),
+        Fault::MaxStreamDuration => stats.downstream_rq_max_duration_reached.inc(),
         _ => {}
     }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// Every block has this size, so that any future finds a free one; larger futures get memory of their own.
-const BLOCK: Layout = match Layout::from_size_align(2048, 64) {
+const BLOCK: Layout = match Layout::from_size_align(4096, 64) {
     Ok(layout) => layout,
     Err(_) => panic!("a power of two"),
 };

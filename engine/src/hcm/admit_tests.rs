@@ -1,0 +1,235 @@
+//! Who is believed, what is removed, and which path a request means.
+
+use super::*;
+use crate::http_filter::testing::{exchange, exchange_of, lines};
+use ringway_config::model::NetworkFilter;
+use std::sync::Arc;
+
+const ID: RequestId = *b"00000000-0000-4000-8000-000000000000";
+
+fn config(http: &str) -> Arc<model::Hcm> {
+    let text = format!(
+        "[[listeners]]\naddress = \"127.0.0.1:1\"\n[listeners.http]\n{http}\n[[listeners.http.routes]]\n\
+         match = {{ prefix = \"/\" }}\ndirect_response = {{ status = 200 }}\n"
+    );
+    let mut config = ringway_config::load_str("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+    let NetworkFilter::Http(hcm) = config.listeners.remove(0).filter_chains.remove(0).filter;
+    hcm
+}
+
+/// Admit a request from `remote` to port 10000.
+fn admitted(http: &str, remote: &str, exchange: &mut Exchange) -> Admission {
+    let text = remote.to_owned();
+    let peer = Peer {
+        remote: remote.parse().ok().map(|ip: IpAddr| (ip, 4000).into()),
+        local: Some(([192, 0, 2, 200], 10000).into()),
+        text: &text,
+    };
+    admit_head(&config(http), &peer, exchange, || ID)
+}
+
+/// The client, whether it is inside, and the request's lines after Host.
+fn identified(http: &str, remote: &str, fields: &str) -> (String, bool, Vec<String>) {
+    let mut exchange = exchange(fields);
+    assert_eq!(admitted(http, remote, &mut exchange), Admission::Admitted);
+    let client = exchange.client.map(|client| client.ip().to_string()).unwrap_or_default();
+    (client, exchange.is_internal, lines(&exchange.edit_request()).split_off(1))
+}
+
+fn client(http: &str, remote: &str, forwarded_for: &str) -> (String, bool) {
+    let fields = if forwarded_for.is_empty() { String::new() } else { format!("X-Forwarded-For: {forwarded_for}\r\n") };
+    let (client, is_internal, _) = identified(http, remote, &fields);
+    (client, is_internal)
+}
+
+/// Envoy's documentation of x-forwarded-for has these cases.
+#[test]
+fn who_the_client_is() {
+    const IN: bool = true;
+    const OUT: bool = false;
+    let (edge, behind) = ("use_remote_address = true", "");
+    let hops = |count| format!("use_remote_address = true\nxff_num_trusted_hops = {count}");
+    let (one, two) = (hops(1), hops(2));
+    for (http, remote, forwarded_for, expected, is_internal) in [
+        // At the edge the peer is the client, whatever it says.
+        (edge, "198.51.100.1", "", "198.51.100.1", OUT),
+        (edge, "198.51.100.1", "10.0.0.1", "198.51.100.1", OUT),
+        (edge, "10.0.0.9", "", "10.0.0.9", IN),
+        (edge, "10.0.0.9", "203.0.113.5", "10.0.0.9", OUT),
+        (edge, "::ffff:10.0.0.9", "", "::ffff:10.0.0.9", IN),
+        // One proxy in front: what it wrote last.
+        (&one, "10.0.0.9", "203.0.113.5", "203.0.113.5", OUT),
+        (&one, "10.0.0.9", "1.2.3.4, 203.0.113.5", "203.0.113.5", OUT),
+        (&one, "10.0.0.9", "203.0.113.5,10.0.0.8", "10.0.0.8", OUT),
+        (&one, "10.0.0.9", "", "10.0.0.9", IN),
+        (&one, "10.0.0.9", "unknown", "10.0.0.9", OUT),
+        // Two of them.
+        (&two, "10.0.0.9", "1.2.3.4, 203.0.113.5, 10.0.0.8", "203.0.113.5", OUT),
+        (&two, "10.0.0.9", "203.0.113.5", "10.0.0.9", OUT),
+        // Behind an edge: its word is taken, and a single address from inside makes the request internal.
+        (behind, "10.0.0.9", "203.0.113.5", "203.0.113.5", OUT),
+        (behind, "10.0.0.9", "10.1.2.3", "10.1.2.3", IN),
+        (behind, "198.51.100.1", "fd12::1", "fd12::1", IN),
+        (behind, "10.0.0.9", "10.1.2.3, 10.0.0.8", "10.0.0.8", OUT),
+        (behind, "10.0.0.9", "", "10.0.0.9", OUT),
+        ("xff_num_trusted_hops = 1", "10.0.0.9", "10.1.2.3, 10.0.0.8", "10.1.2.3", OUT),
+        ("internal_addresses = [\"203.0.113.0/24\"]", "10.0.0.9", "203.0.113.5", "203.0.113.5", IN),
+        ("internal_addresses = [\"203.0.113.0/24\"]", "10.0.0.9", "10.1.2.3", "10.1.2.3", OUT),
+    ] {
+        let said = client(http, remote, forwarded_for);
+        assert_eq!(said, (expected.to_owned(), is_internal), "{remote} with {forwarded_for:?} and {http}");
+    }
+    // Several lines are one list.
+    let lines = "X-Forwarded-For: 1.2.3.4, 203.0.113.5\r\nX-Other: 1\r\nX-Forwarded-For: 10.0.0.8\r\n";
+    assert_eq!(identified(&two, "10.0.0.9", lines).0, "203.0.113.5");
+}
+
+#[test]
+fn ranges_of_addresses() {
+    let range = |text: &str| {
+        let (address, len) = text.split_once('/').expect("a range");
+        Cidr { address: address.parse().expect("an address"), prefix_len: len.parse().expect("a length") }
+    };
+    for (text, inside, outside) in [
+        ("10.0.0.0/8", "10.255.255.255", "11.0.0.0"),
+        ("172.16.0.0/12", "172.31.255.255", "172.32.0.0"),
+        ("192.0.2.1/32", "192.0.2.1", "192.0.2.2"),
+        ("fd00::/8", "fdff::1", "fe00::"),
+        ("2001:db8::/33", "2001:db8:7fff::", "2001:db8:8000::"),
+        ("0.0.0.0/0", "255.255.255.255", "::"),
+    ] {
+        let is_in = |address: &str| contains(&range(text), address.parse().expect("an address"));
+        assert!(is_in(inside) && !is_in(outside), "{text}");
+    }
+}
+
+const INTERNAL_FIELDS: &str = "x-envoy-retry-on: 5xx\r\nx-envoy-max-retries: 9\r\nx-envoy-upstream-rq-timeout-ms: 1\r\n\
+                               x-envoy-original-url: http://x/\r\nx-envoy-internal: true\r\n";
+const EDGE_FIELDS: &str = "x-envoy-external-address: 1.1.1.1\r\nx-envoy-original-path: /x\r\n\
+                           x-envoy-decorator-operation: x\r\nx-request-id: mine\r\nx-forwarded-proto: https\r\n";
+
+#[test]
+fn what_a_request_from_outside_may_not_say() {
+    let all = format!("{INTERNAL_FIELDS}{EDGE_FIELDS}x-user: me\r\nx-envoy-other: 1\r\n");
+    let own = "internal_only_headers = [\"x-user\"]\nx_forwarded_for = false\n";
+    let id = format!("x-request-id={}", String::from_utf8_lossy(&ID));
+
+    let (_, _, edge) = identified(&format!("{own}use_remote_address = true"), "198.51.100.1", &all);
+    let set_here = ["x-forwarded-proto=http", &id, "x-envoy-external-address=198.51.100.1"];
+    assert_eq!(edge, [&["x-envoy-other=1"], &set_here[..]].concat());
+
+    // Behind an edge it is the edge's word that stands in some of them.
+    let (_, is_internal, behind) = identified(own, "10.0.0.9", &all);
+    let kept = EDGE_FIELDS.replace(": ", "=");
+    let kept: Vec<_> = kept.lines().chain(["x-envoy-other=1"]).collect();
+    assert_eq!((is_internal, behind), (false, kept.iter().map(|line| (*line).to_owned()).collect()));
+
+    let (_, is_internal, inside) = identified(&format!("{own}use_remote_address = true"), "10.0.0.9", &all);
+    assert!(is_internal);
+    for line in ["x-envoy-retry-on=5xx", "x-envoy-max-retries=9", "x-request-id=mine", "x-user=me"] {
+        assert!(inside.contains(&line.to_owned()), "{line} in {inside:?}");
+    }
+    assert_eq!(inside.iter().filter(|line| line.starts_with("x-envoy-internal=")).count(), 1);
+    assert!(!inside.iter().any(|line| line.starts_with("x-envoy-external-address=198")), "{inside:?}");
+}
+
+/// Who switches a field off gets it as the client sent it.
+#[test]
+fn fields_that_are_switched_off_stay_as_they_are() {
+    let http = "use_remote_address = true\nx_request_id = false\nx_forwarded_proto = false\nx_forwarded_for = false";
+    let fields = "x-request-id: mine\r\nx-forwarded-proto: https\r\nx-forwarded-for: 1.2.3.4\r\n";
+    let (_, _, lines) = identified(http, "198.51.100.1", fields);
+    let external = "x-envoy-external-address=198.51.100.1";
+    assert_eq!(lines, ["x-request-id=mine", "x-forwarded-proto=https", "x-forwarded-for=1.2.3.4", external]);
+}
+
+#[test]
+fn the_scheme_is_the_nearest_trusted_proxys_word() {
+    let proto = |http: &str| {
+        let (_, _, lines) = identified(http, "10.0.0.9", "x-forwarded-for: 203.0.113.5\r\nx-forwarded-proto: https\r\n");
+        lines.into_iter().find(|line| line.starts_with("x-forwarded-proto")).unwrap_or_default()
+    };
+    assert_eq!(proto(""), "x-forwarded-proto=https");
+    assert_eq!(proto("use_remote_address = true"), "x-forwarded-proto=http");
+    assert_eq!(proto("use_remote_address = true\nxff_num_trusted_hops = 1"), "x-forwarded-proto=https");
+}
+
+/// The target after admission, or why there is none.
+fn target(http: &str, target: &str) -> Result<String, Admission> {
+    let mut exchange = exchange_of(&format!("GET {target} HTTP/1.1\r\nHost: example.com\r\n"));
+    match admitted(http, "198.51.100.1", &mut exchange) {
+        Admission::Admitted => {
+            let view = exchange.request_view();
+            assert_eq!(exchange.request.query(view), target.split_once('?').map(|(_, query)| query.as_bytes()));
+            Ok(String::from_utf8(exchange.request.target(view).concat()).expect("a text"))
+        }
+        other => Err(other),
+    }
+}
+
+#[test]
+fn paths_are_made_canonical_in_envoys_order() {
+    let (normal, merge) = ("normalize_path = true", "merge_slashes = true");
+    let slashes = |action: &str| format!("path_with_escaped_slashes_action = \"{action}\"");
+    let forward = slashes("unescape_and_forward");
+    let all = format!("{normal}\n{merge}\n{forward}");
+    for (http, path, expected) in [
+        ("", "/a/../b//c%2Fd\\e", "/a/../b//c%2Fd\\e"),
+        (normal, "/a/../b//c%2fd?q=../x", "/b//c%2fd?q=../x"),
+        (normal, "/a/%2e%2e/%62", "/b"),
+        (normal, "/a\\b", "/a/b"),
+        (merge, "//a///b?c//d", "/a/b?c//d"),
+        (merge, "/a/../b", "/a/../b"),
+        (&forward, "/a%2Fb%5Cc?d%2Fe", "/a/b\\c?d%2Fe"),
+        (&all, "/a%2f%2e%2e%2f%2fb?x", "/b?x"),
+        (&all, "/a%2F..//b%5c%5Cc", "/b/c"),
+        (&all, "/plain?x", "/plain?x"),
+        (&all, "http://example.com?x", "/?x"),
+    ] {
+        assert_eq!(target(http, path), Ok(expected.to_owned()), "{path} with {http}");
+    }
+    for (http, path) in [
+        (normal, "/.."),
+        (normal, "/%2e%2e/x"),
+        (normal, "/%zz"),
+        (normal, "/%00"),
+        (&slashes("reject_request"), "/a%2fb"),
+        (&slashes("reject_request"), "/a%5Cb"),
+        (&all, "/a%2f..%2f..%2fb"),
+    ] {
+        assert_eq!(target(http, path), Err(Admission::InvalidPath), "{path} with {http}");
+    }
+    let redirect = format!("{normal}\n{}", slashes("unescape_and_redirect"));
+    assert_eq!(target(&redirect, "/a/./b%2Fc?d"), Err(Admission::Redirect(b"/a/b/c?d".to_vec())));
+    assert_eq!(target(&redirect, "/a/./b?d"), Ok("/a/b?d".to_owned()), "nothing was escaped");
+}
+
+#[test]
+fn forms_without_a_path_stay_as_they_are() {
+    let mut exchange = exchange_of("OPTIONS * HTTP/1.1\r\nHost: example.com\r\n");
+    assert_eq!(admitted("normalize_path = true", "198.51.100.1", &mut exchange), Admission::Admitted);
+    assert_eq!(exchange.request.target(exchange.request_view()).concat(), b"*");
+}
+
+#[test]
+fn hosts_lose_their_port_and_their_dot() {
+    let (port, dot) = ("strip_matching_host_port = true", "strip_trailing_host_dot = true");
+    let both = format!("{port}\n{dot}");
+    for (http, host, expected) in [
+        ("", "example.com.:10000", "example.com.:10000"),
+        (port, "example.com:10000", "example.com"),
+        (port, "example.com:1000", "example.com:1000"),
+        (port, "[::1]:10000", "[::1]"),
+        (port, "[::1]", "[::1]"),
+        (dot, "example.com.", "example.com"),
+        (dot, "example.com.:81", "example.com:81"),
+        (dot, "example.com:81", "example.com:81"),
+        (&both, "example.com.:10000", "example.com"),
+        (&both, "example.com.:81", "example.com:81"),
+    ] {
+        let mut exchange = exchange_of(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n"));
+        assert_eq!(admitted(http, "198.51.100.1", &mut exchange), Admission::Admitted);
+        let now = exchange.request.authority.of(exchange.request_view());
+        assert_eq!(String::from_utf8_lossy(now), expected, "{host} with {http}");
+    }
+}

@@ -1,0 +1,45 @@
+//! Following an upstream's redirect: the request is turned to its new place, if there is a route there.
+
+use super::Hcm;
+use crate::http::{Exchange, FieldId, Scheme, matcher};
+use crate::router::Downstream;
+use crate::router::internal_redirect::{self, NoRedirect};
+use crate::router::matcher::Request;
+use ringway_config::model::InternalRedirect;
+
+/// Make the request in the exchange the one that the response in it asks for.
+///
+/// # Errors
+/// The redirect is the client's, and the request is as it was.
+pub(super) fn follow(
+    hcm: &Hcm,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream<'_>,
+    policy: &InternalRedirect,
+) -> Result<(), NoRedirect> {
+    if !downstream.is_done() || !downstream.replay.is_possible() {
+        return Err(NoRedirect::BodyGone);
+    }
+    let status = exchange.response.status;
+    let scheme = match matcher::scheme(&exchange.request, exchange.request_view()) {
+        "https" => Scheme::Https,
+        _ => Scheme::Http,
+    };
+    let Exchange { request, request_bytes, request_edits, response, response_bytes, .. } = exchange;
+    let location = response.fields.value(FieldId::Location, response_bytes.as_slice());
+    let max_path = hcm.config.limits.max_path_size as usize;
+    let target = internal_redirect::target(policy, location, scheme, exchange.redirects, max_path)?;
+    let mut head = request.clone();
+    let drops_body =
+        internal_redirect::apply(&mut head, request_bytes.as_slice(), request_edits, scheme, &target, status);
+    let random = hcm.shard.reactor.random().next_u64();
+    if hcm.table.find(&Request::new(&head, exchange.request_view(), random)).is_none() {
+        return Err(NoRedirect::NoRoute);
+    }
+    exchange.request = head;
+    exchange.redirects += 1;
+    if drops_body {
+        downstream.replay.forget_body(&hcm.shard.reactor);
+    }
+    Ok(())
+}
