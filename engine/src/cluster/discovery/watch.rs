@@ -185,7 +185,11 @@ mod tests {
     use ringway_config::load_str;
 
     fn config(discovery: &str, endpoints: &str) -> model::Cluster {
-        let text = format!("[[clusters]]\nname = \"app\"\ndiscovery = \"{discovery}\"\nendpoints = {endpoints}\n");
+        let text = format!(
+            "[[listeners]]\naddress = \"127.0.0.1:0\"\n\
+             http.routes = [{{ match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\" }} }}]\n\
+             [[clusters]]\nname = \"app\"\ndiscovery = \"{discovery}\"\nendpoints = {endpoints}\n"
+        );
         let mut config = load_str("test", &text).unwrap_or_else(|problems| panic!("{problems}"));
         config.clusters.remove(0)
     }
