@@ -2,6 +2,7 @@
 
 use super::members::{Health, Host};
 use crate::base::clock::{Nanos, nanos};
+use crate::stats::{HostStats, ShardCopy};
 use crate::upstream::Pool;
 use ringway_config::model::LbPolicy;
 use std::cell::Cell;
@@ -19,6 +20,8 @@ pub struct Endpoint {
     /// The host's name, where it has one.
     pub hostname: Option<Rc<str>>,
     pub pool: Rc<Pool>,
+    /// This shard's cells of the host.
+    pub stats: Rc<ShardCopy<HostStats>>,
     /// Requests in flight on this shard.
     active: Cell<u32>,
     /// The same for all endpoints of the cluster together.
@@ -33,13 +36,20 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(host: &Arc<Host>, pool: Rc<Pool>, cluster_active: Rc<Cell<u32>>, policy: &LbPolicy) -> Rc<Self> {
+    pub(super) fn new(
+        host: &Arc<Host>,
+        stats: Rc<ShardCopy<HostStats>>,
+        pool: Rc<Pool>,
+        cluster_active: Rc<Cell<u32>>,
+        policy: &LbPolicy,
+    ) -> Rc<Self> {
         let decay = match policy {
             LbPolicy::PeakEwma { decay } => nanos(*decay).max(1) as f64,
             _ => 0.0,
         };
         Rc::new(Self {
             host: host.clone(),
+            stats,
             name: Rc::from(&*host.name),
             hostname: host.spec.hostname.as_deref().map(Rc::from),
             pool,
@@ -53,10 +63,12 @@ impl Endpoint {
     }
 
     /// The same endpoint after discovery said something new of it. Its connections stay.
-    pub(super) fn renewed(host: &Arc<Host>, before: &Self) -> Rc<Self> {
-        before.pool.set_address(host.spec.address.clone());
+    pub(super) fn renewed(host: &Arc<Host>, shard: usize, before: &Self) -> Rc<Self> {
+        let stats = Rc::new(host.stats.join(shard));
+        before.pool.set_address(host.spec.address.clone(), stats.clone());
         Rc::new(Self {
             host: host.clone(),
+            stats,
             name: Rc::from(&*host.name),
             hostname: host.spec.hostname.as_deref().map(Rc::from),
             pool: before.pool.clone(),
@@ -89,6 +101,8 @@ impl Endpoint {
 
     /// A request goes to this endpoint; it does so as long as the value returned lives.
     pub fn request_started(self: &Rc<Self>, now: Nanos) -> InFlight {
+        self.stats.rq_total.inc();
+        self.stats.rq_active.inc();
         self.active.set(self.active.get() + 1);
         self.cluster_active.set(self.cluster_active.get() + 1);
         InFlight { endpoint: self.clone(), started: now }
@@ -152,7 +166,8 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let Endpoint { active, cluster_active, .. } = &*self.endpoint;
+        let Endpoint { active, cluster_active, stats, .. } = &*self.endpoint;
+        stats.rq_active.dec();
         active.set(active.get() - 1);
         cluster_active.set(cluster_active.get() - 1);
     }

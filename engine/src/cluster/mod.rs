@@ -24,8 +24,10 @@ use crate::base::clock::Nanos;
 use crate::net::Network;
 use crate::ring::Reactor;
 use crate::stats::{ClusterStats, Registry};
-use crate::upstream::{Pool, PoolOptions};
+use crate::upstream::limits::ShardLimits;
+use crate::upstream::{Pool, PoolGroup, PoolOptions};
 use lb::Balancer;
+use outlier::Outcome;
 use ringway_config::model;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -37,6 +39,10 @@ pub struct Cluster {
     pub config: Arc<model::Cluster>,
     pub shared: Arc<ClusterShared>,
     pub stats: Arc<ClusterStats>,
+    /// Circuit breakers.
+    pub limits: Rc<ShardLimits>,
+    pools: Rc<PoolGroup>,
+    shard: usize,
     reactor: Rc<Reactor>,
     network: Network,
     options: PoolOptions,
@@ -74,10 +80,14 @@ impl Cluster {
             max_idle: config.max_idle_connections as usize,
             max_requests: config.max_requests_per_connection,
         };
+        let limits = ShardLimits::new(&shared.limits, stats.clone(), shard);
         let cluster = Rc::new(Self {
             view: RefCell::new(View { hosts: Arc::new([]), endpoints: Vec::new(), balancer: Balancer::empty() }),
             config,
             shared: shared.clone(),
+            pools: PoolGroup::new(limits.clone()),
+            limits,
+            shard,
             stats,
             reactor: reactor.clone(),
             network: network.clone(),
@@ -107,6 +117,12 @@ impl Cluster {
                 Err(NoHost)
             }
         }
+    }
+
+    /// What came of a request to an endpoint: for outlier detection, and for its own statistics.
+    #[inline]
+    pub fn report(&self, endpoint: &Endpoint, outcome: Outcome) {
+        self.shared.report(&endpoint.host, &endpoint.stats, outcome);
     }
 
     /// The endpoints of the moment, healthy or not.
@@ -167,15 +183,25 @@ impl Cluster {
                 return Rc::clone(endpoint);
             }
             match logical.get(host.spec.logical_name.as_deref().unwrap_or(&host.name)) {
-                Some(before) => Endpoint::renewed(host, before),
-                None => Endpoint::new(host, self.pool(host), self.active.clone(), &self.config.lb_policy),
+                Some(before) => Endpoint::renewed(host, self.shard, before),
+                None => self.endpoint(host),
             }
         };
         hosts.iter().map(endpoint).collect()
     }
 
-    fn pool(&self, host: &Host) -> Rc<Pool> {
-        Pool::new(&self.reactor, &self.network, host.spec.address.clone(), self.options.clone(), self.stats.clone())
+    fn endpoint(&self, host: &Arc<Host>) -> Rc<Endpoint> {
+        let stats = Rc::new(host.stats.join(self.shard));
+        let pool = Pool::new(
+            &self.reactor,
+            &self.network,
+            host.spec.address.clone(),
+            self.options.clone(),
+            self.stats.clone(),
+            &self.pools,
+            stats.clone(),
+        );
+        Endpoint::new(host, stats, pool, self.active.clone(), &self.config.lb_policy)
     }
 }
 

@@ -48,6 +48,12 @@ pub struct Exchange {
     pub endpoint_hostname: Option<Rc<str>>,
     /// Times that the request was tried on an endpoint.
     pub attempts: u32,
+    /// Redirects of the upstream that were followed.
+    pub redirects: u32,
+    /// A retry was asked for, but the request's body was too large to be kept for it.
+    pub retry_abandoned: bool,
+    /// The client asked for 204 in the place of 504 when time is over (x-envoy-upstream-rq-timeout-alt-response).
+    pub timeout_is_204: bool,
     /// Both sides of the upstream connection; `None` on a Unix socket.
     pub upstream_local: Option<SocketAddr>,
     pub upstream_remote: Option<SocketAddr>,
@@ -158,20 +164,22 @@ impl Exchange {
         self.request.implied_path = super::head::ImpliedPath::None;
     }
 
-    /// Put `path`, which is not empty, in the place of the request's path; the query stays.
-    pub fn replace_path(&mut self, path: &[u8]) {
+    /// Change the request's path, in place: `edit` gets bytes of which the last ones, from the index it gets, are the path,
+    /// and leaves it at least one. The query stays.
+    pub fn edit_path<R>(&mut self, edit: impl FnOnce(&mut Vec<u8>, usize) -> R) -> R {
         let received = self.request_bytes.as_slice();
-        let head = &mut self.request;
+        let (head, edits) = (&mut self.request, &mut self.request_edits);
         let query = head.path_query();
-        let target = self.request_edits.store(|out| out.extend_from_slice(path));
-        // The query may stand in the edits already: its bytes are copied behind the path either way.
-        let whole = match query {
-            Some(query) => self.request_edits.extend_span(target, received, query),
-            None => target,
+        let path = Span { start: head.path.start, end: head.path.start + head.path_len };
+        let copy = match head.path_len {
+            0 => edits.store(|out| out.extend_from_slice(head.implied_path.as_bytes())),
+            _ => edits.extend(received, path, |_| {}),
         };
-        head.path = whole;
-        head.path_len = path.len() as u32;
+        let (path, result) = edits.edit_last(copy, edit);
+        head.path_len = path.end - path.start;
+        head.path = query.map_or(path, |query| edits.extend_span(path, received, query));
         head.implied_path = super::head::ImpliedPath::None;
+        result
     }
 
     /// Forget the response's head, so that another can be read or made.
@@ -204,6 +212,9 @@ impl Exchange {
         self.endpoint_hostname = None;
         self.local_body = Span::EMPTY;
         self.attempts = 0;
+        self.redirects = 0;
+        self.retry_abandoned = false;
+        self.timeout_is_204 = false;
         self.upstream_local = None;
         self.upstream_remote = None;
         self.upstream_connection = None;

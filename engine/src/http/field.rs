@@ -22,7 +22,7 @@ impl Field {
 }
 
 /// The field lines in the order in which they came.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Fields {
     lines: Vec<Field>,
     /// One bit for each id that occurs, so that looking for an absent field costs nothing.

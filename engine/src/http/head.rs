@@ -64,7 +64,7 @@ impl ImpliedPath {
 }
 
 /// The head of a request. Every [`Span`] is an offset into the slice that the head was parsed from.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RequestHead {
     pub method: Method,
     pub method_span: Span,

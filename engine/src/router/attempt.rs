@@ -3,7 +3,8 @@
 
 use super::downstream::DownstreamBody;
 use super::encode;
-use super::forward::{Forwarding, Replay, interrupted};
+use super::forward::{Forwarding, interrupted};
+use super::replay::ReplayPiece;
 use super::{Deadlines, Downstream, Fault};
 use crate::codec::h1::encode::{ChunkHeader, LAST_CHUNK, LAST_CHUNK_AFTER_DATA, last_chunk};
 use crate::http::{BodyKind, Exchange, Version};
@@ -28,16 +29,18 @@ pub struct Attempt<'a> {
     body: BodyWriter,
     /// The request's body waits for the upstream to take what came before.
     paused: bool,
+    /// The client has seen an interim response.
+    pub(super) interim_passed: bool,
 }
 
 impl<'a> Attempt<'a> {
     pub(super) fn new(forwarding: &'a Forwarding<'a>, connection: Connection) -> Self {
         let upstream = UpstreamExchange::new(connection);
-        Self { forwarding, upstream, body: BodyWriter::default(), paused: false }
+        Self { forwarding, upstream, body: BodyWriter::default(), paused: false, interim_passed: false }
     }
 
     /// Put the request's head, and what is kept of its body, into the batch.
-    pub(super) fn send_head(&mut self, exchange: &mut Exchange, default_host: &str, replay: &Replay) {
+    pub(super) fn send_head(&mut self, exchange: &mut Exchange, default_host: &str, downstream: &Downstream<'_>) {
         let reactor = self.forwarding.reactor;
         self.note_connection(exchange);
         exchange.times.upstream_start = reactor.now();
@@ -47,12 +50,16 @@ impl<'a> Attempt<'a> {
         let before = out.len();
         encode::request(out, exchange, default_host);
         exchange.wire.upstream_head_sent = (out.len() - before) as u64;
-        replay.resend(&mut self.body, &mut outbox, reactor);
+        downstream.replay.for_each(|piece| match piece {
+            ReplayPiece::Buf(buf) => self.body.data(&mut outbox, buf, reactor),
+            ReplayPiece::Bytes(bytes) => self.body.bytes(&mut outbox, bytes, reactor),
+            ReplayPiece::End(trailers) => self.body.end(&mut outbox, Some(trailers), reactor),
+        });
         exchange.to_upstream = outbox;
     }
 
     /// What logs and header values tell of the connection.
-    fn note_connection(&self, exchange: &mut Exchange) {
+    pub(super) fn note_connection(&self, exchange: &mut Exchange) {
         let connection = &self.upstream.connection;
         exchange.upstream_local = connection.local;
         exchange.upstream_remote = connection.remote;
@@ -74,13 +81,13 @@ impl<'a> Attempt<'a> {
         exchange: &mut Exchange,
         downstream: &mut Downstream<'_>,
         deadlines: &mut Deadlines,
-        replay: &mut Replay,
     ) -> Result<(), Fault> {
-        if !downstream.is_done() {
+        if downstream.is_done() {
+            let timeouts = &self.forwarding.policy.timeouts;
+            deadlines.start_try(self.forwarding.reactor.now(), timeouts.per_try, timeouts.per_try_idle);
+        } else if let Poll::Ready(Err(fault)) = self.pump(exchange, downstream, deadlines) {
             // What of the body is here goes out with the head.
-            if let Poll::Ready(Err(fault)) = self.pump(exchange, downstream, deadlines, Some(replay)) {
-                return Err(fault);
-            }
+            return Err(fault);
         }
         exchange.to_upstream.flush(&self.upstream.connection.stream);
         if downstream.is_done() {
@@ -88,7 +95,7 @@ impl<'a> Attempt<'a> {
         }
         exchange.request_bytes.release_if_scarce(exchange.request.len as usize, self.forwarding.reactor);
         loop {
-            let head = poll_fn(|_| self.poll_head(exchange, downstream, deadlines, replay)).await?;
+            let head = poll_fn(|_| self.poll_head(exchange, downstream, deadlines)).await?;
             let now = self.forwarding.reactor.now();
             deadlines.moved(now);
             match head {
@@ -96,6 +103,7 @@ impl<'a> Attempt<'a> {
                 UpstreamHead::Final => {
                     exchange.times.response_start = Some(now);
                     exchange.has_response = true;
+                    deadlines.try_responded();
                     return Ok(());
                 }
             }
@@ -107,7 +115,6 @@ impl<'a> Attempt<'a> {
         exchange: &mut Exchange,
         downstream: &mut Downstream<'_>,
         deadlines: &mut Deadlines,
-        replay: &mut Replay,
     ) -> Poll<Result<UpstreamHead, Fault>> {
         // The response first: it may come before the request has ended.
         let polled = self.upstream.poll_head(
@@ -122,7 +129,7 @@ impl<'a> Attempt<'a> {
             return Poll::Ready(result.map_err(|error| fault(&error, started)));
         }
         if !downstream.is_done()
-            && let Poll::Ready(Err(fault)) = self.pump(exchange, downstream, deadlines, Some(replay))
+            && let Poll::Ready(Err(fault)) = self.pump(exchange, downstream, deadlines)
         {
             return Poll::Ready(Err(fault));
         }
@@ -130,23 +137,12 @@ impl<'a> Attempt<'a> {
             .map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)))
     }
 
-    /// The response has begun, and the request's body goes on: nobody will send it again. As `pump`.
-    pub fn pump_rest(
-        &mut self,
-        exchange: &mut Exchange,
-        downstream: &mut Downstream<'_>,
-        deadlines: &mut Deadlines,
-    ) -> Poll<Result<(), Fault>> {
-        self.pump(exchange, downstream, deadlines, None)
-    }
-
     /// Move what there is of the request's body, as far as the upstream takes it. Ready when something moved.
-    fn pump(
+    pub fn pump(
         &mut self,
         exchange: &mut Exchange,
         downstream: &mut Downstream<'_>,
         deadlines: &mut Deadlines,
-        mut replay: Option<&mut Replay>,
     ) -> Poll<Result<(), Fault>> {
         let stream = &self.upstream.connection.stream;
         let limit = self.forwarding.limits.buffer_limit as usize;
@@ -159,23 +155,23 @@ impl<'a> Attempt<'a> {
                 Poll::Pending => break,
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
                 Poll::Ready(Ok(DownstreamBody::Data(buf))) => {
-                    if let Some(replay) = &mut replay {
-                        replay.keep(&buf);
-                    }
+                    self.forwarding.copy_body(downstream, &buf);
                     self.body.data(&mut exchange.to_upstream, buf, self.forwarding.reactor);
                     // Counted against the limit only once it is queued.
                     exchange.to_upstream.flush(stream);
                 }
                 Poll::Ready(Ok(DownstreamBody::End(trailers))) => {
                     self.body.end(&mut exchange.to_upstream, trailers.as_deref(), self.forwarding.reactor);
-                    if let Some(replay) = &mut replay {
-                        replay.end = Some(trailers.unwrap_or_default());
-                    }
+                    downstream.mirrors.drain(..).for_each(|mirror| mirror.end(trailers.as_deref()));
+                    downstream.replay.end(trailers);
                     exchange.to_upstream.flush(stream);
                     let now = self.forwarding.reactor.now();
                     exchange.times.request_end = Some(now);
                     exchange.times.upstream_end = Some(now);
-                    deadlines.start_route(now, self.forwarding.forward.timeout);
+                    let timeouts = &self.forwarding.policy.timeouts;
+                    deadlines.start_route(now, timeouts.route);
+                    let head = timeouts.per_try.filter(|_| !exchange.has_response);
+                    deadlines.start_try(now, head, timeouts.per_try_idle);
                 }
             }
             moved = true;
@@ -207,6 +203,7 @@ impl<'a> Attempt<'a> {
     fn pass_on_interim(&mut self, exchange: &mut Exchange, downstream: &Downstream<'_>) {
         let reactor = self.forwarding.reactor;
         if exchange.request.version == Version::Http11 {
+            self.interim_passed = true;
             if exchange.response.status == 100 {
                 exchange.request.expect_continue = false;
             }
@@ -239,6 +236,17 @@ impl BodyWriter {
             self.begun = true;
         }
         out.body(buf, reactor);
+    }
+
+    fn bytes(&mut self, out: &mut Outbox, bytes: &[u8], reactor: &Reactor) {
+        let out = out.bytes(reactor);
+        if self.chunked {
+            let size = bytes.len() as u64;
+            let header = if self.begun { ChunkHeader::after_data(size) } else { ChunkHeader::new(size) };
+            out.extend_from_slice(header.as_slice());
+            self.begun = true;
+        }
+        out.extend_from_slice(bytes);
     }
 
     pub fn end(&mut self, out: &mut Outbox, trailers: Option<&[u8]>, reactor: &Reactor) {

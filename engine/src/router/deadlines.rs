@@ -17,9 +17,16 @@ pub struct Deadlines {
     request: Nanos,
     /// Of the whole response.
     route: Nanos,
+    /// Of the whole exchange.
+    life: Nanos,
     /// Of the next byte in either direction.
     idle: Nanos,
     idle_limit: Option<Duration>,
+    /// Of one try's response head.
+    try_head: Nanos,
+    /// Of the next byte on one try.
+    try_idle: Nanos,
+    try_idle_limit: Option<Duration>,
     /// Of the connection. It never cuts an exchange short: the connection ends with the exchange it is over in.
     connection: Nanos,
     /// No exchange is under way.
@@ -33,8 +40,12 @@ impl Deadlines {
             head: NEVER,
             request: NEVER,
             route: NEVER,
+            life: NEVER,
             idle: NEVER,
             idle_limit: None,
+            try_head: NEVER,
+            try_idle: NEVER,
+            try_idle_limit: None,
             connection: deadline(reactor.now(), max_connection_duration),
             waiting: true,
         }
@@ -42,7 +53,8 @@ impl Deadlines {
 
     /// Between exchanges only the connection's own limits count.
     pub fn start_waiting(&mut self, now: Nanos, idle: Option<Duration>) {
-        (self.head, self.request, self.route) = (NEVER, NEVER, NEVER);
+        (self.head, self.request, self.route, self.life) = (NEVER, NEVER, NEVER, NEVER);
+        self.end_try();
         self.idle_limit = idle;
         self.idle = deadline(now, idle);
         self.waiting = true;
@@ -74,6 +86,22 @@ impl Deadlines {
         self.arm();
     }
 
+    /// The exchange, which began at `start`, may last so long.
+    pub fn limit_life(&mut self, start: Nanos, limit: Option<Duration>) {
+        let life = deadline(start, limit);
+        if life != self.life {
+            self.life = life;
+            self.arm();
+        }
+    }
+
+    /// From now on so much time may pass without a byte moving.
+    pub fn limit_idle(&mut self, now: Nanos, idle: Option<Duration>) {
+        self.idle_limit = idle;
+        self.idle = deadline(now, idle);
+        self.arm();
+    }
+
     /// The request's last byte has come: the response's time begins.
     pub fn start_route(&mut self, now: Nanos, route: Option<Duration>) {
         self.request = NEVER;
@@ -81,9 +109,32 @@ impl Deadlines {
         self.arm();
     }
 
+    /// A try is on its connection and the request is complete. `head`: for the response's head; `idle`: for each byte.
+    pub fn start_try(&mut self, now: Nanos, head: Option<Duration>, idle: Option<Duration>) {
+        if head.is_some() || idle.is_some() {
+            self.try_head = deadline(now, head);
+            self.try_idle_limit = idle;
+            self.try_idle = deadline(now, idle);
+            self.arm();
+        }
+    }
+
+    /// The response's head came; its body has to keep moving.
+    pub fn try_responded(&mut self) {
+        self.try_head = NEVER;
+    }
+
+    /// The try is over.
+    pub fn end_try(&mut self) {
+        (self.try_head, self.try_idle, self.try_idle_limit) = (NEVER, NEVER, None);
+    }
+
     /// Something moved.
     pub fn moved(&mut self, now: Nanos) {
         self.idle = deadline(now, self.idle_limit);
+        if self.try_idle_limit.is_some() {
+            self.try_idle = deadline(now, self.try_idle_limit);
+        }
         self.arm();
     }
 
@@ -96,6 +147,9 @@ impl Deadlines {
             (self.head, Fault::RequestHeaderTimeout),
             (self.request, Fault::RequestTimeout),
             (self.route, Fault::RouteTimeout),
+            (self.life, Fault::MaxStreamDuration),
+            (self.try_head, Fault::PerTryTimeout),
+            (self.try_idle, Fault::PerTryIdleTimeout),
             (if self.waiting { self.connection } else { NEVER }, Fault::MaxConnectionDuration),
             (self.idle, Fault::StreamIdle),
         ];
@@ -113,7 +167,8 @@ impl Deadlines {
 
     fn arm(&self) {
         let connection = if self.waiting { self.connection } else { NEVER };
-        let earliest = self.head.min(self.request).min(self.route).min(self.idle).min(connection);
+        let exchange = self.head.min(self.request).min(self.route).min(self.life).min(self.idle);
+        let earliest = exchange.min(self.try_head).min(self.try_idle).min(connection);
         if earliest == NEVER {
             self.timer.disarm();
         } else {

@@ -1,10 +1,13 @@
 //! The downstream's side of one exchange: its connection, and the request's body on it.
 
 use super::Fault;
+use super::mirror::MirrorBody;
+use super::replay::Replay;
 use crate::codec::h1::{BodyDecoder, BodyError};
 use crate::http::{BodyKind, Exchange};
 use crate::net::ByteStream;
 use crate::ring::Buf;
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::task::Poll;
 
@@ -34,10 +37,15 @@ pub struct Downstream<'a> {
     wire: u64,
     /// The end was handed out.
     done: bool,
-    /// Read ahead of time, to be handed out before anything else.
+    /// Read ahead of time, to be handed out before anything else: whole pieces, and the one that is being put together.
     held: VecDeque<Buf>,
+    gathered: Vec<u8>,
     /// The body's end was read ahead of time, too.
     held_end: Option<Option<Vec<u8>>>,
+    /// What went to an upstream, in case it has to go again.
+    pub replay: Replay,
+    /// Where copies of it go.
+    pub mirrors: SmallVec<[MirrorBody; 1]>,
 }
 
 impl<'a> Downstream<'a> {
@@ -52,7 +60,10 @@ impl<'a> Downstream<'a> {
             limit: limit.unwrap_or(u64::MAX),
             done,
             held: VecDeque::new(),
+            gathered: Vec::new(),
             held_end: None,
+            replay: Replay::default(),
+            mirrors: SmallVec::new(),
         }
     }
 
@@ -106,19 +117,36 @@ impl<'a> Downstream<'a> {
             match self.poll_receive() {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
-                // The body may stay for long: receive buffers are for everybody.
-                Poll::Ready(Ok(DownstreamBody::Data(buf))) => self.held.push_back(Buf::from(Box::from(&buf[..]))),
+                Poll::Ready(Ok(DownstreamBody::Data(buf))) => self.hold(&buf),
                 Poll::Ready(Ok(DownstreamBody::End(trailers))) => {
                     self.done = false;
                     self.held_end = Some(trailers);
                 }
             }
             if self.received > limit {
+                self.close_piece();
                 return Poll::Ready(Ok(Collected { bytes: self.received, is_whole: false, has_trailers: false }));
             }
         }
+        self.close_piece();
         let has_trailers = matches!(&self.held_end, Some(Some(lines)) if !lines.is_empty());
         Poll::Ready(Ok(Collected { bytes: self.received, is_whole: true, has_trailers }))
+    }
+
+    /// Copied, because a body may stay for long and receive buffers are for everybody; into large pieces, because it may
+    /// come byte by byte.
+    fn hold(&mut self, bytes: &[u8]) {
+        const PIECE: usize = 64 * 1024;
+        if self.gathered.len() + bytes.len() > PIECE {
+            self.close_piece();
+        }
+        self.gathered.extend_from_slice(bytes);
+    }
+
+    fn close_piece(&mut self) {
+        if !self.gathered.is_empty() {
+            self.held.push_back(Buf::from(std::mem::take(&mut self.gathered).into_boxed_slice()));
+        }
     }
 
     fn poll_receive(&mut self) -> Poll<Result<DownstreamBody, Fault>> {

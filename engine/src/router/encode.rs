@@ -6,10 +6,15 @@ use crate::http::{BodyKind, Exchange, FieldId, HeadView, Method, RequestHead, Re
 /// Write the head that goes to the upstream. HTTP/1.1 must name a host (RFC 9112 section 3.2): `default_host` is for
 /// HTTP/1.0 requests that do not.
 pub fn request(out: &mut Vec<u8>, exchange: &Exchange, default_host: &str) {
+    let authority = exchange.request.authority.of(exchange.request_view());
+    request_to(out, exchange, if authority.is_empty() { default_host.as_bytes() } else { authority });
+}
+
+/// The same with another host.
+pub(super) fn request_to(out: &mut Vec<u8>, exchange: &Exchange, host: &[u8]) {
     let (head, view) = (&exchange.request, exchange.request_view());
     encode::request_line(out, head.method_bytes(view), &head.target(view));
-    let authority = head.authority.of(view);
-    encode::field(out, b"host", if authority.is_empty() { default_host.as_bytes() } else { authority });
+    encode::field(out, b"host", host);
     for field in &head.fields {
         if !(matches!(field.id, FieldId::Host | FieldId::ContentLength) || field.hop_by_hop) {
             encode::field(out, field.name.of(view), field.value.of(view));

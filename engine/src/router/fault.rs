@@ -1,6 +1,7 @@
 //! Why an exchange failed: whose fault it was, as precisely as it is known.
 
 use crate::codec::h1::{BodyError, RequestError, ResponseError};
+use crate::upstream::limits::Overflow;
 
 /// One reason for each way in which an exchange can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum Fault {
     // The upstream's.
     /// No endpoint may be picked.
     NoHealthyUpstream,
+    /// A limit of the cluster is reached.
+    Overflow(Overflow),
     ConnectFailed,
     ConnectTimeout,
     /// The connection ended or broke before the response began.
@@ -42,6 +45,8 @@ pub enum Fault {
     // Nobody's in particular.
     /// Nothing moved in either direction.
     StreamIdle,
+    /// The whole exchange took too long.
+    MaxStreamDuration,
     /// The connection's time is over; only between exchanges.
     MaxConnectionDuration,
     /// No descriptor or memory is left on this host.
@@ -67,6 +72,8 @@ impl Fault {
                 | Self::ResponseBody(_)
                 | Self::TooManyInterim
                 | Self::RouteTimeout
+                | Self::PerTryTimeout
+                | Self::PerTryIdleTimeout
         )
     }
 }

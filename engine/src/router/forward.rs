@@ -1,39 +1,61 @@
-//! Forwarding one request: an endpoint, a connection to it, the request out, the response's head in. What becomes of
-//! the response is the caller's.
+//! Forwarding one request: what is decided for all its tries, and what each of them counts. The tries themselves are
+//! tries.rs's; what becomes of the response is the caller's.
 
-use super::attempt::{Attempt, BodyWriter};
-use super::{Deadlines, Downstream, Fault};
-use crate::cluster::{Cluster, InFlight, NoHost, PickContext};
+use super::attempt::Attempt;
+use super::hash_policy::NewCookie;
+use super::mirror::{self, MirrorOptions};
+use super::replay::{Replay, ReplayPiece};
+use super::retry::TryPolicy;
+use super::{Deadlines, Downstream, Fault, tries};
+use crate::cluster::outlier::Outcome;
+use crate::cluster::{Cluster, Endpoint, InFlight, Report};
 use crate::codec::h1::Limits;
-use crate::http::Exchange;
-use crate::net::Outbox;
+use crate::http::matcher::is_in_share;
+use crate::http::{Exchange, FieldId, Method, ResponseHead};
 use crate::ring::{Buf, Reactor};
 use crate::stats::HttpStats;
-use crate::upstream::{ConnectError, Connection, Pool};
+use crate::upstream::limits::{Permit, Priority};
+use crate::upstream::{Connection, UpstreamBody};
 use ringway_config::model;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 /// What forwarding needs to know beside the exchange.
 pub struct Forwarding<'a> {
     pub reactor: &'a Rc<Reactor>,
     pub cluster: Rc<Cluster>,
+    /// All clusters, in the order of the configuration.
+    pub clusters: &'a [Rc<Cluster>],
     pub forward: &'a model::Forward,
+    pub policy: TryPolicy<'a>,
+    /// By what the consistent hashes pick.
+    pub hash: Option<u64>,
+    /// For the response, so that the client's next request gets the same hash.
+    pub cookies: Vec<NewCookie<'a>>,
+    /// The subset of the endpoints, sorted by key.
+    pub metadata_match: &'a [(String, String)],
     pub codec_limits: &'a Limits,
     pub limits: &'a model::HttpLimits,
+    /// How long nothing may move.
+    pub stream_idle: Option<Duration>,
     pub stats: &'a HttpStats,
 }
 
-/// A response whose head is in the exchange and whose body is still to be read from `attempt`.
+/// A try on a connection; once its response's head is in the exchange, the body is to be read from `attempt`.
 pub struct Response<'a> {
     pub attempt: Attempt<'a>,
-    active: ActiveRequest<'a>,
-    in_flight: InFlight,
+    started: Started<'a>,
 }
 
-/// Forward the request until the response's head is there. All edits of the request's head have been made.
+/// A try on an endpoint, with its place in all accounts.
+pub(super) struct Started<'a> {
+    accounting: Accounting<'a>,
+    in_flight: InFlight,
+    _request: Permit,
+}
+
+/// Forward the request until a response's head is there. All edits of the request's head have been made.
 ///
 /// # Errors
 /// Why there is no response.
@@ -43,133 +65,193 @@ pub async fn forward<'a>(
     downstream: &mut Downstream<'_>,
     deadlines: &mut Deadlines,
 ) -> Result<Response<'a>, Fault> {
-    let active = ActiveRequest::new(&forwarding.cluster);
-    if downstream.is_done() {
-        deadlines.start_route(forwarding.reactor.now(), forwarding.forward.timeout);
+    if exchange.redirects == 0 {
+        downstream.replay = Replay::new(forwarding.keeps_body(exchange.request.method), forwarding.replay_limit());
     }
-    match try_endpoints(forwarding, exchange, downstream, deadlines).await {
-        Ok((attempt, in_flight)) => Ok(Response { attempt, active, in_flight }),
-        Err(fault) => {
-            active.failed(fault);
-            Err(fault)
+    if downstream.is_done() {
+        deadlines.start_route(forwarding.reactor.now(), forwarding.policy.timeouts.route);
+    }
+    forwarding.start_mirrors(exchange, downstream);
+    tries::run(forwarding, exchange, downstream, deadlines).await
+}
+
+impl Forwarding<'_> {
+    /// The circuit breakers that count.
+    pub(super) fn priority(&self) -> Priority {
+        match self.forward.priority {
+            model::Priority::Default => Priority::Default,
+            model::Priority::High => Priority::High,
+        }
+    }
+
+    /// Whether the request may have to be sent again with all of its body: by the policy, elsewhere, or because a pooled
+    /// connection turned out to be closed.
+    fn keeps_body(&self, method: Method) -> bool {
+        method.is_idempotent() || self.asks_for_body()
+    }
+
+    fn asks_for_body(&self) -> bool {
+        self.policy.retries() || self.forward.internal_redirect.is_some()
+    }
+
+    fn replay_limit(&self) -> u64 {
+        let own = self.policy.config.and_then(|config| config.max_replay_bytes);
+        own.unwrap_or(u64::from(self.limits.buffer_limit))
+    }
+
+    /// A piece of the request's body goes out: keep it for another try, give it to the mirrors.
+    pub(super) fn copy_body(&self, downstream: &mut Downstream<'_>, buf: &Buf) {
+        if !downstream.replay.keep(buf, self.reactor) && self.asks_for_body() {
+            self.abandon("is too large to be kept for another try");
+        }
+        for mirror in &downstream.mirrors {
+            if !mirror.send(buf) {
+                self.abandon("is not taken by its mirror fast enough");
+            }
+        }
+    }
+
+    #[cold]
+    fn abandon(&self, why: &'static str) {
+        self.cluster.stats.retry_or_shadow_abandoned.inc();
+        let limit = self.replay_limit();
+        tracing::debug!(target: "ringway::router", cluster = self.cluster.config.name, limit, "a request's body {why}");
+    }
+
+    /// Start the copies of the request.
+    fn start_mirrors(&self, exchange: &Exchange, downstream: &mut Downstream<'_>) {
+        for policy in &self.forward.mirrors {
+            if !is_in_share(policy.fraction, self.reactor.random().next_u64()) {
+                continue;
+            }
+            let options = MirrorOptions {
+                cluster: self.clusters[policy.cluster].clone(),
+                codec_limits: self.codec_limits,
+                buffer_limit: self.limits.buffer_limit as usize,
+                timeout: self.policy.timeouts.route,
+                idle: self.stream_idle,
+                priority: self.priority(),
+            };
+            let mut ended = downstream.is_done();
+            let has_body = !ended || !downstream.replay.is_empty();
+            let Some(mirror) = mirror::start(self.reactor, exchange, has_body, options) else { continue };
+            // After an internal redirect, the body is one that was kept.
+            downstream.replay.for_each(|piece| match piece {
+                ReplayPiece::Buf(buf) => drop(mirror.send(&buf)),
+                ReplayPiece::Bytes(bytes) => drop(mirror.send(&Buf::from(Box::from(bytes)))),
+                ReplayPiece::End(trailers) => {
+                    mirror.end(Some(trailers));
+                    ended = true;
+                }
+            });
+            if !ended {
+                downstream.mirrors.push(mirror);
+            }
         }
     }
 }
 
-impl Response<'_> {
+impl<'a> Started<'a> {
+    pub(super) fn new(forwarding: &'a Forwarding<'a>, endpoint: &Rc<Endpoint>, request: Permit) -> Self {
+        Self {
+            accounting: Accounting::new(&forwarding.cluster),
+            in_flight: endpoint.request_started(forwarding.reactor.now()),
+            _request: request,
+        }
+    }
+
+    /// There is no response, and there will be none.
+    pub(super) fn fail(mut self, fault: Fault, reactor: &Reactor) {
+        let endpoint = self.in_flight.endpoint();
+        if let Some(outcome) = outcome(fault) {
+            self.accounting.cluster.report(endpoint, outcome);
+            self.in_flight.failed(reactor.now());
+        }
+        self.accounting.failed(fault);
+    }
+}
+
+impl<'a> Response<'a> {
+    pub(super) fn new(forwarding: &'a Forwarding<'a>, connection: Connection, started: Started<'a>) -> Self {
+        Self { attempt: Attempt::new(forwarding, connection), started }
+    }
+
+    /// The response's head is there: load balancing, outlier detection and health checks hear of it.
+    pub(super) fn responded(&self, head: &ResponseHead) {
+        let Started { accounting, in_flight, .. } = &self.started;
+        let endpoint = in_flight.endpoint();
+        in_flight.responded(self.attempt.forwarding.reactor.now());
+        accounting.cluster.report(endpoint, Outcome::Status(head.status));
+        if head.fields.contains(FieldId::XEnvoyImmediateHealthCheckFail) {
+            let report = Report::ImmediateHealthCheckFail(endpoint.host.clone());
+            accounting.cluster.shared.reports.push(report);
+        }
+    }
+
+    /// There is no response, and there will be none.
+    pub(super) fn fail(self, fault: Fault) {
+        self.started.fail(fault, self.attempt.forwarding.reactor);
+    }
+
+    /// Nobody wants the response whose head is in the exchange. The connection stays where all of it has come.
+    pub fn discard(self, exchange: &mut Exchange, downstream: &Downstream<'_>) {
+        let Self { mut attempt, mut started } = self;
+        let forwarding = attempt.forwarding;
+        attempt.upstream.start_body(exchange.response.framing, forwarding.codec_limits, false);
+        let ended = loop {
+            match attempt.upstream.poll_body() {
+                Poll::Ready(Ok(UpstreamBody::Data(_))) => {}
+                Poll::Ready(Ok(UpstreamBody::End(_))) => break true,
+                Poll::Ready(Err(_)) | Poll::Pending => break false,
+            }
+        };
+        started.accounting.ended = true;
+        if ended && is_clean(&attempt, exchange, downstream) {
+            started.in_flight.endpoint().pool.put(attempt.upstream.connection);
+        }
+        exchange.to_upstream.clear();
+        exchange.times.response_start = None;
+        exchange.clear_response(forwarding.reactor);
+    }
+
     /// The response has been relayed, or that failed; a connection of further use goes back to its pool.
     pub fn end(self, exchange: &mut Exchange, downstream: &Downstream<'_>, result: Result<(), Fault>) {
-        let Self { attempt, active, in_flight } = self;
+        let Self { attempt, mut started } = self;
         attempt.note_wire(exchange);
         match result {
-            Err(fault) => active.failed(fault),
+            Err(fault) => started.fail(fault, attempt.forwarding.reactor),
             Ok(()) => {
-                active.completed(attempt.forwarding, exchange);
-                let upstream = attempt.upstream;
-                let clean = downstream.is_done()
-                    && exchange.response.keep_alive
-                    && !upstream.has_excess()
-                    && upstream.connection.stream.unsent() == 0;
-                if clean {
-                    in_flight.endpoint().pool.put(upstream.connection);
+                let start = exchange.times.request_end.unwrap_or(exchange.times.upstream_start);
+                let micros = attempt.forwarding.reactor.now().saturating_sub(start) / 1000;
+                let wire = &exchange.wire;
+                let status = exchange.response.status;
+                started.accounting.completed(status, wire.upstream_sent, wire.upstream_received, micros);
+                if is_clean(&attempt, exchange, downstream) {
+                    started.in_flight.endpoint().pool.put(attempt.upstream.connection);
                 }
             }
         }
     }
 }
 
-/// Try a pooled connection if there is one. If it turns out to have been closed while it was idle, and the request can
-/// safely be sent again, send it on a new one: the client never hears of it.
-async fn try_endpoints<'a>(
-    forwarding: &'a Forwarding<'a>,
-    exchange: &mut Exchange,
-    downstream: &mut Downstream<'_>,
-    deadlines: &mut Deadlines,
-) -> Result<(Attempt<'a>, InFlight), Fault> {
-    let cluster = &forwarding.cluster;
-    let context = PickContext { metadata_match: &forwarding.forward.metadata_match, ..PickContext::default() };
-    let endpoint = cluster.pick(&context).map_err(|NoHost| Fault::NoHealthyUpstream)?;
-    exchange.endpoint = Some(endpoint.name.clone());
-    exchange.endpoint_hostname = endpoint.hostname.clone();
-    let in_flight = endpoint.request_started(forwarding.reactor.now());
-    let pool = &endpoint.pool;
-    let mut replay = Replay::new(exchange, forwarding);
-    let mut pooled = pool.take();
-    let mut retried = false;
-    loop {
-        exchange.attempts += 1;
-        let connection = match pooled.take() {
-            Some(connection) => connection,
-            None => connect(forwarding, pool, exchange, downstream, deadlines)
-                .await
-                .inspect_err(|fault| note_failure(&in_flight, *fault, forwarding))?,
-        };
-        let may_retry = connection.is_reused();
-        let mut attempt = Attempt::new(forwarding, connection);
-        attempt.send_head(exchange, &endpoint.name, &replay);
-        match attempt.run(exchange, downstream, deadlines, &mut replay).await {
-            Err(fault) if may_retry && fault.is_retriable() && !attempt.upstream.started && replay.possible => {
-                cluster.stats.upstream_rq_retry.inc();
-                retried = true;
-                exchange.to_upstream.clear();
-            }
-            Err(fault) => {
-                attempt.note_wire(exchange);
-                note_failure(&in_flight, fault, forwarding);
-                return Err(fault);
-            }
-            Ok(()) => {
-                in_flight.responded(forwarding.reactor.now());
-                cluster.stats.upstream_rq_retry_success.add(u64::from(retried));
-                return Ok((attempt, in_flight));
-            }
-        }
+/// Whether the connection can serve another exchange.
+fn is_clean(attempt: &Attempt<'_>, exchange: &Exchange, downstream: &Downstream<'_>) -> bool {
+    let upstream = &attempt.upstream;
+    downstream.is_done()
+        && exchange.response.keep_alive
+        && !upstream.has_excess()
+        && upstream.connection.stream.unsent() == 0
+}
+
+/// What outlier detection hears of a failure; `None`: it is not the endpoint's.
+fn outcome(fault: Fault) -> Option<Outcome> {
+    match fault {
+        Fault::ConnectFailed => Some(Outcome::ConnectFailed),
+        Fault::ConnectTimeout => Some(Outcome::ConnectTimeout),
+        Fault::RouteTimeout | Fault::PerTryTimeout | Fault::PerTryIdleTimeout => Some(Outcome::ResponseTimeout),
+        fault if fault.is_upstreams() => Some(Outcome::Reset),
+        _ => None,
     }
-}
-
-/// Load balancing hears of what is the endpoint's fault.
-fn note_failure(in_flight: &InFlight, fault: Fault, forwarding: &Forwarding<'_>) {
-    if fault.is_upstreams() {
-        in_flight.failed(forwarding.reactor.now());
-    }
-}
-
-async fn connect(
-    forwarding: &Forwarding<'_>,
-    pool: &Pool,
-    exchange: &mut Exchange,
-    downstream: &Downstream<'_>,
-    deadlines: &mut Deadlines,
-) -> Result<Connection, Fault> {
-    let stats = &forwarding.cluster.stats;
-    stats.upstream_rq_pending_total.inc();
-    stats.upstream_rq_pending_active.inc();
-    let mut connecting = pin!(pool.connect());
-    let result = poll_fn(|context| {
-        if let Poll::Ready(result) = connecting.as_mut().poll(context) {
-            return Poll::Ready(result.map_err(|error| {
-                exchange.connect_error = Some(error.reason());
-                match error {
-                    ConnectError::Timeout => Fault::ConnectTimeout,
-                    ConnectError::Failed(error) if is_local(&error) => Fault::LocalResources,
-                    ConnectError::Failed(_) => Fault::ConnectFailed,
-                }
-            }));
-        }
-        interrupted(forwarding.reactor, downstream, deadlines).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)))
-    })
-    .await;
-    stats.upstream_rq_pending_active.dec();
-    let given_up = !matches!(result, Ok(_) | Err(Fault::ConnectFailed | Fault::ConnectTimeout | Fault::LocalResources));
-    stats.upstream_rq_cancelled.add(u64::from(given_up));
-    result
-}
-
-fn is_local(error: &std::io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL)
-    )
 }
 
 /// Why waiting makes no sense any more, if so.
@@ -180,87 +262,60 @@ pub fn interrupted(reactor: &Reactor, downstream: &Downstream<'_>, deadlines: &m
     deadlines.expired(reactor.now())
 }
 
-/// The body as far as it was sent, in case it has to be sent again.
-pub(super) struct Replay {
-    /// Sending the request twice does no harm, and all of it that was sent is still here.
-    possible: bool,
-    pieces: Vec<Buf>,
-    /// The trailers' lines, once the body's end was sent.
-    pub(super) end: Option<Vec<u8>>,
-    charge: usize,
-    limit: usize,
-}
-
-impl Replay {
-    fn new(exchange: &Exchange, forwarding: &Forwarding<'_>) -> Self {
-        let limit = forwarding.limits.buffer_limit as usize;
-        Self { possible: exchange.request.method.is_idempotent(), pieces: Vec::new(), end: None, charge: 0, limit }
-    }
-
-    pub(super) fn keep(&mut self, buf: &Buf) {
-        if !self.possible {
-            return;
-        }
-        self.charge += buf.charge();
-        if self.charge > self.limit {
-            self.possible = false;
-            self.pieces = Vec::new();
-        } else {
-            self.pieces.push(buf.slice(0..buf.len()));
-        }
-    }
-
-    pub(super) fn resend(&self, body: &mut BodyWriter, out: &mut Outbox, reactor: &Reactor) {
-        for piece in &self.pieces {
-            body.data(out, piece.slice(0..piece.len()), reactor);
-        }
-        if let Some(trailers) = &self.end {
-            body.end(out, Some(trailers), reactor);
-        }
-    }
-}
-
-/// The cluster's accounting of one request.
-struct ActiveRequest<'a> {
+/// The cluster's accounting of one try. One that nobody waits for any more counts as reset by this side.
+pub(super) struct Accounting<'a> {
     cluster: &'a Cluster,
+    ended: bool,
 }
 
-impl<'a> ActiveRequest<'a> {
-    fn new(cluster: &'a Cluster) -> Self {
+impl<'a> Accounting<'a> {
+    pub(super) fn new(cluster: &'a Cluster) -> Self {
         cluster.stats.upstream_rq_total.inc();
         cluster.stats.upstream_rq_active.inc();
-        Self { cluster }
+        Self { cluster, ended: false }
     }
 
-    fn completed(&self, forwarding: &Forwarding<'_>, exchange: &mut Exchange) {
+    /// The whole response has come. `sent` and `received`: bytes on the wire; `micros`: from the request's end.
+    pub(super) fn completed(&mut self, status: u16, sent: u64, received: u64, micros: u64) {
         let stats = &self.cluster.stats;
-        stats.upstream_cx_tx_bytes_total.add(exchange.wire.upstream_sent);
-        stats.upstream_cx_rx_bytes_total.add(exchange.wire.upstream_received);
+        stats.upstream_cx_tx_bytes_total.add(sent);
+        stats.upstream_cx_rx_bytes_total.add(received);
         stats.upstream_rq_completed.inc();
-        stats.count_status(exchange.response.status);
-        let start = exchange.times.request_end.unwrap_or(exchange.times.upstream_start);
-        stats.upstream_rq_time.record(forwarding.reactor.now().saturating_sub(start) / 1000);
+        stats.count_status(status);
+        stats.upstream_rq_time.record(micros);
+        self.ended = true;
     }
 
-    fn failed(&self, fault: Fault) {
+    pub(super) fn failed(&mut self, fault: Fault) {
         let stats = &self.cluster.stats;
         match fault {
             Fault::RouteTimeout => {
                 stats.upstream_rq_timeout.inc();
                 stats.upstream_rq_tx_reset.inc();
             }
+            Fault::MaxStreamDuration => {
+                stats.upstream_rq_max_duration_reached.inc();
+                stats.upstream_rq_tx_reset.inc();
+            }
             Fault::UpstreamClosed | Fault::UpstreamTruncated => stats.upstream_rq_rx_reset.inc(),
             Fault::ResponseHead(_) | Fault::ResponseBody(_) | Fault::TooManyInterim => {
                 stats.upstream_cx_protocol_error.inc();
             }
-            Fault::NoHealthyUpstream | Fault::ConnectFailed | Fault::ConnectTimeout | Fault::LocalResources => {}
+            Fault::NoHealthyUpstream
+            | Fault::Overflow(_)
+            | Fault::ConnectFailed
+            | Fault::ConnectTimeout
+            | Fault::LocalResources => {}
             _ => stats.upstream_rq_tx_reset.inc(),
         }
+        self.ended = true;
     }
 }
 
-impl Drop for ActiveRequest<'_> {
+impl Drop for Accounting<'_> {
     fn drop(&mut self) {
-        self.cluster.stats.upstream_rq_active.dec();
+        let stats = &self.cluster.stats;
+        stats.upstream_rq_active.dec();
+        stats.upstream_rq_tx_reset.add(u64::from(!self.ended));
     }
 }

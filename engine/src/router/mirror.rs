@@ -4,7 +4,8 @@
 //! `buffer_limit` is given up; the request itself never waits for it.
 
 use super::attempt::{BodyWriter, fault};
-use super::forward::{Accounting, connect_fault};
+use super::forward::Accounting;
+use super::tries::connect_fault;
 use super::{Deadlines, Fault, encode};
 use crate::base::clock::Nanos;
 use crate::cluster::{Cluster, Endpoint, PickContext};
@@ -46,7 +47,7 @@ pub fn start(
     let mut head = reactor.take_vec();
     let mut host = reactor.take_vec();
     shadow_host(&mut host, exchange.request.authority.of(exchange.request_view()));
-    encode::request_for(&mut head, exchange, &host);
+    encode::request_to(&mut head, exchange, &host);
     reactor.give_vec(host);
     let copy = Rc::new(Copied {
         queue: RefCell::default(),
@@ -187,7 +188,7 @@ impl MirroredRequest {
     }
 
     async fn send(&self, head: &[u8], endpoint: &Rc<Endpoint>) {
-        let accounting = Accounting::new(&self.cluster);
+        let mut accounting = Accounting::new(&self.cluster);
         let in_flight = endpoint.request_started(self.reactor.now());
         let mut deadlines = Deadlines::new(&self.reactor, None);
         deadlines.start_exchange(self.reactor.now(), self.idle);
@@ -207,7 +208,7 @@ impl MirroredRequest {
                     match result {
                         Ok(()) => {
                             in_flight.responded(self.reactor.now());
-                            return self.end(one, endpoint, &accounting);
+                            return self.end(one, endpoint, &mut accounting);
                         }
                         // Closed while it was idle, and all of the request is still here.
                         Err(Fault::UpstreamClosed) if is_reused && !one.begun => continue,
@@ -222,7 +223,7 @@ impl MirroredRequest {
     }
 
     async fn connect(&self, endpoint: &Endpoint, deadlines: &mut Deadlines) -> Result<Connection, Fault> {
-        let mut connecting = pin!(endpoint.pool.connect());
+        let mut connecting = pin!(endpoint.pool.connect(self.priority));
         poll_fn(|context| match connecting.as_mut().poll(context) {
             Poll::Ready(result) => Poll::Ready(result.map_err(|error| connect_fault(&error))),
             Poll::Pending => self.expired(deadlines),
@@ -305,7 +306,7 @@ impl MirroredRequest {
         deadlines.expired(self.reactor.now()).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)))
     }
 
-    fn end(&self, mut one: Try, endpoint: &Endpoint, accounting: &Accounting) {
+    fn end(&self, mut one: Try, endpoint: &Endpoint, accounting: &mut Accounting<'_>) {
         let start = one.request_end.unwrap_or(self.reactor.now());
         let micros = self.reactor.now().saturating_sub(start) / 1000;
         let received = u64::from(one.response.len) + one.received;

@@ -11,12 +11,15 @@ pub mod explain;
 mod fault;
 mod forward;
 pub mod hash_policy;
+mod hedge;
 pub mod internal_redirect;
 pub mod matcher;
+mod mirror;
 pub mod replay;
 pub mod retry;
 pub mod rewrite;
 mod table;
+mod tries;
 
 pub use deadlines::Deadlines;
 pub use downstream::{Collected, Downstream, DownstreamBody, is_too_large};

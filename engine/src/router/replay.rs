@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use std::ops::Range;
 
 /// What is kept of a body, up to a limit. Past it, all is dropped: half a body is of no use.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Replay {
     keeping: Keeping,
     pieces: SmallVec<[Piece; 2]>,
@@ -17,9 +17,10 @@ pub struct Replay {
     end: Option<Vec<u8>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Keeping {
     /// Nobody wants it.
+    #[default]
     Off,
     On,
     /// It grew past the limit.
@@ -35,19 +36,17 @@ enum Piece {
 impl Replay {
     /// Keeps up to `limit` bytes, if it is `wanted`.
     pub fn new(wanted: bool, limit: u64) -> Self {
-        Self {
-            keeping: if wanted { Keeping::On } else { Keeping::Off },
-            pieces: SmallVec::new(),
-            joined: Vec::new(),
-            kept: 0,
-            limit,
-            end: None,
-        }
+        Self { keeping: if wanted { Keeping::On } else { Keeping::Off }, limit, ..Self::default() }
     }
 
     /// Whether all of the body that was sent is here.
     pub fn is_possible(&self) -> bool {
         self.keeping == Keeping::On
+    }
+
+    /// Whether nothing went out.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.end.is_none()
     }
 
     /// Whether it was wanted and grew too large.
@@ -84,7 +83,9 @@ impl Replay {
 
     /// The body's end goes out, with these trailers.
     pub fn end(&mut self, trailers: Option<Vec<u8>>) {
-        self.end = Some(trailers.unwrap_or_default());
+        if self.keeping == Keeping::On {
+            self.end = Some(trailers.unwrap_or_default());
+        }
     }
 
     /// Show each piece in order; at last, where the body ended, its trailers' lines.
@@ -98,6 +99,12 @@ impl Replay {
         if let Some(trailers) = &self.end {
             piece(ReplayPiece::End(trailers));
         }
+    }
+
+    /// The request has no body any more.
+    pub fn forget_body(&mut self, reactor: &Reactor) {
+        self.drop_pieces(reactor);
+        self.end = None;
     }
 
     /// Nobody wants it any more.

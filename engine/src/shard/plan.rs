@@ -20,8 +20,6 @@ pub struct Plan {
     pub clusters: Vec<Arc<ClusterShared>>,
     /// For each listener; the same object as in the plan before, so that its count goes on.
     pub limits: Vec<Arc<ConnectionLimit>>,
-    /// How many shards run.
-    pub shards: usize,
     /// Of the process.
     pub global_limit: Arc<ConnectionLimit>,
 }
@@ -68,7 +66,7 @@ impl Plan {
                 plans.push(HcmPlan {
                     config: hcm.clone(),
                     headers: Arc::new(HeaderTable::new(hcm)),
-                    filters: SharedChain::new(hcm),
+                    filters: SharedChain::new(hcm, context.shards),
                     table: Arc::new(RouteTable::new(&hcm.virtual_hosts)),
                     logs,
                 });
@@ -96,7 +94,7 @@ impl Plan {
             None => ConnectionLimit::new(max),
         };
         let clusters = clusters(&config, context, before);
-        Ok(Arc::new(Self { config, chains, clusters, limits, shards: context.shards, global_limit }))
+        Ok(Arc::new(Self { config, chains, clusters, limits, global_limit }))
     }
 }
 

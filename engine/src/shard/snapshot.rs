@@ -118,7 +118,6 @@ impl Snapshot {
                 reactor: &self.reactor,
                 registry: &self.registry,
                 shard: self.shard,
-                shards: plan.shards,
                 stat_prefix: &hcm.stat_prefix,
             };
             let hcm = Hcm::new(HcmParts {

@@ -346,6 +346,8 @@ declare_statistics! {
         counter downstream_rq_too_large;
         /// Requests closed because nothing moved for too long
         counter downstream_rq_idle_timeout;
+        /// Requests closed because they lasted longer than max_stream_duration
+        counter downstream_rq_max_duration_reached;
         /// Requests closed because they were not received in time
         counter downstream_rq_timeout;
         /// Requests closed because their head was not received in time

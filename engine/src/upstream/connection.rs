@@ -1,12 +1,36 @@
 //! One connection to an endpoint, with its accounting.
 
+use super::limits::Permit;
 use crate::base::clock::Nanos;
 use crate::net::{ByteStream, sys};
 use crate::ring::Reactor;
-use crate::stats::ClusterStats;
+use crate::stats::{ClusterStats, HostStats, ShardCopy};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+
+/// A connection's place among those of its cluster and of its endpoint, from before it is made to its end.
+pub(super) struct Slot {
+    _permit: Permit,
+    host: Rc<ShardCopy<HostStats>>,
+}
+
+impl Slot {
+    pub(super) fn new(permit: Permit, host: &Rc<ShardCopy<HostStats>>) -> Self {
+        host.cx_active.inc();
+        Self { _permit: permit, host: host.clone() }
+    }
+
+    pub(super) fn host(&self) -> &HostStats {
+        &self.host
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.host.cx_active.dec();
+    }
+}
 
 /// A connection that is established. Dropping it closes it.
 pub struct Connection {
@@ -21,6 +45,7 @@ pub struct Connection {
     pub connect_start: Nanos,
     reactor: Rc<Reactor>,
     stats: Arc<ClusterStats>,
+    _slot: Slot,
     /// When it was established.
     pub opened: Nanos,
     pub(super) idle_since: Nanos,
@@ -35,6 +60,7 @@ pub struct Connection {
 impl Connection {
     pub(super) fn new(
         stream: ByteStream,
+        slot: Slot,
         remote: Option<SocketAddr>,
         connect_start: Nanos,
         reactor: &Rc<Reactor>,
@@ -43,6 +69,7 @@ impl Connection {
         stats.upstream_cx_total.inc();
         stats.upstream_cx_http1_total.inc();
         stats.upstream_cx_active.inc();
+        slot.host().cx_total.inc();
         let now = reactor.now();
         let local = stream.plain_socket().and_then(|socket| sys::local_address(socket.raw_fd()));
         Self {
@@ -54,6 +81,7 @@ impl Connection {
             connect_start,
             reactor: reactor.clone(),
             stats: stats.clone(),
+            _slot: slot,
             opened: now,
             idle_since: now,
             requests: 0,

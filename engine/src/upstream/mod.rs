@@ -9,4 +9,4 @@ mod pool;
 
 pub use connection::Connection;
 pub use exchange::{UpstreamBody, UpstreamError, UpstreamExchange, UpstreamHead};
-pub use pool::{ConnectError, Pool, PoolOptions};
+pub use pool::{ConnectError, Pool, PoolGroup, PoolOptions};

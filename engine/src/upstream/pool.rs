@@ -3,11 +3,12 @@
 //! The connection used last is used next, so that the others can grow old. Every idle connection's receive stays armed:
 //! when the upstream closes one, the keeper task hears of it and drops it before a request could meet it.
 
-use super::connection::Connection;
+use super::connection::{Connection, Slot};
+use super::limits::{Overflow, Priority, Resource, ShardLimits};
 use crate::base::clock::nanos;
 use crate::net::Network;
 use crate::ring::{Reactor, TaskId, Timer};
-use crate::stats::ClusterStats;
+use crate::stats::{ClusterStats, HostStats, ShardCopy};
 use ringway_config::model::Address;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -30,6 +31,8 @@ pub struct PoolOptions {
 
 #[derive(Debug)]
 pub enum ConnectError {
+    /// A limit of the cluster is reached.
+    Overflow(Overflow),
     Timeout,
     Failed(io::Error),
 }
@@ -37,7 +40,11 @@ pub enum ConnectError {
 impl ConnectError {
     /// In words, for logs.
     pub fn reason(&self) -> &'static str {
-        let Self::Failed(error) = self else { return "connection timeout" };
+        let error = match self {
+            Self::Overflow(overflow) => return overflow.config_key(),
+            Self::Timeout => return "connection timeout",
+            Self::Failed(error) => error,
+        };
         match error.raw_os_error() {
             Some(libc::ECONNREFUSED) => "connection refused",
             Some(libc::ECONNRESET) => "connection reset by peer",
@@ -54,12 +61,42 @@ impl ConnectError {
     }
 }
 
+/// The pools of one cluster on one shard, which share its limits.
+pub struct PoolGroup {
+    pub limits: Rc<ShardLimits>,
+    pools: RefCell<Vec<Weak<Pool>>>,
+}
+
+impl PoolGroup {
+    pub fn new(limits: Rc<ShardLimits>) -> Rc<Self> {
+        Rc::new(Self { limits, pools: RefCell::default() })
+    }
+
+    /// Close the connection that has been idle longest. `false`: none is idle.
+    fn close_oldest_idle(&self) -> bool {
+        let pools: Vec<Rc<Pool>> = self.pools.borrow().iter().filter_map(Weak::upgrade).collect();
+        let oldest = |pool: &Rc<Pool>| {
+            let idle = pool.idle.borrow();
+            let oldest = idle.iter().enumerate().min_by_key(|(_, connection)| connection.idle_since);
+            oldest.map(|(index, connection)| (connection.idle_since, index))
+        };
+        let found = pools.iter().filter_map(|pool| oldest(pool).map(|(since, index)| (since, index, pool)));
+        let Some((_, index, pool)) = found.min_by_key(|(since, ..)| *since) else { return false };
+        let connection = pool.idle.borrow_mut().remove(index);
+        drop(connection);
+        true
+    }
+}
+
 pub struct Pool {
     reactor: Rc<Reactor>,
     network: Network,
     address: RefCell<Address>,
     options: PoolOptions,
     stats: Arc<ClusterStats>,
+    group: Rc<PoolGroup>,
+    /// Of the endpoint.
+    host: RefCell<Rc<ShardCopy<HostStats>>>,
     idle: RefCell<Vec<Connection>>,
     keeper: Cell<TaskId>,
 }
@@ -71,21 +108,31 @@ impl Pool {
         address: Address,
         options: PoolOptions,
         stats: Arc<ClusterStats>,
+        group: &Rc<PoolGroup>,
+        host: Rc<ShardCopy<HostStats>>,
     ) -> Rc<Self> {
-        Rc::new(Self {
+        let pool = Rc::new(Self {
             reactor: reactor.clone(),
             network: network.clone(),
             address: RefCell::new(address),
             options,
             stats,
+            group: group.clone(),
+            host: RefCell::new(host),
             idle: RefCell::new(Vec::new()),
             keeper: Cell::new(TaskId::NONE),
-        })
+        });
+        let mut pools = group.pools.borrow_mut();
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Rc::downgrade(&pool));
+        drop(pools);
+        pool
     }
 
-    /// Connect to another address from now on; the connections there are stay.
-    pub fn set_address(&self, address: Address) {
+    /// Connect to another address from now on, which is `host`'s; the connections there are stay.
+    pub fn set_address(&self, address: Address, host: Rc<ShardCopy<HostStats>>) {
         self.address.replace(address);
+        self.host.replace(host);
     }
 
     /// An idle connection that is alive as far as is known.
@@ -102,15 +149,20 @@ impl Pool {
         }
     }
 
-    /// A new connection.
+    /// A new connection. The caller's request counts as waiting meanwhile.
     ///
     /// # Errors
-    /// Refused, unreachable, no descriptor left, or not established in time.
-    pub async fn connect(&self) -> Result<Connection, ConnectError> {
+    /// Over a limit, refused, unreachable, no descriptor left, or not established in time.
+    pub async fn connect(&self, priority: Priority) -> Result<Connection, ConnectError> {
+        let limits = &self.group.limits;
+        let _pending = limits.acquire(Resource::PendingRequests, priority).map_err(ConnectError::Overflow)?;
+        let slot = self.slot(priority).map_err(ConnectError::Overflow)?;
         let started = self.reactor.now();
         let timer = Timer::new(&self.reactor);
         timer.arm_in(self.options.connect_timeout);
-        let result = match self.network.connect(&self.reactor, &self.address.borrow()) {
+        // Not within the match: the address may change while this waits.
+        let connecting = self.network.connect(&self.reactor, &self.address.borrow());
+        let result = match connecting {
             Ok(stream) => {
                 let connected = poll_fn(|_| match stream.poll_connected() {
                     Poll::Ready(result) => Poll::Ready(result.map_err(ConnectError::Failed)),
@@ -128,17 +180,32 @@ impl Pool {
                     Address::Ip(address) => Some(*address),
                     Address::Unix(_) => None,
                 };
-                let mut connection = Connection::new(stream, remote, started, &self.reactor, &self.stats);
+                let mut connection = Connection::new(stream, slot, remote, started, &self.reactor, &self.stats);
                 connection.begin();
                 Ok(connection)
             }
             Err(error) => {
                 self.stats.upstream_cx_connect_fail.inc();
+                slot.host().cx_connect_fail.inc();
                 if matches!(error, ConnectError::Timeout) {
                     self.stats.upstream_cx_connect_timeout.inc();
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Room for one more connection. Where the cluster has no more, the one that has been idle longest goes.
+    fn slot(&self, priority: Priority) -> Result<Slot, Overflow> {
+        let (limits, host) = (&self.group.limits, self.host.borrow().clone());
+        limits.check_host(priority, &host)?;
+        let mut permit = limits.try_acquire(Resource::Connections, priority);
+        if permit.is_none() && self.group.close_oldest_idle() {
+            permit = limits.try_acquire(Resource::Connections, priority);
+        }
+        match permit {
+            Some(permit) => Ok(Slot::new(permit, &host)),
+            None => limits.acquire(Resource::Connections, priority).map(|permit| Slot::new(permit, &host)),
         }
     }
 

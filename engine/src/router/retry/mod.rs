@@ -7,7 +7,7 @@ mod policy;
 mod state;
 
 pub use back_off::BackOff;
-pub use policy::{FailedTry, TryPolicy, TryTimeouts};
+pub use policy::{FailedTry, TryPolicy, TryTimeouts, consume};
 pub use state::{NoRetry, PreviousPriorities, Tries};
 
 #[cfg(test)]

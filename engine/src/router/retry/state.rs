@@ -4,10 +4,12 @@ use super::back_off::{BackOff, rate_limited};
 use super::policy::TryPolicy;
 use crate::base::clock::Nanos;
 use crate::base::random::Random;
+use crate::cluster::{Endpoint, PickContext};
 use crate::http::{HeadView, ResponseHead};
 use crate::stats::ClusterStats;
 use crate::upstream::limits::{Overflow, Permit};
 use smallvec::SmallVec;
+use std::rc::Rc;
 
 /// Why there is no other try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +25,6 @@ pub enum NoRetry {
 }
 
 /// Counts the tries of one request.
-#[derive(Debug)]
 pub struct Tries {
     /// Tries so far, the present one included.
     pub count: u32,
@@ -33,12 +34,48 @@ pub struct Tries {
     permit: Option<Permit>,
     /// A byte of the request has gone to an upstream.
     pub sent: bool,
+    /// Nanoseconds until the next one.
+    pub pause: Nanos,
+    /// Endpoints tried so far, where a retry avoids them.
+    tried: SmallVec<[Rc<Endpoint>; 2]>,
+    priorities: PreviousPriorities,
 }
 
 impl Tries {
     pub fn new(policy: &TryPolicy<'_>) -> Self {
         let back_off = BackOff::new(policy.config.map(|config| config.back_off));
-        Self { count: 1, left: policy.num_retries, back_off, permit: None, sent: false }
+        Self {
+            count: 1,
+            left: policy.num_retries,
+            back_off,
+            permit: None,
+            sent: false,
+            pause: 0,
+            tried: SmallVec::new(),
+            priorities: PreviousPriorities::default(),
+        }
+    }
+
+    /// What the next pick is to avoid.
+    pub fn pick_context(&mut self, policy: &TryPolicy<'_>) -> PickContext<'_> {
+        let frequency = policy.config.and_then(|config| config.previous_priorities);
+        PickContext {
+            tried: &self.tried,
+            max_attempts: policy.config.map_or(1, |config| config.host_selection_max_attempts),
+            excluded_priorities: frequency.map_or(&[], |frequency| self.priorities.excluded(frequency)),
+            ..PickContext::default()
+        }
+    }
+
+    /// The present try goes to this endpoint.
+    pub fn picked(&mut self, policy: &TryPolicy<'_>, endpoint: &Rc<Endpoint>) {
+        let Some(config) = policy.config else { return };
+        if config.avoid_previous_hosts {
+            self.tried.push(endpoint.clone());
+        }
+        if config.previous_priorities.is_some() {
+            self.priorities.attempted(endpoint.host.spec.priority);
+        }
     }
 
     /// A try has ended. Whether there is another one if the policy asks for it (`asked`) and the whole request is still

@@ -14,7 +14,7 @@ pub use overflow::Overflow;
 pub use shared::{SharedLimits, Usage};
 
 use crate::stats::{ClusterStats, HostStats, ShardCopy};
-use ringway_config::model::CircuitBreakers;
+use ringway_config::model::{self, CircuitBreakers};
 use shared::{Lessee, budget_now};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,6 +35,15 @@ impl Priority {
         match self {
             Self::Default => "default",
             Self::High => "high",
+        }
+    }
+}
+
+impl From<model::Priority> for Priority {
+    fn from(priority: model::Priority) -> Self {
+        match priority {
+            model::Priority::Default => Self::Default,
+            model::Priority::High => Self::High,
         }
     }
 }
@@ -81,19 +90,22 @@ impl ShardLimits {
     /// The limit is reached; it has been counted and, at most once a second, logged.
     #[inline]
     pub fn acquire(self: &Rc<Self>, resource: Resource, priority: Priority) -> Result<Permit, Overflow> {
+        self.try_acquire(resource, priority).ok_or_else(|| self.overflow(Overflow::of(resource, priority)))
+    }
+
+    /// As `acquire`, for who has another way out: that the limit is reached is neither counted nor logged.
+    #[inline]
+    pub fn try_acquire(self: &Rc<Self>, resource: Resource, priority: Priority) -> Option<Permit> {
         debug_assert!(resource != Resource::Retries, "retries have a budget of their own");
         let Some(limit) = resource.limit(self.shared.breakers(priority)) else {
             if self.shared.counts(priority) {
                 self.lessee.take(resource, priority);
-                return Ok(Permit { from: Some((self.clone(), resource, priority)) });
+                return Some(Permit { from: Some((self.clone(), resource, priority)) });
             }
-            return Ok(Permit { from: None });
+            return Some(Permit { from: None });
         };
-        if self.lessee.try_take(&self.shared, resource, priority, limit) {
-            Ok(Permit { from: Some((self.clone(), resource, priority)) })
-        } else {
-            Err(self.overflow(Overflow::of(resource, priority)))
-        }
+        let taken = self.lessee.try_take(&self.shared, resource, priority, limit);
+        taken.then(|| Permit { from: Some((self.clone(), resource, priority)) })
     }
 
     /// Room for one more retry: under `max_retries`, or, where there is a retry budget, under its share of the requests

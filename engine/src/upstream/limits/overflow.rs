@@ -69,6 +69,30 @@ impl Overflow {
         }
     }
 
+    /// Envoy's response code details, with the key.
+    pub fn details(self) -> &'static str {
+        macro_rules! details {
+            ($key:literal) => {
+                concat!("upstream_reset_before_response_started{overflow|clusters[].circuit_breakers.", $key, "}")
+            };
+        }
+        use Priority::{Default, High};
+        match self {
+            Self::Connections(Default) => details!("max_connections"),
+            Self::Connections(High) => details!("high.max_connections"),
+            Self::ConnectionsPerHost(Default) => details!("max_connections_per_host"),
+            Self::ConnectionsPerHost(High) => details!("high.max_connections_per_host"),
+            Self::PendingRequests(Default) => details!("max_pending_requests"),
+            Self::PendingRequests(High) => details!("high.max_pending_requests"),
+            Self::Requests(Default) => details!("max_requests"),
+            Self::Requests(High) => details!("high.max_requests"),
+            Self::Retries(Default) => details!("max_retries"),
+            Self::Retries(High) => details!("high.max_retries"),
+            Self::RetryBudget(Default) => details!("retry_budget"),
+            Self::RetryBudget(High) => details!("high.retry_budget"),
+        }
+    }
+
     /// The statistic of the cluster that counts this.
     pub fn statistic(self) -> &'static str {
         match self {

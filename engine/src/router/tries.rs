@@ -1,0 +1,333 @@
+//! The tries of one request: one after another, or beside one another, until a response is there for the client.
+//!
+//! ```text
+//!            ┌────────────── again, after a pause ──────────────┐
+//!            v                                                  │
+//!  pick ── connect ── send ── response's head ──┬── asked for? ─┴─ no ──> the client's
+//!            │          │                       │
+//!            └──────────┴── failed ─────────────┘
+//! ```
+
+use super::attempt::Attempt;
+use super::forward::{Forwarding, Response, Started, interrupted};
+use super::hedge::{Hedged, Raced};
+use super::retry::{FailedTry, NoRetry, Tries};
+use super::{Deadlines, Downstream, Fault};
+use crate::base::clock::Nanos;
+use crate::cluster::{Endpoint, NoHost, PickContext};
+use crate::http::Exchange;
+use crate::http::format::ResponseFlags;
+use crate::ring::Timer;
+use crate::upstream::limits::Resource;
+use crate::upstream::{ConnectError, Connection, Pool};
+use ringway_config::model::HostRewrite;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// What happens after a try.
+enum After<'a> {
+    /// Another one.
+    Again,
+    /// No other one, but one that was sent before may still be answered.
+    Wait(Fault),
+    End(Result<Response<'a>, Fault>),
+}
+
+/// Try until there is a response for the client.
+///
+/// # Errors
+/// The last try's fault, or why it makes no sense to try any more.
+pub(super) async fn run<'a>(
+    forwarding: &'a Forwarding<'a>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream<'_>,
+    deadlines: &mut Deadlines,
+) -> Result<Response<'a>, Fault> {
+    let mut tries = Tries::new(&forwarding.policy);
+    let mut hedged = Hedged::default();
+    loop {
+        let mut current = None;
+        let next = one(forwarding, exchange, downstream, deadlines, &mut tries, &mut current);
+        let raced = hedged.race(forwarding, next).await;
+        deadlines.end_try();
+        let after = match raced {
+            Raced::Hedged(hedge) => {
+                tries.end(true, &forwarding.cluster.stats);
+                return Ok(hedged.adopt(hedge, exchange, forwarding.reactor));
+            }
+            Raced::Next(Ok(())) => {
+                let response = current.expect("a response has its try");
+                after_response(forwarding, exchange, downstream, &mut tries, &hedged, response)
+            }
+            Raced::Next(Err(fault)) => {
+                after_failure(forwarding, exchange, downstream, &mut tries, &mut hedged, current, fault)
+            }
+        };
+        match after {
+            After::Again => {}
+            After::End(result) => return result,
+            After::Wait(fault) => {
+                let is_over = || interrupted(forwarding.reactor, downstream, deadlines);
+                let hedge = hedged.wait(forwarding, fault, is_over).await?;
+                return Ok(hedged.adopt(hedge, exchange, forwarding.reactor));
+            }
+        }
+    }
+}
+
+/// A response's head is in the exchange.
+fn after_response<'a>(
+    forwarding: &'a Forwarding<'a>,
+    exchange: &mut Exchange,
+    downstream: &Downstream<'_>,
+    tries: &mut Tries,
+    hedged: &Hedged<'a>,
+    response: Response<'a>,
+) -> After<'a> {
+    let (policy, stats) = (&forwarding.policy, &forwarding.cluster.stats);
+    let asked = policy.retries_response(&exchange.response, exchange.response_view());
+    // What the client has seen of one try cannot be followed by another.
+    let asked = asked && !response.attempt.interim_passed;
+    let permit = || forwarding.cluster.limits.acquire_retry(forwarding.priority());
+    match tries.decide(asked, downstream.replay.is_possible(), permit, stats) {
+        Ok(()) => {
+            let wall_seconds = forwarding.reactor.wall_micros() / 1_000_000;
+            let seen = Some((&exchange.response, exchange.response_view()));
+            tries.pause = tries.wait(policy, seen, wall_seconds, forwarding.reactor.random(), stats);
+            response.discard(exchange, downstream);
+            After::Again
+        }
+        Err(NoRetry::NotAsked) => {
+            tries.end(true, stats);
+            After::End(Ok(response))
+        }
+        Err(why) => {
+            note(exchange, why);
+            tries.end(false, stats);
+            if hedged.is_empty() {
+                return After::End(Ok(response));
+            }
+            response.discard(exchange, downstream);
+            After::Wait(Fault::UpstreamClosed)
+        }
+    }
+}
+
+/// A try failed, or its time is over.
+fn after_failure<'a>(
+    forwarding: &'a Forwarding<'a>,
+    exchange: &mut Exchange,
+    downstream: &Downstream<'_>,
+    tries: &mut Tries,
+    hedged: &mut Hedged<'a>,
+    current: Option<Response<'a>>,
+    fault: Fault,
+) -> After<'a> {
+    let (policy, stats) = (&forwarding.policy, &forwarding.cluster.stats);
+    let failed = FailedTry::of(fault);
+    let passed = current.as_ref().is_some_and(|response| response.attempt.interim_passed);
+    let is_late = matches!(fault, Fault::PerTryTimeout | Fault::PerTryIdleTimeout);
+    let asked = match current {
+        Some(response) if is_late && policy.hedge_on_per_try_timeout => {
+            // It may still answer; whether another one is sent does not depend on the conditions.
+            hedged.push(response, exchange);
+            !passed
+        }
+        current => {
+            count_late(fault, forwarding);
+            if let Some(response) = current {
+                response.fail(fault);
+            }
+            !passed && failed.is_some_and(|failed| policy.retries_failure(failed, tries.sent))
+        }
+    };
+    exchange.to_upstream.clear();
+    exchange.clear_response(forwarding.reactor);
+    let permit = || forwarding.cluster.limits.acquire_retry(forwarding.priority());
+    match tries.decide(asked, downstream.replay.is_possible(), permit, stats) {
+        Ok(()) => {
+            let wall_seconds = forwarding.reactor.wall_micros() / 1_000_000;
+            tries.pause = tries.wait(policy, None, wall_seconds, forwarding.reactor.random(), stats);
+            After::Again
+        }
+        Err(why) => {
+            note(exchange, why);
+            // Other tries help nobody when it is the client or the whole response's time that ended this one.
+            let is_last = failed.is_none() && !matches!(fault, Fault::NoHealthyUpstream | Fault::Overflow(_));
+            if is_last || hedged.is_empty() { After::End(Err(fault)) } else { After::Wait(fault) }
+        }
+    }
+}
+
+/// Say in the log why there is no other try, where one was asked for.
+fn note(exchange: &mut Exchange, why: NoRetry) {
+    match why {
+        NoRetry::NotAsked => {}
+        NoRetry::LimitExceeded => exchange.flags |= ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED,
+        NoRetry::Overflow(_) => exchange.flags |= ResponseFlags::UPSTREAM_OVERFLOW,
+        NoRetry::BodyGone => exchange.retry_abandoned = true,
+    }
+}
+
+fn count_late(fault: Fault, forwarding: &Forwarding<'_>) {
+    match fault {
+        Fault::PerTryTimeout => forwarding.cluster.stats.upstream_rq_per_try_timeout.inc(),
+        Fault::PerTryIdleTimeout => forwarding.cluster.stats.upstream_rq_per_try_idle_timeout.inc(),
+        _ => {}
+    }
+}
+
+/// One try, after its pause: an endpoint, a connection, the request out, the response's head into the exchange. A pooled
+/// connection that turns out to have been closed while it was idle is none: where the request can safely be sent again,
+/// it goes out on a new one, and that is no other try. `current` gets the try as soon as it has a connection.
+async fn one<'a>(
+    forwarding: &'a Forwarding<'a>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream<'_>,
+    deadlines: &mut Deadlines,
+    tries: &mut Tries,
+    current: &mut Option<Response<'a>>,
+) -> Result<(), Fault> {
+    let stats = &forwarding.cluster.stats;
+    if tries.pause > 0 {
+        pause(forwarding, downstream, deadlines, std::mem::take(&mut tries.pause)).await?;
+    }
+    let (endpoint, started) = begin(forwarding, exchange, tries)?;
+    let mut started = Some(started);
+    let mut pooled = endpoint.pool.take();
+    let mut repeated = false;
+    exchange.attempts += 1;
+    loop {
+        let connection = match pooled.take() {
+            Some(connection) => Ok(connection),
+            None => connect(forwarding, &endpoint.pool, exchange, downstream, deadlines).await,
+        };
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(fault) => {
+                if let Some(started) = started {
+                    started.fail(fault, forwarding.reactor);
+                }
+                return Err(fault);
+            }
+        };
+        tries.sent = true;
+        let may_repeat = connection.is_reused() && exchange.request.method.is_idempotent();
+        let response = match (started.take(), &mut *current) {
+            (None, Some(response)) => {
+                response.attempt = Attempt::new(forwarding, connection);
+                response
+            }
+            (started, current) => {
+                let started = started.expect("begun once");
+                current.insert(Response::new(forwarding, connection, started))
+            }
+        };
+        response.attempt.send_head(exchange, &endpoint.name, downstream);
+        let result = response.attempt.run(exchange, downstream, deadlines).await;
+        response.attempt.note_wire(exchange);
+        match result {
+            Err(Fault::UpstreamClosed)
+                if may_repeat && !response.attempt.upstream.started && downstream.replay.is_possible() =>
+            {
+                stats.upstream_rq_retry.inc();
+                repeated = true;
+                exchange.to_upstream.clear();
+            }
+            Err(fault) => return Err(fault),
+            Ok(()) => {
+                response.responded(&exchange.response);
+                stats.upstream_rq_retry_success.add(u64::from(repeated));
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Pick an endpoint and take the request's place among those of its cluster.
+fn begin<'a>(
+    forwarding: &'a Forwarding<'a>,
+    exchange: &mut Exchange,
+    tries: &mut Tries,
+) -> Result<(Rc<Endpoint>, Started<'a>), Fault> {
+    let cluster = &forwarding.cluster;
+    let endpoint = {
+        let context = PickContext {
+            hash: forwarding.hash,
+            metadata_match: forwarding.metadata_match,
+            ..tries.pick_context(&forwarding.policy)
+        };
+        cluster.pick(&context).map_err(|NoHost| Fault::NoHealthyUpstream)?
+    };
+    tries.picked(&forwarding.policy, &endpoint);
+    exchange.endpoint = Some(endpoint.name.clone());
+    exchange.endpoint_hostname = endpoint.hostname.clone();
+    if matches!(forwarding.forward.host_rewrite, Some(HostRewrite::Auto))
+        && let Some(hostname) = &endpoint.hostname
+    {
+        exchange.request.authority = exchange.request_edits.store(|out| out.extend_from_slice(hostname.as_bytes()));
+    }
+    let permit = cluster.limits.acquire(Resource::Requests, forwarding.priority()).map_err(Fault::Overflow)?;
+    Ok((endpoint.clone(), Started::new(forwarding, &endpoint, permit)))
+}
+
+/// A new connection. Meanwhile the request counts as one that waits.
+async fn connect(
+    forwarding: &Forwarding<'_>,
+    pool: &Pool,
+    exchange: &mut Exchange,
+    downstream: &Downstream<'_>,
+    deadlines: &mut Deadlines,
+) -> Result<Connection, Fault> {
+    let stats = &forwarding.cluster.stats;
+    stats.upstream_rq_pending_total.inc();
+    stats.upstream_rq_pending_active.inc();
+    let mut connecting = pin!(pool.connect(forwarding.priority()));
+    let result = poll_fn(|context| {
+        if let Poll::Ready(result) = connecting.as_mut().poll(context) {
+            return Poll::Ready(result.map_err(|error| {
+                exchange.connect_error = Some(error.reason());
+                connect_fault(&error)
+            }));
+        }
+        interrupted(forwarding.reactor, downstream, deadlines).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)))
+    })
+    .await;
+    stats.upstream_rq_pending_active.dec();
+    let given_up = !matches!(result, Ok(_) | Err(Fault::ConnectFailed | Fault::ConnectTimeout | Fault::LocalResources));
+    stats.upstream_rq_cancelled.add(u64::from(given_up));
+    result
+}
+
+/// Whose fault a failed connection is.
+pub(super) fn connect_fault(error: &ConnectError) -> Fault {
+    const LOCAL: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL];
+    match error {
+        ConnectError::Overflow(overflow) => Fault::Overflow(*overflow),
+        ConnectError::Timeout => Fault::ConnectTimeout,
+        ConnectError::Failed(error) if error.raw_os_error().is_some_and(|code| LOCAL.contains(&code)) => {
+            Fault::LocalResources
+        }
+        ConnectError::Failed(_) => Fault::ConnectFailed,
+    }
+}
+
+/// Wait, as far as the client and the deadlines allow. `time`: nanoseconds.
+async fn pause(
+    forwarding: &Forwarding<'_>,
+    downstream: &Downstream<'_>,
+    deadlines: &mut Deadlines,
+    time: Nanos,
+) -> Result<(), Fault> {
+    let reactor = forwarding.reactor;
+    let timer = Timer::new(reactor);
+    timer.arm_at(reactor.now().saturating_add(time));
+    poll_fn(|_| match interrupted(reactor, downstream, deadlines) {
+        Some(fault) => Poll::Ready(Err(fault)),
+        None if timer.fired() => Poll::Ready(Ok(())),
+        None => Poll::Pending,
+    })
+    .await
+}
