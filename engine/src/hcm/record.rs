@@ -22,7 +22,12 @@ pub(super) fn record<'a>(
         request: exchange.has_request.then(|| (&exchange.request, exchange.request_view())),
         response: exchange.has_response.then(|| (&exchange.response, exchange.response_view())),
         protocol: exchange.has_request.then(|| exchange.request.version.as_str()),
-        response_code: exchange.status,
+        // While a response's head is edited, its status has not been sent yet.
+        response_code: if exchange.status == 0 && exchange.has_response {
+            exchange.response.status
+        } else {
+            exchange.status
+        },
         response_code_details: details,
         response_flags: flags,
         received: exchange.received,

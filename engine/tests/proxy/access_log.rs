@@ -5,13 +5,13 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 /// A proxy with this `access_log`, written without delay. The route has a name.
-fn logging(origin: std::net::SocketAddr, log: &str) -> Ringway {
+pub(super) fn logging(origin: std::net::SocketAddr, log: &str) -> Ringway {
     let config = forwarding(origin, &format!("access_log = [{log}]\nvia = \"edge\""))
         .replace("routes = [{ match", "routes = [{ name = \"all\", match");
     Setup::new(&config).runtime("access_log_flush_interval = \"5ms\"").start()
 }
 
-fn echo() -> Origin {
+pub(super) fn echo() -> Origin {
     Origin::answering(|_| response(200, &["X-Custom: from upstream"], "0123456789"))
 }
 
@@ -38,7 +38,7 @@ fn the_default_format() {
     let (duration, rest) = rest.split_once(' ').expect("a duration");
     let (service, rest) = rest.split_once(' ').expect("a service time");
     assert!(duration.parse::<u64>().is_ok() && service.parse::<u64>().is_ok(), "{line}");
-    assert_eq!(rest, format!("\"-\" \"test/1 (x)\" \"id-1\" \"example.com\" \"{}\"", origin.address));
+    assert_eq!(rest, format!("\"127.0.0.1\" \"test/1 (x)\" \"id-1\" \"example.com\" \"{}\"", origin.address));
 }
 
 #[test]
@@ -124,6 +124,62 @@ fn every_operator() {
     }
     assert!(is_time(value("START_TIME")));
     assert_eq!(value("REQ(X-REQUEST-ID)").len(), 36, "the id that was added is logged, too");
+}
+
+#[test]
+fn filters_choose_the_exchanges() {
+    let origin = Origin::answering(|request| match request.target() {
+        "/slow" => {
+            std::thread::sleep(std::time::Duration::from_millis(80));
+            response(200, &[], "ok")
+        }
+        _ => response(200, &[], "ok"),
+    });
+    let filters = [
+        ("errors", "status = { at_least = 400 }"),
+        ("ok", "status = { equal = 200 }"),
+        ("below", "status = { at_most = 399 }"),
+        ("slow", "duration = { at_least = \"70ms\" }"),
+        ("unrouted", "response_flags = [\"NR\", \"UO\"]"),
+        ("flagged", "response_flags = []"),
+        ("named", "header = { name = \"x-log\", exact = \"yes\" }"),
+        ("all", "sample_percent = 100"),
+        ("none", "sample_percent = 0"),
+        ("both", "and = [{ status = { at_least = 200 } }, { header = { name = \"x-log\" } }]"),
+        ("either", "or = [{ status = { at_least = 400 } }, { duration = { at_least = \"70ms\" } }]"),
+        ("others", "not = { status = { equal = 200 } }"),
+    ];
+    let logs: Vec<_> = filters
+        .iter()
+        .map(|(name, filter)| {
+            format!("{{ path = \"DIR/{name}\", format = \"%REQ(:PATH)%\", filter = {{ {filter} }} }}")
+        })
+        .collect();
+    let config = forwarding(origin.address, &format!("access_log = [{}]", logs.join(", ")))
+        .replace("match = { prefix = \"/\" }", "match = { regex = \"/(?:fast|slow|named)\" }");
+    let proxy = Setup::new(&config).runtime("access_log_flush_interval = \"5ms\"").start();
+    let mut client = proxy.connect();
+    client.get("/fast");
+    client.get("/slow");
+    client.send(b"GET /named HTTP/1.1\r\nHost: h\r\nX-Log: yes\r\n\r\n");
+    assert_eq!(client.response().status(), 200);
+    assert_eq!(client.get("/missing").status(), 404);
+    for (name, expected) in [
+        ("all", &["/fast", "/slow", "/named", "/missing"][..]),
+        ("errors", &["/missing"]),
+        ("ok", &["/fast", "/slow", "/named"]),
+        ("below", &["/fast", "/slow", "/named"]),
+        ("slow", &["/slow"]),
+        ("unrouted", &["/missing"]),
+        ("flagged", &["/missing"]),
+        ("named", &["/named"]),
+        ("both", &["/named"]),
+        ("either", &["/slow", "/missing"]),
+        ("others", &["/missing"]),
+        ("none", &[]),
+    ] {
+        assert_eq!(proxy.log_lines(name, expected.len()), expected, "{name}");
+    }
 }
 
 /// "this side of the upstream connection".
