@@ -3,7 +3,7 @@
 
 use bench::exchange::{Traffic, Way, exchange};
 use bench::stats::Format;
-use bench::{codec, config, messages, routing, stats, timer};
+use bench::{codec, config, lb, messages, routing, stats, timer};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
@@ -62,10 +62,30 @@ fn routes(criterion: &mut Criterion) {
         add(&mut group, &format!("last_of_{routes}_in_hosts_of_10"), || routing::last_route_of_hosts(routes));
     }
     group.finish();
+    for kind in routing::KINDS {
+        let mut group = criterion.benchmark_group(format!("route_match_{kind:?}").to_lowercase());
+        for (pick, routes) in routing::PICKS.into_iter().flat_map(|pick| [10, 10_000].map(|routes| (pick, routes))) {
+            let name = format!("{pick:?}_of_{routes}").to_lowercase();
+            add(&mut group, &name, || routing::route_match(kind, routes, pick));
+        }
+        group.finish();
+    }
     let mut group = criterion.benchmark_group("pick");
-    add(&mut group, "3_equal", || routing::pick(&[1, 1, 1]));
-    add(&mut group, "3_weighted", || routing::pick(&[1, 2, 5]));
-    add(&mut group, "400_weighted", || routing::pick(&routing::many_weights()));
+    for (name, policy) in lb::POLICIES {
+        for count in [3, 100, 10_000] {
+            add(&mut group, &format!("{name}_{count}"), || lb::pick(policy, count, false));
+        }
+    }
+    for (name, policy) in &lb::POLICIES[..3] {
+        add(&mut group, &format!("{name}_10000_weighted"), || lb::pick(policy, 10_000, true));
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("renew");
+    for (name, policy) in lb::POLICIES {
+        for count in [3, 100, 10_000] {
+            add(&mut group, &format!("{name}_{count}"), || lb::renew(policy, count));
+        }
+    }
     group.finish();
 }
 
@@ -99,7 +119,7 @@ fn configs(criterion: &mut Criterion) {
 fn exchanges(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("exchange");
     for traffic in [Traffic::Small, Traffic::Browser] {
-        for way in [Way::Proxied, Way::Direct] {
+        for way in [Way::Proxied, Way::Resilient, Way::Direct] {
             add(&mut group, &format!("{traffic:?}_{way:?}").to_lowercase(), || exchange(traffic, way));
         }
     }

@@ -3,7 +3,7 @@
 
 use bench::baseline::CALLS;
 use bench::exchange::{Traffic, Way, exchange};
-use bench::{codec, config, messages, routing, stats, timer};
+use bench::{codec, config, lb, messages, routing, stats, timer};
 use gungraun::Callgrind;
 use gungraun::prelude::*;
 
@@ -16,6 +16,7 @@ fn repeat<P: FnMut()>(mut piece: P) -> P {
 #[library_benchmark]
 #[bench::small(exchange(Traffic::Small, Way::Proxied))]
 #[bench::browser(exchange(Traffic::Browser, Way::Proxied))]
+#[bench::resilient(exchange(Traffic::Small, Way::Resilient))]
 #[bench::small_direct(exchange(Traffic::Small, Way::Direct))]
 #[bench::browser_direct(exchange(Traffic::Browser, Way::Direct))]
 fn whole_exchange<P: FnMut()>(piece: P) -> P {
@@ -37,8 +38,28 @@ fn whole_exchange<P: FnMut()>(piece: P) -> P {
 #[bench::route_match_last_of_10(routing::last_route(10))]
 #[bench::route_match_last_of_1000(routing::last_route(1000))]
 #[bench::route_match_last_of_1000_in_hosts_of_10(routing::last_route_of_hosts(1000))]
-#[bench::pick_3_equal(routing::pick(&[1, 1, 1]))]
-#[bench::pick_3_weighted(routing::pick(&[1, 2, 5]))]
+#[bench::route_prefix_mix_of_10(routing::route_match(Kind::Prefix, 10, Pick::Mix))]
+#[bench::route_prefix_mix_of_10000(routing::route_match(Kind::Prefix, 10000, Pick::Mix))]
+#[bench::route_exact_mix_of_10(routing::route_match(Kind::Exact, 10, Pick::Mix))]
+#[bench::route_exact_mix_of_10000(routing::route_match(Kind::Exact, 10000, Pick::Mix))]
+#[bench::route_regex_mix_of_10(routing::route_match(Kind::Regex, 10, Pick::Mix))]
+#[bench::route_regex_mix_of_1000(routing::route_match(Kind::Regex, 1000, Pick::Mix))]
+#[bench::route_within_mix_of_10(routing::route_match(Kind::Within, 10, Pick::Mix))]
+#[bench::route_within_mix_of_1000(routing::route_match(Kind::Within, 1000, Pick::Mix))]
+#[bench::route_header_mix_of_10(routing::route_match(Kind::Header, 10, Pick::Mix))]
+#[bench::route_header_mix_of_10000(routing::route_match(Kind::Header, 10000, Pick::Mix))]
+#[bench::route_host_mix_of_10(routing::route_match(Kind::Host, 10, Pick::Mix))]
+#[bench::route_host_mix_of_10000(routing::route_match(Kind::Host, 10000, Pick::Mix))]
+#[bench::route_prefix_first_of_10(routing::route_match(Kind::Prefix, 10, Pick::First))]
+#[bench::route_prefix_first_of_10000(routing::route_match(Kind::Prefix, 10000, Pick::First))]
+#[bench::route_prefix_last_of_10(routing::route_match(Kind::Prefix, 10, Pick::Last))]
+#[bench::route_prefix_last_of_10000(routing::route_match(Kind::Prefix, 10000, Pick::Last))]
+#[bench::route_prefix_none_of_10(routing::route_match(Kind::Prefix, 10, Pick::None))]
+#[bench::route_prefix_none_of_10000(routing::route_match(Kind::Prefix, 10000, Pick::None))]
+#[bench::pick_3_round_robin(lb::pick(lb::POLICIES[0].1, 3, false))]
+#[bench::pick_3_least_request(lb::pick(lb::POLICIES[1].1, 3, false))]
+#[bench::pick_3_least_request_weighted(lb::pick(lb::POLICIES[1].1, 3, true))]
+#[bench::pick_3_peak_ewma(lb::pick(lb::POLICIES[5].1, 3, false))]
 #[bench::stats_record_exchange(stats::record())]
 #[bench::stats_merge_histogram(stats::merge())]
 #[bench::timer_arm_and_cancel(timer::arm_and_cancel())]

@@ -2,7 +2,8 @@
 
 use ringway::codec::h1::{BodyDecoder, Limits, Parse, encode, parse_request, parse_response};
 use ringway::http::{BodyKind, FieldId, Method, RequestHead, ResponseHead};
-use ringway::router::encode::{connection, uuid4};
+use ringway::base::random::uuid4;
+use ringway::router::encode::connection;
 use std::hint::black_box;
 
 /// Parse the request head that `bytes` begins with.

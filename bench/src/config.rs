@@ -1,6 +1,6 @@
 //! Configurations of any size, as text and loaded.
 
-use ringway_config::model::Config;
+use ringway_config::model::{Config, NetworkFilter, VirtualHost};
 use std::fmt::Write as _;
 use std::hint::black_box;
 
@@ -32,10 +32,34 @@ pub fn text_with_hosts(routes: usize) -> String {
     text
 }
 
+/// [`text`] with 1,000 routes and what a service has in force while all is well: a header edit in each direction, retries,
+/// circuit breakers, outlier detection, and least request among three endpoints.
+pub fn resilient() -> String {
+    let edits = "stat_prefix = \"bench\"\n\
+        request_headers_to_add = [{ name = \"x-edge\", value = \"one\" }]\n\
+        response_headers_to_add = [{ name = \"x-served-by\", value = \"edge\" }]\n";
+    let text = text(1000).replace("stat_prefix = \"bench\"\n", edits);
+    let retries = "cluster = \"app7\", retry_policy = { retry_on = [\"5xx\", \"reset\", \"connect-failure\"], \
+        num_retries = 2, per_try_timeout = \"1s\" } }";
+    let text = text.replace("cluster = \"app7\" }", retries);
+    let plain = "endpoints = [\"127.0.0.1:8007\"]\n";
+    assert!(text.contains(retries) && text.contains(plain), "the text has another form now");
+    let guarded = "endpoints = [\"127.0.0.1:8007\", \"127.0.0.2:8007\", \"127.0.0.3:8007\"]\n\
+        lb_policy = \"least_request\"\noutlier_detection = {}\n\
+        circuit_breakers = { max_connections = 1000, max_pending_requests = 1000, max_requests = 1000, max_retries = 10 }\n";
+    text.replace(plain, guarded)
+}
+
 /// # Panics
 /// When the text is refused: it is made here.
 pub fn loaded(text: &str) -> Config {
     ringway_config::load_str("bench.toml", text).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// The virtual hosts of the first listener.
+pub fn virtual_hosts(text: &str) -> Vec<VirtualHost> {
+    let NetworkFilter::Http(hcm) = &loaded(text).listeners[0].filter_chains[0].filter;
+    hcm.virtual_hosts.clone()
 }
 
 /// Load a configuration, from text to model.
@@ -47,7 +71,7 @@ pub fn load(text: String) -> impl FnMut() {
 
 const WRITES: &str = "a String takes text";
 
-fn head() -> String {
+pub(crate) fn head() -> String {
     "[[listeners]]\naddress = \"127.0.0.1:10000\"\n[listeners.http]\nstat_prefix = \"bench\"\n".into()
 }
 

@@ -52,7 +52,11 @@ impl Traffic {
 /// What lies between client and origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
+    /// Ten routes and nothing else.
     Proxied,
+    /// What a service has in force while all is well: 1,000 routes, a header edit in each direction, retries, circuit
+    /// breakers, outlier detection, least request among three endpoints.
+    Resilient,
     /// Nothing: what the harness itself costs.
     Direct,
 }
@@ -71,28 +75,34 @@ impl Rig {
     /// # Panics
     /// When the answer is not what the origin sends, edited.
     pub fn new(traffic: Traffic, way: Way) -> Self {
-        let shard = MemoryShard::new(config::loaded(&config::text(ROUTES)), 1);
+        let text = if way == Way::Resilient { config::resilient() } else { config::text(ROUTES) };
+        let shard = MemoryShard::new(config::loaded(&text), 1);
         let origin: SocketAddr = ORIGIN.parse().expect("an address");
-        let listener = shard.network.listen(Address::Ip(origin), CAPACITY);
-        let reactor = shard.reactor.clone();
-        let (request_len, response) = (Cell::new(0), traffic.response());
-        shard.reactor.spawn(async move {
-            let pipe = poll_fn(|_| listener.poll_accept(&reactor)).await;
-            loop {
-                read_message(&pipe, &request_len, |bytes| bytes.ends_with(b"\r\n\r\n")).await;
-                pipe.send_one(Segment::Static(response));
-            }
-        });
+        let response = traffic.response();
+        for origin in [ORIGIN, "127.0.0.2:8007", "127.0.0.3:8007"] {
+            let listener = shard.network.listen(Address::Ip(origin.parse().expect("an address")), CAPACITY);
+            let reactor = shard.reactor.clone();
+            shard.reactor.spawn(async move {
+                let request_len = Cell::new(0);
+                let pipe = poll_fn(|_| listener.poll_accept(&reactor)).await;
+                loop {
+                    read_message(&pipe, &request_len, |bytes| bytes.ends_with(b"\r\n\r\n")).await;
+                    pipe.send_one(Segment::Static(response));
+                }
+            });
+        }
         let pipe = match way {
-            Way::Proxied => shard.connect(0, "192.0.2.1:40000".parse().expect("an address")),
+            Way::Proxied | Way::Resilient => shard.connect(0, "192.0.2.1:40000".parse().expect("an address")),
             Way::Direct => shard.network.connect(&shard.reactor, &Address::Ip(origin)).expect("the origin listens"),
         };
         let (wanted, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let client = shard.reactor.spawn(ask(shard.reactor.clone(), pipe, traffic, wanted.clone(), done.clone()));
         let rig = Self { shard, client, wanted, done };
         rig.run(WARM_UP);
-        if way == Way::Proxied {
-            rig.check();
+        match way {
+            Way::Proxied => rig.check(1),
+            Way::Resilient => rig.check(3),
+            Way::Direct => {}
         }
         rig
     }
@@ -104,16 +114,17 @@ impl Rig {
         self.shard.reactor.run_until(|| self.done.get() == self.wanted.get());
     }
 
-    /// Every exchange so far was routed, answered with 200, and went over one connection on each side.
-    fn check(&self) {
+    /// Every exchange so far was routed, answered with 200, and went over one connection to the proxy and `upstream` from
+    /// it.
+    fn check(&self, upstream: i64) {
         let stat = |name: &str| self.shard.registry.value(name).unwrap_or_else(|| panic!("no statistic {name}"));
         let done = self.done.get() as i64;
         for name in ["http.bench.downstream_rq_2xx", "http.bench.rq_total", "cluster.app7.upstream_rq_2xx"] {
             assert_eq!(stat(name), done, "{name}");
         }
-        for name in ["http.bench.downstream_cx_total", "cluster.app7.upstream_cx_total"] {
-            assert_eq!(stat(name), 1, "{name}");
-        }
+        assert_eq!(stat("http.bench.downstream_cx_total"), 1);
+        assert_eq!(stat("cluster.app7.upstream_cx_total"), upstream);
+        assert_eq!(stat("cluster.app7.upstream_rq_retry"), 0);
         assert_eq!(self.shard.reactor.facts().panics, 0, "a task panicked");
     }
 }
@@ -176,8 +187,11 @@ mod tests {
         for traffic in [Traffic::Small, Traffic::Browser] {
             let rig = Rig::new(traffic, Way::Proxied);
             rig.run(5);
-            rig.check();
+            rig.check(1);
             assert_eq!(rig.done.get(), WARM_UP + 5);
+            let rig = Rig::new(traffic, Way::Resilient);
+            rig.run(5);
+            rig.check(3);
             let rig = Rig::new(traffic, Way::Direct);
             assert_eq!((rig.done.get(), rig.shard.connections()), (WARM_UP, 0));
         }

@@ -8,6 +8,7 @@ pub mod baseline;
 pub mod codec;
 pub mod config;
 pub mod exchange;
+pub mod lb;
 pub mod messages;
 pub mod routing;
 pub mod stats;
