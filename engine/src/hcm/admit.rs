@@ -184,8 +184,7 @@ fn canonical_path(options: &PathOptions, exchange: &mut Exchange) -> Admission {
     }
     let normalizes = options.normalize && path::needs_normalizing(path);
     // The steps before it can make rows of slashes.
-    let merges =
-        options.merge_slashes && (unescapes || normalizes || memchr::memmem::find(path, b"//").is_some());
+    let merges = options.merge_slashes && (unescapes || normalizes || memchr::memmem::find(path, b"//").is_some());
     if !(unescapes || normalizes || merges) {
         return Admission::Admitted;
     }

@@ -146,7 +146,8 @@ fn fields_that_are_switched_off_stay_as_they_are() {
 #[test]
 fn the_scheme_is_the_nearest_trusted_proxys_word() {
     let proto = |http: &str| {
-        let (_, _, lines) = identified(http, "10.0.0.9", "x-forwarded-for: 203.0.113.5\r\nx-forwarded-proto: https\r\n");
+        let (_, _, lines) =
+            identified(http, "10.0.0.9", "x-forwarded-for: 203.0.113.5\r\nx-forwarded-proto: https\r\n");
         lines.into_iter().find(|line| line.starts_with("x-forwarded-proto")).unwrap_or_default()
     };
     assert_eq!(proto(""), "x-forwarded-proto=https");

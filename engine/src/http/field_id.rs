@@ -103,6 +103,7 @@ field_ids! {
     XEnvoyMaxRetries = "x-envoy-max-retries",
     XEnvoyOriginalHost = "x-envoy-original-host",
     XEnvoyOriginalPath = "x-envoy-original-path",
+    XEnvoyOriginalUrl = "x-envoy-original-url",
     XEnvoyOverloaded = "x-envoy-overloaded",
     XEnvoyRatelimited = "x-envoy-ratelimited",
     XEnvoyRetriableHeaderNames = "x-envoy-retriable-header-names",

@@ -89,3 +89,73 @@ impl Value {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::h1::{Limits, parse_request};
+    use crate::http::{EditBytes, RequestHead};
+    use ringway_config::model::CommandOperator;
+
+    const BYTES: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nVia: 1.0 a\r\nx-a: 2\r\n\r\n";
+
+    fn set(name: &str, action: AppendAction) -> HeaderMutation {
+        HeaderMutation::Set { name: name.into(), value: vec![FormatPiece::Literal("new".into())], action }
+    }
+
+    /// The lines after Host once the edits are made; `evaluated` is what operators give.
+    fn edited(mutations: &[HeaderMutation], evaluated: &[u8]) -> Vec<String> {
+        let mut head = RequestHead::default();
+        parse_request(BYTES, &Limits::default(), &mut head).expect("valid");
+        let mut edits = EditBytes::default();
+        let mutations = Mutations::new(mutations);
+        for index in 0..mutations.len() {
+            let mut editor = HeadEditor { fields: &mut head.fields, received: BYTES, edits: &mut edits };
+            mutations.apply(index, evaluated, &mut editor);
+        }
+        let editor = HeadEditor { fields: &mut head.fields, received: BYTES, edits: &mut edits };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let view = editor.view();
+        let lines =
+            editor.fields.iter().map(|field| format!("{}={}", text(field.name.of(view)), text(field.value.of(view))));
+        lines.skip(1).collect()
+    }
+
+    /// Envoy: HeaderAppendAction, for a field that is there twice, one that has an id, and one that is not there.
+    #[test]
+    fn what_each_action_does() {
+        use AppendAction::*;
+        for (action, twice, known, absent) in [
+            (AppendIfExistsOrAdd, "X-A=1 Via=1.0 a x-a=2 x-a=new", "X-A=1 Via=1.0 a x-a=2 via=new", true),
+            (AddIfAbsent, "X-A=1 Via=1.0 a x-a=2", "X-A=1 Via=1.0 a x-a=2", true),
+            (OverwriteIfExistsOrAdd, "Via=1.0 a x-a=new", "X-A=1 x-a=2 via=new", true),
+            (OverwriteIfExists, "Via=1.0 a x-a=new", "X-A=1 x-a=2 via=new", false),
+        ] {
+            assert_eq!(edited(&[set("x-a", action)], b"").join(" "), twice, "{action:?}");
+            assert_eq!(edited(&[set("via", action)], b"").join(" "), known, "{action:?}");
+            assert_eq!(edited(&[set("x-b", action)], b"").contains(&"x-b=new".to_owned()), absent, "{action:?}");
+            assert_eq!(edited(&[set("origin", action)], b"").contains(&"origin=new".to_owned()), absent, "{action:?}");
+        }
+    }
+
+    #[test]
+    fn edits_are_made_in_order() {
+        let mutations = [HeaderMutation::Remove("x-a".into()), set("x-a", AppendAction::AddIfAbsent)];
+        assert_eq!(edited(&mutations, b""), ["Via=1.0 a", "x-a=new"]);
+        let mutations = [set("x-b", AppendAction::default()), set("x-b", AppendAction::OverwriteIfExists)];
+        assert_eq!(edited(&mutations, b"").len(), 4);
+    }
+
+    #[test]
+    fn an_empty_value_changes_nothing() {
+        let mutation = |action| HeaderMutation::Set {
+            name: "x-a".into(),
+            value: vec![FormatPiece::Operator(CommandOperator::Protocol)],
+            action,
+        };
+        for action in [AppendAction::AppendIfExistsOrAdd, AppendAction::OverwriteIfExistsOrAdd] {
+            assert_eq!(edited(&[mutation(action)], b"").len(), 3, "{action:?}");
+        }
+        assert_eq!(edited(&[mutation(AppendAction::OverwriteIfExists)], b"HTTP/1.1")[1], "x-a=HTTP/1.1");
+    }
+}

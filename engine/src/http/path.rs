@@ -18,58 +18,57 @@ fn escaped_slash(escape: &[u8]) -> Option<u8> {
     }
 }
 
-/// Append `path` with its escaped slashes as slashes.
-pub fn unescape_slashes(path: &[u8], out: &mut Vec<u8>) {
-    let mut rest = path;
-    while let Some(&byte) = rest.first() {
-        match rest.get(..3).and_then(escaped_slash) {
-            Some(slash) => {
-                out.push(slash);
-                rest = &rest[3..];
-            }
-            None => {
-                out.push(byte);
-                rest = &rest[1..];
-            }
-        }
+/// Put slashes in the place of the escaped ones in `out[start..]`.
+pub fn unescape_slashes(out: &mut Vec<u8>, start: usize) {
+    let (mut read, mut write) = (start, start);
+    while read < out.len() {
+        let slash = out.get(read..read + 3).and_then(escaped_slash);
+        out[write] = slash.unwrap_or(out[read]);
+        write += 1;
+        read += if slash.is_some() { 3 } else { 1 };
     }
+    out.truncate(write);
 }
 
-/// Whether `normalize` would change `path`.
+/// Whether `normalize` could change or refuse `path`.
 pub fn needs_normalizing(path: &[u8]) -> bool {
     let dots = |rest: &[u8]| matches!(rest, [b'.'] | [b'.', b'.'] | [b'.', b'/', ..] | [b'.', b'.', b'/', ..]);
     !path.starts_with(b"/")
-        || path.iter().any(|byte| matches!(byte, b'%' | b'\\'))
+        || memchr::memchr2(b'%', b'\\', path).is_some()
         || memchr::memchr_iter(b'/', path).any(|at| dots(&path[at + 1..]))
 }
 
-/// Append `path` in its normal form: unreserved characters unescaped, the other escapes in upper case, backslashes as
-/// slashes, `.` and `..` resolved.
+/// Bring the path in `out[start..]` into its normal form: unreserved characters unescaped, backslashes as slashes, `.` and
+/// `..` resolved. The case of what stays escaped does not change (Envoy: without case normalization).
 ///
 /// # Errors
 /// The path does not start with a slash, leaves the root, holds a broken escape or an escaped zero byte.
-pub fn normalize(path: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidPath> {
-    if !matches!(path.first(), Some(b'/' | b'\\')) {
+pub fn normalize(out: &mut Vec<u8>, start: usize) -> Result<(), InvalidPath> {
+    if !matches!(out.get(start), Some(b'/' | b'\\')) {
         return Err(InvalidPath);
     }
-    let start = out.len();
-    let mut rest = path;
-    while let [byte, tail @ ..] = rest {
-        rest = tail;
-        match byte {
+    let (mut read, mut write) = (start, start);
+    while let Some(&byte) = out.get(read) {
+        read += 1;
+        out[write] = match byte {
             b'%' => {
-                let &[high, low, ref tail @ ..] = rest else { return Err(InvalidPath) };
-                rest = tail;
+                let &[high, low] = out.get(read..read + 2).ok_or(InvalidPath)? else { return Err(InvalidPath) };
                 match hex(high)? << 4 | hex(low)? {
                     0 => return Err(InvalidPath),
-                    value if is_unreserved(value) => out.push(value),
-                    _ => out.extend_from_slice(&[b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]),
+                    value if is_unreserved(value) => {
+                        read += 2;
+                        value
+                    }
+                    // The digits follow as they are.
+                    _ => b'%',
                 }
             }
-            b'\\' => out.push(b'/'),
-            &byte => out.push(byte),
-        }
+            b'\\' => b'/',
+            byte => byte,
+        };
+        write += 1;
     }
+    out.truncate(write);
     remove_dot_segments(out, start)
 }
 
@@ -112,15 +111,17 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// Append `path` with each row of slashes as one.
-pub fn merge_slashes(path: &[u8], out: &mut Vec<u8>) {
-    let mut after_slash = false;
-    for &byte in path {
-        if byte != b'/' || !after_slash {
-            out.push(byte);
+/// Make each row of slashes in `out[start..]` one.
+pub fn merge_slashes(out: &mut Vec<u8>, start: usize) {
+    let mut write = start;
+    for read in start..out.len() {
+        let byte = out[read];
+        if byte != b'/' || write == start || out[write - 1] != b'/' {
+            out[write] = byte;
+            write += 1;
         }
-        after_slash = byte == b'/';
     }
+    out.truncate(write);
 }
 
 #[cfg(test)]
@@ -128,10 +129,10 @@ mod tests {
     use super::*;
 
     fn normal(path: &str) -> Result<String, InvalidPath> {
-        let mut out = b"before".to_vec();
-        normalize(path.as_bytes(), &mut out)?;
+        let mut out = [b"before", path.as_bytes()].concat();
+        normalize(&mut out, 6)?;
         let text = String::from_utf8(out.split_off(6)).expect("valid");
-        assert_eq!(needs_normalizing(path.as_bytes()) || text == path, true, "{path} became {text}");
+        assert!(needs_normalizing(path.as_bytes()) || text == path, "{path} became {text}");
         Ok(text)
     }
 
@@ -151,9 +152,9 @@ mod tests {
             ("/.hidden/..b", "/.hidden/..b"),
             ("/%61%2E%2e/x", "/a../x"),
             ("/a/%2e%2E/b", "/b"),
-            ("/%2fa%5c", "/%2Fa%5C"),
+            ("/%2fa%5C", "/%2fa%5C"),
             ("/a\\b\\..\\c", "/a/c"),
-            ("/%c3%a4", "/%C3%A4"),
+            ("/%c3%A4", "/%c3%A4"),
             ("//a", "//a"),
         ] {
             assert_eq!(normal(path).as_deref(), Ok(expected), "{path}");
@@ -165,10 +166,10 @@ mod tests {
 
     #[test]
     fn slashes_are_merged_and_unescaped() {
-        let with = |edit: fn(&[u8], &mut Vec<u8>), path: &str| {
-            let mut out = Vec::new();
-            edit(path.as_bytes(), &mut out);
-            String::from_utf8(out).expect("valid")
+        let with = |edit: fn(&mut Vec<u8>, usize), path: &str| {
+            let mut out = [b"//", path.as_bytes()].concat();
+            edit(&mut out, 2);
+            String::from_utf8(out.split_off(2)).expect("valid")
         };
         assert_eq!(with(merge_slashes, "//a///b/"), "/a/b/");
         assert_eq!(with(unescape_slashes, "/a%2Fb%5cc%2f%2e"), "/a/b\\c/%2e");

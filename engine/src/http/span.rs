@@ -133,6 +133,13 @@ impl EditBytes {
         Span { start: last.start, end: more.end }
     }
 
+    /// `last` was stored last: change its bytes in place, which begin at the index that `edit` gets.
+    pub fn edit_last<R>(&mut self, last: Span, edit: impl FnOnce(&mut Vec<u8>, usize) -> R) -> (Span, R) {
+        debug_assert_eq!(last.end, self.0.len() as u32 + EDITS);
+        let result = edit(&mut self.0, (last.start - EDITS) as usize);
+        (Span { start: last.start, end: self.0.len() as u32 + EDITS }, result)
+    }
+
     /// A span's bytes once more at the end, followed by what `write` adds: `span` may name received bytes or edits.
     pub fn extend(&mut self, received: &[u8], span: Span, write: impl FnOnce(&mut Vec<u8>)) -> Span {
         let start = self.0.len() as u32 + EDITS;

@@ -2,7 +2,7 @@
 
 use super::{Context, Flow, Pace, Setup};
 use crate::http::{BodyKind, Exchange};
-use crate::router::Fault;
+use crate::router::{Fault, is_too_large};
 use ringway_config::model;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct Shared;
 pub struct State;
 
 impl Shared {
-    pub fn new(_: &model::Buffer) -> Arc<Self> {
+    pub fn new(_: &model::Buffer, _: usize) -> Arc<Self> {
         Arc::new(Self)
     }
 }
@@ -31,6 +31,9 @@ impl Filter {
     pub async fn request<'s>(&'s self, context: &mut Context<'_, '_>, _: &mut State) -> Result<Flow<'s>, Fault> {
         if context.downstream.is_done() {
             return Ok(Flow::Continue);
+        }
+        if is_too_large(context.exchange.request.framing, Some(self.max_request_bytes)) {
+            return Err(Fault::RequestTooLarge);
         }
         let collected = context.collect_body(self.max_request_bytes).await?;
         if !collected.is_whole {

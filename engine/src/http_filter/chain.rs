@@ -1,7 +1,6 @@
 //! The chain of filters: which settings hold for a request, who sees it, who sees its response.
 
 use super::{Context, Flow, Pace, Setup};
-use super::{buffer, fault, local_ratelimit};
 use crate::http::Exchange;
 use crate::router::Fault;
 use ringway_config::model::{self, FilterOverride, FilterOverrides, RouteAction};
@@ -13,24 +12,24 @@ macro_rules! declare {
     ($($name:ident $filter:ident;)*) => {
         /// A filter with one set of settings, on one shard.
         enum AnyFilter {
-            $($filter($name::Filter),)*
+            $($filter(super::$name::Filter),)*
         }
 
         /// What all shards share of it.
         #[derive(Clone)]
         enum AnyShared {
-            $($filter(Arc<$name::Shared>),)*
+            $($filter(Arc<super::$name::Shared>),)*
         }
 
         /// What it keeps of one exchange.
         enum AnyState {
-            $($filter($name::State),)*
+            $($filter(super::$name::State),)*
         }
 
         impl AnyShared {
-            fn new(filter: &model::HttpFilter) -> Self {
+            fn new(filter: &model::HttpFilter, shards: usize) -> Self {
                 match filter {
-                    $(model::HttpFilter::$filter(settings) => Self::$filter($name::Shared::new(settings)),)*
+                    $(model::HttpFilter::$filter(settings) => Self::$filter(super::$name::Shared::new(settings, shards)),)*
                 }
             }
         }
@@ -39,7 +38,7 @@ macro_rules! declare {
             fn new(filter: &model::HttpFilter, shared: &AnyShared, setup: &Setup<'_>) -> Self {
                 match (filter, shared) {
                     $((model::HttpFilter::$filter(settings), AnyShared::$filter(shared)) => {
-                        Self::$filter($name::Filter::new(settings, shared, setup))
+                        Self::$filter(super::$name::Filter::new(settings, shared, setup))
                     })*
                     _ => unreachable!("made from the same settings"),
                 }
@@ -52,7 +51,7 @@ macro_rules! declare {
             ) -> Result<Flow<'s>, Fault> {
                 match self {
                     $(Self::$filter(filter) => {
-                        let mut state = $name::State::default();
+                        let mut state = super::$name::State::default();
                         let flow = filter.request(context, &mut state).await;
                         states.push(AnyState::$filter(state));
                         flow
@@ -151,14 +150,14 @@ struct SharedEntry {
 pub struct SharedChain(Vec<SharedEntry>);
 
 impl SharedChain {
-    /// The overrides must have been numbered.
-    pub fn new(hcm: &model::Hcm) -> Arc<Self> {
+    /// The overrides must have been numbered. `shards`: how many run the chain.
+    pub fn new(hcm: &model::Hcm, shards: usize) -> Arc<Self> {
         let mut entries: Vec<_> = hcm
             .http_filters
             .iter()
             .map(|settings| SharedEntry {
                 settings: settings.clone(),
-                shared: AnyShared::new(settings),
+                shared: AnyShared::new(settings, shards),
                 overrides: HashMap::new(),
             })
             .collect();
@@ -166,7 +165,7 @@ impl SharedChain {
             for_each_override(&mut hcm.virtual_hosts.clone(), |overrides| {
                 for entry in &mut entries {
                     if let Override::Settings(settings) = overridden(&entry.settings, overrides) {
-                        let shared = AnyShared::new(&settings);
+                        let shared = AnyShared::new(&settings, shards);
                         entry.overrides.insert(overrides.id, (settings, shared));
                     }
                 }
@@ -244,7 +243,7 @@ impl Chain {
         let mut state = run.states.len();
         for (entry, choice) in self.0[..run.reached].iter().zip(&run.choices).rev() {
             let Some(filter) = entry.chosen(*choice) else { continue };
-            // A filter whose request failed left no state.
+            // Filters that are not disabled have left a state each, in order.
             let Some(at) = state.checked_sub(1) else { break };
             state = at;
             if let Some(pace) = filter.response(exchange, &mut run.states[at])
@@ -266,3 +265,7 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;

@@ -22,34 +22,38 @@ pub struct Filter {
     reactor: Rc<Reactor>,
 }
 
-/// The faults under way, counted for the limit.
+/// The faults under way, counted where there is a limit.
+#[derive(Debug, Default)]
 pub struct Shared {
     active: AtomicU32,
 }
 
-/// What is kept while a fault is under way.
+/// What is kept of an exchange that has a fault.
 #[derive(Default)]
 pub struct State {
     active: Option<Active>,
     bytes_per_second: Option<u64>,
 }
 
-/// One fault under way.
+/// One exchange with a fault, to its end.
 struct Active {
-    shared: Arc<Shared>,
+    /// Where there is a limit.
+    shared: Option<Arc<Shared>>,
     stats: Arc<FaultStats>,
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.shared.active.fetch_sub(1, Relaxed);
+        if let Some(shared) = &self.shared {
+            shared.active.fetch_sub(1, Relaxed);
+        }
         self.stats.active_faults.dec();
     }
 }
 
 impl Shared {
-    pub fn new(_: &Fault) -> Arc<Self> {
-        Arc::new(Self { active: AtomicU32::new(0) })
+    pub fn new(_: &Fault, _: usize) -> Arc<Self> {
+        Arc::default()
     }
 }
 
@@ -64,34 +68,34 @@ impl Filter {
     }
 
     pub async fn request<'s>(&'s self, context: &mut Context<'_, '_>, state: &mut State) -> Result<Flow<'s>, Failure> {
-        if !self.applies(context) {
+        let settings = &self.settings;
+        if !applies(settings, context.exchange, context.cluster) {
             return Ok(Flow::Continue);
         }
-        if let Some(delay) = self.settings.delay.as_ref().and_then(|delay| self.delay(delay, context))
+        let random = || self.reactor.random().next_u64();
+        if let Some(limit) = &settings.response_rate_limit
+            && let Some(bytes_per_second) = rate_limit(limit, context.exchange, random())
+            && self.begin(state)
+        {
+            self.stats.response_rl_injected.inc();
+            state.bytes_per_second = Some(bytes_per_second);
+        }
+        if let Some(settings) = &settings.delay
+            && let Some(duration) = delay(settings, context.exchange, random())
             && self.begin(state)
         {
             self.stats.delays_injected.inc();
             context.exchange.flags.insert(ResponseFlags::DELAY_INJECTED);
-            context.pause(delay).await?;
+            context.pause(duration).await?;
         }
-        if let Some(status) = self.settings.abort.as_ref().and_then(|abort| self.abort(abort, context))
+        if let Some(settings) = &settings.abort
+            && let Some(status) = abort(settings, context.exchange, random())
             && self.begin(state)
         {
             self.stats.aborts_injected.inc();
             context.begin_reply();
             let flags = ResponseFlags::FAULT_INJECTED;
             return Ok(Flow::Reply(Reply::text(status, "fault filter abort", flags, "fault_filter_abort")));
-        }
-        let limit = self.settings.response_rate_limit.as_ref();
-        if let Some(limit) = limit.and_then(|limit| self.rate_limit(limit, context))
-            && self.begin(state)
-        {
-            self.stats.response_rl_injected.inc();
-            state.bytes_per_second = Some(limit);
-        }
-        // What lasts on from here is only a slow response.
-        if state.bytes_per_second.is_none() {
-            state.active = None;
         }
         Ok(Flow::Continue)
     }
@@ -100,83 +104,160 @@ impl Filter {
         state.bytes_per_second.map(|limit| Pace::new(&self.reactor, limit))
     }
 
-    fn applies(&self, context: &Context<'_, '_>) -> bool {
-        let head = HeadRef::request(&context.exchange.request, context.exchange.request_view());
-        let of_cluster = self.settings.upstream_cluster.as_deref().is_none_or(|name| context.cluster == Some(name));
-        of_cluster && self.settings.headers.iter().all(|header| matches_header(header, head))
-    }
-
-    /// Count the fault, unless there are as many as there may be. A request counts once.
+    /// Count the exchange, unless there are as many with a fault as there may be. It counts once, whatever its faults.
     fn begin(&self, state: &mut State) -> bool {
         if state.active.is_some() {
             return true;
         }
-        let before = self.shared.active.fetch_add(1, Relaxed);
-        if self.settings.max_active_faults.is_some_and(|max| before >= max) {
-            self.shared.active.fetch_sub(1, Relaxed);
-            self.stats.faults_overflow.inc();
-            return false;
+        let mut shared = None;
+        if let Some(max) = self.settings.max_active_faults {
+            if self.shared.active.fetch_add(1, Relaxed) >= max {
+                self.shared.active.fetch_sub(1, Relaxed);
+                self.stats.faults_overflow.inc();
+                return false;
+            }
+            shared = Some(self.shared.clone());
         }
         self.stats.active_faults.inc();
-        state.active = Some(Active { shared: self.shared.clone(), stats: self.stats.clone() });
+        state.active = Some(Active { shared, stats: self.stats.clone() });
         true
-    }
-
-    fn delay(&self, delay: &FaultDelay, context: &Context<'_, '_>) -> Option<Duration> {
-        let (duration, percentage) = match delay.kind {
-            FaultDelayKind::Fixed(duration) => (duration, delay.percentage),
-            FaultDelayKind::Header => {
-                let milliseconds = number(context, b"x-envoy-fault-delay-request")?;
-                let percentage = asked(context, b"x-envoy-fault-delay-request-percentage", delay.percentage);
-                (Duration::from_millis(milliseconds), percentage)
-            }
-        };
-        self.is_drawn(percentage).then_some(duration).filter(|duration| !duration.is_zero())
-    }
-
-    fn abort(&self, abort: &FaultAbort, context: &Context<'_, '_>) -> Option<u16> {
-        let (status, percentage) = match abort.kind {
-            FaultAbortKind::Status(status) => (status, abort.percentage),
-            FaultAbortKind::Header => {
-                let status = number(context, b"x-envoy-fault-abort-request")?;
-                let status = u16::try_from(status).ok().filter(|status| (200..600).contains(status))?;
-                (status, asked(context, b"x-envoy-fault-abort-request-percentage", abort.percentage))
-            }
-        };
-        self.is_drawn(percentage).then_some(status)
-    }
-
-    /// Bytes a second.
-    fn rate_limit(&self, limit: &FaultRateLimit, context: &Context<'_, '_>) -> Option<u64> {
-        let (bytes, percentage) = match limit.kind {
-            FaultRateLimitKind::Fixed(bytes) => (bytes, limit.percentage),
-            FaultRateLimitKind::Header => {
-                let kibibytes = number(context, b"x-envoy-fault-throughput-response")?;
-                let name = b"x-envoy-fault-throughput-response-percentage";
-                (kibibytes.saturating_mul(1024), asked(context, name, limit.percentage))
-            }
-        };
-        (bytes > 0 && self.is_drawn(percentage)).then_some(bytes)
-    }
-
-    fn is_drawn(&self, share: Fraction) -> bool {
-        is_in_share(share, self.reactor.random().next_u64())
     }
 }
 
+/// Whether there may be faults for this request.
+fn applies(settings: &Fault, exchange: &Exchange, cluster: Option<&str>) -> bool {
+    let head = HeadRef::request(&exchange.request, exchange.request_view());
+    let of_cluster = settings.upstream_cluster.as_deref().is_none_or(|name| cluster == Some(name));
+    of_cluster && settings.headers.iter().all(|header| matches_header(header, head))
+}
+
+fn delay(settings: &FaultDelay, exchange: &Exchange, random: u64) -> Option<Duration> {
+    let (duration, share) = match settings.kind {
+        FaultDelayKind::Fixed(duration) => (duration, settings.percentage),
+        FaultDelayKind::Header => {
+            let milliseconds = number(exchange, b"x-envoy-fault-delay-request")?;
+            let share = asked(exchange, b"x-envoy-fault-delay-request-percentage", settings.percentage);
+            (Duration::from_millis(milliseconds), share)
+        }
+    };
+    (!duration.is_zero() && is_in_share(share, random)).then_some(duration)
+}
+
+/// The status.
+fn abort(settings: &FaultAbort, exchange: &Exchange, random: u64) -> Option<u16> {
+    let (status, share) = match settings.kind {
+        FaultAbortKind::Status(status) => (status, settings.percentage),
+        FaultAbortKind::Header => {
+            let status = u16::try_from(number(exchange, b"x-envoy-fault-abort-request")?).ok()?;
+            (status, asked(exchange, b"x-envoy-fault-abort-request-percentage", settings.percentage))
+        }
+    };
+    ((200..600).contains(&status) && is_in_share(share, random)).then_some(status)
+}
+
+/// Bytes a second.
+fn rate_limit(settings: &FaultRateLimit, exchange: &Exchange, random: u64) -> Option<u64> {
+    let (bytes, share) = match settings.kind {
+        FaultRateLimitKind::Fixed(bytes) => (bytes, settings.percentage),
+        FaultRateLimitKind::Header => {
+            let kibibytes = number(exchange, b"x-envoy-fault-throughput-response")?;
+            let name = b"x-envoy-fault-throughput-response-percentage";
+            (kibibytes.saturating_mul(1024), asked(exchange, name, settings.percentage))
+        }
+    };
+    (bytes > 0 && is_in_share(share, random)).then_some(bytes)
+}
+
 /// The number in a field of the request.
-fn number(context: &Context<'_, '_>, name: &[u8]) -> Option<u64> {
-    let view = context.exchange.request_view();
-    let value = context.exchange.request.fields.find(name, view)?.value.of(view);
+fn number(exchange: &Exchange, name: &[u8]) -> Option<u64> {
+    let view = exchange.request_view();
+    let value = exchange.request.fields.find(name, view)?.value.of(view);
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// The percentage that a request asks for; never more than the configuration allows.
-fn asked(context: &Context<'_, '_>, name: &[u8], allowed: Fraction) -> Fraction {
-    match number(context, name) {
+fn asked(exchange: &Exchange, name: &[u8], allowed: Fraction) -> Fraction {
+    match number(exchange, name) {
         Some(percent) => Fraction {
             per_million: u32::try_from(percent.saturating_mul(10_000)).unwrap_or(u32::MAX).min(allowed.per_million),
         },
         None => allowed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http_filter::testing::exchange;
+    use ringway_config::model::{HeaderMatch, HeaderMatchKind};
+
+    const ALL: Fraction = Fraction { per_million: 1_000_000 };
+    const HALF: Fraction = Fraction { per_million: 500_000 };
+    /// The last number of the first half, the first one of the second.
+    const LOW: u64 = 499_999;
+    const HIGH: u64 = 500_000;
+
+    #[test]
+    fn faults_are_for_the_requests_that_match() {
+        let header = HeaderMatch {
+            name: "x-test".into(),
+            kind: HeaderMatchKind::Present,
+            invert: false,
+            missing_as_empty: false,
+        };
+        let settings = Fault {
+            delay: None,
+            abort: None,
+            response_rate_limit: None,
+            headers: vec![header],
+            upstream_cluster: Some("app".into()),
+            max_active_faults: None,
+        };
+        let (with, without) = (exchange("X-Test: 1\r\n"), exchange(""));
+        assert!(applies(&settings, &with, Some("app")));
+        assert!(!applies(&settings, &with, Some("other")) && !applies(&settings, &with, None));
+        assert!(!applies(&settings, &without, Some("app")));
+    }
+
+    #[test]
+    fn fixed_faults_are_for_a_share() {
+        let request = exchange("");
+        let second = Duration::from_secs(1);
+        let of = FaultDelay { kind: FaultDelayKind::Fixed(second), percentage: HALF };
+        assert_eq!((delay(&of, &request, LOW), delay(&of, &request, HIGH)), (Some(second), None));
+        let of = FaultAbort { kind: FaultAbortKind::Status(503), percentage: HALF };
+        assert_eq!((abort(&of, &request, LOW), abort(&of, &request, HIGH)), (Some(503), None));
+        let of = FaultRateLimit { kind: FaultRateLimitKind::Fixed(2048), percentage: HALF };
+        assert_eq!((rate_limit(&of, &request, LOW), rate_limit(&of, &request, HIGH)), (Some(2048), None));
+    }
+
+    #[test]
+    fn requests_ask_for_a_delay() {
+        let of = FaultDelay { kind: FaultDelayKind::Header, percentage: HALF };
+        let asks = |fields: &str, random| delay(&of, &exchange(fields), random).map(|delay| delay.as_millis());
+        assert_eq!(asks("x-envoy-fault-delay-request: 250\r\n", LOW), Some(250));
+        for none in ["", "x-envoy-fault-delay-request: 0\r\n", "x-envoy-fault-delay-request: soon\r\n"] {
+            assert_eq!(asks(none, 0), None, "{none}");
+        }
+        // The share is at most what the configuration says.
+        let percent = |percent: u32, random| {
+            let fields =
+                format!("x-envoy-fault-delay-request: 1\r\nx-envoy-fault-delay-request-percentage: {percent}\r\n");
+            asks(&fields, random)
+        };
+        assert_eq!((percent(10, 99_999), percent(10, 100_000)), (Some(1), None));
+        assert_eq!((percent(100, LOW), percent(100, HIGH), percent(0, 0)), (Some(1), None, None));
+    }
+
+    #[test]
+    fn requests_ask_for_an_abort_or_a_slow_response() {
+        let of = FaultAbort { kind: FaultAbortKind::Header, percentage: ALL };
+        let asks = |status: &str| abort(&of, &exchange(&format!("x-envoy-fault-abort-request: {status}\r\n")), 0);
+        assert_eq!((asks("429"), asks("200"), asks("599")), (Some(429), Some(200), Some(599)));
+        assert_eq!((asks("199"), asks("600"), asks("65965"), asks("x")), (None, None, None, None));
+        let of = FaultRateLimit { kind: FaultRateLimitKind::Header, percentage: ALL };
+        let asks =
+            |rate: &str| rate_limit(&of, &exchange(&format!("x-envoy-fault-throughput-response: {rate}\r\n")), 0);
+        assert_eq!((asks("64"), asks("0"), asks("")), (Some(65_536), None, None));
     }
 }

@@ -1,6 +1,6 @@
 //! HTTP filters: what a request passes before it is answered, and its response on the way back.
 //!
-//! A filter is one file with a `Filter` (one shard's, for one set of settings), its `Shared` part (the whole process's)
+//! A filter is one module with a `Filter` (one shard's, for one set of settings), its `Shared` part (the whole process's)
 //! and its `State` (one exchange's). The list of filters is `ringway_config::http_filters!`; docs/EXTENDING.md shows how
 //! one is added.
 //!
@@ -12,13 +12,16 @@ mod chain;
 mod fault;
 mod local_ratelimit;
 mod pace;
+#[cfg(test)]
+pub mod testing;
 
 pub use chain::{Chain, Run, SharedChain, number_overrides};
 pub use pace::Pace;
 
-use crate::http::{Exchange, Reply};
+use crate::codec::h1::encode;
+use crate::http::{Exchange, FieldId, Reply};
 use crate::ring::{Reactor, Timer};
-use crate::router::{Deadlines, Downstream, Fault, interrupted};
+use crate::router::{Collected, Deadlines, Downstream, Fault, interrupted};
 use crate::stats::Registry;
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -31,7 +34,6 @@ pub struct Setup<'a> {
     pub reactor: &'a Rc<Reactor>,
     pub registry: &'a Registry,
     pub shard: usize,
-    pub shards: usize,
     /// Of the connection manager's statistics.
     pub stat_prefix: &'a str,
 }
@@ -81,19 +83,47 @@ impl Context<'_, '_> {
         .await
     }
 
-    /// Read the request's body ahead of time, to its end or to more than `limit` bytes. Whether that is all of it.
+    /// Read the request's body ahead of time, to its end or to more than `limit` bytes. A client that waits for
+    /// `100 Continue` gets it: nobody else will say it in time.
     ///
     /// # Errors
     /// Why the exchange ends meanwhile.
-    pub async fn collect_body(&mut self, limit: u64) -> Result<crate::router::Collected, Fault> {
-        poll_fn(|_| {
+    pub async fn collect_body(&mut self, limit: u64) -> Result<Collected, Fault> {
+        self.invite_body();
+        let mut received = self.downstream.received();
+        let collected = poll_fn(|_| {
             match self.downstream.poll_collect(limit) {
                 Poll::Pending => {}
                 ready => return ready,
             }
+            if self.downstream.received() > received {
+                received = self.downstream.received();
+                self.deadlines.moved(self.reactor.now());
+            }
             interrupted(self.reactor, self.downstream, self.deadlines)
                 .map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)))
         })
-        .await
+        .await?;
+        let now = self.reactor.now();
+        self.deadlines.moved(now);
+        if collected.is_whole {
+            self.exchange.times.request_end = Some(now);
+        }
+        Ok(collected)
+    }
+
+    /// RFC 9110 section 10.1.1: who answers an expectation does not pass it on.
+    fn invite_body(&mut self) {
+        if !std::mem::take(&mut self.exchange.request.expect_continue) {
+            return;
+        }
+        self.exchange.request.fields.remove_id(FieldId::Expect);
+        if self.downstream.is_begun() {
+            return;
+        }
+        let out = self.exchange.to_downstream.bytes(self.reactor);
+        encode::status_line(out, 100, b"Continue");
+        encode::end(out);
+        self.exchange.to_downstream.flush(self.downstream.stream);
     }
 }

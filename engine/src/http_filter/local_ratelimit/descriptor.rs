@@ -1,148 +1,169 @@
 //! Descriptors: what a request is, as pairs of key and value, and the bucket that is for requests like it.
 
-use super::bucket::{Bucket, Lot, Quota};
+use super::bucket::{Bucket, Quota};
 use crate::base::clock::Nanos;
+use crate::http::Exchange;
 use crate::http::matcher::{HeadRef, Joined, matches_header};
-use crate::http_filter::Context;
 use lru::LruCache;
 use ringway_config::model::{LocalRateLimit, RateLimitAction, RateLimitDescriptor, RateLimitRule, TokenBucket};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::io::Write;
-use std::num::NonZeroUsize;
+use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Key and value of one entry, as ranges of the bytes that they were written to.
-type Entries = SmallVec<[(std::ops::Range<usize>, std::ops::Range<usize>); 4]>;
+type Entries = SmallVec<[(Range<usize>, Range<usize>); 4]>;
 
 /// Buckets for values that the configuration does not name, one for each; the one used longest ago goes first.
-type Dynamic<T> = LruCache<Box<[u8]>, T>;
+type Dynamic = LruCache<Box<[u8]>, Arc<Bucket>>;
 
-/// The process's part of each configured descriptor.
-pub struct SharedDescriptors(Vec<SharedDescriptor>);
-
-enum SharedDescriptor {
-    Fixed(Arc<Bucket>),
-    /// Looked into only when a shard meets a value for the first time.
-    Dynamic {
-        settings: TokenBucket,
-        buckets: Mutex<Dynamic<Arc<Bucket>>>,
-    },
-}
-
-/// One shard's part.
-pub struct Descriptors {
+/// The configured descriptors, the one that is filled most slowly first: it has the first word (Envoy sorts alike).
+pub struct SharedDescriptors {
+    rules: Vec<RateLimitRule>,
     list: Vec<Descriptor>,
-    shared: Arc<SharedDescriptors>,
-    shards: usize,
-    /// Where descriptors are written, used again for each request.
-    scratch: RefCell<Vec<u8>>,
+    /// For each shard, and for the process beside those that shards hold.
+    most_dynamic: usize,
 }
 
 struct Descriptor {
     entries: Vec<(String, Option<String>)>,
-    lots: Lots,
+    buckets: Buckets,
 }
 
-enum Lots {
-    Fixed(Lot),
-    Dynamic(RefCell<Dynamic<Lot>>),
+enum Buckets {
+    Fixed(Arc<Bucket>),
+    /// Asked only when a shard meets a value for the first time.
+    Dynamic(TokenBucket, Mutex<Dynamic>),
 }
 
-fn is_dynamic(descriptor: &RateLimitDescriptor) -> bool {
-    descriptor.entries.iter().any(|(_, value)| value.is_none())
-}
-
-fn capacity(settings: &LocalRateLimit) -> NonZeroUsize {
-    NonZeroUsize::new(settings.max_dynamic_descriptors as usize).unwrap_or(NonZeroUsize::MIN)
+/// One shard's part.
+pub struct Descriptors {
+    shared: Arc<SharedDescriptors>,
+    shard: usize,
+    /// The shard's own way to the buckets of each dynamic descriptor.
+    known: Vec<RefCell<Dynamic>>,
+    /// Where descriptors are written, used again for each request.
+    scratch: RefCell<Vec<u8>>,
 }
 
 impl SharedDescriptors {
-    pub fn new(settings: &LocalRateLimit) -> Arc<Self> {
-        let shared = |descriptor: &RateLimitDescriptor| match is_dynamic(descriptor) {
-            // It grows as values come.
-            true => SharedDescriptor::Dynamic {
-                settings: descriptor.token_bucket,
-                buckets: Mutex::new(LruCache::unbounded()),
+    pub fn new(settings: &LocalRateLimit, shards: usize) -> Arc<Self> {
+        let mut written: Vec<&RateLimitDescriptor> = settings.descriptors.iter().collect();
+        written.sort_by(|a, b| {
+            let (a, b) = (a.token_bucket, b.token_bucket);
+            let rate =
+                |of: TokenBucket, other: TokenBucket| u128::from(of.tokens_per_fill) * other.fill_interval.as_nanos();
+            rate(a, b).cmp(&rate(b, a))
+        });
+        let list = written.into_iter().map(|written| Descriptor {
+            entries: written.entries.clone(),
+            buckets: match written.entries.iter().all(|(_, value)| value.is_some()) {
+                true => Buckets::Fixed(Bucket::new(written.token_bucket, shards)),
+                false => Buckets::Dynamic(written.token_bucket, Mutex::new(LruCache::unbounded())),
             },
-            false => SharedDescriptor::Fixed(Bucket::new(descriptor.token_bucket)),
+        });
+        let most_dynamic = (settings.max_dynamic_descriptors as usize).max(1);
+        Arc::new(Self { rules: settings.rate_limits.clone(), list: list.collect(), most_dynamic })
+    }
+
+    /// The descriptor for these entries: one that names all values, else one that leaves some open.
+    fn find(&self, entries: &Entries, bytes: &[u8]) -> Option<usize> {
+        let is_fixed = |descriptor: &Descriptor| matches!(descriptor.buckets, Buckets::Fixed(_));
+        let position = |fixed: bool| {
+            let mut list = self.list.iter();
+            list.position(|descriptor| is_fixed(descriptor) == fixed && descriptor.matches(entries, bytes))
         };
-        Arc::new(Self(settings.descriptors.iter().map(shared).collect()))
+        position(true).or_else(|| position(false))
     }
 }
 
 impl Descriptors {
-    pub fn new(settings: &LocalRateLimit, shared: &Arc<SharedDescriptors>, shards: usize) -> Self {
-        let list = settings.descriptors.iter().zip(&shared.0).map(|(descriptor, shared)| Descriptor {
-            entries: descriptor.entries.clone(),
-            lots: match shared {
-                SharedDescriptor::Fixed(bucket) => Lots::Fixed(Lot::new(bucket.clone(), shards)),
-                SharedDescriptor::Dynamic { .. } => Lots::Dynamic(RefCell::new(LruCache::new(capacity(settings)))),
-            },
-        });
-        Self { list: list.collect(), shared: shared.clone(), shards, scratch: RefCell::default() }
+    pub fn new(shared: &Arc<SharedDescriptors>, shard: usize) -> Self {
+        let known = shared.list.iter().map(|_| RefCell::new(LruCache::unbounded())).collect();
+        Self { shared: shared.clone(), shard, known, scratch: RefCell::default() }
     }
 
-    /// Take a token from the bucket of each descriptor that the request has. As `Filter::take`.
-    pub fn take(&self, rules: &[RateLimitRule], context: &Context<'_, '_>, now: Nanos) -> (bool, Option<Quota>) {
-        let mut least: Option<Quota> = None;
-        if self.list.is_empty() {
-            return (true, least);
+    /// Take a token from the bucket of each descriptor that the request has. Whether all had one, and the quota of the
+    /// bucket that refused, or else, where it is wanted, of the first one.
+    pub fn take(
+        &self,
+        exchange: &Exchange,
+        client: Option<IpAddr>,
+        now: Nanos,
+        wants_quota: bool,
+    ) -> (bool, Option<Quota>) {
+        let shared = &*self.shared;
+        let mut first = None;
+        if shared.list.is_empty() {
+            return (true, first);
         }
         let mut scratch = self.scratch.borrow_mut();
-        for rule in rules {
-            scratch.clear();
-            let Some(entries) = write(rule, context, &mut scratch) else { continue };
-            for (index, descriptor) in self.list.iter().enumerate() {
-                if !descriptor.matches(&entries, &scratch) {
-                    continue;
-                }
-                let (is_ok, quota) = self.take_from(index, descriptor, &scratch, now);
-                if !is_ok {
-                    return (false, Some(quota));
-                }
-                if least.is_none_or(|least| quota.remaining < least.remaining) {
-                    least = Some(quota);
-                }
+        scratch.clear();
+        let mut found = SmallVec::<[(usize, Range<usize>); 4]>::new();
+        for rule in &shared.rules {
+            let start = scratch.len();
+            if let Some(entries) = write(rule, exchange, client, &mut scratch)
+                && let Some(index) = shared.find(&entries, &scratch)
+            {
+                found.push((index, start..scratch.len()));
             }
         }
-        (true, least)
+        found.sort_by_key(|(index, _)| *index);
+        for (index, key) in found {
+            let wants_quota = wants_quota && first.is_none();
+            let take = |bucket: &Bucket| bucket.take_with_quota(self.shard, now, wants_quota);
+            let (is_ok, quota) = self.with_bucket(index, &scratch[key], take);
+            if !is_ok {
+                return (false, quota);
+            }
+            first = first.or(quota);
+        }
+        (true, first)
     }
 
-    fn take_from(&self, index: usize, descriptor: &Descriptor, key: &[u8], now: Nanos) -> (bool, Quota) {
-        match &descriptor.lots {
-            Lots::Fixed(lot) => (lot.take(now), lot.quota(now)),
-            Lots::Dynamic(lots) => {
-                let mut lots = lots.borrow_mut();
-                if let Some(lot) = lots.get(key) {
-                    return (lot.take(now), lot.quota(now));
-                }
-                let lot = Lot::new(self.bucket(index, key, lots.cap()), self.shards);
-                let result = (lot.take(now), lot.quota(now));
-                lots.put(key.into(), lot);
-                result
-            }
+    fn with_bucket<T>(&self, index: usize, key: &[u8], use_it: impl FnOnce(&Bucket) -> T) -> T {
+        let (settings, buckets) = match &self.shared.list[index].buckets {
+            Buckets::Fixed(bucket) => return use_it(bucket),
+            Buckets::Dynamic(settings, buckets) => (*settings, buckets),
+        };
+        let most = self.shared.most_dynamic;
+        let mut known = self.known[index].borrow_mut();
+        if let Some(bucket) = known.get(key) {
+            return use_it(bucket);
         }
+        let bucket = process_bucket(settings, buckets, key, most);
+        let result = use_it(&bucket);
+        known.put(key.into(), bucket);
+        if known.len() > most {
+            known.pop_lru();
+        }
+        result
     }
+}
 
-    /// The process's bucket for a value that this shard has not met.
-    fn bucket(&self, index: usize, key: &[u8], most: NonZeroUsize) -> Arc<Bucket> {
-        match &self.shared.0[index] {
-            SharedDescriptor::Fixed(bucket) => bucket.clone(),
-            SharedDescriptor::Dynamic { settings, buckets } => {
-                let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(bucket) = buckets.get(key) {
-                    return bucket.clone();
-                }
-                let bucket = Bucket::new(*settings);
-                buckets.put(key.into(), bucket.clone());
-                while buckets.len() > most.get() {
-                    buckets.pop_lru();
-                }
-                bucket
-            }
+/// The process's bucket for a value that this shard has not met.
+fn process_bucket(settings: TokenBucket, buckets: &Mutex<Dynamic>, key: &[u8], most: usize) -> Arc<Bucket> {
+    /// Old buckets looked at for each new one, so that those that nobody uses any more go faster than new ones come.
+    const LOOKED_AT: usize = 4;
+    let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(bucket) = buckets.get(key) {
+        return bucket.clone();
+    }
+    let bucket = Bucket::new(settings, 0);
+    buckets.put(key.into(), bucket.clone());
+    for _ in 0..LOOKED_AT {
+        if buckets.len() <= most {
+            break;
+        }
+        // A bucket that a shard knows must stay: another one for the same client would be a second allowance.
+        match buckets.pop_lru() {
+            Some((key, bucket)) if Arc::strong_count(&bucket) > 1 => drop(buckets.put(key, bucket)),
+            _ => {}
         }
     }
+    bucket
 }
 
 impl Descriptor {
@@ -156,46 +177,46 @@ impl Descriptor {
     }
 }
 
-/// Write the request's descriptor by one rule, or nothing where it has none.
-fn write(rule: &RateLimitRule, context: &Context<'_, '_>, out: &mut Vec<u8>) -> Option<Entries> {
-    let (head, view) = (&context.exchange.request, context.exchange.request_view());
+/// Append the request's descriptor by one rule, or nothing of use where it has none.
+fn write(rule: &RateLimitRule, exchange: &Exchange, client: Option<IpAddr>, out: &mut Vec<u8>) -> Option<Entries> {
+    let head = HeadRef::request(&exchange.request, exchange.request_view());
     let mut entries = Entries::new();
     for action in &rule.actions {
-        let key_start = out.len();
         match action {
             RateLimitAction::RemoteAddress => {
-                let client = context.client()?;
-                out.extend_from_slice(b"remote_address");
-                let value_start = out.len();
+                let client = client?;
                 // Writing to a Vec cannot fail.
-                let _ = write!(out, "{client}");
-                entries.push((key_start..value_start, value_start..out.len()));
+                push(&mut entries, out, b"remote_address", |out| drop(write!(out, "{client}")));
             }
             RateLimitAction::RequestHeader { name, key } => {
                 let mut joined = Joined::new();
-                let value = HeadRef::request(head, view).value(name.as_bytes(), &mut joined)?;
-                push(&mut entries, out, key.as_bytes(), value);
+                let value = head.value(name.as_bytes(), &mut joined)?;
+                push(&mut entries, out, key.as_bytes(), |out| out.extend_from_slice(value));
             }
             RateLimitAction::GenericKey { key, value } => {
-                push(&mut entries, out, key.as_bytes(), value.as_bytes());
+                push(&mut entries, out, key.as_bytes(), |out| out.extend_from_slice(value.as_bytes()));
             }
             RateLimitAction::HeaderValueMatch { key, value, headers } => {
-                if !headers.iter().all(|header| matches_header(header, HeadRef::request(head, view))) {
+                if !headers.iter().all(|header| matches_header(header, head)) {
                     return None;
                 }
-                push(&mut entries, out, key.as_bytes(), value.as_bytes());
+                push(&mut entries, out, key.as_bytes(), |out| out.extend_from_slice(value.as_bytes()));
             }
         }
-        // Two lists of entries never look alike.
-        out.push(0);
     }
     Some(entries)
 }
 
-fn push(entries: &mut Entries, out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+fn push(entries: &mut Entries, out: &mut Vec<u8>, key: &[u8], value: impl FnOnce(&mut Vec<u8>)) {
     let key_start = out.len();
     out.extend_from_slice(key);
     let value_start = out.len();
-    out.extend_from_slice(value);
+    value(out);
     entries.push((key_start..value_start, value_start..out.len()));
+    // No header's value holds it: two lists of entries never look alike.
+    out.push(0);
 }
+
+#[cfg(test)]
+#[path = "descriptor_tests.rs"]
+mod tests;

@@ -11,7 +11,7 @@ use crate::http::{Exchange, FieldId, Reply};
 use crate::ring::Reactor;
 use crate::router::Fault;
 use crate::stats::LocalRateLimitStats;
-use bucket::{Bucket, Lot, Quota};
+use bucket::{Bucket, Quota};
 use descriptor::{Descriptors, SharedDescriptors};
 use ringway_config::model::LocalRateLimit;
 use std::rc::Rc;
@@ -21,8 +21,9 @@ pub struct Filter {
     settings: LocalRateLimit,
     stats: Arc<LocalRateLimitStats>,
     reactor: Rc<Reactor>,
+    shard: usize,
     /// For every request.
-    lot: Option<Lot>,
+    bucket: Option<Arc<Bucket>>,
     descriptors: Descriptors,
 }
 
@@ -39,8 +40,11 @@ pub struct State {
 }
 
 impl Shared {
-    pub fn new(settings: &LocalRateLimit) -> Arc<Self> {
-        Arc::new(Self { bucket: settings.token_bucket.map(Bucket::new), descriptors: SharedDescriptors::new(settings) })
+    pub fn new(settings: &LocalRateLimit, shards: usize) -> Arc<Self> {
+        Arc::new(Self {
+            bucket: settings.token_bucket.map(|bucket| Bucket::new(bucket, shards)),
+            descriptors: SharedDescriptors::new(settings, shards),
+        })
     }
 }
 
@@ -50,8 +54,9 @@ impl Filter {
             settings: settings.clone(),
             stats: setup.registry.scope(&settings.stat_prefix, setup.shard),
             reactor: setup.reactor.clone(),
-            lot: shared.bucket.clone().map(|bucket| Lot::new(bucket, setup.shards)),
-            descriptors: Descriptors::new(settings, &shared.descriptors, setup.shards),
+            shard: setup.shard,
+            bucket: shared.bucket.clone(),
+            descriptors: Descriptors::new(&shared.descriptors, setup.shard),
         }
     }
 
@@ -65,9 +70,7 @@ impl Filter {
         self.stats.enabled.inc();
         let now = self.reactor.now();
         let (is_ok, quota) = self.take(context, now);
-        if self.settings.x_ratelimit_headers {
-            state.quota = quota;
-        }
+        state.quota = quota.filter(|_| self.settings.x_ratelimit_headers);
         if is_ok {
             self.stats.ok.inc();
             return Ok(Flow::Continue);
@@ -82,7 +85,7 @@ impl Filter {
         head.add_known(FieldId::XEnvoyRatelimited, |out| out.extend_from_slice(b"true"));
         if let Some(quota) = quota {
             let mut number = itoa::Buffer::new();
-            let seconds = number.format(quota.reset.max(1));
+            let seconds = number.format(quota.reset);
             head.add_known(FieldId::RetryAfter, |out| out.extend_from_slice(seconds.as_bytes()));
         }
         let flags = ResponseFlags::RATE_LIMITED;
@@ -105,20 +108,16 @@ impl Filter {
     }
 
     /// Take a token from each bucket that the request belongs to. The quota of the one that refused, or else of the one
-    /// with the least left.
+    /// that is filled most slowly, where anybody wants to know.
     fn take(&self, context: &Context<'_, '_>, now: u64) -> (bool, Option<Quota>) {
-        let (is_ok, mut quota) = self.descriptors.take(&self.settings.rate_limits, context, now);
-        if !is_ok {
-            return (false, quota);
-        }
-        if let Some(lot) = &self.lot {
-            let is_ok = lot.take(now);
-            let own = lot.quota(now);
-            if !is_ok || quota.is_none_or(|quota| own.remaining < quota.remaining) {
-                quota = Some(own);
+        let wants_quota = self.settings.x_ratelimit_headers;
+        let (is_ok, quota) = self.descriptors.take(context.exchange, context.client(), now, wants_quota);
+        match &self.bucket {
+            Some(bucket) if is_ok => {
+                let (is_ok, own) = bucket.take_with_quota(self.shard, now, wants_quota && quota.is_none());
+                (is_ok, if is_ok { quota.or(own) } else { own })
             }
-            return (is_ok, quota);
+            _ => (is_ok, quota),
         }
-        (true, quota)
     }
 }
