@@ -1,9 +1,9 @@
 //! The endpoints: Envoy's paths, read by GET, changed by POST.
 
+use super::clusters::clusters;
 use super::explain::{self, Question};
 use super::state::{Control, State, resident_bytes};
 use crate::base::logging;
-use crate::cluster::HealthFlags;
 use crate::http::Method;
 use crate::stats::ServerState;
 use regex::Regex;
@@ -39,7 +39,7 @@ impl Answer {
         Self::text(200, "OK\n")
     }
 
-    fn json(value: &Value) -> Self {
+    pub(super) fn json(value: &Value) -> Self {
         let body = serde_json::to_string_pretty(value).unwrap_or_default() + "\n";
         Self { content_type: "application/json", ..Self::text(200, body) }
     }
@@ -150,7 +150,7 @@ pub(super) fn answer(state: &State, call: &Call<'_>) -> Answer {
 }
 
 /// What an endpoint is asked.
-struct Query {
+pub(super) struct Query {
     /// Parameters, decoded.
     pairs: Vec<(String, String)>,
     body: Option<Vec<u8>>,
@@ -166,7 +166,7 @@ fn pairs(query: &[u8]) -> Vec<(String, String)> {
 }
 
 impl Query {
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
@@ -271,47 +271,6 @@ fn memory(_: &State, _: &Query) -> Answer {
         "data": kib("VmData:").map(|kib| kib * 1024),
         "locked": kib("VmLck:").map(|kib| kib * 1024),
     }))
-}
-
-fn clusters(state: &State, query: &Query) -> Answer {
-    let loaded = state.loaded();
-    let clusters = &loaded.plan.clusters;
-    if query.get("format") == Some("json") {
-        let statuses: Vec<_> = clusters
-            .iter()
-            .map(|cluster| {
-                let hosts = cluster.hosts();
-                let statuses = hosts.iter().map(|host| {
-                    let flags = host.flags();
-                    json!({
-                        "address": *host.name,
-                        "weight": host.spec.weight,
-                        "health_status": {
-                            "eds_health_status": "HEALTHY",
-                            "failed_active_health_check": flags.contains(HealthFlags::FAILED_ACTIVE_HC),
-                            "failed_outlier_check": flags.contains(HealthFlags::FAILED_OUTLIER_CHECK),
-                        },
-                    })
-                });
-                json!({ "name": cluster.config.name, "host_statuses": statuses.collect::<Vec<_>>() })
-            })
-            .collect();
-        return Answer::json(&json!({ "cluster_statuses": statuses }));
-    }
-    let mut text = String::new();
-    for cluster in clusters {
-        let name = &cluster.config.name;
-        text += &format!("{name}::observability_name::{name}\n");
-        for counter in ["upstream_cx_active", "upstream_rq_active", "upstream_rq_total"] {
-            let value = state.registry.value(&format!("cluster.{name}.{counter}")).unwrap_or(0);
-            text += &format!("{name}::{counter}::{value}\n");
-        }
-        for host in cluster.hosts().iter() {
-            text += &format!("{name}::{}::health_flags::{}\n", host.name, host.flags());
-            text += &format!("{name}::{}::weight::{}\n", host.name, host.spec.weight);
-        }
-    }
-    Answer::text(200, text)
 }
 
 fn listeners(state: &State, query: &Query) -> Answer {

@@ -1,6 +1,7 @@
 //! The admin shard: an HTTP endpoint on a thread of its own, apart from the shards, so that nothing asked here delays
 //! a request. It merges the shards' statistics, shows what runs, and passes orders to the server.
 
+mod clusters;
 mod endpoints;
 pub mod explain;
 mod http;

@@ -1,5 +1,6 @@
 //! What the admin endpoint shows and the server keeps up to date.
 
+use super::clusters::refresh_limits;
 use crate::shard::Plan;
 use crate::stats::{Registry, ServerState, ServerStats, server_version};
 use std::path::PathBuf;
@@ -109,6 +110,8 @@ impl State {
         self.stats.set_state(self.server_state());
         self.stats.total_connections.set(self.lock().plan.global_limit.used() as i64);
         self.stats.memory_allocated.set(resident_bytes() as i64);
+        let plan = self.lock().plan.clone();
+        refresh_limits(&plan.clusters, &self.registry);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Loaded> {

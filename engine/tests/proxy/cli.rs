@@ -18,7 +18,7 @@ fn help_is_complete() {
     let help = ringway(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
     let out = text(&help.stdout);
-    for word in ["run", "check", "--version", "Exit codes", "HUP", "USR1", "TERM"] {
+    for word in ["run", "check", "explain", "--version", "Exit codes", "HUP", "USR1", "TERM"] {
         assert!(out.contains(word), "{word} is missing in:\n{out}");
     }
     assert!(help.stderr.is_empty());

@@ -204,7 +204,9 @@ fn threads_never_go_over_by_more_than_one_per_shard() {
             }
         });
         let (most, limit) = (most.into_inner(), i64::from(limit));
-        assert!((limit..limit + THREADS as i64).contains(&most), "{most} of {limit}");
+        // A thread may be stopped between taking and counting, so the count may be a little low, but never high.
+        let threads = THREADS as i64;
+        assert!((limit - threads + 1..limit + threads).contains(&most), "{most} of {limit}");
         assert_eq!(held.into_inner(), 0);
         assert_eq!(shared.usage(REQUESTS, DEFAULT).used, 0);
     }

@@ -1,0 +1,178 @@
+//! `/clusters`: settings, health and statistics of each cluster's endpoints, as Envoy's clusters_handler.cc has them.
+
+use super::endpoints::{Answer, Query};
+use super::state::State;
+use crate::cluster::outlier::Origin;
+use crate::cluster::{CONTROL, ClusterShared, HealthFlags, Host};
+use crate::stats::{CircuitBreakerStats, ClusterStats, Gauge, HostStats, Registry};
+use crate::upstream::limits::{Priority, Resource, Usage};
+use ringway_config::model::Address;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// A limit that is not set, as Envoy shows one.
+const UNLIMITED: u32 = u32::MAX;
+
+/// What Envoy shows of the limits, with its names.
+const SHOWN_LIMITS: [(Resource, &str); 4] = [
+    (Resource::Connections, "max_connections"),
+    (Resource::PendingRequests, "max_pending_requests"),
+    (Resource::Requests, "max_requests"),
+    (Resource::Retries, "max_retries"),
+];
+
+pub(super) fn clusters(state: &State, query: &Query) -> Answer {
+    let loaded = state.loaded();
+    if query.get("format") == Some("json") {
+        let statuses: Vec<_> = loaded.plan.clusters.iter().map(|cluster| cluster_status(cluster)).collect();
+        return Answer::json(&json!({ "cluster_statuses": statuses }));
+    }
+    let mut text = String::new();
+    for cluster in &loaded.plan.clusters {
+        // Writing to a String cannot fail.
+        let _ = write_cluster(&mut text, cluster, &state.registry);
+    }
+    Answer::text(200, text)
+}
+
+fn write_cluster(out: &mut String, cluster: &ClusterShared, registry: &Registry) -> std::fmt::Result {
+    let name = &cluster.config.name;
+    writeln!(out, "{name}::observability_name::{name}")?;
+    if let Some(outlier) = &cluster.outlier {
+        for (origin, prefix) in [(Origin::External, ""), (Origin::Local, "local_origin_")] {
+            let (average, threshold) = outlier.success_rates(origin);
+            writeln!(out, "{name}::outlier::{prefix}success_rate_average::{average}")?;
+            writeln!(out, "{name}::outlier::{prefix}success_rate_ejection_threshold::{threshold}")?;
+        }
+    }
+    for priority in Priority::ALL {
+        for (resource, key) in SHOWN_LIMITS {
+            let limit = cluster.limits.usage(resource, priority).limit.unwrap_or(UNLIMITED);
+            writeln!(out, "{name}::{}_priority::{key}::{limit}", priority.name())?;
+        }
+    }
+    writeln!(out, "{name}::added_via_api::false")?;
+    let figures: [(&str, fn(&ClusterStats) -> i64); 3] = [
+        ("upstream_cx_active", |stats| stats.upstream_cx_active.get()),
+        ("upstream_rq_active", |stats| stats.upstream_rq_active.get()),
+        ("upstream_rq_total", |stats| stats.upstream_rq_total.get() as i64),
+    ];
+    for (figure, read) in figures {
+        writeln!(out, "{name}::{figure}::{}", registry.sum(name, read))?;
+    }
+    cluster.hosts().iter().try_for_each(|host| write_host(out, name, host))
+}
+
+fn write_host(out: &mut String, cluster: &str, host: &Host) -> std::fmt::Result {
+    let mut line = |key: &str, value: &dyn std::fmt::Display| writeln!(out, "{cluster}::{}::{key}::{value}", host.name);
+    for (key, _, read) in HostStats::SHOWN {
+        line(key, &host.stats.sum(read))?;
+    }
+    line("hostname", &host.spec.hostname.as_deref().unwrap_or(""))?;
+    line("health_flags", &host.flags())?;
+    line("weight", &host.spec.weight)?;
+    line("region", &"")?;
+    line("zone", &host.spec.locality)?;
+    line("sub_zone", &"")?;
+    line("canary", &false)?;
+    line("priority", &host.spec.priority)?;
+    line("success_rate", &host.monitor.success_rate(Origin::External))?;
+    line("local_origin_success_rate", &host.monitor.success_rate(Origin::Local))
+}
+
+/// Envoy: admin.v3.ClusterStatus.
+fn cluster_status(cluster: &Arc<ClusterShared>) -> Value {
+    let thresholds = Priority::ALL.map(|priority| {
+        let mut status = json!({ "priority": priority.name().to_ascii_uppercase() });
+        for (resource, key) in SHOWN_LIMITS {
+            status[key] = cluster.limits.usage(resource, priority).limit.unwrap_or(UNLIMITED).into();
+        }
+        status
+    });
+    let mut status = json!({
+        "name": cluster.config.name,
+        "observability_name": cluster.config.name,
+        "added_via_api": false,
+        "circuit_breakers": { "thresholds": thresholds },
+        "host_statuses": cluster.hosts().iter().map(|host| host_status(host)).collect::<Vec<_>>(),
+    });
+    if let Some(outlier) = &cluster.outlier {
+        for (origin, prefix) in [(Origin::External, ""), (Origin::Local, "local_origin_")] {
+            let (_, threshold) = outlier.success_rates(origin);
+            if threshold > 0.0 {
+                status[format!("{prefix}success_rate_ejection_threshold")] = json!({ "value": threshold });
+            }
+        }
+    }
+    status
+}
+
+/// Envoy: admin.v3.HostStatus.
+fn host_status(host: &Host) -> Value {
+    let address = match &host.spec.address {
+        Address::Ip(ip) => json!({ "socket_address": { "address": ip.ip().to_string(), "port_value": ip.port() } }),
+        Address::Unix(path) => json!({ "pipe": { "path": path.display().to_string() } }),
+    };
+    let stats = HostStats::SHOWN.map(|(name, gauge, read)| {
+        let kind = if gauge { "GAUGE" } else { "COUNTER" };
+        json!({ "name": name, "type": kind, "value": host.stats.sum(read).to_string() })
+    });
+    let flags = host.flags();
+    let mut health = json!({ "eds_health_status": "HEALTHY" });
+    for (flag, key) in [
+        (HealthFlags::FAILED_ACTIVE_HC, "failed_active_health_check"),
+        (HealthFlags::FAILED_OUTLIER_CHECK, "failed_outlier_check"),
+        (HealthFlags::DEGRADED_ACTIVE_HC, "failed_active_degraded_check"),
+        (HealthFlags::PENDING_DYNAMIC_REMOVAL, "pending_dynamic_removal"),
+        (HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, "excluded_via_immediate_hc_fail"),
+        (HealthFlags::ACTIVE_HC_TIMEOUT, "active_hc_timeout"),
+    ] {
+        if flags.contains(flag) {
+            health[key] = true.into();
+        }
+    }
+    let mut status = json!({
+        "address": address,
+        "stats": stats,
+        "health_status": health,
+        "weight": host.spec.weight,
+        "hostname": host.spec.hostname.as_deref().unwrap_or(""),
+        "locality": { "zone": *host.spec.locality },
+        "priority": host.spec.priority,
+    });
+    for (origin, key) in [(Origin::External, "success_rate"), (Origin::Local, "local_origin_success_rate")] {
+        let rate = host.monitor.success_rate(origin);
+        if rate >= 0.0 {
+            status[key] = json!({ "value": rate });
+        }
+    }
+    status
+}
+
+/// Brings the gauges of the circuit breakers up to date; on the admin thread only.
+pub(super) fn refresh_limits(clusters: &[Arc<ClusterShared>], registry: &Registry) {
+    for cluster in clusters.iter().filter(|cluster| cluster.limits.is_limited()) {
+        let stats: Arc<CircuitBreakerStats> = registry.scope(&cluster.config.name, CONTROL);
+        for (priority, resource, open, remaining) in gauges(&stats) {
+            let usage: Usage = cluster.limits.usage(resource, priority);
+            open.set(usage.is_open().into());
+            remaining.set(usage.remaining().into());
+        }
+    }
+}
+
+fn gauges(stats: &CircuitBreakerStats) -> [(Priority, Resource, &Gauge, &Gauge); 8] {
+    use Priority::{Default, High};
+    use Resource::{Connections, PendingRequests, Requests, Retries};
+    [
+        (Default, Connections, &stats.default_cx_open, &stats.default_remaining_cx),
+        (Default, PendingRequests, &stats.default_rq_pending_open, &stats.default_remaining_pending),
+        (Default, Requests, &stats.default_rq_open, &stats.default_remaining_rq),
+        (Default, Retries, &stats.default_rq_retry_open, &stats.default_remaining_retries),
+        (High, Connections, &stats.high_cx_open, &stats.high_remaining_cx),
+        (High, PendingRequests, &stats.high_rq_pending_open, &stats.high_remaining_pending),
+        (High, Requests, &stats.high_rq_open, &stats.high_remaining_rq),
+        (High, Retries, &stats.high_rq_retry_open, &stats.high_remaining_retries),
+    ]
+}

@@ -1,0 +1,203 @@
+//! Limits of a cluster: what is over is refused at once, and client, log and statistics say which key of the
+//! configuration it was.
+
+use super::support::{Client, Message, Origin, Ringway, Setup, eventually, response};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+/// Holds answers back until it is opened.
+#[derive(Default)]
+struct Gate(Mutex<bool>, Condvar);
+
+impl Gate {
+    fn open(&self) {
+        *self.0.lock().expect("no panic") = true;
+        self.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let open = self.0.lock().expect("no panic");
+        drop(self.1.wait_while(open, |open| !*open).expect("no panic"));
+    }
+}
+
+/// An origin that answers when the gate is open; `/now` at once.
+fn gated() -> (Origin, Arc<Gate>) {
+    let gate = Arc::new(Gate::default());
+    let closed = gate.clone();
+    let origin = Origin::answering(move |request| {
+        if request.target() != "/now" {
+            closed.pass();
+        }
+        response(200, &[], "ok")
+    });
+    (origin, gate)
+}
+
+fn config(endpoints: &[SocketAddr], limits: &str) -> String {
+    let endpoints: Vec<_> = endpoints.iter().map(|endpoint| format!("\"{endpoint}\"")).collect();
+    format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+[listeners.http]
+routes = [
+  {{ match = {{ prefix = "/high" }}, route = {{ cluster = "app", priority = "high" }} }},
+  {{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }},
+]
+access_log = [{{ path = "DIR/log", format = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%" }}]
+[[clusters]]
+name = "app"
+endpoints = [{}]
+circuit_breakers = {{ {limits} }}
+"#,
+        endpoints.join(", ")
+    )
+}
+
+fn start(endpoints: &[SocketAddr], limits: &str) -> Ringway {
+    Setup::new(&config(endpoints, limits)).runtime("access_log_flush_interval = \"5ms\"").start()
+}
+
+/// A request whose answer is not read yet.
+fn ask(proxy: &Ringway, target: &str) -> Client {
+    let mut client = proxy.connect();
+    client.send(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+    client
+}
+
+#[track_caller]
+fn assert_overloaded(answer: &Message) {
+    assert_eq!((answer.status(), answer.field("x-envoy-overloaded")), (503, Some("true")), "{answer:?}");
+}
+
+#[test]
+fn max_requests() {
+    let (origin, gate) = gated();
+    let proxy = start(&[origin.address], "max_requests = 2");
+    let mut held = [ask(&proxy, "/"), ask(&proxy, "/")];
+    proxy.wait_for_stat("cluster.app.upstream_rq_active", 2);
+    assert_eq!(proxy.stat("cluster.app.circuit_breakers.default.rq_open"), 1);
+    assert_eq!(proxy.stat("cluster.app.circuit_breakers.default.remaining_rq"), 0);
+    for _ in 0..3 {
+        assert_overloaded(&proxy.get("/"));
+    }
+    for line in proxy.log_lines("log", 3) {
+        assert!(line.starts_with("503 UO ") && line.contains("circuit_breakers.max_requests"), "{line}");
+    }
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_pending_overflow"), 3);
+    let log = proxy.stderr();
+    let lines = log.lines().filter(|line| line.contains("clusters[].circuit_breakers.max_requests")).count();
+    assert_eq!(lines, 1, "one line a second: {log}");
+    gate.open();
+    held.iter_mut().for_each(|client| assert_eq!(client.response().status(), 200));
+    assert_eq!(proxy.get("/").status(), 200);
+    assert_eq!(proxy.stat("cluster.app.circuit_breakers.default.rq_open"), 0);
+    assert_eq!(proxy.stat("cluster.app.circuit_breakers.default.remaining_rq"), 2);
+    assert_eq!(origin.requests().len(), 3, "what was refused never left");
+}
+
+#[test]
+fn high_priority_is_counted_apart() {
+    let (origin, gate) = gated();
+    let proxy = start(&[origin.address], "max_requests = 1, high = { max_requests = 1 }");
+    let mut held = [ask(&proxy, "/"), ask(&proxy, "/high")];
+    proxy.wait_for_stat("cluster.app.upstream_rq_active", 2);
+    assert_overloaded(&proxy.get("/"));
+    assert!(proxy.log_lines("log", 1)[0].contains("circuit_breakers.max_requests"));
+    assert_overloaded(&proxy.get("/high"));
+    assert!(proxy.log_lines("log", 2)[1].contains("circuit_breakers.high.max_requests"));
+    assert_eq!(proxy.stat("cluster.app.circuit_breakers.high.rq_open"), 1);
+    gate.open();
+    held.iter_mut().for_each(|client| assert_eq!(client.response().status(), 200));
+}
+
+#[test]
+fn max_connections() {
+    let (origin, gate) = gated();
+    let proxy = start(&[origin.address], "max_connections = 1");
+    let mut held = ask(&proxy, "/");
+    proxy.wait_for_stat("cluster.app.upstream_cx_active", 1);
+    assert_eq!(proxy.stat("cluster.app.circuit_breakers.default.cx_open"), 1);
+    assert_overloaded(&proxy.get("/"));
+    let line = &proxy.log_lines("log", 1)[0];
+    assert!(line.starts_with("503 UO ") && line.contains("circuit_breakers.max_connections"), "{line}");
+    assert_eq!(proxy.stat("cluster.app.upstream_cx_overflow"), 1);
+    gate.open();
+    assert_eq!(held.response().status(), 200);
+    // The connection is free again and used again.
+    assert_eq!(proxy.get("/").status(), 200);
+    assert_eq!(origin.connections(), 1);
+}
+
+/// An idle connection is no reason to refuse a request for another endpoint: it goes.
+#[test]
+fn idle_connections_make_room() {
+    let origins: Vec<_> = (0..3).map(|_| Origin::answering(|_| response(200, &[], "ok"))).collect();
+    let addresses: Vec<_> = origins.iter().map(|origin| origin.address).collect();
+    let proxy = start(&addresses, "max_connections = 2");
+    let mut client = proxy.connect();
+    (0..30).for_each(|_| assert_eq!(client.get("/").status(), 200));
+    assert!(origins.iter().all(|origin| origin.requests().len() == 10));
+    assert_eq!(proxy.stat("cluster.app.upstream_cx_overflow"), 0);
+    assert!(proxy.stat("cluster.app.upstream_cx_active") <= 2);
+}
+
+#[test]
+fn max_connections_per_host() {
+    let ((a, gate), (b, other)) = (gated(), gated());
+    let proxy = start(&[a.address, b.address], "max_connections_per_host = 2");
+    let mut held: Vec<_> = (0..4).map(|_| ask(&proxy, "/")).collect();
+    proxy.wait_for_stat("cluster.app.upstream_rq_active", 4);
+    eventually("two at each", || (a.connections(), b.connections()) == (2, 2));
+    assert_overloaded(&proxy.get("/"));
+    assert!(proxy.log_lines("log", 1)[0].contains("circuit_breakers.max_connections_per_host"));
+    let clusters = proxy.admin("GET", "/clusters");
+    let line = format!("app::{}::cx_active::2", a.address);
+    assert!(clusters.text().lines().any(|other| other == line), "{}", clusters.text());
+    [gate, other].iter().for_each(|gate| gate.open());
+    held.iter_mut().for_each(|client| assert_eq!(client.response().status(), 200));
+}
+
+/// Many clients on two shards: the origin never sees more than the limit and one per shard but the first, the limit is
+/// used, and at the end nothing is held.
+#[test]
+fn exact_across_shards() {
+    const LIMIT: usize = 8;
+    let now = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+    let seen = now.clone();
+    let origin = Origin::answering(move |_| {
+        let (active, most) = &*seen;
+        most.fetch_max(active.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(2));
+        active.fetch_sub(1, Ordering::SeqCst);
+        response(200, &[], "ok")
+    });
+    let proxy =
+        Setup::new(&config(&[origin.address], &format!("max_requests = {LIMIT}"))).runtime("shards = 2").start();
+    let stop = AtomicBool::new(false);
+    let refused = AtomicUsize::new(0);
+    std::thread::scope(|threads| {
+        for _ in 0..24 {
+            threads.spawn(|| {
+                let mut client = proxy.connect();
+                while !stop.load(Ordering::Relaxed) {
+                    match client.get("/").status() {
+                        200 => {}
+                        503 => drop(refused.fetch_add(1, Ordering::Relaxed)),
+                        status => panic!("{status}"),
+                    }
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_secs(2));
+        stop.store(true, Ordering::Relaxed);
+    });
+    let most = now.1.load(Ordering::SeqCst);
+    assert!((LIMIT / 2..=LIMIT + 1).contains(&most), "{most}");
+    assert!(refused.into_inner() > 0);
+    eventually("all is given back", || proxy.stat("cluster.app.circuit_breakers.default.remaining_rq") == LIMIT as i64);
+    assert_eq!(proxy.get("/").status(), 200);
+}

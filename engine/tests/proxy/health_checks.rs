@@ -1,0 +1,222 @@
+//! Active health checks with real origins: who is unhealthy gets no requests, and everybody can see why.
+
+use super::support::{Origin, Ringway, dead_address, eventually, response};
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// An origin whose health has a status that a test may change, and whose other answers are its name.
+fn origin(name: &'static str) -> (Origin, Arc<AtomicU16>) {
+    let health = Arc::new(AtomicU16::new(200));
+    let status = health.clone();
+    let origin = Origin::answering(move |request| match request.target() {
+        "/health" => response(status.load(Ordering::Acquire), &[], ""),
+        _ => response(200, &[], name),
+    });
+    (origin, health)
+}
+
+/// A cluster of these endpoints, with `check` as its lines for the check.
+fn config(endpoints: &[SocketAddr], check: &str) -> String {
+    let endpoints: Vec<_> = endpoints.iter().map(|endpoint| format!("\"{endpoint}\"")).collect();
+    format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+http.routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
+[[clusters]]
+name = "app"
+endpoints = [{}]
+[[clusters.health_checks]]
+interval = "20ms"
+no_traffic_interval = "20ms"
+unhealthy_threshold = 2
+{check}
+"#,
+        endpoints.join(", ")
+    )
+}
+
+const HTTP: &str = "http.path = \"/health\"\nhttp.host = \"check.internal\"";
+
+/// The names that so many requests were answered with.
+fn answers(proxy: &Ringway, count: usize) -> BTreeSet<String> {
+    let mut client = proxy.connect();
+    let answer = |_| {
+        let answer = client.get("/");
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        answer.text().to_owned()
+    };
+    (0..count).map(answer).collect()
+}
+
+fn flags(proxy: &Ringway, endpoint: SocketAddr) -> String {
+    let text = proxy.admin("GET", "/clusters");
+    let prefix = format!("app::{endpoint}::health_flags::");
+    let line = text.text().lines().find_map(|line| line.strip_prefix(&prefix));
+    line.unwrap_or_else(|| panic!("{prefix} in {}", text.text())).to_owned()
+}
+
+#[test]
+fn unhealthy_endpoints_get_no_requests_and_come_back() {
+    let ((a, a_health), (b, _)) = (origin("a"), origin("b"));
+    let proxy = Ringway::start(&config(&[a.address, b.address], HTTP));
+    assert_eq!(answers(&proxy, 20).len(), 2);
+    a_health.store(503, Ordering::Release);
+    eventually("a is out", || flags(&proxy, a.address) == "/failed_active_hc");
+    assert_eq!(flags(&proxy, b.address), "healthy");
+    assert_eq!(answers(&proxy, 40), BTreeSet::from(["b".to_owned()]));
+    assert_eq!(proxy.stat("cluster.app.health_check.healthy"), 1);
+    assert_eq!(proxy.stat("cluster.app.membership_healthy"), 1);
+    assert!(proxy.stat("cluster.app.health_check.failure") >= 1);
+    assert_eq!(proxy.stat("cluster.app.health_check.network_failure"), 0);
+    assert!(proxy.stderr().contains("unhealthy") && proxy.stderr().contains(&a.address.to_string()));
+    a_health.store(200, Ordering::Release);
+    eventually("a is back", || flags(&proxy, a.address) == "healthy");
+    assert_eq!(answers(&proxy, 20).len(), 2);
+    let check = a.requests().into_iter().find(|request| request.target() == "/health").expect("a check");
+    assert_eq!((check.method(), check.field("host")), ("GET", Some("check.internal")));
+    // Checks keep their connection, and are no requests of the cluster.
+    let checks = a.requests().iter().filter(|request| request.target() == "/health").count();
+    assert!(checks > 3 && a.connections() <= 3, "{checks} checks on {} connections", a.connections());
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_total"), 80);
+}
+
+/// The first checks have ended before the first request is taken: none goes to an endpoint that was dead from the start.
+#[test]
+fn a_start_waits_for_the_first_checks() {
+    let (origin, _) = origin("a");
+    for _ in 0..5 {
+        let proxy = Ringway::start(&config(&[dead_address(), origin.address], HTTP));
+        assert_eq!(answers(&proxy, 10), BTreeSet::from(["a".to_owned()]));
+        assert_eq!(flags(&proxy, dead_address()), "/failed_active_hc");
+    }
+}
+
+/// With fewer than half of the endpoints healthy, health is ignored (Envoy: panic threshold).
+#[test]
+fn panic_goes_to_all() {
+    let ((a, a_health), (b, b_health)) = (origin("a"), origin("b"));
+    let proxy = Ringway::start(&config(&[a.address, b.address], HTTP));
+    [a_health, b_health].iter().for_each(|health| health.store(500, Ordering::Release));
+    eventually("both are out", || proxy.stat("cluster.app.membership_healthy") == 0);
+    assert_eq!(answers(&proxy, 20).len(), 2);
+    assert!(proxy.stat("cluster.app.lb_healthy_panic") >= 20);
+}
+
+#[test]
+fn events_are_lines_of_json() {
+    let (origin, health) = origin("a");
+    let proxy = Ringway::start(&config(&[origin.address], &format!("{HTTP}\nevent_log = \"events.log\"")));
+    health.store(500, Ordering::Release);
+    eventually("it is out", || flags(&proxy, origin.address) == "/failed_active_hc");
+    health.store(200, Ordering::Release);
+    eventually("it is back", || flags(&proxy, origin.address) == "healthy");
+    let lines = proxy.log_lines("events.log", 3);
+    let events: Vec<serde_json::Value> =
+        lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect();
+    for event in &events {
+        assert_eq!((&event["cluster_name"], &event["health_checker_type"]), (&"app".into(), &"HTTP".into()));
+        assert_eq!(event["host"]["socket_address"]["port_value"], origin.address.port());
+    }
+    assert_eq!(events[0]["add_healthy_event"]["first_check"], true);
+    assert_eq!(events[1]["eject_unhealthy_event"]["failure_type"], "ACTIVE");
+    assert_eq!(events[2]["add_healthy_event"]["first_check"], false);
+}
+
+/// An origin that greets, as mail servers do, and one that accepts and says nothing.
+#[test]
+fn tcp_checks() {
+    let greeting = Origin::raw(|mut connection, _| {
+        connection.try_send(b"220 ready\r\n");
+        connection.some();
+    });
+    let mute = Origin::raw(|mut connection, _| {
+        connection.some();
+    });
+    let check = "tcp.receive = [\"220 \", \"ready\"]\ntimeout = \"300ms\"";
+    let proxy = Ringway::start(&config(&[greeting.address, mute.address], check));
+    assert_eq!(flags(&proxy, greeting.address), "healthy");
+    eventually("the mute one is out", || flags(&proxy, mute.address) == "/failed_active_hc/active_hc_timeout");
+    // Only a connection: both will do.
+    let proxy = Ringway::start(&config(&[greeting.address, mute.address], "tcp = {}"));
+    assert_eq!([greeting.address, mute.address].map(|address| flags(&proxy, address)), ["healthy", "healthy"]);
+}
+
+#[test]
+fn checks_go_to_a_port_of_their_own() {
+    let (origin, _) = origin("a");
+    let (probed, health) = self::origin("checks");
+    let endpoint = format!("{{ address = \"{}\", health_check_port = {} }}", origin.address, probed.address.port());
+    let proxy = Ringway::start(&config(&[origin.address], HTTP).replace(&format!("\"{}\"", origin.address), &endpoint));
+    health.store(500, Ordering::Release);
+    eventually("it is out", || flags(&proxy, origin.address) == "/failed_active_hc");
+    assert!(origin.requests().is_empty());
+}
+
+/// A response may say that its endpoint is to be left alone, and then nobody waits for the next check.
+#[test]
+fn a_response_says_that_its_endpoint_fails() {
+    let leaving = Origin::answering(|request| match request.target() {
+        "/health" => response(200, &[], ""),
+        _ => response(200, &["x-envoy-immediate-health-check-fail: true"], "leaving"),
+    });
+    let (staying, _) = origin("staying");
+    let check = format!("{HTTP}\nunhealthy_interval = \"1h\"");
+    let proxy = Ringway::start(&config(&[leaving.address, staying.address], &check).replace("\"20ms\"", "\"1h\""));
+    eventually("it is out", || {
+        proxy.get("/");
+        flags(&proxy, leaving.address) == "/failed_active_hc/excluded_via_immediate_hc_fail"
+    });
+    assert_eq!(answers(&proxy, 20), BTreeSet::from(["staying".to_owned()]));
+    assert_eq!(proxy.stat("cluster.app.health_check.passive_failure"), 1);
+}
+
+#[test]
+fn reloads_keep_what_is_known_and_follow_what_changes() {
+    let ((a, a_health), (b, _)) = (origin("a"), origin("b"));
+    let before = config(&[a.address, b.address], HTTP);
+    let proxy = Ringway::start(&before);
+    a_health.store(500, Ordering::Release);
+    eventually("a is out", || flags(&proxy, a.address) == "/failed_active_hc");
+    // The same cluster goes on, and so do its checks.
+    proxy.write_config(&before.replace("http.routes", "stat_prefix = \"other\"\nhttp.routes"));
+    assert!(proxy.reload());
+    assert_eq!(flags(&proxy, a.address), "/failed_active_hc");
+    assert_eq!(answers(&proxy, 20), BTreeSet::from(["b".to_owned()]));
+    assert!(a.connections() <= 3, "{}", a.connections());
+    // Another endpoint is checked before requests come to it; checks of one that is gone end.
+    let (c, _) = origin("c");
+    proxy.write_config(&config(&[dead_address(), b.address, c.address], HTTP));
+    assert!(proxy.reload());
+    assert_eq!(answers(&proxy, 20), BTreeSet::from(["b".to_owned(), "c".to_owned()]));
+    let seen = a.requests().len();
+    eventually("b is checked again and again", {
+        let checked = b.requests().len();
+        move || b.requests().len() > checked + 5
+    });
+    assert_eq!(a.requests().len(), seen);
+    // No checks at all: everybody is healthy.
+    let unchecked = config(&[dead_address(), c.address], HTTP);
+    proxy.write_config(unchecked.split("[[clusters.health_checks]]").next().expect("a beginning"));
+    assert!(proxy.reload());
+    assert_eq!(flags(&proxy, dead_address()), "healthy");
+}
+
+/// Thousands of endpoints are checked by one thread.
+#[test]
+fn many_endpoints_take_one_thread() {
+    const COUNT: usize = 3000;
+    // All of 127/8 is this host. Bound to one address of it: the others refuse.
+    let alive = TcpListener::bind("127.9.0.1:0").expect("a port");
+    let port = alive.local_addr().expect("bound").port();
+    let endpoints: Vec<SocketAddr> =
+        (0..COUNT).map(|i| SocketAddr::from(([127, 9, (i / 250) as u8, (i % 250) as u8 + 1], port))).collect();
+    let proxy = Ringway::start(&config(&endpoints, "tcp = {}").replace("\"20ms\"", "\"1s\""));
+    eventually("all have been checked", || proxy.stat("cluster.app.health_check.attempt") >= 2 * COUNT as i64);
+    assert_eq!(proxy.stat("cluster.app.health_check.healthy"), 1);
+    assert_eq!(proxy.stat("cluster.app.membership_healthy"), 1);
+    let threads: usize = proxy.status_line("Threads").parse().expect("a number");
+    assert!(threads < 12, "{threads} threads");
+}
