@@ -143,7 +143,7 @@ fn routing(page: &mut Page<'_>, config: &Config, hcm: &Hcm, exchange: &Exchange)
         return false;
     };
     let ChosenHost { host, domain, why, .. } = chosen;
-    page.line_at("host", format!("{}: its domain {domain:?} is {why}", host.name), host.place);
+    page.line_at("host", format!("{}: by its domain {domain:?}, {why}", host.name), host.place);
     let tried = walk(host, &request);
     for tried in &tried {
         let name = tried.route.name.as_deref().map(|name| format!(" {name:?}")).unwrap_or_default();

@@ -45,6 +45,10 @@ impl<'a> HeadRef<'a> {
             return self.pseudo(name, joined);
         }
         let id = FieldId::lookup(name);
+        // The target's authority stands above the field (RFC 9112 section 3.2.2), and rewrites change it.
+        if id == FieldId::Host && matches!(self.line, FirstLine::Request(_)) {
+            return self.pseudo(b":authority", joined);
+        }
         if !self.fields.contains(id) {
             return None;
         }

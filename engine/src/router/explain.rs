@@ -54,7 +54,7 @@ fn fit(domain: &str, name: &[u8]) -> Option<(u8, &'static str)> {
     // A star stands for at least one byte.
     let longer = |part: &str| name.len() > part.len();
     if domain == "*" {
-        return Some((0, "no other domain fits"));
+        return Some((0, "as no other fits"));
     }
     if let Some(suffix) = domain.strip_prefix('*') {
         return (longer(suffix) && name.ends_with(suffix.as_bytes())).then_some((2, "the longest suffix that fits"));

@@ -285,14 +285,14 @@ fn headers(page: &mut Page<'_>, scene: &Scene<'_>, route: &Route, weighted: &[We
 fn edits(page: &mut Page<'_>, mutations: &HeaderMutations, whose: &str, place: Place) {
     for (label, list) in [("request", &mutations.request), ("response", &mutations.response)] {
         for mutation in list {
-            page.line_at(label, format!("{}{whose}", edit(mutation)), place);
+            page.line_at("header", format!("{label} header {}{whose}", edit(mutation)), place);
         }
     }
 }
 
 fn edit(mutation: &HeaderMutation) -> String {
     match mutation {
-        HeaderMutation::Remove(name) => format!("header {name} is removed"),
+        HeaderMutation::Remove(name) => format!("{name} is removed"),
         HeaderMutation::Set { name, value, action } => {
             let action = match action {
                 AppendAction::AppendIfExistsOrAdd => "is added, beside others",
@@ -301,7 +301,7 @@ fn edit(mutation: &HeaderMutation) -> String {
                 AppendAction::OverwriteIfExists => "is set where it exists",
             };
             let value: String = value.iter().map(piece).collect();
-            format!("header {name} {action}: {value}")
+            format!("{name} {action}: {value}")
         }
     }
 }

@@ -119,13 +119,14 @@ fn response_heads() {
 }
 
 #[test]
-fn an_absolute_form_without_a_path_has_one() {
-    let bytes = b"GET http://h?q HTTP/1.1\r\nHost: h\r\n\r\n";
+fn an_absolute_form_has_a_path_and_names_the_host() {
+    let bytes = b"GET http://h?q HTTP/1.1\r\nHost: other\r\n\r\n";
     let mut head = RequestHead::default();
     parse_request(bytes, &Limits::default(), &mut head).expect("valid");
     let seen = HeadRef::request(&head, HeadView::new(bytes));
     assert!(matches_header(&header(":path", value(StringMatchKind::Exact("/?q".into()))), seen));
     assert!(matches_header(&header(":scheme", value(StringMatchKind::Exact("http".into()))), seen));
+    assert!(matches_header(&header("host", value(StringMatchKind::Exact("h".into()))), seen));
 }
 
 /// Envoy: QueryParameterMatcher takes the first value, as it is written.

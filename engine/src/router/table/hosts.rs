@@ -53,6 +53,9 @@ impl Hosts {
     /// Envoy's order: the whole name, the longest suffix, the longest prefix, any. The port does not count, nor does
     /// case; a star stands for at least one byte.
     pub(super) fn find(&self, authority: &[u8]) -> Option<u32> {
+        if self.forwards.is_empty() && self.backwards.is_empty() {
+            return self.any;
+        }
         let host = without_port(authority);
         let (mut whole, mut suffix, mut prefix) = (NONE, NONE, NONE);
         self.forwards.walk(Folded(host), |len, place| {
@@ -77,7 +80,7 @@ impl Hosts {
 
 /// The host of an authority; an IPv6 address keeps its brackets.
 pub(in crate::router) fn without_port(authority: &[u8]) -> &[u8] {
-    match authority.iter().rposition(|&byte| byte == b':' || byte == b']') {
+    match memchr::memrchr2(b':', b']', authority) {
         Some(at) if authority[at] == b':' => &authority[..at],
         _ => authority,
     }
