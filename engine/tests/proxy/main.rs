@@ -25,6 +25,7 @@ mod hedging;
 mod idle;
 mod internal_redirects;
 mod limits;
+mod load_balancing;
 mod mirroring;
 mod name_server;
 mod operators;
