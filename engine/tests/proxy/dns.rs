@@ -1,11 +1,13 @@
 //! Clusters whose endpoints are host names, against a real name server on loopback (docs/DISCOVERY.md).
 
 use super::name_server::{NameServer, Zone, addresses, with_ttl};
-use super::support::{Connection, Ringway, dead_address, eventually, response};
+use super::support::{Connection, Ringway, Setup, dead_address, eventually, response};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -112,6 +114,17 @@ fn endpoints(proxy: &Ringway) -> BTreeSet<String> {
     names.filter(|name| name.contains(':') && !name.contains("::")).map(str::to_owned).collect()
 }
 
+/// What /ready says of a process that does not serve yet.
+fn is_initializing(admin: &Path) -> bool {
+    if UnixStream::connect(admin).is_err() {
+        return false;
+    }
+    let mut connection = Connection::open_unix(admin);
+    connection.send(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let answer = connection.try_response("GET");
+    answer.is_some_and(|answer| answer.status() == 503 && answer.text() == "INITIALIZING\n")
+}
+
 #[test]
 fn every_address_of_every_name_is_an_endpoint() {
     let (origin, server) = (Everywhere::start(), NameServer::start());
@@ -143,9 +156,17 @@ fn a_silent_name_server_stalls_neither_the_start_nor_traffic() {
     let second = NameServer::with("a.test", Zone::Silent);
     let text = config(&server, &origin, "", STRICT, r#"["127.0.0.4:PORT", "a.test:PORT"]"#);
     let text = text.replace("resolvers = [", &format!("resolvers = [\"{}\", ", second.address));
+    let setup = Setup::new(&text);
+    let admin = setup.dir().join("admin.sock");
     let start = Instant::now();
-    let proxy = Ringway::start(&text);
+    let proxy = std::thread::scope(|scope| {
+        let starting = scope.spawn(|| setup.start());
+        eventually("the admin endpoint says that it waits", || is_initializing(&admin));
+        assert!(!starting.is_finished(), "nobody is served yet");
+        starting.join().expect("it starts")
+    });
     assert!(start.elapsed() > Duration::from_secs(3), "it waits for a while");
+    eventually("it is ready", || proxy.admin("GET", "/ready").status() == 200);
     assert!(proxy.stderr().contains("not all names are looked up yet"), "{}", proxy.stderr());
     assert_eq!(proxy.stat("dns.hickory.pending_resolutions"), 1);
     let mut client = proxy.connect();
