@@ -77,13 +77,22 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Routing over several virtual hosts and routes, both rewrites, every header edit, statistics, an access log.
+/// Routing over several virtual hosts and routes, both rewrites, every header edit, statistics, access logs; retries,
+/// limits and outlier detection that are not needed.
 const CONFIG: &str = r#"
 [[listeners]]
 address = "127.0.0.1:1"
 [listeners.http]
 via = "edge"
-access_log = [{ path = "/dev/null" }, { path = "/dev/null", json = { status = "%RESPONSE_CODE%", path = "%REQ(:PATH)%" } }]
+request_headers_to_add = [{ name = "x-client", value = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%;%QUERY_PARAM(q)%" }]
+response_headers_to_add = [{ name = "x-took", value = "%COMMON_DURATION(DS_RX_BEG:US_RX_BEG:us)%", append_action = "overwrite_if_exists_or_add" }]
+access_log = [
+  { path = "/dev/null" },
+  { path = "/dev/null", json = { status = "%RESPONSE_CODE%", path = "%REQ(:PATH)%" } },
+  { path = "/dev/null", format = """%START_TIME(%d/%b/%Y:%T %z)% %PATH(NQ)% %QUERY_PARAM(q)% %RESPONSE_CODE_DETAILS% \
+%RESPONSE_FLAGS_LONG% %COMMON_DURATION(DS_RX_BEG:US_RX_BEG:us)% %UPSTREAM_WIRE_BYTES_SENT% %REQUEST_HEADERS_BYTES% \
+%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(24)% %UPSTREAM_REMOTE_ADDRESS% %UNIQUE_ID% %STREAM_ID% %HOSTNAME%""", filter = { and = [{ status = { at_least = 200 } }, { header = { name = "user-agent", prefix = "test" } }, { not = { response_flags = ["UO"] } }] } },
+]
 [[listeners.http.virtual_hosts]]
 name = "other"
 domains = ["other.example", "*.other.example"]
@@ -94,11 +103,14 @@ domains = ["*"]
 routes = [
   { match = { path = "/exact" }, direct_response = { status = 404 } },
   { match = { prefix = "/api/", methods = ["DELETE"] }, direct_response = { status = 404 } },
-  { match = { prefix = "/api/" }, route = { cluster = "app", prefix_rewrite = "/v2/", host_rewrite = "app.internal" } },
+  { match = { prefix = "/api/" }, route = { cluster = "app", prefix_rewrite = "/v2/", host_rewrite = "app.internal", hash_policy = [{ header = "user-agent" }], hedge_on_per_try_timeout = true, retry_policy = { retry_on = ["5xx", "reset", "connect-failure"], num_retries = 3, per_try_timeout = "5s", per_try_idle_timeout = "3s", retry_host_predicate = ["previous_hosts"], retry_priority = { update_frequency = 2 } }, internal_redirect_policy = {} } },
 ]
 [[clusters]]
 name = "app"
 endpoints = ["127.0.0.1:2"]
+lb_policy = "least_request"
+circuit_breakers = { max_connections = 1000, max_pending_requests = 1000, max_requests = 1000, max_retries = 3 }
+outlier_detection = {}
 "#;
 
 const PLAIN_FIELDS: &str = "Host: app.example\r\nUser-Agent: test/1.0 (counting)\r\nAccept: */*\r\n\

@@ -99,10 +99,10 @@ fn moments_of_an_exchange() {
     // What is not a number is absent or negative.
     let values: Vec<u64> = line.split(' ').map(|value| value.parse().unwrap_or_else(|_| panic!("{line}"))).collect();
     let (between, totals) = values.split_at(POINTS.len() - 1);
-    let pauses: Vec<_> = between.iter().map(|micros| *micros >= 50_000).collect();
-    // To the head, from the head to the body, from its first to its last byte.
-    assert_eq!(pauses, [false, false, false, false, true, false, true, true, false], "{line}");
-    assert!(totals[0] >= 150 && totals[1] >= 50 && totals[2] >= 100 && totals[3] < totals[1], "{line}");
+    // The origin waits after the request has come and twice more; a busy machine only adds to that.
+    let (head, all): (u64, u64) = (between[4], between[4..8].iter().sum());
+    assert!(head >= 55_000 && all >= 170_000, "{line}");
+    assert!(totals[0] >= 170 && totals[1] >= 55 && totals[2] <= totals[0] && totals[3] <= totals[1], "{line}");
 }
 
 #[rustfmt::skip]
@@ -120,8 +120,11 @@ const OPERATORS: [&str; 25] = [
 fn operators_with_arguments() {
     let origin = echo();
     let coalesce = r#"%COALESCE({"operators": [{"command": "REQ", "param": "X-NONE"}, "UPSTREAM_CLUSTER"]})%"#;
-    let format: String = OPERATORS.iter().map(|operator| format!("{operator}=%{operator}%|")).collect();
-    let proxy = logging(origin.address, &format!("{{ path = \"DIR/log\", format = '{format}{coalesce}' }}"));
+    let labelled = |operator: &&str| format!("{}=%{operator}%|", operator.replace('%', "%%"));
+    let format: String = OPERATORS.iter().map(labelled).chain([coalesce.to_owned()]).collect();
+    // The harness puts a directory in the place of DIR.
+    let format = format!("{format:?}").replace("DIRECT", "\\u0044IRECT");
+    let proxy = logging(origin.address, &format!("{{ path = \"DIR/log\", format = {format} }}"));
     let mut client = proxy.connect();
     let local = client.stream.local_addr().expect("bound");
     for _ in 0..2 {
