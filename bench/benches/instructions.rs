@@ -3,6 +3,7 @@
 
 use bench::baseline::CALLS;
 use bench::exchange::{Traffic, Way, exchange};
+use bench::routing::{Kind, Pick};
 use bench::{codec, config, lb, messages, routing, stats, timer};
 use gungraun::Callgrind;
 use gungraun::prelude::*;
