@@ -1,0 +1,112 @@
+//! What is done to a request's path and host before a route is looked for.
+
+use super::support::{Origin, Ringway, response};
+
+fn routed(http: &str) -> (Origin, Ringway) {
+    let origin = Origin::answering(|request| response(200, &[], request.target()));
+    let config = format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+[listeners.http]
+{http}
+routes = [
+  {{ match = {{ path_separated_prefix = "/admin" }}, direct_response = {{ status = 403 }} }},
+  {{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }},
+]
+[[clusters]]
+name = "app"
+endpoints = ["{}"]
+"#,
+        origin.address
+    );
+    let proxy = Ringway::start(&config);
+    (origin, proxy)
+}
+
+/// Every spelling of a guarded path meets the guard, and the upstream gets the path that was matched.
+#[test]
+fn a_path_has_one_spelling() {
+    let (_origin, proxy) = routed(
+        "normalize_path = true\nmerge_slashes = true\npath_with_escaped_slashes_action = \"unescape_and_forward\"",
+    );
+    for target in
+        ["/admin", "/%61dmin/x", "/x/../admin", "/x/%2e%2E/admin", "//admin", "/x%2f..%2fadmin", "/x\\..\\admin"]
+    {
+        assert_eq!(proxy.get(target).status(), 403, "{target}");
+    }
+    for (target, expected) in [
+        ("/a/./b//c?x=/../y", "/a/b/c?x=/../y"),
+        ("/a%2Fb%20c", "/a/b%20c"),
+        ("/a/..", "/"),
+        ("/%7Euser", "/~user"),
+        ("/plain", "/plain"),
+    ] {
+        let answer = proxy.get(target);
+        assert_eq!((answer.status(), answer.text()), (200, expected), "{target}");
+    }
+    let mut client = proxy.connect();
+    for target in ["/..", "/%2e%2e/admin", "/%00", "/%zz"] {
+        let answer = client.get(target);
+        assert_eq!(answer.status(), 400, "{target}");
+        assert!(!answer.says_close(), "the message itself is sound");
+    }
+}
+
+#[test]
+fn without_the_options_a_path_is_left_alone() {
+    let (_origin, proxy) = routed("");
+    for target in ["/x/../admin", "//admin", "/%61dmin", "/a%2Fb", "/..", "/%00"] {
+        let answer = proxy.get(target);
+        assert_eq!((answer.status(), answer.text()), (200, target));
+    }
+}
+
+#[test]
+fn escaped_slashes_are_refused_or_redirected() {
+    let (origin, proxy) = routed("path_with_escaped_slashes_action = \"reject_request\"");
+    assert_eq!((proxy.get("/a%2fb").status(), proxy.get("/a%5Cb").status()), (400, 400));
+    assert_eq!(proxy.get("/a?b%2fc").text(), "/a?b%2fc");
+    assert_eq!(origin.requests().len(), 1);
+    let (origin, proxy) = routed("path_with_escaped_slashes_action = \"unescape_and_redirect\"\nnormalize_path = true");
+    let answer = proxy.get("/a/./b%2Fc?d=%2F");
+    assert_eq!((answer.status(), answer.field("location")), (307, Some("/a/b/c?d=%2F")));
+    assert_eq!(proxy.get("/a/./b").text(), "/a/b");
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn hosts_are_made_plain() {
+    let origin = Origin::answering(|request| response(200, &[], request.field("host").unwrap_or_default()));
+    let config = format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+[listeners.http]
+strip_matching_host_port = true
+strip_trailing_host_dot = true
+[[listeners.http.virtual_hosts]]
+name = "shop"
+domains = ["shop.example"]
+routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
+[[clusters]]
+name = "app"
+endpoints = ["{}"]
+"#,
+        origin.address
+    );
+    let proxy = Ringway::start(&config);
+    let port = proxy.address(0).port();
+    let asked = |host: &str| {
+        let mut client = proxy.connect();
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+        let answer = client.response();
+        (answer.status(), answer.text().to_owned())
+    };
+    let shop = (200, "shop.example".to_owned());
+    assert_eq!(asked("shop.example"), shop);
+    assert_eq!(asked(&format!("shop.example:{port}")), shop);
+    assert_eq!(asked("shop.example."), shop);
+    assert_eq!(asked(&format!("shop.example.:{port}")), shop);
+    assert_eq!(asked("other.example").0, 404);
+}

@@ -1,0 +1,101 @@
+//! Whom the proxy believes: x-forwarded-for, trusted hops, inside and outside, and what the edge removes.
+
+use super::filters::{get, origin};
+use super::support::{Message, Origin, Ringway, Setup, forwarding};
+
+fn asked(proxy: &Ringway, origin: &Origin, fields: &str) -> Message {
+    assert_eq!(get(proxy, "/", fields).status(), 200);
+    origin.last()
+}
+
+const ENVOYS: &str = "x-envoy-force-trace: 1\r\nx-envoy-ip-tags: me\r\nx-envoy-original-url: http://x/\r\n";
+/// The router acts on them and removes them, whoever sent them.
+const FOR_THE_ROUTER: &str = "x-envoy-retry-on: 5xx\r\nx-envoy-max-retries: 9\r\nx-envoy-internal: false\r\n";
+const OF_THE_EDGE: &str = "x-envoy-external-address: 1.1.1.1\r\nx-envoy-original-path: /x\r\nx-request-id: mine\r\n\
+                           x-envoy-downstream-service-cluster: c\r\nx-envoy-decorator-operation: o\r\n";
+
+/// 127.0.0.0/8 is inside unless the configuration says otherwise.
+const OUTSIDE: &str = "internal_addresses = [\"10.0.0.0/8\"]\n";
+
+#[test]
+fn an_edge_believes_nobody() {
+    let origin = origin();
+    let http = format!("{OUTSIDE}use_remote_address = true\ninternal_only_headers = [\"x-user\"]");
+    let proxy = Ringway::before(origin.address, &http);
+    let fields = format!(
+        "{ENVOYS}{FOR_THE_ROUTER}{OF_THE_EDGE}X-User: root\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: https\r\n"
+    );
+    let request = asked(&proxy, &origin, &fields);
+    for name in ENVOYS.lines().chain(FOR_THE_ROUTER.lines()).filter_map(|line| line.split(':').next()).chain([
+        "x-envoy-original-path",
+        "x-envoy-downstream-service-cluster",
+        "x-envoy-decorator-operation",
+        "x-user",
+    ]) {
+        assert_eq!(request.field(name), None, "{name}");
+    }
+    assert_eq!(request.field("x-envoy-external-address"), Some("127.0.0.1"));
+    assert_eq!(request.field("x-forwarded-proto"), Some("http"));
+    assert_eq!(request.field("x-forwarded-for"), Some("10.0.0.1, 127.0.0.1"));
+    assert_ne!(request.field("x-request-id"), Some("mine"));
+}
+
+#[test]
+fn requests_from_inside_keep_what_they_say() {
+    let origin = origin();
+    let proxy = Ringway::before(origin.address, "use_remote_address = true\ninternal_only_headers = [\"x-user\"]");
+    let request = asked(&proxy, &origin, &format!("{ENVOYS}X-User: root\r\nX-Request-Id: mine\r\n"));
+    for line in ENVOYS.lines() {
+        let (name, value) = line.split_once(": ").expect("a field");
+        assert_eq!(request.field(name), Some(value), "{name}");
+    }
+    assert_eq!((request.field("x-user"), request.field("x-request-id")), (Some("root"), Some("mine")));
+    assert_eq!((request.field("x-envoy-external-address"), request.field("x-envoy-internal")), (None, Some("true")));
+    // A forwarded request comes from somebody who cannot be checked.
+    let request = asked(&proxy, &origin, &format!("{ENVOYS}X-Forwarded-For: 10.0.0.1\r\n"));
+    assert_eq!((request.field("x-envoy-internal"), request.field("x-envoy-ip-tags")), (None, None));
+}
+
+#[test]
+fn behind_another_proxy_its_word_counts() {
+    let origin = origin();
+    let proxy = Ringway::before(origin.address, "");
+    let request = asked(&proxy, &origin, &format!("{ENVOYS}{OF_THE_EDGE}X-Forwarded-For: 203.0.113.5\r\n"));
+    assert_eq!((request.field("x-envoy-internal"), request.field("x-envoy-ip-tags")), (None, None));
+    for line in OF_THE_EDGE.lines() {
+        let (name, value) = line.split_once(": ").expect("a field");
+        assert_eq!(request.field(name), Some(value), "{name}");
+    }
+    let request = asked(&proxy, &origin, &format!("{ENVOYS}X-Forwarded-For: 10.1.2.3\r\n"));
+    assert_eq!((request.field("x-envoy-internal"), request.field("x-envoy-ip-tags")), (Some("true"), Some("me")));
+}
+
+/// The client in logs, in header values and for rate limits is the one that is believed.
+#[test]
+fn trusted_hops_say_who_the_client_is() {
+    let origin = origin();
+    for (hops, forwarded_for, client, external) in [
+        (0, "", "127.0.0.1", "127.0.0.1"),
+        (0, "203.0.113.5", "127.0.0.1", "127.0.0.1"),
+        (1, "203.0.113.5", "203.0.113.5", "203.0.113.5"),
+        (1, "1.2.3.4, 203.0.113.5", "203.0.113.5", "203.0.113.5"),
+        (2, "1.2.3.4, 203.0.113.5, 198.51.100.7", "203.0.113.5", "203.0.113.5"),
+        (2, "203.0.113.5", "127.0.0.1", "127.0.0.1"),
+        (1, "2001:db8::1", "2001:db8::1", "2001:db8::1"),
+    ] {
+        let log = "access_log = [{ path = \"DIR/log\", format = \"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%\" }]";
+        let add =
+            "request_headers_to_add = [{ name = \"x-client\", value = \"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%\" }]";
+        let http = format!("{OUTSIDE}use_remote_address = true\nxff_num_trusted_hops = {hops}\n{log}\n{add}");
+        let proxy =
+            Setup::new(&forwarding(origin.address, &http)).runtime("access_log_flush_interval = \"5ms\"").start();
+        let fields = match forwarded_for {
+            "" => String::new(),
+            list => format!("X-Forwarded-For: {list}\r\n"),
+        };
+        let request = asked(&proxy, &origin, &fields);
+        assert_eq!(request.field("x-client"), Some(client), "{hops} {forwarded_for}");
+        assert_eq!(request.field("x-envoy-external-address"), Some(external), "{hops} {forwarded_for}");
+        assert_eq!(proxy.log_lines("log", 1), [client], "{hops} {forwarded_for}");
+    }
+}
