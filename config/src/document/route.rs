@@ -27,6 +27,10 @@ table! {
         routes: List<Route>, required;
         /// When and how requests are sent again, for the routes that say nothing about it.
         retry_policy: RetryPolicy, optional "no further try";
+        /// Tell the upstream in `x-envoy-attempt-count` which try this is, from 1.
+        include_request_attempt_count: bool, default "false";
+        /// Tell the client in `x-envoy-attempt-count` how many tries there were.
+        include_attempt_count_in_response: bool, default "false";
         /// Header fields added to requests, after the route's were.
         request_headers_to_add: List<HeaderToAdd>, optional "none";
         /// Header fields removed from requests.

@@ -13,6 +13,9 @@ pub struct VirtualHost {
     pub routes: Vec<Route>,
     pub headers: HeaderMutations,
     pub filters: FilterOverrides,
+    /// Set x-envoy-attempt-count on requests, and on responses.
+    pub include_request_attempt_count: bool,
+    pub include_attempt_count_in_response: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -35,6 +35,8 @@ impl<'d> Resolver<'d, '_, '_> {
                 routes: self.routes(&routes.items, None),
                 headers: HeaderMutations::default(),
                 filters: FilterOverrides::default(),
+                include_request_attempt_count: false,
+                include_attempt_count_in_response: false,
             }],
             None => self.virtual_hosts(&http.virtual_hosts),
         };
@@ -87,6 +89,8 @@ impl<'d> Resolver<'d, '_, '_> {
                 routes: self.routes(host.routes.items(), retry.as_ref()),
                 headers: self.mutations(mutations!(host)),
                 filters: self.filter_overrides(&host.filters),
+                include_request_attempt_count: host.include_request_attempt_count.value,
+                include_attempt_count_in_response: host.include_attempt_count_in_response.value,
             });
         }
         hosts

@@ -312,6 +312,7 @@ fn forwarding<'a>(serving: &mut Serving<'a, '_>, forward: &'a Forward, cluster: 
         policies => hash_policy::hash(policies, &exchange.request, exchange.request_view(), origin),
     };
     let weighted = exchange.weighted_cluster(forward);
+    let host = exchange.route.map(|at| &hcm.config.virtual_hosts[at.virtual_host as usize]);
     Forwarding {
         reactor,
         cluster: hcm.clusters[cluster].clone(),
@@ -324,6 +325,7 @@ fn forwarding<'a>(serving: &mut Serving<'a, '_>, forward: &'a Forward, cluster: 
         codec_limits: &hcm.codec_limits,
         limits: &hcm.config.limits,
         stream_idle,
+        tells_attempts: host.is_some_and(|host| host.include_request_attempt_count),
         stats: &hcm.stats,
     }
 }

@@ -41,18 +41,7 @@ pub(super) async fn upstream(
     let Serving { hcm, connection, exchange, downstream, deadlines, filters, close } = serving;
     // From here on nobody sends the request again.
     downstream.replay.clear(&hcm.shard.reactor);
-    let options = &hcm.config.headers;
-    let waited = hcm.shard.reactor.now().saturating_sub(exchange.times.upstream_start);
-    if options.x_envoy_upstream_service_time {
-        exchange.response.fields.remove_id(FieldId::XEnvoyUpstreamServiceTime);
-        let mut number = itoa::Buffer::new();
-        let milliseconds = number.format(waited / 1_000_000);
-        let write = |out: &mut Vec<u8>| out.extend_from_slice(milliseconds.as_bytes());
-        exchange.edit_response().add_known(FieldId::XEnvoyUpstreamServiceTime, write);
-    }
-    for cookie in &response.attempt.forwarding.cookies {
-        exchange.edit_response().add_known(FieldId::SetCookie, |out| cookie.write(out));
-    }
+    add_own_fields(hcm, exchange, &response);
     finalize::routed_response(hcm, connection, exchange);
     let mut pace = hcm.filters.response(filters, exchange);
     finalize::response(hcm, exchange, false);
@@ -81,6 +70,27 @@ pub(super) async fn upstream(
         false => "via_upstream",
     };
     Ok((next, Ending { flags: ResponseFlags::empty(), details }))
+}
+
+/// What the router has to say to the client.
+fn add_own_fields(hcm: &Hcm, exchange: &mut Exchange, response: &router::Response<'_>) {
+    let mut number = itoa::Buffer::new();
+    let mut set = |exchange: &mut Exchange, id, value: u64| {
+        exchange.response.fields.remove_id(id);
+        let value = number.format(value);
+        exchange.edit_response().add_known(id, |out| out.extend_from_slice(value.as_bytes()));
+    };
+    if hcm.config.headers.x_envoy_upstream_service_time {
+        let waited = hcm.shard.reactor.now().saturating_sub(exchange.times.upstream_start);
+        set(exchange, FieldId::XEnvoyUpstreamServiceTime, waited / 1_000_000);
+    }
+    let host = exchange.route.map(|at| &hcm.config.virtual_hosts[at.virtual_host as usize]);
+    if host.is_some_and(|host| host.include_attempt_count_in_response) {
+        set(exchange, FieldId::XEnvoyAttemptCount, u64::from(exchange.attempts));
+    }
+    for cookie in &response.attempt.forwarding.cookies {
+        exchange.edit_response().add_known(FieldId::SetCookie, |out| cookie.write(out));
+    }
 }
 
 /// Answer with a redirect to `location`.

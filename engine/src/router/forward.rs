@@ -8,7 +8,7 @@ use super::replay::{Replay, ReplayPiece};
 use super::retry::TryPolicy;
 use super::{Deadlines, Downstream, Fault, tries};
 use crate::cluster::outlier::Outcome;
-use crate::cluster::{Cluster, Endpoint, InFlight, Report};
+use crate::cluster::{Cluster, Endpoint, InFlight};
 use crate::codec::h1::Limits;
 use crate::http::matcher::is_in_share;
 use crate::http::{Exchange, FieldId, Method, ResponseHead};
@@ -39,6 +39,8 @@ pub struct Forwarding<'a> {
     pub limits: &'a model::HttpLimits,
     /// How long nothing may move.
     pub stream_idle: Option<Duration>,
+    /// Tell the upstream which try it is (x-envoy-attempt-count).
+    pub tells_attempts: bool,
     pub stats: &'a HttpStats,
 }
 
@@ -183,8 +185,7 @@ impl<'a> Response<'a> {
         in_flight.responded(self.attempt.forwarding.reactor.now());
         accounting.cluster.report(endpoint, Outcome::Status(head.status));
         if head.fields.contains(FieldId::XEnvoyImmediateHealthCheckFail) {
-            let report = Report::ImmediateHealthCheckFail(endpoint.host.clone());
-            accounting.cluster.shared.reports.push(report);
+            accounting.cluster.shared.report_immediate_failure(&endpoint.host);
         }
     }
 
@@ -291,6 +292,14 @@ impl<'a> Accounting<'a> {
         match fault {
             Fault::RouteTimeout => {
                 stats.upstream_rq_timeout.inc();
+                stats.upstream_rq_tx_reset.inc();
+            }
+            Fault::PerTryTimeout => {
+                stats.upstream_rq_per_try_timeout.inc();
+                stats.upstream_rq_tx_reset.inc();
+            }
+            Fault::PerTryIdleTimeout => {
+                stats.upstream_rq_per_try_idle_timeout.inc();
                 stats.upstream_rq_tx_reset.inc();
             }
             Fault::MaxStreamDuration => {

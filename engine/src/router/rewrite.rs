@@ -153,6 +153,8 @@ mod tests {
             }],
             headers: model::HeaderMutations::default(),
             filters: model::FilterOverrides::default(),
+            include_request_attempt_count: false,
+            include_attempt_count_in_response: false,
         }])
     }
 

@@ -10,13 +10,13 @@
 
 use super::attempt::Attempt;
 use super::forward::{Forwarding, Response, Started, interrupted};
-use super::hedge::{Hedged, Raced};
+use super::hedge::{Hedge, Hedged, Raced};
 use super::retry::{FailedTry, NoRetry, Tries};
 use super::{Deadlines, Downstream, Fault};
 use crate::base::clock::Nanos;
 use crate::cluster::{Endpoint, NoHost, PickContext};
-use crate::http::Exchange;
 use crate::http::format::ResponseFlags;
+use crate::http::{Exchange, FieldId};
 use crate::ring::Timer;
 use crate::upstream::limits::Resource;
 use crate::upstream::{ConnectError, Connection, Pool};
@@ -51,11 +51,10 @@ pub(super) async fn run<'a>(
         let mut current = None;
         let next = one(forwarding, exchange, downstream, deadlines, &mut tries, &mut current);
         let raced = hedged.race(forwarding, next).await;
-        deadlines.end_try();
         let after = match raced {
             Raced::Hedged(hedge) => {
                 tries.end(true, &forwarding.cluster.stats);
-                return Ok(hedged.adopt(hedge, exchange, forwarding.reactor));
+                return Ok(adopt(forwarding, &mut hedged, hedge, exchange, deadlines));
             }
             Raced::Next(Ok(())) => {
                 let response = current.expect("a response has its try");
@@ -69,12 +68,26 @@ pub(super) async fn run<'a>(
             After::Again => {}
             After::End(result) => return result,
             After::Wait(fault) => {
+                deadlines.end_try();
                 let is_over = || interrupted(forwarding.reactor, downstream, deadlines);
                 let hedge = hedged.wait(forwarding, fault, is_over).await?;
-                return Ok(hedged.adopt(hedge, exchange, forwarding.reactor));
+                return Ok(adopt(forwarding, &mut hedged, hedge, exchange, deadlines));
             }
         }
     }
+}
+
+/// One of the tries beside the present one has the response for the client.
+fn adopt<'a>(
+    forwarding: &'a Forwarding<'a>,
+    hedged: &mut Hedged<'a>,
+    hedge: Box<Hedge<'a>>,
+    exchange: &mut Exchange,
+    deadlines: &mut Deadlines,
+) -> Response<'a> {
+    deadlines.end_try();
+    deadlines.start_try(forwarding.reactor.now(), None, forwarding.policy.timeouts.per_try_idle);
+    hedged.adopt(hedge, exchange, forwarding.reactor)
 }
 
 /// A response's head is in the exchange.
@@ -136,7 +149,6 @@ fn after_failure<'a>(
             !passed
         }
         current => {
-            count_late(fault, forwarding);
             if let Some(response) = current {
                 response.fail(fault);
             }
@@ -171,14 +183,6 @@ fn note(exchange: &mut Exchange, why: NoRetry) {
     }
 }
 
-fn count_late(fault: Fault, forwarding: &Forwarding<'_>) {
-    match fault {
-        Fault::PerTryTimeout => forwarding.cluster.stats.upstream_rq_per_try_timeout.inc(),
-        Fault::PerTryIdleTimeout => forwarding.cluster.stats.upstream_rq_per_try_idle_timeout.inc(),
-        _ => {}
-    }
-}
-
 /// One try, after its pause: an endpoint, a connection, the request out, the response's head into the exchange. A pooled
 /// connection that turns out to have been closed while it was idle is none: where the request can safely be sent again,
 /// it goes out on a new one, and that is no other try. `current` gets the try as soon as it has a connection.
@@ -191,6 +195,7 @@ async fn one<'a>(
     current: &mut Option<Response<'a>>,
 ) -> Result<(), Fault> {
     let stats = &forwarding.cluster.stats;
+    deadlines.end_try();
     if tries.pause > 0 {
         pause(forwarding, downstream, deadlines, std::mem::take(&mut tries.pause)).await?;
     }
@@ -226,9 +231,7 @@ async fn one<'a>(
             }
         };
         response.attempt.send_head(exchange, &endpoint.name, downstream);
-        let result = response.attempt.run(exchange, downstream, deadlines).await;
-        response.attempt.note_wire(exchange);
-        match result {
+        match response.attempt.run(exchange, downstream, deadlines).await {
             Err(Fault::UpstreamClosed)
                 if may_repeat && !response.attempt.upstream.started && downstream.replay.is_possible() =>
             {
@@ -236,7 +239,10 @@ async fn one<'a>(
                 repeated = true;
                 exchange.to_upstream.clear();
             }
-            Err(fault) => return Err(fault),
+            Err(fault) => {
+                response.attempt.note_wire(exchange);
+                return Err(fault);
+            }
             Ok(()) => {
                 response.responded(&exchange.response);
                 stats.upstream_rq_retry_success.add(u64::from(repeated));
@@ -268,6 +274,12 @@ fn begin<'a>(
         && let Some(hostname) = &endpoint.hostname
     {
         exchange.request.authority = exchange.request_edits.store(|out| out.extend_from_slice(hostname.as_bytes()));
+    }
+    if forwarding.tells_attempts {
+        exchange.request.fields.remove_id(FieldId::XEnvoyAttemptCount);
+        let mut number = itoa::Buffer::new();
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(number.format(tries.count).as_bytes());
+        exchange.edit_request().add_known(FieldId::XEnvoyAttemptCount, write);
     }
     let permit = cluster.limits.acquire(Resource::Requests, forwarding.priority()).map_err(Fault::Overflow)?;
     Ok((endpoint.clone(), Started::new(forwarding, &endpoint, permit)))

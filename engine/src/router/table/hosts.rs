@@ -98,6 +98,8 @@ mod tests {
             routes: Vec::new(),
             headers: model::HeaderMutations::default(),
             filters: model::FilterOverrides::default(),
+            include_request_attempt_count: false,
+            include_attempt_count_in_response: false,
         };
         Hosts::new(&domains.iter().map(host).collect::<Vec<_>>())
     }

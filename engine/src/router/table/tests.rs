@@ -139,6 +139,8 @@ fn host(domains: &[&str], routes: Vec<model::Route>) -> model::VirtualHost {
         routes,
         headers: HeaderMutations::default(),
         filters: FilterOverrides::default(),
+        include_request_attempt_count: false,
+        include_attempt_count_in_response: false,
     }
 }
 

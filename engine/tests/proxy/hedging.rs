@@ -1,0 +1,105 @@
+//! Hedging: a second try beside one that is late; whichever answers well first is the client's.
+
+use super::support::{Origin, Ringway, Setup, response};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+fn hedging(origin: SocketAddr, policy: &str) -> Ringway {
+    Setup::new(&format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+[listeners.http]
+access_log = [{{ path = "DIR/log", format = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT%" }}]
+[[listeners.http.virtual_hosts]]
+name = "all"
+domains = ["*"]
+[[listeners.http.virtual_hosts.routes]]
+match = {{ prefix = "/" }}
+[listeners.http.virtual_hosts.routes.route]
+cluster = "app"
+hedge_on_per_try_timeout = true
+retry_policy = {{ per_try_timeout = "150ms", retry_back_off = {{ base_interval = "1ms" }}, {policy} }}
+[[clusters]]
+name = "app"
+endpoints = ["{origin}"]
+"#
+    ))
+    .runtime("access_log_flush_interval = \"5ms\"")
+    .start()
+}
+
+/// An origin whose answers, by the number of the request, come after a time with a status and the number as body.
+fn slow(answers: &'static [(u64, u16)]) -> Origin {
+    let count = AtomicUsize::new(0);
+    Origin::recording(move |connection, request, _| {
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        let (milliseconds, status) = answers[number.min(answers.len() - 1)];
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        let body = format!("{number}:{}", String::from_utf8_lossy(&request.body));
+        connection.try_send(&response(status, &[], body))
+    })
+}
+
+#[test]
+fn the_second_try_overtakes_the_first() {
+    let origin = slow(&[(5000, 200), (0, 200)]);
+    let proxy = hedging(origin.address, "retry_on = [\"5xx\"]");
+    let start = Instant::now();
+    let mut client = proxy.connect();
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody");
+    assert_eq!(client.response().text(), "1:body");
+    assert!(start.elapsed() < Duration::from_secs(4));
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_retry"), 1);
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_per_try_timeout"), 0, "nothing was given up");
+    assert_eq!(proxy.log_lines("log", 1)[0], "200 - via_upstream 2");
+    // The other one is cancelled: its connection goes.
+    proxy.wait_for_stat("cluster.app.upstream_cx_active", 1);
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_active"), 0);
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_tx_reset"), 1);
+    assert_eq!(client.get("/").text(), "2:", "both sides are in order");
+}
+
+#[test]
+fn the_first_try_may_still_win() {
+    let origin = slow(&[(400, 200), (5000, 200)]);
+    let proxy = hedging(origin.address, "retry_on = [\"5xx\"]");
+    let start = Instant::now();
+    assert_eq!(proxy.get("/").text(), "0:");
+    assert!(start.elapsed() < Duration::from_secs(4));
+    assert_eq!(origin.requests().len(), 2);
+    proxy.wait_for_stat("cluster.app.upstream_cx_active", 1);
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_active"), 0);
+}
+
+/// A bad answer does not win as long as a better one may come.
+#[test]
+fn a_bad_answer_waits_for_a_better_one() {
+    let origin = slow(&[(600, 200), (0, 503)]);
+    let proxy = hedging(origin.address, "retry_on = [\"5xx\"], num_retries = 1");
+    assert_eq!(proxy.get("/").text(), "0:");
+    let origin = slow(&[(300, 503), (600, 200)]);
+    let proxy = hedging(origin.address, "retry_on = [\"5xx\"], num_retries = 1");
+    assert_eq!(proxy.get("/").text(), "1:");
+    // All are bad: the last one is the client's.
+    let origin = slow(&[(300, 503), (0, 503)]);
+    let proxy = hedging(origin.address, "retry_on = [\"5xx\"], num_retries = 1");
+    assert_eq!(proxy.get("/").status(), 503);
+    assert_eq!(origin.requests().len(), 2);
+}
+
+#[test]
+fn all_tries_end_with_the_routes_time() {
+    let origin = slow(&[(60_000, 200)]);
+    let proxy = hedging(origin.address, "retry_on = [\"5xx\"], num_retries = 3");
+    // From inside, a request may say how long its route's time is.
+    let mut client = proxy.connect();
+    client
+        .send(b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 10.0.0.1\r\nx-envoy-upstream-rq-timeout-ms: 700\r\n\r\n");
+    assert_eq!(client.response().status(), 504);
+    assert_eq!(origin.requests().len(), 4);
+    assert!(proxy.log_lines("log", 1)[0].ends_with(" upstream_response_timeout 4"));
+    proxy.wait_for_stat("cluster.app.upstream_cx_active", 0);
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_active"), 0);
+}

@@ -1,0 +1,106 @@
+//! Internal redirects: an upstream's redirect is followed here, as far as the policy goes, and passed on otherwise.
+
+use super::support::{Origin, Ringway, response};
+use std::net::SocketAddr;
+
+/// Routes: `/other...` leads to the second origin, `/nowhere` of host `void` to no route, all else to the first one.
+fn proxy(first: SocketAddr, second: SocketAddr, policy: &str) -> Ringway {
+    Ringway::start(&format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+[[listeners.http.virtual_hosts]]
+name = "all"
+domains = ["example.com", "other.example.com", "[::1]"]
+routes = [
+  {{ match = {{ prefix = "/other" }}, route = {{ cluster = "second", internal_redirect_policy = {{ {policy} }} }} }},
+  {{ match = {{ prefix = "/" }}, route = {{ cluster = "first", internal_redirect_policy = {{ {policy} }} }} }},
+]
+[[clusters]]
+name = "first"
+endpoints = ["{first}"]
+[[clusters]]
+name = "second"
+endpoints = ["{second}"]
+"#
+    ))
+}
+
+/// An origin that redirects everything to `location` with `status`.
+fn redirecting(status: u16, location: &'static str) -> Origin {
+    Origin::answering(move |_| response(status, &[&format!("location: {location}")], "moved"))
+}
+
+fn target() -> Origin {
+    Origin::answering(|request| response(200, &["x-from: second"], &request.body))
+}
+
+#[test]
+fn a_redirect_is_followed_to_another_cluster() {
+    let (first, second) = (redirecting(302, "http://other.example.com/other/new?x=1#there"), target());
+    let proxy = proxy(first.address, second.address, "");
+    let mut client = proxy.connect();
+    for _ in 0..2 {
+        let answer = client.get("/old?q");
+        assert_eq!((answer.status(), answer.field("x-from")), (200, Some("second")));
+    }
+    let request = second.last();
+    assert_eq!((request.method(), request.target()), ("GET", "/other/new?x=1"));
+    assert_eq!(request.field("host"), Some("other.example.com"));
+    assert_eq!(request.field("x-envoy-original-url"), Some("http://example.com/old?q"));
+    assert_eq!(request.all("x-forwarded-for").len(), 1, "{:?}", request.fields);
+    assert_eq!(proxy.stat("cluster.first.upstream_internal_redirect_succeeded_total"), 2);
+    assert_eq!(proxy.stat("cluster.first.upstream_internal_redirect_failed_total"), 0);
+    assert_eq!(proxy.stat("http.ingress_http.downstream_rq_2xx"), 2);
+    assert_eq!(proxy.stat("http.ingress_http.downstream_rq_3xx"), 0);
+    assert_eq!(first.connections(), 1, "the redirect's connection is used again");
+}
+
+#[test]
+fn a_body_goes_along_and_303_drops_it() {
+    for (status, method, body) in [(307, "POST", "body"), (303, "GET", "")] {
+        let (first, second) = (redirecting(status, "http://example.com/other"), target());
+        let proxy = proxy(first.address, second.address, "redirect_response_codes = [303, 307]");
+        let mut client = proxy.connect();
+        client.send(b"POST / HTTP/1.1\r\nHost: example.com\r\nContent-Length: 4\r\n\r\nbody");
+        assert_eq!(client.response().text(), body);
+        let request = second.last();
+        assert_eq!((request.method(), request.text()), (method, body));
+        assert_eq!(request.field("content-length"), (!body.is_empty()).then_some("4"));
+    }
+}
+
+/// What is not followed is passed on as it came, and counted.
+#[test]
+fn other_redirects_are_the_clients() {
+    let statistic = |name: &str| format!("http.ingress_http.passthrough_internal_redirect_{name}");
+    for (status, location, counted) in [
+        (301, "http://example.com/other", None),
+        (302, "/other", Some("bad_location")),
+        (302, "https://example.com/other", Some("unsafe_scheme")),
+        (302, "http://unknown.example.org/other", Some("no_route")),
+    ] {
+        let (first, second) = (redirecting(status, location), target());
+        let proxy = proxy(first.address, second.address, "");
+        let answer = proxy.get("/");
+        assert_eq!((answer.status(), answer.field("location")), (status, Some(location)));
+        assert_eq!(answer.text(), "moved");
+        assert!(second.requests().is_empty());
+        let failed = proxy.stat("cluster.first.upstream_internal_redirect_failed_total");
+        assert_eq!(failed, i64::from(counted.is_some()), "{location}");
+        if let Some(name) = counted {
+            assert_eq!(proxy.stat(&statistic(name)), 1, "{location}");
+        }
+    }
+}
+
+#[test]
+fn redirects_end() {
+    let first = redirecting(302, "http://example.com/again");
+    let proxy = proxy(first.address, first.address, "max_internal_redirects = 3");
+    assert_eq!(proxy.get("/").status(), 302);
+    assert_eq!(first.requests().len(), 4);
+    assert_eq!(first.last().field("x-envoy-original-url"), Some("http://example.com/again"));
+    assert_eq!(proxy.stat("http.ingress_http.passthrough_internal_redirect_too_many_redirects"), 1);
+    assert_eq!(proxy.stat("cluster.first.upstream_internal_redirect_succeeded_total"), 3);
+}
