@@ -25,7 +25,7 @@ const SHOWN_LIMITS: [(Resource, &str); 4] = [
 pub(super) fn clusters(state: &State, query: &Query) -> Answer {
     let loaded = state.loaded();
     if query.get("format") == Some("json") {
-        let statuses: Vec<_> = loaded.plan.clusters.iter().map(|cluster| cluster_status(cluster)).collect();
+        let statuses: Vec<_> = loaded.plan.clusters.iter().map(cluster_status).collect();
         return Answer::json(&json!({ "cluster_statuses": statuses }));
     }
     let mut text = String::new();
@@ -53,21 +53,17 @@ fn write_cluster(out: &mut String, cluster: &ClusterShared, registry: &Registry)
         }
     }
     writeln!(out, "{name}::added_via_api::false")?;
-    let figures: [(&str, fn(&ClusterStats) -> i64); 3] = [
-        ("upstream_cx_active", |stats| stats.upstream_cx_active.get()),
-        ("upstream_rq_active", |stats| stats.upstream_rq_active.get()),
-        ("upstream_rq_total", |stats| stats.upstream_rq_total.get() as i64),
-    ];
-    for (figure, read) in figures {
-        writeln!(out, "{name}::{figure}::{}", registry.sum(name, read))?;
-    }
+    let sum = |read: fn(&ClusterStats) -> i64| registry.sum(name, read);
+    writeln!(out, "{name}::upstream_cx_active::{}", sum(|stats| stats.upstream_cx_active.get()))?;
+    writeln!(out, "{name}::upstream_rq_active::{}", sum(|stats| stats.upstream_rq_active.get()))?;
+    writeln!(out, "{name}::upstream_rq_total::{}", sum(|stats| stats.upstream_rq_total.get() as i64))?;
     cluster.hosts().iter().try_for_each(|host| write_host(out, name, host))
 }
 
 fn write_host(out: &mut String, cluster: &str, host: &Host) -> std::fmt::Result {
     let mut line = |key: &str, value: &dyn std::fmt::Display| writeln!(out, "{cluster}::{}::{key}::{value}", host.name);
-    for (key, _, read) in HostStats::SHOWN {
-        line(key, &host.stats.sum(read))?;
+    for figure in HostStats::FIGURES {
+        line(figure.name, &host.stats.sum(figure.read))?;
     }
     line("hostname", &host.spec.hostname.as_deref().unwrap_or(""))?;
     line("health_flags", &host.flags())?;
@@ -114,9 +110,9 @@ fn host_status(host: &Host) -> Value {
         Address::Ip(ip) => json!({ "socket_address": { "address": ip.ip().to_string(), "port_value": ip.port() } }),
         Address::Unix(path) => json!({ "pipe": { "path": path.display().to_string() } }),
     };
-    let stats = HostStats::SHOWN.map(|(name, gauge, read)| {
-        let kind = if gauge { "GAUGE" } else { "COUNTER" };
-        json!({ "name": name, "type": kind, "value": host.stats.sum(read).to_string() })
+    let stats = HostStats::FIGURES.map(|figure| {
+        let kind = if figure.is_gauge { "GAUGE" } else { "COUNTER" };
+        json!({ "name": figure.name, "type": kind, "value": host.stats.sum(figure.read).to_string() })
     });
     let flags = host.flags();
     let mut health = json!({ "eds_health_status": "HEALTHY" });

@@ -31,16 +31,31 @@ pub struct HostStats {
     pub local_successes: Counter,
 }
 
+/// One of the figures that /clusters shows.
+pub struct HostFigure {
+    pub name: &'static str,
+    pub is_gauge: bool,
+    pub read: fn(&HostStats) -> i64,
+}
+
 impl HostStats {
-    /// Counters and gauges with the names that Envoy's /clusters has, sorted.
-    pub const SHOWN: [(&'static str, bool, fn(&Self) -> i64); 8] = [
-        ("cx_active", true, |stats| stats.cx_active.get()),
-        ("cx_connect_fail", false, |stats| stats.cx_connect_fail.get() as i64),
-        ("cx_total", false, |stats| stats.cx_total.get() as i64),
-        ("rq_active", true, |stats| stats.rq_active.get()),
-        ("rq_error", false, |stats| stats.rq_error.get() as i64),
-        ("rq_success", false, |stats| stats.rq_success.get() as i64),
-        ("rq_timeout", false, |stats| stats.rq_timeout.get() as i64),
-        ("rq_total", false, |stats| stats.rq_total.get() as i64),
+    /// With Envoy's names, sorted.
+    pub const FIGURES: [HostFigure; 8] = [
+        gauge("cx_active", |stats| stats.cx_active.get()),
+        counter("cx_connect_fail", |stats| stats.cx_connect_fail.get() as i64),
+        counter("cx_total", |stats| stats.cx_total.get() as i64),
+        gauge("rq_active", |stats| stats.rq_active.get()),
+        counter("rq_error", |stats| stats.rq_error.get() as i64),
+        counter("rq_success", |stats| stats.rq_success.get() as i64),
+        counter("rq_timeout", |stats| stats.rq_timeout.get() as i64),
+        counter("rq_total", |stats| stats.rq_total.get() as i64),
     ];
+}
+
+const fn gauge(name: &'static str, read: fn(&HostStats) -> i64) -> HostFigure {
+    HostFigure { name, is_gauge: true, read }
+}
+
+const fn counter(name: &'static str, read: fn(&HostStats) -> i64) -> HostFigure {
+    HostFigure { name, is_gauge: false, read }
 }

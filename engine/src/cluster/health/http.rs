@@ -51,7 +51,7 @@ pub(super) async fn probe(check: &HttpHealthCheck, link: &mut Link, request: &[u
             Err(failure) => {
                 link.close();
                 // The other end may have closed it just when the request came: that says nothing about its health.
-                if !(link.is_reused() && !exchange.started) {
+                if !link.is_reused() || exchange.started {
                     return Verdict::failed(failure);
                 }
             }

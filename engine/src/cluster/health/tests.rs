@@ -36,11 +36,14 @@ fn http_check() -> HttpHealthCheck {
         host: None,
         path: "/health?deep".into(),
         method: "GET".into(),
-        expected_statuses: vec![200..201],
-        retriable_statuses: vec![500..600],
+        expected_statuses: Vec::from([OK_STATUS]),
+        retriable_statuses: Vec::from([SERVER_ERRORS]),
         request_headers: Vec::new(),
     }
 }
+
+const OK_STATUS: std::ops::Range<u16> = 200..201;
+const SERVER_ERRORS: std::ops::Range<u16> = 500..600;
 
 /// What an endpoint does with a request.
 #[derive(Clone, Debug)]
@@ -121,7 +124,7 @@ impl World {
     }
 
     fn behave(&self, behaviour: Behaviour) {
-        self.origins.iter().for_each(|origin| drop(origin.behaviour.replace(behaviour.clone())));
+        self.origins.iter().for_each(|origin| *origin.behaviour.borrow_mut() = behaviour.clone());
     }
 
     /// Of the first endpoint.
