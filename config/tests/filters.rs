@@ -100,6 +100,8 @@ fn every_part_of_a_fault() {
         (fixed.headers.len(), fixed.upstream_cluster.as_deref(), fixed.max_active_faults),
         (1, Some("app"), Some(0))
     );
+    let none = fault("");
+    assert!(none.delay.is_none() && none.abort.is_none() && none.response_rate_limit.is_none());
     let by_header = fault(
         "delay = { header_delay = {}, percent = 1 }, abort = { header_abort = {}, percent = 1 }, \
          response_rate_limit = { header_limit = {}, percent = 1 }",

@@ -273,14 +273,17 @@ fn every_retry_condition_has_its_word() {
 #[test]
 fn a_route_takes_the_retry_policy_of_its_virtual_host() {
     let hcm = hcm("[[listeners.http.virtual_hosts]]\nname = \"a\"\ndomains = [\"*\"]\n\
+         include_request_attempt_count = true\n\
          retry_policy = { retry_on = [\"reset\"], num_retries = 7 }\nroutes = [\n\
          { match = { prefix = \"/a\" }, route = { cluster = \"app\" } },\n\
          { match = { prefix = \"/b\" }, route = { cluster = \"app\", retry_policy = { retry_on = [\"5xx\"] } } },\n\
          { match = { prefix = \"/c\" }, route = { cluster = \"app\", retry_policy = \"off\" } }]");
+    let host = &hcm.virtual_hosts[0];
+    assert!(host.include_request_attempt_count && !host.include_attempt_count_in_response);
     let retries: Vec<_> = hcm.virtual_hosts[0].routes.iter().map(|route| forward_of(route).retry).collect();
     assert_eq!(retries[0].as_ref().unwrap().num_retries, 7);
-    assert_eq!(retries[0].as_ref().unwrap().place.line, 7, "where it was written");
-    assert_eq!((retries[1].as_ref().unwrap().num_retries, retries[1].as_ref().unwrap().place.line), (1, 10));
+    assert_eq!(retries[0].as_ref().unwrap().place.line, 8, "where it was written");
+    assert_eq!((retries[1].as_ref().unwrap().num_retries, retries[1].as_ref().unwrap().place.line), (1, 11));
     assert!(retries[2].is_none());
 }
 

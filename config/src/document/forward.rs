@@ -53,7 +53,7 @@ table! {
         /// Keep the host that is replaced, in `x-forwarded-host`.
         append_x_forwarded_host: bool, default "false";
 
-        /// Time for the whole response, further tries included, from the end of the request. Status 504. It may be
+        /// Time for the whole response, further tries included, from the end of the request on. Status 504. It may be
         /// changed by `x-envoy-upstream-rq-timeout-ms` in a request from inside.
         timeout: Timeout, default "\"15s\"";
         /// Time without a byte moving in either direction (Envoy: idle_timeout).
@@ -156,9 +156,8 @@ table! {
 }
 
 table! {
-    /// A cluster that gets a copy of the requests (Envoy: RequestMirrorPolicy). To the host `-shadow` is added. A body
-    /// that is longer than what is kept for further tries is not copied, which is counted in
-    /// `cluster.<name>.retry_or_shadow_abandoned`.
+    /// A cluster that gets a copy of the requests (Envoy: RequestMirrorPolicy). To the host `-shadow` is added. The request
+    /// never waits for its copy: one that falls behind by more than `buffer_limit` of `http` is given up.
     MirrorPolicy at "listeners[].http.virtual_hosts[].routes[].route.request_mirror_policies[]", example "mirror.toml" {
         /// Name of the cluster.
         cluster: ClusterName, required;

@@ -71,12 +71,14 @@ table! {
         strip_trailing_host_dot: bool, default "false";
 
         /// The client is who made the connection, and not who `x-forwarded-for` says. To be set where clients connect
-        /// that are not trusted: requests from outside lose the fields that are for proxies only, such as `x-envoy-*`.
+        /// that are not trusted. Requests from outside never keep the fields that change retries and timeouts, such as
+        /// `x-envoy-max-retries`; with this they also lose `x-request-id` and what else only proxies say.
         use_remote_address: bool, default "false";
         /// How many proxies in front of this one are trusted: the client is the address that the farthest of them wrote
         /// into `x-forwarded-for`.
         xff_num_trusted_hops: Int<0, 255>, default "0";
-        /// Addresses of clients that count as inside (Envoy: internal_address_config).
+        /// Addresses of clients that count as inside, where the request came straight from them: without
+        /// `x-forwarded-for`, or, where that is believed, with one address in it (Envoy: internal_address_config).
         internal_addresses: List<Cidr>, optional "`[\"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"127.0.0.0/8\", \"fd00::/8\", \"::1\"]`";
         /// Further fields that are removed from requests from outside.
         internal_only_headers: List<HeaderName>, optional "none";
@@ -99,7 +101,8 @@ table! {
         via: ViaName, optional "no `via` is added";
         /// Append the peer's address to `x-forwarded-for`.
         x_forwarded_for: bool, default "true";
-        /// Set `x-forwarded-proto` where the request has none.
+        /// Set `x-forwarded-proto` where the request has none, and for every request where the client is who made the
+        /// connection.
         x_forwarded_proto: bool, default "true";
         /// Set `x-request-id` where the request has none.
         x_request_id: bool, default "true";

@@ -34,7 +34,8 @@ table! {
         retry_on: List<RetryCondition>, required;
         /// Tries after the first.
         num_retries: Int<0, 1000>, default "1";
-        /// Time for one try, from its start to the end of its response. Status 504 when it was the last.
+        /// Time until the response of one try begins, from when it has a connection and the whole request. Status 504
+        /// when it was the last.
         per_try_timeout: Timeout, default "\"off\"";
         /// Time of one try without a byte from the upstream.
         per_try_idle_timeout: Timeout, default "\"off\"";

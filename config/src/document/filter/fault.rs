@@ -11,8 +11,8 @@ use crate::document::units::{Size, Time};
 
 table! {
     /// Makes faults, to see how clients bear them: requests are delayed, answered with an error, or their responses slowed
-    /// down (Envoy: fault). At least one of `delay`, `abort` and `response_rate_limit` is written. Each is decided by
-    /// itself; a request may be delayed and then aborted.
+    /// down (Envoy: fault). At least one of `delay`, `abort` and `response_rate_limit` is written; `{}` makes no fault, where
+    /// only some routes have any. Each is decided by itself; a request may be delayed and then aborted.
     Fault at "listeners[].http.http_filters[].fault", example "fault.toml" {
         /// Hold the request back.
         delay: FaultDelay, optional "no delay";

@@ -9,7 +9,9 @@ use crate::resolve::matcher::fraction;
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn fault(&mut self, written: &'d Located<document::Fault>) -> Option<Fault> {
         let faults = [written.delay.origin(), written.abort.origin(), written.response_rate_limit.origin()];
-        if faults.iter().all(Option::is_none) && !written.has_unknown {
+        let others = [written.headers.origin(), written.upstream_cluster.origin(), written.max_active_faults.origin()];
+        // An empty table is for a filter that only some routes use.
+        if faults.iter().all(Option::is_none) && others.iter().any(Option::is_some) && !written.has_unknown {
             let problem = Problem::at(&written.origin, "the filter makes no fault");
             self.problems.push(problem.allowed("delay, abort, response_rate_limit; at least one"));
         }
