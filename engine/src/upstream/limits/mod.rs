@@ -52,7 +52,7 @@ impl From<model::Priority> for Priority {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     Connections,
-    /// Requests that wait for a connection.
+    /// Requests that wait for a connection; requests in flight, too.
     PendingRequests,
     Requests,
     Retries,
@@ -108,8 +108,8 @@ impl ShardLimits {
         taken.then(|| Permit { from: Some((self.clone(), resource, priority)) })
     }
 
-    /// Room for one more retry: under `max_retries`, or, where there is a retry budget, under its share of the requests
-    /// that are in flight or wait for a connection.
+    /// Room for one more retry: under `max_retries`, or, where there is a retry budget, under its share of the requests in
+    /// flight, those that wait for a connection among them.
     ///
     /// # Errors
     /// As `acquire`.
@@ -117,8 +117,7 @@ impl ShardLimits {
         let breakers = self.shared.breakers(priority);
         let (limit, overflow) = match &breakers.retry_budget {
             Some(budget) => {
-                let used = |resource| self.lessee.used(resource, priority);
-                let limit = budget_now(budget, used(Resource::Requests) + used(Resource::PendingRequests));
+                let limit = budget_now(budget, self.lessee.used(Resource::Requests, priority));
                 (Some(limit), Overflow::RetryBudget(priority))
             }
             None => (breakers.max_retries, Overflow::Retries(priority)),

@@ -130,9 +130,7 @@ impl SharedLimits {
         let used = |resource| self.cells.sum(|cells| i64::from(cells.used(slot(resource, priority)))) as u32;
         let breakers = self.breakers(priority);
         let limit = match (&breakers.retry_budget, resource) {
-            (Some(budget), Resource::Retries) => {
-                Some(budget_now(budget, used(Resource::Requests) + used(Resource::PendingRequests)))
-            }
+            (Some(budget), Resource::Retries) => Some(budget_now(budget, used(Resource::Requests))),
             _ => resource.limit(breakers),
         };
         Usage { used: used(resource), limit }
@@ -190,9 +188,9 @@ impl SharedLimits {
     }
 }
 
-/// What a retry budget allows while so many requests are in flight or wait for a connection.
-pub(super) fn budget_now(budget: &RetryBudget, busy: u32) -> u32 {
-    let share = u64::from(busy) * u64::from(budget.budget_per_10_000) / 10_000;
+/// What a retry budget allows while so many requests are in flight.
+pub(super) fn budget_now(budget: &RetryBudget, requests: u32) -> u32 {
+    let share = u64::from(requests) * u64::from(budget.budget_per_10_000) / 10_000;
     u32::try_from(share).unwrap_or(u32::MAX).max(budget.min_retry_concurrency)
 }
 
