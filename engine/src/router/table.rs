@@ -40,7 +40,7 @@ pub struct Route {
 /// `model::RouteAction`, ready to use.
 #[derive(Debug)]
 pub enum Action {
-    Forward(model::Forward),
+    Forward(Box<model::Forward>),
     Redirect(model::Redirect),
     DirectResponse(model::DirectResponse),
 }
@@ -92,7 +92,7 @@ impl VirtualHost {
 impl Route {
     fn new(route: &model::Route) -> Self {
         let action = match &route.action {
-            model::RouteAction::Forward(forward) => Action::Forward(model::Forward::clone(forward)),
+            model::RouteAction::Forward(forward) => Action::Forward(forward.clone()),
             model::RouteAction::Redirect(redirect) => Action::Redirect(redirect.clone()),
             model::RouteAction::DirectResponse(response) => Action::DirectResponse(response.clone()),
         };

@@ -2,8 +2,7 @@
 //! which edits.
 
 use super::page::Page;
-use crate::http::matcher::{HeadRef, Joined};
-use crate::http::{Exchange, RouteRef};
+use crate::http::{Exchange, RouteRef, is_valid_authority};
 use crate::router::explain::{Tried, per_cent};
 use crate::router::retry::TryPolicy;
 use crate::router::{RouteTable, rewrite};
@@ -109,10 +108,11 @@ fn describe_forward(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forwar
     }
 }
 
+/// The first line of this name.
 fn header(exchange: &Exchange, name: &str) -> Option<String> {
-    let mut joined = Joined::new();
-    let head = HeadRef::request(&exchange.request, exchange.request_view());
-    head.value(name.as_bytes(), &mut joined).map(|value| String::from_utf8_lossy(value).into_owned())
+    let view = exchange.request_view();
+    let field = exchange.request.fields.find(name.as_bytes(), view)?;
+    Some(String::from_utf8_lossy(field.value.of(view)).into_owned())
 }
 
 fn pairs(pairs: &[(String, String)]) -> String {
@@ -184,13 +184,18 @@ fn describe_rewrites(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forwa
         Some(HostRewrite::Literal(host)) => format!("becomes {host}"),
         Some(HostRewrite::Auto) => "becomes the endpoint's host name".into(),
         Some(HostRewrite::Header(name)) => match header(scene.exchange, name) {
-            Some(host) if !host.is_empty() => format!("becomes {host}, as {name} says"),
-            _ => format!("stays, as there is no {name}"),
+            Some(host) if is_valid_authority(host.as_bytes()) => format!("becomes {host}, as {name} says"),
+            Some(host) => format!("stays, as {name} says {host:?}, which is no host"),
+            None => format!("stays, as there is no {name}"),
         },
         Some(HostRewrite::PathRegex(regex)) => {
             let mut host = Vec::new();
             rewrite::substitute(regex, head.path(view), &mut host);
-            format!("becomes {}, from the path", String::from_utf8_lossy(&host))
+            let text = String::from_utf8_lossy(&host);
+            match is_valid_authority(&host) {
+                true => format!("becomes {text}, from the path"),
+                false => format!("stays, as {text:?} from the path is no host"),
+            }
         }
     };
     page.line("host", becomes);

@@ -54,9 +54,8 @@ fn nothing() -> Needed {
 fn options(pattern: &str) -> Vec<Needed> {
     // Nobody knows here whether it was compiled with Unicode, where `(?i)k` means one letter more. What goes for both
     // readings is right for either.
-    let readings =
-        [false, true].map(|unicode| ParserBuilder::new().unicode(unicode).utf8(false).build().parse(pattern));
-    let readings: Vec<Hir> = readings.into_iter().flatten().collect();
+    let read = |unicode| ParserBuilder::new().unicode(unicode).utf8(false).build().parse(pattern).ok();
+    let readings: Vec<Hir> = [false, true].into_iter().filter_map(read).collect();
     let both = |literals: fn(&Hir) -> Option<BTreeSet<Vec<u8>>>| {
         let sets: Option<Vec<_>> = readings.iter().map(literals).collect();
         sets.filter(|sets| !sets.is_empty()).map(|sets| sets.into_iter().flatten().collect::<BTreeSet<_>>())
