@@ -253,8 +253,43 @@ async fn serve_origin(reactor: Rc<Reactor>, listener: MemoryListener, request_bo
     }
 }
 
-fn shard(kind: &Kind) -> MemoryShard {
-    let config = ringway_config::load_str("test.toml", CONFIG).unwrap_or_else(|problems| panic!("{problems}"));
+/// A thousand routes, a chain of filters of which none fires, header edits, and everything that admission can do.
+fn filtering_config() -> String {
+    use std::fmt::Write;
+    let mut config = r#"
+[[listeners]]
+address = "127.0.0.1:1"
+[listeners.http]
+use_remote_address = true
+xff_num_trusted_hops = 1
+internal_only_headers = ["x-user"]
+normalize_path = true
+merge_slashes = true
+path_with_escaped_slashes_action = "unescape_and_forward"
+strip_trailing_host_dot = true
+request_headers_to_add = [{ name = "x-client", value = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", append_action = "overwrite_if_exists_or_add" }]
+response_headers_to_add = [{ name = "x-served-by", value = "edge" }]
+[[listeners.http.http_filters]]
+local_ratelimit = { token_bucket = { max_tokens = 1000000, fill_interval = "1s" }, x_ratelimit_headers = true, rate_limits = [{ actions = [{ remote_address = {} }] }, { actions = [{ request_headers = { header_name = "user-agent", descriptor_key = "agent" } }] }], descriptors = [{ entries = [{ key = "remote_address" }], token_bucket = { max_tokens = 100000, fill_interval = "1s" } }, { entries = [{ key = "agent", value = "other" }], token_bucket = { max_tokens = 1, fill_interval = "1s" } }] }
+[[listeners.http.http_filters]]
+fault = { headers = [{ name = "accept", exact = "*/*" }], delay = { fixed_delay = "1s", percent = 0 }, abort = { header_abort = {}, percent = 100 }, max_active_faults = 1 }
+[[clusters]]
+name = "app"
+endpoints = ["127.0.0.1:2"]
+"#
+    .to_owned();
+    for i in 0..1000 {
+        let _ = write!(
+            config,
+            "[[listeners.http.routes]]\nmatch = {{ prefix = \"/other/{i}/\" }}\ndirect_response = {{ status = 404 }}\n"
+        );
+    }
+    config
+        + "[[listeners.http.routes]]\nmatch = { prefix = \"/api/\" }\nroute = { cluster = \"app\", timeout = \"5s\" }\n"
+}
+
+fn shard(kind: &Kind, config: &str) -> MemoryShard {
+    let config = ringway_config::load_str("test.toml", config).unwrap_or_else(|problems| panic!("{problems}"));
     let shard = MemoryShard::new(config, 1);
     let address = Address::Ip("127.0.0.1:2".parse().expect("an address"));
     let listener = shard.network.listen(address, 1 << 20);
@@ -262,10 +297,10 @@ fn shard(kind: &Kind) -> MemoryShard {
     shard
 }
 
-fn exchanges_allocate_nothing(kind: &Kind) {
+fn exchanges_allocate_nothing(kind: &Kind, config: &str) {
     const WARM: u64 = 200;
     const COUNTED: u64 = 2000;
-    let shard = shard(kind);
+    let shard = shard(kind, config);
     let answered = Rc::new(Cell::new(0));
     let client = shard.connect(0, "192.0.2.1:40000".parse().expect("an address"));
     let (request, counter) = (kind.request, answered.clone());
@@ -311,22 +346,35 @@ fn the_counter_counts() {
 
 #[test]
 fn get_with_a_small_body() {
-    exchanges_allocate_nothing(&kinds()[0]);
+    exchanges_allocate_nothing(&kinds()[0], CONFIG);
 }
 
 #[test]
 fn get_with_a_long_body() {
-    exchanges_allocate_nothing(&kinds()[1]);
+    exchanges_allocate_nothing(&kinds()[1], CONFIG);
 }
 
 #[test]
 fn post_with_a_body() {
-    exchanges_allocate_nothing(&kinds()[2]);
+    exchanges_allocate_nothing(&kinds()[2], CONFIG);
 }
 
 #[test]
 fn chunked_response() {
-    exchanges_allocate_nothing(&kinds()[3]);
+    exchanges_allocate_nothing(&kinds()[3], CONFIG);
+}
+
+/// Neither do filters, as long as they have nothing to do, nor many routes, header edits, trust and paths to be changed.
+#[test]
+fn filters_and_a_thousand_routes() {
+    let config = filtering_config();
+    for path in ["/api/items?q=1", "/x/../api//%69tems%2Fall?q=1"] {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\n{PLAIN_FIELDS}X-Forwarded-For: 203.0.113.5\r\nX-Envoy-Retry-On: 5xx\r\nX-User: me\r\n\r\n"
+        );
+        let kind = Kind { name: "filters", request: leak(head.replace("app.example", "app.example.")), ..kinds()[0] };
+        exchanges_allocate_nothing(&kind, &config);
+    }
 }
 
 /// The budget of DESIGN section 4, rule 4.
@@ -336,7 +384,7 @@ const CONNECTIONS: usize = 1000;
 /// Connections that had one exchange each and are idle. `at_once`: all exchanges ran at the same time.
 fn idle_connections(at_once: bool) -> i64 {
     let kind = &kinds()[0];
-    let shard = shard(kind);
+    let shard = shard(kind, CONFIG);
     // With a task that is always ready, time stands still and nothing is idle for too long.
     let reactor = shard.reactor.clone();
     shard.reactor.spawn(async move {
