@@ -1,8 +1,8 @@
 //! Heads parsed and written, chunks decoded.
 
+use ringway::base::random::uuid4;
 use ringway::codec::h1::{BodyDecoder, Limits, Parse, encode, parse_request, parse_response};
 use ringway::http::{BodyKind, FieldId, Method, RequestHead, ResponseHead};
-use ringway::base::random::uuid4;
 use ringway::router::encode::connection;
 use std::hint::black_box;
 

@@ -21,7 +21,6 @@ pub(super) struct Telling {
 /// The table.
 pub(super) fn telling(fault: Fault) -> Telling {
     use ResponseFlags as Flags;
-    let tell = |status: u16, body, flags, details| Telling { status: Some(status), body, flags, details, close: false };
     let closing = |telling: Telling| Telling { close: true, ..telling };
     match fault {
         Fault::RequestHead(error) => {
@@ -57,6 +56,28 @@ pub(super) fn telling(fault: Fault) -> Telling {
             details: "downstream_remote_disconnect",
             close: true,
         },
+        // Envoy: 408 while the request is incomplete, 504 after; exchange.rs knows which.
+        Fault::StreamIdle => closing(tell(504, "stream timeout", Flags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")),
+        // Envoy: 408 or 504 as above.
+        Fault::MaxStreamDuration => {
+            closing(tell(504, "downstream duration timeout", Flags::DURATION_TIMEOUT, "max_duration_timeout"))
+        }
+        // Never within an exchange; there is nobody to tell.
+        Fault::MaxConnectionDuration => Telling {
+            status: None,
+            body: "",
+            flags: Flags::DURATION_TIMEOUT,
+            details: "max_connection_duration",
+            close: true,
+        },
+        fault => upstream(fault),
+    }
+}
+
+/// The upstream's faults, and ours on the way to it. The connection to the client is none the worse for them.
+fn upstream(fault: Fault) -> Telling {
+    use ResponseFlags as Flags;
+    match fault {
         Fault::Overflow(overflow) => tell(
             503,
             "upstream connect error or disconnect/reset before headers. reset reason: overflow",
@@ -115,19 +136,11 @@ pub(super) fn telling(fault: Fault) -> Telling {
         Fault::PerTryIdleTimeout => {
             tell(504, "upstream request timeout", Flags::UPSTREAM_REQUEST_TIMEOUT, "upstream_per_try_idle_timeout")
         }
-        // Envoy: 408 while the request is incomplete, 504 after; exchange.rs knows which.
-        Fault::StreamIdle => closing(tell(504, "stream timeout", Flags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")),
-        // Envoy: 408 or 504 as above.
-        Fault::MaxStreamDuration => {
-            closing(tell(504, "downstream duration timeout", Flags::DURATION_TIMEOUT, "max_duration_timeout"))
-        }
-        // Never within an exchange; there is nobody to tell.
-        Fault::MaxConnectionDuration => Telling {
-            status: None,
-            body: "",
-            flags: Flags::DURATION_TIMEOUT,
-            details: "max_connection_duration",
-            close: true,
-        },
+        // `telling` has told all others.
+        _ => tell(503, "", Flags::empty(), "unknown"),
     }
+}
+
+fn tell(status: u16, body: &'static str, flags: ResponseFlags, details: &'static str) -> Telling {
+    Telling { status: Some(status), body, flags, details, close: false }
 }

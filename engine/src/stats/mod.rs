@@ -11,6 +11,7 @@ mod cell;
 mod declare;
 mod histogram;
 mod host;
+mod meaning;
 mod merge;
 mod per_shard;
 mod registry;
@@ -21,9 +22,10 @@ pub use cell::{Cell, Counter, Gauge, StatusCodes};
 pub use declare::{CellKind, Descriptor, Scope};
 pub use histogram::{Distribution, HISTOGRAM_VALUE_MAX, Histogram};
 pub use host::HostStats;
+pub use meaning::{ServerState, server_version};
 pub use per_shard::{PerShard, ShardCopy};
 pub use registry::Registry;
 pub use scopes::{
     AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, DnsStats, FaultStats, HealthCheckStats, HttpStats,
-    Kind, ListenerStats, LocalRateLimitStats, OutlierStats, ServerState, ServerStats, ShardStats, server_version,
+    Kind, ListenerStats, LocalRateLimitStats, OutlierStats, ServerStats, ShardStats,
 };

@@ -20,7 +20,7 @@ const FUNCTION_LINES: usize = 70;
 const LONG_FILES: &[(&str, usize)] = &[];
 
 /// Functions over the limit: path, name and lines.
-const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[("engine/src/hcm/local_reply.rs", "telling", 94)];
+const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[];
 
 /// Data flows from left to right, and imports follow it. The two at the end stand on their own and serve everybody.
 const LAYERS: &[&str] = &[

@@ -217,7 +217,9 @@ fn names_are_envoys() {
              downstream_rq_too_large downstream_rq_idle_timeout \
              downstream_rq_timeout downstream_rq_header_timeout \
              downstream_flow_control_paused_reading_total downstream_flow_control_resumed_reading_total no_route \
-             rq_redirect rq_direct_response rq_total",
+             rq_redirect rq_direct_response rq_total no_cluster downstream_rq_max_duration_reached \
+             passthrough_internal_redirect_bad_location passthrough_internal_redirect_no_route \
+             passthrough_internal_redirect_too_many_redirects passthrough_internal_redirect_unsafe_scheme",
         ),
         (
             Kind::Cluster,
@@ -231,7 +233,17 @@ fn names_are_envoys() {
              upstream_rq_1xx upstream_rq_2xx upstream_rq_3xx upstream_rq_4xx upstream_rq_5xx upstream_rq_rx_reset \
              upstream_rq_tx_reset upstream_rq_retry upstream_rq_retry_success upstream_rq_pending_total \
              upstream_rq_pending_active upstream_flow_control_paused_reading_total \
-             upstream_flow_control_resumed_reading_total membership_healthy membership_total",
+             upstream_flow_control_resumed_reading_total membership_healthy membership_total \
+             membership_degraded membership_excluded membership_change lb_healthy_panic lb_subsets_active \
+             lb_subsets_created lb_subsets_removed lb_subsets_selected lb_subsets_fallback max_host_weight \
+             ring_hash_lb.size ring_hash_lb.min_hashes_per_host ring_hash_lb.max_hashes_per_host \
+             maglev_lb.min_entries_per_host maglev_lb.max_entries_per_host upstream_rq_retry_limit_exceeded \
+             upstream_rq_retry_backoff_exponential upstream_rq_retry_backoff_ratelimited \
+             upstream_rq_retry_overflow upstream_rq_max_duration_reached upstream_rq_per_try_timeout \
+             upstream_rq_per_try_idle_timeout upstream_rq_pending_overflow upstream_cx_overflow \
+             upstream_cx_none_healthy retry_or_shadow_abandoned upstream_internal_redirect_failed_total \
+             upstream_internal_redirect_succeeded_total update_attempt update_success update_failure \
+             update_empty update_no_rebuild",
         ),
         (Kind::Server, "uptime live state concurrency version total_connections memory_allocated"),
     ];
