@@ -130,8 +130,17 @@ impl Cluster {
         self.view.borrow().endpoints.clone()
     }
 
-    /// Take notice of what changed, so that a cluster without requests, too, closes connections to endpoints that are gone.
-    pub fn catch_up(&self) {
+    /// What is to be done now and then: also a cluster without requests closes connections to endpoints that are gone, and
+    /// limits that were nearly reached are looked at again.
+    pub fn tend(&self) {
+        self.catch_up();
+        if self.speaks && self.shared.limits.is_limited() {
+            self.shared.limits.relax();
+        }
+    }
+
+    /// Take notice of what changed.
+    fn catch_up(&self) {
         if self.shared.generation() != self.seen.get() && self.reactor.now() >= self.not_before.get() {
             self.refresh();
         }

@@ -23,42 +23,39 @@ use std::time::Duration;
 /// Dropped when the first checks have ended.
 pub type Warm = Sender<()>;
 
-/// How often limits that were nearly reached are looked at again.
-const RELAX: Duration = Duration::from_secs(1);
+/// How often steps of the wall clock are noticed: events carry its time.
+const RESYNC: Duration = Duration::from_secs(1);
 
 pub struct Supervisor {
     reactor: Rc<Reactor>,
     network: Network,
     registry: Arc<Registry>,
     events: EventLog,
-    clusters: Rc<RefCell<Vec<Rc<Watched>>>>,
+    clusters: RefCell<Vec<Rc<Watched>>>,
 }
 
 impl Supervisor {
     pub fn new(reactor: &Rc<Reactor>, network: Network, registry: Arc<Registry>, events: EventLog) -> Self {
-        let clusters: Rc<RefCell<Vec<Rc<Watched>>>> = Rc::default();
-        reactor.spawn(relax(reactor.clone(), clusters.clone()));
-        Self { reactor: reactor.clone(), network, registry, events, clusters }
+        reactor.spawn(follow_clock(reactor.clone()));
+        Self { reactor: reactor.clone(), network, registry, events, clusters: RefCell::default() }
     }
 
     /// Whether there is something to supervise.
     pub fn is_needed(cluster: &ClusterShared) -> bool {
-        !cluster.config.health_checks.is_empty() || cluster.outlier.is_some() || cluster.limits.is_limited()
+        !cluster.config.health_checks.is_empty() || cluster.outlier.is_some()
     }
 
     /// Go over to these clusters. Those that were there before go on as they are; `warm` is dropped when each endpoint of
     /// the others has been checked once.
     pub fn apply(&self, clusters: &[Arc<ClusterShared>], warm: &Warm) {
-        let before = self.clusters.take();
+        let is_kept = |watched: &Rc<Watched>| clusters.iter().any(|shared| Arc::ptr_eq(shared, &watched.shared));
+        let (kept, gone): (Vec<_>, Vec<_>) = self.clusters.take().into_iter().partition(is_kept);
+        gone.iter().for_each(|watched| watched.end());
         let watched = |shared: &Arc<ClusterShared>| {
-            let known = before.iter().find(|watched| Arc::ptr_eq(&watched.shared, shared));
+            let known = kept.iter().find(|watched| Arc::ptr_eq(&watched.shared, shared));
             known.cloned().unwrap_or_else(|| self.watch(shared, warm))
         };
-        let after: Vec<_> = clusters.iter().filter(|shared| Self::is_needed(shared)).map(watched).collect();
-        for gone in before.iter().filter(|watched| !after.iter().any(|kept| Rc::ptr_eq(kept, watched))) {
-            gone.end();
-        }
-        self.clusters.replace(after);
+        self.clusters.replace(clusters.iter().filter(|shared| Self::is_needed(shared)).map(watched).collect());
     }
 
     /// See what was reported and which members changed.
@@ -201,8 +198,15 @@ impl Watched {
         }
     }
 
-    /// End all tasks: they hold this.
+    /// End all tasks: they hold this. What is shown of the present moment holds no more.
     fn end(&self) {
+        self.count_check(|stats| {
+            stats.healthy.set(0);
+            stats.degraded.set(0);
+        });
+        if let Some(detector) = self.detector.take() {
+            detector.end();
+        }
         self.reactor.cancel(self.ejector.get());
         self.checked.take().into_values().flat_map(|gone| gone.tasks).for_each(|task| self.reactor.cancel(task));
     }
@@ -239,6 +243,9 @@ impl Watched {
                 target: "ringway::health", cluster = %self.shared.config.name, host = %host.name, first, "healthy"
             );
             self.event(check, host, EventKind::AddHealthy { first });
+        } else if transition == Transition::Unchanged {
+            // Asked to be left out with a failure that was not the last of several.
+            self.shared.set_flag(host, HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, false);
         }
         if self.shared.set_flag(host, HealthFlags::DEGRADED_ACTIVE_HC, degraded) {
             self.event(check, host, if degraded { EventKind::Degraded } else { EventKind::NoLongerDegraded });
@@ -353,10 +360,9 @@ async fn eject(watched: Rc<Watched>, interval: Duration) {
     }
 }
 
-async fn relax(reactor: Rc<Reactor>, clusters: Rc<RefCell<Vec<Rc<Watched>>>>) {
+async fn follow_clock(reactor: Rc<Reactor>) {
     loop {
-        reactor.sleep(RELAX).await;
+        reactor.sleep(RESYNC).await;
         reactor.resync_clock();
-        clusters.borrow().iter().for_each(|watched| watched.shared.limits.relax());
     }
 }

@@ -1,4 +1,4 @@
-//! The thread that watches over the clusters: health checks, outlier detection, limits that were nearly reached.
+//! The thread that watches over the clusters: health checks and outlier detection.
 
 use crate::cluster::health::EventLog;
 use crate::cluster::{ClusterShared, Supervisor};

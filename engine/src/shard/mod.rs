@@ -173,7 +173,7 @@ async fn housekeeping(shard: Rc<Shard>) {
     loop {
         shard.reactor.sleep(HOUSEKEEPING).await;
         shard.reactor.resync_clock();
-        shard.snapshot.borrow().catch_up();
+        shard.snapshot.borrow().tend();
         let before = shard.exported.get().completions;
         shard.export_facts();
         if shard.exported.get().completions - before > QUIET_COMPLETIONS {

@@ -163,8 +163,8 @@ impl Snapshot {
     }
 
     /// Take notice of endpoints that came, went or changed their health.
-    pub(super) fn catch_up(&self) {
-        self.clusters.iter().for_each(|cluster| cluster.catch_up());
+    pub(super) fn tend(&self) {
+        self.clusters.iter().for_each(|cluster| cluster.tend());
     }
 
     pub(super) fn trim(&self) {

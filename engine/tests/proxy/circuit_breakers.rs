@@ -2,6 +2,7 @@
 //! configuration it was.
 
 use super::support::{Client, Message, Origin, Ringway, Setup, eventually, response};
+use super::timeouts::black_hole;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -159,6 +160,22 @@ fn max_connections_per_host() {
     assert!(clusters.text().lines().any(|other| other == line), "{}", clusters.text());
     [gate, other].iter().for_each(|gate| gate.open());
     held.iter_mut().for_each(|client| assert_eq!(client.response().status(), 200));
+}
+
+/// Who waits for a connection counts, and no longer does when its client has gone.
+#[test]
+fn max_pending_requests() {
+    let (_listener, _fillers, address) = black_hole();
+    let proxy = start(&[address], "max_pending_requests = 2");
+    let held = [ask(&proxy, "/"), ask(&proxy, "/")];
+    proxy.wait_for_stat("cluster.app.upstream_rq_pending_active", 2);
+    assert_eq!(proxy.stat("cluster.app.circuit_breakers.default.rq_pending_open"), 1);
+    assert_overloaded(&proxy.get("/"));
+    assert!(proxy.log_lines("log", 1)[0].contains("circuit_breakers.max_pending_requests"));
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_pending_overflow"), 1);
+    held.into_iter().for_each(Client::reset);
+    eventually("both places are free", || proxy.stat("cluster.app.circuit_breakers.default.remaining_pending") == 2);
+    assert_eq!(proxy.stat("cluster.app.upstream_cx_active"), 0);
 }
 
 /// Many clients on two shards: the origin never sees more than the limit and one per shard but the first, the limit is

@@ -46,7 +46,8 @@ fn statuses(proxy: &Ringway, count: usize) -> Vec<u16> {
 fn five_5xx_eject_for_a_while() {
     let ((good, _), (bad, status)) = (origin(), origin());
     status.store(500, Ordering::Release);
-    let proxy = Ringway::start(&config(&[good.address, bad.address], "base_ejection_time = \"500ms\""));
+    let config = config(&[good.address, bad.address], "base_ejection_time = \"500ms\"");
+    let proxy = Ringway::start(&config.replace("\"50ms\"", "\"1s\""));
     assert_eq!(statuses(&proxy, 8).into_iter().filter(|status| *status == 500).count(), 4);
     assert!(!is_ejected(&proxy, bad.address), "four are not enough");
     statuses(&proxy, 2);
@@ -59,7 +60,7 @@ fn five_5xx_eject_for_a_while() {
     for part in ["ringway::outlier", "consecutive_5xx", "app", &bad.address.to_string(), "500ms"] {
         assert!(line.contains(part), "{part} in {line}");
     }
-    // Back after its time; still bad, so the next time is longer.
+    // Back after its time. Still bad before a good interval has passed, so the next time is longer.
     eventually("it is back", || !is_ejected(&proxy, bad.address));
     assert!(proxy.stderr().contains("ejection time is over"));
     eventually("out again", || {

@@ -24,7 +24,7 @@ fn silent() -> Origin {
 }
 
 /// An address where connections are neither made nor refused: its backlog is full.
-fn black_hole() -> (Socket, Vec<Socket>, SocketAddr) {
+pub fn black_hole() -> (Socket, Vec<Socket>, SocketAddr) {
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
     listener.bind(&any.into()).expect("bound");

@@ -333,6 +333,34 @@ fn endpoints_say_that_they_are_degraded_or_want_to_be_left_out() {
     assert_eq!(world.flags(), HealthFlags::default());
 }
 
+/// Asked for with a failure that does not decide alone: undone by the next success.
+#[test]
+fn left_out_for_a_moment() {
+    let world = World::new(1, HealthCheck { unhealthy_threshold: 3, ..check() });
+    world.pass(1);
+    world.behave(Behaviour::Answer(
+        "HTTP/1.1 503 Bye\r\nx-envoy-immediate-health-check-fail: true\r\ncontent-length: 0\r\n\r\n",
+    ));
+    world.pass(5);
+    assert_eq!(world.flags(), HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL);
+    world.behave(OK);
+    world.pass(5);
+    assert_eq!(world.flags(), HealthFlags::default());
+}
+
+#[test]
+fn gauges_go_with_the_cluster() {
+    let world = World::new(2, check());
+    world.pass(1);
+    assert_eq!(world.stats(&["healthy"]), [2]);
+    let (warm, _warmed) = mpsc::channel();
+    world.supervisor.apply(&[], &warm);
+    assert_eq!(world.stats(&["healthy", "degraded"]), [0, 0]);
+    let seen = world.times().len();
+    world.pass(30);
+    assert_eq!(world.times().len(), seen);
+}
+
 /// A response to a request may say it, too, and then nobody waits for the next check.
 #[test]
 fn a_response_says_that_the_endpoint_fails() {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// Outlier detection of one cluster. Dropped, it leaves the flags as they are.
+/// Outlier detection of one cluster.
 pub struct Detector {
     cluster: Arc<ClusterShared>,
     config: OutlierDetection,
@@ -54,6 +54,11 @@ impl Detector {
         let mut detector = Self { cluster: cluster.clone(), config, stats, monitored: HashMap::new(), active: 0 };
         detector.follow_members();
         Some(detector)
+    }
+
+    /// The configuration has left the cluster, or this form of it.
+    pub fn end(self) {
+        self.stats.ejections_active.set(0);
     }
 
     pub fn interval(&self) -> Duration {
