@@ -55,3 +55,8 @@ fn response() {
 fn chunked() {
     replay("chunked", checks::chunked);
 }
+
+#[test]
+fn path() {
+    replay("path", checks::path);
+}

@@ -6,7 +6,7 @@ use crate::codec::h1::{
     encode::{self, ChunkHeader, LAST_CHUNK},
     parse_request, parse_response,
 };
-use crate::http::{BodyKind, FieldId, Fields, Method, RequestHead, ResponseHead, TargetForm, Version};
+use crate::http::{BodyKind, FieldId, Fields, Method, RequestHead, ResponseHead, TargetForm, Version, path};
 
 /// Small enough that a fuzzer's inputs reach the limits.
 const LIMITS: Limits = Limits {
@@ -48,6 +48,35 @@ pub fn request(data: &[u8]) {
         request_is_consistent(&head, bytes);
         request_is_read_back(&head, bytes);
     }
+}
+
+/// A path: in its normal form it has no segment that moves, and is normal already; what `needs_normalizing` lets pass is.
+pub fn path(data: &[u8]) {
+    const BEFORE: &[u8] = b"/x/../";
+    let edited = |edit: fn(&mut Vec<u8>, usize), path: &[u8]| {
+        let mut out = [BEFORE, path].concat();
+        edit(&mut out, BEFORE.len());
+        assert!(out.starts_with(BEFORE) && out.len() <= BEFORE.len() + path.len());
+        out.split_off(BEFORE.len())
+    };
+    let mut out = [BEFORE, data].concat();
+    let normal = path::normalize(&mut out, BEFORE.len()).map(|()| out.split_off(BEFORE.len()));
+    if !path::needs_normalizing(data) {
+        assert_eq!(normal.as_deref(), Ok(data));
+    }
+    if let Ok(normal) = normal {
+        assert!(normal.starts_with(b"/") && normal.len() <= data.len());
+        assert!(normal.split(|&byte| byte == b'/').all(|segment| segment != b"." && segment != b".."));
+        let mut again = normal.clone();
+        assert_eq!((path::normalize(&mut again, 0), &again), (Ok(()), &normal));
+    }
+    let unescaped = edited(path::unescape_slashes, data);
+    assert!(!path::has_escaped_slash(&unescaped));
+    assert_eq!(path::has_escaped_slash(data), unescaped.len() < data.len());
+    let merged = edited(path::merge_slashes, data);
+    assert!(!merged.windows(2).any(|pair| pair == b"//"));
+    let without = |path: &[u8]| path.iter().filter(|&&byte| byte != b'/').copied().collect::<Vec<_>>();
+    assert_eq!(without(&merged), without(data));
 }
 
 /// A response head, like [`request`]. The first byte chooses the request's method.

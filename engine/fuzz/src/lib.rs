@@ -7,8 +7,9 @@ pub mod checks;
 #[path = "../../src/codec/mod.rs"]
 pub mod codec;
 
-/// The part of the engine's `http` that codecs see.
+/// The part of the engine's `http` that codecs see, and paths.
 #[path = "../../src/http"]
+#[allow(dead_code)] // Edits of heads are not the codec's.
 pub mod http {
     mod authority;
     mod field;
@@ -16,6 +17,7 @@ pub mod http {
     pub mod grammar;
     mod head;
     mod method;
+    pub mod path;
     mod span;
     mod status;
 
@@ -24,6 +26,6 @@ pub mod http {
     pub use field_id::FieldId;
     pub use head::{BodyKind, ImpliedPath, RequestHead, ResponseHead, Scheme, TargetForm};
     pub use method::{Method, Version};
-    pub use span::Span;
+    pub use span::{Span, SpanBytes};
     pub use status::reason;
 }
