@@ -54,12 +54,6 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Whether the same request may be sent again on another connection, provided that no byte of a response came and
-    /// that sending it twice does no harm.
-    pub fn is_retriable(self) -> bool {
-        matches!(self, Self::UpstreamClosed)
-    }
-
     /// Whether the picked endpoint failed.
     pub fn is_upstreams(self) -> bool {
         matches!(

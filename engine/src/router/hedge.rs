@@ -16,6 +16,8 @@ use std::task::Poll;
 /// Tries beside the present one.
 #[derive(Default)]
 pub(super) struct Hedged<'a> {
+    /// Boxed: they are large, and handed around.
+    #[allow(clippy::vec_box)]
     tries: Vec<Box<Hedge<'a>>>,
 }
 
@@ -95,9 +97,17 @@ impl<'a> Hedged<'a> {
             if self.tries.is_empty() {
                 return Poll::Ready(Err(last));
             }
-            interrupted().map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)))
+            interrupted().map_or(Poll::Pending, |fault| {
+                self.fail(fault);
+                Poll::Ready(Err(fault))
+            })
         })
         .await
+    }
+
+    /// None of these tries can end well any more.
+    pub(super) fn fail(&mut self, fault: Fault) {
+        self.tries.drain(..).for_each(|hedge| hedge.response.fail(fault));
     }
 
     /// Make a try's response that of the exchange. The other tries are given up.

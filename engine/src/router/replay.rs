@@ -49,11 +49,6 @@ impl Replay {
         self.pieces.is_empty() && self.end.is_none()
     }
 
-    /// Whether it was wanted and grew too large.
-    pub fn is_abandoned(&self) -> bool {
-        self.keeping == Keeping::Abandoned
-    }
-
     /// The next piece of the body goes out. `false`: with it the body is too large, and just now given up.
     pub fn keep(&mut self, buf: &Buf, reactor: &Reactor) -> bool {
         if self.keeping != Keeping::On {
@@ -165,7 +160,7 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(replayed(&replay), (expected.clone(), Some(b"x: y\r\n".to_vec())));
         }
-        assert!(replay.is_possible() && !replay.is_abandoned());
+        assert!(replay.is_possible());
     }
 
     /// Each piece holds at most twice its length of memory.
@@ -188,7 +183,7 @@ mod tests {
         assert!(replay.keep(&piece, &reactor));
         assert!(!replay.keep(&piece, &reactor));
         assert!(replay.keep(&piece, &reactor), "it was told already");
-        assert!(!replay.is_possible() && replay.is_abandoned());
+        assert!(!replay.is_possible());
         drop(piece);
         assert_eq!(reactor.pool().in_use(), 0);
     }
@@ -199,6 +194,6 @@ mod tests {
         let mut replay = Replay::new(false, 1500);
         assert!(replay.keep(&reactor.pool().copy_from(&[b'a'; 1000]), &reactor));
         assert_eq!(reactor.pool().in_use(), 0);
-        assert!(!replay.is_possible() && !replay.is_abandoned());
+        assert!(!replay.is_possible());
     }
 }

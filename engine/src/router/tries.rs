@@ -20,13 +20,14 @@ use crate::http::{Exchange, FieldId};
 use crate::ring::Timer;
 use crate::upstream::limits::Resource;
 use crate::upstream::{ConnectError, Connection, Pool};
-use ringway_config::model::HostRewrite;
+use ringway_config::model::{Forward, HostRewrite};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-/// What happens after a try.
+/// What happens after a try. It exists for a moment on the stack: a box would be an allocation for each request.
+#[allow(clippy::large_enum_variant)]
 enum After<'a> {
     /// Another one.
     Again,
@@ -66,7 +67,12 @@ pub(super) async fn run<'a>(
         };
         match after {
             After::Again => {}
-            After::End(result) => return result,
+            After::End(result) => {
+                if let Err(fault) = &result {
+                    hedged.fail(*fault);
+                }
+                return result;
+            }
             After::Wait(fault) => {
                 deadlines.end_try();
                 let is_over = || interrupted(forwarding.reactor, downstream, deadlines);
@@ -270,11 +276,7 @@ fn begin<'a>(
     tries.picked(&forwarding.policy, &endpoint);
     exchange.endpoint = Some(endpoint.name.clone());
     exchange.endpoint_hostname = endpoint.hostname.clone();
-    if matches!(forwarding.forward.host_rewrite, Some(HostRewrite::Auto))
-        && let Some(hostname) = &endpoint.hostname
-    {
-        exchange.request.authority = exchange.request_edits.store(|out| out.extend_from_slice(hostname.as_bytes()));
-    }
+    rewrite_host(forwarding.forward, exchange, tries.count == 1);
     if forwarding.tells_attempts {
         exchange.request.fields.remove_id(FieldId::XEnvoyAttemptCount);
         let mut number = itoa::Buffer::new();
@@ -283,6 +285,18 @@ fn begin<'a>(
     }
     let permit = cluster.limits.acquire(Resource::Requests, forwarding.priority()).map_err(Fault::Overflow)?;
     Ok((endpoint.clone(), Started::new(forwarding, &endpoint, permit)))
+}
+
+/// The host is that of the picked endpoint, where the route says so and the endpoint has one (Envoy: auto_host_rewrite).
+fn rewrite_host(forward: &Forward, exchange: &mut Exchange, is_first: bool) {
+    let Some(HostRewrite::Auto) = forward.host_rewrite else { return };
+    let is_said = exchange.weighted_cluster(forward).is_some_and(|cluster| cluster.host_rewrite.is_some());
+    let Some(hostname) = exchange.endpoint_hostname.clone().filter(|_| !is_said) else { return };
+    if is_first && forward.append_x_forwarded_host {
+        let old = exchange.request.authority.of(exchange.request_view()).to_vec();
+        exchange.edit_request().append(b"x-forwarded-host", &old);
+    }
+    exchange.request.authority = exchange.request_edits.store(|out| out.extend_from_slice(hostname.as_bytes()));
 }
 
 /// A new connection. Meanwhile the request counts as one that waits.
