@@ -41,8 +41,10 @@ fn cluster(policy: &str, count: u32, weighted: bool) -> (Rc<Reactor>, Rc<Cluster
 /// Pick, with a few requests in flight on every endpoint, and let the request end.
 pub fn pick(policy: &str, count: u32, weighted: bool) -> impl FnMut() {
     let (reactor, cluster) = cluster(policy, count, weighted);
-    let start = |number: u32| move |endpoint: &Rc<ringway::cluster::Endpoint>| {
-        (0..number).map(|_| endpoint.request_started(0)).collect::<Vec<InFlight>>()
+    let start = |number: u32| {
+        move |endpoint: &Rc<ringway::cluster::Endpoint>| {
+            (0..number).map(|_| endpoint.request_started(0)).collect::<Vec<InFlight>>()
+        }
     };
     let endpoints = cluster.endpoints();
     let busy: Vec<InFlight> = (0..).zip(&endpoints).flat_map(|(at, endpoint)| start(at % 3)(endpoint)).collect();
@@ -70,6 +72,6 @@ pub fn renew(policy: &str, count: u32) -> impl FnMut() {
         // Views of large clusters wait for their time.
         let sleeper = reactor.clone();
         reactor.block_on(async move { sleeper.sleep(std::time::Duration::from_secs(1)).await });
-        cluster.catch_up();
+        cluster.tend();
     }
 }
