@@ -24,6 +24,7 @@ mod health_checks;
 mod hedging;
 mod idle;
 mod internal_redirects;
+mod killed_origins;
 mod limits;
 mod load_balancing;
 mod mirroring;

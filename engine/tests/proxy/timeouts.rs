@@ -251,3 +251,22 @@ fn upstream_idle_timeout() {
     assert_eq!(client.get("/").status(), 200);
     assert_eq!(origin.connections(), 2);
 }
+
+/// The whole exchange, from its first byte; a route may have a time of its own.
+#[test]
+fn max_stream_duration() {
+    let origin = silent();
+    for (http, route) in [("max_stream_duration = \"200ms\"", ""), ("", ", max_stream_duration = \"200ms\"")] {
+        let proxy = proxy(origin.address, http, &format!(", timeout = \"off\"{route}"), "");
+        let answer = proxy.get("/");
+        assert_eq!((answer.status(), answer.text()), (504, "downstream duration timeout"));
+        assert_eq!(proxy.log_lines("log", 1)[0], "504 DT max_duration_timeout");
+        assert_eq!(proxy.stat("http.ingress_http.downstream_rq_max_duration_reached"), 1);
+        assert_eq!(proxy.stat("cluster.app.upstream_rq_max_duration_reached"), 1);
+    }
+    // The request is not complete: 408.
+    let proxy = proxy(origin.address, "max_stream_duration = \"200ms\"", "", "");
+    let mut client = proxy.connect();
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf");
+    assert_eq!(client.response().status(), 408);
+}
