@@ -34,10 +34,7 @@ pub use cluster::{
     HttpHealthCheck, LbPolicyName, Maglev, OutlierDetection, RetryBudget, RingHash, SlowStart, Subsets,
 };
 pub use either::OffOr;
-pub use filter::{
-    Buffer, Fault, FaultAbort, FaultDelay, FaultRateLimit, FilterOverrides, HttpFilter, LocalRateLimit,
-    RateLimitAction, RateLimitDescriptor, RateLimitEntry, RateLimitRule, TokenBucket,
-};
+pub use filter::*;
 pub use forward::{CookieHash, Forward, HashPolicy, InternalRedirectPolicy, MirrorPolicy, WeightedCluster};
 pub use header::{CookieMatch, HeaderMatch, HeaderToAdd, QueryParameterMatch, RangeMatch};
 pub use http::Http;
