@@ -18,17 +18,19 @@ pub struct Bucket {
     per_fill: u32,
     interval: Nanos,
     /// One for each shard. Empty where the bucket is for few requests, as one client's: then each takes from `shared`.
-    lots: Box<[Cell]>,
+    lots: Box<[Lot]>,
 }
 
 /// Tokens in the lower half, the number of the fill that they are of in the upper half. The tokens of one cell have
 /// nothing to do with other memory: no order is needed.
-///
-/// A shard's own lot is taken from by compare-and-swap, against the house's rule, because others must be able to take
-/// from it, too. They do so only when the bucket is empty or filled, so that the line stays with its shard.
+#[derive(Debug)]
+struct Cell(AtomicU64);
+
+/// A shard's own tokens are taken by compare-and-swap, against the house's rule, because others must be able to take
+/// them, too. They do so only when the bucket is empty or filled, so that the line stays with its shard.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Cell(AtomicU64);
+struct Lot(Cell);
 
 /// A lot is at most one in so many of the tokens that are left, for each shard.
 const LOT_SHARE: usize = 8;
@@ -52,7 +54,7 @@ impl Bucket {
             max: settings.max_tokens,
             per_fill: settings.tokens_per_fill,
             interval: nanos(settings.fill_interval).max(1),
-            lots: (0..if shards > 1 { shards } else { 0 }).map(|_| Cell::new(0, 0)).collect(),
+            lots: (0..if shards > 1 { shards } else { 0 }).map(|_| Lot(Cell::new(0, 0))).collect(),
         })
     }
 
@@ -61,7 +63,7 @@ impl Bucket {
         let fill = (now / self.interval) as u32;
         // Tokens of an earlier fill count towards what the bucket may hold, so they go back first.
         let own = self.lots.get(shard);
-        own.is_some_and(|own| own.take_one(|of| fills_since(of, fill) == 0)) || self.take_shared(shard, fill)
+        own.is_some_and(|own| own.0.take_one(|of| fills_since(of, fill) == 0)) || self.take_shared(shard, fill)
     }
 
     /// As `take`. The quota comes where it is wanted, and where there was no token.
@@ -77,12 +79,12 @@ impl Bucket {
             let (last, left) = unpack(before);
             let fills = fills_since(last, fill);
             if fills > 0 {
-                returned += self.lots.iter().map(Cell::take_all).sum::<u64>();
+                returned += self.lots.iter().map(|lot| lot.0.take_all()).sum::<u64>();
             }
             let added = u64::from(fills) * u64::from(self.per_fill);
             let tokens = (u64::from(left) + added + returned).min(u64::from(self.max)) as u32;
             if tokens == 0 {
-                return self.lots.iter().any(|lot| lot.take_one(|_| true));
+                return self.lots.iter().any(|lot| lot.0.take_one(|_| true));
             }
             let share = u32::try_from(LOT_SHARE * self.lots.len()).unwrap_or(u32::MAX);
             let lot = tokens.checked_div(share).map_or(1, |lot| lot.max(1));
@@ -90,7 +92,7 @@ impl Bucket {
             match self.shared.0.compare_exchange_weak(before, pack(last, tokens - lot), Relaxed, Relaxed) {
                 Ok(_) => {
                     if lot > 1 {
-                        self.lots[shard].add(last, lot - 1);
+                        self.lots[shard].0.add(last, lot - 1);
                     }
                     return true;
                 }
@@ -102,7 +104,7 @@ impl Bucket {
     pub fn quota(&self, now: Nanos) -> Quota {
         let (last, left) = unpack(self.shared.0.load(Relaxed));
         let added = u64::from(fills_since(last, (now / self.interval) as u32)) * u64::from(self.per_fill);
-        let in_lots: u64 = self.lots.iter().map(|lot| u64::from(unpack(lot.0.load(Relaxed)).1)).sum();
+        let in_lots: u64 = self.lots.iter().map(|lot| u64::from(unpack(lot.0.0.load(Relaxed)).1)).sum();
         let until_fill = self.interval - now % self.interval;
         Quota {
             limit: self.max,
