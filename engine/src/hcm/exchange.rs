@@ -133,7 +133,7 @@ async fn answer(
         route(&mut serving);
         if !hcm.filters.is_empty()
             // In memory of its own: an exchange without filters needs no room for what they wait for.
-        && let Some(done) = reactor.pooled(filter(&mut serving)).await?
+        && let Some(done) = reactor.pooled(|| filter(&mut serving)).await?
         {
             return Ok(done);
         }

@@ -44,14 +44,14 @@ pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
         connection.active = true;
         let mut state = hcm.shard.take_exchange();
         // Apart from this task's own memory, which an idle connection keeps.
-        let next = reactor.pooled(exchange::run(&hcm, &mut connection, &mut state, first, &mut deadlines)).await;
+        let next = reactor.pooled(|| exchange::run(&hcm, &mut connection, &mut state, first, &mut deadlines)).await;
         hcm.shard.give_exchange(state);
         connection.active = false;
         if next != Next::KeepAlive {
             break next;
         }
     };
-    reactor.pooled(end(&reactor, &connection, &mut deadlines, next)).await;
+    reactor.pooled(|| end(&reactor, &connection, &mut deadlines, next)).await;
 }
 
 /// Wait for the next request's first bytes. `None`: the connection is over, and nobody needs to be told.

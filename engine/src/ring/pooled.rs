@@ -70,10 +70,12 @@ pub struct Pooled<F: Future> {
 }
 
 impl<F: Future> Pooled<F> {
-    pub(super) fn new(blocks: &Rc<Blocks>, future: F) -> Self {
+    #[inline]
+    pub(super) fn new(blocks: &Rc<Blocks>, make: impl FnOnce() -> F) -> Self {
         let block = blocks.take(Layout::new::<F>()).cast::<F>();
-        // SAFETY: the block is ours alone and has room and alignment for F.
-        unsafe { block.as_ptr().write(future) };
+        // Made here, and not handed in: so only what it captures is written, and not all the room that it will need.
+        // SAFETY: the block is ours alone and has room and alignment for F. It leaks if `make` panics.
+        unsafe { block.as_ptr().write(make()) };
         Self { future: block, blocks: blocks.clone() }
     }
 }
@@ -119,15 +121,15 @@ mod tests {
             assert_eq!(future.as_mut().poll(&mut context), Poll::Ready(7));
             address
         };
-        let first = run(Pooled::new(&blocks, std::future::ready(7)));
-        let second = run(Pooled::new(&blocks, std::future::ready(7)));
+        let first = run(Pooled::new(&blocks, || std::future::ready(7)));
+        let second = run(Pooled::new(&blocks, || std::future::ready(7)));
         assert_eq!(first, second);
         let large = async {
             let array = [1u8; 8192];
             std::future::ready(()).await;
             usize::from(array[8191]) + 6
         };
-        let mut large = std::pin::pin!(Pooled::new(&blocks, large));
+        let mut large = std::pin::pin!(Pooled::new(&blocks, || large));
         let mut context = Context::from_waker(std::task::Waker::noop());
         assert_eq!(large.as_mut().poll(&mut context), Poll::Ready(7));
     }

@@ -191,10 +191,11 @@ impl Reactor {
         }
     }
 
-    /// The future in memory of its own, which is kept for the next one: a task that waits most of its life need not
-    /// carry along what it only needs now and then.
-    pub fn pooled<F: Future>(&self, future: F) -> Pooled<F> {
-        Pooled::new(&self.blocks, future)
+    /// The future that `make` makes, in memory of its own, which is kept for the next one: a task that waits most of its
+    /// life need not carry along what it only needs now and then.
+    #[inline]
+    pub fn pooled<F: Future>(&self, make: impl FnOnce() -> F) -> Pooled<F> {
+        Pooled::new(&self.blocks, make)
     }
 
     /// An empty pipe.
