@@ -3,7 +3,7 @@
 
 use super::Hcm;
 use super::connection::Connection;
-use crate::http::{Exchange, FieldId, Fields, HeadView, RequestId, Span, TargetForm, path};
+use crate::http::{Exchange, FieldId, Fields, HeadView, ImpliedPath, RequestId, Span, TargetForm, path};
 use ringway_config::model::{self, Cidr, EscapedSlashes, PathOptions, Trust};
 use std::net::{IpAddr, SocketAddr};
 
@@ -38,6 +38,8 @@ pub fn admit_head(
     request_id: impl FnOnce() -> RequestId,
 ) -> Admission {
     let admission = match exchange.request.target_form {
+        // `OPTIONS http://host` is about the host, and not about a path (RFC 9112 section 3.2.4).
+        TargetForm::Absolute if exchange.request.implied_path == ImpliedPath::Asterisk => Admission::Admitted,
         TargetForm::Origin | TargetForm::Absolute => canonical_path(&config.paths, exchange),
         TargetForm::Authority | TargetForm::Asterisk => Admission::Admitted,
     };
@@ -104,11 +106,11 @@ fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, reque
     }
     // Only a proxy that is trusted knows better than this one how the client came.
     let is_first = trust.use_remote_address && trust.xff_num_trusted_hops == 0;
-    if options.x_forwarded_proto && (is_first || !head.fields.contains(FieldId::XForwardedProto)) {
+    if options.x_forwarded_proto && (is_first || !head.forwards_known(FieldId::XForwardedProto)) {
         head.fields.remove_id(FieldId::XForwardedProto);
         head.add_known(FieldId::XForwardedProto, |out| out.extend_from_slice(b"http"));
     }
-    if options.x_request_id && !head.fields.contains(FieldId::XRequestId) {
+    if options.x_request_id && !head.forwards_known(FieldId::XRequestId) {
         let id = request_id();
         head.add_known(FieldId::XRequestId, |out| out.extend_from_slice(&id));
     }
@@ -202,10 +204,18 @@ fn canonical_path(options: &PathOptions, exchange: &mut Exchange) -> Admission {
     match result {
         Err(path::InvalidPath) => Admission::InvalidPath,
         Ok(()) if unescapes && options.escaped_slashes == EscapedSlashes::UnescapeAndRedirect => {
-            Admission::Redirect(exchange.request.target(exchange.request_view()).concat())
+            Admission::Redirect(on_this_host(exchange.request.target(exchange.request_view()).concat()))
         }
         Ok(()) => Admission::Admitted,
     }
+}
+
+/// A target that begins with two slashes would lead to another host (RFC 3986 section 4.2), and browsers take backslashes
+/// for slashes.
+fn on_this_host(mut target: Vec<u8>) -> Vec<u8> {
+    let slashes = target.iter().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
+    target.splice(..slashes, *b"/");
+    target
 }
 
 /// Envoy: strip_matching_host_port and strip_trailing_host_dot.

@@ -142,6 +142,7 @@ async fn answer(
         }
         // The filters see what becomes of a redirect as a new request.
         *serving.filters = Run::default();
+        serving.deadlines.start_over(reactor.now());
     }
 }
 

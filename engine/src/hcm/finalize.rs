@@ -19,7 +19,8 @@ pub(super) fn request(hcm: &Hcm, connection: &Connection, exchange: &mut Exchang
         apply(&headers.request, hcm, connection, exchange, Exchange::edit_request);
     }
     rewrite(hcm, exchange, forward, weighted);
-    if let Some(via) = &hcm.config.headers.via {
+    // Once for each message that came in: an internal redirect sends the same one again.
+    if let Some(via) = hcm.config.headers.via.as_ref().filter(|_| exchange.redirects == 0) {
         let version = exchange.request.version;
         add_via(&mut exchange.edit_request(), via, version);
     }
@@ -95,7 +96,7 @@ pub(super) fn response(hcm: &Hcm, exchange: &mut Exchange, is_local: bool) {
     let options = &hcm.config.headers;
     let version = exchange.response.version;
     let mut head = exchange.edit_response();
-    if !head.fields.contains(FieldId::Date) {
+    if !head.forwards_known(FieldId::Date) {
         let date = hcm.shard.date();
         head.add_known(FieldId::Date, |out| out.extend_from_slice(&date));
     }
@@ -104,7 +105,7 @@ pub(super) fn response(hcm: &Hcm, exchange: &mut Exchange, is_local: bool) {
         head.fields.remove_id(FieldId::Server);
     }
     let adds =
-        overwrites || options.server_header == ServerHeader::AppendIfAbsent && !head.fields.contains(FieldId::Server);
+        overwrites || options.server_header == ServerHeader::AppendIfAbsent && !head.forwards_known(FieldId::Server);
     if adds && !options.server_name.is_empty() {
         head.add_known(FieldId::Server, |out| out.extend_from_slice(options.server_name.as_bytes()));
     }

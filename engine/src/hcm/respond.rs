@@ -39,6 +39,7 @@ pub(super) async fn upstream(
     mut response: router::Response<'_>,
 ) -> Result<(Next, Ending), Fault> {
     let Serving { hcm, connection, exchange, downstream, deadlines, filters, close } = serving;
+    deadlines.response_begun();
     // From here on nobody sends the request again.
     downstream.replay.clear(&hcm.shard.reactor);
     add_own_fields(hcm, exchange, &response);

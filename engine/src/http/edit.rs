@@ -25,6 +25,22 @@ impl HeadEditor<'_> {
         self.fields.find(name, self.view()).is_some()
     }
 
+    /// Whether a line of this name goes on. One that the sender named in `connection` does not, and counts for nothing: it
+    /// must not keep the proxy from setting its own.
+    pub fn forwards(&self, id: FieldId, name: &[u8]) -> bool {
+        let is_it = |field: &Field| {
+            !field.hop_by_hop
+                && field.id == id
+                && (id != FieldId::Unknown || field.name.of(self.view()).eq_ignore_ascii_case(name))
+        };
+        self.fields.contains(id) && self.fields.iter().any(is_it)
+    }
+
+    /// As `forwards`, for a name that has an id.
+    pub fn forwards_known(&self, id: FieldId) -> bool {
+        self.forwards(id, b"")
+    }
+
     /// Whether there was one.
     pub fn remove(&mut self, name: &[u8]) -> bool {
         let view = HeadView { received: self.received, edits: self.edits.as_slice() };
@@ -82,7 +98,10 @@ impl HeadEditor<'_> {
             out.extend_from_slice(separator);
             out.extend_from_slice(value);
         });
-        self.fields.as_mut_slice()[at].value = joined;
+        let line = &mut self.fields.as_mut_slice()[at];
+        line.value = joined;
+        // What the proxy says goes on, whatever the sender named in `connection`.
+        line.hop_by_hop = false;
     }
 }
 
@@ -114,6 +133,21 @@ mod tests {
         assert_eq!(edited(|head| assert!(head.remove(b"x-a"))), ["Host=h", "Via=1.0 a"]);
         assert_eq!(edited(|head| assert!(!head.remove(b"x-b"))).len(), 4);
         assert_eq!(edited(|head| assert!(head.remove(b"via"))).len(), 3);
+    }
+
+    #[test]
+    fn lines_that_the_sender_nominated_count_for_nothing() {
+        let bytes = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: x-a, via\r\nX-A: 1\r\nVia: 1.0 a\r\n\r\n";
+        let mut head = RequestHead::default();
+        parse_request(bytes, &Limits::default(), &mut head).expect("valid");
+        let mut edits = EditBytes::default();
+        let mut editor = HeadEditor { fields: &mut head.fields, received: bytes, edits: &mut edits };
+        assert!(editor.contains(b"x-a") && !editor.forwards(FieldId::Unknown, b"x-a"));
+        assert!(!editor.forwards_known(FieldId::Via));
+        // What the proxy adds goes on.
+        editor.append(b"via", b"1.1 b");
+        editor.add(b"x-a", b"2");
+        assert!(editor.forwards_known(FieldId::Via) && editor.forwards(FieldId::Unknown, b"x-a"));
     }
 
     #[test]

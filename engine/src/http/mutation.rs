@@ -66,7 +66,7 @@ impl Mutations {
         if value.is_empty() {
             return;
         }
-        let present = head.fields.contains(id) && (id != FieldId::Unknown || head.contains(name));
+        let present = head.forwards(id, name);
         match action {
             AppendAction::AppendIfExistsOrAdd => head.add(name, value),
             AppendAction::AddIfAbsent if present => {}

@@ -109,6 +109,17 @@ impl Deadlines {
         self.arm();
     }
 
+    /// The response has begun: the request may take as long as that does.
+    pub fn response_begun(&mut self) {
+        self.request = NEVER;
+    }
+
+    /// Whatever comes is a new request with new times.
+    pub fn start_over(&mut self, now: Nanos) {
+        self.end_try();
+        self.start_route(now, None);
+    }
+
     /// A try is on its connection and the request is complete. `head`: for the response's head; `idle`: for each byte.
     pub fn start_try(&mut self, now: Nanos, head: Option<Duration>, idle: Option<Duration>) {
         if head.is_some() || idle.is_some() {

@@ -220,6 +220,8 @@ impl<'a> Response<'a> {
         let Self { attempt, mut started } = self;
         attempt.note_wire(exchange);
         match result {
+            // The endpoint has answered, and was judged by that. How long the rest takes is the client's doing, too.
+            Err(fault @ (Fault::RouteTimeout | Fault::PerTryIdleTimeout)) => started.accounting.failed(fault),
             Err(fault) => started.fail(fault, attempt.forwarding.reactor),
             Ok(()) => {
                 let start = exchange.times.request_end.unwrap_or(exchange.times.upstream_start);

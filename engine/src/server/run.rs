@@ -155,6 +155,9 @@ fn serve(running: &mut Running, events: &Receiver<Control>) {
                 tracing::info!(target: "ringway::server", ?time, "draining");
                 draining = Some((Instant::now() + time, drain(running)));
             }
+            Ok(Control::Signal(SIGHUP)) if draining.is_some() => {
+                tracing::warn!(target: "ringway::server", "draining: the configuration is not read again");
+            }
             Ok(Control::Signal(SIGHUP)) => reload::reload(running),
             Ok(Control::Signal(SIGUSR1) | Control::ReopenLogs) => running.writer.reopen(),
             Ok(Control::DrainListeners) => {

@@ -56,6 +56,22 @@ fn the_most_specific_edits_come_first() {
     assert_eq!(answer.all("x-log"), ["origin", "cluster", "route", "host", "http"]);
 }
 
+/// Naming a field in `connection` removes what the client sent, and not what the proxy says (RFC 9110 section 7.6.1).
+#[test]
+fn a_client_cannot_suppress_a_field() {
+    let origin =
+        Origin::answering(|_| response(200, &["Connection: date", "Date: Thu, 01 Jan 1970 00:00:00 GMT"], "ok"));
+    let http =
+        "request_headers_to_add = [{ name = \"x-tenant\", value = \"ours\", append_action = \"add_if_absent\" }]";
+    let proxy = Ringway::start(&config(&origin, http, "", "", FORWARD));
+    let fields = "Connection: x-tenant, x-request-id, x-forwarded-for\r\nX-Tenant: a\r\nX-Request-Id: 1\r\nX-Forwarded-For: 1.2.3.4\r\n";
+    let (request, answer) = exchange(&proxy, &origin, fields);
+    assert_eq!(request.all("x-tenant"), ["ours"]);
+    assert_eq!(request.all("x-request-id"), ["1"], "what proxies live by is not for one hop");
+    assert!(request.field("x-forwarded-for").is_some_and(|list| list.ends_with("127.0.0.1")));
+    assert!(answer.field("date").is_some_and(|date| !date.contains("1970")));
+}
+
 #[test]
 fn what_each_action_does() {
     let origin = Origin::answering(|_| response(200, &["X-There: 1", "X-There: 2"], "ok"));

@@ -4,6 +4,7 @@ use super::support::{Origin, Ringway, Setup, dead_address, eventually, response}
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 /// An origin that answers with a status that a test may change.
 fn origin() -> (Origin, Arc<AtomicU16>) {
@@ -42,6 +43,31 @@ fn statuses(proxy: &Ringway, count: usize) -> Vec<u16> {
     (0..count).map(|_| client.get("/").status()).collect()
 }
 
+/// The response has begun: how long its rest takes may be the client's doing, who must not be able to eject endpoints.
+#[test]
+fn a_response_that_takes_too_long_once_begun_ejects_nobody() {
+    let slow = || {
+        Origin::recording(|connection, _, _| {
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+            while connection.try_send(b"drip") {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            false
+        })
+    };
+    let (one, two) = (slow(), slow());
+    let config = config(&[one.address, two.address], "consecutive_5xx = 1");
+    let proxy = Ringway::start(&config.replace("cluster = \"app\"", "cluster = \"app\", timeout = \"150ms\""));
+    for _ in 0..4 {
+        let answer = proxy.get("/");
+        assert_eq!((answer.status(), answer.complete), (200, false));
+    }
+    proxy.wait_for_stat("cluster.app.upstream_rq_timeout", 4);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(proxy.stat("cluster.app.outlier_detection.ejections_enforced_total"), 0);
+    assert_eq!(proxy.stat("cluster.app.membership_healthy"), 2);
+}
+
 #[test]
 fn five_5xx_eject_for_a_while() {
     let ((good, _), (bad, status)) = (origin(), origin());
@@ -55,6 +81,7 @@ fn five_5xx_eject_for_a_while() {
     assert_eq!(proxy.stat("cluster.app.outlier_detection.ejections_active"), 1);
     assert_eq!(proxy.stat("cluster.app.outlier_detection.ejections_enforced_consecutive_5xx"), 1);
     assert_eq!(proxy.stat("cluster.app.membership_healthy"), 1);
+    eventually("it is said", || proxy.stderr().contains("ejected"));
     let log = proxy.stderr();
     let line = log.lines().find(|line| line.contains("ejected")).unwrap_or_else(|| panic!("no ejection in {log}"));
     for part in ["ringway::outlier", "consecutive_5xx", "app", &bad.address.to_string(), "500ms"] {
@@ -62,12 +89,14 @@ fn five_5xx_eject_for_a_while() {
     }
     // Back after its time. Still bad before a good interval has passed, so the next time is longer.
     eventually("it is back", || !is_ejected(&proxy, bad.address));
-    assert!(proxy.stderr().contains("ejection time is over"));
+    eventually("that is said, too", || proxy.stderr().contains("ejection time is over"));
     eventually("out again", || {
         statuses(&proxy, 2);
         is_ejected(&proxy, bad.address)
     });
-    assert!(proxy.stderr().lines().any(|line| line.contains("ejected") && line.contains("time=Some(1s)")));
+    eventually("it is said for how long", || {
+        proxy.stderr().lines().any(|line| line.contains("ejected") && line.contains("time=Some(1s)"))
+    });
     status.store(200, Ordering::Release);
     eventually("back for good", || !is_ejected(&proxy, bad.address));
     assert_eq!(statuses(&proxy, 40), [200; 40]);

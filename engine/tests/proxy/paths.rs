@@ -73,6 +73,21 @@ fn escaped_slashes_are_refused_or_redirected() {
     assert_eq!((answer.status(), answer.field("location")), (307, Some("/a/b/c?d=%2F")));
     assert_eq!(proxy.get("/a/./b").text(), "/a/b");
     assert_eq!(origin.requests().len(), 1);
+    // Never to another host.
+    for target in ["/%2fevil.example/x", "/%5Cevil.example/x", "/%2f%5c%2fevil.example/x"] {
+        let answer = proxy.get(target);
+        assert_eq!((answer.status(), answer.field("location")), (307, Some("/evil.example/x")), "{target}");
+    }
+}
+
+/// RFC 9112 section 3.2.4.
+#[test]
+fn what_is_about_the_host_has_no_path_to_normalize() {
+    let (origin, proxy) = routed("normalize_path = true\nmerge_slashes = true");
+    let mut client = proxy.connect();
+    client.send(b"OPTIONS http://example.com HTTP/1.1\r\nHost: example.com\r\n\r\n");
+    assert_ne!(client.response().status(), 400);
+    drop(origin);
 }
 
 #[test]

@@ -146,7 +146,9 @@ impl Resolver {
     async fn ask(&self, settings: &Settings, name: &Name, kind: RecordType) -> Result<Answer, LookupError> {
         let count = settings.servers.len();
         let mut failed = LookupError::Failed("there is no name server".into());
-        for server in (0..settings.attempts * count).map(|turn| (self.preferred.get() + turn) % count) {
+        // Other lookups may prefer another one meanwhile; this one is to ask each in its turn.
+        let first = self.preferred.get();
+        for server in (0..settings.attempts * count).map(|turn| (first + turn) % count) {
             match ask_one(&settings.servers[server], name, kind).await {
                 Ok(answer) => {
                     self.preferred.set(server);
