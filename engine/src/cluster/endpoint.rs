@@ -1,6 +1,6 @@
 //! One endpoint on one shard: its connections and how busy it is.
 
-use super::members::{Health, Host};
+use super::members::{Health, HealthFlags, Host};
 use crate::base::clock::{Nanos, nanos};
 use crate::stats::{HostStats, ShardCopy};
 use crate::upstream::Pool;
@@ -33,6 +33,8 @@ pub struct Endpoint {
     decay: f64,
     /// Since when the endpoint is healthy without a break, as this shard saw it; `None` while it is not.
     healthy_since: Cell<Option<Nanos>>,
+    /// The host's when this shard looked last: a view is made from one look at each host.
+    flags: Cell<HealthFlags>,
 }
 
 impl Endpoint {
@@ -59,6 +61,7 @@ impl Endpoint {
             latency_at: Cell::new(0),
             decay,
             healthy_since: Cell::new(None),
+            flags: Cell::new(host.flags()),
         })
     }
 
@@ -78,21 +81,29 @@ impl Endpoint {
             latency_at: before.latency_at.clone(),
             decay: before.decay,
             healthy_since: before.healthy_since.clone(),
+            flags: before.flags.clone(),
         })
     }
 
     /// Look at the host's flags. Who became unhealthy keeps no idle connection (Envoy drains its pools then, too).
     pub(super) fn note_health(&self, now: Nanos) {
-        match (self.host.health(), self.healthy_since.get()) {
-            (Health::Healthy, None) => self.healthy_since.set(Some(now)),
-            (Health::Unhealthy, since) => {
-                if since.is_some() {
+        let flags = self.host.flags();
+        let before = self.flags.replace(flags).health();
+        match flags.health() {
+            Health::Healthy if self.healthy_since.get().is_none() => self.healthy_since.set(Some(now)),
+            Health::Unhealthy => {
+                if before != Health::Unhealthy {
                     self.pool.trim(0);
                 }
                 self.healthy_since.set(None);
             }
-            _ => {}
+            Health::Healthy | Health::Degraded => {}
         }
+    }
+
+    /// The host's flags at the last look.
+    pub(super) fn flags(&self) -> HealthFlags {
+        self.flags.get()
     }
 
     pub(super) fn healthy_since(&self) -> Option<Nanos> {
@@ -170,5 +181,42 @@ impl Drop for InFlight {
         stats.rq_active.dec();
         active.set(active.get() - 1);
         cluster_active.set(cluster_active.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::testing::{cluster, endpoint};
+    use crate::cluster::{Cluster, ClusterShared};
+    use crate::net::{MemoryNetwork, Network};
+    use crate::ring::{PoolSize, Reactor};
+    use crate::stats::Registry;
+    use crate::upstream::limits::Priority;
+    use ringway_config::model;
+
+    /// However it came to be unhealthy.
+    #[test]
+    fn who_becomes_unhealthy_keeps_no_idle_connection() {
+        let reactor = Reactor::simulated(1, PoolSize { count: 16, size: 1024 });
+        let (registry, network) = (Registry::new(), Rc::new(MemoryNetwork::default()));
+        let config = model::Cluster { endpoints: vec![endpoint(1)], ..cluster() };
+        let shared = ClusterShared::new(&config, &registry, 1, None);
+        let host = shared.hosts()[0].clone();
+        let _listener = network.listen(host.spec.address.clone(), 1024);
+        for degraded in [false, true] {
+            shared.set_flag(&host, HealthFlags::DEGRADED_ACTIVE_HC, degraded);
+            let cluster = Cluster::new(&shared, &reactor, &Network::Memory(network.clone()), &registry, 0);
+            let endpoint = cluster.endpoints()[0].clone();
+            let pool = endpoint.pool.clone();
+            let connection = reactor.block_on(async move { pool.connect(Priority::Default).await });
+            endpoint.pool.put(connection.expect("somebody listens"));
+            endpoint.note_health(1);
+            assert_eq!((endpoint.pool.idle_count(), endpoint.healthy_since().is_some()), (1, !degraded));
+            shared.set_flag(&host, HealthFlags::FAILED_OUTLIER_CHECK, true);
+            endpoint.note_health(2);
+            assert_eq!((endpoint.pool.idle_count(), endpoint.healthy_since()), (0, None), "{degraded}");
+            shared.set_flag(&host, HealthFlags::FAILED_OUTLIER_CHECK, false);
+        }
     }
 }

@@ -338,9 +338,13 @@ impl ClusterShared {
         }
         let after = host.flags();
         if after.contains(HealthFlags::PENDING_DYNAMIC_REMOVAL) && after.contains(HealthFlags::FAILED_ACTIVE_HC) {
-            *hosts = hosts.iter().filter(|member| !std::ptr::eq(&***member, host)).cloned().collect();
-            self.stats.membership_change.inc();
-            self.reports.push(Report::Members);
+            let left: Arc<[_]> = hosts.iter().filter(|member| !std::ptr::eq(&***member, host)).cloned().collect();
+            // What is said of a host that is gone already is no change of the members.
+            if left.len() < hosts.len() {
+                *hosts = left;
+                self.stats.membership_change.inc();
+                self.reports.push(Report::Members);
+            }
         }
         self.publish(&hosts);
         true

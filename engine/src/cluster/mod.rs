@@ -55,6 +55,8 @@ pub struct Cluster {
     seen: Cell<u64>,
     /// The next view is not made before: a storm of changes to a large cluster must not take the shard's time.
     not_before: Cell<Nanos>,
+    /// The view was out of date at its birth, and the next one is made at once.
+    late: Cell<bool>,
 }
 
 struct View {
@@ -96,6 +98,7 @@ impl Cluster {
             active: Rc::default(),
             seen: Cell::new(u64::MAX),
             not_before: Cell::new(0),
+            late: Cell::new(false),
         });
         cluster.refresh();
         cluster
@@ -168,8 +171,7 @@ impl Cluster {
         view.endpoints.iter().for_each(|endpoint| endpoint.note_health(now));
         let stats = self.speaks.then_some(&*self.stats);
         view.balancer = Balancer::new(&self.config, &view.endpoints, self.reactor.random(), now, &view.balancer, stats);
-        let cost = view.balancer.cost();
-        self.not_before.set(if cost > COST_FREE { now + cost * COST_SHARE } else { 0 });
+        self.rest(now, view.balancer.cost());
         if !gone.is_empty() {
             let kept: HashSet<*const Pool> = view.endpoints.iter().map(|endpoint| Rc::as_ptr(&endpoint.pool)).collect();
             gone.retain(|endpoint| !kept.contains(&Rc::as_ptr(&endpoint.pool)));
@@ -177,6 +179,14 @@ impl Cluster {
         drop(view);
         // Exchanges that are under way keep their endpoint, for as long as they last.
         gone.iter().for_each(|endpoint| endpoint.pool.trim(0));
+    }
+
+    /// Say when the next view may be made. One that is out of date at its birth is made again at once, but not twice in a
+    /// row: that is the storm.
+    fn rest(&self, now: Nanos, cost: u64) {
+        let late = self.shared.generation() != self.seen.get() && !self.late.get();
+        self.late.set(late);
+        self.not_before.set(if cost > COST_FREE && !late { now + cost * COST_SHARE } else { 0 });
     }
 
     /// Endpoints for `hosts`: those that there are, and new ones.
@@ -218,3 +228,45 @@ impl Cluster {
 const COST_FREE: u64 = 100_000;
 /// Of a shard's time, one part in so many goes into views of one cluster at most.
 const COST_SHARE: u64 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{World, cluster, endpoint};
+    use super::*;
+
+    #[test]
+    fn a_view_is_made_from_one_look_at_each_host() {
+        let world = World::new(&model::Cluster { endpoints: vec![endpoint(1), endpoint(2)], ..cluster() }, 1);
+        let (cluster, now) = (&world.cluster, world.reactor.now());
+        let (endpoints, random) = (cluster.endpoints(), world.reactor.random());
+        let picked = || {
+            let balancer = Balancer::new(&cluster.config, &endpoints, random, now, &Balancer::empty(), None);
+            let pick = || balancer.pick(&endpoints, &PickContext::default(), random, now, &cluster.stats);
+            (0..10).filter_map(|_| pick()).collect::<HashSet<_>>()
+        };
+        // Changed between the look and the making.
+        world.shared.set_flag(&endpoints[0].host, HealthFlags::FAILED_OUTLIER_CHECK, true);
+        assert_eq!(picked(), HashSet::from([0, 1]));
+        endpoints.iter().for_each(|endpoint| endpoint.note_health(now));
+        assert_eq!(picked(), HashSet::from([1]));
+    }
+
+    #[test]
+    fn a_view_that_is_out_of_date_at_birth_is_made_again_at_once() {
+        const COST: u64 = 2 * COST_FREE;
+        let world = World::new(&model::Cluster { endpoints: vec![endpoint(1)], ..cluster() }, 1);
+        let (cluster, now) = (&world.cluster, world.reactor.now());
+        let rests = || cluster.not_before.get();
+        cluster.rest(now, COST);
+        assert_eq!(rests(), now + COST * COST_SHARE, "nothing changed meanwhile");
+        world.shared.set_flag(&world.shared.hosts()[0], HealthFlags::DEGRADED_ACTIVE_HC, true);
+        cluster.rest(now, COST);
+        assert_eq!(rests(), 0);
+        cluster.rest(now, COST);
+        assert_eq!(rests(), now + COST * COST_SHARE, "a storm does not take all the time");
+        cluster.rest(now, COST);
+        assert_eq!(rests(), 0);
+        cluster.tend();
+        assert_eq!(cluster.seen.get(), world.shared.generation());
+    }
+}

@@ -133,6 +133,10 @@ struct Step {
     transition: Transition,
     /// The endpoint has become healthy or unhealthy; where there are several checks, all of them count.
     turned: bool,
+    /// By at least one of the checks.
+    degraded: bool,
+    /// By none of the checks is the endpoint failed or left out.
+    included: bool,
 }
 
 impl Checked {
@@ -153,8 +157,8 @@ impl Watched {
                 }
                 Report::ImmediateHealthCheckFail(host) => {
                     if self.checked.borrow().contains_key(&Arc::as_ptr(&host)) {
-                        self.shared.set_flag(&host, HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, true);
                         for index in 0..self.shared.config.health_checks.len() {
+                            self.exclude(&host, index);
                             self.fail(&host, index, Failure::Passive);
                         }
                     }
@@ -188,12 +192,12 @@ impl Watched {
     }
 
     fn begin(self: &Rc<Self>, host: &Arc<Host>, warm: Option<&Warm>) -> Checked {
-        let failed = host.flags().contains(HealthFlags::FAILED_ACTIVE_HC);
+        let flags = host.flags();
         let checks = &self.shared.config.health_checks;
         let task = |index| self.reactor.spawn(check(self.clone(), host.clone(), index, warm.cloned()));
         Checked {
             host: host.clone(),
-            sessions: checks.iter().map(|_| Session::new(failed)).collect(),
+            sessions: checks.iter().map(|_| Session::new(flags)).collect(),
             tasks: (0..checks.len()).map(task).collect(),
         }
     }
@@ -214,7 +218,7 @@ impl Watched {
     /// A check has ended. Returns the time to the next one.
     fn record(&self, host: &Arc<Host>, index: usize, verdict: Verdict) -> Duration {
         if verdict.excluded {
-            self.shared.set_flag(host, HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, true);
+            self.exclude(host, index);
         }
         let transition = match verdict.result {
             Ok(passed) => self.pass(host, index, passed.degraded),
@@ -230,22 +234,22 @@ impl Watched {
 
     fn pass(&self, host: &Arc<Host>, index: usize, degraded: bool) -> Transition {
         let check = &self.shared.config.health_checks[index];
-        let Some(Step { first, transition, turned }) = self.step(host, index, |session| session.pass(check)) else {
+        let Some(step) = self.step(host, index, |session| session.pass(check, degraded)) else {
             return Transition::Unchanged;
         };
+        let Step { first, transition, turned, degraded, included } = step;
         self.count_check(|stats| stats.success.inc());
+        let excluded = if included { HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL.0 } else { 0 };
         if turned {
-            let flags = HealthFlags::FAILED_ACTIVE_HC.0
-                | HealthFlags::ACTIVE_HC_TIMEOUT.0
-                | HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL.0;
+            let flags = HealthFlags::FAILED_ACTIVE_HC.0 | HealthFlags::ACTIVE_HC_TIMEOUT.0 | excluded;
             self.shared.set_flag(host, HealthFlags(flags), false);
             tracing::info!(
                 target: "ringway::health", cluster = %self.shared.config.name, host = %host.name, first, "healthy"
             );
             self.event(check, host, EventKind::AddHealthy { first });
-        } else if transition == Transition::Unchanged {
+        } else {
             // Asked to be left out with a failure that was not the last of several.
-            self.shared.set_flag(host, HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, false);
+            self.shared.set_flag(host, HealthFlags(excluded), false);
         }
         if self.shared.set_flag(host, HealthFlags::DEGRADED_ACTIVE_HC, degraded) {
             self.event(check, host, if degraded { EventKind::Degraded } else { EventKind::NoLongerDegraded });
@@ -259,8 +263,8 @@ impl Watched {
 
     fn fail(&self, host: &Arc<Host>, index: usize, failure: Failure) -> Transition {
         let check = &self.shared.config.health_checks[index];
-        let Some(Step { first, transition, turned }) = self.step(host, index, |session| session.fail(check, failure))
-        else {
+        let step = self.step(host, index, |session| session.fail(check, failure));
+        let Some(Step { first, transition, turned, .. }) = step else {
             return Transition::Unchanged;
         };
         self.count_check(|stats| {
@@ -294,6 +298,14 @@ impl Watched {
         transition
     }
 
+    /// The endpoint asks to be left out until this check finds it well.
+    fn exclude(&self, host: &Arc<Host>, index: usize) {
+        if let Some(checked) = self.checked.borrow_mut().get_mut(&Arc::as_ptr(host)) {
+            checked.sessions[index].excluded = true;
+            self.shared.set_flag(host, HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, true);
+        }
+    }
+
     /// Tell a session what came of a check. `None`: the endpoint is gone.
     fn step(&self, host: &Arc<Host>, index: usize, tell: impl FnOnce(&mut Session) -> Transition) -> Option<Step> {
         let mut checked = self.checked.borrow_mut();
@@ -302,7 +314,14 @@ impl Watched {
         let transition = tell(&mut checked.sessions[index]);
         let after = checked.is_failed();
         self.count_check(|stats| stats.healthy.add(i64::from(before) - i64::from(after)));
-        Some(Step { first, transition, turned: before != after })
+        let sessions = &checked.sessions;
+        Some(Step {
+            first,
+            transition,
+            turned: before != after,
+            degraded: sessions.iter().any(|session| session.degraded),
+            included: !sessions.iter().any(|session| session.is_failed() || session.excluded),
+        })
     }
 
     fn has_traffic(&self) -> bool {

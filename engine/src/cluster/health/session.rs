@@ -1,6 +1,7 @@
 //! What checks of one endpoint, one after the other, say about its health. Without I/O.
 
 use super::Failure;
+use crate::cluster::HealthFlags;
 use ringway_config::model::HealthCheck;
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ pub enum Transition {
 #[derive(Debug)]
 pub struct Session {
     failed: bool,
+    /// The last check that passed said so.
+    pub degraded: bool,
+    /// Asked to be left out, and not found well since.
+    pub excluded: bool,
     /// No check has ended yet.
     first: bool,
     /// In a row.
@@ -25,9 +30,16 @@ pub struct Session {
 }
 
 impl Session {
-    /// `failed`: what is known of the endpoint so far.
-    pub fn new(failed: bool) -> Self {
-        Self { failed, first: true, passed: 0, missed: 0 }
+    /// What is known of the endpoint so far.
+    pub fn new(flags: HealthFlags) -> Self {
+        Self {
+            failed: flags.contains(HealthFlags::FAILED_ACTIVE_HC),
+            degraded: flags.contains(HealthFlags::DEGRADED_ACTIVE_HC),
+            excluded: flags.is_excluded(),
+            first: true,
+            passed: 0,
+            missed: 0,
+        }
     }
 
     pub fn is_failed(&self) -> bool {
@@ -40,8 +52,9 @@ impl Session {
     }
 
     /// A check passed. The first one decides alone, so that a start does not take several intervals.
-    pub fn pass(&mut self, check: &HealthCheck) -> Transition {
+    pub fn pass(&mut self, check: &HealthCheck, degraded: bool) -> Transition {
         self.missed = 0;
+        self.degraded = degraded;
         let mut transition = Transition::Unchanged;
         if self.failed {
             self.passed += 1;
@@ -51,6 +64,7 @@ impl Session {
                 transition = Transition::Changed;
             }
         }
+        self.excluded &= self.failed;
         self.first = false;
         transition
     }
@@ -99,37 +113,54 @@ mod tests {
     #[test]
     fn the_first_check_decides_alone() {
         let check = HealthCheck { unhealthy_threshold: 3, healthy_threshold: 2, ..check() };
-        let mut session = Session::new(true);
-        assert_eq!((session.pass(&check), session.is_failed()), (Changed, false));
-        let mut session = Session::new(true);
+        let mut session = Session::new(HealthFlags::FAILED_ACTIVE_HC);
+        assert_eq!((session.pass(&check, false), session.is_failed()), (Changed, false));
+        let mut session = Session::new(HealthFlags::FAILED_ACTIVE_HC);
         assert_eq!((session.fail(&check, Failure::Network), session.is_failed()), (Unchanged, true));
-        assert_eq!((session.pass(&check), session.pass(&check), session.pass(&check)), (Pending, Changed, Unchanged));
+        assert_eq!(
+            (session.pass(&check, false), session.pass(&check, false), session.pass(&check, false)),
+            (Pending, Changed, Unchanged)
+        );
     }
 
     #[test]
     fn thresholds_count_in_a_row() {
         let check = HealthCheck { unhealthy_threshold: 3, healthy_threshold: 2, ..check() };
-        let mut session = Session::new(true);
-        session.pass(&check);
+        let mut session = Session::new(HealthFlags::FAILED_ACTIVE_HC);
+        session.pass(&check, false);
         for failure in [Failure::Network, Failure::Timeout, RETRIABLE] {
             assert_eq!([session.fail(&check, failure), session.fail(&check, failure)], [Pending; 2]);
-            assert_eq!((session.pass(&check), session.is_failed()), (Unchanged, false));
+            assert_eq!((session.pass(&check, false), session.is_failed()), (Unchanged, false));
         }
         assert_eq!([0; 3].map(|_| session.fail(&check, RETRIABLE)), [Pending, Pending, Changed]);
         assert_eq!(session.fail(&check, STATUS), Unchanged);
-        assert_eq!(session.pass(&check), Pending);
+        assert_eq!(session.pass(&check, false), Pending);
         session.fail(&check, STATUS);
-        assert_eq!([session.pass(&check), session.pass(&check)], [Pending, Changed]);
+        assert_eq!([session.pass(&check, false), session.pass(&check, false)], [Pending, Changed]);
     }
 
     #[test]
     fn a_status_that_is_not_retriable_decides_alone() {
         let check = HealthCheck { unhealthy_threshold: 3, ..check() };
         for failure in [STATUS, Failure::Passive] {
-            let mut session = Session::new(true);
-            session.pass(&check);
+            let mut session = Session::new(HealthFlags::FAILED_ACTIVE_HC);
+            session.pass(&check, false);
             assert_eq!((session.fail(&check, failure), session.is_failed()), (Changed, true));
         }
+    }
+
+    #[test]
+    fn what_an_endpoint_said_of_itself_holds_until_a_success() {
+        let check = HealthCheck { healthy_threshold: 2, ..check() };
+        let mut session = Session::new(HealthFlags::default());
+        session.pass(&check, true);
+        session.excluded = true;
+        session.fail(&check, RETRIABLE);
+        assert_eq!((session.failed, session.degraded, session.excluded), (true, true, true));
+        session.pass(&check, false);
+        assert_eq!((session.failed, session.degraded, session.excluded), (true, false, true), "one is not enough");
+        session.pass(&check, false);
+        assert_eq!((session.failed, session.degraded, session.excluded), (false, false, false));
     }
 
     /// The example in Envoy's source: an unhealthy host that needs three successes.
@@ -146,10 +177,10 @@ mod tests {
             no_traffic_interval: seconds(60),
             ..check()
         };
-        let mut session = Session::new(true);
+        let mut session = Session::new(HealthFlags::FAILED_ACTIVE_HC);
         let steps = [false, true, true, true, true, false, false, false];
         let times = steps.map(|passed| {
-            let transition = if passed { session.pass(&check) } else { session.fail(&check, Failure::Network) };
+            let transition = if passed { session.pass(&check, false) } else { session.fail(&check, Failure::Network) };
             interval(&check, passed, transition, true).as_secs()
         });
         assert_eq!(times, [2, 3, 3, 1, 1, 4, 2, 2]);

@@ -1,5 +1,7 @@
 //! Checks end to end on in-memory pipes, with virtual time: what goes out, what is made of what comes back, and when.
 
+mod several;
+
 use super::*;
 use crate::cluster::testing::{cluster, endpoint};
 use crate::cluster::{HealthFlags, Supervisor};
@@ -391,32 +393,14 @@ fn members_come_and_go() {
     assert_eq!(probed.requests.borrow().len(), 1, "at its own port, and at once");
     // The first is healthy and stays until it fails.
     assert_eq!(world.shared.hosts().len(), 3);
-    world.origins[0].behaviour.replace(BUSY);
+    world.origins[0].behaviour.replace(Behaviour::Silence);
     world.pass(6);
     assert_eq!(world.shared.hosts().len(), 2);
+    assert_eq!(world.shared.stats.membership_change.get(), 3, "what its failure is called is no further change");
     let seen = world.times().len();
     world.pass(20);
     assert_eq!(world.times().len(), seen, "checks of what is gone have ended");
     assert_eq!(world.stats(&["healthy"]), [2]);
-}
-
-#[test]
-fn several_checks_must_all_pass() {
-    let mut world = World::new(1, check());
-    let tcp = HealthCheck { kind: HealthCheckKind::Tcp(TcpHealthCheck { send: vec![], receive: vec![] }), ..check() };
-    let config = model::Cluster { health_checks: vec![check(), tcp], ..(*world.shared.config).clone() };
-    world.shared = ClusterShared::new(&config, &world.registry, 1, None);
-    let (warm, _warmed) = mpsc::channel();
-    world.supervisor.apply(std::slice::from_ref(&world.shared), &warm);
-    world.pass(1);
-    assert!(!world.is_failed());
-    world.behave(BUSY);
-    world.pass(6);
-    assert!(world.is_failed(), "the port is open, but");
-    world.behave(OK);
-    world.pass(6);
-    assert!(!world.is_failed());
-    assert_eq!(world.stats(&["healthy"]), [1]);
 }
 
 #[test]

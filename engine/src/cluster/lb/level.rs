@@ -103,7 +103,7 @@ impl Levels {
 fn count(build: &Build<'_>, members: &[u32]) -> Counts {
     let mut counts = Counts { total: members.len() as u32, ..Counts::default() };
     for member in members {
-        let flags = build.endpoints[*member as usize].host.flags();
+        let flags = build.endpoints[*member as usize].flags();
         counts.excluded += u32::from(flags.is_excluded());
         match flags.health() {
             Health::Healthy => counts.healthy += 1,
@@ -127,7 +127,7 @@ impl Level {
             return Self { healthy: Source::flat(build, members, members.to_vec()), degraded: Source::Empty };
         }
         let source = |health| {
-            let is = |member: &u32| build.endpoints[*member as usize].host.health() == health;
+            let is = |member: &u32| build.endpoints[*member as usize].flags().health() == health;
             let eligible: Vec<u32> = members.iter().copied().filter(is).collect();
             match &build.options.locality_weights {
                 Some(weights) => Source::by_locality(build, members, eligible, weights),
@@ -166,12 +166,12 @@ impl Source {
     /// `eligible` of `members`, each locality with its share (Envoy: locality weighted load balancing). A locality
     /// without a weight gets nothing; when no eligible host has one, localities do not matter.
     fn by_locality(build: &Build<'_>, members: &[u32], eligible: Vec<u32>, weights: &[(String, u32)]) -> Self {
-        let host = |index: &u32| &build.endpoints[*index as usize].host;
+        let endpoint = |index: &u32| &build.endpoints[*index as usize];
         let mut localities = Vec::new();
         for (name, weight) in weights.iter().filter(|(_, weight)| *weight > 0) {
-            let of = |index: &&u32| *host(index).spec.locality == **name;
+            let of = |index: &&u32| *endpoint(index).host.spec.locality == **name;
             let chosen: Vec<u32> = eligible.iter().filter(of).copied().collect();
-            let present = members.iter().filter(of).filter(|index| !host(index).flags().is_excluded()).count();
+            let present = members.iter().filter(of).filter(|index| !endpoint(index).flags().is_excluded()).count();
             if present > 0 && !chosen.is_empty() {
                 let available = chosen.len() as f64 / present as f64;
                 let capacity = available * f64::from(build.options.overprovisioning_factor) / 100.0;

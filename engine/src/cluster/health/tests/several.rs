@@ -1,0 +1,85 @@
+//! Several checks of one cluster: none undoes what another one found.
+
+use super::*;
+
+/// One endpoint, already checked once by each of these.
+fn world(checks: [HealthCheck; 2]) -> World {
+    let mut world = World::new(1, check());
+    let config = model::Cluster { health_checks: checks.into(), ..(*world.shared.config).clone() };
+    world.shared = ClusterShared::new(&config, &world.registry, 1, None);
+    let (warm, _warmed) = mpsc::channel();
+    world.supervisor.apply(std::slice::from_ref(&world.shared), &warm);
+    world.pass(1);
+    assert_eq!(world.flags(), HealthFlags::default());
+    world
+}
+
+/// Passes whatever the endpoint answers.
+fn tcp() -> HealthCheck {
+    HealthCheck { kind: HealthCheckKind::Tcp(TcpHealthCheck { send: vec![], receive: vec![] }), ..check() }
+}
+
+#[test]
+fn several_checks_must_all_pass() {
+    let world = world([check(), tcp()]);
+    world.behave(BUSY);
+    world.pass(6);
+    assert!(world.is_failed(), "the port is open, but");
+    world.behave(OK);
+    world.pass(6);
+    assert!(!world.is_failed());
+    assert_eq!(world.stats(&["healthy"]), [1]);
+}
+
+/// The check that knows of nothing is the last or the first of the two, and runs more often.
+fn orders(http: &HealthCheck) -> [World; 2] {
+    let often = Duration::from_secs(1);
+    let tcp = HealthCheck { interval: often, ..tcp() };
+    [world([http.clone(), tcp.clone()]), world([tcp, http.clone()])]
+}
+
+#[test]
+fn degraded_as_long_as_one_check_says_so() {
+    for world in orders(&check()) {
+        world.behave(Behaviour::Answer("HTTP/1.1 200 OK\r\nx-envoy-degraded: 1\r\ncontent-length: 0\r\n\r\n"));
+        world.pass(5);
+        let generation = world.shared.generation();
+        for _ in 0..15 {
+            world.pass(1);
+            assert_eq!((world.flags(), world.stats(&["degraded"])), (HealthFlags::DEGRADED_ACTIVE_HC, vec![1]));
+        }
+        assert_eq!(world.shared.generation(), generation, "no shard has anything to do");
+        world.behave(OK);
+        world.pass(6);
+        assert_eq!((world.flags(), world.stats(&["degraded"])), (HealthFlags::default(), vec![0]));
+    }
+}
+
+#[test]
+fn left_out_until_no_check_is_against_it() {
+    const BYE: Behaviour =
+        Behaviour::Answer("HTTP/1.1 503 Bye\r\nx-envoy-immediate-health-check-fail: 1\r\ncontent-length: 0\r\n\r\n");
+    // For a moment: the failure is not the last of several.
+    for world in orders(&HealthCheck { unhealthy_threshold: 9, ..check() }) {
+        world.behave(BYE);
+        world.pass(5);
+        for _ in 0..15 {
+            world.pass(1);
+            assert_eq!(world.flags(), HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL);
+        }
+        world.behave(OK);
+        world.pass(6);
+        assert_eq!(world.flags(), HealthFlags::default());
+    }
+    // By a response, which fails both checks: the quick one finds the endpoint well before the other one looks.
+    let out = HealthFlags(HealthFlags::FAILED_ACTIVE_HC.0 | HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL.0);
+    for world in orders(&check()) {
+        world.shared.report_immediate_failure(&world.shared.hosts()[0].clone());
+        world.supervisor.look();
+        assert_eq!(world.flags(), out);
+        world.pass(2);
+        assert_eq!(world.flags(), out);
+        world.pass(4);
+        assert_eq!(world.flags(), HealthFlags::default());
+    }
+}
