@@ -8,6 +8,8 @@ use lru::LruCache;
 use ringway_config::model::{LocalRateLimit, RateLimitAction, RateLimitDescriptor, RateLimitRule, TokenBucket};
 use smallvec::SmallVec;
 use std::cell::RefCell;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::io::Write;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -19,12 +21,17 @@ type Entries = SmallVec<[(Range<usize>, Range<usize>); 4]>;
 /// Buckets for values that the configuration does not name, one for each; the one used longest ago goes first.
 type Dynamic = LruCache<Box<[u8]>, Arc<Bucket>>;
 
+/// Of longer keys a hash is kept, so that what a client sends does not decide how much memory a bucket takes.
+const LONGEST_KEY: usize = 64;
+
 /// The configured descriptors, the one that is filled most slowly first: it has the first word (Envoy sorts alike).
 pub struct SharedDescriptors {
     rules: Vec<RateLimitRule>,
     list: Vec<Descriptor>,
     /// For each shard, and for the process beside those that shards hold.
     most_dynamic: usize,
+    /// Half a hash of long keys each, SipHash with keys of chance: nobody outside finds two values with one bucket.
+    hashers: [RandomState; 2],
 }
 
 struct Descriptor {
@@ -65,7 +72,12 @@ impl SharedDescriptors {
             },
         });
         let most_dynamic = (settings.max_dynamic_descriptors as usize).max(1);
-        Arc::new(Self { rules: settings.rate_limits.clone(), list: list.collect(), most_dynamic })
+        Arc::new(Self {
+            rules: settings.rate_limits.clone(),
+            list: list.collect(),
+            most_dynamic,
+            hashers: Default::default(),
+        })
     }
 
     /// The descriptor for these entries: one that names all values, else one that leaves some open.
@@ -76,6 +88,15 @@ impl SharedDescriptors {
             list.position(|descriptor| is_fixed(descriptor) == fixed && descriptor.matches(entries, bytes))
         };
         position(true).or_else(|| position(false))
+    }
+
+    /// In the place of a long key. Its last byte is that of no short one, which end with 0.
+    fn digest(&self, key: &[u8]) -> [u8; 17] {
+        let mut digest = [1; 17];
+        for (half, hasher) in digest.chunks_exact_mut(8).zip(&self.hashers) {
+            half.copy_from_slice(&hasher.hash_one(key).to_ne_bytes());
+        }
+        digest
     }
 }
 
@@ -129,6 +150,13 @@ impl Descriptors {
             Buckets::Dynamic(settings, buckets) => (*settings, buckets),
         };
         let most = self.shared.most_dynamic;
+        let digest;
+        let key = if key.len() > LONGEST_KEY {
+            digest = self.shared.digest(key);
+            &digest[..]
+        } else {
+            key
+        };
         let mut known = self.known[index].borrow_mut();
         if let Some(bucket) = known.get(key) {
             return use_it(bucket);

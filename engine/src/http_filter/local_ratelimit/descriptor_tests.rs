@@ -83,6 +83,31 @@ fn the_client_that_was_quiet_longest_is_forgotten() {
     assert!(descriptors.known[0].borrow().len() == 3 && kept <= 4, "{kept}");
 }
 
+/// Values that differ in one byte at either end, and what is kept of them.
+#[test]
+fn long_values_have_buckets_of_their_own_and_short_keys() {
+    let of = settings(vec![rule(&[header("x-user", "user")])], vec![descriptor(&[("user", None)], 4)]);
+    let shared = SharedDescriptors::new(&of, 2);
+    let shards = [Descriptors::new(&shared, 0), Descriptors::new(&shared, 1)];
+    let long = "a".repeat(20_000);
+    let fields = [format!("X-User: {long}b\r\n"), format!("X-User: {long}c\r\n"), format!("X-User: b{long}\r\n")];
+    for field in &fields {
+        assert_eq!(passing(&shards[0], field, ""), 4);
+    }
+    for field in &fields {
+        assert_eq!(passing(&shards[1], field, ""), 0, "the other shard meets the same bucket");
+    }
+    let is_short = |buckets: &Dynamic| buckets.len() == 3 && buckets.iter().all(|(key, _)| key.len() == 17);
+    let Buckets::Dynamic(_, buckets) = &shared.list[0].buckets else { panic!("it is dynamic") };
+    assert!(is_short(&buckets.lock().expect("no panic")) && is_short(&shards[0].known[0].borrow()));
+    // The entry's key, its value and a zero: kept as they are up to the limit.
+    for (len, kept) in [(LONGEST_KEY - 5, LONGEST_KEY), (LONGEST_KEY - 4, 17)] {
+        assert_eq!(passing(&shards[0], &format!("X-User: {}\r\n", &long[..len]), ""), 4);
+        let known = shards[0].known[0].borrow();
+        assert_eq!(known.iter().next().map(|(key, _)| key.len()), Some(kept));
+    }
+}
+
 /// A bucket that one shard uses is the one that another shard meets, however many others came in between.
 #[test]
 fn shards_share_the_bucket_of_a_value() {
