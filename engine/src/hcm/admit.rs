@@ -178,7 +178,7 @@ fn contains(range: &Cidr, address: IpAddr) -> bool {
 }
 
 /// In Envoy's order: escaped slashes, normal form, rows of slashes.
-fn canonical_path(options: &PathOptions, exchange: &mut Exchange) -> Admission {
+pub(super) fn canonical_path(options: &PathOptions, exchange: &mut Exchange) -> Admission {
     let path = exchange.request.path(exchange.request_view());
     let unescapes = options.escaped_slashes != EscapedSlashes::Keep && path::has_escaped_slash(path);
     if unescapes && options.escaped_slashes == EscapedSlashes::Reject {
@@ -219,7 +219,7 @@ fn on_this_host(mut target: Vec<u8>) -> Vec<u8> {
 }
 
 /// Envoy: strip_matching_host_port and strip_trailing_host_dot.
-fn canonical_host(options: &PathOptions, local: Option<SocketAddr>, exchange: &mut Exchange) {
+pub(super) fn canonical_host(options: &PathOptions, local: Option<SocketAddr>, exchange: &mut Exchange) {
     if !(options.strip_matching_host_port || options.strip_trailing_host_dot) {
         return;
     }

@@ -21,7 +21,7 @@ pub struct RedirectTarget<'a> {
 pub enum NoRedirect {
     /// Not all of the request has come, or its body is no longer here.
     BodyGone,
-    /// No `location`, or not an absolute http or https URL.
+    /// No `location`, not an absolute http or https URL, or a path that no request may have.
     BadLocation,
     /// Another scheme than the request's.
     UnsafeScheme,
@@ -91,8 +91,19 @@ fn parse(location: &[u8]) -> Option<RedirectTarget<'_>> {
     is_sound.then_some(RedirectTarget { scheme, authority, path })
 }
 
+/// Fields that only a request with a body has, beside content-language and content-location (RFC 9110 sections 8 and
+/// 10.1.1).
+const OF_BODY: u128 = Fields::set_of(&[
+    FieldId::ContentLength,
+    FieldId::TransferEncoding,
+    FieldId::Expect,
+    FieldId::ContentType,
+    FieldId::ContentEncoding,
+]);
+
 /// Turn the request's head into one for `target`, whose bytes are copied. Where the status is 303, what was not GET or
-/// HEAD becomes GET and loses its body (RFC 9110 section 15.4.4): the return value says so. `scheme`: the request's.
+/// HEAD becomes GET and loses its body (RFC 9110 section 15.4.4): the return value says so. What tells of that body goes
+/// with it (section 15.4). `scheme`: the request's.
 pub fn apply(
     head: &mut RequestHead,
     received: &[u8],
@@ -124,7 +135,10 @@ pub fn apply(
     head.method_span = edits.store(|out| out.extend_from_slice(b"GET"));
     head.framing = BodyKind::None;
     head.expect_continue = false;
-    head.fields.remove_all(Fields::set_of(&[FieldId::ContentLength, FieldId::TransferEncoding]));
+    head.fields.remove_all(OF_BODY);
+    let mut editor = HeadEditor { fields: &mut head.fields, received, edits };
+    editor.remove(b"content-language");
+    editor.remove(b"content-location");
     true
 }
 
@@ -223,12 +237,16 @@ mod tests {
     /// "If a 303 ... the user agent performs a GET" (RFC 9110 section 15.4.4); 307 and 308 keep the method.
     #[test]
     fn see_other_makes_a_get() {
-        let request = "POST /old HTTP/1.1\r\nHost: one\r\nContent-Length: 3\r\n\r\n";
+        let of_body = "Content-Length: 3\r\nExpect: 100-continue\r\nContent-Type: text/plain\r\n\
+            Content-Encoding: gzip\r\nContent-Language: en\r\nContent-Location: /here\r\n";
+        let request = &format!("POST /old HTTP/1.1\r\nHost: one\r\n{of_body}Content-X: 1\r\n\r\n");
         let (head, line, fields) = applied(request, &[("http://two/new", 303)]);
         assert_eq!((line.as_str(), head.framing), ("GET two /new -", BodyKind::None));
-        assert_eq!(fields, ["Host=two", "x-envoy-original-url=http://one/old"]);
-        let (head, line, _) = applied(request, &[("http://two/new", 307)]);
+        assert_eq!(fields, ["Host=two", "Content-X=1", "x-envoy-original-url=http://one/old"]);
+        assert!(!head.expect_continue);
+        let (head, line, fields) = applied(request, &[("http://two/new", 307)]);
         assert_eq!((line.as_str(), head.framing), ("POST two /new -", BodyKind::Length(3)));
+        assert_eq!((fields.len(), head.expect_continue), (9, true));
         let (head, line, _) = applied("HEAD / HTTP/1.1\r\nHost: one\r\n\r\n", &[("http://two/new", 303)]);
         assert_eq!((line.as_str(), head.method), ("HEAD two /new -", Method::Head));
     }

@@ -101,12 +101,20 @@ enum State {
     Open,
     /// The trailers' lines, where there are some.
     Ended(Option<Vec<u8>>),
-    /// The rest does not come.
+    /// The rest does not come, or nobody waits for it.
     Broken,
 }
 
+impl Copied {
+    /// Nothing goes in any more, and nothing is held.
+    fn close(&self) {
+        *self.state.borrow_mut() = State::Broken;
+        self.queue.borrow_mut().clear();
+    }
+}
+
 impl MirrorBody {
-    /// The next piece. `false`: the mirror is too slow, and just now given up.
+    /// The next piece; where nobody reads it any more, it is dropped. `false`: the mirror is too slow, and just now given up.
     pub fn send(&self, buf: &Buf) -> bool {
         let copy = &self.copy;
         if !matches!(*copy.state.borrow(), State::Open) {
@@ -135,8 +143,7 @@ impl MirrorBody {
     }
 
     fn break_off(&self) {
-        *self.copy.state.borrow_mut() = State::Broken;
-        self.copy.queue.borrow_mut().clear();
+        self.copy.close();
         self.reactor.wake(self.copy.task.get());
     }
 }
@@ -160,6 +167,13 @@ struct MirroredRequest {
     idle: Option<Duration>,
     priority: Priority,
     copy: Rc<Copied>,
+}
+
+/// However the copy ended, what comes of its body must not pile up.
+impl Drop for MirroredRequest {
+    fn drop(&mut self) {
+        self.copy.close();
+    }
 }
 
 /// One try on one connection.
@@ -335,7 +349,10 @@ impl Try {
 
 #[cfg(test)]
 mod tests {
-    use super::shadow_host;
+    use super::*;
+    use crate::cluster::testing::{World, cluster, endpoint};
+    use crate::http_filter::testing::exchange_of;
+    use ringway_config::model;
 
     /// Envoy: shadowAppendedHost.
     #[test]
@@ -349,6 +366,35 @@ mod tests {
             let mut out = Vec::new();
             shadow_host(&mut out, host.as_bytes());
             assert_eq!(String::from_utf8_lossy(&out), shadow);
+        }
+    }
+    /// A mirror that is gone holds nothing, and is not one that was too slow.
+    #[test]
+    fn a_copy_that_ended_early_takes_nothing_more() {
+        let refused = model::Cluster { endpoints: vec![endpoint(1)], ..cluster() };
+        for config in [cluster(), refused] {
+            let world = World::new(&config, 1);
+            let options = MirrorOptions {
+                cluster: world.cluster.clone(),
+                codec_limits: &Limits::default(),
+                buffer_limit: 1500,
+                timeout: None,
+                idle: None,
+                priority: Priority::Default,
+            };
+            let exchange = exchange_of("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n");
+            let body = start(&world.reactor, &exchange, true, options).expect("a body is to come");
+            let piece = world.reactor.pool().copy_from(&[b'a'; 1000]);
+            assert!(body.send(&piece));
+            drop(piece);
+            assert_eq!(world.reactor.pool().in_use(), 1, "it waits for the mirror");
+            world.advance(Duration::from_secs(60));
+            assert_eq!(world.reactor.pool().in_use(), 0);
+            for _ in 0..3 {
+                assert!(body.send(&world.reactor.pool().copy_from(&[b'a'; 1000])));
+                assert_eq!(world.reactor.pool().in_use(), 0);
+            }
+            body.end(None);
         }
     }
 }

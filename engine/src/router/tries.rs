@@ -11,13 +11,14 @@
 use super::attempt::Attempt;
 use super::forward::{Forwarding, Response, Started, interrupted};
 use super::hedge::{Hedge, Hedged, Raced};
-use super::retry::{FailedTry, NoRetry, Tries};
+use super::retry::{FailedTry, NoRetry, Tries, TryPolicy};
 use super::{Deadlines, Downstream, Fault};
 use crate::base::clock::Nanos;
 use crate::cluster::{Endpoint, NoHost, PickContext};
 use crate::http::format::ResponseFlags;
 use crate::http::{Exchange, FieldId};
 use crate::ring::Timer;
+use crate::stats::ClusterStats;
 use crate::upstream::limits::Resource;
 use crate::upstream::{ConnectError, Connection, Pool};
 use ringway_config::model::{Forward, HostRewrite};
@@ -110,7 +111,7 @@ fn after_response<'a>(
     // What the client has seen of one try cannot be followed by another.
     let asked = asked && !response.attempt.interim_passed;
     let permit = || forwarding.cluster.limits.acquire_retry(forwarding.priority());
-    match tries.decide(asked, downstream.replay.is_possible(), permit, stats) {
+    match tries.decide(asked, may_repeat(policy, downstream), permit, stats) {
         Ok(()) => {
             let wall_seconds = forwarding.reactor.wall_micros() / 1_000_000;
             let seen = Some((&exchange.response, exchange.response_view()));
@@ -147,9 +148,9 @@ fn after_failure<'a>(
     let (policy, stats) = (&forwarding.policy, &forwarding.cluster.stats);
     let failed = FailedTry::of(fault);
     let passed = current.as_ref().is_some_and(|response| response.attempt.interim_passed);
-    let is_late = matches!(fault, Fault::PerTryTimeout | Fault::PerTryIdleTimeout);
+    let hedges = fault == Fault::PerTryTimeout && policy.hedge_on_per_try_timeout && policy.retries();
     let asked = match current {
-        Some(response) if is_late && policy.hedge_on_per_try_timeout => {
+        Some(response) if hedges => {
             // It may still answer; whether another one is sent does not depend on the conditions.
             hedged.push(response, exchange);
             !passed
@@ -164,7 +165,7 @@ fn after_failure<'a>(
     exchange.to_upstream.clear();
     exchange.clear_response(forwarding.reactor);
     let permit = || forwarding.cluster.limits.acquire_retry(forwarding.priority());
-    match tries.decide(asked, downstream.replay.is_possible(), permit, stats) {
+    match tries.decide(asked, may_repeat(policy, downstream), permit, stats) {
         Ok(()) => {
             let wall_seconds = forwarding.reactor.wall_micros() / 1_000_000;
             tries.pause = tries.wait(policy, None, wall_seconds, forwarding.reactor.random(), stats);
@@ -177,6 +178,12 @@ fn after_failure<'a>(
             if is_last || hedged.is_empty() { After::End(Err(fault)) } else { After::Wait(fault) }
         }
     }
+}
+
+/// Whether the request is still here, body and all. Where the policy has no retry to give, its body was not kept for one;
+/// that is no reason of its own.
+fn may_repeat(policy: &TryPolicy<'_>, downstream: &Downstream<'_>) -> bool {
+    downstream.replay.is_possible() || !policy.retries()
 }
 
 /// Say in the log why there is no other try, where one was asked for.
@@ -307,12 +314,11 @@ async fn connect(
     downstream: &Downstream<'_>,
     deadlines: &mut Deadlines,
 ) -> Result<Connection, Fault> {
-    let stats = &forwarding.cluster.stats;
-    stats.upstream_rq_pending_total.inc();
-    stats.upstream_rq_pending_active.inc();
+    let mut waiting = Waiting::new(&forwarding.cluster.stats);
     let mut connecting = pin!(pool.connect(forwarding.priority()));
-    let result = poll_fn(|context| {
+    poll_fn(|context| {
         if let Poll::Ready(result) = connecting.as_mut().poll(context) {
+            waiting.given_up = false;
             return Poll::Ready(result.map_err(|error| {
                 exchange.connect_error = Some(error.reason());
                 connect_fault(&error)
@@ -320,11 +326,28 @@ async fn connect(
         }
         interrupted(forwarding.reactor, downstream, deadlines).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)))
     })
-    .await;
-    stats.upstream_rq_pending_active.dec();
-    let given_up = !matches!(result, Ok(_) | Err(Fault::ConnectFailed | Fault::ConnectTimeout | Fault::LocalResources));
-    stats.upstream_rq_cancelled.add(u64::from(given_up));
-    result
+    .await
+}
+
+/// A request that waits for a connection, until this is dropped: a try beside it may have the response first.
+struct Waiting<'a> {
+    stats: &'a ClusterStats,
+    given_up: bool,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(stats: &'a ClusterStats) -> Self {
+        stats.upstream_rq_pending_total.inc();
+        stats.upstream_rq_pending_active.inc();
+        Self { stats, given_up: true }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.stats.upstream_rq_pending_active.dec();
+        self.stats.upstream_rq_cancelled.add(u64::from(self.given_up));
+    }
 }
 
 /// Whose fault a failed connection is.

@@ -1,6 +1,8 @@
 //! Hedging: a second try beside one that is late; whichever answers well first is the client's.
 
 use super::support::{Origin, Ringway, Setup, response};
+use socket2::{Domain, Socket, Type};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -102,4 +104,63 @@ fn all_tries_end_with_the_routes_time() {
     assert!(proxy.log_lines("log", 1)[0].ends_with(" upstream_response_timeout 4"));
     proxy.wait_for_stat("cluster.app.upstream_cx_active", 0);
     assert_eq!(proxy.stat("cluster.app.upstream_rq_active"), 0);
+}
+
+/// The second try still waits for its connection when the first one answers.
+#[test]
+fn a_try_without_a_connection_is_cancelled() {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("bound");
+    listener.listen(0).expect("listening");
+    let address = listener.local_addr().expect("bound").as_socket().expect("an IP address");
+    let proxy = hedging(address, "retry_on = [\"5xx\"]");
+    let mut client = proxy.connect();
+    let inside = "X-Forwarded-For: 10.0.0.1\r\nx-envoy-upstream-rq-per-try-timeout-ms: 600";
+    client.send(format!("GET / HTTP/1.1\r\nHost: h\r\n{inside}\r\n\r\n").as_bytes());
+    let (mut first, _) = listener.accept().expect("the first try");
+    // Fill the backlog: further connections are neither made nor refused.
+    let fill = (0..4).map(|_| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_nonblocking(true).expect("a flag");
+        // It connects later, or never.
+        drop(socket.connect(&address.into()));
+        socket
+    });
+    let _fill: Vec<_> = fill.collect();
+    proxy.wait_for_stat("cluster.app.upstream_rq_retry", 1);
+    proxy.wait_for_stat("cluster.app.upstream_rq_pending_active", 1);
+    first.write_all(&response(200, &[], "first")).expect("the proxy reads");
+    assert_eq!(client.response().text(), "first");
+    proxy.wait_for_stat("cluster.app.upstream_cx_active", 1);
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_pending_active"), 0);
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_cancelled"), 1);
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_active"), 0);
+}
+
+/// Without retries there is nothing to hedge with: the time of a try is as hard as ever, and the log says that.
+#[test]
+fn a_policy_without_retries_does_not_hedge() {
+    for (policy, flags) in [
+        ("retry_on = [\"5xx\"], retriable_request_headers = [{ name = \"x-other\" }]", "UT"),
+        ("retry_on = [\"5xx\"], num_retries = 0", "UT,URX"),
+    ] {
+        let origin = slow(&[(1000, 200)]);
+        let proxy = hedging(origin.address, policy);
+        let mut client = proxy.connect();
+        client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(client.response().status(), 504);
+        assert_eq!(origin.requests().len(), 1);
+        assert_eq!(proxy.log_lines("log", 1)[0], format!("504 {flags} upstream_per_try_timeout 1"));
+        assert_eq!(proxy.stat("cluster.app.upstream_rq_per_try_timeout"), 1);
+    }
+}
+
+/// A try on which nothing moves is given up, and an ordinary retry follows.
+#[test]
+fn an_idle_try_is_not_hedged() {
+    let origin = slow(&[(2000, 200), (0, 200)]);
+    let proxy = hedging(origin.address, "retry_on = [\"reset\"], per_try_idle_timeout = \"50ms\"");
+    assert_eq!(proxy.get("/").text(), "1:");
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_per_try_idle_timeout"), 1);
+    proxy.wait_for_stat("cluster.app.upstream_cx_active", 1);
 }

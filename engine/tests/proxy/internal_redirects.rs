@@ -1,14 +1,22 @@
 //! Internal redirects: an upstream's redirect is followed here, as far as the policy goes, and passed on otherwise.
 
-use super::support::{Origin, Ringway, response};
+use super::support::{Origin, Ringway, Setup, response};
 use std::net::SocketAddr;
 
 /// Routes: `/other...` leads to the second origin, `/nowhere` of host `void` to no route, all else to the first one.
 fn proxy(first: SocketAddr, second: SocketAddr, policy: &str) -> Ringway {
-    Ringway::start(&format!(
+    with_http(first, second, policy, "")
+}
+
+/// The same with these lines in its `http` table.
+fn with_http(first: SocketAddr, second: SocketAddr, policy: &str, http: &str) -> Ringway {
+    Setup::new(&format!(
         r#"
 [[listeners]]
 address = "127.0.0.1:0"
+[listeners.http]
+access_log = [{{ path = "DIR/log", format = "%REQ(:AUTHORITY)% %REQ(:PATH)%" }}]
+{http}
 [[listeners.http.virtual_hosts]]
 name = "all"
 domains = ["example.com", "other.example.com", "[::1]"]
@@ -24,6 +32,8 @@ name = "second"
 endpoints = ["{second}"]
 "#
     ))
+    .runtime("access_log_flush_interval = \"5ms\"")
+    .start()
 }
 
 /// An origin that redirects everything to `location` with `status`.
@@ -103,4 +113,55 @@ fn redirects_end() {
     assert_eq!(first.last().field("x-envoy-original-url"), Some("http://example.com/again"));
     assert_eq!(proxy.stat("http.ingress_http.passthrough_internal_redirect_too_many_redirects"), 1);
     assert_eq!(proxy.stat("cluster.first.upstream_internal_redirect_succeeded_total"), 3);
+}
+
+/// The new path and host are made canonical before a route is looked for, as those of a client's request are.
+#[test]
+fn another_spelling_meets_the_same_rule() {
+    let moved = "http://example.com/public/%2e%2e/other?x";
+    for (http, location, path) in [
+        ("normalize_path = true", moved, "/other?x"),
+        ("merge_slashes = true", "http://example.com//other", "/other"),
+        ("strip_trailing_host_dot = true", "http://other.example.com./other", "/other"),
+    ] {
+        let (first, second) = (redirecting(302, location), target());
+        let proxy = with_http(first.address, second.address, "", http);
+        let answer = proxy.get("/");
+        assert_eq!((answer.status(), answer.field("x-from")), (200, Some("second")), "{http}");
+        assert_eq!(second.last().target(), path);
+        assert!(!second.last().field("host").expect("a host").ends_with('.'));
+    }
+    let first = Origin::answering(|request| {
+        let location = format!("location: {}", request.field("x-to").expect("where to go"));
+        response(302, &[&location], "moved")
+    });
+    let second = target();
+    let proxy = with_http(first.address, second.address, "", "strip_matching_host_port = true");
+    let mut client = proxy.connect();
+    let port = proxy.address(0).port();
+    for (to, host) in [(port, "example.com".to_owned()), (port ^ 1, format!("example.com:{}", port ^ 1))] {
+        let to = format!("http://example.com:{to}/other");
+        client.send(format!("GET / HTTP/1.1\r\nHost: example.com\r\nX-To: {to}\r\n\r\n").as_bytes());
+        assert_eq!(client.response().status(), 200, "{to}");
+        assert_eq!(second.last().field("host"), Some(host.as_str()), "{to}");
+    }
+}
+
+/// A path that no client may ask for is not followed, and the log tells of the request as it was.
+#[test]
+fn bad_paths_are_not_followed() {
+    let slashes = |action: &str| format!("path_with_escaped_slashes_action = \"{action}\"");
+    for (http, location) in [
+        ("normalize_path = true".to_owned(), "http://other.example.com/%2e%2e/other"),
+        (slashes("reject_request"), "http://other.example.com/other%2fa"),
+        (slashes("unescape_and_redirect"), "http://other.example.com/other%2fa"),
+    ] {
+        let (first, second) = (redirecting(302, location), target());
+        let proxy = with_http(first.address, second.address, "", &http);
+        let answer = proxy.get("/old?q");
+        assert_eq!((answer.status(), answer.field("location")), (302, Some(location)), "{http}");
+        assert!(second.requests().is_empty());
+        assert_eq!(proxy.stat("http.ingress_http.passthrough_internal_redirect_bad_location"), 1, "{http}");
+        assert_eq!(proxy.log_lines("log", 1)[0], "example.com /old?q", "{http}");
+    }
 }

@@ -90,6 +90,17 @@ fn a_bad_mirror_costs_nothing() {
     assert_eq!(down.get("/").status(), 200);
     down.wait_for_stat("cluster.shadow.upstream_cx_connect_fail", 1);
     down.wait_for_stat("cluster.shadow.upstream_rq_active", 0);
+    // What of a body comes afterwards is not kept for it; it was not too slow.
+    let body = pattern(5_000_000);
+    let mut client = down.connect();
+    client.send(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes());
+    client.send(&body[..1000]);
+    down.wait_for_stat("cluster.shadow.upstream_cx_connect_fail", 2);
+    down.wait_for_stat("cluster.shadow.upstream_rq_active", 0);
+    let sender = proxy_sender(&client, body[1000..].to_vec());
+    assert_same(&client.response().body, &body, "the answer");
+    sender.expect("started").join().expect("sent");
+    assert_eq!(down.stat("cluster.app.retry_or_shadow_abandoned"), 0);
 
     let stuck = Origin::raw(|connection, _| {
         std::thread::sleep(Duration::from_secs(20));
