@@ -67,8 +67,8 @@ fn unhealthy_endpoints_get_no_requests_and_come_back() {
     eventually("a is out", || flags(&proxy, a.address) == "/failed_active_hc");
     assert_eq!(flags(&proxy, b.address), "healthy");
     assert_eq!(answers(&proxy, 40), BTreeSet::from(["b".to_owned()]));
-    assert_eq!(proxy.stat("cluster.app.health_check.healthy"), 1);
-    assert_eq!(proxy.stat("cluster.app.membership_healthy"), 1);
+    proxy.wait_for_stat("cluster.app.health_check.healthy", 1);
+    proxy.wait_for_stat("cluster.app.membership_healthy", 1);
     assert!(proxy.stat("cluster.app.health_check.failure") >= 1);
     assert_eq!(proxy.stat("cluster.app.health_check.network_failure"), 0);
     assert!(proxy.stderr().contains("unhealthy") && proxy.stderr().contains(&a.address.to_string()));
@@ -170,7 +170,7 @@ fn a_response_says_that_its_endpoint_fails() {
         flags(&proxy, leaving.address) == "/failed_active_hc/excluded_via_immediate_hc_fail"
     });
     assert_eq!(answers(&proxy, 20), BTreeSet::from(["staying".to_owned()]));
-    assert_eq!(proxy.stat("cluster.app.health_check.passive_failure"), 1);
+    proxy.wait_for_stat("cluster.app.health_check.passive_failure", 1);
 }
 
 #[test]
@@ -215,8 +215,8 @@ fn many_endpoints_take_one_thread() {
         (0..COUNT).map(|i| SocketAddr::from(([127, 9, (i / 250) as u8, (i % 250) as u8 + 1], port))).collect();
     let proxy = Ringway::start(&config(&endpoints, "tcp = {}").replace("\"20ms\"", "\"1s\""));
     eventually("all have been checked", || proxy.stat("cluster.app.health_check.attempt") >= 2 * COUNT as i64);
-    assert_eq!(proxy.stat("cluster.app.health_check.healthy"), 1);
-    assert_eq!(proxy.stat("cluster.app.membership_healthy"), 1);
+    proxy.wait_for_stat("cluster.app.health_check.healthy", 1);
+    proxy.wait_for_stat("cluster.app.membership_healthy", 1);
     let threads: usize = proxy.status_line("Threads").parse().expect("a number");
     assert!(threads < 12, "{threads} threads");
 }

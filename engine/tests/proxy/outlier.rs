@@ -78,9 +78,9 @@ fn five_5xx_eject_for_a_while() {
     assert!(!is_ejected(&proxy, bad.address), "four are not enough");
     statuses(&proxy, 2);
     eventually("it is out", || is_ejected(&proxy, bad.address));
-    assert_eq!(proxy.stat("cluster.app.outlier_detection.ejections_active"), 1);
-    assert_eq!(proxy.stat("cluster.app.outlier_detection.ejections_enforced_consecutive_5xx"), 1);
-    assert_eq!(proxy.stat("cluster.app.membership_healthy"), 1);
+    proxy.wait_for_stat("cluster.app.outlier_detection.ejections_active", 1);
+    proxy.wait_for_stat("cluster.app.outlier_detection.ejections_enforced_consecutive_5xx", 1);
+    proxy.wait_for_stat("cluster.app.membership_healthy", 1);
     eventually("it is said", || proxy.stderr().contains("ejected"));
     let log = proxy.stderr();
     let line = log.lines().find(|line| line.contains("ejected")).unwrap_or_else(|| panic!("no ejection in {log}"));
@@ -167,8 +167,8 @@ fn a_success_rate_below_the_others_ejects() {
         }
         is_ejected(&proxy, bad.address)
     });
-    assert_eq!(proxy.stat("cluster.app.outlier_detection.ejections_enforced_success_rate"), 1);
-    assert_eq!(proxy.stat("cluster.app.outlier_detection.ejections_active"), 1);
+    proxy.wait_for_stat("cluster.app.outlier_detection.ejections_enforced_success_rate", 1);
+    proxy.wait_for_stat("cluster.app.outlier_detection.ejections_active", 1);
     let log = proxy.stderr();
     assert!(log.lines().any(|line| line.contains("reason=\"success_rate\"") && line.contains("threshold=")), "{log}");
 }
