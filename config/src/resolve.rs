@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::diagnostic::{Problem, Problems};
-use crate::document::{self, Document, Located, Origin, Slot, absent};
+use crate::document::{self, Document, List, Located, Origin, Slot, absent};
 use crate::model::{self, Config, Shards};
 
 /// What the parts of the resolver share.
@@ -137,6 +137,13 @@ impl Resolver<'_, '_, '_> {
         match first.get(&value) {
             Some(earlier) => self.problems.push(Problem::at(origin, message(value)).earlier(earlier)),
             None => drop(first.insert(value, origin)),
+        }
+    }
+
+    /// Reports a list that is written without a member.
+    fn refuse_empty<T>(&mut self, list: &Slot<List<T>>, message: &str, hint: &str) {
+        if let Some(list) = list.given().filter(|list| list.is_empty) {
+            self.problems.push(Problem::at(&list.origin, message).hint(Some(hint)));
         }
     }
 

@@ -83,10 +83,8 @@ impl<'d> Resolver<'d, '_, '_> {
             let problem = Problem::at(&max.origin, "`max_interval` is shorter than `base_interval`");
             self.problems.push(problem.hint(Some("leave it out for ten times `base_interval`")));
         }
-        if let Some(list) = written.resolvers.given().filter(|list| list.is_empty) {
-            let problem = Problem::at(&list.origin, "`resolvers` names no server");
-            self.problems.push(problem.hint(Some("leave it out for those in /etc/resolv.conf")));
-        }
+        let hint = "leave it out for those in /etc/resolv.conf";
+        self.refuse_empty(&written.resolvers, "`resolvers` names no server", hint);
         let base = base.map_or(refresh_rate, |base| base.value.0);
         Dns {
             lookup_family: cluster.dns_lookup_family.given().map_or(LookupFamily::Auto, |family| family.value.0),

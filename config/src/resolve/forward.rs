@@ -343,10 +343,9 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn internal_redirect(&mut self, written: &'d Located<document::InternalRedirectPolicy>) -> InternalRedirect {
-        if let Some(list) = written.redirect_response_codes.given().filter(|list| list.is_empty) {
-            let problem = Problem::at(&list.origin, "the list names no status: no redirect would be followed");
-            self.problems.push(problem.hint(Some("leave it out for [302]")));
-        }
+        let message = "the list names no status: no redirect would be followed";
+        let hint = "leave it out for [302]";
+        self.refuse_empty(&written.redirect_response_codes, message, hint);
         let codes = written.redirect_response_codes.given();
         InternalRedirect {
             max_redirects: written.max_internal_redirects.to_u32(),

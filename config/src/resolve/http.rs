@@ -55,10 +55,8 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn virtual_hosts(&mut self, written: &'d Slot<List<document::VirtualHost>>) -> Vec<VirtualHost> {
-        if let Some(list) = written.given().filter(|list| list.is_empty) {
-            let problem = Problem::at(&list.origin, "there is no virtual host: every request would get status 404");
-            self.problems.push(problem.hint(Some("list at least one, or write routes = [...] in its place")));
-        }
+        let hint = "list at least one, or write routes = [...] in its place";
+        self.refuse_empty(written, "there is no virtual host: every request would get status 404", hint);
         let mut names = HashMap::new();
         let mut domains: HashMap<&str, (&Origin, &str)> = HashMap::new();
         let mut hosts = Vec::new();
@@ -67,10 +65,8 @@ impl<'d> Resolver<'d, '_, '_> {
             if let Some(origin) = host.name.origin().filter(|_| !name.is_empty()) {
                 self.unique(&mut names, name, origin, |name| format!("two virtual hosts have the name `{name}`"));
             }
-            if let Some(list) = host.domains.given().filter(|list| list.is_empty) {
-                let problem = Problem::at(&list.origin, "the virtual host has no domain");
-                self.problems.push(problem.hint(Some("for every host, write domains = [\"*\"]")));
-            }
+            let hint = "for every host, write domains = [\"*\"]";
+            self.refuse_empty(&host.domains, "the virtual host has no domain", hint);
             for domain in host.domains.items() {
                 match domains.get(domain.value.0.as_str()) {
                     Some((earlier, owner)) => {

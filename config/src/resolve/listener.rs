@@ -69,10 +69,8 @@ impl<'d> Resolver<'d, '_, '_> {
 
     fn filter_chains(&mut self, listener: &'d Located<document::Listener>) -> Vec<FilterChain> {
         let written = listener.filter_chains.items();
-        if let Some(list) = listener.filter_chains.given().filter(|list| list.is_empty) {
-            let problem = Problem::at(&list.origin, "the listener has no filter chain");
-            self.problems.push(problem.hint(Some("list at least one, or write http = { ... } in its place")));
-        }
+        let hint = "list at least one, or write http = { ... } in its place";
+        self.refuse_empty(&listener.filter_chains, "the listener has no filter chain", hint);
         let mut names = HashMap::new();
         let mut matches: Vec<(FilterChainMatch, &Origin)> = Vec::new();
         let mut chains = Vec::new();

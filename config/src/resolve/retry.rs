@@ -25,10 +25,8 @@ impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn retry_policy(&mut self, written: &'d Located<document::RetryPolicy>) -> RetryPolicy {
         let retry_on = self.retry_on(&written.retry_on);
         self.check_conditions(written, retry_on);
-        if let Some(list) = written.retry_host_predicate.given().filter(|list| list.is_empty) {
-            let problem = Problem::at(&list.origin, "the list names nothing to avoid");
-            self.problems.push(problem.hint(Some("write [\"previous_hosts\"], or leave it out")));
-        }
+        let hint = "write [\"previous_hosts\"], or leave it out";
+        self.refuse_empty(&written.retry_host_predicate, "the list names nothing to avoid", hint);
         let predicates = written.retry_host_predicate.items();
         let avoid_previous_hosts = predicates.iter().any(|it| it.value.0 == HostPredicate::PreviousHosts);
         let attempts = &written.host_selection_retry_max_attempts;
@@ -60,10 +58,8 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn retry_on(&mut self, written: &'d Slot<List<document::RetryCondition>>) -> RetryOn {
-        if let Some(list) = written.given().filter(|list| list.is_empty) {
-            let problem = Problem::at(&list.origin, "the list names no condition: nothing would be tried again");
-            self.problems.push(problem.hint(Some("such as [\"connect-failure\", \"gateway-error\"]")));
-        }
+        let hint = "such as [\"connect-failure\", \"gateway-error\"]";
+        self.refuse_empty(written, "the list names no condition: nothing would be tried again", hint);
         let mut first = HashMap::new();
         let mut conditions = RetryOn::default();
         for condition in written.items() {
@@ -126,10 +122,7 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn rate_limited(&mut self, written: &'d Located<document::RateLimitedBackOff>) -> RateLimitedBackOff {
-        if let Some(list) = written.reset_headers.given().filter(|list| list.is_empty) {
-            let problem = Problem::at(&list.origin, "the list names no field");
-            self.problems.push(problem.hint(Some("such as [{ name = \"retry-after\" }]")));
-        }
+        self.refuse_empty(&written.reset_headers, "the list names no field", "such as [{ name = \"retry-after\" }]");
         let headers = written.reset_headers.items().iter().filter_map(|header| {
             let is_unix_timestamp = header.format.value.0 == ResetFormat::UnixTimestamp;
             Some(ResetHeader { name: header.name.given()?.value.0.clone(), is_unix_timestamp })

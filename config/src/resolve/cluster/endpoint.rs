@@ -10,10 +10,8 @@ use crate::resolve::Resolver;
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn endpoints(&mut self, cluster: &'d Located<document::Cluster>) -> Vec<Endpoint> {
-        if let Some(list) = cluster.endpoints.given().filter(|list| list.is_empty) {
-            let problem = Problem::at(&list.origin, "the cluster has no endpoint");
-            self.problems.push(problem.hint(Some("list at least one: endpoints = [\"127.0.0.1:8080\"]")));
-        }
+        let hint = "list at least one: endpoints = [\"127.0.0.1:8080\"]";
+        self.refuse_empty(&cluster.endpoints, "the cluster has no endpoint", hint);
         let entries = cluster.endpoints.items();
         let kind = discovery_kind(cluster);
         let mut first: HashMap<&EndpointTarget, &Origin> = HashMap::new();

@@ -63,10 +63,8 @@ impl<'d> Resolver<'d, '_, '_> {
             self.problems
                 .push(problem.allowed("any method but CONNECT").hint(Some("for the port alone, write tcp = {}")));
         }
-        if let Some(list) = http.expected_statuses.given().filter(|list| list.is_empty) {
-            let problem = Problem::at(&list.origin, "no status is expected: every check would fail");
-            self.problems.push(problem.hint(Some("leave it out for status 200")));
-        }
+        let hint = "leave it out for status 200";
+        self.refuse_empty(&http.expected_statuses, "no status is expected: every check would fail", hint);
         let mut first = HashMap::new();
         let mut request_headers = Vec::new();
         if let Some(map) = http.request_headers.given() {

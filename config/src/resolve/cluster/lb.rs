@@ -178,10 +178,8 @@ impl<'d> Resolver<'d, '_, '_> {
         written: &'d Located<document::Subsets>,
         known: Option<&BTreeSet<&str>>,
     ) -> Vec<Vec<String>> {
-        if let Some(list) = written.selectors.given().filter(|list| list.is_empty) {
-            let problem = Problem::at(&list.origin, "there is no selector, so that there is no subset");
-            self.problems.push(problem.hint(Some("list keys of the endpoints' metadata: selectors = [[\"version\"]]")));
-        }
+        let hint = "list keys of the endpoints' metadata: selectors = [[\"version\"]]";
+        self.refuse_empty(&written.selectors, "there is no selector, so that there is no subset", hint);
         let mut selectors = Vec::new();
         let mut first: HashMap<Vec<String>, &Origin> = HashMap::new();
         for selector in written.selectors.items() {

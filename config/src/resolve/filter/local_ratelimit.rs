@@ -42,10 +42,8 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn rate_limit_rule(&mut self, written: &'d Located<document::RateLimitRule>) -> RateLimitRule {
-        if let Some(list) = written.actions.given().filter(|list| list.is_empty) {
-            let problem = Problem::at(&list.origin, "a rule without actions makes no descriptor");
-            self.problems.push(problem.hint(Some("such as [{ remote_address = {} }]")));
-        }
+        let hint = "such as [{ remote_address = {} }]";
+        self.refuse_empty(&written.actions, "a rule without actions makes no descriptor", hint);
         let actions = written.actions.items().iter().filter_map(|action| self.rate_limit_action(action)).collect();
         RateLimitRule { actions }
     }
@@ -70,10 +68,7 @@ impl<'d> Resolver<'d, '_, '_> {
             return Some(RateLimitAction::GenericKey { key: fixed.descriptor_key.value.0.clone(), value });
         }
         let conditional = written.header_value_match.given()?;
-        if let Some(list) = conditional.headers.given().filter(|list| list.is_empty) {
-            let problem = Problem::at(&list.origin, "there is no condition");
-            self.problems.push(problem.hint(Some("for every request, write generic_key")));
-        }
+        self.refuse_empty(&conditional.headers, "there is no condition", "for every request, write generic_key");
         let headers = self.header_matches(conditional.headers.items());
         let value = conditional.descriptor_value.given()?.value.0.clone();
         Some(RateLimitAction::HeaderValueMatch { key: conditional.descriptor_key.value.0.clone(), value, headers })
@@ -119,10 +114,8 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn descriptor(&mut self, written: &'d Located<document::RateLimitDescriptor>) -> Option<RateLimitDescriptor> {
-        if let Some(list) = written.entries.given().filter(|list| list.is_empty) {
-            let problem = Problem::at(&list.origin, "a descriptor has at least one entry");
-            self.problems.push(problem.hint(Some("such as [{ key = \"remote_address\" }]")));
-        }
+        let hint = "such as [{ key = \"remote_address\" }]";
+        self.refuse_empty(&written.entries, "a descriptor has at least one entry", hint);
         let entries = written.entries.items().iter().filter_map(|entry| {
             let (key, value) = entry_of(entry)?;
             Some((key.to_owned(), value.map(str::to_owned)))
