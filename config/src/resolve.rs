@@ -156,18 +156,25 @@ impl Resolver<'_, '_, '_> {
         keys: &[(&str, Option<&Origin>)],
         missing: &str,
     ) -> bool {
+        if keys.iter().any(|(_, origin)| origin.is_some()) {
+            return self.at_most_one(keys);
+        }
+        if !has_unknown {
+            let names = keys.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(", ");
+            let names = if keys.len() == 1 { names } else { format!("exactly one of {names}") };
+            self.problems.push(Problem::at(table, missing).allowed(names));
+        }
+        false
+    }
+
+    /// Whether no more than one of `keys` is written; each further one is reported.
+    fn at_most_one(&mut self, keys: &[(&str, Option<&Origin>)]) -> bool {
         let written = keys.iter().filter_map(|(key, origin)| origin.map(|origin| (*key, origin)));
         let mut written: Vec<_> = written.collect();
         written.sort_by_key(|(_, origin)| origin.key.start);
-        let Some((first, further)) = written.split_first() else {
-            if !has_unknown {
-                let names = keys.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(", ");
-                let names = if keys.len() == 1 { names } else { format!("exactly one of {names}") };
-                self.problems.push(Problem::at(table, missing).allowed(names));
-            }
-            return false;
+        let Some(((first, _), further)) = written.split_first() else {
+            return true;
         };
-        let first = first.0;
         for (key, origin) in further {
             let problem = Problem::at_key(origin, format!("`{key}` and `{first}` exclude each other"));
             self.problems.push(problem.hint(Some(format!("keep one of them; `{first}` stands before it"))));

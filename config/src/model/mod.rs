@@ -139,6 +139,18 @@ pub struct Cidr {
     pub prefix_len: u8,
 }
 
+impl Cidr {
+    /// Whether the range holds the address; IPv4 addresses in IPv6 clothes count as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let equal_bits = match (self.address, address.to_canonical()) {
+            (IpAddr::V4(range), IpAddr::V4(address)) => (range.to_bits() ^ address.to_bits()).leading_zeros(),
+            (IpAddr::V6(range), IpAddr::V6(address)) => (range.to_bits() ^ address.to_bits()).leading_zeros(),
+            _ => return false,
+        };
+        equal_bits >= u32::from(self.prefix_len)
+    }
+}
+
 /// The terminal network filter of a chain.
 #[derive(Clone, Debug)]
 pub enum NetworkFilter {

@@ -283,14 +283,6 @@ impl<'d> Resolver<'d, '_, '_> {
         host_rewrite
     }
 
-    /// Reports each further key where more than one is written.
-    pub(super) fn at_most_one(&mut self, keys: &[(&str, Option<&Origin>)]) {
-        if keys.iter().any(|(_, origin)| origin.is_some()) {
-            // The table's place is for the case that none is written.
-            self.exactly_one(&Origin::default(), false, keys, "");
-        }
-    }
-
     fn check_hedging(&mut self, written: &Located<document::Forward>, retry: Option<&RetryPolicy>) {
         let hedge = &written.hedge_on_per_try_timeout;
         if hedge.value && retry.is_none_or(|retry| retry.per_try_timeout.is_none()) {

@@ -43,10 +43,6 @@ impl<'d> StringKeys<'d> {
         ]
     }
 
-    fn is_written(&self) -> bool {
-        self.origins().iter().any(|(_, origin)| origin.is_some())
-    }
-
     fn resolve(&self) -> Option<StringMatch> {
         let text = |slot: &Slot<Text>, kind: fn(String) -> StringMatchKind| {
             slot.given().map(|text: &Located<Text>| kind(text.value.0.clone()))
@@ -129,9 +125,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let strings = string_keys!(written);
         let others = [("range", written.range.origin()), ("present", written.present.origin())];
         let keys: Vec<_> = strings.origins().into_iter().chain(others).collect();
-        if keys.iter().any(|(_, origin)| origin.is_some()) {
-            self.exactly_one(&written.origin, written.has_unknown, &keys, "");
-        }
+        self.at_most_one(&keys);
         self.check_ignore_case(&strings);
         let range = written.range.given().and_then(|range| self.range(range));
         let kind = match (strings.resolve(), range) {
@@ -168,9 +162,7 @@ impl<'d> Resolver<'d, '_, '_> {
         written: &'d Located<document::QueryParameterMatch>,
     ) -> Option<QueryParameterMatch> {
         let strings = string_keys!(written);
-        if strings.is_written() {
-            self.exactly_one(&written.origin, written.has_unknown, &strings.origins(), "");
-        }
+        self.at_most_one(&strings.origins());
         self.check_ignore_case(&strings);
         Some(QueryParameterMatch { name: written.name.given()?.value.0.clone(), value: strings.resolve() })
     }
