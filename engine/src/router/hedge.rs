@@ -9,7 +9,7 @@ use crate::net::HeadBytes;
 use crate::ring::Reactor;
 use crate::upstream::UpstreamHead;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -64,9 +64,8 @@ impl<'a> Hedged<'a> {
     pub(super) async fn race(
         &mut self,
         forwarding: &Forwarding<'_>,
-        next: impl Future<Output = Result<(), Fault>>,
+        mut next: Pin<&mut impl Future<Output = Result<(), Fault>>>,
     ) -> Raced<'a> {
-        let mut next = pin!(next);
         poll_fn(|context| {
             if !self.tries.is_empty()
                 && let Ok(Some(hedge)) = self.poll(forwarding, true)

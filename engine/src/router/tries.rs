@@ -51,8 +51,11 @@ pub(super) async fn run<'a>(
     let mut hedged = Hedged::default();
     loop {
         let mut current = None;
-        let next = one(forwarding, exchange, downstream, deadlines, &mut tries, &mut current);
-        let raced = hedged.race(forwarding, next).await;
+        let raced = {
+            // Pinned here: handed over by value, it would be held twice.
+            let next = pin!(one(forwarding, exchange, downstream, deadlines, &mut tries, &mut current));
+            hedged.race(forwarding, next).await
+        };
         let after = match raced {
             Raced::Hedged(hedge) => {
                 tries.end(true, &forwarding.cluster.stats);
