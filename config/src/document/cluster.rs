@@ -21,7 +21,7 @@ use lb::{LeastRequest, PeakEwma, RoundRobin};
 use super::map::Map;
 use super::number::Percent;
 use super::read::List;
-use super::scalar::{CountOrOff, Fault, FromText, Int, OneOf, Word};
+use super::scalar::{Fault, FromText, Int, IntOrOff, OneOf, Word};
 use super::shape::Shape;
 use super::table::table;
 use super::text::Name;
@@ -88,7 +88,7 @@ table! {
         /// Unused connections that each shard keeps for each endpoint.
         max_idle_connections: Int<0, 1_000_000>, default "1024";
         /// Requests after which a connection is closed.
-        max_requests_per_connection: CountOrOff, default "\"off\"";
+        max_requests_per_connection: IntOrOff<1, { u64::MAX }>, default "\"off\"";
     }
 }
 

@@ -5,7 +5,7 @@ use super::filter::HttpFilter;
 use super::header::HeaderToAdd;
 use super::read::List;
 use super::route::{Route, VirtualHost};
-use super::scalar::{CountOrOff, Int, OneOf, Word};
+use super::scalar::{Int, IntOrOff, OneOf, Word};
 use super::table::table;
 use super::text::{EditableHeader, HeaderName, HeaderValue, Name, ViaName};
 use super::units::{Size, SizeOrOff, Timeout};
@@ -53,7 +53,7 @@ table! {
         /// Bytes received for one exchange and not yet sent on, in each direction; a slow reader stops the writer here.
         buffer_limit: Size<4096, 1_073_741_824>, default "\"256KiB\"";
         /// Requests on one connection; the last answer says `connection: close`.
-        max_requests_per_connection: CountOrOff, default "\"off\"";
+        max_requests_per_connection: IntOrOff<1, { u64::MAX }>, default "\"off\"";
         /// Forward the trailers of chunked messages; they are dropped otherwise.
         enable_trailers: bool, default "false";
 

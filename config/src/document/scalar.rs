@@ -177,27 +177,6 @@ impl<const MIN: u64, const MAX: u64> Read for PowerOfTwo<MIN, MAX> {
     }
 }
 
-/// A count of at least 1, or "off".
-#[derive(Clone, Copy, Debug)]
-pub struct CountOrOff(pub Option<u64>);
-
-impl Read for CountOrOff {
-    fn shape() -> Shape {
-        Shape::OrOff(Box::new(Shape::Integer { min: 1, max: u64::MAX }))
-    }
-
-    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
-        match input.value {
-            DeValue::Integer(_) => read_integer::<Self>(input, 1, u64::MAX, problems).map(|count| Self(Some(count))),
-            DeValue::String(text) if text == "off" => Some(Self(None)),
-            _ => {
-                input.refuse_type::<Self>(problems);
-                None
-            }
-        }
-    }
-}
-
 /// An integer from `MIN` to `MAX`, or "off".
 #[derive(Clone, Copy, Debug)]
 pub struct IntOrOff<const MIN: u64, const MAX: u64>(pub Option<Int<MIN, MAX>>);

@@ -49,7 +49,7 @@ impl<'d> Resolver<'d, '_, '_> {
             connect_timeout: cluster.connect_timeout.value.0,
             idle_timeout: cluster.idle_timeout.value.0,
             max_idle_connections: cluster.max_idle_connections.value.to_u32(),
-            max_requests_per_connection: cluster.max_requests_per_connection.value.0,
+            max_requests_per_connection: cluster.max_requests_per_connection.value.0.map(|count| count.0),
         })
     }
 

@@ -138,7 +138,7 @@ fn limits(http: &Http) -> HttpLimits {
         max_path_size: http.max_path_size.value.to_u32(),
         max_request_body: http.max_request_body.value.0,
         buffer_limit: http.buffer_limit.value.to_u32(),
-        max_requests_per_connection: http.max_requests_per_connection.value.0,
+        max_requests_per_connection: http.max_requests_per_connection.value.0.map(|count| count.0),
         enable_trailers: http.enable_trailers.value,
     }
 }
