@@ -24,11 +24,10 @@ use crate::model::{self, Config, Shards};
 /// What the parts of the resolver share.
 struct Resolver<'d, 't, 'p> {
     problems: &'p mut Problems<'t>,
-    /// Index of each cluster by its name.
-    clusters: HashMap<&'d str, usize>,
+    /// Each cluster and its index by its name.
+    clusters: HashMap<&'d str, (usize, &'d Located<document::Cluster>)>,
     /// Names in the order of the file.
     cluster_names: Vec<&'d str>,
-    written_clusters: &'d [Located<document::Cluster>],
     /// Names of the filters of the `http` that is being resolved, and whether they are all that was meant.
     chain: Vec<&'static str>,
     chain_is_known: bool,
@@ -38,21 +37,14 @@ struct Resolver<'d, 't, 'p> {
 
 /// The meaning of `document`. It is complete only if `problems` is still empty afterwards.
 pub fn resolve(document: &Document, file: &str, directory: &Path, problems: &mut Problems<'_>) -> Config {
-    let names = document.clusters.items().iter().filter_map(|cluster| cluster.name.given());
-    let cluster_names: Vec<&str> = names.map(|name| name.value.0.as_str()).collect();
-    let mut by_name = HashMap::new();
-    for (index, name) in cluster_names.iter().enumerate() {
-        by_name.entry(*name).or_insert(index);
+    let (mut clusters, mut cluster_names) = (HashMap::new(), Vec::new());
+    for cluster in document.clusters.items() {
+        let Some(name) = cluster.name.given().map(|name| name.value.0.as_str()) else { continue };
+        clusters.entry(name).or_insert((cluster_names.len(), cluster));
+        cluster_names.push(name);
     }
-    let mut resolver = Resolver {
-        problems,
-        clusters: by_name,
-        cluster_names,
-        written_clusters: document.clusters.items(),
-        chain: Vec::new(),
-        chain_is_known: true,
-        directory,
-    };
+    let mut resolver =
+        Resolver { problems, clusters, cluster_names, chain: Vec::new(), chain_is_known: true, directory };
     let runtime = resolver.runtime(document.runtime.given());
     let listeners = resolver.listeners(document);
     let clusters = resolver.all_clusters(document);

@@ -125,7 +125,7 @@ impl<'d> Resolver<'d, '_, '_> {
     /// The index of the cluster, if there is one of this name.
     pub(super) fn cluster_named(&mut self, name: &Located<document::ClusterName>) -> Option<usize> {
         let written = &name.value.0;
-        if let Some(index) = self.clusters.get(written.as_str()) {
+        if let Some((index, _)) = self.clusters.get(written.as_str()) {
             return Some(*index);
         }
         let near = self.problems.suggest(written, self.cluster_names.iter().copied());
@@ -149,9 +149,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let Some(origin) = maps.iter().rev().find_map(|map| map.given()).map(|map| &map.origin) else {
             return;
         };
-        let of_name =
-            |cluster: &&Located<document::Cluster>| cluster.name.given().is_some_and(|it| it.value.0 == name.value.0);
-        let Some(cluster) = self.written_clusters.iter().find(of_name) else {
+        let Some((_, cluster)) = self.clusters.get(name.value.0.as_str()) else {
             return;
         };
         let Some(subsets) = cluster.subsets.given() else {
@@ -162,14 +160,15 @@ impl<'d> Resolver<'d, '_, '_> {
             return;
         };
         let wanted: Vec<_> = pairs(maps).into_iter().map(|(key, _)| key).collect();
-        let mut selectors = subsets.selectors.items().iter().map(|selector| {
+        let selectors = subsets.selectors.items().iter().map(|selector| {
             let mut keys: Vec<_> = selector.items.iter().map(|key| key.value.0.clone()).collect();
             keys.sort();
             keys
         });
+        let selectors: Vec<_> = selectors.collect();
         let is_readable = subsets.selectors.given().is_some_and(|list| !list.is_incomplete);
-        if is_readable && !wanted.is_empty() && !selectors.clone().any(|selector| selector == wanted) {
-            let allowed: Vec<_> = selectors.by_ref().map(|selector| selector.join(" and ")).collect();
+        if is_readable && !wanted.is_empty() && !selectors.contains(&wanted) {
+            let allowed: Vec<_> = selectors.iter().map(|selector| selector.join(" and ")).collect();
             let message = format!("no subset of `{}` is made by {}", name.value.0, wanted.join(" and "));
             self.problems.push(Problem::at(origin, message).allowed(allowed.join("; ")));
         }
