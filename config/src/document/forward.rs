@@ -8,7 +8,7 @@ use super::number::Percent;
 use super::pattern::{RegexRewrite, TemplateRewrite};
 use super::read::{Input, List, Read};
 use super::retry::RetryPolicy;
-use super::scalar::{Int, OneOf, RedirectStatus, Word, read_integer};
+use super::scalar::{Int, OneOf, RedirectStatus, Word, read_status};
 use super::shape::Shape;
 use super::table::table;
 use super::text::{
@@ -16,7 +16,7 @@ use super::text::{
     UrlPath,
 };
 use super::units::{Time, Timeout};
-use crate::diagnostic::{Problem, Problems};
+use crate::diagnostic::Problems;
 use crate::model::Priority;
 
 table! {
@@ -92,13 +92,7 @@ impl Read for NotFoundStatus {
     }
 
     fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
-        let status = Int::<0, 999>(read_integer::<Self>(input, 0, 999, problems)?);
-        if Self::ALL.contains(&status.0) {
-            return Some(Self(status.to_u16()));
-        }
-        let problem = Problem::at(&input.origin, format!("{} is not a status for this", status.0));
-        problems.push(problem.allowed(Self::shape().allowed()));
-        None
+        read_status::<Self>(input, &Self::ALL, "a status for this", problems).map(Self)
     }
 }
 

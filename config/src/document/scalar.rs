@@ -236,12 +236,22 @@ impl Read for RedirectStatus {
     }
 
     fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
-        let status = Int::<0, 999>(read_integer::<Self>(input, 0, 999, problems)?);
-        if Self::ALL.contains(&status.0) {
-            return Some(Self(status.to_u16()));
-        }
-        let problem = Problem::at(&input.origin, format!("{} is not the status of a redirect", status.0));
-        problems.push(problem.allowed(Self::shape().allowed()));
-        None
+        read_status::<Self>(input, &Self::ALL, "the status of a redirect", problems).map(Self)
     }
+}
+
+/// A status out of `all`; what is wrong is reported as `T` describes itself, and as not being `noun`.
+pub fn read_status<T: Read>(
+    input: &Input<'_, '_>,
+    all: &[u64],
+    noun: &str,
+    problems: &mut Problems<'_>,
+) -> Option<u16> {
+    let status = Int::<0, 999>(read_integer::<T>(input, 0, 999, problems)?);
+    if all.contains(&status.0) {
+        return Some(status.to_u16());
+    }
+    let problem = Problem::at(&input.origin, format!("{} is not {noun}", status.0));
+    problems.push(problem.allowed(T::shape().allowed()));
+    None
 }
