@@ -2,7 +2,7 @@
 
 use toml::de::DeValue;
 
-use super::read::{Input, Read};
+use super::read::{Input, Origin, Read};
 use super::shape::Shape;
 use crate::diagnostic::{Problem, Problems};
 use crate::model::ServerHeader;
@@ -29,6 +29,12 @@ impl Fault {
     pub fn hint(self, hint: Option<String>) -> Self {
         Self { hint, ..self }
     }
+
+    /// Reports it of the value at `origin`, which is to be a `T`.
+    pub fn report<T: Read>(self, origin: &Origin, problems: &mut Problems<'_>) {
+        let problem = Problem::at(origin, self.message).allowed(T::shape().allowed());
+        problems.push(problem.hint(self.hint));
+    }
 }
 
 impl<T: FromText> Read for T {
@@ -41,14 +47,7 @@ impl<T: FromText> Read for T {
             input.refuse_type::<Self>(problems);
             return None;
         };
-        match T::from_text(text) {
-            Ok(value) => Some(value),
-            Err(fault) => {
-                let problem = Problem::at(&input.origin, fault.message).allowed(<T as FromText>::shape().allowed());
-                problems.push(problem.hint(fault.hint));
-                None
-            }
-        }
+        T::from_text(text).map_err(|fault| fault.report::<T>(&input.origin, problems)).ok()
     }
 }
 

@@ -110,14 +110,9 @@ impl Read for CheckedStatuses {
                 let first = u16::try_from(status).ok()?;
                 Some(Self(first..first + 1))
             }
-            DeValue::String(text) => match status_range(text) {
-                Ok(range) => Some(Self(range)),
-                Err(fault) => {
-                    let problem = Problem::at(&input.origin, fault.message).allowed(Self::shape().allowed());
-                    problems.push(problem.hint(fault.hint));
-                    None
-                }
-            },
+            DeValue::String(text) => {
+                status_range(text).map_err(|fault| fault.report::<Self>(&input.origin, problems)).ok().map(Self)
+            }
             _ => {
                 input.refuse_type::<Self>(problems);
                 None
