@@ -15,6 +15,7 @@ mod retry;
 mod route;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use crate::diagnostic::{Problem, Problems};
@@ -119,16 +120,18 @@ impl Resolver<'_, '_, '_> {
     }
 
     /// Reports `value` if it is among the `first` ones already, else adds it.
-    fn unique<'o, T: Eq + std::hash::Hash + Copy>(
+    fn unique<'o, T: Eq + std::hash::Hash>(
         &mut self,
         first: &mut HashMap<T, &'o Origin>,
         value: T,
         origin: &'o Origin,
-        message: impl Fn(T) -> String,
+        message: impl Fn(&T) -> String,
     ) {
-        match first.get(&value) {
-            Some(earlier) => self.problems.push(Problem::at(origin, message(value)).earlier(earlier)),
-            None => drop(first.insert(value, origin)),
+        match first.entry(value) {
+            Entry::Occupied(first) => {
+                self.problems.push(Problem::at(origin, message(first.key())).earlier(first.get()));
+            }
+            Entry::Vacant(first) => drop(first.insert(origin)),
         }
     }
 

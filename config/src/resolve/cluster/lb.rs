@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::diagnostic::{Problem, name_list};
-use crate::document::{self, EndpointEntry, LbPolicyName, Located, Name, Origin, Slot};
+use crate::document::{self, EndpointEntry, LbPolicyName, Located, Name, Slot};
 use crate::model::{LbPolicy, LoadBalancing, SlowStart, SubsetFallback, Subsets};
 use crate::resolve::Resolver;
 
@@ -181,7 +181,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let hint = "list keys of the endpoints' metadata: selectors = [[\"version\"]]";
         self.refuse_empty(&written.selectors, "there is no selector, so that there is no subset", hint);
         let mut selectors = Vec::new();
-        let mut first: HashMap<Vec<String>, &Origin> = HashMap::new();
+        let mut first = HashMap::new();
         for selector in written.selectors.items() {
             if selector.is_empty {
                 self.problems.push(Problem::at(&selector.origin, "the selector has no key"));
@@ -195,13 +195,9 @@ impl<'d> Resolver<'d, '_, '_> {
             }
             let keys: BTreeSet<&str> = selector.items.iter().map(|key| key.value.0.as_str()).collect();
             let keys: Vec<String> = keys.into_iter().map(str::to_owned).collect();
-            match first.get(&keys) {
-                Some(earlier) => {
-                    let problem = Problem::at(&selector.origin, "there is a selector with the same keys");
-                    self.problems.push(problem.earlier(earlier));
-                }
-                None => drop(first.insert(keys.clone(), &selector.origin)),
-            }
+            self.unique(&mut first, keys.clone(), &selector.origin, |_| {
+                "there is a selector with the same keys".to_owned()
+            });
             selectors.push(keys);
         }
         selectors

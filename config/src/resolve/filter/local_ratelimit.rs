@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::diagnostic::Problem;
-use crate::document::{self, Located, Origin};
+use crate::document::{self, Located};
 use crate::model::{LocalRateLimit, RateLimitAction, RateLimitDescriptor, RateLimitRule, TokenBucket};
 use crate::resolve::Resolver;
 use crate::resolve::matcher::fraction;
@@ -87,7 +87,7 @@ impl<'d> Resolver<'d, '_, '_> {
         {
             return;
         }
-        let mut first: HashMap<Vec<(&str, Option<&str>)>, &Origin> = HashMap::new();
+        let mut first = HashMap::new();
         for descriptor in written.descriptors.items() {
             let Some(list) = descriptor.entries.given().filter(|list| !list.is_incomplete && !list.is_empty) else {
                 continue;
@@ -103,13 +103,7 @@ impl<'d> Resolver<'d, '_, '_> {
                 let hint = same_keys.then_some("the keys are right, the value is none that an action gives");
                 self.problems.push(problem.hint(hint));
             }
-            match first.get(&entries) {
-                Some(earlier) => {
-                    let message = "two descriptors have the same entries";
-                    self.problems.push(Problem::at(&list.origin, message).earlier(earlier));
-                }
-                None => drop(first.insert(entries, &list.origin)),
-            }
+            self.unique(&mut first, entries, &list.origin, |_| "two descriptors have the same entries".to_owned());
         }
     }
 
