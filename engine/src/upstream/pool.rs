@@ -72,8 +72,8 @@ impl PoolGroup {
         Rc::new(Self { limits, pools: RefCell::default() })
     }
 
-    /// Close the connection that has been idle longest. `false`: none is idle.
-    fn close_oldest_idle(&self) -> bool {
+    /// Close the connection that has been idle longest, if any is idle.
+    fn close_oldest_idle(&self) {
         let pools: Vec<Rc<Pool>> = self.pools.borrow().iter().filter_map(Weak::upgrade).collect();
         let oldest = |pool: &Rc<Pool>| {
             let idle = pool.idle.borrow();
@@ -81,10 +81,9 @@ impl PoolGroup {
             oldest.map(|(index, connection)| (connection.idle_since, index))
         };
         let found = pools.iter().filter_map(|pool| oldest(pool).map(|(since, index)| (since, index, pool)));
-        let Some((_, index, pool)) = found.min_by_key(|(since, ..)| *since) else { return false };
+        let Some((_, index, pool)) = found.min_by_key(|(since, ..)| *since) else { return };
         let connection = pool.idle.borrow_mut().remove(index);
         drop(connection);
-        true
     }
 }
 
@@ -123,7 +122,10 @@ impl Pool {
             keeper: Cell::new(TaskId::NONE),
         });
         let mut pools = group.pools.borrow_mut();
-        pools.retain(|pool| pool.strong_count() > 0);
+        if pools.len() == pools.capacity() {
+            // Before it grows: dead ones make room.
+            pools.retain(|pool| pool.strong_count() > 0);
+        }
         pools.push(Rc::downgrade(&pool));
         drop(pools);
         pool
@@ -199,14 +201,14 @@ impl Pool {
     fn slot(&self, priority: Priority) -> Result<Slot, Overflow> {
         let (limits, host) = (&self.group.limits, self.host.borrow().clone());
         limits.check_host(priority, &host)?;
-        let mut permit = limits.try_acquire(Resource::Connections, priority);
-        if permit.is_none() && self.group.close_oldest_idle() {
-            permit = limits.try_acquire(Resource::Connections, priority);
-        }
-        match permit {
-            Some(permit) => Ok(Slot::new(permit, &host)),
-            None => limits.acquire(Resource::Connections, priority).map(|permit| Slot::new(permit, &host)),
-        }
+        let permit = match limits.try_acquire(Resource::Connections, priority) {
+            Some(permit) => permit,
+            None => {
+                self.group.close_oldest_idle();
+                limits.acquire(Resource::Connections, priority)?
+            }
+        };
+        Ok(Slot::new(permit, &host))
     }
 
     /// Keep a connection whose exchange ended cleanly, or close it where it may not be kept.
