@@ -24,8 +24,7 @@ impl LeastRequest {
         bias: f64,
         slow_start: &Option<SlowStart>,
     ) -> Self {
-        let slow = slow_start.as_ref().is_some_and(|it| slow_start::is_any_slow(it, build.endpoints, build.now));
-        if !slow && members.iter().all(|member| member.weight == members[0].weight) {
+        if !build.slow && members.iter().all(|member| member.weight == members[0].weight) {
             return Self::Equal { members: members.iter().map(|member| member.index).collect(), choices };
         }
         let weights = members.iter().map(|member| {

@@ -27,9 +27,7 @@ impl Levels {
 
     /// Over those whose indexes are `members`.
     pub(super) fn new(build: &Build<'_>, members: &[u32]) -> Self {
-        let Some(last) = build.endpoints.iter().map(|endpoint| endpoint.host.spec.priority).max() else {
-            return Self::default();
-        };
+        let Some(last) = build.last_priority else { return Self::default() };
         let mut by_priority = vec![Vec::new(); last as usize + 1];
         for member in members {
             by_priority[build.endpoints[*member as usize].host.spec.priority as usize].push(*member);

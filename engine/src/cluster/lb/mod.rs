@@ -61,6 +61,10 @@ struct Build<'a> {
     policy: &'a model::LbPolicy,
     options: &'a model::LoadBalancing,
     endpoints: &'a [Rc<Endpoint>],
+    /// Of all endpoints; `None`: there are none.
+    last_priority: Option<u32>,
+    /// Whether any endpoint gets less than its weight now.
+    slow: bool,
     random: &'a Random,
     now: Nanos,
 }
@@ -100,7 +104,15 @@ impl Balancer {
         before: &Self,
         stats: Option<&ClusterStats>,
     ) -> Self {
-        let build = Build { policy: &config.lb_policy, options: &config.load_balancing, endpoints, random, now };
+        let build = Build {
+            policy: &config.lb_policy,
+            options: &config.load_balancing,
+            endpoints,
+            last_priority: endpoints.iter().map(|endpoint| endpoint.host.spec.priority).max(),
+            slow: slow_start::is_any_slow(&config.lb_policy, endpoints, now),
+            random,
+            now,
+        };
         let this = match &config.load_balancing.subsets {
             None => Self::Whole(Levels::all(&build)),
             Some(subsets) => Self::Subsets(Subsets::new(&build, subsets)),

@@ -20,8 +20,7 @@ pub enum RoundRobin {
 
 impl RoundRobin {
     pub(super) fn new(build: &Build<'_>, members: &[Member], slow_start: &Option<SlowStart>) -> Self {
-        let slow = slow_start.as_ref().is_some_and(|it| slow_start::is_any_slow(it, build.endpoints, build.now));
-        if !slow && members.iter().all(|member| member.weight == members[0].weight) {
+        if !build.slow && members.iter().all(|member| member.weight == members[0].weight) {
             let next = build.random.below(members.len() as u64) as usize;
             return Self::Equal { members: members.iter().map(|member| member.index).collect(), next: next.into() };
         }

@@ -2,7 +2,7 @@
 
 use crate::base::clock::{Nanos, nanos};
 use crate::cluster::Endpoint;
-use ringway_config::model::SlowStart;
+use ringway_config::model::{LbPolicy, SlowStart};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,7 +23,12 @@ pub fn factor(slow_start: &SlowStart, endpoint: &Endpoint, now: Nanos) -> f64 {
 }
 
 /// Whether any of these gets less than its weight now.
-pub fn is_any_slow(slow_start: &SlowStart, endpoints: &[Rc<Endpoint>], now: Nanos) -> bool {
+pub fn is_any_slow(policy: &LbPolicy, endpoints: &[Rc<Endpoint>], now: Nanos) -> bool {
+    let (LbPolicy::RoundRobin { slow_start: Some(slow_start) }
+    | LbPolicy::LeastRequest { slow_start: Some(slow_start), .. }) = policy
+    else {
+        return false;
+    };
     endpoints.iter().any(|endpoint| {
         endpoint.healthy_since().is_some_and(|since| now.saturating_sub(since) < nanos(slow_start.window))
     })
