@@ -126,7 +126,8 @@ impl HostSpec {
         }
     }
 
-    fn identity(&self) -> Identity<'_> {
+    /// What makes a host the same one, whatever else discovery says of it.
+    pub(super) fn identity(&self) -> Identity<'_> {
         match &self.logical_name {
             Some(name) => Identity::Name(name),
             None => Identity::Address(&self.address),
@@ -135,7 +136,7 @@ impl HostSpec {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Identity<'a> {
+pub(super) enum Identity<'a> {
     Name(&'a str),
     Address(&'a Address),
 }

@@ -191,20 +191,11 @@ impl Cluster {
 
     /// Endpoints for `hosts`: those that there are, and new ones.
     fn adopt(&self, hosts: &[Arc<Host>], before: &[Rc<Endpoint>]) -> Vec<Rc<Endpoint>> {
-        let known: HashMap<*const Host, &Rc<Endpoint>> =
-            before.iter().map(|endpoint| (Arc::as_ptr(&endpoint.host), endpoint)).collect();
-        let mut logical: HashMap<&str, &Rc<Endpoint>> = HashMap::new();
-        for endpoint in before {
-            logical.insert(endpoint.host.spec.logical_name.as_deref().unwrap_or(&endpoint.name), endpoint);
-        }
-        let endpoint = |host: &Arc<Host>| {
-            if let Some(endpoint) = known.get(&Arc::as_ptr(host)) {
-                return Rc::clone(endpoint);
-            }
-            match logical.get(host.spec.logical_name.as_deref().unwrap_or(&host.name)) {
-                Some(before) => Endpoint::renewed(host, self.shard, before),
-                None => self.endpoint(host),
-            }
+        let known: HashMap<_, _> = before.iter().map(|endpoint| (endpoint.host.spec.identity(), endpoint)).collect();
+        let endpoint = |host: &Arc<Host>| match known.get(&host.spec.identity()) {
+            Some(endpoint) if Arc::ptr_eq(&endpoint.host, host) => Rc::clone(endpoint),
+            Some(before) => Endpoint::renewed(host, self.shard, before),
+            None => self.endpoint(host),
         };
         hosts.iter().map(endpoint).collect()
     }
