@@ -1,8 +1,8 @@
 //! The deciding side of outlier detection, on the control thread: who is ejected, for how long, and who comes back.
 //! Follows Envoy's outlier_detection_impl.cc step by step.
 
-use super::rates::{Tally, threshold};
-use super::{Ejection, NO_RATE, Origin, OutlierShared, reset};
+use super::rates::{NO_RATE, Tally, threshold};
+use super::{Ejection, Origin, OutlierShared, reset};
 use crate::base::clock::{Nanos, nanos};
 use crate::base::random::Random;
 use crate::cluster::members::{ClusterShared, HealthFlags, Host};
@@ -78,7 +78,7 @@ impl Detector {
                 returned_at: None,
                 multiplier: 0,
                 jitter: 0,
-                seen: [Tally::external(&host.stats), Tally::local(&host.stats)],
+                seen: Origin::ALL.map(|origin| Tally::of(origin, &host.stats)),
             });
             self.monitored.insert(key, monitored);
         }
@@ -117,7 +117,7 @@ impl Detector {
         for key in over {
             self.bring_back(key, now, "ejection time is over");
         }
-        for origin in [Origin::External, Origin::Local] {
+        for origin in Origin::ALL {
             self.judge_rates(origin, now, random);
         }
         for monitored in self.monitored.values_mut().filter(|monitored| !monitored.is_ejected()) {
@@ -178,10 +178,7 @@ impl Detector {
             u64::from(self.config.success_rate_request_volume.min(self.config.failure_percentage_request_volume));
         let mut rated = Vec::new();
         for (key, monitored) in &mut self.monitored {
-            let tally = match origin {
-                Origin::External => Tally::external(&monitored.host.stats),
-                Origin::Local => Tally::local(&monitored.host.stats),
-            };
+            let tally = Tally::of(origin, &monitored.host.stats);
             let seen = std::mem::replace(&mut monitored.seen[origin as usize], tally);
             let interval = tally.since(seen);
             let rate = interval.rate().filter(|_| interval.results >= least && !monitored.is_ejected());

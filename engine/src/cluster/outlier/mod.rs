@@ -15,9 +15,10 @@ pub use detector::Detector;
 use super::members::{ClusterShared, Host};
 use super::report::{Report, Reports};
 use crate::stats::HostStats;
+use rates::Rate;
 use ringway_config::model::OutlierDetection;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// What came of one request at an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,38 +88,24 @@ impl Ejection {
 
 /// What all shards share about one endpoint. Written for failures, and by the control thread.
 // Apart from what is read for each request.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Monitor {
     consecutive_5xx: AtomicU32,
     consecutive_gateway_failure: AtomicU32,
     consecutive_local_origin_failure: AtomicU32,
-    /// Per cent, as the bits of an f64, for /clusters.
-    rates: [AtomicU64; 2],
-}
-
-/// Where there is no rate (Envoy shows it so).
-const NO_RATE: f64 = -1.0;
-
-impl Default for Monitor {
-    fn default() -> Self {
-        Self {
-            consecutive_5xx: AtomicU32::new(0),
-            consecutive_gateway_failure: AtomicU32::new(0),
-            consecutive_local_origin_failure: AtomicU32::new(0),
-            rates: [const { AtomicU64::new(NO_RATE.to_bits()) }; 2],
-        }
-    }
+    /// For /clusters, for each origin.
+    rates: [Rate; 2],
 }
 
 impl Monitor {
     /// The success rate of the last interval in per cent; -1 where there were too few requests.
     pub fn success_rate(&self, origin: Origin) -> f64 {
-        f64::from_bits(self.rates[origin as usize].load(Relaxed))
+        self.rates[origin as usize].get()
     }
 
     fn set_success_rate(&self, origin: Origin, rate: f64) {
-        self.rates[origin as usize].store(rate.to_bits(), Relaxed);
+        self.rates[origin as usize].set(rate);
     }
 
     fn consecutive(&self, ejection: Ejection) -> Option<&AtomicU32> {
@@ -143,6 +130,10 @@ pub enum Origin {
     Local,
 }
 
+impl Origin {
+    const ALL: [Self; 2] = [Self::External, Self::Local];
+}
+
 /// Not for every success a store: the line stays with all shards as long as nothing fails.
 fn reset(counter: &AtomicU32) {
     if counter.load(Relaxed) != 0 {
@@ -154,27 +145,26 @@ fn reset(counter: &AtomicU32) {
 #[derive(Debug)]
 pub struct OutlierShared {
     config: OutlierDetection,
-    /// Mean and threshold of the success rates of the last interval, for each origin; bits of f64.
-    figures: [[AtomicU64; 2]; 2],
+    /// Mean and threshold of the success rates of the last interval, for each origin.
+    figures: [[Rate; 2]; 2],
 }
 
 impl OutlierShared {
     pub fn new(config: &OutlierDetection) -> Self {
-        let no_rate = || AtomicU64::new(NO_RATE.to_bits());
-        Self { config: config.clone(), figures: std::array::from_fn(|_| [no_rate(), no_rate()]) }
+        Self { config: config.clone(), figures: Default::default() }
     }
 
     /// Mean of the endpoints' success rates in the last interval, and below what an endpoint was an outlier; -1 where
     /// there were too few requests.
     pub fn success_rates(&self, origin: Origin) -> (f64, f64) {
         let [mean, threshold] = &self.figures[origin as usize];
-        (f64::from_bits(mean.load(Relaxed)), f64::from_bits(threshold.load(Relaxed)))
+        (mean.get(), threshold.get())
     }
 
     fn set_success_rates(&self, origin: Origin, mean: f64, threshold: f64) {
         let [mean_cell, threshold_cell] = &self.figures[origin as usize];
-        mean_cell.store(mean.to_bits(), Relaxed);
-        threshold_cell.store(threshold.to_bits(), Relaxed);
+        mean_cell.set(mean);
+        threshold_cell.set(threshold);
     }
 
     #[inline]

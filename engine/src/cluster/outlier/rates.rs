@@ -1,6 +1,31 @@
 //! Success rates: of one endpoint in one interval, and which of many are outliers.
 
-use crate::stats::{HostStats, PerShard};
+use super::Origin;
+use crate::stats::{Counter, HostStats, PerShard};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Where there is no rate (Envoy shows it so).
+pub(super) const NO_RATE: f64 = -1.0;
+
+/// A rate that threads share: per cent, as the bits of an f64.
+#[derive(Debug)]
+pub(super) struct Rate(AtomicU64);
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self(AtomicU64::new(NO_RATE.to_bits()))
+    }
+}
+
+impl Rate {
+    pub fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Relaxed))
+    }
+
+    pub fn set(&self, rate: f64) {
+        self.0.store(rate.to_bits(), Relaxed);
+    }
+}
 
 /// Outcomes of an endpoint, added up over the shards since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,15 +35,14 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub fn external(stats: &PerShard<HostStats>) -> Self {
+    pub fn of(origin: Origin, stats: &PerShard<HostStats>) -> Self {
+        let sum = |counter: fn(&HostStats) -> &Counter| stats.sum(|cells| counter(cells).get() as i64) as u64;
         // Successes first: a request counted in between is one more result, and no rate above 100 comes out.
-        let successes = stats.sum(|cells| cells.successes.get() as i64) as u64;
-        Self { successes, results: stats.sum(|cells| cells.results.get() as i64) as u64 }
-    }
-
-    pub fn local(stats: &PerShard<HostStats>) -> Self {
-        let successes = stats.sum(|cells| cells.local_successes.get() as i64) as u64;
-        Self { successes, results: stats.sum(|cells| cells.local_results.get() as i64) as u64 }
+        let (successes, results) = match origin {
+            Origin::External => (sum(|cells| &cells.successes), sum(|cells| &cells.results)),
+            Origin::Local => (sum(|cells| &cells.local_successes), sum(|cells| &cells.local_results)),
+        };
+        Self { results, successes }
     }
 
     /// What came since `before`.

@@ -1,5 +1,6 @@
 //! Outlier detection without a network: outcomes in, flags, statistics and times out.
 
+use super::rates::NO_RATE;
 use super::*;
 use crate::base::clock::Nanos;
 use crate::base::random::Random;
