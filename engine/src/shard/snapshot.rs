@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// Listening sockets of one shard, for the listeners that need one.
 pub type Sockets = HashMap<Address, OwnedFd>;
 
+/// Places in the list of clusters, by name.
+type ClusterIndex = HashMap<Box<[u8]>, usize>;
+
 pub(super) struct Snapshot {
     reactor: Rc<Reactor>,
     network: Network,
@@ -57,6 +60,9 @@ impl Snapshot {
 
     pub(super) fn apply(&mut self, plan: &Plan, mut sockets: Sockets) {
         self.clusters = plan.clusters.iter().map(|shared| self.cluster(shared)).collect();
+        let names =
+            self.clusters.iter().enumerate().map(|(index, cluster)| (cluster.config.name.as_bytes().into(), index));
+        let cluster_index: Rc<ClusterIndex> = Rc::new(names.collect());
         let mut before: HashMap<Address, Rc<Listener>> =
             self.listeners.drain(..).map(|listener| (listener.address.clone(), listener)).collect();
         for (index, config) in plan.config.listeners.iter().enumerate() {
@@ -67,7 +73,7 @@ impl Snapshot {
                 }
                 None => self.new_listener(config, plan, index, &mut sockets),
             };
-            let chains = self.chains(config, &plan.chains[index], plan, &listener);
+            let chains = self.chains(config, &plan.chains[index], plan, &cluster_index, &listener);
             listener.chains.replace(chains);
             self.listeners.push(listener);
         }
@@ -107,11 +113,9 @@ impl Snapshot {
         config: &model::Listener,
         plans: &[HcmPlan],
         plan: &Plan,
+        cluster_index: &Rc<ClusterIndex>,
         listener: &Listener,
     ) -> Vec<FilterChain> {
-        let names =
-            self.clusters.iter().enumerate().map(|(index, cluster)| (cluster.config.name.as_bytes().into(), index));
-        let cluster_index: Rc<HashMap<Box<[u8]>, usize>> = Rc::new(names.collect());
         let build = |(chain, hcm_plan): (&model::FilterChain, &HcmPlan)| {
             let model::NetworkFilter::Http(hcm) = &chain.filter;
             let setup = Setup {
