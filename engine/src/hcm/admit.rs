@@ -4,7 +4,7 @@
 use super::Hcm;
 use super::connection::Connection;
 use crate::http::{Exchange, FieldId, Fields, HeadView, ImpliedPath, RequestId, Span, TargetForm, path};
-use ringway_config::model::{self, Cidr, EscapedSlashes, PathOptions, Trust};
+use ringway_config::model::{self, EscapedSlashes, PathOptions, Trust};
 use std::net::{IpAddr, SocketAddr};
 
 /// What is to be done with the request.
@@ -159,22 +159,7 @@ fn forwarded_for(fields: &Fields, view: HeadView<'_>, skip: u32) -> Option<Forwa
 }
 
 fn is_internal(trust: &Trust, address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    trust.internal_addresses.iter().any(|range| contains(range, address))
-}
-
-fn contains(range: &Cidr, address: IpAddr) -> bool {
-    match (range.address, address) {
-        (IpAddr::V4(range_at), IpAddr::V4(address)) => {
-            let differing = u32::from(range_at) ^ u32::from(address);
-            differing.leading_zeros() >= u32::from(range.prefix_len)
-        }
-        (IpAddr::V6(range_at), IpAddr::V6(address)) => {
-            let differing = u128::from(range_at) ^ u128::from(address);
-            differing.leading_zeros() >= u32::from(range.prefix_len)
-        }
-        _ => false,
-    }
+    trust.internal_addresses.iter().any(|range| range.contains(address))
 }
 
 /// In Envoy's order: escaped slashes, normal form, rows of slashes.

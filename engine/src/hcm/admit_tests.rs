@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::http_filter::testing::{exchange, exchange_of, lines};
-use ringway_config::model::NetworkFilter;
+use ringway_config::model::{Cidr, NetworkFilter};
 use std::sync::Arc;
 
 const ID: RequestId = *b"00000000-0000-4000-8000-000000000000";
@@ -98,7 +98,7 @@ fn ranges_of_addresses() {
         ("2001:db8::/33", "2001:db8:7fff::", "2001:db8:8000::"),
         ("0.0.0.0/0", "255.255.255.255", "::"),
     ] {
-        let is_in = |address: &str| contains(&range(text), address.parse().expect("an address"));
+        let is_in = |address: &str| range(text).contains(address.parse().expect("an address"));
         assert!(is_in(inside) && !is_in(outside), "{text}");
     }
 }
