@@ -49,7 +49,7 @@ pub use runtime::{Admin, Runtime};
 pub use scalar::{FromText, Int, IntOrOff, ShardCount};
 pub use shape::Shape;
 pub use table::{KeySpec, Presence, TableSpec, absent};
-pub use text::{ClusterName, EditableHeader, HeaderName, Name, Text, is_token};
+pub use text::{ClusterName, EditableHeader, HeaderName, Name, PSEUDO_FIELDS, Text, is_token};
 
 use table::table;
 

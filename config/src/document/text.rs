@@ -184,8 +184,8 @@ const FIXED_FIELDS: [&str; 10] = [
     "http2-settings",
 ];
 
-/// Parts of the request line that conditions can look at.
-const PSEUDO_FIELDS: [&str; 4] = [":method", ":path", ":authority", ":scheme"];
+/// Parts of the request line that conditions and `%REQ(...)%` can look at.
+pub const PSEUDO_FIELDS: [&str; 4] = [":method", ":path", ":authority", ":scheme"];
 
 fn header_name(text: &str) -> Result<String, Fault> {
     if text.starts_with(':') {

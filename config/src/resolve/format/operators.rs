@@ -3,6 +3,7 @@
 use super::FormatFault;
 use super::time::time_format;
 use crate::diagnostic::closest;
+use crate::document::{PSEUDO_FIELDS, is_token};
 use crate::model::{
     AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, PathSource, Precision, TimeFormat, TimePoint,
 };
@@ -237,9 +238,6 @@ fn no_length(name: &str) -> FormatFault {
     FormatFault::new(format!("%{name}% cannot be cut to a length")).hint("remove the colon and what follows it")
 }
 
-/// Parts of the request line that `%REQ(...)%` knows.
-const PSEUDO_FIELDS: [&str; 4] = [":method", ":path", ":authority", ":scheme"];
-
 /// `name?alternative`.
 fn field(call: &Call<'_>) -> Result<FieldOperand, FormatFault> {
     let (name, alternative) = match call.argument.split_once('?') {
@@ -263,7 +261,7 @@ fn field_name(operator: &str, name: &str) -> Result<String, FormatFault> {
             false => fault.allowed(format!("{} or a header field", PSEUDO_FIELDS.join(", "))),
         });
     }
-    if crate::document::is_token(&name) {
+    if is_token(&name) {
         return Ok(name);
     }
     Err(FormatFault::new(format!("{name:?} is not a header name")).hint(format!("write it as %{operator}(X-NAME)%")))
