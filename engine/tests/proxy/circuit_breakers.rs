@@ -1,7 +1,7 @@
 //! Limits of a cluster: what is over is refused at once, and client, log and statistics say which key of the
 //! configuration it was.
 
-use super::support::{Client, Message, Origin, Ringway, Setup, eventually, response};
+use super::support::{Client, Message, Origin, Ringway, Setup, eventually, quoted, response};
 use super::timeouts::black_hole;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -38,7 +38,6 @@ fn gated() -> (Origin, Arc<Gate>) {
 }
 
 fn config(endpoints: &[SocketAddr], limits: &str) -> String {
-    let endpoints: Vec<_> = endpoints.iter().map(|endpoint| format!("\"{endpoint}\"")).collect();
     format!(
         r#"
 [[listeners]]
@@ -54,7 +53,7 @@ name = "app"
 endpoints = [{}]
 circuit_breakers = {{ {limits} }}
 "#,
-        endpoints.join(", ")
+        quoted(endpoints)
     )
 }
 

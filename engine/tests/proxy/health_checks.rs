@@ -1,6 +1,6 @@
 //! Active health checks with real origins: who is unhealthy gets no requests, and everybody can see why.
 
-use super::support::{Origin, Ringway, dead_address, eventually, response};
+use super::support::{Origin, Ringway, dead_address, eventually, forwarding_to, response};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -19,23 +19,9 @@ fn origin(name: &'static str) -> (Origin, Arc<AtomicU16>) {
 
 /// A cluster of these endpoints, with `check` as its lines for the check.
 fn config(endpoints: &[SocketAddr], check: &str) -> String {
-    let endpoints: Vec<_> = endpoints.iter().map(|endpoint| format!("\"{endpoint}\"")).collect();
-    format!(
-        r#"
-[[listeners]]
-address = "127.0.0.1:0"
-http.routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
-[[clusters]]
-name = "app"
-endpoints = [{}]
-[[clusters.health_checks]]
-interval = "20ms"
-no_traffic_interval = "20ms"
-unhealthy_threshold = 2
-{check}
-"#,
-        endpoints.join(", ")
-    )
+    let intervals = "interval = \"20ms\"\nno_traffic_interval = \"20ms\"";
+    let check = format!("[[clusters.health_checks]]\n{intervals}\nunhealthy_threshold = 2\n{check}");
+    forwarding_to(endpoints, "", &check)
 }
 
 const HTTP: &str = "http.path = \"/health\"\nhttp.host = \"check.internal\"";
@@ -51,21 +37,14 @@ fn answers(proxy: &Ringway, count: usize) -> BTreeSet<String> {
     (0..count).map(answer).collect()
 }
 
-fn flags(proxy: &Ringway, endpoint: SocketAddr) -> String {
-    let text = proxy.admin("GET", "/clusters");
-    let prefix = format!("app::{endpoint}::health_flags::");
-    let line = text.text().lines().find_map(|line| line.strip_prefix(&prefix));
-    line.unwrap_or_else(|| panic!("{prefix} in {}", text.text())).to_owned()
-}
-
 #[test]
 fn unhealthy_endpoints_get_no_requests_and_come_back() {
     let ((a, a_health), (b, _)) = (origin("a"), origin("b"));
     let proxy = Ringway::start(&config(&[a.address, b.address], HTTP));
     assert_eq!(answers(&proxy, 20).len(), 2);
     a_health.store(503, Ordering::Release);
-    eventually("a is out", || flags(&proxy, a.address) == "/failed_active_hc");
-    assert_eq!(flags(&proxy, b.address), "healthy");
+    eventually("a is out", || proxy.health_flags(a.address) == "/failed_active_hc");
+    assert_eq!(proxy.health_flags(b.address), "healthy");
     assert_eq!(answers(&proxy, 40), BTreeSet::from(["b".to_owned()]));
     proxy.wait_for_stat("cluster.app.health_check.healthy", 1);
     proxy.wait_for_stat("cluster.app.membership_healthy", 1);
@@ -73,7 +52,7 @@ fn unhealthy_endpoints_get_no_requests_and_come_back() {
     assert_eq!(proxy.stat("cluster.app.health_check.network_failure"), 0);
     assert!(proxy.stderr().contains("unhealthy") && proxy.stderr().contains(&a.address.to_string()));
     a_health.store(200, Ordering::Release);
-    eventually("a is back", || flags(&proxy, a.address) == "healthy");
+    eventually("a is back", || proxy.health_flags(a.address) == "healthy");
     assert_eq!(answers(&proxy, 20).len(), 2);
     let check = a.requests().into_iter().find(|request| request.target() == "/health").expect("a check");
     assert_eq!((check.method(), check.field("host")), ("GET", Some("check.internal")));
@@ -90,7 +69,7 @@ fn a_start_waits_for_the_first_checks() {
     for _ in 0..5 {
         let proxy = Ringway::start(&config(&[dead_address(), origin.address], HTTP));
         assert_eq!(answers(&proxy, 10), BTreeSet::from(["a".to_owned()]));
-        assert_eq!(flags(&proxy, dead_address()), "/failed_active_hc");
+        assert_eq!(proxy.health_flags(dead_address()), "/failed_active_hc");
     }
 }
 
@@ -110,9 +89,9 @@ fn events_are_lines_of_json() {
     let (origin, health) = origin("a");
     let proxy = Ringway::start(&config(&[origin.address], &format!("{HTTP}\nevent_log = \"events.log\"")));
     health.store(500, Ordering::Release);
-    eventually("it is out", || flags(&proxy, origin.address) == "/failed_active_hc");
+    eventually("it is out", || proxy.health_flags(origin.address) == "/failed_active_hc");
     health.store(200, Ordering::Release);
-    eventually("it is back", || flags(&proxy, origin.address) == "healthy");
+    eventually("it is back", || proxy.health_flags(origin.address) == "healthy");
     let lines = proxy.log_lines("events.log", 3);
     let events: Vec<serde_json::Value> =
         lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect();
@@ -137,11 +116,11 @@ fn tcp_checks() {
     });
     let check = "tcp.receive = [\"220 \", \"ready\"]\ntimeout = \"300ms\"";
     let proxy = Ringway::start(&config(&[greeting.address, mute.address], check));
-    assert_eq!(flags(&proxy, greeting.address), "healthy");
-    eventually("the mute one is out", || flags(&proxy, mute.address) == "/failed_active_hc/active_hc_timeout");
+    assert_eq!(proxy.health_flags(greeting.address), "healthy");
+    eventually("the mute one is out", || proxy.health_flags(mute.address) == "/failed_active_hc/active_hc_timeout");
     // Only a connection: both will do.
     let proxy = Ringway::start(&config(&[greeting.address, mute.address], "tcp = {}"));
-    assert_eq!([greeting.address, mute.address].map(|address| flags(&proxy, address)), ["healthy", "healthy"]);
+    assert_eq!([greeting.address, mute.address].map(|address| proxy.health_flags(address)), ["healthy", "healthy"]);
 }
 
 #[test]
@@ -151,7 +130,7 @@ fn checks_go_to_a_port_of_their_own() {
     let endpoint = format!("{{ address = \"{}\", health_check_port = {} }}", origin.address, probed.address.port());
     let proxy = Ringway::start(&config(&[origin.address], HTTP).replace(&format!("\"{}\"", origin.address), &endpoint));
     health.store(500, Ordering::Release);
-    eventually("it is out", || flags(&proxy, origin.address) == "/failed_active_hc");
+    eventually("it is out", || proxy.health_flags(origin.address) == "/failed_active_hc");
     assert!(origin.requests().is_empty());
 }
 
@@ -167,7 +146,7 @@ fn a_response_says_that_its_endpoint_fails() {
     let proxy = Ringway::start(&config(&[leaving.address, staying.address], &check).replace("\"20ms\"", "\"1h\""));
     eventually("it is out", || {
         proxy.get("/");
-        flags(&proxy, leaving.address) == "/failed_active_hc/excluded_via_immediate_hc_fail"
+        proxy.health_flags(leaving.address) == "/failed_active_hc/excluded_via_immediate_hc_fail"
     });
     assert_eq!(answers(&proxy, 20), BTreeSet::from(["staying".to_owned()]));
     proxy.wait_for_stat("cluster.app.health_check.passive_failure", 1);
@@ -179,11 +158,11 @@ fn reloads_keep_what_is_known_and_follow_what_changes() {
     let before = config(&[a.address, b.address], HTTP);
     let proxy = Ringway::start(&before);
     a_health.store(500, Ordering::Release);
-    eventually("a is out", || flags(&proxy, a.address) == "/failed_active_hc");
+    eventually("a is out", || proxy.health_flags(a.address) == "/failed_active_hc");
     // The same cluster goes on, and so do its checks.
-    proxy.write_config(&before.replace("http.routes", "stat_prefix = \"other\"\nhttp.routes"));
+    proxy.write_config(&before.replace("\"main\"", "\"other\""));
     assert!(proxy.reload());
-    assert_eq!(flags(&proxy, a.address), "/failed_active_hc");
+    assert_eq!(proxy.health_flags(a.address), "/failed_active_hc");
     assert_eq!(answers(&proxy, 20), BTreeSet::from(["b".to_owned()]));
     assert!(a.connections() <= 3, "{}", a.connections());
     // Another endpoint is checked before requests come to it; checks of one that is gone end.
@@ -201,7 +180,7 @@ fn reloads_keep_what_is_known_and_follow_what_changes() {
     let unchecked = config(&[dead_address(), c.address], HTTP);
     proxy.write_config(unchecked.split("[[clusters.health_checks]]").next().expect("a beginning"));
     assert!(proxy.reload());
-    assert_eq!(flags(&proxy, dead_address()), "healthy");
+    assert_eq!(proxy.health_flags(dead_address()), "healthy");
 }
 
 /// Thousands of endpoints are checked by one thread.

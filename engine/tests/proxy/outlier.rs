@@ -1,6 +1,6 @@
 //! Outlier detection with real origins: who answers badly is left alone for a while, and the log says why.
 
-use super::support::{Origin, Ringway, Setup, dead_address, eventually, response};
+use super::support::{Origin, Ringway, Setup, dead_address, eventually, forwarding_to, response};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -14,27 +14,12 @@ fn origin() -> (Origin, Arc<AtomicU16>) {
 }
 
 fn config(endpoints: &[SocketAddr], detection: &str) -> String {
-    let endpoints: Vec<_> = endpoints.iter().map(|endpoint| format!("\"{endpoint}\"")).collect();
-    format!(
-        r#"
-[[listeners]]
-address = "127.0.0.1:0"
-http.routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
-[[clusters]]
-name = "app"
-endpoints = [{}]
-[clusters.outlier_detection]
-interval = "50ms"
-max_ejection_percent = 50
-{detection}
-"#,
-        endpoints.join(", ")
-    )
+    let common = "interval = \"50ms\"\nmax_ejection_percent = 50";
+    forwarding_to(endpoints, "", &format!("[clusters.outlier_detection]\n{common}\n{detection}"))
 }
 
 fn is_ejected(proxy: &Ringway, endpoint: SocketAddr) -> bool {
-    let line = format!("app::{endpoint}::health_flags::/failed_outlier_check");
-    proxy.admin("GET", "/clusters").text().lines().any(|other| other == line)
+    proxy.health_flags(endpoint) == "/failed_outlier_check"
 }
 
 /// Statuses of so many requests.

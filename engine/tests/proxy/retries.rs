@@ -1,6 +1,6 @@
 //! Retries: when a request is sent again, where, how often, and that nothing is lost or delivered twice on the way.
 
-use super::support::{Origin, Ringway, Setup, assert_same, dead_address, eventually, pattern, response};
+use super::support::{Origin, Ringway, Setup, assert_same, dead_address, eventually, pattern, quoted, response};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +10,6 @@ const LOG: &str = "access_log = [{ path = \"DIR/log\", format = \"%RESPONSE_CODE
 
 /// A proxy in front of these endpoints: `route` goes into the route, `cluster` into the cluster. Clients are inside.
 fn proxy(endpoints: &[SocketAddr], http: &str, route: &str, cluster: &str) -> Ringway {
-    let endpoints: Vec<_> = endpoints.iter().map(|address| format!("\"{address}\"")).collect();
     Setup::new(&format!(
         r#"
 [[listeners]]
@@ -33,7 +32,7 @@ name = "app"
 endpoints = [{endpoints}]
 {cluster}
 "#,
-        endpoints = endpoints.join(", ")
+        endpoints = quoted(endpoints)
     ))
     .runtime("access_log_flush_interval = \"5ms\"")
     .start()

@@ -9,7 +9,7 @@ mod ringway;
 pub use http::{Client, Connection, Message};
 pub use origin::{Origin, response};
 pub use programs::{Nginx, curl, must_run, program};
-pub use ringway::{Ringway, Setup, forwarding, growth};
+pub use ringway::{Ringway, Setup, forwarding, forwarding_to, growth, quoted};
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};

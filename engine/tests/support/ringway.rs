@@ -170,6 +170,14 @@ impl Ringway {
         });
     }
 
+    /// What /clusters says of the health of an endpoint of the cluster `app`.
+    pub fn health_flags(&self, endpoint: SocketAddr) -> String {
+        let answer = self.admin("GET", "/clusters");
+        let prefix = format!("app::{endpoint}::health_flags::");
+        let line = answer.text().lines().find_map(|line| line.strip_prefix(&prefix));
+        line.unwrap_or_else(|| panic!("{prefix} in {}", answer.text())).to_owned()
+    }
+
     /// Write another configuration in the place of the one it was started with; `reload` makes it take effect.
     pub fn write_config(&self, config: &str) {
         write_config(self.dir.path(), &self.runtime, config);
@@ -274,6 +282,11 @@ impl Drop for Ringway {
 
 /// The configuration of `Ringway::before`.
 pub fn forwarding(origin: SocketAddr, http: &str) -> String {
+    forwarding_to(&[origin], http, "")
+}
+
+/// The same for a cluster of several endpoints; `cluster` are more lines of it, or tables in it.
+pub fn forwarding_to(endpoints: &[SocketAddr], http: &str, cluster: &str) -> String {
     format!(
         r#"
 [[listeners]]
@@ -284,9 +297,16 @@ routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
 {http}
 [[clusters]]
 name = "app"
-endpoints = ["{origin}"]
-"#
+endpoints = [{endpoints}]
+{cluster}
+"#,
+        endpoints = quoted(endpoints)
     )
+}
+
+/// What stands in a list of endpoints.
+pub fn quoted(endpoints: &[SocketAddr]) -> String {
+    endpoints.iter().map(|endpoint| format!("\"{endpoint}\"")).collect::<Vec<_>>().join(", ")
 }
 
 /// Read an output to its end on a thread.
