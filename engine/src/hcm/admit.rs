@@ -3,7 +3,7 @@
 
 use super::Hcm;
 use super::connection::Connection;
-use crate::http::{Exchange, FieldId, Fields, HeadView, ImpliedPath, RequestId, Span, TargetForm, path};
+use crate::http::{Exchange, FieldId, Fields, HeadView, ImpliedPath, RequestId, Span, TargetForm, path, split_port};
 use ringway_config::model::{self, EscapedSlashes, PathOptions, Trust};
 use std::net::{IpAddr, SocketAddr};
 
@@ -224,14 +224,6 @@ pub(super) fn canonical_host(options: &PathOptions, local: Option<SocketAddr>, e
         Some(_) if !strips_port => span,
         _ => host,
     };
-}
-
-/// Host and port of an authority; a colon within the brackets of an IPv6 address begins no port.
-fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match authority.iter().rposition(|&byte| matches!(byte, b':' | b']')) {
-        Some(at) if authority[at] == b':' => (&authority[..at], Some(&authority[at + 1..])),
-        _ => (authority, None),
-    }
 }
 
 #[cfg(test)]

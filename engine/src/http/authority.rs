@@ -38,6 +38,14 @@ pub fn is_valid_authority(bytes: &[u8]) -> bool {
     !host.is_empty() && is_port(rest) && (!escaped || is_percent_encoded(host))
 }
 
+/// Host and port of an authority; a colon within the brackets of an IPv6 address begins no port.
+pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memrchr2(b':', b']', authority) {
+        Some(at) if authority[at] == b':' => (&authority[..at], Some(&authority[at + 1..])),
+        _ => (authority, None),
+    }
+}
+
 /// `rest` is what follows the opening bracket. Zone ids and `IPvFuture` are not accepted.
 fn is_bracketed_ipv6(rest: &[u8]) -> bool {
     let Some(close) = rest.iter().position(|b| *b == b']') else { return false };
@@ -64,7 +72,7 @@ fn is_percent_encoded(host: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_valid_authority;
+    use super::*;
 
     /// "Host = uri-host [ ":" port ]" (RFC 9110 section 7.2).
     #[test]
@@ -86,6 +94,17 @@ mod tests {
             ["a:000080", "[::1", "::1", "[::1]x", "[::1]:x", "[fe80::1%25eth0]", "[v1.x]", "a%2", "a%zz", "\u{e9}"];
         for host in bad.iter().chain(&more) {
             assert!(!is_valid_authority(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_behind_the_last_colon_outside_brackets() {
+        let parts =
+            [("a", None), ("a", Some("")), ("a", Some("80")), ("[::1]", None), ("[::1]", Some("80")), ("", None)];
+        for (host, port) in parts {
+            let authority = port.map_or(host.to_owned(), |port| format!("{host}:{port}"));
+            let expected = (host.as_bytes(), port.map(str::as_bytes));
+            assert_eq!(split_port(authority.as_bytes()), expected, "{authority}");
         }
     }
 }

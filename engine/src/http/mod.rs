@@ -19,7 +19,7 @@ mod reply;
 mod span;
 mod status;
 
-pub use authority::is_valid_authority;
+pub use authority::{is_valid_authority, split_port};
 pub use edit::HeadEditor;
 pub use exchange::{Exchange, RequestId, RouteRef, Times, WireBytes};
 pub use field::{Field, Fields};

@@ -2,8 +2,8 @@
 //! what the request had. It is for people and knows nothing of the index in `table`; both must agree, which is tested.
 
 use super::matcher::{Predicate, Request, predicates};
-use super::table::without_port;
 use crate::http::matcher::{Joined, cookie, query_parameter};
+use crate::http::split_port;
 use ringway_config::model::{HeaderMatchKind, PathMatch, Route, RouteMatch, StringMatch, StringMatchKind, VirtualHost};
 
 /// A virtual host, and the domain by which it was chosen.
@@ -40,7 +40,7 @@ pub const ALL: u32 = 1_000_000;
 /// The virtual host for this authority: a whole name before the longest suffix, that before the longest prefix, that
 /// before `*`.
 pub fn choose_host<'m>(hosts: &'m [VirtualHost], authority: &[u8]) -> Option<ChosenHost<'m>> {
-    let name = without_port(authority).to_ascii_lowercase();
+    let name = split_port(authority).0.to_ascii_lowercase();
     let named =
         hosts.iter().enumerate().flat_map(|(index, host)| host.domains.iter().map(move |domain| (index, host, domain)));
     let fitting = named.filter_map(|(index, host, domain)| {

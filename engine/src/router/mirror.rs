@@ -10,7 +10,7 @@ use super::{Deadlines, Fault, encode};
 use crate::base::clock::Nanos;
 use crate::cluster::{Cluster, Endpoint, PickContext};
 use crate::codec::h1::{BodyError, Limits};
-use crate::http::{BodyKind, Exchange, Method, ResponseHead};
+use crate::http::{BodyKind, Exchange, Method, ResponseHead, split_port};
 use crate::net::{HeadBytes, Outbox};
 use crate::ring::{Buf, Reactor, TaskId};
 use crate::upstream::limits::{Priority, Resource};
@@ -73,9 +73,8 @@ pub fn start(
 
 /// The host with `-shadow` in front of its port, so that logs can tell copies from requests.
 fn shadow_host(out: &mut Vec<u8>, authority: &[u8]) {
-    let port = authority.iter().rposition(|byte| matches!(byte, b':' | b']')).filter(|at| authority[*at] == b':');
-    let (host, port) = authority.split_at(port.unwrap_or(authority.len()));
-    for part in [host, b"-shadow", port] {
+    let (host, _) = split_port(authority);
+    for part in [host, b"-shadow", &authority[host.len()..]] {
         out.extend_from_slice(part);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Route;
 use crate::http::matcher::scheme;
-use crate::http::{HeadView, RequestHead};
+use crate::http::{HeadView, RequestHead, split_port};
 use ringway_config::model::{PathMatch, PathRewrite, Redirect, RedirectPath, RegexRewrite, TemplatePiece};
 
 /// Appends the request's target after the rewrite, `path` and `query` being what it is before. Returns the bytes of the
@@ -113,9 +113,9 @@ pub fn location(redirect: &Redirect, route: &Route, head: &RequestHead, view: He
 
 /// The request's authority, without its port where that is replaced or was the default of a scheme that is.
 fn kept_authority<'a>(authority: &'a [u8], old_scheme: &str, new_scheme: &str, has_new_port: bool) -> &'a [u8] {
-    let host = super::table::without_port(authority);
-    let default: &[u8] = if old_scheme == "https" { b":443" } else { b":80" };
-    let is_default = old_scheme != new_scheme && &authority[host.len()..] == default;
+    let (host, port) = split_port(authority);
+    let default: &[u8] = if old_scheme == "https" { b"443" } else { b"80" };
+    let is_default = old_scheme != new_scheme && port == Some(default);
     if has_new_port || is_default { host } else { authority }
 }
 

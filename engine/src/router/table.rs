@@ -6,8 +6,6 @@ mod index;
 mod literal;
 mod trie;
 
-pub(super) use hosts::without_port;
-
 use super::matcher::{self, Request};
 use crate::http::RouteRef;
 use hosts::Hosts;

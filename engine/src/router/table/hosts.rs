@@ -1,6 +1,7 @@
 //! Which virtual host a request is for, by its authority.
 
 use super::trie::{Folded, FoldedBackwards, NONE, Trie};
+use crate::http::split_port;
 use ringway_config::model;
 use std::collections::BTreeMap;
 
@@ -56,7 +57,7 @@ impl Hosts {
         if self.forwards.is_empty() && self.backwards.is_empty() {
             return self.any;
         }
-        let host = without_port(authority);
+        let (host, _) = split_port(authority);
         let (mut whole, mut suffix, mut prefix) = (NONE, NONE, NONE);
         self.forwards.walk(Folded(host), |len, place| {
             let name = self.names[place as usize];
@@ -75,14 +76,6 @@ impl Hosts {
             }
         });
         [suffix, prefix].into_iter().find(|found| *found != NONE).or(self.any)
-    }
-}
-
-/// The host of an authority; an IPv6 address keeps its brackets.
-pub(in crate::router) fn without_port(authority: &[u8]) -> &[u8] {
-    match memchr::memrchr2(b':', b']', authority) {
-        Some(at) if authority[at] == b':' => &authority[..at],
-        _ => authority,
     }
 }
 

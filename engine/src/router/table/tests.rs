@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::codec::h1::{Limits, Parse, parse_request};
-use crate::http::{HeadView, RequestHead};
+use crate::http::{HeadView, RequestHead, split_port};
 use crate::router::explain::{Tried, Verdict, choose_host, walk};
 use crate::router::matcher::predicates;
 use regex::bytes::{Regex, RegexBuilder};
@@ -146,7 +146,7 @@ fn host(domains: &[&str], routes: Vec<model::Route>) -> model::VirtualHost {
 
 /// What `find` must do, in the plainest words.
 fn scan(hosts: &[model::VirtualHost], request: &Request<'_>) -> Option<RouteRef> {
-    let name = String::from_utf8(without_port(request.authority).to_ascii_lowercase()).expect("text");
+    let name = String::from_utf8(split_port(request.authority).0.to_ascii_lowercase()).expect("text");
     // Exact, longest suffix, longest prefix, any.
     let rank = |domain: &str| match (domain.strip_prefix('*'), domain.strip_suffix('*')) {
         (Some(""), _) => Some((1, 0)),
