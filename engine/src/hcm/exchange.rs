@@ -266,9 +266,10 @@ async fn forward_to_upstream<'a>(serving: &mut Serving<'a, '_>, forward: &'a For
     };
     let forwarding = forwarding(serving, forward, cluster);
     let Serving { exchange, downstream, deadlines, .. } = serving;
-    let response = router::forward(&forwarding, exchange, downstream, deadlines).await;
+    let mut current = None;
+    let forwarded = router::forward(&forwarding, exchange, downstream, deadlines, &mut current).await;
     downstream.note(exchange);
-    let response = response?;
+    forwarded?;
     if let Some(policy) = &forward.internal_redirect
         && internal_redirect::is_followed(policy, exchange.response.status)
     {
@@ -276,7 +277,7 @@ async fn forward_to_upstream<'a>(serving: &mut Serving<'a, '_>, forward: &'a For
         match redirect::follow(hcm, exchange, downstream, policy) {
             Ok(()) => {
                 stats.upstream_internal_redirect_succeeded_total.inc();
-                response.discard(exchange, downstream);
+                router::Response::discard(&mut current, exchange, downstream);
                 return Ok(Acted::Redirected);
             }
             Err(refused) => {
@@ -285,7 +286,7 @@ async fn forward_to_upstream<'a>(serving: &mut Serving<'a, '_>, forward: &'a For
             }
         }
     }
-    Ok(respond::upstream(serving, response).await?.into())
+    Ok(respond::upstream(serving, &mut current).await?.into())
 }
 
 /// Decide what holds for the request and all its tries, and make the last edits of its head.

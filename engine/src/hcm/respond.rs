@@ -33,16 +33,17 @@ pub(super) struct Serving<'a, 'd> {
     pub close: bool,
 }
 
-/// Relay the response whose head is in the exchange.
+/// Relay the response whose head is in the exchange, and whose try is in `current`.
 pub(super) async fn upstream(
     serving: &mut Serving<'_, '_>,
-    mut response: router::Response<'_>,
+    current: &mut Option<router::Response<'_>>,
 ) -> Result<(Next, Ending), Fault> {
     let Serving { hcm, connection, exchange, downstream, deadlines, filters, close } = serving;
     deadlines.response_begun();
     // From here on nobody sends the request again.
     downstream.replay.clear(&hcm.shard.reactor);
-    add_own_fields(hcm, exchange, &response);
+    let response = current.as_mut().expect("a response has its try");
+    add_own_fields(hcm, exchange, response);
     finalize::routed_response(hcm, connection, exchange);
     let mut pace = hcm.filters.response(filters, exchange);
     finalize::response(hcm, exchange, false);
@@ -62,7 +63,7 @@ pub(super) async fn upstream(
         .at_pace(pace.as_mut());
     let result = relay.run().await;
     downstream.note(exchange);
-    response.end(exchange, downstream, result);
+    router::Response::end(current, exchange, downstream, result);
     result?;
     exchange.times.downstream_end = Some(hcm.shard.reactor.now());
     let next = finish(serving, shape.close).await;

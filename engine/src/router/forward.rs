@@ -57,7 +57,8 @@ pub(super) struct Started<'a> {
     _request: Permit,
 }
 
-/// Forward the request until a response's head is there. All edits of the request's head have been made.
+/// Forward the request until a response's head is there, and its try in `current`, which is empty at the beginning. All
+/// edits of the request's head have been made.
 ///
 /// # Errors
 /// Why there is no response.
@@ -66,7 +67,8 @@ pub async fn forward<'a>(
     exchange: &mut Exchange,
     downstream: &mut Downstream<'_>,
     deadlines: &mut Deadlines,
-) -> Result<Response<'a>, Fault> {
+    current: &mut Option<Response<'a>>,
+) -> Result<(), Fault> {
     if exchange.redirects == 0 {
         downstream.replay = Replay::new(forwarding.keeps_body(exchange.request.method), forwarding.replay_limit());
     }
@@ -74,7 +76,7 @@ pub async fn forward<'a>(
         deadlines.start_route(forwarding.reactor.now(), forwarding.policy.timeouts.route);
     }
     forwarding.start_mirrors(exchange, downstream);
-    tries::run(forwarding, exchange, downstream, deadlines).await
+    tries::run(forwarding, exchange, downstream, deadlines, current).await
 }
 
 impl Forwarding<'_> {
@@ -195,8 +197,8 @@ impl<'a> Response<'a> {
     }
 
     /// Nobody wants the response whose head is in the exchange. The connection stays where all of it has come.
-    pub fn discard(self, exchange: &mut Exchange, downstream: &Downstream<'_>) {
-        let Self { mut attempt, mut started } = self;
+    pub fn discard(current: &mut Option<Self>, exchange: &mut Exchange, downstream: &Downstream<'_>) {
+        let Some(Self { mut attempt, mut started }) = current.take() else { return };
         let forwarding = attempt.forwarding;
         attempt.upstream.start_body(exchange.response.framing, forwarding.codec_limits, false);
         let ended = loop {
@@ -216,8 +218,13 @@ impl<'a> Response<'a> {
     }
 
     /// The response has been relayed, or that failed; a connection of further use goes back to its pool.
-    pub fn end(self, exchange: &mut Exchange, downstream: &Downstream<'_>, result: Result<(), Fault>) {
-        let Self { attempt, mut started } = self;
+    pub fn end(
+        current: &mut Option<Self>,
+        exchange: &mut Exchange,
+        downstream: &Downstream<'_>,
+        result: Result<(), Fault>,
+    ) {
+        let Some(Self { attempt, mut started }) = current.take() else { return };
         attempt.note_wire(exchange);
         match result {
             // The endpoint has answered, and was judged by that. How long the rest takes is the client's doing, too.

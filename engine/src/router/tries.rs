@@ -27,17 +27,17 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-/// What happens after a try. It exists for a moment on the stack: a box would be an allocation for each request.
-#[allow(clippy::large_enum_variant)]
-enum After<'a> {
-    /// Another one.
+/// What happens after a try.
+enum After {
+    /// Another one; nothing is left of this one.
     Again,
-    /// No other one, but one that was sent before may still be answered.
+    /// No other one, but one that was sent before may still be answered. Nothing is left of this one.
     Wait(Fault),
-    End(Result<Response<'a>, Fault>),
+    End(Result<(), Fault>),
 }
 
-/// Try until there is a response for the client.
+/// Try until there is a response for the client. It is in `current` then: a place for the try that is under way, empty at
+/// the beginning, so that tries are not moved around.
 ///
 /// # Errors
 /// The last try's fault, or why it makes no sense to try any more.
@@ -46,25 +46,23 @@ pub(super) async fn run<'a>(
     exchange: &mut Exchange,
     downstream: &mut Downstream<'_>,
     deadlines: &mut Deadlines,
-) -> Result<Response<'a>, Fault> {
+    current: &mut Option<Response<'a>>,
+) -> Result<(), Fault> {
     let mut tries = Tries::new(&forwarding.policy);
     let mut hedged = Hedged::default();
     loop {
-        let mut current = None;
         let raced = {
             // Pinned here: handed over by value, it would be held twice.
-            let next = pin!(one(forwarding, exchange, downstream, deadlines, &mut tries, &mut current));
+            let next = pin!(one(forwarding, exchange, downstream, deadlines, &mut tries, current));
             hedged.race(forwarding, next).await
         };
         let after = match raced {
             Raced::Hedged(hedge) => {
                 tries.end(true, &forwarding.cluster.stats);
-                return Ok(adopt(forwarding, &mut hedged, hedge, exchange, deadlines));
+                adopt(forwarding, &mut hedged, hedge, exchange, deadlines, current);
+                return Ok(());
             }
-            Raced::Next(Ok(())) => {
-                let response = current.expect("a response has its try");
-                after_response(forwarding, exchange, downstream, &mut tries, &hedged, response)
-            }
+            Raced::Next(Ok(())) => after_response(forwarding, exchange, downstream, &mut tries, &hedged, current),
             Raced::Next(Err(fault)) => {
                 after_failure(forwarding, exchange, downstream, &mut tries, &mut hedged, current, fault)
             }
@@ -81,7 +79,8 @@ pub(super) async fn run<'a>(
                 deadlines.end_try();
                 let is_over = || interrupted(forwarding.reactor, downstream, deadlines);
                 let hedge = hedged.wait(forwarding, fault, is_over).await?;
-                return Ok(adopt(forwarding, &mut hedged, hedge, exchange, deadlines));
+                adopt(forwarding, &mut hedged, hedge, exchange, deadlines, current);
+                return Ok(());
             }
         }
     }
@@ -94,10 +93,12 @@ fn adopt<'a>(
     hedge: Box<Hedge<'a>>,
     exchange: &mut Exchange,
     deadlines: &mut Deadlines,
-) -> Response<'a> {
+    current: &mut Option<Response<'a>>,
+) {
     deadlines.end_try();
     deadlines.start_try(forwarding.reactor.now(), None, forwarding.policy.timeouts.per_try_idle);
-    hedged.adopt(hedge, exchange, forwarding.reactor)
+    // The present try, if there is one, is given up.
+    *current = Some(hedged.adopt(hedge, exchange, forwarding.reactor));
 }
 
 /// A response's head is in the exchange.
@@ -107,32 +108,32 @@ fn after_response<'a>(
     downstream: &Downstream<'_>,
     tries: &mut Tries,
     hedged: &Hedged<'a>,
-    response: Response<'a>,
-) -> After<'a> {
+    current: &mut Option<Response<'a>>,
+) -> After {
     let (policy, stats) = (&forwarding.policy, &forwarding.cluster.stats);
     let asked = policy.retries_response(&exchange.response, exchange.response_view());
     // What the client has seen of one try cannot be followed by another.
-    let asked = asked && !response.attempt.interim_passed;
+    let asked = asked && !has_passed_interim(current.as_ref());
     let permit = || forwarding.cluster.limits.acquire_retry(forwarding.priority());
     match tries.decide(asked, may_repeat(policy, downstream), permit, stats) {
         Ok(()) => {
             let wall_seconds = forwarding.reactor.wall_micros() / 1_000_000;
             let seen = Some((&exchange.response, exchange.response_view()));
             tries.pause = tries.wait(policy, seen, wall_seconds, forwarding.reactor.random(), stats);
-            response.discard(exchange, downstream);
+            Response::discard(current, exchange, downstream);
             After::Again
         }
         Err(NoRetry::NotAsked) => {
             tries.end(true, stats);
-            After::End(Ok(response))
+            After::End(Ok(()))
         }
         Err(why) => {
             note(exchange, why);
             tries.end(false, stats);
             if hedged.is_empty() {
-                return After::End(Ok(response));
+                return After::End(Ok(()));
             }
-            response.discard(exchange, downstream);
+            Response::discard(current, exchange, downstream);
             After::Wait(Fault::UpstreamClosed)
         }
     }
@@ -145,14 +146,14 @@ fn after_failure<'a>(
     downstream: &Downstream<'_>,
     tries: &mut Tries,
     hedged: &mut Hedged<'a>,
-    current: Option<Response<'a>>,
+    current: &mut Option<Response<'a>>,
     fault: Fault,
-) -> After<'a> {
+) -> After {
     let (policy, stats) = (&forwarding.policy, &forwarding.cluster.stats);
     let failed = FailedTry::of(fault);
-    let passed = current.as_ref().is_some_and(|response| response.attempt.interim_passed);
+    let passed = has_passed_interim(current.as_ref());
     let hedges = fault == Fault::PerTryTimeout && policy.hedge_on_per_try_timeout && policy.retries();
-    let asked = match current {
+    let asked = match current.take() {
         Some(response) if hedges => {
             // It may still answer; whether another one is sent does not depend on the conditions.
             hedged.push(response, exchange);
@@ -181,6 +182,10 @@ fn after_failure<'a>(
             if is_last || hedged.is_empty() { After::End(Err(fault)) } else { After::Wait(fault) }
         }
     }
+}
+
+fn has_passed_interim(current: Option<&Response<'_>>) -> bool {
+    current.is_some_and(|response| response.attempt.interim_passed)
 }
 
 /// Whether the request is still here, body and all. Where the policy has no retry to give, its body was not kept for one;
