@@ -135,6 +135,8 @@ struct Step {
     turned: bool,
     /// By at least one of the checks.
     degraded: bool,
+    /// By at least one of those that find it failed.
+    timed_out: bool,
     /// By none of the checks is the endpoint failed or left out.
     included: bool,
 }
@@ -237,19 +239,21 @@ impl Watched {
         let Some(step) = self.step(host, index, |session| session.pass(check, degraded)) else {
             return Transition::Unchanged;
         };
-        let Step { first, transition, turned, degraded, included } = step;
+        let Step { first, transition, turned, degraded, timed_out, included } = step;
         self.count_check(|stats| stats.success.inc());
-        let excluded = if included { HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL.0 } else { 0 };
+        // Also where the endpoint does not turn: another check may have found it failed, this one asked to leave it out.
+        let over = [
+            (turned, HealthFlags::FAILED_ACTIVE_HC),
+            (!timed_out, HealthFlags::ACTIVE_HC_TIMEOUT),
+            (included, HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL),
+        ];
+        let over = over.iter().filter(|(over, _)| *over).fold(0, |flags, (_, flag)| flags | flag.0);
+        self.shared.set_flag(host, HealthFlags(over), false);
         if turned {
-            let flags = HealthFlags::FAILED_ACTIVE_HC.0 | HealthFlags::ACTIVE_HC_TIMEOUT.0 | excluded;
-            self.shared.set_flag(host, HealthFlags(flags), false);
             tracing::info!(
                 target: "ringway::health", cluster = %self.shared.config.name, host = %host.name, first, "healthy"
             );
             self.event(check, host, EventKind::AddHealthy { first });
-        } else {
-            // Asked to be left out with a failure that was not the last of several.
-            self.shared.set_flag(host, HealthFlags(excluded), false);
         }
         if self.shared.set_flag(host, HealthFlags::DEGRADED_ACTIVE_HC, degraded) {
             self.event(check, host, if degraded { EventKind::Degraded } else { EventKind::NoLongerDegraded });
@@ -264,7 +268,7 @@ impl Watched {
     fn fail(&self, host: &Arc<Host>, index: usize, failure: Failure) -> Transition {
         let check = &self.shared.config.health_checks[index];
         let step = self.step(host, index, |session| session.fail(check, failure));
-        let Some(Step { first, transition, turned, .. }) = step else {
+        let Some(Step { first, transition, turned, timed_out, .. }) = step else {
             return Transition::Unchanged;
         };
         self.count_check(|stats| {
@@ -290,8 +294,7 @@ impl Watched {
                 cluster = %self.shared.config.name, host = %host.name, failure = failure.name(), "check failed"
             );
         }
-        let timeout = failure == Failure::Timeout && host.flags().contains(HealthFlags::FAILED_ACTIVE_HC);
-        self.shared.set_flag(host, HealthFlags::ACTIVE_HC_TIMEOUT, timeout);
+        self.shared.set_flag(host, HealthFlags::ACTIVE_HC_TIMEOUT, timed_out);
         if first || check.always_log_failures {
             self.event(check, host, EventKind::Failure { failure, first });
         }
@@ -320,6 +323,7 @@ impl Watched {
             transition,
             turned: before != after,
             degraded: sessions.iter().any(|session| session.degraded),
+            timed_out: sessions.iter().any(Session::is_timed_out),
             included: !sessions.iter().any(|session| session.is_failed() || session.excluded),
         })
     }

@@ -18,6 +18,8 @@ pub enum Transition {
 #[derive(Debug)]
 pub struct Session {
     failed: bool,
+    /// Failed, and the last failure was that nothing came in time.
+    timed_out: bool,
     /// The last check that passed said so.
     pub degraded: bool,
     /// Asked to be left out, and not found well since.
@@ -34,6 +36,7 @@ impl Session {
     pub fn new(flags: HealthFlags) -> Self {
         Self {
             failed: flags.contains(HealthFlags::FAILED_ACTIVE_HC),
+            timed_out: flags.contains(HealthFlags::ACTIVE_HC_TIMEOUT),
             degraded: flags.contains(HealthFlags::DEGRADED_ACTIVE_HC),
             excluded: flags.is_excluded(),
             first: true,
@@ -44,6 +47,11 @@ impl Session {
 
     pub fn is_failed(&self) -> bool {
         self.failed
+    }
+
+    /// Failed, and the last failure was that nothing came in time.
+    pub fn is_timed_out(&self) -> bool {
+        self.timed_out
     }
 
     /// No check has ended yet.
@@ -65,6 +73,7 @@ impl Session {
             }
         }
         self.excluded &= self.failed;
+        self.timed_out &= self.failed;
         self.first = false;
         transition
     }
@@ -82,6 +91,7 @@ impl Session {
                 transition = Transition::Changed;
             }
         }
+        self.timed_out = self.failed && failure == Failure::Timeout;
         self.first = false;
         transition
     }

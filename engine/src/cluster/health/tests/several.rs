@@ -83,3 +83,34 @@ fn left_out_until_no_check_is_against_it() {
         assert_eq!(world.flags(), HealthFlags::default());
     }
 }
+
+/// Each fails for a reason of its own, and the one that is no timeout is found more often, as the first or the last.
+#[test]
+fn timed_out_as_long_as_one_check_says_so() {
+    let failed = HealthFlags::FAILED_ACTIVE_HC;
+    let timeout = HealthFlags(failed.0 | HealthFlags::ACTIVE_HC_TIMEOUT.0);
+    let second = Duration::from_secs(1);
+    let http = HealthCheck { interval: second, unhealthy_interval: second, unhealthy_edge_interval: second, ..check() };
+    let receive = vec![b"200".to_vec()];
+    let tcp = HealthCheck { kind: HealthCheckKind::Tcp(TcpHealthCheck { send: b"PING".to_vec(), receive }), ..check() };
+    for world in [world([http.clone(), tcp.clone()]), world([tcp, http])] {
+        // The status is wrong, and there is no 200 to be waited for.
+        world.behave(BUSY);
+        world.pass(7);
+        let generation = world.shared.generation();
+        for _ in 0..15 {
+            world.pass(1);
+            assert_eq!(world.flags(), timeout);
+        }
+        assert_eq!(world.shared.generation(), generation, "no shard has anything to do");
+        world.behave(Behaviour::Answer("HTTP/1.1 503 200\r\ncontent-length: 0\r\n\r\n"));
+        world.pass(7);
+        assert_eq!(world.flags(), failed, "for its status alone");
+        world.behave(BUSY);
+        world.pass(7);
+        assert_eq!(world.flags(), timeout);
+        world.behave(OK);
+        world.pass(7);
+        assert_eq!(world.flags(), HealthFlags::default());
+    }
+}
