@@ -85,7 +85,7 @@ impl Endpoint {
         })
     }
 
-    /// Look at the host's flags. Who became unhealthy keeps no idle connection (Envoy drains its pools then, too).
+    /// Look at the host's flags. Who became unhealthy loses its connections as soon as they are idle, as in Envoy.
     pub(super) fn note_health(&self, now: Nanos) {
         let flags = self.host.flags();
         let before = self.flags.replace(flags).health();
@@ -93,7 +93,7 @@ impl Endpoint {
             Health::Healthy if self.healthy_since.get().is_none() => self.healthy_since.set(Some(now)),
             Health::Unhealthy => {
                 if before != Health::Unhealthy {
-                    self.pool.trim(0);
+                    self.pool.drain();
                 }
                 self.healthy_since.set(None);
             }
@@ -189,34 +189,96 @@ mod tests {
     use super::*;
     use crate::cluster::testing::{cluster, endpoint};
     use crate::cluster::{Cluster, ClusterShared};
-    use crate::net::{MemoryNetwork, Network};
+    use crate::net::{MemoryListener, MemoryNetwork, Network};
     use crate::ring::{PoolSize, Reactor};
     use crate::stats::Registry;
+    use crate::upstream::Connection;
     use crate::upstream::limits::Priority;
     use ringway_config::model;
+
+    /// One endpoint, and how a connection to it is made.
+    struct World {
+        reactor: Rc<Reactor>,
+        registry: Arc<Registry>,
+        network: Rc<MemoryNetwork>,
+        shared: Arc<ClusterShared>,
+        _listener: MemoryListener,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let reactor = Reactor::simulated(1, PoolSize { count: 16, size: 1024 });
+            let (registry, network) = (Registry::new(), Rc::new(MemoryNetwork::default()));
+            let config = model::Cluster { endpoints: vec![endpoint(1)], ..cluster() };
+            let shared = ClusterShared::new(&config, &registry, 1, None);
+            let _listener = network.listen(shared.hosts()[0].spec.address.clone(), 1024);
+            Self { reactor, registry, network, shared, _listener }
+        }
+
+        fn cluster(&self) -> Rc<Cluster> {
+            Cluster::new(&self.shared, &self.reactor, &Network::Memory(self.network.clone()), &self.registry, 0)
+        }
+
+        fn connect(&self, pool: &Rc<Pool>) -> Connection {
+            let pool = pool.clone();
+            let connection = self.reactor.block_on(async move { pool.connect(Priority::Default).await });
+            connection.expect("somebody listens")
+        }
+    }
 
     /// However it came to be unhealthy.
     #[test]
     fn who_becomes_unhealthy_keeps_no_idle_connection() {
-        let reactor = Reactor::simulated(1, PoolSize { count: 16, size: 1024 });
-        let (registry, network) = (Registry::new(), Rc::new(MemoryNetwork::default()));
-        let config = model::Cluster { endpoints: vec![endpoint(1)], ..cluster() };
-        let shared = ClusterShared::new(&config, &registry, 1, None);
-        let host = shared.hosts()[0].clone();
-        let _listener = network.listen(host.spec.address.clone(), 1024);
+        let world = World::new();
+        let host = world.shared.hosts()[0].clone();
         for degraded in [false, true] {
-            shared.set_flag(&host, HealthFlags::DEGRADED_ACTIVE_HC, degraded);
-            let cluster = Cluster::new(&shared, &reactor, &Network::Memory(network.clone()), &registry, 0);
+            world.shared.set_flag(&host, HealthFlags::DEGRADED_ACTIVE_HC, degraded);
+            let cluster = world.cluster();
             let endpoint = cluster.endpoints()[0].clone();
-            let pool = endpoint.pool.clone();
-            let connection = reactor.block_on(async move { pool.connect(Priority::Default).await });
-            endpoint.pool.put(connection.expect("somebody listens"));
+            endpoint.pool.put(world.connect(&endpoint.pool));
             endpoint.note_health(1);
             assert_eq!((endpoint.pool.idle_count(), endpoint.healthy_since().is_some()), (1, !degraded));
-            shared.set_flag(&host, HealthFlags::FAILED_OUTLIER_CHECK, true);
+            world.shared.set_flag(&host, HealthFlags::FAILED_OUTLIER_CHECK, true);
             endpoint.note_health(2);
             assert_eq!((endpoint.pool.idle_count(), endpoint.healthy_since()), (0, None), "{degraded}");
-            shared.set_flag(&host, HealthFlags::FAILED_OUTLIER_CHECK, false);
+            world.shared.set_flag(&host, HealthFlags::FAILED_OUTLIER_CHECK, false);
         }
+    }
+
+    /// Envoy: DrainExistingConnections. What is made afterwards, in panic, is kept like any other.
+    #[test]
+    fn who_becomes_unhealthy_loses_busy_connections_when_they_are_idle() {
+        let world = World::new();
+        let (host, cluster) = (world.shared.hosts()[0].clone(), world.cluster());
+        let endpoint = cluster.endpoints()[0].clone();
+        let pool = &endpoint.pool;
+        let busy = [world.connect(pool), world.connect(pool)];
+        world.shared.set_flag(&host, HealthFlags::FAILED_ACTIVE_HC, true);
+        cluster.tend();
+        let [ends_while_failed, ends_later] = busy;
+        pool.put(ends_while_failed);
+        assert_eq!((pool.idle_count(), cluster.stats.upstream_cx_destroy_local.get()), (0, 1));
+        pool.put(world.connect(pool));
+        assert_eq!(pool.idle_count(), 1);
+        world.shared.set_flag(&host, HealthFlags::FAILED_ACTIVE_HC, false);
+        cluster.tend();
+        pool.put(ends_later);
+        assert_eq!((pool.idle_count(), cluster.stats.upstream_cx_destroy_local.get()), (1, 2));
+    }
+
+    #[test]
+    fn who_is_gone_loses_each_connection_when_it_is_idle() {
+        let world = World::new();
+        let cluster = world.cluster();
+        let endpoint = cluster.endpoints()[0].clone();
+        let busy = world.connect(&endpoint.pool);
+        world.shared.set_members(Vec::new());
+        cluster.tend();
+        // One that was picked before, and one that is connected to after all.
+        for connection in [busy, world.connect(&endpoint.pool)] {
+            endpoint.pool.put(connection);
+            assert_eq!(endpoint.pool.idle_count(), 0);
+        }
+        assert_eq!(cluster.stats.upstream_cx_active.get(), 0);
     }
 }

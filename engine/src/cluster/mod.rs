@@ -178,7 +178,7 @@ impl Cluster {
         }
         drop(view);
         // Exchanges that are under way keep their endpoint, for as long as they last.
-        gone.iter().for_each(|endpoint| endpoint.pool.trim(0));
+        gone.iter().for_each(|endpoint| endpoint.pool.close());
     }
 
     /// Say when the next view may be made. One that is out of date at its birth is made again at once, but not twice in a

@@ -55,6 +55,8 @@ pub struct Connection {
     pub(super) active: bool,
     /// The upstream ended it.
     pub(super) ended_by_peer: bool,
+    /// How often its pool had been drained when it was asked for.
+    pub(super) drained: u64,
 }
 
 impl Connection {
@@ -87,6 +89,7 @@ impl Connection {
             requests: 0,
             active: false,
             ended_by_peer: false,
+            drained: 0,
         }
     }
 

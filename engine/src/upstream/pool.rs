@@ -98,6 +98,10 @@ pub struct Pool {
     host: RefCell<Rc<ShardCopy<HostStats>>>,
     idle: RefCell<Vec<Connection>>,
     keeper: Cell<TaskId>,
+    /// How often it was drained: connections of earlier times are not kept.
+    drained: Cell<u64>,
+    /// No connection is kept any more.
+    closed: Cell<bool>,
 }
 
 impl Pool {
@@ -120,6 +124,8 @@ impl Pool {
             host: RefCell::new(host),
             idle: RefCell::new(Vec::new()),
             keeper: Cell::new(TaskId::NONE),
+            drained: Cell::new(0),
+            closed: Cell::new(false),
         });
         let mut pools = group.pools.borrow_mut();
         if pools.len() == pools.capacity() {
@@ -159,7 +165,7 @@ impl Pool {
         let limits = &self.group.limits;
         let _pending = limits.acquire(Resource::PendingRequests, priority).map_err(ConnectError::Overflow)?;
         let slot = self.slot(priority).map_err(ConnectError::Overflow)?;
-        let started = self.reactor.now();
+        let (started, drained) = (self.reactor.now(), self.drained.get());
         let timer = Timer::new(&self.reactor);
         timer.arm_in(self.options.connect_timeout);
         // Not within the match: the address may change while this waits.
@@ -183,6 +189,7 @@ impl Pool {
                     Address::Unix(_) => None,
                 };
                 let mut connection = Connection::new(stream, slot, remote, started, &self.reactor, &self.stats);
+                connection.drained = drained;
                 connection.begin();
                 Ok(connection)
             }
@@ -214,6 +221,9 @@ impl Pool {
     /// Keep a connection whose exchange ended cleanly, or close it where it may not be kept.
     pub fn put(self: &Rc<Self>, mut connection: Connection) {
         connection.active = false;
+        if self.closed.get() || connection.drained != self.drained.get() {
+            return;
+        }
         if self.options.max_requests.is_some_and(|max| connection.requests >= max) {
             self.stats.upstream_cx_max_requests.inc();
             return;
@@ -237,6 +247,19 @@ impl Pool {
 
     pub fn idle_count(&self) -> usize {
         self.idle.borrow().len()
+    }
+
+    /// Close the connections there are: idle ones now, each of the others when its exchange ends. Those made from now on
+    /// are kept as ever (Envoy: DrainExistingConnections).
+    pub fn drain(&self) {
+        self.drained.set(self.drained.get() + 1);
+        self.trim(0);
+    }
+
+    /// The same, for ever: the endpoint is gone.
+    pub fn close(&self) {
+        self.closed.set(true);
+        self.trim(0);
     }
 
     /// Close what a burst left behind: all but `keep`, those with the lowest places in the socket table, which can shrink

@@ -199,3 +199,32 @@ fn many_endpoints_take_one_thread() {
     let threads: usize = proxy.status_line("Threads").parse().expect("a number");
     assert!(threads < 12, "{threads} threads");
 }
+
+/// Who becomes unhealthy loses the connections that are busy then as soon as they are idle; later ones, made in panic,
+/// stay.
+#[test]
+fn a_busy_connection_of_an_endpoint_that_fails_is_not_kept() {
+    let (health, release) = (Arc::new(AtomicU16::new(200)), Arc::new(std::sync::Barrier::new(2)));
+    let (status, held) = (health.clone(), release.clone());
+    let origin = Origin::answering(move |request| match request.target() {
+        "/health" => response(status.load(Ordering::Acquire), &[], ""),
+        "/hold" => {
+            held.wait();
+            response(200, &[], "held")
+        }
+        _ => response(200, &[], "a"),
+    });
+    let proxy = Ringway::start(&config(&[origin.address], HTTP));
+    let mut client = proxy.connect();
+    client.send(b"GET /hold HTTP/1.1\r\nHost: h\r\n\r\n");
+    proxy.wait_for_stat("cluster.app.upstream_rq_active", 1);
+    health.store(503, Ordering::Release);
+    eventually("it is out", || proxy.health_flags(origin.address) == "/failed_active_hc");
+    assert_eq!(answers(&proxy, 5).len(), 1);
+    assert_eq!(proxy.stat("cluster.app.upstream_cx_active"), 2);
+    release.wait();
+    assert_eq!(client.response().text(), "held", "the exchange itself goes on");
+    proxy.wait_for_stat("cluster.app.upstream_cx_active", 1);
+    assert_eq!(answers(&proxy, 5).len(), 1);
+    assert_eq!(proxy.stat("cluster.app.upstream_cx_total"), 2);
+}
