@@ -10,7 +10,12 @@ use crate::shard::{Command, Plan, PlanContext};
 use crate::stats::{Kind, Registry};
 use ringway_config::model::Config;
 use std::collections::HashSet;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// How long a reload waits for the shards, all of them together. They go over between two requests.
+const SHARDS_MAX: Duration = Duration::from_secs(10);
 
 /// What runs.
 pub(super) struct Running {
@@ -60,18 +65,35 @@ fn try_reload(running: &mut Running, file: &std::path::Path) -> Result<(), Strin
     // New clusters have endpoints before the first request comes to them.
     running.dns.apply(&plan.clusters)?;
     running.supervision.apply(&plan.clusters)?;
-    let (done, answers) = mpsc::channel();
-    for ((mailbox, _), sockets) in running.shards.iter().zip(bound.shards) {
-        mailbox.send(Command::Apply { plan: plan.clone(), sockets, done: done.clone() });
+    let ask = |((mailbox, _), sockets): (&Shard, _)| {
+        let (done, answer) = channel();
+        mailbox.send(Command::Apply { plan: plan.clone(), sockets, done });
+        answer
+    };
+    let answers: Vec<_> = running.shards.iter().zip(bound.shards).map(ask).collect();
+    for (shard, missing) in missing(&answers, SHARDS_MAX) {
+        match missing {
+            RecvTimeoutError::Disconnected => tracing::error!(
+                target: "ringway::server", shard, "the shard has ended: its connections are lost, restart the process"
+            ),
+            RecvTimeoutError::Timeout => tracing::error!(
+                target: "ringway::server", shard, waited = ?SHARDS_MAX,
+                "the shard hangs: it serves the old configuration, and goes over to the new one if it ever gets on"
+            ),
+        }
     }
-    drop(done);
-    // The channel closes when every shard has answered.
-    while answers.recv().is_ok() {}
     let clusters: HashSet<_> = plan.config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     running.registry.retain(|kind, name| kind.dotted() != Kind::Cluster.dotted() || clusters.contains(name));
     running.state.replace(Source { file: Some(file.into()), text }, plan.clone());
     running.plan = plan;
     Ok(())
+}
+
+/// Shards that do not answer in time, with the reason.
+fn missing(answers: &[Receiver<()>], time: Duration) -> Vec<(usize, RecvTimeoutError)> {
+    let deadline = Instant::now() + time;
+    let wait = |answer: &Receiver<()>| answer.recv_timeout(deadline.saturating_duration_since(Instant::now())).err();
+    answers.iter().enumerate().filter_map(|(shard, answer)| wait(answer).map(|why| (shard, why))).collect()
 }
 
 /// Keys that only a restart changes.
@@ -90,5 +112,33 @@ fn warn_of_fixed_keys(old: &Config, new: &Config) {
     ];
     for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
         tracing::warn!(target: "ringway::server", "{key} has changed and takes effect with the next start");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_that_have_ended_or_hang_are_named_and_waited_for_no_longer_than_said() {
+        let (senders, answers): (Vec<_>, Vec<_>) = (0..5).map(|_| channel()).unzip();
+        let mut senders = senders.into_iter();
+        let mut next = || senders.next().expect("one for each shard");
+        let (hanging, ended, slow, also_hanging, quick) = (next(), next(), next(), next(), next());
+        drop(ended);
+        quick.send(()).expect("it is read");
+        let answering = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            slow.send(()).expect("it is read");
+        });
+        let (start, time) = (Instant::now(), Duration::from_secs(1));
+        let missing = missing(&answers, time);
+        assert_eq!(
+            missing,
+            [(0, RecvTimeoutError::Timeout), (1, RecvTimeoutError::Disconnected), (3, RecvTimeoutError::Timeout)]
+        );
+        assert!((time..2 * time).contains(&start.elapsed()), "once for all of them");
+        answering.join().expect("it has answered");
+        drop((hanging, also_hanging));
     }
 }

@@ -4,7 +4,7 @@ use super::plan::Plan;
 use super::snapshot::Sockets;
 use crate::ring::Unpark;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub enum Command {
     /// Go over to a new configuration. `sockets` holds those of new listeners.
@@ -16,21 +16,64 @@ pub enum Command {
 }
 
 pub struct Mailbox {
-    commands: Mutex<Vec<Command>>,
+    /// `None`: the shard has ended.
+    commands: Mutex<Option<Vec<Command>>>,
     unpark: Unpark,
 }
 
 impl Mailbox {
     pub(super) fn new(unpark: Unpark) -> Arc<Self> {
-        Arc::new(Self { commands: Mutex::new(Vec::new()), unpark })
+        Arc::new(Self { commands: Mutex::new(Some(Vec::new())), unpark })
     }
 
+    /// A shard that has ended drops the command, and with it the sender of the answer.
     pub fn send(&self, command: Command) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        if let Some(commands) = &mut *self.lock() {
+            commands.push(command);
+        }
         self.unpark.unpark();
     }
 
     pub(super) fn take(&self) -> Vec<Command> {
-        std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
+        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Command>>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Held by the shard's thread: however that ends, nobody waits for its answer any more.
+pub(super) struct Reading(pub Arc<Mailbox>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.lock().take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::{PoolSize, Reactor};
+    use std::sync::mpsc::{Receiver, TryRecvError, channel};
+
+    #[test]
+    fn nobody_waits_for_a_shard_that_has_ended() {
+        let reactor = Reactor::simulated(1, PoolSize { count: 16, size: 1024 });
+        let mailbox = Mailbox::new(reactor.unpark_handle());
+        let ask = || -> Receiver<()> {
+            let (drained, answer) = channel();
+            mailbox.send(Command::Drain { drained });
+            answer
+        };
+        let (reading, before) = (mailbox.clone(), ask());
+        let died = std::thread::spawn(move || {
+            let _reading = Reading(reading);
+            panic!("as a test wants it");
+        });
+        assert!(died.join().is_err());
+        assert_eq!([before, ask()].map(|answer| answer.try_recv()), [Err(TryRecvError::Disconnected); 2]);
+        assert!(mailbox.take().is_empty());
     }
 }

@@ -16,6 +16,7 @@ use crate::hcm::access_log::{ShardLog, Writer};
 use crate::net::{Network, sys};
 use crate::ring::{Facts, PoolSize, Reactor, ReactorOptions};
 use crate::stats::{Registry, ShardStats};
+use mailbox::Reading;
 use ringway_config::model;
 use snapshot::Snapshot;
 use std::cell::{Cell, RefCell};
@@ -73,6 +74,7 @@ fn run(setup: ShardSetup, started: &Sender<Result<Arc<Mailbox>, String>>) {
     };
     let mailbox = Mailbox::new(reactor.unpark_handle());
     let shard = Shard::new(&reactor, setup);
+    let _reading = Reading(mailbox.clone());
     let _ = started.send(Ok(mailbox.clone()));
     while !shard.stopped.get() {
         reactor.turn();
