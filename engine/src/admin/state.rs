@@ -108,10 +108,11 @@ impl State {
     pub fn refresh(&self) {
         self.stats.uptime.set(self.started.elapsed().as_secs() as i64);
         self.stats.set_state(self.server_state());
-        self.stats.total_connections.set(self.lock().plan.global_limit.used() as i64);
         self.stats.memory_allocated.set(resident_bytes() as i64);
-        let plan = self.lock().plan.clone();
-        refresh_limits(&plan.clusters, &self.registry);
+        // All of it under the lock: once a plan is replaced nobody makes cells for its clusters.
+        let loaded = self.lock();
+        self.stats.total_connections.set(loaded.plan.global_limit.used() as i64);
+        refresh_limits(&loaded.plan.clusters, &self.registry);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Loaded> {

@@ -201,7 +201,7 @@ pub struct ClusterShared {
     pub config: Arc<model::Cluster>,
     /// How many shards there are, for what each of them has one of.
     pub shards: usize,
-    /// The control side's cells; those of the membership are written under the lock, here.
+    /// The control side's cells; those of the membership are written under the lock, here, while in force.
     pub stats: Arc<ClusterStats>,
     /// Circuit breakers.
     pub limits: Arc<SharedLimits>,
@@ -209,7 +209,16 @@ pub struct ClusterShared {
     /// What shards have to tell the control thread.
     pub reports: Reports,
     generation: AtomicU64,
-    hosts: Mutex<Arc<[Arc<Host>]>>,
+    members: Mutex<Members>,
+}
+
+#[derive(Debug)]
+struct Members {
+    hosts: Arc<[Arc<Host>]>,
+    /// The statistics are this one's to write: not before its configuration is in force, and no longer afterwards.
+    in_force: bool,
+    /// Changes that the statistics do not have yet.
+    changes: u64,
 }
 
 impl ClusterShared {
@@ -229,7 +238,7 @@ impl ClusterShared {
             outlier: config.outlier_detection.as_ref().map(OutlierShared::new),
             reports: Reports::default(),
             generation: AtomicU64::new(0),
-            hosts: Mutex::new(Arc::new([])),
+            members: Mutex::new(Members { hosts: Arc::new([]), in_force: false, changes: 0 }),
         };
         let specs = config.endpoints.iter().filter_map(|endpoint| match &endpoint.target {
             EndpointTarget::Address(address) => Some(HostSpec::new(endpoint, address.clone())),
@@ -258,7 +267,20 @@ impl ClusterShared {
 
     /// The members of the moment.
     pub fn hosts(&self) -> Arc<[Arc<Host>]> {
-        self.lock().clone()
+        self.lock().hosts.clone()
+    }
+
+    /// From now on the statistics say how many members there are. The cluster of the same name that did so before is to
+    /// be retired first: both write the same cells.
+    pub fn put_in_force(&self) {
+        let mut members = self.lock();
+        members.in_force = true;
+        self.count(&mut members);
+    }
+
+    /// Another configuration is in force: whatever becomes of the members is no longer counted.
+    pub fn retire(&self) {
+        self.lock().in_force = false;
     }
 
     /// Replace the members. A host of which `specs` says the same as before stays, with its flags; one that active
@@ -269,7 +291,8 @@ impl ClusterShared {
     }
 
     fn replace(&self, specs: Vec<HostSpec>, known: impl Fn(&HostSpec) -> Option<HealthFlags>) -> MembersChange {
-        let mut hosts = self.lock();
+        let mut members = self.lock();
+        let hosts = members.hosts.clone();
         let mut change = MembersChange::default();
         let mut after: Vec<Arc<Host>> = Vec::with_capacity(specs.len());
         let mut flagged = false;
@@ -310,9 +333,9 @@ impl ClusterShared {
         if change.is_empty() && !flagged {
             return change;
         }
-        self.stats.membership_change.add(u64::from(!change.is_empty()));
-        *hosts = after.into();
-        self.publish(&hosts);
+        members.changes += u64::from(!change.is_empty());
+        members.hosts = after.into();
+        self.publish(&mut members);
         self.reports.push(Report::Members);
         change
     }
@@ -333,28 +356,39 @@ impl ClusterShared {
     /// Set or clear flags of a host. Returns whether that changed anything. A member that waits for its removal goes when
     /// its active check fails.
     pub fn set_flag(&self, host: &Host, flag: HealthFlags, on: bool) -> bool {
-        let mut hosts = self.lock();
+        let mut members = self.lock();
         if !host.edit_flags(flag, on) {
             return false;
         }
         let after = host.flags();
         if after.contains(HealthFlags::PENDING_DYNAMIC_REMOVAL) && after.contains(HealthFlags::FAILED_ACTIVE_HC) {
+            let hosts = &members.hosts;
             let left: Arc<[_]> = hosts.iter().filter(|member| !std::ptr::eq(&***member, host)).cloned().collect();
             // What is said of a host that is gone already is no change of the members.
             if left.len() < hosts.len() {
-                *hosts = left;
-                self.stats.membership_change.inc();
+                members.hosts = left;
+                members.changes += 1;
                 self.reports.push(Report::Members);
             }
         }
-        self.publish(&hosts);
+        self.publish(&mut members);
         true
     }
 
     /// Statistics first: who sees the generation may look at them.
-    fn publish(&self, hosts: &[Arc<Host>]) {
+    fn publish(&self, members: &mut Members) {
+        if members.in_force {
+            self.count(members);
+        }
+        // The flags were stored before; who sees the new generation sees them.
+        self.generation.store(self.generation() + 1, Ordering::Release);
+    }
+
+    fn count(&self, members: &mut Members) {
+        self.stats.membership_change.add(std::mem::take(&mut members.changes));
+        let hosts = &members.hosts;
         let [mut healthy, mut degraded, mut excluded] = [0; 3];
-        for host in hosts {
+        for host in hosts.iter() {
             let flags = host.flags();
             healthy += i64::from(flags.health() == Health::Healthy);
             degraded += i64::from(flags.health() == Health::Degraded);
@@ -365,13 +399,11 @@ impl ClusterShared {
         self.stats.membership_degraded.set(degraded);
         self.stats.membership_excluded.set(excluded);
         self.stats.max_host_weight.set(hosts.iter().map(|host| i64::from(host.spec.weight)).max().unwrap_or(0));
-        // The flags were stored before; who sees the new generation sees them.
-        self.generation.store(self.generation() + 1, Ordering::Release);
     }
 
     /// A panic of another holder leaves the list whole, so it stays in use.
-    fn lock(&self) -> MutexGuard<'_, Arc<[Arc<Host>]>> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -58,6 +58,7 @@ fn gauges(shared: &ClusterShared) -> [i64; 4] {
 fn hosts_of_which_nothing_changed_stay_the_same_with_their_flags() {
     let registry = Registry::new();
     let shared = ClusterShared::new(&config(&["10.0.0.1:80", "10.0.0.2:80"], false), &registry, 1, None);
+    shared.put_in_force();
     let first = shared.hosts()[0].clone();
     assert!(shared.set_flag(&first, HealthFlags::FAILED_OUTLIER_CHECK, true));
     assert!(!shared.set_flag(&first, HealthFlags::FAILED_OUTLIER_CHECK, true));
@@ -83,6 +84,7 @@ fn hosts_of_which_nothing_changed_stay_the_same_with_their_flags() {
 fn with_active_checks_hosts_begin_as_failed_and_leave_when_a_check_fails() {
     let registry = Registry::new();
     let shared = ClusterShared::new(&config(&["10.0.0.1:80", "10.0.0.2:80"], true), &registry, 1, None);
+    shared.put_in_force();
     assert_eq!(gauges(&shared), [2, 0, 0, 0]);
     let host = shared.hosts()[0].clone();
     shared.set_flag(&host, HealthFlags::FAILED_ACTIVE_HC, false);
@@ -128,6 +130,27 @@ fn a_reload_keeps_what_checks_found() {
     // Checked another way: nothing is known.
     let unchecked = ClusterShared::new(&config(&["10.0.0.2:80"], false), &registry, 1, Some(&after));
     assert_eq!(unchecked.hosts()[0].health(), Health::Healthy);
+}
+
+/// Both write the same cells.
+#[test]
+fn only_the_members_in_force_are_counted() {
+    let registry = Registry::new();
+    let old = ClusterShared::new(&config(&["10.0.0.1:80", "10.0.0.2:80"], false), &registry, 1, None);
+    assert_eq!((gauges(&old), old.stats.membership_change.get()), ([0; 4], 0));
+    old.put_in_force();
+    assert_eq!((gauges(&old), old.stats.membership_change.get()), ([2, 2, 0, 0], 1));
+    let new = ClusterShared::new(&config(&["10.0.0.1:80"], false), &registry, 1, Some(&old));
+    new.set_members(vec![spec("10.0.0.7:80"), spec("10.0.0.8:80"), spec("10.0.0.9:80")]);
+    new.set_flag(&new.hosts()[0], HealthFlags::DEGRADED_ACTIVE_HC, true);
+    assert_eq!((gauges(&old), old.stats.membership_change.get()), ([2, 2, 0, 0], 1));
+    old.set_flag(&old.hosts()[0], HealthFlags::FAILED_OUTLIER_CHECK, true);
+    assert_eq!(gauges(&old), [2, 1, 0, 0]);
+    old.retire();
+    new.put_in_force();
+    assert_eq!((gauges(&old), old.stats.membership_change.get()), ([3, 2, 1, 0], 3));
+    old.set_members(Vec::new());
+    assert_eq!((gauges(&old), old.stats.membership_change.get()), ([3, 2, 1, 0], 3));
 }
 
 #[test]

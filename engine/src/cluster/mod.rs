@@ -83,6 +83,8 @@ impl Cluster {
             max_requests: config.max_requests_per_connection,
         };
         let limits = ShardLimits::new(&shared.limits, stats.clone(), shard);
+        // Those of the cluster of this name that was there before; who has subsets says so at the first view.
+        stats.lb_subsets_active.set(0);
         let cluster = Rc::new(Self {
             view: RefCell::new(View { hosts: Arc::new([]), endpoints: Vec::new(), balancer: Balancer::empty() }),
             config,
@@ -224,6 +226,7 @@ const COST_SHARE: u64 = 10;
 mod tests {
     use super::testing::{World, cluster, endpoint};
     use super::*;
+    use crate::ring::PoolSize;
 
     #[test]
     fn a_view_is_made_from_one_look_at_each_host() {
@@ -240,6 +243,25 @@ mod tests {
         assert_eq!(picked(), HashSet::from([0, 1]));
         endpoints.iter().for_each(|endpoint| endpoint.note_health(now));
         assert_eq!(picked(), HashSet::from([1]));
+    }
+
+    #[test]
+    fn subsets_end_with_the_configuration_that_has_them() {
+        let registry = Registry::new();
+        let selectors = vec![vec!["zone".into()]];
+        let subsets =
+            model::Subsets { selectors, fallback: model::SubsetFallback::NoEndpoint, default_subset: Vec::new() };
+        let metadata = vec![("zone".into(), "a".into())];
+        let with = model::Cluster { endpoints: vec![model::Endpoint { metadata, ..endpoint(1) }], ..cluster() };
+        let mut config = with.clone();
+        config.load_balancing.subsets = Some(subsets);
+        let active = [config, with].map(|config| {
+            let reactor = Reactor::simulated(1, PoolSize { count: 16, size: 1024 });
+            let network = Network::Memory(Rc::default());
+            Cluster::new(&ClusterShared::new(&config, &registry, 1, None), &reactor, &network, &registry, 0);
+            registry.value("cluster.app.lb_subsets_active").expect("a statistic")
+        });
+        assert_eq!(active, [1, 0]);
     }
 
     #[test]

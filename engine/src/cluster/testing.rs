@@ -62,6 +62,7 @@ impl World {
         let reactor = Reactor::simulated(seed, PoolSize { count: 16, size: 1024 });
         let registry = Registry::new();
         let shared = ClusterShared::new(config, &registry, 1, None);
+        shared.put_in_force();
         let network = Network::Memory(Rc::new(MemoryNetwork::default()));
         let cluster = Cluster::new(&shared, &reactor, &network, &registry, 0);
         Self { reactor, shared, cluster }

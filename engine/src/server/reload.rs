@@ -9,7 +9,7 @@ use crate::hcm::access_log::Writer;
 use crate::shard::{Command, Plan, PlanContext};
 use crate::stats::{Kind, Registry};
 use ringway_config::model::Config;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -65,6 +65,7 @@ fn try_reload(running: &mut Running, file: &std::path::Path) -> Result<(), Strin
     // New clusters have endpoints before the first request comes to them.
     running.dns.apply(&plan.clusters)?;
     running.supervision.apply(&plan.clusters)?;
+    plan.put_in_force(Some(&running.plan));
     let ask = |((mailbox, _), sockets): (&Shard, _)| {
         let (done, answer) = channel();
         mailbox.send(Command::Apply { plan: plan.clone(), sockets, done });
@@ -82,9 +83,14 @@ fn try_reload(running: &mut Running, file: &std::path::Path) -> Result<(), Strin
             ),
         }
     }
-    let clusters: HashSet<_> = plan.config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
-    running.registry.retain(|kind, name| kind.dotted() != Kind::Cluster.dotted() || clusters.contains(name));
+    // The admin endpoint first: it makes cells for the clusters that it shows.
     running.state.replace(Source { file: Some(file.into()), text }, plan.clone());
+    let limited: HashMap<_, _> =
+        plan.clusters.iter().map(|cluster| (&*cluster.config.name, cluster.limits.is_limited())).collect();
+    running.registry.retain(|kind, name| match kind {
+        Kind::CircuitBreakers => limited.get(name) == Some(&true),
+        kind => kind.dotted() != Kind::Cluster.dotted() || limited.contains_key(name),
+    });
     running.plan = plan;
     Ok(())
 }

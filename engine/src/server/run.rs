@@ -54,6 +54,7 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
     let writer = Writer::start(&registry).map_err(|error| StartError(format!("access log writer: {error}")))?;
     let context = PlanContext { writer: &writer, registry: &registry, descriptors, shards: cpus.len() };
     let plan = Plan::new(config, &context, None).map_err(|error| StartError(error.to_string()))?;
+    plan.put_in_force(None);
     let state = State::new(registry.clone(), source, plan.clone(), control.clone(), cpus.len());
     let admin = plan.config.admin.as_ref().map(|admin| bind::actual(&admin.address, admin_socket.as_ref()).to_string());
     if let Some(socket) = admin_socket {

@@ -40,6 +40,7 @@ impl MemoryShard {
         let writer = Writer::start(&registry).expect("a thread can be made");
         let context = PlanContext { writer: &writer, registry: &registry, descriptors: 1024, shards: 1 };
         let plan = Plan::new(config, &context, None).expect("access logs can be opened");
+        plan.put_in_force(None);
         let hcm = HcmShard::new(&reactor, ShardLog::new(writer.clone(), &registry, 0), 0);
         let stats = registry.scope("0", 0);
         let upstream = Network::Memory(network.clone());
@@ -55,6 +56,7 @@ impl MemoryShard {
     pub fn apply(&mut self, config: Config) {
         let context = PlanContext { writer: &self.writer, registry: &self.registry, descriptors: 1024, shards: 1 };
         let plan = Plan::new(config, &context, Some(&self.plan)).expect("access logs can be opened");
+        plan.put_in_force(Some(&self.plan));
         self.snapshot.apply(&plan, super::Sockets::new());
         self.plan = plan;
     }

@@ -8,7 +8,7 @@ use crate::listener::ConnectionLimit;
 use crate::router::RouteTable;
 use crate::stats::Registry;
 use ringway_config::model::{self, Address, NetworkFilter};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Immutable, and shared by all shards.
@@ -22,6 +22,7 @@ pub struct Plan {
     pub limits: Vec<Arc<ConnectionLimit>>,
     /// Of the process.
     pub global_limit: Arc<ConnectionLimit>,
+    global_max: Option<u64>,
 }
 
 pub struct HcmPlan {
@@ -44,7 +45,7 @@ pub struct PlanContext<'a> {
 }
 
 impl Plan {
-    /// `before`: the plan in force.
+    /// `before`: the plan in force, which stays so until `put_in_force`.
     ///
     /// # Errors
     /// An access log cannot be opened.
@@ -77,24 +78,27 @@ impl Plan {
             .map(|plan| plan.config.listeners.iter().map(|listener| &listener.address).zip(&plan.limits).collect())
             .unwrap_or_default();
         let limits = config.listeners.iter().map(|listener| match kept.get(&listener.address) {
-            Some(limit) => {
-                limit.set(listener.max_connections);
-                Arc::clone(limit)
-            }
+            Some(limit) => Arc::clone(limit),
             None => ConnectionLimit::new(listener.max_connections),
         });
         let limits = limits.collect();
         let reserve = (context.descriptors / 8).min(64);
-        let max = Some(config.runtime.max_connections.unwrap_or((context.descriptors - reserve) / 2));
-        let global_limit = match before {
-            Some(plan) => {
-                plan.global_limit.set(max);
-                plan.global_limit.clone()
-            }
-            None => ConnectionLimit::new(max),
-        };
+        let global_max = Some(config.runtime.max_connections.unwrap_or((context.descriptors - reserve) / 2));
+        let global_limit = before.map_or_else(|| ConnectionLimit::new(global_max), |plan| plan.global_limit.clone());
         let clusters = clusters(&config, context, before);
-        Ok(Arc::new(Self { config, chains, clusters, limits, global_limit }))
+        Ok(Arc::new(Self { config, chains, clusters, limits, global_limit, global_max }))
+    }
+
+    /// The limits of this plan hold from now on, and its clusters are those that count their members. `before`: the plan
+    /// that was in force.
+    pub fn put_in_force(&self, before: Option<&Self>) {
+        let listeners = self.config.listeners.iter();
+        listeners.zip(&self.limits).for_each(|(listener, limit)| limit.set(listener.max_connections));
+        self.global_limit.set(self.global_max);
+        let stays: HashSet<_> = self.clusters.iter().map(Arc::as_ptr).collect();
+        let before = before.into_iter().flat_map(|plan| &plan.clusters);
+        before.filter(|cluster| !stays.contains(&Arc::as_ptr(cluster))).for_each(|cluster| cluster.retire());
+        self.clusters.iter().for_each(|cluster| cluster.put_in_force());
     }
 }
 

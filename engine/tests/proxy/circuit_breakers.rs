@@ -217,3 +217,17 @@ fn exact_across_shards() {
     eventually("all is given back", || proxy.stat("cluster.app.circuit_breakers.default.remaining_rq") == LIMIT as i64);
     assert_eq!(proxy.get("/").status(), 200);
 }
+
+/// Gauges do not stand still at what they said last.
+#[test]
+fn limits_that_a_reload_takes_away_are_shown_no_more() {
+    let (origin, gate) = gated();
+    gate.open();
+    let proxy = start(&[origin.address], "max_connections = 7");
+    let shown = || proxy.admin("GET", "/stats?filter=cluster.app.circuit_breakers").text().to_owned();
+    assert!(shown().contains("cluster.app.circuit_breakers.default.remaining_cx: 7\n"), "{}", shown());
+    proxy.write_config(&config(&[origin.address], ""));
+    assert!(proxy.reload());
+    assert_eq!(shown(), "");
+    assert_eq!(proxy.stat("cluster.app.membership_total"), 1, "the cluster itself stays");
+}

@@ -1,10 +1,12 @@
 //! Active health checks with real origins: who is unhealthy gets no requests, and everybody can see why.
 
+use super::name_server::{NameServer, Zone};
 use super::support::{Origin, Ringway, dead_address, eventually, forwarding_to, response};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 /// An origin whose health has a status that a test may change, and whose other answers are its name.
 fn origin(name: &'static str) -> (Origin, Arc<AtomicU16>) {
@@ -227,4 +229,36 @@ fn a_busy_connection_of_an_endpoint_that_fails_is_not_kept() {
     proxy.wait_for_stat("cluster.app.upstream_cx_active", 1);
     assert_eq!(answers(&proxy, 5).len(), 1);
     assert_eq!(proxy.stat("cluster.app.upstream_cx_total"), 2);
+}
+
+/// What checks of the old endpoints find while a reload waits for a name is not said of the new ones.
+#[test]
+fn a_reload_that_waits_shows_its_own_members_afterwards() {
+    let ((a, _), (b, b_health)) = (origin("a"), origin("b"));
+    let server = NameServer::with("late.test", Zone::Late(Duration::from_secs(1), Box::new(Zone::NoSuchName)));
+    let proxy = Ringway::start(&config(&[a.address, b.address], HTTP));
+    assert_eq!(proxy.stat("cluster.app.membership_total"), 2);
+    let name = format!("\"late.test:{}\"", b.address.port());
+    let found = format!("discovery = \"strict_dns\"\ndns.resolvers = [\"{}\"]", server.address);
+    let new = forwarding_to(&[a.address, b.address], "", &found).replace(&format!("\"{}\"", b.address), &name);
+    proxy.write_config(&new);
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| proxy.reload());
+        eventually("the name is looked up", || server.count("late.test") > 0);
+        b_health.store(503, Ordering::Release);
+        eventually("b is out", || proxy.stderr().contains("unhealthy"));
+        assert!(!reload.is_finished(), "the reload waits");
+        assert_eq!(proxy.stat("cluster.app.membership_total"), 2, "the old ones are in force");
+        assert!(reload.join().expect("no panic"));
+    });
+    let shown = ["total", "healthy"].map(|name| proxy.stat(&format!("cluster.app.membership_{name}")));
+    assert_eq!(shown, [1, 1]);
+    // A cluster that is gone has none, and begins anew when it is back.
+    proxy.write_config(&new.replace("\"app\"", "\"other\""));
+    assert!(proxy.reload());
+    assert_eq!(proxy.admin("GET", "/stats?filter=cluster.app").text(), "");
+    proxy.write_config(&config(&[a.address], HTTP));
+    assert!(proxy.reload());
+    let shown = ["total", "healthy", "change"].map(|name| proxy.stat(&format!("cluster.app.membership_{name}")));
+    assert_eq!(shown, [1, 1, 1]);
 }

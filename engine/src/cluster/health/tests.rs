@@ -88,6 +88,7 @@ impl World {
         let endpoints = (1..=count).map(endpoint).collect();
         let config = model::Cluster { endpoints, health_checks: vec![check], ..cluster() };
         let shared = ClusterShared::new(&config, &registry, 1, None);
+        shared.put_in_force();
         registry.scope::<ClusterStats>("app", 0).upstream_cx_total.inc();
         let events = EventLog::start().expect("a thread");
         let supervisor = Supervisor::new(&reactor, Network::Memory(network.clone()), registry.clone(), events);
