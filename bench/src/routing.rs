@@ -19,6 +19,8 @@ pub enum Kind {
     Regex,
     /// `regex = "/[a-z]+/N/.*"`: the paths do not begin with what tells them apart.
     Within,
+    /// `template = "/{section}/N/*"`
+    Template,
     /// `prefix = "/"` and the field `x-tenant: N`
     Header,
     /// `prefix = "/"`, each in a virtual host of its own, `N.example.com`
@@ -36,7 +38,8 @@ pub enum Pick {
     Mix,
 }
 
-pub const KINDS: [Kind; 6] = [Kind::Prefix, Kind::Exact, Kind::Regex, Kind::Within, Kind::Header, Kind::Host];
+pub const KINDS: [Kind; 7] =
+    [Kind::Prefix, Kind::Exact, Kind::Regex, Kind::Within, Kind::Template, Kind::Header, Kind::Host];
 
 pub const PICKS: [Pick; 4] = [Pick::First, Pick::Last, Pick::None, Pick::Mix];
 
@@ -61,15 +64,37 @@ pub fn route_match(kind: Kind, routes: usize, pick: Pick) -> impl FnMut() {
     }
 }
 
+/// Find any of the routes, at random: between two that are alike the cache has seen the whole table, while the request is
+/// as warm as one that was just read.
+pub fn random_route(kind: Kind, routes: usize) -> impl FnMut() {
+    let table = RouteTable::new(&hosts(kind, routes));
+    let Parsed { mut bytes, head } = Parsed::new(request(kind, Some(0)));
+    let numbers: Vec<usize> =
+        bytes.windows(5).enumerate().filter(|(_, five)| *five == b"00000").map(|(at, _)| at).collect();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let number = (random >> 32) as usize % routes;
+        let digits = [10_000, 1000, 100, 10, 1].map(|unit| b'0' + (number / unit % 10) as u8);
+        numbers.iter().for_each(|at| bytes[*at..*at + 5].copy_from_slice(&digits));
+        let found = table.find(&Request::new(black_box(&head), HeadView::new(black_box(&bytes)), 0));
+        let found = found.map(|at| if kind == Kind::Host { at.virtual_host } else { at.route } as usize);
+        assert_eq!(found, Some(number));
+    }
+}
+
 /// The hosts are edited copies of a loaded one: reading thousands of routes from text takes minutes under valgrind.
 /// Patterns are loaded all the same, as they must be compiled.
 fn hosts(kind: Kind, routes: usize) -> Vec<VirtualHost> {
     let pattern = |n: usize| match kind {
         Kind::Regex => format!("regex = \"/api/{n:05}/[a-z]+\""),
         Kind::Within => format!("regex = \"/[a-z]+/{n:05}/.*\""),
+        Kind::Template => format!("template = \"/{{section}}/{n:05}/*\""),
         Kind::Prefix | Kind::Exact | Kind::Header | Kind::Host => "prefix = \"/\"".into(),
     };
-    let is_loaded = matches!(kind, Kind::Regex | Kind::Within);
+    let is_loaded = matches!(kind, Kind::Regex | Kind::Within | Kind::Template);
     let route = |n: usize| format!("{{ match = {{ {} }}, direct_response = {{ status = 200 }} }}", pattern(n));
     let list: Vec<_> = (0..if is_loaded { routes } else { 1 }).map(route).collect();
     let mut loaded = config::virtual_hosts(&format!("{}routes = [\n{}\n]\n", config::head(), list.join(",\n")));
@@ -84,7 +109,7 @@ fn hosts(kind: Kind, routes: usize) -> Vec<VirtualHost> {
             Kind::Prefix => route.matcher.path = PathMatch::Prefix(format!("/api/{n:05}/")),
             Kind::Exact => route.matcher.path = PathMatch::Exact(format!("/api/{n:05}/items")),
             Kind::Header => route.matcher.headers.push(tenant(n)),
-            Kind::Host | Kind::Regex | Kind::Within => {}
+            Kind::Host | Kind::Regex | Kind::Within | Kind::Template => {}
         }
         route
     };

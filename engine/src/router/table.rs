@@ -4,6 +4,7 @@ mod choice;
 mod hosts;
 mod index;
 mod literal;
+mod pattern;
 mod trie;
 
 use super::matcher::{self, Request};

@@ -3,9 +3,10 @@
 
 use super::Route;
 use super::choice::{Choices, Lists};
-use super::literal::{Needed, needed};
+use super::literal::{Needed, needed, readings};
+use super::pattern::{self, Programs};
 use super::trie::{Exact, Folded, Key, NONE, Trie};
-use crate::router::matcher::{Request, predicates, predicates_beside_path};
+use crate::router::matcher::{Request, matches_path, predicates, predicates_beside_path};
 use aho_corasick::AhoCorasick;
 use ringway_config::model::{self, PathMatch};
 use smallvec::SmallVec;
@@ -21,6 +22,7 @@ pub(super) struct RouteIndex {
     choices: Choices,
     /// For each route.
     left: Box<[Left]>,
+    programs: Programs,
 }
 
 /// Choices among the routes for whose path a string of a trie stands.
@@ -47,6 +49,9 @@ struct Within {
 enum Left {
     Nothing,
     AllButPath,
+    /// The path by this program, nothing else.
+    Pattern(u32),
+    PatternAndRest(u32),
     All,
 }
 
@@ -60,21 +65,24 @@ const MERGED_MAX: usize = 8;
 impl RouteIndex {
     pub(super) fn new(routes: &[model::Route]) -> Self {
         let mut making = Making::default();
-        let pattern = |route: &model::Route| pattern(&route.matcher.path).map(str::to_owned);
-        let patterns: Vec<_> = (0..).zip(routes).filter_map(|(at, route)| Some((at, pattern(route)?))).collect();
-        let texts: Vec<&str> = patterns.iter().map(|(_, pattern)| pattern.as_str()).collect();
-        let mut needed = needed(&texts).into_iter();
+        let patterns: Vec<_> = routes.iter().filter_map(|route| pattern(&route.matcher.path)).map(readings).collect();
+        let mut patterns = needed(&patterns).into_iter().zip(&patterns);
         for (at, route) in (0..).zip(routes) {
+            let mut program = None;
             match &route.matcher.path {
                 PathMatch::Prefix(path) => making.end(route, path).prefix.push(at),
                 PathMatch::PathSeparatedPrefix(path) => making.end(route, path).separated.push(at),
                 PathMatch::Exact(path) => making.end(route, path).whole.push(at),
-                PathMatch::Regex(_) | PathMatch::Template(_) => match needed.next() {
-                    Some(Needed::Prefix(literals)) => making.add_prefixes(literals, at),
-                    Some(Needed::Within(literals)) => making.add_within(literals, at),
-                    None => {}
-                },
+                PathMatch::Regex(_) | PathMatch::Template(_) => {
+                    let (needed, readings) = patterns.next().expect("there is one for each");
+                    program = making.programs.add(readings);
+                    match needed {
+                        Needed::Prefix(literals) => making.add_prefixes(literals, at),
+                        Needed::Within(literals) => making.add_within(literals, at),
+                    }
+                }
             }
+            making.left.push(Left::of(&route.matcher, program));
         }
         making.finish(routes)
     }
@@ -91,11 +99,18 @@ impl RouteIndex {
             self.collect_within(within, request, &mut lists);
         }
         let holds = |route: u32| {
-            let matcher = &routes[route as usize].matcher;
+            let matcher = || &routes[route as usize].matcher;
+            let rest = || predicates_beside_path(matcher()).all(|predicate| predicate.holds(request));
+            let pattern = |program| {
+                self.programs.matches(program, request.path)
+                    || !request.path.is_ascii() && matches_path(&matcher().path, true, request.path)
+            };
             match self.left[route as usize] {
                 Left::Nothing => true,
-                Left::AllButPath => predicates_beside_path(matcher).all(|predicate| predicate.holds(request)),
-                Left::All => predicates(matcher).all(|predicate| predicate.holds(request)),
+                Left::AllButPath => rest(),
+                Left::Pattern(program) => pattern(program),
+                Left::PatternAndRest(program) => pattern(program) && rest(),
+                Left::All => predicates(matcher()).all(|predicate| predicate.holds(request)),
             }
         };
         first(&mut lists, holds)
@@ -174,6 +189,8 @@ struct Making {
     folded: BTreeMap<Vec<u8>, EndRoutes>,
     within: BTreeMap<Vec<u8>, Vec<u32>>,
     all_within: Vec<u32>,
+    left: Vec<Left>,
+    programs: pattern::Making,
 }
 
 #[derive(Default)]
@@ -214,8 +231,8 @@ impl Making {
             Trie::new(values.collect())
         };
         let (exact, folded) = (trie(self.exact, &mut choices), trie(self.folded, &mut choices));
-        let left = routes.iter().map(|route| Left::of(&route.matcher)).collect();
-        RouteIndex { exact, folded, ends: ends.into(), within, choices, left }
+        let (left, programs) = (self.left.into(), self.programs.finish());
+        RouteIndex { exact, folded, ends: ends.into(), within, choices, left, programs }
     }
 
     fn finish_within(&mut self, routes: &[model::Route], choices: &mut Choices) -> Option<Within> {
@@ -239,13 +256,14 @@ impl Making {
 }
 
 impl Left {
-    fn of(matcher: &model::RouteMatch) -> Self {
-        if pattern(&matcher.path).is_some() {
-            Self::All
-        } else if predicates_beside_path(matcher).next().is_some() {
-            Self::AllButPath
-        } else {
-            Self::Nothing
+    fn of(matcher: &model::RouteMatch, program: Option<u32>) -> Self {
+        let has_rest = predicates_beside_path(matcher).next().is_some();
+        match (program, has_rest) {
+            (Some(program), false) => Self::Pattern(program),
+            (Some(program), true) => Self::PatternAndRest(program),
+            (None, _) if pattern(&matcher.path).is_some() => Self::All,
+            (None, true) => Self::AllButPath,
+            (None, false) => Self::Nothing,
         }
     }
 }

@@ -25,9 +25,16 @@ impl Needed {
 /// So many patterns may share a prefix before something rarer within them is looked for.
 const FEW: usize = 4;
 
-/// What each of the patterns needs, chosen so that few share it.
-pub(super) fn needed(patterns: &[&str]) -> Vec<Needed> {
-    let options: Vec<Vec<Needed>> = patterns.iter().map(|pattern| options(pattern)).collect();
+/// Nobody knows here whether a pattern was compiled with Unicode, where `(?i)k` means one letter more. What goes for both
+/// readings is right for either.
+pub(super) fn readings(pattern: &str) -> Vec<Hir> {
+    let read = |unicode| ParserBuilder::new().unicode(unicode).utf8(false).build().parse(pattern).ok();
+    [false, true].into_iter().filter_map(read).collect()
+}
+
+/// What each of the patterns, given by its readings, needs, chosen so that few share it.
+pub(super) fn needed(patterns: &[Vec<Hir>]) -> Vec<Needed> {
+    let options: Vec<Vec<Needed>> = patterns.iter().map(|readings| options(readings)).collect();
     let mut uses = HashMap::<(bool, &[u8]), usize>::new();
     for option in options.iter().flatten() {
         for literal in option.literals() {
@@ -51,11 +58,7 @@ fn nothing() -> Needed {
 }
 
 /// What is known of a pattern; the prefix first.
-fn options(pattern: &str) -> Vec<Needed> {
-    // Nobody knows here whether it was compiled with Unicode, where `(?i)k` means one letter more. What goes for both
-    // readings is right for either.
-    let read = |unicode| ParserBuilder::new().unicode(unicode).utf8(false).build().parse(pattern).ok();
-    let readings: Vec<Hir> = [false, true].into_iter().filter_map(read).collect();
+fn options(readings: &[Hir]) -> Vec<Needed> {
     let both = |literals: fn(&Hir) -> Option<BTreeSet<Vec<u8>>>| {
         let sets: Option<Vec<_>> = readings.iter().map(literals).collect();
         sets.filter(|sets| !sets.is_empty()).map(|sets| sets.into_iter().flatten().collect::<BTreeSet<_>>())
@@ -103,7 +106,7 @@ mod tests {
     use super::*;
 
     fn one(pattern: &str) -> Vec<Needed> {
-        options(&format!("^(?:{pattern})$"))
+        options(&readings(&format!("^(?:{pattern})$")))
     }
 
     fn prefix(literals: &[&str]) -> Needed {
@@ -124,7 +127,7 @@ mod tests {
         assert_eq!(one("[a-z]*"), [nothing()]);
         assert_eq!(one("(?:/a)?/b.*")[0], prefix(&["/a/b", "/b"]));
         // Not anchored: its beginning may stand anywhere.
-        assert_eq!(options("/api/.*")[0], nothing());
+        assert_eq!(options(&readings("/api/.*"))[0], nothing());
     }
 
     /// U+212A is a k in any case, where patterns are read as Unicode.
@@ -135,11 +138,10 @@ mod tests {
 
     #[test]
     fn the_rarest_is_chosen() {
-        let patterns: Vec<String> = (0..100).map(|i| format!("^(?:/[^/]+/x{i}/.*)$")).collect();
-        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+        let patterns: Vec<_> = (0..100).map(|i| readings(&format!("^(?:/[^/]+/x{i}/.*)$"))).collect();
         assert_eq!(needed(&patterns)[17], within(&["/x17/"]));
-        assert_eq!(needed(&["^(?:/[a-z]+/x/.*)$"]), [prefix(&["/"])]);
-        let shared = vec!["^(?:/a/[0-9]+)$"; 100];
+        assert_eq!(needed(&[readings("^(?:/[a-z]+/x/.*)$")]), [prefix(&["/"])]);
+        let shared = vec![readings("^(?:/a/[0-9]+)$"); 100];
         assert_eq!(needed(&shared)[99], prefix(&["/a/"]));
     }
 }
