@@ -2,7 +2,7 @@
 
 use super::connection::{Accepted, ChainSlot, Connection};
 use super::exchange;
-use crate::ring::{Buf, Reactor};
+use crate::ring::{Buf, Memory, Reactor};
 use crate::router::{Deadlines, Fault};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -44,7 +44,10 @@ pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
         connection.active = true;
         let mut state = hcm.shard.take_exchange();
         // Apart from this task's own memory, which an idle connection keeps.
-        let next = reactor.pooled(|| exchange::run(&hcm, &mut connection, &mut state, first, &mut deadlines)).await;
+        let memory = Memory::of(&*state);
+        let run = reactor.pooled(|| exchange::run(&hcm, &mut connection, &mut state, first, &mut deadlines));
+        reactor.works_in([run.memory(), memory]);
+        let next = run.await;
         hcm.shard.give_exchange(state);
         connection.active = false;
         if next != Next::KeepAlive {

@@ -25,4 +25,4 @@ pub use reactor::{Facts, Reactor, ReactorOptions, Timer, Unpark};
 pub use send::Segment;
 pub use socket::Socket;
 pub use splice::{Moved, Splice};
-pub use task::TaskId;
+pub use task::{Memory, TaskId};

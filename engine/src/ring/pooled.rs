@@ -1,5 +1,6 @@
 //! Futures in blocks of memory that are used again.
 
+use super::task::Memory;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::RefCell;
 use std::future::Future;
@@ -9,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// Every block has this size, so that any future finds a free one; larger futures get memory of their own.
-const BLOCK: Layout = match Layout::from_size_align(4096, 64) {
+const BLOCK: Layout = match Layout::from_size_align(3072, 64) {
     Ok(layout) => layout,
     Err(_) => panic!("a power of two"),
 };
@@ -77,6 +78,13 @@ impl<F: Future> Pooled<F> {
         // SAFETY: the block is ours alone and has room and alignment for F. It leaks if `make` panics.
         unsafe { block.as_ptr().write(make()) };
         Self { future: block, blocks: blocks.clone() }
+    }
+
+    /// Where the future is.
+    #[inline]
+    pub fn memory(&self) -> Memory {
+        // SAFETY: initialised until drop, and nobody changes it meanwhile: that takes `&mut self`.
+        Memory::of(unsafe { self.future.as_ref() })
     }
 }
 

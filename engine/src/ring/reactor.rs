@@ -6,7 +6,7 @@ use super::driver::Io;
 use super::pooled::{Blocks, Pooled};
 use super::send::store;
 use super::splice::Splice;
-use super::task::{Executor, TaskId};
+use super::task::{Executor, Memory, TaskId};
 use super::timer::{TimerKey, Wheel};
 use super::uring::Uring;
 use crate::base::clock::{Clock, Nanos, nanos};
@@ -196,6 +196,13 @@ impl Reactor {
     #[inline]
     pub fn pooled<F: Future>(&self, make: impl FnOnce() -> F) -> Pooled<F> {
         Pooled::new(&self.blocks, make)
+    }
+
+    /// The task that is being polled works in this memory from now on, beside its own. When it is woken, the processor
+    /// is told to bring it near.
+    #[inline]
+    pub fn works_in(&self, memory: [Memory; 2]) {
+        self.executor.works_in(memory);
     }
 
     /// An empty pipe.
