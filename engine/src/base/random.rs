@@ -50,16 +50,15 @@ pub type Uuid = [u8; 36];
 /// A random UUID (RFC 9562 section 5.4).
 pub fn uuid4(high: u64, low: u64) -> Uuid {
     const HEX: &[u8; 16] = b"0123456789abcdef";
+    /// Where the digits of each byte stand, between the dashes.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let high = high & 0xffff_ffff_ffff_0fff | 0x4000;
     let low = low & 0x3fff_ffff_ffff_ffff | 0x8000_0000_0000_0000;
-    let value = u128::from(high) << 64 | u128::from(low);
+    let value = (u128::from(high) << 64 | u128::from(low)).to_be_bytes();
     let mut text = [b'-'; 36];
-    let mut shift = 128;
-    for (i, byte) in text.iter_mut().enumerate() {
-        if !matches!(i, 8 | 13 | 18 | 23) {
-            shift -= 4;
-            *byte = HEX[(value >> shift) as usize & 15];
-        }
+    for (byte, at) in value.into_iter().zip(PLACES) {
+        text[at] = HEX[usize::from(byte >> 4)];
+        text[at + 1] = HEX[usize::from(byte & 15)];
     }
     text
 }
@@ -71,6 +70,7 @@ mod tests {
     #[test]
     fn uuids_have_version_and_variant() {
         assert_eq!(&uuid4(u64::MAX, 0), b"ffffffff-ffff-4fff-8000-000000000000");
+        assert_eq!(&uuid4(0x0123_4567_89ab_cdef, 0x0123_4567_89ab_cdef), b"01234567-89ab-4def-8123-456789abcdef");
     }
 
     #[test]

@@ -304,20 +304,19 @@ fn forwarding<'a>(serving: &mut Serving<'a, '_>, forward: &'a Forward, cluster: 
     let life = forward.max_stream_duration.unwrap_or(timeouts.max_stream_duration);
     deadlines.limit_life(exchange.times.start, life);
     finalize::request(hcm, connection, exchange, forward);
-    let origin = Origin {
-        client: exchange.client.map(|client| client.ip()),
-        remote: connection.remote,
-        local: connection.local,
-    };
     let hashed = match &forward.hash_policy[..] {
         [] => Hashed::default(),
-        policies => hash_policy::hash(policies, &exchange.request, exchange.request_view(), origin),
+        policies => {
+            let client = exchange.client.map(|client| client.ip());
+            let origin = Origin { client, remote: connection.remote, local: connection.local };
+            hash_policy::hash(policies, &exchange.request, exchange.request_view(), origin)
+        }
     };
     let weighted = exchange.weighted_cluster(forward);
     let host = exchange.route.map(|at| &hcm.config.virtual_hosts[at.virtual_host as usize]);
     Forwarding {
         reactor,
-        cluster: hcm.clusters[cluster].clone(),
+        cluster: &hcm.clusters[cluster],
         clusters: &hcm.clusters,
         forward,
         policy,

@@ -38,13 +38,13 @@ pub(super) fn routed_response(hcm: &Hcm, connection: &Connection, exchange: &mut
 
 /// Rewrite path and host as the route says.
 fn rewrite(hcm: &Hcm, exchange: &mut Exchange, forward: &model::Forward, weighted: Option<&model::WeightedCluster>) {
-    let Some(at) = exchange.route else { return };
-    let route = hcm.table.route(at);
     if forward.path_rewrite.is_none() && forward.host_rewrite.is_none() && weighted.is_none() {
         return;
     }
+    let Some(at) = exchange.route else { return };
     let host = new_host(exchange, forward, weighted);
     if let Some(rewrite) = &forward.path_rewrite {
+        let route = hcm.table.route(at);
         let mut target = hcm.shard.reactor.take_vec();
         let (head, view) = (&exchange.request, exchange.request_view());
         let path_len = rewrite::target(rewrite, route, head.path(view), head.query(view), &mut target);

@@ -142,12 +142,11 @@ fn write_reply(
 }
 
 fn write_head(hcm: &Hcm, exchange: &mut Exchange, shape: ResponseShape) {
-    let mut outbox = std::mem::take(&mut exchange.to_downstream);
+    let (outbox, request, response, view) = exchange.response_to_send();
     let out = outbox.bytes(&hcm.shard.reactor);
     let before = out.len();
-    encode::response(out, &exchange.request, &exchange.response, exchange.response_view(), shape);
+    encode::response(out, request, response, view, shape);
     exchange.wire.downstream_head_sent = (out.len() - before) as u64;
-    exchange.to_downstream = outbox;
     exchange.times.downstream_start = Some(hcm.shard.reactor.now());
     exchange.status = exchange.response.status;
 }

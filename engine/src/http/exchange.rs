@@ -71,8 +71,6 @@ pub struct Exchange {
     pub wire: WireBytes,
     /// Those of them that were spliced.
     pub spliced: u64,
-    /// Value of x-envoy-upstream-service-time, in milliseconds.
-    pub service_time_ms: Option<u64>,
 }
 
 /// Where the route stands in the table.
@@ -131,6 +129,20 @@ impl Exchange {
     #[inline]
     pub fn response_view(&self) -> HeadView<'_> {
         HeadView { received: self.response_bytes.as_slice(), edits: self.response_edits.as_slice() }
+    }
+
+    /// The batch that the request's head goes into, the head, and the bytes that it is in.
+    #[inline]
+    pub fn request_to_send(&mut self) -> (&mut Outbox, &RequestHead, HeadView<'_>) {
+        let view = HeadView { received: self.request_bytes.as_slice(), edits: self.request_edits.as_slice() };
+        (&mut self.to_upstream, &self.request, view)
+    }
+
+    /// The batch that the response's head goes into, the heads of request and response, and the bytes that the latter is in.
+    #[inline]
+    pub fn response_to_send(&mut self) -> (&mut Outbox, &RequestHead, &ResponseHead, HeadView<'_>) {
+        let view = HeadView { received: self.response_bytes.as_slice(), edits: self.response_edits.as_slice() };
+        (&mut self.to_downstream, &self.request, &self.response, view)
     }
 
     pub fn edit_request(&mut self) -> HeadEditor<'_> {
@@ -226,6 +238,5 @@ impl Exchange {
         self.received = 0;
         self.sent = 0;
         self.spliced = 0;
-        self.service_time_ms = None;
     }
 }

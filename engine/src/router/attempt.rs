@@ -45,17 +45,17 @@ impl<'a> Attempt<'a> {
         self.note_connection(exchange);
         exchange.times.upstream_start = reactor.now();
         self.body.chunked = exchange.request.framing == BodyKind::Chunked;
-        let mut outbox = std::mem::take(&mut exchange.to_upstream);
+        let (outbox, request, view) = exchange.request_to_send();
         let out = outbox.bytes(reactor);
         let before = out.len();
-        encode::request(out, exchange, default_host);
-        exchange.wire.upstream_head_sent = (out.len() - before) as u64;
+        encode::request(out, request, view, default_host);
+        let head_sent = out.len() - before;
         downstream.replay.for_each(|piece| match piece {
-            ReplayPiece::Buf(buf) => self.body.data(&mut outbox, buf, reactor),
-            ReplayPiece::Bytes(bytes) => self.body.bytes(&mut outbox, bytes, reactor),
-            ReplayPiece::End(trailers) => self.body.end(&mut outbox, Some(trailers), reactor),
+            ReplayPiece::Buf(buf) => self.body.data(outbox, buf, reactor),
+            ReplayPiece::Bytes(bytes) => self.body.bytes(outbox, bytes, reactor),
+            ReplayPiece::End(trailers) => self.body.end(outbox, Some(trailers), reactor),
         });
-        exchange.to_upstream = outbox;
+        exchange.wire.upstream_head_sent = head_sent as u64;
     }
 
     /// What logs and header values tell of the connection.

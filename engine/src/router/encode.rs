@@ -1,18 +1,17 @@
 //! The heads that go out: the head that came in, as it is after all edits, with the framing of this hop.
 
 use crate::codec::h1::encode;
-use crate::http::{BodyKind, Exchange, FieldId, HeadView, Method, RequestHead, ResponseHead, Version};
+use crate::http::{BodyKind, FieldId, HeadView, Method, RequestHead, ResponseHead, Version};
 
 /// Write the head that goes to the upstream. HTTP/1.1 must name a host (RFC 9112 section 3.2): `default_host` is for
 /// HTTP/1.0 requests that do not.
-pub fn request(out: &mut Vec<u8>, exchange: &Exchange, default_host: &str) {
-    let authority = exchange.request.authority.of(exchange.request_view());
-    request_to(out, exchange, if authority.is_empty() { default_host.as_bytes() } else { authority });
+pub fn request(out: &mut Vec<u8>, head: &RequestHead, view: HeadView<'_>, default_host: &str) {
+    let authority = head.authority.of(view);
+    request_to(out, head, view, if authority.is_empty() { default_host.as_bytes() } else { authority });
 }
 
 /// The same with another host.
-pub(super) fn request_to(out: &mut Vec<u8>, exchange: &Exchange, host: &[u8]) {
-    let (head, view) = (&exchange.request, exchange.request_view());
+pub(super) fn request_to(out: &mut Vec<u8>, head: &RequestHead, view: HeadView<'_>, host: &[u8]) {
     encode::request_line(out, head.method_bytes(view), &head.target(view));
     encode::field(out, b"host", host);
     for field in &head.fields {

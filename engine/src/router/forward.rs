@@ -24,7 +24,7 @@ use std::time::Duration;
 /// What forwarding needs to know beside the exchange.
 pub struct Forwarding<'a> {
     pub reactor: &'a Rc<Reactor>,
-    pub cluster: Rc<Cluster>,
+    pub cluster: &'a Cluster,
     /// All clusters, in the order of the configuration.
     pub clusters: &'a [Rc<Cluster>],
     pub forward: &'a model::Forward,
@@ -158,7 +158,7 @@ impl Forwarding<'_> {
 impl<'a> Started<'a> {
     pub(super) fn new(forwarding: &'a Forwarding<'a>, endpoint: &Rc<Endpoint>, request: Permit) -> Self {
         Self {
-            accounting: Accounting::new(&forwarding.cluster),
+            accounting: Accounting::new(forwarding.cluster),
             in_flight: endpoint.request_started(forwarding.reactor.now()),
             _request: request,
         }

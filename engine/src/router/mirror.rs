@@ -47,7 +47,7 @@ pub fn start(
     let mut head = reactor.take_vec();
     let mut host = reactor.take_vec();
     shadow_host(&mut host, exchange.request.authority.of(exchange.request_view()));
-    encode::request_to(&mut head, exchange, &host);
+    encode::request_to(&mut head, &exchange.request, exchange.request_view(), &host);
     reactor.give_vec(host);
     let copy = Rc::new(Copied {
         queue: RefCell::default(),
