@@ -12,7 +12,7 @@ use crate::base::clock::nanos;
 use crate::net::Network;
 use crate::ring::{Reactor, TaskId};
 use crate::stats::{ClusterStats, HealthCheckStats, Registry};
-use ringway_config::model::HealthCheck;
+use ringway_config::model::{self, HealthCheck};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -41,8 +41,8 @@ impl Supervisor {
     }
 
     /// Whether there is something to supervise.
-    pub fn is_needed(cluster: &ClusterShared) -> bool {
-        !cluster.config.health_checks.is_empty() || cluster.outlier.is_some()
+    pub fn is_needed(cluster: &model::Cluster) -> bool {
+        !cluster.health_checks.is_empty() || cluster.outlier_detection.is_some()
     }
 
     /// Go over to these clusters. Those that were there before go on as they are; `warm` is dropped when each endpoint of
@@ -55,7 +55,7 @@ impl Supervisor {
             let known = kept.iter().find(|watched| Arc::ptr_eq(&watched.shared, shared));
             known.cloned().unwrap_or_else(|| self.watch(shared, warm))
         };
-        self.clusters.replace(clusters.iter().filter(|shared| Self::is_needed(shared)).map(watched).collect());
+        self.clusters.replace(clusters.iter().filter(|shared| Self::is_needed(&shared.config)).map(watched).collect());
     }
 
     /// See what was reported and which members changed.

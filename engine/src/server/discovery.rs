@@ -3,6 +3,7 @@
 use crate::cluster::ClusterShared;
 use crate::cluster::discovery::{Discovery, is_discovered};
 use crate::stats::Registry;
+use ringway_config::model;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -23,29 +24,37 @@ pub(super) struct DnsThread {
     orders: Option<UnboundedSender<Order>>,
 }
 
+/// The thread is there, if it is needed. One that was started for it ends where this is dropped without being used.
+pub(super) struct Ready(Option<UnboundedSender<Order>>);
+
 impl DnsThread {
     pub(super) fn new(registry: &Arc<Registry>) -> Self {
         Self { registry: registry.clone(), orders: None }
     }
 
-    /// Go over to these clusters, and wait until the first lookups of those that are new have ended.
+    /// Everything that can fail of going over to these clusters. Nothing is looked up yet.
     ///
     /// # Errors
     /// No thread or no runtime can be made.
-    pub(super) fn apply(&mut self, clusters: &[Arc<ClusterShared>]) -> Result<(), String> {
-        let orders = match &self.orders {
-            Some(orders) => orders,
-            None if clusters.iter().any(|cluster| is_discovered(&cluster.config)) => {
-                self.orders.insert(start(self.registry.clone())?)
+    pub(super) fn ready(&self, clusters: &[model::Cluster]) -> Result<Ready, String> {
+        match &self.orders {
+            Some(orders) => Ok(Ready(Some(orders.clone()))),
+            None if clusters.iter().any(is_discovered) => {
+                start(self.registry.clone()).map(|orders| Ready(Some(orders)))
             }
-            None => return Ok(()),
-        };
+            None => Ok(Ready(None)),
+        }
+    }
+
+    /// Go over to these clusters, and wait until the first lookups of those that are new have ended.
+    pub(super) fn apply(&mut self, ready: Ready, clusters: &[Arc<ClusterShared>]) {
+        self.orders = ready.0;
+        let Some(orders) = &self.orders else { return };
         let (warm, warmed) = channel();
         if orders.send((clusters.to_vec(), warm)).is_err() {
             tracing::error!(target: "ringway::dns", "the thread has ended: names are looked up no more");
         }
         wait(&warmed, WARM_UP_MAX);
-        Ok(())
     }
 }
 
@@ -65,13 +74,15 @@ fn start(registry: Arc<Registry>) -> Result<UnboundedSender<Order>, String> {
     let runtime =
         Builder::new_current_thread().enable_all().build().map_err(|error| format!("dns runtime: {error}"))?;
     let (sender, orders) = unbounded_channel();
-    let body = move || LocalSet::new().block_on(&runtime, serve(Discovery::new(&registry), orders));
+    let body = move || LocalSet::new().block_on(&runtime, serve(&registry, orders));
     std::thread::Builder::new().name("dns".into()).spawn(body).map_err(|error| format!("dns thread: {error}"))?;
     Ok(sender)
 }
 
-async fn serve(mut discovery: Discovery, mut orders: UnboundedReceiver<Order>) {
+async fn serve(registry: &Registry, mut orders: UnboundedReceiver<Order>) {
+    // Not before the first order: it has statistics, and there may be none.
+    let mut discovery = None;
     while let Some((clusters, warm)) = orders.recv().await {
-        discovery.apply(&clusters, warm);
+        discovery.get_or_insert_with(|| Discovery::new(registry)).apply(&clusters, warm);
     }
 }

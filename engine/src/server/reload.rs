@@ -55,6 +55,8 @@ fn try_reload(running: &mut Running, file: &std::path::Path) -> Result<(), Strin
     let old: HashSet<_> = running.plan.config.listeners.iter().map(|listener| &listener.address).collect();
     let new = config.listeners.iter().filter(|listener| !old.contains(&listener.address));
     let bound = bind::bind(new, running.shards.len(), config.runtime.backlog)?;
+    let dns = running.dns.ready(&config.clusters)?;
+    let supervision = running.supervision.ready(&config.clusters)?;
     let context = PlanContext {
         writer: &running.writer,
         registry: &running.registry,
@@ -62,9 +64,9 @@ fn try_reload(running: &mut Running, file: &std::path::Path) -> Result<(), Strin
         shards: running.shards.len(),
     };
     let plan = Plan::new(config, &context, Some(&running.plan)).map_err(|error| error.to_string())?;
-    // New clusters have endpoints before the first request comes to them.
-    running.dns.apply(&plan.clusters)?;
-    running.supervision.apply(&plan.clusters)?;
+    // From here on nothing fails. New clusters have endpoints before the first request comes to them.
+    running.dns.apply(dns, &plan.clusters);
+    running.supervision.apply(supervision, &plan.clusters);
     plan.put_in_force(Some(&running.plan));
     let ask = |((mailbox, _), sockets): (&Shard, _)| {
         let (done, answer) = channel();

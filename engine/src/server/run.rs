@@ -63,9 +63,9 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
     }
     // The admin endpoint says "initializing" meanwhile.
     let mut dns = DnsThread::new(&registry);
-    dns.apply(&plan.clusters).map_err(StartError)?;
+    dns.apply(dns.ready(&plan.config.clusters).map_err(StartError)?, &plan.clusters);
     let mut supervision = ControlThread::new(&registry);
-    supervision.apply(&plan.clusters).map_err(StartError)?;
+    supervision.apply(supervision.ready(&plan.config.clusters).map_err(StartError)?, &plan.clusters);
     let mut shards = Vec::new();
     let (started, answers) = mpsc::channel();
     for ((index, cpu), sockets) in cpus.iter().enumerate().zip(bound.shards) {

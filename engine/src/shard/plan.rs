@@ -45,7 +45,8 @@ pub struct PlanContext<'a> {
 }
 
 impl Plan {
-    /// `before`: the plan in force, which stays so until `put_in_force`.
+    /// `before`: the plan in force, which stays so until `put_in_force`. What fails leaves nothing behind but an empty log
+    /// file: clusters, which show in the statistics, are made last.
     ///
     /// # Errors
     /// An access log cannot be opened.

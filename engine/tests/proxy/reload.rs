@@ -1,7 +1,9 @@
 //! SIGHUP: a new configuration takes the place of the old one without a request noticing, or nothing changes at all.
 
+use super::name_server::{NameServer, addresses};
 use super::support::{Client, Origin, Ringway, Setup, dead_address, eventually, forwarding, free_port, response};
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -212,4 +214,100 @@ fn a_storm_of_signals() {
     }
     let mut client = proxy.connect();
     eventually("the last file is in force", || client.get("/").text() == "round 49");
+}
+
+/// Reload with so few descriptors left that it fails, one more each time, until it goes well; `unchanged` looks at the
+/// proxy after each failure. Returns what the program log says.
+fn reload_with_more_and_more_descriptors(proxy: &Ringway, unchanged: impl Fn()) -> String {
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", proxy.pid())).expect("it runs");
+    let whole = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().nth(1));
+    let whole: u64 = whole.and_then(|maximum| maximum.parse().ok()).expect("a number");
+    let limit = |current| {
+        let limit = Rlimit { current: Some(current), maximum: Some(whole) };
+        prlimit(Pid::from_raw(proxy.pid().cast_signed()), Resource::Nofile, limit).expect("it runs");
+    };
+    let least = proxy.open_files() as u64 - 4;
+    for spare in 0..64 {
+        limit(least + spare);
+        let taken = proxy.reload();
+        limit(whole);
+        if taken {
+            return proxy.stderr();
+        }
+        unchanged();
+    }
+    panic!("it fails with 64 descriptors to spare: {}", proxy.stderr());
+}
+
+/// Descriptors come and go, so it may be at any of these steps.
+fn has_failed_to_start_checks(log: &str) -> bool {
+    ["io_uring: raise", "eventfd: Too many", "the control thread ended"].iter().any(|step| log.contains(step))
+}
+
+fn threads(proxy: &Ringway) -> BTreeSet<String> {
+    proxy.wakeups().into_iter().map(|(name, _)| name).collect()
+}
+
+/// A cluster that is looked up at `server` and checked, behind a listener of its own.
+fn discovered(listener: SocketAddr, server: &NameServer, name: &str, checks: &str) -> String {
+    format!(
+        "[[listeners]]\naddress = \"{listener}\"\nhttp.routes = [{{ match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\" }} }}]\n\
+         [[clusters]]\nname = \"app\"\ndiscovery = \"strict_dns\"\ndns_lookup_family = \"v4_only\"\nendpoints = [\"{name}\"]\n\
+         dns = {{ resolvers = [\"{}\"], respect_ttl = false, refresh_rate = \"20ms\", \
+         failure_refresh_rate = {{ base_interval = \"20ms\", max_interval = \"20ms\" }} }}\n{checks}",
+        server.address
+    )
+}
+
+const CHECKED: &str = "[[clusters.health_checks]]\ntcp = {}\n";
+
+/// All or nothing, at whatever step it fails: neither socket nor thread nor lookup, limit or statistic of the new file
+/// is left.
+#[test]
+fn a_reload_that_cannot_start_its_threads_leaves_nothing_behind() {
+    let origin = Origin::answering(|_| response(200, &[], "new"));
+    let server = NameServer::with("a.test", addresses(&["127.0.0.1"]));
+    let proxy = Ringway::start(&answering("127.0.0.1:0", "old"));
+    let added = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let limited = answering("127.0.0.1:0", "limited").replace("http.routes", "max_connections = 1\nhttp.routes");
+    proxy.write_config(&(limited + &discovered(added, &server, &format!("a.test:{}", origin.address.port()), CHECKED)));
+    let (before, stats) = (threads(&proxy), proxy.admin("GET", "/stats?filter=^(cluster|dns)").text().to_owned());
+    let log = reload_with_more_and_more_descriptors(&proxy, || {
+        eventually("its threads have ended", || threads(&proxy) == before);
+        assert!(TcpStream::connect(added).is_err());
+        assert_eq!(server.asked(), []);
+        let mut clients = [proxy.connect(), proxy.connect()];
+        clients.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "old"));
+        assert_eq!(proxy.admin("GET", "/stats?filter=^(cluster|dns)").text(), stats);
+    });
+    assert!(log.contains("dns runtime") && has_failed_to_start_checks(&log), "{log}");
+    // The first lookup may have found no descriptor.
+    eventually("the name is known", || Client::open(added).get("/").text() == "new");
+    assert!(threads(&proxy).is_superset(&["dns", "control"].map(str::to_owned).into()));
+    let mut first = proxy.connect();
+    assert_eq!(first.get("/").text(), "limited");
+    proxy.connect().expect_end();
+}
+
+/// The thread that looks names up runs already and goes on with the old ones.
+#[test]
+fn a_reload_that_cannot_start_health_checks_leaves_discovery_alone() {
+    let origins = ["old", "new"].map(|name| Origin::answering(move |_| response(200, &[], name)));
+    let server = NameServer::with("a.test", addresses(&["127.0.0.1"]));
+    server.set("b.test", addresses(&["127.0.0.1"]));
+    let listener = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let text = |name: &str, origin: &Origin, checks: &str| {
+        discovered(listener, &server, &format!("{name}:{}", origin.address.port()), checks)
+    };
+    let proxy = Ringway::start(&text("a.test", &origins[0], ""));
+    proxy.write_config(&text("b.test", &origins[1], CHECKED));
+    let log = reload_with_more_and_more_descriptors(&proxy, || {
+        let before = server.count("a.test");
+        eventually("the old name is looked up again", || server.count("a.test") > before + 1);
+        assert_eq!(server.count("b.test"), 0);
+        assert_eq!(proxy.get("/").text(), "old");
+    });
+    assert!(has_failed_to_start_checks(&log), "{log}");
+    // Its first lookup may have found no descriptor.
+    eventually("the new name is known", || proxy.get("/").text() == "new");
 }
