@@ -11,15 +11,24 @@ use std::collections::BTreeMap;
 /// Up to so many are simply tried.
 const FEW: usize = 4;
 
-/// Lists of routes by their index, each ascending.
-pub(super) type Lists<'t> = SmallVec<[&'t [u32]; 8]>;
+/// Routes by their index, ascending: the next one, `NONE` behind the last, and those after it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List<'t> {
+    pub next: u32,
+    pub rest: &'t [u32],
+}
 
-/// Every choice of one virtual host, named by place.
+pub(super) type Lists<'t> = SmallVec<[List<'t>; 8]>;
+
+/// Every choice of one virtual host, named by place and `CHOICE`. A choice of one route is named by the route itself: most
+/// are, and to look for it elsewhere costs a cache miss in a large table.
 #[derive(Debug, Default)]
 pub(super) struct Choices {
     choices: Vec<Choice>,
     routes: Vec<u32>,
 }
+
+const CHOICE: u32 = 1 << 31;
 
 #[derive(Debug)]
 enum Choice {
@@ -45,11 +54,23 @@ enum Part {
     Cookie(Box<str>),
 }
 
+impl List<'_> {
+    #[inline]
+    pub(super) fn advance(&mut self) {
+        match self.rest {
+            [next, rest @ ..] => (self.next, self.rest) = (*next, rest),
+            [] => self.next = NONE,
+        }
+    }
+}
+
 impl Choices {
     /// A choice among `list`, which is ascending; `NONE` where it is empty.
     pub(super) fn add(&mut self, list: &[u32], routes: &[model::Route]) -> u32 {
-        if list.is_empty() {
-            return NONE;
+        match list {
+            [] => return NONE,
+            [route] => return *route,
+            _ => {}
         }
         let choice = match best_split(list, routes) {
             Some((by, values, rest)) => {
@@ -63,7 +84,7 @@ impl Choices {
             }
         };
         self.choices.push(choice);
-        self.choices.len() as u32 - 1
+        (self.choices.len() as u32 - 1) | CHOICE
     }
 
     /// Adds the lists that the request leads to.
@@ -71,9 +92,14 @@ impl Choices {
     pub(super) fn collect<'t>(&'t self, choice: u32, request: &Request<'_>, lists: &mut Lists<'t>) {
         let mut at = choice;
         while at != NONE {
-            at = match &self.choices[at as usize] {
+            if at & CHOICE == 0 {
+                return lists.push(List { next: at, rest: &[] });
+            }
+            at = match &self.choices[(at & !CHOICE) as usize] {
                 Choice::List(range) => {
-                    lists.push(&self.routes[range.start as usize..range.end as usize]);
+                    if let [next, rest @ ..] = &self.routes[range.start as usize..range.end as usize] {
+                        lists.push(List { next: *next, rest });
+                    }
                     return;
                 }
                 Choice::Split(split) => {

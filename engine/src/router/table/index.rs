@@ -2,7 +2,7 @@
 //! and however many there are. What it finds is what a scan in order would: the first route that holds.
 
 use super::Route;
-use super::choice::{Choices, Lists};
+use super::choice::{Choices, List, Lists};
 use super::literal::{Needed, needed, readings};
 use super::pattern::{self, Programs};
 use super::trie::{Exact, Folded, Key, NONE, Trie};
@@ -149,29 +149,25 @@ impl RouteIndex {
 /// The lowest route of the lists that holds. A route may stand in several of them.
 #[inline]
 fn first(lists: &mut Lists<'_>, holds: impl Fn(u32) -> bool) -> Option<u32> {
-    match lists.as_mut_slice() {
-        [] => None,
-        [list] => list.iter().copied().find(|route| holds(*route)),
-        lists if lists.len() <= MERGED_MAX => loop {
-            let route = *lists.iter().filter_map(|list| list.first()).min()?;
-            if holds(route) {
-                return Some(route);
-            }
-            for list in lists.iter_mut() {
-                if let Some((first, rest)) = list.split_first()
-                    && *first == route
-                {
-                    *list = rest;
-                }
-            }
-        },
-        lists => {
-            let mut routes: SmallVec<[u32; 256]> = lists.iter().flat_map(|list| list.iter().copied()).collect();
-            routes.sort_unstable();
-            routes.dedup();
-            routes.into_iter().find(|route| holds(*route))
-        }
+    if lists.len() > MERGED_MAX {
+        return first_sorted(lists, holds);
     }
+    loop {
+        let route = lists.iter().map(|list| list.next).min().filter(|route| *route != NONE)?;
+        if holds(route) {
+            return Some(route);
+        }
+        lists.iter_mut().filter(|list| list.next == route).for_each(List::advance);
+    }
+}
+
+#[cold]
+fn first_sorted(lists: &Lists<'_>, holds: impl Fn(u32) -> bool) -> Option<u32> {
+    let all = lists.iter().flat_map(|list| std::iter::once(&list.next).chain(list.rest));
+    let mut routes: SmallVec<[u32; 256]> = all.copied().collect();
+    routes.sort_unstable();
+    routes.dedup();
+    routes.into_iter().find(|route| holds(*route))
 }
 
 fn pattern(path: &PathMatch) -> Option<&str> {

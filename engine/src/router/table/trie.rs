@@ -1,27 +1,52 @@
-//! A radix trie over byte strings in three flat arrays. A look-up costs what the key is long, however many strings there
-//! are: one step for each byte where strings part, and no step searches.
+//! A radix trie over byte strings in one flat array. A look-up costs what the key is long, however many strings there are:
+//! one step for each byte where strings part, and no step searches.
 
 /// No value, and no choice: what an index says where there is nothing.
 pub(super) const NONE: u32 = u32::MAX;
 
+/// The nodes, each in one piece: a step through a large trie is a cache miss or two, not one for each of its parts.
+///
+/// A node is a head, a label and a row of children, numbers in little endian:
+/// - the value of the string that ends here (4 bytes);
+/// - the length of the label (4), the bytes between the parent's branching and this node's own;
+/// - `low` (1) and `span` (2): children are those for the bytes `low..low + span`;
+/// - the label;
+/// - where the child of each of these bytes stands (4 each); 0, the root, nobody's child: there is none.
 #[derive(Debug, Default)]
 pub(super) struct Trie {
-    nodes: Box<[Node]>,
-    /// For each node a row of children, for the bytes `low..low + span`; 0 (the root, nobody's child): none.
-    children: Box<[u32]>,
-    labels: Box<[u8]>,
+    nodes: Box<[u8]>,
 }
 
-#[derive(Debug)]
-struct Node {
-    /// The bytes between the parent's branching and this node's own, in `labels`.
-    label: u32,
-    label_len: u32,
-    /// Of the string that ends here.
+/// One node, read.
+struct Node<'t> {
     value: u32,
-    children: u32,
-    span: u16,
     low: u8,
+    span: u16,
+    label: &'t [u8],
+    children: &'t [u8],
+}
+
+const HEAD: usize = 11;
+
+impl<'t> Node<'t> {
+    #[inline]
+    fn read(bytes: &'t [u8]) -> Option<Self> {
+        let (head, rest) = bytes.split_first_chunk::<HEAD>()?;
+        let [v0, v1, v2, v3, l0, l1, l2, l3, low, s0, s1] = *head;
+        let (label, children) = rest.split_at_checked(u32::from_le_bytes([l0, l1, l2, l3]) as usize)?;
+        let value = u32::from_le_bytes([v0, v1, v2, v3]);
+        Some(Self { value, low, span: u16::from_le_bytes([s0, s1]), label, children })
+    }
+
+    #[inline]
+    fn child(&self, byte: u8) -> Option<usize> {
+        let offset = u16::from(byte.wrapping_sub(self.low));
+        if offset >= self.span {
+            return None;
+        }
+        let place = self.children.get(usize::from(offset) * 4..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*place) as usize).filter(|place| *place != 0)
+    }
 }
 
 /// How the bytes of a key are read.
@@ -85,7 +110,7 @@ impl Trie {
     /// Strings with their values; no string comes twice, no value is `NONE`.
     pub(super) fn new(mut strings: Vec<(Vec<u8>, u32)>) -> Self {
         strings.sort();
-        let (mut nodes, mut children, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+        let mut nodes = Vec::<u8>::new();
         // What is still to be made: the strings below a node, the bytes that lead there, where its parent names it.
         let mut open = vec![(0..strings.len(), 0, None)];
         while let Some((range, depth, slot)) = open.pop() {
@@ -93,59 +118,46 @@ impl Trie {
             let shared = first.0[depth..].iter().zip(&last.0[depth..]).take_while(|(a, b)| a == b).count();
             let end = depth + shared;
             let ends_here = first.0.len() == end;
-            let mut node = Node {
-                label: labels.len() as u32,
-                label_len: shared as u32,
-                value: if ends_here { first.1 } else { NONE },
-                children: children.len() as u32,
-                span: 0,
-                low: 0,
-            };
-            labels.extend_from_slice(&first.0[depth..end]);
             let mut start = range.start + usize::from(ends_here);
-            if start < range.end {
-                node.low = strings[start].0[end];
-                node.span = u16::from(last.0[end] - node.low) + 1;
-                children.resize(children.len() + usize::from(node.span), 0);
+            let (low, span) = match strings[start..range.end].first() {
+                Some((text, _)) => (text[end], u16::from(last.0[end] - text[end]) + 1),
+                None => (0, 0),
+            };
+            if let Some(slot) = slot {
+                let place = u32::try_from(nodes.len()).expect("paths of a table take less than 4 GiB");
+                nodes[slot..slot + 4].copy_from_slice(&place.to_le_bytes());
             }
+            nodes.extend_from_slice(&(if ends_here { first.1 } else { NONE }).to_le_bytes());
+            nodes.extend_from_slice(&(shared as u32).to_le_bytes());
+            nodes.push(low);
+            nodes.extend_from_slice(&span.to_le_bytes());
+            nodes.extend_from_slice(&first.0[depth..end]);
+            let children = nodes.len();
+            nodes.resize(children + usize::from(span) * 4, 0);
             while start < range.end {
                 let byte = strings[start].0[end];
                 let below = start..start + strings[start..range.end].partition_point(|(text, _)| text[end] == byte);
                 start = below.end;
-                open.push((below, end + 1, Some(node.children as usize + usize::from(byte - node.low))));
+                open.push((below, end + 1, Some(children + usize::from(byte - low) * 4)));
             }
-            if let Some(slot) = slot {
-                children[slot] = nodes.len() as u32;
-            }
-            nodes.push(node);
         }
-        Self { nodes: nodes.into(), children: children.into(), labels: labels.into() }
+        Self { nodes: nodes.into() }
     }
 
     /// Calls `visit` with length and value of every string that the key begins with, the shortest first.
     #[inline]
     pub(super) fn walk(&self, key: impl Key, mut visit: impl FnMut(usize, u32)) {
-        let Some(mut node) = self.nodes.first() else { return };
-        let mut at = 0;
-        loop {
-            let label = &self.labels[node.label as usize..][..node.label_len as usize];
-            if !label.is_empty() && !key.has(at, label) {
+        let (mut place, mut at) = (0, 0);
+        while let Some(node) = Node::read(&self.nodes[place..]) {
+            if !node.label.is_empty() && !key.has(at, node.label) {
                 return;
             }
-            at += label.len();
+            at += node.label.len();
             if node.value != NONE {
                 visit(at, node.value);
             }
-            let Some(byte) = key.byte(at) else { return };
-            let offset = u16::from(byte.wrapping_sub(node.low));
-            if offset >= node.span {
-                return;
-            }
-            let child = self.children[node.children as usize + usize::from(offset)];
-            if child == 0 {
-                return;
-            }
-            node = &self.nodes[child as usize];
+            let Some(child) = key.byte(at).and_then(|byte| node.child(byte)) else { return };
+            place = child;
             at += 1;
         }
     }
