@@ -4,10 +4,9 @@
 use super::Route;
 use super::choice::{Choices, List, Lists};
 use super::literal::{Needed, needed, readings};
-use super::pattern::{self, Programs};
+use super::pattern::{self, Class, Programs};
 use super::trie::{Exact, Folded, Key, NONE, Trie};
 use crate::router::matcher::{Request, matches_path, predicates, predicates_beside_path};
-use aho_corasick::AhoCorasick;
 use ringway_config::model::{self, PathMatch};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -34,24 +33,32 @@ struct End {
     whole: u32,
 }
 
-/// Patterns by a text that stands somewhere in the paths that they match.
+/// Patterns by a text that stands somewhere in the paths that they match. Such texts begin with few bytes, a slash or a dot
+/// mostly; where one of these stands in a path, the trie says which they are.
 #[derive(Debug)]
 struct Within {
-    automaton: AhoCorasick,
-    /// Choices, for each of the automaton's texts.
-    choices: Box<[u32]>,
+    begins: Class,
+    /// Values are choices.
+    texts: Trie,
     /// The choice among all of the routes.
     all: u32,
 }
+
+/// Of longer texts so many bytes are looked for: a path is walked along once for each of its bytes at most, and no
+/// further than this.
+const WITHIN_MAX: usize = 64;
 
 /// What of a route is still to be asked once the index has found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     Nothing,
     AllButPath,
-    /// The path by this program, nothing else.
-    Pattern(u32),
-    PatternAndRest(u32),
+    /// The path from there on by this program.
+    Pattern {
+        has_rest: bool,
+        known: u16,
+        program: u32,
+    },
     All,
 }
 
@@ -75,7 +82,7 @@ impl RouteIndex {
                 PathMatch::Exact(path) => making.end(route, path).whole.push(at),
                 PathMatch::Regex(_) | PathMatch::Template(_) => {
                     let (needed, readings) = patterns.next().expect("there is one for each");
-                    program = making.programs.add(readings);
+                    program = making.programs.add(readings, needed.beginning());
                     match needed {
                         Needed::Prefix(literals) => making.add_prefixes(literals, at),
                         Needed::Within(literals) => making.add_within(literals, at),
@@ -101,15 +108,15 @@ impl RouteIndex {
         let holds = |route: u32| {
             let matcher = || &routes[route as usize].matcher;
             let rest = || predicates_beside_path(matcher()).all(|predicate| predicate.holds(request));
-            let pattern = |program| {
-                self.programs.matches(program, request.path)
+            let pattern = |known: u16, program| {
+                let behind = request.path.get(usize::from(known)..);
+                behind.is_some_and(|path| self.programs.matches(program, path))
                     || !request.path.is_ascii() && matches_path(&matcher().path, true, request.path)
             };
             match self.left[route as usize] {
                 Left::Nothing => true,
                 Left::AllButPath => rest(),
-                Left::Pattern(program) => pattern(program),
-                Left::PatternAndRest(program) => pattern(program) && rest(),
+                Left::Pattern { has_rest, known, program } => pattern(known, program) && (!has_rest || rest()),
                 Left::All => predicates(matcher()).all(|predicate| predicate.holds(request)),
             }
         };
@@ -132,17 +139,24 @@ impl RouteIndex {
 
     fn collect_within<'t>(&'t self, within: &Within, request: &Request<'_>, lists: &mut Lists<'t>) {
         let mut found = SmallVec::<[u32; FOUND_MAX]>::new();
-        for text in within.automaton.find_overlapping_iter(request.path) {
-            let text = text.pattern().as_u32();
-            if found.contains(&text) {
+        for (at, byte) in request.path.iter().enumerate() {
+            if !within.begins.has(*byte) {
                 continue;
             }
-            if found.len() == FOUND_MAX {
+            let mut has_room = true;
+            within.texts.walk(Exact(&request.path[at..]), |_, choice| {
+                if !found.contains(&choice) {
+                    has_room = found.len() < FOUND_MAX;
+                    if has_room {
+                        found.push(choice);
+                    }
+                }
+            });
+            if !has_room {
                 return self.choices.collect(within.all, request, lists);
             }
-            found.push(text);
         }
-        found.iter().for_each(|text| self.choices.collect(within.choices[*text as usize], request, lists));
+        found.iter().for_each(|choice| self.choices.collect(*choice, request, lists));
     }
 }
 
@@ -209,7 +223,14 @@ impl Making {
     }
 
     fn add_within(&mut self, literals: impl IntoIterator<Item = Vec<u8>>, at: u32) {
-        literals.into_iter().for_each(|literal| self.within.entry(literal).or_default().push(at));
+        for mut literal in literals {
+            literal.truncate(WITHIN_MAX);
+            let list = self.within.entry(literal).or_default();
+            // Two that were cut may be the same.
+            if list.last() != Some(&at) {
+                list.push(at);
+            }
+        }
         self.all_within.push(at);
     }
 
@@ -232,34 +253,23 @@ impl Making {
     }
 
     fn finish_within(&mut self, routes: &[model::Route], choices: &mut Choices) -> Option<Within> {
-        if self.within.is_empty() {
-            return None;
-        }
-        match AhoCorasick::new(self.within.keys()) {
-            Ok(automaton) => {
-                let lists = self.within.values().map(|list| choices.add(list, routes)).collect();
-                Some(Within { automaton, choices: lists, all: choices.add(&self.all_within, routes) })
-            }
-            // More text than an automaton holds: these routes are tried for every path.
-            Err(_) => {
-                let always = &mut self.exact.entry(Vec::new()).or_default().prefix;
-                always.append(&mut self.all_within);
-                always.sort_unstable();
-                None
-            }
-        }
+        let mut begins = Class::default();
+        self.within.keys().filter_map(|text| text.first()).for_each(|byte| begins.add(*byte));
+        let texts = std::mem::take(&mut self.within).into_iter();
+        let texts: Vec<_> = texts.map(|(text, list)| (text, choices.add(&list, routes))).collect();
+        let all = choices.add(&self.all_within, routes);
+        (!texts.is_empty()).then(|| Within { begins, texts: Trie::new(texts), all })
     }
 }
 
 impl Left {
-    fn of(matcher: &model::RouteMatch, program: Option<u32>) -> Self {
+    fn of(matcher: &model::RouteMatch, program: Option<(u32, u16)>) -> Self {
         let has_rest = predicates_beside_path(matcher).next().is_some();
-        match (program, has_rest) {
-            (Some(program), false) => Self::Pattern(program),
-            (Some(program), true) => Self::PatternAndRest(program),
-            (None, _) if pattern(&matcher.path).is_some() => Self::All,
-            (None, true) => Self::AllButPath,
-            (None, false) => Self::Nothing,
+        match program {
+            Some((program, known)) => Self::Pattern { has_rest, known, program },
+            None if pattern(&matcher.path).is_some() => Self::All,
+            None if has_rest => Self::AllButPath,
+            None => Self::Nothing,
         }
     }
 }

@@ -20,6 +20,14 @@ impl Needed {
         let (Self::Prefix(literals) | Self::Within(literals)) = self;
         literals
     }
+
+    /// What a path begins with that has what is needed.
+    pub(super) fn beginning(&self) -> &[u8] {
+        let Self::Prefix(literals) = self else { return &[] };
+        let Some((first, last)) = literals.first().zip(literals.last()) else { return &[] };
+        let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+        &first[..shared]
+    }
 }
 
 /// So many patterns may share a prefix before something rarer within them is looked for.

@@ -1,6 +1,7 @@
 //! Path patterns as programs. A regex keeps an automaton and a cache of its own, which thousands of them cannot keep warm
 //! together; here all patterns of an index stand in one array, a cache line or two each, and share the classes of bytes
-//! that they ask for.
+//! that they ask for. What a path is known to begin with, once the index has found a route for it, is left out: most
+//! patterns of a large table are the same behind that, and are one program.
 //!
 //! A program says what the regex says about every path of ASCII. Others, and patterns that become too large here, are the
 //! regex's.
@@ -23,7 +24,7 @@ pub(super) struct Programs {
 }
 
 /// 8 bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Step {
     /// These bytes come next.
     Literal { len: u8, bytes: [u8; LITERAL_MAX] },
@@ -32,9 +33,9 @@ enum Step {
     /// Bytes of the class `around`, at most so many; then the path ends, if it may, or one of the next `edges` steps goes
     /// on.
     Choice { may_end: bool, edges: u16, around: u16, most: u16 },
-    /// A byte of the class leads to the step `to`.
+    /// A byte of the class leads to the step `to` of the program.
     Edge { class: u16, to: u32 },
-    /// On with that step.
+    /// On with that step of the program.
     Goto(u32),
 }
 
@@ -44,16 +45,16 @@ const LITERAL_MAX: usize = 6;
 const ANY: u16 = u16::MAX;
 
 /// A set of bytes, one bit each.
-#[derive(Clone, Copy, Debug)]
-struct Class([u32; 8]);
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Class([u32; 8]);
 
 impl Programs {
-    /// Whether the program that begins with this step matches all of the path. Right where it does, and where the path is
-    /// ASCII.
+    /// Whether the program that begins with this step matches all of `path`, which is what stands behind the known part.
+    /// Right where it does, and where the path is ASCII.
     #[inline]
     pub(super) fn matches(&self, program: u32, path: &[u8]) -> bool {
-        let mut rest = path;
-        let mut at = program as usize;
+        let program = program as usize;
+        let (mut rest, mut at) = (path, program);
         loop {
             match self.steps[at] {
                 Step::Literal { len, bytes } => match rest.strip_prefix(&bytes[..usize::from(len)]) {
@@ -74,14 +75,14 @@ impl Programs {
                     let Some((byte, after)) = rest[run..].split_first() else { return may_end };
                     match self.edge(at + 1, edges, *byte) {
                         Some(to) => {
-                            (rest, at) = (after, to);
+                            (rest, at) = (after, program + to);
                             continue;
                         }
                         None => return false,
                     }
                 }
                 Step::Goto(to) => {
-                    at = to as usize;
+                    at = program + to as usize;
                     continue;
                 }
                 Step::Edge { .. } => unreachable!("edges stand behind a choice"),
@@ -101,8 +102,12 @@ impl Programs {
 
 impl Class {
     #[inline]
-    fn has(&self, byte: u8) -> bool {
+    pub(super) fn has(&self, byte: u8) -> bool {
         self.0[usize::from(byte >> 5)] >> (byte & 31) & 1 == 1
+    }
+
+    pub(super) fn add(&mut self, byte: u8) {
+        self.0[usize::from(byte >> 5)] |= 1 << (byte & 31);
     }
 }
 
@@ -111,24 +116,38 @@ impl Class {
 pub(super) struct Making {
     programs: Programs,
     classes: HashMap<Bytes, u16>,
+    written: HashMap<Vec<Step>, u32>,
 }
 
 impl Making {
-    /// The program of a pattern, by its readings: where these differ, they must not differ for ASCII. `None`: it has
-    /// something, or more, than programs do.
-    pub(super) fn add(&mut self, readings: &[Hir]) -> Option<u32> {
+    /// The program of a pattern, by its readings: where these differ, they must not differ for ASCII. It stands for what is
+    /// behind `known`, which every path begins with that it is asked about, or behind as much of it as is said with it.
+    /// `None`: the pattern has something, or more, than programs do.
+    pub(super) fn add(&mut self, readings: &[Hir], known: &[u8]) -> Option<(u32, u16)> {
         let mut automata = readings.iter().map(Automaton::new);
         let automaton = automata.next()??;
         if automata.any(|other| other.as_ref() != Some(&automaton)) {
             return None;
         }
         let states = automaton.states()?;
-        let start = self.programs.steps.len();
-        let written = Writing::new(self, &states).write();
-        if written.is_none() {
-            self.programs.steps.truncate(start);
+        let (mut first, mut len) = (0, 0);
+        while len < u16::MAX
+            && let Some(byte) = known.get(usize::from(len))
+            && let Some(to) = states[first as usize].after(*byte)
+        {
+            (first, len) = (to, len + 1);
         }
-        written.map(|()| start as u32)
+        let steps = Writing::new(self, &states).write(first)?;
+        Some((self.place(steps)?, len))
+    }
+
+    /// Where these steps stand.
+    fn place(&mut self, steps: Vec<Step>) -> Option<u32> {
+        let place = u32::try_from(self.programs.steps.len()).ok()?;
+        Some(*self.written.entry(steps).or_insert_with_key(|steps| {
+            self.programs.steps.extend_from_slice(steps);
+            place
+        }))
     }
 
     pub(super) fn finish(self) -> Programs {
@@ -158,18 +177,18 @@ struct Writing<'a> {
     at: Vec<u32>,
     /// How many edges lead to each state.
     entries: Vec<usize>,
-    start: usize,
+    steps: Vec<Step>,
 }
 
 impl<'a> Writing<'a> {
     fn new(making: &'a mut Making, states: &'a [State]) -> Self {
         let mut entries = vec![0; states.len()];
         states.iter().flat_map(|state| &state.edges).for_each(|(_, to)| entries[*to as usize] += 1);
-        Self { start: making.programs.steps.len(), making, states, at: vec![NONE; states.len()], entries }
+        Self { making, states, at: vec![NONE; states.len()], entries, steps: Vec::new() }
     }
 
-    fn write(mut self) -> Option<()> {
-        let mut open = vec![0];
+    fn write(mut self, first: u32) -> Option<Vec<Step>> {
+        let mut open = vec![first];
         let mut is_led_here = false;
         while let Some(state) = open.pop() {
             if self.at[state as usize] != NONE {
@@ -179,7 +198,7 @@ impl<'a> Writing<'a> {
                 is_led_here = false;
                 continue;
             }
-            self.at[state as usize] = u32::try_from(self.making.programs.steps.len()).ok()?;
+            self.at[state as usize] = self.steps.len() as u32;
             let row = self.row(state);
             is_led_here = !row.is_empty();
             match row.last() {
@@ -191,12 +210,12 @@ impl<'a> Writing<'a> {
             }
         }
         // Edges have been written by state.
-        for step in &mut self.making.programs.steps[self.start..] {
+        for step in &mut self.steps {
             if let Step::Edge { to, .. } | Step::Goto(to) = step {
                 *to = self.at[*to as usize];
             }
         }
-        Some(())
+        Some(self.steps)
     }
 
     /// The states that can only be passed through one after the other, from this one on: what each asks for, and where it
@@ -279,12 +298,8 @@ impl<'a> Writing<'a> {
     }
 
     fn push(&mut self, step: Step) -> Option<()> {
-        let steps = &mut self.making.programs.steps;
-        if steps.len() - self.start == STEPS_MAX {
-            return None;
-        }
-        steps.push(step);
-        Some(())
+        let has_room = self.steps.len() < STEPS_MAX;
+        has_room.then(|| self.steps.push(step))
     }
 }
 

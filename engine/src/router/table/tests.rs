@@ -277,6 +277,20 @@ fn very_many_candidates() {
     assert_eq!(find(&table, &"/n".repeat(60), ""), Some(500 + 40 + 19));
 }
 
+/// Texts of which only the beginning is looked for, so that several are the same.
+#[test]
+fn very_long_texts() {
+    let long = "/x".repeat(100);
+    let patterns: Vec<_> = (0..20).map(|i| format!("/[^/]+{long}{i}(?:/.*)?|/[^/]+{long}/{i}")).collect();
+    let routes = patterns.iter().map(|text| path_route(PathMatch::Regex(pattern(text)))).collect();
+    let table = RouteTable::new(&[host(&["*"], routes)]);
+    for i in 0..20 {
+        assert_eq!(find(&table, &format!("/t{long}{i}/"), ""), Some(i));
+        assert_eq!(find(&table, &format!("/t{long}/{i}"), ""), Some(i));
+        assert_eq!(find(&table, &format!("/t/t{long}/{i}"), ""), None);
+    }
+}
+
 /// Routes of one path are told apart by what they ask for, and those that ask for something else keep their turn.
 #[test]
 fn routes_that_share_a_path() {

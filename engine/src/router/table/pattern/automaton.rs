@@ -49,6 +49,13 @@ pub(super) struct State {
     pub edges: Vec<(Bytes, u32)>,
 }
 
+impl State {
+    pub(super) fn after(&self, byte: u8) -> Option<u32> {
+        let byte = ascii(byte.into(), byte.into());
+        self.edges.iter().find(|(bytes, _)| bytes & byte != 0).map(|(_, to)| *to)
+    }
+}
+
 impl Automaton {
     /// `None`: it does not match whole paths only, looks around, or is too large.
     pub(super) fn new(hir: &Hir) -> Option<Self> {

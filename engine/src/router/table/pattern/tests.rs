@@ -9,8 +9,8 @@ use ringway_config::model::{NetworkFilter, PathMatch};
 fn program(pattern: &str) -> Option<(Programs, u32)> {
     let mut making = Making::default();
     // Not the first one: places are not counted from the program.
-    making.add(&readings("^/[0-9]*x$"));
-    let program = making.add(&readings(pattern))?;
+    making.add(&readings("^/[0-9]*x$"), b"");
+    let (program, _) = making.add(&readings(pattern), b"")?;
     Some((making.finish(), program))
 }
 
@@ -195,18 +195,22 @@ fn the_rest_is_left_to_the_regex() {
     assert_eq!(size_of::<Step>(), 8);
 }
 
-/// One that turns out too large leaves nothing behind.
+/// The same ones are one, and one that turns out too large leaves nothing behind.
 #[test]
 fn programs_stand_beside_each_other() {
     let mut making = Making::default();
-    let first = making.add(&readings("^(?:/a/[0-9]+)$")).expect("is one");
+    let (first, known) = making.add(&readings("^(?:/a/[0-9]+)$"), b"/a/").expect("is one");
+    assert_eq!(known, 3);
     let steps = making.programs.steps.len();
-    assert_eq!(making.add(&readings("^(?:(?:[0-9]?/?a?b?c?d?e?f?g?h?){20})$")), None);
+    assert_eq!(making.add(&readings("^(?:/b[0-9][0-9]*)$"), b"/b"), Some((first, 2)));
+    assert_eq!(making.add(&readings("^(?:(?:[0-9]?/?a?b?c?d?e?f?g?h?){20})$"), b""), None);
     assert_eq!(making.programs.steps.len(), steps);
-    let second = making.add(&readings("^(?:/b/[0-9]+)$")).expect("is one");
+    // No path that is known to begin so matches: as far as one could.
+    let (never, known) = making.add(&readings("^(?:/[0-9]+)$"), b"/1x").expect("is one");
+    assert_eq!(known, 2);
+    let (whole, _) = making.add(&readings("^(?:/b/[0-9]+)$"), b"").expect("is one");
     let programs = making.finish();
-    let digits = programs.classes.iter().filter(|class| class.has(b'7') && !class.has(b'h'));
-    assert_eq!(digits.count(), 1, "all ask for the same ones");
-    assert!(programs.matches(first, b"/a/1") && !programs.matches(first, b"/b/1"));
-    assert!(programs.matches(second, b"/b/1") && !programs.matches(second, b"/a/1"));
+    assert!(programs.matches(first, b"17") && !programs.matches(first, b"") && !programs.matches(first, b"1x"));
+    assert!(!programs.matches(never, b"x"));
+    assert!(programs.matches(whole, b"/b/1") && !programs.matches(whole, b"/a/1"));
 }
