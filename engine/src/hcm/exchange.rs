@@ -22,7 +22,7 @@ use crate::ring::Buf;
 use crate::router::hash_policy::{self, Hashed, Origin};
 use crate::router::matcher::Request;
 use crate::router::retry::{self, TryPolicy};
-use crate::router::{self, Action, Deadlines, Downstream, Fault, Forwarding, internal_redirect, is_too_large, rewrite};
+use crate::router::{self, Deadlines, Downstream, Fault, Forwarding, internal_redirect, is_too_large, rewrite};
 use ringway_config::model::{ClusterTarget, FilterOverrides, Forward, RouteAction, WeightedCluster};
 use smallvec::SmallVec;
 use std::future::poll_fn;
@@ -153,7 +153,7 @@ fn route(serving: &mut Serving<'_, '_>) {
     (exchange.cluster, exchange.weighted) = (None, None);
     let request = Request::new(&exchange.request, exchange.request_view(), random.next_u64());
     exchange.route = hcm.table.find(&request);
-    let Some(Action::Forward(forward)) = exchange.route.map(|at| &hcm.table.route(at).action) else { return };
+    let Some(RouteAction::Forward(forward)) = exchange.route.map(|at| &hcm.table.route(at).action) else { return };
     match &forward.target {
         ClusterTarget::Cluster(cluster) => exchange.cluster = Some(*cluster),
         ClusterTarget::Weighted(clusters) => {
@@ -228,8 +228,8 @@ async fn act(serving: &mut Serving<'_, '_>) -> Result<Acted, Fault> {
     };
     let route = hcm.table.route(at);
     match &route.action {
-        Action::Forward(forward) => forward_to_upstream(serving, forward).await,
-        Action::Redirect(redirect) => {
+        RouteAction::Forward(forward) => forward_to_upstream(serving, forward).await,
+        RouteAction::Redirect(redirect) => {
             hcm.stats.rq_redirect.inc();
             let mut location = hcm.shard.reactor.take_vec();
             let exchange = &serving.exchange;
@@ -239,7 +239,7 @@ async fn act(serving: &mut Serving<'_, '_>) -> Result<Acted, Fault> {
             hcm.shard.reactor.give_vec(location);
             Ok(done.into())
         }
-        Action::DirectResponse(response) => {
+        RouteAction::DirectResponse(response) => {
             hcm.stats.rq_direct_response.inc();
             let reply = Reply {
                 status: response.status,

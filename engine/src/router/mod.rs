@@ -26,4 +26,4 @@ pub use downstream::{Collected, Downstream, DownstreamBody, is_too_large};
 pub use encode::ResponseShape;
 pub use fault::Fault;
 pub use forward::{Forwarding, Response, forward, interrupted};
-pub use table::{Action, Route, RouteTable, VirtualHost};
+pub use table::{Route, RouteTable, VirtualHost};

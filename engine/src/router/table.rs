@@ -22,7 +22,6 @@ pub struct RouteTable {
 
 #[derive(Debug)]
 pub struct VirtualHost {
-    pub place: model::Place,
     pub name: Box<str>,
     pub routes: Vec<Route>,
     index: RouteIndex,
@@ -30,18 +29,9 @@ pub struct VirtualHost {
 
 #[derive(Debug)]
 pub struct Route {
-    pub place: model::Place,
     pub name: Option<Box<str>>,
     pub matcher: model::RouteMatch,
-    pub action: Action,
-}
-
-/// `model::RouteAction`, ready to use.
-#[derive(Debug)]
-pub enum Action {
-    Forward(Box<model::Forward>),
-    Redirect(model::Redirect),
-    DirectResponse(model::DirectResponse),
+    pub action: model::RouteAction,
 }
 
 impl RouteTable {
@@ -80,7 +70,6 @@ impl RouteTable {
 impl VirtualHost {
     fn new(host: &model::VirtualHost) -> Self {
         Self {
-            place: host.place,
             name: host.name.as_str().into(),
             routes: host.routes.iter().map(Route::new).collect(),
             index: RouteIndex::new(&host.routes),
@@ -90,12 +79,8 @@ impl VirtualHost {
 
 impl Route {
     fn new(route: &model::Route) -> Self {
-        let action = match &route.action {
-            model::RouteAction::Forward(forward) => Action::Forward(forward.clone()),
-            model::RouteAction::Redirect(redirect) => Action::Redirect(redirect.clone()),
-            model::RouteAction::DirectResponse(response) => Action::DirectResponse(response.clone()),
-        };
-        Self { place: route.place, name: route.name.as_deref().map(Into::into), matcher: route.matcher.clone(), action }
+        let name = route.name.as_deref().map(Into::into);
+        Self { name, matcher: route.matcher.clone(), action: route.action.clone() }
     }
 
     /// Bytes of the path that a prefix rewrite replaces.
