@@ -22,19 +22,25 @@ pub struct Endpoint {
     pub pool: Rc<Pool>,
     /// This shard's cells of the host.
     pub stats: Rc<ShardCopy<HostStats>>,
-    /// Requests in flight on this shard.
-    active: Cell<u32>,
-    /// The same for all endpoints of the cluster together.
+    load: Rc<Load>,
+    /// Requests in flight on this shard to all endpoints of the cluster together.
     cluster_active: Rc<Cell<u32>>,
-    /// Moving average of the response times in nanoseconds, peaks at once (peak EWMA); 0: none has come yet.
-    latency: Cell<f64>,
-    latency_at: Cell<Nanos>,
     /// With which the average decays, in nanoseconds; 0: nobody asks for it.
     decay: f64,
     /// Since when the endpoint is healthy without a break, as this shard saw it; `None` while it is not.
     healthy_since: Cell<Option<Nanos>>,
     /// The host's when this shard looked last: a view is made from one look at each host.
     flags: Cell<HealthFlags>,
+}
+
+/// How busy and how fast an endpoint is; goes on when discovery says something new of it.
+#[derive(Default)]
+struct Load {
+    /// Requests in flight on this shard.
+    active: Cell<u32>,
+    /// Moving average of the response times in nanoseconds, peaks at once (peak EWMA); 0: none has come yet.
+    latency: Cell<f64>,
+    latency_at: Cell<Nanos>,
 }
 
 impl Endpoint {
@@ -55,10 +61,8 @@ impl Endpoint {
             name: Rc::from(&*host.name),
             hostname: host.spec.hostname.as_deref().map(Rc::from),
             pool,
-            active: Cell::new(0),
+            load: Rc::default(),
             cluster_active,
-            latency: Cell::new(0.0),
-            latency_at: Cell::new(0),
             decay,
             healthy_since: Cell::new(None),
             flags: Cell::new(host.flags()),
@@ -67,7 +71,7 @@ impl Endpoint {
 
     /// The same endpoint after discovery said something new of it. Its connections stay.
     pub(super) fn renewed(host: &Arc<Host>, shard: usize, before: &Self) -> Rc<Self> {
-        let stats = Rc::new(host.stats.join(shard));
+        let stats = Rc::new(host.record.stats.join(shard));
         before.pool.set_address(host.spec.address.clone(), stats.clone());
         Rc::new(Self {
             host: host.clone(),
@@ -75,10 +79,8 @@ impl Endpoint {
             name: Rc::from(&*host.name),
             hostname: host.spec.hostname.as_deref().map(Rc::from),
             pool: before.pool.clone(),
-            active: Cell::new(0),
+            load: before.load.clone(),
             cluster_active: before.cluster_active.clone(),
-            latency: before.latency.clone(),
-            latency_at: before.latency_at.clone(),
             decay: before.decay,
             healthy_since: before.healthy_since.clone(),
             flags: before.flags.clone(),
@@ -114,14 +116,14 @@ impl Endpoint {
     pub fn request_started(self: &Rc<Self>, now: Nanos) -> InFlight {
         self.stats.rq_total.inc();
         self.stats.rq_active.inc();
-        self.active.set(self.active.get() + 1);
+        self.load.active.set(self.load.active.get() + 1);
         self.cluster_active.set(self.cluster_active.get() + 1);
         InFlight { endpoint: self.clone(), started: now }
     }
 
     /// Requests in flight on this shard.
     pub fn active(&self) -> u32 {
-        self.active.get()
+        self.load.active.get()
     }
 
     /// The same for the whole cluster.
@@ -131,13 +133,13 @@ impl Endpoint {
 
     /// The average as it is now: it decays while nothing comes. `None` before the first response.
     pub(super) fn latency(&self, now: Nanos) -> Option<f64> {
-        let latency = self.latency.get();
+        let latency = self.load.latency.get();
         (latency > 0.0).then(|| latency * self.share_left(now))
     }
 
     /// How much of the past counts still.
     fn share_left(&self, now: Nanos) -> f64 {
-        let elapsed = now.saturating_sub(self.latency_at.get());
+        let elapsed = now.saturating_sub(self.load.latency_at.get());
         (-(elapsed as f64) / self.decay).exp()
     }
 
@@ -146,10 +148,10 @@ impl Endpoint {
             return;
         }
         let left = self.share_left(now);
-        let before = self.latency.get() * left;
+        let before = self.load.latency.get() * left;
         let average = if latency >= before { latency } else { before + latency * (1.0 - left) };
-        self.latency.set(average.max(1.0));
-        self.latency_at.set(now);
+        self.load.latency.set(average.max(1.0));
+        self.load.latency_at.set(now);
     }
 }
 
@@ -177,9 +179,9 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let Endpoint { active, cluster_active, stats, .. } = &*self.endpoint;
+        let Endpoint { load, cluster_active, stats, .. } = &*self.endpoint;
         stats.rq_active.dec();
-        active.set(active.get() - 1);
+        load.active.set(load.active.get() - 1);
         cluster_active.set(cluster_active.get() - 1);
     }
 }
@@ -188,13 +190,13 @@ impl Drop for InFlight {
 mod tests {
     use super::*;
     use crate::cluster::testing::{cluster, endpoint};
-    use crate::cluster::{Cluster, ClusterShared};
+    use crate::cluster::{Cluster, ClusterShared, HostSpec};
     use crate::net::{MemoryListener, MemoryNetwork, Network};
     use crate::ring::{PoolSize, Reactor};
     use crate::stats::Registry;
     use crate::upstream::Connection;
     use crate::upstream::limits::Priority;
-    use ringway_config::model;
+    use ringway_config::model::{self, Address};
 
     /// One endpoint, and how a connection to it is made.
     struct World {
@@ -280,5 +282,33 @@ mod tests {
             assert_eq!(endpoint.pool.idle_count(), 0);
         }
         assert_eq!(cluster.stats.upstream_cx_active.get(), 0);
+    }
+
+    /// Envoy: LogicalHost.
+    #[test]
+    fn who_moves_keeps_what_is_under_way_and_its_connections() {
+        let world = World::new();
+        let at = |x: u8| HostSpec {
+            logical_name: Some("app.test:80".into()),
+            ..HostSpec::new(&endpoint(1), Address::Ip(([10, 0, 0, x], 80).into()))
+        };
+        world.shared.set_members(vec![at(1)]);
+        let cluster = world.cluster();
+        let before = cluster.endpoints()[0].clone();
+        let (idle, busy) = (world.connect(&before.pool), world.connect(&before.pool));
+        before.pool.put(idle);
+        let in_flight = before.request_started(0);
+        world.shared.set_members(vec![at(2)]);
+        cluster.tend();
+        let after = cluster.endpoints()[0].clone();
+        assert_eq!((&*after.name, after.active(), after.pool.idle_count()), ("10.0.0.2:80", 1, 1));
+        let figures = || after.host.record.stats.sum(|stats| stats.rq_active.get() + 10 * stats.rq_total.get() as i64);
+        assert_eq!(figures(), 11);
+        before.pool.put(busy);
+        drop(in_flight);
+        assert_eq!((after.active(), after.pool.idle_count(), figures()), (0, 2, 10));
+        let _listener = world.network.listen(after.host.spec.address.clone(), 1024);
+        let remote = world.connect(&after.pool).remote.expect("an address");
+        assert_eq!(remote.to_string(), "10.0.0.2:80");
     }
 }

@@ -9,8 +9,7 @@ use super::report::{Report, Reports};
 use crate::stats::{ClusterStats, HostStats, PerShard, Registry};
 use crate::upstream::limits::SharedLimits;
 use ringway_config::model::{self, Address, Discovery, EndpointTarget};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -141,12 +140,20 @@ pub(super) enum Identity<'a> {
     Address(&'a Address),
 }
 
-/// One host of a cluster. What discovery says of it never changes: a host of which it says something new is another one.
+/// One host of a cluster, as discovery describes it. The description never changes: when discovery says something new,
+/// another value takes this one's place, with the same record.
 #[derive(Debug)]
 pub struct Host {
     /// The address in text form.
     pub name: Box<str>,
     pub spec: HostSpec,
+    /// Also what tells whether two of these are the same host.
+    pub record: Arc<Record>,
+}
+
+/// What is known of a host, wherever it is.
+#[derive(Debug, Default)]
+pub struct Record {
     pub stats: Arc<PerShard<HostStats>>,
     /// Of outlier detection.
     pub monitor: Monitor,
@@ -154,18 +161,17 @@ pub struct Host {
 }
 
 impl Host {
-    fn new(spec: HostSpec, flags: HealthFlags) -> Arc<Self> {
-        Arc::new(Self {
-            name: spec.address.to_string().into(),
-            spec,
-            stats: Arc::default(),
-            monitor: Monitor::default(),
-            flags: AtomicU32::new(flags.0),
-        })
+    fn new(spec: HostSpec, record: Arc<Record>) -> Arc<Self> {
+        Arc::new(Self { name: spec.address.to_string().into(), spec, record })
+    }
+
+    /// Whether it is the same host, described anew perhaps.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.record, &other.record)
     }
 
     pub fn flags(&self) -> HealthFlags {
-        HealthFlags(self.flags.load(Ordering::Relaxed))
+        HealthFlags(self.record.flags.load(Ordering::Relaxed))
     }
 
     pub fn health(&self) -> Health {
@@ -176,7 +182,7 @@ impl Host {
     fn edit_flags(&self, flags: HealthFlags, on: bool) -> bool {
         let before = self.flags();
         let after = HealthFlags(if on { before.0 | flags.0 } else { before.0 & !flags.0 });
-        self.flags.store(after.0, Ordering::Relaxed);
+        self.record.flags.store(after.0, Ordering::Relaxed);
         before != after
     }
 }
@@ -185,13 +191,20 @@ impl Host {
 #[derive(Debug, Default)]
 pub struct MembersChange {
     pub added: Vec<Arc<Host>>,
+    /// Members as before, of which discovery says something new.
+    pub renewed: Vec<Arc<Host>>,
     /// No longer members; exchanges on them go on.
     pub removed: Vec<Arc<Host>>,
 }
 
 impl MembersChange {
     pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.removed.is_empty()
+        !self.is_of_members() && self.renewed.is_empty()
+    }
+
+    /// Somebody came or went.
+    fn is_of_members(&self) -> bool {
+        !(self.added.is_empty() && self.removed.is_empty())
     }
 }
 
@@ -283,9 +296,10 @@ impl ClusterShared {
         self.lock().in_force = false;
     }
 
-    /// Replace the members. A host of which `specs` says the same as before stays, with its flags; one that active
-    /// checks find healthy stays until one fails, whatever `specs` says (Envoy: eventually consistent discovery). New
-    /// hosts of a cluster with active checks begin as failed. Of hosts with the same address the first counts.
+    /// Replace the members. A host that `specs` knows stays, with its record, also where another address is said of it
+    /// (Envoy: LogicalHost); one that active checks find healthy stays until one fails, whatever `specs` says (Envoy:
+    /// eventually consistent discovery). New hosts of a cluster with active checks begin as failed. Of hosts with the
+    /// same identity the first counts.
     pub fn set_members(&self, specs: Vec<HostSpec>) -> MembersChange {
         self.replace(specs, |_| None)
     }
@@ -299,48 +313,49 @@ impl ClusterShared {
         {
             let before: HashMap<Identity<'_>, &Arc<Host>> =
                 hosts.iter().map(|host| (host.spec.identity(), host)).collect();
-            let mut kept: HashMap<Identity<'_>, bool> = HashMap::with_capacity(specs.len());
+            let mut listed: HashSet<Identity<'_>> = HashSet::with_capacity(specs.len());
             for spec in &specs {
-                let old = before.get(&spec.identity());
-                let same = old.filter(|host| host.spec == *spec);
-                match kept.entry(spec.identity()) {
-                    Entry::Occupied(_) => continue,
-                    Entry::Vacant(entry) => entry.insert(same.is_some()),
-                };
-                if let Some(host) = same {
-                    flagged |= host.edit_flags(HealthFlags::PENDING_DYNAMIC_REMOVAL, false);
-                    after.push(Arc::clone(host));
-                } else {
-                    let checked = old.map(|host| host.flags()).or_else(|| known(spec));
-                    let host = Host::new(spec.clone(), self.first_flags(checked));
-                    change.added.push(host.clone());
-                    after.push(host);
+                if !listed.insert(spec.identity()) {
+                    continue;
                 }
-            }
-            for host in hosts.iter() {
-                let listed = kept.get(&host.spec.identity());
-                let checked = !self.config.health_checks.is_empty();
-                match listed {
-                    Some(true) => {}
-                    None if checked && !host.flags().contains(HealthFlags::FAILED_ACTIVE_HC) => {
-                        flagged |= host.edit_flags(HealthFlags::PENDING_DYNAMIC_REMOVAL, true);
-                        after.push(host.clone());
+                let host = match before.get(&spec.identity()) {
+                    Some(host) if host.spec == *spec => Arc::clone(host),
+                    Some(host) => {
+                        let host = Host::new(spec.clone(), host.record.clone());
+                        change.renewed.push(host.clone());
+                        host
                     }
-                    Some(false) | None => change.removed.push(host.clone()),
+                    None => {
+                        let flags = AtomicU32::new(self.first_flags(known(spec)).0);
+                        let host = Host::new(spec.clone(), Arc::new(Record { flags, ..Record::default() }));
+                        change.added.push(host.clone());
+                        host
+                    }
+                };
+                flagged |= host.edit_flags(HealthFlags::PENDING_DYNAMIC_REMOVAL, false);
+                after.push(host);
+            }
+            let checked = !self.config.health_checks.is_empty();
+            for host in hosts.iter().filter(|host| !listed.contains(&host.spec.identity())) {
+                if checked && !host.flags().contains(HealthFlags::FAILED_ACTIVE_HC) {
+                    flagged |= host.edit_flags(HealthFlags::PENDING_DYNAMIC_REMOVAL, true);
+                    after.push(host.clone());
+                } else {
+                    change.removed.push(host.clone());
                 }
             }
         }
         if change.is_empty() && !flagged {
             return change;
         }
-        members.changes += u64::from(!change.is_empty());
+        members.changes += u64::from(change.is_of_members());
         members.hosts = after.into();
         self.publish(&mut members);
         self.reports.push(Report::Members);
         change
     }
 
-    /// What is known of a host that is new under this specification: only active checks know something of an address.
+    /// What is known of a host that is new to this configuration: only active checks know something of an address.
     fn first_flags(&self, before: Option<HealthFlags>) -> HealthFlags {
         let kept = HealthFlags::FAILED_ACTIVE_HC.0
             | HealthFlags::DEGRADED_ACTIVE_HC.0
@@ -363,7 +378,7 @@ impl ClusterShared {
         let after = host.flags();
         if after.contains(HealthFlags::PENDING_DYNAMIC_REMOVAL) && after.contains(HealthFlags::FAILED_ACTIVE_HC) {
             let hosts = &members.hosts;
-            let left: Arc<[_]> = hosts.iter().filter(|member| !std::ptr::eq(&***member, host)).cloned().collect();
+            let left: Arc<[_]> = hosts.iter().filter(|member| !member.is(host)).cloned().collect();
             // What is said of a host that is gone already is no change of the members.
             if left.len() < hosts.len() {
                 members.hosts = left;

@@ -74,10 +74,11 @@ fn hosts_of_which_nothing_changed_stay_the_same_with_their_flags() {
     assert_eq!(first.health(), Health::Unhealthy);
     assert_eq!(gauges(&shared), [2, 1, 0, 0]);
     assert_eq!(shared.stats.membership_change.get(), 2);
-    // Another weight makes another host.
+    // With another weight it is the same host.
     let change = shared.set_members(vec![HostSpec { weight: 7, ..spec("10.0.0.1:80") }]);
-    assert_eq!((change.added.len(), change.removed.len()), (1, 2));
-    assert_eq!((shared.stats.max_host_weight.get(), gauges(&shared)), (7, [1, 1, 0, 0]));
+    assert_eq!((change.added.len(), change.renewed.len(), change.removed.len()), (0, 1, 1));
+    assert!(shared.hosts()[0].is(&first) && shared.hosts()[0].health() == Health::Unhealthy);
+    assert_eq!((shared.stats.max_host_weight.get(), gauges(&shared)), (7, [1, 0, 0, 0]));
 }
 
 #[test]
@@ -105,16 +106,27 @@ fn with_active_checks_hosts_begin_as_failed_and_leave_when_a_check_fails() {
 }
 
 #[test]
-fn a_logical_host_keeps_its_health_when_its_address_changes() {
+fn a_logical_host_keeps_its_record_when_its_address_changes() {
     let registry = Registry::new();
     let shared = ClusterShared::new(&config(&[], true), &registry, 1, None);
     let logical = |address| HostSpec { logical_name: Some("example.com:80".into()), ..spec(address) };
+    shared.put_in_force();
     shared.set_members(vec![logical("10.0.0.1:80")]);
-    shared.set_flag(&shared.hosts()[0], HealthFlags::FAILED_ACTIVE_HC, false);
+    let old = shared.hosts()[0].clone();
+    shared.set_flag(&old, HealthFlags::FAILED_ACTIVE_HC, false);
+    shared.set_flag(&old, HealthFlags::FAILED_OUTLIER_CHECK, true);
+    let generation = shared.generation();
     let change = shared.set_members(vec![logical("10.0.0.2:80")]);
-    assert_eq!((change.added.len(), change.removed.len()), (1, 1));
-    assert_eq!(names(&shared), ["10.0.0.2:80"]);
-    assert_eq!(shared.hosts()[0].health(), Health::Healthy);
+    assert_eq!((change.added.len(), change.renewed.len(), change.removed.len()), (0, 1, 0));
+    assert_ne!(shared.generation(), generation, "shards are to see the address");
+    assert_eq!((names(&shared), shared.stats.membership_change.get()), (vec!["10.0.0.2:80".into()], 1));
+    assert_eq!(shared.hosts()[0].flags(), HealthFlags::FAILED_OUTLIER_CHECK);
+    // Whoever knows it by its old address means the same host.
+    assert!(shared.set_flag(&old, HealthFlags::FAILED_OUTLIER_CHECK, false));
+    assert_eq!((shared.hosts()[0].health(), gauges(&shared)), (Health::Healthy, [1, 1, 0, 0]));
+    shared.set_members(Vec::new());
+    shared.set_flag(&old, HealthFlags::FAILED_ACTIVE_HC, true);
+    assert!(shared.hosts().is_empty(), "it waited for its removal");
 }
 
 #[test]

@@ -203,7 +203,7 @@ impl Cluster {
     }
 
     fn endpoint(&self, host: &Arc<Host>) -> Rc<Endpoint> {
-        let stats = Rc::new(host.stats.join(self.shard));
+        let stats = Rc::new(host.record.stats.join(self.shard));
         let pool = Pool::new(
             &self.reactor,
             &self.network,

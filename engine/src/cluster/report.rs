@@ -21,9 +21,9 @@ impl PartialEq for Report {
         match (self, other) {
             (Self::Members, Self::Members) => true,
             (Self::Consecutive(host, ejection), Self::Consecutive(other, other_ejection)) => {
-                Arc::ptr_eq(host, other) && ejection == other_ejection
+                host.is(other) && ejection == other_ejection
             }
-            (Self::ImmediateHealthCheckFail(host), Self::ImmediateHealthCheckFail(other)) => Arc::ptr_eq(host, other),
+            (Self::ImmediateHealthCheckFail(host), Self::ImmediateHealthCheckFail(other)) => host.is(other),
             _ => false,
         }
     }

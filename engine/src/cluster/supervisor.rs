@@ -5,7 +5,7 @@
 //! changes arrives through the cluster's queue, which wakes the reactor ([`Supervisor::look`]).
 
 use super::health::{Event, EventKind, EventLog, Failure, Prober, Session, Transition, Verdict, interval};
-use super::members::{CONTROL, ClusterShared, HealthFlags, Host};
+use super::members::{CONTROL, ClusterShared, HealthFlags, Host, Record};
 use super::outlier::Detector;
 use super::report::Report;
 use crate::base::clock::nanos;
@@ -112,7 +112,7 @@ struct Watched {
     detector: RefCell<Option<Detector>>,
     /// As they were last looked at.
     members: RefCell<Arc<[Arc<Host>]>>,
-    checked: RefCell<HashMap<*const Host, Checked>>,
+    checked: RefCell<HashMap<*const Record, Checked>>,
     ejector: Cell<TaskId>,
     /// The cluster has had a connection for a request.
     traffic: Cell<bool>,
@@ -120,6 +120,7 @@ struct Watched {
 
 /// One endpoint under checks.
 struct Checked {
+    /// As it is described now.
     host: Arc<Host>,
     /// One for each check of the cluster.
     sessions: Vec<Session>,
@@ -158,7 +159,7 @@ impl Watched {
                     }
                 }
                 Report::ImmediateHealthCheckFail(host) => {
-                    if self.checked.borrow().contains_key(&Arc::as_ptr(&host)) {
+                    if self.checked.borrow().contains_key(&Arc::as_ptr(&host.record)) {
                         for index in 0..self.shared.config.health_checks.len() {
                             self.exclude(&host, index);
                             self.fail(&host, index, Failure::Passive);
@@ -182,8 +183,9 @@ impl Watched {
             let mut before = self.checked.take();
             let mut after = HashMap::with_capacity(members.len());
             for host in members.iter() {
-                let key = Arc::as_ptr(host);
-                let checked = before.remove(&key).unwrap_or_else(|| self.begin(host, warm));
+                let key = Arc::as_ptr(&host.record);
+                let known = before.remove(&key).map(|checked| Checked { host: host.clone(), ..checked });
+                let checked = known.unwrap_or_else(|| self.begin(host, warm));
                 after.insert(key, checked);
             }
             before.into_values().flat_map(|gone| gone.tasks).for_each(|task| self.reactor.cancel(task));
@@ -303,7 +305,7 @@ impl Watched {
 
     /// The endpoint asks to be left out until this check finds it well.
     fn exclude(&self, host: &Arc<Host>, index: usize) {
-        if let Some(checked) = self.checked.borrow_mut().get_mut(&Arc::as_ptr(host)) {
+        if let Some(checked) = self.checked.borrow_mut().get_mut(&Arc::as_ptr(&host.record)) {
             checked.sessions[index].excluded = true;
             self.shared.set_flag(host, HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, true);
         }
@@ -312,7 +314,7 @@ impl Watched {
     /// Tell a session what came of a check. `None`: the endpoint is gone.
     fn step(&self, host: &Arc<Host>, index: usize, tell: impl FnOnce(&mut Session) -> Transition) -> Option<Step> {
         let mut checked = self.checked.borrow_mut();
-        let checked = checked.get_mut(&Arc::as_ptr(host))?;
+        let checked = checked.get_mut(&Arc::as_ptr(&host.record))?;
         let (first, before) = (checked.sessions[index].is_first(), checked.is_failed());
         let transition = tell(&mut checked.sessions[index]);
         let after = checked.is_failed();
@@ -326,6 +328,13 @@ impl Watched {
             timed_out: sessions.iter().any(Session::is_timed_out),
             included: !sessions.iter().any(|session| session.is_failed() || session.excluded),
         })
+    }
+
+    /// The endpoint as it is described now, where that is no longer `host`.
+    fn renewed(&self, host: &Arc<Host>) -> Option<Arc<Host>> {
+        let checked = self.checked.borrow();
+        let now = &checked.get(&Arc::as_ptr(&host.record))?.host;
+        (!Arc::ptr_eq(now, host)).then(|| now.clone())
     }
 
     fn has_traffic(&self) -> bool {
@@ -359,14 +368,27 @@ impl Watched {
     }
 }
 
-/// The checks of one endpoint, as long as it is a member.
-async fn check(watched: Rc<Watched>, host: Arc<Host>, index: usize, warm: Option<Warm>) {
+/// The checks of one endpoint, as long as it is a member, wherever that is.
+async fn check(watched: Rc<Watched>, mut host: Arc<Host>, index: usize, warm: Option<Warm>) {
     let check = &watched.shared.config.health_checks[index];
     let mut prober = Prober::new(&watched.reactor, &watched.network, &watched.shared, &host, check);
     let mut warm = warm;
+    // Follows the endpoint; whether it has moved.
+    let follow = |host: &mut Arc<Host>, prober: &mut Prober| {
+        let Some(renewed) = watched.renewed(host) else { return false };
+        prober.follow(&watched.shared, &renewed);
+        *host = renewed;
+        true
+    };
     loop {
+        follow(&mut host, &mut prober);
         watched.count_check(|stats| stats.attempt.inc());
-        let verdict = prober.probe().await;
+        let mut verdict = prober.probe().await;
+        // Where it failed is not where requests go by now; once, so that one that moves all the time is judged, too.
+        if verdict.result.is_err() && follow(&mut host, &mut prober) {
+            watched.count_check(|stats| stats.attempt.inc());
+            verdict = prober.probe().await;
+        }
         let time = watched.record(&host, index, verdict);
         warm.take();
         prober.rest(time).await;

@@ -168,8 +168,12 @@ impl Pool {
         let (started, drained) = (self.reactor.now(), self.drained.get());
         let timer = Timer::new(&self.reactor);
         timer.arm_in(self.options.connect_timeout);
-        // Not within the match: the address may change while this waits.
+        // Not within the match, and not afterwards: the address may change while this waits.
         let connecting = self.network.connect(&self.reactor, &self.address.borrow());
+        let remote = match &*self.address.borrow() {
+            Address::Ip(address) => Some(*address),
+            Address::Unix(_) => None,
+        };
         let result = match connecting {
             Ok(stream) => {
                 let connected = poll_fn(|_| match stream.poll_connected() {
@@ -184,10 +188,6 @@ impl Pool {
         match result {
             Ok(stream) => {
                 self.stats.upstream_cx_connect_ms.record((self.reactor.now() - started) / 1000);
-                let remote = match &*self.address.borrow() {
-                    Address::Ip(address) => Some(*address),
-                    Address::Unix(_) => None,
-                };
                 let mut connection = Connection::new(stream, slot, remote, started, &self.reactor, &self.stats);
                 connection.drained = drained;
                 connection.begin();

@@ -27,6 +27,7 @@ mod internal_redirects;
 mod killed_origins;
 mod limits;
 mod load_balancing;
+mod logical_dns;
 mod mirroring;
 mod name_server;
 mod operators;

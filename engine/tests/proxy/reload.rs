@@ -244,8 +244,10 @@ fn has_failed_to_start_checks(log: &str) -> bool {
     ["io_uring: raise", "eventfd: Too many", "the control thread ended"].iter().any(|step| log.contains(step))
 }
 
+/// Of the threads that only some clusters need, those that run.
 fn threads(proxy: &Ringway) -> BTreeSet<String> {
-    proxy.wakeups().into_iter().map(|(name, _)| name).collect()
+    let names = proxy.wakeups().into_iter().map(|(name, _)| name);
+    names.filter(|name| matches!(name.as_str(), "dns" | "control" | "health-events")).collect()
 }
 
 /// A cluster that is looked up at `server` and checked, behind a listener of its own.
@@ -271,19 +273,18 @@ fn a_reload_that_cannot_start_its_threads_leaves_nothing_behind() {
     let added = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let limited = answering("127.0.0.1:0", "limited").replace("http.routes", "max_connections = 1\nhttp.routes");
     proxy.write_config(&(limited + &discovered(added, &server, &format!("a.test:{}", origin.address.port()), CHECKED)));
-    let (before, stats) = (threads(&proxy), proxy.admin("GET", "/stats?filter=^(cluster|dns)").text().to_owned());
     let log = reload_with_more_and_more_descriptors(&proxy, || {
-        eventually("its threads have ended", || threads(&proxy) == before);
+        eventually("its threads have ended", || threads(&proxy).is_empty());
         assert!(TcpStream::connect(added).is_err());
         assert_eq!(server.asked(), []);
         let mut clients = [proxy.connect(), proxy.connect()];
         clients.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "old"));
-        assert_eq!(proxy.admin("GET", "/stats?filter=^(cluster|dns)").text(), stats);
+        assert_eq!(proxy.admin("GET", "/stats?filter=^(cluster|dns)").text(), "");
     });
     assert!(log.contains("dns runtime") && has_failed_to_start_checks(&log), "{log}");
     // The first lookup may have found no descriptor.
     eventually("the name is known", || Client::open(added).get("/").text() == "new");
-    assert!(threads(&proxy).is_superset(&["dns", "control"].map(str::to_owned).into()));
+    assert_eq!(threads(&proxy).len(), 3);
     let mut first = proxy.connect();
     assert_eq!(first.get("/").text(), "limited");
     proxy.connect().expect_end();

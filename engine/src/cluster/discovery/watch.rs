@@ -143,9 +143,9 @@ impl Names {
         let change = self.cluster.set_members(members);
         if !change.is_empty() {
             let list = |hosts: &[Arc<Host>]| hosts.iter().map(|host| &*host.name).collect::<Vec<_>>().join(" ");
-            let (added, removed) = (list(&change.added), list(&change.removed));
+            let [added, renewed, removed] = [&change.added, &change.renewed, &change.removed].map(|hosts| list(hosts));
             let cluster = &self.cluster.config.name;
-            tracing::info!(target: "ringway::dns", cluster, added, removed, "members changed");
+            tracing::info!(target: "ringway::dns", cluster, added, renewed, removed, "members changed");
         }
     }
 

@@ -22,6 +22,14 @@ impl Link {
         Self { reactor: reactor.clone(), network: network.clone(), address, stream: None, used: false }
     }
 
+    /// Connect to `address` from now on. A connection to another one says nothing of it.
+    pub fn aim(&mut self, address: Address) {
+        if address != self.address {
+            self.address = address;
+            self.close();
+        }
+    }
+
     pub fn close(&mut self) {
         self.stream = None;
     }

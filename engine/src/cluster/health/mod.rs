@@ -109,12 +109,15 @@ impl Prober {
         host: &Host,
         check: &HealthCheck,
     ) -> Self {
-        let request = match &check.kind {
-            HealthCheckKind::Http(http) => http::request(http, &cluster.config.name, host),
-            HealthCheckKind::Tcp(_) => Vec::new(),
-        };
+        let request = request(check, cluster, host);
         let link = Link::new(reactor, network, address(host));
         Self { reactor: reactor.clone(), check: check.clone(), link, request }
+    }
+
+    /// From the next check on, check `host`: the same one, of which discovery says something new.
+    pub fn follow(&mut self, cluster: &ClusterShared, host: &Host) {
+        self.request = request(&self.check, cluster, host);
+        self.link.aim(address(host));
     }
 
     /// One check.
@@ -153,6 +156,14 @@ impl Prober {
             if timer.fired() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+    }
+}
+
+/// The bytes of an HTTP check.
+fn request(check: &HealthCheck, cluster: &ClusterShared, host: &Host) -> Vec<u8> {
+    match &check.kind {
+        HealthCheckKind::Http(http) => http::request(http, &cluster.config.name, host),
+        HealthCheckKind::Tcp(_) => Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Checks end to end on in-memory pipes, with virtual time: what goes out, what is made of what comes back, and when.
 
+mod moving;
 mod several;
 
 use super::*;

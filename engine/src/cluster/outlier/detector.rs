@@ -5,7 +5,7 @@ use super::rates::{NO_RATE, Tally, threshold};
 use super::{Ejection, Origin, OutlierShared, reset};
 use crate::base::clock::{Nanos, nanos};
 use crate::base::random::Random;
-use crate::cluster::members::{ClusterShared, HealthFlags, Host};
+use crate::cluster::members::{ClusterShared, HealthFlags, Host, Record};
 use crate::stats::{Counter, OutlierStats};
 use ringway_config::model::OutlierDetection;
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ pub struct Detector {
     cluster: Arc<ClusterShared>,
     config: OutlierDetection,
     stats: Arc<OutlierStats>,
-    monitored: HashMap<*const Host, Monitored>,
+    monitored: HashMap<*const Record, Monitored>,
     active: u32,
 }
 
@@ -42,7 +42,7 @@ impl Monitored {
 
 /// An endpoint with enough requests in the interval.
 struct Rated {
-    host: *const Host,
+    host: *const Record,
     rate: f64,
     volume: u64,
 }
@@ -70,15 +70,17 @@ impl Detector {
         let hosts = self.cluster.hosts();
         let mut before = std::mem::take(&mut self.monitored);
         for host in hosts.iter() {
-            let key = Arc::as_ptr(host);
-            let monitored = before.remove(&key).unwrap_or_else(|| Monitored {
+            let key = Arc::as_ptr(&host.record);
+            // Described anew perhaps, and the same all the same.
+            let known = before.remove(&key).map(|monitored| Monitored { host: host.clone(), ..monitored });
+            let monitored = known.unwrap_or_else(|| Monitored {
                 host: host.clone(),
                 ejections: 0,
                 ejected_at: 0,
                 returned_at: None,
                 multiplier: 0,
                 jitter: 0,
-                seen: Origin::ALL.map(|origin| Tally::of(origin, &host.stats)),
+                seen: Origin::ALL.map(|origin| Tally::of(origin, &host.record.stats)),
             });
             self.monitored.insert(key, monitored);
         }
@@ -87,14 +89,14 @@ impl Detector {
 
     /// So many failures in a row.
     pub fn on_consecutive(&mut self, host: &Arc<Host>, ejection: Ejection, now: Nanos, random: &Random) {
-        let key = Arc::as_ptr(host);
+        let key = Arc::as_ptr(&host.record);
         // Removed meanwhile, or ejected for another reason.
         if self.monitored.get(&key).is_none_or(Monitored::is_ejected) {
             return;
         }
         self.detected(ejection).inc();
         self.eject(key, ejection, None, now, random);
-        if let Some(counter) = host.monitor.consecutive(ejection) {
+        if let Some(counter) = host.record.monitor.consecutive(ejection) {
             reset(counter);
         }
     }
@@ -106,7 +108,7 @@ impl Detector {
             && flags.contains(HealthFlags::FAILED_OUTLIER_CHECK)
             && !flags.contains(HealthFlags::FAILED_ACTIVE_HC)
         {
-            self.bring_back(Arc::as_ptr(host), now, "active health check passed");
+            self.bring_back(Arc::as_ptr(&host.record), now, "active health check passed");
         }
     }
 
@@ -178,11 +180,11 @@ impl Detector {
             u64::from(self.config.success_rate_request_volume.min(self.config.failure_percentage_request_volume));
         let mut rated = Vec::new();
         for (key, monitored) in &mut self.monitored {
-            let tally = Tally::of(origin, &monitored.host.stats);
+            let tally = Tally::of(origin, &monitored.host.record.stats);
             let seen = std::mem::replace(&mut monitored.seen[origin as usize], tally);
             let interval = tally.since(seen);
             let rate = interval.rate().filter(|_| interval.results >= least && !monitored.is_ejected());
-            monitored.host.monitor.set_success_rate(origin, rate.unwrap_or(NO_RATE));
+            monitored.host.record.monitor.set_success_rate(origin, rate.unwrap_or(NO_RATE));
             if let Some(rate) = rate {
                 rated.push(Rated { host: *key, rate, volume: interval.results });
             }
@@ -194,7 +196,14 @@ impl Detector {
 
     /// Eject, unless too many are ejected already or the configuration says to detect only. `rates`: the endpoint's and
     /// the threshold, in per cent.
-    fn eject(&mut self, key: *const Host, ejection: Ejection, rates: Option<(f64, f64)>, now: Nanos, random: &Random) {
+    fn eject(
+        &mut self,
+        key: *const Record,
+        ejection: Ejection,
+        rates: Option<(f64, f64)>,
+        now: Nanos,
+        random: &Random,
+    ) {
         let share = 100.0 * f64::from(self.active + 1) / self.monitored.len().max(1) as f64;
         let first = self.config.always_eject_one_host && self.active == 0;
         let Some(monitored) = self.monitored.get_mut(&key).filter(|monitored| !monitored.is_ejected()) else { return };
@@ -238,15 +247,15 @@ impl Detector {
         }
     }
 
-    fn bring_back(&mut self, key: *const Host, now: Nanos, reason: &str) {
+    fn bring_back(&mut self, key: *const Record, now: Nanos, reason: &str) {
         let Some(monitored) = self.monitored.get_mut(&key) else { return };
         monitored.returned_at = Some(now);
         let host = &monitored.host;
         // Few new failures must not be enough because of old ones.
         let counters = [
-            &host.monitor.consecutive_5xx,
-            &host.monitor.consecutive_gateway_failure,
-            &host.monitor.consecutive_local_origin_failure,
+            &host.record.monitor.consecutive_5xx,
+            &host.record.monitor.consecutive_gateway_failure,
+            &host.record.monitor.consecutive_local_origin_failure,
         ];
         counters.into_iter().for_each(|counter| counter.store(0, Relaxed));
         self.cluster.set_flag(host, HealthFlags::FAILED_OUTLIER_CHECK, false);

@@ -176,7 +176,7 @@ impl OutlierShared {
             Outcome::Status(status) => {
                 stats.local_results.inc();
                 stats.local_successes.inc();
-                reset(&host.monitor.consecutive_local_origin_failure);
+                reset(&host.record.monitor.consecutive_local_origin_failure);
                 self.external(host, stats, status, reports);
             }
             Outcome::ConnectFailed | Outcome::ConnectTimeout | Outcome::Reset | Outcome::ResponseTimeout => {
@@ -189,7 +189,7 @@ impl OutlierShared {
     #[inline]
     fn external(&self, host: &Arc<Host>, stats: &HostStats, status: u16, reports: &Reports) {
         stats.results.inc();
-        let monitor = &host.monitor;
+        let monitor = &host.record.monitor;
         if !(500..600).contains(&status) {
             stats.successes.inc();
             reset(&monitor.consecutive_gateway_failure);
@@ -213,7 +213,7 @@ impl OutlierShared {
             Ejection::ConsecutiveLocalOriginFailure => self.config.consecutive_local_origin_failure,
             _ => self.config.consecutive_5xx,
         };
-        let (Some(limit), Some(counter)) = (limit, host.monitor.consecutive(ejection)) else { return };
+        let (Some(limit), Some(counter)) = (limit, host.record.monitor.consecutive(ejection)) else { return };
         if counter.fetch_add(1, Relaxed) + 1 == limit {
             reports.push(Report::Consecutive(host.clone(), ejection));
         }

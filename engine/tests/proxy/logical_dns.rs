@@ -1,0 +1,83 @@
+//! A name that is one endpoint, wherever it is: its address changes, and nothing else about it (docs/DISCOVERY.md).
+
+use super::dns::{Everywhere, LOGICAL, OFTEN, config, endpoints};
+use super::name_server::{NameServer, addresses};
+use super::support::{Ringway, eventually};
+use std::net::{Ipv4Addr, SocketAddr};
+
+const NAME: &str = r#"["a.test:PORT"]"#;
+
+fn at(last: u8, origin: &Everywhere) -> SocketAddr {
+    (Ipv4Addr::new(127, 0, 0, last), origin.port).into()
+}
+
+/// Another answer, until the endpoint is there.
+fn move_to(last: u8, server: &NameServer, proxy: &Ringway, origin: &Everywhere) {
+    server.set("a.test", addresses(&[&at(last, origin).ip().to_string()]));
+    eventually("it has moved", || endpoints(proxy) == [at(last, origin).to_string()].into());
+}
+
+/// What /clusters says of the endpoint.
+fn figure(proxy: &Ringway, endpoint: SocketAddr, name: &str) -> String {
+    let answer = proxy.admin("GET", "/clusters");
+    let prefix = format!("app::{endpoint}::{name}::");
+    let line = answer.text().lines().find_map(|line| line.strip_prefix(&prefix));
+    line.unwrap_or_else(|| panic!("{prefix} in {}", answer.text())).to_owned()
+}
+
+/// New connections go to the first address of the moment, those that are there stay.
+#[test]
+fn connections_stay() {
+    let origin = Everywhere::start();
+    let server = NameServer::with("a.test", addresses(&["127.0.0.1", "127.0.0.8"]));
+    let proxy = Ringway::start(&config(&server, &origin, OFTEN, LOGICAL, NAME));
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/").text(), "127.0.0.1");
+    move_to(2, &server, &proxy, &origin);
+    assert_eq!(client.get("/").text(), "127.0.0.1", "on the connection that is in the pool");
+    assert_eq!(proxy.stat("cluster.app.upstream_cx_total"), 1);
+    client.send(b"GET /hold HTTP/1.1\r\nHost: h\r\n\r\n");
+    proxy.wait_for_stat("cluster.app.upstream_rq_active", 1);
+    assert_eq!(proxy.get("/").text(), "127.0.0.2", "a new connection");
+    assert_eq!(proxy.stat("cluster.app.membership_total"), 1);
+    origin.release();
+    assert_eq!(client.response().text(), "127.0.0.1");
+}
+
+/// No check is made because of a new address, and the endpoint is healthy all the time.
+#[test]
+fn health_and_statistics_stay() {
+    let origin = Everywhere::start();
+    let server = NameServer::with("a.test", addresses(&["127.0.0.1"]));
+    let checks = "[[clusters.health_checks]]\nhttp.path = \"/\"\ninterval = \"1h\"\nno_traffic_interval = \"1h\"";
+    let proxy = Ringway::start(&config(&server, &origin, OFTEN, &format!("{LOGICAL}\n{checks}"), NAME));
+    (0..3).for_each(|_| assert_eq!(proxy.get("/").text(), "127.0.0.1"));
+    for last in 2..9 {
+        move_to(last, &server, &proxy, &origin);
+        assert_eq!(proxy.health_flags(at(last, &origin)), "healthy");
+        assert_eq!(figure(&proxy, at(last, &origin), "rq_total"), "3");
+    }
+    let shown = ["membership_change", "membership_healthy", "health_check.attempt", "health_check.healthy"]
+        .map(|name| proxy.stat(&format!("cluster.app.{name}")));
+    assert_eq!(shown, [1, 1, 1, 1]);
+}
+
+/// Who is sent away for bad answers does not come back by moving.
+#[test]
+fn an_ejection_stays() {
+    let origin = Everywhere::start();
+    let server = NameServer::with("a.test", addresses(&["127.0.0.1"]));
+    let outlier = "outlier_detection = { consecutive_5xx = 2, max_ejection_percent = 100, base_ejection_time = \"1h\", \
+                   max_ejection_time = \"1h\" }";
+    let proxy = Ringway::start(&config(&server, &origin, OFTEN, &format!("{LOGICAL}\n{outlier}"), NAME));
+    assert_eq!(proxy.get("/fail").status(), 503);
+    move_to(2, &server, &proxy, &origin);
+    assert_eq!(proxy.health_flags(at(2, &origin)), "healthy");
+    assert_eq!(proxy.get("/fail").status(), 503, "the second in a row");
+    eventually("it is out", || proxy.health_flags(at(2, &origin)) == "/failed_outlier_check");
+    move_to(3, &server, &proxy, &origin);
+    assert_eq!(proxy.health_flags(at(3, &origin)), "/failed_outlier_check");
+    let shown = ["ejections_active", "ejections_enforced_total"]
+        .map(|name| proxy.stat(&format!("cluster.app.outlier_detection.{name}")));
+    assert_eq!(shown, [1, 1]);
+}
