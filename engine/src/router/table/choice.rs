@@ -3,36 +3,42 @@
 
 use super::trie::{NONE, Trie};
 use crate::http::matcher::{Joined, cookie, query_parameter};
-use crate::router::matcher::Request;
-use ringway_config::model::{self, HeaderMatchKind, StringMatch, StringMatchKind};
+use crate::router::matcher::{Request, predicates_beside_path};
+use ringway_config::model::{self, HeaderMatchKind, PathMatch, StringMatch, StringMatchKind};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
 /// Up to so many are simply tried.
 const FEW: usize = 4;
 
-/// Routes by their index, ascending: the next one, `NONE` behind the last, and those after it.
+/// A route that the request may take: its index times two, and one where something is left to be asked. Where the way to
+/// it says all, nobody looks at the route any more, which in a large table is a cache miss for each thing it asks.
+pub(super) type Turn = u32;
+
+const ASKS: Turn = 1;
+
+/// Turns, ascending: the next one, `NONE` behind the last, and those after it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct List<'t> {
-    pub next: u32,
-    pub rest: &'t [u32],
+    pub next: Turn,
+    pub rest: &'t [Turn],
 }
 
 pub(super) type Lists<'t> = SmallVec<[List<'t>; 8]>;
 
-/// Every choice of one virtual host, named by place and `CHOICE`. A choice of one route is named by the route itself: most
-/// are, and to look for it elsewhere costs a cache miss in a large table.
+/// Every choice of one virtual host, named by place and `CHOICE`. A choice of one route is named by its turn: most are, and
+/// to look for it elsewhere costs a cache miss in a large table.
 #[derive(Debug, Default)]
 pub(super) struct Choices {
     choices: Vec<Choice>,
-    routes: Vec<u32>,
+    turns: Vec<Turn>,
 }
 
 const CHOICE: u32 = 1 << 31;
 
 #[derive(Debug)]
 enum Choice {
-    /// All of these, a range of `Choices::routes`.
+    /// All of these, a range of `Choices::turns`.
     List(std::ops::Range<u32>),
     Split(Box<Split>),
 }
@@ -54,6 +60,12 @@ enum Part {
     Cookie(Box<str>),
 }
 
+/// The route, and whether it is still to be asked.
+#[inline]
+pub(super) fn read(turn: Turn) -> (u32, bool) {
+    (turn >> 1, turn & ASKS != 0)
+}
+
 impl List<'_> {
     #[inline]
     pub(super) fn advance(&mut self) {
@@ -65,22 +77,32 @@ impl List<'_> {
 }
 
 impl Choices {
-    /// A choice among `list`, which is ascending; `NONE` where it is empty.
+    /// A choice among `list`, which is ascending; `NONE` where it is empty. What leads to it says all that the routes ask
+    /// of the path but for patterns.
     pub(super) fn add(&mut self, list: &[u32], routes: &[model::Route]) -> u32 {
+        self.add_behind(&mut Vec::new(), list, routes)
+    }
+
+    /// Behind splits by these parts, whose values the routes ask for.
+    fn add_behind(&mut self, known: &mut Vec<Part>, list: &[u32], routes: &[model::Route]) -> u32 {
+        let turn = |route: &u32| route << 1 | if asks(&routes[*route as usize].matcher, known) { ASKS } else { 0 };
         match list {
             [] => return NONE,
-            [route] => return *route,
+            [route] => return turn(route),
             _ => {}
         }
         let choice = match best_split(list, routes) {
             Some((by, values, rest)) => {
-                let values = values.into_iter().map(|(value, list)| (value, self.add(&list, routes))).collect();
-                Choice::Split(Box::new(Split { by, values: Trie::new(values), rest: self.add(&rest, routes) }))
+                known.push(by.clone());
+                let mut add = |(value, list): (_, Vec<u32>)| (value, self.add_behind(known, &list, routes));
+                let values = Trie::new(values.into_iter().map(&mut add).collect());
+                known.pop();
+                Choice::Split(Box::new(Split { by, values, rest: self.add_behind(known, &rest, routes) }))
             }
             None => {
-                let start = self.routes.len() as u32;
-                self.routes.extend_from_slice(list);
-                Choice::List(start..self.routes.len() as u32)
+                let start = self.turns.len() as u32;
+                self.turns.extend(list.iter().map(turn));
+                Choice::List(start..self.turns.len() as u32)
             }
         };
         self.choices.push(choice);
@@ -97,7 +119,7 @@ impl Choices {
             }
             at = match &self.choices[(at & !CHOICE) as usize] {
                 Choice::List(range) => {
-                    if let [next, rest @ ..] = &self.routes[range.start as usize..range.end as usize] {
+                    if let [next, rest @ ..] = &self.turns[range.start as usize..range.end as usize] {
                         lists.push(List { next: *next, rest });
                     }
                     return;
@@ -146,6 +168,14 @@ fn best_split(list: &[u32], routes: &[model::Route]) -> Option<(Part, Values, Ve
     let asks = |route: &u32| exact_values(&routes[*route as usize].matcher).contains_key(&part);
     let rest = list.iter().copied().filter(|route| !asks(route)).collect();
     Some((part, values, rest))
+}
+
+/// Whether the route asks for anything but its path and an exact value of each of these parts.
+fn asks(matcher: &model::RouteMatch, known: &[Part]) -> bool {
+    let values = exact_values(matcher);
+    matches!(matcher.path, PathMatch::Regex(_) | PathMatch::Template(_))
+        || predicates_beside_path(matcher).count() != values.len()
+        || !values.keys().all(|part| known.contains(part))
 }
 
 /// What the route asks an exact value of; it holds only where the request has one of the values.

@@ -2,7 +2,7 @@
 //! and however many there are. What it finds is what a scan in order would: the first route that holds.
 
 use super::Route;
-use super::choice::{Choices, List, Lists};
+use super::choice::{self, Choices, List, Lists, Turn};
 use super::literal::{Needed, needed, readings};
 use super::pattern::{self, Class, Programs};
 use super::trie::{Exact, Folded, Key, NONE, Trie};
@@ -48,10 +48,9 @@ struct Within {
 /// further than this.
 const WITHIN_MAX: usize = 64;
 
-/// What of a route is still to be asked once the index has found it.
+/// What of a route is still to be asked once the index has found it, where anything is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
-    Nothing,
     AllButPath,
     /// The path from there on by this program.
     Pattern {
@@ -105,22 +104,27 @@ impl RouteIndex {
         if let Some(within) = &self.within {
             self.collect_within(within, request, &mut lists);
         }
-        let holds = |route: u32| {
-            let matcher = || &routes[route as usize].matcher;
-            let rest = || predicates_beside_path(matcher()).all(|predicate| predicate.holds(request));
-            let pattern = |known: u16, program| {
+        let turn = first(&mut lists, |turn| {
+            let (route, asks) = choice::read(turn);
+            !asks || self.holds(route, request, &routes[route as usize])
+        })?;
+        Some(choice::read(turn).0)
+    }
+
+    /// Whether what the way to the route did not say holds, too.
+    fn holds(&self, at: u32, request: &Request<'_>, route: &Route) -> bool {
+        let matcher = &route.matcher;
+        let rest = || predicates_beside_path(matcher).all(|predicate| predicate.holds(request));
+        match self.left[at as usize] {
+            Left::AllButPath => rest(),
+            Left::Pattern { has_rest, known, program } => {
                 let behind = request.path.get(usize::from(known)..);
-                behind.is_some_and(|path| self.programs.matches(program, path))
-                    || !request.path.is_ascii() && matches_path(&matcher().path, true, request.path)
-            };
-            match self.left[route as usize] {
-                Left::Nothing => true,
-                Left::AllButPath => rest(),
-                Left::Pattern { has_rest, known, program } => pattern(known, program) && (!has_rest || rest()),
-                Left::All => predicates(matcher()).all(|predicate| predicate.holds(request)),
+                let matches = behind.is_some_and(|path| self.programs.matches(program, path))
+                    || !request.path.is_ascii() && matches_path(&matcher.path, true, request.path);
+                matches && (!has_rest || rest())
             }
-        };
-        first(&mut lists, holds)
+            Left::All => predicates(matcher).all(|predicate| predicate.holds(request)),
+        }
     }
 
     #[inline]
@@ -160,28 +164,28 @@ impl RouteIndex {
     }
 }
 
-/// The lowest route of the lists that holds. A route may stand in several of them.
+/// The lowest turn of the lists that holds. A route may stand in several of them.
 #[inline]
-fn first(lists: &mut Lists<'_>, holds: impl Fn(u32) -> bool) -> Option<u32> {
+fn first(lists: &mut Lists<'_>, holds: impl Fn(Turn) -> bool) -> Option<Turn> {
     if lists.len() > MERGED_MAX {
         return first_sorted(lists, holds);
     }
     loop {
-        let route = lists.iter().map(|list| list.next).min().filter(|route| *route != NONE)?;
-        if holds(route) {
-            return Some(route);
+        let turn = lists.iter().map(|list| list.next).min().filter(|turn| *turn != NONE)?;
+        if holds(turn) {
+            return Some(turn);
         }
-        lists.iter_mut().filter(|list| list.next == route).for_each(List::advance);
+        lists.iter_mut().filter(|list| list.next == turn).for_each(List::advance);
     }
 }
 
 #[cold]
-fn first_sorted(lists: &Lists<'_>, holds: impl Fn(u32) -> bool) -> Option<u32> {
+fn first_sorted(lists: &Lists<'_>, holds: impl Fn(Turn) -> bool) -> Option<Turn> {
     let all = lists.iter().flat_map(|list| std::iter::once(&list.next).chain(list.rest));
-    let mut routes: SmallVec<[u32; 256]> = all.copied().collect();
-    routes.sort_unstable();
-    routes.dedup();
-    routes.into_iter().find(|route| holds(*route))
+    let mut turns: SmallVec<[Turn; 256]> = all.copied().collect();
+    turns.sort_unstable();
+    turns.dedup();
+    turns.into_iter().find(|turn| holds(*turn))
 }
 
 fn pattern(path: &PathMatch) -> Option<&str> {
@@ -268,8 +272,7 @@ impl Left {
         match program {
             Some((program, known)) => Self::Pattern { has_rest, known, program },
             None if pattern(&matcher.path).is_some() => Self::All,
-            None if has_rest => Self::AllButPath,
-            None => Self::Nothing,
+            None => Self::AllButPath,
         }
     }
 }
