@@ -18,13 +18,13 @@ use ringway_config::model;
 pub struct RouteTable {
     virtual_hosts: Vec<VirtualHost>,
     hosts: Hosts,
+    index: RouteIndex,
 }
 
 #[derive(Debug)]
 pub struct VirtualHost {
     pub name: Box<str>,
     pub routes: Vec<Route>,
-    index: RouteIndex,
 }
 
 #[derive(Debug)]
@@ -36,15 +36,19 @@ pub struct Route {
 
 impl RouteTable {
     pub fn new(virtual_hosts: &[model::VirtualHost]) -> Self {
-        Self { virtual_hosts: virtual_hosts.iter().map(VirtualHost::new).collect(), hosts: Hosts::new(virtual_hosts) }
+        Self {
+            virtual_hosts: virtual_hosts.iter().map(VirtualHost::new).collect(),
+            hosts: Hosts::new(virtual_hosts),
+            index: RouteIndex::new(virtual_hosts),
+        }
     }
 
     /// The first route of the request's virtual host that matches.
     #[inline]
     pub fn find(&self, request: &Request<'_>) -> Option<RouteRef> {
         let virtual_host = self.find_virtual_host(request.authority)?;
-        let host = &self.virtual_hosts[virtual_host as usize];
-        let route = host.index.find(request, &host.routes)?;
+        let routes = || self.virtual_hosts[virtual_host as usize].routes.as_slice();
+        let route = self.index.find(virtual_host, request, routes)?;
         Some(RouteRef { virtual_host, route })
     }
 
@@ -69,11 +73,7 @@ impl RouteTable {
 
 impl VirtualHost {
     fn new(host: &model::VirtualHost) -> Self {
-        Self {
-            name: host.name.as_str().into(),
-            routes: host.routes.iter().map(Route::new).collect(),
-            index: RouteIndex::new(&host.routes),
-        }
+        Self { name: host.name.as_str().into(), routes: host.routes.iter().map(Route::new).collect() }
     }
 }
 

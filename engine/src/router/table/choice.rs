@@ -26,7 +26,7 @@ pub(super) struct List<'t> {
 
 pub(super) type Lists<'t> = SmallVec<[List<'t>; 8]>;
 
-/// Every choice of one virtual host, named by place and `CHOICE`. A choice of one route is named by its turn: most are, and
+/// Every choice of a route table, named by place and `CHOICE`. A choice of one route is named by its turn: most are, and
 /// to look for it elsewhere costs a cache miss in a large table.
 #[derive(Debug, Default)]
 pub(super) struct Choices {

@@ -1,5 +1,5 @@
-//! The routes of one virtual host, so arranged that a request meets only those whose path can match, wherever they stand
-//! and however many there are. What it finds is what a scan in order would: the first route that holds.
+//! The routes of all virtual hosts, so arranged that a request meets only those of its own whose path can match, wherever
+//! they stand and however many there are. What it finds is what a scan in order would: the first route that holds.
 
 use super::Route;
 use super::choice::{self, Choices, List, Lists, Turn};
@@ -11,17 +11,30 @@ use ringway_config::model::{self, PathMatch};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
-#[derive(Debug)]
+/// Virtual hosts share its arrays: with thousands of them each would be a cache miss otherwise.
+#[derive(Debug, Default)]
 pub(super) struct RouteIndex {
-    /// Paths and prefixes as they are, and in lower case for routes that ignore case; values are places in `ends`.
-    exact: Trie,
-    folded: Trie,
-    ends: Box<[End]>,
-    within: Option<Within>,
+    hosts: Vec<Host>,
+    tries: Trie,
+    ends: Vec<End>,
+    within: Vec<Within>,
     choices: Choices,
     /// For each route.
-    left: Box<[Left]>,
+    left: Vec<Left>,
     programs: Programs,
+}
+
+/// Where things of one virtual host stand.
+#[derive(Debug)]
+struct Host {
+    /// The trees of paths and prefixes as they are, and in lower case for routes that ignore case; values are places in
+    /// `ends`.
+    exact: u32,
+    folded: u32,
+    /// `NONE`: no pattern is looked up that way.
+    within: u32,
+    /// The first route, in `left`.
+    first: u32,
 }
 
 /// Choices among the routes for whose path a string of a trie stands.
@@ -38,8 +51,8 @@ struct End {
 #[derive(Debug)]
 struct Within {
     begins: Class,
-    /// Values are choices.
-    texts: Trie,
+    /// A tree; values are choices.
+    texts: u32,
     /// The choice among all of the routes.
     all: u32,
 }
@@ -69,44 +82,37 @@ const FOUND_MAX: usize = 64;
 const MERGED_MAX: usize = 8;
 
 impl RouteIndex {
-    pub(super) fn new(routes: &[model::Route]) -> Self {
-        let mut making = Making::default();
-        let patterns: Vec<_> = routes.iter().filter_map(|route| pattern(&route.matcher.path)).map(readings).collect();
-        let mut patterns = needed(&patterns).into_iter().zip(&patterns);
-        for (at, route) in (0..).zip(routes) {
-            let mut program = None;
-            match &route.matcher.path {
-                PathMatch::Prefix(path) => making.end(route, path).prefix.push(at),
-                PathMatch::PathSeparatedPrefix(path) => making.end(route, path).separated.push(at),
-                PathMatch::Exact(path) => making.end(route, path).whole.push(at),
-                PathMatch::Regex(_) | PathMatch::Template(_) => {
-                    let (needed, readings) = patterns.next().expect("there is one for each");
-                    program = making.programs.add(readings, needed.beginning());
-                    match needed {
-                        Needed::Prefix(literals) => making.add_prefixes(literals, at),
-                        Needed::Within(literals) => making.add_within(literals, at),
-                    }
-                }
-            }
-            making.left.push(Left::of(&route.matcher, program));
+    pub(super) fn new(virtual_hosts: &[model::VirtualHost]) -> Self {
+        let (mut index, mut programs) = (Self::default(), pattern::Making::default());
+        for host in virtual_hosts {
+            let making = Making::new(&host.routes, &mut programs);
+            making.finish(&host.routes, &mut index);
         }
-        making.finish(routes)
+        index.tries.shrink_to_fit();
+        index.programs = programs.finish();
+        index
     }
 
-    /// The first of the routes that the index was made from that matches.
+    /// The first route of the virtual host that matches. `routes` are those that the index was made from.
     #[inline]
-    pub(super) fn find(&self, request: &Request<'_>, routes: &[Route]) -> Option<u32> {
+    pub(super) fn find<'r>(
+        &self,
+        virtual_host: u32,
+        request: &Request<'_>,
+        routes: impl Fn() -> &'r [Route],
+    ) -> Option<u32> {
+        let host = &self.hosts[virtual_host as usize];
         let mut lists = Lists::new();
-        self.collect(&self.exact, Exact(request.path), request, &mut lists);
-        if !self.folded.is_empty() {
-            self.collect(&self.folded, Folded(request.path), request, &mut lists);
+        self.collect(host.exact, Exact(request.path), request, &mut lists);
+        if host.folded != NONE {
+            self.collect(host.folded, Folded(request.path), request, &mut lists);
         }
-        if let Some(within) = &self.within {
+        if let Some(within) = self.within.get(host.within as usize) {
             self.collect_within(within, request, &mut lists);
         }
         let turn = first(&mut lists, |turn| {
             let (route, asks) = choice::read(turn);
-            !asks || self.holds(route, request, &routes[route as usize])
+            !asks || self.holds(host.first + route, request, &routes()[route as usize])
         })?;
         Some(choice::read(turn).0)
     }
@@ -128,8 +134,8 @@ impl RouteIndex {
     }
 
     #[inline]
-    fn collect<'t>(&'t self, trie: &Trie, path: impl Key, request: &Request<'_>, lists: &mut Lists<'t>) {
-        trie.walk(path, |len, value| {
+    fn collect<'t>(&'t self, root: u32, path: impl Key, request: &Request<'_>, lists: &mut Lists<'t>) {
+        self.tries.walk_tree(root, path, |len, value| {
             let end = self.ends[value as usize];
             self.choices.collect(end.prefix, request, lists);
             if end.separated != NONE && matches!(request.path.get(len), None | Some(b'/')) {
@@ -148,7 +154,7 @@ impl RouteIndex {
                 continue;
             }
             let mut has_room = true;
-            within.texts.walk(Exact(&request.path[at..]), |_, choice| {
+            self.tries.walk_tree(within.texts, Exact(&request.path[at..]), |_, choice| {
                 if !found.contains(&choice) {
                     has_room = found.len() < FOUND_MAX;
                     if has_room {
@@ -196,7 +202,7 @@ fn pattern(path: &PathMatch) -> Option<&str> {
     }
 }
 
-/// An index as it grows: routes in ascending order.
+/// The part of one virtual host as it grows: routes in ascending order.
 #[derive(Default)]
 struct Making {
     exact: BTreeMap<Vec<u8>, EndRoutes>,
@@ -204,7 +210,6 @@ struct Making {
     within: BTreeMap<Vec<u8>, Vec<u32>>,
     all_within: Vec<u32>,
     left: Vec<Left>,
-    programs: pattern::Making,
 }
 
 #[derive(Default)]
@@ -215,6 +220,30 @@ struct EndRoutes {
 }
 
 impl Making {
+    fn new(routes: &[model::Route], programs: &mut pattern::Making) -> Self {
+        let mut making = Self::default();
+        let patterns: Vec<_> = routes.iter().filter_map(|route| pattern(&route.matcher.path)).map(readings).collect();
+        let mut patterns = needed(&patterns).into_iter().zip(&patterns);
+        for (at, route) in (0..).zip(routes) {
+            let mut program = None;
+            match &route.matcher.path {
+                PathMatch::Prefix(path) => making.end(route, path).prefix.push(at),
+                PathMatch::PathSeparatedPrefix(path) => making.end(route, path).separated.push(at),
+                PathMatch::Exact(path) => making.end(route, path).whole.push(at),
+                PathMatch::Regex(_) | PathMatch::Template(_) => {
+                    let (needed, readings) = patterns.next().expect("there is one for each");
+                    program = programs.add(readings, needed.beginning());
+                    match needed {
+                        Needed::Prefix(literals) => making.add_prefixes(literals, at),
+                        Needed::Within(literals) => making.add_within(literals, at),
+                    }
+                }
+            }
+            making.left.push(Left::of(&route.matcher, program));
+        }
+        making
+    }
+
     fn end(&mut self, route: &model::Route, path: &str) -> &mut EndRoutes {
         match route.matcher.case_sensitive {
             true => self.exact.entry(path.into()).or_default(),
@@ -238,31 +267,33 @@ impl Making {
         self.all_within.push(at);
     }
 
-    fn finish(mut self, routes: &[model::Route]) -> RouteIndex {
-        let mut choices = Choices::default();
-        let within = self.finish_within(routes, &mut choices);
-        let mut ends = Vec::new();
-        let mut trie = |strings: BTreeMap<Vec<u8>, EndRoutes>, choices: &mut Choices| {
+    fn finish(mut self, routes: &[model::Route], index: &mut RouteIndex) {
+        let within = self.finish_within(routes, index);
+        let [exact, folded] = [self.exact, self.folded].map(|strings| {
             let values = strings.into_iter().map(|(text, end)| {
                 let [prefix, separated, whole] =
-                    [end.prefix, end.separated, end.whole].map(|list| choices.add(&list, routes));
-                ends.push(End { prefix, separated, whole });
-                (text, ends.len() as u32 - 1)
+                    [end.prefix, end.separated, end.whole].map(|list| index.choices.add(&list, routes));
+                index.ends.push(End { prefix, separated, whole });
+                (text, index.ends.len() as u32 - 1)
             });
-            Trie::new(values.collect())
-        };
-        let (exact, folded) = (trie(self.exact, &mut choices), trie(self.folded, &mut choices));
-        let (left, programs) = (self.left.into(), self.programs.finish());
-        RouteIndex { exact, folded, ends: ends.into(), within, choices, left, programs }
+            let values = values.collect();
+            index.tries.add(values)
+        });
+        index.hosts.push(Host { exact, folded, within, first: index.left.len() as u32 });
+        index.left.append(&mut self.left);
     }
 
-    fn finish_within(&mut self, routes: &[model::Route], choices: &mut Choices) -> Option<Within> {
+    fn finish_within(&mut self, routes: &[model::Route], index: &mut RouteIndex) -> u32 {
+        if self.within.is_empty() {
+            return NONE;
+        }
         let mut begins = Class::default();
         self.within.keys().filter_map(|text| text.first()).for_each(|byte| begins.add(*byte));
         let texts = std::mem::take(&mut self.within).into_iter();
-        let texts: Vec<_> = texts.map(|(text, list)| (text, choices.add(&list, routes))).collect();
-        let all = choices.add(&self.all_within, routes);
-        (!texts.is_empty()).then(|| Within { begins, texts: Trie::new(texts), all })
+        let texts = texts.map(|(text, list)| (text, index.choices.add(&list, routes))).collect();
+        let all = index.choices.add(&self.all_within, routes);
+        index.within.push(Within { begins, texts: index.tries.add(texts), all });
+        index.within.len() as u32 - 1
     }
 }
 

@@ -1,4 +1,4 @@
-//! A radix trie over byte strings in one flat array. A look-up costs what the key is long, however many strings there are:
+//! Radix tries over byte strings in one flat array. A look-up costs what the key is long, however many strings there are:
 //! one step for each byte where strings part, and no step searches.
 
 /// No value, and no choice: what an index says where there is nothing.
@@ -11,10 +11,10 @@ pub(super) const NONE: u32 = u32::MAX;
 /// - the length of the label (4), the bytes between the parent's branching and this node's own;
 /// - `low` (1) and `span` (2): children are those for the bytes `low..low + span`;
 /// - the label;
-/// - where the child of each of these bytes stands (4 each); 0, the root, nobody's child: there is none.
+/// - where the child of each of these bytes stands (4 each); 0, a root, nobody's child: there is none.
 #[derive(Debug, Default)]
 pub(super) struct Trie {
-    nodes: Box<[u8]>,
+    nodes: Vec<u8>,
 }
 
 /// One node, read.
@@ -107,10 +107,26 @@ impl Key for FoldedBackwards<'_> {
 }
 
 impl Trie {
-    /// Strings with their values; no string comes twice, no value is `NONE`.
-    pub(super) fn new(mut strings: Vec<(Vec<u8>, u32)>) -> Self {
+    pub(super) fn new(strings: Vec<(Vec<u8>, u32)>) -> Self {
+        let mut trie = Self::default();
+        trie.add(strings);
+        trie.shrink_to_fit();
+        trie
+    }
+
+    pub(super) fn shrink_to_fit(&mut self) {
+        self.nodes.shrink_to_fit();
+    }
+
+    /// Strings with their values, as a tree of their own; no string comes twice, no value is `NONE`. Says the root: `NONE`
+    /// where there is no string.
+    pub(super) fn add(&mut self, mut strings: Vec<(Vec<u8>, u32)>) -> u32 {
+        if strings.is_empty() {
+            return NONE;
+        }
         strings.sort();
-        let mut nodes = Vec::<u8>::new();
+        let nodes = &mut self.nodes;
+        let root = place(nodes);
         // What is still to be made: the strings below a node, the bytes that lead there, where its parent names it.
         let mut open = vec![(0..strings.len(), 0, None)];
         while let Some((range, depth, slot)) = open.pop() {
@@ -124,8 +140,8 @@ impl Trie {
                 None => (0, 0),
             };
             if let Some(slot) = slot {
-                let place = u32::try_from(nodes.len()).expect("paths of a table take less than 4 GiB");
-                nodes[slot..slot + 4].copy_from_slice(&place.to_le_bytes());
+                let place = place(nodes).to_le_bytes();
+                nodes[slot..slot + 4].copy_from_slice(&place);
             }
             nodes.extend_from_slice(&(if ends_here { first.1 } else { NONE }).to_le_bytes());
             nodes.extend_from_slice(&(shared as u32).to_le_bytes());
@@ -141,14 +157,20 @@ impl Trie {
                 open.push((below, end + 1, Some(children + usize::from(byte - low) * 4)));
             }
         }
-        Self { nodes: nodes.into() }
+        root
     }
 
-    /// Calls `visit` with length and value of every string that the key begins with, the shortest first.
+    /// Calls `visit` with length and value of every string of the first tree that the key begins with, the shortest first.
     #[inline]
-    pub(super) fn walk(&self, key: impl Key, mut visit: impl FnMut(usize, u32)) {
-        let (mut place, mut at) = (0, 0);
-        while let Some(node) = Node::read(&self.nodes[place..]) {
+    pub(super) fn walk(&self, key: impl Key, visit: impl FnMut(usize, u32)) {
+        self.walk_tree(0, key, visit);
+    }
+
+    /// The same with any of the trees.
+    #[inline]
+    pub(super) fn walk_tree(&self, root: u32, key: impl Key, mut visit: impl FnMut(usize, u32)) {
+        let (mut place, mut at) = (root as usize, 0);
+        while let Some(node) = self.nodes.get(place..).and_then(Node::read) {
             if !node.label.is_empty() && !key.has(at, node.label) {
                 return;
             }
@@ -176,6 +198,11 @@ impl Trie {
     pub(super) fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
+}
+
+/// Where the next node will stand.
+fn place(nodes: &[u8]) -> u32 {
+    u32::try_from(nodes.len()).expect("the paths of a table take less than 4 GiB")
 }
 
 #[cfg(test)]
@@ -222,6 +249,23 @@ mod tests {
         let trie = Trie::new(Vec::new());
         assert!(trie.is_empty());
         assert_eq!(found(&trie, Exact(b"/")), []);
+    }
+
+    #[test]
+    fn trees_stand_beside_each_other() {
+        let mut trie = Trie::default();
+        assert_eq!(trie.add(Vec::new()), NONE);
+        let roots = [["/a", "/b"], ["/a", "/ab"]].map(|strings| {
+            trie.add(strings.iter().zip(1..).map(|(text, value)| (text.as_bytes().to_vec(), value)).collect())
+        });
+        let found = |root| {
+            let mut found = Vec::new();
+            trie.walk_tree(root, Exact(b"/abc"), |len, value| found.push((len, value)));
+            found
+        };
+        assert_eq!(found(roots[0]), [(2, 1)]);
+        assert_eq!(found(roots[1]), [(2, 1), (3, 2)]);
+        assert_eq!(found(NONE), []);
     }
 
     #[test]
