@@ -34,7 +34,10 @@ pub(super) struct Choices {
     turns: Vec<Turn>,
 }
 
-const CHOICE: u32 = 1 << 31;
+const CHOICE: u32 = 1 << 30;
+
+/// What no choice has in its name: others may say with it that they name something else.
+pub(super) const NO_CHOICE: u32 = 1 << 31;
 
 #[derive(Debug)]
 enum Choice {

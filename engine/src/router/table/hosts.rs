@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 #[derive(Debug)]
 pub(super) struct Hosts {
-    /// Whole names and what stands before the star of `prefix.*`; values are places in `names`.
+    /// Whole names and what stands before the star of `prefix.*`. Values are virtual hosts of whole names; or places in
+    /// `names` and `NAME`, where there is a star.
     forwards: Trie,
     names: Box<[Name]>,
     /// What stands behind the star of `*.suffix`, backwards; values are virtual hosts.
@@ -15,6 +16,8 @@ pub(super) struct Hosts {
     /// The virtual host of `*`.
     any: Option<u32>,
 }
+
+const NAME: u32 = 1 << 31;
 
 /// The virtual hosts that have this name as it is, and with a star behind it.
 #[derive(Clone, Copy, Debug)]
@@ -42,13 +45,15 @@ impl Hosts {
                 }
             }
         }
-        let forwards = names.keys().zip(0..).map(|(name, place)| (name.to_vec(), place)).collect();
-        Self {
-            forwards: Trie::new(forwards),
-            names: names.values().copied().collect(),
-            backwards: Trie::new(backwards),
-            any,
-        }
+        let mut starred = Vec::new();
+        let forwards = names.into_iter().map(|(text, name)| {
+            if name.starred == NONE {
+                return (text.to_vec(), name.whole);
+            }
+            starred.push(name);
+            (text.to_vec(), (starred.len() as u32 - 1) | NAME)
+        });
+        Self { forwards: Trie::new(forwards.collect()), names: starred.into(), backwards: Trie::new(backwards), any }
     }
 
     /// Envoy's order: the whole name, the longest suffix, the longest prefix, any. The port does not count, nor does
@@ -59,8 +64,11 @@ impl Hosts {
         }
         let (host, _) = split_port(authority);
         let (mut whole, mut suffix, mut prefix) = (NONE, NONE, NONE);
-        self.forwards.walk(Folded(host), |len, place| {
-            let name = self.names[place as usize];
+        self.forwards.walk(Folded(host), |len, value| {
+            let name = match value & NAME {
+                0 => Name { whole: value, starred: NONE },
+                _ => self.names[(value & !NAME) as usize],
+            };
             if len == host.len() {
                 whole = name.whole;
             } else if name.starred != NONE {

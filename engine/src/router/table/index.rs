@@ -2,7 +2,7 @@
 //! they stand and however many there are. What it finds is what a scan in order would: the first route that holds.
 
 use super::Route;
-use super::choice::{self, Choices, List, Lists, Turn};
+use super::choice::{self, Choices, List, Lists, NO_CHOICE, Turn};
 use super::literal::{Needed, needed, readings};
 use super::pattern::{self, Class, Programs};
 use super::trie::{Exact, Folded, Key, NONE, Trie};
@@ -27,8 +27,8 @@ pub(super) struct RouteIndex {
 /// Where things of one virtual host stand.
 #[derive(Debug)]
 struct Host {
-    /// The trees of paths and prefixes as they are, and in lower case for routes that ignore case; values are places in
-    /// `ends`.
+    /// The trees of paths and prefixes as they are, and in lower case for routes that ignore case. Values are places in
+    /// `ends` and `NO_CHOICE`; or the choice of a prefix, where that is all: most are, and it saves a cache miss.
     exact: u32,
     folded: u32,
     /// `NONE`: no pattern is looked up that way.
@@ -136,7 +136,10 @@ impl RouteIndex {
     #[inline]
     fn collect<'t>(&'t self, root: u32, path: impl Key, request: &Request<'_>, lists: &mut Lists<'t>) {
         self.tries.walk_tree(root, path, |len, value| {
-            let end = self.ends[value as usize];
+            if value & NO_CHOICE == 0 {
+                return self.choices.collect(value, request, lists);
+            }
+            let end = self.ends[(value & !NO_CHOICE) as usize];
             self.choices.collect(end.prefix, request, lists);
             if end.separated != NONE && matches!(request.path.get(len), None | Some(b'/')) {
                 self.choices.collect(end.separated, request, lists);
@@ -273,8 +276,11 @@ impl Making {
             let values = strings.into_iter().map(|(text, end)| {
                 let [prefix, separated, whole] =
                     [end.prefix, end.separated, end.whole].map(|list| index.choices.add(&list, routes));
+                if separated == NONE && whole == NONE {
+                    return (text, prefix);
+                }
                 index.ends.push(End { prefix, separated, whole });
-                (text, index.ends.len() as u32 - 1)
+                (text, (index.ends.len() as u32 - 1) | NO_CHOICE)
             });
             let values = values.collect();
             index.tries.add(values)
