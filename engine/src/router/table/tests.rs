@@ -277,6 +277,22 @@ fn very_many_candidates() {
     assert_eq!(find(&table, &"/n".repeat(60), ""), Some(500 + 40 + 19));
 }
 
+/// Programs say nothing of such paths; then the regex does.
+#[test]
+fn paths_that_are_not_ascii() {
+    let texts = ["/a/[^/]+", "/[^/]+/x/[0-9]+", r"/a/\xc3\xa9/.*"];
+    let routes = texts.map(|text| path_route(PathMatch::Regex(pattern(text))));
+    let table = RouteTable::new(&[host(&["*"], routes.into())]);
+    let paths = [("/a/\u{e9}", Some(0)), ("/\u{e9}/x/1", Some(1)), ("/a/\u{e9}/", Some(2)), ("/\u{e9}", None)];
+    for (path, expected) in paths {
+        // Set here: the codec lets none of them in.
+        with_request("GET / HTTP/1.1\r\nHost: h\r\n\r\n", 0, |request| {
+            let request = Request { path: path.as_bytes(), ..*request };
+            assert_eq!(table.find(&request).map(|at| at.route), expected, "{path}");
+        });
+    }
+}
+
 /// Texts of which only the beginning is looked for, so that several are the same.
 #[test]
 fn very_long_texts() {
