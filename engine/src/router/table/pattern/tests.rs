@@ -1,6 +1,6 @@
 //! Programs against the regex crate: over generated patterns, and texts that are near to them, both say the same.
 
-use super::super::literal::readings;
+use super::super::literal::{needed, readings};
 use super::super::tests::Random;
 use super::*;
 use regex::bytes::RegexBuilder;
@@ -78,7 +78,7 @@ fn mutated(random: &mut Random, text: &mut Vec<u8>) {
 
 #[test]
 fn programs_say_what_the_regex_says() {
-    let (mut compiled, mut matched, mut asked) = (0, 0, 0);
+    let (mut compiled, mut matched, mut asked, mut behind_known) = (0, 0, 0, 0);
     for seed in 1..=4000u64 {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let depth = 1 + random.below(5);
@@ -87,7 +87,13 @@ fn programs_say_what_the_regex_says() {
         let Ok(regex) = RegexBuilder::new(&text).unicode(unicode).build() else { continue };
         let Some((programs, program)) = program(&text) else { continue };
         compiled += 1;
-        let hir = &readings(&text)[0];
+        let readings = readings(&text);
+        let hir = &readings[0];
+        // As the index makes it: for what stands behind the beginning that every path has.
+        let needed = &needed(std::slice::from_ref(&readings))[0];
+        let mut making = Making::default();
+        let (behind, known) = making.add(&readings, needed.beginning()).expect("it is one with all of the path");
+        let shorter = making.finish();
         for _ in 0..40 {
             let mut path = Vec::new();
             sample(hir, &mut random, &mut path);
@@ -97,11 +103,19 @@ fn programs_say_what_the_regex_says() {
             let (found, expected) = (programs.matches(program, &path), regex.is_match(&path));
             let shown = path.escape_ascii();
             assert!(found == expected || !found && !path.is_ascii(), "seed {seed}: {text} {unicode} {shown}: {found}");
+            if path.starts_with(needed.beginning()) {
+                let path = &path[usize::from(known)..];
+                assert_eq!(shorter.matches(behind, path), found, "seed {seed}: {text} behind {known} {shown}");
+                behind_known += usize::from(known > 0);
+            } else {
+                assert!(!expected, "seed {seed}: {text} {shown} begins otherwise");
+            }
             matched += usize::from(found);
             asked += 1;
         }
     }
     assert!(compiled > 2500, "{compiled} patterns: too few");
+    assert!(behind_known > asked / 10, "{behind_known} of {asked} behind a beginning: too few");
     assert!(matched > asked / 3 && matched < asked * 9 / 10, "{matched} of {asked}: the test does not tell apart");
 }
 
