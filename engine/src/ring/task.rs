@@ -58,8 +58,8 @@ struct Slot {
     queued: bool,
     /// Dropped while it was being polled: the poll loop removes it.
     cancelled: bool,
-    /// What polling it will read, to be brought near as soon as it is woken.
-    memory: [Memory; 3],
+    /// What polling it will read beside the future, to be brought near as soon as it is woken.
+    memory: [Memory; 2],
 }
 
 /// Memory that is soon to be read. Nothing is ever read through this, so that it may outlive what it names.
@@ -77,8 +77,8 @@ const LINES_MAX: usize = 32;
 impl Memory {
     const NONE: Self = Self { start: ptr::null(), lines: 0 };
 
-    pub fn of<T>(value: &T) -> Self {
-        Self { start: ptr::from_ref(value).cast(), lines: size_of::<T>().div_ceil(LINE).min(LINES_MAX) }
+    pub fn of<T: ?Sized>(value: &T) -> Self {
+        Self { start: ptr::from_ref(value).cast(), lines: size_of_val(value).div_ceil(LINE).min(LINES_MAX) }
     }
 
     /// Tell the processor. The tasks that are woken in one turn are polled one after the other, each in memory that went
@@ -160,13 +160,12 @@ impl Executor {
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) -> TaskId {
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
-        let future = Box::pin(future);
         let slot = Slot {
-            memory: [Memory::of(&*future), Memory::NONE, Memory::NONE],
-            future: Some(future),
+            future: Some(Box::pin(future)),
             generation: generation & GENERATION_MASK as u32,
             queued: true,
             cancelled: false,
+            memory: [Memory::NONE; 2],
         };
         let index = self.slots.borrow_mut().insert(slot);
         let id = TaskId::new(self.shard, generation, index);
@@ -196,6 +195,9 @@ impl Executor {
             && id != TaskId::NONE
         {
             slot.queued = true;
+            if let Some(future) = &slot.future {
+                Memory::of(&**future).fetch();
+            }
             slot.memory.iter().for_each(|memory| memory.fetch());
             self.ready.borrow_mut().push_back(id);
         }
@@ -205,7 +207,7 @@ impl Executor {
     #[inline]
     pub(super) fn works_in(&self, memory: [Memory; 2]) {
         if let Some(slot) = self.slots.borrow_mut().get_mut(self.current.get().index() as usize) {
-            [slot.memory[1], slot.memory[2]] = memory;
+            slot.memory = memory;
         }
     }
 
