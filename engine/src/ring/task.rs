@@ -64,6 +64,7 @@ struct Slot {
 
 /// Memory that is soon to be read. Nothing is ever read through this, so that it may outlive what it names.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub struct Memory {
     start: *const u8,
     lines: usize,
