@@ -14,7 +14,7 @@ use crate::base::random::Random;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io::Write;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -452,7 +452,5 @@ fn eventfd() -> std::io::Result<OwnedFd> {
         return Err(std::io::Error::last_os_error());
     }
     // SAFETY: the call above has just made this descriptor.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    debug_assert!(fd.as_fd().try_clone_to_owned().is_ok());
-    Ok(fd)
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
