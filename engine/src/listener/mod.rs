@@ -9,14 +9,16 @@ use crate::net::{ByteStream, sys};
 use crate::network_filter::NetworkFilter;
 use crate::ring::{Acceptor, Reactor, Socket};
 use crate::stats::{ListenerStats, ShardStats};
+use pin_project_lite::pin_project;
 use ringway_config::model::{Address, FilterChainMatch};
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// After an accept that found no descriptor or memory left: the connection that met it is still in the backlog, and
@@ -127,10 +129,26 @@ fn start(reactor: &Rc<Reactor>, listener: &Rc<Listener>, fd: OwnedFd, bound: Opt
         listener_stats: listener.stats.clone(),
         drain: listener.drain.clone(),
     };
-    reactor.spawn(async move {
-        filter.run(accepted).await;
-        drop(life);
-    });
+    reactor.spawn(Served { serving: filter.run(accepted), _life: life });
+}
+
+pin_project! {
+    // Not an async block: that would keep room for all that the inner future is made of beside the future, and an idle
+    // connection is little else.
+    struct Served<F> {
+        #[pin]
+        serving: F,
+        // Dropped last.
+        _life: Life,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Served<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.project().serving.poll(context)
+    }
 }
 
 /// A connection's place in the listener's statistics and limits, for as long as it lives.

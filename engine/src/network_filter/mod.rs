@@ -11,10 +11,10 @@ pub enum NetworkFilter {
 }
 
 impl NetworkFilter {
-    /// Serve a connection to its end.
-    pub async fn run(self, accepted: Accepted) {
+    /// Serve a connection to its end. Not an async function: its future would hold `accepted` twice.
+    pub fn run(self, accepted: Accepted) -> impl Future<Output = ()> {
         match self {
-            Self::Http(slot) => serve(accepted, slot).await,
+            Self::Http(slot) => serve(accepted, slot),
         }
     }
 }
