@@ -3,8 +3,9 @@
 
 use super::Hcm;
 use super::connection::Connection;
+use super::exchange::Ending;
 use super::record::record;
-use crate::http::format::{ResponseFlags, format_value};
+use crate::http::format::format_value;
 use crate::http::{Exchange, FieldId, HeadEditor, Mutations, Version, is_valid_authority};
 use crate::router::rewrite;
 use ringway_config::model::{self, HostRewrite, ServerHeader};
@@ -16,7 +17,7 @@ pub(super) fn request(hcm: &Hcm, connection: &Connection, exchange: &mut Exchang
     let weighted = exchange.weighted_cluster(forward);
     let at = exchange.route;
     for headers in hcm.headers.for_route(at, exchange.weighted).into_iter().flatten() {
-        apply(&headers.request, hcm, connection, exchange, Exchange::edit_request);
+        apply(&headers.request, hcm, connection, exchange, None, Exchange::edit_request);
     }
     rewrite(hcm, exchange, forward, weighted);
     // Once for each message that came in: an internal redirect sends the same one again.
@@ -26,13 +27,13 @@ pub(super) fn request(hcm: &Hcm, connection: &Connection, exchange: &mut Exchang
     }
 }
 
-/// Edit a response to a request that has a route, wherever the response is from.
-pub(super) fn routed_response(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange) {
+/// Edit a response to a request that has a route, wherever the response is from. `ending`: what is known of it so far.
+pub(super) fn routed_response(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange, ending: &Ending) {
     if exchange.route.is_none() {
         return;
     }
     for headers in hcm.headers.for_route(exchange.route, exchange.weighted).into_iter().flatten() {
-        apply(&headers.response, hcm, connection, exchange, Exchange::edit_response);
+        apply(&headers.response, hcm, connection, exchange, Some(ending), Exchange::edit_response);
     }
 }
 
@@ -130,6 +131,7 @@ fn apply(
     hcm: &Hcm,
     connection: &Connection,
     exchange: &mut Exchange,
+    ending: Option<&Ending>,
     edit: fn(&mut Exchange) -> HeadEditor<'_>,
 ) {
     if mutations.is_empty() {
@@ -139,7 +141,7 @@ fn apply(
     for index in 0..mutations.len() {
         value.clear();
         if let Some(format) = mutations.format(index) {
-            let record = record(hcm, connection, exchange, ResponseFlags::empty(), None);
+            let record = record(hcm, connection, exchange, ending);
             format_value(format, &record, &mut value);
         }
         mutations.apply(index, &value, &mut edit(exchange));

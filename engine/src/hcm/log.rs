@@ -11,7 +11,7 @@ pub(super) fn write(hcm: &Hcm, connection: &Connection, exchange: &Exchange, end
     if hcm.logs.is_empty() {
         return;
     }
-    let record = record(hcm, connection, exchange, ending.flags | exchange.flags, Some(ending.details));
+    let record = record(hcm, connection, exchange, Some(ending));
     for log in &hcm.logs {
         hcm.shard.log.append(log, &record);
     }

@@ -2,16 +2,16 @@
 
 use super::Hcm;
 use super::connection::Connection;
+use super::exchange::Ending;
 use crate::http::Exchange;
 use crate::http::format::{Record, ResponseFlags};
 
-/// `ending` is known once the exchange is over.
+/// `ending`: how the exchange ends, as far as that is known.
 pub(super) fn record<'a>(
     hcm: &'a Hcm,
     connection: &'a Connection,
     exchange: &'a Exchange,
-    flags: ResponseFlags,
-    details: Option<&'static str>,
+    ending: Option<&Ending>,
 ) -> Record<'a> {
     let route = exchange.route.map(|at| (hcm.table.route(at), hcm.table.virtual_host(at)));
     let cluster = exchange.cluster.map(|index| &hcm.clusters[index]);
@@ -28,8 +28,8 @@ pub(super) fn record<'a>(
         } else {
             exchange.status
         },
-        response_code_details: details,
-        response_flags: flags,
+        response_code_details: ending.map(|ending| ending.details),
+        response_flags: ending.map_or(ResponseFlags::empty(), |ending| ending.flags) | exchange.flags,
         received: exchange.received,
         sent: exchange.sent,
         wire: exchange.wire,

@@ -44,7 +44,12 @@ pub(super) async fn upstream(
     downstream.replay.clear(&hcm.shard.reactor);
     let response = current.as_mut().expect("a response has its try");
     add_own_fields(hcm, exchange, response);
-    finalize::routed_response(hcm, connection, exchange);
+    let details = match exchange.retry_abandoned {
+        true => "via_upstream{request_payload_exceeded_retry_buffer_limit}",
+        false => "via_upstream",
+    };
+    let ending = Ending { flags: ResponseFlags::empty(), details };
+    finalize::routed_response(hcm, connection, exchange, &ending);
     let mut pace = hcm.filters.response(filters, exchange);
     finalize::response(hcm, exchange, false);
     // A client that waits for 100 and got a final response instead may or may not send its body now: nobody can tell
@@ -67,11 +72,7 @@ pub(super) async fn upstream(
     result?;
     exchange.times.downstream_end = Some(hcm.shard.reactor.now());
     let next = finish(serving, shape.close).await;
-    let details = match serving.exchange.retry_abandoned {
-        true => "via_upstream{request_payload_exceeded_retry_buffer_limit}",
-        false => "via_upstream",
-    };
-    Ok((next, Ending { flags: ResponseFlags::empty(), details }))
+    Ok((next, ending))
 }
 
 /// What the router has to say to the client.
@@ -129,7 +130,8 @@ fn write_reply(
     if hcm.keeps_local_body {
         exchange.local_body = exchange.response_edits.store(|out| out.extend_from_slice(reply.body));
     }
-    finalize::routed_response(hcm, connection, exchange);
+    let ending = Ending { flags: reply.flags, details: reply.details };
+    finalize::routed_response(hcm, connection, exchange, &ending);
     let _: Option<Pace> = hcm.filters.response(filters, exchange);
     finalize::response(hcm, exchange, true);
     // The length is known, so that no version of HTTP needs the connection's end.

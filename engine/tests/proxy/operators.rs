@@ -190,6 +190,22 @@ fn a_failed_connect_and_a_local_reply() {
     );
 }
 
+/// How the exchange ended can be told to the client, too (Envoy knows it when it edits the response).
+#[test]
+fn the_ending_in_header_values() {
+    let value = "%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%";
+    let http = format!("response_headers_to_add = [{{ name = \"x-ending\", value = \"{value}\" }}]");
+    let origin = echo();
+    for (address, expected) in [
+        (origin.address, "- via_upstream"),
+        (super::support::dead_address(), "UF upstream_reset_before_response_started"),
+    ] {
+        let answer = Setup::new(&forwarding(address, &http)).start().get("/");
+        let said = answer.field("x-ending").expect("a field");
+        assert!(said.starts_with(expected), "{said}");
+    }
+}
+
 /// Operators in the values of header fields: a value that would be empty adds no field, and what a client encodes
 /// stays within its field (CWE-113).
 #[test]
