@@ -154,9 +154,7 @@ fn max_connections_per_host() {
     eventually("two at each", || (a.connections(), b.connections()) == (2, 2));
     assert_overloaded(&proxy.get("/"));
     assert!(proxy.log_lines("log", 1)[0].contains("circuit_breakers.max_connections_per_host"));
-    let clusters = proxy.admin("GET", "/clusters");
-    let line = format!("app::{}::cx_active::2", a.address);
-    assert!(clusters.text().lines().any(|other| other == line), "{}", clusters.text());
+    assert_eq!(proxy.endpoint_figure(a.address, "cx_active"), "2");
     [gate, other].iter().for_each(|gate| gate.open());
     held.iter_mut().for_each(|client| assert_eq!(client.response().status(), 200));
 }

@@ -17,14 +17,6 @@ fn move_to(last: u8, server: &NameServer, proxy: &Ringway, origin: &Everywhere) 
     eventually("it has moved", || endpoints(proxy) == [at(last, origin).to_string()].into());
 }
 
-/// What /clusters says of the endpoint.
-fn figure(proxy: &Ringway, endpoint: SocketAddr, name: &str) -> String {
-    let answer = proxy.admin("GET", "/clusters");
-    let prefix = format!("app::{endpoint}::{name}::");
-    let line = answer.text().lines().find_map(|line| line.strip_prefix(&prefix));
-    line.unwrap_or_else(|| panic!("{prefix} in {}", answer.text())).to_owned()
-}
-
 /// New connections go to the first address of the moment, those that are there stay.
 #[test]
 fn connections_stay() {
@@ -55,7 +47,7 @@ fn health_and_statistics_stay() {
     for last in 2..9 {
         move_to(last, &server, &proxy, &origin);
         assert_eq!(proxy.health_flags(at(last, &origin)), "healthy");
-        assert_eq!(figure(&proxy, at(last, &origin), "rq_total"), "3");
+        assert_eq!(proxy.endpoint_figure(at(last, &origin), "rq_total"), "3");
     }
     let shown = ["membership_change", "membership_healthy", "health_check.attempt", "health_check.healthy"]
         .map(|name| proxy.stat(&format!("cluster.app.{name}")));

@@ -99,7 +99,7 @@ fn a_bad_mirror_costs_nothing() {
     down.wait_for_stat("cluster.shadow.upstream_rq_active", 0);
     let sender = proxy_sender(&client, body[1000..].to_vec());
     assert_same(&client.response().body, &body, "the answer");
-    sender.expect("started").join().expect("sent");
+    sender.join().expect("sent");
     assert_eq!(down.stat("cluster.app.retry_or_shadow_abandoned"), 0);
 
     let stuck = Origin::raw(|connection, _| {
@@ -111,9 +111,9 @@ fn a_bad_mirror_costs_nothing() {
     let start = Instant::now();
     let mut client = proxy.connect();
     client.send(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes());
-    let mut sender = proxy_sender(&client, body.clone());
+    let sender = proxy_sender(&client, body.clone());
     assert_same(&client.response().body, &body, "the answer");
-    sender.take().expect("started").join().expect("sent");
+    sender.join().expect("sent");
     assert!(start.elapsed() < Duration::from_secs(15));
     assert_eq!(proxy.stat("cluster.app.retry_or_shadow_abandoned"), 1);
     proxy.wait_for_stat("cluster.shadow.upstream_rq_active", 0);
@@ -121,9 +121,9 @@ fn a_bad_mirror_costs_nothing() {
 }
 
 /// Send from a thread, so that an echo can flow.
-fn proxy_sender(client: &super::support::Client, body: Vec<u8>) -> Option<std::thread::JoinHandle<()>> {
+fn proxy_sender(client: &super::support::Client, body: Vec<u8>) -> std::thread::JoinHandle<()> {
     let mut stream = client.stream.try_clone().expect("a second handle");
-    Some(std::thread::spawn(move || std::io::Write::write_all(&mut stream, &body).expect("the proxy takes it")))
+    std::thread::spawn(move || std::io::Write::write_all(&mut stream, &body).expect("the proxy takes it"))
 }
 
 #[test]

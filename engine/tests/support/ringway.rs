@@ -172,8 +172,13 @@ impl Ringway {
 
     /// What /clusters says of the health of an endpoint of the cluster `app`.
     pub fn health_flags(&self, endpoint: SocketAddr) -> String {
+        self.endpoint_figure(endpoint, "health_flags")
+    }
+
+    /// What /clusters says under this name of an endpoint of the cluster `app`.
+    pub fn endpoint_figure(&self, endpoint: SocketAddr, name: &str) -> String {
         let answer = self.admin("GET", "/clusters");
-        let prefix = format!("app::{endpoint}::health_flags::");
+        let prefix = format!("app::{endpoint}::{name}::");
         let line = answer.text().lines().find_map(|line| line.strip_prefix(&prefix));
         line.unwrap_or_else(|| panic!("{prefix} in {}", answer.text())).to_owned()
     }
