@@ -376,9 +376,9 @@ async fn check(watched: Rc<Watched>, mut host: Arc<Host>, index: usize, warm: Op
     // Follows the endpoint; whether it has moved.
     let follow = |host: &mut Arc<Host>, prober: &mut Prober| {
         let Some(renewed) = watched.renewed(host) else { return false };
-        prober.follow(&watched.shared, &renewed);
+        let has_moved = prober.follow(&watched.shared, &renewed);
         *host = renewed;
-        true
+        has_moved
     };
     loop {
         follow(&mut host, &mut prober);

@@ -22,12 +22,14 @@ impl Link {
         Self { reactor: reactor.clone(), network: network.clone(), address, stream: None, used: false }
     }
 
-    /// Connect to `address` from now on. A connection to another one says nothing of it.
-    pub fn aim(&mut self, address: Address) {
-        if address != self.address {
+    /// Connect to `address` from now on. A connection to another one says nothing of it. Whether it is another one.
+    pub fn aim(&mut self, address: Address) -> bool {
+        let has_moved = address != self.address;
+        if has_moved {
             self.address = address;
             self.close();
         }
+        has_moved
     }
 
     pub fn close(&mut self) {

@@ -114,10 +114,10 @@ impl Prober {
         Self { reactor: reactor.clone(), check: check.clone(), link, request }
     }
 
-    /// From the next check on, check `host`: the same one, of which discovery says something new.
-    pub fn follow(&mut self, cluster: &ClusterShared, host: &Host) {
+    /// From the next check on, check `host`: the same one, of which discovery says something new. Whether it has moved.
+    pub fn follow(&mut self, cluster: &ClusterShared, host: &Host) -> bool {
         self.request = request(&self.check, cluster, host);
-        self.link.aim(address(host));
+        self.link.aim(address(host))
     }
 
     /// One check.
