@@ -46,16 +46,10 @@ impl RouteTable {
     /// The first route of the request's virtual host that matches.
     #[inline]
     pub fn find(&self, request: &Request<'_>) -> Option<RouteRef> {
-        let virtual_host = self.find_virtual_host(request.authority)?;
+        let virtual_host = self.hosts.find(request.authority)?;
         let routes = || self.virtual_hosts[virtual_host as usize].routes.as_slice();
         let route = self.index.find(virtual_host, request, routes)?;
         Some(RouteRef { virtual_host, route })
-    }
-
-    /// The place of the virtual host whose domain fits best, whether or not one of its routes matches.
-    #[inline]
-    pub fn find_virtual_host(&self, authority: &[u8]) -> Option<u32> {
-        self.hosts.find(authority)
     }
 
     pub fn route(&self, at: RouteRef) -> &Route {
@@ -64,10 +58,6 @@ impl RouteTable {
 
     pub fn virtual_host(&self, at: RouteRef) -> &VirtualHost {
         &self.virtual_hosts[at.virtual_host as usize]
-    }
-
-    pub fn virtual_hosts(&self) -> &[VirtualHost] {
-        &self.virtual_hosts
     }
 }
 
