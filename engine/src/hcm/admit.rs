@@ -112,6 +112,7 @@ fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, reque
     }
     if options.x_request_id && !head.forwards_known(FieldId::XRequestId) {
         let id = request_id();
+        head.fields.remove_id(FieldId::XRequestId);
         head.add_known(FieldId::XRequestId, |out| out.extend_from_slice(&id));
     }
     if is_internal {

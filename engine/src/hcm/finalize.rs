@@ -99,6 +99,7 @@ pub(super) fn response(hcm: &Hcm, exchange: &mut Exchange, is_local: bool) {
     let mut head = exchange.edit_response();
     if !head.forwards_known(FieldId::Date) {
         let date = hcm.shard.date();
+        head.fields.remove_id(FieldId::Date);
         head.add_known(FieldId::Date, |out| out.extend_from_slice(&date));
     }
     let overwrites = is_local || options.server_header == ServerHeader::Overwrite;
@@ -108,6 +109,7 @@ pub(super) fn response(hcm: &Hcm, exchange: &mut Exchange, is_local: bool) {
     let adds =
         overwrites || options.server_header == ServerHeader::AppendIfAbsent && !head.forwards_known(FieldId::Server);
     if adds && !options.server_name.is_empty() {
+        head.fields.remove_id(FieldId::Server);
         head.add_known(FieldId::Server, |out| out.extend_from_slice(options.server_name.as_bytes()));
     }
     if let Some(via) = options.via.as_deref().filter(|_| !is_local) {

@@ -28,11 +28,7 @@ impl HeadEditor<'_> {
     /// Whether a line of this name goes on. One that the sender named in `connection` does not, and counts for nothing: it
     /// must not keep the proxy from setting its own.
     pub fn forwards(&self, id: FieldId, name: &[u8]) -> bool {
-        let is_it = |field: &Field| {
-            !field.hop_by_hop
-                && field.id == id
-                && (id != FieldId::Unknown || field.name.of(self.view()).eq_ignore_ascii_case(name))
-        };
+        let is_it = |field: &Field| !field.hop_by_hop && field.is_named(id, name, self.view());
         self.fields.contains(id) && self.fields.iter().any(is_it)
     }
 
@@ -83,15 +79,8 @@ impl HeadEditor<'_> {
     pub fn append(&mut self, name: &[u8], value: &[u8]) {
         let id = FieldId::lookup(name);
         let view = HeadView { received: self.received, edits: self.edits.as_slice() };
-        let last = match id {
-            FieldId::Unknown => {
-                let is_it = |field: &Field| field.id == id && field.name.of(view).eq_ignore_ascii_case(name);
-                self.fields.as_slice().iter().rposition(is_it)
-            }
-            id if !self.fields.contains(id) => None,
-            id => self.fields.as_slice().iter().rposition(|field| field.id == id),
-        };
-        let Some(at) = last else { return self.add(name, value) };
+        let last = || self.fields.as_slice().iter().rposition(|field| field.is_named(id, name, view));
+        let Some(at) = self.fields.contains(id).then(last).flatten() else { return self.add(name, value) };
         let old = self.fields.as_slice()[at].value;
         let separator: &[u8] = if old.is_empty() { b"" } else { b", " };
         let joined = self.edits.extend(self.received, old, |out| {

@@ -16,7 +16,7 @@ pub struct Field {
 
 impl Field {
     #[inline]
-    fn is_named<'a>(&self, id: FieldId, lower: &[u8], bytes: impl SpanBytes<'a>) -> bool {
+    pub(super) fn is_named<'a>(&self, id: FieldId, lower: &[u8], bytes: impl SpanBytes<'a>) -> bool {
         self.id == id && (id != FieldId::Unknown || self.name.of(bytes).eq_ignore_ascii_case(lower))
     }
 }
