@@ -3,8 +3,8 @@
 use crate::config;
 use ringway::codec::h1::{Limits, Parse, parse_request};
 use ringway::http::{HeadView, RequestHead};
-use ringway::router::RouteTable;
-use ringway::router::matcher::Request;
+use ringway::route::RouteTable;
+use ringway::route::matcher::Request;
 use ringway_config::model::{HeaderMatch, HeaderMatchKind, PathMatch, StringMatch, StringMatchKind, VirtualHost};
 use std::hint::black_box;
 

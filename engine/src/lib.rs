@@ -11,6 +11,7 @@ pub mod listener;
 pub mod net;
 pub mod network_filter;
 pub mod ring;
+pub mod route;
 pub mod router;
 pub mod server;
 pub mod shard;

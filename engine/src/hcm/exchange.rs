@@ -19,10 +19,11 @@ use crate::http::format::ResponseFlags;
 use crate::http::{Exchange, Reply};
 use crate::http_filter::{Context, Flow, Run};
 use crate::ring::Buf;
-use crate::router::hash_policy::{self, Hashed, Origin};
-use crate::router::matcher::Request;
+use crate::route::hash_policy::{self, Asker, Hashed};
+use crate::route::matcher::Request;
+use crate::route::{internal_redirect, rewrite};
 use crate::router::retry::{self, TryPolicy};
-use crate::router::{self, Deadlines, Downstream, Fault, Forwarding, internal_redirect, is_too_large, rewrite};
+use crate::router::{self, Deadlines, Downstream, Fault, Forwarding, is_too_large};
 use ringway_config::model::{ClusterTarget, FilterOverrides, Forward, RouteAction, WeightedCluster};
 use smallvec::SmallVec;
 use std::future::poll_fn;
@@ -308,8 +309,8 @@ fn forwarding<'a>(serving: &mut Serving<'a, '_>, forward: &'a Forward, cluster: 
         [] => Hashed::default(),
         policies => {
             let client = exchange.client.map(|client| client.ip());
-            let origin = Origin { client, remote: connection.remote, local: connection.local };
-            hash_policy::hash(policies, &exchange.request, exchange.request_view(), origin)
+            let asker = Asker { client, remote: connection.remote, local: connection.local };
+            hash_policy::hash(policies, &exchange.request, exchange.request_view(), asker)
         }
     };
     let weighted = exchange.weighted_cluster(forward);

@@ -7,7 +7,7 @@ use super::exchange::Ending;
 use super::record::record;
 use crate::http::format::format_value;
 use crate::http::{Exchange, FieldId, HeadEditor, Mutations, Version, is_valid_authority};
-use crate::router::rewrite;
+use crate::route::rewrite;
 use ringway_config::model::{self, HostRewrite, ServerHeader};
 use smallvec::SmallVec;
 

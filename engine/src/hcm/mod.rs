@@ -30,7 +30,7 @@ use crate::codec::h1::Limits;
 use crate::http::Exchange;
 use crate::http_filter::Chain;
 use crate::ring::Reactor;
-use crate::router::RouteTable;
+use crate::route::RouteTable;
 use crate::stats::HttpStats;
 use access_log::{CompiledLog, ShardLog};
 use ringway_config::model;

@@ -4,9 +4,9 @@ use super::Hcm;
 use super::admit::{self, Admission};
 use crate::http::{Exchange, FieldId, Scheme, matcher};
 use crate::net::sys;
+use crate::route::internal_redirect::{self, NoRedirect};
+use crate::route::matcher::Request;
 use crate::router::Downstream;
-use crate::router::internal_redirect::{self, NoRedirect};
-use crate::router::matcher::Request;
 use ringway_config::model::InternalRedirect;
 
 /// Make the request in the exchange the one that the response in it asks for.

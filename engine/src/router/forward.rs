@@ -2,7 +2,6 @@
 //! tries.rs's; what becomes of the response is the caller's.
 
 use super::attempt::Attempt;
-use super::hash_policy::NewCookie;
 use super::mirror::{self, MirrorOptions};
 use super::replay::{Replay, ReplayPiece};
 use super::retry::TryPolicy;
@@ -13,6 +12,7 @@ use crate::codec::h1::Limits;
 use crate::http::matcher::is_in_share;
 use crate::http::{Exchange, FieldId, Method, ResponseHead};
 use crate::ring::{Buf, Reactor};
+use crate::route::hash_policy::NewCookie;
 use crate::stats::HttpStats;
 use crate::upstream::limits::{Permit, Priority};
 use crate::upstream::{Connection, UpstreamBody};

@@ -1,4 +1,4 @@
-//! From a request to an answer: which route, where it leads, and the forwarding itself.
+//! Forwarding: the tries of one request, their retries, hedges and mirrors, until there is a response.
 //!
 //! Invariant: the router decides nothing about what a client is told when something fails. It returns a `Fault`, and
 //! `hcm::local_reply` turns that into a response, a flag and a detail.
@@ -7,18 +7,12 @@ pub mod attempt;
 mod deadlines;
 mod downstream;
 pub mod encode;
-pub mod explain;
 mod fault;
 mod forward;
-pub mod hash_policy;
 mod hedge;
-pub mod internal_redirect;
-pub mod matcher;
 mod mirror;
 pub mod replay;
 pub mod retry;
-pub mod rewrite;
-mod table;
 mod tries;
 
 pub use deadlines::Deadlines;
@@ -26,4 +20,3 @@ pub use downstream::{Collected, Downstream, DownstreamBody, is_too_large};
 pub use encode::ResponseShape;
 pub use fault::Fault;
 pub use forward::{Forwarding, Response, forward, interrupted};
-pub use table::{Route, RouteTable, VirtualHost};

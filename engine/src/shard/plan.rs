@@ -5,7 +5,7 @@ use crate::hcm::HeaderTable;
 use crate::hcm::access_log::{CompiledLog, OpenError, Writer};
 use crate::http_filter::{SharedChain, number_overrides};
 use crate::listener::ConnectionLimit;
-use crate::router::RouteTable;
+use crate::route::RouteTable;
 use crate::stats::Registry;
 use ringway_config::model::{self, Address, NetworkFilter};
 use std::collections::{HashMap, HashSet};

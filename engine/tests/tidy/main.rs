@@ -32,6 +32,7 @@ const LAYERS: &[&str] = &[
     "hcm",
     "http_filter",
     "router",
+    "route",
     "cluster",
     "upstream",
     "codec",

@@ -3,9 +3,9 @@
 
 use super::page::Page;
 use crate::http::{Exchange, RouteRef, is_valid_authority};
-use crate::router::explain::{Tried, per_cent};
+use crate::route::explain::{Tried, per_cent};
+use crate::route::{RouteTable, rewrite};
 use crate::router::retry::TryPolicy;
-use crate::router::{RouteTable, rewrite};
 use ringway_config::model::{
     self, AppendAction, Cluster, ClusterTarget, Config, Discovery, FilterOverride, FilterOverrides, FormatPiece,
     Forward, Hcm, HeaderMutation, HeaderMutations, HostRewrite, HttpFilter, LbPolicy, Place, Priority, RetryOn, Route,

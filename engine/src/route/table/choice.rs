@@ -3,7 +3,7 @@
 
 use super::trie::{NONE, Trie};
 use crate::http::matcher::{Joined, cookie, query_parameter};
-use crate::router::matcher::{Request, predicates_beside_path};
+use crate::route::matcher::{Request, predicates_beside_path};
 use ringway_config::model::{self, HeaderMatchKind, PathMatch, StringMatch, StringMatchKind};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;

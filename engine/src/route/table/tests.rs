@@ -3,8 +3,8 @@
 use super::*;
 use crate::codec::h1::{Limits, Parse, parse_request};
 use crate::http::{HeadView, RequestHead, split_port};
-use crate::router::explain::{Tried, Verdict, choose_host, walk};
-use crate::router::matcher::predicates;
+use crate::route::explain::{Tried, Verdict, choose_host, walk};
+use crate::route::matcher::predicates;
 use regex::bytes::{Regex, RegexBuilder};
 use ringway_config::model::*;
 use std::cell::RefCell;

@@ -9,9 +9,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use xxhash_rust::xxh64::xxh64;
 
-/// Who asks.
+/// The client and its connection, as far as a hash policy may look at them.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Origin {
+pub struct Asker {
     /// The client as far as it can be believed.
     pub client: Option<IpAddr>,
     /// The connection's two ends; cookies are made from them.
@@ -55,10 +55,10 @@ impl NewCookie<'_> {
 }
 
 /// Ask the policies in order, up to the first terminal one with a hash so far. Each hash is mixed with those before it.
-pub fn hash<'a>(policies: &'a [HashPolicy], head: &RequestHead, view: HeadView<'_>, origin: Origin) -> Hashed<'a> {
+pub fn hash<'a>(policies: &'a [HashPolicy], head: &RequestHead, view: HeadView<'_>, asker: Asker) -> Hashed<'a> {
     let mut hashed = Hashed::default();
     for policy in policies {
-        if let Some(hash) = hash_one(&policy.kind, head, view, origin, &mut hashed.cookies) {
+        if let Some(hash) = hash_one(&policy.kind, head, view, asker, &mut hashed.cookies) {
             // Rotated, so that two equal ones do not cancel each other out.
             hashed.hash = Some(hashed.hash.map_or(0, |before| before.rotate_left(1)) ^ hash);
         }
@@ -73,7 +73,7 @@ fn hash_one<'a>(
     kind: &'a HashPolicyKind,
     head: &RequestHead,
     view: HeadView<'_>,
-    origin: Origin,
+    asker: Asker,
     cookies: &mut SmallVec<[NewCookie<'a>; 1]>,
 ) -> Option<u64> {
     match kind {
@@ -83,12 +83,12 @@ fn hash_one<'a>(
             {
                 return Some(xxh64(value, 0));
             }
-            let value = connection_hash(origin);
+            let value = connection_hash(asker);
             cookies.push(NewCookie { name, ttl: (*ttl)?, path: path.as_deref(), value });
             // Of the text: the client's next request is to hash the same.
             Some(hash_text(format_args!("{value:x}")))
         }
-        HashPolicyKind::SourceIp => origin.client.map(hash_text),
+        HashPolicyKind::SourceIp => asker.client.map(hash_text),
         HashPolicyKind::QueryParameter(name) => {
             matcher::query_parameter(head.query(view), name.as_bytes()).map(|value| xxh64(value, 0))
         }
@@ -113,8 +113,8 @@ fn hash_field(name: &str, head: &RequestHead, view: HeadView<'_>) -> Option<u64>
 }
 
 /// The same for all requests of a connection that race for their cookie.
-fn connection_hash(origin: Origin) -> u64 {
-    hash_texts([origin.remote, origin.local].into_iter().flatten())
+fn connection_hash(asker: Asker) -> u64 {
+    hash_texts([asker.remote, asker.local].into_iter().flatten())
 }
 
 fn hash_text(value: impl Display) -> u64 {
@@ -150,9 +150,9 @@ mod tests {
         policy(HashPolicyKind::Cookie { name: "sid".into(), ttl, path: path.map(Into::into) })
     }
 
-    fn origin() -> Origin {
+    fn asker() -> Asker {
         let remote: SocketAddr = "10.1.2.3:4000".parse().expect("an address");
-        Origin { client: Some(remote.ip()), remote: Some(remote), local: "10.0.0.1:80".parse().ok() }
+        Asker { client: Some(remote.ip()), remote: Some(remote), local: "10.0.0.1:80".parse().ok() }
     }
 
     fn hash_of<'a>(policies: &'a [HashPolicy], target: &str, fields: &str) -> Hashed<'a> {
@@ -160,7 +160,7 @@ mod tests {
         let mut head = RequestHead::default();
         let parsed = HeadScanner::default().request(text.as_bytes(), &Limits::default(), &mut head);
         assert!(matches!(parsed, Ok(Parse::Complete)));
-        hash(policies, &head, HeadView::new(text.as_bytes()), origin())
+        hash(policies, &head, HeadView::new(text.as_bytes()), asker())
     }
 
     #[test]

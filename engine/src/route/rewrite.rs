@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::codec::h1::{Limits, parse_request};
     use crate::http::RouteRef;
-    use crate::router::RouteTable;
+    use crate::route::RouteTable;
     use regex::bytes::Regex;
     use ringway_config::model::{self, RouteAction, RouteMatch, UriTemplate};
 

@@ -6,7 +6,7 @@ use super::choice::{self, Choices, List, Lists, NO_CHOICE, Turn};
 use super::literal::{Needed, needed, readings};
 use super::pattern::{self, Class, Programs};
 use super::trie::{Exact, Folded, Key, NONE, Trie};
-use crate::router::matcher::{Request, matches_path, predicates, predicates_beside_path};
+use crate::route::matcher::{Request, matches_path, predicates, predicates_beside_path};
 use ringway_config::model::{self, PathMatch};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
