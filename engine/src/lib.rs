@@ -8,6 +8,7 @@ pub mod hcm;
 pub mod http;
 pub mod http_filter;
 pub mod listener;
+pub mod mux;
 pub mod net;
 pub mod network_filter;
 pub mod ring;

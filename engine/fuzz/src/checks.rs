@@ -2,11 +2,11 @@
 //! them in every test run.
 
 use crate::codec::h1::{
-    BodyDecoder, BodyError, HeadScanner, Limits, Parse,
+    BodyDecoder, BodyError, BodyKind, Framing, HeadScanner, Limits, Parse,
     encode::{self, ChunkHeader, LAST_CHUNK},
     parse_request, parse_response,
 };
-use crate::http::{BodyKind, FieldId, Fields, Method, RequestHead, ResponseHead, TargetForm, Version, path};
+use crate::http::{FieldId, Fields, Method, RequestHead, ResponseHead, TargetForm, Version, path};
 
 /// Small enough that a fuzzer's inputs reach the limits.
 const LIMITS: Limits = Limits {
@@ -23,16 +23,17 @@ const LIMITS: Limits = Limits {
 pub fn request(data: &[u8]) {
     let mut head = RequestHead::default();
     let whole = parse_request(data, &LIMITS, &mut head);
+    let whole_len = whole.ok().and_then(Parse::complete).map(|framing| framing.len as usize);
     let (mut scanner, mut pieces) = (HeadScanner::default(), RequestHead::default());
     for end in ends(data) {
         let step = scanner.request(&data[..end], &LIMITS, &mut pieces);
         if step == Ok(Parse::Partial) {
             // Only something longer can be complete.
-            assert!(whole != Ok(Parse::Complete) || end < head.len as usize, "{end}");
+            assert!(whole_len.is_none_or(|len| end < len), "{end}");
             continue;
         }
         match whole {
-            Ok(Parse::Complete) => {
+            Ok(Parse::Complete(_)) => {
                 assert_eq!(step, whole);
                 assert_eq!(format!("{pieces:?}"), format!("{head:?}"));
             }
@@ -42,11 +43,11 @@ pub fn request(data: &[u8]) {
         }
         break;
     }
-    if whole == Ok(Parse::Complete) {
-        let bytes = &data[..head.len as usize];
+    if let Ok(Parse::Complete(framing)) = whole {
+        let bytes = &data[..framing.len as usize];
         assert_clean(bytes.strip_prefix(b"\r\n").unwrap_or(bytes), &head.fields, bytes);
-        request_is_consistent(&head, bytes);
-        request_is_read_back(&head, bytes);
+        request_is_consistent(&head, framing, bytes);
+        request_is_read_back(&head, framing, bytes);
     }
 }
 
@@ -89,15 +90,16 @@ pub fn response(data: &[u8]) {
     };
     let mut head = ResponseHead::default();
     let whole = parse_response(data, &LIMITS, method, &mut head);
+    let whole_len = whole.ok().and_then(Parse::complete).map(|framing| framing.len as usize);
     let (mut scanner, mut pieces) = (HeadScanner::default(), ResponseHead::default());
     for end in ends(data) {
         let step = scanner.response(&data[..end], &LIMITS, method, &mut pieces);
         if step == Ok(Parse::Partial) {
-            assert!(whole != Ok(Parse::Complete) || end < head.len as usize, "{end}");
+            assert!(whole_len.is_none_or(|len| end < len), "{end}");
             continue;
         }
         match whole {
-            Ok(Parse::Complete) => {
+            Ok(Parse::Complete(_)) => {
                 assert_eq!(step, whole);
                 assert_eq!(format!("{pieces:?}"), format!("{head:?}"));
             }
@@ -106,11 +108,11 @@ pub fn response(data: &[u8]) {
         }
         break;
     }
-    if whole == Ok(Parse::Complete) {
-        let bytes = &data[..head.len as usize];
+    if let Ok(Parse::Complete(framing)) = whole {
+        let bytes = &data[..framing.len as usize];
         assert_clean(bytes, &head.fields, bytes);
-        response_is_consistent(&head, bytes, method);
-        response_is_read_back(&head, bytes, method);
+        response_is_consistent(&head, framing, bytes, method);
+        response_is_read_back(&head, framing, bytes, method);
     }
 }
 
@@ -191,9 +193,10 @@ fn framing_of(fields: &Fields, bytes: &[u8]) -> Option<BodyKind> {
     }
 }
 
-fn request_is_consistent(head: &RequestHead, bytes: &[u8]) {
-    assert_eq!(framing_of(&head.fields, bytes).unwrap_or(BodyKind::None), head.framing);
-    assert!(head.framing != BodyKind::Chunked || head.version == Version::Http11);
+fn request_is_consistent(head: &RequestHead, framing: Framing, bytes: &[u8]) {
+    assert_eq!(framing_of(&head.fields, bytes).unwrap_or(BodyKind::None), framing.body);
+    assert_eq!(head.length, framing.body.length());
+    assert!(framing.body != BodyKind::Chunked || head.version == Version::Http11);
     assert!(!matches!(head.method, Method::Trace | Method::Connect));
     assert!(!head.path(bytes).is_empty());
     assert!(head.path(bytes).starts_with(b"/") || head.path(bytes) == b"*");
@@ -209,17 +212,18 @@ fn request_is_consistent(head: &RequestHead, bytes: &[u8]) {
     }
 }
 
-fn response_is_consistent(head: &ResponseHead, bytes: &[u8], method: Method) {
+fn response_is_consistent(head: &ResponseHead, framing: Framing, bytes: &[u8], method: Method) {
     let declared = framing_of(&head.fields, bytes);
     let status = head.status;
     assert!((100..1000).contains(&status) && status != 101);
     let bodiless = status < 200 || status == 204 || status == 304 || method == Method::Head;
     let tunnel = method == Method::Connect && (200..300).contains(&status);
     match bodiless || tunnel {
-        true => assert_eq!(head.framing, BodyKind::None),
-        false => assert_eq!(head.framing, declared.unwrap_or(BodyKind::UntilClose)),
+        true => assert_eq!(framing.body, BodyKind::None),
+        false => assert_eq!(framing.body, declared.unwrap_or(BodyKind::UntilClose)),
     }
-    assert!(head.framing != BodyKind::UntilClose || !head.keep_alive);
+    assert_eq!(head.length, framing.body.length());
+    assert!(framing.body != BodyKind::UntilClose || !framing.keep_alive);
     assert!(head.reason.of(bytes).iter().all(|b| *b != b'\r' && *b != b'\n'));
 }
 
@@ -248,41 +252,42 @@ fn copied<'a>(fields: &'a Fields, bytes: &'a [u8]) -> Vec<(&'a [u8], &'a [u8])> 
 /// Room for the lines that the writer adds.
 const ROOMY: Limits = Limits { head_bytes: 8192, fields: 32, trailer_bytes: 256, ..LIMITS };
 
-fn request_is_read_back(head: &RequestHead, bytes: &[u8]) {
+fn request_is_read_back(head: &RequestHead, framing: Framing, bytes: &[u8]) {
     let mut out = Vec::new();
     encode::request_line(&mut out, head.method_bytes(bytes), &head.target(bytes));
     let authority = if head.authority.is_empty() { b"localhost" } else { head.authority.of(bytes) };
     encode::field(&mut out, b"host", authority);
-    write_fields(&mut out, &head.fields, bytes, head.framing);
+    write_fields(&mut out, &head.fields, bytes, framing.body);
     let mut again = RequestHead::default();
-    match parse_request(&out, &ROOMY, &mut again) {
-        Ok(Parse::Complete) => {}
+    let read = match parse_request(&out, &ROOMY, &mut again) {
+        Ok(Parse::Complete(read)) => read,
         // What an HTTP/1.0 client expects is ignored there (RFC 9110 section 10.1.1) and refused here.
         Err(error) if head.version == Version::Http10 && error.status() == 417 => return,
         other => panic!("{other:?}: {:?}", String::from_utf8_lossy(&out)),
-    }
-    assert_eq!(again.len as usize, out.len());
+    };
+    assert_eq!(read.len as usize, out.len());
     assert_eq!(again.method_bytes(&out), head.method_bytes(bytes));
     assert_eq!(again.target(&out).concat(), head.target(bytes).concat());
     assert_eq!((again.path(&out), again.query(&out)), (head.path(bytes), head.query(bytes)));
     assert_eq!(again.authority.of(&out), authority);
-    assert_eq!(again.framing, head.framing);
+    assert_eq!(read.body, framing.body);
     assert_eq!(copied(&again.fields, &out), copied(&head.fields, bytes));
-    assert!(again.keep_alive && !again.upgrade);
+    assert!(read.keep_alive && !read.upgrade);
 }
 
-fn response_is_read_back(head: &ResponseHead, bytes: &[u8], method: Method) {
+fn response_is_read_back(head: &ResponseHead, framing: Framing, bytes: &[u8], method: Method) {
     let mut out = Vec::new();
     encode::status_line(&mut out, head.status, head.reason.of(bytes));
-    let framing = head.content_length.map_or(head.framing, BodyKind::Length);
-    write_fields(&mut out, &head.fields, bytes, framing);
+    let body = head.content_length.map_or(framing.body, BodyKind::Length);
+    write_fields(&mut out, &head.fields, bytes, body);
     let mut again = ResponseHead::default();
-    assert_eq!(parse_response(&out, &ROOMY, method, &mut again), Ok(Parse::Complete));
-    assert_eq!(again.len as usize, out.len());
+    let read =
+        parse_response(&out, &ROOMY, method, &mut again).ok().and_then(Parse::complete).expect("a whole response");
+    assert_eq!(read.len as usize, out.len());
     assert_eq!((again.status, again.reason.of(&out)), (head.status, head.reason.of(bytes)));
-    assert_eq!((again.framing, again.content_length), (head.framing, head.content_length));
+    assert_eq!((read.body, again.content_length), (framing.body, head.content_length));
     assert_eq!(copied(&again.fields, &out), copied(&head.fields, bytes));
-    assert!(!again.content_length_dropped);
+    assert!(!read.content_length_dropped);
 }
 
 #[derive(Debug, PartialEq)]

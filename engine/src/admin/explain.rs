@@ -101,8 +101,9 @@ fn admission(
     let before = (target(exchange), authority(exchange));
     let peer = Peer { remote: Some(remote), local, text: &remote.ip().to_canonical().to_string() };
     let admission = admit_head(hcm, &peer, exchange, || *b"00000000-0000-4000-8000-000000000000");
-    let side = if exchange.is_internal { "internal: its x-envoy-* fields count" } else { "from outside" };
-    let client = exchange.client.map_or_else(|| "unknown".into(), |client| client.ip().to_canonical().to_string());
+    let side = if exchange.facts.is_internal { "internal: its x-envoy-* fields count" } else { "from outside" };
+    let client =
+        exchange.facts.client.map_or_else(|| "unknown".into(), |client| client.ip().to_canonical().to_string());
     page.line("client", format!("{client}, {side}"));
     match admission {
         Admission::Admitted => {}
@@ -126,17 +127,17 @@ fn admission(
 }
 
 fn target(exchange: &Exchange) -> String {
-    String::from_utf8_lossy(&exchange.request.target(exchange.request_view()).concat()).into_owned()
+    String::from_utf8_lossy(&exchange.request.head.target(exchange.request.view()).concat()).into_owned()
 }
 
 fn authority(exchange: &Exchange) -> String {
-    String::from_utf8_lossy(exchange.request.authority.of(exchange.request_view())).into_owned()
+    String::from_utf8_lossy(exchange.request.head.authority.of(exchange.request.view())).into_owned()
 }
 
 /// Virtual host, routes, and what those that take the request do with it. Whether one does.
 fn routing(page: &mut Page<'_>, config: &Config, hcm: &Hcm, exchange: &Exchange) -> bool {
-    let view: HeadView<'_> = exchange.request_view();
-    let request = Request::new(&exchange.request, view, 0);
+    let view: HeadView<'_> = exchange.request.view();
+    let request = Request::new(&exchange.request.head, view, 0);
     let Some(chosen) = choose_host(&hcm.virtual_hosts, request.authority) else {
         page.line("host", format!("no virtual host has a domain for {:?}", authority(exchange)));
         page.line("result", "status 404: no route");

@@ -2,12 +2,13 @@
 
 use super::endpoints::{Answer, Call, answer};
 use super::state::State;
-use crate::codec::h1::{BodyDecoder, HeadScanner, Limits, Parse, encode};
 use crate::hcm::access_log::{CompiledLog, ShardLog, Writer};
 use crate::http::format::Record;
-use crate::http::{BodyKind, FieldId, HeadView, Method, RequestHead, Times};
-use crate::net::{ByteStream, HeadBytes, sys};
-use crate::ring::{Acceptor, Reactor, Segment, Socket, Timer};
+use crate::http::{FieldId, HeadView, Length, Message, Method, RequestHead, ResponseHead, Times, Trailers, reason};
+use crate::mux::h1::{Disposition, Served};
+use crate::mux::{Broken, Downstream, Limits, Piece};
+use crate::net::{ByteStream, sys};
+use crate::ring::{Acceptor, Reactor, Socket, Timer};
 use crate::stats::Registry;
 use ringway_config::format_pieces;
 use ringway_config::model::{AccessLog, AccessLogFormat, AccessLogSink};
@@ -82,35 +83,29 @@ async fn serve(
     state: Arc<State>,
     log: Rc<Option<Log>>,
 ) {
-    let mut head = RequestHead::default();
+    let limits = Limits::default();
     loop {
-        let mut bytes = HeadBytes::Empty;
-        head.clear();
+        let mut request = Message::<RequestHead>::default();
         let start = reactor.wall_micros();
-        let answered = match read_head(&reactor, &stream, &mut bytes, &mut head).await {
-            Some(Ok(())) => {
-                let body = read_body(&reactor, &stream, &head).await;
-                head.keep_alive &= body.is_some();
-                let raw = bytes.as_slice();
-                let (path, query) = (head.path(raw), head.query(raw).unwrap_or_default());
-                let call = Call { method: head.method, path, query, body: body.as_deref() };
-                match refusal(&head, raw) {
-                    Some(refused) => refused,
-                    None => answer(&state, &call),
-                }
+        let mut served = Served::new(&stream, &reactor, &limits, false);
+        let head = read_head(&reactor, &stream, &mut served, &mut request).await;
+        let mut wire = Downstream::H1(served);
+        let answered = match head {
+            Ok(()) => {
+                let body = read_body(&reactor, &mut wire, &request.head).await;
+                let bytes = request.received.as_slice();
+                let (path, query) = (request.head.path(bytes), request.head.query(bytes).unwrap_or_default());
+                let call = Call { method: request.head.method, path, query, body: body.as_deref() };
+                refusal(&request.head, bytes).unwrap_or_else(|| answer(&state, &call))
             }
-            Some(Err(status)) => {
-                head.keep_alive = false;
-                Answer::text(status, "bad request\n")
-            }
-            None => return,
+            Err(Broken::Violation(violation)) => Answer::text(violation.status, "bad request\n"),
+            Err(_) => return,
         };
-        let keep_alive = head.keep_alive;
-        send(&stream, &head, &answered, keep_alive);
+        send(&mut wire, &request.head, &answered);
         if let Some(log) = &*log {
             let record = Record {
                 times: Times { start_wall_micros: start, ..Times::default() },
-                request: (head.len > 0).then_some((&head, HeadView::new(bytes.as_slice()))),
+                request: request.is_whole.then_some((&request.head, HeadView::new(request.received.as_slice()))),
                 response_code: answered.status,
                 sent: answered.body.len() as u64,
                 downstream_remote_address: remote,
@@ -129,74 +124,63 @@ async fn serve(
         if let Some(order) = answered.then {
             state.order(order);
         }
-        if !keep_alive {
+        let Downstream::H1(served) = wire;
+        if served.close(true) != Disposition::KeepAlive {
             return;
         }
     }
 }
 
-/// `None`: the connection is over. `Err`: the status to answer with.
+/// Read a head.
+///
+/// # Errors
+/// It breaks a rule, or the connection is over.
 async fn read_head(
     reactor: &Rc<Reactor>,
     stream: &ByteStream,
-    bytes: &mut HeadBytes,
-    head: &mut RequestHead,
-) -> Option<Result<(), u16>> {
+    served: &mut Served<'_>,
+    request: &mut Message<RequestHead>,
+) -> Result<(), Broken> {
     let timer = Timer::new(reactor);
     timer.arm_in(PATIENCE);
-    let mut scanner = HeadScanner::default();
-    loop {
-        let received = poll_fn(|_| match stream.poll_recv() {
-            Poll::Ready(received) => Poll::Ready(received.ok().flatten()),
-            Poll::Pending if timer.fired() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        });
-        bytes.append(received.await?, reactor);
-        match scanner.request(bytes.as_slice(), &Limits::default(), head) {
-            Ok(Parse::Partial) => {}
-            Err(error) => return Some(Err(error.status())),
-            Ok(Parse::Complete) => {
-                if let Some(rest) = bytes.rest(head.len as usize, reactor) {
-                    stream.unread(rest);
-                }
-                return Some(Ok(()));
-            }
-        }
-    }
+    let first = poll_fn(|_| match stream.poll_recv() {
+        Poll::Ready(received) => Poll::Ready(received.ok().flatten()),
+        Poll::Pending if timer.fired() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    });
+    request.received.append(first.await.ok_or(Broken::Closed)?, reactor);
+    poll_fn(|_| match served.poll_request(request) {
+        Poll::Pending if timer.fired() => Poll::Ready(Err(Broken::Closed)),
+        polled => polled,
+    })
+    .await
 }
 
 /// Bytes of body that are read; nothing that is asked here is longer.
 const BODY_MAX: u64 = 64 * 1024;
 
 /// The request's body; `None`: it is too long, or does not come, and the connection cannot go on.
-async fn read_body(reactor: &Rc<Reactor>, stream: &ByteStream, head: &RequestHead) -> Option<Vec<u8>> {
+async fn read_body(reactor: &Rc<Reactor>, wire: &mut Downstream<'_>, head: &RequestHead) -> Option<Vec<u8>> {
     let mut body = Vec::new();
-    if head.framing.is_empty() {
+    if head.length.is_empty() {
         return Some(body);
     }
-    if !matches!(head.framing, BodyKind::Length(length) if length <= BODY_MAX) {
+    if !matches!(head.length, Length::Known(length) if length <= BODY_MAX) {
         return None;
     }
     let timer = Timer::new(reactor);
     timer.arm_in(Duration::from_secs(1));
-    let mut decoder = BodyDecoder::new(head.framing);
+    let mut trailers = Trailers::default();
     poll_fn(|_| {
-        while !decoder.is_done() {
-            match stream.poll_recv() {
-                Poll::Ready(Ok(Some(mut buf))) => {
-                    let Ok(decoded) = decoder.decode(&buf) else { return Poll::Ready(None) };
-                    body.extend_from_slice(&buf[decoded.data.clone()]);
-                    buf.advance(decoded.consumed);
-                    if !buf.is_empty() {
-                        stream.unread(buf);
-                    }
-                }
-                Poll::Ready(_) => return Poll::Ready(None),
+        loop {
+            match wire.poll_piece(&mut trailers) {
+                Poll::Ready(Ok(Piece::Data(buf))) => body.extend_from_slice(&buf),
+                Poll::Ready(Ok(Piece::End)) => return Poll::Ready(Some(())),
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
                 Poll::Pending if timer.fired() => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,
             }
         }
-        Poll::Ready(Some(()))
     })
     .await?;
     Some(body)
@@ -218,23 +202,27 @@ fn refusal(head: &RequestHead, bytes: &[u8]) -> Option<Answer> {
         .then(|| Answer::text(403, "the admin endpoint takes no orders from other sites\n"))
 }
 
-fn send(stream: &ByteStream, head: &RequestHead, answer: &Answer, keep_alive: bool) {
-    let mut out = Vec::with_capacity(256 + answer.body.len());
-    encode::status(&mut out, answer.status);
-    encode::field(&mut out, b"content-type", answer.content_type.as_bytes());
-    encode::field_u64(&mut out, b"content-length", answer.body.len() as u64);
-    encode::field(&mut out, b"cache-control", b"no-cache, max-age=0");
-    encode::field(&mut out, b"x-content-type-options", b"nosniff");
-    encode::field(&mut out, b"server", b"ringway");
+fn send(wire: &mut Downstream<'_>, request: &RequestHead, answer: &Answer) {
+    let mut response = Message::<ResponseHead>::default();
+    let length = answer.body.len() as u64;
+    response.head.status = answer.status;
+    response.head.reason = response.edits.store(|out| out.extend_from_slice(reason(answer.status).as_bytes()));
+    response.head.content_length = Some(length);
+    response.head.length = if request.method == Method::Head { Length::None } else { Length::Known(length) };
+    let mut head = response.edit();
+    head.add(b"content-type", answer.content_type.as_bytes());
+    head.add(b"cache-control", b"no-cache, max-age=0");
+    head.add(b"x-content-type-options", b"nosniff");
+    head.add(b"server", b"ringway");
     if answer.status == 405 {
-        encode::field(&mut out, b"allow", answer.allow.as_bytes());
+        head.add(b"allow", answer.allow.as_bytes());
     }
-    if !keep_alive {
-        encode::field(&mut out, b"connection", b"close");
+    // A request that did not come whole leaves the connection of no further use.
+    let closes = !wire.is_done();
+    wire.send_head(request, &response, closes);
+    if request.method != Method::Head {
+        wire.put_bytes(answer.body.as_bytes());
     }
-    encode::end(&mut out);
-    if head.method != Method::Head {
-        out.extend_from_slice(answer.body.as_bytes());
-    }
-    stream.send_one(Segment::Owned(out));
+    wire.end(&response.trailers);
+    wire.flush();
 }

@@ -72,3 +72,11 @@ pub fn nanos(duration: Duration) -> Nanos {
 fn unix_micros() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64)
 }
+
+/// A deadline that does not come.
+pub const NEVER: Nanos = Nanos::MAX;
+
+/// The end of `limit`, which begins at `now`; without one, `NEVER`.
+pub fn deadline(now: Nanos, limit: Option<Duration>) -> Nanos {
+    limit.map_or(NEVER, |limit| now.saturating_add(nanos(limit)))
+}

@@ -194,7 +194,7 @@ mod tests {
     use crate::net::{MemoryListener, MemoryNetwork, Network};
     use crate::ring::{PoolSize, Reactor};
     use crate::stats::Registry;
-    use crate::upstream::Connection;
+    use crate::upstream::Lease;
     use crate::upstream::limits::Priority;
     use ringway_config::model::{self, Address};
 
@@ -221,10 +221,10 @@ mod tests {
             Cluster::new(&self.shared, &self.reactor, &Network::Memory(self.network.clone()), &self.registry, 0)
         }
 
-        fn connect(&self, pool: &Rc<Pool>) -> Connection {
+        fn connect(&self, pool: &Rc<Pool>) -> Lease {
             let pool = pool.clone();
-            let connection = self.reactor.block_on(async move { pool.connect(Priority::Default).await });
-            connection.expect("somebody listens")
+            let lease = self.reactor.block_on(async move { pool.acquire(Priority::Default).await });
+            lease.expect("the listener is there")
         }
     }
 
@@ -308,7 +308,7 @@ mod tests {
         drop(in_flight);
         assert_eq!((after.active(), after.pool.idle_count(), figures()), (0, 2, 10));
         let _listener = world.network.listen(after.host.spec.address.clone(), 1024);
-        let remote = world.connect(&after.pool).remote.expect("an address");
+        let remote = world.connect(&after.pool).connection.remote.expect("an address");
         assert_eq!(remote.to_string(), "10.0.0.2:80");
     }
 }

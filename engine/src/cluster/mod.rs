@@ -3,6 +3,8 @@
 //! What the shards share of a cluster is in members.rs. A shard makes a view of its own from that and makes it anew when
 //! the members or their health changed, which it notices at its next pick.
 
+mod accounting;
+pub mod call;
 pub mod discovery;
 mod endpoint;
 pub mod health;
@@ -14,6 +16,7 @@ mod supervisor;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use accounting::Accounting;
 pub use endpoint::{Endpoint, InFlight};
 pub use lb::{NoHost, PickContext};
 pub use members::{CONTROL, ClusterShared, Health, HealthFlags, Host, HostSpec, MembersChange};
@@ -130,7 +133,12 @@ impl Cluster {
         self.shared.report(&endpoint.host, &endpoint.stats, outcome);
     }
 
-    /// The endpoints of the moment, healthy or not.
+    /// Whether endpoints may refuse a request without looking at it, so that it can be sent again whatever it is.
+    pub fn may_refuse(&self) -> bool {
+        false
+    }
+
+    /// The endpoints there are at present, healthy or not.
     pub fn endpoints(&self) -> Vec<Rc<Endpoint>> {
         self.view.borrow().endpoints.clone()
     }

@@ -1,8 +1,8 @@
 //! What happens to a request's head before a route is looked for: whom to believe, and which path it means
 //! (Envoy: ConnectionManagerUtility::mutateRequestHeaders, maybeNormalizePath).
 
-use super::Hcm;
 use super::connection::Connection;
+use super::manager::Hcm;
 use crate::http::{Exchange, FieldId, Fields, HeadView, ImpliedPath, RequestId, Span, TargetForm, path, split_port};
 use ringway_config::model::{self, EscapedSlashes, PathOptions, Trust};
 use std::net::{IpAddr, SocketAddr};
@@ -37,9 +37,9 @@ pub fn admit_head(
     exchange: &mut Exchange,
     request_id: impl FnOnce() -> RequestId,
 ) -> Admission {
-    let admission = match exchange.request.target_form {
+    let admission = match exchange.request.head.target_form {
         // `OPTIONS http://host` is about the host, and not about a path (RFC 9112 section 3.2.4).
-        TargetForm::Absolute if exchange.request.implied_path == ImpliedPath::Asterisk => Admission::Admitted,
+        TargetForm::Absolute if exchange.request.head.implied_path == ImpliedPath::Asterisk => Admission::Admitted,
         TargetForm::Origin | TargetForm::Absolute => canonical_path(&config.paths, exchange),
         TargetForm::Authority | TargetForm::Asterisk => Admission::Admitted,
     };
@@ -82,20 +82,20 @@ const EDGE: u128 = Fields::set_of(&[
 fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, request_id: impl FnOnce() -> RequestId) {
     let (trust, options) = (&config.trust, &config.headers);
     let (client, is_internal) = client(trust, peer.remote, exchange);
-    exchange.client = client;
-    exchange.is_internal = is_internal;
+    exchange.facts.client = client;
+    exchange.facts.is_internal = is_internal;
     let is_edge = trust.use_remote_address && !is_internal;
     let unwanted = match (is_internal, is_edge) {
         (true, _) => Fields::set_of(&[FieldId::XEnvoyInternal]),
         (false, false) => INTERNAL,
         (false, true) => INTERNAL | EDGE,
     };
-    exchange.request.fields.remove_all(unwanted);
+    exchange.request.head.fields.remove_all(unwanted);
     // An edge gives every request an id of its own.
     if is_edge && options.x_request_id {
-        exchange.request.fields.remove_id(FieldId::XRequestId);
+        exchange.request.head.fields.remove_id(FieldId::XRequestId);
     }
-    let mut head = exchange.edit_request();
+    let mut head = exchange.request.edit();
     if !is_internal {
         for name in &trust.internal_only_headers {
             head.remove(name.as_bytes());
@@ -128,14 +128,15 @@ fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, reque
 /// The client's address and whether the request comes from inside. Inside means: from an internal address, and not
 /// through somebody who cannot be checked.
 fn client(trust: &Trust, peer: Option<SocketAddr>, exchange: &Exchange) -> (Option<SocketAddr>, bool) {
-    let has_field = exchange.request.fields.contains(FieldId::XForwardedFor);
+    let has_field = exchange.request.head.fields.contains(FieldId::XForwardedFor);
     if trust.use_remote_address && trust.xff_num_trusted_hops == 0 {
         // Most requests end here, and nothing is parsed for them.
         let is_internal = !has_field && peer.is_some_and(|peer| is_internal(trust, peer.ip()));
         return (peer, is_internal);
     }
     let skip = if trust.use_remote_address { trust.xff_num_trusted_hops - 1 } else { trust.xff_num_trusted_hops };
-    let said = if has_field { forwarded_for(&exchange.request.fields, exchange.request_view(), skip) } else { None };
+    let said =
+        if has_field { forwarded_for(&exchange.request.head.fields, exchange.request.view(), skip) } else { None };
     let checkable = match (trust.use_remote_address, &said) {
         (true, _) => !has_field,
         (false, said) => said.as_ref().is_some_and(|said| said.is_only),
@@ -165,7 +166,7 @@ fn is_internal(trust: &Trust, address: IpAddr) -> bool {
 
 /// In Envoy's order: escaped slashes, normal form, rows of slashes.
 pub(super) fn canonical_path(options: &PathOptions, exchange: &mut Exchange) -> Admission {
-    let path = exchange.request.path(exchange.request_view());
+    let path = exchange.request.head.path(exchange.request.view());
     let unescapes = options.escaped_slashes != EscapedSlashes::Keep && path::has_escaped_slash(path);
     if unescapes && options.escaped_slashes == EscapedSlashes::Reject {
         return Admission::InvalidPath;
@@ -190,7 +191,7 @@ pub(super) fn canonical_path(options: &PathOptions, exchange: &mut Exchange) -> 
     match result {
         Err(path::InvalidPath) => Admission::InvalidPath,
         Ok(()) if unescapes && options.escaped_slashes == EscapedSlashes::UnescapeAndRedirect => {
-            Admission::Redirect(on_this_host(exchange.request.target(exchange.request_view()).concat()))
+            Admission::Redirect(on_this_host(exchange.request.head.target(exchange.request.view()).concat()))
         }
         Ok(()) => Admission::Admitted,
     }
@@ -209,18 +210,18 @@ pub(super) fn canonical_host(options: &PathOptions, local: Option<SocketAddr>, e
     if !(options.strip_matching_host_port || options.strip_trailing_host_dot) {
         return;
     }
-    let span = exchange.request.authority;
-    let (host, port) = split_port(span.of(exchange.request_view()));
+    let span = exchange.request.head.authority;
+    let (host, port) = split_port(span.of(exchange.request.view()));
     let is_ours = |port: &[u8]| local.is_some_and(|local| itoa::Buffer::new().format(local.port()).as_bytes() == port);
     let strips_port = options.strip_matching_host_port && port.is_some_and(is_ours);
     let strips_dot = options.strip_trailing_host_dot && host.ends_with(b".");
     let host = Span { start: span.start, end: span.start + (host.len() - usize::from(strips_dot)) as u32 };
-    exchange.request.authority = match port {
+    exchange.request.head.authority = match port {
         Some(port) if !strips_port && strips_dot => {
             let port = Span { start: span.end - port.len() as u32 - 1, end: span.end };
-            let received = exchange.request_bytes.as_slice();
-            let copy = exchange.request_edits.extend(received, host, |_| {});
-            exchange.request_edits.extend_span(copy, received, port)
+            let received = exchange.request.received.as_slice();
+            let copy = exchange.request.edits.extend(received, host, |_| {});
+            exchange.request.edits.extend_span(copy, received, port)
         }
         Some(_) if !strips_port => span,
         _ => host,

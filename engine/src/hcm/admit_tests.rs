@@ -32,8 +32,8 @@ fn admitted(http: &str, remote: &str, exchange: &mut Exchange) -> Admission {
 fn identified(http: &str, remote: &str, fields: &str) -> (String, bool, Vec<String>) {
     let mut exchange = exchange(fields);
     assert_eq!(admitted(http, remote, &mut exchange), Admission::Admitted);
-    let client = exchange.client.map(|client| client.ip().to_string()).unwrap_or_default();
-    (client, exchange.is_internal, lines(&exchange.edit_request()).split_off(1))
+    let client = exchange.facts.client.map(|client| client.ip().to_string()).unwrap_or_default();
+    (client, exchange.facts.is_internal, lines(&exchange.request.edit()).split_off(1))
 }
 
 fn client(http: &str, remote: &str, forwarded_for: &str) -> (String, bool) {
@@ -160,9 +160,9 @@ fn target(http: &str, target: &str) -> Result<String, Admission> {
     let mut exchange = exchange_of(&format!("GET {target} HTTP/1.1\r\nHost: example.com\r\n"));
     match admitted(http, "198.51.100.1", &mut exchange) {
         Admission::Admitted => {
-            let view = exchange.request_view();
-            assert_eq!(exchange.request.query(view), target.split_once('?').map(|(_, query)| query.as_bytes()));
-            Ok(String::from_utf8(exchange.request.target(view).concat()).expect("a text"))
+            let view = exchange.request.view();
+            assert_eq!(exchange.request.head.query(view), target.split_once('?').map(|(_, query)| query.as_bytes()));
+            Ok(String::from_utf8(exchange.request.head.target(view).concat()).expect("a text"))
         }
         other => Err(other),
     }
@@ -209,7 +209,7 @@ fn paths_are_made_canonical_in_envoys_order() {
 fn forms_without_a_path_stay_as_they_are() {
     let mut exchange = exchange_of("OPTIONS * HTTP/1.1\r\nHost: example.com\r\n");
     assert_eq!(admitted("normalize_path = true", "198.51.100.1", &mut exchange), Admission::Admitted);
-    assert_eq!(exchange.request.target(exchange.request_view()).concat(), b"*");
+    assert_eq!(exchange.request.head.target(exchange.request.view()).concat(), b"*");
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn hosts_lose_their_port_and_their_dot() {
     ] {
         let mut exchange = exchange_of(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n"));
         assert_eq!(admitted(http, "198.51.100.1", &mut exchange), Admission::Admitted);
-        let now = exchange.request.authority.of(exchange.request_view());
+        let now = exchange.request.head.authority.of(exchange.request.view());
         assert_eq!(String::from_utf8_lossy(now), expected, "{host} with {http}");
     }
 }

@@ -1,16 +1,17 @@
 //! A downstream connection: who it is from, what is counted for it, and which configuration it is served with.
 
-use super::Hcm;
 use super::drain::{Drain, Registration};
-use crate::base::clock::Nanos;
+use super::manager::Hcm;
+use crate::base::clock::{NEVER, Nanos, deadline};
 use crate::net::ByteStream;
-use crate::ring::Reactor;
+use crate::ring::{Reactor, Timer};
 use crate::stats::{HttpStats, ListenerStats};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The place of a filter chain's connection manager. A new configuration puts a new one in, and connections find it
 /// there with their next request: no connection is closed for it.
@@ -71,12 +72,12 @@ pub(super) struct Connection {
     pub local: Option<SocketAddr>,
     pub peer: PeerText,
     pub id: u64,
-    pub requests: u64,
+    requests: Cell<u64>,
     pub drain: Rc<Drain>,
     pub listener_stats: Arc<ListenerStats>,
     pub slot: Rc<ChainSlot>,
-    /// An exchange is under way.
-    pub active: bool,
+    /// Exchanges under way.
+    active: Cell<u32>,
     reactor: Rc<Reactor>,
     pub(super) stats: Arc<HttpStats>,
     opened: Nanos,
@@ -99,17 +100,33 @@ impl Connection {
             local: accepted.local,
             peer: PeerText::new(accepted.remote),
             id: hcm.shard.next_connection_id(),
-            requests: 0,
+            requests: Cell::new(0),
             _registration: accepted.drain.register(&reactor),
             drain: accepted.drain,
             listener_stats: accepted.listener_stats,
             slot,
-            active: false,
+            active: Cell::new(0),
             opened: reactor.now(),
             reactor,
             stats,
             ended_by_peer: false,
         }
+    }
+
+    /// Requests begun on it.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// A request begins.
+    pub(super) fn begin(&self) {
+        self.requests.set(self.requests.get() + 1);
+        self.active.set(self.active.get() + 1);
+    }
+
+    /// A request has ended.
+    pub(super) fn end(&self) {
+        self.active.set(self.active.get() - 1);
     }
 }
 
@@ -121,7 +138,7 @@ impl Drop for Connection {
         stats.downstream_cx_destroy.inc();
         stats.downstream_cx_length_ms.record((self.reactor.now() - self.opened) / 1000);
         let by_peer = self.ended_by_peer || self.stream.is_broken();
-        match (by_peer, self.active) {
+        match (by_peer, self.active.get() > 0) {
             (true, false) => stats.downstream_cx_destroy_remote.inc(),
             (true, true) => {
                 stats.downstream_cx_destroy_remote.inc();
@@ -135,6 +152,70 @@ impl Drop for Connection {
         }
         if std::thread::panicking() {
             stats.downstream_cx_panic.inc();
+        }
+    }
+}
+
+/// What ran out between two exchanges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expired {
+    /// Nothing came.
+    Idle,
+    /// The connection's time is over.
+    Age,
+}
+
+/// The deadlines of a connection between exchanges: two limits, one timer.
+pub(super) struct ConnectionDeadlines {
+    timer: Timer,
+    /// It never cuts an exchange short: the connection ends with the exchange in which it runs out.
+    age: Nanos,
+    idle: Nanos,
+    /// The connection is closing: its age is of no interest any more.
+    closing: bool,
+}
+
+impl ConnectionDeadlines {
+    pub(super) fn new(reactor: &Rc<Reactor>, max_age: Option<Duration>) -> Self {
+        Self { timer: Timer::new(reactor), age: deadline(reactor.now(), max_age), idle: NEVER, closing: false }
+    }
+
+    /// The next request is awaited.
+    pub(super) fn start_waiting(&mut self, now: Nanos, idle: Option<Duration>) {
+        self.idle = deadline(now, idle);
+        self.arm();
+    }
+
+    /// All is said; what is left of it must go out within `limit`, whatever the connection's own limit is.
+    pub(super) fn start_closing(&mut self, now: Nanos, limit: Duration) {
+        self.closing = true;
+        self.start_waiting(now, Some(limit));
+    }
+
+    /// What has run out, if anything.
+    pub(super) fn expired(&self, now: Nanos) -> Option<Expired> {
+        if !self.timer.fired() {
+            return None;
+        }
+        if !self.closing && self.age <= now {
+            return Some(Expired::Age);
+        }
+        if self.idle <= now {
+            return Some(Expired::Idle);
+        }
+        self.arm();
+        None
+    }
+
+    /// Whether the connection's time is over.
+    pub(super) fn is_over(&self, now: Nanos) -> bool {
+        self.age <= now
+    }
+
+    fn arm(&self) {
+        match if self.closing { self.idle } else { self.idle.min(self.age) } {
+            NEVER => self.timer.disarm(),
+            earliest => self.timer.arm_at(earliest),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The last edits of a head before it goes on: what the route, its virtual host and the connection manager say
 //! (Envoy: finalizeRequestHeaders, finalizeResponseHeaders, mutateResponseHeaders).
 
-use super::Hcm;
 use super::connection::Connection;
-use super::exchange::Ending;
+use super::manager::Hcm;
 use super::record::record;
+use super::serving::Ending;
 use crate::http::format::format_value;
 use crate::http::{Exchange, FieldId, HeadEditor, Mutations, Version, is_valid_authority};
 use crate::route::rewrite;
@@ -15,25 +15,25 @@ use smallvec::SmallVec;
 /// a rewrite may take the host from a field that they set.
 pub(super) fn request(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange, forward: &model::Forward) {
     let weighted = exchange.weighted_cluster(forward);
-    let at = exchange.route;
-    for headers in hcm.headers.for_route(at, exchange.weighted).into_iter().flatten() {
-        apply(&headers.request, hcm, connection, exchange, None, Exchange::edit_request);
+    let at = exchange.facts.route;
+    for headers in hcm.headers.for_route(at, exchange.facts.weighted).into_iter().flatten() {
+        apply(&headers.request, hcm, connection, exchange, None, |exchange| exchange.request.edit());
     }
     rewrite(hcm, exchange, forward, weighted);
     // Once for each message that came in: an internal redirect sends the same one again.
-    if let Some(via) = hcm.config.headers.via.as_ref().filter(|_| exchange.redirects == 0) {
-        let version = exchange.request.version;
-        add_via(&mut exchange.edit_request(), via, version);
+    if let Some(via) = hcm.config.headers.via.as_ref().filter(|_| exchange.facts.redirects == 0) {
+        let version = exchange.request.head.version;
+        add_via(&mut exchange.request.edit(), via, version);
     }
 }
 
 /// Edit a response to a request that has a route, wherever the response is from. `ending`: what is known of it so far.
 pub(super) fn routed_response(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange, ending: &Ending) {
-    if exchange.route.is_none() {
+    if exchange.facts.route.is_none() {
         return;
     }
-    for headers in hcm.headers.for_route(exchange.route, exchange.weighted).into_iter().flatten() {
-        apply(&headers.response, hcm, connection, exchange, Some(ending), Exchange::edit_response);
+    for headers in hcm.headers.for_route(exchange.facts.route, exchange.facts.weighted).into_iter().flatten() {
+        apply(&headers.response, hcm, connection, exchange, Some(ending), |exchange| exchange.response.edit());
     }
 }
 
@@ -42,28 +42,28 @@ fn rewrite(hcm: &Hcm, exchange: &mut Exchange, forward: &model::Forward, weighte
     if forward.path_rewrite.is_none() && forward.host_rewrite.is_none() && weighted.is_none() {
         return;
     }
-    let Some(at) = exchange.route else { return };
+    let Some(at) = exchange.facts.route else { return };
     let host = new_host(exchange, forward, weighted);
     if let Some(rewrite) = &forward.path_rewrite {
         let route = hcm.table.route(at);
         let mut target = hcm.shard.reactor.take_vec();
-        let (head, view) = (&exchange.request, exchange.request_view());
+        let (head, view) = (&exchange.request.head, exchange.request.view());
         let path_len = rewrite::target(rewrite, route, head.path(view), head.query(view), &mut target);
         let original_at = target.len();
         head.target(view).iter().for_each(|part| target.extend_from_slice(part));
         // Only the proxy says what the path was before it rewrote it.
-        exchange.request.fields.remove_id(FieldId::XEnvoyOriginalPath);
+        exchange.request.head.fields.remove_id(FieldId::XEnvoyOriginalPath);
         let (target_now, original) = target.split_at(original_at);
-        exchange.edit_request().add_known(FieldId::XEnvoyOriginalPath, |out| out.extend_from_slice(original));
+        exchange.request.edit().add_known(FieldId::XEnvoyOriginalPath, |out| out.extend_from_slice(original));
         exchange.replace_target(target_now, path_len);
         hcm.shard.reactor.give_vec(target);
     }
     if let Some(host) = host {
         if forward.append_x_forwarded_host {
-            let old: SmallVec<[u8; 64]> = exchange.request.authority.of(exchange.request_view()).into();
-            exchange.edit_request().append(b"x-forwarded-host", &old);
+            let old: SmallVec<[u8; 64]> = exchange.request.head.authority.of(exchange.request.view()).into();
+            exchange.request.edit().append(b"x-forwarded-host", &old);
         }
-        exchange.request.authority = exchange.request_edits.store(|out| out.extend_from_slice(&host));
+        exchange.request.head.authority = exchange.request.edits.store(|out| out.extend_from_slice(&host));
     }
 }
 
@@ -73,7 +73,7 @@ fn new_host(
     forward: &model::Forward,
     weighted: Option<&model::WeightedCluster>,
 ) -> Option<SmallVec<[u8; 64]>> {
-    let view = exchange.request_view();
+    let view = exchange.request.view();
     if let Some(host) = weighted.and_then(|cluster| cluster.host_rewrite.as_deref()) {
         return Some(SmallVec::from_slice(host.as_bytes()));
     }
@@ -81,12 +81,12 @@ fn new_host(
         HostRewrite::Literal(host) => Some(SmallVec::from_slice(host.as_bytes())),
         HostRewrite::Auto => None,
         HostRewrite::Header(name) => {
-            let value = exchange.request.fields.find(name.as_bytes(), view)?.value.of(view);
+            let value = exchange.request.head.fields.find(name.as_bytes(), view)?.value.of(view);
             (!value.is_empty() && is_valid_authority(value)).then(|| SmallVec::from_slice(value))
         }
         HostRewrite::PathRegex(regex) => {
             let mut host = Vec::new();
-            rewrite::substitute(regex, exchange.request.path(view), &mut host);
+            rewrite::substitute(regex, exchange.request.head.path(view), &mut host);
             is_valid_authority(&host).then(|| SmallVec::from_vec(host))
         }
     }
@@ -95,8 +95,8 @@ fn new_host(
 /// Edit any response.
 pub(super) fn response(hcm: &Hcm, exchange: &mut Exchange, is_local: bool) {
     let options = &hcm.config.headers;
-    let version = exchange.response.version;
-    let mut head = exchange.edit_response();
+    let version = exchange.response.head.version;
+    let mut head = exchange.response.edit();
     if !head.forwards_known(FieldId::Date) {
         let date = hcm.shard.date();
         head.fields.remove_id(FieldId::Date);

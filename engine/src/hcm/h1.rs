@@ -1,7 +1,11 @@
 //! The HTTP/1 driver: one task per downstream connection, one exchange after the other.
 
-use super::connection::{Accepted, ChainSlot, Connection};
+use super::connection::{Accepted, ChainSlot, Connection, ConnectionDeadlines, Expired};
 use super::exchange;
+use super::manager::Hcm;
+use crate::http::Exchange;
+use crate::mux::Downstream;
+use crate::mux::h1::{Disposition, Served};
 use crate::ring::{Buf, Memory, Reactor};
 use crate::router::{Deadlines, Fault};
 use std::future::poll_fn;
@@ -9,67 +13,101 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// After a close that the client may not expect, what it still sends is read and thrown away for so long and so much:
-/// a close with unread bytes would be a reset, and that could destroy the response on its way (RFC 9112 section 9.6).
+/// After a close that the client may not expect, what it still sends is read and thrown away, for this long and up to this
+/// many bytes: a close with unread bytes would be a reset, and that could destroy the response on its way (RFC 9112
+/// section 9.6).
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
 
-/// What an exchange left of its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// The next request may come.
-    KeepAlive,
-    /// All was said and read.
-    Close,
-    /// The client may still be sending.
-    Linger,
-    /// The response is incomplete, and the client must be able to tell.
-    Abort,
-    /// As `Abort`, where only a reset tells: the response's end would be the connection's.
-    Reset,
-}
+/// The longest time that the last bytes of a response may make no progress (a write stall).
+const FLUSH_TIME: Duration = Duration::from_secs(30);
 
 /// Serve a connection until it ends.
 pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
     let hcm = slot.current();
     let reactor = hcm.shard.reactor.clone();
-    let mut deadlines = Deadlines::new(&reactor, hcm.config.timeouts.max_connection_duration);
+    let mut deadlines = ConnectionDeadlines::new(&reactor, hcm.config.timeouts.max_connection_duration);
     let mut connection = Connection::new(accepted, slot, &hcm);
     drop(hcm);
-    let next = loop {
-        let Some(first) = next_request(&reactor, &mut connection, &mut deadlines).await else { break Next::Close };
+    let disposition = loop {
+        let Some(first) = next_request(&reactor, &mut connection, &mut deadlines).await else {
+            break Disposition::Close;
+        };
         // Asked for only now: it may have been replaced while the connection waited.
         let hcm = connection.slot.current();
-        connection.requests += 1;
-        connection.active = true;
+        connection.begin();
         let mut state = hcm.shard.take_exchange();
         // Apart from this task's own memory, which an idle connection keeps.
         let memory = Memory::of(&*state);
-        let run = reactor.pooled(|| exchange::run(&hcm, &mut connection, &mut state, first, &mut deadlines));
+        let run = reactor.pooled(|| one(&hcm, &connection, &mut state, first, &deadlines));
         reactor.works_in([run.memory(), memory]);
-        let next = run.await;
+        let disposition = run.await;
         hcm.shard.give_exchange(state);
-        connection.active = false;
-        if next != Next::KeepAlive {
-            break next;
+        connection.end();
+        if disposition != Disposition::KeepAlive {
+            break disposition;
         }
     };
-    reactor.pooled(|| end(&reactor, &connection, &mut deadlines, next)).await;
+    reactor.pooled(|| end(&reactor, &connection, &mut deadlines, disposition)).await;
 }
 
-/// Wait for the next request's first bytes. `None`: the connection is over, and nobody needs to be told.
-async fn next_request(reactor: &Rc<Reactor>, connection: &mut Connection, deadlines: &mut Deadlines) -> Option<Buf> {
-    let is_new = connection.requests == 0;
+/// One exchange, whose first bytes are `first`.
+async fn one(
+    hcm: &Rc<Hcm>,
+    connection: &Connection,
+    exchange: &mut Exchange,
+    first: Buf,
+    ages: &ConnectionDeadlines,
+) -> Disposition {
+    let reactor = &hcm.shard.reactor;
+    let mut deadlines = Deadlines::new(reactor);
+    let active = exchange::begin(hcm, exchange, &mut deadlines);
+    hcm.stats.downstream_rq_http1_total.inc();
+    exchange.request.received.append(first, reactor);
+    let keep_trailers = hcm.config.limits.enable_trailers;
+    let mut served = Served::new(&connection.stream, reactor, &hcm.codec_limits, keep_trailers);
+    let head = poll_fn(|_| match served.poll_request(&mut exchange.request) {
+        Poll::Ready(head) => Poll::Ready(head.map_err(Fault::of_request_head)),
+        Poll::Pending => deadlines.expired(reactor.now()).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault))),
+    });
+    let head = head.await;
+    let closes = head.is_err() || must_close(hcm, connection, ages);
+    let mut downstream = Downstream::H1(served);
+    let whole = exchange::run(hcm, connection, exchange, &mut downstream, &mut deadlines, head, closes).await;
+    drop(active);
+    let Downstream::H1(served) = downstream;
+    served.close(whole)
+}
+
+/// Whether this exchange is the connection's last, whatever the client wants.
+fn must_close(hcm: &Hcm, connection: &Connection, ages: &ConnectionDeadlines) -> bool {
+    if connection.drain.is_draining() {
+        hcm.stats.downstream_cx_drain_close.inc();
+        return true;
+    }
+    if hcm.config.limits.max_requests_per_connection.is_some_and(|max| connection.requests() >= max) {
+        hcm.stats.downstream_cx_max_requests_reached.inc();
+        return true;
+    }
+    ages.is_over(hcm.shard.reactor.now())
+}
+
+/// Wait for the next request's first bytes. `None`: the connection is over, and the client need not be told.
+async fn next_request(
+    reactor: &Rc<Reactor>,
+    connection: &mut Connection,
+    deadlines: &mut ConnectionDeadlines,
+) -> Option<Buf> {
     // An idle connection holds no connection manager, or a replaced one and its pools would live on with it.
     let (patience, limit) = {
         let hcm = connection.slot.current();
         let timeouts = &hcm.config.timeouts;
+        let is_new = connection.requests() == 0;
         let patience = if is_new { timeouts.request_headers.or(timeouts.idle) } else { timeouts.idle };
         // Responses to pipelined requests must not pile up.
         (patience, hcm.config.limits.buffer_limit as usize)
     };
     deadlines.start_waiting(reactor.now(), patience);
-    let stats = &connection.stats;
     poll_fn(|_| {
         let stream = &connection.stream;
         if let Poll::Ready(Ok(())) = stream.poll_flushed(limit) {
@@ -83,6 +121,7 @@ async fn next_request(reactor: &Rc<Reactor>, connection: &mut Connection, deadli
                 Poll::Pending => {}
             }
         }
+        let stats = &connection.stats;
         if stream.is_broken() {
             return Poll::Ready(None);
         }
@@ -91,8 +130,8 @@ async fn next_request(reactor: &Rc<Reactor>, connection: &mut Connection, deadli
             return Poll::Ready(None);
         }
         match deadlines.expired(reactor.now()) {
-            Some(Fault::MaxConnectionDuration) => stats.downstream_cx_max_duration_reached.inc(),
-            Some(_) => stats.downstream_cx_idle_timeout.inc(),
+            Some(Expired::Age) => stats.downstream_cx_max_duration_reached.inc(),
+            Some(Expired::Idle) => stats.downstream_cx_idle_timeout.inc(),
             None => return Poll::Pending,
         }
         Poll::Ready(None)
@@ -101,12 +140,17 @@ async fn next_request(reactor: &Rc<Reactor>, connection: &mut Connection, deadli
 }
 
 /// Close as the last exchange requires.
-async fn end(reactor: &Rc<Reactor>, connection: &Connection, deadlines: &mut Deadlines, next: Next) {
+async fn end(
+    reactor: &Rc<Reactor>,
+    connection: &Connection,
+    deadlines: &mut ConnectionDeadlines,
+    disposition: Disposition,
+) {
     let stream = &connection.stream;
-    match next {
-        Next::KeepAlive | Next::Abort => return,
-        Next::Reset => return stream.reset_on_close(),
-        Next::Close | Next::Linger => {}
+    match disposition {
+        Disposition::KeepAlive | Disposition::Abort => return,
+        Disposition::Reset => return stream.reset_on_close(),
+        Disposition::Close | Disposition::Linger => {}
     }
     deadlines.start_closing(reactor.now(), FLUSH_TIME);
     let mut unsent = stream.unsent();
@@ -119,7 +163,7 @@ async fn end(reactor: &Rc<Reactor>, connection: &Connection, deadlines: &mut Dea
         if flushed.is_pending() && deadlines.expired(reactor.now()).is_some() { Poll::Ready(()) } else { flushed }
     })
     .await;
-    if next == Next::Linger || stream.has_received_bytes() {
+    if disposition == Disposition::Linger || stream.has_received_bytes() {
         stream.shutdown_write();
         deadlines.start_closing(reactor.now(), LINGER_TIME);
         let mut left = LINGER_BYTES;
@@ -135,6 +179,3 @@ async fn end(reactor: &Rc<Reactor>, connection: &Connection, deadlines: &mut Dea
         .await;
     }
 }
-
-/// How long the last bytes of a response may make no progress (a write stall).
-const FLUSH_TIME: Duration = Duration::from_secs(30);

@@ -1,14 +1,13 @@
 //! What a client is told when it does not get an upstream's response: the one place where a fault becomes a status, a
 //! response flag and details.
 
-use crate::codec::h1::{BodyError, HeadError, RequestError};
 use crate::http::format::ResponseFlags;
 use crate::router::Fault;
 
 /// How a fault is told.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Telling {
-    /// `None`: there is nobody to tell, or nothing that could be said.
+    /// `None`: the client is gone.
     pub status: Option<u16>,
     pub body: &'static str,
     pub flags: ResponseFlags,
@@ -18,29 +17,32 @@ pub(super) struct Telling {
     pub close: bool,
 }
 
-/// The table.
-pub(super) fn telling(fault: Fault) -> Telling {
+/// The table. `request_complete`: all of the request has come; `late_is_204`: the client asked for 204 in the place of 504
+/// when the upstream is late (x-envoy-upstream-rq-timeout-alt-response).
+pub(super) fn telling(fault: Fault, request_complete: bool, late_is_204: bool) -> Telling {
+    let telling = told(fault);
+    let status = match fault {
+        // Envoy: 408 while the request is incomplete, 504 after.
+        Fault::StreamIdle | Fault::MaxStreamDuration if !request_complete => Some(408),
+        Fault::RouteTimeout | Fault::PerTryTimeout | Fault::PerTryIdleTimeout if late_is_204 => Some(204),
+        _ => telling.status,
+    };
+    Telling { status, ..telling }
+}
+
+fn told(fault: Fault) -> Telling {
     use ResponseFlags as Flags;
     let closing = |telling: Telling| Telling { close: true, ..telling };
     match fault {
-        Fault::RequestHead(error) => {
-            let body = match error {
-                RequestError::Head(HeadError::HeadTooLarge | HeadError::TooManyFields) => {
-                    "request header fields too large"
-                }
-                _ => "",
-            };
-            closing(tell(error.status(), body, Flags::DOWNSTREAM_PROTOCOL_ERROR, error.details()))
+        Fault::RequestHead(violation) => {
+            let body = if violation.status == 431 { "request header fields too large" } else { "" };
+            closing(tell(violation.status, body, Flags::DOWNSTREAM_PROTOCOL_ERROR, violation.details))
         }
-        // The client is gone or has closed its side within the body.
-        Fault::RequestBody(BodyError::Truncated) => closing(Telling {
-            status: Some(400),
-            body: "",
-            flags: Flags::DOWNSTREAM_CONNECTION_TERMINATION,
-            details: BodyError::Truncated.details(),
-            close: true,
-        }),
-        Fault::RequestBody(error) => closing(tell(400, "", Flags::DOWNSTREAM_PROTOCOL_ERROR, error.details())),
+        // The client has closed its side within the body.
+        Fault::RequestTruncated => {
+            closing(tell(400, "", Flags::DOWNSTREAM_CONNECTION_TERMINATION, "http1.body_truncated"))
+        }
+        Fault::RequestBody(violation) => closing(tell(400, "", Flags::DOWNSTREAM_PROTOCOL_ERROR, violation.details)),
         Fault::InvalidPath => tell(400, "", Flags::empty(), "path_normalization_failed"),
         Fault::RequestTooLarge => closing(tell(413, "Payload Too Large", Flags::empty(), "request_payload_too_large")),
         Fault::RequestHeaderTimeout => {
@@ -56,20 +58,10 @@ pub(super) fn telling(fault: Fault) -> Telling {
             details: "downstream_remote_disconnect",
             close: true,
         },
-        // Envoy: 408 while the request is incomplete, 504 after; exchange.rs knows which.
         Fault::StreamIdle => closing(tell(504, "stream timeout", Flags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")),
-        // Envoy: 408 or 504 as above.
         Fault::MaxStreamDuration => {
             closing(tell(504, "downstream duration timeout", Flags::DURATION_TIMEOUT, "max_duration_timeout"))
         }
-        // Never within an exchange; there is nobody to tell.
-        Fault::MaxConnectionDuration => Telling {
-            status: None,
-            body: "",
-            flags: Flags::DURATION_TIMEOUT,
-            details: "max_connection_duration",
-            close: true,
-        },
         fault => upstream(fault),
     }
 }
@@ -115,18 +107,21 @@ fn upstream(fault: Fault) -> Telling {
             Flags::UPSTREAM_CONNECTION_TERMINATION,
             "upstream_reset_after_response_started{connection_termination}",
         ),
-        Fault::ResponseHead(error) => {
-            tell(502, "upstream sent an invalid response", Flags::UPSTREAM_PROTOCOL_ERROR, error.details())
-        }
-        Fault::ResponseBody(error) => {
-            tell(502, "upstream sent an invalid response", Flags::UPSTREAM_PROTOCOL_ERROR, error.details())
-        }
-        Fault::TooManyInterim => tell(
-            502,
-            "upstream sent an invalid response",
-            Flags::UPSTREAM_PROTOCOL_ERROR,
-            "http1.too_many_interim_responses",
+        Fault::UpstreamReset => tell(
+            503,
+            "upstream connect error or disconnect/reset before headers. reset reason: remote reset",
+            Flags::UPSTREAM_REMOTE_RESET,
+            "upstream_reset_before_response_started{remote_reset}",
         ),
+        Fault::UpstreamRefused => tell(
+            503,
+            "upstream connect error or disconnect/reset before headers. reset reason: remote refused stream reset",
+            Flags::UPSTREAM_REMOTE_RESET,
+            "upstream_reset_before_response_started{remote_refused_stream_reset}",
+        ),
+        Fault::ResponseHead(violation) | Fault::ResponseBody(violation) => {
+            tell(502, "upstream sent an invalid response", Flags::UPSTREAM_PROTOCOL_ERROR, violation.details)
+        }
         Fault::RouteTimeout => {
             tell(504, "upstream request timeout", Flags::UPSTREAM_REQUEST_TIMEOUT, "upstream_response_timeout")
         }

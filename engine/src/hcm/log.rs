@@ -1,9 +1,9 @@
 //! An exchange's lines in the access logs.
 
-use super::Hcm;
 use super::connection::Connection;
-use super::exchange::Ending;
+use super::manager::Hcm;
 use super::record::record;
+use super::serving::Ending;
 use crate::http::Exchange;
 
 /// Write the exchange's line to each log.

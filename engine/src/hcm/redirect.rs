@@ -1,62 +1,58 @@
 //! Following an upstream's redirect: the request is turned to its new place, if there is a route there.
 
-use super::Hcm;
 use super::admit::{self, Admission};
+use super::serving::Serving;
 use crate::http::{Exchange, FieldId, Scheme, matcher};
-use crate::net::sys;
 use crate::route::internal_redirect::{self, NoRedirect};
 use crate::route::matcher::Request;
-use crate::router::Downstream;
 use ringway_config::model::InternalRedirect;
 
 /// Make the request in the exchange the one that the response in it asks for.
 ///
 /// # Errors
 /// The redirect is the client's, and the request is as it was.
-pub(super) fn follow(
-    hcm: &Hcm,
-    exchange: &mut Exchange,
-    downstream: &mut Downstream<'_>,
-    policy: &InternalRedirect,
-) -> Result<(), NoRedirect> {
-    if !downstream.is_done() || !downstream.replay.is_possible() {
+pub(super) fn follow(serving: &mut Serving<'_, '_, '_>, policy: &InternalRedirect) -> Result<(), NoRedirect> {
+    let Serving { hcm, exchange, client, .. } = serving;
+    if !client.upload.is_done() || !client.upload.replay.is_possible() {
         return Err(NoRedirect::BodyGone);
     }
-    let status = exchange.response.status;
-    let scheme = match matcher::scheme(&exchange.request, exchange.request_view()) {
+    let status = exchange.response.head.status;
+    let Exchange { request, response, facts, .. } = &mut **exchange;
+    let scheme = match matcher::scheme(&request.head, request.view()) {
         "https" => Scheme::Https,
         _ => Scheme::Http,
     };
-    let Exchange { request, request_bytes, request_edits, response, response_bytes, .. } = exchange;
-    let location = response.fields.value(FieldId::Location, response_bytes.as_slice());
+    let location = response.head.fields.value(FieldId::Location, response.received.as_slice());
     let max_path = hcm.config.limits.max_path_size as usize;
-    let target = internal_redirect::target(policy, location, scheme, exchange.redirects, max_path)?;
-    let mut head = request.clone();
-    let drops_body =
-        internal_redirect::apply(&mut head, request_bytes.as_slice(), request_edits, scheme, &target, status);
-    let old = std::mem::replace(&mut exchange.request, head);
-    if let Err(refused) = arrive(hcm, exchange, downstream) {
-        exchange.request = old;
+    let target = internal_redirect::target(policy, location, scheme, facts.redirects, max_path)?;
+    let mut head = request.head.clone();
+    let received = request.received.as_slice();
+    let drops_body = internal_redirect::apply(&mut head, received, &mut request.edits, scheme, &target, status);
+    let old = std::mem::replace(&mut request.head, head);
+    if let Err(refused) = arrive(serving) {
+        serving.exchange.request.head = old;
         return Err(refused);
     }
-    exchange.redirects += 1;
+    let Serving { exchange, client, .. } = serving;
+    exchange.facts.redirects += 1;
     if drops_body {
-        downstream.replay.forget_body(&hcm.shard.reactor);
+        client.upload.replay.forget_body(client.reactor);
+        exchange.request.trailers.clear();
     }
     Ok(())
 }
 
 /// The new request is made canonical as one from a client is, or a rule for a path could be passed by with another
 /// spelling of it. There must be a route for what it is then.
-fn arrive(hcm: &Hcm, exchange: &mut Exchange, downstream: &Downstream<'_>) -> Result<(), NoRedirect> {
+fn arrive(serving: &mut Serving<'_, '_, '_>) -> Result<(), NoRedirect> {
+    let Serving { hcm, connection, exchange, .. } = serving;
     let paths = &hcm.config.paths;
     match admit::canonical_path(paths, exchange) {
         Admission::Admitted => {}
         Admission::InvalidPath | Admission::Redirect(_) => return Err(NoRedirect::BadLocation),
     }
-    let socket = downstream.stream.plain_socket().filter(|_| paths.strip_matching_host_port);
-    admit::canonical_host(paths, socket.and_then(|socket| sys::local_address(socket.raw_fd())), exchange);
+    admit::canonical_host(paths, connection.local, exchange);
     let random = hcm.shard.reactor.random().next_u64();
-    let request = Request::new(&exchange.request, exchange.request_view(), random);
+    let request = Request::new(&exchange.request.head, exchange.request.view(), random);
     hcm.table.find(&request).map(drop).ok_or(NoRedirect::NoRoute)
 }

@@ -30,6 +30,9 @@ pub struct Fields {
 }
 
 impl Fields {
+    /// Without a line.
+    pub const NONE: Self = Self { lines: Vec::new(), present: 0 };
+
     /// Forgets the lines and keeps the capacity.
     #[inline]
     pub fn clear(&mut self) {

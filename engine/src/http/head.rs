@@ -4,23 +4,29 @@ use super::field::Fields;
 use super::method::{Method, Version};
 use super::span::{Span, SpanBytes};
 
-/// How the length of a message's body is known (RFC 9112 section 6.3).
+/// What a head says of the body behind it. How its end is marked on the wire is the wire's affair.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BodyKind {
+pub enum Length {
+    /// There is no body.
     #[default]
     None,
-    /// Content-Length, in bytes.
-    Length(u64),
-    Chunked,
-    /// The body ends with the connection: responses only.
-    UntilClose,
+    /// Bytes.
+    Known(u64),
+    /// The body ends when the sender says so.
+    Unknown,
 }
 
-impl BodyKind {
+impl Length {
     /// Whether no body byte will follow the head.
     #[inline]
     pub fn is_empty(self) -> bool {
-        matches!(self, BodyKind::None | BodyKind::Length(0))
+        matches!(self, Length::None | Length::Known(0))
+    }
+
+    /// Whether the body is certain to be longer than `limit`.
+    #[inline]
+    pub fn exceeds(self, limit: Option<u64>) -> bool {
+        matches!((self, limit), (Length::Known(length), Some(limit)) if length > limit)
     }
 }
 
@@ -80,16 +86,7 @@ pub struct RequestHead {
     /// Only in absolute-form.
     pub scheme: Option<Scheme>,
     pub fields: Fields,
-    /// Never [`BodyKind::UntilClose`]: a request without a length has no body (RFC 9112 section 6.3).
-    pub framing: BodyKind,
-    /// Whether the client allows another request on this connection (RFC 9112 section 9.3).
-    pub keep_alive: bool,
-    /// An HTTP/1.1 client waits for `100 Continue` before it sends the body (RFC 9110 section 10.1.1).
-    pub expect_continue: bool,
-    /// Upgrade is there and Connection names it (RFC 9110 section 7.8).
-    pub upgrade: bool,
-    /// Bytes of the head in the buffer, a tolerated leading CRLF and the final empty line included.
-    pub len: u32,
+    pub length: Length,
 }
 
 impl RequestHead {
@@ -143,17 +140,10 @@ pub struct ResponseHead {
     /// May be empty and may hold obs-text.
     pub reason: Span,
     pub fields: Fields,
-    pub framing: BodyKind,
-    /// Content-Length as a number. It is not always the framing: answers to HEAD and 304 carry the length that a GET
-    /// would have had (RFC 9110 section 8.6).
+    pub length: Length,
+    /// Content-Length as a number. It is not always the body's length: answers to HEAD and 304 carry the length that a
+    /// GET would have had (RFC 9110 section 8.6).
     pub content_length: Option<u64>,
-    /// A 1xx or 204 carried Content-Length, which it must not (RFC 9110 section 8.6): the field is marked hop-by-hop,
-    /// so that it is not forwarded, and `content_length` is `None`.
-    pub content_length_dropped: bool,
-    /// Whether the server allows another request on this connection once the body is read (RFC 9112 section 9.3).
-    pub keep_alive: bool,
-    /// Bytes of the head in the buffer, the final empty line included.
-    pub len: u32,
 }
 
 impl ResponseHead {

@@ -1,4 +1,4 @@
-//! The protocol-neutral message: heads as offsets into the bytes they arrived in, ids for known fields, body framing.
+//! The protocol-neutral message: heads as offsets into the bytes they arrived in, ids for known fields.
 //!
 //! Nothing here does I/O or allocates on a warm path: a head is an object that is cleared and filled again, and a
 //! [`Span`] names bytes in the buffer that the head was parsed from.
@@ -12,21 +12,25 @@ pub mod format;
 pub mod grammar;
 mod head;
 pub mod matcher;
+mod message;
 mod method;
 mod mutation;
 pub mod path;
 mod reply;
 mod span;
 mod status;
+mod violation;
 
 pub use authority::{is_valid_authority, split_port};
 pub use edit::HeadEditor;
-pub use exchange::{Exchange, RequestId, RouteRef, Times, WireBytes};
+pub use exchange::{Exchange, Facts, RequestId, RouteRef, Times, TryFacts, TryTimes, TryWireBytes, WireBytes};
 pub use field::{Field, Fields};
 pub use field_id::FieldId;
-pub use head::{BodyKind, ImpliedPath, RequestHead, ResponseHead, Scheme, TargetForm};
+pub use head::{ImpliedPath, Length, RequestHead, ResponseHead, Scheme, TargetForm};
+pub use message::{Message, Trailers};
 pub use method::{Method, Version};
 pub use mutation::Mutations;
 pub use reply::Reply;
 pub use span::{EditBytes, HeadView, Span, SpanBytes};
 pub use status::reason;
+pub use violation::Violation;

@@ -2,7 +2,7 @@
 
 use super::exchange::Exchange;
 use super::format::ResponseFlags;
-use super::head::{BodyKind, ResponseHead};
+use super::head::{Length, ResponseHead};
 use super::method::{Method, Version};
 use super::status::reason;
 use super::{FieldId, Fields};
@@ -21,7 +21,7 @@ pub struct Reply<'a> {
 }
 
 impl<'a> Reply<'a> {
-    /// A status with a line of text for whoever looks at it.
+    /// A status with a line of text for people.
     pub fn text(status: u16, body: &'a str, flags: ResponseFlags, details: &'static str) -> Self {
         Self { status, body: body.as_bytes(), content_type: "text/plain", flags, details }
     }
@@ -35,26 +35,21 @@ impl<'a> Reply<'a> {
     pub fn finish(&self, exchange: &mut Exchange) {
         // 204 and 304 have no body and no length (RFC 9110 section 8.6).
         let bodiless = matches!(self.status, 204 | 304);
-        let fields: Fields = std::mem::take(&mut exchange.response.fields);
+        let is_head = exchange.request.head.method == Method::Head;
+        let response = &mut exchange.response;
+        let fields: Fields = std::mem::take(&mut response.head.fields);
         let length = self.body.len() as u64;
-        let framing = match () {
-            () if bodiless => BodyKind::None,
-            () if exchange.request.method == Method::Head => BodyKind::None,
-            () => BodyKind::Length(length),
-        };
-        exchange.response = ResponseHead {
+        response.head = ResponseHead {
             version: Version::Http11,
             status: self.status,
-            reason: exchange.response_edits.store(|out| out.extend_from_slice(reason(self.status).as_bytes())),
+            reason: response.edits.store(|out| out.extend_from_slice(reason(self.status).as_bytes())),
             fields,
-            framing,
+            length: if bodiless || is_head { Length::None } else { Length::Known(length) },
             content_length: (!bodiless).then_some(length),
-            keep_alive: true,
-            ..ResponseHead::default()
         };
-        exchange.has_response = true;
+        response.is_whole = true;
         if !bodiless && !self.body.is_empty() {
-            exchange.edit_response().add_known(FieldId::ContentType, |out| {
+            response.edit().add_known(FieldId::ContentType, |out| {
                 out.extend_from_slice(self.content_type.as_bytes());
             });
         }

@@ -1,8 +1,8 @@
 //! The buffer filter: a request goes on only when all of it is here (Envoy: extensions.filters.http.buffer.v3.Buffer).
 
 use super::{Context, Flow, Pace, Setup};
-use crate::http::{BodyKind, Exchange};
-use crate::router::{Fault, is_too_large};
+use crate::http::{Exchange, Length};
+use crate::router::Fault;
 use ringway_config::model;
 use std::sync::Arc;
 
@@ -28,11 +28,11 @@ impl Filter {
         Self { max_request_bytes: settings.max_request_bytes }
     }
 
-    pub async fn request<'s>(&'s self, context: &mut Context<'_, '_>, _: &mut State) -> Result<Flow<'s>, Fault> {
-        if context.downstream.is_done() {
+    pub async fn request<'s>(&'s self, context: &mut Context<'_, '_, '_>, _: &mut State) -> Result<Flow<'s>, Fault> {
+        if context.client.upload.is_done() {
             return Ok(Flow::Continue);
         }
-        if is_too_large(context.exchange.request.framing, Some(self.max_request_bytes)) {
+        if context.exchange.request.head.length.exceeds(Some(self.max_request_bytes)) {
             return Err(Fault::RequestTooLarge);
         }
         let collected = context.collect_body(self.max_request_bytes).await?;
@@ -40,8 +40,9 @@ impl Filter {
             return Err(Fault::RequestTooLarge);
         }
         // The length is known now, and an origin may need it.
-        if context.exchange.request.framing == BodyKind::Chunked && !collected.has_trailers {
-            context.exchange.request.framing = BodyKind::Length(collected.bytes);
+        let request = &mut context.exchange.request;
+        if request.head.length == Length::Unknown && request.trailers.is_empty() {
+            request.head.length = Length::Known(collected.bytes);
         }
         Ok(Flow::Continue)
     }

@@ -46,7 +46,7 @@ macro_rules! declare {
 
             async fn request<'s>(
                 &'s self,
-                context: &mut Context<'_, '_>,
+                context: &mut Context<'_, '_, '_>,
                 states: &mut SmallVec<[AnyState; 2]>,
             ) -> Result<Flow<'s>, Fault> {
                 match self {
@@ -185,7 +185,7 @@ pub struct Chain(Vec<Entry>);
 
 /// What a chain keeps of one exchange.
 #[derive(Default)]
-pub struct Run {
+pub struct Passed {
     choices: SmallVec<[Choice; 4]>,
     /// Of the filters that saw the request, in order; of those that are not disabled.
     states: SmallVec<[AnyState; 2]>,
@@ -217,9 +217,9 @@ impl Chain {
     /// Why the exchange ends.
     pub async fn request<'s>(
         &'s self,
-        run: &mut Run,
+        run: &mut Passed,
         overrides: &[&FilterOverrides],
-        context: &mut Context<'_, '_>,
+        context: &mut Context<'_, '_, '_>,
     ) -> Result<Flow<'s>, Fault> {
         for entry in &self.0 {
             let chosen = overrides.iter().find_map(|overrides| choice(&entry.filter, overrides));
@@ -238,7 +238,7 @@ impl Chain {
 
     /// Let the filters that saw the request see the response's head, the last one first. The slowest pace that any of
     /// them asks for holds for the body.
-    pub fn response(&self, run: &mut Run, exchange: &mut Exchange) -> Option<Pace> {
+    pub fn response(&self, run: &mut Passed, exchange: &mut Exchange) -> Option<Pace> {
         let mut slowest: Option<Pace> = None;
         let mut state = run.states.len();
         for (entry, choice) in self.0[..run.reached].iter().zip(&run.choices).rev() {

@@ -1,12 +1,12 @@
 //! Who sees a request and its response, and with which settings.
 
 use super::*;
-use crate::codec::h1::{BodyDecoder, Limits};
-use crate::http::BodyKind;
 use crate::http_filter::testing::{exchange, lines};
+use crate::mux::h1::Served;
+use crate::mux::{Downstream, Limits};
 use crate::net::{ByteStream, pipe};
 use crate::ring::{PoolSize, Reactor};
-use crate::router::{Deadlines, Downstream};
+use crate::router::{Client, Deadlines, Upload};
 use crate::stats::Registry;
 use ringway_config::model::{ClusterTarget, NetworkFilter};
 use std::rc::Rc;
@@ -77,18 +77,16 @@ impl World {
         self.reactor.block_on(async move {
             let (_client, server) = pipe(&reactor, 4096);
             let stream = ByteStream::Pipe(server);
-            let decoder = BodyDecoder::with_limits(BodyKind::None, &Limits::default(), false);
-            let mut downstream = Downstream::new(&stream, decoder, None);
-            let mut deadlines = Deadlines::new(&reactor, None);
+            let limits = Limits::default();
+            let mut served = Served::new(&stream, &reactor, &limits, false);
             let mut exchange = exchange("");
-            let mut run = Run::default();
-            let mut context = Context {
-                reactor: &reactor,
-                exchange: &mut exchange,
-                downstream: &mut downstream,
-                deadlines: &mut deadlines,
-                cluster: Some("a"),
-            };
+            assert!(served.poll_request(&mut exchange.request).is_ready(), "a whole head");
+            let mut downstream = Downstream::H1(served);
+            let mut deadlines = Deadlines::new(&reactor);
+            let upload = Upload::new(&mut downstream, None);
+            let mut client = Client { reactor: &reactor, upload, deadlines: &mut deadlines };
+            let mut run = Passed::default();
+            let mut context = Context { exchange: &mut exchange, client: &mut client, cluster: Some("a") };
             let overrides: Vec<_> = overrides.iter().collect();
             let flow = chain.request(&mut run, &overrides, &mut context).await.expect("nobody interrupts");
             let status = match flow {
@@ -96,7 +94,7 @@ impl World {
                 Flow::Reply(reply) => Some(reply.status),
             };
             let _: Option<Pace> = chain.response(&mut run, &mut exchange);
-            (status, lines(&exchange.edit_response()))
+            (status, lines(&exchange.response.edit()))
         })
     }
 

@@ -67,7 +67,11 @@ impl Filter {
         }
     }
 
-    pub async fn request<'s>(&'s self, context: &mut Context<'_, '_>, state: &mut State) -> Result<Flow<'s>, Failure> {
+    pub async fn request<'s>(
+        &'s self,
+        context: &mut Context<'_, '_, '_>,
+        state: &mut State,
+    ) -> Result<Flow<'s>, Failure> {
         let settings = &self.settings;
         if !applies(settings, context.exchange, context.cluster) {
             return Ok(Flow::Continue);
@@ -85,7 +89,7 @@ impl Filter {
             && self.begin(state)
         {
             self.stats.delays_injected.inc();
-            context.exchange.flags.insert(ResponseFlags::DELAY_INJECTED);
+            context.exchange.facts.flags.insert(ResponseFlags::DELAY_INJECTED);
             context.pause(duration).await?;
         }
         if let Some(settings) = &settings.abort
@@ -126,7 +130,7 @@ impl Filter {
 
 /// Whether there may be faults for this request.
 fn applies(settings: &Fault, exchange: &Exchange, cluster: Option<&str>) -> bool {
-    let head = HeadRef::request(&exchange.request, exchange.request_view());
+    let head = HeadRef::request(&exchange.request.head, exchange.request.view());
     let of_cluster = settings.upstream_cluster.as_deref().is_none_or(|name| cluster == Some(name));
     of_cluster && settings.headers.iter().all(|header| matches_header(header, head))
 }
@@ -170,8 +174,8 @@ fn rate_limit(settings: &FaultRateLimit, exchange: &Exchange, random: u64) -> Op
 
 /// The number in a field of the request.
 fn number(exchange: &Exchange, name: &[u8]) -> Option<u64> {
-    let view = exchange.request_view();
-    let value = exchange.request.fields.find(name, view)?.value.of(view);
+    let view = exchange.request.view();
+    let value = exchange.request.head.fields.find(name, view)?.value.of(view);
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 

@@ -15,18 +15,15 @@ mod pace;
 #[cfg(test)]
 pub mod testing;
 
-pub use chain::{Chain, Run, SharedChain, number_overrides};
+pub use chain::{Chain, Passed, SharedChain, number_overrides};
 pub use pace::Pace;
 
-use crate::codec::h1::encode;
 use crate::http::{Exchange, FieldId, Reply};
-use crate::ring::{Reactor, Timer};
-use crate::router::{Collected, Deadlines, Downstream, Fault, interrupted};
+use crate::ring::Reactor;
+use crate::router::{Client, Collected, Fault};
 use crate::stats::Registry;
-use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 /// What filters are made with.
@@ -39,11 +36,9 @@ pub struct Setup<'a> {
 }
 
 /// What a filter may use and change while a request is with it.
-pub struct Context<'a, 'd> {
-    pub reactor: &'a Rc<Reactor>,
+pub struct Context<'a, 'w, 'c> {
     pub exchange: &'a mut Exchange,
-    pub downstream: &'a mut Downstream<'d>,
-    pub deadlines: &'a mut Deadlines,
+    pub client: &'a mut Client<'w, 'c>,
     /// Name of the cluster that the route leads to.
     pub cluster: Option<&'a str>,
 }
@@ -56,15 +51,15 @@ pub enum Flow<'a> {
     Reply(Reply<'a>),
 }
 
-impl Context<'_, '_> {
+impl Context<'_, '_, '_> {
     /// The client's address, as far as it is known and believed.
-    pub fn client(&self) -> Option<IpAddr> {
-        self.exchange.client.map(|client| client.ip().to_canonical())
+    pub fn client_address(&self) -> Option<IpAddr> {
+        self.exchange.facts.client.map(|client| client.ip().to_canonical())
     }
 
     /// Make room for the head of an answer.
     pub fn begin_reply(&mut self) {
-        Reply::begin(self.exchange, self.reactor);
+        Reply::begin(self.exchange, self.client.reactor);
     }
 
     /// Wait, as far as the client and the deadlines allow.
@@ -72,58 +67,35 @@ impl Context<'_, '_> {
     /// # Errors
     /// Why the exchange ends meanwhile.
     pub async fn pause(&mut self, duration: Duration) -> Result<(), Fault> {
-        let timer = Timer::new(self.reactor);
-        timer.arm_in(duration);
-        poll_fn(|_| {
-            if let Some(fault) = interrupted(self.reactor, self.downstream, self.deadlines) {
-                return Poll::Ready(Err(fault));
-            }
-            if timer.fired() { Poll::Ready(Ok(())) } else { Poll::Pending }
-        })
-        .await
+        self.client.pause(duration).await
     }
 
     /// Read the request's body ahead of time, to its end or to more than `limit` bytes. A client that waits for
-    /// `100 Continue` gets it: nobody else will say it in time.
+    /// `100 Continue` gets it: the upstream cannot say it in time.
     ///
     /// # Errors
     /// Why the exchange ends meanwhile.
     pub async fn collect_body(&mut self, limit: u64) -> Result<Collected, Fault> {
-        self.invite_body();
-        let mut received = self.downstream.received();
-        let collected = poll_fn(|_| {
-            match self.downstream.poll_collect(limit) {
-                Poll::Pending => {}
-                ready => return ready,
+        let request = &mut self.exchange.request;
+        // RFC 9110 section 10.1.1: an expectation that is answered here is not passed on.
+        if self.client.upload.wire.invite() {
+            request.head.fields.remove_id(FieldId::Expect);
+        }
+        let mut received = self.client.upload.received();
+        let collecting = self.client.guard(|client, _| {
+            let collected = client.upload.poll_collect(request, limit);
+            if client.upload.received() > received {
+                received = client.upload.received();
+                client.deadlines.moved(client.reactor.now());
             }
-            if self.downstream.received() > received {
-                received = self.downstream.received();
-                self.deadlines.moved(self.reactor.now());
-            }
-            interrupted(self.reactor, self.downstream, self.deadlines)
-                .map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)))
-        })
-        .await?;
-        let now = self.reactor.now();
-        self.deadlines.moved(now);
+            collected
+        });
+        let collected = collecting.await?;
+        let now = self.client.reactor.now();
+        self.client.deadlines.moved(now);
         if collected.is_whole {
-            self.exchange.times.request_end = Some(now);
+            self.exchange.facts.times.request_end = Some(now);
         }
         Ok(collected)
-    }
-
-    /// RFC 9110 section 10.1.1: who answers an expectation does not pass it on.
-    fn invite_body(&mut self) {
-        if !std::mem::take(&mut self.exchange.request.expect_continue) {
-            return;
-        }
-        self.exchange.request.fields.remove_id(FieldId::Expect);
-        if self.downstream.is_begun() {
-            return;
-        }
-        let out = self.exchange.to_downstream.bytes(self.reactor);
-        encode::status_line(out, 100, b"Continue");
-        encode::end(out);
-        self.exchange.to_downstream.flush(self.downstream.stream);
     }
 }

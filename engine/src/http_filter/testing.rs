@@ -8,10 +8,10 @@ use crate::net::HeadBytes;
 pub fn exchange_of(head: &str) -> Exchange {
     let head = format!("{head}\r\n");
     let mut exchange = Exchange::default();
-    let parsed = parse_request(head.as_bytes(), &Limits::default(), &mut exchange.request);
-    assert!(matches!(parsed, Ok(Parse::Complete)), "{head}");
-    exchange.has_request = true;
-    exchange.request_bytes = HeadBytes::Joined(head.into_bytes());
+    let parsed = parse_request(head.as_bytes(), &Limits::default(), &mut exchange.request.head);
+    assert!(matches!(parsed, Ok(Parse::Complete(_))), "{head}");
+    exchange.request.is_whole = true;
+    exchange.request.received = HeadBytes::Joined(head.into_bytes());
     exchange
 }
 

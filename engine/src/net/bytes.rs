@@ -69,18 +69,21 @@ impl HeadBytes {
 /// the system call.
 const COPY_LIMIT: usize = 2048;
 
-/// A batch to send: written in order, handed over at once. Holds nothing between batches but its capacity.
+/// A batch on its way to a stream: heads and small pieces are written together, larger pieces join the stream's queue as
+/// they are. Nothing of it may wait for another turn: `flush` follows in the same poll.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    segments: Vec<Segment>,
-    /// The last segment, still open for writing.
+    /// What is written and not yet queued.
     open: Vec<u8>,
-    /// Bytes handed to streams and not yet taken into account.
+    /// Pieces stand in the stream's queue, and their sending was not begun.
+    queued: bool,
+    /// Bytes handed to the stream and not yet taken into account.
     total: u64,
 }
 
 impl Outbox {
-    /// Where heads and framing are written to.
+    /// Where heads and what stands between pieces of a body are written to.
+    #[inline]
     pub fn bytes(&mut self, reactor: &Reactor) -> &mut Vec<u8> {
         if self.open.capacity() == 0 {
             self.open = reactor.take_vec();
@@ -88,14 +91,15 @@ impl Outbox {
         &mut self.open
     }
 
-    /// Append body bytes.
-    pub fn body(&mut self, buf: Buf, reactor: &Reactor) {
+    /// Append a piece of a body.
+    pub fn body(&mut self, buf: Buf, stream: &ByteStream, reactor: &Reactor) {
         if buf.len() <= COPY_LIMIT {
             return self.bytes(reactor).extend_from_slice(&buf);
         }
-        self.close_open();
+        self.queue_open(stream);
         self.total += buf.len() as u64;
-        self.segments.push(Segment::Buf(buf));
+        stream.queue(Segment::Buf(buf));
+        self.queued = true;
     }
 
     /// Bytes handed over since the last call.
@@ -104,36 +108,25 @@ impl Outbox {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.segments.is_empty() && self.open.is_empty()
+        self.open.is_empty() && !self.queued
     }
 
-    /// Hand everything to the stream.
+    /// Begin to send.
     pub fn flush(&mut self, stream: &ByteStream) {
-        self.total += self.open.len() as u64;
-        if self.segments.is_empty() && !self.open.is_empty() {
-            return stream.send_one(Segment::Owned(std::mem::take(&mut self.open)));
-        }
-        self.push_open();
-        if !self.segments.is_empty() {
-            stream.send(&mut self.segments);
-        }
-    }
-
-    /// Throw away what was not flushed.
-    pub fn clear(&mut self) {
-        self.segments.clear();
-        self.open.clear();
-        self.total = 0;
-    }
-
-    fn close_open(&mut self) {
-        self.total += self.open.len() as u64;
-        self.push_open();
-    }
-
-    fn push_open(&mut self) {
         if !self.open.is_empty() {
-            self.segments.push(Segment::Owned(std::mem::take(&mut self.open)));
+            self.total += self.open.len() as u64;
+            stream.send_one(Segment::Owned(std::mem::take(&mut self.open)));
+        } else if self.queued {
+            stream.start_send();
+        }
+        self.queued = false;
+    }
+
+    fn queue_open(&mut self, stream: &ByteStream) {
+        if !self.open.is_empty() {
+            self.total += self.open.len() as u64;
+            stream.queue(Segment::Owned(std::mem::take(&mut self.open)));
+            self.queued = true;
         }
     }
 }

@@ -6,14 +6,17 @@
 
 mod bytes;
 mod memory;
+mod splice;
 pub mod sys;
 
 pub use bytes::{HeadBytes, Outbox};
 pub use memory::{MemoryListener, MemoryNetwork, PipeEnd, pipe};
+pub use splice::{SpliceError, SpliceRun, Step};
 
 use crate::ring::{Buf, Reactor, Segment, Socket, TaskId};
 use ringway_config::model::Address;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -73,6 +76,20 @@ impl ByteStream {
         forward!(self, stream => stream.send_one(segment));
     }
 
+    pub fn queue(&self, segment: Segment) {
+        match self {
+            Self::Socket(socket) => socket.queue(segment),
+            // A pipe takes everything at once.
+            Self::Pipe(pipe) => pipe.send_one(segment),
+        }
+    }
+
+    pub fn start_send(&self) {
+        if let Self::Socket(socket) = self {
+            socket.start_send();
+        }
+    }
+
     pub fn poll_flushed(&self, limit: usize) -> Poll<io::Result<()>> {
         forward!(self, stream => stream.poll_flushed(limit))
     }
@@ -102,7 +119,23 @@ impl ByteStream {
         forward!(self, stream => stream.set_receive_waiter(task));
     }
 
-    /// The socket, where plain bytes go through one: what splice needs.
+    /// This side's address; `None` on a Unix socket and on a pipe.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Socket(socket) => sys::local_address(socket.raw_fd()),
+            Self::Pipe(_) => None,
+        }
+    }
+
+    /// The place in the table of sockets: the lower those that stay, the more the table can shrink.
+    pub fn place(&self) -> u32 {
+        match self {
+            Self::Socket(socket) => socket.place(),
+            Self::Pipe(_) => 0,
+        }
+    }
+
+    /// The socket, where plain bytes go through one: what splice needs, and nothing else may ask for.
     pub fn plain_socket(&self) -> Option<&Socket> {
         match self {
             Self::Socket(socket) => Some(socket),

@@ -121,6 +121,20 @@ impl Socket {
         });
     }
 
+    /// Queue a segment behind what is queued already, without starting to send: `start_send` or the next `send_one` does.
+    pub fn queue(&self, segment: Segment) {
+        self.reactor.io(|io| {
+            if io.socket(self.key).send_error == 0 {
+                io.queue(self.key).push(segment);
+            }
+        });
+    }
+
+    /// Start sending what is queued.
+    pub fn start_send(&self) {
+        self.reactor.io(|io| io.start_send(self.key));
+    }
+
     /// Ready when unsent segments hold at most `limit` bytes of memory.
     ///
     /// # Errors

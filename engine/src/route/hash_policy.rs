@@ -159,7 +159,7 @@ mod tests {
         let text = format!("GET {target} HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
         let mut head = RequestHead::default();
         let parsed = HeadScanner::default().request(text.as_bytes(), &Limits::default(), &mut head);
-        assert!(matches!(parsed, Ok(Parse::Complete)));
+        assert!(matches!(parsed, Ok(Parse::Complete(_))));
         hash(policies, &head, HeadView::new(text.as_bytes()), asker())
     }
 

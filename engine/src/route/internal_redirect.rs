@@ -1,7 +1,7 @@
 //! Internal redirects: following an upstream's 30x here, in the client's place (Envoy: InternalRedirectPolicy).
 
 use crate::http::{
-    BodyKind, EditBytes, FieldId, Fields, HeadEditor, ImpliedPath, Method, RequestHead, Scheme, Span, TargetForm,
+    EditBytes, FieldId, Fields, HeadEditor, ImpliedPath, Length, Method, RequestHead, Scheme, Span, TargetForm,
     is_valid_authority,
 };
 use crate::stats::HttpStats;
@@ -133,8 +133,7 @@ pub fn apply(
     }
     head.method = Method::Get;
     head.method_span = edits.store(|out| out.extend_from_slice(b"GET"));
-    head.framing = BodyKind::None;
-    head.expect_continue = false;
+    head.length = Length::None;
     head.fields.remove_all(OF_BODY);
     let mut editor = HeadEditor { fields: &mut head.fields, received, edits };
     editor.remove(b"content-language");
@@ -241,12 +240,12 @@ mod tests {
             Content-Encoding: gzip\r\nContent-Language: en\r\nContent-Location: /here\r\n";
         let request = &format!("POST /old HTTP/1.1\r\nHost: one\r\n{of_body}Content-X: 1\r\n\r\n");
         let (head, line, fields) = applied(request, &[("http://two/new", 303)]);
-        assert_eq!((line.as_str(), head.framing), ("GET two /new -", BodyKind::None));
+        assert_eq!((line.as_str(), head.length), ("GET two /new -", Length::None));
         assert_eq!(fields, ["Host=two", "Content-X=1", "x-envoy-original-url=http://one/old"]);
-        assert!(!head.expect_continue);
+        assert!(!head.fields.contains(FieldId::Expect));
         let (head, line, fields) = applied(request, &[("http://two/new", 307)]);
-        assert_eq!((line.as_str(), head.framing), ("POST two /new -", BodyKind::Length(3)));
-        assert_eq!((fields.len(), head.expect_continue), (9, true));
+        assert_eq!((line.as_str(), head.length), ("POST two /new -", Length::Known(3)));
+        assert_eq!((fields.len(), head.fields.contains(FieldId::Expect)), (9, true));
         let (head, line, _) = applied("HEAD / HTTP/1.1\r\nHost: one\r\n\r\n", &[("http://two/new", 303)]);
         assert_eq!((line.as_str(), head.method), ("HEAD two /new -", Method::Head));
     }

@@ -1,12 +1,11 @@
-//! The deadlines of one connection and the exchange on it: several limits, one timer.
+//! The deadlines of one exchange: several limits, one timer. Those of a connection between exchanges are its driver's
+//! (`hcm::ConnectionDeadlines`).
 
 use super::Fault;
-use crate::base::clock::{Nanos, nanos};
+use crate::base::clock::{NEVER, Nanos, deadline};
 use crate::ring::{Reactor, Timer};
 use std::rc::Rc;
 use std::time::Duration;
-
-const NEVER: Nanos = Nanos::MAX;
 
 /// All that can run out. The timer is armed for the earliest; moving one to later costs a store.
 pub struct Deadlines {
@@ -27,14 +26,11 @@ pub struct Deadlines {
     /// Of the next byte on one try.
     try_idle: Nanos,
     try_idle_limit: Option<Duration>,
-    /// Of the connection. It never cuts an exchange short: the connection ends with the exchange it is over in.
-    connection: Nanos,
-    /// No exchange is under way.
-    waiting: bool,
 }
 
 impl Deadlines {
-    pub fn new(reactor: &Rc<Reactor>, max_connection_duration: Option<Duration>) -> Self {
+    /// No limit yet.
+    pub fn new(reactor: &Rc<Reactor>) -> Self {
         Self {
             timer: Timer::new(reactor),
             head: NEVER,
@@ -46,47 +42,27 @@ impl Deadlines {
             try_head: NEVER,
             try_idle: NEVER,
             try_idle_limit: None,
-            connection: deadline(reactor.now(), max_connection_duration),
-            waiting: true,
         }
-    }
-
-    /// Between exchanges only the connection's own limits count.
-    pub fn start_waiting(&mut self, now: Nanos, idle: Option<Duration>) {
-        (self.head, self.request, self.route, self.life) = (NEVER, NEVER, NEVER, NEVER);
-        self.end_try();
-        self.idle_limit = idle;
-        self.idle = deadline(now, idle);
-        self.waiting = true;
-        self.arm();
-    }
-
-    /// All is said; what is left of it must go out in this time, whatever the connection's own limit is.
-    pub fn start_closing(&mut self, now: Nanos, limit: Duration) {
-        self.start_waiting(now, Some(limit));
-        self.waiting = false;
-        self.arm();
     }
 
     /// A request's first byte has come.
     pub fn start_request(&mut self, now: Nanos, head: Option<Duration>, request: Option<Duration>) {
         self.head = deadline(now, head);
         self.request = deadline(now, request);
-        self.idle = NEVER;
-        self.idle_limit = None;
-        self.waiting = false;
         self.arm();
     }
 
-    /// The head is read; from now on something must move all the time.
-    pub fn start_exchange(&mut self, now: Nanos, idle: Option<Duration>) {
+    /// The head is read; from now on something must move all the time, and the whole, which began at `start`, may last no
+    /// longer than `life`.
+    pub fn start_exchange(&mut self, now: Nanos, idle: Option<Duration>, start: Nanos, life: Option<Duration>) {
         self.head = NEVER;
         self.idle_limit = idle;
         self.idle = deadline(now, idle);
+        self.life = deadline(start, life);
         self.arm();
     }
 
-    /// The exchange, which began at `start`, may last so long.
+    /// The exchange began at `start` and may last no longer than `limit`.
     pub fn limit_life(&mut self, start: Nanos, limit: Option<Duration>) {
         let life = deadline(start, limit);
         if life != self.life {
@@ -95,11 +71,18 @@ impl Deadlines {
         }
     }
 
-    /// From now on so much time may pass without a byte moving.
+    /// From now on no more than `idle` may pass without a byte moving.
     pub fn limit_idle(&mut self, now: Nanos, idle: Option<Duration>) {
         self.idle_limit = idle;
         self.idle = deadline(now, idle);
         self.arm();
+    }
+
+    /// The response is said. What is left of the request is awaited for `limit`, and nothing else counts.
+    pub fn start_reading_away(&mut self, now: Nanos, limit: Duration) {
+        (self.head, self.request, self.route, self.life) = (NEVER, NEVER, NEVER, NEVER);
+        self.end_try();
+        self.limit_idle(now, Some(limit));
     }
 
     /// The request's last byte has come: the response's time begins.
@@ -114,7 +97,7 @@ impl Deadlines {
         self.request = NEVER;
     }
 
-    /// Whatever comes is a new request with new times.
+    /// What follows is a new request with new times.
     pub fn start_over(&mut self, now: Nanos) {
         self.end_try();
         self.start_route(now, None);
@@ -142,18 +125,21 @@ impl Deadlines {
 
     /// Something moved.
     pub fn moved(&mut self, now: Nanos) {
+        // Both only move to later, and the timer finds that out by itself.
         self.idle = deadline(now, self.idle_limit);
         if self.try_idle_limit.is_some() {
             self.try_idle = deadline(now, self.try_idle_limit);
         }
-        self.arm();
     }
 
     /// What has run out, if anything.
+    #[inline]
     pub fn expired(&mut self, now: Nanos) -> Option<Fault> {
-        if !self.timer.fired() {
-            return None;
-        }
+        if self.timer.fired() { self.first_expired(now) } else { None }
+    }
+
+    #[cold]
+    fn first_expired(&mut self, now: Nanos) -> Option<Fault> {
         let all = [
             (self.head, Fault::RequestHeaderTimeout),
             (self.request, Fault::RequestTimeout),
@@ -161,7 +147,6 @@ impl Deadlines {
             (self.life, Fault::MaxStreamDuration),
             (self.try_head, Fault::PerTryTimeout),
             (self.try_idle, Fault::PerTryIdleTimeout),
-            (if self.waiting { self.connection } else { NEVER }, Fault::MaxConnectionDuration),
             (self.idle, Fault::StreamIdle),
         ];
         let first = all.into_iter().find(|(deadline, _)| *deadline <= now);
@@ -171,23 +156,13 @@ impl Deadlines {
         first.map(|(_, fault)| fault)
     }
 
-    /// Whether the connection's time is over.
-    pub fn is_connection_over(&self, now: Nanos) -> bool {
-        self.connection <= now
-    }
-
     fn arm(&self) {
-        let connection = if self.waiting { self.connection } else { NEVER };
         let exchange = self.head.min(self.request).min(self.route).min(self.life).min(self.idle);
-        let earliest = exchange.min(self.try_head).min(self.try_idle).min(connection);
+        let earliest = exchange.min(self.try_head).min(self.try_idle);
         if earliest == NEVER {
             self.timer.disarm();
         } else {
             self.timer.arm_at(earliest);
         }
     }
-}
-
-fn deadline(now: Nanos, limit: Option<Duration>) -> Nanos {
-    limit.map_or(NEVER, |limit| now.saturating_add(nanos(limit)))
 }

@@ -1,6 +1,7 @@
 //! Why an exchange failed: whose fault it was, as precisely as it is known.
 
-use crate::codec::h1::{BodyError, RequestError, ResponseError};
+use crate::http::Violation;
+use crate::mux::Broken;
 use crate::upstream::limits::Overflow;
 
 /// One reason for each way in which an exchange can fail.
@@ -8,8 +9,10 @@ use crate::upstream::limits::Overflow;
 pub enum Fault {
     // The downstream's.
     /// The request's head breaks a rule.
-    RequestHead(RequestError),
-    RequestBody(BodyError),
+    RequestHead(Violation),
+    RequestBody(Violation),
+    /// The client ended its side within the body.
+    RequestTruncated,
     /// The path leads out of the root, or has escapes that are not allowed.
     InvalidPath,
     /// The body is longer than the limit.
@@ -18,7 +21,7 @@ pub enum Fault {
     RequestHeaderTimeout,
     /// The request took too long.
     RequestTimeout,
-    /// The connection broke, or ended within the request.
+    /// The connection broke, or the client gave the exchange up.
     DownstreamReset,
 
     // The upstream's.
@@ -32,9 +35,12 @@ pub enum Fault {
     UpstreamClosed,
     /// The connection ended or broke within the response.
     UpstreamTruncated,
-    ResponseHead(ResponseError),
-    ResponseBody(BodyError),
-    TooManyInterim,
+    /// The upstream gave the exchange up, and keeps the connection.
+    UpstreamReset,
+    /// The upstream refused the exchange without looking at it.
+    UpstreamRefused,
+    ResponseHead(Violation),
+    ResponseBody(Violation),
     /// No whole response within the route's timeout.
     RouteTimeout,
     /// No response head within the time of one try.
@@ -42,18 +48,53 @@ pub enum Fault {
     /// Nothing moved on a try for too long.
     PerTryIdleTimeout,
 
-    // Nobody's in particular.
+    // Neither side's in particular.
     /// Nothing moved in either direction.
     StreamIdle,
     /// The whole exchange took too long.
     MaxStreamDuration,
-    /// The connection's time is over; only between exchanges.
-    MaxConnectionDuration,
     /// No descriptor or memory is left on this host.
     LocalResources,
 }
 
 impl Fault {
+    /// What a failed read of the request's head means.
+    pub fn of_request_head(broken: Broken) -> Self {
+        match broken {
+            Broken::Violation(violation) => Self::RequestHead(violation),
+            Broken::Truncated | Broken::Closed | Broken::Reset(_) | Broken::Refused => Self::DownstreamReset,
+        }
+    }
+
+    /// What a failed read of the request's body means.
+    pub fn of_request_body(broken: Broken) -> Self {
+        match broken {
+            Broken::Violation(violation) => Self::RequestBody(violation),
+            Broken::Truncated => Self::RequestTruncated,
+            Broken::Closed | Broken::Reset(_) | Broken::Refused => Self::DownstreamReset,
+        }
+    }
+
+    /// What a failed read of the response's head means. `begun`: a byte of it had come.
+    pub fn of_response_head(broken: Broken, begun: bool) -> Self {
+        match broken {
+            Broken::Violation(violation) => Self::ResponseHead(violation),
+            Broken::Refused => Self::UpstreamRefused,
+            Broken::Reset(_) => Self::UpstreamReset,
+            Broken::Truncated | Broken::Closed if begun => Self::UpstreamTruncated,
+            Broken::Truncated | Broken::Closed => Self::UpstreamClosed,
+        }
+    }
+
+    /// What a failed read of the response's body means.
+    pub fn of_response_body(broken: Broken) -> Self {
+        match broken {
+            Broken::Violation(violation) => Self::ResponseBody(violation),
+            Broken::Reset(_) | Broken::Refused => Self::UpstreamReset,
+            Broken::Truncated | Broken::Closed => Self::UpstreamTruncated,
+        }
+    }
+
     /// Whether the picked endpoint failed.
     pub fn is_upstreams(self) -> bool {
         matches!(
@@ -62,9 +103,10 @@ impl Fault {
                 | Self::ConnectTimeout
                 | Self::UpstreamClosed
                 | Self::UpstreamTruncated
+                | Self::UpstreamReset
+                | Self::UpstreamRefused
                 | Self::ResponseHead(_)
                 | Self::ResponseBody(_)
-                | Self::TooManyInterim
                 | Self::RouteTimeout
                 | Self::PerTryTimeout
                 | Self::PerTryIdleTimeout

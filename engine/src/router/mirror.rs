@@ -1,29 +1,21 @@
-//! Mirroring: a copy of a request goes to another cluster, and nobody waits for the answer (Envoy: RequestMirrorPolicy).
+//! Mirroring: a copy of a request goes to another cluster, and its answer is thrown away (Envoy: RequestMirrorPolicy).
 //!
 //! The copy's body streams: it is sent as it comes from the client. A mirror that falls behind by more than
 //! `buffer_limit` is given up; the request itself never waits for it.
 
-use super::attempt::{BodyWriter, fault};
-use super::forward::Accounting;
-use super::tries::connect_fault;
-use super::{Deadlines, Fault, encode};
-use crate::base::clock::Nanos;
-use crate::cluster::{Cluster, Endpoint, PickContext};
-use crate::codec::h1::{BodyError, Limits};
-use crate::http::{BodyKind, Exchange, Method, ResponseHead, split_port};
-use crate::net::{HeadBytes, Outbox};
+use crate::cluster::Cluster;
+use crate::cluster::call::{Call, CallBody, CallError};
+use crate::http::{Exchange, Message, RequestHead, Trailers, split_port};
+use crate::mux::{Limits, Piece, Source};
 use crate::ring::{Buf, Reactor, TaskId};
-use crate::upstream::limits::{Priority, Resource};
-use crate::upstream::{Connection, UpstreamBody, UpstreamExchange, UpstreamHead};
+use crate::upstream::limits::Priority;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// What a mirror needs to know beside the request.
+/// What a mirror needs to know next to the request.
 pub struct MirrorOptions<'a> {
     pub cluster: Rc<Cluster>,
     pub codec_limits: &'a Limits,
@@ -44,31 +36,35 @@ pub fn start(
     has_body: bool,
     options: MirrorOptions<'_>,
 ) -> Option<MirrorBody> {
-    let mut head = reactor.take_vec();
+    let mut request = Message::<RequestHead>::default();
+    request.copy_head(&exchange.request);
     let mut host = reactor.take_vec();
-    shadow_host(&mut host, exchange.request.authority.of(exchange.request_view()));
-    encode::request_to(&mut head, &exchange.request, exchange.request_view(), &host);
-    reactor.give_vec(host);
+    shadow_host(&mut host, request.head.authority.of(request.view()));
     let copy = Rc::new(Copied {
         queue: RefCell::default(),
         queued: Cell::new(0),
         limit: options.buffer_limit,
-        state: RefCell::new(if has_body { State::Open } else { State::Ended(None) }),
+        state: RefCell::new(if has_body { State::Open } else { State::Ended(Trailers::default()) }),
+        begun: Cell::new(false),
         task: Cell::new(TaskId::NONE),
     });
-    let request = MirroredRequest {
-        reactor: reactor.clone(),
+    let call = Call {
         cluster: options.cluster,
-        method: exchange.request.method,
-        chunked: exchange.request.framing == BodyKind::Chunked,
-        codec_limits: *options.codec_limits,
+        priority: options.priority,
         timeout: options.timeout,
         idle: options.idle,
-        priority: options.priority,
-        copy: copy.clone(),
+        limits: *options.codec_limits,
+        buffer_limit: options.buffer_limit,
     };
-    copy.task.set(reactor.spawn(request.run(head)));
+    let body = CopiedBody { copy: copy.clone(), trailers: Trailers::default() };
+    copy.task.set(reactor.spawn(mirror(reactor.clone(), call, request, host, body)));
     has_body.then(|| MirrorBody { reactor: reactor.clone(), copy })
+}
+
+async fn mirror(reactor: Rc<Reactor>, call: Call, request: Message<RequestHead>, host: Vec<u8>, mut body: CopiedBody) {
+    // What came of it is in the cluster's statistics.
+    let _: Result<(), CallError> = call.run(&reactor, &request, &host, &mut body).await;
+    reactor.give_vec(host);
 }
 
 /// The host with `-shadow` in front of its port, so that logs can tell copies from requests.
@@ -92,15 +88,16 @@ struct Copied {
     queued: Cell<usize>,
     limit: usize,
     state: RefCell<State>,
+    /// A piece was taken out.
+    begun: Cell<bool>,
     task: Cell<TaskId>,
 }
 
 enum State {
     /// More may come.
     Open,
-    /// The trailers' lines, where there are some.
-    Ended(Option<Vec<u8>>),
-    /// The rest does not come, or nobody waits for it.
+    Ended(Trailers),
+    /// The rest does not come, or is of no use any more.
     Broken,
 }
 
@@ -113,7 +110,8 @@ impl Copied {
 }
 
 impl MirrorBody {
-    /// The next piece; where nobody reads it any more, it is dropped. `false`: the mirror is too slow, and just now given up.
+    /// The next piece; where the mirror does not read any more, it is dropped. `false`: the mirror is too slow, and just
+    /// now given up.
     pub fn send(&self, buf: &Buf) -> bool {
         let copy = &self.copy;
         if !matches!(*copy.state.borrow(), State::Open) {
@@ -133,10 +131,12 @@ impl MirrorBody {
     }
 
     /// The body's end.
-    pub fn end(&self, trailers: Option<&[u8]>) {
+    pub fn end(&self, trailers: &Trailers) {
         let mut state = self.copy.state.borrow_mut();
         if matches!(*state, State::Open) {
-            *state = State::Ended(trailers.map(Vec::from));
+            let mut copied = Trailers::default();
+            copied.copy_from(trailers);
+            *state = State::Ended(copied);
             self.reactor.wake(self.copy.task.get());
         }
     }
@@ -155,194 +155,55 @@ impl Drop for MirrorBody {
     }
 }
 
-/// A copy on its way.
-struct MirroredRequest {
-    reactor: Rc<Reactor>,
-    cluster: Rc<Cluster>,
-    method: Method,
-    chunked: bool,
-    codec_limits: Limits,
-    timeout: Option<Duration>,
-    idle: Option<Duration>,
-    priority: Priority,
+/// The other end of it, in the mirror's task.
+struct CopiedBody {
     copy: Rc<Copied>,
+    trailers: Trailers,
+}
+
+impl Source for CopiedBody {
+    type Error = CallError;
+
+    fn poll_piece(&mut self) -> Poll<Result<Piece, CallError>> {
+        let copy = &self.copy;
+        if let Some(buf) = copy.queue.borrow_mut().pop_front() {
+            copy.queued.set(copy.queued.get() - buf.len());
+            copy.begun.set(true);
+            return Poll::Ready(Ok(Piece::Data(buf)));
+        }
+        match &*copy.state.borrow() {
+            State::Open => Poll::Pending,
+            State::Broken => Poll::Ready(Err(CallError::BodyGone)),
+            State::Ended(trailers) => {
+                self.trailers.copy_from(trailers);
+                Poll::Ready(Ok(Piece::End))
+            }
+        }
+    }
+
+    fn trailers(&self) -> &Trailers {
+        &self.trailers
+    }
+
+    fn passed_end(&mut self) -> Result<(), CallError> {
+        Err(CallError::BodyGone)
+    }
+
+    fn broken(&self) -> CallError {
+        CallError::BodyGone
+    }
+}
+
+impl CallBody for CopiedBody {
+    fn is_begun(&self) -> bool {
+        self.copy.begun.get()
+    }
 }
 
 /// However the copy ended, what comes of its body must not pile up.
-impl Drop for MirroredRequest {
+impl Drop for CopiedBody {
     fn drop(&mut self) {
         self.copy.close();
-    }
-}
-
-/// One try on one connection.
-struct Try {
-    upstream: UpstreamExchange,
-    out: Outbox,
-    writer: BodyWriter,
-    /// A piece of the body was taken for it: it cannot be sent again.
-    begun: bool,
-    /// All of the request is sent or in the batch, since then.
-    request_end: Option<Nanos>,
-    response: ResponseHead,
-    response_bytes: HeadBytes,
-    received: u64,
-}
-
-impl MirroredRequest {
-    async fn run(self, head: Vec<u8>) {
-        let picked = self.cluster.pick(&PickContext::default()).ok();
-        let permit = self.cluster.limits.acquire(Resource::Requests, self.priority).ok();
-        match (picked, permit) {
-            (Some(endpoint), Some(_permit)) => self.send(&head, &endpoint).await,
-            _ => self.cluster.stats.count_status(503),
-        }
-        self.reactor.give_vec(head);
-    }
-
-    async fn send(&self, head: &[u8], endpoint: &Rc<Endpoint>) {
-        let mut accounting = Accounting::new(&self.cluster);
-        let in_flight = endpoint.request_started(self.reactor.now());
-        let mut deadlines = Deadlines::new(&self.reactor, None);
-        deadlines.start_exchange(self.reactor.now(), self.idle);
-        let mut pooled = endpoint.pool.take();
-        loop {
-            let connection = match pooled.take() {
-                Some(connection) => Ok(connection),
-                None => self.connect(endpoint, &mut deadlines).await,
-            };
-            let fault = match connection {
-                Ok(connection) => {
-                    let is_reused = connection.is_reused();
-                    let mut one = Try::new(connection, self.chunked);
-                    one.out.bytes(&self.reactor).extend_from_slice(head);
-                    let result = self.exchange(&mut one, &mut deadlines).await;
-                    one.response_bytes.clear(&self.reactor);
-                    match result {
-                        Ok(()) => {
-                            in_flight.responded(self.reactor.now());
-                            return self.end(one, endpoint, &mut accounting);
-                        }
-                        // Closed while it was idle, and all of the request is still here.
-                        Err(Fault::UpstreamClosed) if is_reused && !one.begun => continue,
-                        Err(fault) => fault,
-                    }
-                }
-                Err(fault) => fault,
-            };
-            in_flight.failed(self.reactor.now());
-            return accounting.failed(fault);
-        }
-    }
-
-    async fn connect(&self, endpoint: &Endpoint, deadlines: &mut Deadlines) -> Result<Connection, Fault> {
-        let mut connecting = pin!(endpoint.pool.connect(self.priority));
-        poll_fn(|context| match connecting.as_mut().poll(context) {
-            Poll::Ready(result) => Poll::Ready(result.map_err(|error| connect_fault(&error))),
-            Poll::Pending => self.expired(deadlines),
-        })
-        .await
-    }
-
-    /// Send the request, read the response and forget it.
-    async fn exchange(&self, one: &mut Try, deadlines: &mut Deadlines) -> Result<(), Fault> {
-        loop {
-            match poll_fn(|_| self.poll_head(one, deadlines)).await? {
-                UpstreamHead::Final => break,
-                UpstreamHead::Interim => {
-                    one.response.clear();
-                    one.response_bytes.clear(&self.reactor);
-                }
-            }
-        }
-        one.upstream.start_body(one.response.framing, &self.codec_limits, false);
-        poll_fn(|_| self.poll_body(one, deadlines)).await
-    }
-
-    fn poll_head(&self, one: &mut Try, deadlines: &mut Deadlines) -> Poll<Result<UpstreamHead, Fault>> {
-        self.send_body(one, deadlines)?;
-        let Try { upstream, response, response_bytes, .. } = one;
-        let polled = upstream.poll_head(self.method, &self.codec_limits, response_bytes, response, &self.reactor);
-        match polled {
-            Poll::Ready(Ok(head)) => Poll::Ready(Ok(head)),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(fault(&error, upstream.started))),
-            Poll::Pending => self.expired(deadlines),
-        }
-    }
-
-    fn poll_body(&self, one: &mut Try, deadlines: &mut Deadlines) -> Poll<Result<(), Fault>> {
-        self.send_body(one, deadlines)?;
-        loop {
-            match one.upstream.poll_body() {
-                Poll::Ready(Ok(UpstreamBody::End(_))) => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(UpstreamBody::Data(buf))) => {
-                    one.received += buf.len() as u64;
-                    deadlines.moved(self.reactor.now());
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(fault(&error, true))),
-                Poll::Pending => return self.expired(deadlines),
-            }
-        }
-    }
-
-    /// Send what there is of the body, as far as the mirror takes it. A send that fails shows as the response's failure.
-    fn send_body(&self, one: &mut Try, deadlines: &mut Deadlines) -> Result<(), Fault> {
-        let copy = &self.copy;
-        let stream = &one.upstream.connection.stream;
-        let mut moved = false;
-        while one.request_end.is_none() && matches!(stream.poll_flushed(copy.limit), Poll::Ready(Ok(()))) {
-            let piece = copy.queue.borrow_mut().pop_front();
-            if let Some(buf) = piece {
-                copy.queued.set(copy.queued.get() - buf.len());
-                one.begun = true;
-                one.writer.data(&mut one.out, buf, &self.reactor);
-            } else {
-                match &*copy.state.borrow() {
-                    State::Open => break,
-                    State::Broken => return Err(Fault::RequestBody(BodyError::Truncated)),
-                    State::Ended(trailers) => one.writer.end(&mut one.out, trailers.as_deref(), &self.reactor),
-                }
-                one.request_end = Some(self.reactor.now());
-                deadlines.start_route(self.reactor.now(), self.timeout);
-            }
-            one.out.flush(stream);
-            moved = true;
-        }
-        one.out.flush(stream);
-        if moved {
-            deadlines.moved(self.reactor.now());
-        }
-        Ok(())
-    }
-
-    fn expired<T>(&self, deadlines: &mut Deadlines) -> Poll<Result<T, Fault>> {
-        deadlines.expired(self.reactor.now()).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)))
-    }
-
-    fn end(&self, mut one: Try, endpoint: &Endpoint, accounting: &mut Accounting<'_>) {
-        let start = one.request_end.unwrap_or(self.reactor.now());
-        let micros = self.reactor.now().saturating_sub(start) / 1000;
-        let received = u64::from(one.response.len) + one.received;
-        accounting.completed(one.response.status, one.out.take_total(), received, micros);
-        let clean = one.request_end.is_some() && one.response.keep_alive && !one.upstream.has_excess();
-        if clean && one.upstream.connection.stream.unsent() == 0 {
-            endpoint.pool.put(one.upstream.connection);
-        }
-    }
-}
-
-impl Try {
-    fn new(connection: Connection, chunked: bool) -> Self {
-        Self {
-            upstream: UpstreamExchange::new(connection),
-            out: Outbox::default(),
-            writer: BodyWriter::new(chunked),
-            begun: false,
-            request_end: None,
-            response: ResponseHead::default(),
-            response_bytes: HeadBytes::default(),
-            received: 0,
-        }
     }
 }
 
@@ -367,6 +228,7 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&out), shadow);
         }
     }
+
     /// A mirror that is gone holds nothing, and is not one that was too slow.
     #[test]
     fn a_copy_that_ended_early_takes_nothing_more() {
@@ -393,7 +255,7 @@ mod tests {
                 assert!(body.send(&world.reactor.pool().copy_from(&[b'a'; 1000])));
                 assert_eq!(world.reactor.pool().in_use(), 0);
             }
-            body.end(None);
+            body.end(&Trailers::default());
         }
     }
 }

@@ -3,10 +3,8 @@
 //! Invariant: the router decides nothing about what a client is told when something fails. It returns a `Fault`, and
 //! `hcm::local_reply` turns that into a response, a flag and a detail.
 
-pub mod attempt;
+mod client;
 mod deadlines;
-mod downstream;
-pub mod encode;
 mod fault;
 mod forward;
 mod hedge;
@@ -14,9 +12,12 @@ mod mirror;
 pub mod replay;
 pub mod retry;
 mod tries;
+mod r#try;
+mod upload;
 
+pub use client::Client;
 pub use deadlines::Deadlines;
-pub use downstream::{Collected, Downstream, DownstreamBody, is_too_large};
-pub use encode::ResponseShape;
 pub use fault::Fault;
-pub use forward::{Forwarding, Response, forward, interrupted};
+pub use forward::{Forwarding, forward};
+pub use r#try::Try;
+pub use upload::{Collected, Upload};

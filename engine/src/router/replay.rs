@@ -13,13 +13,13 @@ pub struct Replay {
     joined: Vec<u8>,
     kept: u64,
     limit: u64,
-    /// The trailers' lines, once the body's end was sent.
-    end: Option<Vec<u8>>,
+    /// The body's end was sent.
+    ended: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Keeping {
-    /// Nobody wants it.
+    /// The request cannot have to be sent again.
     #[default]
     Off,
     On,
@@ -46,7 +46,7 @@ impl Replay {
 
     /// Whether nothing went out.
     pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty() && self.end.is_none()
+        self.pieces.is_empty() && !self.ended
     }
 
     /// The next piece of the body goes out. `false`: with it the body is too large, and just now given up.
@@ -76,14 +76,12 @@ impl Replay {
         true
     }
 
-    /// The body's end goes out, with these trailers.
-    pub fn end(&mut self, trailers: Option<Vec<u8>>) {
-        if self.keeping == Keeping::On {
-            self.end = Some(trailers.unwrap_or_default());
-        }
+    /// The body's end goes out.
+    pub fn end(&mut self) {
+        self.ended = self.keeping == Keeping::On;
     }
 
-    /// Show each piece in order; at last, where the body ended, its trailers' lines.
+    /// Show each piece in order; at last, where it was sent, the body's end.
     pub fn for_each(&self, mut piece: impl FnMut(ReplayPiece<'_>)) {
         for kept in &self.pieces {
             piece(match kept {
@@ -91,18 +89,18 @@ impl Replay {
                 Piece::Joined(range) => ReplayPiece::Bytes(&self.joined[range.clone()]),
             });
         }
-        if let Some(trailers) = &self.end {
-            piece(ReplayPiece::End(trailers));
+        if self.ended {
+            piece(ReplayPiece::End);
         }
     }
 
     /// The request has no body any more.
     pub fn forget_body(&mut self, reactor: &Reactor) {
         self.drop_pieces(reactor);
-        self.end = None;
+        self.ended = false;
     }
 
-    /// Nobody wants it any more.
+    /// The request will not be sent again.
     pub fn clear(&mut self, reactor: &Reactor) {
         self.keeping = Keeping::Off;
         self.drop_pieces(reactor);
@@ -121,7 +119,7 @@ impl Replay {
 pub enum ReplayPiece<'a> {
     Buf(Buf),
     Bytes(&'a [u8]),
-    End(&'a [u8]),
+    End,
 }
 
 #[cfg(test)]
@@ -134,12 +132,12 @@ mod tests {
         Reactor::simulated(1, PoolSize { count: 8, size: 1024 })
     }
 
-    fn replayed(replay: &Replay) -> (Vec<u8>, Option<Vec<u8>>) {
-        let (mut bytes, mut end) = (Vec::new(), None);
+    fn replayed(replay: &Replay) -> (Vec<u8>, bool) {
+        let (mut bytes, mut end) = (Vec::new(), false);
         replay.for_each(|piece| match piece {
             ReplayPiece::Buf(buf) => bytes.extend_from_slice(&buf),
             ReplayPiece::Bytes(part) => bytes.extend_from_slice(part),
-            ReplayPiece::End(trailers) => end = Some(trailers.to_vec()),
+            ReplayPiece::End => end = true,
         });
         (bytes, end)
     }
@@ -155,10 +153,10 @@ mod tests {
             expected.extend_from_slice(&piece);
         }
         assert_eq!(replay.pieces.len(), 5, "small pieces in a row are one");
-        assert_eq!(replayed(&replay), (expected.clone(), None));
-        replay.end(Some(b"x: y\r\n".to_vec()));
+        assert_eq!(replayed(&replay), (expected.clone(), false));
+        replay.end();
         for _ in 0..2 {
-            assert_eq!(replayed(&replay), (expected.clone(), Some(b"x: y\r\n".to_vec())));
+            assert_eq!(replayed(&replay), (expected.clone(), true));
         }
         assert!(replay.is_possible());
     }

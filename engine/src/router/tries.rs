@@ -8,24 +8,23 @@
 //!            └──────────┴── failed ─────────────┘
 //! ```
 
-use super::attempt::Attempt;
-use super::forward::{Forwarding, Response, Started, interrupted};
+use super::forward::Forwarding;
 use super::hedge::{Hedge, Hedged, Raced};
 use super::retry::{FailedTry, NoRetry, Tries, TryPolicy};
-use super::{Deadlines, Downstream, Fault};
-use crate::base::clock::Nanos;
+use super::r#try::{Started, Try};
+use super::upload::Upload;
+use super::{Client, Fault};
 use crate::cluster::{Endpoint, NoHost, PickContext};
 use crate::http::format::ResponseFlags;
 use crate::http::{Exchange, FieldId};
-use crate::ring::Timer;
 use crate::stats::ClusterStats;
 use crate::upstream::limits::Resource;
-use crate::upstream::{ConnectError, Connection, Pool};
+use crate::upstream::{ConnectError, Lease, Pool};
 use ringway_config::model::{Forward, HostRewrite};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::time::Duration;
 
 /// What happens after a try.
 enum After {
@@ -44,27 +43,26 @@ enum After {
 pub(super) async fn run<'a>(
     forwarding: &'a Forwarding<'a>,
     exchange: &mut Exchange,
-    downstream: &mut Downstream<'_>,
-    deadlines: &mut Deadlines,
-    current: &mut Option<Response<'a>>,
+    client: &mut Client<'_, '_>,
+    current: &mut Option<Try<'a>>,
 ) -> Result<(), Fault> {
     let mut tries = Tries::new(&forwarding.policy);
     let mut hedged = Hedged::default();
     loop {
         let raced = {
             // Pinned here: handed over by value, it would be held twice.
-            let next = pin!(one(forwarding, exchange, downstream, deadlines, &mut tries, current));
+            let next = pin!(one(forwarding, exchange, client, &mut tries, current));
             hedged.race(forwarding, next).await
         };
         let after = match raced {
             Raced::Hedged(hedge) => {
                 tries.end(true, &forwarding.cluster.stats);
-                adopt(forwarding, &mut hedged, hedge, exchange, deadlines, current);
+                adopt(forwarding, &mut hedged, hedge, exchange, client, current);
                 return Ok(());
             }
-            Raced::Next(Ok(())) => after_response(forwarding, exchange, downstream, &mut tries, &hedged, current),
+            Raced::Next(Ok(())) => after_response(forwarding, exchange, &client.upload, &mut tries, &hedged, current),
             Raced::Next(Err(fault)) => {
-                after_failure(forwarding, exchange, downstream, &mut tries, &mut hedged, current, fault)
+                after_failure(forwarding, exchange, &client.upload, &mut tries, &mut hedged, current, fault)
             }
         };
         match after {
@@ -76,10 +74,9 @@ pub(super) async fn run<'a>(
                 return result;
             }
             After::Wait(fault) => {
-                deadlines.end_try();
-                let is_over = || interrupted(forwarding.reactor, downstream, deadlines);
-                let hedge = hedged.wait(forwarding, fault, is_over).await?;
-                adopt(forwarding, &mut hedged, hedge, exchange, deadlines, current);
+                client.deadlines.end_try();
+                let hedge = hedged.wait(forwarding, fault, client).await?;
+                adopt(forwarding, &mut hedged, hedge, exchange, client, current);
                 return Ok(());
             }
         }
@@ -92,11 +89,11 @@ fn adopt<'a>(
     hedged: &mut Hedged<'a>,
     hedge: Box<Hedge<'a>>,
     exchange: &mut Exchange,
-    deadlines: &mut Deadlines,
-    current: &mut Option<Response<'a>>,
+    client: &mut Client<'_, '_>,
+    current: &mut Option<Try<'a>>,
 ) {
-    deadlines.end_try();
-    deadlines.start_try(forwarding.reactor.now(), None, forwarding.policy.timeouts.per_try_idle);
+    client.deadlines.end_try();
+    client.deadlines.start_try(forwarding.reactor.now(), None, forwarding.policy.timeouts.per_try_idle);
     // The present try, if there is one, is given up.
     *current = Some(hedged.adopt(hedge, exchange, forwarding.reactor));
 }
@@ -105,22 +102,22 @@ fn adopt<'a>(
 fn after_response<'a>(
     forwarding: &'a Forwarding<'a>,
     exchange: &mut Exchange,
-    downstream: &Downstream<'_>,
+    upload: &Upload<'_, '_>,
     tries: &mut Tries,
     hedged: &Hedged<'a>,
-    current: &mut Option<Response<'a>>,
+    current: &mut Option<Try<'a>>,
 ) -> After {
     let (policy, stats) = (&forwarding.policy, &forwarding.cluster.stats);
-    let asked = policy.retries_response(&exchange.response, exchange.response_view());
+    let asked = policy.retries_response(&exchange.response.head, exchange.response.view());
     // What the client has seen of one try cannot be followed by another.
     let asked = asked && !has_passed_interim(current.as_ref());
     let permit = || forwarding.cluster.limits.acquire_retry(forwarding.priority());
-    match tries.decide(asked, may_repeat(policy, downstream), permit, stats) {
+    match tries.decide(asked, may_repeat(policy, upload), permit, stats) {
         Ok(()) => {
             let wall_seconds = forwarding.reactor.wall_micros() / 1_000_000;
-            let seen = Some((&exchange.response, exchange.response_view()));
+            let seen = Some((&exchange.response.head, exchange.response.view()));
             tries.pause = tries.wait(policy, seen, wall_seconds, forwarding.reactor.random(), stats);
-            Response::discard(current, exchange, downstream);
+            Try::discard(current, exchange, upload);
             After::Again
         }
         Err(NoRetry::NotAsked) => {
@@ -133,7 +130,7 @@ fn after_response<'a>(
             if hedged.is_empty() {
                 return After::End(Ok(()));
             }
-            Response::discard(current, exchange, downstream);
+            Try::discard(current, exchange, upload);
             After::Wait(Fault::UpstreamClosed)
         }
     }
@@ -143,10 +140,10 @@ fn after_response<'a>(
 fn after_failure<'a>(
     forwarding: &'a Forwarding<'a>,
     exchange: &mut Exchange,
-    downstream: &Downstream<'_>,
+    upload: &Upload<'_, '_>,
     tries: &mut Tries,
     hedged: &mut Hedged<'a>,
-    current: &mut Option<Response<'a>>,
+    current: &mut Option<Try<'a>>,
     fault: Fault,
 ) -> After {
     let (policy, stats) = (&forwarding.policy, &forwarding.cluster.stats);
@@ -154,22 +151,21 @@ fn after_failure<'a>(
     let passed = has_passed_interim(current.as_ref());
     let hedges = fault == Fault::PerTryTimeout && policy.hedge_on_per_try_timeout && policy.retries();
     let asked = match current.take() {
-        Some(response) if hedges => {
+        Some(tried) if hedges => {
             // It may still answer; whether another one is sent does not depend on the conditions.
-            hedged.push(response, exchange);
+            hedged.push(tried, exchange);
             !passed
         }
         current => {
-            if let Some(response) = current {
-                response.fail(fault);
+            if let Some(tried) = current {
+                tried.fail(fault);
             }
             !passed && failed.is_some_and(|failed| policy.retries_failure(failed, tries.sent))
         }
     };
-    exchange.to_upstream.clear();
     exchange.clear_response(forwarding.reactor);
     let permit = || forwarding.cluster.limits.acquire_retry(forwarding.priority());
-    match tries.decide(asked, may_repeat(policy, downstream), permit, stats) {
+    match tries.decide(asked, may_repeat(policy, upload), permit, stats) {
         Ok(()) => {
             let wall_seconds = forwarding.reactor.wall_micros() / 1_000_000;
             tries.pause = tries.wait(policy, None, wall_seconds, forwarding.reactor.random(), stats);
@@ -177,100 +173,101 @@ fn after_failure<'a>(
         }
         Err(why) => {
             note(exchange, why);
-            // Other tries help nobody when it is the client or the whole response's time that ended this one.
+            // Other tries are of no help when it is the client or the whole response's time that ended this one.
             let is_last = failed.is_none() && !matches!(fault, Fault::NoHealthyUpstream | Fault::Overflow(_));
             if is_last || hedged.is_empty() { After::End(Err(fault)) } else { After::Wait(fault) }
         }
     }
 }
 
-fn has_passed_interim(current: Option<&Response<'_>>) -> bool {
-    current.is_some_and(|response| response.attempt.interim_passed)
+fn has_passed_interim(current: Option<&Try<'_>>) -> bool {
+    current.is_some_and(|tried| tried.has_passed_interim)
 }
 
 /// Whether the request is still here, body and all. Where the policy has no retry to give, its body was not kept for one;
 /// that is no reason of its own.
-fn may_repeat(policy: &TryPolicy<'_>, downstream: &Downstream<'_>) -> bool {
-    downstream.replay.is_possible() || !policy.retries()
+fn may_repeat(policy: &TryPolicy<'_>, upload: &Upload<'_, '_>) -> bool {
+    upload.replay.is_possible() || !policy.retries()
 }
 
 /// Say in the log why there is no other try, where one was asked for.
 fn note(exchange: &mut Exchange, why: NoRetry) {
     match why {
         NoRetry::NotAsked => {}
-        NoRetry::LimitExceeded => exchange.flags |= ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED,
-        NoRetry::Overflow(_) => exchange.flags |= ResponseFlags::UPSTREAM_OVERFLOW,
-        NoRetry::BodyGone => exchange.retry_abandoned = true,
+        NoRetry::LimitExceeded => exchange.facts.flags |= ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED,
+        NoRetry::Overflow(_) => exchange.facts.flags |= ResponseFlags::UPSTREAM_OVERFLOW,
+        NoRetry::BodyGone => exchange.facts.retry_abandoned = true,
     }
 }
 
 /// One try, after its pause: an endpoint, a connection, the request out, the response's head into the exchange. A pooled
-/// connection that turns out to have been closed while it was idle is none: where the request can safely be sent again,
-/// it goes out on a new one, and that is no other try. `current` gets the try as soon as it has a connection.
+/// connection that turns out to have been closed while it was idle, or refuses the request, does not make a try: where the
+/// request can safely be sent again, it goes out on another one, and that is still the same try. `current` gets the try as
+/// soon as it has a connection.
 async fn one<'a>(
     forwarding: &'a Forwarding<'a>,
     exchange: &mut Exchange,
-    downstream: &mut Downstream<'_>,
-    deadlines: &mut Deadlines,
+    client: &mut Client<'_, '_>,
     tries: &mut Tries,
-    current: &mut Option<Response<'a>>,
+    current: &mut Option<Try<'a>>,
 ) -> Result<(), Fault> {
-    let stats = &forwarding.cluster.stats;
-    deadlines.end_try();
+    client.deadlines.end_try();
     if tries.pause > 0 {
-        pause(forwarding, downstream, deadlines, std::mem::take(&mut tries.pause)).await?;
+        client.pause(Duration::from_nanos(std::mem::take(&mut tries.pause))).await?;
     }
     let (endpoint, started) = begin(forwarding, exchange, tries)?;
-    let mut started = Some(started);
-    let mut pooled = endpoint.pool.take();
-    let mut repeated = false;
-    exchange.attempts += 1;
-    loop {
-        let connection = match pooled.take() {
-            Some(connection) => Ok(connection),
-            None => connect(forwarding, &endpoint.pool, exchange, downstream, deadlines).await,
-        };
-        let connection = match connection {
-            Ok(connection) => connection,
+    exchange.facts.tries += 1;
+    let mut next = Some((lease(forwarding, &endpoint.pool, exchange, client).await, started));
+    let mut repeats = 0;
+    while let Some((lease, started)) = next.take() {
+        let lease = match lease {
+            Ok(lease) => lease,
             Err(fault) => {
-                if let Some(started) = started {
-                    started.fail(fault, forwarding.reactor);
-                }
+                started.fail(fault, forwarding.reactor);
                 return Err(fault);
             }
         };
+        let tried = current.insert(Try::new(forwarding, lease, started));
         tries.sent = true;
-        let may_repeat = connection.is_reused() && exchange.request.method.is_idempotent();
-        let response = match (started.take(), &mut *current) {
-            (None, Some(response)) => {
-                response.attempt = Attempt::new(forwarding, connection);
-                response
+        tried.send_head(exchange, &endpoint.name, &client.upload);
+        match tried.run(exchange, client).await {
+            Ok(()) => {
+                tried.responded(&exchange.response.head);
+                forwarding.cluster.stats.upstream_rq_retry_success.add(u64::from(repeats > 0));
             }
-            (started, current) => {
-                let started = started.expect("begun once");
-                current.insert(Response::new(forwarding, connection, started))
-            }
-        };
-        response.attempt.send_head(exchange, &endpoint.name, downstream);
-        match response.attempt.run(exchange, downstream, deadlines).await {
-            Err(Fault::UpstreamClosed)
-                if may_repeat && !response.attempt.upstream.started && downstream.replay.is_possible() =>
-            {
-                stats.upstream_rq_retry.inc();
-                repeated = true;
-                exchange.to_upstream.clear();
+            Err(fault) if repeats < REPEATS_MAX && is_free(fault, tried, exchange, &client.upload) => {
+                repeats += 1;
+                forwarding.cluster.stats.upstream_rq_retry.inc();
+                exchange.clear_response(forwarding.reactor);
+                // The connection goes first: it may have had the last place that there is.
+                next = match current.take().map(Try::into_started) {
+                    Some(started) => Some((acquire(forwarding, &endpoint.pool, exchange, client).await, started)),
+                    None => None,
+                };
             }
             Err(fault) => {
-                response.attempt.note_wire(exchange);
+                tried.note_wire(exchange);
                 return Err(fault);
-            }
-            Ok(()) => {
-                response.responded(&exchange.response);
-                stats.upstream_rq_retry_success.add(u64::from(repeated));
-                return Ok(());
             }
         }
     }
+    Ok(())
+}
+
+/// Times that one try may go out again free of charge.
+const REPEATS_MAX: u32 = 3;
+
+/// Whether the request can be sent again without a retry: it was not looked at, and all of it is still here.
+fn is_free(fault: Fault, tried: &Try<'_>, exchange: &Exchange, upload: &Upload<'_, '_>) -> bool {
+    let unseen = match fault {
+        Fault::UpstreamRefused => true,
+        Fault::UpstreamClosed => {
+            let is_idempotent = exchange.request.head.method.is_idempotent();
+            tried.lease.connection.is_reused() && is_idempotent && !tried.lease.wire.has_begun()
+        }
+        _ => false,
+    };
+    unseen && upload.replay.is_possible()
 }
 
 /// Pick an endpoint and take the request's place among those of its cluster.
@@ -289,14 +286,14 @@ fn begin<'a>(
         cluster.pick(&context).map_err(|NoHost| Fault::NoHealthyUpstream)?
     };
     tries.picked(&forwarding.policy, &endpoint);
-    exchange.endpoint = Some(endpoint.name.clone());
-    exchange.endpoint_hostname = endpoint.hostname.clone();
+    exchange.last.endpoint = Some(endpoint.name.clone());
+    exchange.last.endpoint_hostname = endpoint.hostname.clone();
     rewrite_host(forwarding.forward, exchange, tries.count == 1);
-    if forwarding.tells_attempts {
-        exchange.request.fields.remove_id(FieldId::XEnvoyAttemptCount);
+    if forwarding.tells_tries {
+        exchange.request.head.fields.remove_id(FieldId::XEnvoyAttemptCount);
         let mut number = itoa::Buffer::new();
         let write = |out: &mut Vec<u8>| out.extend_from_slice(number.format(tries.count).as_bytes());
-        exchange.edit_request().add_known(FieldId::XEnvoyAttemptCount, write);
+        exchange.request.edit().add_known(FieldId::XEnvoyAttemptCount, write);
     }
     let permit = cluster.limits.acquire(Resource::Requests, forwarding.priority()).map_err(Fault::Overflow)?;
     Ok((endpoint.clone(), Started::new(forwarding, &endpoint, permit)))
@@ -306,35 +303,43 @@ fn begin<'a>(
 fn rewrite_host(forward: &Forward, exchange: &mut Exchange, is_first: bool) {
     let Some(HostRewrite::Auto) = forward.host_rewrite else { return };
     let is_said = exchange.weighted_cluster(forward).is_some_and(|cluster| cluster.host_rewrite.is_some());
-    let Some(hostname) = exchange.endpoint_hostname.clone().filter(|_| !is_said) else { return };
+    let Some(hostname) = exchange.last.endpoint_hostname.clone().filter(|_| !is_said) else { return };
     if is_first && forward.append_x_forwarded_host {
-        let old = exchange.request.authority.of(exchange.request_view()).to_vec();
-        exchange.edit_request().append(b"x-forwarded-host", &old);
+        let old = exchange.request.head.authority.of(exchange.request.view()).to_vec();
+        exchange.request.edit().append(b"x-forwarded-host", &old);
     }
-    exchange.request.authority = exchange.request_edits.store(|out| out.extend_from_slice(hostname.as_bytes()));
+    exchange.request.head.authority = exchange.request.edits.store(|out| out.extend_from_slice(hostname.as_bytes()));
 }
 
-/// A new connection. Meanwhile the request counts as one that waits.
-async fn connect(
+/// An idle connection, or the next that there is.
+async fn lease(
     forwarding: &Forwarding<'_>,
-    pool: &Pool,
+    pool: &Rc<Pool>,
     exchange: &mut Exchange,
-    downstream: &Downstream<'_>,
-    deadlines: &mut Deadlines,
-) -> Result<Connection, Fault> {
+    client: &mut Client<'_, '_>,
+) -> Result<Lease, Fault> {
+    match pool.take() {
+        Some(lease) => Ok(lease),
+        None => client.reactor.pooled(|| acquire(forwarding, pool, exchange, client)).await,
+    }
+}
+
+/// The next connection that there is. Meanwhile the request counts as one that waits.
+async fn acquire(
+    forwarding: &Forwarding<'_>,
+    pool: &Rc<Pool>,
+    exchange: &mut Exchange,
+    client: &mut Client<'_, '_>,
+) -> Result<Lease, Fault> {
     let mut waiting = Waiting::new(&forwarding.cluster.stats);
-    let mut connecting = pin!(pool.connect(forwarding.priority()));
-    poll_fn(|context| {
-        if let Poll::Ready(result) = connecting.as_mut().poll(context) {
-            waiting.given_up = false;
-            return Poll::Ready(result.map_err(|error| {
-                exchange.connect_error = Some(error.reason());
-                connect_fault(&error)
-            }));
-        }
-        interrupted(forwarding.reactor, downstream, deadlines).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)))
+    let mut acquiring = pin!(pool.acquire(forwarding.priority()));
+    let result = client.guard(|_, context| acquiring.as_mut().poll(context).map(Ok)).await;
+    let acquired = result?;
+    waiting.given_up = false;
+    acquired.map_err(|error| {
+        exchange.last.connect_error = Some(error.reason());
+        connect_fault(&error)
     })
-    .await
 }
 
 /// A request that waits for a connection, until this is dropped: a try beside it may have the response first.
@@ -369,22 +374,4 @@ pub(super) fn connect_fault(error: &ConnectError) -> Fault {
         }
         ConnectError::Failed(_) => Fault::ConnectFailed,
     }
-}
-
-/// Wait, as far as the client and the deadlines allow. `time`: nanoseconds.
-async fn pause(
-    forwarding: &Forwarding<'_>,
-    downstream: &Downstream<'_>,
-    deadlines: &mut Deadlines,
-    time: Nanos,
-) -> Result<(), Fault> {
-    let reactor = forwarding.reactor;
-    let timer = Timer::new(reactor);
-    timer.arm_at(reactor.now().saturating_add(time));
-    poll_fn(|_| match interrupted(reactor, downstream, deadlines) {
-        Some(fault) => Poll::Ready(Err(fault)),
-        None if timer.fired() => Poll::Ready(Ok(())),
-        None => Poll::Pending,
-    })
-    .await
 }

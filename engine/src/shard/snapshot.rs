@@ -3,7 +3,7 @@
 
 use super::plan::{HcmPlan, Plan};
 use crate::cluster::{Cluster, ClusterShared};
-use crate::hcm::{ChainSlot, Drain, Hcm, HcmParts, HcmShard};
+use crate::hcm::{self, ChainSlot, Clusters, Drain, Hcm, HcmShard};
 use crate::http_filter::{Chain, Setup};
 use crate::listener::{FilterChain, Listener, accept};
 use crate::net::Network;
@@ -19,9 +19,6 @@ use std::sync::Arc;
 
 /// Listening sockets of one shard, for the listeners that need one.
 pub type Sockets = HashMap<Address, OwnedFd>;
-
-/// Places in the list of clusters, by name.
-type ClusterIndex = HashMap<Box<[u8]>, usize>;
 
 pub(super) struct Snapshot {
     reactor: Rc<Reactor>,
@@ -62,7 +59,7 @@ impl Snapshot {
         self.clusters = plan.clusters.iter().map(|shared| self.cluster(shared)).collect();
         let names =
             self.clusters.iter().enumerate().map(|(index, cluster)| (cluster.config.name.as_bytes().into(), index));
-        let cluster_index: Rc<ClusterIndex> = Rc::new(names.collect());
+        let clusters = Clusters { index: Rc::new(names.collect()), list: self.clusters.clone() };
         let mut before: HashMap<Address, Rc<Listener>> =
             self.listeners.drain(..).map(|listener| (listener.address.clone(), listener)).collect();
         for (index, config) in plan.config.listeners.iter().enumerate() {
@@ -73,7 +70,7 @@ impl Snapshot {
                 }
                 None => self.new_listener(config, plan, index, &mut sockets),
             };
-            let chains = self.chains(config, &plan.chains[index], plan, &cluster_index, &listener);
+            let chains = self.chains(config, &plan.chains[index], plan, &clusters, &listener);
             listener.chains.replace(chains);
             self.listeners.push(listener);
         }
@@ -113,7 +110,7 @@ impl Snapshot {
         config: &model::Listener,
         plans: &[HcmPlan],
         plan: &Plan,
-        cluster_index: &Rc<ClusterIndex>,
+        clusters: &Clusters,
         listener: &Listener,
     ) -> Vec<FilterChain> {
         let build = |(chain, hcm_plan): (&model::FilterChain, &HcmPlan)| {
@@ -124,19 +121,17 @@ impl Snapshot {
                 shard: self.shard,
                 stat_prefix: &hcm.stat_prefix,
             };
-            let hcm = Hcm::new(HcmParts {
-                config: hcm_plan.config.clone(),
-                table: hcm_plan.table.clone(),
-                headers: hcm_plan.headers.clone(),
-                filters: Chain::new(&hcm_plan.filters, &setup),
-                clusters: self.clusters.clone(),
-                cluster_index: cluster_index.clone(),
+            let filters = Chain::new(&hcm_plan.filters, &setup);
+            let prepared = hcm::HcmPlan {
+                config: &hcm_plan.config,
+                table: &hcm_plan.table,
+                headers: &hcm_plan.headers,
+                logs: &hcm_plan.logs,
                 stats: self.registry.scope(&hcm.stat_prefix, self.shard),
-                logs: hcm_plan.logs.clone(),
-                chain: chain.name.as_str().into(),
-                shard: self.hcm_shard.clone(),
+                chain: &chain.name,
                 splice_threshold: plan.config.runtime.splice_threshold,
-            });
+            };
+            let hcm = Hcm::new(prepared, filters, clusters, &self.hcm_shard);
             let slot = match listener.slot(&chain.name) {
                 Some(slot) => {
                     slot.replace(hcm);

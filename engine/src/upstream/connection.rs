@@ -1,10 +1,10 @@
-//! One connection to an endpoint, with its accounting.
+//! One connection to an endpoint: what is known of it, and its accounting.
 
 use super::limits::Permit;
 use crate::base::clock::Nanos;
-use crate::net::{ByteStream, sys};
 use crate::ring::Reactor;
 use crate::stats::{ClusterStats, HostStats, ShardCopy};
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,10 +32,9 @@ impl Drop for Slot {
     }
 }
 
-/// A connection that is established. Dropping it closes it.
+/// A connection that is established. All exchanges on it share it.
 pub struct Connection {
-    pub stream: ByteStream,
-    /// For logs; random, so that it is unique in the process without anybody counting.
+    /// For logs; random, so that it is unique in the process without a count that all shards share.
     pub id: u64,
     /// This side's address; `None` on a Unix socket.
     pub local: Option<SocketAddr>,
@@ -43,75 +42,82 @@ pub struct Connection {
     pub remote: Option<SocketAddr>,
     /// When it was asked for.
     pub connect_start: Nanos,
+    /// When it was established.
+    pub opened: Nanos,
     reactor: Rc<Reactor>,
     stats: Arc<ClusterStats>,
     _slot: Slot,
-    /// When it was established.
-    pub opened: Nanos,
-    pub(super) idle_since: Nanos,
     /// Requests begun on it.
-    pub requests: u64,
-    /// An exchange is under way.
-    pub(super) active: bool,
-    /// The upstream ended it.
-    pub(super) ended_by_peer: bool,
+    pub(super) requests: Cell<u64>,
+    /// Exchanges under way.
+    pub(super) active: Cell<u32>,
     /// How often its pool had been drained when it was asked for.
     pub(super) drained: u64,
 }
 
+/// The two ends of a connection and its beginning.
+pub(super) struct Ends {
+    pub local: Option<SocketAddr>,
+    pub remote: Option<SocketAddr>,
+    pub connect_start: Nanos,
+}
+
 impl Connection {
     pub(super) fn new(
-        stream: ByteStream,
+        ends: Ends,
         slot: Slot,
-        remote: Option<SocketAddr>,
-        connect_start: Nanos,
+        drained: u64,
         reactor: &Rc<Reactor>,
         stats: &Arc<ClusterStats>,
-    ) -> Self {
+    ) -> Rc<Self> {
         stats.upstream_cx_total.inc();
-        stats.upstream_cx_http1_total.inc();
         stats.upstream_cx_active.inc();
         slot.host().cx_total.inc();
-        let now = reactor.now();
-        let local = stream.plain_socket().and_then(|socket| sys::local_address(socket.raw_fd()));
-        Self {
-            stream,
+        Rc::new(Self {
             // Numbers in JSON are exact up to 53 bits.
             id: reactor.random().next_u64() >> 11,
-            local,
-            remote,
-            connect_start,
+            local: ends.local,
+            remote: ends.remote,
+            connect_start: ends.connect_start,
+            opened: reactor.now(),
             reactor: reactor.clone(),
             stats: stats.clone(),
             _slot: slot,
-            opened: now,
-            idle_since: now,
-            requests: 0,
-            active: false,
-            ended_by_peer: false,
-            drained: 0,
-        }
+            requests: Cell::new(0),
+            active: Cell::new(0),
+            drained,
+        })
+    }
+
+    /// An exchange begins.
+    pub(super) fn begin(&self) {
+        self.requests.set(self.requests.get() + 1);
+        self.active.set(self.active.get() + 1);
+    }
+
+    /// An exchange has ended.
+    pub(super) fn end(&self) {
+        self.active.set(self.active.get() - 1);
     }
 
     /// Whether another exchange was on it before the present one: the upstream may have closed it at any moment since.
     pub fn is_reused(&self) -> bool {
-        self.requests > 1
+        self.requests.get() > 1
     }
-}
 
-impl Drop for Connection {
-    fn drop(&mut self) {
+    /// The connection is over; to be called once.
+    pub(super) fn closed(&self, by_peer: bool) {
         let stats = &self.stats;
         stats.upstream_cx_active.dec();
         stats.upstream_cx_destroy.inc();
         stats.upstream_cx_length_ms.record((self.reactor.now() - self.opened) / 1000);
-        let by_peer = self.ended_by_peer || self.stream.is_broken();
+        let is_active = self.active.get() > 0;
         if by_peer {
             stats.upstream_cx_destroy_remote.inc();
         } else {
             stats.upstream_cx_destroy_local.inc();
         }
-        if self.active {
+        if is_active {
             stats.upstream_cx_destroy_with_active_rq.inc();
             if by_peer {
                 stats.upstream_cx_destroy_remote_with_active_rq.inc();

@@ -1,12 +1,15 @@
-//! Connections to upstream endpoints: making them, keeping them, and one exchange on one of them.
+//! Connections to upstream endpoints: making them, keeping them, and handing them out, one exchange at a time.
 //!
-//! Invariant: nothing here knows routes or downstreams.
+//! Invariant: nothing here knows routes, downstreams or what is said on a wire.
 
+mod connect;
 mod connection;
-mod exchange;
+mod lease;
 pub mod limits;
 mod pool;
+mod waiters;
 
+pub use connect::ConnectError;
 pub use connection::Connection;
-pub use exchange::{UpstreamBody, UpstreamError, UpstreamExchange, UpstreamHead};
-pub use pool::{ConnectError, Pool, PoolGroup, PoolOptions};
+pub use lease::Lease;
+pub use pool::{Pool, PoolGroup, PoolOptions};

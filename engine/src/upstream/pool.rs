@@ -1,10 +1,21 @@
-//! One shard's idle connections to one endpoint.
+//! One shard's connections to one endpoint: those that are idle, those that are being made, and the requests that wait.
 //!
 //! The connection used last is used next, so that the others can grow old. Every idle connection's receive stays armed:
 //! when the upstream closes one, the keeper task hears of it and drops it before a request could meet it.
+//!
+//! ```text
+//! acquire ── idle connection ──────────────────────────────> lease
+//!    └────── none: wait in the queue; connects under way <  waiters? one more
+//! connected, put ── oldest waiter, if any ─────────────────> its lease
+//!    └───────────── else idle
+//! a connect fails ── the oldest waiter fails, no other
+//! ```
 
-use super::connection::{Connection, Slot};
-use super::limits::{Overflow, Priority, Resource, ShardLimits};
+use super::connect::{ConnectError, connect};
+use super::connection::Slot;
+use super::lease::Lease;
+use super::limits::{Overflow, Permit, Priority, Resource, ShardLimits};
+use super::waiters::{Left, Outcome, WaiterKey, Waiters};
 use crate::base::clock::nanos;
 use crate::net::Network;
 use crate::ring::{Reactor, TaskId, Timer};
@@ -12,7 +23,6 @@ use crate::stats::{ClusterStats, HostStats, ShardCopy};
 use ringway_config::model::Address;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Poll;
@@ -27,38 +37,6 @@ pub struct PoolOptions {
     pub max_idle: usize,
     /// Requests after which a connection is not kept.
     pub max_requests: Option<u64>,
-}
-
-#[derive(Debug)]
-pub enum ConnectError {
-    /// A limit of the cluster is reached.
-    Overflow(Overflow),
-    Timeout,
-    Failed(io::Error),
-}
-
-impl ConnectError {
-    /// In words, for logs.
-    pub fn reason(&self) -> &'static str {
-        let error = match self {
-            Self::Overflow(overflow) => return overflow.config_key(),
-            Self::Timeout => return "connection timeout",
-            Self::Failed(error) => error,
-        };
-        match error.raw_os_error() {
-            Some(libc::ECONNREFUSED) => "connection refused",
-            Some(libc::ECONNRESET) => "connection reset by peer",
-            Some(libc::ETIMEDOUT) => "connection timed out in the kernel",
-            Some(libc::EHOSTUNREACH) => "no route to host",
-            Some(libc::ENETUNREACH) => "network is unreachable",
-            Some(libc::EADDRNOTAVAIL) => "no local address or port available",
-            Some(libc::EMFILE | libc::ENFILE) => "too many open files",
-            Some(libc::ENOBUFS | libc::ENOMEM) => "out of memory for sockets",
-            Some(libc::ENOENT) => "no such socket file",
-            Some(libc::EACCES | libc::EPERM) => "permission denied",
-            _ => "connection failed",
-        }
-    }
 }
 
 /// The pools of one cluster on one shard, which share its limits.
@@ -77,29 +55,32 @@ impl PoolGroup {
         let pools: Vec<Rc<Pool>> = self.pools.borrow().iter().filter_map(Weak::upgrade).collect();
         let oldest = |pool: &Rc<Pool>| {
             let idle = pool.idle.borrow();
-            let oldest = idle.iter().enumerate().min_by_key(|(_, connection)| connection.idle_since);
-            oldest.map(|(index, connection)| (connection.idle_since, index))
+            let oldest = idle.iter().enumerate().min_by_key(|(_, lease)| lease.idle_since);
+            oldest.map(|(index, lease)| (lease.idle_since, index))
         };
         let found = pools.iter().filter_map(|pool| oldest(pool).map(|(since, index)| (since, index, pool)));
         let Some((_, index, pool)) = found.min_by_key(|(since, ..)| *since) else { return };
-        let connection = pool.idle.borrow_mut().remove(index);
-        drop(connection);
+        let lease = pool.idle.borrow_mut().remove(index);
+        drop(lease);
     }
 }
 
 pub struct Pool {
-    reactor: Rc<Reactor>,
-    network: Network,
-    address: RefCell<Address>,
-    options: PoolOptions,
-    stats: Arc<ClusterStats>,
+    pub(super) reactor: Rc<Reactor>,
+    pub(super) network: Network,
+    pub(super) address: RefCell<Address>,
+    pub(super) options: PoolOptions,
+    pub(super) stats: Arc<ClusterStats>,
     group: Rc<PoolGroup>,
     /// Of the endpoint.
     host: RefCell<Rc<ShardCopy<HostStats>>>,
-    idle: RefCell<Vec<Connection>>,
+    idle: RefCell<Vec<Lease>>,
+    waiters: RefCell<Waiters>,
+    /// Tasks that make a connection.
+    connecting: RefCell<Vec<TaskId>>,
     keeper: Cell<TaskId>,
     /// How often it was drained: connections of earlier times are not kept.
-    drained: Cell<u64>,
+    pub(super) drained: Cell<u64>,
     /// No connection is kept any more.
     closed: Cell<bool>,
 }
@@ -122,7 +103,9 @@ impl Pool {
             stats,
             group: group.clone(),
             host: RefCell::new(host),
-            idle: RefCell::new(Vec::new()),
+            idle: RefCell::default(),
+            waiters: RefCell::default(),
+            connecting: RefCell::default(),
             keeper: Cell::new(TaskId::NONE),
             drained: Cell::new(0),
             closed: Cell::new(false),
@@ -144,63 +127,43 @@ impl Pool {
     }
 
     /// An idle connection that is alive as far as is known.
-    pub fn take(&self) -> Option<Connection> {
+    pub fn take(&self) -> Option<Lease> {
         loop {
-            let mut connection = self.idle.borrow_mut().pop()?;
-            if connection.stream.has_received() {
-                // Its end, or bytes that nobody asked for.
-                connection.ended_by_peer = true;
-                continue;
+            let mut lease = self.idle.borrow_mut().pop()?;
+            if lease.wire.poll_idle().is_pending() {
+                lease.begin();
+                return Some(lease);
             }
-            connection.begin();
-            return Some(connection);
         }
     }
 
-    /// A new connection. The caller's request counts as waiting meanwhile.
+    /// A connection, once `take` has found none: the next one that is made or becomes free, after the requests that were
+    /// here before. Meanwhile the request counts as one that waits.
     ///
     /// # Errors
-    /// Over a limit, refused, unreachable, no descriptor left, or not established in time.
-    pub async fn connect(&self, priority: Priority) -> Result<Connection, ConnectError> {
+    /// Over a limit: at once. Refused, unreachable, no descriptor left, or not established in time: when that happens.
+    pub async fn acquire(self: &Rc<Self>, priority: Priority) -> Result<Lease, ConnectError> {
         let limits = &self.group.limits;
-        let _pending = limits.acquire(Resource::PendingRequests, priority).map_err(ConnectError::Overflow)?;
-        let slot = self.slot(priority).map_err(ConnectError::Overflow)?;
-        let (started, drained) = (self.reactor.now(), self.drained.get());
-        let timer = Timer::new(&self.reactor);
-        timer.arm_in(self.options.connect_timeout);
-        // Not within the match, and not afterwards: the address may change while this waits.
-        let connecting = self.network.connect(&self.reactor, &self.address.borrow());
-        let remote = match &*self.address.borrow() {
-            Address::Ip(address) => Some(*address),
-            Address::Unix(_) => None,
-        };
-        let result = match connecting {
-            Ok(stream) => {
-                let connected = poll_fn(|_| match stream.poll_connected() {
-                    Poll::Ready(result) => Poll::Ready(result.map_err(ConnectError::Failed)),
-                    Poll::Pending if timer.fired() => Poll::Ready(Err(ConnectError::Timeout)),
-                    Poll::Pending => Poll::Pending,
-                });
-                connected.await.map(|()| stream)
-            }
-            Err(error) => Err(ConnectError::Failed(error)),
-        };
-        match result {
-            Ok(stream) => {
-                self.stats.upstream_cx_connect_ms.record((self.reactor.now() - started) / 1000);
-                let mut connection = Connection::new(stream, slot, remote, started, &self.reactor, &self.stats);
-                connection.drained = drained;
-                connection.begin();
-                Ok(connection)
-            }
-            Err(error) => {
-                self.stats.upstream_cx_connect_fail.inc();
-                slot.host().cx_connect_fail.inc();
-                if matches!(error, ConnectError::Timeout) {
-                    self.stats.upstream_cx_connect_timeout.inc();
-                }
-                Err(error)
-            }
+        let pending = limits.acquire(Resource::PendingRequests, priority).map_err(ConnectError::Overflow)?;
+        // A connection that a request before this one asked for, and no longer needs, is as good as a new one.
+        if self.connecting.borrow().len() <= self.waiters.borrow().waiting() {
+            let slot = self.slot(priority).map_err(ConnectError::Overflow)?;
+            let task = self.reactor.spawn(connect(self.clone(), slot));
+            self.connecting.borrow_mut().push(task);
+        }
+        let key = self.waiters.borrow_mut().join(self.reactor.current_task());
+        let waiting = Waiting { pool: self, key, _pending: pending };
+        poll_fn(|_| waiting.poll()).await
+    }
+
+    /// A connect has ended, in the task that made it.
+    pub(super) fn connected(self: &Rc<Self>, outcome: Outcome) {
+        let task = self.reactor.current_task();
+        self.connecting.borrow_mut().retain(|connecting| *connecting != task);
+        match outcome {
+            Ok(lease) => self.hand_out(lease),
+            // Where none waits any more, the error is of interest to none.
+            Err(error) => drop(self.waiters.borrow_mut().serve(Err(error), &self.reactor)),
         }
     }
 
@@ -218,31 +181,51 @@ impl Pool {
         Ok(Slot::new(permit, &host))
     }
 
-    /// Keep a connection whose exchange ended cleanly, or close it where it may not be kept.
-    pub fn put(self: &Rc<Self>, mut connection: Connection) {
-        connection.active = false;
-        if self.closed.get() || connection.drained != self.drained.get() {
+    /// Take back a connection whose exchange ended cleanly: for the oldest waiter, or to be kept. Where it may not be
+    /// kept, it is closed.
+    pub fn put(self: &Rc<Self>, mut lease: Lease) {
+        lease.end(&self.reactor);
+        if self.closed.get() || lease.connection.drained != self.drained.get() {
             return;
         }
-        if self.options.max_requests.is_some_and(|max| connection.requests >= max) {
+        if self.options.max_requests.is_some_and(|max| lease.connection.requests.get() >= max) {
             self.stats.upstream_cx_max_requests.inc();
             return;
         }
-        if self.idle.borrow().len() >= self.options.max_idle {
+        self.hand_out(lease);
+    }
+
+    /// Give the connection to the oldest waiter, or keep it.
+    fn hand_out(self: &Rc<Self>, mut lease: Lease) {
+        if let Poll::Ready(ended) = lease.wire.poll_idle() {
+            self.stats.upstream_cx_protocol_error.add(u64::from(ended.unasked));
+            return self.replace_for_waiters();
+        }
+        if self.waiters.borrow().waiting() > 0 {
+            lease.begin();
+            let served = self.waiters.borrow_mut().serve(Ok(lease), &self.reactor);
+            debug_assert!(served.is_ok(), "one waits");
             return;
         }
-        // Keep the receive armed: its completion is how the upstream's close is noticed.
-        if connection.stream.poll_recv().is_ready() {
-            connection.ended_by_peer = true;
-            self.stats.upstream_cx_protocol_error.add(u64::from(connection.stream.has_received_bytes()));
+        if self.closed.get() || self.idle.borrow().len() >= self.options.max_idle {
             return;
         }
         if self.keeper.get() == TaskId::NONE {
             self.keeper.set(self.reactor.spawn(keep(Rc::downgrade(self), self.reactor.clone())));
         }
-        connection.stream.set_receive_waiter(self.keeper.get());
-        connection.idle_since = self.reactor.now();
-        self.idle.borrow_mut().push(connection);
+        lease.wire.watch(self.keeper.get());
+        lease.idle_since = self.reactor.now();
+        self.idle.borrow_mut().push(lease);
+    }
+
+    /// A connection came to nothing at the moment at which it was to serve a waiter: the oldest is told so, where no other
+    /// connect is under way for it.
+    fn replace_for_waiters(&self) {
+        let mut waiters = self.waiters.borrow_mut();
+        if waiters.waiting() > self.connecting.borrow().len() {
+            let closed = std::io::ErrorKind::ConnectionReset.into();
+            let _: Result<(), Outcome> = waiters.serve(Err(ConnectError::Failed(closed)), &self.reactor);
+        }
     }
 
     pub fn idle_count(&self) -> usize {
@@ -267,7 +250,7 @@ impl Pool {
     pub fn trim(&self, keep: usize) {
         let mut idle = self.idle.borrow_mut();
         let kept = idle.len().min(keep);
-        idle.sort_by_key(|connection| connection.stream.plain_socket().map(crate::ring::Socket::place));
+        idle.sort_by_key(|lease| lease.wire.place());
         let gone = idle.split_off(kept);
         idle.shrink_to_fit();
         drop(idle);
@@ -282,11 +265,10 @@ impl Pool {
             let mut idle = self.idle.borrow_mut();
             let mut i = 0;
             while i < idle.len() {
-                let connection = &mut idle[i];
-                if connection.stream.has_received() {
-                    connection.ended_by_peer = true;
+                let lease = &mut idle[i];
+                if lease.wire.poll_idle().is_ready() {
                     gone.push(idle.remove(i));
-                } else if oldest.is_some_and(|oldest| connection.idle_since <= oldest) {
+                } else if oldest.is_some_and(|oldest| lease.idle_since <= oldest) {
                     self.stats.upstream_cx_idle_timeout.inc();
                     gone.push(idle.remove(i));
                 } else {
@@ -301,14 +283,46 @@ impl Pool {
     /// oldest, but no connection is younger than its place in the list says by more than one use.
     fn next_expiry(&self) -> Option<u64> {
         let timeout = nanos(self.options.idle_timeout?);
-        self.idle.borrow().iter().map(|connection| connection.idle_since).min().map(|since| since + timeout)
+        self.idle.borrow().iter().map(|lease| lease.idle_since).min().map(|since| since + timeout)
     }
 }
 
-impl Connection {
-    fn begin(&mut self) {
-        self.requests += 1;
-        self.active = true;
+/// A request's place in the queue; dropped, it leaves.
+struct Waiting<'p> {
+    pool: &'p Rc<Pool>,
+    key: WaiterKey,
+    _pending: Permit,
+}
+
+impl Waiting<'_> {
+    fn poll(&self) -> Poll<Outcome> {
+        let task = self.pool.reactor.current_task();
+        self.pool.waiters.borrow_mut().poll(self.key, task).map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let left = self.pool.waiters.borrow_mut().leave(self.key);
+        match left {
+            // It came too late.
+            Left::Served(Some(Ok(mut lease))) => {
+                lease.end(&self.pool.reactor);
+                self.pool.hand_out(lease);
+            }
+            Left::Served(_) => {}
+            // A connect whose request got another connection goes on, and its connection will be idle. One that no request
+            // has a use for is given up.
+            Left::Unserved if self.pool.waiters.borrow().waiting() == 0 => self.pool.give_up_connects(),
+            Left::Unserved => {}
+        }
+    }
+}
+
+impl Pool {
+    fn give_up_connects(&self) {
+        let tasks = std::mem::take(&mut *self.connecting.borrow_mut());
+        tasks.into_iter().for_each(|task| self.reactor.cancel(task));
     }
 }
 
@@ -318,7 +332,7 @@ impl Drop for Pool {
     }
 }
 
-/// Runs as long as the pool lives. Woken when an idle connection receives something, which is its end.
+/// Runs as long as the pool lives. Woken when an idle connection receives something, which is its end as a rule.
 async fn keep(pool: Weak<Pool>, reactor: Rc<Reactor>) {
     let timer = Timer::new(&reactor);
     loop {

@@ -30,7 +30,7 @@ pub(super) fn describe(page: &mut Page<'_>, scene: &Scene<'_>, tried: &Tried<'_>
     match &route.action {
         RouteAction::Forward(forward) => describe_forward(page, scene, tried.index, forward),
         RouteAction::Redirect(redirect) => {
-            let (head, view) = (&scene.exchange.request, scene.exchange.request_view());
+            let (head, view) = (&scene.exchange.request.head, scene.exchange.request.view());
             let mut location = Vec::new();
             rewrite::location(redirect, scene.table.route(place_of(tried.index)), head, view, &mut location);
             page.line("redirect", format!("status {} to {}", redirect.status, String::from_utf8_lossy(&location)));
@@ -110,8 +110,8 @@ fn describe_forward(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forwar
 
 /// The first line of this name.
 fn header(exchange: &Exchange, name: &str) -> Option<String> {
-    let view = exchange.request_view();
-    let field = exchange.request.fields.find(name.as_bytes(), view)?;
+    let view = exchange.request.view();
+    let field = exchange.request.head.fields.find(name.as_bytes(), view)?;
     Some(String::from_utf8_lossy(field.value.of(view)).into_owned())
 }
 
@@ -166,7 +166,7 @@ fn describe_cluster(page: &mut Page<'_>, label: &str, cluster: &Cluster, priorit
 }
 
 fn describe_rewrites(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forward: &Forward) {
-    let (head, view) = (&scene.exchange.request, scene.exchange.request_view());
+    let (head, view) = (&scene.exchange.request.head, scene.exchange.request.view());
     if let Some(rewrite) = &forward.path_rewrite {
         let mut target = Vec::new();
         let route = scene.table.route(place_of(route));
@@ -204,7 +204,7 @@ fn describe_rewrites(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forwa
 /// Timeouts and retries as they are in force: the route's, and what the request may say about them.
 fn describe_times(page: &mut Page<'_>, scene: &Scene<'_>, forward: &Forward) {
     let exchange = scene.exchange;
-    let policy = TryPolicy::new(forward, &exchange.request, exchange.request_view(), exchange.is_internal);
+    let policy = TryPolicy::new(forward, &exchange.request.head, exchange.request.view(), exchange.facts.is_internal);
     let asked = if policy.timeouts.route == forward.timeout { "" } else { ", as x-envoy-upstream-rq-timeout-ms asks" };
     page.line_at("timeout", format!("{}{asked}", time(policy.timeouts.route)), forward.timeout_place);
     let timeouts = &scene.hcm.timeouts;

@@ -114,13 +114,13 @@ impl Question {
         }
         head += "\r\n";
         let mut exchange = Exchange::default();
-        match parse_request(head.as_bytes(), &Limits::default(), &mut exchange.request) {
-            Ok(Parse::Complete) if exchange.request.len as usize == head.len() => {}
+        match parse_request(head.as_bytes(), &Limits::default(), &mut exchange.request.head) {
+            Ok(Parse::Complete(framing)) if framing.len as usize == head.len() => {}
             Ok(_) => return Err("this is no request: method or URL hold a line end".into()),
             Err(error) => return Err(format!("this is no request: {error}")),
         }
-        exchange.has_request = true;
-        exchange.request_bytes = HeadBytes::Joined(head.into_bytes());
+        exchange.request.is_whole = true;
+        exchange.request.received = HeadBytes::Joined(head.into_bytes());
         Ok(exchange)
     }
 }
@@ -131,9 +131,9 @@ mod tests {
 
     fn asked(url: &str) -> Result<(String, String), String> {
         let exchange = Question { url: url.into(), ..Question::default() }.exchange()?;
-        let view = exchange.request_view();
+        let view = exchange.request.view();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok((text(exchange.request.authority.of(view)), text(&exchange.request.target(view).concat())))
+        Ok((text(exchange.request.head.authority.of(view)), text(&exchange.request.head.target(view).concat())))
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The connection of one endpoint's checks.
 
 use super::Failure;
+use crate::mux::{Upstream, h1};
 use crate::net::{ByteStream, Network};
 use crate::ring::{Buf, Reactor, Segment};
 use ringway_config::model::Address;
@@ -12,14 +13,23 @@ pub(super) struct Link {
     pub reactor: Rc<Reactor>,
     network: Network,
     address: Address,
-    stream: Option<ByteStream>,
+    line: Line,
     /// A check has been made on it before.
     used: bool,
 }
 
+/// What checks speak on.
+enum Line {
+    None,
+    /// Bytes.
+    Plain(ByteStream),
+    /// Messages.
+    Http(Upstream),
+}
+
 impl Link {
     pub fn new(reactor: &Rc<Reactor>, network: &Network, address: Address) -> Self {
-        Self { reactor: reactor.clone(), network: network.clone(), address, stream: None, used: false }
+        Self { reactor: reactor.clone(), network: network.clone(), address, line: Line::None, used: false }
     }
 
     /// Connect to `address` from now on. A connection to another one says nothing of it. Whether it is another one.
@@ -33,30 +43,54 @@ impl Link {
     }
 
     pub fn close(&mut self) {
-        self.stream = None;
+        self.line = Line::None;
     }
 
     /// Close the connection if its other end did, or said something unasked.
     pub fn sweep(&mut self) {
-        if self.stream.as_ref().is_some_and(ByteStream::has_received) {
+        let is_over = match &mut self.line {
+            Line::None => false,
+            Line::Plain(stream) => stream.has_received(),
+            Line::Http(wire) => wire.poll_idle().is_ready(),
+        };
+        if is_over {
             self.close();
         }
     }
 
-    /// Connect, unless the connection of the check before is still there.
+    async fn connect(&self) -> Result<ByteStream, Failure> {
+        let stream = self.network.connect(&self.reactor, &self.address).map_err(|_| Failure::Network)?;
+        poll_fn(|_| stream.poll_connected()).await.map_err(|_| Failure::Network)?;
+        Ok(stream)
+    }
+
+    /// Connect for an exchange of bytes, unless the connection of the check before is still there.
     ///
     /// # Errors
     /// `Failure::Network`.
     pub async fn open(&mut self) -> Result<(), Failure> {
         self.sweep();
-        self.used = self.stream.is_some();
-        if self.used {
-            return Ok(());
+        self.used = matches!(self.line, Line::Plain(_));
+        if !self.used {
+            self.line = Line::Plain(self.connect().await?);
         }
-        let stream = self.network.connect(&self.reactor, &self.address).map_err(|_| Failure::Network)?;
-        poll_fn(|_| stream.poll_connected()).await.map_err(|_| Failure::Network)?;
-        self.stream = Some(stream);
         Ok(())
+    }
+
+    /// The same for a request: the wire to send it on.
+    ///
+    /// # Errors
+    /// `Failure::Network`.
+    pub async fn open_http(&mut self) -> Result<&mut Upstream, Failure> {
+        self.sweep();
+        self.used = matches!(self.line, Line::Http(_));
+        if !self.used {
+            self.line = Line::Http(Upstream::H1(h1::Asked::new(self.connect().await?, &self.reactor)));
+        }
+        match &mut self.line {
+            Line::Http(wire) => Ok(wire),
+            Line::None | Line::Plain(_) => Err(Failure::Network),
+        }
     }
 
     /// Whether another check was on it before: its other end may have closed it at any moment since.
@@ -65,7 +99,7 @@ impl Link {
     }
 
     pub fn send(&self, bytes: &[u8]) {
-        if let Some(stream) = &self.stream {
+        if let Line::Plain(stream) = &self.line {
             let mut owned = self.reactor.take_vec();
             owned.extend_from_slice(bytes);
             stream.send_one(Segment::Owned(owned));
@@ -77,9 +111,9 @@ impl Link {
     /// # Errors
     /// `Failure::Network`.
     pub async fn flush(&self) -> Result<(), Failure> {
-        match &self.stream {
-            Some(stream) => poll_fn(|_| stream.poll_flushed(0)).await.map_err(|_| Failure::Network),
-            None => Err(Failure::Network),
+        match &self.line {
+            Line::Plain(stream) => poll_fn(|_| stream.poll_flushed(0)).await.map_err(|_| Failure::Network),
+            Line::None | Line::Http(_) => Err(Failure::Network),
         }
     }
 
@@ -88,19 +122,20 @@ impl Link {
     /// # Errors
     /// `Failure::Network`.
     pub async fn receive(&self) -> Result<Option<Buf>, Failure> {
-        match &self.stream {
-            Some(stream) => poll_fn(|_| stream.poll_recv()).await.map_err(|_| Failure::Network),
-            None => Err(Failure::Network),
+        match &self.line {
+            Line::Plain(stream) => poll_fn(|_| stream.poll_recv()).await.map_err(|_| Failure::Network),
+            Line::None | Line::Http(_) => Err(Failure::Network),
         }
     }
 
     /// Keep the connection for the next check. It stays armed, so that its end is noticed.
     pub fn keep(&mut self) {
-        let ended = self
-            .stream
-            .as_ref()
-            .is_none_or(|stream| stream.unsent() > 0 || !matches!(stream.poll_recv(), Poll::Pending));
-        if ended {
+        let is_over = match &mut self.line {
+            Line::None => true,
+            Line::Plain(stream) => stream.unsent() > 0 || !matches!(stream.poll_recv(), Poll::Pending),
+            Line::Http(wire) => !wire.is_reusable() || wire.poll_idle().is_ready(),
+        };
+        if is_over {
             self.close();
         }
     }

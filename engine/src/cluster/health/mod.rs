@@ -20,6 +20,7 @@ use link::Link;
 pub(super) use session::{Session, Transition, interval};
 
 use super::{ClusterShared, HealthFlags, Host, Report};
+use crate::http::{Message, RequestHead};
 use crate::net::Network;
 use crate::ring::{Reactor, Timer};
 use ringway_config::model::{Address, HealthCheck, HealthCheckKind};
@@ -97,8 +98,8 @@ pub(super) struct Prober {
     reactor: Rc<Reactor>,
     check: HealthCheck,
     link: Link,
-    /// Of the HTTP check: the bytes of the request.
-    request: Vec<u8>,
+    /// Of the HTTP check.
+    request: Message<RequestHead>,
 }
 
 impl Prober {
@@ -159,11 +160,11 @@ impl Prober {
     }
 }
 
-/// The bytes of an HTTP check.
-fn request(check: &HealthCheck, cluster: &ClusterShared, host: &Host) -> Vec<u8> {
+/// The request of an HTTP check.
+fn request(check: &HealthCheck, cluster: &ClusterShared, host: &Host) -> Message<RequestHead> {
     match &check.kind {
         HealthCheckKind::Http(http) => http::request(http, &cluster.config.name, host),
-        HealthCheckKind::Tcp(_) => Vec::new(),
+        HealthCheckKind::Tcp(_) => Message::default(),
     }
 }
 

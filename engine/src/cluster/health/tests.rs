@@ -181,9 +181,11 @@ fn the_request_says_who_asks_whom() {
         request_headers: vec![("User-Agent".into(), "mine".into()), ("x-check".into(), "1".into())],
         ..http_check()
     };
-    let text = http::request(&http, "app", &world.shared.hosts()[0]);
-    let expected = "POST /health?deep HTTP/1.1\r\nhost: example.com\r\ncontent-length: 0\r\nUser-Agent: mine\r\nx-check: 1\r\n\r\n";
-    assert_eq!(String::from_utf8(text).expect("text"), expected);
+    let world = World::new(1, HealthCheck { kind: HealthCheckKind::Http(http), ..check() });
+    world.pass(1);
+    let request = world.origins[0].requests.borrow()[0].1.clone();
+    let expected = "POST /health?deep HTTP/1.1\r\nhost: example.com\r\nUser-Agent: mine\r\nx-check: 1\r\ncontent-length: 0\r\n\r\n";
+    assert_eq!(request, expected);
 }
 
 #[test]

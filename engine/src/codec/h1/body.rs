@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use super::chunk::Chunked;
-use super::{BodyError, Limits};
-use crate::http::BodyKind;
+use super::{BodyError, BodyKind, Limits};
 
 /// Finds body bytes in what arrives. It copies nothing: the data are a range of the input.
 #[derive(Debug)]

@@ -74,6 +74,15 @@ pub fn end(out: &mut Vec<u8>) {
     out.extend_from_slice(CRLF);
 }
 
+/// The last chunk, behind which trailers follow and then `end`. `after_data`: the CRLF that ends the last chunk's data is
+/// still to be written.
+pub fn trailers_begin(out: &mut Vec<u8>, after_data: bool) {
+    if after_data {
+        out.extend_from_slice(CRLF);
+    }
+    out.extend_from_slice(b"0\r\n");
+}
+
 /// The last chunk with trailers: `lines` are whole `name: value CRLF` lines, as `BodyDecoder::take_trailers` gives
 /// them. `after_data`: the CRLF that ends the last chunk's data is still to be written.
 pub fn last_chunk(out: &mut Vec<u8>, lines: &[u8], after_data: bool) {

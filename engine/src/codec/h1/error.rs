@@ -1,5 +1,6 @@
 //! Why a message was refused: one member per rule, with the status for the client and the word for the access log.
 
+use crate::http::Violation;
 use std::fmt;
 
 /// Declares an error enum whose members carry a status and details. With `wraps HeadError through STATUS` it also has a
@@ -37,6 +38,12 @@ macro_rules! errors {
                     $($name::Head(inner) => $inner::details(inner),)?
                     $($name::$member => $details,)*
                 }
+            }
+        }
+
+        impl From<$name> for Violation {
+            fn from(error: $name) -> Violation {
+                Violation { status: error.status(), details: error.details() }
             }
         }
 

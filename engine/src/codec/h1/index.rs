@@ -2,8 +2,8 @@
 
 use std::mem::MaybeUninit;
 
-use super::{HeadError, Limits};
-use crate::http::{BodyKind, Field, FieldId, Fields, Span, Version, grammar};
+use super::{BodyKind, HeadError, Limits};
+use crate::http::{Field, FieldId, Fields, Span, Version, grammar};
 
 /// Lines that the table on the stack of the common path holds; longer heads take [`Limits::FIELDS_MAX`].
 pub(super) const COMMON_LINES: usize = 128;

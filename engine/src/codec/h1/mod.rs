@@ -11,6 +11,7 @@ mod chunk;
 mod diagnose;
 pub mod encode;
 mod error;
+mod framing;
 mod index;
 mod limits;
 mod request;
@@ -22,6 +23,7 @@ mod trailers;
 
 pub use body::{BodyDecoder, Decoded};
 pub use error::{BodyError, HeadError, RequestError, ResponseError};
+pub use framing::{BodyKind, Framing};
 pub use limits::Limits;
 pub use request::parse_request;
 pub use response::parse_response;
@@ -30,8 +32,18 @@ pub use scanner::HeadScanner;
 /// What a parse of a head came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parse {
-    /// The head is whole; it takes `head.len` bytes.
-    Complete,
+    /// The head is whole.
+    Complete(Framing),
     /// No error so far; more bytes are needed. The head's content is meaningless.
     Partial,
+}
+
+impl Parse {
+    /// The framing, where the head is whole.
+    pub fn complete(self) -> Option<Framing> {
+        match self {
+            Parse::Complete(framing) => Some(framing),
+            Parse::Partial => None,
+        }
+    }
 }

@@ -5,10 +5,8 @@ use std::mem::MaybeUninit;
 use memchr::{memchr, memchr2};
 
 use super::index::{COMMON_LINES, Facts, Lines, index_fields};
-use super::{HeadError, Limits, Parse, RequestError, diagnose};
-use crate::http::{
-    BodyKind, FieldId, ImpliedPath, Method, RequestHead, Scheme, Span, TargetForm, Version, is_valid_authority,
-};
+use super::{BodyKind, Framing, HeadError, Limits, Parse, RequestError, diagnose};
+use crate::http::{FieldId, ImpliedPath, Method, RequestHead, Scheme, Span, TargetForm, Version, is_valid_authority};
 
 /// The longest registered method, UPDATEREDIRECTREF, has 17 bytes.
 const METHOD_BYTES_MAX: usize = 32;
@@ -60,7 +58,6 @@ fn parse_with<'b>(
     };
     // From here on the head is what counts, and an offset beyond it is a bug.
     let bytes = &bytes[..len];
-    head.len = len as u32;
     head.version = if minor == 0 { Version::Http10 } else { Version::Http11 };
     head.method_span = Span::within(method.as_bytes(), bytes);
     head.method = Method::from_bytes(method.as_bytes());
@@ -74,8 +71,7 @@ fn parse_with<'b>(
     }
     parse_target(target, bytes, limits, head)?;
     let facts = index_fields(bytes, request.headers, limits, &mut head.fields)?;
-    conclude(&facts, bytes, head)?;
-    Ok(Parse::Complete)
+    Ok(Parse::Complete(conclude(&facts, bytes, head)?))
 }
 
 /// The bytes to skip before the request line: "a server ... SHOULD ignore at least one empty line (CRLF) received
@@ -193,7 +189,7 @@ fn refuse_connect(target: &[u8]) -> RequestError {
 
 /// Host, framing, persistence and expectation, once all fields are known.
 #[inline]
-fn conclude(facts: &Facts, bytes: &[u8], head: &mut RequestHead) -> Result<(), RequestError> {
+fn conclude(facts: &Facts, bytes: &[u8], head: &mut RequestHead) -> Result<Framing, RequestError> {
     match facts.hosts {
         0 if head.version == Version::Http11 => return Err(RequestError::MissingHost),
         0 => {}
@@ -212,16 +208,20 @@ fn conclude(facts: &Facts, bytes: &[u8], head: &mut RequestHead) -> Result<(), R
         }
         _ => return Err(RequestError::DuplicateHost),
     }
-    head.framing = facts.framing(head.version)?.unwrap_or(BodyKind::None);
-    head.keep_alive = facts.allows_keep_alive(head.version);
-    head.upgrade = facts.upgrade && head.fields.contains(FieldId::Upgrade);
+    let body = facts.framing(head.version)?.unwrap_or(BodyKind::None);
+    head.length = body.length();
     // "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore that expectation" (RFC
     // 9110 section 10.1.1).
-    if facts.expect && head.version == Version::Http11 {
-        if facts.unknown_expectation {
-            return Err(RequestError::UnknownExpectation);
-        }
-        head.expect_continue = !head.framing.is_empty();
+    let expects = facts.expect && head.version == Version::Http11;
+    if expects && facts.unknown_expectation {
+        return Err(RequestError::UnknownExpectation);
     }
-    Ok(())
+    Ok(Framing {
+        len: bytes.len() as u32,
+        body,
+        keep_alive: facts.allows_keep_alive(head.version),
+        expect_continue: expects && !body.is_empty(),
+        upgrade: facts.upgrade && head.fields.contains(FieldId::Upgrade),
+        content_length_dropped: false,
+    })
 }

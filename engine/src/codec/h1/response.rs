@@ -5,8 +5,8 @@ use std::mem::MaybeUninit;
 use memchr::memchr;
 
 use super::index::{COMMON_LINES, Coding, Facts, Lines, index_fields};
-use super::{HeadError, Limits, Parse, ResponseError, diagnose};
-use crate::http::{BodyKind, FieldId, Method, ResponseHead, Span, Version};
+use super::{BodyKind, Framing, HeadError, Limits, Parse, ResponseError, diagnose};
+use crate::http::{FieldId, Method, ResponseHead, Span, Version};
 
 /// Bytes of `HTTP/1.1 200`.
 const STATUS_END: usize = 12;
@@ -69,7 +69,6 @@ fn parse_with<'b>(
     };
     // From here on the head is what counts, and an offset beyond it is a bug.
     let bytes = &bytes[..len];
-    head.len = len as u32;
     head.version = if minor == 0 { Version::Http10 } else { Version::Http11 };
     head.status = status;
     head.reason = reason_span(bytes)?;
@@ -77,8 +76,9 @@ fn parse_with<'b>(
         return Err(HeadError::BareLf.into());
     }
     let facts = index_fields(bytes, response.headers, limits, &mut head.fields)?;
-    conclude(&facts, method, head)?;
-    Ok(Parse::Complete)
+    let mut framing = conclude(&facts, method, head)?;
+    framing.len = len as u32;
+    Ok(Parse::Complete(framing))
 }
 
 /// The tokeniser drops a reason with obs-text and takes LF alone for the line's end, so the line is read again here.
@@ -104,39 +104,38 @@ fn partial(bytes: &[u8], limits: &Limits) -> Result<Parse, ResponseError> {
 
 /// Framing and persistence, once all fields are known (RFC 9112 section 6.3).
 #[inline]
-fn conclude(facts: &Facts, method: Method, head: &mut ResponseHead) -> Result<(), ResponseError> {
+fn conclude(facts: &Facts, method: Method, head: &mut ResponseHead) -> Result<Framing, ResponseError> {
     match head.status {
         ..=99 => return Err(ResponseError::InvalidStatus),
         101 => return Err(ResponseError::UnaskedSwitchingProtocols),
         _ => {}
     }
-    let framing = facts.framing(head.version)?;
+    let asked = facts.framing(head.version)?;
     let never_has_length = head.status < 200 || head.status == 204;
     if never_has_length && facts.coding != Coding::Absent {
         return Err(ResponseError::TransferEncodingNotAllowed);
     }
     head.content_length = facts.content_length;
-    head.keep_alive = facts.allows_keep_alive(head.version);
-    head.framing = match (head.status, method) {
+    let body = match (head.status, method) {
         (100..200 | 204 | 304, _) | (_, Method::Head) | (200..300, Method::Connect) => BodyKind::None,
-        _ => framing.unwrap_or(BodyKind::UntilClose),
+        _ => asked.unwrap_or(BodyKind::UntilClose),
     };
-    if head.framing == BodyKind::UntilClose {
-        head.keep_alive = false;
-    }
+    head.length = body.length();
+    let keep_alive = facts.allows_keep_alive(head.version) && body != BodyKind::UntilClose;
+    let mut framing = Framing { body, keep_alive, ..Framing::default() };
     if never_has_length && head.content_length.is_some() {
-        drop_content_length(head);
+        drop_content_length(head, &mut framing);
     }
-    Ok(())
+    Ok(framing)
 }
 
 /// "A server MUST NOT send a Content-Length header field in any response with a status code of 1xx (Informational) or
-/// 204 (No Content)" (RFC 9110 section 8.6). Whoever announces a body there may also send it: no reuse.
+/// 204 (No Content)" (RFC 9110 section 8.6). A server that announces a body there may also send it: no reuse.
 #[cold]
-fn drop_content_length(head: &mut ResponseHead) {
-    head.content_length_dropped = true;
+fn drop_content_length(head: &mut ResponseHead, framing: &mut Framing) {
+    framing.content_length_dropped = true;
     if head.content_length.take() != Some(0) {
-        head.keep_alive = false;
+        framing.keep_alive = false;
     }
     for field in head.fields.as_mut_slice() {
         field.hop_by_hop |= field.id == FieldId::ContentLength;

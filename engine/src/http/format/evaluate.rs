@@ -193,7 +193,7 @@ fn query<'a>(record: &Record<'a>) -> Option<&'a [u8]> {
 }
 
 fn byte_count(record: &Record<'_>, count: ByteCount) -> u64 {
-    let wire = &record.wire;
+    let (wire, tried) = (&record.wire, &record.try_wire);
     match count {
         ByteCount::Received => record.received,
         ByteCount::Sent => record.sent,
@@ -201,15 +201,14 @@ fn byte_count(record: &Record<'_>, count: ByteCount) -> u64 {
         ByteCount::ResponseHeaders => {
             record.response.map_or(0, |(head, _)| (":status".len() + "200".len()) as u64 + fields_size(&head.fields))
         }
-        ByteCount::DownstreamWireReceived => wire.downstream_received,
-        ByteCount::DownstreamWireSent => wire.downstream_sent,
-        ByteCount::DownstreamHeaderReceived => record.request.map_or(0, |(head, _)| u64::from(head.len)),
-        ByteCount::DownstreamHeaderSent => wire.downstream_head_sent,
-        ByteCount::UpstreamWireReceived => wire.upstream_received,
-        ByteCount::UpstreamWireSent => wire.upstream_sent,
-        // Nothing of a response that was made here.
-        ByteCount::UpstreamHeaderReceived => record.response.map_or(0, |(head, _)| u64::from(head.len)),
-        ByteCount::UpstreamHeaderSent => wire.upstream_head_sent,
+        ByteCount::DownstreamWireReceived => wire.received,
+        ByteCount::DownstreamWireSent => wire.sent,
+        ByteCount::DownstreamHeaderReceived => wire.head_received,
+        ByteCount::DownstreamHeaderSent => wire.head_sent,
+        ByteCount::UpstreamWireReceived => tried.received,
+        ByteCount::UpstreamWireSent => tried.sent,
+        ByteCount::UpstreamHeaderReceived => tried.head_received,
+        ByteCount::UpstreamHeaderSent => tried.head_sent,
     }
 }
 

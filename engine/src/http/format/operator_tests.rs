@@ -7,7 +7,7 @@ use ringway_config::format_pieces;
 use super::tests::{add_field, json_line, record, request, text_line};
 use super::*;
 use crate::base::random::Random;
-use crate::http::{HeadView, RequestHead, ResponseHead, Span, WireBytes};
+use crate::http::{HeadView, RequestHead, ResponseHead, Span, TryWireBytes, WireBytes};
 
 /// The line that `format` makes of `record`.
 fn line(format: &str, record: &Record<'_>) -> String {
@@ -47,24 +47,18 @@ fn full<'a>(
     full.route_name = Some("r1");
     full.filter_chain_name = Some("chain");
     full.local_reply_body = b"no healthy upstream";
-    full.wire = WireBytes {
-        downstream_received: 101,
-        downstream_sent: 102,
-        downstream_head_sent: 103,
-        upstream_sent: 104,
-        upstream_head_sent: 105,
-        upstream_received: 106,
-    };
+    full.wire = WireBytes { received: 101, sent: 102, head_sent: 103, head_received: 70 };
+    full.try_wire = TryWireBytes { sent: 104, head_sent: 105, received: 106, head_received: 50 };
     // In microseconds after the start, 5 ms: 100, 200, ... 900.
-    let times = &mut full.times;
+    let times = &mut full.try_times;
     times.connect_start = Some(5_100_000);
     times.connect_end = Some(5_200_000);
-    times.upstream_start = 5_300_000;
-    times.upstream_end = Some(5_400_000);
+    times.start = 5_300_000;
+    times.end = Some(5_400_000);
     times.response_body_start = Some(17_000_000);
     times.response_end = Some(17_100_000);
-    times.downstream_start = Some(17_200_000);
-    times.downstream_end = Some(17_300_000);
+    full.times.downstream_start = Some(17_200_000);
+    full.times.downstream_end = Some(17_300_000);
     full
 }
 
@@ -175,9 +169,8 @@ const REQUEST_FIELDS: [(&str, &[u8]); 4] =
     [("X-Q", b"/x?y?z"), ("X-Envoy-Original-Path", b"/orig?z"), ("X-Request-Id", b"id-1"), ("X-Empty", b"")];
 
 fn with_full_record(check: impl FnOnce(&Record<'_>)) {
-    let (mut head, bytes) = request(&REQUEST_FIELDS);
-    head.len = 70;
-    let (mut response, mut response_bytes) = (ResponseHead { len: 50, ..ResponseHead::default() }, Vec::new());
+    let (head, bytes) = request(&REQUEST_FIELDS);
+    let (mut response, mut response_bytes) = (ResponseHead::default(), Vec::new());
     add_field(&mut response.fields, &mut response_bytes, "Server", b"nginx");
     let random = Random::seeded(1);
     check(&full(&head, &bytes, &response, &response_bytes, &random));

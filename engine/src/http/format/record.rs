@@ -7,12 +7,14 @@ use ringway_config::model::TimePoint;
 use super::ResponseFlags;
 use crate::base::clock::Nanos;
 use crate::base::random::Random;
-use crate::http::{HeadView, RequestHead, ResponseHead, Times, WireBytes};
+use crate::http::{HeadView, RequestHead, ResponseHead, Times, TryTimes, TryWireBytes, WireBytes};
 
 /// One exchange as far as it has come. `None` and empty strings are absent.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Record<'a> {
     pub times: Times,
+    /// Of the last try, as all that is the upstream's.
+    pub try_times: TryTimes,
     /// On the clock of `times`.
     pub now: Nanos,
     /// For `%UNIQUE_ID%`, which is absent without it.
@@ -33,6 +35,7 @@ pub struct Record<'a> {
     /// Bytes of the response's body.
     pub sent: u64,
     pub wire: WireBytes,
+    pub try_wire: TryWireBytes,
     /// The endpoint's address in its text form.
     pub upstream_host: Option<&'a str>,
     /// The name that the endpoint was found by.
@@ -73,17 +76,17 @@ impl Record<'_> {
     }
 
     pub(super) fn time(&self, point: TimePoint) -> Option<Nanos> {
-        let times = &self.times;
+        let (times, tried) = (&self.times, &self.try_times);
         match point {
             TimePoint::DownstreamReceiveBegin => Some(times.start),
             TimePoint::DownstreamReceiveEnd => times.request_end,
-            TimePoint::UpstreamConnectBegin => times.connect_start,
-            TimePoint::UpstreamConnectEnd => times.connect_end,
-            TimePoint::UpstreamSendBegin => self.upstream_protocol.map(|_| times.upstream_start),
-            TimePoint::UpstreamSendEnd => times.upstream_end,
-            TimePoint::UpstreamReceiveBegin => times.response_start,
-            TimePoint::UpstreamReceiveBodyBegin => times.response_body_start,
-            TimePoint::UpstreamReceiveEnd => times.response_end,
+            TimePoint::UpstreamConnectBegin => tried.connect_start,
+            TimePoint::UpstreamConnectEnd => tried.connect_end,
+            TimePoint::UpstreamSendBegin => self.upstream_protocol.map(|_| tried.start),
+            TimePoint::UpstreamSendEnd => tried.end,
+            TimePoint::UpstreamReceiveBegin => tried.response_start,
+            TimePoint::UpstreamReceiveBodyBegin => tried.response_body_start,
+            TimePoint::UpstreamReceiveEnd => tried.response_end,
             TimePoint::DownstreamSendBegin => times.downstream_start,
             TimePoint::DownstreamSendEnd => times.downstream_end,
         }

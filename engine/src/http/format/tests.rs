@@ -5,7 +5,7 @@ use ringway_config::model::{
 };
 
 use super::*;
-use crate::http::{Field, FieldId, HeadView, RequestHead, ResponseHead, Span, Times};
+use crate::http::{Field, FieldId, HeadView, RequestHead, ResponseHead, Span, Times, TryTimes};
 
 pub(super) fn literal(text: &str) -> FormatPiece {
     FormatPiece::Literal(text.to_owned())
@@ -72,9 +72,9 @@ pub(super) fn record<'a>(head: &'a RequestHead, bytes: &'a [u8]) -> Record<'a> {
             start: 5_000_000,
             start_wall_micros: 1_767_225_599_123_456,
             request_end: Some(6_000_000),
-            response_start: Some(16_500_000),
             ..Times::default()
         },
+        try_times: TryTimes { response_start: Some(16_500_000), ..TryTimes::default() },
         now: 17_999_000,
         request: Some((head, HeadView::new(bytes))),
         protocol: Some("HTTP/1.1"),

@@ -207,7 +207,7 @@ impl Descriptor {
 
 /// Append the request's descriptor by one rule, or nothing of use where it has none.
 fn write(rule: &RateLimitRule, exchange: &Exchange, client: Option<IpAddr>, out: &mut Vec<u8>) -> Option<Entries> {
-    let head = HeadRef::request(&exchange.request, exchange.request_view());
+    let head = HeadRef::request(&exchange.request.head, exchange.request.view());
     let mut entries = Entries::new();
     for action in &rule.actions {
         match action {

@@ -62,7 +62,11 @@ impl Filter {
 
     // Filters are called alike, whether they wait or not.
     #[allow(clippy::unused_async)]
-    pub async fn request<'s>(&'s self, context: &mut Context<'_, '_>, state: &mut State) -> Result<Flow<'s>, Fault> {
+    pub async fn request<'s>(
+        &'s self,
+        context: &mut Context<'_, '_, '_>,
+        state: &mut State,
+    ) -> Result<Flow<'s>, Fault> {
         let random = self.reactor.random();
         if !is_in_share(self.settings.enabled, random.next_u64()) {
             return Ok(Flow::Continue);
@@ -81,7 +85,7 @@ impl Filter {
         }
         self.stats.enforced.inc();
         context.begin_reply();
-        let mut head = context.exchange.edit_response();
+        let mut head = context.exchange.response.edit();
         head.add_known(FieldId::XEnvoyRatelimited, |out| out.extend_from_slice(b"true"));
         if let Some(quota) = quota {
             let mut number = itoa::Buffer::new();
@@ -94,7 +98,7 @@ impl Filter {
 
     pub fn response(&self, exchange: &mut Exchange, state: &mut State) -> Option<Pace> {
         let quota = state.quota?;
-        let mut head = exchange.edit_response();
+        let mut head = exchange.response.edit();
         let fields: [(&[u8], u64); 3] = [
             (b"x-ratelimit-limit", u64::from(quota.limit)),
             (b"x-ratelimit-remaining", u64::from(quota.remaining)),
@@ -109,9 +113,9 @@ impl Filter {
 
     /// Take a token from each bucket that the request belongs to. The quota of the one that refused, or else of the one
     /// that is filled most slowly, where anybody wants to know.
-    fn take(&self, context: &Context<'_, '_>, now: u64) -> (bool, Option<Quota>) {
+    fn take(&self, context: &Context<'_, '_, '_>, now: u64) -> (bool, Option<Quota>) {
         let wants_quota = self.settings.x_ratelimit_headers;
-        let (is_ok, quota) = self.descriptors.take(context.exchange, context.client(), now, wants_quota);
+        let (is_ok, quota) = self.descriptors.take(context.exchange, context.client_address(), now, wants_quota);
         match &self.bucket {
             Some(bucket) if is_ok => {
                 let (is_ok, own) = bucket.take_with_quota(self.shard, now, wants_quota && quota.is_none());

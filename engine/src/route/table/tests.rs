@@ -173,7 +173,7 @@ fn explained(hosts: &[model::VirtualHost], request: &Request<'_>) -> Option<Rout
 
 fn with_request(text: &str, random: u64, check: impl FnOnce(&Request<'_>)) {
     let mut head = RequestHead::default();
-    assert_eq!(parse_request(text.as_bytes(), &Limits::default(), &mut head), Ok(Parse::Complete), "{text}");
+    assert!(matches!(parse_request(text.as_bytes(), &Limits::default(), &mut head), Ok(Parse::Complete(_))), "{text}");
     check(&Request::new(&head, HeadView::new(text.as_bytes()), random));
 }
 

@@ -35,8 +35,9 @@ impl FailedTry {
             Fault::ConnectFailed | Fault::ConnectTimeout | Fault::LocalResources => Some(Self::Connect),
             Fault::UpstreamClosed
             | Fault::UpstreamTruncated
+            | Fault::UpstreamReset
+            | Fault::UpstreamRefused
             | Fault::ResponseHead(_)
-            | Fault::TooManyInterim
             | Fault::PerTryTimeout
             | Fault::PerTryIdleTimeout => Some(Self::Reset),
             _ => None,

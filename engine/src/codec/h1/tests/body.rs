@@ -1,7 +1,6 @@
 //! Body framing: length, close, and the chunked coding split at every byte (RFC 9112 sections 6.3 and 7.1).
 
 use super::*;
-use crate::http::BodyKind;
 
 /// A decoded body: its bytes, its trailers, and how much of the input it took.
 #[derive(Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use super::encode::*;
 use super::*;
-use crate::http::{BodyKind, reason};
+use crate::http::reason;
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = Vec::new();

@@ -11,17 +11,33 @@ mod smuggling;
 
 use super::*;
 use crate::http::{Method, RequestHead, ResponseHead};
+use std::ops::Deref;
+
+/// A head that was parsed whole, with its framing.
+#[derive(Debug)]
+struct Whole<H> {
+    head: H,
+    framing: Framing,
+}
+
+impl<H> Deref for Whole<H> {
+    type Target = H;
+
+    fn deref(&self) -> &H {
+        &self.head
+    }
+}
 
 /// Parses a whole request; panics when it is not whole.
-fn request(text: &str) -> Result<RequestHead, RequestError> {
+fn request(text: &str) -> Result<Whole<RequestHead>, RequestError> {
     request_bytes(text.as_bytes(), &Limits::default())
 }
 
-fn request_bytes(bytes: &[u8], limits: &Limits) -> Result<RequestHead, RequestError> {
+fn request_bytes(bytes: &[u8], limits: &Limits) -> Result<Whole<RequestHead>, RequestError> {
     let mut head = RequestHead::default();
     let parse = parse_request(bytes, limits, &mut head)?;
-    assert_eq!(parse, Parse::Complete, "{:?}", String::from_utf8_lossy(bytes));
-    Ok(head)
+    let framing = parse.complete().unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(bytes)));
+    Ok(Whole { head, framing })
 }
 
 /// The error that a request must give.
@@ -33,15 +49,15 @@ fn refused(text: &str) -> RequestError {
 }
 
 /// Parses a whole response to GET; panics when it is not whole.
-fn response(text: &str) -> Result<ResponseHead, ResponseError> {
+fn response(text: &str) -> Result<Whole<ResponseHead>, ResponseError> {
     response_to(Method::Get, text)
 }
 
-fn response_to(method: Method, text: &str) -> Result<ResponseHead, ResponseError> {
+fn response_to(method: Method, text: &str) -> Result<Whole<ResponseHead>, ResponseError> {
     let mut head = ResponseHead::default();
     let parse = parse_response(text.as_bytes(), &Limits::default(), method, &mut head)?;
-    assert_eq!(parse, Parse::Complete, "{text:?}");
-    Ok(head)
+    let framing = parse.complete().unwrap_or_else(|| panic!("{text:?}"));
+    Ok(Whole { head, framing })
 }
 
 fn refused_response(text: &str) -> ResponseError {

@@ -101,6 +101,6 @@ fn look_alikes() {
     for name in ["Transfer_Encoding", "TransferEncoding", "X-Transfer-Encoding", "Transfer-Encodin", "Content_Length"] {
         let head =
             request(&format!("POST / HTTP/1.1\r\nHost: a\r\n{name}: chunked\r\nContent-Length: 2\r\n\r\n")).unwrap();
-        assert_eq!(head.framing, crate::http::BodyKind::Length(2), "{name}");
+        assert_eq!(head.framing.body, crate::codec::h1::BodyKind::Length(2), "{name}");
     }
 }

@@ -1,17 +1,10 @@
 //! The heads that go out: the head that came in, as it is after all edits, with the framing of this hop.
 
-use crate::codec::h1::encode;
-use crate::http::{BodyKind, FieldId, HeadView, Method, RequestHead, ResponseHead, Version};
+use crate::codec::h1::{BodyKind, encode};
+use crate::http::{FieldId, HeadView, Length, Method, RequestHead, ResponseHead, Version};
 
-/// Write the head that goes to the upstream. HTTP/1.1 must name a host (RFC 9112 section 3.2): `default_host` is for
-/// HTTP/1.0 requests that do not.
-pub fn request(out: &mut Vec<u8>, head: &RequestHead, view: HeadView<'_>, default_host: &str) {
-    let authority = head.authority.of(view);
-    request_to(out, head, view, if authority.is_empty() { default_host.as_bytes() } else { authority });
-}
-
-/// The same with another host.
-pub(super) fn request_to(out: &mut Vec<u8>, head: &RequestHead, view: HeadView<'_>, host: &[u8]) {
+/// Write the head that goes to the upstream, for `host`.
+pub(super) fn request(out: &mut Vec<u8>, head: &RequestHead, view: HeadView<'_>, host: &[u8]) {
     encode::request_line(out, head.method_bytes(view), &head.target(view));
     encode::field(out, b"host", host);
     for field in &head.fields {
@@ -19,7 +12,14 @@ pub(super) fn request_to(out: &mut Vec<u8>, head: &RequestHead, view: HeadView<'
             encode::field(out, field.name.of(view), field.value.of(view));
         }
     }
-    framing(out, head.framing);
+    framing(
+        out,
+        match head.length {
+            Length::None => BodyKind::None,
+            Length::Known(length) => BodyKind::Length(length),
+            Length::Unknown => BodyKind::Chunked,
+        },
+    );
     encode::end(out);
 }
 
@@ -31,9 +31,9 @@ fn framing(out: &mut Vec<u8>, kind: BodyKind) {
     }
 }
 
-/// How the response goes out: its framing, and whether the connection ends after it.
+/// How a response goes out: its framing, and whether the connection ends after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResponseShape {
+pub(super) struct ResponseShape {
     pub framing: BodyKind,
     pub close: bool,
 }
@@ -41,20 +41,18 @@ pub struct ResponseShape {
 impl ResponseShape {
     /// `close`: the connection must end for other reasons. HTTP/1.0 knows no chunks, so there a body of unknown length
     /// ends with the connection (RFC 9112 section 6.3).
-    pub fn new(request: &RequestHead, kind: BodyKind, close: bool) -> Self {
-        let close = close || !request.keep_alive;
-        match (kind, request.version) {
-            (BodyKind::Chunked | BodyKind::UntilClose, Version::Http10) => {
-                Self { framing: BodyKind::UntilClose, close: true }
-            }
-            (BodyKind::Chunked | BodyKind::UntilClose, Version::Http11) => Self { framing: BodyKind::Chunked, close },
-            (kind, _) => Self { framing: kind, close },
+    pub(super) fn new(version: Version, length: Length, close: bool) -> Self {
+        match (length, version) {
+            (Length::Unknown, Version::Http10) => Self { framing: BodyKind::UntilClose, close: true },
+            (Length::Unknown, Version::Http11) => Self { framing: BodyKind::Chunked, close },
+            (Length::Known(length), _) => Self { framing: BodyKind::Length(length), close },
+            (Length::None, _) => Self { framing: BodyKind::None, close },
         }
     }
 }
 
 /// Write the head that goes to the downstream.
-pub fn response(
+pub(super) fn response(
     out: &mut Vec<u8>,
     request: &RequestHead,
     head: &ResponseHead,
@@ -78,13 +76,13 @@ pub fn response(
         }
         kind => framing(out, kind),
     }
-    connection(out, request, shape.close);
+    connection(out, request.version, shape.close);
     encode::end(out);
 }
 
-/// `connection`, where it does not go without saying (RFC 9112 section 9.3).
-pub fn connection(out: &mut Vec<u8>, request: &RequestHead, close: bool) {
-    match (close, request.version) {
+/// `connection`, where it does not go without saying (RFC 9112 section 9.3). `version`: the request's.
+pub fn connection(out: &mut Vec<u8>, version: Version, close: bool) {
+    match (close, version) {
         (true, _) => encode::field(out, b"connection", b"close"),
         (false, Version::Http10) => encode::field(out, b"connection", b"keep-alive"),
         (false, Version::Http11) => {}
@@ -92,10 +90,10 @@ pub fn connection(out: &mut Vec<u8>, request: &RequestHead, close: bool) {
 }
 
 /// A 1xx head, passed on.
-pub(super) fn interim(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8]) {
-    encode::status_line(out, head.status, head.reason.of(bytes));
+pub(super) fn interim(out: &mut Vec<u8>, head: &ResponseHead, view: HeadView<'_>) {
+    encode::status_line(out, head.status, head.reason.of(view));
     for field in head.fields.iter().filter(|field| !field.hop_by_hop && field.id != FieldId::ContentLength) {
-        encode::field(out, field.name.of(bytes), field.value.of(bytes));
+        encode::field(out, field.name.of(view), field.value.of(view));
     }
     encode::end(out);
 }

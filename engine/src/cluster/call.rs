@@ -1,0 +1,333 @@
+//! Requests of the proxy's own making: mirrors, health checks and whatever else asks a cluster without a client that waits.
+//! The answer's head is kept, its body thrown away.
+
+use super::{Accounting, Cluster, Endpoint, NoHost, PickContext};
+use crate::base::clock::{NEVER, Nanos, deadline};
+use crate::http::{Message, RequestHead, ResponseHead, Trailers};
+use crate::mux::{Broken, HeadKind, Limits, Moved, Piece, Pump, Sink, Source, Upstream};
+use crate::ring::{Buf, Reactor, Timer};
+use crate::upstream::limits::{Overflow, Priority, Resource};
+use crate::upstream::{ConnectError, Lease};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// Why a call came to nothing.
+#[derive(Debug)]
+pub enum CallError {
+    NoHost,
+    Overflow(Overflow),
+    Connect(ConnectError),
+    /// `begun`: a byte of the answer had come.
+    Broken {
+        broken: Broken,
+        begun: bool,
+    },
+    /// The rest of the request's body does not come.
+    BodyGone,
+    /// No whole answer in time.
+    Timeout,
+    /// Nothing moved for too long.
+    Idle,
+}
+
+/// A body that ends where the head does.
+pub struct NoBody;
+
+impl Source for NoBody {
+    type Error = CallError;
+
+    fn poll_piece(&mut self) -> Poll<Result<Piece, CallError>> {
+        Poll::Ready(Ok(Piece::End))
+    }
+
+    fn trailers(&self) -> &Trailers {
+        const NONE: &Trailers = &Trailers::NONE;
+        NONE
+    }
+
+    fn passed_end(&mut self) -> Result<(), CallError> {
+        Ok(())
+    }
+
+    fn broken(&self) -> CallError {
+        CallError::BodyGone
+    }
+}
+
+/// How long a call waits. One timer, armed for what comes first.
+pub struct Patience {
+    timer: Timer,
+    whole_limit: Option<Duration>,
+    whole: Nanos,
+    idle_limit: Option<Duration>,
+    idle: Nanos,
+}
+
+impl Patience {
+    /// `whole`: for the whole answer, from the end of the request; `idle`: without a byte moving.
+    pub fn new(reactor: &Rc<Reactor>, whole: Option<Duration>, idle: Option<Duration>) -> Self {
+        let idle_until = deadline(reactor.now(), idle);
+        let this =
+            Self { timer: Timer::new(reactor), whole_limit: whole, whole: NEVER, idle_limit: idle, idle: idle_until };
+        this.arm();
+        this
+    }
+
+    fn request_ended(&mut self, now: Nanos) {
+        self.whole = deadline(now, self.whole_limit);
+        self.arm();
+    }
+
+    fn moved(&mut self, now: Nanos) {
+        self.idle = deadline(now, self.idle_limit);
+    }
+
+    fn poll<T>(&mut self, now: Nanos) -> Poll<Result<T, CallError>> {
+        if !self.timer.fired() {
+            return Poll::Pending;
+        }
+        if self.whole <= now {
+            return Poll::Ready(Err(CallError::Timeout));
+        }
+        if self.idle <= now {
+            return Poll::Ready(Err(CallError::Idle));
+        }
+        self.arm();
+        Poll::Pending
+    }
+
+    fn arm(&self) {
+        match self.whole.min(self.idle) {
+            NEVER => self.timer.disarm(),
+            earliest => self.timer.arm_at(earliest),
+        }
+    }
+}
+
+/// One request on one wire.
+pub struct Conversation<'m, B> {
+    pub reactor: &'m Rc<Reactor>,
+    pub request: &'m Message<RequestHead>,
+    pub host: &'m [u8],
+    pub body: &'m mut B,
+    pub patience: &'m mut Patience,
+    pub limits: &'m Limits,
+    /// Bytes of body that may wait to be sent.
+    pub buffer_limit: usize,
+    /// When all of the request was sent.
+    pub request_end: Option<Nanos>,
+    pub answer: Message<ResponseHead>,
+}
+
+impl<B: Source<Error = CallError>> Conversation<'_, B> {
+    /// Send the request and read the answer, whose head is in `answer` afterwards.
+    ///
+    /// # Errors
+    /// There is no whole answer.
+    pub async fn run(&mut self, wire: &mut Upstream) -> Result<(), CallError> {
+        wire.begin(self.limits, false);
+        wire.send_head(self.request, self.host);
+        let mut pump = Pump::new(self.buffer_limit);
+        while let HeadKind::Interim = poll_fn(|_| self.poll_head(wire, &mut pump)).await? {
+            self.answer.clear(self.reactor);
+        }
+        poll_fn(|_| self.poll_body(wire, &mut pump)).await
+    }
+
+    fn poll_head(&mut self, wire: &mut Upstream, pump: &mut Pump) -> Poll<Result<HeadKind, CallError>> {
+        self.send(wire, pump)?;
+        match wire.poll_head(&mut self.answer) {
+            Poll::Ready(Ok(kind)) => Poll::Ready(Ok(kind)),
+            Poll::Ready(Err(broken)) => Poll::Ready(Err(CallError::Broken { broken, begun: wire.has_begun() })),
+            Poll::Pending => self.patience.poll(self.reactor.now()),
+        }
+    }
+
+    fn poll_body(&mut self, wire: &mut Upstream, pump: &mut Pump) -> Poll<Result<(), CallError>> {
+        self.send(wire, pump)?;
+        loop {
+            match wire.poll_piece(&mut self.answer.trailers) {
+                Poll::Ready(Ok(Piece::End)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(Piece::Data(_))) => self.patience.moved(self.reactor.now()),
+                Poll::Ready(Err(broken)) => return Poll::Ready(Err(CallError::Broken { broken, begun: true })),
+                Poll::Pending => return self.patience.poll(self.reactor.now()),
+            }
+        }
+    }
+
+    /// Send what there is of the body, as far as the other side takes it. A send that fails shows as the answer's failure.
+    fn send(&mut self, wire: &mut Upstream, pump: &mut Pump) -> Result<(), CallError> {
+        while self.request_end.is_none() {
+            match pump.poll(self.body, &mut WireSink(wire), self.reactor) {
+                Poll::Pending => break,
+                Poll::Ready(moved) => {
+                    let now = self.reactor.now();
+                    self.patience.moved(now);
+                    if moved? == Moved::All {
+                        self.request_end = Some(now);
+                        self.patience.request_ended(now);
+                    }
+                }
+            }
+        }
+        wire.flush();
+        Ok(())
+    }
+}
+
+struct WireSink<'w>(&'w mut Upstream);
+
+impl Sink<CallError> for WireSink<'_> {
+    fn put(&mut self, buf: Buf) {
+        self.0.put(buf);
+    }
+
+    fn end(&mut self, trailers: &Trailers) {
+        self.0.end(trailers);
+        self.0.flush();
+    }
+
+    fn flush(&mut self) {
+        self.0.flush();
+    }
+
+    fn poll_room(&mut self, limit: usize) -> Poll<Result<(), CallError>> {
+        match self.0.poll_room(limit) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn note_pause(&mut self, _: bool) {}
+
+    fn broken(&self) -> CallError {
+        CallError::BodyGone
+    }
+}
+
+/// One request to a cluster: an endpoint is picked, and the request counts as any other.
+pub struct Call {
+    pub cluster: Rc<Cluster>,
+    pub priority: Priority,
+    /// For the whole answer, from the end of the request.
+    pub timeout: Option<Duration>,
+    /// Without a byte moving.
+    pub idle: Option<Duration>,
+    pub limits: Limits,
+    /// Bytes of body that may wait to be sent.
+    pub buffer_limit: usize,
+}
+
+/// A body that can tell whether a piece of it was taken: it cannot be sent a second time then.
+pub trait CallBody: Source<Error = CallError> {
+    fn is_begun(&self) -> bool;
+}
+
+impl Call {
+    /// Send `request` for `host` and throw the answer away.
+    ///
+    /// # Errors
+    /// There is no whole answer. It has been counted.
+    pub async fn run<B: CallBody>(
+        &self,
+        reactor: &Rc<Reactor>,
+        request: &Message<RequestHead>,
+        host: &[u8],
+        body: &mut B,
+    ) -> Result<(), CallError> {
+        let picked = self.cluster.pick(&PickContext::default()).map_err(|NoHost| CallError::NoHost);
+        let permit = self.cluster.limits.acquire(Resource::Requests, self.priority).map_err(CallError::Overflow);
+        let (endpoint, _permit) = match (picked, permit) {
+            (Ok(endpoint), Ok(permit)) => (endpoint, permit),
+            (Err(error), _) | (_, Err(error)) => {
+                self.cluster.stats.count_status(503);
+                return Err(error);
+            }
+        };
+        let mut accounting = Accounting::new(&self.cluster);
+        let in_flight = endpoint.request_started(reactor.now());
+        let mut patience = Patience::new(reactor, self.timeout, self.idle);
+        let (request_end, answer) = (None, Message::default());
+        let (limits, buffer_limit) = (&self.limits, self.buffer_limit);
+        let patience = &mut patience;
+        let mut conversation =
+            Conversation { reactor, request, host, body, patience, limits, buffer_limit, request_end, answer };
+        let result = self.converse(&endpoint, &mut conversation).await;
+        let Conversation { request_end, mut answer, .. } = conversation;
+        match &result {
+            Ok((sent, received)) => {
+                in_flight.responded(reactor.now());
+                let micros = reactor.now().saturating_sub(request_end.unwrap_or(reactor.now())) / 1000;
+                accounting.completed(answer.head.status, *sent, *received, micros);
+            }
+            Err(error) => {
+                in_flight.failed(reactor.now());
+                self.count(error);
+                accounting.discarded();
+            }
+        }
+        answer.clear(reactor);
+        result.map(drop)
+    }
+
+    /// Returns the bytes sent and received.
+    async fn converse<B: CallBody>(
+        &self,
+        endpoint: &Endpoint,
+        conversation: &mut Conversation<'_, B>,
+    ) -> Result<(u64, u64), CallError> {
+        let mut idle = endpoint.pool.take();
+        loop {
+            let mut lease = match idle.take() {
+                Some(lease) => lease,
+                None => self.acquire(endpoint, conversation).await?,
+            };
+            match conversation.run(&mut lease.wire).await {
+                Ok(()) => {
+                    let bytes = (lease.wire.sent(), lease.wire.received());
+                    if conversation.request_end.is_some() && lease.wire.is_reusable() {
+                        endpoint.pool.put(lease);
+                    }
+                    return Ok(bytes);
+                }
+                // Closed while it was idle, or not looked at, and all of the request is still here.
+                Err(CallError::Broken { broken: Broken::Closed, begun: false })
+                    if lease.connection.is_reused() && !conversation.body.is_begun() => {}
+                Err(CallError::Broken { broken: Broken::Refused, .. }) if !conversation.body.is_begun() => {}
+                Err(error) => return Err(error),
+            }
+            conversation.answer.clear(conversation.reactor);
+            conversation.request_end = None;
+        }
+    }
+
+    async fn acquire<B>(
+        &self,
+        endpoint: &Endpoint,
+        conversation: &mut Conversation<'_, B>,
+    ) -> Result<Lease, CallError> {
+        let mut acquiring = pin!(endpoint.pool.acquire(self.priority));
+        poll_fn(|context| match acquiring.as_mut().poll(context) {
+            Poll::Ready(result) => Poll::Ready(result.map_err(CallError::Connect)),
+            Poll::Pending => conversation.patience.poll(conversation.reactor.now()),
+        })
+        .await
+    }
+
+    fn count(&self, error: &CallError) {
+        let stats = &self.cluster.stats;
+        match error {
+            CallError::NoHost | CallError::Overflow(_) | CallError::Connect(_) => {}
+            CallError::Broken { broken: Broken::Violation(_), .. } => stats.upstream_cx_protocol_error.inc(),
+            CallError::Broken { .. } => stats.upstream_rq_rx_reset.inc(),
+            CallError::Timeout => {
+                stats.upstream_rq_timeout.inc();
+                stats.upstream_rq_tx_reset.inc();
+            }
+            CallError::BodyGone | CallError::Idle => stats.upstream_rq_tx_reset.inc(),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The connection manager on one shard: what its configuration came to, and what all of them on the shard share.
+
+use super::access_log::{CompiledLog, ShardLog};
+use super::header_table::HeaderTable;
+use crate::base::date::imf_fixdate;
+use crate::cluster::Cluster;
+use crate::http::Exchange;
+use crate::http_filter::Chain;
+use crate::mux::Limits;
+use crate::ring::Reactor;
+use crate::route::RouteTable;
+use crate::stats::HttpStats;
+use ringway_config::model;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// One HTTP connection manager on one shard, made from one configuration.
+pub struct Hcm {
+    pub config: Arc<model::Hcm>,
+    pub(super) table: Arc<RouteTable>,
+    pub(super) headers: Arc<HeaderTable>,
+    pub(super) filters: Chain,
+    /// All clusters, in the order of the configuration.
+    pub(super) clusters: Rc<[Rc<Cluster>]>,
+    /// Index of each by its name.
+    pub(super) cluster_index: Rc<HashMap<Box<[u8]>, usize>>,
+    pub(super) codec_limits: Limits,
+    pub(super) stats: Arc<HttpStats>,
+    pub(super) logs: Vec<CompiledLog>,
+    /// A log tells the bodies of local replies.
+    pub(super) keeps_local_body: bool,
+    /// Name of the filter chain.
+    pub(super) chain: Box<str>,
+    pub(super) shard: Rc<HcmShard>,
+    pub(super) splice_threshold: Option<u64>,
+}
+
+/// What every connection manager of a shard uses.
+pub struct HcmShard {
+    pub reactor: Rc<Reactor>,
+    pub log: ShardLog,
+    /// Exchanges to use again. Boxed: they are handed around, and large.
+    #[allow(clippy::vec_box)]
+    spare: RefCell<Vec<Box<Exchange>>>,
+    /// Value of `date` and the second it is for.
+    date: Cell<(u64, [u8; 29])>,
+    next_connection: Cell<u64>,
+}
+
+/// Exchanges kept for reuse; more may be in use.
+const SPARE_EXCHANGES: usize = 1024;
+
+impl HcmShard {
+    /// `shard` makes the connections' ids unique in the process.
+    pub fn new(reactor: &Rc<Reactor>, log: ShardLog, shard: usize) -> Rc<Self> {
+        Rc::new(Self {
+            reactor: reactor.clone(),
+            log,
+            spare: RefCell::new(Vec::new()),
+            date: Cell::new((u64::MAX, [b' '; 29])),
+            next_connection: Cell::new((shard as u64) << 48),
+        })
+    }
+
+    /// Give memory that is only kept for reuse back.
+    pub fn trim(&self) {
+        *self.spare.borrow_mut() = Vec::new();
+    }
+
+    pub(super) fn take_exchange(&self) -> Box<Exchange> {
+        self.spare.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_exchange(&self, mut exchange: Box<Exchange>) {
+        exchange.reset(&self.reactor);
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_EXCHANGES {
+            spare.push(exchange);
+        }
+    }
+
+    pub(super) fn date(&self) -> [u8; 29] {
+        let second = self.reactor.wall_micros() / 1_000_000;
+        let (of, text) = self.date.get();
+        if of == second {
+            return text;
+        }
+        let text = imf_fixdate(second);
+        self.date.set((second, text));
+        text
+    }
+
+    pub(super) fn next_connection_id(&self) -> u64 {
+        let id = self.next_connection.get() + 1;
+        self.next_connection.set(id);
+        id
+    }
+}
+
+impl Hcm {
+    /// The connection manager of one filter chain, named `chain`.
+    pub fn new(plan: HcmPlan<'_>, filters: Chain, clusters: &Clusters, shard: &Rc<HcmShard>) -> Rc<Self> {
+        let limits = &plan.config.limits;
+        let codec_limits = Limits {
+            head_bytes: limits.max_headers_size,
+            fields: limits.max_headers_count,
+            target_bytes: limits.max_path_size,
+            field_bytes: limits.max_headers_size,
+            ..Limits::default()
+        };
+        Rc::new(Self {
+            config: plan.config.clone(),
+            table: plan.table.clone(),
+            headers: plan.headers.clone(),
+            filters,
+            clusters: clusters.list.clone(),
+            cluster_index: clusters.index.clone(),
+            codec_limits,
+            stats: plan.stats,
+            keeps_local_body: plan.logs.iter().any(CompiledLog::tells_local_body),
+            logs: plan.logs.to_vec(),
+            chain: plan.chain.into(),
+            shard: shard.clone(),
+            splice_threshold: plan.splice_threshold,
+        })
+    }
+}
+
+/// What is prepared of a connection manager before a shard makes its own.
+pub struct HcmPlan<'a> {
+    pub config: &'a Arc<model::Hcm>,
+    pub table: &'a Arc<RouteTable>,
+    pub headers: &'a Arc<HeaderTable>,
+    pub logs: &'a [CompiledLog],
+    pub stats: Arc<HttpStats>,
+    /// Name of the filter chain.
+    pub chain: &'a str,
+    pub splice_threshold: Option<u64>,
+}
+
+/// The clusters of a shard.
+#[derive(Clone)]
+pub struct Clusters {
+    /// In the order of the configuration.
+    pub list: Rc<[Rc<Cluster>]>,
+    /// Place of each in the list, by its name.
+    pub index: Rc<HashMap<Box<[u8]>, usize>>,
+}

@@ -1,0 +1,55 @@
+//! Writing a body with the framing that its head announced.
+
+use crate::codec::h1::encode::{ChunkHeader, LAST_CHUNK, LAST_CHUNK_AFTER_DATA, field, trailers_begin};
+use crate::http::Trailers;
+use crate::net::{ByteStream, Outbox};
+use crate::ring::{Buf, Reactor};
+
+#[derive(Debug, Default)]
+pub(super) struct BodyWriter {
+    pub chunked: bool,
+    /// A chunk has been written.
+    begun: bool,
+}
+
+impl BodyWriter {
+    pub fn new(chunked: bool) -> Self {
+        Self { chunked, begun: false }
+    }
+
+    #[inline]
+    pub fn data(&mut self, out: &mut Outbox, buf: Buf, stream: &ByteStream, reactor: &Reactor) {
+        if self.chunked {
+            self.chunk(out.bytes(reactor), buf.len());
+        }
+        out.body(buf, stream, reactor);
+    }
+
+    pub fn bytes(&mut self, out: &mut Outbox, bytes: &[u8], reactor: &Reactor) {
+        let out = out.bytes(reactor);
+        if self.chunked {
+            self.chunk(out, bytes.len());
+        }
+        out.extend_from_slice(bytes);
+    }
+
+    pub fn end(&mut self, out: &mut Outbox, trailers: &Trailers, reactor: &Reactor) {
+        if !self.chunked {
+            return;
+        }
+        let out = out.bytes(reactor);
+        if trailers.is_empty() {
+            return out.extend_from_slice(if self.begun { LAST_CHUNK_AFTER_DATA } else { LAST_CHUNK });
+        }
+        trailers_begin(out, self.begun);
+        trailers.iter().for_each(|(name, value)| field(out, name, value));
+        crate::codec::h1::encode::end(out);
+    }
+
+    fn chunk(&mut self, out: &mut Vec<u8>, len: usize) {
+        let size = len as u64;
+        let header = if self.begun { ChunkHeader::after_data(size) } else { ChunkHeader::new(size) };
+        out.extend_from_slice(header.as_slice());
+        self.begun = true;
+    }
+}

@@ -1,0 +1,282 @@
+//! Moving a body from one side to the other: no faster than the sink takes it, and without looking at it where both sides
+//! are plain sockets. The same loop serves uploads, downloads and tunnels.
+
+use super::Piece;
+use crate::http::Trailers;
+use crate::net::{ByteStream, SpliceError, SpliceRun, Step};
+use crate::ring::{Buf, Reactor, Socket};
+use std::task::Poll;
+
+/// Where a body comes from.
+pub trait Source {
+    type Error;
+
+    /// # Errors
+    /// The body ends here, incomplete.
+    fn poll_piece(&mut self) -> Poll<Result<Piece, Self::Error>>;
+
+    /// Those that came behind the body; complete when `poll_piece` gave its end.
+    fn trailers(&self) -> &Trailers;
+
+    /// The stream and how many bytes may be taken from it without being looked at. `None`: none may.
+    fn plain(&self) -> Option<(&ByteStream, u64)> {
+        None
+    }
+
+    /// Bytes went past `poll_piece`.
+    fn passed(&mut self, _count: u64) {}
+
+    /// The stream that `plain` gave has ended.
+    ///
+    /// # Errors
+    /// The body has not.
+    fn passed_end(&mut self) -> Result<(), Self::Error>;
+
+    /// What it means that the connection broke while bytes went past `poll_piece`.
+    fn broken(&self) -> Self::Error;
+}
+
+/// Where a body goes.
+pub trait Sink<E> {
+    fn put(&mut self, buf: Buf);
+
+    /// The body ends; sends what was put before it, too.
+    fn end(&mut self, trailers: &Trailers);
+
+    fn flush(&mut self);
+
+    /// Ready when at most `limit` bytes of memory are held by what is unsent.
+    ///
+    /// # Errors
+    /// The sink takes nothing any more.
+    fn poll_room(&mut self, limit: usize) -> Poll<Result<(), E>>;
+
+    /// The sink is slower than the source, from now on or no longer.
+    fn note_pause(&mut self, paused: bool);
+
+    /// The stream, where bytes may be put that were not looked at.
+    fn plain(&self) -> Option<&ByteStream> {
+        None
+    }
+
+    /// Bytes went past `put`.
+    fn passed(&mut self, _count: u64) {}
+
+    /// What it means that the connection broke while bytes went past `put`.
+    fn broken(&self) -> E;
+}
+
+/// How far a body came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// Something moved.
+    Some,
+    /// The body's end was handed over.
+    All,
+}
+
+/// One body on its way.
+pub struct Pump {
+    /// Bytes of memory that may wait in the sink. Above it the source is not asked, until half of it is gone.
+    limit: usize,
+    paused: bool,
+    /// Bodies of which at least this many bytes are left are spliced. `None`: none are.
+    splice_from: Option<u64>,
+    phase: Phase,
+    /// So much was moved in one go that other tasks come first.
+    yields: bool,
+}
+
+enum Phase {
+    Copying,
+    /// The receive of the source is being stopped and the sink emptied, so that splice may work on both.
+    Clearing,
+    Splicing(SpliceRun),
+}
+
+/// Bytes spliced before other tasks get their turn.
+const SPLICE_TURN: u64 = 1024 * 1024;
+
+impl Pump {
+    pub fn new(limit: usize) -> Self {
+        Self { limit, paused: false, splice_from: None, phase: Phase::Copying, yields: false }
+    }
+
+    /// Splice bodies of which at least `threshold` bytes are left, where both sides allow it.
+    pub fn splice_from(&mut self, threshold: Option<u64>) {
+        self.splice_from = threshold;
+    }
+
+    /// Move what there is. Pending wakes the task when the source has more or the sink has room.
+    ///
+    /// # Errors
+    /// The side that ended. What came before that was handed over.
+    pub fn poll<S: Source, K: Sink<S::Error>>(
+        &mut self,
+        source: &mut S,
+        sink: &mut K,
+        reactor: &Reactor,
+    ) -> Poll<Result<Moved, S::Error>> {
+        if std::mem::take(&mut self.yields) {
+            reactor.wake(reactor.current_task());
+            return Poll::Pending;
+        }
+        loop {
+            let polled = match &mut self.phase {
+                Phase::Copying => self.copy(source, sink),
+                Phase::Clearing => self.clear(source, sink, reactor),
+                Phase::Splicing(_) => self.splice(source, sink, reactor),
+            };
+            match polled {
+                Poll::Ready(Ok(Some(moved))) => return Poll::Ready(Ok(moved)),
+                // Another phase began.
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// The body is over or given up: the streams belong to the ring again.
+    pub fn stop<S: Source, K: Sink<S::Error>>(&mut self, source: &S, sink: &K, reactor: &Reactor) {
+        if let Phase::Splicing(run) = std::mem::replace(&mut self.phase, Phase::Copying)
+            && let Some((from, to, _)) = sockets(source, sink)
+        {
+            run.stop(from, to, reactor);
+        }
+    }
+
+    fn copy<S: Source, K: Sink<S::Error>>(
+        &mut self,
+        source: &mut S,
+        sink: &mut K,
+    ) -> Poll<Result<Option<Moved>, S::Error>> {
+        let room = sink.poll_room(if self.paused { self.limit / 2 } else { self.limit });
+        if room.is_pending() != self.paused {
+            self.paused = !self.paused;
+            sink.note_pause(self.paused);
+        }
+        std::task::ready!(room)?;
+        let mut budget = self.limit;
+        let mut gathered = false;
+        while budget > 0 {
+            // Asking for more would start a receive that takes from what is to be spliced.
+            if self.splice_from.is_some() && self.may_splice(source, sink) {
+                self.phase = Phase::Clearing;
+                if gathered {
+                    break;
+                }
+                return Poll::Ready(Ok(None));
+            }
+            match source.poll_piece() {
+                Poll::Ready(Ok(Piece::Data(buf))) => {
+                    budget = budget.saturating_sub(buf.charge());
+                    gathered = true;
+                    sink.put(buf);
+                }
+                Poll::Ready(Ok(Piece::End)) => {
+                    sink.end(source.trailers());
+                    return Poll::Ready(Ok(Some(Moved::All)));
+                }
+                Poll::Ready(Err(error)) => {
+                    sink.flush();
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Pending => break,
+            }
+        }
+        if !gathered {
+            return Poll::Pending;
+        }
+        sink.flush();
+        Poll::Ready(Ok(Some(Moved::Some)))
+    }
+
+    /// Whether the rest of the body is plain and long, and nothing that the ring received waits before it.
+    fn may_splice<S: Source, K: Sink<S::Error>>(&self, source: &S, sink: &K) -> bool {
+        let Some(threshold) = self.splice_from else { return false };
+        let Some((stream, rest)) = source.plain() else { return false };
+        rest > 0 && rest >= threshold && !stream.has_received() && sockets(source, sink).is_some()
+    }
+
+    fn clear<S: Source, K: Sink<S::Error>>(
+        &mut self,
+        source: &mut S,
+        sink: &mut K,
+        reactor: &Reactor,
+    ) -> Poll<Result<Option<Moved>, S::Error>> {
+        loop {
+            let Some((from, _, _)) = sockets(source, sink) else { break };
+            std::task::ready!(from.poll_receive_stopped());
+            // What the ring has received goes first. Asking only while bytes are there keeps the receive stopped.
+            if !from.has_received_bytes() {
+                break;
+            }
+            match source.poll_piece() {
+                Poll::Ready(Ok(Piece::Data(buf))) => sink.put(buf),
+                Poll::Ready(Ok(Piece::End)) => {
+                    self.phase = Phase::Copying;
+                    sink.end(source.trailers());
+                    return Poll::Ready(Ok(Some(Moved::All)));
+                }
+                Poll::Ready(Err(error)) => {
+                    sink.flush();
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Pending => break,
+            }
+        }
+        sink.flush();
+        std::task::ready!(sink.poll_room(0))?;
+        self.phase = Phase::Copying;
+        if let Some((from, to, rest)) = sockets(source, sink)
+            && rest > 0
+            && !from.has_received()
+        {
+            match SpliceRun::start(from, to, reactor) {
+                Some(run) => self.phase = Phase::Splicing(run),
+                None => self.splice_from = None,
+            }
+        }
+        Poll::Ready(Ok(None))
+    }
+
+    fn splice<S: Source, K: Sink<S::Error>>(
+        &mut self,
+        source: &mut S,
+        sink: &mut K,
+        reactor: &Reactor,
+    ) -> Poll<Result<Option<Moved>, S::Error>> {
+        let mut turn = 0;
+        while let Phase::Splicing(run) = &mut self.phase {
+            if turn >= SPLICE_TURN {
+                self.yields = true;
+                return Poll::Ready(Ok(Some(Moved::Some)));
+            }
+            let Some((from, to, rest)) = sockets(source, sink) else { break };
+            match run.step(from, to, rest.min(SPLICE_TURN)) {
+                Ok(Step::Pulled(count)) => source.passed(count),
+                Ok(Step::Pushed(count)) => {
+                    sink.passed(count);
+                    turn += count;
+                }
+                Ok(Step::Blocked) if turn > 0 => return Poll::Ready(Ok(Some(Moved::Some))),
+                Ok(Step::Blocked) => return Poll::Pending,
+                Ok(Step::Done) => self.stop(source, sink, reactor),
+                Ok(Step::Eof) => {
+                    self.stop(source, sink, reactor);
+                    source.passed_end()?;
+                }
+                Err(SpliceError::Target) => return Poll::Ready(Err(sink.broken())),
+                Err(SpliceError::Source(_)) => return Poll::Ready(Err(source.broken())),
+            }
+        }
+        Poll::Ready(Ok(None))
+    }
+}
+
+/// The sockets of both sides and how many bytes may go from one to the other, where both are plain.
+fn sockets<'s, S: Source, K: Sink<S::Error>>(source: &'s S, sink: &'s K) -> Option<(&'s Socket, &'s Socket, u64)> {
+    let (from, rest) = source.plain()?;
+    Some((from.plain_socket()?, sink.plain()?.plain_socket()?, rest))
+}

@@ -1,0 +1,52 @@
+//! The client of an exchange as everything on the way sees it: its request's body, its wire, and the deadlines.
+
+use super::upload::Upload;
+use super::{Deadlines, Fault};
+use crate::ring::{Reactor, Timer};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// The client's side of one exchange.
+pub struct Client<'w, 'c> {
+    pub reactor: &'w Rc<Reactor>,
+    pub upload: Upload<'w, 'c>,
+    pub deadlines: &'w mut Deadlines,
+}
+
+impl Client<'_, '_> {
+    /// Why waiting makes no sense any more, if so.
+    #[inline]
+    pub fn interrupted(&mut self) -> Option<Fault> {
+        if self.upload.wire.is_broken() {
+            return Some(Fault::DownstreamReset);
+        }
+        self.deadlines.expired(self.reactor.now())
+    }
+
+    /// Wait for what `poll` waits for, as far as the client and the deadlines allow.
+    ///
+    /// # Errors
+    /// What `poll` reports, or why waiting makes no sense any more.
+    pub async fn guard<T>(
+        &mut self,
+        mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        poll_fn(|context| match poll(self, context) {
+            Poll::Pending => self.interrupted().map_or(Poll::Pending, |fault| Poll::Ready(Err(fault))),
+            ready => ready,
+        })
+        .await
+    }
+
+    /// Let time pass.
+    ///
+    /// # Errors
+    /// Why waiting makes no sense any more.
+    pub async fn pause(&mut self, duration: Duration) -> Result<(), Fault> {
+        let timer = Timer::new(self.reactor);
+        timer.arm_in(duration);
+        self.guard(|_, _| if timer.fired() { Poll::Ready(Ok(())) } else { Poll::Pending }).await
+    }
+}
