@@ -4,8 +4,7 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::ops::Range;
 
-use crate::document::Origin;
-use crate::model::Place;
+use crate::place::{KeyPath, Origin, Place};
 
 /// Past this many problems no more similar names are searched, so that a huge wrong file is still answered at once.
 const SUGGESTIONS_MAX: usize = 1_000;
@@ -152,6 +151,11 @@ impl<'t> Problems<'t> {
         self.list.is_empty()
     }
 
+    /// Takes what was collected up to now, to be put back with `push`.
+    pub fn take(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.list)
+    }
+
     pub fn into_list(self) -> Vec<Problem> {
         self.list
     }
@@ -195,6 +199,16 @@ pub struct Problem {
     hint: Option<String>,
     /// Where the same thing was written.
     earlier: Option<usize>,
+    about: Option<KeyFault>,
+}
+
+/// What is wrong with a key of a table, for the pass that explains unknown keys (`foreign::explain`).
+#[derive(Clone, Debug)]
+pub enum KeyFault {
+    /// The table at `table` has no such key; `place` is that of its declaration.
+    Unknown { table: KeyPath, place: &'static str, key: String },
+    /// The table at `table` lacks a key that it must have.
+    Missing { table: KeyPath, key: &'static str },
 }
 
 impl Problem {
@@ -210,7 +224,15 @@ impl Problem {
 
     /// A problem with the text itself.
     pub fn in_text(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self { span, path: String::new(), message: message.into(), allowed: None, hint: None, earlier: None }
+        Self {
+            span,
+            path: String::new(),
+            message: message.into(),
+            allowed: None,
+            hint: None,
+            earlier: None,
+            about: None,
+        }
     }
 
     pub fn allowed(self, allowed: impl Into<String>) -> Self {
@@ -219,6 +241,15 @@ impl Problem {
 
     pub fn hint(self, hint: Option<impl Into<String>>) -> Self {
         Self { hint: hint.map(Into::into).or(self.hint), ..self }
+    }
+
+    pub fn about(self, fault: KeyFault) -> Self {
+        Self { about: Some(fault), ..self }
+    }
+
+    /// The key that it is about, where it is about one that is unknown or missing.
+    pub fn key_fault(&self) -> Option<&KeyFault> {
+        self.about.as_ref()
     }
 
     /// Adds the line of `origin` to the message.

@@ -19,8 +19,10 @@ use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use crate::diagnostic::{Problem, Problems};
-use crate::document::{self, Document, List, Located, Origin, Slot, absent};
+use crate::document::{self, Document};
 use crate::model::{self, Config, Shards};
+use crate::place::Origin;
+use crate::reader::{List, Located, Slot, absent};
 
 /// What the parts of the resolver share.
 struct Resolver<'d, 't, 'p> {
@@ -40,7 +42,7 @@ struct Resolver<'d, 't, 'p> {
 pub fn resolve(document: &Document, file: &str, directory: &Path, problems: &mut Problems<'_>) -> Config {
     let (mut clusters, mut cluster_names) = (HashMap::new(), Vec::new());
     for cluster in document.clusters.items() {
-        let Some(name) = cluster.name.given().map(|name| name.value.0.as_str()) else { continue };
+        let Some(name) = cluster.name.given().map(|name| name.0.as_str()) else { continue };
         clusters.entry(name).or_insert((cluster_names.len(), cluster));
         cluster_names.push(name);
     }
@@ -71,12 +73,12 @@ impl Resolver<'_, '_, '_> {
             buffer_size: runtime.buffer_size.to_u32(),
             backlog: runtime.backlog.to_u32(),
             drain_time: runtime.drain_time.0,
-            max_connections: runtime.max_connections.given().map(|count| count.value.0),
+            max_connections: runtime.max_connections.value(),
             splice_threshold: runtime.splice_threshold.0,
             access_log_flush_interval: runtime.access_log_flush_interval.0,
-            user: runtime.user.given().map(|name| name.value.0.clone()),
-            group: runtime.group.given().map(|name| name.value.0.clone()),
-            log: runtime.log.value.0.clone(),
+            user: runtime.user.value(),
+            group: runtime.group.value(),
+            log: runtime.log.0.clone(),
         }
     }
 
@@ -97,7 +99,7 @@ impl Resolver<'_, '_, '_> {
         }
         let mut first = HashMap::new();
         for cpu in &list.items {
-            self.unique(&mut first, cpu.value.0, &cpu.origin, |cpu| format!("core {cpu} is listed twice"));
+            self.unique(&mut first, cpu.0, &cpu.origin, |cpu| format!("core {cpu} is listed twice"));
         }
         Shards::Cpus(list.items.iter().map(|cpu| cpu.to_usize()).collect())
     }
@@ -115,7 +117,7 @@ impl Resolver<'_, '_, '_> {
         }
         model::Admin {
             address: admin.address.value.clone(),
-            access_log: admin.access_log.given().map(|path| self.directory.join(&path.value.0)),
+            access_log: admin.access_log.given().map(|path| self.directory.join(&path.0)),
         }
     }
 

@@ -4,7 +4,8 @@ mod operators;
 
 use std::fmt::Write as _;
 
-use crate::document::{KeySpec, Presence, TableSpec, all_tables};
+use crate::document::all_tables;
+use crate::reader::{KeySpec, Presence, TableSpec};
 
 /// The files in docs/examples that the tables name.
 const EXAMPLES: &[(&str, &str)] = &[

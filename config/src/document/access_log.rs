@@ -1,16 +1,8 @@
 //! Access logs: their files, lines, and which exchanges they take.
 
-use super::either::Nested;
 use super::header::HeaderMatch;
-use super::map::Map;
-use super::number::Percent;
-use super::read::List;
-use super::scalar::{Fault, FromText, Int};
-use super::shape::Shape;
-use super::table::table;
-use super::text::{FilePath, Text};
-use super::units::Time;
 use crate::model::RESPONSE_FLAGS;
+use crate::reader::{FilePath, FromText, Int, List, Map, Nested, Percent, Refusal, Shape, Text, Time, holds, table};
 
 table! {
     /// Where a line for each exchange goes, and what it says.
@@ -78,18 +70,20 @@ table! {
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseFlag(pub &'static str);
 
+holds! { [] ResponseFlag: &'static str; }
+
 impl FromText for ResponseFlag {
     fn shape() -> Shape {
         Shape::Words(RESPONSE_FLAGS.iter().map(|(name, ..)| *name).collect())
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
         let upper = text.to_ascii_uppercase();
         if let Some((name, ..)) = RESPONSE_FLAGS.iter().find(|(name, ..)| *name == text) {
             return Ok(Self(name));
         }
         let near = RESPONSE_FLAGS.iter().find(|(name, long, _)| *name == upper || *long == text);
         let hint = near.map(|(name, ..)| format!("did you mean \"{name}\"?"));
-        Err(Fault::new(format!("unknown response flag \"{text}\"")).hint(hint))
+        Err(Refusal::new(format!("unknown response flag \"{text}\"")).hint(hint))
     }
 }

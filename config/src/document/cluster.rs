@@ -2,7 +2,6 @@
 
 mod dns;
 mod endpoint;
-mod foreign;
 mod health;
 mod lb;
 mod limits;
@@ -10,7 +9,6 @@ mod outlier;
 
 pub use dns::Dns;
 pub use endpoint::{EndpointAddress, EndpointEntry};
-pub use foreign::FOREIGN;
 pub use health::{CheckedStatuses, HealthCheck, HttpHealthCheck};
 pub use lb::{LbPolicyName, Maglev, RingHash, SlowStart, Subsets};
 pub use limits::{CircuitBreakers, RetryBudget};
@@ -18,15 +16,10 @@ pub use outlier::OutlierDetection;
 
 use lb::{LeastRequest, PeakEwma, RoundRobin};
 
-use super::map::Map;
-use super::number::Percent;
-use super::read::List;
-use super::scalar::{Fault, FromText, Int, IntOrOff, OneOf, Word};
-use super::shape::Shape;
-use super::table::table;
-use super::text::Name;
-use super::units::{Time, Timeout};
 use crate::model::LookupFamily;
+use crate::reader::{
+    FromText, Int, IntOrOff, List, Map, Name, OneOf, Percent, Refusal, Shape, Time, Timeout, Word, holds, table,
+};
 
 table! {
     /// Servers that can answer the same requests (Envoy: Cluster).
@@ -96,17 +89,19 @@ table! {
 #[derive(Clone, Debug)]
 pub struct ClusterLabel(pub String);
 
+holds! { [] ClusterLabel: String; }
+
 impl FromText for ClusterLabel {
     fn shape() -> Shape {
         Shape::Text { noun: "a name", allowed: "1 to 256 characters, without spaces and control characters" }
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
         let name = <Name as FromText>::from_text(text)?.0;
         if name.contains(char::is_whitespace) {
             let hint = format!("did you mean \"{}\"?", name.split_whitespace().collect::<Vec<_>>().join("_"));
-            let fault = Fault::new("a cluster's name is part of statistics' names and has no spaces");
-            return Err(fault.hint(Some(hint).filter(|_| !name.trim().is_empty())));
+            let refusal = Refusal::new("a cluster's name is part of statistics' names and has no spaces");
+            return Err(refusal.hint(Some(hint).filter(|_| !name.trim().is_empty())));
         }
         Ok(Self(name))
     }

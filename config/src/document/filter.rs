@@ -1,6 +1,8 @@
 //! HTTP filters in the chain, and what virtual hosts, routes and weighted clusters say about them; one file for each in
 //! `filter/`. The list of them is `http_filters!` in the model.
 
+use crate::reader::{Empty, OffOr, table};
+
 mod buffer;
 mod fault;
 mod local_ratelimit;
@@ -10,9 +12,6 @@ pub use fault::{Fault, FaultAbort, FaultDelay, FaultRateLimit};
 pub use local_ratelimit::{
     LocalRateLimit, RateLimitAction, RateLimitDescriptor, RateLimitEntry, RateLimitRule, TokenBucket,
 };
-
-use super::either::{Empty, OffOr};
-use super::table::table;
 
 macro_rules! declare {
     ($($name:ident $filter:ident;)*) => {

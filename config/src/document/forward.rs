@@ -1,23 +1,16 @@
 //! `route`: to which cluster a request goes, and how.
 
-use super::either::OffOr;
 use super::filter::FilterOverrides;
 use super::header::HeaderToAdd;
-use super::map::Map;
-use super::number::Percent;
-use super::pattern::{RegexRewrite, TemplateRewrite};
-use super::read::{Input, List, Read};
 use super::retry::RetryPolicy;
-use super::scalar::{Int, OneOf, RedirectStatus, Word, read_status};
-use super::shape::Shape;
-use super::table::table;
-use super::text::{
-    ClusterName, CookieName, CookiePath, EditableHeader, HeaderName, Host, MatchableHeader, Name, QueryName, Text,
-    UrlPath,
-};
-use super::units::{Time, Timeout};
+use super::template::TemplateRewrite;
 use crate::diagnostic::Problems;
 use crate::model::Priority;
+use crate::reader::{
+    ClusterName, CookieName, CookiePath, EditableHeader, HeaderName, Host, Input, Int, List, Map, MatchableHeader,
+    Name, OffOr, OneOf, Percent, QueryName, Read, SearchPattern, Shape, Substitution, Text, Time, Timeout, UrlPath,
+    Word, holds, read_status, table,
+};
 
 table! {
     /// Send the request to a cluster (Envoy: RouteAction). Exactly one of `cluster`, `weighted_clusters` and
@@ -78,9 +71,22 @@ table! {
     }
 }
 
+table! {
+    /// Replaces every match of a pattern (Envoy: RegexMatchAndSubstitute). It is written as `regex_rewrite` in `route` and
+    /// `redirect`, and as `host_rewrite_path_regex`.
+    RegexRewrite at "listeners[].http.virtual_hosts[].routes[].route.regex_rewrite", example "rewrites.toml" {
+        /// What is replaced; it need not match all of the path.
+        pattern: SearchPattern, required;
+        /// What takes its place. `\1` is what the first group matched, `\0` all of the match, `\\` a backslash.
+        substitution: Substitution, required;
+    }
+}
+
 /// The status where no cluster has the name.
 #[derive(Clone, Copy, Debug)]
 pub struct NotFoundStatus(pub u16);
+
+holds! { [] NotFoundStatus: u16; }
 
 impl NotFoundStatus {
     const ALL: [u64; 3] = [404, 500, 503];
@@ -175,4 +181,24 @@ table! {
 impl Word for Priority {
     const WORDS: &'static [(&'static str, Self)] = &[("default", Self::Default), ("high", Self::High)];
     const LATER: &'static [&'static str] = &[];
+}
+
+/// The status of a redirect (RFC 9110 section 15.4).
+#[derive(Clone, Copy, Debug)]
+pub struct RedirectStatus(pub u16);
+
+holds! { [] RedirectStatus: u16; }
+
+impl RedirectStatus {
+    const ALL: [u64; 5] = [301, 302, 303, 307, 308];
+}
+
+impl Read for RedirectStatus {
+    fn shape() -> Shape {
+        Shape::Numbers(&Self::ALL)
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        read_status::<Self>(input, &Self::ALL, "the status of a redirect", problems).map(Self)
+    }
 }

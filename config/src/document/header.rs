@@ -2,14 +2,12 @@
 
 use toml::de::DeValue;
 
-use super::pattern::Pattern;
-use super::read::{Input, Read};
-use super::scalar::{OneOf, Word};
-use super::shape::Shape;
-use super::table::table;
-use super::text::{CookieName, EditableHeader, MatchableHeader, QueryName, Text};
 use crate::diagnostic::{Problem, Problems};
 use crate::model::AppendAction;
+use crate::reader::{
+    CookieName, EditableHeader, Input, MatchableHeader, OneOf, Pattern, QueryName, Read, Shape, Text, Word, holds,
+    table,
+};
 
 table! {
     /// A header field to add (Envoy: HeaderValueOption). The same table is used at `http`, virtual hosts, routes and
@@ -128,6 +126,8 @@ table! {
 /// An integer with a sign.
 #[derive(Clone, Copy, Debug)]
 pub struct Signed(pub i64);
+
+holds! { [] Signed: i64; }
 
 impl Read for Signed {
     fn shape() -> Shape {

@@ -3,13 +3,12 @@
 use super::access_log::AccessLog;
 use super::filter::HttpFilter;
 use super::header::HeaderToAdd;
-use super::read::List;
 use super::route::{Route, VirtualHost};
-use super::scalar::{Int, IntOrOff, OneOf, Word};
-use super::table::table;
-use super::text::{EditableHeader, HeaderName, HeaderValue, Name, ViaName};
-use super::units::{Size, SizeOrOff, Timeout};
 use crate::model::{Cidr, EscapedSlashes, ServerHeader};
+use crate::reader::{
+    EditableHeader, HeaderName, HeaderValue, Int, IntOrOff, List, Name, OneOf, Size, SizeOrOff, Timeout, ViaName, Word,
+    table,
+};
 
 table! {
     /// The HTTP connection manager: reads requests, finds their route, answers (Envoy: HttpConnectionManager). It has
@@ -117,6 +116,15 @@ impl Word for EscapedSlashes {
         ("reject_request", Self::Reject),
         ("unescape_and_redirect", Self::UnescapeAndRedirect),
         ("unescape_and_forward", Self::UnescapeAndForward),
+    ];
+    const LATER: &'static [&'static str] = &[];
+}
+
+impl Word for ServerHeader {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("overwrite", Self::Overwrite),
+        ("append_if_absent", Self::AppendIfAbsent),
+        ("pass_through", Self::PassThrough),
     ];
     const LATER: &'static [&'static str] = &[];
 }

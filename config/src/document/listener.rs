@@ -1,11 +1,8 @@
 //! `[[listeners]]` and their filter chains.
 
 use super::http::Http;
-use super::read::List;
-use super::scalar::Int;
-use super::table::table;
-use super::text::Name;
 use crate::model::{Address, Cidr};
+use crate::reader::{Int, List, Name, table};
 
 table! {
     /// A socket that accepts connections. It has either `http` (one filter chain for every connection: the short form)

@@ -8,50 +8,34 @@
 mod access_log;
 mod address;
 mod cluster;
-mod either;
 mod filter;
-mod foreign;
 mod forward;
 mod header;
 mod http;
 mod listener;
-mod map;
-mod number;
-mod pattern;
-mod read;
 mod retry;
 mod route;
 mod runtime;
-mod scalar;
-mod shape;
-mod table;
-mod text;
-mod units;
+mod template;
 
 pub use access_log::{AccessLog, AccessLogFilter};
 pub use cluster::{
     CheckedStatuses, CircuitBreakers, Cluster, DiscoveryKind, EndpointAddress, EndpointEntry, HealthCheck,
     HttpHealthCheck, LbPolicyName, Maglev, OutlierDetection, RetryBudget, RingHash, SlowStart, Subsets,
 };
-pub use either::OffOr;
 pub use filter::*;
-pub use forward::{CookieHash, Forward, HashPolicy, InternalRedirectPolicy, MirrorPolicy, WeightedCluster};
+pub use forward::{
+    CookieHash, Forward, HashPolicy, InternalRedirectPolicy, MirrorPolicy, RegexRewrite, WeightedCluster,
+};
 pub use header::{CookieMatch, HeaderMatch, HeaderToAdd, QueryParameterMatch, RangeMatch};
 pub use http::Http;
 pub use listener::{FilterChainMatch, Listener};
-pub use map::Map;
-pub use number::Percent;
-pub use pattern::{Pattern, RegexRewrite, TemplateRewrite};
-pub use read::{Input, KeyPath, List, Located, Origin, Read, Slot};
 pub use retry::{BackOff, HostPredicate, RateLimitedBackOff, ResetFormat, RetryCondition, RetryPolicy};
 pub use route::{DirectResponse, Redirect, Route, RouteMatch, VirtualHost};
-pub use runtime::{Admin, Runtime};
-pub use scalar::{FromText, Int, IntOrOff, ShardCount};
-pub use shape::Shape;
-pub use table::{KeySpec, Presence, TableSpec, absent};
-pub use text::{ClusterName, EditableHeader, HeaderName, Name, PSEUDO_FIELDS, Text, is_token};
+pub use runtime::{Admin, Runtime, ShardCount};
+pub use template::TemplateRewrite;
 
-use table::table;
+use crate::reader::{List, Shape, TableSpec, table};
 
 table! {
     /// The file itself. Connections arrive at listeners and leave to clusters; everything else has defaults.

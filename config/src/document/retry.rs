@@ -1,13 +1,8 @@
 //! Retry policies of routes and virtual hosts.
 
 use super::header::HeaderMatch;
-use super::read::List;
-use super::scalar::{Fault, FromText, Int, OneOf, Word};
-use super::shape::Shape;
-use super::table::table;
-use super::text::HeaderName;
-use super::units::{Size, Time, Timeout};
 use crate::model::RetryOn;
+use crate::reader::{FromText, HeaderName, Int, List, OneOf, Refusal, Shape, Size, Time, Timeout, Word, holds, table};
 
 /// Conditions of Envoy that other protocols have.
 const OTHER_PROTOCOLS: &[(&str, &str)] = &[
@@ -104,12 +99,14 @@ table! {
 #[derive(Clone, Copy, Debug)]
 pub struct RetryCondition(pub RetryOn);
 
+holds! { [] RetryCondition: RetryOn; }
+
 impl FromText for RetryCondition {
     fn shape() -> Shape {
         Shape::Words(RetryOn::NAMES.iter().map(|(_, name)| *name).collect())
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
         if let Some(condition) = RetryOn::named(text) {
             return Ok(Self(condition));
         }
@@ -124,7 +121,7 @@ impl FromText for RetryCondition {
                 crate::diagnostic::closest(&name, names).map(|near| format!("did you mean \"{near}\"?"))
             })
         };
-        Err(Fault::new(format!("unknown condition \"{text}\"")).hint(hint))
+        Err(Refusal::new(format!("unknown condition \"{text}\"")).hint(hint))
     }
 }
 

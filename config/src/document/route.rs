@@ -1,17 +1,13 @@
 //! Virtual hosts, routes, their matches and their actions.
 
 use super::filter::FilterOverrides;
-use super::forward::Forward;
+use super::forward::{Forward, RedirectStatus, RegexRewrite};
 use super::header::{CookieMatch, HeaderMatch, HeaderToAdd, QueryParameterMatch};
-use super::number::Percent;
-use super::pattern::{Pattern, RegexRewrite, Template};
-use super::read::List;
 use super::retry::RetryPolicy;
-use super::scalar::{Int, RedirectStatus};
-use super::table::table;
-use super::text::{
-    Domain, EditableHeader, FilePath, HeaderValue, HostName, Method, Name, NewPath, Scheme, SeparatedPrefix, Text,
-    UrlPath,
+use super::template::Template;
+use crate::reader::{
+    Domain, EditableHeader, FilePath, HeaderValue, HostName, Int, List, Method, Name, NewPath, Pattern, Percent,
+    Scheme, SeparatedPrefix, Text, UrlPath, table,
 };
 
 table! {

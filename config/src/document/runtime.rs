@@ -1,11 +1,12 @@
 //! `[runtime]` and `[admin]`.
 
-use super::read::List;
-use super::scalar::{Int, PowerOfTwo, ShardCount};
-use super::table::table;
-use super::text::{FilePath, LogDirectives, Name};
-use super::units::{Size, SizeOrOff, Time};
+use toml::de::DeValue;
+
+use crate::diagnostic::Problems;
 use crate::model::Address;
+use crate::reader::{
+    FilePath, Input, Int, List, LogDirectives, Name, PowerOfTwo, Read, Shape, Size, SizeOrOff, Time, table,
+};
 
 table! {
     /// How the process uses the machine. The defaults are right for most.
@@ -53,5 +54,29 @@ table! {
         /// File that gets a line for each admin request; `/dev/stdout` is possible. A relative path starts at this
         /// file's directory.
         access_log: FilePath, optional "no log";
+    }
+}
+
+/// "auto" or a number of shards.
+#[derive(Clone, Copy, Debug)]
+pub enum ShardCount {
+    Auto,
+    Count(Int<1, 1024>),
+}
+
+impl Read for ShardCount {
+    fn shape() -> Shape {
+        Shape::Either(vec![Shape::Words(vec!["auto"]), Int::<1, 1024>::shape()])
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        match input.value {
+            DeValue::Integer(_) => Int::read(input, problems).map(Self::Count),
+            DeValue::String(text) if text == "auto" => Some(Self::Auto),
+            _ => {
+                input.refuse_type::<Self>(problems);
+                None
+            }
+        }
     }
 }

@@ -17,28 +17,12 @@ pub use http::*;
 pub use resilience::*;
 pub use route::*;
 
+pub use crate::place::Place;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Where in the file something was written, for people: `ringway explain` and logs.
-///
-/// It does not take part in comparisons: a thing that moved in the file is still the same thing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Place {
-    /// From 1; 0: nowhere, a default.
-    pub line: u32,
-    pub column: u32,
-}
-
-impl PartialEq for Place {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Place {}
 
 /// A whole configuration.
 #[derive(Clone, Debug)]

@@ -9,8 +9,10 @@ use std::collections::HashMap;
 
 use super::Resolver;
 use crate::diagnostic::Problem;
-use crate::document::{self, Http, Located, OffOr, Origin, Slot};
+use crate::document::{self, Http};
 use crate::model::{FilterOverride, FilterOverrides, HttpFilter};
+use crate::place::Origin;
+use crate::reader::{Located, OffOr, Slot};
 
 macro_rules! declare {
     ($($name:ident $filter:ident;)*) => {

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::Resolver;
 use crate::diagnostic::Problem;
-use crate::document::{EditableHeader, HeaderToAdd, List, Located, Slot};
+use crate::document::HeaderToAdd;
 use crate::model::{AddressOf, ByteCount, CommandOperator, FormatPiece, HeaderMutation, HeaderMutations, TimePoint};
+use crate::reader::{EditableHeader, List, Located, Slot};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -51,10 +52,9 @@ impl<'d> Resolver<'d, '_, '_> {
     ) -> Vec<HeaderMutation> {
         let mut first = HashMap::new();
         for name in remove.items() {
-            self.unique(&mut first, name.value.0.as_str(), &name.origin, |name| format!("`{name}` is removed twice"));
+            self.unique(&mut first, name.0.as_str(), &name.origin, |name| format!("`{name}` is removed twice"));
         }
-        let mut edits: Vec<_> =
-            remove.items().iter().map(|name| HeaderMutation::Remove(name.value.0.clone())).collect();
+        let mut edits: Vec<_> = remove.items().iter().map(|name| HeaderMutation::Remove(name.0.clone())).collect();
         edits.extend(add.items().iter().filter_map(|header| self.header_to_add(header, side)));
         edits
     }
@@ -89,7 +89,7 @@ impl<'d> Resolver<'d, '_, '_> {
             self.problems
                 .push(Problem::at(&text.origin, message).hint(Some("it can stand in response_headers_to_add")));
         }
-        Some(HeaderMutation::Set { name: name?.value.0.clone(), value, action: written.append_action.value.0 })
+        Some(HeaderMutation::Set { name: name?.0.clone(), value, action: written.append_action.0 })
     }
 }
 

@@ -2,11 +2,13 @@
 
 use super::Resolver;
 use crate::diagnostic::Problem;
-use crate::document::{self, Located, Origin, Pattern, Percent, Slot, Text};
+use crate::document;
 use crate::model::{
     CookieMatch, Fraction, HeaderMatch, HeaderMatchKind, PathMatch, QueryParameterMatch, RouteMatch, StringMatch,
     StringMatchKind,
 };
+use crate::place::Origin;
+use crate::reader::{Located, Pattern, Percent, Slot, Text};
 
 /// Keys of a table that say how a text is compared.
 struct StringKeys<'d> {
@@ -45,13 +47,13 @@ impl<'d> StringKeys<'d> {
 
     fn resolve(&self) -> Option<StringMatch> {
         let text = |slot: &Slot<Text>, kind: fn(String) -> StringMatchKind| {
-            slot.given().map(|text: &Located<Text>| kind(text.value.0.clone()))
+            slot.given().map(|text: &Located<Text>| kind(text.0.clone()))
         };
         let kind = text(self.exact, StringMatchKind::Exact)
             .or_else(|| text(self.prefix, StringMatchKind::Prefix))
             .or_else(|| text(self.suffix, StringMatchKind::Suffix))
             .or_else(|| text(self.contains, StringMatchKind::Contains))
-            .or_else(|| self.regex.given().map(|pattern| StringMatchKind::Regex(pattern.value.0.clone())))?;
+            .or_else(|| self.regex.value().map(StringMatchKind::Regex))?;
         Some(StringMatch { kind, ignore_case: self.ignore_case.given().is_some_and(|ignore| ignore.value) })
     }
 }
@@ -83,12 +85,12 @@ impl<'d> Resolver<'d, '_, '_> {
                 self.problems.push(Problem::at_key(&sensitive.origin, message).hint(Some(hint)));
             }
         }
-        let prefix = written.prefix.given().map(|path| PathMatch::Prefix(path.value.0.clone()));
-        let exact = written.path.given().map(|path| PathMatch::Exact(path.value.0.clone()));
+        let prefix = written.prefix.value().map(PathMatch::Prefix);
+        let exact = written.path.value().map(PathMatch::Exact);
         let separated = written.path_separated_prefix.given();
-        let separated = separated.map(|path| PathMatch::PathSeparatedPrefix(path.value.0.clone()));
-        let regex = written.regex.given().map(|pattern| PathMatch::Regex(pattern.value.0.clone()));
-        let template = written.template.given().map(|template| PathMatch::Template(template.value.0.clone()));
+        let separated = separated.map(|path| PathMatch::PathSeparatedPrefix(path.0.clone()));
+        let regex = written.regex.value().map(PathMatch::Regex);
+        let template = written.template.value().map(PathMatch::Template);
         let headers = self.header_matches(written.headers.items());
         let parameters = written.query_parameters.items();
         let parameters = parameters.iter().filter_map(|parameter| self.query_parameter_match(parameter)).collect();
@@ -96,7 +98,7 @@ impl<'d> Resolver<'d, '_, '_> {
         Some(RouteMatch {
             path: prefix.or(exact).or(separated).or(regex).or(template)?,
             case_sensitive: written.case_sensitive.given().is_none_or(|sensitive| sensitive.value),
-            methods: written.methods.items().iter().map(|method| method.value.0.clone()).collect(),
+            methods: written.methods.values(),
             headers,
             query_parameters: parameters,
             cookies,
@@ -141,7 +143,7 @@ impl<'d> Resolver<'d, '_, '_> {
         // `present = false` is the inverse of `present = true`.
         let absent = written.present.given().is_some_and(|present| !present.value);
         Some(HeaderMatch {
-            name: written.name.given()?.value.0.clone(),
+            name: written.name.value()?,
             kind,
             invert: written.invert.value != absent,
             missing_as_empty: missing_as_empty.value,
@@ -149,7 +151,7 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn range(&mut self, written: &'d Located<document::RangeMatch>) -> Option<HeaderMatchKind> {
-        let (start, end) = (written.start.given()?.value.0, written.end.given()?.value.0);
+        let (start, end) = (written.start.value()?, written.end.value()?);
         if start >= end {
             let problem = Problem::at(&written.origin, format!("no integer is in the range from {start} to {end}"));
             self.problems.push(problem.hint(Some("`end` is not part of the range: for 1 to 9, write end = 10")));
@@ -164,7 +166,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let strings = string_keys!(written);
         self.at_most_one(&strings.origins());
         self.check_ignore_case(&strings);
-        Some(QueryParameterMatch { name: written.name.given()?.value.0.clone(), value: strings.resolve() })
+        Some(QueryParameterMatch { name: written.name.value()?, value: strings.resolve() })
     }
 
     fn cookie_match(&mut self, written: &'d Located<document::CookieMatch>) -> Option<CookieMatch> {
@@ -172,11 +174,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let missing = "the condition says nothing about the cookie's value";
         self.exactly_one(&written.origin, written.has_unknown, &strings.origins(), missing);
         self.check_ignore_case(&strings);
-        Some(CookieMatch {
-            name: written.name.given()?.value.0.clone(),
-            value: strings.resolve()?,
-            invert: written.invert.value,
-        })
+        Some(CookieMatch { name: written.name.value()?, value: strings.resolve()?, invert: written.invert.value })
     }
 
     fn check_ignore_case(&mut self, strings: &StringKeys<'d>) {

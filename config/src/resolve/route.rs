@@ -7,8 +7,9 @@ use std::path::Path;
 use super::Resolver;
 use super::header::mutations;
 use crate::diagnostic::Problem;
-use crate::document::{self, Located};
+use crate::document;
 use crate::model::{DirectResponse, Redirect, RedirectPath, RetryPolicy, Route, RouteAction};
+use crate::reader::Located;
 
 /// Bytes of the largest `body_file`.
 const BODY_FILE_MAX: u64 = 1 << 20;
@@ -40,7 +41,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let action = action.or(redirect.map(RouteAction::Redirect)).or(direct.map(RouteAction::DirectResponse));
         Some(Route {
             place: self.problems.place(&route.origin),
-            name: route.name.given().map(|name| name.value.0.clone()),
+            name: route.name.value(),
             matcher: resolved?,
             action: action?,
             headers: self.mutations(mutations!(route)),
@@ -75,16 +76,16 @@ impl<'d> Resolver<'d, '_, '_> {
                 problem.allowed("scheme, host, port, path, prefix_rewrite, regex_rewrite, strip_query; at least one"),
             );
         }
-        let path = written.path.given().map(|path| RedirectPath::Path(path.value.0.clone()));
-        let prefix = written.prefix_rewrite.given().map(|path| RedirectPath::Prefix(path.value.0.clone()));
+        let path = written.path.value().map(RedirectPath::Path);
+        let prefix = written.prefix_rewrite.value().map(RedirectPath::Prefix);
         let regex = written.regex_rewrite.given().and_then(|rewrite| self.regex_rewrite(rewrite));
         let regex = regex.map(RedirectPath::Regex);
         Some(Redirect {
-            scheme: written.scheme.given().map(|scheme| scheme.value.0.clone()),
-            host: written.host.given().map(|host| host.value.0.clone()),
+            scheme: written.scheme.value(),
+            host: written.host.value(),
             port: written.port.given().map(|port| port.value.to_u16()),
             path: path.or(prefix).or(regex),
-            status: written.status.value.0,
+            status: written.status.0,
             strip_query: written.strip_query.value,
         })
     }
@@ -102,11 +103,11 @@ impl<'d> Resolver<'d, '_, '_> {
             self.problems.push(problem.hint(Some("leave it out, or answer with status 200")));
         }
         let body = match (written.body.given(), written.body_file.given()) {
-            (Some(body), _) => body.value.0.clone().into_bytes(),
-            (None, Some(file)) => match read_body(&self.directory.join(&file.value.0)) {
+            (Some(body), _) => body.0.clone().into_bytes(),
+            (None, Some(file)) => match read_body(&self.directory.join(&file.0)) {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    let path = self.directory.join(&file.value.0);
+                    let path = self.directory.join(&file.0);
                     let message = format!("cannot read {}: {error}", path.display());
                     self.problems.push(Problem::at(&file.origin, message));
                     return None;
@@ -114,7 +115,7 @@ impl<'d> Resolver<'d, '_, '_> {
             },
             (None, None) => Vec::new(),
         };
-        Some(DirectResponse { status, body, content_type: written.content_type.value.0.clone() })
+        Some(DirectResponse { status, body, content_type: written.content_type.0.clone() })
     }
 }
 

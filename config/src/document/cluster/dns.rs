@@ -1,12 +1,7 @@
 //! `clusters[].dns`: how host names are looked up.
 
+use crate::reader::{FromText, List, Refusal, Shape, Time, holds, table};
 use std::net::{IpAddr, SocketAddr};
-
-use crate::document::read::List;
-use crate::document::scalar::{Fault, FromText};
-use crate::document::shape::Shape;
-use crate::document::table::table;
-use crate::document::units::Time;
 
 /// RFC 1035 section 4.2.
 const DNS_PORT: u16 = 53;
@@ -45,18 +40,20 @@ table! {
 #[derive(Clone, Copy, Debug)]
 pub struct ResolverAddress(pub SocketAddr);
 
+holds! { [] ResolverAddress: SocketAddr; }
+
 impl FromText for ResolverAddress {
     fn shape() -> Shape {
         Shape::Text { noun: "a name server's address", allowed: "\"ip\" or \"ip:port\", such as \"10.0.0.53\"" }
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
         if let Ok(address) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             return Ok(Self(SocketAddr::new(address, DNS_PORT)));
         }
         match text.parse::<SocketAddr>() {
             Ok(address) if address.port() > 0 => Ok(Self(address)),
-            _ => Err(Fault::new(format!("{text:?} is not the address of a name server")).hint(
+            _ => Err(Refusal::new(format!("{text:?} is not the address of a name server")).hint(
                 Some("a name server has an IP address: it is what looks names up".to_owned())
                     .filter(|_| text.contains(char::is_alphabetic) && !text.contains("::")),
             )),

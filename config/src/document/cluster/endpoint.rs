@@ -3,13 +3,8 @@
 use toml::de::DeValue;
 
 use crate::diagnostic::Problems;
-use crate::document::map::Map;
-use crate::document::read::{Input, Located, Read, Slot};
-use crate::document::scalar::{Fault, FromText, Int};
-use crate::document::shape::Shape;
-use crate::document::table::table;
-use crate::document::text::{Host, Name};
 use crate::model::{Address, EndpointTarget};
+use crate::reader::{FromText, Host, Input, Int, Located, Map, Name, Read, Refusal, Shape, Slot, table};
 
 /// Bytes of a host name and of one label of it (RFC 1035 section 2.3.4, in text form).
 const NAME_MAX: usize = 253;
@@ -113,35 +108,35 @@ impl FromText for EndpointAddress {
         Shape::EndpointAddress
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
-        let fault = match Address::from_text(text) {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
+        let refusal = match Address::from_text(text) {
             Ok(Address::Ip(address)) if address.port() == 0 => {
-                return Err(Fault::new("nothing can be reached at port 0"));
+                return Err(Refusal::new("nothing can be reached at port 0"));
             }
             Ok(address) => return Ok(Self(EndpointTarget::Address(address))),
-            Err(fault) => fault,
+            Err(refusal) => refusal,
         };
         if dns_name(text).is_some() {
-            let fault = Fault::new(format!("{text:?} has no port"));
-            return Err(fault.hint(Some(format!("such as \"{text}:8080\""))));
+            let refusal = Refusal::new(format!("{text:?} has no port"));
+            return Err(refusal.hint(Some(format!("such as \"{text}:8080\""))));
         }
         let split = text.rsplit_once(':').filter(|(host, _)| *host != "unix" && !host.contains([':', '/']));
-        let Some((host, port)) = split else { return Err(fault) };
+        let Some((host, port)) = split else { return Err(refusal) };
         let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         if matches!(host, "" | "*") && is_number {
-            return Err(fault.hint(Some(format!("an endpoint is one server: \"127.0.0.1:{port}\""))));
+            return Err(refusal.hint(Some(format!("an endpoint is one server: \"127.0.0.1:{port}\""))));
         }
         match (dns_name(host), port.parse()) {
-            (Some(_), Ok(0)) => Err(Fault::new("nothing can be reached at port 0")),
+            (Some(_), Ok(0)) => Err(Refusal::new("nothing can be reached at port 0")),
             (Some(host), Ok(port)) if is_number => Ok(Self(EndpointTarget::Name { host, port })),
             (Some(_), _) if !is_number => {
-                Err(Fault::new(format!("{port:?} is not a port")).hint(Some("write its number".into())))
+                Err(Refusal::new(format!("{port:?} is not a port")).hint(Some("write its number".into())))
             }
             (None, _) if host.contains(char::is_alphabetic) => {
                 let hint = "names have letters, digits, '-' and '_', with dots between; others have a form with xn--";
-                Err(Fault::new(format!("{host:?} is not a host name")).hint(Some(hint.into())))
+                Err(Refusal::new(format!("{host:?} is not a host name")).hint(Some(hint.into())))
             }
-            _ => Err(fault),
+            _ => Err(refusal),
         }
     }
 }

@@ -5,13 +5,10 @@ use std::ops::Range;
 use toml::de::DeValue;
 
 use crate::diagnostic::{Problem, Problems};
-use crate::document::map::Map;
-use crate::document::read::{Input, List, Read};
-use crate::document::scalar::{Fault, FromText, Int, read_integer};
-use crate::document::shape::Shape;
-use crate::document::table::table;
-use crate::document::text::{FilePath, HeaderName, HeaderValue, Host, Method, NewPath, Text};
-use crate::document::units::Time;
+use crate::reader::{
+    FilePath, FromText, HeaderName, HeaderValue, Host, Input, Int, List, Map, Method, NewPath, Read, Refusal, Shape,
+    Text, Time, holds, read_integer, table,
+};
 
 /// Statuses that a check may name (RFC 9110 section 15).
 const STATUSES: Range<u16> = 100..600;
@@ -94,6 +91,8 @@ table! {
 #[derive(Clone, Debug)]
 pub struct CheckedStatuses(pub Range<u16>);
 
+holds! { [] CheckedStatuses: Range<u16>; }
+
 impl Read for CheckedStatuses {
     fn shape() -> Shape {
         Shape::Either(vec![
@@ -111,7 +110,7 @@ impl Read for CheckedStatuses {
                 Some(Self(first..first + 1))
             }
             DeValue::String(text) => {
-                status_range(text).map_err(|fault| fault.report::<Self>(&input.origin, problems)).ok().map(Self)
+                status_range(text).map_err(|refusal| refusal.report::<Self>(&input.origin, problems)).ok().map(Self)
             }
             _ => {
                 input.refuse_type::<Self>(problems);
@@ -121,27 +120,29 @@ impl Read for CheckedStatuses {
     }
 }
 
-fn status_range(text: &str) -> Result<Range<u16>, Fault> {
-    let fault = || Fault::new(format!("{text:?} is not a range of statuses"));
+fn status_range(text: &str) -> Result<Range<u16>, Refusal> {
+    let refusal = || Refusal::new(format!("{text:?} is not a range of statuses"));
     let number = |digits: &str| {
         let number = digits.parse::<u16>().ok().filter(|_| digits.len() == 3)?;
         Some(number).filter(|number| STATUSES.contains(number))
     };
     let lower = text.to_ascii_lowercase();
     if let Some(class) = lower.strip_suffix("xx").filter(|class| matches!(*class, "1" | "2" | "3" | "4" | "5")) {
-        return Err(fault().hint(Some(format!("did you mean \"{class}00-{class}99\"?"))));
+        return Err(refusal().hint(Some(format!("did you mean \"{class}00-{class}99\"?"))));
     }
     match text.split_once('-').map(|(first, last)| (number(first), number(last))) {
         Some((Some(first), Some(last))) if first <= last => Ok(first..last + 1),
-        Some((Some(first), Some(last))) => Err(fault().hint(Some(format!("did you mean \"{last}-{first}\"?")))),
-        None if number(text).is_some() => Err(fault().hint(Some(format!("write it without quotes: {text}")))),
-        _ => Err(fault()),
+        Some((Some(first), Some(last))) => Err(refusal().hint(Some(format!("did you mean \"{last}-{first}\"?")))),
+        None if number(text).is_some() => Err(refusal().hint(Some(format!("write it without quotes: {text}")))),
+        _ => Err(refusal()),
     }
 }
 
 /// What a TCP check sends or expects.
 #[derive(Clone, Debug)]
 pub struct PayloadEntry(pub Vec<u8>);
+
+holds! { [] PayloadEntry: Vec<u8>; }
 
 impl Read for PayloadEntry {
     fn shape() -> Shape {
@@ -175,14 +176,14 @@ impl FromText for HexBytes {
         Shape::Text { noun: "hexadecimal digits", allowed: "pairs of hexadecimal digits: \"00ff1a\"" }
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
         let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
         let byte = |pair: &[u8]| match pair {
             [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
             _ => None,
         };
         let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
-        bytes.map(Self).ok_or_else(|| Fault::new(format!("{text:?} is not in pairs of hexadecimal digits")))
+        bytes.map(Self).ok_or_else(|| Refusal::new(format!("{text:?} is not in pairs of hexadecimal digits")))
     }
 }
 

@@ -1,13 +1,7 @@
 //! How a cluster's endpoint is chosen: the policies' options and the subsets.
 
-use crate::document::map::Map;
-use crate::document::number::{Number, Percent};
-use crate::document::read::List;
-use crate::document::scalar::{Int, OneOf, Word};
-use crate::document::table::table;
-use crate::document::text::Name;
-use crate::document::units::Time;
 use crate::model::SubsetFallback;
+use crate::reader::{Int, List, Map, Name, Number, OneOf, Percent, Time, Word, table};
 
 /// The policies by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,6 @@
 //! `clusters[].circuit_breakers`: limits on what a cluster gets.
 
-use crate::document::number::Percent;
-use crate::document::scalar::Int;
-use crate::document::table::table;
+use crate::reader::{Int, Percent, table};
 
 table! {
     /// Limits on what a cluster gets, in the whole process (Envoy: CircuitBreakers). What is over a limit is refused at

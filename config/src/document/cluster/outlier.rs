@@ -1,8 +1,6 @@
 //! `clusters[].outlier_detection`: endpoints that answer badly are taken out for a while.
 
-use crate::document::scalar::{Int, IntOrOff};
-use crate::document::table::table;
-use crate::document::units::Time;
+use crate::reader::{Int, IntOrOff, Time, table};
 
 table! {
     /// Endpoints that answer badly get no requests for a while: they are ejected (Envoy: OutlierDetection, with its

@@ -1,7 +1,6 @@
 //! The buffer filter.
 
-use crate::document::table::table;
-use crate::document::units::Size;
+use crate::reader::{Size, table};
 
 table! {
     /// Waits for the whole request before any of it goes on, so that a slow client does not hold the upstream; the

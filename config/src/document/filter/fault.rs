@@ -1,13 +1,7 @@
 //! The fault filter.
 
-use crate::document::either::Empty;
 use crate::document::header::HeaderMatch;
-use crate::document::number::Percent;
-use crate::document::read::List;
-use crate::document::scalar::Int;
-use crate::document::table::table;
-use crate::document::text::ClusterName;
-use crate::document::units::{Size, Time};
+use crate::reader::{ClusterName, Empty, Int, List, Percent, Size, Time, table};
 
 table! {
     /// Makes faults, to see how clients bear them: requests are delayed, answered with an error, or their responses slowed

@@ -1,13 +1,7 @@
 //! The local rate limit filter.
 
-use crate::document::either::Empty;
 use crate::document::header::HeaderMatch;
-use crate::document::number::Percent;
-use crate::document::read::List;
-use crate::document::scalar::Int;
-use crate::document::table::table;
-use crate::document::text::{MatchableHeader, Name, Text};
-use crate::document::units::Time;
+use crate::reader::{Empty, Int, List, MatchableHeader, Name, Percent, Text, Time, table};
 
 table! {
     /// Refuses requests that come too fast, by buckets of tokens that hold for the whole process (Envoy:

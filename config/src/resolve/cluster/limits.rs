@@ -1,8 +1,9 @@
 //! Circuit breakers.
 
 use crate::diagnostic::Problem;
-use crate::document::{self, Int, Located, RetryBudget, Slot};
+use crate::document::{self, RetryBudget};
 use crate::model::{self, CircuitBreakers};
+use crate::reader::{Int, Located, Slot};
 use crate::resolve::Resolver;
 
 type Count = Slot<Int<1, 4_294_967_295>>;

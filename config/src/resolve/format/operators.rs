@@ -3,10 +3,10 @@
 use super::FormatFault;
 use super::time::time_format;
 use crate::diagnostic::closest;
-use crate::document::{PSEUDO_FIELDS, is_token};
 use crate::model::{
     AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, PathSource, Precision, TimeFormat, TimePoint,
 };
+use crate::reader::{PSEUDO_FIELDS, is_token};
 use serde_json::Value;
 
 /// An operator as it is known to the reference and to the parser.

@@ -2,10 +2,11 @@
 
 use toml::de::DeValue;
 
-use super::read::{Input, Located, Origin, Read};
+use super::read::{Input, Located, Read};
 use super::scalar::FromText;
 use super::shape::Shape;
 use crate::diagnostic::Problems;
+use crate::place::Origin;
 
 /// Keys and values in the order of the file; what could not be read has been reported and is left out of `entries`.
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ impl<K: FromText, V: Read> Read for Map<K, V> {
         for (key, value) in written {
             let member = Input::new(value, key.span(), input.origin.path.key(key.get_ref().to_string()));
             let place = Origin { path: member.origin.path.clone(), key: key.span(), span: key.span() };
-            let name = K::from_text(key.get_ref()).map_err(|fault| fault.report::<K>(&place, problems)).ok();
+            let name = K::from_text(key.get_ref()).map_err(|refusal| refusal.report::<K>(&place, problems)).ok();
             let value = V::read(&member, problems);
             if let (Some(name), Some(value)) = (name, value) {
                 let name = Located { value: name, origin: place };

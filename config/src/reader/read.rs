@@ -1,15 +1,14 @@
 //! Reading values out of the parsed file: where each one stands, what can be read, and what is left of what cannot.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::ops::{Deref, Range};
-use std::rc::Rc;
 
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::refusal::Refusal;
 use super::shape::Shape;
 use crate::diagnostic::{Problem, Problems};
+use crate::place::{KeyPath, Origin};
 
 /// A value that a user may write.
 pub trait Read: Sized + Clone {
@@ -46,6 +45,14 @@ impl<'a, 'i> Input<'a, 'i> {
         };
         let problem = Problem::at(&self.origin, format!("this must be {}, not {found}", shape.noun()));
         problems.push(problem.allowed(shape.allowed()).hint(type_hint(&shape, self.value)));
+    }
+}
+
+impl Refusal {
+    /// Reports it of the value at `origin`, which is to be a `T`.
+    pub fn report<T: Read>(self, origin: &Origin, problems: &mut Problems<'_>) {
+        let problem = Problem::at(origin, self.message).allowed(T::shape().allowed());
+        problems.push(problem.hint(self.hint));
     }
 }
 
@@ -93,16 +100,6 @@ fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-/// Where a value stands in the file.
-#[derive(Clone, Debug, Default)]
-pub struct Origin {
-    pub path: KeyPath,
-    /// Bytes of the key (of the value where it is a member of a list).
-    pub key: Range<usize>,
-    /// Bytes of the value; of the header where it is a table with one.
-    pub span: Range<usize>,
-}
-
 /// A value and where it stands.
 #[derive(Clone, Debug)]
 pub struct Located<T> {
@@ -144,6 +141,41 @@ impl<T> Slot<T> {
     }
 }
 
+/// A type that only says how its value is written, such as `Name` of a string or `Time` of a duration.
+pub trait Holds {
+    type Inner: Clone;
+
+    fn inner(&self) -> &Self::Inner;
+}
+
+/// `[generics] Type: Inner;` for types whose one field is the value.
+macro_rules! holds {
+    ($([$($generics:tt)*] $type:ty: $inner:ty;)+) => {$(
+        impl<$($generics)*> $crate::reader::Holds for $type {
+            type Inner = $inner;
+
+            fn inner(&self) -> &$inner {
+                &self.0
+            }
+        }
+    )+};
+}
+pub(crate) use holds;
+
+impl<T: Holds> Slot<T> {
+    /// What the model takes over from a key that was given.
+    pub fn value(&self) -> Option<T::Inner> {
+        self.given().map(|written| written.inner().clone())
+    }
+}
+
+impl<T: Holds> Slot<List<T>> {
+    /// What the model takes over from the members that could be read.
+    pub fn values(&self) -> Vec<T::Inner> {
+        self.items().iter().map(|member| member.inner().clone()).collect()
+    }
+}
+
 impl<T> Slot<List<T>> {
     /// The members that could be read; none where the list was left out.
     pub fn items(&self) -> &[Located<T>] {
@@ -180,40 +212,5 @@ impl<T: Read> Read for List<T> {
         }
         let is_incomplete = items.len() < array.len();
         Some(Self { items, is_empty: array.is_empty(), is_incomplete })
-    }
-}
-
-/// The keys that lead to a value, such as `listeners[0].http.routes[1].route.cluster`.
-#[derive(Clone, Debug, Default)]
-pub struct KeyPath(Option<Rc<Step>>);
-
-#[derive(Debug)]
-enum Step {
-    Key(KeyPath, Cow<'static, str>),
-    Index(KeyPath, usize),
-}
-
-impl KeyPath {
-    pub fn key(&self, key: impl Into<Cow<'static, str>>) -> Self {
-        Self(Some(Rc::new(Step::Key(self.clone(), key.into()))))
-    }
-
-    pub fn index(&self, index: usize) -> Self {
-        Self(Some(Rc::new(Step::Index(self.clone(), index))))
-    }
-}
-
-impl fmt::Display for KeyPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_bare =
-            |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
-        match self.0.as_deref() {
-            None => Ok(()),
-            Some(Step::Index(parent, index)) => write!(f, "{parent}[{index}]"),
-            Some(Step::Key(parent, key)) => {
-                let dot = if parent.0.is_some() { "." } else { "" };
-                if is_bare(key) { write!(f, "{parent}{dot}{key}") } else { write!(f, "{parent}{dot}{key:?}") }
-            }
-        }
     }
 }
