@@ -47,7 +47,7 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("rds", "routes come from this file only"),
     ("static_resources", "write [[listeners]] and [[clusters]] at the top level"),
     ("dynamic_resources", "configuration comes from this file only"),
-    ("node", "configuration comes from this file only, so that there is no node to name"),
+    ("node", "configuration comes from this file only, so there is no node to name"),
     ("layered_runtime", "there is no runtime layer; [runtime] holds the process's settings"),
     ("tracing", "tracing is not supported yet"),
     ("stats_sinks", "statistics are read at the admin address: /stats, /stats/prometheus"),

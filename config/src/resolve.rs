@@ -64,7 +64,7 @@ impl Resolver<'_, '_, '_> {
         };
         if let (Slot::Given(group), None) = (&runtime.group, runtime.user.origin()) {
             let problem = Problem::at_key(&group.origin, "`group` is written without `user`");
-            self.problems.push(problem.hint(Some("the group is taken together with a user: add user = \"...\"")));
+            self.problems.push(problem.hint(Some("the group is only used together with a user: add user = \"...\"")));
         }
         model::Runtime {
             shards: self.shards(runtime),
@@ -113,7 +113,7 @@ impl Resolver<'_, '_, '_> {
         {
             let message = format!("the admin endpoint has the address of a listener, {}", admin.address.value);
             let problem = Problem::at(&admin.address.origin, message).earlier(&listener.origin);
-            self.problems.push(problem.hint(Some("give it a port of its own")));
+            self.problems.push(problem.hint(Some("give it another port")));
         }
         model::Admin {
             address: admin.address.value.clone(),
@@ -174,7 +174,7 @@ impl Resolver<'_, '_, '_> {
         };
         for (key, origin) in further {
             let problem = Problem::at_key(origin, format!("`{key}` and `{first}` exclude each other"));
-            self.problems.push(problem.hint(Some(format!("keep one of them; `{first}` stands before it"))));
+            self.problems.push(problem.hint(Some(format!("keep one of them; `{first}` is written before it"))));
         }
         further.is_empty()
     }

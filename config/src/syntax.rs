@@ -50,7 +50,7 @@ fn hint(message: &str, text: &str, at: usize) -> Option<String> {
     if message.starts_with("duplicate key") {
         return Some(match text[line_start..at].trim_start().starts_with('[') {
             true => "this table is written twice; a list of tables has headers in double brackets, [[...]]".into(),
-            false => "this key is written twice in one table; a further list member begins with [[...]]".into(),
+            false => "this key is written twice in one table; another member of a list begins with [[...]]".into(),
         });
     }
     if message.starts_with("key with no value") {
@@ -72,7 +72,7 @@ fn hint(message: &str, text: &str, at: usize) -> Option<String> {
         let from = text[line_start..at].rfind(is_end).map_or(line_start, |found| line_start + found);
         let word = text[from..].trim_start_matches(is_end);
         let word = word.split(is_end).next().unwrap_or_default();
-        return (!word.is_empty()).then(|| format!("strings stand in quotes: {word:?}"));
+        return (!word.is_empty()).then(|| format!("write strings in quotes: {word:?}"));
     }
     None
 }

@@ -75,7 +75,7 @@ fn address_hint(text: &str) -> Option<String> {
     }
     let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     if !numeric && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
-        return Some("host names are looked up for endpoints only: write the IP address, or \"unix:/path\"".into());
+        return Some("host names are looked up only for endpoints: write the IP address, or \"unix:/path\"".into());
     }
     None
 }
@@ -99,7 +99,7 @@ impl FromText for Cidr {
             None => bits_max,
             Some(bits) => match bits.parse::<u8>() {
                 Ok(bits) if bits <= bits_max => bits,
-                _ => return refusal(Some(format!("after the '/' stands a number from 0 to {bits_max}"))),
+                _ => return refusal(Some(format!("the '/' must be followed by a number from 0 to {bits_max}"))),
             },
         };
         let network = network(address, prefix_len);

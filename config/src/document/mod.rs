@@ -1,7 +1,7 @@
 //! What a user may write: every table and key of the file, declared once.
 //!
-//! From a declaration come the reader (with every problem's position), the answer to an unknown key, and
-//! docs/CONFIG.md. A new key is one line here and one use in the resolver.
+//! From a declaration come the reader (with every problem's position), the hint for an unknown key, and docs/CONFIG.md.
+//! A new key is one line here and one use in the resolver. How values are read is the job of `reader`.
 //!
 //! Invariant: nothing here looks at two keys at once; what depends on several is the resolver's.
 
@@ -38,7 +38,7 @@ pub use template::TemplateRewrite;
 use crate::reader::{List, Shape, TableSpec, table};
 
 table! {
-    /// The file itself. Connections arrive at listeners and leave to clusters; everything else has defaults.
+    /// The file itself. Connections arrive at listeners, requests leave for clusters; everything else has defaults.
     Document at "", example "minimal.toml" {
         /// How the process uses the machine.
         runtime: Runtime, optional "every key at its default";
@@ -47,7 +47,7 @@ table! {
         /// Where connections arrive, `[[listeners]]`; at least one.
         listeners: List<Listener>, optional "refused: at least one is needed";
         /// Where requests go, `[[clusters]]`.
-        clusters: List<Cluster>, optional "no cluster: routes can only redirect or answer directly";
+        clusters: List<Cluster>, optional "no clusters: routes can only redirect or answer directly";
     }
 }
 

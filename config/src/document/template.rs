@@ -92,7 +92,7 @@ impl<'t> TemplateReader<'t> {
 
     fn literal(&mut self, literal: &str) -> Result<(), Refusal> {
         if literal.is_empty() {
-            return Err(Refusal::new("a template has no empty segment: two slashes stand together"));
+            return Err(Refusal::new("a template has no empty segments: two slashes follow each other"));
         }
         if let Some(bad) = literal.chars().find(|c| !is_template_literal(*c)) {
             let hint = match bad {
@@ -101,7 +101,7 @@ impl<'t> TemplateReader<'t> {
                 '?' | '#' => Some("the path is matched without its query".to_owned()),
                 _ => None,
             };
-            return Err(Refusal::new(format!("{bad:?} cannot stand here in a template")).hint(hint));
+            return Err(Refusal::new(format!("{bad:?} is not allowed here in a template")).hint(hint));
         }
         self.regex.push_str(&regex::escape(literal));
         Ok(())
@@ -126,7 +126,7 @@ impl<'t> TemplateReader<'t> {
     /// `{name}` or `{name=pattern}`, where the pattern may have several segments.
     fn variable(&mut self) -> Result<(), Refusal> {
         let Some((inside, after)) = self.rest[1..].split_once('}') else {
-            return Err(Refusal::new("a '{' has no '}'"));
+            return Err(Refusal::new("a '{' is not closed by a '}'"));
         };
         let (name, pattern) = inside.split_once('=').unwrap_or((inside, "*"));
         if !is_variable_name(name) || name.len() > TEMPLATE_NAME_LENGTH_MAX {
@@ -134,7 +134,7 @@ impl<'t> TemplateReader<'t> {
             return Err(Refusal::new(format!("{name:?} is not the name of a variable: {allowed}")));
         }
         if self.names.contains(&name) {
-            return Err(Refusal::new(format!("the variable {name:?} stands in it twice")));
+            return Err(Refusal::new(format!("the variable {name:?} is used twice")));
         }
         self.names.push(name);
         if self.names.len() > TEMPLATE_VARIABLES_MAX {
@@ -186,15 +186,15 @@ impl FromText for TemplateRewrite {
             return Err(Refusal::new(format!("{text:?} does not start with '/'")));
         }
         if text.contains("//") {
-            return Err(Refusal::new("two slashes stand together"));
+            return Err(Refusal::new("two slashes follow each other"));
         }
         let mut pieces = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
             let (literal, after) = rest.split_at(rest.find('{').unwrap_or(rest.len()));
             if let Some(bad) = literal.chars().find(|c| !is_template_literal(*c) && *c != '/') {
-                let hint = (bad == '*').then(|| "name what the match captured: {name}".to_owned());
-                return Err(Refusal::new(format!("{bad:?} cannot stand here")).hint(hint));
+                let hint = (bad == '*').then(|| "write a variable of the match: {name}".to_owned());
+                return Err(Refusal::new(format!("{bad:?} is not allowed here")).hint(hint));
             }
             if !literal.is_empty() {
                 pieces.push(TemplatePiece::Literal(literal.to_owned()));
@@ -203,7 +203,7 @@ impl FromText for TemplateRewrite {
                 break;
             };
             let Some((name, after)) = variable.split_once('}') else {
-                return Err(Refusal::new("a '{' has no '}'"));
+                return Err(Refusal::new("a '{' is not closed by a '}'"));
             };
             if !is_variable_name(name) {
                 return Err(Refusal::new(format!("{name:?} is not the name of a variable")));

@@ -108,14 +108,15 @@ impl FromText for Substitution {
                         pieces.push((std::mem::take(&mut literal), Some(u16::from(digit as u8 - b'0'))));
                     }
                     _ => {
-                        let refusal =
-                            Refusal::new("after a backslash stands the number of a group, or another backslash");
+                        let refusal = Refusal::new(
+                            "a backslash must be followed by the number of a group or by another backslash",
+                        );
                         return Err(refusal.hint(Some("write '\\1' in single quotes, or \"\\\\1\"".into())));
                     }
                 },
                 '?' | '#' => {
                     let refusal = Refusal::new(format!("a path has no '{c}'"));
-                    return Err(refusal.hint(Some("the query is not rewritten and goes on as it came".into())));
+                    return Err(refusal.hint(Some("the query is not rewritten: it is forwarded as it is".into())));
                 }
                 '$' if rest.clone().next().is_some_and(|next| next.is_ascii_digit() || next == '{') => {
                     let hint = "groups are written with a backslash: '\\1'";

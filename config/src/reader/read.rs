@@ -66,7 +66,7 @@ fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
             Some(format!("a size is a string with a unit: \"{n}B\" or \"{n}KiB\""))
         }
         (Shape::OrOff(inner), DeValue::Boolean(false)) => {
-            Some(format!("write \"off\" to switch it off, else {}", inner.noun()))
+            Some(format!("write \"off\" to switch it off, or {}", inner.noun()))
         }
         (Shape::OrOff(inner), _) => type_hint(inner, value),
         (Shape::Boolean, DeValue::String(text)) => match text.to_ascii_lowercase().as_str() {
@@ -79,7 +79,7 @@ fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
         }
         (Shape::Number { .. }, DeValue::String(text)) => {
             let number = text.trim_end_matches('%').trim_end().parse::<f64>().ok()?;
-            Some(format!("write the number alone: {number}"))
+            Some(format!("write only the number: {number}"))
         }
         (Shape::Text { .. }, DeValue::Integer(n)) => Some(format!("put it in quotes: \"{n}\"")),
         (Shape::Address | Shape::EndpointAddress, DeValue::Table(_)) => {

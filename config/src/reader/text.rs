@@ -58,7 +58,7 @@ text_types! {
     MatchableHeader, "a header name", "letters, digits and !#$%&'*+-.^_`|~, such as \"x-request-id\"; or :method, :path, :authority, :scheme", matchable_header;
 
     /// A header field that may be added and removed.
-    EditableHeader, "a header name", "letters, digits and !#$%&'*+-.^_`|~, such as \"x-request-id\"; not the host or a field of the connection", editable_header;
+    EditableHeader, "a header name", "letters, digits and !#$%&'*+-.^_`|~, such as \"x-request-id\"; not the host or a header of the connection", editable_header;
 
     /// The name of a cookie (RFC 6265 section 4.1.1).
     CookieName, "the name of a cookie", "letters, digits and !#$%&'*+-.^_`|~, such as \"session\"", cookie_name;
@@ -246,7 +246,7 @@ fn cookie_path(text: &str) -> Result<String, Refusal> {
 fn query_name(text: &str) -> Result<String, Refusal> {
     let is_plain = |b: u8| b.is_ascii_graphic() && !b"&=#".contains(&b);
     if text.is_empty() || !text.bytes().all(is_plain) {
-        return Err(Refusal::new(format!("{text:?} cannot stand in a URL as the name of a parameter")));
+        return Err(Refusal::new(format!("{text:?} cannot be the name of a parameter in a URL")));
     }
     Ok(text.to_owned())
 }
@@ -261,7 +261,7 @@ fn header_value(text: &str) -> Result<String, Refusal> {
 
 fn via_name(text: &str) -> Result<String, Refusal> {
     if !is_token(&text.replace(':', "")) {
-        return Err(Refusal::new(format!("{text:?} cannot stand in a via header")));
+        return Err(Refusal::new(format!("{text:?} cannot be used in a via header")));
     }
     Ok(text.to_owned())
 }

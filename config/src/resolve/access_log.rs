@@ -95,7 +95,7 @@ impl<'d> Resolver<'d, '_, '_> {
         at_most: &Slot<V>,
     ) -> Option<(ComparisonOp, V)> {
         let keys = [("equal", equal.origin()), ("at_least", at_least.origin()), ("at_most", at_most.origin())];
-        self.exactly_one(&table.origin, false, &keys, "the filter compares with nothing");
+        self.exactly_one(&table.origin, false, &keys, "the filter does not say what to compare with");
         let operands =
             [(ComparisonOp::Equal, equal), (ComparisonOp::AtLeast, at_least), (ComparisonOp::AtMost, at_most)];
         operands.into_iter().find_map(|(op, slot)| slot.given().map(|value| (op, value.value)))

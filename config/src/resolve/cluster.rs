@@ -62,7 +62,7 @@ impl<'d> Resolver<'d, '_, '_> {
             Some(DiscoveryKind::Static) => {
                 let keys = [("dns_lookup_family", cluster.dns_lookup_family.origin()), ("dns", cluster.dns.origin())];
                 for (key, origin) in keys.into_iter().filter_map(|(key, origin)| Some((key, origin?))) {
-                    let message = format!("`{key}` does nothing here: a static cluster looks no name up");
+                    let message = format!("`{key}` has no effect: a static cluster does not look up names");
                     let hint = "add discovery = \"strict_dns\" or \"logical_dns\", or leave it out";
                     self.problems.push(Problem::at_key(origin, message).hint(Some(hint)));
                 }
@@ -84,7 +84,7 @@ impl<'d> Resolver<'d, '_, '_> {
             let problem = Problem::at(&max.origin, "`max_interval` is shorter than `base_interval`");
             self.problems.push(problem.hint(Some("leave it out for ten times `base_interval`")));
         }
-        let hint = "leave it out for those in /etc/resolv.conf";
+        let hint = "leave it out to use the servers in /etc/resolv.conf";
         self.refuse_empty(&written.resolvers, "`resolvers` names no server", hint);
         let base = base.map_or(refresh_rate, |base| base.0);
         Dns {

@@ -68,11 +68,12 @@ impl<'d> Resolver<'d, '_, '_> {
         let members = http.http_filters.items();
         let mut first = HashMap::new();
         for (name, origin) in members.iter().filter_map(written_name) {
-            self.unique(&mut first, name, origin, |name| format!("the filter `{name}` stands in the chain twice"));
+            self.unique(&mut first, name, origin, |name| format!("the filter `{name}` is in the chain twice"));
         }
         for (index, member) in members.iter().enumerate() {
             if let Some(router) = member.router.origin().filter(|_| index + 1 < members.len()) {
-                let problem = Problem::at_key(router, "router is not the last filter: those after it are not reached");
+                let problem =
+                    Problem::at_key(router, "router is not the last filter: the filters after it would never run");
                 self.problems.push(problem.hint(Some("put { router = {} } at the end, once, or leave it out")));
             }
         }

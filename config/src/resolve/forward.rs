@@ -69,7 +69,7 @@ impl<'d> Resolver<'d, '_, '_> {
         self.exactly_one(&written.origin, written.has_unknown, &keys, "the route names no cluster");
         if let (Some(status), None) = (written.cluster_not_found_status.origin(), written.cluster_header.origin()) {
             let problem = Problem::at_key(status, "`cluster_not_found_status` has no effect without `cluster_header`");
-            self.problems.push(problem.hint(Some("clusters that are named in the file exist")));
+            self.problems.push(problem.hint(Some("a cluster that is named in the file always exists")));
         }
         // Every target is checked, also where there is one too many.
         let weighted = written.weighted_clusters.given().map(|list| self.weighted_clusters(list, written));
@@ -130,9 +130,9 @@ impl<'d> Resolver<'d, '_, '_> {
         let near = self.problems.suggest(written, self.cluster_names.iter().copied());
         let hint = match near {
             Some(near) => Some(format!("did you mean `{near}`?")),
-            None if self.cluster_names.is_empty() => {
-                Some(format!("the file has no cluster: add [[clusters]] with name = {written:?} and endpoints = [...]"))
-            }
+            None if self.cluster_names.is_empty() => Some(format!(
+                "the file has no clusters: add [[clusters]] with name = {written:?} and endpoints = [...]"
+            )),
             None => None,
         };
         let mut problem = Problem::at(&name.origin, format!("there is no cluster `{written}`"));
@@ -168,7 +168,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let is_readable = subsets.selectors.given().is_some_and(|list| !list.is_incomplete);
         if is_readable && !wanted.is_empty() && !selectors.contains(&wanted) {
             let allowed: Vec<_> = selectors.iter().map(|selector| selector.join(" and ")).collect();
-            let message = format!("no subset of `{}` is made by {}", name.0, wanted.join(" and "));
+            let message = format!("no selector of `{}` has the keys {}", name.0, wanted.join(" and "));
             self.problems.push(Problem::at(origin, message).allowed(allowed.join("; ")));
         }
     }
@@ -297,9 +297,9 @@ impl<'d> Resolver<'d, '_, '_> {
             ("source_ip", written.source_ip.origin()),
             ("query_parameter", written.query_parameter.origin()),
         ];
-        self.exactly_one(&written.origin, written.has_unknown, &keys, "the policy does not say what is hashed");
+        self.exactly_one(&written.origin, written.has_unknown, &keys, "the policy does not say what to hash");
         if let Some(source_ip) = written.source_ip.given().filter(|source_ip| !source_ip.value) {
-            let problem = Problem::at(&source_ip.origin, "the policy does not say what is hashed");
+            let problem = Problem::at(&source_ip.origin, "the policy does not say what to hash");
             self.problems.push(problem.allowed("true").hint(Some("remove this member of the list")));
         }
         let header = written.header.value().map(HashPolicyKind::Header);
@@ -315,8 +315,8 @@ impl<'d> Resolver<'d, '_, '_> {
         if let (None, Some(path)) = (written.ttl.origin(), written.path.origin())
             && !written.has_unknown
         {
-            let problem = Problem::at_key(path, "`path` has no effect: without `ttl` no cookie is made");
-            self.problems.push(problem.hint(Some("add ttl = \"0s\" for a cookie that lives as long as the session")));
+            let problem = Problem::at_key(path, "`path` has no effect: without `ttl` the cookie is never set");
+            self.problems.push(problem.hint(Some("add ttl = \"0s\" for a session cookie")));
         }
         Some(HashPolicyKind::Cookie {
             name: written.name.value()?,

@@ -64,8 +64,8 @@ impl<'d> Resolver<'d, '_, '_> {
         let text = written.value.value.given()?;
         let value = self.format(text);
         if text.0.is_empty() {
-            let problem = Problem::at(&text.origin, "the value is empty: no field would be written");
-            self.problems.push(problem.hint(Some("to remove a field, list it in ..._headers_to_remove")));
+            let problem = Problem::at(&text.origin, "the value is empty: no header would be added");
+            self.problems.push(problem.hint(Some("to remove a header, list it in ..._headers_to_remove")));
         }
         let is_literal = |c: char| matches!(c, ' ' | '\t' | '!'..='~');
         let mut literals = value.iter().filter_map(|piece| match piece {
@@ -87,7 +87,7 @@ impl<'d> Resolver<'d, '_, '_> {
         for name in operators {
             let message = format!("%{name}% has no value yet when the request is edited");
             self.problems
-                .push(Problem::at(&text.origin, message).hint(Some("it can stand in response_headers_to_add")));
+                .push(Problem::at(&text.origin, message).hint(Some("it can be used in response_headers_to_add")));
         }
         Some(HeaderMutation::Set { name: name?.0.clone(), value, action: written.append_action.0 })
     }

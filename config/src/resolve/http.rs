@@ -57,7 +57,7 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn virtual_hosts(&mut self, written: &'d Slot<List<document::VirtualHost>>) -> Vec<VirtualHost> {
-        let hint = "list at least one, or write routes = [...] in its place";
+        let hint = "list at least one, or write routes = [...] instead";
         self.refuse_empty(written, "there is no virtual host: every request would get status 404", hint);
         let mut names = HashMap::new();
         let mut domains: HashMap<&str, (&Origin, &str)> = HashMap::new();

@@ -48,7 +48,12 @@ impl<'d> Resolver<'d, '_, '_> {
 
     fn listener(&mut self, listener: &'d Located<document::Listener>) -> Option<Listener> {
         let keys = [("http", listener.http.origin()), ("filter_chains", listener.filter_chains.origin())];
-        self.exactly_one(&listener.origin, listener.has_unknown, &keys, "the listener does not say what to do");
+        self.exactly_one(
+            &listener.origin,
+            listener.has_unknown,
+            &keys,
+            "the listener does not say what to do with its connections",
+        );
         let filter_chains = match listener.http.given() {
             Some(http) => {
                 let filter = NetworkFilter::Http(Arc::new(self.http(http)));
@@ -71,7 +76,7 @@ impl<'d> Resolver<'d, '_, '_> {
 
     fn filter_chains(&mut self, listener: &'d Located<document::Listener>) -> Vec<FilterChain> {
         let written = listener.filter_chains.items();
-        let hint = "list at least one, or write http = { ... } in its place";
+        let hint = "list at least one, or write http = { ... } instead";
         self.refuse_empty(&listener.filter_chains, "the listener has no filter chain", hint);
         let mut names = HashMap::new();
         let mut matches: Vec<(FilterChainMatch, &Origin)> = Vec::new();
@@ -83,7 +88,8 @@ impl<'d> Resolver<'d, '_, '_> {
                 });
             }
             if chain.r#match.origin().is_none() && !chain.has_unknown && index + 1 < written.len() {
-                let problem = Problem::at(&chain.origin, "this chain takes every connection: those after it get none");
+                let problem =
+                    Problem::at(&chain.origin, "this chain takes every connection: the chains after it get none");
                 self.problems.push(problem.hint(Some("give it a `match`, or put it last")));
             }
             let matcher = chain.r#match.given().map(|matcher| self.chain_match(matcher, &mut matches));

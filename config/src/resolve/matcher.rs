@@ -73,7 +73,7 @@ impl<'d> Resolver<'d, '_, '_> {
             ("template", written.template.origin()),
         ];
         let is_one =
-            self.exactly_one(&written.origin, written.has_unknown, &keys, "the match says nothing about the path");
+            self.exactly_one(&written.origin, written.has_unknown, &keys, "the match has no condition on the path");
         if let (true, Some(sensitive)) = (is_one, written.case_sensitive.given()) {
             let (name, hint) = match (written.regex.origin(), written.template.origin()) {
                 (Some(_), _) => ("regex", "start the pattern with (?i) to ignore case"),
@@ -137,7 +137,8 @@ impl<'d> Resolver<'d, '_, '_> {
         };
         let missing_as_empty = &written.treat_missing_header_as_empty;
         if let (HeaderMatchKind::Present, true) = (&kind, missing_as_empty.value) {
-            let message = "`treat_missing_header_as_empty` makes every request match: the field counts as present";
+            let message =
+                "`treat_missing_header_as_empty` makes every request match: a missing header counts as present";
             self.problems.push(Problem::at_key(&missing_as_empty.origin, message));
         }
         // `present = false` is the inverse of `present = true`.
@@ -153,7 +154,7 @@ impl<'d> Resolver<'d, '_, '_> {
     fn range(&mut self, written: &'d Located<document::RangeMatch>) -> Option<HeaderMatchKind> {
         let (start, end) = (written.start.value()?, written.end.value()?);
         if start >= end {
-            let problem = Problem::at(&written.origin, format!("no integer is in the range from {start} to {end}"));
+            let problem = Problem::at(&written.origin, format!("the range from {start} to {end} contains no integer"));
             self.problems.push(problem.hint(Some("`end` is not part of the range: for 1 to 9, write end = 10")));
         }
         Some(HeaderMatchKind::Range { start, end })
@@ -171,7 +172,7 @@ impl<'d> Resolver<'d, '_, '_> {
 
     fn cookie_match(&mut self, written: &'d Located<document::CookieMatch>) -> Option<CookieMatch> {
         let strings = string_keys!(written);
-        let missing = "the condition says nothing about the cookie's value";
+        let missing = "the condition does not say which value the cookie must have";
         self.exactly_one(&written.origin, written.has_unknown, &strings.origins(), missing);
         self.check_ignore_case(&strings);
         Some(CookieMatch { name: written.name.value()?, value: strings.resolve()?, invert: written.invert.value })
@@ -186,8 +187,8 @@ impl<'d> Resolver<'d, '_, '_> {
             let problem = Problem::at_key(ignore_case, "`ignore_case` does not apply to `regex`");
             self.problems.push(problem.hint(Some("start the pattern with (?i) to ignore case")));
         } else if !is_text {
-            let problem = Problem::at_key(ignore_case, "`ignore_case` has no text to compare");
-            self.problems.push(problem.allowed("exact, prefix, suffix or contains beside it"));
+            let problem = Problem::at_key(ignore_case, "`ignore_case` has no effect: there is no text to compare");
+            self.problems.push(problem.allowed("`ignore_case` together with exact, prefix, suffix or contains"));
         }
     }
 }

@@ -33,7 +33,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let avoid_previous_hosts = predicates.iter().any(|it| it.0 == HostPredicate::PreviousHosts);
         let attempts = &written.host_selection_retry_max_attempts;
         if !avoid_previous_hosts && is_written(&attempts.origin, &written.origin) {
-            let message = "`host_selection_retry_max_attempts` has nothing to avoid";
+            let message = "`host_selection_retry_max_attempts` has no effect: no endpoint is avoided";
             let problem = Problem::at_key(&attempts.origin, message);
             self.problems.push(problem.hint(Some("add retry_host_predicate = [\"previous_hosts\"]")));
         }
@@ -61,7 +61,7 @@ impl<'d> Resolver<'d, '_, '_> {
 
     fn retry_on(&mut self, written: &'d Slot<List<document::RetryCondition>>) -> RetryOn {
         let hint = "such as [\"connect-failure\", \"gateway-error\"]";
-        self.refuse_empty(written, "the list names no condition: nothing would be tried again", hint);
+        self.refuse_empty(written, "the list names no condition: nothing would be retried", hint);
         let mut first = HashMap::new();
         let mut conditions = RetryOn::default();
         for condition in written.items() {
@@ -100,7 +100,7 @@ impl<'d> Resolver<'d, '_, '_> {
                     self.problems.push(Problem::at(place, format!("\"{condition}\" needs `{key}`")));
                 }
                 (true, Some(origin)) if is_empty => {
-                    self.problems.push(Problem::at(origin, format!("`{key}` has no member")));
+                    self.problems.push(Problem::at(origin, format!("`{key}` is empty")));
                 }
                 (false, Some(origin)) => {
                     let problem = Problem::at_key(origin, format!("`{key}` has no effect"));
@@ -124,7 +124,7 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn rate_limited(&mut self, written: &'d Located<document::RateLimitedBackOff>) -> RateLimitedBackOff {
-        self.refuse_empty(&written.reset_headers, "the list names no field", "such as [{ name = \"retry-after\" }]");
+        self.refuse_empty(&written.reset_headers, "the list names no header", "such as [{ name = \"retry-after\" }]");
         let headers = written.reset_headers.items().iter().filter_map(|header| {
             let is_unix_timestamp = header.format.0 == ResetFormat::UnixTimestamp;
             Some(ResetHeader { name: header.name.value()?, is_unix_timestamp })

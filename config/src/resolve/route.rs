@@ -30,7 +30,7 @@ impl<'d> Resolver<'d, '_, '_> {
             ("redirect", route.redirect.origin()),
             ("direct_response", route.direct_response.origin()),
         ];
-        self.exactly_one(&route.origin, route.has_unknown, &keys, "the route does not say what to do");
+        self.exactly_one(&route.origin, route.has_unknown, &keys, "the route has no action");
         let matcher = route.r#match.given();
         let resolved = matcher.and_then(|matcher| self.route_match(matcher));
         // Every action is checked, also where there is one too many.
@@ -71,7 +71,7 @@ impl<'d> Resolver<'d, '_, '_> {
         ];
         if parts.iter().all(Option::is_none) && !written.strip_query.value && !written.has_unknown {
             let problem =
-                Problem::at(&written.origin, "the redirect changes nothing: the client would come back for ever");
+                Problem::at(&written.origin, "the redirect changes nothing: the client would be redirected in a loop");
             self.problems.push(
                 problem.allowed("scheme, host, port, path, prefix_rewrite, regex_rewrite, strip_query; at least one"),
             );

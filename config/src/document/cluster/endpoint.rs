@@ -11,21 +11,23 @@ const NAME_MAX: usize = 253;
 const LABEL_MAX: usize = 63;
 
 table! {
-    /// A server of a cluster that needs more than its address (Envoy: LbEndpoint).
+    /// A server that needs more than an address (Envoy: LbEndpoint).
     Endpoint at "clusters[].endpoints[]", example "localities.toml" {
-        /// Where it listens; with `discovery = "strict_dns"` or `"logical_dns"` the host may be a name.
+        /// Address of the server. With `discovery = "strict_dns"` or `"logical_dns"` the host may be a name.
         address: EndpointAddress, required;
-        /// Its share of the requests, relative to the other endpoints. Each address found for a host name has it.
+        /// Weight of the endpoint: how many requests it gets in relation to the others. Each address found for a host
+        /// name has this weight.
         weight: Int<1, 1_000_000>, default "1";
-        /// `0` is used first; what its endpoints cannot take goes to `1`, and so on. There are no gaps.
+        /// Failover order. Endpoints with priority `0` are used first; endpoints with priority `1` are their backup and
+        /// get what those cannot take, and so on. Priorities have no gaps.
         priority: Int<0, 127>, default "0";
-        /// Where it stands, such as a zone; `locality_weights` speaks of it.
+        /// Place of the endpoint, such as a zone, for `locality_weights`.
         locality: Name, optional "none";
-        /// What subsets are made of; values are strings (Envoy: metadata under `envoy.lb`).
+        /// Keys and values that `subsets` are formed by; values are strings (Envoy: metadata under `envoy.lb`).
         metadata: Map<Name, Name>, optional "none";
         /// Host name for `auto_host_rewrite` of routes and for health checks.
         hostname: Host, optional "the name in `address`, if it is one";
-        /// Port that health checks use in the place of the address's.
+        /// Port for health checks, instead of the one in `address`.
         health_check_port: Int<1, 65_535>, optional "the port in `address`";
     }
 }
@@ -56,7 +58,7 @@ impl EndpointEntry {
         self.table().map_or(0, |endpoint| endpoint.priority.to_u32())
     }
 
-    /// Its share; the default is 1.
+    /// Its weight; the default is 1.
     pub fn weight(&self) -> u32 {
         self.table().map_or(1, |endpoint| endpoint.weight.to_u32())
     }
@@ -70,7 +72,7 @@ impl EndpointEntry {
         self.table().and_then(|endpoint| endpoint.metadata.given()).map_or(&[], |map| &map.entries)
     }
 
-    /// Whether something of it could not be read: what seems to be missing may be there.
+    /// Whether a part of it could not be read: what seems to be missing may be that part.
     pub fn is_incomplete(&self) -> bool {
         self.table().is_some_and(|endpoint| {
             let is_invalid = |slot: &Slot<_>| matches!(slot, Slot::Invalid(_));

@@ -1,4 +1,4 @@
-//! `clusters[].health_checks`: how the health of endpoints is found out.
+//! `clusters[].health_checks`: active checks of endpoints.
 
 use std::ops::Range;
 
@@ -14,21 +14,22 @@ use crate::reader::{
 const STATUSES: Range<u16> = 100..600;
 
 table! {
-    /// A check that is made of every endpoint, again and again, once for the whole process (Envoy: HealthCheck).
-    /// Exactly one of `http` and `tcp` is written. An endpoint's first check decides at once; later it takes
-    /// `unhealthy_threshold` failures or `healthy_threshold` successes in a row. Unhealthy endpoints get no requests.
+    /// An active check that every endpoint gets regularly, once for the whole process (Envoy: HealthCheck). Exactly one
+    /// of `http` and `tcp` is written. The first check of an endpoint decides at once; after it, the state changes
+    /// after `unhealthy_threshold` failures or `healthy_threshold` successes in a row. Unhealthy endpoints get no
+    /// requests.
     HealthCheck at "clusters[].health_checks[]", example "health-checks.toml" {
-        /// Send a request and look at the status.
+        /// Send a request and check the status of the response.
         http: HttpHealthCheck, optional "see `tcp`";
-        /// Connect, and see what comes. `{}`: connecting is enough.
+        /// Connect, and check the bytes that come. `{}`: connecting is enough.
         tcp: TcpHealthCheck, optional "see `http`";
         /// Time that one check may take.
         timeout: Time<1>, default "\"1s\"";
         /// Time between two checks.
         interval: Time<1>, default "\"5s\"";
-        /// Up to this much is added at random to each interval.
+        /// A random time up to this is added to each interval.
         interval_jitter: Time<0>, default "\"0s\"";
-        /// Time between two checks while the cluster has not had a request yet.
+        /// Time between two checks until the cluster gets its first request.
         no_traffic_interval: Time<1>, default "\"60s\"";
         /// Time between two checks of an unhealthy endpoint.
         unhealthy_interval: Time<1>, optional "`interval`";
@@ -36,58 +37,59 @@ table! {
         unhealthy_edge_interval: Time<1>, optional "`unhealthy_interval`";
         /// Time to the next check after an endpoint has become healthy.
         healthy_edge_interval: Time<1>, optional "`interval`";
-        /// Failures in a row that make an endpoint unhealthy. A status that `expected_statuses` and
-        /// `retriable_statuses` do not have does so alone.
+        /// Failures in a row that make an endpoint unhealthy. A status that is neither in `expected_statuses` nor in
+        /// `retriable_statuses` does so at once.
         unhealthy_threshold: Int<1, 10_000>, default "3";
         /// Successes in a row that make an endpoint healthy.
         healthy_threshold: Int<1, 10_000>, default "2";
         /// Use the same connection for the next check.
         reuse_connection: bool, default "true";
-        /// File that gets a line of JSON for each change. A relative path starts at this file's directory.
+        /// File that gets a line of JSON for each change of health. A relative path starts at the directory of the
+        /// configuration file.
         event_log: FilePath, optional "no event log";
-        /// Log each failed check, and not only changes (Envoy: always_log_health_check_failures).
+        /// Log every failed check, not only changes (Envoy: always_log_health_check_failures).
         always_log_failures: bool, default "false";
     }
 }
 
 table! {
-    /// A request, and the statuses that are well (Envoy: HttpHealthCheck).
+    /// A check by a request and the status of its response (Envoy: HttpHealthCheck).
     HttpHealthCheck at "clusters[].health_checks[].http", example "health-checks.toml" {
-        /// Target of the request; it may have a query.
+        /// Path of the request; it may have a query.
         path: NewPath, required;
-        /// Value of `host`.
+        /// Value of the `host` header.
         host: Host, optional "the endpoint's `hostname`, or the cluster's name";
         /// Method of the request. Any response to HEAD has no body; CONNECT is refused.
         method: Method, default "\"GET\"";
-        /// Statuses that are a success: numbers, and ranges such as `"200-299"`.
+        /// Statuses that mean success: numbers, and ranges such as `"200-299"`.
         expected_statuses: List<CheckedStatuses>, optional "`[200]`";
-        /// Statuses that are a failure which counts towards `unhealthy_threshold`; any other status that is not
-        /// expected makes the endpoint unhealthy at once.
+        /// Statuses of failures that count towards `unhealthy_threshold`. Any other status that is not expected makes
+        /// the endpoint unhealthy at once.
         retriable_statuses: List<CheckedStatuses>, optional "none";
-        /// Fields added to the request.
+        /// Headers added to the request.
         request_headers: Map<HeaderName, HeaderValue>, optional "none";
     }
 }
 
 table! {
-    /// A connection, and what comes over it (Envoy: TcpHealthCheck).
+    /// A check by a connection and the bytes that come over it (Envoy: TcpHealthCheck).
     TcpHealthCheck at "clusters[].health_checks[].tcp", example "health-checks.toml" {
         /// What to send: a text, or `{ hex = "..." }`.
         send: PayloadEntry, optional "nothing";
-        /// What must come, in this order, with anything between: texts, or `{ hex = "..." }`.
+        /// What must come, in this order, with any bytes in between: texts, or `{ hex = "..." }`.
         receive: List<PayloadEntry>, optional "nothing: a connection is enough";
     }
 }
 
 table! {
-    /// Bytes that are no text.
+    /// Bytes that are not text.
     Payload at "clusters[].health_checks[].tcp.send", example "health-checks.toml" {
         /// Pairs of hexadecimal digits: `"00ff1a"`.
         hex: HexBytes, required;
     }
 }
 
-/// One status, or those from one to another.
+/// One status, or a range of statuses.
 #[derive(Clone, Debug)]
 pub struct CheckedStatuses(pub Range<u16>);
 

@@ -23,14 +23,14 @@ impl<'d> Resolver<'d, '_, '_> {
                 Some(earlier) => {
                     let message = format!("the endpoint {} is listed twice", target_text(&address.0));
                     let problem = Problem::at(&address.origin, message).earlier(earlier);
-                    let hint = "for a larger share, write { address = \"...\", weight = 2 }";
+                    let hint = "for more requests, write { address = \"...\", weight = 2 }";
                     self.problems.push(problem.hint(Some(hint)));
                 }
                 None => drop(first.insert(&address.0, &address.origin)),
             }
         }
         if let (Some(DiscoveryKind::LogicalDns), [_, further, ..]) = (kind, entries) {
-            let problem = Problem::at(&further.origin, "a cluster with logical_dns has one endpoint");
+            let problem = Problem::at(&further.origin, "a cluster with logical_dns has exactly one endpoint");
             let hint = "for several names, or every address of a name, write discovery = \"strict_dns\"";
             self.problems.push(problem.hint(Some(hint)));
         }
@@ -44,7 +44,7 @@ impl<'d> Resolver<'d, '_, '_> {
     fn check_target(&mut self, kind: Option<DiscoveryKind>, address: &Located<EndpointAddress>) {
         let (message, hint) = match (kind, &address.0) {
             (Some(DiscoveryKind::Static), EndpointTarget::Name { host, port }) => {
-                let message = format!("`{host}` is a host name, and a static cluster looks none up");
+                let message = format!("`{host}` is a host name, and a static cluster does not look up names");
                 let hint = match host.as_str() {
                     "localhost" => format!("write \"127.0.0.1:{port}\", or discovery = \"strict_dns\""),
                     _ => "add discovery = \"strict_dns\", or write the IP address".to_owned(),

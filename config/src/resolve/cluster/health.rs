@@ -62,7 +62,7 @@ impl<'d> Resolver<'d, '_, '_> {
         if http.method.0 == "CONNECT" {
             let problem = Problem::at(&http.method.origin, "a health check cannot open a tunnel");
             self.problems
-                .push(problem.allowed("any method but CONNECT").hint(Some("for the port alone, write tcp = {}")));
+                .push(problem.allowed("any method but CONNECT").hint(Some("to check only the port, write tcp = {}")));
         }
         let hint = "leave it out for status 200";
         self.refuse_empty(&http.expected_statuses, "no status is expected: every check would fail", hint);
@@ -90,9 +90,9 @@ impl<'d> Resolver<'d, '_, '_> {
         if !OWN_FIELDS.contains(&name.0.as_str()) {
             return;
         }
-        let hint = (name.0 == "host").then_some("write host = \"...\" beside `path`");
+        let hint = (name.0 == "host").then_some("write host = \"...\" next to `path`");
         let problem = Problem::at(&name.origin, format!("a health check writes `{}` itself", name.0));
-        self.problems.push(problem.allowed("any field that does not speak of the connection").hint(hint));
+        self.problems.push(problem.allowed("any header that is not about the connection").hint(hint));
     }
 }
 

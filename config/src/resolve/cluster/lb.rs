@@ -113,7 +113,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let weights = cluster.locality_weights.given()?;
         if weights.is_empty {
             let problem = Problem::at(&weights.origin, "`locality_weights` names no locality");
-            self.problems.push(problem.hint(Some("leave it out where localities do not matter")));
+            self.problems.push(problem.hint(Some("leave it out if localities do not matter")));
             return None;
         }
         let entries = cluster.endpoints.items();
@@ -157,10 +157,10 @@ impl<'d> Resolver<'d, '_, '_> {
             (SubsetFallback::DefaultSubset, None) => {
                 let problem = Problem::at(&written.fallback_policy.origin, "`default_subset` is missing");
                 self.problems
-                    .push(problem.hint(Some("say which endpoints it has: default_subset = { version = \"1\" }")));
+                    .push(problem.hint(Some("say which endpoints it contains: default_subset = { version = \"1\" }")));
             }
             (SubsetFallback::NoEndpoint | SubsetFallback::AnyEndpoint, Some(origin)) => {
-                let problem = Problem::at_key(origin, "`default_subset` does nothing with this `fallback_policy`");
+                let problem = Problem::at_key(origin, "`default_subset` has no effect with this `fallback_policy`");
                 self.problems.push(problem.hint(Some("add fallback_policy = \"default_subset\"")));
             }
             _ => {}
@@ -179,7 +179,7 @@ impl<'d> Resolver<'d, '_, '_> {
         known: Option<&BTreeSet<&str>>,
     ) -> Vec<Vec<String>> {
         let hint = "list keys of the endpoints' metadata: selectors = [[\"version\"]]";
-        self.refuse_empty(&written.selectors, "there is no selector, so that there is no subset", hint);
+        self.refuse_empty(&written.selectors, "without a selector there are no subsets", hint);
         let mut selectors = Vec::new();
         let mut first = HashMap::new();
         for selector in written.selectors.items() {
@@ -210,7 +210,7 @@ impl<'d> Resolver<'d, '_, '_> {
         known: Option<&BTreeSet<&str>>,
     ) {
         if subset.is_empty {
-            let problem = Problem::at(&subset.origin, "the default subset asks for nothing");
+            let problem = Problem::at(&subset.origin, "the default subset has no keys");
             self.problems.push(problem.hint(Some("for every endpoint, write fallback_policy = \"any_endpoint\"")));
             return;
         }

@@ -66,7 +66,7 @@ impl Resolver<'_, '_, '_> {
         let written_keys = keys.into_iter().filter_map(|(key, origin)| Some((key, origin?)));
         for (key, origin) in written_keys.filter(|_| !written.split_external_local_origin_errors.value) {
             let problem =
-                Problem::at_key(origin, format!("`{key}` does nothing: failures of our own side are not split"));
+                Problem::at_key(origin, format!("`{key}` has no effect: local failures are not counted separately"));
             self.problems.push(problem.hint(Some("add split_external_local_origin_errors = true, or leave it out")));
         }
     }

@@ -13,7 +13,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let others = [written.headers.origin(), written.upstream_cluster.origin(), written.max_active_faults.origin()];
         // An empty table is for a filter that only some routes use.
         if faults.iter().all(Option::is_none) && others.iter().any(Option::is_some) && !written.has_unknown {
-            let problem = Problem::at(&written.origin, "the filter makes no fault");
+            let problem = Problem::at(&written.origin, "the filter injects no fault");
             self.problems.push(problem.allowed("delay, abort, response_rate_limit; at least one"));
         }
         if let Some(name) = written.upstream_cluster.given() {
@@ -31,7 +31,7 @@ impl<'d> Resolver<'d, '_, '_> {
 
     fn delay(&mut self, written: &'d Located<document::FaultDelay>) -> Option<FaultDelay> {
         let keys = [("fixed_delay", written.fixed_delay.origin()), ("header_delay", written.header_delay.origin())];
-        self.exactly_one(&written.origin, written.has_unknown, &keys, "the delay has no length");
+        self.exactly_one(&written.origin, written.has_unknown, &keys, "the delay has no duration");
         let fixed = written.fixed_delay.value().map(FaultDelayKind::Fixed);
         let header = written.header_delay.given().map(|_| FaultDelayKind::Header);
         Some(FaultDelay { percentage: fraction(written.percent.given()?.value), kind: fixed.or(header)? })

@@ -101,7 +101,7 @@ impl<'d> Resolver<'d, '_, '_> {
                 let allowed: Vec<_> = rules.iter().map(|rule| action_keys(rule).join(" and ")).collect();
                 let problem = Problem::at(&list.origin, message).allowed(format!("the keys {}", allowed.join("; or ")));
                 let same_keys = rules.iter().any(|rule| action_keys(rule) == keys);
-                let hint = same_keys.then_some("the keys are right, the value is none that an action gives");
+                let hint = same_keys.then_some("the keys are right, but no action gives this value");
                 self.problems.push(problem.hint(hint));
             }
             self.unique(&mut first, entries, &list.origin, |_| "two descriptors have the same entries".to_owned());
