@@ -1,6 +1,6 @@
 //! Keys that people bring from Envoy, nginx and HAProxy, or from a later Ringway: what to write here instead.
 //!
-//! A pass over what the reader reported, because only here, above the tables, is every key of every table known.
+//! A pass over the problems that the reader reported: only above the tables are all keys of all tables known.
 
 mod cluster;
 mod http;
@@ -12,7 +12,7 @@ use crate::document::all_tables;
 use crate::place::KeyPath;
 use crate::reader::TableSpec;
 
-/// Keys of the top level of the file only: some of these are right elsewhere.
+/// Keys for the top level of the file only; some of them exist in other tables.
 const TOP_LEVEL: &[(&str, &str)] = &[
     ("listener", "it is called [[listeners]]"),
     ("frontend", "it is called [[listeners]]"),
@@ -22,7 +22,7 @@ const TOP_LEVEL: &[(&str, &str)] = &[
     ("http", "`http` belongs in a listener: write [[listeners]] and address = \"0.0.0.0:10000\" before it"),
 ];
 
-/// Key, and what to say about it; tried in every table that has no such key.
+/// Key and hint, for every table that has no such key.
 const ANYWHERE: &[(&str, &str)] = &[
     ("tls", "TLS is not supported yet"),
     ("transport_socket", "TLS is not supported yet"),
@@ -141,8 +141,8 @@ const FILTERS_LATER: &[&str] = &[
     "wasm",
 ];
 
-/// Adds to each unknown key what may have been meant: a word about a key of another proxy, the most similar key of the
-/// table, or the tables that have such a key. A key that a misspelt one was taken for is not reported as missing too.
+/// Adds a hint to each unknown key: what to write instead of a key of another proxy, the most similar key of the table,
+/// or the tables that have such a key. A suggested key is not reported as missing in addition.
 pub fn explain(problems: &mut Problems<'_>) {
     let list = problems.take();
     let tables = if list.is_empty() { Vec::new() } else { all_tables() };
@@ -183,7 +183,7 @@ fn similar_key(
     problems.suggest(written, spec.keys.iter().map(|known| known.name))
 }
 
-/// What to say about `key`, which the table at `place` does not have.
+/// The hint for `key`, which the table at `place` does not have.
 fn hint(place: &str, key: &str) -> Option<&'static str> {
     if place.ends_with("http_filters[]") {
         if FILTERS_LATER.contains(&key) {
@@ -201,7 +201,7 @@ fn hint(place: &str, key: &str) -> Option<&'static str> {
     top_level.chain(ANYWHERE).find(|(known, _)| *known == key).map(|(_, hint)| *hint)
 }
 
-/// Where a key belongs that exists, but in other tables.
+/// The tables that have this key, if it exists elsewhere.
 fn misplaced(tables: &[&'static TableSpec], key: &str) -> Option<String> {
     let has_key = |spec: &&TableSpec| spec.keys.iter().any(|known| known.name == key);
     let places: Vec<_> = tables.iter().copied().filter(has_key).map(TableSpec::title).take(4).collect();

@@ -92,7 +92,7 @@ fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
 pub fn load_str(file_name: &str, text: &str) -> Result<model::Config, Diagnostics> {
     let (tree, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        // What the parser made of the rest is guesswork; its keys are not worth a second list of complaints.
+        // What the parser recovered from the rest is a guess; problems with its keys would only confuse.
         return Err(Diagnostics::new(file_name, text, syntax::problems(text, &errors)));
     }
     let mut problems = Problems::new(text);

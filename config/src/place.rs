@@ -11,7 +11,7 @@ pub struct Origin {
     pub path: KeyPath,
     /// Bytes of the key (of the value where it is a member of a list).
     pub key: Range<usize>,
-    /// Bytes of the value; of the header where it is a table with one.
+    /// Bytes of the value, or of the header if it is a table with one.
     pub span: Range<usize>,
 }
 
@@ -52,10 +52,10 @@ impl fmt::Display for KeyPath {
 
 /// Where in the file something was written, for people: `ringway explain` and logs.
 ///
-/// It does not take part in comparisons: a thing that moved in the file is still the same thing.
+/// It does not take part in comparisons: an entry that has moved in the file is still the same.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Place {
-    /// From 1; 0: nowhere, a default.
+    /// From 1; 0 for a default, which is not in the file.
     pub line: u32,
     pub column: u32,
 }

@@ -1,5 +1,5 @@
-//! From what was written to what it means: checks everything that depends on more than one key, resolves names, fills
-//! the model. Reports every problem; the model is used only where there is none.
+//! From the document to the model: checks everything that depends on more than one key, resolves names, fills the
+//! model. Reports every problem; the model is used only if there is none.
 
 mod access_log;
 mod cluster;
@@ -24,21 +24,21 @@ use crate::model::{self, Config, Shards};
 use crate::place::Origin;
 use crate::reader::{List, Located, Slot, absent};
 
-/// What the parts of the resolver share.
+/// State that the parts of the resolver share.
 struct Resolver<'d, 't, 'p> {
     problems: &'p mut Problems<'t>,
     /// Each cluster and its index by its name.
     clusters: HashMap<&'d str, (usize, &'d Located<document::Cluster>)>,
     /// Names in the order of the file.
     cluster_names: Vec<&'d str>,
-    /// Names of the filters of the `http` that is being resolved, and whether they are all that was meant.
+    /// Names of the filters of the current `http`, and whether all of them could be read.
     chain: Vec<&'static str>,
     chain_is_known: bool,
     /// Where relative paths start.
     directory: &'d Path,
 }
 
-/// The meaning of `document`. It is complete only if `problems` is still empty afterwards.
+/// The model for `document`. It is complete only if `problems` is still empty afterwards.
 pub fn resolve(document: &Document, file: &str, directory: &Path, problems: &mut Problems<'_>) -> Config {
     let (mut clusters, mut cluster_names) = (HashMap::new(), Vec::new());
     for cluster in document.clusters.items() {
@@ -121,7 +121,7 @@ impl Resolver<'_, '_, '_> {
         }
     }
 
-    /// Reports `value` if it is among the `first` ones already, else adds it.
+    /// Reports `value` if it is already among the `first` ones, else adds it.
     fn unique<'o, T: Eq + std::hash::Hash>(
         &mut self,
         first: &mut HashMap<T, &'o Origin>,
@@ -137,15 +137,15 @@ impl Resolver<'_, '_, '_> {
         }
     }
 
-    /// Reports a list that is written without a member.
+    /// Reports a list that is written without members.
     fn refuse_empty<T>(&mut self, list: &Slot<List<T>>, message: &str, hint: &str) {
         if let Some(list) = list.given().filter(|list| list.is_empty) {
             self.problems.push(Problem::at(&list.origin, message).hint(Some(hint)));
         }
     }
 
-    /// Whether exactly one of `keys` is written. None is reported, unless a misspelt key may have been it; each further
-    /// one is reported.
+    /// Whether exactly one of `keys` is written. If none is, that is reported, unless a misspelt key may have been
+    /// meant; each further one is reported.
     fn exactly_one(
         &mut self,
         table: &Origin,
@@ -180,12 +180,12 @@ impl Resolver<'_, '_, '_> {
     }
 }
 
-/// Port 0: the kernel chooses, so that two of them do not collide.
+/// With port 0 the kernel chooses, so that two such addresses do not collide.
 fn port_is_free(address: &model::Address) -> bool {
     matches!(address, model::Address::Ip(address) if address.port() == 0)
 }
 
-/// Whether the value at `origin` is not the default that a table has at its own place.
+/// Whether the value at `origin` was written; a default has the place of its table.
 fn is_written(origin: &Origin, table: &Origin) -> bool {
     origin.key != table.key
 }

@@ -1,4 +1,4 @@
-//! docs/CONFIG.md, written from the declarations in `document`, so that it says what the reader does.
+//! docs/CONFIG.md, written from the declarations in `document`, so that it always agrees with the reader.
 
 mod operators;
 
@@ -117,7 +117,7 @@ pub fn markdown() -> String {
     out
 }
 
-/// Depth first, as the keys stand: a table is followed by those in it.
+/// Depth first, in the order of the keys: a table is followed by the tables in it.
 fn in_reading_order() -> Vec<&'static TableSpec> {
     let tables = all_tables();
     let mut order = Vec::new();

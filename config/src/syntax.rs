@@ -1,10 +1,10 @@
-//! What is not TOML: the parser's complaints with a word on what to do.
+//! Files that are not TOML: the parser's errors with hints.
 
 use std::collections::HashSet;
 
 use crate::diagnostic::Problem;
 
-/// The parser's complaints without their echoes: the first of each line, and none after a bracket that is not closed.
+/// The parser's errors without consequential ones: the first of each line, and none after a bracket that is not closed.
 pub fn problems(text: &str, errors: &[toml::de::Error]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut lines = HashSet::new();
@@ -43,7 +43,7 @@ fn floor_boundary(text: &str, at: usize) -> usize {
     at
 }
 
-/// What to do about a complaint that points at the byte `at`.
+/// The hint for an error at the byte `at`.
 fn hint(message: &str, text: &str, at: usize) -> Option<String> {
     let line_start = text[..at].rfind('\n').map_or(0, |found| found + 1);
     let rest = text[at..].lines().next().unwrap_or_default();

@@ -5,7 +5,7 @@ const ENDPOINT: &str = "clusters[].endpoints[]";
 const HEALTH_CHECK: &str = "clusters[].health_checks[]";
 const CIRCUIT_BREAKERS: &str = "clusters[].circuit_breakers";
 
-/// Table, key, and what to say about it.
+/// Table, key and hint.
 pub const FOREIGN: &[(&str, &str, &str)] = &[
     (CLUSTER, "type", "it is called discovery: \"static\", \"strict_dns\" or \"logical_dns\""),
     (CLUSTER, "resolve", "write discovery = \"strict_dns\""),

@@ -21,7 +21,7 @@ const MIRROR: &str = "listeners[].http.virtual_hosts[].routes[].route.request_mi
 const RETRY: &str = "listeners[].http.virtual_hosts[].routes[].route.retry_policy";
 const INTERNAL_REDIRECT: &str = "listeners[].http.virtual_hosts[].routes[].route.internal_redirect_policy";
 
-/// Table, key, and what to say about it.
+/// Table, key and hint.
 pub const PLACED: &[(&str, &str, &str)] = &[
     (LISTENER, "tcp", "TCP proxying is not supported yet: only http"),
     (LISTENER, "filters", "write the HTTP settings directly: http = { ... }"),

@@ -30,7 +30,7 @@ impl<T: Read> Read for OffOr<T> {
     }
 }
 
-/// A table without keys: that it is there says all.
+/// A table without keys, whose presence is its meaning.
 #[derive(Clone, Copy, Debug)]
 pub struct Empty;
 

@@ -8,13 +8,13 @@ use super::shape::Shape;
 use crate::diagnostic::Problems;
 use crate::place::Origin;
 
-/// Keys and values in the order of the file; what could not be read has been reported and is left out of `entries`.
+/// Keys and values in the order of the file; entries that could not be read have been reported and are left out.
 #[derive(Clone, Debug)]
 pub struct Map<K, V> {
     pub entries: Vec<(Located<K>, Located<V>)>,
     /// Whether the file wrote no key at all.
     pub is_empty: bool,
-    /// Whether an entry could not be read: what seems to be missing may be it.
+    /// Whether an entry could not be read; if something seems to be missing, it may be this entry.
     pub is_incomplete: bool,
 }
 

@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 use super::scalar::FromText;
 use super::shape::Shape;
 
-/// Compiled patterns may take this many bytes, so that a config cannot exhaust memory with nested repetitions.
+/// Largest size of a compiled pattern in bytes, so that a config cannot exhaust memory with nested repetitions.
 const REGEX_SIZE_MAX: usize = 1 << 20;
 
 /// A regular expression that must match the whole text.
@@ -54,7 +54,8 @@ impl FromText for SearchPattern {
 
 /// The pattern compiled, with the limits that hold for all of them.
 pub fn compile(pattern: &str) -> Result<Regex, Refusal> {
-    // Bytes, not code points: a path need not be UTF-8, and `.` must not let such a one slip past a route.
+    // Bytes, not code points: a path need not be UTF-8, and `.` must match its bytes, so that it does not escape a
+    // route.
     let built = regex::bytes::RegexBuilder::new(pattern).unicode(false).size_limit(REGEX_SIZE_MAX).build();
     built.map_err(|error| match error {
         regex::Error::CompiledTooBig(limit) => {

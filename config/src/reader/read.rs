@@ -1,4 +1,4 @@
-//! Reading values out of the parsed file: where each one stands, what can be read, and what is left of what cannot.
+//! Reading values out of the parsed file: their places, the values that could be read, and traces of those that could not.
 
 use std::ops::{Deref, Range};
 
@@ -49,14 +49,14 @@ impl<'a, 'i> Input<'a, 'i> {
 }
 
 impl Refusal {
-    /// Reports it of the value at `origin`, which is to be a `T`.
+    /// Reports it for the value at `origin`, which should be a `T`.
     pub fn report<T: Read>(self, origin: &Origin, problems: &mut Problems<'_>) {
         let problem = Problem::at(origin, self.message).allowed(T::shape().allowed());
         problems.push(problem.hint(self.hint));
     }
 }
 
-/// The slip behind a value of the wrong type, where it is a common one.
+/// The hint for a value of the wrong type, if the mistake is a common one.
 fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
     match (shape, value) {
         (Shape::Duration { .. }, DeValue::Integer(n)) => {
@@ -131,7 +131,7 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Where it was written, right or wrong.
+    /// Where it was written, whether it could be read or not.
     pub fn origin(&self) -> Option<&Origin> {
         match self {
             Self::Given(value) => Some(&value.origin),
@@ -177,7 +177,7 @@ impl<T: Holds> Slot<List<T>> {
 }
 
 impl<T> Slot<List<T>> {
-    /// The members that could be read; none where the list was left out.
+    /// The members that could be read; none if the list was left out.
     pub fn items(&self) -> &[Located<T>] {
         self.given().map_or(&[], |list| &list.items)
     }
@@ -189,7 +189,7 @@ pub struct List<T> {
     pub items: Vec<Located<T>>,
     /// Whether the file wrote no member at all.
     pub is_empty: bool,
-    /// Whether a member could not be read: what seems to be missing may be it.
+    /// Whether a member could not be read; if something seems to be missing, it may be this member.
     pub is_incomplete: bool,
 }
 

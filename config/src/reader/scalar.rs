@@ -112,7 +112,7 @@ impl<const MIN: u64, const MAX: u64> Read for Int<MIN, MAX> {
     }
 }
 
-/// The integer from `min` to `max`; what is wrong is reported as `T` describes itself.
+/// The integer from `min` to `max`; problems are reported with the description of `T`.
 pub fn read_integer<T: Read>(input: &Input<'_, '_>, min: u64, max: u64, problems: &mut Problems<'_>) -> Option<u64> {
     let DeValue::Integer(written) = input.value else {
         input.refuse_type::<T>(problems);
@@ -170,7 +170,7 @@ impl<const MIN: u64, const MAX: u64> Read for IntOrOff<MIN, MAX> {
     }
 }
 
-/// A status out of `all`; what is wrong is reported as `T` describes itself, and as not being `noun`.
+/// A status out of `all`; problems are reported with the description of `T`, and as not being `noun`.
 pub fn read_status<T: Read>(
     input: &Input<'_, '_>,
     all: &[u64],

@@ -34,7 +34,7 @@ pub enum Shape {
     Address,
     /// An address, or a host name with a port.
     EndpointAddress,
-    /// A string with rules of its own: its name with the article, and what is allowed.
+    /// A string with special rules: its name with the article, and what is allowed.
     Text {
         noun: &'static str,
         allowed: &'static str,
@@ -173,7 +173,7 @@ pub struct KeySpec {
 #[derive(Debug)]
 pub enum Presence {
     Required,
-    /// Says in words what its absence means.
+    /// What its absence means, in words.
     Optional(&'static str),
     /// The value as TOML.
     Default(&'static str),

@@ -1,5 +1,5 @@
-//! Tables: each is declared once with `table!`, and from that come its reader, the answer to an unknown key and its
-//! section of docs/CONFIG.md.
+//! Tables: each is declared once with `table!`; its reader, the check for unknown keys and its section of
+//! docs/CONFIG.md come from that.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -35,7 +35,8 @@ macro_rules! table {
         #[derive(Clone, Debug)]
         pub struct $name {
             $( $(#[doc = $key_doc])+ pub $key: $crate::reader::table!(@field $mode $type), )*
-            /// Whether a key was written that does not exist (and was reported): what seems to be missing may be it.
+            /// Whether an unknown key was written (and reported); if something seems to be missing, this key may have
+            /// been meant.
             #[allow(dead_code)] // Not every table has keys that the resolver could miss.
             pub has_unknown: bool,
         }
@@ -100,7 +101,7 @@ pub(crate) use table;
 
 /// A default, read from the text that the documentation shows.
 pub fn read_default<T: Read>(text: &'static str) -> T {
-    // Reached only through a wrong declaration; tests read every default.
+    // Only a wrong declaration gets here; tests read every default.
     read_text(text).unwrap_or_else(|| panic!("the default {text} is not a value of its key"))
 }
 
@@ -174,7 +175,7 @@ impl<'a, 'i> TableReader<'a, 'i> {
         slot
     }
 
-    /// The default also stands in for a value that is wrong: the file is refused anyway.
+    /// The default also replaces a wrong value: the file is refused in any case.
     pub fn or_default<T: Read>(
         &self,
         key: &'static str,

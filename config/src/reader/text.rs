@@ -1,4 +1,4 @@
-//! Strings with rules: names, paths, header fields, methods, domains.
+//! Strings with rules: names, paths, headers, methods, domains.
 
 use std::path::PathBuf;
 
@@ -51,13 +51,13 @@ text_types! {
     /// A method, case-sensitive (RFC 9110 section 9.1).
     Method, "an HTTP method", "letters, digits and !#$%&'*+-.^_`|~, such as \"GET\"", method;
 
-    /// The name of a header field, in lower case (RFC 9110 section 5.1).
+    /// The name of a header, in lower case (RFC 9110 section 5.1).
     HeaderName, "a header name", "letters, digits and !#$%&'*+-.^_`|~, such as \"x-request-id\"", header_name;
 
-    /// A header field, or a part of the request line, that a condition looks at.
+    /// A header, or a part of the request line, that a condition looks at.
     MatchableHeader, "a header name", "letters, digits and !#$%&'*+-.^_`|~, such as \"x-request-id\"; or :method, :path, :authority, :scheme", matchable_header;
 
-    /// A header field that may be added and removed.
+    /// A header that may be added and removed.
     EditableHeader, "a header name", "letters, digits and !#$%&'*+-.^_`|~, such as \"x-request-id\"; not the host or a header of the connection", editable_header;
 
     /// The name of a cookie (RFC 6265 section 4.1.1).
@@ -66,22 +66,22 @@ text_types! {
     /// The path of a cookie (RFC 6265 section 4.1.1).
     CookiePath, "the path of a cookie", "a path that starts with '/', without ';'", cookie_path;
 
-    /// The name of a query parameter, as it stands in the URL.
+    /// The name of a query parameter, as it is written in the URL.
     QueryName, "the name of a query parameter", "a name as it stands in the URL, percent-encoded", query_name;
 
-    /// The value of a header field that this proxy writes (RFC 9110 section 5.5).
+    /// The value of a header that this proxy writes (RFC 9110 section 5.5).
     HeaderValue, "a header value", "visible ASCII characters, with spaces only between them", header_value;
 
-    /// What `Via` calls this proxy (RFC 9110 section 7.6.3).
+    /// The name of this proxy in `Via` (RFC 9110 section 7.6.3).
     ViaName, "a pseudonym or host", "letters, digits and !#$%&'*+-.^_`|~:, such as \"ringway\"", via_name;
 
     /// A host with or without a port, as it goes into a Host header.
     Host, "a host", "a host name or address, with or without a port: \"app.internal\", \"10.0.0.1:8080\"", host;
 
-    /// A host alone.
+    /// A host without a port.
     HostName, "a host name", "a host name or address without a port: \"www.example.com\"", host_name;
 
-    /// What a virtual host answers to.
+    /// A domain of a virtual host.
     Domain, "a domain", "a host name without a port, \"*.suffix\", \"prefix.*\" or \"*\"", domain;
 
     /// A scheme of a redirect.
@@ -175,7 +175,7 @@ fn method(text: &str) -> Result<String, Refusal> {
     Ok(text.to_owned())
 }
 
-/// Fields that are about one connection or the length of a body, and the host: they cannot be edited (RFC 9110 section
+/// Headers of one connection or about the length of a body, and the host: they cannot be edited (RFC 9110 section
 /// 7.6.1).
 const FIXED_FIELDS: [&str; 10] = [
     "connection",

@@ -2,7 +2,7 @@
 
 use super::refusal::Refusal;
 
-/// A year: no timer of the engine needs to look further ahead.
+/// A year, which is long enough for every timer of the engine.
 pub const DURATION_MAX_MS: u64 = 365 * 24 * 3_600_000;
 
 const DURATION_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];

@@ -1,4 +1,4 @@
-//! Access logs: where they go, what they say, and which exchanges they take.
+//! Access logs: their files, their lines, and the exchanges that they log.
 
 use std::path::Path;
 

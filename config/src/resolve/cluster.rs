@@ -1,4 +1,4 @@
-//! Clusters: their discovery, and what their parts add up to.
+//! Clusters: their discovery, and the checks over all of their parts.
 
 mod endpoint;
 mod health;
@@ -98,7 +98,7 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 }
 
-/// `None` where it is written and wrong, or may be a key that was misspelt.
+/// `None` if it is written and wrong, or may be a misspelt key.
 fn discovery_kind(cluster: &document::Cluster) -> Option<DiscoveryKind> {
     match &cluster.discovery {
         Slot::Absent if cluster.has_unknown => None,
@@ -108,7 +108,7 @@ fn discovery_kind(cluster: &document::Cluster) -> Option<DiscoveryKind> {
     }
 }
 
-/// The table, or where it was left out one with every key at its default.
+/// The table, or one with every key at its default if it was left out.
 fn or_defaults<T: Read>(slot: &Slot<T>) -> T {
     match slot.given().cloned().or_else(absent::<T>) {
         Some(table) => table.value,

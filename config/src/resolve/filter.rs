@@ -1,5 +1,5 @@
-//! HTTP filters: the chain, and what virtual hosts, routes and weighted clusters change in it. The settings of each are
-//! checked in a file of its own.
+//! HTTP filters: the chain, and the changes that virtual hosts, routes and weighted clusters make to it. The settings of
+//! each filter are checked in a separate file.
 
 mod buffer;
 mod fault;

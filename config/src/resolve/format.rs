@@ -15,7 +15,7 @@ use crate::model::FormatPiece;
 use crate::reader::{Located, Text};
 use operators::operator;
 
-/// A complaint about some bytes of a format.
+/// A problem with some bytes of a format.
 #[derive(Debug)]
 pub struct FormatFault {
     part: Range<usize>,
@@ -40,7 +40,7 @@ impl FormatFault {
 }
 
 impl Resolver<'_, '_, '_> {
-    /// The pieces of a format; empty where it is wrong, which is reported.
+    /// The pieces of a format; empty if it is wrong, which is reported.
     pub(super) fn format(&mut self, text: &Located<Text>) -> Vec<FormatPiece> {
         compile(&text.0).unwrap_or_else(|faults| {
             for fault in faults {

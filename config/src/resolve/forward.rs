@@ -1,4 +1,4 @@
-//! `route`: to which cluster a request goes, and how.
+//! `route`: the cluster that a request goes to, and how it gets there.
 
 use super::header::mutations;
 use super::matcher::fraction;
@@ -71,7 +71,7 @@ impl<'d> Resolver<'d, '_, '_> {
             let problem = Problem::at_key(status, "`cluster_not_found_status` has no effect without `cluster_header`");
             self.problems.push(problem.hint(Some("a cluster that is named in the file always exists")));
         }
-        // Every target is checked, also where there is one too many.
+        // Every target is checked, even if there is one too many.
         let weighted = written.weighted_clusters.given().map(|list| self.weighted_clusters(list, written));
         let cluster = written.cluster.given().and_then(|name| {
             self.check_metadata_match(name, &[&written.metadata_match]);
@@ -143,7 +143,7 @@ impl<'d> Resolver<'d, '_, '_> {
         None
     }
 
-    /// Without a selector of the same keys, a metadata match is always in vain.
+    /// Without a selector with the same keys, a metadata match never finds an endpoint.
     fn check_metadata_match(&mut self, name: &Located<ClusterName>, maps: &[&'d Slot<Map<Name, Text>>]) {
         let Some(origin) = maps.iter().rev().find_map(|map| map.given()).map(|map| &map.origin) else {
             return;
@@ -212,7 +212,7 @@ impl<'d> Resolver<'d, '_, '_> {
         self.problems.push(problem.hint(Some(hint)));
     }
 
-    /// What a rewrite takes from the path must stand in the match's template.
+    /// Variables of a rewrite must be in the template of the match.
     fn check_variables(
         &mut self,
         rewrite: &Located<document::TemplateRewrite>,
@@ -345,7 +345,7 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 }
 
-/// What all of these say, the last one of a key; sorted by key.
+/// The pairs of all these maps, sorted by key; a later value replaces an earlier one of the same key.
 fn pairs(maps: &[&Slot<Map<Name, Text>>]) -> Vec<(String, String)> {
     let mut pairs = std::collections::BTreeMap::new();
     for (key, value) in maps.iter().filter_map(|map| map.given()).flat_map(|map| &map.entries) {

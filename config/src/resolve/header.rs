@@ -1,4 +1,4 @@
-//! Edits of header fields.
+//! Edits of headers.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ enum Side {
     Response,
 }
 
-/// The four keys of a table that edits header fields.
+/// The four keys of a table that edits headers.
 pub(super) struct WrittenMutations<'d> {
     pub request_add: &'d Slot<List<HeaderToAdd>>,
     pub request_remove: &'d Slot<List<EditableHeader>>,
@@ -43,7 +43,7 @@ impl<'d> Resolver<'d, '_, '_> {
         }
     }
 
-    /// Fields are removed first, so that one can be replaced (Envoy: HeaderParser).
+    /// Headers are removed first, so that a header can be replaced (Envoy: HeaderParser).
     fn edits(
         &mut self,
         add: &'d Slot<List<HeaderToAdd>>,

@@ -1,4 +1,4 @@
-//! Conditions: on paths, header fields, query parameters and cookies.
+//! Conditions on paths, headers, query parameters and cookies.
 
 use super::Resolver;
 use crate::diagnostic::Problem;
@@ -58,7 +58,7 @@ impl<'d> StringKeys<'d> {
     }
 }
 
-/// A share, where one is written.
+/// A percentage as a fraction.
 pub(super) fn fraction(percent: Percent) -> Fraction {
     Fraction { per_million: percent.of(1_000_000) }
 }
@@ -106,12 +106,12 @@ impl<'d> Resolver<'d, '_, '_> {
         })
     }
 
-    /// Conditions on a request's header.
+    /// Conditions on the headers of a request.
     pub(super) fn header_matches(&mut self, written: &'d [Located<document::HeaderMatch>]) -> Vec<HeaderMatch> {
         written.iter().filter_map(|header| self.header_match(header)).collect()
     }
 
-    /// Conditions on a response's header, which has no request line.
+    /// Conditions on the headers of a response, which has no request line.
     pub(super) fn response_header_matches(
         &mut self,
         written: &'d [Located<document::HeaderMatch>],

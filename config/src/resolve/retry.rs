@@ -72,7 +72,7 @@ impl<'d> Resolver<'d, '_, '_> {
         conditions
     }
 
-    /// Two conditions need a key of their own, which has no effect without them.
+    /// Two conditions need another key, and this key has no effect without its condition.
     fn check_conditions(&mut self, written: &'d Located<document::RetryPolicy>, retry_on: RetryOn) {
         let Some(list) = written.retry_on.given().filter(|list| !list.is_incomplete) else {
             return;

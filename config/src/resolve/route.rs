@@ -15,7 +15,7 @@ use crate::reader::Located;
 const BODY_FILE_MAX: u64 = 1 << 20;
 
 impl<'d> Resolver<'d, '_, '_> {
-    /// Routes, which have the retry policy `inherited` where they say nothing of it.
+    /// Routes; those without a retry policy have the one that is `inherited`.
     pub(super) fn routes(
         &mut self,
         written: &'d [Located<document::Route>],
@@ -33,7 +33,7 @@ impl<'d> Resolver<'d, '_, '_> {
         self.exactly_one(&route.origin, route.has_unknown, &keys, "the route has no action");
         let matcher = route.r#match.given();
         let resolved = matcher.and_then(|matcher| self.route_match(matcher));
-        // Every action is checked, also where there is one too many.
+        // Every action is checked, even if there is one too many.
         let forward = route.route.given().and_then(|forward| self.forward(forward, matcher, inherited));
         let redirect = route.redirect.given().and_then(|redirect| self.redirect(redirect, matcher));
         let direct = route.direct_response.given().and_then(|direct| self.direct_response(direct));
@@ -119,7 +119,7 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 }
 
-/// Reads a regular file; a pipe or device could keep the caller waiting for ever.
+/// Reads a regular file; a pipe or device could block forever.
 fn read_body(path: &Path) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {

@@ -1,4 +1,4 @@
-//! Endpoints: what their addresses, weights and priorities may be together.
+//! Endpoints: checks over their addresses, weights and priorities.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -60,7 +60,7 @@ impl<'d> Resolver<'d, '_, '_> {
         self.problems.push(Problem::at(&address.origin, message).hint(Some(hint)));
     }
 
-    /// What a priority cannot take goes to the next one, which must be there.
+    /// Requests that a priority cannot take go to the next one, which must exist.
     fn check_priorities(&mut self, entries: &[Located<EndpointEntry>]) {
         let mut lowest = BTreeMap::new();
         for entry in entries {

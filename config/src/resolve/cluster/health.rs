@@ -11,7 +11,7 @@ use crate::resolve::Resolver;
 /// Envoy: HttpHealthCheck.expected_statuses.
 const STATUS_OK: std::ops::Range<u16> = 200..201;
 
-/// Fields that the check itself writes, or that speak of the connection (RFC 9110 section 7.6.1).
+/// Headers that the check writes itself, or that are about the connection (RFC 9110 section 7.6.1).
 const OWN_FIELDS: [&str; 10] = [
     "connection",
     "content-length",

@@ -11,12 +11,12 @@ use crate::resolve::Resolver;
 use super::or_defaults;
 
 impl<'d> Resolver<'d, '_, '_> {
-    /// The policy, and how much of the mean load an endpoint may have with the consistent hashes.
+    /// The policy, and the load bound of the consistent hashes in per cent of the mean load.
     pub(super) fn lb_policy(&mut self, cluster: &'d Located<document::Cluster>) -> (LbPolicy, Option<u32>) {
         let name = cluster.lb_policy.value().unwrap_or(LbPolicyName::RoundRobin);
         let is_known = match cluster.lb_policy {
             Slot::Given(_) => true,
-            // A misspelt key may have been it.
+            // A misspelt key may have been meant.
             Slot::Absent => !cluster.has_unknown,
             Slot::Invalid(_) => false,
         };
@@ -172,7 +172,7 @@ impl<'d> Resolver<'d, '_, '_> {
         Some(Subsets { selectors, fallback, default_subset })
     }
 
-    /// The selectors, each sorted. What can never be found is refused: it is a misspelling.
+    /// The selectors, each sorted. A key that no endpoint has is refused, because it must be a misspelling.
     fn selectors(
         &mut self,
         written: &'d Located<document::Subsets>,

@@ -8,7 +8,7 @@ use crate::resolve::Resolver;
 
 type Count = Slot<Int<1, 4_294_967_295>>;
 
-/// What both priorities have.
+/// The limits that both priorities have.
 struct Written<'d> {
     max_connections: &'d Count,
     max_pending_requests: &'d Count,

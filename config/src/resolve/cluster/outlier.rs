@@ -55,7 +55,7 @@ impl Resolver<'_, '_, '_> {
         }
     }
 
-    /// These keys judge what is only counted apart when it is split off.
+    /// These keys are about local failures, which are counted only if they are split off.
     fn check_local_origin(&mut self, written: &Located<document::OutlierDetection>) {
         let keys = [
             ("consecutive_local_origin_failure", written.consecutive_local_origin_failure.origin()),

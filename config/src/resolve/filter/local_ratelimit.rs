@@ -75,7 +75,7 @@ impl<'d> Resolver<'d, '_, '_> {
         Some(RateLimitAction::HeaderValueMatch { key: conditional.descriptor_key.0.clone(), value, headers })
     }
 
-    /// Each descriptor must be one that a rule can make.
+    /// Each descriptor must be one that some rule can make.
     fn check_descriptors(&mut self, written: &'d Located<document::LocalRateLimit>, rules: &[RateLimitRule]) {
         let rules_are_known = written.rate_limits.given().is_some_and(|list| {
             let is_read = |rule: &Located<document::RateLimitRule>| {

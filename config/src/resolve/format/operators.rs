@@ -56,7 +56,7 @@ const fn port(name: &'static str, of: AddressOf, meaning: &'static str) -> Opera
     plain(name, CommandOperator::Address { of, part: AddressPart::Port }, meaning)
 }
 
-/// `$of` alone, because a `fn` pointer cannot carry it.
+/// A macro, because a `fn` pointer cannot carry `$of`.
 macro_rules! network {
     ($name:literal, $of:expr, $meaning:literal) => {
         value($name, "(MASK_PREFIX_LEN)", false, $meaning, |call| {
