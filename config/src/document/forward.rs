@@ -30,21 +30,21 @@ table! {
         metadata_match: Map<Name, Text>, optional "every endpoint";
 
         /// Replaces the part of the path that matched: the prefix, or the whole `path`. It cannot be used with
-        /// `match.regex` and `match.template`. At most one of `prefix_rewrite`, `regex_rewrite` and `template_rewrite`
+        /// `match.regex` or `match.template`. At most one of `prefix_rewrite`, `regex_rewrite` and `template_rewrite`
         /// is written.
-        prefix_rewrite: UrlPath, optional "the path goes on as it came";
+        prefix_rewrite: UrlPath, optional "the path is not changed";
         /// Replaces the parts of the path that match a pattern.
-        regex_rewrite: RegexRewrite, optional "the path goes on as it came";
+        regex_rewrite: RegexRewrite, optional "the path is not changed";
         /// Builds the path from literals and the variables of `match.template`: `"/v2/{id}"`.
-        template_rewrite: TemplateRewrite, optional "the path goes on as it came";
+        template_rewrite: TemplateRewrite, optional "the path is not changed";
         /// Replaces the host. At most one of the keys that rewrite the host is written.
-        host_rewrite: Host, optional "the host goes on as it came";
+        host_rewrite: Host, optional "the host is not changed";
         /// Replaces the host by the name of the chosen endpoint, if it has one.
         auto_host_rewrite: bool, default "false";
         /// Replaces the host by the value of this request header, if it is there.
-        host_rewrite_header: HeaderName, optional "the host goes on as it came";
+        host_rewrite_header: HeaderName, optional "the host is not changed";
         /// Replaces the host by the path after this rewrite.
-        host_rewrite_path_regex: RegexRewrite, optional "the host goes on as it came";
+        host_rewrite_path_regex: RegexRewrite, optional "the host is not changed";
         /// Keep the replaced host in `x-forwarded-host`.
         append_x_forwarded_host: bool, default "false";
 
@@ -78,9 +78,9 @@ table! {
     /// Replaces every match of a pattern (Envoy: RegexMatchAndSubstitute). It is written as `regex_rewrite` in `route` and
     /// `redirect`, and as `host_rewrite_path_regex`.
     RegexRewrite at "listeners[].http.virtual_hosts[].routes[].route.regex_rewrite", example "rewrites.toml" {
-        /// What is replaced; it need not match all of the path.
+        /// Pattern of the parts that are replaced; it need not match the whole path.
         pattern: SearchPattern, required;
-        /// What takes its place. `\1` is what the first group matched, `\0` all of the match, `\\` a backslash.
+        /// The replacement. `\1` is the text that the first group matched, `\0` the whole match, `\\` a backslash.
         substitution: Substitution, required;
     }
 }
@@ -110,13 +110,12 @@ table! {
     WeightedCluster at "listeners[].http.virtual_hosts[].routes[].route.weighted_clusters[]", example "weighted-clusters.toml" {
         /// Name of the cluster.
         cluster: ClusterName, required;
-        /// Its weight. The cluster gets `weight` of as many requests as the sum of all weights, which must be at least
-        /// 1.
+        /// Its weight: the cluster gets this part of the sum of all weights, which must be at least 1.
         weight: Int<0, 1_000_000>, required;
         /// Replaces the host; overrides the route.
-        host_rewrite: Host, optional "what the route says";
+        host_rewrite: Host, optional "as in the route";
         /// Use only the endpoints with these values in their `metadata`, in addition to those that the route asks for.
-        metadata_match: Map<Name, Text>, optional "what the route says";
+        metadata_match: Map<Name, Text>, optional "as in the route";
         /// Headers added to requests, before those of the route.
         request_headers_to_add: List<HeaderToAdd>, optional "none";
         /// Headers removed from requests.
@@ -126,7 +125,7 @@ table! {
         /// Headers removed from responses.
         response_headers_to_remove: List<EditableHeader>, optional "none";
         /// Settings of HTTP filters for these requests; they override those of the route.
-        filters: FilterOverrides, optional "what the route says";
+        filters: FilterOverrides, optional "as in the route";
     }
 }
 

@@ -14,8 +14,8 @@ table! {
     /// clusters, for requests and responses. The edits of the most specific place are made first: weighted cluster,
     /// route, virtual host, `http`. In one place, headers are removed first and added afterwards.
     HeaderToAdd at "listeners[].http.request_headers_to_add[]", example "headers.toml" {
-        /// Name of the header, in any case. It cannot be the host, a header of the connection, or one that says the
-        /// body's length.
+        /// Name of the header, in any case. It cannot be the host, a header of the connection, or a header about the
+        /// length of the body.
         name: EditableHeader, required;
         /// Its value, with [command operators](#command-operators) such as `%DOWNSTREAM_REMOTE_ADDRESS%`; `%%` is a
         /// percent sign. If the whole value turns out empty, no header is added.
@@ -57,7 +57,7 @@ table! {
         /// The value is an integer in this range.
         range: RangeMatch, optional "another kind of match";
         /// `true`: the header is there, with any value; `false`: it is not there.
-        present: bool, optional "`true` where no other kind is written";
+        present: bool, optional "`true` if no other kind is written";
         /// Compare without regard to upper and lower case. Not for `regex`: start the pattern with `(?i)`.
         ignore_case: bool, optional "`false`";
         /// Match if the condition does not hold. A header that is not there meets no condition, inverted or not; see
@@ -71,9 +71,9 @@ table! {
 table! {
     /// Integers from `start` up to but not including `end` (Envoy: Int64Range).
     RangeMatch at "listeners[].http.virtual_hosts[].routes[].match.headers[].range", example "routes.toml" {
-        /// The first.
+        /// The first integer of the range.
         start: Signed, required;
-        /// The one after the last.
+        /// The first integer after the range.
         end: Signed, required;
     }
 }

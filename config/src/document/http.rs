@@ -19,7 +19,7 @@ table! {
         /// Routes for every host: one virtual host `default` with the domain `*`. Excludes `virtual_hosts`.
         routes: List<Route>, optional "see `virtual_hosts`";
         /// Routes by host. Excludes `routes`.
-        virtual_hosts: List<VirtualHost>, optional "one with `routes`";
+        virtual_hosts: List<VirtualHost>, optional "one virtual host with `routes`";
         /// The filters that every request passes, in order; each is a table with the filter's name as key. `router` is
         /// the last one, and may be left out.
         http_filters: List<HttpFilter>, optional "`[{ router = {} }]`";
@@ -103,10 +103,10 @@ table! {
         via: ViaName, optional "no `via` is added";
         /// Append the address of the connection's peer to `x-forwarded-for`.
         x_forwarded_for: bool, default "true";
-        /// Set `x-forwarded-proto` where the request has none. With `use_remote_address` and no trusted hops, it is set
-        /// on every request.
+        /// Set `x-forwarded-proto` if the request has none. With `use_remote_address` and no trusted hops, it is set on
+        /// every request.
         x_forwarded_proto: bool, default "true";
-        /// Set `x-request-id` where the request has none.
+        /// Set `x-request-id` if the request has none.
         x_request_id: bool, default "true";
         /// Set `x-envoy-upstream-service-time`, in milliseconds, on responses.
         x_envoy_upstream_service_time: bool, default "true";

@@ -15,7 +15,7 @@ table! {
         /// Part of the statistics' names after `listener.`.
         stat_prefix: Name, optional "the address with `:` replaced by `_`";
         /// Connections of this listener in the whole process. Above it, new ones are closed.
-        max_connections: Int<1, { u64::MAX }>, optional "no limit of its own";
+        max_connections: Int<1, { u64::MAX }>, optional "only the limit of the process";
         /// HTTP for every connection. Excludes `filter_chains`.
         http: Http, optional "see `filter_chains`";
         /// What serves a connection, by its addresses: the first chain that matches. A connection that matches none is

@@ -84,8 +84,8 @@ table! {
         /// The whole path matches this template: `*` stands for a segment, `**` for the rest of the path; `{name}` for
         /// a segment and `{name=**}` for several that `template_rewrite` can use (Envoy: UriTemplateMatchConfig).
         template: Template, optional "another kind of match";
-        /// Whether upper and lower case differ in the path. It cannot be used with `regex`, where the pattern may start
-        /// with `(?i)`, and with `template`.
+        /// Whether upper and lower case differ in the path. It cannot be used with `template` or with `regex`, where
+        /// the pattern may start with `(?i)`.
         case_sensitive: bool, optional "`true`";
         /// Methods, one of which must be the request's.
         methods: List<Method>, optional "every method";
@@ -114,7 +114,7 @@ table! {
         /// New path; a query in it replaces the request's. At most one of `path`, `prefix_rewrite` and `regex_rewrite`
         /// is written.
         path: NewPath, optional "unchanged";
-        /// Replaces the part of the path that matched. It cannot be used with `match.regex` and `match.template`.
+        /// Replaces the part of the path that matched. It cannot be used with `match.regex` or `match.template`.
         prefix_rewrite: UrlPath, optional "unchanged";
         /// Replaces the parts of the path that match a pattern.
         regex_rewrite: RegexRewrite, optional "unchanged";

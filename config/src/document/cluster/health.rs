@@ -74,9 +74,9 @@ table! {
 table! {
     /// A check by a connection and the bytes that come over it (Envoy: TcpHealthCheck).
     TcpHealthCheck at "clusters[].health_checks[].tcp", example "health-checks.toml" {
-        /// What to send: a text, or `{ hex = "..." }`.
+        /// Bytes to send: a text, or `{ hex = "..." }`.
         send: PayloadEntry, optional "nothing";
-        /// What must come, in this order, with any bytes in between: texts, or `{ hex = "..." }`.
+        /// Bytes that must be received, in this order, with any others in between: texts, or `{ hex = "..." }`.
         receive: List<PayloadEntry>, optional "nothing: a connection is enough";
     }
 }

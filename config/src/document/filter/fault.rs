@@ -14,7 +14,7 @@ table! {
         /// Answer the request with an error instead of forwarding it.
         abort: FaultAbort, optional "no abort";
         /// Slow down the body of the response.
-        response_rate_limit: FaultRateLimit, optional "as fast as it comes";
+        response_rate_limit: FaultRateLimit, optional "no limit";
         /// Only requests for which all these conditions hold.
         headers: List<HeaderMatch>, optional "every request";
         /// Only requests for this cluster.
@@ -38,7 +38,7 @@ table! {
 }
 
 table! {
-    /// An error in place of a response (Envoy: FaultAbort). Exactly one of `http_status` and `header_abort` is written.
+    /// An error instead of a response (Envoy: FaultAbort). Exactly one of `http_status` and `header_abort` is written.
     FaultAbort at "listeners[].http.http_filters[].fault.abort", example "fault.toml" {
         /// The status of the answer.
         http_status: Int<200, 599>, optional "see `header_abort`";

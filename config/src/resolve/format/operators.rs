@@ -153,7 +153,7 @@ pub static OPERATORS: &[OperatorForm] = &[
     plain("UPSTREAM_PROTOCOL", CommandOperator::UpstreamProtocol, "protocol of the upstream connection: `HTTP/1.1`"),
     plain("UPSTREAM_CONNECTION_ID", CommandOperator::UpstreamConnectionId, "number of the upstream connection"),
     plain("UPSTREAM_REQUEST_ATTEMPT_COUNT", CommandOperator::UpstreamRequestAttemptCount, "how many times the request was sent to an upstream; 0 if never"),
-    plain("UPSTREAM_TRANSPORT_FAILURE_REASON", CommandOperator::UpstreamTransportFailureReason, "why the last connection to an endpoint could not be made"),
+    plain("UPSTREAM_TRANSPORT_FAILURE_REASON", CommandOperator::UpstreamTransportFailureReason, "why the last connection to an endpoint failed"),
 
     plain("ROUTE_NAME", CommandOperator::RouteName, "name of the route"),
     plain("VIRTUAL_HOST_NAME", CommandOperator::VirtualHostName, "name of the virtual host"),
