@@ -23,7 +23,7 @@ const CAPACITY: usize = 64 * 1024;
 /// Exchanges before anything is measured.
 const WARM_UP: u64 = 1000;
 
-/// Who asks for what.
+/// The kind of traffic.
 #[derive(Clone, Copy, Debug)]
 pub enum Traffic {
     /// Four fields, and an answer of 46 bytes with a Content-Length.

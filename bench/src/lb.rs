@@ -48,7 +48,7 @@ pub fn pick(policy: &str, count: u32, weighted: bool) -> impl FnMut() {
     };
     let endpoints = cluster.endpoints();
     let busy: Vec<InFlight> = (0..).zip(&endpoints).flat_map(|(at, endpoint)| start(at % 3)(endpoint)).collect();
-    // Somebody must have answered before latencies can be compared.
+    // Endpoints must have answered before latencies can be compared.
     endpoints.iter().for_each(|endpoint| endpoint.request_started(0).responded(1_000_000));
     let mut key = 0_u64;
     move || {
@@ -61,7 +61,7 @@ pub fn pick(policy: &str, count: u32, weighted: bool) -> impl FnMut() {
     }
 }
 
-/// One endpoint's health changes, and the shard makes its view anew at the next pick.
+/// The health of one endpoint changes, and the shard renews its view at the next pick.
 pub fn renew(policy: &str, count: u32) -> impl FnMut() {
     let (reactor, cluster) = cluster(policy, count, false);
     let host = cluster.shared.hosts()[0].clone();

@@ -86,7 +86,7 @@ pub fn random_route(kind: Kind, routes: usize) -> impl FnMut() {
 }
 
 /// The hosts are edited copies of a loaded one: reading thousands of routes from text takes minutes under valgrind.
-/// Patterns are loaded all the same, as they must be compiled.
+/// Patterns are still loaded, because they must be compiled.
 fn hosts(kind: Kind, routes: usize) -> Vec<VirtualHost> {
     let pattern = |n: usize| match kind {
         Kind::Regex => format!("regex = \"/api/{n:05}/[a-z]+\""),

@@ -1,4 +1,4 @@
-//! Statistics: recorded on the request path, merged and rendered beside it.
+//! Statistics: recorded on the request path, merged and rendered outside of it.
 
 use ringway::stats::{ClusterStats, Distribution, HttpStats, ListenerStats, Registry};
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-//! Timers beside ten thousand others that are armed.
+//! Timers while ten thousand others are armed.
 
 use ringway::ring::{PoolSize, Reactor, Timer};
 use std::rc::Rc;

@@ -4,14 +4,14 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::ops::Range;
 
-use crate::document::Origin;
-use crate::model::Place;
+use crate::place::{KeyPath, Origin, Place};
 
-/// Past this many problems no more similar names are searched, so that a huge wrong file is still answered at once.
+/// After this number of problems similar names are no longer searched, so that the answer to a huge wrong file is still
+/// fast.
 const SUGGESTIONS_MAX: usize = 1_000;
 /// Columns of source shown around a problem in a longer line.
 const EXCERPT_COLUMNS: usize = 110;
-/// Columns of text, after which a list of allowed words is broken.
+/// Columns of text after which a list of allowed words is broken.
 const WRAP_COLUMNS: usize = 110;
 /// Characters of a message, path or hint.
 const TEXT_MAX: usize = 1_000;
@@ -32,9 +32,9 @@ pub struct Diagnostic {
     pub line: usize,
     /// From 1, in characters.
     pub column: usize,
-    /// Bytes of the file that are meant.
+    /// The bytes of the file with the problem.
     pub span: Range<usize>,
-    /// Such as `listeners[0].http.routes[1].route.cluster`; empty where the file is not TOML.
+    /// Such as `listeners[0].http.routes[1].route.cluster`; empty if the file is not TOML.
     pub path: String,
     /// What is wrong.
     pub message: String,
@@ -45,7 +45,7 @@ pub struct Diagnostic {
     excerpt: Excerpt,
 }
 
-/// A source line fit for a terminal, and where the carets go.
+/// A source line fit for a terminal, and the place of the carets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Excerpt {
     line: String,
@@ -133,7 +133,7 @@ fn wrap(label: &str, text: &str) -> String {
 #[derive(Debug)]
 pub struct Problems<'t> {
     text: &'t str,
-    /// Made when the first place is asked for.
+    /// Made when the first place is needed.
     lines: OnceCell<Lines<'t>>,
     list: Vec<Problem>,
     suggestions: usize,
@@ -150,6 +150,11 @@ impl<'t> Problems<'t> {
 
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// Takes out the problems collected so far, to be put back with `push`.
+    pub fn take(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.list)
     }
 
     pub fn into_list(self) -> Vec<Problem> {
@@ -172,7 +177,7 @@ impl<'t> Problems<'t> {
         if self.suggestions > SUGGESTIONS_MAX { None } else { closest(written, names) }
     }
 
-    /// A problem with the bytes `part` of the string `value` at `origin`; with all of it where escapes hide the place.
+    /// A problem with the bytes `part` of the string `value` at `origin`, or with the whole string if it has escapes.
     pub fn within(&self, origin: &Origin, value: &str, part: Range<usize>, message: impl Into<String>) -> Problem {
         let mut problem = Problem::at(origin, message);
         let written = self.text.get(origin.span.clone()).unwrap_or_default();
@@ -195,6 +200,16 @@ pub struct Problem {
     hint: Option<String>,
     /// Where the same thing was written.
     earlier: Option<usize>,
+    about: Option<KeyFault>,
+}
+
+/// What is wrong with a key of a table, for the pass that explains unknown keys (`foreign::explain`).
+#[derive(Clone, Debug)]
+pub enum KeyFault {
+    /// The table at `table` has no such key; `place` is that of its declaration.
+    Unknown { table: KeyPath, place: &'static str, key: String },
+    /// The table at `table` lacks a key that it must have.
+    Missing { table: KeyPath, key: &'static str },
 }
 
 impl Problem {
@@ -210,7 +225,15 @@ impl Problem {
 
     /// A problem with the text itself.
     pub fn in_text(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self { span, path: String::new(), message: message.into(), allowed: None, hint: None, earlier: None }
+        Self {
+            span,
+            path: String::new(),
+            message: message.into(),
+            allowed: None,
+            hint: None,
+            earlier: None,
+            about: None,
+        }
     }
 
     pub fn allowed(self, allowed: impl Into<String>) -> Self {
@@ -219,6 +242,15 @@ impl Problem {
 
     pub fn hint(self, hint: Option<impl Into<String>>) -> Self {
         Self { hint: hint.map(Into::into).or(self.hint), ..self }
+    }
+
+    pub fn about(self, fault: KeyFault) -> Self {
+        Self { about: Some(fault), ..self }
+    }
+
+    /// The unknown or missing key, if the problem is about one.
+    pub fn key_fault(&self) -> Option<&KeyFault> {
+        self.about.as_ref()
     }
 
     /// Adds the line of `origin` to the message.
@@ -230,14 +262,14 @@ impl Problem {
 /// The name nearest to `written`, if it is near.
 pub fn closest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let length = written.chars().count();
-    // A third of the letters may differ, as far as three; in short names one.
+    // A third of the letters may differ, at most three; in short names one.
     let limit = (length / 3).clamp(1, 3);
     let near = names.filter(|name| name.chars().count().abs_diff(length) <= limit);
     let ranked = near.map(|name| (strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase()), name));
     ranked.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
 }
 
-/// A list of names for a message, cut where it is long.
+/// A list of names for a message, cut if it is long.
 pub fn name_list<'n>(names: impl Iterator<Item = &'n str>) -> String {
     const SHOWN: usize = 12;
     let names: Vec<_> = names.collect();
@@ -301,8 +333,7 @@ impl<'t> Lines<'t> {
         }
     }
 
-    /// The span inside the text and on character boundaries, whatever the parser said; never on the empty line that a
-    /// final line end leaves.
+    /// The span moved into the text and to character boundaries; never on the empty line after a final line end.
     fn clamp(&self, span: Range<usize>) -> Range<usize> {
         let body_end = self.text.trim_end_matches(['\n', '\r']).len();
         let mut start = span.start.min(body_end);
@@ -317,7 +348,7 @@ impl<'t> Lines<'t> {
     }
 }
 
-/// The text fit for a terminal: what it quotes from the file may hold control characters, or be very long.
+/// The text made fit for a terminal: quotes from the file may contain control characters or be very long.
 fn printable(text: &str) -> String {
     let mut shown: String = text.chars().take(TEXT_MAX).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(TEXT_MAX).is_some() {
@@ -330,7 +361,7 @@ fn printable(text: &str) -> String {
 fn excerpt(line: &str, from: usize, to: usize) -> Excerpt {
     let mut shown = String::new();
     let (mut columns, mut caret_column, mut caret_end) = (0, None, None);
-    // Far into a long line, begin shortly before the span.
+    // In a long line, begin shortly before the span.
     let before = line[..from].chars().count();
     let skipped = if before + 20 > EXCERPT_COLUMNS { before - EXCERPT_COLUMNS / 3 } else { 0 };
     if skipped > 0 {
@@ -364,7 +395,7 @@ fn excerpt(line: &str, from: usize, to: usize) -> Excerpt {
     Excerpt { line: shown.trim_end().to_owned(), caret_column, caret_count }
 }
 
-/// Columns of a terminal that a character takes: the common wide and combining ranges of Unicode's UAX 11, which is
+/// Columns that a character takes in a terminal, by the common wide and combining ranges of Unicode's UAX 11, which are
 /// enough to keep a caret under its word.
 fn width(c: char) -> usize {
     match c {

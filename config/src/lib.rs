@@ -5,7 +5,10 @@
 
 mod diagnostic;
 mod document;
+mod foreign;
 pub mod model;
+mod place;
+mod reader;
 mod resolve;
 pub mod schema;
 mod syntax;
@@ -18,7 +21,8 @@ use toml::de::{DeTable, DeValue};
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 use diagnostic::{Problem, Problems};
-use document::{Input, KeyPath, Read};
+use place::KeyPath;
+use reader::{Input, Read as _};
 
 /// Bytes of the largest file that is read; a hundred thousand routes fit.
 const FILE_SIZE_MAX: u64 = 64 << 20;
@@ -88,15 +92,16 @@ fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
 pub fn load_str(file_name: &str, text: &str) -> Result<model::Config, Diagnostics> {
     let (tree, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        // What the parser made of the rest is guesswork; its keys are not worth a second list of complaints.
+        // What the parser recovered from the rest is a guess; problems with its keys would only confuse.
         return Err(Diagnostics::new(file_name, text, syntax::problems(text, &errors)));
     }
     let mut problems = Problems::new(text);
     let root = toml::Spanned::new(0..0, DeValue::Table(tree.into_inner()));
     let input = Input::new(&root, 0..0, KeyPath::default());
     let directory = Path::new(file_name).parent().unwrap_or(Path::new(""));
-    let config = document::Document::read(&input, &mut problems)
-        .map(|document| resolve::resolve(&document, file_name, directory, &mut problems));
+    let document = document::Document::read(&input, &mut problems);
+    foreign::explain(&mut problems);
+    let config = document.map(|document| resolve::resolve(&document, file_name, directory, &mut problems));
     match config {
         Some(config) if problems.is_empty() => Ok(config),
         _ => Err(Diagnostics::new(file_name, text, problems.into_list())),

@@ -1,5 +1,5 @@
-//! From what was written to what it means: checks everything that depends on more than one key, resolves names, fills
-//! the model. Reports every problem; the model is used only where there is none.
+//! From the document to the model: checks everything that depends on more than one key, resolves names, fills the
+//! model. Reports every problem; the model is used only if there is none.
 
 mod access_log;
 mod cluster;
@@ -19,28 +19,30 @@ use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use crate::diagnostic::{Problem, Problems};
-use crate::document::{self, Document, List, Located, Origin, Slot, absent};
+use crate::document::{self, Document};
 use crate::model::{self, Config, Shards};
+use crate::place::Origin;
+use crate::reader::{List, Located, Slot, absent};
 
-/// What the parts of the resolver share.
+/// State that the parts of the resolver share.
 struct Resolver<'d, 't, 'p> {
     problems: &'p mut Problems<'t>,
     /// Each cluster and its index by its name.
     clusters: HashMap<&'d str, (usize, &'d Located<document::Cluster>)>,
     /// Names in the order of the file.
     cluster_names: Vec<&'d str>,
-    /// Names of the filters of the `http` that is being resolved, and whether they are all that was meant.
+    /// Names of the filters of the current `http`, and whether all of them could be read.
     chain: Vec<&'static str>,
     chain_is_known: bool,
     /// Where relative paths start.
     directory: &'d Path,
 }
 
-/// The meaning of `document`. It is complete only if `problems` is still empty afterwards.
+/// The model for `document`. It is complete only if `problems` is still empty afterwards.
 pub fn resolve(document: &Document, file: &str, directory: &Path, problems: &mut Problems<'_>) -> Config {
     let (mut clusters, mut cluster_names) = (HashMap::new(), Vec::new());
     for cluster in document.clusters.items() {
-        let Some(name) = cluster.name.given().map(|name| name.value.0.as_str()) else { continue };
+        let Some(name) = cluster.name.given().map(|name| name.0.as_str()) else { continue };
         clusters.entry(name).or_insert((cluster_names.len(), cluster));
         cluster_names.push(name);
     }
@@ -62,7 +64,7 @@ impl Resolver<'_, '_, '_> {
         };
         if let (Slot::Given(group), None) = (&runtime.group, runtime.user.origin()) {
             let problem = Problem::at_key(&group.origin, "`group` is written without `user`");
-            self.problems.push(problem.hint(Some("the group is taken together with a user: add user = \"...\"")));
+            self.problems.push(problem.hint(Some("the group is only used together with a user: add user = \"...\"")));
         }
         model::Runtime {
             shards: self.shards(runtime),
@@ -71,12 +73,12 @@ impl Resolver<'_, '_, '_> {
             buffer_size: runtime.buffer_size.to_u32(),
             backlog: runtime.backlog.to_u32(),
             drain_time: runtime.drain_time.0,
-            max_connections: runtime.max_connections.given().map(|count| count.value.0),
+            max_connections: runtime.max_connections.value(),
             splice_threshold: runtime.splice_threshold.0,
             access_log_flush_interval: runtime.access_log_flush_interval.0,
-            user: runtime.user.given().map(|name| name.value.0.clone()),
-            group: runtime.group.given().map(|name| name.value.0.clone()),
-            log: runtime.log.value.0.clone(),
+            user: runtime.user.value(),
+            group: runtime.group.value(),
+            log: runtime.log.0.clone(),
         }
     }
 
@@ -97,7 +99,7 @@ impl Resolver<'_, '_, '_> {
         }
         let mut first = HashMap::new();
         for cpu in &list.items {
-            self.unique(&mut first, cpu.value.0, &cpu.origin, |cpu| format!("core {cpu} is listed twice"));
+            self.unique(&mut first, cpu.0, &cpu.origin, |cpu| format!("core {cpu} is listed twice"));
         }
         Shards::Cpus(list.items.iter().map(|cpu| cpu.to_usize()).collect())
     }
@@ -111,15 +113,15 @@ impl Resolver<'_, '_, '_> {
         {
             let message = format!("the admin endpoint has the address of a listener, {}", admin.address.value);
             let problem = Problem::at(&admin.address.origin, message).earlier(&listener.origin);
-            self.problems.push(problem.hint(Some("give it a port of its own")));
+            self.problems.push(problem.hint(Some("give it another port")));
         }
         model::Admin {
             address: admin.address.value.clone(),
-            access_log: admin.access_log.given().map(|path| self.directory.join(&path.value.0)),
+            access_log: admin.access_log.given().map(|path| self.directory.join(&path.0)),
         }
     }
 
-    /// Reports `value` if it is among the `first` ones already, else adds it.
+    /// Reports `value` if it is already among the `first` ones, else adds it.
     fn unique<'o, T: Eq + std::hash::Hash>(
         &mut self,
         first: &mut HashMap<T, &'o Origin>,
@@ -135,15 +137,15 @@ impl Resolver<'_, '_, '_> {
         }
     }
 
-    /// Reports a list that is written without a member.
+    /// Reports a list that is written without members.
     fn refuse_empty<T>(&mut self, list: &Slot<List<T>>, message: &str, hint: &str) {
         if let Some(list) = list.given().filter(|list| list.is_empty) {
             self.problems.push(Problem::at(&list.origin, message).hint(Some(hint)));
         }
     }
 
-    /// Whether exactly one of `keys` is written. None is reported, unless a misspelt key may have been it; each further
-    /// one is reported.
+    /// Whether exactly one of `keys` is written. If none is, that is reported, unless a misspelt key may have been
+    /// meant; each further one is reported.
     fn exactly_one(
         &mut self,
         table: &Origin,
@@ -172,18 +174,18 @@ impl Resolver<'_, '_, '_> {
         };
         for (key, origin) in further {
             let problem = Problem::at_key(origin, format!("`{key}` and `{first}` exclude each other"));
-            self.problems.push(problem.hint(Some(format!("keep one of them; `{first}` stands before it"))));
+            self.problems.push(problem.hint(Some(format!("keep one of them; `{first}` is written before it"))));
         }
         further.is_empty()
     }
 }
 
-/// Port 0: the kernel chooses, so that two of them do not collide.
+/// With port 0 the kernel chooses, so that two such addresses do not collide.
 fn port_is_free(address: &model::Address) -> bool {
     matches!(address, model::Address::Ip(address) if address.port() == 0)
 }
 
-/// Whether the value at `origin` is not the default that a table has at its own place.
+/// Whether the value at `origin` was written; a default has the place of its table.
 fn is_written(origin: &Origin, table: &Origin) -> bool {
     origin.key != table.key
 }

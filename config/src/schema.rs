@@ -1,10 +1,11 @@
-//! docs/CONFIG.md, written from the declarations in `document`, so that it says what the reader does.
+//! docs/CONFIG.md, written from the declarations in `document`, so that it always agrees with the reader.
 
 mod operators;
 
 use std::fmt::Write as _;
 
-use crate::document::{KeySpec, Presence, TableSpec, all_tables};
+use crate::document::all_tables;
+use crate::reader::{KeySpec, Presence, TableSpec};
 
 /// The files in docs/examples that the tables name.
 const EXAMPLES: &[(&str, &str)] = &[
@@ -49,29 +50,30 @@ const INTRODUCTION: &str = r#"# The configuration file
 <!-- Written by the crate ringway-config from its declarations; do not edit. Renew it with
      RINGWAY_BLESS=1 cargo test -p ringway-config -->
 
-`ringway check FILE` says everything that is wrong with a file, with line, column and what is allowed; `ringway run FILE`
-runs it. The file is [TOML](https://toml.io) 1.1. Unknown keys are errors.
+`ringway check FILE` reports everything that is wrong with a file, each mistake with its line, its column and what is
+allowed there; `ringway run FILE` runs the proxy with it. The file is [TOML](https://toml.io) 1.1. Unknown keys are errors.
 
 ## From a connection to an answer
 
 A **listener** accepts connections at an address. Its first **filter chain** that matches a connection serves it. A chain
-hands the connection to **http**, the HTTP connection manager, which reads requests. A request's host selects a **virtual
-host**; in it, the first **route** that matches the request decides: it forwards the request to a **cluster**,
-redirects, or answers directly. Before that, the request passes the **HTTP filters**, each of which may answer it or hold
-it back; the response passes them on its way back. A cluster is a set of **endpoints**, servers that can answer the same
-requests; one is chosen for each request. The words are Envoy's, so that its users arrive knowing them.
+hands the connection to **http**, the HTTP connection manager, which reads requests. The host of a request selects a
+**virtual host**; in it, the first **route** that matches the request decides what happens: the request is forwarded to a
+**cluster**, redirected, or answered directly. Before that, the request passes the **HTTP filters**, each of which may
+answer it or hold it back; the response passes them on its way back. A cluster is a set of **endpoints**, servers that can
+answer the same requests; load balancing chooses one for each request. The names are Envoy's, so that its users already
+know them.
 
 ```text
 listener -> filter chain -> http -> virtual host -> route -> cluster -> endpoint
 ```
 
-**The short form.** A listener with one filter chain may leave `filter_chains` out and write `http` itself, and `http`
-with one virtual host for every domain may write `routes` itself. The smallest useful file:
+**The short form.** A listener with one filter chain may leave out `filter_chains` and have `http` directly, and `http`
+with one virtual host for every domain may have `routes` directly. The smallest useful file:
 
 "#;
 
 const LONG_FORM: &str = r#"
-**The long form** names every step. It says the same in more words, and has room for more chains and hosts:
+**The long form** names every step. This file means the same, and has room for more filter chains and virtual hosts:
 
 "#;
 
@@ -81,13 +83,13 @@ const VALUES: &str = r#"
 | Type | Written as |
 |---|---|
 | duration | A string, one whole number with one unit: `"250ms"`, `"15s"`, `"5m"`, `"1h"`. Where `"off"` is allowed, `"0s"` means the same. |
-| size | A string, one whole number with one unit: `"512B"`, `"16KiB"`, `"10MiB"`, `"1GiB"`. Units are powers of 1024; `KB` and `MB` are refused, because they mean 1000 to some and 1024 to others. |
+| size | A string, one whole number with one unit: `"512B"`, `"16KiB"`, `"10MiB"`, `"1GiB"`. Units are powers of 1024; `KB` and `MB` are refused, because some programs mean 1000 by them and others 1024. |
 | address | A string: `"127.0.0.1:8080"`, `"[::1]:8080"`, `"unix:/run/app.sock"`. |
-| endpoint address | A string: an address, or a host name with a port, `"app.internal:8080"`, where the cluster's `discovery` looks names up. |
+| endpoint address | A string: an address, or a host name with a port, `"app.internal:8080"`, if the cluster's `discovery` looks up names. |
 | number, per cent | Without quotes, with or without a fraction: `50`, `0.5`. |
-| address range | A string: `"10.0.0.0/8"`, `"fd00::/8"`; an address alone is itself. |
-| path | A string that starts with `/`, percent-encoded as clients send it, without query. |
-| regular expression | A string, best in single quotes, where `\` needs no doubling: `'/v\d+/.*'`. Syntax of the Rust crate [regex](https://docs.rs/regex/latest/regex/#syntax), which is like RE2. It must match the whole text. |
+| address range | A string: `"10.0.0.0/8"`, `"fd00::/8"`; a single address is a range of one. |
+| path | A string that starts with `/`, percent-encoded as clients send it, without a query. |
+| regular expression | A string, best in single quotes, where `\` need not be doubled: `'/v\d+/.*'`. The syntax is that of the Rust crate [regex](https://docs.rs/regex/latest/regex/#syntax), which is like RE2. It must match the whole text. |
 
 A table can be written with a header (`[admin]`, `[[listeners]]` for a member of a list), in braces
 (`route = { cluster = "app" }`) or with dots (`http.routes = [...]`); all mean the same.
@@ -115,7 +117,7 @@ pub fn markdown() -> String {
     out
 }
 
-/// Depth first, as the keys stand: a table is followed by those in it.
+/// Depth first, in the order of the keys: a table is followed by the tables in it.
 fn in_reading_order() -> Vec<&'static TableSpec> {
     let tables = all_tables();
     let mut order = Vec::new();

@@ -1,10 +1,10 @@
-//! What is not TOML: the parser's complaints with a word on what to do.
+//! Files that are not TOML: the parser's errors with hints.
 
 use std::collections::HashSet;
 
 use crate::diagnostic::Problem;
 
-/// The parser's complaints without their echoes: the first of each line, and none after a bracket that is not closed.
+/// The parser's errors without consequential ones: the first of each line, and none after a bracket that is not closed.
 pub fn problems(text: &str, errors: &[toml::de::Error]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut lines = HashSet::new();
@@ -43,14 +43,14 @@ fn floor_boundary(text: &str, at: usize) -> usize {
     at
 }
 
-/// What to do about a complaint that points at the byte `at`.
+/// The hint for an error at the byte `at`.
 fn hint(message: &str, text: &str, at: usize) -> Option<String> {
     let line_start = text[..at].rfind('\n').map_or(0, |found| found + 1);
     let rest = text[at..].lines().next().unwrap_or_default();
     if message.starts_with("duplicate key") {
         return Some(match text[line_start..at].trim_start().starts_with('[') {
             true => "this table is written twice; a list of tables has headers in double brackets, [[...]]".into(),
-            false => "this key is written twice in one table; a further list member begins with [[...]]".into(),
+            false => "this key is written twice in one table; another member of a list begins with [[...]]".into(),
         });
     }
     if message.starts_with("key with no value") {
@@ -72,7 +72,7 @@ fn hint(message: &str, text: &str, at: usize) -> Option<String> {
         let from = text[line_start..at].rfind(is_end).map_or(line_start, |found| line_start + found);
         let word = text[from..].trim_start_matches(is_end);
         let word = word.split(is_end).next().unwrap_or_default();
-        return (!word.is_empty()).then(|| format!("strings stand in quotes: {word:?}"));
+        return (!word.is_empty()).then(|| format!("write strings in quotes: {word:?}"));
     }
     None
 }

@@ -1,75 +1,68 @@
-//! Access logs: their files, lines, and which exchanges they take.
+//! Access logs: their files, their lines, and the exchanges that they log.
 
-use super::either::Nested;
 use super::header::HeaderMatch;
-use super::map::Map;
-use super::number::Percent;
-use super::read::List;
-use super::scalar::{Fault, FromText, Int};
-use super::shape::Shape;
-use super::table::table;
-use super::text::{FilePath, Text};
-use super::units::Time;
 use crate::model::RESPONSE_FLAGS;
+use crate::reader::{FilePath, FromText, Int, List, Map, Nested, Percent, Refusal, Shape, Text, Time, holds, table};
 
 table! {
-    /// Where a line for each exchange goes, and what it says.
+    /// A file that gets a line for each exchange, and what the line says.
     AccessLog at "listeners[].http.access_log[]", example "access-log.toml" {
-        /// File to append to; `/dev/stdout` is the standard output. A relative path starts at this file's directory.
-        /// Reopened on SIGUSR1.
+        /// File to append to; `/dev/stdout` is the standard output. A relative path starts at the directory of the
+        /// configuration file. The file is reopened on SIGUSR1.
         path: FilePath, required;
-        /// The line as text with command operators such as `%RESPONSE_CODE%`, listed below; a line end is added where
-        /// there is none. Excludes `json`.
+        /// The line as text with command operators such as `%RESPONSE_CODE%`, [listed below](#command-operators). A
+        /// line end is added if the text has none. Excludes `json`.
         format: Text, optional "Envoy's default format";
-        /// The line as a JSON object: keys of your choice, each with a text like `format`. Excludes `format`.
+        /// The line as a JSON object with keys of your choice, each with a text like that of `format`. Excludes
+        /// `format`.
         json: Map<Text, Text>, optional "`format`";
-        /// Which exchanges get a line.
+        /// The exchanges that get a line.
         filter: AccessLogFilter, optional "every exchange";
     }
 }
 
 table! {
-    /// Which exchanges a log takes (Envoy: AccessLogFilter): a table with exactly one key.
+    /// A condition for an exchange to be logged (Envoy: AccessLogFilter): a table with exactly one key.
     AccessLogFilter at "listeners[].http.access_log[].filter", example "access-log-filters.toml" {
-        /// The status, which is 0 where none was sent.
+        /// The status of the response; 0 if none was sent.
         status: StatusComparison, optional "another filter";
         /// How long the exchange took.
         duration: DurationComparison, optional "another filter";
-        /// The exchange has one of these [response flags](#command-operators); an empty list: any flag at all.
+        /// The exchange has one of these [response flags](#command-operators). An empty list means any flag at all.
         response_flags: List<ResponseFlag>, optional "another filter";
-        /// The request's header fulfils this.
+        /// A header of the request meets this condition.
         header: HeaderMatch, optional "another filter";
-        /// A random share of the exchanges, in per cent.
+        /// A random sample: this percentage of the exchanges.
         sample_percent: Percent, optional "another filter";
-        /// All of these take it.
+        /// All of these conditions hold.
         and: List<AccessLogFilter>, optional "another filter";
-        /// One of these takes it.
+        /// At least one of these conditions holds.
         or: List<AccessLogFilter>, optional "another filter";
-        /// This does not take it.
+        /// This condition does not hold.
         not: Nested<AccessLogFilter>, optional "another filter";
     }
 }
 
 table! {
-    /// Exactly one comparison with a status.
+    /// A comparison with a status; exactly one key is written.
     StatusComparison at "listeners[].http.access_log[].filter.status", example "access-log-filters.toml" {
-        /// It is this.
+        /// Equal to this.
         equal: Int<0, 999>, optional "another comparison";
-        /// It is this or larger.
+        /// This or larger.
         at_least: Int<0, 999>, optional "another comparison";
-        /// It is this or smaller.
+        /// This or smaller.
         at_most: Int<0, 999>, optional "another comparison";
     }
 }
 
 table! {
-    /// Exactly one comparison with a duration, in whole milliseconds.
+    /// A comparison with a duration, in whole milliseconds; exactly one key is written.
     DurationComparison at "listeners[].http.access_log[].filter.duration", example "access-log-filters.toml" {
-        /// It is this.
+        /// Equal to this.
         equal: Time<0>, optional "another comparison";
-        /// It is this or longer.
+        /// This or longer.
         at_least: Time<0>, optional "another comparison";
-        /// It is this or shorter.
+        /// This or shorter.
         at_most: Time<0>, optional "another comparison";
     }
 }
@@ -78,18 +71,20 @@ table! {
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseFlag(pub &'static str);
 
+holds! { [] ResponseFlag: &'static str; }
+
 impl FromText for ResponseFlag {
     fn shape() -> Shape {
         Shape::Words(RESPONSE_FLAGS.iter().map(|(name, ..)| *name).collect())
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
         let upper = text.to_ascii_uppercase();
         if let Some((name, ..)) = RESPONSE_FLAGS.iter().find(|(name, ..)| *name == text) {
             return Ok(Self(name));
         }
         let near = RESPONSE_FLAGS.iter().find(|(name, long, _)| *name == upper || *long == text);
         let hint = near.map(|(name, ..)| format!("did you mean \"{name}\"?"));
-        Err(Fault::new(format!("unknown response flag \"{text}\"")).hint(hint))
+        Err(Refusal::new(format!("unknown response flag \"{text}\"")).hint(hint))
     }
 }

@@ -1,10 +1,9 @@
 //! Addresses: `ip:port`, `[v6]:port`, `unix:/path`, and ranges such as `10.0.0.0/8`.
 
+use crate::reader::{FromText, Refusal, Shape};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::scalar::{Fault, FromText};
-use super::shape::Shape;
 use crate::model::{Address, Cidr};
 
 /// Bytes of a socket's path (sun_path in unix(7) without the zero byte that ends it).
@@ -15,27 +14,30 @@ impl FromText for Address {
         Shape::Address
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix(text, path);
         }
         if let Ok(address) = text.parse::<SocketAddr>() {
             return Ok(Self::Ip(address));
         }
-        Err(Fault::new(format!("{text:?} is not an address")).hint(address_hint(text)))
+        Err(Refusal::new(format!("{text:?} is not an address")).hint(address_hint(text)))
     }
 }
 
-fn unix(text: &str, path: &str) -> Result<Address, Fault> {
+fn unix(text: &str, path: &str) -> Result<Address, Refusal> {
     if path.len() > UNIX_PATH_MAX {
-        return Err(Fault::new(format!("a socket's path has at most {UNIX_PATH_MAX} bytes, this one {}", path.len())));
+        return Err(Refusal::new(format!(
+            "a socket's path has at most {UNIX_PATH_MAX} bytes, this one {}",
+            path.len()
+        )));
     }
     if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
         let hint = path.starts_with('@').then(|| "abstract sockets are not supported".to_owned());
         let hint = hint.or_else(|| {
             path.starts_with("//").then(|| format!("did you mean \"unix:/{}\"?", path.trim_start_matches('/')))
         });
-        return Err(Fault::new(format!("{text:?} does not name an absolute path")).hint(hint));
+        return Err(Refusal::new(format!("{text:?} does not name an absolute path")).hint(hint));
     }
     Ok(Address::Unix(PathBuf::from(path)))
 }
@@ -73,7 +75,7 @@ fn address_hint(text: &str) -> Option<String> {
     }
     let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     if !numeric && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
-        return Some("host names are looked up for endpoints only: write the IP address, or \"unix:/path\"".into());
+        return Some("host names are looked up only for endpoints: write the IP address, or \"unix:/path\"".into());
     }
     None
 }
@@ -86,24 +88,24 @@ impl FromText for Cidr {
         }
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
         let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let fault = |hint| Err(Fault::new(format!("{text:?} is not an address range")).hint(hint));
+        let refusal = |hint| Err(Refusal::new(format!("{text:?} is not an address range")).hint(hint));
         let Ok(address) = address.parse::<IpAddr>() else {
-            return fault(None);
+            return refusal(None);
         };
         let bits_max = if address.is_ipv4() { 32 } else { 128 };
         let prefix_len = match bits {
             None => bits_max,
             Some(bits) => match bits.parse::<u8>() {
                 Ok(bits) if bits <= bits_max => bits,
-                _ => return fault(Some(format!("after the '/' stands a number from 0 to {bits_max}"))),
+                _ => return refusal(Some(format!("the '/' must be followed by a number from 0 to {bits_max}"))),
             },
         };
         let network = network(address, prefix_len);
         if network != address {
-            let fault = Fault::new(format!("{text:?} has bits set after its first {prefix_len}"));
-            return Err(fault.hint(Some(format!("did you mean \"{network}/{prefix_len}\"?"))));
+            let refusal = Refusal::new(format!("{text:?} has bits set after its first {prefix_len}"));
+            return Err(refusal.hint(Some(format!("did you mean \"{network}/{prefix_len}\"?"))));
         }
         Ok(Self { address, prefix_len })
     }

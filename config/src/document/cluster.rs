@@ -2,7 +2,6 @@
 
 mod dns;
 mod endpoint;
-mod foreign;
 mod health;
 mod lb;
 mod limits;
@@ -10,7 +9,6 @@ mod outlier;
 
 pub use dns::Dns;
 pub use endpoint::{EndpointAddress, EndpointEntry};
-pub use foreign::FOREIGN;
 pub use health::{CheckedStatuses, HealthCheck, HttpHealthCheck};
 pub use lb::{LbPolicyName, Maglev, RingHash, SlowStart, Subsets};
 pub use limits::{CircuitBreakers, RetryBudget};
@@ -18,95 +16,97 @@ pub use outlier::OutlierDetection;
 
 use lb::{LeastRequest, PeakEwma, RoundRobin};
 
-use super::map::Map;
-use super::number::Percent;
-use super::read::List;
-use super::scalar::{Fault, FromText, Int, IntOrOff, OneOf, Word};
-use super::shape::Shape;
-use super::table::table;
-use super::text::Name;
-use super::units::{Time, Timeout};
 use crate::model::LookupFamily;
+use crate::reader::{
+    FromText, Int, IntOrOff, List, Map, Name, OneOf, Percent, Refusal, Shape, Time, Timeout, Word, holds, table,
+};
 
 table! {
-    /// Servers that can answer the same requests (Envoy: Cluster).
+    /// A set of servers that can answer the same requests (Envoy: Cluster).
     Cluster at "clusters[]", example "clusters.toml" {
         /// Name that routes use, and part of the statistics' names after `cluster.`; unique.
         name: ClusterLabel, required;
         /// Where the endpoints come from (Envoy: type). `"static"`: the addresses in `endpoints`. `"strict_dns"`: host
-        /// names are looked up, again and again, and every address found is an endpoint. `"logical_dns"`: one host
-        /// name; new connections go to the first address of the last lookup, and connections to earlier ones stay.
+        /// names are looked up regularly, and every address found is an endpoint. `"logical_dns"`: one host name is
+        /// looked up regularly; new connections go to the first address of the last lookup, and connections to earlier
+        /// addresses stay open.
         discovery: OneOf<DiscoveryKind>, optional "`\"static\"`";
-        /// Which addresses of a host name are taken: `"auto"` means IPv6, and IPv4 where there is none;
-        /// `"v4_preferred"` the reverse; `"all"` both.
+        /// Which addresses of a host name are used: `"auto"` means IPv6, or IPv4 if the name has no IPv6 address;
+        /// `"v4_preferred"` the reverse; `"all"` both; `"v4_only"` and `"v6_only"` only one kind.
         dns_lookup_family: OneOf<LookupFamily>, optional "`\"auto\"`";
         /// How host names are looked up.
         dns: Dns, optional "every key at its default";
-        /// The servers, at least one; each an address, or a table with weight, priority and so on. With `"strict_dns"`
-        /// and `"logical_dns"` the host may be a name.
+        /// The servers, at least one. Each is an address, or a table with a weight, a priority and so on. With
+        /// `"strict_dns"` and `"logical_dns"` the host may be a name.
         endpoints: List<EndpointEntry>, required;
 
-        /// How the endpoint for a request is chosen: in turn; the one with the fewest requests in flight of two taken
-        /// at random; at random; by the hash that the route's `hash_policy` computes (two ways); the one that is
-        /// expected to answer first of two taken at random.
+        /// How the endpoint for a request is chosen: in turn (`round_robin`); of two endpoints picked at random, the
+        /// one with fewer requests in flight (`least_request`); at random (`random`); by the hash of the route's
+        /// `hash_policy`, for sticky sessions (`ring_hash`, `maglev`); of two endpoints picked at random, the one that
+        /// is expected to answer first (`peak_ewma`).
         lb_policy: OneOf<LbPolicyName>, optional "`\"round_robin\"`";
-        /// Options of this policy.
+        /// Options of the policy of this name.
         round_robin: RoundRobin, optional "every key at its default";
-        /// Options of this policy.
+        /// Options of the policy of this name.
         least_request: LeastRequest, optional "every key at its default";
-        /// Options of this policy.
+        /// Options of the policy of this name.
         ring_hash: RingHash, optional "every key at its default";
-        /// Options of this policy.
+        /// Options of the policy of this name.
         maglev: Maglev, optional "every key at its default";
-        /// Options of this policy.
+        /// Options of the policy of this name.
         peak_ewma: PeakEwma, optional "every key at its default";
-        /// Per cent: where fewer endpoints of a priority are healthy, health is ignored there, so that the rest is not
-        /// overrun (Envoy: healthy_panic_threshold). `0`: never.
+        /// Percentage of healthy endpoints below which a priority ignores health and uses all its endpoints, so that
+        /// the healthy ones are not overloaded (Envoy: healthy_panic_threshold). `0` means never.
         panic_threshold: Percent, default "50";
-        /// Answer with status 503 instead where health would be ignored.
+        /// Answer with status 503 instead of ignoring health.
         fail_traffic_on_panic: bool, default "false";
-        /// Per cent: a priority keeps all of its traffic while its healthy share times this is 100 or more; what is
-        /// missing goes to the next priority.
+        /// How soon traffic fails over to the next priority: a priority keeps all of it while its percentage of healthy
+        /// endpoints, times this number divided by 100, is at least 100. What is missing to 100 goes to the next
+        /// priority as a percentage of the requests.
         overprovisioning_factor: Int<1, 10_000>, default "140";
-        /// Shares of the localities that the endpoints name; weights of endpoints count inside a locality then (Envoy:
-        /// locality_weighted_lb_config).
+        /// Weights of the localities that the endpoints name. The weights of endpoints then count inside their locality
+        /// (Envoy: locality_weighted_lb_config).
         locality_weights: Map<Name, Int<1, 1_000_000>>, optional "localities do not matter";
-        /// Choose among the endpoints whose metadata is what the route's `metadata_match` asks for.
+        /// Choose among the endpoints whose metadata is what the route's `metadata_match` asks for, such as a version
+        /// or a canary.
         subsets: Subsets, optional "no subsets";
 
-        /// Requests and connections that are made only to see which endpoints are well.
+        /// Active checks: requests or connections that the proxy makes to find out which endpoints are healthy.
         health_checks: List<HealthCheck>, optional "no checks: every endpoint counts as healthy";
-        /// Take endpoints out that answer badly. `{}` switches it on with every default.
+        /// Passive checks: endpoints that keep failing are taken out for a while. `{}` switches this on with every
+        /// default.
         outlier_detection: OutlierDetection, optional "off";
-        /// Limits on what this cluster gets, in the whole process.
+        /// Limits on the traffic to this cluster, for the whole process.
         circuit_breakers: CircuitBreakers, optional "no limit";
 
-        /// Time for a connection to be made. Status 503.
+        /// Time to establish a connection. Above it, the try has failed, with status 503.
         connect_timeout: Time<1>, default "\"5s\"";
-        /// Time that a connection stays unused in the pool.
+        /// How long an unused connection stays in the pool.
         idle_timeout: Timeout, default "\"1h\"";
         /// Unused connections that each shard keeps for each endpoint.
         max_idle_connections: Int<0, 1_000_000>, default "1024";
-        /// Requests after which a connection is closed.
+        /// Number of requests after which a connection is closed.
         max_requests_per_connection: IntOrOff<1, { u64::MAX }>, default "\"off\"";
     }
 }
 
-/// A cluster's name where it is given.
+/// The name of a cluster in its own table.
 #[derive(Clone, Debug)]
 pub struct ClusterLabel(pub String);
+
+holds! { [] ClusterLabel: String; }
 
 impl FromText for ClusterLabel {
     fn shape() -> Shape {
         Shape::Text { noun: "a name", allowed: "1 to 256 characters, without spaces and control characters" }
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
         let name = <Name as FromText>::from_text(text)?.0;
         if name.contains(char::is_whitespace) {
             let hint = format!("did you mean \"{}\"?", name.split_whitespace().collect::<Vec<_>>().join("_"));
-            let fault = Fault::new("a cluster's name is part of statistics' names and has no spaces");
-            return Err(fault.hint(Some(hint).filter(|_| !name.trim().is_empty())));
+            let refusal = Refusal::new("a cluster's name is part of statistics' names and has no spaces");
+            return Err(refusal.hint(Some(hint).filter(|_| !name.trim().is_empty())));
         }
         Ok(Self(name))
     }

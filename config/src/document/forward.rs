@@ -1,86 +1,95 @@
-//! `route`: to which cluster a request goes, and how.
+//! `route`: the cluster that a request goes to, and how it gets there.
 
-use super::either::OffOr;
 use super::filter::FilterOverrides;
 use super::header::HeaderToAdd;
-use super::map::Map;
-use super::number::Percent;
-use super::pattern::{RegexRewrite, TemplateRewrite};
-use super::read::{Input, List, Read};
 use super::retry::RetryPolicy;
-use super::scalar::{Int, OneOf, RedirectStatus, Word, read_status};
-use super::shape::Shape;
-use super::table::table;
-use super::text::{
-    ClusterName, CookieName, CookiePath, EditableHeader, HeaderName, Host, MatchableHeader, Name, QueryName, Text,
-    UrlPath,
-};
-use super::units::{Time, Timeout};
+use super::template::TemplateRewrite;
 use crate::diagnostic::Problems;
 use crate::model::Priority;
+use crate::reader::{
+    ClusterName, CookieName, CookiePath, EditableHeader, HeaderName, Host, Input, Int, List, Map, MatchableHeader,
+    Name, OffOr, OneOf, Percent, QueryName, Read, SearchPattern, Shape, Substitution, Text, Time, Timeout, UrlPath,
+    Word, holds, read_status, table,
+};
 
 table! {
-    /// Send the request to a cluster (Envoy: RouteAction). Exactly one of `cluster`, `weighted_clusters` and
+    /// Forward the request to a cluster (Envoy: RouteAction). Exactly one of `cluster`, `weighted_clusters` and
     /// `cluster_header` is written.
     Forward at "listeners[].http.virtual_hosts[].routes[].route", example "routes.toml" {
         /// Name of the cluster.
         cluster: ClusterName, optional "another target";
-        /// Several clusters, each of which gets a share of the requests.
+        /// Several clusters, each of which gets a percentage of the requests by its weight: a canary release,
+        /// blue-green, an A/B test.
         weighted_clusters: List<WeightedCluster>, optional "another target";
-        /// Name of the field of the request whose value names the cluster. Where the field is not there or names none,
-        /// the answer has `cluster_not_found_status`.
+        /// Name of a request header whose value names the cluster. If the header is missing or names no cluster, the
+        /// response has `cluster_not_found_status`.
         cluster_header: HeaderName, optional "another target";
-        /// Status where `cluster_header` finds no cluster: 503, 404 or 500.
+        /// Status if `cluster_header` finds no cluster: 503, 404 or 500.
         cluster_not_found_status: NotFoundStatus, optional "`503`";
-        /// Only the endpoints that have these values in their `metadata`; it needs `subsets` of the cluster.
+        /// Use only the endpoints with these values in their `metadata`. The cluster needs `subsets` for that.
         metadata_match: Map<Name, Text>, optional "every endpoint";
 
-        /// Replaces the part of the path that matched: the prefix, or the whole `path`. Not with `regex` and `template`.
-        /// Only one of this, `regex_rewrite` and `template_rewrite` is written.
-        prefix_rewrite: UrlPath, optional "the path goes on as it came";
-        /// Replaces what a pattern matches in the path.
-        regex_rewrite: RegexRewrite, optional "the path goes on as it came";
-        /// Builds the path of literals and the variables of `match.template`: `"/v2/{id}"`.
-        template_rewrite: TemplateRewrite, optional "the path goes on as it came";
-        /// Replaces the host. Only one of the keys that rewrite the host is written.
-        host_rewrite: Host, optional "the host goes on as it came";
-        /// Replaces the host with the name of the endpoint that is chosen, where it has one.
+        /// Replaces the part of the path that matched: the prefix, or the whole `path`. It cannot be used with
+        /// `match.regex` or `match.template`. At most one of `prefix_rewrite`, `regex_rewrite` and `template_rewrite`
+        /// is written.
+        prefix_rewrite: UrlPath, optional "the path is not changed";
+        /// Replaces the parts of the path that match a pattern.
+        regex_rewrite: RegexRewrite, optional "the path is not changed";
+        /// Builds the path from literals and the variables of `match.template`: `"/v2/{id}"`.
+        template_rewrite: TemplateRewrite, optional "the path is not changed";
+        /// Replaces the host. At most one of the keys that rewrite the host is written.
+        host_rewrite: Host, optional "the host is not changed";
+        /// Replaces the host by the name of the chosen endpoint, if it has one.
         auto_host_rewrite: bool, default "false";
-        /// Replaces the host with the value of this field of the request, where it is there.
-        host_rewrite_header: HeaderName, optional "the host goes on as it came";
-        /// Replaces the host with what this makes of the path.
-        host_rewrite_path_regex: RegexRewrite, optional "the host goes on as it came";
-        /// Keep the host that is replaced, in `x-forwarded-host`.
+        /// Replaces the host by the value of this request header, if it is there.
+        host_rewrite_header: HeaderName, optional "the host is not changed";
+        /// Replaces the host by the path after this rewrite.
+        host_rewrite_path_regex: RegexRewrite, optional "the host is not changed";
+        /// Keep the replaced host in `x-forwarded-host`.
         append_x_forwarded_host: bool, default "false";
 
-        /// Time for the whole response, further tries included, from the end of the request on. Status 504. It may be
-        /// changed by `x-envoy-upstream-rq-timeout-ms` in a request from inside.
+        /// Time from the end of the request to the end of the response, retries included. Above it, status 504.
+        /// Internal requests may change it with `x-envoy-upstream-rq-timeout-ms`.
         timeout: Timeout, default "\"15s\"";
-        /// Time without a byte moving in either direction (Envoy: idle_timeout).
+        /// Time that an exchange may last without a byte moving in either direction (Envoy: idle_timeout).
         stream_idle_timeout: Timeout, optional "that of `http`";
-        /// Time for the whole exchange, from its start.
+        /// Time that a whole exchange may take, from its start.
         max_stream_duration: Timeout, optional "that of `http`";
-        /// When and how a request is sent again.
+        /// When and how a request is retried; `"off"` switches off the virtual host's retries.
         retry_policy: OffOr<RetryPolicy>, optional "that of the virtual host";
-        /// When `per_try_timeout` passes, go on waiting for that try and send another one beside it; the first good
-        /// response counts (Envoy: hedge_policy).
+        /// When `per_try_timeout` has passed, send another try and still wait for the one before it; the first good
+        /// response is used (Envoy: hedge_policy).
         hedge_on_per_try_timeout: bool, default "false";
 
-        /// What the load balancing policies `ring_hash` and `maglev` make their choice by; the hashes of all members
-        /// together, up to the first `terminal` one that gave a hash.
+        /// What the load balancing policies `ring_hash` and `maglev` choose an endpoint by, for sticky sessions and
+        /// caches. The hashes of all members are combined, up to the first `terminal` member that gives a hash.
         hash_policy: List<HashPolicy>, optional "a random choice";
-        /// Clusters that get a copy of the request; their answers are dropped.
+        /// Clusters that get a copy of the request (mirroring, shadow traffic); their responses are dropped.
         request_mirror_policies: List<MirrorPolicy>, optional "no copy";
-        /// Follow redirects of the upstream here and not in the client.
+        /// Follow the upstream's redirects in the proxy instead of passing them to the client.
         internal_redirect_policy: InternalRedirectPolicy, optional "redirects go to the client";
-        /// Which of the cluster's circuit breakers count.
+        /// The circuit breakers of the cluster that the requests count towards: the normal ones or those of high
+        /// priority.
         priority: OneOf<Priority>, default "\"default\"";
     }
 }
 
-/// The status where no cluster has the name.
+table! {
+    /// Replaces every match of a pattern (Envoy: RegexMatchAndSubstitute). It is written as `regex_rewrite` in `route` and
+    /// `redirect`, and as `host_rewrite_path_regex`.
+    RegexRewrite at "listeners[].http.virtual_hosts[].routes[].route.regex_rewrite", example "rewrites.toml" {
+        /// Pattern of the parts that are replaced; it need not match the whole path.
+        pattern: SearchPattern, required;
+        /// The replacement. `\1` is the text that the first group matched, `\0` the whole match, `\\` a backslash.
+        substitution: Substitution, required;
+    }
+}
+
+/// The status if no cluster has the name.
 #[derive(Clone, Copy, Debug)]
 pub struct NotFoundStatus(pub u16);
+
+holds! { [] NotFoundStatus: u16; }
 
 impl NotFoundStatus {
     const ALL: [u64; 3] = [404, 500, 503];
@@ -97,77 +106,77 @@ impl Read for NotFoundStatus {
 }
 
 table! {
-    /// A cluster with its share of the requests (Envoy: ClusterWeight).
+    /// A cluster and its weight (Envoy: ClusterWeight).
     WeightedCluster at "listeners[].http.virtual_hosts[].routes[].route.weighted_clusters[]", example "weighted-clusters.toml" {
         /// Name of the cluster.
         cluster: ClusterName, required;
-        /// Its share, relative to the sum of all weights, which is at least 1.
+        /// Its weight: the cluster gets this part of the sum of all weights, which must be at least 1.
         weight: Int<0, 1_000_000>, required;
-        /// Replaces the host, stronger than the route's.
-        host_rewrite: Host, optional "what the route says";
-        /// Only the endpoints that have these values in their `metadata`, beside those of the route.
-        metadata_match: Map<Name, Text>, optional "what the route says";
-        /// Header fields added to requests, before the route's are.
+        /// Replaces the host; overrides the route.
+        host_rewrite: Host, optional "as in the route";
+        /// Use only the endpoints with these values in their `metadata`, in addition to those that the route asks for.
+        metadata_match: Map<Name, Text>, optional "as in the route";
+        /// Headers added to requests, before those of the route.
         request_headers_to_add: List<HeaderToAdd>, optional "none";
-        /// Header fields removed from requests.
+        /// Headers removed from requests.
         request_headers_to_remove: List<EditableHeader>, optional "none";
-        /// Header fields added to responses.
+        /// Headers added to responses.
         response_headers_to_add: List<HeaderToAdd>, optional "none";
-        /// Header fields removed from responses.
+        /// Headers removed from responses.
         response_headers_to_remove: List<EditableHeader>, optional "none";
-        /// Settings of HTTP filters for these requests, stronger than the route's.
-        filters: FilterOverrides, optional "what the route says";
+        /// Settings of HTTP filters for these requests; they override those of the route.
+        filters: FilterOverrides, optional "as in the route";
     }
 }
 
 table! {
-    /// One part of what consistent hashing is done by (Envoy: HashPolicy). Exactly one of `header`, `cookie`, `source_ip`
-    /// and `query_parameter` is written.
+    /// One part of a request that its endpoint is chosen by (Envoy: HashPolicy): requests with the same value go to the
+    /// same endpoint. Exactly one of `header`, `cookie`, `source_ip` and `query_parameter` is written.
     HashPolicy at "listeners[].http.virtual_hosts[].routes[].route.hash_policy[]", example "hash-policy.toml" {
-        /// The value of this field, or of `:path`, `:method`, `:authority` or `:scheme`.
+        /// The value of this header, or of `:path`, `:method`, `:authority` or `:scheme`.
         header: MatchableHeader, optional "another kind";
         /// The value of a cookie.
         cookie: CookieHash, optional "another kind";
-        /// The client's address; `true`.
+        /// `true`: the client's address.
         source_ip: bool, optional "another kind";
         /// The value of this query parameter.
         query_parameter: QueryName, optional "another kind";
-        /// When this part gave a hash, leave the ones after it out.
+        /// If this part gives a hash, ignore the parts after it.
         terminal: bool, default "false";
     }
 }
 
 table! {
-    /// The cookie that keeps a client at its endpoint.
+    /// The cookie that keeps a client with one endpoint: sticky sessions.
     CookieHash at "listeners[].http.virtual_hosts[].routes[].route.hash_policy[].cookie", example "hash-policy.toml" {
         /// Name of the cookie.
         name: CookieName, required;
-        /// Make the cookie where the request has none, and let it live so long; `"0s"` makes one for the session.
-        ttl: Time<0>, optional "no cookie is made";
-        /// Path of the cookie that is made.
+        /// Set the cookie if the request has none, with this lifetime; `"0s"` makes it a session cookie.
+        ttl: Time<0>, optional "the cookie is never set";
+        /// Path of the cookie that is set.
         path: CookiePath, optional "none";
     }
 }
 
 table! {
-    /// A cluster that gets a copy of the requests (Envoy: RequestMirrorPolicy). To the host `-shadow` is added. The request
-    /// never waits for its copy: one that falls behind by more than `buffer_limit` of `http` is given up.
+    /// A cluster that gets a copy of requests (Envoy: RequestMirrorPolicy), with `-shadow` appended to the host. A
+    /// request never waits for its copy: a copy that falls behind by more than `buffer_limit` of `http` is given up.
     MirrorPolicy at "listeners[].http.virtual_hosts[].routes[].route.request_mirror_policies[]", example "mirror.toml" {
         /// Name of the cluster.
         cluster: ClusterName, required;
-        /// How many per cent of the requests are copied.
+        /// Percentage of the requests that are copied.
         percent: Percent, default "100";
     }
 }
 
 table! {
-    /// Which redirects of the upstream are followed here (Envoy: InternalRedirectPolicy).
+    /// The redirects of the upstream that the proxy follows itself (Envoy: InternalRedirectPolicy).
     InternalRedirectPolicy at "listeners[].http.virtual_hosts[].routes[].route.internal_redirect_policy", example "internal-redirect.toml" {
-        /// How many of them for one request; the next one goes to the client.
+        /// Number of redirects that are followed for one request; the next one goes to the client.
         max_internal_redirects: Int<1, 100>, default "1";
-        /// Statuses that count as a redirect; 301, 302, 303, 307 and 308 are possible.
+        /// Statuses that count as a redirect: any of 301, 302, 303, 307 and 308.
         redirect_response_codes: List<RedirectStatus>, optional "`[302]`";
-        /// Follow also from `https` to `http` and back.
+        /// Also follow redirects from `https` to `http` and from `http` to `https`.
         allow_cross_scheme_redirect: bool, default "false";
     }
 }
@@ -175,4 +184,24 @@ table! {
 impl Word for Priority {
     const WORDS: &'static [(&'static str, Self)] = &[("default", Self::Default), ("high", Self::High)];
     const LATER: &'static [&'static str] = &[];
+}
+
+/// The status of a redirect (RFC 9110 section 15.4).
+#[derive(Clone, Copy, Debug)]
+pub struct RedirectStatus(pub u16);
+
+holds! { [] RedirectStatus: u16; }
+
+impl RedirectStatus {
+    const ALL: [u64; 5] = [301, 302, 303, 307, 308];
+}
+
+impl Read for RedirectStatus {
+    fn shape() -> Shape {
+        Shape::Numbers(&Self::ALL)
+    }
+
+    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
+        read_status::<Self>(input, &Self::ALL, "the status of a redirect", problems).map(Self)
+    }
 }

@@ -1,29 +1,27 @@
-//! Edits of header fields, and conditions on header fields, query parameters and cookies.
+//! Edits of headers, and conditions on headers, query parameters and cookies.
 
 use toml::de::DeValue;
 
-use super::pattern::Pattern;
-use super::read::{Input, Read};
-use super::scalar::{OneOf, Word};
-use super::shape::Shape;
-use super::table::table;
-use super::text::{CookieName, EditableHeader, MatchableHeader, QueryName, Text};
 use crate::diagnostic::{Problem, Problems};
 use crate::model::AppendAction;
+use crate::reader::{
+    CookieName, EditableHeader, Input, MatchableHeader, OneOf, Pattern, QueryName, Read, Shape, Text, Word, holds,
+    table,
+};
 
 table! {
-    /// A header field to add (Envoy: HeaderValueOption). The same table is used at `http`, virtual hosts, routes and
-    /// weighted clusters, for requests and responses. The edits of the most specific place are made first: weighted
-    /// cluster, route, virtual host, `http`. At one place, fields are removed first and added afterwards.
+    /// A header to add (Envoy: HeaderValueOption). The same table is used in `http`, virtual hosts, routes and weighted
+    /// clusters, for requests and responses. The edits of the most specific place are made first: weighted cluster,
+    /// route, virtual host, `http`. In one place, headers are removed first and added afterwards.
     HeaderToAdd at "listeners[].http.request_headers_to_add[]", example "headers.toml" {
-        /// Name of the field, in any case. Not the host, and no field that belongs to the connection or to the body's
-        /// length.
+        /// Name of the header, in any case. It cannot be the host, a header of the connection, or a header about the
+        /// length of the body.
         name: EditableHeader, required;
         /// Its value, with [command operators](#command-operators) such as `%DOWNSTREAM_REMOTE_ADDRESS%`; `%%` is a
-        /// percent sign. Where all of it comes out empty, no field is written.
+        /// percent sign. If the whole value turns out empty, no header is added.
         value: Text, required;
-        /// Where the message has such a field already: add another one, leave it, or replace it; or replace it only
-        /// where it is there.
+        /// What happens if the message already has this header: another one is added, the old one is kept, or it is
+        /// replaced. With `overwrite_if_exists` nothing is added to a message that does not have it.
         append_action: OneOf<AppendAction>, default "\"append_if_exists_or_add\"";
     }
 }
@@ -39,33 +37,33 @@ impl Word for AppendAction {
 }
 
 table! {
-    /// A condition on one header field (Envoy: HeaderMatcher). At most one of `exact`, `prefix`, `suffix`, `contains`,
-    /// `regex`, `range` and `present` is written; without one, the field must be there. Several fields of one name count
-    /// as one, joined by commas.
+    /// A condition on one header (Envoy: HeaderMatcher). At most one of `exact`, `prefix`, `suffix`, `contains`,
+    /// `regex`, `range` and `present` is written; without one, the header must be there. Several headers with the same
+    /// name count as one, their values joined by commas.
     HeaderMatch at "listeners[].http.virtual_hosts[].routes[].match.headers[]", example "routes.toml" {
-        /// Name of the field, in any case. In conditions on requests also `:method`, `:path` (with the query),
-        /// `:authority` (the host) and `:scheme`.
+        /// Name of the header, in any case. Conditions on requests can also look at `:method`, `:path` (with the
+        /// query), `:authority` (the host) and `:scheme`.
         name: MatchableHeader, required;
-        /// The value is this.
+        /// The value is exactly this.
         exact: Text, optional "another kind of match";
         /// The value starts with this.
         prefix: Text, optional "another kind of match";
         /// The value ends with this.
         suffix: Text, optional "another kind of match";
-        /// This stands in the value.
+        /// The value contains this.
         contains: Text, optional "another kind of match";
-        /// The whole value matches this pattern, see `match.regex`.
+        /// The whole value matches this pattern; see `match.regex`.
         regex: Pattern, optional "another kind of match";
         /// The value is an integer in this range.
         range: RangeMatch, optional "another kind of match";
-        /// `true`: the field is there; `false`: it is not.
-        present: bool, optional "`true` where no other kind is written";
+        /// `true`: the header is there, with any value; `false`: it is not there.
+        present: bool, optional "`true` if no other kind is written";
         /// Compare without regard to upper and lower case. Not for `regex`: start the pattern with `(?i)`.
         ignore_case: bool, optional "`false`";
-        /// The condition must not hold. A field that is not there holds no condition, inverted or not; see
+        /// Match if the condition does not hold. A header that is not there meets no condition, inverted or not; see
         /// `treat_missing_header_as_empty`.
         invert: bool, default "false";
-        /// A field that is not there counts as one with an empty value.
+        /// Treat a header that is not there as one with an empty value.
         treat_missing_header_as_empty: bool, default "false";
     }
 }
@@ -73,29 +71,29 @@ table! {
 table! {
     /// Integers from `start` up to but not including `end` (Envoy: Int64Range).
     RangeMatch at "listeners[].http.virtual_hosts[].routes[].match.headers[].range", example "routes.toml" {
-        /// The first.
+        /// The first integer of the range.
         start: Signed, required;
-        /// The one after the last.
+        /// The first integer after the range.
         end: Signed, required;
     }
 }
 
 table! {
     /// A condition on a query parameter (Envoy: QueryParameterMatcher). At most one of `exact`, `prefix`, `suffix`,
-    /// `contains` and `regex` is written; without one, the parameter must be there. Of several parameters with one name
-    /// the first counts. Values are compared as they stand in the URL, percent-encoded.
+    /// `contains` and `regex` is written; without one, the parameter must be there. Of several parameters with the same
+    /// name, the first counts. Values are compared as they are written in the URL, percent-encoded.
     QueryParameterMatch at "listeners[].http.virtual_hosts[].routes[].match.query_parameters[]", example "routes.toml" {
-        /// Name of the parameter, as it stands in the URL.
+        /// Name of the parameter, as it is written in the URL.
         name: QueryName, required;
-        /// The value is this.
+        /// The value is exactly this.
         exact: Text, optional "another kind of match";
         /// The value starts with this.
         prefix: Text, optional "another kind of match";
         /// The value ends with this.
         suffix: Text, optional "another kind of match";
-        /// This stands in the value.
+        /// The value contains this.
         contains: Text, optional "another kind of match";
-        /// The whole value matches this pattern, see `match.regex`.
+        /// The whole value matches this pattern; see `match.regex`.
         regex: Pattern, optional "another kind of match";
         /// Compare without regard to upper and lower case. Not for `regex`: start the pattern with `(?i)`.
         ignore_case: bool, optional "`false`";
@@ -108,19 +106,19 @@ table! {
     CookieMatch at "listeners[].http.virtual_hosts[].routes[].match.cookies[]", example "routes.toml" {
         /// Name of the cookie.
         name: CookieName, required;
-        /// The value is this.
+        /// The value is exactly this.
         exact: Text, optional "another kind of match";
         /// The value starts with this.
         prefix: Text, optional "another kind of match";
         /// The value ends with this.
         suffix: Text, optional "another kind of match";
-        /// This stands in the value.
+        /// The value contains this.
         contains: Text, optional "another kind of match";
-        /// The whole value matches this pattern, see `match.regex`.
+        /// The whole value matches this pattern; see `match.regex`.
         regex: Pattern, optional "another kind of match";
         /// Compare without regard to upper and lower case. Not for `regex`: start the pattern with `(?i)`.
         ignore_case: bool, optional "`false`";
-        /// The condition must not hold.
+        /// Match if the condition does not hold.
         invert: bool, default "false";
     }
 }
@@ -128,6 +126,8 @@ table! {
 /// An integer with a sign.
 #[derive(Clone, Copy, Debug)]
 pub struct Signed(pub i64);
+
+holds! { [] Signed: i64; }
 
 impl Read for Signed {
     fn shape() -> Shape {

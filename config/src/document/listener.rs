@@ -1,11 +1,8 @@
 //! `[[listeners]]` and their filter chains.
 
 use super::http::Http;
-use super::read::List;
-use super::scalar::Int;
-use super::table::table;
-use super::text::Name;
 use crate::model::{Address, Cidr};
+use crate::reader::{Int, List, Name, table};
 
 table! {
     /// A socket that accepts connections. It has either `http` (one filter chain for every connection: the short form)
@@ -13,26 +10,26 @@ table! {
     Listener at "listeners[]", example "listeners.toml" {
         /// Name in logs and in the admin endpoint; unique.
         name: Name, optional "the address";
-        /// Where it listens; unique. Port 0 lets the kernel choose.
+        /// Address to listen on; unique. With port 0 the kernel chooses a port.
         address: Address, required;
         /// Part of the statistics' names after `listener.`.
         stat_prefix: Name, optional "the address with `:` replaced by `_`";
-        /// Connections on this listener in the whole process; above it, new ones are closed.
-        max_connections: Int<1, { u64::MAX }>, optional "no limit of its own";
+        /// Connections of this listener in the whole process. Above it, new ones are closed.
+        max_connections: Int<1, { u64::MAX }>, optional "only the limit of the process";
         /// HTTP for every connection. Excludes `filter_chains`.
         http: Http, optional "see `filter_chains`";
-        /// What to do with a connection, by its addresses: the first chain that matches serves it; without one it is
-        /// closed. Excludes `http`.
+        /// What serves a connection, by its addresses: the first chain that matches. A connection that matches none is
+        /// closed, so that a chain with `source_prefix_ranges` is an allow list. Excludes `http`.
         filter_chains: List<FilterChain>, optional "one chain with `http`";
     }
 }
 
 table! {
-    /// What serves the connections that match it (Envoy: FilterChain).
+    /// What serves the connections that match (Envoy: FilterChain).
     FilterChain at "listeners[].filter_chains[]", example "listeners.toml" {
         /// Name in logs; unique in the listener.
         name: Name, optional "`filter_chain_` and its index";
-        /// Which connections. Only the last chain may leave it out.
+        /// The connections that this chain serves. Only the last chain may leave it out.
         r#match: FilterChainMatch, optional "every connection";
         /// HTTP for these connections.
         http: Http, required;
@@ -40,11 +37,11 @@ table! {
 }
 
 table! {
-    /// Which connections a chain serves; all that is given must hold (Envoy: FilterChainMatch).
+    /// The connections that a chain serves; every condition that is written must hold (Envoy: FilterChainMatch).
     FilterChainMatch at "listeners[].filter_chains[].match", example "listeners.toml" {
-        /// Ranges of the peer's address; one must hold it.
+        /// Address ranges, one of which must contain the peer's address.
         source_prefix_ranges: List<Cidr>, optional "every source";
-        /// Ports that the connection was made to; one must be it.
+        /// Ports, one of which must be the one that the client connected to.
         destination_ports: List<Int<1, 65535>>, optional "every port";
     }
 }

@@ -1,60 +1,44 @@
 //! What a user may write: every table and key of the file, declared once.
 //!
-//! From a declaration come the reader (with every problem's position), the answer to an unknown key, and
-//! docs/CONFIG.md. A new key is one line here and one use in the resolver.
+//! From a declaration come the reader (with every problem's position), the hint for an unknown key, and docs/CONFIG.md.
+//! A new key is one line here and one use in the resolver. How values are read is the job of `reader`.
 //!
 //! Invariant: nothing here looks at two keys at once; what depends on several is the resolver's.
 
 mod access_log;
 mod address;
 mod cluster;
-mod either;
 mod filter;
-mod foreign;
 mod forward;
 mod header;
 mod http;
 mod listener;
-mod map;
-mod number;
-mod pattern;
-mod read;
 mod retry;
 mod route;
 mod runtime;
-mod scalar;
-mod shape;
-mod table;
-mod text;
-mod units;
+mod template;
 
 pub use access_log::{AccessLog, AccessLogFilter};
 pub use cluster::{
     CheckedStatuses, CircuitBreakers, Cluster, DiscoveryKind, EndpointAddress, EndpointEntry, HealthCheck,
     HttpHealthCheck, LbPolicyName, Maglev, OutlierDetection, RetryBudget, RingHash, SlowStart, Subsets,
 };
-pub use either::OffOr;
 pub use filter::*;
-pub use forward::{CookieHash, Forward, HashPolicy, InternalRedirectPolicy, MirrorPolicy, WeightedCluster};
+pub use forward::{
+    CookieHash, Forward, HashPolicy, InternalRedirectPolicy, MirrorPolicy, RegexRewrite, WeightedCluster,
+};
 pub use header::{CookieMatch, HeaderMatch, HeaderToAdd, QueryParameterMatch, RangeMatch};
 pub use http::Http;
 pub use listener::{FilterChainMatch, Listener};
-pub use map::Map;
-pub use number::Percent;
-pub use pattern::{Pattern, RegexRewrite, TemplateRewrite};
-pub use read::{Input, KeyPath, List, Located, Origin, Read, Slot};
 pub use retry::{BackOff, HostPredicate, RateLimitedBackOff, ResetFormat, RetryCondition, RetryPolicy};
 pub use route::{DirectResponse, Redirect, Route, RouteMatch, VirtualHost};
-pub use runtime::{Admin, Runtime};
-pub use scalar::{FromText, Int, IntOrOff, ShardCount};
-pub use shape::Shape;
-pub use table::{KeySpec, Presence, TableSpec, absent};
-pub use text::{ClusterName, EditableHeader, HeaderName, Name, PSEUDO_FIELDS, Text, is_token};
+pub use runtime::{Admin, Runtime, ShardCount};
+pub use template::TemplateRewrite;
 
-use table::table;
+use crate::reader::{List, Shape, TableSpec, table};
 
 table! {
-    /// The file itself. Connections arrive at listeners and leave to clusters; everything else has defaults.
+    /// The file itself. Connections arrive at listeners, requests leave for clusters; everything else has defaults.
     Document at "", example "minimal.toml" {
         /// How the process uses the machine.
         runtime: Runtime, optional "every key at its default";
@@ -63,7 +47,7 @@ table! {
         /// Where connections arrive, `[[listeners]]`; at least one.
         listeners: List<Listener>, optional "refused: at least one is needed";
         /// Where requests go, `[[clusters]]`.
-        clusters: List<Cluster>, optional "no cluster: routes can only redirect or answer directly";
+        clusters: List<Cluster>, optional "no clusters: routes can only redirect or answer directly";
     }
 }
 

@@ -1,43 +1,39 @@
 //! Virtual hosts, routes, their matches and their actions.
 
 use super::filter::FilterOverrides;
-use super::forward::Forward;
+use super::forward::{Forward, RedirectStatus, RegexRewrite};
 use super::header::{CookieMatch, HeaderMatch, HeaderToAdd, QueryParameterMatch};
-use super::number::Percent;
-use super::pattern::{Pattern, RegexRewrite, Template};
-use super::read::List;
 use super::retry::RetryPolicy;
-use super::scalar::{Int, RedirectStatus};
-use super::table::table;
-use super::text::{
-    Domain, EditableHeader, FilePath, HeaderValue, HostName, Method, Name, NewPath, Scheme, SeparatedPrefix, Text,
-    UrlPath,
+use super::template::Template;
+use crate::reader::{
+    Domain, EditableHeader, FilePath, HeaderValue, HostName, Int, List, Method, Name, NewPath, Pattern, Percent,
+    Scheme, SeparatedPrefix, Text, UrlPath, table,
 };
 
 table! {
     /// The routes of some domains (Envoy: VirtualHost). The most specific domain wins: an exact one, then the longest
-    /// `*.suffix`, then the longest `prefix.*`, then `*`. A request for none of them gets status 404.
+    /// `*.suffix`, then the longest `prefix.*`, then `*`. A request for any other host gets status 404.
     VirtualHost at "listeners[].http.virtual_hosts[]", example "virtual-hosts.toml" {
         /// Name in the access log; unique in its `http`.
         name: Name, required;
-        /// Hosts without port, in any case: exact, `*.suffix`, `prefix.*`, or `*` for every host. Each stands in one
-        /// virtual host only.
+        /// Hosts without a port, in any case: exact, `*.suffix`, `prefix.*`, or `*` for every host. A domain can belong
+        /// to one virtual host only.
         domains: List<Domain>, required;
-        /// Tried in order; the first that matches is taken. A request that matches none gets status 404.
+        /// Routes, tried in order; the first one that matches is used. A request that matches none gets status 404.
         routes: List<Route>, required;
-        /// When and how requests are sent again, for the routes that say nothing about it.
-        retry_policy: RetryPolicy, optional "no further try";
-        /// Tell the upstream in `x-envoy-attempt-count` which try this is, from 1.
+        /// When and how requests are retried, for the routes without a `retry_policy`.
+        retry_policy: RetryPolicy, optional "no retries";
+        /// Tell the upstream in `x-envoy-attempt-count` the number of this try, from 1.
         include_request_attempt_count: bool, default "false";
         /// Tell the client in `x-envoy-attempt-count` how many tries there were.
         include_attempt_count_in_response: bool, default "false";
-        /// Header fields added to requests, after the route's were.
+        /// Headers added to requests, after those of the route.
         request_headers_to_add: List<HeaderToAdd>, optional "none";
-        /// Header fields removed from requests.
+        /// Headers removed from requests.
         request_headers_to_remove: List<EditableHeader>, optional "none";
-        /// Header fields added to responses.
+        /// Headers added to responses.
         response_headers_to_add: List<HeaderToAdd>, optional "none";
-        /// Header fields removed from responses.
+        /// Headers removed from responses.
         response_headers_to_remove: List<EditableHeader>, optional "none";
         /// Settings of HTTP filters for this host.
         filters: FilterOverrides, optional "those of `http_filters`";
@@ -50,21 +46,21 @@ table! {
     Route at "listeners[].http.virtual_hosts[].routes[]", example "routes.toml" {
         /// Name in logs.
         name: Name, optional "no name";
-        /// Which requests.
+        /// The requests that this route takes.
         r#match: RouteMatch, required;
-        /// Send the request to a cluster.
+        /// Forward the request to a cluster.
         route: Forward, optional "another action";
         /// Answer with a redirect.
         redirect: Redirect, optional "another action";
-        /// Answer without any upstream.
+        /// Answer directly, without an upstream.
         direct_response: DirectResponse, optional "another action";
-        /// Header fields added to requests, before the virtual host's are.
+        /// Headers added to requests, before those of the virtual host.
         request_headers_to_add: List<HeaderToAdd>, optional "none";
-        /// Header fields removed from requests.
+        /// Headers removed from requests.
         request_headers_to_remove: List<EditableHeader>, optional "none";
-        /// Header fields added to responses.
+        /// Headers added to responses.
         response_headers_to_add: List<HeaderToAdd>, optional "none";
-        /// Header fields removed from responses.
+        /// Headers removed from responses.
         response_headers_to_remove: List<EditableHeader>, optional "none";
         /// Settings of HTTP filters for this route.
         filters: FilterOverrides, optional "those of the virtual host";
@@ -72,42 +68,42 @@ table! {
 }
 
 table! {
-    /// Which requests a route takes; all that is given must hold. Exactly one of `prefix`, `path`,
-    /// `path_separated_prefix`, `regex` and `template` is written; they see the path without the query (Envoy:
-    /// RouteMatch).
+    /// The requests that a route takes; every condition that is written must hold. Exactly one of `prefix`, `path`,
+    /// `path_separated_prefix`, `regex` and `template` is written; they are compared with the path without the query
+    /// (Envoy: RouteMatch).
     RouteMatch at "listeners[].http.virtual_hosts[].routes[].match", example "routes.toml" {
         /// The path starts with this; `"/"` matches every path.
         prefix: UrlPath, optional "another kind of match";
-        /// The path is this.
+        /// The path is exactly this.
         path: UrlPath, optional "another kind of match";
-        /// The path is this or goes on with a `/`: `/api` matches `/api` and `/api/x`, not `/apix`.
+        /// The path is this, or this followed by `/` and more: `/api` matches `/api` and `/api/x`, but not `/apix`.
         path_separated_prefix: SeparatedPrefix, optional "another kind of match";
-        /// The whole path matches this pattern. Syntax: the Rust crate regex, like RE2; linear time. It works on
-        /// bytes; `.` is any byte but a line end.
+        /// The whole path matches this regular expression. Its syntax is that of the Rust crate regex, which is like
+        /// RE2; matching takes linear time. It works on bytes; `.` is any byte but a line end.
         regex: Pattern, optional "another kind of match";
-        /// The whole path matches this template: `*` stands for a segment, `**` for all that is left, `{name}` for a
-        /// segment and `{name=**}` for more of them that `template_rewrite` can use (Envoy: UriTemplateMatchConfig).
+        /// The whole path matches this template: `*` stands for a segment, `**` for the rest of the path; `{name}` for
+        /// a segment and `{name=**}` for several that `template_rewrite` can use (Envoy: UriTemplateMatchConfig).
         template: Template, optional "another kind of match";
-        /// Compare the path with upper and lower case apart. Not for `regex`, where the pattern may start with `(?i)`, and
-        /// not for `template`.
+        /// Whether upper and lower case differ in the path. It cannot be used with `template` or with `regex`, where
+        /// the pattern may start with `(?i)`.
         case_sensitive: bool, optional "`true`";
-        /// Methods, one of which the request must have.
+        /// Methods, one of which must be the request's.
         methods: List<Method>, optional "every method";
-        /// Conditions on header fields.
+        /// Conditions on headers.
         headers: List<HeaderMatch>, optional "no condition";
         /// Conditions on query parameters.
         query_parameters: List<QueryParameterMatch>, optional "no condition";
         /// Conditions on cookies.
         cookies: List<CookieMatch>, optional "no condition";
-        /// How many per cent of the requests that fulfil the rest match; the others go on to the next route (Envoy:
-        /// runtime_fraction).
+        /// Percentage of the requests that match, of those that meet all other conditions; the rest go on to the next
+        /// route (Envoy: runtime_fraction).
         percent: Percent, optional "all";
     }
 }
 
 table! {
-    /// Answer with a redirect to the request's own address, with these parts of it changed (Envoy: RedirectAction). At
-    /// least one part must be.
+    /// Answer with a redirect to the request's own URL with some parts changed (Envoy: RedirectAction). At least one
+    /// part must change.
     Redirect at "listeners[].http.virtual_hosts[].routes[].redirect", example "redirect.toml" {
         /// New scheme, `"http"` or `"https"`. The request's port is dropped with it.
         scheme: Scheme, optional "unchanged";
@@ -115,14 +111,14 @@ table! {
         host: HostName, optional "unchanged";
         /// New port.
         port: Int<1, 65535>, optional "unchanged";
-        /// New path; a query in it replaces the request's. Only one of this, `prefix_rewrite` and `regex_rewrite` is
-        /// written.
+        /// New path; a query in it replaces the request's. At most one of `path`, `prefix_rewrite` and `regex_rewrite`
+        /// is written.
         path: NewPath, optional "unchanged";
-        /// Replaces the part of the path that matched. Not with `match.regex` and `match.template`.
+        /// Replaces the part of the path that matched. It cannot be used with `match.regex` or `match.template`.
         prefix_rewrite: UrlPath, optional "unchanged";
-        /// Replaces what a pattern matches in the path.
+        /// Replaces the parts of the path that match a pattern.
         regex_rewrite: RegexRewrite, optional "unchanged";
-        /// Status code; 307 and 308 keep the method.
+        /// Status code; with 307 and 308 the client keeps the method.
         status: RedirectStatus, default "301";
         /// Drop the query.
         strip_query: bool, default "false";
@@ -130,16 +126,16 @@ table! {
 }
 
 table! {
-    /// Answer without any upstream (Envoy: DirectResponseAction).
+    /// Answer directly, without an upstream (Envoy: DirectResponseAction).
     DirectResponse at "listeners[].http.virtual_hosts[].routes[].direct_response", example "direct-response.toml" {
         /// Status code.
         status: Int<200, 599>, required;
         /// The body. Excludes `body_file`.
         body: Text, optional "no body";
-        /// File with the body, read once at start, at most 1MiB; a relative path starts at this file's directory.
-        /// Excludes `body`.
+        /// File with the body, at most 1MiB, read once when the configuration is loaded. A relative path starts at the
+        /// directory of the configuration file. Excludes `body`.
         body_file: FilePath, optional "no body";
-        /// Value of `content-type` where there is a body.
+        /// Value of the `content-type` header if there is a body.
         content_type: HeaderValue, default "\"text/plain\"";
     }
 }

@@ -32,7 +32,7 @@ pub enum Discovery {
     Static,
     /// Every address of every name is an endpoint (Envoy: STRICT_DNS).
     StrictDns(Dns),
-    /// One name; new connections go to its first address of the moment (Envoy: LOGICAL_DNS).
+    /// One name; new connections go to the first address that it currently has (Envoy: LOGICAL_DNS).
     LogicalDns(Dns),
 }
 
@@ -40,26 +40,26 @@ pub enum Discovery {
 pub struct Dns {
     /// Default `Auto`, as Envoy's.
     pub lookup_family: LookupFamily,
-    /// Default 5s; the time between two lookups where the TTL is not respected.
+    /// Time between two lookups if the TTL is not respected (default 5s).
     pub refresh_rate: Duration,
-    /// Added at random, up to this much (default 0).
+    /// A random time up to this is added (default 0).
     pub jitter: Duration,
     /// Base and maximum of the back-off after a failure (default `refresh_rate`, ten times it).
     pub failure_refresh: (Duration, Duration),
-    /// Default true, where Envoy's is false: an answer's time to live is the refresh rate then.
+    /// Use the time to live of an answer as the refresh rate (default true; Envoy's is false).
     pub respect_ttl: bool,
-    /// Name servers in the place of those in /etc/resolv.conf.
+    /// Name servers to ask instead of those in /etc/resolv.conf.
     pub resolvers: Vec<std::net::SocketAddr>,
 }
 
 /// Envoy: DnsLookupFamily.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LookupFamily {
-    /// V6, and V4 where there is none.
+    /// V6, and V4 if there is no such address.
     Auto,
     V4Only,
     V6Only,
-    /// V4, and V6 where there is none.
+    /// V4, and V6 if there is no such address.
     V4Preferred,
     All,
 }
@@ -68,7 +68,8 @@ pub enum LookupFamily {
 pub struct Endpoint {
     pub place: Place,
     pub target: EndpointTarget,
-    /// 1 to 1_000_000; the sum of those of the file fits into 32 bits, addresses found by DNS may add up to more.
+    /// 1 to 1_000_000. The sum of the weights in the file fits into 32 bits; with addresses found by DNS it may be
+    /// larger.
     pub weight: u32,
     /// 0 is the first; priorities have no gaps.
     pub priority: u32,
@@ -76,7 +77,7 @@ pub struct Endpoint {
     pub locality: String,
     /// For subsets, sorted by key (Envoy: metadata under `envoy.lb`).
     pub metadata: Vec<(String, String)>,
-    /// Value of `host` for auto rewrites and health checks; for a name it is the name.
+    /// Value of `host` for auto rewrites and health checks. If the endpoint was written as a name, it is that name.
     pub hostname: Option<String>,
     /// Port that health checks use (Envoy: health_check_config.port_value).
     pub health_check_port: Option<u16>,
@@ -110,8 +111,8 @@ pub enum LbPolicy {
     Maglev {
         table_size: u64,
     },
-    /// Lowest expected latency of two random ones: the moving average of the response times, peaks at once, decaying
-    /// with this time (default 10s), times the requests in flight.
+    /// The lower expected latency of two random endpoints: the moving average of response times, which takes over peaks
+    /// at once and decays with this time (default 10s), times the requests in flight.
     PeakEwma {
         decay: Duration,
     },
@@ -123,24 +124,25 @@ pub struct SlowStart {
     pub window: Duration,
     /// Default 1.0.
     pub aggression: f64,
-    /// Per cent of the weight to begin with (default 10).
+    /// Percentage of the weight to begin with (default 10).
     pub min_weight_percent: f64,
 }
 
-/// What goes for every policy (Envoy: CommonLbConfig and LbSubsetConfig).
+/// Settings that hold for every policy (Envoy: CommonLbConfig and LbSubsetConfig).
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadBalancing {
-    /// Per cent of healthy endpoints of a priority below which health is ignored (default 50; 0: never).
+    /// Percentage of healthy endpoints of a priority below which health is ignored (default 50; 0: never).
     pub panic_threshold: f64,
     /// In panic, refuse instead (default false).
     pub fail_traffic_on_panic: bool,
-    /// Per cent (default 140): a priority takes all traffic while so much capacity is healthy.
+    /// A priority takes all traffic while its percentage of healthy endpoints, times this number divided by 100, is at
+    /// least 100 (default 140).
     pub overprovisioning_factor: u32,
     /// Weights of localities, `(locality, weight)`, of 1 or more, for the locality of every endpoint; `None`: localities
     /// do not matter.
     pub locality_weights: Option<Vec<(String, u32)>>,
     pub subsets: Option<Subsets>,
-    /// For the consistent hashes: no endpoint gets more than this many per cent of the mean load in flight (Envoy:
+    /// For the consistent hashes: no endpoint gets more than this percentage of the mean load in flight (Envoy:
     /// hash_balance_factor); `None`: no bound.
     pub hash_balance_factor: Option<u32>,
 }

@@ -1,6 +1,6 @@
 //! HTTP filters: their settings in the chain and where a route overrides them.
 //!
-//! A new filter is a struct here (or in a file of its own), a line in `http_filters!`, and the tables of `document`.
+//! A new filter is a struct here (or in a separate file), a line in `http_filters!`, and the tables of `document`.
 
 use super::{Fraction, HeaderMatch};
 use std::time::Duration;
@@ -25,11 +25,11 @@ macro_rules! declare {
             $($filter($filter),)*
         }
 
-        /// What a virtual host, route or weighted cluster says about the filters of the chain (Envoy:
+        /// Settings of a virtual host, route or weighted cluster for the filters of the chain (Envoy:
         /// typed_per_filter_config).
         #[derive(Clone, Debug, Default)]
         pub struct FilterOverrides {
-            /// Different for each that is not empty; given by whoever makes the filters. 0: none yet.
+            /// Different for each that is not empty; numbered when the filters are made. 0: not numbered yet.
             pub id: u32,
             $(pub $name: FilterOverride<$filter>,)*
         }
@@ -58,9 +58,9 @@ pub enum FilterOverride<T> {
     /// The chain's settings hold.
     #[default]
     None,
-    /// The filter is passed over.
+    /// The filter is skipped.
     Disabled,
-    /// These take the place of the chain's.
+    /// These settings replace the chain's.
     Settings(T),
 }
 
@@ -69,18 +69,18 @@ pub enum FilterOverride<T> {
 pub struct LocalRateLimit {
     /// Statistics: `<stat_prefix>.http_local_rate_limit.*`.
     pub stat_prefix: String,
-    /// For every request, after those of its descriptors; `None`: only descriptors limit.
+    /// For every request, after the buckets of its descriptors; `None`: only descriptors have limits.
     pub token_bucket: Option<TokenBucket>,
-    /// Where each request gets its descriptors from (Envoy: rate_limits).
+    /// How requests get their descriptors (Envoy: rate_limits).
     pub rate_limits: Vec<RateLimitRule>,
-    /// Buckets of their own for some descriptors.
+    /// The buckets of some descriptors.
     pub descriptors: Vec<RateLimitDescriptor>,
     /// Buckets kept at once for descriptors without a value, such as one for each client address (default 10_000); the
-    /// one used longest ago is given up.
+    /// least recently used one is dropped.
     pub max_dynamic_descriptors: u32,
-    /// Of the requests, so many are looked at (default all).
+    /// Fraction of the requests that the filter looks at (default all).
     pub enabled: Fraction,
-    /// Of those over the limit, so many are refused; the others are only counted (default all).
+    /// Fraction of the requests above the limit that are refused; the others are only counted (default all).
     pub enforced: Fraction,
     /// Default 429.
     pub status: u16,
@@ -97,7 +97,7 @@ pub struct TokenBucket {
     pub fill_interval: Duration,
 }
 
-/// One descriptor: entries in order. A request without one of the parts gives none.
+/// One descriptor: entries in order. A request that lacks one of the parts gives no descriptor.
 #[derive(Clone, Debug)]
 pub struct RateLimitRule {
     pub actions: Vec<RateLimitAction>,
@@ -108,17 +108,17 @@ pub struct RateLimitRule {
 pub enum RateLimitAction {
     /// `("remote_address", the client's address)`
     RemoteAddress,
-    /// `(key, value of the field)`; the name in lower case, or `:method`, `:path`, `:authority`, `:scheme`.
+    /// `(key, value of the header)`; the name in lower case, or `:method`, `:path`, `:authority`, `:scheme`.
     RequestHeader { name: String, key: String },
     /// `(key, value)`
     GenericKey { key: String, value: String },
-    /// `(key, value)` where all match.
+    /// `(key, value)` if all conditions hold.
     HeaderValueMatch { key: String, value: String, headers: Vec<HeaderMatch> },
 }
 
 #[derive(Clone, Debug)]
 pub struct RateLimitDescriptor {
-    /// Key and value; without a value every value has a bucket of its own.
+    /// Key and value; without a value, every value has its own bucket.
     pub entries: Vec<(String, Option<String>)>,
     pub token_bucket: TokenBucket,
 }
@@ -129,7 +129,7 @@ pub struct Fault {
     pub delay: Option<FaultDelay>,
     pub abort: Option<FaultAbort>,
     pub response_rate_limit: Option<FaultRateLimit>,
-    /// Only requests that match all.
+    /// Only requests that meet all conditions.
     pub headers: Vec<HeaderMatch>,
     /// Only requests for this cluster (Envoy: upstream_cluster), by its name.
     pub upstream_cluster: Option<String>,
@@ -171,7 +171,7 @@ pub struct FaultRateLimit {
 
 #[derive(Clone, Debug)]
 pub enum FaultRateLimitKind {
-    /// Bytes of body a second.
+    /// Bytes of the body in a second.
     Fixed(u64),
     /// x-envoy-fault-throughput-response in KiB/s, and x-envoy-fault-throughput-response-percentage.
     Header,

@@ -8,7 +8,7 @@ pub enum FormatPiece {
     Operator(CommandOperator),
 }
 
-/// `%REQ(a?b):n%`: field `name`, or `alternative` where the first is absent; at most `max_length` bytes of it.
+/// `%REQ(a?b):n%`: the header `name`, or `alternative` if there is none; at most `max_length` bytes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldOperand {
     /// Lower case; `:method`, `:path`, `:authority` and `:scheme` name the parts of the request line.
@@ -17,7 +17,7 @@ pub struct FieldOperand {
     pub max_length: Option<usize>,
 }
 
-/// The command operators that exist. `max_length` is in bytes and concerns texts only.
+/// All command operators. `max_length` is in bytes and applies only to texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandOperator {
     /// When the request began.
@@ -33,7 +33,7 @@ pub enum CommandOperator {
         source: PathSource,
         max_length: Option<usize>,
     },
-    /// The first parameter of that name, decoded.
+    /// The first parameter with this name, decoded.
     QueryParam {
         name: String,
         max_length: Option<usize>,
@@ -67,13 +67,13 @@ pub enum CommandOperator {
         part: AddressPart,
     },
     UpstreamHost,
-    /// The endpoint's host name; its address where it has none.
+    /// The endpoint's host name, or its address if it has none.
     UpstreamHostName {
         with_port: bool,
     },
     UpstreamCluster,
     UpstreamRequestAttemptCount,
-    /// Why the last connection to the upstream could not be made.
+    /// Why the last connection to the upstream failed.
     UpstreamTransportFailureReason,
     UpstreamConnectionId,
     RouteName,
@@ -92,7 +92,7 @@ pub enum CommandOperator {
     /// Body of a response that this proxy made.
     LocalReplyBody,
     AccessLogType,
-    /// The first of these that has a value which is not empty.
+    /// The first of these with a value that is not empty.
     Coalesce {
         operators: Vec<CommandOperator>,
         max_length: Option<usize>,
@@ -135,7 +135,7 @@ pub enum TimePoint {
     DownstreamReceiveBegin,
     /// DS_RX_END
     DownstreamReceiveEnd,
-    /// US_CX_BEG: of the connection, which may be older than the exchange.
+    /// US_CX_BEG: the connection may be older than the exchange.
     UpstreamConnectBegin,
     /// US_CX_END
     UpstreamConnectEnd,
@@ -164,7 +164,7 @@ pub enum Precision {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressOf {
-    /// The client, which may be one that x-forwarded-for names.
+    /// The client, which may come from x-forwarded-for.
     DownstreamRemote,
     /// The connection's peer.
     DownstreamDirectRemote,
@@ -193,7 +193,7 @@ pub enum TimePiece {
     Field(TimeField),
 }
 
-/// A conversion of strftime(3) in the C locale, and what Envoy adds; those that stand for several are resolved.
+/// A conversion of strftime(3) in the C locale or one of Envoy's; conversions that stand for several are resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeField {
     /// %Y
@@ -214,7 +214,7 @@ pub enum TimeField {
     MonthShort,
     /// %d
     Day,
-    /// %e: a space in the place of a zero.
+    /// %e: a space instead of a leading zero.
     DayPadded,
     /// %j
     DayOfYear,
@@ -248,7 +248,7 @@ pub enum TimeField {
     Zone,
     /// %s
     EpochSeconds,
-    /// %f and %1f to %9f: so many digits of the second's fraction.
+    /// %f and %1f to %9f: this number of digits of the second's fraction.
     Fraction(u8),
 }
 

@@ -13,7 +13,7 @@ pub struct Hcm {
     pub virtual_hosts: Vec<VirtualHost>,
     /// In order; the router, which ends every chain, is not among them.
     pub http_filters: Vec<HttpFilter>,
-    /// Of every request and response, after those of routes and virtual hosts.
+    /// For every request and response, after the edits of routes and virtual hosts.
     pub mutations: HeaderMutations,
     pub paths: PathOptions,
     pub trust: Trust,
@@ -26,17 +26,18 @@ pub struct Hcm {
 /// `None` switches a timeout off.
 #[derive(Clone, Debug)]
 pub struct HttpTimeouts {
-    /// Between exchanges on one connection (default 1h).
+    /// Idle time between exchanges on one connection (default 1h).
     pub idle: Option<Duration>,
-    /// From the first byte of a request to the end of its head; also the time a new connection has (default 10s).
+    /// From the first byte of a request to the end of its head; also for the first byte of a new connection (default
+    /// 10s).
     pub request_headers: Option<Duration>,
     /// From the first byte of a request to the last of its body (default off).
     pub request: Option<Duration>,
-    /// Without a byte moving in either direction during an exchange (default 5m).
+    /// Time without a byte moving in either direction during an exchange (default 5m).
     pub stream_idle: Option<Duration>,
-    /// A connection's whole life (default off).
+    /// Lifetime of a connection (default off).
     pub max_connection_duration: Option<Duration>,
-    /// An exchange's whole life (default off).
+    /// Duration of an exchange (default off).
     pub max_stream_duration: Option<Duration>,
 }
 
@@ -44,7 +45,7 @@ pub struct HttpTimeouts {
 pub struct HttpLimits {
     /// Bytes of a request or response head (default 60KiB).
     pub max_headers_size: u32,
-    /// Fields in a head (default 100).
+    /// Number of headers (default 100).
     pub max_headers_count: u16,
     /// Bytes of the request line's target (default 16KiB).
     pub max_path_size: u32,
@@ -54,7 +55,7 @@ pub struct HttpLimits {
     pub buffer_limit: u32,
     /// Requests on one connection (default none).
     pub max_requests_per_connection: Option<u64>,
-    /// Forward the trailers of chunked messages; they are dropped otherwise (default false).
+    /// Forward the trailers of chunked messages; otherwise they are dropped (default false).
     pub enable_trailers: bool,
 }
 
@@ -63,7 +64,7 @@ pub struct HeaderOptions {
     /// Value of the `server` response header (default "ringway").
     pub server_name: String,
     pub server_header: ServerHeader,
-    /// Name for a `via` field on both sides (default none: no field is added).
+    /// Name for the `via` header of requests and responses (default none: no header is added).
     pub via: Option<String>,
     /// Append the peer's address to x-forwarded-for (default true).
     pub x_forwarded_for: bool,
@@ -83,8 +84,8 @@ pub enum ServerHeader {
     PassThrough,
 }
 
-/// What is done to a request's path before a route is looked for. All off by default, as Envoy's API has it; its example
-/// for the edge sets all of it.
+/// Changes to a request's path before a route is chosen. All are off by default, as in Envoy's API; Envoy's example for
+/// the edge sets all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathOptions {
     /// Resolve `.` and `..` and unreserved escapes (RFC 3986 section 6); a path that leaves the root gets status 400.
@@ -92,7 +93,7 @@ pub struct PathOptions {
     /// Adjacent slashes become one.
     pub merge_slashes: bool,
     pub escaped_slashes: EscapedSlashes,
-    /// Remove the port from the host where it is the listener's.
+    /// Remove the port from the host if it is the listener's port.
     pub strip_matching_host_port: bool,
     /// Remove a trailing dot from the host.
     pub strip_trailing_host_dot: bool,
@@ -109,17 +110,18 @@ pub enum EscapedSlashes {
     UnescapeAndForward,
 }
 
-/// Whom to believe (Envoy: use_remote_address, xff_num_trusted_hops, internal_address_config, skip_xff_append).
+/// Which addresses and headers are trusted (Envoy: use_remote_address, xff_num_trusted_hops, internal_address_config,
+/// skip_xff_append).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
-    /// The client is the connection's peer, and not who `x-forwarded-for` says (default false, as in Envoy; true at the
-    /// edge). With it, fields from outside that are for proxies only are removed.
+    /// The client is the connection's peer, not the address in `x-forwarded-for` (default false, as in Envoy; true at
+    /// the edge). Headers that only proxies set are then removed from requests from outside.
     pub use_remote_address: bool,
-    /// Proxies in front of this one whose `x-forwarded-for` is believed (default 0).
+    /// Number of proxies in front of this one whose `x-forwarded-for` is trusted (default 0).
     pub xff_num_trusted_hops: u32,
     /// Default: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 127.0.0.0/8, fd00::/8 and ::1.
     pub internal_addresses: Vec<Cidr>,
-    /// Fields that requests from outside may not carry, beside x-envoy-* ones; lower case (Envoy:
+    /// Headers that are removed from requests from outside, in addition to x-envoy-* ones; lower case (Envoy:
     /// route_config.internal_only_headers).
     pub internal_only_headers: Vec<String>,
 }
@@ -145,22 +147,23 @@ pub enum AccessLogFilter {
     },
     /// One of these; empty: any flag at all.
     ResponseFlag(Vec<&'static str>),
-    /// Of the request.
+    /// A header of the request.
     Header(Box<HeaderMatch>),
-    /// A random share.
+    /// A random fraction.
     Sample(Fraction),
     And(Vec<AccessLogFilter>),
     Or(Vec<AccessLogFilter>),
     Not(Box<AccessLogFilter>),
 }
 
-/// The response flags, short and long, with their meaning (Envoy: StreamInfo::CoreResponseFlag), for what exists.
+/// The response flags, short and long, with their meaning (Envoy: StreamInfo::CoreResponseFlag), for the features that
+/// exist.
 pub const RESPONSE_FLAGS: &[(&str, &str, &str)] = &[
     ("UH", "NoHealthyUpstream", "no endpoint of the cluster is healthy"),
     ("UT", "UpstreamRequestTimeout", "no response within the route's timeout"),
     ("LR", "LocalReset", "this side reset the exchange with the upstream"),
     ("UR", "UpstreamRemoteReset", "the upstream reset the exchange"),
-    ("UF", "UpstreamConnectionFailure", "the connection to the upstream could not be made"),
+    ("UF", "UpstreamConnectionFailure", "the connection to the upstream could not be established"),
     ("UC", "UpstreamConnectionTermination", "the upstream closed the connection during the exchange"),
     ("UO", "UpstreamOverflow", "a circuit breaker of the cluster is open"),
     ("NR", "NoRouteFound", "no route matched"),
@@ -169,8 +172,8 @@ pub const RESPONSE_FLAGS: &[(&str, &str, &str)] = &[
     ("RL", "RateLimited", "the rate limit filter refused the request"),
     ("DC", "DownstreamConnectionTermination", "the client closed the connection during the exchange"),
     ("URX", "UpstreamRetryLimitExceeded", "every retry that was allowed failed"),
-    ("SI", "StreamIdleTimeout", "nothing moved for too long"),
-    ("IH", "InvalidEnvoyRequestHeaders", "a field that is meant for the proxy has an invalid value"),
+    ("SI", "StreamIdleTimeout", "the stream was idle for too long"),
+    ("IH", "InvalidEnvoyRequestHeaders", "a header for the proxy has an invalid value"),
     ("DPE", "DownstreamProtocolError", "the client broke the protocol"),
     ("UMSDR", "UpstreamMaxStreamDurationReached", "the exchange reached its maximum duration"),
     ("DT", "DurationTimeout", "the request or its connection reached its maximum duration"),
@@ -195,9 +198,9 @@ pub enum AccessLogSink {
 
 #[derive(Clone, Debug)]
 pub enum AccessLogFormat {
-    /// The pieces make the whole line, its end included.
+    /// The pieces make the whole line, including its end.
     Text(Vec<FormatPiece>),
-    /// Keys in the order of the file; the line's end is the writer's.
+    /// Keys in the order of the file; the writer adds the line's end.
     Json(Vec<(String, Vec<FormatPiece>)>),
 }
 

@@ -17,28 +17,12 @@ pub use http::*;
 pub use resilience::*;
 pub use route::*;
 
+pub use crate::place::Place;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Where in the file something was written, for people: `ringway explain` and logs.
-///
-/// It does not take part in comparisons: a thing that moved in the file is still the same thing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Place {
-    /// From 1; 0: nowhere, a default.
-    pub line: u32,
-    pub column: u32,
-}
-
-impl PartialEq for Place {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Place {}
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -71,10 +55,10 @@ pub struct Runtime {
     pub splice_threshold: Option<u64>,
     /// How often shards hand their access log batches to the writer.
     pub access_log_flush_interval: Duration,
-    /// User (and group, by default that user's) to become after the sockets are bound; only when started as root.
+    /// User (and group, by default that user's) to switch to after the sockets are bound; only if started as root.
     pub user: Option<String>,
     pub group: Option<String>,
-    /// Directives for the program log, `target=level` separated by commas, as RUST_LOG writes them.
+    /// Directives for the program log, `target=level` separated by commas, in the format of RUST_LOG.
     pub log: String,
 }
 
@@ -105,7 +89,7 @@ pub enum Address {
 #[derive(Clone, Debug)]
 pub struct Listener {
     pub place: Place,
-    /// Given, or the address in its text form.
+    /// As written, or the address as text.
     pub name: String,
     pub address: Address,
     /// Part of the statistics' names after `listener.`; default: the address with ':' replaced by '_', as Envoy does.
@@ -125,7 +109,7 @@ pub struct FilterChain {
     pub filter: NetworkFilter,
 }
 
-/// All that are given must hold. Envoy: FilterChainMatch.
+/// Every condition that is written must hold. Envoy: FilterChainMatch.
 #[derive(Clone, Debug)]
 pub struct FilterChainMatch {
     pub source_prefix_ranges: Vec<Cidr>,
@@ -140,7 +124,7 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// Whether the range holds the address; IPv4 addresses in IPv6 clothes count as IPv4.
+    /// Whether the range contains the address; an IPv4-mapped IPv6 address counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let equal_bits = match (self.address, address.to_canonical()) {
             (IpAddr::V4(range), IpAddr::V4(address)) => (range.to_bits() ^ address.to_bits()).leading_zeros(),

@@ -10,26 +10,27 @@ pub struct RetryPolicy {
     pub retry_on: RetryOn,
     /// Default 1.
     pub num_retries: u32,
-    /// Of one try, from its start; `None`: the route's timeout alone.
+    /// Of one try, from its start; `None`: only the route's timeout.
     pub per_try_timeout: Option<Duration>,
     /// Of one try, without a byte from the upstream.
     pub per_try_idle_timeout: Option<Duration>,
     /// Base and maximum of the exponential, fully jittered back-off (default 25ms, ten times the base).
     pub back_off: (Duration, Duration),
     pub rate_limited_back_off: Option<RateLimitedBackOff>,
-    /// For `retriable_status_codes`.
+    /// For the condition `retriable_status_codes`.
     pub retriable_status_codes: Vec<u16>,
-    /// Of a response: retried when any matches.
+    /// Conditions on a response: it is retried if one of them holds.
     pub retriable_headers: Vec<HeaderMatch>,
-    /// Of a request: where there are some, only requests that match any are retried.
+    /// Conditions on a request: if there are any, only requests for which one of them holds are retried.
     pub retriable_request_headers: Vec<HeaderMatch>,
     /// Avoid the endpoints that were tried before (Envoy: retry_host_predicate previous_hosts).
     pub avoid_previous_hosts: bool,
-    /// Picks at most, looking for an endpoint that was not tried (default 1).
+    /// Largest number of picks to find an endpoint that was not tried (default 1).
     pub host_selection_max_attempts: u32,
-    /// Every so many tries, leave the priorities that were tried out (Envoy: previous_priorities.update_frequency).
+    /// After each such number of tries, leave out the priorities that were tried (Envoy:
+    /// previous_priorities.update_frequency).
     pub previous_priorities: Option<u32>,
-    /// Bytes of the request's body kept for another try (default the connection manager's `buffer_limit`).
+    /// Bytes of the request's body that are kept for a retry (default the connection manager's `buffer_limit`).
     pub max_replay_bytes: Option<u64>,
 }
 
@@ -82,7 +83,7 @@ impl RetryOn {
 pub struct RateLimitedBackOff {
     /// Tried in order.
     pub reset_headers: Vec<ResetHeader>,
-    /// Default 300s: a longer wait is not honoured, the exponential back-off takes its place.
+    /// If a response asks for a longer wait, the exponential back-off is used instead (default 300s).
     pub max_interval: Duration,
 }
 
@@ -90,12 +91,12 @@ pub struct RateLimitedBackOff {
 pub struct ResetHeader {
     /// Lower case.
     pub name: String,
-    /// The value is a moment in seconds since the epoch, and not a number of seconds from now.
+    /// The value is a time in seconds since the epoch, not a number of seconds from now.
     pub is_unix_timestamp: bool,
 }
 
-/// Limits of one cluster at one priority; `None`: unlimited, which is the default. Envoy's silent defaults (1024, and 3
-/// retries) are not ours.
+/// Limits of one cluster at one priority; `None`: unlimited, which is the default. Envoy's defaults (1024, and 3
+/// retries) do not apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CircuitBreakers {
     /// Connections, in the whole process.
@@ -106,13 +107,13 @@ pub struct CircuitBreakers {
     pub max_requests: Option<u32>,
     /// Retries in flight.
     pub max_retries: Option<u32>,
-    /// In the place of `max_retries`.
+    /// Instead of `max_retries`.
     pub retry_budget: Option<RetryBudget>,
     /// Connections to one endpoint, in the whole process (Envoy: per_host_thresholds).
     pub max_connections_per_host: Option<u32>,
 }
 
-/// Retries in flight at most this share of the requests in flight, but always `min_retry_concurrency`.
+/// At most this percentage of the requests in flight may be retries, but `min_retry_concurrency` are always allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryBudget {
     /// In hundredths of a per cent (default 20 % = 2000).
@@ -126,28 +127,29 @@ pub struct RetryBudget {
 pub struct HealthCheck {
     pub place: Place,
     pub kind: HealthCheckKind,
-    /// Default 1s... of one check.
+    /// Time that one check may take (default 1s).
     pub timeout: Duration,
     pub interval: Duration,
-    /// Added at random, up to this much.
+    /// A random time up to this is added.
     pub interval_jitter: Duration,
-    /// While there is no traffic to the cluster (default 60s).
+    /// Interval while there is no traffic to the cluster (default 60s).
     pub no_traffic_interval: Duration,
-    /// While unhealthy (default `interval`).
+    /// Interval for an unhealthy endpoint (default `interval`).
     pub unhealthy_interval: Duration,
-    /// Right after the first failure (default `unhealthy_interval`).
+    /// Interval right after an endpoint became unhealthy (default `unhealthy_interval`).
     pub unhealthy_edge_interval: Duration,
-    /// Right after the first success (default `interval`).
+    /// Interval right after an endpoint became healthy (default `interval`).
     pub healthy_edge_interval: Duration,
-    /// Consecutive failures until an endpoint counts as unhealthy; a first check and a non-retriable status need one.
+    /// Consecutive failures until an endpoint is unhealthy; at the first check, or with a status that is not retriable,
+    /// one is enough.
     pub unhealthy_threshold: u32,
-    /// Consecutive successes until it counts as healthy; the first check after the start needs one.
+    /// Consecutive successes until it is healthy; at the first check after the start one is enough.
     pub healthy_threshold: u32,
     /// Keep the connection between checks (default true).
     pub reuse_connection: bool,
     /// File that gets a JSON line for each change.
     pub event_log: Option<std::path::PathBuf>,
-    /// Log each failed check and not only changes (Envoy: always_log_health_check_failures).
+    /// Log every failed check, not only changes (Envoy: always_log_health_check_failures).
     pub always_log_failures: bool,
 }
 
@@ -159,16 +161,16 @@ pub enum HealthCheckKind {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpHealthCheck {
-    /// `None`: the endpoint's host name, or the cluster's name where it has none.
+    /// `None`: the endpoint's host name, or the cluster's name if it has none.
     pub host: Option<String>,
     pub path: String,
     /// Default GET.
     pub method: String,
-    /// `first..end`; default 200 alone.
+    /// `first..end`; default only 200.
     pub expected_statuses: Vec<std::ops::Range<u16>>,
     /// Failures that count towards the threshold; other unexpected ones make the endpoint unhealthy at once.
     pub retriable_statuses: Vec<std::ops::Range<u16>>,
-    /// Fields added to the request.
+    /// Headers added to the request.
     pub request_headers: Vec<(String, String)>,
 }
 
@@ -176,11 +178,11 @@ pub struct HttpHealthCheck {
 pub struct TcpHealthCheck {
     /// Empty: connecting is enough.
     pub send: Vec<u8>,
-    /// Each must come, in order, anywhere in what is received.
+    /// Each must occur in the received bytes, in this order.
     pub receive: Vec<Vec<u8>>,
 }
 
-/// Envoy: OutlierDetection, with its defaults. Shares are in per cent.
+/// Envoy: OutlierDetection, with its defaults. The `enforcing_*` values are percentages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutlierDetection {
     pub place: Place,

@@ -1,4 +1,4 @@
-//! Virtual hosts and routes: what matches, what happens then.
+//! Virtual hosts and routes: which requests match, and what happens to them.
 
 use super::{FilterOverrides, FormatPiece, Place, RetryPolicy, StringMatch};
 use regex::bytes::Regex;
@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct VirtualHost {
     pub place: Place,
     pub name: String,
-    /// Lower case: exact, `*.suffix`, `prefix.*` or `*`; no domain stands in two virtual hosts.
+    /// Lower case: exact, `*.suffix`, `prefix.*` or `*`; no domain belongs to two virtual hosts.
     pub domains: Vec<String>,
     pub routes: Vec<Route>,
     pub headers: HeaderMutations,
@@ -25,11 +25,11 @@ pub struct Route {
     pub matcher: RouteMatch,
     pub action: RouteAction,
     pub headers: HeaderMutations,
-    /// Stronger than the virtual host's (Envoy: typed_per_filter_config).
+    /// They override the virtual host's (Envoy: typed_per_filter_config).
     pub filters: FilterOverrides,
 }
 
-/// All that is given must hold (Envoy: RouteMatch).
+/// Every condition that is written must hold (Envoy: RouteMatch).
 #[derive(Clone, Debug)]
 pub struct RouteMatch {
     pub path: PathMatch,
@@ -40,7 +40,7 @@ pub struct RouteMatch {
     pub headers: Vec<HeaderMatch>,
     pub query_parameters: Vec<QueryParameterMatch>,
     pub cookies: Vec<CookieMatch>,
-    /// The share of the requests that match (Envoy: runtime_fraction, without a runtime key).
+    /// The fraction of the requests that match (Envoy: runtime_fraction, without a runtime key).
     pub fraction: Option<Fraction>,
 }
 
@@ -72,8 +72,8 @@ pub struct HeaderMatch {
     pub name: String,
     pub kind: HeaderMatchKind,
     pub invert: bool,
-    /// A field that is not there counts as an empty one (Envoy: treat_missing_header_as_empty). Otherwise it matches no
-    /// value, inverted or not.
+    /// A header that is not there counts as an empty one (Envoy: treat_missing_header_as_empty). Otherwise it meets no
+    /// condition on its value, inverted or not.
     pub missing_as_empty: bool,
 }
 
@@ -88,7 +88,7 @@ pub enum HeaderMatchKind {
     },
 }
 
-/// The first parameter of that name counts. Values are compared as they are in the URL, not decoded (Envoy:
+/// The first parameter with this name counts. Values are compared as they are in the URL, not decoded (Envoy:
 /// QueryParameterMatcher).
 #[derive(Clone, Debug)]
 pub struct QueryParameterMatch {
@@ -97,7 +97,7 @@ pub struct QueryParameterMatch {
     pub value: Option<StringMatch>,
 }
 
-/// One cookie of the `cookie` field (Envoy: CookieMatcher).
+/// One cookie of the `cookie` header (Envoy: CookieMatcher).
 #[derive(Clone, Debug)]
 pub struct CookieMatch {
     pub name: String,
@@ -105,7 +105,7 @@ pub struct CookieMatch {
     pub invert: bool,
 }
 
-/// A share, in parts of a million: 1_000_000 is all.
+/// A fraction in parts of a million: 1_000_000 is all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fraction {
     pub per_million: u32,
@@ -122,7 +122,8 @@ pub enum RouteAction {
 #[derive(Clone, Debug)]
 pub struct Forward {
     pub target: ClusterTarget,
-    /// When the `Header` target names no cluster that exists (Envoy: cluster_not_found_response_code; default 503).
+    /// Status if the `Header` target names no cluster that exists (Envoy: cluster_not_found_response_code; default
+    /// 503).
     pub cluster_not_found_status: u16,
     pub path_rewrite: Option<PathRewrite>,
     pub host_rewrite: Option<HostRewrite>,
@@ -135,9 +136,9 @@ pub struct Forward {
     /// For the whole exchange, from its start (Envoy: max_stream_duration; default the connection manager's).
     pub max_stream_duration: Option<Option<Duration>>,
     pub retry: Option<RetryPolicy>,
-    /// Send a second request when the per-try timeout passes, and keep the first one (Envoy: hedge_policy).
+    /// When the per-try timeout has passed, send a second try and keep the first one (Envoy: hedge_policy).
     pub hedge_on_per_try_timeout: bool,
-    /// Tried in order; the hashes are combined, up to the first `terminal` one that gave one.
+    /// Evaluated in order; the hashes are combined, up to the first `terminal` member that gives one.
     pub hash_policy: Vec<HashPolicy>,
     pub mirrors: Vec<Mirror>,
     pub internal_redirect: Option<InternalRedirect>,
@@ -152,9 +153,9 @@ pub struct Forward {
 pub enum ClusterTarget {
     /// Index in `Config::clusters`.
     Cluster(usize),
-    /// Never empty, the weights' sum is 1 or more.
+    /// Never empty; the sum of the weights is at least 1.
     Weighted(Vec<WeightedCluster>),
-    /// The field whose value names the cluster, lower case.
+    /// The header whose value names the cluster, lower case.
     Header(String),
 }
 
@@ -166,7 +167,7 @@ pub struct WeightedCluster {
     pub headers: HeaderMutations,
     pub filters: FilterOverrides,
     pub host_rewrite: Option<String>,
-    /// The route's and its own, which is the stronger one, sorted by key.
+    /// The route's and its own, which overrides the route's; sorted by key.
     pub metadata_match: Vec<(String, String)>,
 }
 
@@ -197,9 +198,9 @@ pub struct RegexRewrite {
 #[derive(Clone, Debug)]
 pub enum HostRewrite {
     Literal(String),
-    /// The picked endpoint's host name; nothing changes for endpoints without one (Envoy: auto_host_rewrite).
+    /// The host name of the chosen endpoint; nothing changes for endpoints without one (Envoy: auto_host_rewrite).
     Auto,
-    /// The value of this field, lower case; nothing changes where it is absent or empty.
+    /// The value of this header, lower case; nothing changes if it is missing or empty.
     Header(String),
     /// From the path without the query (Envoy: host_rewrite_path_regex).
     PathRegex(RegexRewrite),
@@ -223,7 +224,7 @@ pub struct HashPolicy {
 pub enum HashPolicyKind {
     /// Lower case; also `:method`, `:path`, `:authority` and `:scheme`.
     Header(String),
-    /// With a time to live, the cookie is made where the request has none; zero makes a session cookie.
+    /// With a time to live, the cookie is set if the request has none; zero makes a session cookie.
     Cookie {
         name: String,
         ttl: Option<Duration>,
@@ -280,15 +281,15 @@ pub struct DirectResponse {
     pub content_type: String,
 }
 
-/// Edits of header fields. Applied from the most specific to the least: weighted cluster, route, virtual host,
-/// connection manager (Envoy's order, most_specific_header_mutations_wins off).
+/// Edits of headers. They are applied from the most specific to the least specific: weighted cluster, route, virtual
+/// host, connection manager (Envoy's order, most_specific_header_mutations_wins off).
 #[derive(Clone, Debug, Default)]
 pub struct HeaderMutations {
     pub request: Vec<HeaderMutation>,
     pub response: Vec<HeaderMutation>,
 }
 
-/// Names in lower case; never `:`-names, `host` or fields of the connection.
+/// Names in lower case; never pseudo-headers with `:`, `host` or headers of the connection.
 #[derive(Clone, Debug)]
 pub enum HeaderMutation {
     Remove(String),

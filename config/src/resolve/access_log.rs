@@ -1,4 +1,4 @@
-//! Access logs: where they go, what they say, and which exchanges they take.
+//! Access logs: their files, their lines, and the exchanges that they log.
 
 use std::path::Path;
 
@@ -6,10 +6,11 @@ use super::Resolver;
 use super::format::compile;
 use super::matcher::fraction;
 use crate::diagnostic::Problem;
-use crate::document::{self, List, Located, Slot};
+use crate::document;
 use crate::model::{
     AccessLog, AccessLogFilter, AccessLogFormat, AccessLogSink, ComparisonOp, DEFAULT_TEXT_FORMAT, FormatPiece,
 };
+use crate::reader::{List, Located, Slot};
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn access_log(&mut self, written: &'d Located<document::AccessLog>) -> Option<AccessLog> {
@@ -24,7 +25,7 @@ impl<'d> Resolver<'d, '_, '_> {
                     self.problems
                         .push(problem.hint(Some("name at least one: json = { status = \"%RESPONSE_CODE%\" }")));
                 }
-                let pairs = json.entries.iter().map(|(key, text)| (key.value.0.clone(), self.format(text))).collect();
+                let pairs = json.entries.iter().map(|(key, text)| (key.0.clone(), self.format(text))).collect();
                 AccessLogFormat::Json(pairs)
             }
             (Some(text), None) => AccessLogFormat::Text(with_line_end(self.format(text))),
@@ -32,7 +33,7 @@ impl<'d> Resolver<'d, '_, '_> {
             (None, None) => AccessLogFormat::Text(compile(DEFAULT_TEXT_FORMAT).unwrap_or_default()),
         };
         let filter = written.filter.given().and_then(|filter| self.access_log_filter(filter));
-        let path = &written.path.given()?.value.0;
+        let path = &written.path.given()?.0;
         let is_stdout = path == Path::new("/dev/stdout");
         let sink = if is_stdout { AccessLogSink::Stdout } else { AccessLogSink::File(self.directory.join(path)) };
         Some(AccessLog { sink, format, filter })
@@ -59,7 +60,7 @@ impl<'d> Resolver<'d, '_, '_> {
             return Some(AccessLogFilter::Duration { op, value: value.0 });
         }
         if let Some(flags) = written.response_flags.given() {
-            return Some(AccessLogFilter::ResponseFlag(flags.items.iter().map(|flag| flag.value.0).collect()));
+            return Some(AccessLogFilter::ResponseFlag(flags.items.iter().map(|flag| flag.0).collect()));
         }
         if let Some(header) = written.header.given() {
             return self.header_match(header).map(|header| AccessLogFilter::Header(Box::new(header)));
@@ -73,7 +74,7 @@ impl<'d> Resolver<'d, '_, '_> {
         if let Some(list) = written.or.given() {
             return Some(AccessLogFilter::Or(self.access_log_filters(list)));
         }
-        let inner = self.access_log_filter(&written.not.given()?.value.0)?;
+        let inner = self.access_log_filter(&written.not.given()?.0)?;
         Some(AccessLogFilter::Not(Box::new(inner)))
     }
 
@@ -94,7 +95,7 @@ impl<'d> Resolver<'d, '_, '_> {
         at_most: &Slot<V>,
     ) -> Option<(ComparisonOp, V)> {
         let keys = [("equal", equal.origin()), ("at_least", at_least.origin()), ("at_most", at_most.origin())];
-        self.exactly_one(&table.origin, false, &keys, "the filter compares with nothing");
+        self.exactly_one(&table.origin, false, &keys, "the filter does not say what to compare with");
         let operands =
             [(ComparisonOp::Equal, equal), (ComparisonOp::AtLeast, at_least), (ComparisonOp::AtMost, at_most)];
         operands.into_iter().find_map(|(op, slot)| slot.given().map(|value| (op, value.value)))

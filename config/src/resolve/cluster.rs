@@ -1,4 +1,4 @@
-//! Clusters: their discovery, and what their parts add up to.
+//! Clusters: their discovery, and the checks over all of their parts.
 
 mod endpoint;
 mod health;
@@ -10,8 +10,9 @@ use std::collections::HashMap;
 
 use super::Resolver;
 use crate::diagnostic::Problem;
-use crate::document::{self, DiscoveryKind, Document, Located, Read, Slot, absent};
+use crate::document::{self, DiscoveryKind, Document};
 use crate::model::{Cluster, Discovery, Dns, LookupFamily};
+use crate::reader::{Located, Read, Slot, absent};
 
 /// The longest time between lookups that fail, in base intervals (Envoy: RefreshRate.max_interval).
 const FAILURE_REFRESH_FACTOR: u32 = 10;
@@ -21,7 +22,7 @@ impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn all_clusters(&mut self, document: &'d Document) -> Vec<Cluster> {
         let mut first = HashMap::new();
         for name in document.clusters.items().iter().filter_map(|cluster| cluster.name.given()) {
-            self.unique(&mut first, name.value.0.as_str(), &name.origin, |name| {
+            self.unique(&mut first, name.0.as_str(), &name.origin, |name| {
                 format!("there are two clusters with the name `{name}`")
             });
         }
@@ -38,7 +39,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let circuit_breakers = self.circuit_breakers(&cluster.circuit_breakers);
         Some(Cluster {
             place: self.problems.place(&cluster.origin),
-            name: cluster.name.given()?.value.0.clone(),
+            name: cluster.name.value()?,
             discovery,
             endpoints,
             lb_policy,
@@ -46,10 +47,10 @@ impl<'d> Resolver<'d, '_, '_> {
             health_checks,
             outlier_detection,
             circuit_breakers,
-            connect_timeout: cluster.connect_timeout.value.0,
-            idle_timeout: cluster.idle_timeout.value.0,
+            connect_timeout: cluster.connect_timeout.0,
+            idle_timeout: cluster.idle_timeout.0,
             max_idle_connections: cluster.max_idle_connections.value.to_u32(),
-            max_requests_per_connection: cluster.max_requests_per_connection.value.0.map(|count| count.0),
+            max_requests_per_connection: cluster.max_requests_per_connection.0.map(|count| count.0),
         })
     }
 
@@ -61,7 +62,7 @@ impl<'d> Resolver<'d, '_, '_> {
             Some(DiscoveryKind::Static) => {
                 let keys = [("dns_lookup_family", cluster.dns_lookup_family.origin()), ("dns", cluster.dns.origin())];
                 for (key, origin) in keys.into_iter().filter_map(|(key, origin)| Some((key, origin?))) {
-                    let message = format!("`{key}` does nothing here: a static cluster looks no name up");
+                    let message = format!("`{key}` has no effect: a static cluster does not look up names");
                     let hint = "add discovery = \"strict_dns\" or \"logical_dns\", or leave it out";
                     self.problems.push(Problem::at_key(origin, message).hint(Some(hint)));
                 }
@@ -73,41 +74,41 @@ impl<'d> Resolver<'d, '_, '_> {
 
     fn dns(&mut self, cluster: &'d Located<document::Cluster>) -> Dns {
         let written = or_defaults(&cluster.dns);
-        let refresh_rate = written.refresh_rate.value.0;
+        let refresh_rate = written.refresh_rate.0;
         let failure = written.failure_refresh_rate.given();
         let base = failure.and_then(|failure| failure.base_interval.given());
         let max = failure.and_then(|failure| failure.max_interval.given());
         if let (Some(base), Some(max)) = (base, max)
-            && max.value.0 < base.value.0
+            && max.0 < base.0
         {
             let problem = Problem::at(&max.origin, "`max_interval` is shorter than `base_interval`");
             self.problems.push(problem.hint(Some("leave it out for ten times `base_interval`")));
         }
-        let hint = "leave it out for those in /etc/resolv.conf";
+        let hint = "leave it out to use the servers in /etc/resolv.conf";
         self.refuse_empty(&written.resolvers, "`resolvers` names no server", hint);
-        let base = base.map_or(refresh_rate, |base| base.value.0);
+        let base = base.map_or(refresh_rate, |base| base.0);
         Dns {
-            lookup_family: cluster.dns_lookup_family.given().map_or(LookupFamily::Auto, |family| family.value.0),
+            lookup_family: cluster.dns_lookup_family.value().unwrap_or(LookupFamily::Auto),
             refresh_rate,
-            jitter: written.jitter.value.0,
-            failure_refresh: (base, max.map_or(base * FAILURE_REFRESH_FACTOR, |max| max.value.0)),
+            jitter: written.jitter.0,
+            failure_refresh: (base, max.map_or(base * FAILURE_REFRESH_FACTOR, |max| max.0)),
             respect_ttl: written.respect_ttl.value,
-            resolvers: written.resolvers.items().iter().map(|resolver| resolver.value.0).collect(),
+            resolvers: written.resolvers.values(),
         }
     }
 }
 
-/// `None` where it is written and wrong, or may be a key that was misspelt.
+/// `None` if it is written and wrong, or may be a misspelt key.
 fn discovery_kind(cluster: &document::Cluster) -> Option<DiscoveryKind> {
     match &cluster.discovery {
         Slot::Absent if cluster.has_unknown => None,
         Slot::Absent => Some(DiscoveryKind::Static),
-        Slot::Given(kind) => Some(kind.value.0),
+        Slot::Given(kind) => Some(kind.0),
         Slot::Invalid(_) => None,
     }
 }
 
-/// The table, or where it was left out one with every key at its default.
+/// The table, or one with every key at its default if it was left out.
 fn or_defaults<T: Read>(slot: &Slot<T>) -> T {
     match slot.given().cloned().or_else(absent::<T>) {
         Some(table) => table.value,

@@ -1,5 +1,5 @@
-//! HTTP filters: the chain, and what virtual hosts, routes and weighted clusters change in it. The settings of each are
-//! checked in a file of its own.
+//! HTTP filters: the chain, and the changes that virtual hosts, routes and weighted clusters make to it. The settings of
+//! each filter are checked in a separate file.
 
 mod buffer;
 mod fault;
@@ -9,8 +9,10 @@ use std::collections::HashMap;
 
 use super::Resolver;
 use crate::diagnostic::Problem;
-use crate::document::{self, Http, Located, OffOr, Origin, Slot};
+use crate::document::{self, Http};
 use crate::model::{FilterOverride, FilterOverrides, HttpFilter};
+use crate::place::Origin;
+use crate::reader::{Located, OffOr, Slot};
 
 macro_rules! declare {
     ($($name:ident $filter:ident;)*) => {
@@ -66,11 +68,12 @@ impl<'d> Resolver<'d, '_, '_> {
         let members = http.http_filters.items();
         let mut first = HashMap::new();
         for (name, origin) in members.iter().filter_map(written_name) {
-            self.unique(&mut first, name, origin, |name| format!("the filter `{name}` stands in the chain twice"));
+            self.unique(&mut first, name, origin, |name| format!("the filter `{name}` is in the chain twice"));
         }
         for (index, member) in members.iter().enumerate() {
             if let Some(router) = member.router.origin().filter(|_| index + 1 < members.len()) {
-                let problem = Problem::at_key(router, "router is not the last filter: those after it are not reached");
+                let problem =
+                    Problem::at_key(router, "router is not the last filter: the filters after it would never run");
                 self.problems.push(problem.hint(Some("put { router = {} } at the end, once, or leave it out")));
             }
         }

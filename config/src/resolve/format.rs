@@ -11,11 +11,11 @@ use std::ops::Range;
 
 use super::Resolver;
 use crate::diagnostic::Problem;
-use crate::document::{Located, Text};
 use crate::model::FormatPiece;
+use crate::reader::{Located, Text};
 use operators::operator;
 
-/// A complaint about some bytes of a format.
+/// A problem with some bytes of a format.
 #[derive(Debug)]
 pub struct FormatFault {
     part: Range<usize>,
@@ -40,11 +40,11 @@ impl FormatFault {
 }
 
 impl Resolver<'_, '_, '_> {
-    /// The pieces of a format; empty where it is wrong, which is reported.
+    /// The pieces of a format; empty if it is wrong, which is reported.
     pub(super) fn format(&mut self, text: &Located<Text>) -> Vec<FormatPiece> {
-        compile(&text.value.0).unwrap_or_else(|faults| {
+        compile(&text.0).unwrap_or_else(|faults| {
             for fault in faults {
-                let problem = self.problems.within(&text.origin, &text.value.0, fault.part, fault.message);
+                let problem = self.problems.within(&text.origin, &text.0, fault.part, fault.message);
                 let problem = fault.allowed.into_iter().fold(problem, Problem::allowed);
                 self.problems.push(problem.hint(fault.hint));
             }

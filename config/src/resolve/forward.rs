@@ -1,14 +1,16 @@
-//! `route`: to which cluster a request goes, and how.
+//! `route`: the cluster that a request goes to, and how it gets there.
 
 use super::header::mutations;
 use super::matcher::fraction;
 use super::{Resolver, is_written};
 use crate::diagnostic::{Problem, name_list};
-use crate::document::{self, Located, Map, Name, OffOr, Origin, Slot, Text};
+use crate::document;
 use crate::model::{
     ClusterTarget, Forward, HashPolicy, HashPolicyKind, HostRewrite, InternalRedirect, Mirror, PathRewrite, Place,
     RegexRewrite, RetryPolicy, TemplatePiece, WeightedCluster,
 };
+use crate::place::Origin;
+use crate::reader::{ClusterName, List, Located, Map, Name, OffOr, Slot, Text};
 
 /// Envoy: InternalRedirectPolicy.redirect_response_codes.
 const DEFAULT_REDIRECT_CODES: &[u16] = &[302];
@@ -40,22 +42,19 @@ impl<'d> Resolver<'d, '_, '_> {
         };
         Some(Forward {
             target: self.target(written)?,
-            cluster_not_found_status: written
-                .cluster_not_found_status
-                .given()
-                .map_or(DEFAULT_NOT_FOUND_STATUS, |status| status.value.0),
+            cluster_not_found_status: written.cluster_not_found_status.value().unwrap_or(DEFAULT_NOT_FOUND_STATUS),
             path_rewrite,
             host_rewrite,
             append_x_forwarded_host: written.append_x_forwarded_host.value,
-            timeout: written.timeout.value.0,
-            stream_idle_timeout: written.stream_idle_timeout.given().map(|timeout| timeout.value.0),
-            max_stream_duration: written.max_stream_duration.given().map(|timeout| timeout.value.0),
+            timeout: written.timeout.0,
+            stream_idle_timeout: written.stream_idle_timeout.value(),
+            max_stream_duration: written.max_stream_duration.value(),
             retry,
             hedge_on_per_try_timeout: written.hedge_on_per_try_timeout.value,
             hash_policy,
             mirrors,
             internal_redirect,
-            priority: written.priority.value.0,
+            priority: written.priority.0,
             metadata_match: pairs(&[&written.metadata_match]),
             timeout_place,
         })
@@ -70,24 +69,24 @@ impl<'d> Resolver<'d, '_, '_> {
         self.exactly_one(&written.origin, written.has_unknown, &keys, "the route names no cluster");
         if let (Some(status), None) = (written.cluster_not_found_status.origin(), written.cluster_header.origin()) {
             let problem = Problem::at_key(status, "`cluster_not_found_status` has no effect without `cluster_header`");
-            self.problems.push(problem.hint(Some("clusters that are named in the file exist")));
+            self.problems.push(problem.hint(Some("a cluster that is named in the file always exists")));
         }
-        // Every target is checked, also where there is one too many.
+        // Every target is checked, even if there is one too many.
         let weighted = written.weighted_clusters.given().map(|list| self.weighted_clusters(list, written));
         let cluster = written.cluster.given().and_then(|name| {
             self.check_metadata_match(name, &[&written.metadata_match]);
             self.cluster_named(name)
         });
-        let header = written.cluster_header.given().map(|name| ClusterTarget::Header(name.value.0.clone()));
+        let header = written.cluster_header.value().map(ClusterTarget::Header);
         cluster.map(ClusterTarget::Cluster).or(weighted.map(ClusterTarget::Weighted)).or(header)
     }
 
     fn weighted_clusters(
         &mut self,
-        written: &'d Located<document::List<document::WeightedCluster>>,
+        written: &'d Located<List<document::WeightedCluster>>,
         route: &'d Located<document::Forward>,
     ) -> Vec<WeightedCluster> {
-        let sum: u64 = written.items.iter().filter_map(|it| it.weight.given()).map(|weight| weight.value.0).sum();
+        let sum: u64 = written.items.iter().filter_map(|it| it.weight.given()).map(|weight| weight.0).sum();
         let is_complete = !written.is_incomplete && written.items.iter().all(|it| it.weight.given().is_some());
         if written.is_empty {
             let problem = Problem::at(&written.origin, "the list names no cluster");
@@ -117,23 +116,23 @@ impl<'d> Resolver<'d, '_, '_> {
             weight: written.weight.given()?.to_u32(),
             headers,
             filters,
-            host_rewrite: written.host_rewrite.given().map(|host| host.value.0.clone()),
+            host_rewrite: written.host_rewrite.value(),
             metadata_match: pairs(&maps),
         })
     }
 
     /// The index of the cluster, if there is one of this name.
-    pub(super) fn cluster_named(&mut self, name: &Located<document::ClusterName>) -> Option<usize> {
-        let written = &name.value.0;
+    pub(super) fn cluster_named(&mut self, name: &Located<ClusterName>) -> Option<usize> {
+        let written = &name.0;
         if let Some((index, _)) = self.clusters.get(written.as_str()) {
             return Some(*index);
         }
         let near = self.problems.suggest(written, self.cluster_names.iter().copied());
         let hint = match near {
             Some(near) => Some(format!("did you mean `{near}`?")),
-            None if self.cluster_names.is_empty() => {
-                Some(format!("the file has no cluster: add [[clusters]] with name = {written:?} and endpoints = [...]"))
-            }
+            None if self.cluster_names.is_empty() => Some(format!(
+                "the file has no clusters: add [[clusters]] with name = {written:?} and endpoints = [...]"
+            )),
             None => None,
         };
         let mut problem = Problem::at(&name.origin, format!("there is no cluster `{written}`"));
@@ -144,24 +143,24 @@ impl<'d> Resolver<'d, '_, '_> {
         None
     }
 
-    /// Without a selector of the same keys, a metadata match is always in vain.
-    fn check_metadata_match(&mut self, name: &Located<document::ClusterName>, maps: &[&'d Slot<Map<Name, Text>>]) {
+    /// Without a selector with the same keys, a metadata match never finds an endpoint.
+    fn check_metadata_match(&mut self, name: &Located<ClusterName>, maps: &[&'d Slot<Map<Name, Text>>]) {
         let Some(origin) = maps.iter().rev().find_map(|map| map.given()).map(|map| &map.origin) else {
             return;
         };
-        let Some((_, cluster)) = self.clusters.get(name.value.0.as_str()) else {
+        let Some((_, cluster)) = self.clusters.get(name.0.as_str()) else {
             return;
         };
         let Some(subsets) = cluster.subsets.given() else {
             if cluster.subsets.origin().is_none() && !cluster.has_unknown {
-                let problem = Problem::at_key(origin, format!("the cluster `{}` has no subsets", name.value.0));
+                let problem = Problem::at_key(origin, format!("the cluster `{}` has no subsets", name.0));
                 self.problems.push(problem.hint(Some("write subsets = { selectors = [[\"key\"]] } in the cluster")));
             }
             return;
         };
         let wanted: Vec<_> = pairs(maps).into_iter().map(|(key, _)| key).collect();
         let selectors = subsets.selectors.items().iter().map(|selector| {
-            let mut keys: Vec<_> = selector.items.iter().map(|key| key.value.0.clone()).collect();
+            let mut keys: Vec<_> = selector.items.iter().map(|key| key.0.clone()).collect();
             keys.sort();
             keys
         });
@@ -169,7 +168,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let is_readable = subsets.selectors.given().is_some_and(|list| !list.is_incomplete);
         if is_readable && !wanted.is_empty() && !selectors.contains(&wanted) {
             let allowed: Vec<_> = selectors.iter().map(|selector| selector.join(" and ")).collect();
-            let message = format!("no subset of `{}` is made by {}", name.value.0, wanted.join(" and "));
+            let message = format!("no selector of `{}` has the keys {}", name.0, wanted.join(" and "));
             self.problems.push(Problem::at(origin, message).allowed(allowed.join("; ")));
         }
     }
@@ -189,9 +188,9 @@ impl<'d> Resolver<'d, '_, '_> {
         if let Some(rewrite) = written.template_rewrite.given() {
             self.check_variables(rewrite, matcher);
         }
-        let prefix = written.prefix_rewrite.given().map(|path| PathRewrite::Prefix(path.value.0.clone()));
+        let prefix = written.prefix_rewrite.value().map(PathRewrite::Prefix);
         let regex = written.regex_rewrite.given().and_then(|rewrite| self.regex_rewrite(rewrite));
-        let template = written.template_rewrite.given().map(|rewrite| PathRewrite::Template(rewrite.value.0.clone()));
+        let template = written.template_rewrite.value().map(PathRewrite::Template);
         prefix.or(regex.map(PathRewrite::Regex)).or(template)
     }
 
@@ -213,7 +212,7 @@ impl<'d> Resolver<'d, '_, '_> {
         self.problems.push(problem.hint(Some(hint)));
     }
 
-    /// What a rewrite takes from the path must stand in the match's template.
+    /// Variables of a rewrite must be in the template of the match.
     fn check_variables(
         &mut self,
         rewrite: &Located<document::TemplateRewrite>,
@@ -227,9 +226,9 @@ impl<'d> Resolver<'d, '_, '_> {
             }
             return;
         };
-        let known: Vec<_> = template.value.0.regex.capture_names().flatten().collect();
+        let known: Vec<_> = template.0.regex.capture_names().flatten().collect();
         let mut reported = Vec::new();
-        for piece in &rewrite.value.0 {
+        for piece in &rewrite.0 {
             let TemplatePiece::Variable(name) = piece else { continue };
             if known.contains(&name.as_str()) || reported.contains(&name) {
                 continue;
@@ -247,8 +246,8 @@ impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn regex_rewrite(&mut self, written: &'d Located<document::RegexRewrite>) -> Option<RegexRewrite> {
         let pattern = written.pattern.given()?;
         let substitution = written.substitution.given()?;
-        let last_group = pattern.value.0.captures_len() - 1;
-        let groups = substitution.value.0.iter().filter_map(|(_, group)| *group);
+        let last_group = pattern.0.captures_len() - 1;
+        let groups = substitution.0.iter().filter_map(|(_, group)| *group);
         if let Some(group) = groups.max().filter(|group| usize::from(*group) > last_group) {
             let problem = Problem::at(&substitution.origin, format!("the pattern has no group {group}"));
             self.problems.push(problem.allowed(match last_group {
@@ -256,7 +255,7 @@ impl<'d> Resolver<'d, '_, '_> {
                 last => format!("\\0 to \\{last}"),
             }));
         }
-        Some(RegexRewrite { pattern: pattern.value.0.clone(), substitution: substitution.value.0.clone() })
+        Some(RegexRewrite { pattern: pattern.0.clone(), substitution: substitution.0.clone() })
     }
 
     fn host_rewrite(&mut self, written: &'d Located<document::Forward>) -> Option<HostRewrite> {
@@ -268,8 +267,8 @@ impl<'d> Resolver<'d, '_, '_> {
             ("host_rewrite_path_regex", written.host_rewrite_path_regex.origin()),
         ];
         self.at_most_one(&keys);
-        let literal = written.host_rewrite.given().map(|host| HostRewrite::Literal(host.value.0.clone()));
-        let header = written.host_rewrite_header.given().map(|name| HostRewrite::Header(name.value.0.clone()));
+        let literal = written.host_rewrite.value().map(HostRewrite::Literal);
+        let header = written.host_rewrite_header.value().map(HostRewrite::Header);
         let regex = written.host_rewrite_path_regex.given().and_then(|rewrite| self.regex_rewrite(rewrite));
         let host_rewrite = literal.or(auto.map(|_| HostRewrite::Auto)).or(header).or(regex.map(HostRewrite::PathRegex));
         let is_rewritten = keys.iter().any(|(_, origin)| origin.is_some())
@@ -298,16 +297,16 @@ impl<'d> Resolver<'d, '_, '_> {
             ("source_ip", written.source_ip.origin()),
             ("query_parameter", written.query_parameter.origin()),
         ];
-        self.exactly_one(&written.origin, written.has_unknown, &keys, "the policy does not say what is hashed");
+        self.exactly_one(&written.origin, written.has_unknown, &keys, "the policy does not say what to hash");
         if let Some(source_ip) = written.source_ip.given().filter(|source_ip| !source_ip.value) {
-            let problem = Problem::at(&source_ip.origin, "the policy does not say what is hashed");
+            let problem = Problem::at(&source_ip.origin, "the policy does not say what to hash");
             self.problems.push(problem.allowed("true").hint(Some("remove this member of the list")));
         }
-        let header = written.header.given().map(|name| HashPolicyKind::Header(name.value.0.clone()));
+        let header = written.header.value().map(HashPolicyKind::Header);
         let cookie = written.cookie.given().and_then(|cookie| self.cookie_hash(cookie));
         let source_ip = written.source_ip.given().map(|_| HashPolicyKind::SourceIp);
         let parameter = written.query_parameter.given();
-        let parameter = parameter.map(|name| HashPolicyKind::QueryParameter(name.value.0.clone()));
+        let parameter = parameter.map(|name| HashPolicyKind::QueryParameter(name.0.clone()));
         let kind = header.or(cookie).or(source_ip).or(parameter)?;
         Some(HashPolicy { kind, terminal: written.terminal.value })
     }
@@ -316,13 +315,13 @@ impl<'d> Resolver<'d, '_, '_> {
         if let (None, Some(path)) = (written.ttl.origin(), written.path.origin())
             && !written.has_unknown
         {
-            let problem = Problem::at_key(path, "`path` has no effect: without `ttl` no cookie is made");
-            self.problems.push(problem.hint(Some("add ttl = \"0s\" for a cookie that lives as long as the session")));
+            let problem = Problem::at_key(path, "`path` has no effect: without `ttl` the cookie is never set");
+            self.problems.push(problem.hint(Some("add ttl = \"0s\" for a session cookie")));
         }
         Some(HashPolicyKind::Cookie {
-            name: written.name.given()?.value.0.clone(),
-            ttl: written.ttl.given().map(|ttl| ttl.value.0),
-            path: written.path.given().map(|path| path.value.0.clone()),
+            name: written.name.value()?,
+            ttl: written.ttl.value(),
+            path: written.path.value(),
         })
     }
 
@@ -340,18 +339,17 @@ impl<'d> Resolver<'d, '_, '_> {
         let codes = written.redirect_response_codes.given();
         InternalRedirect {
             max_redirects: written.max_internal_redirects.to_u32(),
-            codes: codes
-                .map_or(DEFAULT_REDIRECT_CODES.to_vec(), |list| list.items.iter().map(|it| it.value.0).collect()),
+            codes: codes.map_or(DEFAULT_REDIRECT_CODES.to_vec(), |list| list.items.iter().map(|it| it.0).collect()),
             allow_cross_scheme: written.allow_cross_scheme_redirect.value,
         }
     }
 }
 
-/// What all of these say, the last one of a key; sorted by key.
+/// The pairs of all these maps, sorted by key; a later value replaces an earlier one of the same key.
 fn pairs(maps: &[&Slot<Map<Name, Text>>]) -> Vec<(String, String)> {
     let mut pairs = std::collections::BTreeMap::new();
     for (key, value) in maps.iter().filter_map(|map| map.given()).flat_map(|map| &map.entries) {
-        pairs.insert(key.value.0.clone(), value.value.0.clone());
+        pairs.insert(key.0.clone(), value.0.clone());
     }
     pairs.into_iter().collect()
 }

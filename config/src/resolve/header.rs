@@ -1,11 +1,12 @@
-//! Edits of header fields.
+//! Edits of headers.
 
 use std::collections::HashMap;
 
 use super::Resolver;
 use crate::diagnostic::Problem;
-use crate::document::{EditableHeader, HeaderToAdd, List, Located, Slot};
+use crate::document::HeaderToAdd;
 use crate::model::{AddressOf, ByteCount, CommandOperator, FormatPiece, HeaderMutation, HeaderMutations, TimePoint};
+use crate::reader::{EditableHeader, List, Located, Slot};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -13,7 +14,7 @@ enum Side {
     Response,
 }
 
-/// The four keys of a table that edits header fields.
+/// The four keys of a table that edits headers.
 pub(super) struct WrittenMutations<'d> {
     pub request_add: &'d Slot<List<HeaderToAdd>>,
     pub request_remove: &'d Slot<List<EditableHeader>>,
@@ -42,7 +43,7 @@ impl<'d> Resolver<'d, '_, '_> {
         }
     }
 
-    /// Fields are removed first, so that one can be replaced (Envoy: HeaderParser).
+    /// Headers are removed first, so that a header can be replaced (Envoy: HeaderParser).
     fn edits(
         &mut self,
         add: &'d Slot<List<HeaderToAdd>>,
@@ -51,10 +52,9 @@ impl<'d> Resolver<'d, '_, '_> {
     ) -> Vec<HeaderMutation> {
         let mut first = HashMap::new();
         for name in remove.items() {
-            self.unique(&mut first, name.value.0.as_str(), &name.origin, |name| format!("`{name}` is removed twice"));
+            self.unique(&mut first, name.0.as_str(), &name.origin, |name| format!("`{name}` is removed twice"));
         }
-        let mut edits: Vec<_> =
-            remove.items().iter().map(|name| HeaderMutation::Remove(name.value.0.clone())).collect();
+        let mut edits: Vec<_> = remove.items().iter().map(|name| HeaderMutation::Remove(name.0.clone())).collect();
         edits.extend(add.items().iter().filter_map(|header| self.header_to_add(header, side)));
         edits
     }
@@ -64,8 +64,8 @@ impl<'d> Resolver<'d, '_, '_> {
         let text = written.value.value.given()?;
         let value = self.format(text);
         if text.0.is_empty() {
-            let problem = Problem::at(&text.origin, "the value is empty: no field would be written");
-            self.problems.push(problem.hint(Some("to remove a field, list it in ..._headers_to_remove")));
+            let problem = Problem::at(&text.origin, "the value is empty: no header would be added");
+            self.problems.push(problem.hint(Some("to remove a header, list it in ..._headers_to_remove")));
         }
         let is_literal = |c: char| matches!(c, ' ' | '\t' | '!'..='~');
         let mut literals = value.iter().filter_map(|piece| match piece {
@@ -87,9 +87,9 @@ impl<'d> Resolver<'d, '_, '_> {
         for name in operators {
             let message = format!("%{name}% has no value yet when the request is edited");
             self.problems
-                .push(Problem::at(&text.origin, message).hint(Some("it can stand in response_headers_to_add")));
+                .push(Problem::at(&text.origin, message).hint(Some("it can be used in response_headers_to_add")));
         }
-        Some(HeaderMutation::Set { name: name?.value.0.clone(), value, action: written.append_action.value.0 })
+        Some(HeaderMutation::Set { name: name?.0.clone(), value, action: written.append_action.0 })
     }
 }
 

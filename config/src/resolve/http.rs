@@ -6,11 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::Resolver;
 use super::header::mutations;
 use crate::diagnostic::Problem;
-use crate::document::{self, Http, List, Located, Origin, Slot};
+use crate::document::{self, Http};
 use crate::model::{
     Cidr, FilterOverrides, Hcm, HeaderMutations, HeaderOptions, HttpLimits, HttpTimeouts, PathOptions, Trust,
     VirtualHost,
 };
+use crate::place::Origin;
+use crate::reader::{List, Located, Slot};
 
 /// Private addresses and this machine's (Envoy: InternalAddressConfig).
 const DEFAULT_INTERNAL_ADDRESSES: &[(IpAddr, u8)] = &[
@@ -41,7 +43,7 @@ impl<'d> Resolver<'d, '_, '_> {
             None => self.virtual_hosts(&http.virtual_hosts),
         };
         Hcm {
-            stat_prefix: http.stat_prefix.value.0.clone(),
+            stat_prefix: http.stat_prefix.0.clone(),
             virtual_hosts,
             http_filters,
             mutations: self.mutations(mutations!(http)),
@@ -55,33 +57,33 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn virtual_hosts(&mut self, written: &'d Slot<List<document::VirtualHost>>) -> Vec<VirtualHost> {
-        let hint = "list at least one, or write routes = [...] in its place";
+        let hint = "list at least one, or write routes = [...] instead";
         self.refuse_empty(written, "there is no virtual host: every request would get status 404", hint);
         let mut names = HashMap::new();
         let mut domains: HashMap<&str, (&Origin, &str)> = HashMap::new();
         let mut hosts = Vec::new();
         for host in written.items() {
-            let name = host.name.given().map_or("", |name| name.value.0.as_str());
+            let name = host.name.given().map_or("", |name| name.0.as_str());
             if let Some(origin) = host.name.origin().filter(|_| !name.is_empty()) {
                 self.unique(&mut names, name, origin, |name| format!("two virtual hosts have the name `{name}`"));
             }
             let hint = "for every host, write domains = [\"*\"]";
             self.refuse_empty(&host.domains, "the virtual host has no domain", hint);
             for domain in host.domains.items() {
-                match domains.get(domain.value.0.as_str()) {
+                match domains.get(domain.0.as_str()) {
                     Some((earlier, owner)) => {
                         let owner = if *owner == name { "this virtual host".into() } else { format!("`{owner}`") };
-                        let message = format!("the domain \"{}\" already belongs to {owner}", domain.value.0);
+                        let message = format!("the domain \"{}\" already belongs to {owner}", domain.0);
                         self.problems.push(Problem::at(&domain.origin, message).earlier(earlier));
                     }
-                    None => drop(domains.insert(&domain.value.0, (&domain.origin, name))),
+                    None => drop(domains.insert(&domain.0, (&domain.origin, name))),
                 }
             }
             let retry = host.retry_policy.given().map(|policy| self.retry_policy(policy));
             hosts.push(VirtualHost {
                 place: self.problems.place(&host.origin),
                 name: name.to_owned(),
-                domains: host.domains.items().iter().map(|domain| domain.value.0.clone()).collect(),
+                domains: host.domains.values(),
                 routes: self.routes(host.routes.items(), retry.as_ref()),
                 headers: self.mutations(mutations!(host)),
                 filters: self.filter_overrides(&host.filters),
@@ -97,7 +99,7 @@ fn path_options(http: &Http) -> PathOptions {
     PathOptions {
         normalize: http.normalize_path.value,
         merge_slashes: http.merge_slashes.value,
-        escaped_slashes: http.path_with_escaped_slashes_action.value.0,
+        escaped_slashes: http.path_with_escaped_slashes_action.0,
         strip_matching_host_port: http.strip_matching_host_port.value,
         strip_trailing_host_dot: http.strip_trailing_host_dot.value,
     }
@@ -116,18 +118,18 @@ fn trust(http: &Http) -> Trust {
         use_remote_address: http.use_remote_address.value,
         xff_num_trusted_hops: http.xff_num_trusted_hops.value.to_u32(),
         internal_addresses: addresses,
-        internal_only_headers: headers.map(|name| name.value.0.clone()).collect(),
+        internal_only_headers: headers.map(|name| name.0.clone()).collect(),
     }
 }
 
 fn timeouts(http: &Http) -> HttpTimeouts {
     HttpTimeouts {
-        idle: http.idle_timeout.value.0,
-        request_headers: http.request_headers_timeout.value.0,
-        request: http.request_timeout.value.0,
-        stream_idle: http.stream_idle_timeout.value.0,
-        max_connection_duration: http.max_connection_duration.value.0,
-        max_stream_duration: http.max_stream_duration.value.0,
+        idle: http.idle_timeout.0,
+        request_headers: http.request_headers_timeout.0,
+        request: http.request_timeout.0,
+        stream_idle: http.stream_idle_timeout.0,
+        max_connection_duration: http.max_connection_duration.0,
+        max_stream_duration: http.max_stream_duration.0,
     }
 }
 
@@ -136,18 +138,18 @@ fn limits(http: &Http) -> HttpLimits {
         max_headers_size: http.max_headers_size.value.to_u32(),
         max_headers_count: http.max_headers_count.value.to_u16(),
         max_path_size: http.max_path_size.value.to_u32(),
-        max_request_body: http.max_request_body.value.0,
+        max_request_body: http.max_request_body.0,
         buffer_limit: http.buffer_limit.value.to_u32(),
-        max_requests_per_connection: http.max_requests_per_connection.value.0.map(|count| count.0),
+        max_requests_per_connection: http.max_requests_per_connection.0.map(|count| count.0),
         enable_trailers: http.enable_trailers.value,
     }
 }
 
 fn header_options(http: &Http) -> HeaderOptions {
     HeaderOptions {
-        server_name: http.server_name.value.0.clone(),
-        server_header: http.server_header.value.0,
-        via: http.via.given().map(|via| via.value.0.clone()),
+        server_name: http.server_name.0.clone(),
+        server_header: http.server_header.0,
+        via: http.via.value(),
         x_forwarded_for: http.x_forwarded_for.value,
         x_forwarded_proto: http.x_forwarded_proto.value,
         x_request_id: http.x_request_id.value,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::{Resolver, port_is_free};
 use crate::diagnostic::Problem;
-use crate::document::{self, Document, Located, Origin};
+use crate::document::{self, Document};
 use crate::model::{FilterChain, FilterChainMatch, Listener, NetworkFilter};
+use crate::place::Origin;
+use crate::reader::Located;
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn listeners(&mut self, document: &'d Document) -> Vec<Listener> {
@@ -28,7 +30,7 @@ impl<'d> Resolver<'d, '_, '_> {
                 });
             }
             let name = listener.name.given();
-            let text = name.map(|name| name.value.0.clone()).or(address.map(|address| address.to_string()));
+            let text = name.map(|name| name.0.clone()).or(address.map(|address| address.to_string()));
             let Some((text, origin)) = text.zip(name.map(|name| &name.origin).or(address.map(|it| &it.origin))) else {
                 continue;
             };
@@ -46,7 +48,12 @@ impl<'d> Resolver<'d, '_, '_> {
 
     fn listener(&mut self, listener: &'d Located<document::Listener>) -> Option<Listener> {
         let keys = [("http", listener.http.origin()), ("filter_chains", listener.filter_chains.origin())];
-        self.exactly_one(&listener.origin, listener.has_unknown, &keys, "the listener does not say what to do");
+        self.exactly_one(
+            &listener.origin,
+            listener.has_unknown,
+            &keys,
+            "the listener does not say what to do with its connections",
+        );
         let filter_chains = match listener.http.given() {
             Some(http) => {
                 let filter = NetworkFilter::Http(Arc::new(self.http(http)));
@@ -59,35 +66,35 @@ impl<'d> Resolver<'d, '_, '_> {
         let default_prefix = || address.to_string().replace(':', "_");
         Some(Listener {
             place: self.problems.place(&listener.origin),
-            name: listener.name.given().map_or_else(|| address.to_string(), |name| name.value.0.clone()),
+            name: listener.name.value().unwrap_or_else(|| address.to_string()),
             address: address.clone(),
-            stat_prefix: listener.stat_prefix.given().map_or_else(default_prefix, |prefix| prefix.value.0.clone()),
+            stat_prefix: listener.stat_prefix.value().unwrap_or_else(default_prefix),
             filter_chains,
-            max_connections: listener.max_connections.given().map(|count| count.value.0),
+            max_connections: listener.max_connections.value(),
         })
     }
 
     fn filter_chains(&mut self, listener: &'d Located<document::Listener>) -> Vec<FilterChain> {
         let written = listener.filter_chains.items();
-        let hint = "list at least one, or write http = { ... } in its place";
+        let hint = "list at least one, or write http = { ... } instead";
         self.refuse_empty(&listener.filter_chains, "the listener has no filter chain", hint);
         let mut names = HashMap::new();
         let mut matches: Vec<(FilterChainMatch, &Origin)> = Vec::new();
         let mut chains = Vec::new();
         for (index, chain) in written.iter().enumerate() {
             if let Some(name) = chain.name.given() {
-                self.unique(&mut names, name.value.0.as_str(), &name.origin, |name| {
+                self.unique(&mut names, name.0.as_str(), &name.origin, |name| {
                     format!("two filter chains have the name `{name}`")
                 });
             }
             if chain.r#match.origin().is_none() && !chain.has_unknown && index + 1 < written.len() {
-                let problem = Problem::at(&chain.origin, "this chain takes every connection: those after it get none");
+                let problem =
+                    Problem::at(&chain.origin, "this chain takes every connection: the chains after it get none");
                 self.problems.push(problem.hint(Some("give it a `match`, or put it last")));
             }
             let matcher = chain.r#match.given().map(|matcher| self.chain_match(matcher, &mut matches));
             if let Some(http) = chain.http.given() {
-                let name =
-                    chain.name.given().map_or_else(|| format!("filter_chain_{index}"), |name| name.value.0.clone());
+                let name = chain.name.value().unwrap_or_else(|| format!("filter_chain_{index}"));
                 let filter = NetworkFilter::Http(Arc::new(self.http(http)));
                 chains.push(FilterChain { place: self.problems.place(&chain.origin), name, matcher, filter });
             }

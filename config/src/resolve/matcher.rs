@@ -1,12 +1,14 @@
-//! Conditions: on paths, header fields, query parameters and cookies.
+//! Conditions on paths, headers, query parameters and cookies.
 
 use super::Resolver;
 use crate::diagnostic::Problem;
-use crate::document::{self, Located, Origin, Pattern, Percent, Slot, Text};
+use crate::document;
 use crate::model::{
     CookieMatch, Fraction, HeaderMatch, HeaderMatchKind, PathMatch, QueryParameterMatch, RouteMatch, StringMatch,
     StringMatchKind,
 };
+use crate::place::Origin;
+use crate::reader::{Located, Pattern, Percent, Slot, Text};
 
 /// Keys of a table that say how a text is compared.
 struct StringKeys<'d> {
@@ -45,18 +47,18 @@ impl<'d> StringKeys<'d> {
 
     fn resolve(&self) -> Option<StringMatch> {
         let text = |slot: &Slot<Text>, kind: fn(String) -> StringMatchKind| {
-            slot.given().map(|text: &Located<Text>| kind(text.value.0.clone()))
+            slot.given().map(|text: &Located<Text>| kind(text.0.clone()))
         };
         let kind = text(self.exact, StringMatchKind::Exact)
             .or_else(|| text(self.prefix, StringMatchKind::Prefix))
             .or_else(|| text(self.suffix, StringMatchKind::Suffix))
             .or_else(|| text(self.contains, StringMatchKind::Contains))
-            .or_else(|| self.regex.given().map(|pattern| StringMatchKind::Regex(pattern.value.0.clone())))?;
+            .or_else(|| self.regex.value().map(StringMatchKind::Regex))?;
         Some(StringMatch { kind, ignore_case: self.ignore_case.given().is_some_and(|ignore| ignore.value) })
     }
 }
 
-/// A share, where one is written.
+/// A percentage as a fraction.
 pub(super) fn fraction(percent: Percent) -> Fraction {
     Fraction { per_million: percent.of(1_000_000) }
 }
@@ -71,7 +73,7 @@ impl<'d> Resolver<'d, '_, '_> {
             ("template", written.template.origin()),
         ];
         let is_one =
-            self.exactly_one(&written.origin, written.has_unknown, &keys, "the match says nothing about the path");
+            self.exactly_one(&written.origin, written.has_unknown, &keys, "the match has no condition on the path");
         if let (true, Some(sensitive)) = (is_one, written.case_sensitive.given()) {
             let (name, hint) = match (written.regex.origin(), written.template.origin()) {
                 (Some(_), _) => ("regex", "start the pattern with (?i) to ignore case"),
@@ -83,12 +85,12 @@ impl<'d> Resolver<'d, '_, '_> {
                 self.problems.push(Problem::at_key(&sensitive.origin, message).hint(Some(hint)));
             }
         }
-        let prefix = written.prefix.given().map(|path| PathMatch::Prefix(path.value.0.clone()));
-        let exact = written.path.given().map(|path| PathMatch::Exact(path.value.0.clone()));
+        let prefix = written.prefix.value().map(PathMatch::Prefix);
+        let exact = written.path.value().map(PathMatch::Exact);
         let separated = written.path_separated_prefix.given();
-        let separated = separated.map(|path| PathMatch::PathSeparatedPrefix(path.value.0.clone()));
-        let regex = written.regex.given().map(|pattern| PathMatch::Regex(pattern.value.0.clone()));
-        let template = written.template.given().map(|template| PathMatch::Template(template.value.0.clone()));
+        let separated = separated.map(|path| PathMatch::PathSeparatedPrefix(path.0.clone()));
+        let regex = written.regex.value().map(PathMatch::Regex);
+        let template = written.template.value().map(PathMatch::Template);
         let headers = self.header_matches(written.headers.items());
         let parameters = written.query_parameters.items();
         let parameters = parameters.iter().filter_map(|parameter| self.query_parameter_match(parameter)).collect();
@@ -96,7 +98,7 @@ impl<'d> Resolver<'d, '_, '_> {
         Some(RouteMatch {
             path: prefix.or(exact).or(separated).or(regex).or(template)?,
             case_sensitive: written.case_sensitive.given().is_none_or(|sensitive| sensitive.value),
-            methods: written.methods.items().iter().map(|method| method.value.0.clone()).collect(),
+            methods: written.methods.values(),
             headers,
             query_parameters: parameters,
             cookies,
@@ -104,12 +106,12 @@ impl<'d> Resolver<'d, '_, '_> {
         })
     }
 
-    /// Conditions on a request's header.
+    /// Conditions on the headers of a request.
     pub(super) fn header_matches(&mut self, written: &'d [Located<document::HeaderMatch>]) -> Vec<HeaderMatch> {
         written.iter().filter_map(|header| self.header_match(header)).collect()
     }
 
-    /// Conditions on a response's header, which has no request line.
+    /// Conditions on the headers of a response, which has no request line.
     pub(super) fn response_header_matches(
         &mut self,
         written: &'d [Located<document::HeaderMatch>],
@@ -135,13 +137,14 @@ impl<'d> Resolver<'d, '_, '_> {
         };
         let missing_as_empty = &written.treat_missing_header_as_empty;
         if let (HeaderMatchKind::Present, true) = (&kind, missing_as_empty.value) {
-            let message = "`treat_missing_header_as_empty` makes every request match: the field counts as present";
+            let message =
+                "`treat_missing_header_as_empty` makes every request match: a missing header counts as present";
             self.problems.push(Problem::at_key(&missing_as_empty.origin, message));
         }
         // `present = false` is the inverse of `present = true`.
         let absent = written.present.given().is_some_and(|present| !present.value);
         Some(HeaderMatch {
-            name: written.name.given()?.value.0.clone(),
+            name: written.name.value()?,
             kind,
             invert: written.invert.value != absent,
             missing_as_empty: missing_as_empty.value,
@@ -149,9 +152,9 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn range(&mut self, written: &'d Located<document::RangeMatch>) -> Option<HeaderMatchKind> {
-        let (start, end) = (written.start.given()?.value.0, written.end.given()?.value.0);
+        let (start, end) = (written.start.value()?, written.end.value()?);
         if start >= end {
-            let problem = Problem::at(&written.origin, format!("no integer is in the range from {start} to {end}"));
+            let problem = Problem::at(&written.origin, format!("the range from {start} to {end} contains no integer"));
             self.problems.push(problem.hint(Some("`end` is not part of the range: for 1 to 9, write end = 10")));
         }
         Some(HeaderMatchKind::Range { start, end })
@@ -164,19 +167,15 @@ impl<'d> Resolver<'d, '_, '_> {
         let strings = string_keys!(written);
         self.at_most_one(&strings.origins());
         self.check_ignore_case(&strings);
-        Some(QueryParameterMatch { name: written.name.given()?.value.0.clone(), value: strings.resolve() })
+        Some(QueryParameterMatch { name: written.name.value()?, value: strings.resolve() })
     }
 
     fn cookie_match(&mut self, written: &'d Located<document::CookieMatch>) -> Option<CookieMatch> {
         let strings = string_keys!(written);
-        let missing = "the condition says nothing about the cookie's value";
+        let missing = "the condition does not say which value the cookie must have";
         self.exactly_one(&written.origin, written.has_unknown, &strings.origins(), missing);
         self.check_ignore_case(&strings);
-        Some(CookieMatch {
-            name: written.name.given()?.value.0.clone(),
-            value: strings.resolve()?,
-            invert: written.invert.value,
-        })
+        Some(CookieMatch { name: written.name.value()?, value: strings.resolve()?, invert: written.invert.value })
     }
 
     fn check_ignore_case(&mut self, strings: &StringKeys<'d>) {
@@ -188,8 +187,8 @@ impl<'d> Resolver<'d, '_, '_> {
             let problem = Problem::at_key(ignore_case, "`ignore_case` does not apply to `regex`");
             self.problems.push(problem.hint(Some("start the pattern with (?i) to ignore case")));
         } else if !is_text {
-            let problem = Problem::at_key(ignore_case, "`ignore_case` has no text to compare");
-            self.problems.push(problem.allowed("exact, prefix, suffix or contains beside it"));
+            let problem = Problem::at_key(ignore_case, "`ignore_case` has no effect: there is no text to compare");
+            self.problems.push(problem.allowed("`ignore_case` together with exact, prefix, suffix or contains"));
         }
     }
 }

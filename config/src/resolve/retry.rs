@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::{Resolver, is_written};
 use crate::diagnostic::Problem;
-use crate::document::{self, HostPredicate, List, Located, Origin, ResetFormat, Slot};
+use crate::document::{self, HostPredicate, ResetFormat};
 use crate::model::{RateLimitedBackOff, ResetHeader, RetryOn, RetryPolicy};
+use crate::place::Origin;
+use crate::reader::{List, Located, Slot};
 
 /// Envoy: RetryBackOff.
 const DEFAULT_BASE_INTERVAL: Duration = Duration::from_millis(25);
@@ -28,10 +30,10 @@ impl<'d> Resolver<'d, '_, '_> {
         let hint = "write [\"previous_hosts\"], or leave it out";
         self.refuse_empty(&written.retry_host_predicate, "the list names nothing to avoid", hint);
         let predicates = written.retry_host_predicate.items();
-        let avoid_previous_hosts = predicates.iter().any(|it| it.value.0 == HostPredicate::PreviousHosts);
+        let avoid_previous_hosts = predicates.iter().any(|it| it.0 == HostPredicate::PreviousHosts);
         let attempts = &written.host_selection_retry_max_attempts;
         if !avoid_previous_hosts && is_written(&attempts.origin, &written.origin) {
-            let message = "`host_selection_retry_max_attempts` has nothing to avoid";
+            let message = "`host_selection_retry_max_attempts` has no effect: no endpoint is avoided";
             let problem = Problem::at_key(&attempts.origin, message);
             self.problems.push(problem.hint(Some("add retry_host_predicate = [\"previous_hosts\"]")));
         }
@@ -53,24 +55,24 @@ impl<'d> Resolver<'d, '_, '_> {
                 .given()
                 .and_then(|priority| priority.update_frequency.given())
                 .map(|frequency| frequency.to_u32()),
-            max_replay_bytes: written.max_replay_bytes.given().map(|size| size.value.0),
+            max_replay_bytes: written.max_replay_bytes.value(),
         }
     }
 
     fn retry_on(&mut self, written: &'d Slot<List<document::RetryCondition>>) -> RetryOn {
         let hint = "such as [\"connect-failure\", \"gateway-error\"]";
-        self.refuse_empty(written, "the list names no condition: nothing would be tried again", hint);
+        self.refuse_empty(written, "the list names no condition: nothing would be retried", hint);
         let mut first = HashMap::new();
         let mut conditions = RetryOn::default();
         for condition in written.items() {
-            let name = RetryOn::NAMES.iter().find(|(flag, _)| *flag == condition.value.0).map_or("", |(_, name)| *name);
+            let name = RetryOn::NAMES.iter().find(|(flag, _)| *flag == condition.0).map_or("", |(_, name)| *name);
             self.unique(&mut first, name, &condition.origin, |name| format!("\"{name}\" is listed twice"));
-            conditions.insert(condition.value.0);
+            conditions.insert(condition.0);
         }
         conditions
     }
 
-    /// Two conditions need a key of their own, which has no effect without them.
+    /// Two conditions need another key, and this key has no effect without its condition.
     fn check_conditions(&mut self, written: &'d Located<document::RetryPolicy>, retry_on: RetryOn) {
         let Some(list) = written.retry_on.given().filter(|list| !list.is_incomplete) else {
             return;
@@ -93,12 +95,12 @@ impl<'d> Resolver<'d, '_, '_> {
         for ConditionKey { flag, condition, key, origin, is_empty } in [status_codes, response_headers] {
             match (retry_on.contains(flag), origin) {
                 (true, None) if !written.has_unknown => {
-                    let member = list.items.iter().find(|member| member.value.0 == flag);
+                    let member = list.items.iter().find(|member| member.0 == flag);
                     let place = member.map_or(&list.origin, |member| &member.origin);
                     self.problems.push(Problem::at(place, format!("\"{condition}\" needs `{key}`")));
                 }
                 (true, Some(origin)) if is_empty => {
-                    self.problems.push(Problem::at(origin, format!("`{key}` has no member")));
+                    self.problems.push(Problem::at(origin, format!("`{key}` is empty")));
                 }
                 (false, Some(origin)) => {
                     let problem = Problem::at_key(origin, format!("`{key}` has no effect"));
@@ -110,22 +112,22 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn back_off(&mut self, written: &'d Slot<document::BackOff>) -> (Duration, Duration) {
-        let base = written.given().and_then(|it| it.base_interval.given()).map(|base| base.value.0);
+        let base = written.given().and_then(|it| it.base_interval.given()).map(|base| base.0);
         let max = written.given().and_then(|it| it.max_interval.given());
         let base = base.unwrap_or(DEFAULT_BASE_INTERVAL);
-        if let Some(max) = max.filter(|max| max.value.0 < base) {
+        if let Some(max) = max.filter(|max| max.0 < base) {
             let problem = Problem::at(&max.origin, "`max_interval` is shorter than `base_interval`");
             self.problems
                 .push(problem.hint(Some("the interval begins with base_interval and doubles up to max_interval")));
         }
-        (base, max.map_or(base * MAX_INTERVAL_FACTOR, |max| max.value.0))
+        (base, max.map_or(base * MAX_INTERVAL_FACTOR, |max| max.0))
     }
 
     fn rate_limited(&mut self, written: &'d Located<document::RateLimitedBackOff>) -> RateLimitedBackOff {
-        self.refuse_empty(&written.reset_headers, "the list names no field", "such as [{ name = \"retry-after\" }]");
+        self.refuse_empty(&written.reset_headers, "the list names no header", "such as [{ name = \"retry-after\" }]");
         let headers = written.reset_headers.items().iter().filter_map(|header| {
-            let is_unix_timestamp = header.format.value.0 == ResetFormat::UnixTimestamp;
-            Some(ResetHeader { name: header.name.given()?.value.0.clone(), is_unix_timestamp })
+            let is_unix_timestamp = header.format.0 == ResetFormat::UnixTimestamp;
+            Some(ResetHeader { name: header.name.value()?, is_unix_timestamp })
         });
         RateLimitedBackOff { reset_headers: headers.collect(), max_interval: written.max_interval.0 }
     }

@@ -7,14 +7,15 @@ use std::path::Path;
 use super::Resolver;
 use super::header::mutations;
 use crate::diagnostic::Problem;
-use crate::document::{self, Located};
+use crate::document;
 use crate::model::{DirectResponse, Redirect, RedirectPath, RetryPolicy, Route, RouteAction};
+use crate::reader::Located;
 
 /// Bytes of the largest `body_file`.
 const BODY_FILE_MAX: u64 = 1 << 20;
 
 impl<'d> Resolver<'d, '_, '_> {
-    /// Routes, which have the retry policy `inherited` where they say nothing of it.
+    /// Routes; those without a retry policy have the one that is `inherited`.
     pub(super) fn routes(
         &mut self,
         written: &'d [Located<document::Route>],
@@ -29,10 +30,10 @@ impl<'d> Resolver<'d, '_, '_> {
             ("redirect", route.redirect.origin()),
             ("direct_response", route.direct_response.origin()),
         ];
-        self.exactly_one(&route.origin, route.has_unknown, &keys, "the route does not say what to do");
+        self.exactly_one(&route.origin, route.has_unknown, &keys, "the route has no action");
         let matcher = route.r#match.given();
         let resolved = matcher.and_then(|matcher| self.route_match(matcher));
-        // Every action is checked, also where there is one too many.
+        // Every action is checked, even if there is one too many.
         let forward = route.route.given().and_then(|forward| self.forward(forward, matcher, inherited));
         let redirect = route.redirect.given().and_then(|redirect| self.redirect(redirect, matcher));
         let direct = route.direct_response.given().and_then(|direct| self.direct_response(direct));
@@ -40,7 +41,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let action = action.or(redirect.map(RouteAction::Redirect)).or(direct.map(RouteAction::DirectResponse));
         Some(Route {
             place: self.problems.place(&route.origin),
-            name: route.name.given().map(|name| name.value.0.clone()),
+            name: route.name.value(),
             matcher: resolved?,
             action: action?,
             headers: self.mutations(mutations!(route)),
@@ -70,21 +71,21 @@ impl<'d> Resolver<'d, '_, '_> {
         ];
         if parts.iter().all(Option::is_none) && !written.strip_query.value && !written.has_unknown {
             let problem =
-                Problem::at(&written.origin, "the redirect changes nothing: the client would come back for ever");
+                Problem::at(&written.origin, "the redirect changes nothing: the client would be redirected in a loop");
             self.problems.push(
                 problem.allowed("scheme, host, port, path, prefix_rewrite, regex_rewrite, strip_query; at least one"),
             );
         }
-        let path = written.path.given().map(|path| RedirectPath::Path(path.value.0.clone()));
-        let prefix = written.prefix_rewrite.given().map(|path| RedirectPath::Prefix(path.value.0.clone()));
+        let path = written.path.value().map(RedirectPath::Path);
+        let prefix = written.prefix_rewrite.value().map(RedirectPath::Prefix);
         let regex = written.regex_rewrite.given().and_then(|rewrite| self.regex_rewrite(rewrite));
         let regex = regex.map(RedirectPath::Regex);
         Some(Redirect {
-            scheme: written.scheme.given().map(|scheme| scheme.value.0.clone()),
-            host: written.host.given().map(|host| host.value.0.clone()),
+            scheme: written.scheme.value(),
+            host: written.host.value(),
             port: written.port.given().map(|port| port.value.to_u16()),
             path: path.or(prefix).or(regex),
-            status: written.status.value.0,
+            status: written.status.0,
             strip_query: written.strip_query.value,
         })
     }
@@ -102,11 +103,11 @@ impl<'d> Resolver<'d, '_, '_> {
             self.problems.push(problem.hint(Some("leave it out, or answer with status 200")));
         }
         let body = match (written.body.given(), written.body_file.given()) {
-            (Some(body), _) => body.value.0.clone().into_bytes(),
-            (None, Some(file)) => match read_body(&self.directory.join(&file.value.0)) {
+            (Some(body), _) => body.0.clone().into_bytes(),
+            (None, Some(file)) => match read_body(&self.directory.join(&file.0)) {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    let path = self.directory.join(&file.value.0);
+                    let path = self.directory.join(&file.0);
                     let message = format!("cannot read {}: {error}", path.display());
                     self.problems.push(Problem::at(&file.origin, message));
                     return None;
@@ -114,11 +115,11 @@ impl<'d> Resolver<'d, '_, '_> {
             },
             (None, None) => Vec::new(),
         };
-        Some(DirectResponse { status, body, content_type: written.content_type.value.0.clone() })
+        Some(DirectResponse { status, body, content_type: written.content_type.0.clone() })
     }
 }
 
-/// Reads a regular file; a pipe or device could keep the caller waiting for ever.
+/// Reads a regular file; a pipe or device could block forever.
 fn read_body(path: &Path) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {

@@ -8,11 +8,11 @@ use crate::resolve::{OPERATORS, TIME_FIELDS, TIME_POINTS};
 pub(super) fn write(out: &mut String) {
     out.push_str(
         "\n## Command operators\n\n\
-         In the `format` and `json` of an access log and in the values of header fields, what is not an operator is \
-         copied; `%%` is a percent sign. The operators have Envoy's names and meaning. `:LENGTH`, which may be left out, \
-         is the most bytes that are written; so may what is in parentheses, where the operator makes sense without it. \
-         A value that is not there is `-` in a log, `null` in a JSON member that is one operator, and nothing in a header \
-         field; a field whose whole value is empty is not added.\n\n\
+         In the `format` and `json` of an access log and in the values of headers, operators are replaced by their values; \
+         other text is copied, and `%%` is a percent sign. The operators have Envoy's names and meaning. `:LENGTH` limits \
+         the number of bytes that are written, and may be left out; so may what is in parentheses, if the operator makes \
+         sense without it. A value that does not exist is `-` in a log, `null` in a JSON member that is one operator, and \
+         nothing in a header; a header whose whole value is empty is not added.\n\n\
          | Operator | Value |\n|---|---|\n",
     );
     for form in OPERATORS {
@@ -28,7 +28,7 @@ pub(super) fn write(out: &mut String) {
         let _ = writeln!(out, "| `%{conversion}` | {meaning} |");
     }
     out.push_str(
-        "| `%s` | seconds since 1970 |\n| `%f`, `%1f` to `%9f` | so many digits of the second's fraction, 9 without a \
+        "| `%s` | seconds since 1970 |\n| `%f`, `%1f` to `%9f` | this number of digits of the second's fraction, 9 without a \
          number: `%START_TIME(%s.%3f)%` |\n| `%%` | a percent sign |\n",
     );
     out.push_str("\nThe moments of `%COMMON_DURATION(START:END:PRECISION)%`:\n\n| Name | When |\n|---|---|\n");

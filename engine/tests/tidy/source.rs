@@ -14,11 +14,19 @@ enum Within {
 }
 
 fn code_of(line: &str, within: &mut Within) -> String {
+    split_line(line, within).0
+}
+
+/// The code of a line, and its comment with the slashes, if it ends with one.
+fn split_line<'l>(line: &'l str, within: &mut Within) -> (String, &'l str) {
     let bytes = line.as_bytes();
     let mut code = String::new();
     let mut at = 0;
     while at < bytes.len() {
         let rest = &line.as_bytes()[at..];
+        if *within == Within::Code && rest.starts_with(b"//") {
+            return (code, &line[at..]);
+        }
         at += match *within {
             Within::Code => step_in_code(rest, within, &mut code),
             Within::Comment(depth) if rest.starts_with(b"*/") => {
@@ -43,7 +51,29 @@ fn code_of(line: &str, within: &mut Within) -> String {
             _ => 1,
         };
     }
-    code
+    (code, "")
+}
+
+/// The comments of a file as paragraphs: first line (from 1) and text. Comments on consecutive lines are one paragraph, so
+/// that a phrase is found over the end of a line.
+pub fn comments_of(text: &str) -> Vec<(usize, String)> {
+    let mut within = Within::default();
+    let mut paragraphs: Vec<(usize, String)> = Vec::new();
+    let mut goes_on = false;
+    for (index, line) in text.lines().enumerate() {
+        let (_, comment) = split_line(line, &mut within);
+        let words = comment.trim_start_matches(['/', '!']).trim();
+        match paragraphs.last_mut() {
+            _ if words.is_empty() => {}
+            Some((_, paragraph)) if goes_on => {
+                paragraph.push(' ');
+                paragraph.push_str(words);
+            }
+            _ => paragraphs.push((index + 1, words.to_owned())),
+        }
+        goes_on = !words.is_empty();
+    }
+    paragraphs
 }
 
 /// One step of `code_of` outside strings and comments: how many bytes it took.
@@ -51,9 +81,6 @@ fn step_in_code(rest: &[u8], within: &mut Within, code: &mut String) -> usize {
     let previous_is_word = code.bytes().last().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
     let raw = rest.strip_prefix(b"r").or_else(|| rest.strip_prefix(b"br")).filter(|_| !previous_is_word);
     let hashes = raw.map(|raw| raw.iter().take_while(|b| **b == b'#').count());
-    if rest.starts_with(b"//") {
-        return rest.len();
-    }
     if rest.starts_with(b"/*") {
         *within = Within::Comment(1);
         return 2;
@@ -220,4 +247,6 @@ fn code_is_told_from_text() {
     assert_eq!(functions, [("a".into(), 1, 3), ("b".into(), 6, 2), ("d".into(), 10, 3)]);
     assert_eq!(crate_modules("use crate::{http::{A, b::C}, net, ring::D};"), ["http", "net", "ring"]);
     assert_eq!(crate_modules("fn x(y: crate::base::Z) -> xcrate::nothing"), ["base"]);
+    let text = "//! One\n//! two.\n\nlet a = \"// no\"; // three\n//\n/// four\n";
+    assert_eq!(comments_of(text), [(1, "One two.".into()), (4, "three".into()), (6, "four".into())]);
 }

@@ -1,7 +1,7 @@
 //! The comparison: every scenario through every peer, interleaved over several rounds in rotated order.
 //!
-//! For each scenario the origins and peers are started afresh; a round runs each peer once; the order rotates from
-//! round to round, so that whatever drifts on the machine meets all of them alike.
+//! For each scenario the origins and peers are started again; a round runs each peer once; the order rotates from round
+//! to round, so that drifts of the machine affect all of them equally.
 pub mod peer;
 pub mod process;
 pub mod result;

@@ -110,7 +110,7 @@ impl Drop for Process {
     }
 }
 
-/// Hands out loopback ports that nobody listens on, below the range that the kernel takes for outgoing connections.
+/// Hands out loopback ports without a listener, below the range that the kernel uses for outgoing connections.
 #[derive(Debug)]
 pub struct Ports {
     next: u16,

@@ -39,7 +39,7 @@ pub struct PeerFacts {
     pub name: String,
     pub program: String,
     pub version: String,
-    /// The config of its first scenario; those of all are beside the report.
+    /// The config of its first scenario; those of all scenarios are next to the report.
     pub config: String,
 }
 

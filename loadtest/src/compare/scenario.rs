@@ -129,7 +129,7 @@ pub struct Proxy {
     pub routes: usize,
 }
 
-/// Connections beside the measured ones.
+/// Connections in addition to the measured ones.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Background {

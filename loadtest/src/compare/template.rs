@@ -1,4 +1,4 @@
-//! Peer configs are ordinary config files with a few marked places, so that whoever knows the peer can read them.
+//! Peer configs are ordinary config files with a few placeholders, so that users of the peer can read them.
 //!
 //! `@NAME@` stands for a value. A comment line `#@each NAME` repeats the lines up to `#@end` for each entry of a list,
 //! as `@NAME@`; `#@if NAME` and `#@unless NAME` keep them where a list has entries, or has none.

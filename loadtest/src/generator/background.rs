@@ -1,4 +1,4 @@
-//! Connections beside the measured ones: many that idle, or clients that read slowly.
+//! Connections in addition to the measured ones: many idle ones, or clients that read slowly.
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;

@@ -21,8 +21,8 @@ use crate::measure::cpus;
 use recorder::Window;
 use worker::Worker;
 
-/// A run under way. Its window of measurement is fixed from the start, so that whoever reads CPU times beside it reads
-/// them at the same two instants at which the workers begin and stop counting.
+/// A run in progress. Its measurement window is fixed from the start, so that CPU times can be read at the same two
+/// instants at which the workers begin and stop counting.
 pub struct Running {
     workers: Vec<JoinHandle<io::Result<Outcome>>>,
     epoch: Instant,

@@ -1,4 +1,4 @@
-//! The machine and the versions that stand beside the numbers.
+//! The machine and the versions that are reported with the numbers.
 use std::fs;
 
 use serde::Serialize;

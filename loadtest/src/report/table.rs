@@ -46,7 +46,7 @@ fn plus_minus(spread: Spread) -> String {
     format!("±{:.0}%", spread.half_width() * 100.0)
 }
 
-/// What must be known beside the numbers of one peer.
+/// Notes that explain the numbers of one peer.
 pub fn notes(peer: &PeerResult) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(error) = &peer.error {

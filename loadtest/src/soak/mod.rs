@@ -50,7 +50,7 @@ pub enum Action {
     OriginGarbage,
 }
 
-/// Actions with their weights: sound traffic is the most, so that it stands beside every fault.
+/// Actions with their weights: valid traffic has the largest, so that it runs next to every fault.
 const ACTIONS: [(Action, u64); 20] = [
     (Action::Get, 40),
     (Action::Head, 4),
@@ -185,7 +185,7 @@ fn soak(args: &SoakArgs, target: std::net::SocketAddr) -> Tally {
     let until = Instant::now() + args.duration.0;
     let mut without = args.without.clone();
     if args.peer == "direct" {
-        // Without a proxy nobody keeps the origin's garbage from the client.
+        // Without a proxy, the origin's garbage would reach the client.
         without.push(Action::OriginGarbage);
     }
     let (done, violations) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));

@@ -3,34 +3,31 @@
 use toml::de::DeValue;
 
 use crate::diagnostic::Problems;
-use crate::document::map::Map;
-use crate::document::read::{Input, Located, Read, Slot};
-use crate::document::scalar::{Fault, FromText, Int};
-use crate::document::shape::Shape;
-use crate::document::table::table;
-use crate::document::text::{Host, Name};
 use crate::model::{Address, EndpointTarget};
+use crate::reader::{FromText, Host, Input, Int, Located, Map, Name, Read, Refusal, Shape, Slot, table};
 
 /// Bytes of a host name and of one label of it (RFC 1035 section 2.3.4, in text form).
 const NAME_MAX: usize = 253;
 const LABEL_MAX: usize = 63;
 
 table! {
-    /// A server of a cluster that needs more than its address (Envoy: LbEndpoint).
+    /// A server that needs more than an address (Envoy: LbEndpoint).
     Endpoint at "clusters[].endpoints[]", example "localities.toml" {
-        /// Where it listens; with `discovery = "strict_dns"` or `"logical_dns"` the host may be a name.
+        /// Address of the server. With `discovery = "strict_dns"` or `"logical_dns"` the host may be a name.
         address: EndpointAddress, required;
-        /// Its share of the requests, relative to the other endpoints. Each address found for a host name has it.
+        /// Weight of the endpoint: how many requests it gets in relation to the others. Each address found for a host
+        /// name has this weight.
         weight: Int<1, 1_000_000>, default "1";
-        /// `0` is used first; what its endpoints cannot take goes to `1`, and so on. There are no gaps.
+        /// Failover order. Endpoints with priority `0` are used first; endpoints with priority `1` are their backup and
+        /// get what those cannot take, and so on. Priorities have no gaps.
         priority: Int<0, 127>, default "0";
-        /// Where it stands, such as a zone; `locality_weights` speaks of it.
+        /// Place of the endpoint, such as a zone, for `locality_weights`.
         locality: Name, optional "none";
-        /// What subsets are made of; values are strings (Envoy: metadata under `envoy.lb`).
+        /// Keys and values that `subsets` are formed by; values are strings (Envoy: metadata under `envoy.lb`).
         metadata: Map<Name, Name>, optional "none";
         /// Host name for `auto_host_rewrite` of routes and for health checks.
         hostname: Host, optional "the name in `address`, if it is one";
-        /// Port that health checks use in the place of the address's.
+        /// Port for health checks, instead of the one in `address`.
         health_check_port: Int<1, 65_535>, optional "the port in `address`";
     }
 }
@@ -61,7 +58,7 @@ impl EndpointEntry {
         self.table().map_or(0, |endpoint| endpoint.priority.to_u32())
     }
 
-    /// Its share; the default is 1.
+    /// Its weight; the default is 1.
     pub fn weight(&self) -> u32 {
         self.table().map_or(1, |endpoint| endpoint.weight.to_u32())
     }
@@ -75,7 +72,7 @@ impl EndpointEntry {
         self.table().and_then(|endpoint| endpoint.metadata.given()).map_or(&[], |map| &map.entries)
     }
 
-    /// Whether something of it could not be read: what seems to be missing may be there.
+    /// Whether a part of it could not be read: what seems to be missing may be that part.
     pub fn is_incomplete(&self) -> bool {
         self.table().is_some_and(|endpoint| {
             let is_invalid = |slot: &Slot<_>| matches!(slot, Slot::Invalid(_));
@@ -113,35 +110,35 @@ impl FromText for EndpointAddress {
         Shape::EndpointAddress
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
-        let fault = match Address::from_text(text) {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
+        let refusal = match Address::from_text(text) {
             Ok(Address::Ip(address)) if address.port() == 0 => {
-                return Err(Fault::new("nothing can be reached at port 0"));
+                return Err(Refusal::new("nothing can be reached at port 0"));
             }
             Ok(address) => return Ok(Self(EndpointTarget::Address(address))),
-            Err(fault) => fault,
+            Err(refusal) => refusal,
         };
         if dns_name(text).is_some() {
-            let fault = Fault::new(format!("{text:?} has no port"));
-            return Err(fault.hint(Some(format!("such as \"{text}:8080\""))));
+            let refusal = Refusal::new(format!("{text:?} has no port"));
+            return Err(refusal.hint(Some(format!("such as \"{text}:8080\""))));
         }
         let split = text.rsplit_once(':').filter(|(host, _)| *host != "unix" && !host.contains([':', '/']));
-        let Some((host, port)) = split else { return Err(fault) };
+        let Some((host, port)) = split else { return Err(refusal) };
         let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         if matches!(host, "" | "*") && is_number {
-            return Err(fault.hint(Some(format!("an endpoint is one server: \"127.0.0.1:{port}\""))));
+            return Err(refusal.hint(Some(format!("an endpoint is one server: \"127.0.0.1:{port}\""))));
         }
         match (dns_name(host), port.parse()) {
-            (Some(_), Ok(0)) => Err(Fault::new("nothing can be reached at port 0")),
+            (Some(_), Ok(0)) => Err(Refusal::new("nothing can be reached at port 0")),
             (Some(host), Ok(port)) if is_number => Ok(Self(EndpointTarget::Name { host, port })),
             (Some(_), _) if !is_number => {
-                Err(Fault::new(format!("{port:?} is not a port")).hint(Some("write its number".into())))
+                Err(Refusal::new(format!("{port:?} is not a port")).hint(Some("write its number".into())))
             }
             (None, _) if host.contains(char::is_alphabetic) => {
                 let hint = "names have letters, digits, '-' and '_', with dots between; others have a form with xn--";
-                Err(Fault::new(format!("{host:?} is not a host name")).hint(Some(hint.into())))
+                Err(Refusal::new(format!("{host:?} is not a host name")).hint(Some(hint.into())))
             }
-            _ => Err(fault),
+            _ => Err(refusal),
         }
     }
 }

@@ -1,37 +1,35 @@
-//! `clusters[].health_checks`: how the health of endpoints is found out.
+//! `clusters[].health_checks`: active checks of endpoints.
 
 use std::ops::Range;
 
 use toml::de::DeValue;
 
 use crate::diagnostic::{Problem, Problems};
-use crate::document::map::Map;
-use crate::document::read::{Input, List, Read};
-use crate::document::scalar::{Fault, FromText, Int, read_integer};
-use crate::document::shape::Shape;
-use crate::document::table::table;
-use crate::document::text::{FilePath, HeaderName, HeaderValue, Host, Method, NewPath, Text};
-use crate::document::units::Time;
+use crate::reader::{
+    FilePath, FromText, HeaderName, HeaderValue, Host, Input, Int, List, Map, Method, NewPath, Read, Refusal, Shape,
+    Text, Time, holds, read_integer, table,
+};
 
 /// Statuses that a check may name (RFC 9110 section 15).
 const STATUSES: Range<u16> = 100..600;
 
 table! {
-    /// A check that is made of every endpoint, again and again, once for the whole process (Envoy: HealthCheck).
-    /// Exactly one of `http` and `tcp` is written. An endpoint's first check decides at once; later it takes
-    /// `unhealthy_threshold` failures or `healthy_threshold` successes in a row. Unhealthy endpoints get no requests.
+    /// An active check that every endpoint gets regularly, once for the whole process (Envoy: HealthCheck). Exactly one
+    /// of `http` and `tcp` is written. The first check of an endpoint decides at once; after it, the state changes
+    /// after `unhealthy_threshold` failures or `healthy_threshold` successes in a row. Unhealthy endpoints get no
+    /// requests.
     HealthCheck at "clusters[].health_checks[]", example "health-checks.toml" {
-        /// Send a request and look at the status.
+        /// Send a request and check the status of the response.
         http: HttpHealthCheck, optional "see `tcp`";
-        /// Connect, and see what comes. `{}`: connecting is enough.
+        /// Connect, and check the bytes that come. `{}`: connecting is enough.
         tcp: TcpHealthCheck, optional "see `http`";
         /// Time that one check may take.
         timeout: Time<1>, default "\"1s\"";
         /// Time between two checks.
         interval: Time<1>, default "\"5s\"";
-        /// Up to this much is added at random to each interval.
+        /// A random time up to this is added to each interval.
         interval_jitter: Time<0>, default "\"0s\"";
-        /// Time between two checks while the cluster has not had a request yet.
+        /// Time between two checks until the cluster gets its first request.
         no_traffic_interval: Time<1>, default "\"60s\"";
         /// Time between two checks of an unhealthy endpoint.
         unhealthy_interval: Time<1>, optional "`interval`";
@@ -39,60 +37,63 @@ table! {
         unhealthy_edge_interval: Time<1>, optional "`unhealthy_interval`";
         /// Time to the next check after an endpoint has become healthy.
         healthy_edge_interval: Time<1>, optional "`interval`";
-        /// Failures in a row that make an endpoint unhealthy. A status that `expected_statuses` and
-        /// `retriable_statuses` do not have does so alone.
+        /// Failures in a row that make an endpoint unhealthy. A status that is neither in `expected_statuses` nor in
+        /// `retriable_statuses` does so at once.
         unhealthy_threshold: Int<1, 10_000>, default "3";
         /// Successes in a row that make an endpoint healthy.
         healthy_threshold: Int<1, 10_000>, default "2";
         /// Use the same connection for the next check.
         reuse_connection: bool, default "true";
-        /// File that gets a line of JSON for each change. A relative path starts at this file's directory.
+        /// File that gets a line of JSON for each change of health. A relative path starts at the directory of the
+        /// configuration file.
         event_log: FilePath, optional "no event log";
-        /// Log each failed check, and not only changes (Envoy: always_log_health_check_failures).
+        /// Log every failed check, not only changes (Envoy: always_log_health_check_failures).
         always_log_failures: bool, default "false";
     }
 }
 
 table! {
-    /// A request, and the statuses that are well (Envoy: HttpHealthCheck).
+    /// A check by a request and the status of its response (Envoy: HttpHealthCheck).
     HttpHealthCheck at "clusters[].health_checks[].http", example "health-checks.toml" {
-        /// Target of the request; it may have a query.
+        /// Path of the request; it may have a query.
         path: NewPath, required;
-        /// Value of `host`.
+        /// Value of the `host` header.
         host: Host, optional "the endpoint's `hostname`, or the cluster's name";
         /// Method of the request. Any response to HEAD has no body; CONNECT is refused.
         method: Method, default "\"GET\"";
-        /// Statuses that are a success: numbers, and ranges such as `"200-299"`.
+        /// Statuses that mean success: numbers, and ranges such as `"200-299"`.
         expected_statuses: List<CheckedStatuses>, optional "`[200]`";
-        /// Statuses that are a failure which counts towards `unhealthy_threshold`; any other status that is not
-        /// expected makes the endpoint unhealthy at once.
+        /// Statuses of failures that count towards `unhealthy_threshold`. Any other status that is not expected makes
+        /// the endpoint unhealthy at once.
         retriable_statuses: List<CheckedStatuses>, optional "none";
-        /// Fields added to the request.
+        /// Headers added to the request.
         request_headers: Map<HeaderName, HeaderValue>, optional "none";
     }
 }
 
 table! {
-    /// A connection, and what comes over it (Envoy: TcpHealthCheck).
+    /// A check by a connection and the bytes that come over it (Envoy: TcpHealthCheck).
     TcpHealthCheck at "clusters[].health_checks[].tcp", example "health-checks.toml" {
-        /// What to send: a text, or `{ hex = "..." }`.
+        /// Bytes to send: a text, or `{ hex = "..." }`.
         send: PayloadEntry, optional "nothing";
-        /// What must come, in this order, with anything between: texts, or `{ hex = "..." }`.
+        /// Bytes that must be received, in this order, with any others in between: texts, or `{ hex = "..." }`.
         receive: List<PayloadEntry>, optional "nothing: a connection is enough";
     }
 }
 
 table! {
-    /// Bytes that are no text.
+    /// Bytes that are not text.
     Payload at "clusters[].health_checks[].tcp.send", example "health-checks.toml" {
         /// Pairs of hexadecimal digits: `"00ff1a"`.
         hex: HexBytes, required;
     }
 }
 
-/// One status, or those from one to another.
+/// One status, or a range of statuses.
 #[derive(Clone, Debug)]
 pub struct CheckedStatuses(pub Range<u16>);
+
+holds! { [] CheckedStatuses: Range<u16>; }
 
 impl Read for CheckedStatuses {
     fn shape() -> Shape {
@@ -111,7 +112,7 @@ impl Read for CheckedStatuses {
                 Some(Self(first..first + 1))
             }
             DeValue::String(text) => {
-                status_range(text).map_err(|fault| fault.report::<Self>(&input.origin, problems)).ok().map(Self)
+                status_range(text).map_err(|refusal| refusal.report::<Self>(&input.origin, problems)).ok().map(Self)
             }
             _ => {
                 input.refuse_type::<Self>(problems);
@@ -121,27 +122,29 @@ impl Read for CheckedStatuses {
     }
 }
 
-fn status_range(text: &str) -> Result<Range<u16>, Fault> {
-    let fault = || Fault::new(format!("{text:?} is not a range of statuses"));
+fn status_range(text: &str) -> Result<Range<u16>, Refusal> {
+    let refusal = || Refusal::new(format!("{text:?} is not a range of statuses"));
     let number = |digits: &str| {
         let number = digits.parse::<u16>().ok().filter(|_| digits.len() == 3)?;
         Some(number).filter(|number| STATUSES.contains(number))
     };
     let lower = text.to_ascii_lowercase();
     if let Some(class) = lower.strip_suffix("xx").filter(|class| matches!(*class, "1" | "2" | "3" | "4" | "5")) {
-        return Err(fault().hint(Some(format!("did you mean \"{class}00-{class}99\"?"))));
+        return Err(refusal().hint(Some(format!("did you mean \"{class}00-{class}99\"?"))));
     }
     match text.split_once('-').map(|(first, last)| (number(first), number(last))) {
         Some((Some(first), Some(last))) if first <= last => Ok(first..last + 1),
-        Some((Some(first), Some(last))) => Err(fault().hint(Some(format!("did you mean \"{last}-{first}\"?")))),
-        None if number(text).is_some() => Err(fault().hint(Some(format!("write it without quotes: {text}")))),
-        _ => Err(fault()),
+        Some((Some(first), Some(last))) => Err(refusal().hint(Some(format!("did you mean \"{last}-{first}\"?")))),
+        None if number(text).is_some() => Err(refusal().hint(Some(format!("write it without quotes: {text}")))),
+        _ => Err(refusal()),
     }
 }
 
 /// What a TCP check sends or expects.
 #[derive(Clone, Debug)]
 pub struct PayloadEntry(pub Vec<u8>);
+
+holds! { [] PayloadEntry: Vec<u8>; }
 
 impl Read for PayloadEntry {
     fn shape() -> Shape {
@@ -175,14 +178,14 @@ impl FromText for HexBytes {
         Shape::Text { noun: "hexadecimal digits", allowed: "pairs of hexadecimal digits: \"00ff1a\"" }
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
         let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
         let byte = |pair: &[u8]| match pair {
             [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
             _ => None,
         };
         let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
-        bytes.map(Self).ok_or_else(|| Fault::new(format!("{text:?} is not in pairs of hexadecimal digits")))
+        bytes.map(Self).ok_or_else(|| Refusal::new(format!("{text:?} is not in pairs of hexadecimal digits")))
     }
 }
 

@@ -1,13 +1,7 @@
 //! How a cluster's endpoint is chosen: the policies' options and the subsets.
 
-use crate::document::map::Map;
-use crate::document::number::{Number, Percent};
-use crate::document::read::List;
-use crate::document::scalar::{Int, OneOf, Word};
-use crate::document::table::table;
-use crate::document::text::Name;
-use crate::document::units::Time;
 use crate::model::SubsetFallback;
+use crate::reader::{Int, List, Map, Name, Number, OneOf, Percent, Time, Word, table};
 
 /// The policies by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,84 +28,88 @@ impl Word for LbPolicyName {
 }
 
 table! {
-    /// Endpoints in turn, as often as their weights say (Envoy: RoundRobinLbConfig).
+    /// Endpoints in turn, each as often as its weight says (Envoy: RoundRobinLbConfig).
     RoundRobin at "clusters[].round_robin", example "load-balancing.toml" {
-        /// Bring new endpoints in gradually.
-        slow_start: SlowStart, optional "at once";
+        /// Give new endpoints their requests gradually.
+        slow_start: SlowStart, optional "no slow start";
     }
 }
 
 table! {
-    /// The endpoint with the fewest requests in flight of `choice_count` taken at random (Envoy: LeastRequestLbConfig).
-    /// Where weights differ, endpoints come in turn, each as often as its weight says, divided by its requests in
-    /// flight (plus one) to the power of `active_request_bias`.
+    /// Of `choice_count` endpoints picked at random, the one with the fewest requests in flight (Envoy:
+    /// LeastRequestLbConfig). If weights differ, endpoints are used in turn instead, each as often as its weight
+    /// divided by its requests in flight (plus one) to the power of `active_request_bias` says.
     LeastRequest at "clusters[].least_request", example "load-balancing.toml" {
-        /// Endpoints that are compared.
+        /// Number of endpoints that are compared.
         choice_count: Int<2, 1_000>, default "2";
-        /// How much requests in flight count where weights differ; `0`: not at all.
+        /// How much the requests in flight count if weights differ; `0`: not at all.
         active_request_bias: Number<0, 100_000>, default "1.0";
-        /// Bring new endpoints in gradually.
-        slow_start: SlowStart, optional "at once";
+        /// Give new endpoints their requests gradually.
+        slow_start: SlowStart, optional "no slow start";
     }
 }
 
 table! {
-    /// Each endpoint stands on a ring as often as its weight says; a request goes to the one next to its hash (Envoy:
-    /// RingHashLbConfig). When an endpoint comes or goes, only its own share of the requests moves. The hash function
-    /// is xxHash.
+    /// Consistent hashing on a ring: each endpoint has as many points on it as its weight says, and a request goes to
+    /// the first point after its hash (Envoy: RingHashLbConfig). When an endpoint is added or removed, only its own
+    /// requests move. The hash function is xxHash.
     RingHash at "clusters[].ring_hash", example "consistent-hash.toml" {
-        /// Points on the ring at least: the more, the better shares are kept, and the more memory it takes.
+        /// Smallest number of points on the ring. With more points, the distribution of requests is closer to the
+        /// weights, and the ring takes more memory.
         minimum_ring_size: Int<1, 8_388_608>, default "1024";
-        /// Points on the ring at most.
+        /// Largest number of points on the ring.
         maximum_ring_size: Int<1, 8_388_608>, default "8388608";
-        /// Per cent of the mean number of requests in flight that an endpoint may have; those over it go to the next.
+        /// Most requests in flight that an endpoint may have, in per cent of the mean of all endpoints; requests above
+        /// it go to the next endpoint.
         hash_balance_factor: Int<100, 100_000>, optional "no bound";
     }
 }
 
 table! {
-    /// A table that says for each hash which endpoint it goes to (Envoy: MaglevLbConfig). Faster to look up than a
-    /// ring; when an endpoint comes or goes, a little more than its own share of the requests moves.
+    /// Consistent hashing by a table from hashes to endpoints (Envoy: MaglevLbConfig). A lookup is faster than on a
+    /// ring; when an endpoint is added or removed, a few requests of other endpoints move too.
     Maglev at "clusters[].maglev", example "consistent-hash.toml" {
-        /// Entries of the table, a prime number.
+        /// Number of entries in the table, a prime number.
         table_size: Int<2, 5_000_011>, default "65537";
-        /// Per cent of the mean number of requests in flight that an endpoint may have; those over it go to the next.
+        /// Most requests in flight that an endpoint may have, in per cent of the mean of all endpoints; requests above
+        /// it go to the next endpoint.
         hash_balance_factor: Int<100, 100_000>, optional "no bound";
     }
 }
 
 table! {
-    /// The endpoint that is expected to answer first of two taken at random: the moving average of its response times,
-    /// multiplied by its requests in flight. A slow answer raises the average at once.
+    /// Of two endpoints picked at random, the one that is expected to answer first: it has the lower moving average of
+    /// response times multiplied by its requests in flight. A slow response raises the average at once.
     PeakEwma at "clusters[].peak_ewma", example "load-balancing.toml" {
-        /// Time in which an old response time loses most of its weight.
+        /// Time in which an old response time loses most of its weight in the average.
         decay_time: Time<1>, default "\"10s\"";
     }
 }
 
 table! {
-    /// A new endpoint gets its share of the requests little by little (Envoy: SlowStartConfig). In `round_robin` and
-    /// `least_request`.
+    /// Gives a new endpoint its requests gradually, so that it can warm up (Envoy: SlowStartConfig). It can be used in
+    /// `round_robin` and `least_request`.
     SlowStart at "clusters[].least_request.slow_start", example "load-balancing.toml" {
-        /// Time from its first appearance, or from when it became healthy, to its full share.
+        /// Time until the endpoint has its full weight, from when it was added or became healthy.
         window: Time<1>, required;
-        /// How the share grows: 1 is a straight line; above, it grows faster in the beginning.
+        /// How the weight grows: 1 is a straight line; with a larger number it grows faster in the beginning.
         aggression: Number<1, 1_000_000>, default "1.0";
-        /// Per cent of its weight to begin with.
+        /// Percentage of its weight that the endpoint begins with.
         min_weight_percent: Percent, default "10";
     }
 }
 
 table! {
-    /// Groups of endpoints by their metadata, of which a request takes one (Envoy: LbSubsetConfig). A route with
-    /// `metadata_match` whose keys are those of a selector takes the endpoints that have these values; any other route
-    /// takes the fallback.
+    /// Groups of endpoints by their metadata, one of which a request uses (Envoy: LbSubsetConfig). A route whose
+    /// `metadata_match` has the keys of a selector uses the endpoints with the same values; any other route uses the
+    /// fallback.
     Subsets at "clusters[].subsets", example "subsets.toml" {
-        /// Lists of metadata keys. Each makes a group for every combination of their values.
+        /// Lists of metadata keys. For each list there is a group of endpoints for every combination of values.
         selectors: List<List<Name>>, required;
-        /// Where a request finds no group: no endpoint (status 503), any endpoint, or those of `default_subset`.
+        /// What a request uses if there is no group for it: no endpoint (status 503), any endpoint, or those of
+        /// `default_subset`.
         fallback_policy: OneOf<SubsetFallback>, default "\"no_fallback\"";
-        /// Metadata of the endpoints for `"default_subset"`.
+        /// Metadata of the endpoints that `"default_subset"` uses.
         default_subset: Map<Name, Name>, optional "needed only for that fallback";
     }
 }

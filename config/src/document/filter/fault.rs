@@ -1,69 +1,65 @@
 //! The fault filter.
 
-use crate::document::either::Empty;
 use crate::document::header::HeaderMatch;
-use crate::document::number::Percent;
-use crate::document::read::List;
-use crate::document::scalar::Int;
-use crate::document::table::table;
-use crate::document::text::ClusterName;
-use crate::document::units::{Size, Time};
+use crate::reader::{ClusterName, Empty, Int, List, Percent, Size, Time, table};
 
 table! {
-    /// Makes faults, to see how clients bear them: requests are delayed, answered with an error, or their responses slowed
-    /// down (Envoy: fault). At least one of `delay`, `abort` and `response_rate_limit` is written; `{}` makes no fault, where
-    /// only some routes have any. Each is decided by itself; a request may be delayed and then aborted.
+    /// Injects faults, to test how clients cope with them: requests are delayed or answered with an error, or their
+    /// responses are slowed down (Envoy: fault). At least one of `delay`, `abort` and `response_rate_limit` is written;
+    /// `{}` injects nothing, for chains in which only some routes have faults. Each kind is decided separately; a
+    /// request may be delayed and then aborted.
     Fault at "listeners[].http.http_filters[].fault", example "fault.toml" {
         /// Hold the request back.
         delay: FaultDelay, optional "no delay";
-        /// Answer the request in the place of the upstream.
+        /// Answer the request with an error instead of forwarding it.
         abort: FaultAbort, optional "no abort";
-        /// Slow the response's body down.
-        response_rate_limit: FaultRateLimit, optional "as fast as it comes";
+        /// Slow down the body of the response.
+        response_rate_limit: FaultRateLimit, optional "no limit";
         /// Only requests for which all these conditions hold.
         headers: List<HeaderMatch>, optional "every request";
         /// Only requests for this cluster.
         upstream_cluster: ClusterName, optional "every cluster";
-        /// Requests with a fault at the same time, in the whole process; further ones pass without.
+        /// Requests that have a fault at the same time, in the whole process. Above it, requests pass without a fault.
         max_active_faults: Int<0, 4_294_967_295>, optional "no limit";
     }
 }
 
 table! {
-    /// Exactly one of `fixed_delay` and `header_delay` is written (Envoy: FaultDelay).
+    /// A delay of requests (Envoy: FaultDelay). Exactly one of `fixed_delay` and `header_delay` is written.
     FaultDelay at "listeners[].http.http_filters[].fault.delay", example "fault.toml" {
-        /// For so long.
+        /// How long a request is held back.
         fixed_delay: Time<1>, optional "see `header_delay`";
-        /// `{}`: for as many milliseconds as `x-envoy-fault-delay-request` of the request says;
-        /// `x-envoy-fault-delay-request-percentage` may lower the share.
+        /// `{}`: the request is held back for the number of milliseconds in its header `x-envoy-fault-delay-request`;
+        /// `x-envoy-fault-delay-request-percentage` may lower `percent`.
         header_delay: Empty, optional "see `fixed_delay`";
-        /// How many per cent of the requests.
+        /// Percentage of the requests.
         percent: Percent, required;
     }
 }
 
 table! {
-    /// Exactly one of `http_status` and `header_abort` is written (Envoy: FaultAbort).
+    /// An error instead of a response (Envoy: FaultAbort). Exactly one of `http_status` and `header_abort` is written.
     FaultAbort at "listeners[].http.http_filters[].fault.abort", example "fault.toml" {
-        /// With this status.
+        /// The status of the answer.
         http_status: Int<200, 599>, optional "see `header_abort`";
-        /// `{}`: with the status that `x-envoy-fault-abort-request` of the request says;
-        /// `x-envoy-fault-abort-request-percentage` may lower the share.
+        /// `{}`: the status is the number in the request's header `x-envoy-fault-abort-request`;
+        /// `x-envoy-fault-abort-request-percentage` may lower `percent`.
         header_abort: Empty, optional "see `http_status`";
-        /// How many per cent of the requests.
+        /// Percentage of the requests.
         percent: Percent, required;
     }
 }
 
 table! {
-    /// Exactly one of `fixed_limit` and `header_limit` is written (Envoy: FaultRateLimit).
+    /// A limit on the speed of responses (Envoy: FaultRateLimit). Exactly one of `fixed_limit` and `header_limit` is
+    /// written.
     FaultRateLimit at "listeners[].http.http_filters[].fault.response_rate_limit", example "fault.toml" {
-        /// So many bytes of the body a second.
+        /// Bytes of the body that go to the client in a second.
         fixed_limit: Size<1024, 1_099_511_627_776>, optional "see `header_limit`";
-        /// `{}`: as many KiB a second as `x-envoy-fault-throughput-response` of the request says;
-        /// `x-envoy-fault-throughput-response-percentage` may lower the share.
+        /// `{}`: the number of KiB a second in the request's header `x-envoy-fault-throughput-response`;
+        /// `x-envoy-fault-throughput-response-percentage` may lower `percent`.
         header_limit: Empty, optional "see `fixed_limit`";
-        /// How many per cent of the responses.
+        /// Percentage of the responses.
         percent: Percent, required;
     }
 }

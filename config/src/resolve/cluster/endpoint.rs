@@ -1,11 +1,13 @@
-//! Endpoints: what their addresses, weights and priorities may be together.
+//! Endpoints: checks over their addresses, weights and priorities.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::discovery_kind;
 use crate::diagnostic::Problem;
-use crate::document::{self, DiscoveryKind, EndpointAddress, EndpointEntry, Located, Origin};
+use crate::document::{self, DiscoveryKind, EndpointAddress, EndpointEntry};
 use crate::model::{Address, Endpoint, EndpointTarget};
+use crate::place::Origin;
+use crate::reader::Located;
 use crate::resolve::Resolver;
 
 impl<'d> Resolver<'d, '_, '_> {
@@ -17,18 +19,18 @@ impl<'d> Resolver<'d, '_, '_> {
         let mut first: HashMap<&EndpointTarget, &Origin> = HashMap::new();
         for address in entries.iter().filter_map(|entry| entry.address()) {
             self.check_target(kind, address);
-            match first.get(&address.value.0) {
+            match first.get(&address.0) {
                 Some(earlier) => {
-                    let message = format!("the endpoint {} is listed twice", target_text(&address.value.0));
+                    let message = format!("the endpoint {} is listed twice", target_text(&address.0));
                     let problem = Problem::at(&address.origin, message).earlier(earlier);
-                    let hint = "for a larger share, write { address = \"...\", weight = 2 }";
+                    let hint = "for more requests, write { address = \"...\", weight = 2 }";
                     self.problems.push(problem.hint(Some(hint)));
                 }
-                None => drop(first.insert(&address.value.0, &address.origin)),
+                None => drop(first.insert(&address.0, &address.origin)),
             }
         }
         if let (Some(DiscoveryKind::LogicalDns), [_, further, ..]) = (kind, entries) {
-            let problem = Problem::at(&further.origin, "a cluster with logical_dns has one endpoint");
+            let problem = Problem::at(&further.origin, "a cluster with logical_dns has exactly one endpoint");
             let hint = "for several names, or every address of a name, write discovery = \"strict_dns\"";
             self.problems.push(problem.hint(Some(hint)));
         }
@@ -40,9 +42,9 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn check_target(&mut self, kind: Option<DiscoveryKind>, address: &Located<EndpointAddress>) {
-        let (message, hint) = match (kind, &address.value.0) {
+        let (message, hint) = match (kind, &address.0) {
             (Some(DiscoveryKind::Static), EndpointTarget::Name { host, port }) => {
-                let message = format!("`{host}` is a host name, and a static cluster looks none up");
+                let message = format!("`{host}` is a host name, and a static cluster does not look up names");
                 let hint = match host.as_str() {
                     "localhost" => format!("write \"127.0.0.1:{port}\", or discovery = \"strict_dns\""),
                     _ => "add discovery = \"strict_dns\", or write the IP address".to_owned(),
@@ -58,7 +60,7 @@ impl<'d> Resolver<'d, '_, '_> {
         self.problems.push(Problem::at(&address.origin, message).hint(Some(hint)));
     }
 
-    /// What a priority cannot take goes to the next one, which must be there.
+    /// Requests that a priority cannot take go to the next one, which must exist.
     fn check_priorities(&mut self, entries: &[Located<EndpointEntry>]) {
         let mut lowest = BTreeMap::new();
         for entry in entries {
@@ -85,12 +87,12 @@ impl<'d> Resolver<'d, '_, '_> {
     fn endpoint(&mut self, entry: &'d Located<EndpointEntry>) -> Option<Endpoint> {
         let table = entry.table();
         let port = table.and_then(|endpoint| endpoint.health_check_port.given());
-        let target = &entry.address()?.value.0;
+        let target = &entry.address()?.0;
         if let (Some(port), EndpointTarget::Address(Address::Unix(_))) = (port, target) {
             self.problems
                 .push(Problem::at_key(&port.origin, "a unix socket has no port: `health_check_port` is unused"));
         }
-        let written = table.and_then(|endpoint| endpoint.hostname.given()).map(|host| host.value.0.clone());
+        let written = table.and_then(|endpoint| endpoint.hostname.given()).map(|host| host.0.clone());
         let name = match target {
             EndpointTarget::Name { host, .. } => Some(host.trim_end_matches('.').to_owned()),
             EndpointTarget::Address(_) => None,
@@ -100,7 +102,7 @@ impl<'d> Resolver<'d, '_, '_> {
             target: target.clone(),
             weight: entry.weight(),
             priority: entry.priority(),
-            locality: entry.locality().map(|locality| locality.value.0.clone()).unwrap_or_default(),
+            locality: entry.locality().map(|locality| locality.0.clone()).unwrap_or_default(),
             metadata: super::lb::sorted_pairs(entry.metadata()),
             hostname: written.or(name),
             health_check_port: port.map(|port| port.to_u16()),

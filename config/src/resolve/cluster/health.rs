@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use crate::diagnostic::Problem;
-use crate::document::{self, CheckedStatuses, HeaderName, List, Located, Slot};
+use crate::document::{self, CheckedStatuses};
 use crate::model::{HealthCheck, HealthCheckKind, HttpHealthCheck, TcpHealthCheck};
+use crate::reader::{HeaderName, List, Located, Slot};
 use crate::resolve::Resolver;
 
 /// Envoy: HttpHealthCheck.expected_statuses.
 const STATUS_OK: std::ops::Range<u16> = 200..201;
 
-/// Fields that the check itself writes, or that speak of the connection (RFC 9110 section 7.6.1).
+/// Headers that the check writes itself, or that are about the connection (RFC 9110 section 7.6.1).
 const OWN_FIELDS: [&str; 10] = [
     "connection",
     "content-length",
@@ -33,35 +34,35 @@ impl<'d> Resolver<'d, '_, '_> {
         let keys = [("http", check.http.origin()), ("tcp", check.tcp.origin())];
         self.exactly_one(&check.origin, check.has_unknown, &keys, "the health check does not say what to do");
         let http = check.http.given().and_then(|http| self.http_check(http));
-        let tcp = check.tcp.given().map(|tcp| TcpHealthCheck {
-            send: tcp.send.given().map(|bytes| bytes.value.0.clone()).unwrap_or_default(),
-            receive: tcp.receive.items().iter().map(|bytes| bytes.value.0.clone()).collect(),
-        });
-        let interval = check.interval.value.0;
-        let unhealthy_interval = check.unhealthy_interval.given().map_or(interval, |time| time.value.0);
+        let tcp = check
+            .tcp
+            .given()
+            .map(|tcp| TcpHealthCheck { send: tcp.send.value().unwrap_or_default(), receive: tcp.receive.values() });
+        let interval = check.interval.0;
+        let unhealthy_interval = check.unhealthy_interval.value().unwrap_or(interval);
         Some(HealthCheck {
             place: self.problems.place(&check.origin),
             kind: http.map(HealthCheckKind::Http).or(tcp.map(HealthCheckKind::Tcp))?,
-            timeout: check.timeout.value.0,
+            timeout: check.timeout.0,
             interval,
-            interval_jitter: check.interval_jitter.value.0,
-            no_traffic_interval: check.no_traffic_interval.value.0,
+            interval_jitter: check.interval_jitter.0,
+            no_traffic_interval: check.no_traffic_interval.0,
             unhealthy_interval,
-            unhealthy_edge_interval: check.unhealthy_edge_interval.given().map_or(unhealthy_interval, |it| it.value.0),
-            healthy_edge_interval: check.healthy_edge_interval.given().map_or(interval, |time| time.value.0),
+            unhealthy_edge_interval: check.unhealthy_edge_interval.value().unwrap_or(unhealthy_interval),
+            healthy_edge_interval: check.healthy_edge_interval.value().unwrap_or(interval),
             unhealthy_threshold: check.unhealthy_threshold.to_u32(),
             healthy_threshold: check.healthy_threshold.to_u32(),
             reuse_connection: check.reuse_connection.value,
-            event_log: check.event_log.given().map(|path| self.directory.join(&path.value.0)),
+            event_log: check.event_log.given().map(|path| self.directory.join(&path.0)),
             always_log_failures: check.always_log_failures.value,
         })
     }
 
     fn http_check(&mut self, http: &'d Located<document::HttpHealthCheck>) -> Option<HttpHealthCheck> {
-        if http.method.value.0 == "CONNECT" {
+        if http.method.0 == "CONNECT" {
             let problem = Problem::at(&http.method.origin, "a health check cannot open a tunnel");
             self.problems
-                .push(problem.allowed("any method but CONNECT").hint(Some("for the port alone, write tcp = {}")));
+                .push(problem.allowed("any method but CONNECT").hint(Some("to check only the port, write tcp = {}")));
         }
         let hint = "leave it out for status 200";
         self.refuse_empty(&http.expected_statuses, "no status is expected: every check would fail", hint);
@@ -76,9 +77,9 @@ impl<'d> Resolver<'d, '_, '_> {
         }
         let expected = ranges(&http.expected_statuses);
         Some(HttpHealthCheck {
-            host: http.host.given().map(|host| host.value.0.clone()),
-            path: http.path.given()?.value.0.clone(),
-            method: http.method.value.0.clone(),
+            host: http.host.value(),
+            path: http.path.value()?,
+            method: http.method.0.clone(),
             expected_statuses: if expected.is_empty() { vec![STATUS_OK] } else { expected },
             retriable_statuses: ranges(&http.retriable_statuses),
             request_headers,
@@ -86,15 +87,15 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn check_field(&mut self, name: &Located<HeaderName>) {
-        if !OWN_FIELDS.contains(&name.value.0.as_str()) {
+        if !OWN_FIELDS.contains(&name.0.as_str()) {
             return;
         }
-        let hint = (name.value.0 == "host").then_some("write host = \"...\" beside `path`");
-        let problem = Problem::at(&name.origin, format!("a health check writes `{}` itself", name.value.0));
-        self.problems.push(problem.allowed("any field that does not speak of the connection").hint(hint));
+        let hint = (name.0 == "host").then_some("write host = \"...\" next to `path`");
+        let problem = Problem::at(&name.origin, format!("a health check writes `{}` itself", name.0));
+        self.problems.push(problem.allowed("any header that is not about the connection").hint(hint));
     }
 }
 
 fn ranges(written: &Slot<List<CheckedStatuses>>) -> Vec<std::ops::Range<u16>> {
-    written.items().iter().map(|statuses| statuses.value.0.clone()).collect()
+    written.values()
 }

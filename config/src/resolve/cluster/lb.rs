@@ -3,19 +3,20 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::diagnostic::{Problem, name_list};
-use crate::document::{self, EndpointEntry, LbPolicyName, Located, Name, Slot};
+use crate::document::{self, EndpointEntry, LbPolicyName};
 use crate::model::{LbPolicy, LoadBalancing, SlowStart, SubsetFallback, Subsets};
+use crate::reader::{Located, Map, Name, Slot};
 use crate::resolve::Resolver;
 
 use super::or_defaults;
 
 impl<'d> Resolver<'d, '_, '_> {
-    /// The policy, and how much of the mean load an endpoint may have with the consistent hashes.
+    /// The policy, and the load bound of the consistent hashes in per cent of the mean load.
     pub(super) fn lb_policy(&mut self, cluster: &'d Located<document::Cluster>) -> (LbPolicy, Option<u32>) {
-        let name = cluster.lb_policy.given().map_or(LbPolicyName::RoundRobin, |name| name.value.0);
+        let name = cluster.lb_policy.value().unwrap_or(LbPolicyName::RoundRobin);
         let is_known = match cluster.lb_policy {
             Slot::Given(_) => true,
-            // A misspelt key may have been it.
+            // A misspelt key may have been meant.
             Slot::Absent => !cluster.has_unknown,
             Slot::Invalid(_) => false,
         };
@@ -33,7 +34,7 @@ impl<'d> Resolver<'d, '_, '_> {
                 let options = or_defaults(&cluster.least_request);
                 let policy = LbPolicy::LeastRequest {
                     choice_count: options.choice_count.to_u32(),
-                    active_request_bias: options.active_request_bias.value.0,
+                    active_request_bias: options.active_request_bias.0,
                     slow_start: slow_start(&options.slow_start),
                 };
                 (policy, None)
@@ -41,18 +42,17 @@ impl<'d> Resolver<'d, '_, '_> {
             LbPolicyName::Random => (LbPolicy::Random, None),
             LbPolicyName::RingHash => {
                 let options = or_defaults(&cluster.ring_hash);
-                let (minimum_size, maximum_size) =
-                    (options.minimum_ring_size.value.0, options.maximum_ring_size.value.0);
+                let (minimum_size, maximum_size) = (options.minimum_ring_size.0, options.maximum_ring_size.0);
                 let factor = options.hash_balance_factor.given().map(|factor| factor.to_u32());
                 (LbPolicy::RingHash { minimum_size, maximum_size }, factor)
             }
             LbPolicyName::Maglev => {
                 let options = or_defaults(&cluster.maglev);
                 let factor = options.hash_balance_factor.given().map(|factor| factor.to_u32());
-                (LbPolicy::Maglev { table_size: options.table_size.value.0 }, factor)
+                (LbPolicy::Maglev { table_size: options.table_size.0 }, factor)
             }
             LbPolicyName::PeakEwma => {
-                (LbPolicy::PeakEwma { decay: or_defaults(&cluster.peak_ewma).decay_time.value.0 }, None)
+                (LbPolicy::PeakEwma { decay: or_defaults(&cluster.peak_ewma).decay_time.0 }, None)
             }
         }
     }
@@ -75,7 +75,7 @@ impl<'d> Resolver<'d, '_, '_> {
 
     fn check_ring_sizes(&mut self, options: Option<&Located<document::RingHash>>) {
         let Some(options) = options else { return };
-        let (minimum, maximum) = (options.minimum_ring_size.value.0, options.maximum_ring_size.value.0);
+        let (minimum, maximum) = (options.minimum_ring_size.0, options.maximum_ring_size.0);
         if minimum > maximum {
             let message = format!("`maximum_ring_size` is {maximum}, but `minimum_ring_size` is {minimum}");
             let problem = Problem::at(&options.maximum_ring_size.origin, message);
@@ -84,10 +84,10 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn check_table_size(&mut self, options: Option<&Located<document::Maglev>>) {
-        let Some(size) = options.map(|options| &options.table_size).filter(|size| !is_prime(size.value.0)) else {
+        let Some(size) = options.map(|options| &options.table_size).filter(|size| !is_prime(size.0)) else {
             return;
         };
-        let size_written = size.value.0;
+        let size_written = size.0;
         let near = (size_written..).find(|number| is_prime(*number)).unwrap_or(size_written);
         let problem = Problem::at(&size.origin, format!("{size_written} is not a prime number"));
         self.problems
@@ -100,7 +100,7 @@ impl<'d> Resolver<'d, '_, '_> {
         hash_balance_factor: Option<u32>,
     ) -> LoadBalancing {
         LoadBalancing {
-            panic_threshold: cluster.panic_threshold.value.0,
+            panic_threshold: cluster.panic_threshold.0,
             fail_traffic_on_panic: cluster.fail_traffic_on_panic.value,
             overprovisioning_factor: cluster.overprovisioning_factor.to_u32(),
             locality_weights: self.locality_weights(cluster),
@@ -113,19 +113,19 @@ impl<'d> Resolver<'d, '_, '_> {
         let weights = cluster.locality_weights.given()?;
         if weights.is_empty {
             let problem = Problem::at(&weights.origin, "`locality_weights` names no locality");
-            self.problems.push(problem.hint(Some("leave it out where localities do not matter")));
+            self.problems.push(problem.hint(Some("leave it out if localities do not matter")));
             return None;
         }
         let entries = cluster.endpoints.items();
         if !is_incomplete(cluster) {
             let known: BTreeSet<&str> =
-                entries.iter().filter_map(|entry| entry.locality()).map(|locality| locality.value.0.as_str()).collect();
-            for (name, _) in weights.entries.iter().filter(|(name, _)| !known.contains(name.value.0.as_str())) {
+                entries.iter().filter_map(|entry| entry.locality()).map(|locality| locality.0.as_str()).collect();
+            for (name, _) in weights.entries.iter().filter(|(name, _)| !known.contains(name.0.as_str())) {
                 self.refuse_unknown(name, &known, "no endpoint is in the locality");
             }
         }
         for entry in entries.iter().filter(|_| !weights.is_incomplete) {
-            let has_weight = |locality: &&Located<Name>| weights.entries.iter().any(|(it, _)| it.0 == locality.value.0);
+            let has_weight = |locality: &&Located<Name>| weights.entries.iter().any(|(it, _)| it.0 == locality.0);
             let message = match entry.locality() {
                 Some(locality) if has_weight(&locality) => continue,
                 Some(locality) => {
@@ -148,19 +148,19 @@ impl<'d> Resolver<'d, '_, '_> {
         let written = cluster.subsets.given()?;
         let keys: Option<BTreeSet<&str>> = (!is_incomplete(cluster)).then(|| {
             let pairs = cluster.endpoints.items().iter().flat_map(|entry| entry.metadata());
-            pairs.map(|(key, _)| key.value.0.as_str()).collect()
+            pairs.map(|(key, _)| key.0.as_str()).collect()
         });
         let selectors = self.selectors(written, keys.as_ref());
-        let fallback = written.fallback_policy.value.0;
+        let fallback = written.fallback_policy.0;
         let subset = written.default_subset.given();
         match (fallback, written.default_subset.origin()) {
             (SubsetFallback::DefaultSubset, None) => {
                 let problem = Problem::at(&written.fallback_policy.origin, "`default_subset` is missing");
                 self.problems
-                    .push(problem.hint(Some("say which endpoints it has: default_subset = { version = \"1\" }")));
+                    .push(problem.hint(Some("say which endpoints it contains: default_subset = { version = \"1\" }")));
             }
             (SubsetFallback::NoEndpoint | SubsetFallback::AnyEndpoint, Some(origin)) => {
-                let problem = Problem::at_key(origin, "`default_subset` does nothing with this `fallback_policy`");
+                let problem = Problem::at_key(origin, "`default_subset` has no effect with this `fallback_policy`");
                 self.problems.push(problem.hint(Some("add fallback_policy = \"default_subset\"")));
             }
             _ => {}
@@ -172,14 +172,14 @@ impl<'d> Resolver<'d, '_, '_> {
         Some(Subsets { selectors, fallback, default_subset })
     }
 
-    /// The selectors, each sorted. What can never be found is refused: it is a misspelling.
+    /// The selectors, each sorted. A key that no endpoint has is refused, because it must be a misspelling.
     fn selectors(
         &mut self,
         written: &'d Located<document::Subsets>,
         known: Option<&BTreeSet<&str>>,
     ) -> Vec<Vec<String>> {
         let hint = "list keys of the endpoints' metadata: selectors = [[\"version\"]]";
-        self.refuse_empty(&written.selectors, "there is no selector, so that there is no subset", hint);
+        self.refuse_empty(&written.selectors, "without a selector there are no subsets", hint);
         let mut selectors = Vec::new();
         let mut first = HashMap::new();
         for selector in written.selectors.items() {
@@ -188,12 +188,12 @@ impl<'d> Resolver<'d, '_, '_> {
             }
             let mut seen = HashMap::new();
             for key in &selector.items {
-                self.unique(&mut seen, key.value.0.as_str(), &key.origin, |key| format!("`{key}` is listed twice"));
-                if let Some(known) = known.filter(|known| !known.contains(key.value.0.as_str())) {
+                self.unique(&mut seen, key.0.as_str(), &key.origin, |key| format!("`{key}` is listed twice"));
+                if let Some(known) = known.filter(|known| !known.contains(key.0.as_str())) {
                     self.refuse_unknown(key, known, "no endpoint has metadata with the key");
                 }
             }
-            let keys: BTreeSet<&str> = selector.items.iter().map(|key| key.value.0.as_str()).collect();
+            let keys: BTreeSet<&str> = selector.items.iter().map(|key| key.0.as_str()).collect();
             let keys: Vec<String> = keys.into_iter().map(str::to_owned).collect();
             self.unique(&mut first, keys.clone(), &selector.origin, |_| {
                 "there is a selector with the same keys".to_owned()
@@ -205,12 +205,12 @@ impl<'d> Resolver<'d, '_, '_> {
 
     fn check_default_subset(
         &mut self,
-        subset: &'d Located<document::Map<Name, Name>>,
+        subset: &'d Located<Map<Name, Name>>,
         cluster: &document::Cluster,
         known: Option<&BTreeSet<&str>>,
     ) {
         if subset.is_empty {
-            let problem = Problem::at(&subset.origin, "the default subset asks for nothing");
+            let problem = Problem::at(&subset.origin, "the default subset has no keys");
             self.problems.push(problem.hint(Some("for every endpoint, write fallback_policy = \"any_endpoint\"")));
             return;
         }
@@ -229,8 +229,8 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn refuse_unknown(&mut self, name: &Located<Name>, known: &BTreeSet<&str>, what: &str) {
-        let near = self.problems.suggest(&name.value.0, known.iter().copied());
-        let mut problem = Problem::at(&name.origin, format!("{what} `{}`", name.value.0));
+        let near = self.problems.suggest(&name.0, known.iter().copied());
+        let mut problem = Problem::at(&name.origin, format!("{what} `{}`", name.0));
         if !known.is_empty() {
             problem = problem.allowed(name_list(known.iter().copied()));
         }
@@ -247,9 +247,9 @@ fn is_incomplete(cluster: &document::Cluster) -> bool {
 fn slow_start(written: &Slot<document::SlowStart>) -> Option<SlowStart> {
     let written = written.given()?;
     Some(SlowStart {
-        window: written.window.given()?.value.0,
-        aggression: written.aggression.value.0,
-        min_weight_percent: written.min_weight_percent.value.0,
+        window: written.window.value()?,
+        aggression: written.aggression.0,
+        min_weight_percent: written.min_weight_percent.0,
     })
 }
 

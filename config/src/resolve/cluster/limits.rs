@@ -1,13 +1,14 @@
 //! Circuit breakers.
 
 use crate::diagnostic::Problem;
-use crate::document::{self, Int, Located, RetryBudget, Slot};
+use crate::document::{self, RetryBudget};
 use crate::model::{self, CircuitBreakers};
+use crate::reader::{Int, Located, Slot};
 use crate::resolve::Resolver;
 
 type Count = Slot<Int<1, 4_294_967_295>>;
 
-/// What both priorities have.
+/// The limits that both priorities have.
 struct Written<'d> {
     max_connections: &'d Count,
     max_pending_requests: &'d Count,

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::diagnostic::Problem;
-use crate::document::{self, Int, IntOrOff, Located, Slot};
+use crate::document;
 use crate::model::OutlierDetection;
+use crate::reader::{Int, IntOrOff, Located, Slot};
 use crate::resolve::Resolver;
 
 /// Envoy: OutlierDetection.max_ejection_time.
@@ -13,9 +14,9 @@ const MAX_EJECTION_TIME: Duration = Duration::from_secs(300);
 impl Resolver<'_, '_, '_> {
     pub(super) fn outlier_detection(&mut self, written: &Located<document::OutlierDetection>) -> OutlierDetection {
         self.check_local_origin(written);
-        let base_ejection_time = written.base_ejection_time.value.0;
+        let base_ejection_time = written.base_ejection_time.0;
         let max_ejection_time = written.max_ejection_time.given();
-        if let Some(max) = max_ejection_time.filter(|max| max.value.0 < base_ejection_time) {
+        if let Some(max) = max_ejection_time.filter(|max| max.0 < base_ejection_time) {
             let problem = Problem::at(&max.origin, "`max_ejection_time` is shorter than `base_ejection_time`");
             self.problems.push(problem.hint(Some("the default of `base_ejection_time` is \"30s\": lower it, too")));
         }
@@ -27,10 +28,10 @@ impl Resolver<'_, '_, '_> {
                 Some(written) => count(written.value),
                 None => Some(5),
             },
-            interval: written.interval.value.0,
+            interval: written.interval.0,
             base_ejection_time,
-            max_ejection_time: max_ejection_time.map_or(MAX_EJECTION_TIME.max(base_ejection_time), |max| max.value.0),
-            max_ejection_time_jitter: written.max_ejection_time_jitter.value.0,
+            max_ejection_time: max_ejection_time.map_or(MAX_EJECTION_TIME.max(base_ejection_time), |max| max.0),
+            max_ejection_time_jitter: written.max_ejection_time_jitter.0,
             max_ejection_percent: written.max_ejection_percent.to_u32(),
             always_eject_one_host: written.always_eject_one_host.value,
             enforcing_consecutive_5xx: written.enforcing_consecutive_5xx.to_u32(),
@@ -54,7 +55,7 @@ impl Resolver<'_, '_, '_> {
         }
     }
 
-    /// These keys judge what is only counted apart when it is split off.
+    /// These keys are about local failures, which are counted only if they are split off.
     fn check_local_origin(&mut self, written: &Located<document::OutlierDetection>) {
         let keys = [
             ("consecutive_local_origin_failure", written.consecutive_local_origin_failure.origin()),
@@ -65,7 +66,7 @@ impl Resolver<'_, '_, '_> {
         let written_keys = keys.into_iter().filter_map(|(key, origin)| Some((key, origin?)));
         for (key, origin) in written_keys.filter(|_| !written.split_external_local_origin_errors.value) {
             let problem =
-                Problem::at_key(origin, format!("`{key}` does nothing: failures of our own side are not split"));
+                Problem::at_key(origin, format!("`{key}` has no effect: local failures are not counted separately"));
             self.problems.push(problem.hint(Some("add split_external_local_origin_errors = true, or leave it out")));
         }
     }

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use crate::diagnostic::Problem;
-use crate::document::{self, Located};
+use crate::document;
 use crate::model::{LocalRateLimit, RateLimitAction, RateLimitDescriptor, RateLimitRule, TokenBucket};
+use crate::reader::Located;
 use crate::resolve::Resolver;
 use crate::resolve::matcher::fraction;
 
@@ -29,7 +30,7 @@ impl<'d> Resolver<'d, '_, '_> {
         }
         let descriptors = descriptors.iter().filter_map(|descriptor| self.descriptor(descriptor)).collect();
         Some(LocalRateLimit {
-            stat_prefix: written.stat_prefix.value.0.clone(),
+            stat_prefix: written.stat_prefix.0.clone(),
             token_bucket: written.token_bucket.given().and_then(token_bucket),
             rate_limits: rules,
             descriptors,
@@ -60,21 +61,21 @@ impl<'d> Resolver<'d, '_, '_> {
             return Some(RateLimitAction::RemoteAddress);
         }
         if let Some(header) = written.request_headers.given() {
-            let name = header.header_name.given()?.value.0.clone();
-            return Some(RateLimitAction::RequestHeader { name, key: header.descriptor_key.given()?.value.0.clone() });
+            let name = header.header_name.value()?;
+            return Some(RateLimitAction::RequestHeader { name, key: header.descriptor_key.value()? });
         }
         if let Some(fixed) = written.generic_key.given() {
-            let value = fixed.descriptor_value.given()?.value.0.clone();
-            return Some(RateLimitAction::GenericKey { key: fixed.descriptor_key.value.0.clone(), value });
+            let value = fixed.descriptor_value.value()?;
+            return Some(RateLimitAction::GenericKey { key: fixed.descriptor_key.0.clone(), value });
         }
         let conditional = written.header_value_match.given()?;
         self.refuse_empty(&conditional.headers, "there is no condition", "for every request, write generic_key");
         let headers = self.header_matches(conditional.headers.items());
-        let value = conditional.descriptor_value.given()?.value.0.clone();
-        Some(RateLimitAction::HeaderValueMatch { key: conditional.descriptor_key.value.0.clone(), value, headers })
+        let value = conditional.descriptor_value.value()?;
+        Some(RateLimitAction::HeaderValueMatch { key: conditional.descriptor_key.0.clone(), value, headers })
     }
 
-    /// Each descriptor must be one that a rule can make.
+    /// Each descriptor must be one that some rule can make.
     fn check_descriptors(&mut self, written: &'d Located<document::LocalRateLimit>, rules: &[RateLimitRule]) {
         let rules_are_known = written.rate_limits.given().is_some_and(|list| {
             let is_read = |rule: &Located<document::RateLimitRule>| {
@@ -100,7 +101,7 @@ impl<'d> Resolver<'d, '_, '_> {
                 let allowed: Vec<_> = rules.iter().map(|rule| action_keys(rule).join(" and ")).collect();
                 let problem = Problem::at(&list.origin, message).allowed(format!("the keys {}", allowed.join("; or ")));
                 let same_keys = rules.iter().any(|rule| action_keys(rule) == keys);
-                let hint = same_keys.then_some("the keys are right, the value is none that an action gives");
+                let hint = same_keys.then_some("the keys are right, but no action gives this value");
                 self.problems.push(problem.hint(hint));
             }
             self.unique(&mut first, entries, &list.origin, |_| "two descriptors have the same entries".to_owned());
@@ -120,15 +121,15 @@ impl<'d> Resolver<'d, '_, '_> {
 }
 
 fn entry_of(entry: &Located<document::RateLimitEntry>) -> Option<(&str, Option<&str>)> {
-    let value = entry.value.value.given().map(|value| value.value.0.as_str());
-    Some((entry.value.key.given()?.value.0.as_str(), value))
+    let value = entry.value.value.given().map(|value| value.0.as_str());
+    Some((entry.value.key.given()?.0.as_str(), value))
 }
 
 fn token_bucket(written: &Located<document::TokenBucket>) -> Option<TokenBucket> {
     Some(TokenBucket {
         max_tokens: written.max_tokens.given()?.to_u32(),
         tokens_per_fill: written.tokens_per_fill.to_u32(),
-        fill_interval: written.fill_interval.given()?.value.0,
+        fill_interval: written.fill_interval.value()?,
     })
 }
 

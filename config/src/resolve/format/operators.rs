@@ -3,10 +3,10 @@
 use super::FormatFault;
 use super::time::time_format;
 use crate::diagnostic::closest;
-use crate::document::{PSEUDO_FIELDS, is_token};
 use crate::model::{
     AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, PathSource, Precision, TimeFormat, TimePoint,
 };
+use crate::reader::{PSEUDO_FIELDS, is_token};
 use serde_json::Value;
 
 /// An operator as it is known to the reference and to the parser.
@@ -56,7 +56,7 @@ const fn port(name: &'static str, of: AddressOf, meaning: &'static str) -> Opera
     plain(name, CommandOperator::Address { of, part: AddressPart::Port }, meaning)
 }
 
-/// `$of` alone, because a `fn` pointer cannot carry it.
+/// A macro, because a `fn` pointer cannot carry `$of`.
 macro_rules! network {
     ($name:literal, $of:expr, $meaning:literal) => {
         value($name, "(MASK_PREFIX_LEN)", false, $meaning, |call| {
@@ -91,44 +91,44 @@ const FIELD: &str = "(NAME?OTHER):LENGTH";
 /// Every operator, in the order of the reference.
 #[rustfmt::skip]
 pub static OPERATORS: &[OperatorForm] = &[
-    text("REQ", FIELD, true, "field NAME of the request, or OTHER where NAME is absent; `:METHOD`, `:PATH`, `:AUTHORITY` and `:SCHEME` are the parts of the request line", |call| field(call).map(CommandOperator::Req)),
+    text("REQ", FIELD, true, "header NAME of the request, or OTHER if there is no NAME; `:METHOD`, `:PATH`, `:AUTHORITY` and `:SCHEME` are the parts of the request line", |call| field(call).map(CommandOperator::Req)),
     text("REQUEST_HEADER", FIELD, true, "the same", |call| field(call).map(CommandOperator::Req)),
     text("REQ_WITHOUT_QUERY", FIELD, true, "the same up to the first `?` of the value", |call| field(call).map(CommandOperator::ReqWithoutQuery)),
-    text("RESP", FIELD, true, "field NAME of the response", |call| field(call).map(CommandOperator::Resp)),
+    text("RESP", FIELD, true, "header NAME of the response", |call| field(call).map(CommandOperator::Resp)),
     text("RESPONSE_HEADER", FIELD, true, "the same", |call| field(call).map(CommandOperator::Resp)),
-    text("PATH", "(WQ or NQ:ORIG, PATH or ORIG_OR_PATH):LENGTH", false, "path of the request with its query (`WQ`, default) or without (`NQ`), from x-envoy-original-path (`ORIG`), as it is now (`PATH`), or the first of them that is there (default)", path),
-    text("QUERY_PARAM", "(NAME):LENGTH", true, "first query parameter of that name, percent-decoded", query_parameter),
-    text("QUERY_PARAMS", "(ORIG or DECODED):LENGTH", false, "the whole query as it came (default) or percent-decoded", query_parameters),
+    text("PATH", "(WQ or NQ:ORIG, PATH or ORIG_OR_PATH):LENGTH", false, "path of the request with its query (`WQ`, default) or without (`NQ`), from x-envoy-original-path (`ORIG`), as it is now (`PATH`), or the first of these two that exists (default)", path),
+    text("QUERY_PARAM", "(NAME):LENGTH", true, "first query parameter with this name, percent-decoded", query_parameter),
+    text("QUERY_PARAMS", "(ORIG or DECODED):LENGTH", false, "the whole query as it was received (default) or percent-decoded", query_parameters),
     plain("PROTOCOL", CommandOperator::Protocol, "`HTTP/1.1` or `HTTP/1.0`"),
-    plain("RESPONSE_CODE", CommandOperator::ResponseCode, "status; 0 where none was sent"),
-    value("RESPONSE_CODE_DETAILS", "(ALLOW_WHITESPACES)", false, "why this status; white space is written as `_` unless it is allowed", code_details),
-    plain("RESPONSE_FLAGS", CommandOperator::ResponseFlags, "what went wrong: the short names below"),
-    plain("RESPONSE_FLAGS_LONG", CommandOperator::ResponseFlagsLong, "the same, long names"),
+    plain("RESPONSE_CODE", CommandOperator::ResponseCode, "status; 0 if none was sent"),
+    value("RESPONSE_CODE_DETAILS", "(ALLOW_WHITESPACES)", false, "reason for the status; white space is written as `_` unless it is allowed", code_details),
+    plain("RESPONSE_FLAGS", CommandOperator::ResponseFlags, "what went wrong, by the short names below"),
+    plain("RESPONSE_FLAGS_LONG", CommandOperator::ResponseFlagsLong, "the same, by the long names"),
     plain("LOCAL_REPLY_BODY", CommandOperator::LocalReplyBody, "body of a response that this proxy made itself"),
 
     value("START_TIME", "(FORMAT)", false, "when the request began, UTC, `2026-01-31T23:59:59.123Z`, or in the FORMAT described below", |call| time(call).map(CommandOperator::StartTime)),
-    value("EMIT_TIME", "(FORMAT)", false, "the time of writing", |call| time(call).map(CommandOperator::EmitTime)),
-    plain("DURATION", CommandOperator::Duration, "ms from the start of the request to the last byte out"),
-    elapsed("REQUEST_DURATION", TimePoint::DownstreamReceiveBegin, TimePoint::DownstreamReceiveEnd, "ms from the start of the request to its last byte in"),
-    elapsed("REQUEST_TX_DURATION", TimePoint::DownstreamReceiveBegin, TimePoint::UpstreamSendEnd, "ms from the start of the request to its last byte to the upstream"),
+    value("EMIT_TIME", "(FORMAT)", false, "when the line is written", |call| time(call).map(CommandOperator::EmitTime)),
+    plain("DURATION", CommandOperator::Duration, "ms from the start of the request to the last byte sent to the client"),
+    elapsed("REQUEST_DURATION", TimePoint::DownstreamReceiveBegin, TimePoint::DownstreamReceiveEnd, "ms from the start of the request to its last byte received"),
+    elapsed("REQUEST_TX_DURATION", TimePoint::DownstreamReceiveBegin, TimePoint::UpstreamSendEnd, "ms from the start of the request to its last byte sent to the upstream"),
     elapsed("RESPONSE_DURATION", TimePoint::DownstreamReceiveBegin, TimePoint::UpstreamReceiveBegin, "ms from the start of the request to the first byte from the upstream"),
-    elapsed("RESPONSE_TX_DURATION", TimePoint::UpstreamReceiveBegin, TimePoint::DownstreamSendEnd, "ms from the first byte from the upstream to the last byte out"),
+    elapsed("RESPONSE_TX_DURATION", TimePoint::UpstreamReceiveBegin, TimePoint::DownstreamSendEnd, "ms from the first byte from the upstream to the last byte sent to the client"),
     value("COMMON_DURATION", "(START:END:PRECISION)", true, "time between two of the moments below, in `ms` (default), `us` or `ns`", common_duration),
 
     bytes("BYTES_RECEIVED", ByteCount::Received, "bytes of the request's body"),
     bytes("BYTES_SENT", ByteCount::Sent, "bytes of the response's body"),
-    bytes("REQUEST_HEADERS_BYTES", ByteCount::RequestHeaders, "bytes of the request's names and values, those of the request line included"),
-    bytes("RESPONSE_HEADERS_BYTES", ByteCount::ResponseHeaders, "bytes of the response's names and values; 0 for one that this proxy made"),
+    bytes("REQUEST_HEADERS_BYTES", ByteCount::RequestHeaders, "bytes of the names and values of the request's headers, those of the request line included"),
+    bytes("RESPONSE_HEADERS_BYTES", ByteCount::ResponseHeaders, "bytes of the names and values of the response's headers; 0 for a response that this proxy made"),
     bytes("DOWNSTREAM_WIRE_BYTES_RECEIVED", ByteCount::DownstreamWireReceived, "bytes of the whole request as the client sent it"),
-    bytes("DOWNSTREAM_WIRE_BYTES_SENT", ByteCount::DownstreamWireSent, "bytes of the whole response as they went to the client"),
+    bytes("DOWNSTREAM_WIRE_BYTES_SENT", ByteCount::DownstreamWireSent, "bytes of the whole response as it was sent to the client"),
     bytes("DOWNSTREAM_HEADER_BYTES_RECEIVED", ByteCount::DownstreamHeaderReceived, "bytes of the request's head as the client sent it"),
-    bytes("DOWNSTREAM_HEADER_BYTES_SENT", ByteCount::DownstreamHeaderSent, "bytes of the response's head as they went to the client"),
+    bytes("DOWNSTREAM_HEADER_BYTES_SENT", ByteCount::DownstreamHeaderSent, "bytes of the response's head as it was sent to the client"),
     bytes("UPSTREAM_WIRE_BYTES_RECEIVED", ByteCount::UpstreamWireReceived, "bytes of the whole response as the upstream sent it"),
-    bytes("UPSTREAM_WIRE_BYTES_SENT", ByteCount::UpstreamWireSent, "bytes of the whole request as they went to the upstream"),
+    bytes("UPSTREAM_WIRE_BYTES_SENT", ByteCount::UpstreamWireSent, "bytes of the whole request as it was sent to the upstream"),
     bytes("UPSTREAM_HEADER_BYTES_RECEIVED", ByteCount::UpstreamHeaderReceived, "bytes of the response's head as the upstream sent it"),
-    bytes("UPSTREAM_HEADER_BYTES_SENT", ByteCount::UpstreamHeaderSent, "bytes of the request's head as they went to the upstream"),
+    bytes("UPSTREAM_HEADER_BYTES_SENT", ByteCount::UpstreamHeaderSent, "bytes of the request's head as it was sent to the upstream"),
 
-    address("DOWNSTREAM_REMOTE_ADDRESS", AddressOf::DownstreamRemote, "address and port of the client; what x-forwarded-for says where it is believed"),
+    address("DOWNSTREAM_REMOTE_ADDRESS", AddressOf::DownstreamRemote, "address and port of the client, from x-forwarded-for where that header is trusted"),
     network!("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", AddressOf::DownstreamRemote, "address of the client; with a prefix length its network, such as `10.1.0.0/16`"),
     port("DOWNSTREAM_REMOTE_PORT", AddressOf::DownstreamRemote, "port of the client"),
     address("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", AddressOf::DownstreamDirectRemote, "address and port of the connection's peer"),
@@ -142,47 +142,47 @@ pub static OPERATORS: &[OperatorForm] = &[
     plain("UPSTREAM_CLUSTER", CommandOperator::UpstreamCluster, "name of the cluster"),
     plain("UPSTREAM_CLUSTER_RAW", CommandOperator::UpstreamCluster, "the same"),
     plain("UPSTREAM_HOST", CommandOperator::UpstreamHost, "address and port of the endpoint"),
-    plain("UPSTREAM_HOST_NAME", CommandOperator::UpstreamHostName { with_port: true }, "host name of the endpoint, or its address and port where it has none"),
+    plain("UPSTREAM_HOST_NAME", CommandOperator::UpstreamHostName { with_port: true }, "host name of the endpoint, or its address and port if it has none"),
     plain("UPSTREAM_HOST_NAME_WITHOUT_PORT", CommandOperator::UpstreamHostName { with_port: false }, "the same without a port"),
     address("UPSTREAM_REMOTE_ADDRESS", AddressOf::UpstreamRemote, "address and port of the upstream connection's peer"),
     network!("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", AddressOf::UpstreamRemote, "address or network of the upstream connection's peer"),
     port("UPSTREAM_REMOTE_PORT", AddressOf::UpstreamRemote, "port of the upstream connection's peer"),
-    address("UPSTREAM_LOCAL_ADDRESS", AddressOf::UpstreamLocal, "this side of the upstream connection"),
+    address("UPSTREAM_LOCAL_ADDRESS", AddressOf::UpstreamLocal, "address and port of this side of the upstream connection"),
     network!("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", AddressOf::UpstreamLocal, "address or network of this side of the upstream connection"),
     port("UPSTREAM_LOCAL_PORT", AddressOf::UpstreamLocal, "port of this side of the upstream connection"),
-    plain("UPSTREAM_PROTOCOL", CommandOperator::UpstreamProtocol, "what is spoken with the upstream: `HTTP/1.1`"),
+    plain("UPSTREAM_PROTOCOL", CommandOperator::UpstreamProtocol, "protocol of the upstream connection: `HTTP/1.1`"),
     plain("UPSTREAM_CONNECTION_ID", CommandOperator::UpstreamConnectionId, "number of the upstream connection"),
-    plain("UPSTREAM_REQUEST_ATTEMPT_COUNT", CommandOperator::UpstreamRequestAttemptCount, "how often the request was sent to an upstream; 0 where never"),
-    plain("UPSTREAM_TRANSPORT_FAILURE_REASON", CommandOperator::UpstreamTransportFailureReason, "why the last connection to an endpoint could not be made"),
+    plain("UPSTREAM_REQUEST_ATTEMPT_COUNT", CommandOperator::UpstreamRequestAttemptCount, "how many times the request was sent to an upstream; 0 if never"),
+    plain("UPSTREAM_TRANSPORT_FAILURE_REASON", CommandOperator::UpstreamTransportFailureReason, "why the last connection to an endpoint failed"),
 
     plain("ROUTE_NAME", CommandOperator::RouteName, "name of the route"),
     plain("VIRTUAL_HOST_NAME", CommandOperator::VirtualHostName, "name of the virtual host"),
     plain("FILTER_CHAIN_NAME", CommandOperator::FilterChainName, "name of the filter chain"),
     plain("STREAM_ID", CommandOperator::StreamId, "the request's x-request-id"),
-    plain("UNIQUE_ID", CommandOperator::UniqueId, "a UUID, new each time"),
+    plain("UNIQUE_ID", CommandOperator::UniqueId, "a UUID, a new one each time"),
     plain("HOSTNAME", CommandOperator::Hostname, "name of this machine"),
     text("ENVIRONMENT", "(NAME):LENGTH", true, "environment variable NAME of this process, as it was when the configuration was loaded", environment),
     plain("ACCESS_LOG_TYPE", CommandOperator::AccessLogType, "`DownstreamEnd`: when the line is written"),
-    text("COALESCE", "({\"operators\": [...]}):LENGTH", true, "the first that has a value: each is a name, or a table with `command`, `param` and `max_length`; a `)` is written `\\u0029`", coalesce),
+    text("COALESCE", "({\"operators\": [...]}):LENGTH", true, "value of the first operator that has one; each is a name, or an object with `command`, `param` and `max_length`; a `)` is written `\\u0029`", coalesce),
 ];
 
 /// The moments of `%COMMON_DURATION%`, with what the reference says.
 pub const TIME_POINTS: [(&str, TimePoint, &str); 11] = [
-    ("DS_RX_BEG", TimePoint::DownstreamReceiveBegin, "the request's first byte came"),
-    ("DS_RX_END", TimePoint::DownstreamReceiveEnd, "the request's last byte came"),
+    ("DS_RX_BEG", TimePoint::DownstreamReceiveBegin, "the request's first byte was received"),
+    ("DS_RX_END", TimePoint::DownstreamReceiveEnd, "the request's last byte was received"),
     (
         "US_CX_BEG",
         TimePoint::UpstreamConnectBegin,
-        "the upstream connection was begun; for one from the pool, long ago",
+        "the upstream connection was started; long ago, if it is from the pool",
     ),
-    ("US_CX_END", TimePoint::UpstreamConnectEnd, "the upstream connection was made"),
-    ("US_TX_BEG", TimePoint::UpstreamSendBegin, "the request's first byte went to the upstream"),
-    ("US_TX_END", TimePoint::UpstreamSendEnd, "the request's last byte went to the upstream"),
-    ("US_RX_BEG", TimePoint::UpstreamReceiveBegin, "the response's head came from the upstream"),
-    ("US_RX_BODY_BEG", TimePoint::UpstreamReceiveBodyBegin, "the response's body began to come"),
-    ("US_RX_END", TimePoint::UpstreamReceiveEnd, "the response's last byte came from the upstream"),
-    ("DS_TX_BEG", TimePoint::DownstreamSendBegin, "the response's first byte went to the client"),
-    ("DS_TX_END", TimePoint::DownstreamSendEnd, "the response's last byte went to the client"),
+    ("US_CX_END", TimePoint::UpstreamConnectEnd, "the upstream connection was established"),
+    ("US_TX_BEG", TimePoint::UpstreamSendBegin, "the request's first byte was sent to the upstream"),
+    ("US_TX_END", TimePoint::UpstreamSendEnd, "the request's last byte was sent to the upstream"),
+    ("US_RX_BEG", TimePoint::UpstreamReceiveBegin, "the response's head was received from the upstream"),
+    ("US_RX_BODY_BEG", TimePoint::UpstreamReceiveBodyBegin, "the first byte of the response's body was received"),
+    ("US_RX_END", TimePoint::UpstreamReceiveEnd, "the response's last byte was received from the upstream"),
+    ("DS_TX_BEG", TimePoint::DownstreamSendBegin, "the response's first byte was sent to the client"),
+    ("DS_TX_END", TimePoint::DownstreamSendEnd, "the response's last byte was sent to the client"),
 ];
 
 /// One operator, without its percent signs: `NAME`, `NAME(argument)` or `NAME(argument):length`.
@@ -202,7 +202,7 @@ pub(super) fn operator(text: &str) -> Result<CommandOperator, FormatFault> {
         None if length.is_empty() => None,
         Some(Err(_)) | None => {
             let fault = FormatFault::new(format!("{length:?} is not a length"));
-            return Err(fault.hint(format!("the most bytes to write stand behind a colon: %{name}(...):20%")));
+            return Err(fault.hint(format!("the largest number of bytes follows a colon: %{name}(...):20%")));
         }
     };
     call(name, argument, max_length)

@@ -14,7 +14,7 @@ pub const TIME_FIELDS: [(char, TimeField, &str); 25] = [
     ('B', TimeField::MonthName, "its English name"),
     ('b', TimeField::MonthShort, "the first three letters of it"),
     ('d', TimeField::Day, "day of the month, 01 to 31"),
-    ('e', TimeField::DayPadded, "the same, with a space in the place of a leading zero"),
+    ('e', TimeField::DayPadded, "the same, with a space instead of a leading zero"),
     ('j', TimeField::DayOfYear, "day of the year, 001 to 366"),
     ('A', TimeField::Weekday, "English name of the weekday"),
     ('a', TimeField::WeekdayShort, "the first three letters of it"),
@@ -99,7 +99,7 @@ fn push_literal(text: &str, pieces: &mut Vec<TimePiece>) -> Result<(), FormatFau
 fn unknown(conversion: &str) -> FormatFault {
     let mut known: String = TIME_FIELDS.iter().map(|(known, ..)| format!("%{known} ")).collect();
     known.extend(COMPOUNDS.iter().map(|(known, _)| format!("%{known} ")));
-    let fault = FormatFault::new(format!("%{conversion} is no conversion of a time"));
+    let fault = FormatFault::new(format!("%{conversion} is not a conversion of a time"));
     fault.allowed(format!("{known}%c %s %f %1f to %9f %%"))
 }
 

@@ -1,6 +1,5 @@
 //! What may be written at a key: the one description from which messages and docs/CONFIG.md are made.
 
-use super::table::TableSpec;
 use super::units::{format_duration_ms, format_size};
 
 /// What may be written as a value.
@@ -35,7 +34,7 @@ pub enum Shape {
     Address,
     /// An address, or a host name with a port.
     EndpointAddress,
-    /// A string with rules of its own: its name with the article, and what is allowed.
+    /// A string with special rules: its name with the article, and what is allowed.
     Text {
         noun: &'static str,
         allowed: &'static str,
@@ -142,5 +141,60 @@ impl Shape {
             Self::Table(spec) => format!("[table](#{})", spec.anchor()),
             Self::Either(shapes) => shapes.iter().map(Self::type_name).collect::<Vec<_>>().join(" or "),
         }
+    }
+}
+
+/// One table of the file.
+#[derive(Debug)]
+pub struct TableSpec {
+    /// Where it is written, such as `listeners[].http`; empty for the file itself.
+    pub place: &'static str,
+    /// Lines of its meaning.
+    pub docs: &'static [&'static str],
+    /// Name of a file in docs/examples.
+    pub example: &'static str,
+    pub keys: &'static [KeySpec],
+}
+
+/// One key of a table.
+#[derive(Debug)]
+pub struct KeySpec {
+    pub name: &'static str,
+    pub shape: fn() -> Shape,
+    pub presence: Presence,
+    /// Lines of its meaning.
+    pub docs: &'static [&'static str],
+    /// Whether a text is a value of the key.
+    #[cfg(test)]
+    pub reads: fn(&'static str) -> bool,
+}
+
+/// What it means to leave a key out.
+#[derive(Debug)]
+pub enum Presence {
+    Required,
+    /// What its absence means, in words.
+    Optional(&'static str),
+    /// The value as TOML.
+    Default(&'static str),
+}
+
+impl TableSpec {
+    pub fn allowed_keys(&self) -> String {
+        if self.keys.is_empty() {
+            return "no key".into();
+        }
+        self.keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Its heading in the documentation.
+    pub fn title(&self) -> &'static str {
+        if self.place.is_empty() { "top level" } else { self.place }
+    }
+
+    /// The heading as GitHub and most renderers turn it into a link target.
+    pub fn anchor(&self) -> String {
+        let kept = self.title().chars().filter(|c| c.is_ascii_alphanumeric() || "_- ".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
     }
 }

@@ -1,93 +1,12 @@
-//! Durations ("250ms") and sizes ("16KiB").
+//! Units: durations ("250ms") and sizes ("16KiB") as text and as numbers.
 
-use std::time::Duration;
+use super::refusal::Refusal;
 
-use super::scalar::{Fault, FromText};
-use super::shape::Shape;
-
-/// A year: no timer of the engine needs to look further ahead.
+/// A year, which is long enough for every timer of the engine.
 pub const DURATION_MAX_MS: u64 = 365 * 24 * 3_600_000;
 
 const DURATION_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 const SIZE_UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-
-/// A time span of at least `MIN_MS` milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Time<const MIN_MS: u64>(pub Duration);
-
-/// A time span that can be switched off with "off" or "0s".
-#[derive(Clone, Copy, Debug)]
-pub struct Timeout(pub Option<Duration>);
-
-/// A number of bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Size<const MIN: u64, const MAX: u64>(pub u64);
-
-impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
-    pub fn to_u32(self) -> u32 {
-        const { assert!(MAX <= u32::MAX as u64) };
-        self.0 as u32
-    }
-}
-
-/// A number of bytes, or "off".
-#[derive(Clone, Copy, Debug)]
-pub struct SizeOrOff<const MIN: u64>(pub Option<u64>);
-
-impl<const MIN_MS: u64> FromText for Time<MIN_MS> {
-    fn shape() -> Shape {
-        Shape::Duration { min: MIN_MS, max: DURATION_MAX_MS }
-    }
-
-    fn from_text(text: &str) -> Result<Self, Fault> {
-        let ms = parse_duration_ms(text)?;
-        if !(MIN_MS..=DURATION_MAX_MS).contains(&ms) {
-            return Err(out_of_range(text, ms < MIN_MS));
-        }
-        Ok(Self(Duration::from_millis(ms)))
-    }
-}
-
-impl FromText for Timeout {
-    fn shape() -> Shape {
-        Shape::OrOff(Box::new(Time::<1>::shape()))
-    }
-
-    fn from_text(text: &str) -> Result<Self, Fault> {
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        let Time(duration) = Time::<0>::from_text(text)?;
-        Ok(Self(Some(duration).filter(|duration| !duration.is_zero())))
-    }
-}
-
-impl<const MIN: u64, const MAX: u64> FromText for Size<MIN, MAX> {
-    fn shape() -> Shape {
-        Shape::Size { min: MIN, max: MAX }
-    }
-
-    fn from_text(text: &str) -> Result<Self, Fault> {
-        let bytes = parse_size(text)?;
-        if !(MIN..=MAX).contains(&bytes) {
-            return Err(out_of_range(text, bytes < MIN));
-        }
-        Ok(Self(bytes))
-    }
-}
-
-impl<const MIN: u64> FromText for SizeOrOff<MIN> {
-    fn shape() -> Shape {
-        Shape::OrOff(Box::new(Shape::Size { min: MIN, max: u64::MAX }))
-    }
-
-    fn from_text(text: &str) -> Result<Self, Fault> {
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        Size::<MIN, { u64::MAX }>::from_text(text).map(|size| Self(Some(size.0)))
-    }
-}
 
 /// The largest unit that leaves no remainder: "1h", "90s".
 pub fn format_duration_ms(ms: u64) -> String {
@@ -105,21 +24,21 @@ fn format_in(units: &[(&str, u64)], value: u64) -> String {
     format!("{}{unit}", value / factor)
 }
 
-fn out_of_range(text: &str, below: bool) -> Fault {
-    Fault::new(format!("\"{text}\" is too {}", if below { "small" } else { "large" }))
+pub fn out_of_range(text: &str, below: bool) -> Refusal {
+    Refusal::new(format!("\"{text}\" is too {}", if below { "small" } else { "large" }))
 }
 
-fn parse_duration_ms(text: &str) -> Result<u64, Fault> {
+pub fn parse_duration_ms(text: &str) -> Result<u64, Refusal> {
     let (digits, unit) = split_number(text);
-    let fault = || Fault::new(format!("\"{text}\" is not a duration"));
+    let refusal = || Refusal::new(format!("\"{text}\" is not a duration"));
     if let Some((_, factor)) = DURATION_UNITS.iter().find(|(name, _)| *name == unit) {
         if digits.is_empty() {
-            return Err(fault());
+            return Err(refusal());
         }
         let ms = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
         return ms.ok_or_else(|| out_of_range(text, false));
     }
-    Err(fault().hint(duration_hint(digits, unit)))
+    Err(refusal().hint(duration_hint(digits, unit)))
 }
 
 fn duration_hint(digits: &str, unit: &str) -> Option<String> {
@@ -141,17 +60,17 @@ fn duration_hint(digits: &str, unit: &str) -> Option<String> {
     Some(format!("did you mean \"{meant}\"?"))
 }
 
-fn parse_size(text: &str) -> Result<u64, Fault> {
+pub fn parse_size(text: &str) -> Result<u64, Refusal> {
     let (digits, unit) = split_number(text);
-    let fault = || Fault::new(format!("\"{text}\" is not a size"));
+    let refusal = || Refusal::new(format!("\"{text}\" is not a size"));
     if let Some((_, factor)) = SIZE_UNITS.iter().find(|(name, _)| *name == unit) {
         if digits.is_empty() {
-            return Err(fault());
+            return Err(refusal());
         }
         let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
         return bytes.ok_or_else(|| out_of_range(text, false));
     }
-    Err(fault().hint(size_hint(digits, unit)))
+    Err(refusal().hint(size_hint(digits, unit)))
 }
 
 fn size_hint(digits: &str, unit: &str) -> Option<String> {

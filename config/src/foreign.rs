@@ -1,10 +1,18 @@
 //! Keys that people bring from Envoy, nginx and HAProxy, or from a later Ringway: what to write here instead.
+//!
+//! A pass over the problems that the reader reported: only above the tables are all keys of all tables known.
 
+mod cluster;
 mod http;
 
-use super::{all_tables, cluster::FOREIGN, table::TableSpec};
+use std::collections::HashSet;
 
-/// Keys of the top level of the file only: some of these are right elsewhere.
+use crate::diagnostic::{KeyFault, Problem, Problems};
+use crate::document::all_tables;
+use crate::place::KeyPath;
+use crate::reader::TableSpec;
+
+/// Keys for the top level of the file only; some of them exist in other tables.
 const TOP_LEVEL: &[(&str, &str)] = &[
     ("listener", "it is called [[listeners]]"),
     ("frontend", "it is called [[listeners]]"),
@@ -14,7 +22,7 @@ const TOP_LEVEL: &[(&str, &str)] = &[
     ("http", "`http` belongs in a listener: write [[listeners]] and address = \"0.0.0.0:10000\" before it"),
 ];
 
-/// Key, and what to say about it; tried in every table that has no such key.
+/// Key and hint, for every table that has no such key.
 const ANYWHERE: &[(&str, &str)] = &[
     ("tls", "TLS is not supported yet"),
     ("transport_socket", "TLS is not supported yet"),
@@ -39,7 +47,7 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("rds", "routes come from this file only"),
     ("static_resources", "write [[listeners]] and [[clusters]] at the top level"),
     ("dynamic_resources", "configuration comes from this file only"),
-    ("node", "configuration comes from this file only, so that there is no node to name"),
+    ("node", "configuration comes from this file only, so there is no node to name"),
     ("layered_runtime", "there is no runtime layer; [runtime] holds the process's settings"),
     ("tracing", "tracing is not supported yet"),
     ("stats_sinks", "statistics are read at the admin address: /stats, /stats/prometheus"),
@@ -133,8 +141,50 @@ const FILTERS_LATER: &[&str] = &[
     "wasm",
 ];
 
-/// What to say about `key`, which the table at `place` does not have.
-pub fn hint(place: &str, key: &str) -> Option<&'static str> {
+/// Adds a hint to each unknown key: what to write instead of a key of another proxy, the most similar key of the table,
+/// or the tables that have such a key. A suggested key is not reported as missing in addition.
+pub fn explain(problems: &mut Problems<'_>) {
+    let list = problems.take();
+    let tables = if list.is_empty() { Vec::new() } else { all_tables() };
+    let mut suggested: HashSet<(KeyPath, &'static str)> = HashSet::new();
+    let mut explained = Vec::with_capacity(list.len());
+    for problem in list {
+        let Some(KeyFault::Unknown { table, place, key }) = problem.key_fault() else {
+            explained.push(problem);
+            continue;
+        };
+        let text = match hint(place, key) {
+            Some(hint) => Some(hint.to_owned()),
+            None => match similar_key(&tables, place, key, problems) {
+                Some(name) => {
+                    suggested.insert((table.clone(), name));
+                    Some(format!("did you mean `{name}`?"))
+                }
+                None => misplaced(&tables, key),
+            },
+        };
+        explained.push(problem.hint(text));
+    }
+    let is_wanted = |problem: &Problem| match problem.key_fault() {
+        Some(KeyFault::Missing { table, key }) => !suggested.contains(&(table.clone(), *key)),
+        _ => true,
+    };
+    explained.into_iter().filter(is_wanted).for_each(|problem| problems.push(problem));
+}
+
+/// The key of the table declared at `place` that `written` probably stands for.
+fn similar_key(
+    tables: &[&'static TableSpec],
+    place: &str,
+    written: &str,
+    problems: &mut Problems<'_>,
+) -> Option<&'static str> {
+    let spec = tables.iter().find(|spec| spec.place == place)?;
+    problems.suggest(written, spec.keys.iter().map(|known| known.name))
+}
+
+/// The hint for `key`, which the table at `place` does not have.
+fn hint(place: &str, key: &str) -> Option<&'static str> {
     if place.ends_with("http_filters[]") {
         if FILTERS_LATER.contains(&key) {
             return Some("this filter is not supported yet");
@@ -143,7 +193,7 @@ pub fn hint(place: &str, key: &str) -> Option<&'static str> {
             return Some("a filter is a table with its name as key: { fault = { ... } }");
         }
     }
-    let placed = http::PLACED.iter().chain(FOREIGN).find(|(table, known, _)| *table == place && *known == key);
+    let placed = http::PLACED.iter().chain(cluster::FOREIGN).find(|(table, known, _)| *table == place && *known == key);
     if let Some((_, _, hint)) = placed {
         return Some(hint);
     }
@@ -151,10 +201,10 @@ pub fn hint(place: &str, key: &str) -> Option<&'static str> {
     top_level.chain(ANYWHERE).find(|(known, _)| *known == key).map(|(_, hint)| *hint)
 }
 
-/// Where a key belongs that exists, but in other tables.
-pub fn misplaced(key: &str) -> Option<String> {
+/// The tables that have this key, if it exists elsewhere.
+fn misplaced(tables: &[&'static TableSpec], key: &str) -> Option<String> {
     let has_key = |spec: &&TableSpec| spec.keys.iter().any(|known| known.name == key);
-    let places: Vec<_> = all_tables().into_iter().filter(has_key).map(TableSpec::title).take(4).collect();
+    let places: Vec<_> = tables.iter().copied().filter(has_key).map(TableSpec::title).take(4).collect();
     if places.is_empty() { None } else { Some(format!("`{key}` is a key of {}", places.join(", "))) }
 }
 
@@ -170,18 +220,28 @@ mod tests {
             assert!(owners.is_empty(), "`{key}` exists now, in {}: remove its hint", owners[0].title());
             assert!(!ANYWHERE[..index].iter().any(|(earlier, _)| earlier == key), "`{key}` is listed twice");
         }
-        for (index, (place, key, _)) in http::PLACED.iter().chain(FOREIGN).enumerate() {
+        for (index, (place, key, _)) in http::PLACED.iter().chain(cluster::FOREIGN).enumerate() {
             let table = all_tables().into_iter().find(|table| table.place == *place);
             let table = table.unwrap_or_else(|| panic!("there is no table {place}"));
             assert!(!table.keys.iter().any(|it| it.name == *key), "{place} has `{key}` now: remove its hint");
-            let mut earlier = http::PLACED.iter().chain(FOREIGN).take(index);
+            let mut earlier = http::PLACED.iter().chain(cluster::FOREIGN).take(index);
             assert!(!earlier.any(|(table, it, _)| table == place && it == key), "`{key}` of {place} is listed twice");
         }
         for filter in FILTERS_LATER {
             assert!(
-                !super::super::HttpFilter::spec().keys.iter().any(|key| key.name == *filter),
+                !crate::document::HttpFilter::spec().keys.iter().any(|key| key.name == *filter),
                 "{filter} exists now"
             );
         }
+    }
+
+    /// `explain` finds a table by its place.
+    #[test]
+    fn each_place_has_one_table() {
+        let mut places: Vec<_> = all_tables().into_iter().map(|table| table.place).collect();
+        let count = places.len();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), count);
     }
 }

@@ -21,7 +21,7 @@ const MIRROR: &str = "listeners[].http.virtual_hosts[].routes[].route.request_mi
 const RETRY: &str = "listeners[].http.virtual_hosts[].routes[].route.retry_policy";
 const INTERNAL_REDIRECT: &str = "listeners[].http.virtual_hosts[].routes[].route.internal_redirect_policy";
 
-/// Table, key, and what to say about it.
+/// Table, key and hint.
 pub const PLACED: &[(&str, &str, &str)] = &[
     (LISTENER, "tcp", "TCP proxying is not supported yet: only http"),
     (LISTENER, "filters", "write the HTTP settings directly: http = { ... }"),
@@ -155,9 +155,9 @@ pub const PLACED: &[(&str, &str, &str)] = &[
         "rate_limits",
         "it is in the filter: filters = { local_ratelimit = { rate_limits = [...] } }, in the route",
     ),
-    (FORWARD, "filters", "it stands beside `route`"),
-    (FORWARD, "request_headers_to_add", "it stands beside `route`"),
-    (FORWARD, "response_headers_to_add", "it stands beside `route`"),
+    (FORWARD, "filters", "it belongs next to `route`"),
+    (FORWARD, "request_headers_to_add", "it belongs next to `route`"),
+    (FORWARD, "response_headers_to_add", "it belongs next to `route`"),
     (WEIGHTED, "name", "it is called cluster"),
     (WEIGHTED, "host_rewrite_literal", "it is called host_rewrite"),
     (HASH, "connection_properties", "write source_ip = true"),

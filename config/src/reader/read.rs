@@ -1,15 +1,14 @@
-//! Reading values out of the parsed file: where each one stands, what can be read, and what is left of what cannot.
+//! Reading values out of the parsed file: their places, the values that could be read, and traces of those that could not.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::ops::{Deref, Range};
-use std::rc::Rc;
 
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::refusal::Refusal;
 use super::shape::Shape;
 use crate::diagnostic::{Problem, Problems};
+use crate::place::{KeyPath, Origin};
 
 /// A value that a user may write.
 pub trait Read: Sized + Clone {
@@ -49,7 +48,15 @@ impl<'a, 'i> Input<'a, 'i> {
     }
 }
 
-/// The slip behind a value of the wrong type, where it is a common one.
+impl Refusal {
+    /// Reports it for the value at `origin`, which should be a `T`.
+    pub fn report<T: Read>(self, origin: &Origin, problems: &mut Problems<'_>) {
+        let problem = Problem::at(origin, self.message).allowed(T::shape().allowed());
+        problems.push(problem.hint(self.hint));
+    }
+}
+
+/// The hint for a value of the wrong type, if the mistake is a common one.
 fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
     match (shape, value) {
         (Shape::Duration { .. }, DeValue::Integer(n)) => {
@@ -59,7 +66,7 @@ fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
             Some(format!("a size is a string with a unit: \"{n}B\" or \"{n}KiB\""))
         }
         (Shape::OrOff(inner), DeValue::Boolean(false)) => {
-            Some(format!("write \"off\" to switch it off, else {}", inner.noun()))
+            Some(format!("write \"off\" to switch it off, or {}", inner.noun()))
         }
         (Shape::OrOff(inner), _) => type_hint(inner, value),
         (Shape::Boolean, DeValue::String(text)) => match text.to_ascii_lowercase().as_str() {
@@ -72,7 +79,7 @@ fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
         }
         (Shape::Number { .. }, DeValue::String(text)) => {
             let number = text.trim_end_matches('%').trim_end().parse::<f64>().ok()?;
-            Some(format!("write the number alone: {number}"))
+            Some(format!("write only the number: {number}"))
         }
         (Shape::Text { .. }, DeValue::Integer(n)) => Some(format!("put it in quotes: \"{n}\"")),
         (Shape::Address | Shape::EndpointAddress, DeValue::Table(_)) => {
@@ -91,16 +98,6 @@ fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// Where a value stands in the file.
-#[derive(Clone, Debug, Default)]
-pub struct Origin {
-    pub path: KeyPath,
-    /// Bytes of the key (of the value where it is a member of a list).
-    pub key: Range<usize>,
-    /// Bytes of the value; of the header where it is a table with one.
-    pub span: Range<usize>,
 }
 
 /// A value and where it stands.
@@ -134,7 +131,7 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Where it was written, right or wrong.
+    /// Where it was written, whether it could be read or not.
     pub fn origin(&self) -> Option<&Origin> {
         match self {
             Self::Given(value) => Some(&value.origin),
@@ -144,8 +141,43 @@ impl<T> Slot<T> {
     }
 }
 
+/// A type that only says how its value is written, such as `Name` of a string or `Time` of a duration.
+pub trait Holds {
+    type Inner: Clone;
+
+    fn inner(&self) -> &Self::Inner;
+}
+
+/// `[generics] Type: Inner;` for types whose one field is the value.
+macro_rules! holds {
+    ($([$($generics:tt)*] $type:ty: $inner:ty;)+) => {$(
+        impl<$($generics)*> $crate::reader::Holds for $type {
+            type Inner = $inner;
+
+            fn inner(&self) -> &$inner {
+                &self.0
+            }
+        }
+    )+};
+}
+pub(crate) use holds;
+
+impl<T: Holds> Slot<T> {
+    /// What the model takes over from a key that was given.
+    pub fn value(&self) -> Option<T::Inner> {
+        self.given().map(|written| written.inner().clone())
+    }
+}
+
+impl<T: Holds> Slot<List<T>> {
+    /// What the model takes over from the members that could be read.
+    pub fn values(&self) -> Vec<T::Inner> {
+        self.items().iter().map(|member| member.inner().clone()).collect()
+    }
+}
+
 impl<T> Slot<List<T>> {
-    /// The members that could be read; none where the list was left out.
+    /// The members that could be read; none if the list was left out.
     pub fn items(&self) -> &[Located<T>] {
         self.given().map_or(&[], |list| &list.items)
     }
@@ -157,7 +189,7 @@ pub struct List<T> {
     pub items: Vec<Located<T>>,
     /// Whether the file wrote no member at all.
     pub is_empty: bool,
-    /// Whether a member could not be read: what seems to be missing may be it.
+    /// Whether a member could not be read; if something seems to be missing, it may be this member.
     pub is_incomplete: bool,
 }
 
@@ -180,40 +212,5 @@ impl<T: Read> Read for List<T> {
         }
         let is_incomplete = items.len() < array.len();
         Some(Self { items, is_empty: array.is_empty(), is_incomplete })
-    }
-}
-
-/// The keys that lead to a value, such as `listeners[0].http.routes[1].route.cluster`.
-#[derive(Clone, Debug, Default)]
-pub struct KeyPath(Option<Rc<Step>>);
-
-#[derive(Debug)]
-enum Step {
-    Key(KeyPath, Cow<'static, str>),
-    Index(KeyPath, usize),
-}
-
-impl KeyPath {
-    pub fn key(&self, key: impl Into<Cow<'static, str>>) -> Self {
-        Self(Some(Rc::new(Step::Key(self.clone(), key.into()))))
-    }
-
-    pub fn index(&self, index: usize) -> Self {
-        Self(Some(Rc::new(Step::Index(self.clone(), index))))
-    }
-}
-
-impl fmt::Display for KeyPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_bare =
-            |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
-        match self.0.as_deref() {
-            None => Ok(()),
-            Some(Step::Index(parent, index)) => write!(f, "{parent}[{index}]"),
-            Some(Step::Key(parent, key)) => {
-                let dot = if parent.0.is_some() { "." } else { "" };
-                if is_bare(key) { write!(f, "{parent}{dot}{key}") } else { write!(f, "{parent}{dot}{key:?}") }
-            }
-        }
     }
 }

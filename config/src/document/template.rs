@@ -1,14 +1,8 @@
-//! Regular expressions, what replaces their matches, and URI templates.
+//! URI templates that match paths, and paths that are built of their variables.
 
-use regex::bytes::Regex;
-
-use super::scalar::{Fault, FromText};
-use super::shape::Shape;
-use super::table::table;
 use crate::model::{TemplatePiece, UriTemplate};
+use crate::reader::{FromText, Refusal, Shape, compile, holds};
 
-/// Compiled patterns may take this many bytes, so that a config cannot exhaust memory with nested repetitions.
-const REGEX_SIZE_MAX: usize = 1 << 20;
 /// Envoy: UriTemplateMatchConfig.path_template, and the limits of its parser.
 const TEMPLATE_LENGTH_MAX: usize = 256;
 const TEMPLATE_VARIABLES_MAX: usize = 5;
@@ -17,134 +11,11 @@ const TEMPLATE_NAME_LENGTH_MAX: usize = 16;
 /// '*' and '='.
 const TEMPLATE_CLASS: &str = r"a-zA-Z0-9\-._~%!$&'()+,;:@";
 
-table! {
-    /// Replaces every match of a pattern (Envoy: RegexMatchAndSubstitute). It is written as `regex_rewrite` in `route` and
-    /// `redirect`, and as `host_rewrite_path_regex`.
-    RegexRewrite at "listeners[].http.virtual_hosts[].routes[].route.regex_rewrite", example "rewrites.toml" {
-        /// What is replaced; it need not match all of the path.
-        pattern: SearchPattern, required;
-        /// What takes its place. `\1` is what the first group matched, `\0` all of the match, `\\` a backslash.
-        substitution: Substitution, required;
-    }
-}
-
-/// A regular expression that must match the whole text.
-#[derive(Clone, Debug)]
-pub struct Pattern(pub Regex);
-
-impl FromText for Pattern {
-    fn shape() -> Shape {
-        Shape::Text {
-            noun: "a regular expression",
-            allowed: "a pattern in the syntax of the Rust crate regex (like RE2)",
-        }
-    }
-
-    fn from_text(text: &str) -> Result<Self, Fault> {
-        // Compiled alone first: `a)(b` must not become valid by the anchors' group.
-        compile(text)?;
-        compile(&format!("^(?:{text})$")).map(Self)
-    }
-}
-
-/// A regular expression that is searched for in the text.
-#[derive(Clone, Debug)]
-pub struct SearchPattern(pub Regex);
-
-impl FromText for SearchPattern {
-    fn shape() -> Shape {
-        <Pattern as FromText>::shape()
-    }
-
-    fn from_text(text: &str) -> Result<Self, Fault> {
-        if text.is_empty() {
-            return Err(Fault::new("an empty pattern matches between all characters"));
-        }
-        compile(text).map(Self)
-    }
-}
-
-fn compile(pattern: &str) -> Result<Regex, Fault> {
-    // Bytes, not code points: a path need not be UTF-8, and `.` must not let such a one slip past a route.
-    let built = regex::bytes::RegexBuilder::new(pattern).unicode(false).size_limit(REGEX_SIZE_MAX).build();
-    built.map_err(|error| match error {
-        regex::Error::CompiledTooBig(limit) => {
-            Fault::new(format!("the pattern is too large: compiled it takes more than {limit} bytes"))
-                .hint(Some("use smaller repetition counts".into()))
-        }
-        regex::Error::Syntax(report) => {
-            let reason = report.lines().rev().find_map(|line| line.strip_prefix("error: "));
-            let reason = reason.unwrap_or("the pattern cannot be parsed").to_owned();
-            let hint = regex_hint(&reason);
-            Fault::new(format!("bad regular expression: {reason}")).hint(hint)
-        }
-        other => Fault::new(format!("bad regular expression: {other}")),
-    })
-}
-
-fn regex_hint(reason: &str) -> Option<String> {
-    if reason.contains("look-around") || reason.contains("backreference") {
-        return Some("patterns take linear time: there is no look-around and no backreference".into());
-    }
-    if reason.contains("Unicode") {
-        return Some("patterns match bytes: escape other characters as \\xNN, or percent-encoded in a path".into());
-    }
-    if reason.contains("escape") {
-        return Some("in TOML, write patterns in single quotes, so that \\ stands for itself: '/v\\d+'".into());
-    }
-    None
-}
-
-/// What replaces a match: literals, each followed by a group of the pattern.
-#[derive(Clone, Debug)]
-pub struct Substitution(pub Vec<(String, Option<u16>)>);
-
-impl FromText for Substitution {
-    fn shape() -> Shape {
-        Shape::Text {
-            noun: "a substitution",
-            allowed: "visible ASCII characters, with \\0 to \\9 for groups of the pattern",
-        }
-    }
-
-    fn from_text(text: &str) -> Result<Self, Fault> {
-        let mut pieces = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text.chars();
-        while let Some(c) = rest.next() {
-            match c {
-                '\\' => match rest.next() {
-                    Some('\\') => literal.push('\\'),
-                    Some(digit) if digit.is_ascii_digit() => {
-                        pieces.push((std::mem::take(&mut literal), Some(u16::from(digit as u8 - b'0'))));
-                    }
-                    _ => {
-                        let fault = Fault::new("after a backslash stands the number of a group, or another backslash");
-                        return Err(fault.hint(Some("write '\\1' in single quotes, or \"\\\\1\"".into())));
-                    }
-                },
-                '?' | '#' => {
-                    let fault = Fault::new(format!("a path has no '{c}'"));
-                    return Err(fault.hint(Some("the query is not rewritten and goes on as it came".into())));
-                }
-                '$' if rest.clone().next().is_some_and(|next| next.is_ascii_digit() || next == '{') => {
-                    let hint = "groups are written with a backslash: '\\1'";
-                    return Err(Fault::new("'$' does not name a group").hint(Some(hint.into())));
-                }
-                c if c.is_ascii_graphic() => literal.push(c),
-                c => return Err(Fault::new(format!("a path cannot hold {c:?}"))),
-            }
-        }
-        if !literal.is_empty() {
-            pieces.push((literal, None));
-        }
-        Ok(Self(pieces))
-    }
-}
-
 /// A URI template that paths are matched with.
 #[derive(Clone, Debug)]
 pub struct Template(pub UriTemplate);
+
+holds! { [] Template: UriTemplate; }
 
 impl FromText for Template {
     fn shape() -> Shape {
@@ -155,13 +26,13 @@ impl FromText for Template {
         }
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
         if !text.starts_with('/') {
-            return Err(Fault::new(format!("{text:?} does not start with '/'"))
+            return Err(Refusal::new(format!("{text:?} does not start with '/'"))
                 .hint(Some(format!("did you mean \"/{text}\"?"))));
         }
         if text.len() > TEMPLATE_LENGTH_MAX {
-            return Err(Fault::new(format!("a template has at most {TEMPLATE_LENGTH_MAX} characters")));
+            return Err(Refusal::new(format!("a template has at most {TEMPLATE_LENGTH_MAX} characters")));
         }
         let mut template = TemplateReader { rest: &text[1..], regex: String::from("^/"), ..TemplateReader::default() };
         template.segments()?;
@@ -180,7 +51,7 @@ struct TemplateReader<'t> {
 }
 
 impl<'t> TemplateReader<'t> {
-    fn segments(&mut self) -> Result<(), Fault> {
+    fn segments(&mut self) -> Result<(), Refusal> {
         while !self.rest.is_empty() {
             if self.rest.starts_with('{') {
                 self.variable()?;
@@ -201,8 +72,9 @@ impl<'t> TemplateReader<'t> {
                         continue;
                     }
                     if !self.rest.is_empty() {
-                        let fault = Fault::new(format!("{suffix:?} follows an operator in the middle of the template"));
-                        return Err(fault.hint(Some("text may follow an operator in the last segment only".into())));
+                        let refusal =
+                            Refusal::new(format!("{suffix:?} follows an operator in the middle of the template"));
+                        return Err(refusal.hint(Some("text may follow an operator in the last segment only".into())));
                     }
                     self.literal(suffix)?;
                 }
@@ -218,9 +90,9 @@ impl<'t> TemplateReader<'t> {
         taken
     }
 
-    fn literal(&mut self, literal: &str) -> Result<(), Fault> {
+    fn literal(&mut self, literal: &str) -> Result<(), Refusal> {
         if literal.is_empty() {
-            return Err(Fault::new("a template has no empty segment: two slashes stand together"));
+            return Err(Refusal::new("a template has no empty segments: two slashes follow each other"));
         }
         if let Some(bad) = literal.chars().find(|c| !is_template_literal(*c)) {
             let hint = match bad {
@@ -229,15 +101,15 @@ impl<'t> TemplateReader<'t> {
                 '?' | '#' => Some("the path is matched without its query".to_owned()),
                 _ => None,
             };
-            return Err(Fault::new(format!("{bad:?} cannot stand here in a template")).hint(hint));
+            return Err(Refusal::new(format!("{bad:?} is not allowed here in a template")).hint(hint));
         }
         self.regex.push_str(&regex::escape(literal));
         Ok(())
     }
 
-    fn operator(&mut self) -> Result<(), Fault> {
+    fn operator(&mut self) -> Result<(), Refusal> {
         if self.has_text_glob {
-            return Err(Fault::new("an operator follows \"**\", which takes all that is left"));
+            return Err(Refusal::new("an operator follows \"**\", which takes all that is left"));
         }
         let class = TEMPLATE_CLASS;
         if let Some(rest) = self.rest.strip_prefix("**") {
@@ -252,21 +124,21 @@ impl<'t> TemplateReader<'t> {
     }
 
     /// `{name}` or `{name=pattern}`, where the pattern may have several segments.
-    fn variable(&mut self) -> Result<(), Fault> {
+    fn variable(&mut self) -> Result<(), Refusal> {
         let Some((inside, after)) = self.rest[1..].split_once('}') else {
-            return Err(Fault::new("a '{' has no '}'"));
+            return Err(Refusal::new("a '{' is not closed by a '}'"));
         };
         let (name, pattern) = inside.split_once('=').unwrap_or((inside, "*"));
         if !is_variable_name(name) || name.len() > TEMPLATE_NAME_LENGTH_MAX {
             let allowed = format!("a letter, then letters, digits and '_'; at most {TEMPLATE_NAME_LENGTH_MAX}");
-            return Err(Fault::new(format!("{name:?} is not the name of a variable: {allowed}")));
+            return Err(Refusal::new(format!("{name:?} is not the name of a variable: {allowed}")));
         }
         if self.names.contains(&name) {
-            return Err(Fault::new(format!("the variable {name:?} stands in it twice")));
+            return Err(Refusal::new(format!("the variable {name:?} is used twice")));
         }
         self.names.push(name);
         if self.names.len() > TEMPLATE_VARIABLES_MAX {
-            return Err(Fault::new(format!("a template has at most {TEMPLATE_VARIABLES_MAX} variables")));
+            return Err(Refusal::new(format!("a template has at most {TEMPLATE_VARIABLES_MAX} variables")));
         }
         self.regex.push_str(&format!("(?P<{name}>"));
         for (index, segment) in pattern.split('/').enumerate() {
@@ -299,6 +171,8 @@ fn is_variable_name(name: &str) -> bool {
 #[derive(Clone, Debug)]
 pub struct TemplateRewrite(pub Vec<TemplatePiece>);
 
+holds! { [] TemplateRewrite: Vec<TemplatePiece>; }
+
 impl FromText for TemplateRewrite {
     fn shape() -> Shape {
         Shape::Text {
@@ -307,20 +181,20 @@ impl FromText for TemplateRewrite {
         }
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
         if !text.starts_with('/') {
-            return Err(Fault::new(format!("{text:?} does not start with '/'")));
+            return Err(Refusal::new(format!("{text:?} does not start with '/'")));
         }
         if text.contains("//") {
-            return Err(Fault::new("two slashes stand together"));
+            return Err(Refusal::new("two slashes follow each other"));
         }
         let mut pieces = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
             let (literal, after) = rest.split_at(rest.find('{').unwrap_or(rest.len()));
             if let Some(bad) = literal.chars().find(|c| !is_template_literal(*c) && *c != '/') {
-                let hint = (bad == '*').then(|| "name what the match captured: {name}".to_owned());
-                return Err(Fault::new(format!("{bad:?} cannot stand here")).hint(hint));
+                let hint = (bad == '*').then(|| "write a variable of the match: {name}".to_owned());
+                return Err(Refusal::new(format!("{bad:?} is not allowed here")).hint(hint));
             }
             if !literal.is_empty() {
                 pieces.push(TemplatePiece::Literal(literal.to_owned()));
@@ -329,10 +203,10 @@ impl FromText for TemplateRewrite {
                 break;
             };
             let Some((name, after)) = variable.split_once('}') else {
-                return Err(Fault::new("a '{' has no '}'"));
+                return Err(Refusal::new("a '{' is not closed by a '}'"));
             };
             if !is_variable_name(name) {
-                return Err(Fault::new(format!("{name:?} is not the name of a variable")));
+                return Err(Refusal::new(format!("{name:?} is not the name of a variable")));
             }
             pieces.push(TemplatePiece::Variable(name.to_owned()));
             rest = after;
@@ -346,7 +220,8 @@ mod tests {
     use super::*;
 
     fn captures<'p>(template: &str, path: &'p str) -> Option<Vec<&'p str>> {
-        let Template(template) = Template::from_text(template).unwrap_or_else(|fault| panic!("{template}: {fault:?}"));
+        let Template(template) =
+            Template::from_text(template).unwrap_or_else(|refusal| panic!("{template}: {refusal:?}"));
         let captures = template.regex.captures(path.as_bytes())?;
         Some(captures.iter().skip(1).flatten().map(|group| std::str::from_utf8(group.as_bytes()).unwrap()).collect())
     }
@@ -413,16 +288,6 @@ mod tests {
         );
         for text in ["", "v2", "//", "/{", "/{}", "/{a b}", "/*", "/a?b", "/}"] {
             assert!(TemplateRewrite::from_text(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn substitutions_are_literals_and_groups() {
-        let Substitution(pieces) = Substitution::from_text(r"/a\1\2\\b").unwrap();
-        assert_eq!(pieces, [("/a".into(), Some(1)), (String::new(), Some(2)), (r"\b".into(), None)]);
-        assert_eq!(Substitution::from_text("").unwrap().0, []);
-        for text in [r"\", r"\x", "$1", "${name}", "a b", "?x=1", "ü", "\n"] {
-            assert!(Substitution::from_text(text).is_err(), "{text:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Numbers that may have a fraction: per cent and factors.
+//! Numbers that may have a fraction: percentages and factors.
 
 use toml::de::DeValue;
 
@@ -6,12 +6,12 @@ use super::read::{Input, Read};
 use super::shape::Shape;
 use crate::diagnostic::{Problem, Problems};
 
-/// Per cent, 0 to 100.
+/// A percentage, 0 to 100.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Percent(pub f64);
 
 impl Percent {
-    /// In parts of `whole`, rounded: of 10,000 they are hundredths of a per cent.
+    /// As a number of parts of `whole`, rounded; with 10,000 these are hundredths of a per cent.
     pub fn of(self, whole: u32) -> u32 {
         (self.0 / 100.0 * f64::from(whole)).round() as u32
     }
@@ -41,7 +41,7 @@ impl<const MIN: u32, const MAX: u32> Read for Number<MIN, MAX> {
     }
 }
 
-/// A number with or without a fraction; what is wrong is reported as `T` describes itself.
+/// A number with or without a fraction; problems are reported with the description of `T`.
 fn read_number<T: Read>(
     input: &Input<'_, '_>,
     range: std::ops::RangeInclusive<f64>,

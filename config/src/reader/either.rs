@@ -30,7 +30,7 @@ impl<T: Read> Read for OffOr<T> {
     }
 }
 
-/// A table without keys: that it is there says all.
+/// A table without keys, whose presence is its meaning.
 #[derive(Clone, Copy, Debug)]
 pub struct Empty;
 
@@ -43,7 +43,7 @@ impl Read for Empty {
         match input.value {
             DeValue::Table(table) if table.is_empty() => Some(Self),
             DeValue::Table(_) => {
-                problems.push(Problem::at(&input.origin, "this table has no keys").allowed("{}"));
+                problems.push(Problem::at(&input.origin, "this table must be empty").allowed("{}"));
                 None
             }
             _ => {

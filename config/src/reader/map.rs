@@ -2,18 +2,19 @@
 
 use toml::de::DeValue;
 
-use super::read::{Input, Located, Origin, Read};
+use super::read::{Input, Located, Read};
 use super::scalar::FromText;
 use super::shape::Shape;
 use crate::diagnostic::Problems;
+use crate::place::Origin;
 
-/// Keys and values in the order of the file; what could not be read has been reported and is left out of `entries`.
+/// Keys and values in the order of the file; entries that could not be read have been reported and are left out.
 #[derive(Clone, Debug)]
 pub struct Map<K, V> {
     pub entries: Vec<(Located<K>, Located<V>)>,
     /// Whether the file wrote no key at all.
     pub is_empty: bool,
-    /// Whether an entry could not be read: what seems to be missing may be it.
+    /// Whether an entry could not be read; if something seems to be missing, it may be this entry.
     pub is_incomplete: bool,
 }
 
@@ -34,7 +35,7 @@ impl<K: FromText, V: Read> Read for Map<K, V> {
         for (key, value) in written {
             let member = Input::new(value, key.span(), input.origin.path.key(key.get_ref().to_string()));
             let place = Origin { path: member.origin.path.clone(), key: key.span(), span: key.span() };
-            let name = K::from_text(key.get_ref()).map_err(|fault| fault.report::<K>(&place, problems)).ok();
+            let name = K::from_text(key.get_ref()).map_err(|refusal| refusal.report::<K>(&place, problems)).ok();
             let value = V::read(&member, problems);
             if let (Some(name), Some(value)) = (name, value) {
                 let name = Located { value: name, origin: place };

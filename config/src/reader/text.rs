@@ -1,8 +1,10 @@
-//! Strings with rules: names, paths, header fields, methods, domains.
+//! Strings with rules: names, paths, headers, methods, domains.
 
 use std::path::PathBuf;
 
-use super::scalar::{Fault, FromText};
+use super::read::holds;
+use super::refusal::Refusal;
+use super::scalar::FromText;
 use super::shape::Shape;
 
 /// Declares a string type by its noun, what is allowed, and a function that checks the text and may change it.
@@ -12,13 +14,15 @@ macro_rules! text_types {
         #[derive(Clone, Debug)]
         pub struct $name(pub String);
 
+        holds! { [] $name: String; }
+
         impl FromText for $name {
             fn shape() -> Shape {
                 Shape::Text { noun: $noun, allowed: $allowed }
             }
 
-            fn from_text(text: &str) -> Result<Self, Fault> {
-                let parse: fn(&str) -> Result<String, Fault> = $parse;
+            fn from_text(text: &str) -> Result<Self, Refusal> {
+                let parse: fn(&str) -> Result<String, Refusal> = $parse;
                 parse(text).map(Self)
             }
         }
@@ -47,14 +51,14 @@ text_types! {
     /// A method, case-sensitive (RFC 9110 section 9.1).
     Method, "an HTTP method", "letters, digits and !#$%&'*+-.^_`|~, such as \"GET\"", method;
 
-    /// The name of a header field, in lower case (RFC 9110 section 5.1).
+    /// The name of a header, in lower case (RFC 9110 section 5.1).
     HeaderName, "a header name", "letters, digits and !#$%&'*+-.^_`|~, such as \"x-request-id\"", header_name;
 
-    /// A header field, or a part of the request line, that a condition looks at.
+    /// A header, or a part of the request line, that a condition looks at.
     MatchableHeader, "a header name", "letters, digits and !#$%&'*+-.^_`|~, such as \"x-request-id\"; or :method, :path, :authority, :scheme", matchable_header;
 
-    /// A header field that may be added and removed.
-    EditableHeader, "a header name", "letters, digits and !#$%&'*+-.^_`|~, such as \"x-request-id\"; not the host or a field of the connection", editable_header;
+    /// A header that may be added and removed.
+    EditableHeader, "a header name", "letters, digits and !#$%&'*+-.^_`|~, such as \"x-request-id\"; not the host or a header of the connection", editable_header;
 
     /// The name of a cookie (RFC 6265 section 4.1.1).
     CookieName, "the name of a cookie", "letters, digits and !#$%&'*+-.^_`|~, such as \"session\"", cookie_name;
@@ -62,22 +66,22 @@ text_types! {
     /// The path of a cookie (RFC 6265 section 4.1.1).
     CookiePath, "the path of a cookie", "a path that starts with '/', without ';'", cookie_path;
 
-    /// The name of a query parameter, as it stands in the URL.
+    /// The name of a query parameter, as it is written in the URL.
     QueryName, "the name of a query parameter", "a name as it stands in the URL, percent-encoded", query_name;
 
-    /// The value of a header field that this proxy writes (RFC 9110 section 5.5).
+    /// The value of a header that this proxy writes (RFC 9110 section 5.5).
     HeaderValue, "a header value", "visible ASCII characters, with spaces only between them", header_value;
 
-    /// What `Via` calls this proxy (RFC 9110 section 7.6.3).
+    /// The name of this proxy in `Via` (RFC 9110 section 7.6.3).
     ViaName, "a pseudonym or host", "letters, digits and !#$%&'*+-.^_`|~:, such as \"ringway\"", via_name;
 
     /// A host with or without a port, as it goes into a Host header.
     Host, "a host", "a host name or address, with or without a port: \"app.internal\", \"10.0.0.1:8080\"", host;
 
-    /// A host alone.
+    /// A host without a port.
     HostName, "a host name", "a host name or address without a port: \"www.example.com\"", host_name;
 
-    /// What a virtual host answers to.
+    /// A domain of a virtual host.
     Domain, "a domain", "a host name without a port, \"*.suffix\", \"prefix.*\" or \"*\"", domain;
 
     /// A scheme of a redirect.
@@ -91,62 +95,64 @@ text_types! {
 #[derive(Clone, Debug)]
 pub struct FilePath(pub PathBuf);
 
+holds! { [] FilePath: PathBuf; }
+
 impl FromText for FilePath {
     fn shape() -> Shape {
         Shape::Text { noun: "a file path", allowed: "the path of a file" }
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
         if text.is_empty() || text.contains('\0') || text.ends_with('/') {
-            return Err(Fault::new(format!("{text:?} is not the path of a file")));
+            return Err(Refusal::new(format!("{text:?} is not the path of a file")));
         }
         Ok(Self(PathBuf::from(text)))
     }
 }
 
-fn name(text: &str) -> Result<String, Fault> {
+fn name(text: &str) -> Result<String, Refusal> {
     if text.is_empty() {
-        return Err(Fault::new("a name must not be empty"));
+        return Err(Refusal::new("a name must not be empty"));
     }
     if text.chars().count() > 256 || text.chars().any(char::is_control) {
-        return Err(Fault::new("this is not a name"));
+        return Err(Refusal::new("this is not a name"));
     }
     Ok(text.to_owned())
 }
 
-fn url_path(text: &str) -> Result<String, Fault> {
+fn url_path(text: &str) -> Result<String, Refusal> {
     if let Some(mark) = text.find(['?', '#']) {
         let hint = format!("the path is matched without its query: \"{}\"", &text[..mark]);
-        return Err(Fault::new(format!("a path has no '{}'", &text[mark..=mark])).hint(Some(hint)));
+        return Err(Refusal::new(format!("a path has no '{}'", &text[mark..=mark])).hint(Some(hint)));
     }
     new_path(text)
 }
 
-fn new_path(text: &str) -> Result<String, Fault> {
+fn new_path(text: &str) -> Result<String, Refusal> {
     if !text.starts_with('/') {
         let hint = if text.starts_with("http://") || text.starts_with("https://") {
             "write the path alone, without scheme and host".into()
         } else {
             format!("did you mean \"/{text}\"?")
         };
-        return Err(Fault::new(format!("{text:?} does not start with '/'")).hint(Some(hint)));
+        return Err(Refusal::new(format!("{text:?} does not start with '/'")).hint(Some(hint)));
     }
     if let Some(bad) = text.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
         let encoded: String = bad.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
         let hint = format!("percent-encode it: {encoded}");
-        return Err(Fault::new(format!("a path cannot hold {bad:?}")).hint(Some(hint)));
+        return Err(Refusal::new(format!("a path cannot hold {bad:?}")).hint(Some(hint)));
     }
     Ok(text.to_owned())
 }
 
-fn separated_prefix(text: &str) -> Result<String, Fault> {
+fn separated_prefix(text: &str) -> Result<String, Refusal> {
     let path = url_path(text)?;
     match path.strip_suffix('/') {
         None => Ok(path),
-        Some("") => Err(Fault::new("\"/\" ends with '/'").hint(Some("for every path, use prefix = \"/\"".into()))),
+        Some("") => Err(Refusal::new("\"/\" ends with '/'").hint(Some("for every path, use prefix = \"/\"".into()))),
         Some(rest) => {
             let rest = rest.trim_end_matches('/');
-            Err(Fault::new(format!("{text:?} ends with '/'")).hint(Some(format!("did you mean \"{rest}\"?"))))
+            Err(Refusal::new(format!("{text:?} ends with '/'")).hint(Some(format!("did you mean \"{rest}\"?"))))
         }
     }
 }
@@ -156,20 +162,20 @@ pub fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-fn method(text: &str) -> Result<String, Fault> {
+fn method(text: &str) -> Result<String, Refusal> {
     const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
     let upper = text.to_ascii_uppercase();
     if upper != text && KNOWN.contains(&upper.as_str()) {
         let hint = format!("methods are case-sensitive: did you mean \"{upper}\"?");
-        return Err(Fault::new(format!("no client sends the method {text:?}")).hint(Some(hint)));
+        return Err(Refusal::new(format!("no client sends the method {text:?}")).hint(Some(hint)));
     }
     if !is_token(text) {
-        return Err(Fault::new(format!("{text:?} is not a method")));
+        return Err(Refusal::new(format!("{text:?} is not a method")));
     }
     Ok(text.to_owned())
 }
 
-/// Fields that are about one connection or the length of a body, and the host: they cannot be edited (RFC 9110 section
+/// Headers of one connection or about the length of a body, and the host: they cannot be edited (RFC 9110 section
 /// 7.6.1).
 const FIXED_FIELDS: [&str; 10] = [
     "connection",
@@ -187,17 +193,17 @@ const FIXED_FIELDS: [&str; 10] = [
 /// Parts of the request line that conditions and `%REQ(...)%` can look at.
 pub const PSEUDO_FIELDS: [&str; 4] = [":method", ":path", ":authority", ":scheme"];
 
-fn header_name(text: &str) -> Result<String, Fault> {
+fn header_name(text: &str) -> Result<String, Refusal> {
     if text.starts_with(':') {
-        return Err(Fault::new(format!("{text:?} is not a header field")));
+        return Err(Refusal::new(format!("{text:?} is not a header field")));
     }
     if !is_token(text) {
-        return Err(Fault::new(format!("{text:?} is not a header name")));
+        return Err(Refusal::new(format!("{text:?} is not a header name")));
     }
     Ok(text.to_ascii_lowercase())
 }
 
-fn matchable_header(text: &str) -> Result<String, Fault> {
+fn matchable_header(text: &str) -> Result<String, Refusal> {
     let lower = text.to_ascii_lowercase();
     if PSEUDO_FIELDS.contains(&lower.as_str()) {
         return Ok(lower);
@@ -205,12 +211,12 @@ fn matchable_header(text: &str) -> Result<String, Fault> {
     if text.starts_with(':') {
         let near = crate::diagnostic::closest(&lower, PSEUDO_FIELDS.into_iter());
         let hint = near.map(|near| format!("did you mean \"{near}\"?"));
-        return Err(Fault::new(format!("{text:?} is not a header field")).hint(hint));
+        return Err(Refusal::new(format!("{text:?} is not a header field")).hint(hint));
     }
     header_name(text)
 }
 
-fn editable_header(text: &str) -> Result<String, Fault> {
+fn editable_header(text: &str) -> Result<String, Refusal> {
     let lower = text.to_ascii_lowercase();
     let hint = match lower.as_str() {
         ":authority" | "host" => "the host is set by host_rewrite, in `route`",
@@ -220,42 +226,42 @@ fn editable_header(text: &str) -> Result<String, Fault> {
         fixed if FIXED_FIELDS.contains(&fixed) => "it belongs to one connection and is not forwarded",
         _ => return header_name(text),
     };
-    Err(Fault::new(format!("{text:?} cannot be edited")).hint(Some(hint.into())))
+    Err(Refusal::new(format!("{text:?} cannot be edited")).hint(Some(hint.into())))
 }
 
-fn cookie_name(text: &str) -> Result<String, Fault> {
+fn cookie_name(text: &str) -> Result<String, Refusal> {
     if !is_token(text) {
-        return Err(Fault::new(format!("{text:?} is not the name of a cookie")));
+        return Err(Refusal::new(format!("{text:?} is not the name of a cookie")));
     }
     Ok(text.to_owned())
 }
 
-fn cookie_path(text: &str) -> Result<String, Fault> {
+fn cookie_path(text: &str) -> Result<String, Refusal> {
     if !text.starts_with('/') || !text.bytes().all(|b| b.is_ascii_graphic() && b != b';') {
-        return Err(Fault::new(format!("{text:?} cannot be the path of a cookie")));
+        return Err(Refusal::new(format!("{text:?} cannot be the path of a cookie")));
     }
     Ok(text.to_owned())
 }
 
-fn query_name(text: &str) -> Result<String, Fault> {
+fn query_name(text: &str) -> Result<String, Refusal> {
     let is_plain = |b: u8| b.is_ascii_graphic() && !b"&=#".contains(&b);
     if text.is_empty() || !text.bytes().all(is_plain) {
-        return Err(Fault::new(format!("{text:?} cannot stand in a URL as the name of a parameter")));
+        return Err(Refusal::new(format!("{text:?} cannot be the name of a parameter in a URL")));
     }
     Ok(text.to_owned())
 }
 
-fn header_value(text: &str) -> Result<String, Fault> {
+fn header_value(text: &str) -> Result<String, Refusal> {
     let visible = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
     if !visible || text.is_empty() || text.trim() != text {
-        return Err(Fault::new(format!("{text:?} cannot be a header's value")));
+        return Err(Refusal::new(format!("{text:?} cannot be a header's value")));
     }
     Ok(text.to_owned())
 }
 
-fn via_name(text: &str) -> Result<String, Fault> {
+fn via_name(text: &str) -> Result<String, Refusal> {
     if !is_token(&text.replace(':', "")) {
-        return Err(Fault::new(format!("{text:?} cannot stand in a via header")));
+        return Err(Refusal::new(format!("{text:?} cannot be used in a via header")));
     }
     Ok(text.to_owned())
 }
@@ -279,14 +285,14 @@ fn split_port(text: &str) -> Option<(&str, u16)> {
     port.parse().ok().filter(|_| is_port && is_host(host)).map(|port| (host, port))
 }
 
-fn host(text: &str) -> Result<String, Fault> {
+fn host(text: &str) -> Result<String, Refusal> {
     if is_host(text) || split_port(text).is_some() {
         return Ok(text.to_owned());
     }
-    Err(Fault::new(format!("{text:?} is not a host")).hint(scheme_hint(text)))
+    Err(Refusal::new(format!("{text:?} is not a host")).hint(scheme_hint(text)))
 }
 
-fn host_name(text: &str) -> Result<String, Fault> {
+fn host_name(text: &str) -> Result<String, Refusal> {
     if is_host(text) {
         return Ok(text.to_owned());
     }
@@ -294,7 +300,7 @@ fn host_name(text: &str) -> Result<String, Fault> {
         Some((host, port)) => Some(format!("write it as host = \"{host}\", port = {port}")),
         None => scheme_hint(text),
     };
-    Err(Fault::new(format!("{text:?} is not a host name")).hint(hint))
+    Err(Refusal::new(format!("{text:?} is not a host name")).hint(hint))
 }
 
 fn scheme_hint(text: &str) -> Option<String> {
@@ -303,17 +309,17 @@ fn scheme_hint(text: &str) -> Option<String> {
     Some(format!("write the host alone: \"{host}\""))
 }
 
-fn domain(text: &str) -> Result<String, Fault> {
+fn domain(text: &str) -> Result<String, Refusal> {
     let lower = text.to_ascii_lowercase();
-    let fault = |hint: Option<String>| Err(Fault::new(format!("{text:?} is not a domain")).hint(hint));
+    let refusal = |hint: Option<String>| Err(Refusal::new(format!("{text:?} is not a domain")).hint(hint));
     if let Some((host, _)) = split_port(&lower) {
-        return fault(Some(format!("the port of the Host header is not compared: write \"{host}\"")));
+        return refusal(Some(format!("the port of the Host header is not compared: write \"{host}\"")));
     }
     if let Some(host) = lower.strip_suffix(":*").filter(|host| is_host_name(host)) {
-        return fault(Some(format!("the port of the Host header is not compared: write \"{host}\"")));
+        return refusal(Some(format!("the port of the Host header is not compared: write \"{host}\"")));
     }
     if lower.contains("://") {
-        return fault(scheme_hint(&lower));
+        return refusal(scheme_hint(&lower));
     }
     let fixed = if lower == "*" {
         return Ok(lower);
@@ -327,18 +333,18 @@ fn domain(text: &str) -> Result<String, Fault> {
     if is_host(fixed) {
         return Ok(lower);
     }
-    fault(lower.contains('*').then(|| "'*' stands for whole labels at one end: \"*.example.com\", \"api.*\"".into()))
+    refusal(lower.contains('*').then(|| "'*' stands for whole labels at one end: \"*.example.com\", \"api.*\"".into()))
 }
 
-fn scheme(text: &str) -> Result<String, Fault> {
+fn scheme(text: &str) -> Result<String, Refusal> {
     match text {
         "http" | "https" => Ok(text.to_owned()),
-        _ => Err(Fault::new(format!("{text:?} is not a scheme that a redirect can name"))
+        _ => Err(Refusal::new(format!("{text:?} is not a scheme that a redirect can name"))
             .hint(text.ends_with("://").then(|| format!("did you mean {:?}?", text.trim_end_matches("://"))))),
     }
 }
 
-fn log_directives(text: &str) -> Result<String, Fault> {
+fn log_directives(text: &str) -> Result<String, Refusal> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     for directive in text.split(',') {
         let (target, level) = directive.rsplit_once('=').map_or(("", directive), |(target, level)| (target, level));
@@ -349,7 +355,7 @@ fn log_directives(text: &str) -> Result<String, Fault> {
         }
         let near = crate::diagnostic::closest(&level, LEVELS.into_iter());
         let hint = near.filter(|near| *near != level).map(|near| format!("did you mean \"{near}\"?"));
-        return Err(Fault::new(format!("{directive:?} is not a log directive")).hint(hint));
+        return Err(Refusal::new(format!("{directive:?} is not a log directive")).hint(hint));
     }
     Ok(text.to_owned())
 }

@@ -5,7 +5,7 @@ const ENDPOINT: &str = "clusters[].endpoints[]";
 const HEALTH_CHECK: &str = "clusters[].health_checks[]";
 const CIRCUIT_BREAKERS: &str = "clusters[].circuit_breakers";
 
-/// Table, key, and what to say about it.
+/// Table, key and hint.
 pub const FOREIGN: &[(&str, &str, &str)] = &[
     (CLUSTER, "type", "it is called discovery: \"static\", \"strict_dns\" or \"logical_dns\""),
     (CLUSTER, "resolve", "write discovery = \"strict_dns\""),
@@ -107,6 +107,6 @@ pub const FOREIGN: &[(&str, &str, &str)] = &[
     ("clusters[].least_request.slow_start", "slow_start_window", "it is called window"),
     ("clusters[].subsets", "subset_selectors", "it is called selectors: selectors = [[\"version\"]]"),
     ("clusters[].dns", "dns_refresh_rate", "it is called refresh_rate"),
-    ("clusters[].dns", "dns_lookup_family", "it stands beside `dns`, in the cluster"),
-    ("clusters[].dns", "lookup_family", "it is called dns_lookup_family and stands beside `dns`, in the cluster"),
+    ("clusters[].dns", "dns_lookup_family", "it belongs next to `dns`, in the cluster"),
+    ("clusters[].dns", "lookup_family", "it is called dns_lookup_family and belongs next to `dns`, in the cluster"),
 ];

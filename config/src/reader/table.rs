@@ -1,5 +1,5 @@
-//! Tables: each is declared once with `table!`, and from that come its reader, the answer to an unknown key and its
-//! section of docs/CONFIG.md.
+//! Tables: each is declared once with `table!`; its reader, the check for unknown keys and its section of
+//! docs/CONFIG.md come from that.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -7,65 +7,10 @@ use std::sync::LazyLock;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::foreign;
-use super::read::{Input, KeyPath, Located, Origin, Read, Slot};
-use super::shape::Shape;
-use crate::diagnostic::{Problem, Problems};
-
-/// One table of the file.
-#[derive(Debug)]
-pub struct TableSpec {
-    /// Where it is written, such as `listeners[].http`; empty for the file itself.
-    pub place: &'static str,
-    /// Lines of its meaning.
-    pub docs: &'static [&'static str],
-    /// Name of a file in docs/examples.
-    pub example: &'static str,
-    pub keys: &'static [KeySpec],
-}
-
-/// One key of a table.
-#[derive(Debug)]
-pub struct KeySpec {
-    pub name: &'static str,
-    pub shape: fn() -> Shape,
-    pub presence: Presence,
-    /// Lines of its meaning.
-    pub docs: &'static [&'static str],
-    /// Whether a text is a value of the key.
-    #[cfg(test)]
-    pub reads: fn(&'static str) -> bool,
-}
-
-/// What it means to leave a key out.
-#[derive(Debug)]
-pub enum Presence {
-    Required,
-    /// Says in words what its absence means.
-    Optional(&'static str),
-    /// The value as TOML.
-    Default(&'static str),
-}
-
-impl TableSpec {
-    pub fn allowed_keys(&self) -> String {
-        if self.keys.is_empty() {
-            return "no key".into();
-        }
-        self.keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
-    }
-
-    /// Its heading in the documentation.
-    pub fn title(&self) -> &'static str {
-        if self.place.is_empty() { "top level" } else { self.place }
-    }
-
-    /// The heading as GitHub and most renderers turn it into a link target.
-    pub fn anchor(&self) -> String {
-        let kept = self.title().chars().filter(|c| c.is_ascii_alphanumeric() || "_- ".contains(*c));
-        kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
-    }
-}
+use super::read::{Input, Located, Read, Slot};
+use super::shape::TableSpec;
+use crate::diagnostic::{KeyFault, Problem, Problems};
+use crate::place::{KeyPath, Origin};
 
 /// `r#match` is the key `match`.
 pub const fn key_name(identifier: &'static str) -> &'static str {
@@ -89,56 +34,57 @@ macro_rules! table {
         $(#[doc = $doc])+
         #[derive(Clone, Debug)]
         pub struct $name {
-            $( $(#[doc = $key_doc])+ pub $key: $crate::document::table::table!(@field $mode $type), )*
-            /// Whether a key was written that does not exist (and was reported): what seems to be missing may be it.
+            $( $(#[doc = $key_doc])+ pub $key: $crate::reader::table!(@field $mode $type), )*
+            /// Whether an unknown key was written (and reported); if something seems to be missing, this key may have
+            /// been meant.
             #[allow(dead_code)] // Not every table has keys that the resolver could miss.
             pub has_unknown: bool,
         }
 
         impl $name {
-            pub fn spec() -> &'static $crate::document::table::TableSpec {
-                static SPEC: $crate::document::table::TableSpec = $crate::document::table::TableSpec {
+            pub fn spec() -> &'static $crate::reader::TableSpec {
+                static SPEC: $crate::reader::TableSpec = $crate::reader::TableSpec {
                     place: $place,
                     docs: &[$($doc),+],
                     example: $example,
-                    keys: &[$($crate::document::table::KeySpec {
-                        name: $crate::document::table::key_name(stringify!($key)),
-                        shape: <$type as $crate::document::read::Read>::shape,
-                        presence: $crate::document::table::table!(@presence $mode $($text)?),
+                    keys: &[$($crate::reader::KeySpec {
+                        name: $crate::reader::key_name(stringify!($key)),
+                        shape: <$type as $crate::reader::Read>::shape,
+                        presence: $crate::reader::table!(@presence $mode $($text)?),
                         docs: &[$($key_doc),+],
                         #[cfg(test)]
-                        reads: $crate::document::table::reads::<$type>,
+                        reads: $crate::reader::reads::<$type>,
                     },)*],
                 };
                 &SPEC
             }
         }
 
-        impl $crate::document::read::Read for $name {
-            fn shape() -> $crate::document::shape::Shape {
-                $crate::document::shape::Shape::Table(Self::spec())
+        impl $crate::reader::Read for $name {
+            fn shape() -> $crate::reader::Shape {
+                $crate::reader::Shape::Table(Self::spec())
             }
 
             #[allow(unused_variables)] // A table without keys has nothing to read.
             fn read(
-                input: &$crate::document::read::Input<'_, '_>,
+                input: &$crate::reader::Input<'_, '_>,
                 problems: &mut $crate::diagnostic::Problems<'_>,
             ) -> Option<Self> {
-                let reader = $crate::document::table::TableReader::new::<Self>(input, Self::spec(), problems)?;
+                let reader = $crate::reader::TableReader::new::<Self>(input, Self::spec(), problems)?;
                 Some(Self {
-                    $( $key: $crate::document::table::table!(
-                        @read $mode $type, reader, $crate::document::table::key_name(stringify!($key)), problems $(, $text)?
+                    $( $key: $crate::reader::table!(
+                        @read $mode $type, reader, $crate::reader::key_name(stringify!($key)), problems $(, $text)?
                     ), )*
                     has_unknown: reader.has_unknown(),
                 })
             }
         }
     };
-    (@field default $type:ty) => { $crate::document::read::Located<$type> };
-    (@field $mode:ident $type:ty) => { $crate::document::read::Slot<$type> };
-    (@presence required) => { $crate::document::table::Presence::Required };
-    (@presence optional $text:literal) => { $crate::document::table::Presence::Optional($text) };
-    (@presence default $text:literal) => { $crate::document::table::Presence::Default($text) };
+    (@field default $type:ty) => { $crate::reader::Located<$type> };
+    (@field $mode:ident $type:ty) => { $crate::reader::Slot<$type> };
+    (@presence required) => { $crate::reader::Presence::Required };
+    (@presence optional $text:literal) => { $crate::reader::Presence::Optional($text) };
+    (@presence default $text:literal) => { $crate::reader::Presence::Default($text) };
     (@read required $type:ty, $reader:ident, $key:expr, $problems:ident) => {
         $reader.required::<$type>($key, $problems)
     };
@@ -147,7 +93,7 @@ macro_rules! table {
     };
     (@read default $type:ty, $reader:ident, $key:expr, $problems:ident, $text:literal) => {{
         static DEFAULT: std::sync::LazyLock<$type> =
-            std::sync::LazyLock::new(|| $crate::document::table::read_default::<$type>($text));
+            std::sync::LazyLock::new(|| $crate::reader::read_default::<$type>($text));
         $reader.or_default::<$type>($key, &DEFAULT, $problems)
     }};
 }
@@ -155,7 +101,7 @@ pub(crate) use table;
 
 /// A default, read from the text that the documentation shows.
 pub fn read_default<T: Read>(text: &'static str) -> T {
-    // Reached only through a wrong declaration; tests read every default.
+    // Only a wrong declaration gets here; tests read every default.
     read_text(text).unwrap_or_else(|| panic!("the default {text} is not a value of its key"))
 }
 
@@ -182,8 +128,6 @@ pub struct TableReader<'a, 'i> {
     table: &'a DeTable<'i>,
     origin: &'a Origin,
     has_unknown: bool,
-    /// Keys that misspelt ones were taken for: they are not reported as missing too.
-    suggested: Vec<&'static str>,
 }
 
 impl<'a, 'i> TableReader<'a, 'i> {
@@ -197,7 +141,7 @@ impl<'a, 'i> TableReader<'a, 'i> {
             input.refuse_type::<T>(problems);
             return None;
         };
-        let mut reader = Self { table, origin: &input.origin, has_unknown: false, suggested: Vec::new() };
+        let mut reader = Self { table, origin: &input.origin, has_unknown: false };
         for key in table.keys() {
             if !spec.keys.iter().any(|known| known.name == key.get_ref().as_ref()) {
                 reader.refuse_key(key.get_ref(), key.span(), spec, problems);
@@ -223,14 +167,15 @@ impl<'a, 'i> TableReader<'a, 'i> {
 
     pub fn required<T: Read>(&self, key: &'static str, problems: &mut Problems<'_>) -> Slot<T> {
         let slot = self.slot(key, problems);
-        if slot.origin().is_none() && !self.suggested.contains(&key) {
+        if slot.origin().is_none() {
             let problem = Problem::at(self.origin, format!("the key `{key}` is missing"));
-            problems.push(problem.allowed(format!("{key} = {}", T::shape().allowed())));
+            let problem = problem.allowed(format!("{key} = {}", T::shape().allowed()));
+            problems.push(problem.about(KeyFault::Missing { table: self.origin.path.clone(), key }));
         }
         slot
     }
 
-    /// The default also stands in for a value that is wrong: the file is refused anyway.
+    /// The default also replaces a wrong value: the file is refused in any case.
     pub fn or_default<T: Read>(
         &self,
         key: &'static str,
@@ -248,17 +193,7 @@ impl<'a, 'i> TableReader<'a, 'i> {
         let path = self.origin.path.key(key.to_owned());
         let place = Origin { path, key: span.clone(), span };
         let problem = Problem::at(&place, format!("unknown key `{key}`")).allowed(spec.allowed_keys());
-        let names = spec.keys.iter().map(|known| known.name);
-        let hint = match foreign::hint(spec.place, key) {
-            Some(hint) => Some(hint.to_owned()),
-            None => match problems.suggest(key, names) {
-                Some(name) => {
-                    self.suggested.extend(spec.keys.iter().map(|known| known.name).filter(|known| *known == name));
-                    Some(format!("did you mean `{name}`?"))
-                }
-                None => foreign::misplaced(key),
-            },
-        };
-        problems.push(problem.hint(hint));
+        let (table, key) = (self.origin.path.clone(), key.to_owned());
+        problems.push(problem.about(KeyFault::Unknown { table, place: spec.place, key }));
     }
 }

@@ -2,39 +2,16 @@
 
 use toml::de::DeValue;
 
-use super::read::{Input, Origin, Read};
+use super::read::{Input, Read, holds};
+use super::refusal::Refusal;
 use super::shape::Shape;
 use crate::diagnostic::{Problem, Problems};
-use crate::model::ServerHeader;
 
 /// A value that is written as a string.
 pub trait FromText: Sized + Clone {
     fn shape() -> Shape;
 
-    fn from_text(text: &str) -> Result<Self, Fault>;
-}
-
-/// Why a string is refused.
-#[derive(Debug)]
-pub struct Fault {
-    pub message: String,
-    pub hint: Option<String>,
-}
-
-impl Fault {
-    pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
-    }
-
-    pub fn hint(self, hint: Option<String>) -> Self {
-        Self { hint, ..self }
-    }
-
-    /// Reports it of the value at `origin`, which is to be a `T`.
-    pub fn report<T: Read>(self, origin: &Origin, problems: &mut Problems<'_>) {
-        let problem = Problem::at(origin, self.message).allowed(T::shape().allowed());
-        problems.push(problem.hint(self.hint));
-    }
+    fn from_text(text: &str) -> Result<Self, Refusal>;
 }
 
 impl<T: FromText> Read for T {
@@ -47,7 +24,7 @@ impl<T: FromText> Read for T {
             input.refuse_type::<Self>(problems);
             return None;
         };
-        T::from_text(text).map_err(|fault| fault.report::<T>(&input.origin, problems)).ok()
+        T::from_text(text).map_err(|refusal| refusal.report::<T>(&input.origin, problems)).ok()
     }
 }
 
@@ -62,12 +39,17 @@ pub trait Word: Sized + Copy + 'static {
 #[derive(Clone, Copy, Debug)]
 pub struct OneOf<T>(pub T);
 
+holds! {
+    [T: Clone] OneOf<T>: T;
+    [const MIN: u64, const MAX: u64] Int<MIN, MAX>: u64;
+}
+
 impl<T: Word> FromText for OneOf<T> {
     fn shape() -> Shape {
         Shape::Words(T::WORDS.iter().map(|(word, _)| *word).collect())
     }
 
-    fn from_text(text: &str) -> Result<Self, Fault> {
+    fn from_text(text: &str) -> Result<Self, Refusal> {
         if let Some((_, value)) = T::WORDS.iter().find(|(word, _)| *word == text) {
             return Ok(Self(*value));
         }
@@ -79,17 +61,8 @@ impl<T: Word> FromText for OneOf<T> {
             let words = T::WORDS.iter().map(|(word, _)| *word);
             crate::diagnostic::closest(&lower, words).map(|word| format!("did you mean \"{word}\"?"))
         };
-        Err(Fault::new(format!("unknown word \"{text}\"")).hint(hint))
+        Err(Refusal::new(format!("unknown word \"{text}\"")).hint(hint))
     }
-}
-
-impl Word for ServerHeader {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("overwrite", Self::Overwrite),
-        ("append_if_absent", Self::AppendIfAbsent),
-        ("pass_through", Self::PassThrough),
-    ];
-    const LATER: &'static [&'static str] = &[];
 }
 
 impl Read for bool {
@@ -139,7 +112,7 @@ impl<const MIN: u64, const MAX: u64> Read for Int<MIN, MAX> {
     }
 }
 
-/// The integer from `min` to `max`; what is wrong is reported as `T` describes itself.
+/// The integer from `min` to `max`; problems are reported with the description of `T`.
 pub fn read_integer<T: Read>(input: &Input<'_, '_>, min: u64, max: u64, problems: &mut Problems<'_>) -> Option<u64> {
     let DeValue::Integer(written) = input.value else {
         input.refuse_type::<T>(problems);
@@ -197,49 +170,7 @@ impl<const MIN: u64, const MAX: u64> Read for IntOrOff<MIN, MAX> {
     }
 }
 
-/// "auto" or a number of shards.
-#[derive(Clone, Copy, Debug)]
-pub enum ShardCount {
-    Auto,
-    Count(Int<1, 1024>),
-}
-
-impl Read for ShardCount {
-    fn shape() -> Shape {
-        Shape::Either(vec![Shape::Words(vec!["auto"]), Int::<1, 1024>::shape()])
-    }
-
-    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
-        match input.value {
-            DeValue::Integer(_) => Int::read(input, problems).map(Self::Count),
-            DeValue::String(text) if text == "auto" => Some(Self::Auto),
-            _ => {
-                input.refuse_type::<Self>(problems);
-                None
-            }
-        }
-    }
-}
-
-/// The status of a redirect (RFC 9110 section 15.4).
-#[derive(Clone, Copy, Debug)]
-pub struct RedirectStatus(pub u16);
-
-impl RedirectStatus {
-    const ALL: [u64; 5] = [301, 302, 303, 307, 308];
-}
-
-impl Read for RedirectStatus {
-    fn shape() -> Shape {
-        Shape::Numbers(&Self::ALL)
-    }
-
-    fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
-        read_status::<Self>(input, &Self::ALL, "the status of a redirect", problems).map(Self)
-    }
-}
-
-/// A status out of `all`; what is wrong is reported as `T` describes itself, and as not being `noun`.
+/// A status out of `all`; problems are reported with the description of `T`, and as not being `noun`.
 pub fn read_status<T: Read>(
     input: &Input<'_, '_>,
     all: &[u64],

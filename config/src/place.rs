@@ -1,0 +1,69 @@
+//! Where something stands in the file: by its keys, by bytes, by line and column.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// Where a value stands in the file.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    pub path: KeyPath,
+    /// Bytes of the key (of the value where it is a member of a list).
+    pub key: Range<usize>,
+    /// Bytes of the value, or of the header if it is a table with one.
+    pub span: Range<usize>,
+}
+
+/// The keys that lead to a value, such as `listeners[0].http.routes[1].route.cluster`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct KeyPath(Option<Rc<Step>>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Step {
+    Key(KeyPath, Cow<'static, str>),
+    Index(KeyPath, usize),
+}
+
+impl KeyPath {
+    pub fn key(&self, key: impl Into<Cow<'static, str>>) -> Self {
+        Self(Some(Rc::new(Step::Key(self.clone(), key.into()))))
+    }
+
+    pub fn index(&self, index: usize) -> Self {
+        Self(Some(Rc::new(Step::Index(self.clone(), index))))
+    }
+}
+
+impl fmt::Display for KeyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_bare =
+            |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+        match self.0.as_deref() {
+            None => Ok(()),
+            Some(Step::Index(parent, index)) => write!(f, "{parent}[{index}]"),
+            Some(Step::Key(parent, key)) => {
+                let dot = if parent.0.is_some() { "." } else { "" };
+                if is_bare(key) { write!(f, "{parent}{dot}{key}") } else { write!(f, "{parent}{dot}{key:?}") }
+            }
+        }
+    }
+}
+
+/// Where in the file something was written, for people: `ringway explain` and logs.
+///
+/// It does not take part in comparisons: an entry that has moved in the file is still the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    /// From 1; 0 for a default, which is not in the file.
+    pub line: u32,
+    pub column: u32,
+}
+
+impl PartialEq for Place {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Place {}

@@ -1,0 +1,158 @@
+//! The words that make comments and pages hard to read: a list whose counts may only fall.
+//!
+//! Plain English names the thing that acts (a request, a try, a shard) and the unit of a quantity. The words below avoid
+//! that, so each of them is a place to rewrite.
+
+use crate::source::comments_of;
+use crate::{report, root, sources};
+use std::fs;
+
+/// Whole words and phrases, in lower case.
+const MARKERS: &[&str] = &[
+    "afresh",
+    "all the same",
+    "anew",
+    "anybody",
+    "beside",
+    "everybody",
+    "for want of",
+    "in the place of",
+    "nobody",
+    "of the moment",
+    "so long",
+    "so many",
+    "so much",
+    "somebody",
+    "who",
+    "whoever",
+    "whom",
+];
+
+/// How many of them there are in the files whose path begins with `place`.
+struct Area {
+    place: &'static str,
+    count: usize,
+    /// Whether the number must be lowered when there are fewer. Otherwise it is an upper bound, for areas in which several
+    /// changes are under way at the same time.
+    is_exact: bool,
+}
+
+/// Comments of Rust files; a file belongs to the first area that fits.
+const COMMENTS: &[Area] = &[
+    Area { place: "engine/src/", count: 213, is_exact: false },
+    Area { place: "engine/", count: 70, is_exact: false },
+    Area { place: "config/", count: 0, is_exact: true },
+    Area { place: "bench/", count: 0, is_exact: true },
+    Area { place: "loadtest/", count: 0, is_exact: true },
+];
+
+/// Pages, likewise.
+const PAGES: &[Area] = &[
+    Area { place: "docs/ARCHITECTURE.md", count: 5, is_exact: false },
+    Area { place: "docs/EXTENDING.md", count: 3, is_exact: false },
+    Area { place: "docs/LIFE_OF_A_REQUEST.md", count: 6, is_exact: false },
+    Area { place: "", count: 0, is_exact: true },
+];
+
+#[test]
+fn comments_are_in_plain_english() {
+    check("COMMENTS", COMMENTS, sources().iter().map(|(name, text)| (name.as_str(), comments_of(text))));
+}
+
+#[test]
+fn pages_are_in_plain_english() {
+    check("PAGES", PAGES, pages().iter().map(|(name, text)| (name.as_str(), paragraphs_of(text))));
+}
+
+/// Counts the markers in the paragraphs of each file and compares the sums with the areas of `list`.
+fn check<'f>(list: &str, areas: &[Area], files: impl Iterator<Item = (&'f str, Vec<(usize, String)>)>) {
+    let mut places = vec![Vec::new(); areas.len()];
+    for (name, paragraphs) in files {
+        let Some(area) = areas.iter().position(|area| name.starts_with(area.place)) else { continue };
+        for (line, paragraph) in paragraphs {
+            places[area].extend(markers_in(&paragraph).map(|marker| format!("{name}:{line}: {marker}")));
+        }
+    }
+    let findings = areas.iter().zip(&places).filter_map(|(area, places)| area.finding(list, places));
+    report(&findings.collect::<Vec<_>>());
+}
+
+impl Area {
+    fn finding(&self, list: &str, places: &[String]) -> Option<String> {
+        let Self { place, count, is_exact } = self;
+        match places.len() {
+            now if now > *count => Some(format!(
+                "{list} {place:?}: {now} words that hide what acts or in which unit, {count} are allowed: say it in plain \
+                 words. They are in the paragraphs that begin at\n{}",
+                places.join("\n")
+            )),
+            now if now < *count && *is_exact => {
+                Some(format!("{list} {place:?}: only {now} words of the list are left: lower the number from {count}"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The markers in a text, each as often as it occurs.
+fn markers_in(text: &str) -> impl Iterator<Item = &'static str> {
+    let text = text.to_lowercase();
+    let is_word = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let stands_alone = move |text: &str, at: usize, length: usize| {
+        let before = at.checked_sub(1).and_then(|before| text.as_bytes().get(before));
+        !is_word(before) && !is_word(text.as_bytes().get(at + length))
+    };
+    MARKERS.iter().flat_map(move |marker| {
+        let count = text.match_indices(marker).filter(|(at, _)| stands_alone(&text, *at, marker.len())).count();
+        std::iter::repeat_n(*marker, count)
+    })
+}
+
+/// README.md, CHANGELOG.md and every page below docs, by path from the root.
+fn pages() -> Vec<(String, String)> {
+    let mut names = vec!["README.md".to_owned(), "CHANGELOG.md".to_owned()];
+    for folder in ["docs", "docs/decisions", "docs/filters"] {
+        for entry in fs::read_dir(root().join(folder)).expect("the folder is there").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".md") {
+                names.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    assert!(names.len() > 15, "only {} pages were found: the check looks in the wrong place", names.len());
+    names.sort();
+    let read = |name: &String| fs::read_to_string(root().join(name)).expect("a page is UTF-8");
+    names.iter().map(|name| (name.clone(), read(name))).collect()
+}
+
+/// The paragraphs of a page without its fenced blocks: first line (from 1) and text.
+fn paragraphs_of(text: &str) -> Vec<(usize, String)> {
+    let mut paragraphs: Vec<(usize, String)> = Vec::new();
+    let (mut goes_on, mut is_fenced) = (false, false);
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        let is_fence = line.starts_with("```");
+        is_fenced ^= is_fence;
+        let is_text = !is_fenced && !is_fence && !line.is_empty();
+        match paragraphs.last_mut() {
+            _ if !is_text => {}
+            Some((_, paragraph)) if goes_on => {
+                paragraph.push(' ');
+                paragraph.push_str(line);
+            }
+            _ => paragraphs.push((index + 1, line.to_owned())),
+        }
+        goes_on = is_text;
+    }
+    paragraphs
+}
+
+#[test]
+fn markers_are_whole_words_over_line_ends() {
+    let found = |text: &str| markers_in(text).collect::<Vec<_>>();
+    assert_eq!(found("Whoever asks, as so many do, for so"), ["so many", "whoever"]);
+    assert!(found("besides, the whole").is_empty());
+    let page = paragraphs_of("A line of the\nmoment.\n\n```text\nwho\n```\nEnd.\n");
+    assert_eq!(page, [(1, "A line of the moment.".into()), (7, "End.".into())]);
+    assert_eq!(found(&page[0].1), ["of the moment"]);
+}
