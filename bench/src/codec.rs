@@ -1,9 +1,9 @@
 //! Heads parsed and written, chunks decoded.
 
 use ringway::base::random::uuid4;
-use ringway::codec::h1::{BodyDecoder, Limits, Parse, encode, parse_request, parse_response};
-use ringway::http::{BodyKind, FieldId, Method, RequestHead, ResponseHead};
-use ringway::router::encode::connection;
+use ringway::codec::h1::{BodyDecoder, BodyKind, Limits, Parse, encode, parse_request, parse_response};
+use ringway::http::{FieldId, Length, Method, RequestHead, ResponseHead};
+use ringway::mux::h1::connection;
 use std::hint::black_box;
 
 /// Parse the request head that `bytes` begins with.
@@ -76,12 +76,12 @@ pub fn response_edits(bytes: impl Into<Vec<u8>>) -> impl FnMut() {
         }
         encode::field(out, b"server", b"ringway");
         encode::field_u64(out, b"x-envoy-upstream-service-time", black_box(12));
-        match head.framing {
-            BodyKind::Length(length) => encode::field_u64(out, b"content-length", length),
-            BodyKind::Chunked => encode::field(out, b"transfer-encoding", b"chunked"),
-            BodyKind::None | BodyKind::UntilClose => {}
+        match head.length {
+            Length::Known(length) => encode::field_u64(out, b"content-length", length),
+            Length::Unknown => encode::field(out, b"transfer-encoding", b"chunked"),
+            Length::None => {}
         }
-        connection(out, &request, false);
+        connection(out, request.version, false);
         encode::end(out);
         black_box(&*out);
     }

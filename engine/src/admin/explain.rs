@@ -10,6 +10,7 @@ pub use question::Question;
 use crate::hcm::{Admission, Peer, admit_head};
 use crate::http::{Exchange, HeadView};
 use crate::listener;
+use crate::net::Arrival;
 use crate::route::RouteTable;
 use crate::route::explain::{ALL, ChosenHost, Tried, Verdict, choose_host, per_cent, walk};
 use crate::route::matcher::Request;
@@ -68,7 +69,7 @@ fn choose_chain<'c>(
             page.line_at("chain", format!("{}: takes every connection", chain.name), chain.place);
             return Some(chain);
         };
-        let matches = listener::matches(matcher, Some(remote), local);
+        let matches = listener::matches(matcher, &Arrival { remote: Some(remote), local, ..Arrival::default() });
         let port = local.map_or("no port".into(), |local| format!("port {}", local.port()));
         let verdict = if matches { "yes" } else { "no" };
         let wanted = criteria(matcher);
@@ -99,7 +100,7 @@ fn admission(
     exchange: &mut Exchange,
 ) -> bool {
     let before = (target(exchange), authority(exchange));
-    let peer = Peer { remote: Some(remote), local, text: &remote.ip().to_canonical().to_string() };
+    let peer = Peer { remote: Some(remote), local, text: &remote.ip().to_canonical().to_string(), scheme: "http" };
     let admission = admit_head(hcm, &peer, exchange, || *b"00000000-0000-4000-8000-000000000000");
     let side = if exchange.facts.is_internal { "internal: its x-envoy-* fields count" } else { "from outside" };
     let client =

@@ -3,7 +3,10 @@
 
 use super::connection::Connection;
 use super::manager::Hcm;
-use crate::http::{Exchange, FieldId, Fields, HeadView, ImpliedPath, RequestId, Span, TargetForm, path, split_port};
+use crate::http::{
+    Exchange, FieldId, Fields, HeadView, ImpliedPath, RequestId, Scheme, Span, TargetForm, path, split_port,
+};
+use crate::net::Arrival;
 use ringway_config::model::{self, EscapedSlashes, PathOptions, Trust};
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,16 +20,19 @@ pub enum Admission {
     Redirect(Vec<u8>),
 }
 
-/// Whom a connection is from, where it arrived.
+/// The two ends of a connection, and what it came over.
 pub struct Peer<'a> {
     pub remote: Option<SocketAddr>,
     pub local: Option<SocketAddr>,
     /// The remote address without the port; empty where there is none.
     pub text: &'a str,
+    /// Of requests that come over the connection.
+    pub scheme: &'static str,
 }
 
 pub(super) fn admit(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange) -> Admission {
-    let peer = Peer { remote: connection.remote, local: connection.local, text: connection.peer.as_str() };
+    let Arrival { remote, local, transport } = connection.arrival;
+    let peer = Peer { remote, local, text: connection.peer.as_str(), scheme: transport.scheme() };
     admit_head(&hcm.config, &peer, exchange, || hcm.shard.reactor.random().uuid())
 }
 
@@ -44,6 +50,9 @@ pub fn admit_head(
         TargetForm::Authority | TargetForm::Asterisk => Admission::Admitted,
     };
     canonical_host(&config.paths, peer.local, exchange);
+    if peer.scheme == "https" {
+        exchange.request.head.scheme.get_or_insert(Scheme::Https);
+    }
     identify(config, peer, exchange, request_id);
     admission
 }
@@ -108,7 +117,7 @@ fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, reque
     let is_first = trust.use_remote_address && trust.xff_num_trusted_hops == 0;
     if options.x_forwarded_proto && (is_first || !head.forwards_known(FieldId::XForwardedProto)) {
         head.fields.remove_id(FieldId::XForwardedProto);
-        head.add_known(FieldId::XForwardedProto, |out| out.extend_from_slice(b"http"));
+        head.add_known(FieldId::XForwardedProto, |out| out.extend_from_slice(peer.scheme.as_bytes()));
     }
     if options.x_request_id && !head.forwards_known(FieldId::XRequestId) {
         let id = request_id();

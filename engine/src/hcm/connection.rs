@@ -1,9 +1,8 @@
 //! A downstream connection: who it is from, what is counted for it, and which configuration it is served with.
 
-use super::drain::{Drain, Registration};
 use super::manager::Hcm;
 use crate::base::clock::{NEVER, Nanos, deadline};
-use crate::net::ByteStream;
+use crate::net::{Accepted, Arrival, ByteStream, Drain};
 use crate::ring::{Reactor, Timer};
 use crate::stats::{HttpStats, ListenerStats};
 use std::cell::{Cell, RefCell};
@@ -29,16 +28,6 @@ impl ChainSlot {
     pub fn replace(&self, hcm: Rc<Hcm>) {
         self.0.replace(hcm);
     }
-}
-
-/// A connection as the listener hands it over.
-pub struct Accepted {
-    pub stream: ByteStream,
-    /// `None` on a Unix socket.
-    pub remote: Option<SocketAddr>,
-    pub local: Option<SocketAddr>,
-    pub listener_stats: Arc<ListenerStats>,
-    pub drain: Rc<Drain>,
 }
 
 /// Text of an IP address: at most 45 bytes (RFC 4291 section 2.2 with an IPv4 tail).
@@ -68,8 +57,7 @@ impl PeerText {
 /// A connection while it is served. Dropped, it is closed and accounted for, whatever ended it.
 pub(super) struct Connection {
     pub stream: ByteStream,
-    pub remote: Option<SocketAddr>,
-    pub local: Option<SocketAddr>,
+    pub arrival: Arrival,
     pub peer: PeerText,
     pub id: u64,
     requests: Cell<u64>,
@@ -83,7 +71,6 @@ pub(super) struct Connection {
     opened: Nanos,
     /// The peer ended it.
     pub ended_by_peer: bool,
-    _registration: Registration,
 }
 
 impl Connection {
@@ -96,12 +83,10 @@ impl Connection {
         stats.downstream_cx_http1_active.inc();
         Self {
             stream: accepted.stream,
-            remote: accepted.remote,
-            local: accepted.local,
-            peer: PeerText::new(accepted.remote),
+            peer: PeerText::new(accepted.arrival.remote),
+            arrival: accepted.arrival,
             id: hcm.shard.next_connection_id(),
             requests: Cell::new(0),
-            _registration: accepted.drain.register(&reactor),
             drain: accepted.drain,
             listener_stats: accepted.listener_stats,
             slot,

@@ -271,7 +271,7 @@ fn forwarding<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a Forward, clust
         [] => Hashed::default(),
         policies => {
             let client = exchange.facts.client.map(|client| client.ip());
-            let asker = Asker { client, remote: connection.remote, local: connection.local };
+            let asker = Asker { client, remote: connection.arrival.remote, local: connection.arrival.local };
             hash_policy::hash(policies, &exchange.request.head, exchange.request.view(), asker)
         }
     };

@@ -1,11 +1,12 @@
 //! The HTTP/1 driver: one task per downstream connection, one exchange after the other.
 
-use super::connection::{Accepted, ChainSlot, Connection, ConnectionDeadlines, Expired};
+use super::connection::{ChainSlot, Connection, ConnectionDeadlines, Expired};
 use super::exchange;
 use super::manager::Hcm;
 use crate::http::Exchange;
 use crate::mux::Downstream;
 use crate::mux::h1::{Disposition, Served};
+use crate::net::Accepted;
 use crate::ring::{Buf, Memory, Reactor};
 use crate::router::{Deadlines, Fault};
 use std::future::poll_fn;

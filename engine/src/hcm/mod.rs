@@ -7,7 +7,6 @@ pub mod access_log;
 mod admit;
 mod connection;
 mod download;
-mod drain;
 mod exchange;
 mod finalize;
 mod h1;
@@ -21,8 +20,7 @@ mod respond;
 mod serving;
 
 pub use admit::{Admission, Peer, admit_head};
-pub use connection::{Accepted, ChainSlot};
-pub use drain::Drain;
+pub use connection::ChainSlot;
 pub use h1::serve;
 pub use header_table::HeaderTable;
 pub use manager::{Clusters, Hcm, HcmPlan, HcmShard};

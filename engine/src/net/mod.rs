@@ -4,12 +4,16 @@
 //! Invariant: nobody above this module can tell a socket from a pipe, except the one place that asks for a plain
 //! socket in order to splice.
 
+mod accepted;
 mod bytes;
+mod drain;
 mod memory;
 mod splice;
 pub mod sys;
 
+pub use accepted::{Accepted, Arrival, Transport};
 pub use bytes::{HeadBytes, Outbox};
+pub use drain::{Drain, Registration};
 pub use memory::{MemoryListener, MemoryNetwork, PipeEnd, pipe};
 pub use splice::{SpliceError, SpliceRun, Step};
 

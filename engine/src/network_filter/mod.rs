@@ -1,6 +1,7 @@
 //! Network filters: what a filter chain does with a connection. One arm per filter.
 
-use crate::hcm::{Accepted, ChainSlot, serve};
+use crate::hcm::{ChainSlot, serve};
+use crate::net::Accepted;
 use std::rc::Rc;
 
 /// The terminal filter of a chain, on one shard.

@@ -4,10 +4,10 @@
 use super::plan::{Plan, PlanContext};
 use super::snapshot::Snapshot;
 use crate::cluster::ClusterShared;
+use crate::hcm::HcmShard;
 use crate::hcm::access_log::{ShardLog, Writer};
-use crate::hcm::{Accepted, HcmShard};
-use crate::net::{ByteStream, MemoryNetwork, Network, PipeEnd, pipe};
-use crate::network_filter::NetworkFilter;
+use crate::listener::{self, Listener};
+use crate::net::{Arrival, ByteStream, MemoryNetwork, Network, PipeEnd, pipe};
 use crate::ring::{PoolSize, Reactor};
 use crate::stats::Registry;
 use ringway_config::model::Config;
@@ -66,20 +66,18 @@ impl MemoryShard {
         &self.plan.clusters[index]
     }
 
-    /// A new connection from `remote` to the listener with this index, through its first chain.
+    /// A new connection from `remote` to the listener with this index, through the chain that is for it.
     pub fn connect(&self, listener: usize, remote: SocketAddr) -> PipeEnd {
         let (client, server) = pipe(&self.reactor, CAPACITY);
         let listener = &self.snapshot.listeners()[listener];
-        let filter: NetworkFilter = listener.chains.borrow()[0].filter.clone();
-        let accepted = Accepted {
-            stream: ByteStream::Pipe(server),
-            remote: Some(remote),
-            local: None,
-            listener_stats: listener.stats.clone(),
-            drain: listener.drain.clone(),
-        };
-        self.reactor.spawn(filter.run(accepted));
+        let arrival = Arrival { remote: Some(remote), ..Arrival::default() };
+        listener::admit(&self.reactor, listener, arrival, || ByteStream::Pipe(server));
         client
+    }
+
+    /// The listener with this index.
+    pub fn listener(&self, index: usize) -> &Rc<Listener> {
+        &self.snapshot.listeners()[index]
     }
 
     /// Stop: connections end with their present exchange, idle ones at once.

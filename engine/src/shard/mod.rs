@@ -5,6 +5,8 @@ mod mailbox;
 mod memory;
 mod plan;
 mod snapshot;
+#[cfg(test)]
+mod way_in_tests;
 
 pub use mailbox::{Command, Mailbox};
 pub use memory::MemoryShard;

@@ -4,7 +4,7 @@ use crate::cluster::ClusterShared;
 use crate::hcm::HeaderTable;
 use crate::hcm::access_log::{CompiledLog, OpenError, Writer};
 use crate::http_filter::{SharedChain, number_overrides};
-use crate::listener::ConnectionLimit;
+use crate::listener::{ChainMatcher, ConnectionLimit};
 use crate::route::RouteTable;
 use crate::stats::Registry;
 use ringway_config::model::{self, Address, NetworkFilter};
@@ -16,6 +16,8 @@ pub struct Plan {
     pub config: model::Config,
     /// For each listener, for each chain.
     pub chains: Vec<Vec<HcmPlan>>,
+    /// For each listener.
+    pub matchers: Vec<Arc<ChainMatcher>>,
     /// For each cluster; the same object as in the plan before where nothing changed, so that its health goes on.
     pub clusters: Vec<Arc<ClusterShared>>,
     /// For each listener; the same object as in the plan before, so that its count goes on.
@@ -75,6 +77,8 @@ impl Plan {
             }
             chains.push(plans);
         }
+        let matchers =
+            config.listeners.iter().map(|listener| Arc::new(ChainMatcher::new(&listener.filter_chains))).collect();
         let kept: HashMap<&Address, &Arc<ConnectionLimit>> = before
             .map(|plan| plan.config.listeners.iter().map(|listener| &listener.address).zip(&plan.limits).collect())
             .unwrap_or_default();
@@ -87,7 +91,7 @@ impl Plan {
         let global_max = Some(config.runtime.max_connections.unwrap_or((context.descriptors - reserve) / 2));
         let global_limit = before.map_or_else(|| ConnectionLimit::new(global_max), |plan| plan.global_limit.clone());
         let clusters = clusters(&config, context, before);
-        Ok(Arc::new(Self { config, chains, clusters, limits, global_limit, global_max }))
+        Ok(Arc::new(Self { config, chains, matchers, clusters, limits, global_limit, global_max }))
     }
 
     /// The limits of this plan hold from now on, and its clusters are those that count their members. `before`: the plan

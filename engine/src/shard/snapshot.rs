@@ -3,10 +3,10 @@
 
 use super::plan::{HcmPlan, Plan};
 use crate::cluster::{Cluster, ClusterShared};
-use crate::hcm::{self, ChainSlot, Clusters, Drain, Hcm, HcmShard};
+use crate::hcm::{self, ChainSlot, Clusters, Hcm, HcmShard};
 use crate::http_filter::{Chain, Setup};
 use crate::listener::{FilterChain, Listener, accept};
-use crate::net::Network;
+use crate::net::{Drain, Network};
 use crate::network_filter::NetworkFilter;
 use crate::ring::Reactor;
 use crate::stats::{Registry, ShardStats};
@@ -72,6 +72,7 @@ impl Snapshot {
             };
             let chains = self.chains(config, &plan.chains[index], plan, &clusters, &listener);
             listener.chains.replace(chains);
+            listener.matcher.replace(plan.matchers[index].clone());
             self.listeners.push(listener);
         }
         for listener in before.into_values() {
@@ -92,7 +93,9 @@ impl Snapshot {
     fn new_listener(&self, config: &model::Listener, plan: &Plan, index: usize, sockets: &mut Sockets) -> Rc<Listener> {
         let listener = Rc::new(Listener {
             address: config.address.clone(),
-            chains: RefCell::new(Vec::new()),
+            filters: RefCell::new(Rc::new([])),
+            chains: RefCell::default(),
+            matcher: RefCell::default(),
             stats: self.registry.scope(&config.stat_prefix, self.shard),
             shard_stats: self.stats.clone(),
             drain: Rc::new(Drain::default()),
@@ -139,7 +142,7 @@ impl Snapshot {
                 }
                 None => ChainSlot::new(hcm),
             };
-            FilterChain { name: chain.name.clone(), matcher: chain.matcher.clone(), filter: NetworkFilter::Http(slot) }
+            FilterChain { name: chain.name.clone(), filter: NetworkFilter::Http(slot) }
         };
         config.filter_chains.iter().zip(plans).map(build).collect()
     }

@@ -416,6 +416,10 @@ declare_statistics! {
         counter downstream_global_cx_overflow;
         /// Length of a connection, in milliseconds
         time downstream_cx_length_ms;
+        /// Connections that the listener filters did not finish with in time
+        counter downstream_pre_cx_timeout;
+        /// Connections that are with the listener filters
+        gauge downstream_pre_cx_active;
         /// Connections that no filter chain matched
         counter no_filter_chain_match;
         /// Calls to accept that failed; Ringway's own

@@ -1,4 +1,4 @@
-//! Draining a shard: whoever waits for a next request is told that there will be none.
+//! Draining a shard: connections end with their present exchange, those without one at once.
 
 use crate::ring::{Reactor, TaskId};
 use slab::Slab;
@@ -61,7 +61,7 @@ impl Drain {
     }
 
     /// Enter the current task.
-    pub(super) fn register(self: &Rc<Self>, reactor: &Reactor) -> Registration {
+    pub fn register(self: &Rc<Self>, reactor: &Reactor) -> Registration {
         let key = self.connections.borrow_mut().insert(reactor.current_task());
         Registration { drain: self.clone(), key }
     }

@@ -1,0 +1,42 @@
+//! A connection as it was accepted, and what is known of its way here.
+
+use super::{ByteStream, Drain};
+use crate::stats::ListenerStats;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A connection on its way in.
+pub struct Accepted {
+    pub stream: ByteStream,
+    pub arrival: Arrival,
+    pub listener_stats: Arc<ListenerStats>,
+    pub drain: Rc<Drain>,
+}
+
+/// Where a connection is from, and what it arrived over. Listener filters may learn more than the socket says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Arrival {
+    /// The client's address; `None` on a Unix socket.
+    pub remote: Option<SocketAddr>,
+    /// This side's, the one that the client connected to.
+    pub local: Option<SocketAddr>,
+    pub transport: Transport,
+}
+
+impl Transport {
+    /// The scheme of requests that come over it.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::Plain => "http",
+        }
+    }
+}
+
+/// What carries a connection's bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// As they are.
+    #[default]
+    Plain,
+}
