@@ -63,7 +63,7 @@ fn write_cluster(out: &mut String, cluster: &ClusterShared, registry: &Registry)
 fn write_host(out: &mut String, cluster: &str, host: &Host) -> std::fmt::Result {
     let mut line = |key: &str, value: &dyn std::fmt::Display| writeln!(out, "{cluster}::{}::{key}::{value}", host.name);
     for figure in HostStats::FIGURES {
-        line(figure.name, &host.record.stats.sum(figure.read))?;
+        line(figure.name, &host.state.stats.sum(figure.read))?;
     }
     line("hostname", &host.spec.hostname.as_deref().unwrap_or(""))?;
     line("health_flags", &host.flags())?;
@@ -73,8 +73,8 @@ fn write_host(out: &mut String, cluster: &str, host: &Host) -> std::fmt::Result 
     line("sub_zone", &"")?;
     line("canary", &false)?;
     line("priority", &host.spec.priority)?;
-    line("success_rate", &host.record.monitor.success_rate(Origin::External))?;
-    line("local_origin_success_rate", &host.record.monitor.success_rate(Origin::Local))
+    line("success_rate", &host.state.monitor.success_rate(Origin::External))?;
+    line("local_origin_success_rate", &host.state.monitor.success_rate(Origin::Local))
 }
 
 /// Envoy: admin.v3.ClusterStatus.
@@ -112,7 +112,7 @@ fn host_status(host: &Host) -> Value {
     };
     let stats = HostStats::FIGURES.map(|figure| {
         let kind = if figure.is_gauge { "GAUGE" } else { "COUNTER" };
-        json!({ "name": figure.name, "type": kind, "value": host.record.stats.sum(figure.read).to_string() })
+        json!({ "name": figure.name, "type": kind, "value": host.state.stats.sum(figure.read).to_string() })
     });
     let flags = host.flags();
     let mut health = json!({ "eds_health_status": "HEALTHY" });
@@ -138,7 +138,7 @@ fn host_status(host: &Host) -> Value {
         "priority": host.spec.priority,
     });
     for (origin, key) in [(Origin::External, "success_rate"), (Origin::Local, "local_origin_success_rate")] {
-        let rate = host.record.monitor.success_rate(origin);
+        let rate = host.state.monitor.success_rate(origin);
         if rate >= 0.0 {
             status[key] = json!({ "value": rate });
         }

@@ -1,6 +1,6 @@
 //! One endpoint on one shard: its connections and how busy it is.
 
-use super::members::{Health, HealthFlags, Host};
+use super::host::{Health, HealthFlags, Host};
 use crate::base::clock::{Nanos, nanos};
 use crate::stats::{HostStats, ShardCopy};
 use crate::upstream::Pool;
@@ -71,7 +71,7 @@ impl Endpoint {
 
     /// The same endpoint after discovery said something new of it. Its connections stay.
     pub(super) fn renewed(host: &Arc<Host>, shard: usize, before: &Self) -> Rc<Self> {
-        let stats = Rc::new(host.record.stats.join(shard));
+        let stats = Rc::new(host.state.stats.join(shard));
         before.pool.set_address(host.spec.address.clone(), stats.clone());
         Rc::new(Self {
             host: host.clone(),
@@ -302,7 +302,7 @@ mod tests {
         cluster.tend();
         let after = cluster.endpoints()[0].clone();
         assert_eq!((&*after.name, after.active(), after.pool.idle_count()), ("10.0.0.2:80", 1, 1));
-        let figures = || after.host.record.stats.sum(|stats| stats.rq_active.get() + 10 * stats.rq_total.get() as i64);
+        let figures = || after.host.state.stats.sum(|stats| stats.rq_active.get() + 10 * stats.rq_total.get() as i64);
         assert_eq!(figures(), 11);
         before.pool.put(busy);
         drop(in_flight);

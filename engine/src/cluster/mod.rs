@@ -3,9 +3,11 @@
 //! What the shards share of a cluster is in members.rs. A shard makes a view of its own from that and makes it anew when
 //! the members or their health changed, which it notices at its next pick.
 
+mod counts;
 pub mod discovery;
 mod endpoint;
 pub mod health;
+mod host;
 pub mod lb;
 mod members;
 pub mod outlier;
@@ -15,8 +17,9 @@ mod supervisor;
 pub(crate) mod testing;
 
 pub use endpoint::{Endpoint, InFlight};
+pub use host::{Health, HealthFlags, Host, HostSpec};
 pub use lb::{NoHost, PickContext};
-pub use members::{CONTROL, ClusterShared, Health, HealthFlags, Host, HostSpec, MembersChange};
+pub use members::{CONTROL, ClusterShared, MembersChange};
 pub use report::{Report, Reports};
 pub use supervisor::{Supervisor, Warm};
 
@@ -203,7 +206,7 @@ impl Cluster {
     }
 
     fn endpoint(&self, host: &Arc<Host>) -> Rc<Endpoint> {
-        let stats = Rc::new(host.record.stats.join(self.shard));
+        let stats = Rc::new(host.state.stats.join(self.shard));
         let pool = Pool::new(
             &self.reactor,
             &self.network,

@@ -5,7 +5,8 @@
 //! changes arrives through the cluster's queue, which wakes the reactor ([`Supervisor::look`]).
 
 use super::health::{Event, EventKind, EventLog, Failure, Prober, Session, Transition, Verdict, interval};
-use super::members::{CONTROL, ClusterShared, HealthFlags, Host, Record};
+use super::host::{HealthFlags, Host, HostState};
+use super::members::{CONTROL, ClusterShared};
 use super::outlier::Detector;
 use super::report::Report;
 use crate::base::clock::nanos;
@@ -112,7 +113,7 @@ struct Watched {
     detector: RefCell<Option<Detector>>,
     /// As they were last looked at.
     members: RefCell<Arc<[Arc<Host>]>>,
-    checked: RefCell<HashMap<*const Record, Checked>>,
+    checked: RefCell<HashMap<*const HostState, Checked>>,
     ejector: Cell<TaskId>,
     /// The cluster has had a connection for a request.
     traffic: Cell<bool>,
@@ -159,7 +160,7 @@ impl Watched {
                     }
                 }
                 Report::ImmediateHealthCheckFail(host) => {
-                    if self.checked.borrow().contains_key(&Arc::as_ptr(&host.record)) {
+                    if self.checked.borrow().contains_key(&Arc::as_ptr(&host.state)) {
                         for index in 0..self.shared.config.health_checks.len() {
                             self.exclude(&host, index);
                             self.fail(&host, index, Failure::Passive);
@@ -183,7 +184,7 @@ impl Watched {
             let mut before = self.checked.take();
             let mut after = HashMap::with_capacity(members.len());
             for host in members.iter() {
-                let key = Arc::as_ptr(&host.record);
+                let key = Arc::as_ptr(&host.state);
                 let known = before.remove(&key).map(|checked| Checked { host: host.clone(), ..checked });
                 let checked = known.unwrap_or_else(|| self.begin(host, warm));
                 after.insert(key, checked);
@@ -305,7 +306,7 @@ impl Watched {
 
     /// The endpoint asks to be left out until this check finds it well.
     fn exclude(&self, host: &Arc<Host>, index: usize) {
-        if let Some(checked) = self.checked.borrow_mut().get_mut(&Arc::as_ptr(&host.record)) {
+        if let Some(checked) = self.checked.borrow_mut().get_mut(&Arc::as_ptr(&host.state)) {
             checked.sessions[index].excluded = true;
             self.shared.set_flag(host, HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, true);
         }
@@ -314,7 +315,7 @@ impl Watched {
     /// Tell a session what came of a check. `None`: the endpoint is gone.
     fn step(&self, host: &Arc<Host>, index: usize, tell: impl FnOnce(&mut Session) -> Transition) -> Option<Step> {
         let mut checked = self.checked.borrow_mut();
-        let checked = checked.get_mut(&Arc::as_ptr(&host.record))?;
+        let checked = checked.get_mut(&Arc::as_ptr(&host.state))?;
         let (first, before) = (checked.sessions[index].is_first(), checked.is_failed());
         let transition = tell(&mut checked.sessions[index]);
         let after = checked.is_failed();
@@ -333,7 +334,7 @@ impl Watched {
     /// The endpoint as it is described now, where that is no longer `host`.
     fn renewed(&self, host: &Arc<Host>) -> Option<Arc<Host>> {
         let checked = self.checked.borrow();
-        let now = &checked.get(&Arc::as_ptr(&host.record))?.host;
+        let now = &checked.get(&Arc::as_ptr(&host.state))?.host;
         (!Arc::ptr_eq(now, host)).then(|| now.clone())
     }
 

@@ -1,11 +1,13 @@
 //! The deciding side of outlier detection, on the control thread: who is ejected, for how long, and who comes back.
 //! Follows Envoy's outlier_detection_impl.cc step by step.
 
-use super::rates::{NO_RATE, Tally, threshold};
-use super::{Ejection, Origin, OutlierShared, reset};
+use super::monitor::{Ejection, reset};
+use super::rates::{NO_RATE, Origin, Tally, threshold};
+use super::shared::OutlierShared;
 use crate::base::clock::{Nanos, nanos};
 use crate::base::random::Random;
-use crate::cluster::members::{ClusterShared, HealthFlags, Host, Record};
+use crate::cluster::host::{HealthFlags, Host, HostState};
+use crate::cluster::members::ClusterShared;
 use crate::stats::{Counter, OutlierStats};
 use ringway_config::model::OutlierDetection;
 use std::collections::HashMap;
@@ -18,7 +20,7 @@ pub struct Detector {
     cluster: Arc<ClusterShared>,
     config: OutlierDetection,
     stats: Arc<OutlierStats>,
-    monitored: HashMap<*const Record, Monitored>,
+    monitored: HashMap<*const HostState, Monitored>,
     active: u32,
 }
 
@@ -42,7 +44,7 @@ impl Monitored {
 
 /// An endpoint with enough requests in the interval.
 struct Rated {
-    host: *const Record,
+    host: *const HostState,
     rate: f64,
     volume: u64,
 }
@@ -70,7 +72,7 @@ impl Detector {
         let hosts = self.cluster.hosts();
         let mut before = std::mem::take(&mut self.monitored);
         for host in hosts.iter() {
-            let key = Arc::as_ptr(&host.record);
+            let key = Arc::as_ptr(&host.state);
             // Described anew perhaps, and the same all the same.
             let known = before.remove(&key).map(|monitored| Monitored { host: host.clone(), ..monitored });
             let monitored = known.unwrap_or_else(|| Monitored {
@@ -80,7 +82,7 @@ impl Detector {
                 returned_at: None,
                 multiplier: 0,
                 jitter: 0,
-                seen: Origin::ALL.map(|origin| Tally::of(origin, &host.record.stats)),
+                seen: Origin::ALL.map(|origin| Tally::of(origin, &host.state.stats)),
             });
             self.monitored.insert(key, monitored);
         }
@@ -89,14 +91,14 @@ impl Detector {
 
     /// So many failures in a row.
     pub fn on_consecutive(&mut self, host: &Arc<Host>, ejection: Ejection, now: Nanos, random: &Random) {
-        let key = Arc::as_ptr(&host.record);
+        let key = Arc::as_ptr(&host.state);
         // Removed meanwhile, or ejected for another reason.
         if self.monitored.get(&key).is_none_or(Monitored::is_ejected) {
             return;
         }
         self.detected(ejection).inc();
         self.eject(key, ejection, None, now, random);
-        if let Some(counter) = host.record.monitor.consecutive(ejection) {
+        if let Some(counter) = host.state.monitor.consecutive(ejection) {
             reset(counter);
         }
     }
@@ -108,7 +110,7 @@ impl Detector {
             && flags.contains(HealthFlags::FAILED_OUTLIER_CHECK)
             && !flags.contains(HealthFlags::FAILED_ACTIVE_HC)
         {
-            self.bring_back(Arc::as_ptr(&host.record), now, "active health check passed");
+            self.bring_back(Arc::as_ptr(&host.state), now, "active health check passed");
         }
     }
 
@@ -180,11 +182,11 @@ impl Detector {
             u64::from(self.config.success_rate_request_volume.min(self.config.failure_percentage_request_volume));
         let mut rated = Vec::new();
         for (key, monitored) in &mut self.monitored {
-            let tally = Tally::of(origin, &monitored.host.record.stats);
+            let tally = Tally::of(origin, &monitored.host.state.stats);
             let seen = std::mem::replace(&mut monitored.seen[origin as usize], tally);
             let interval = tally.since(seen);
             let rate = interval.rate().filter(|_| interval.results >= least && !monitored.is_ejected());
-            monitored.host.record.monitor.set_success_rate(origin, rate.unwrap_or(NO_RATE));
+            monitored.host.state.monitor.set_success_rate(origin, rate.unwrap_or(NO_RATE));
             if let Some(rate) = rate {
                 rated.push(Rated { host: *key, rate, volume: interval.results });
             }
@@ -198,7 +200,7 @@ impl Detector {
     /// the threshold, in per cent.
     fn eject(
         &mut self,
-        key: *const Record,
+        key: *const HostState,
         ejection: Ejection,
         rates: Option<(f64, f64)>,
         now: Nanos,
@@ -247,15 +249,15 @@ impl Detector {
         }
     }
 
-    fn bring_back(&mut self, key: *const Record, now: Nanos, reason: &str) {
+    fn bring_back(&mut self, key: *const HostState, now: Nanos, reason: &str) {
         let Some(monitored) = self.monitored.get_mut(&key) else { return };
         monitored.returned_at = Some(now);
         let host = &monitored.host;
         // Few new failures must not be enough because of old ones.
         let counters = [
-            &host.record.monitor.consecutive_5xx,
-            &host.record.monitor.consecutive_gateway_failure,
-            &host.record.monitor.consecutive_local_origin_failure,
+            &host.state.monitor.consecutive_5xx,
+            &host.state.monitor.consecutive_gateway_failure,
+            &host.state.monitor.consecutive_local_origin_failure,
         ];
         counters.into_iter().for_each(|counter| counter.store(0, Relaxed));
         self.cluster.set_flag(host, HealthFlags::FAILED_OUTLIER_CHECK, false);

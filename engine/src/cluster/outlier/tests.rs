@@ -1,14 +1,14 @@
 //! Outlier detection without a network: outcomes in, flags, statistics and times out.
 
 use super::rates::NO_RATE;
-use super::*;
+use super::{Detector, Ejection, Origin, Outcome};
 use crate::base::clock::Nanos;
 use crate::base::random::Random;
-use crate::cluster::HealthFlags;
-use crate::cluster::members::CONTROL;
 use crate::cluster::testing::{cluster, endpoint};
-use crate::stats::{Registry, ShardCopy};
-use ringway_config::model::{self, Place};
+use crate::cluster::{CONTROL, ClusterShared, HealthFlags, Host, Report};
+use crate::stats::{HostStats, Registry, ShardCopy};
+use ringway_config::model::{self, OutlierDetection, Place};
+use std::sync::Arc;
 use std::time::Duration;
 
 const SECOND: Nanos = 1_000_000_000;
@@ -65,7 +65,7 @@ impl World {
         let registry = Registry::new();
         let cluster = ClusterShared::new(&config, &registry, 1, None);
         let detector = Detector::new(&cluster, registry.scope("app", CONTROL)).expect("there is detection");
-        let cells = cluster.hosts().iter().map(|host| host.record.stats.join(0)).collect();
+        let cells = cluster.hosts().iter().map(|host| host.state.stats.join(0)).collect();
         Self { registry, cluster, detector, random: Random::seeded(1), cells, now: 1000 * SECOND }
     }
 
@@ -279,12 +279,12 @@ fn an_endpoint_whose_success_rate_stands_out_is_ejected() {
     assert_eq!(world.stat("ejections_enforced_success_rate"), 1);
     let (mean, threshold) = world.cluster.outlier.as_ref().expect("on").success_rates(Origin::External);
     assert!((93.0..94.0).contains(&mean) && (72.0..90.0).contains(&threshold), "{mean} {threshold}");
-    assert!((world.host(5).record.monitor.success_rate(Origin::External) - 71.0).abs() < 1.0);
-    assert_eq!(world.host(0).record.monitor.success_rate(Origin::External), 98.0);
-    assert_eq!(world.host(7).record.monitor.success_rate(Origin::External), NO_RATE);
+    assert!((world.host(5).state.monitor.success_rate(Origin::External) - 71.0).abs() < 1.0);
+    assert_eq!(world.host(0).state.monitor.success_rate(Origin::External), 98.0);
+    assert_eq!(world.host(7).state.monitor.success_rate(Origin::External), NO_RATE);
     // Of the interval, not of all times.
     world.interval();
-    assert_eq!(world.host(0).record.monitor.success_rate(Origin::External), NO_RATE);
+    assert_eq!(world.host(0).state.monitor.success_rate(Origin::External), NO_RATE);
     assert_eq!(world.stat("ejections_detected_success_rate"), 1);
 }
 
@@ -346,7 +346,7 @@ fn members_come_and_go() {
     specs.push(gone.spec.clone());
     world.cluster.set_members(specs);
     world.detector.follow_members();
-    world.cells = world.cluster.hosts().iter().map(|host| host.record.stats.join(0)).collect();
+    world.cells = world.cluster.hosts().iter().map(|host| host.state.stats.join(0)).collect();
     assert!(world.ejected().is_empty());
     world.see(9, Outcome::Status(500), 5);
     assert_eq!(world.ejected(), [9]);
@@ -363,7 +363,7 @@ fn failures_in_a_row_are_exact_across_threads() {
         for shard in 0..4 {
             let (cluster, host) = (&world.cluster, &host);
             threads.spawn(move || {
-                let cells = host.record.stats.join(shard);
+                let cells = host.state.stats.join(shard);
                 (0..EACH).for_each(|_| cluster.report(host, &cells, Outcome::Status(500)));
             });
         }
@@ -372,5 +372,5 @@ fn failures_in_a_row_are_exact_across_threads() {
     assert!(world.ejected().is_empty());
     world.see(0, Outcome::Status(500), 1);
     assert_eq!(world.ejected(), [0]);
-    assert_eq!(host.record.stats.sum(|stats| stats.rq_error.get() as i64), i64::from(4 * EACH) + 1);
+    assert_eq!(host.state.stats.sum(|stats| stats.rq_error.get() as i64), i64::from(4 * EACH) + 1);
 }

@@ -63,7 +63,7 @@ fn localities_have_their_weights_whatever_the_number_of_their_endpoints() {
         let world = World::new(&with(config(policy.clone(), 9, edit), |it| it.locality_weights = weights), 5);
         let counts = counts(&world, 40_000);
         let b: usize = [6, 7].iter().filter_map(|number| counts.get(number)).sum();
-        let bound = if super::super::LoadBalancer::is_by_hash(&policy) { 3000 } else { 600 };
+        let bound = if super::super::policy::LoadBalancer::is_by_hash(&policy) { 3000 } else { 600 };
         assert!(b.abs_diff(30_000) < bound, "{policy:?} {counts:?}");
         assert_eq!(counts.get(&8), None, "{policy:?}");
     }
