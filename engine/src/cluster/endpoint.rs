@@ -71,7 +71,7 @@ impl Endpoint {
 
     /// The same endpoint after discovery said something new of it. Its connections stay.
     pub(super) fn renewed(host: &Arc<Host>, shard: usize, before: &Self) -> Rc<Self> {
-        let stats = Rc::new(host.state.stats.join(shard));
+        let stats = Rc::new(host.state.stats.join_at_use(shard));
         before.pool.set_address(host.spec.address.clone(), stats.clone());
         Rc::new(Self {
             host: host.clone(),

@@ -206,7 +206,7 @@ impl Cluster {
     }
 
     fn endpoint(&self, host: &Arc<Host>) -> Rc<Endpoint> {
-        let stats = Rc::new(host.state.stats.join(self.shard));
+        let stats = Rc::new(host.state.stats.join_at_use(self.shard));
         let pool = Pool::new(
             &self.reactor,
             &self.network,
