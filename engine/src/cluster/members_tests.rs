@@ -1,4 +1,4 @@
-//! Members and flags: what stays, what goes, what the statistics say.
+//! Members and flags: which hosts stay, which are removed, and what the statistics say.
 
 use super::*;
 use crate::base::random::Random;
@@ -93,13 +93,13 @@ fn with_active_checks_hosts_begin_as_failed_and_leave_when_a_check_fails() {
     let host = shared.hosts()[0].clone();
     shared.set_flag(&host, HealthFlags::FAILED_ACTIVE_HC, false);
     assert_eq!(gauges(&shared), [2, 1, 0, 0]);
-    // Both vanish from discovery: the failed one goes, the healthy one stays until its check fails.
+    // Discovery lists neither: the failed host is removed, the healthy one stays until its check fails.
     let change = shared.set_members(Vec::new());
     assert_eq!((change.added.len(), change.removed.len()), (0, 1));
     assert_eq!(names(&shared), ["10.0.0.1:80"]);
     assert_eq!(host.flags().to_string(), "/pending_dynamic_removal");
     assert_eq!(host.health(), Health::Healthy);
-    // Discovery knows it again, and then no more.
+    // Discovery lists it again, and then no longer.
     assert!(shared.set_members(vec![spec("10.0.0.1:80")]).is_empty());
     assert_eq!(host.flags().to_string(), "healthy");
     assert!(shared.set_members(Vec::new()).is_empty());
@@ -142,7 +142,7 @@ fn a_reload_keeps_what_checks_found() {
     let after = ClusterShared::new(&more, &registry, 1, Some(&before));
     let health: Vec<_> = after.hosts().iter().map(|host| host.health()).collect();
     assert_eq!(health, [Health::Healthy, Health::Unhealthy, Health::Unhealthy]);
-    // Checked another way: nothing is known.
+    // With other checks nothing is known.
     let unchecked = ClusterShared::new(&config(&["10.0.0.2:80"], false), &registry, 1, Some(&after));
     assert_eq!(unchecked.hosts()[0].health(), Health::Healthy);
 }
@@ -168,7 +168,7 @@ fn only_the_members_in_force_are_counted() {
     assert_eq!((gauges(&old), old.stats.membership_change.get()), ([3, 2, 1, 0], 3));
 }
 
-/// The counts follow each change; a count of all hosts must say the same.
+/// The counts follow each change. A count over all hosts must agree.
 #[test]
 fn counts_by_delta_agree_with_a_full_recount() {
     for (seed, checked) in [(1, false), (2, true), (3, true)] {

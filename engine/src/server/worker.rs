@@ -62,7 +62,7 @@ pub(super) struct Worker<W> {
 /// The thread runs, if it is needed. A thread that was started for it ends where this is dropped without being applied.
 pub(super) struct Ready(Option<Arc<Link>>);
 
-/// How the thread is told. It ends when this is gone.
+/// The connection to the thread, which ends when this is dropped.
 struct Link {
     /// Before `wake`, and so dropped before it: the thread is woken to find its orders closed.
     orders: Sender<Order>,

@@ -1,4 +1,4 @@
-//! The connection of one endpoint's checks.
+//! The connection for one endpoint's checks.
 
 use super::Failure;
 use crate::net::{ByteStream, Network};
@@ -13,7 +13,7 @@ pub(super) struct Link {
     network: Network,
     address: Address,
     stream: Option<ByteStream>,
-    /// A check has been made on it before.
+    /// Whether an earlier check used it.
     used: bool,
 }
 
@@ -22,7 +22,8 @@ impl Link {
         Self { reactor: reactor.clone(), network: network.clone(), address, stream: None, used: false }
     }
 
-    /// Connect to `address` from now on. A connection to another one says nothing of it. Whether it is another one.
+    /// Connects to `address` from now on and returns whether that is another address. A connection to the old address says
+    /// nothing about the new one.
     pub fn aim(&mut self, address: Address) -> bool {
         let has_moved = address != self.address;
         if has_moved {
@@ -36,14 +37,14 @@ impl Link {
         self.stream = None;
     }
 
-    /// Close the connection if its other end did, or said something unasked.
+    /// Closes the connection if the other end has closed it or has sent something unasked.
     pub fn sweep(&mut self) {
         if self.stream.as_ref().is_some_and(ByteStream::has_received) {
             self.close();
         }
     }
 
-    /// Connect, unless the connection of the check before is still there.
+    /// Connects, unless the last check's connection is still open.
     ///
     /// # Errors
     /// `Failure::Network`.
@@ -59,7 +60,7 @@ impl Link {
         Ok(())
     }
 
-    /// Whether another check was on it before: its other end may have closed it at any moment since.
+    /// Whether an earlier check used the connection: the other end may have closed it at any time since.
     pub fn is_reused(&self) -> bool {
         self.used
     }
@@ -72,7 +73,7 @@ impl Link {
         }
     }
 
-    /// Until everything is with the kernel.
+    /// Waits until the kernel has everything.
     ///
     /// # Errors
     /// `Failure::Network`.
@@ -94,7 +95,7 @@ impl Link {
         }
     }
 
-    /// Keep the connection for the next check. It stays armed, so that its end is noticed.
+    /// Keeps the connection for the next check. It stays armed, so that its end is noticed.
     pub fn keep(&mut self) {
         let ended = self
             .stream

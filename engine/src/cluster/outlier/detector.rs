@@ -1,5 +1,5 @@
-//! The deciding side of outlier detection, on the control thread: who is ejected, for how long, and who comes back.
-//! Follows Envoy's outlier_detection_impl.cc step by step.
+//! The deciding side of outlier detection, on the control thread: which endpoints are ejected, for how long, and when they
+//! return. Follows Envoy's outlier_detection_impl.cc step by step.
 
 use super::monitor::{Ejection, reset};
 use super::rates::{NO_RATE, Origin, Tally, threshold};
@@ -24,7 +24,7 @@ pub struct Detector {
     active: u32,
 }
 
-/// What is remembered of one endpoint.
+/// The memory of one endpoint.
 struct Monitored {
     host: Arc<Host>,
     ejections: u32,
@@ -58,7 +58,7 @@ impl Detector {
         Some(detector)
     }
 
-    /// The configuration has left the cluster, or this form of it.
+    /// The cluster is gone from the configuration or has changed.
     pub fn end(self) {
         self.stats.ejections_active.set(0);
     }
@@ -67,13 +67,13 @@ impl Detector {
         self.config.interval
     }
 
-    /// Take over the cluster's members as they are now.
+    /// Takes over the cluster's current members.
     pub fn follow_members(&mut self) {
         let hosts = self.cluster.hosts();
         let mut before = std::mem::take(&mut self.monitored);
         for host in hosts.iter() {
             let key = Arc::as_ptr(&host.state);
-            // Described anew perhaps, and the same all the same.
+            // The host may have been described again.
             let known = before.remove(&key).map(|monitored| Monitored { host: host.clone(), ..monitored });
             let monitored = known.unwrap_or_else(|| Monitored {
                 host: host.clone(),
@@ -89,10 +89,10 @@ impl Detector {
         self.set_active(self.monitored.values().filter(|monitored| monitored.is_ejected()).count() as u32);
     }
 
-    /// So many failures in a row.
+    /// An endpoint has reached the limit of failures in a row.
     pub fn on_consecutive(&mut self, host: &Arc<Host>, ejection: Ejection, now: Nanos, random: &Random) {
         let key = Arc::as_ptr(&host.state);
-        // Removed meanwhile, or ejected for another reason.
+        // The endpoint was removed meanwhile, or ejected for another reason.
         if self.monitored.get(&key).is_none_or(Monitored::is_ejected) {
             return;
         }
@@ -191,13 +191,13 @@ impl Detector {
                 rated.push(Rated { host: *key, rate, volume: interval.results });
             }
         }
-        // The map has no order; with few ejections left, the worst go first.
+        // The map has no order. Where few ejections are left, the worst endpoints are ejected first.
         rated.sort_by(|a, b| a.rate.total_cmp(&b.rate));
         rated
     }
 
-    /// Eject, unless too many are ejected already or the configuration says to detect only. `rates`: the endpoint's and
-    /// the threshold, in per cent.
+    /// Ejects an endpoint, unless too many are already ejected or the configuration only wants to know. `rates` are the
+    /// percentages of the endpoint and of the threshold.
     fn eject(
         &mut self,
         key: *const HostState,
@@ -253,7 +253,7 @@ impl Detector {
         let Some(monitored) = self.monitored.get_mut(&key) else { return };
         monitored.returned_at = Some(now);
         let host = &monitored.host;
-        // Few new failures must not be enough because of old ones.
+        // Failures from before the ejection must not count towards the next one.
         let counters = [
             &host.state.monitor.consecutive_5xx,
             &host.state.monitor.consecutive_gateway_failure,
@@ -292,7 +292,7 @@ impl Detector {
     }
 }
 
-/// In how many per cent of the cases an ejection is made, and what counts it.
+/// The percentage of cases in which the ejection is made, and the counter of those that are.
 fn enforcement<'a>(config: &OutlierDetection, stats: &'a OutlierStats, ejection: Ejection) -> (u32, &'a Counter) {
     match ejection {
         Ejection::Consecutive5xx => (config.enforcing_consecutive_5xx, &stats.ejections_enforced_consecutive_5xx),

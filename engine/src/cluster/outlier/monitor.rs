@@ -84,7 +84,7 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// The success rate of the last interval in per cent; -1 where there were too few requests.
+    /// The success rate of the last interval as a percentage; -1 where there were too few requests.
     pub fn success_rate(&self, origin: Origin) -> f64 {
         self.rates[origin as usize].get()
     }
