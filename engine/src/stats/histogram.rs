@@ -18,7 +18,7 @@ pub const HISTOGRAM_VALUE_MAX: u64 = (1 << VALUE_BITS) - 1;
 /// Values by size. Times are recorded in microseconds, sizes in bytes.
 ///
 /// Single writer, as [`super::Counter`]. Memory is allocated by the first value of each octave, since the values of one
-/// histogram lie close together: 1 to 2 KiB for a response time, and 7 KiB for values of every size.
+/// histogram lie close together: 1 to 2 KiB for a response time, and 8 KiB for values of every size.
 #[derive(Debug, Default)]
 pub struct Histogram(OnceLock<Box<Rows>>);
 
