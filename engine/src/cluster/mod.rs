@@ -194,8 +194,8 @@ impl Cluster {
         self.not_before.set(if cost > COST_FREE && !late { now + cost * COST_SHARE } else { 0 });
     }
 
-    /// Endpoints for `hosts`: existing ones where there are, and new ones. A change mostly leaves the list as it is up to
-    /// some place and from another one on, so only what is between is looked up by identity.
+    /// Endpoints for `hosts`, existing ones where possible. Most changes leave the start and the end of the list as they are,
+    /// so only the part in between is looked up by identity.
     fn adopt(&self, hosts: &[Arc<Host>], before: &[Rc<Endpoint>]) -> Vec<Rc<Endpoint>> {
         let same = |(endpoint, host): &(&Rc<Endpoint>, &Arc<Host>)| Arc::ptr_eq(&endpoint.host, host);
         let head = before.iter().zip(hosts).take_while(same).count();

@@ -305,7 +305,7 @@ impl Watched {
         transition
     }
 
-    /// Leaves the endpoint out, at its own request, until this check finds it well.
+    /// Leaves the endpoint out, at its own request, until this check finds it healthy.
     fn exclude(&self, host: &Arc<Host>, index: usize) {
         if let Some(checked) = self.checked.borrow_mut().get_mut(&Arc::as_ptr(&host.state)) {
             checked.sessions[index].excluded = true;

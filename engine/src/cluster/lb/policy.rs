@@ -34,8 +34,8 @@ impl LoadBalancer {
         }
     }
 
-    /// `members` are not empty and in the order of their indexes. `everyone` adds those that may not be used now; `None`
-    /// where there are none.
+    /// `members` are not empty and in the order of their indexes. `everyone` is the same with the hosts that may not be used
+    /// now; `None` where all may be used.
     pub(super) fn new(build: &Build<'_>, mut members: Vec<Member>, everyone: Option<Vec<Member>>) -> Self {
         if Self::is_by_hash(build.policy) {
             let sum: f64 = members.iter().map(|member| member.weight).sum();
