@@ -115,8 +115,9 @@ impl Endpoint {
 
     /// Counts a request to this endpoint, which is in flight as long as the returned value lives.
     pub fn request_started(self: &Rc<Self>, now: Nanos) -> InFlight {
-        self.stats.rq_total.inc();
-        self.stats.rq_active.inc();
+        let stats: &HostStats = &self.stats;
+        stats.rq_total.inc();
+        stats.rq_active.inc();
         self.load.active.set(self.load.active.get() + 1);
         self.cluster_active.set(self.cluster_active.get() + 1);
         InFlight { endpoint: self.clone(), started: now }

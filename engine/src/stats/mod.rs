@@ -5,7 +5,7 @@
 //!
 //! Invariant: counting a request takes no lock, makes no atomic read-modify-write and, once warm, no allocation. Three
 //! things are allocated at their first use on a shard and never again: the cells of a histogram's octave, the counters of a
-//! class of status codes, and the cells of an endpoint. With thousands of clusters, only those with traffic cost memory.
+//! block of status codes, and the cells of an endpoint. With thousands of clusters, only those with traffic cost memory.
 
 mod cell;
 mod declare;
