@@ -1,20 +1,20 @@
-//! `/clusters`: settings, health and statistics of each cluster's endpoints, as Envoy's clusters_handler.cc has them.
+//! `/clusters`: settings, health and statistics of each cluster's endpoints, in the form of Envoy's clusters_handler.cc.
 
-use super::endpoints::{Answer, Query};
+use super::message::{Answer, Query};
 use super::state::State;
 use crate::cluster::outlier::Origin;
-use crate::cluster::{CONTROL, ClusterShared, HealthFlags, Host};
-use crate::stats::{CircuitBreakerStats, ClusterStats, Gauge, HostStats, Registry};
-use crate::upstream::limits::{Priority, Resource, Usage};
+use crate::cluster::{ClusterShared, HealthFlags, Host};
+use crate::stats::{ClusterStats, HostStats, Registry};
+use crate::upstream::limits::{Priority, Resource};
 use ringway_config::model::Address;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// A limit that is not set, as Envoy shows one.
+/// Envoy's value for a limit that is not set.
 const UNLIMITED: u32 = u32::MAX;
 
-/// What Envoy shows of the limits, with its names.
+/// The limits that Envoy shows, with its names.
 const SHOWN_LIMITS: [(Resource, &str); 4] = [
     (Resource::Connections, "max_connections"),
     (Resource::PendingRequests, "max_pending_requests"),
@@ -63,7 +63,7 @@ fn write_cluster(out: &mut String, cluster: &ClusterShared, registry: &Registry)
 fn write_host(out: &mut String, cluster: &str, host: &Host) -> std::fmt::Result {
     let mut line = |key: &str, value: &dyn std::fmt::Display| writeln!(out, "{cluster}::{}::{key}::{value}", host.name);
     for figure in HostStats::FIGURES {
-        line(figure.name, &host.record.stats.sum(figure.read))?;
+        line(figure.name, &host.state.stats.sum(figure.read))?;
     }
     line("hostname", &host.spec.hostname.as_deref().unwrap_or(""))?;
     line("health_flags", &host.flags())?;
@@ -73,8 +73,8 @@ fn write_host(out: &mut String, cluster: &str, host: &Host) -> std::fmt::Result 
     line("sub_zone", &"")?;
     line("canary", &false)?;
     line("priority", &host.spec.priority)?;
-    line("success_rate", &host.record.monitor.success_rate(Origin::External))?;
-    line("local_origin_success_rate", &host.record.monitor.success_rate(Origin::Local))
+    line("success_rate", &host.state.monitor.success_rate(Origin::External))?;
+    line("local_origin_success_rate", &host.state.monitor.success_rate(Origin::Local))
 }
 
 /// Envoy: admin.v3.ClusterStatus.
@@ -112,7 +112,7 @@ fn host_status(host: &Host) -> Value {
     };
     let stats = HostStats::FIGURES.map(|figure| {
         let kind = if figure.is_gauge { "GAUGE" } else { "COUNTER" };
-        json!({ "name": figure.name, "type": kind, "value": host.record.stats.sum(figure.read).to_string() })
+        json!({ "name": figure.name, "type": kind, "value": host.state.stats.sum(figure.read).to_string() })
     });
     let flags = host.flags();
     let mut health = json!({ "eds_health_status": "HEALTHY" });
@@ -138,37 +138,10 @@ fn host_status(host: &Host) -> Value {
         "priority": host.spec.priority,
     });
     for (origin, key) in [(Origin::External, "success_rate"), (Origin::Local, "local_origin_success_rate")] {
-        let rate = host.record.monitor.success_rate(origin);
+        let rate = host.state.monitor.success_rate(origin);
         if rate >= 0.0 {
             status[key] = json!({ "value": rate });
         }
     }
     status
-}
-
-/// Brings the gauges of the circuit breakers up to date; on the admin thread only.
-pub(super) fn refresh_limits(clusters: &[Arc<ClusterShared>], registry: &Registry) {
-    for cluster in clusters.iter().filter(|cluster| cluster.limits.is_limited()) {
-        let stats: Arc<CircuitBreakerStats> = registry.scope(&cluster.config.name, CONTROL);
-        for (priority, resource, open, remaining) in gauges(&stats) {
-            let usage: Usage = cluster.limits.usage(resource, priority);
-            open.set(usage.is_open().into());
-            remaining.set(usage.remaining().into());
-        }
-    }
-}
-
-fn gauges(stats: &CircuitBreakerStats) -> [(Priority, Resource, &Gauge, &Gauge); 8] {
-    use Priority::{Default, High};
-    use Resource::{Connections, PendingRequests, Requests, Retries};
-    [
-        (Default, Connections, &stats.default_cx_open, &stats.default_remaining_cx),
-        (Default, PendingRequests, &stats.default_rq_pending_open, &stats.default_remaining_pending),
-        (Default, Requests, &stats.default_rq_open, &stats.default_remaining_rq),
-        (Default, Retries, &stats.default_rq_retry_open, &stats.default_remaining_retries),
-        (High, Connections, &stats.high_cx_open, &stats.high_remaining_cx),
-        (High, PendingRequests, &stats.high_rq_pending_open, &stats.high_remaining_pending),
-        (High, Requests, &stats.high_rq_open, &stats.high_remaining_rq),
-        (High, Retries, &stats.high_rq_retry_open, &stats.high_remaining_retries),
-    ]
 }

@@ -1,7 +1,8 @@
-//! The endpoints: Envoy's paths, read by GET, changed by POST.
+//! The endpoints, at Envoy's paths: GET reads, POST changes.
 
 use super::clusters::clusters;
 use super::explain::{self, Question};
+use super::message::{Answer, Call, Query};
 use super::state::{Control, State, resident_bytes};
 use crate::base::logging;
 use crate::http::Method;
@@ -12,46 +13,9 @@ use serde_json::{Value, json};
 use std::time::UNIX_EPOCH;
 use tracing_subscriber::filter::LevelFilter;
 
-/// A request.
-pub(super) struct Call<'a> {
-    pub method: Method,
-    pub path: &'a [u8],
-    pub query: &'a [u8],
-    /// `None`: there is one, and it is too long or broken.
-    pub body: Option<&'a [u8]>,
-}
-
-/// A response, and what is to happen once it is sent.
-pub(super) struct Answer {
-    pub status: u16,
-    pub content_type: &'static str,
-    pub body: String,
-    pub allow: &'static str,
-    pub then: Option<Control>,
-}
-
-impl Answer {
-    pub(super) fn text(status: u16, body: impl Into<String>) -> Self {
-        Self { status, content_type: "text/plain; charset=UTF-8", body: body.into(), allow: "", then: None }
-    }
-
-    fn ok() -> Self {
-        Self::text(200, "OK\n")
-    }
-
-    pub(super) fn json(value: &Value) -> Self {
-        let body = serde_json::to_string_pretty(value).unwrap_or_default() + "\n";
-        Self { content_type: "application/json", ..Self::text(200, body) }
-    }
-
-    fn then(control: Control) -> Self {
-        Self { then: Some(control), ..Self::ok() }
-    }
-}
-
 struct Endpoint {
     path: &'static str,
-    /// Needs POST: it changes something, or is asked with a body.
+    /// Needs POST: it changes something, or its question may be a body.
     changes: bool,
     help: &'static str,
     run: fn(&State, &Query) -> Answer,
@@ -64,7 +28,7 @@ const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/drain_listeners",
         changes: true,
-        help: "stop accepting, end connections with their present exchange",
+        help: "stop accepting, end connections with their current exchange",
         run: |_, _| Answer::then(Control::DrainListeners),
     },
     Endpoint {
@@ -146,49 +110,7 @@ pub(super) fn answer(state: &State, call: &Call<'_>) -> Answer {
         let allow = if endpoint.changes { "POST" } else { "GET, HEAD" };
         return Answer { allow, ..Answer::text(405, format!("use {allow}\n")) };
     }
-    (endpoint.run)(state, &Query { pairs: pairs(call.query), body: call.body.map(<[u8]>::to_vec) })
-}
-
-/// What an endpoint is asked.
-pub(super) struct Query {
-    /// Parameters, decoded.
-    pairs: Vec<(String, String)>,
-    body: Option<Vec<u8>>,
-}
-
-fn pairs(query: &[u8]) -> Vec<(String, String)> {
-    let pairs = query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let at = pair.iter().position(|&byte| byte == b'=');
-        let (name, value) = at.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]));
-        (decode(name), decode(value))
-    });
-    pairs.collect()
-}
-
-impl Query {
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-}
-
-/// Percent-decoding (RFC 3986 section 2.1), and '+' for a space as forms have it.
-fn decode(bytes: &[u8]) -> String {
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let escaped = (bytes[i] == b'%').then(|| bytes.get(i + 1..i + 3)).flatten();
-        let value = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match (value, bytes[i]) {
-            (Some(value), _) => {
-                out.push(value);
-                i += 2;
-            }
-            (None, b'+') => out.push(b' '),
-            (None, byte) => out.push(byte),
-        }
-        i += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    (endpoint.run)(state, &Query::new(call))
 }
 
 fn help(_: &State, _: &Query) -> Answer {
@@ -342,7 +264,7 @@ fn set_logging(_: &State, query: &Query) -> Answer {
             "say ?level=LEVEL or ?TARGET=LEVEL, LEVEL being error, warn, info, debug, trace or off\n",
         );
     }
-    // A word that is no level would be taken for the name of a target, and everything else would fall silent.
+    // The log would take an unknown word for the name of a target and silence everything else.
     if let Some((_, level)) = query.pairs.iter().find(|(_, level)| level.parse::<LevelFilter>().is_err()) {
         return Answer::text(400, format!("{level:?} is no level; say error, warn, info, debug, trace or off\n"));
     }
@@ -355,15 +277,6 @@ fn set_logging(_: &State, query: &Query) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn queries_are_decoded() {
-        let query = Query { pairs: pairs(b"filter=a%2Eb+c&usedonly&x=%zz"), body: None };
-        assert_eq!(query.get("filter"), Some("a.b c"));
-        assert_eq!(query.get("usedonly"), Some(""));
-        assert_eq!(query.get("x"), Some("%zz"));
-        assert_eq!(query.get("y"), None);
-    }
 
     #[test]
     fn the_list_is_sorted_so_that_help_reads_well() {

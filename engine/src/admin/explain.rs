@@ -18,16 +18,16 @@ use page::Page;
 use ringway_config::model::{Address, Config, FilterChain, FilterChainMatch, Hcm, Listener, NetworkFilter};
 use std::net::SocketAddr;
 
-/// What there is to say.
+/// The answer.
 #[derive(Debug)]
 pub struct Explanation {
     pub text: String,
-    /// A route takes the request, or some of its kind where routes take shares.
+    /// Whether a route takes the request, or a share of such requests.
     pub is_found: bool,
 }
 
 /// # Errors
-/// A sentence: what of the question is no request, or names a listener that does not exist.
+/// One sentence: a part of the question is not part of a request, or its listener does not exist.
 pub fn explain(config: &Config, question: &Question) -> Result<Explanation, String> {
     let mut exchange = question.exchange()?;
     let listener = choose_listener(config, question.listener.as_deref())?;
@@ -91,7 +91,7 @@ fn criteria(matcher: &FilterChainMatch) -> String {
     if criteria.is_empty() { "nothing".into() } else { criteria.join(" and ") }
 }
 
-/// What is done to the head before routes are looked at. Whether there is a route to look for.
+/// Describes what happens to the head before routing. Returns whether the request is routed at all.
 fn admission(
     page: &mut Page<'_>,
     hcm: &Hcm,
@@ -135,7 +135,7 @@ fn authority(exchange: &Exchange) -> String {
     String::from_utf8_lossy(exchange.request.head.authority.of(exchange.request.view())).into_owned()
 }
 
-/// Virtual host, routes, and what those that take the request do with it. Whether one does.
+/// Describes the virtual host, the routes, and the action of those that take the request. Returns whether one does.
 fn routing(page: &mut Page<'_>, config: &Config, hcm: &Hcm, exchange: &Exchange) -> bool {
     let view: HeadView<'_> = exchange.request.view();
     let request = Request::new(&exchange.request.head, view, 0);

@@ -1,6 +1,7 @@
-//! HTTP/1 for the admin endpoint: small requests, whole responses, on the same codec and ring as everything else.
+//! HTTP/1 for the admin endpoint: small requests and whole responses, with the same codec and ring as everything else.
 
-use super::endpoints::{Answer, Call, answer};
+use super::endpoints::answer;
+use super::message::{Answer, Call};
 use super::state::State;
 use crate::hcm::access_log::{CompiledLog, ShardLog, Writer};
 use crate::http::format::Record;
@@ -21,9 +22,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// For a request's head, between requests, and for a response to be taken.
+/// The time for a request's head, between requests, and for the client to take a response.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Connections at once; more wait in the backlog of the kernel.
+/// Connections at the same time; further ones wait in the kernel's backlog.
 const CONNECTIONS_MAX: usize = 256;
 
 /// A line of the access log.
@@ -156,7 +157,7 @@ async fn read_head(
     .await
 }
 
-/// Bytes of body that are read; nothing that is asked here is longer.
+/// The largest body that is read; no question is longer.
 const BODY_MAX: u64 = 64 * 1024;
 
 /// The request's body; `None`: it is too long, or does not come, and the connection cannot go on.
@@ -186,8 +187,8 @@ async fn read_body(reactor: &Rc<Reactor>, wire: &mut Downstream<'_>, head: &Requ
     Some(body)
 }
 
-/// A page in a browser must not reach the admin endpoint through a name that somebody else controls (DNS rebinding),
-/// nor send it orders from another site.
+/// Refuses requests that a page in a browser makes: through a name that an attacker controls (DNS rebinding), and orders
+/// from another site.
 fn refusal(head: &RequestHead, bytes: &[u8]) -> Option<Answer> {
     let authority = std::str::from_utf8(head.authority.of(bytes)).unwrap_or_default();
     let host = authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));

@@ -1,10 +1,12 @@
-//! The admin shard: an HTTP endpoint on a thread of its own, apart from the shards, so that nothing asked here delays
-//! a request. It merges the shards' statistics, shows what runs, and passes orders to the server.
+//! The admin shard: an HTTP endpoint on its own thread, so that no question delays a request on a shard. It merges the
+//! shards' statistics, shows the running configuration, and passes orders to the server.
 
 mod clusters;
 mod endpoints;
 pub mod explain;
 mod http;
+mod limits;
+mod message;
 mod state;
 
 pub use state::{Control, Source, State};
@@ -27,7 +29,7 @@ pub fn bind(admin: &model::Admin) -> io::Result<OwnedFd> {
     sys::listen(&admin.address, 128)
 }
 
-/// Start the thread. It ends with the process.
+/// Starts the thread, which ends with the process.
 ///
 /// # Errors
 /// One sentence: no ring, no thread, or the access log cannot be opened.

@@ -1,6 +1,6 @@
-//! What the admin endpoint shows and the server keeps up to date.
+//! The state that the admin endpoint shows and the server keeps up to date.
 
-use super::clusters::refresh_limits;
+use super::limits;
 use crate::shard::Plan;
 use crate::stats::{Registry, ServerState, ServerStats, server_version};
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ pub struct State {
     loaded: Mutex<Loaded>,
     control: Mutex<Sender<Control>>,
     server: AtomicU8,
-    /// POST /healthcheck/fail.
+    /// Set by POST /healthcheck/fail.
     failed: AtomicBool,
     stats: Arc<ServerStats>,
 }
@@ -104,15 +104,15 @@ impl State {
         let _ = self.control.lock().unwrap_or_else(PoisonError::into_inner).send(control);
     }
 
-    /// Bring the process's own gauges up to date. Called on the admin thread only: cells have one writer.
+    /// Brings the process's own gauges up to date. Called on the admin thread only: cells have one writer.
     pub fn refresh(&self) {
         self.stats.uptime.set(self.started.elapsed().as_secs() as i64);
         self.stats.set_state(self.server_state());
         self.stats.memory_allocated.set(resident_bytes() as i64);
-        // All of it under the lock: once a plan is replaced nobody makes cells for its clusters.
+        // All of it under the lock, so that a replaced plan makes no more cells for its clusters.
         let loaded = self.lock();
         self.stats.total_connections.set(loaded.plan.global_limit.used() as i64);
-        refresh_limits(&loaded.plan.clusters, &self.registry);
+        limits::refresh(&loaded.plan.clusters, &self.registry);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Loaded> {

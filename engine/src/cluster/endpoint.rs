@@ -1,6 +1,6 @@
 //! One endpoint on one shard: its connections and how busy it is.
 
-use super::members::{Health, HealthFlags, Host};
+use super::host::{Health, HealthFlags, Host};
 use crate::base::clock::{Nanos, nanos};
 use crate::stats::{HostStats, ShardCopy};
 use crate::upstream::Pool;
@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A failed request counts as one that took so long, at least: who fails fast must not look fast.
+/// The shortest latency of a failed request, in nanoseconds: an endpoint that fails fast must not look fast.
 const FAILURE_LATENCY: f64 = 1e9;
 
 /// Handed out as `Rc`: it may leave the cluster while exchanges use it.
@@ -25,20 +25,20 @@ pub struct Endpoint {
     load: Rc<Load>,
     /// Requests in flight on this shard to all endpoints of the cluster together.
     cluster_active: Rc<Cell<u32>>,
-    /// With which the average decays, in nanoseconds; 0: nobody asks for it.
+    /// The time constant of the average's decay, in nanoseconds; 0: the policy needs no average.
     decay: f64,
-    /// Since when the endpoint is healthy without a break, as this shard saw it; `None` while it is not.
+    /// Since when this shard has seen the endpoint healthy without a break; `None` while it is not.
     healthy_since: Cell<Option<Nanos>>,
-    /// The host's when this shard looked last: a view is made from one look at each host.
+    /// The host's flags at this shard's last look: a view is made from one look at each host.
     flags: Cell<HealthFlags>,
 }
 
-/// How busy and how fast an endpoint is; goes on when discovery says something new of it.
+/// How busy and how fast an endpoint is. It outlives a new description of the endpoint.
 #[derive(Default)]
 struct Load {
     /// Requests in flight on this shard.
     active: Cell<u32>,
-    /// Moving average of the response times in nanoseconds, peaks at once (peak EWMA); 0: none has come yet.
+    /// Moving average of the response times in nanoseconds, which follows peaks at once (peak EWMA); 0: no response yet.
     latency: Cell<f64>,
     latency_at: Cell<Nanos>,
 }
@@ -69,9 +69,9 @@ impl Endpoint {
         })
     }
 
-    /// The same endpoint after discovery said something new of it. Its connections stay.
+    /// The same endpoint with a new description. Its connections stay.
     pub(super) fn renewed(host: &Arc<Host>, shard: usize, before: &Self) -> Rc<Self> {
-        let stats = Rc::new(host.record.stats.join(shard));
+        let stats = Rc::new(host.state.stats.join_at_use(shard));
         before.pool.set_address(host.spec.address.clone(), stats.clone());
         Rc::new(Self {
             host: host.clone(),
@@ -87,7 +87,8 @@ impl Endpoint {
         })
     }
 
-    /// Look at the host's flags. Who became unhealthy loses its connections as soon as they are idle, as in Envoy.
+    /// Looks at the host's flags. An endpoint that has become unhealthy loses its connections as soon as they are idle, as
+    /// in Envoy.
     pub(super) fn note_health(&self, now: Nanos) {
         let flags = self.host.flags();
         let before = self.flags.replace(flags).health();
@@ -112,10 +113,11 @@ impl Endpoint {
         self.healthy_since.get()
     }
 
-    /// A request goes to this endpoint; it does so as long as the value returned lives.
+    /// Counts a request to this endpoint, which is in flight as long as the returned value lives.
     pub fn request_started(self: &Rc<Self>, now: Nanos) -> InFlight {
-        self.stats.rq_total.inc();
-        self.stats.rq_active.inc();
+        let stats: &HostStats = &self.stats;
+        stats.rq_total.inc();
+        stats.rq_active.inc();
         self.load.active.set(self.load.active.get() + 1);
         self.cluster_active.set(self.cluster_active.get() + 1);
         InFlight { endpoint: self.clone(), started: now }
@@ -131,13 +133,13 @@ impl Endpoint {
         self.cluster_active.get()
     }
 
-    /// The average as it is now: it decays while nothing comes. `None` before the first response.
+    /// The average at this time: it decays while no response comes. `None` before the first response.
     pub(super) fn latency(&self, now: Nanos) -> Option<f64> {
         let latency = self.load.latency.get();
         (latency > 0.0).then(|| latency * self.share_left(now))
     }
 
-    /// How much of the past counts still.
+    /// The share with which the past still counts.
     fn share_left(&self, now: Nanos) -> f64 {
         let elapsed = now.saturating_sub(self.load.latency_at.get());
         (-(elapsed as f64) / self.decay).exp()
@@ -166,12 +168,12 @@ impl InFlight {
         &self.endpoint
     }
 
-    /// The response's head came.
+    /// The response's head has come.
     pub fn responded(&self, now: Nanos) {
         self.endpoint.observe(now.saturating_sub(self.started) as f64, now);
     }
 
-    /// No response came, or one that says that the endpoint cannot serve.
+    /// No response has come, or one that says that the endpoint cannot serve.
     pub fn failed(&self, now: Nanos) {
         self.endpoint.observe((now.saturating_sub(self.started) as f64).max(FAILURE_LATENCY), now);
     }
@@ -228,9 +230,9 @@ mod tests {
         }
     }
 
-    /// However it came to be unhealthy.
+    /// Whatever made it unhealthy.
     #[test]
-    fn who_becomes_unhealthy_keeps_no_idle_connection() {
+    fn an_endpoint_that_becomes_unhealthy_keeps_no_idle_connection() {
         let world = World::new();
         let host = world.shared.hosts()[0].clone();
         for degraded in [false, true] {
@@ -247,9 +249,9 @@ mod tests {
         }
     }
 
-    /// Envoy: DrainExistingConnections. What is made afterwards, in panic, is kept like any other.
+    /// Envoy: DrainExistingConnections. A connection made afterwards, in panic, is kept like any other.
     #[test]
-    fn who_becomes_unhealthy_loses_busy_connections_when_they_are_idle() {
+    fn an_endpoint_that_becomes_unhealthy_loses_busy_connections_when_they_are_idle() {
         let world = World::new();
         let (host, cluster) = (world.shared.hosts()[0].clone(), world.cluster());
         let endpoint = cluster.endpoints()[0].clone();
@@ -269,14 +271,14 @@ mod tests {
     }
 
     #[test]
-    fn who_is_gone_loses_each_connection_when_it_is_idle() {
+    fn a_removed_endpoint_loses_each_connection_when_it_is_idle() {
         let world = World::new();
         let cluster = world.cluster();
         let endpoint = cluster.endpoints()[0].clone();
         let busy = world.connect(&endpoint.pool);
         world.shared.set_members(Vec::new());
         cluster.tend();
-        // One that was picked before, and one that is connected to after all.
+        // One connection from before, and one that is made although the endpoint is gone.
         for connection in [busy, world.connect(&endpoint.pool)] {
             endpoint.pool.put(connection);
             assert_eq!(endpoint.pool.idle_count(), 0);
@@ -286,7 +288,7 @@ mod tests {
 
     /// Envoy: LogicalHost.
     #[test]
-    fn who_moves_keeps_what_is_under_way_and_its_connections() {
+    fn an_endpoint_that_moves_keeps_its_requests_and_connections() {
         let world = World::new();
         let at = |x: u8| HostSpec {
             logical_name: Some("app.test:80".into()),
@@ -302,7 +304,7 @@ mod tests {
         cluster.tend();
         let after = cluster.endpoints()[0].clone();
         assert_eq!((&*after.name, after.active(), after.pool.idle_count()), ("10.0.0.2:80", 1, 1));
-        let figures = || after.host.record.stats.sum(|stats| stats.rq_active.get() + 10 * stats.rq_total.get() as i64);
+        let figures = || after.host.state.stats.sum(|stats| stats.rq_active.get() + 10 * stats.rq_total.get() as i64);
         assert_eq!(figures(), 11);
         before.pool.put(busy);
         drop(in_flight);

@@ -1,6 +1,9 @@
-//! Members and flags: what stays, what goes, what the statistics say.
+//! Members and flags: which hosts stay, which are removed, and what the statistics say.
 
 use super::*;
+use crate::base::random::Random;
+use crate::cluster::Health;
+use ringway_config::model::Address;
 use std::time::Duration;
 
 fn endpoint(address: &str) -> model::Endpoint {
@@ -90,13 +93,13 @@ fn with_active_checks_hosts_begin_as_failed_and_leave_when_a_check_fails() {
     let host = shared.hosts()[0].clone();
     shared.set_flag(&host, HealthFlags::FAILED_ACTIVE_HC, false);
     assert_eq!(gauges(&shared), [2, 1, 0, 0]);
-    // Both vanish from discovery: the failed one goes, the healthy one stays until its check fails.
+    // Discovery lists neither: the failed host is removed, the healthy one stays until its check fails.
     let change = shared.set_members(Vec::new());
     assert_eq!((change.added.len(), change.removed.len()), (0, 1));
     assert_eq!(names(&shared), ["10.0.0.1:80"]);
     assert_eq!(host.flags().to_string(), "/pending_dynamic_removal");
     assert_eq!(host.health(), Health::Healthy);
-    // Discovery knows it again, and then no more.
+    // Discovery lists it again, and then no longer.
     assert!(shared.set_members(vec![spec("10.0.0.1:80")]).is_empty());
     assert_eq!(host.flags().to_string(), "healthy");
     assert!(shared.set_members(Vec::new()).is_empty());
@@ -106,7 +109,7 @@ fn with_active_checks_hosts_begin_as_failed_and_leave_when_a_check_fails() {
 }
 
 #[test]
-fn a_logical_host_keeps_its_record_when_its_address_changes() {
+fn a_logical_host_keeps_its_state_when_its_address_changes() {
     let registry = Registry::new();
     let shared = ClusterShared::new(&config(&[], true), &registry, 1, None);
     let logical = |address| HostSpec { logical_name: Some("example.com:80".into()), ..spec(address) };
@@ -121,12 +124,12 @@ fn a_logical_host_keeps_its_record_when_its_address_changes() {
     assert_ne!(shared.generation(), generation, "shards are to see the address");
     assert_eq!((names(&shared), shared.stats.membership_change.get()), (vec!["10.0.0.2:80".into()], 1));
     assert_eq!(shared.hosts()[0].flags(), HealthFlags::FAILED_OUTLIER_CHECK);
-    // Whoever knows it by its old address means the same host.
+    // A holder of the old description means the same host.
     assert!(shared.set_flag(&old, HealthFlags::FAILED_OUTLIER_CHECK, false));
     assert_eq!((shared.hosts()[0].health(), gauges(&shared)), (Health::Healthy, [1, 1, 0, 0]));
     shared.set_members(Vec::new());
     shared.set_flag(&old, HealthFlags::FAILED_ACTIVE_HC, true);
-    assert!(shared.hosts().is_empty(), "it waited for its removal");
+    assert!(shared.hosts().is_empty(), "it was waiting for its removal");
 }
 
 #[test]
@@ -139,7 +142,7 @@ fn a_reload_keeps_what_checks_found() {
     let after = ClusterShared::new(&more, &registry, 1, Some(&before));
     let health: Vec<_> = after.hosts().iter().map(|host| host.health()).collect();
     assert_eq!(health, [Health::Healthy, Health::Unhealthy, Health::Unhealthy]);
-    // Checked another way: nothing is known.
+    // With other checks nothing is known.
     let unchecked = ClusterShared::new(&config(&["10.0.0.2:80"], false), &registry, 1, Some(&after));
     assert_eq!(unchecked.hosts()[0].health(), Health::Healthy);
 }
@@ -163,6 +166,52 @@ fn only_the_members_in_force_are_counted() {
     assert_eq!((gauges(&old), old.stats.membership_change.get()), ([3, 2, 1, 0], 3));
     old.set_members(Vec::new());
     assert_eq!((gauges(&old), old.stats.membership_change.get()), ([3, 2, 1, 0], 3));
+}
+
+/// The counts follow each change. A count over all hosts must agree.
+#[test]
+fn counts_by_delta_agree_with_a_full_recount() {
+    for (seed, checked) in [(1, false), (2, true), (3, true)] {
+        let registry = Registry::new();
+        let shared = ClusterShared::new(&config(&["10.0.0.1:80"], checked), &registry, 1, None);
+        shared.put_in_force();
+        let random = Random::seeded(seed);
+        let mut ever: Vec<Arc<Host>> = shared.hosts().to_vec();
+        let mut removed = 0;
+        for step in 0..3000 {
+            if random.below(4) == 0 {
+                let logical = |name: u64| HostSpec {
+                    logical_name: Some(format!("host-{name}").into()),
+                    weight: 1 + random.below(5) as u32,
+                    ..spec(&format!("10.0.0.{}:80", random.below(200)))
+                };
+                let specs = (0..random.below(12)).map(|_| logical(random.below(20))).collect();
+                let change = shared.set_members(specs);
+                removed += change.removed.len();
+                ever.extend(change.added.into_iter().chain(change.renewed));
+            } else {
+                // Also hosts that are no longer members, and descriptions that are no longer in force.
+                let host = &ever[ever.len() - 1 - random.below(ever.len().min(40) as u64) as usize];
+                shared.set_flag(
+                    host,
+                    HealthFlags(random.below(1 << HealthFlags::NAMES.len()) as u32),
+                    random.below(2) == 0,
+                );
+            }
+            let hosts = shared.hosts();
+            let count = |is: fn(&Host) -> bool| hosts.iter().filter(|host| is(host)).count() as i64;
+            let recount = [
+                hosts.len() as i64,
+                count(|host| host.health() == Health::Healthy),
+                count(|host| host.health() == Health::Degraded),
+                count(|host| host.flags().is_excluded()),
+            ];
+            assert_eq!(gauges(&shared), recount, "seed {seed}, step {step}");
+            let weight = hosts.iter().map(|host| i64::from(host.spec.weight)).max().unwrap_or(0);
+            assert_eq!(shared.stats.max_host_weight.get(), weight, "seed {seed}, step {step}");
+        }
+        assert!(removed > 100, "{removed}");
+    }
 }
 
 #[test]

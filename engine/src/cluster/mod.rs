@@ -1,13 +1,15 @@
 //! Clusters as one shard sees them: endpoints with their pools, and the policy that picks one.
 //!
-//! What the shards share of a cluster is in members.rs. A shard makes a view of its own from that and makes it anew when
-//! the members or their health changed, which it notices at its next pick.
+//! What the shards share of a cluster is in members.rs. From that, a shard makes its own view, and makes it again when the
+//! members or their health have changed, which it notices at its next pick.
 
 mod accounting;
 pub mod call;
+mod counts;
 pub mod discovery;
 mod endpoint;
 pub mod health;
+mod host;
 pub mod lb;
 mod members;
 pub mod outlier;
@@ -18,8 +20,9 @@ pub(crate) mod testing;
 
 pub use accounting::Accounting;
 pub use endpoint::{Endpoint, InFlight};
+pub use host::{Health, HealthFlags, Host, HostSpec};
 pub use lb::{NoHost, PickContext};
-pub use members::{CONTROL, ClusterShared, Health, HealthFlags, Host, HostSpec, MembersChange};
+pub use members::{CONTROL, ClusterShared, MembersChange};
 pub use report::{Report, Reports};
 pub use supervisor::{Supervisor, Warm};
 
@@ -49,22 +52,22 @@ pub struct Cluster {
     reactor: Rc<Reactor>,
     network: Network,
     options: PoolOptions,
-    /// Facts of the process, such as how many subsets there are, are told by one shard: gauges are added up.
+    /// One shard writes the gauges about the whole process, such as the number of subsets: gauges are added up over shards.
     speaks: bool,
-    /// Requests in flight on this shard, to whatever endpoint.
+    /// Requests in flight on this shard, to all endpoints together.
     active: Rc<Cell<u32>>,
     view: RefCell<View>,
     /// The generation that the view was made from.
     seen: Cell<u64>,
-    /// The next view is not made before: a storm of changes to a large cluster must not take the shard's time.
+    /// The earliest time of the next view: a storm of changes to a large cluster must not take all of the shard's time.
     not_before: Cell<Nanos>,
-    /// The view was out of date at its birth, and the next one is made at once.
+    /// The view was out of date when it was made, and the next one is made at once.
     late: Cell<bool>,
 }
 
 struct View {
     hosts: Arc<[Arc<Host>]>,
-    /// For each host.
+    /// One for each host, in the same order.
     endpoints: Vec<Rc<Endpoint>>,
     balancer: Balancer,
 }
@@ -86,7 +89,7 @@ impl Cluster {
             max_requests: config.max_requests_per_connection,
         };
         let limits = ShardLimits::new(&shared.limits, stats.clone(), shard);
-        // Those of the cluster of this name that was there before; who has subsets says so at the first view.
+        // The gauge may hold the number of an earlier cluster of this name. The first view sets it where there are subsets.
         stats.lb_subsets_active.set(0);
         let cluster = Rc::new(Self {
             view: RefCell::new(View { hosts: Arc::new([]), endpoints: Vec::new(), balancer: Balancer::empty() }),
@@ -112,7 +115,7 @@ impl Cluster {
     /// The endpoint for the next request.
     ///
     /// # Errors
-    /// There is none that may be used: response flag UH.
+    /// No endpoint may be used: response flag UH.
     pub fn pick(&self, context: &PickContext<'_>) -> Result<Rc<Endpoint>, NoHost> {
         self.catch_up();
         let view = self.view.borrow();
@@ -127,7 +130,7 @@ impl Cluster {
         }
     }
 
-    /// What came of a request to an endpoint: for outlier detection, and for its own statistics.
+    /// Counts the outcome of a request to an endpoint, for outlier detection and for the endpoint's statistics.
     #[inline]
     pub fn report(&self, endpoint: &Endpoint, outcome: Outcome) {
         self.shared.report(&endpoint.host, &endpoint.stats, outcome);
@@ -143,7 +146,7 @@ impl Cluster {
         self.view.borrow().endpoints.clone()
     }
 
-    /// What is to be done now and then: also a cluster without requests closes connections to endpoints that are gone, and
+    /// Regular work off the request path: a cluster without requests closes its connections to removed endpoints, too, and
     /// limits that were nearly reached are looked at again.
     pub fn tend(&self) {
         self.catch_up();
@@ -152,22 +155,22 @@ impl Cluster {
         }
     }
 
-    /// Take notice of what changed.
+    /// Makes a new view if anything has changed.
     fn catch_up(&self) {
         if self.shared.generation() != self.seen.get() && self.reactor.now() >= self.not_before.get() {
             self.refresh();
         }
     }
 
-    /// Close idle connections but for `keep` to each endpoint.
+    /// Closes idle connections except for `keep` to each endpoint.
     pub fn trim_pools(&self, keep: usize) {
         self.view.borrow().endpoints.iter().for_each(|endpoint| endpoint.pool.trim(keep));
     }
 
-    /// Make the view anew.
+    /// Makes the view again.
     #[cold]
     fn refresh(&self) {
-        // The number first: a change that comes between is seen once more.
+        // The generation is read first: a change in between leads to another view.
         self.seen.set(self.shared.generation());
         let hosts = self.shared.hosts();
         let now = self.reactor.now();
@@ -187,31 +190,38 @@ impl Cluster {
             gone.retain(|endpoint| !kept.contains(&Rc::as_ptr(&endpoint.pool)));
         }
         drop(view);
-        // Exchanges that are under way keep their endpoint, for as long as they last.
+        // Exchanges that are under way keep their endpoint until they end.
         gone.iter().for_each(|endpoint| endpoint.pool.close());
     }
 
-    /// Say when the next view may be made. One that is out of date at its birth is made again at once, but not twice in a
-    /// row: that is the storm.
+    /// Sets when the next view may be made. A view that was out of date when it was made is replaced at once, but not twice
+    /// in a row, which would be a storm.
     fn rest(&self, now: Nanos, cost: u64) {
         let late = self.shared.generation() != self.seen.get() && !self.late.get();
         self.late.set(late);
         self.not_before.set(if cost > COST_FREE && !late { now + cost * COST_SHARE } else { 0 });
     }
 
-    /// Endpoints for `hosts`: those that there are, and new ones.
+    /// Endpoints for `hosts`, existing ones where possible. Most changes leave the start and the end of the list as they are,
+    /// so only the part in between is looked up by identity.
     fn adopt(&self, hosts: &[Arc<Host>], before: &[Rc<Endpoint>]) -> Vec<Rc<Endpoint>> {
-        let known: HashMap<_, _> = before.iter().map(|endpoint| (endpoint.host.spec.identity(), endpoint)).collect();
+        let same = |(endpoint, host): &(&Rc<Endpoint>, &Arc<Host>)| Arc::ptr_eq(&endpoint.host, host);
+        let head = before.iter().zip(hosts).take_while(same).count();
+        let (changed, new) = (&before[head..], &hosts[head..]);
+        let tail = changed.iter().rev().zip(new.iter().rev()).take_while(same).count();
+        let (changed, kept) = changed.split_at(changed.len() - tail);
+        let new = &new[..new.len() - tail];
+        let known: HashMap<_, _> = changed.iter().map(|endpoint| (endpoint.host.spec.identity(), endpoint)).collect();
         let endpoint = |host: &Arc<Host>| match known.get(&host.spec.identity()) {
             Some(endpoint) if Arc::ptr_eq(&endpoint.host, host) => Rc::clone(endpoint),
             Some(before) => Endpoint::renewed(host, self.shard, before),
             None => self.endpoint(host),
         };
-        hosts.iter().map(endpoint).collect()
+        before[..head].iter().cloned().chain(new.iter().map(endpoint)).chain(kept.iter().cloned()).collect()
     }
 
     fn endpoint(&self, host: &Arc<Host>) -> Rc<Endpoint> {
-        let stats = Rc::new(host.record.stats.join(self.shard));
+        let stats = Rc::new(host.state.stats.join_at_use(self.shard));
         let pool = Pool::new(
             &self.reactor,
             &self.network,
@@ -225,9 +235,9 @@ impl Cluster {
     }
 }
 
-/// Views that cost less, in nanoseconds, are made whenever something changed.
+/// Views that cost fewer nanoseconds than this are made at every change.
 const COST_FREE: u64 = 100_000;
-/// Of a shard's time, one part in so many goes into views of one cluster at most.
+/// Views of one cluster take at most one part in `COST_SHARE` of a shard's time.
 const COST_SHARE: u64 = 10;
 
 #[cfg(test)]
@@ -246,11 +256,48 @@ mod tests {
             let pick = || balancer.pick(&endpoints, &PickContext::default(), random, now, &cluster.stats);
             (0..10).filter_map(|_| pick()).collect::<HashSet<_>>()
         };
-        // Changed between the look and the making.
+        // A change between the look and the making.
         world.shared.set_flag(&endpoints[0].host, HealthFlags::FAILED_OUTLIER_CHECK, true);
         assert_eq!(picked(), HashSet::from([0, 1]));
         endpoints.iter().for_each(|endpoint| endpoint.note_health(now));
         assert_eq!(picked(), HashSet::from([1]));
+    }
+
+    /// Whatever discovery does to the list, an endpoint that stays keeps its pool, at its new place.
+    #[test]
+    fn endpoints_follow_their_hosts_through_any_change_of_the_list() {
+        let spec = |number: u32, weight: u32| {
+            let endpoint = endpoint(number);
+            let model::EndpointTarget::Address(address) = endpoint.target.clone() else { panic!("an address") };
+            HostSpec { weight, ..HostSpec::new(&endpoint, address) }
+        };
+        let world = World::new(&cluster(), 1);
+        let random = world.reactor.random();
+        let mut pools: HashMap<String, *const Pool> = HashMap::new();
+        for step in 0..300 {
+            let mut specs: Vec<_> = world.shared.hosts().iter().map(|host| host.spec.clone()).collect();
+            for _ in 0..=random.below(3) {
+                let at = random.below(specs.len() as u64 + 1) as usize;
+                match random.below(5) {
+                    0 if at < specs.len() => drop(specs.remove(at)),
+                    1 if at < specs.len() => specs[at].weight += 1,
+                    2 => specs.rotate_left(at),
+                    _ if specs.len() < 20 => specs.insert(at, spec(random.below(40) as u32, 1)),
+                    _ => {}
+                }
+            }
+            world.shared.set_members(specs);
+            world.cluster.tend();
+            let (hosts, endpoints) = (world.shared.hosts(), world.cluster.endpoints());
+            assert_eq!(endpoints.len(), hosts.len());
+            for (host, endpoint) in hosts.iter().zip(&endpoints) {
+                assert!(Arc::ptr_eq(host, &endpoint.host), "step {step}");
+                let known = pools.get(&*host.name).copied();
+                assert!(known.is_none_or(|pool| pool == Rc::as_ptr(&endpoint.pool)), "step {step}: {}", host.name);
+            }
+            let pool = |endpoint: &Rc<Endpoint>| (endpoint.name.to_string(), Rc::as_ptr(&endpoint.pool));
+            pools = endpoints.iter().map(pool).collect();
+        }
     }
 
     #[test]
@@ -279,7 +326,7 @@ mod tests {
         let (cluster, now) = (&world.cluster, world.reactor.now());
         let rests = || cluster.not_before.get();
         cluster.rest(now, COST);
-        assert_eq!(rests(), now + COST * COST_SHARE, "nothing changed meanwhile");
+        assert_eq!(rests(), now + COST * COST_SHARE, "nothing has changed meanwhile");
         world.shared.set_flag(&world.shared.hosts()[0], HealthFlags::DEGRADED_ACTIVE_HC, true);
         cluster.rest(now, COST);
         assert_eq!(rests(), 0);

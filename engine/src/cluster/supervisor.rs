@@ -1,11 +1,12 @@
-//! The control side of the clusters: runs their health checks and their outlier detection on one reactor, for the whole
-//! process, and follows members and configurations as they come and go.
+//! The control side of the clusters: it runs their health checks and outlier detection on one reactor, for the whole
+//! process, and follows changes of members and configurations.
 //!
-//! Each endpoint's checks are a task; a cluster's outlier detection is one more. What shards report and what discovery
-//! changes arrives through the cluster's queue, which wakes the reactor ([`Supervisor::look`]).
+//! Each check of an endpoint is a task, and so is a cluster's outlier detection. Reports of shards and changes by discovery
+//! arrive through the cluster's queue, which wakes the reactor ([`Supervisor::look`]).
 
 use super::health::{Event, EventKind, EventLog, Failure, Prober, Session, Transition, Verdict, interval};
-use super::members::{CONTROL, ClusterShared, HealthFlags, Host, Record};
+use super::host::{HealthFlags, Host, HostState};
+use super::members::{CONTROL, ClusterShared};
 use super::outlier::Detector;
 use super::report::Report;
 use crate::base::clock::nanos;
@@ -14,7 +15,7 @@ use crate::ring::{Reactor, TaskId};
 use crate::stats::{ClusterStats, HealthCheckStats, Registry};
 use ringway_config::model::{self, HealthCheck};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -23,7 +24,7 @@ use std::time::Duration;
 /// Dropped when the first checks have ended.
 pub type Warm = Sender<()>;
 
-/// How often steps of the wall clock are noticed: events carry its time.
+/// How often the wall clock is read again, since events carry its time.
 const RESYNC: Duration = Duration::from_secs(1);
 
 pub struct Supervisor {
@@ -40,27 +41,28 @@ impl Supervisor {
         Self { reactor: reactor.clone(), network, registry, events, clusters: RefCell::default() }
     }
 
-    /// Whether there is something to supervise.
+    /// Whether the cluster has anything to supervise.
     pub fn is_needed(cluster: &model::Cluster) -> bool {
         !cluster.health_checks.is_empty() || cluster.outlier_detection.is_some()
     }
 
-    /// Go over to these clusters. Those that were there before go on as they are; `warm` is dropped when each endpoint of
-    /// the others has been checked once.
+    /// Switches over to these clusters. Those that were watched before continue as they are; `warm` is dropped when each
+    /// endpoint of the others has been checked once.
     pub fn apply(&self, clusters: &[Arc<ClusterShared>], warm: &Warm) {
-        let is_kept = |watched: &Rc<Watched>| clusters.iter().any(|shared| Arc::ptr_eq(shared, &watched.shared));
+        let stays: HashSet<_> = clusters.iter().map(Arc::as_ptr).collect();
+        let is_kept = |watched: &Rc<Watched>| stays.contains(&Arc::as_ptr(&watched.shared));
         let (kept, gone): (Vec<_>, Vec<_>) = self.clusters.take().into_iter().partition(is_kept);
         gone.iter().for_each(|watched| watched.end());
+        let kept: HashMap<_, _> = kept.into_iter().map(|watched| (Arc::as_ptr(&watched.shared), watched)).collect();
         let watched = |shared: &Arc<ClusterShared>| {
-            let known = kept.iter().find(|watched| Arc::ptr_eq(&watched.shared, shared));
-            known.cloned().unwrap_or_else(|| self.watch(shared, warm))
+            kept.get(&Arc::as_ptr(shared)).cloned().unwrap_or_else(|| self.watch(shared, warm))
         };
         self.clusters.replace(clusters.iter().filter(|shared| Self::is_needed(&shared.config)).map(watched).collect());
     }
 
-    /// See what was reported and which members changed.
+    /// Handles reports and changes of the members.
     pub fn look(&self) {
-        // Handling it may not reach back here: no cluster is added meanwhile.
+        // Handling a report adds no cluster, so the list stays borrowed.
         for watched in self.clusters.borrow().iter() {
             watched.look();
         }
@@ -107,12 +109,12 @@ struct Watched {
     registry: Arc<Registry>,
     events: EventLog,
     shared: Arc<ClusterShared>,
-    /// `None` without checks.
+    /// `None` without health checks.
     stats: Option<Arc<HealthCheckStats>>,
     detector: RefCell<Option<Detector>>,
-    /// As they were last looked at.
+    /// The members at the last look.
     members: RefCell<Arc<[Arc<Host>]>>,
-    checked: RefCell<HashMap<*const Record, Checked>>,
+    checked: RefCell<HashMap<*const HostState, Checked>>,
     ejector: Cell<TaskId>,
     /// The cluster has had a connection for a request.
     traffic: Cell<bool>,
@@ -120,25 +122,25 @@ struct Watched {
 
 /// One endpoint under checks.
 struct Checked {
-    /// As it is described now.
+    /// With its current description.
     host: Arc<Host>,
     /// One for each check of the cluster.
     sessions: Vec<Session>,
     tasks: Vec<TaskId>,
 }
 
-/// What a check meant for its endpoint.
+/// The effect of one check on its endpoint.
 struct Step {
-    /// It was the endpoint's first.
+    /// It was the first result of this check for the endpoint.
     first: bool,
     transition: Transition,
-    /// The endpoint has become healthy or unhealthy; where there are several checks, all of them count.
+    /// The endpoint has become healthy or unhealthy, by all of its checks together.
     turned: bool,
-    /// By at least one of the checks.
+    /// At least one check finds the endpoint degraded.
     degraded: bool,
-    /// By at least one of those that find it failed.
+    /// At least one check finds it failed by a timeout.
     timed_out: bool,
-    /// By none of the checks is the endpoint failed or left out.
+    /// No check finds the endpoint failed or wants to leave it out.
     included: bool,
 }
 
@@ -159,7 +161,7 @@ impl Watched {
                     }
                 }
                 Report::ImmediateHealthCheckFail(host) => {
-                    if self.checked.borrow().contains_key(&Arc::as_ptr(&host.record)) {
+                    if self.checked.borrow().contains_key(&Arc::as_ptr(&host.state)) {
                         for index in 0..self.shared.config.health_checks.len() {
                             self.exclude(&host, index);
                             self.fail(&host, index, Failure::Passive);
@@ -170,7 +172,7 @@ impl Watched {
         }
     }
 
-    /// Begin checks of endpoints that have come, end those of endpoints that have gone.
+    /// Begins the checks of new endpoints and ends those of removed ones.
     fn follow_members(self: &Rc<Self>, warm: Option<&Warm>) {
         let members = self.shared.hosts();
         if Arc::ptr_eq(&members, &self.members.borrow()) {
@@ -183,7 +185,7 @@ impl Watched {
             let mut before = self.checked.take();
             let mut after = HashMap::with_capacity(members.len());
             for host in members.iter() {
-                let key = Arc::as_ptr(&host.record);
+                let key = Arc::as_ptr(&host.state);
                 let known = before.remove(&key).map(|checked| Checked { host: host.clone(), ..checked });
                 let checked = known.unwrap_or_else(|| self.begin(host, warm));
                 after.insert(key, checked);
@@ -206,7 +208,7 @@ impl Watched {
         }
     }
 
-    /// End all tasks: they hold this. What is shown of the present moment holds no more.
+    /// Ends all tasks, which hold this, and takes back the gauges of the current state.
     fn end(&self) {
         self.count_check(|stats| {
             stats.healthy.set(0);
@@ -219,7 +221,7 @@ impl Watched {
         self.checked.take().into_values().flat_map(|gone| gone.tasks).for_each(|task| self.reactor.cancel(task));
     }
 
-    /// A check has ended. Returns the time to the next one.
+    /// Records the end of a check and returns the time until the next one.
     fn record(&self, host: &Arc<Host>, index: usize, verdict: Verdict) -> Duration {
         if verdict.excluded {
             self.exclude(host, index);
@@ -232,7 +234,7 @@ impl Watched {
         let time = interval(check, verdict.result.is_ok(), transition, self.has_traffic());
         let jitter = nanos(check.interval_jitter);
         let jitter = if jitter > 0 { self.reactor.random().below(jitter) } else { 0 };
-        // Never at once again, so that the thread gets on.
+        // Never at once, so that other tasks of the thread run.
         (time + Duration::from_nanos(jitter)).max(Duration::from_millis(1))
     }
 
@@ -243,7 +245,7 @@ impl Watched {
         };
         let Step { first, transition, turned, degraded, timed_out, included } = step;
         self.count_check(|stats| stats.success.inc());
-        // Also where the endpoint does not turn: another check may have found it failed, this one asked to leave it out.
+        // Also where the endpoint does not turn: another check may find it failed while this one wanted to leave it out.
         let over = [
             (turned, HealthFlags::FAILED_ACTIVE_HC),
             (!timed_out, HealthFlags::ACTIVE_HC_TIMEOUT),
@@ -303,18 +305,18 @@ impl Watched {
         transition
     }
 
-    /// The endpoint asks to be left out until this check finds it well.
+    /// Leaves the endpoint out, at its own request, until this check finds it healthy.
     fn exclude(&self, host: &Arc<Host>, index: usize) {
-        if let Some(checked) = self.checked.borrow_mut().get_mut(&Arc::as_ptr(&host.record)) {
+        if let Some(checked) = self.checked.borrow_mut().get_mut(&Arc::as_ptr(&host.state)) {
             checked.sessions[index].excluded = true;
             self.shared.set_flag(host, HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, true);
         }
     }
 
-    /// Tell a session what came of a check. `None`: the endpoint is gone.
+    /// Passes the result of a check to its session. `None`: the endpoint is gone.
     fn step(&self, host: &Arc<Host>, index: usize, tell: impl FnOnce(&mut Session) -> Transition) -> Option<Step> {
         let mut checked = self.checked.borrow_mut();
-        let checked = checked.get_mut(&Arc::as_ptr(&host.record))?;
+        let checked = checked.get_mut(&Arc::as_ptr(&host.state))?;
         let (first, before) = (checked.sessions[index].is_first(), checked.is_failed());
         let transition = tell(&mut checked.sessions[index]);
         let after = checked.is_failed();
@@ -330,10 +332,10 @@ impl Watched {
         })
     }
 
-    /// The endpoint as it is described now, where that is no longer `host`.
+    /// The endpoint with its current description; `None` where that is still `host`.
     fn renewed(&self, host: &Arc<Host>) -> Option<Arc<Host>> {
         let checked = self.checked.borrow();
-        let now = &checked.get(&Arc::as_ptr(&host.record))?.host;
+        let now = &checked.get(&Arc::as_ptr(&host.state))?.host;
         (!Arc::ptr_eq(now, host)).then(|| now.clone())
     }
 
@@ -368,12 +370,12 @@ impl Watched {
     }
 }
 
-/// The checks of one endpoint, as long as it is a member, wherever that is.
+/// One check of one endpoint, again and again while it is a member, also when its address changes.
 async fn check(watched: Rc<Watched>, mut host: Arc<Host>, index: usize, warm: Option<Warm>) {
     let check = &watched.shared.config.health_checks[index];
     let mut prober = Prober::new(&watched.reactor, &watched.network, &watched.shared, &host, check);
     let mut warm = warm;
-    // Follows the endpoint; whether it has moved.
+    // Follows the endpoint and says whether it has moved.
     let follow = |host: &mut Arc<Host>, prober: &mut Prober| {
         let Some(renewed) = watched.renewed(host) else { return false };
         let has_moved = prober.follow(&watched.shared, &renewed);
@@ -384,7 +386,8 @@ async fn check(watched: Rc<Watched>, mut host: Arc<Host>, index: usize, warm: Op
         follow(&mut host, &mut prober);
         watched.count_check(|stats| stats.attempt.inc());
         let mut verdict = prober.probe().await;
-        // Where it failed is not where requests go by now; once, so that one that moves all the time is judged, too.
+        // The check failed at an address that requests no longer use. Checked again only once, so that an endpoint that
+        // keeps moving gets a result, too.
         if verdict.result.is_err() && follow(&mut host, &mut prober) {
             watched.count_check(|stats| stats.attempt.inc());
             verdict = prober.probe().await;
@@ -395,7 +398,7 @@ async fn check(watched: Rc<Watched>, mut host: Arc<Host>, index: usize, warm: Op
     }
 }
 
-/// The intervals of a cluster's outlier detection.
+/// Runs the intervals of a cluster's outlier detection.
 async fn eject(watched: Rc<Watched>, interval: Duration) {
     loop {
         watched.reactor.sleep(interval).await;

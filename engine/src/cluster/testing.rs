@@ -68,7 +68,7 @@ impl World {
         Self { reactor, shared, cluster }
     }
 
-    /// Let time pass.
+    /// Lets time pass.
     pub(crate) fn advance(&self, by: Duration) {
         let reactor = self.reactor.clone();
         self.reactor.block_on(async move { reactor.sleep(by).await });

@@ -1,10 +1,10 @@
-//! How many connections there may be, exactly and over all shards: one count, touched when a connection opens and when
-//! it closes, never by a request.
+//! The limit of connections, exact over all shards: one count, which changes when a connection opens and when it closes,
+//! never for a request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A limit and how much of it is used.
+/// A limit and its use.
 #[derive(Debug)]
 pub struct ConnectionLimit {
     max: AtomicU64,
@@ -12,12 +12,12 @@ pub struct ConnectionLimit {
 }
 
 impl ConnectionLimit {
-    /// `None`: no limit, but counted all the same.
+    /// `None`: no limit, but connections are still counted.
     pub fn new(max: Option<u64>) -> Arc<Self> {
         Arc::new(Self { max: AtomicU64::new(max.unwrap_or(u64::MAX)), used: AtomicU64::new(0) })
     }
 
-    /// A new configuration's limit. Connections above it stay.
+    /// Sets a new configuration's limit. Connections above it stay open.
     pub fn set(&self, max: Option<u64>) {
         self.max.store(max.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -27,7 +27,7 @@ impl ConnectionLimit {
     }
 }
 
-/// One connection's share; given back when dropped.
+/// One connection's part of the limit; dropping it gives it back.
 #[derive(Debug)]
 pub struct Permit(Arc<ConnectionLimit>);
 

@@ -1,5 +1,5 @@
-//! Listening sockets: all of them are made, one for each shard, before anything starts, so that a port that is taken
-//! is told at once and changes nothing.
+//! Listening sockets: all of them are made, one for each shard, before anything starts, so that a port that is taken is
+//! reported at once and nothing has changed yet.
 
 use crate::net::sys;
 use crate::shard::Sockets;
@@ -7,13 +7,13 @@ use ringway_config::model::{Address, Listener};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// Sockets for each shard, and where each listener really listens (port 0 lets the kernel choose).
+/// The sockets of each shard, and the actual address of each listener (port 0 lets the kernel choose).
 pub(super) struct Bound {
     pub shards: Vec<Sockets>,
     pub addresses: Vec<Address>,
 }
 
-/// Bind `listeners` for `shards` shards.
+/// Binds `listeners` for `shards` shards.
 ///
 /// # Errors
 /// One sentence: address, cause, remedy.
@@ -49,7 +49,7 @@ fn bind_one(address: &Address, shards: usize, backlog: u32) -> io::Result<Vec<Ow
     Ok(sockets)
 }
 
-/// The address as the kernel has it: port 0 is what it chose.
+/// The address that the kernel has bound: in place of port 0, the port that it chose.
 pub(super) fn actual(address: &Address, socket: Option<&OwnedFd>) -> Address {
     match (address, socket.and_then(|socket| sys::local_address(socket.as_raw_fd()))) {
         (Address::Ip(_), Some(bound)) => Address::Ip(bound),

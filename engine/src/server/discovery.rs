@@ -1,88 +1,56 @@
 //! The thread that looks host names up.
 
-use crate::cluster::ClusterShared;
+use super::worker::{Order, Wake, Work};
 use crate::cluster::discovery::{Discovery, is_discovered};
 use crate::stats::Registry;
 use ringway_config::model;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::time::Duration;
 use tokio::runtime::Builder;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
-/// How long a start or a reload waits for the first lookups. Longer than one try of a name server takes; what is not
-/// known by then has no endpoints yet, and requests to it get 503.
-const WARM_UP_MAX: Duration = Duration::from_secs(5);
+pub(super) struct Lookups;
 
-/// The clusters of a configuration, and what is dropped once they are warm.
-type Order = (Vec<Arc<ClusterShared>>, Sender<()>);
+impl Work for Lookups {
+    const NAME: &'static str = "dns";
 
-/// The server's end of the thread, which exists from the first cluster on that is discovered. It ends with the process.
-pub(super) struct DnsThread {
-    registry: Arc<Registry>,
-    orders: Option<UnboundedSender<Order>>,
-}
-
-/// The thread is there, if it is needed. One that was started for it ends where this is dropped without being used.
-pub(super) struct Ready(Option<UnboundedSender<Order>>);
-
-impl DnsThread {
-    pub(super) fn new(registry: &Arc<Registry>) -> Self {
-        Self { registry: registry.clone(), orders: None }
+    fn is_needed(cluster: &model::Cluster) -> bool {
+        is_discovered(cluster)
     }
 
-    /// Everything that can fail of going over to these clusters. Nothing is looked up yet.
-    ///
-    /// # Errors
-    /// No thread or no runtime can be made.
-    pub(super) fn ready(&self, clusters: &[model::Cluster]) -> Result<Ready, String> {
-        match &self.orders {
-            Some(orders) => Ok(Ready(Some(orders.clone()))),
-            None if clusters.iter().any(is_discovered) => {
-                start(self.registry.clone()).map(|orders| Ready(Some(orders)))
+    fn run(registry: Arc<Registry>, orders: Receiver<Order>, started: Sender<Result<Wake, String>>) {
+        // The server waits for the answer, whichever it is.
+        match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => {
+                let news = Arc::new(Notify::new());
+                let notify = news.clone();
+                let _ = started.send(Ok(Wake::new(move || notify.notify_one())));
+                LocalSet::new().block_on(&runtime, serve(&registry, &orders, &news));
             }
-            None => Ok(Ready(None)),
+            Err(error) => drop(started.send(Err(format!("dns runtime: {error}")))),
         }
     }
 
-    /// Go over to these clusters, and wait until the first lookups of those that are new have ended.
-    pub(super) fn apply(&mut self, ready: Ready, clusters: &[Arc<ClusterShared>]) {
-        self.orders = ready.0;
-        let Some(orders) = &self.orders else { return };
-        let (warm, warmed) = channel();
-        if orders.send((clusters.to_vec(), warm)).is_err() {
-            tracing::error!(target: "ringway::dns", "the thread has ended: names are looked up no more");
-        }
-        wait(&warmed, WARM_UP_MAX);
-    }
-}
-
-/// Until the last lookup has dropped its sender.
-fn wait(warmed: &Receiver<()>, time: Duration) {
-    let start = Instant::now();
-    if warmed.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
+    fn warn_cold(waited: Duration) {
         tracing::warn!(
-            target: "ringway::dns",
-            waited = ?start.elapsed(),
-            "not all names are looked up yet; going on without them"
+            target: "ringway::dns", ?waited, "not all names are looked up yet; the start continues without them"
         );
     }
 }
 
-fn start(registry: Arc<Registry>) -> Result<UnboundedSender<Order>, String> {
-    let runtime =
-        Builder::new_current_thread().enable_all().build().map_err(|error| format!("dns runtime: {error}"))?;
-    let (sender, orders) = unbounded_channel();
-    let body = move || LocalSet::new().block_on(&runtime, serve(&registry, orders));
-    std::thread::Builder::new().name("dns".into()).spawn(body).map_err(|error| format!("dns thread: {error}"))?;
-    Ok(sender)
-}
-
-async fn serve(registry: &Registry, mut orders: UnboundedReceiver<Order>) {
-    // Not before the first order: it has statistics, and there may be none.
+/// Until the orders are closed.
+async fn serve(registry: &Registry, orders: &Receiver<Order>, news: &Notify) {
+    // Made with the first order, since it has statistics.
     let mut discovery = None;
-    while let Some((clusters, warm)) = orders.recv().await {
-        discovery.get_or_insert_with(|| Discovery::new(registry)).apply(&clusters, warm);
+    loop {
+        match orders.try_recv() {
+            Ok(Order { clusters, warm }) => {
+                discovery.get_or_insert_with(|| Discovery::new(registry)).apply(&clusters, warm);
+            }
+            Err(TryRecvError::Empty) => news.notified().await,
+            Err(TryRecvError::Disconnected) => return,
+        }
     }
 }

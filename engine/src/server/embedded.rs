@@ -1,9 +1,9 @@
-//! What `ringway` without arguments runs: a proxy in front of a small origin, which is a listener of its own.
+//! The example that `ringway` runs without arguments: a proxy in front of a small origin, which is a second listener.
 
 /// The configuration; docs/examples/embedded.toml is the same text.
 pub const EMBEDDED: &str = include_str!("../../../docs/examples/embedded.toml");
 
-/// What to try, printed at the start.
+/// Printed at the start: what to try.
 pub const HINTS: &str = "\
 Ringway runs its built-in example: a proxy on 127.0.0.1:10000 in front of a small origin on 127.0.0.1:10001.
 Try:

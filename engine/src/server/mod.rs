@@ -1,4 +1,4 @@
-//! The process: sockets bound before any shard starts, signals, reload, drain, exit.
+//! The process: sockets that are bound before any shard starts, signals, reload, drain, exit.
 
 mod bind;
 mod control;
@@ -6,6 +6,8 @@ mod discovery;
 mod embedded;
 mod reload;
 mod run;
+mod running;
+mod worker;
 
 pub use embedded::{EMBEDDED, HINTS};
 pub use run::{StartError, run};

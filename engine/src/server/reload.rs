@@ -1,39 +1,19 @@
-//! SIGHUP: a new configuration takes the place of the old one, or, if anything is wrong with it, nothing changes.
+//! SIGHUP: a new configuration replaces the old one, or, if anything is wrong with it, nothing changes.
 
 use super::bind;
-use super::control::ControlThread;
-use super::discovery::DnsThread;
-use super::run::Shard;
-use crate::admin::{Source, State};
-use crate::hcm::access_log::Writer;
+use super::running::{Running, Shard};
+use crate::admin::Source;
 use crate::shard::{Command, Plan, PlanContext};
-use crate::stats::{Kind, Registry};
+use crate::stats::Kind;
 use ringway_config::model::Config;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// How long a reload waits for the shards, all of them together. They go over between two requests.
+/// How long a reload waits for all shards together. A shard switches over between two requests.
 const SHARDS_MAX: Duration = Duration::from_secs(10);
 
-/// What runs.
-pub(super) struct Running {
-    pub state: Arc<State>,
-    pub registry: Arc<Registry>,
-    pub writer: Arc<Writer>,
-    pub plan: Arc<Plan>,
-    pub shards: Vec<Shard>,
-    pub dns: DnsThread,
-    pub supervision: ControlThread,
-    pub descriptors: u64,
-    /// Where the listeners listen.
-    pub addresses: Vec<String>,
-    /// Where the admin endpoint listens.
-    pub admin: Option<String>,
-}
-
-/// Read the file again and go over to it.
+/// Reads the file again and switches over to it.
 pub(super) fn reload(running: &mut Running) {
     let Some(file) = running.state.source().file else {
         tracing::warn!(target: "ringway::server", "the built-in example cannot be reloaded");
@@ -64,7 +44,7 @@ fn try_reload(running: &mut Running, file: &std::path::Path) -> Result<(), Strin
         shards: running.shards.len(),
     };
     let plan = Plan::new(config, &context, Some(&running.plan)).map_err(|error| error.to_string())?;
-    // From here on nothing fails. New clusters have endpoints before the first request comes to them.
+    // From here on nothing fails. New clusters have endpoints before their first request.
     running.dns.apply(dns, &plan.clusters);
     running.supervision.apply(supervision, &plan.clusters);
     plan.put_in_force(Some(&running.plan));
@@ -81,11 +61,11 @@ fn try_reload(running: &mut Running, file: &std::path::Path) -> Result<(), Strin
             ),
             RecvTimeoutError::Timeout => tracing::error!(
                 target: "ringway::server", shard, waited = ?SHARDS_MAX,
-                "the shard hangs: it serves the old configuration, and goes over to the new one if it ever gets on"
+                "the shard hangs: it serves the old configuration until it recovers"
             ),
         }
     }
-    // The admin endpoint first: it makes cells for the clusters that it shows.
+    // The admin endpoint goes first: it makes cells for the clusters that it shows.
     running.state.replace(Source { file: Some(file.into()), text }, plan.clone());
     let limited: HashMap<_, _> =
         plan.clusters.iter().map(|cluster| (&*cluster.config.name, cluster.limits.is_limited())).collect();
@@ -97,7 +77,7 @@ fn try_reload(running: &mut Running, file: &std::path::Path) -> Result<(), Strin
     Ok(())
 }
 
-/// Shards that do not answer in time, with the reason.
+/// The shards that do not answer in time, with the reason.
 fn missing(answers: &[Receiver<()>], time: Duration) -> Vec<(usize, RecvTimeoutError)> {
     let deadline = Instant::now() + time;
     let wait = |answer: &Receiver<()>| answer.recv_timeout(deadline.saturating_duration_since(Instant::now())).err();

@@ -1,36 +1,33 @@
 //! From a configuration to a running process and to its end.
 
-use super::bind;
-use super::control::ControlThread;
-use super::discovery::DnsThread;
-use super::reload::{self, Running};
+use super::running::Running;
+use super::worker::Worker;
+use super::{bind, reload};
 use crate::admin::{self, Control, Source, State};
 use crate::base::logging;
 use crate::hcm::access_log::Writer;
 use crate::net::sys;
-use crate::shard::{self, Command, Mailbox, Plan, PlanContext, ShardSetup};
+use crate::shard::{self, Command, Plan, PlanContext, ShardSetup};
 use crate::stats::{Registry, ServerState};
 use ringway_config::model::{Config, Shards};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Why the process cannot start: one sentence with cause and remedy. Exit code 3.
 #[derive(Debug)]
 pub struct StartError(pub String);
 
-/// Run until told to stop. `ready` is called once connections are accepted, with the listeners' addresses
-/// and the admin endpoint's.
+/// Runs until it is told to stop. `ready` is called once connections are accepted, with the addresses of the listeners and
+/// of the admin endpoint.
 ///
 /// # Errors
 /// The process could not start; nothing was served.
 pub fn run(config: Config, source: Source, ready: impl FnOnce(&[String], Option<&str>)) -> Result<(), StartError> {
     logging::start(&config.runtime.log);
     let (control, events) = mpsc::channel();
-    // Signals that come while starting must not be lost.
+    // Registered first, so that no signal is lost during the start.
     let signals =
         Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(|error| StartError(format!("signals: {error}")))?;
     let mut running = start(config, source, &control)?;
@@ -61,10 +58,10 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
         let log = plan.config.admin.as_ref().and_then(|admin| admin.access_log.clone());
         admin::start(socket, state.clone(), writer.clone(), log).map_err(StartError)?;
     }
-    // The admin endpoint says "initializing" meanwhile.
-    let mut dns = DnsThread::new(&registry);
+    // Meanwhile the admin endpoint reports "initializing".
+    let mut dns = Worker::new(&registry);
     dns.apply(dns.ready(&plan.config.clusters).map_err(StartError)?, &plan.clusters);
-    let mut supervision = ControlThread::new(&registry);
+    let mut supervision = Worker::new(&registry);
     supervision.apply(supervision.ready(&plan.config.clusters).map_err(StartError)?, &plan.clusters);
     let mut shards = Vec::new();
     let (started, answers) = mpsc::channel();
@@ -78,12 +75,12 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
             writer: writer.clone(),
         };
         let thread = shard::start(setup, started.clone()).map_err(StartError)?;
-        // One after the other: the first that fails ends the start, and the mailboxes come in the shards' order.
+        // Shards start one after the other: the first failure ends the start, and the mailboxes keep the shards' order.
         let mailbox =
             answers.recv().unwrap_or_else(|_| Err("a shard ended while it started".into())).map_err(StartError)?;
         shards.push((mailbox, thread));
     }
-    // Last: rings count against the locked memory of an ordinary user. The C library changes all threads.
+    // Last, since rings count against the locked memory of an ordinary user. The C library changes all threads.
     become_user(&plan.config)?;
     let addresses = bound.addresses.iter().map(ToString::to_string).collect();
     Ok(Running { state, registry, writer, plan, shards, dns, supervision, descriptors, addresses, admin })
@@ -94,7 +91,7 @@ fn choose_cpus(shards: &Shards) -> Result<Vec<usize>, String> {
     let mut cores: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
     match shards {
         Shards::Auto => {
-            // A container's CPU quota counts, too.
+            // Also bounded by a container's CPU quota.
             let quota = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             cores.truncate(quota.max(1));
             Ok(cores)
@@ -132,13 +129,13 @@ fn forward_signals(mut signals: Signals, control: Sender<Control>) {
             }
         }
     };
-    // Without the thread the process still serves, it only cannot be drained by a signal.
+    // Without the thread the process still serves, but no signal drains it.
     if let Err(error) = std::thread::Builder::new().name("signals".into()).spawn(body) {
         tracing::error!(target: "ringway::server", %error, "signals are not handled");
     }
 }
 
-/// Until the order to stop.
+/// Handles signals and orders until the process is to stop.
 fn serve(running: &mut Running, events: &Receiver<Control>) {
     let mut draining: Option<(Instant, Receiver<()>)> = None;
     loop {
@@ -175,7 +172,7 @@ fn serve(running: &mut Running, events: &Receiver<Control>) {
     }
 }
 
-/// Whether every shard has reported or the time is up. The channel closes with the last shard's sender.
+/// Whether every shard is drained or the time is up. The channel closes with the last shard's sender.
 fn is_over(deadline: Instant, drained: &Receiver<()>) -> bool {
     loop {
         match drained.try_recv() {
@@ -200,7 +197,7 @@ fn drain(running: &Running) -> Receiver<()> {
     drained
 }
 
-/// How long lines of the access log may take to reach their file at the end.
+/// How long the last lines of the access log may take to reach their file.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 fn stop(running: Running) {
@@ -215,6 +212,3 @@ fn stop(running: Running) {
     }
     tracing::info!(target: "ringway::server", "stopped");
 }
-
-/// A shard's mailbox and thread.
-pub(super) type Shard = (Arc<Mailbox>, JoinHandle<()>);

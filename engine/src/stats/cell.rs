@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::Histogram;
 
-/// A number of events since the start; only grows.
+/// The number of events since the start; it only grows.
 ///
 /// Single writer: only the shard that owns the scope may call `inc` and `add`. A second writer would not be unsound,
 /// but events would be lost.
@@ -70,22 +70,29 @@ impl Gauge {
     }
 }
 
-/// Lowest and highest status code that is counted by itself (RFC 9110 section 15: three digits, first 1 to 5).
+/// Lowest and highest status code that is counted separately (RFC 9110 section 15: three digits, first 1 to 5).
 const CODE_MIN: u16 = 100;
 const CODE_MAX: u16 = 599;
-const CODES: usize = (CODE_MAX - CODE_MIN + 1) as usize;
+/// Smaller than a class, and a power of two: a response is counted without a division.
+const CODES_PER_BLOCK: usize = 64;
+const BLOCKS: usize = ((CODE_MAX - CODE_MIN + 1) as usize).div_ceil(CODES_PER_BLOCK);
 
-/// One counter for each status code; only the codes that were seen are shown. The table is allocated by the first.
+/// One counter for each status code; only codes that were seen are shown. The first response of each block of 64 codes
+/// allocates 512 bytes: most clusters see one or two classes, and of each the first codes.
 #[derive(Debug, Default)]
-pub struct StatusCodes(OnceLock<Box<[Counter; CODES]>>);
+pub struct StatusCodes(OnceLock<Box<[OnceLock<Box<Block>>; BLOCKS]>>);
+
+#[derive(Debug)]
+struct Block([Counter; CODES_PER_BLOCK]);
 
 impl StatusCodes {
     /// Counts one response; a code outside 100 to 599 is not counted.
     #[inline]
     pub fn inc(&self, code: u16) {
         if (CODE_MIN..=CODE_MAX).contains(&code) {
-            let table = self.0.get_or_init(|| Box::new([const { Counter(AtomicU64::new(0)) }; CODES]));
-            table[usize::from(code - CODE_MIN)].inc();
+            let at = usize::from(code - CODE_MIN);
+            let blocks = self.0.get_or_init(Box::default);
+            blocks[at / CODES_PER_BLOCK].get_or_init(Block::boxed).0[at % CODES_PER_BLOCK].inc();
         }
     }
 
@@ -95,9 +102,20 @@ impl StatusCodes {
     }
 
     /// The codes seen on this shard with their counts, in ascending order.
-    pub fn seen(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
-        let table = self.0.get().map_or(&[][..], |table| &table[..]);
-        (CODE_MIN..).zip(table.iter().map(Counter::get)).filter(|seen| seen.1 != 0)
+    pub fn seen<'a>(&'a self) -> impl Iterator<Item = (u16, u64)> + 'a {
+        let blocks = self.0.get().map_or(&[][..], |blocks| &blocks[..]);
+        let codes = |(first, block): (u16, &'a OnceLock<Box<Block>>)| {
+            let counters = block.get().map_or(&[][..], |block| &block.0[..]);
+            (first..).zip(counters.iter().map(Counter::get)).filter(|seen| seen.1 != 0)
+        };
+        (CODE_MIN..).step_by(CODES_PER_BLOCK).zip(blocks).flat_map(codes)
+    }
+}
+
+impl Block {
+    #[cold]
+    fn boxed() -> Box<Self> {
+        Box::new(Self([const { Counter(AtomicU64::new(0)) }; CODES_PER_BLOCK]))
     }
 }
 
@@ -134,5 +152,7 @@ mod tests {
         }
         assert_eq!(codes.seen().collect::<Vec<_>>(), [(100, 1), (200, 2), (599, 1)]);
         assert_eq!((codes.get(200), codes.get(201), codes.get(600)), (2, 0, 0));
+        let allocated = |block: &usize| codes.0.get().is_some_and(|blocks| blocks[*block].get().is_some());
+        assert_eq!((0..BLOCKS).filter(allocated).collect::<Vec<_>>(), [0, 1, 7], "other blocks take no memory");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{AnyScope, Cell, Kind};
 
-/// What a statistic counts, as `Cell` without the cell.
+/// The kind of a statistic's cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CellKind {
     Counter,
@@ -13,7 +13,7 @@ pub enum CellKind {
     Codes,
 }
 
-/// What is known of a statistic besides its value.
+/// Everything about a statistic but its value.
 #[derive(Clone, Copy, Debug)]
 pub struct Descriptor {
     /// The last part of the dotted name; may itself have dots (`health_check.attempt`).
@@ -23,7 +23,7 @@ pub struct Descriptor {
     pub help: &'static str,
 }
 
-/// A set of statistics that exists once for each thing of a kind (listener, cluster, ...) and shard.
+/// A set of statistics that exists once for each thing of a kind (listener, cluster, ...) and each shard.
 pub trait Scope: Default + Send + Sync + 'static {
     const KIND: Kind;
     /// In the order in which `for_each_cell` visits.
@@ -100,7 +100,7 @@ macro_rules! declare_statistics {
 
         $(
             $(#[doc = $doc])+
-            // Two cache lines, since processors prefetch the neighbour: shards never share one.
+            // Two cache lines, since processors prefetch the neighbouring one: shards never share either.
             #[derive(Debug, Default)]
             #[repr(align(128))]
             pub struct $scope {

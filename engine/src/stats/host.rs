@@ -1,4 +1,4 @@
-//! Statistics of one endpoint (Envoy: host stats), shown by /clusters, and what outlier detection counts.
+//! Statistics of one endpoint (Envoy: host stats): the figures of /clusters, and the counts for outlier detection.
 
 use super::{Counter, Gauge};
 
@@ -21,12 +21,12 @@ pub struct HostStats {
     pub rq_success: Counter,
     /// Responses with 5xx, and requests that failed before a response
     pub rq_error: Counter,
-    /// Requests that timed out; errors, too
+    /// Requests that timed out; they count as errors, too
     pub rq_timeout: Counter,
-    /// Outcomes that count for the success rate of outlier detection, and those of them that were good
+    /// Outcomes that count for the success rate of outlier detection, and the successes among them
     pub results: Counter,
     pub successes: Counter,
-    /// The same for outcomes of local origin, where they are counted apart
+    /// The same for outcomes of local origin, where they are counted separately
     pub local_results: Counter,
     pub local_successes: Counter,
 }

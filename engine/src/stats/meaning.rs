@@ -1,4 +1,4 @@
-//! Statistics that say more than one number: states, versions, status classes.
+//! Statistics with a meaning beyond their number: states, versions, status classes.
 
 use super::{ClusterStats, HttpStats, ServerStats};
 
@@ -44,7 +44,7 @@ impl HttpStats {
 }
 
 impl ClusterStats {
-    /// Counts a response's status class and code. Also for the responses that the router makes in the upstream's place.
+    /// Counts a response's status class and code, also for responses that the router makes in place of the upstream.
     #[inline]
     pub fn count_status(&self, status: u16) {
         match status {

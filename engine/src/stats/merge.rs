@@ -1,6 +1,27 @@
 //! One scope's values, added up over the shards.
 
 use super::{AnyScope, Cell, Distribution, Kind};
+use std::sync::Arc;
+
+/// One scope with what a reader needs to know of it.
+pub(super) struct ScopeView {
+    pub kind: Kind,
+    pub name: Arc<str>,
+    pub shards: Vec<AnyScope>,
+    /// What the counters were at the last reset.
+    pub baseline: Option<Arc<Merged>>,
+}
+
+impl ScopeView {
+    /// The scope's values, added up over its shards.
+    pub fn merge(&self) -> Merged {
+        let mut merged = Merged::sum(self.kind, &self.shards);
+        if let Some(baseline) = &self.baseline {
+            merged.subtract_counters(baseline);
+        }
+        merged
+    }
+}
 
 /// The values of a scope in the order of its kind's descriptors.
 #[derive(Debug)]
@@ -22,7 +43,7 @@ impl Merged {
         Self::sum_if(kind, shards, |_| true)
     }
 
-    /// Counters and codes only; the rest is left at nothing.
+    /// Counters and codes only; everything else stays empty.
     pub fn counters<'a>(kind: Kind, shards: impl IntoIterator<Item = &'a AnyScope>) -> Self {
         Self::sum_if(kind, shards, |cell| matches!(cell, Cell::Counter(_) | Cell::Codes(_)))
     }
@@ -31,7 +52,7 @@ impl Merged {
         &self.0
     }
 
-    /// Takes off what the counters were when `baseline` was made.
+    /// Subtracts the counters' values at the time of `baseline`.
     pub fn subtract_counters(&mut self, baseline: &Merged) {
         for (value, start) in self.0.iter_mut().zip(&baseline.0) {
             match (value, start) {

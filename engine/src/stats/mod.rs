@@ -1,11 +1,11 @@
-//! Statistics: every counter, gauge and histogram declared once, kept in single-writer cells, merged off the path.
+//! Statistics: every counter, gauge and histogram is declared once, kept in single-writer cells and merged off the path.
 //!
 //! Each shard has its own copy of a scope's cells and is the only one that writes them, with relaxed loads and stores:
-//! counting costs what adding to a plain integer costs. Whoever wants to read (the admin shard) adds the copies up.
+//! counting costs as much as adding to a plain integer. The reader (the admin shard) adds the copies up.
 //!
-//! Invariant: nothing here is locked, allocated or read-modify-written when a request is counted. Two things allocate
-//! at their first use in a scope on a shard and never again: a histogram's cells and the table of status codes; a
-//! configuration with thousands of clusters pays for the ones that have traffic.
+//! Invariant: counting a request takes no lock, makes no atomic read-modify-write and, once warm, no allocation. Three
+//! things are allocated at their first use on a shard and never again: the cells of a histogram's octave, the counters of a
+//! block of status codes, and the cells of an endpoint. With thousands of clusters, only those with traffic cost memory.
 
 mod cell;
 mod declare;

@@ -1,15 +1,15 @@
-//! The process-wide list of scopes: who counts gets its cells here once, who reads finds all of them here.
+//! The process-wide list of scopes: a writer gets its cells here once, a reader finds all cells here.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use regex::Regex;
 
-use super::merge::Merged;
+use super::merge::{Merged, ScopeView};
 use super::{AnyScope, Kind, Scope, render};
 
-/// Every scope of the process. Its lock is taken when a configuration is put to use and when somebody reads, never for
-/// a request, and never while text is made.
+/// Every scope of the process. Its lock is taken when a configuration is put in force and by readers, but never for a
+/// request and never while text is written.
 #[derive(Debug, Default)]
 pub struct Registry {
     scopes: Mutex<BTreeMap<(Kind, Arc<str>), Entry>>,
@@ -17,29 +17,10 @@ pub struct Registry {
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// One copy for each shard that asked for one; a short list, searched from the start.
+    /// One copy for each shard that asked for one: a short list, searched from the start.
     shards: Vec<(usize, AnyScope)>,
     /// What the counters were at the last reset. Cells have one writer, so a reset does not touch them.
     baseline: Option<Arc<Merged>>,
-}
-
-/// One scope as a reader needs it.
-pub(super) struct ScopeView {
-    pub kind: Kind,
-    pub name: Arc<str>,
-    shards: Vec<AnyScope>,
-    baseline: Option<Arc<Merged>>,
-}
-
-impl ScopeView {
-    /// The scope's values, added up over its shards.
-    pub fn merge(&self) -> Merged {
-        let mut merged = Merged::sum(self.kind, &self.shards);
-        if let Some(baseline) = &self.baseline {
-            merged.subtract_counters(baseline);
-        }
-        merged
-    }
 }
 
 impl Registry {
@@ -62,12 +43,12 @@ impl Registry {
         scope
     }
 
-    /// Forgets a scope on all shards: it is no longer shown. Whoever still holds its cells may go on writing them.
+    /// Forgets a scope on all shards: it is no longer shown. A shard that still holds its cells may continue to write them.
     pub fn remove(&self, kind: Kind, name: &str) {
         self.lock().remove(&(kind, Arc::from(name)));
     }
 
-    /// Forgets the scopes for which `keep` is false, as after a reload.
+    /// Forgets the scopes for which `keep` is false. For reloads.
     pub fn retain(&self, mut keep: impl FnMut(Kind, &str) -> bool) {
         self.lock().retain(|(kind, name), _| keep(*kind, name));
     }
@@ -77,8 +58,7 @@ impl Registry {
         self.lock().keys().filter(|key| key.0 == kind).map(|key| Arc::clone(&key.1)).collect()
     }
 
-    /// The sum over the shards of what `read` gives for each one's cells; 0 without such a scope. Not subject to
-    /// `reset_counters`.
+    /// The sum of `read` over the cells of all shards; 0 without such a scope. Not affected by `reset_counters`.
     pub fn sum<T: Scope>(&self, name: &str, read: impl Fn(&T) -> i64) -> i64 {
         let scopes = self.lock();
         let copies = scopes.get(&(T::KIND, Arc::from(name))).map_or(&[][..], |entry| &entry.shards);
@@ -98,8 +78,8 @@ impl Registry {
         }
     }
 
-    /// `name: value` lines sorted by name, histograms after the rest with their quantiles (Envoy: GET /stats). Only
-    /// names that `filter` finds a match in; with `used_only` only what is not zero.
+    /// `name: value` lines sorted by name, then histograms with their quantiles (Envoy: GET /stats). Only names that match
+    /// `filter`; with `used_only`, only values that are not zero.
     pub fn render_text(&self, filter: Option<&Regex>, used_only: bool) -> String {
         render::text(&self.views(), filter, used_only)
     }
@@ -167,7 +147,7 @@ mod tests {
         before.downstream_rq_total.inc();
         let after: Arc<HttpStats> = registry.scope("ingress_http", 1);
         assert!(Arc::ptr_eq(&before, &after));
-        // Of another kind in spite of the name.
+        // Of another kind, with the same name.
         let _: Arc<ClusterStats> = registry.scope("ingress_http", 1);
         assert_eq!(registry.value("http.ingress_http.downstream_rq_total"), Some(1));
     }
@@ -213,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_beside_the_writer_sees_counters_grow_and_nothing_lost() {
+    fn a_reader_next_to_the_writer_sees_counters_grow_and_nothing_lost() {
         const EVENTS: u64 = 200_000;
         let registry = Registry::new();
         std::thread::scope(|threads| {

@@ -1,4 +1,4 @@
-//! Every statistic there is. Names and meaning are Envoy's (listener stats, HTTP connection manager stats, router
+//! All statistics. Names and meanings are Envoy's (listener stats, HTTP connection manager stats, router
 //! stats, cluster stats, server statistics) unless the help text says that it is Ringway's own.
 
 use std::sync::Arc;
@@ -91,9 +91,9 @@ declare_statistics! {
         counter upstream_rq_retry;
         /// Retries that succeeded
         counter upstream_rq_retry_success;
-        /// Requests not retried because they used their retries up
+        /// Requests not retried because they had used all their retries
         counter upstream_rq_retry_limit_exceeded;
-        /// Retries that waited as long as the exponential back-off says
+        /// Retries that waited for the exponential back-off
         counter upstream_rq_retry_backoff_exponential;
         /// Retries that waited as long as the upstream asked for
         counter upstream_rq_retry_backoff_ratelimited;
@@ -115,7 +115,7 @@ declare_statistics! {
         gauge upstream_rq_pending_active;
         /// Times that reading from the upstream was paused because the downstream is slower
         counter upstream_flow_control_paused_reading_total;
-        /// Times that reading from the upstream went on
+        /// Times that reading from the upstream was resumed
         counter upstream_flow_control_resumed_reading_total;
         /// Times that the limit of connections was reached
         counter upstream_cx_overflow;
@@ -141,9 +141,9 @@ declare_statistics! {
         counter lb_healthy_panic;
         /// Subsets that have endpoints
         gauge lb_subsets_active;
-        /// Subsets that came to be
+        /// Subsets created
         counter lb_subsets_created;
-        /// Subsets that went
+        /// Subsets removed
         counter lb_subsets_removed;
         /// Picks from the subset that the route asks for
         counter lb_subsets_selected;
@@ -167,7 +167,7 @@ declare_statistics! {
         counter update_failure;
         /// Lookups whose answer was empty and that left the endpoints as they were
         counter update_empty;
-        /// Lookups that were answered with what was known
+        /// Lookups whose answer changed nothing
         counter update_no_rebuild;
     }
 
@@ -354,7 +354,7 @@ declare_statistics! {
         counter downstream_rq_header_timeout;
         /// Times that reading from the downstream was paused because the upstream is slower
         counter downstream_flow_control_paused_reading_total;
-        /// Times that reading from the downstream went on
+        /// Times that reading from the downstream was resumed
         counter downstream_flow_control_resumed_reading_total;
         /// Requests without a route, answered with 404
         counter no_route;
@@ -370,7 +370,7 @@ declare_statistics! {
         counter passthrough_internal_redirect_bad_location;
         /// Redirects passed on because their location has another scheme
         counter passthrough_internal_redirect_unsafe_scheme;
-        /// Redirects passed on because the request followed the most it may
+        /// Redirects passed on because the request had followed as many as it may
         counter passthrough_internal_redirect_too_many_redirects;
         /// Redirects passed on because nothing is routed to their location
         counter passthrough_internal_redirect_no_route;
@@ -462,7 +462,7 @@ declare_statistics! {
         counter heap_buffers;
         /// Times that a socket's receive was stopped because its bytes were not taken
         counter receive_pauses;
-        /// Completions that found their socket gone
+        /// Completions for a socket that is closed
         counter stale_completions;
         /// Tasks that live on the shard
         gauge tasks;

@@ -1,5 +1,4 @@
-//! What a route does with the request that it takes: where it leads, within which times, through which filters, with
-//! which edits.
+//! The action of the route that takes the request: its cluster, timeouts, filters and header edits.
 
 use super::page::Page;
 use crate::http::{Exchange, RouteRef, is_valid_authority};
@@ -13,7 +12,7 @@ use ringway_config::model::{
 };
 use std::time::Duration;
 
-/// Where a route was found.
+/// The surroundings of a route.
 pub(super) struct Scene<'s> {
     pub config: &'s Config,
     pub hcm: &'s Hcm,
@@ -201,7 +200,7 @@ fn describe_rewrites(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forwa
     page.line("host", becomes);
 }
 
-/// Timeouts and retries as they are in force: the route's, and what the request may say about them.
+/// The timeouts and retries in force: the route's settings, and what the request may change of them.
 fn describe_times(page: &mut Page<'_>, scene: &Scene<'_>, forward: &Forward) {
     let exchange = scene.exchange;
     let policy = TryPolicy::new(forward, &exchange.request.head, exchange.request.view(), exchange.facts.is_internal);
@@ -232,7 +231,7 @@ fn time(limit: Option<Duration>) -> String {
     limit.map_or_else(|| "off".into(), |limit| format!("{limit:?}"))
 }
 
-/// Each filter with the settings that hold here.
+/// Each filter with the settings in force here.
 fn filters(page: &mut Page<'_>, scene: &Scene<'_>, route: &Route, weighted: &[WeightedCluster]) {
     for filter in &scene.hcm.http_filters {
         let name = filter.name();
@@ -261,7 +260,7 @@ macro_rules! settings {
             }
         }
 
-        /// What takes the place of the chain's settings, if anything does.
+        /// The settings that replace the chain's, if there are any.
         fn overridden(filter: &HttpFilter, overrides: &FilterOverrides) -> Option<String> {
             match filter {
                 $(HttpFilter::$filter(_) => match &overrides.$name {
@@ -276,7 +275,7 @@ macro_rules! settings {
 
 ringway_config::http_filters!(settings);
 
-/// Edits in the order in which they are made.
+/// Edits in their order.
 fn headers(page: &mut Page<'_>, scene: &Scene<'_>, route: &Route, weighted: &[WeightedCluster]) {
     for cluster in weighted {
         let name = &scene.config.clusters[cluster.cluster].name;

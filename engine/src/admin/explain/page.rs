@@ -1,4 +1,4 @@
-//! Lines of an explanation: a label, what there is to say, and where in the file it stands.
+//! Lines of an explanation: a label, a statement, and its place in the file.
 
 use ringway_config::model::Place;
 use std::fmt::{Display, Write};
@@ -17,7 +17,7 @@ impl<'c> Page<'c> {
         self.line_at(label, what, Place::default());
     }
 
-    /// With `file:line` behind it, where it was written in the file.
+    /// Adds `file:line`, where the statement has a place in the file.
     pub(super) fn line_at(&mut self, label: &str, what: impl Display, place: Place) {
         // Writing to a string cannot fail.
         let _ = write!(self.text, "{label:<12}{what}");

@@ -1,4 +1,4 @@
-//! What is asked: a request as somebody would write it down, from the command line, a query or JSON.
+//! The question: a request, written as command line arguments, a query or JSON.
 
 use crate::codec::h1::{Limits, Parse, parse_request};
 use crate::http::{Exchange, grammar};
@@ -11,7 +11,7 @@ pub struct Question {
     pub method: String,
     /// Absolute, or a path alone.
     pub url: String,
-    /// In order; a name may come again.
+    /// In order; a name may occur more than once.
     pub headers: Vec<(String, String)>,
     /// The connection's peer.
     pub from: IpAddr,

@@ -1,7 +1,7 @@
 //! Discovery by DNS: the endpoints of a cluster are the addresses of host names, looked up in the background.
 //!
-//! It runs on one control thread with a tokio runtime of its own (the resolver needs one) and meets the rest in
-//! `ClusterShared` alone: nothing here is on a request's path, and a name server that is slow delays nobody.
+//! It runs on one control thread with its own tokio runtime, which the resolver needs, and touches only `ClusterShared`:
+//! nothing here is on the path of a request, so a slow name server delays none.
 
 mod resolver;
 mod settings;
@@ -25,10 +25,11 @@ pub fn is_discovered(cluster: &model::Cluster) -> bool {
     dns_of(cluster).is_some()
 }
 
-/// All clusters that are discovered. Lives on the control thread, in a tokio `LocalSet`.
+/// All discovered clusters. Lives on the control thread, in a tokio `LocalSet`.
 pub struct Discovery {
-    watches: Vec<Watch>,
-    /// One for each list of name servers; the empty list is the system's.
+    /// By the cluster's name.
+    watches: HashMap<String, Watch>,
+    /// One for each list of name servers; the empty list stands for the system's servers.
     resolvers: HashMap<Vec<SocketAddr>, Rc<Resolver>>,
     random: Rc<Random>,
     stats: Arc<DnsStats>,
@@ -37,22 +38,24 @@ pub struct Discovery {
 impl Discovery {
     pub fn new(registry: &Registry) -> Self {
         Self {
-            watches: Vec::new(),
+            watches: HashMap::new(),
             resolvers: HashMap::new(),
             random: Rc::new(Random::from_entropy()),
             stats: registry.scope("", CONTROL),
         }
     }
 
-    /// Go over to the clusters of a new configuration: those that stay the same go on, new ones begin (with what is known
-    /// of their names, where a cluster of that name was there before), the others end. `warm` is dropped when the first
-    /// lookups of the new ones have ended, well or not.
+    /// Switches over to the clusters of a new configuration. Clusters that stay the same continue; new ones begin with the
+    /// known addresses of their names where a cluster of the same name was there before; the others end. `warm` is dropped
+    /// when the first lookups of the new ones have ended, with or without an answer.
     pub fn apply(&mut self, clusters: &[Arc<ClusterShared>], warm: Sender<()>) {
         let mut before = std::mem::take(&mut self.watches);
         for cluster in clusters {
             let Some((dns, _)) = dns_of(&cluster.config) else { continue };
-            if let Some(at) = before.iter().position(|watch| watch.is_of(cluster)) {
-                self.watches.push(before.swap_remove(at));
+            let name = &cluster.config.name;
+            let old = before.remove(name);
+            if old.as_ref().is_some_and(|watch| watch.is_of(cluster)) {
+                self.watches.extend(old.map(|watch| (name.clone(), watch)));
                 continue;
             }
             let stats = &self.stats;
@@ -61,12 +64,12 @@ impl Discovery {
                 .entry(dns.resolvers.clone())
                 .or_insert_with(|| Resolver::new(&dns.resolvers, stats.clone()))
                 .clone();
-            let old = before.iter().find(|watch| watch.cluster_name() == cluster.config.name);
-            let known = old.map_or_else(Known::new, |watch| watch.known_to(&cluster.config));
-            self.watches.extend(Watch::start(cluster, resolver, self.random.clone(), &known, &warm));
+            let known = old.as_ref().map_or_else(Known::new, |watch| watch.known_to(&cluster.config));
+            let watch = Watch::start(cluster, resolver, self.random.clone(), &known, &warm);
+            self.watches.extend(watch.map(|watch| (name.clone(), watch)));
         }
         drop(before);
-        // Resolvers that nobody uses any more.
+        // Resolvers that no watch uses any more.
         self.resolvers.retain(|_, resolver| Rc::strong_count(resolver) > 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Host names to addresses, with the time for which they are good.
+//! From host names to addresses, with the time for which they are valid.
 
 use super::settings::{Files, Settings, Source};
 use crate::stats::DnsStats;
@@ -15,18 +15,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// A whole lookup, with all its names, name servers and tries, takes no longer.
+/// The longest time of a whole lookup, with all its names, name servers and tries.
 const LOOKUP_MAX: Duration = Duration::from_secs(15);
 
-/// What a lookup found. No address at all is an answer, too: the name does not exist (NXDOMAIN) or has no address of the
-/// family (NODATA).
+/// The result of a lookup. No address is an answer, too: the name does not exist (NXDOMAIN) or has no address of the family
+/// (NODATA).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Answer {
     /// In the order of the answer.
     pub addresses: Vec<IpAddr>,
-    /// The shortest of all records, those of aliases among them; `None` for what the hosts file says.
+    /// The shortest TTL of all records, including those of aliases; `None` for addresses from the hosts file.
     pub ttl: Option<Duration>,
-    /// With `LookupFamily::All`: the family whose lookup failed while the other one's found addresses.
+    /// With `LookupFamily::All`: the family whose lookup failed while that of the other found addresses.
     pub failed: Option<Family>,
 }
 
@@ -66,13 +66,13 @@ impl fmt::Display for LookupError {
 pub(super) struct Resolver {
     source: Source,
     settings: RefCell<Rc<Settings>>,
-    /// The name server that answered last: it is asked first, so that one that is down costs its timeout once.
+    /// The name server that answered last. It is asked first, so that a dead one costs its timeout only once.
     preferred: Cell<usize>,
     stats: Arc<DnsStats>,
 }
 
 impl Resolver {
-    /// `servers` empty: those of the system.
+    /// Empty `servers` stand for those of the system.
     pub(super) fn new(servers: &[SocketAddr], stats: Arc<DnsStats>) -> Rc<Self> {
         let source = if servers.is_empty() { Source::System(Files::default()) } else { Source::Own(servers.into()) };
         Self::from_source(source, stats)
@@ -86,7 +86,7 @@ impl Resolver {
     /// The addresses of `host`.
     ///
     /// # Errors
-    /// No answer, neither yes nor no, from any name server.
+    /// No name server gave an answer, neither yes nor no.
     pub(super) async fn lookup(&self, host: &str, family: LookupFamily) -> Result<Answer, LookupError> {
         let _pending = Pending::new(&self.stats);
         let settings = self.settings();
@@ -117,8 +117,7 @@ impl Resolver {
         self.settings.borrow().clone()
     }
 
-    /// The first of the search list's names that has an address. As long as one of them has not said no, the answer is
-    /// not no.
+    /// The addresses of the first name of the search list that has any. The answer is no only if it is no for every name.
     async fn search(&self, settings: &Settings, name: &Name, family: Family) -> Result<Answer, LookupError> {
         let kind = match family {
             Family::V4 => RecordType::A,
@@ -133,20 +132,20 @@ impl Resolver {
             match self.ask(settings, &name, kind).await {
                 Ok(answer) if answer.addresses.is_empty() => {}
                 Ok(answer) => return Ok(answer),
-                // Another name may mean another host: without an answer nobody knows.
+                // The next name is not tried: it may mean another host than the one that did not answer in time.
                 Err(LookupError::Timeout) => return Err(LookupError::Timeout),
-                // Some name servers say SERVFAIL or REFUSED for what is none of their business, and the list goes on.
+                // Some name servers say SERVFAIL or REFUSED for foreign names, so the list continues.
                 Err(error) => failed = Some(error),
             }
         }
         failed.map_or(Ok(Answer::default()), Err)
     }
 
-    /// One name, asked of the name servers in turn until one of them knows.
+    /// Asks the name servers for one name, in turn, until one of them answers.
     async fn ask(&self, settings: &Settings, name: &Name, kind: RecordType) -> Result<Answer, LookupError> {
         let count = settings.servers.len();
         let mut failed = LookupError::Failed("there is no name server".into());
-        // Other lookups may prefer another one meanwhile; this one is to ask each in its turn.
+        // Other lookups may change the preferred server meanwhile; this one asks each of them once.
         let first = self.preferred.get();
         for server in (0..settings.attempts * count).map(|turn| (first + turn) % count) {
             match ask_one(&settings.servers[server], name, kind).await {

@@ -1,4 +1,4 @@
-//! What a resolver works with: name servers, search list and hosts file, from the configuration or from the system.
+//! The settings of a resolver: name servers, search list and hosts file, from the configuration or from the system.
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -9,19 +9,19 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// For one try of a name server from the configuration. UDP packets are sent again meanwhile.
+/// The time for one try of a name server from the configuration, in which UDP packets are sent again.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Rounds through the name servers of the configuration.
 const ATTEMPTS: usize = 2;
 /// resolv.conf(5): no `options attempts` above this.
 const ATTEMPTS_MAX: usize = 5;
 
-/// Where the settings come from.
+/// The origin of the settings.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// Name servers of the configuration. Names are asked as they are written: no search list, no hosts file.
+    /// Name servers of the configuration. Names are looked up as they are written: no search list, no hosts file.
     Own(Vec<SocketAddr>),
-    /// As other programs of this host resolve names.
+    /// The system's, as for other programs of this host.
     System(Files),
 }
 
@@ -52,12 +52,12 @@ impl Source {
 }
 
 pub(super) struct Settings {
-    /// One resolver for each name server, so that their order and their failures are ours to handle. Never empty.
+    /// One resolver for each name server, since their order and their failures are handled here. Never empty.
     pub servers: Vec<TokioResolver>,
     /// Rounds through the name servers.
     pub attempts: usize,
     pub search: Vec<Name>,
-    /// Dots from which on a name is tried as it is first.
+    /// The number of dots from which on a name is first tried as it is.
     pub ndots: usize,
     pub hosts: Hosts,
     pub stamp: Stamp,
@@ -65,7 +65,7 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn read(source: &Source) -> Self {
-        // Before the files are read: what changes while they are is read again next time.
+        // Before the files are read: a change during the reading is then seen next time.
         let stamp = source.stamp();
         match source {
             Source::Own(addresses) => {
@@ -79,7 +79,7 @@ impl Settings {
                     .map_err(|error| error.to_string())
                     .and_then(|text| parse_resolv_conf(text).map_err(|error| error.to_string()))
                     .unwrap_or_else(|error| {
-                        // resolv.conf(5): without the file, or a name server in it, the one on this host is asked.
+                        // resolv.conf(5): without the file, or without a name server in it, the local one is asked.
                         tracing::debug!(target: "ringway::dns", %error, "no name server in {}", files.resolv_conf.display());
                         let local = name_server((Ipv4Addr::LOCALHOST, 53).into());
                         (ResolverConfig::from_parts(None, Vec::new(), vec![local]), ResolverOpts::default())
@@ -109,7 +109,7 @@ impl Settings {
         Self { servers: servers.collect(), attempts, search, ndots: options.ndots, hosts, stamp }
     }
 
-    /// What to ask for in place of `name`, in order (resolv.conf(5), `search` and `ndots`).
+    /// The names to ask for in place of `name`, in order (resolv.conf(5), `search` and `ndots`).
     pub(super) fn candidates(&self, mut name: Name) -> Vec<Name> {
         if name.is_fqdn() {
             return vec![name];
@@ -127,7 +127,7 @@ impl Settings {
     }
 }
 
-/// A name server that is asked over UDP, and over TCP for what was truncated.
+/// A name server that is asked over UDP, and over TCP after a truncated answer.
 fn name_server(address: SocketAddr) -> NameServerConfig {
     let over = |protocol| {
         let mut connection = ConnectionConfig::new(protocol);
@@ -138,14 +138,14 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(ip, true, vec![over(ProtocolConfig::Udp), over(ProtocolConfig::Tcp)])
 }
 
-/// `None` where the library refuses, which it does not without TLS.
+/// `None` where the library refuses, which happens only with TLS.
 fn resolver(server: NameServerConfig, options: &ResolverOpts) -> Option<TokioResolver> {
     let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
     let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     let own = builder.options_mut();
     own.timeout = options.timeout;
     own.edns0 = options.edns0;
-    // Rounds, the hosts file and what is remembered are ours: TTLs decide when to ask again.
+    // Rounds, the hosts file and the cache are not the library's: TTLs decide here when to ask again.
     own.attempts = 0;
     own.cache_size = 0;
     own.use_hosts_file = hickory_resolver::config::ResolveHosts::Never;

@@ -1,4 +1,4 @@
-//! One name of a cluster: the addresses it stands for now, and when it is looked up next.
+//! One name of a cluster: its current addresses, and the time of its next lookup.
 
 use super::resolver::{Answer, LookupError};
 use crate::base::random::Random;
@@ -9,10 +9,10 @@ use std::time::Duration;
 /// The shortest time between two lookups of a name, whatever its TTL says.
 const REFRESH_MIN: Duration = Duration::from_secs(1);
 
-/// What an answer means.
+/// What the addresses of an answer mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Each address is an endpoint, in whatever order they come; no address means no endpoint (Envoy: STRICT_DNS).
+    /// Each address is an endpoint, in any order; no address means no endpoint (Envoy: STRICT_DNS).
     Strict,
     /// The first address counts, and an answer without one is a failure like any other (Envoy: LOGICAL_DNS).
     Logical,
@@ -26,7 +26,7 @@ pub(super) struct Target {
     failures: u32,
 }
 
-/// What a lookup meant for its target.
+/// The effect of a lookup on its target.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Step {
     pub outcome: Outcome,
@@ -40,14 +40,14 @@ pub(super) enum Outcome {
     Unchanged,
     /// The last good answer stays in force.
     Failed {
-        /// No name server said why: the answer was empty, and that is refused.
+        /// Whether the failure is an empty answer, which is refused.
         empty: bool,
         first: bool,
     },
 }
 
 impl Target {
-    /// A target that begins with what was known before.
+    /// A target that begins with known addresses.
     pub(super) fn new(addresses: Vec<IpAddr>) -> Self {
         Self { addresses, failures: 0 }
     }
@@ -86,7 +86,7 @@ impl Target {
     }
 }
 
-/// After a good answer.
+/// The wait after a good answer.
 fn refresh(answer: &Answer, dns: &Dns) -> Duration {
     match answer.ttl {
         Some(ttl) if dns.respect_ttl => ttl.max(REFRESH_MIN),
@@ -94,8 +94,8 @@ fn refresh(answer: &Answer, dns: &Dns) -> Duration {
     }
 }
 
-/// After the failure with this number, from 1: twice as long each time, up to the maximum, and of that a random part
-/// which is at least half of it.
+/// The wait after the failure with this number, from 1: twice as long each time, up to the maximum, of which a random part
+/// of at least one half is taken.
 fn back_off((base, max): (Duration, Duration), failures: u32, random: &Random) -> Duration {
     let factor = 1u32.checked_shl(failures - 1).unwrap_or(u32::MAX);
     let longest = base.saturating_mul(factor).min(max);
@@ -174,7 +174,7 @@ mod tests {
         let step = take(&mut target, Ok(good), Kind::Strict, &dns());
         assert_eq!(step, Step { outcome: Outcome::Unchanged, wait: seconds(30) });
         let step = take(&mut target, Err(LookupError::Timeout), Kind::Strict, &dns());
-        assert!(step.wait <= seconds(2), "the back-off begins anew");
+        assert!(step.wait <= seconds(2), "the back-off begins again");
     }
 
     #[test]

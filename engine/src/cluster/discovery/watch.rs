@@ -1,4 +1,4 @@
-//! The names of one cluster, each looked up again and again, and the members that come of it.
+//! The names of one cluster, each looked up again and again, and the members that result.
 
 use super::resolver::{LookupError, Resolver};
 use super::target::{Kind, Outcome, Target};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use tokio::task::{AbortHandle, spawn_local};
 
-/// What is known of names, for whoever begins to watch them.
+/// Known addresses by name, with which a new watch begins.
 pub(super) type Known = HashMap<String, Vec<IpAddr>>;
 
 /// Dropped when the first lookups of a cluster have ended.
@@ -40,12 +40,12 @@ struct Names {
     kind: Kind,
     resolver: Rc<Resolver>,
     random: Rc<Random>,
-    /// By host name: a name that stands in several endpoints is looked up once.
+    /// By host name: a name in several endpoints is looked up once.
     targets: RefCell<BTreeMap<String, Target>>,
 }
 
 impl Watch {
-    /// Begin with what is `known`. `None` where there is nothing to discover.
+    /// Begins with the `known` addresses. `None` where there is nothing to discover.
     pub(super) fn start(
         cluster: &Arc<ClusterShared>,
         resolver: Rc<Resolver>,
@@ -81,10 +81,6 @@ impl Watch {
         Arc::ptr_eq(&self.names.cluster, cluster)
     }
 
-    pub(super) fn cluster_name(&self) -> &str {
-        &self.names.cluster.config.name
-    }
-
     /// The last good answers, for a cluster that asks the same name servers for the same families.
     pub(super) fn known_to(&self, cluster: &model::Cluster) -> Known {
         let same = dns_of(cluster).is_some_and(|(dns, kind)| {
@@ -106,7 +102,7 @@ impl Drop for Watch {
 }
 
 impl Names {
-    /// Look `host` up for ever.
+    /// Looks `host` up until the watch ends.
     async fn follow(self: Rc<Self>, host: String, warm: Warm) {
         let mut warm = Some(warm);
         loop {
@@ -130,7 +126,7 @@ impl Names {
                 Outcome::Failed { empty, first } => {
                     stats.update_failure.inc();
                     stats.update_empty.add(u64::from(empty));
-                    self.tell_failure(&host, error, first);
+                    self.log_failure(&host, error, first);
                 }
             }
             drop(warm.take());
@@ -149,8 +145,8 @@ impl Names {
         }
     }
 
-    /// Once as a warning: name servers that are down for hours do not fill the log.
-    fn tell_failure(&self, host: &str, error: Option<LookupError>, first: bool) {
+    /// Only the first failure is a warning: name servers that are down for hours do not fill the log.
+    fn log_failure(&self, host: &str, error: Option<LookupError>, first: bool) {
         let cluster = &self.cluster.config.name;
         let error = error.map_or("the answer has no address".into(), |error| error.to_string());
         if first {
@@ -161,7 +157,7 @@ impl Names {
     }
 }
 
-/// The members that `targets` make of a cluster's endpoints, in the order of the configuration.
+/// The members of a cluster whose names have the addresses in `targets`, in the order of the configuration.
 fn members(cluster: &model::Cluster, kind: Kind, targets: &BTreeMap<String, Target>) -> Vec<HostSpec> {
     let mut members = Vec::new();
     for endpoint in &cluster.endpoints {
@@ -206,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn every_address_of_every_name_is_a_member_beside_what_is_an_address_already() {
+    fn every_address_of_every_name_is_a_member_next_to_what_is_an_address_already() {
         let endpoints = r#"["a.test:80", { address = "b.test:81", weight = 3 }, "192.0.2.9:82", "c.test:83"]"#;
         let cluster = config("strict_dns", endpoints);
         let targets =

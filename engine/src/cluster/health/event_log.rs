@@ -1,7 +1,7 @@
 //! The event log of health checks: one line of JSON for each event, in Envoy's form (data.core.v3.HealthCheckEvent).
 //!
-//! A thread writes, so that a slow disk delays no check. A file is opened for each line: events are rare, and a rotated
-//! file is let go without anybody asking for it.
+//! A thread writes, so that a slow disk delays no check. The file is opened for each line: events are rare, and a rotated
+//! file is released without a signal.
 
 use super::Failure;
 use crate::base::date::Civil;
@@ -13,15 +13,15 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Lines on their way at most; more are lost, and the program log says so.
+/// The largest number of lines on their way; further ones are lost, and the program log says so.
 const QUEUE_LEN: usize = 4096;
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// The endpoint has become unhealthy.
     EjectUnhealthy(Failure),
-    /// A check failed: the first of an endpoint, or any where `always_log_failures` says so.
+    /// A check failed: an endpoint's first one, or any one with `always_log_failures`.
     Failure {
         failure: Failure,
         first: bool,
@@ -43,7 +43,7 @@ pub struct Event<'a> {
     pub wall: u64,
 }
 
-/// The handle on the thread, which ends with its last handle.
+/// A handle on the thread, which ends with its last handle.
 #[derive(Clone, Debug)]
 pub struct EventLog {
     lines: SyncSender<(PathBuf, String)>,
@@ -66,7 +66,7 @@ impl EventLog {
 }
 
 fn write(lines: &Receiver<(PathBuf, String)>) {
-    // Said once for each row of failures.
+    // Logged once for each row of failures.
     let mut failing = false;
     for (path, line) in lines {
         let file = OpenOptions::new().append(true).create(true).open(&path);

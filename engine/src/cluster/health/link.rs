@@ -1,4 +1,4 @@
-//! The connection of one endpoint's checks.
+//! The connection for one endpoint's checks.
 
 use super::Failure;
 use crate::mux::{Upstream, h1};
@@ -32,7 +32,8 @@ impl Link {
         Self { reactor: reactor.clone(), network: network.clone(), address, line: Line::None, used: false }
     }
 
-    /// Connect to `address` from now on. A connection to another one says nothing of it. Whether it is another one.
+    /// Connects to `address` from now on and returns whether that is another address. A connection to the old address says
+    /// nothing about the new one.
     pub fn aim(&mut self, address: Address) -> bool {
         let has_moved = address != self.address;
         if has_moved {
@@ -46,7 +47,7 @@ impl Link {
         self.line = Line::None;
     }
 
-    /// Close the connection if its other end did, or said something unasked.
+    /// Closes the connection if the other end has closed it or has sent something unasked.
     pub fn sweep(&mut self) {
         let is_over = match &mut self.line {
             Line::None => false,
@@ -106,7 +107,7 @@ impl Link {
         }
     }
 
-    /// Until everything is with the kernel.
+    /// Waits until the kernel has everything.
     ///
     /// # Errors
     /// `Failure::Network`.
@@ -128,7 +129,7 @@ impl Link {
         }
     }
 
-    /// Keep the connection for the next check. It stays armed, so that its end is noticed.
+    /// Keeps the connection for the next check. It stays armed, so that its end is noticed.
     pub fn keep(&mut self) {
         let is_over = match &mut self.line {
             Line::None => true,

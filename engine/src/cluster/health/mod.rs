@@ -1,10 +1,11 @@
-//! Active health checks (Envoy: core.v3.HealthCheck): is an endpoint there, and does it say that it is well?
+//! Active health checks (Envoy: core.v3.HealthCheck): does an endpoint answer, and does it say that it is healthy?
 //!
-//! They run once for the process, on the control thread ([`super::Supervisor`]), each endpoint's in a task of its own.
-//! What they find goes into the host's flags, where all shards see it.
+//! They run once for the process, on the control thread ([`super::Supervisor`]), each in its own task. The result is in the
+//! host's flags, where all shards see it.
 //!
-//! Before its first check an endpoint of a cluster with checks counts as failed, as in Envoy; the server waits for the
-//! first checks before it serves. Whoever comes earlier meets panic mode, as with any cluster that is all unhealthy.
+//! In a cluster with checks, an endpoint counts as failed until its first check, as in Envoy, and the server waits for the
+//! first checks before it serves. Where they take too long, requests meet panic mode, as in any cluster without a healthy
+//! endpoint.
 
 mod event_log;
 mod http;
@@ -34,20 +35,20 @@ use std::time::Duration;
 /// A check that passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Passed {
-    /// The endpoint said so: `x-envoy-degraded`.
+    /// The endpoint called itself degraded: `x-envoy-degraded`.
     pub degraded: bool,
 }
 
 /// Why a check failed (Envoy: HealthCheckFailureType).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It answered, with something that is not well. `retriable`: it takes several in a row.
+    /// The answer says that the endpoint is not healthy. `retriable`: only several in a row make it unhealthy.
     Active { retriable: bool },
-    /// Seen in the response to a request, and not by a check.
+    /// Seen in the response to a request, not by a check.
     Passive,
-    /// No connection, or one that broke, or something that is no HTTP.
+    /// No connection, a broken one, or an answer that is not HTTP.
     Network,
-    /// Nothing in time.
+    /// No answer in time.
     Timeout,
 }
 
@@ -64,7 +65,7 @@ impl Failure {
         matches!(self, Self::Network | Self::Timeout)
     }
 
-    /// As Envoy's event log has it.
+    /// The name in Envoy's event log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Active { .. } => "ACTIVE",
@@ -75,11 +76,11 @@ impl Failure {
     }
 }
 
-/// What one check came to.
+/// The result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub result: Result<Passed, Failure>,
-    /// The endpoint asks to be left out altogether: `x-envoy-immediate-health-check-fail`.
+    /// The endpoint asks to be left out of load balancing: `x-envoy-immediate-health-check-fail`.
     pub excluded: bool,
 }
 
@@ -93,7 +94,7 @@ impl Verdict {
     }
 }
 
-/// Makes the checks of one endpoint, one after the other, on one connection where that is allowed.
+/// Checks one endpoint again and again, on one connection where the configuration allows that.
 pub(super) struct Prober {
     reactor: Rc<Reactor>,
     check: HealthCheck,
@@ -115,13 +116,13 @@ impl Prober {
         Self { reactor: reactor.clone(), check: check.clone(), link, request }
     }
 
-    /// From the next check on, check `host`: the same one, of which discovery says something new. Whether it has moved.
+    /// From the next check on, checks `host`, which is the same host with a new description. Returns whether it has moved.
     pub fn follow(&mut self, cluster: &ClusterShared, host: &Host) -> bool {
         self.request = request(&self.check, cluster, host);
         self.link.aim(address(host))
     }
 
-    /// One check.
+    /// Makes one check.
     pub async fn probe(&mut self) -> Verdict {
         let timer = Timer::new(&self.reactor);
         timer.arm_in(self.check.timeout);
@@ -148,7 +149,7 @@ impl Prober {
         verdict.unwrap_or(Verdict::failed(Failure::Timeout))
     }
 
-    /// Until the next check. A connection that the endpoint closes meanwhile is closed here, too.
+    /// Waits until the next check. A connection that the endpoint closes meanwhile is closed here, too.
     pub async fn rest(&mut self, time: Duration) {
         let timer = Timer::new(&self.reactor);
         timer.arm_in(time);
@@ -168,7 +169,7 @@ fn request(check: &HealthCheck, cluster: &ClusterShared, host: &Host) -> Message
     }
 }
 
-/// Where checks of the endpoint go.
+/// The address of the endpoint's checks.
 fn address(host: &Host) -> Address {
     match (&host.spec.address, host.spec.health_check_port) {
         (Address::Ip(address), Some(port)) => Address::Ip((address.ip(), port).into()),
@@ -177,8 +178,8 @@ fn address(host: &Host) -> Address {
 }
 
 impl ClusterShared {
-    /// A response of `host` said `x-envoy-immediate-health-check-fail`. Of no effect in a cluster without checks, which
-    /// would not find the host well again.
+    /// A response of `host` said `x-envoy-immediate-health-check-fail`. This has no effect in a cluster without checks, where
+    /// nothing would make the host healthy again.
     pub fn report_immediate_failure(&self, host: &Arc<Host>) {
         if !self.config.health_checks.is_empty() && !host.flags().contains(HealthFlags::FAILED_ACTIVE_HC) {
             self.reports.push(Report::ImmediateHealthCheckFail(host.clone()));

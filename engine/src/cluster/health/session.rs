@@ -1,15 +1,15 @@
-//! What checks of one endpoint, one after the other, say about its health. Without I/O.
+//! The health of one endpoint after a row of checks. Without I/O.
 
 use super::Failure;
 use crate::cluster::HealthFlags;
 use ringway_config::model::HealthCheck;
 use std::time::Duration;
 
-/// What a check changed (Envoy: HealthTransition).
+/// The effect of a check (Envoy: HealthTransition).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transition {
     Unchanged,
-    /// The first of several that it takes.
+    /// The first of several checks that it takes.
     Pending,
     Changed,
 }
@@ -18,21 +18,21 @@ pub enum Transition {
 #[derive(Debug)]
 pub struct Session {
     failed: bool,
-    /// Failed, and the last failure was that nothing came in time.
+    /// Failed, and the last failure was a timeout.
     timed_out: bool,
-    /// The last check that passed said so.
+    /// The last successful check said so.
     pub degraded: bool,
-    /// Asked to be left out, and not found well since.
+    /// The endpoint asked to be left out, and no check has passed since.
     pub excluded: bool,
     /// No check has ended yet.
     first: bool,
-    /// In a row.
+    /// Results in a row.
     passed: u32,
     missed: u32,
 }
 
 impl Session {
-    /// What is known of the endpoint so far.
+    /// Begins with the flags that the endpoint has.
     pub fn new(flags: HealthFlags) -> Self {
         Self {
             failed: flags.contains(HealthFlags::FAILED_ACTIVE_HC),
@@ -49,7 +49,7 @@ impl Session {
         self.failed
     }
 
-    /// Failed, and the last failure was that nothing came in time.
+    /// Failed, and the last failure was a timeout.
     pub fn is_timed_out(&self) -> bool {
         self.timed_out
     }
@@ -59,7 +59,7 @@ impl Session {
         self.first
     }
 
-    /// A check passed. The first one decides alone, so that a start does not take several intervals.
+    /// A check passed. The first check decides alone, so that a start does not take several intervals.
     pub fn pass(&mut self, check: &HealthCheck, degraded: bool) -> Transition {
         self.missed = 0;
         self.degraded = degraded;
@@ -78,7 +78,7 @@ impl Session {
         transition
     }
 
-    /// A check failed. What the endpoint said itself, and may not be retried, decides alone.
+    /// A check failed. A failure that the endpoint itself declared and that may not be retried decides alone.
     pub fn fail(&mut self, check: &HealthCheck, failure: Failure) -> Transition {
         self.passed = 0;
         let mut transition = Transition::Unchanged;
@@ -97,7 +97,7 @@ impl Session {
     }
 }
 
-/// Time to the next check, without jitter. `passed`: the check before did; `traffic`: the cluster has had a connection
+/// The time until the next check, without jitter. `passed`: the last check did; `traffic`: the cluster has had a connection
 /// for a request. Envoy: HealthCheckerImplBase::interval.
 pub fn interval(check: &HealthCheck, passed: bool, transition: Transition, traffic: bool) -> Duration {
     if !traffic {

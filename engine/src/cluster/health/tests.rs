@@ -1,4 +1,4 @@
-//! Checks end to end on in-memory pipes, with virtual time: what goes out, what is made of what comes back, and when.
+//! Checks end to end on in-memory pipes, with virtual time: what they send, how they read the answer, and when.
 
 mod moving;
 mod several;
@@ -14,7 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::mpsc;
 
-/// An HTTP check of everything at its smallest.
+/// An HTTP check with the smallest settings.
 pub(crate) fn check() -> HealthCheck {
     HealthCheck {
         place: Place::default(),
@@ -52,7 +52,7 @@ const SERVER_ERRORS: std::ops::Range<u16> = 500..600;
 #[derive(Clone, Debug)]
 enum Behaviour {
     Answer(&'static str),
-    /// And then close the connection.
+    /// Answers, and then closes the connection.
     AnswerAndClose(&'static str),
     Close,
     Silence,
@@ -65,7 +65,7 @@ const BUSY: Behaviour = Behaviour::Answer("HTTP/1.1 503 Busy\r\ncontent-length: 
 struct Origin {
     behaviour: RefCell<Behaviour>,
     connections: Cell<usize>,
-    /// Each with the time of its arrival in whole seconds.
+    /// Each request with the time of its arrival in whole seconds.
     requests: RefCell<Vec<(u64, String)>>,
 }
 
@@ -76,12 +76,12 @@ struct World {
     supervisor: Supervisor,
     network: Rc<MemoryNetwork>,
     origins: Vec<Rc<Origin>>,
-    /// Of the first checks.
+    /// Dropped by the first checks.
     warmed: mpsc::Receiver<()>,
 }
 
 impl World {
-    /// So many endpoints, of which each answers well, under this check; the cluster has had traffic.
+    /// A number of endpoints that all answer well, under this check, in a cluster that has had traffic.
     fn new(count: u32, check: HealthCheck) -> Self {
         let reactor = Reactor::simulated(1, PoolSize { count: 64, size: 1024 });
         let registry = Registry::new();
@@ -118,7 +118,7 @@ impl World {
         origin
     }
 
-    /// Let time pass.
+    /// Lets time pass.
     fn pass(&self, seconds: u64) {
         let end = self.reactor.now() + seconds * 1_000_000_000;
         let timer = self.reactor.clone();
@@ -131,7 +131,7 @@ impl World {
         self.origins.iter().for_each(|origin| *origin.behaviour.borrow_mut() = behaviour.clone());
     }
 
-    /// Of the first endpoint.
+    /// The flags of the first endpoint.
     fn flags(&self) -> HealthFlags {
         self.shared.hosts()[0].flags()
     }
@@ -245,7 +245,7 @@ fn statuses_that_are_not_expected() {
             ),
             false,
         ),
-        // Not an answer: counts like a connection that broke.
+        // This is no answer, so it counts like a broken connection.
         (kind("220 mail.example.com ESMTP\r\n"), false),
         (Behaviour::Close, false),
         (Behaviour::Silence, false),
@@ -279,7 +279,7 @@ fn nothing_in_time() {
 }
 
 #[test]
-fn nobody_listens() {
+fn a_refused_connection_is_a_failure_of_the_network() {
     let world = World::new(1, HealthCheck { unhealthy_threshold: 2, ..check() });
     world.pass(1);
     let gone = world.shared.hosts()[0].spec.address.clone();
@@ -298,7 +298,7 @@ fn a_connection_closed_between_checks_is_no_failure() {
     world.pass(24);
     assert_eq!(world.stats(&["attempt", "success", "failure"]), [5, 5, 0]);
     assert_eq!(world.origins[0].connections.get(), 5);
-    // And where checks are to have connections of their own.
+    // The same where each check has its own connection.
     let world = World::new(1, HealthCheck { reuse_connection: false, ..check() });
     world.pass(24);
     assert_eq!((world.stats(&["success"]), world.origins[0].connections.get()), (vec![5], 5));
@@ -307,7 +307,7 @@ fn a_connection_closed_between_checks_is_no_failure() {
 #[test]
 fn a_cluster_without_traffic_is_checked_rarely() {
     let mut world = World::new(1, check());
-    // The same again, for a cluster that has had none.
+    // The same for a cluster without traffic.
     let config = model::Cluster { name: "quiet".into(), ..(*world.shared.config).clone() };
     let (warm, warmed) = mpsc::channel();
     world.shared = ClusterShared::new(&config, &world.registry, 1, None);
@@ -339,7 +339,7 @@ fn endpoints_say_that_they_are_degraded_or_want_to_be_left_out() {
     assert_eq!(world.flags(), HealthFlags::default());
 }
 
-/// Asked for with a failure that does not decide alone: undone by the next success.
+/// Requested with a failure that does not decide alone: the next success takes it back.
 #[test]
 fn left_out_for_a_moment() {
     let world = World::new(1, HealthCheck { unhealthy_threshold: 3, ..check() });
@@ -367,7 +367,7 @@ fn gauges_go_with_the_cluster() {
     assert_eq!(world.times().len(), seen);
 }
 
-/// A response to a request may say it, too, and then nobody waits for the next check.
+/// A response to a request may say it, too, and takes effect before the next check.
 #[test]
 fn a_response_says_that_the_endpoint_fails() {
     let world = World::new(2, HealthCheck { unhealthy_threshold: 5, ..check() });
@@ -403,7 +403,7 @@ fn members_come_and_go() {
     assert_eq!(world.shared.stats.membership_change.get(), 3, "what its failure is called is no further change");
     let seen = world.times().len();
     world.pass(20);
-    assert_eq!(world.times().len(), seen, "checks of what is gone have ended");
+    assert_eq!(world.times().len(), seen, "the checks of removed endpoints have ended");
     assert_eq!(world.stats(&["healthy"]), [2]);
 }
 
@@ -432,7 +432,7 @@ fn tcp_checks() {
     assert_eq!(world.stats(&["network_failure"]), [2], "what is expected did not come in time");
 }
 
-/// One line of JSON for each event, as Envoy writes them.
+/// One line of JSON for each event, in Envoy's form.
 #[test]
 fn events() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -1,12 +1,13 @@
-//! Consistent hashing with bounded loads: a host that has more than its share of the requests in flight passes further
-//! ones on (Mirrokni, Thorup, Zadimoghaddam; Envoy: hash_balance_factor). Requests in flight are this shard's.
+//! Consistent hashing with bounded loads: further requests for a host that has more than its share of the requests in
+//! flight go to another host (Mirrokni, Thorup, Zadimoghaddam; Envoy: hash_balance_factor). Requests in flight are counted
+//! per shard.
 
-use super::Picking;
-use super::policy::Member;
+use super::member::Member;
+use super::pick::Picking;
 use crate::base::random::Random;
 
 pub struct BoundedLoad {
-    /// Per cent of the mean.
+    /// Percentage of the mean.
     factor: u64,
     /// In the order of their indexes; weights add up to 1.
     members: Box<[Member]>,
@@ -17,8 +18,9 @@ impl BoundedLoad {
         Self { factor: u64::from(factor), members: members.into() }
     }
 
-    /// `picked`, or where that is overloaded the first of the others that is not, in a random order that follows from
-    /// the hash alone: keys of one host do not all pile up on its neighbour. When all are, the least overloaded.
+    /// `picked`, or, when it is overloaded, the first other host that is not. The order of the others is random but follows
+    /// from the hash alone, so that one host's keys do not all go to its neighbour. When all hosts are overloaded, the least
+    /// overloaded one.
     pub(super) fn apply(&self, picked: u32, picking: &Picking<'_>) -> u32 {
         let Ok(first) = self.members.binary_search_by_key(&picked, |member| member.index) else { return picked };
         let mut least = self.overload(first, picking);
@@ -41,18 +43,18 @@ impl BoundedLoad {
         best
     }
 
-    /// Requests in flight by the number that there may be.
+    /// Requests in flight divided by the number that is allowed.
     fn overload(&self, at: usize, picking: &Picking<'_>) -> f64 {
         let Member { index, weight } = self.members[at];
         let endpoint = &picking.endpoints[index as usize];
         let slots = (u64::from(endpoint.cluster_active()) + 1) * self.factor;
         let slots = (slots.div_ceil(100) as f64 * weight).ceil().max(1.0);
-        // This request counts, too: at the bound it goes elsewhere.
+        // This request is counted, too: at the bound it goes elsewhere.
         (f64::from(endpoint.active()) + 1.0) / slots
     }
 }
 
-/// A start and a step that visits every one of `count` places.
+/// A start, and a step that visits each of `count` places.
 fn walk(hash: u64, count: u64) -> (u64, u64) {
     let random = Random::seeded(hash);
     let start = random.below(count);

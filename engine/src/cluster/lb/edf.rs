@@ -1,5 +1,5 @@
-//! Weighted turns by the earliest deadline: everybody's next turn is due one over its weight after its last (Envoy:
-//! EdfScheduler). A turn costs the logarithm of the number of items, and weights may change from turn to turn.
+//! Weighted turns by the earliest deadline: an item's next turn is due 1/weight after its last one (Envoy: EdfScheduler). A
+//! turn costs the logarithm of the number of items, and weights may change from turn to turn.
 
 use crate::base::random::Random;
 use std::cell::RefCell;
@@ -10,17 +10,17 @@ pub struct Edf {
 }
 
 impl Edf {
-    /// Items with their weights, more than 0. First turns are spread at random, so that shards do not send their first
-    /// requests all to the same place.
+    /// Items with their weights, which are more than 0. First turns are spread at random, so that the shards' first requests
+    /// do not all go to the same endpoint.
     pub fn new(items: impl Iterator<Item = (u32, f64)>, random: &Random) -> Self {
         let unit = || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
         let mut heap: Vec<_> = items.map(|(item, weight)| (unit() / weight, item)).collect();
-        assert!(!heap.is_empty(), "somebody must have turns");
+        assert!(!heap.is_empty(), "there are no items");
         heap.sort_by(|a, b| a.0.total_cmp(&b.0));
         Self { heap: RefCell::new(heap) }
     }
 
-    /// Whose turn it is. `weight` tells the weight that its next turn goes by, more than 0.
+    /// The item whose turn it is. `weight` gives the weight for the item's next turn, more than 0.
     pub fn pick(&self, weight: impl FnOnce(u32) -> f64) -> u32 {
         let mut heap = self.heap.borrow_mut();
         let (deadline, item) = heap[0];
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_has_everybodys_share_to_within_one() {
+    fn a_round_has_each_items_share_to_within_one() {
         let random = Random::seeded(3);
         for weights in [vec![1.0, 1.0, 1.0], vec![1.0, 2.0, 5.0], (1..200).map(f64::from).collect::<Vec<_>>()] {
             let edf = Edf::new((0..).zip(weights.iter().copied()), &random);
@@ -72,7 +72,7 @@ mod tests {
         let edf = Edf::new([(0, 2.0), (1, 3.0), (2, 7.0)].into_iter(), &Random::seeded(5));
         let picks: Vec<_> = (0..120).map(|_| edf.pick(|item| [2.0, 3.0, 7.0][item as usize])).collect();
         let heavy = |window: &[u32]| window.iter().filter(|&&pick| pick == 2).count();
-        // 7 of 12: a third of a round holds two or three of them, or one less or more at an edge.
+        // 7 of 12 turns are heavy: a third of a round holds two or three of them, one more or less at an edge.
         assert!(picks.windows(4).all(|window| (1..=4).contains(&heavy(window))), "{picks:?}");
         assert!(picks.windows(12).all(|window| (6..=8).contains(&heavy(window))), "{picks:?}");
     }

@@ -1,18 +1,19 @@
-//! Least request: the better of a few random ones, or by weight and requests in flight (Envoy: LeastRequestLbConfig).
-//! Requests in flight are this shard's.
+//! Least request: the least busy of a few random endpoints, or turns by weight and requests in flight (Envoy:
+//! LeastRequestLbConfig). Requests in flight are counted per shard.
 
 use super::edf::Edf;
-use super::policy::Member;
-use super::{Build, Picking, slow_start};
+use super::member::{Build, Member};
+use super::pick::Picking;
+use super::slow_start;
 use crate::base::clock::Nanos;
 use crate::cluster::Endpoint;
 use ringway_config::model::SlowStart;
 
 pub enum LeastRequest {
-    /// All weights are equal: of `choices` random endpoints the one with the fewest requests in flight. The first two are
-    /// never the same one, in Envoy they may be.
+    /// All weights are equal: of `choices` random endpoints, the one with the fewest requests in flight. The first two
+    /// always differ; in Envoy they may be the same.
     Equal { members: Box<[u32]>, choices: u32 },
-    /// In turns, by the weight divided by a power of the requests in flight.
+    /// Turns by the weight, divided by a power of the requests in flight.
     Weighted { turns: Edf, bias: f64, slow_start: Option<SlowStart> },
 }
 
@@ -63,7 +64,7 @@ fn pick_equal(members: &[u32], choices: u32, picking: &Picking<'_>) -> u32 {
     best
 }
 
-/// A large bias must not put an endpoint's next turn off for ever.
+/// With a large bias, an endpoint's next turn must still come.
 const LEAST: f64 = 1e-6;
 
 fn weight(endpoint: &Endpoint, bias: f64, slow_start: &Option<SlowStart>, now: Nanos) -> f64 {

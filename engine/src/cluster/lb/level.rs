@@ -2,17 +2,20 @@
 //! ZoneAwareLoadBalancerBase and ThreadAwareLoadBalancerBase).
 
 use super::edf::Edf;
-use super::priority::{Availability, Counts, Priorities};
-use super::{Build, LoadBalancer, Member, Picking};
+use super::member::{Build, Member};
+use super::pick::Picking;
+use super::policy::LoadBalancer;
+use super::priority::{Availability, Priorities};
 use crate::cluster::Health;
+use crate::cluster::counts::Counts;
 use crate::stats::ClusterStats;
 
-/// All priorities. Without any it picks nothing.
+/// All priorities. Without a priority nothing is picked.
 #[derive(Default)]
 pub struct Levels {
     levels: Vec<Level>,
     priorities: Option<Priorities>,
-    /// Where everything goes to one place, it needs no choice.
+    /// The place, where all requests go to the same one.
     only: Option<(usize, Availability)>,
     by_hash: bool,
     fail_on_panic: bool,
@@ -47,20 +50,20 @@ impl Levels {
     }
 
     pub(super) fn cost(&self) -> u64 {
-        /// For each member and for each entry of a table, measured roughly.
+        /// Nanoseconds for each member and for each entry of a table, roughly measured.
         const MEMBER: u64 = 100;
         const ENTRY: u64 = 50;
         let entries: usize = self.levels.iter().map(Level::entries).sum();
         self.members as u64 * MEMBER + entries as u64 * ENTRY
     }
 
-    pub(super) fn tell(&self, stats: &ClusterStats) {
+    pub(super) fn show(&self, stats: &ClusterStats) {
         if let Some(Level { healthy: Source::Flat(balancer), .. }) = self.levels.first() {
-            balancer.tell(stats);
+            balancer.show(stats);
         }
     }
 
-    /// The endpoint for a request; another one than those that were tried, if that is found soon.
+    /// The endpoint for a request: one that was not tried before, where the allowed attempts find one.
     pub(super) fn pick(&self, mut picking: Picking<'_>) -> Option<u32> {
         let priorities = self.priorities.as_ref()?;
         if self.by_hash {
@@ -99,20 +102,12 @@ impl Levels {
 }
 
 fn count(build: &Build<'_>, members: &[u32]) -> Counts {
-    let mut counts = Counts { total: members.len() as u32, ..Counts::default() };
-    for member in members {
-        let flags = build.endpoints[*member as usize].flags();
-        counts.excluded += u32::from(flags.is_excluded());
-        match flags.health() {
-            Health::Healthy => counts.healthy += 1,
-            Health::Degraded => counts.degraded += 1,
-            Health::Unhealthy => {}
-        }
-    }
+    let mut counts = Counts::default();
+    members.iter().for_each(|member| counts.add(build.endpoints[*member as usize].flags()));
     counts
 }
 
-/// One priority. In panic `healthy` has all hosts.
+/// One priority. In panic, `healthy` holds all hosts.
 struct Level {
     healthy: Source,
     degraded: Source,
@@ -121,7 +116,7 @@ struct Level {
 impl Level {
     fn new(build: &Build<'_>, members: &[u32], panic: bool) -> Self {
         if panic {
-            // Localities do not matter either.
+            // Localities are ignored as well.
             return Self { healthy: Source::flat(build, members, members.to_vec()), degraded: Source::Empty };
         }
         let source = |health| {
@@ -144,7 +139,7 @@ impl Level {
 enum Source {
     Empty,
     Flat(LoadBalancer),
-    /// By weight to a locality, there by the policy.
+    /// A locality by its weight, then a host by the policy.
     Localities {
         turns: Edf,
         localities: Vec<(f64, LoadBalancer)>,
@@ -152,7 +147,7 @@ enum Source {
 }
 
 impl Source {
-    /// `eligible` of `members`.
+    /// Over `eligible`, which are part of `members`.
     fn flat(build: &Build<'_>, members: &[u32], eligible: Vec<u32>) -> Self {
         if eligible.is_empty() {
             return Self::Empty;
@@ -161,8 +156,8 @@ impl Source {
         Self::Flat(LoadBalancer::new(build, weighted(build, &eligible), everyone))
     }
 
-    /// `eligible` of `members`, each locality with its share (Envoy: locality weighted load balancing). A locality
-    /// without a weight gets nothing; when no eligible host has one, localities do not matter.
+    /// Over `eligible`, which are part of `members`, with a share for each locality (Envoy: locality weighted load
+    /// balancing). A locality without a weight gets nothing; when no eligible host has one, localities are ignored.
     fn by_locality(build: &Build<'_>, members: &[u32], eligible: Vec<u32>, weights: &[(String, u32)]) -> Self {
         let endpoint = |index: &u32| &build.endpoints[*index as usize];
         let mut localities = Vec::new();
@@ -215,8 +210,8 @@ fn weighted(build: &Build<'_>, members: &[u32]) -> Vec<Member> {
     members.iter().map(|index| Member { index: *index, weight: weight(*index) }).collect()
 }
 
-/// A consistent hash is over all localities at once: each host has its share of its locality's (Envoy:
-/// normalizeLocalityWeights, which does not look at how much of a locality is healthy).
+/// A consistent hash covers all localities at once: each host has a share of its locality's share (Envoy:
+/// normalizeLocalityWeights, which ignores how much of a locality is healthy).
 fn shared_out(build: &Build<'_>, localities: &[(f64, f64, Vec<u32>)]) -> Vec<Member> {
     let mut members = Vec::new();
     for (locality_weight, _, chosen) in localities {

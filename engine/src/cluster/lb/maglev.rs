@@ -1,15 +1,15 @@
-//! Maglev: a table that maps every hash to a host in one step. Hosts fill it in turns, each by an order of its own, so
-//! that shares are even and most entries stay when a host joins or leaves (Eisenbud et al.: "Maglev: A Fast and Reliable
+//! Maglev: a table that maps every hash to a host in one step. Hosts fill it in turns, each in its own order, so that
+//! shares are even and most entries stay when a host joins or leaves (Eisenbud et al.: "Maglev: A Fast and Reliable
 //! Software Network Load Balancer", section 3.4; weights as in Envoy's MaglevLbConfig).
 
-use super::policy::Member;
+use super::member::Member;
 use crate::cluster::Endpoint;
 use std::rc::Rc;
 use xxhash_rust::xxh64::xxh64;
 
 pub struct Maglev {
     table: Box<[u32]>,
-    /// Entries of the host with the fewest and of the one with the most.
+    /// The smallest and the largest number of entries of a host.
     spread: (i64, i64),
 }
 
@@ -17,7 +17,7 @@ pub struct Maglev {
 struct Filler {
     index: u32,
     weight: f64,
-    /// The weight that this host's turns have used up.
+    /// The weight used up by this host's turns.
     used: f64,
     /// The next place in its order, and the step from place to place.
     place: u64,
@@ -29,7 +29,7 @@ impl Maglev {
     /// `size` is a prime: each step then visits every place.
     pub(super) fn new(endpoints: &[Rc<Endpoint>], members: &[Member], size: u64) -> Self {
         let mut fillers: Vec<Filler> = members.iter().map(|member| filler(endpoints, member, size)).collect();
-        // The order of turns must not depend on the order in which hosts were found.
+        // The order of turns must not depend on the order of discovery.
         fillers.sort_by(|a, b| endpoints[a.index as usize].name.cmp(&endpoints[b.index as usize].name));
         let heaviest = members.iter().map(|member| member.weight).fold(0.0, f64::max);
         let mut table = vec![0; size as usize].into_boxed_slice();
@@ -40,7 +40,7 @@ impl Maglev {
                 break;
             }
             for filler in &mut fillers {
-                // The heaviest has a turn in every round, one of a third of its weight in every third.
+                // The heaviest host has a turn in every round, a host with a third of its weight in every third round.
                 if filled == size || f64::from(round) * filler.weight < filler.used {
                     continue;
                 }
@@ -58,7 +58,7 @@ impl Maglev {
         Self { table, spread: (entries().min().unwrap_or(0), entries().max().unwrap_or(0)) }
     }
 
-    /// The host at `hash`; a further attempt looks far away from it.
+    /// The host at `hash`; a further attempt looks at a distant place.
     pub fn pick(&self, hash: u64, attempt: u32) -> u32 {
         let hash = match attempt {
             0 => hash,
@@ -76,11 +76,11 @@ impl Maglev {
     }
 }
 
-/// One bit for each place. Most of the work is to find a place that is free, and these fit into the fastest cache.
+/// One bit for each place. Most of the work is to find a free place, and the bits fit into the fastest cache.
 struct Taken(Vec<u64>);
 
 impl Taken {
-    /// Whether it was free.
+    /// Takes a place and returns whether it was free.
     fn take(&mut self, place: u64) -> bool {
         let (word, bit) = (&mut self.0[(place / 64) as usize], 1 << (place % 64));
         let free = *word & bit == 0;

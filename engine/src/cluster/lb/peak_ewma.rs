@@ -1,8 +1,8 @@
-//! Peak EWMA: of two random endpoints the one with the lower expected latency, which is the moving average of its
-//! response times, quick to rise and slow to fall, times the requests in flight (Finagle: "Aperture + Peak EWMA").
+//! Peak EWMA: of two random endpoints, the one with the lower expected latency. That is the moving average of its response
+//! times, which rises at once and falls slowly, times its requests in flight (Finagle: "Aperture + Peak EWMA").
 
-use super::Picking;
-use super::policy::Member;
+use super::member::Member;
+use super::pick::Picking;
 use super::sample::Sample;
 
 pub struct PeakEwma(Sample);
@@ -12,7 +12,8 @@ impl PeakEwma {
         Self(Sample::new(members))
     }
 
-    /// With equal weights the two are never the same. Otherwise they may be: only so each gets its share.
+    /// With equal weights the two candidates always differ. With other weights they may be the same: otherwise a heavy
+    /// endpoint would get less than its share.
     pub(super) fn pick(&self, picking: &Picking<'_>) -> u32 {
         let members = self.0.members();
         let (first, second) = if self.0.is_equal() && members.len() > 1 {
@@ -26,10 +27,10 @@ impl PeakEwma {
     }
 }
 
-/// More than any latency, and small enough to tell one request from two.
+/// Larger than any latency, and small enough for a difference of one request to count.
 const UNKNOWN: f64 = 1e15;
 
-/// Who has not answered yet gets one request at a time: nobody knows how slow it is.
+/// An endpoint that has not answered yet gets one request at a time: how slow it is, is not known.
 fn cost(index: u32, picking: &Picking<'_>) -> f64 {
     let endpoint = &picking.endpoints[index as usize];
     let active = f64::from(endpoint.active());

@@ -1,24 +1,16 @@
-//! The policies behind one enum: each picks one of the hosts that it was made from.
+//! The policies behind one enum: each picks one of the hosts from which it was made.
 
 use super::bounded_load::BoundedLoad;
 use super::least_request::LeastRequest;
 use super::maglev::Maglev;
+use super::member::{Build, Member};
 use super::peak_ewma::PeakEwma;
+use super::pick::Picking;
 use super::random::RandomPick;
 use super::ring_hash::RingHash;
 use super::round_robin::RoundRobin;
-use super::{Build, Picking};
 use crate::stats::ClusterStats;
 use ringway_config::model::LbPolicy;
-
-/// One host that may be picked.
-#[derive(Clone, Copy, Debug)]
-pub struct Member {
-    /// In the cluster's endpoints.
-    pub index: u32,
-    /// More than 0. For the consistent hashes all of a balancer's add up to 1.
-    pub weight: f64,
-}
 
 /// A policy with its state on one shard.
 pub enum LoadBalancer {
@@ -42,7 +34,8 @@ impl LoadBalancer {
         }
     }
 
-    /// `members`: one at least, in the order of their indexes, with all who are not usable now in `everyone`.
+    /// `members` are not empty and in the order of their indexes. `everyone` is the same with the hosts that may not be used
+    /// now; `None` where all may be used.
     pub(super) fn new(build: &Build<'_>, mut members: Vec<Member>, everyone: Option<Vec<Member>>) -> Self {
         if Self::is_by_hash(build.policy) {
             let sum: f64 = members.iter().map(|member| member.weight).sum();
@@ -83,7 +76,7 @@ impl LoadBalancer {
         }
     }
 
-    /// Entries of tables that were computed.
+    /// Entries of computed tables.
     pub(super) fn entries(&self) -> usize {
         match self {
             Self::RingHash(ring, _) => ring.len(),
@@ -92,7 +85,7 @@ impl LoadBalancer {
         }
     }
 
-    pub(super) fn tell(&self, stats: &ClusterStats) {
+    pub(super) fn show(&self, stats: &ClusterStats) {
         match self {
             Self::RingHash(ring, _) => {
                 let (fewest, most) = ring.spread();

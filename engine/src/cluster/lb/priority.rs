@@ -1,51 +1,37 @@
-//! How much of the load each priority gets: Envoy's algorithm, number by number (LoadBalancerBase and the chapters
+//! How much of the load each priority gets: Envoy's algorithm, with the same numbers (LoadBalancerBase and the chapters
 //! "Priority levels", "Degraded endpoints" and "Panic threshold" of its documentation).
 
+use crate::cluster::counts::Counts;
 use smallvec::SmallVec;
 
 /// One number for each priority.
 pub type PerPriority = SmallVec<[u32; 4]>;
 
-/// How many hosts a priority has. Excluded ones are in `total` and `excluded`, whatever else they are.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    pub total: u32,
-    pub healthy: u32,
-    pub degraded: u32,
-    pub excluded: u32,
-}
-
-impl Counts {
-    fn considered(&self) -> u32 {
-        self.total - self.excluded
-    }
-
-    /// Per cent of the capacity that there is, with overprovisioning, 100 at most.
-    fn availability(&self, part: u32, overprovisioning: u32) -> u32 {
-        match self.considered() {
-            0 => 0,
-            total => (u64::from(overprovisioning) * u64::from(part) / u64::from(total)).min(100) as u32,
-        }
-    }
-
-    /// Whether so few hosts can be used that health is better ignored. `threshold` in per cent.
-    fn is_in_panic(&self, threshold: f64) -> bool {
-        let usable = match self.considered() {
-            0 => 0.0,
-            total => 100.0 * f64::from(self.healthy + self.degraded) / f64::from(total),
-        };
-        usable < threshold
+/// The percentage of a priority's capacity that `part` of its hosts has, with overprovisioning, at most 100.
+fn availability(counts: &Counts, part: u32, overprovisioning: u32) -> u32 {
+    match counts.considered() {
+        0 => 0,
+        total => (u64::from(overprovisioning) * u64::from(part) / u64::from(total)).min(100) as u32,
     }
 }
 
-/// Which hosts of a priority.
+/// Whether so small a percentage of hosts can be used that health is better ignored.
+fn is_in_panic(counts: &Counts, threshold: f64) -> bool {
+    let usable = match counts.considered() {
+        0 => 0.0,
+        total => 100.0 * f64::from(counts.healthy + counts.degraded) / f64::from(total),
+    };
+    usable < threshold
+}
+
+/// The hosts of a priority that a request goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability {
     Healthy,
     Degraded,
 }
 
-/// Shares of the load in per cent; they add up to 100.
+/// Shares of the load as percentages; they add up to 100.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loads {
     pub healthy: PerPriority,
@@ -69,7 +55,7 @@ impl Loads {
         (0, Availability::Healthy)
     }
 
-    /// Where everything goes to one place: that place.
+    /// The place, where all requests go to the same one.
     pub fn only(&self) -> Option<(usize, Availability)> {
         let full = |shares: &PerPriority| shares.iter().position(|share| *share == 100);
         full(&self.healthy)
@@ -89,16 +75,16 @@ pub struct Priorities {
 }
 
 impl Priorities {
-    /// `counts` for each priority, one at least; `overprovisioning` and `panic_threshold` in per cent.
+    /// `counts` for each priority, at least one; `overprovisioning` and `panic_threshold` are percentages.
     pub fn new(counts: &[Counts], overprovisioning: u32, panic_threshold: f64) -> Self {
-        let health = part(counts, |counts| counts.availability(counts.healthy, overprovisioning));
-        let degraded = part(counts, |counts| counts.availability(counts.degraded, overprovisioning));
+        let health = part(counts, |counts| availability(counts, counts.healthy, overprovisioning));
+        let degraded = part(counts, |counts| availability(counts, counts.degraded, overprovisioning));
         let total = total_availability(&health, &degraded);
         let mut this = Self { loads: split(&health, &degraded), panic: SmallVec::new(), health, degraded };
-        // Together they have the capacity: then one that has little is no reason for panic.
-        this.panic = counts.iter().map(|counts| total != 100 && counts.is_in_panic(panic_threshold)).collect();
+        // Where all priorities together have enough capacity, one with little capacity is no reason for panic.
+        this.panic = counts.iter().map(|counts| total != 100 && is_in_panic(counts, panic_threshold)).collect();
         if panic_threshold == 0.0 && total == 0 {
-            // Somewhere it must go; nobody will be found there.
+            // The load needs a place, although no host is found there.
             this.loads.healthy[0] = 100;
         } else if this.panic.iter().all(|panic| *panic) {
             this.loads = split_in_panic(counts);
@@ -106,7 +92,7 @@ impl Priorities {
         this
     }
 
-    /// The loads without the priorities `excluded`; those of `self.loads` when nothing else is left (Envoy:
+    /// The loads without the priorities `excluded`; `self.loads` when no other priority has capacity (Envoy:
     /// envoy.retry_priorities.previous_priorities).
     pub fn without(&self, excluded: &[u32]) -> Loads {
         let kept = |availability: &PerPriority| -> PerPriority {
@@ -131,7 +117,7 @@ fn total_availability(health: &[u32], degraded: &[u32]) -> u32 {
     (health.iter().sum::<u32>() + degraded.iter().sum::<u32>()).min(100)
 }
 
-/// All that healthy hosts can take, from the first priority on; then degraded ones.
+/// Healthy hosts take all they can, from the first priority on; degraded hosts take the rest.
 fn split(health: &[u32], degraded: &[u32]) -> Loads {
     let total = total_availability(health, degraded);
     let nothing: PerPriority = health.iter().map(|_| 0).collect();
@@ -148,7 +134,7 @@ fn split(health: &[u32], degraded: &[u32]) -> Loads {
         availability.iter().map(&mut share).collect()
     };
     let mut loads = Loads { healthy: spread(health), degraded: spread(degraded) };
-    // What rounding left goes to the first that has anything.
+    // The rest that rounding leaves goes to the first priority with any capacity.
     if let Some(first) = health.iter().position(|available| *available > 0) {
         loads.healthy[first] += left;
     } else if let Some(first) = degraded.iter().position(|available| *available > 0) {
@@ -219,8 +205,8 @@ mod tests {
         }
     }
 
-    /// The table of Envoy's page "Panic threshold": health of P=0 and P=1, traffic and panic. In its last line the page
-    /// has 7 and 93; Envoy's code gives what rounding left to the first priority.
+    /// The table of Envoy's page "Panic threshold": health of P=0 and P=1, traffic and panic. The page's last line says 7
+    /// and 93, but Envoy's code gives the rest that rounding leaves to the first priority.
     #[test]
     fn envoys_table_of_panic() {
         for (health, expected, panic) in [
@@ -242,8 +228,8 @@ mod tests {
         assert_eq!(shares(&priorities), [25, 75]);
         let priorities = Priorities::new(&[counts(0, 0), counts(0, 1), counts(0, 2)], 140, 50.0);
         assert_eq!(shares(&priorities), [0, 34, 66]);
-        let nobody = Priorities::new(&[counts(0, 0)], 140, 50.0);
-        assert_eq!(shares(&nobody), [100]);
+        let empty = Priorities::new(&[counts(0, 0)], 140, 50.0);
+        assert_eq!(shares(&empty), [100]);
     }
 
     #[test]
@@ -278,7 +264,7 @@ mod tests {
         assert_eq!(priorities.without(&[0]).healthy.to_vec(), [0, 100, 0]);
         assert_eq!(priorities.without(&[0, 1]).healthy.to_vec(), [0, 0, 100]);
         assert_eq!(priorities.without(&[0, 1, 2]), priorities.loads);
-        // Capacity is normalised to what is left.
+        // Capacity is normalised to the priorities that are left.
         assert_eq!(of(&[100, 25, 25]).without(&[0]).healthy.to_vec(), [0, 50, 50]);
     }
 

@@ -1,6 +1,6 @@
-//! A random host. Weights count, which in Envoy they do not.
+//! A random host, by weight. Envoy ignores weights here.
 
-use super::policy::Member;
+use super::member::Member;
 use super::sample::Sample;
 use crate::base::random::Random;
 

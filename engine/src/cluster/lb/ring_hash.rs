@@ -1,7 +1,7 @@
-//! Ring hash (ketama): each host has points on a ring, and a request goes to the first point at or after its hash. Who
-//! joins or leaves moves only its own share (Envoy: RingHashLbConfig with XX_HASH).
+//! Ring hash (ketama): each host has points on a ring, and a request goes to the first point at or after its hash. A host
+//! that joins or leaves moves only its own share (Envoy: RingHashLbConfig with XX_HASH).
 
-use super::policy::Member;
+use super::member::Member;
 use crate::cluster::Endpoint;
 use std::fmt::Write;
 use std::rc::Rc;
@@ -10,14 +10,14 @@ use xxhash_rust::xxh64::xxh64;
 pub struct RingHash {
     /// Sorted by hash.
     ring: Box<[(u64, u32)]>,
-    /// Points of the host with the fewest and of the one with the most.
+    /// The smallest and the largest number of points of a host.
     spread: (i64, i64),
 }
 
 impl RingHash {
-    /// A ring for `everyone` has at least `minimum_size` points, as many more as the lightest host needs for a whole one,
-    /// and at most `maximum_size`. Those of `members` are on it: who is ejected takes its own points away and no others,
-    /// where Envoy makes a ring of the same size for those who are left.
+    /// A ring for `everyone` has at least `minimum_size` points, more where the lightest host needs them to have a whole
+    /// point, and at most `maximum_size`. Only the points of `members` are on it: an ejected host takes away its own points
+    /// and no others, while Envoy makes a ring of the same size for the hosts that are left.
     pub(super) fn new(
         endpoints: &[Rc<Endpoint>],
         members: &[Member],
@@ -54,14 +54,14 @@ impl RingHash {
             spread = (spread.0.min(number), spread.1.max(number));
         }
         if ring.is_empty() {
-            // The ring is so small that only those who are gone are on it.
+            // The ring is so small that only hosts that may not be used have points on it.
             ring.push((0, members[0].index));
         }
         ring.sort_unstable();
         Self { ring: ring.into(), spread }
     }
 
-    /// The host at `hash`; for a further attempt that of the next points.
+    /// The host at `hash`; a further attempt takes the next point.
     pub fn pick(&self, hash: u64, attempt: u32) -> u32 {
         let at = self.ring.partition_point(|(point, _)| *point < hash);
         self.ring[(at + attempt as usize) % self.ring.len()].1

@@ -1,13 +1,14 @@
-//! Weighted round robin: in turns, heavy endpoints more often, their turns spread over the round.
+//! Weighted round robin: endpoints take turns. Heavy ones come more often, and their turns are spread over the round.
 
 use super::edf::Edf;
-use super::policy::Member;
-use super::{Build, Picking, slow_start};
+use super::member::{Build, Member};
+use super::pick::Picking;
+use super::slow_start;
 use ringway_config::model::SlowStart;
 use std::cell::Cell;
 
 pub enum RoundRobin {
-    /// All weights are equal: a counter does.
+    /// All weights are equal: a counter is enough.
     Equal {
         members: Box<[u32]>,
         next: Cell<usize>,

@@ -1,13 +1,13 @@
 //! A random member by weight, in constant time (Vose: "A linear algorithm for generating random numbers with a given
 //! distribution").
 
-use super::policy::Member;
+use super::member::Member;
 use crate::base::random::Random;
 
 pub struct Sample {
     members: Box<[u32]>,
-    /// For each column: below this share of 2^32 it is the column's own, else the other. Empty where all weights are
-    /// equal.
+    /// For each column: a draw below this share of 2^32 picks the column's own member, any other draw the second member.
+    /// Empty where all weights are equal.
     columns: Box<[(u32, u32)]>,
 }
 
@@ -31,7 +31,7 @@ impl Sample {
         if self.is_equal() {
             return self.members[random.below(self.members.len() as u64) as usize];
         }
-        // The upper part chooses the column, what that leaves of the draw chooses within it.
+        // The upper part chooses the column, the rest of the draw chooses within it.
         let draw = u128::from(random.next_u64()) * self.columns.len() as u128;
         let (column, rest) = ((draw >> 64) as usize, (draw as u64 >> 32) as u32);
         let (share, other) = self.columns[column];
@@ -44,7 +44,7 @@ fn columns(members: &[Member]) -> Box<[(u32, u32)]> {
     let sum: f64 = members.iter().map(|member| member.weight).sum();
     let mut heights: Vec<f64> = members.iter().map(|member| member.weight * count / sum).collect();
     let (mut low, mut high): (Vec<usize>, Vec<usize>) = (0..members.len()).partition(|&at| heights[at] < 1.0);
-    // What rounding leaves over is full.
+    // Columns that rounding leaves over are full.
     let mut columns: Box<[(u32, u32)]> = (0..members.len() as u32).map(|at| (u32::MAX, at)).collect();
     while let (Some(&giver), Some(taker)) = (high.last(), low.pop()) {
         columns[taker] = ((heights[taker] * f64::from(u32::MAX)) as u32, giver as u32);

@@ -1,4 +1,4 @@
-//! Slow start: an endpoint that became healthy gets its weight little by little (Envoy: SlowStartConfig).
+//! Slow start: an endpoint that has become healthy gets its full weight gradually (Envoy: SlowStartConfig).
 
 use crate::base::clock::{Nanos, nanos};
 use crate::cluster::Endpoint;
@@ -6,11 +6,11 @@ use ringway_config::model::{LbPolicy, SlowStart};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Nobody gets less than this share of its weight, whatever the settings: the next turn must come before long.
+/// The smallest share of its weight that an endpoint gets, whatever the settings: its next turn must still come soon.
 const LEAST: f64 = 0.01;
 
-/// What the endpoint's weight is multiplied with: from `min_weight_percent` to 1, with the time since it became healthy
-/// as a share of the window, to the power of one over the aggression.
+/// The factor for the endpoint's weight, from `min_weight_percent` to 1: the time since it became healthy as a share of the
+/// window, to the power of one over the aggression.
 pub fn factor(slow_start: &SlowStart, endpoint: &Endpoint, now: Nanos) -> f64 {
     let Some(since) = endpoint.healthy_since() else { return 1.0 };
     let (elapsed, window) = (now.saturating_sub(since), nanos(slow_start.window));
@@ -22,7 +22,7 @@ pub fn factor(slow_start: &SlowStart, endpoint: &Endpoint, now: Nanos) -> f64 {
     time.powf(1.0 / slow_start.aggression).max(slow_start.min_weight_percent / 100.0).max(LEAST)
 }
 
-/// Whether any of these gets less than its weight now.
+/// Whether any endpoint currently gets less than its weight.
 pub fn is_any_slow(policy: &LbPolicy, endpoints: &[Rc<Endpoint>], now: Nanos) -> bool {
     let (LbPolicy::RoundRobin { slow_start: Some(slow_start) }
     | LbPolicy::LeastRequest { slow_start: Some(slow_start), .. }) = policy

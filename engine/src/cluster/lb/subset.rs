@@ -1,8 +1,9 @@
-//! Subsets by metadata: for each selector one for each combination of its keys' values, and each with priorities and a
-//! policy of its own (Envoy: LbSubsetConfig). Weights of localities go for subsets, too.
+//! Subsets by metadata: each selector makes one for each combination of its keys' values, and each subset has its own
+//! priorities and policy (Envoy: LbSubsetConfig). Weights of localities apply to subsets, too.
 
 use super::level::Levels;
-use super::{Build, Picking};
+use super::member::Build;
+use super::pick::Picking;
 use crate::cluster::Endpoint;
 use crate::stats::ClusterStats;
 use ringway_config::model::{self, SubsetFallback};
@@ -12,7 +13,7 @@ use xxhash_rust::xxh64::xxh64;
 
 pub struct Subsets {
     selectors: Vec<Selector>,
-    /// For requests that ask for no subset, or for one that there is not; `None`: nothing is picked.
+    /// For requests that ask for no subset or for one that does not exist; `None`: nothing is picked.
     fallback: Option<Levels>,
 }
 
@@ -20,7 +21,7 @@ struct Selector {
     /// Sorted.
     keys: Vec<String>,
     subsets: Vec<Subset>,
-    /// By a hash of their values.
+    /// Subsets by the hash of their values.
     index: HashMap<u64, SmallVec<[u32; 1]>>,
 }
 
@@ -78,7 +79,7 @@ impl Subsets {
         subsets.map(|subset| &subset.levels).chain(&self.fallback).map(Levels::cost).sum()
     }
 
-    pub(super) fn tell(&self, before: Option<&Self>, stats: &ClusterStats) {
+    pub(super) fn show(&self, before: Option<&Self>, stats: &ClusterStats) {
         let (now, before) = (self.names(), before.map(Self::names).unwrap_or_default());
         stats.lb_subsets_active.set(now.len() as i64);
         stats.lb_subsets_created.add(now.difference(&before).count() as u64);

@@ -1,11 +1,13 @@
-//! The deciding side of outlier detection, on the control thread: who is ejected, for how long, and who comes back.
-//! Follows Envoy's outlier_detection_impl.cc step by step.
+//! The deciding side of outlier detection, on the control thread: which endpoints are ejected, for how long, and when they
+//! return. Follows Envoy's outlier_detection_impl.cc step by step.
 
-use super::rates::{NO_RATE, Tally, threshold};
-use super::{Ejection, Origin, OutlierShared, reset};
+use super::monitor::{Ejection, reset};
+use super::rates::{NO_RATE, Origin, Tally, threshold};
+use super::shared::OutlierShared;
 use crate::base::clock::{Nanos, nanos};
 use crate::base::random::Random;
-use crate::cluster::members::{ClusterShared, HealthFlags, Host, Record};
+use crate::cluster::host::{HealthFlags, Host, HostState};
+use crate::cluster::members::ClusterShared;
 use crate::stats::{Counter, OutlierStats};
 use ringway_config::model::OutlierDetection;
 use std::collections::HashMap;
@@ -18,11 +20,11 @@ pub struct Detector {
     cluster: Arc<ClusterShared>,
     config: OutlierDetection,
     stats: Arc<OutlierStats>,
-    monitored: HashMap<*const Record, Monitored>,
+    monitored: HashMap<*const HostState, Monitored>,
     active: u32,
 }
 
-/// What is remembered of one endpoint.
+/// The memory of one endpoint.
 struct Monitored {
     host: Arc<Host>,
     ejections: u32,
@@ -42,7 +44,7 @@ impl Monitored {
 
 /// An endpoint with enough requests in the interval.
 struct Rated {
-    host: *const Record,
+    host: *const HostState,
     rate: f64,
     volume: u64,
 }
@@ -56,7 +58,7 @@ impl Detector {
         Some(detector)
     }
 
-    /// The configuration has left the cluster, or this form of it.
+    /// The cluster is gone from the configuration or has changed.
     pub fn end(self) {
         self.stats.ejections_active.set(0);
     }
@@ -65,13 +67,13 @@ impl Detector {
         self.config.interval
     }
 
-    /// Take over the cluster's members as they are now.
+    /// Takes over the cluster's current members.
     pub fn follow_members(&mut self) {
         let hosts = self.cluster.hosts();
         let mut before = std::mem::take(&mut self.monitored);
         for host in hosts.iter() {
-            let key = Arc::as_ptr(&host.record);
-            // Described anew perhaps, and the same all the same.
+            let key = Arc::as_ptr(&host.state);
+            // The host may have been described again.
             let known = before.remove(&key).map(|monitored| Monitored { host: host.clone(), ..monitored });
             let monitored = known.unwrap_or_else(|| Monitored {
                 host: host.clone(),
@@ -80,23 +82,23 @@ impl Detector {
                 returned_at: None,
                 multiplier: 0,
                 jitter: 0,
-                seen: Origin::ALL.map(|origin| Tally::of(origin, &host.record.stats)),
+                seen: Origin::ALL.map(|origin| Tally::of(origin, &host.state.stats)),
             });
             self.monitored.insert(key, monitored);
         }
         self.set_active(self.monitored.values().filter(|monitored| monitored.is_ejected()).count() as u32);
     }
 
-    /// So many failures in a row.
+    /// An endpoint has reached the limit of failures in a row.
     pub fn on_consecutive(&mut self, host: &Arc<Host>, ejection: Ejection, now: Nanos, random: &Random) {
-        let key = Arc::as_ptr(&host.record);
-        // Removed meanwhile, or ejected for another reason.
+        let key = Arc::as_ptr(&host.state);
+        // The endpoint was removed meanwhile, or ejected for another reason.
         if self.monitored.get(&key).is_none_or(Monitored::is_ejected) {
             return;
         }
         self.detected(ejection).inc();
         self.eject(key, ejection, None, now, random);
-        if let Some(counter) = host.record.monitor.consecutive(ejection) {
+        if let Some(counter) = host.state.monitor.consecutive(ejection) {
             reset(counter);
         }
     }
@@ -108,7 +110,7 @@ impl Detector {
             && flags.contains(HealthFlags::FAILED_OUTLIER_CHECK)
             && !flags.contains(HealthFlags::FAILED_ACTIVE_HC)
         {
-            self.bring_back(Arc::as_ptr(&host.record), now, "active health check passed");
+            self.bring_back(Arc::as_ptr(&host.state), now, "active health check passed");
         }
     }
 
@@ -180,25 +182,25 @@ impl Detector {
             u64::from(self.config.success_rate_request_volume.min(self.config.failure_percentage_request_volume));
         let mut rated = Vec::new();
         for (key, monitored) in &mut self.monitored {
-            let tally = Tally::of(origin, &monitored.host.record.stats);
+            let tally = Tally::of(origin, &monitored.host.state.stats);
             let seen = std::mem::replace(&mut monitored.seen[origin as usize], tally);
             let interval = tally.since(seen);
             let rate = interval.rate().filter(|_| interval.results >= least && !monitored.is_ejected());
-            monitored.host.record.monitor.set_success_rate(origin, rate.unwrap_or(NO_RATE));
+            monitored.host.state.monitor.set_success_rate(origin, rate.unwrap_or(NO_RATE));
             if let Some(rate) = rate {
                 rated.push(Rated { host: *key, rate, volume: interval.results });
             }
         }
-        // The map has no order; with few ejections left, the worst go first.
+        // The map has no order. Where few ejections are left, the worst endpoints are ejected first.
         rated.sort_by(|a, b| a.rate.total_cmp(&b.rate));
         rated
     }
 
-    /// Eject, unless too many are ejected already or the configuration says to detect only. `rates`: the endpoint's and
-    /// the threshold, in per cent.
+    /// Ejects an endpoint, unless too many are already ejected or the configuration only wants to know. `rates` are the
+    /// percentages of the endpoint and of the threshold.
     fn eject(
         &mut self,
-        key: *const Record,
+        key: *const HostState,
         ejection: Ejection,
         rates: Option<(f64, f64)>,
         now: Nanos,
@@ -247,15 +249,15 @@ impl Detector {
         }
     }
 
-    fn bring_back(&mut self, key: *const Record, now: Nanos, reason: &str) {
+    fn bring_back(&mut self, key: *const HostState, now: Nanos, reason: &str) {
         let Some(monitored) = self.monitored.get_mut(&key) else { return };
         monitored.returned_at = Some(now);
         let host = &monitored.host;
-        // Few new failures must not be enough because of old ones.
+        // Failures from before the ejection must not count towards the next one.
         let counters = [
-            &host.record.monitor.consecutive_5xx,
-            &host.record.monitor.consecutive_gateway_failure,
-            &host.record.monitor.consecutive_local_origin_failure,
+            &host.state.monitor.consecutive_5xx,
+            &host.state.monitor.consecutive_gateway_failure,
+            &host.state.monitor.consecutive_local_origin_failure,
         ];
         counters.into_iter().for_each(|counter| counter.store(0, Relaxed));
         self.cluster.set_flag(host, HealthFlags::FAILED_OUTLIER_CHECK, false);
@@ -290,7 +292,7 @@ impl Detector {
     }
 }
 
-/// In how many per cent of the cases an ejection is made, and what counts it.
+/// The percentage of cases in which the ejection is made, and the counter of those that are.
 fn enforcement<'a>(config: &OutlierDetection, stats: &'a OutlierStats, ejection: Ejection) -> (u32, &'a Counter) {
     match ejection {
         Ejection::Consecutive5xx => (config.enforcing_consecutive_5xx, &stats.ejections_enforced_consecutive_5xx),

@@ -1,13 +1,25 @@
-//! Success rates: of one endpoint in one interval, and which of many are outliers.
+//! Success rates: the rate of one endpoint in one interval, and the threshold below which a rate is an outlier.
 
-use super::Origin;
 use crate::stats::{Counter, HostStats, PerShard};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Where there is no rate (Envoy shows it so).
+/// Stands for a missing rate, as in Envoy's output.
 pub(super) const NO_RATE: f64 = -1.0;
 
-/// A rate that threads share: per cent, as the bits of an f64.
+/// The side whose outcomes make up a success rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Responses, and all failures unless those of local origin are counted separately.
+    External,
+    /// Connections made, and failures to make or keep one.
+    Local,
+}
+
+impl Origin {
+    pub(super) const ALL: [Self; 2] = [Self::External, Self::Local];
+}
+
+/// A rate that threads share: a percentage, as the bits of an f64.
 #[derive(Debug)]
 pub(super) struct Rate(AtomicU64);
 
@@ -37,7 +49,7 @@ pub(super) struct Tally {
 impl Tally {
     pub fn of(origin: Origin, stats: &PerShard<HostStats>) -> Self {
         let sum = |counter: fn(&HostStats) -> &Counter| stats.sum(|cells| counter(cells).get() as i64) as u64;
-        // Successes first: a request counted in between is one more result, and no rate above 100 comes out.
+        // Successes are read first: a request counted in between only adds a result, so no rate exceeds 100.
         let (successes, results) = match origin {
             Origin::External => (sum(|cells| &cells.successes), sum(|cells| &cells.results)),
             Origin::Local => (sum(|cells| &cells.local_successes), sum(|cells| &cells.local_results)),
@@ -45,13 +57,13 @@ impl Tally {
         Self { results, successes }
     }
 
-    /// What came since `before`.
+    /// The outcomes since `before`.
     pub fn since(self, before: Self) -> Self {
         let successes = self.successes.saturating_sub(before.successes);
         Self { results: self.results.saturating_sub(before.results).max(successes), successes }
     }
 
-    /// Per cent; `None` without a request.
+    /// The percentage of successes; `None` without a request.
     pub fn rate(self) -> Option<f64> {
         (self.results > 0).then(|| self.successes as f64 * 100.0 / self.results as f64)
     }

@@ -1,14 +1,14 @@
 //! Outlier detection without a network: outcomes in, flags, statistics and times out.
 
 use super::rates::NO_RATE;
-use super::*;
+use super::{Detector, Ejection, Origin, Outcome};
 use crate::base::clock::Nanos;
 use crate::base::random::Random;
-use crate::cluster::HealthFlags;
-use crate::cluster::members::CONTROL;
 use crate::cluster::testing::{cluster, endpoint};
-use crate::stats::{Registry, ShardCopy};
-use ringway_config::model::{self, Place};
+use crate::cluster::{CONTROL, ClusterShared, HealthFlags, Host, Report};
+use crate::stats::{HostStats, Registry, ShardCopy};
+use ringway_config::model::{self, OutlierDetection, Place};
+use std::sync::Arc;
 use std::time::Duration;
 
 const SECOND: Nanos = 1_000_000_000;
@@ -65,7 +65,7 @@ impl World {
         let registry = Registry::new();
         let cluster = ClusterShared::new(&config, &registry, 1, None);
         let detector = Detector::new(&cluster, registry.scope("app", CONTROL)).expect("there is detection");
-        let cells = cluster.hosts().iter().map(|host| host.record.stats.join(0)).collect();
+        let cells = cluster.hosts().iter().map(|host| host.state.stats.join(0)).collect();
         Self { registry, cluster, detector, random: Random::seeded(1), cells, now: 1000 * SECOND }
     }
 
@@ -73,7 +73,7 @@ impl World {
         self.cluster.hosts()[index].clone()
     }
 
-    /// `count` outcomes at an endpoint; the control side hears of them at once.
+    /// Counts `count` outcomes at an endpoint, of which the control side learns at once.
     fn see(&mut self, index: usize, outcome: Outcome, count: usize) {
         for _ in 0..count {
             self.cluster.report(&self.host(index), &self.cells[index], outcome);
@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    /// Let one interval pass.
+    /// Lets one interval pass.
     fn interval(&mut self) {
         self.now += 10 * SECOND;
         self.detector.on_interval(self.now, &self.random);
@@ -104,7 +104,7 @@ impl World {
         self.registry.value(&format!("cluster.app.outlier_detection.{name}")).expect("a statistic")
     }
 
-    /// Intervals until nobody is ejected.
+    /// The number of intervals until no endpoint is ejected.
     fn intervals_until_back(&mut self) -> usize {
         (1..)
             .find(|_| {
@@ -132,7 +132,7 @@ fn five_5xx_in_a_row_eject_and_a_success_between_them_does_not() {
     assert_eq!(world.stat("ejections_enforced_total"), 1);
     assert_eq!(world.stat("ejections_enforced_consecutive_5xx"), 1);
     assert_eq!(world.stat("ejections_detected_consecutive_5xx"), 1);
-    // What comes of requests that were under way does not eject it again.
+    // The outcomes of requests that were under way do not eject it again.
     world.see(3, Outcome::Status(500), 20);
     assert_eq!(world.stat("ejections_enforced_total"), 1);
 }
@@ -151,7 +151,7 @@ fn failures_of_our_own_side_count_as_5xx_and_as_gateway_failures() {
     for (index, status) in [502, 503, 504].into_iter().enumerate() {
         world.see(4 + index, Outcome::Status(status), 5);
     }
-    // Not of a gateway, and between them.
+    // A failure that is not the gateway's, between two that are.
     world.see(7, Outcome::Status(500), 5);
     for status in [502, 502, 502, 502, 501, 502] {
         world.see(8, Outcome::Status(status), 1);
@@ -199,7 +199,7 @@ fn at_most_a_share_is_ejected() {
     (0..5).for_each(|index| world.see(index, Outcome::Status(500), 5));
     assert_eq!(world.ejected(), [0, 1], "three would be 15 %");
     assert_eq!(world.stat("ejections_overflow"), 3);
-    // Too few for the share, unless one may always go.
+    // Too few endpoints for the share, unless one may always be ejected.
     let mut few = World::new(3, |_| ());
     few.see(0, Outcome::Status(500), 5);
     assert_eq!((few.ejected(), few.stat("ejections_overflow")), (vec![], 1));
@@ -208,7 +208,7 @@ fn at_most_a_share_is_ejected() {
     assert_eq!((few.ejected(), few.stat("ejections_overflow")), (vec![0], 2));
 }
 
-/// Base time 30 s and intervals of 10 s: 3, 6, 9, ... intervals, at most 300 s; good intervals make it shorter again.
+/// With a base time of 30 s and intervals of 10 s: 3, 6, 9, ... intervals, at most 300 s; good intervals shorten it again.
 #[test]
 fn ejections_grow_and_decay() {
     let mut world = World::new(10, |_| ());
@@ -254,7 +254,7 @@ fn what_is_not_enforced_is_only_counted() {
     let mut world = World::new(10, |config| config.enforcing_consecutive_5xx = 0);
     world.see(0, Outcome::Status(500), 15);
     assert!(world.ejected().is_empty());
-    assert_eq!(world.stat("ejections_detected_consecutive_5xx"), 3, "the count begins anew each time");
+    assert_eq!(world.stat("ejections_detected_consecutive_5xx"), 3, "the count begins again each time");
     let mut half = World::new(100, |config| {
         config.enforcing_consecutive_5xx = 50;
         config.max_ejection_percent = 100;
@@ -272,19 +272,19 @@ fn an_endpoint_whose_success_rate_stands_out_is_ejected() {
     (0..6).for_each(|index| world.see(index, Outcome::Status(200), 98));
     (0..5).for_each(|index| world.see(index, Outcome::Status(500), 2));
     world.see(5, Outcome::Status(500), 40);
-    // Too few requests to be judged, however bad.
+    // Too few requests for a rate, however bad.
     world.see(6, Outcome::Status(500), 99);
     world.interval();
     assert_eq!(world.ejected(), [5]);
     assert_eq!(world.stat("ejections_enforced_success_rate"), 1);
     let (mean, threshold) = world.cluster.outlier.as_ref().expect("on").success_rates(Origin::External);
     assert!((93.0..94.0).contains(&mean) && (72.0..90.0).contains(&threshold), "{mean} {threshold}");
-    assert!((world.host(5).record.monitor.success_rate(Origin::External) - 71.0).abs() < 1.0);
-    assert_eq!(world.host(0).record.monitor.success_rate(Origin::External), 98.0);
-    assert_eq!(world.host(7).record.monitor.success_rate(Origin::External), NO_RATE);
-    // Of the interval, not of all times.
+    assert!((world.host(5).state.monitor.success_rate(Origin::External) - 71.0).abs() < 1.0);
+    assert_eq!(world.host(0).state.monitor.success_rate(Origin::External), 98.0);
+    assert_eq!(world.host(7).state.monitor.success_rate(Origin::External), NO_RATE);
+    // The rate is of the interval, not since the start.
     world.interval();
-    assert_eq!(world.host(0).record.monitor.success_rate(Origin::External), NO_RATE);
+    assert_eq!(world.host(0).state.monitor.success_rate(Origin::External), NO_RATE);
     assert_eq!(world.stat("ejections_detected_success_rate"), 1);
 }
 
@@ -346,7 +346,7 @@ fn members_come_and_go() {
     specs.push(gone.spec.clone());
     world.cluster.set_members(specs);
     world.detector.follow_members();
-    world.cells = world.cluster.hosts().iter().map(|host| host.record.stats.join(0)).collect();
+    world.cells = world.cluster.hosts().iter().map(|host| host.state.stats.join(0)).collect();
     assert!(world.ejected().is_empty());
     world.see(9, Outcome::Status(500), 5);
     assert_eq!(world.ejected(), [9]);
@@ -363,7 +363,7 @@ fn failures_in_a_row_are_exact_across_threads() {
         for shard in 0..4 {
             let (cluster, host) = (&world.cluster, &host);
             threads.spawn(move || {
-                let cells = host.record.stats.join(shard);
+                let cells = host.state.stats.join(shard);
                 (0..EACH).for_each(|_| cluster.report(host, &cells, Outcome::Status(500)));
             });
         }
@@ -372,5 +372,5 @@ fn failures_in_a_row_are_exact_across_threads() {
     assert!(world.ejected().is_empty());
     world.see(0, Outcome::Status(500), 1);
     assert_eq!(world.ejected(), [0]);
-    assert_eq!(host.record.stats.sum(|stats| stats.rq_error.get() as i64), i64::from(4 * EACH) + 1);
+    assert_eq!(host.state.stats.sum(|stats| stats.rq_error.get() as i64), i64::from(4 * EACH) + 1);
 }

@@ -2,9 +2,9 @@
 
 use regex::Regex;
 
-use super::{Figure, PERCENTILES, for_each, percentiles, push, push_milliseconds};
+use super::shown::{Figure, PERCENTILES, for_each, percentiles, push, push_milliseconds};
 use crate::stats::Distribution;
-use crate::stats::registry::ScopeView;
+use crate::stats::merge::ScopeView;
 
 /// `{"stats": [{"name": ..., "value": ...}, ..., {"histograms": {"supported_quantiles": [...], "computed_quantiles":
 /// [{"name": ..., "values": [{"interval": null, "cumulative": 1.05}, ...]}, ...]}}]}`; times in milliseconds.
@@ -43,7 +43,7 @@ fn push_quantiles(out: &mut String, distribution: Option<&Distribution>) {
     }
 }
 
-/// A string as JSON writes it.
+/// A string in JSON's quotes.
 struct Json<'a>(&'a str);
 
 impl std::fmt::Display for Json<'_> {

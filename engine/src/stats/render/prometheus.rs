@@ -4,8 +4,8 @@ use std::fmt;
 
 use regex::Regex;
 
-use super::{Figure, Shown, for_each, push, push_milliseconds};
-use crate::stats::registry::ScopeView;
+use super::shown::{Figure, Shown, for_each, push, push_milliseconds};
+use crate::stats::merge::ScopeView;
 use crate::stats::{CellKind, Descriptor, Distribution, Kind};
 
 /// Upper bounds of the buckets in microseconds with Prometheus' text for them in milliseconds (Envoy: the default
@@ -32,7 +32,7 @@ const BUCKETS: [(u64, &str); 19] = [
     (3_600_000_000, "3600000"),
 ];
 
-/// All series of one name; the format wants them together under one TYPE line.
+/// All series of one name: the format keeps them together under one TYPE line.
 struct Family {
     name: String,
     help: String,
@@ -40,14 +40,14 @@ struct Family {
     lines: String,
 }
 
-/// Where a statistic's series go.
+/// Where the series of a statistic are written.
 struct Place {
     family: usize,
     /// The digit of a `_2xx` counter, which becomes a label.
     class: Option<char>,
 }
 
-/// Families in the order of their declaration, without those that have no series.
+/// Families in the order of their declaration, except those without series.
 pub(in crate::stats) fn prometheus(views: &[ScopeView], filter: Option<&Regex>, used_only: bool) -> String {
     let (mut families, places) = families();
     for_each(views, filter, used_only, |shown| {
@@ -68,7 +68,7 @@ fn families() -> (Vec<Family>, Vec<Vec<Place>>) {
         let mut places = Vec::with_capacity(kind.descriptors().len());
         for descriptor in kind.descriptors() {
             let (name, class) = family_name(*kind, descriptor);
-            // The five classes of a counter stand together.
+            // The five classes of a counter are declared one after the other.
             if families.last().is_none_or(|last| last.name != name) {
                 let help = if class.is_some() { "Responses by the class of their code" } else { descriptor.help };
                 families.push(Family { name, help: escaped(help), kind: type_of(descriptor), lines: String::new() });
@@ -82,7 +82,7 @@ fn families() -> (Vec<Family>, Vec<Vec<Place>>) {
 }
 
 /// `downstream_rq_2xx` is `envoy_http_downstream_rq_xx` with the class 2 (Envoy: the tag envoy.response_code_class).
-/// Envoy's names stay as they are; counters that are Ringway's alone end in `_total`, as Prometheus asks for.
+/// Envoy's names stay as they are; counters that only Ringway has end in `_total`, as Prometheus recommends.
 fn family_name(kind: Kind, descriptor: &Descriptor) -> (String, Option<char>) {
     let (family, name) = (kind.family(), descriptor.name.replace('.', "_"));
     let class = name.strip_suffix("xx").and_then(|head| head.chars().last()).filter(char::is_ascii_digit);
@@ -113,12 +113,12 @@ fn push_series(family: &mut Family, class: Option<char>, shown: &Shown<'_>) {
     }
 }
 
-/// Cumulative buckets, the sum in milliseconds and the count. Values near a bound may be counted on its other side, by
-/// the width of a histogram's cell.
+/// Cumulative buckets, the sum in milliseconds and the count. A value within one cell's width of a bound may be counted on
+/// its other side.
 fn push_histogram(lines: &mut String, name: &str, labels: &Labels<'_>, distribution: Option<&Distribution>) {
     let totals = distribution.map_or([0; BUCKETS.len()], |d| d.cumulative(&BUCKETS.map(|bucket| bucket.0)));
     let count = distribution.map_or(0, Distribution::count);
-    // The labels are escaped once and not for each of the twenty buckets.
+    // The labels are escaped once, not for each of the twenty buckets.
     let mut with_bound = labels.to_string();
     if with_bound.is_empty() {
         with_bound.push('{');
@@ -137,7 +137,7 @@ fn push_histogram(lines: &mut String, name: &str, labels: &Labels<'_>, distribut
     push(lines, format_args!("\n{name}_count{labels} {count}\n"));
 }
 
-/// The labels of a series with their braces; nothing at all when there are none.
+/// The labels of a series in braces; nothing where there are no labels.
 struct Labels<'a> {
     class: Option<char>,
     code: Option<u16>,

@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::*;
-use crate::stats::{ClusterStats, HttpStats, ListenerStats, Registry, ServerStats, ShardStats};
+use regex::Regex;
+
+use super::shown::PERCENTILES;
+use crate::stats::{ClusterStats, HttpStats, Kind, ListenerStats, Registry, ServerStats, ShardStats};
 
 /// Some traffic on two shards.
 fn registry() -> Arc<Registry> {

@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use regex::Regex;
 
-use super::{Figure, PERCENTILES, for_each, percentiles, push, push_milliseconds};
+use super::shown::{Figure, PERCENTILES, for_each, percentiles, push, push_milliseconds};
 use crate::stats::Distribution;
-use crate::stats::registry::ScopeView;
+use crate::stats::merge::ScopeView;
 
 /// Counters and gauges sorted by name, then histograms sorted by name.
 pub(in crate::stats) fn text(views: &[ScopeView], filter: Option<&Regex>, used_only: bool) -> String {
-    // Lines are made once, in one string, and sorted by reference to it.
+    // Lines are written once, to one string, and sorted by their place in it.
     let mut made = String::new();
     let (mut figures, mut histograms): (Vec<Range<usize>>, Vec<Range<usize>>) = (Vec::new(), Vec::new());
     for_each(views, filter, used_only, |shown| {
@@ -34,8 +34,8 @@ pub(in crate::stats) fn text(views: &[ScopeView], filter: Option<&Regex>, used_o
     sorted
 }
 
-/// `P0(nan,1.05) P25(nan,1.1) ...`, in milliseconds. Envoy's form has the last interval's figure first, and `nan` where
-/// there is none; intervals are not kept here.
+/// `P0(nan,1.05) P25(nan,1.1) ...`, in milliseconds. Envoy writes the last interval's figure first, and `nan` where there
+/// is none; intervals are not kept here.
 fn push_quantiles(out: &mut String, distribution: Option<&Distribution>) {
     let Some(values) = distribution.and_then(percentiles) else {
         out.push_str("No recorded values");

@@ -11,7 +11,7 @@ fn logical(x: u8) -> HostSpec {
     }
 }
 
-/// Each check is made where the endpoint is by then, and what was found before counts.
+/// Each check goes to the endpoint's current address, and earlier results count.
 #[test]
 fn checks_follow_an_endpoint_that_moves() {
     let world = World::new(0, HealthCheck { unhealthy_threshold: 2, ..check() });
@@ -39,7 +39,7 @@ fn checks_follow_an_endpoint_that_moves() {
     world.pass(5);
     assert!(world.is_failed());
     assert_eq!(seen(), [2, 2]);
-    // Failed it stays, wherever it is, until a check passes.
+    // It stays failed, at any address, until a check passes.
     move_to(2);
     origins[1].behaviour.replace(OK);
     assert!(world.is_failed());
@@ -47,7 +47,7 @@ fn checks_follow_an_endpoint_that_moves() {
     assert_eq!((world.flags(), world.stats(&["healthy"])), (HealthFlags::default(), vec![1]));
 }
 
-/// What did not answer is not the endpoint any more.
+/// The address that did not answer is no longer the endpoint's.
 #[test]
 fn a_check_that_fails_while_the_endpoint_moves_is_made_again() {
     let world = World::new(0, HealthCheck { timeout: Duration::from_secs(2), ..check() });
@@ -65,7 +65,7 @@ fn a_check_that_fails_while_the_endpoint_moves_is_made_again() {
         (world.flags(), world.stats(&["attempt", "success", "failure"])),
         (HealthFlags::default(), vec![3, 2, 0])
     );
-    // Once only: who is silent everywhere is failed.
+    // Only once: an endpoint that answers nowhere has failed.
     origins.iter().for_each(|origin| *origin.behaviour.borrow_mut() = Behaviour::Silence);
     world.pass(5);
     world.shared.set_members(vec![logical(1)]);

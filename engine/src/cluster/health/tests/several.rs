@@ -1,4 +1,4 @@
-//! Several checks of one cluster: none undoes what another one found.
+//! Several checks of one cluster: no check undoes the result of another.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn several_checks_must_all_pass() {
     assert_eq!(world.stats(&["healthy"]), [1]);
 }
 
-/// The check that knows of nothing is the last or the first of the two, and runs more often.
+/// The check that always passes is the last or the first of the two, and runs more often.
 fn orders(http: &HealthCheck) -> [World; 2] {
     let often = Duration::from_secs(1);
     let tcp = HealthCheck { interval: often, ..tcp() };
@@ -59,7 +59,7 @@ fn degraded_as_long_as_one_check_says_so() {
 fn left_out_until_no_check_is_against_it() {
     const BYE: Behaviour =
         Behaviour::Answer("HTTP/1.1 503 Bye\r\nx-envoy-immediate-health-check-fail: 1\r\ncontent-length: 0\r\n\r\n");
-    // For a moment: the failure is not the last of several.
+    // Only for a short time: the failure does not decide alone.
     for world in orders(&HealthCheck { unhealthy_threshold: 9, ..check() }) {
         world.behave(BYE);
         world.pass(5);
@@ -71,7 +71,7 @@ fn left_out_until_no_check_is_against_it() {
         world.pass(6);
         assert_eq!(world.flags(), HealthFlags::default());
     }
-    // By a response, which fails both checks: the quick one finds the endpoint well before the other one looks.
+    // By a response, which fails both checks: the quick one passes again before the other one runs.
     let out = HealthFlags(HealthFlags::FAILED_ACTIVE_HC.0 | HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL.0);
     for world in orders(&check()) {
         world.shared.report_immediate_failure(&world.shared.hosts()[0].clone());
@@ -84,7 +84,7 @@ fn left_out_until_no_check_is_against_it() {
     }
 }
 
-/// Each fails for a reason of its own, and the one that is no timeout is found more often, as the first or the last.
+/// The checks fail for different reasons. The one without a timeout runs more often, and is the first or the last.
 #[test]
 fn timed_out_as_long_as_one_check_says_so() {
     let failed = HealthFlags::FAILED_ACTIVE_HC;
@@ -94,7 +94,7 @@ fn timed_out_as_long_as_one_check_says_so() {
     let receive = vec![b"200".to_vec()];
     let tcp = HealthCheck { kind: HealthCheckKind::Tcp(TcpHealthCheck { send: b"PING".to_vec(), receive }), ..check() };
     for world in [world([http.clone(), tcp.clone()]), world([tcp, http])] {
-        // The status is wrong, and there is no 200 to be waited for.
+        // The status is wrong, and no 200 is to be expected.
         world.behave(BUSY);
         world.pass(7);
         let generation = world.shared.generation();

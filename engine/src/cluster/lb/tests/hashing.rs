@@ -1,4 +1,4 @@
-//! The consistent hashes: the same key to the same endpoint, and little moves when somebody joins or leaves.
+//! The consistent hashes: the same key goes to the same endpoint, and few keys move when a host joins or leaves.
 
 use super::*;
 
@@ -22,9 +22,9 @@ fn every_shard_and_every_process_picks_the_same() {
     }
 }
 
-/// Who is ejected takes only its own keys along on a ring. On a Maglev table few others move: at 65,537 entries and ten
-/// hosts fewer than three in a hundred. Who joins a ring makes everybody's points fewer, since the size stays: then up to
-/// one in eleven moves to others than the new one.
+/// On a ring, an ejected host moves only its own keys. In a Maglev table a few others move as well: fewer than three in a
+/// hundred with 65,537 entries and ten hosts. A host that joins a ring leaves fewer points to the others, since the size
+/// stays: then up to one key in eleven moves to another host than the new one.
 #[test]
 fn little_moves_when_one_leaves_or_joins() {
     for policy in by_hash() {
@@ -92,7 +92,7 @@ fn bounded_loads_hold_with_a_single_hot_key() {
                 let slots = (requests * factor).div_ceil(100).div_ceil(count);
                 assert!(endpoint.active() <= slots.max(1), "{policy:?}: {} of {requests}", endpoint.active());
             }
-            // With nothing in flight the key is back where it belongs.
+            // With nothing in flight the key goes to its own endpoint again.
             let home = held[0].endpoint().name.clone();
             drop(held);
             let context = PickContext { hash: Some(key(1)), ..PickContext::default() };

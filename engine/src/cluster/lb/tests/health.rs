@@ -1,4 +1,4 @@
-//! Nobody unhealthy is picked outside panic; priorities and panic are those of Envoy.
+//! No unhealthy endpoint is picked outside panic; priorities and panic are those of Envoy.
 
 use super::*;
 use crate::base::random::Random;
@@ -28,7 +28,7 @@ fn whoever_is_picked_is_healthy_or_all_may_be() {
     }
 }
 
-/// An unhealthy endpoint is picked only if its priority is short of usable ones and all priorities together are, too.
+/// An unhealthy endpoint is picked only if its priority and all priorities together have too few usable ones.
 fn check(world: &World, levels: u32) {
     let hosts = world.shared.hosts();
     let usable = |level: u32| {
@@ -43,7 +43,7 @@ fn check(world: &World, levels: u32) {
     for _ in 0..50 {
         let picked = host(world, pick(world, world.reactor.random().next_u64()).expect("in panic at least"));
         if picked.health() == Health::Unhealthy {
-            // Shares of healthy and of degraded endpoints are rounded down one by one.
+            // The shares of healthy and of degraded endpoints are each rounded down.
             let panic = share(picked.spec.priority, 100) < 50 && available <= 100 + levels as usize;
             assert!(panic, "{:?} {} was picked", world.cluster.config.lb_policy, picked.name);
         }
@@ -84,7 +84,7 @@ fn in_panic_all_are_picked_unless_that_is_to_fail() {
 }
 
 #[test]
-fn without_anybody_there_is_no_host() {
+fn without_a_usable_endpoint_there_is_no_host() {
     for policy in policies() {
         let world = World::new(&config(policy.clone(), 0, |_, _| {}), 3);
         assert_eq!(pick(&world, 1), Err(NoHost));
@@ -98,7 +98,7 @@ fn without_anybody_there_is_no_host() {
 #[test]
 fn traffic_spills_over_to_the_next_priority_as_envoys_table_has_it() {
     for policy in policies() {
-        // Half of the first priority is gone: 70 to 30.
+        // Half of the first priority is unhealthy: 70 to 30.
         let world = World::new(&config(policy.clone(), 20, |number, it| it.priority = number / 10), 3);
         assert!(counts(&world, 2000).keys().all(|number| *number < 10));
         (0..5).for_each(|number| eject(&world, number, true));

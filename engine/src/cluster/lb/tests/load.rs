@@ -1,11 +1,11 @@
-//! The policies that look at what endpoints are doing, against a model of endpoints that take time.
+//! The policies that look at the load of endpoints, against a model of endpoints that take time.
 
 use super::*;
 use crate::cluster::InFlight;
 use std::collections::VecDeque;
 
-/// Endpoints that answer after a time of their own, each as many requests at once as it gets. `arrivals` requests come,
-/// one each `every`; returns how many each got.
+/// Endpoints that each answer after their own time, with any number of requests at once. `arrivals` requests come, one each
+/// `every`. Returns the number of requests of each endpoint.
 fn run(world: &World, latency: impl Fn(u32) -> Duration, arrivals: usize, every: Duration) -> BTreeMap<u32, usize> {
     let mut counts = BTreeMap::new();
     let mut held: VecDeque<(u64, InFlight)> = VecDeque::new();
@@ -25,7 +25,7 @@ fn run(world: &World, latency: impl Fn(u32) -> Duration, arrivals: usize, every:
     counts
 }
 
-/// One of ten endpoints is ten times slower. By turns it would get a tenth, and a tenth of all requests would be slow.
+/// One of ten endpoints is ten times slower. With round robin it would get a tenth of the requests, which would be slow.
 #[test]
 fn a_slow_endpoint_gets_few_requests() {
     let latency = |number| Duration::from_millis(if number == 0 { 100 } else { 10 });
@@ -49,7 +49,7 @@ fn with_weights_least_request_divides_by_requests_in_flight() {
         20_000,
         Duration::from_millis(1),
     );
-    // The slow one has far less than the others, the heavy one more.
+    // The slow endpoint gets far fewer requests than the others, the heavy one more.
     assert!(counts[&1] * 2 < counts[&2] && counts[&0] > counts[&2], "{counts:?}");
 }
 
@@ -73,7 +73,7 @@ fn more_choices_find_the_idle_endpoint() {
 }
 
 #[test]
-fn who_fails_fast_does_not_look_fast() {
+fn an_endpoint_that_fails_fast_does_not_look_fast() {
     let world = World::new(&config(LbPolicy::PeakEwma { decay: Duration::from_secs(10) }, 5, |_, _| {}), 1);
     let mut failed = 0;
     for _ in 0..5000 {
@@ -108,7 +108,7 @@ fn requests_in_flight_are_counted_while_they_are() {
     let (first, second) = (endpoint.request_started(0), endpoint.request_started(0));
     assert_eq!((endpoint.active(), endpoint.cluster_active()), (2, 2));
     drop(first);
-    // The endpoint leaves; what is on its way goes on.
+    // The endpoint leaves; its request continues.
     world.shared.set_members(Vec::new());
     assert!(world.cluster.pick(&PickContext::default()).is_err());
     assert!(world.cluster.endpoints().is_empty());

@@ -1,4 +1,4 @@
-//! Property tests over all policies: who is picked, how often, and what changes when somebody joins or leaves.
+//! Property tests over all policies: which host is picked, how often, and what changes when a host joins or leaves.
 
 mod hashing;
 mod health;
@@ -59,11 +59,11 @@ pub fn pick(world: &World, hash: u64) -> Result<u32, NoHost> {
     world.cluster.pick(&context).map(|endpoint| number(&endpoint.host))
 }
 
-/// How often each is picked, by random hashes.
+/// How often each endpoint is picked, by random hashes.
 pub fn counts(world: &World, picks: usize) -> BTreeMap<u32, usize> {
     let mut counts = BTreeMap::new();
     for _ in 0..picks {
-        let number = pick(world, world.reactor.random().next_u64()).expect("somebody may be picked");
+        let number = pick(world, world.reactor.random().next_u64()).expect("a host may be picked");
         *counts.entry(number).or_default() += 1;
     }
     counts
@@ -73,9 +73,9 @@ pub fn host(world: &World, wanted: u32) -> Arc<Host> {
     world.shared.hosts().iter().find(|host| number(host) == wanted).expect("a member").clone()
 }
 
-/// Make a host unhealthy, or healthy again.
+/// Makes a host unhealthy, or healthy again.
 pub fn eject(world: &World, number: u32, on: bool) {
     assert!(world.shared.set_flag(&host(world, number), HealthFlags::FAILED_OUTLIER_CHECK, on));
-    // Views of large clusters are not made more often than they can be.
+    // Views of large clusters are made only now and then.
     world.advance(Duration::from_secs(1));
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Whether each share is that of its weight, give or take `tolerance` of it.
+/// Whether each share is that of its weight, within `tolerance` of it.
 fn check(policy: &LbPolicy, weights: &[u32], tolerance: f64) {
     const PICKS: usize = 100_000;
     let count = weights.len() as u32;
@@ -17,8 +17,8 @@ fn check(policy: &LbPolicy, weights: &[u32], tolerance: f64) {
     }
 }
 
-/// Of what is due: turns are exact, chance is off by a few standard deviations, Maglev's table by a part in a hundred and
-/// a ring by what its points happen to be.
+/// As a part of the exact share: turns are exact, random picks are off by a few standard deviations, Maglev's table by one
+/// part in a hundred, and a ring by the chance of its points.
 fn tolerance(policy: &LbPolicy) -> f64 {
     match policy {
         LbPolicy::RoundRobin { .. } => 0.001,
@@ -47,7 +47,7 @@ fn many_endpoints_of_many_weights_have_their_shares() {
         check(&policy, &weights, 0.01);
     }
     check(&LbPolicy::Random, &weights, 0.25);
-    // A ring of so many points has about the shares that it should.
+    // A ring with this many points has nearly the exact shares.
     check(&LbPolicy::RingHash { minimum_size: 200_000, maximum_size: 8_388_608 }, &weights, 0.25);
     check(&LbPolicy::Maglev { table_size: 65_537 }, &weights, 0.25);
 }
@@ -63,7 +63,7 @@ fn localities_have_their_weights_whatever_the_number_of_their_endpoints() {
         let world = World::new(&with(config(policy.clone(), 9, edit), |it| it.locality_weights = weights), 5);
         let counts = counts(&world, 40_000);
         let b: usize = [6, 7].iter().filter_map(|number| counts.get(number)).sum();
-        let bound = if super::super::LoadBalancer::is_by_hash(&policy) { 3000 } else { 600 };
+        let bound = if super::super::policy::LoadBalancer::is_by_hash(&policy) { 3000 } else { 600 };
         assert!(b.abs_diff(30_000) < bound, "{policy:?} {counts:?}");
         assert_eq!(counts.get(&8), None, "{policy:?}");
     }
@@ -71,7 +71,7 @@ fn localities_have_their_weights_whatever_the_number_of_their_endpoints() {
 
 #[test]
 fn a_locality_that_is_half_dead_gives_traffic_away() {
-    // Envoy's page "Locality weighted load balancing": weights 1 and 1, half of a's endpoints are gone: 70 to 100.
+    // Envoy's page "Locality weighted load balancing": weights 1 and 1, half of a's endpoints are unhealthy: 70 to 100.
     let edit = |number: u32, it: &mut model::Endpoint| it.locality = if number < 4 { "a" } else { "b" }.into();
     let weights = Some(vec![("a".to_owned(), 1), ("b".to_owned(), 1)]);
     let policy = LbPolicy::RoundRobin { slow_start: None };
@@ -95,10 +95,10 @@ fn slow_start_raises_the_share_with_time() {
         eject(&world, 0, true);
         assert_eq!(counts(&world, 100).get(&0), None);
         eject(&world, 0, false);
-        // The share of the one beside the other's full weight: 10 % at first, then what of the window is over.
+        // The share of the slow endpoint next to one with its full weight: 10 % at first, then the elapsed share of the window.
         for (seconds, weight) in [(0, 0.1), (25, 0.25), (25, 0.5), (25, 0.75), (25, 1.0), (500, 1.0)] {
             world.advance(Duration::from_secs(seconds));
-            // The turns that are planned already go by the weights of before.
+            // Turns that are already planned go by the previous weights.
             counts(&world, 100);
             let got = counts(&world, 10_000).get(&0).copied().unwrap_or(0) as f64;
             let due = 10_000.0 * weight / (1.0 + weight);

@@ -9,7 +9,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Pairs {
     pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
 }
 
-/// Endpoints 0 to 7: stage prod but for 6 and 7 (dev), version 1 or 2 in turn, 7 has no version.
+/// Endpoints 0 to 7: stage prod, except for 6 and 7 (dev); versions 1 and 2 in turn, except for 7, which has none.
 fn world(policy: LbPolicy, fallback: SubsetFallback) -> World {
     let made = config(policy, 8, |number, it| {
         it.metadata = pairs(&[("stage", if number < 6 { "prod" } else { "dev" })]);
@@ -49,8 +49,8 @@ fn the_subset_with_exactly_the_keys_asked_for_serves() {
         assert_eq!(picked(&world, &[("stage", "dev")]), [6, 7]);
         assert_eq!(picked(&world, &[("stage", "prod"), ("version", "2")]), [1, 3, 5]);
         assert_eq!(picked(&world, &[("stage", "dev"), ("version", "1")]), [6]);
-        for nobody in [&[][..], &[("version", "1")], &[("stage", "test")], &[("stage", "dev"), ("version", "2")]] {
-            assert_eq!(picked(&world, nobody), Vec::<u32>::new(), "{nobody:?}");
+        for nothing in [&[][..], &[("version", "1")], &[("stage", "test")], &[("stage", "dev"), ("version", "2")]] {
+            assert_eq!(picked(&world, nothing), Vec::<u32>::new(), "{nothing:?}");
         }
         let stats = &world.cluster.stats;
         assert_eq!((stats.lb_subsets_active.get(), stats.lb_subsets_selected.get()), (5, 1600));
@@ -78,7 +78,7 @@ fn each_subset_has_its_own_health_and_panic() {
         eject(&world, 1, true);
         assert_eq!(picked(&world, &[("stage", "prod"), ("version", "2")]), [3, 5]);
         eject(&world, 3, true);
-        // One of three is left: panic here, and none in the whole stage.
+        // One of three is left: panic in the subset, and none in the whole stage.
         assert_eq!(picked(&world, &[("stage", "prod"), ("version", "2")]), [1, 3, 5]);
         assert_eq!(picked(&world, &[("stage", "prod")]), [0, 2, 4, 5]);
     }

@@ -1,0 +1,30 @@
+//! The running process: what a reload changes and the end takes down.
+
+use super::control::Supervision;
+use super::discovery::Lookups;
+use super::worker::Worker;
+use crate::admin::State;
+use crate::hcm::access_log::Writer;
+use crate::shard::{Mailbox, Plan};
+use crate::stats::Registry;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// A shard's mailbox and thread.
+pub(super) type Shard = (Arc<Mailbox>, JoinHandle<()>);
+
+pub(super) struct Running {
+    pub state: Arc<State>,
+    pub registry: Arc<Registry>,
+    pub writer: Arc<Writer>,
+    pub plan: Arc<Plan>,
+    pub shards: Vec<Shard>,
+    pub dns: Worker<Lookups>,
+    pub supervision: Worker<Supervision>,
+    /// How many files and sockets the process may open.
+    pub descriptors: u64,
+    /// Where the listeners listen.
+    pub addresses: Vec<String>,
+    /// Where the admin endpoint listens.
+    pub admin: Option<String>,
+}

@@ -1,0 +1,282 @@
+//! A thread that looks after clusters in the background. It starts with the first cluster that needs it, follows each
+//! configuration, and ends with the process.
+
+use crate::cluster::ClusterShared;
+use crate::stats::Registry;
+use ringway_config::model;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a start or a reload waits for new clusters to become warm. It is longer than one try of a name server and one
+/// health check usually take; what comes later changes the cluster's endpoints then.
+const WARM_UP_MAX: Duration = Duration::from_secs(5);
+
+/// What a worker does.
+pub(super) trait Work: Sized + 'static {
+    /// Of the thread.
+    const NAME: &'static str;
+
+    /// Whether the cluster needs the worker.
+    fn is_needed(cluster: &model::Cluster) -> bool;
+
+    /// Runs on the worker's thread until `orders` is closed. Answers `started` once, with what wakes the thread after a
+    /// new order or the end, or with the reason why the thread cannot work.
+    fn run(registry: Arc<Registry>, orders: Receiver<Order>, started: Sender<Result<Wake, String>>);
+
+    /// Logs that not all new clusters were warm after `waited`.
+    fn warn_cold(waited: Duration);
+}
+
+/// The clusters of a new configuration.
+pub(super) struct Order {
+    pub clusters: Vec<Arc<ClusterShared>>,
+    /// Dropped when the clusters that are new have been looked at once.
+    pub warm: Sender<()>,
+}
+
+/// Makes the thread look at its orders. Also called when it is dropped, since the end of the orders is news as well.
+pub(super) struct Wake(Box<dyn Fn() + Send + Sync>);
+
+impl Wake {
+    pub(super) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Box::new(wake))
+    }
+}
+
+impl Drop for Wake {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// The server's end of the thread.
+pub(super) struct Worker<W> {
+    registry: Arc<Registry>,
+    link: Option<Arc<Link>>,
+    work: PhantomData<W>,
+}
+
+/// The thread runs, if it is needed. A thread that was started for it ends where this is dropped without being applied.
+pub(super) struct Ready(Option<Arc<Link>>);
+
+/// The connection to the thread, which ends when this is dropped.
+struct Link {
+    /// Before `wake`, and so dropped before it: the thread is woken to find its orders closed.
+    orders: Sender<Order>,
+    wake: Wake,
+    thread: JoinHandle<()>,
+}
+
+impl<W: Work> Worker<W> {
+    pub(super) fn new(registry: &Arc<Registry>) -> Self {
+        Self { registry: registry.clone(), link: None, work: PhantomData }
+    }
+
+    /// Does everything that can fail of switching over to these clusters. A thread that has died is replaced. Nothing else
+    /// changes yet.
+    ///
+    /// # Errors
+    /// One sentence: the thread cannot start.
+    pub(super) fn ready(&self, clusters: &[model::Cluster]) -> Result<Ready, String> {
+        match &self.link {
+            Some(link) if !link.thread.is_finished() => Ok(Ready(Some(link.clone()))),
+            _ if clusters.iter().any(W::is_needed) => start::<W>(self.registry.clone()).map(|link| Ready(Some(link))),
+            _ => Ok(Ready(None)),
+        }
+    }
+
+    /// Switches over to these clusters and waits until those that are new are warm. A thread that dies meanwhile is not
+    /// waited for.
+    pub(super) fn apply(&mut self, ready: Ready, clusters: &[Arc<ClusterShared>]) {
+        self.link = ready.0;
+        let Some(link) = &self.link else { return };
+        let (warm, warmed) = channel();
+        // A thread that has ended drops the order here, and with it the sender.
+        let sent = link.orders.send(Order { clusters: clusters.to_vec(), warm }).is_ok();
+        (link.wake.0)();
+        let start = Instant::now();
+        // The last one that is warm drops the last sender; so does a thread that dies with its orders.
+        let cold = warmed.recv_timeout(WARM_UP_MAX) == Err(RecvTimeoutError::Timeout);
+        if !sent || link.thread.is_finished() {
+            tracing::error!(
+                target: "ringway::server", thread = W::NAME,
+                "the thread has ended, and its clusters stay as they are; a reload starts it again"
+            );
+        } else if cold {
+            W::warn_cold(start.elapsed());
+        }
+    }
+}
+
+fn start<W: Work>(registry: Arc<Registry>) -> Result<Arc<Link>, String> {
+    let (orders, taken) = channel();
+    let (started, answer) = channel();
+    let thread = std::thread::Builder::new()
+        .name(W::NAME.into())
+        .spawn(move || W::run(registry, taken, started))
+        .map_err(|error| format!("{} thread: {error}", W::NAME))?;
+    let wake = answer.recv().unwrap_or_else(|_| Err(format!("the {} thread ended while it started", W::NAME)))?;
+    Ok(Arc::new(Link { orders, wake, thread }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    fn clusters(registry: &Registry, names: &[&str]) -> (Vec<model::Cluster>, Vec<Arc<ClusterShared>>) {
+        let cluster = |name: &&str| model::Cluster { name: (*name).into(), ..crate::cluster::testing::cluster() };
+        let configs: Vec<_> = names.iter().map(cluster).collect();
+        let shared = configs.iter().map(|config| ClusterShared::new(config, registry, 1, None)).collect();
+        (configs, shared)
+    }
+
+    /// Waits for orders with a channel of its own, as a loop with its own way to sleep does.
+    fn follow(orders: &Receiver<Order>, started: &Sender<Result<Wake, String>>, mut apply: impl FnMut(Order)) {
+        let (wake, woken) = channel();
+        let wake = move || {
+            let _ = wake.send(());
+        };
+        started.send(Ok(Wake::new(wake))).expect("it is waited for");
+        loop {
+            woken.recv().expect("the end wakes, too");
+            loop {
+                match orders.try_recv() {
+                    Ok(order) => apply(order),
+                    Err(std::sync::mpsc::TryRecvError::Empty) => break,
+                    Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
+                }
+            }
+        }
+    }
+
+    static SEEN: Mutex<Vec<Vec<String>>> = Mutex::new(Vec::new());
+    static STARTED: AtomicUsize = AtomicUsize::new(0);
+    static ENDED: AtomicUsize = AtomicUsize::new(0);
+
+    /// Needed by clusters named "new".
+    struct Diligent;
+
+    impl Work for Diligent {
+        const NAME: &'static str = "diligent";
+
+        fn is_needed(cluster: &model::Cluster) -> bool {
+            cluster.name == "new"
+        }
+
+        fn run(_: Arc<Registry>, orders: Receiver<Order>, started: Sender<Result<Wake, String>>) {
+            STARTED.fetch_add(1, Relaxed);
+            follow(&orders, &started, |order| {
+                let names = order.clusters.iter().map(|cluster| cluster.config.name.clone());
+                SEEN.lock().expect("no test panics with it").push(names.collect());
+            });
+            ENDED.fetch_add(1, Relaxed);
+        }
+
+        fn warn_cold(_: Duration) {
+            panic!("it is warm at once");
+        }
+    }
+
+    #[test]
+    fn a_worker_starts_when_it_is_needed_follows_and_ends() {
+        let registry = Registry::new();
+        let mut worker = Worker::<Diligent>::new(&registry);
+        for names in [&["old"][..], &["old", "new"], &["old"]] {
+            let (configs, shared) = clusters(&registry, names);
+            let ready = worker.ready(&configs).expect("a thread");
+            worker.apply(ready, &shared);
+        }
+        assert_eq!(*SEEN.lock().expect("whole"), [vec!["old", "new"], vec!["old"]]);
+        assert_eq!((STARTED.load(Relaxed), ENDED.load(Relaxed)), (1, 0));
+        // One that is made ready for a configuration that is then refused ends again; so does one whose server ends.
+        let other = Worker::<Diligent>::new(&registry);
+        drop(other.ready(&clusters(&registry, &["new"]).0).expect("a thread"));
+        drop(worker);
+        let end = Instant::now() + Duration::from_secs(10);
+        while ENDED.load(Relaxed) < 2 {
+            assert!(Instant::now() < end, "a thread does not end");
+            std::thread::yield_now();
+        }
+        assert_eq!(STARTED.load(Relaxed), 2);
+    }
+
+    /// Dies of the first order with the cluster "poison".
+    struct Mortal;
+
+    impl Work for Mortal {
+        const NAME: &'static str = "mortal";
+
+        fn is_needed(_: &model::Cluster) -> bool {
+            true
+        }
+
+        fn run(_: Arc<Registry>, orders: Receiver<Order>, started: Sender<Result<Wake, String>>) {
+            follow(&orders, &started, |order| {
+                let poison = order.clusters.iter().any(|cluster| cluster.config.name == "poison");
+                assert!(!poison, "as the test wants it");
+            });
+        }
+
+        fn warn_cold(waited: Duration) {
+            panic!("waited {waited:?} for a dead thread");
+        }
+    }
+
+    #[test]
+    fn a_dead_thread_is_not_waited_for_and_the_next_reload_replaces_it() {
+        let registry = Registry::new();
+        let mut worker = Worker::<Mortal>::new(&registry);
+        let start = Instant::now();
+        let (configs, fine) = clusters(&registry, &["fine"]);
+        // Both are made ready while the thread lives. It dies of the first order and never sees the second.
+        let first = worker.ready(&configs).expect("a thread");
+        let poison = clusters(&registry, &["poison"]).1;
+        worker.apply(Ready(first.0.clone()), &poison);
+        let end = start + Duration::from_secs(10);
+        while !first.0.as_ref().expect("needed").thread.is_finished() {
+            assert!(Instant::now() < end, "the thread does not die");
+            std::thread::yield_now();
+        }
+        worker.apply(first, &fine);
+        let ready = worker.ready(&configs).expect("another thread");
+        assert!(!ready.0.as_ref().expect("needed").thread.is_finished());
+        worker.apply(ready, &fine);
+        assert!(start.elapsed() < WARM_UP_MAX, "{:?}", start.elapsed());
+    }
+
+    /// Cannot start.
+    struct Hopeless;
+
+    impl Work for Hopeless {
+        const NAME: &'static str = "hopeless";
+
+        fn is_needed(_: &model::Cluster) -> bool {
+            true
+        }
+
+        fn run(registry: Arc<Registry>, _: Receiver<Order>, started: Sender<Result<Wake, String>>) {
+            // Only the first time; the second time it ends without an answer.
+            if registry.names(crate::stats::Kind::Cluster).len() == 1 {
+                started.send(Err("no ring".into())).expect("it is waited for");
+            }
+        }
+
+        fn warn_cold(_: Duration) {}
+    }
+
+    #[test]
+    fn a_thread_that_cannot_start_says_why() {
+        let registry = Registry::new();
+        let worker = Worker::<Hopeless>::new(&registry);
+        let (configs, _) = clusters(&registry, &["one"]);
+        assert_eq!(worker.ready(&configs).err().as_deref(), Some("no ring"));
+        clusters(&registry, &["two"]);
+        let ended = worker.ready(&configs).err();
+        assert_eq!(ended.as_deref(), Some("the hopeless thread ended while it started"));
+    }
+}
