@@ -15,6 +15,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// Pipes need no descriptors; connections are limited as if there were this many.
+const DESCRIPTORS: u64 = 1 << 20;
+
 /// Bytes that each direction of a downstream connection holds.
 const CAPACITY: usize = 64 * 1024;
 
@@ -38,7 +41,7 @@ impl MemoryShard {
         let network = Rc::new(MemoryNetwork::default());
         let registry = Registry::new();
         let writer = Writer::start(&registry).expect("a thread can be made");
-        let context = PlanContext { writer: &writer, registry: &registry, descriptors: 1024, shards: 1 };
+        let context = PlanContext { writer: &writer, registry: &registry, descriptors: DESCRIPTORS, shards: 1 };
         let plan = Plan::new(config, &context, None).expect("access logs can be opened");
         plan.put_in_force(None);
         let hcm = HcmShard::new(&reactor, ShardLog::new(writer.clone(), &registry, 0), 0);
@@ -54,7 +57,7 @@ impl MemoryShard {
     /// # Panics
     /// When an access log cannot be opened.
     pub fn apply(&mut self, config: Config) {
-        let context = PlanContext { writer: &self.writer, registry: &self.registry, descriptors: 1024, shards: 1 };
+        let context = PlanContext { writer: &self.writer, registry: &self.registry, descriptors: DESCRIPTORS, shards: 1 };
         let plan = Plan::new(config, &context, Some(&self.plan)).expect("access logs can be opened");
         plan.put_in_force(Some(&self.plan));
         self.snapshot.apply(&plan, super::Sockets::new());
