@@ -123,7 +123,7 @@ fn start(reactor: &Rc<Reactor>, listener: &Rc<Listener>, fd: OwnedFd, bound: Opt
     };
     stats.downstream_cx_active.inc();
     let accepted = Accepted {
-        stream: ByteStream::Socket(Socket::new(reactor, fd)),
+        stream: ByteStream::Socket(Socket::accepted(reactor, fd)),
         remote,
         local,
         listener_stats: listener.stats.clone(),

@@ -11,7 +11,7 @@ pub mod sys;
 pub use bytes::{HeadBytes, Outbox};
 pub use memory::{MemoryListener, MemoryNetwork, PipeEnd, pipe};
 
-use crate::ring::{Buf, Reactor, Segment, Socket, TaskId};
+use crate::ring::{Buf, Reactor, ReceiveClass, Segment, Socket, TaskId};
 use ringway_config::model::Address;
 use std::io;
 use std::rc::Rc;
@@ -62,6 +62,13 @@ impl ByteStream {
     pub fn set_receive_once(&self, on: bool) {
         if let Self::Socket(socket) = self {
             socket.set_receive_once(on);
+        }
+    }
+
+    /// See `ring::Socket::set_receive_class`; a pipe's pieces always fit into the pool's short buffers.
+    pub fn set_receive_class(&self, class: ReceiveClass) {
+        if let Self::Socket(socket) = self {
+            socket.set_receive_class(class);
         }
     }
 
