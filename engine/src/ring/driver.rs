@@ -2,6 +2,7 @@
 
 use super::accept::AcceptorState;
 use super::buffer::Buf;
+use super::paged::Paged;
 use super::pools::{Pools, ReceiveClass};
 use super::send::{SendQueue, Submission};
 use super::task::TaskId;
@@ -141,7 +142,7 @@ pub(super) struct IoCounts {
 
 pub(super) struct Io {
     pub uring: Uring,
-    pub sockets: Slab<SocketState>,
+    pub sockets: Paged<SocketState>,
     pub acceptors: Slab<AcceptorState>,
     generation: u32,
     pub pools: Pools,
@@ -176,7 +177,7 @@ impl Io {
     pub(super) fn new(uring: Uring, pools: Pools, event: OwnedFd, receive_limit: usize) -> Self {
         Self {
             uring,
-            sockets: Slab::new(),
+            sockets: Paged::new(),
             acceptors: Slab::new(),
             generation: 0,
             pools,
@@ -338,8 +339,7 @@ impl Io {
         self.spare_queues.shrink_to_fit();
         self.spare.clear();
         self.spare.shrink_to_fit();
-        // Drops vacant slots at the end; those between live ones stay.
-        self.sockets.shrink_to_fit();
+        self.sockets.trim();
         self.completions.shrink_to(1024);
         self.watched.shrink_to(64);
         self.acceptors.iter_mut().for_each(|(_, state)| state.trim());
@@ -356,7 +356,7 @@ impl Io {
 
     /// Operations under way, the eventfd's and those of closed slots included.
     pub(super) fn outstanding(&self) -> usize {
-        let sockets: usize = self.sockets.iter().map(|(_, socket)| socket.operations as usize).sum();
+        let sockets: usize = self.sockets.values().map(|socket| socket.operations as usize).sum();
         sockets + self.acceptors.iter().filter(|(_, state)| state.armed).count() + usize::from(self.event.armed)
     }
 

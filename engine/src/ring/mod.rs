@@ -13,6 +13,7 @@ mod assembly;
 mod buffer;
 mod dispatch;
 mod driver;
+mod paged;
 mod pooled;
 mod pools;
 mod reactor;

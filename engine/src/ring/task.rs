@@ -1,10 +1,10 @@
-//! The shard's tasks: a slab of futures and a queue of those that are ready.
+//! The shard's tasks: a table of futures and a queue of those that are ready.
 //!
 //! A waker is the task's number, not a counted pointer: waking from the shard's own thread costs a flag and a push.
 //! A wake from another thread goes through that shard's mailbox. A panic ends the task that panicked and is counted.
 
+use super::paged::Paged;
 use super::pooled::{Blocks, TaskFuture};
-use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -118,7 +118,7 @@ const ROUNDS: usize = 4;
 
 pub(crate) struct Executor {
     shard: u16,
-    slots: RefCell<Slab<Slot>>,
+    slots: RefCell<Paged<Slot>>,
     /// Tasks to poll in this turn.
     ready: RefCell<VecDeque<TaskId>>,
     /// Tasks that woke themselves while they were polled: they wait for the next turn, so that yielding lets others run,
@@ -143,7 +143,7 @@ impl Executor {
         drop(remotes);
         Self {
             shard: u16::try_from(free).expect("fewer than 65,536 executors"),
-            slots: RefCell::new(Slab::new()),
+            slots: RefCell::new(Paged::new()),
             ready: RefCell::new(VecDeque::new()),
             yielded: RefCell::new(VecDeque::new()),
             current: Cell::new(TaskId::NONE),
@@ -258,7 +258,7 @@ impl Executor {
 
     /// Give memory that is only kept for reuse back.
     pub(crate) fn trim(&self) {
-        self.slots.borrow_mut().shrink_to_fit();
+        self.slots.borrow_mut().trim();
         self.ready.borrow_mut().shrink_to(64);
         self.yielded.borrow_mut().shrink_to(64);
     }
@@ -320,7 +320,7 @@ impl Executor {
     pub(crate) fn clear(&self) {
         let _entered = Entered::new(self);
         loop {
-            let futures: Vec<_> = self.slots.borrow_mut().drain().map(|slot| slot.future).collect();
+            let futures: Vec<_> = self.slots.borrow_mut().take().map(|slot| slot.future).collect();
             if futures.is_empty() {
                 break;
             }
