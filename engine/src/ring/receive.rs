@@ -14,7 +14,7 @@ use std::os::fd::AsRawFd;
 const POLL_FIRST: u16 = 1;
 
 /// How long after its first bytes a connection is listened to again, if its task has not asked for more by then.
-const WATCH_AFTER: Nanos = 20_000_000;
+const WATCH_AFTER: Nanos = 50_000_000;
 
 impl Io {
     /// Ask for as many buffers as come, or for one.

@@ -47,7 +47,8 @@ fn a_socket_that_asks_for_long_buffers_gets_a_whole_record() {
             socket.set_receive_class(ReceiveClass::Long);
             if armed_before {
                 // The receive into short buffers ends, and another begins without being asked.
-                (socket.reactor().yield_now().await, socket.reactor().yield_now().await);
+                socket.reactor().yield_now().await;
+                socket.reactor().yield_now().await;
             }
             for _ in 0..10 {
                 assert_eq!(message(&socket, &mut peer, &pattern, 16_645).await, [16_645]);
