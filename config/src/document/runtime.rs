@@ -19,7 +19,8 @@ table! {
         /// Submission queue entries of each shard's io_uring.
         ring_entries: PowerOfTwo<64, 32768>, default "1024";
         /// Receive buffers of each shard, shared by its connections; an idle connection holds none. They take shards x
-        /// `buffer_count` x `buffer_size` of memory.
+        /// `buffer_count` x `buffer_size` of memory, and half as much again for buffers of 32 KiB, which longer messages
+        /// use.
         buffer_count: PowerOfTwo<16, 32768>, default "1024";
         /// Bytes in one receive buffer.
         buffer_size: Size<1024, 1_048_576>, default "\"16KiB\"";

@@ -102,7 +102,7 @@ fn start(reactor: &Rc<Reactor>, listener: &Rc<Listener>, fd: OwnedFd, bound: Opt
     let remote = sys::peer_address(fd.as_raw_fd());
     let local = bound.or_else(|| sys::local_address(fd.as_raw_fd()));
     admit(reactor, listener, Arrival { remote, local, ..Arrival::default() }, || {
-        ByteStream::Socket(Socket::new(reactor, fd))
+        ByteStream::Socket(Socket::accepted(reactor, fd))
     });
 }
 

@@ -35,12 +35,11 @@ impl HeadBytes {
         }
     }
 
-    /// What follows the first `len` bytes: the body's start or the next message. At most one buffer comes after the
-    /// head in `Joined`, so one buffer holds it.
+    /// What follows the first `len` bytes: the body's start or the next message.
     pub fn rest(&self, len: usize, reactor: &Reactor) -> Option<Buf> {
         match self {
             Self::One(buf) if buf.len() > len => Some(buf.slice(len..buf.len())),
-            Self::Joined(bytes) if bytes.len() > len => Some(reactor.pool().copy_from(&bytes[len..])),
+            Self::Joined(bytes) if bytes.len() > len => Some(reactor.copy_from(&bytes[len..])),
             _ => None,
         }
     }
@@ -49,7 +48,7 @@ impl HeadBytes {
     /// need not keep whole buffers from everybody else meanwhile. What was sliced off before keeps its buffer.
     pub fn release_if_scarce(&mut self, len: usize, reactor: &Reactor) {
         if let Self::One(buf) = self
-            && reactor.pool().is_scarce()
+            && reactor.is_scarce(buf)
         {
             let mut copy = reactor.take_vec();
             copy.extend_from_slice(&buf[..len.min(buf.len())]);

@@ -17,7 +17,7 @@ pub use drain::{Drain, Registration};
 pub use memory::{MemoryListener, MemoryNetwork, PipeEnd, pipe};
 pub use splice::{SpliceError, SpliceRun, Step};
 
-use crate::ring::{Buf, Reactor, Segment, Socket, TaskId};
+use crate::ring::{Buf, Reactor, ReceiveClass, Segment, Socket, TaskId};
 use ringway_config::model::Address;
 use std::io;
 use std::net::SocketAddr;
@@ -69,6 +69,13 @@ impl ByteStream {
     pub fn set_receive_once(&self, on: bool) {
         if let Self::Socket(socket) = self {
             socket.set_receive_once(on);
+        }
+    }
+
+    /// See `ring::Socket::set_receive_class`; a pipe's pieces always fit into the pool's short buffers.
+    pub fn set_receive_class(&self, class: ReceiveClass) {
+        if let Self::Socket(socket) = self {
+            socket.set_receive_class(class);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Receive buffers: one region per shard, cut into equal buffers that the kernel fills and slices of which travel
 //! through the proxy until they are sent.
 //!
-//! A `Buf` is a counted slice of a buffer. When the last slice is dropped the buffer goes back on a stack, and the
+//! A shard has two pools of them (pools.rs). A `Buf` is a counted slice of a buffer. When the last slice is dropped the buffer goes back on a stack, and the
 //! driver hands the most recently used ones, still warm in the cache, to the kernel again. When the region is used up,
 //! buffers come from the heap instead, are counted, and go back there: traffic slows down, nothing fails.
 
@@ -63,6 +63,10 @@ impl BufPool {
         self.sizes.size as usize
     }
 
+    pub(super) fn count(&self) -> u16 {
+        self.sizes.count
+    }
+
     /// Buffers neither free nor lent to the kernel.
     pub fn in_use(&self) -> usize {
         self.sizes.count as usize - self.free_count() - self.lent.get() as usize
@@ -81,6 +85,11 @@ impl BufPool {
     /// Times a buffer had to come from the heap.
     pub fn heap_buffers(&self) -> u64 {
         self.heap_buffers.get()
+    }
+
+    /// Whether a receive may find a buffer now.
+    pub(super) fn is_available(&self) -> bool {
+        self.lent.get() > 0 || self.free_count() > 0
     }
 
     fn free_count(&self) -> usize {
@@ -122,13 +131,21 @@ impl BufPool {
     /// A buffer with a copy of `bytes`, of which at most `buffer_size` are taken; from the heap when none is free.
     pub fn copy_from(self: &Rc<Self>, bytes: &[u8]) -> Buf {
         let len = bytes.len().min(self.buffer_size());
-        let Some(id) = self.pop_free() else {
+        let Some(mut buf) = self.take() else {
             return self.heap_buf(bytes[..len].into());
         };
-        // SAFETY: the buffer is in nobody's hands (it was free), and len <= buffer_size.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.address(id), len) };
+        buf.truncate(len);
+        if let Some(room) = buf.unique_mut() {
+            room.copy_from_slice(&bytes[..len]);
+        }
+        buf
+    }
+
+    /// A whole free buffer, with whatever was in it before; the only reference to it.
+    pub(super) fn take(self: &Rc<Self>) -> Option<Buf> {
+        let id = self.pop_free()?;
         self.references[id as usize].set(1);
-        Buf { source: Source::Pool(self.clone(), id), start: 0, end: len as u32 }
+        Some(Buf { source: Source::Pool(self.clone(), id), start: 0, end: self.sizes.size })
     }
 
     /// Account for a buffer that came from the heap because the pool had none.
@@ -173,7 +190,8 @@ impl fmt::Debug for BufPool {
 
 enum Source {
     Pool(Rc<BufPool>, u16),
-    Heap(Rc<[u8]>),
+    /// Not `Rc<[u8]>`: making one copies the bytes.
+    Heap(Rc<Box<[u8]>>),
 }
 
 /// A counted slice of received bytes.
@@ -199,6 +217,35 @@ impl Buf {
             Source::Pool(pool, _) => pool.buffer_size(),
             Source::Heap(bytes) => bytes.len(),
         }
+    }
+
+    /// The pool that this slice is a part of.
+    pub(super) fn pool(&self) -> Option<&Rc<BufPool>> {
+        match &self.source {
+            Source::Pool(pool, _) => Some(pool),
+            Source::Heap(_) => None,
+        }
+    }
+
+    /// The bytes, to be changed in place; `None` while another slice of the same buffer exists.
+    pub fn unique_mut(&mut self) -> Option<&mut [u8]> {
+        let (start, end) = (self.start as usize, self.end as usize);
+        match &mut self.source {
+            Source::Pool(pool, id) => {
+                if pool.references[*id as usize].get() != 1 {
+                    return None;
+                }
+                // SAFETY: start <= end <= buffer_size, the bytes were initialised (the region is zeroed), the kernel has
+                // only free buffers, and this slice, which is borrowed mutably, is the only one of its buffer.
+                Some(unsafe { std::slice::from_raw_parts_mut(pool.address(*id).add(start), end - start) })
+            }
+            Source::Heap(bytes) => Rc::get_mut(bytes).map(|bytes| &mut bytes[start..end]),
+        }
+    }
+
+    /// Whether it is all of a buffer of `pool`: there was more to receive than fitted, most likely.
+    pub(super) fn is_whole(&self, pool: &Rc<BufPool>) -> bool {
+        self.len() == pool.buffer_size() && self.pool().is_some_and(|own| Rc::ptr_eq(own, pool))
     }
 
     /// Drop the first `n` bytes.
@@ -230,7 +277,7 @@ impl Buf {
 impl From<Box<[u8]>> for Buf {
     fn from(bytes: Box<[u8]>) -> Self {
         let end = u32::try_from(bytes.len()).expect("buffers are smaller than 4 GiB");
-        Self { source: Source::Heap(bytes.into()), start: 0, end }
+        Self { source: Source::Heap(Rc::new(bytes)), start: 0, end }
     }
 }
 
@@ -302,6 +349,31 @@ mod tests {
         let address = first.as_ptr();
         drop(first);
         assert_eq!(pool.copy_from(b"b").as_ptr(), address);
+    }
+
+    #[test]
+    fn bytes_are_written_in_place_while_there_is_one_reference() {
+        let pool = BufPool::new(SMALL);
+        let on_the_heap = Buf::from(Box::from(*b"hello"));
+        for mut buf in [pool.copy_from(b"hello"), on_the_heap] {
+            let address = buf.as_ptr();
+            buf.advance(1);
+            let other = buf.slice(0..2);
+            assert!(buf.unique_mut().is_none(), "another slice would see the change");
+            assert_eq!(&*other, b"el");
+            drop(other);
+            buf.unique_mut().expect("the only one again")[0] = b'a';
+            assert_eq!((&*buf, buf.as_ptr()), (&b"allo"[..], address.wrapping_add(1)));
+        }
+    }
+
+    #[test]
+    fn boxed_bytes_are_taken_over_where_they_are() {
+        let bytes: Box<[u8]> = vec![7; 100_000].into();
+        let address = bytes.as_ptr();
+        let buf = Buf::from(bytes);
+        assert_eq!((buf.as_ptr(), buf.len(), buf.charge()), (address, 100_000, 100_000));
+        assert_eq!(buf.slice(50_000..60_000).as_ptr(), address.wrapping_add(50_000));
     }
 
     #[test]

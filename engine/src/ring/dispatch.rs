@@ -1,7 +1,6 @@
 //! What each completion does to the socket table.
 
-use super::buffer::Buf;
-use super::driver::{Io, Kind, PollState, Receive, ReceiveEnd, SlotKey, untag};
+use super::driver::{Io, Kind, PollState, Receive, SlotKey, untag};
 use super::task::Executor;
 use super::uring::Completion;
 
@@ -29,7 +28,7 @@ impl Io {
     }
 
     fn on_socket(&mut self, kind: Kind, key: SlotKey, completion: Completion, executor: &Executor) {
-        let buf = completion.buffer().map(|id| self.pool.received(id, completion.result.max(0) as u32));
+        let buf = completion.buffer().map(|number| self.pools.received(number, completion.result.max(0) as u32));
         let Some(socket) =
             self.sockets.get_mut(key.index as usize).filter(|socket| socket.generation == key.generation)
         else {
@@ -69,62 +68,6 @@ impl Io {
             Kind::Ignored | Kind::Accept | Kind::Event => unreachable!("dispatched before"),
         }
         self.free_if_done(key);
-    }
-
-    fn on_receive(&mut self, key: SlotKey, completion: Completion, buf: Option<Buf>, executor: &Executor) {
-        let limit = self.receive_limit;
-        let socket = &mut self.sockets[key.index as usize];
-        if !completion.more() {
-            socket.receive = Receive::Idle;
-        }
-        if socket.closing {
-            return;
-        }
-        match (completion.result, buf) {
-            (1.., Some(buf)) => {
-                socket.receive_charge += buf.charge();
-                socket.received.push(buf);
-                if socket.receive == Receive::Armed && socket.receive_charge >= limit {
-                    self.counts.receive_pauses += 1;
-                    self.stop_receive(key);
-                }
-            }
-            (0.., _) => socket.receive_end = ReceiveEnd::Eof,
-            (failed, _) => match -failed {
-                libc::ENOBUFS => {
-                    self.counts.out_of_buffers += 1;
-                    return self.receive_to_heap(key);
-                }
-                // Stopped by us, or to be armed again: the wake below makes the task look.
-                libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
-                errno => socket.receive_end = ReceiveEnd::Failed(errno),
-            },
-        }
-        executor.wake(self.sockets[key.index as usize].receive_waiter);
-    }
-
-    fn on_receive_heap(&mut self, key: SlotKey, result: i32, executor: &Executor) {
-        let socket = &mut self.sockets[key.index as usize];
-        let stopped = std::mem::replace(&mut socket.receive, Receive::Idle) == Receive::Stopping;
-        let buffer = socket.heap_buffer.take();
-        if socket.closing {
-            return;
-        }
-        match (result, buffer) {
-            (1.., Some(buffer)) => {
-                let mut buf = self.pool.heap_buf(buffer);
-                buf.truncate(result as usize);
-                socket.receive_charge += buf.charge();
-                socket.received.push(buf);
-            }
-            (0.., _) => socket.receive_end = ReceiveEnd::Eof,
-            (failed, _) => match -failed {
-                libc::EAGAIN if !stopped => return self.wait_for_bytes(key),
-                libc::EAGAIN | libc::EINTR | libc::ECANCELED => {}
-                errno => socket.receive_end = ReceiveEnd::Failed(errno),
-            },
-        }
-        executor.wake(socket.receive_waiter);
     }
 
     fn on_send(&mut self, key: SlotKey, result: i32, executor: &Executor) {

@@ -1,16 +1,19 @@
-//! The socket table and the operations on it. What their completions do is dispatch.rs's.
+//! The socket table and the operations on it. Receiving is receive.rs's, what the other completions do dispatch.rs's.
 
 use super::accept::AcceptorState;
-use super::buffer::{Buf, BufPool};
+use super::buffer::Buf;
+use super::paged::Paged;
+use super::pools::{Pools, ReceiveClass};
 use super::send::{SendQueue, Submission};
 use super::task::TaskId;
-use super::uring::{BUFFER_GROUP, Completion, Uring};
+use super::uring::{Completion, Uring};
+use crate::base::clock::Nanos;
 use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{opcode, squeue};
 use slab::Slab;
 use smallvec::SmallVec;
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::rc::Rc;
 
 /// What an entry's completion is about; the top byte of its user data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +57,7 @@ pub(super) struct SlotKey {
     pub generation: u32,
 }
 
-fn tag(kind: Kind, key: SlotKey) -> u64 {
+pub(super) fn tag(kind: Kind, key: SlotKey) -> u64 {
     (kind as u64) << 56 | u64::from(key.generation & GENERATION_MASK) << 32 | u64::from(key.index)
 }
 
@@ -92,8 +95,16 @@ pub(super) struct SocketState {
     /// The handle is gone; the slot only waits for its completions.
     pub closing: bool,
     pub receive: Receive,
+    /// Which buffers the next receive asks for.
+    pub receive_class: ReceiveClass,
     /// One buffer at a time instead of as many as come.
     pub receive_once: bool,
+    /// Just accepted: the next receive is its first.
+    pub is_new: bool,
+    /// The first receive is under way or over, and nothing has been asked for since.
+    pub receive_watch: bool,
+    /// The receive that is being stopped starts again at once, with other buffers.
+    pub receive_again: bool,
     /// The receive that is armed takes as many as come.
     pub receive_multishot: bool,
     pub receive_end: ReceiveEnd,
@@ -131,10 +142,14 @@ pub(super) struct IoCounts {
 
 pub(super) struct Io {
     pub uring: Uring,
-    pub sockets: Slab<SocketState>,
+    pub sockets: Paged<SocketState>,
     pub acceptors: Slab<AcceptorState>,
     generation: u32,
-    pub pool: Rc<BufPool>,
+    pub pools: Pools,
+    /// Sockets whose first receive is over, and when to listen to them again; see receive.rs.
+    pub watched: VecDeque<(Nanos, SlotKey)>,
+    /// Time at the start of this turn.
+    pub now: Nanos,
     /// Vectors to use again.
     pub spare: Vec<Vec<u8>>,
     /// Send queues to use again. Boxed: the kernel holds their addresses.
@@ -159,13 +174,15 @@ pub(super) struct Event {
 const SPARE_QUEUES: usize = 1024;
 
 impl Io {
-    pub(super) fn new(uring: Uring, pool: Rc<BufPool>, event: OwnedFd, receive_limit: usize) -> Self {
+    pub(super) fn new(uring: Uring, pools: Pools, event: OwnedFd, receive_limit: usize) -> Self {
         Self {
             uring,
-            sockets: Slab::new(),
+            sockets: Paged::new(),
             acceptors: Slab::new(),
             generation: 0,
-            pool,
+            pools,
+            watched: VecDeque::new(),
+            now: 0,
             spare: Vec::new(),
             spare_queues: Vec::new(),
             completions: Vec::with_capacity(1024),
@@ -180,7 +197,8 @@ impl Io {
         self.generation
     }
 
-    pub(super) fn adopt(&mut self, fd: OwnedFd) -> SlotKey {
+    /// `is_new`: the descriptor was just accepted.
+    pub(super) fn adopt(&mut self, fd: OwnedFd, is_new: bool) -> SlotKey {
         let generation = self.next_generation();
         let index = self.sockets.insert(SocketState {
             fd,
@@ -188,7 +206,11 @@ impl Io {
             operations: 0,
             closing: false,
             receive: Receive::Idle,
+            receive_class: ReceiveClass::Short,
             receive_once: false,
+            is_new,
+            receive_watch: false,
+            receive_again: false,
             receive_multishot: false,
             receive_end: ReceiveEnd::Open,
             received: SmallVec::new(),
@@ -212,12 +234,12 @@ impl Io {
         socket
     }
 
-    fn submit(&mut self, key: SlotKey, kind: Kind, entry: squeue::Entry) {
+    pub(super) fn submit(&mut self, key: SlotKey, kind: Kind, entry: squeue::Entry) {
         self.sockets[key.index as usize].operations += 1;
         self.uring.push(&entry.user_data(tag(kind, key)));
     }
 
-    fn submit_ignored(&mut self, entry: squeue::Entry) {
+    pub(super) fn submit_ignored(&mut self, entry: squeue::Entry) {
         let silent = entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(Kind::Ignored as u64);
         self.uring.push(&silent);
     }
@@ -237,61 +259,6 @@ impl Io {
         let address = socket.connect_address.insert(Box::new(address));
         let entry = opcode::Connect::new(Fd(socket.fd.as_raw_fd()), address.as_ptr().cast(), address.len()).build();
         self.submit(key, Kind::Connect, entry);
-    }
-
-    pub(super) fn start_receive(&mut self, key: SlotKey) {
-        let socket = self.socket(key);
-        debug_assert_eq!(socket.receive, Receive::Idle);
-        socket.receive = Receive::Armed;
-        let fd = Fd(socket.fd.as_raw_fd());
-        socket.receive_multishot = !socket.receive_once;
-        let entry = if socket.receive_once {
-            let len = self.pool.buffer_size() as u32;
-            let one = opcode::Recv::new(fd, std::ptr::null_mut(), len).buf_group(BUFFER_GROUP);
-            one.build().flags(squeue::Flags::BUFFER_SELECT)
-        } else {
-            opcode::RecvMulti::new(fd, BUFFER_GROUP).build()
-        };
-        self.submit(key, Kind::Receive, entry);
-    }
-
-    pub(super) fn stop_receive(&mut self, key: SlotKey) {
-        let socket = self.socket(key);
-        let kind = match socket.receive {
-            Receive::Idle | Receive::Stopping => return,
-            // Does not wait, so it ends by itself.
-            Receive::Heap => None,
-            Receive::Armed => Some(Kind::Receive),
-            Receive::Waiting => Some(Kind::ReceiveReady),
-        };
-        socket.receive = Receive::Stopping;
-        if let Some(kind) = kind {
-            self.submit_ignored(opcode::AsyncCancel::new(tag(kind, key)).build());
-        }
-    }
-
-    /// The pool is empty: take one piece into the heap, without waiting, so that this socket gets on all the same.
-    pub(super) fn receive_to_heap(&mut self, key: SlotKey) {
-        let len = self.pool.buffer_size();
-        let socket = self.socket(key);
-        if socket.receive == Receive::Idle {
-            socket.receive = Receive::Heap;
-        }
-        let buffer = socket.heap_buffer.insert(vec![0; len].into());
-        let entry = opcode::Recv::new(Fd(socket.fd.as_raw_fd()), buffer.as_mut_ptr(), len as u32)
-            .flags(libc::MSG_DONTWAIT)
-            .build();
-        self.submit(key, Kind::ReceiveHeap, entry);
-    }
-
-    /// Asking for a buffer again before bytes are there would fail at once, again and again, as long as the pool is
-    /// empty.
-    pub(super) fn wait_for_bytes(&mut self, key: SlotKey) {
-        let socket = self.socket(key);
-        socket.receive = Receive::Waiting;
-        let events = libc::POLLIN | libc::POLLRDHUP;
-        let entry = opcode::PollAdd::new(Fd(socket.fd.as_raw_fd()), events as u32).build();
-        self.submit(key, Kind::ReceiveReady, entry);
     }
 
     pub(super) fn queue(&mut self, key: SlotKey) -> &mut SendQueue {
@@ -372,9 +339,9 @@ impl Io {
         self.spare_queues.shrink_to_fit();
         self.spare.clear();
         self.spare.shrink_to_fit();
-        // Drops vacant slots at the end; those between live ones stay.
-        self.sockets.shrink_to_fit();
+        self.sockets.trim();
         self.completions.shrink_to(1024);
+        self.watched.shrink_to(64);
         self.acceptors.iter_mut().for_each(|(_, state)| state.trim());
     }
 
@@ -389,7 +356,7 @@ impl Io {
 
     /// Operations under way, the eventfd's and those of closed slots included.
     pub(super) fn outstanding(&self) -> usize {
-        let sockets: usize = self.sockets.iter().map(|(_, socket)| socket.operations as usize).sum();
+        let sockets: usize = self.sockets.values().map(|socket| socket.operations as usize).sum();
         sockets + self.acceptors.iter().filter(|(_, state)| state.armed).count() + usize::from(self.event.armed)
     }
 

@@ -2,15 +2,22 @@
 //!
 //! Invariants: what the kernel reads or writes belongs to the socket table here, never to a task, so that a task can
 //! be dropped at any time. Every entry is tagged with its slot's generation, so that a late completion finds nobody.
+//! Leaf futures (`poll_recv`, `Timer`, ...) wake the task that polled them (`Reactor::current_task`), not the waker of the
+//! context: so each exchange is a task of its own. Several exchanges polled inside one task would all be polled for each
+//! byte that one of them gets; in a `FuturesUnordered`, which polls only what its own wakers name, they would hang.
 //! Nothing here knows HTTP. Outside this folder and net/sys.rs there is no `unsafe`.
 #![allow(unsafe_code)]
 
 mod accept;
+mod assembly;
 mod buffer;
 mod dispatch;
 mod driver;
+mod paged;
 mod pooled;
+mod pools;
 mod reactor;
+mod receive;
 mod send;
 mod socket;
 mod splice;
@@ -19,8 +26,10 @@ mod timer;
 mod uring;
 
 pub use accept::Acceptor;
+pub use assembly::Assembly;
 pub use buffer::{Buf, BufPool, PoolSize};
 pub use pooled::Pooled;
+pub use pools::ReceiveClass;
 pub use reactor::{Facts, Reactor, ReactorOptions, Timer, Unpark};
 pub use send::Segment;
 pub use socket::Socket;

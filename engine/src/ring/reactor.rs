@@ -1,9 +1,10 @@
 //! The reactor: one per shard, on the shard's thread. Its loop runs the tasks that are ready, submits what they asked
 //! for, sleeps only when there is nothing to do, and hands completions and timers back to the tasks.
 
-use super::buffer::{BufPool, PoolSize};
+use super::buffer::{Buf, BufPool, PoolSize};
 use super::driver::Io;
 use super::pooled::{Blocks, Pooled};
+use super::pools::{Pools, ReceiveClass};
 use super::send::store;
 use super::splice::Splice;
 use super::task::{Executor, Memory, TaskId};
@@ -25,6 +26,7 @@ use std::time::Duration;
 pub struct ReactorOptions {
     /// Submission queue entries.
     pub ring_entries: u32,
+    /// Receive buffers; half as much memory again is for long ones (`ReceiveClass::Long`).
     pub buffers: PoolSize,
     /// Bytes (as `Buf::charge` counts) one socket may have received and not taken.
     pub receive_limit: usize,
@@ -35,9 +37,6 @@ impl Default for ReactorOptions {
         Self { ring_entries: 1024, buffers: PoolSize { count: 1024, size: 16 * 1024 }, receive_limit: 256 * 1024 }
     }
 }
-
-/// Buffers lent to the kernel at most.
-const LENT_BUFFERS: u16 = 512;
 
 /// Makes the reactor's loop turn; may be called on any thread.
 #[derive(Clone, Debug)]
@@ -74,7 +73,7 @@ pub struct Reactor {
     clock: Clock,
     now: Cell<Nanos>,
     random: Random,
-    pool: Rc<BufPool>,
+    pools: Pools,
     /// Absent in tests that run on in-memory pipes.
     io: Option<RefCell<Io>>,
     /// Vectors to use again, where there is no `io`.
@@ -97,21 +96,21 @@ impl Reactor {
     /// # Errors
     /// One sentence that names the cause and the remedy.
     pub fn new(options: &ReactorOptions) -> Result<Rc<Self>, String> {
-        let pool = BufPool::new(options.buffers);
-        let uring = Uring::new(options.ring_entries, options.buffers.count.min(LENT_BUFFERS))?;
+        let pools = Pools::new(options.buffers);
+        let uring = Uring::new(options.ring_entries, &pools)?;
         let event = eventfd().map_err(|error| format!("eventfd: {error}"))?;
         let for_ring = event.try_clone().map_err(|error| format!("eventfd: {error}"))?;
-        let io = Io::new(uring, pool.clone(), for_ring, options.receive_limit);
-        Ok(Self::build(Clock::real(), Random::from_entropy(), pool, event, Some(io)))
+        let io = Io::new(uring, pools.clone(), for_ring, options.receive_limit);
+        Ok(Self::build(Clock::real(), Random::from_entropy(), pools, event, Some(io)))
     }
 
     /// A reactor without a ring, for in-memory pipes: time is virtual and randomness comes from `seed`.
     pub fn simulated(seed: u64, buffers: PoolSize) -> Rc<Self> {
         let event = eventfd().expect("a test may open a descriptor");
-        Self::build(Clock::virtual_time(), Random::seeded(seed), BufPool::new(buffers), event, None)
+        Self::build(Clock::virtual_time(), Random::seeded(seed), Pools::new(buffers), event, None)
     }
 
-    fn build(clock: Clock, random: Random, pool: Rc<BufPool>, event: OwnedFd, io: Option<Io>) -> Rc<Self> {
+    fn build(clock: Clock, random: Random, pools: Pools, event: OwnedFd, io: Option<Io>) -> Rc<Self> {
         let unpark = Unpark(Arc::new(std::fs::File::from(event)));
         let notify = unpark.clone();
         let now = Cell::new(clock.now());
@@ -121,7 +120,7 @@ impl Reactor {
             clock,
             now,
             random,
-            pool,
+            pools,
             io: io.map(RefCell::new),
             spare: RefCell::new(Vec::new()),
             blocks: Rc::new(Blocks::default()),
@@ -134,6 +133,13 @@ impl Reactor {
 
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) -> TaskId {
         self.executor.spawn(future)
+    }
+
+    /// As `spawn`, for the future that `make` makes, in memory that is kept for the next one. For tasks that come and go;
+    /// the memory has one size for all (`pooled.rs`), so a task that mostly waits takes less of its own.
+    #[inline]
+    pub fn spawn_pooled<F: Future<Output = ()> + 'static>(&self, make: impl FnOnce() -> F) -> TaskId {
+        self.executor.spawn_pooled(&self.blocks, make)
     }
 
     pub fn cancel(&self, task: TaskId) {
@@ -167,8 +173,24 @@ impl Reactor {
         &self.random
     }
 
+    /// The pool of short buffers.
     pub fn pool(&self) -> &Rc<BufPool> {
-        &self.pool
+        &self.pools.short
+    }
+
+    /// The pool of this class.
+    pub fn pool_of(&self, class: ReceiveClass) -> &Rc<BufPool> {
+        self.pools.of(class)
+    }
+
+    /// A copy of all `bytes`, in one buffer.
+    pub fn copy_from(&self, bytes: &[u8]) -> Buf {
+        self.pools.copy_from(bytes)
+    }
+
+    /// Whether `buf` should not be kept long, because buffers like it are scarce.
+    pub fn is_scarce(&self, buf: &Buf) -> bool {
+        buf.pool().unwrap_or(&self.pools.short).is_scarce()
     }
 
     pub fn unpark_handle(&self) -> Unpark {
@@ -250,21 +272,23 @@ impl Reactor {
     }
 
     fn turn_ring(&self, io: &mut Io, may_sleep: bool) {
-        io.uring.lend_buffers(&self.pool);
+        io.uring.lend_buffers(&self.pools);
         io.arm_event();
         if !may_sleep || self.executor.has_ready() {
             io.uring.enter(None);
         } else {
-            let wait = self.timers.borrow().next_deadline();
+            let wait = [self.timers.borrow().next_deadline(), io.next_watch()].into_iter().flatten().min();
             let wait = wait.map(|deadline| Duration::from_nanos(deadline.saturating_sub(self.clock.now())));
             io.counts.sleeps += u64::from(!io.uring.has_queued());
             io.uring.enter(Some(wait));
         }
-        self.now.set(self.clock.now());
+        io.now = self.clock.now();
+        self.now.set(io.now);
         if io.dispatch(&self.executor) {
             self.event_fired.set(true);
             self.executor.take_remote_wakes();
         }
+        io.listen_again();
     }
 
     /// Without a ring, time passes only when nobody has anything to do.
@@ -321,18 +345,18 @@ impl Reactor {
         self.timers.borrow_mut().trim();
         // A submission in the middle of a turn may have filled buffers whose completions nobody has seen yet.
         if self.io.as_ref().is_none_or(|io| io.borrow_mut().uring.has_no_completions()) {
-            self.pool.release_free_pages();
+            self.pools.release_free_pages();
         }
     }
 
     pub fn facts(&self) -> Facts {
         let mut facts = Facts {
             turns: self.turns.get(),
-            heap_buffers: self.pool.heap_buffers(),
+            heap_buffers: self.pools.heap_buffers(),
             panics: self.executor.panics(),
             tasks: self.executor.len() as u64,
             timers: self.timers.borrow().len() as u64,
-            buffers_in_use: self.pool.in_use() as u64,
+            buffers_in_use: self.pools.in_use() as u64,
             ..Facts::default()
         };
         if let Some(io) = &self.io {
@@ -386,7 +410,7 @@ impl Drop for Reactor {
         drop(io);
         // Leaking is the safe answer to operations that do not end.
         std::mem::forget(self.io.take());
-        std::mem::forget(self.pool.clone());
+        std::mem::forget(self.pools.clone());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::buffer::Buf;
 use super::driver::{Kind, PollState, Receive, ReceiveEnd, SlotKey};
+use super::pools::ReceiveClass;
 use super::reactor::Reactor;
 use super::send::Segment;
 use super::task::TaskId;
@@ -21,8 +22,13 @@ impl Socket {
     /// Take over a connected descriptor. It must not be in non-blocking mode: the ring would report EAGAIN instead of
     /// waiting.
     pub fn new(reactor: &Rc<Reactor>, fd: OwnedFd) -> Self {
-        let key = reactor.io(|io| io.adopt(fd));
-        Self { reactor: reactor.clone(), key }
+        Self { reactor: reactor.clone(), key: reactor.io(|io| io.adopt(fd, false)) }
+    }
+
+    /// The same for a descriptor that was just accepted and has received nothing yet: whether it serves more than one
+    /// request is not known, and what only pays off then begins with the second receive.
+    pub fn accepted(reactor: &Rc<Reactor>, fd: OwnedFd) -> Self {
+        Self { reactor: reactor.clone(), key: reactor.io(|io| io.adopt(fd, true)) }
     }
 
     /// Start connecting `fd` to `address`.
@@ -92,9 +98,14 @@ impl Socket {
         })
     }
 
-    /// Whether bytes wait, end of stream aside.
+    /// Whether bytes wait, end of stream aside. After the first receive of an accepted socket, when the ring does not
+    /// listen, the kernel is asked: a close with bytes left there would be a reset.
     pub fn has_received_bytes(&self) -> bool {
-        self.reactor.io(|io| !io.socket(self.key).received.is_empty())
+        self.reactor.io(|io| {
+            let socket = io.socket(self.key);
+            let deaf = socket.receive_watch && socket.receive == Receive::Idle;
+            !socket.received.is_empty() || (deaf && has_bytes(socket.fd.as_raw_fd()))
+        })
     }
 
     /// Queue `segments` (left empty) behind what is queued already, and start sending. After a failed send nothing
@@ -183,12 +194,12 @@ impl Socket {
     pub fn poll_receive_stopped(&self) -> Poll<()> {
         let task = self.reactor.current_task();
         self.reactor.io(|io| {
+            io.stop_receive(self.key);
             let socket = io.socket(self.key);
             if socket.receive == Receive::Idle {
                 return Poll::Ready(());
             }
             socket.receive_waiter = task;
-            io.stop_receive(self.key);
             Poll::Pending
         })
     }
@@ -203,6 +214,12 @@ impl Socket {
                 io.stop_receive(self.key);
             }
         });
+    }
+
+    /// Receive into buffers of this class from now on, if there are any. Without being told, a socket changes to long ones
+    /// once it has filled a short one, unless it receives one at a time.
+    pub fn set_receive_class(&self, class: ReceiveClass) {
+        self.reactor.io(|io| io.receive_into(self.key, class));
     }
 
     /// Ready once the descriptor is readable (or at its end); one readiness is used up by each ready answer.
@@ -269,6 +286,13 @@ impl Drop for Socket {
     fn drop(&mut self) {
         self.reactor.io(|io| io.close(self.key));
     }
+}
+
+/// Whether the kernel holds received bytes for this descriptor.
+fn has_bytes(fd: RawFd) -> bool {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int, for which there is room.
+    unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut count) == 0 && count > 0 }
 }
 
 fn result(errno: i32) -> io::Result<()> {

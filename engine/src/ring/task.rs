@@ -1,15 +1,16 @@
-//! The shard's tasks: a slab of futures and a queue of those that are ready.
+//! The shard's tasks: a table of futures and a queue of those that are ready.
 //!
 //! A waker is the task's number, not a counted pointer: waking from the shard's own thread costs a flag and a push.
 //! A wake from another thread goes through that shard's mailbox. A panic ends the task that panicked and is counted.
 
-use slab::Slab;
+use super::paged::Paged;
+use super::pooled::{Blocks, TaskFuture};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::ptr;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, RwLock};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
@@ -49,8 +50,6 @@ impl TaskId {
     }
 }
 
-type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
-
 struct Slot {
     /// Out while it is polled.
     future: Option<TaskFuture>,
@@ -58,8 +57,15 @@ struct Slot {
     queued: bool,
     /// Dropped while it was being polled: the poll loop removes it.
     cancelled: bool,
-    /// What polling it will read beside the future, to be brought near as soon as it is woken.
-    memory: [Memory; 2],
+    /// What polling it will read beside the future, to be brought near as soon as it is woken: starts and cache lines.
+    memory: ([*const u8; 2], [u8; 2]),
+}
+
+impl Slot {
+    fn memory(&self) -> [Memory; 2] {
+        let (starts, lines) = self.memory;
+        [0, 1].map(|i| Memory { start: starts[i], lines: lines[i] })
+    }
 }
 
 /// Memory that is soon to be read. Nothing is ever read through this, so that it may outlive what it names.
@@ -67,7 +73,7 @@ struct Slot {
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub struct Memory {
     start: *const u8,
-    lines: usize,
+    lines: u8,
 }
 
 /// Bytes of a cache line.
@@ -76,10 +82,8 @@ const LINE: usize = 64;
 const LINES_MAX: usize = 32;
 
 impl Memory {
-    const NONE: Self = Self { start: ptr::null(), lines: 0 };
-
     pub fn of<T: ?Sized>(value: &T) -> Self {
-        Self { start: ptr::from_ref(value).cast(), lines: size_of_val(value).div_ceil(LINE).min(LINES_MAX) }
+        Self { start: ptr::from_ref(value).cast(), lines: size_of_val(value).div_ceil(LINE).min(LINES_MAX) as u8 }
     }
 
     /// Tell the processor. The tasks that are woken in one turn are polled one after the other, each in memory that went
@@ -87,7 +91,7 @@ impl Memory {
     #[inline]
     fn fetch(self) {
         #[cfg(target_arch = "x86_64")]
-        for line in 0..self.lines {
+        for line in 0..usize::from(self.lines) {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             // SAFETY: a hint; addresses that are not mapped do no harm.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(self.start.wrapping_add(line * LINE).cast()) };
@@ -109,10 +113,17 @@ thread_local! {
     static CURRENT: Cell<*const Executor> = const { Cell::new(ptr::null()) };
 }
 
+/// Rounds of one turn in which tasks are polled. Two tasks that wake each other without end still let the kernel in.
+const ROUNDS: usize = 4;
+
 pub(crate) struct Executor {
     shard: u16,
-    slots: RefCell<Slab<Slot>>,
+    slots: RefCell<Paged<Slot>>,
+    /// Tasks to poll in this turn.
     ready: RefCell<VecDeque<TaskId>>,
+    /// Tasks that woke themselves while they were polled: they wait for the next turn, so that yielding lets others run,
+    /// sockets included.
+    yielded: RefCell<VecDeque<TaskId>>,
     current: Cell<TaskId>,
     generation: Cell<u32>,
     panics: Cell<u64>,
@@ -132,8 +143,9 @@ impl Executor {
         drop(remotes);
         Self {
             shard: u16::try_from(free).expect("fewer than 65,536 executors"),
-            slots: RefCell::new(Slab::new()),
+            slots: RefCell::new(Paged::new()),
             ready: RefCell::new(VecDeque::new()),
+            yielded: RefCell::new(VecDeque::new()),
             current: Cell::new(TaskId::NONE),
             generation: Cell::new(0),
             panics: Cell::new(0),
@@ -159,14 +171,28 @@ impl Executor {
     }
 
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) -> TaskId {
+        self.add(TaskFuture::boxed(future))
+    }
+
+    /// The same for the future that `make` makes, in a block that is used again.
+    #[inline]
+    pub(super) fn spawn_pooled<F: Future<Output = ()> + 'static>(
+        &self,
+        blocks: &Rc<Blocks>,
+        make: impl FnOnce() -> F,
+    ) -> TaskId {
+        self.add(TaskFuture::pooled(blocks, make))
+    }
+
+    fn add(&self, future: TaskFuture) -> TaskId {
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
         let slot = Slot {
-            future: Some(Box::pin(future)),
+            future: Some(future),
             generation: generation & GENERATION_MASK as u32,
             queued: true,
             cancelled: false,
-            memory: [Memory::NONE; 2],
+            memory: ([ptr::null(); 2], [0; 2]),
         };
         let index = self.slots.borrow_mut().insert(slot);
         let id = TaskId::new(self.shard, generation, index);
@@ -197,10 +223,11 @@ impl Executor {
         {
             slot.queued = true;
             if let Some(future) = &slot.future {
-                Memory::of(&**future).fetch();
+                future.memory().fetch();
             }
-            slot.memory.iter().for_each(|memory| memory.fetch());
-            self.ready.borrow_mut().push_back(id);
+            slot.memory().iter().for_each(|memory| memory.fetch());
+            let queue = if id == self.current.get() { &self.yielded } else { &self.ready };
+            queue.borrow_mut().push_back(id);
         }
     }
 
@@ -208,25 +235,32 @@ impl Executor {
     #[inline]
     pub(super) fn works_in(&self, memory: [Memory; 2]) {
         if let Some(slot) = self.slots.borrow_mut().get_mut(self.current.get().index() as usize) {
-            slot.memory = memory;
+            slot.memory = (memory.map(|memory| memory.start), memory.map(|memory| memory.lines));
         }
     }
 
-    /// Poll the tasks that are ready now; those that they wake wait for the next turn. Returns how many were polled.
-    pub(crate) fn run_ready(&self) -> usize {
+    /// Poll the tasks that are ready, then those that they woke, and so on for a few rounds: what goes from task to task
+    /// need not enter the kernel for each step. What is left, and what woke itself, waits for the next turn.
+    pub(crate) fn run_ready(&self) {
         let _entered = Entered::new(self);
-        let count = self.ready.borrow().len();
-        for _ in 0..count {
-            let Some(id) = self.ready.borrow_mut().pop_front() else { break };
-            self.poll_task(id);
+        for _ in 0..ROUNDS {
+            let count = self.ready.borrow().len();
+            if count == 0 {
+                break;
+            }
+            for _ in 0..count {
+                let Some(id) = self.ready.borrow_mut().pop_front() else { break };
+                self.poll_task(id);
+            }
         }
-        count
+        self.ready.borrow_mut().append(&mut self.yielded.borrow_mut());
     }
 
     /// Give memory that is only kept for reuse back.
     pub(crate) fn trim(&self) {
-        self.slots.borrow_mut().shrink_to_fit();
+        self.slots.borrow_mut().trim();
         self.ready.borrow_mut().shrink_to(64);
+        self.yielded.borrow_mut().shrink_to(64);
     }
 
     /// Take over the wakes that came from other threads.
@@ -250,7 +284,7 @@ impl Executor {
         let waker = unsafe { Waker::from_raw(raw_waker(id)) };
         let mut context = Context::from_waker(&waker);
         self.current.set(id);
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| future.poll(&mut context)));
         self.current.set(TaskId::NONE);
         let finished = match polled {
             Ok(Poll::Pending) => false,
@@ -286,13 +320,14 @@ impl Executor {
     pub(crate) fn clear(&self) {
         let _entered = Entered::new(self);
         loop {
-            let futures: Vec<_> = self.slots.borrow_mut().drain().map(|slot| slot.future).collect();
+            let futures: Vec<_> = self.slots.borrow_mut().take().map(|slot| slot.future).collect();
             if futures.is_empty() {
                 break;
             }
             futures.into_iter().for_each(|future| self.drop_guarded(future));
         }
         self.ready.borrow_mut().clear();
+        self.yielded.borrow_mut().clear();
     }
 }
 
@@ -350,7 +385,6 @@ fn wake_from_anywhere(id: TaskId) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::rc::Rc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn executor() -> Executor {

@@ -1,6 +1,7 @@
 //! One io_uring with one ring of provided buffers: set-up, submission, sleeping. What completions mean is driver.rs's.
 
 use super::buffer::BufPool;
+use super::pools::{Pools, ReceiveClass};
 use io_uring::types::{BufRingEntry, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -9,8 +10,10 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-/// The one buffer group of each ring.
-pub(super) const BUFFER_GROUP: u16 = 0;
+/// The buffer group of a class.
+pub(super) fn buffer_group(class: ReceiveClass) -> u16 {
+    class as u16
+}
 
 /// What of a completion is needed.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +36,9 @@ impl Completion {
 
 pub(super) struct Uring {
     ring: IoUring,
-    buffers: BufferRing,
+    short: BufferRing,
+    /// Absent where there are no long buffers.
+    long: Option<BufferRing>,
     /// Calls of io_uring_enter.
     pub enters: u64,
 }
@@ -44,11 +49,13 @@ impl Uring {
     ///
     /// # Errors
     /// A sentence that names the cause and the remedy.
-    pub(super) fn new(entries: u32, buffer_entries: u16) -> Result<Self, String> {
+    pub(super) fn new(entries: u32, pools: &Pools) -> Result<Self, String> {
         let mut ring = build(entries).map_err(|error| refusal(&error))?;
         check_operations(&ring)?;
-        let buffers = BufferRing::register(&mut ring, buffer_entries).map_err(|error| refusal(&error))?;
-        Ok(Self { ring, buffers, enters: 0 })
+        let mut register = |pool, class| BufferRing::register(&mut ring, pool, class).map_err(|error| refusal(&error));
+        let short = register(&pools.short, ReceiveClass::Short)?;
+        let long = pools.long.as_ref().map(|pool| register(pool, ReceiveClass::Long)).transpose()?;
+        Ok(Self { ring, short, long, enters: 0 })
     }
 
     /// Queue an entry; submits first when the queue is full.
@@ -110,13 +117,20 @@ impl Uring {
     }
 
     /// Lend free buffers to the kernel.
-    pub(super) fn lend_buffers(&mut self, pool: &BufPool) {
-        self.buffers.fill(pool);
+    pub(super) fn lend_buffers(&mut self, pools: &Pools) {
+        self.short.fill(&pools.short);
+        if let (Some(ring), Some(pool)) = (&mut self.long, &pools.long) {
+            ring.fill(pool);
+        }
     }
 
     /// Lend few again, after a burst.
     pub(super) fn trim(&mut self) {
-        self.buffers.target = LENT_AT_FIRST.min(self.buffers.count);
+        self.rings().for_each(|ring| ring.target = ring.at_first);
+    }
+
+    fn rings(&mut self) -> impl Iterator<Item = &mut BufferRing> {
+        std::iter::once(&mut self.short).chain(&mut self.long)
     }
 }
 
@@ -199,6 +213,7 @@ fn refusal(error: &io::Error) -> String {
 
 /// Entries through which buffers are lent to the kernel.
 struct BufferRing {
+    class: ReceiveClass,
     entries: NonNull<BufRingEntry>,
     layout: Layout,
     count: u16,
@@ -206,23 +221,29 @@ struct BufferRing {
     /// Buffers to keep lent. The fewer there are, the sooner each is used again, while it is still in the cache; when
     /// one turn uses most of them up, there are more from then on.
     target: u16,
+    at_first: u16,
 }
 
-/// Buffers lent at first.
-const LENT_AT_FIRST: u16 = 64;
+/// Bytes lent of each class at first, within bounds.
+const LENT_AT_FIRST: usize = 1 << 20;
+/// Buffers lent of each class at most.
+const LENT_MAX: u16 = 512;
 
 impl BufferRing {
-    fn register(ring: &mut IoUring, count: u16) -> io::Result<Self> {
+    fn register(ring: &mut IoUring, pool: &BufPool, class: ReceiveClass) -> io::Result<Self> {
+        let count = pool.count().min(LENT_MAX);
+        // Between 16 and 64, so that the cast loses nothing.
+        let at_first = count.min((LENT_AT_FIRST / pool.buffer_size()).clamp(16, 64) as u16);
         let layout = Layout::array::<BufRingEntry>(count as usize)
             .and_then(|layout| layout.align_to(4096))
             .map_err(io::Error::other)?;
         // SAFETY: count is at least 1, so the layout has a size.
         let memory = unsafe { alloc_zeroed(layout) };
         let Some(entries) = NonNull::new(memory.cast::<BufRingEntry>()) else { handle_alloc_error(layout) };
-        let this = Self { entries, layout, count, tail: 0, target: LENT_AT_FIRST.min(count) };
+        let this = Self { class, entries, layout, count, tail: 0, target: at_first, at_first };
         // SAFETY: the memory has the size and alignment that the kernel asks for and lives until after the ring.
         unsafe {
-            ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, count, BUFFER_GROUP, 0)?;
+            ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, count, buffer_group(class), 0)?;
         }
         Ok(this)
     }
@@ -239,7 +260,7 @@ impl BufferRing {
             let entry = unsafe { &mut *self.entries.as_ptr().add(slot) };
             entry.set_addr(address as u64);
             entry.set_len(pool.buffer_size() as u32);
-            entry.set_bid(id);
+            entry.set_bid(Pools::number(self.class, id));
             self.tail = self.tail.wrapping_add(1);
         }
         if self.tail != before {
@@ -252,7 +273,10 @@ impl BufferRing {
 
 impl Drop for Uring {
     fn drop(&mut self) {
-        let _ = self.ring.submitter().unregister_buf_ring(BUFFER_GROUP);
+        for class in [ReceiveClass::Short, ReceiveClass::Long] {
+            // Fails for a class that was not registered.
+            let _ = self.ring.submitter().unregister_buf_ring(buffer_group(class));
+        }
     }
 }
 

@@ -57,7 +57,8 @@ impl MemoryShard {
     /// # Panics
     /// When an access log cannot be opened.
     pub fn apply(&mut self, config: Config) {
-        let context = PlanContext { writer: &self.writer, registry: &self.registry, descriptors: DESCRIPTORS, shards: 1 };
+        let context =
+            PlanContext { writer: &self.writer, registry: &self.registry, descriptors: DESCRIPTORS, shards: 1 };
         let plan = Plan::new(config, &context, Some(&self.plan)).expect("access logs can be opened");
         plan.put_in_force(Some(&self.plan));
         self.snapshot.apply(&plan, super::Sockets::new());

@@ -2,9 +2,11 @@
 #![allow(unsafe_code)]
 
 mod accept;
+mod classes;
 mod connect;
 mod drops;
 mod enters;
+mod first;
 mod pool;
 mod receive;
 mod refused;
