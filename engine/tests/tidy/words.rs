@@ -40,7 +40,7 @@ struct Area {
 /// Comments of Rust files; a file belongs to the first area that fits.
 const COMMENTS: &[Area] = &[
     Area { place: "engine/src/", count: 213, is_exact: false },
-    Area { place: "engine/", count: 70, is_exact: false },
+    Area { place: "engine/", count: 75, is_exact: false },
     Area { place: "config/", count: 0, is_exact: true },
     Area { place: "bench/", count: 0, is_exact: true },
     Area { place: "loadtest/", count: 0, is_exact: true },
