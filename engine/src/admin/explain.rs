@@ -100,7 +100,8 @@ fn admission(
     exchange: &mut Exchange,
 ) -> bool {
     let before = (target(exchange), authority(exchange));
-    let peer = Peer { remote: Some(remote), local, text: &remote.ip().to_canonical().to_string(), scheme: "http" };
+    let text = remote.ip().to_canonical().to_string();
+    let peer = Peer { remote: Some(remote), local, text: text.as_bytes(), scheme: "http" };
     let admission = admit_head(hcm, &peer, exchange, || *b"00000000-0000-4000-8000-000000000000");
     let side = if exchange.facts.is_internal { "internal: its x-envoy-* fields count" } else { "from outside" };
     let client =

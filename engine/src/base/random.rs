@@ -49,18 +49,30 @@ pub type Uuid = [u8; 36];
 
 /// A random UUID (RFC 9562 section 5.4).
 pub fn uuid4(high: u64, low: u64) -> Uuid {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    /// Where the digits of each byte stand, between the dashes.
-    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let high = high & 0xffff_ffff_ffff_0fff | 0x4000;
     let low = low & 0x3fff_ffff_ffff_ffff | 0x8000_0000_0000_0000;
-    let value = (u128::from(high) << 64 | u128::from(low)).to_be_bytes();
+    let (high, low) = (hex(high), hex(low));
     let mut text = [b'-'; 36];
-    for (byte, at) in value.into_iter().zip(PLACES) {
-        text[at] = HEX[usize::from(byte >> 4)];
-        text[at + 1] = HEX[usize::from(byte & 15)];
-    }
+    text[..8].copy_from_slice(&high[..8]);
+    text[9..13].copy_from_slice(&high[8..12]);
+    text[14..18].copy_from_slice(&high[12..]);
+    text[19..23].copy_from_slice(&low[..4]);
+    text[24..].copy_from_slice(&low[4..]);
     text
+}
+
+/// The sixteen digits of a number, all computed at once.
+fn hex(number: u64) -> [u8; 16] {
+    const EACH: u128 = 0x0101_0101_0101_0101_0101_0101_0101_0101;
+    // Each half byte moves into a byte of its own.
+    let mut spread = u128::from(number);
+    spread = (spread | spread << 32) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
+    spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
+    spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
+    spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f;
+    // 1 in each byte that is above 9, where letters begin 39 behind the digits.
+    let letters = (spread + 6 * EACH) >> 4 & EACH;
+    (spread + 0x30 * EACH + letters * 39).to_be_bytes()
 }
 
 #[cfg(test)]

@@ -25,14 +25,14 @@ pub struct Peer<'a> {
     pub remote: Option<SocketAddr>,
     pub local: Option<SocketAddr>,
     /// The remote address without the port; empty where there is none.
-    pub text: &'a str,
+    pub text: &'a [u8],
     /// Of requests that come over the connection.
     pub scheme: &'static str,
 }
 
 pub(super) fn admit(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange) -> Admission {
     let Arrival { remote, local, transport } = connection.arrival;
-    let peer = Peer { remote, local, text: connection.peer.as_str(), scheme: transport.scheme() };
+    let peer = Peer { remote, local, text: connection.peer.as_bytes(), scheme: transport.scheme() };
     admit_head(&hcm.config, &peer, exchange, || hcm.shard.reactor.random().uuid())
 }
 
@@ -111,7 +111,7 @@ fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, reque
         }
     }
     if options.x_forwarded_for && !peer.text.is_empty() {
-        head.append(b"x-forwarded-for", peer.text.as_bytes());
+        head.append_known(FieldId::XForwardedFor, peer.text);
     }
     // Only a proxy that is trusted knows better than this one how the client came.
     let is_first = trust.use_remote_address && trust.xff_num_trusted_hops == 0;

@@ -23,7 +23,7 @@ fn admitted(http: &str, remote: &str, exchange: &mut Exchange) -> Admission {
     let peer = Peer {
         remote: remote.parse().ok().map(|ip: IpAddr| (ip, 4000).into()),
         local: Some(([192, 0, 2, 200], 10000).into()),
-        text: &text,
+        text: text.as_bytes(),
         scheme: "http",
     };
     admit_head(&config(http), &peer, exchange, || ID)

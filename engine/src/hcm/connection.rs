@@ -49,8 +49,8 @@ impl PeerText {
         text
     }
 
-    pub(super) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.len as usize]).unwrap_or_default()
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len as usize]
     }
 }
 
@@ -152,7 +152,8 @@ pub(super) enum Expired {
 
 /// The deadlines of a connection between exchanges: two limits, one timer.
 pub(super) struct ConnectionDeadlines {
-    timer: Timer,
+    /// An exchange has it while it lasts.
+    pub timer: Rc<Timer>,
     /// It never cuts an exchange short: the connection ends with the exchange in which it runs out.
     age: Nanos,
     idle: Nanos,
@@ -162,7 +163,7 @@ pub(super) struct ConnectionDeadlines {
 
 impl ConnectionDeadlines {
     pub(super) fn new(reactor: &Rc<Reactor>, max_age: Option<Duration>) -> Self {
-        Self { timer: Timer::new(reactor), age: deadline(reactor.now(), max_age), idle: NEVER, closing: false }
+        Self { timer: Rc::new(Timer::new(reactor)), age: deadline(reactor.now(), max_age), idle: NEVER, closing: false }
     }
 
     /// The next request is awaited.

@@ -61,7 +61,7 @@ async fn one(
     ages: &ConnectionDeadlines,
 ) -> Disposition {
     let reactor = &hcm.shard.reactor;
-    let mut deadlines = Deadlines::new(reactor);
+    let mut deadlines = Deadlines::new(&ages.timer);
     let active = exchange::begin(hcm, exchange, &mut deadlines);
     hcm.stats.downstream_rq_http1_total.inc();
     exchange.request.received.append(first, reactor);

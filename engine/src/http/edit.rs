@@ -80,7 +80,22 @@ impl HeadEditor<'_> {
         let id = FieldId::lookup(name);
         let view = HeadView { received: self.received, edits: self.edits.as_slice() };
         let last = || self.fields.as_slice().iter().rposition(|field| field.is_named(id, name, view));
-        let Some(at) = self.fields.contains(id).then(last).flatten() else { return self.add(name, value) };
+        match self.fields.contains(id).then(last).flatten() {
+            Some(at) => self.append_at(at, value),
+            None => self.add(name, value),
+        }
+    }
+
+    /// As `append`, for a name that has an id.
+    pub fn append_known(&mut self, id: FieldId, value: &[u8]) {
+        let last = || self.fields.as_slice().iter().rposition(|field| field.id == id);
+        match self.fields.contains(id).then(last).flatten() {
+            Some(at) => self.append_at(at, value),
+            None => self.add_known(id, |out| out.extend_from_slice(value)),
+        }
+    }
+
+    fn append_at(&mut self, at: usize, value: &[u8]) {
         let old = self.fields.as_slice()[at].value;
         let separator: &[u8] = if old.is_empty() { b"" } else { b", " };
         let joined = self.edits.extend(self.received, old, |out| {

@@ -15,6 +15,17 @@ pub struct Field {
 }
 
 impl Field {
+    /// Where in `received` the line stands with its line end, if it was received as `name: value CRLF`.
+    #[inline]
+    pub fn canonical_line(&self, received: &[u8]) -> Option<std::ops::Range<usize>> {
+        let (start, end) = (self.name.start as usize, self.value.end as usize + 2);
+        // Bytes of edits have places far behind those of any head, so they are never within it.
+        let is_one = self.value.start == self.name.end + 2
+            && received.get(self.name.end as usize..self.value.start as usize) == Some(b": ")
+            && received.get(self.value.end as usize..end) == Some(b"\r\n");
+        is_one.then_some(start..end)
+    }
+
     #[inline]
     pub(super) fn is_named<'a>(&self, id: FieldId, lower: &[u8], bytes: impl SpanBytes<'a>) -> bool {
         self.id == id && (id != FieldId::Unknown || self.name.of(bytes).eq_ignore_ascii_case(lower))

@@ -5,7 +5,7 @@ use crate::http_filter::testing::{exchange, lines};
 use crate::mux::h1::Served;
 use crate::mux::{Downstream, Limits};
 use crate::net::{ByteStream, pipe};
-use crate::ring::{PoolSize, Reactor};
+use crate::ring::{PoolSize, Reactor, Timer};
 use crate::router::{Client, Deadlines, Upload};
 use crate::stats::Registry;
 use ringway_config::model::{ClusterTarget, NetworkFilter};
@@ -82,7 +82,7 @@ impl World {
             let mut exchange = exchange("");
             assert!(served.poll_request(&mut exchange.request).is_ready(), "a whole head");
             let mut downstream = Downstream::H1(served);
-            let mut deadlines = Deadlines::new(&reactor);
+            let mut deadlines = Deadlines::new(&Rc::new(Timer::new(&reactor)));
             let upload = Upload::new(&mut downstream, None);
             let mut client = Client { reactor: &reactor, upload, deadlines: &mut deadlines };
             let mut run = Passed::default();

@@ -11,6 +11,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::ptr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
@@ -102,6 +103,8 @@ impl Memory {
 /// Wakes that came from other threads, and what makes the shard look at them.
 pub(crate) struct Remote {
     woken: Mutex<Vec<TaskId>>,
+    /// There are some: a look at it saves the lock.
+    any: AtomicBool,
     notify: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -133,7 +136,7 @@ pub(crate) struct Executor {
 impl Executor {
     /// `notify` must make the shard's loop turn; it is called on other threads.
     pub(crate) fn new(notify: Box<dyn Fn() + Send + Sync>) -> Self {
-        let remote = Arc::new(Remote { woken: Mutex::new(Vec::new()), notify });
+        let remote = Arc::new(Remote { woken: Mutex::new(Vec::new()), any: AtomicBool::new(false), notify });
         let mut remotes = REMOTES.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let free = remotes.iter().position(Option::is_none).unwrap_or(remotes.len());
         if free == remotes.len() {
@@ -222,11 +225,15 @@ impl Executor {
             && id != TaskId::NONE
         {
             slot.queued = true;
-            if let Some(future) = &slot.future {
-                future.memory().fetch();
+            let current = self.current.get();
+            // A task that another one wakes is polled within moments, and was polled not long ago as a rule.
+            if current == TaskId::NONE {
+                if let Some(future) = &slot.future {
+                    future.memory().fetch();
+                }
+                slot.memory().iter().for_each(|memory| memory.fetch());
             }
-            slot.memory().iter().for_each(|memory| memory.fetch());
-            let queue = if id == self.current.get() { &self.yielded } else { &self.ready };
+            let queue = if id == current { &self.yielded } else { &self.ready };
             queue.borrow_mut().push_back(id);
         }
     }
@@ -265,7 +272,12 @@ impl Executor {
 
     /// Take over the wakes that came from other threads.
     pub(crate) fn take_remote_wakes(&self) {
+        if !self.remote.any.load(Ordering::Acquire) {
+            return;
+        }
         let mut woken = self.remote.woken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Within the lock, so that no wake is lost between the two.
+        self.remote.any.store(false, Ordering::Release);
         for id in woken.drain(..) {
             self.wake(id);
         }
@@ -377,7 +389,10 @@ fn wake_from_anywhere(id: TaskId) {
     }
     let remotes = REMOTES.read().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(Some(remote)) = remotes.get(id.shard() as usize) {
-        remote.woken.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(id);
+        let mut woken = remote.woken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        woken.push(id);
+        remote.any.store(true, Ordering::Release);
+        drop(woken);
         (remote.notify)();
     }
 }
@@ -385,7 +400,7 @@ fn wake_from_anywhere(id: TaskId) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     fn executor() -> Executor {
         Executor::new(Box::new(|| {}))

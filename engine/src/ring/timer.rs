@@ -46,11 +46,13 @@ pub(crate) struct Wheel {
     occupied: [u64; LEVELS],
     /// All ticks up to here have been handled.
     elapsed: u64,
+    /// No slot is due before this tick.
+    soonest: u64,
 }
 
 impl Wheel {
     pub(crate) fn new() -> Self {
-        Self { entries: Slab::new(), heads: [[NIL; SLOTS]; LEVELS], occupied: [0; LEVELS], elapsed: 0 }
+        Self { entries: Slab::new(), heads: [[NIL; SLOTS]; LEVELS], occupied: [0; LEVELS], elapsed: 0, soonest: NEVER }
     }
 
     pub(crate) fn insert(&mut self, task: TaskId) -> TimerKey {
@@ -103,12 +105,16 @@ impl Wheel {
     /// Handle everything due at `now`; `wake` is called with the task of each timer that fired.
     pub(crate) fn advance(&mut self, now: Nanos, mut wake: impl FnMut(TaskId)) {
         let target = now >> TICK_BITS;
-        while let Some((level, slot, deadline)) = self.next_slot() {
-            if deadline > target {
-                break;
+        if target >= self.soonest {
+            self.soonest = NEVER;
+            while let Some((level, slot, deadline)) = self.next_slot() {
+                if deadline > target {
+                    self.soonest = self.soonest.min(deadline);
+                    break;
+                }
+                self.elapsed = self.elapsed.max(deadline);
+                self.drain(level, slot, &mut wake);
             }
-            self.elapsed = self.elapsed.max(deadline);
-            self.drain(level, slot, &mut wake);
         }
         self.elapsed = self.elapsed.max(target);
     }
@@ -168,7 +174,9 @@ impl Wheel {
         // A deadline beyond the top level's range waits in its last slot and is placed again from there.
         let reach = (SLOTS as u64 - 1) << (SLOT_BITS * (LEVELS as u32 - 1));
         let placed = tick.min(self.elapsed + reach);
-        let slot = ((placed >> (SLOT_BITS * level)) as usize) % SLOTS;
+        let shift = SLOT_BITS * level;
+        let slot = ((placed >> shift) as usize) % SLOTS;
+        self.soonest = self.soonest.min(placed >> shift << shift);
         let head = &mut self.heads[level as usize][slot];
         let next = std::mem::replace(head, index);
         self.occupied[level as usize] |= 1 << slot;

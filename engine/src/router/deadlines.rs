@@ -3,13 +3,16 @@
 
 use super::Fault;
 use crate::base::clock::{NEVER, Nanos, deadline};
-use crate::ring::{Reactor, Timer};
+use crate::ring::Timer;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// All that can run out. The timer is armed for the earliest; moving one to later costs a store.
+/// All that can run out. The timer is armed for the earliest, and only when something is waited for: an exchange that need
+/// not wait costs it nothing.
 pub struct Deadlines {
-    timer: Timer,
+    timer: Rc<Timer>,
+    /// The timer is not armed for the earliest.
+    moved: bool,
     /// Of the head, while it is read.
     head: Nanos,
     /// Of the whole request, while it is read.
@@ -29,10 +32,11 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
-    /// No limit yet.
-    pub fn new(reactor: &Rc<Reactor>) -> Self {
+    /// No limit yet. `timer`: the exchange's while it lasts.
+    pub fn new(timer: &Rc<Timer>) -> Self {
         Self {
-            timer: Timer::new(reactor),
+            timer: timer.clone(),
+            moved: true,
             head: NEVER,
             request: NEVER,
             route: NEVER,
@@ -49,7 +53,7 @@ impl Deadlines {
     pub fn start_request(&mut self, now: Nanos, head: Option<Duration>, request: Option<Duration>) {
         self.head = deadline(now, head);
         self.request = deadline(now, request);
-        self.arm();
+        self.moved = true;
     }
 
     /// The head is read; from now on something must move all the time, and the whole, which began at `start`, may last no
@@ -59,7 +63,7 @@ impl Deadlines {
         self.idle_limit = idle;
         self.idle = deadline(now, idle);
         self.life = deadline(start, life);
-        self.arm();
+        self.moved = true;
     }
 
     /// The exchange began at `start` and may last no longer than `limit`.
@@ -67,7 +71,7 @@ impl Deadlines {
         let life = deadline(start, limit);
         if life != self.life {
             self.life = life;
-            self.arm();
+            self.moved = true;
         }
     }
 
@@ -75,7 +79,7 @@ impl Deadlines {
     pub fn limit_idle(&mut self, now: Nanos, idle: Option<Duration>) {
         self.idle_limit = idle;
         self.idle = deadline(now, idle);
-        self.arm();
+        self.moved = true;
     }
 
     /// The response is said. What is left of the request is awaited for `limit`, and nothing else counts.
@@ -89,7 +93,7 @@ impl Deadlines {
     pub fn start_route(&mut self, now: Nanos, route: Option<Duration>) {
         self.request = NEVER;
         self.route = deadline(now, route);
-        self.arm();
+        self.moved = true;
     }
 
     /// The response has begun: the request may take as long as that does.
@@ -109,7 +113,7 @@ impl Deadlines {
             self.try_head = deadline(now, head);
             self.try_idle_limit = idle;
             self.try_idle = deadline(now, idle);
-            self.arm();
+            self.moved = true;
         }
     }
 
@@ -135,7 +139,18 @@ impl Deadlines {
     /// What has run out, if anything.
     #[inline]
     pub fn expired(&mut self, now: Nanos) -> Option<Fault> {
+        if std::mem::take(&mut self.moved) {
+            return self.arm_again(now);
+        }
         if self.timer.fired() { self.first_expired(now) } else { None }
+    }
+
+    fn arm_again(&mut self, now: Nanos) -> Option<Fault> {
+        if self.earliest() <= now {
+            return self.first_expired(now);
+        }
+        self.arm();
+        None
     }
 
     #[cold]
@@ -151,18 +166,20 @@ impl Deadlines {
         ];
         let first = all.into_iter().find(|(deadline, _)| *deadline <= now);
         if first.is_none() {
-            self.arm();
+            self.moved = true;
         }
         first.map(|(_, fault)| fault)
     }
 
-    fn arm(&self) {
+    fn earliest(&self) -> Nanos {
         let exchange = self.head.min(self.request).min(self.route).min(self.life).min(self.idle);
-        let earliest = exchange.min(self.try_head).min(self.try_idle);
-        if earliest == NEVER {
-            self.timer.disarm();
-        } else {
-            self.timer.arm_at(earliest);
+        exchange.min(self.try_head).min(self.try_idle)
+    }
+
+    fn arm(&self) {
+        match self.earliest() {
+            NEVER => self.timer.disarm(),
+            earliest => self.timer.arm_at(earliest),
         }
     }
 }

@@ -18,6 +18,16 @@ pub struct Collected {
     pub is_whole: bool,
 }
 
+/// What was read ahead of time.
+#[derive(Default)]
+struct Ahead {
+    /// Whole pieces, and the one that is being put together.
+    held: VecDeque<Buf>,
+    gathered: Vec<u8>,
+    /// The body's end was read, too.
+    holds_end: bool,
+}
+
 /// Reads the body of one request off its wire.
 pub struct Upload<'w, 'c> {
     pub wire: &'w mut Downstream<'c>,
@@ -26,11 +36,8 @@ pub struct Upload<'w, 'c> {
     limit: u64,
     /// The end was handed out.
     done: bool,
-    /// Read ahead of time, to be handed out before anything else: whole pieces, and the one that is being put together.
-    held: VecDeque<Buf>,
-    gathered: Vec<u8>,
-    /// The body's end was read ahead of time, too.
-    holds_end: bool,
+    /// Read ahead of time, to be handed out before anything else. Rare, and so in memory of its own.
+    ahead: Option<Box<Ahead>>,
     /// What went to an upstream, in case it has to go again.
     pub replay: Replay,
     /// Where copies of it go.
@@ -46,9 +53,7 @@ impl<'w, 'c> Upload<'w, 'c> {
             received: 0,
             limit: limit.unwrap_or(u64::MAX),
             done,
-            held: VecDeque::new(),
-            gathered: Vec::new(),
-            holds_end: false,
+            ahead: None,
             replay: Replay::default(),
             mirrors: SmallVec::new(),
         }
@@ -76,12 +81,14 @@ impl<'w, 'c> Upload<'w, 'c> {
     /// # Errors
     /// The request is void.
     pub fn poll_piece(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Fault>> {
-        if let Some(buf) = self.held.pop_front() {
-            return Poll::Ready(Ok(Piece::Data(buf)));
-        }
-        if std::mem::take(&mut self.holds_end) {
-            self.done = true;
-            return Poll::Ready(Ok(Piece::End));
+        if let Some(ahead) = &mut self.ahead {
+            if let Some(buf) = ahead.held.pop_front() {
+                return Poll::Ready(Ok(Piece::Data(buf)));
+            }
+            if std::mem::take(&mut ahead.holds_end) {
+                self.done = true;
+                return Poll::Ready(Ok(Piece::End));
+            }
         }
         let polled = self.poll_receive(trailers);
         self.done = matches!(polled, Poll::Ready(Ok(Piece::End)));
@@ -94,20 +101,41 @@ impl<'w, 'c> Upload<'w, 'c> {
     /// # Errors
     /// The request is void.
     pub fn poll_collect(&mut self, request: &mut Message<RequestHead>, limit: u64) -> Poll<Result<Collected, Fault>> {
-        while !self.holds_end {
-            match std::task::ready!(self.poll_receive(&mut request.trailers))? {
-                Piece::Data(buf) => self.hold(&buf),
-                Piece::End => self.holds_end = true,
-            }
-            if self.received > limit {
-                self.close_piece();
-                return Poll::Ready(Ok(Collected { bytes: self.received, is_whole: false }));
-            }
-        }
-        self.close_piece();
-        Poll::Ready(Ok(Collected { bytes: self.received, is_whole: true }))
+        let mut ahead = self.ahead.take().unwrap_or_default();
+        let collected = self.collect(&mut ahead, request, limit);
+        self.ahead = Some(ahead);
+        collected
     }
 
+    fn collect(
+        &mut self,
+        ahead: &mut Ahead,
+        request: &mut Message<RequestHead>,
+        limit: u64,
+    ) -> Poll<Result<Collected, Fault>> {
+        while !ahead.holds_end && self.received <= limit {
+            match std::task::ready!(self.poll_receive(&mut request.trailers))? {
+                Piece::Data(buf) => ahead.hold(&buf),
+                Piece::End => ahead.holds_end = true,
+            }
+        }
+        ahead.close_piece();
+        Poll::Ready(Ok(Collected { bytes: self.received, is_whole: ahead.holds_end && self.received <= limit }))
+    }
+
+    fn poll_receive(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Fault>> {
+        let piece = std::task::ready!(self.wire.poll_piece(trailers)).map_err(Fault::of_request_body)?;
+        if let Piece::Data(buf) = &piece {
+            self.received += buf.len() as u64;
+            if self.received > self.limit {
+                return Poll::Ready(Err(Fault::RequestTooLarge));
+            }
+        }
+        Poll::Ready(Ok(piece))
+    }
+}
+
+impl Ahead {
     /// Copied, because a body may stay for long and receive buffers are for all; into large pieces, because it may
     /// come byte by byte.
     fn hold(&mut self, bytes: &[u8]) {
@@ -122,16 +150,5 @@ impl<'w, 'c> Upload<'w, 'c> {
         if !self.gathered.is_empty() {
             self.held.push_back(Buf::from(std::mem::take(&mut self.gathered).into_boxed_slice()));
         }
-    }
-
-    fn poll_receive(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Fault>> {
-        let piece = std::task::ready!(self.wire.poll_piece(trailers)).map_err(Fault::of_request_body)?;
-        if let Piece::Data(buf) = &piece {
-            self.received += buf.len() as u64;
-            if self.received > self.limit {
-                return Poll::Ready(Err(Fault::RequestTooLarge));
-            }
-        }
-        Poll::Ready(Ok(piece))
     }
 }

@@ -46,10 +46,13 @@ pub(super) enum Coding {
 /// Whether the head ends in CRLF, and the line ends at `end`; `bytes` is the whole head.
 #[inline]
 pub(super) fn ends_in_crlf(bytes: &[u8], mut end: usize) -> bool {
-    while let Some(b' ' | b'\t') = bytes.get(end) {
-        end += 1;
+    loop {
+        match bytes.get(end..end + 2) {
+            Some(b"\r\n") => return true,
+            Some([b' ' | b'\t', _]) => end += 1,
+            _ => return false,
+        }
     }
-    matches!(bytes.get(end..end + 2), Some(b"\r\n"))
 }
 
 /// Fills `fields` from the tokeniser's lines. `bytes` is the head exactly: the lines point into it.

@@ -1,17 +1,14 @@
 //! The heads that go out: the head that came in, as it is after all edits, with the framing of this hop.
 
 use crate::codec::h1::{BodyKind, encode};
-use crate::http::{FieldId, HeadView, Length, Method, RequestHead, ResponseHead, Version};
+use crate::http::{Field, FieldId, Fields, HeadView, Length, Method, RequestHead, ResponseHead, Version};
 
 /// Write the head that goes to the upstream, for `host`.
 pub(super) fn request(out: &mut Vec<u8>, head: &RequestHead, view: HeadView<'_>, host: &[u8]) {
     encode::request_line(out, head.method_bytes(view), &head.target(view));
     encode::field(out, b"host", host);
-    for field in &head.fields {
-        if !(matches!(field.id, FieldId::Host | FieldId::ContentLength) || field.hop_by_hop) {
-            encode::field(out, field.name.of(view), field.value.of(view));
-        }
-    }
+    let is_kept = |field: &Field| !(matches!(field.id, FieldId::Host | FieldId::ContentLength) || field.hop_by_hop);
+    fields(out, &head.fields, view, is_kept);
     framing(
         out,
         match head.length {
@@ -21,6 +18,27 @@ pub(super) fn request(out: &mut Vec<u8>, head: &RequestHead, view: HeadView<'_>,
         },
     );
     encode::end(out);
+}
+
+/// Write the fields that are kept. Lines that came as this proxy would write them, one behind the other, are copied as
+/// one piece; the bytes are the same as those of each line written by itself.
+fn fields(out: &mut Vec<u8>, fields: &Fields, view: HeadView<'_>, is_kept: impl Fn(&Field) -> bool) {
+    let received = view.received;
+    let mut run = 0..0;
+    for field in fields.iter().filter(|field| is_kept(field)) {
+        match field.canonical_line(received) {
+            Some(line) if line.start == run.end => run.end = line.end,
+            Some(line) => {
+                out.extend_from_slice(&received[run]);
+                run = line;
+            }
+            None => {
+                out.extend_from_slice(&received[std::mem::replace(&mut run, 0..0)]);
+                encode::field(out, field.name.of(view), field.value.of(view));
+            }
+        }
+    }
+    out.extend_from_slice(&received[run]);
 }
 
 fn framing(out: &mut Vec<u8>, kind: BodyKind) {
@@ -60,11 +78,7 @@ pub(super) fn response(
     shape: ResponseShape,
 ) {
     encode::status_line(out, head.status, head.reason.of(view));
-    for field in &head.fields {
-        if !(field.id == FieldId::ContentLength || field.hop_by_hop) {
-            encode::field(out, field.name.of(view), field.value.of(view));
-        }
-    }
+    fields(out, &head.fields, view, |field| !(field.id == FieldId::ContentLength || field.hop_by_hop));
     match shape.framing {
         // Answers to HEAD, and 304, tell the length that a GET would have (RFC 9110 section 8.6).
         BodyKind::None => {
@@ -92,8 +106,57 @@ pub fn connection(out: &mut Vec<u8>, version: Version, close: bool) {
 /// A 1xx head, passed on.
 pub(super) fn interim(out: &mut Vec<u8>, head: &ResponseHead, view: HeadView<'_>) {
     encode::status_line(out, head.status, head.reason.of(view));
-    for field in head.fields.iter().filter(|field| !field.hop_by_hop && field.id != FieldId::ContentLength) {
-        encode::field(out, field.name.of(view), field.value.of(view));
-    }
+    fields(out, &head.fields, view, |field| !(field.id == FieldId::ContentLength || field.hop_by_hop));
     encode::end(out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::h1::{Limits, parse_request};
+    use crate::http::{EditBytes, HeadEditor};
+
+    /// Whatever the lines look like and whichever are kept, removed or added: the bytes are those of line by line.
+    #[test]
+    fn runs_of_lines_are_the_same_bytes_as_lines() {
+        let lines = [
+            "Host: h",
+            "A: 1",
+            "b:2",
+            "C:  3",
+            "D: 4 ",
+            "e: 5\t",
+            "Connection: x-f, close",
+            "X-F: 6",
+            "G:",
+            "H: ",
+            "i: 7",
+            "Accept: */*",
+            "Content-Length: 0",
+            "J: 8",
+        ];
+        for skipped in 0..1u32 << lines.len() {
+            if skipped & 1 == 1 || skipped % 7 > 1 {
+                continue;
+            }
+            let kept = lines.iter().enumerate().filter(|(at, _)| skipped >> at & 1 == 0);
+            let text: String = kept.map(|(_, line)| format!("{line}\r\n")).collect();
+            let bytes = format!("GET / HTTP/1.1\r\n{text}\r\n").into_bytes();
+            let mut head = RequestHead::default();
+            parse_request(&bytes, &Limits::default(), &mut head).expect("valid");
+            let mut edits = EditBytes::default();
+            let mut editor = HeadEditor { fields: &mut head.fields, received: &bytes, edits: &mut edits };
+            editor.remove(b"accept");
+            editor.append(b"a", b"9");
+            editor.add(b"x-new", b"10");
+            let view = HeadView { received: &bytes, edits: edits.as_slice() };
+            let is_kept = |field: &Field| field.id != FieldId::ContentLength && !field.hop_by_hop;
+            let (mut runs, mut by_line) = (Vec::new(), Vec::new());
+            fields(&mut runs, &head.fields, view, is_kept);
+            for field in head.fields.iter().filter(|field| is_kept(field)) {
+                encode::field(&mut by_line, field.name.of(view), field.value.of(view));
+            }
+            assert_eq!(String::from_utf8(runs), String::from_utf8(by_line), "{text}");
+        }
+    }
 }
