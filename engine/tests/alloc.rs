@@ -27,16 +27,16 @@ thread_local! {
     static BATCHES: Cell<u64> = const { Cell::new(0) };
     /// Bytes allocated and not freed by this thread.
     static LIVE: Cell<i64> = const { Cell::new(0) };
-    /// Panic at the next allocation, to see who makes it.
+    /// Panic at the next allocation, to see where it is made.
     static TRAP: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What the access log allocates at once: a batch that goes to the writer, taken anew when none has come back yet. How
+/// What the access log allocates at once: a batch that goes to the writer, allocated again when none has come back. How
 /// many that are depends on the writer's thread and not on exchanges, so they are counted apart.
 const LOG_BATCH: usize = 64 * 1024;
 
 fn count(counter: &'static std::thread::LocalKey<Cell<u64>>, size: usize, bytes: i64) {
-    // A thread that ends frees after its thread-local storage is gone; that is nobody's exchange.
+    // A thread that ends frees after its thread-local storage is gone; that belongs to no exchange.
     if size >= LOG_BATCH {
         let _ = BATCHES.try_with(|batches| batches.set(batches.get() + 1));
         let _ = LIVE.try_with(|live| live.set(live.get() + bytes));
@@ -316,7 +316,7 @@ fn exchanges_allocate_nothing(kind: &Kind, config: &str) {
     let trap = std::env::var_os("RINGWAY_ALLOC_TRAP").is_some();
     TRAP.set(trap);
     let before = (ALLOCATIONS.get(), DEALLOCATIONS.get(), BATCHES.get());
-    // A trapped panic ends the client's task: without it nobody would answer.
+    // A trapped panic ends the client's task: without it there would be no answer.
     shard.reactor.run_until(|| answered.get() >= WARM + COUNTED || shard.reactor.facts().panics > 0);
     TRAP.set(false);
     let (allocations, deallocations) = (ALLOCATIONS.get() - before.0, DEALLOCATIONS.get() - before.1);
@@ -329,7 +329,7 @@ fn exchanges_allocate_nothing(kind: &Kind, config: &str) {
     assert_eq!(shard.reactor.facts().panics, 0);
     assert_eq!(shard.registry.value("http.ingress_http.downstream_rq_2xx").map(|n| n as u64 / COUNTED), Some(1));
     shard.reactor.shut_down();
-    // RINGWAY_ALLOC_TRAP=1 with RUST_BACKTRACE=1 shows who makes the first one.
+    // RINGWAY_ALLOC_TRAP=1 with RUST_BACKTRACE=1 shows where the first one is made.
     assert_eq!((allocations, deallocations), (0, 0), "{}: in {COUNTED} exchanges", kind.name);
 }
 

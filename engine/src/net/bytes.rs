@@ -45,7 +45,7 @@ impl HeadBytes {
     }
 
     /// Where receive buffers are scarce, copy the first `len` bytes out of theirs: an exchange may last, and its heads
-    /// need not keep whole buffers from everybody else meanwhile. What was sliced off before keeps its buffer.
+    /// need not keep whole buffers from other connections meanwhile. What was sliced off before keeps its buffer.
     pub fn release_if_scarce(&mut self, len: usize, reactor: &Reactor) {
         if let Self::One(buf) = self
             && reactor.is_scarce(buf)

@@ -84,7 +84,7 @@ impl PipeEnd {
 
     pub fn poll_recv(&self) -> Poll<io::Result<Option<Buf>>> {
         let channel = &self.incoming;
-        // Also when there is something: as with a socket, whoever received last hears of the end and of a reset.
+        // Also when there is something: as with a socket, the last receiver is told of the end and of a reset.
         channel.reader.set(self.reactor.current_task());
         if let Some(buf) = channel.unread.borrow_mut().pop() {
             return Poll::Ready(Ok(Some(buf)));
@@ -212,7 +212,7 @@ impl MemoryNetwork {
     }
 
     /// # Errors
-    /// ConnectionRefused where nobody listens.
+    /// ConnectionRefused where there is no listener.
     pub fn connect(&self, reactor: &Rc<Reactor>, address: &Address) -> io::Result<PipeEnd> {
         let listeners = self.listeners.borrow();
         let backlog = listeners.get(address).ok_or(io::ErrorKind::ConnectionRefused)?;

@@ -1,7 +1,7 @@
 //! Byte streams: TCP and Unix sockets on the ring, in-memory pipes with the same behaviour, and the system calls around
 //! sockets.
 //!
-//! Invariant: nobody above this module can tell a socket from a pipe, except the one place that asks for a plain
+//! Invariant: nothing above this module can tell a socket from a pipe, except the one place that asks for a plain
 //! socket in order to splice.
 
 mod accepted;
@@ -167,7 +167,7 @@ impl Network {
     /// Start connecting; `ByteStream::poll_connected` tells the outcome. The caller keeps the deadline.
     ///
     /// # Errors
-    /// No descriptor is left, the address family is not there, or (in memory) nobody listens.
+    /// No descriptor is left, the address family is not there, or (in memory) there is no listener.
     pub fn connect(&self, reactor: &Rc<Reactor>, address: &Address) -> io::Result<ByteStream> {
         match self {
             Self::Kernel => {

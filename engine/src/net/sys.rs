@@ -40,7 +40,7 @@ pub fn listen(address: &Address, backlog: u32) -> io::Result<OwnedFd> {
 }
 
 /// SO_REUSEPORT lets several processes of one user share a port without a word. A listener is meant to be ours alone,
-/// so the first socket is bound without it: if that fails, somebody else has the port.
+/// so the first socket is bound without it: if that fails, another socket has the port.
 ///
 /// # Errors
 /// What bind(2) reports, EADDRINUSE above all.
@@ -53,7 +53,7 @@ pub fn check_port_is_free(address: SocketAddr) -> io::Result<()> {
     socket.bind(&address.into())
 }
 
-/// A socket file that nobody serves any more, left by a process that died, is in the way of bind(2).
+/// A socket file without a listener, left by a process that died, is in the way of bind(2).
 fn remove_stale_socket(path: &std::path::Path) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
@@ -121,7 +121,7 @@ pub fn raise_descriptor_limit() -> u64 {
 /// Become `user` and `group` (names or numbers; the group is by default the user's), for good.
 ///
 /// # Errors
-/// One sentence: who does not exist, or which call was refused.
+/// One sentence: which user or group does not exist, or which call was refused.
 pub fn drop_privileges(user: &str, group: Option<&str>) -> Result<(), String> {
     let (uid, user_gid) = lookup_user(user)?;
     let gid = match group {

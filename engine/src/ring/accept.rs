@@ -26,7 +26,7 @@ pub(super) struct AcceptorState {
 const ACCEPTED_MAX: usize = 256;
 
 impl AcceptorState {
-    /// Returns whether accepting is to be cancelled, because nobody takes what comes.
+    /// Returns whether accepting is to be cancelled, because what comes is not taken.
     #[must_use]
     pub(super) fn on_completion(&mut self, accepted: Option<OwnedFd>, result: i32, more: bool) -> bool {
         self.armed = more;

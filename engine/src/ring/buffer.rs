@@ -27,7 +27,7 @@ pub struct BufPool {
     sizes: PoolSize,
     /// Slices alive in each buffer.
     references: Box<[Cell<u32>]>,
-    /// Buffers that belong to nobody, most recently used last.
+    /// Free buffers, most recently used last.
     free: UnsafeCell<Vec<u16>>,
     /// Buffers that the kernel may fill.
     lent: Cell<u32>,
@@ -166,7 +166,7 @@ impl BufPool {
         let mut released = 0;
         for id in 0..self.sizes.count {
             if self.references[id as usize].get() == 0 {
-                // SAFETY: the range is one whole buffer inside the region, page aligned, in which nobody holds a slice.
+                // SAFETY: the range is one whole buffer inside the region, page aligned, of which no slice exists.
                 unsafe { libc::madvise(self.address(id).cast(), size, libc::MADV_DONTNEED) };
                 released += size;
             }
@@ -286,8 +286,8 @@ impl Deref for Buf {
 
     fn deref(&self) -> &[u8] {
         match &self.source {
-            // SAFETY: start <= end <= buffer_size, the bytes were initialised (the region is zeroed) and nobody writes
-            // to them while this slice is counted: only free buffers are lent to the kernel.
+            // SAFETY: start <= end <= buffer_size, the bytes were initialised (the region is zeroed) and are not
+            // written while this slice is counted: only free buffers are lent to the kernel.
             Source::Pool(pool, id) => unsafe {
                 std::slice::from_raw_parts(pool.address(*id).add(self.start as usize), (self.end - self.start) as usize)
             },

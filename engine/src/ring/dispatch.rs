@@ -51,7 +51,7 @@ impl Io {
                 socket.connect_address = None;
                 socket.send_error = -completion.result.min(0);
                 executor.wake(socket.send_waiter);
-                // Whoever asked for bytes before the connection stood.
+                // A task may have asked for bytes before the connection stood.
                 executor.wake(socket.receive_waiter);
                 if completion.result >= 0 && !socket.closing {
                     self.start_send(key);
@@ -80,7 +80,7 @@ impl Io {
                 queue.in_flight = false;
                 queue.clear(&mut self.spare);
                 socket.send_error = -result;
-                // Whoever waits for an answer will not get one either.
+                // A task that waits for an answer will not get one either.
                 executor.wake(socket.receive_waiter);
             }
         }
@@ -93,7 +93,7 @@ impl Io {
     }
 
     fn on_accept(&mut self, key: SlotKey, completion: Completion, executor: &Executor) {
-        // SAFETY: a completion of accept carries a new descriptor that nobody else owns.
+        // SAFETY: a completion of accept carries a new descriptor without another owner.
         let accepted =
             (completion.result >= 0).then(|| unsafe { std::os::fd::FromRawFd::from_raw_fd(completion.result) });
         // A connection that arrives after its listener is gone is dropped here, which closes it.

@@ -19,7 +19,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {
-    /// Nobody waits for it: cancel, close, shutdown.
+    /// No task waits for it: cancel, close.
     Ignored,
     Accept,
     Connect,

@@ -1,7 +1,7 @@
 //! The shard's reactor: tasks, timers, receive buffers and the io_uring driver beneath them.
 //!
 //! Invariants: what the kernel reads or writes belongs to the socket table here, never to a task, so that a task can
-//! be dropped at any time. Every entry is tagged with its slot's generation, so that a late completion finds nobody.
+//! be dropped at any time. Every entry is tagged with its slot's generation, so that a late completion finds no socket.
 //! Leaf futures (`poll_recv`, `Timer`, ...) wake the task that polled them (`Reactor::current_task`), not the waker of the
 //! context: so each exchange is a task of its own. Several exchanges polled inside one task would all be polled for each
 //! byte that one of them gets; in a `FuturesUnordered`, which polls only what its own wakers name, they would hang.

@@ -101,7 +101,7 @@ impl<F: Future> Pooled<F> {
     /// Where the future is.
     #[inline]
     pub fn memory(&self) -> Memory {
-        // SAFETY: initialised until drop, and nobody changes it meanwhile: that takes `&mut self`.
+        // SAFETY: initialised until drop, and nothing changes it meanwhile: that takes `&mut self`.
         Memory::of(unsafe { self.future.as_ref() })
     }
 }
@@ -113,7 +113,7 @@ impl<F: Future> Future for Pooled<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        // SAFETY: the future is initialised until drop, nobody else refers to it, and it never moves.
+        // SAFETY: the future is initialised until drop, only this handle refers to it, and it never moves.
         unsafe { Pin::new_unchecked(&mut *self.get_mut().future.as_ptr()) }.poll(context)
     }
 }

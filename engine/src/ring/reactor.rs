@@ -220,8 +220,8 @@ impl Reactor {
         Pooled::new(&self.blocks, make)
     }
 
-    /// The task that is being polled works in this memory from now on, beside its own. When it is woken, the processor
-    /// is told to bring it near.
+    /// The task that is being polled works in this memory from now on, in addition to its own. When it is woken, the
+    /// processor is told to bring it near.
     #[inline]
     pub fn works_in(&self, memory: [Memory; 2]) {
         self.executor.works_in(memory);
@@ -291,7 +291,7 @@ impl Reactor {
         io.listen_again();
     }
 
-    /// Without a ring, time passes only when nobody has anything to do.
+    /// Without a ring, time passes only when no task is ready.
     fn turn_virtual(&self, may_sleep: bool) {
         self.executor.take_remote_wakes();
         if may_sleep
@@ -343,7 +343,7 @@ impl Reactor {
         self.blocks.trim();
         self.executor.trim();
         self.timers.borrow_mut().trim();
-        // A submission in the middle of a turn may have filled buffers whose completions nobody has seen yet.
+        // A submission in the middle of a turn may have filled buffers whose completions have not been fetched.
         if self.io.as_ref().is_none_or(|io| io.borrow_mut().uring.has_no_completions()) {
             self.pools.release_free_pages();
         }

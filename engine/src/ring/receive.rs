@@ -109,7 +109,7 @@ impl Io {
         }
     }
 
-    /// The pool is empty: take one piece into the heap, without waiting, so that this socket gets on all the same.
+    /// The pool is empty: take one piece into the heap, without waiting, so that this socket goes on.
     fn receive_to_heap(&mut self, key: SlotKey) {
         let class = self.socket(key).receive_class;
         let len = self.pools.of(class).buffer_size();

@@ -189,7 +189,7 @@ impl Socket {
         unsafe { libc::shutdown(self.raw_fd(), libc::SHUT_WR) };
     }
 
-    /// Stop receiving, so that somebody else (splice) may read from the descriptor. Ready when the ring no longer
+    /// Stop receiving, so that splice may read from the descriptor. Ready when the ring no longer
     /// touches it; bytes that came before that still come out of `poll_recv`, which must not be called meanwhile.
     pub fn poll_receive_stopped(&self) -> Poll<()> {
         let task = self.reactor.current_task();

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-/// Names a task. Shard (16 bits), generation (24 bits) and slab index (24 bits), so that a stale id wakes nobody.
+/// Names a task. Shard (16 bits), generation (24 bits) and slab index (24 bits), so that a stale id wakes no task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskId(u64);
 
@@ -58,7 +58,7 @@ struct Slot {
     queued: bool,
     /// Dropped while it was being polled: the poll loop removes it.
     cancelled: bool,
-    /// What polling it will read beside the future, to be brought near as soon as it is woken: starts and cache lines.
+    /// What polling it will read next to the future, to be brought near as soon as it is woken: starts and cache lines.
     memory: ([*const u8; 2], [u8; 2]),
 }
 
@@ -238,7 +238,7 @@ impl Executor {
         }
     }
 
-    /// The task that is being polled works in this memory from now on, beside its own.
+    /// The task that is being polled works in this memory from now on, in addition to its own.
     #[inline]
     pub(super) fn works_in(&self, memory: [Memory; 2]) {
         if let Some(slot) = self.slots.borrow_mut().get_mut(self.current.get().index() as usize) {

@@ -78,8 +78,8 @@ fn a_closed_listener_refuses() {
     }
 }
 
-/// Accepted and not taken, or accepted while the cancel was on its way: closed all the same. Counted on this side,
-/// because a client whose handshake meets the end of a listener may wait without end, whoever closes it and however.
+/// Accepted and not taken, or accepted while the cancel was on its way: still closed. Counted on this side,
+/// because a client whose handshake meets the end of a listener may wait without end, on whichever side it is closed.
 #[test]
 fn connections_that_meet_a_closing_listener_are_closed() {
     in_child("accept::connections_that_meet_a_closing_listener_are_closed", &[], || {
@@ -168,7 +168,7 @@ fn out_of_descriptors_does_not_spin_and_recovers() {
     });
 }
 
-/// Nobody takes what is accepted: beyond a bound, connections must wait in the kernel's backlog, where they cost no
+/// What is accepted is not taken: beyond a bound, connections must wait in the kernel's backlog, where they cost no
 /// descriptor.
 #[test]
 fn accepting_stops_when_nobody_takes_the_connections() {

@@ -23,7 +23,7 @@ async fn connected(socket: &Socket) -> std::io::Result<()> {
 #[test]
 fn nobody_listens() {
     let ring = Ring::new();
-    // Bound and not listening: nobody else can get the port meanwhile.
+    // Bound and not listening: no other socket can get the port meanwhile.
     let bound = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
     bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let socket = connect(&ring, bound.local_addr().unwrap().as_socket().unwrap());
@@ -59,7 +59,7 @@ fn what_is_queued_early_goes_out_once_connected() {
     peer.join().unwrap();
 }
 
-/// Whoever asks for bytes first must be woken too.
+/// A task that asks for bytes first must be woken too.
 #[test]
 fn a_receive_asked_for_before_the_connection_stands_gets_its_bytes() {
     let ring = Ring::new();

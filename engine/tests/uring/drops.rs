@@ -1,5 +1,5 @@
 //! Everything may be dropped at any time: the kernel's memory outlives its user, and a completion that comes late finds
-//! nobody. These tests run in processes whose allocator fills freed memory with garbage (MALLOC_PERTURB_).
+//! no socket. These tests run in processes whose allocator fills freed memory with garbage (MALLOC_PERTURB_).
 
 use crate::support::{Pattern, Random, Ring, expect, flushed, in_child, listener, pair, patient, recv, reset};
 use ringway::ring::{Acceptor, PoolSize, Reactor, ReactorOptions, Segment, Socket, TaskId};
@@ -114,7 +114,7 @@ fn a_task_dropped_while_receiving_takes_no_other_down() {
 }
 
 /// An echo server whose tasks are cancelled at random, against clients that leave at random; slots and descriptors are
-/// used again all the time. Every connection says who it is, and no byte of another may ever show up.
+/// used again all the time. Every connection sends a pattern of its own, and no byte of another may ever show up.
 #[test]
 fn connections_that_come_and_go_never_mix() {
     in_child("drops::connections_that_come_and_go_never_mix", PERTURB, || {
@@ -222,7 +222,7 @@ fn busy_reactor(round: usize) -> Vec<TcpStream> {
         ring.spawn(async move {
             let pattern = Pattern::new(u64::from(i));
             match i % 3 {
-                // Sending more than anybody takes, receiving, waiting for readiness.
+                // Sending more than is taken, receiving, waiting for readiness.
                 0 => socket.send(&mut segments(&reactor, &pattern, 3 << 20, 50_000)),
                 1 => drop(recv(&socket).await),
                 _ => poll_fn(|_| socket.poll_readable()).await,

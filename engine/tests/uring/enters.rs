@@ -22,7 +22,7 @@ async fn message(socket: &Socket, len: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Client, forward loop and origin share one reactor, so that the count depends on nobody's scheduling: it includes the
+/// Client, forward loop and origin share one reactor, so that the count does not depend on scheduling: it includes the
 /// entries of all three, and still a turn of all connections takes only a few.
 #[test]
 fn ping_pong_over_many_connections_needs_less_than_half_an_enter_per_exchange() {

@@ -227,7 +227,7 @@ async fn expect_at(socket: &Socket, pattern: &Pattern, at: usize, len: usize) {
     assert_eq!(got, len);
 }
 
-/// ENOBUFS at the first receive, and a completion queue that overflows: the bytes come all the same.
+/// ENOBUFS at the first receive, and a completion queue that overflows: the bytes still come.
 #[test]
 fn first_receives_do_without_buffers_and_through_a_tiny_ring() {
     const SOCKETS: usize = 48;

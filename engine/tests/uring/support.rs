@@ -95,7 +95,7 @@ pub fn pair() -> (OwnedFd, TcpStream) {
     let address = peer.local_addr().expect("connected");
     loop {
         let (ours, from) = listener.accept().expect("a connection waits");
-        // Somebody else's connection to a port used again is not ours.
+        // A connection of another process to a port used again is not ours.
         if from == address {
             ours.set_nodelay(true).expect("a TCP socket");
             patient(&peer);
