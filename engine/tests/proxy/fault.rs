@@ -166,7 +166,7 @@ fn slow_responses() {
 #[test]
 fn what_is_refused() {
     for (settings, complaint) in [
-        ("max_active_faults = 1", "makes no fault"),
+        ("max_active_faults = 1", "injects no fault"),
         ("abort = { http_status = 503 }", "percent"),
         ("abort = { percent = 1 }", "http_status"),
         ("abort = { http_status = 700, percent = 1 }", "http_status"),
