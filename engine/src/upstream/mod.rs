@@ -7,6 +7,8 @@ mod connection;
 mod lease;
 pub mod limits;
 mod pool;
+#[cfg(feature = "second-wire")]
+mod shared;
 mod waiters;
 
 pub use connect::ConnectError;
