@@ -90,15 +90,16 @@ impl Pool {
     /// An exchange on the connection has ended.
     pub(super) fn stream_freed(self: &Rc<Self>, connection: &Rc<Connection>) {
         self.serve_waiters();
+        let is_it = |shared: &&Shared| Rc::ptr_eq(&shared.connection, connection) && shared.is_idle();
+        if let Some(shared) = self.shared.borrow().iter().find(is_it) {
+            shared.idle_since.set(self.reactor.now());
+            // It may have waited for this to end.
+            self.reactor.wake(shared.driver);
+        }
         let idle = self.shared.borrow().iter().filter(|shared| shared.is_idle()).count();
         let max = self.options.max_requests.unwrap_or(u64::MAX);
-        let retired = self.retire_shared(|shared| {
-            let is_it = Rc::ptr_eq(&shared.connection, connection) && shared.is_idle();
-            if is_it {
-                shared.idle_since.set(self.reactor.now());
-            }
-            is_it && (idle > self.options.max_idle || connection.requests.get() >= max)
-        });
+        let is_surplus = idle > self.options.max_idle || connection.requests.get() >= max;
+        let retired = self.retire_shared(|shared| is_it(&shared) && is_surplus);
         if connection.requests.get() >= max {
             self.stats.upstream_cx_max_requests.add(retired);
         }

@@ -99,13 +99,18 @@ fn empty_config() -> Config {
     ringway_config::load_str("sim.toml", text).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
+/// Which of the four pairs of wires a seed is for. Apart from what makes a run calm.
+pub fn pair(seed: u64) -> usize {
+    (seed >> 2 & 3) as usize
+}
+
 /// # Errors
 /// What went wrong, in sentences.
 pub fn run(seed: u64) -> Result<Totals, Vec<String>> {
     let calm = seed.is_multiple_of(4);
     let frames = Protocol::Frames { streams: 4 };
-    let wire = |bit: u64| if seed >> bit & 1 == 1 { frames } else { Protocol::Http1 };
-    let wires = (wire(2), wire(3));
+    let wire = |bit: usize| if pair(seed) >> bit & 1 == 1 { frames } else { Protocol::Http1 };
+    let wires = (wire(0), wire(1));
     let mut shard = MemoryShard::new(empty_config(), seed);
     for port in [2, 3] {
         // Pools ask for it when they are made.

@@ -1,4 +1,4 @@
-//! Pools: who waits is served in order, connections have limits, and a failed connect is one waiter's alone.
+//! Pools: waiters are served in order, connections have limits, and a failed connect is one waiter's alone.
 
 use crate::peer::{End, STREAMS, Wire};
 use crate::support::{Bench, Sent, in_all_pairs};
