@@ -17,6 +17,9 @@ use std::time::Duration;
 
 const SHARED: Protocol = Protocol::Frames { streams: 2 };
 
+/// A request, and the connection that it got.
+type Served = (char, Option<Rc<Connection>>);
+
 /// One pool, and what came of each request, in the order in which it came: its name, and whether it got a connection.
 struct World {
     reactor: Rc<Reactor>,
@@ -26,7 +29,7 @@ struct World {
     pool: Rc<Pool>,
     /// The endpoint's ends.
     accepted: RefCell<Vec<PipeEnd>>,
-    served: Rc<RefCell<Vec<(char, Option<Rc<Connection>>)>>>,
+    served: Rc<RefCell<Vec<Served>>>,
 }
 
 fn address() -> Address {
@@ -98,7 +101,7 @@ impl World {
 
     /// Names in order; in upper case those that got no connection.
     fn order(&self) -> String {
-        let name = |(name, got): &(char, Option<_>)| if got.is_some() { *name } else { name.to_ascii_uppercase() };
+        let name = |(name, got): &Served| if got.is_some() { *name } else { name.to_ascii_uppercase() };
         self.served.borrow().iter().map(name).collect()
     }
 

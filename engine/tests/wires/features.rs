@@ -1,6 +1,6 @@
 //! Mirrors, redirects, filters and limits on any wire.
 
-use crate::peer::End;
+use crate::peer::{End, Wire};
 use crate::semantics::pattern;
 use crate::support::{Bench, Got, in_all_pairs};
 
@@ -21,6 +21,28 @@ in_all_pairs! {
         bench.answer(copy, 500, &[], b"not wanted");
         assert_eq!((bench.cluster("upstream_rq_200"), bench.cluster("upstream_rq_500")), (1, 1));
         bench.finish();
+    }
+
+    /// A mirror that refuses its copies is asked a few times, and no request waits for that.
+    fn a_mirror_that_refuses_is_given_up(pair) {
+        if pair.1 == Wire::Frames {
+            let mut bench = Bench::with(pair, "", "request_mirror_policies = [{ cluster = \"app\" }]", "");
+            let client = bench.client();
+            let sent = bench.get(client, "/");
+            let mut copies = 0;
+            while let Some(got) = bench.try_arrived() {
+                let is_copy = bench.request(got).head.as_ref().is_some_and(|head| head.authority == "h-shadow");
+                match is_copy {
+                    true => bench.origins[got.0].refuse(got.1),
+                    false => bench.answer(got, 200, &[], b"ok"),
+                }
+                copies += usize::from(is_copy);
+                bench.settle();
+                assert!(copies < 10, "it goes on for ever");
+            }
+            assert_eq!((copies, bench.seen(sent).text().as_str()), (4, "ok"));
+            bench.finish();
+        }
     }
 
     fn a_redirect_is_followed_inside(pair) {
