@@ -25,9 +25,7 @@ in_all_pairs! {
         assert!(bench.origins[got.0].unsent() > LARGE - UNDER_WAY, "{}", bench.origins[got.0].unsent());
         // Another exchange passes it.
         let other = bench.another(client);
-        if bench.pair.1 == Wire::Frames || bench.pair.0 == Wire::H1 {
-            bench.works(other);
-        }
+        bench.works(other);
         bench.clients[client].resume(sent.1);
         for _ in 0..300 {
             bench.settle();
