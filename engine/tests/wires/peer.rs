@@ -42,6 +42,8 @@ pub struct Exchange {
     pub body: Vec<u8>,
     pub trailers: Fields,
     pub end: End,
+    /// RESET came, before the message's end or behind it.
+    pub was_reset: bool,
     /// Nothing is read of it: no credit is given.
     pub is_paused: bool,
     /// What this end sent was a HEAD request.
@@ -55,6 +57,11 @@ pub struct Exchange {
 impl Exchange {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Whether the proxy gave the exchange up, or at least the rest of what this end sends.
+    pub fn was_given_up(&self) -> bool {
+        self.was_reset || matches!(self.end, End::Broken(_))
     }
 
     pub fn status(&self) -> u16 {
@@ -335,8 +342,13 @@ impl Peer {
                 exchange.trailers = frames::read_fields(&frame.payload);
                 exchange.end = End::Whole;
             }
-            frames::RESET if is_complete => exchange.waits.clear(),
-            frames::RESET => exchange.end = End::Broken(Some(frames::value(&frame.payload))),
+            frames::RESET => {
+                exchange.was_reset = true;
+                exchange.waits.clear();
+                if !is_complete {
+                    exchange.end = End::Broken(Some(frames::value(&frame.payload)));
+                }
+            }
             frames::REFUSED => exchange.end = End::Refused,
             _ => {
                 exchange.credit += frames::value(&frame.payload) as usize;

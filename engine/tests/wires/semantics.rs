@@ -223,6 +223,8 @@ in_all_pairs! {
         bench.answer(got, 403, &[], b"no");
         let seen = bench.seen(sent);
         assert_eq!((seen.status(), seen.text().as_str(), seen.end), (403, "no", End::Whole));
+        // HTTP/1 has to read the rest, the second wire calls it off.
+        assert_eq!(seen.was_given_up(), pair.0 == Wire::Frames);
         bench.data(sent, &pattern(990));
         bench.end(sent);
         bench.works(client);
