@@ -293,3 +293,102 @@ pub(super) fn read_trailers(
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(method: &str, target: &str, authority: &str, fields: &[(&str, &str)], flags: u8) -> Vec<u8> {
+        let mut out = vec![flags];
+        [method, target, authority].iter().for_each(|part| text(&mut out, part.as_bytes()));
+        out.extend_from_slice(&(fields.len() as u16).to_be_bytes());
+        for (name, value) in fields {
+            text(&mut out, name.as_bytes());
+            text(&mut out, value.as_bytes());
+        }
+        out
+    }
+
+    fn status(payload: &[u8]) -> Result<(), u16> {
+        let limits = Limits { fields: 3, target_bytes: 20, ..Limits::default() };
+        read_request(payload, &limits, &mut RequestHead::default()).map_err(|violation| violation.status)
+    }
+
+    #[test]
+    fn a_request_is_checked_as_one_of_http_1_is() {
+        let get = |fields: &[(&str, &str)]| status(&payload("GET", "/a?b", "h", fields, 1));
+        assert_eq!(get(&[("x-a", "1"), ("content-length", "0")]), Ok(()));
+        assert_eq!(status(&payload("OPTIONS", "*", "h:80", &[], 1)), Ok(()));
+        for (name, value) in [
+            ("X-A", "1"),
+            ("", "1"),
+            ("x a", "1"),
+            ("x-a", " 1"),
+            ("x-a", "1\r\nx-b: 2"),
+            ("connection", "close"),
+            ("transfer-encoding", "chunked"),
+            ("host", "other"),
+            ("content-length", "-1"),
+            ("content-length", "5"),
+            ("content-length", ""),
+        ] {
+            assert_eq!(get(&[(name, value)]), Err(400), "{name}: {value:?}");
+        }
+        assert_eq!(get(&[("content-length", "0"), ("content-length", "1")]), Err(400));
+        assert_eq!(get(&[("x-a", "1"); 4]), Err(431));
+        for (method, target, authority, expected) in [
+            ("G T", "/", "h", 400),
+            ("GET", "*", "h", 400),
+            ("GET", "a", "h", 400),
+            ("GET", "/ b", "h", 400),
+            ("GET", "/#b", "h", 400),
+            ("GET", "/", "h/x", 400),
+            ("GET", "/12345678901234567890", "h", 414),
+            ("CONNECT", "/", "h", 501),
+            ("TRACE", "/", "h", 405),
+        ] {
+            assert_eq!(
+                status(&payload(method, target, authority, &[], 1)),
+                Err(expected),
+                "{method} {target} {authority}"
+            );
+        }
+    }
+
+    #[test]
+    fn half_a_payload_and_more_than_one_are_refused() {
+        let whole = payload("POST", "/", "h", &[("content-length", "5")], 0);
+        assert_eq!(status(&whole), Ok(()));
+        for len in 0..whole.len() {
+            assert_eq!(status(&whole[..len]), Err(400), "{len} bytes");
+        }
+        assert_eq!(status(&[&whole[..], &[0]].concat()), Err(400));
+        // No bytes make it panic.
+        for at in 0..whole.len() {
+            for byte in 0..=255 {
+                let mut changed = whole.clone();
+                changed[at] = byte;
+                let _ = status(&changed);
+                let (limits, mut head) = (Limits::default(), ResponseHead::default());
+                let _ = read_response(&changed, &limits, Method::Get, &mut head);
+                let _ = read_trailers(&changed, &limits, true, &mut Trailers::default());
+            }
+        }
+    }
+
+    #[test]
+    fn a_response_without_a_body_has_none() {
+        let head = |status: u16, flags: u8, method| {
+            let payload = [&[flags][..], &status.to_be_bytes(), &[0, 0]].concat();
+            read_response(&payload, &Limits::default(), method, &mut ResponseHead::default()).map_err(|v| v.status)
+        };
+        assert_eq!((head(200, 0, Method::Get), head(200, 1, Method::Get)), (Ok(true), Ok(false)));
+        for (status, method) in [(200, Method::Head), (204, Method::Get), (304, Method::Get), (103, Method::Get)] {
+            assert_eq!((head(status, 0, method), head(status, 1, method)), (Err(400), Ok(false)), "{status}");
+        }
+        assert_eq!(
+            (head(99, 1, Method::Get), head(101, 1, Method::Get), head(1000, 1, Method::Get)),
+            (Err(400), Err(400), Err(400))
+        );
+    }
+}
