@@ -327,6 +327,7 @@ fn exchanges_allocate_nothing(kind: &Kind, config: &str) {
     );
     assert!(batches <= COUNTED / 100, "{batches} large allocations are more than the access log's batches");
     assert_eq!(shard.reactor.facts().panics, 0);
+    assert_eq!(shard.reactor.facts().oversize_futures, 0, "an exchange's futures fit the blocks that they are given");
     assert_eq!(shard.registry.value("http.ingress_http.downstream_rq_2xx").map(|n| n as u64 / COUNTED), Some(1));
     shard.reactor.shut_down();
     // RINGWAY_ALLOC_TRAP=1 with RUST_BACKTRACE=1 shows where the first one is made.

@@ -125,8 +125,7 @@ async fn serve(
         if let Some(order) = answered.then {
             state.order(order);
         }
-        let Downstream::H1(served) = wire;
-        if served.close(true) != Disposition::KeepAlive {
+        if wire.close(true) != Disposition::KeepAlive {
             return;
         }
     }

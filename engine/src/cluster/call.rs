@@ -208,6 +208,18 @@ impl Sink<CallError> for WireSink<'_> {
     }
 }
 
+/// Times that one call may go out again because it was not looked at.
+const REPEATS_MAX: u32 = 3;
+
+/// Whether the server has not looked at the request: it said so, or had closed the connection before.
+fn is_unseen(error: &CallError, lease: &Lease) -> bool {
+    match error {
+        CallError::Broken { broken: Broken::Refused, .. } => true,
+        CallError::Broken { broken: Broken::Closed, .. } => lease.connection.is_reused() && !lease.wire.has_heard(),
+        _ => false,
+    }
+}
+
 /// One request to a cluster: an endpoint is picked, and the request counts as any other.
 pub struct Call {
     pub cluster: Rc<Cluster>,
@@ -280,6 +292,7 @@ impl Call {
         conversation: &mut Conversation<'_, B>,
     ) -> Result<(u64, u64), CallError> {
         let mut idle = endpoint.pool.take();
+        let mut repeats = 0;
         loop {
             let mut lease = match idle.take() {
                 Some(lease) => lease,
@@ -294,9 +307,9 @@ impl Call {
                     return Ok(bytes);
                 }
                 // Closed while it was idle, or not looked at, and all of the request is still here.
-                Err(CallError::Broken { broken: Broken::Closed, begun: false })
-                    if lease.connection.is_reused() && !conversation.body.is_begun() => {}
-                Err(CallError::Broken { broken: Broken::Refused, .. }) if !conversation.body.is_begun() => {}
+                Err(error) if repeats < REPEATS_MAX && is_unseen(&error, &lease) && !conversation.body.is_begun() => {
+                    repeats += 1;
+                }
                 Err(error) => return Err(error),
             }
             conversation.answer.clear(conversation.reactor);

@@ -27,7 +27,7 @@ pub use report::{Report, Reports};
 pub use supervisor::{Supervisor, Warm};
 
 use crate::base::clock::Nanos;
-use crate::net::Network;
+use crate::net::{Network, Protocol};
 use crate::ring::Reactor;
 use crate::stats::{ClusterStats, Registry};
 use crate::upstream::limits::ShardLimits;
@@ -63,6 +63,8 @@ pub struct Cluster {
     not_before: Cell<Nanos>,
     /// The view was out of date when it was made, and the next one is made at once.
     late: Cell<bool>,
+    /// An endpoint's protocol lets it refuse.
+    may_refuse: Cell<bool>,
 }
 
 struct View {
@@ -87,6 +89,7 @@ impl Cluster {
             idle_timeout: config.idle_timeout,
             max_idle: config.max_idle_connections as usize,
             max_requests: config.max_requests_per_connection,
+            protocol: Protocol::default(),
         };
         let limits = ShardLimits::new(&shared.limits, stats.clone(), shard);
         // The gauge may hold the number of an earlier cluster of this name. The first view sets it where there are subsets.
@@ -107,6 +110,7 @@ impl Cluster {
             seen: Cell::new(u64::MAX),
             not_before: Cell::new(0),
             late: Cell::new(false),
+            may_refuse: Cell::new(false),
         });
         cluster.refresh();
         cluster
@@ -138,7 +142,7 @@ impl Cluster {
 
     /// Whether endpoints may refuse a request without looking at it, so that it can be sent again whatever it is.
     pub fn may_refuse(&self) -> bool {
-        false
+        self.may_refuse.get()
     }
 
     /// The endpoints there are at present, healthy or not.
@@ -222,11 +226,13 @@ impl Cluster {
 
     fn endpoint(&self, host: &Arc<Host>) -> Rc<Endpoint> {
         let stats = Rc::new(host.state.stats.join_at_use(self.shard));
+        let protocol = self.network.protocol(&host.spec.address);
+        self.may_refuse.set(self.may_refuse.get() || protocol.may_refuse());
         let pool = Pool::new(
             &self.reactor,
             &self.network,
             host.spec.address.clone(),
-            self.options.clone(),
+            PoolOptions { protocol, ..self.options.clone() },
             self.stats.clone(),
             &self.pools,
             stats.clone(),

@@ -31,7 +31,7 @@ pub struct Peer<'a> {
 }
 
 pub(super) fn admit(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange) -> Admission {
-    let Arrival { remote, local, transport } = connection.arrival;
+    let Arrival { remote, local, transport, .. } = connection.arrival;
     let peer = Peer { remote, local, text: connection.peer.as_bytes(), scheme: transport.scheme() };
     admit_head(&hcm.config, &peer, exchange, || hcm.shard.reactor.random().uuid())
 }

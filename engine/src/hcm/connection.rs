@@ -2,7 +2,7 @@
 
 use super::manager::Hcm;
 use crate::base::clock::{NEVER, Nanos, deadline};
-use crate::net::{Accepted, Arrival, ByteStream, Drain};
+use crate::net::{Accepted, Arrival, ByteStream, Drain, Protocol};
 use crate::ring::{Reactor, Timer};
 use crate::stats::{HttpStats, ListenerStats};
 use std::cell::{Cell, RefCell};
@@ -70,7 +70,7 @@ pub(super) struct Connection {
     pub(super) stats: Arc<HttpStats>,
     opened: Nanos,
     /// The peer ended it.
-    pub ended_by_peer: bool,
+    pub ended_by_peer: Cell<bool>,
 }
 
 impl Connection {
@@ -79,8 +79,14 @@ impl Connection {
         let stats = hcm.stats.clone();
         stats.downstream_cx_total.inc();
         stats.downstream_cx_active.inc();
-        stats.downstream_cx_http1_total.inc();
-        stats.downstream_cx_http1_active.inc();
+        match accepted.arrival.protocol {
+            Protocol::Http1 => {
+                stats.downstream_cx_http1_total.inc();
+                stats.downstream_cx_http1_active.inc();
+            }
+            #[cfg(feature = "second-wire")]
+            Protocol::Frames { .. } => {}
+        }
         Self {
             stream: accepted.stream,
             peer: PeerText::new(accepted.arrival.remote),
@@ -94,7 +100,7 @@ impl Connection {
             opened: reactor.now(),
             reactor,
             stats,
-            ended_by_peer: false,
+            ended_by_peer: Cell::new(false),
         }
     }
 
@@ -119,10 +125,14 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let stats = &self.stats;
         stats.downstream_cx_active.dec();
-        stats.downstream_cx_http1_active.dec();
+        match self.arrival.protocol {
+            Protocol::Http1 => stats.downstream_cx_http1_active.dec(),
+            #[cfg(feature = "second-wire")]
+            Protocol::Frames { .. } => {}
+        }
         stats.downstream_cx_destroy.inc();
         stats.downstream_cx_length_ms.record((self.reactor.now() - self.opened) / 1000);
-        let by_peer = self.ended_by_peer || self.stream.is_broken();
+        let by_peer = self.ended_by_peer.get() || self.stream.is_broken();
         match (by_peer, self.active.get() > 0) {
             (true, false) => stats.downstream_cx_destroy_remote.inc(),
             (true, true) => {

@@ -21,17 +21,17 @@ const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
 
 /// The longest time that the last bytes of a response may make no progress (a write stall).
-const FLUSH_TIME: Duration = Duration::from_secs(30);
+pub(super) const FLUSH_TIME: Duration = Duration::from_secs(30);
 
 /// Serve a connection until it ends.
 pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
     let hcm = slot.current();
     let reactor = hcm.shard.reactor.clone();
     let mut deadlines = ConnectionDeadlines::new(&reactor, hcm.config.timeouts.max_connection_duration);
-    let mut connection = Connection::new(accepted, slot, &hcm);
+    let connection = Connection::new(accepted, slot, &hcm);
     drop(hcm);
     let disposition = loop {
-        let Some(first) = next_request(&reactor, &mut connection, &mut deadlines).await else {
+        let Some(first) = next_request(&reactor, &connection, &mut deadlines).await else {
             break Disposition::Close;
         };
         // Asked for only now: it may have been replaced while the connection waited.
@@ -76,8 +76,7 @@ async fn one(
     let mut downstream = Downstream::H1(served);
     let whole = exchange::run(hcm, connection, exchange, &mut downstream, &mut deadlines, head, closes).await;
     drop(active);
-    let Downstream::H1(served) = downstream;
-    served.close(whole)
+    downstream.close(whole)
 }
 
 /// Whether this exchange is the connection's last, whatever the client wants.
@@ -96,7 +95,7 @@ fn must_close(hcm: &Hcm, connection: &Connection, ages: &ConnectionDeadlines) ->
 /// Wait for the next request's first bytes. `None`: the connection is over, and the client need not be told.
 async fn next_request(
     reactor: &Rc<Reactor>,
-    connection: &mut Connection,
+    connection: &Connection,
     deadlines: &mut ConnectionDeadlines,
 ) -> Option<Buf> {
     // An idle connection holds no connection manager, or a replaced one and its pools would live on with it.
@@ -115,7 +114,7 @@ async fn next_request(
             match stream.poll_recv() {
                 Poll::Ready(Ok(Some(buf))) => return Poll::Ready(Some(buf)),
                 Poll::Ready(Ok(None)) => {
-                    connection.ended_by_peer = true;
+                    connection.ended_by_peer.set(true);
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(None),
@@ -141,7 +140,7 @@ async fn next_request(
 }
 
 /// Close as the last exchange requires.
-async fn end(
+pub(super) async fn end(
     reactor: &Rc<Reactor>,
     connection: &Connection,
     deadlines: &mut ConnectionDeadlines,

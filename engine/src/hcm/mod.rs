@@ -9,6 +9,8 @@ mod connection;
 mod download;
 mod exchange;
 mod finalize;
+#[cfg(feature = "second-wire")]
+mod frames;
 mod h1;
 mod header_table;
 mod local_reply;
@@ -21,6 +23,8 @@ mod serving;
 
 pub use admit::{Admission, Peer, admit_head};
 pub use connection::ChainSlot;
+#[cfg(feature = "second-wire")]
+pub use frames::serve as serve_frames;
 pub use h1::serve;
 pub use header_table::HeaderTable;
 pub use manager::{Clusters, Hcm, HcmPlan, HcmShard};

@@ -10,7 +10,7 @@ pub use filter::ListenerFilter;
 pub use limit::{ConnectionLimit, Permit};
 
 use crate::hcm::ChainSlot;
-use crate::net::{Accepted, Arrival, ByteStream, Drain, sys};
+use crate::net::{Accepted, Arrival, ByteStream, Drain, Protocol, sys};
 use crate::network_filter::NetworkFilter;
 use crate::ring::{Acceptor, Reactor, Socket};
 use crate::stats::{ListenerStats, ShardStats};
@@ -116,5 +116,12 @@ pub fn admit(reactor: &Rc<Reactor>, listener: &Rc<Listener>, arrival: Arrival, s
     drop(limits);
     let (listener_stats, drain) = (listener.stats.clone(), listener.drain.clone());
     let accepted = Accepted { stream: stream(), arrival, listener_stats, drain };
-    reactor.spawn(way_in::way_in(reactor, listener, accepted, [own, global]));
+    let permits = [own, global];
+    match arrival.protocol {
+        Protocol::Http1 => reactor.spawn(way_in::way_in(reactor, listener, accepted, permits, NetworkFilter::run)),
+        #[cfg(feature = "second-wire")]
+        Protocol::Frames { .. } => {
+            reactor.spawn(way_in::way_in(reactor, listener, accepted, permits, NetworkFilter::run_frames))
+        }
+    };
 }

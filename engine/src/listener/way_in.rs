@@ -25,14 +25,15 @@ use std::time::Duration;
 /// For all listener filters together (Envoy: listener_filters_timeout).
 const FILTERS_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The task of a connection that was accepted.
-pub(super) fn way_in(
+/// The task of a connection that was accepted, and that `serve` serves.
+pub(super) fn way_in<S: Future<Output = ()>>(
     reactor: &Rc<Reactor>,
     listener: &Rc<Listener>,
     accepted: Accepted,
     permits: [Permit; 2],
-) -> impl Future<Output = ()> + use<> {
-    let start = Start { listener: listener.clone(), accepted, inspect, serve: NetworkFilter::run };
+    serve: fn(NetworkFilter, Accepted) -> S,
+) -> impl Future<Output = ()> + use<S> {
+    let start = Start { listener: listener.clone(), accepted, inspect, serve };
     let life = Life {
         stats: listener.stats.clone(),
         opened: reactor.now(),

@@ -6,6 +6,8 @@
 //!
 //! Invariant: nothing here knows routes, filters, clusters or deadlines.
 
+#[cfg(feature = "second-wire")]
+pub mod frames;
 pub mod h1;
 mod pump;
 
@@ -61,18 +63,24 @@ pub struct Ended {
 /// The client's side of one exchange.
 pub enum Downstream<'c> {
     H1(h1::Served<'c>),
+    #[cfg(feature = "second-wire")]
+    Frames(frames::Served),
 }
 
 /// The server's side of one try.
 pub enum Upstream {
     /// A connection of its own, in memory of its own: an idle connection is moved around by its address.
     H1(Box<h1::Asked>),
+    #[cfg(feature = "second-wire")]
+    Frames(Box<frames::Asked>),
 }
 
 macro_rules! forward {
     ($self:ident, $wire:ident => $call:expr) => {
         match $self {
             Self::H1($wire) => $call,
+            #[cfg(feature = "second-wire")]
+            Self::Frames($wire) => $call,
         }
     };
 }
@@ -173,9 +181,24 @@ impl Downstream<'_> {
     pub fn passed(&mut self, count: u64) {
         forward!(self, wire => wire.passed(count));
     }
+
+    /// The exchange is over: what becomes of the connection. `whole`: the response was sent to its end.
+    pub fn close(self, whole: bool) -> h1::Disposition {
+        forward!(self, wire => wire.close(whole))
+    }
 }
 
 impl Upstream {
+    /// Whether the connection serves one exchange at a time.
+    #[inline]
+    pub fn is_exclusive(&self) -> bool {
+        match self {
+            Self::H1(_) => true,
+            #[cfg(feature = "second-wire")]
+            Self::Frames(_) => false,
+        }
+    }
+
     /// A new exchange begins.
     pub fn begin(&mut self, limits: &Limits, keep_trailers: bool) {
         forward!(self, wire => wire.begin(limits, keep_trailers));
@@ -242,6 +265,11 @@ impl Upstream {
     /// Whether a byte of the response has come.
     pub fn has_begun(&self) -> bool {
         forward!(self, wire => wire.has_begun())
+    }
+
+    /// Whether anything came on the connection since the exchange began: if not, it may have been closed while it was idle.
+    pub fn has_heard(&self) -> bool {
+        forward!(self, wire => wire.has_heard())
     }
 
     /// Bytes of the response so far, interim ones and what marks its end included.
@@ -311,3 +339,6 @@ impl Upstream {
 /// A body with at least this many bytes to come, or that has brought as many already, streams: it is received one buffer at a
 /// time. Shorter ones are bounded by their length.
 const LONG_BODY: u64 = 64 * 1024;
+
+/// Interim (1xx) responses to one request at most.
+const INTERIM_MAX: u8 = 16;

@@ -1,6 +1,6 @@
 //! A connection as it was accepted, and what is known of its way here.
 
-use super::{ByteStream, Drain};
+use super::{ByteStream, Drain, Protocol};
 use crate::stats::ListenerStats;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -22,6 +22,8 @@ pub struct Arrival {
     /// This side's, the one that the client connected to.
     pub local: Option<SocketAddr>,
     pub transport: Transport,
+    /// What is spoken above it.
+    pub protocol: Protocol,
 }
 
 impl Transport {

@@ -1,6 +1,7 @@
 //! In-memory pipes: what tests, the simulation and the benches use in place of sockets. They behave as sockets do:
 //! bounded, splitting where they like, with FIN and reset.
 
+use super::Protocol;
 use crate::ring::{Buf, Reactor, Segment, TaskId};
 use ringway_config::model::Address;
 use std::cell::{Cell, RefCell};
@@ -193,6 +194,8 @@ impl Drop for PipeEnd {
 #[derive(Default)]
 pub struct MemoryNetwork {
     listeners: RefCell<HashMap<Address, Rc<Backlog>>>,
+    /// Where it is another than HTTP/1.
+    protocols: RefCell<HashMap<Address, Protocol>>,
 }
 
 #[derive(Default)]
@@ -209,6 +212,15 @@ impl MemoryNetwork {
         let backlog = Rc::new(Backlog { capacity: Cell::new(capacity), ..Backlog::default() });
         self.listeners.borrow_mut().insert(address.clone(), backlog.clone());
         MemoryListener { network: self.clone(), address, backlog }
+    }
+
+    /// Speak `protocol` on connections to `address`; to be said before there is a pool for it.
+    pub fn set_protocol(&self, address: Address, protocol: Protocol) {
+        self.protocols.borrow_mut().insert(address, protocol);
+    }
+
+    pub(super) fn protocol(&self, address: &Address) -> Protocol {
+        self.protocols.borrow().get(address).copied().unwrap_or_default()
     }
 
     /// # Errors

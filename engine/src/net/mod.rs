@@ -155,6 +155,33 @@ impl ByteStream {
     }
 }
 
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    #[default]
+    Http1,
+    /// That of `mux::frames`, with this many exchanges at a time.
+    #[cfg(feature = "second-wire")]
+    Frames { streams: u32 },
+}
+
+impl Protocol {
+    /// Exchanges that a connection serves at a time.
+    #[inline]
+    pub fn streams(self) -> usize {
+        match self {
+            Self::Http1 => 1,
+            #[cfg(feature = "second-wire")]
+            Self::Frames { streams } => streams as usize,
+        }
+    }
+
+    /// Whether a peer can say that it did not look at a request.
+    pub fn may_refuse(self) -> bool {
+        self != Self::Http1
+    }
+}
+
 /// Where connections to upstreams are made.
 #[derive(Clone)]
 pub enum Network {
@@ -175,6 +202,14 @@ impl Network {
                 Ok(ByteStream::Socket(Socket::connect(reactor, fd, target)))
             }
             Self::Memory(network) => network.connect(reactor, address).map(ByteStream::Pipe),
+        }
+    }
+
+    /// What is spoken with `address`.
+    pub fn protocol(&self, address: &Address) -> Protocol {
+        match self {
+            Self::Kernel => Protocol::Http1,
+            Self::Memory(network) => network.protocol(address),
         }
     }
 }

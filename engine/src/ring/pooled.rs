@@ -2,7 +2,7 @@
 
 use super::task::Memory;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::ptr::NonNull;
@@ -22,6 +22,8 @@ const SPARE_BLOCKS: usize = 1024;
 #[derive(Default)]
 pub(super) struct Blocks {
     free: RefCell<Vec<NonNull<u8>>>,
+    /// Futures that were larger than a block.
+    pub(super) oversize: Cell<u64>,
 }
 
 impl Blocks {
@@ -30,6 +32,7 @@ impl Blocks {
         if fits && let Some(block) = self.free.borrow_mut().pop() {
             return block;
         }
+        self.oversize.set(self.oversize.get() + u64::from(!fits));
         let layout = if fits { BLOCK } else { layout };
         // SAFETY: BLOCK has a size; a layout that does not fit it is larger, so it has one, too.
         NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
@@ -193,9 +196,11 @@ mod tests {
             std::future::ready(()).await;
             usize::from(array[8191]) + 6
         };
+        assert_eq!(blocks.oversize.get(), 0);
         let mut large = std::pin::pin!(Pooled::new(&blocks, || large));
         let mut context = Context::from_waker(std::task::Waker::noop());
         assert_eq!(large.as_mut().poll(&mut context), Poll::Ready(7));
+        assert_eq!(blocks.oversize.get(), 1);
     }
     /// Panics when it is polled and again when it is dropped.
     struct Panics;

@@ -61,6 +61,8 @@ pub struct Facts {
     pub receive_pauses: u64,
     pub stale_completions: u64,
     pub panics: u64,
+    /// Futures in memory of their own because they did not fit a block of `pooled`.
+    pub oversize_futures: u64,
     pub tasks: u64,
     pub timers: u64,
     pub sockets: u64,
@@ -354,6 +356,7 @@ impl Reactor {
             turns: self.turns.get(),
             heap_buffers: self.pools.heap_buffers(),
             panics: self.executor.panics(),
+            oversize_futures: self.blocks.oversize.get(),
             tasks: self.executor.len() as u64,
             timers: self.timers.borrow().len() as u64,
             buffers_in_use: self.pools.in_use() as u64,

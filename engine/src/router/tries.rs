@@ -263,7 +263,7 @@ fn is_free(fault: Fault, tried: &Try<'_>, exchange: &Exchange, upload: &Upload<'
         Fault::UpstreamRefused => true,
         Fault::UpstreamClosed => {
             let is_idempotent = exchange.request.head.method.is_idempotent();
-            tried.lease.connection.is_reused() && is_idempotent && !tried.lease.wire.has_begun()
+            tried.lease.connection.is_reused() && is_idempotent && !tried.lease.wire.has_heard()
         }
         _ => false,
     };

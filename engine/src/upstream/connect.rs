@@ -5,6 +5,7 @@ use super::lease::Lease;
 use super::limits::Overflow;
 use super::pool::Pool;
 use crate::mux::{Upstream, h1};
+use crate::net::Protocol;
 use crate::ring::Timer;
 use ringway_config::model::Address;
 use std::future::poll_fn;
@@ -51,7 +52,15 @@ pub(super) async fn connect(pool: Rc<Pool>, slot: Slot) {
     pool.connected(outcome);
 }
 
-async fn establish(pool: &Pool, slot: Slot) -> Result<Lease, ConnectError> {
+/// A connection that stands.
+pub(super) enum Made {
+    /// It serves one exchange at a time.
+    Exclusive(Lease),
+    #[cfg(feature = "second-wire")]
+    Shared(super::shared::Shared),
+}
+
+async fn establish(pool: &Rc<Pool>, slot: Slot) -> Result<Made, ConnectError> {
     let reactor = &pool.reactor;
     let (started, drained) = (reactor.now(), pool.drained.get());
     let timer = Timer::new(reactor);
@@ -76,10 +85,18 @@ async fn establish(pool: &Pool, slot: Slot) -> Result<Lease, ConnectError> {
     match result {
         Ok(stream) => {
             pool.stats.upstream_cx_connect_ms.record((reactor.now() - started) / 1000);
-            pool.stats.upstream_cx_http1_total.inc();
             let ends = Ends { local: stream.local_address(), remote, connect_start: started };
             let connection = Connection::new(ends, slot, drained, reactor, &pool.stats);
-            Ok(Lease::new(Upstream::H1(h1::Asked::new(stream, reactor)), connection))
+            Ok(match pool.options.protocol {
+                Protocol::Http1 => {
+                    pool.stats.upstream_cx_http1_total.inc();
+                    Made::Exclusive(Lease::new(Upstream::H1(h1::Asked::new(stream, reactor)), connection))
+                }
+                #[cfg(feature = "second-wire")]
+                Protocol::Frames { streams } => {
+                    Made::Shared(super::shared::Shared::new(pool, stream, connection, streams))
+                }
+            })
         }
         Err(error) => {
             pool.stats.upstream_cx_connect_fail.inc();

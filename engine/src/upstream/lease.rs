@@ -1,6 +1,8 @@
 //! One exchange's hold on a connection.
 
 use super::connection::Connection;
+#[cfg(feature = "second-wire")]
+use super::pool::Pool;
 use crate::base::clock::Nanos;
 use crate::mux::Upstream;
 use crate::ring::Reactor;
@@ -14,11 +16,28 @@ pub struct Lease {
     /// An exchange is under way.
     in_use: bool,
     pub(super) idle_since: Nanos,
+    /// Hears of the end where the connection is shared.
+    #[cfg(feature = "second-wire")]
+    shared_by: std::rc::Weak<Pool>,
 }
 
 impl Lease {
     pub(super) fn new(wire: Upstream, connection: Rc<Connection>) -> Self {
-        Self { wire, connection, in_use: false, idle_since: 0 }
+        Self {
+            wire,
+            connection,
+            in_use: false,
+            idle_since: 0,
+            #[cfg(feature = "second-wire")]
+            shared_by: std::rc::Weak::new(),
+        }
+    }
+
+    /// One exchange on a connection that others use, too.
+    #[cfg(feature = "second-wire")]
+    pub(super) fn shared(wire: Upstream, connection: Rc<Connection>, pool: &Rc<Pool>) -> Self {
+        connection.begin();
+        Self { wire, connection, in_use: true, idle_since: 0, shared_by: Rc::downgrade(pool) }
     }
 
     pub(super) fn begin(&mut self) {
@@ -32,22 +51,19 @@ impl Lease {
         self.in_use = false;
         self.idle_since = reactor.now();
     }
-
-    /// Whether the connection serves one exchange at a time, and ends with this.
-    pub(super) fn is_exclusive(&self) -> bool {
-        match self.wire {
-            Upstream::H1(_) => true,
-        }
-    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.is_exclusive() {
+        if self.wire.is_exclusive() {
             self.connection.closed(self.wire.ended_by_peer());
         }
         if self.in_use {
             self.connection.end();
+        }
+        #[cfg(feature = "second-wire")]
+        if let Some(pool) = self.shared_by.upgrade() {
+            pool.stream_freed(&self.connection);
         }
     }
 }

@@ -7,6 +7,10 @@ mod connection;
 mod lease;
 pub mod limits;
 mod pool;
+#[cfg(all(test, feature = "second-wire"))]
+mod pool_tests;
+#[cfg(feature = "second-wire")]
+mod shared;
 mod waiters;
 
 pub use connect::ConnectError;

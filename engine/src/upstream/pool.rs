@@ -11,13 +11,13 @@
 //! a connect fails ── the oldest waiter fails, no other
 //! ```
 
-use super::connect::{ConnectError, connect};
+use super::connect::{ConnectError, Made, connect};
 use super::connection::Slot;
 use super::lease::Lease;
 use super::limits::{Overflow, Permit, Priority, Resource, ShardLimits};
 use super::waiters::{Left, Outcome, WaiterKey, Waiters};
 use crate::base::clock::nanos;
-use crate::net::Network;
+use crate::net::{Network, Protocol};
 use crate::ring::{Reactor, TaskId, Timer};
 use crate::stats::{ClusterStats, HostStats, ShardCopy};
 use ringway_config::model::Address;
@@ -37,6 +37,8 @@ pub struct PoolOptions {
     pub max_idle: usize,
     /// Requests after which a connection is not kept.
     pub max_requests: Option<u64>,
+    /// What is spoken with the endpoint.
+    pub protocol: Protocol,
 }
 
 /// The pools of one cluster on one shard, which share its limits.
@@ -53,6 +55,10 @@ impl PoolGroup {
     /// Close the connection that has been idle longest, if any is idle.
     fn close_oldest_idle(&self) {
         let pools: Vec<Rc<Pool>> = self.pools.borrow().iter().filter_map(Weak::upgrade).collect();
+        #[cfg(feature = "second-wire")]
+        if pools.iter().any(|pool| pool.close_idle_shared()) {
+            return;
+        }
         let oldest = |pool: &Rc<Pool>| {
             let idle = pool.idle.borrow();
             let oldest = idle.iter().enumerate().min_by_key(|(_, lease)| lease.idle_since);
@@ -75,14 +81,16 @@ pub struct Pool {
     /// Of the endpoint.
     host: RefCell<Rc<ShardCopy<HostStats>>>,
     idle: RefCell<Vec<Lease>>,
-    waiters: RefCell<Waiters>,
+    #[cfg(feature = "second-wire")]
+    pub(super) shared: RefCell<Vec<super::shared::Shared>>,
+    pub(super) waiters: RefCell<Waiters>,
     /// Tasks that make a connection.
-    connecting: RefCell<Vec<TaskId>>,
+    pub(super) connecting: RefCell<Vec<TaskId>>,
     keeper: Cell<TaskId>,
     /// How often it was drained: connections of earlier times are not kept.
     pub(super) drained: Cell<u64>,
     /// No connection is kept any more.
-    closed: Cell<bool>,
+    pub(super) closed: Cell<bool>,
 }
 
 impl Pool {
@@ -104,6 +112,8 @@ impl Pool {
             group: group.clone(),
             host: RefCell::new(host),
             idle: RefCell::default(),
+            #[cfg(feature = "second-wire")]
+            shared: RefCell::default(),
             waiters: RefCell::default(),
             connecting: RefCell::default(),
             keeper: Cell::new(TaskId::NONE),
@@ -127,7 +137,11 @@ impl Pool {
     }
 
     /// An idle connection that is alive as far as is known.
-    pub fn take(&self) -> Option<Lease> {
+    pub fn take(self: &Rc<Self>) -> Option<Lease> {
+        #[cfg(feature = "second-wire")]
+        if self.options.protocol != Protocol::Http1 {
+            return self.take_stream();
+        }
         loop {
             let mut lease = self.idle.borrow_mut().pop()?;
             if lease.wire.poll_idle().is_pending() {
@@ -143,27 +157,46 @@ impl Pool {
     /// # Errors
     /// Over a limit: at once. Refused, unreachable, no descriptor left, or not established in time: when that happens.
     pub async fn acquire(self: &Rc<Self>, priority: Priority) -> Result<Lease, ConnectError> {
+        #[cfg(feature = "second-wire")]
+        if let Some(lease) = self.take_stream() {
+            return Ok(lease);
+        }
         let limits = &self.group.limits;
         let pending = limits.acquire(Resource::PendingRequests, priority).map_err(ConnectError::Overflow)?;
         // A connection that a request before this one asked for, and no longer needs, is as good as a new one.
-        if self.connecting.borrow().len() <= self.waiters.borrow().waiting() {
-            let slot = self.slot(priority).map_err(ConnectError::Overflow)?;
-            let task = self.reactor.spawn(connect(self.clone(), slot));
-            self.connecting.borrow_mut().push(task);
+        if self.connecting.borrow().len() * self.options.protocol.streams() <= self.waiters.borrow().waiting() {
+            self.connect(priority).map_err(ConnectError::Overflow)?;
         }
         let key = self.waiters.borrow_mut().join(self.reactor.current_task());
         let waiting = Waiting { pool: self, key, _pending: pending };
         poll_fn(|_| waiting.poll()).await
     }
 
+    /// Make one more connection.
+    ///
+    /// # Errors
+    /// There may be no more.
+    pub(super) fn connect(self: &Rc<Self>, priority: Priority) -> Result<(), Overflow> {
+        let slot = self.slot(priority)?;
+        let task = self.reactor.spawn(connect(self.clone(), slot));
+        self.connecting.borrow_mut().push(task);
+        Ok(())
+    }
+
     /// A connect has ended, in the task that made it.
-    pub(super) fn connected(self: &Rc<Self>, outcome: Outcome) {
+    pub(super) fn connected(self: &Rc<Self>, outcome: Result<Made, ConnectError>) {
         let task = self.reactor.current_task();
         self.connecting.borrow_mut().retain(|connecting| *connecting != task);
         match outcome {
-            Ok(lease) => self.hand_out(lease),
+            Ok(Made::Exclusive(lease)) => self.hand_out(lease),
+            #[cfg(feature = "second-wire")]
+            Ok(Made::Shared(shared)) => self.share(shared),
             // Where none waits any more, the error is of interest to none.
             Err(error) => drop(self.waiters.borrow_mut().serve(Err(error), &self.reactor)),
+        }
+        #[cfg(feature = "second-wire")]
+        if self.options.protocol != Protocol::Http1 {
+            self.cover_waiters();
         }
     }
 
@@ -184,6 +217,9 @@ impl Pool {
     /// Take back a connection whose exchange ended cleanly: for the oldest waiter, or to be kept. Where it may not be
     /// kept, it is closed.
     pub fn put(self: &Rc<Self>, mut lease: Lease) {
+        if !lease.wire.is_exclusive() {
+            return;
+        }
         lease.end(&self.reactor);
         if self.closed.get() || lease.connection.drained != self.drained.get() {
             return;
@@ -210,12 +246,16 @@ impl Pool {
         if self.closed.get() || self.idle.borrow().len() >= self.options.max_idle {
             return;
         }
-        if self.keeper.get() == TaskId::NONE {
-            self.keeper.set(self.reactor.spawn(keep(Rc::downgrade(self), self.reactor.clone())));
-        }
+        self.start_keeper();
         lease.wire.watch(self.keeper.get());
         lease.idle_since = self.reactor.now();
         self.idle.borrow_mut().push(lease);
+    }
+
+    pub(super) fn start_keeper(self: &Rc<Self>) {
+        if self.keeper.get() == TaskId::NONE {
+            self.keeper.set(self.reactor.spawn(keep(Rc::downgrade(self), self.reactor.clone())));
+        }
     }
 
     /// A connection came to nothing at the moment at which it was to serve a waiter: the oldest is told so, where no other
@@ -237,12 +277,16 @@ impl Pool {
     pub fn drain(&self) {
         self.drained.set(self.drained.get() + 1);
         self.trim(0);
+        #[cfg(feature = "second-wire")]
+        self.retire_shared(|_| true);
     }
 
     /// The same, for ever: the endpoint is gone.
     pub fn close(&self) {
         self.closed.set(true);
         self.trim(0);
+        #[cfg(feature = "second-wire")]
+        self.retire_shared(|_| true);
     }
 
     /// Close what a burst left behind: all but `keep`, those with the lowest places in the socket table, which can shrink
@@ -277,13 +321,21 @@ impl Pool {
             }
         }
         drop(gone);
+        #[cfg(feature = "second-wire")]
+        if let Some(oldest) = oldest {
+            let retired = self.retire_shared(|shared| shared.is_idle_since(oldest));
+            self.stats.upstream_cx_idle_timeout.add(retired);
+        }
     }
 
     /// When the connection that is idle longest has been so for too long. The first in the list is not always the
     /// oldest, but no connection is younger than its place in the list says by more than one use.
     fn next_expiry(&self) -> Option<u64> {
         let timeout = nanos(self.options.idle_timeout?);
-        self.idle.borrow().iter().map(|lease| lease.idle_since).min().map(|since| since + timeout)
+        let since = self.idle.borrow().iter().map(|lease| lease.idle_since).min();
+        #[cfg(feature = "second-wire")]
+        let since = since.into_iter().chain(self.shared_idle_since()).min();
+        since.map(|since| since + timeout)
     }
 }
 
@@ -306,6 +358,7 @@ impl Drop for Waiting<'_> {
         let left = self.pool.waiters.borrow_mut().leave(self.key);
         match left {
             // It came too late.
+            Left::Served(Some(Ok(lease))) if !lease.wire.is_exclusive() => drop(lease),
             Left::Served(Some(Ok(mut lease))) => {
                 lease.end(&self.pool.reactor);
                 self.pool.hand_out(lease);
@@ -328,6 +381,8 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        #[cfg(feature = "second-wire")]
+        self.retire_shared(|_| true);
         self.reactor.wake(self.keeper.get());
     }
 }

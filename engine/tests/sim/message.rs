@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 /// Nobody waits longer than this: every one of the proxy's timeouts is shorter.
-const PATIENCE: Duration = Duration::from_secs(400);
+pub const PATIENCE: Duration = Duration::from_secs(400);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {

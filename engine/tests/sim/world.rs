@@ -2,7 +2,8 @@
 
 use crate::message::Ended;
 use crate::plan::{Plan, Rng};
-use crate::{client, origin};
+use crate::{client, frames_client, frames_origin, origin};
+use ringway::net::Protocol;
 use ringway::ring::{Facts, Reactor, TaskId};
 use ringway::shard::MemoryShard;
 use ringway_config::model::{Address, Config};
@@ -35,6 +36,8 @@ pub struct World {
     pub rng: Rng,
     /// Nothing goes wrong in this run, so every exchange must come out whole.
     pub calm: bool,
+    /// What is spoken between client and proxy, and between proxy and origin.
+    pub wires: (Protocol, Protocol),
     pub plans: RefCell<Vec<Plan>>,
     pub ledger: RefCell<Vec<Entry>>,
     /// Tasks of clients that are not done.
@@ -96,16 +99,30 @@ fn empty_config() -> Config {
     ringway_config::load_str("sim.toml", text).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
+/// Which of the four pairs of wires a seed is for. Apart from what makes a run calm.
+pub fn pair(seed: u64) -> usize {
+    (seed >> 2 & 3) as usize
+}
+
 /// # Errors
 /// What went wrong, in sentences.
 pub fn run(seed: u64) -> Result<Totals, Vec<String>> {
     let calm = seed.is_multiple_of(4);
-    let mut shard = MemoryShard::new(config(0), seed);
+    let frames = Protocol::Frames { streams: 4 };
+    let wire = |bit: usize| if pair(seed) >> bit & 1 == 1 { frames } else { Protocol::Http1 };
+    let wires = (wire(0), wire(1));
+    let mut shard = MemoryShard::new(empty_config(), seed);
+    for port in [2, 3] {
+        // Pools ask for it when they are made.
+        shard.network.set_protocol(Address::Ip(([127, 0, 0, 1], port).into()), wires.1);
+    }
+    shard.apply(config(0));
     let baseline = shard.reactor.facts();
     let world = Rc::new(World {
         reactor: shard.reactor.clone(),
         rng: Rng::new(seed),
         calm,
+        wires,
         plans: RefCell::default(),
         ledger: RefCell::default(),
         clients: Cell::new(0),
@@ -115,7 +132,10 @@ pub fn run(seed: u64) -> Result<Totals, Vec<String>> {
     for port in [2, 3] {
         let address = Address::Ip(([127, 0, 0, 1], port).into());
         let listener = shard.network.listen(address, 1 << world.rng.pick(&[10, 14, 16]));
-        let task = world.reactor.spawn(origin::listen(world.clone(), listener));
+        let task = match wires.1 {
+            Protocol::Http1 => world.reactor.spawn(origin::listen(world.clone(), listener)),
+            Protocol::Frames { .. } => world.reactor.spawn(frames_origin::listen(world.clone(), listener)),
+        };
         world.origins.borrow_mut().push(task);
     }
     play(&world, &mut shard);
@@ -138,13 +158,17 @@ fn play(world: &Rc<World>, shard: &mut MemoryShard) {
             world.plans.borrow_mut().push(Plan::new(rng, index + 1 == count, world.calm));
             world.ledger.borrow_mut().push(Entry::default());
         }
-        let end = shard.connect(0, ([192, 0, 2, 1], 2000 + number as u16).into());
+        let end = shard.connect_with(0, ([192, 0, 2, 1], 2000 + number as u16).into(), world.wires.0);
         end.set_read_limit(rng.pick(&[1, 100, 4096, usize::MAX, usize::MAX, usize::MAX]).max(if world.calm {
             4096
         } else {
             1
         }));
-        client::start(world, end, (first..first + count as usize).collect());
+        let ids = (first..first + count as usize).collect();
+        match world.wires.0 {
+            Protocol::Http1 => client::start(world, end, ids),
+            Protocol::Frames { .. } => frames_client::start(world, end, ids),
+        }
         pass(world, rng.below(120));
         if number == event_at {
             match world.calm || rng.one_in(2) {
@@ -235,8 +259,12 @@ fn judge(world: &World) -> Totals {
             Some(Outcome::Broken(_)) => totals.broken += 1,
             None => totals.unserved += 1,
         }
-        // RFC 9110 section 9.2.2.
-        let most = if plan.method == "POST" { 1 } else { 2 };
+        // RFC 9110 section 9.2.2. A shared connection may be stale more than once in a row.
+        let most = match (plan.method, world.wires.1) {
+            ("POST", _) => 1,
+            (_, Protocol::Http1) => 2,
+            (_, Protocol::Frames { .. }) => 4,
+        };
         if entry.delivered > most {
             world.problem(format!("exchange {id}: {} was delivered {} times", plan.method, entry.delivered));
         }

@@ -1,9 +1,10 @@
 //! The rules of the house that a machine can check: sizes of files and functions, the direction of imports, where unsafe
-//! may stand, what the repository holds, words that comments do without. Each finding names the place and the remedy.
+//! may stand, what the repository holds, where framing is known, words that comments do without. Each finding names the place and the remedy.
 //!
 //! Sizes are ratcheted: what is over the limit today is listed with its size, may shrink and may not grow, and leaves the
 //! list when it is within the limit.
 
+mod framing;
 mod source;
 mod words;
 

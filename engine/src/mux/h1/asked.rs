@@ -4,14 +4,11 @@ use super::body_writer::BodyWriter;
 use super::encode;
 use crate::codec::h1::{BodyDecoder, BodyKind, Framing, HeadScanner, Limits, Parse};
 use crate::http::{Length, Message, Method, RequestHead, ResponseHead, Trailers, Violation};
-use crate::mux::{Broken, Ended, HeadKind, LONG_BODY, Piece};
+use crate::mux::{Broken, Ended, HeadKind, INTERIM_MAX, LONG_BODY, Piece};
 use crate::net::{ByteStream, Outbox};
 use crate::ring::{Buf, Reactor, TaskId};
 use std::rc::Rc;
 use std::task::Poll;
-
-/// Interim (1xx) responses to one request at most.
-const INTERIM_MAX: u8 = 16;
 
 const TOO_MANY_INTERIM: Violation = Violation { status: 502, details: "http1.too_many_interim_responses" };
 
@@ -209,6 +206,10 @@ impl Asked {
     }
 
     pub(in crate::mux) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    pub(in crate::mux) fn has_heard(&self) -> bool {
         self.begun
     }
 

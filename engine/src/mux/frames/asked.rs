@@ -1,0 +1,231 @@
+//! One try on a stream of a connection to a server: the request out, the response in.
+
+use super::codec::HEADER;
+use super::head::{self, WRONG_LENGTH};
+use super::link::{Incoming, Link};
+use super::stream::Key;
+use super::{CANCEL, DATA_MAX};
+use crate::http::{Length, Message, Method, RequestHead, ResponseHead, Trailers, Violation};
+use crate::mux::{Broken, Ended, HeadKind, INTERIM_MAX, Limits, Piece};
+use crate::net::{ByteStream, HeadBytes};
+use crate::ring::{Buf, TaskId};
+use std::rc::Rc;
+use std::task::Poll;
+
+const TOO_MANY_INTERIM: Violation = Violation { status: 502, details: "frames.too_many_interim_responses" };
+
+/// The server's side of one try. Dropped before its end, the stream is reset.
+pub struct Asked {
+    link: Rc<Link>,
+    /// Once the head is sent. `Err`: it could not be.
+    stream: Option<Result<Key, Broken>>,
+    limits: Limits,
+    keep_trailers: bool,
+    method: Method,
+    length: Length,
+    interim: u8,
+    /// The response's end was handed out.
+    done: bool,
+    begun: bool,
+    head_received: u64,
+    received: u64,
+    /// Bytes of body so far.
+    body: u64,
+    sent: u64,
+    /// Bytes of the connection before the request went out.
+    heard: u64,
+}
+
+impl Asked {
+    pub fn new(link: &Rc<Link>) -> Box<Self> {
+        Box::new(Self {
+            link: link.clone(),
+            stream: None,
+            limits: Limits::default(),
+            keep_trailers: false,
+            method: Method::Get,
+            length: Length::None,
+            interim: 0,
+            done: false,
+            begun: false,
+            head_received: 0,
+            received: 0,
+            body: 0,
+            sent: 0,
+            heard: 0,
+        })
+    }
+
+    pub(in crate::mux) fn begin(&mut self, limits: &Limits, keep_trailers: bool) {
+        (self.limits, self.keep_trailers) = (*limits, keep_trailers);
+    }
+
+    pub(in crate::mux) fn send_head(&mut self, request: &Message<RequestHead>, host: &[u8]) -> u64 {
+        self.method = request.head.method;
+        self.heard = self.link.received();
+        let stream = *self.stream.insert(self.link.open_stream());
+        let Ok(key) = stream else { return 0 };
+        let len = self.link.send_head(key, false, |out| head::write_request(out, request, host));
+        self.sent += len;
+        len
+    }
+
+    fn key(&self) -> Result<Key, Broken> {
+        self.stream.unwrap_or(Err(Broken::Closed))
+    }
+
+    pub(in crate::mux) fn put(&mut self, buf: Buf) {
+        self.count_data(buf.len());
+        if let Ok(key) = self.key() {
+            self.link.put(key, |queue| queue.push(buf));
+        }
+    }
+
+    pub(in crate::mux) fn put_bytes(&mut self, bytes: &[u8]) {
+        self.count_data(bytes.len());
+        if let Ok(key) = self.key() {
+            self.link.put(key, |queue| queue.push_bytes(bytes));
+        }
+    }
+
+    fn count_data(&mut self, len: usize) {
+        self.sent += (len + len.div_ceil(DATA_MAX) * HEADER) as u64;
+    }
+
+    pub(in crate::mux) fn end(&mut self, trailers: &Trailers) {
+        if let Ok(key) = self.key() {
+            self.sent += self.link.end(key, trailers);
+        }
+    }
+
+    pub(in crate::mux) fn flush(&mut self) {
+        self.link.flush();
+    }
+
+    pub(in crate::mux) fn poll_room(&mut self, limit: usize) -> Poll<Result<(), Broken>> {
+        match self.key() {
+            Ok(key) => self.link.poll_room(key, limit),
+            Err(broken) => Poll::Ready(Err(broken)),
+        }
+    }
+
+    pub(in crate::mux) fn poll_head(&mut self, response: &mut Message<ResponseHead>) -> Poll<Result<HeadKind, Broken>> {
+        let payload = std::task::ready!(self.link.poll_head(self.key()?))?;
+        self.begun = true;
+        let len = (payload.len() + HEADER) as u64;
+        self.received += len;
+        let read = head::read_response(&payload, &self.limits, self.method, &mut response.head);
+        response.received = HeadBytes::One(payload);
+        read.map_err(Broken::Violation)?;
+        if response.head.is_interim() {
+            self.interim += 1;
+            return Poll::Ready(match self.interim > INTERIM_MAX {
+                true => Err(Broken::Violation(TOO_MANY_INTERIM)),
+                false => Ok(HeadKind::Interim),
+            });
+        }
+        response.is_whole = true;
+        (self.head_received, self.length) = (len, response.head.length);
+        Poll::Ready(Ok(HeadKind::Final))
+    }
+
+    pub(in crate::mux) fn poll_piece(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Broken>> {
+        if self.done {
+            return Poll::Ready(Ok(Piece::End));
+        }
+        Poll::Ready(match std::task::ready!(self.link.poll_piece(self.key()?))? {
+            Incoming::Data(buf) => {
+                self.received += (buf.len() + HEADER) as u64;
+                self.body += buf.len() as u64;
+                match head::is_too_long(self.length, self.body) {
+                    true => Err(Broken::Violation(WRONG_LENGTH)),
+                    false => Ok(Piece::Data(buf)),
+                }
+            }
+            Incoming::End(payload) => {
+                if matches!(self.length, Length::Known(length) if length != self.body) {
+                    return Poll::Ready(Err(Broken::Violation(WRONG_LENGTH)));
+                }
+                if let Some(payload) = payload {
+                    self.received += (payload.len() + HEADER) as u64;
+                    let read = head::read_trailers(&payload, &self.limits, self.keep_trailers, trailers);
+                    read.map_err(Broken::Violation)?;
+                }
+                self.done = true;
+                Ok(Piece::End)
+            }
+        })
+    }
+
+    pub(in crate::mux) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Whether anything came on the connection since the request went out.
+    pub(in crate::mux) fn has_heard(&self) -> bool {
+        self.link.received() > self.heard
+    }
+
+    pub(in crate::mux) fn received(&self) -> u64 {
+        self.received
+    }
+
+    pub(in crate::mux) fn head_received(&self) -> u64 {
+        self.head_received
+    }
+
+    pub(in crate::mux) fn sent(&mut self) -> u64 {
+        self.sent
+    }
+
+    pub(in crate::mux) fn is_broken(&self) -> bool {
+        self.key().is_err() || self.key().is_ok_and(|key| self.link.is_broken(key))
+    }
+
+    pub(in crate::mux) fn ended_by_peer(&self) -> bool {
+        self.link.is_closed()
+    }
+
+    /// The connection takes further exchanges in any case; what this asks is whether this one left nothing on it.
+    pub(in crate::mux) fn is_reusable(&self) -> bool {
+        self.done
+    }
+
+    pub(in crate::mux) fn protocol(&self) -> &'static str {
+        "frames"
+    }
+
+    /// No shared connection is moved in the table of sockets for one exchange's sake.
+    pub(in crate::mux) fn place(&self) -> u32 {
+        0
+    }
+
+    /// Each piece has its frame.
+    pub(in crate::mux) fn plain(&self) -> Option<(&ByteStream, u64)> {
+        None
+    }
+
+    pub(in crate::mux) fn passed(&mut self, _count: u64) {}
+
+    pub(in crate::mux) fn passed_end(&mut self) -> Result<(), Broken> {
+        Err(Broken::Closed)
+    }
+
+    pub(in crate::mux) fn poll_idle(&mut self) -> Poll<Ended> {
+        if self.link.is_closed() { Poll::Ready(Ended { unasked: false }) } else { Poll::Pending }
+    }
+
+    pub(in crate::mux) fn watch(&self, task: TaskId) {
+        if let Ok(key) = self.key() {
+            self.link.set_task(key, task);
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if let Some(Ok(key)) = self.stream {
+            self.link.release(key, self.done, CANCEL);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! One exchange of a client on its stream: the request in, the response out.
+
+use super::codec::HEADER;
+use super::head::{self, WRONG_LENGTH};
+use super::link::{Incoming, Link};
+use super::stream::Key;
+use super::{DATA_MAX, INTERNAL_ERROR};
+use crate::http::{FieldId, Length, Message, Method, RequestHead, ResponseHead, Trailers};
+use crate::mux::h1::Disposition;
+use crate::mux::{Broken, Limits, Piece};
+use crate::net::{ByteStream, HeadBytes};
+use crate::ring::Buf;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// The client's side of one exchange. Dropped before `close`, the stream is reset.
+pub struct Served {
+    link: Rc<Link>,
+    key: Key,
+    limits: Limits,
+    keep_trailers: bool,
+    length: Length,
+    /// The client may be waiting for `100 Continue`.
+    waits: bool,
+    /// The request's end was handed out.
+    done: bool,
+    head_received: u64,
+    received: u64,
+    /// Bytes of body so far.
+    body: u64,
+    sent: u64,
+    /// The response was sent to its end.
+    whole: bool,
+}
+
+impl Served {
+    pub fn new(link: &Rc<Link>, key: Key, limits: &Limits, keep_trailers: bool) -> Self {
+        Self {
+            link: link.clone(),
+            key,
+            limits: *limits,
+            keep_trailers,
+            length: Length::None,
+            waits: false,
+            done: false,
+            head_received: 0,
+            received: 0,
+            body: 0,
+            sent: 0,
+            whole: false,
+        }
+    }
+
+    /// Read the head, which has come, into `request`.
+    ///
+    /// # Errors
+    /// It breaks a rule, or the client is gone.
+    pub fn read_request(&mut self, request: &mut Message<RequestHead>) -> Result<(), Broken> {
+        let Poll::Ready(payload) = self.link.poll_head(self.key) else { return Err(Broken::Closed) };
+        let payload = payload?;
+        self.head_received = (payload.len() + HEADER) as u64;
+        self.received = self.head_received;
+        let read = head::read_request(&payload, &self.limits, &mut request.head);
+        request.received = HeadBytes::One(payload);
+        read.map_err(Broken::Violation)?;
+        request.is_whole = true;
+        self.length = request.head.length;
+        self.done = self.length.is_empty() && self.link.has_ended(self.key);
+        let expects = request.head.fields.value(FieldId::Expect, request.received.as_slice());
+        self.waits = !self.done && expects.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+        Ok(())
+    }
+
+    pub(in crate::mux) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    pub(in crate::mux) fn received(&self) -> u64 {
+        self.received
+    }
+
+    pub(in crate::mux) fn head_received(&self) -> u64 {
+        self.head_received
+    }
+
+    pub(in crate::mux) fn poll_piece(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Broken>> {
+        let polled = std::task::ready!(self.link.poll_piece(self.key));
+        Poll::Ready(match polled {
+            Err(broken) => Err(broken),
+            Ok(Incoming::Data(buf)) => {
+                self.waits = false;
+                self.received += buf.len() as u64 + HEADER as u64;
+                self.body += buf.len() as u64;
+                match head::is_too_long(self.length, self.body) {
+                    true => Err(Broken::Violation(WRONG_LENGTH)),
+                    false => Ok(Piece::Data(buf)),
+                }
+            }
+            Ok(Incoming::End(payload)) => self.on_end(payload, trailers),
+        })
+    }
+
+    fn on_end(&mut self, payload: Option<Buf>, trailers: &mut Trailers) -> Result<Piece, Broken> {
+        if matches!(self.length, Length::Known(length) if length != self.body) {
+            return Err(Broken::Violation(WRONG_LENGTH));
+        }
+        if let Some(payload) = payload {
+            self.received += (payload.len() + HEADER) as u64;
+            head::read_trailers(&payload, &self.limits, self.keep_trailers, trailers).map_err(Broken::Violation)?;
+        }
+        self.done = true;
+        Ok(Piece::End)
+    }
+
+    pub(in crate::mux) fn invite(&mut self) -> bool {
+        let waits = std::mem::take(&mut self.waits);
+        if waits {
+            self.sent += self.link.send_head(self.key, true, |out| {
+                head::write_status(out, 100);
+                true
+            });
+            self.flush();
+        }
+        waits
+    }
+
+    pub(in crate::mux) fn send_interim(&mut self, response: &Message<ResponseHead>) -> bool {
+        if response.head.status == 100 {
+            self.waits = false;
+        }
+        self.sent += self.link.send_head(self.key, true, |out| head::write_response(out, false, response));
+        self.flush();
+        true
+    }
+
+    /// `closes`: the driver tells the client with GOAWAY, and not each response.
+    pub(in crate::mux) fn send_head(
+        &mut self,
+        request: &RequestHead,
+        response: &Message<ResponseHead>,
+        _closes: bool,
+    ) -> u64 {
+        let is_head = request.method == Method::Head;
+        let len = self.link.send_head(self.key, false, |out| head::write_response(out, is_head, response));
+        self.sent += len;
+        len
+    }
+
+    pub(in crate::mux) fn put(&mut self, buf: Buf) {
+        self.count_data(buf.len());
+        self.link.put(self.key, |queue| queue.push(buf));
+    }
+
+    pub(in crate::mux) fn put_bytes(&mut self, bytes: &[u8]) {
+        self.count_data(bytes.len());
+        self.link.put(self.key, |queue| queue.push_bytes(bytes));
+    }
+
+    fn count_data(&mut self, len: usize) {
+        self.sent += (len + len.div_ceil(DATA_MAX) * HEADER) as u64;
+    }
+
+    pub(in crate::mux) fn end(&mut self, trailers: &Trailers) {
+        self.sent += self.link.end(self.key, trailers);
+    }
+
+    pub(in crate::mux) fn flush(&mut self) {
+        self.link.flush();
+    }
+
+    pub(in crate::mux) fn poll_room(&mut self, limit: usize) -> Poll<Result<(), Broken>> {
+        self.link.poll_room(self.key, limit)
+    }
+
+    pub(in crate::mux) fn sent(&mut self) -> u64 {
+        self.sent
+    }
+
+    pub(in crate::mux) fn is_broken(&self) -> bool {
+        self.link.is_broken(self.key)
+    }
+
+    /// The rest of a request is in no other's way.
+    pub(in crate::mux) fn reads_away(&self) -> bool {
+        false
+    }
+
+    /// Each piece has its frame.
+    pub(in crate::mux) fn plain(&self) -> Option<&ByteStream> {
+        None
+    }
+
+    pub(in crate::mux) fn passed(&mut self, _count: u64) {}
+
+    /// The exchange is over. `whole`: the response was sent to its end. The connection goes on in any case.
+    pub fn close(mut self, whole: bool) -> Disposition {
+        self.whole = whole;
+        Disposition::KeepAlive
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.link.release(self.key, self.whole, INTERNAL_ERROR);
+    }
+}

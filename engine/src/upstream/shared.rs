@@ -1,0 +1,198 @@
+//! Connections that several exchanges share: the least loaded one gets the next exchange, up to as many as the protocol
+//! allows, and each of them is driven by a task of its own until it ends.
+
+use super::connect::ConnectError;
+use super::connection::Connection;
+use super::lease::Lease;
+use super::limits::Priority;
+use super::pool::Pool;
+use crate::base::clock::Nanos;
+use crate::mux::Upstream;
+use crate::mux::frames::{Asked, Driver, Link, Role};
+use crate::net::ByteStream;
+use crate::ring::{Reactor, TaskId};
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::task::Poll;
+
+/// A connection to which exchanges can be added.
+pub(super) struct Shared {
+    link: Rc<Link>,
+    connection: Rc<Connection>,
+    streams: u32,
+    /// It ends with its last exchange, and gets no other.
+    retired: Rc<Cell<bool>>,
+    idle_since: Cell<Nanos>,
+    driver: TaskId,
+}
+
+impl Shared {
+    /// Take over a connection that stands.
+    pub(super) fn new(pool: &Rc<Pool>, stream: ByteStream, connection: Rc<Connection>, streams: u32) -> Self {
+        let reactor = &pool.reactor;
+        let (link, retired) = (Link::new(reactor, Role::Client, streams), Rc::new(Cell::new(false)));
+        let driving = Driving {
+            pool: Rc::downgrade(pool),
+            link: link.clone(),
+            stream,
+            connection: connection.clone(),
+            retired: retired.clone(),
+            by_peer: false,
+        };
+        let driver = reactor.spawn(drive(driving));
+        Self { link, connection, streams, retired, idle_since: Cell::new(reactor.now()), driver }
+    }
+
+    fn has_room(&self, max_requests: Option<u64>) -> bool {
+        let connection = &self.connection;
+        !self.retired.get()
+            && self.link.has_room()
+            && connection.active.get() < self.streams
+            && max_requests.is_none_or(|max| connection.requests.get() < max)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.connection.active.get() == 0
+    }
+
+    pub(super) fn is_idle_since(&self, oldest: Nanos) -> bool {
+        self.is_idle() && self.idle_since.get() <= oldest
+    }
+
+    fn retire(&self, reactor: &Reactor) {
+        self.retired.set(true);
+        reactor.wake(self.driver);
+    }
+}
+
+impl Pool {
+    /// A place on the least loaded connection, where one has room.
+    pub(super) fn take_stream(self: &Rc<Self>) -> Option<Lease> {
+        let shared = self.shared.borrow();
+        let with_room = shared.iter().filter(|shared| shared.has_room(self.options.max_requests));
+        let least = with_room.min_by_key(|shared| shared.connection.active.get())?;
+        Some(Lease::shared(Upstream::Frames(Asked::new(&least.link)), least.connection.clone(), self))
+    }
+
+    /// A connection stands: it serves as many waiters as it has room for.
+    pub(super) fn share(self: &Rc<Self>, shared: Shared) {
+        let is_stale = self.closed.get() || shared.connection.drained != self.drained.get();
+        let connection = shared.connection.clone();
+        self.shared.borrow_mut().push(shared);
+        self.start_keeper();
+        self.serve_waiters();
+        if is_stale {
+            self.retire_shared(|shared| Rc::ptr_eq(&shared.connection, &connection));
+        }
+    }
+
+    /// An exchange on the connection has ended.
+    pub(super) fn stream_freed(self: &Rc<Self>, connection: &Rc<Connection>) {
+        self.serve_waiters();
+        let is_it = |shared: &&Shared| Rc::ptr_eq(&shared.connection, connection) && shared.is_idle();
+        if let Some(shared) = self.shared.borrow().iter().find(is_it) {
+            shared.idle_since.set(self.reactor.now());
+            // It may have waited for this to end.
+            self.reactor.wake(shared.driver);
+        }
+        let idle = self.shared.borrow().iter().filter(|shared| shared.is_idle()).count();
+        let max = self.options.max_requests.unwrap_or(u64::MAX);
+        let is_surplus = idle > self.options.max_idle || connection.requests.get() >= max;
+        let retired = self.retire_shared(|shared| is_it(&shared) && is_surplus);
+        if connection.requests.get() >= max {
+            self.stats.upstream_cx_max_requests.add(retired);
+        }
+    }
+
+    /// Give the oldest waiters what room there is.
+    fn serve_waiters(self: &Rc<Self>) {
+        while self.waiters.borrow().waiting() > 0 {
+            let Some(lease) = self.take_stream() else { return };
+            let served = self.waiters.borrow_mut().serve(Ok(lease), &self.reactor);
+            debug_assert!(served.is_ok(), "one waits");
+        }
+    }
+
+    /// Connections are under way for all that wait. Where no more may be made, the oldest waiters are told so.
+    pub(super) fn cover_waiters(self: &Rc<Self>) {
+        let is_covered =
+            || self.connecting.borrow().len() * self.options.protocol.streams() >= self.waiters.borrow().waiting();
+        while !is_covered() {
+            if let Err(overflow) = self.connect(Priority::Default) {
+                drop(self.waiters.borrow_mut().serve(Err(ConnectError::Overflow(overflow)), &self.reactor));
+            }
+        }
+    }
+
+    /// Let connections end as soon as they are idle. How many they are.
+    pub(super) fn retire_shared(&self, which: impl Fn(&Shared) -> bool) -> u64 {
+        let shared = self.shared.borrow();
+        let retired = shared.iter().filter(|shared| !shared.retired.get() && which(shared));
+        retired.map(|shared| shared.retire(&self.reactor)).count() as u64
+    }
+
+    /// Close the connection that has been idle longest, at once. Whether there was one.
+    pub(super) fn close_idle_shared(&self) -> bool {
+        let oldest = {
+            let mut all = self.shared.borrow_mut();
+            let idle = all.iter().enumerate().filter(|(_, shared)| shared.is_idle());
+            let oldest = idle.min_by_key(|(_, shared)| shared.idle_since.get()).map(|(index, _)| index);
+            oldest.map(|index| all.swap_remove(index))
+        };
+        let Some(Shared { driver, .. }) = oldest.as_ref() else { return false };
+        self.reactor.cancel(*driver);
+        true
+    }
+
+    pub(super) fn shared_idle_since(&self) -> Option<Nanos> {
+        self.shared.borrow().iter().filter(|shared| shared.is_idle()).map(|shared| shared.idle_since.get()).min()
+    }
+
+    /// The connection is over.
+    fn shared_ended(self: &Rc<Self>, connection: &Rc<Connection>) {
+        let ended: Vec<Shared> =
+            self.shared.borrow_mut().extract_if(.., |shared| Rc::ptr_eq(&shared.connection, connection)).collect();
+        drop(ended);
+        self.cover_waiters();
+    }
+}
+
+/// What a connection's driver holds. Dropped, the connection is over, whatever ended it.
+struct Driving {
+    pool: Weak<Pool>,
+    link: Rc<Link>,
+    stream: ByteStream,
+    connection: Rc<Connection>,
+    retired: Rc<Cell<bool>>,
+    by_peer: bool,
+}
+
+async fn drive(mut driving: Driving) {
+    let mut driver = Driver::new(&driving.link);
+    let over = poll_fn(|_| {
+        let polled = driver.poll(&driving.stream, |_| {});
+        let ends = driving.retired.get() || driving.link.is_leaving();
+        if polled.is_pending() && ends && driving.connection.active.get() == 0 && driving.link.is_quiet() {
+            return Poll::Ready(None);
+        }
+        polled.map(Some)
+    })
+    .await;
+    if let Some(over) = over {
+        driving.by_peer = over.by_peer;
+        if let Some(pool) = driving.pool.upgrade() {
+            pool.stats.upstream_cx_protocol_error.add(u64::from(over.is_violation));
+        }
+    }
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.connection.closed(self.by_peer);
+        self.link.close();
+        if let Some(pool) = self.pool.upgrade() {
+            pool.shared_ended(&self.connection);
+        }
+    }
+}

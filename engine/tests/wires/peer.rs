@@ -1,0 +1,461 @@
+//! The test's end of a connection, on either wire: messages out, messages in.
+
+use crate::frames::{self, Fields, Head};
+use ringway::net::{PipeEnd, Protocol};
+use std::task::Poll;
+
+/// Exchanges at a time on a connection of the second wire.
+pub const STREAMS: u32 = 8;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    H1,
+    Frames,
+}
+
+impl Wire {
+    pub fn protocol(self) -> Protocol {
+        match self {
+            Self::H1 => Protocol::Http1,
+            Self::Frames => Protocol::Frames { streams: STREAMS },
+        }
+    }
+}
+
+/// How a message that comes in ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    #[default]
+    None,
+    Whole,
+    /// It was broken off, with the code where the wire has one.
+    Broken(Option<u32>),
+    Refused,
+}
+
+/// One exchange, as this end sees it.
+#[derive(Debug, Default)]
+pub struct Exchange {
+    pub id: u32,
+    pub interim: Vec<Head>,
+    pub head: Option<Head>,
+    pub body: Vec<u8>,
+    pub trailers: Fields,
+    pub end: End,
+    /// RESET came, before the message's end or behind it.
+    pub was_reset: bool,
+    /// Nothing is read of it: no credit is given.
+    pub is_paused: bool,
+    /// What this end sent was a HEAD request.
+    is_head: bool,
+    is_chunked: bool,
+    waits: Vec<u8>,
+    out_end: Option<Fields>,
+    credit: usize,
+}
+
+impl Exchange {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Whether the proxy gave the exchange up, or at least the rest of what this end sends.
+    pub fn was_given_up(&self) -> bool {
+        self.was_reset || matches!(self.end, End::Broken(_))
+    }
+
+    pub fn status(&self) -> u16 {
+        self.head.as_ref().map_or(0, |head| head.status)
+    }
+
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.head.as_ref()?.field(name)
+    }
+}
+
+/// Where in an HTTP/1 message the next byte belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Head,
+    Length(usize),
+    ChunkSize,
+    Chunk(usize),
+    Trailers,
+    UntilClose,
+}
+
+pub struct Peer {
+    pub wire: Wire,
+    is_client: bool,
+    pipe: Option<PipeEnd>,
+    unread: Vec<u8>,
+    pub exchanges: Vec<Exchange>,
+    at: At,
+    /// The exchange whose message comes in (HTTP/1).
+    current: usize,
+    pub is_over: bool,
+    pub goes_away: bool,
+    last_id: u32,
+}
+
+impl Peer {
+    pub fn new(wire: Wire, is_client: bool, pipe: PipeEnd) -> Self {
+        let (pipe, at) = (Some(pipe), At::Head);
+        let (unread, exchanges) = (Vec::new(), Vec::new());
+        Self { wire, is_client, pipe, unread, exchanges, at, current: 0, is_over: false, goes_away: false, last_id: 0 }
+    }
+
+    pub fn write(&self, bytes: &[u8]) {
+        if let Some(pipe) = &self.pipe {
+            pipe.write(bytes);
+        }
+    }
+
+    pub fn hang_up(&mut self) {
+        self.pipe = None;
+        self.is_over = true;
+    }
+
+    pub fn reset(&mut self) {
+        if let Some(pipe) = self.pipe.take() {
+            pipe.reset();
+        }
+        self.is_over = true;
+    }
+
+    /// Bytes that the proxy has not taken.
+    pub fn unsent(&self) -> usize {
+        let queued: usize = self.exchanges.iter().map(|exchange| exchange.waits.len()).sum();
+        queued + self.pipe.as_ref().map_or(0, PipeEnd::unsent)
+    }
+
+    /// Begin a request. `length` of its body; `None` where it has one whose length is not known. Its index.
+    pub fn request(&mut self, method: &str, target: &str, fields: &Fields, length: Option<usize>) -> usize {
+        self.last_id += 1;
+        let is_chunked = length.is_none();
+        let exchange = Exchange {
+            id: self.last_id,
+            is_head: method == "HEAD",
+            is_chunked,
+            credit: frames::WINDOW,
+            ..Exchange::default()
+        };
+        self.exchanges.push(exchange);
+        let mut fields = fields.clone();
+        let announced = length.filter(|length| *length > 0);
+        match self.wire {
+            Wire::H1 => {
+                if is_chunked {
+                    fields.push(("Transfer-Encoding".into(), "chunked".into()));
+                }
+                fields.extend(announced.map(|length| ("Content-Length".into(), length.to_string())));
+                self.write(format!("{method} {target} HTTP/1.1\r\nHost: h\r\n{}\r\n", lines(&fields)).as_bytes());
+            }
+            Wire::Frames => {
+                lower(&mut fields);
+                fields.extend(announced.map(|length| ("content-length".into(), length.to_string())));
+                let (method, target, authority) = (method.into(), target.into(), "h".into());
+                let head = Head { ends: length == Some(0), method, target, authority, status: 0, fields };
+                self.write(&frames::frame(frames::HEAD, self.last_id, &head.request_payload()));
+            }
+        }
+        self.exchanges.len() - 1
+    }
+
+    /// Begin a response to exchange `index`. `length`: as in `request`. Those to HEAD, 1xx, 204 and 304 have no body.
+    pub fn response(&mut self, index: usize, status: u16, fields: &Fields, length: Option<usize>) {
+        let exchange = &mut self.exchanges[index];
+        let (id, is_head) = (exchange.id, exchange.head.as_ref().is_some_and(|head| head.method == "HEAD"));
+        let is_bodiless = status < 200 || is_head || matches!(status, 204 | 304);
+        exchange.is_chunked = length.is_none() && !is_bodiless;
+        exchange.credit = frames::WINDOW;
+        let tells_length = length.filter(|_| status >= 200 && status != 204);
+        let mut fields = fields.clone();
+        match self.wire {
+            Wire::H1 => {
+                if exchange.is_chunked {
+                    fields.push(("Transfer-Encoding".into(), "chunked".into()));
+                }
+                fields.extend(tells_length.map(|length| ("Content-Length".into(), length.to_string())));
+                self.write(format!("HTTP/1.1 {status} Status\r\n{}\r\n", lines(&fields)).as_bytes());
+            }
+            Wire::Frames => {
+                lower(&mut fields);
+                fields.extend(tells_length.map(|length| ("content-length".into(), length.to_string())));
+                let ends = is_bodiless || length == Some(0);
+                let head = Head { ends, status, fields, ..Head::default() };
+                self.write(&frames::frame(frames::HEAD, id, &head.response_payload()));
+            }
+        }
+    }
+
+    /// A piece of the body goes out, on the second wire as far as there is credit.
+    pub fn data(&mut self, index: usize, data: &[u8]) {
+        match self.wire {
+            Wire::H1 if self.exchanges[index].is_chunked => {
+                self.write(&[format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat());
+            }
+            Wire::H1 => self.write(data),
+            Wire::Frames => {
+                self.exchanges[index].waits.extend_from_slice(data);
+                self.send_frames(index);
+            }
+        }
+    }
+
+    /// The body ends.
+    pub fn end(&mut self, index: usize, trailers: &Fields) {
+        match self.wire {
+            Wire::H1 if self.exchanges[index].is_chunked => {
+                self.write(format!("0\r\n{}\r\n", lines(trailers)).as_bytes());
+            }
+            Wire::H1 => {}
+            Wire::Frames => {
+                self.exchanges[index].out_end = Some(trailers.clone());
+                self.send_frames(index);
+            }
+        }
+    }
+
+    /// Break the exchange off: the stream, or the connection that serves nothing else.
+    pub fn break_off(&mut self, index: usize) {
+        match self.wire {
+            Wire::H1 => self.reset(),
+            Wire::Frames => {
+                self.exchanges[index].waits.clear();
+                self.write(&frames::number(frames::RESET, self.exchanges[index].id, 8));
+            }
+        }
+    }
+
+    pub fn refuse(&mut self, index: usize) {
+        self.write(&frames::frame(frames::REFUSED, self.exchanges[index].id, b""));
+    }
+
+    /// No stream after `last` is served.
+    pub fn go_away(&mut self, last: u32) {
+        self.write(&frames::frame(frames::GOAWAY, last, b""));
+    }
+
+    /// Read the exchange's body on.
+    pub fn resume(&mut self, index: usize) {
+        let exchange = &mut self.exchanges[index];
+        exchange.is_paused = false;
+        let (id, due) = (exchange.id, exchange.body.len() as u32);
+        if self.wire == Wire::Frames && due > 0 {
+            self.write(&frames::number(frames::CREDIT, id, due));
+        }
+    }
+
+    fn send_frames(&mut self, index: usize) {
+        let exchange = &mut self.exchanges[index];
+        let mut out = Vec::new();
+        while !exchange.waits.is_empty() && exchange.credit > 0 {
+            let len = exchange.waits.len().min(exchange.credit).min(frames::DATA_MAX);
+            exchange.credit -= len;
+            out.extend(frames::frame(frames::DATA, exchange.id, &exchange.waits[..len]));
+            exchange.waits.drain(..len);
+        }
+        if exchange.waits.is_empty()
+            && let Some(trailers) = exchange.out_end.take()
+        {
+            out.extend(frames::frame(frames::END, exchange.id, &frames::fields_payload(&trailers)));
+        }
+        self.write(&out);
+    }
+
+    /// Take what has come. On HTTP/1 a paused exchange pauses the connection.
+    pub fn pump(&mut self) {
+        if self.wire == Wire::H1 && self.exchanges.get(self.current).is_some_and(|exchange| exchange.is_paused) {
+            return;
+        }
+        let mut is_over = false;
+        while let Some(pipe) = &self.pipe
+            && let Poll::Ready(received) = pipe.poll_recv()
+        {
+            match received {
+                Ok(Some(bytes)) => self.unread.extend_from_slice(&bytes),
+                Ok(None) | Err(_) => {
+                    is_over = true;
+                    break;
+                }
+            }
+        }
+        match self.wire {
+            Wire::H1 => while self.step() {},
+            Wire::Frames => {
+                while let Some(frame) = frames::take(&mut self.unread) {
+                    self.on_frame(frame);
+                }
+            }
+        }
+        if is_over && !self.is_over {
+            self.is_over = true;
+            if self.at == At::UntilClose {
+                self.finish(End::Whole);
+            }
+            for exchange in self.exchanges.iter_mut().filter(|exchange| exchange.end == End::None) {
+                exchange.end = End::Broken(None);
+            }
+        }
+    }
+
+    fn on_frame(&mut self, frame: frames::Frame) {
+        let index = self.exchanges.iter().position(|exchange| exchange.id == frame.id);
+        match (frame.kind, index) {
+            (frames::GOAWAY, _) => self.goes_away = true,
+            (frames::HEAD, None) if !self.is_client => {
+                assert!(frame.id > self.last_id, "streams begin in order");
+                self.last_id = frame.id;
+                let head = Head::request(&frame.payload);
+                let end = if head.ends { End::Whole } else { End::None };
+                self.exchanges.push(Exchange { id: frame.id, head: Some(head), end, ..Exchange::default() });
+            }
+            (_, None) => panic!("a frame for no stream: {frame:?}"),
+            (_, Some(index)) => self.on_stream_frame(index, &frame),
+        }
+    }
+
+    fn on_stream_frame(&mut self, index: usize, frame: &frames::Frame) {
+        let exchange = &mut self.exchanges[index];
+        let is_complete = exchange.end == End::Whole;
+        match frame.kind {
+            frames::HEAD => {
+                let head = Head::response(&frame.payload);
+                assert!(!is_complete && exchange.head.is_none(), "one final head: {head:?}");
+                if head.status < 200 {
+                    return exchange.interim.push(head);
+                }
+                exchange.end = if head.ends { End::Whole } else { End::None };
+                exchange.head = Some(head);
+            }
+            frames::DATA => {
+                assert!(!is_complete && exchange.head.is_some(), "DATA stands behind a head and before the end");
+                exchange.body.extend_from_slice(&frame.payload);
+                if !exchange.is_paused {
+                    let credit = frames::number(frames::CREDIT, frame.id, frame.payload.len() as u32);
+                    self.write(&credit);
+                }
+            }
+            frames::END => {
+                assert!(!is_complete, "a message ends once");
+                exchange.trailers = frames::read_fields(&frame.payload);
+                exchange.end = End::Whole;
+            }
+            frames::RESET => {
+                exchange.was_reset = true;
+                exchange.waits.clear();
+                if !is_complete {
+                    exchange.end = End::Broken(Some(frames::value(&frame.payload)));
+                }
+            }
+            frames::REFUSED => exchange.end = End::Refused,
+            _ => {
+                exchange.credit += frames::value(&frame.payload) as usize;
+                self.send_frames(index);
+            }
+        }
+    }
+
+    fn finish(&mut self, end: End) {
+        self.exchanges[self.current].end = end;
+        self.current += 1;
+        self.at = At::Head;
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let at = self.unread.windows(2).position(|pair| pair == b"\r\n")?;
+        let line = String::from_utf8(self.unread[..at].to_vec()).expect("a line of the tests is UTF-8");
+        self.unread.drain(..at + 2);
+        Some(line)
+    }
+
+    /// Read the next part of an HTTP/1 message. `false`: more bytes are needed.
+    fn step(&mut self) -> bool {
+        match self.at {
+            At::Head => return self.step_head(),
+            At::Length(0) => self.finish(End::Whole),
+            At::Length(left) => {
+                let now = self.take_body(left);
+                self.at = At::Length(left - now);
+                return now > 0;
+            }
+            At::UntilClose => return self.take_body(usize::MAX) > 0,
+            At::ChunkSize => {
+                let Some(line) = self.line() else { return false };
+                let size = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("no size of a chunk: {line:?}"));
+                self.at = if size == 0 { At::Trailers } else { At::Chunk(size) };
+            }
+            At::Chunk(0) => {
+                let Some(line) = self.line() else { return false };
+                assert_eq!(line, "");
+                self.at = At::ChunkSize;
+            }
+            At::Chunk(left) => {
+                let now = self.take_body(left);
+                self.at = At::Chunk(left - now);
+                return now > 0;
+            }
+            At::Trailers => {
+                let Some(line) = self.line() else { return false };
+                match line.split_once(": ") {
+                    Some((name, value)) => {
+                        self.exchanges[self.current].trailers.push((name.to_ascii_lowercase(), value.into()));
+                    }
+                    None => self.finish(End::Whole),
+                }
+            }
+        }
+        true
+    }
+
+    fn take_body(&mut self, most: usize) -> usize {
+        let now = self.unread.len().min(most);
+        self.exchanges[self.current].body.extend(self.unread.drain(..now));
+        now
+    }
+
+    fn step_head(&mut self) -> bool {
+        let Some(end) = self.unread.windows(4).position(|part| part == b"\r\n\r\n") else { return false };
+        let text = String::from_utf8(self.unread[..end].to_vec()).expect("a head of the tests is UTF-8");
+        self.unread.drain(..end + 4);
+        let mut parts = text.split("\r\n");
+        let words: Vec<&str> = parts.next().unwrap_or_default().splitn(3, ' ').collect();
+        let split = |line: &str| {
+            let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("no field: {line:?}"));
+            (name.to_ascii_lowercase(), value.to_owned())
+        };
+        let fields: Fields = parts.map(split).collect();
+        let mut head = Head { fields, ..Head::default() };
+        if self.is_client {
+            head.status = words[1].parse().expect("a status");
+            if head.status < 200 {
+                self.exchanges[self.current].interim.push(head);
+                return true;
+            }
+        } else {
+            (head.method, head.target) = (words[0].into(), words[1].into());
+            head.authority = head.field("host").unwrap_or_default().into();
+            self.exchanges.push(Exchange::default());
+        }
+        let exchange = &mut self.exchanges[self.current];
+        let is_bodiless = exchange.is_head || matches!(head.status, 204 | 304);
+        self.at = match (head.field("transfer-encoding"), head.field("content-length")) {
+            _ if self.is_client && is_bodiless => At::Length(0),
+            (Some(_), _) => At::ChunkSize,
+            (None, Some(length)) => At::Length(length.parse().expect("a length")),
+            (None, None) if self.is_client => At::UntilClose,
+            (None, None) => At::Length(0),
+        };
+        exchange.head = Some(head);
+        true
+    }
+}
+
+fn lines(fields: &Fields) -> String {
+    fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
+}
+
+fn lower(fields: &mut Fields) {
+    fields.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+}
