@@ -136,25 +136,24 @@ impl Deadlines {
         }
     }
 
-    /// What has run out, if anything.
+    /// What has run out, if anything. If nothing has, the task is woken when it does.
     #[inline]
     pub fn expired(&mut self, now: Nanos) -> Option<Fault> {
-        if std::mem::take(&mut self.moved) {
-            return self.arm_again(now);
-        }
-        if self.timer.fired() { self.first_expired(now) } else { None }
+        if std::mem::take(&mut self.moved) || self.timer.fired() { self.look(now) } else { None }
     }
 
-    fn arm_again(&mut self, now: Nanos) -> Option<Fault> {
-        if self.earliest() <= now {
-            return self.first_expired(now);
+    fn look(&mut self, now: Nanos) -> Option<Fault> {
+        if self.earliest() > now {
+            self.arm();
+            return None;
         }
-        self.arm();
-        None
+        // The exchange may go on, as it does after a try whose time is over; then the timer is to be armed for what is left.
+        self.moved = true;
+        self.first_expired(now)
     }
 
     #[cold]
-    fn first_expired(&mut self, now: Nanos) -> Option<Fault> {
+    fn first_expired(&self, now: Nanos) -> Option<Fault> {
         let all = [
             (self.head, Fault::RequestHeaderTimeout),
             (self.request, Fault::RequestTimeout),
@@ -164,11 +163,7 @@ impl Deadlines {
             (self.try_idle, Fault::PerTryIdleTimeout),
             (self.idle, Fault::StreamIdle),
         ];
-        let first = all.into_iter().find(|(deadline, _)| *deadline <= now);
-        if first.is_none() {
-            self.moved = true;
-        }
-        first.map(|(_, fault)| fault)
+        all.into_iter().find(|(deadline, _)| *deadline <= now).map(|(_, fault)| fault)
     }
 
     fn earliest(&self) -> Nanos {
@@ -181,5 +176,68 @@ impl Deadlines {
             NEVER => self.timer.disarm(),
             earliest => self.timer.arm_at(earliest),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::{PoolSize, Reactor};
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    const MS: Nanos = 1_000_000;
+
+    /// What runs out, and after how many milliseconds.
+    async fn wait(reactor: &Rc<Reactor>, deadlines: &mut Deadlines) -> (Fault, Nanos) {
+        let fault = poll_fn(|_| deadlines.expired(reactor.now()).map_or(Poll::Pending, Poll::Ready)).await;
+        (fault, reactor.now() / MS)
+    }
+
+    fn run(test: impl AsyncFnOnce(&Rc<Reactor>, &mut Deadlines, Nanos) + 'static) {
+        let reactor = Reactor::simulated(1, PoolSize { count: 16, size: 1024 });
+        let within = reactor.clone();
+        reactor.block_on(async move {
+            let mut deadlines = Deadlines::new(&Rc::new(Timer::new(&within)));
+            let start = within.now();
+            test(&within, &mut deadlines, start).await;
+        });
+    }
+
+    #[test]
+    fn a_deadline_that_moved_to_later_is_kept() {
+        run(async |reactor, deadlines, start| {
+            deadlines.limit_idle(start, Some(Duration::from_millis(100)));
+            assert_eq!(deadlines.expired(start), None);
+            reactor.sleep(Duration::from_millis(60)).await;
+            deadlines.moved(reactor.now());
+            let (fault, after) = wait(reactor, deadlines).await;
+            assert_eq!(fault, Fault::StreamIdle);
+            assert!((160..170).contains(&(after - start / MS)), "{after} ms");
+        });
+    }
+
+    #[test]
+    fn what_is_left_after_a_try_runs_out_too() {
+        run(async |reactor, deadlines, start| {
+            deadlines.start_route(start, Some(Duration::from_millis(500)));
+            deadlines.start_try(start, Some(Duration::from_millis(100)), None);
+            assert_eq!(wait(reactor, deadlines).await.0, Fault::PerTryTimeout);
+            deadlines.end_try();
+            deadlines.start_try(reactor.now(), Some(Duration::from_millis(200)), None);
+            assert_eq!(wait(reactor, deadlines).await.0, Fault::PerTryTimeout);
+            // A try without limits of its own.
+            deadlines.end_try();
+            deadlines.start_try(reactor.now(), None, None);
+            let (fault, after) = wait(reactor, deadlines).await;
+            assert_eq!(fault, Fault::RouteTimeout);
+            assert!((500..510).contains(&(after - start / MS)), "{after} ms");
+            // One whose time is over before it begins, too.
+            deadlines.start_route(reactor.now(), Some(Duration::from_millis(500)));
+            deadlines.start_try(start, Some(Duration::ZERO), None);
+            assert_eq!(deadlines.expired(reactor.now()), Some(Fault::PerTryTimeout));
+            deadlines.end_try();
+            assert_eq!(wait(reactor, deadlines).await.0, Fault::RouteTimeout);
+        });
     }
 }
