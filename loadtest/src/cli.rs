@@ -162,9 +162,10 @@ pub struct Programs {
 pub struct CompareArgs {
     /// Scenarios by name or by the start of a name (`keepalive`, `keepalive/64`); all if none is given
     pub scenarios: Vec<String>,
-    /// Peers: ringway, haproxy, haproxy-splice, nginx, envoy, direct
-    #[arg(short, long, value_delimiter = ',', default_value = "ringway,haproxy,nginx,envoy,direct")]
-    pub peers: Vec<String>,
+    /// Peers: ringway, haproxy, haproxy-splice, nginx, envoy, direct [default: ringway,haproxy,nginx,envoy,direct, and
+    /// those that a scenario adds]
+    #[arg(short, long, value_delimiter = ',')]
+    pub peers: Option<Vec<String>>,
     /// Time in which one run measures; scenarios that need longer say so
     #[arg(short, long, default_value = "3s")]
     pub duration: Span,

@@ -9,7 +9,7 @@ pub mod run;
 pub mod scenario;
 pub mod template;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 
 use std::process::ExitCode;
@@ -35,6 +35,9 @@ use scenario::Scenario;
 /// Descriptors for the widest scenario: idle clients, and at a proxy as many again towards the origin.
 const OPEN_FILES: u64 = 65_536;
 
+/// Measured in every scenario, unless the command line names others.
+const DEFAULT_PEERS: &[&str] = &["ringway", "haproxy", "nginx", "envoy", "direct"];
+
 pub fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
     let scenarios = scenario::read_all(&args.programs.assets.join("scenarios"))?;
     let scenarios = scenario::select(scenarios, &args.scenarios)?;
@@ -42,7 +45,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
         scenarios.iter().for_each(|scenario| println!("{:<16} {}", scenario.name, scenario.title));
         return Ok(ExitCode::SUCCESS);
     }
-    let mut comparer = Comparer::new(args)?;
+    let mut comparer = Comparer::new(args, &scenarios)?;
     let comparison = comparer.run(&scenarios)?;
     let written = report::write(&comparison, &args.out)?;
     println!("\nreport: {}", written.display());
@@ -94,8 +97,12 @@ struct Contestant {
 }
 
 impl<'a> Comparer<'a> {
-    fn new(args: &'a CompareArgs) -> anyhow::Result<Comparer<'a>> {
-        let (peers, missing) = peer::find(&args.peers, &args.programs)?;
+    fn new(args: &'a CompareArgs, scenarios: &[Scenario]) -> anyhow::Result<Comparer<'a>> {
+        let names = args.peers.clone().unwrap_or_else(|| {
+            let more: BTreeSet<_> = scenarios.iter().flat_map(|scenario| &scenario.more_peers).cloned().collect();
+            DEFAULT_PEERS.iter().map(|name| (*name).to_owned()).chain(more).collect()
+        });
+        let (peers, missing) = peer::find(&names, &args.programs)?;
         for missing in &missing {
             println!("left out: {} ({} is not there; run `{}`)", missing.name, missing.program, missing.remedy);
         }
@@ -170,7 +177,14 @@ impl<'a> Comparer<'a> {
     /// The peers that a scenario makes sense for: without a proxy nothing balances over several origins.
     fn contestants(&self, scenario: &Scenario) -> Vec<Peer> {
         let several_origins = scenario.origin.delays.len() > 1;
-        self.peers.iter().filter(|peer| peer.kind != peer::Kind::Direct || !several_origins).cloned().collect()
+        let is_meant = |peer: &Peer| {
+            let is_in = |name: &str| peer::Kind::from_name(name) == Some(peer.kind);
+            self.args.peers.is_some()
+                || DEFAULT_PEERS.iter().any(|name| is_in(name))
+                || scenario.more_peers.iter().any(|name| is_in(name))
+        };
+        let makes_sense = |peer: &Peer| peer.kind != peer::Kind::Direct || !several_origins;
+        self.peers.iter().filter(|peer| is_meant(peer) && makes_sense(peer)).cloned().collect()
     }
 
     fn scenario(&mut self, scenario: &Scenario, bar: &ProgressBar) -> anyhow::Result<ScenarioResult> {

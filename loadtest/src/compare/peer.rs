@@ -49,7 +49,7 @@ const INSTALL: &str = "loadtest/peers/install.sh";
 const BUILD: &str = "cargo build --release -p ringway";
 
 impl Kind {
-    fn from_name(name: &str) -> Option<Kind> {
+    pub fn from_name(name: &str) -> Option<Kind> {
         Some(match name {
             "ringway" => Kind::Ringway,
             "haproxy" => Kind::Haproxy,

@@ -39,6 +39,9 @@ pub struct Scenario {
     /// Every run gets a process of its own, so that memory is not that of earlier runs.
     #[serde(default)]
     pub fresh: bool,
+    /// Peers of this scenario, in addition to the default ones; where the command line names peers, it names all.
+    #[serde(default)]
+    pub more_peers: Vec<String>,
     /// Failed exchanges belong to the scenario (wrong answers never do).
     #[serde(default)]
     pub may_fail: bool,
