@@ -4,8 +4,9 @@
 use super::Fault;
 use super::mirror::MirrorBody;
 use super::replay::Replay;
+use crate::base::clock::Nanos;
 use crate::http::{Exchange, Message, RequestHead, Trailers};
-use crate::mux::{Downstream, Piece};
+use crate::mux::{Downstream, Hooks, Piece};
 use crate::ring::Buf;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -26,9 +27,17 @@ pub struct Upload<'w, 'c> {
     limit: u64,
     /// The end was handed out.
     done: bool,
+    /// The end has come off the wire.
+    ended: bool,
+    /// What becomes of the body's bytes before they are read ahead of time, and after that: what filters before and behind
+    /// the one that reads ahead want.
+    early: Hooks,
+    hooks: Hooks,
     /// Read ahead of time, to be handed out before anything else: whole pieces, and the one that is being put together.
     held: VecDeque<Buf>,
     gathered: Vec<u8>,
+    /// Bytes read ahead of time.
+    collected: u64,
     /// The body's end was read ahead of time, too.
     holds_end: bool,
     /// What went to an upstream, in case it has to go again.
@@ -46,8 +55,12 @@ impl<'w, 'c> Upload<'w, 'c> {
             received: 0,
             limit: limit.unwrap_or(u64::MAX),
             done,
+            ended: done,
+            early: Hooks::default(),
+            hooks: Hooks::default(),
             held: VecDeque::new(),
             gathered: Vec::new(),
+            collected: 0,
             holds_end: false,
             replay: Replay::default(),
             mirrors: SmallVec::new(),
@@ -71,20 +84,59 @@ impl<'w, 'c> Upload<'w, 'c> {
         exchange.facts.wire.received = self.wire.received();
     }
 
+    /// What another filter wants done with the body.
+    pub fn add_hooks(&mut self, hooks: Hooks) {
+        self.hooks.add(hooks);
+    }
+
     /// The next piece of the body, or its end; not to be called after the end.
     ///
     /// # Errors
     /// The request is void.
-    pub fn poll_piece(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Fault>> {
+    pub fn poll_piece(&mut self, trailers: &mut Trailers, now: Nanos) -> Poll<Result<Piece, Fault>> {
+        // Hooks cannot be borrowed next to all the rest.
+        let polled = if self.hooks.is_empty() {
+            self.poll_early(trailers, now)
+        } else {
+            let mut hooks = std::mem::take(&mut self.hooks);
+            let polled = hooks.poll(now, || self.poll_early(trailers, now), Fault::RequestCoding);
+            self.hooks = hooks;
+            polled
+        };
+        self.done = matches!(polled, Poll::Ready(Ok(Piece::End)));
+        polled
+    }
+
+    /// The next piece of the body as it came, or its end: nobody wants to know what is in it. What was read ahead of time
+    /// is dropped.
+    ///
+    /// # Errors
+    /// The request is void.
+    pub fn poll_away(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Fault>> {
+        self.held.clear();
+        let polled = self.poll_receive(trailers);
+        self.done = matches!(polled, Poll::Ready(Ok(Piece::End)));
+        polled
+    }
+
+    /// What was read ahead of time, then what comes.
+    fn poll_early(&mut self, trailers: &mut Trailers, now: Nanos) -> Poll<Result<Piece, Fault>> {
         if let Some(buf) = self.held.pop_front() {
             return Poll::Ready(Ok(Piece::Data(buf)));
         }
-        if std::mem::take(&mut self.holds_end) {
-            self.done = true;
+        if self.holds_end {
             return Poll::Ready(Ok(Piece::End));
         }
-        let polled = self.poll_receive(trailers);
-        self.done = matches!(polled, Poll::Ready(Ok(Piece::End)));
+        self.poll_hooked(trailers, now)
+    }
+
+    fn poll_hooked(&mut self, trailers: &mut Trailers, now: Nanos) -> Poll<Result<Piece, Fault>> {
+        if self.early.is_empty() {
+            return self.poll_receive(trailers);
+        }
+        let mut early = std::mem::take(&mut self.early);
+        let polled = early.poll(now, || self.poll_receive(trailers), Fault::RequestCoding);
+        self.early = early;
         polled
     }
 
@@ -93,19 +145,27 @@ impl<'w, 'c> Upload<'w, 'c> {
     ///
     /// # Errors
     /// The request is void.
-    pub fn poll_collect(&mut self, request: &mut Message<RequestHead>, limit: u64) -> Poll<Result<Collected, Fault>> {
+    pub fn poll_collect(
+        &mut self,
+        request: &mut Message<RequestHead>,
+        limit: u64,
+        now: Nanos,
+    ) -> Poll<Result<Collected, Fault>> {
+        if self.early.is_empty() && self.collected == 0 {
+            self.early = std::mem::take(&mut self.hooks);
+        }
         while !self.holds_end {
-            match std::task::ready!(self.poll_receive(&mut request.trailers))? {
+            match std::task::ready!(self.poll_hooked(&mut request.trailers, now))? {
                 Piece::Data(buf) => self.hold(&buf),
                 Piece::End => self.holds_end = true,
             }
-            if self.received > limit {
+            if self.collected > limit {
                 self.close_piece();
-                return Poll::Ready(Ok(Collected { bytes: self.received, is_whole: false }));
+                return Poll::Ready(Ok(Collected { bytes: self.collected, is_whole: false }));
             }
         }
         self.close_piece();
-        Poll::Ready(Ok(Collected { bytes: self.received, is_whole: true }))
+        Poll::Ready(Ok(Collected { bytes: self.collected, is_whole: true }))
     }
 
     /// Copied, because a body may stay for long and receive buffers are for all; into large pieces, because it may
@@ -116,6 +176,7 @@ impl<'w, 'c> Upload<'w, 'c> {
             self.close_piece();
         }
         self.gathered.extend_from_slice(bytes);
+        self.collected += bytes.len() as u64;
     }
 
     fn close_piece(&mut self) {
@@ -125,12 +186,18 @@ impl<'w, 'c> Upload<'w, 'c> {
     }
 
     fn poll_receive(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Fault>> {
+        if self.ended {
+            return Poll::Ready(Ok(Piece::End));
+        }
         let piece = std::task::ready!(self.wire.poll_piece(trailers)).map_err(Fault::of_request_body)?;
-        if let Piece::Data(buf) = &piece {
-            self.received += buf.len() as u64;
-            if self.received > self.limit {
-                return Poll::Ready(Err(Fault::RequestTooLarge));
+        match &piece {
+            Piece::Data(buf) => {
+                self.received += buf.len() as u64;
+                if self.received > self.limit {
+                    return Poll::Ready(Err(Fault::RequestTooLarge));
+                }
             }
+            Piece::End => self.ended = true,
         }
         Poll::Ready(Ok(piece))
     }

@@ -26,6 +26,7 @@ pub use meaning::{ServerState, server_version};
 pub use per_shard::{PerShard, ShardCopy};
 pub use registry::Registry;
 pub use scopes::{
-    AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, DnsStats, FaultStats, HealthCheckStats, HttpStats,
-    Kind, ListenerStats, LocalRateLimitStats, OutlierStats, ServerStats, ShardStats,
+    AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, CodingStats, CompressorChoiceStats, CompressorStats,
+    DecompressorStats, DnsStats, FaultStats, HealthCheckStats, HttpStats, Kind, ListenerStats, LocalRateLimitStats,
+    OutlierStats, ServerStats, ShardStats,
 };

@@ -235,24 +235,35 @@ impl<S: Read + Write> Connection<S> {
     }
 
     fn chunks(&mut self, message: &mut Message) -> Option<()> {
-        loop {
-            let line = self.line()?;
-            let size = line.split(';').next().unwrap_or_default();
-            let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("not a chunk size: {line:?}"));
-            if size == 0 {
-                break;
-            }
-            if !self.take(size, &mut message.body) {
-                return None;
-            }
-            assert_eq!(self.line()?, "", "what follows a chunk");
+        while self.chunk(&mut message.body)? {}
+        message.trailers = self.trailers()?;
+        Some(())
+    }
+
+    /// The next chunk of a body; `false`: it was the last one, and trailers follow. `None`: the connection ended.
+    pub fn chunk(&mut self, to: &mut Vec<u8>) -> Option<bool> {
+        let line = self.line()?;
+        let size = line.split(';').next().unwrap_or_default();
+        let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("not a chunk size: {line:?}"));
+        if size == 0 {
+            return Some(false);
         }
+        if !self.take(size, to) {
+            return None;
+        }
+        assert_eq!(self.line()?, "", "what follows a chunk");
+        Some(true)
+    }
+
+    /// The trailers behind the last chunk.
+    pub fn trailers(&mut self) -> Option<Vec<String>> {
+        let mut trailers = Vec::new();
         loop {
             let line = self.line()?;
             if line.is_empty() {
-                return Some(());
+                return Some(trailers);
             }
-            message.trailers.push(line);
+            trailers.push(line);
         }
     }
 
