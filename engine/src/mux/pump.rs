@@ -205,8 +205,7 @@ impl Pump {
         sink: &mut K,
         reactor: &Reactor,
     ) -> Poll<Result<Option<Moved>, S::Error>> {
-        loop {
-            let Some((from, _, _)) = sockets(source, sink) else { break };
+        while let Some((from, _, _)) = sockets(source, sink) {
             std::task::ready!(from.poll_receive_stopped());
             // What the ring has received goes first. Asking only while bytes are there keeps the receive stopped.
             if !from.has_received_bytes() {
