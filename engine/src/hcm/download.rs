@@ -156,8 +156,6 @@ impl LocalBody {
     /// # Errors
     /// The response stays incomplete.
     pub(super) async fn run(mut self, exchange: &mut Exchange, client: &mut Client<'_, '_>) -> Result<(), Fault> {
-        // What was put into the batch must not wait for another turn.
-        client.upload.wire.flush();
         let sent = client.guard(|client, _| {
             loop {
                 let reactor = client.reactor;

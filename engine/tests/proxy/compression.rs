@@ -288,7 +288,7 @@ fn requests_are_compressed_for_every_try_and_every_mirror() {
         response(if *tries % 2 == 1 { 503 } else { 200 }, &[], "ok")
     });
     let mirror = Origin::answering(|_| response(200, &[], "ok"));
-    let routes = "{ match = { prefix = \"/\" }, route = { cluster = \"app\", retry_policy = { retry_on = \"5xx\" }, \
+    let routes = "{ match = { prefix = \"/\" }, route = { cluster = \"app\", retry_policy = { retry_on = [\"5xx\"] }, \
                   request_mirror_policies = [{ cluster = \"mirror\" }] } }";
     let filter = "{ compressor = { compressor_library = [{ zstd = {} }], response = \"off\", request = { content_type = [\"text/*\"] } } }";
     let mut config = forwarding(origin.address, &format!("http_filters = [{filter}]\n"));
