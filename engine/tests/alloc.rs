@@ -298,6 +298,11 @@ fn shard(kind: &Kind, config: &str) -> MemoryShard {
 }
 
 fn exchanges_allocate_nothing(kind: &Kind, config: &str) {
+    exchanges_allocate(kind, config, 0);
+}
+
+/// `each`: allocations that an exchange may make.
+fn exchanges_allocate(kind: &Kind, config: &str, each: u64) {
     const WARM: u64 = 200;
     const COUNTED: u64 = 2000;
     let shard = shard(kind, config);
@@ -330,7 +335,8 @@ fn exchanges_allocate_nothing(kind: &Kind, config: &str) {
     assert_eq!(shard.registry.value("http.ingress_http.downstream_rq_2xx").map(|n| n as u64 / COUNTED), Some(1));
     shard.reactor.shut_down();
     // RINGWAY_ALLOC_TRAP=1 with RUST_BACKTRACE=1 shows who makes the first one.
-    assert_eq!((allocations, deallocations), (0, 0), "{}: in {COUNTED} exchanges", kind.name);
+    assert!(allocations <= each * COUNTED, "{name}: {allocations} allocations in {COUNTED} exchanges");
+    assert!(deallocations <= each * COUNTED, "{name}: {deallocations} deallocations in {COUNTED} exchanges");
 }
 
 /// All of these tests stand on the counter.
@@ -375,6 +381,16 @@ fn filters_and_a_thousand_routes() {
         let kind = Kind { name: "filters", request: leak(head.replace("app.example", "app.example.")), ..kinds()[0] };
         exchanges_allocate_nothing(&kind, &config);
     }
+}
+
+/// A body that is compressed takes the state of one before it, and a box for its stages.
+#[test]
+fn compressed_bodies_use_the_same_state_again() {
+    let filter = "[listeners.http]\nhttp_filters = [{ compressor = {} }]";
+    let config = CONFIG.replacen("[listeners.http]", filter, 1);
+    let kind =
+        Kind { name: "compressed", response_body: Body::Chunked, ..kinds().into_iter().next().expect("the first") };
+    exchanges_allocate(&kind, &config, 1);
 }
 
 /// The budget of DESIGN section 4, rule 4.

@@ -120,10 +120,7 @@ fn upstream(fault: Fault) -> Telling {
             Flags::UPSTREAM_REMOTE_RESET,
             "upstream_reset_before_response_started{remote_refused_stream_reset}",
         ),
-        Fault::ResponseHead(violation) | Fault::ResponseBody(violation) => {
-            tell(502, "upstream sent an invalid response", Flags::UPSTREAM_PROTOCOL_ERROR, violation.details)
-        }
-        Fault::ResponseCoding(violation) => {
+        Fault::ResponseHead(violation) | Fault::ResponseBody(violation) | Fault::ResponseCoding(violation) => {
             tell(502, "upstream sent an invalid response", Flags::UPSTREAM_PROTOCOL_ERROR, violation.details)
         }
         Fault::RouteTimeout => {

@@ -9,6 +9,7 @@
 
 mod cell;
 mod declare;
+mod filters;
 mod histogram;
 mod host;
 mod meaning;

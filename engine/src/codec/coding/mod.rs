@@ -40,8 +40,8 @@ impl Settings {
     /// Bytes that the state of such an encoder takes, rounded up; `tests/codings.rs` counts them.
     pub fn state_bytes(self) -> usize {
         match self {
-            // A hash table of 128 KiB, pending output and symbols, and twice the window in bytes and in links.
-            Self::Gzip { window_bits, .. } => 204 * 1024 + (6 << window_bits),
+            // Hash table, pending output and symbols, and twice the window in bytes and in links.
+            Self::Gzip { window_bits, .. } => 244 * 1024 + (4 << window_bits),
             Self::Brotli { .. } => 192 * 1024,
             Self::Zstd { .. } => 256 * 1024,
         }
@@ -121,6 +121,16 @@ impl Encoder {
     }
 }
 
+impl Encoder {
+    /// Bytes that do not come from Rust's allocator.
+    pub fn native_bytes(&self) -> usize {
+        match self {
+            Self::Gzip(_) | Self::Brotli(_) => 0,
+            Self::Zstd(encoder) => encoder.bytes(),
+        }
+    }
+}
+
 /// Restores one body.
 pub enum Decoder {
     Gzip(gzip::Decoder),
@@ -152,6 +162,14 @@ impl Decoder {
         match self {
             Self::Gzip(_) => Self::first_bytes(Coding::Gzip),
             Self::Brotli(decoder) => decoder.bytes(),
+            Self::Zstd(decoder) => decoder.bytes(),
+        }
+    }
+
+    /// Those of them that do not come from Rust's allocator.
+    pub fn native_bytes(&self) -> usize {
+        match self {
+            Self::Gzip(_) | Self::Brotli(_) => 0,
             Self::Zstd(decoder) => decoder.bytes(),
         }
     }

@@ -29,6 +29,10 @@ impl Encoder {
         Self(context)
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.0.sizeof()
+    }
+
     pub(super) fn reset(&mut self) {
         self.0.reset(ResetDirective::SessionOnly).expect("a session can always be reset");
     }
