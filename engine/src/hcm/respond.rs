@@ -18,6 +18,9 @@ use std::time::Duration;
 const READ_AWAY_TIME: Duration = Duration::from_secs(1);
 const READ_AWAY_BYTES: u64 = 64 * 1024;
 
+/// A reply of the proxy's own whose body passes filters may pause this long before it is given up.
+const REPLY_IDLE_TIME: Duration = Duration::from_secs(30);
+
 /// Relay the response whose head is in the exchange, and whose try is in `current`.
 pub(super) async fn upstream(
     serving: &mut Serving<'_, '_, '_>,
@@ -127,6 +130,8 @@ async fn write_reply(serving: &mut Serving<'_, '_, '_>, reply: &Reply<'_>, close
     if has_body && !hooks.is_empty() {
         let body = LocalBody::new(reply.body, hooks, hcm.config.limits.buffer_limit as usize);
         let reactor = client.reactor;
+        // What ran out before does not count any more.
+        client.deadlines.start_reading_away(reactor.now(), REPLY_IDLE_TIME);
         reactor.pooled(|| body.run(exchange, client)).await?;
     } else {
         let wire = &mut client.upload.wire;

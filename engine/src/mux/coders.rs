@@ -4,7 +4,7 @@
 use super::Violation;
 use crate::codec::coding::{Decoder, Encoder, OUTPUT_MAX, Settings};
 use crate::http::coding::Coding;
-use crate::ring::{Buf, Reactor};
+use crate::ring::{Buf, Reactor, TaskId};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -14,6 +14,16 @@ const SPARE_ENCODERS: usize = 16;
 
 /// One turn's work in parts: a step costs as many of them as its input has of its settings' slice.
 pub(super) const TURN: usize = 1024;
+
+/// Bodies in line that look in each turn whether it is theirs; the others sleep until they have moved up. More than one,
+/// because a body may leave the line in its sleep.
+const AWAKE: usize = 8;
+
+/// A body in line.
+struct Waiting {
+    ticket: u64,
+    task: TaskId,
+}
 
 /// Of one shard.
 pub struct Coders {
@@ -27,8 +37,8 @@ pub struct Coders {
     /// The reactor's turn that `spent` is about.
     turn: Cell<u64>,
     spent: Cell<usize>,
-    /// Bodies that wait for a turn, in order.
-    waiting: RefCell<VecDeque<u64>>,
+    /// Bodies that wait for a turn, in order, so with rising tickets.
+    waiting: RefCell<VecDeque<Waiting>>,
     next_ticket: Cell<u64>,
     /// The first of them since this turn.
     first_since: Cell<u64>,
@@ -126,46 +136,67 @@ impl Coders {
         (result, (produced > 0).then(|| self.reactor.pool().copy_from(&output[..produced])))
     }
 
-    /// Whether the present turn of the reactor has time for so much more work. Otherwise the task is woken in the next
-    /// one, where those that waited longest come first.
+    /// Whether the present turn of the reactor has time for so much more work. Otherwise the task is woken in a later one:
+    /// those that waited longest come first.
     pub(super) fn may_work(&self, ticket: &mut Option<u64>, parts: usize) -> bool {
         let turn = self.reactor.turns();
         if self.turn.replace(turn) != turn {
             self.spent.set(0);
         }
         let mut waiting = self.waiting.borrow_mut();
+        let place =
+            |waiting: &VecDeque<Waiting>, ticket: u64| waiting.binary_search_by_key(&ticket, |it| it.ticket).ok();
+        let mut own = ticket.and_then(|ticket| place(&waiting, ticket));
         // A body that was first for a whole turn and did not ask has other reasons to wait.
-        if self.first_since.get() + 1 < turn && waiting.front() != ticket.as_ref() && waiting.pop_front().is_some() {
-            self.first_since.set(turn);
-        }
-        if ticket.is_some_and(|ticket| !waiting.contains(&ticket)) {
-            *ticket = None;
+        if self.first_since.get() + 1 < turn && own != Some(0) && !waiting.is_empty() {
+            self.leave(&mut waiting, 0);
+            own = own.map(|place| place - 1);
         }
         let has_time = self.spent.get() == 0 || self.spent.get() + parts <= TURN;
-        let is_next = waiting.front().is_none_or(|first| Some(*first) == *ticket);
-        if has_time && is_next {
-            if ticket.take().is_some() {
-                waiting.pop_front();
-                self.first_since.set(turn);
+        if has_time && (waiting.is_empty() || own == Some(0)) {
+            *ticket = None;
+            if own.is_some() {
+                self.leave(&mut waiting, 0);
             }
             self.spent.set(self.spent.get() + parts);
             return true;
         }
-        if ticket.is_none() {
+        let task = self.reactor.current_task();
+        let place = own.unwrap_or_else(|| {
             let next = self.next_ticket.get();
             self.next_ticket.set(next + 1);
             if waiting.is_empty() {
                 self.first_since.set(turn);
             }
-            waiting.push_back(next);
             *ticket = Some(next);
+            waiting.push_back(Waiting { ticket: next, task });
+            waiting.len() - 1
+        });
+        waiting[place].task = task;
+        if place < AWAKE {
+            self.reactor.wake(task);
         }
-        self.reactor.wake(self.reactor.current_task());
         false
     }
 
+    /// The body at this place does not wait any more: the others move up.
+    fn leave(&self, waiting: &mut VecDeque<Waiting>, place: usize) {
+        waiting.remove(place);
+        if place == 0 {
+            self.first_since.set(self.reactor.turns());
+        }
+        if place < AWAKE
+            && let Some(next) = waiting.get(AWAKE - 1)
+        {
+            self.reactor.wake(next.task);
+        }
+    }
+
     pub(super) fn forget(&self, ticket: u64) {
-        self.waiting.borrow_mut().retain(|waiting| *waiting != ticket);
+        let mut waiting = self.waiting.borrow_mut();
+        if let Ok(place) = waiting.binary_search_by_key(&ticket, |it| it.ticket) {
+            self.leave(&mut waiting, place);
+        }
     }
 }
 
@@ -284,9 +315,10 @@ mod tests {
         assert_eq!(coders.used(), 0);
     }
 
-    /// Three bodies with a slice each and one that never comes back: one slice a turn, in turn.
+    /// Many bodies with a slice each and one that never comes back: one slice a turn, in turn.
     #[test]
     fn a_turn_has_time_for_one_slice_and_all_get_theirs() {
+        const BODIES: usize = 3 * AWAKE;
         let reactor = reactor();
         let coders = Coders::new(&reactor);
         let worked = Rc::new(RefCell::new(Vec::new()));
@@ -296,7 +328,7 @@ mod tests {
             // Works as long as it may, gets a place in the line and leaves.
             while gone.may_work(&mut ticket, TURN) {}
         });
-        for body in 0..3 {
+        for body in 0..BODIES {
             let (reactor, coders, worked) = (reactor.clone(), coders.clone(), worked.clone());
             reactor.clone().spawn(async move {
                 let mut ticket = None;
@@ -306,12 +338,16 @@ mod tests {
                 }
             });
         }
-        for _ in 0..40 {
+        for _ in 0..4 * BODIES + 10 {
             reactor.turn();
         }
         let worked = worked.borrow();
-        assert_eq!(worked.len(), 12);
+        assert_eq!(worked.len(), 4 * BODIES);
         assert!(worked.windows(2).all(|pair| pair[0].1 < pair[1].1), "one a turn: {worked:?}");
-        assert!(worked.windows(3).all(|three| three[0].0 != three[1].0 && three[0].0 != three[2].0), "{worked:?}");
+        for round in worked.chunks(BODIES) {
+            let mut bodies: Vec<_> = round.iter().map(|(body, _)| *body).collect();
+            bodies.sort_unstable();
+            assert!(bodies.into_iter().eq(0..BODIES), "each once before one comes again: {worked:?}");
+        }
     }
 }
