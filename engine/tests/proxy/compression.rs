@@ -397,3 +397,32 @@ fn wrong_settings_are_explained() {
     }
     assert!(refusal("", "compressor = \"off\"").contains("no filter `compressor`"));
 }
+
+/// A try that goes out next to one that is late gets the same bytes.
+#[test]
+fn hedged_tries_get_the_compressed_body() {
+    let is_late = Arc::new(Mutex::new(true));
+    let origin = Origin::answering(move |_| {
+        if std::mem::take(&mut *is_late.lock().expect("one at a time")) {
+            std::thread::sleep(Duration::from_millis(1500));
+        }
+        response(200, &[], "ok")
+    });
+    let filter = "{ compressor = { response = \"off\", request = { content_type = [\"text/*\"] } } }";
+    let route = "{ match = { prefix = \"/\" }, route = { cluster = \"app\", hedge_on_per_try_timeout = true, retry_policy = \
+                 { retry_on = [\"5xx\"], num_retries = 1, per_try_timeout = \"200ms\" } } }";
+    let proxy = filtering(&origin, filter, route);
+    let body = page(40_000);
+    let mut client = proxy.connect();
+    let head =
+        format!("PUT / HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", body.len());
+    client.send(head.as_bytes());
+    client.send(&body);
+    assert_eq!(client.response().status(), 200);
+    let requests = origin.requests();
+    assert_eq!(requests.len(), 2, "the late one and the one next to it");
+    for request in &requests {
+        assert_eq!(request.field("content-encoding"), Some("gzip"));
+        assert_same(&decoded(Coding::Gzip, &request.body), &body, "the body");
+    }
+}
