@@ -123,10 +123,8 @@ const ANYWHERE: &[(&str, &str)] = &[
 
 /// HTTP filters of Envoy that do not exist here yet.
 const FILTERS_LATER: &[&str] = &[
-    "compressor",
     "cors",
     "csrf",
-    "decompressor",
     "ext_authz",
     "ext_proc",
     "grpc_web",

@@ -75,6 +75,7 @@ impl Resolver<'_, '_, '_> {
             drain_time: runtime.drain_time.0,
             max_connections: runtime.max_connections.value(),
             splice_threshold: runtime.splice_threshold.0,
+            compression_memory: runtime.compression_memory.0,
             access_log_flush_interval: runtime.access_log_flush_interval.0,
             user: runtime.user.value(),
             group: runtime.group.value(),

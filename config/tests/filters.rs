@@ -160,3 +160,50 @@ fn log_filters() {
     assert_eq!(nested, expected);
     assert!(hcm(&format!("access_log = [{{ path = \"/dev/stdout\" }}]\n{ROUTE}")).access_logs[0].filter.is_none());
 }
+
+#[test]
+fn a_compressor_has_defaults() {
+    let hcm = hcm(&format!("http_filters = [{{ compressor = {{}} }}, {{ decompressor = {{}} }}]\n{ROUTE}"));
+    let [HttpFilter::Compressor(compressor), HttpFilter::Decompressor(decompressor)] = &hcm.http_filters[..] else {
+        panic!()
+    };
+    assert_eq!(compressor.libraries, [CompressorSettings::Gzip { level: 4, window_bits: 14 }]);
+    let response = compressor.response.as_ref().expect("responses are compressed");
+    assert_eq!((response.min_content_length, response.content_type.len()), (30, 10));
+    assert!(response.content_type.iter().any(|it| it == "text/html"));
+    assert!(!response.disable_on_etag_header && !response.remove_accept_encoding_header);
+    assert!(response.uncompressible_response_codes.is_empty() && compressor.request.is_none());
+    assert_eq!(decompressor.libraries, [Coding::Gzip, Coding::Brotli, Coding::Zstd]);
+    assert!(decompressor.advertise_accept_encoding);
+    assert_eq!((decompressor.max_output_bytes, decompressor.max_inflate_ratio), (Some(1 << 30), 100));
+    for direction in [decompressor.request, decompressor.response] {
+        assert!(!direction.expect("both directions").ignore_no_transform);
+    }
+}
+
+#[test]
+fn every_part_of_a_compressor() {
+    let hcm = hcm(&format!(
+        "http_filters = [{{ compressor = {{ compressor_library = [{{ zstd = {{ compression_level = 9 }} }}, {{ brotli = \
+         {{ quality = 0 }} }}, {{ gzip = {{ compression_level = 1, window_bits = 9 }} }}], response = \"off\", request = {{ \
+         min_content_length = 5, content_type = [\"Text/*\"] }} }} }}, {{ decompressor = {{ decompressor_library = \
+         [\"zstd\"], request = \"off\", response = {{ ignore_no_transform_header = true }}, advertise_accept_encoding = \
+         false, max_output_bytes = \"off\", max_inflate_ratio = 7 }} }}]\n{ROUTE}"
+    ));
+    let [HttpFilter::Compressor(compressor), HttpFilter::Decompressor(decompressor)] = &hcm.http_filters[..] else {
+        panic!()
+    };
+    assert_eq!(
+        compressor.libraries,
+        [
+            CompressorSettings::Zstd { level: 9 },
+            CompressorSettings::Brotli { quality: 0 },
+            CompressorSettings::Gzip { level: 1, window_bits: 9 }
+        ]
+    );
+    let request = compressor.request.as_ref().expect("requests are compressed");
+    assert!(compressor.response.is_none() && request.min_content_length == 5 && request.content_type == ["text/*"]);
+    assert!(decompressor.request.is_none() && decompressor.response.is_some_and(|it| it.ignore_no_transform));
+    assert_eq!((&decompressor.libraries[..], decompressor.advertise_accept_encoding), (&[Coding::Zstd][..], false));
+    assert_eq!((decompressor.max_output_bytes, decompressor.max_inflate_ratio), (None, 7));
+}

@@ -43,6 +43,7 @@ fn the_smallest_file_has_every_default() {
     assert_eq!((runtime.ring_entries, runtime.buffer_count, runtime.buffer_size), (1024, 1024, 16 << 10));
     assert_eq!((runtime.backlog, runtime.drain_time), (4096, Duration::from_secs(30)));
     assert_eq!((runtime.max_connections, runtime.splice_threshold), (None, Some(64 << 10)));
+    assert_eq!(runtime.compression_memory, 64 << 20);
     assert_eq!((runtime.access_log_flush_interval, runtime.log.as_str()), (Duration::from_secs(1), "info"));
     assert!(config.admin.is_none());
 

@@ -57,6 +57,16 @@ fn chunked() {
 }
 
 #[test]
+fn accept_encoding() {
+    replay("accept_encoding", checks::accept_encoding);
+}
+
+#[test]
+fn decoding() {
+    replay("decoding", checks::decoding);
+}
+
+#[test]
 fn path() {
     replay("path", checks::path);
 }

@@ -4,10 +4,14 @@
 use crate::reader::{Empty, OffOr, table};
 
 mod buffer;
+mod compressor;
+mod decompressor;
 mod fault;
 mod local_ratelimit;
 
 pub use buffer::Buffer;
+pub use compressor::{Compressor, CompressorLibrary, CompressorResponse};
+pub use decompressor::{CodingLibrary, Decompressor, DecompressorDirection};
 pub use fault::{Fault, FaultAbort, FaultDelay, FaultRateLimit};
 pub use local_ratelimit::{
     LocalRateLimit, RateLimitAction, RateLimitDescriptor, RateLimitEntry, RateLimitRule, TokenBucket,

@@ -34,6 +34,9 @@ table! {
         /// A response body is moved by splice(2), without passing through user space, if at least this many bytes are
         /// still to come or if it ends with its connection. Chunked bodies are not spliced.
         splice_threshold: SizeOrOff<1>, default "\"64KiB\"";
+        /// Memory of each shard for compressing and decompressing bodies. Bodies for which there is no room pass as they
+        /// are.
+        compression_memory: Size<1_048_576, { 1 << 40 }>, default "\"64MiB\"";
         /// How often shards hand their access log lines to the writer.
         access_log_flush_interval: Time<1>, default "\"1s\"";
         /// User to switch to after the start, if the process was started as root.

@@ -13,6 +13,8 @@ macro_rules! http_filters {
             local_ratelimit LocalRateLimit;
             fault Fault;
             buffer Buffer;
+            compressor Compressor;
+            decompressor Decompressor;
         }
     };
 }
@@ -182,4 +184,77 @@ pub enum FaultRateLimitKind {
 pub struct Buffer {
     /// Bytes of a request's body; more get status 413.
     pub max_request_bytes: u64,
+}
+
+/// Envoy: extensions.filters.http.compressor.v3.Compressor.
+#[derive(Clone, Debug)]
+pub struct Compressor {
+    /// In order of preference; never empty (default gzip).
+    pub libraries: Vec<CompressorSettings>,
+    /// `None`: responses are left alone.
+    pub response: Option<CompressorResponse>,
+    /// `None`: requests are left alone (default).
+    pub request: Option<CompressorRequest>,
+}
+
+/// A library of Envoy's with its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompressorSettings {
+    /// `level` 1 to 9 (default 4), `window_bits` 9 to 14 (default 14).
+    Gzip { level: u8, window_bits: u8 },
+    /// `quality` 0 or 1 (default 1).
+    Brotli { quality: u8 },
+    /// `level` 1 to 9 (default 3).
+    Zstd { level: u8 },
+}
+
+#[derive(Clone, Debug)]
+pub struct CompressorResponse {
+    /// Bytes; shorter bodies are left alone (default 30).
+    pub min_content_length: u32,
+    /// In lower case: `text/html`, `text/*`, `*/*` (default: a list of types that get smaller).
+    pub content_type: Vec<String>,
+    /// Default false.
+    pub disable_on_etag_header: bool,
+    /// Default false.
+    pub remove_accept_encoding_header: bool,
+    pub uncompressible_response_codes: Vec<u16>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CompressorRequest {
+    /// As for responses.
+    pub min_content_length: u32,
+    pub content_type: Vec<String>,
+}
+
+/// Envoy: extensions.filters.http.decompressor.v3.Decompressor.
+#[derive(Clone, Debug)]
+pub struct Decompressor {
+    /// Never empty (default all).
+    pub libraries: Vec<Coding>,
+    /// `None`: requests are left alone.
+    pub request: Option<DecompressorDirection>,
+    /// `None`: responses are left alone.
+    pub response: Option<DecompressorDirection>,
+    /// Default true.
+    pub advertise_accept_encoding: bool,
+    /// Default 1 GiB.
+    pub max_output_bytes: Option<u64>,
+    /// Default 100.
+    pub max_inflate_ratio: u32,
+}
+
+/// A content coding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    Gzip,
+    Brotli,
+    Zstd,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct DecompressorDirection {
+    /// Whether `no-transform` protects nothing (default false).
+    pub ignore_no_transform: bool,
 }

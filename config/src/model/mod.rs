@@ -53,6 +53,8 @@ pub struct Runtime {
     pub max_connections: Option<u64>,
     /// Plain bodies whose known remaining length is at least this many bytes are moved with splice(2); `None`: never.
     pub splice_threshold: Option<u64>,
+    /// Bytes of each shard for compressing and decompressing.
+    pub compression_memory: u64,
     /// How often shards hand their access log batches to the writer.
     pub access_log_flush_interval: Duration,
     /// User (and group, by default that user's) to switch to after the sockets are bound; only if started as root.

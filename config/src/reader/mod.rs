@@ -29,8 +29,8 @@ pub use shape::{KeySpec, Presence, Shape, TableSpec};
 pub use table::{TableReader, absent, key_name, read_default};
 pub use text::{
     ClusterName, CookieName, CookiePath, Domain, EditableHeader, FilePath, HeaderName, HeaderValue, Host, HostName,
-    LogDirectives, MatchableHeader, Method, Name, NewPath, PSEUDO_FIELDS, QueryName, Scheme, SeparatedPrefix, Text,
-    UrlPath, ViaName, is_token,
+    LogDirectives, MatchableHeader, MediaType, Method, Name, NewPath, PSEUDO_FIELDS, QueryName, Scheme,
+    SeparatedPrefix, Text, UrlPath, ViaName, is_token,
 };
 
 pub(crate) use read::holds;

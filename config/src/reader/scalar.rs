@@ -86,6 +86,11 @@ impl Read for bool {
 pub struct Int<const MIN: u64, const MAX: u64>(pub u64);
 
 impl<const MIN: u64, const MAX: u64> Int<MIN, MAX> {
+    pub fn to_u8(self) -> u8 {
+        const { assert!(MAX <= u8::MAX as u64) };
+        self.0 as u8
+    }
+
     pub fn to_u16(self) -> u16 {
         const { assert!(MAX <= u16::MAX as u64) };
         self.0 as u16

@@ -60,6 +60,9 @@ text_types! {
     /// A header that may be added and removed.
     EditableHeader, "a header name", "letters, digits and !#$%&'*+-.^_`|~, such as \"x-request-id\"; not the host or a header of the connection", editable_header;
 
+    /// A media type, or a range of them, in lower case (RFC 9110 sections 8.3.1 and 12.5.1).
+    MediaType, "a media type", "a type like \"text/html\", all of a kind like \"text/*\", or \"*/*\"; without parameters", media_type;
+
     /// The name of a cookie (RFC 6265 section 4.1.1).
     CookieName, "the name of a cookie", "letters, digits and !#$%&'*+-.^_`|~, such as \"session\"", cookie_name;
 
@@ -118,6 +121,20 @@ fn name(text: &str) -> Result<String, Refusal> {
         return Err(Refusal::new("this is not a name"));
     }
     Ok(text.to_owned())
+}
+
+fn media_type(text: &str) -> Result<String, Refusal> {
+    let lower = text.to_ascii_lowercase();
+    if let Some((essence, _)) = lower.split_once(';') {
+        let hint = format!("parameters are ignored: \"{}\"", essence.trim_end());
+        return Err(Refusal::new(format!("{text:?} has a parameter")).hint(Some(hint)));
+    }
+    match lower.split_once('/') {
+        Some(("*", "*")) => Ok(lower),
+        Some((kind, "*")) if is_token(kind) => Ok(lower),
+        Some((kind, name)) if kind != "*" && is_token(kind) && is_token(name) && !name.contains('*') => Ok(lower),
+        _ => Err(Refusal::new(format!("{text:?} is not a media type"))),
+    }
 }
 
 fn url_path(text: &str) -> Result<String, Refusal> {

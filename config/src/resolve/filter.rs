@@ -2,6 +2,8 @@
 //! each filter are checked in a separate file.
 
 mod buffer;
+mod compressor;
+mod decompressor;
 mod fault;
 mod local_ratelimit;
 

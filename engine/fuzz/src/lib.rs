@@ -12,6 +12,8 @@ pub mod codec;
 #[allow(dead_code)] // Edits of heads are not the codec's.
 pub mod http {
     mod authority;
+    pub mod coding;
+    mod edit;
     mod field;
     mod field_id;
     pub mod grammar;
@@ -20,12 +22,15 @@ pub mod http {
     pub mod path;
     mod span;
     mod status;
+    mod violation;
 
     pub use authority::is_valid_authority;
+    pub use edit::HeadEditor;
     pub use field::{Field, Fields};
     pub use field_id::FieldId;
-    pub use head::{BodyKind, ImpliedPath, RequestHead, ResponseHead, Scheme, TargetForm};
+    pub use head::{ImpliedPath, Length, RequestHead, ResponseHead, Scheme, TargetForm};
     pub use method::{Method, Version};
-    pub use span::{Span, SpanBytes};
+    pub use span::{EditBytes, HeadView, Span, SpanBytes};
     pub use status::reason;
+    pub use violation::Violation;
 }

@@ -1,3 +1,4 @@
-//! Codecs without I/O: bytes in, heads and body ranges out, and the reverse.
+//! Codecs without I/O: bytes in, heads, body ranges or decoded bytes out, and the reverse.
 
+pub mod coding;
 pub mod h1;

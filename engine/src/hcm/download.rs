@@ -2,8 +2,7 @@
 //! rest of the request goes on.
 
 use crate::http::{Exchange, Trailers, TryTimes};
-use crate::http_filter::Pace;
-use crate::mux::{Downstream, Moved, Piece, Pump, Sink, Source, Upstream};
+use crate::mux::{Downstream, Hooks, Moved, Piece, Pump, Sink, Source, Upstream};
 use crate::net::ByteStream;
 use crate::ring::Buf;
 use crate::router::{Client, Fault, Try};
@@ -13,17 +12,15 @@ use std::task::{Poll, ready};
 /// One response's body.
 pub(super) struct Download {
     pump: Pump,
-    pace: Option<Pace>,
-    /// Received, but not to be sent yet.
-    held: Option<Buf>,
+    hooks: Hooks,
     splice_threshold: Option<u64>,
 }
 
 impl Download {
     /// Bodies of which `splice_threshold` bytes are left are spliced, where nothing speaks against it.
-    pub(super) fn new(buffer_limit: usize, pace: Option<Pace>, splice_threshold: Option<u64>) -> Self {
-        let splice_threshold = splice_threshold.filter(|_| pace.is_none());
-        Self { pump: Pump::new(buffer_limit), pace, held: None, splice_threshold }
+    pub(super) fn new(buffer_limit: usize, hooks: Hooks, splice_threshold: Option<u64>) -> Self {
+        let splice_threshold = splice_threshold.filter(|_| hooks.is_empty());
+        Self { pump: Pump::new(buffer_limit), hooks, splice_threshold }
     }
 
     /// Relay the body of the response whose head was just put into the batch.
@@ -72,13 +69,12 @@ impl Download {
         exchange: &'s mut Exchange,
         client: &'s mut Client<'_, 'c>,
     ) -> (&'s mut Pump, ResponseBody<'s>, ClientSink<'s, 'c>) {
-        let stats = &tried.forwarding.cluster.stats;
+        let stats = Some(&*tried.forwarding.cluster.stats);
         let source = ResponseBody {
             wire: &mut tried.lease.wire,
             trailers: &mut exchange.response.trailers,
             times: &mut exchange.last.times,
-            pace: &mut self.pace,
-            held: &mut self.held,
+            hooks: &mut self.hooks,
             now: client.reactor.now(),
         };
         let sink = ClientSink { wire: client.upload.wire, sent: &mut exchange.facts.sent, stats };
@@ -91,24 +87,8 @@ struct ResponseBody<'s> {
     wire: &'s mut Upstream,
     trailers: &'s mut Trailers,
     times: &'s mut TryTimes,
-    pace: &'s mut Option<Pace>,
-    held: &'s mut Option<Buf>,
+    hooks: &'s mut Hooks,
     now: u64,
-}
-
-impl ResponseBody<'_> {
-    /// The part of `buf` that may go now; the rest is kept.
-    fn hold_back(&mut self, buf: Buf, allowance: usize) -> Buf {
-        let now = buf.len().min(allowance);
-        if let Some(pace) = self.pace {
-            pace.spend(now);
-        }
-        if now == buf.len() {
-            return buf;
-        }
-        *self.held = Some(buf.slice(now..buf.len()));
-        buf.slice(0..now)
-    }
 }
 
 impl Source for ResponseBody<'_> {
@@ -116,23 +96,19 @@ impl Source for ResponseBody<'_> {
 
     #[inline]
     fn poll_piece(&mut self) -> Poll<Result<Piece, Fault>> {
-        let allowance = match self.pace {
-            Some(pace) => ready!(pace.poll_allowance(self.now)),
-            None => usize::MAX,
+        let Self { wire, trailers, times, hooks, now } = self;
+        let received = || match ready!(wire.poll_piece(trailers)) {
+            Ok(Piece::Data(buf)) => {
+                times.response_body_start.get_or_insert(*now);
+                Poll::Ready(Ok(Piece::Data(buf)))
+            }
+            Ok(Piece::End) => {
+                times.response_end = Some(*now);
+                Poll::Ready(Ok(Piece::End))
+            }
+            Err(broken) => Poll::Ready(Err(Fault::of_response_body(broken))),
         };
-        let buf = match self.held.take() {
-            Some(buf) => buf,
-            None => match ready!(self.wire.poll_piece(self.trailers)) {
-                Ok(Piece::Data(buf)) => buf,
-                Ok(Piece::End) => {
-                    self.times.response_end = Some(self.now);
-                    return Poll::Ready(Ok(Piece::End));
-                }
-                Err(broken) => return Poll::Ready(Err(Fault::of_response_body(broken))),
-            },
-        };
-        self.times.response_body_start.get_or_insert(self.now);
-        Poll::Ready(Ok(Piece::Data(self.hold_back(buf, allowance))))
+        hooks.poll(*now, received, Fault::ResponseCoding)
     }
 
     fn trailers(&self) -> &Trailers {
@@ -140,7 +116,7 @@ impl Source for ResponseBody<'_> {
     }
 
     fn plain(&self) -> Option<(&ByteStream, u64)> {
-        if self.held.is_some() { None } else { self.wire.plain() }
+        if self.hooks.is_empty() { self.wire.plain() } else { None }
     }
 
     fn passed(&mut self, count: u64) {
@@ -157,12 +133,76 @@ impl Source for ResponseBody<'_> {
     }
 }
 
+/// The body of a response that was made here, on its way through hooks.
+pub(super) struct LocalBody {
+    pump: Pump,
+    source: Made,
+}
+
+struct Made {
+    body: Option<Buf>,
+    hooks: Hooks,
+    now: u64,
+}
+
+impl LocalBody {
+    pub(super) fn new(body: &[u8], hooks: Hooks, buffer_limit: usize) -> Self {
+        let source = Made { body: Some(Buf::from(Box::from(body))), hooks, now: 0 };
+        Self { pump: Pump::new(buffer_limit), source }
+    }
+
+    /// Send the body of the response whose head was just put into the batch.
+    ///
+    /// # Errors
+    /// The response stays incomplete.
+    pub(super) async fn run(mut self, exchange: &mut Exchange, client: &mut Client<'_, '_>) -> Result<(), Fault> {
+        let sent = client.guard(|client, _| {
+            loop {
+                let reactor = client.reactor;
+                self.source.now = reactor.now();
+                let sent = &mut exchange.facts.sent;
+                let mut sink = ClientSink { wire: client.upload.wire, sent, stats: None };
+                match self.pump.poll(&mut self.source, &mut sink, reactor) {
+                    Poll::Ready(Ok(Moved::Some)) => client.deadlines.moved(reactor.now()),
+                    Poll::Ready(Ok(Moved::All)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
+        sent.await
+    }
+}
+
+impl Source for Made {
+    type Error = Fault;
+
+    fn poll_piece(&mut self) -> Poll<Result<Piece, Fault>> {
+        let Self { body, hooks, now } = self;
+        let made = || Poll::Ready(Ok(body.take().map_or(Piece::End, Piece::Data)));
+        hooks.poll(*now, made, Fault::ResponseCoding)
+    }
+
+    fn trailers(&self) -> &Trailers {
+        const { &Trailers::NONE }
+    }
+
+    fn passed_end(&mut self) -> Result<(), Fault> {
+        Err(Fault::DownstreamReset)
+    }
+
+    fn broken(&self) -> Fault {
+        Fault::DownstreamReset
+    }
+}
+
 /// The client, as the sink of the response's body.
 struct ClientSink<'s, 'c> {
     wire: &'s mut Downstream<'c>,
     /// Bytes of body.
     sent: &'s mut u64,
-    stats: &'s ClusterStats,
+    /// Of the cluster that the response is from.
+    stats: Option<&'s ClusterStats>,
 }
 
 impl Sink<Fault> for ClientSink<'_, '_> {
@@ -188,9 +228,10 @@ impl Sink<Fault> for ClientSink<'_, '_> {
     }
 
     fn note_pause(&mut self, paused: bool) {
-        match paused {
-            true => self.stats.upstream_flow_control_paused_reading_total.inc(),
-            false => self.stats.upstream_flow_control_resumed_reading_total.inc(),
+        match (self.stats, paused) {
+            (Some(stats), true) => stats.upstream_flow_control_paused_reading_total.inc(),
+            (Some(stats), false) => stats.upstream_flow_control_resumed_reading_total.inc(),
+            (None, _) => {}
         }
     }
 

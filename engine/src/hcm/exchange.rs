@@ -56,7 +56,7 @@ pub(super) async fn run(
     };
     let ending = match result {
         Ok(ending) => ending,
-        Err(fault) => respond::fault(&mut serving, fault),
+        Err(fault) => respond::fault(&mut serving, fault).await,
     };
     account(&mut serving, &ending);
     log::write(hcm, connection, serving.exchange, &ending);
@@ -102,7 +102,7 @@ async fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Faul
         Admission::InvalidPath => Err(Fault::InvalidPath),
         Admission::Redirect(path) => {
             let reply = Reply::text(307, "", ResponseFlags::empty(), "path_normalization_redirect");
-            Ok(Some(respond::redirect(serving, &reply, &path).await))
+            Ok(Some(respond::redirect(serving, &reply, &path).await?))
         }
     }
 }
@@ -162,8 +162,8 @@ async fn filter(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Fau
     let cluster = exchange.facts.cluster.map(|index| hcm.clusters[index].config.name.as_str());
     let mut context = Context { exchange, client, cluster };
     match hcm.filters.request(filters, &overrides, &mut context).await? {
-        Flow::Continue => Ok(None),
-        Flow::Reply(reply) => Ok(Some(respond::local(serving, &reply).await)),
+        Flow::Continue | Flow::Hooked(_) => Ok(None),
+        Flow::Reply(reply) => Ok(Some(respond::local(serving, &reply).await?)),
     }
 }
 
@@ -187,7 +187,7 @@ async fn act(serving: &mut Serving<'_, '_, '_>) -> Result<Acted, Fault> {
         hcm.stats.no_route.inc();
         let reply = Reply::text(404, "", ResponseFlags::NO_ROUTE_FOUND, "route_not_found");
         Reply::begin(serving.exchange, &hcm.shard.reactor);
-        return Ok(respond::local(serving, &reply).await.into());
+        return Ok(respond::local(serving, &reply).await?.into());
     };
     let route = hcm.table.route(at);
     match &route.action {
@@ -200,7 +200,7 @@ async fn act(serving: &mut Serving<'_, '_, '_>) -> Result<Acted, Fault> {
             let reply = Reply::text(redirect.status, "", ResponseFlags::empty(), "direct_response");
             let done = respond::redirect(serving, &reply, &location).await;
             hcm.shard.reactor.give_vec(location);
-            Ok(done.into())
+            Ok(done?.into())
         }
         RouteAction::DirectResponse(response) => {
             hcm.stats.rq_direct_response.inc();
@@ -212,7 +212,7 @@ async fn act(serving: &mut Serving<'_, '_, '_>) -> Result<Acted, Fault> {
                 details: "direct_response",
             };
             Reply::begin(serving.exchange, &hcm.shard.reactor);
-            Ok(respond::local(serving, &reply).await.into())
+            Ok(respond::local(serving, &reply).await?.into())
         }
     }
 }
@@ -225,7 +225,7 @@ async fn forward_to_upstream<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a
         let status = forward.cluster_not_found_status;
         let reply = Reply::text(status, "", ResponseFlags::NO_CLUSTER_FOUND, "cluster_not_found");
         Reply::begin(serving.exchange, &hcm.shard.reactor);
-        return Ok(respond::local(serving, &reply).await.into());
+        return Ok(respond::local(serving, &reply).await?.into());
     };
     let forwarding = forwarding(serving, forward, cluster);
     let Serving { exchange, client, .. } = serving;

@@ -43,6 +43,7 @@ fn told(fault: Fault) -> Telling {
             closing(tell(400, "", Flags::DOWNSTREAM_CONNECTION_TERMINATION, "http1.body_truncated"))
         }
         Fault::RequestBody(violation) => closing(tell(400, "", Flags::DOWNSTREAM_PROTOCOL_ERROR, violation.details)),
+        Fault::RequestCoding(violation) => closing(tell(violation.status, "", Flags::empty(), violation.details)),
         Fault::InvalidPath => tell(400, "", Flags::empty(), "path_normalization_failed"),
         Fault::RequestTooLarge => closing(tell(413, "Payload Too Large", Flags::empty(), "request_payload_too_large")),
         Fault::RequestHeaderTimeout => {
@@ -119,7 +120,7 @@ fn upstream(fault: Fault) -> Telling {
             Flags::UPSTREAM_REMOTE_RESET,
             "upstream_reset_before_response_started{remote_refused_stream_reset}",
         ),
-        Fault::ResponseHead(violation) | Fault::ResponseBody(violation) => {
+        Fault::ResponseHead(violation) | Fault::ResponseBody(violation) | Fault::ResponseCoding(violation) => {
             tell(502, "upstream sent an invalid response", Flags::UPSTREAM_PROTOCOL_ERROR, violation.details)
         }
         Fault::RouteTimeout => {

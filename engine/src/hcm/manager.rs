@@ -6,7 +6,7 @@ use crate::base::date::imf_fixdate;
 use crate::cluster::Cluster;
 use crate::http::Exchange;
 use crate::http_filter::Chain;
-use crate::mux::Limits;
+use crate::mux::{Coders, Limits};
 use crate::ring::Reactor;
 use crate::route::RouteTable;
 use crate::stats::HttpStats;
@@ -41,6 +41,8 @@ pub struct Hcm {
 pub struct HcmShard {
     pub reactor: Rc<Reactor>,
     pub log: ShardLog,
+    /// For filters that change bodies.
+    pub coders: Rc<Coders>,
     /// Exchanges to use again. Boxed: they are handed around, and large.
     #[allow(clippy::vec_box)]
     spare: RefCell<Vec<Box<Exchange>>>,
@@ -58,6 +60,7 @@ impl HcmShard {
         Rc::new(Self {
             reactor: reactor.clone(),
             log,
+            coders: Coders::new(reactor),
             spare: RefCell::new(Vec::new()),
             date: Cell::new((u64::MAX, [b' '; 29])),
             next_connection: Cell::new((shard as u64) << 48),
@@ -67,6 +70,7 @@ impl HcmShard {
     /// Give memory that is only kept for reuse back.
     pub fn trim(&self) {
         *self.spare.borrow_mut() = Vec::new();
+        self.coders.trim();
     }
 
     pub(super) fn take_exchange(&self) -> Box<Exchange> {

@@ -1,14 +1,14 @@
 //! The response on its way out: its last edits, its head, its body, and what is left of the request after it.
 
-use super::download::Download;
+use super::download::{Download, LocalBody};
 use super::finalize;
 use super::local_reply::telling;
 use super::manager::Hcm;
 use super::serving::{Ending, Serving};
 use crate::http::format::ResponseFlags;
 use crate::http::{Exchange, FieldId, Reply};
-use crate::http_filter::Pace;
-use crate::mux::Piece;
+use crate::http_filter::Responding;
+use crate::mux::{Hooks, Piece};
 use crate::router::{Fault, Try};
 use std::task::Poll;
 use std::time::Duration;
@@ -18,12 +18,15 @@ use std::time::Duration;
 const READ_AWAY_TIME: Duration = Duration::from_secs(1);
 const READ_AWAY_BYTES: u64 = 64 * 1024;
 
+/// A reply of the proxy's own whose body passes filters may pause this long before it is given up.
+const REPLY_IDLE_TIME: Duration = Duration::from_secs(30);
+
 /// Relay the response whose head is in the exchange, and whose try is in `current`.
 pub(super) async fn upstream(
     serving: &mut Serving<'_, '_, '_>,
     current: &mut Option<Try<'_>>,
 ) -> Result<Ending, Fault> {
-    let Serving { hcm, connection, exchange, client, filters, closes } = &mut *serving;
+    let Serving { hcm, connection, exchange, client, closes, .. } = &mut *serving;
     client.deadlines.response_begun();
     // From here on the request is not sent again.
     client.upload.replay.clear(client.reactor);
@@ -35,15 +38,15 @@ pub(super) async fn upstream(
     };
     let ending = Ending::whole(ResponseFlags::empty(), details);
     finalize::routed_response(hcm, connection, exchange, &ending);
-    let pace = hcm.filters.response(filters, exchange);
+    let (closes, hooks) = (*closes, filter(serving).await?);
+    let Serving { hcm, connection, exchange, .. } = &mut *serving;
     finalize::response(hcm, exchange, false);
     // A drain may have begun while the response was waited for.
-    let drains = connection.drain.is_draining() && !*closes;
+    let drains = connection.drain.is_draining() && !closes;
     hcm.stats.downstream_cx_drain_close.add(u64::from(drains));
-    let closes = *closes || drains;
-    write_head(serving, closes);
+    write_head(serving, closes || drains);
     let Serving { hcm, exchange, client, .. } = &mut *serving;
-    let download = Download::new(hcm.config.limits.buffer_limit as usize, pace, hcm.splice_threshold);
+    let download = Download::new(hcm.config.limits.buffer_limit as usize, hooks, hcm.splice_threshold);
     let result = download.run(tried, exchange, client).await;
     client.upload.note(exchange);
     Try::end(current, exchange, &client.upload, result);
@@ -51,6 +54,18 @@ pub(super) async fn upstream(
     exchange.facts.times.downstream_end = Some(client.reactor.now());
     read_away(serving).await;
     Ok(ending)
+}
+
+/// Let the filters see the response. Gives what they want done with its body.
+async fn filter(serving: &mut Serving<'_, '_, '_>) -> Result<Hooks, Fault> {
+    let Serving { hcm, exchange, client, filters, .. } = serving;
+    if hcm.filters.is_empty() {
+        return Ok(Hooks::default());
+    }
+    let reactor = client.reactor;
+    let mut context = Responding { exchange, client };
+    // In memory of its own: an exchange without filters needs no room for what they wait for.
+    reactor.pooled(|| hcm.filters.response(filters, &mut context)).await
 }
 
 /// What the router has to say to the client.
@@ -75,40 +90,60 @@ fn add_own_fields(hcm: &Hcm, exchange: &mut Exchange, tried: &Try<'_>) {
 }
 
 /// Answer with a redirect to `location`.
-pub(super) async fn redirect(serving: &mut Serving<'_, '_, '_>, reply: &Reply<'_>, location: &[u8]) -> Ending {
+///
+/// # Errors
+/// The response stays incomplete.
+pub(super) async fn redirect(
+    serving: &mut Serving<'_, '_, '_>,
+    reply: &Reply<'_>,
+    location: &[u8],
+) -> Result<Ending, Fault> {
     Reply::begin(serving.exchange, serving.client.reactor);
     serving.exchange.response.edit().add_known(FieldId::Location, |out| out.extend_from_slice(location));
     local(serving, reply).await
 }
 
 /// Answer here. `Reply::begin` was called, and what was added to the head since stays.
-pub(super) async fn local(serving: &mut Serving<'_, '_, '_>, reply: &Reply<'_>) -> Ending {
-    write_reply(serving, reply, serving.closes);
+///
+/// # Errors
+/// The response stays incomplete.
+pub(super) async fn local(serving: &mut Serving<'_, '_, '_>, reply: &Reply<'_>) -> Result<Ending, Fault> {
+    write_reply(serving, reply, serving.closes).await?;
     read_away(serving).await;
     serving.client.upload.note(serving.exchange);
-    Ending::whole(reply.flags, reply.details)
+    Ok(Ending::whole(reply.flags, reply.details))
 }
 
-/// Send a local reply.
-fn write_reply(serving: &mut Serving<'_, '_, '_>, reply: &Reply<'_>, closes: bool) {
-    let Serving { hcm, connection, exchange, filters, .. } = serving;
+/// Send a local reply. Its body goes at once, unless a filter wants to have it first.
+async fn write_reply(serving: &mut Serving<'_, '_, '_>, reply: &Reply<'_>, closes: bool) -> Result<(), Fault> {
+    let Serving { hcm, connection, exchange, .. } = serving;
     reply.finish(exchange);
     if hcm.keeps_local_body {
         exchange.facts.local_body = exchange.response.edits.store(|out| out.extend_from_slice(reply.body));
     }
     finalize::routed_response(hcm, connection, exchange, &Ending::whole(reply.flags, reply.details));
-    let _: Option<Pace> = hcm.filters.response(filters, exchange);
-    finalize::response(hcm, exchange, true);
+    let hooks = filter(serving).await?;
+    finalize::response(serving.hcm, serving.exchange, true);
     write_head(serving, closes);
-    let Serving { exchange, client, .. } = serving;
-    let wire = &mut client.upload.wire;
-    if reply.has_body(exchange.request.head.method) {
-        wire.put_bytes(reply.body);
-        exchange.facts.sent = reply.body.len() as u64;
+    let Serving { hcm, exchange, client, .. } = serving;
+    let has_body = reply.has_body(exchange.request.head.method);
+    if has_body && !hooks.is_empty() {
+        let body = LocalBody::new(reply.body, hooks, hcm.config.limits.buffer_limit as usize);
+        let reactor = client.reactor;
+        // What ran out before does not count any more.
+        client.deadlines.start_reading_away(reactor.now(), REPLY_IDLE_TIME);
+        reactor.pooled(|| body.run(exchange, client)).await?;
+    } else {
+        let wire = &mut client.upload.wire;
+        if has_body {
+            wire.put_bytes(reply.body);
+            exchange.facts.sent = reply.body.len() as u64;
+        }
+        wire.end(&exchange.response.trailers);
+        wire.flush();
     }
-    wire.end(&exchange.response.trailers);
-    wire.flush();
     exchange.facts.times.downstream_end = Some(client.reactor.now());
+    Ok(())
 }
 
 /// Put the response's head into the batch.
@@ -134,7 +169,7 @@ async fn read_away(serving: &mut Serving<'_, '_, '_>) {
     let most = client.upload.received() + READ_AWAY_BYTES;
     let trailers = &mut exchange.request.trailers;
     let ended = client.guard(|client, _| {
-        while let Poll::Ready(piece) = client.upload.poll_piece(trailers) {
+        while let Poll::Ready(piece) = client.upload.poll_away(trailers) {
             match piece {
                 Ok(Piece::Data(_)) if client.upload.received() <= most => {}
                 Ok(Piece::End) => return Poll::Ready(Ok(())),
@@ -149,7 +184,7 @@ async fn read_away(serving: &mut Serving<'_, '_, '_>) {
 }
 
 /// Tell the client what went wrong, as far as that is still possible.
-pub(super) fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> Ending {
+pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> Ending {
     let Serving { hcm, connection, exchange, client, .. } = serving;
     count_fault(hcm, fault);
     let mut telling = telling(fault, exchange.facts.times.request_end.is_some(), exchange.facts.timeout_is_204);
@@ -174,14 +209,20 @@ pub(super) fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> Ending {
         exchange.response.edit().add(b"x-envoy-overloaded", b"true");
     }
     let reply = Reply::text(status, telling.body, telling.flags, telling.details);
-    write_reply(serving, &reply, closes);
-    ending
+    match write_reply(serving, &reply, closes).await {
+        Ok(()) => ending,
+        Err(fault) => {
+            count_reset(serving.hcm, fault);
+            Ending { is_whole: false, ..ending }
+        }
+    }
 }
 
 fn count_fault(hcm: &Hcm, fault: Fault) {
     let stats = &hcm.stats;
     match fault {
         Fault::RequestHead(_) | Fault::RequestBody(_) => stats.downstream_cx_protocol_error.inc(),
+        Fault::RequestCoding(violation) => stats.downstream_rq_too_large.add(u64::from(violation.status == 413)),
         Fault::RequestTooLarge => stats.downstream_rq_too_large.inc(),
         Fault::RequestHeaderTimeout => stats.downstream_rq_header_timeout.inc(),
         Fault::RequestTimeout => stats.downstream_rq_timeout.inc(),

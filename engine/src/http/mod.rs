@@ -4,6 +4,7 @@
 //! [`Span`] names bytes in the buffer that the head was parsed from.
 
 mod authority;
+pub mod coding;
 mod edit;
 mod exchange;
 mod field;

@@ -1,7 +1,8 @@
 //! The buffer filter: a request goes on only when all of it is here (Envoy: extensions.filters.http.buffer.v3.Buffer).
 
-use super::{Context, Flow, Pace, Setup};
-use crate::http::{Exchange, Length};
+use super::{Context, Flow, Responding, Setup};
+use crate::http::Length;
+use crate::mux::Hooks;
 use crate::router::Fault;
 use ringway_config::model;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ impl Filter {
         Ok(Flow::Continue)
     }
 
-    pub fn response(&self, _: &mut Exchange, _: &mut State) -> Option<Pace> {
-        None
+    pub async fn response(&self, _: &mut Responding<'_, '_, '_>, _: &mut State) -> Result<Hooks, Fault> {
+        Ok(Hooks::default())
     }
 }

@@ -1,7 +1,7 @@
 //! The chain of filters: which settings hold for a request, who sees it, who sees its response.
 
-use super::{Context, Flow, Pace, Setup};
-use crate::http::Exchange;
+use super::{Context, Flow, Responding, Setup};
+use crate::mux::Hooks;
 use crate::router::Fault;
 use ringway_config::model::{self, FilterOverride, FilterOverrides, RouteAction};
 use smallvec::SmallVec;
@@ -44,25 +44,24 @@ macro_rules! declare {
                 }
             }
 
-            async fn request<'s>(
-                &'s self,
-                context: &mut Context<'_, '_, '_>,
-                states: &mut SmallVec<[AnyState; 2]>,
-            ) -> Result<Flow<'s>, Fault> {
+            async fn request<'s>(&'s self, context: &mut Context<'_, '_, '_>) -> (AnyState, Result<Flow<'s>, Fault>) {
                 match self {
                     $(Self::$filter(filter) => {
                         let mut state = super::$name::State::default();
                         let flow = filter.request(context, &mut state).await;
-                        states.push(AnyState::$filter(state));
-                        flow
+                        (AnyState::$filter(state), flow)
                     })*
                 }
             }
 
-            fn response(&self, exchange: &mut Exchange, state: &mut AnyState) -> Option<Pace> {
+            async fn response(
+                &self,
+                context: &mut Responding<'_, '_, '_>,
+                state: &mut AnyState,
+            ) -> Result<Hooks, Fault> {
                 match (self, state) {
-                    $((Self::$filter(filter), AnyState::$filter(state)) => filter.response(exchange, state),)*
-                    _ => None,
+                    $((Self::$filter(filter), AnyState::$filter(state)) => filter.response(context, state).await,)*
+                    _ => unreachable!("a filter left this state"),
                 }
             }
         }
@@ -183,14 +182,14 @@ struct Entry {
 /// A chain on one shard.
 pub struct Chain(Vec<Entry>);
 
-/// What a chain keeps of one exchange.
+/// What a chain keeps of one exchange: the filters, from the first, that saw the request or passed it over.
 #[derive(Default)]
-pub struct Passed {
-    choices: SmallVec<[Choice; 4]>,
-    /// Of the filters that saw the request, in order; of those that are not disabled.
-    states: SmallVec<[AnyState; 2]>,
-    /// Filters, from the first, that saw the request or passed it over.
-    reached: usize,
+pub struct Passed(SmallVec<[Seen; 4]>);
+
+struct Seen {
+    choice: Choice,
+    /// `None`: the filter is disabled.
+    state: Option<AnyState>,
 }
 
 impl Chain {
@@ -217,42 +216,41 @@ impl Chain {
     /// Why the exchange ends.
     pub async fn request<'s>(
         &'s self,
-        run: &mut Passed,
+        passed: &mut Passed,
         overrides: &[&FilterOverrides],
         context: &mut Context<'_, '_, '_>,
     ) -> Result<Flow<'s>, Fault> {
         for entry in &self.0 {
             let chosen = overrides.iter().find_map(|overrides| choice(&entry.filter, overrides));
             let choice = chosen.unwrap_or(Choice::Chain);
-            run.choices.push(choice);
-            run.reached += 1;
-            if let Some(filter) = entry.chosen(choice) {
-                match filter.request(context, &mut run.states).await? {
-                    Flow::Continue => {}
-                    reply => return Ok(reply),
-                }
+            let Some(filter) = entry.chosen(choice) else {
+                passed.0.push(Seen { choice, state: None });
+                continue;
+            };
+            let (state, flow) = filter.request(context).await;
+            passed.0.push(Seen { choice, state: Some(state) });
+            match flow? {
+                Flow::Continue => {}
+                Flow::Hooked(hooks) => context.client.upload.add_hooks(hooks),
+                reply @ Flow::Reply(_) => return Ok(reply),
             }
         }
         Ok(Flow::Continue)
     }
 
-    /// Let the filters that saw the request see the response's head, the last one first. The slowest pace that any of
-    /// them asks for holds for the body.
-    pub fn response(&self, run: &mut Passed, exchange: &mut Exchange) -> Option<Pace> {
-        let mut slowest: Option<Pace> = None;
-        let mut state = run.states.len();
-        for (entry, choice) in self.0[..run.reached].iter().zip(&run.choices).rev() {
-            let Some(filter) = entry.chosen(*choice) else { continue };
-            // Filters that are not disabled have left a state each, in order.
-            let Some(at) = state.checked_sub(1) else { break };
-            state = at;
-            if let Some(pace) = filter.response(exchange, &mut run.states[at])
-                && slowest.as_ref().is_none_or(|slowest| pace.is_slower_than(slowest))
-            {
-                slowest = Some(pace);
+    /// Let the filters that saw the request see the response's head, the last one first. Gives what they want done with
+    /// the body.
+    ///
+    /// # Errors
+    /// Why the exchange ends.
+    pub async fn response(&self, passed: &mut Passed, context: &mut Responding<'_, '_, '_>) -> Result<Hooks, Fault> {
+        let mut hooks = Hooks::default();
+        for (entry, seen) in self.0.iter().zip(&mut passed.0).rev() {
+            if let (Some(filter), Some(state)) = (entry.chosen(seen.choice), &mut seen.state) {
+                hooks.add(filter.response(context, state).await?);
             }
         }
-        slowest
+        Ok(hooks)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::http_filter::testing::{exchange, lines};
 use crate::mux::h1::Served;
-use crate::mux::{Downstream, Limits};
+use crate::mux::{Coders, Downstream, Limits};
 use crate::net::{ByteStream, pipe};
 use crate::ring::{PoolSize, Reactor, Timer};
 use crate::router::{Client, Deadlines, Upload};
@@ -57,7 +57,8 @@ endpoints = ["127.0.0.1:3"]
     number_overrides(&mut hcm);
     let reactor = Reactor::simulated(1, PoolSize { count: 8, size: 4096 });
     let registry = Registry::new();
-    let setup = Setup { reactor: &reactor, registry: &registry, shard: 0, stat_prefix: "test" };
+    let setup =
+        Setup { reactor: &reactor, registry: &registry, shard: 0, stat_prefix: "test", coders: &Coders::new(&reactor) };
     let chain = Rc::new(Chain::new(&SharedChain::new(&hcm, 1), &setup));
     World { reactor, registry, hcm, chain }
 }
@@ -90,10 +91,12 @@ impl World {
             let overrides: Vec<_> = overrides.iter().collect();
             let flow = chain.request(&mut run, &overrides, &mut context).await.expect("nobody interrupts");
             let status = match flow {
-                Flow::Continue => None,
+                Flow::Continue | Flow::Hooked(_) => None,
                 Flow::Reply(reply) => Some(reply.status),
             };
-            let _: Option<Pace> = chain.response(&mut run, &mut exchange);
+            let mut context = Responding { exchange: &mut exchange, client: &mut client };
+            let hooks = chain.response(&mut run, &mut context).await.expect("nothing interrupts");
+            assert!(hooks.is_empty());
             (status, lines(&exchange.response.edit()))
         })
     }

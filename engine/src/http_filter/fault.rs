@@ -1,9 +1,10 @@
 //! The fault filter: delays, aborts and slow responses on purpose (Envoy: extensions.filters.http.fault.v3.HTTPFault).
 
-use super::{Context, Flow, Pace, Setup};
+use super::{Context, Flow, Responding, Setup};
 use crate::http::format::ResponseFlags;
 use crate::http::matcher::{HeadRef, is_in_share, matches_header};
 use crate::http::{Exchange, Reply};
+use crate::mux::{Hooks, Pace};
 use crate::ring::Reactor;
 use crate::router::Fault as Failure;
 use crate::stats::FaultStats;
@@ -104,8 +105,9 @@ impl Filter {
         Ok(Flow::Continue)
     }
 
-    pub fn response(&self, _: &mut Exchange, state: &mut State) -> Option<Pace> {
-        state.bytes_per_second.map(|limit| Pace::new(&self.reactor, limit))
+    pub async fn response(&self, _: &mut Responding<'_, '_, '_>, state: &mut State) -> Result<Hooks, Failure> {
+        let pace = state.bytes_per_second.map(|limit| Pace::new(&self.reactor, limit));
+        Ok(pace.map(Hooks::from).unwrap_or_default())
     }
 
     /// Count the exchange, unless there are as many with a fault as there may be. It counts once, whatever its faults.

@@ -9,16 +9,17 @@
 
 mod buffer;
 mod chain;
+mod compressor;
+mod decompressor;
 mod fault;
 mod local_ratelimit;
-mod pace;
 #[cfg(test)]
 pub mod testing;
 
 pub use chain::{Chain, Passed, SharedChain, number_overrides};
-pub use pace::Pace;
 
 use crate::http::{Exchange, FieldId, Reply};
+use crate::mux::{Coders, Hooks};
 use crate::ring::Reactor;
 use crate::router::{Client, Collected, Fault};
 use crate::stats::Registry;
@@ -33,6 +34,8 @@ pub struct Setup<'a> {
     pub shard: usize,
     /// Of the connection manager's statistics.
     pub stat_prefix: &'a str,
+    /// For filters that change bodies.
+    pub coders: &'a Rc<Coders>,
 }
 
 /// What a filter may use and change while a request is with it.
@@ -43,10 +46,18 @@ pub struct Context<'a, 'w, 'c> {
     pub cluster: Option<&'a str>,
 }
 
+/// What a filter may use and change while a response is with it.
+pub struct Responding<'a, 'w, 'c> {
+    pub exchange: &'a mut Exchange,
+    pub client: &'a mut Client<'w, 'c>,
+}
+
 /// What becomes of a request after a filter.
 pub enum Flow<'a> {
     /// It goes on to the next one.
     Continue,
+    /// The same, and its body goes through these hooks.
+    Hooked(Hooks),
     /// It is answered here. Fields of the answer's head are in `exchange.response`, after `Context::begin_reply`.
     Reply(Reply<'a>),
 }
@@ -83,7 +94,7 @@ impl Context<'_, '_, '_> {
         }
         let mut received = self.client.upload.received();
         let collecting = self.client.guard(|client, _| {
-            let collected = client.upload.poll_collect(request, limit);
+            let collected = client.upload.poll_collect(request, limit, client.reactor.now());
             if client.upload.received() > received {
                 received = client.upload.received();
                 client.deadlines.moved(client.reactor.now());

@@ -6,13 +6,22 @@
 //!
 //! Invariant: nothing here knows routes, filters, clusters or deadlines.
 
+mod coders;
 #[cfg(feature = "second-wire")]
 pub mod frames;
 pub mod h1;
+mod hooks;
+mod pace;
 mod pump;
+mod transform;
 
+pub use crate::codec::coding::Settings as EncoderSettings;
 pub use crate::codec::h1::Limits;
+pub use coders::{Coders, Lease};
+pub use hooks::Hooks;
+pub use pace::Pace;
 pub use pump::{Moved, Pump, Sink, Source};
+pub use transform::{Expansion, Transform};
 
 use crate::http::{Message, RequestHead, ResponseHead, Trailers, Violation};
 use crate::net::ByteStream;

@@ -185,10 +185,11 @@ impl Pump {
                 Poll::Pending => break,
             }
         }
+        // The head, too, where the body has not begun: it does not wait for it.
+        sink.flush();
         if !gathered {
             return Poll::Pending;
         }
-        sink.flush();
         Poll::Ready(Ok(Some(Moved::Some)))
     }
 

@@ -255,6 +255,11 @@ impl Reactor {
         self.event_fired.replace(false)
     }
 
+    /// Turns of the loop so far, the present one included.
+    pub fn turns(&self) -> u64 {
+        self.turns.get()
+    }
+
     /// One turn of the loop. Sleeps until there is something to do, but not past the next timer.
     pub fn turn(&self) {
         self.turn_unless(|| false);

@@ -82,7 +82,7 @@ impl Deadlines {
         self.moved = true;
     }
 
-    /// The response is said. What is left of the request is awaited for `limit`, and nothing else counts.
+    /// The response is said, or its last part is on its way. What is left is awaited for `limit`, and nothing else counts.
     pub fn start_reading_away(&mut self, now: Nanos, limit: Duration) {
         (self.head, self.request, self.route, self.life) = (NEVER, NEVER, NEVER, NEVER);
         self.end_try();

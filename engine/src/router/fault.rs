@@ -11,6 +11,8 @@ pub enum Fault {
     /// The request's head breaks a rule.
     RequestHead(Violation),
     RequestBody(Violation),
+    /// The body is not what its coding says, or becomes too large.
+    RequestCoding(Violation),
     /// The client ended its side within the body.
     RequestTruncated,
     /// The path leads out of the root, or has escapes that are not allowed.
@@ -41,6 +43,8 @@ pub enum Fault {
     UpstreamRefused,
     ResponseHead(Violation),
     ResponseBody(Violation),
+    /// As `RequestCoding`, for the response.
+    ResponseCoding(Violation),
     /// No whole response within the route's timeout.
     RouteTimeout,
     /// No response head within the time of one try.

@@ -278,7 +278,7 @@ impl Source for UploadSource<'_, '_, '_, '_> {
     type Error = Fault;
 
     fn poll_piece(&mut self) -> Poll<Result<Piece, Fault>> {
-        let polled = self.upload.poll_piece(self.trailers);
+        let polled = self.upload.poll_piece(self.trailers, self.forwarding.reactor.now());
         if let Poll::Ready(Ok(Piece::Data(buf))) = &polled {
             self.forwarding.copy_body(self.upload, buf);
         }

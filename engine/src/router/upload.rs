@@ -4,12 +4,13 @@
 use super::Fault;
 use super::mirror::MirrorBody;
 use super::replay::Replay;
+use crate::base::clock::Nanos;
 use crate::http::{Exchange, Message, RequestHead, Trailers};
-use crate::mux::{Downstream, Piece};
+use crate::mux::{Downstream, Hooks, Piece};
 use crate::ring::Buf;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 /// What `Upload::poll_collect` has read.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +22,14 @@ pub struct Collected {
 /// What was read ahead of time.
 #[derive(Default)]
 struct Ahead {
+    /// What becomes of the body's bytes before they are read ahead of time: what filters before the one that reads ahead
+    /// want.
+    hooks: Hooks,
     /// Whole pieces, and the one that is being put together.
     held: VecDeque<Buf>,
     gathered: Vec<u8>,
+    /// Bytes read ahead of time.
+    collected: u64,
     /// The body's end was read, too.
     holds_end: bool,
 }
@@ -36,6 +42,10 @@ pub struct Upload<'w, 'c> {
     limit: u64,
     /// The end was handed out.
     done: bool,
+    /// The end has come off the wire.
+    ended: bool,
+    /// What becomes of the body's bytes; where some are read ahead of time, after that.
+    hooks: Hooks,
     /// Read ahead of time, to be handed out before anything else. Rare, and so in memory of its own.
     ahead: Option<Box<Ahead>>,
     /// What went to an upstream, in case it has to go again.
@@ -53,6 +63,8 @@ impl<'w, 'c> Upload<'w, 'c> {
             received: 0,
             limit: limit.unwrap_or(u64::MAX),
             done,
+            ended: done,
+            hooks: Hooks::default(),
             ahead: None,
             replay: Replay::default(),
             mirrors: SmallVec::new(),
@@ -76,22 +88,50 @@ impl<'w, 'c> Upload<'w, 'c> {
         exchange.facts.wire.received = self.wire.received();
     }
 
+    /// What another filter wants done with the body.
+    pub fn add_hooks(&mut self, hooks: Hooks) {
+        self.hooks.add(hooks);
+    }
+
     /// The next piece of the body, or its end; not to be called after the end.
     ///
     /// # Errors
     /// The request is void.
-    pub fn poll_piece(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Fault>> {
-        if let Some(ahead) = &mut self.ahead {
-            if let Some(buf) = ahead.held.pop_front() {
-                return Poll::Ready(Ok(Piece::Data(buf)));
-            }
-            if std::mem::take(&mut ahead.holds_end) {
-                self.done = true;
-                return Poll::Ready(Ok(Piece::End));
-            }
-        }
+    pub fn poll_piece(&mut self, trailers: &mut Trailers, now: Nanos) -> Poll<Result<Piece, Fault>> {
+        // Hooks cannot be borrowed next to all the rest.
+        let polled = if self.hooks.is_empty() {
+            self.poll_early(trailers, now)
+        } else {
+            let mut hooks = std::mem::take(&mut self.hooks);
+            let polled = hooks.poll(now, || self.poll_early(trailers, now), Fault::RequestCoding);
+            self.hooks = hooks;
+            polled
+        };
+        self.done = matches!(polled, Poll::Ready(Ok(Piece::End)));
+        polled
+    }
+
+    /// The next piece of the body as it came, or its end: nobody wants to know what is in it. What was read ahead of time
+    /// is dropped.
+    ///
+    /// # Errors
+    /// The request is void.
+    pub fn poll_away(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Fault>> {
+        self.ahead = None;
         let polled = self.poll_receive(trailers);
         self.done = matches!(polled, Poll::Ready(Ok(Piece::End)));
+        polled
+    }
+
+    /// What was read ahead of time, then what comes.
+    fn poll_early(&mut self, trailers: &mut Trailers, now: Nanos) -> Poll<Result<Piece, Fault>> {
+        let Some(mut ahead) = self.ahead.take() else { return self.poll_receive(trailers) };
+        let polled = match ahead.held.pop_front() {
+            Some(buf) => Poll::Ready(Ok(Piece::Data(buf))),
+            None if ahead.holds_end => Poll::Ready(Ok(Piece::End)),
+            None => ahead.hooks.poll(now, || self.poll_receive(trailers), Fault::RequestCoding),
+        };
+        self.ahead = Some(ahead);
         polled
     }
 
@@ -100,9 +140,17 @@ impl<'w, 'c> Upload<'w, 'c> {
     ///
     /// # Errors
     /// The request is void.
-    pub fn poll_collect(&mut self, request: &mut Message<RequestHead>, limit: u64) -> Poll<Result<Collected, Fault>> {
+    pub fn poll_collect(
+        &mut self,
+        request: &mut Message<RequestHead>,
+        limit: u64,
+        now: Nanos,
+    ) -> Poll<Result<Collected, Fault>> {
         let mut ahead = self.ahead.take().unwrap_or_default();
-        let collected = self.collect(&mut ahead, request, limit);
+        if ahead.hooks.is_empty() && ahead.collected == 0 {
+            ahead.hooks = std::mem::take(&mut self.hooks);
+        }
+        let collected = self.collect(&mut ahead, &mut request.trailers, limit, now);
         self.ahead = Some(ahead);
         collected
     }
@@ -110,26 +158,33 @@ impl<'w, 'c> Upload<'w, 'c> {
     fn collect(
         &mut self,
         ahead: &mut Ahead,
-        request: &mut Message<RequestHead>,
+        trailers: &mut Trailers,
         limit: u64,
+        now: Nanos,
     ) -> Poll<Result<Collected, Fault>> {
-        while !ahead.holds_end && self.received <= limit {
-            match std::task::ready!(self.poll_receive(&mut request.trailers))? {
+        while !ahead.holds_end && ahead.collected <= limit {
+            match ready!(ahead.hooks.poll(now, || self.poll_receive(trailers), Fault::RequestCoding))? {
                 Piece::Data(buf) => ahead.hold(&buf),
                 Piece::End => ahead.holds_end = true,
             }
         }
         ahead.close_piece();
-        Poll::Ready(Ok(Collected { bytes: self.received, is_whole: ahead.holds_end && self.received <= limit }))
+        Poll::Ready(Ok(Collected { bytes: ahead.collected, is_whole: ahead.holds_end && ahead.collected <= limit }))
     }
 
     fn poll_receive(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Fault>> {
-        let piece = std::task::ready!(self.wire.poll_piece(trailers)).map_err(Fault::of_request_body)?;
-        if let Piece::Data(buf) = &piece {
-            self.received += buf.len() as u64;
-            if self.received > self.limit {
-                return Poll::Ready(Err(Fault::RequestTooLarge));
+        if self.ended {
+            return Poll::Ready(Ok(Piece::End));
+        }
+        let piece = ready!(self.wire.poll_piece(trailers)).map_err(Fault::of_request_body)?;
+        match &piece {
+            Piece::Data(buf) => {
+                self.received += buf.len() as u64;
+                if self.received > self.limit {
+                    return Poll::Ready(Err(Fault::RequestTooLarge));
+                }
             }
+            Piece::End => self.ended = true,
         }
         Poll::Ready(Ok(piece))
     }
@@ -144,6 +199,7 @@ impl Ahead {
             self.close_piece();
         }
         self.gathered.extend_from_slice(bytes);
+        self.collected += bytes.len() as u64;
     }
 
     fn close_piece(&mut self) {

@@ -56,6 +56,8 @@ impl Snapshot {
     }
 
     pub(super) fn apply(&mut self, plan: &Plan, mut sockets: Sockets) {
+        let memory = plan.config.runtime.compression_memory;
+        self.hcm_shard.coders.set_limit(usize::try_from(memory).unwrap_or(usize::MAX));
         self.clusters = plan.clusters.iter().map(|shared| self.cluster(shared)).collect();
         let names =
             self.clusters.iter().enumerate().map(|(index, cluster)| (cluster.config.name.as_bytes().into(), index));
@@ -123,6 +125,7 @@ impl Snapshot {
                 registry: &self.registry,
                 shard: self.shard,
                 stat_prefix: &hcm.stat_prefix,
+                coders: &self.hcm_shard.coders,
             };
             let filters = Chain::new(&hcm_plan.filters, &setup);
             let prepared = hcm::HcmPlan {

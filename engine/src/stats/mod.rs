@@ -9,6 +9,7 @@
 
 mod cell;
 mod declare;
+mod filters;
 mod histogram;
 mod host;
 mod meaning;
@@ -26,6 +27,7 @@ pub use meaning::{ServerState, server_version};
 pub use per_shard::{PerShard, ShardCopy};
 pub use registry::Registry;
 pub use scopes::{
-    AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, DnsStats, FaultStats, HealthCheckStats, HttpStats,
-    Kind, ListenerStats, LocalRateLimitStats, OutlierStats, ServerStats, ShardStats,
+    AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, CodingStats, CompressorChoiceStats, CompressorStats,
+    DecompressorStats, DnsStats, FaultStats, HealthCheckStats, HttpStats, Kind, ListenerStats, LocalRateLimitStats,
+    OutlierStats, ServerStats, ShardStats,
 };

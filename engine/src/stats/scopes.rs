@@ -1,12 +1,14 @@
 //! All statistics. Names and meanings are Envoy's (listener stats, HTTP connection manager stats, router
-//! stats, cluster stats, server statistics) unless the help text says that it is Ringway's own.
+//! stats, cluster stats, server statistics) unless the help text says that it is Ringway's own. Those of HTTP filters are in
+//! filters.rs.
 
 use std::sync::Arc;
 
 use super::declare::declare_statistics;
+use super::filters::with_filter_statistics;
 use super::{Cell, CellKind, Counter, Descriptor, Gauge, Histogram, Scope, StatusCodes};
 
-declare_statistics! {
+with_filter_statistics! { {
     /// Access log sinks, all of them together: `access_log.<statistic>`. Ringway's own.
     AccessLog AccessLogStats ["access_log", "ringway_access_log", "sink"] {
         /// Lines written to their file
@@ -376,32 +378,6 @@ declare_statistics! {
         counter passthrough_internal_redirect_no_route;
     }
 
-    /// The fault filters of one HTTP connection manager: `http.<stat_prefix>.fault.<statistic>`.
-    Fault FaultStats ["http", "envoy_http", "envoy_http_conn_manager_prefix"] {
-        /// Requests that were delayed
-        counter delays_injected as "fault.delays_injected";
-        /// Requests that were aborted
-        counter aborts_injected as "fault.aborts_injected";
-        /// Responses that were slowed down
-        counter response_rl_injected as "fault.response_rl_injected";
-        /// Faults not injected because max_active_faults was reached
-        counter faults_overflow as "fault.faults_overflow";
-        /// Faults under way
-        gauge active_faults as "fault.active_faults";
-    }
-
-    /// One local rate limit: `<stat_prefix>.http_local_rate_limit.<statistic>`.
-    LocalRateLimit LocalRateLimitStats ["", "envoy", "envoy_local_http_ratelimit_prefix"] {
-        /// Requests that were looked at
-        counter enabled as "http_local_rate_limit.enabled";
-        /// Requests that were refused
-        counter enforced as "http_local_rate_limit.enforced";
-        /// Requests over the limit, refused or not
-        counter rate_limited as "http_local_rate_limit.rate_limited";
-        /// Requests within the limit
-        counter ok as "http_local_rate_limit.ok";
-    }
-
     /// One listener: `listener.<address>.<statistic>`, ':' of the address written as '_'.
     Listener ListenerStats ["listener", "envoy_listener", "envoy_listener_address"] {
         /// Connections
@@ -471,4 +447,4 @@ declare_statistics! {
         /// Calls to accept that failed, whatever the listener
         counter accept_errors;
     }
-}
+} }

@@ -196,3 +196,25 @@ fn a_stalled_reader_does_not_stop_the_others() {
         proxy.wait_for_stat("cluster.app.upstream_rq_active", 0);
     }
 }
+
+/// Nothing of a response waits for what comes later: an event stream may be silent for long after its head.
+#[test]
+fn a_head_does_not_wait_for_its_body() {
+    let (go, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let origin = Origin::raw(move |mut connection, _| {
+        while connection.request().is_some() {
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+            told.lock().expect("one at a time").recv().expect("the test goes on");
+            connection.send(b"body");
+        }
+    });
+    let proxy = Ringway::before(origin.address, "");
+    let mut client = proxy.connect();
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(client.head().expect("a head").status(), 200);
+    go.send(()).expect("the origin waits");
+    while client.take_buffered().is_empty() {
+        assert!(client.some());
+    }
+}

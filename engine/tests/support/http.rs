@@ -67,6 +67,8 @@ impl Message {
 pub struct Connection<S> {
     pub stream: S,
     buffer: Vec<u8>,
+    /// The line end behind the last chunk is still to come: as a rule it comes with the next one.
+    in_chunk: bool,
 }
 
 pub type Client = Connection<TcpStream>;
@@ -115,7 +117,7 @@ enum Framing {
 
 impl<S: Read + Write> Connection<S> {
     pub fn new(stream: S) -> Self {
-        Self { stream, buffer: Vec::new() }
+        Self { stream, buffer: Vec::new(), in_chunk: false }
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
@@ -235,24 +237,35 @@ impl<S: Read + Write> Connection<S> {
     }
 
     fn chunks(&mut self, message: &mut Message) -> Option<()> {
-        loop {
-            let line = self.line()?;
-            let size = line.split(';').next().unwrap_or_default();
-            let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("not a chunk size: {line:?}"));
-            if size == 0 {
-                break;
-            }
-            if !self.take(size, &mut message.body) {
-                return None;
-            }
+        while self.chunk(&mut message.body)? {}
+        message.trailers = self.trailers()?;
+        Some(())
+    }
+
+    /// The next chunk of a body; `false`: it was the last one, and trailers follow. `None`: the connection ended.
+    pub fn chunk(&mut self, to: &mut Vec<u8>) -> Option<bool> {
+        if std::mem::take(&mut self.in_chunk) {
             assert_eq!(self.line()?, "", "what follows a chunk");
         }
+        let line = self.line()?;
+        let size = line.split(';').next().unwrap_or_default();
+        let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("not a chunk size: {line:?}"));
+        if size == 0 {
+            return Some(false);
+        }
+        self.in_chunk = true;
+        self.take(size, to).then_some(true)
+    }
+
+    /// The trailers behind the last chunk.
+    pub fn trailers(&mut self) -> Option<Vec<String>> {
+        let mut trailers = Vec::new();
         loop {
             let line = self.line()?;
             if line.is_empty() {
-                return Some(());
+                return Some(trailers);
             }
-            message.trailers.push(line);
+            trailers.push(line);
         }
     }
 

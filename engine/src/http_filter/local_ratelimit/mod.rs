@@ -4,10 +4,11 @@
 mod bucket;
 mod descriptor;
 
-use super::{Context, Flow, Pace, Setup};
+use super::{Context, Flow, Responding, Setup};
 use crate::http::format::ResponseFlags;
 use crate::http::matcher::is_in_share;
-use crate::http::{Exchange, FieldId, Reply};
+use crate::http::{FieldId, Reply};
+use crate::mux::Hooks;
 use crate::ring::Reactor;
 use crate::router::Fault;
 use crate::stats::LocalRateLimitStats;
@@ -96,9 +97,9 @@ impl Filter {
         Ok(Flow::Reply(Reply::text(self.settings.status, "local_rate_limited", flags, "local_rate_limited")))
     }
 
-    pub fn response(&self, exchange: &mut Exchange, state: &mut State) -> Option<Pace> {
-        let quota = state.quota?;
-        let mut head = exchange.response.edit();
+    pub async fn response(&self, context: &mut Responding<'_, '_, '_>, state: &mut State) -> Result<Hooks, Fault> {
+        let Some(quota) = state.quota else { return Ok(Hooks::default()) };
+        let mut head = context.exchange.response.edit();
         let fields: [(&[u8], u64); 3] = [
             (b"x-ratelimit-limit", u64::from(quota.limit)),
             (b"x-ratelimit-remaining", u64::from(quota.remaining)),
@@ -108,7 +109,7 @@ impl Filter {
             let mut number = itoa::Buffer::new();
             head.set(name, number.format(value).as_bytes());
         }
-        None
+        Ok(Hooks::default())
     }
 
     /// Take a token from each bucket that the request belongs to. The quota of the one that refused, or else of the one
