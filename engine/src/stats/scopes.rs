@@ -470,5 +470,9 @@ declare_statistics! {
         counter panics;
         /// Calls to accept that failed, whatever the listener
         counter accept_errors;
+        /// Slices of background work
+        counter background_slices;
+        /// Length of a turn: from the end of one sleep to the next call that may sleep
+        time turn_time;
     }
 }
