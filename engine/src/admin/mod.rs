@@ -41,12 +41,7 @@ pub fn start(socket: OwnedFd, state: Arc<State>, writer: Arc<Writer>, log: Optio
         None => None,
     };
     let body = move |host: &Host| {
-        let options = ReactorOptions {
-            ring_entries: 64,
-            buffers: PoolSize { count: 64, size: 4096 },
-            ..ReactorOptions::default()
-        };
-        match Reactor::new(&options) {
+        match Reactor::new(&reactor_options()) {
             Ok(reactor) => {
                 http::spawn(&reactor, socket, state, log);
                 let _ = started.send(Ok(()));
@@ -62,4 +57,8 @@ pub fn start(socket: OwnedFd, state: Arc<State>, writer: Arc<Writer>, log: Optio
     };
     Host::new("admin").start(body)?;
     answer.recv().unwrap_or_else(|_| Err("the admin thread ended while it started".into()))
+}
+
+pub fn reactor_options() -> ReactorOptions {
+    ReactorOptions { ring_entries: 64, buffers: PoolSize { count: 64, size: 4096 }, ..ReactorOptions::default() }
 }

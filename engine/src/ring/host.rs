@@ -9,6 +9,7 @@
 //! runs, and each turn begins with a slice.
 
 use super::jobs::{Jobs, Mode};
+use super::memory;
 use super::reactor::Reactor;
 use glommio::{
     Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares, StallDetectionHandler, TaskQueueHandle,
@@ -198,11 +199,11 @@ fn say_once(why: &str) {
 }
 
 fn refusal(why: &str) -> String {
-    let limit = super::memory::limit().map_or_else(|| "without a limit".into(), |bytes| format!("{} KiB", bytes / 1024));
     format!(
-        "glommio does not start ({why}), so shards run on plain threads, without a loss of function: it needs at least 512 \
-         KiB of memory that may be locked, and this process may lock {limit}; raise the limit (systemd: \
-         LimitMEMLOCK=8M, docker: --ulimit memlock=8388608, shell: ulimit -l 8192)"
+        "glommio does not start ({why}), so reactors run on plain threads, with all functions: it needs 512 KiB of memory \
+         that may be locked, and this user may lock {}, rings included; {}",
+        memory::limit_text(),
+        memory::REMEDIES
     )
 }
 

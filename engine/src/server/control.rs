@@ -49,9 +49,11 @@ impl Work for Supervision {
 
 fn prepare() -> Result<(Rc<Reactor>, EventLog), String> {
     let events = EventLog::start().map_err(|error| format!("health event log: {error}"))?;
-    let options =
-        ReactorOptions { ring_entries: 256, buffers: PoolSize { count: 256, size: 4096 }, ..ReactorOptions::default() };
-    Ok((Reactor::new(&options)?, events))
+    Ok((Reactor::new(&reactor_options())?, events))
+}
+
+pub(super) fn reactor_options() -> ReactorOptions {
+    ReactorOptions { ring_entries: 256, buffers: PoolSize { count: 256, size: 4096 }, ..ReactorOptions::default() }
 }
 
 /// Until the orders are closed.

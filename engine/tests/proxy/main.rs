@@ -26,6 +26,7 @@ mod idle;
 mod internal_redirects;
 mod killed_origins;
 mod limits;
+mod locked_memory;
 mod load_balancing;
 mod logical_dns;
 mod mirroring;
