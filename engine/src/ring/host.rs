@@ -111,6 +111,7 @@ impl Host {
             }
             Err(why) => {
                 say_once(&why);
+                jobs.set_mode(Mode::InTurns);
                 run_plain(serve(Turns { jobs, permit: None }));
             }
         }

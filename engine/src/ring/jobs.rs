@@ -50,7 +50,7 @@ impl std::fmt::Debug for Entry {
 /// What runs the slices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// No slices: a job is done when it is added.
+    /// No slices: a job is done when it is added. So it is before the loop begins, and in simulations.
     AtOnce,
     /// Each turn of the reactor.
     InTurns,

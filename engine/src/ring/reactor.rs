@@ -124,7 +124,8 @@ impl Reactor {
         let unpark = Unpark(Arc::new(std::fs::File::from(event)));
         let notify = unpark.clone();
         let now = clock.now();
-        let jobs = Jobs::new(if io.is_some() { Mode::InTurns } else { Mode::AtOnce });
+        // Before the loop begins there is no traffic that jobs could delay.
+        let jobs = Jobs::new(Mode::AtOnce);
         Rc::new(Self {
             executor: Executor::new(Box::new(move || notify.unpark())),
             timers: RefCell::new(Wheel::new()),
@@ -157,7 +158,8 @@ impl Reactor {
     }
 
     /// Computes in the background, in slices between the turns: `step` does a piece of well under `jobs::SLICE` each time
-    /// that it is called. A job whose handle is dropped ends. Without a ring all steps are done now.
+    /// that it is called. A job whose handle is dropped ends. Until a host runs this
+    /// reactor, all steps are done now.
     #[must_use = "a job ends with its handle"]
     pub fn compute(&self, step: impl FnMut() -> Progress + 'static) -> Job {
         self.jobs.add(Box::new(step))
@@ -171,6 +173,11 @@ impl Reactor {
     #[cfg(test)]
     pub(crate) fn compute_in_turns(&self) {
         self.jobs.set_mode(Mode::InTurns);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn jobs_are_done(&self) -> bool {
+        self.jobs.is_empty()
     }
 
     pub(super) fn timers(&self) -> &RefCell<Wheel> {
