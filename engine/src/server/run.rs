@@ -3,7 +3,7 @@
 use super::control::{self, Supervision};
 use super::running::Running;
 use super::worker::{Work, Worker};
-use super::{bind, reload};
+use super::{bind, placement, reload};
 use crate::admin::{self, Control, Source, State};
 use crate::base::logging;
 use crate::hcm::access_log::Writer;
@@ -11,9 +11,10 @@ use crate::net::sys;
 use crate::ring::memory::{self, Reserved};
 use crate::shard::{self, Command, Plan, PlanContext, ShardSetup};
 use crate::stats::{Registry, ServerState};
-use ringway_config::model::{Config, Shards};
+use ringway_config::model::{Config, Runtime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,7 @@ pub fn run(config: Config, source: Source, ready: impl FnOnce(&[String], Option<
 fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Running, StartError> {
     let descriptors = sys::raise_descriptor_limit();
     memory::raise_limit();
-    let cpus = choose_cpus(&config.runtime.shards).map_err(StartError)?;
+    let cpus = choose_cpus(&config.runtime).map_err(StartError)?;
     let registry = Registry::new();
     let bound = bind::bind(config.listeners.iter(), cpus.len(), config.runtime.backlog).map_err(StartError)?;
     let admin_socket = match &config.admin {
@@ -107,27 +108,11 @@ fn reserve(config: &Config, shards: usize) -> Result<Reserved, String> {
 }
 
 /// The cores to run on.
-fn choose_cpus(shards: &Shards) -> Result<Vec<usize>, String> {
-    let mut cores: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
-    match shards {
-        Shards::Auto => {
-            // Also bounded by a container's CPU quota.
-            let quota = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            cores.truncate(quota.max(1));
-            Ok(cores)
-        }
-        Shards::Count(count) if *count <= cores.len() => {
-            cores.truncate(*count);
-            Ok(cores)
-        }
-        Shards::Count(count) => {
-            Err(format!("runtime.shards is {count}, but this process may use {} cores", cores.len()))
-        }
-        Shards::Cpus(cpus) => match cpus.iter().find(|cpu| !cores.contains(cpu)) {
-            Some(cpu) => Err(format!("runtime.cpus names core {cpu}, but this process may use only {cores:?}")),
-            None => Ok(cpus.clone()),
-        },
-    }
+fn choose_cpus(runtime: &Runtime) -> Result<Vec<usize>, String> {
+    let allowed = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    // Also bounded by a container's CPU quota.
+    let quota = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    placement::choose(runtime, allowed, quota, Path::new(placement::TOPOLOGY))
 }
 
 fn become_user(config: &Config) -> Result<(), StartError> {
