@@ -40,20 +40,18 @@ pub fn start(socket: OwnedFd, state: Arc<State>, writer: Arc<Writer>, log: Optio
         Some(path) => Some(http::Log::new(&writer, &state.registry, &path)?),
         None => None,
     };
-    let body = move |host: &Host| {
-        match Reactor::new(&reactor_options()) {
-            Ok(reactor) => {
-                http::spawn(&reactor, socket, state, log);
-                let _ = started.send(Ok(()));
-                host.run(&reactor, async |turns| {
-                    loop {
-                        reactor.turn();
-                        turns.next().await;
-                    }
-                });
-            }
-            Err(why) => drop(started.send(Err(why))),
+    let body = move |host: &Host| match Reactor::new(&reactor_options()) {
+        Ok(reactor) => {
+            http::spawn(&reactor, socket, state, log);
+            let _ = started.send(Ok(()));
+            host.run(&reactor, async |turns| {
+                loop {
+                    reactor.turn();
+                    turns.next().await;
+                }
+            });
         }
+        Err(why) => drop(started.send(Err(why))),
     };
     Host::new("admin").start(body)?;
     answer.recv().unwrap_or_else(|_| Err("the admin thread ended while it started".into()))

@@ -98,7 +98,12 @@ impl Cluster {
         stats.lb_subsets_active.set(0);
         let tables = before.map(|before| before.view.borrow().tables.for_another()).unwrap_or_default();
         let cluster = Rc::new(Self {
-            view: RefCell::new(View { hosts: Arc::new([]), endpoints: Vec::new(), balancer: Balancer::empty(), tables }),
+            view: RefCell::new(View {
+                hosts: Arc::new([]),
+                endpoints: Vec::new(),
+                balancer: Balancer::empty(),
+                tables,
+            }),
             config,
             shared: shared.clone(),
             pools: PoolGroup::new(limits.clone()),
@@ -193,8 +198,7 @@ impl Cluster {
         let tables = view.tables.next();
         let workshop = Workshop { reactor: &self.reactor, before: &view.tables, now: &tables };
         let random = self.reactor.random();
-        view.balancer =
-            Balancer::new(&self.config, &view.endpoints, random, now, &view.balancer, stats, workshop);
+        view.balancer = Balancer::new(&self.config, &view.endpoints, random, now, &view.balancer, stats, workshop);
         view.tables = tables;
         self.rest(now, view.balancer.cost());
         if !gone.is_empty() {

@@ -68,12 +68,7 @@ pub(super) struct Jobs {
 
 impl Jobs {
     pub fn new(mode: Mode) -> Rc<Self> {
-        Rc::new(Self {
-            mode: Cell::new(mode),
-            queue: RefCell::default(),
-            slices: Cell::new(0),
-            panics: Cell::new(0),
-        })
+        Rc::new(Self { mode: Cell::new(mode), queue: RefCell::default(), slices: Cell::new(0), panics: Cell::new(0) })
     }
 
     pub fn set_mode(&self, mode: Mode) {

@@ -113,9 +113,8 @@ pub(super) fn patiently<T>(mut make: impl FnMut() -> Result<T, Refused>) -> Resu
 
 /// Those that are made stay while the next one is tried again.
 fn make_all(rings: &[ReactorOptions], largest: u32) -> Result<Vec<Uring>, Refused> {
-    let make = |ring: &ReactorOptions| {
-        patiently(|| Uring::of_size(ring.ring_entries.min(largest), &Pools::new(ring.buffers)))
-    };
+    let make =
+        |ring: &ReactorOptions| patiently(|| Uring::of_size(ring.ring_entries.min(largest), &Pools::new(ring.buffers)));
     rings.iter().map(make).collect()
 }
 
@@ -126,7 +125,9 @@ fn bytes(rings: &[ReactorOptions], largest: u32) -> u64 {
     let buffers = |count: u64| (count * 16).next_multiple_of(PAGE);
     let of = |ring: &ReactorOptions| {
         let count = u64::from(ring.buffers.count.min(512));
-        (u64::from(ring.ring_entries.min(largest)) * 128 + 512).next_multiple_of(PAGE).max(2 * PAGE) + buffers(count) + buffers(count / 4)
+        (u64::from(ring.ring_entries.min(largest)) * 128 + 512).next_multiple_of(PAGE).max(2 * PAGE)
+            + buffers(count)
+            + buffers(count / 4)
     };
     rings.iter().map(of).sum()
 }

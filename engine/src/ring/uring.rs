@@ -63,10 +63,8 @@ impl Uring {
     /// `entries` submission entries, four times as many for completions (multishot operations complete without being
     /// submitted again).
     pub(super) fn of_size(entries: u32, pools: &Pools) -> Result<Self, Refused> {
-        let refused = |error: io::Error| Refused {
-            no_memory: error.raw_os_error() == Some(libc::ENOMEM),
-            why: refusal(&error),
-        };
+        let refused =
+            |error: io::Error| Refused { no_memory: error.raw_os_error() == Some(libc::ENOMEM), why: refusal(&error) };
         let mut ring = build(entries).map_err(refused)?;
         check_operations(&ring).map_err(|why| Refused { no_memory: false, why })?;
         let mut register = |pool, class| BufferRing::register(&mut ring, pool, class).map_err(refused);

@@ -6,6 +6,7 @@ use ringway::ring::{Facts, Job, Progress, Reactor, ReactorOptions, Segment, Sock
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How often a turn ends although nothing happens, so that loops see what has changed in it.
@@ -183,6 +184,52 @@ fn a_plain_thread_does_the_same() {
                 assert!(reactor.facts().slices - before <= 1);
             }
             assert_eq!(done.get(), 50);
+        });
+    });
+}
+
+/// What the log gets.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A step that takes far too long is reported, with the name of the queue; a second of sleep in traffic is not.
+#[test]
+fn stalls_of_the_background_queue_are_reported() {
+    in_child("host::stalls_of_the_background_queue_are_reported", &[], || {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        tracing_subscriber::fmt().with_writer(move || writer.clone()).init();
+        let said = lines.clone();
+        on_host("stalls", async move |reactor, turns| {
+            if !turns.are_hosted() {
+                return;
+            }
+            let text = move || String::from_utf8_lossy(&said.0.lock().expect("no panic")).into_owned();
+            for stall in [false, true] {
+                let start = Instant::now();
+                let job = reactor.compute(move || {
+                    while stall && start.elapsed() < Duration::from_millis(100) {
+                        std::hint::spin_loop();
+                    }
+                    Progress::Done
+                });
+                while !job.is_over() || start.elapsed() < Duration::from_secs(1) {
+                    reactor.turn();
+                    turns.next().await;
+                }
+                assert_eq!(text().contains("task queue background went over-budget"), stall, "{}", text());
+            }
+            assert!(!text().contains("task queue default"));
         });
     });
 }

@@ -109,11 +109,8 @@ impl Hashed {
         let workshop = build.workshop;
         let before = workshop.before.by_place.borrow().get(&build.place).cloned();
         let serving = Serving::StandIn(StandIn::new(build, members, before.as_ref().and_then(|slot| slot.table())));
-        let slot = Rc::new(Slot {
-            serving: RefCell::new(serving),
-            work: RefCell::default(),
-            stats: RefCell::default(),
-        });
+        let slot =
+            Rc::new(Slot { serving: RefCell::new(serving), work: RefCell::default(), stats: RefCell::default() });
         workshop.now.by_place.borrow_mut().insert(build.place, slot.clone());
         let work = before.and_then(|slot| slot.work.borrow().clone()).filter(|work| !work.is_over());
         match work {
@@ -243,14 +240,12 @@ enum Maker {
 impl Maker {
     fn new(build: &Build<'_>, members: &[Member], everyone: &[Member]) -> Self {
         match build.policy {
-            LbPolicy::Maglev { table_size } => Self::Maglev(Some(MaglevBuild::new(build.endpoints, members, *table_size))),
-            LbPolicy::RingHash { minimum_size, maximum_size } => Self::Ring(Some(RingBuild::new(
-                build.endpoints,
-                members,
-                everyone,
-                *minimum_size,
-                *maximum_size,
-            ))),
+            LbPolicy::Maglev { table_size } => {
+                Self::Maglev(Some(MaglevBuild::new(build.endpoints, members, *table_size)))
+            }
+            LbPolicy::RingHash { minimum_size, maximum_size } => {
+                Self::Ring(Some(RingBuild::new(build.endpoints, members, everyone, *minimum_size, *maximum_size)))
+            }
             LbPolicy::RoundRobin { .. }
             | LbPolicy::LeastRequest { .. }
             | LbPolicy::Random

@@ -119,11 +119,7 @@ fn a_storm_of_changes_does_not_keep_tables_from_being_finished() {
         turns_until_done(&world);
     }
     let reference = World::new(
-        &model::Cluster {
-            lb_policy: policy,
-            endpoints: (1..=20).chain([99]).map(endpoint).collect(),
-            ..cluster()
-        },
+        &model::Cluster { lb_policy: policy, endpoints: (1..=20).chain([99]).map(endpoint).collect(), ..cluster() },
         1,
     );
     assert_eq!(picks(&world), picks(&reference));
