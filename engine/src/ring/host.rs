@@ -120,14 +120,17 @@ impl Host {
     /// It is never dropped: its teardown has known faults (docs/decisions/0005), and such a thread ends with the process.
     fn executor(&self) -> Result<&'static LocalExecutor, String> {
         let placement = self.cpu.map_or(Placement::Unbound, Placement::Fixed);
+        // Threads that glommio starts get the name of the one that starts them.
+        name_thread("glommio");
         let executor = LocalExecutorBuilder::new(placement)
             .name(&self.name)
             .ring_depth(RING_DEPTH)
             .io_memory(IO_MEMORY)
             .preempt_timer(NEVER)
             .detect_stalls(self.stalls.then(|| Box::new(Watch) as Box<dyn StallDetectionHandler>))
-            .make()
-            .map_err(|error| error.to_string())?;
+            .make();
+        name_thread(&self.name);
+        let executor = executor.map_err(|error| error.to_string())?;
         Ok(Box::leak(Box::new(executor)))
     }
 }
@@ -183,6 +186,14 @@ fn background(jobs: &Rc<Jobs>, permit: Rc<Permit>) {
         }
     };
     executor.spawn_local_into(slices, queue).expect("the queue has just been made").detach();
+}
+
+/// The name that the kernel shows, at most 15 bytes of it.
+fn name_thread(name: &str) {
+    if let Ok(name) = std::ffi::CString::new(name) {
+        // SAFETY: the kernel copies the name, which ends with a zero byte.
+        unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+    }
 }
 
 /// The loop on a plain thread waits for nothing: each turn of the reactor sleeps by itself.

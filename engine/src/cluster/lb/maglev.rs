@@ -56,7 +56,7 @@ impl MaglevBuild {
         Self {
             size,
             names: members.iter().map(|member| endpoints[member.index as usize].name.clone()).rev().collect(),
-            waiting: members.to_vec().into_iter(),
+            waiting: Vec::from(members).into_iter(),
             sorted: BTreeMap::new(),
             fillers: Vec::new(),
             heaviest: members.iter().map(|member| member.weight).fold(0.0, f64::max),
