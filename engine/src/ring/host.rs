@@ -16,6 +16,7 @@ use glommio::{
 };
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Once;
@@ -122,15 +123,16 @@ impl Host {
         let placement = self.cpu.map_or(Placement::Unbound, Placement::Fixed);
         // Threads that glommio starts get the name of the one that starts them.
         name_thread("glommio");
-        let executor = LocalExecutorBuilder::new(placement)
+        let builder = LocalExecutorBuilder::new(placement)
             .name(&self.name)
             .ring_depth(RING_DEPTH)
             .io_memory(IO_MEMORY)
             .preempt_timer(NEVER)
-            .detect_stalls(self.stalls.then(|| Box::new(Watch) as Box<dyn StallDetectionHandler>))
-            .make();
+            .detect_stalls(self.stalls.then(|| Box::new(Watch) as Box<dyn StallDetectionHandler>));
+        // Where the kernel refuses something, glommio returns an error or panics.
+        let executor = std::panic::catch_unwind(AssertUnwindSafe(|| builder.make()));
         name_thread(&self.name);
-        let executor = executor.map_err(|error| error.to_string())?;
+        let executor = executor.map_err(|_| "it panicked".to_owned())?.map_err(|error| error.to_string())?;
         Ok(Box::leak(Box::new(executor)))
     }
 }

@@ -55,6 +55,7 @@ fn with_512_kib_the_rings_have_their_full_size() {
     let said = check(proxy);
     assert_eq!(times(&said, "this user may lock"), times(&said, "glommio does not start"), "{said}");
     assert!(times(&said, "glommio does not start") <= 1, "{said}");
+    assert_eq!(times(&said, "WARN"), times(&said, "glommio does not start"), "{said}");
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn hosts_that_are_gone_get_nothing_and_new_ones_wait_for_the_table() {
     }
 }
 
-/// A change in each turn: tables are finished all the same, one after the other, and the last one is right.
+/// A change in each turn: tables are finished nevertheless, one after the other, and the last one is right.
 #[test]
 fn a_storm_of_changes_does_not_keep_tables_from_being_finished() {
     let policy = LbPolicy::Maglev { table_size: 655_373 };
