@@ -12,7 +12,8 @@ use super::jobs::{Jobs, Mode};
 use super::memory;
 use super::reactor::Reactor;
 use glommio::{
-    Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares, StallDetectionHandler, TaskQueueHandle,
+    GlommioError, Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares, StallDetectionHandler,
+    TaskQueueHandle,
 };
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -120,20 +121,27 @@ impl Host {
 
     /// It is never dropped: its teardown has known faults (docs/decisions/0005), and such a thread ends with the process.
     fn executor(&self) -> Result<&'static LocalExecutor, String> {
-        let placement = self.cpu.map_or(Placement::Unbound, Placement::Fixed);
-        // Threads that glommio starts get the name of the one that starts them.
-        name_thread("glommio");
-        let builder = LocalExecutorBuilder::new(placement)
+        // Where the kernel refuses something, glommio returns an error or panics.
+        let executor = std::panic::catch_unwind(AssertUnwindSafe(|| self.make()));
+        name_thread(&self.name);
+        let executor = executor.map_err(|_| "it panicked".to_owned())?.map_err(|error| error.to_string())?;
+        Ok(Box::leak(Box::new(executor)))
+    }
+
+    /// Threads that glommio starts have the name that this one has then.
+    fn make(&self) -> Result<LocalExecutor, GlommioError<()>> {
+        name_thread(&format!("{}-host", self.name));
+        let executor = LocalExecutorBuilder::new(self.cpu.map_or(Placement::Unbound, Placement::Fixed))
             .name(&self.name)
             .ring_depth(RING_DEPTH)
             .io_memory(IO_MEMORY)
             .preempt_timer(NEVER)
-            .detect_stalls(self.stalls.then(|| Box::new(Watch) as Box<dyn StallDetectionHandler>));
-        // Where the kernel refuses something, glommio returns an error or panics.
-        let executor = std::panic::catch_unwind(AssertUnwindSafe(|| builder.make()));
-        name_thread(&self.name);
-        let executor = executor.map_err(|_| "it panicked".to_owned())?.map_err(|error| error.to_string())?;
-        Ok(Box::leak(Box::new(executor)))
+            .make()?;
+        if self.stalls {
+            name_thread(&format!("{}-watch", self.name));
+            executor.detect_stalls(Some(Box::new(Watch)))?;
+        }
+        Ok(executor)
     }
 }
 

@@ -48,7 +48,7 @@ fn with_300_kib_there_is_a_control_thread_as_well() {
     assert_eq!(times(&said, "glommio does not start"), 1, "{said}");
 }
 
-/// The floor of glommio is met, but what is left beside the rings may be too little for each thread.
+/// The floor of glommio is met, but what the rings leave may be too little for each thread.
 #[test]
 fn with_512_kib_the_rings_have_their_full_size() {
     let (_origin, proxy) = start(512, false);
