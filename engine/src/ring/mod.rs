@@ -27,6 +27,7 @@ mod socket;
 mod splice;
 mod task;
 mod timer;
+mod unpark;
 mod uring;
 
 pub use accept::Acceptor;
@@ -36,8 +37,9 @@ pub use deadline::Timer;
 pub use jobs::{Job, Progress};
 pub use pooled::Pooled;
 pub use pools::ReceiveClass;
-pub use reactor::{Facts, Reactor, ReactorOptions, Unpark};
+pub use reactor::{Facts, Reactor, ReactorOptions};
 pub use send::Segment;
 pub use socket::Socket;
 pub use splice::{Moved, Splice};
 pub use task::{Memory, TaskId};
+pub use unpark::Unpark;

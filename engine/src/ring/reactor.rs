@@ -11,14 +11,14 @@ use super::send::store;
 use super::splice::Splice;
 use super::task::{Executor, Memory, TaskId};
 use super::timer::Wheel;
+use super::unpark::{Unpark, eventfd};
 use super::uring::Uring;
 use crate::base::clock::{Clock, Nanos};
 use crate::base::random::Random;
 use crate::stats::ShardStats;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
-use std::io::Write;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -38,17 +38,6 @@ pub struct ReactorOptions {
 impl Default for ReactorOptions {
     fn default() -> Self {
         Self { ring_entries: 1024, buffers: PoolSize { count: 1024, size: 16 * 1024 }, receive_limit: 256 * 1024 }
-    }
-}
-
-/// Makes the reactor's loop turn; may be called on any thread.
-#[derive(Clone, Debug)]
-pub struct Unpark(Arc<std::fs::File>);
-
-impl Unpark {
-    pub fn unpark(&self) {
-        // An eventfd's write fails only when its counter is full, and then the loop has been told already.
-        let _ = (&*self.0).write(&1u64.to_ne_bytes());
     }
 }
 
@@ -485,14 +474,4 @@ impl Reactor {
             io.borrow_mut().uring.enter(None);
         }
     }
-}
-
-fn eventfd() -> std::io::Result<OwnedFd> {
-    // SAFETY: no pointers are passed.
-    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    // SAFETY: the call above has just made this descriptor.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
