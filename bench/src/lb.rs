@@ -34,7 +34,7 @@ fn cluster(policy: &str, count: u32, weighted: bool) -> (Rc<Reactor>, Rc<Cluster
     let registry = Registry::new();
     let shared = ClusterShared::new(config, &registry, 1, None);
     let network = Network::Memory(Rc::new(MemoryNetwork::default()));
-    let cluster = Cluster::new(&shared, &reactor, &network, &registry, 0);
+    let cluster = Cluster::new(&shared, &reactor, &network, &registry, 0, None);
     (reactor, cluster)
 }
 

@@ -68,6 +68,7 @@ impl Resolver<'_, '_, '_> {
         }
         model::Runtime {
             shards: self.shards(runtime),
+            placement: runtime.placement.0,
             ring_entries: runtime.ring_entries.0.to_u32(),
             buffer_count: runtime.buffer_count.0.to_u16(),
             buffer_size: runtime.buffer_size.to_u32(),

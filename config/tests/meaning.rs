@@ -39,7 +39,7 @@ fn only_route(route: &str) -> Route {
 fn the_smallest_file_has_every_default() {
     let config = with_listener("http.routes = [{ match = { prefix = \"/\" }, route = { cluster = \"app\" } }]");
     let runtime = &config.runtime;
-    assert_eq!(runtime.shards, Shards::Auto);
+    assert_eq!((&runtime.shards, runtime.placement), (&Shards::Auto, Placement::Spread));
     assert_eq!((runtime.ring_entries, runtime.buffer_count, runtime.buffer_size), (1024, 1024, 16 << 10));
     assert_eq!((runtime.backlog, runtime.drain_time), (4096, Duration::from_secs(30)));
     assert_eq!((runtime.max_connections, runtime.splice_threshold), (None, Some(64 << 10)));

@@ -3,9 +3,9 @@
 use toml::de::DeValue;
 
 use crate::diagnostic::Problems;
-use crate::model::Address;
+use crate::model::{Address, Placement};
 use crate::reader::{
-    FilePath, Input, Int, List, LogDirectives, Name, PowerOfTwo, Read, Shape, Size, SizeOrOff, Time, table,
+    FilePath, Input, Int, List, LogDirectives, Name, OneOf, PowerOfTwo, Read, Shape, Size, SizeOrOff, Time, Word, table,
 };
 
 table! {
@@ -16,6 +16,10 @@ table! {
         shards: ShardCount, optional "`\"auto\"`";
         /// The numbers of the cores that each run one shard. Excludes `shards`.
         cpus: List<Int<0, 4095>>, optional "see `shards`";
+        /// Which cores `shards` takes first, of those that the process may run on. `"spread"`: a shard on each physical core
+        /// before any core gets a second one, in turns from the processors of the machine. `"pack"`: cores that are near
+        /// each other, so that other processors stay free. If the kernel does not tell how cores are arranged, by number.
+        placement: OneOf<Placement>, default "\"spread\"";
         /// Submission queue entries of each shard's io_uring.
         ring_entries: PowerOfTwo<64, 32768>, default "1024";
         /// Receive buffers of each shard, shared by its connections; an idle connection holds none. They take shards x
@@ -59,6 +63,11 @@ table! {
         /// at the directory of the configuration file.
         access_log: FilePath, optional "no log";
     }
+}
+
+impl Word for Placement {
+    const WORDS: &'static [(&'static str, Self)] = &[("spread", Self::Spread), ("pack", Self::Pack)];
+    const LATER: &'static [&'static str] = &[];
 }
 
 /// "auto" or a number of shards.

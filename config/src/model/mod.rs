@@ -39,6 +39,7 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct Runtime {
     pub shards: Shards,
+    pub placement: Placement,
     /// Submission queue entries of each shard's ring; a power of two.
     pub ring_entries: u32,
     /// Receive buffers of each shard; a power of two, at most 32768.
@@ -69,10 +70,19 @@ pub struct Runtime {
 pub enum Shards {
     /// One for each core this process may run on.
     Auto,
-    /// The first N of those cores.
+    /// N of those cores, see `Placement`.
     Count(usize),
     /// Exactly these cores.
     Cpus(Vec<usize>),
+}
+
+/// The order in which cores get shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Physical cores before their second hardware threads, in turns from all sockets.
+    Spread,
+    /// Neighbours first.
+    Pack,
 }
 
 #[derive(Clone, Debug)]

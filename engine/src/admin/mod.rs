@@ -13,6 +13,7 @@ pub use state::{Control, Source, State};
 
 use crate::hcm::access_log::Writer;
 use crate::net::sys;
+use crate::ring::host::Host;
 use crate::ring::{PoolSize, Reactor, ReactorOptions};
 use ringway_config::model;
 use std::io;
@@ -39,21 +40,23 @@ pub fn start(socket: OwnedFd, state: Arc<State>, writer: Arc<Writer>, log: Optio
         Some(path) => Some(http::Log::new(&writer, &state.registry, &path)?),
         None => None,
     };
-    let body = move || {
-        let options = ReactorOptions {
-            ring_entries: 64,
-            buffers: PoolSize { count: 64, size: 4096 },
-            ..ReactorOptions::default()
-        };
-        match Reactor::new(&options) {
-            Ok(reactor) => {
-                http::spawn(&reactor, socket, state, log);
-                let _ = started.send(Ok(()));
-                reactor.run_until(|| false);
-            }
-            Err(why) => drop(started.send(Err(why))),
+    let body = move |host: &Host| match Reactor::new(&reactor_options()) {
+        Ok(reactor) => {
+            http::spawn(&reactor, socket, state, log);
+            let _ = started.send(Ok(()));
+            host.run(&reactor, async |turns| {
+                loop {
+                    reactor.turn();
+                    turns.next().await;
+                }
+            });
         }
+        Err(why) => drop(started.send(Err(why))),
     };
-    std::thread::Builder::new().name("admin".into()).spawn(body).map_err(|error| format!("admin thread: {error}"))?;
+    Host::new("admin").start(body)?;
     answer.recv().unwrap_or_else(|_| Err("the admin thread ended while it started".into()))
+}
+
+pub fn reactor_options() -> ReactorOptions {
+    ReactorOptions { ring_entries: 64, buffers: PoolSize { count: 64, size: 4096 }, ..ReactorOptions::default() }
 }

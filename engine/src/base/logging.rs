@@ -11,7 +11,7 @@ static HANDLE: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 /// Start logging with `directives` (`info`, or `warn,ringway::listener=debug`). RUST_LOG, when set, takes their place.
 pub fn start(directives: &str) {
     let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| directives.into());
-    let filter = EnvFilter::try_new(&directives).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter(&directives).or_else(|_| filter("info")).unwrap_or_else(|_| EnvFilter::new("info"));
     let (filter, handle) = reload::Layer::new(filter);
     let output = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     // A second start in one process (tests) keeps the first.
@@ -20,12 +20,20 @@ pub fn start(directives: &str) {
     }
 }
 
+/// glommio warns where it cannot lock memory for I/O buffers, which nothing uses.
+const WITHOUT: &str = "glommio::sys=off";
+
+fn filter(directives: &str) -> Result<EnvFilter, String> {
+    // An empty part is no directive.
+    EnvFilter::try_new(format!("{WITHOUT},{directives}")).map_err(|error| error.to_string())
+}
+
 /// Change the levels.
 ///
 /// # Errors
 /// The directives are not valid.
 pub fn set(directives: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(directives).map_err(|error| error.to_string())?;
+    let filter = filter(directives)?;
     let handle = HANDLE.get().ok_or("the program log is not ours to change")?;
     handle.reload(filter).map_err(|error| error.to_string())
 }

@@ -220,7 +220,7 @@ mod tests {
         }
 
         fn cluster(&self) -> Rc<Cluster> {
-            Cluster::new(&self.shared, &self.reactor, &Network::Memory(self.network.clone()), &self.registry, 0)
+            Cluster::new(&self.shared, &self.reactor, &Network::Memory(self.network.clone()), &self.registry, 0, None)
         }
 
         fn connect(&self, pool: &Rc<Pool>) -> Lease {

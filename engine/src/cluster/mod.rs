@@ -32,7 +32,7 @@ use crate::ring::Reactor;
 use crate::stats::{ClusterStats, Registry};
 use crate::upstream::limits::ShardLimits;
 use crate::upstream::{Pool, PoolGroup, PoolOptions};
-use lb::Balancer;
+use lb::{Balancer, Tables, Workshop};
 use outlier::Outcome;
 use ringway_config::model;
 use std::cell::{Cell, RefCell};
@@ -72,15 +72,20 @@ struct View {
     /// One for each host, in the same order.
     endpoints: Vec<Rc<Endpoint>>,
     balancer: Balancer,
+    /// The balancer's.
+    tables: Tables,
 }
 
 impl Cluster {
+    /// `before`: the cluster of this name in the previous configuration, whose hash tables serve until those of this one
+    /// are computed.
     pub fn new(
         shared: &Arc<ClusterShared>,
         reactor: &Rc<Reactor>,
         network: &Network,
         registry: &Registry,
         shard: usize,
+        before: Option<&Self>,
     ) -> Rc<Self> {
         let config = shared.config.clone();
         let stats: Arc<ClusterStats> = registry.scope(&config.name, shard);
@@ -94,8 +99,14 @@ impl Cluster {
         let limits = ShardLimits::new(&shared.limits, stats.clone(), shard);
         // The gauge may hold the number of an earlier cluster of this name. The first view sets it where there are subsets.
         stats.lb_subsets_active.set(0);
+        let tables = before.map(|before| before.view.borrow().tables.for_another()).unwrap_or_default();
         let cluster = Rc::new(Self {
-            view: RefCell::new(View { hosts: Arc::new([]), endpoints: Vec::new(), balancer: Balancer::empty() }),
+            view: RefCell::new(View {
+                hosts: Arc::new([]),
+                endpoints: Vec::new(),
+                balancer: Balancer::empty(),
+                tables,
+            }),
             config,
             shared: shared.clone(),
             pools: PoolGroup::new(limits.clone()),
@@ -161,7 +172,8 @@ impl Cluster {
 
     /// Makes a new view if anything has changed.
     fn catch_up(&self) {
-        if self.shared.generation() != self.seen.get() && self.reactor.now() >= self.not_before.get() {
+        let is_due = self.shared.generation() != self.seen.get() || self.view.borrow().tables.are_due();
+        if is_due && self.reactor.now() >= self.not_before.get() {
             self.refresh();
         }
     }
@@ -186,8 +198,12 @@ impl Cluster {
             view.hosts = hosts;
         }
         view.endpoints.iter().for_each(|endpoint| endpoint.note_health(now));
-        let stats = self.speaks.then_some(&*self.stats);
-        view.balancer = Balancer::new(&self.config, &view.endpoints, self.reactor.random(), now, &view.balancer, stats);
+        let stats = self.speaks.then_some(&self.stats);
+        let tables = view.tables.next();
+        let workshop = Workshop { reactor: &self.reactor, before: &view.tables, now: &tables };
+        let random = self.reactor.random();
+        view.balancer = Balancer::new(&self.config, &view.endpoints, random, now, &view.balancer, stats, workshop);
+        view.tables = tables;
         self.rest(now, view.balancer.cost());
         if !gone.is_empty() {
             let kept: HashSet<*const Pool> = view.endpoints.iter().map(|endpoint| Rc::as_ptr(&endpoint.pool)).collect();
@@ -258,7 +274,9 @@ mod tests {
         let (cluster, now) = (&world.cluster, world.reactor.now());
         let (endpoints, random) = (cluster.endpoints(), world.reactor.random());
         let picked = || {
-            let balancer = Balancer::new(&cluster.config, &endpoints, random, now, &Balancer::empty(), None);
+            let tables = Tables::default();
+            let workshop = Workshop { reactor: &world.reactor, before: &tables, now: &Tables::default() };
+            let balancer = Balancer::new(&cluster.config, &endpoints, random, now, &Balancer::empty(), None, workshop);
             let pick = || balancer.pick(&endpoints, &PickContext::default(), random, now, &cluster.stats);
             (0..10).filter_map(|_| pick()).collect::<HashSet<_>>()
         };
@@ -319,7 +337,7 @@ mod tests {
         let active = [config, with].map(|config| {
             let reactor = Reactor::simulated(1, PoolSize { count: 16, size: 1024 });
             let network = Network::Memory(Rc::default());
-            Cluster::new(&ClusterShared::new(&config, &registry, 1, None), &reactor, &network, &registry, 0);
+            Cluster::new(&ClusterShared::new(&config, &registry, 1, None), &reactor, &network, &registry, 0, None);
             registry.value("cluster.app.lb_subsets_active").expect("a statistic")
         });
         assert_eq!(active, [1, 0]);

@@ -64,8 +64,17 @@ impl World {
         let shared = ClusterShared::new(config, &registry, 1, None);
         shared.put_in_force();
         let network = Network::Memory(Rc::new(MemoryNetwork::default()));
-        let cluster = Cluster::new(&shared, &reactor, &network, &registry, 0);
+        let cluster = Cluster::new(&shared, &reactor, &network, &registry, 0, None);
         Self { reactor, shared, cluster }
+    }
+
+    /// The same shard with another description of the cluster, as after a reload.
+    pub(crate) fn renewed(&self, config: &model::Cluster) -> Self {
+        let registry = Registry::new();
+        let shared = ClusterShared::new(config, &registry, 1, Some(&self.shared));
+        let network = Network::Memory(Rc::new(MemoryNetwork::default()));
+        let cluster = Cluster::new(&shared, &self.reactor, &network, &registry, 0, Some(&self.cluster));
+        Self { reactor: self.reactor.clone(), shared, cluster }
     }
 
     /// Lets time pass.

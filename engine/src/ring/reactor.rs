@@ -2,20 +2,23 @@
 //! for, sleeps only when there is nothing to do, and hands completions and timers back to the tasks.
 
 use super::buffer::{Buf, BufPool, PoolSize};
+use super::deadline::Timer;
 use super::driver::Io;
+use super::jobs::{Job, Jobs, Mode, Progress};
 use super::pooled::{Blocks, Pooled};
 use super::pools::{Pools, ReceiveClass};
 use super::send::store;
 use super::splice::Splice;
 use super::task::{Executor, Memory, TaskId};
-use super::timer::{TimerKey, Wheel};
+use super::timer::Wheel;
+use super::unpark::{Unpark, eventfd};
 use super::uring::Uring;
-use crate::base::clock::{Clock, Nanos, nanos};
+use crate::base::clock::{Clock, Nanos};
 use crate::base::random::Random;
-use std::cell::{Cell, RefCell};
+use crate::stats::ShardStats;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
-use std::io::Write;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -38,17 +41,6 @@ impl Default for ReactorOptions {
     }
 }
 
-/// Makes the reactor's loop turn; may be called on any thread.
-#[derive(Clone, Debug)]
-pub struct Unpark(Arc<std::fs::File>);
-
-impl Unpark {
-    pub fn unpark(&self) {
-        // An eventfd's write fails only when its counter is full, and then the loop has been told already.
-        let _ = (&*self.0).write(&1u64.to_ne_bytes());
-    }
-}
-
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts {
@@ -63,6 +55,7 @@ pub struct Facts {
     pub panics: u64,
     /// Futures in memory of their own because they did not fit a block of `pooled`.
     pub oversize_futures: u64,
+    pub slices: u64,
     pub tasks: u64,
     pub timers: u64,
     pub sockets: u64,
@@ -85,7 +78,13 @@ pub struct Reactor {
     /// Pipes to use again.
     spare_pipes: RefCell<Vec<Splice>>,
     unpark: Unpark,
+    /// Long computations.
+    jobs: Rc<Jobs>,
     turns: Cell<u64>,
+    /// Since when tasks run and completions are handed out, without a sleep in between.
+    busy_since: Cell<Nanos>,
+    /// Gets the length of each turn.
+    turn_time: OnceCell<Arc<ShardStats>>,
     event_fired: Cell<bool>,
 }
 
@@ -115,12 +114,14 @@ impl Reactor {
     fn build(clock: Clock, random: Random, pools: Pools, event: OwnedFd, io: Option<Io>) -> Rc<Self> {
         let unpark = Unpark(Arc::new(std::fs::File::from(event)));
         let notify = unpark.clone();
-        let now = Cell::new(clock.now());
+        let now = clock.now();
+        // Before the loop begins there is no traffic that jobs could delay.
+        let jobs = Jobs::new(Mode::AtOnce);
         Rc::new(Self {
             executor: Executor::new(Box::new(move || notify.unpark())),
             timers: RefCell::new(Wheel::new()),
             clock,
-            now,
+            now: Cell::new(now),
             random,
             pools,
             io: io.map(RefCell::new),
@@ -128,7 +129,10 @@ impl Reactor {
             blocks: Rc::new(Blocks::default()),
             spare_pipes: RefCell::new(Vec::new()),
             unpark,
+            jobs,
             turns: Cell::new(0),
+            busy_since: Cell::new(now),
+            turn_time: OnceCell::new(),
             event_fired: Cell::new(false),
         })
     }
@@ -142,6 +146,38 @@ impl Reactor {
     #[inline]
     pub fn spawn_pooled<F: Future<Output = ()> + 'static>(&self, make: impl FnOnce() -> F) -> TaskId {
         self.executor.spawn_pooled(&self.blocks, make)
+    }
+
+    /// Computes in the background, in slices between the turns: `step` does a piece of well under `jobs::SLICE` each time
+    /// that it is called. A job whose handle is dropped ends. Until a host runs this
+    /// reactor, all steps are done now.
+    #[must_use = "a job ends with its handle"]
+    pub fn compute(&self, step: impl FnMut() -> Progress + 'static) -> Job {
+        self.jobs.add(Box::new(step))
+    }
+
+    pub(super) fn jobs(&self) -> &Rc<Jobs> {
+        &self.jobs
+    }
+
+    /// Jobs of a reactor without a ring run in slices, too: one in each turn. For tests.
+    #[cfg(test)]
+    pub(crate) fn compute_in_turns(&self) {
+        self.jobs.set_mode(Mode::InTurns);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn jobs_are_done(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    pub(super) fn timers(&self) -> &RefCell<Wheel> {
+        &self.timers
+    }
+
+    /// The length of each turn goes to these statistics from now on.
+    pub fn measure_turns(&self, stats: Arc<ShardStats>) {
+        let _ = self.turn_time.set(stats);
     }
 
     pub fn cancel(&self, task: TaskId) {
@@ -268,8 +304,10 @@ impl Reactor {
     /// One turn, which does not sleep if `done` says so once the tasks have run.
     fn turn_unless(&self, done: impl FnOnce() -> bool) {
         self.turns.set(self.turns.get() + 1);
+        self.jobs.turn();
         self.executor.run_ready();
-        let may_sleep = !done();
+        // Queued jobs are worked off between turns that follow each other at once.
+        let may_sleep = !done() && self.jobs.is_empty();
         match &self.io {
             Some(io) => self.turn_ring(&mut io.borrow_mut(), may_sleep),
             None => self.turn_virtual(may_sleep),
@@ -283,19 +321,31 @@ impl Reactor {
         io.arm_event();
         if !may_sleep || self.executor.has_ready() {
             io.uring.enter(None);
+            io.now = self.clock.now();
+            self.end_turn(io.now);
         } else {
+            let now = self.clock.now();
+            self.end_turn(now);
             let wait = [self.timers.borrow().next_deadline(), io.next_watch()].into_iter().flatten().min();
-            let wait = wait.map(|deadline| Duration::from_nanos(deadline.saturating_sub(self.clock.now())));
+            let wait = wait.map(|deadline| Duration::from_nanos(deadline.saturating_sub(now)));
             io.counts.sleeps += u64::from(!io.uring.has_queued());
             io.uring.enter(Some(wait));
+            io.now = self.clock.now();
         }
-        io.now = self.clock.now();
+        self.busy_since.set(io.now);
         self.now.set(io.now);
         if io.dispatch(&self.executor) {
             self.event_fired.set(true);
             self.executor.take_remote_wakes();
         }
         io.listen_again();
+    }
+
+    /// What comes next may sleep, or another turn begins.
+    fn end_turn(&self, now: Nanos) {
+        if let Some(stats) = self.turn_time.get() {
+            stats.turn_time.record(now.saturating_sub(self.busy_since.get()) / 1000);
+        }
     }
 
     /// Without a ring, time passes only when no task is ready.
@@ -360,8 +410,9 @@ impl Reactor {
         let mut facts = Facts {
             turns: self.turns.get(),
             heap_buffers: self.pools.heap_buffers(),
-            panics: self.executor.panics(),
+            panics: self.executor.panics() + self.jobs.panics(),
             oversize_futures: self.blocks.oversize.get(),
+            slices: self.jobs.slices(),
             tasks: self.executor.len() as u64,
             timers: self.timers.borrow().len() as u64,
             buffers_in_use: self.pools.in_use() as u64,
@@ -426,63 +477,9 @@ impl Reactor {
     /// Drop every task, and with them the sockets they own. The reactor is of no use afterwards.
     pub fn shut_down(&self) {
         self.executor.clear();
+        self.jobs.clear();
         if let Some(io) = &self.io {
             io.borrow_mut().uring.enter(None);
         }
     }
-}
-
-/// One deadline of one task. Arming and disarming cost O(1) and allocate nothing.
-pub struct Timer {
-    reactor: Rc<Reactor>,
-    key: TimerKey,
-}
-
-impl Timer {
-    pub fn new(reactor: &Rc<Reactor>) -> Self {
-        let key = reactor.timers.borrow_mut().insert(TaskId::NONE);
-        Self { reactor: reactor.clone(), key }
-    }
-
-    /// Wake the current task at `deadline` (which replaces the one before). Resolution is about a millisecond.
-    pub fn arm_at(&self, deadline: Nanos) {
-        self.reactor.timers.borrow_mut().arm(self.key, deadline, self.reactor.current_task());
-    }
-
-    pub fn arm_in(&self, duration: Duration) {
-        self.arm_at(self.reactor.now().saturating_add(nanos(duration)));
-    }
-
-    /// Arm, or disarm where there is no limit.
-    pub fn set(&self, duration: Option<Duration>) {
-        match duration {
-            Some(duration) => self.arm_in(duration),
-            None => self.disarm(),
-        }
-    }
-
-    pub fn disarm(&self) {
-        self.reactor.timers.borrow_mut().disarm(self.key);
-    }
-
-    /// Whether the deadline has passed.
-    pub fn fired(&self) -> bool {
-        self.reactor.timers.borrow().fired(self.key)
-    }
-}
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        self.reactor.timers.borrow_mut().remove(self.key);
-    }
-}
-
-fn eventfd() -> std::io::Result<OwnedFd> {
-    // SAFETY: no pointers are passed.
-    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    // SAFETY: the call above has just made this descriptor.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,6 +1,7 @@
 //! One io_uring with one ring of provided buffers: set-up, submission, sleeping. What completions mean is driver.rs's.
 
 use super::buffer::BufPool;
+use super::memory::{self, Refused};
 use super::pools::{Pools, ReceiveClass};
 use io_uring::types::{BufRingEntry, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
@@ -44,15 +45,29 @@ pub(super) struct Uring {
 }
 
 impl Uring {
-    /// `entries` submission entries, four times as many for completions (multishot operations complete without being
-    /// submitted again).
+    /// `entries` submission entries, or fewer where little memory may be locked: a smaller ring serves as well, with more
+    /// entries into the kernel.
     ///
     /// # Errors
     /// A sentence that names the cause and the remedy.
     pub(super) fn new(entries: u32, pools: &Pools) -> Result<Self, String> {
-        let mut ring = build(entries).map_err(|error| refusal(&error))?;
-        check_operations(&ring)?;
-        let mut register = |pool, class| BufferRing::register(&mut ring, pool, class).map_err(|error| refusal(&error));
+        let mut entries = entries.min(memory::largest_ring());
+        loop {
+            match memory::patiently(|| Self::of_size(entries, pools)) {
+                Err(refused) if refused.no_memory && entries > memory::SMALLEST_RING => entries /= 2,
+                made => return made.map_err(|refused| refused.why),
+            }
+        }
+    }
+
+    /// `entries` submission entries, four times as many for completions (multishot operations complete without being
+    /// submitted again).
+    pub(super) fn of_size(entries: u32, pools: &Pools) -> Result<Self, Refused> {
+        let refused =
+            |error: io::Error| Refused { no_memory: error.raw_os_error() == Some(libc::ENOMEM), why: refusal(&error) };
+        let mut ring = build(entries).map_err(refused)?;
+        check_operations(&ring).map_err(|why| Refused { no_memory: false, why })?;
+        let mut register = |pool, class| BufferRing::register(&mut ring, pool, class).map_err(refused);
         let short = register(&pools.short, ReceiveClass::Short)?;
         let long = pools.long.as_ref().map(|pool| register(pool, ReceiveClass::Long)).transpose()?;
         Ok(Self { ring, short, long, enters: 0 })
@@ -134,9 +149,8 @@ impl Uring {
     }
 }
 
-/// Where little memory may be locked (`ulimit -l`), a smaller ring serves as well, with more entries into the kernel.
 fn build(entries: u32) -> io::Result<IoUring> {
-    let built = IoUring::builder()
+    IoUring::builder()
         .setup_single_issuer()
         .setup_defer_taskrun()
         .setup_coop_taskrun()
@@ -144,18 +158,8 @@ fn build(entries: u32) -> io::Result<IoUring> {
         .setup_submit_all()
         .setup_cqsize(entries.saturating_mul(4))
         .dontfork()
-        .build(entries);
-    match built {
-        Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && entries > SMALLEST_RING => {
-            tracing::warn!(target: "ringway::ring", entries, "not enough memory may be locked (ulimit -l): trying half");
-            build(entries / 2)
-        }
-        built => built,
-    }
+        .build(entries)
 }
-
-/// Submission entries below which a ring is not worth having.
-const SMALLEST_RING: u32 = 64;
 
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN))
@@ -204,7 +208,11 @@ fn refusal(error: &io::Error) -> String {
             "this kernel's io_uring is too old (EINVAL): Linux 6.1 or newer is needed for DEFER_TASKRUN".into()
         }
         (Some(libc::ENOMEM), _) => {
-            "io_uring cannot lock enough memory (ENOMEM): raise `ulimit -l`, or lower runtime.ring_entries".into()
+            format!(
+                "io_uring cannot lock enough memory (ENOMEM), this user may lock {}: {}, or lower runtime.ring_entries",
+                memory::limit_text(),
+                memory::REMEDIES
+            )
         }
         (Some(libc::EMFILE | libc::ENFILE), _) => "no file descriptor is left for io_uring: raise `ulimit -n`".into(),
         _ => format!("io_uring cannot be set up: {error}"),

@@ -4,6 +4,7 @@ use super::worker::{Order, Wake, Work};
 use crate::cluster::Supervisor;
 use crate::cluster::health::EventLog;
 use crate::net::Network;
+use crate::ring::host::{Host, Turns};
 use crate::ring::{PoolSize, Reactor, ReactorOptions};
 use crate::stats::Registry;
 use ringway_config::model;
@@ -33,7 +34,7 @@ impl Work for Supervision {
         let supervisor = Supervisor::new(&reactor, Network::Kernel, registry, events);
         let unpark = reactor.unpark_handle();
         let _ = started.send(Ok(Wake::new(move || unpark.unpark())));
-        serve(&reactor, &supervisor, &orders);
+        Host::new(Self::NAME).run(&reactor, async |turns| serve(&reactor, &supervisor, &orders, &turns).await);
         drop(supervisor);
         reactor.shut_down();
     }
@@ -48,15 +49,18 @@ impl Work for Supervision {
 
 fn prepare() -> Result<(Rc<Reactor>, EventLog), String> {
     let events = EventLog::start().map_err(|error| format!("health event log: {error}"))?;
-    let options =
-        ReactorOptions { ring_entries: 256, buffers: PoolSize { count: 256, size: 4096 }, ..ReactorOptions::default() };
-    Ok((Reactor::new(&options)?, events))
+    Ok((Reactor::new(&reactor_options())?, events))
+}
+
+pub(super) fn reactor_options() -> ReactorOptions {
+    ReactorOptions { ring_entries: 256, buffers: PoolSize { count: 256, size: 4096 }, ..ReactorOptions::default() }
 }
 
 /// Until the orders are closed.
-fn serve(reactor: &Reactor, supervisor: &Supervisor, orders: &Receiver<Order>) {
+async fn serve(reactor: &Reactor, supervisor: &Supervisor, orders: &Receiver<Order>, turns: &Turns) {
     loop {
         reactor.turn();
+        turns.next().await;
         if reactor.take_event() {
             loop {
                 match orders.try_recv() {

@@ -4,6 +4,7 @@ mod bind;
 mod control;
 mod discovery;
 mod embedded;
+mod placement;
 mod reload;
 mod run;
 mod running;

@@ -90,6 +90,7 @@ fn warn_of_fixed_keys(old: &Config, new: &Config) {
     let admin = |config: &Config| config.admin.as_ref().map(|admin| (admin.address.clone(), admin.access_log.clone()));
     let changed = [
         ("runtime.shards or runtime.cpus", a.shards != b.shards),
+        ("runtime.placement", a.placement != b.placement),
         ("runtime.ring_entries", a.ring_entries != b.ring_entries),
         ("runtime.buffer_count", a.buffer_count != b.buffer_count),
         ("runtime.buffer_size", a.buffer_size != b.buffer_size),

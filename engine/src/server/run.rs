@@ -1,17 +1,20 @@
 //! From a configuration to a running process and to its end.
 
+use super::control::{self, Supervision};
 use super::running::Running;
-use super::worker::Worker;
-use super::{bind, reload};
+use super::worker::{Work, Worker};
+use super::{bind, placement, reload};
 use crate::admin::{self, Control, Source, State};
 use crate::base::logging;
 use crate::hcm::access_log::Writer;
 use crate::net::sys;
+use crate::ring::memory::{self, Reserved};
 use crate::shard::{self, Command, Plan, PlanContext, ShardSetup};
 use crate::stats::{Registry, ServerState};
-use ringway_config::model::{Config, Shards};
+use ringway_config::model::{Config, Runtime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -41,7 +44,8 @@ pub fn run(config: Config, source: Source, ready: impl FnOnce(&[String], Option<
 
 fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Running, StartError> {
     let descriptors = sys::raise_descriptor_limit();
-    let cpus = choose_cpus(&config.runtime.shards).map_err(StartError)?;
+    memory::raise_limit();
+    let cpus = choose_cpus(&config.runtime).map_err(StartError)?;
     let registry = Registry::new();
     let bound = bind::bind(config.listeners.iter(), cpus.len(), config.runtime.backlog).map_err(StartError)?;
     let admin_socket = match &config.admin {
@@ -54,7 +58,9 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
     plan.put_in_force(None);
     let state = State::new(registry.clone(), source, plan.clone(), control.clone(), cpus.len());
     let admin = plan.config.admin.as_ref().map(|admin| bind::actual(&admin.address, admin_socket.as_ref()).to_string());
+    let mut reserved = reserve(&plan.config, cpus.len()).map_err(StartError)?;
     if let Some(socket) = admin_socket {
+        reserved.release_one();
         let log = plan.config.admin.as_ref().and_then(|admin| admin.access_log.clone());
         admin::start(socket, state.clone(), writer.clone(), log).map_err(StartError)?;
     }
@@ -62,6 +68,9 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
     let mut dns = Worker::new(&registry);
     dns.apply(dns.ready(&plan.config.clusters).map_err(StartError)?, &plan.clusters);
     let mut supervision = Worker::new(&registry);
+    if plan.config.clusters.iter().any(Supervision::is_needed) {
+        reserved.release_one();
+    }
     supervision.apply(supervision.ready(&plan.config.clusters).map_err(StartError)?, &plan.clusters);
     let mut shards = Vec::new();
     let (started, answers) = mpsc::channel();
@@ -74,6 +83,7 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
             registry: registry.clone(),
             writer: writer.clone(),
         };
+        reserved.release_one();
         let thread = shard::start(setup, started.clone()).map_err(StartError)?;
         // Shards start one after the other: the first failure ends the start, and the mailboxes keep the shards' order.
         let mailbox =
@@ -86,28 +96,23 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
     Ok(Running { state, registry, writer, plan, shards, dns, supervision, descriptors, addresses, admin })
 }
 
-/// The cores to run on.
-fn choose_cpus(shards: &Shards) -> Result<Vec<usize>, String> {
-    let mut cores: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
-    match shards {
-        Shards::Auto => {
-            // Also bounded by a container's CPU quota.
-            let quota = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            cores.truncate(quota.max(1));
-            Ok(cores)
-        }
-        Shards::Count(count) if *count <= cores.len() => {
-            cores.truncate(*count);
-            Ok(cores)
-        }
-        Shards::Count(count) => {
-            Err(format!("runtime.shards is {count}, but this process may use {} cores", cores.len()))
-        }
-        Shards::Cpus(cpus) => match cpus.iter().find(|cpu| !cores.contains(cpu)) {
-            Some(cpu) => Err(format!("runtime.cpus names core {cpu}, but this process may use only {cores:?}")),
-            None => Ok(cpus.clone()),
-        },
+/// Locked memory for the rings that the start makes, the last one first. Root may lock as much as there is.
+fn reserve(config: &Config, shards: usize) -> Result<Reserved, String> {
+    if sys::is_root() {
+        return Ok(Reserved::nothing());
     }
+    let control = config.clusters.iter().any(Supervision::is_needed).then(control::reactor_options);
+    let admin = config.admin.is_some().then(admin::reactor_options);
+    let shards = std::iter::repeat_n(shard::reactor_options(&config.runtime), shards);
+    memory::reserve(&shards.chain(control).chain(admin).collect::<Vec<_>>())
+}
+
+/// The cores to run on.
+fn choose_cpus(runtime: &Runtime) -> Result<Vec<usize>, String> {
+    let allowed = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    // Also bounded by a container's CPU quota.
+    let quota = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    placement::choose(runtime, allowed, quota, Path::new(placement::TOPOLOGY))
 }
 
 fn become_user(config: &Config) -> Result<(), StartError> {

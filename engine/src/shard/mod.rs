@@ -16,6 +16,7 @@ pub use snapshot::Sockets;
 use crate::hcm::HcmShard;
 use crate::hcm::access_log::{ShardLog, Writer};
 use crate::net::{Network, sys};
+use crate::ring::host::Host;
 use crate::ring::{Facts, PoolSize, Reactor, ReactorOptions};
 use crate::stats::{Registry, ShardStats};
 use mailbox::Reading;
@@ -44,11 +45,8 @@ pub struct ShardSetup {
 /// # Errors
 /// No thread can be made.
 pub fn start(setup: ShardSetup, started: Sender<Result<Arc<Mailbox>, String>>) -> Result<JoinHandle<()>, String> {
-    let name = format!("shard-{}", setup.index);
-    std::thread::Builder::new()
-        .name(name)
-        .spawn(move || run(setup, &started))
-        .map_err(|error| format!("thread: {error}"))
+    let host = Host::new(&format!("shard-{}", setup.index)).of_shard(setup.cpu);
+    host.start(move |host| run(host, setup, &started))
 }
 
 /// Sizes of a shard's reactor as the configuration has them.
@@ -60,14 +58,9 @@ pub fn reactor_options(runtime: &model::Runtime) -> ReactorOptions {
     }
 }
 
-fn run(setup: ShardSetup, started: &Sender<Result<Arc<Mailbox>, String>>) {
-    if let Some(cpu) = setup.cpu
-        && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
-    {
-        let _ = started.send(Err(format!("cannot run on core {cpu}: this process may not use it")));
-        return;
-    }
-    let reactor = match Reactor::new(&reactor_options(&setup.plan.config.runtime)) {
+fn run(host: &Host, setup: ShardSetup, started: &Sender<Result<Arc<Mailbox>, String>>) {
+    let options = reactor_options(&setup.plan.config.runtime);
+    let reactor = match host.pin().and_then(|()| Reactor::new(&options)) {
         Ok(reactor) => reactor,
         Err(why) => {
             let _ = started.send(Err(why));
@@ -78,12 +71,15 @@ fn run(setup: ShardSetup, started: &Sender<Result<Arc<Mailbox>, String>>) {
     let shard = Shard::new(&reactor, setup);
     let _reading = Reading(mailbox.clone());
     let _ = started.send(Ok(mailbox.clone()));
-    while !shard.stopped.get() {
-        reactor.turn();
-        if reactor.take_event() {
-            mailbox.take().into_iter().for_each(|command| shard.obey(command));
+    host.run(&reactor, async |turns| {
+        while !shard.stopped.get() {
+            reactor.turn();
+            if reactor.take_event() {
+                mailbox.take().into_iter().for_each(|command| shard.obey(command));
+            }
+            turns.next().await;
         }
-    }
+    });
     shard.hcm.log.flush();
     shard.export_facts();
     reactor.shut_down();
@@ -106,6 +102,7 @@ impl Shard {
         let mut snapshot =
             Snapshot::empty(reactor, Network::Kernel, setup.registry, setup.index, hcm.clone(), stats.clone());
         snapshot.apply(&setup.plan, setup.sockets);
+        reactor.measure_turns(stats.clone());
         let flush = setup.plan.config.runtime.access_log_flush_interval;
         let shard = Rc::new(Self {
             reactor: reactor.clone(),
@@ -146,6 +143,7 @@ impl Shard {
         self.stats.sleeps.add(now.sleeps - before.sleeps);
         self.stats.enobufs.add(now.out_of_buffers - before.out_of_buffers);
         self.stats.panics.add(now.panics - before.panics);
+        self.stats.background_slices.add(now.slices - before.slices);
         self.stats.heap_buffers.add(now.heap_buffers - before.heap_buffers);
         self.stats.receive_pauses.add(now.receive_pauses - before.receive_pauses);
         self.stats.stale_completions.add(now.stale_completions - before.stale_completions);

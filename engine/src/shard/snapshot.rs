@@ -88,7 +88,12 @@ impl Snapshot {
     fn cluster(&self, shared: &Arc<ClusterShared>) -> Rc<Cluster> {
         match self.clusters.iter().find(|cluster| Arc::ptr_eq(&cluster.shared, shared)) {
             Some(cluster) => cluster.clone(),
-            None => Cluster::new(shared, &self.reactor, &self.network, &self.registry, self.shard),
+            None => {
+                let name = &shared.config.name;
+                let before = self.clusters.iter().find(|cluster| cluster.config.name == *name);
+                let before = before.map(|cluster| &**cluster);
+                Cluster::new(shared, &self.reactor, &self.network, &self.registry, self.shard, before)
+            }
         }
     }
 

@@ -446,5 +446,9 @@ with_filter_statistics! { {
         counter panics;
         /// Calls to accept that failed, whatever the listener
         counter accept_errors;
+        /// Slices of background work
+        counter background_slices;
+        /// Length of a turn: from the end of one sleep to the next call that may sleep
+        time turn_time;
     }
 } }

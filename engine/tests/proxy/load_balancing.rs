@@ -11,14 +11,18 @@ fn origins(count: usize) -> Vec<Origin> {
 
 /// A cluster of the origins; `{N}` in `cluster` is the address of the one with that number.
 fn start(origins: &[Origin], route: &str, cluster: &str) -> Ringway {
+    Ringway::start(&config(origins, route, cluster))
+}
+
+fn config(origins: &[Origin], route: &str, cluster: &str) -> String {
     let mut cluster = cluster.to_owned();
     for (number, origin) in origins.iter().enumerate() {
         cluster = cluster.replace(&format!("{{{number}}}"), &origin.address.to_string());
     }
-    Ringway::start(&format!(
+    format!(
         "[[listeners]]\naddress = \"127.0.0.1:0\"\n[[listeners.http.routes]]\nmatch = {{ prefix = \"/\" }}\n\
          route = {{ cluster = \"app\"{route} }}\n[[clusters]]\nname = \"app\"\n{cluster}\n"
-    ))
+    )
 }
 
 fn get(client: &mut Client, field: &str) -> String {
@@ -76,6 +80,40 @@ fn a_header_decides_on_the_endpoint() {
         used.dedup();
         assert_eq!(used.len(), 4, "{policy}");
     }
+}
+
+/// A reload computes the new ring in the background. At any time a key is where it was, or where it belongs with the new
+/// endpoint.
+#[test]
+fn a_reload_moves_keys_from_the_old_ring_to_the_new_one() {
+    const USERS: usize = 60;
+    let origins = origins(4);
+    let route = ", hash_policy = [{ header = \"x-user\" }]";
+    let cluster = |endpoints: &str| {
+        let ring = "lb_policy = \"ring_hash\"\nring_hash = { minimum_ring_size = 200000 }";
+        config(&origins, route, &format!("{ring}\nendpoints = [{endpoints}]"))
+    };
+    let proxy = Ringway::start(&cluster("\"{0}\", \"{1}\", \"{2}\""));
+    let mut client = proxy.connect();
+    let mut owners =
+        || -> Vec<String> { (0..USERS).map(|user| get(&mut client, &format!("x-user: user-{user}\r\n"))).collect() };
+    let before = owners();
+    assert_eq!(proxy.stat("shard.0.background_slices"), 0, "the first ring is made before the start");
+    proxy.write_config(&cluster("\"{0}\", \"{1}\", \"{2}\", \"{3}\""));
+    assert!(proxy.reload());
+    let mut rounds: Vec<Vec<String>> = Vec::new();
+    eventually("the new endpoint has its share", || {
+        rounds.push(owners());
+        rounds.last().expect("a round").contains(&"3".to_owned())
+    });
+    let after = owners();
+    for round in rounds {
+        let is_known = |(user, owner): (usize, &String)| *owner == before[user] || *owner == after[user];
+        assert!(round.iter().enumerate().all(is_known), "{before:?} {round:?} {after:?}");
+    }
+    let stayed = before.iter().zip(&after).filter(|(before, after)| before == after).count();
+    assert!(stayed > USERS / 2, "{stayed} of {USERS}");
+    eventually("slices are counted", || proxy.stat("shard.0.background_slices") > 0);
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod internal_redirects;
 mod killed_origins;
 mod limits;
 mod load_balancing;
+mod locked_memory;
 mod logical_dns;
 mod mirroring;
 mod name_server;

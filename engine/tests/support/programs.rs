@@ -12,7 +12,7 @@ use tempfile::TempDir;
 pub fn program(name: &str) -> Command {
     let package = match name {
         "promtool" => "prometheus",
-        "prlimit" => "util-linux",
+        "prlimit" | "setpriv" => "util-linux",
         name => name,
     };
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -7,9 +7,13 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+
+/// Ordinary users so far.
+static USERS: AtomicU32 = AtomicU32::new(0);
 
 /// What a proxy is to be started with. `DIR` in the configuration is its own directory.
 pub struct Setup {
@@ -17,13 +21,14 @@ pub struct Setup {
     runtime: String,
     config: String,
     descriptors: Option<u64>,
+    locked_memory: Option<u64>,
 }
 
 impl Setup {
     /// `config`: listeners and clusters. One shard and an admin endpoint on a Unix socket come with it.
     pub fn new(config: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        Self { dir, runtime: String::new(), config: config.into(), descriptors: None }
+        Self { dir, runtime: String::new(), config: config.into(), descriptors: None, locked_memory: None }
     }
 
     /// Lines for `[runtime]`.
@@ -39,6 +44,13 @@ impl Setup {
         self
     }
 
+    /// The proxy may lock this number of KiB, which it shares with no other process. Root may lock any amount, so that it
+    /// runs as an ordinary user with a number of its own.
+    pub fn locked_memory(mut self, kib: u64) -> Self {
+        self.locked_memory = Some(kib);
+        self
+    }
+
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -47,6 +59,7 @@ impl Setup {
         let file = self.dir.path().join("ringway.toml");
         write_config(self.dir.path(), &self.runtime, &self.config);
         let mut command = match self.descriptors {
+            _ if self.locked_memory.is_some() => self.ordinary_user(self.locked_memory.unwrap_or(0)),
             Some(limit) => {
                 let mut command = programs::program("prlimit");
                 command.arg(format!("--nofile={limit}:{limit}")).arg(env!("CARGO_BIN_EXE_ringway"));
@@ -56,6 +69,19 @@ impl Setup {
         };
         command.arg("run").arg(file);
         Ringway::spawn(command, self.dir, self.runtime)
+    }
+
+    fn ordinary_user(&self, kib: u64) -> Command {
+        let mut command = programs::program("prlimit");
+        command.arg(format!("--memlock={}:{}", kib * 1024, kib * 1024));
+        if rustix::process::geteuid().is_root() {
+            let id = 61_000 + std::process::id() % 1000 * 4 + USERS.fetch_add(1, Ordering::Relaxed);
+            std::os::unix::fs::chown(self.dir.path(), Some(id), Some(id)).expect("root may");
+            let user = [format!("--reuid={id}"), format!("--regid={id}"), "--clear-groups".into()];
+            command.arg(programs::program("setpriv").get_program()).args(user);
+        }
+        command.arg(env!("CARGO_BIN_EXE_ringway"));
+        command
     }
 }
 

@@ -7,6 +7,7 @@ mod connect;
 mod drops;
 mod enters;
 mod first;
+mod host;
 mod pool;
 mod receive;
 mod refused;

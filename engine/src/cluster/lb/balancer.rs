@@ -1,5 +1,6 @@
 //! The load balancer of one cluster on one shard: over all endpoints, or over subsets.
 
+use super::hashed::Workshop;
 use super::level::Levels;
 use super::member::Build;
 use super::pick::{PickContext, Picking};
@@ -11,6 +12,7 @@ use crate::cluster::Endpoint;
 use crate::stats::ClusterStats;
 use ringway_config::model;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Spreads one cluster's requests on one shard. Endpoints are indexes into the list from which it was made.
 pub enum Balancer {
@@ -32,7 +34,8 @@ impl Balancer {
         random: &Random,
         now: Nanos,
         before: &Self,
-        stats: Option<&ClusterStats>,
+        stats: Option<&Arc<ClusterStats>>,
+        workshop: Workshop<'_>,
     ) -> Self {
         let build = Build {
             policy: &config.lb_policy,
@@ -42,6 +45,8 @@ impl Balancer {
             slow: slow_start::is_any_slow(&config.lb_policy, endpoints, now),
             random,
             now,
+            workshop,
+            place: 0,
         };
         let this = match &config.load_balancing.subsets {
             None => Self::Whole(Levels::all(&build)),

@@ -9,6 +9,7 @@ use super::priority::{Availability, Priorities};
 use crate::cluster::Health;
 use crate::cluster::counts::Counts;
 use crate::stats::ClusterStats;
+use std::sync::Arc;
 
 /// All priorities. Without a priority nothing is picked.
 #[derive(Default)]
@@ -38,9 +39,11 @@ impl Levels {
         let counts: Vec<_> = by_priority.iter().map(|members| count(build, members)).collect();
         let options = build.options;
         let priorities = Priorities::new(&counts, options.overprovisioning_factor, options.panic_threshold);
-        let level = |(members, panic): (&Vec<u32>, &bool)| Level::new(build, members, *panic);
+        let level = |(priority, (members, panic)): (usize, (&Vec<u32>, &bool))| {
+            Level::new(&build.at(priority as u64), members, *panic)
+        };
         Self {
-            levels: by_priority.iter().zip(&priorities.panic).map(level).collect(),
+            levels: by_priority.iter().zip(&priorities.panic).enumerate().map(level).collect(),
             only: priorities.loads.only(),
             priorities: Some(priorities),
             by_hash: LoadBalancer::is_by_hash(build.policy),
@@ -50,14 +53,12 @@ impl Levels {
     }
 
     pub(super) fn cost(&self) -> u64 {
-        /// Nanoseconds for each member and for each entry of a table, roughly measured.
+        /// Nanoseconds for each member, roughly measured. Tables are background work.
         const MEMBER: u64 = 100;
-        const ENTRY: u64 = 50;
-        let entries: usize = self.levels.iter().map(Level::entries).sum();
-        self.members as u64 * MEMBER + entries as u64 * ENTRY
+        self.members as u64 * MEMBER
     }
 
-    pub(super) fn show(&self, stats: &ClusterStats) {
+    pub(super) fn show(&self, stats: &Arc<ClusterStats>) {
         if let Some(Level { healthy: Source::Flat(balancer), .. }) = self.levels.first() {
             balancer.show(stats);
         }
@@ -117,21 +118,18 @@ impl Level {
     fn new(build: &Build<'_>, members: &[u32], panic: bool) -> Self {
         if panic {
             // Localities are ignored as well.
-            return Self { healthy: Source::flat(build, members, members.to_vec()), degraded: Source::Empty };
+            return Self { healthy: Source::flat(&build.at(0), members, members.to_vec()), degraded: Source::Empty };
         }
         let source = |health| {
             let is = |member: &u32| build.endpoints[*member as usize].flags().health() == health;
             let eligible: Vec<u32> = members.iter().copied().filter(is).collect();
+            let build = build.at(u64::from(health == Health::Degraded));
             match &build.options.locality_weights {
-                Some(weights) => Source::by_locality(build, members, eligible, weights),
-                None => Source::flat(build, members, eligible),
+                Some(weights) => Source::by_locality(&build, members, eligible, weights),
+                None => Source::flat(&build, members, eligible),
             }
         };
         Self { healthy: source(Health::Healthy), degraded: source(Health::Degraded) }
-    }
-
-    fn entries(&self) -> usize {
-        self.healthy.entries() + self.degraded.entries()
     }
 }
 
@@ -193,14 +191,6 @@ impl Source {
                 let locality = turns.pick(|at| localities[at as usize].0);
                 Some(localities[locality as usize].1.pick(picking))
             }
-        }
-    }
-
-    fn entries(&self) -> usize {
-        match self {
-            Self::Empty => 0,
-            Self::Flat(balancer) => balancer.entries(),
-            Self::Localities { localities, .. } => localities.iter().map(|(_, balancer)| balancer.entries()).sum(),
         }
     }
 }

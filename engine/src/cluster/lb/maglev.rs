@@ -4,6 +4,8 @@
 
 use super::member::Member;
 use crate::cluster::Endpoint;
+use crate::ring::Progress;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use xxhash_rust::xxh64::xxh64;
 
@@ -25,39 +27,102 @@ struct Filler {
     entries: i64,
 }
 
-impl Maglev {
-    /// `size` is a prime: each step then visits every place.
+/// A table that is being filled.
+pub struct MaglevBuild {
+    size: u64,
+    /// Hosts that have no place in `fillers` yet.
+    waiting: std::vec::IntoIter<Member>,
+    names: Vec<Rc<str>>,
+    /// By name: the order of turns must not depend on the order of discovery.
+    sorted: BTreeMap<(Rc<str>, u32), Filler>,
+    fillers: Vec<Filler>,
+    heaviest: f64,
+    table: Box<[u32]>,
+    taken: Taken,
+    filled: u64,
+    /// From 1.
+    round: u64,
+    /// The filler whose turn it is in this round, and whether it is in search of a free place.
+    at: usize,
+    searches: bool,
+}
+
+/// Hosts, or places looked at, in one step.
+const STEP: u64 = 2048;
+
+impl MaglevBuild {
+    /// `size` is a prime: each step of a filler's order then visits every place.
     pub(super) fn new(endpoints: &[Rc<Endpoint>], members: &[Member], size: u64) -> Self {
-        let mut fillers: Vec<Filler> = members.iter().map(|member| filler(endpoints, member, size)).collect();
-        // The order of turns must not depend on the order of discovery.
-        fillers.sort_by(|a, b| endpoints[a.index as usize].name.cmp(&endpoints[b.index as usize].name));
-        let heaviest = members.iter().map(|member| member.weight).fold(0.0, f64::max);
-        let mut table = vec![0; size as usize].into_boxed_slice();
-        let mut taken = Taken(vec![0; size.div_ceil(64) as usize]);
-        let mut filled = 0;
-        for round in 1.. {
-            if filled == size {
-                break;
-            }
-            for filler in &mut fillers {
-                // The heaviest host has a turn in every round, a host with a third of its weight in every third round.
-                if filled == size || f64::from(round) * filler.weight < filler.used {
-                    continue;
-                }
-                filler.used += heaviest;
-                while !taken.take(filler.place) {
-                    filler.step(size);
-                }
-                table[filler.place as usize] = filler.index;
-                filler.step(size);
-                filler.entries += 1;
-                filled += 1;
-            }
+        Self {
+            size,
+            names: members.iter().map(|member| endpoints[member.index as usize].name.clone()).rev().collect(),
+            waiting: Vec::from(members).into_iter(),
+            sorted: BTreeMap::new(),
+            fillers: Vec::new(),
+            heaviest: members.iter().map(|member| member.weight).fold(0.0, f64::max),
+            table: vec![0; size as usize].into_boxed_slice(),
+            taken: Taken(vec![0; size.div_ceil(64) as usize]),
+            filled: 0,
+            round: 1,
+            at: 0,
+            searches: false,
         }
-        let entries = || fillers.iter().map(|filler| filler.entries);
-        Self { table, spread: (entries().min().unwrap_or(0), entries().max().unwrap_or(0)) }
     }
 
+    pub(super) fn step(&mut self) -> Progress {
+        if self.fillers.is_empty() {
+            for member in self.waiting.by_ref().take(STEP as usize / 16) {
+                let name = self.names.pop().expect("one for each member");
+                let filler = filler(&name, &member, self.size);
+                self.sorted.insert((name, member.index), filler);
+            }
+            if self.waiting.len() == 0 {
+                self.fillers = std::mem::take(&mut self.sorted).into_values().collect();
+            }
+            return Progress::More;
+        }
+        for _ in 0..STEP {
+            if self.filled == self.size {
+                return Progress::Done;
+            }
+            self.look();
+        }
+        Progress::More
+    }
+
+    /// The filler whose turn it is looks at one place, or lets the turn pass.
+    fn look(&mut self) {
+        let filler = &mut self.fillers[self.at];
+        // The heaviest host has a turn in every round, a host with a third of its weight in every third round.
+        let has_turn = self.searches || self.round as f64 * filler.weight >= filler.used;
+        if has_turn {
+            if !self.searches {
+                filler.used += self.heaviest;
+            }
+            let place = filler.place;
+            filler.step(self.size);
+            self.searches = !self.taken.take(place);
+            if self.searches {
+                return;
+            }
+            self.table[place as usize] = filler.index;
+            filler.entries += 1;
+            self.filled += 1;
+        }
+        self.at += 1;
+        if self.at == self.fillers.len() {
+            (self.at, self.round) = (0, self.round + 1);
+        }
+    }
+
+    pub(super) fn finish(self) -> Maglev {
+        let entries = || self.fillers.iter().map(|filler| filler.entries);
+        let spread = (entries().min().unwrap_or(0), entries().max().unwrap_or(0));
+        Maglev { table: self.table, spread }
+    }
+}
+
+impl Maglev {
     /// The host at `hash`; a further attempt looks at a distant place.
     pub fn pick(&self, hash: u64, attempt: u32) -> u32 {
         let hash = match attempt {
@@ -65,10 +130,6 @@ impl Maglev {
             attempt => hash ^ (u64::MAX - u64::from(attempt) + 1),
         };
         self.table[(hash % self.table.len() as u64) as usize]
-    }
-
-    pub fn len(&self) -> usize {
-        self.table.len()
     }
 
     pub fn spread(&self) -> (i64, i64) {
@@ -98,8 +159,8 @@ impl Filler {
     }
 }
 
-fn filler(endpoints: &[Rc<Endpoint>], member: &Member, size: u64) -> Filler {
-    let name = endpoints[member.index as usize].name.as_bytes();
+fn filler(name: &str, member: &Member, size: u64) -> Filler {
+    let name = name.as_bytes();
     Filler {
         index: member.index,
         weight: member.weight,

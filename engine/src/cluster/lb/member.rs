@@ -1,10 +1,12 @@
 //! What the policies are made from: the hosts that may be picked, and the cluster around them.
 
+use super::hashed::Workshop;
 use crate::base::clock::Nanos;
 use crate::base::random::Random;
 use crate::cluster::Endpoint;
 use ringway_config::model;
 use std::rc::Rc;
+use xxhash_rust::xxh64::xxh64;
 
 /// One host that may be picked.
 #[derive(Clone, Copy, Debug)]
@@ -27,4 +29,14 @@ pub(super) struct Build<'a> {
     pub slow: bool,
     pub random: &'a Random,
     pub now: Nanos,
+    pub workshop: Workshop<'a>,
+    /// Names the hosts under consideration, such as those of one subset and priority, the same way in each view.
+    pub place: u64,
+}
+
+impl Build<'_> {
+    /// For a part of the hosts: those with this number.
+    pub(super) fn at(&self, number: u64) -> Self {
+        Self { place: xxh64(&number.to_ne_bytes(), self.place), ..*self }
+    }
 }

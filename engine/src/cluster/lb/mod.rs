@@ -10,6 +10,7 @@
 mod balancer;
 mod bounded_load;
 mod edf;
+mod hashed;
 mod least_request;
 mod level;
 mod maglev;
@@ -28,4 +29,5 @@ mod subset;
 mod tests;
 
 pub use balancer::Balancer;
+pub use hashed::{Tables, Workshop};
 pub use pick::{NoHost, PickContext};

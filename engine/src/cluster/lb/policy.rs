@@ -1,24 +1,23 @@
 //! The policies behind one enum: each picks one of the hosts from which it was made.
 
 use super::bounded_load::BoundedLoad;
+use super::hashed::Hashed;
 use super::least_request::LeastRequest;
-use super::maglev::Maglev;
 use super::member::{Build, Member};
 use super::peak_ewma::PeakEwma;
 use super::pick::Picking;
 use super::random::RandomPick;
-use super::ring_hash::RingHash;
 use super::round_robin::RoundRobin;
 use crate::stats::ClusterStats;
 use ringway_config::model::LbPolicy;
+use std::sync::Arc;
 
 /// A policy with its state on one shard.
 pub enum LoadBalancer {
     RoundRobin(RoundRobin),
     LeastRequest(LeastRequest),
     Random(RandomPick),
-    RingHash(RingHash, Option<BoundedLoad>),
-    Maglev(Maglev, Option<BoundedLoad>),
+    Hashed(Hashed, Option<BoundedLoad>),
     PeakEwma(PeakEwma),
 }
 
@@ -48,13 +47,9 @@ impl LoadBalancer {
                 Self::LeastRequest(LeastRequest::new(build, &members, *choice_count, *active_request_bias, slow_start))
             }
             LbPolicy::Random => Self::Random(RandomPick::new(&members)),
-            LbPolicy::RingHash { minimum_size, maximum_size } => {
+            LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. } => {
                 let everyone = everyone.as_deref().unwrap_or(&members);
-                let ring = RingHash::new(build.endpoints, &members, everyone, *minimum_size, *maximum_size);
-                Self::RingHash(ring, bounded())
-            }
-            LbPolicy::Maglev { table_size } => {
-                Self::Maglev(Maglev::new(build.endpoints, &members, *table_size), bounded())
+                Self::Hashed(Hashed::new(build, &members, everyone), bounded())
             }
             LbPolicy::PeakEwma { .. } => Self::PeakEwma(PeakEwma::new(&members)),
         }
@@ -70,34 +65,14 @@ impl LoadBalancer {
             Self::RoundRobin(policy) => policy.pick(picking),
             Self::LeastRequest(policy) => policy.pick(picking),
             Self::Random(policy) => policy.pick(picking.random),
-            Self::RingHash(ring, bounded) => bound(ring.pick(picking.hash, picking.attempt), bounded),
-            Self::Maglev(table, bounded) => bound(table.pick(picking.hash, picking.attempt), bounded),
+            Self::Hashed(table, bounded) => bound(table.pick(picking.hash, picking.attempt), bounded),
             Self::PeakEwma(policy) => policy.pick(picking),
         }
     }
 
-    /// Entries of computed tables.
-    pub(super) fn entries(&self) -> usize {
+    pub(super) fn show(&self, stats: &Arc<ClusterStats>) {
         match self {
-            Self::RingHash(ring, _) => ring.len(),
-            Self::Maglev(table, _) => table.len(),
-            Self::RoundRobin(_) | Self::LeastRequest(_) | Self::Random(_) | Self::PeakEwma(_) => 0,
-        }
-    }
-
-    pub(super) fn show(&self, stats: &ClusterStats) {
-        match self {
-            Self::RingHash(ring, _) => {
-                let (fewest, most) = ring.spread();
-                stats.ring_hash_lb_size.set(ring.len() as i64);
-                stats.ring_hash_lb_min_hashes_per_host.set(fewest);
-                stats.ring_hash_lb_max_hashes_per_host.set(most);
-            }
-            Self::Maglev(table, _) => {
-                let (fewest, most) = table.spread();
-                stats.maglev_lb_min_entries_per_host.set(fewest);
-                stats.maglev_lb_max_entries_per_host.set(most);
-            }
+            Self::Hashed(table, _) => table.show(stats),
             Self::RoundRobin(_) | Self::LeastRequest(_) | Self::Random(_) | Self::PeakEwma(_) => {}
         }
     }

@@ -3,18 +3,45 @@
 
 use super::member::Member;
 use crate::cluster::Endpoint;
+use crate::ring::Progress;
 use std::fmt::Write;
 use std::rc::Rc;
 use xxhash_rust::xxh64::xxh64;
 
 pub struct RingHash {
     /// Sorted by hash.
-    ring: Box<[(u64, u32)]>,
+    ring: Vec<(u64, u32)>,
     /// The smallest and the largest number of points of a host.
     spread: (i64, i64),
 }
 
-impl RingHash {
+/// A ring that is being made.
+pub struct RingBuild {
+    /// Each host with its weight, in the order of their indexes, and its name where it has points on the ring.
+    hosts: std::vec::IntoIter<(Member, Option<Rc<str>>)>,
+    /// The host whose points are being made: the start of their keys.
+    current: Option<(u32, String, i64)>,
+    sum: f64,
+    scale: f64,
+    /// Shares are not whole numbers: running sums keep the whole ring right.
+    points: f64,
+    target: f64,
+    spread: (i64, i64),
+    /// The points by the first bits of their hashes. Each part is sorted by itself.
+    parts: Vec<Vec<(u64, u32)>>,
+    shift: u32,
+    sorted: usize,
+    ring: Vec<(u64, u32)>,
+    /// For a ring that is so small that only hosts that may not be used have points on it.
+    first: u32,
+}
+
+/// Points made in one step.
+const STEP: usize = 512;
+/// Points in one part, on average.
+const PART: f64 = 512.0;
+
+impl RingBuild {
     /// A ring for `everyone` has at least `minimum_size` points, more where the lightest host needs them to have a whole
     /// point, and at most `maximum_size`. Only the points of `members` are on it: an ejected host takes away its own points
     /// and no others, while Envoy makes a ring of the same size for the hosts that are left.
@@ -28,39 +55,81 @@ impl RingHash {
         let sum: f64 = everyone.iter().map(|member| member.weight).sum();
         let lightest = everyone.iter().map(|member| member.weight / sum).fold(f64::INFINITY, f64::min);
         let scale = ((lightest * minimum_size as f64).ceil() / lightest).min(maximum_size as f64);
-        let mut ring = Vec::with_capacity(scale.ceil() as usize);
-        // Shares are not whole numbers: running sums keep the whole ring right.
-        let (mut points, mut target) = (0.0, 0.0);
-        let mut spread = (i64::MAX, 0);
-        let mut key = String::new();
-        for member in everyone {
-            target += scale * member.weight / sum;
-            if members.binary_search_by_key(&member.index, |member| member.index).is_err() {
-                points = f64::max(points, target.ceil());
-                continue;
-            }
-            key.clear();
-            key.push_str(&endpoints[member.index as usize].name);
-            key.push('_');
-            let prefix = key.len();
-            let mut number = 0;
-            while points < target {
-                key.truncate(prefix);
-                write!(key, "{number}").expect("a string takes text");
-                ring.push((xxh64(key.as_bytes(), 0), member.index));
-                number += 1;
-                points += 1.0;
-            }
-            spread = (spread.0.min(number), spread.1.max(number));
+        let host = |member: &Member| {
+            let is_member = members.binary_search_by_key(&member.index, |member| member.index).is_ok();
+            (*member, is_member.then(|| endpoints[member.index as usize].name.clone()))
+        };
+        let bits = (scale / PART).max(1.0).log2().ceil() as u32;
+        Self {
+            hosts: everyone.iter().map(host).collect::<Vec<_>>().into_iter(),
+            current: None,
+            sum,
+            scale,
+            points: 0.0,
+            target: 0.0,
+            spread: (i64::MAX, 0),
+            parts: vec![Vec::new(); 1 << bits],
+            shift: u64::BITS - bits,
+            sorted: 0,
+            ring: Vec::with_capacity(scale.ceil() as usize),
+            first: members[0].index,
         }
-        if ring.is_empty() {
-            // The ring is so small that only hosts that may not be used have points on it.
-            ring.push((0, members[0].index));
-        }
-        ring.sort_unstable();
-        Self { ring: ring.into(), spread }
     }
 
+    pub(super) fn step(&mut self) -> Progress {
+        for _ in 0..STEP {
+            if !self.add() {
+                return self.sort();
+            }
+        }
+        Progress::More
+    }
+
+    /// Makes a point, or goes to the next host; `false`: all points are made.
+    fn add(&mut self) -> bool {
+        let Some((index, key, number)) = &mut self.current else {
+            let Some((member, name)) = self.hosts.next() else { return false };
+            self.target += self.scale * member.weight / self.sum;
+            match name {
+                Some(name) => self.current = Some((member.index, format!("{name}_"), 0)),
+                None => self.points = f64::max(self.points, self.target.ceil()),
+            }
+            return true;
+        };
+        if self.points >= self.target {
+            self.spread = (self.spread.0.min(*number), self.spread.1.max(*number));
+            self.current = None;
+            return true;
+        }
+        let prefix = key.len();
+        write!(key, "{number}").expect("a string takes text");
+        let hash = xxh64(key.as_bytes(), 0);
+        key.truncate(prefix);
+        self.parts[hash.checked_shr(self.shift).unwrap_or(0) as usize].push((hash, *index));
+        *number += 1;
+        self.points += 1.0;
+        true
+    }
+
+    /// Sorts the next part.
+    fn sort(&mut self) -> Progress {
+        let Some(part) = self.parts.get_mut(self.sorted) else { return Progress::Done };
+        let mut part = std::mem::take(part);
+        part.sort_unstable();
+        self.ring.append(&mut part);
+        self.sorted += 1;
+        Progress::More
+    }
+
+    pub(super) fn finish(mut self) -> RingHash {
+        if self.ring.is_empty() {
+            self.ring.push((0, self.first));
+        }
+        RingHash { ring: self.ring, spread: self.spread }
+    }
+}
+
+impl RingHash {
     /// The host at `hash`; a further attempt takes the next point.
     pub fn pick(&self, hash: u64, attempt: u32) -> u32 {
         let at = self.ring.partition_point(|(point, _)| *point < hash);

@@ -109,8 +109,10 @@ impl Selector {
             });
             members[place].1.push(at as u32);
         }
-        let subset =
-            |(values, members): (Vec<String>, Vec<u32>)| Subset { values, levels: Levels::new(build, &members) };
+        let subset = |(values, members): (Vec<String>, Vec<u32>)| {
+            let build = build.at(hash(keys.iter().chain(&values).map(String::as_str)));
+            Subset { levels: Levels::new(&build, &members), values }
+        };
         let subsets: Vec<Subset> = members.into_iter().map(subset).collect();
         let mut index: HashMap<u64, SmallVec<[u32; 1]>> = HashMap::new();
         for (at, subset) in subsets.iter().enumerate() {

@@ -39,7 +39,7 @@ fn text_is_sorted_with_histograms_last() {
     let lines: Vec<&str> = text.lines().collect();
     let figures: Vec<&str> = lines.iter().copied().take_while(|line| !histogram(line)).collect();
     assert!(figures.is_sorted() && lines[figures.len()..].is_sorted() && lines[figures.len()..].iter().all(histogram));
-    assert!(lines.len() - figures.len() == 10, "{text}");
+    assert!(lines.len() - figures.len() == 12, "{text}");
     for line in [
         "listener.0.0.0.0_10000.downstream_cx_total: 6",
         "listener.0.0.0.0_10000.downstream_cx_active: 2",

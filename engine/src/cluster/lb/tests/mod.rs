@@ -1,5 +1,6 @@
 //! Property tests over all policies: which host is picked, how often, and what changes when a host joins or leaves.
 
+mod background;
 mod hashing;
 mod health;
 mod load;

@@ -1,0 +1,211 @@
+//! Background work of a shard: long computations, done in slices between the turns of the reactor.
+//!
+//! A job is a function that does a small piece of the work each time that it is called. It waits for nothing, so a shard
+//! with jobs makes progress with each turn. Where glommio hosts the thread, its background queue runs the slices (host.rs),
+//! each on a permit that the reactor's thread issues between two turns; otherwise the turn begins with a slice. Either way
+//! at most one slice lies between two turns, so that jobs delay traffic by `SLICE`, however many there are.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+/// The work between two turns takes this long at most, plus one step.
+pub const SLICE: Duration = Duration::from_micros(200);
+
+/// What a step of a job says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to do.
+    More,
+    Done,
+}
+
+type Step = Box<dyn FnMut() -> Progress>;
+
+/// A job that was queued. Dropping it ends the job.
+#[derive(Debug)]
+pub struct Job(Rc<Entry>);
+
+impl Job {
+    /// Whether the job is done or has panicked.
+    pub fn is_over(&self) -> bool {
+        self.0.over.get()
+    }
+}
+
+struct Entry {
+    /// Out while it runs.
+    step: RefCell<Option<Step>>,
+    over: Cell<bool>,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.over.get() { "over" } else { "queued" })
+    }
+}
+
+/// What runs the slices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// No slices: a job is done when it is added. So it is before the loop begins, and in simulations.
+    AtOnce,
+    /// Each turn of the reactor.
+    InTurns,
+    /// The background queue of the thread's host.
+    Hosted,
+}
+
+pub(super) struct Jobs {
+    mode: Cell<Mode>,
+    /// The first one is under way. A job without another holder has been given up.
+    queue: RefCell<VecDeque<Weak<Entry>>>,
+    slices: Cell<u64>,
+    panics: Cell<u64>,
+}
+
+impl Jobs {
+    pub fn new(mode: Mode) -> Rc<Self> {
+        Rc::new(Self { mode: Cell::new(mode), queue: RefCell::default(), slices: Cell::new(0), panics: Cell::new(0) })
+    }
+
+    pub fn set_mode(&self, mode: Mode) {
+        self.mode.set(mode);
+    }
+
+    pub fn add(&self, step: Step) -> Job {
+        let entry = Rc::new(Entry { step: RefCell::new(Some(step)), over: Cell::new(false) });
+        match self.mode.get() {
+            Mode::AtOnce => while self.step(&entry) == Progress::More {},
+            Mode::InTurns | Mode::Hosted => self.queue.borrow_mut().push_back(Rc::downgrade(&entry)),
+        }
+        Job(entry)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.borrow().is_empty()
+    }
+
+    /// A turn of the reactor begins.
+    pub fn turn(&self) {
+        if self.mode.get() == Mode::InTurns && !self.is_empty() {
+            self.run_slice();
+        }
+    }
+
+    /// Steps until the slice is used up or nothing is left to do.
+    pub fn run_slice(&self) {
+        self.slices.set(self.slices.get() + 1);
+        let start = Instant::now();
+        loop {
+            // The queue may grow during a step.
+            let Some(front) = self.queue.borrow().front().cloned() else { return };
+            let progress = front.upgrade().map_or(Progress::Done, |entry| self.step(&entry));
+            if progress == Progress::Done {
+                self.queue.borrow_mut().pop_front();
+            }
+            if start.elapsed() >= SLICE {
+                return;
+            }
+        }
+    }
+
+    fn step(&self, entry: &Entry) -> Progress {
+        let Some(mut step) = entry.step.borrow_mut().take() else { return Progress::Done };
+        let progress = std::panic::catch_unwind(AssertUnwindSafe(&mut step));
+        if matches!(progress, Ok(Progress::More)) {
+            entry.step.replace(Some(step));
+            return Progress::More;
+        }
+        entry.over.set(true);
+        // A destructor that panics must not end the shard either.
+        let dropped = std::panic::catch_unwind(AssertUnwindSafe(|| drop(step)));
+        if progress.is_err() || dropped.is_err() {
+            self.panics.set(self.panics.get() + 1);
+        }
+        Progress::Done
+    }
+
+    pub fn clear(&self) {
+        self.queue.borrow_mut().clear();
+    }
+
+    pub fn slices(&self) -> u64 {
+        self.slices.get()
+    }
+
+    pub fn panics(&self) -> u64 {
+        self.panics.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A job of `steps` steps, and the steps that are done.
+    fn counted(jobs: &Jobs, steps: u32) -> (Job, Rc<Cell<u32>>) {
+        let done = Rc::new(Cell::new(0));
+        let count = done.clone();
+        let step = move || {
+            count.set(count.get() + 1);
+            if count.get() < steps { Progress::More } else { Progress::Done }
+        };
+        (jobs.add(Box::new(step)), done)
+    }
+
+    #[test]
+    fn jobs_take_their_turns_and_end() {
+        let jobs = Jobs::new(Mode::InTurns);
+        let (first, first_steps) = counted(&jobs, 3);
+        let (second, second_steps) = counted(&jobs, 2);
+        assert!(!first.is_over() && !jobs.is_empty());
+        while !jobs.is_empty() {
+            jobs.turn();
+        }
+        assert!(first.is_over() && second.is_over());
+        assert_eq!((first_steps.get(), second_steps.get()), (3, 2));
+        let slices = jobs.slices();
+        jobs.turn();
+        assert_eq!(jobs.slices(), slices, "without jobs there is no slice");
+    }
+
+    #[test]
+    fn a_slice_ends_when_its_time_is_over() {
+        let jobs = Jobs::new(Mode::InTurns);
+        let steps = Rc::new(Cell::new(0));
+        let count = steps.clone();
+        let _job = jobs.add(Box::new(move || {
+            std::thread::sleep(SLICE);
+            count.set(count.get() + 1);
+            Progress::More
+        }));
+        (0..3).for_each(|_| jobs.turn());
+        assert_eq!((steps.get(), jobs.slices()), (3, 3));
+    }
+
+    #[test]
+    fn a_panic_ends_one_job_and_a_dropped_handle_another() {
+        let jobs = Jobs::new(Mode::InTurns);
+        let dies = jobs.add(Box::new(|| panic!("as the test wants it")));
+        let (given_up, steps) = counted(&jobs, 1000);
+        drop(given_up);
+        let (stays, done) = counted(&jobs, 1);
+        while !jobs.is_empty() {
+            jobs.turn();
+        }
+        assert!(dies.is_over() && stays.is_over());
+        assert_eq!((jobs.panics(), steps.get(), done.get()), (1, 0, 1));
+    }
+
+    #[test]
+    fn at_once_means_before_the_job_is_returned() {
+        let jobs = Jobs::new(Mode::AtOnce);
+        let (job, steps) = counted(&jobs, 1000);
+        assert!(job.is_over() && jobs.is_empty());
+        assert_eq!(steps.get(), 1000);
+        assert!(jobs.add(Box::new(|| panic!("as the test wants it"))).is_over());
+    }
+}

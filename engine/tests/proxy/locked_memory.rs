@@ -1,0 +1,66 @@
+//! `ulimit -l` of an ordinary user: rings become as small as it takes, glommio is done without, and everything works.
+
+use super::support::{Origin, Ringway, Setup, forwarding, response};
+use rustix::process::Signal;
+
+const CHECKED: &str = "health_checks = [{ timeout = \"1s\", interval = \"1s\", http = { path = \"/\" } }]";
+
+/// Two shards, the admin endpoint and, with health checks, a control thread, where this number of KiB may be locked.
+fn start(kib: u64, is_checked: bool) -> (Origin, Ringway) {
+    let origin = Origin::answering(|_| response(200, &[], "ok"));
+    let mut config = forwarding(origin.address, "");
+    if is_checked {
+        config = config.replace("[[clusters]]", &format!("[[clusters]]\n{CHECKED}"));
+    }
+    let proxy = Setup::new(&config).runtime("shards = 2").locked_memory(kib).start();
+    (origin, proxy)
+}
+
+/// It serves on both shards, answers questions, drains and ends with 0.
+fn check(mut proxy: Ringway) -> String {
+    for _ in 0..20 {
+        assert_eq!(proxy.get("/").status(), 200);
+    }
+    assert_eq!(proxy.admin("GET", "/ready").status(), 200);
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.wait().code(), Some(0));
+    proxy.stderr()
+}
+
+fn times(text: &str, part: &str) -> usize {
+    text.matches(part).count()
+}
+
+#[test]
+fn with_64_kib_all_rings_are_small() {
+    let (_origin, proxy) = start(64, false);
+    let said = check(proxy);
+    assert_eq!(times(&said, "this user may lock 64 KiB of memory"), 1, "{said}");
+    assert_eq!(times(&said, "glommio does not start"), 1, "{said}");
+    assert!(said.contains("LimitMEMLOCK") && said.contains("--ulimit memlock"), "{said}");
+}
+
+#[test]
+fn with_300_kib_there_is_a_control_thread_as_well() {
+    let (_origin, proxy) = start(300, true);
+    let said = check(proxy);
+    assert_eq!(times(&said, "this user may lock 300 KiB of memory"), 1, "{said}");
+    assert_eq!(times(&said, "glommio does not start"), 1, "{said}");
+}
+
+/// The floor of glommio is met, but what the rings leave may be too little for each thread.
+#[test]
+fn with_512_kib_the_rings_have_their_full_size() {
+    let (_origin, proxy) = start(512, false);
+    let said = check(proxy);
+    assert_eq!(times(&said, "this user may lock"), times(&said, "glommio does not start"), "{said}");
+    assert!(times(&said, "glommio does not start") <= 1, "{said}");
+    assert_eq!(times(&said, "WARN"), times(&said, "glommio does not start"), "{said}");
+}
+
+#[test]
+fn with_8_mib_there_is_nothing_to_say() {
+    let (_origin, proxy) = start(8 << 10, true);
+    let said = check(proxy);
+    assert_eq!((times(&said, "may lock"), times(&said, "WARN")), (0, 0), "{said}");
+}
