@@ -168,20 +168,13 @@ impl Pump {
                 }
                 return Poll::Ready(Ok(None));
             }
-            match source.poll_piece() {
-                Poll::Ready(Ok(Piece::Data(buf))) => {
-                    budget = budget.saturating_sub(buf.charge());
+            match hand_over(source, sink) {
+                Poll::Ready(Ok(Some(charge))) => {
+                    budget = budget.saturating_sub(charge);
                     gathered = true;
-                    sink.put(buf);
                 }
-                Poll::Ready(Ok(Piece::End)) => {
-                    sink.end(source.trailers());
-                    return Poll::Ready(Ok(Some(Moved::All)));
-                }
-                Poll::Ready(Err(error)) => {
-                    sink.flush();
-                    return Poll::Ready(Err(error));
-                }
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(Some(Moved::All))),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => break,
             }
         }
@@ -212,17 +205,13 @@ impl Pump {
             if !from.has_received_bytes() {
                 break;
             }
-            match source.poll_piece() {
-                Poll::Ready(Ok(Piece::Data(buf))) => sink.put(buf),
-                Poll::Ready(Ok(Piece::End)) => {
+            match hand_over(source, sink) {
+                Poll::Ready(Ok(Some(_))) => {}
+                Poll::Ready(Ok(None)) => {
                     self.phase = Phase::Copying;
-                    sink.end(source.trailers());
                     return Poll::Ready(Ok(Some(Moved::All)));
                 }
-                Poll::Ready(Err(error)) => {
-                    sink.flush();
-                    return Poll::Ready(Err(error));
-                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => break,
             }
         }
@@ -272,6 +261,29 @@ impl Pump {
             }
         }
         Poll::Ready(Ok(None))
+    }
+}
+
+/// Hand one piece over. Gives the memory that it holds; `None`: the body has ended, and the sink was told so.
+///
+/// # Errors
+/// The source's; what came before was sent.
+#[inline]
+fn hand_over<S: Source, K: Sink<S::Error>>(source: &mut S, sink: &mut K) -> Poll<Result<Option<usize>, S::Error>> {
+    match std::task::ready!(source.poll_piece()) {
+        Ok(Piece::Data(buf)) => {
+            let charge = buf.charge();
+            sink.put(buf);
+            Poll::Ready(Ok(Some(charge)))
+        }
+        Ok(Piece::End) => {
+            sink.end(source.trailers());
+            Poll::Ready(Ok(None))
+        }
+        Err(error) => {
+            sink.flush();
+            Poll::Ready(Err(error))
+        }
     }
 }
 

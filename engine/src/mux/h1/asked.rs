@@ -159,7 +159,7 @@ impl Asked {
     pub(in crate::mux) fn poll_piece(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Broken>> {
         loop {
             if self.decoder.is_done() {
-                take_trailers(&mut self.decoder, trailers);
+                super::take_trailers(&mut self.decoder, trailers);
                 return Poll::Ready(Ok(Piece::End));
             }
             let mut buf = match self.rest.take() {
@@ -197,7 +197,7 @@ impl Asked {
 
     /// A piece of the body has come: how the next ones are received depends on how long it is.
     fn note_length(&mut self) {
-        let is_long = self.received >= LONG_BODY || self.decoder.remaining().is_some_and(|left| left >= LONG_BODY);
+        let is_long = super::is_long(&self.decoder, self.received);
         let ends_short = self.decoder.is_done() && self.received < LONG_BODY;
         if self.streams != is_long && (is_long || ends_short) {
             self.streams = is_long;
@@ -271,16 +271,5 @@ impl Asked {
     pub(in crate::mux) fn passed_end(&mut self) -> Result<(), Broken> {
         self.ended_by_peer = true;
         self.decoder.on_eof().map_err(|_| Broken::Closed)
-    }
-}
-
-/// Put the trailers that were kept, if any came, into the message.
-pub(super) fn take_trailers(decoder: &mut BodyDecoder, trailers: &mut Trailers) {
-    let Some(lines) = decoder.take_trailers() else { return };
-    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if let Some(colon) = line.iter().position(|byte| *byte == b':') {
-            trailers.add(&line[..colon], line[colon + 1..].trim_ascii());
-        }
     }
 }

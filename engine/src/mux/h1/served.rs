@@ -5,7 +5,7 @@ use super::body_writer::BodyWriter;
 use super::encode::{self, ResponseShape};
 use crate::codec::h1::{self, BodyDecoder, BodyError, BodyKind, Framing, HeadScanner, Limits, Parse};
 use crate::http::{Message, RequestHead, ResponseHead, Trailers, Version};
-use crate::mux::{Broken, LONG_BODY, Piece};
+use crate::mux::{Broken, Piece};
 use crate::net::{ByteStream, Outbox};
 use crate::ring::{Buf, Reactor};
 use std::rc::Rc;
@@ -125,7 +125,7 @@ impl<'c> Served<'c> {
     pub(in crate::mux) fn poll_piece(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Broken>> {
         loop {
             if self.decoder.is_done() {
-                super::asked::take_trailers(&mut self.decoder, trailers);
+                super::take_trailers(&mut self.decoder, trailers);
                 self.stream_body(false);
                 return Poll::Ready(Ok(Piece::End));
             }
@@ -150,7 +150,7 @@ impl<'c> Served<'c> {
             self.rest = (!buf.is_empty()).then_some(buf);
             if let Some(data) = data {
                 self.begun = true;
-                if !self.streams && (self.received >= LONG_BODY || is_long(&self.decoder)) {
+                if !self.streams && super::is_long(&self.decoder, self.received) {
                     self.stream_body(true);
                 }
                 return Poll::Ready(Ok(Piece::Data(data)));
@@ -277,8 +277,4 @@ impl<'c> Served<'c> {
             true => Disposition::Close,
         }
     }
-}
-
-fn is_long(decoder: &BodyDecoder) -> bool {
-    decoder.remaining().is_some_and(|remaining| remaining >= LONG_BODY)
 }
