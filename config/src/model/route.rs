@@ -44,6 +44,21 @@ pub struct RouteMatch {
     pub fraction: Option<Fraction>,
 }
 
+impl RouteMatch {
+    /// Every request with such a path.
+    pub fn of_path(path: PathMatch) -> Self {
+        Self {
+            path,
+            case_sensitive: true,
+            methods: Vec::new(),
+            headers: Vec::new(),
+            query_parameters: Vec::new(),
+            cookies: Vec::new(),
+            fraction: None,
+        }
+    }
+}
+
 /// Matched against the path without the query, except that a regex must match all of it.
 #[derive(Clone, Debug)]
 pub enum PathMatch {

@@ -115,15 +115,7 @@ mod tests {
     }
 
     fn any() -> RouteMatch {
-        RouteMatch {
-            path: PathMatch::Prefix("/".into()),
-            case_sensitive: true,
-            methods: vec![],
-            headers: vec![],
-            query_parameters: vec![],
-            cookies: vec![],
-            fraction: None,
-        }
+        RouteMatch::of_path(PathMatch::Prefix("/".into()))
     }
 
     #[test]

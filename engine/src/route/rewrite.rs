@@ -129,15 +129,7 @@ mod tests {
     use ringway_config::model::{self, RouteAction, RouteMatch, UriTemplate};
 
     fn table(path: PathMatch) -> RouteTable {
-        let matcher = RouteMatch {
-            path,
-            case_sensitive: true,
-            methods: vec![],
-            headers: vec![],
-            query_parameters: vec![],
-            cookies: vec![],
-            fraction: None,
-        };
+        let matcher = RouteMatch::of_path(path);
         let response = model::DirectResponse { status: 200, body: vec![], content_type: String::new() };
         RouteTable::new(&[model::VirtualHost {
             place: model::Place::default(),

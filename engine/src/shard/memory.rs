@@ -11,9 +11,11 @@ use crate::net::{Arrival, ByteStream, MemoryNetwork, Network, PipeEnd, Protocol,
 use crate::ring::{PoolSize, Reactor};
 use crate::stats::Registry;
 use ringway_config::model::Config;
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Pipes need no descriptors; connections are limited as if there were this many.
 const DESCRIPTORS: u64 = 1 << 20;
@@ -82,6 +84,22 @@ impl MemoryShard {
         let arrival = Arrival { remote: Some(remote), protocol, ..Arrival::default() };
         listener::admit(&self.reactor, listener, arrival, || ByteStream::Pipe(server));
         client
+    }
+
+    /// Let time pass. As long as a task is ready, time stands still, and the caller looks before anything else happens.
+    ///
+    /// # Panics
+    /// When a task of the shard has panicked.
+    pub fn advance(&self, time: Duration) {
+        let (reactor, done) = (self.reactor.clone(), Rc::new(Cell::new(false)));
+        let told = done.clone();
+        self.reactor.spawn(async move {
+            reactor.sleep(time).await;
+            told.set(true);
+            reactor.yield_now().await;
+        });
+        self.reactor.run_until(|| done.get());
+        assert_eq!(self.reactor.facts().panics, 0, "a task panicked");
     }
 
     /// The listener with this index.

@@ -232,13 +232,7 @@ fn every_byte_arrives_through_both_kinds() {
                 done.set(done.get() + 1);
             });
         }
-        let (reactor, finished) = (ring.0.clone(), done.clone());
-        ring.run(async move {
-            while finished.get() < SOCKETS {
-                assert_eq!(reactor.facts().panics, 0, "a reader failed");
-                reactor.sleep(Duration::from_millis(1)).await;
-            }
-        });
+        ring.finish(&done, SOCKETS);
         writers.into_iter().for_each(|writer| writer.join().unwrap());
         ring.settle(|facts| facts.sockets == 0 && facts.buffers_in_use == 0);
         let facts = ring.facts();

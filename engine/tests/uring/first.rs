@@ -1,7 +1,7 @@
 //! The first receive of an accepted socket: it brings one buffer and then rests, and nothing is missed for it.
 
 use crate::support::{Pattern, Ring, expect, in_child, pair, recv, reset};
-use ringway::ring::{PoolSize, ReactorOptions, Segment, Socket};
+use ringway::ring::{PoolSize, Reactor, ReactorOptions, Segment, Socket};
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::Write;
@@ -15,6 +15,14 @@ fn accepted(ring: &Ring) -> (Socket, TcpStream) {
     (Socket::accepted(&ring.0, ours), peer)
 }
 
+/// Run `test` with an accepted socket and its peer.
+fn with_accepted(test: impl AsyncFnOnce(Rc<Reactor>, Socket, TcpStream) + 'static) {
+    let ring = Ring::new();
+    let (socket, peer) = accepted(&ring);
+    let reactor = ring.0.clone();
+    ring.run(async move { test(reactor, socket, peer).await });
+}
+
 /// Longer than the ring lets a connection rest after its first bytes.
 const LONG_AFTER: Duration = Duration::from_millis(120);
 
@@ -22,10 +30,7 @@ const LONG_AFTER: Duration = Duration::from_millis(120);
 /// the third. A close completes silently.
 #[test]
 fn a_connection_of_one_exchange_takes_two_completions() {
-    let ring = Ring::new();
-    let (socket, mut peer) = accepted(&ring);
-    let reactor = ring.0.clone();
-    ring.run(async move {
+    with_accepted(async |reactor, socket, mut peer| {
         let before = reactor.facts();
         peer.write_all(b"request").unwrap();
         assert_eq!(&*recv(&socket).await.unwrap().unwrap(), b"request");
@@ -42,10 +47,7 @@ fn a_connection_of_one_exchange_takes_two_completions() {
 
 #[test]
 fn what_comes_between_the_first_receive_and_the_second_is_there() {
-    let ring = Ring::new();
-    let (socket, mut peer) = accepted(&ring);
-    let reactor = ring.0.clone();
-    ring.run(async move {
+    with_accepted(async |reactor, socket, mut peer| {
         peer.write_all(b"one").unwrap();
         assert_eq!(&*recv(&socket).await.unwrap().unwrap(), b"one");
         assert!(!socket.has_received_bytes());
@@ -88,10 +90,7 @@ fn bytes_that_came_before_the_first_receive_are_not_waited_for() {
 #[test]
 fn a_client_that_leaves_during_its_first_request_is_noticed() {
     for leaves_late in [false, true] {
-        let ring = Ring::new();
-        let (socket, mut peer) = accepted(&ring);
-        let reactor = ring.0.clone();
-        ring.run(async move {
+        with_accepted(async move |reactor, socket, mut peer| {
             peer.write_all(b"request").unwrap();
             assert_eq!(&*recv(&socket).await.unwrap().unwrap(), b"request");
             if leaves_late {
@@ -135,10 +134,7 @@ fn a_connection_that_is_done_in_time_is_not_listened_to_again() {
 /// Splice reads from the descriptor itself: once the receive is stopped, the ring must not begin another.
 #[test]
 fn a_stopped_socket_is_not_listened_to_again() {
-    let ring = Ring::new();
-    let (socket, mut peer) = accepted(&ring);
-    let reactor = ring.0.clone();
-    ring.run(async move {
+    with_accepted(async |reactor, socket, mut peer| {
         peer.write_all(b"head").unwrap();
         assert_eq!(&*recv(&socket).await.unwrap().unwrap(), b"head");
         poll_fn(|_| socket.poll_receive_stopped()).await;
@@ -150,10 +146,7 @@ fn a_stopped_socket_is_not_listened_to_again() {
 
 #[test]
 fn one_buffer_at_a_time_stays_that_way() {
-    let ring = Ring::new();
-    let (socket, mut peer) = accepted(&ring);
-    let reactor = ring.0.clone();
-    ring.run(async move {
+    with_accepted(async |reactor, socket, mut peer| {
         peer.write_all(b"head").unwrap();
         assert_eq!(&*recv(&socket).await.unwrap().unwrap(), b"head");
         socket.set_receive_once(true);
@@ -205,13 +198,7 @@ fn a_first_receive_closed_at_any_time_harms_nobody() {
             steady_peer.write_all(&source.bytes(round * 1000, 1000)).unwrap();
             drop(peer);
         }
-        let (reactor, done) = (ring.0.clone(), seen.clone());
-        ring.run(async move {
-            while done.get() < 200 {
-                assert_eq!(reactor.facts().panics, 0);
-                reactor.sleep(Duration::from_millis(1)).await;
-            }
-        });
+        ring.finish(&seen, 200);
         ring.settle(|facts| facts.sockets == 0 && facts.buffers_in_use == 0);
         assert_eq!((ring.facts().stale_completions, ring.facts().panics), (0, 0));
     });
@@ -250,13 +237,7 @@ fn first_receives_do_without_buffers_and_through_a_tiny_ring() {
             done.set(done.get() + 1);
         });
     }
-    let (reactor, finished) = (ring.0.clone(), done.clone());
-    ring.run(async move {
-        while finished.get() < SOCKETS {
-            assert_eq!(reactor.facts().panics, 0, "a reader failed");
-            reactor.sleep(Duration::from_millis(1)).await;
-        }
-    });
+    ring.finish(&done, SOCKETS);
     assert!(ring.facts().out_of_buffers > 0, "the pool never ran out: the test does not test");
     assert_eq!(ring.facts().buffers_in_use, 0);
 }

@@ -43,13 +43,7 @@ fn through_a_tiny_pool(count: u16) {
             done.set(done.get() + 1);
         });
     }
-    let (reactor, finished) = (ring.0.clone(), done.clone());
-    ring.run(async move {
-        while finished.get() < SOCKETS {
-            assert_eq!(reactor.facts().panics, 0, "a reader failed");
-            reactor.sleep(Duration::from_millis(1)).await;
-        }
-    });
+    ring.finish(&done, SOCKETS);
     writers.into_iter().for_each(|writer| writer.join().unwrap());
     let facts = ring.facts();
     assert!(facts.out_of_buffers > 0 && facts.heap_buffers > 0, "the pool of {count} never ran out: {facts:?}");

@@ -1,6 +1,7 @@
 //! What the tests share: a reactor with a deadline, socket pairs, bytes that know their place, and child processes.
 
 use ringway::ring::{Buf, Facts, PoolSize, Reactor, ReactorOptions, Socket, Timer};
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
@@ -57,6 +58,17 @@ impl Ring {
         let reactor = self.0.clone();
         self.run(async move {
             while !expected(&reactor.facts()) {
+                reactor.sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+
+    /// Turn until `done` has counted to `count`, with every task sound.
+    pub fn finish(&self, done: &Rc<Cell<usize>>, count: usize) {
+        let (reactor, done) = (self.0.clone(), done.clone());
+        self.run(async move {
+            while done.get() < count {
+                assert_eq!(reactor.facts().panics, 0, "a task failed");
                 reactor.sleep(Duration::from_millis(1)).await;
             }
         });

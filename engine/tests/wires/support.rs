@@ -5,8 +5,6 @@ use crate::peer::{End, Exchange, Peer, Wire};
 use ringway::net::MemoryListener;
 use ringway::shard::MemoryShard;
 use ringway_config::model::Address;
-use std::cell::Cell;
-use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -101,17 +99,7 @@ impl Bench {
 
     /// Let time pass, and read what comes meanwhile.
     pub fn advance(&mut self, time: Duration) {
-        let reactor = self.shard.reactor.clone();
-        let done = Rc::new(Cell::new(false));
-        let told = done.clone();
-        self.shard.reactor.spawn(async move {
-            reactor.sleep(time).await;
-            told.set(true);
-            // As long as a task is ready, time stands still.
-            reactor.yield_now().await;
-        });
-        self.shard.reactor.run_until(|| done.get());
-        assert_eq!(self.shard.reactor.facts().panics, 0, "a task panicked");
+        self.shard.advance(time);
         while let Some(listener) = &self.listener
             && let Poll::Ready(pipe) = listener.poll_accept(&self.shard.reactor)
         {

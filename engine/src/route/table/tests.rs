@@ -224,16 +224,7 @@ fn the_index_finds_what_a_scan_finds() {
 }
 
 fn path_route(path: PathMatch) -> model::Route {
-    let any = RouteMatch {
-        path,
-        case_sensitive: true,
-        methods: vec![],
-        headers: vec![],
-        query_parameters: vec![],
-        cookies: vec![],
-        fraction: None,
-    };
-    route(any)
+    route(RouteMatch::of_path(path))
 }
 
 fn find(table: &RouteTable, target: &str, fields: &str) -> Option<u32> {
