@@ -100,10 +100,7 @@ impl Patience {
     }
 
     fn arm(&self) {
-        match self.whole.min(self.idle) {
-            NEVER => self.timer.disarm(),
-            earliest => self.timer.arm_at(earliest),
-        }
+        self.timer.arm_at(self.whole.min(self.idle));
     }
 }
 

@@ -209,9 +209,6 @@ impl ConnectionDeadlines {
     }
 
     fn arm(&self) {
-        match if self.closing { self.idle } else { self.idle.min(self.age) } {
-            NEVER => self.timer.disarm(),
-            earliest => self.timer.arm_at(earliest),
-        }
+        self.timer.arm_at(if self.closing { self.idle } else { self.idle.min(self.age) });
     }
 }

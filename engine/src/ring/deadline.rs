@@ -3,7 +3,7 @@
 use super::reactor::Reactor;
 use super::task::TaskId;
 use super::timer::TimerKey;
-use crate::base::clock::{Nanos, nanos};
+use crate::base::clock::{NEVER, Nanos, nanos};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,8 +19,12 @@ impl Timer {
         Self { reactor: reactor.clone(), key }
     }
 
-    /// Wake the current task at `deadline` (which replaces the one before). Resolution is about a millisecond.
+    /// Wake the current task at `deadline` (which replaces the one before), or not at all where it is `NEVER`. Resolution is
+    /// about a millisecond.
     pub fn arm_at(&self, deadline: Nanos) {
+        if deadline == NEVER {
+            return self.disarm();
+        }
         self.reactor.timers().borrow_mut().arm(self.key, deadline, self.reactor.current_task());
     }
 

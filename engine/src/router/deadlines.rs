@@ -172,10 +172,7 @@ impl Deadlines {
     }
 
     fn arm(&self) {
-        match self.earliest() {
-            NEVER => self.timer.disarm(),
-            earliest => self.timer.arm_at(earliest),
-        }
+        self.timer.arm_at(self.earliest());
     }
 }
 
