@@ -58,6 +58,7 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("threads", "it is called shards"),
     ("worker_connections", "it is called max_connections"),
     ("maxconn", "it is called max_connections"),
+    ("limit_conn", "it is called max_connections_per_client, in [[listeners]]"),
     ("log_level", "it is called log, in [runtime]"),
     ("access_log_path", "it is called access_log"),
     ("socket_address", "write the address as one string: address = \"0.0.0.0:10000\""),

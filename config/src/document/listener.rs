@@ -14,8 +14,13 @@ table! {
         address: Address, required;
         /// Part of the statistics' names after `listener.`.
         stat_prefix: Name, optional "the address with `:` replaced by `_`";
-        /// Connections of this listener in the whole process. Above it, new ones are closed.
+        /// Connections of this listener in the whole process. At the limit, a new connection replaces the one that has been
+        /// idle longest; if none is idle, the new one is closed.
         max_connections: Int<1, { u64::MAX }>, optional "only the limit of the process";
+        /// Connections of each client, by the address of its socket, in the whole process (HAProxy: src_conn_cur, nginx:
+        /// limit_conn). At the limit, a new connection replaces the client's own connection that has been idle longest; if
+        /// none is idle, the new one is closed. Behind another proxy or a NAT many clients have one address.
+        max_connections_per_client: Int<1, { u64::MAX }>, optional "no limit";
         /// HTTP for every connection. Excludes `filter_chains`.
         http: Http, optional "see `filter_chains`";
         /// What serves a connection, by its addresses: the first chain that matches. A connection that matches none is

@@ -110,6 +110,8 @@ pub struct Listener {
     pub filter_chains: Vec<FilterChain>,
     /// Downstream connections on this listener in the whole process.
     pub max_connections: Option<u64>,
+    /// The same for each client, by the address of its socket.
+    pub max_connections_per_client: Option<u64>,
 }
 
 #[derive(Clone, Debug)]

@@ -71,6 +71,7 @@ impl<'d> Resolver<'d, '_, '_> {
             stat_prefix: listener.stat_prefix.value().unwrap_or_else(default_prefix),
             filter_chains,
             max_connections: listener.max_connections.value(),
+            max_connections_per_client: listener.max_connections_per_client.value(),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use super::manager::Hcm;
 use crate::base::clock::{NEVER, Nanos, deadline};
-use crate::net::{Accepted, Arrival, ByteStream, Drain, Protocol};
+use crate::net::{Accepted, Arrival, ByteStream, Drain, Protocol, Seat};
 use crate::ring::{Reactor, Timer};
 use crate::stats::{HttpStats, ListenerStats};
 use std::cell::{Cell, RefCell};
@@ -62,6 +62,7 @@ pub(super) struct Connection {
     pub id: u64,
     requests: Cell<u64>,
     pub drain: Rc<Drain>,
+    pub seat: Seat,
     pub listener_stats: Arc<ListenerStats>,
     pub slot: Rc<ChainSlot>,
     /// Exchanges under way.
@@ -94,6 +95,7 @@ impl Connection {
             id: hcm.shard.next_connection_id(),
             requests: Cell::new(0),
             drain: accepted.drain,
+            seat: accepted.seat,
             listener_stats: accepted.listener_stats,
             slot,
             active: Cell::new(0),
@@ -118,6 +120,30 @@ impl Connection {
     /// A request has ended.
     pub(super) fn end(&self) {
         self.active.set(self.active.get() - 1);
+    }
+
+    /// The next request is awaited: the longer that takes, the sooner this connection makes room for a new one.
+    #[inline]
+    pub(super) fn waits(&self) {
+        self.drain.waits(self.seat, self.reactor.now());
+    }
+
+    /// A request has come, or the connection ends.
+    #[inline]
+    pub(super) fn works(&self) {
+        self.drain.works(self.seat);
+    }
+
+    /// Whether this connection, which waits, is asked to make room for a new one.
+    #[inline]
+    pub(super) fn is_asked(&self) -> bool {
+        self.drain.is_asked(self.seat)
+    }
+
+    /// The connection closes, and a new one has its place.
+    pub(super) fn make_room(&self) {
+        self.listener_stats.downstream_cx_evicted.inc();
+        self.drain.give_up(self.seat);
     }
 }
 

@@ -68,6 +68,10 @@ impl Serving {
                 connection.stats.downstream_cx_drain_close.inc();
                 self.link.leave();
             }
+            if connection.is_asked() && !self.link.is_leaving() {
+                connection.make_room();
+                self.link.leave();
+            }
             if let Some(disposition) = self.watch(deadlines, &mut phase) {
                 return Poll::Ready(disposition);
             }
@@ -89,6 +93,10 @@ impl Serving {
         };
         if *phase != Some(next) {
             *phase = Some(next);
+            match next {
+                Phase::Idle if !self.link.is_leaving() => self.connection.waits(),
+                _ => self.connection.works(),
+            }
             deadlines.start_waiting(
                 now,
                 match next {

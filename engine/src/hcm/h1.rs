@@ -49,6 +49,7 @@ pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
             break disposition;
         }
     };
+    connection.works();
     reactor.pooled(|| end(&reactor, &connection, &mut deadlines, disposition)).await;
 }
 
@@ -67,16 +68,33 @@ async fn one(
     exchange.request.received.append(first, reactor);
     let keep_trailers = hcm.config.limits.enable_trailers;
     let mut served = Served::new(&connection.stream, reactor, &hcm.codec_limits, keep_trailers);
+    let mut is_half = false;
     let head = poll_fn(|_| match served.poll_request(&mut exchange.request) {
         Poll::Ready(head) => Poll::Ready(head.map_err(Fault::of_request_head)),
-        Poll::Pending => deadlines.expired(reactor.now()).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault))),
+        Poll::Pending => half_head(connection, &mut is_half, deadlines.expired(reactor.now())),
     });
     let head = head.await;
+    connection.works();
     let closes = head.is_err() || must_close(hcm, connection, ages);
     let mut downstream = Downstream::H1(served);
     let whole = exchange::run(hcm, connection, exchange, &mut downstream, &mut deadlines, head, closes).await;
     drop(active);
     downstream.close(whole)
+}
+
+/// Only a part of a head has come. Like a connection without a request, this one makes room for a new one if it is asked to.
+fn half_head<T>(connection: &Connection, is_half: &mut bool, expired: Option<Fault>) -> Poll<Result<T, Fault>> {
+    if let Some(fault) = expired {
+        return Poll::Ready(Err(fault));
+    }
+    if !std::mem::replace(is_half, true) {
+        // The wait begins with the first bytes. More bytes do not make it shorter.
+        connection.waits();
+    } else if connection.is_asked() {
+        connection.make_room();
+        return Poll::Ready(Err(Fault::RequestHeadEvicted));
+    }
+    Poll::Pending
 }
 
 /// Whether this exchange is the connection's last, whatever the client wants.
@@ -108,6 +126,8 @@ async fn next_request(
         (patience, hcm.config.limits.buffer_limit as usize)
     };
     deadlines.start_waiting(reactor.now(), patience);
+    connection.waits();
+    let mut is_flushing = false;
     poll_fn(|_| {
         let stream = &connection.stream;
         if let Poll::Ready(Ok(())) = stream.poll_flushed(limit) {
@@ -132,11 +152,30 @@ async fn next_request(
         match deadlines.expired(reactor.now()) {
             Some(Expired::Age) => stats.downstream_cx_max_duration_reached.inc(),
             Some(Expired::Idle) => stats.downstream_cx_idle_timeout.inc(),
+            None if makes_room(connection, &mut is_flushing) => {}
             None => return Poll::Pending,
         }
         Poll::Ready(None)
     })
     .await
+}
+
+/// Whether the connection closes to make room for a new one. One whose last response is still on its way does not, and
+/// waits only from the moment when that has been sent.
+fn makes_room(connection: &Connection, is_flushing: &mut bool) -> bool {
+    if connection.is_asked() {
+        if connection.stream.unsent() == 0 {
+            connection.make_room();
+            return true;
+        }
+        connection.works();
+        *is_flushing = true;
+    }
+    if *is_flushing && connection.stream.poll_flushed(0).is_ready() {
+        connection.waits();
+        *is_flushing = false;
+    }
+    false
 }
 
 /// Close as the last exchange requires.

@@ -49,6 +49,9 @@ fn told(fault: Fault) -> Telling {
         Fault::RequestHeaderTimeout => {
             closing(tell(408, "request header timeout", Flags::DURATION_TIMEOUT, "request_header_timeout"))
         }
+        Fault::RequestHeadEvicted => {
+            closing(tell(408, "request header timeout", Flags::OVERLOAD_MANAGER, "request_head_evicted"))
+        }
         Fault::RequestTimeout => {
             closing(tell(408, "request timeout", Flags::DURATION_TIMEOUT, "request_overall_timeout"))
         }

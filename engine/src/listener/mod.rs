@@ -2,18 +2,19 @@
 
 mod choice;
 mod filter;
-mod limit;
+mod full_house;
 mod way_in;
 
 pub use choice::{ChainMatcher, matches};
 pub use filter::ListenerFilter;
-pub use limit::{ConnectionLimit, Permit};
+pub use full_house::keep;
 
 use crate::hcm::ChainSlot;
-use crate::net::{Accepted, Arrival, ByteStream, Drain, Protocol, sys};
+use crate::net::{Accepted, Arrival, ByteStream, Claim, Drain, Full, House, Limits, Permits, Protocol, Seat, sys};
 use crate::network_filter::NetworkFilter;
 use crate::ring::{Acceptor, Reactor, Socket};
 use crate::stats::{ListenerStats, ShardStats};
+use full_house::{free_descriptor, make_room, may_have_room};
 use ringway_config::model::Address;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -27,6 +28,8 @@ use std::time::Duration;
 /// After an accept that found no descriptor or memory left: the connection that met it is still in the backlog, and
 /// asking at once would meet it again, without end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The same after a connection was closed to make room: its descriptor is free a few turns later.
+const CLOSE_TIME: Duration = Duration::from_millis(2);
 
 /// A filter chain on this shard.
 pub struct FilterChain {
@@ -44,8 +47,8 @@ pub struct Listener {
     pub stats: Arc<ListenerStats>,
     pub shard_stats: Arc<ShardStats>,
     pub drain: Rc<Drain>,
-    /// Of this listener and of the process.
-    pub limits: RefCell<[Arc<ConnectionLimit>; 2]>,
+    pub limits: RefCell<Rc<Limits>>,
+    pub house: Arc<House>,
 }
 
 impl Listener {
@@ -53,6 +56,14 @@ impl Listener {
     fn choose(&self, arrival: &Arrival) -> Option<NetworkFilter> {
         let index = self.matcher.borrow().choose(arrival)?;
         self.chains.borrow().get(index).map(|chain| chain.filter.clone())
+    }
+
+    fn refused(&self, full: Full) {
+        match full {
+            Full::Client => self.stats.downstream_cx_client_overflow.inc(),
+            Full::Listener => self.stats.downstream_cx_overflow.inc(),
+            Full::Process => self.stats.downstream_global_cx_overflow.inc(),
+        }
     }
 
     /// The place of the chain with this name, to put a new connection manager into.
@@ -92,7 +103,8 @@ pub async fn accept(reactor: Rc<Reactor>, listener: Rc<Listener>, socket: OwnedF
                 if !std::mem::replace(&mut told, true) {
                     tracing::warn!(target: "ringway::listener", listener = %listener.address, %error, "cannot accept, trying again soon");
                 }
-                reactor.sleep(ACCEPT_PAUSE).await;
+                let is_freed = is_shortage_of_descriptors(&error) && free_descriptor(&reactor, &listener.house).await;
+                reactor.sleep(if is_freed { CLOSE_TIME } else { ACCEPT_PAUSE }).await;
             }
         }
     }
@@ -106,17 +118,35 @@ fn start(reactor: &Rc<Reactor>, listener: &Rc<Listener>, fd: OwnedFd, bound: Opt
     });
 }
 
-/// Take in a connection, unless there are too many. Its task begins with its way in.
+/// Take in a connection. Where a limit is reached, one that waits for a request makes room for it; if none does, it is
+/// refused. Its task begins with its way in.
 pub fn admit(reactor: &Rc<Reactor>, listener: &Rc<Listener>, arrival: Arrival, stream: impl FnOnce() -> ByteStream) {
-    let stats = &listener.stats;
-    stats.downstream_cx_total.inc();
-    let limits = listener.limits.borrow();
-    let Some(own) = Permit::take(&limits[0]) else { return stats.downstream_cx_overflow.inc() };
-    let Some(global) = Permit::take(&limits[1]) else { return stats.downstream_global_cx_overflow.inc() };
-    drop(limits);
+    listener.stats.downstream_cx_total.inc();
+    let mut claim = Claim::new(&listener.limits.borrow(), arrival.remote);
+    match claim.fill() {
+        Ok(()) => serve(reactor, listener, arrival, stream(), claim.permits()),
+        Err(full) if !may_have_room(&listener.house, &claim, full) => listener.refused(full),
+        Err(_) => {
+            let (on, listener, stream) = (reactor.clone(), listener.clone(), stream());
+            reactor.spawn(async move {
+                match make_room(&on, &listener.house, &mut claim).await {
+                    Ok(()) => serve(&on, &listener, arrival, stream, claim.permits()),
+                    Err(full) => listener.refused(full),
+                }
+            });
+        }
+    }
+}
+
+fn serve(
+    reactor: &Rc<Reactor>,
+    listener: &Rc<Listener>,
+    arrival: Arrival,
+    stream: ByteStream,
+    permits: Option<Permits>,
+) {
     let (listener_stats, drain) = (listener.stats.clone(), listener.drain.clone());
-    let accepted = Accepted { stream: stream(), arrival, listener_stats, drain };
-    let permits = [own, global];
+    let accepted = Accepted { stream, arrival, listener_stats, drain, seat: Seat::NONE };
     match arrival.protocol {
         Protocol::Http1 => reactor.spawn(way_in::way_in(reactor, listener, accepted, permits, NetworkFilter::run)),
         #[cfg(feature = "second-wire")]
@@ -124,4 +154,8 @@ pub fn admit(reactor: &Rc<Reactor>, listener: &Rc<Listener>, arrival: Arrival, s
             reactor.spawn(way_in::way_in(reactor, listener, accepted, permits, NetworkFilter::run_frames))
         }
     };
+}
+
+fn is_shortage_of_descriptors(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }

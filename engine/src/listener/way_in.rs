@@ -9,8 +9,7 @@
 //! What the way in needs is not kept: a connection that is served is as small as if it had none.
 
 use super::Listener;
-use super::limit::Permit;
-use crate::net::{Accepted, Registration};
+use crate::net::{Accepted, Permits, Registration};
 use crate::network_filter::NetworkFilter;
 use crate::ring::{Pooled, Reactor, Timer};
 use crate::stats::ListenerStats;
@@ -30,7 +29,7 @@ pub(super) fn way_in<S: Future<Output = ()>>(
     reactor: &Rc<Reactor>,
     listener: &Rc<Listener>,
     accepted: Accepted,
-    permits: [Permit; 2],
+    permits: Option<Permits>,
     serve: fn(NetworkFilter, Accepted) -> S,
 ) -> impl Future<Output = ()> + use<S> {
     let start = Start { listener: listener.clone(), accepted, inspect, serve };
@@ -40,7 +39,7 @@ pub(super) fn way_in<S: Future<Output = ()>>(
         reactor: reactor.clone(),
         stage: Stage::Accepted,
         registration: None,
-        _permits: permits,
+        permits,
     };
     WayIn { phase: Phase::Arrived { start: Some(start) }, life }
 }
@@ -92,10 +91,12 @@ impl<I: Future<Output = Option<Accepted>>, S: Future<Output = ()>> Future for Wa
                     None => return Poll::Ready(()),
                 },
                 PhaseProjected::Arrived { start } => {
-                    let Some(Start { listener, accepted, inspect, serve }) = start.take() else {
+                    let Some(Start { listener, mut accepted, inspect, serve }) = start.take() else {
                         return Poll::Ready(());
                     };
-                    this.life.registration = Some(accepted.drain.register(&this.life.reactor));
+                    let registration = accepted.drain.register(&this.life.reactor, this.life.permits.take());
+                    accepted.seat = registration.seat();
+                    this.life.registration = Some(registration);
                     if !listener.filters.borrow().is_empty() {
                         this.life.advance(Stage::Inspected);
                         let reactor = &this.life.reactor;
@@ -121,7 +122,7 @@ async fn inspect(reactor: Rc<Reactor>, listener: Rc<Listener>, mut accepted: Acc
     let filters = listener.filters.borrow().clone();
     let timer = Timer::new(&reactor);
     timer.arm_in(FILTERS_TIMEOUT);
-    let drain = accepted.drain.clone();
+    let (drain, seat) = (accepted.drain.clone(), accepted.seat);
     let passed = {
         let mut inspecting = pin!(async {
             for filter in &*filters {
@@ -137,6 +138,11 @@ async fn inspect(reactor: Rc<Reactor>, listener: Rc<Listener>, mut accepted: Acc
                 Poll::Ready(false)
             }
             Poll::Pending if drain.is_draining() => Poll::Ready(false),
+            Poll::Pending if drain.is_asked(seat) => {
+                listener.stats.downstream_cx_evicted.inc();
+                drain.give_up(seat);
+                Poll::Ready(false)
+            }
             polled => polled,
         })
         .await
@@ -160,7 +166,8 @@ struct Life {
     reactor: Rc<Reactor>,
     stage: Stage,
     registration: Option<Registration>,
-    _permits: [Permit; 2],
+    /// Until it is registered.
+    permits: Option<Permits>,
 }
 
 impl Life {

@@ -1,6 +1,6 @@
 //! A connection as it was accepted, and what is known of its way here.
 
-use super::{ByteStream, Drain, Protocol};
+use super::{ByteStream, Drain, Protocol, Seat};
 use crate::stats::ListenerStats;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,6 +12,7 @@ pub struct Accepted {
     pub arrival: Arrival,
     pub listener_stats: Arc<ListenerStats>,
     pub drain: Rc<Drain>,
+    pub seat: Seat,
 }
 
 /// Where a connection is from, and what it arrived over. Listener filters may learn more than the socket says.

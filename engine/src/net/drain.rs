@@ -1,15 +1,18 @@
 //! Draining a shard: connections end with their present exchange, those without one at once.
 
+use super::house::{Demand, Room};
+use super::limit::Permits;
+use super::roster::{Roster, Seat};
+use crate::base::clock::Nanos;
 use crate::ring::{Reactor, TaskId};
-use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
-/// The connections of a shard and whether they are to end.
-#[derive(Default)]
+/// The connections of a listener on a shard, and whether they are to end.
 pub struct Drain {
     draining: Cell<bool>,
-    connections: RefCell<Slab<TaskId>>,
+    connections: RefCell<Roster>,
     /// The task that accepts.
     acceptor: Cell<Option<TaskId>>,
 }
@@ -17,10 +20,24 @@ pub struct Drain {
 /// A connection's entry; dropped with it.
 pub struct Registration {
     drain: Rc<Drain>,
-    key: usize,
+    seat: Seat,
+}
+
+impl Registration {
+    pub fn seat(&self) -> Seat {
+        self.seat
+    }
 }
 
 impl Drain {
+    pub fn new(room: Arc<Room>) -> Rc<Self> {
+        Rc::new(Self {
+            draining: Cell::default(),
+            connections: RefCell::new(Roster::new(room)),
+            acceptor: Cell::default(),
+        })
+    }
+
     pub fn is_draining(&self) -> bool {
         self.draining.get()
     }
@@ -35,13 +52,20 @@ impl Drain {
         self.connections.borrow().len()
     }
 
+    /// As other shards see it.
+    pub fn room(&self) -> Arc<Room> {
+        self.connections.borrow().room.clone()
+    }
+
     /// Connections end with their present exchange, idle ones at once.
     pub fn start(&self, reactor: &Reactor) {
         self.draining.set(true);
         if let Some(task) = self.acceptor.get() {
             reactor.wake(task);
         }
-        self.connections.borrow().iter().for_each(|(_, task)| reactor.wake(*task));
+        let connections = self.connections.borrow();
+        connections.room.wake_keeper();
+        connections.tasks().for_each(|task| reactor.wake(task));
     }
 
     /// Wake the current task when draining starts, too: it accepts connections.
@@ -51,25 +75,55 @@ impl Drain {
 
     /// End every connection now.
     pub fn abort(&self, reactor: &Reactor) {
-        let tasks: Vec<_> = self.connections.borrow().iter().map(|(_, task)| *task).collect();
+        let tasks: Vec<_> = self.connections.borrow().tasks().collect();
         tasks.into_iter().for_each(|task| reactor.cancel(task));
     }
 
     /// Give memory that is only kept for reuse back.
     pub fn trim(&self) {
-        self.connections.borrow_mut().shrink_to_fit();
+        self.connections.borrow_mut().trim();
     }
 
-    /// Enter the current task.
-    pub fn register(self: &Rc<Self>, reactor: &Reactor) -> Registration {
-        let key = self.connections.borrow_mut().insert(reactor.current_task());
-        Registration { drain: self.clone(), key }
+    /// Enter the current task, which waits for its first request.
+    pub fn register(self: &Rc<Self>, reactor: &Reactor, permits: Option<Permits>) -> Registration {
+        let mut connections = self.connections.borrow_mut();
+        let seat = connections.insert(reactor.current_task(), permits);
+        connections.waits(seat, reactor.now());
+        drop(connections);
+        Registration { drain: self.clone(), seat }
+    }
+
+    /// The connection waits for a request from now on, and may be asked to give up its place: the longer it waits, the sooner.
+    #[inline]
+    pub fn waits(&self, seat: Seat, now: Nanos) {
+        self.connections.borrow_mut().waits(seat, now);
+    }
+
+    /// The connection no longer waits. If it was asked to give up its place, it declines.
+    #[inline]
+    pub fn works(&self, seat: Seat) {
+        self.connections.borrow_mut().works(seat);
+    }
+
+    /// Whether the connection, which waits, is asked to give up its place. It answers with `give_up`, `waits` or `works`.
+    #[inline]
+    pub fn is_asked(&self, seat: Seat) -> bool {
+        self.connections.borrow().is_asked(seat)
+    }
+
+    /// The connection closes, and another one has its permits.
+    pub fn give_up(&self, seat: Seat) {
+        self.connections.borrow_mut().give_up(seat);
+    }
+
+    /// Asks the connection that has waited longest for its place.
+    pub fn ask(&self, reactor: &Reactor, demand: Demand) {
+        self.connections.borrow_mut().ask(reactor, demand);
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut connections = self.drain.connections.borrow_mut();
-        connections.remove(self.key);
+        self.drain.connections.borrow_mut().remove(self.seat);
     }
 }

@@ -7,14 +7,20 @@
 mod accepted;
 mod bytes;
 mod drain;
+mod house;
+mod limit;
 mod memory;
+mod roster;
 mod splice;
 pub mod sys;
 
 pub use accepted::{Accepted, Arrival, Transport};
 pub use bytes::{HeadBytes, Outbox};
 pub use drain::{Drain, Registration};
+pub use house::{Answer, House, Room, Scope};
+pub use limit::{Claim, ClientLimit, ConnectionLimit, Full, Limits, Permits};
 pub use memory::{MemoryListener, MemoryNetwork, PipeEnd, pipe};
+pub use roster::Seat;
 pub use splice::{SpliceError, SpliceRun, Step};
 
 use crate::ring::{Buf, Reactor, ReceiveClass, Segment, Socket, TaskId};

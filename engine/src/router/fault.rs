@@ -21,6 +21,8 @@ pub enum Fault {
     RequestTooLarge,
     /// The head took too long.
     RequestHeaderTimeout,
+    /// The head was not whole when a new connection needed this one's place.
+    RequestHeadEvicted,
     /// The request took too long.
     RequestTimeout,
     /// The connection broke, or the client gave the exchange up.

@@ -46,10 +46,29 @@ impl MemoryShard {
         let context = PlanContext { writer: &writer, registry: &registry, descriptors: DESCRIPTORS, shards: 1 };
         let plan = Plan::new(config, &context, None).expect("access logs can be opened");
         plan.put_in_force(None);
-        let hcm = HcmShard::new(&reactor, ShardLog::new(writer.clone(), &registry, 0), 0);
-        let stats = registry.scope("0", 0);
+        Self::build(reactor, network, registry, plan, writer, 0)
+    }
+
+    /// Another shard of the same process, on the same thread: it runs when it is told to.
+    #[cfg(test)]
+    pub(super) fn neighbour(&self, shard: usize) -> Self {
+        let reactor = Reactor::simulated(shard as u64, PoolSize { count: 256, size: 16 * 1024 });
+        let (registry, plan, writer) = (self.registry.clone(), self.plan.clone(), self.writer.clone());
+        Self::build(reactor, self.network.clone(), registry, plan, writer, shard)
+    }
+
+    fn build(
+        reactor: Rc<Reactor>,
+        network: Rc<MemoryNetwork>,
+        registry: Arc<Registry>,
+        plan: Arc<Plan>,
+        writer: Arc<Writer>,
+        shard: usize,
+    ) -> Self {
+        let hcm = HcmShard::new(&reactor, ShardLog::new(writer.clone(), &registry, shard), shard);
+        let stats = registry.scope(&shard.to_string(), shard);
         let upstream = Network::Memory(network.clone());
-        let mut snapshot = Snapshot::empty(&reactor, upstream, registry.clone(), 0, hcm, stats);
+        let mut snapshot = Snapshot::empty(&reactor, upstream, registry.clone(), shard, hcm, stats);
         snapshot.apply(&plan, super::Sockets::new());
         Self { reactor, network, registry, plan, snapshot, writer }
     }

@@ -1,6 +1,8 @@
 //! A shard: one thread, one reactor, one snapshot of the configuration. Shards share nothing on the request path but
 //! immutable configuration and statistics cells with a single writer each.
 
+#[cfg(test)]
+mod full_house_tests;
 mod mailbox;
 mod memory;
 mod plan;

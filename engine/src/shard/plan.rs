@@ -4,7 +4,8 @@ use crate::cluster::ClusterShared;
 use crate::hcm::HeaderTable;
 use crate::hcm::access_log::{CompiledLog, OpenError, Writer};
 use crate::http_filter::{SharedChain, number_overrides};
-use crate::listener::{ChainMatcher, ConnectionLimit};
+use crate::listener::ChainMatcher;
+use crate::net::{ClientLimit, ConnectionLimit, House};
 use crate::route::RouteTable;
 use crate::stats::Registry;
 use ringway_config::model::{self, Address, NetworkFilter};
@@ -20,11 +21,14 @@ pub struct Plan {
     pub matchers: Vec<Arc<ChainMatcher>>,
     /// For each cluster; the same object as in the plan before where nothing changed, so that its health goes on.
     pub clusters: Vec<Arc<ClusterShared>>,
-    /// For each listener; the same object as in the plan before, so that its count goes on.
-    pub limits: Vec<Arc<ConnectionLimit>>,
+    /// For each listener, the limits of its connections and of each client's; the same objects as in the plan before, so
+    /// that their counts go on.
+    pub limits: Vec<(Arc<ConnectionLimit>, Arc<ClientLimit>)>,
     /// Of the process.
     pub global_limit: Arc<ConnectionLimit>,
     global_max: Option<u64>,
+    /// Where connections wait; the same object in every plan.
+    pub house: Arc<House>,
 }
 
 pub struct HcmPlan {
@@ -79,26 +83,32 @@ impl Plan {
         }
         let matchers =
             config.listeners.iter().map(|listener| Arc::new(ChainMatcher::new(&listener.filter_chains))).collect();
-        let kept: HashMap<&Address, &Arc<ConnectionLimit>> = before
+        let kept: HashMap<&Address, &(Arc<ConnectionLimit>, Arc<ClientLimit>)> = before
             .map(|plan| plan.config.listeners.iter().map(|listener| &listener.address).zip(&plan.limits).collect())
             .unwrap_or_default();
         let limits = config.listeners.iter().map(|listener| match kept.get(&listener.address) {
-            Some(limit) => Arc::clone(limit),
-            None => ConnectionLimit::new(listener.max_connections),
+            Some(limits) => (*limits).clone(),
+            None => {
+                (ConnectionLimit::new(listener.max_connections), ClientLimit::new(listener.max_connections_per_client))
+            }
         });
         let limits = limits.collect();
         let reserve = (context.descriptors / 8).min(64);
         let global_max = Some(config.runtime.max_connections.unwrap_or((context.descriptors - reserve) / 2));
         let global_limit = before.map_or_else(|| ConnectionLimit::new(global_max), |plan| plan.global_limit.clone());
+        let house = before.map(|plan| plan.house.clone()).unwrap_or_default();
         let clusters = clusters(&config, context, before);
-        Ok(Arc::new(Self { config, chains, matchers, clusters, limits, global_limit, global_max }))
+        Ok(Arc::new(Self { config, chains, matchers, clusters, limits, global_limit, global_max, house }))
     }
 
     /// The limits of this plan hold from now on, and its clusters are those that count their members. `before`: the plan
     /// that was in force.
     pub fn put_in_force(&self, before: Option<&Self>) {
         let listeners = self.config.listeners.iter();
-        listeners.zip(&self.limits).for_each(|(listener, limit)| limit.set(listener.max_connections));
+        for (listener, (limit, client)) in listeners.zip(&self.limits) {
+            limit.set(listener.max_connections);
+            client.set(listener.max_connections_per_client);
+        }
         self.global_limit.set(self.global_max);
         let stays: HashSet<_> = self.clusters.iter().map(Arc::as_ptr).collect();
         let before = before.into_iter().flat_map(|plan| &plan.clusters);

@@ -5,8 +5,8 @@ use super::plan::{HcmPlan, Plan};
 use crate::cluster::{Cluster, ClusterShared};
 use crate::hcm::{self, ChainSlot, Clusters, Hcm, HcmShard};
 use crate::http_filter::{Chain, Setup};
-use crate::listener::{FilterChain, Listener, accept};
-use crate::net::{Drain, Network};
+use crate::listener::{FilterChain, Listener, accept, keep};
+use crate::net::{Drain, Limits, Network};
 use crate::network_filter::NetworkFilter;
 use crate::ring::Reactor;
 use crate::stats::{Registry, ShardStats};
@@ -67,7 +67,7 @@ impl Snapshot {
         for (index, config) in plan.config.listeners.iter().enumerate() {
             let listener = match before.remove(&config.address) {
                 Some(listener) => {
-                    listener.limits.borrow_mut()[0] = plan.limits[index].clone();
+                    listener.limits.replace(limits(plan, index));
                     listener
                 }
                 None => self.new_listener(config, plan, index, &mut sockets),
@@ -105,9 +105,11 @@ impl Snapshot {
             matcher: RefCell::default(),
             stats: self.registry.scope(&config.stat_prefix, self.shard),
             shard_stats: self.stats.clone(),
-            drain: Rc::new(Drain::default()),
-            limits: RefCell::new([plan.limits[index].clone(), plan.global_limit.clone()]),
+            drain: Drain::new(plan.house.room(&plan.limits[index].0)),
+            limits: RefCell::new(limits(plan, index)),
+            house: plan.house.clone(),
         });
+        self.reactor.spawn(keep(self.reactor.clone(), listener.drain.clone()));
         if let Some(socket) = sockets.remove(&config.address) {
             self.reactor.spawn(accept(self.reactor.clone(), listener.clone(), socket));
         }
@@ -188,4 +190,9 @@ impl Snapshot {
     pub(super) fn connections(&self) -> usize {
         self.drains().map(|drain| drain.connections()).sum()
     }
+}
+
+fn limits(plan: &Plan, listener: usize) -> Rc<Limits> {
+    let (listener, client) = plan.limits[listener].clone();
+    Rc::new(Limits { listener, process: plan.global_limit.clone(), client })
 }

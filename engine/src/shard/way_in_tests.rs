@@ -151,12 +151,13 @@ fn a_connection_on_its_way_in_counts_against_limits_and_ends_with_a_drain() {
     let world = World::new(vec![ListenerFilter::Peek(4)]);
     let clients = [(); 3].map(|()| world.connect("192.0.2.7:1"));
     world.pass(Duration::from_millis(5));
-    let refused = world.connect("192.0.2.7:1");
-    assert_eq!(world.read(&refused), (String::new(), true));
-    assert_eq!(world.stat("listener.127.0.0.1_1.downstream_cx_overflow"), 1);
+    let fourth = world.connect("192.0.2.7:1");
+    assert_eq!(world.read(&fourth), (String::new(), false));
+    assert_eq!(world.read(&clients[0]), (String::new(), true), "the first one has waited longest");
+    assert_eq!(world.stat("listener.127.0.0.1_1.downstream_cx_evicted"), 1);
     assert_eq!((world.shard.connections(), world.gauges()), (3, [3, 0, 0]));
     world.shard.drain();
-    for client in &clients {
+    for client in clients[1..].iter().chain([&fourth]) {
         assert_eq!(world.read(client), (String::new(), true));
     }
     assert_eq!((world.shard.connections(), world.gauges()), (0, [0, 0, 0]));

@@ -390,6 +390,10 @@ with_filter_statistics! { {
         counter downstream_cx_overflow;
         /// Connections refused because of the limit of the whole process
         counter downstream_global_cx_overflow;
+        /// Connections refused because of max_connections_per_client; Ringway's own
+        counter downstream_cx_client_overflow;
+        /// Connections that waited for a request and were closed to make room for new ones; Ringway's own
+        counter downstream_cx_evicted;
         /// Length of a connection, in milliseconds
         time downstream_cx_length_ms;
         /// Connections that the listener filters did not finish with in time

@@ -20,6 +20,7 @@ mod explain;
 mod fault;
 mod filters;
 mod flow;
+mod full_house;
 mod header_mutation;
 mod headers;
 mod health_checks;

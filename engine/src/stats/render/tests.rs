@@ -255,9 +255,15 @@ fn names_are_envoys() {
         assert_eq!(declared.len(), kind.descriptors().len(), "a name stands twice in {kind:?}");
         names.split(' ').for_each(|name| assert!(declared.contains(name), "{kind:?} lacks {name}"));
         let own: Vec<_> = declared.iter().filter(|name| !names.split(' ').any(|known| known == **name)).collect();
-        let own_are_known = own
-            .iter()
-            .all(|name| ["accept_error", "downstream_rq_time", "downstream_cx_panic", "upstream_rq"].contains(*name));
+        let ringways = [
+            "accept_error",
+            "downstream_rq_time",
+            "downstream_cx_panic",
+            "upstream_rq",
+            "downstream_cx_client_overflow",
+            "downstream_cx_evicted",
+        ];
+        let own_are_known = own.iter().all(|name| ringways.contains(*name));
         assert!(own_are_known, "not Envoy's: {own:?}");
     }
 }
