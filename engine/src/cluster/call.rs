@@ -7,7 +7,7 @@ use crate::http::{Message, RequestHead, ResponseHead, Trailers};
 use crate::mux::{Broken, HeadKind, Limits, Moved, Piece, Pump, Sink, Source, Upstream};
 use crate::ring::{Buf, Reactor, Timer};
 use crate::upstream::limits::{Overflow, Priority, Resource};
-use crate::upstream::{ConnectError, Lease};
+use crate::upstream::{ConnectError, Lease, Work};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -295,6 +295,8 @@ impl Call {
                 Some(lease) => lease,
                 None => self.acquire(endpoint, conversation).await?,
             };
+            // Main traffic may take it away.
+            let _loan = endpoint.pool.lend(&lease);
             match conversation.run(&mut lease.wire).await {
                 Ok(()) => {
                     let bytes = (lease.wire.sent(), lease.wire.received());
@@ -319,7 +321,7 @@ impl Call {
         endpoint: &Endpoint,
         conversation: &mut Conversation<'_, B>,
     ) -> Result<Lease, CallError> {
-        let mut acquiring = pin!(endpoint.pool.acquire(self.priority));
+        let mut acquiring = pin!(endpoint.pool.acquire(self.priority, Work::Side));
         poll_fn(|context| match acquiring.as_mut().poll(context) {
             Poll::Ready(result) => Poll::Ready(result.map_err(CallError::Connect)),
             Poll::Pending => conversation.patience.poll(conversation.reactor.now()),

@@ -196,8 +196,8 @@ mod tests {
     use crate::net::{MemoryListener, MemoryNetwork, Network};
     use crate::ring::{PoolSize, Reactor};
     use crate::stats::Registry;
-    use crate::upstream::Lease;
     use crate::upstream::limits::Priority;
+    use crate::upstream::{Lease, Work};
     use ringway_config::model::{self, Address};
 
     /// One endpoint, and how a connection to it is made.
@@ -225,7 +225,7 @@ mod tests {
 
         fn connect(&self, pool: &Rc<Pool>) -> Lease {
             let pool = pool.clone();
-            let lease = self.reactor.block_on(async move { pool.acquire(Priority::Default).await });
+            let lease = self.reactor.block_on(async move { pool.acquire(Priority::Default, Work::Main).await });
             lease.expect("the listener is there")
         }
     }

@@ -109,7 +109,7 @@ impl Cluster {
             }),
             config,
             shared: shared.clone(),
-            pools: PoolGroup::new(limits.clone()),
+            pools: PoolGroup::new(reactor, limits.clone()),
             limits,
             shard,
             stats,

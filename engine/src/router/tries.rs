@@ -19,7 +19,7 @@ use crate::http::format::ResponseFlags;
 use crate::http::{Exchange, FieldId};
 use crate::stats::ClusterStats;
 use crate::upstream::limits::Resource;
-use crate::upstream::{ConnectError, Lease, Pool};
+use crate::upstream::{ConnectError, Lease, Pool, Work};
 use ringway_config::model::{Forward, HostRewrite};
 use std::future::Future;
 use std::pin::pin;
@@ -332,7 +332,7 @@ async fn acquire(
     client: &mut Client<'_, '_>,
 ) -> Result<Lease, Fault> {
     let mut waiting = Waiting::new(&forwarding.cluster.stats);
-    let mut acquiring = pin!(pool.acquire(forwarding.priority()));
+    let mut acquiring = pin!(pool.acquire(forwarding.priority(), Work::Main));
     let result = client.guard(|_, context| acquiring.as_mut().poll(context).map(Ok)).await;
     let acquired = result?;
     waiting.given_up = false;

@@ -11,6 +11,8 @@ pub struct HostStats {
     pub cx_total: Counter,
     /// Open connections
     pub cx_active: Gauge,
+    /// Connections that this shard would give up for another one, where connections are limited
+    pub cx_spare: Gauge,
     /// Failed connection attempts
     pub cx_connect_fail: Counter,
     /// Requests

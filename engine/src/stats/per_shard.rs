@@ -54,6 +54,11 @@ impl<T> PerShard<T> {
         self.lock().iter().map(|(_, copy)| read(copy)).sum()
     }
 
+    /// Shows each copy with the number of its shard. Not for the request path.
+    pub fn each(&self, mut show: impl FnMut(usize, &T)) {
+        self.lock().iter().for_each(|(shard, copy)| show(*shard, copy));
+    }
+
     /// A panic of another holder leaves the list whole, so it stays in use.
     fn lock(&self) -> MutexGuard<'_, Vec<(usize, Arc<T>)>> {
         self.copies.lock().unwrap_or_else(PoisonError::into_inner)

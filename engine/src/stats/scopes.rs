@@ -125,6 +125,9 @@ with_filter_statistics! { {
         counter upstream_rq_pending_overflow;
         /// Requests not retried because the limit of retries was reached
         counter upstream_rq_retry_overflow;
+        /// Copies of requests that were given up because main traffic needs their connection, descriptors or memory. Ringway's
+        /// own
+        counter upstream_rq_mirror_shed;
         /// Requests for which no endpoint could be picked
         counter upstream_cx_none_healthy;
         /// Changes of the endpoints

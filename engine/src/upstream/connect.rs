@@ -1,15 +1,18 @@
 //! Making one connection.
 
+use super::Work;
 use super::connection::{Connection, Ends, Slot};
 use super::lease::Lease;
-use super::limits::Overflow;
+use super::limits::{Asking, HostPlace, Lacking, Overflow, Places, Priority, Resource};
 use super::pool::Pool;
 use crate::mux::{Upstream, h1};
 use crate::net::Protocol;
-use crate::ring::Timer;
+use crate::ring::{TaskId, Timer};
+use crate::stats::{HostStats, ShardCopy};
 use ringway_config::model::Address;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -45,11 +48,191 @@ impl ConnectError {
     }
 }
 
+/// A connection under way.
+pub(super) struct Connecting {
+    pub task: TaskId,
+    /// `None` while a place for it is asked for.
+    slot: Option<Rc<Slot>>,
+}
+
+/// Times that another shard is asked for one place.
+const CLAIMS_MAX: usize = 8;
+
+/// A place that another shard is asked for.
+struct Claimed {
+    priority: Priority,
+    work: Work,
+    host: Rc<ShardCopy<HostStats>>,
+    places: Places,
+    lacking: Lacking,
+    asking: Asking,
+}
+
+impl Pool {
+    /// Make one more connection.
+    ///
+    /// # Errors
+    /// There may be no more, and no shard has one to spare.
+    pub(super) fn connect(self: &Rc<Self>, priority: Priority, work: Work) -> Result<(), Overflow> {
+        let host = self.host.borrow().clone();
+        let mut places = Places::default();
+        let (task, slot) = match self.reserve(priority, work, &host, &mut places) {
+            Ok(()) => {
+                let slot = self.slot(places, &host, priority);
+                (self.reactor.spawn(connect(self.clone(), slot.clone())), Some(slot))
+            }
+            Err(lacking) => {
+                let limits = &self.group.limits;
+                let Some(asking) = limits.ask(&lacking, priority, work == Work::Main, &host) else {
+                    return Err(limits.refuse(&lacking, priority));
+                };
+                let claimed = Claimed { priority, work, host, places, lacking, asking };
+                (self.reactor.spawn(claim_and_connect(self.clone(), claimed)), None)
+            }
+        };
+        self.connecting.borrow_mut().push(Connecting { task, slot });
+        Ok(())
+    }
+
+    /// Room for one more connection, as far as it is not in `places` already. Where there is none, a connection of this shard
+    /// that is spare makes room: the one that has been idle longest, as a rule.
+    fn reserve(
+        &self,
+        priority: Priority,
+        work: Work,
+        host: &Rc<ShardCopy<HostStats>>,
+        places: &mut Places,
+    ) -> Result<(), Lacking> {
+        let (group, limits) = (&self.group, &self.group.limits);
+        let make_room = |places: &mut Places, lacking: Lacking| match group.give_up(&lacking, work == Work::Main) {
+            Some(given) => {
+                places.take_over(given, &lacking, priority);
+                Ok(())
+            }
+            None => Err(lacking),
+        };
+        if places.host.is_none() {
+            match limits.has_host_room(priority, host) {
+                true => places.host = Some(HostPlace::new(host)),
+                false => make_room(places, Lacking::Host(host.shared().clone()))?,
+            }
+        }
+        if places.permit.is_none() {
+            match limits.try_acquire(Resource::Connections, priority) {
+                Some(permit) => places.permit = Some(permit),
+                None => make_room(places, Lacking::Cluster(priority))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn slot(&self, places: Places, host: &Rc<ShardCopy<HostStats>>, priority: Priority) -> Rc<Slot> {
+        let limits = Some(&self.group.limits).filter(|_| self.group.is_limited());
+        Slot::new(places, host, priority, limits)
+    }
+
+    /// To be called when fewer requests wait, or fewer connections are under way: those that no request waits for are spare
+    /// from now on, and a place that is only asked for is asked for no longer.
+    pub(super) fn settle_connects(&self) {
+        if !self.group.is_limited() {
+            return;
+        }
+        let streams = self.options.protocol.streams();
+        let (all, main) = (self.waiters.borrow().waiting(), self.waiters.borrow().waiting_main());
+        let mut unneeded = Vec::new();
+        {
+            let mut connecting = self.connecting.borrow_mut();
+            while connecting.len() > all.div_ceil(streams)
+                && let Some(at) = connecting.iter().rposition(|connecting| connecting.slot.is_none())
+            {
+                unneeded.push(connecting.remove(at).task);
+            }
+            for (place, connecting) in connecting.iter().enumerate() {
+                connecting.slot.iter().for_each(|slot| slot.set_spare(place >= main.div_ceil(streams)));
+            }
+        }
+        unneeded.into_iter().for_each(|task| self.reactor.cancel(task));
+    }
+
+    /// Give up a connect that no request of main traffic waits for. What it counted for is returned.
+    pub(super) fn give_up_connect(&self, lacking: &Lacking) -> Option<Places> {
+        let streams = self.options.protocol.streams();
+        let needed = self.waiters.borrow().waiting_main().div_ceil(streams);
+        let (task, places) = {
+            let mut connecting = self.connecting.borrow_mut();
+            let is_spare = |connecting: &Connecting| connecting.slot.as_ref().is_some_and(|slot| slot.fits(lacking));
+            let at = connecting.iter().skip(needed).rposition(is_spare)? + needed;
+            let given_up = connecting.remove(at);
+            (given_up.task, given_up.slot?.vacate())
+        };
+        self.reactor.cancel(task);
+        // Side work may have waited for it.
+        if self.waiters.borrow().waiting() > self.connecting.borrow().len() * streams {
+            let overflow = match lacking {
+                Lacking::Cluster(priority) => Overflow::Connections(*priority),
+                Lacking::Host(_) => Overflow::ConnectionsPerHost(Priority::Default),
+            };
+            self.group.limits.count_shed();
+            self.waiters.borrow_mut().serve_side(Err(ConnectError::Overflow(overflow)), &self.reactor);
+        }
+        Some(places)
+    }
+
+    pub(super) fn give_up_connects(&self) {
+        let connecting = std::mem::take(&mut *self.connecting.borrow_mut());
+        connecting.into_iter().for_each(|connecting| self.reactor.cancel(connecting.task));
+    }
+}
+
 /// Connect within the cluster's timeout, in a task of its own: the connection is for the request that has waited longest
 /// when it stands.
-pub(super) async fn connect(pool: Rc<Pool>, slot: Slot) {
-    let outcome = establish(&pool, slot).await;
+async fn connect(pool: Rc<Pool>, slot: Rc<Slot>) {
+    let timer = Timer::new(&pool.reactor);
+    timer.arm_in(pool.options.connect_timeout);
+    let outcome = establish(&pool, slot, &timer).await;
     pool.connected(outcome);
+}
+
+/// The same, once another shard has given a connection up.
+async fn claim_and_connect(pool: Rc<Pool>, claimed: Claimed) {
+    let timer = Timer::new(&pool.reactor);
+    timer.arm_in(pool.options.connect_timeout);
+    let outcome = match claim(&pool, claimed, &timer).await {
+        Ok(slot) => {
+            let task = pool.reactor.current_task();
+            if let Some(own) = pool.connecting.borrow_mut().iter_mut().find(|connecting| connecting.task == task) {
+                own.slot = Some(slot.clone());
+            }
+            pool.settle_connects();
+            establish(&pool, slot, &timer).await
+        }
+        Err(overflow) => Err(ConnectError::Overflow(overflow)),
+    };
+    pool.connected(outcome);
+}
+
+async fn claim(pool: &Rc<Pool>, claimed: Claimed, timer: &Timer) -> Result<Rc<Slot>, Overflow> {
+    let Claimed { priority, work, host, mut places, mut lacking, mut asking } = claimed;
+    let limits = &pool.group.limits;
+    for _ in 0..CLAIMS_MAX {
+        let answer = poll_fn(|context| match Pin::new(&mut asking).poll(context) {
+            Poll::Pending if timer.fired() => Poll::Ready(None),
+            polled => polled,
+        });
+        match answer.await {
+            Some(given) => places.take_over(given, &lacking, priority),
+            None if timer.fired() => break,
+            // What was spare is in use again.
+            None => {}
+        }
+        match pool.reserve(priority, work, &host, &mut places) {
+            Ok(()) => return Ok(pool.slot(places, &host, priority)),
+            Err(still) => lacking = still,
+        }
+        let Some(next) = limits.ask(&lacking, priority, work == Work::Main, &host) else { break };
+        asking = next;
+    }
+    Err(limits.refuse(&lacking, priority))
 }
 
 /// A connection that stands.
@@ -60,11 +243,9 @@ pub(super) enum Made {
     Shared(super::shared::Shared),
 }
 
-async fn establish(pool: &Rc<Pool>, slot: Slot) -> Result<Made, ConnectError> {
+async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, timer: &Timer) -> Result<Made, ConnectError> {
     let reactor = &pool.reactor;
     let (started, drained) = (reactor.now(), pool.drained.get());
-    let timer = Timer::new(reactor);
-    timer.arm_in(pool.options.connect_timeout);
     // Not within the match, and not afterwards: the address may change while this waits.
     let connecting = pool.network.connect(reactor, &pool.address.borrow());
     let remote = match &*pool.address.borrow() {

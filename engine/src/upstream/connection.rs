@@ -1,6 +1,6 @@
 //! One connection to an endpoint: what is known of it, and its accounting.
 
-use super::limits::Permit;
+use super::limits::{HostPlace, Lacking, Permit, Places, Priority, ShardLimits};
 use crate::base::clock::Nanos;
 use crate::ring::Reactor;
 use crate::stats::{ClusterStats, HostStats, ShardCopy};
@@ -11,24 +11,66 @@ use std::sync::Arc;
 
 /// A connection's place among those of its cluster and of its endpoint, from before it is made to its end.
 pub(super) struct Slot {
-    _permit: Permit,
+    permit: Cell<Option<Permit>>,
+    place: Cell<Option<HostPlace>>,
     host: Rc<ShardCopy<HostStats>>,
+    priority: Priority,
+    /// Where connections are limited: gets told whether this one could be given up.
+    limits: Option<Rc<ShardLimits>>,
+    is_spare: Cell<bool>,
 }
 
 impl Slot {
-    pub(super) fn new(permit: Permit, host: &Rc<ShardCopy<HostStats>>) -> Self {
-        host.cx_active.inc();
-        Self { _permit: permit, host: host.clone() }
+    pub(super) fn new(
+        places: Places,
+        host: &Rc<ShardCopy<HostStats>>,
+        priority: Priority,
+        limits: Option<&Rc<ShardLimits>>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            permit: Cell::new(places.permit),
+            place: Cell::new(places.host),
+            host: host.clone(),
+            priority,
+            limits: limits.cloned(),
+            is_spare: Cell::new(false),
+        })
     }
 
     pub(super) fn host(&self) -> &HostStats {
         &self.host
     }
+
+    /// Whether the connection's end makes room under this limit.
+    pub(super) fn fits(&self, lacking: &Lacking) -> bool {
+        match lacking {
+            Lacking::Cluster(priority) => *priority == self.priority,
+            Lacking::Host(host) => Arc::ptr_eq(host, self.host.shared()),
+        }
+    }
+
+    /// Whether the connection could be given up.
+    #[inline]
+    pub(super) fn set_spare(&self, on: bool) {
+        if let Some(limits) = &self.limits
+            && self.is_spare.replace(on) != on
+        {
+            let change = if on { 1 } else { -1 };
+            limits.spare(self.priority, change);
+            self.host.cx_spare.add(change.into());
+        }
+    }
+
+    /// The connection is given up: what it counted for.
+    pub(super) fn vacate(&self) -> Places {
+        self.set_spare(false);
+        Places { permit: self.permit.take(), host: self.place.take() }
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.host.cx_active.dec();
+        self.set_spare(false);
     }
 }
 
@@ -46,11 +88,12 @@ pub struct Connection {
     pub opened: Nanos,
     reactor: Rc<Reactor>,
     stats: Arc<ClusterStats>,
-    _slot: Slot,
+    pub(super) slot: Rc<Slot>,
     /// Requests begun on it.
     pub(super) requests: Cell<u64>,
     /// Exchanges under way.
     pub(super) active: Cell<u32>,
+    is_closed: Cell<bool>,
     /// How often its pool had been drained when it was asked for.
     pub(super) drained: u64,
 }
@@ -65,7 +108,7 @@ pub(super) struct Ends {
 impl Connection {
     pub(super) fn new(
         ends: Ends,
-        slot: Slot,
+        slot: Rc<Slot>,
         drained: u64,
         reactor: &Rc<Reactor>,
         stats: &Arc<ClusterStats>,
@@ -73,6 +116,7 @@ impl Connection {
         stats.upstream_cx_total.inc();
         stats.upstream_cx_active.inc();
         slot.host().cx_total.inc();
+        slot.set_spare(true);
         Rc::new(Self {
             // Numbers in JSON are exact up to 53 bits.
             id: reactor.random().next_u64() >> 11,
@@ -82,9 +126,10 @@ impl Connection {
             opened: reactor.now(),
             reactor: reactor.clone(),
             stats: stats.clone(),
-            _slot: slot,
+            slot,
             requests: Cell::new(0),
             active: Cell::new(0),
+            is_closed: Cell::new(false),
             drained,
         })
     }
@@ -93,11 +138,13 @@ impl Connection {
     pub(super) fn begin(&self) {
         self.requests.set(self.requests.get() + 1);
         self.active.set(self.active.get() + 1);
+        self.slot.set_spare(false);
     }
 
     /// An exchange has ended.
     pub(super) fn end(&self) {
         self.active.set(self.active.get() - 1);
+        self.slot.set_spare(self.active.get() == 0 && !self.is_closed.get());
     }
 
     /// Whether another exchange was on it before the present one: the upstream may have closed it at any moment since.
@@ -107,6 +154,8 @@ impl Connection {
 
     /// The connection is over; to be called once.
     pub(super) fn closed(&self, by_peer: bool) {
+        self.is_closed.set(true);
+        drop(self.slot.vacate());
         let stats = &self.stats;
         stats.upstream_cx_active.dec();
         stats.upstream_cx_destroy.inc();

@@ -2,8 +2,11 @@
 //!
 //! Invariant: nothing here knows routes, downstreams or what is said on a wire.
 
+#[cfg(test)]
+mod claim_tests;
 mod connect;
 mod connection;
+mod group;
 mod lease;
 pub mod limits;
 mod pool;
@@ -15,5 +18,16 @@ mod waiters;
 
 pub use connect::ConnectError;
 pub use connection::Connection;
+pub use group::{Loan, PoolGroup};
 pub use lease::Lease;
-pub use pool::{Pool, PoolGroup, PoolOptions};
+pub use pool::{Pool, PoolOptions};
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Work {
+    /// Requests of clients.
+    #[default]
+    Main,
+    /// Copies of requests and what else no client waits for. It gives way to main traffic where anything is short.
+    Side,
+}

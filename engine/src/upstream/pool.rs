@@ -11,12 +11,13 @@
 //! a connect fails ── the oldest waiter fails, no other
 //! ```
 
-use super::connect::{ConnectError, Made, connect};
-use super::connection::Slot;
+use super::Work;
+use super::connect::{ConnectError, Connecting, Made};
+use super::group::{Loan, PoolGroup};
 use super::lease::Lease;
-use super::limits::{Overflow, Permit, Priority, Resource, ShardLimits};
+use super::limits::{Lacking, Permit, Places, Priority, Resource};
 use super::waiters::{Left, Outcome, WaiterKey, Waiters};
-use crate::base::clock::nanos;
+use crate::base::clock::{Nanos, nanos};
 use crate::net::{Network, Protocol};
 use crate::ring::{Reactor, TaskId, Timer};
 use crate::stats::{ClusterStats, HostStats, ShardCopy};
@@ -41,51 +42,21 @@ pub struct PoolOptions {
     pub protocol: Protocol,
 }
 
-/// The pools of one cluster on one shard, which share its limits.
-pub struct PoolGroup {
-    pub limits: Rc<ShardLimits>,
-    pools: RefCell<Vec<Weak<Pool>>>,
-}
-
-impl PoolGroup {
-    pub fn new(limits: Rc<ShardLimits>) -> Rc<Self> {
-        Rc::new(Self { limits, pools: RefCell::default() })
-    }
-
-    /// Close the connection that has been idle longest, if any is idle.
-    fn close_oldest_idle(&self) {
-        let pools: Vec<Rc<Pool>> = self.pools.borrow().iter().filter_map(Weak::upgrade).collect();
-        #[cfg(feature = "second-wire")]
-        if pools.iter().any(|pool| pool.close_idle_shared()) {
-            return;
-        }
-        let oldest = |pool: &Rc<Pool>| {
-            let idle = pool.idle.borrow();
-            let oldest = idle.iter().enumerate().min_by_key(|(_, lease)| lease.idle_since);
-            oldest.map(|(index, lease)| (lease.idle_since, index))
-        };
-        let found = pools.iter().filter_map(|pool| oldest(pool).map(|(since, index)| (since, index, pool)));
-        let Some((_, index, pool)) = found.min_by_key(|(since, ..)| *since) else { return };
-        let lease = pool.idle.borrow_mut().remove(index);
-        drop(lease);
-    }
-}
-
 pub struct Pool {
     pub(super) reactor: Rc<Reactor>,
     pub(super) network: Network,
     pub(super) address: RefCell<Address>,
     pub(super) options: PoolOptions,
     pub(super) stats: Arc<ClusterStats>,
-    group: Rc<PoolGroup>,
+    pub(super) group: Rc<PoolGroup>,
     /// Of the endpoint.
-    host: RefCell<Rc<ShardCopy<HostStats>>>,
+    pub(super) host: RefCell<Rc<ShardCopy<HostStats>>>,
     idle: RefCell<Vec<Lease>>,
     #[cfg(feature = "second-wire")]
     pub(super) shared: RefCell<Vec<super::shared::Shared>>,
     pub(super) waiters: RefCell<Waiters>,
-    /// Tasks that make a connection.
-    pub(super) connecting: RefCell<Vec<TaskId>>,
+    /// Connections under way, oldest first.
+    pub(super) connecting: RefCell<Vec<Connecting>>,
     keeper: Cell<TaskId>,
     /// How often it was drained: connections of earlier times are not kept.
     pub(super) drained: Cell<u64>,
@@ -120,13 +91,7 @@ impl Pool {
             drained: Cell::new(0),
             closed: Cell::new(false),
         });
-        let mut pools = group.pools.borrow_mut();
-        if pools.len() == pools.capacity() {
-            // Before it grows: dead ones make room.
-            pools.retain(|pool| pool.strong_count() > 0);
-        }
-        pools.push(Rc::downgrade(&pool));
-        drop(pools);
+        group.add(&pool);
         pool
     }
 
@@ -152,41 +117,34 @@ impl Pool {
     }
 
     /// A connection, once `take` has found none: the next one that is made or becomes free, after the requests that were
-    /// here before. Meanwhile the request counts as one that waits.
+    /// here before. Side work comes after main traffic. Meanwhile the request counts as one that waits.
     ///
     /// # Errors
-    /// Over a limit: at once. Refused, unreachable, no descriptor left, or not established in time: when that happens.
-    pub async fn acquire(self: &Rc<Self>, priority: Priority) -> Result<Lease, ConnectError> {
+    /// Over a limit: at once, unless another shard can spare a connection. Refused, unreachable, no descriptor left, or not
+    /// established in time: when that happens.
+    pub async fn acquire(self: &Rc<Self>, priority: Priority, work: Work) -> Result<Lease, ConnectError> {
         #[cfg(feature = "second-wire")]
         if let Some(lease) = self.take_stream() {
             return Ok(lease);
         }
         let limits = &self.group.limits;
-        let pending = limits.acquire(Resource::PendingRequests, priority).map_err(ConnectError::Overflow)?;
+        let pending = match work {
+            Work::Main => Some(limits.acquire(Resource::PendingRequests, priority).map_err(ConnectError::Overflow)?),
+            Work::Side => None,
+        };
         // A connection that a request before this one asked for, and no longer needs, is as good as a new one.
         if self.connecting.borrow().len() * self.options.protocol.streams() <= self.waiters.borrow().waiting() {
-            self.connect(priority).map_err(ConnectError::Overflow)?;
+            self.connect(priority, work).map_err(ConnectError::Overflow)?;
         }
-        let key = self.waiters.borrow_mut().join(self.reactor.current_task());
+        let key = self.waiters.borrow_mut().join(self.reactor.current_task(), work);
         let waiting = Waiting { pool: self, key, _pending: pending };
         poll_fn(|_| waiting.poll()).await
-    }
-
-    /// Make one more connection.
-    ///
-    /// # Errors
-    /// There may be no more.
-    pub(super) fn connect(self: &Rc<Self>, priority: Priority) -> Result<(), Overflow> {
-        let slot = self.slot(priority)?;
-        let task = self.reactor.spawn(connect(self.clone(), slot));
-        self.connecting.borrow_mut().push(task);
-        Ok(())
     }
 
     /// A connect has ended, in the task that made it.
     pub(super) fn connected(self: &Rc<Self>, outcome: Result<Made, ConnectError>) {
         let task = self.reactor.current_task();
-        self.connecting.borrow_mut().retain(|connecting| *connecting != task);
+        self.connecting.borrow_mut().retain(|connecting| connecting.task != task);
         match outcome {
             Ok(Made::Exclusive(lease)) => self.hand_out(lease),
             #[cfg(feature = "second-wire")]
@@ -198,20 +156,7 @@ impl Pool {
         if self.options.protocol != Protocol::Http1 {
             self.cover_waiters();
         }
-    }
-
-    /// Room for one more connection. Where the cluster has no more, the one that has been idle longest goes.
-    fn slot(&self, priority: Priority) -> Result<Slot, Overflow> {
-        let (limits, host) = (&self.group.limits, self.host.borrow().clone());
-        limits.check_host(priority, &host)?;
-        let permit = match limits.try_acquire(Resource::Connections, priority) {
-            Some(permit) => permit,
-            None => {
-                self.group.close_oldest_idle();
-                limits.acquire(Resource::Connections, priority)?
-            }
-        };
-        Ok(Slot::new(permit, &host))
+        self.settle_connects();
     }
 
     /// Take back a connection whose exchange ended cleanly: for the oldest waiter, or to be kept. Where it may not be
@@ -241,7 +186,7 @@ impl Pool {
             lease.begin();
             let served = self.waiters.borrow_mut().serve(Ok(lease), &self.reactor);
             debug_assert!(served.is_ok(), "one waits");
-            return;
+            return self.settle_connects();
         }
         if self.closed.get() || self.idle.borrow().len() >= self.options.max_idle {
             return;
@@ -266,6 +211,11 @@ impl Pool {
             let closed = std::io::ErrorKind::ConnectionReset.into();
             let _: Result<(), Outcome> = waiters.serve(Err(ConnectError::Failed(closed)), &self.reactor);
         }
+    }
+
+    /// The lease serves side work, which gives way to main traffic: its task is cancelled where connections are short.
+    pub fn lend(&self, lease: &Lease) -> Option<Loan> {
+        self.group.lend(lease)
     }
 
     pub fn idle_count(&self) -> usize {
@@ -334,7 +284,7 @@ impl Pool {
         let timeout = nanos(self.options.idle_timeout?);
         let since = self.idle.borrow().iter().map(|lease| lease.idle_since).min();
         #[cfg(feature = "second-wire")]
-        let since = since.into_iter().chain(self.shared_idle_since()).min();
+        let since = since.into_iter().chain(self.shared_idle_since(None)).min();
         since.map(|since| since + timeout)
     }
 }
@@ -343,7 +293,7 @@ impl Pool {
 struct Waiting<'p> {
     pool: &'p Rc<Pool>,
     key: WaiterKey,
-    _pending: Permit,
+    _pending: Option<Permit>,
 }
 
 impl Waiting<'_> {
@@ -367,15 +317,33 @@ impl Drop for Waiting<'_> {
             // A connect whose request got another connection goes on, and its connection will be idle. One that no request
             // has a use for is given up.
             Left::Unserved if self.pool.waiters.borrow().waiting() == 0 => self.pool.give_up_connects(),
-            Left::Unserved => {}
+            Left::Unserved => self.pool.settle_connects(),
         }
     }
 }
 
 impl Pool {
-    fn give_up_connects(&self) {
-        let tasks = std::mem::take(&mut *self.connecting.borrow_mut());
-        tasks.into_iter().for_each(|task| self.reactor.cancel(task));
+    /// Since when the connection is idle that has been so longest of those whose end makes room under this limit.
+    pub(super) fn idle_since(&self, lacking: &Lacking) -> Option<Nanos> {
+        let idle = self.idle.borrow();
+        let since = idle.iter().filter(|lease| lease.connection.slot.fits(lacking)).map(|lease| lease.idle_since);
+        #[cfg(feature = "second-wire")]
+        let since = since.chain(self.shared_idle_since(Some(lacking)));
+        since.min()
+    }
+
+    /// Close that connection. What it counted for is returned.
+    pub(super) fn give_up_idle(&self, lacking: &Lacking) -> Option<Places> {
+        #[cfg(feature = "second-wire")]
+        if let Some(places) = self.give_up_idle_shared(lacking) {
+            return Some(places);
+        }
+        let mut idle = self.idle.borrow_mut();
+        let fitting = idle.iter().enumerate().filter(|(_, lease)| lease.connection.slot.fits(lacking));
+        let (at, _) = fitting.min_by_key(|(_, lease)| lease.idle_since)?;
+        let lease = idle.remove(at);
+        drop(idle);
+        Some(lease.connection.slot.vacate())
     }
 }
 

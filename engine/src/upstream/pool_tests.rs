@@ -2,8 +2,8 @@
 
 use super::connection::Connection;
 use super::limits::{Priority, ShardLimits, SharedLimits};
-use super::pool::{Pool, PoolGroup, PoolOptions};
-use super::{ConnectError, Lease};
+use super::pool::{Pool, PoolOptions};
+use super::{ConnectError, Lease, PoolGroup, Work};
 use crate::net::{MemoryListener, MemoryNetwork, Network, PipeEnd, Protocol};
 use crate::ring::{PoolSize, Reactor, TaskId};
 use crate::stats::{ClusterStats, HostStats, PerShard, Registry};
@@ -42,7 +42,7 @@ impl World {
         let network = Rc::new(MemoryNetwork::default());
         let stats: Arc<ClusterStats> = Registry::new().scope("app", 0);
         let shared = SharedLimits::new("app", &[breakers, CircuitBreakers::default()]);
-        let group = PoolGroup::new(ShardLimits::new(&shared, stats.clone(), 0));
+        let group = PoolGroup::new(&reactor, ShardLimits::new(&shared, stats.clone(), 0));
         let options = PoolOptions {
             connect_timeout: Duration::from_secs(5),
             idle_timeout: None,
@@ -63,7 +63,7 @@ impl World {
         self.reactor.spawn(async move {
             let lease = match pool.take() {
                 Some(lease) => Ok(lease),
-                None => pool.acquire(Priority::Default).await,
+                None => pool.acquire(Priority::Default, Work::Main).await,
             };
             served.borrow_mut().push((name, lease.as_ref().ok().map(|lease| lease.connection.clone())));
             let _lease: Result<Lease, ConnectError> = lease;
@@ -79,7 +79,7 @@ impl World {
 
     fn lease(&self) -> Lease {
         let pool = self.pool.clone();
-        let lease = self.reactor.block_on(async move { pool.acquire(Priority::Default).await });
+        let lease = self.reactor.block_on(async move { pool.acquire(Priority::Default, Work::Main).await });
         lease.expect("the listener is there")
     }
 

@@ -1,10 +1,11 @@
 //! Connections that several exchanges share: the least loaded one gets the next exchange, up to as many as the protocol
 //! allows, and each of them is driven by a task of its own until it ends.
 
+use super::Work;
 use super::connect::ConnectError;
 use super::connection::Connection;
 use super::lease::Lease;
-use super::limits::Priority;
+use super::limits::{Lacking, Places, Priority};
 use super::pool::Pool;
 use crate::base::clock::Nanos;
 use crate::mux::Upstream;
@@ -112,6 +113,7 @@ impl Pool {
             let served = self.waiters.borrow_mut().serve(Ok(lease), &self.reactor);
             debug_assert!(served.is_ok(), "one waits");
         }
+        self.settle_connects();
     }
 
     /// Connections are under way for all that wait. Where no more may be made, the oldest waiters are told so.
@@ -119,7 +121,7 @@ impl Pool {
         let is_covered =
             || self.connecting.borrow().len() * self.options.protocol.streams() >= self.waiters.borrow().waiting();
         while !is_covered() {
-            if let Err(overflow) = self.connect(Priority::Default) {
+            if let Err(overflow) = self.connect(Priority::Default, Work::Main) {
                 drop(self.waiters.borrow_mut().serve(Err(ConnectError::Overflow(overflow)), &self.reactor));
             }
         }
@@ -132,21 +134,27 @@ impl Pool {
         retired.map(|shared| shared.retire(&self.reactor)).count() as u64
     }
 
-    /// Close the connection that has been idle longest, at once. Whether there was one.
-    pub(super) fn close_idle_shared(&self) -> bool {
+    /// Close the connection that has been idle longest of those whose end makes room under this limit, at once. What it
+    /// counted for is returned.
+    pub(super) fn give_up_idle_shared(&self, lacking: &Lacking) -> Option<Places> {
         let oldest = {
             let mut all = self.shared.borrow_mut();
-            let idle = all.iter().enumerate().filter(|(_, shared)| shared.is_idle());
+            let fits = |shared: &Shared| shared.is_idle() && shared.connection.slot.fits(lacking);
+            let idle = all.iter().enumerate().filter(|(_, shared)| fits(shared));
             let oldest = idle.min_by_key(|(_, shared)| shared.idle_since.get()).map(|(index, _)| index);
             oldest.map(|index| all.swap_remove(index))
         };
-        let Some(Shared { driver, .. }) = oldest.as_ref() else { return false };
+        let Shared { driver, connection, .. } = oldest.as_ref()?;
+        let places = connection.slot.vacate();
         self.reactor.cancel(*driver);
-        true
+        Some(places)
     }
 
-    pub(super) fn shared_idle_since(&self) -> Option<Nanos> {
-        self.shared.borrow().iter().filter(|shared| shared.is_idle()).map(|shared| shared.idle_since.get()).min()
+    /// Since when the connection is idle that has been so longest, of all or of those whose end makes room under this limit.
+    pub(super) fn shared_idle_since(&self, lacking: Option<&Lacking>) -> Option<Nanos> {
+        let shared = self.shared.borrow();
+        let fits = |shared: &&Shared| lacking.is_none_or(|lacking| shared.connection.slot.fits(lacking));
+        shared.iter().filter(|shared| shared.is_idle()).filter(fits).map(|shared| shared.idle_since.get()).min()
     }
 
     /// The connection is over.

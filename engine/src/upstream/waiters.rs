@@ -1,5 +1,6 @@
-//! Requests that wait for a connection of a pool, served in the order in which they came.
+//! Requests that wait for a connection of a pool, served in the order in which they came, those of side work last.
 
+use super::Work;
 use super::connect::ConnectError;
 use super::lease::Lease;
 use crate::ring::{Reactor, TaskId};
@@ -20,6 +21,7 @@ pub(super) enum Left {
 struct Waiter {
     number: u64,
     task: TaskId,
+    work: Work,
     outcome: Option<Outcome>,
 }
 
@@ -31,9 +33,15 @@ pub(super) struct WaiterKey(usize);
 #[derive(Default)]
 pub(super) struct Waiters {
     slots: Slab<Waiter>,
-    /// Slots and numbers in order; those that left early are passed over.
-    order: VecDeque<(usize, u64)>,
+    main: Order,
+    side: Order,
     next: u64,
+}
+
+/// Slots and numbers in order; those that left early are passed over.
+#[derive(Default)]
+struct Order {
+    queue: VecDeque<(usize, u64)>,
     /// Without an outcome yet.
     waiting: usize,
 }
@@ -41,15 +49,29 @@ pub(super) struct Waiters {
 impl Waiters {
     /// Waiters without an outcome.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting
+        self.main.waiting + self.side.waiting
     }
 
-    /// A new waiter, behind all others.
-    pub(super) fn join(&mut self, task: TaskId) -> WaiterKey {
+    /// The same of main traffic.
+    pub(super) fn waiting_main(&self) -> usize {
+        self.main.waiting
+    }
+
+    fn order(&mut self, work: Work) -> &mut Order {
+        match work {
+            Work::Main => &mut self.main,
+            Work::Side => &mut self.side,
+        }
+    }
+
+    /// A new waiter, behind all others of its kind.
+    pub(super) fn join(&mut self, task: TaskId, work: Work) -> WaiterKey {
         self.next += 1;
-        let slot = self.slots.insert(Waiter { number: self.next, task, outcome: None });
-        self.order.push_back((slot, self.next));
-        self.waiting += 1;
+        let number = self.next;
+        let slot = self.slots.insert(Waiter { number, task, work, outcome: None });
+        let order = self.order(work);
+        order.queue.push_back((slot, number));
+        order.waiting += 1;
         WaiterKey(slot)
     }
 
@@ -62,11 +84,27 @@ impl Waiters {
 
     /// Give the oldest waiter its outcome. `Err`: none waits.
     pub(super) fn serve(&mut self, outcome: Outcome, reactor: &Reactor) -> Result<(), Outcome> {
-        while let Some((slot, number)) = self.order.pop_front() {
+        let outcome = match self.main.waiting {
+            0 => outcome,
+            _ => match self.serve_of(Work::Main, outcome, reactor) {
+                Ok(()) => return Ok(()),
+                Err(outcome) => outcome,
+            },
+        };
+        self.serve_of(Work::Side, outcome, reactor)
+    }
+
+    /// The same for side work alone, if any waits.
+    pub(super) fn serve_side(&mut self, outcome: Outcome, reactor: &Reactor) {
+        drop(self.serve_of(Work::Side, outcome, reactor));
+    }
+
+    fn serve_of(&mut self, work: Work, outcome: Outcome, reactor: &Reactor) -> Result<(), Outcome> {
+        while let Some((slot, number)) = self.order(work).queue.pop_front() {
             if let Some(waiter) = self.slots.get_mut(slot).filter(|waiter| waiter.number == number) {
                 waiter.outcome = Some(outcome);
-                self.waiting -= 1;
                 reactor.wake(waiter.task);
+                self.order(work).waiting -= 1;
                 return Ok(());
             }
         }
@@ -76,10 +114,11 @@ impl Waiters {
     /// A waiter leaves.
     pub(super) fn leave(&mut self, key: WaiterKey) -> Left {
         let waiter = self.slots.remove(key.0);
-        match self.order.iter().rposition(|(_, number)| *number == waiter.number) {
+        let order = self.order(waiter.work);
+        match order.queue.iter().rposition(|(_, number)| *number == waiter.number) {
             Some(at) => {
-                self.order.remove(at);
-                self.waiting -= 1;
+                order.queue.remove(at);
+                order.waiting -= 1;
                 Left::Unserved
             }
             None => Left::Served(waiter.outcome),

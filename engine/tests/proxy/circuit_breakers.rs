@@ -145,6 +145,26 @@ fn idle_connections_make_room() {
     assert!(proxy.stat("cluster.app.upstream_cx_active") <= 2);
 }
 
+/// Nor is one that another shard holds. Never more requests at a time than the limit has places, and none is refused,
+/// whichever shard has the connections.
+#[test]
+fn idle_connections_of_one_shard_make_room_on_another() {
+    for limit in ["max_connections = 4", "max_connections_per_host = 4"] {
+        let origin = Origin::answering(|_| response(200, &[], "ok"));
+        let proxy = Setup::new(&config(&[origin.address], limit)).runtime("shards = 2").start();
+        let mut clients: Vec<Client> = (0..24).map(|_| proxy.connect()).collect();
+        for _ in 0..20 {
+            for four in clients.chunks_mut(4) {
+                four.iter_mut().for_each(|client| client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"));
+                four.iter_mut().for_each(|client| assert_eq!(client.response().status(), 200, "{limit}"));
+            }
+        }
+        assert_eq!(proxy.stat("cluster.app.upstream_cx_overflow"), 0);
+        assert!(proxy.stat("cluster.app.upstream_cx_active") <= 4);
+        assert!(proxy.stat("cluster.app.upstream_cx_total") > 4, "both shards had some");
+    }
+}
+
 #[test]
 fn max_connections_per_host() {
     let ((a, gate), (b, other)) = (gated(), gated());

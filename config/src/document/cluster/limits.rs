@@ -7,7 +7,7 @@ table! {
     /// refused at once, with status 503, `x-envoy-overloaded`, the response flag `UO` and the name of the limit in the
     /// log. A limit that is not written does not exist; Envoy has defaults of 1024 (3 for retries).
     CircuitBreakers at "clusters[].circuit_breakers", example "circuit-breakers.toml" {
-        /// Connections.
+        /// Connections. An idle one is closed, on whichever shard it is, before a request is refused.
         max_connections: Int<1, 4_294_967_295>, optional "no limit";
         /// Requests that wait for a connection.
         max_pending_requests: Int<1, 4_294_967_295>, optional "no limit";
@@ -17,7 +17,7 @@ table! {
         max_retries: Int<1, 4_294_967_295>, optional "no limit";
         /// Retries in flight as a percentage of the requests. Excludes `max_retries`.
         retry_budget: RetryBudget, optional "no limit";
-        /// Connections to one endpoint (Envoy: per_host_thresholds).
+        /// Connections to one endpoint (Envoy: per_host_thresholds), idle ones as for `max_connections`.
         max_connections_per_host: Int<1, 4_294_967_295>, optional "no limit";
         /// Limits for requests on routes with `priority = "high"`, which are counted separately.
         high: HighCircuitBreakers, optional "no limit";

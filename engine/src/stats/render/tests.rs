@@ -260,6 +260,7 @@ fn names_are_envoys() {
             "downstream_rq_time",
             "downstream_cx_panic",
             "upstream_rq",
+            "upstream_rq_mirror_shed",
             "downstream_cx_client_overflow",
             "downstream_cx_evicted",
         ];

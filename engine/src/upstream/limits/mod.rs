@@ -5,11 +5,13 @@
 //! only it writes, and whoever is refused was refused by a fresh sum of all cells. [`shared`] says how the sum is avoided
 //! while the limit is far.
 
+mod claims;
 mod overflow;
 mod shared;
 #[cfg(test)]
 mod tests;
 
+pub use claims::{Asking, Claim, HostPlace, Lacking, Moved, Places};
 pub use overflow::Overflow;
 pub use shared::{SharedLimits, Usage};
 
@@ -74,6 +76,7 @@ impl Resource {
 /// One shard's side of a cluster's limits.
 pub struct ShardLimits {
     shared: Arc<SharedLimits>,
+    shard: usize,
     lessee: Lessee,
     stats: Arc<ClusterStats>,
 }
@@ -81,7 +84,7 @@ pub struct ShardLimits {
 impl ShardLimits {
     /// `stats` are the shard's cells of the cluster; overflows are counted there.
     pub fn new(shared: &Arc<SharedLimits>, stats: Arc<ClusterStats>, shard: usize) -> Rc<Self> {
-        Rc::new(Self { shared: shared.clone(), lessee: shared.join(shard), stats })
+        Rc::new(Self { shared: shared.clone(), shard, lessee: shared.join(shard), stats })
     }
 
     /// Room for one more. It is given back when the permit is dropped.
@@ -93,19 +96,24 @@ impl ShardLimits {
         self.try_acquire(resource, priority).ok_or_else(|| self.overflow(Overflow::of(resource, priority)))
     }
 
-    /// As `acquire`, for who has another way out: that the limit is reached is neither counted nor logged.
+    /// As `acquire`, where there is another way out: that the limit is reached is neither counted nor logged.
     #[inline]
     pub fn try_acquire(self: &Rc<Self>, resource: Resource, priority: Priority) -> Option<Permit> {
         debug_assert!(resource != Resource::Retries, "retries have a budget of their own");
         let Some(limit) = resource.limit(self.shared.breakers(priority)) else {
             if self.shared.counts(priority) {
                 self.lessee.take(resource, priority);
-                return Some(Permit { from: Some((self.clone(), resource, priority)) });
+                return Some(self.permit(resource, priority));
             }
             return Some(Permit { from: None });
         };
         let taken = self.lessee.try_take(&self.shared, resource, priority, limit);
-        taken.then(|| Permit { from: Some((self.clone(), resource, priority)) })
+        taken.then(|| self.permit(resource, priority))
+    }
+
+    /// For what has been counted.
+    fn permit(self: &Rc<Self>, resource: Resource, priority: Priority) -> Permit {
+        Permit { from: Some((self.clone(), resource, priority)) }
     }
 
     /// Room for one more retry: under `max_retries`, or, where there is a retry budget, under its share of the requests in
@@ -129,18 +137,33 @@ impl ShardLimits {
         if limit.is_none() {
             self.lessee.take(Resource::Retries, priority);
         }
-        Ok(Permit { from: Some((self.clone(), Resource::Retries, priority)) })
+        Ok(self.permit(Resource::Retries, priority))
     }
 
     /// Whether an endpoint may have one more connection (Envoy: per_host_thresholds). The caller counts connections in
     /// its own copy's `cx_active`.
-    ///
-    /// # Errors
-    /// As `acquire`.
-    pub fn check_host(&self, priority: Priority, host: &ShardCopy<HostStats>) -> Result<(), Overflow> {
-        let Some(limit) = self.shared.breakers(priority).max_connections_per_host else { return Ok(()) };
-        let open = host.sum(|stats| stats.cx_active.get());
-        if open < i64::from(limit) { Ok(()) } else { Err(self.overflow(Overflow::ConnectionsPerHost(priority))) }
+    pub fn has_host_room(&self, priority: Priority, host: &ShardCopy<HostStats>) -> bool {
+        let limit = self.shared.breakers(priority).max_connections_per_host;
+        limit.is_none_or(|limit| host.sum(|stats| stats.cx_active.get()) < i64::from(limit))
+    }
+
+    /// So many more connections could be given up for another shard, or fewer.
+    #[inline]
+    pub fn spare(&self, priority: Priority, change: i32) {
+        self.lessee.spare(priority, change);
+    }
+
+    /// Side work was given up for main traffic.
+    pub fn count_shed(&self) {
+        self.stats.upstream_rq_mirror_shed.inc();
+    }
+
+    /// A request is refused because this limit is reached: it is counted and, at most once a second, logged.
+    pub fn refuse(&self, lacking: &Lacking, priority: Priority) -> Overflow {
+        self.overflow(match lacking {
+            Lacking::Cluster(priority) => Overflow::Connections(*priority),
+            Lacking::Host(_) => Overflow::ConnectionsPerHost(priority),
+        })
     }
 
     pub fn shared(&self) -> &Arc<SharedLimits> {
@@ -158,8 +181,20 @@ impl ShardLimits {
 /// One of what is limited. Dropped, it is given back.
 #[must_use]
 pub struct Permit {
-    /// `None` where nobody counts.
+    /// `None` where it is not counted.
     from: Option<(Rc<ShardLimits>, Resource, Priority)>,
+}
+
+impl Permit {
+    /// Whether it is counted among the connections of this priority.
+    pub fn is_of(&self, priority: Priority) -> bool {
+        self.from.as_ref().is_some_and(|from| (from.1, from.2) == (Resource::Connections, priority))
+    }
+
+    /// It moves to another shard, which gives it back one day.
+    pub fn move_away(mut self) {
+        self.from = None;
+    }
 }
 
 impl std::fmt::Debug for Permit {

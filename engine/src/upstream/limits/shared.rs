@@ -9,39 +9,50 @@
 //! A phase has a number, even for far and odd for near, and a lease is of one phase. Anybody may end a far phase (the
 //! store is the same whoever makes it); far phases are begun only under the lock, with a number never used before, so
 //! that no old lease comes to life again.
+//!
+//! A place that one shard gives up for another ([`super::claims`]) moves without a store: the giver never counts it down,
+//! and the taker, which does not count it up, does that in the end. So a shard's number may be too high for good and another's
+//! below zero, and the sum is right at every moment.
 
+use super::claims::Desk;
 use super::{Overflow, Priority, Resource};
 use crate::stats::{PerShard, ShardCopy};
 use ringway_config::model::{CircuitBreakers, RetryBudget};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-const SLOTS: usize = 8;
+const SLOTS: usize = 2 * Resource::ALL.len();
 
 fn slot(resource: Resource, priority: Priority) -> usize {
-    4 * priority as usize + resource as usize
+    Resource::ALL.len() * priority as usize + resource as usize
 }
 
 /// What one shard uses, and its leases: written by that shard alone.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct UseCells {
-    used: [AtomicU32; SLOTS],
+    used: [AtomicI32; SLOTS],
     /// Phase in the upper half, the most that may be used in the lower.
     leases: [AtomicU64; SLOTS],
+    /// Connections of each priority that the shard would give up for a neighbour.
+    spare: [AtomicU32; 2],
 }
 
 impl UseCells {
-    fn used(&self, slot: usize) -> u32 {
+    fn used(&self, slot: usize) -> i32 {
         self.used[slot].load(Relaxed)
     }
 
+    pub(super) fn spare(&self, priority: Priority) -> u32 {
+        self.spare[priority as usize].load(Relaxed)
+    }
+
     /// What may be used in `phase` without asking anybody.
-    fn lease(&self, slot: usize, phase: u32) -> u32 {
+    fn lease(&self, slot: usize, phase: u32) -> i32 {
         let lease = self.leases[slot].load(Relaxed);
-        if (lease >> 32) as u32 == phase { lease as u32 } else { 0 }
+        if (lease >> 32) as u32 == phase { lease as u32 as i32 } else { 0 }
     }
 }
 
@@ -74,6 +85,8 @@ pub struct SharedLimits {
     counts: [bool; 2],
     phases: Phases,
     cells: Arc<PerShard<UseCells>>,
+    /// Where shards ask each other for connections.
+    pub(super) desk: Desk,
     /// The last far phase of each slot.
     far: Mutex<[u32; SLOTS]>,
     origin: Instant,
@@ -105,6 +118,7 @@ impl SharedLimits {
             breakers: breakers.clone(),
             phases: Phases([const { AtomicU32::new(FIRST_NEAR) }; SLOTS]),
             cells: Arc::default(),
+            desk: Desk::default(),
             far: Mutex::default(),
             origin: Instant::now(),
             logged: Default::default(),
@@ -116,8 +130,20 @@ impl SharedLimits {
         self.counts.contains(&true)
     }
 
+    /// Whether connections are limited, at whichever priority.
+    pub fn limits_connections(&self) -> bool {
+        let limits =
+            |breakers: &CircuitBreakers| breakers.max_connections.or(breakers.max_connections_per_host).is_some();
+        self.breakers.iter().any(limits)
+    }
+
     pub fn breakers(&self, priority: Priority) -> &CircuitBreakers {
         &self.breakers[priority as usize]
+    }
+
+    /// What each shard would give up, for that shard's number.
+    pub(super) fn each_spare(&self, priority: Priority, mut show: impl FnMut(usize, u32)) {
+        self.cells.each(|shard, cells| show(shard, cells.spare(priority)));
     }
 
     #[inline]
@@ -127,7 +153,7 @@ impl SharedLimits {
 
     /// For statistics.
     pub fn usage(&self, resource: Resource, priority: Priority) -> Usage {
-        let used = |resource| self.cells.sum(|cells| i64::from(cells.used(slot(resource, priority)))) as u32;
+        let used = |resource| self.cells.sum(|cells| i64::from(cells.used(slot(resource, priority)))).max(0) as u32;
         let breakers = self.breakers(priority);
         let limit = match (&breakers.retry_budget, resource) {
             (Some(budget), Resource::Retries) => Some(budget_now(budget, used(Resource::Requests))),
@@ -225,39 +251,46 @@ impl Lessee {
     #[inline]
     pub(super) fn take(&self, resource: Resource, priority: Priority) {
         let used = &self.own.used[slot(resource, priority)];
-        used.store(used.load(Relaxed) + 1, Relaxed);
+        used.store(used.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
     #[inline]
     pub(super) fn give(&self, resource: Resource, priority: Priority) {
         let used = &self.own.used[slot(resource, priority)];
-        debug_assert!(used.load(Relaxed) > 0);
-        used.store(used.load(Relaxed) - 1, Relaxed);
+        used.store(used.load(Relaxed).wrapping_sub(1), Relaxed);
+    }
+
+    /// So many more connections of this priority are spare, or fewer.
+    #[inline]
+    pub(super) fn spare(&self, priority: Priority, change: i32) {
+        let spare = &self.own.spare[priority as usize];
+        spare.store(spare.load(Relaxed).wrapping_add_signed(change), Relaxed);
     }
 
     /// In use on all shards.
     pub(super) fn used(&self, resource: Resource, priority: Priority) -> u32 {
-        self.sum(|cells| cells.used(slot(resource, priority)))
+        self.sum(|cells| cells.used(slot(resource, priority))).max(0) as u32
     }
 
-    fn sum(&self, read: impl Fn(&UseCells) -> u32) -> u32 {
-        self.own.sum(|cells| i64::from(read(cells))) as u32
+    fn sum(&self, read: impl Fn(&UseCells) -> i32) -> i64 {
+        self.own.sum(|cells| i64::from(read(cells)))
     }
 
     /// Try for a longer lease; failing that, look at what is really used.
     #[cold]
     fn ask(&self, shared: &SharedLimits, slot: usize, phase: u32, limit: u32) -> bool {
         if is_far(phase) {
-            let step = limit / 8 / shared.cells.count() as u32;
+            let step = i64::from(limit / 8) / shared.cells.count() as i64;
             let held = self.sum(|cells| cells.used(slot).max(cells.lease(slot, phase)));
             let used = self.own.used(slot);
-            let others = held - used.max(self.own.lease(slot, phase));
-            if step > 0 && others + used + step <= limit / 2 {
-                self.own.leases[slot].store(u64::from(phase) << 32 | u64::from(used + step), Relaxed);
-                return true;
+            let others = held - i64::from(used.max(self.own.lease(slot, phase)));
+            let lease = (i64::from(used) + step).max(0);
+            if step > 0 && others + lease <= i64::from(limit / 2) && lease <= i64::from(i32::MAX) {
+                self.own.leases[slot].store(u64::from(phase) << 32 | lease as u64, Relaxed);
+                return i64::from(used) < lease;
             }
             shared.phases.0[slot].store(phase | 1, SeqCst);
         }
-        self.sum(|cells| cells.used(slot)) < limit
+        self.sum(|cells| cells.used(slot)) < i64::from(limit)
     }
 }
