@@ -15,6 +15,9 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+#[path = "alloc/bodies.rs"]
+mod bodies;
+
 struct Counting;
 
 #[global_allocator]

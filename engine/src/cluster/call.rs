@@ -178,8 +178,8 @@ impl<B: Source<Error = CallError>> Conversation<'_, B> {
 struct WireSink<'w>(&'w mut Upstream);
 
 impl Sink<CallError> for WireSink<'_> {
-    fn put(&mut self, buf: Buf) {
-        self.0.put(buf);
+    fn put(&mut self, buf: Buf) -> usize {
+        self.0.put(buf)
     }
 
     fn end(&mut self, trailers: &Trailers) {
@@ -191,9 +191,9 @@ impl Sink<CallError> for WireSink<'_> {
         self.0.flush();
     }
 
-    fn poll_room(&mut self, limit: usize) -> Poll<Result<(), CallError>> {
+    fn poll_room(&mut self, limit: usize) -> Poll<Result<usize, CallError>> {
         match self.0.poll_room(limit) {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Ok(room)) => Poll::Ready(Ok(room)),
             Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
         }
     }

@@ -207,9 +207,9 @@ struct ClientSink<'s, 'c> {
 
 impl Sink<Fault> for ClientSink<'_, '_> {
     #[inline]
-    fn put(&mut self, buf: Buf) {
+    fn put(&mut self, buf: Buf) -> usize {
         *self.sent += buf.len() as u64;
-        self.wire.put(buf);
+        self.wire.put(buf)
     }
 
     fn end(&mut self, trailers: &Trailers) {
@@ -223,7 +223,7 @@ impl Sink<Fault> for ClientSink<'_, '_> {
     }
 
     #[inline]
-    fn poll_room(&mut self, limit: usize) -> Poll<Result<(), Fault>> {
+    fn poll_room(&mut self, limit: usize) -> Poll<Result<usize, Fault>> {
         self.wire.poll_room(limit).map_err(|_| Fault::DownstreamReset)
     }
 

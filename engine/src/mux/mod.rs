@@ -12,6 +12,7 @@ pub mod frames;
 pub mod h1;
 mod hooks;
 mod pace;
+mod pieces;
 mod pump;
 mod transform;
 
@@ -20,6 +21,7 @@ pub use crate::codec::h1::Limits;
 pub use coders::{Coders, Lease};
 pub use hooks::Hooks;
 pub use pace::Pace;
+pub use pieces::Pieces;
 pub use pump::{Moved, Pump, Sink, Source};
 pub use transform::{Expansion, Transform};
 
@@ -135,10 +137,10 @@ impl Downstream<'_> {
         forward!(self, wire => wire.send_head(request, response, closes))
     }
 
-    /// Append a piece of the body to the batch.
+    /// Append a piece of the body to the batch. Gives the memory that it takes.
     #[inline]
-    pub fn put(&mut self, buf: Buf) {
-        forward!(self, wire => wire.put(buf));
+    pub fn put(&mut self, buf: Buf) -> usize {
+        forward!(self, wire => wire.put(buf))
     }
 
     /// The same, copied.
@@ -156,12 +158,12 @@ impl Downstream<'_> {
         forward!(self, wire => wire.flush());
     }
 
-    /// Ready when at most `limit` bytes of memory are held by what is unsent.
+    /// Ready when at most `limit` bytes of memory are held by what is unsent, with what is left up to the limit.
     ///
     /// # Errors
     /// The client is gone.
     #[inline]
-    pub fn poll_room(&mut self, limit: usize) -> Poll<Result<(), Broken>> {
+    pub fn poll_room(&mut self, limit: usize) -> Poll<Result<usize, Broken>> {
         forward!(self, wire => wire.poll_room(limit))
     }
 
@@ -223,10 +225,10 @@ impl Upstream {
         forward!(self, wire => wire.send_head(request, host))
     }
 
-    /// Append a piece of the body to the batch.
+    /// Append a piece of the body to the batch. Gives the memory that it takes.
     #[inline]
-    pub fn put(&mut self, buf: Buf) {
-        forward!(self, wire => wire.put(buf));
+    pub fn put(&mut self, buf: Buf) -> usize {
+        forward!(self, wire => wire.put(buf))
     }
 
     /// The same, copied.
@@ -244,12 +246,12 @@ impl Upstream {
         forward!(self, wire => wire.flush());
     }
 
-    /// Ready when at most `limit` bytes of memory are held by what is unsent.
+    /// Ready when at most `limit` bytes of memory are held by what is unsent, with what is left up to the limit.
     ///
     /// # Errors
     /// Nothing more can be sent; reading tells why.
     #[inline]
-    pub fn poll_room(&mut self, limit: usize) -> Poll<Result<(), Broken>> {
+    pub fn poll_room(&mut self, limit: usize) -> Poll<Result<usize, Broken>> {
         forward!(self, wire => wire.poll_room(limit))
     }
 

@@ -38,18 +38,19 @@ pub trait Source {
 
 /// Where a body goes.
 pub trait Sink<E> {
-    fn put(&mut self, buf: Buf);
+    /// Take a piece. Gives the memory that it holds.
+    fn put(&mut self, buf: Buf) -> usize;
 
     /// The body ends; sends what was put before it, too.
     fn end(&mut self, trailers: &Trailers);
 
     fn flush(&mut self);
 
-    /// Ready when at most `limit` bytes of memory are held by what is unsent.
+    /// Ready when at most `limit` bytes of memory are held by what is unsent, with what is left up to the limit.
     ///
     /// # Errors
     /// The sink takes nothing any more.
-    fn poll_room(&mut self, limit: usize) -> Poll<Result<(), E>>;
+    fn poll_room(&mut self, limit: usize) -> Poll<Result<usize, E>>;
 
     /// The sink is slower than the source, from now on or no longer.
     fn note_pause(&mut self, paused: bool);
@@ -98,7 +99,10 @@ enum Phase {
 const SPLICE_TURN: u64 = 1024 * 1024;
 
 impl Pump {
-    pub fn new(limit: usize) -> Self {
+    /// `buffer_limit`: bytes of memory that the body may take on its way. A quarter of it is for what the source has
+    /// received and nothing has asked for yet.
+    pub fn new(buffer_limit: usize) -> Self {
+        let limit = buffer_limit - buffer_limit / 4;
         Self { limit, paused: false, splice_from: None, phase: Phase::Copying, yields: false }
     }
 
@@ -156,8 +160,7 @@ impl Pump {
             self.paused = !self.paused;
             sink.note_pause(self.paused);
         }
-        std::task::ready!(room)?;
-        let mut budget = self.limit;
+        let mut budget = std::task::ready!(room)?.max(1);
         let mut gathered = false;
         while budget > 0 {
             // Asking for more would start a receive that takes from what is to be spliced.
@@ -272,9 +275,7 @@ impl Pump {
 fn hand_over<S: Source, K: Sink<S::Error>>(source: &mut S, sink: &mut K) -> Poll<Result<Option<usize>, S::Error>> {
     match std::task::ready!(source.poll_piece()) {
         Ok(Piece::Data(buf)) => {
-            let charge = buf.charge();
-            sink.put(buf);
-            Poll::Ready(Ok(Some(charge)))
+            Poll::Ready(Ok(Some(sink.put(buf))))
         }
         Ok(Piece::End) => {
             sink.end(source.trailers());

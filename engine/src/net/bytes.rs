@@ -1,7 +1,7 @@
 //! Bytes on their way in (a head that may come in pieces) and out (a batch of segments).
 
 use super::ByteStream;
-use crate::ring::{Buf, Reactor, Segment};
+use crate::ring::{Buf, JOINED_MAX, Reactor, Segment};
 
 /// The bytes of a head. As a rule they came in one buffer and are used where they are; a head in pieces is put
 /// together in a vector.
@@ -68,6 +68,9 @@ impl HeadBytes {
 /// the system call.
 const COPY_LIMIT: usize = 2048;
 
+/// What may be written behind joined pieces before the next one asks for room: the framing between two of them.
+const ROOM: usize = 32;
+
 /// A batch on its way to a stream: heads and small pieces are written together, larger pieces join the stream's queue as
 /// they are. Nothing of it may wait for another turn: `flush` follows in the same poll.
 #[derive(Debug, Default)]
@@ -90,15 +93,28 @@ impl Outbox {
         &mut self.open
     }
 
-    /// Append a piece of a body.
-    pub fn body(&mut self, buf: Buf, stream: &ByteStream, reactor: &Reactor) {
-        if buf.len() <= COPY_LIMIT {
-            return self.bytes(reactor).extend_from_slice(&buf);
+    /// Append a piece of a body. Gives the memory that it takes.
+    pub fn body(&mut self, buf: Buf, stream: &ByteStream, reactor: &Reactor) -> usize {
+        let len = buf.len();
+        if len <= COPY_LIMIT {
+            self.copy(&buf, stream, reactor);
+            return len;
         }
+        let charge = buf.charge();
         self.queue_open(stream);
-        self.total += buf.len() as u64;
+        self.total += len as u64;
         stream.queue(Segment::Buf(buf));
         self.queued = true;
+        charge
+    }
+
+    /// Append a copy of these bytes.
+    pub fn copy(&mut self, bytes: &[u8], stream: &ByteStream, reactor: &Reactor) {
+        // Vectors of this size are used again, and a longer one would double once more.
+        if self.open.len() + bytes.len() > JOINED_MAX - ROOM {
+            self.queue_open(stream);
+        }
+        self.bytes(reactor).extend_from_slice(bytes);
     }
 
     /// Bytes handed over since the last call.

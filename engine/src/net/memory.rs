@@ -2,7 +2,7 @@
 //! bounded, splitting where they like, with FIN and reset.
 
 use super::Protocol;
-use crate::ring::{Buf, Reactor, Segment, TaskId};
+use crate::ring::{Buf, Reactor, Segment, SendQueue, TaskId};
 use ringway_config::model::Address;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -12,9 +12,11 @@ use std::task::Poll;
 
 /// One direction.
 struct Channel {
+    /// What the "kernel" has, and how many bytes it takes before the sender has to wait.
     bytes: RefCell<VecDeque<u8>>,
-    /// Bytes that the "kernel" takes before the sender has to wait.
     capacity: usize,
+    /// What it has not taken, in the queue that sockets have; made when it is needed.
+    queue: RefCell<Option<Box<SendQueue>>>,
     /// Bytes that one receive returns at most.
     read_limit: Cell<usize>,
     /// Put back by the reader.
@@ -31,7 +33,8 @@ impl Channel {
     fn new(capacity: usize) -> Rc<Self> {
         Rc::new(Self {
             bytes: RefCell::new(VecDeque::new()),
-            capacity,
+            capacity: capacity.max(1),
+            queue: RefCell::new(None),
             read_limit: Cell::new(usize::MAX),
             unread: RefCell::new(Vec::new()),
             closed: Cell::new(false),
@@ -42,8 +45,36 @@ impl Channel {
         })
     }
 
-    fn overfull(&self) -> usize {
-        self.bytes.borrow().len().saturating_sub(self.capacity)
+    fn send(&self, segment: Segment, reactor: &Reactor) {
+        let mut bytes = self.bytes.borrow_mut();
+        let mut queue = self.queue.borrow_mut();
+        if queue.as_ref().is_none_or(|queue| queue.is_empty())
+            && bytes.len() + segment.bytes().len() <= self.capacity
+        {
+            bytes.extend(segment.bytes());
+            if let Segment::Owned(vec) = segment {
+                reactor.give_vec(vec);
+            }
+            return;
+        }
+        let queue = queue.get_or_insert_with(SendQueue::new);
+        reactor.spare(|spare| queue.push(segment, spare));
+        self.fill(&mut bytes, queue, reactor);
+    }
+
+    /// The "kernel" takes what it has room for.
+    fn fill(&self, bytes: &mut VecDeque<u8>, queue: &mut SendQueue, reactor: &Reactor) {
+        while bytes.len() < self.capacity && !queue.is_empty() {
+            let front = queue.front();
+            let count = front.len().min(self.capacity - bytes.len());
+            bytes.extend(&front[..count]);
+            reactor.spare(|spare| queue.sent(count, spare));
+        }
+    }
+
+    fn clear(&self, reactor: &Reactor) {
+        self.bytes.borrow_mut().clear();
+        self.queue.borrow_mut().iter_mut().for_each(|queue| reactor.spare(|spare| queue.clear(spare)));
     }
 }
 
@@ -72,10 +103,15 @@ impl PipeEnd {
     pub fn reset(&self) {
         for channel in [&self.incoming, &self.outgoing] {
             channel.reset.set(true);
-            channel.bytes.borrow_mut().clear();
+            channel.clear(&self.reactor);
             self.reactor.wake(channel.reader.get());
             self.reactor.wake(channel.writer.get());
         }
+    }
+
+    /// Memory that stands for the kernel's, in both directions.
+    pub fn kernel_memory(&self) -> usize {
+        self.incoming.bytes.borrow().capacity() + self.outgoing.bytes.borrow().capacity()
     }
 
     /// Bytes received by this end since the start.
@@ -104,6 +140,9 @@ impl PipeEnd {
         let n = front.len().min(channel.read_limit.get());
         let buf = self.reactor.pool().copy_from(&front[..n]);
         bytes.drain(..buf.len());
+        if let Some(queue) = channel.queue.borrow_mut().as_mut() {
+            channel.fill(&mut bytes, queue, &self.reactor);
+        }
         channel.total.set(channel.total.get() + buf.len() as u64);
         self.reactor.wake(channel.writer.get());
         Poll::Ready(Ok(Some(buf)))
@@ -131,14 +170,7 @@ impl PipeEnd {
         if self.outgoing.reset.get() || self.outgoing.closed.get() {
             return;
         }
-        match segment {
-            Segment::Buf(buf) => self.outgoing.bytes.borrow_mut().extend(&*buf),
-            Segment::Owned(bytes) => {
-                self.outgoing.bytes.borrow_mut().extend(&bytes);
-                self.reactor.give_vec(bytes);
-            }
-            Segment::Static(bytes) => self.outgoing.bytes.borrow_mut().extend(bytes),
-        }
+        self.outgoing.send(segment, &self.reactor);
         self.reactor.wake(self.outgoing.reader.get());
     }
 
@@ -148,18 +180,23 @@ impl PipeEnd {
     }
 
     pub fn poll_flushed(&self, limit: usize) -> Poll<io::Result<()>> {
+        self.poll_room(limit).map_ok(|_| ())
+    }
+
+    pub fn poll_room(&self, limit: usize) -> Poll<io::Result<usize>> {
         if self.outgoing.reset.get() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        if self.outgoing.overfull() <= limit {
-            return Poll::Ready(Ok(()));
+        let held = self.outgoing.queue.borrow().as_ref().map_or(0, |queue| queue.charge);
+        if held <= limit {
+            return Poll::Ready(Ok(limit - held));
         }
         self.outgoing.writer.set(self.reactor.current_task());
         Poll::Pending
     }
 
     pub fn unsent(&self) -> usize {
-        self.outgoing.overfull()
+        self.outgoing.queue.borrow().as_ref().map_or(0, |queue| queue.pending)
     }
 
     pub fn is_broken(&self) -> bool {

@@ -111,6 +111,10 @@ impl ByteStream {
         forward!(self, stream => stream.poll_flushed(limit))
     }
 
+    pub fn poll_room(&self, limit: usize) -> Poll<io::Result<usize>> {
+        forward!(self, stream => stream.poll_room(limit))
+    }
+
     pub fn unsent(&self) -> usize {
         forward!(self, stream => stream.unsent())
     }

@@ -75,9 +75,9 @@ impl Io {
         let Some(queue) = &mut socket.send else { return };
         match result {
             0.. => queue.sent(result as usize, &mut self.spare),
-            _ if matches!(-result, libc::EINTR | libc::EAGAIN) => queue.in_flight = false,
+            _ if matches!(-result, libc::EINTR | libc::EAGAIN) => queue.give_up(),
             _ => {
-                queue.in_flight = false;
+                queue.give_up();
                 queue.clear(&mut self.spare);
                 socket.send_error = -result;
                 // A task that waits for an answer will not get one either.

@@ -4,7 +4,7 @@ use super::accept::AcceptorState;
 use super::buffer::Buf;
 use super::paged::Paged;
 use super::pools::{Pools, ReceiveClass};
-use super::send::{SendQueue, Submission};
+use super::send::{Segment, SendQueue, Submission};
 use super::task::TaskId;
 use super::uring::{Completion, Uring};
 use crate::base::clock::Nanos;
@@ -261,9 +261,11 @@ impl Io {
         self.submit(key, Kind::Connect, entry);
     }
 
-    pub(super) fn queue(&mut self, key: SlotKey) -> &mut SendQueue {
+    /// Put a segment behind what the socket has to send.
+    pub(super) fn queue(&mut self, key: SlotKey, segment: Segment) {
         let socket = &mut self.sockets[key.index as usize];
-        socket.send.get_or_insert_with(|| self.spare_queues.pop().unwrap_or_else(SendQueue::new))
+        let queue = socket.send.get_or_insert_with(|| self.spare_queues.pop().unwrap_or_else(SendQueue::new));
+        queue.push(segment, &mut self.spare);
     }
 
     /// Hand the front of the socket's queue to the kernel, unless a send is under way already.
@@ -273,7 +275,7 @@ impl Io {
             return;
         }
         let Some(queue) = &mut socket.send else { return };
-        if queue.in_flight || queue.is_empty() {
+        if queue.is_in_flight() || queue.is_empty() {
             return;
         }
         let fd = Fd(socket.fd.as_raw_fd());

@@ -39,6 +39,7 @@ pub use pooled::Pooled;
 pub use pools::ReceiveClass;
 pub use reactor::{Facts, Reactor, ReactorOptions};
 pub use send::Segment;
+pub(crate) use send::{JOINED_MAX, SendQueue};
 pub use socket::Socket;
 pub use splice::{Moved, Splice};
 pub use task::{Memory, TaskId};

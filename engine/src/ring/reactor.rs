@@ -7,7 +7,7 @@ use super::driver::Io;
 use super::jobs::{Job, Jobs, Mode, Progress};
 use super::pooled::{Blocks, Pooled};
 use super::pools::{Pools, ReceiveClass};
-use super::send::store;
+use super::send::{FRESH_CAPACITY, store};
 use super::splice::Splice;
 use super::task::{Executor, Memory, TaskId};
 use super::timer::Wheel;
@@ -37,7 +37,7 @@ pub struct ReactorOptions {
 
 impl Default for ReactorOptions {
     fn default() -> Self {
-        Self { ring_entries: 1024, buffers: PoolSize { count: 1024, size: 16 * 1024 }, receive_limit: 256 * 1024 }
+        Self { ring_entries: 1024, buffers: PoolSize { count: 1024, size: 16 * 1024 }, receive_limit: 64 * 1024 }
     }
 }
 
@@ -237,17 +237,18 @@ impl Reactor {
 
     /// An empty vector, with capacity left from an earlier use where there is one.
     pub fn take_vec(&self) -> Vec<u8> {
-        let spare = match &self.io {
-            Some(io) => io.borrow_mut().spare.pop(),
-            None => self.spare.borrow_mut().pop(),
-        };
-        spare.unwrap_or_else(|| Vec::with_capacity(1024))
+        self.spare(Vec::pop).unwrap_or_else(|| Vec::with_capacity(FRESH_CAPACITY))
     }
 
     pub fn give_vec(&self, vec: Vec<u8>) {
+        self.spare(|spare| store(spare, vec));
+    }
+
+    /// What is done with the vectors that are kept for reuse.
+    pub(crate) fn spare<R>(&self, f: impl FnOnce(&mut Vec<Vec<u8>>) -> R) -> R {
         match &self.io {
-            Some(io) => store(&mut io.borrow_mut().spare, vec),
-            None => store(&mut self.spare.borrow_mut(), vec),
+            Some(io) => f(&mut io.borrow_mut().spare),
+            None => f(&mut self.spare.borrow_mut()),
         }
     }
 

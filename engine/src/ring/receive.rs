@@ -167,7 +167,7 @@ impl Io {
         socket.receive_charge += buf.charge();
         socket.received.push(buf);
         let (receive, watch) = (socket.receive, socket.receive_watch);
-        if socket.receive_charge >= limit {
+        if socket.receive_charge > limit {
             self.counts.receive_pauses += u64::from(receive == Receive::Armed || socket.receive_again);
             self.stop_receive(key);
         } else if is_whole && !socket.receive_once && self.pools.has_long() {

@@ -116,8 +116,7 @@ impl Socket {
             if socket.send_error != 0 && !socket.connecting {
                 return segments.clear();
             }
-            let queue = io.queue(self.key);
-            segments.drain(..).for_each(|segment| queue.push(segment));
+            segments.drain(..).for_each(|segment| io.queue(self.key, segment));
             io.start_send(self.key);
         });
     }
@@ -126,7 +125,7 @@ impl Socket {
     pub fn send_one(&self, segment: Segment) {
         self.reactor.io(|io| {
             if io.socket(self.key).send_error == 0 {
-                io.queue(self.key).push(segment);
+                io.queue(self.key, segment);
                 io.start_send(self.key);
             }
         });
@@ -136,7 +135,7 @@ impl Socket {
     pub fn queue(&self, segment: Segment) {
         self.reactor.io(|io| {
             if io.socket(self.key).send_error == 0 {
-                io.queue(self.key).push(segment);
+                io.queue(self.key, segment);
             }
         });
     }
@@ -151,19 +150,26 @@ impl Socket {
     /// # Errors
     /// What a send before reported.
     pub fn poll_flushed(&self, limit: usize) -> Poll<io::Result<()>> {
+        self.poll_room(limit).map_ok(|_| ())
+    }
+
+    /// The same, with the bytes that are left up to the limit.
+    ///
+    /// # Errors
+    /// What a send before reported.
+    pub fn poll_room(&self, limit: usize) -> Poll<io::Result<usize>> {
         let task = self.reactor.current_task();
         self.reactor.io(|io| {
             let socket = io.socket(self.key);
             if socket.send_error != 0 {
-                return Poll::Ready(result(socket.send_error));
+                return Poll::Ready(Err(io::Error::from_raw_os_error(socket.send_error)));
             }
-            match &socket.send {
-                Some(queue) if queue.charge > limit || (limit == 0 && !queue.is_empty()) => {
-                    socket.send_waiter = task;
-                    Poll::Pending
-                }
-                _ => Poll::Ready(Ok(())),
+            let held = socket.send.as_ref().map_or(0, |queue| queue.charge);
+            if held > limit {
+                socket.send_waiter = task;
+                return Poll::Pending;
             }
+            Poll::Ready(Ok(limit - held))
         })
     }
 

@@ -6,11 +6,10 @@
 use crate::cluster::Cluster;
 use crate::cluster::call::{Call, CallBody, CallError};
 use crate::http::{Exchange, Message, RequestHead, Trailers, split_port};
-use crate::mux::{Limits, Piece, Source};
+use crate::mux::{Limits, Piece, Pieces, Source};
 use crate::ring::{Buf, Reactor, TaskId};
 use crate::upstream::limits::Priority;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -19,7 +18,8 @@ use std::time::Duration;
 pub struct MirrorOptions<'a> {
     pub cluster: Rc<Cluster>,
     pub codec_limits: &'a Limits,
-    /// Bytes of body received and not yet sent on.
+    /// Bytes of memory for body received and not yet sent on: most of it for what the mirror has not taken up, the rest
+    /// for what it has.
     pub buffer_limit: usize,
     /// For the whole response, from the end of the request.
     pub timeout: Option<Duration>,
@@ -42,8 +42,7 @@ pub fn start(
     shadow_host(&mut host, request.head.authority.of(request.view()));
     let copy = Rc::new(Copied {
         queue: RefCell::default(),
-        queued: Cell::new(0),
-        limit: options.buffer_limit,
+        limit: options.buffer_limit - options.buffer_limit / 4,
         state: RefCell::new(if has_body { State::Open } else { State::Ended(Trailers::default()) }),
         begun: Cell::new(false),
         task: Cell::new(TaskId::NONE),
@@ -54,7 +53,7 @@ pub fn start(
         timeout: options.timeout,
         idle: options.idle,
         limits: *options.codec_limits,
-        buffer_limit: options.buffer_limit,
+        buffer_limit: options.buffer_limit / 16,
     };
     let body = CopiedBody { copy: copy.clone(), trailers: Trailers::default() };
     copy.task.set(reactor.spawn(mirror(reactor.clone(), call, request, host, body)));
@@ -83,9 +82,8 @@ pub struct MirrorBody {
 
 /// A body on its way to its mirror.
 struct Copied {
-    queue: RefCell<VecDeque<Buf>>,
-    /// Bytes in the queue.
-    queued: Cell<usize>,
+    queue: RefCell<Pieces>,
+    /// Bytes in the queue at most.
     limit: usize,
     state: RefCell<State>,
     /// A piece was taken out.
@@ -117,15 +115,11 @@ impl MirrorBody {
         if !matches!(*copy.state.borrow(), State::Open) {
             return true;
         }
-        let queued = copy.queued.get() + buf.len();
-        if queued > copy.limit {
+        if copy.queue.borrow().bytes() + buf.len() > copy.limit {
             self.break_off();
             return false;
         }
-        copy.queued.set(queued);
-        // A receive buffer that is nearly empty is not kept.
-        let piece = if buf.len() * 2 > buf.charge() { buf.slice(0..buf.len()) } else { Buf::from(Box::from(&buf[..])) };
-        copy.queue.borrow_mut().push_back(piece);
+        copy.queue.borrow_mut().push(buf.slice(0..buf.len()));
         self.reactor.wake(copy.task.get());
         true
     }
@@ -166,8 +160,7 @@ impl Source for CopiedBody {
 
     fn poll_piece(&mut self) -> Poll<Result<Piece, CallError>> {
         let copy = &self.copy;
-        if let Some(buf) = copy.queue.borrow_mut().pop_front() {
-            copy.queued.set(copy.queued.get() - buf.len());
+        if let Some(buf) = copy.queue.borrow_mut().pop(usize::MAX) {
             copy.begun.set(true);
             return Poll::Ready(Ok(Piece::Data(buf)));
         }

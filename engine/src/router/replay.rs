@@ -1,17 +1,13 @@
 //! A request's body as far as it was sent, in case it has to be sent again.
 
+use crate::mux::Pieces;
 use crate::ring::{Buf, Reactor};
-use smallvec::SmallVec;
-use std::ops::Range;
 
 /// What is kept of a body, up to a limit. Past it, all is dropped: half a body is of no use.
 #[derive(Debug, Default)]
 pub struct Replay {
     keeping: Keeping,
-    pieces: SmallVec<[Piece; 2]>,
-    /// Pieces that fill their receive buffer so little that keeping it would waste memory are copied here.
-    joined: Vec<u8>,
-    kept: u64,
+    pieces: Pieces,
     limit: u64,
     /// The body's end was sent.
     ended: bool,
@@ -25,12 +21,6 @@ enum Keeping {
     On,
     /// It grew past the limit.
     Abandoned,
-}
-
-#[derive(Debug)]
-enum Piece {
-    Buf(Buf),
-    Joined(Range<usize>),
 }
 
 impl Replay {
@@ -54,25 +44,12 @@ impl Replay {
         if self.keeping != Keeping::On {
             return true;
         }
-        self.kept += buf.len() as u64;
-        if self.kept > self.limit {
+        if (self.pieces.bytes() + buf.len()) as u64 > self.limit {
             self.keeping = Keeping::Abandoned;
             self.drop_pieces(reactor);
             return false;
         }
-        if buf.len() * 2 > buf.charge() {
-            self.pieces.push(Piece::Buf(buf.slice(0..buf.len())));
-            return true;
-        }
-        if self.joined.capacity() == 0 {
-            self.joined = reactor.take_vec();
-        }
-        let start = self.joined.len();
-        self.joined.extend_from_slice(buf);
-        match self.pieces.last_mut() {
-            Some(Piece::Joined(range)) => range.end = self.joined.len(),
-            _ => self.pieces.push(Piece::Joined(start..self.joined.len())),
-        }
+        self.pieces.push_in(buf.slice(0..buf.len()), || reactor.take_vec());
         true
     }
 
@@ -83,11 +60,11 @@ impl Replay {
 
     /// Show each piece in order; at last, where it was sent, the body's end.
     pub fn for_each(&self, mut piece: impl FnMut(ReplayPiece<'_>)) {
-        for kept in &self.pieces {
-            piece(match kept {
-                Piece::Buf(buf) => ReplayPiece::Buf(buf.slice(0..buf.len())),
-                Piece::Joined(range) => ReplayPiece::Bytes(&self.joined[range.clone()]),
-            });
+        for buf in self.pieces.bufs() {
+            piece(ReplayPiece::Buf(buf.slice(0..buf.len())));
+        }
+        if !self.pieces.joined().is_empty() {
+            piece(ReplayPiece::Bytes(self.pieces.joined()));
         }
         if self.ended {
             piece(ReplayPiece::End);
@@ -107,9 +84,8 @@ impl Replay {
     }
 
     fn drop_pieces(&mut self, reactor: &Reactor) {
-        self.pieces = SmallVec::new();
-        if self.joined.capacity() > 0 {
-            reactor.give_vec(std::mem::take(&mut self.joined));
+        if !self.pieces.is_empty() {
+            reactor.give_vec(self.pieces.clear());
         }
     }
 }
@@ -152,7 +128,6 @@ mod tests {
             assert!(replay.keep(&reactor.pool().copy_from(&piece), &reactor));
             expected.extend_from_slice(&piece);
         }
-        assert_eq!(replay.pieces.len(), 5, "small pieces in a row are one");
         assert_eq!(replayed(&replay), (expected.clone(), false));
         replay.end();
         for _ in 0..2 {
@@ -161,7 +136,6 @@ mod tests {
         assert!(replay.is_possible());
     }
 
-    /// Each piece holds at most twice its length of memory.
     #[test]
     fn many_tiny_pieces_do_not_hold_a_receive_buffer_each() {
         let reactor = reactor();

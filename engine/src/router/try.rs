@@ -76,7 +76,7 @@ impl<'a> Try<'a> {
         let wire = &mut self.lease.wire;
         exchange.last.wire.head_sent = wire.send_head(request, host);
         upload.replay.for_each(|piece| match piece {
-            ReplayPiece::Buf(buf) => wire.put(buf),
+            ReplayPiece::Buf(buf) => drop(wire.put(buf)),
             ReplayPiece::Bytes(bytes) => wire.put_bytes(bytes),
             ReplayPiece::End => wire.end(&request.trailers),
         });
@@ -305,8 +305,8 @@ struct UploadSink<'s> {
 }
 
 impl Sink<Fault> for UploadSink<'_> {
-    fn put(&mut self, buf: Buf) {
-        self.wire.put(buf);
+    fn put(&mut self, buf: Buf) -> usize {
+        self.wire.put(buf)
     }
 
     fn end(&mut self, trailers: &Trailers) {
@@ -319,9 +319,9 @@ impl Sink<Fault> for UploadSink<'_> {
     }
 
     /// A failed send shows as the response's failure, unless a response came all the same.
-    fn poll_room(&mut self, limit: usize) -> Poll<Result<(), Fault>> {
+    fn poll_room(&mut self, limit: usize) -> Poll<Result<usize, Fault>> {
         match self.wire.poll_room(limit) {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Ok(room)) => Poll::Ready(Ok(room)),
             Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
         }
     }

@@ -74,11 +74,13 @@ impl Asked {
         self.stream.unwrap_or(Err(Broken::Closed))
     }
 
-    pub(in crate::mux) fn put(&mut self, buf: Buf) {
-        self.count_data(buf.len());
+    pub(in crate::mux) fn put(&mut self, buf: Buf) -> usize {
+        let len = buf.len();
+        self.count_data(len);
         if let Ok(key) = self.key() {
             self.link.put(key, |queue| queue.push(buf));
         }
+        len
     }
 
     pub(in crate::mux) fn put_bytes(&mut self, bytes: &[u8]) {
@@ -102,7 +104,7 @@ impl Asked {
         self.link.flush();
     }
 
-    pub(in crate::mux) fn poll_room(&mut self, limit: usize) -> Poll<Result<(), Broken>> {
+    pub(in crate::mux) fn poll_room(&mut self, limit: usize) -> Poll<Result<usize, Broken>> {
         match self.key() {
             Ok(key) => self.link.poll_room(key, limit),
             Err(broken) => Poll::Ready(Err(broken)),

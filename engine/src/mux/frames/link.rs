@@ -8,11 +8,10 @@
 //! ```
 
 use super::codec::{Event, FrameError, HEADER, Kind, frame, header};
-use super::queue::Pieces;
 use super::stream::{Key, State, Stream};
 use super::{DATA_MAX, WINDOW, head};
 use crate::http::Trailers;
-use crate::mux::Broken;
+use crate::mux::{Broken, Pieces};
 use crate::net::{ByteStream, Outbox};
 use crate::ring::{Buf, Reactor, TaskId};
 use std::cell::{Cell, RefCell};
@@ -307,18 +306,18 @@ impl Link {
         len as u64
     }
 
-    /// Ready when at most `limit` bytes of the body wait.
+    /// Ready when what waits of the body holds at most `limit` bytes, with what is left up to the limit.
     ///
     /// # Errors
     /// The peer takes nothing more of it.
-    pub(super) fn poll_room(&self, key: Key, limit: usize) -> Poll<Result<(), Broken>> {
+    pub(super) fn poll_room(&self, key: Key, limit: usize) -> Poll<Result<usize, Broken>> {
         let mut state = self.state.borrow_mut();
         let Some(stream) = state.stream(key) else { return Poll::Ready(Err(Broken::Closed)) };
         if let Some(broken) = stream.broken {
             return Poll::Ready(Err(broken));
         }
         stream.task = Some(self.reactor.current_task());
-        if stream.out.bytes() <= limit { Poll::Ready(Ok(())) } else { Poll::Pending }
+        limit.checked_sub(stream.out.charge()).map_or(Poll::Pending, |room| Poll::Ready(Ok(room)))
     }
 
     /// The next head's payload.

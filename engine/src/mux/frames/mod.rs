@@ -14,7 +14,6 @@ mod codec;
 mod driver;
 mod head;
 mod link;
-mod queue;
 mod served;
 mod stream;
 

@@ -146,9 +146,11 @@ impl Served {
         len
     }
 
-    pub(in crate::mux) fn put(&mut self, buf: Buf) {
-        self.count_data(buf.len());
+    pub(in crate::mux) fn put(&mut self, buf: Buf) -> usize {
+        let len = buf.len();
+        self.count_data(len);
         self.link.put(self.key, |queue| queue.push(buf));
+        len
     }
 
     pub(in crate::mux) fn put_bytes(&mut self, bytes: &[u8]) {
@@ -168,7 +170,7 @@ impl Served {
         self.link.flush();
     }
 
-    pub(in crate::mux) fn poll_room(&mut self, limit: usize) -> Poll<Result<(), Broken>> {
+    pub(in crate::mux) fn poll_room(&mut self, limit: usize) -> Poll<Result<usize, Broken>> {
         self.link.poll_room(self.key, limit)
     }
 

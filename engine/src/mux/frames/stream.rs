@@ -2,9 +2,8 @@
 
 use super::codec::{Event, FrameError, Kind, frame};
 use super::link::Role;
-use super::queue::Pieces;
 use super::{NO_ERROR, head};
-use crate::mux::Broken;
+use crate::mux::{Broken, Pieces};
 use crate::ring::{Buf, TaskId};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};

@@ -17,20 +17,18 @@ impl BodyWriter {
         Self { chunked, begun: false }
     }
 
+    /// Gives the memory that the piece takes.
     #[inline]
-    pub fn data(&mut self, out: &mut Outbox, buf: Buf, stream: &ByteStream, reactor: &Reactor) {
-        if self.chunked {
-            self.chunk(out.bytes(reactor), buf.len());
-        }
-        out.body(buf, stream, reactor);
+    pub fn data(&mut self, out: &mut Outbox, buf: Buf, stream: &ByteStream, reactor: &Reactor) -> usize {
+        let framing = if self.chunked { self.chunk(out.bytes(reactor), buf.len()) } else { 0 };
+        framing + out.body(buf, stream, reactor)
     }
 
-    pub fn bytes(&mut self, out: &mut Outbox, bytes: &[u8], reactor: &Reactor) {
-        let out = out.bytes(reactor);
+    pub fn bytes(&mut self, out: &mut Outbox, bytes: &[u8], stream: &ByteStream, reactor: &Reactor) {
         if self.chunked {
-            self.chunk(out, bytes.len());
+            self.chunk(out.bytes(reactor), bytes.len());
         }
-        out.extend_from_slice(bytes);
+        out.copy(bytes, stream, reactor);
     }
 
     pub fn end(&mut self, out: &mut Outbox, trailers: &Trailers, reactor: &Reactor) {
@@ -46,10 +44,12 @@ impl BodyWriter {
         crate::codec::h1::encode::end(out);
     }
 
-    fn chunk(&mut self, out: &mut Vec<u8>, len: usize) {
+    /// Gives the bytes written.
+    fn chunk(&mut self, out: &mut Vec<u8>, len: usize) -> usize {
         let size = len as u64;
         let header = if self.begun { ChunkHeader::after_data(size) } else { ChunkHeader::new(size) };
         out.extend_from_slice(header.as_slice());
         self.begun = true;
+        header.as_slice().len()
     }
 }

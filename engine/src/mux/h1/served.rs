@@ -215,12 +215,12 @@ impl<'c> Served<'c> {
     }
 
     #[inline]
-    pub(in crate::mux) fn put(&mut self, buf: Buf) {
-        self.writer.data(&mut self.out, buf, self.stream, self.reactor);
+    pub(in crate::mux) fn put(&mut self, buf: Buf) -> usize {
+        self.writer.data(&mut self.out, buf, self.stream, self.reactor)
     }
 
     pub(in crate::mux) fn put_bytes(&mut self, bytes: &[u8]) {
-        self.writer.bytes(&mut self.out, bytes, self.reactor);
+        self.writer.bytes(&mut self.out, bytes, self.stream, self.reactor);
     }
 
     pub(in crate::mux) fn end(&mut self, trailers: &Trailers) {
@@ -233,8 +233,8 @@ impl<'c> Served<'c> {
     }
 
     #[inline]
-    pub(in crate::mux) fn poll_room(&mut self, limit: usize) -> Poll<Result<(), Broken>> {
-        self.stream.poll_flushed(limit).map_err(|_| Broken::Closed)
+    pub(in crate::mux) fn poll_room(&mut self, limit: usize) -> Poll<Result<usize, Broken>> {
+        self.stream.poll_room(limit).map_err(|_| Broken::Closed)
     }
 
     pub(in crate::mux) fn sent(&mut self) -> u64 {
