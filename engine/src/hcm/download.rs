@@ -52,7 +52,13 @@ impl Download {
         loop {
             let (pump, mut source, mut sink) = self.ends(tried, exchange, client);
             match pump.poll(&mut source, &mut sink, reactor) {
-                Poll::Pending => return tried.pump_on(exchange, client),
+                Poll::Pending => {
+                    if self.pump.is_paused() {
+                        exchange.request.received.settle(client.upload.wire.head_received() as usize);
+                        exchange.response.received.settle(tried.lease.wire.head_received() as usize);
+                    }
+                    return tried.pump_on(exchange, client);
+                }
                 Poll::Ready(Ok(Moved::All)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
                 Poll::Ready(Ok(Moved::Some)) => {}

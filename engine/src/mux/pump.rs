@@ -111,6 +111,11 @@ impl Pump {
         self.splice_from = threshold;
     }
 
+    /// Whether the sink is slower than the source at the moment.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Move what there is. Pending wakes the task when the source has more or the sink has room.
     ///
     /// # Errors
@@ -274,9 +279,7 @@ impl Pump {
 #[inline]
 fn hand_over<S: Source, K: Sink<S::Error>>(source: &mut S, sink: &mut K) -> Poll<Result<Option<usize>, S::Error>> {
     match std::task::ready!(source.poll_piece()) {
-        Ok(Piece::Data(buf)) => {
-            Poll::Ready(Ok(Some(sink.put(buf))))
-        }
+        Ok(Piece::Data(buf)) => Poll::Ready(Ok(Some(sink.put(buf)))),
         Ok(Piece::End) => {
             sink.end(source.trailers());
             Poll::Ready(Ok(None))

@@ -56,6 +56,17 @@ impl HeadBytes {
         }
     }
 
+    /// Copy the first `len` bytes into memory of just that size: what comes next may be long in coming, and a receive buffer
+    /// is much larger than most heads.
+    pub fn settle(&mut self, len: usize) {
+        if let Self::One(buf) = self {
+            let len = len.min(buf.len());
+            if len * 2 < buf.charge() {
+                *self = Self::Joined(buf[..len].to_vec());
+            }
+        }
+    }
+
     /// Forget the bytes.
     pub fn clear(&mut self, reactor: &Reactor) {
         if let Self::Joined(bytes) = std::mem::take(self) {

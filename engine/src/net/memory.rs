@@ -48,9 +48,7 @@ impl Channel {
     fn send(&self, segment: Segment, reactor: &Reactor) {
         let mut bytes = self.bytes.borrow_mut();
         let mut queue = self.queue.borrow_mut();
-        if queue.as_ref().is_none_or(|queue| queue.is_empty())
-            && bytes.len() + segment.bytes().len() <= self.capacity
-        {
+        if queue.as_ref().is_none_or(|queue| queue.is_empty()) && bytes.len() + segment.bytes().len() <= self.capacity {
             bytes.extend(segment.bytes());
             if let Segment::Owned(vec) = segment {
                 reactor.give_vec(vec);

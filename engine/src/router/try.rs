@@ -171,6 +171,9 @@ impl<'a> Try<'a> {
             }
             moved = true;
         }
+        if self.upload.is_paused() {
+            exchange.request.received.settle(client.upload.wire.head_received() as usize);
+        }
         if !moved {
             return Poll::Pending;
         }

@@ -245,6 +245,34 @@ fn copies_for_a_mirror_that_does_not_read() {
     [100, 1000, 2049, 9000].into_iter().for_each(|piece| mirrored(piece, true));
 }
 
+/// Half a head, after which nothing comes.
+#[test]
+fn a_head_that_is_not_whole_is_held_in_a_small_buffer() {
+    const CONNECTIONS: usize = 100;
+    const EACH: usize = 6 * 1024;
+    let mut scene = Scene::new("");
+    scene.stop_time();
+    let mut clients = Vec::with_capacity(CONNECTIONS);
+    scene.before = LIVE.get();
+    for port in 0..CONNECTIONS {
+        let client = scene.shard.connect(0, ([192, 0, 2, 2], 1024 + port as u16).into());
+        client.send_one(Segment::Static(b"GET / HTTP/1.1\r\nHost: example"));
+        clients.push(client);
+    }
+    (0..10).for_each(|_| scene.turn());
+    let pipes: usize = clients.iter().map(PipeEnd::kernel_memory).sum();
+    assert_eq!(scene.shard.reactor.pool().in_use(), 0, "receive buffers are for all");
+    let each = (LIVE.get() - scene.before - pipes as i64) as usize / CONNECTIONS;
+    println!("{each} bytes for half a head");
+    assert!(each <= EACH, "{each} bytes are held for half a head, {EACH} allowed");
+    for client in &clients {
+        client.send_one(Segment::Static(b".org\r\n\r\n"));
+    }
+    (0..10).for_each(|_| scene.turn());
+    assert_eq!(scene.shard.registry.value("http.ingress_http.rq_total"), Some(CONNECTIONS as i64));
+    scene.shard.reactor.shut_down();
+}
+
 /// Four tries at the same time of a request with a body, on servers that do not read.
 #[test]
 fn hedged_tries() {

@@ -119,7 +119,10 @@ impl Asked {
             let buf = match self.rest.take() {
                 Some(buf) => buf,
                 None => match self.stream.poll_recv() {
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        response.received.settle(usize::MAX);
+                        return Poll::Pending;
+                    }
                     Poll::Ready(Ok(Some(buf))) => buf,
                     Poll::Ready(Ok(None)) => {
                         self.ended_by_peer = true;

@@ -94,7 +94,10 @@ impl<'c> Served<'c> {
             match self.stream.poll_recv() {
                 Poll::Ready(Ok(Some(buf))) => request.received.append(buf, self.reactor),
                 Poll::Ready(Ok(None) | Err(_)) => return Poll::Ready(Err(Broken::Closed)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    request.received.settle(usize::MAX);
+                    return Poll::Pending;
+                }
             }
         }
     }
