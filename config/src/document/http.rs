@@ -82,6 +82,9 @@ table! {
         /// Addresses whose requests are internal if no other proxy forwarded them: they have no `x-forwarded-for`, or,
         /// where that header is trusted, exactly one address in it (Envoy: internal_address_config).
         internal_addresses: List<Cidr>, optional "`[\"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"127.0.0.0/8\", \"fd00::/8\", \"::1\"]`";
+        /// Number of retries that an internal request may ask for with `x-envoy-max-retries`. If it asks for more, it gets
+        /// this number, or the route's `num_retries` if that is higher.
+        max_requested_retries: Int<0, 1000>, default "3";
         /// Further headers that are removed from requests from outside.
         internal_only_headers: List<HeaderName>, optional "none";
 

@@ -57,6 +57,8 @@ pub struct HttpLimits {
     pub max_requests_per_connection: Option<u64>,
     /// Forward the trailers of chunked messages; otherwise they are dropped (default false).
     pub enable_trailers: bool,
+    /// Retries that an internal request may ask for (default 3).
+    pub max_requested_retries: u32,
 }
 
 #[derive(Clone, Debug)]

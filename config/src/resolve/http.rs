@@ -142,6 +142,7 @@ fn limits(http: &Http) -> HttpLimits {
         buffer_limit: http.buffer_limit.value.to_u32(),
         max_requests_per_connection: http.max_requests_per_connection.0.map(|count| count.0),
         enable_trailers: http.enable_trailers.value,
+        max_requested_retries: http.max_requested_retries.value.to_u32(),
     }
 }
 

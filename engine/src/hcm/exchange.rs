@@ -256,7 +256,8 @@ async fn forward_to_upstream<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a
 fn forwarding<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a Forward, cluster: usize) -> Forwarding<'a> {
     let Serving { hcm, connection, exchange, client, .. } = serving;
     let (hcm, reactor) = (*hcm, &hcm.shard.reactor);
-    let policy = TryPolicy::new(forward, &exchange.request.head, exchange.request.view(), exchange.facts.is_internal);
+    let may_ask = exchange.facts.is_internal.then_some(hcm.config.limits.max_requested_retries);
+    let policy = TryPolicy::new(forward, &exchange.request.head, exchange.request.view(), may_ask);
     retry::consume(&mut exchange.request.head.fields);
     exchange.facts.timeout_is_204 = policy.timeout_status == 204;
     let timeouts = &hcm.config.timeouts;

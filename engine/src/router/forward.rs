@@ -61,6 +61,7 @@ pub async fn forward<'a>(
         client.deadlines.start_route(client.reactor.now(), forwarding.policy.timeouts.route);
     }
     forwarding.start_mirrors(exchange, &mut client.upload);
+    forwarding.cluster.limits.note_request(forwarding.priority(), client.reactor.now());
     tries::run(forwarding, exchange, client, current).await
 }
 

@@ -111,7 +111,8 @@ fn after_response<'a>(
     let asked = policy.retries_response(&exchange.response.head, exchange.response.view());
     // What the client has seen of one try cannot be followed by another.
     let asked = asked && !has_passed_interim(current.as_ref());
-    let permit = || forwarding.cluster.limits.acquire_retry(forwarding.priority());
+    let now = forwarding.reactor.now();
+    let permit = || forwarding.cluster.limits.acquire_retry(forwarding.priority(), false, now);
     match tries.decide(asked, may_repeat(policy, upload), permit, stats) {
         Ok(()) => {
             let wall_seconds = forwarding.reactor.wall_micros() / 1_000_000;
@@ -149,6 +150,8 @@ fn after_failure<'a>(
     let (policy, stats) = (&forwarding.policy, &forwarding.cluster.stats);
     let failed = FailedTry::of(fault);
     let passed = has_passed_interim(current.as_ref());
+    // Sent to another endpoint, it is no additional load.
+    let is_unseen = failed == Some(FailedTry::Connect) || current.as_ref().is_some_and(|tried| is_unseen(fault, tried));
     let hedges = fault == Fault::PerTryTimeout && policy.hedge_on_per_try_timeout && policy.retries();
     let asked = match current.take() {
         Some(tried) if hedges => {
@@ -164,7 +167,8 @@ fn after_failure<'a>(
         }
     };
     exchange.clear_response(forwarding.reactor);
-    let permit = || forwarding.cluster.limits.acquire_retry(forwarding.priority());
+    let now = forwarding.reactor.now();
+    let permit = || forwarding.cluster.limits.acquire_retry(forwarding.priority(), is_unseen, now);
     match tries.decide(asked, may_repeat(policy, upload), permit, stats) {
         Ok(()) => {
             let wall_seconds = forwarding.reactor.wall_micros() / 1_000_000;
@@ -259,15 +263,19 @@ const REPEATS_MAX: u32 = 3;
 
 /// Whether the request can be sent again without a retry: it was not looked at, and all of it is still here.
 fn is_free(fault: Fault, tried: &Try<'_>, exchange: &Exchange, upload: &Upload<'_, '_>) -> bool {
-    let unseen = match fault {
+    // Of a connection that was closed it is not certain.
+    let may_repeat = fault == Fault::UpstreamRefused || exchange.request.head.method.is_idempotent();
+    may_repeat && is_unseen(fault, tried) && upload.replay.is_possible()
+}
+
+/// Whether the endpoint has not looked at the request: it said so, or had closed the pooled connection before, as far as
+/// can be told.
+fn is_unseen(fault: Fault, tried: &Try<'_>) -> bool {
+    match fault {
         Fault::UpstreamRefused => true,
-        Fault::UpstreamClosed => {
-            let is_idempotent = exchange.request.head.method.is_idempotent();
-            tried.lease.connection.is_reused() && is_idempotent && !tried.lease.wire.has_heard()
-        }
+        Fault::UpstreamClosed => tried.lease.connection.is_reused() && !tried.lease.wire.has_heard(),
         _ => false,
-    };
-    unseen && upload.replay.is_possible()
+    }
 }
 
 /// Pick an endpoint and take the request's place among those of its cluster.

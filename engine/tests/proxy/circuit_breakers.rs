@@ -1,6 +1,7 @@
 //! Limits of a cluster: what is over is refused at once, and client, log and statistics say which key of the
 //! configuration it was.
 
+use super::retries::retrying;
 use super::support::{Client, Message, Origin, Ringway, Setup, eventually, quoted, response};
 use super::timeouts::black_hole;
 use std::net::SocketAddr;
@@ -234,6 +235,23 @@ fn exact_across_shards() {
     assert!(refused.into_inner() > 0);
     eventually("all is given back", || proxy.stat("cluster.app.circuit_breakers.default.remaining_rq") == LIMIT as i64);
     assert_eq!(proxy.get("/").status(), 200);
+}
+
+/// Retries have a budget without any configuration. The client gets the last response, the log says why there is no other try.
+#[test]
+fn retries_have_a_budget_by_default() {
+    const REQUESTS: usize = 60;
+    let origin = Origin::answering(|_| response(503, &[], "no"));
+    let proxy = retrying(&[origin.address], "retry_on = [\"5xx\"], num_retries = 1000");
+    let mut client = proxy.connect();
+    (0..REQUESTS).for_each(|_| assert_eq!(client.get("/").text(), "no"));
+    let (retries, refused) =
+        (proxy.stat("cluster.app.upstream_rq_retry"), proxy.stat("cluster.app.upstream_rq_retry_overflow"));
+    assert!(retries >= 30 && refused > 0, "{retries} retries, {refused} refused");
+    assert!(origin.requests().len() < 4 * REQUESTS, "{}", origin.requests().len());
+    assert!(proxy.log_lines("log", REQUESTS)[REQUESTS - 1].starts_with("503 UO "), "the last one was not retried");
+    let log = proxy.stderr();
+    assert_eq!(log.matches("the default retry budget is used up").count(), 1, "{log}");
 }
 
 /// Gauges do not stand still at what they said last.

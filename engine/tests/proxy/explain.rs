@@ -134,7 +134,7 @@ fn what_a_request_says_about_retries_counts_from_inside() {
         };
         let inside = ask("10.0.0.1");
         assert_line(&inside, "client", &["10.0.0.1", "internal"]);
-        assert_line(&inside, "retries", &["up to 7"]);
+        assert_line(&inside, "retries", &["up to 3"]);
         assert_line(&inside, "timeout", &["1.5s"]);
         let outside = ask("192.0.2.9");
         assert_line(&outside, "client", &["192.0.2.9", "outside"]);

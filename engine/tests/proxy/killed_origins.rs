@@ -118,7 +118,7 @@ fn killing_one_of_three_origins_under_load_fails_no_request() {
     let mut origins: Vec<_> = (0..3).map(|_| Mortal::start(ANY_PORT.parse().expect("an address"))).collect();
     let addresses: Vec<_> = origins.iter().map(|origin| origin.address).collect();
     let proxy = retrying(&addresses, RESILIENT);
-    let load = Load::start(&proxy, 8);
+    let load = Load::start(&proxy, 30);
     load.more(200);
     origins[1].kill();
     load.more(400);

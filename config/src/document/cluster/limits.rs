@@ -5,7 +5,7 @@ use crate::reader::{Int, Percent, table};
 table! {
     /// Limits on the traffic to a cluster, for the whole process (Envoy: CircuitBreakers). A request above a limit is
     /// refused at once, with status 503, `x-envoy-overloaded`, the response flag `UO` and the name of the limit in the
-    /// log. A limit that is not written does not exist; Envoy has defaults of 1024 (3 for retries).
+    /// log. A limit that is not written does not exist, save for retries; Envoy has defaults of 1024 (3 for retries).
     CircuitBreakers at "clusters[].circuit_breakers", example "circuit-breakers.toml" {
         /// Connections. An idle one is closed, on whichever shard it is, before a request is refused.
         max_connections: Int<1, 4_294_967_295>, optional "no limit";
@@ -13,10 +13,12 @@ table! {
         max_pending_requests: Int<1, 4_294_967_295>, optional "no limit";
         /// Requests in flight.
         max_requests: Int<1, 4_294_967_295>, optional "no limit";
-        /// Retries in flight. Excludes `retry_budget`.
-        max_retries: Int<1, 4_294_967_295>, optional "no limit";
+        /// Retries in flight. Excludes `retry_budget`. Without either there is a budget by time: within 10 s, retries of
+        /// 20 % of the requests and 3 retries a second, not counting those of requests that no endpoint has seen. The
+        /// highest number means no limit.
+        max_retries: Int<1, 4_294_967_295>, optional "20 % of the last 10 seconds' requests, and 3 a second";
         /// Retries in flight as a percentage of the requests. Excludes `max_retries`.
-        retry_budget: RetryBudget, optional "no limit";
+        retry_budget: RetryBudget, optional "see `max_retries`";
         /// Connections to one endpoint (Envoy: per_host_thresholds), idle ones as for `max_connections`.
         max_connections_per_host: Int<1, 4_294_967_295>, optional "no limit";
         /// Limits for requests on routes with `priority = "high"`, which are counted separately.
@@ -34,10 +36,12 @@ table! {
         max_pending_requests: Int<1, 4_294_967_295>, optional "no limit";
         /// Requests in flight.
         max_requests: Int<1, 4_294_967_295>, optional "no limit";
-        /// Retries in flight. Excludes `retry_budget`.
-        max_retries: Int<1, 4_294_967_295>, optional "no limit";
+        /// Retries in flight. Excludes `retry_budget`. Without either there is a budget by time: within 10 s, retries of
+        /// 20 % of the requests and 3 retries a second, not counting those of requests that no endpoint has seen. The
+        /// highest number means no limit.
+        max_retries: Int<1, 4_294_967_295>, optional "20 % of the last 10 seconds' requests, and 3 a second";
         /// Retries in flight as a percentage of the requests. Excludes `max_retries`.
-        retry_budget: RetryBudget, optional "no limit";
+        retry_budget: RetryBudget, optional "see `max_retries`";
         /// Connections to one endpoint.
         max_connections_per_host: Int<1, 4_294_967_295>, optional "no limit";
     }

@@ -203,7 +203,8 @@ fn describe_rewrites(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forwa
 /// The timeouts and retries in force: the route's settings, and what the request may change of them.
 fn describe_times(page: &mut Page<'_>, scene: &Scene<'_>, forward: &Forward) {
     let exchange = scene.exchange;
-    let policy = TryPolicy::new(forward, &exchange.request.head, exchange.request.view(), exchange.facts.is_internal);
+    let may_ask = exchange.facts.is_internal.then_some(scene.hcm.limits.max_requested_retries);
+    let policy = TryPolicy::new(forward, &exchange.request.head, exchange.request.view(), may_ask);
     let asked = if policy.timeouts.route == forward.timeout { "" } else { ", as x-envoy-upstream-rq-timeout-ms asks" };
     page.line_at("timeout", format!("{}{asked}", time(policy.timeouts.route)), forward.timeout_place);
     let timeouts = &scene.hcm.timeouts;

@@ -78,8 +78,9 @@ const CONSUMED: u128 = Fields::set_of(&[
 ]);
 
 impl<'a> TryPolicy<'a> {
-    /// The policy in force. The request's own fields count only if it is `trusted`.
-    pub fn new(route: &'a Forward, request: &RequestHead, bytes: HeadView<'_>, trusted: bool) -> Self {
+    /// The policy in force. The request's own fields count only if there are retries that it `may_ask` for: up to that
+    /// number, or up to the route's where that is higher.
+    pub fn new(route: &'a Forward, request: &RequestHead, bytes: HeadView<'_>, may_ask: Option<u32>) -> Self {
         let config = route.retry.as_ref();
         let mut policy = Self {
             retry_on: config.map_or(RetryOn::default(), |config| config.retry_on),
@@ -95,8 +96,10 @@ impl<'a> TryPolicy<'a> {
             status_codes: SmallVec::new(),
             header_names: Vec::new(),
         };
-        if trusted && request.fields.contains_any(CONSUMED) {
-            policy.read(&request.fields, bytes);
+        if let Some(retries_max) = may_ask
+            && request.fields.contains_any(CONSUMED)
+        {
+            policy.read(&request.fields, bytes, retries_max);
         }
         let required = config.map_or(&[][..], |config| &config.retriable_request_headers);
         let head = HeadRef::request(request, bytes);
@@ -117,7 +120,7 @@ impl<'a> TryPolicy<'a> {
         !self.retry_on.is_empty() && self.num_retries > 0
     }
 
-    fn read(&mut self, fields: &Fields, bytes: HeadView<'_>) {
+    fn read(&mut self, fields: &Fields, bytes: HeadView<'_>, retries_max: u32) {
         let value = |id| fields.value(id, bytes);
         for line in fields.all(FieldId::XEnvoyRetryOn) {
             for name in list(line.value.of(bytes)) {
@@ -127,7 +130,8 @@ impl<'a> TryPolicy<'a> {
             }
         }
         if let Some(count) = value(FieldId::XEnvoyMaxRetries).and_then(number) {
-            self.num_retries = u32::try_from(count).unwrap_or(u32::MAX);
+            let most = retries_max.max(self.num_retries);
+            self.num_retries = u32::try_from(count).unwrap_or(u32::MAX).min(most);
         }
         if let Some(milliseconds) = value(FieldId::XEnvoyUpstreamRqTimeoutMs).and_then(number) {
             self.timeouts.route = timeout(milliseconds);

@@ -73,10 +73,13 @@ fn response(status: u16, fields: &str) -> (ResponseHead, Vec<u8>) {
     (head, bytes)
 }
 
+/// Retries that a trusted request may ask for.
+const REQUESTED_MAX: u32 = 3;
+
 /// Shows the policy in force for a request with these fields.
 fn with_policy<T>(route: &Forward, fields: &str, trusted: bool, show: impl Fn(&TryPolicy<'_>) -> T) -> T {
     let (head, bytes) = request(fields);
-    show(&TryPolicy::new(route, &head, HeadView::new(&bytes), trusted))
+    show(&TryPolicy::new(route, &head, HeadView::new(&bytes), trusted.then_some(REQUESTED_MAX)))
 }
 
 fn retries(route: &Forward, request: &str, status: u16, fields: &str) -> bool {
@@ -175,13 +178,13 @@ fn failures_without_a_response() {
 #[test]
 fn a_trusted_request_extends_the_policy() {
     let fields =
-        "x-envoy-retry-on: reset, 5xx,nonsense\r\nx-envoy-retry-on: retriable-4xx\r\nx-envoy-max-retries: 7\r\n";
+        "x-envoy-retry-on: reset, 5xx,nonsense\r\nx-envoy-retry-on: retriable-4xx\r\nx-envoy-max-retries: 3\r\n";
     let plain = route(None);
     with_policy(&plain, fields, true, |policy| {
         for condition in [RetryOn::RESET, RetryOn::SERVER_ERROR, RetryOn::RETRIABLE_4XX] {
             assert!(policy.retry_on.contains(condition));
         }
-        assert_eq!(policy.num_retries, 7);
+        assert_eq!(policy.num_retries, 3);
     });
     with_policy(&plain, fields, false, |policy| assert!(!policy.retries()));
     with_policy(&plain, "", true, |policy| assert!(!policy.retries()));
@@ -192,6 +195,18 @@ fn a_trusted_request_extends_the_policy() {
         assert_eq!(policy.num_retries, 2);
     });
     with_policy(&retrying, "x-envoy-max-retries: 0\r\n", true, |policy| assert!(!policy.retries()));
+}
+
+/// However many a request asks for, it gets what it may ask for, or what the route has anyway.
+#[test]
+fn a_request_may_not_ask_for_any_number_of_retries() {
+    let count = |of_route: u32, asked: u64| {
+        let retry = RetryPolicy { num_retries: of_route, ..retry_policy(&[RetryOn::RESET]) };
+        let fields = format!("x-envoy-max-retries: {asked}\r\n");
+        with_policy(&route(Some(retry)), &fields, true, |policy| policy.num_retries)
+    };
+    assert_eq!([0, 2, 3, 4, 1000, u64::MAX].map(|asked| count(1, asked)), [0, 2, 3, 3, 3, 3]);
+    assert_eq!([4, 5, 6, 1000].map(|asked| count(5, asked)), [4, 5, 5, 5]);
 }
 
 #[test]
@@ -256,7 +271,7 @@ fn tries_are_counted_down() {
     with_policy(&route, "", true, |policy| {
         let mut tries = Tries::new(policy);
         let mut decide = |asked, replayable, limits: &Rc<ShardLimits>| {
-            tries.decide(asked, replayable, || limits.acquire_retry(Priority::Default), &stats)
+            tries.decide(asked, replayable, || limits.acquire_retry(Priority::Default, false, 0), &stats)
         };
         assert_eq!(decide(false, true, &room), Err(NoRetry::NotAsked));
         assert_eq!(decide(true, false, &room), Err(NoRetry::BodyGone));
@@ -279,12 +294,12 @@ fn tries_are_counted_down() {
 fn a_permit_is_held_until_the_retry_ends() {
     let stats = Arc::new(ClusterStats::default());
     let limits = limits(1, &stats);
-    let is_full = || limits.acquire_retry(Priority::Default).is_err();
+    let is_full = || limits.acquire_retry(Priority::Default, false, 0).is_err();
     let route = route(Some(retry_policy(&[RetryOn::RESET])));
     with_policy(&route, "", true, |policy| {
         let mut tries = Tries::new(policy);
         for _ in 0..2 {
-            let decided = tries.decide(true, true, || limits.acquire_retry(Priority::Default), &stats);
+            let decided = tries.decide(true, true, || limits.acquire_retry(Priority::Default, false, 0), &stats);
             assert_eq!((decided, is_full()), (Ok(()), true), "its own place is free for the next");
         }
         tries.end(true, &stats);

@@ -5,6 +5,7 @@
 //! only it writes, and whoever is refused was refused by a fresh sum of all cells. [`shared`] says how the sum is avoided
 //! while the limit is far.
 
+mod budget;
 mod claims;
 mod overflow;
 mod shared;
@@ -15,7 +16,9 @@ pub use claims::{Asking, Claim, HostPlace, Lacking, Moved, Places};
 pub use overflow::Overflow;
 pub use shared::{SharedLimits, Usage};
 
+use crate::base::clock::Nanos;
 use crate::stats::{ClusterStats, HostStats, ShardCopy};
+use budget::Rate;
 use ringway_config::model::{self, CircuitBreakers};
 use shared::{Lessee, budget_now};
 use std::rc::Rc;
@@ -78,13 +81,16 @@ pub struct ShardLimits {
     shared: Arc<SharedLimits>,
     shard: usize,
     lessee: Lessee,
+    /// Requests and retries of the last seconds.
+    rate: Rate,
     stats: Arc<ClusterStats>,
 }
 
 impl ShardLimits {
     /// `stats` are the shard's cells of the cluster; overflows are counted there.
     pub fn new(shared: &Arc<SharedLimits>, stats: Arc<ClusterStats>, shard: usize) -> Rc<Self> {
-        Rc::new(Self { shared: shared.clone(), shard, lessee: shared.join(shard), stats })
+        let (lessee, rate) = (shared.join(shard), Rate::join(shared.rates(), shard));
+        Rc::new(Self { shared: shared.clone(), shard, lessee, rate, stats })
     }
 
     /// Room for one more. It is given back when the permit is dropped.
@@ -116,12 +122,21 @@ impl ShardLimits {
         Permit { from: Some((self.clone(), resource, priority)) }
     }
 
-    /// Room for one more retry: under `max_retries`, or, where there is a retry budget, under its share of the requests in
-    /// flight, those that wait for a connection among them.
+    /// A request has come, for the retry budget.
+    #[inline]
+    pub fn note_request(&self, priority: Priority, now: Nanos) {
+        if self.shared.has_default_budget(priority) {
+            self.rate.note_request(priority, now);
+        }
+    }
+
+    /// Room for one more retry: under `max_retries`; or, where there is a retry budget, under its share of the requests in
+    /// flight, those that wait for a connection among them; and where neither is written, under a share of the last
+    /// seconds' requests. `is_unseen`: no endpoint has seen the request, so a retry is no additional load and needs no share.
     ///
     /// # Errors
     /// As `acquire`.
-    pub fn acquire_retry(self: &Rc<Self>, priority: Priority) -> Result<Permit, Overflow> {
+    pub fn acquire_retry(self: &Rc<Self>, priority: Priority, is_unseen: bool, now: Nanos) -> Result<Permit, Overflow> {
         let breakers = self.shared.breakers(priority);
         let (limit, overflow) = match &breakers.retry_budget {
             Some(budget) => {
@@ -130,12 +145,18 @@ impl ShardLimits {
             }
             None => (breakers.max_retries, Overflow::Retries(priority)),
         };
+        if limit.is_none() {
+            if !is_unseen && !self.rate.try_take(priority, now) {
+                Overflow::DefaultRetryBudget(priority).count(&self.stats);
+                self.shared.log_default_budget(now);
+                return Err(Overflow::DefaultRetryBudget(priority));
+            }
+            self.lessee.take(Resource::Retries, priority);
+            return Ok(self.permit(Resource::Retries, priority));
+        }
         // A budget moves, so there are no leases on it; retries are rare enough to sum for each.
         if limit.is_some_and(|limit| !self.lessee.try_take_exactly(Resource::Retries, priority, limit)) {
             return Err(self.overflow(overflow));
-        }
-        if limit.is_none() {
-            self.lessee.take(Resource::Retries, priority);
         }
         Ok(self.permit(Resource::Retries, priority))
     }

@@ -13,10 +13,12 @@ pub enum Overflow {
     Requests(Priority),
     Retries(Priority),
     RetryBudget(Priority),
+    /// The retry budget of a cluster for which none is written.
+    DefaultRetryBudget(Priority),
 }
 
 impl Overflow {
-    pub(super) const COUNT: usize = 12;
+    pub(super) const COUNT: usize = 14;
 
     pub(super) fn of(resource: Resource, priority: Priority) -> Self {
         match resource {
@@ -35,6 +37,7 @@ impl Overflow {
             Self::Requests(priority) => (3, priority),
             Self::Retries(priority) => (4, priority),
             Self::RetryBudget(priority) => (5, priority),
+            Self::DefaultRetryBudget(priority) => (6, priority),
         };
         2 * kind + priority as usize
     }
@@ -46,7 +49,8 @@ impl Overflow {
             | Self::PendingRequests(priority)
             | Self::Requests(priority)
             | Self::Retries(priority)
-            | Self::RetryBudget(priority) => priority,
+            | Self::RetryBudget(priority)
+            | Self::DefaultRetryBudget(priority) => priority,
         }
     }
 
@@ -64,8 +68,10 @@ impl Overflow {
             Self::Requests(High) => "clusters[].circuit_breakers.high.max_requests",
             Self::Retries(Default) => "clusters[].circuit_breakers.max_retries",
             Self::Retries(High) => "clusters[].circuit_breakers.high.max_retries",
-            Self::RetryBudget(Default) => "clusters[].circuit_breakers.retry_budget",
-            Self::RetryBudget(High) => "clusters[].circuit_breakers.high.retry_budget",
+            Self::RetryBudget(Default) | Self::DefaultRetryBudget(Default) => {
+                "clusters[].circuit_breakers.retry_budget"
+            }
+            Self::RetryBudget(High) | Self::DefaultRetryBudget(High) => "clusters[].circuit_breakers.high.retry_budget",
         }
     }
 
@@ -88,8 +94,8 @@ impl Overflow {
             Self::Requests(High) => details!("high.max_requests"),
             Self::Retries(Default) => details!("max_retries"),
             Self::Retries(High) => details!("high.max_retries"),
-            Self::RetryBudget(Default) => details!("retry_budget"),
-            Self::RetryBudget(High) => details!("high.retry_budget"),
+            Self::RetryBudget(Default) | Self::DefaultRetryBudget(Default) => details!("retry_budget"),
+            Self::RetryBudget(High) | Self::DefaultRetryBudget(High) => details!("high.retry_budget"),
         }
     }
 
@@ -98,7 +104,7 @@ impl Overflow {
         match self {
             Self::Connections(_) | Self::ConnectionsPerHost(_) => "upstream_cx_overflow",
             Self::PendingRequests(_) | Self::Requests(_) => "upstream_rq_pending_overflow",
-            Self::Retries(_) | Self::RetryBudget(_) => "upstream_rq_retry_overflow",
+            Self::Retries(_) | Self::RetryBudget(_) | Self::DefaultRetryBudget(_) => "upstream_rq_retry_overflow",
         }
     }
 
@@ -106,7 +112,9 @@ impl Overflow {
         match self {
             Self::Connections(_) | Self::ConnectionsPerHost(_) => stats.upstream_cx_overflow.inc(),
             Self::PendingRequests(_) | Self::Requests(_) => stats.upstream_rq_pending_overflow.inc(),
-            Self::Retries(_) | Self::RetryBudget(_) => stats.upstream_rq_retry_overflow.inc(),
+            Self::Retries(_) | Self::RetryBudget(_) | Self::DefaultRetryBudget(_) => {
+                stats.upstream_rq_retry_overflow.inc();
+            }
         }
     }
 
@@ -118,7 +126,7 @@ impl Overflow {
             Self::PendingRequests(_) => breakers.max_pending_requests,
             Self::Requests(_) => breakers.max_requests,
             Self::Retries(_) => breakers.max_retries,
-            Self::RetryBudget(_) => None,
+            Self::RetryBudget(_) | Self::DefaultRetryBudget(_) => None,
         }
     }
 }

@@ -14,8 +14,10 @@
 //! and the taker, which does not count it up, does that in the end. So a shard's number may be too high for good and another's
 //! below zero, and the sum is right at every moment.
 
+use super::budget::RateCells;
 use super::claims::Desk;
 use super::{Overflow, Priority, Resource};
+use crate::base::clock::Nanos;
 use crate::stats::{PerShard, ShardCopy};
 use ringway_config::model::{CircuitBreakers, RetryBudget};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -85,6 +87,12 @@ pub struct SharedLimits {
     counts: [bool; 2],
     phases: Phases,
     cells: Arc<PerShard<UseCells>>,
+    /// Requests and retries of the last seconds.
+    rates: Arc<PerShard<RateCells>>,
+    /// For each priority: the configuration has neither `max_retries` nor a retry budget.
+    default_budget: [bool; 2],
+    /// When the default budget was last over, plus one.
+    budget_over: AtomicU64,
     /// Where shards ask each other for connections.
     pub(super) desk: Desk,
     /// The last far phase of each slot.
@@ -106,6 +114,9 @@ fn is_far(phase: u32) -> bool {
     phase.is_multiple_of(2)
 }
 
+/// Without a retry refused for this time, the default budget's shortage is over.
+const BUDGET_QUIET: Nanos = 10_000_000_000;
+
 /// Between two lines of the log about one limit.
 const LOG_INTERVAL_MS: u64 = 1000;
 
@@ -118,6 +129,9 @@ impl SharedLimits {
             breakers: breakers.clone(),
             phases: Phases([const { AtomicU32::new(FIRST_NEAR) }; SLOTS]),
             cells: Arc::default(),
+            rates: Arc::default(),
+            default_budget: breakers.each_ref().map(|it| it.max_retries.is_none() && it.retry_budget.is_none()),
+            budget_over: AtomicU64::new(0),
             desk: Desk::default(),
             far: Mutex::default(),
             origin: Instant::now(),
@@ -139,6 +153,15 @@ impl SharedLimits {
 
     pub fn breakers(&self, priority: Priority) -> &CircuitBreakers {
         &self.breakers[priority as usize]
+    }
+
+    #[inline]
+    pub(super) fn has_default_budget(&self, priority: Priority) -> bool {
+        self.default_budget[priority as usize]
+    }
+
+    pub(super) fn rates(&self) -> &Arc<PerShard<RateCells>> {
+        &self.rates
     }
 
     /// What each shard would give up, for that shard's number.
@@ -193,6 +216,23 @@ impl SharedLimits {
     #[cfg(test)]
     pub(super) fn is_far(&self, resource: Resource, priority: Priority) -> bool {
         is_far(self.phases.0[slot(resource, priority)].load(Relaxed))
+    }
+
+    /// The default retry budget is over: said when that begins, and not again while it lasts.
+    pub(super) fn log_default_budget(&self, now: Nanos) {
+        let before = self.budget_over.load(Relaxed);
+        // Two shards in the same moment may both write a line.
+        self.budget_over.store(now + 1, Relaxed);
+        if before == 0 || now > before + BUDGET_QUIET {
+            tracing::warn!(
+                target: "ringway::limits",
+                cluster = %self.cluster,
+                key = Overflow::DefaultRetryBudget(Priority::Default).config_key(),
+                "the default retry budget is used up: no retries beyond 20 % of the requests of the last 10 s, and 3 a second; \
+                 cluster.{}.upstream_rq_retry_overflow counts those not made",
+                self.cluster,
+            );
+        }
     }
 
     pub(super) fn log_overflow(&self, overflow: Overflow) {

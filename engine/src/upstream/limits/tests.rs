@@ -124,15 +124,15 @@ fn retries_under_a_number_and_under_a_budget() {
     let registry = Registry::new();
     let numbered = limited(|breakers| breakers.max_retries = Some(2));
     let numbered = shards(&numbered, &registry, 2);
-    let _two =
-        [numbered[0].acquire_retry(DEFAULT), numbered[1].acquire_retry(DEFAULT)].map(|permit| permit.expect("two"));
-    assert_eq!(numbered[0].acquire_retry(DEFAULT).expect_err("a third"), Overflow::Retries(DEFAULT));
+    let _two = [numbered[0].acquire_retry(DEFAULT, false, 0), numbered[1].acquire_retry(DEFAULT, false, 0)]
+        .map(|permit| permit.expect("two"));
+    assert_eq!(numbered[0].acquire_retry(DEFAULT, false, 0).expect_err("a third"), Overflow::Retries(DEFAULT));
 
     let budget = RetryBudget { budget_per_10_000: 2000, min_retry_concurrency: 3 };
     let shared = limited(|breakers| breakers.retry_budget = Some(budget));
     let shards = shards(&shared, &registry, 2);
     let retries = |count: usize| -> Vec<Permit> {
-        (0..).map_while(|i: usize| shards[i % 2].acquire_retry(DEFAULT).ok()).take(count).collect()
+        (0..).map_while(|i: usize| shards[i % 2].acquire_retry(DEFAULT, false, 0).ok()).take(count).collect()
     };
     assert_eq!(retries(100).len(), 3, "always");
     let mut requests: Vec<_> = (0..100).map(|i| shards[i % 2].acquire(REQUESTS, DEFAULT).expect("no limit")).collect();
@@ -146,6 +146,29 @@ fn retries_under_a_number_and_under_a_budget() {
         "clusters[].circuit_breakers.retry_budget"
     );
     assert!(registry.value("cluster.app.upstream_rq_retry_overflow").expect("counted") >= 4);
+}
+
+/// Without a written limit, a budget by time holds, for requests that an endpoint has seen.
+#[test]
+fn retries_under_the_default_budget() {
+    let registry = Registry::new();
+    let shared = limited(|_| ());
+    let shards = shards(&shared, &registry, 2);
+    (0..100).for_each(|i| shards[i % 2].note_request(DEFAULT, 0));
+    let retries =
+        |is_unseen, now| (0..200).take_while(|i| shards[i % 2].acquire_retry(DEFAULT, is_unseen, now).is_ok()).count();
+    assert_eq!(retries(false, 0), 50, "a fifth of them, and three a second");
+    assert_eq!(retries(true, 0), 200, "an endpoint that cannot be reached costs nothing");
+    let refused = shards[0].acquire_retry(DEFAULT, false, 0).expect_err("used up");
+    assert_eq!(refused.config_key(), "clusters[].circuit_breakers.retry_budget");
+    assert_eq!(registry.value("cluster.app.upstream_rq_retry_overflow"), Some(2));
+    assert_eq!(retries(false, 10_000_000_000), 30);
+    assert_eq!(shared.usage(Resource::Retries, DEFAULT), Usage { used: 0, limit: None });
+    // A number, however high, takes its place.
+    let numbered = limited(|breakers| breakers.max_retries = Some(u32::MAX));
+    let limits = ShardLimits::new(&numbered, registry.scope("other", 0), 0);
+    let permits: Vec<_> = (0..1000).map_while(|_| limits.acquire_retry(DEFAULT, false, 0).ok()).collect();
+    assert_eq!(permits.len(), 1000);
 }
 
 #[test]
