@@ -3,11 +3,13 @@
 use clap::{Parser, Subcommand};
 use ringway::admin::Source;
 use ringway::admin::explain::{Question, explain};
+use ringway::base::output;
 use ringway::server::{EMBEDDED, HINTS, run};
 use ringway_config::model::Config;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// The configuration was refused.
 const REFUSED: u8 = 1;
@@ -67,11 +69,11 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        None => embedded(),
-        Some(Command::Run { config }) => match load(config) {
+        None => last_words(embedded()),
+        Some(Command::Run { config }) => last_words(match load(config) {
             Ok((config, source)) => start(config, source, ""),
-            Err(code) => code,
-        },
+            Err(problems) => say(REFUSED, &problems),
+        }),
         Some(Command::Check { config }) => match load(config) {
             Ok((config, source)) => {
                 let file = source.file.unwrap_or_default();
@@ -79,13 +81,13 @@ fn main() -> ExitCode {
                 println!("{}: ok ({listeners} listeners, {clusters} clusters)", file.display());
                 ExitCode::SUCCESS
             }
-            Err(code) => code,
+            Err(problems) => refuse(&problems),
         },
         Some(Command::Explain { config, method, url, headers, from, listener }) => {
             let question = Question { method, url, headers: Vec::new(), from, listener };
             match load(config) {
                 Ok((config, _)) => tell(&config, question, &headers),
-                Err(code) => code,
+                Err(problems) => refuse(&problems),
             }
         }
     }
@@ -108,12 +110,12 @@ fn tell(config: &Config, mut question: Question, headers: &[String]) -> ExitCode
 fn embedded() -> ExitCode {
     match ringway_config::load_str("built-in", EMBEDDED) {
         Ok(config) => start(config, Source { file: None, text: EMBEDDED.into() }, HINTS),
-        Err(problems) => refuse(&problems.to_string()),
+        Err(problems) => say(REFUSED, &problems.to_string()),
     }
 }
 
-fn load(file: PathBuf) -> Result<(Config, Source), ExitCode> {
-    let config = ringway_config::load_file(&file).map_err(|error| refuse(&error.to_string()))?;
+fn load(file: PathBuf) -> Result<(Config, Source), String> {
+    let config = ringway_config::load_file(&file).map_err(|error| error.to_string())?;
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     Ok((config, Source { file: Some(file), text }))
 }
@@ -123,21 +125,33 @@ fn refuse(problems: &str) -> ExitCode {
     ExitCode::from(REFUSED)
 }
 
+/// What the running proxy says never waits for a pipe that is not read.
+fn say(code: u8, text: &str) -> ExitCode {
+    output::stderr().say(format!("{text}\n").as_bytes());
+    ExitCode::from(code)
+}
+
+/// How long the end waits for the last lines of the program log, after the server has waited for those of access logs.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+fn last_words(code: ExitCode) -> ExitCode {
+    output::finish(Instant::now() + PATIENCE);
+    code
+}
+
 fn start(config: Config, source: Source, hints: &str) -> ExitCode {
     let ready = |addresses: &[String], admin: Option<&str>| {
-        eprintln!("ringway {} listens on {}", env!("CARGO_PKG_VERSION"), addresses.join(", "));
+        let mut text = format!("ringway {} listens on {}\n", env!("CARGO_PKG_VERSION"), addresses.join(", "));
         if let Some(admin) = admin {
-            eprintln!("admin endpoint on {admin}");
+            text += &format!("admin endpoint on {admin}\n");
         }
+        output::stderr().say(text.as_bytes());
         if !hints.is_empty() {
-            println!("{hints}");
+            output::stdout().say(format!("{hints}\n").as_bytes());
         }
     };
     match run(config, source, ready) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ringway: {}", error.0);
-            ExitCode::from(CANNOT_START)
-        }
+        Err(error) => say(CANNOT_START, &format!("ringway: {}", error.0)),
     }
 }

@@ -8,7 +8,7 @@ table! {
     /// A file that gets a line for each exchange, and what the line says.
     AccessLog at "listeners[].http.access_log[]", example "access-log.toml" {
         /// File to append to; `/dev/stdout` is the standard output. A relative path starts at the directory of the
-        /// configuration file. The file is reopened on SIGUSR1.
+        /// configuration file. The file is reopened on SIGUSR1. It may be a FIFO: lines are lost while nothing reads it.
         path: FilePath, required;
         /// The line as text with command operators such as `%RESPONSE_CODE%`, [listed below](#command-operators). A
         /// line end is added if the text has none. Excludes `json`.

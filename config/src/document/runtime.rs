@@ -48,7 +48,7 @@ table! {
         user: Name, optional "the user that started it";
         /// Group to switch to together with `user`.
         group: Name, optional "the group of `user`";
-        /// The program log: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), and `target=level` for single
+        /// The program log on standard error: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), and `target=level` for single
         /// targets, separated by commas. The environment variable RUST_LOG overrides it.
         log: LogDirectives, default "\"info\"";
     }

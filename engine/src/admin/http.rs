@@ -48,7 +48,7 @@ impl Log {
         };
         let compiled = CompiledLog::new(&log, writer).map_err(|error| error.to_string())?;
         // Statistics cells have one writer each; the shards have the low numbers.
-        Ok(Self { log: ShardLog::new(writer.clone(), registry, usize::MAX), compiled })
+        Ok(Self { log: ShardLog::new(registry, usize::MAX), compiled })
     }
 }
 

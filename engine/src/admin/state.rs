@@ -1,6 +1,7 @@
 //! The state that the admin endpoint shows and the server keeps up to date.
 
 use super::limits;
+use crate::base::output;
 use crate::shard::Plan;
 use crate::stats::{Registry, ServerState, ServerStats, server_version};
 use std::path::PathBuf;
@@ -109,6 +110,8 @@ impl State {
         self.stats.uptime.set(self.started.elapsed().as_secs() as i64);
         self.stats.set_state(self.server_state());
         self.stats.memory_allocated.set(resident_bytes() as i64);
+        let lost = &self.stats.log_lines_lost;
+        lost.add(output::lost_lines() - lost.get());
         // All of it under the lock, so that a replaced plan makes no more cells for its clusters.
         let loaded = self.lock();
         self.stats.total_connections.set(loaded.plan.global_limit.used() as i64);

@@ -1,6 +1,9 @@
-//! The program log: tracing to standard error, with a level per target that can be changed at run time.
+//! The program log: tracing to standard error, with a level per target that can be changed at run time, and panics.
 
-use std::io::IsTerminal;
+use super::output;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal, Write};
+use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -13,11 +16,37 @@ pub fn start(directives: &str) {
     let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| directives.into());
     let filter = filter(&directives).or_else(|_| filter("info")).unwrap_or_else(|_| EnvFilter::new("info"));
     let (filter, handle) = reload::Layer::new(filter);
-    let output = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let output = fmt::layer().with_writer(|| Line).with_ansi(io::stderr().is_terminal()).log_internal_errors(false);
     // A second start in one process (tests) keeps the first.
     if tracing_subscriber::registry().with(filter).with(output).try_init().is_ok() {
         let _ = HANDLE.set(handle);
+        std::panic::set_hook(Box::new(tell_panic));
     }
+}
+
+/// Where events are written to, each in one piece.
+struct Line;
+
+impl Write for Line {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        output::stderr().say(event);
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// As the standard library does it, but never waiting for standard error. Not an event, which could be filtered.
+fn tell_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let mut text = format!("thread '{}' {panic}\n", thread.name().unwrap_or("unnamed"));
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        text += &format!("{backtrace}\n");
+    }
+    output::stderr().say(text.as_bytes());
 }
 
 /// glommio warns where it cannot lock memory for I/O buffers, which nothing uses.

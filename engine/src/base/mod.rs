@@ -1,6 +1,8 @@
-//! What everything may use: time and randomness behind one interface each, and the program log.
+//! What everything may use: time and randomness behind one interface each, and where logs are written.
 
 pub mod clock;
 pub mod date;
+pub mod log_file;
 pub mod logging;
+pub mod output;
 pub mod random;

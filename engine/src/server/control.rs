@@ -2,7 +2,7 @@
 
 use super::worker::{Order, Wake, Work};
 use crate::cluster::Supervisor;
-use crate::cluster::health::EventLog;
+use crate::cluster::health::{EventLog, Written};
 use crate::net::Network;
 use crate::ring::host::{Host, Turns};
 use crate::ring::{PoolSize, Reactor, ReactorOptions};
@@ -23,7 +23,7 @@ impl Work for Supervision {
     }
 
     fn run(registry: Arc<Registry>, orders: Receiver<Order>, started: Sender<Result<Wake, String>>) {
-        let (reactor, events) = match prepare() {
+        let (reactor, (events, written)) = match prepare(&registry) {
             Ok(prepared) => prepared,
             Err(why) => {
                 // The server waits for the answer.
@@ -37,6 +37,7 @@ impl Work for Supervision {
         Host::new(Self::NAME).run(&reactor, async |turns| serve(&reactor, &supervisor, &orders, &turns).await);
         drop(supervisor);
         reactor.shut_down();
+        written.wait();
     }
 
     fn warn_cold(waited: Duration) {
@@ -47,8 +48,8 @@ impl Work for Supervision {
     }
 }
 
-fn prepare() -> Result<(Rc<Reactor>, EventLog), String> {
-    let events = EventLog::start().map_err(|error| format!("health event log: {error}"))?;
+fn prepare(registry: &Registry) -> Result<(Rc<Reactor>, (EventLog, Written)), String> {
+    let events = EventLog::start(registry).map_err(|error| format!("health event log: {error}"))?;
     Ok((Reactor::new(&reactor_options())?, events))
 }
 

@@ -52,7 +52,7 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
         Some(admin) => Some(admin::bind(admin).map_err(|error| StartError(bind::explain(&admin.address, &error)))?),
         None => None,
     };
-    let writer = Writer::start(&registry).map_err(|error| StartError(format!("access log writer: {error}")))?;
+    let writer = Writer::new(&registry);
     let context = PlanContext { writer: &writer, registry: &registry, descriptors, shards: cpus.len() };
     let plan = Plan::new(config, &context, None).map_err(|error| StartError(error.to_string()))?;
     plan.put_in_force(None);
@@ -75,14 +75,7 @@ fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Ru
     let mut shards = Vec::new();
     let (started, answers) = mpsc::channel();
     for ((index, cpu), sockets) in cpus.iter().enumerate().zip(bound.shards) {
-        let setup = ShardSetup {
-            index,
-            cpu: Some(*cpu),
-            plan: plan.clone(),
-            sockets,
-            registry: registry.clone(),
-            writer: writer.clone(),
-        };
+        let setup = ShardSetup { index, cpu: Some(*cpu), plan: plan.clone(), sockets, registry: registry.clone() };
         reserved.release_one();
         let thread = shard::start(setup, started.clone()).map_err(StartError)?;
         // Shards start one after the other: the first failure ends the start, and the mailboxes keep the shards' order.
@@ -202,8 +195,8 @@ fn drain(running: &Running) -> Receiver<()> {
     drained
 }
 
-/// How long the last lines of the access log may take to reach their file.
-const LOG_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the last lines of access logs may take to reach their files.
+const LOG_PATIENCE: Duration = Duration::from_millis(750);
 
 fn stop(running: Running) {
     running.shards.iter().for_each(|(mailbox, _)| mailbox.send(Command::Stop));
@@ -213,7 +206,7 @@ fn stop(running: Running) {
         }
     }
     if !running.writer.stop(LOG_PATIENCE) {
-        tracing::warn!(target: "ringway::server", "the access log could not be written out in time");
+        tracing::warn!(target: "ringway::server", "access logs could not be written out in time");
     }
     tracing::info!(target: "ringway::server", "stopped");
 }

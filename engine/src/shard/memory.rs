@@ -37,12 +37,12 @@ impl MemoryShard {
     /// Run `config` (its listeners are known by their index, nothing is bound).
     ///
     /// # Panics
-    /// When an access log cannot be opened or the writer's thread not be started.
+    /// When an access log cannot be opened.
     pub fn new(config: Config, seed: u64) -> Self {
         let reactor = Reactor::simulated(seed, PoolSize { count: 256, size: 16 * 1024 });
         let network = Rc::new(MemoryNetwork::default());
         let registry = Registry::new();
-        let writer = Writer::start(&registry).expect("a thread can be made");
+        let writer = Writer::new(&registry);
         let context = PlanContext { writer: &writer, registry: &registry, descriptors: DESCRIPTORS, shards: 1 };
         let plan = Plan::new(config, &context, None).expect("access logs can be opened");
         plan.put_in_force(None);
@@ -65,7 +65,7 @@ impl MemoryShard {
         writer: Arc<Writer>,
         shard: usize,
     ) -> Self {
-        let hcm = HcmShard::new(&reactor, ShardLog::new(writer.clone(), &registry, shard), shard);
+        let hcm = HcmShard::new(&reactor, ShardLog::new(&registry, shard), shard);
         let stats = registry.scope(&shard.to_string(), shard);
         let upstream = Network::Memory(network.clone());
         let mut snapshot = Snapshot::empty(&reactor, upstream, registry.clone(), shard, hcm, stats);

@@ -16,7 +16,7 @@ pub use plan::{Plan, PlanContext};
 pub use snapshot::Sockets;
 
 use crate::hcm::HcmShard;
-use crate::hcm::access_log::{ShardLog, Writer};
+use crate::hcm::access_log::ShardLog;
 use crate::net::{Network, sys};
 use crate::ring::host::Host;
 use crate::ring::{Facts, PoolSize, Reactor, ReactorOptions};
@@ -39,7 +39,6 @@ pub struct ShardSetup {
     pub plan: Arc<Plan>,
     pub sockets: Sockets,
     pub registry: Arc<Registry>,
-    pub writer: Arc<Writer>,
 }
 
 /// Start the shard's thread. Its mailbox, or why it cannot start, comes through `started`.
@@ -98,7 +97,7 @@ struct Shard {
 
 impl Shard {
     fn new(reactor: &Rc<Reactor>, setup: ShardSetup) -> Rc<Self> {
-        let log = ShardLog::new(setup.writer, &setup.registry, setup.index);
+        let log = ShardLog::new(&setup.registry, setup.index);
         let hcm = HcmShard::new(reactor, log, setup.index);
         let stats: Arc<ShardStats> = setup.registry.scope(&setup.index.to_string(), setup.index);
         let mut snapshot =

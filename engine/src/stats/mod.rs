@@ -28,6 +28,6 @@ pub use per_shard::{PerShard, ShardCopy};
 pub use registry::Registry;
 pub use scopes::{
     AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, CodingStats, CompressorChoiceStats, CompressorStats,
-    DecompressorStats, DnsStats, FaultStats, HealthCheckStats, HttpStats, Kind, ListenerStats, LocalRateLimitStats,
-    OutlierStats, ServerStats, ShardStats,
+    DecompressorStats, DnsStats, EventLogStats, FaultStats, HealthCheckStats, HttpStats, Kind, ListenerStats,
+    LocalRateLimitStats, OutlierStats, ServerStats, ShardStats,
 };

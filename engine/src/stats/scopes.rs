@@ -13,7 +13,7 @@ with_filter_statistics! { {
     AccessLog AccessLogStats ["access_log", "ringway_access_log", "sink"] {
         /// Lines written to their file
         counter lines_written;
-        /// Lines lost because the writer was behind, the disk was full or a write failed
+        /// Lines lost because the writer was behind, a pipe was not read, the disk was full or a write failed
         counter lines_lost;
         /// Writes to a file that failed or were cut short
         counter write_failed;
@@ -21,6 +21,14 @@ with_filter_statistics! { {
         counter reopened;
         /// Files that could not be opened again; the old one stays in use
         counter reopen_failed;
+    }
+
+    /// Event logs of health checks, all of them together: `health_check_event_log.<statistic>`. Ringway's own.
+    EventLog EventLogStats ["health_check_event_log", "ringway_health_check_event_log", "sink"] {
+        /// Events written to their file
+        counter events_written;
+        /// Events lost because the writer was behind, a FIFO had no reader or no room, or a write failed
+        counter events_lost;
     }
 
     /// One cluster: `cluster.<name>.<statistic>`.
@@ -427,6 +435,8 @@ with_filter_statistics! { {
         gauge total_connections;
         /// Resident memory in bytes
         gauge memory_allocated;
+        /// Lines of the program log lost because standard error was not read or a write failed. Ringway's own
+        counter log_lines_lost;
     }
 
     /// One shard's ring and tasks: `shard.<index>.<statistic>`. Ringway's own.

@@ -21,6 +21,7 @@ mod fault;
 mod filters;
 mod flow;
 mod full_house;
+mod full_pipes;
 mod header_mutation;
 mod headers;
 mod health_checks;

@@ -91,12 +91,6 @@ impl Connection<TcpStream> {
     pub fn half_close(&self) {
         self.stream.shutdown(std::net::Shutdown::Write).expect("shutdown");
     }
-
-    /// Send `GET target` and read the response.
-    pub fn get(&mut self, target: &str) -> Message {
-        self.send(format!("GET {target} HTTP/1.1\r\nHost: example.com\r\n\r\n").as_bytes());
-        self.response()
-    }
 }
 
 impl Connection<UnixStream> {
@@ -118,6 +112,12 @@ enum Framing {
 impl<S: Read + Write> Connection<S> {
     pub fn new(stream: S) -> Self {
         Self { stream, buffer: Vec::new(), in_chunk: false }
+    }
+
+    /// Send `GET target` and read the response.
+    pub fn get(&mut self, target: &str) -> Message {
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: example.com\r\n\r\n").as_bytes());
+        self.response()
     }
 
     pub fn send(&mut self, bytes: &[u8]) {

@@ -1,6 +1,6 @@
 //! Tasks, wakes from other threads, timers on the real clock, panics, and a reactor that has nothing to do.
 
-use crate::support::{Pattern, Ring, expect, flushed, recv};
+use crate::support::{Pattern, Ring, expect, flushed, in_child, recv};
 use ringway::ring::{Segment, Timer};
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
@@ -132,6 +132,40 @@ fn a_deadline_in_the_past_fires_at_once() {
         let timer = Timer::new(&reactor);
         timer.arm_at(0);
         poll_fn(|_| if timer.fired() { Poll::Ready(()) } else { Poll::Pending }).await;
+    });
+}
+
+/// Its message goes the way of the program log: the thread does not wait for standard error.
+#[test]
+fn a_panic_waits_for_no_pipe() {
+    in_child("tasks::a_panic_waits_for_no_pipe", &[], || {
+        const VICTIMS: u64 = 100;
+        let (reader, mut pipe) = std::io::pipe().unwrap();
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&pipe);
+        let flags = |flags: libc::c_int| {
+            // SAFETY: no pointers are passed.
+            assert_eq!(unsafe { libc::fcntl(descriptor, libc::F_SETFL, flags) }, 0);
+        };
+        flags(libc::O_NONBLOCK);
+        let mut filled = 0;
+        while let Ok(written) = pipe.write(&[b'.'; 4096]) {
+            filled += written;
+        }
+        flags(0);
+        // SAFETY: both descriptors are open; standard error is closed, which only this process sees.
+        assert_eq!(unsafe { libc::dup2(descriptor, 2) }, 2);
+        ringway::base::logging::start("info");
+        let ring = Ring::new();
+        for _ in 0..VICTIMS {
+            ring.spawn(async { panic!("{}", "expected ".repeat(100)) });
+        }
+        ring.0.run_until(|| ring.facts().panics == VICTIMS);
+        let mut reader = std::io::BufReader::new(reader);
+        reader.read_exact(&mut vec![0; filled]).unwrap();
+        let mut lines = std::io::BufRead::lines(reader).map(Result::unwrap);
+        let first = [lines.next().unwrap(), lines.next().unwrap()];
+        assert!(first[0].contains("panicked at engine/tests/uring/tasks.rs:"), "{first:?}");
+        assert!(first[1].starts_with("expected expected "), "{first:?}");
     });
 }
 

@@ -15,8 +15,8 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 
-pub use event_log::EventLog;
 pub(super) use event_log::{Event, EventKind};
+pub use event_log::{EventLog, Written};
 use link::Link;
 pub(super) use session::{Session, Transition, interval};
 

@@ -91,7 +91,7 @@ impl World {
         let shared = ClusterShared::new(&config, &registry, 1, None);
         shared.put_in_force();
         registry.scope::<ClusterStats>("app", 0).upstream_cx_total.inc();
-        let events = EventLog::start().expect("a thread");
+        let (events, _) = EventLog::start(&registry).expect("a thread");
         let supervisor = Supervisor::new(&reactor, Network::Memory(network.clone()), registry.clone(), events);
         let (warm, warmed) = mpsc::channel();
         let mut world = Self { reactor, registry, shared, supervisor, network, origins: Vec::new(), warmed };

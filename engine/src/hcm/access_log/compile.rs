@@ -1,7 +1,8 @@
 //! An access log as the shards use it, made once per configuration.
 
 use super::filter::LogFilter;
-use super::{OpenError, SinkId, Writer};
+use super::sink::Sink;
+use super::{OpenError, Writer};
 use crate::http::format::{LineFormat, Record};
 use ringway_config::model::AccessLog;
 
@@ -9,7 +10,7 @@ use ringway_config::model::AccessLog;
 #[derive(Clone, Debug)]
 pub struct CompiledLog {
     pub(super) format: LineFormat,
-    pub(super) sink: SinkId,
+    pub(super) sink: Sink,
     /// `None`: every exchange.
     filter: Option<LogFilter>,
 }

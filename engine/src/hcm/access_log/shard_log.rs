@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::writer::{Batch, Writer};
-use super::{CompiledLog, SinkId};
+use super::CompiledLog;
+use super::sink::{Batch, Sink};
 use crate::http::format::{Record, SecondCache, format_line};
 use crate::stats::{AccessLogStats, Registry};
 
@@ -23,7 +23,6 @@ const CAPACITY_KEPT: usize = 2 * BATCH_SIZE;
 /// shard holds it.
 #[derive(Debug)]
 pub struct ShardLog {
-    writer: Arc<Writer>,
     stats: Arc<AccessLogStats>,
     state: RefCell<State>,
 }
@@ -31,15 +30,16 @@ pub struct ShardLog {
 #[derive(Debug, Default)]
 struct State {
     second: SecondCache,
-    /// Indexed by `SinkId`; made at the first line.
+    /// Indexed by `Sink::id`; made at the first line.
     sinks: Vec<Option<Buffers>>,
 }
 
 #[derive(Debug)]
 struct Buffers {
+    sink: Sink,
     filling: Vec<u8>,
     lines: u64,
-    /// Buffers that the writer has.
+    /// Buffers that the sink's thread has.
     away: usize,
     give_back: SyncSender<Vec<u8>>,
     given_back: Receiver<Vec<u8>>,
@@ -49,8 +49,8 @@ struct Buffers {
 
 impl ShardLog {
     /// For the shard with this index, whose lost lines are counted in `registry`.
-    pub fn new(writer: Arc<Writer>, registry: &Registry, shard: usize) -> Self {
-        Self { writer, stats: registry.scope("", shard), state: RefCell::default() }
+    pub fn new(registry: &Registry, shard: usize) -> Self {
+        Self { stats: registry.scope("", shard), state: RefCell::default() }
     }
 
     /// Formats the line, where the log takes the exchange, and keeps it for the next batch. Never waits and does no I/O.
@@ -60,10 +60,10 @@ impl ShardLog {
         }
         let mut state = self.state.borrow_mut();
         let State { second, sinks } = &mut *state;
-        let buffers = buffers_of(sinks, log.sink);
+        let buffers = buffers_of(sinks, &log.sink);
         format_line(&log.format, record, second, &mut buffers.filling);
         buffers.lines += 1;
-        if buffers.filling.len() >= BATCH_SIZE && !self.hand_over(log.sink, buffers) {
+        if buffers.filling.len() >= BATCH_SIZE && !buffers.hand_over() {
             self.stats.lines_lost.add(buffers.lines);
             buffers.filling.clear();
             buffers.lines = 0;
@@ -74,10 +74,8 @@ impl ShardLog {
     /// until their buffer is full.
     pub fn flush(&self) {
         let mut state = self.state.borrow_mut();
-        for (index, buffers) in state.sinks.iter_mut().enumerate() {
-            if let Some(buffers) = buffers.as_mut().filter(|buffers| !buffers.filling.is_empty()) {
-                self.hand_over(SinkId::from_index(index), buffers);
-            }
+        for buffers in state.sinks.iter_mut().flatten().filter(|buffers| !buffers.filling.is_empty()) {
+            buffers.hand_over();
         }
     }
 
@@ -86,32 +84,6 @@ impl ShardLog {
         for buffers in self.state.borrow_mut().sinks.iter_mut().flatten() {
             self.stats.lines_lost.add(std::mem::take(&mut buffers.lines));
             buffers.filling.clear();
-        }
-    }
-
-    /// Whether the writer took the buffer; a new one is in its place then.
-    fn hand_over(&self, sink: SinkId, buffers: &mut Buffers) -> bool {
-        buffers.collect();
-        if buffers.away + 1 >= BUFFERS_MAX {
-            return false;
-        }
-        let empty = buffers.spare.pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_CAPACITY));
-        let batch = Batch {
-            sink,
-            bytes: std::mem::replace(&mut buffers.filling, empty),
-            lines: buffers.lines,
-            give_back: buffers.give_back.clone(),
-        };
-        match self.writer.submit(batch) {
-            Ok(()) => {
-                buffers.away += 1;
-                buffers.lines = 0;
-                true
-            }
-            Err(batch) => {
-                buffers.spare.push(std::mem::replace(&mut buffers.filling, batch.bytes));
-                false
-            }
         }
     }
 }
@@ -124,14 +96,39 @@ impl Drop for ShardLog {
 }
 
 impl Buffers {
-    fn new() -> Self {
+    fn new(sink: Sink) -> Self {
         // Room for all that may be away, so that the writer never finds it full.
         let (give_back, given_back) = sync_channel(BUFFERS_MAX);
         let filling = Vec::with_capacity(BUFFER_CAPACITY);
-        Self { filling, lines: 0, away: 0, give_back, given_back, spare: Vec::with_capacity(BUFFERS_MAX) }
+        Self { sink, filling, lines: 0, away: 0, give_back, given_back, spare: Vec::with_capacity(BUFFERS_MAX) }
     }
 
-    /// Takes back what the writer is done with.
+    /// Whether the sink's thread took the buffer; a new one is in its place then.
+    fn hand_over(&mut self) -> bool {
+        self.collect();
+        if self.away + 1 >= BUFFERS_MAX {
+            return false;
+        }
+        let empty = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_CAPACITY));
+        let batch = Batch {
+            bytes: std::mem::replace(&mut self.filling, empty),
+            lines: self.lines,
+            give_back: self.give_back.clone(),
+        };
+        match self.sink.submit(batch) {
+            Ok(()) => {
+                self.away += 1;
+                self.lines = 0;
+                true
+            }
+            Err(batch) => {
+                self.spare.push(std::mem::replace(&mut self.filling, batch.bytes));
+                false
+            }
+        }
+    }
+
+    /// Takes back what the thread is done with.
     fn collect(&mut self) {
         while let Ok(mut empty) = self.given_back.try_recv() {
             self.away -= 1;
@@ -143,9 +140,9 @@ impl Buffers {
     }
 }
 
-fn buffers_of(sinks: &mut Vec<Option<Buffers>>, sink: SinkId) -> &mut Buffers {
-    if sinks.len() <= sink.index() {
-        sinks.resize_with(sink.index() + 1, || None);
+fn buffers_of<'a>(sinks: &'a mut Vec<Option<Buffers>>, sink: &Sink) -> &'a mut Buffers {
+    if sinks.len() <= sink.id {
+        sinks.resize_with(sink.id + 1, || None);
     }
-    sinks[sink.index()].get_or_insert_with(Buffers::new)
+    sinks[sink.id].get_or_insert_with(|| Buffers::new(sink.clone()))
 }

@@ -25,8 +25,8 @@ struct Fixture {
 
 fn fixture() -> Fixture {
     let registry = Registry::new();
-    let writer = Writer::start(&registry).unwrap();
-    let shard = ShardLog::new(Arc::clone(&writer), &registry, 0);
+    let writer = Writer::new(&registry);
+    let shard = ShardLog::new(&registry, 0);
     Fixture { registry, writer, shard }
 }
 
@@ -61,8 +61,8 @@ fn lines_of_two_shards_and_two_logs_share_one_file() {
     fs::write(&path, "before\n").unwrap();
     let fixture = fixture();
     let (a, b) = (fixture.log(&file(&path), "a"), fixture.log(&file(&path), "b"));
-    assert_eq!(a.sink, b.sink);
-    let other = ShardLog::new(Arc::clone(&fixture.writer), &fixture.registry, 1);
+    assert_eq!(a.sink.id, b.sink.id);
+    let other = ShardLog::new(&fixture.registry, 1);
     for _ in 0..3 {
         fixture.shard.append(&a, &Record::default());
         other.append(&b, &Record::default());
@@ -122,7 +122,7 @@ fn a_full_disk_loses_lines_and_counts_them() {
     assert_eq!(fixture.counter(|stats| stats.write_failed.get()), 1);
 }
 
-/// A pipe that nobody reads: the writer blocks for good.
+/// A pipe that is not read: its lines are lost, and those of another log are not.
 #[test]
 fn a_writer_that_is_stuck_costs_lines_and_bounded_memory_but_never_blocks() {
     const LINES: u64 = 20_000;
@@ -133,6 +133,12 @@ fn a_writer_that_is_stuck_costs_lines_and_bounded_memory_but_never_blocks() {
     for _ in 0..LINES {
         fixture.shard.append(&log, &Record::default());
     }
+    let directory = tempfile::tempdir().unwrap();
+    let good = directory.path().join("good.log");
+    let other = fixture.log(&file(&good), "y");
+    fixture.shard.append(&other, &Record::default());
+    fixture.shard.flush();
+    fixture.wait_until("the other log", |_| fs::read_to_string(&good).unwrap() == "y\n");
     let lost = fixture.counter(|stats| stats.lines_lost.get());
     // One buffer is being written, two may wait, one is being filled: 4 x 64 KiB of 100 byte lines.
     assert!(lost >= LINES - 4 * 660, "{lost} lines lost");
@@ -143,7 +149,64 @@ fn a_writer_that_is_stuck_costs_lines_and_bounded_memory_but_never_blocks() {
     let Fixture { registry, writer: _writer, shard } = fixture;
     drop(shard);
     let total = |name: &str| registry.value(name).unwrap() as u64;
-    assert_eq!(total("access_log.lines_lost") + total("access_log.lines_written"), LINES);
+    assert_eq!(total("access_log.lines_lost") + total("access_log.lines_written"), LINES + 1);
+}
+
+fn fifo(path: &Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// A FIFO: without a reader lines are lost, neither opening nor reopening waits, and a reader gets what comes then.
+#[test]
+fn a_fifo_is_written_once_it_has_a_reader() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("fifo");
+    fifo(&path);
+    let fixture = fixture();
+    let log = fixture.log(&file(&path), "x");
+    let append = || {
+        fixture.shard.append(&log, &Record::default());
+        fixture.shard.flush();
+    };
+    append();
+    fixture.wait_until("the loss", |fixture| fixture.counter(|stats| stats.lines_lost.get()) == 1);
+    fixture.writer.reopen();
+    fixture.wait_until("the reopening", |fixture| fixture.counter(|stats| stats.reopened.get()) == 1);
+    // The open waits for a writer: that is the next line's.
+    let reading = std::thread::spawn(move || {
+        let mut reader = std::io::BufReader::new(fs::File::open(path).unwrap());
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
+        line
+    });
+    fixture.wait_until("a line is read", |fixture| {
+        append();
+        std::thread::sleep(Duration::from_millis(5));
+        fixture.counter(|stats| stats.lines_written.get()) > 0
+    });
+    assert_eq!(reading.join().unwrap(), "x\n");
+    assert!(fixture.writer.stop(PATIENCE));
+}
+
+/// A FIFO that is full does not keep the thread from letting it go.
+#[test]
+fn a_full_fifo_is_let_go_on_reopen() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    fifo(&path);
+    // Opening it in both directions waits for no other side.
+    let held = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let fixture = fixture();
+    let log = fixture.log(&file(&path), &"x".repeat(99));
+    while fixture.counter(|stats| stats.lines_lost.get()) == 0 {
+        fixture.shard.append(&log, &Record::default());
+    }
+    fs::remove_file(&path).unwrap();
+    fixture.writer.reopen();
+    fixture.wait_until("the new file", |_| path.exists());
+    assert!(fixture.writer.stop(PATIENCE));
+    assert!(fs::metadata(&path).unwrap().is_file());
+    drop(held);
 }
 
 #[test]

@@ -1,0 +1,227 @@
+//! A file of access logs and its thread.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use ringway_config::model::AccessLogSink;
+
+use crate::base::log_file;
+use crate::stats::AccessLogStats;
+
+/// Batches on their way to one file, of all shards together. Each shard has at most three of them.
+const QUEUE_LEN: usize = 256;
+
+/// The handle on a file that is open. Log entries with the same path share one.
+#[derive(Clone, Debug)]
+pub(super) struct Sink {
+    /// Counted from 0, for tables of sinks.
+    pub id: usize,
+    queue: SyncSender<Message>,
+    orders: Arc<Orders>,
+}
+
+/// Lines for one sink, with the way back for the buffer.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub bytes: Vec<u8>,
+    pub lines: u64,
+    pub give_back: SyncSender<Vec<u8>>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Batch(Batch),
+    /// There are orders.
+    Look,
+}
+
+/// Orders, apart from the queue: they must not be lost when it is full.
+#[derive(Debug, Default)]
+struct Orders {
+    reopen: AtomicBool,
+    stop: AtomicBool,
+}
+
+impl Sink {
+    /// Starts the thread that writes to `file`. It drops `done` when it ends.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub(super) fn start(
+        id: usize,
+        file: LogFile,
+        stats: Arc<AccessLogStats>,
+        done: impl Send + 'static,
+    ) -> io::Result<Self> {
+        let (queue, messages) = sync_channel(QUEUE_LEN);
+        let orders = Arc::new(Orders::default());
+        let mut thread = Thread { file, orders: orders.clone(), stats };
+        std::thread::Builder::new().name("access-log".into()).spawn(move || {
+            thread.run(messages);
+            drop(done);
+        })?;
+        Ok(Self { id, queue, orders })
+    }
+
+    /// Hands a batch over without waiting; gives it back when the queue is full or the thread has ended.
+    pub(super) fn submit(&self, batch: Batch) -> Result<(), Batch> {
+        self.queue.try_send(Message::Batch(batch)).map_err(|refused| match refused {
+            TrySendError::Full(Message::Batch(batch)) | TrySendError::Disconnected(Message::Batch(batch)) => batch,
+            TrySendError::Full(Message::Look) | TrySendError::Disconnected(Message::Look) => {
+                unreachable!("what comes back is what was sent")
+            }
+        })
+    }
+
+    pub(super) fn reopen(&self) {
+        self.order(&self.orders.reopen);
+    }
+
+    pub(super) fn stop(&self) {
+        self.order(&self.orders.stop);
+    }
+
+    fn order(&self, order: &AtomicBool) {
+        order.store(true, Ordering::Release);
+        // When the queue is full the thread is about to look anyway.
+        let _ = self.queue.try_send(Message::Look);
+    }
+}
+
+/// The thread's side.
+struct Thread {
+    file: LogFile,
+    orders: Arc<Orders>,
+    stats: Arc<AccessLogStats>,
+}
+
+impl Thread {
+    /// Until it is told to stop or the last handle is gone. Takes the queue, so that batches are refused when it is over.
+    fn run(&mut self, messages: Receiver<Message>) {
+        while let Ok(message) = messages.recv() {
+            self.handle(message);
+            if self.orders.stop.load(Ordering::Acquire) {
+                while let Ok(message) = messages.try_recv() {
+                    self.handle(message);
+                }
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        if self.orders.reopen.swap(false, Ordering::AcqRel) {
+            self.file.reopen(&self.stats);
+        }
+        let Message::Batch(mut batch) = message else { return };
+        let orders = &self.orders;
+        // A file that takes nothing for now is let go by a reopening all the same.
+        let written = self.file.write(&batch, &self.stats, || orders.reopen.load(Ordering::Acquire));
+        self.stats.lines_written.add(written);
+        self.stats.lines_lost.add(batch.lines - written);
+        batch.bytes.clear();
+        // A shard that has ended does not want it back.
+        let _ = batch.give_back.try_send(batch.bytes);
+    }
+}
+
+/// Where the lines go.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    /// `None`: standard output, which cannot be opened again.
+    path: Option<PathBuf>,
+    /// `None`: a FIFO that has no reader yet. Lines are lost until it has one.
+    file: Option<File>,
+    /// The last write ended within a line.
+    torn: bool,
+    /// The last write failed; the program log has it once and not for each batch.
+    failing: bool,
+}
+
+impl LogFile {
+    /// Never waits.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub(super) fn open(sink: &AccessLogSink) -> io::Result<Self> {
+        let (path, file) = match sink {
+            AccessLogSink::Stdout => (None, Some(own_stdout()?)),
+            AccessLogSink::File(path) => (Some(path.clone()), log_file::open(path)?),
+        };
+        Ok(Self { path, file, torn: false, failing: false })
+    }
+
+    /// How many of the batch's lines are in the file. What could not be written is not tried again: the disk may stay
+    /// full for hours.
+    fn write(&mut self, batch: &Batch, stats: &AccessLogStats, gives_up: impl Fn() -> bool) -> u64 {
+        let (done, result) = self.write_bytes(&batch.bytes, gives_up);
+        match result {
+            Ok(()) => {
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!(target: "access_log", path = %self.shown(), "writing works again");
+                }
+                batch.lines
+            }
+            Err(error) => {
+                stats.write_failed.inc();
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::warn!(target: "access_log", path = %self.shown(), %error, "lines are lost");
+                }
+                let whole = batch.bytes[..done].iter().filter(|byte| **byte == b'\n').count() as u64;
+                whole.min(batch.lines)
+            }
+        }
+    }
+
+    /// How many bytes were written, and why not all of them.
+    fn write_bytes(&mut self, bytes: &[u8], gives_up: impl Fn() -> bool) -> (usize, io::Result<()>) {
+        if let (None, Some(path)) = (&self.file, &self.path) {
+            match log_file::open(path) {
+                Ok(file) => self.file = file,
+                Err(error) => return (0, Err(error)),
+            }
+        }
+        let Some(file) = &mut self.file else {
+            return (0, Err(io::Error::new(ErrorKind::BrokenPipe, "the FIFO has no reader")));
+        };
+        if self.torn {
+            match log_file::write(file, b"\n", &gives_up) {
+                (_, Ok(())) => self.torn = false,
+                (_, Err(error)) => return (0, Err(error)),
+            }
+        }
+        let (done, result) = log_file::write(file, bytes, gives_up);
+        // A format without a line end is the user's wish and not a torn line.
+        self.torn = result.is_err() && bytes[..done].last().is_some_and(|byte| *byte != b'\n');
+        (done, result)
+    }
+
+    fn reopen(&mut self, stats: &AccessLogStats) {
+        let Some(path) = &self.path else { return };
+        match log_file::open(path) {
+            Ok(file) => {
+                self.file = file;
+                self.torn = false;
+                stats.reopened.inc();
+            }
+            Err(error) => {
+                stats.reopen_failed.inc();
+                tracing::warn!(target: "access_log", path = %path.display(), %error, "not reopened, the old file stays");
+            }
+        }
+    }
+
+    fn shown(&self) -> std::path::Display<'_> {
+        self.path.as_deref().unwrap_or(Path::new("/dev/stdout")).display()
+    }
+}
+
+/// Standard output without std's lock and buffer.
+fn own_stdout() -> io::Result<File> {
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
