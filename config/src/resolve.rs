@@ -13,6 +13,7 @@ mod listener;
 mod matcher;
 mod retry;
 mod route;
+mod spelling;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -34,6 +35,8 @@ struct Resolver<'d, 't, 'p> {
     /// Names of the filters of the current `http`, and whether all of them could be read.
     chain: Vec<&'static str>,
     chain_is_known: bool,
+    /// How the paths of requests to the current `http` are spelled.
+    spelling: spelling::Spelling,
     /// Where relative paths start.
     directory: &'d Path,
 }
@@ -46,8 +49,15 @@ pub fn resolve(document: &Document, file: &str, directory: &Path, problems: &mut
         clusters.entry(name).or_insert((cluster_names.len(), cluster));
         cluster_names.push(name);
     }
-    let mut resolver =
-        Resolver { problems, clusters, cluster_names, chain: Vec::new(), chain_is_known: true, directory };
+    let mut resolver = Resolver {
+        problems,
+        clusters,
+        cluster_names,
+        chain: Vec::new(),
+        chain_is_known: true,
+        spelling: spelling::Spelling::default(),
+        directory,
+    };
     let runtime = resolver.runtime(document.runtime.given());
     let listeners = resolver.listeners(document);
     let clusters = resolver.all_clusters(document);

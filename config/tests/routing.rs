@@ -57,14 +57,17 @@ fn a_route_that_says_nothing_has_envoys_defaults() {
 fn http_has_envoys_defaults() {
     let hcm = hcm("routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]");
     assert!(hcm.mutations.request.is_empty() && hcm.mutations.response.is_empty());
-    let off = PathOptions {
-        normalize: false,
+    let expected = PathOptions {
+        normalize: true,
         merge_slashes: false,
+        matches_merged_slashes: true,
         escaped_slashes: EscapedSlashes::Keep,
         strip_matching_host_port: false,
         strip_trailing_host_dot: false,
     };
-    assert_eq!(hcm.paths, off);
+    assert_eq!(hcm.paths, expected);
+    let shadowing = (Underscores::DropShadowing, ClientCertDetails::Sanitize);
+    assert_eq!((hcm.trust.underscores, hcm.trust.client_cert_details), shadowing);
     assert_eq!((hcm.trust.use_remote_address, hcm.trust.xff_num_trusted_hops), (false, 0));
     let ranges: Vec<_> =
         hcm.trust.internal_addresses.iter().map(|it| format!("{}/{}", it.address, it.prefix_len)).collect();
@@ -78,15 +81,17 @@ fn http_has_envoys_defaults() {
 #[test]
 fn trust_and_paths() {
     let hcm = hcm("use_remote_address = true\nxff_num_trusted_hops = 2\ninternal_addresses = [\"100.64.0.0/10\"]\n\
-         internal_only_headers = [\"X-Internal\"]\nnormalize_path = true\nmerge_slashes = true\n\
+         internal_only_headers = [\"X-Internal\"]\nnormalize_path = false\nmerge_slashes = true\n\
+         merge_slashes_for_matching = false\n\
          path_with_escaped_slashes_action = \"unescape_and_forward\"\nstrip_matching_host_port = true\n\
          strip_trailing_host_dot = true\nmax_stream_duration = \"1m\"\nroutes = []");
     assert_eq!((hcm.trust.use_remote_address, hcm.trust.xff_num_trusted_hops), (true, 2));
     assert_eq!((hcm.trust.internal_addresses.len(), hcm.trust.internal_addresses[0].prefix_len), (1, 10));
     assert_eq!(hcm.trust.internal_only_headers, ["x-internal"]);
     let on = PathOptions {
-        normalize: true,
+        normalize: false,
         merge_slashes: true,
+        matches_merged_slashes: false,
         escaped_slashes: EscapedSlashes::UnescapeAndForward,
         strip_matching_host_port: true,
         strip_trailing_host_dot: true,
@@ -100,6 +105,17 @@ fn trust_and_paths() {
         let hcm = self::hcm(&format!("path_with_escaped_slashes_action = \"{word}\"\nroutes = []"));
         assert_eq!(hcm.paths.escaped_slashes, expected);
     }
+    for (word, expected) in [
+        ("allow", Underscores::Allow),
+        ("reject_request", Underscores::RejectRequest),
+        ("drop_header", Underscores::DropHeader),
+        ("drop_shadowing", Underscores::DropShadowing),
+    ] {
+        let hcm = self::hcm(&format!("headers_with_underscores_action = \"{word}\"\nroutes = []"));
+        assert_eq!(hcm.trust.underscores, expected, "{word}");
+    }
+    let hcm = self::hcm("forward_client_cert_details = \"always_forward_only\"\nroutes = []");
+    assert_eq!(hcm.trust.client_cert_details, ClientCertDetails::AlwaysForwardOnly);
 }
 
 #[test]

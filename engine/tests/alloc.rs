@@ -234,7 +234,6 @@ address = "127.0.0.1:1"
 use_remote_address = true
 xff_num_trusted_hops = 1
 internal_only_headers = ["x-user"]
-normalize_path = true
 merge_slashes = true
 path_with_escaped_slashes_action = "unescape_and_forward"
 strip_trailing_host_dot = true
@@ -325,6 +324,13 @@ fn the_counter_counts() {
 #[test]
 fn get_with_a_small_body() {
     exchanges_allocate_nothing(&kinds()[0], CONFIG);
+}
+
+/// Nor does a path that routes see in another spelling, or a header that is dropped for its name.
+#[test]
+fn get_with_rows_of_slashes() {
+    let head = format!("GET //api///items?q=1 HTTP/1.1\r\n{PLAIN_FIELDS}X_Forwarded_For: 10.0.0.1\r\n\r\n");
+    exchanges_allocate_nothing(&Kind { name: "rows of slashes", request: leak(head), ..kinds()[0] }, CONFIG);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::access_log::AccessLog;
 use super::filter::HttpFilter;
 use super::header::HeaderToAdd;
 use super::route::{Route, VirtualHost};
-use crate::model::{Cidr, EscapedSlashes, ServerHeader};
+use crate::model::{Cidr, ClientCertDetails, EscapedSlashes, ServerHeader, Underscores};
 use crate::reader::{
     EditableHeader, HeaderName, HeaderValue, Int, IntOrOff, List, Name, OneOf, Size, SizeOrOff, Timeout, ViaName, Word,
     table,
@@ -57,11 +57,15 @@ table! {
         /// Forward the trailers of chunked messages; otherwise they are dropped.
         enable_trailers: bool, default "false";
 
-        /// Resolve `.` and `..` in paths, and decode characters that need no percent-encoding (RFC 3986 section 6). A
-        /// path that leaves the root gets status 400.
-        normalize_path: bool, default "false";
-        /// Replace several slashes in a row in a path by one.
+        /// Resolve `.` and `..` in paths, also where they are percent-encoded, turn `\\` into `/`, and decode characters
+        /// that need no percent-encoding (RFC 3986 section 6), for routes and for the upstream. A path that leaves the
+        /// root or holds `%00` gets status 400; a `%` that begins no escape is left as it is.
+        normalize_path: bool, default "true";
+        /// Replace several slashes in a row in a path by one in what the upstream gets.
         merge_slashes: bool, default "false";
+        /// Match several slashes in a row in a path as one: routes and conditions on `:path` see `/a/b` where the client
+        /// wrote `//a///b`, and the upstream gets what the client wrote, unless `merge_slashes` is set.
+        merge_slashes_for_matching: bool, default "true";
         /// What happens to `%2F` and `%5C` in paths, which some upstreams take for slashes: they are kept, the request
         /// gets status 400, or they become slashes, and the request is forwarded with them (`unescape_and_forward`) or
         /// the client is redirected to the new path (`unescape_and_redirect`).
@@ -87,6 +91,15 @@ table! {
         max_requested_retries: Int<0, 1000>, default "3";
         /// Further headers that are removed from requests from outside.
         internal_only_headers: List<HeaderName>, optional "none";
+        /// What happens to request headers with `_` in their names, which many upstreams cannot tell from `-`:
+        /// `drop_shadowing` drops those that would pass for a header that this proxy sets or believes, or that the
+        /// configuration names (`x_forwarded_for`, `content_length`, `x_user` where `x-user` is set by
+        /// `request_headers_to_add`), and forwards others; `allow`, `reject_request` (status 400) and `drop_header` are
+        /// Envoy's and hold for all of them.
+        headers_with_underscores_action: OneOf<Underscores>, default "\"drop_shadowing\"";
+        /// What happens to `x-forwarded-client-cert` in requests: it is removed, or forwarded as it came. Forward it only
+        /// where a proxy in front, which all requests pass, sets it.
+        forward_client_cert_details: OneOf<ClientCertDetails>, default "\"sanitize\"";
 
         /// Headers added to every request, after those of the virtual host.
         request_headers_to_add: List<HeaderToAdd>, optional "none";
@@ -124,6 +137,22 @@ impl Word for EscapedSlashes {
         ("unescape_and_forward", Self::UnescapeAndForward),
     ];
     const LATER: &'static [&'static str] = &[];
+}
+
+impl Word for Underscores {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("drop_shadowing", Self::DropShadowing),
+        ("allow", Self::Allow),
+        ("reject_request", Self::RejectRequest),
+        ("drop_header", Self::DropHeader),
+    ];
+    const LATER: &'static [&'static str] = &[];
+}
+
+impl Word for ClientCertDetails {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("sanitize", Self::Sanitize), ("always_forward_only", Self::AlwaysForwardOnly)];
+    const LATER: &'static [&'static str] = &["forward_only", "append_forward", "sanitize_set"];
 }
 
 impl Word for ServerHeader {

@@ -105,9 +105,10 @@ table! {
     /// Answer with a redirect to the request's own URL with some parts changed (Envoy: RedirectAction). At least one
     /// part must change.
     Redirect at "listeners[].http.virtual_hosts[].routes[].redirect", example "redirect.toml" {
-        /// New scheme, `"http"` or `"https"`. The request's port is dropped with it.
+        /// New scheme, `"http"` or `"https"`. Where it is another one than the request's, the request's port is dropped,
+        /// unless `port` is written.
         scheme: Scheme, optional "unchanged";
-        /// New host.
+        /// New host. The request's port is dropped with it, unless `port` is written.
         host: HostName, optional "unchanged";
         /// New port.
         port: Int<1, 65535>, optional "unchanged";

@@ -86,14 +86,16 @@ pub enum ServerHeader {
     PassThrough,
 }
 
-/// Changes to a request's path before a route is chosen. All are off by default, as in Envoy's API; Envoy's example for
-/// the edge sets all of them.
+/// Changes to a request's path and host before a route is chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathOptions {
-    /// Resolve `.` and `..` and unreserved escapes (RFC 3986 section 6); a path that leaves the root gets status 400.
+    /// Resolve `.` and `..` and unreserved escapes (RFC 3986 section 6); a path that leaves the root gets status 400
+    /// (default true).
     pub normalize: bool,
-    /// Adjacent slashes become one.
+    /// Adjacent slashes become one (default false).
     pub merge_slashes: bool,
+    /// Conditions see adjacent slashes as one (default true).
+    pub matches_merged_slashes: bool,
     pub escaped_slashes: EscapedSlashes,
     /// Remove the port from the host if it is the listener's port.
     pub strip_matching_host_port: bool,
@@ -126,6 +128,27 @@ pub struct Trust {
     /// Headers that are removed from requests from outside, in addition to x-envoy-* ones; lower case (Envoy:
     /// route_config.internal_only_headers).
     pub internal_only_headers: Vec<String>,
+    pub underscores: Underscores,
+    pub client_cert_details: ClientCertDetails,
+}
+
+/// Request headers with `_` in their names (Envoy: HeadersWithUnderscoresAction).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Underscores {
+    /// Those that would pass for another header that is named are dropped (default).
+    DropShadowing,
+    Allow,
+    /// Status 400.
+    RejectRequest,
+    DropHeader,
+}
+
+/// `x-forwarded-client-cert` in requests (Envoy: ForwardClientCertDetails).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertDetails {
+    /// Removed (default).
+    Sanitize,
+    AlwaysForwardOnly,
 }
 
 #[derive(Clone, Debug)]

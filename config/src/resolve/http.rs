@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Resolver;
 use super::header::mutations;
+use super::spelling::Spelling;
 use crate::diagnostic::Problem;
 use crate::document::{self, Http};
 use crate::model::{
@@ -28,6 +29,10 @@ impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn http(&mut self, http: &'d Located<Http>) -> Hcm {
         let keys = [("routes", http.routes.origin()), ("virtual_hosts", http.virtual_hosts.origin())];
         self.exactly_one(&http.origin, http.has_unknown, &keys, "`http` has no routes");
+        self.spelling = Spelling {
+            is_normal: http.normalize_path.value,
+            is_merged: http.merge_slashes.value || http.merge_slashes_for_matching.value,
+        };
         let http_filters = self.http_filters(http);
         let virtual_hosts = match http.routes.given() {
             Some(routes) => vec![VirtualHost {
@@ -99,6 +104,7 @@ fn path_options(http: &Http) -> PathOptions {
     PathOptions {
         normalize: http.normalize_path.value,
         merge_slashes: http.merge_slashes.value,
+        matches_merged_slashes: http.merge_slashes_for_matching.value,
         escaped_slashes: http.path_with_escaped_slashes_action.0,
         strip_matching_host_port: http.strip_matching_host_port.value,
         strip_trailing_host_dot: http.strip_trailing_host_dot.value,
@@ -119,6 +125,8 @@ fn trust(http: &Http) -> Trust {
         xff_num_trusted_hops: http.xff_num_trusted_hops.value.to_u32(),
         internal_addresses: addresses,
         internal_only_headers: headers.map(|name| name.0.clone()).collect(),
+        underscores: http.headers_with_underscores_action.0,
+        client_cert_details: http.forward_client_cert_details.0,
     }
 }
 

@@ -85,6 +85,7 @@ impl<'d> Resolver<'d, '_, '_> {
                 self.problems.push(Problem::at_key(&sensitive.origin, message).hint(Some(hint)));
             }
         }
+        self.check_spelling(written);
         let prefix = written.prefix.value().map(PathMatch::Prefix);
         let exact = written.path.value().map(PathMatch::Exact);
         let separated = written.path_separated_prefix.given();

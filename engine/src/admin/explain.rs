@@ -7,7 +7,7 @@ mod question;
 
 pub use question::Question;
 
-use crate::hcm::{Admission, Peer, admit_head};
+use crate::hcm::{Admission, NamedFields, Peer, admit_fields, admit_head};
 use crate::http::{Exchange, HeadView};
 use crate::listener;
 use crate::net::Arrival;
@@ -100,6 +100,14 @@ fn admission(
     exchange: &mut Exchange,
 ) -> bool {
     let before = (target(exchange), authority(exchange));
+    match admit_fields(hcm.trust.underscores, &NamedFields::new(hcm), exchange) {
+        Some(0) => {}
+        Some(dropped) => page.line("headers", format!("{dropped} dropped for the _ in the name")),
+        None => {
+            page.line("result", "status 400: the name of a header has a _");
+            return false;
+        }
+    }
     let text = remote.ip().to_canonical().to_string();
     let peer = Peer { remote: Some(remote), local, text: text.as_bytes(), scheme: "http" };
     let admission = admit_head(hcm, &peer, exchange, || *b"00000000-0000-4000-8000-000000000000");
@@ -109,7 +117,7 @@ fn admission(
     page.line("client", format!("{client}, {side}"));
     match admission {
         Admission::Admitted => {}
-        Admission::InvalidPath => {
+        Admission::InvalidPath | Admission::Underscore => {
             page.line("result", "status 400: the path cannot be normalized, or holds escaped slashes");
             return false;
         }
@@ -121,6 +129,11 @@ fn admission(
     let after = (target(exchange), authority(exchange));
     if after.0 != before.0 {
         page.line("path", format!("{} (it was {})", after.0, before.0));
+    }
+    let (head, view) = (&exchange.request.head, exchange.request.view());
+    if head.match_path(view) != head.path(view) {
+        let seen = String::from_utf8_lossy(head.match_path(view));
+        page.line("path", format!("{seen} for routes and conditions; the upstream gets it as it came"));
     }
     if after.1 != before.1 {
         page.line("authority", format!("{} (it was {})", after.1, before.1));

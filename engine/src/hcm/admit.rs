@@ -3,11 +3,13 @@
 
 use super::connection::Connection;
 use super::manager::Hcm;
+use super::named_fields::NamedFields;
 use crate::http::{
-    Exchange, FieldId, Fields, HeadView, ImpliedPath, RequestId, Scheme, Span, TargetForm, path, split_port,
+    Exchange, Field, FieldId, Fields, HeadView, RequestId, Scheme, Span, TargetForm, grammar, path, split_port,
 };
 use crate::net::Arrival;
-use ringway_config::model::{self, EscapedSlashes, PathOptions, Trust};
+use crate::route::rewrite;
+use ringway_config::model::{self, ClientCertDetails, EscapedSlashes, PathOptions, Trust, Underscores};
 use std::net::{IpAddr, SocketAddr};
 
 /// What is to be done with the request.
@@ -16,6 +18,8 @@ pub enum Admission {
     Admitted,
     /// Status 400: no such path can be.
     InvalidPath,
+    /// Status 400: a header's name has a `_`.
+    Underscore,
     /// Status 307: the same request with this path.
     Redirect(Vec<u8>),
 }
@@ -33,7 +37,34 @@ pub struct Peer<'a> {
 pub(super) fn admit(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange) -> Admission {
     let Arrival { remote, local, transport, .. } = connection.arrival;
     let peer = Peer { remote, local, text: connection.peer.as_bytes(), scheme: transport.scheme() };
+    match admit_fields(hcm.config.trust.underscores, &hcm.headers.named, exchange) {
+        Some(0) => {}
+        Some(dropped) => hcm.stats.dropped_headers_with_underscores.add(dropped as u64),
+        None => {
+            hcm.stats.requests_rejected_with_underscores_in_headers.inc();
+            return Admission::Underscore;
+        }
+    }
     admit_head(&hcm.config, &peer, exchange, || hcm.shard.reactor.random().uuid())
+}
+
+/// Drop the headers whose names only look like others, and say how many those were. `None`: the request is refused for one.
+pub fn admit_fields(action: Underscores, named: &NamedFields, exchange: &mut Exchange) -> Option<usize> {
+    let (head, received) = (&mut exchange.request.head, exchange.request.received.as_slice());
+    // No known name has one.
+    let is_odd = |field: &Field| field.id == FieldId::Unknown && grammar::has_underscore(field.name.of(received));
+    if !head.fields.contains(FieldId::Unknown) || !head.fields.iter().any(is_odd) {
+        return Some(0);
+    }
+    let mut remove = |is_unwanted: &dyn Fn(&[u8]) -> bool| {
+        head.fields.remove_unknown(received, |name| grammar::has_underscore(name) && is_unwanted(name))
+    };
+    match action {
+        Underscores::Allow => Some(0),
+        Underscores::RejectRequest => None,
+        Underscores::DropHeader => Some(remove(&|_| true)),
+        Underscores::DropShadowing => Some(remove(&|name| named.shadows(name))),
+    }
 }
 
 /// As `admit`, without a connection: what `ringway explain` does.
@@ -44,8 +75,10 @@ pub fn admit_head(
     request_id: impl FnOnce() -> RequestId,
 ) -> Admission {
     let admission = match exchange.request.head.target_form {
-        // `OPTIONS http://host` is about the host, and not about a path (RFC 9112 section 3.2.4).
-        TargetForm::Absolute if exchange.request.head.implied_path == ImpliedPath::Asterisk => Admission::Admitted,
+        _ if exchange.request.head.is_asterisk() => {
+            exchange.match_root();
+            Admission::Admitted
+        }
         TargetForm::Origin | TargetForm::Absolute => canonical_path(&config.paths, exchange),
         TargetForm::Authority | TargetForm::Asterisk => Admission::Admitted,
     };
@@ -87,6 +120,10 @@ const EDGE: u128 = Fields::set_of(&[
     FieldId::XEnvoyOriginalPath,
 ]);
 
+/// No client may send it: CGI makes the variable HTTP_PROXY of it, which names the proxy for outgoing requests (CVE-2016-5385,
+/// httpoxy).
+const NEVER: u128 = Fields::set_of(&[FieldId::Proxy]);
+
 /// Find out who the client is, remove what it may not say, add what the upstream is to know.
 fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, request_id: impl FnOnce() -> RequestId) {
     let (trust, options) = (&config.trust, &config.headers);
@@ -99,6 +136,11 @@ fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, reque
         (false, false) => INTERNAL,
         (false, true) => INTERNAL | EDGE,
     };
+    let never = match config.trust.client_cert_details {
+        ClientCertDetails::Sanitize => NEVER | Fields::set_of(&[FieldId::XForwardedClientCert]),
+        ClientCertDetails::AlwaysForwardOnly => NEVER,
+    };
+    let unwanted = unwanted | never;
     exchange.request.head.fields.remove_all(unwanted);
     // An edge gives every request an id of its own.
     if is_edge && options.x_request_id {
@@ -173,45 +215,51 @@ fn is_internal(trust: &Trust, address: IpAddr) -> bool {
     trust.internal_addresses.iter().any(|range| range.contains(address))
 }
 
-/// In Envoy's order: escaped slashes, normal form, rows of slashes.
+/// The path as the options want it: what is sent on, and what conditions see. Nearly every path stays as it came.
+#[inline]
 pub(super) fn canonical_path(options: &PathOptions, exchange: &mut Exchange) -> Admission {
+    match path::is_plain(exchange.request.head.path(exchange.request.view())) {
+        true => Admission::Admitted,
+        false => canonical_odd_path(options, exchange),
+    }
+}
+
+/// In Envoy's order: escaped slashes, normal form, rows of slashes.
+#[inline(never)]
+fn canonical_odd_path(options: &PathOptions, exchange: &mut Exchange) -> Admission {
     let path = exchange.request.head.path(exchange.request.view());
     let unescapes = options.escaped_slashes != EscapedSlashes::Keep && path::has_escaped_slash(path);
     if unescapes && options.escaped_slashes == EscapedSlashes::Reject {
         return Admission::InvalidPath;
     }
-    let normalizes = options.normalize && path::needs_normalizing(path);
-    // The steps before it can make rows of slashes.
-    let merges = options.merge_slashes && (unescapes || normalizes || memchr::memmem::find(path, b"//").is_some());
-    if !(unescapes || normalizes || merges) {
-        return Admission::Admitted;
+    // What is unescaped may need it.
+    let normalizes = options.normalize && (unescapes || path::needs_normalizing(path));
+    let merges = options.merge_slashes && (unescapes || normalizes || path::has_slashes_in_row(path));
+    if unescapes || normalizes || merges {
+        let result = exchange.edit_path(|out, start| {
+            if unescapes {
+                path::unescape_slashes(out, start);
+            }
+            let result = if normalizes { path::normalize(out, start) } else { Ok(()) };
+            if merges {
+                path::merge_slashes(out, start);
+            }
+            result
+        });
+        if let Err(path::InvalidPath) = result {
+            return Admission::InvalidPath;
+        }
+        if unescapes && options.escaped_slashes == EscapedSlashes::UnescapeAndRedirect {
+            let mut target = exchange.request.head.target(exchange.request.view()).concat();
+            rewrite::on_this_host(&mut target, 0);
+            return Admission::Redirect(target);
+        }
     }
-    let result = exchange.edit_path(|out, start| {
-        if unescapes {
-            path::unescape_slashes(out, start);
-        }
-        // An escaped dot needs no escaped slash: whoever has either came here with `normalizes`.
-        let result = if normalizes { path::normalize(out, start) } else { Ok(()) };
-        if merges {
-            path::merge_slashes(out, start);
-        }
-        result
-    });
-    match result {
-        Err(path::InvalidPath) => Admission::InvalidPath,
-        Ok(()) if unescapes && options.escaped_slashes == EscapedSlashes::UnescapeAndRedirect => {
-            Admission::Redirect(on_this_host(exchange.request.head.target(exchange.request.view()).concat()))
-        }
-        Ok(()) => Admission::Admitted,
+    let path = exchange.request.head.path(exchange.request.view());
+    if options.matches_merged_slashes && path::has_slashes_in_row(path) {
+        exchange.edit_matched_path(path::merge_slashes);
     }
-}
-
-/// A target that begins with two slashes would lead to another host (RFC 3986 section 4.2), and browsers take backslashes
-/// for slashes.
-fn on_this_host(mut target: Vec<u8>) -> Vec<u8> {
-    let slashes = target.iter().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
-    target.splice(..slashes, *b"/");
-    target
+    Admission::Admitted
 }
 
 /// Envoy: strip_matching_host_port and strip_trailing_host_dot.

@@ -26,7 +26,11 @@ fn admitted(http: &str, remote: &str, exchange: &mut Exchange) -> Admission {
         text: text.as_bytes(),
         scheme: "http",
     };
-    admit_head(&config(http), &peer, exchange, || ID)
+    let config = config(http);
+    match admit_fields(config.trust.underscores, &NamedFields::new(&config), exchange) {
+        Some(_) => admit_head(&config, &peer, exchange, || ID),
+        None => Admission::Underscore,
+    }
 }
 
 /// The client, whether it is inside, and the request's lines after Host.
@@ -171,46 +175,119 @@ fn target(http: &str, target: &str) -> Result<String, Admission> {
 
 #[test]
 fn paths_are_made_canonical_in_envoys_order() {
-    let (normal, merge) = ("normalize_path = true", "merge_slashes = true");
-    let slashes = |action: &str| format!("path_with_escaped_slashes_action = \"{action}\"");
+    let (normal, off) = ("", "normalize_path = false");
+    let merge = "normalize_path = false\nmerge_slashes = true";
+    let slashes = |action: &str| format!("normalize_path = false\npath_with_escaped_slashes_action = \"{action}\"");
     let forward = slashes("unescape_and_forward");
-    let all = format!("{normal}\n{merge}\n{forward}");
+    let all = "merge_slashes = true\npath_with_escaped_slashes_action = \"unescape_and_forward\"";
     for (http, path, expected) in [
-        ("", "/a/../b//c%2Fd\\e", "/a/../b//c%2Fd\\e"),
+        (off, "/a/../b//c%2Fd\\e", "/a/../b//c%2Fd\\e"),
+        (off, "/..", "/.."),
+        (normal, "/100%?50%", "/100%?50%"),
+        (normal, "/%zz/../%4", "/%4"),
+        (normal, "/a%20b%2Fc", "/a%20b%2Fc"),
+        (normal, "//a///b", "//a///b"),
         (normal, "/a/../b//c%2fd?q=../x", "/b//c%2fd?q=../x"),
         (normal, "/a/%2e%2e/%62", "/b"),
         (normal, "/a\\b", "/a/b"),
         (merge, "//a///b?c//d", "/a/b?c//d"),
         (merge, "/a/../b", "/a/../b"),
         (&forward, "/a%2Fb%5Cc?d%2Fe", "/a/b\\c?d%2Fe"),
-        (&all, "/a%2f%2e%2e%2f%2fb?x", "/b?x"),
-        (&all, "/a%2F..//b%5c%5Cc", "/b/c"),
-        (&all, "/plain?x", "/plain?x"),
-        (&all, "http://example.com?x", "/?x"),
+        (all, "/a%2f%2e%2e%2f%2fb?x", "/b?x"),
+        (all, "/a%2F..//b%5c%5Cc", "/b/c"),
+        (all, "/plain?x", "/plain?x"),
+        (all, "http://example.com?x", "/?x"),
     ] {
         assert_eq!(target(http, path), Ok(expected.to_owned()), "{path} with {http}");
     }
     for (http, path) in [
         (normal, "/.."),
         (normal, "/%2e%2e/x"),
-        (normal, "/%zz"),
         (normal, "/%00"),
         (&slashes("reject_request"), "/a%2fb"),
         (&slashes("reject_request"), "/a%5Cb"),
-        (&all, "/a%2f..%2f..%2fb"),
+        (all, "/a%2f..%2f..%2fb"),
     ] {
         assert_eq!(target(http, path), Err(Admission::InvalidPath), "{path} with {http}");
     }
-    let redirect = format!("{normal}\n{}", slashes("unescape_and_redirect"));
-    assert_eq!(target(&redirect, "/a/./b%2Fc?d"), Err(Admission::Redirect(b"/a/b/c?d".to_vec())));
-    assert_eq!(target(&redirect, "/a/./b?d"), Ok("/a/b?d".to_owned()), "nothing was escaped");
+    let redirect = "path_with_escaped_slashes_action = \"unescape_and_redirect\"";
+    assert_eq!(target(redirect, "/a/./b%2Fc?d"), Err(Admission::Redirect(b"/a/b/c?d".to_vec())));
+    assert_eq!(target(redirect, "/a/./b?d"), Ok("/a/b?d".to_owned()), "nothing was escaped");
 }
 
 #[test]
 fn forms_without_a_path_stay_as_they_are() {
     let mut exchange = exchange_of("OPTIONS * HTTP/1.1\r\nHost: example.com\r\n");
-    assert_eq!(admitted("normalize_path = true", "198.51.100.1", &mut exchange), Admission::Admitted);
-    assert_eq!(exchange.request.head.target(exchange.request.view()).concat(), b"*");
+    assert_eq!(admitted("", "198.51.100.1", &mut exchange), Admission::Admitted);
+    let (head, view) = (&exchange.request.head, exchange.request.view());
+    assert_eq!((head.target(view).concat(), head.match_path(view)), (b"*".to_vec(), &b"/"[..]));
+    assert_eq!(head.match_target(view).concat(), b"*");
+}
+
+/// What conditions see, and what goes on.
+#[test]
+fn rows_of_slashes_are_one_for_conditions() {
+    let seen = |http: &str, target: &str| {
+        let mut exchange = exchange_of(&format!("GET {target} HTTP/1.1\r\nHost: example.com\r\n"));
+        assert_eq!(admitted(http, "198.51.100.1", &mut exchange), Admission::Admitted);
+        let (head, view) = (&exchange.request.head, exchange.request.view());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(head.match_path(view)), text(&head.match_target(view).concat()), text(&head.target(view).concat()))
+    };
+    let same = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
+    assert_eq!(seen("", "//a///b/?c//d"), same("/a/b/", "/a/b/?c//d", "//a///b/?c//d"));
+    assert_eq!(seen("", "//a/.././/b"), same("/b", "/b", "///b"));
+    assert_eq!(seen("", "//a%2F/b"), same("/a%2F/b", "/a%2F/b", "//a%2F/b"));
+    assert_eq!(seen("", "/a/b?c"), same("/a/b", "/a/b?c", "/a/b?c"));
+    assert_eq!(seen("", "http://example.com//a"), same("/a", "/a", "//a"));
+    assert_eq!(seen("merge_slashes = true", "//a"), same("/a", "/a", "/a"));
+    assert_eq!(seen("merge_slashes_for_matching = false", "//a"), same("//a", "//a", "//a"));
+    assert_eq!(seen("normalize_path = false", "//a/../b"), same("/a/../b", "/a/../b", "//a/../b"));
+}
+
+/// Behind CGI or WSGI `x_user` and `x-user` are one variable.
+#[test]
+fn names_with_underscores_do_not_pass_for_others() {
+    let added = "request_headers_to_add = [{ name = \"x-user\", value = \"me\" }, { name = \"x_own\", value = \"1\" }]";
+    let own = format!("x_forwarded_for = false\nx_forwarded_proto = false\nx_request_id = false\n{added}");
+    let kept = |http: &str, name: &str| {
+        let mut exchange = exchange(&format!("{name}: 1\r\n"));
+        match admitted(&format!("{http}{own}"), "198.51.100.1", &mut exchange) {
+            Admission::Admitted => lines(&exchange.request.edit()).len() == 2,
+            refused => {
+                assert_eq!(refused, Admission::Underscore, "{name}");
+                false
+            }
+        }
+    };
+    let shadows = ["X_Forwarded_For", "x-forwarded_proto", "X_FORWARDED_ANYTHING", "x_envoy_internal", "x_request_id"];
+    for name in shadows.iter().chain(&["Content_Length", "transfer_encoding", "proxy_connection", "X_User", "x_user"]) {
+        assert!(!kept("", name), "{name}");
+        assert!(kept("headers_with_underscores_action = \"allow\"\n", name), "{name}");
+    }
+    // The configuration's own name, and those that look like nothing.
+    for name in ["x_own", "x_other", "api_key", "_"] {
+        assert!(kept("", name), "{name}");
+        assert!(!kept("headers_with_underscores_action = \"drop_header\"\n", name), "{name}");
+        assert!(!kept("headers_with_underscores_action = \"reject_request\"\n", name), "{name}");
+    }
+    assert!(kept("headers_with_underscores_action = \"reject_request\"\n", "x-other"));
+}
+
+#[test]
+fn clients_name_neither_certificates_nor_proxies() {
+    let fields = "Proxy: http://evil.example/\r\nX-Forwarded-Client-Cert: By=me\r\nx-a: 1\r\n";
+    let kept = |http: &str, remote: &str| {
+        let (_, _, lines) = identified(http, remote, fields);
+        let is_kept = |name: &str| lines.iter().any(|line| line.to_ascii_lowercase().starts_with(name));
+        assert!(is_kept("x-a="));
+        (is_kept("proxy="), is_kept("x-forwarded-client-cert="))
+    };
+    for http in ["", "use_remote_address = true"] {
+        assert_eq!((kept(http, "198.51.100.1"), kept(http, "10.0.0.9")), ((false, false), (false, false)));
+        let forward = format!("{http}\nforward_client_cert_details = \"always_forward_only\"");
+        assert_eq!((kept(&forward, "198.51.100.1"), kept(&forward, "10.0.0.9")), ((false, true), (false, true)));
+    }
 }
 
 #[test]

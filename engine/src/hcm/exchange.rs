@@ -100,6 +100,7 @@ async fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Faul
     match admit(hcm, connection, exchange) {
         Admission::Admitted => Ok(None),
         Admission::InvalidPath => Err(Fault::InvalidPath),
+        Admission::Underscore => Err(Fault::UnderscoreInName),
         Admission::Redirect(path) => {
             let reply = Reply::text(307, "", ResponseFlags::empty(), "path_normalization_redirect");
             Ok(Some(respond::redirect(serving, &reply, &path).await?))

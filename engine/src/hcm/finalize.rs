@@ -48,7 +48,7 @@ fn rewrite(hcm: &Hcm, exchange: &mut Exchange, forward: &model::Forward, weighte
         let route = hcm.table.route(at);
         let mut target = hcm.shard.reactor.take_vec();
         let (head, view) = (&exchange.request.head, exchange.request.view());
-        let path_len = rewrite::target(rewrite, route, head.path(view), head.query(view), &mut target);
+        let path_len = rewrite::target(rewrite, route, head, view, &mut target);
         let original_at = target.len();
         head.target(view).iter().for_each(|part| target.extend_from_slice(part));
         // Only the proxy says what the path was before it rewrote it.
@@ -86,7 +86,7 @@ fn new_host(
         }
         HostRewrite::PathRegex(regex) => {
             let mut host = Vec::new();
-            rewrite::substitute(regex, exchange.request.head.path(view), &mut host);
+            rewrite::substitute_path(regex, &exchange.request.head, view, &mut host);
             is_valid_authority(&host).then(|| SmallVec::from_vec(host))
         }
     }

@@ -1,6 +1,7 @@
 //! The header mutations of one connection manager, ready to use: its own, its virtual hosts', its routes' and its
 //! weighted clusters'.
 
+use super::named_fields::NamedFields;
 use crate::http::{Mutations, RouteRef};
 use ringway_config::model::{self, ClusterTarget, HeaderMutations, RouteAction};
 
@@ -14,6 +15,8 @@ pub(super) struct Headers {
 /// Made once per configuration and shared by all shards.
 #[derive(Debug, Default)]
 pub struct HeaderTable {
+    /// Headers of requests that the configuration names.
+    pub(super) named: NamedFields,
     own: Headers,
     /// Empty where nobody but the connection manager has any.
     hosts: Vec<Host>,
@@ -59,7 +62,11 @@ impl HeaderTable {
             headers: Headers::new(&host.headers),
             routes: host.routes.iter().map(route).collect(),
         };
-        let mut table = Self { own: Headers::new(&hcm.mutations), hosts: hcm.virtual_hosts.iter().map(host).collect() };
+        let mut table = Self {
+            named: NamedFields::new(hcm),
+            own: Headers::new(&hcm.mutations),
+            hosts: hcm.virtual_hosts.iter().map(host).collect(),
+        };
         let is_plain = |route: &Route| route.headers.is_empty() && route.weighted.iter().all(Headers::is_empty);
         if table.hosts.iter().all(|host| host.headers.is_empty() && host.routes.iter().all(is_plain)) {
             table.hosts = Vec::new();

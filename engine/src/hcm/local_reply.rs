@@ -45,6 +45,7 @@ fn told(fault: Fault) -> Telling {
         Fault::RequestBody(violation) => closing(tell(400, "", Flags::DOWNSTREAM_PROTOCOL_ERROR, violation.details)),
         Fault::RequestCoding(violation) => closing(tell(violation.status, "", Flags::empty(), violation.details)),
         Fault::InvalidPath => tell(400, "", Flags::empty(), "path_normalization_failed"),
+        Fault::UnderscoreInName => tell(400, "", Flags::empty(), "unexpected_underscore"),
         Fault::RequestTooLarge => closing(tell(413, "Payload Too Large", Flags::empty(), "request_payload_too_large")),
         Fault::RequestHeaderTimeout => {
             closing(tell(408, "request header timeout", Flags::DURATION_TIMEOUT, "request_header_timeout"))

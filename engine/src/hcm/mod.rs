@@ -16,15 +16,17 @@ mod header_table;
 mod local_reply;
 mod log;
 mod manager;
+mod named_fields;
 mod record;
 mod redirect;
 mod respond;
 mod serving;
 
-pub use admit::{Admission, Peer, admit_head};
+pub use admit::{Admission, Peer, admit_fields, admit_head};
 pub use connection::ChainSlot;
 #[cfg(feature = "second-wire")]
 pub use frames::serve as serve_frames;
 pub use h1::serve;
 pub use header_table::HeaderTable;
 pub use manager::{Clusters, Hcm, HcmPlan, HcmShard};
+pub use named_fields::NamedFields;

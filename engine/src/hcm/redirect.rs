@@ -49,7 +49,7 @@ fn arrive(serving: &mut Serving<'_, '_, '_>) -> Result<(), NoRedirect> {
     let paths = &hcm.config.paths;
     match admit::canonical_path(paths, exchange) {
         Admission::Admitted => {}
-        Admission::InvalidPath | Admission::Redirect(_) => return Err(NoRedirect::BadLocation),
+        Admission::InvalidPath | Admission::Underscore | Admission::Redirect(_) => return Err(NoRedirect::BadLocation),
     }
     admit::canonical_host(paths, connection.arrival.local, exchange);
     let random = hcm.shard.reactor.random().next_u64();

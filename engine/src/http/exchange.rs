@@ -149,6 +149,22 @@ impl Exchange {
         head.path = edits.store(|out| out.extend_from_slice(target));
         head.path_len = path_len as u32;
         head.implied_path = ImpliedPath::None;
+        head.matched_path = Span::EMPTY;
+    }
+
+    /// Let conditions see the path `/`: the request has none of its own, and `/` is the prefix of all.
+    pub fn match_root(&mut self) {
+        let Message { head, edits, .. } = &mut self.request;
+        head.matched_path = edits.store(|out| out.push(b'/'));
+    }
+
+    /// Let conditions see another path than the one that is sent on: `edit` gets a copy of it, as in `edit_path`.
+    pub fn edit_matched_path(&mut self, edit: impl FnOnce(&mut Vec<u8>, usize)) {
+        let Message { head, received, edits, .. } = &mut self.request;
+        let received = received.as_slice();
+        let path = Span { start: head.path.start, end: head.path.start + head.path_len };
+        let copy = edits.extend(received, path, |_| {});
+        (head.matched_path, ()) = edits.edit_last(copy, edit);
     }
 
     /// Change the request's path, in place: `edit` gets bytes of which the last ones, from the index it gets, are the path,
@@ -166,6 +182,7 @@ impl Exchange {
         head.path_len = path.end - path.start;
         head.path = query.map_or(path, |query| edits.extend_span(path, received, query));
         head.implied_path = ImpliedPath::None;
+        head.matched_path = Span::EMPTY;
         result
     }
 

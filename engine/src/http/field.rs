@@ -155,6 +155,13 @@ impl Fields {
         }
     }
 
+    /// Takes out every line without an id whose name is unwanted. How many there were.
+    pub fn remove_unknown<'a>(&mut self, bytes: impl SpanBytes<'a>, is_unwanted: impl Fn(&[u8]) -> bool) -> usize {
+        let before = self.lines.len();
+        self.lines.retain(|field| field.id != FieldId::Unknown || !is_unwanted(field.name.of(bytes)));
+        before - self.lines.len()
+    }
+
     /// The value of the first line with this id.
     #[inline]
     pub fn value<'a>(&self, id: FieldId, bytes: impl SpanBytes<'a>) -> Option<&'a [u8]> {

@@ -63,6 +63,7 @@ field_ids! {
     MaxForwards = "max-forwards",
     Origin = "origin",
     Pragma = "pragma",
+    Proxy = "proxy",
     ProxyAuthenticate = "proxy-authenticate",
     ProxyAuthorization = "proxy-authorization",
     ProxyConnection = "proxy-connection",
@@ -136,6 +137,7 @@ impl FieldId {
             (4, b'h') => only(name, b"host", Host),
             (4, b'v') => only(name, b"vary", Vary),
             (5, b'a') => only(name, b"allow", Allow),
+            (5, b'p') => only(name, b"proxy", Proxy),
             (5, b'r') => only(name, b"range", Range),
             (6, b'a') => only(name, b"accept", Accept),
             (6, b'c') => only(name, b"cookie", Cookie),
@@ -204,10 +206,25 @@ impl FieldId {
             || starts_with_folded(name, b"x-envoy-")
     }
 
+    /// Fields that this proxy sets, believes or acts on, whatever its configuration: another spelling of their names must
+    /// not reach an upstream that cannot tell it from them.
+    pub fn is_the_proxys(self, name: &[u8]) -> bool {
+        use FieldId::*;
+        matches!(self, Date | Expect | Forwarded | Proxy | Trailer | Via)
+            || self.is_hop_by_hop()
+            || self.survives_connection_option(name)
+    }
+
     /// Fields that must not come as trailers, because they are needed before the body or change how the message is
     /// framed, routed, authenticated or handled (RFC 9110 section 6.5.1).
     pub fn is_forbidden_trailer(self, name: &[u8]) -> bool {
         use FieldId::*;
+        // Behind a gateway to CGI or WSGI both spellings are one variable.
+        if name.contains(&b'_') {
+            let mut dashed = [0; DASHED_MAX];
+            let dashed = dash(name, &mut dashed);
+            return Self::lookup(dashed).is_forbidden_trailer(dashed);
+        }
         let by_id = matches!(
             self,
             Age | Authorization
@@ -222,6 +239,7 @@ impl FieldId {
                 | Location
                 | MaxForwards
                 | Pragma
+                | Proxy
                 | ProxyAuthenticate
                 | ProxyAuthorization
                 | Range
@@ -240,6 +258,18 @@ impl FieldId {
             || prefixes.iter().any(|prefix| starts_with_folded(name, prefix))
             || names.iter().any(|other| name.eq_ignore_ascii_case(other))
     }
+}
+
+/// Bytes of a name that are compared with `-` for `_`; no known name is longer.
+pub const DASHED_MAX: usize = 64;
+
+/// The name with `-` for each `_` and letters in lower case, as far as there is room.
+pub fn dash<'o>(name: &[u8], out: &'o mut [u8; DASHED_MAX]) -> &'o [u8] {
+    let len = name.len().min(DASHED_MAX);
+    for (out, byte) in out.iter_mut().zip(name) {
+        *out = if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    }
+    &out[..len]
 }
 
 /// Whether the token `name` is `lower` (letters, digits and `-`) in any case. With the length a constant this becomes

@@ -45,6 +45,21 @@ pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|b| is_token_byte(*b))
 }
 
+/// Whether the name has a `_`.
+#[inline]
+pub fn has_underscore(name: &[u8]) -> bool {
+    const ALL: u64 = u64::from_le_bytes([b'_'; 8]);
+    let is_in = |bytes: &[u8; 8]| {
+        let word = u64::from_le_bytes(*bytes) ^ ALL;
+        word.wrapping_sub(ALL / 0x5f) & !word & (ALL / 0x5f) << 7 != 0
+    };
+    let (chunks, _) = name.as_chunks();
+    match name.last_chunk() {
+        Some(last) => is_in(last) || chunks.iter().any(is_in),
+        None => name.contains(&b'_'),
+    }
+}
+
 /// A field value without a line end or another control character.
 pub fn is_value(bytes: &[u8]) -> bool {
     bytes.iter().all(|b| is_value_byte(*b))
@@ -88,6 +103,19 @@ mod tests {
     fn value_bytes() {
         assert!(is_value(b"a\tb c\xff~"));
         assert!((0..=255u8).filter(|b| !is_value_byte(*b)).eq((0..=8).chain(10..=31).chain([127])));
+    }
+
+    #[test]
+    fn underscores_are_found_wherever_they_stand() {
+        for len in 0..40 {
+            let name = vec![b'-'; len];
+            assert!(!has_underscore(&name) && !has_underscore(&vec![0xdf; len]));
+            for at in 0..len {
+                let mut name = name.clone();
+                name[at] = b'_';
+                assert!(has_underscore(&name), "{at} of {len}");
+            }
+        }
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub struct RequestHead {
     /// Bytes of `path` that are the path; the query, when there is one, begins after them with `?`.
     pub path_len: u32,
     pub implied_path: ImpliedPath,
+    /// The path as conditions see it, where that is not the one that is sent on; else empty.
+    pub matched_path: Span,
     /// From the target in absolute-form, else from Host. Empty only where an HTTP/1.0 request names none.
     pub authority: Span,
     /// Only in absolute-form.
@@ -111,6 +113,29 @@ impl RequestHead {
             0 => self.implied_path.as_bytes(),
             len => &self.path.of(bytes)[..len as usize],
         }
+    }
+
+    /// The path that routes and conditions see: rows of slashes as one, unless they are told apart.
+    #[inline]
+    pub fn match_path<'a>(&self, bytes: impl SpanBytes<'a>) -> &'a [u8] {
+        match self.matched_path.is_empty() {
+            true => self.path(bytes),
+            false => self.matched_path.of(bytes),
+        }
+    }
+
+    /// The target with that path. `*` stays what it is.
+    pub fn match_target<'a>(&self, bytes: impl SpanBytes<'a>) -> [&'a [u8]; 2] {
+        if self.matched_path.is_empty() || self.is_asterisk() {
+            return self.target(bytes);
+        }
+        [self.matched_path.of(bytes), &self.path.of(bytes)[self.path_len as usize..]]
+    }
+
+    /// The request is about the host and not about a path: `OPTIONS *` or `OPTIONS http://host` (RFC 9112 section 3.2.4).
+    #[inline]
+    pub fn is_asterisk(&self) -> bool {
+        self.target_form == TargetForm::Asterisk || self.implied_path == ImpliedPath::Asterisk
     }
 
     /// What follows the first `?`.

@@ -73,9 +73,8 @@ impl<'a> HeadRef<'a> {
     {
         match (self.line, name) {
             (FirstLine::Request(head), b":method") => Some(head.method_bytes(self.view)),
-            (FirstLine::Request(head), b":path") => match head.target(self.view) {
-                [b"", path] => Some(path),
-                [implied, b""] => Some(implied),
+            (FirstLine::Request(head), b":path") => match head.match_target(self.view) {
+                [b"", path] | [path, b""] => Some(path),
                 pieces => {
                     joined.clear();
                     pieces.iter().for_each(|piece| joined.extend_from_slice(piece));

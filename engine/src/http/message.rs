@@ -99,7 +99,9 @@ impl Message<RequestHead> {
         let mut copied = std::mem::take(&mut self.head.fields);
         copied.clear();
         fields.for_each(|field| copied.push(field));
-        self.head = RequestHead { method_span, path, authority, fields: copied, ..*head };
+        // Nothing is routed by a copy.
+        let matched_path = Span::EMPTY;
+        self.head = RequestHead { method_span, path, matched_path, authority, fields: copied, ..*head };
         self.is_whole = other.is_whole;
     }
 }

@@ -26,7 +26,7 @@ pub use authority::{is_valid_authority, split_port};
 pub use edit::HeadEditor;
 pub use exchange::{Exchange, Facts, RequestId, RouteRef, Times, TryFacts, TryTimes, TryWireBytes, WireBytes};
 pub use field::{Field, Fields};
-pub use field_id::FieldId;
+pub use field_id::{DASHED_MAX, FieldId, dash};
 pub use head::{ImpliedPath, Length, RequestHead, ResponseHead, Scheme, TargetForm};
 pub use message::{Message, Trailers};
 pub use method::{Method, Version};

@@ -126,6 +126,7 @@ pub fn apply(
     head.path_len = (root.len() + path_len) as u32;
     head.authority = authority;
     head.implied_path = ImpliedPath::None;
+    head.matched_path = Span::EMPTY;
     head.target_form = TargetForm::Origin;
     head.scheme = Some(target.scheme);
     if status != 303 || matches!(head.method, Method::Get | Method::Head) {

@@ -7,7 +7,7 @@ use ringway_config::model::{CookieMatch, Fraction, HeaderMatch, PathMatch, Query
 /// What routes look at.
 pub struct Request<'a> {
     pub authority: &'a [u8],
-    /// Without the query.
+    /// Without the query, rows of slashes as one.
     pub path: &'a [u8],
     pub query: Option<&'a [u8]>,
     pub method: &'a [u8],
@@ -21,7 +21,7 @@ impl<'a> Request<'a> {
     pub fn new(head: &'a RequestHead, view: HeadView<'a>, random: u64) -> Self {
         Self {
             authority: head.authority.of(view),
-            path: head.path(view),
+            path: head.match_path(view),
             query: head.query(view),
             method: head.method_bytes(view),
             head,

@@ -5,33 +5,79 @@ use crate::http::matcher::scheme;
 use crate::http::{HeadView, RequestHead, split_port};
 use ringway_config::model::{PathMatch, PathRewrite, Redirect, RedirectPath, RegexRewrite, TemplatePiece};
 
-/// Appends the request's target after the rewrite, `path` and `query` being what it is before. Returns the bytes of the
-/// path in it; where there is a query, a `?` follows.
-pub fn target(rewrite: &PathRewrite, route: &Route, path: &[u8], query: Option<&[u8]>, out: &mut Vec<u8>) -> usize {
+/// Appends the request's target after the rewrite. Returns the bytes of the path in it; where there is a query, a `?`
+/// follows. `*` has no path to rewrite.
+pub fn target(
+    rewrite: &PathRewrite,
+    route: &Route,
+    head: &RequestHead,
+    view: HeadView<'_>,
+    out: &mut Vec<u8>,
+) -> usize {
     let start = out.len();
+    if head.is_asterisk() {
+        out.push(b'*');
+        return 1;
+    }
     match rewrite {
-        PathRewrite::Prefix(prefix) => {
-            out.extend_from_slice(prefix.as_bytes());
-            out.extend_from_slice(&path[route.matched_len(path)..]);
-        }
-        PathRewrite::Regex(rewrite) => substitute(rewrite, path, out),
-        PathRewrite::Template(pieces) => fill(pieces, &route.matcher.path, path, out),
+        PathRewrite::Prefix(prefix) => replace_prefix(prefix, route, head, view, out),
+        PathRewrite::Regex(rewrite) => substitute_path(rewrite, head, view, out),
+        PathRewrite::Template(pieces) => fill(pieces, &route.matcher.path, head, view, out),
     }
     // A target begins with a slash (RFC 9112 section 3.2.1).
-    if out.get(start) != Some(&b'/') && path != b"*" {
-        out.insert(start, b'/');
-    }
+    begin_with_slash(out, start);
     // A substitution may have brought a query of its own.
     let end = memchr::memchr(b'?', &out[start..]).unwrap_or(out.len() - start);
-    if let Some(query) = query {
+    if let Some(query) = head.query(view) {
         out.push(if start + end == out.len() { b'?' } else { b'&' });
         out.extend_from_slice(query);
     }
     end
 }
 
+/// The path in `out[start..]` begins with a slash then, whatever a rewrite made of it: what stands behind a host must not
+/// become a part of it.
+fn begin_with_slash(out: &mut Vec<u8>, start: usize) {
+    if out.get(start) != Some(&b'/') {
+        out.insert(start, b'/');
+    }
+}
+
+/// Appends the path with `prefix` in the place of what the route matched. No second slash comes of it where `prefix` ends
+/// with one and the rest begins with one: `/` for `/api` makes `/x` of `/api/x`.
+fn replace_prefix(prefix: &str, route: &Route, head: &RequestHead, view: HeadView<'_>, out: &mut Vec<u8>) {
+    let (path, matched) = (head.path(view), head.match_path(view));
+    let rest = &path[unmerged_len(path, matched, route.matched_len(matched))..];
+    let prefix = if rest.starts_with(b"/") { prefix.strip_suffix('/').unwrap_or(prefix) } else { prefix };
+    out.extend_from_slice(prefix.as_bytes());
+    out.extend_from_slice(rest);
+}
+
+/// Bytes of `path` that the first `len` of `matched` stand for, which is the same path with rows of slashes as one.
+fn unmerged_len(path: &[u8], matched: &[u8], len: usize) -> usize {
+    if path.len() == matched.len() {
+        return len;
+    }
+    let mut at = 0;
+    for byte in &matched[..len] {
+        at += 1;
+        if *byte == b'/' {
+            at += path[at..].iter().take_while(|byte| **byte == b'/').count();
+        }
+    }
+    at
+}
+
+/// As `substitute`, on the path. Where the pattern finds nothing in it as it came, rows of slashes are one for it, as they
+/// were for the route.
+pub fn substitute_path(rewrite: &RegexRewrite, head: &RequestHead, view: HeadView<'_>, out: &mut Vec<u8>) {
+    let (path, matched) = (head.path(view), head.match_path(view));
+    let is_merged = path.len() != matched.len() && !rewrite.pattern.is_match(path);
+    substitute(rewrite, if is_merged && rewrite.pattern.is_match(matched) { matched } else { path }, out);
+}
+
 /// Appends the text with every match of the pattern replaced (Envoy: RegexMatchAndSubstitute).
-pub fn substitute(rewrite: &RegexRewrite, text: &[u8], out: &mut Vec<u8>) {
+fn substitute(rewrite: &RegexRewrite, text: &[u8], out: &mut Vec<u8>) {
     let mut end = 0;
     // Groups cost an allocation, a match alone does not.
     if rewrite.substitution.iter().all(|(_, group)| group.is_none()) {
@@ -55,10 +101,14 @@ pub fn substitute(rewrite: &RegexRewrite, text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&text[end..]);
 }
 
-/// Appends the template with what its variables stand for in the path (Envoy: UriTemplateRewriteConfig).
-fn fill(pieces: &[TemplatePiece], matcher: &PathMatch, path: &[u8], out: &mut Vec<u8>) {
+/// Appends the template with what its variables stand for in the path (Envoy: UriTemplateRewriteConfig): in the path as it
+/// came, or, where only that matches, with rows of slashes as one.
+fn fill(pieces: &[TemplatePiece], matcher: &PathMatch, head: &RequestHead, view: HeadView<'_>, out: &mut Vec<u8>) {
+    let path = head.path(view);
     let groups = match matcher {
-        PathMatch::Template(template) => template.regex.captures(path),
+        PathMatch::Template(template) => {
+            template.regex.captures(path).or_else(|| template.regex.captures(head.match_path(view)))
+        }
         PathMatch::Prefix(_) | PathMatch::Exact(_) | PathMatch::PathSeparatedPrefix(_) | PathMatch::Regex(_) => None,
     };
     let Some(groups) = groups else { return out.extend_from_slice(path) };
@@ -72,14 +122,17 @@ fn fill(pieces: &[TemplatePiece], matcher: &PathMatch, path: &[u8], out: &mut Ve
     }
 }
 
-/// Appends the value of `location` (Envoy: RedirectAction): what the redirect does not name is kept from the request.
+/// Appends the value of `location` (Envoy: RedirectAction): what the redirect does not name is kept from the request, save
+/// that the port goes with the scheme or the host that it belonged to.
 /// Without a host, which HTTP/1.0 allows, it is a path alone (RFC 9110 section 10.2.2).
 pub fn location(redirect: &Redirect, route: &Route, head: &RequestHead, view: HeadView<'_>, out: &mut Vec<u8>) {
-    let old_scheme = scheme(head, view);
-    let new_scheme = redirect.scheme.as_deref().unwrap_or(old_scheme);
+    let scheme = scheme(head, view);
+    let new_scheme = redirect.scheme.as_deref().unwrap_or(scheme);
+    let authority = head.authority.of(view);
     let host = match &redirect.host {
         Some(host) => host.as_bytes(),
-        None => kept_authority(head.authority.of(view), old_scheme, new_scheme, redirect.port.is_some()),
+        None if redirect.port.is_some() || new_scheme != scheme => split_port(authority).0,
+        None => authority,
     };
     if !host.is_empty() {
         out.extend_from_slice(new_scheme.as_bytes());
@@ -90,40 +143,37 @@ pub fn location(redirect: &Redirect, route: &Route, head: &RequestHead, view: He
             out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
         }
     }
-    let path = head.path(view);
+    let start = out.len();
+    let own_query = matches!(&redirect.path, Some(RedirectPath::Path(text)) if text.contains('?'));
     match &redirect.path {
-        Some(RedirectPath::Path(text)) => {
-            out.extend_from_slice(text.as_bytes());
-            if text.contains('?') {
-                return;
-            }
-        }
-        Some(RedirectPath::Prefix(prefix)) => {
-            out.extend_from_slice(prefix.as_bytes());
-            out.extend_from_slice(&path[route.matched_len(path)..]);
-        }
-        Some(RedirectPath::Regex(rewrite)) => substitute(rewrite, path, out),
-        None => out.extend_from_slice(path),
+        Some(RedirectPath::Path(text)) => out.extend_from_slice(text.as_bytes()),
+        _ if head.is_asterisk() => {}
+        Some(RedirectPath::Prefix(prefix)) => replace_prefix(prefix, route, head, view, out),
+        Some(RedirectPath::Regex(rewrite)) => substitute_path(rewrite, head, view, out),
+        None => out.extend_from_slice(head.path(view)),
     }
-    if let Some(query) = head.query(view).filter(|_| !redirect.strip_query) {
+    begin_with_slash(out, start);
+    if host.is_empty() {
+        on_this_host(out, start);
+    }
+    if let Some(query) = head.query(view).filter(|_| !redirect.strip_query && !own_query) {
         out.push(b'?');
         out.extend_from_slice(query);
     }
 }
 
-/// The request's authority, without its port where that is replaced or was the default of a scheme that is.
-fn kept_authority<'a>(authority: &'a [u8], old_scheme: &str, new_scheme: &str, has_new_port: bool) -> &'a [u8] {
-    let (host, port) = split_port(authority);
-    let default: &[u8] = if old_scheme == "https" { b"443" } else { b"80" };
-    let is_default = old_scheme != new_scheme && port == Some(default);
-    if has_new_port || is_default { host } else { authority }
+/// A `location` in `out[start..]` that is a path alone begins with one slash: with two it would lead to another host (RFC
+/// 3986 section 4.2), and browsers take backslashes for slashes.
+pub fn on_this_host(out: &mut Vec<u8>, start: usize) {
+    let slashes = out[start..].iter().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
+    out.splice(start..start + slashes, *b"/");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::codec::h1::{Limits, parse_request};
-    use crate::http::RouteRef;
+    use crate::http::{EditBytes, RouteRef, path};
     use crate::route::RouteTable;
     use regex::bytes::Regex;
     use ringway_config::model::{self, RouteAction, RouteMatch, UriTemplate};
@@ -155,12 +205,27 @@ mod tests {
         RegexRewrite { pattern: Regex::new(pattern).expect("valid"), substitution }
     }
 
+    /// The head of a request as it is when a route is looked for.
+    fn with_head<T>(bytes: &str, then: impl FnOnce(&RequestHead, HeadView<'_>) -> T) -> T {
+        let mut head = RequestHead::default();
+        parse_request(bytes.as_bytes(), &Limits::default(), &mut head).expect("valid");
+        let mut edits = EditBytes::default();
+        let path = head.path(bytes.as_bytes());
+        if path.windows(2).any(|pair| pair == b"//") {
+            head.matched_path = edits.store(|out| {
+                out.extend_from_slice(path);
+                path::merge_slashes(out, 0);
+            });
+        }
+        then(&head, HeadView { received: bytes.as_bytes(), edits: edits.as_slice() })
+    }
+
     fn rewritten(rewrite: &PathRewrite, path: PathMatch, from: &str) -> String {
         let table = table(path);
-        let (path, query) = from.split_once('?').map_or((from, None), |(path, query)| (path, Some(query.as_bytes())));
         let mut out = b"before".to_vec();
         let route = table.route(RouteRef { virtual_host: 0, route: 0 });
-        let len = target(rewrite, route, path.as_bytes(), query, &mut out);
+        let bytes = format!("GET {from} HTTP/1.1\r\nHost: h\r\n\r\n");
+        let len = with_head(&bytes, |head, view| target(rewrite, route, head, view, &mut out));
         let text = String::from_utf8(out.split_off(6)).expect("text");
         assert_eq!(text.split('?').next().map(str::len), Some(len), "{text}");
         text
@@ -179,6 +244,21 @@ mod tests {
             ("/new", PathMatch::Exact("/api/x".into()), "/api/x", "/new"),
             ("/b", PathMatch::PathSeparatedPrefix("/a".into()), "/a/c", "/b/c"),
             ("/b", PathMatch::PathSeparatedPrefix("/a".into()), "/a", "/b"),
+            // No slash is doubled.
+            ("/", PathMatch::PathSeparatedPrefix("/a".into()), "/a/hello", "/hello"),
+            ("/b/", PathMatch::PathSeparatedPrefix("/a".into()), "/a/c", "/b/c"),
+            ("/", PathMatch::PathSeparatedPrefix("/a".into()), "/a", "/"),
+            ("/", prefix("/api"), "/api/hello", "/hello"),
+            ("/", prefix("/api"), "/apix", "/x"),
+            // Rows of slashes were matched as one; what the prefix does not replace stays.
+            ("/v2", prefix("/api"), "//api//x//y", "/v2//x//y"),
+            ("/v2/", prefix("/api/"), "/api///x", "/v2/x"),
+            ("/", prefix("/api"), "///api", "/"),
+            ("/new", PathMatch::Exact("/api/x".into()), "/api//x?y//z", "/new?y//z"),
+            ("/", prefix("/fetch/"), "/fetch/http://example.com//a", "/http://example.com//a"),
+            // Nothing but a slash can begin a path.
+            ("", prefix("/re/"), "/re/@evil.com/x", "/@evil.com/x"),
+            ("", prefix("/re"), "/re.evil.com/x", "/.evil.com/x"),
         ] {
             assert_eq!(rewritten(&PathRewrite::Prefix(to.into()), path, from), expected, "{from}");
         }
@@ -202,6 +282,11 @@ mod tests {
             (".*", &[("", None)], "/gone?q", "/?q"),
             ("^/old/(.*)$", &[("/new?id=", Some(1))], "/old/7?q", "/new?id=7&q"),
             ("^/old/(.*)$", &[("/new?id=", Some(1))], "/old/7", "/new?id=7"),
+            ("^/old/(.*)$", &[("", Some(1))], "/old/@evil.com", "/@evil.com"),
+            // What the pattern finds in the path as it came, it finds there.
+            ("^/fetch/(.*)$", &[("/", Some(1))], "/fetch/http://h//a", "/http://h//a"),
+            ("^/old/(.*)$", &[("/new/", Some(1))], "//old/7", "/new/7"),
+            ("^/other/(.*)$", &[("/new/", Some(1))], "//old//7", "//old//7"),
         ] {
             let rewrite = PathRewrite::Regex(substitution(pattern, with));
             assert_eq!(rewritten(&rewrite, PathMatch::Prefix("/".into()), from), expected, "{pattern}");
@@ -217,6 +302,7 @@ mod tests {
         let pieces = vec![literal("/"), variable("file"), literal("/of/"), variable("id")];
         let rewrite = PathRewrite::Template(pieces);
         assert_eq!(rewritten(&rewrite, matcher(), "/videos/42/a/b.ts"), "/a/b/of/42");
+        assert_eq!(rewritten(&rewrite, matcher(), "//videos/42//a.ts"), "/a/of/42");
         // Another kind of match has no variables.
         assert_eq!(rewritten(&rewrite, PathMatch::Prefix("/".into()), "/videos/42/a.ts"), "/videos/42/a.ts");
     }
@@ -238,11 +324,15 @@ mod tests {
         for (redirect, authority, fields, expected) in [
             (scheme("https"), "h", "", "https://h/api/x?y=1"),
             (scheme("https"), "h:80", "", "https://h/api/x?y=1"),
-            (scheme("https"), "h:8080", "", "https://h:8080/api/x?y=1"),
+            (scheme("https"), "h:8080", "", "https://h/api/x?y=1"),
+            (scheme("http"), "h:8080", "", "http://h:8080/api/x?y=1"),
             (scheme("https"), "[::1]:80", "", "https://[::1]/api/x?y=1"),
             (scheme("https"), "h:80", "X-Forwarded-Proto: https\r\n", "https://h:80/api/x?y=1"),
             (scheme("http"), "h:443", "X-Forwarded-Proto: https\r\n", "http://h/api/x?y=1"),
             (host("other"), "h:80", "", "http://other/api/x?y=1"),
+            (host("other"), "h:8080", "", "http://other/api/x?y=1"),
+            (Redirect { port: Some(8443), ..scheme("https") }, "h:8080", "", "https://h:8443/api/x?y=1"),
+            (Redirect { port: Some(81), ..host("other") }, "h:8080", "", "http://other:81/api/x?y=1"),
             (host("other"), "h", "X-Forwarded-Proto: https\r\n", "https://other/api/x?y=1"),
             (port(8443), "h:80", "", "http://h:8443/api/x?y=1"),
             (port(8443), "[::1]", "", "http://[::1]:8443/api/x?y=1"),
@@ -263,12 +353,48 @@ mod tests {
     }
 
     fn located(redirect: &Redirect, bytes: &str) -> String {
-        let mut head = RequestHead::default();
-        parse_request(bytes.as_bytes(), &Limits::default(), &mut head).expect("valid");
         let table = table(PathMatch::Prefix("/api/".into()));
         let mut out = Vec::new();
         let route = table.route(RouteRef { virtual_host: 0, route: 0 });
-        location(redirect, route, &head, HeadView::new(bytes.as_bytes()), &mut out);
+        with_head(bytes, |head, view| location(redirect, route, head, view, &mut out));
         String::from_utf8(out).expect("text")
+    }
+
+    /// `GET /re/@evil.com/x` once gave `location: http://good.com@evil.com/x`.
+    #[test]
+    fn no_path_changes_the_host_of_a_redirect() {
+        let with = |path| Redirect { path: Some(path), ..redirect() };
+        let regex = |pattern: &str| with(RedirectPath::Regex(substitution(pattern, &[("", Some(1))])));
+        for (redirect, target, expected) in [
+            (regex("^/api/(.*)$"), "/api/@evil.com/x", "/@evil.com/x"),
+            (regex("^/api/(.*)$"), "/api/.evil.com/x", "/.evil.com/x"),
+            (regex("^/api/(.*)$"), "/api/:81/x?y", "/:81/x?y"),
+            (regex("^/api(/.*)$"), "/api//evil.com/x", "//evil.com/x"),
+            (with(RedirectPath::Prefix(String::new())), "/api/@evil.com/x", "/@evil.com/x"),
+            (with(RedirectPath::Prefix("/".into())), "/api//evil.com/x", "/evil.com/x"),
+            (Redirect { strip_query: true, ..redirect() }, "//evil.com/x?y", "//evil.com/x"),
+        ] {
+            let with_host = format!("GET {target} HTTP/1.1\r\nHost: good.com\r\n\r\n");
+            assert_eq!(located(&redirect, &with_host), format!("http://good.com{expected}"), "{redirect:?}");
+            // Behind no host the path itself must not name one.
+            let without = format!("GET {target} HTTP/1.0\r\n\r\n");
+            assert_eq!(located(&redirect, &without), expected.replacen("//", "/", 1), "{redirect:?}");
+        }
+        let backslash = "GET /api/\\\\evil.com/x HTTP/1.0\r\n\r\n";
+        assert_eq!(located(&regex("^/api/(.*)$"), backslash), "/evil.com/x");
+    }
+
+    /// RFC 9112 section 3.2.4.
+    #[test]
+    fn an_asterisk_is_no_path_to_rewrite() {
+        let asterisk = "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n";
+        let rewrite = PathRewrite::Prefix("/v2".into());
+        let table = table(PathMatch::Prefix("/".into()));
+        let route = table.route(RouteRef { virtual_host: 0, route: 0 });
+        let mut out = Vec::new();
+        assert_eq!(with_head(asterisk, |head, view| target(&rewrite, route, head, view, &mut out)), 1);
+        assert_eq!(out, b"*");
+        let redirect = Redirect { scheme: Some("https".into()), ..redirect() };
+        assert_eq!(located(&redirect, asterisk), "https://h/");
     }
 }

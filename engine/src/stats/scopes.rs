@@ -313,6 +313,10 @@ with_filter_statistics! { {
         counter downstream_cx_destroy_remote_active_rq;
         /// Connections that broke the protocol
         counter downstream_cx_protocol_error;
+        /// Headers dropped because of a `_` in their names
+        counter dropped_headers_with_underscores;
+        /// Requests refused because of a `_` in the name of a header
+        counter requests_rejected_with_underscores_in_headers;
         /// Length of a connection, in milliseconds
         time downstream_cx_length_ms;
         /// Received bytes

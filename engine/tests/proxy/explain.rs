@@ -11,7 +11,6 @@ address = "127.0.0.1:0"
 
 [listeners.http]
 http_filters = [{ buffer = { max_request_bytes = "1KiB" } }, { router = {} }]
-normalize_path = true
 request_headers_to_add = [{ name = "x-edge", value = "1" }]
 
 [[listeners.http.virtual_hosts]]

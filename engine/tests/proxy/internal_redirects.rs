@@ -120,7 +120,7 @@ fn redirects_end() {
 fn another_spelling_meets_the_same_rule() {
     let moved = "http://example.com/public/%2e%2e/other?x";
     for (http, location, path) in [
-        ("normalize_path = true", moved, "/other?x"),
+        ("", moved, "/other?x"),
         ("merge_slashes = true", "http://example.com//other", "/other"),
         ("strip_trailing_host_dot = true", "http://other.example.com./other", "/other"),
     ] {
@@ -152,7 +152,7 @@ fn another_spelling_meets_the_same_rule() {
 fn bad_paths_are_not_followed() {
     let slashes = |action: &str| format!("path_with_escaped_slashes_action = \"{action}\"");
     for (http, location) in [
-        ("normalize_path = true".to_owned(), "http://other.example.com/%2e%2e/other"),
+        (String::new(), "http://other.example.com/%2e%2e/other"),
         (slashes("reject_request"), "http://other.example.com/other%2fa"),
         (slashes("unescape_and_redirect"), "http://other.example.com/other%2fa"),
     ] {

@@ -27,9 +27,7 @@ endpoints = ["{}"]
 /// Every spelling of a guarded path meets the guard, and the upstream gets the path that was matched.
 #[test]
 fn a_path_has_one_spelling() {
-    let (_origin, proxy) = routed(
-        "normalize_path = true\nmerge_slashes = true\npath_with_escaped_slashes_action = \"unescape_and_forward\"",
-    );
+    let (_origin, proxy) = routed("merge_slashes = true\npath_with_escaped_slashes_action = \"unescape_and_forward\"");
     for target in
         ["/admin", "/%61dmin/x", "/x/../admin", "/x/%2e%2E/admin", "//admin", "/x%2f..%2fadmin", "/x\\..\\admin"]
     {
@@ -41,24 +39,100 @@ fn a_path_has_one_spelling() {
         ("/a/..", "/"),
         ("/%7Euser", "/~user"),
         ("/plain", "/plain"),
+        ("/100%", "/100%"),
+        ("/%zz", "/%zz"),
     ] {
         let answer = proxy.get(target);
         assert_eq!((answer.status(), answer.text()), (200, expected), "{target}");
     }
     let mut client = proxy.connect();
-    for target in ["/..", "/%2e%2e/admin", "/%00", "/%zz"] {
+    for target in ["/..", "/%2e%2e/admin", "/%00"] {
         let answer = client.get(target);
         assert_eq!(answer.status(), 400, "{target}");
         assert!(!answer.says_close(), "the message itself is sound");
     }
 }
 
+/// Without a word in the file: dot segments are resolved, and rows of slashes are one for routes, and only for them.
 #[test]
-fn without_the_options_a_path_is_left_alone() {
+fn by_default_a_guard_is_not_passed_by_with_another_spelling() {
     let (_origin, proxy) = routed("");
+    for target in [
+        "/admin",
+        "//admin",
+        "///admin//x",
+        "/x/../admin",
+        "/x//../admin",
+        "/x/%2e%2E//admin",
+        "/.//admin",
+        "/%61dmin",
+        "/x\\..\\admin",
+    ] {
+        assert_eq!(proxy.get(target).status(), 403, "{target}");
+    }
+    for (target, expected) in [
+        ("//a///b?c=//d", "//a///b?c=//d"),
+        ("/a/./b//c", "/a/b//c"),
+        ("/adminx//", "/adminx//"),
+        ("/a%2Fb/100%", "/a%2Fb/100%"),
+        ("/a/..;/admin", "/a/..;/admin"),
+    ] {
+        let answer = proxy.get(target);
+        assert_eq!((answer.status(), answer.text()), (200, expected), "{target}");
+    }
+    for target in ["/..", "/%00"] {
+        assert_eq!(proxy.get(target).status(), 400, "{target}");
+    }
+}
+
+#[test]
+fn switched_off_a_path_is_left_alone() {
+    let (_origin, proxy) = routed("normalize_path = false\nmerge_slashes_for_matching = false");
     for target in ["/x/../admin", "//admin", "/%61dmin", "/a%2Fb", "/..", "/%00"] {
         let answer = proxy.get(target);
         assert_eq!((answer.status(), answer.text()), (200, target));
+    }
+}
+
+/// Conditions on `:path` see what routes see; rewrites keep the slashes that they do not replace.
+#[test]
+fn conditions_and_rewrites_see_one_slash() {
+    let origin = Origin::answering(|request| response(200, &[], request.target()));
+    let config = format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+[listeners.http]
+routes = [
+  {{ match = {{ prefix = "/", headers = [{{ name = ":path", prefix = "/closed" }}] }}, direct_response = {{ status = 403 }} }},
+  {{ match = {{ path_separated_prefix = "/api" }}, route = {{ cluster = "app", prefix_rewrite = "/" }} }},
+  {{ match = {{ template = "/item/{{id}}" }}, route = {{ cluster = "app", template_rewrite = "/i/{{id}}" }} }},
+  {{ match = {{ regex = "/old/.*" }}, redirect = {{ regex_rewrite = {{ pattern = "^/old/(.*)$", substitution = '\1' }} }} }},
+  {{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }},
+]
+[[clusters]]
+name = "app"
+endpoints = ["{}"]
+"#,
+        origin.address
+    );
+    let proxy = Ringway::start(&config);
+    assert_eq!(proxy.get("//closed/x").status(), 403);
+    for (target, expected) in [
+        ("/api/hello", "/hello"),
+        ("//api//hello//x", "//hello//x"),
+        ("/api", "/"),
+        ("//item//7", "/i/7"),
+        ("/open//closed", "/open//closed"),
+    ] {
+        assert_eq!(proxy.get(target).text(), expected, "{target}");
+    }
+    let mut client = proxy.connect();
+    for (target, location) in [("/old/@evil.example/x", "/@evil.example/x"), ("//old//.evil.example", "/.evil.example")]
+    {
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: good.example\r\n\r\n").as_bytes());
+        let answer = client.response();
+        assert_eq!(answer.field("location"), Some(&*format!("http://good.example{location}")), "{target}");
     }
 }
 
@@ -68,7 +142,7 @@ fn escaped_slashes_are_refused_or_redirected() {
     assert_eq!((proxy.get("/a%2fb").status(), proxy.get("/a%5Cb").status()), (400, 400));
     assert_eq!(proxy.get("/a?b%2fc").text(), "/a?b%2fc");
     assert_eq!(origin.requests().len(), 1);
-    let (origin, proxy) = routed("path_with_escaped_slashes_action = \"unescape_and_redirect\"\nnormalize_path = true");
+    let (origin, proxy) = routed("path_with_escaped_slashes_action = \"unescape_and_redirect\"");
     let answer = proxy.get("/a/./b%2Fc?d=%2F");
     assert_eq!((answer.status(), answer.field("location")), (307, Some("/a/b/c?d=%2F")));
     assert_eq!(proxy.get("/a/./b").text(), "/a/b");
@@ -80,14 +154,17 @@ fn escaped_slashes_are_refused_or_redirected() {
     }
 }
 
-/// RFC 9112 section 3.2.4.
+/// RFC 9112 section 3.2.4: what is about the host has no path. Its route is that of `/`, and it goes on as `*`.
 #[test]
-fn what_is_about_the_host_has_no_path_to_normalize() {
-    let (origin, proxy) = routed("normalize_path = true\nmerge_slashes = true");
+fn an_asterisk_is_routed_as_the_root() {
+    let (origin, proxy) = routed("merge_slashes = true");
     let mut client = proxy.connect();
-    client.send(b"OPTIONS http://example.com HTTP/1.1\r\nHost: example.com\r\n\r\n");
-    assert_ne!(client.response().status(), 400);
-    drop(origin);
+    for target in ["*", "http://example.com"] {
+        client.send(format!("OPTIONS {target} HTTP/1.1\r\nHost: example.com\r\n\r\n").as_bytes());
+        let answer = client.response();
+        assert_eq!((answer.status(), answer.text()), (200, "*"), "{target}");
+    }
+    assert_eq!(origin.requests().len(), 2);
 }
 
 #[test]

@@ -202,18 +202,20 @@ fn redirects() {
     }
 }
 
-/// `scheme`: "A port that is the old scheme's own is dropped"; another one is kept.
+/// The port goes with the scheme or the host that it belonged to.
 #[test]
 fn redirects_and_the_port_of_the_host() {
     let proxy = Ringway::start(
         "[[listeners]]\naddress = \"127.0.0.1:0\"\nhttp.routes = [\
          { match = { prefix = \"/scheme\" }, redirect = { scheme = \"https\" } },\
+         { match = { prefix = \"/host\" }, redirect = { host = \"other.org\" } },\
          { match = { prefix = \"/path\" }, redirect = { path = \"/x\" } },\
          { match = { prefix = \"/port\" }, redirect = { port = 9 } } ]",
     );
     for (host, target, location) in [
         ("example.com:80", "/scheme", "https://example.com/scheme"),
-        ("example.com:8080", "/scheme", "https://example.com:8080/scheme"),
+        ("example.com:8080", "/scheme", "https://example.com/scheme"),
+        ("example.com:8080", "/host", "http://other.org/host"),
         ("example.com:8080", "/path", "http://example.com:8080/x"),
         ("example.com:8080", "/port", "http://example.com:9/port"),
         ("[::1]:80", "/scheme", "https://[::1]/scheme"),

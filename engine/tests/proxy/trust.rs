@@ -40,6 +40,31 @@ fn an_edge_believes_nobody() {
     assert_ne!(request.field("x-request-id"), Some("mine"));
 }
 
+/// What no client may say, whatever the configuration believes: names that pass for others, certificates, and the proxy of a
+/// CGI script.
+#[test]
+fn names_that_pass_for_others_are_dropped() {
+    let origin = origin();
+    let fields = "X_Forwarded_For: 10.0.0.1\r\nX_User: root\r\nx_plain: 1\r\nProxy: http://evil.example/\r\n\
+                  X-Forwarded-Client-Cert: By=me\r\n";
+    let sets = "request_headers_to_add = [{ name = \"x-user\", value = \"guest\" }]\n";
+    let seen = |http: &str| {
+        let proxy = Ringway::before(origin.address, &format!("{sets}{http}"));
+        let request = asked(&proxy, &origin, fields);
+        let names = ["x_forwarded_for", "x_user", "x_plain", "proxy", "x-forwarded-client-cert"];
+        let stat = proxy.stat("http.ingress_http.dropped_headers_with_underscores");
+        (names.map(|name| request.field(name).is_some()), stat)
+    };
+    assert_eq!(seen(""), ([false, false, true, false, false], 2));
+    let allow = "headers_with_underscores_action = \"allow\"\nforward_client_cert_details = \"always_forward_only\"";
+    assert_eq!(seen(allow), ([true, true, true, false, true], 0));
+    assert_eq!(seen("headers_with_underscores_action = \"drop_header\""), ([false, false, false, false, false], 3));
+    let proxy = Ringway::before(origin.address, "headers_with_underscores_action = \"reject_request\"");
+    assert_eq!(get(&proxy, "/", "x_plain: 1\r\n").status(), 400);
+    assert_eq!(get(&proxy, "/", "x-plain: 1\r\n").status(), 200);
+    assert_eq!(proxy.stat("http.ingress_http.requests_rejected_with_underscores_in_headers"), 1);
+}
+
 #[test]
 fn requests_from_inside_keep_what_they_say() {
     let origin = origin();

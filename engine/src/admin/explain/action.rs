@@ -169,7 +169,7 @@ fn describe_rewrites(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forwa
     if let Some(rewrite) = &forward.path_rewrite {
         let mut target = Vec::new();
         let route = scene.table.route(place_of(route));
-        rewrite::target(rewrite, route, head.path(view), head.query(view), &mut target);
+        rewrite::target(rewrite, route, head, view, &mut target);
         page.line("path", format!("becomes {}", String::from_utf8_lossy(&target)));
     }
     for cluster in weighted(forward) {
@@ -189,7 +189,7 @@ fn describe_rewrites(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forwa
         },
         Some(HostRewrite::PathRegex(regex)) => {
             let mut host = Vec::new();
-            rewrite::substitute(regex, head.path(view), &mut host);
+            rewrite::substitute_path(regex, head, view, &mut host);
             let text = String::from_utf8_lossy(&host);
             match is_valid_authority(&host) {
                 true => format!("becomes {text}, from the path"),

@@ -222,7 +222,8 @@ fn names_are_envoys() {
              downstream_flow_control_paused_reading_total downstream_flow_control_resumed_reading_total no_route \
              rq_redirect rq_direct_response rq_total no_cluster downstream_rq_max_duration_reached \
              passthrough_internal_redirect_bad_location passthrough_internal_redirect_no_route \
-             passthrough_internal_redirect_too_many_redirects passthrough_internal_redirect_unsafe_scheme",
+             passthrough_internal_redirect_too_many_redirects passthrough_internal_redirect_unsafe_scheme \
+             dropped_headers_with_underscores requests_rejected_with_underscores_in_headers",
         ),
         (
             Kind::Cluster,
