@@ -81,7 +81,7 @@ table! {
         /// The whole path matches this regular expression. Its syntax is that of the Rust crate regex, which is like
         /// RE2; matching takes linear time. It works on bytes; `.` is any byte but a line end.
         regex: Pattern, optional "another kind of match";
-        /// The whole path matches this template: `*` stands for a segment, `**` for the rest of the path; `{name}` for
+        /// The whole path matches this template: `*` stands for a segment of any characters, `**` for the rest of the path; `{name}` for
         /// a segment and `{name=**}` for several that `template_rewrite` can use (Envoy: UriTemplateMatchConfig).
         template: Template, optional "another kind of match";
         /// Whether upper and lower case differ in the path. It cannot be used with `template` or with `regex`, where

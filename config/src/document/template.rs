@@ -7,9 +7,10 @@ use crate::reader::{FromText, Refusal, Shape, compile, holds};
 const TEMPLATE_LENGTH_MAX: usize = 256;
 const TEMPLATE_VARIABLES_MAX: usize = 5;
 const TEMPLATE_NAME_LENGTH_MAX: usize = 16;
-/// Characters of a path segment that a template may hold or match, as a character class: `pchar` of RFC 3986 without
-/// '*' and '='.
-const TEMPLATE_CLASS: &str = r"a-zA-Z0-9\-._~%!$&'()+,;:@";
+/// What an operator takes: every byte, or every byte but the slash. Envoy's take the characters of RFC 3986 without `*` and
+/// `=`, so that a route that guards `/files/{id}` would not see `/files/YWJj=`.
+const TEXT: &str = "(?s:.)*";
+const SEGMENT: &str = "[^/]+";
 
 /// A URI template that paths are matched with.
 #[derive(Clone, Debug)]
@@ -111,13 +112,12 @@ impl<'t> TemplateReader<'t> {
         if self.has_text_glob {
             return Err(Refusal::new("an operator follows \"**\", which takes all that is left"));
         }
-        let class = TEMPLATE_CLASS;
         if let Some(rest) = self.rest.strip_prefix("**") {
             self.has_text_glob = true;
-            self.regex.push_str(&format!("[{class}/]*"));
+            self.regex.push_str(TEXT);
             self.rest = rest;
         } else {
-            self.regex.push_str(&format!("[{class}]+"));
+            self.regex.push_str(SEGMENT);
             self.rest = &self.rest[1..];
         }
         Ok(())
@@ -240,6 +240,16 @@ mod tests {
             assert_eq!(captures("/a/", path).is_some(), expected, "{path}");
         }
         assert_eq!((captures("/*", "/"), captures("/**", "/")), (None, Some(vec![])));
+        // Whatever a request's path may carry.
+        for byte in (b'!'..=b'~').filter(|byte| !b"/?#".contains(byte)).map(char::from) {
+            let segment = format!("a{byte}");
+            assert_eq!(captures("/files/{id}", &format!("/files/{segment}")), Some(vec![&*segment]));
+            assert_eq!(
+                captures("/*/{rest=**}", &format!("/{byte}/{byte}/b{byte}")),
+                Some(vec![&*format!("{byte}/b{byte}")])
+            );
+            assert_eq!(captures("/**", &format!("/a{byte}/{byte}")), Some(vec![]));
+        }
         assert!(captures("/", "/").is_some() && captures("/", "/a").is_none());
     }
 

@@ -97,6 +97,7 @@ async fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Faul
     if client.upload.is_done() {
         times.request_end = Some(now);
     }
+    exchange.facts.random = client.reactor.random().next_u64();
     match admit(hcm, connection, exchange) {
         Admission::Admitted => Ok(None),
         Admission::InvalidPath => Err(Fault::InvalidPath),
@@ -111,9 +112,8 @@ async fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Faul
 /// Find the request's route and, among the clusters that it names, the one for this request.
 fn route(serving: &mut Serving<'_, '_, '_>) {
     let Serving { hcm, exchange, .. } = serving;
-    let random = hcm.shard.reactor.random();
     (exchange.facts.cluster, exchange.facts.weighted) = (None, None);
-    let request = Request::new(&exchange.request.head, exchange.request.view(), random.next_u64());
+    let request = Request::new(&exchange.request.head, exchange.request.view(), exchange.facts.random);
     exchange.facts.route = hcm.table.find(&request);
     let Some(RouteAction::Forward(forward)) = exchange.facts.route.map(|at| &hcm.table.route(at).action) else {
         return;
@@ -121,7 +121,7 @@ fn route(serving: &mut Serving<'_, '_, '_>) {
     match &forward.target {
         ClusterTarget::Cluster(cluster) => exchange.facts.cluster = Some(*cluster),
         ClusterTarget::Weighted(clusters) => {
-            let index = pick_weighted(clusters, random.next_u64());
+            let index = pick_weighted(clusters, hcm.shard.reactor.random().next_u64());
             exchange.facts.weighted = Some(index);
             exchange.facts.cluster = Some(clusters[index].cluster);
         }

@@ -75,6 +75,9 @@ async fn one(
     });
     let head = head.await;
     connection.works();
+    if head.is_err() {
+        served.keep_line(&mut exchange.request);
+    }
     let closes = head.is_err() || must_close(hcm, connection, ages);
     let mut downstream = Downstream::H1(served);
     let whole = exchange::run(hcm, connection, exchange, &mut downstream, &mut deadlines, head, closes).await;

@@ -22,7 +22,7 @@ pub(super) fn record<'a>(
         try_times: last.times,
         now: hcm.shard.reactor.now(),
         random: Some(hcm.shard.reactor.random()),
-        request: request.is_whole.then(|| (&request.head, request.view())),
+        request: (request.is_whole || request.has_line).then(|| (&request.head, request.view())),
         response: response.is_whole.then(|| (&response.head, response.view())),
         protocol: request.is_whole.then(|| request.head.version.as_str()),
         // While a response's head is edited, its status has not been sent yet.

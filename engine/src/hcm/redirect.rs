@@ -52,7 +52,6 @@ fn arrive(serving: &mut Serving<'_, '_, '_>) -> Result<(), NoRedirect> {
         Admission::InvalidPath | Admission::Underscore | Admission::Redirect(_) => return Err(NoRedirect::BadLocation),
     }
     admit::canonical_host(paths, connection.arrival.local, exchange);
-    let random = hcm.shard.reactor.random().next_u64();
-    let request = Request::new(&exchange.request.head, exchange.request.view(), random);
+    let request = Request::new(&exchange.request.head, exchange.request.view(), exchange.facts.random);
     hcm.table.find(&request).map(drop).ok_or(NoRedirect::NoRoute)
 }

@@ -32,6 +32,9 @@ pub struct Facts {
     pub local_body: Span,
     /// The client, as far as it can be believed: the connection's peer or the address that x-forwarded-for gives.
     pub client: Option<SocketAddr>,
+    /// What chance decides about the exchange's route: one number, however often a route is looked for, so that routes with
+    /// a percentage stay chosen.
+    pub random: u64,
     /// The request comes from inside (Envoy: x-envoy-internal).
     pub is_internal: bool,
     pub route: Option<RouteRef>,

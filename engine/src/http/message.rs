@@ -19,6 +19,8 @@ pub struct Message<H> {
     pub edits: EditBytes,
     /// The head is whole; before, its index means nothing.
     pub is_whole: bool,
+    /// Of a head that did not become whole, method and target are known.
+    pub has_line: bool,
     /// What came behind the body.
     pub trailers: Trailers,
 }
@@ -68,6 +70,7 @@ impl<H: Head> Message<H> {
         self.edits.clear();
         self.trailers.clear();
         self.is_whole = false;
+        self.has_line = false;
     }
 }
 

@@ -80,4 +80,6 @@ impl Route {
 }
 
 #[cfg(test)]
+mod guard_tests;
+#[cfg(test)]
 mod tests;

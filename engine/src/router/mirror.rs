@@ -66,10 +66,12 @@ async fn mirror(reactor: Rc<Reactor>, call: Call, request: Message<RequestHead>,
     reactor.give_vec(host);
 }
 
-/// The host with `-shadow` in front of its port, so that logs can tell copies from requests.
+/// The host with `-shadow` in front of its port, so that logs can tell copies from requests. Behind an IPv6 address nothing
+/// can stand but a port.
 fn shadow_host(out: &mut Vec<u8>, authority: &[u8]) {
     let (host, _) = split_port(authority);
-    for part in [host, b"-shadow", &authority[host.len()..]] {
+    let mark: &[u8] = if host.starts_with(b"[") { b"" } else { b"-shadow" };
+    for part in [host, mark, &authority[host.len()..]] {
         out.extend_from_slice(part);
     }
 }
@@ -213,8 +215,8 @@ mod tests {
         for (host, shadow) in [
             ("example.com", "example.com-shadow"),
             ("example.com:8080", "example.com-shadow:8080"),
-            ("[::1]", "[::1]-shadow"),
-            ("[::1]:80", "[::1]-shadow:80"),
+            ("[::1]", "[::1]"),
+            ("[::1]:80", "[::1]:80"),
         ] {
             let mut out = Vec::new();
             shadow_host(&mut out, host.as_bytes());

@@ -37,7 +37,8 @@ impl HttpStats {
             200..300 => self.downstream_rq_2xx.inc(),
             300..400 => self.downstream_rq_3xx.inc(),
             400..500 => self.downstream_rq_4xx.inc(),
-            500..600 => self.downstream_rq_5xx.inc(),
+            // What is above the classes counts as 5xx (RFC 9110 section 15).
+            500.. => self.downstream_rq_5xx.inc(),
             _ => {}
         }
     }
@@ -52,9 +53,27 @@ impl ClusterStats {
             200..300 => self.upstream_rq_2xx.inc(),
             300..400 => self.upstream_rq_3xx.inc(),
             400..500 => self.upstream_rq_4xx.inc(),
-            500..600 => self.upstream_rq_5xx.inc(),
+            500.. => self.upstream_rq_5xx.inc(),
             _ => {}
         }
         self.upstream_rq.inc(status);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// "A client that receives a response with an invalid status code SHOULD process the response as if it had a 5xx"
+    /// (RFC 9110 section 15).
+    #[test]
+    fn codes_above_the_classes_count_as_5xx() {
+        let (http, cluster) = (HttpStats::default(), ClusterStats::default());
+        for status in [199, 200, 499, 500, 599, 600, 799, 999] {
+            http.count_status(status);
+            cluster.count_status(status);
+        }
+        assert_eq!((http.downstream_rq_5xx.get(), cluster.upstream_rq_5xx.get()), (5, 5));
+        assert_eq!((http.downstream_rq_4xx.get(), cluster.upstream_rq_1xx.get()), (1, 1));
     }
 }

@@ -165,3 +165,31 @@ fn bad_paths_are_not_followed() {
         assert_eq!(proxy.log_lines("log", 1)[0], "example.com /old?q", "{http}");
     }
 }
+
+/// A route with a percentage takes a redirect or does not: what was found for it is not lost with a second throw of the dice.
+#[test]
+fn a_percentage_decides_once() {
+    let (first, second) = (redirecting(302, "http://example.com/canary"), target());
+    let proxy = Ringway::start(&format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+[listeners.http]
+routes = [
+  {{ match = {{ prefix = "/canary", percent = 50 }}, route = {{ cluster = "second" }} }},
+  {{ match = {{ path = "/" }}, route = {{ cluster = "first", internal_redirect_policy = {{}} }} }},
+]
+[[clusters]]
+name = "first"
+endpoints = ["{}"]
+[[clusters]]
+name = "second"
+endpoints = ["{}"]
+"#,
+        first.address, second.address
+    ));
+    let mut client = proxy.connect();
+    let statuses: Vec<u16> = (0..60).map(|_| client.get("/").status()).collect();
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 302)), "{statuses:?}");
+    assert!(statuses.contains(&200) && statuses.contains(&302), "{statuses:?}");
+}

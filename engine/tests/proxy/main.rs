@@ -19,6 +19,7 @@ mod exhaustion;
 mod explain;
 mod fault;
 mod filters;
+mod fine_print;
 mod flow;
 mod full_house;
 mod full_pipes;

@@ -62,7 +62,6 @@ fn by_default_a_guard_is_not_passed_by_with_another_spelling() {
         "//admin",
         "///admin//x",
         "/x/../admin",
-        "/x//../admin",
         "/x/%2e%2E//admin",
         "/.//admin",
         "/%61dmin",
@@ -73,6 +72,8 @@ fn by_default_a_guard_is_not_passed_by_with_another_spelling() {
     for (target, expected) in [
         ("//a///b?c=//d", "//a///b?c=//d"),
         ("/a/./b//c", "/a/b//c"),
+        // Dots first, in what is sent on as well: the upstream cannot take it for `/admin`.
+        ("/x//../admin", "/x/admin"),
         ("/adminx//", "/adminx//"),
         ("/a%2Fb/100%", "/a%2Fb/100%"),
         ("/a/..;/admin", "/a/..;/admin"),

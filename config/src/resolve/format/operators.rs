@@ -91,7 +91,7 @@ const FIELD: &str = "(NAME?OTHER):LENGTH";
 /// Every operator, in the order of the reference.
 #[rustfmt::skip]
 pub static OPERATORS: &[OperatorForm] = &[
-    text("REQ", FIELD, true, "header NAME of the request, or OTHER if there is no NAME; `:METHOD`, `:PATH`, `:AUTHORITY` and `:SCHEME` are the parts of the request line", |call| field(call).map(CommandOperator::Req)),
+    text("REQ", FIELD, true, "header NAME of the request, or OTHER if there is no NAME, several lines of it joined by `,`; `:METHOD`, `:PATH`, `:AUTHORITY` and `:SCHEME` are the parts of the request line", |call| field(call).map(CommandOperator::Req)),
     text("REQUEST_HEADER", FIELD, true, "the same", |call| field(call).map(CommandOperator::Req)),
     text("REQ_WITHOUT_QUERY", FIELD, true, "the same up to the first `?` of the value", |call| field(call).map(CommandOperator::ReqWithoutQuery)),
     text("RESP", FIELD, true, "header NAME of the response", |call| field(call).map(CommandOperator::Resp)),

@@ -33,7 +33,7 @@ impl Outcome {
     /// Counts the request in the endpoint's statistics.
     pub(in crate::cluster) fn count(self, stats: &HostStats) {
         match self {
-            Self::Status(500..600) => stats.rq_error.inc(),
+            Self::Status(500..) => stats.rq_error.inc(),
             Self::Status(_) => stats.rq_success.inc(),
             Self::ConnectFailed | Self::ConnectTimeout | Self::Reset => stats.rq_error.inc(),
             Self::ResponseTimeout => {

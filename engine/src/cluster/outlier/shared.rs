@@ -58,7 +58,7 @@ impl OutlierShared {
     fn external(&self, host: &Arc<Host>, stats: &HostStats, status: u16, reports: &Reports) {
         stats.results.inc();
         let monitor = &host.state.monitor;
-        if !(500..600).contains(&status) {
+        if status < 500 {
             stats.successes.inc();
             reset(&monitor.consecutive_gateway_failure);
             reset(&monitor.consecutive_5xx);

@@ -92,8 +92,8 @@ fn request_version(bytes: &[u8]) -> RequestError {
 }
 
 /// "A server can send a 505 (HTTP Version Not Supported) response if it wishes, for any reason, to refuse service of
-/// the client's major protocol version" (RFC 9110 section 2.5). A minor version above 1 does not exist and gets the
-/// same.
+/// the client's major protocol version" (RFC 9110 section 2.5). Of responses a minor version above 1 is refused too: no
+/// server may answer with one that it was not asked in.
 fn version(word: &[u8]) -> HeadError {
     match word {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor] if minor.is_ascii_digit() => HeadError::VersionNotSupported,

@@ -77,7 +77,7 @@ errors! {
         BareLf => 400, "http1.bare_lf";
         /// A CR that no LF follows (RFC 9112 section 2.2).
         BareCr => 400, "http1.bare_cr";
-        /// Empty lines before the start line: more than the one that a server should tolerate, or any before a status
+        /// Empty lines before the start line: more than two, or any before a status
         /// line (RFC 9112 section 2.2).
         LeadingEmptyLine => 400, "http1.leading_empty_line";
         /// White space between the start line and the first field (RFC 9112 section 2.2).
@@ -94,7 +94,7 @@ errors! {
         InvalidFieldName => 400, "http1.invalid_header_name";
         /// NUL or another control character in a field value (RFC 9110 section 5.5).
         InvalidFieldValue => 400, "http1.invalid_characters";
-        /// The major version is above 1, or the minor one is not 0 or 1 (RFC 9112 section 2.3).
+        /// The major version is above 1 (RFC 9112 section 2.3), or that of a response is 1 with a minor one above 1.
         VersionNotSupported => 505, "http1.version_not_supported";
         /// Not `HTTP/` DIGIT `.` DIGIT, or major version 0 (RFC 9112 section 2.3).
         InvalidVersion => 400, "http1.invalid_version";

@@ -25,7 +25,7 @@ pub use body::{BodyDecoder, Decoded};
 pub use error::{BodyError, HeadError, RequestError, ResponseError};
 pub use framing::{BodyKind, Framing};
 pub use limits::Limits;
-pub use request::parse_request;
+pub use request::{parse_line, parse_request};
 pub use response::parse_response;
 pub use scanner::HeadScanner;
 

@@ -6,7 +6,9 @@ use memchr::{memchr, memchr2};
 
 use super::index::{COMMON_LINES, Facts, Lines, index_fields};
 use super::{BodyKind, Framing, HeadError, Limits, Parse, RequestError, diagnose};
-use crate::http::{FieldId, ImpliedPath, Method, RequestHead, Scheme, Span, TargetForm, Version, is_valid_authority};
+use crate::http::{
+    FieldId, ImpliedPath, Method, RequestHead, Scheme, Span, TargetForm, Version, grammar, is_valid_authority,
+};
 
 /// The longest registered method, UPDATEREDIRECTREF, has 17 bytes.
 const METHOD_BYTES_MAX: usize = 32;
@@ -43,12 +45,15 @@ fn parse_with<'b>(
     lines: &mut [MaybeUninit<httparse::Header<'b>>],
 ) -> Result<Parse, RequestError> {
     head.clear();
-    let Some(skipped) = skip_empty_line(bytes)? else { return Ok(Parse::Partial) };
+    let Some(skipped) = skip_empty_lines(bytes)? else { return Ok(Parse::Partial) };
     let mut request = httparse::Request::new(&mut []);
     let len = match request.parse_with_uninit_headers(&bytes[skipped..], lines) {
         Ok(httparse::Status::Complete(len)) => skipped + len,
         Ok(httparse::Status::Partial) => return partial(bytes, skipped, limits),
-        Err(error) => return Err(diagnose::request(&bytes[skipped..], limits, error)),
+        Err(error) => match later_minor(&bytes[skipped..]) {
+            Some(at) => return parse_as_http11(bytes, skipped + at, limits, head),
+            None => return Err(diagnose::request(&bytes[skipped..], limits, error)),
+        },
     };
     if len > limits.head_bytes as usize {
         return Err(HeadError::HeadTooLarge.into());
@@ -75,17 +80,76 @@ fn parse_with<'b>(
 }
 
 /// The bytes to skip before the request line: "a server ... SHOULD ignore at least one empty line (CRLF) received
-/// prior to the request-line" (RFC 9112 section 2.2), and one it is. `None` when that cannot be told yet.
+/// prior to the request-line" (RFC 9112 section 2.2). Up to two are. `None` when that cannot be told yet.
 #[inline]
-fn skip_empty_line(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
-    match bytes {
-        [] | [b'\r'] | [b'\r', b'\n'] => Ok(None),
-        [b'\r', b'\n', b'\r' | b'\n', ..] => Err(HeadError::LeadingEmptyLine),
-        [b'\r', b'\n', ..] => Ok(Some(2)),
-        [b'\r', ..] => Err(HeadError::BareCr),
-        [b'\n', ..] => Err(HeadError::BareLf),
-        _ => Ok(Some(0)),
+fn skip_empty_lines(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
+    match bytes.first() {
+        Some(b'\r' | b'\n') | None => count_empty_lines(bytes),
+        Some(_) => Ok(Some(0)),
     }
+}
+
+#[cold]
+fn count_empty_lines(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
+    const MOST: usize = 2;
+    let mut rest = bytes;
+    loop {
+        let skipped = bytes.len() - rest.len();
+        rest = match rest {
+            [] | [b'\r'] => return Ok(None),
+            [b'\r' | b'\n', ..] if skipped == MOST * 2 => return Err(HeadError::LeadingEmptyLine),
+            [b'\r', b'\n', rest @ ..] => rest,
+            [b'\r', ..] => return Err(HeadError::BareCr),
+            [b'\n', ..] => return Err(HeadError::BareLf),
+            _ => return Ok(Some(skipped)),
+        };
+    }
+}
+
+/// Where the request line that `bytes` begin with has the digit of `HTTP/1.2` to `HTTP/1.9`.
+#[cold]
+fn later_minor(bytes: &[u8]) -> Option<usize> {
+    let method = memchr(b' ', bytes)?;
+    let target = memchr(b' ', &bytes[method + 1..])?;
+    let version = method + target + 2;
+    let at = version + "HTTP/1.".len();
+    let is_end = matches!(bytes.get(at + 1), None | Some(b'\r' | b'\n'));
+    (bytes.get(version..at) == Some(b"HTTP/1.") && matches!(bytes.get(at), Some(b'2'..=b'9')) && is_end).then_some(at)
+}
+
+/// "A recipient that receives a message with a major version number that it implements and a minor version number higher
+/// than what it implements SHOULD process the message as if it was in the highest minor version within that major
+/// version" (RFC 9110 section 2.5). `digit`: where the minor version stands.
+#[cold]
+#[inline(never)]
+fn parse_as_http11(bytes: &[u8], digit: usize, limits: &Limits, head: &mut RequestHead) -> Result<Parse, RequestError> {
+    // One byte beyond the limit is enough to be refused for it.
+    let mut bytes = bytes[..bytes.len().min(limits.head_bytes as usize + 1)].to_vec();
+    if let Some(digit) = bytes.get_mut(digit) {
+        *digit = b'1';
+    }
+    parse_request(&bytes, limits, head)
+}
+
+/// What can be known of a head that was refused or did not come to its end: its method and its target, where the line
+/// holds them. For logs.
+#[cold]
+pub fn parse_line(bytes: &[u8], head: &mut RequestHead) -> bool {
+    head.clear();
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+    let line = &bytes[start..];
+    let line = &line[..memchr2(b'\r', b'\n', line).unwrap_or(line.len())];
+    let Some(space) = memchr(b' ', line) else { return false };
+    let (method, target) = (&line[..space], &line[space + 1..]);
+    let target = &target[..memchr(b' ', target).unwrap_or(target.len())];
+    if !grammar::is_token(method) || target.is_empty() {
+        return false;
+    }
+    head.method_span = Span::within(method, bytes);
+    head.method = Method::from_bytes(method);
+    head.path = Span::within(target, bytes);
+    head.path_len = memchr(b'?', target).unwrap_or(target.len()) as u32;
+    true
 }
 
 /// What an incomplete head comes to: it must still have room to end within the limits.

@@ -11,7 +11,7 @@ use super::query::{parameter, without_query};
 use super::{Record, ResponseFlags};
 use crate::base::random::Uuid;
 use crate::http::matcher::scheme;
-use crate::http::{FieldId, Fields, HeadView};
+use crate::http::{Field, FieldId, Fields, HeadView};
 
 /// Bytes of one value at most, before escaping: the fields of a head are limited by the codec, but a format may name
 /// one of them several times.
@@ -22,6 +22,8 @@ pub(super) enum Value<'a> {
     Number(u64),
     /// Two parts because a request's target may have one that the head left out. What peers sent is escaped.
     Bytes([&'a [u8]; 2]),
+    /// Several lines of one name.
+    Lines(FieldLines<'a>),
     /// Percent-encoded; at most so many bytes of what it stands for.
     Encoded(&'a [u8], usize),
     /// Without its white space.
@@ -39,18 +41,39 @@ pub(super) enum Value<'a> {
     Uuid(Uuid),
 }
 
+/// The lines of a field that has more than one: one value, joined by commas (RFC 9110 section 5.3), of at most so many bytes.
+pub(super) struct FieldLines<'a> {
+    fields: &'a Fields,
+    view: HeadView<'a>,
+    id: FieldId,
+    name: &'a str,
+    max: usize,
+}
+
+impl<'a> FieldLines<'a> {
+    /// The bytes, piece by piece.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &'a [u8]> {
+        let mut left = self.max;
+        let lines = lines(self.fields, self.view, self.id, self.name).enumerate();
+        let pieces = lines.flat_map(|(at, line)| [if at == 0 { &b""[..] } else { b"," }, line]);
+        pieces.map(move |piece| {
+            let piece = &piece[..piece.len().min(left)];
+            left -= piece.len();
+            piece
+        })
+    }
+}
+
 pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value<'a> {
     match &operator.operator {
         CommandOperator::StartTime(format) => Value::Time(record.times.start_wall_micros, format),
         CommandOperator::EmitTime(format) => Value::Time(record.now_unix_micros(), format),
-        CommandOperator::Req(field) => bytes(request_field(operator, field, record), field.max_length),
+        CommandOperator::Req(field) => request_lines(operator, field, record),
         CommandOperator::ReqWithoutQuery(field) => {
             let value = request_field(operator, field, record).map(|value| value.map(without_query));
             bytes(value, field.max_length)
         }
-        CommandOperator::Resp(field) => {
-            bytes(lookup(operator, field, |name, part| response_value(record, name, part)), field.max_length)
-        }
+        CommandOperator::Resp(field) => response_lines(operator, field, record),
         CommandOperator::Path { with_query, source, max_length } => {
             let path = path(record, *source);
             bytes(path.map(|path| if *with_query { path } else { path.map(without_query) }), *max_length)
@@ -115,6 +138,8 @@ impl Value<'_> {
             Self::Absent => true,
             Self::Bytes([first, second]) => first.is_empty() && second.is_empty(),
             Self::Encoded(encoded, _) => encoded.is_empty(),
+            // There is a comma at least.
+            Self::Lines(_) => false,
             Self::Joined(text) => text.is_empty(),
             Self::Number(_) | Self::Flags { .. } | Self::Time(..) | Self::Address(_) | Self::Ip(_) => false,
             Self::Network(..) | Self::Uuid(_) => false,
@@ -126,25 +151,40 @@ impl Value<'_> {
         match self {
             Self::Bytes(parts) => Self::Bytes(cut(parts, max)),
             Self::Encoded(encoded, before) => Self::Encoded(encoded, before.min(max)),
+            Self::Lines(lines) => Self::Lines(FieldLines { max: lines.max.min(max), ..lines }),
             other => other,
         }
     }
 }
 
 /// The field, or its alternative where there is no such field.
-fn lookup<'a>(
-    operator: &Operator,
-    field: &FieldOperand,
-    find: impl Fn(&str, Part) -> Option<[&'a [u8]; 2]>,
-) -> Option<[&'a [u8]; 2]> {
+fn lookup<'a, T>(operator: &Operator, field: &'a FieldOperand, find: impl Fn(&'a str, Part) -> Option<T>) -> Option<T> {
     find(&field.name, operator.part).or_else(|| find(field.alternative.as_deref()?, operator.alternative))
 }
 
-fn request_field<'a>(operator: &Operator, field: &FieldOperand, record: &Record<'a>) -> Option<[&'a [u8]; 2]> {
+fn request_lines<'a>(operator: &Operator, field: &'a FieldOperand, record: &Record<'a>) -> Value<'a> {
+    let max = limit(field.max_length);
+    let found = lookup(operator, field, |name, part| match (part, record.request) {
+        (Part::Field(id), Some((head, view))) => all_lines(&head.fields, view, id, name, max),
+        (part, _) => request_value(record, name, part).map(|value| Value::Bytes(cut(value, max))),
+    });
+    found.unwrap_or(Value::Absent)
+}
+
+fn response_lines<'a>(operator: &Operator, field: &'a FieldOperand, record: &Record<'a>) -> Value<'a> {
+    let max = limit(field.max_length);
+    let found = lookup(operator, field, |name, part| match (part, record.response) {
+        (Part::Field(id), Some((head, view))) => all_lines(&head.fields, view, id, name, max),
+        _ => None,
+    });
+    found.unwrap_or(Value::Absent)
+}
+
+fn request_field<'a>(operator: &Operator, field: &'a FieldOperand, record: &Record<'a>) -> Option<[&'a [u8]; 2]> {
     lookup(operator, field, |name, part| request_value(record, name, part))
 }
 
-fn request_value<'a>(record: &Record<'a>, name: &str, part: Part) -> Option<[&'a [u8]; 2]> {
+fn request_value<'a>(record: &Record<'a>, name: &'a str, part: Part) -> Option<[&'a [u8]; 2]> {
     let (head, view) = record.request?;
     let value = match part {
         Part::Method => [head.method_bytes(view), b""],
@@ -157,21 +197,26 @@ fn request_value<'a>(record: &Record<'a>, name: &str, part: Part) -> Option<[&'a
     value.iter().any(|part| !part.is_empty()).then_some(value)
 }
 
-fn response_value<'a>(record: &Record<'a>, name: &str, part: Part) -> Option<[&'a [u8]; 2]> {
-    let (head, view) = record.response?;
-    match part {
-        Part::Field(id) => field_value(&head.fields, view, id, name),
-        Part::Method | Part::Path | Part::Authority | Part::Scheme => None,
-    }
+/// The first line of this name. `name` is in lower case and `id` is its id.
+fn field_value<'a>(fields: &'a Fields, view: HeadView<'a>, id: FieldId, name: &'a str) -> Option<[&'a [u8]; 2]> {
+    lines(fields, view, id, name).next().map(|value| [value, b""])
 }
 
-/// The first field of this name, as in Envoy. `name` is in lower case and `id` is its id.
-fn field_value<'a>(fields: &Fields, view: HeadView<'a>, id: FieldId, name: &str) -> Option<[&'a [u8]; 2]> {
-    let field = match id {
-        FieldId::Unknown => fields.all(id).find(|field| field.name.of(view).eq_ignore_ascii_case(name.as_bytes()))?,
-        id => fields.get(id)?,
-    };
-    Some([field.value.of(view), b""])
+/// The values of all lines of this name.
+fn lines<'a>(fields: &'a Fields, view: HeadView<'a>, id: FieldId, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    let is_it =
+        move |field: &&Field| id != FieldId::Unknown || field.name.of(view).eq_ignore_ascii_case(name.as_bytes());
+    fields.all(id).filter(is_it).map(move |field| field.value.of(view))
+}
+
+/// All lines of this name as one value.
+fn all_lines<'a>(fields: &'a Fields, view: HeadView<'a>, id: FieldId, name: &'a str, max: usize) -> Option<Value<'a>> {
+    let mut lines = lines(fields, view, id, name);
+    let first = lines.next()?;
+    Some(match lines.next() {
+        Some(_) => Value::Lines(FieldLines { fields, view, id, name, max }),
+        None => Value::Bytes(cut([first, b""], max)),
+    })
 }
 
 fn path<'a>(record: &Record<'a>, source: PathSource) -> Option<[&'a [u8]; 2]> {

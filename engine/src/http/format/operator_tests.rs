@@ -62,6 +62,27 @@ fn full<'a>(
     full
 }
 
+/// Several lines of one name are one value (RFC 9110 section 5.3).
+#[test]
+fn fields_of_several_lines() {
+    let fields: [(&str, &[u8]); 6] =
+        [("X-A", b"1"), ("via", b"1.1 a"), ("x-a", b""), ("Via", b"1.1 b"), ("X-A", b"3\n"), ("x-b", b"")];
+    let (head, bytes) = request(&fields);
+    let record = &record(&head, &bytes);
+    assert_eq!(line("%REQ(x-a)% %REQ(via)% %REQ(x-b)%", record), "1,,3\\x0a 1.1 a,1.1 b ");
+    assert_eq!(line("%REQ(x-a):1% %REQ(x-a):2% %REQ(x-none?via):7%", record), "1 1, 1.1 a,1");
+    assert_eq!(value("<%REQ(via)%>", record).as_deref(), Some("<1.1 a,1.1 b>"));
+    assert_eq!(json_line(&[("v", &format_pieces("%REQ(via)%").expect("valid"))], record), "{\"v\":\"1.1 a,1.1 b\"}\n");
+    let (head, bytes) = request(&[]);
+    let mut response = ResponseHead::default();
+    let mut response_bytes = Vec::new();
+    add_field(&mut response.fields, &mut response_bytes, "Set-Cookie", b"a=1");
+    add_field(&mut response.fields, &mut response_bytes, "Set-Cookie", b"b=2");
+    let mut record = super::tests::record(&head, &bytes);
+    record.response = Some((&response, HeadView::new(&response_bytes)));
+    assert_eq!(line("%RESP(set-cookie)%", &record), "a=1,b=2");
+}
+
 /// Operator, its value, and what stands there when nothing is known of the exchange.
 #[rustfmt::skip]
 const OPERATORS: &[(&str, &str, &str)] = &[

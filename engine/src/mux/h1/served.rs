@@ -102,6 +102,12 @@ impl<'c> Served<'c> {
         }
     }
 
+    /// There will be no request. What its line says stays known.
+    #[cold]
+    pub fn keep_line(&self, request: &mut Message<RequestHead>) {
+        request.has_line = h1::parse_line(request.received.as_slice(), &mut request.head);
+    }
+
     fn begin(&mut self, request: &mut Message<RequestHead>, framing: Framing) {
         request.is_whole = true;
         self.framing = framing;

@@ -179,7 +179,7 @@ impl<'a> TryPolicy<'a> {
             return on(RetryOn::ENVOY_RATELIMITED);
         }
         let status = response.status;
-        on(RetryOn::SERVER_ERROR) && (500..600).contains(&status)
+        on(RetryOn::SERVER_ERROR) && status >= 500
             || on(RetryOn::GATEWAY_ERROR) && (502..=504).contains(&status)
             || on(RetryOn::RETRIABLE_4XX) && status == 409
             || on(RetryOn::RETRIABLE_STATUS_CODES) && self.is_retriable_status(status)

@@ -217,8 +217,7 @@ fn names_are_envoys() {
              downstream_rq_http1_total downstream_rq_active downstream_rq_completed downstream_rq_1xx \
              downstream_rq_2xx downstream_rq_3xx downstream_rq_4xx downstream_rq_5xx downstream_rq_time \
              downstream_rq_response_before_rq_complete downstream_rq_rx_reset downstream_rq_tx_reset \
-             downstream_rq_too_large downstream_rq_idle_timeout \
-             downstream_rq_timeout downstream_rq_header_timeout \
+             downstream_rq_too_large downstream_rq_idle_timeout downstream_rq_timeout downstream_rq_header_timeout \
              downstream_flow_control_paused_reading_total downstream_flow_control_resumed_reading_total no_route \
              rq_redirect rq_direct_response rq_total no_cluster downstream_rq_max_duration_reached \
              passthrough_internal_redirect_bad_location passthrough_internal_redirect_no_route \

@@ -109,16 +109,26 @@ fn bare_lf() {
 }
 
 /// "a server that is expecting to receive and parse a request-line SHOULD ignore at least one empty line (CRLF) received
-/// prior to the request-line" (RFC 9112 section 2.2): one, and none before a response.
+/// prior to the request-line" (RFC 9112 section 2.2): two at most, and none before a response.
 #[test]
 fn leading_empty_lines() {
-    let text = "\r\nGET /p HTTP/1.1\r\nHost: a\r\n\r\n";
-    let head = request(text).unwrap();
-    assert_eq!(head.framing.len as usize, text.len());
-    assert_eq!(head.path(text.as_bytes()), b"/p");
-    assert_eq!(head.authority.of(text.as_bytes()), b"a");
-    assert_eq!(refused(&format!("\r\n{text}")), HeadError::LeadingEmptyLine.into());
-    assert_eq!(refused(&format!("\r\n\n{text}")), HeadError::LeadingEmptyLine.into());
+    let plain = "GET /p HTTP/1.1\r\nHost: a\r\n\r\n";
+    for lines in ["\r\n", "\r\n\r\n"] {
+        let text = &format!("{lines}{plain}");
+        let head = request(text).unwrap();
+        assert_eq!(head.framing.len as usize, text.len());
+        assert_eq!(head.path(text.as_bytes()), b"/p");
+        assert_eq!(head.authority.of(text.as_bytes()), b"a");
+    }
+    for (lines, error) in [
+        ("\r\n\r\n\r\n", HeadError::LeadingEmptyLine),
+        ("\r\n\r\n\n", HeadError::LeadingEmptyLine),
+        ("\r\n\n", HeadError::BareLf),
+        ("\n", HeadError::BareLf),
+        ("\r\n\r", HeadError::BareCr),
+    ] {
+        assert_eq!(refused(&format!("{lines}{plain}")), error.into(), "{lines:?}");
+    }
     assert_eq!(refused_response("\r\nHTTP/1.1 200 OK\r\n\r\n"), HeadError::LeadingEmptyLine.into());
     assert_eq!(refused_response("\nHTTP/1.1 200 OK\r\n\r\n"), HeadError::LeadingEmptyLine.into());
 }

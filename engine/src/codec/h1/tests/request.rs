@@ -113,7 +113,7 @@ fn long_targets_are_refused_even_while_partial() {
 /// the client's major protocol version" (RFC 9110 section 2.5)
 #[test]
 fn versions() {
-    for version in ["HTTP/2.0", "HTTP/3.0", "HTTP/2", "HTTP/1.2", "HTTP/9.9"] {
+    for version in ["HTTP/2.0", "HTTP/3.0", "HTTP/2", "HTTP/9.9"] {
         let error = refused(&format!("GET / {version}\r\nHost: a\r\n\r\n"));
         assert_eq!((error, error.status()), (HeadError::VersionNotSupported.into(), 505), "{version}");
     }
@@ -123,6 +123,52 @@ fn versions() {
         assert_eq!(refused(&format!("GET / {version}\r\nHost: a\r\n\r\n")).status(), 400, "{version}");
     }
     assert_eq!(refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), HeadError::VersionNotSupported.into());
+}
+
+/// "... SHOULD process the message as if it was in the highest minor version within that major version to which the
+/// recipient is conformant" (RFC 9110 section 2.5).
+#[test]
+fn later_minor_versions_are_read_as_1_1() {
+    for minor in 2..=9 {
+        let text = &format!("POST /p?q HTTP/1.{minor}\r\nHost: a\r\nContent-Length: 3\r\n\r\n");
+        let head = request(text).unwrap();
+        assert_eq!((head.version, head.framing.keep_alive), (Version::Http11, true));
+        assert_eq!((head.framing.len as usize, head.framing.body), (text.len(), BodyKind::Length(3)));
+        assert_eq!(head.path(text.as_bytes()), b"/p");
+        assert_eq!(refused(&text.replace("Host: a\r\n", "")), RequestError::MissingHost);
+        assert_eq!(refused(&text.replace("3\r\n", "3\n")), HeadError::BareLf.into());
+    }
+    // A head that is cut anywhere is not refused, and one that is too long is.
+    let text = "\r\nGET / HTTP/1.5\r\nHost: a\r\n\r\n";
+    for end in 0..text.len() {
+        let parsed = parse_request(&text.as_bytes()[..end], &Limits::default(), &mut RequestHead::default());
+        assert_eq!(parsed, Ok(Parse::Partial), "{end}");
+    }
+    let limits = Limits { head_bytes: text.len() as u32, ..Limits::default() };
+    let parsed = |text: &str, limits: &Limits| parse_request(text.as_bytes(), limits, &mut RequestHead::default());
+    assert!(matches!(parsed(text, &limits), Ok(Parse::Complete(_))));
+    assert!(matches!(parsed(&format!("{text}GET"), &limits), Ok(Parse::Complete(_))));
+    let limits = Limits { head_bytes: text.len() as u32 - 1, ..limits };
+    assert_eq!(parsed(text, &limits), Err(HeadError::HeadTooLarge.into()));
+}
+
+/// Of a head that is refused, logs tell what its line says.
+#[test]
+fn the_line_of_a_refused_head() {
+    let known = |text: &str| {
+        let mut head = RequestHead::default();
+        let bytes = text.as_bytes();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        parse_line(bytes, &mut head).then(|| (text(head.method_bytes(bytes)), text(&head.target(bytes).concat())))
+    };
+    let line = |method: &str, target: &str| Some((method.to_owned(), target.to_owned()));
+    assert_eq!(known("GET /a?b HTTP/1.1\r\nno colon\r\n\r\n"), line("GET", "/a?b"));
+    assert_eq!(known("\r\nPOST /a HTTP/7.7\r\n"), line("POST", "/a"));
+    assert_eq!(known("GET /cut"), line("GET", "/cut"));
+    assert_eq!(known("GET /\u{e9}\0 HTTP/1.1\r\n"), line("GET", "/\u{e9}\0"));
+    for text in ["", "GET", "GET \r\n", "G(T / HTTP/1.1\r\n", " / HTTP/1.1\r\n", "\x16\x03\x01 x"] {
+        assert_eq!(known(text), None, "{text:?}");
+    }
 }
 
 /// "origin-form = absolute-path [ "?" query ]", of ASCII (RFC 3986 section 2); fragments are never sent.

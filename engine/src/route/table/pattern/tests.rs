@@ -182,10 +182,10 @@ fn templates_are_programs() {
             let mut path = Vec::new();
             sample(&readings(regex.as_str())[0], &mut random, &mut path);
             (0..random.below(3)).for_each(|_| mutated(&mut random, &mut path));
-            if path.is_ascii() {
-                assert_eq!(programs.matches(program, &path), regex.is_match(&path), "{regex} {}", path.escape_ascii());
-                matched += usize::from(regex.is_match(&path));
-            }
+            // What is beyond ASCII in a sample may be any byte as well.
+            path.iter_mut().for_each(|byte| *byte &= 0x7f);
+            assert_eq!(programs.matches(program, &path), regex.is_match(&path), "{regex} {}", path.escape_ascii());
+            matched += usize::from(regex.is_match(&path));
         }
         assert!(matched > 50, "{regex}: {matched}");
     }

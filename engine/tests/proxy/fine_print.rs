@@ -1,0 +1,76 @@
+//! Values that the RFCs leave to a careful reading: later versions, empty lines, odd statuses, and what is told of requests
+//! that never became whole.
+
+use super::access_log::logging;
+use super::support::{Origin, Ringway, forwarding, response};
+
+#[test]
+fn a_later_minor_version_is_served_as_1_1() {
+    let origin = Origin::answering(|request| response(200, &[], &request.start));
+    let proxy = Ringway::before(origin.address, "");
+    let mut client = proxy.connect();
+    for version in ["HTTP/1.2", "HTTP/1.9", "HTTP/1.1"] {
+        client.send(format!("POST /x {version}\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc").as_bytes());
+        let answer = client.response();
+        assert_eq!((answer.status(), answer.text()), (200, "POST /x HTTP/1.1"), "{version}");
+        assert!(answer.start.starts_with("HTTP/1.1 "), "{}", answer.start);
+    }
+    assert_eq!(origin.last().body, b"abc");
+}
+
+#[test]
+fn up_to_two_empty_lines_before_a_request_are_skipped() {
+    let origin = Origin::answering(|request| response(200, &[], request.target()));
+    let proxy = Ringway::before(origin.address, "");
+    let mut client = proxy.connect();
+    for lines in ["\r\n", "\r\n\r\n", ""] {
+        client.send(format!("{lines}GET /x HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        assert_eq!(client.response().text(), "/x", "{lines:?}");
+    }
+    client.send(b"\r\n\r\n\r\nGET /x HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(client.response().status(), 400);
+}
+
+/// RFC 9110 section 15: the client may know more than the proxy.
+#[test]
+fn a_status_above_599_is_passed_on_and_counts_as_5xx() {
+    let origin = Origin::answering(|request| response(request.target()[1..].parse().expect("a status"), &[], "a body"));
+    let retried = "route = { cluster = \"app\", retry_policy = { retry_on = [\"5xx\"] } }";
+    let config = forwarding(origin.address, "").replace("route = { cluster = \"app\" }", retried);
+    let proxy = Ringway::start(&config);
+    for status in [600, 799, 999] {
+        let answer = proxy.get(&format!("/{status}"));
+        assert_eq!((answer.status(), answer.text()), (status, "a body"));
+    }
+    assert_eq!(proxy.stat("http.ingress_http.downstream_rq_5xx"), 3);
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_retry"), 3, "they are retried as a 5xx is");
+}
+
+#[test]
+fn what_is_known_of_a_refused_request_is_logged() {
+    let origin = Origin::answering(|_| response(200, &[], ""));
+    let format = "%REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %REQ(x-a)%";
+    let log = format!("{{ path = \"DIR/log\", format = \"{format}\" }}");
+    let proxy = logging(origin.address, &log);
+    let long = "x".repeat(20_000);
+    let requests = [
+        ("GET /a?b HTTP/1.1\r\nHost: h\r\nbad line\r\n\r\n", "GET /a?b 400 http1.missing_colon -"),
+        ("POST /c HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", "POST /c 400 http1.duplicate_host_header -"),
+        ("GET /d#e HTTP/1.1\r\nHost: h\r\n\r\n", "GET /d#e 400 http1.fragment_in_url -"),
+        ("TRACE /f HTTP/1.1\r\nHost: h\r\n\r\n", "TRACE /f 405 http1.trace_not_allowed -"),
+        ("GET /g HTTP/3.0\r\nHost: h\r\n\r\n", "GET /g 505 http1.version_not_supported -"),
+        ("G(T /h HTTP/1.1\r\nHost: h\r\n\r\n", "- - 400 http1.invalid_method -"),
+        ("GET /i HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nX-A: 2\r\n\r\n", "GET /i 200 via_upstream 1,2"),
+    ];
+    for (at, (request, line)) in requests.into_iter().enumerate() {
+        let mut client = proxy.connect();
+        client.send(request.as_bytes());
+        client.response();
+        assert_eq!(proxy.log_lines("log", at + 1)[at], line);
+    }
+    let mut client = proxy.connect();
+    client.send(format!("GET /{long} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+    assert_eq!(client.response().status(), 414);
+    let last = proxy.log_lines("log", 8).remove(7);
+    assert!(last.starts_with("GET /xxx") && last.ends_with(" 414 http1.url_too_long -"), "{last}");
+}
