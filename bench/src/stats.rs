@@ -79,9 +79,9 @@ pub fn render(format: Format) -> impl FnMut() {
     let registry = used(100, 2);
     move || {
         let text = match format {
-            Format::Text => registry.render_text(None, false),
-            Format::Json => registry.render_json(None, false),
-            Format::Prometheus => registry.render_prometheus(None, false),
+            Format::Text => registry.render(ringway::stats::Format::Text, None, false),
+            Format::Json => registry.render(ringway::stats::Format::Json, None, false),
+            Format::Prometheus => registry.render(ringway::stats::Format::Prometheus, None, false),
         };
         assert!(black_box(text).len() > 100_000);
     }

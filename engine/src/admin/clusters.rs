@@ -1,9 +1,11 @@
 //! `/clusters`: settings, health and statistics of each cluster's endpoints, in the form of Envoy's clusters_handler.cc.
 
-use super::message::{Answer, Query};
+use super::body::Body;
+use super::message::{Answer, Query, TEXT};
 use super::state::State;
 use crate::cluster::outlier::Origin;
 use crate::cluster::{ClusterShared, HealthFlags, Host};
+use crate::shard::Plan;
 use crate::stats::{ClusterStats, HostStats, Registry};
 use crate::upstream::limits::{Priority, Resource};
 use ringway_config::model::Address;
@@ -23,17 +25,60 @@ const SHOWN_LIMITS: [(Resource, &str); 4] = [
 ];
 
 pub(super) fn clusters(state: &State, query: &Query) -> Answer {
-    let loaded = state.loaded();
-    if query.get("format") == Some("json") {
-        let statuses: Vec<_> = loaded.plan.clusters.iter().map(cluster_status).collect();
-        return Answer::json(&json!({ "cluster_statuses": statuses }));
+    let json = query.get("format") == Some("json");
+    let clusters = Clusters { plan: state.loaded().plan, json, next: 0, hosts: None };
+    Answer::streamed(if json { "application/json" } else { TEXT }, Body::Clusters(clusters))
+}
+
+/// The clusters on their way to a reader, one host at a time.
+pub(super) struct Clusters {
+    plan: Arc<Plan>,
+    json: bool,
+    /// The next cluster.
+    next: usize,
+    /// The hosts of the cluster that is being shown, and the next one of them.
+    hosts: Option<(Arc<[Arc<Host>]>, usize)>,
+}
+
+impl Clusters {
+    /// Shows a host, or what stands before the hosts of a cluster. Returns whether there is more.
+    pub(super) fn step(&mut self, registry: &Registry, out: &mut String) -> bool {
+        if let Some((hosts, at)) = &mut self.hosts {
+            let cluster = &self.plan.clusters[self.next - 1];
+            match hosts.get(*at) {
+                Some(host) if self.json => {
+                    out.push_str(if *at == 0 { "" } else { "," });
+                    out.push_str(&host_status(host).to_string());
+                }
+                // Writing to a String cannot fail.
+                Some(host) => drop(write_host(out, &cluster.config.name, host)),
+                None => {
+                    out.push_str(if self.json { "]}" } else { "" });
+                    self.hosts = None;
+                    return true;
+                }
+            }
+            *at += 1;
+            return true;
+        }
+        if self.json {
+            out.push_str(if self.next == 0 { "{\"cluster_statuses\":[" } else { "" });
+        }
+        let Some(cluster) = self.plan.clusters.get(self.next) else {
+            out.push_str(if self.json { "]}\n" } else { "" });
+            return false;
+        };
+        if self.json {
+            out.push_str(if self.next == 0 { "" } else { "," });
+            let head = cluster_status(cluster).to_string();
+            out.push_str(head.strip_suffix('}').unwrap_or(&head));
+            out.push_str(",\"host_statuses\":[");
+        } else {
+            let _ = write_cluster(out, cluster, registry);
+        }
+        (self.hosts, self.next) = (Some((cluster.hosts(), 0)), self.next + 1);
+        true
     }
-    let mut text = String::new();
-    for cluster in &loaded.plan.clusters {
-        // Writing to a String cannot fail.
-        let _ = write_cluster(&mut text, cluster, &state.registry);
-    }
-    Answer::text(200, text)
 }
 
 fn write_cluster(out: &mut String, cluster: &ClusterShared, registry: &Registry) -> std::fmt::Result {
@@ -56,8 +101,7 @@ fn write_cluster(out: &mut String, cluster: &ClusterShared, registry: &Registry)
     let sum = |read: fn(&ClusterStats) -> i64| registry.sum(name, read);
     writeln!(out, "{name}::upstream_cx_active::{}", sum(|stats| stats.upstream_cx_active.get()))?;
     writeln!(out, "{name}::upstream_rq_active::{}", sum(|stats| stats.upstream_rq_active.get()))?;
-    writeln!(out, "{name}::upstream_rq_total::{}", sum(|stats| stats.upstream_rq_total.get() as i64))?;
-    cluster.hosts().iter().try_for_each(|host| write_host(out, name, host))
+    writeln!(out, "{name}::upstream_rq_total::{}", sum(|stats| stats.upstream_rq_total.get() as i64))
 }
 
 fn write_host(out: &mut String, cluster: &str, host: &Host) -> std::fmt::Result {
@@ -77,7 +121,7 @@ fn write_host(out: &mut String, cluster: &str, host: &Host) -> std::fmt::Result 
     line("local_origin_success_rate", &host.state.monitor.success_rate(Origin::Local))
 }
 
-/// Envoy: admin.v3.ClusterStatus.
+/// Envoy: admin.v3.ClusterStatus, without its hosts.
 fn cluster_status(cluster: &Arc<ClusterShared>) -> Value {
     let thresholds = Priority::ALL.map(|priority| {
         let mut status = json!({ "priority": priority.name().to_ascii_uppercase() });
@@ -91,7 +135,6 @@ fn cluster_status(cluster: &Arc<ClusterShared>) -> Value {
         "observability_name": cluster.config.name,
         "added_via_api": false,
         "circuit_breakers": { "thresholds": thresholds },
-        "host_statuses": cluster.hosts().iter().map(|host| host_status(host)).collect::<Vec<_>>(),
     });
     if let Some(outlier) = &cluster.outlier {
         for (origin, prefix) in [(Origin::External, ""), (Origin::Local, "local_origin_")] {

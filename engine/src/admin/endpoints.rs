@@ -1,12 +1,13 @@
 //! The endpoints, at Envoy's paths: GET reads, POST changes.
 
+use super::body::Body;
 use super::clusters::clusters;
 use super::explain::{self, Question};
-use super::message::{Answer, Call, Query};
+use super::message::{Answer, Call, Query, TEXT, pretty};
 use super::state::{Control, State, resident_bytes};
 use crate::base::logging;
 use crate::http::Method;
-use crate::stats::ServerState;
+use crate::stats::{Format, Rendering, ServerState};
 use regex::Regex;
 use ringway_config::model::NetworkFilter;
 use serde_json::{Value, json};
@@ -125,32 +126,24 @@ fn help(_: &State, _: &Query) -> Answer {
 fn stats(state: &State, query: &Query) -> Answer {
     match query.get("format") {
         Some("prometheus") => prometheus(state, query),
-        format @ (None | Some("text" | "json")) => with_filter(state, query, |filter, used_only| {
-            if format == Some("json") {
-                let body = state.registry.render_json(filter, used_only);
-                Answer { content_type: "application/json", ..Answer::text(200, body) }
-            } else {
-                Answer::text(200, state.registry.render_text(filter, used_only))
-            }
-        }),
+        Some("json") => statistics(state, query, Format::Json, "application/json"),
+        None | Some("text") => statistics(state, query, Format::Text, TEXT),
         Some(_) => Answer::text(400, "format is text, json or prometheus\n"),
     }
 }
 
 fn prometheus(state: &State, query: &Query) -> Answer {
-    with_filter(state, query, |filter, used_only| {
-        let body = state.registry.render_prometheus(filter, used_only);
-        Answer { content_type: "text/plain; version=0.0.4; charset=utf-8", ..Answer::text(200, body) }
-    })
+    statistics(state, query, Format::Prometheus, "text/plain; version=0.0.4; charset=utf-8")
 }
 
-fn with_filter(state: &State, query: &Query, render: impl FnOnce(Option<&Regex>, bool) -> Answer) -> Answer {
+fn statistics(state: &State, query: &Query, format: Format, content_type: &'static str) -> Answer {
     state.refresh();
-    let used_only = query.get("usedonly").is_some();
-    match query.get("filter").map(Regex::new) {
-        None => render(None, used_only),
-        Some(Ok(filter)) => render(Some(&filter), used_only),
-        Some(Err(error)) => Answer::text(400, format!("filter: {error}\n")),
+    match query.get("filter").map(Regex::new).transpose() {
+        Ok(filter) => {
+            let rendering = Rendering::new(&state.registry, format, filter, query.get("usedonly").is_some());
+            Answer::streamed(content_type, Body::Statistics(rendering))
+        }
+        Err(error) => Answer::text(400, format!("filter: {error}\n")),
     }
 }
 
@@ -222,17 +215,22 @@ fn listeners(state: &State, query: &Query) -> Answer {
 
 fn config_dump(state: &State, _: &Query) -> Answer {
     let loaded = state.loaded();
-    // The text was accepted, so it parses.
-    let parsed: Value = toml::from_str(&loaded.source.text).unwrap_or_default();
-    let at = loaded.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Answer::json(&json!({
-        "configs": [{
-            "@type": "ringway.config",
-            "file": loaded.source.file.map(|file| file.display().to_string()),
-            "last_updated_unix_seconds": at,
-            "config": parsed,
-        }],
-    }))
+    // Made once for each configuration, and shared by its readers.
+    let text = loaded.dump.get_or_init(|| {
+        // The text was accepted, so it parses.
+        let parsed: Value = toml::from_str(&loaded.source.text).unwrap_or_default();
+        let at = loaded.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let dump = json!({
+            "configs": [{
+                "@type": "ringway.config",
+                "file": loaded.source.file.as_ref().map(|file| file.display().to_string()),
+                "last_updated_unix_seconds": at,
+                "config": parsed,
+            }],
+        });
+        pretty(&dump).into()
+    });
+    Answer::streamed("application/json", Body::Shared(text.clone(), 0))
 }
 
 /// The query form, or JSON in the body.

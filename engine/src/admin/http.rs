@@ -1,6 +1,7 @@
 //! HTTP/1 for the admin endpoint: small requests and whole responses, with the same codec and ring as everything else.
 
 use super::endpoints::answer;
+use super::guests::{Guest, Guests, Wait, keep_reserve};
 use super::message::{Answer, Call};
 use super::state::State;
 use crate::hcm::access_log::{CompiledLog, ShardLog, Writer};
@@ -22,10 +23,17 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// The time for a request's head, between requests, and for the client to take a response.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Connections at the same time; further ones wait in the kernel's backlog.
-const CONNECTIONS_MAX: usize = 256;
+/// The time for a request's head, between requests, and for a client to take more of its response.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of a response that are made and not sent.
+const UNSENT_MAX: usize = 32 * 1024;
+/// The same in the kernel.
+const SEND_BUFFER: usize = 64 * 1024;
+/// After an accept that found no descriptor; and after a connection was closed for it, when it is free soon.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const CLOSE_TIME: Duration = Duration::from_millis(2);
+/// Between two looks at the backlog while no descriptor is left.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(10);
 
 /// A line of the access log.
 const LINE: &str =
@@ -52,48 +60,70 @@ impl Log {
     }
 }
 
-pub(super) fn spawn(reactor: &Rc<Reactor>, socket: OwnedFd, state: Arc<State>, log: Option<Log>) {
+pub(super) fn spawn(reactor: &Rc<Reactor>, socket: OwnedFd, guests: Rc<Guests>, state: Arc<State>, log: Option<Log>) {
     let acceptor = Acceptor::new(reactor, socket);
     let log = Rc::new(log);
     let on = reactor.clone();
+    reactor.spawn(keep_reserve(reactor.clone(), guests.clone()));
     reactor.spawn(async move {
         loop {
-            if on.facts().tasks as usize > CONNECTIONS_MAX {
-                on.sleep(Duration::from_millis(10)).await;
-                continue;
-            }
-            match poll_fn(|_| acceptor.poll_accept()).await {
-                Ok(fd) => {
-                    let remote = sys::peer_address(fd.as_raw_fd());
-                    let stream = ByteStream::Socket(Socket::new(&on, fd));
-                    on.spawn(serve(on.clone(), stream, remote, state.clone(), log.clone()));
+            let fd = match poll_fn(|_| acceptor.poll_accept()).await {
+                Ok(fd) => fd,
+                // So it is without a descriptor, whether a connection waits or not.
+                Err(_) if !sys::has_backlog(acceptor.raw_fd()) => {
+                    on.sleep(BACKLOG_PAUSE).await;
+                    continue;
                 }
-                Err(error) => {
-                    tracing::warn!(target: "ringway::admin", %error, "cannot accept, trying again soon");
-                    on.sleep(Duration::from_millis(100)).await;
+                Err(error) => match guests.accept_from_reserve(&on) {
+                    Some(fd) => fd,
+                    None => {
+                        tracing::warn!(target: "ringway::admin", %error, "cannot accept, trying again soon");
+                        let is_freed = guests.close_one(&on);
+                        on.sleep(if is_freed { CLOSE_TIME } else { ACCEPT_PAUSE }).await;
+                        continue;
+                    }
+                },
+            };
+            while guests.are_full() {
+                // First the tasks whose requests have just come have their turn.
+                on.yield_now().await;
+                if guests.are_full() {
+                    guests.close_one(&on);
                 }
             }
+            let remote = sys::peer_address(fd.as_raw_fd());
+            sys::limit_send_buffer(fd.as_raw_fd(), SEND_BUFFER);
+            let stream = ByteStream::Socket(Socket::new(&on, fd));
+            let connection = Connection { reactor: on.clone(), stream, guests: guests.clone(), remote };
+            on.spawn(serve(connection, state.clone(), log.clone()));
+            // The task registers itself.
+            on.yield_now().await;
         }
     });
 }
 
-async fn serve(
+/// One connection.
+struct Connection {
     reactor: Rc<Reactor>,
     stream: ByteStream,
+    guests: Rc<Guests>,
     remote: Option<SocketAddr>,
-    state: Arc<State>,
-    log: Rc<Option<Log>>,
-) {
+}
+
+async fn serve(connection: Connection, state: Arc<State>, log: Rc<Option<Log>>) {
+    let Connection { reactor, stream, guests, remote } = &connection;
+    let guest = guests.register(reactor);
     let limits = Limits::default();
     loop {
         let mut request = Message::<RequestHead>::default();
         let start = reactor.wall_micros();
-        let mut served = Served::new(&stream, &reactor, &limits, false);
-        let head = read_head(&reactor, &stream, &mut served, &mut request).await;
+        let mut served = Served::new(stream, reactor, &limits, false);
+        let head = read_head(reactor, stream, &mut served, &mut request).await;
         let mut wire = Downstream::H1(served);
-        let answered = match head {
+        let mut answered = match head {
             Ok(()) => {
-                let body = read_body(&reactor, &mut wire, &request.head).await;
+                let body = read_body(reactor, &mut wire, &request.head).await;
+                guest.waits(Wait::Nothing, reactor.now());
                 let bytes = request.received.as_slice();
                 let (path, query) = (request.head.path(bytes), request.head.query(bytes).unwrap_or_default());
                 let call = Call { method: request.head.method, path, query, body: body.as_deref() };
@@ -102,32 +132,26 @@ async fn serve(
             Err(Broken::Violation(violation)) => Answer::text(violation.status, "bad request\n"),
             Err(_) => return,
         };
-        send(&mut wire, &request.head, &answered);
+        let sent = send(&connection, &guest, &state, &mut wire, &request.head, &mut answered).await;
         if let Some(log) = &*log {
             let record = Record {
                 times: Times { start_wall_micros: start, ..Times::default() },
                 request: request.is_whole.then_some((&request.head, HeadView::new(request.received.as_slice()))),
                 response_code: answered.status,
-                sent: answered.body.len() as u64,
-                downstream_remote_address: remote,
+                sent: sent.unwrap_or_else(|sent| sent),
+                downstream_remote_address: *remote,
                 ..Record::default()
             };
             log.log.append(&log.compiled, &record);
             log.log.flush();
         }
-        let timer = Timer::new(&reactor);
-        timer.arm_in(PATIENCE);
-        poll_fn(|_| {
-            let flushed = stream.poll_flushed(0).map(|_| ());
-            if flushed.is_pending() && timer.fired() { Poll::Ready(()) } else { flushed }
-        })
-        .await;
         if let Some(order) = answered.then {
             state.order(order);
         }
-        if wire.close(true) != Disposition::KeepAlive {
+        if sent.is_err() || wire.close(true) != Disposition::KeepAlive {
             return;
         }
+        guest.waits(Wait::Request, reactor.now());
     }
 }
 
@@ -196,19 +220,34 @@ fn refusal(head: &RequestHead, bytes: &[u8]) -> Option<Answer> {
     if !known {
         return Some(Answer::text(403, "the admin endpoint answers only to an IP address or localhost as host\n"));
     }
-    let origin = head.fields.value(FieldId::Origin, bytes)?;
     let own = [b"http://", authority.as_bytes()].concat();
-    (head.method == Method::Post && origin != own)
+    let is_foreign = head.fields.value(FieldId::Origin, bytes).is_some_and(|origin| origin != own);
+    // Browsers set it, and no script can (Fetch Metadata).
+    let site = head.fields.find(b"sec-fetch-site", bytes).map(|field| field.value.of(bytes));
+    let is_cross_site = site.is_some_and(|site| site != b"same-origin" && site != b"none");
+    (head.method == Method::Post && (is_foreign || is_cross_site))
         .then(|| Answer::text(403, "the admin endpoint takes no orders from other sites\n"))
 }
 
-fn send(wire: &mut Downstream<'_>, request: &RequestHead, answer: &Answer) {
+/// Sends the answer as the client takes it, and returns how long its body was.
+///
+/// # Errors
+/// The client does not take it. The number of bytes that were made.
+async fn send(
+    connection: &Connection,
+    guest: &Guest,
+    state: &State,
+    wire: &mut Downstream<'_>,
+    request: &RequestHead,
+    answer: &mut Answer,
+) -> Result<u64, u64> {
     let mut response = Message::<ResponseHead>::default();
-    let length = answer.body.len() as u64;
+    let length = answer.body.length();
     response.head.status = answer.status;
     response.head.reason = response.edits.store(|out| out.extend_from_slice(reason(answer.status).as_bytes()));
-    response.head.content_length = Some(length);
-    response.head.length = if request.method == Method::Head { Length::None } else { Length::Known(length) };
+    let known = if let Length::Known(length) = length { Some(length) } else { None };
+    response.head.content_length = known;
+    response.head.length = if request.method == Method::Head { Length::None } else { length };
     let mut head = response.edit();
     head.add(b"content-type", answer.content_type.as_bytes());
     head.add(b"cache-control", b"no-cache, max-age=0");
@@ -220,9 +259,47 @@ fn send(wire: &mut Downstream<'_>, request: &RequestHead, answer: &Answer) {
     // A request that did not come whole leaves the connection of no further use.
     let closes = !wire.is_done();
     wire.send_head(request, &response, closes);
-    if request.method != Method::Head {
-        wire.put_bytes(answer.body.as_bytes());
+    let (mut sent, mut piece) = (0, String::new());
+    let mut more = request.method != Method::Head;
+    while more {
+        more = answer.body.piece(&state.registry, &mut piece);
+        if !piece.is_empty() {
+            wire.put_bytes(piece.as_bytes());
+            sent += piece.len() as u64;
+            piece.clear();
+            wire.flush();
+            flushed(connection, guest, UNSENT_MAX).await.map_err(|()| sent)?;
+        }
+        if more {
+            // Others may have a shorter question.
+            connection.reactor.yield_now().await;
+        }
     }
     wire.end(&response.trailers);
     wire.flush();
+    flushed(connection, guest, 0).await.map_err(|()| sent)?;
+    Ok(sent)
+}
+
+/// Waits until at most `limit` bytes are unsent, as long as the client takes some now and then.
+///
+/// # Errors
+/// It does not, or it is gone.
+async fn flushed(connection: &Connection, guest: &Guest, limit: usize) -> Result<(), ()> {
+    let Connection { reactor, stream, .. } = connection;
+    let (timer, mut unsent) = (Timer::new(reactor), usize::MAX);
+    let flushed = poll_fn(|_| match stream.poll_flushed(limit) {
+        Poll::Ready(flushed) => Poll::Ready(flushed.map_err(|_| ())),
+        Poll::Pending if stream.unsent() < unsent => {
+            unsent = stream.unsent();
+            guest.waits(Wait::Reader, reactor.now());
+            timer.arm_in(PATIENCE);
+            Poll::Pending
+        }
+        Poll::Pending if timer.fired() => Poll::Ready(Err(())),
+        Poll::Pending => Poll::Pending,
+    });
+    flushed.await?;
+    guest.waits(Wait::Nothing, reactor.now());
+    Ok(())
 }

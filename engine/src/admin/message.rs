@@ -1,8 +1,12 @@
 //! A request to the admin endpoint and its answer.
 
+use super::body::Body;
 use super::state::Control;
 use crate::http::Method;
 use serde_json::Value;
+
+/// The content type of plain text.
+pub(super) const TEXT: &str = "text/plain; charset=UTF-8";
 
 /// A request.
 pub(super) struct Call<'a> {
@@ -17,14 +21,14 @@ pub(super) struct Call<'a> {
 pub(super) struct Answer {
     pub status: u16,
     pub content_type: &'static str,
-    pub body: String,
+    pub body: Body,
     pub allow: &'static str,
     pub then: Option<Control>,
 }
 
 impl Answer {
     pub(super) fn text(status: u16, body: impl Into<String>) -> Self {
-        Self { status, content_type: "text/plain; charset=UTF-8", body: body.into(), allow: "", then: None }
+        Self { status, content_type: TEXT, body: Body::Text(body.into()), allow: "", then: None }
     }
 
     pub(super) fn ok() -> Self {
@@ -32,13 +36,22 @@ impl Answer {
     }
 
     pub(super) fn json(value: &Value) -> Self {
-        let body = serde_json::to_string_pretty(value).unwrap_or_default() + "\n";
-        Self { content_type: "application/json", ..Self::text(200, body) }
+        Self { content_type: "application/json", ..Self::text(200, pretty(value)) }
+    }
+
+    /// With a body that is made as it is sent.
+    pub(super) fn streamed(content_type: &'static str, body: Body) -> Self {
+        Self { content_type, body, ..Self::text(200, "") }
     }
 
     pub(super) fn then(control: Control) -> Self {
         Self { then: Some(control), ..Self::ok() }
     }
+}
+
+/// A JSON value as text for people.
+pub(super) fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }
 
 /// What an endpoint needs to know of a request.

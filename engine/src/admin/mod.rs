@@ -1,9 +1,11 @@
 //! The admin shard: an HTTP endpoint on its own thread, so that no question delays a request on a shard. It merges the
 //! shards' statistics, shows the running configuration, and passes orders to the server.
 
+mod body;
 mod clusters;
 mod endpoints;
 pub mod explain;
+mod guests;
 mod http;
 mod limits;
 mod message;
@@ -40,9 +42,10 @@ pub fn start(socket: OwnedFd, state: Arc<State>, writer: Arc<Writer>, log: Optio
         Some(path) => Some(http::Log::new(&writer, &state.registry, &path)?),
         None => None,
     };
-    let body = move |host: &Host| match Reactor::new(&reactor_options()) {
-        Ok(reactor) => {
-            http::spawn(&reactor, socket, state, log);
+    let guests = move || guests::Guests::new(&socket).map(|guests| (guests, socket)).map_err(|error| error.to_string());
+    let body = move |host: &Host| match Reactor::new(&reactor_options()).and_then(|reactor| Ok((reactor, guests()?))) {
+        Ok((reactor, (guests, socket))) => {
+            http::spawn(&reactor, socket, guests, state, log);
             let _ = started.send(Ok(()));
             host.run(&reactor, async |turns| {
                 loop {

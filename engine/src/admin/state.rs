@@ -7,7 +7,7 @@ use crate::stats::{Registry, ServerState, ServerStats, server_version};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
 /// An order to the server.
@@ -33,6 +33,8 @@ pub struct Loaded {
     pub source: Source,
     pub plan: Arc<Plan>,
     pub at: SystemTime,
+    /// The text of /config_dump, once it has been asked for.
+    pub dump: Arc<OnceLock<Arc<str>>>,
 }
 
 pub struct State {
@@ -61,7 +63,7 @@ impl State {
         Arc::new(Self {
             registry,
             started: Instant::now(),
-            loaded: Mutex::new(Loaded { source, plan, at: SystemTime::now() }),
+            loaded: Mutex::new(Loaded { source, plan, at: SystemTime::now(), dump: Arc::default() }),
             control: Mutex::new(control),
             server: AtomicU8::new(ServerState::Initializing as u8),
             failed: AtomicBool::new(false),
@@ -89,7 +91,7 @@ impl State {
     }
 
     pub fn replace(&self, source: Source, plan: Arc<Plan>) {
-        *self.lock() = Loaded { source, plan, at: SystemTime::now() };
+        *self.lock() = Loaded { source, plan, at: SystemTime::now(), dump: Arc::default() };
     }
 
     pub fn source(&self) -> Source {

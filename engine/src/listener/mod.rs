@@ -103,7 +103,8 @@ pub async fn accept(reactor: Rc<Reactor>, listener: Rc<Listener>, socket: OwnedF
                 if !std::mem::replace(&mut told, true) {
                     tracing::warn!(target: "ringway::listener", listener = %listener.address, %error, "cannot accept, trying again soon");
                 }
-                let is_freed = is_shortage_of_descriptors(&error) && free_descriptor(&reactor, &listener.house).await;
+                let is_wanted = is_shortage_of_descriptors(&error) && sys::has_backlog(acceptor.raw_fd());
+                let is_freed = is_wanted && free_descriptor(&reactor, &listener.house).await;
                 reactor.sleep(if is_freed { CLOSE_TIME } else { ACCEPT_PAUSE }).await;
             }
         }

@@ -81,6 +81,27 @@ pub fn stream_socket(address: &Address) -> io::Result<(OwnedFd, SockAddr)> {
     }
 }
 
+/// Whether a connection waits to be accepted.
+pub fn has_backlog(fd: RawFd) -> bool {
+    let mut waits = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: `waits` is one valid entry.
+    unsafe { libc::poll(&raw mut waits, 1, 0) == 1 }
+}
+
+/// The connection that waits in the backlog. For a socket on which no other thread accepts, or this might wait.
+///
+/// # Errors
+/// What accept(2) reports: EMFILE, ENFILE.
+pub fn accept_waiting(fd: RawFd) -> io::Result<OwnedFd> {
+    Ok(borrowed(fd).accept()?.0.into())
+}
+
+/// Limits what the kernel holds for a peer that does not read.
+pub fn limit_send_buffer(fd: RawFd, bytes: usize) {
+    // Without it the kernel's own limit holds.
+    let _ = borrowed(fd).set_send_buffer_size(bytes);
+}
+
 /// The peer's address; `None` for Unix sockets and for connections that are gone already.
 pub fn peer_address(fd: RawFd) -> Option<SocketAddr> {
     borrowed(fd).peer_addr().ok()?.as_socket()

@@ -5,7 +5,7 @@ use super::reactor::Reactor;
 use super::task::TaskId;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -80,10 +80,15 @@ impl Acceptor {
         Self { reactor: reactor.clone(), key }
     }
 
+    /// The listening descriptor.
+    pub fn raw_fd(&self) -> RawFd {
+        self.reactor.io(|io| io.acceptors[self.key.index as usize].fd.as_raw_fd())
+    }
+
     /// The next connection.
     ///
     /// # Errors
-    /// EMFILE, ENFILE, ENOBUFS, ENOMEM: nothing can be accepted for now. Accepting starts again with the next poll, so
+    /// EMFILE, ENFILE, ENOBUFS, ENOMEM: nothing can be accepted for now, whether a connection waits or not. Accepting starts again with the next poll, so
     /// wait a while before it: the connection that caused the error is still in the backlog and would cause it again.
     pub fn poll_accept(&self) -> Poll<io::Result<OwnedFd>> {
         let task = self.reactor.current_task();

@@ -31,6 +31,8 @@ pub trait Scope: Default + Send + Sync + 'static {
 
     /// Shows each cell with its index in `DESCRIPTORS`.
     fn for_each_cell(&self, visit: impl FnMut(usize, Cell<'_>));
+    /// The cell with this index in `DESCRIPTORS`.
+    fn cell(&self, index: usize) -> Option<Cell<'_>>;
     fn wrap(scope: Arc<Self>) -> AnyScope;
     /// `None` when `scope` is of another kind.
     fn unwrap(scope: &AnyScope) -> Option<&Arc<Self>>;
@@ -96,6 +98,11 @@ macro_rules! declare_statistics {
             pub fn for_each_cell(&self, visit: impl FnMut(usize, Cell<'_>)) {
                 match self { $(AnyScope::$kind(scope) => scope.for_each_cell(visit),)+ }
             }
+
+            /// The cell with this index in the kind's descriptors.
+            pub fn cell(&self, index: usize) -> Option<Cell<'_>> {
+                match self { $(AnyScope::$kind(scope) => scope.cell(index),)+ }
+            }
         }
 
         $(
@@ -124,6 +131,18 @@ macro_rules! declare_statistics {
                         index += 1;
                     )+
                     debug_assert_eq!(index, Self::DESCRIPTORS.len());
+                }
+
+                fn cell(&self, index: usize) -> Option<Cell<'_>> {
+                    let mut at = 0;
+                    $(
+                        if at == index {
+                            return Some(declare_statistics!(@view $cell, &self.$field));
+                        }
+                        at += 1;
+                    )+
+                    debug_assert!(index >= at);
+                    None
                 }
 
                 fn wrap(scope: Arc<Self>) -> AnyScope {

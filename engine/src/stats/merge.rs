@@ -21,6 +21,17 @@ impl ScopeView {
         }
         merged
     }
+
+    /// The value with this index alone.
+    pub fn merge_one(&self, index: usize) -> Option<Value> {
+        let mut cells = self.shards.iter().filter_map(|shard| shard.cell(index)).peekable();
+        let mut value = Value::zero(cells.peek()?);
+        cells.for_each(|cell| value.add(&cell));
+        if let Some(start) = self.baseline.as_ref().and_then(|baseline| baseline.0.get(index)) {
+            value.subtract(start);
+        }
+        Some(value)
+    }
 }
 
 /// The values of a scope in the order of its kind's descriptors.
@@ -54,20 +65,7 @@ impl Merged {
 
     /// Subtracts the counters' values at the time of `baseline`.
     pub fn subtract_counters(&mut self, baseline: &Merged) {
-        for (value, start) in self.0.iter_mut().zip(&baseline.0) {
-            match (value, start) {
-                (Value::Counter(count), Value::Counter(start)) => *count = count.saturating_sub(*start),
-                (Value::Codes(seen), Value::Codes(start)) => {
-                    for (code, count) in seen.iter_mut() {
-                        let start = start.iter().find(|entry| entry.0 == *code).map_or(0, |entry| entry.1);
-                        *count = count.saturating_sub(start);
-                    }
-                    seen.retain(|entry| entry.1 != 0);
-                }
-                (Value::Gauge(_) | Value::Time(_), _) => {}
-                (Value::Counter(_) | Value::Codes(_), _) => unreachable!("both are of one kind of scope"),
-            }
-        }
+        self.0.iter_mut().zip(&baseline.0).for_each(|(value, start)| value.subtract(start));
     }
 
     fn sum_if<'a>(
@@ -98,6 +96,22 @@ impl Value {
             Self::Gauge(level) => *level != 0,
             Self::Time(distribution) => distribution.is_some(),
             Self::Codes(seen) => !seen.is_empty(),
+        }
+    }
+
+    /// Counters and codes begin at `start`.
+    fn subtract(&mut self, start: &Self) {
+        match (self, start) {
+            (Self::Counter(count), Self::Counter(start)) => *count = count.saturating_sub(*start),
+            (Self::Codes(seen), Self::Codes(start)) => {
+                for (code, count) in seen.iter_mut() {
+                    let start = start.iter().find(|entry| entry.0 == *code).map_or(0, |entry| entry.1);
+                    *count = count.saturating_sub(start);
+                }
+                seen.retain(|entry| entry.1 != 0);
+            }
+            (Self::Gauge(_) | Self::Time(_), _) => {}
+            (Self::Counter(_) | Self::Codes(_), _) => unreachable!("both are of one kind of scope"),
         }
     }
 

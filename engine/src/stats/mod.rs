@@ -26,6 +26,7 @@ pub use host::HostStats;
 pub use meaning::{ServerState, server_version};
 pub use per_shard::{PerShard, ShardCopy};
 pub use registry::Registry;
+pub use render::{Format, Rendering};
 pub use scopes::{
     AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, CodingStats, CompressorChoiceStats, CompressorStats,
     DecompressorStats, DnsStats, EventLogStats, FaultStats, HealthCheckStats, HttpStats, Kind, ListenerStats,

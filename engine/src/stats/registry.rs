@@ -6,14 +6,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use regex::Regex;
 
 use super::merge::{Merged, ScopeView};
-use super::{AnyScope, Kind, Scope, render};
+use super::render::{self, Format, Rendering};
+use super::{AnyScope, Kind, Scope};
 
 /// Every scope of the process. Its lock is taken when a configuration is put in force and by readers, but never for a
 /// request and never while text is written.
 #[derive(Debug, Default)]
 pub struct Registry {
-    scopes: Mutex<BTreeMap<(Kind, Arc<str>), Entry>>,
+    scopes: Mutex<Scopes>,
 }
+
+#[derive(Debug, Default)]
+struct Scopes {
+    entries: BTreeMap<(Kind, Arc<str>), Entry>,
+    /// The keys in the order of the names that readers see; `None` after a change. All readers share it.
+    keys: Option<Arc<[Key]>>,
+}
+
+/// Names a scope.
+pub(super) type Key = (Kind, Arc<str>);
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -33,7 +44,11 @@ impl Registry {
     /// configuration, get the same ones, so that counters survive a reload.
     pub fn scope<T: Scope>(&self, name: &str, shard: usize) -> Arc<T> {
         let mut scopes = self.lock();
-        let entry = scopes.entry((T::KIND, Arc::from(name))).or_default();
+        let Scopes { entries, keys } = &mut *scopes;
+        let entry = entries.entry((T::KIND, Arc::from(name))).or_insert_with(|| {
+            *keys = None;
+            Entry::default()
+        });
         if let Some((_, scope)) = entry.shards.iter().find(|copy| copy.0 == shard) {
             // The map's key holds the kind, so the copy is of type T.
             return Arc::clone(T::unwrap(scope).expect("a scope is of its key's kind"));
@@ -45,68 +60,79 @@ impl Registry {
 
     /// Forgets a scope on all shards: it is no longer shown. A shard that still holds its cells may continue to write them.
     pub fn remove(&self, kind: Kind, name: &str) {
-        self.lock().remove(&(kind, Arc::from(name)));
+        let mut scopes = self.lock();
+        scopes.entries.remove(&(kind, Arc::from(name)));
+        scopes.keys = None;
     }
 
     /// Forgets the scopes for which `keep` is false. For reloads.
     pub fn retain(&self, mut keep: impl FnMut(Kind, &str) -> bool) {
-        self.lock().retain(|(kind, name), _| keep(*kind, name));
+        let mut scopes = self.lock();
+        scopes.entries.retain(|(kind, name), _| keep(*kind, name));
+        scopes.keys = None;
     }
 
     /// The names of all scopes of a kind, in order.
     pub fn names(&self, kind: Kind) -> Vec<Arc<str>> {
-        self.lock().keys().filter(|key| key.0 == kind).map(|key| Arc::clone(&key.1)).collect()
+        self.lock().entries.keys().filter(|key| key.0 == kind).map(|key| Arc::clone(&key.1)).collect()
     }
 
     /// The sum of `read` over the cells of all shards; 0 without such a scope. Not affected by `reset_counters`.
     pub fn sum<T: Scope>(&self, name: &str, read: impl Fn(&T) -> i64) -> i64 {
         let scopes = self.lock();
-        let copies = scopes.get(&(T::KIND, Arc::from(name))).map_or(&[][..], |entry| &entry.shards);
+        let copies = scopes.entries.get(&(T::KIND, Arc::from(name))).map_or(&[][..], |entry| &entry.shards);
         copies.iter().filter_map(|copy| T::unwrap(&copy.1)).map(|scope| read(scope)).sum()
     }
 
     /// A counter or gauge by its full dotted name, as /stats shows it. Slow: renders the statistics of that name.
     pub fn value(&self, name: &str) -> Option<i64> {
-        self.views().iter().find_map(|view| render::find(view, name))
+        self.keys().iter().filter_map(|key| self.view(key)).find_map(|view| render::find(&view, name))
     }
 
     /// Makes every counter show 0 from now on; gauges and histograms stay (Envoy: POST /reset_counters).
     pub fn reset_counters(&self) {
-        for entry in self.lock().iter_mut().map(|((kind, _), entry)| (*kind, entry)) {
+        for entry in self.lock().entries.iter_mut().map(|((kind, _), entry)| (*kind, entry)) {
             let (kind, entry) = entry;
             entry.baseline = Some(Arc::new(Merged::counters(kind, entry.shards.iter().map(|copy| &copy.1))));
         }
     }
 
-    /// `name: value` lines sorted by name, then histograms with their quantiles (Envoy: GET /stats). Only names that match
-    /// `filter`; with `used_only`, only values that are not zero.
-    pub fn render_text(&self, filter: Option<&Regex>, used_only: bool) -> String {
-        render::text(&self.views(), filter, used_only)
+    /// The statistics in `format`, all at once. `filter` sees the dotted names; with `used_only`, only values that are not
+    /// zero.
+    pub fn render(&self, format: Format, filter: Option<&Regex>, used_only: bool) -> String {
+        let mut out = String::new();
+        let mut rendering = Rendering::new(self, format, filter.cloned(), used_only);
+        while rendering.step(self, &mut out) {}
+        out
     }
 
-    /// Envoy: GET /stats?format=json.
-    pub fn render_json(&self, filter: Option<&Regex>, used_only: bool) -> String {
-        render::json(&self.views(), filter, used_only)
+    /// The names of all scopes, in the order in which their statistics are shown.
+    pub(super) fn keys(&self) -> Arc<[Key]> {
+        let mut scopes = self.lock();
+        if let Some(keys) = &scopes.keys {
+            return keys.clone();
+        }
+        let mut keys: Vec<Key> = scopes.entries.keys().cloned().collect();
+        keys.sort_by_cached_key(render::prefix);
+        let keys: Arc<[Key]> = keys.into();
+        scopes.keys = Some(keys.clone());
+        keys
     }
 
-    /// Prometheus' text format 0.0.4 with Envoy's names and labels (Envoy: GET /stats/prometheus). `filter` sees the
-    /// dotted names, as in the other formats.
-    pub fn render_prometheus(&self, filter: Option<&Regex>, used_only: bool) -> String {
-        render::prometheus(&self.views(), filter, used_only)
-    }
-
-    fn views(&self) -> Vec<ScopeView> {
-        let view = |((kind, name), entry): (&(Kind, Arc<str>), &Entry)| ScopeView {
-            kind: *kind,
-            name: Arc::clone(name),
+    /// `None`: the scope is gone.
+    pub(super) fn view(&self, key: &Key) -> Option<ScopeView> {
+        let scopes = self.lock();
+        let entry = scopes.entries.get(key)?;
+        Some(ScopeView {
+            kind: key.0,
+            name: Arc::clone(&key.1),
             shards: entry.shards.iter().map(|copy| copy.1.clone()).collect(),
             baseline: entry.baseline.clone(),
-        };
-        self.lock().iter().map(view).collect()
+        })
     }
 
     /// A panic of another holder leaves the map whole, so it stays in use.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Kind, Arc<str>), Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Scopes> {
         self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -135,7 +161,7 @@ mod tests {
         assert_eq!(registry.value("cluster.app.upstream_rq_404"), None);
         assert_eq!(registry.value("cluster.ap.upstream_cx_total"), None);
         assert_eq!(registry.sum("app", |stats: &ClusterStats| stats.upstream_cx_active.get()), 3);
-        let text = registry.render_text(Some(&Regex::new("upstream_rq_time$").unwrap()), false);
+        let text = registry.render(Format::Text, Some(&Regex::new("upstream_rq_time$").unwrap()), false);
         assert!(text.starts_with("cluster.app.upstream_rq_time: P0(nan,0.01) "), "{text}");
         assert!(text.contains(" P50(nan,0.02) ") && text.ends_with(" P100(nan,0.03)\n"), "{text}");
     }
@@ -186,7 +212,9 @@ mod tests {
         assert_eq!(registry.value("cluster.app.upstream_rq_503"), None);
         assert_eq!(registry.value("cluster.app.upstream_rq_active"), Some(2));
         assert!(
-            registry.render_prometheus(None, true).contains("upstream_rq_time_count{envoy_cluster_name=\"app\"} 1")
+            registry
+                .render(Format::Prometheus, None, true)
+                .contains("upstream_rq_time_count{envoy_cluster_name=\"app\"} 1")
         );
         registry.reset_counters();
         assert_eq!(registry.value("cluster.app.upstream_rq_total"), Some(0));

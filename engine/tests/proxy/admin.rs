@@ -284,7 +284,15 @@ fn other_hosts_and_sites_are_refused() {
     }
     assert_eq!(ask("POST", "/healthcheck/fail", "Host: localhost\r\nOrigin: http://evil.example\r\n"), 403);
     assert_eq!(ask("POST", "/healthcheck/fail", "Host: localhost\r\nOrigin: null\r\n"), 403);
+    for site in ["cross-site", "same-site", "Same-Origin", ""] {
+        let fields = format!("Host: localhost\r\nSec-Fetch-Site: {site}\r\n");
+        assert_eq!(ask("POST", "/healthcheck/fail", &fields), 403, "{site:?}");
+    }
     assert_eq!(proxy.admin("GET", "/ready").status(), 200, "nothing was changed");
+    assert_eq!(ask("GET", "/ready", "Host: localhost\r\nSec-Fetch-Site: cross-site\r\n"), 200, "it changes nothing");
+    for site in ["same-origin", "none"] {
+        assert_eq!(ask("POST", "/reset_counters", &format!("Host: localhost\r\nSec-Fetch-Site: {site}\r\n")), 200);
+    }
     assert_eq!(ask("POST", "/reset_counters", "Host: localhost:9901\r\nOrigin: http://localhost:9901\r\n"), 200);
 }
 

@@ -6,6 +6,7 @@ mod support;
 
 mod access_log;
 mod admin;
+mod admin_limits;
 mod bodies;
 mod buffer;
 mod circuit_breakers;

@@ -1,11 +1,11 @@
 //! Prometheus' text format, version 0.0.4 (prometheus.io: exposition formats), with Envoy's names and labels.
 
 use std::fmt;
+use std::ops::Range;
+use std::sync::LazyLock;
 
-use regex::Regex;
-
-use super::shown::{Figure, Shown, for_each, push, push_milliseconds};
-use crate::stats::merge::ScopeView;
+use super::Walk;
+use super::shown::{Figure, Shown, push, push_milliseconds};
 use crate::stats::{CellKind, Descriptor, Distribution, Kind};
 
 /// Upper bounds of the buckets in microseconds with Prometheus' text for them in milliseconds (Envoy: the default
@@ -34,64 +34,86 @@ const BUCKETS: [(u64, &str); 19] = [
 
 /// All series of one name: the format keeps them together under one TYPE line.
 struct Family {
+    of: Kind,
+    /// The statistics whose series have the name, in the kind's descriptors.
+    statistics: Range<usize>,
     name: String,
     help: String,
     kind: &'static str,
-    lines: String,
-}
-
-/// Where the series of a statistic are written.
-struct Place {
-    family: usize,
-    /// The digit of a `_2xx` counter, which becomes a label.
-    class: Option<char>,
 }
 
 /// Families in the order of their declaration, except those without series.
-pub(in crate::stats) fn prometheus(views: &[ScopeView], filter: Option<&Regex>, used_only: bool) -> String {
-    let (mut families, places) = families();
-    for_each(views, filter, used_only, |shown| {
-        let place = &places[shown.kind as usize][shown.index];
-        push_series(&mut families[place.family], place.class, shown);
-    });
-    let mut out = String::with_capacity(families.iter().map(|family| family.lines.len() + 256).sum());
-    for Family { name, help, kind, lines } in families.iter().filter(|family| !family.lines.is_empty()) {
-        push(&mut out, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n{lines}"));
-    }
-    out
+#[derive(Debug, Default)]
+pub(super) struct Position {
+    family: usize,
+    /// The next key.
+    at: usize,
+    /// The family has a series, and so its head.
+    begun: bool,
 }
 
-/// The families of all kinds of scopes, and for each kind the places of its statistics.
-fn families() -> (Vec<Family>, Vec<Vec<Place>>) {
-    let mut families: Vec<Family> = Vec::new();
-    let place = |kind: &Kind| {
-        let mut places = Vec::with_capacity(kind.descriptors().len());
-        for descriptor in kind.descriptors() {
-            let (name, class) = family_name(*kind, descriptor);
-            // The five classes of a counter are declared one after the other.
-            if families.last().is_none_or(|last| last.name != name) {
-                let help = if class.is_some() { "Responses by the class of their code" } else { descriptor.help };
-                families.push(Family { name, help: escaped(help), kind: type_of(descriptor), lines: String::new() });
-            }
-            places.push(Place { family: families.len() - 1, class });
+static FAMILIES: LazyLock<Vec<Family>> = LazyLock::new(families);
+
+impl Position {
+    pub(super) fn step(&mut self, walk: &Walk<'_>, out: &mut String) -> bool {
+        let Some(family) = FAMILIES.get(self.family) else { return false };
+        let found = walk.keys[self.at..].iter().position(|key| key.0 == family.of);
+        let Some(found) = found else {
+            *self = Self { family: self.family + 1, ..Self::default() };
+            return true;
+        };
+        let key = &walk.keys[self.at + found];
+        self.at += found + 1;
+        let Some(view) = walk.registry.view(key) else { return true };
+        for index in family.statistics.clone() {
+            let class = class_of(&family.of.descriptors()[index]);
+            walk.choice.show_one(&view, index, |shown| {
+                if !std::mem::replace(&mut self.begun, true) {
+                    let Family { name, help, kind, .. } = family;
+                    push(out, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+                }
+                push_series(out, &family.name, class, shown);
+            });
         }
-        places
-    };
-    let places = Kind::ALL.iter().map(place).collect();
-    (families, places)
+        true
+    }
+}
+
+/// The families of all kinds of scopes.
+fn families() -> Vec<Family> {
+    let mut families: Vec<Family> = Vec::new();
+    for kind in Kind::ALL {
+        for (index, descriptor) in kind.descriptors().iter().enumerate() {
+            let name = family_name(*kind, descriptor);
+            // The five classes of a counter are declared one after the other.
+            if let Some(last) = families.last_mut().filter(|last| last.name == name) {
+                last.statistics.end = index + 1;
+                continue;
+            }
+            let class = class_of(descriptor);
+            let help = if class.is_some() { "Responses by the class of their code" } else { descriptor.help };
+            let statistics = index..index + 1;
+            families.push(Family { of: *kind, statistics, name, help: escaped(help), kind: type_of(descriptor) });
+        }
+    }
+    families
+}
+
+/// The digit of a `_2xx` counter, which becomes a label.
+fn class_of(descriptor: &Descriptor) -> Option<char> {
+    descriptor.name.strip_suffix("xx").and_then(|head| head.chars().last()).filter(char::is_ascii_digit)
 }
 
 /// `downstream_rq_2xx` is `envoy_http_downstream_rq_xx` with the class 2 (Envoy: the tag envoy.response_code_class).
 /// Envoy's names stay as they are; counters that only Ringway has end in `_total`, as Prometheus recommends.
-fn family_name(kind: Kind, descriptor: &Descriptor) -> (String, Option<char>) {
+fn family_name(kind: Kind, descriptor: &Descriptor) -> String {
     let (family, name) = (kind.family(), descriptor.name.replace('.', "_"));
-    let class = name.strip_suffix("xx").and_then(|head| head.chars().last()).filter(char::is_ascii_digit);
-    match class {
-        Some(digit) => (format!("{family}_{}xx", &name[..name.len() - 3]), Some(digit)),
-        None if family.starts_with("envoy_") || descriptor.cell != CellKind::Counter => {
-            (format!("{family}_{name}"), None)
-        }
-        None => (format!("{family}_{name}_total"), None),
+    if class_of(descriptor).is_some() {
+        return format!("{family}_{}xx", &name[..name.len() - 3]);
+    }
+    match family.starts_with("envoy_") || descriptor.cell != CellKind::Counter {
+        true => format!("{family}_{name}"),
+        false => format!("{family}_{name}_total"),
     }
 }
 
@@ -103,9 +125,8 @@ fn type_of(descriptor: &Descriptor) -> &'static str {
     }
 }
 
-fn push_series(family: &mut Family, class: Option<char>, shown: &Shown<'_>) {
+fn push_series(lines: &mut String, name: &str, class: Option<char>, shown: &Shown<'_>) {
     let labels = Labels { class, code: shown.code, kind: shown.kind, scope: shown.scope };
-    let Family { name, lines, .. } = family;
     match shown.figure {
         Figure::Counter(count) => push(lines, format_args!("{name}{labels} {count}\n")),
         Figure::Gauge(level) => push(lines, format_args!("{name}{labels} {level}\n")),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use regex::Regex;
 
 use crate::stats::merge::{ScopeView, Value};
+use crate::stats::registry::Key;
 use crate::stats::{Distribution, Kind};
 
 /// Percentiles in text and JSON (Envoy's supported quantiles).
@@ -15,8 +16,6 @@ pub(super) struct Shown<'a> {
     pub kind: Kind,
     /// The scope's name; empty where there is only one.
     pub scope: &'a str,
-    /// Index in the kind's descriptors.
-    pub index: usize,
     /// The full dotted name.
     pub name: &'a str,
     /// For one of the counters by status code.
@@ -31,52 +30,69 @@ pub(super) enum Figure<'a> {
     Time(Option<&'a Distribution>),
 }
 
-/// Shows every value whose name matches `filter` and, with `used_only`, every value that is not zero. Scopes come in order,
-/// values in the order of their declaration.
-pub(super) fn for_each(views: &[ScopeView], filter: Option<&Regex>, used_only: bool, mut show: impl FnMut(&Shown<'_>)) {
-    let mut name = String::new();
-    for view in views {
+/// What is shown of a scope.
+#[derive(Clone, Copy)]
+pub(super) struct Choice<'a> {
+    /// Names that match.
+    pub filter: Option<&'a Regex>,
+    /// Values that are not zero.
+    pub used_only: bool,
+}
+
+impl Choice<'_> {
+    /// Shows the chosen values of a scope, in the order of their declaration.
+    pub(super) fn show_all(self, view: &ScopeView, mut show: impl FnMut(&Shown<'_>)) {
+        let mut name = prefix(&(view.kind, view.name.clone()));
         let merged = view.merge();
-        name.clear();
-        push_prefix(&mut name, view);
+        for (index, value) in merged.values().iter().enumerate() {
+            self.show(view, &mut name, index, value, &mut show);
+        }
+    }
+
+    /// Shows one statistic of a scope, if it is chosen: a counter by codes is several values.
+    pub(super) fn show_one(self, view: &ScopeView, index: usize, mut show: impl FnMut(&Shown<'_>)) {
+        let mut name = prefix(&(view.kind, view.name.clone()));
+        if let Some(value) = view.merge_one(index) {
+            self.show(view, &mut name, index, &value, &mut show);
+        }
+    }
+
+    /// `name` is the scope's prefix, before and afterwards.
+    fn show(self, view: &ScopeView, name: &mut String, index: usize, value: &Value, show: &mut impl FnMut(&Shown<'_>)) {
+        if self.used_only && !value.is_used() {
+            return;
+        }
         let prefix_len = name.len();
-        for (index, (value, descriptor)) in merged.values().iter().zip(view.kind.descriptors()).enumerate() {
-            if used_only && !value.is_used() {
-                continue;
+        name.push_str(view.kind.descriptors()[index].name);
+        let mut show_one = |name: &str, code, figure| {
+            if self.filter.is_none_or(|filter| filter.is_match(name)) {
+                show(&Shown { kind: view.kind, scope: &view.name, name, code, figure });
             }
-            name.truncate(prefix_len);
-            name.push_str(descriptor.name);
-            let mut show_one = |name: &str, code, figure| {
-                if filter.is_none_or(|filter| filter.is_match(name)) {
-                    show(&Shown { kind: view.kind, scope: &view.name, index, name, code, figure });
-                }
-            };
-            match value {
-                Value::Counter(count) => show_one(&name, None, Figure::Counter(*count)),
-                Value::Gauge(level) => show_one(&name, None, Figure::Gauge(*level)),
-                Value::Time(distribution) => show_one(&name, None, Figure::Time(distribution.as_ref())),
-                Value::Codes(seen) => {
-                    let bare_len = name.len();
-                    for (code, count) in seen {
-                        name.truncate(bare_len);
-                        push(&mut name, format_args!("_{code}"));
-                        show_one(&name, Some(*code), Figure::Counter(*count));
-                    }
+        };
+        match value {
+            Value::Counter(count) => show_one(name, None, Figure::Counter(*count)),
+            Value::Gauge(level) => show_one(name, None, Figure::Gauge(*level)),
+            Value::Time(distribution) => show_one(name, None, Figure::Time(distribution.as_ref())),
+            Value::Codes(seen) => {
+                let bare_len = name.len();
+                for (code, count) in seen {
+                    name.truncate(bare_len);
+                    push(name, format_args!("_{code}"));
+                    show_one(name, Some(*code), Figure::Counter(*count));
                 }
             }
         }
+        name.truncate(prefix_len);
     }
 }
 
 /// The counter or gauge with the full name `wanted`.
 pub(in crate::stats) fn find(view: &ScopeView, wanted: &str) -> Option<i64> {
-    let mut prefix = String::new();
-    push_prefix(&mut prefix, view);
-    if !wanted.starts_with(&prefix) {
+    if !wanted.starts_with(&prefix(&(view.kind, view.name.clone()))) {
         return None;
     }
     let mut found = None;
-    for_each(std::slice::from_ref(view), None, false, |shown| {
+    Choice { filter: None, used_only: false }.show_all(view, |shown| {
         if shown.name == wanted {
             found = match shown.figure {
                 Figure::Counter(count) => i64::try_from(count).ok(),
@@ -88,15 +104,16 @@ pub(in crate::stats) fn find(view: &ScopeView, wanted: &str) -> Option<i64> {
     found
 }
 
-fn push_prefix(out: &mut String, view: &ScopeView) {
-    if !view.kind.dotted().is_empty() {
-        out.push_str(view.kind.dotted());
-        out.push('.');
+/// What the names of a scope's statistics begin with.
+pub(in crate::stats) fn prefix((kind, name): &Key) -> String {
+    let mut out = String::with_capacity(96);
+    for part in [kind.dotted(), name] {
+        if !part.is_empty() {
+            out.push_str(part);
+            out.push('.');
+        }
     }
-    if !view.name.is_empty() {
-        out.push_str(&view.name);
-        out.push('.');
-    }
+    out
 }
 
 /// Writing to a String cannot fail.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use regex::Regex;
 
+use super::Format;
 use super::shown::PERCENTILES;
 use crate::stats::{ClusterStats, HttpStats, Kind, ListenerStats, Registry, ServerStats, ShardStats};
 
@@ -34,7 +35,7 @@ fn registry() -> Arc<Registry> {
 
 #[test]
 fn text_is_sorted_with_histograms_last() {
-    let text = registry().render_text(None, false);
+    let text = registry().render(Format::Text, None, false);
     let histogram = |line: &&str| line.contains(": P0(") || line.ends_with(": No recorded values");
     let lines: Vec<&str> = text.lines().collect();
     let figures: Vec<&str> = lines.iter().copied().take_while(|line| !histogram(line)).collect();
@@ -61,21 +62,55 @@ fn text_is_sorted_with_histograms_last() {
     );
 }
 
+/// Scopes whose names begin with each other's are mixed, as sorting all lines would mix them; and no more than these are held.
+#[test]
+fn text_is_sorted_whatever_the_names() {
+    let registry = Registry::new();
+    for name in ["app", "app.v2", "app-v1", "app.ring_hash_lb", "app.v", "b", "app.v2.x", "", "app.upstream_rq_1xx"] {
+        registry.scope::<ClusterStats>(name, 0).upstream_rq_1xx.inc();
+        registry.scope::<HttpStats>(name, 0);
+    }
+    let text = registry.render(Format::Text, None, false);
+    let figures: Vec<&str> = text.lines().take_while(|line| !line.ends_with("No recorded values")).collect();
+    assert!(figures.is_sorted() && figures.len() > 900, "{text}");
+    assert_eq!(text.lines().filter(|line| line.ends_with("upstream_rq_1xx: 1")).count(), 9);
+}
+
+/// However many statistics there are, no step makes more than one scope's.
+#[test]
+fn a_step_is_one_scopes_worth() {
+    let registry = Registry::new();
+    for name in 0..300 {
+        registry.scope::<ClusterStats>(&format!("app-{name}"), 0).count_status(200);
+    }
+    for (format, longest) in [(Format::Text, 400), (Format::Json, 8 * 1024), (Format::Prometheus, 4 * 1024)] {
+        let mut rendering = super::Rendering::new(&registry, format, None, false);
+        let (mut whole, mut piece, mut steps) = (String::new(), String::new(), 0);
+        while rendering.step(&registry, &mut piece) {
+            assert!(piece.len() <= longest, "{format:?}: {}", piece.len());
+            whole += &std::mem::take(&mut piece);
+            steps += 1;
+        }
+        assert_eq!(whole + &piece, registry.render(format, None, false));
+        assert!(steps > 300, "{steps}");
+    }
+}
+
 #[test]
 fn filter_and_used_only_leave_lines_out() {
     let registry = registry();
     let filter = Regex::new("^cluster\\.app\\.upstream_rq_[25]").unwrap();
-    let text = registry.render_text(Some(&filter), true);
+    let text = registry.render(Format::Text, Some(&filter), true);
     assert_eq!(
         text,
         "cluster.app.upstream_rq_200: 2\ncluster.app.upstream_rq_2xx: 2\n\
          cluster.app.upstream_rq_503: 2\ncluster.app.upstream_rq_5xx: 2\n"
     );
-    assert!(!registry.render_text(None, true).contains("cluster.idle"));
-    assert!(!registry.render_prometheus(None, true).contains("\"idle\""));
-    assert_eq!(registry.render_prometheus(Some(&Regex::new("nothing").unwrap()), false), "");
+    assert!(!registry.render(Format::Text, None, true).contains("cluster.idle"));
+    assert!(!registry.render(Format::Prometheus, None, true).contains("\"idle\""));
+    assert_eq!(registry.render(Format::Prometheus, Some(&Regex::new("nothing").unwrap()), false), "");
     assert_eq!(
-        registry.render_prometheus(Some(&Regex::new(r"http\..*_rq_2xx").unwrap()), false),
+        registry.render(Format::Prometheus, Some(&Regex::new(r"http\..*_rq_2xx").unwrap()), false),
         "# HELP envoy_http_downstream_rq_xx Responses by the class of their code\n\
          # TYPE envoy_http_downstream_rq_xx counter\n\
          envoy_http_downstream_rq_xx{envoy_response_code_class=\"2\",\
@@ -87,7 +122,7 @@ fn filter_and_used_only_leave_lines_out() {
 fn json_has_envoys_shape() {
     let registry = registry();
     registry.scope::<ClusterStats>("we\"ird\n", 0).upstream_rq_total.inc();
-    let json: serde_json::Value = serde_json::from_str(&registry.render_json(None, false)).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&registry.render(Format::Json, None, false)).unwrap();
     let stats = json["stats"].as_array().unwrap();
     let value = |name: &str| stats.iter().find(|stat| stat["name"] == name).map(|stat| stat["value"].as_i64().unwrap());
     assert_eq!(value("cluster.app.upstream_rq_503"), Some(2));
@@ -103,14 +138,14 @@ fn json_has_envoys_shape() {
     );
     assert_eq!(values("cluster.idle.upstream_rq_time")[9], serde_json::json!({"interval": null, "cumulative": null}));
     // Nothing at all is well-formed, too.
-    let none = registry.render_json(Some(&Regex::new("nothing").unwrap()), false);
+    let none = registry.render(Format::Json, Some(&Regex::new("nothing").unwrap()), false);
     let none: serde_json::Value = serde_json::from_str(&none).unwrap();
     assert_eq!(none["stats"].as_array().unwrap().len(), 1);
 }
 
 #[test]
 fn prometheus_names_and_labels_are_envoys() {
-    let text = registry().render_prometheus(None, false);
+    let text = registry().render(Format::Prometheus, None, false);
     for line in [
         "envoy_cluster_upstream_cx_total{envoy_cluster_name=\"app\"} 0",
         "envoy_cluster_upstream_rq{envoy_response_code=\"503\",envoy_cluster_name=\"app\"} 2",
@@ -137,7 +172,7 @@ fn prometheus_names_and_labels_are_envoys() {
 fn labels_are_escaped() {
     let registry = Registry::new();
     registry.scope::<ClusterStats>("a\\b\"c\nd", 0);
-    let text = registry.render_prometheus(Some(&Regex::new("upstream_rq_total").unwrap()), false);
+    let text = registry.render(Format::Prometheus, Some(&Regex::new("upstream_rq_total").unwrap()), false);
     assert!(text.ends_with("envoy_cluster_upstream_rq_total{envoy_cluster_name=\"a\\\\b\\\"c\\nd\"} 0\n"), "{text}");
 }
 
@@ -147,7 +182,7 @@ fn labels_are_escaped() {
 fn prometheus_keeps_the_formats_rules() {
     let registry = registry();
     registry.scope::<ClusterStats>("a\\b\"c\nd", 1).upstream_rq_time.record(90_000_000);
-    let text = registry.render_prometheus(None, false);
+    let text = registry.render(Format::Prometheus, None, false);
     let sample = Regex::new(
         r#"^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*",?)+\})? (-?[0-9]+(?:\.[0-9]+)?)$"#,
     )
@@ -192,9 +227,9 @@ fn a_hundred_thousand_series_are_rendered_in_one_go() {
         stats.upstream_rq_time.record(index);
         stats.count_status(200);
     }
-    let text = registry.render_prometheus(None, false);
+    let text = registry.render(Format::Prometheus, None, false);
     assert!(text.lines().filter(|line| !line.starts_with('#')).count() > 100_000);
-    assert!(registry.render_text(None, false).lines().count() > 38_000);
+    assert!(registry.render(Format::Text, None, false).lines().count() > 38_000);
 }
 
 #[test]

@@ -2,18 +2,67 @@
 
 use std::ops::Range;
 
-use regex::Regex;
-
-use super::shown::{Figure, PERCENTILES, for_each, percentiles, push, push_milliseconds};
+use super::Walk;
+use super::shown::{Figure, PERCENTILES, percentiles, prefix, push, push_milliseconds};
 use crate::stats::Distribution;
 use crate::stats::merge::ScopeView;
 
-/// Counters and gauges sorted by name, then histograms sorted by name.
-pub(in crate::stats) fn text(views: &[ScopeView], filter: Option<&Regex>, used_only: bool) -> String {
-    // Lines are written once, to one string, and sorted by their place in it.
-    let mut made = String::new();
-    let (mut figures, mut histograms): (Vec<Range<usize>>, Vec<Range<usize>>) = (Vec::new(), Vec::new());
-    for_each(views, filter, used_only, |shown| {
+/// Counters and gauges sorted by name, then histograms sorted by name. Names of several scopes can be mixed only where one
+/// scope's name begins with the other's (`app` and `app.v2`), so only these are held at the same time.
+#[derive(Debug, Default)]
+pub(super) struct Sorted {
+    /// Histograms are shown, and counters and gauges were before.
+    times: bool,
+    /// The next key.
+    at: usize,
+    open: Vec<Lines>,
+}
+
+/// The lines of one scope that are still to be shown.
+#[derive(Debug)]
+struct Lines {
+    made: String,
+    /// In descending order.
+    places: Vec<Range<usize>>,
+}
+
+impl Lines {
+    fn first(&self) -> Option<&str> {
+        self.places.last().map(|place| &self.made[place.clone()])
+    }
+}
+
+impl Sorted {
+    pub(super) fn step(&mut self, walk: &Walk<'_>, out: &mut String) -> bool {
+        let next = walk.keys.get(self.at);
+        let first = (0..self.open.len()).min_by_key(|index| self.open[*index].first());
+        match (next, first) {
+            (Some(key), first) if first.is_none_or(|index| self.open[index].first() > Some(prefix(key).as_str())) => {
+                self.at += 1;
+                let lines = walk.registry.view(key).map(|view| lines(walk, &view, self.times));
+                self.open.extend(lines.filter(|lines| !lines.places.is_empty()));
+            }
+            (_, Some(index)) => {
+                let lines = &mut self.open[index];
+                out.push_str(lines.first().unwrap_or_default());
+                lines.places.pop();
+                if lines.places.is_empty() {
+                    self.open.swap_remove(index);
+                }
+            }
+            (_, None) if self.times => return false,
+            (_, None) => *self = Self { times: true, ..Self::default() },
+        }
+        true
+    }
+}
+
+fn lines(walk: &Walk<'_>, view: &ScopeView, times: bool) -> Lines {
+    let (mut made, mut places) = (String::new(), Vec::new());
+    walk.choice.show_all(view, |shown| {
+        if matches!(shown.figure, Figure::Time(_)) != times {
+            return;
+        }
         let start = made.len();
         made.push_str(shown.name);
         made.push_str(": ");
@@ -23,15 +72,10 @@ pub(in crate::stats) fn text(views: &[ScopeView], filter: Option<&Regex>, used_o
             Figure::Time(distribution) => push_quantiles(&mut made, distribution),
         }
         made.push('\n');
-        let lines = if matches!(shown.figure, Figure::Time(_)) { &mut histograms } else { &mut figures };
-        lines.push(start..made.len());
+        places.push(start..made.len());
     });
-    let mut sorted = String::with_capacity(made.len());
-    for mut lines in [figures, histograms] {
-        lines.sort_unstable_by_key(|line| &made[line.clone()]);
-        lines.into_iter().for_each(|line| sorted.push_str(&made[line]));
-    }
-    sorted
+    places.sort_unstable_by(|a: &Range<usize>, b| made[b.clone()].cmp(&made[a.clone()]));
+    Lines { made, places }
 }
 
 /// `P0(nan,1.05) P25(nan,1.1) ...`, in milliseconds. Envoy writes the last interval's figure first, and `nan` where there
