@@ -2,23 +2,31 @@
 
 use std::net::Ipv6Addr;
 
-/// Bytes of a registered name or IPv4 address: unreserved, sub-delims and `%` (checked apart), without the comma:
-/// the grammar has it, but `a,b` is what two merged Host fields look like, and no name contains one.
-static NAME: [bool; 256] = name_bytes();
+/// Classes of the bytes of a registered name or IPv4 address: unreserved, sub-delims and `%`, without the comma. The
+/// grammar has the comma, but `a,b` is what two merged Host fields look like, and no name contains one.
+static CLASSES: [u8; 256] = classes();
 
-const fn name_bytes() -> [bool; 256] {
-    let mut table = [false; 256];
+const OUTSIDE: u8 = 0;
+const NAME: u8 = 1;
+/// What follows it is checked apart.
+const ESCAPE: u8 = 2;
+
+const fn classes() -> [u8; 256] {
+    let mut table = [OUTSIDE; 256];
     let mut byte = 0usize;
     while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        if (byte as u8).is_ascii_alphanumeric() {
+            table[byte] = NAME;
+        }
         byte += 1;
     }
-    let marks = b"-._~!$&'()*+;=%";
+    let marks = b"-._~!$&'()*+;=";
     let mut at = 0;
     while at < marks.len() {
-        table[marks[at] as usize] = true;
+        table[marks[at] as usize] = NAME;
         at += 1;
     }
+    table[b'%' as usize] = ESCAPE;
     table
 }
 
@@ -28,14 +36,14 @@ pub fn is_valid_authority(bytes: &[u8]) -> bool {
     if let [b'[', rest @ ..] = bytes {
         return is_bracketed_ipv6(rest);
     }
-    let mut at = 0;
-    let mut escaped = false;
-    while at < bytes.len() && NAME[bytes[at] as usize] {
-        escaped |= bytes[at] == b'%';
-        at += 1;
-    }
-    let (host, rest) = bytes.split_at(at);
-    !host.is_empty() && is_port(rest) && (!escaped || is_percent_encoded(host))
+    let mut seen = OUTSIDE;
+    let end = bytes.iter().position(|byte| {
+        let class = CLASSES[*byte as usize];
+        seen |= class;
+        class == OUTSIDE
+    });
+    let (host, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+    !host.is_empty() && is_port(rest) && (seen & ESCAPE == 0 || is_percent_encoded(host))
 }
 
 /// Host and port of an authority; a colon within the brackets of an IPv6 address begins no port.

@@ -50,8 +50,7 @@ impl HeadEditor<'_> {
 
     /// As `add`, with a value that `write` appends to the bytes it is given.
     pub fn add_with(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
-        let value = self.edits.store(write);
-        self.add_stored(name, value);
+        self.add_line(FieldId::lookup(name), name, write);
     }
 
     /// As `add`, with a value that is in the edits already.
@@ -64,8 +63,14 @@ impl HeadEditor<'_> {
     /// As `add`, for a name that has an id.
     #[inline]
     pub fn add_known(&mut self, id: FieldId, write: impl FnOnce(&mut Vec<u8>)) {
-        let name = self.edits.store(|out| out.extend_from_slice(id.name().as_bytes()));
-        let value = self.edits.store(write);
+        self.add_line(id, id.name().as_bytes(), write);
+    }
+
+    /// The line is stored as it goes out, so that lines added one behind the other are copied as one piece
+    /// (`Field::canonical_line`).
+    #[inline]
+    fn add_line(&mut self, id: FieldId, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        let (name, value) = self.edits.store_line(name, write);
         self.fields.push(Field { name, value, id, hop_by_hop: false });
     }
 

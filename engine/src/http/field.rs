@@ -1,7 +1,7 @@
 //! The fields of a head: an index over the bytes, reused from message to message.
 
 use super::field_id::FieldId;
-use super::span::{Span, SpanBytes};
+use super::span::{HeadView, Span, SpanBytes};
 
 /// One field line. The value is without the white space around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,15 +15,16 @@ pub struct Field {
 }
 
 impl Field {
-    /// Where in `received` the line stands with its line end, if it was received as `name: value CRLF`.
+    /// The line with its line end, if its bytes are `name: value CRLF`: received like that, or added by an edit. Lines that
+    /// stand one behind the other have spans that do.
     #[inline]
-    pub fn canonical_line(&self, received: &[u8]) -> Option<std::ops::Range<usize>> {
-        let (start, end) = (self.name.start as usize, self.value.end as usize + 2);
-        // Bytes of edits have places far behind those of any head, so they are never within it.
-        let is_one = self.value.start == self.name.end + 2
-            && received.get(self.name.end as usize..self.value.start as usize) == Some(b": ")
-            && received.get(self.value.end as usize..end) == Some(b"\r\n");
-        is_one.then_some(start..end)
+    pub fn canonical_line(&self, view: HeadView<'_>) -> Option<Span> {
+        if self.value.start != self.name.end + 2 {
+            return None;
+        }
+        let line = view.with_following(Span { start: self.name.end, end: self.value.end }, 2)?;
+        (line.starts_with(b": ") && line.ends_with(b"\r\n"))
+            .then_some(Span { start: self.name.start, end: self.value.end + 2 })
     }
 
     #[inline]

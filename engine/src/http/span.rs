@@ -85,6 +85,13 @@ impl<'a> HeadView<'a> {
     pub fn new(received: &'a [u8]) -> Self {
         Self { received, edits: &[] }
     }
+
+    /// The bytes of `span` and the `more` bytes behind it, as far as its buffer has them.
+    #[inline]
+    pub(super) fn with_following(self, span: Span, more: u32) -> Option<&'a [u8]> {
+        let (buffer, base) = if span.start < EDITS { (self.received, 0) } else { (self.edits, EDITS) };
+        buffer.get((span.start - base) as usize..(span.end.wrapping_sub(base) as usize).checked_add(more as usize)?)
+    }
 }
 
 impl<'a> SpanBytes<'a> for HeadView<'a> {
@@ -109,6 +116,25 @@ impl EditBytes {
         let start = self.0.len() as u32 + EDITS;
         write(&mut self.0);
         Span { start, end: self.0.len() as u32 + EDITS }
+    }
+
+    /// Write `name: value CRLF`, the value with `write`; the spans name the name and the value.
+    #[inline]
+    pub fn store_line(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) -> (Span, Span) {
+        const SEPARATOR: &[u8] = b": ";
+        let bytes = &mut self.0;
+        let start = bytes.len();
+        // Most values are short: one look at the capacity serves for the whole line.
+        bytes.reserve(name.len() + 64);
+        bytes.extend_from_slice(name);
+        bytes.extend_from_slice(SEPARATOR);
+        let value_start = bytes.len();
+        write(bytes);
+        let value_end = bytes.len();
+        bytes.extend_from_slice(b"\r\n");
+        let place = |at: usize| at as u32 + EDITS;
+        let name = Span { start: place(start), end: place(start + name.len()) };
+        (name, Span { start: place(value_start), end: place(value_end) })
     }
 
     #[inline]

@@ -1,7 +1,9 @@
 //! The heads that go out: the head that came in, as it is after all edits, with the framing of this hop.
 
 use crate::codec::h1::{BodyKind, encode};
-use crate::http::{Field, FieldId, Fields, HeadView, Length, Method, RequestHead, ResponseHead, Version};
+use crate::http::{
+    Field, FieldId, Fields, HeadView, Length, Method, RequestHead, ResponseHead, Span, Version, grammar,
+};
 
 /// Write the head that goes to the upstream, for `host`.
 pub(super) fn request(out: &mut Vec<u8>, head: &RequestHead, view: HeadView<'_>, host: &[u8]) {
@@ -23,22 +25,22 @@ pub(super) fn request(out: &mut Vec<u8>, head: &RequestHead, view: HeadView<'_>,
 /// Write the fields that are kept. Lines that came as this proxy would write them, one behind the other, are copied as
 /// one piece; the bytes are the same as those of each line written by itself.
 fn fields(out: &mut Vec<u8>, fields: &Fields, view: HeadView<'_>, is_kept: impl Fn(&Field) -> bool) {
-    let received = view.received;
-    let mut run = 0..0;
+    let mut run = Span::EMPTY;
     for field in fields.iter().filter(|field| is_kept(field)) {
-        match field.canonical_line(received) {
+        debug_assert!(grammar::is_token(field.name.of(view)) && grammar::is_value(field.value.of(view)));
+        match field.canonical_line(view) {
             Some(line) if line.start == run.end => run.end = line.end,
             Some(line) => {
-                out.extend_from_slice(&received[run]);
+                out.extend_from_slice(run.of(view));
                 run = line;
             }
             None => {
-                out.extend_from_slice(&received[std::mem::replace(&mut run, 0..0)]);
+                out.extend_from_slice(std::mem::take(&mut run).of(view));
                 encode::field(out, field.name.of(view), field.value.of(view));
             }
         }
     }
-    out.extend_from_slice(&received[run]);
+    out.extend_from_slice(run.of(view));
 }
 
 fn framing(out: &mut Vec<u8>, kind: BodyKind) {
