@@ -35,8 +35,18 @@ impl Io {
             self.counts.stale_completions += 1;
             return;
         };
+        let closing = socket.closing;
         if !completion.more() {
             socket.operations -= 1;
+        } else if let Some(bytes) = &buf
+            && !closing
+            && socket.receive_charge + bytes.charge() < self.receive_limit
+            && !bytes.is_whole(&self.pools.short)
+        {
+            // What nearly every receive brings: a message that leaves room, on a socket that goes on receiving.
+            socket.receive_charge += bytes.charge();
+            socket.received.extend(buf);
+            return executor.wake(socket.receive_waiter);
         }
         match kind {
             Kind::Receive => self.on_receive(key, completion, buf, executor),
@@ -67,7 +77,9 @@ impl Io {
             }
             Kind::Ignored | Kind::Accept | Kind::Event => unreachable!("dispatched before"),
         }
-        self.free_if_done(key);
+        if closing {
+            self.free_if_done(key);
+        }
     }
 
     fn on_send(&mut self, key: SlotKey, result: i32, executor: &Executor) {

@@ -16,7 +16,7 @@ const NIL: u32 = u32::MAX;
 
 pub(super) struct Paged<T> {
     /// `None`: given back; its places are made again when they are needed.
-    pages: Vec<Option<Box<[Entry<T>]>>>,
+    pages: Vec<Option<Box<[Entry<T>; PAGE]>>>,
     vacant: u32,
     len: usize,
 }
@@ -61,7 +61,7 @@ impl<T> Paged<T> {
 
     #[inline]
     pub(super) fn get(&self, place: usize) -> Option<&T> {
-        match self.pages.get(place / PAGE)?.as_ref()?.get(place % PAGE)? {
+        match &self.pages.get(place / PAGE)?.as_ref()?[place % PAGE] {
             Entry::Occupied(value) => Some(value),
             Entry::Vacant(_) => None,
         }
@@ -76,7 +76,7 @@ impl<T> Paged<T> {
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = &T> {
-        self.pages.iter().flatten().flatten().filter_map(|entry| match entry {
+        self.pages.iter().flatten().flat_map(|page| page.iter()).filter_map(|entry| match entry {
             Entry::Occupied(value) => Some(value),
             Entry::Vacant(_) => None,
         })
@@ -85,7 +85,7 @@ impl<T> Paged<T> {
     /// Take everything out, and the pages with it.
     pub(super) fn take(&mut self) -> impl Iterator<Item = T> + use<T> {
         let pages = std::mem::replace(self, Self::new()).pages;
-        pages.into_iter().flatten().flatten().filter_map(|entry| match entry {
+        pages.into_iter().flatten().flat_map(|page| *page).filter_map(|entry| match entry {
             Entry::Occupied(value) => Some(value),
             Entry::Vacant(_) => None,
         })
@@ -107,7 +107,7 @@ impl<T> Paged<T> {
 
     #[inline]
     fn entry_mut(&mut self, place: usize) -> Option<&mut Entry<T>> {
-        self.pages.get_mut(place / PAGE)?.as_mut()?.get_mut(place % PAGE)
+        Some(&mut self.pages.get_mut(place / PAGE)?.as_mut()?[place % PAGE])
     }
 
     fn add_page(&mut self) {
@@ -115,7 +115,8 @@ impl<T> Paged<T> {
         if free == self.pages.len() {
             self.pages.push(None);
         }
-        self.pages[free] = Some((0..PAGE).map(|_| Entry::Vacant(NIL)).collect());
+        let entries: Box<[Entry<T>]> = (0..PAGE).map(|_| Entry::Vacant(NIL)).collect();
+        self.pages[free] = entries.try_into().ok();
         self.list_vacant(free);
     }
 

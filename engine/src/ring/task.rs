@@ -260,7 +260,10 @@ impl Executor {
                 self.poll_task(id);
             }
         }
-        self.ready.borrow_mut().append(&mut self.yielded.borrow_mut());
+        let mut yielded = self.yielded.borrow_mut();
+        if !yielded.is_empty() {
+            self.ready.borrow_mut().append(&mut yielded);
+        }
     }
 
     /// Give memory that is only kept for reuse back.
