@@ -3,7 +3,7 @@
 
 use bench::exchange::{Traffic, Way, exchange};
 use bench::stats::Format;
-use bench::{codec, config, lb, messages, routing, stats, timer};
+use bench::{codec, config, lb, messages, ring, routing, stats, timer};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
@@ -105,6 +105,9 @@ fn timers(criterion: &mut Criterion) {
     add(&mut group, "arm_and_cancel", timer::arm_and_cancel);
     add(&mut group, "rearm_earlier", timer::rearm_earlier);
     add(&mut group, "make_arm_and_drop", timer::make_arm_and_drop);
+    group.finish();
+    let mut group = criterion.benchmark_group("ring");
+    add(&mut group, "round_trip", ring::round_trip);
     group.finish();
 }
 

@@ -4,7 +4,7 @@
 use bench::baseline::CALLS;
 use bench::exchange::{Traffic, Way, exchange};
 use bench::routing::{Kind, Pick};
-use bench::{codec, config, lb, messages, routing, stats, timer};
+use bench::{codec, config, lb, messages, ring, routing, stats, timer};
 use gungraun::Callgrind;
 use gungraun::prelude::*;
 
@@ -66,6 +66,7 @@ fn whole_exchange<P: FnMut()>(piece: P) -> P {
 #[bench::timer_arm_and_cancel(timer::arm_and_cancel())]
 #[bench::timer_rearm_earlier(timer::rearm_earlier())]
 #[bench::timer_make_arm_and_drop(timer::make_arm_and_drop())]
+#[bench::ring_round_trip(ring::round_trip())]
 #[bench::config_load_10_routes(config::load(config::text(10)))]
 fn piece<P: FnMut()>(piece: P) -> P {
     repeat(piece)

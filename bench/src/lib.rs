@@ -10,6 +10,7 @@ pub mod config;
 pub mod exchange;
 pub mod lb;
 pub mod messages;
+pub mod ring;
 pub mod routing;
 pub mod stats;
 pub mod timer;
