@@ -63,6 +63,7 @@ fn the_smallest_file_has_every_default() {
     let limits = &hcm.limits;
     assert_eq!((limits.max_headers_size, limits.max_headers_count, limits.max_path_size), (60 << 10, 100, 16 << 10));
     assert_eq!((limits.max_request_body, limits.buffer_limit), (None, 256 << 10));
+    assert_eq!((limits.min_request_body_rate, hcm.timeouts.send), (24, Some(Duration::from_secs(60))));
     assert_eq!((limits.max_requests_per_connection, limits.enable_trailers), (None, false));
     let headers = &hcm.headers;
     assert_eq!((headers.server_name.as_str(), headers.server_header), ("ringway", ServerHeader::Overwrite));

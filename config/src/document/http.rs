@@ -36,6 +36,10 @@ table! {
         /// Time that an exchange may last without a byte moving in either direction. Above it, status 408 or 504, or a
         /// reset if the response has begun.
         stream_idle_timeout: Timeout, default "\"5m\"";
+        /// Time that a client may take nothing of what is there for it, by what it acknowledges. Above it, a response that has
+        /// begun is reset, and so is a connection whose last response was not taken. A client that reads slowly but steadily
+        /// is never cut.
+        send_timeout: Timeout, default "\"60s\"";
         /// Lifetime of a connection. When it has passed, the exchange in flight is the last one.
         max_connection_duration: Timeout, default "\"off\"";
         /// Time that a whole exchange may take. Above it, status 408 or 504, or a reset if the response has begun.
@@ -49,6 +53,10 @@ table! {
         max_path_size: Size<64, 16_777_216>, default "\"16KiB\"";
         /// Bytes of a request's body. Above it, status 413.
         max_request_body: SizeOrOff<0>, default "\"off\"";
+        /// Bytes per second in which a request's body has to come, on average over each 10 s in which the client was waited
+        /// for, after 10 s to begin. Below it, status 408. Time in which this side does not read does not count, nor does the
+        /// time after the response has begun; bodies of gRPC have no minimum. `0`: no minimum.
+        min_request_body_rate: Int<0, 1_000_000_000>, default "24";
         /// Bytes of one exchange that were received and not yet sent on, in each direction. At the limit nothing more
         /// is received, so that a slow reader slows the sender down.
         buffer_limit: Size<4096, 1_073_741_824>, default "\"256KiB\"";

@@ -35,6 +35,8 @@ pub struct HttpTimeouts {
     pub request: Option<Duration>,
     /// Time without a byte moving in either direction during an exchange (default 5m).
     pub stream_idle: Option<Duration>,
+    /// Time that a client may take nothing of what is there for it (default 60s).
+    pub send: Option<Duration>,
     /// Lifetime of a connection (default off).
     pub max_connection_duration: Option<Duration>,
     /// Duration of an exchange (default off).
@@ -51,6 +53,8 @@ pub struct HttpLimits {
     pub max_path_size: u32,
     /// Bytes of a request body (default none).
     pub max_request_body: Option<u64>,
+    /// Bytes per second of a request body at least, 0 for any (default 24).
+    pub min_request_body_rate: u32,
     /// Bytes received for one exchange and not yet sent on, in each direction (default 256KiB).
     pub buffer_limit: u32,
     /// Requests on one connection (default none).

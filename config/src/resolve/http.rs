@@ -136,6 +136,7 @@ fn timeouts(http: &Http) -> HttpTimeouts {
         request_headers: http.request_headers_timeout.0,
         request: http.request_timeout.0,
         stream_idle: http.stream_idle_timeout.0,
+        send: http.send_timeout.0,
         max_connection_duration: http.max_connection_duration.0,
         max_stream_duration: http.max_stream_duration.0,
     }
@@ -147,6 +148,7 @@ fn limits(http: &Http) -> HttpLimits {
         max_headers_count: http.max_headers_count.value.to_u16(),
         max_path_size: http.max_path_size.value.to_u32(),
         max_request_body: http.max_request_body.0,
+        min_request_body_rate: http.min_request_body_rate.value.to_u32(),
         buffer_limit: http.buffer_limit.value.to_u32(),
         max_requests_per_connection: http.max_requests_per_connection.0.map(|count| count.0),
         enable_trailers: http.enable_trailers.value,

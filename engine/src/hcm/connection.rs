@@ -1,9 +1,10 @@
 //! A downstream connection: who it is from, what is counted for it, and which configuration it is served with.
 
 use super::manager::Hcm;
-use crate::base::clock::{NEVER, Nanos, deadline};
-use crate::net::{Accepted, Arrival, ByteStream, Drain, Protocol, Seat};
+use crate::base::clock::{NEVER, Nanos, deadline, nanos};
+use crate::net::{Accepted, Arrival, ByteStream, Delivery, Drain, Protocol, Seat, Stall, Taking};
 use crate::ring::{Reactor, Timer};
+use crate::router::LOOK;
 use crate::stats::{HttpStats, ListenerStats};
 use std::cell::{Cell, RefCell};
 use std::io::Write;
@@ -184,6 +185,8 @@ pub(super) enum Expired {
     Idle,
     /// The connection's time is over.
     Age,
+    /// It is time to see whether the peer takes what is there for it.
+    Look,
 }
 
 /// The deadlines of a connection between exchanges: two limits, one timer.
@@ -195,17 +198,62 @@ pub(super) struct ConnectionDeadlines {
     idle: Nanos,
     /// The connection is closing: its age is of no interest any more.
     closing: bool,
+    /// When to look at the peer, how long it may take nothing, and what was seen.
+    look: Nanos,
+    patience: Nanos,
+    stall: Stall,
 }
 
 impl ConnectionDeadlines {
     pub(super) fn new(reactor: &Rc<Reactor>, max_age: Option<Duration>) -> Self {
-        Self { timer: Rc::new(Timer::new(reactor)), age: deadline(reactor.now(), max_age), idle: NEVER, closing: false }
+        Self {
+            timer: Rc::new(Timer::new(reactor)),
+            age: deadline(reactor.now(), max_age),
+            idle: NEVER,
+            closing: false,
+            look: NEVER,
+            patience: NEVER,
+            stall: Stall::default(),
+        }
     }
 
     /// The next request is awaited.
     pub(super) fn start_waiting(&mut self, now: Nanos, idle: Option<Duration>) {
-        self.idle = deadline(now, idle);
+        (self.idle, self.look) = (deadline(now, idle), NEVER);
         self.arm();
+    }
+
+    /// The same behind a response, of which the peer may take nothing for `send`.
+    pub(super) fn start_idle(&mut self, now: Nanos, idle: Option<Duration>, send: Option<Duration>) {
+        self.idle = deadline(now, idle);
+        match send {
+            Some(send) => self.start_looking(now, LOOK, send),
+            None => self.look = NEVER,
+        }
+        self.arm();
+    }
+
+    /// All is said; what is left of it goes out as long as the peer takes some of it in each `patience`.
+    pub(super) fn start_flushing(&mut self, now: Nanos, patience: Duration) {
+        (self.closing, self.idle) = (true, NEVER);
+        self.start_looking(now, 0, patience);
+        self.arm();
+    }
+
+    fn start_looking(&mut self, now: Nanos, after: Nanos, patience: Duration) {
+        (self.look, self.patience, self.stall) = (now + after, nanos(patience), Stall::default());
+    }
+
+    /// Look at the peer. Whether it has taken nothing for too long.
+    pub(super) fn has_stalled(&mut self, delivery: Delivery, now: Nanos) -> bool {
+        self.look = match self.stall.look(delivery, now) {
+            Taking::All => NEVER,
+            Taking::Some => now + LOOK.min(self.patience),
+            Taking::NothingSince(since) if since + self.patience <= now => return true,
+            Taking::NothingSince(since) => (now + LOOK).min(since + self.patience),
+        };
+        self.arm();
+        false
     }
 
     /// All is said; what is left of it must go out within `limit`, whatever the connection's own limit is.
@@ -225,6 +273,9 @@ impl ConnectionDeadlines {
         if self.idle <= now {
             return Some(Expired::Idle);
         }
+        if self.look <= now {
+            return Some(Expired::Look);
+        }
         self.arm();
         None
     }
@@ -235,6 +286,7 @@ impl ConnectionDeadlines {
     }
 
     fn arm(&self) {
-        self.timer.arm_at(if self.closing { self.idle } else { self.idle.min(self.age) });
+        let next = self.idle.min(self.look);
+        self.timer.arm_at(if self.closing { next } else { next.min(self.age) });
     }
 }

@@ -14,14 +14,14 @@ use super::respond;
 use super::serving::{Ending, Serving};
 use super::{finalize, log, redirect};
 use crate::http::format::ResponseFlags;
-use crate::http::{Exchange, Reply};
+use crate::http::{Exchange, FieldId, Message, Reply, RequestHead};
 use crate::http_filter::{Context, Flow, Passed};
 use crate::mux::Downstream;
 use crate::route::hash_policy::{self, Asker, Hashed};
 use crate::route::matcher::Request;
 use crate::route::{internal_redirect, rewrite};
 use crate::router::retry::{self, TryPolicy};
-use crate::router::{self, Client, Deadlines, Fault, Forwarding, Try, Upload};
+use crate::router::{self, Client, Deadlines, Fault, Forwarding, Try, Upload, Vigil};
 use ringway_config::model::{ClusterTarget, FilterOverrides, Forward, RouteAction, WeightedCluster};
 use smallvec::SmallVec;
 use std::rc::Rc;
@@ -48,7 +48,7 @@ pub(super) async fn run(
 ) -> bool {
     let reactor = &hcm.shard.reactor;
     let upload = Upload::new(downstream, hcm.config.limits.max_request_body);
-    let client = Client { reactor, upload, deadlines };
+    let client = Client { reactor, upload, deadlines, vigil: Vigil::default() };
     let mut serving = Serving { hcm, connection, exchange, client, filters: Passed::default(), closes };
     let result = match head {
         Ok(()) => serve(&mut serving).await,
@@ -96,6 +96,8 @@ async fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Faul
     client.deadlines.start_exchange(now, timeouts.stream_idle, times.start, timeouts.max_stream_duration);
     if client.upload.is_done() {
         times.request_end = Some(now);
+    } else if !is_grpc(&exchange.request) {
+        client.vigil.expect_body(now, hcm.config.limits.min_request_body_rate);
     }
     exchange.facts.random = client.reactor.random().next_u64();
     match admit(hcm, connection, exchange) {
@@ -107,6 +109,12 @@ async fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Faul
             Ok(Some(respond::redirect(serving, &reply, &path).await?))
         }
     }
+}
+
+/// Whether the body is a stream of messages, of which there may be none for long.
+fn is_grpc(request: &Message<RequestHead>) -> bool {
+    let content_type = request.head.fields.get(FieldId::ContentType);
+    content_type.is_some_and(|field| field.value.of(request.view()).starts_with(b"application/grpc"))
 }
 
 /// Find the request's route and, among the clusters that it names, the one for this request.

@@ -20,8 +20,8 @@ use std::time::Duration;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
 
-/// The longest time that the last bytes of a response may make no progress (a write stall).
-pub(super) const FLUSH_TIME: Duration = Duration::from_secs(30);
+/// The longest time in which a client may take nothing of the last bytes, where it may take any time before them.
+pub(super) const FLUSH_TIME: Duration = Duration::from_secs(60);
 
 /// Serve a connection until it ends.
 pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
@@ -31,8 +31,9 @@ pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
     let connection = Connection::new(accepted, slot, &hcm);
     drop(hcm);
     let disposition = loop {
-        let Some(first) = next_request(&reactor, &connection, &mut deadlines).await else {
-            break Disposition::Close;
+        let first = match next_request(&reactor, &connection, &mut deadlines).await {
+            Ok(first) => first,
+            Err(disposition) => break disposition,
         };
         // Asked for only now: it may have been replaced while the connection waited.
         let hcm = connection.slot.current();
@@ -113,52 +114,60 @@ fn must_close(hcm: &Hcm, connection: &Connection, ages: &ConnectionDeadlines) ->
     ages.is_over(hcm.shard.reactor.now())
 }
 
-/// Wait for the next request's first bytes. `None`: the connection is over, and the client need not be told.
+/// Wait for the next request's first bytes.
+///
+/// # Errors
+/// The connection is over, and the client need not be told.
 async fn next_request(
     reactor: &Rc<Reactor>,
     connection: &Connection,
     deadlines: &mut ConnectionDeadlines,
-) -> Option<Buf> {
+) -> Result<Buf, Disposition> {
     // An idle connection holds no connection manager, or a replaced one and its pools would live on with it.
-    let (patience, limit) = {
+    let (patience, limit, send) = {
         let hcm = connection.slot.current();
         let timeouts = &hcm.config.timeouts;
         let is_new = connection.requests() == 0;
         let patience = if is_new { timeouts.request_headers.or(timeouts.idle) } else { timeouts.idle };
         // Responses to pipelined requests must not pile up.
-        (patience, hcm.config.limits.buffer_limit as usize)
+        (patience, hcm.config.limits.buffer_limit as usize, timeouts.send.filter(|_| !is_new))
     };
-    deadlines.start_waiting(reactor.now(), patience);
+    deadlines.start_idle(reactor.now(), patience, send);
     connection.waits();
     let mut is_flushing = false;
     poll_fn(|_| {
         let stream = &connection.stream;
         if let Poll::Ready(Ok(())) = stream.poll_flushed(limit) {
             match stream.poll_recv() {
-                Poll::Ready(Ok(Some(buf))) => return Poll::Ready(Some(buf)),
+                Poll::Ready(Ok(Some(buf))) => return Poll::Ready(Ok(buf)),
                 Poll::Ready(Ok(None)) => {
                     connection.ended_by_peer.set(true);
-                    return Poll::Ready(None);
+                    return Poll::Ready(Err(Disposition::Close));
                 }
-                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Disposition::Close)),
                 Poll::Pending => {}
             }
         }
         let stats = &connection.stats;
         if stream.is_broken() {
-            return Poll::Ready(None);
+            return Poll::Ready(Err(Disposition::Close));
         }
         if connection.drain.is_draining() {
             stats.downstream_cx_drain_close.inc();
-            return Poll::Ready(None);
+            return Poll::Ready(Err(Disposition::Close));
         }
-        match deadlines.expired(reactor.now()) {
+        let now = reactor.now();
+        match deadlines.expired(now) {
             Some(Expired::Age) => stats.downstream_cx_max_duration_reached.inc(),
             Some(Expired::Idle) => stats.downstream_cx_idle_timeout.inc(),
-            None if makes_room(connection, &mut is_flushing) => {}
-            None => return Poll::Pending,
+            Some(Expired::Look) if deadlines.has_stalled(stream.delivery(), now) => {
+                stats.downstream_cx_send_timeout.inc();
+                return Poll::Ready(Err(Disposition::Reset));
+            }
+            Some(Expired::Look) | None if makes_room(connection, &mut is_flushing) => {}
+            Some(Expired::Look) | None => return Poll::Pending,
         }
-        Poll::Ready(None)
+        Poll::Ready(Err(Disposition::Close))
     })
     .await
 }
@@ -194,17 +203,17 @@ pub(super) async fn end(
         Disposition::Reset => return stream.reset_on_close(),
         Disposition::Close | Disposition::Linger => {}
     }
-    deadlines.start_closing(reactor.now(), FLUSH_TIME);
-    let mut unsent = stream.unsent();
-    poll_fn(|_| {
-        if stream.unsent() < unsent {
-            unsent = stream.unsent();
-            deadlines.start_closing(reactor.now(), FLUSH_TIME);
-        }
-        let flushed = stream.poll_flushed(0).map(|_| ());
-        if flushed.is_pending() && deadlines.expired(reactor.now()).is_some() { Poll::Ready(()) } else { flushed }
-    })
-    .await;
+    let patience = connection.slot.current().config.timeouts.send.unwrap_or(FLUSH_TIME);
+    deadlines.start_flushing(reactor.now(), patience);
+    let stalled = poll_fn(|_| {
+        let (flushed, now) = (stream.poll_flushed(0).map(|_| false), reactor.now());
+        let looks = flushed.is_pending() && deadlines.expired(now).is_some();
+        if looks && deadlines.has_stalled(stream.delivery(), now) { Poll::Ready(true) } else { flushed }
+    });
+    if stalled.await {
+        connection.stats.downstream_cx_send_timeout.inc();
+        return stream.reset_on_close();
+    }
     if disposition == Disposition::Linger || stream.has_received_bytes() {
         stream.shutdown_write();
         deadlines.start_closing(reactor.now(), LINGER_TIME);

@@ -56,6 +56,16 @@ fn told(fault: Fault) -> Telling {
         Fault::RequestTimeout => {
             closing(tell(408, "request timeout", Flags::DURATION_TIMEOUT, "request_overall_timeout"))
         }
+        Fault::RequestBodyTooSlow => {
+            closing(tell(408, "request body too slow", Flags::DURATION_TIMEOUT, "request_body_too_slow"))
+        }
+        Fault::DownstreamStalled => Telling {
+            status: None,
+            body: "",
+            flags: Flags::STREAM_IDLE_TIMEOUT,
+            details: "downstream_send_timeout",
+            close: true,
+        },
         Fault::DownstreamReset => Telling {
             status: None,
             body: "",

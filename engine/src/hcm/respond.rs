@@ -148,11 +148,12 @@ async fn write_reply(serving: &mut Serving<'_, '_, '_>, reply: &Reply<'_>, close
 
 /// Put the response's head into the batch.
 fn write_head(serving: &mut Serving<'_, '_, '_>, closes: bool) {
-    let Serving { exchange, client, .. } = serving;
+    let Serving { hcm, exchange, client, .. } = serving;
     let head_sent = client.upload.wire.send_head(&exchange.request.head, &exchange.response, closes);
     exchange.facts.wire.head_sent = head_sent;
     exchange.facts.times.downstream_start = Some(client.reactor.now());
     exchange.facts.status = exchange.response.head.status;
+    client.vigil.expect_taking(hcm.config.timeouts.send);
 }
 
 /// The response is said; what is left of the request's body is read away, where the connection could go on after it.
@@ -187,6 +188,9 @@ async fn read_away(serving: &mut Serving<'_, '_, '_>) {
 pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> Ending {
     let Serving { hcm, connection, exchange, client, .. } = serving;
     count_fault(hcm, fault);
+    if fault == Fault::DownstreamStalled {
+        client.upload.wire.give_up();
+    }
     let mut telling = telling(fault, exchange.facts.times.request_end.is_some(), exchange.facts.timeout_is_204);
     if exchange.facts.retry_abandoned {
         telling.details = "request_payload_exceeded_retry_buffer_limit";
@@ -226,6 +230,8 @@ fn count_fault(hcm: &Hcm, fault: Fault) {
         Fault::RequestTooLarge => stats.downstream_rq_too_large.inc(),
         Fault::RequestHeaderTimeout => stats.downstream_rq_header_timeout.inc(),
         Fault::RequestTimeout => stats.downstream_rq_timeout.inc(),
+        Fault::RequestBodyTooSlow => stats.downstream_rq_body_too_slow.inc(),
+        Fault::DownstreamStalled => stats.downstream_rq_send_timeout.inc(),
         Fault::StreamIdle => stats.downstream_rq_idle_timeout.inc(),
         Fault::MaxStreamDuration => stats.downstream_rq_max_duration_reached.inc(),
         _ => {}

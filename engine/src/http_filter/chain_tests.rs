@@ -6,7 +6,7 @@ use crate::mux::h1::Served;
 use crate::mux::{Coders, Downstream, Limits};
 use crate::net::{ByteStream, pipe};
 use crate::ring::{PoolSize, Reactor, Timer};
-use crate::router::{Client, Deadlines, Upload};
+use crate::router::{Client, Deadlines, Upload, Vigil};
 use crate::stats::Registry;
 use ringway_config::model::{ClusterTarget, NetworkFilter};
 use std::rc::Rc;
@@ -85,7 +85,7 @@ impl World {
             let mut downstream = Downstream::H1(served);
             let mut deadlines = Deadlines::new(&Rc::new(Timer::new(&reactor)));
             let upload = Upload::new(&mut downstream, None);
-            let mut client = Client { reactor: &reactor, upload, deadlines: &mut deadlines };
+            let mut client = Client { reactor: &reactor, upload, deadlines: &mut deadlines, vigil: Vigil::default() };
             let mut run = Passed::default();
             let mut context = Context { exchange: &mut exchange, client: &mut client, cluster: Some("a") };
             let overrides: Vec<_> = overrides.iter().collect();

@@ -26,7 +26,7 @@ pub use pump::{Moved, Pump, Sink, Source};
 pub use transform::{Expansion, Transform};
 
 use crate::http::{Message, RequestHead, ResponseHead, Trailers, Violation};
-use crate::net::ByteStream;
+use crate::net::{ByteStream, Delivery};
 use crate::ring::{Buf, TaskId};
 use std::task::Poll;
 
@@ -176,6 +176,26 @@ impl Downstream<'_> {
     #[inline]
     pub fn is_broken(&self) -> bool {
         forward!(self, wire => wire.is_broken())
+    }
+
+    /// Notice that the client is gone even while nothing is received.
+    pub fn watch_end(&self) {
+        forward!(self, wire => wire.watch_end());
+    }
+
+    /// Whether the client could send more of the request now: it need not wait for a word, and none of it waits here.
+    pub fn is_awaited(&self) -> bool {
+        forward!(self, wire => wire.is_awaited())
+    }
+
+    /// How far the response came; `None` where that is not the exchange's own.
+    pub fn delivery(&self) -> Option<Delivery> {
+        forward!(self, wire => wire.delivery())
+    }
+
+    /// The client takes nothing: it is to see a reset.
+    pub fn give_up(&self) {
+        forward!(self, wire => wire.give_up());
     }
 
     /// Whether what is left of the request should be read away, so that the connection can go on.

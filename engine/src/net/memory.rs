@@ -1,7 +1,7 @@
 //! In-memory pipes: what tests, the simulation and the benches use in place of sockets. They behave as sockets do:
 //! bounded, splitting where they like, with FIN and reset.
 
-use super::Protocol;
+use super::{Delivery, Protocol};
 use crate::ring::{Buf, Reactor, Segment, SendQueue, TaskId};
 use ringway_config::model::Address;
 use std::cell::{Cell, RefCell};
@@ -70,6 +70,19 @@ impl Channel {
         }
     }
 
+    /// The sender is gone, and with it its queue: its buffers are for all.
+    fn take_all(&self, reactor: &Reactor) {
+        let mut bytes = self.bytes.borrow_mut();
+        if let Some(queue) = self.queue.borrow_mut().as_mut() {
+            while !queue.is_empty() {
+                let front = queue.front();
+                let count = front.len();
+                bytes.extend(front);
+                reactor.spare(|spare| queue.sent(count, spare));
+            }
+        }
+    }
+
     fn clear(&self, reactor: &Reactor) {
         self.bytes.borrow_mut().clear();
         self.queue.borrow_mut().iter_mut().for_each(|queue| reactor.spare(|spare| queue.clear(spare)));
@@ -110,6 +123,12 @@ impl PipeEnd {
     /// Memory that stands for the kernel's, in both directions.
     pub fn kernel_memory(&self) -> usize {
         self.incoming.bytes.borrow().capacity() + self.outgoing.bytes.borrow().capacity()
+    }
+
+    /// The other end takes bytes by reading them.
+    pub fn delivery(&self) -> Delivery {
+        let channel = &self.outgoing;
+        Delivery { taken: channel.total.get(), waits: !channel.bytes.borrow().is_empty() }
     }
 
     /// Bytes received by this end since the start.
@@ -215,6 +234,8 @@ impl Drop for PipeEnd {
     fn drop(&mut self) {
         let lost = self.has_received_bytes();
         self.incoming.unread.borrow_mut().clear();
+        self.incoming.clear(&self.reactor);
+        self.outgoing.take_all(&self.reactor);
         self.incoming.reset.set(true);
         if lost {
             self.outgoing.reset.set(true);

@@ -6,6 +6,7 @@
 
 mod accepted;
 mod bytes;
+mod delivery;
 mod drain;
 mod house;
 mod limit;
@@ -16,6 +17,7 @@ pub mod sys;
 
 pub use accepted::{Accepted, Arrival, Transport};
 pub use bytes::{HeadBytes, Outbox};
+pub use delivery::{Delivery, Stall, Taking};
 pub use drain::{Drain, Registration};
 pub use house::{Answer, House, Room, Scope};
 pub use limit::{Claim, ClientLimit, ConnectionLimit, Full, Limits, Permits};
@@ -122,6 +124,28 @@ impl ByteStream {
     /// Whether the connection was reset or a send failed. A FIN alone breaks nothing.
     pub fn is_broken(&self) -> bool {
         forward!(self, stream => stream.is_broken())
+    }
+
+    /// See `ring::Socket::watch_end`; a pipe tells its last receiver.
+    pub fn watch_end(&self) {
+        if let Self::Socket(socket) = self {
+            socket.watch_end();
+        }
+    }
+
+    /// How far what was sent came. Where the peer's side of it cannot be seen, which is so for Unix sockets, what the kernel
+    /// took counts.
+    pub fn delivery(&self) -> Delivery {
+        match self {
+            Self::Socket(socket) => {
+                let unsent = socket.unsent() > 0;
+                match sys::acknowledged(socket.raw_fd()) {
+                    Some((taken, waits)) => Delivery { taken, waits: waits || unsent },
+                    None => Delivery { taken: socket.sent(), waits: unsent },
+                }
+            }
+            Self::Pipe(pipe) => pipe.delivery(),
+        }
     }
 
     pub fn shutdown_write(&self) {

@@ -112,6 +112,25 @@ pub fn local_address(fd: RawFd) -> Option<SocketAddr> {
     borrowed(fd).local_addr().ok()?.as_socket()
 }
 
+/// Bytes that a TCP peer has acknowledged, and whether there are others, sent or not; `None` where it is not TCP.
+pub fn acknowledged(fd: RawFd) -> Option<(u64, bool)> {
+    // Where these stand in the kernel's `struct tcp_info`, which only grows; the one of libc ends before them.
+    const UNACKED: usize = 24;
+    const BYTES_ACKED: usize = 120;
+    const NOTSENT_BYTES: usize = 144;
+    let mut info = [0_u8; NOTSENT_BYTES + 4];
+    let mut len = info.len() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, for which there is room.
+    let result =
+        unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut len) };
+    if result != 0 || (len as usize) < info.len() {
+        return None;
+    }
+    let word = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+    let acked = u64::from_ne_bytes(info[BYTES_ACKED..BYTES_ACKED + 8].try_into().ok()?);
+    Some((acked, word(UNACKED) > 0 || word(NOTSENT_BYTES) > 0))
+}
+
 /// Close with RST, so that the peer can tell that its message was cut off.
 pub fn reset_on_close(fd: RawFd) {
     // Fails only for sockets that are gone, and then there is nothing to cut off.

@@ -75,6 +75,15 @@ impl Io {
                 socket.poll_out = PollState::Ready;
                 executor.wake(socket.send_waiter);
             }
+            Kind::PollEnd => {
+                let watch = &mut socket.end_watch;
+                watch.armed = completion.more();
+                let events = completion.result.max(0) as i16;
+                if events & libc::POLLERR != 0 || (events & libc::POLLHUP != 0 && !watch.shut) {
+                    watch.gone = true;
+                    executor.wake(watch.waiter);
+                }
+            }
             Kind::Ignored | Kind::Accept | Kind::Event => unreachable!("dispatched before"),
         }
         if closing {
@@ -86,7 +95,10 @@ impl Io {
         let socket = &mut self.sockets[key.index as usize];
         let Some(queue) = &mut socket.send else { return };
         match result {
-            0.. => queue.sent(result as usize, &mut self.spare),
+            0.. => {
+                socket.sent += result as u64;
+                queue.sent(result as usize, &mut self.spare);
+            }
             _ if matches!(-result, libc::EINTR | libc::EAGAIN) => queue.give_up(),
             _ => {
                 queue.give_up();

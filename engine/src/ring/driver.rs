@@ -32,10 +32,12 @@ pub(super) enum Kind {
     Send,
     PollIn,
     PollOut,
+    /// The peer reset the connection, or closed both of its directions.
+    PollEnd,
     Event,
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     Kind::Ignored,
     Kind::Accept,
     Kind::Connect,
@@ -45,6 +47,7 @@ const KINDS: [Kind; 10] = [
     Kind::Send,
     Kind::PollIn,
     Kind::PollOut,
+    Kind::PollEnd,
     Kind::Event,
 ];
 
@@ -121,6 +124,20 @@ pub(super) struct SocketState {
     pub connect_address: Option<Box<socket2::SockAddr>>,
     pub poll_in: PollState,
     pub poll_out: PollState,
+    /// Bytes that the kernel has taken.
+    pub sent: u64,
+    pub end_watch: EndWatch,
+}
+
+/// Noticing a reset where nothing is received.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EndWatch {
+    pub armed: bool,
+    /// The peer is gone.
+    pub gone: bool,
+    /// This side has closed its direction, so that the peer's FIN closes both.
+    pub shut: bool,
+    pub waiter: TaskId,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,6 +241,8 @@ impl Io {
             connect_address: None,
             poll_in: PollState::Idle,
             poll_out: PollState::Idle,
+            sent: 0,
+            end_watch: EndWatch { armed: false, gone: false, shut: false, waiter: TaskId::NONE },
         });
         SlotKey { index: index as u32, generation }
     }
@@ -299,6 +318,18 @@ impl Io {
         self.submit(key, kind, entry);
     }
 
+    /// Wait for a reset for as long as the socket is open. A FIN completes the entry, too, and means nothing here, so that it
+    /// has to go on after one.
+    pub(super) fn watch_end(&mut self, key: SlotKey, waiter: TaskId) {
+        let socket = self.socket(key);
+        socket.end_watch.waiter = waiter;
+        if !socket.end_watch.armed && !socket.end_watch.gone {
+            socket.end_watch.armed = true;
+            let entry = opcode::PollAdd::new(Fd(socket.fd.as_raw_fd()), 0).multi(true).build();
+            self.submit(key, Kind::PollEnd, entry);
+        }
+    }
+
     /// The handle is gone: end what is under way and close. The slot, and with it every byte the kernel may still
     /// look at, stays until the last completion.
     pub(super) fn close(&mut self, key: SlotKey) {
@@ -307,6 +338,7 @@ impl Io {
         socket.received.clear();
         socket.receive_waiter = TaskId::NONE;
         socket.send_waiter = TaskId::NONE;
+        socket.end_watch.waiter = TaskId::NONE;
         if socket.operations > 0 {
             let cancel = CancelBuilder::fd(Fd(socket.fd.as_raw_fd())).all();
             self.submit_ignored(opcode::AsyncCancel2::new(cancel).build());

@@ -182,8 +182,20 @@ impl Socket {
     pub fn is_broken(&self) -> bool {
         self.reactor.io(|io| {
             let socket = io.socket(self.key);
-            socket.send_error != 0 || matches!(socket.receive_end, ReceiveEnd::Failed(_))
+            socket.send_error != 0 || socket.end_watch.gone || matches!(socket.receive_end, ReceiveEnd::Failed(_))
         })
+    }
+
+    /// Notice a reset even where nothing is received, because it is not asked for or may not come: `is_broken` says so, and
+    /// the current task is woken. From the first call on as long as the socket is open; until then that costs nothing.
+    pub fn watch_end(&self) {
+        let task = self.reactor.current_task();
+        self.reactor.io(|io| io.watch_end(self.key, task));
+    }
+
+    /// Bytes that the kernel has taken.
+    pub fn sent(&self) -> u64 {
+        self.reactor.io(|io| io.socket(self.key).sent)
     }
 
     /// Send FIN behind what the kernel has; flush first.
@@ -191,6 +203,7 @@ impl Socket {
     /// The plain call, which does not wait: IORING_OP_SHUTDOWN always goes to a worker thread, which looks the
     /// descriptor up only when it runs. By then it may be closed, and its number another connection's.
     pub fn shutdown_write(&self) {
+        self.reactor.io(|io| io.socket(self.key).end_watch.shut = true);
         // SAFETY: no pointers are passed, and the descriptor is open as long as this handle lives.
         unsafe { libc::shutdown(self.raw_fd(), libc::SHUT_WR) };
     }

@@ -1,7 +1,8 @@
 //! The client of an exchange as everything on the way sees it: its request's body, its wire, and the deadlines.
 
 use super::upload::Upload;
-use super::{Deadlines, Fault};
+use super::{Deadlines, Fault, Vigil};
+use crate::base::clock::Nanos;
 use crate::ring::{Reactor, Timer};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -13,6 +14,7 @@ pub struct Client<'w, 'c> {
     pub reactor: &'w Rc<Reactor>,
     pub upload: Upload<'w, 'c>,
     pub deadlines: &'w mut Deadlines,
+    pub vigil: Vigil,
 }
 
 impl Client<'_, '_> {
@@ -22,7 +24,33 @@ impl Client<'_, '_> {
         if self.upload.wire.is_broken() {
             return Some(Fault::DownstreamReset);
         }
-        self.deadlines.expired(self.reactor.now())
+        let now = self.reactor.now();
+        let expired = self.deadlines.expired(now);
+        if expired.is_none() && !self.deadlines.is_look_due() {
+            return None;
+        }
+        self.look(expired, now)
+    }
+
+    /// A deadline has run out, or it is time to look after the client.
+    #[cold]
+    fn look(&mut self, expired: Option<Fault>, now: Nanos) -> Option<Fault> {
+        if !matches!(expired, None | Some(Fault::StreamIdle | Fault::PerTryIdleTimeout)) {
+            return expired;
+        }
+        self.upload.wire.watch_end();
+        match self.vigil.look(&mut self.upload, now) {
+            Err(fault) => Some(fault),
+            Ok(looked) => {
+                self.deadlines.look_at(looked.next);
+                if !looked.moves {
+                    // What was put off to this look may still be far away.
+                    return expired.or_else(|| self.deadlines.expired(now));
+                }
+                self.deadlines.moved(now);
+                self.deadlines.expired(now)
+            }
+        }
     }
 
     /// Wait for what `poll` waits for, as far as the client and the deadlines allow.

@@ -2,6 +2,7 @@
 //! (`hcm::ConnectionDeadlines`).
 
 use super::Fault;
+use super::vigil::FIRST_LOOK;
 use crate::base::clock::{NEVER, Nanos, deadline};
 use crate::ring::Timer;
 use std::rc::Rc;
@@ -29,6 +30,9 @@ pub struct Deadlines {
     /// Of the next byte on one try.
     try_idle: Nanos,
     try_idle_limit: Option<Duration>,
+    /// When to look after the client, and whether it is time to.
+    look: Nanos,
+    is_look_due: bool,
 }
 
 impl Deadlines {
@@ -46,6 +50,8 @@ impl Deadlines {
             try_head: NEVER,
             try_idle: NEVER,
             try_idle_limit: None,
+            look: NEVER,
+            is_look_due: false,
         }
     }
 
@@ -63,6 +69,19 @@ impl Deadlines {
         self.idle_limit = idle;
         self.idle = deadline(now, idle);
         self.life = deadline(start, life);
+        self.look = now + FIRST_LOOK;
+        self.moved = true;
+    }
+
+    /// Whether it is time to look after the client.
+    #[inline]
+    pub fn is_look_due(&self) -> bool {
+        self.is_look_due
+    }
+
+    /// It was looked after; the next time is this.
+    pub fn look_at(&mut self, time: Nanos) {
+        (self.look, self.is_look_due) = (time, false);
         self.moved = true;
     }
 
@@ -149,6 +168,9 @@ impl Deadlines {
         }
         // The exchange may go on, as it does after a try whose time is over; then the timer is to be armed for what is left.
         self.moved = true;
+        if self.look <= now {
+            (self.look, self.is_look_due) = (NEVER, true);
+        }
         self.first_expired(now)
     }
 
@@ -168,7 +190,7 @@ impl Deadlines {
 
     fn earliest(&self) -> Nanos {
         let exchange = self.head.min(self.request).min(self.route).min(self.life).min(self.idle);
-        exchange.min(self.try_head).min(self.try_idle)
+        exchange.min(self.try_head).min(self.try_idle).min(self.look)
     }
 
     fn arm(&self) {

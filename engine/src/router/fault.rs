@@ -27,6 +27,10 @@ pub enum Fault {
     RequestHeadEvicted,
     /// The request took too long.
     RequestTimeout,
+    /// The body comes too slowly.
+    RequestBodyTooSlow,
+    /// The client takes nothing of the response.
+    DownstreamStalled,
     /// The connection broke, or the client gave the exchange up.
     DownstreamReset,
 

@@ -14,6 +14,7 @@ pub mod retry;
 mod tries;
 mod r#try;
 mod upload;
+mod vigil;
 
 pub use client::Client;
 pub use deadlines::Deadlines;
@@ -21,3 +22,4 @@ pub use fault::Fault;
 pub use forward::{Forwarding, forward};
 pub use r#try::Try;
 pub use upload::{Collected, Upload};
+pub use vigil::{LOOK, Vigil};

@@ -44,6 +44,8 @@ pub struct Upload<'w, 'c> {
     done: bool,
     /// The end has come off the wire.
     ended: bool,
+    /// More was asked for, and had not come.
+    asks: bool,
     /// What becomes of the body's bytes; where some are read ahead of time, after that.
     hooks: Hooks,
     /// Read ahead of time, to be handed out before anything else. Rare, and so in memory of its own.
@@ -64,6 +66,7 @@ impl<'w, 'c> Upload<'w, 'c> {
             limit: limit.unwrap_or(u64::MAX),
             done,
             ended: done,
+            asks: false,
             hooks: Hooks::default(),
             ahead: None,
             replay: Replay::default(),
@@ -80,6 +83,11 @@ impl<'w, 'c> Upload<'w, 'c> {
     /// Bytes of body that came so far.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Whether the client is waited for: more was asked for than it has sent, although it could.
+    pub fn is_awaited(&self) -> bool {
+        self.asks && self.wire.is_awaited()
     }
 
     /// Tell the exchange what has come.
@@ -176,7 +184,9 @@ impl<'w, 'c> Upload<'w, 'c> {
         if self.ended {
             return Poll::Ready(Ok(Piece::End));
         }
-        let piece = ready!(self.wire.poll_piece(trailers)).map_err(Fault::of_request_body)?;
+        let polled = self.wire.poll_piece(trailers);
+        self.asks = polled.is_pending();
+        let piece = ready!(polled).map_err(Fault::of_request_body)?;
         match &piece {
             Piece::Data(buf) => {
                 self.received += buf.len() as u64;

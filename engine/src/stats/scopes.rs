@@ -369,6 +369,12 @@ with_filter_statistics! { {
         counter downstream_rq_timeout;
         /// Requests closed because their head was not received in time
         counter downstream_rq_header_timeout;
+        /// Requests answered with 408 because their body came too slowly (min_request_body_rate)
+        counter downstream_rq_body_too_slow;
+        /// Requests whose response was broken off because the downstream took nothing of it (send_timeout)
+        counter downstream_rq_send_timeout;
+        /// Connections reset between requests because the downstream did not take the last response (send_timeout)
+        counter downstream_cx_send_timeout;
         /// Times that reading from the downstream was paused because the upstream is slower
         counter downstream_flow_control_paused_reading_total;
         /// Times that reading from the downstream was resumed

@@ -46,5 +46,6 @@ mod rate_limit;
 mod reload;
 mod retries;
 mod routing;
+mod slow_clients;
 mod timeouts;
 mod trust;

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 #[test]
@@ -40,6 +41,43 @@ fn a_reset_is_an_error_after_what_came_before_it() {
         assert!(flushed(&socket, 0).await.is_err());
         socket.send_one(Segment::Static(b"again"));
         assert_eq!(socket.unsent(), 0, "after a failed send nothing is queued");
+    });
+}
+
+/// Nothing is received, so that only the watch can tell; a FIN is no reset.
+#[test]
+fn a_reset_is_noticed_where_nothing_is_received() {
+    let ring = Ring::new();
+    for fin_first in [false, true] {
+        let (socket, mut peer) = ring.pair();
+        peer.write_all(b"unread").unwrap();
+        let reactor = ring.0.clone();
+        ring.run(async move {
+            socket.watch_end();
+            if fin_first {
+                peer.shutdown(Shutdown::Write).unwrap();
+                reactor.sleep(Duration::from_millis(30)).await;
+            }
+            assert!(!socket.is_broken());
+            reset(peer);
+            poll_fn(|_| if socket.is_broken() { Poll::Ready(()) } else { Poll::Pending }).await;
+            socket.watch_end();
+        });
+    }
+}
+
+/// One that came before anything watched is noticed, too.
+#[test]
+fn a_reset_is_noticed_afterwards() {
+    let ring = Ring::new();
+    let (socket, peer) = ring.pair();
+    reset(peer);
+    ring.run(async move {
+        poll_fn(|_| {
+            socket.watch_end();
+            if socket.is_broken() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     });
 }
 

@@ -11,4 +11,5 @@ mod life;
 mod peer;
 mod pools;
 mod semantics;
+mod slow;
 mod support;

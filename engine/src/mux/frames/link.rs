@@ -320,6 +320,11 @@ impl Link {
         limit.checked_sub(stream.out.charge()).map_or(Poll::Pending, |room| Poll::Ready(Ok(room)))
     }
 
+    /// Whether a part of the body waits here.
+    pub(super) fn has_received(&self, key: Key) -> bool {
+        self.state.borrow_mut().stream(key).is_some_and(|stream| !stream.pieces.is_empty())
+    }
+
     /// The next head's payload.
     pub(super) fn poll_head(&self, key: Key) -> Poll<Result<Buf, Broken>> {
         let mut state = self.state.borrow_mut();

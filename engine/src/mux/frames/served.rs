@@ -178,6 +178,20 @@ impl Served {
         self.sent
     }
 
+    /// The connection's driver always receives.
+    pub(in crate::mux) fn watch_end(&self) {}
+
+    pub(in crate::mux) fn is_awaited(&self) -> bool {
+        !self.link.has_received(self.key)
+    }
+
+    pub(in crate::mux) fn delivery(&self) -> Option<crate::net::Delivery> {
+        None
+    }
+
+    /// Closing resets the stream.
+    pub(in crate::mux) fn give_up(&self) {}
+
     pub(in crate::mux) fn is_broken(&self) -> bool {
         self.link.is_broken(self.key)
     }

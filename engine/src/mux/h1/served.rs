@@ -6,7 +6,7 @@ use super::encode::{self, ResponseShape};
 use crate::codec::h1::{self, BodyDecoder, BodyError, BodyKind, Framing, HeadScanner, Limits, Parse};
 use crate::http::{Message, RequestHead, ResponseHead, Trailers, Version};
 use crate::mux::{Broken, Piece};
-use crate::net::{ByteStream, Outbox};
+use crate::net::{ByteStream, Delivery, Outbox};
 use crate::ring::{Buf, Reactor};
 use std::rc::Rc;
 use std::task::Poll;
@@ -254,6 +254,22 @@ impl<'c> Served<'c> {
     #[inline]
     pub(in crate::mux) fn is_broken(&self) -> bool {
         self.stream.is_broken()
+    }
+
+    pub(in crate::mux) fn watch_end(&self) {
+        self.stream.watch_end();
+    }
+
+    pub(in crate::mux) fn is_awaited(&self) -> bool {
+        !self.waits() && self.rest.is_none() && !self.stream.has_received()
+    }
+
+    pub(in crate::mux) fn delivery(&self) -> Option<Delivery> {
+        Some(self.stream.delivery())
+    }
+
+    pub(in crate::mux) fn give_up(&self) {
+        self.stream.reset_on_close();
     }
 
     pub(in crate::mux) fn reads_away(&self) -> bool {

@@ -1,0 +1,101 @@
+//! Clients that leave, send or read slowly while this side waits for something else.
+
+use super::filters::filtering;
+use super::support::{Client, Origin, Ringway, eventually, forwarding, pattern, response};
+use super::timeouts::black_hole;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::Duration;
+
+/// Begin a request with a long body, of which as much is sent as is taken.
+fn held_back(proxy: &Ringway) -> Client {
+    let mut client = proxy.connect();
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000000\r\n\r\n");
+    client.stream.set_write_timeout(Some(Duration::from_millis(500))).expect("SO_SNDTIMEO");
+    let piece = pattern(1 << 20);
+    while client.stream.write(&piece).is_ok() {}
+    client
+}
+
+/// Nothing reads from the client, whose reset ends the exchange and its tries all the same.
+fn ends_with_its_client(proxy: &Ringway, client: Client) {
+    assert_eq!(proxy.stat("http.ingress_http.downstream_rq_active"), 1);
+    client.reset();
+    proxy.wait_for_stat("http.ingress_http.downstream_rq_active", 0);
+    proxy.wait_for_stat("http.ingress_http.downstream_cx_active", 0);
+    proxy.wait_for_stat("cluster.app.upstream_rq_active", 0);
+    assert_eq!(proxy.stat("http.ingress_http.downstream_rq_rx_reset"), 1);
+}
+
+#[test]
+fn a_reset_is_noticed_while_the_body_is_held_back() {
+    // Connections are made, and nothing is read from them.
+    let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let proxy = Ringway::before(origin.local_addr().expect("bound"), "stream_idle_timeout = \"off\"");
+    let client = held_back(&proxy);
+    let paused = "http.ingress_http.downstream_flow_control_paused_reading_total";
+    eventually("the body is held back", || proxy.stat(paused) > 0);
+    ends_with_its_client(&proxy, client);
+    proxy.wait_for_stat("cluster.app.upstream_cx_active", 0);
+}
+
+#[test]
+fn a_reset_is_noticed_while_an_unread_body_waits_for_a_connection() {
+    let (_listener, _fillers, address) = black_hole();
+    let config = format!("{}\nconnect_timeout = \"1h\"", forwarding(address, "stream_idle_timeout = \"off\""));
+    let proxy = Ringway::start(&config);
+    let client = held_back(&proxy);
+    proxy.wait_for_stat("cluster.app.upstream_rq_pending_active", 1);
+    ends_with_its_client(&proxy, client);
+    proxy.wait_for_stat("cluster.app.upstream_rq_pending_active", 0);
+}
+
+#[test]
+fn a_reset_is_noticed_during_a_delay_with_an_unread_body() {
+    let origin = Origin::answering(|_| response(200, &[], "ok"));
+    let proxy = filtering(&origin, "{ fault = { delay = { fixed_delay = \"1h\", percent = 100 } } }", "");
+    let client = held_back(&proxy);
+    proxy.wait_for_stat("http.ingress_http.fault.active_faults", 1);
+    ends_with_its_client(&proxy, client);
+    proxy.wait_for_stat("http.ingress_http.fault.active_faults", 0);
+}
+
+/// A client that closes only its own side is served, however long its request waits (decision 0003).
+#[test]
+fn a_fin_behind_a_request_that_waits_is_no_reset() {
+    let origin = Origin::answering(|request| response(200, &[], request.body.len().to_string()));
+    let proxy = filtering(&origin, "{ fault = { delay = { fixed_delay = \"1500ms\", percent = 100 } } }", "");
+    let mut client = proxy.connect();
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n");
+    client.send(&pattern(100_000));
+    client.half_close();
+    assert_eq!(client.response().text(), "100000");
+}
+
+#[test]
+fn a_body_that_stops_is_408() {
+    let origin = Origin::answering(|_| response(200, &[], "ok"));
+    let proxy = Ringway::before(origin.address, "");
+    let mut client = proxy.connect();
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nsome");
+    let answer = client.response();
+    assert_eq!((answer.status(), answer.text()), (408, "request body too slow"));
+    assert!(answer.says_close());
+    client.expect_end();
+    assert_eq!(proxy.stat("http.ingress_http.downstream_rq_body_too_slow"), 1);
+}
+
+/// By what the client acknowledges, and not by the room in the kernel's buffers.
+#[test]
+fn a_response_that_is_not_taken_is_reset() {
+    let origin = Origin::answering(|_| response(200, &[], pattern(64 << 20)));
+    let proxy = Ringway::before(origin.address, "send_timeout = \"1s\"");
+    let mut client = proxy.connect();
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    proxy.wait_for_stat("http.ingress_http.downstream_rq_send_timeout", 1);
+    proxy.wait_for_stat("http.ingress_http.downstream_cx_active", 0);
+    proxy.wait_for_stat("cluster.app.upstream_cx_active", 0);
+    let mut rest = Vec::new();
+    let error = client.stream.read_to_end(&mut rest).expect_err("a reset");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
