@@ -25,7 +25,8 @@ const CANNOT_START: u8 = 3;
 #[command(
     version,
     after_help = "Without a command, ringway runs its built-in example and prints what to try.\n\n\
-        Signals: TERM and INT drain and exit, HUP reloads the configuration, USR1 reopens the access logs.\n\
+        Signals: TERM and INT drain and exit (a second one closes the connections that are left, a third one kills), HUP \
+        reloads the configuration, USR1 reopens the access logs.\n\
         Exit codes: 0 ok, 1 configuration refused or no route explained, 2 usage, 3 cannot start."
 )]
 struct Cli {

@@ -14,30 +14,43 @@ mod state;
 pub use state::{Control, Source, State};
 
 use crate::hcm::access_log::Writer;
-use crate::net::sys;
 use crate::ring::host::Host;
-use crate::ring::{PoolSize, Reactor, ReactorOptions};
-use ringway_config::model;
-use std::io;
+use crate::ring::{PoolSize, Reactor, ReactorOptions, Unpark};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 
-/// # Errors
-/// What bind(2) reports.
-pub fn bind(admin: &model::Admin) -> io::Result<OwnedFd> {
-    if let model::Address::Ip(address) = &admin.address {
-        sys::check_port_is_free(*address)?;
-    }
-    sys::listen(&admin.address, 128)
+/// Connections that the kernel holds until they are accepted.
+pub const BACKLOG: u32 = 128;
+
+/// The thread.
+pub struct Thread {
+    stopped: Arc<AtomicBool>,
+    unpark: Unpark,
+    thread: JoinHandle<()>,
 }
 
-/// Starts the thread, which ends with the process.
+impl Thread {
+    /// Ends it, and waits until its socket is closed.
+    pub fn stop(self) {
+        self.stopped.store(true, Ordering::Release);
+        self.unpark.unpark();
+        if self.thread.join().is_err() {
+            tracing::error!(target: "ringway::admin", "the admin thread ended with a panic");
+        }
+    }
+}
+
+/// Starts the thread.
 ///
 /// # Errors
 /// One sentence: no ring, no thread, or the access log cannot be opened.
-pub fn start(socket: OwnedFd, state: Arc<State>, writer: Arc<Writer>, log: Option<PathBuf>) -> Result<(), String> {
+pub fn start(socket: OwnedFd, state: Arc<State>, writer: Arc<Writer>, log: Option<PathBuf>) -> Result<Thread, String> {
     let (started, answer) = mpsc::channel();
+    let stopped = Arc::new(AtomicBool::new(false));
+    let is_over = stopped.clone();
     let log = match log {
         Some(path) => Some(http::Log::new(&writer, &state.registry, &path)?),
         None => None,
@@ -46,18 +59,20 @@ pub fn start(socket: OwnedFd, state: Arc<State>, writer: Arc<Writer>, log: Optio
     let body = move |host: &Host| match Reactor::new(&reactor_options()).and_then(|reactor| Ok((reactor, guests()?))) {
         Ok((reactor, (guests, socket))) => {
             http::spawn(&reactor, socket, guests, state, log);
-            let _ = started.send(Ok(()));
+            let _ = started.send(Ok(reactor.unpark_handle()));
             host.run(&reactor, async |turns| {
-                loop {
+                while !is_over.load(Ordering::Acquire) {
                     reactor.turn();
                     turns.next().await;
                 }
             });
+            reactor.shut_down();
         }
         Err(why) => drop(started.send(Err(why))),
     };
-    Host::new("admin").start(body)?;
-    answer.recv().unwrap_or_else(|_| Err("the admin thread ended while it started".into()))
+    let thread = Host::new("admin").start(body)?;
+    let unpark = answer.recv().unwrap_or_else(|_| Err("the admin thread ended while it started".into()))?;
+    Ok(Thread { stopped, unpark, thread })
 }
 
 pub fn reactor_options() -> ReactorOptions {

@@ -55,12 +55,23 @@ pub fn check_port_is_free(address: SocketAddr) -> io::Result<()> {
 
 /// A socket file without a listener, left by a process that died, is in the way of bind(2).
 fn remove_stale_socket(path: &std::path::Path) -> io::Result<()> {
-    use std::os::unix::fs::FileTypeExt;
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+    if !is_socket(path) {
+        return Ok(());
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // One that listens, but whose backlog is full, would be waited for.
+    socket.set_nonblocking(true)?;
+    let connected = socket.connect(&SockAddr::unix(path)?);
+    if connected.is_err_and(|error| error.raw_os_error() == Some(libc::ECONNREFUSED)) {
         std::fs::remove_file(path)?;
     }
     Ok(())
+}
+
+/// Whether there is a Unix socket at `path`.
+pub fn is_socket(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
 }
 
 /// A socket to connect to `address`, and the address as the kernel wants it.
@@ -158,16 +169,21 @@ pub fn raise_descriptor_limit() -> u64 {
     }
 }
 
-/// Become `user` and `group` (names or numbers; the group is by default the user's), for good.
+/// The ids of `user` and `group` (names or numbers; the group is by default the user's).
+///
+/// # Errors
+/// One sentence: which of them does not exist.
+pub fn ids(user: &str, group: Option<&str>) -> Result<(u32, u32), String> {
+    let (uid, gid) = lookup_user(user)?;
+    Ok((uid, group.map_or(Ok(gid), lookup_group)?))
+}
+
+/// Become `user` and `group`, as `ids` takes them, for good.
 ///
 /// # Errors
 /// One sentence: which user or group does not exist, or which call was refused.
 pub fn drop_privileges(user: &str, group: Option<&str>) -> Result<(), String> {
-    let (uid, user_gid) = lookup_user(user)?;
-    let gid = match group {
-        Some(group) => lookup_group(group)?,
-        None => user_gid,
-    };
+    let (uid, gid) = ids(user, group)?;
     let refused = |call: &str| format!("cannot become user {user}: {call}: {}", io::Error::last_os_error());
     // SAFETY: no memory is passed but the one group id.
     unsafe {

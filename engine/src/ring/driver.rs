@@ -5,7 +5,7 @@ use super::buffer::Buf;
 use super::paged::Paged;
 use super::pools::{Pools, ReceiveClass};
 use super::send::{Segment, SendQueue, Submission};
-use super::task::TaskId;
+use super::task::{Executor, TaskId};
 use super::uring::{Completion, Uring};
 use crate::base::clock::Nanos;
 use io_uring::types::{CancelBuilder, Fd};
@@ -14,6 +14,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// What an entry's completion is about; the top byte of its user data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -394,9 +395,19 @@ impl Io {
         sockets + self.acceptors.iter().filter(|(_, state)| state.armed).count() + usize::from(self.event.armed)
     }
 
-    /// End everything before the memory goes.
-    pub(super) fn cancel_all(&mut self) {
+    /// End everything, for good. Returns whether nothing is under way any more.
+    pub(super) fn end_all(&mut self, executor: &Executor) -> bool {
         self.submit_ignored(opcode::AsyncCancel2::new(CancelBuilder::any()).build());
+        for _ in 0..64 {
+            self.uring.enter(Some(Some(Duration::from_millis(1))));
+            self.dispatch(executor);
+            if self.outstanding() == 0 {
+                // The last completions have queued the closing of their descriptors.
+                self.uring.enter(None);
+                return true;
+            }
+        }
+        false
     }
 }
 

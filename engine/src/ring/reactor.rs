@@ -456,18 +456,9 @@ impl Drop for Reactor {
     fn drop(&mut self) {
         // Tasks hold an Rc of the reactor, so none is left. The kernel may still hold addresses in the table.
         let Some(io) = &self.io else { return };
-        let mut io = io.borrow_mut();
-        io.cancel_all();
-        for _ in 0..64 {
-            io.uring.enter(Some(Some(Duration::from_millis(1))));
-            io.dispatch(&self.executor);
-            if io.outstanding() == 0 {
-                // The last completions have queued the closing of their descriptors.
-                io.uring.enter(None);
-                return;
-            }
+        if io.borrow_mut().end_all(&self.executor) {
+            return;
         }
-        drop(io);
         // Leaking is the safe answer to operations that do not end.
         std::mem::forget(self.io.take());
         std::mem::forget(self.pools.clone());
@@ -475,12 +466,13 @@ impl Drop for Reactor {
 }
 
 impl Reactor {
-    /// Drop every task, and with them the sockets they own. The reactor is of no use afterwards.
+    /// Drop every task, and with them the sockets they own. The reactor is of no use afterwards, and nothing of it is under
+    /// way in the kernel: what the process leaves to the kernel when it exits would keep its address for some time.
     pub fn shut_down(&self) {
         self.executor.clear();
         self.jobs.clear();
         if let Some(io) = &self.io {
-            io.borrow_mut().uring.enter(None);
+            io.borrow_mut().end_all(&self.executor);
         }
     }
 }

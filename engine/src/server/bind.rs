@@ -1,11 +1,19 @@
 //! Listening sockets: all of them are made, one for each shard, before anything starts, so that a port that is taken is
 //! reported at once and nothing has changed yet.
 
+use super::holders::{self, Holder};
+use super::orders::Orders;
 use crate::net::sys;
 use crate::shard::Sockets;
-use ringway_config::model::{Address, Listener};
+use ringway_config::model::{Address, Listener, Runtime};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::fchown;
+use std::time::{Duration, Instant};
+
+/// How long addresses that are taken are tried again, all of them together: a process that was killed leaves its sockets
+/// to the kernel, which closes them some 10 ms later.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The sockets of each shard, and the actual address of each listener (port 0 lets the kernel choose).
 pub(super) struct Bound {
@@ -13,40 +21,108 @@ pub(super) struct Bound {
     pub addresses: Vec<Address>,
 }
 
-/// Binds `listeners` for `shards` shards.
-///
-/// # Errors
-/// One sentence: address, cause, remedy.
-pub(super) fn bind<'a>(
-    listeners: impl Iterator<Item = &'a Listener>,
-    shards: usize,
-    backlog: u32,
-) -> Result<Bound, String> {
-    let mut bound = Bound { shards: (0..shards).map(|_| Sockets::new()).collect(), addresses: Vec::new() };
-    for listener in listeners {
-        let sockets =
-            bind_one(&listener.address, shards, backlog).map_err(|error| explain(&listener.address, &error))?;
-        bound.addresses.push(actual(&listener.address, sockets.first()));
-        for (shard, socket) in bound.shards.iter_mut().zip(sockets) {
-            shard.insert(listener.address.clone(), socket);
-        }
-    }
-    Ok(bound)
+/// Binds addresses.
+pub(super) struct Binder<'a> {
+    deadline: Instant,
+    orders: &'a mut Orders,
+    /// The user and group that sockets are made for. Sockets share a port only with those of the same user, which those
+    /// of a reload must, when the process no longer is root.
+    owner: Option<(u32, u32)>,
 }
 
-fn bind_one(address: &Address, shards: usize, backlog: u32) -> io::Result<Vec<OwnedFd>> {
-    if let Address::Ip(address) = address {
-        sys::check_port_is_free(*address)?;
+impl<'a> Binder<'a> {
+    /// For the user that this process is.
+    pub(super) fn new(orders: &'a mut Orders) -> Self {
+        Self { deadline: Instant::now() + PATIENCE, orders, owner: None }
+    }
+
+    /// For the user that this process is going to be.
+    ///
+    /// # Errors
+    /// One sentence: there is no such user.
+    pub(super) fn at_start(runtime: &Runtime, orders: &'a mut Orders) -> Result<Self, String> {
+        let user = runtime.user.as_deref().filter(|_| sys::is_root());
+        let owner = user.map(|user| sys::ids(user, runtime.group.as_deref())).transpose()?;
+        Ok(Self { owner, ..Self::new(orders) })
+    }
+
+    /// Binds `listeners` for `shards` shards.
+    ///
+    /// # Errors
+    /// One sentence: address, cause, remedy.
+    pub(super) fn listeners<'b>(
+        &mut self,
+        listeners: impl Iterator<Item = &'b Listener>,
+        shards: usize,
+        backlog: u32,
+    ) -> Result<Bound, String> {
+        let mut bound = Bound { shards: (0..shards).map(|_| Sockets::new()).collect(), addresses: Vec::new() };
+        for listener in listeners {
+            let sockets = self.address(&listener.address, shards, backlog)?;
+            bound.addresses.push(actual(&listener.address, sockets.first()));
+            for (shard, socket) in bound.shards.iter_mut().zip(sockets) {
+                shard.insert(listener.address.clone(), socket);
+            }
+        }
+        Ok(bound)
+    }
+
+    /// Binds one address, `shards` times.
+    ///
+    /// # Errors
+    /// One sentence: address, cause, remedy.
+    pub(super) fn address(&mut self, address: &Address, shards: usize, backlog: u32) -> Result<Vec<OwnedFd>, String> {
+        let mut last = None;
+        let bound = self.orders.wait(self.deadline, || match bind(address, shards, backlog) {
+            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) && may_become_free(address) => {
+                last = Some(error);
+                None
+            }
+            done => Some(done),
+        });
+        let sockets = match (bound, last) {
+            (Some(Ok(sockets)), _) => sockets,
+            (Some(Err(error)), _) | (None, Some(error)) => return Err(explain(address, &error)),
+            (None, None) => return Err(format!("cannot listen on {address}: told to stop")),
+        };
+        if let Some((user, group)) = self.owner {
+            // Without it, only a reload that needs to share the port fails, and says so.
+            sockets.iter().for_each(|socket| drop(fchown(socket, Some(user), Some(group))));
+        }
+        Ok(sockets)
+    }
+}
+
+/// A file that is no socket stays.
+fn may_become_free(address: &Address) -> bool {
+    match address {
+        Address::Ip(_) => true,
+        Address::Unix(path) => sys::is_socket(path),
+    }
+}
+
+fn bind(address: &Address, shards: usize, backlog: u32) -> io::Result<Vec<OwnedFd>> {
+    if let Address::Ip(ip) = address {
+        match sys::check_port_is_free(*ip) {
+            // Sockets of this process that have the port, at an address that overlaps, share it: that of another
+            // listener, or of one that is being replaced and still drains.
+            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) && is_ours(address) => {}
+            checked => checked?,
+        }
     }
     let mut sockets = vec![sys::listen(address, backlog)?];
     let address = actual(address, sockets.first());
     while sockets.len() < shards {
         sockets.push(match &address {
             Address::Ip(_) => sys::listen(&address, backlog)?,
-            Address::Unix(_) => sockets[0].try_clone()?,
+            Address::Unix(_) => sys::share(&sockets[0])?,
         });
     }
     Ok(sockets)
+}
+
+fn is_ours(address: &Address) -> bool {
+    holders::of(address).into_iter().eq([Holder::Ours])
 }
 
 /// The address that the kernel has bound: in place of port 0, the port that it chose.
@@ -57,13 +133,99 @@ pub(super) fn actual(address: &Address, socket: Option<&OwnedFd>) -> Address {
     }
 }
 
-pub(super) fn explain(address: &Address, error: &io::Error) -> String {
+fn explain(address: &Address, error: &io::Error) -> String {
     let remedy = match error.raw_os_error() {
-        Some(libc::EADDRINUSE) => "another process listens there; stop it or choose another port",
+        Some(libc::EADDRINUSE) => return format!("cannot listen on {address}: {error}: {}", taken(address)),
         Some(libc::EACCES) => "ports below 1024 need root (then set runtime.user to drop it) or CAP_NET_BIND_SERVICE",
         Some(libc::EADDRNOTAVAIL) => "no interface of this host has that address",
         Some(libc::ENOENT) => "the directory does not exist",
         _ => "check the address",
     };
     format!("cannot listen on {address}: {error}: {remedy}")
+}
+
+/// What has the address, and what helps.
+fn taken(address: &Address) -> String {
+    let (place, remedy) = match address {
+        Address::Unix(path) if !sys::is_socket(path) => {
+            return "a file that is no socket is at that path; remove it or choose another path".into();
+        }
+        Address::Unix(_) => ("path", "choose another path"),
+        Address::Ip(_) => ("port", "choose another port"),
+    };
+    let holders = holders::of(address);
+    if holders.iter().eq([&Holder::Ours]) {
+        return format!("this process itself has the {place}, and cannot share it: restart it or {remedy}");
+    }
+    let names: Vec<_> = holders.iter().map(ToString::to_string).collect();
+    match names.is_empty() {
+        true => format!("another process has the {place}, for a socket that does not listen; {remedy}"),
+        false => format!("{} listens there; stop it or {remedy}", names.join(" and ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn address(text: &str, port: u16) -> Address {
+        Address::Ip(format!("{text}:{port}").parse().expect("an address"))
+    }
+
+    /// Binds at once or says why not.
+    fn try_bind(address: &Address) -> Result<Vec<OwnedFd>, String> {
+        let (_, mut orders) = Orders::new();
+        let mut binder = Binder { deadline: Instant::now(), orders: &mut orders, owner: None };
+        binder.address(address, 2, 16)
+    }
+
+    #[test]
+    fn sockets_of_this_process_share_a_port_that_overlaps() {
+        let first = try_bind(&address("127.0.0.1", 0)).expect("a port");
+        let Address::Ip(bound) = actual(&address("127.0.0.1", 0), first.first()) else { unreachable!("an address") };
+        let any = address("0.0.0.0", bound.port());
+        let second = try_bind(&any).expect("the port is ours");
+        // And back.
+        drop(first);
+        try_bind(&Address::Ip(bound)).expect("the port is ours");
+        drop(second);
+        // A socket that shares with no other one.
+        let _taken = TcpListener::bind(bound).expect("the port is free");
+        let why = try_bind(&any).expect_err("it is taken");
+        assert!(why.contains("this process itself has the port, and cannot share it"), "{why}");
+    }
+
+    #[test]
+    fn a_file_and_a_socket_of_another_kind_stay_where_they_are() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, datagrams) = (directory.path().join("file"), directory.path().join("datagrams"));
+        std::fs::write(&file, "").expect("written");
+        let why = try_bind(&Address::Unix(file.clone())).expect_err("it is taken");
+        assert!(why.contains("a file that is no socket is at that path; remove it"), "{why}");
+        let _socket = std::os::unix::net::UnixDatagram::bind(&datagrams).expect("bound");
+        assert!(try_bind(&Address::Unix(datagrams.clone())).is_err());
+        assert!(file.exists() && datagrams.exists());
+        // What a process that was killed left behind is replaced.
+        let stale = directory.path().join("stale");
+        drop(std::os::unix::net::UnixListener::bind(&stale).expect("bound"));
+        try_bind(&Address::Unix(stale.clone())).expect("no one listens there");
+        drop(std::os::unix::net::UnixListener::bind(directory.path().join("other")).expect("bound"));
+    }
+
+    /// The address is tried until it is free: here the holder ends meanwhile.
+    #[test]
+    fn an_address_that_becomes_free_in_time_is_taken() {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let bound = socket.local_addr().expect("bound");
+        let (_, mut orders) = Orders::new();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut binder = Binder { deadline, orders: &mut orders, owner: None };
+        let closing = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            drop(socket);
+        });
+        binder.address(&Address::Ip(bound), 1, 16).expect("it becomes free");
+        closing.join().expect("no panic");
+    }
 }

@@ -4,6 +4,8 @@ mod bind;
 mod control;
 mod discovery;
 mod embedded;
+mod holders;
+mod orders;
 mod placement;
 mod reload;
 mod run;

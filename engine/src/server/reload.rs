@@ -1,6 +1,7 @@
 //! SIGHUP: a new configuration replaces the old one, or, if anything is wrong with it, nothing changes.
 
-use super::bind;
+use super::bind::Binder;
+use super::orders::Orders;
 use super::running::{Running, Shard};
 use crate::admin::Source;
 use crate::shard::{Command, Plan, PlanContext};
@@ -14,12 +15,12 @@ use std::time::{Duration, Instant};
 const SHARDS_MAX: Duration = Duration::from_secs(10);
 
 /// Reads the file again and switches over to it.
-pub(super) fn reload(running: &mut Running) {
+pub(super) fn reload(running: &mut Running, orders: &mut Orders) {
     let Some(file) = running.state.source().file else {
         tracing::warn!(target: "ringway::server", "the built-in example cannot be reloaded");
         return;
     };
-    match try_reload(running, &file) {
+    match try_reload(running, &file, orders) {
         Ok(()) => tracing::info!(target: "ringway::server", file = %file.display(), "configuration reloaded"),
         Err(why) => {
             tracing::error!(target: "ringway::server", "configuration not reloaded, the old one stays in force:\n{why}");
@@ -27,14 +28,19 @@ pub(super) fn reload(running: &mut Running) {
     }
 }
 
-fn try_reload(running: &mut Running, file: &std::path::Path) -> Result<(), String> {
+fn try_reload(running: &mut Running, file: &std::path::Path, orders: &mut Orders) -> Result<(), String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let name = file.display().to_string();
     let config = ringway_config::load_str(&name, &text).map_err(|problems| problems.to_string())?;
     warn_of_fixed_keys(&running.plan.config, &config);
     let old: HashSet<_> = running.plan.config.listeners.iter().map(|listener| &listener.address).collect();
     let new = config.listeners.iter().filter(|listener| !old.contains(&listener.address));
-    let bound = bind::bind(new, running.shards.len(), config.runtime.backlog)?;
+    if let Some(address) = running.admin.as_ref()
+        && new.clone().any(|listener| listener.address.to_string() == *address)
+    {
+        return Err(format!("cannot listen on {address}: the admin endpoint has it until the next start"));
+    }
+    let bound = Binder::new(orders).listeners(new, running.shards.len(), config.runtime.backlog)?;
     let dns = running.dns.ready(&config.clusters)?;
     let supervision = running.supervision.ready(&config.clusters)?;
     let context = PlanContext {
@@ -45,8 +51,8 @@ fn try_reload(running: &mut Running, file: &std::path::Path) -> Result<(), Strin
     };
     let plan = Plan::new(config, &context, Some(&running.plan)).map_err(|error| error.to_string())?;
     // From here on nothing fails. New clusters have endpoints before their first request.
-    running.dns.apply(dns, &plan.clusters);
-    running.supervision.apply(supervision, &plan.clusters);
+    running.dns.apply(dns, &plan.clusters, orders);
+    running.supervision.apply(supervision, &plan.clusters, orders);
     plan.put_in_force(Some(&running.plan));
     let ask = |((mailbox, _), sockets): (&Shard, _)| {
         let (done, answer) = channel();

@@ -1,9 +1,11 @@
 //! From a configuration to a running process and to its end.
 
+use super::bind::{self, Binder};
 use super::control::{self, Supervision};
-use super::running::Running;
+use super::orders::{Orders, forward_signals, is_stop};
+use super::running::{Running, Unused};
 use super::worker::{Work, Worker};
-use super::{bind, placement, reload};
+use super::{placement, reload};
 use crate::admin::{self, Control, Source, State};
 use crate::base::logging;
 use crate::hcm::access_log::Writer;
@@ -12,8 +14,7 @@ use crate::ring::memory::{self, Reserved};
 use crate::shard::{self, Command, Plan, PlanContext, ShardSetup};
 use crate::stats::{Registry, ServerState};
 use ringway_config::model::{Config, Runtime};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
+use signal_hook::consts::{SIGHUP, SIGUSR1};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -29,64 +30,95 @@ pub struct StartError(pub String);
 /// The process could not start; nothing was served.
 pub fn run(config: Config, source: Source, ready: impl FnOnce(&[String], Option<&str>)) -> Result<(), StartError> {
     logging::start(&config.runtime.log);
-    let (control, events) = mpsc::channel();
-    // Registered first, so that no signal is lost during the start.
-    let signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(|error| StartError(format!("signals: {error}")))?;
-    let mut running = start(config, source, &control)?;
-    ready(&running.addresses, running.admin.as_deref());
-    forward_signals(signals, control);
-    running.state.set(ServerState::Live);
-    serve(&mut running, &events);
+    let (control, mut orders) = Orders::new();
+    // Before anything else, so that no signal is lost during the start.
+    forward_signals(control.clone()).map_err(|error| StartError(format!("signals: {error}")))?;
+    let mut running = match prepare(config, source, control, &mut orders) {
+        Ok(running) => running,
+        Err(_) if orders.say_stop() => return Ok(()),
+        Err(why) => return Err(StartError(why)),
+    };
+    let started = start(&mut running, &mut orders);
+    // An order to stop ends the start early, and is no failure.
+    let result = if orders.say_stop() { Ok(()) } else { started.map_err(StartError) };
+    if result.is_ok() && !orders.say_stop() {
+        ready(&running.addresses, running.admin.as_deref());
+        running.state.set(ServerState::Live);
+        serve(&mut running, &mut orders);
+    }
     stop(running);
-    Ok(())
+    result
 }
 
-fn start(config: Config, source: Source, control: &Sender<Control>) -> Result<Running, StartError> {
+/// What can fail without a trace: addresses, log files, limits. No thread runs yet.
+fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mut Orders) -> Result<Running, String> {
     let descriptors = sys::raise_descriptor_limit();
     memory::raise_limit();
-    let cpus = choose_cpus(&config.runtime).map_err(StartError)?;
+    let cpus = choose_cpus(&config.runtime)?;
     let registry = Registry::new();
-    let bound = bind::bind(config.listeners.iter(), cpus.len(), config.runtime.backlog).map_err(StartError)?;
+    let mut binder = Binder::at_start(&config.runtime, orders)?;
+    let bound = binder.listeners(config.listeners.iter(), cpus.len(), config.runtime.backlog)?;
     let admin_socket = match &config.admin {
-        Some(admin) => Some(admin::bind(admin).map_err(|error| StartError(bind::explain(&admin.address, &error)))?),
+        Some(admin) => binder.address(&admin.address, 1, admin::BACKLOG)?.pop(),
         None => None,
     };
     let writer = Writer::new(&registry);
     let context = PlanContext { writer: &writer, registry: &registry, descriptors, shards: cpus.len() };
-    let plan = Plan::new(config, &context, None).map_err(|error| StartError(error.to_string()))?;
+    let plan = Plan::new(config, &context, None).map_err(|error| error.to_string())?;
     plan.put_in_force(None);
-    let state = State::new(registry.clone(), source, plan.clone(), control.clone(), cpus.len());
+    let state = State::new(registry.clone(), source, plan.clone(), control, cpus.len());
     let admin = plan.config.admin.as_ref().map(|admin| bind::actual(&admin.address, admin_socket.as_ref()).to_string());
-    let mut reserved = reserve(&plan.config, cpus.len()).map_err(StartError)?;
-    if let Some(socket) = admin_socket {
+    let addresses = bound.addresses.iter().map(ToString::to_string).collect();
+    let sockets = Unused { admin: admin_socket, shards: cpus.into_iter().zip(bound.shards).collect() };
+    let (dns, supervision) = (Worker::new(&registry), Worker::new(&registry));
+    let (shards, admin_thread) = (Vec::new(), None);
+    Ok(Running {
+        state,
+        registry,
+        writer,
+        plan,
+        sockets,
+        shards,
+        dns,
+        supervision,
+        admin_thread,
+        descriptors,
+        addresses,
+        admin,
+    })
+}
+
+/// Starts all threads, unless `orders` say stop meanwhile.
+fn start(running: &mut Running, orders: &mut Orders) -> Result<(), String> {
+    let Unused { admin, shards } = std::mem::take(&mut running.sockets);
+    let plan = running.plan.clone();
+    let mut reserved = reserve(&plan.config, shards.len())?;
+    if let Some(socket) = admin {
         reserved.release_one();
         let log = plan.config.admin.as_ref().and_then(|admin| admin.access_log.clone());
-        admin::start(socket, state.clone(), writer.clone(), log).map_err(StartError)?;
+        running.admin_thread = Some(admin::start(socket, running.state.clone(), running.writer.clone(), log)?);
     }
     // Meanwhile the admin endpoint reports "initializing".
-    let mut dns = Worker::new(&registry);
-    dns.apply(dns.ready(&plan.config.clusters).map_err(StartError)?, &plan.clusters);
-    let mut supervision = Worker::new(&registry);
+    running.dns.apply(running.dns.ready(&plan.config.clusters)?, &plan.clusters, orders);
     if plan.config.clusters.iter().any(Supervision::is_needed) {
         reserved.release_one();
     }
-    supervision.apply(supervision.ready(&plan.config.clusters).map_err(StartError)?, &plan.clusters);
-    let mut shards = Vec::new();
+    running.supervision.apply(running.supervision.ready(&plan.config.clusters)?, &plan.clusters, orders);
+    if orders.say_stop() {
+        return Ok(());
+    }
     let (started, answers) = mpsc::channel();
-    for ((index, cpu), sockets) in cpus.iter().enumerate().zip(bound.shards) {
-        let setup = ShardSetup { index, cpu: Some(*cpu), plan: plan.clone(), sockets, registry: registry.clone() };
+    for (index, (cpu, sockets)) in shards.into_iter().enumerate() {
+        let setup =
+            ShardSetup { index, cpu: Some(cpu), plan: plan.clone(), sockets, registry: running.registry.clone() };
         reserved.release_one();
-        let thread = shard::start(setup, started.clone()).map_err(StartError)?;
+        let thread = shard::start(setup, started.clone())?;
         // Shards start one after the other: the first failure ends the start, and the mailboxes keep the shards' order.
-        let mailbox =
-            answers.recv().unwrap_or_else(|_| Err("a shard ended while it started".into())).map_err(StartError)?;
-        shards.push((mailbox, thread));
+        let mailbox = answers.recv().unwrap_or_else(|_| Err("a shard ended while it started".into()))?;
+        running.shards.push((mailbox, thread));
     }
     // Last, since rings count against the locked memory of an ordinary user. The C library changes all threads.
-    become_user(&plan.config)?;
-    let addresses = bound.addresses.iter().map(ToString::to_string).collect();
-    Ok(Running { state, registry, writer, plan, shards, dns, supervision, descriptors, addresses, admin })
+    become_user(&plan.config)
 }
 
 /// Locked memory for the rings that the start makes, the last one first. Root may lock as much as there is.
@@ -108,9 +140,9 @@ fn choose_cpus(runtime: &Runtime) -> Result<Vec<usize>, String> {
     placement::choose(runtime, allowed, quota, Path::new(placement::TOPOLOGY))
 }
 
-fn become_user(config: &Config) -> Result<(), StartError> {
+fn become_user(config: &Config) -> Result<(), String> {
     match &config.runtime.user {
-        Some(user) if sys::is_root() => sys::drop_privileges(user, config.runtime.group.as_deref()).map_err(StartError),
+        Some(user) if sys::is_root() => sys::drop_privileges(user, config.runtime.group.as_deref()),
         Some(user) => {
             tracing::warn!(target: "ringway::server", user, "not started as root: runtime.user is ignored");
             Ok(())
@@ -119,30 +151,13 @@ fn become_user(config: &Config) -> Result<(), StartError> {
     }
 }
 
-fn forward_signals(mut signals: Signals, control: Sender<Control>) {
-    let body = move || {
-        for signal in signals.forever() {
-            if control.send(Control::Signal(signal)).is_err() {
-                return;
-            }
-        }
-    };
-    // Without the thread the process still serves, but no signal drains it.
-    if let Err(error) = std::thread::Builder::new().name("signals".into()).spawn(body) {
-        tracing::error!(target: "ringway::server", %error, "signals are not handled");
-    }
-}
-
-/// Handles signals and orders until the process is to stop.
-fn serve(running: &mut Running, events: &Receiver<Control>) {
+/// Obeys orders until the process is to stop.
+fn serve(running: &mut Running, orders: &mut Orders) {
     let mut draining: Option<(Instant, Receiver<()>)> = None;
     loop {
-        let event = match &draining {
-            None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(_) => events.recv_timeout(Duration::from_millis(10)),
-        };
+        let event = orders.next(draining.as_ref().map(|_| Duration::from_millis(10)));
         match event {
-            Ok(Control::Signal(SIGTERM | SIGINT) | Control::Quit) => {
+            Ok(order) if is_stop(order) => {
                 if draining.is_some() {
                     tracing::warn!(target: "ringway::server", "told to stop again: connections are closed now");
                     return;
@@ -154,12 +169,12 @@ fn serve(running: &mut Running, events: &Receiver<Control>) {
             Ok(Control::Signal(SIGHUP)) if draining.is_some() => {
                 tracing::warn!(target: "ringway::server", "draining: the configuration is not read again");
             }
-            Ok(Control::Signal(SIGHUP)) => reload::reload(running),
+            Ok(Control::Signal(SIGHUP)) => reload::reload(running, orders),
             Ok(Control::Signal(SIGUSR1) | Control::ReopenLogs) => running.writer.reopen(),
             Ok(Control::DrainListeners) => {
                 drop(drain(running));
             }
-            Ok(Control::Signal(_)) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Control::Signal(_) | Control::Quit) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         if let Some((deadline, drained)) = &draining
@@ -197,7 +212,11 @@ fn drain(running: &Running) -> Receiver<()> {
 
 /// How long the last lines of access logs may take to reach their files.
 const LOG_PATIENCE: Duration = Duration::from_millis(750);
+/// How long the end waits for the thread that watches over the clusters.
+const CONTROL_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Ends what runs. Each thread closes what its ring has under way: what is left to the kernel would keep the addresses
+/// for some time, and a successor could not have them.
 fn stop(running: Running) {
     running.shards.iter().for_each(|(mailbox, _)| mailbox.send(Command::Stop));
     for (_, thread) in running.shards {
@@ -205,6 +224,10 @@ fn stop(running: Running) {
             tracing::error!(target: "ringway::server", "a shard ended with a panic");
         }
     }
+    if let Some(admin) = running.admin_thread {
+        admin.stop();
+    }
+    running.supervision.stop(Instant::now() + CONTROL_PATIENCE);
     if !running.writer.stop(LOG_PATIENCE) {
         tracing::warn!(target: "ringway::server", "access logs could not be written out in time");
     }

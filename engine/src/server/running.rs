@@ -3,10 +3,11 @@
 use super::control::Supervision;
 use super::discovery::Lookups;
 use super::worker::Worker;
-use crate::admin::State;
+use crate::admin::{self, State};
 use crate::hcm::access_log::Writer;
-use crate::shard::{Mailbox, Plan};
+use crate::shard::{Mailbox, Plan, Sockets};
 use crate::stats::Registry;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -18,13 +19,23 @@ pub(super) struct Running {
     pub registry: Arc<Registry>,
     pub writer: Arc<Writer>,
     pub plan: Arc<Plan>,
+    pub sockets: Unused,
     pub shards: Vec<Shard>,
     pub dns: Worker<Lookups>,
     pub supervision: Worker<Supervision>,
+    pub admin_thread: Option<admin::Thread>,
     /// How many files and sockets the process may open.
     pub descriptors: u64,
     /// Where the listeners listen.
     pub addresses: Vec<String>,
     /// Where the admin endpoint listens.
     pub admin: Option<String>,
+}
+
+/// Sockets whose threads do not run yet.
+#[derive(Default)]
+pub(super) struct Unused {
+    pub admin: Option<OwnedFd>,
+    /// For each shard, with its core.
+    pub shards: Vec<(usize, Sockets)>,
 }

@@ -1,12 +1,13 @@
 //! A thread that looks after clusters in the background. It starts with the first cluster that needs it, follows each
 //! configuration, and ends with the process.
 
+use super::orders::Orders;
 use crate::cluster::ClusterShared;
 use crate::stats::Registry;
 use ringway_config::model;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -89,8 +90,8 @@ impl<W: Work> Worker<W> {
     }
 
     /// Switches over to these clusters and waits until those that are new are warm. A thread that dies meanwhile is not
-    /// waited for.
-    pub(super) fn apply(&mut self, ready: Ready, clusters: &[Arc<ClusterShared>]) {
+    /// waited for, and neither is anything once `orders` say stop.
+    pub(super) fn apply(&mut self, ready: Ready, clusters: &[Arc<ClusterShared>], orders: &mut Orders) {
         self.link = ready.0;
         let Some(link) = &self.link else { return };
         let (warm, warmed) = channel();
@@ -99,7 +100,8 @@ impl<W: Work> Worker<W> {
         (link.wake.0)();
         let start = Instant::now();
         // The last one that is warm drops the last sender; so does a thread that dies with its orders.
-        let cold = warmed.recv_timeout(WARM_UP_MAX) == Err(RecvTimeoutError::Timeout);
+        let is_warm = || (warmed.try_recv() != Err(TryRecvError::Empty)).then_some(());
+        let cold = orders.wait(start + WARM_UP_MAX, is_warm).is_none() && !orders.say_stop();
         if !sent || link.thread.is_finished() {
             tracing::error!(
                 target: "ringway::server", thread = W::NAME,
@@ -107,6 +109,18 @@ impl<W: Work> Worker<W> {
             );
         } else if cold {
             W::warn_cold(start.elapsed());
+        }
+    }
+}
+
+impl<W: Work> Worker<W> {
+    /// Ends the thread and waits until it has ended, but not past `deadline`.
+    pub(super) fn stop(self, deadline: Instant) {
+        let Some(Link { orders, wake, thread }) = self.link.and_then(Arc::into_inner) else { return };
+        drop(orders);
+        drop(wake);
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -189,7 +203,7 @@ mod tests {
         for names in [&["old"][..], &["old", "new"], &["old"]] {
             let (configs, shared) = clusters(&registry, names);
             let ready = worker.ready(&configs).expect("a thread");
-            worker.apply(ready, &shared);
+            worker.apply(ready, &shared, &mut Orders::new().1);
         }
         assert_eq!(*SEEN.lock().expect("whole"), [vec!["old", "new"], vec!["old"]]);
         assert_eq!((STARTED.load(Relaxed), ENDED.load(Relaxed)), (1, 0));
@@ -236,16 +250,16 @@ mod tests {
         // Both are made ready while the thread lives. It dies of the first order and never sees the second.
         let first = worker.ready(&configs).expect("a thread");
         let poison = clusters(&registry, &["poison"]).1;
-        worker.apply(Ready(first.0.clone()), &poison);
+        worker.apply(Ready(first.0.clone()), &poison, &mut Orders::new().1);
         let end = start + Duration::from_secs(10);
         while !first.0.as_ref().expect("needed").thread.is_finished() {
             assert!(Instant::now() < end, "the thread does not die");
             std::thread::yield_now();
         }
-        worker.apply(first, &fine);
+        worker.apply(first, &fine, &mut Orders::new().1);
         let ready = worker.ready(&configs).expect("another thread");
         assert!(!ready.0.as_ref().expect("needed").thread.is_finished());
-        worker.apply(ready, &fine);
+        worker.apply(ready, &fine, &mut Orders::new().1);
         assert!(start.elapsed() < WARM_UP_MAX, "{:?}", start.elapsed());
     }
 

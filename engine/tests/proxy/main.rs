@@ -44,6 +44,7 @@ mod paths;
 mod privileges;
 mod rate_limit;
 mod reload;
+mod restart;
 mod retries;
 mod routing;
 mod slow_clients;

@@ -1,6 +1,6 @@
 //! `runtime.user`: bind low ports as root, serve as somebody else.
 
-use super::support::{Origin, Setup, eventually, forwarding, program, response};
+use super::support::{Origin, Setup, eventually, forwarding, free_port, program, response};
 use rustix::process::{Signal, geteuid};
 
 #[test]
@@ -44,4 +44,24 @@ fn root_is_given_up() {
     eventually("the new file is there", || proxy.file("logs/log").exists());
     assert_eq!(proxy.get("/2").text(), "ok");
     assert_eq!(proxy.log_lines("logs/log", 1), ["/2"]);
+}
+
+/// A reload's sockets share a port with those that were bound as root: the kernel lets only sockets of one user.
+#[test]
+fn a_reload_shares_the_port_after_root_is_given_up() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let port = free_port();
+    let listener = |address: &str| {
+        format!(
+            "[[listeners]]\naddress = \"{address}:{port}\"\nhttp.routes = [{{ match = {{ prefix = \"/\" }}, direct_response = {{ status = 200 }} }}]\n"
+        )
+    };
+    let setup = Setup::new(&listener("127.0.0.1")).runtime("user = \"nobody\"\nshards = 2");
+    super::support::must_run(program("chmod").args(["711"]).arg(setup.dir()));
+    let proxy = setup.start();
+    proxy.write_config(&listener("0.0.0.0"));
+    assert!(proxy.reload(), "{}", proxy.stderr());
+    eventually("it listens everywhere", || std::net::TcpStream::connect(format!("127.0.0.2:{port}")).is_ok());
 }

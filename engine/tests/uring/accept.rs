@@ -22,6 +22,31 @@ async fn accept(acceptor: &Acceptor) -> std::io::Result<OwnedFd> {
     poll_fn(|_| acceptor.poll_accept()).await
 }
 
+/// An address that a socket of the ring still has could not be bound again.
+#[test]
+fn nothing_is_under_way_after_the_shut_down() {
+    for round in 0..20 {
+        let ring = Ring::new();
+        let (acceptor, address) = acceptor(&ring);
+        let clients: Vec<_> = (0..round % 4).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let reactor = ring.0.clone();
+        ring.spawn(async move {
+            while let Ok(fd) = accept(&acceptor).await {
+                let socket = Socket::new(&reactor, fd);
+                reactor.spawn(async move { drop(recv(&socket).await) });
+            }
+        });
+        ring.sleep(1);
+        ring.0.shut_down();
+        assert_eq!(ring.facts().sockets, 0);
+        let free = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        free.set_reuse_address(true).unwrap();
+        free.bind(&address.into()).unwrap();
+        free.listen(1).unwrap();
+        drop(clients);
+    }
+}
+
 #[test]
 fn every_connection_is_accepted_once() {
     const CLIENTS: usize = 100;
