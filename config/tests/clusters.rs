@@ -108,6 +108,8 @@ fn host_names_are_looked_up() {
         jitter: Duration::ZERO,
         failure_refresh: (secs(5), secs(50)),
         respect_ttl: true,
+        max_ttl: secs(3600),
+        hold_nx: secs(30),
         resolvers: Vec::new(),
     };
     assert_eq!(cluster.discovery, Discovery::StrictDns(dns));
@@ -121,7 +123,7 @@ fn host_names_are_looked_up() {
 fn lookups_have_options() {
     let cluster = cluster(
         "discovery = \"logical_dns\"\nendpoints = [\"app:1\"]\ndns_lookup_family = \"all\"\n\
-         dns = { respect_ttl = false, refresh_rate = \"1m\", jitter = \"1s\", resolvers = [\"10.0.0.1\", \"::1\", \
+         dns = { respect_ttl = false, max_ttl = \"2m\", hold_nx = \"0s\", refresh_rate = \"1m\", jitter = \"1s\", resolvers = [\"10.0.0.1\", \"::1\", \
          \"[::2]\", \"[::3]:5353\", \"10.0.0.2:54\"], failure_refresh_rate = { base_interval = \"2s\" } }",
     );
     let resolvers = ["10.0.0.1:53", "[::1]:53", "[::2]:53", "[::3]:5353", "10.0.0.2:54"];
@@ -131,6 +133,8 @@ fn lookups_have_options() {
         jitter: secs(1),
         failure_refresh: (secs(2), secs(20)),
         respect_ttl: false,
+        max_ttl: secs(120),
+        hold_nx: Duration::ZERO,
         resolvers: resolvers.iter().map(|resolver| resolver.parse().unwrap()).collect(),
     };
     assert_eq!(cluster.discovery, Discovery::LogicalDns(dns));

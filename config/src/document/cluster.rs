@@ -28,7 +28,7 @@ table! {
         name: ClusterLabel, required;
         /// Where the endpoints come from (Envoy: type). `"static"`: the addresses in `endpoints`. `"strict_dns"`: host
         /// names are looked up regularly, and every address found is an endpoint. `"logical_dns"`: one host name is
-        /// looked up regularly; new connections go to the first address of the last lookup, and connections to earlier
+        /// looked up regularly; new connections go to its first address that can be reached, and connections to earlier
         /// addresses stay open.
         discovery: OneOf<DiscoveryKind>, optional "`\"static\"`";
         /// Which addresses of a host name are used: `"auto"` means IPv6, or IPv4 if the name has no IPv6 address;

@@ -32,7 +32,7 @@ pub enum Discovery {
     Static,
     /// Every address of every name is an endpoint (Envoy: STRICT_DNS).
     StrictDns(Dns),
-    /// One name; new connections go to the first address that it currently has (Envoy: LOGICAL_DNS).
+    /// One name; new connections go to the first of its addresses that can be reached (Envoy: LOGICAL_DNS).
     LogicalDns(Dns),
 }
 
@@ -48,6 +48,10 @@ pub struct Dns {
     pub failure_refresh: (Duration, Duration),
     /// Use the time to live of an answer as the refresh rate (default true; Envoy's is false).
     pub respect_ttl: bool,
+    /// The longest time to live that is respected (default 1h).
+    pub max_ttl: Duration,
+    /// How long answers without an address leave the endpoints as they are (default 30s).
+    pub hold_nx: Duration,
     /// Name servers to ask instead of those in /etc/resolv.conf.
     pub resolvers: Vec<std::net::SocketAddr>,
 }

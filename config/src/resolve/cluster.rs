@@ -93,6 +93,8 @@ impl<'d> Resolver<'d, '_, '_> {
             jitter: written.jitter.0,
             failure_refresh: (base, max.map_or(base * FAILURE_REFRESH_FACTOR, |max| max.0)),
             respect_ttl: written.respect_ttl.value,
+            max_ttl: written.max_ttl.0,
+            hold_nx: written.hold_nx.0,
             resolvers: written.resolvers.values(),
         }
     }

@@ -166,6 +166,7 @@ fn host_status(host: &Host) -> Value {
         (HealthFlags::PENDING_DYNAMIC_REMOVAL, "pending_dynamic_removal"),
         (HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, "excluded_via_immediate_hc_fail"),
         (HealthFlags::ACTIVE_HC_TIMEOUT, "active_hc_timeout"),
+        (HealthFlags::FAILED_DNS_LOOKUP, "failed_dns_lookup"),
     ] {
         if flags.contains(flag) {
             health[key] = true.into();

@@ -3,6 +3,7 @@
 use super::outlier::Monitor;
 use crate::stats::{HostStats, PerShard};
 use ringway_config::model::{self, Address, EndpointTarget};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
@@ -23,15 +24,18 @@ impl HealthFlags {
     pub const EXCLUDED_VIA_IMMEDIATE_HC_FAIL: Self = Self(1 << 4);
     /// The active check failed by its timeout.
     pub const ACTIVE_HC_TIMEOUT: Self = Self(1 << 5);
+    /// The lookup of the host's name fails; the last answer stays in force. This says nothing about the host's health.
+    pub const FAILED_DNS_LOOKUP: Self = Self(1 << 6);
 
     /// The names in Envoy's /clusters.
-    pub const NAMES: [(Self, &'static str); 6] = [
+    pub const NAMES: [(Self, &'static str); 7] = [
         (Self::FAILED_ACTIVE_HC, "/failed_active_hc"),
         (Self::FAILED_OUTLIER_CHECK, "/failed_outlier_check"),
         (Self::DEGRADED_ACTIVE_HC, "/degraded_active_hc"),
         (Self::PENDING_DYNAMIC_REMOVAL, "/pending_dynamic_removal"),
         (Self::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, "/excluded_via_immediate_hc_fail"),
         (Self::ACTIVE_HC_TIMEOUT, "/active_hc_timeout"),
+        (Self::FAILED_DNS_LOOKUP, "/failed_dns_lookup"),
     ];
 
     pub fn contains(self, other: Self) -> bool {
@@ -80,6 +84,8 @@ pub enum Health {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostSpec {
     pub address: Address,
+    /// Further addresses, which are tried in this order where the first one cannot be reached.
+    pub more_addresses: Vec<Address>,
     /// The identity in place of the address, where the host's address may change (Envoy: LOGICAL_DNS).
     pub logical_name: Option<Box<str>>,
     /// For automatic host rewrites and health checks.
@@ -105,6 +111,7 @@ impl HostSpec {
         };
         Self {
             address,
+            more_addresses: Vec::new(),
             logical_name: None,
             hostname: endpoint.hostname.as_ref().or(name).map(|name| name.as_str().into()),
             weight: endpoint.weight,
@@ -113,6 +120,11 @@ impl HostSpec {
             metadata: endpoint.metadata.clone(),
             health_check_port: endpoint.health_check_port,
         }
+    }
+
+    /// All addresses in the order in which they are tried.
+    pub fn addresses(&self) -> Rc<[Address]> {
+        std::iter::once(&self.address).chain(&self.more_addresses).cloned().collect()
     }
 
     /// Two descriptions with the same identity are of the same host, however else they differ.

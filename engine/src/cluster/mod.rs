@@ -247,7 +247,7 @@ impl Cluster {
         let pool = Pool::new(
             &self.reactor,
             &self.network,
-            host.spec.address.clone(),
+            host.spec.addresses(),
             PoolOptions { protocol, ..self.options.clone() },
             self.stats.clone(),
             &self.pools,

@@ -11,6 +11,7 @@ mod drain;
 mod house;
 mod limit;
 mod memory;
+mod race;
 mod roster;
 mod splice;
 pub mod sys;

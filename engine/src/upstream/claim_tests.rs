@@ -68,7 +68,7 @@ impl World {
             let pools = hosts.iter().enumerate().map(|(host, copies)| {
                 let (options, copy) = (options.clone(), Rc::new(copies.join(number)));
                 let to = Network::Memory(network.clone());
-                Pool::new(&reactor, &to, address(host), options, stats.clone(), &group, copy)
+                Pool::new(&reactor, &to, Rc::new([address(host)]), options, stats.clone(), &group, copy)
             });
             let pools = pools.collect();
             let _listeners = (0..HOSTS).map(|host| network.listen(address(host), 1024)).collect();

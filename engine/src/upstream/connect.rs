@@ -12,7 +12,7 @@ use crate::stats::{HostStats, ShardCopy};
 use ringway_config::model::Address;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -246,25 +246,23 @@ pub(super) enum Made {
 async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, timer: &Timer) -> Result<Made, ConnectError> {
     let reactor = &pool.reactor;
     let (started, drained) = (reactor.now(), pool.drained.get());
-    // Not within the match, and not afterwards: the address may change while this waits.
-    let connecting = pool.network.connect(reactor, &pool.address.borrow());
-    let remote = match &*pool.address.borrow() {
-        Address::Ip(address) => Some(*address),
-        Address::Unix(_) => None,
-    };
-    let result = match connecting {
-        Ok(stream) => {
-            let connected = poll_fn(|_| match stream.poll_connected() {
-                Poll::Ready(result) => Poll::Ready(result.map_err(ConnectError::Failed)),
-                Poll::Pending if timer.fired() => Poll::Ready(Err(ConnectError::Timeout)),
-                Poll::Pending => Poll::Pending,
-            });
-            connected.await.map(|()| stream)
-        }
-        Err(error) => Err(ConnectError::Failed(error)),
+    // The addresses may change while this waits.
+    let addresses = pool.addresses.borrow().clone();
+    let result = {
+        let mut connecting = pin!(pool.network.connect_any(reactor, &addresses));
+        poll_fn(|context| match connecting.as_mut().poll(context) {
+            Poll::Ready(result) => Poll::Ready(result.map_err(ConnectError::Failed)),
+            Poll::Pending if timer.fired() => Poll::Ready(Err(ConnectError::Timeout)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     };
     match result {
-        Ok(stream) => {
+        Ok((stream, index)) => {
+            let remote = match &addresses[index] {
+                Address::Ip(address) => Some(*address),
+                Address::Unix(_) => None,
+            };
             pool.stats.upstream_cx_connect_ms.record((reactor.now() - started) / 1000);
             let ends = Ends { local: stream.local_address(), remote, connect_start: started };
             let connection = Connection::new(ends, slot, drained, reactor, &pool.stats);

@@ -45,7 +45,8 @@ pub struct PoolOptions {
 pub struct Pool {
     pub(super) reactor: Rc<Reactor>,
     pub(super) network: Network,
-    pub(super) address: RefCell<Address>,
+    /// In the order in which they are tried.
+    pub(super) addresses: RefCell<Rc<[Address]>>,
     pub(super) options: PoolOptions,
     pub(super) stats: Arc<ClusterStats>,
     pub(super) group: Rc<PoolGroup>,
@@ -68,7 +69,7 @@ impl Pool {
     pub fn new(
         reactor: &Rc<Reactor>,
         network: &Network,
-        address: Address,
+        addresses: Rc<[Address]>,
         options: PoolOptions,
         stats: Arc<ClusterStats>,
         group: &Rc<PoolGroup>,
@@ -77,7 +78,7 @@ impl Pool {
         let pool = Rc::new(Self {
             reactor: reactor.clone(),
             network: network.clone(),
-            address: RefCell::new(address),
+            addresses: RefCell::new(addresses),
             options,
             stats,
             group: group.clone(),
@@ -95,9 +96,9 @@ impl Pool {
         pool
     }
 
-    /// Connect to another address from now on, which is `host`'s; the connections there are stay.
-    pub fn set_address(&self, address: Address, host: Rc<ShardCopy<HostStats>>) {
-        self.address.replace(address);
+    /// Connect to other addresses from now on, which are `host`'s; the connections there are stay.
+    pub fn set_addresses(&self, addresses: Rc<[Address]>, host: Rc<ShardCopy<HostStats>>) {
+        self.addresses.replace(addresses);
         self.host.replace(host);
     }
 

@@ -52,7 +52,7 @@ impl World {
         };
         let host = Rc::new(Arc::<PerShard<HostStats>>::default().join(0));
         let to = Network::Memory(network.clone());
-        let pool = Pool::new(&reactor, &to, address(), options, stats.clone(), &group, host);
+        let pool = Pool::new(&reactor, &to, Rc::new([address()]), options, stats.clone(), &group, host);
         let listener = Some(network.listen(address(), 1024));
         Self { reactor, network, listener, stats, pool, accepted: RefCell::default(), served: Rc::default() }
     }

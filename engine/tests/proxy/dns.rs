@@ -265,19 +265,26 @@ fn a_failure_keeps_the_last_answer() {
     wait_until_reached(&proxy, &["127.0.0.3"]);
 }
 
-/// Envoy: an empty answer is an answer for STRICT_DNS and a failure for LOGICAL_DNS.
+/// HAProxy: hold nx. Envoy: an empty answer is an answer for STRICT_DNS and a failure for LOGICAL_DNS.
 #[test]
 fn a_name_that_vanishes_empties_a_strict_cluster_only() {
     let origin = Everywhere::start();
     let nothing = [Zone::NoSuchName, Zone::Addresses(60, Vec::new())];
     for zone in nothing {
         let server = NameServer::with("a.test", addresses(&["127.0.0.1"]));
-        let proxy = Ringway::start(&config(&server, &origin, OFTEN_ALWAYS, STRICT, r#"["a.test:PORT"]"#));
+        let hold = format!("{OFTEN_ALWAYS}, hold_nx = \"2s\"");
+        let proxy = Ringway::start(&config(&server, &origin, &hold, STRICT, r#"["a.test:PORT"]"#));
         assert_eq!(proxy.get("/").status(), 200);
         server.set("a.test", zone.clone());
+        let vanished = Instant::now();
+        let endpoint = ([127, 0, 0, 1], origin.port).into();
+        eventually("the endpoint is flagged", || proxy.health_flags(endpoint) == "/failed_dns_lookup");
+        assert_eq!(proxy.get("/").status(), 200, "and still used");
         proxy.wait_for_stat("cluster.app.membership_total", 0);
+        assert!(vanished.elapsed() >= Duration::from_secs(2), "{:?}", vanished.elapsed());
         assert_eq!(proxy.get("/").status(), 503);
-        assert_eq!(proxy.stat("cluster.app.update_failure"), 0);
+        assert!(proxy.stat("cluster.app.update_empty") >= 2);
+        assert!(proxy.stderr().contains("the last answer stays in force"));
         assert!(proxy.stat("dns.hickory.not_found") >= 1);
         server.set("a.test", addresses(&["127.0.0.2"]));
         proxy.wait_for_stat("cluster.app.membership_total", 1);
@@ -290,6 +297,48 @@ fn a_name_that_vanishes_empties_a_strict_cluster_only() {
         eventually("the answer is empty", || proxy.stat("cluster.app.update_empty") >= 2);
         assert!(proxy.stat("cluster.app.update_failure") >= 2);
         assert_eq!(proxy.get("/").text(), "127.0.0.1");
+    }
+}
+
+/// Aliases that lead in a circle say nothing about the addresses: a failure like SERVFAIL, whatever `hold_nx` is.
+#[test]
+fn aliases_in_a_circle_keep_the_last_answer() {
+    let origin = Everywhere::start();
+    let to = |target: &str| Zone::Alias(60, target.into(), Box::new(Zone::Addresses(60, Vec::new())));
+    for circle in [vec![("a.test", "a.test")], vec![("a.test", "b.test"), ("b.test", "a.test")]] {
+        let server = NameServer::with("a.test", addresses(&["127.0.0.1"]));
+        let no_hold = format!("{OFTEN_ALWAYS}, hold_nx = \"0s\"");
+        let proxy = Ringway::start(&config(&server, &origin, &no_hold, STRICT, r#"["a.test:PORT"]"#));
+        assert_eq!(proxy.get("/").status(), 200);
+        circle.iter().for_each(|(name, target)| server.set(name, to(target)));
+        eventually("lookups fail", || proxy.stat("cluster.app.update_failure") >= 2);
+        assert_eq!((proxy.get("/").text(), proxy.stat("cluster.app.update_empty")), ("127.0.0.1", 0));
+        // An alias that leads to nothing is an answer.
+        server.set("a.test", Zone::Alias(60, "c.test".into(), Box::new(Zone::Addresses(60, Vec::new()))));
+        server.set("c.test", Zone::Addresses(60, Vec::new()));
+        proxy.wait_for_stat("cluster.app.membership_total", 0);
+    }
+}
+
+/// Both addresses of this host are one endpoint, and the one that is listened on is found, by health checks as well.
+#[test]
+fn localhost_is_one_endpoint_whatever_family_is_listened_on() {
+    let server = NameServer::start();
+    for discovery in ["strict_dns", "logical_dns"] {
+        for family in ["", "dns_lookup_family = \"all\"", "dns_lookup_family = \"v4_preferred\""] {
+            let origin = super::support::Origin::answering(|_| response(200, &[], "here"));
+            let checks = "[[clusters.health_checks]]\ntcp = {}\ninterval = \"50ms\"\ntimeout = \"5s\"";
+            let cluster = format!("discovery = \"{discovery}\"\n{family}\n{checks}");
+            let endpoints = format!("[\"localhost:{}\"]", origin.address.port());
+            let nowhere = Everywhere::start();
+            let proxy = Ringway::start(&config(&server, &nowhere, "", &cluster, &endpoints));
+            for _ in 0..5 {
+                let answer = proxy.get("/");
+                assert_eq!((answer.status(), answer.text()), (200, "here"), "{cluster}");
+            }
+            assert_eq!(proxy.stat("cluster.app.membership_total"), 1);
+            assert_eq!(proxy.stat("cluster.app.membership_healthy"), 1, "{cluster}");
+        }
     }
 }
 
@@ -370,22 +419,22 @@ fn a_reload_keeps_what_stays_and_looks_up_what_is_new() {
     let text = |endpoints: &str, more: &str| config(&server, &origin, "", &format!("{STRICT}\n{more}"), endpoints);
     let proxy = Ringway::start(&text(r#"["a.test:PORT"]"#, ""));
     assert_eq!(reached(&proxy, 2), set(&["127.0.0.1"]));
-    // The cluster as it was: not looked up again.
+    // The cluster as it was keeps its endpoints, and looks its name up again.
     proxy.write_config(&text(r#"["a.test:PORT"]"#, "").replace("http.routes", "http.via = \"x\"\nhttp.routes"));
     assert!(proxy.reload());
     assert_eq!(reached(&proxy, 2), set(&["127.0.0.1"]));
-    assert_eq!(server.count("a.test"), 1);
+    eventually("it is looked up", || server.count("a.test") == 2);
     // Another name beside it is there with the first request.
     proxy.write_config(&text(r#"["a.test:PORT", "b.test:PORT"]"#, ""));
     assert!(proxy.reload());
     assert_eq!(reached(&proxy, 8), set(&["127.0.0.1", "127.0.0.2"]));
-    assert_eq!((server.count("a.test"), server.count("b.test")), (2, 1));
+    assert_eq!((server.count("a.test"), server.count("b.test")), (3, 1));
     // A changed cluster while no name server answers: what was known stays in force.
     server.set("a.test", Zone::Error(ResponseCode::ServFail));
     server.set("b.test", Zone::Error(ResponseCode::ServFail));
     proxy.write_config(&text(r#"["a.test:PORT", "b.test:PORT"]"#, "connect_timeout = \"1s\""));
     assert!(proxy.reload());
-    assert!(server.count("a.test") > 2, "it was looked up again");
+    assert!(server.count("a.test") > 3, "it was looked up again");
     assert_eq!(reached(&proxy, 8), set(&["127.0.0.1", "127.0.0.2"]));
 }
 

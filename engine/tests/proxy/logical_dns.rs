@@ -2,7 +2,7 @@
 
 use super::dns::{Everywhere, LOGICAL, OFTEN, config, endpoints};
 use super::name_server::{NameServer, addresses};
-use super::support::{Ringway, eventually};
+use super::support::{Origin, Ringway, eventually, response};
 use std::net::{Ipv4Addr, SocketAddr};
 
 const NAME: &str = r#"["a.test:PORT"]"#;
@@ -72,4 +72,35 @@ fn an_ejection_stays() {
     let shown = ["ejections_active", "ejections_enforced_total"]
         .map(|name| proxy.stat(&format!("cluster.app.outlier_detection.{name}")));
     assert_eq!(shown, [1, 1]);
+}
+
+/// Addresses are tried one after the other, the next one at once where one refuses and soon where one says nothing: the
+/// request notices neither.
+#[test]
+fn the_next_address_is_tried_where_one_cannot_be_reached() {
+    let origin = Origin::answering(|_| response(200, &[], "here"));
+    let port = origin.address.port();
+    // Nothing listens on the first one. On the second one the queue of new connections is full, so that it says nothing.
+    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    full.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, 77), port)).into()).expect("a free port");
+    full.listen(0).expect("it listens");
+    let blocked: Vec<_> = (0..3)
+        .map(|_| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+            socket.set_nonblocking(true).expect("set");
+            let _ = socket.connect(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, 77), port)).into());
+            socket
+        })
+        .collect();
+    let server = NameServer::with("a.test", addresses(&["127.0.0.66", "127.0.0.77", "127.0.0.1"]));
+    let text = config(&server, &Everywhere::start(), "", LOGICAL, &format!("[\"a.test:{port}\"]"));
+    let proxy = Ringway::start(&text);
+    for _ in 0..3 {
+        let answer = proxy.get("/");
+        assert_eq!((answer.status(), answer.text()), (200, "here"));
+    }
+    let shown = ["upstream_cx_total", "upstream_cx_connect_fail", "membership_total"]
+        .map(|name| proxy.stat(&format!("cluster.app.{name}")));
+    assert_eq!(shown, [1, 0, 1]);
+    drop(blocked);
 }

@@ -19,6 +19,11 @@ table! {
         jitter: Time<0>, default "\"0s\"";
         /// Times between lookups while they fail.
         failure_refresh_rate: FailureRefreshRate, optional "from `refresh_rate` to ten times it";
+        /// The longest time to live that is respected: a name is looked up again after it, whatever its answer says.
+        max_ttl: Time<1>, default "\"1h\"";
+        /// How long a cluster with `discovery = "strict_dns"` keeps the endpoints of a name whose lookups say that there is no
+        /// such name or that it has no address (HAProxy: hold nx). `"0s"`: not at all.
+        hold_nx: Time<0>, default "\"30s\"";
         /// Name servers to ask instead of those in `/etc/resolv.conf`: `"10.0.0.53"` or, with a port,
         /// `"10.0.0.53:5353"`.
         resolvers: List<ResolverAddress>, optional "those in `/etc/resolv.conf`";

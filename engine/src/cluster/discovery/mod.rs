@@ -45,7 +45,8 @@ impl Discovery {
         }
     }
 
-    /// Switches over to the clusters of a new configuration. Clusters that stay the same continue; new ones begin with the
+    /// Switches over to the clusters of a new configuration. Clusters that stay the same continue, but look their names up
+    /// again: a reload is the way to tell Ringway that something has changed. New ones begin with the
     /// known addresses of their names where a cluster of the same name was there before; the others end. `warm` is dropped
     /// when the first lookups of the new ones have ended, with or without an answer.
     pub fn apply(&mut self, clusters: &[Arc<ClusterShared>], warm: Sender<()>) {
@@ -55,6 +56,7 @@ impl Discovery {
             let name = &cluster.config.name;
             let old = before.remove(name);
             if old.as_ref().is_some_and(|watch| watch.is_of(cluster)) {
+                old.iter().for_each(Watch::look_again);
                 self.watches.extend(old.map(|watch| (name.clone(), watch)));
                 continue;
             }

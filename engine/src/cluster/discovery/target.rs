@@ -2,28 +2,34 @@
 
 use super::resolver::{Answer, LookupError};
 use crate::base::random::Random;
-use ringway_config::model::Dns;
+use ringway_config::model::{Dns, LookupFamily};
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// The shortest time between two lookups of a name, whatever its TTL says.
 const REFRESH_MIN: Duration = Duration::from_secs(1);
 
+/// The addresses of one endpoint that are tried at most; an even number.
+const TRIED_MAX: usize = 8;
+
 /// What the addresses of an answer mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Each address is an endpoint, in any order; no address means no endpoint (Envoy: STRICT_DNS).
+    /// Each address is an endpoint, in any order; no address means no endpoint after a while (Envoy: STRICT_DNS).
     Strict,
-    /// The first address counts, and an answer without one is a failure like any other (Envoy: LOGICAL_DNS).
+    /// All addresses are of one endpoint, to be tried one after the other, and an answer without one is a failure like any
+    /// other (Envoy: LOGICAL_DNS).
     Logical,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Target {
-    /// The last good answer: all of it in ascending order, or the first one.
+    /// The last good answer: in ascending order, or in the order in which they are tried.
     pub addresses: Vec<IpAddr>,
     /// Failed lookups in a row.
     failures: u32,
+    /// Since when a strict target's lookups say that there is no address.
+    missing_since: Option<Duration>,
 }
 
 /// The effect of a lookup on its target.
@@ -49,34 +55,56 @@ pub(super) enum Outcome {
 impl Target {
     /// A target that begins with known addresses.
     pub(super) fn new(addresses: Vec<IpAddr>) -> Self {
-        Self { addresses, failures: 0 }
+        Self { addresses, ..Self::default() }
     }
 
-    pub(super) fn take(&mut self, result: Result<Answer, LookupError>, kind: Kind, dns: &Dns, random: &Random) -> Step {
+    pub(super) const fn none() -> Self {
+        Self { addresses: Vec::new(), failures: 0, missing_since: None }
+    }
+
+    /// Whether an earlier answer is in force because lookups fail.
+    pub(super) fn is_held(&self) -> bool {
+        self.failures > 0 && !self.addresses.is_empty()
+    }
+
+    /// `now` on any clock that does not go back.
+    pub(super) fn take(
+        &mut self,
+        result: Result<Answer, LookupError>,
+        kind: Kind,
+        dns: &Dns,
+        random: &Random,
+        now: Duration,
+    ) -> Step {
+        let is_empty = result.as_ref().is_ok_and(|answer| answer.addresses.is_empty());
+        // How much longer the addresses are kept that the name no longer has.
+        let mut held = None;
+        if is_empty && kind == Kind::Strict && !self.addresses.is_empty() {
+            let since = *self.missing_since.get_or_insert(now);
+            held = Some(dns.hold_nx.saturating_sub(now.saturating_sub(since))).filter(|held| !held.is_zero());
+        }
         match result {
-            Ok(answer) if kind == Kind::Strict || !answer.addresses.is_empty() => {
-                self.failures = 0;
+            Ok(answer) if !is_empty || (kind == Kind::Strict && held.is_none()) => {
+                (self.failures, self.missing_since) = (0, None);
                 let wait = refresh(&answer, dns) + up_to(dns.jitter, random);
-                Step { outcome: self.replace(answer, kind), wait }
+                Step { outcome: self.replace(answer, kind, dns), wait }
             }
-            result => {
+            _ => {
                 self.failures = self.failures.saturating_add(1);
-                let wait = back_off(dns.failure_refresh, self.failures, random);
-                Step { outcome: Outcome::Failed { empty: result.is_ok(), first: self.failures == 1 }, wait }
+                let wait = back_off(dns.failure_refresh, self.failures, random).min(held.unwrap_or(Duration::MAX));
+                Step { outcome: Outcome::Failed { empty: is_empty, first: self.failures == 1 }, wait }
             }
         }
     }
 
-    fn replace(&mut self, answer: Answer, kind: Kind) -> Outcome {
+    fn replace(&mut self, answer: Answer, kind: Kind, dns: &Dns) -> Outcome {
         let mut addresses = answer.addresses;
+        if let Some(failed) = answer.failed {
+            addresses.extend(self.addresses.iter().filter(|address| failed.holds(address)));
+        }
         match kind {
-            Kind::Strict => {
-                if let Some(failed) = answer.failed {
-                    addresses.extend(self.addresses.iter().filter(|address| failed.holds(address)));
-                }
-                addresses.sort_unstable();
-            }
-            Kind::Logical => addresses.truncate(1),
+            Kind::Strict => addresses.sort_unstable(),
+            Kind::Logical => addresses = interleaved(addresses, dns.lookup_family),
         }
         if addresses == self.addresses {
             return Outcome::Unchanged;
@@ -86,10 +114,28 @@ impl Target {
     }
 }
 
+/// The order in which addresses are tried (RFC 8305 section 4): the families take turns.
+fn interleaved(addresses: Vec<IpAddr>, family: LookupFamily) -> Vec<IpAddr> {
+    let v4_first = family == LookupFamily::V4Preferred;
+    let (first, second): (Vec<IpAddr>, Vec<IpAddr>) =
+        addresses.into_iter().partition(|address| address.is_ipv4() == v4_first);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut order = Vec::new();
+    while order.len() < TRIED_MAX {
+        let before = order.len();
+        order.extend(first.next());
+        order.extend(second.next());
+        if order.len() == before {
+            break;
+        }
+    }
+    order
+}
+
 /// The wait after a good answer.
 fn refresh(answer: &Answer, dns: &Dns) -> Duration {
     match answer.ttl {
-        Some(ttl) if dns.respect_ttl => ttl.max(REFRESH_MIN),
+        Some(ttl) if dns.respect_ttl => ttl.min(dns.max_ttl).max(REFRESH_MIN),
         _ => dns.refresh_rate,
     }
 }
@@ -110,7 +156,6 @@ fn up_to(max: Duration, random: &Random) -> Duration {
 mod tests {
     use super::super::resolver::Family;
     use super::*;
-    use ringway_config::model::LookupFamily;
 
     const fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -123,6 +168,8 @@ mod tests {
             jitter: Duration::ZERO,
             failure_refresh: (seconds(2), seconds(60)),
             respect_ttl: true,
+            max_ttl: seconds(3600),
+            hold_nx: seconds(30),
             resolvers: Vec::new(),
         }
     }
@@ -133,7 +180,11 @@ mod tests {
     }
 
     fn take(target: &mut Target, result: Result<Answer, LookupError>, kind: Kind, dns: &Dns) -> Step {
-        target.take(result, kind, dns, &Random::seeded(7))
+        take_at(target, result, kind, dns, 0)
+    }
+
+    fn take_at(target: &mut Target, result: Result<Answer, LookupError>, kind: Kind, dns: &Dns, now: u64) -> Step {
+        target.take(result, kind, dns, &Random::seeded(7), seconds(now))
     }
 
     #[test]
@@ -142,9 +193,12 @@ mod tests {
         let mut wait = |answer, dns: &Dns| take(&mut target, Ok(answer), Kind::Strict, dns).wait;
         assert_eq!(wait(answer(&["192.0.2.1"], 30), &dns()), seconds(30));
         assert_eq!(wait(answer(&["192.0.2.1"], 0), &dns()), seconds(1), "no faster than that");
+        assert_eq!(wait(answer(&["192.0.2.1"], (1 << 31) - 1), &dns()), seconds(3600), "no slower than that");
         assert_eq!(wait(answer(&["192.0.2.1"], 30), &Dns { respect_ttl: false, ..dns() }), seconds(5));
         assert_eq!(wait(Answer { ttl: None, ..answer(&["192.0.2.1"], 0) }, &dns()), seconds(5), "the hosts file");
-        assert_eq!(wait(Answer::default(), &dns()), seconds(5), "nothing has no TTL");
+        target = Target::default();
+        let step = take(&mut target, Ok(Answer::default()), Kind::Strict, &dns());
+        assert_eq!(step.wait, seconds(5), "nothing has no TTL");
     }
 
     #[test]
@@ -152,8 +206,9 @@ mod tests {
         let dns = Dns { jitter: seconds(10), ..dns() };
         let random = Random::seeded(1);
         let mut target = Target::default();
-        let waits: Vec<_> =
-            (0..1000).map(|_| target.take(Ok(answer(&["192.0.2.1"], 30)), Kind::Strict, &dns, &random).wait).collect();
+        let waits: Vec<_> = (0..1000)
+            .map(|_| target.take(Ok(answer(&["192.0.2.1"], 30)), Kind::Strict, &dns, &random, seconds(0)).wait)
+            .collect();
         assert!(waits.iter().all(|wait| (seconds(30)..seconds(40)).contains(wait)));
         assert!(waits.iter().any(|wait| *wait < seconds(31)) && waits.iter().any(|wait| *wait > seconds(39)));
     }
@@ -177,14 +232,58 @@ mod tests {
         assert!(step.wait <= seconds(2), "the back-off begins again");
     }
 
+    /// HAProxy: hold nx.
     #[test]
-    fn an_empty_answer_empties_a_strict_target_only() {
+    fn an_empty_answer_empties_a_strict_target_only_and_after_a_while() {
         let mut target = Target::new(vec![[192, 0, 2, 1].into()]);
         let step = take(&mut target, Ok(Answer::default()), Kind::Logical, &dns());
         assert_eq!(step.outcome, Outcome::Failed { empty: true, first: true });
         assert_eq!(target.addresses.len(), 1);
-        let step = take(&mut target, Ok(Answer::default()), Kind::Strict, &dns());
+
+        let mut target = Target::new(vec![[192, 0, 2, 1].into()]);
+        let mut now = 100;
+        for (result, empty) in
+            [(Ok(Answer::default()), true), (Err(LookupError::Timeout), false), (Ok(Answer::default()), true)]
+        {
+            let step = take_at(&mut target, result, Kind::Strict, &dns(), now);
+            assert_eq!(step.outcome, Outcome::Failed { empty, first: now == 100 }, "{now}");
+            assert!(target.is_held() && step.wait <= seconds(130 - now));
+            now += 14;
+        }
+        // Failures do not count against it; the first empty answer does.
+        let step = take_at(&mut target, Err(LookupError::Timeout), Kind::Strict, &dns(), 1000);
+        assert!(step.outcome == Outcome::Failed { empty: false, first: false } && target.addresses.len() == 1);
+        let step = take_at(&mut target, Ok(Answer::default()), Kind::Strict, &dns(), 1001);
+        assert_eq!((step.outcome, target.addresses.len(), target.is_held()), (Outcome::Changed, 0, false));
+        // Nothing is kept that was not there, and a good answer begins anything again.
+        let step = take_at(&mut target, Ok(Answer::default()), Kind::Strict, &dns(), 1002);
+        assert_eq!(step, Step { outcome: Outcome::Unchanged, wait: seconds(5) });
+        for now in [2000, 2029, 2058] {
+            take_at(&mut target, Ok(answer(&["192.0.2.1"], 30)), Kind::Strict, &dns(), now - 1);
+            take_at(&mut target, Ok(Answer::default()), Kind::Strict, &dns(), now);
+            assert_eq!(target.addresses.len(), 1);
+        }
+        let off = Dns { hold_nx: Duration::ZERO, ..dns() };
+        let step = take_at(&mut target, Ok(Answer::default()), Kind::Strict, &off, 2059);
         assert_eq!((step.outcome, target.addresses.len()), (Outcome::Changed, 0));
+    }
+
+    /// RFC 8305 section 4.
+    #[test]
+    fn the_families_take_turns_in_a_logical_target() {
+        let all = answer(&["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1"], 30);
+        let order = |family| {
+            let mut target = Target::default();
+            take(&mut target, Ok(all.clone()), Kind::Logical, &Dns { lookup_family: family, ..dns() });
+            target.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(order(LookupFamily::All), "2001:db8::1 192.0.2.1 192.0.2.2 192.0.2.3");
+        assert_eq!(order(LookupFamily::V4Preferred), "192.0.2.1 2001:db8::1 192.0.2.2 192.0.2.3");
+        let many: Vec<String> = (1..40).map(|x| format!("192.0.2.{x}")).collect();
+        let many = answer(&many.iter().map(String::as_str).collect::<Vec<_>>(), 30);
+        let mut target = Target::default();
+        take(&mut target, Ok(many.clone()), Kind::Logical, &dns());
+        assert_eq!(target.addresses, many.addresses[..TRIED_MAX]);
     }
 
     #[test]
@@ -194,7 +293,7 @@ mod tests {
             let mut target = Target::default();
             take(&mut target, Ok(one.clone()), kind, &dns());
             assert_eq!(take(&mut target, Ok(other.clone()), kind, &dns()).outcome, outcome);
-            assert_eq!(target.addresses.len(), if kind == Kind::Strict { 2 } else { 1 });
+            assert_eq!(target.addresses.len(), 2);
         }
     }
 

@@ -3,15 +3,17 @@
 use super::resolver::{LookupError, Resolver};
 use super::target::{Kind, Outcome, Target};
 use crate::base::random::Random;
-use crate::cluster::{ClusterShared, Host, HostSpec};
-use ringway_config::model::{self, Address, Discovery, Dns, EndpointTarget};
+use crate::cluster::{ClusterShared, HealthFlags, Host, HostSpec};
+use ringway_config::model::{self, Address, Discovery, Dns, EndpointTarget, LookupFamily};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::Instant;
 
 /// Known addresses by name, with which a new watch begins.
 pub(super) type Known = HashMap<String, Vec<IpAddr>>;
@@ -34,6 +36,10 @@ pub(super) struct Watch {
     tasks: Vec<AbortHandle>,
 }
 
+/// The name of this host has one endpoint whatever the discovery is (RFC 6761 section 6.3): of its addresses, perhaps only
+/// one is listened on.
+const LOCALHOST: &str = "localhost";
+
 struct Names {
     cluster: Arc<ClusterShared>,
     dns: Dns,
@@ -42,6 +48,8 @@ struct Names {
     random: Rc<Random>,
     /// By host name: a name in several endpoints is looked up once.
     targets: RefCell<BTreeMap<String, Target>>,
+    /// Told when the names are to be looked up now.
+    again: Notify,
 }
 
 impl Watch {
@@ -69,6 +77,7 @@ impl Watch {
             resolver,
             random,
             targets: RefCell::new(names.map(target).collect()),
+            again: Notify::new(),
         });
         names.publish();
         let hosts: Vec<String> = names.targets.borrow().keys().cloned().collect();
@@ -79,6 +88,11 @@ impl Watch {
 
     pub(super) fn is_of(&self, cluster: &Arc<ClusterShared>) -> bool {
         Arc::ptr_eq(&self.names.cluster, cluster)
+    }
+
+    /// Looks the names up now, whatever time is left of their answers.
+    pub(super) fn look_again(&self) {
+        self.names.again.notify_waiters();
     }
 
     /// The last good answers, for a cluster that asks the same name servers for the same families.
@@ -105,13 +119,15 @@ impl Names {
     /// Looks `host` up until the watch ends.
     async fn follow(self: Rc<Self>, host: String, warm: Warm) {
         let mut warm = Some(warm);
+        let (kind, family) = (kind_of(self.kind, &host), family_of(&self.dns, &host));
+        let start = Instant::now();
         loop {
             let stats = &self.cluster.stats;
             stats.update_attempt.inc();
-            let result = self.resolver.lookup(&host, self.dns.lookup_family).await;
+            let result = self.resolver.lookup(&host, family).await;
             let error = result.as_ref().err().cloned();
             let step = match self.targets.borrow_mut().get_mut(&host) {
-                Some(target) => target.take(result, self.kind, &self.dns, &self.random),
+                Some(target) => target.take(result, kind, &self.dns, &self.random, start.elapsed()),
                 None => return,
             };
             match step.outcome {
@@ -129,8 +145,9 @@ impl Names {
                     self.log_failure(&host, error, first);
                 }
             }
+            self.flag_held();
             drop(warm.take());
-            tokio::time::sleep(step.wait).await;
+            let _ = tokio::time::timeout(step.wait, self.again.notified()).await;
         }
     }
 
@@ -142,6 +159,20 @@ impl Names {
             let [added, renewed, removed] = [&change.added, &change.renewed, &change.removed].map(|hosts| list(hosts));
             let cluster = &self.cluster.config.name;
             tracing::info!(target: "ringway::dns", cluster, added, renewed, removed, "members changed");
+        }
+    }
+
+    /// Flags the hosts that are members only because the last answer stays in force.
+    fn flag_held(&self) {
+        let targets = self.targets.borrow();
+        let held: Vec<Address> = named(&self.cluster.config, self.kind, &targets)
+            .filter(|(_, target)| target.is_held())
+            .flat_map(|(spec, _)| spec)
+            .map(|spec| spec.address)
+            .collect();
+        let held: HashSet<&Address> = held.iter().collect();
+        for host in self.cluster.hosts().iter() {
+            self.cluster.set_flag(host, HealthFlags::FAILED_DNS_LOOKUP, held.contains(&host.spec.address));
         }
     }
 
@@ -157,22 +188,57 @@ impl Names {
     }
 }
 
+/// What the addresses of a name mean in a cluster of this kind.
+fn kind_of(kind: Kind, host: &str) -> Kind {
+    if host == LOCALHOST { Kind::Logical } else { kind }
+}
+
+/// Which addresses of a name are asked for: those of this host in both families, unless only one is wanted.
+fn family_of(dns: &Dns, host: &str) -> LookupFamily {
+    match dns.lookup_family {
+        LookupFamily::Auto | LookupFamily::V4Preferred if host == LOCALHOST => LookupFamily::All,
+        family => family,
+    }
+}
+
 /// The members of a cluster whose names have the addresses in `targets`, in the order of the configuration.
 fn members(cluster: &model::Cluster, kind: Kind, targets: &BTreeMap<String, Target>) -> Vec<HostSpec> {
+    let mut named = named(cluster, kind, targets);
     let mut members = Vec::new();
     for endpoint in &cluster.endpoints {
         match &endpoint.target {
             EndpointTarget::Address(address) => members.push(HostSpec::new(endpoint, address.clone())),
-            EndpointTarget::Name { host, port } => {
-                let addresses = targets.get(host).map_or(&[][..], |target| &target.addresses);
-                members.extend(addresses.iter().map(|ip| HostSpec {
-                    logical_name: (kind == Kind::Logical).then(|| format!("{host}:{port}").into()),
-                    ..HostSpec::new(endpoint, Address::Ip(SocketAddr::new(*ip, *port)))
-                }));
-            }
+            EndpointTarget::Name { .. } => members.extend(named.next().into_iter().flat_map(|(specs, _)| specs)),
         }
     }
     members
+}
+
+/// For each endpoint with a name the members that come of it, and the name's target.
+fn named<'a>(
+    cluster: &'a model::Cluster,
+    kind: Kind,
+    targets: &'a BTreeMap<String, Target>,
+) -> impl Iterator<Item = (Vec<HostSpec>, &'a Target)> {
+    static NONE: Target = Target::none();
+    cluster.endpoints.iter().filter_map(move |endpoint| {
+        let EndpointTarget::Name { host, port } = &endpoint.target else { return None };
+        let target = targets.get(host).unwrap_or(&NONE);
+        let mut addresses = target.addresses.iter().map(|ip| Address::Ip(SocketAddr::new(*ip, *port)));
+        let specs = match kind_of(kind, host) {
+            Kind::Strict => addresses.map(|address| HostSpec::new(endpoint, address)).collect(),
+            Kind::Logical => addresses
+                .next()
+                .map(|first| HostSpec {
+                    logical_name: Some(format!("{host}:{port}").into()),
+                    more_addresses: addresses.collect(),
+                    ..HostSpec::new(endpoint, first)
+                })
+                .into_iter()
+                .collect(),
+        };
+        Some((specs, target))
+    })
 }
 
 #[cfg(test)]
@@ -212,6 +278,23 @@ mod tests {
         let hostnames: Vec<_> = members.iter().map(|spec| spec.hostname.as_deref()).collect();
         assert_eq!(hostnames, [Some("a.test"), Some("a.test"), Some("b.test"), None]);
         assert!(members.iter().all(|spec| spec.logical_name.is_none()));
+    }
+
+    /// RFC 6761 section 6.3; the addresses of one endpoint are tried one after the other.
+    #[test]
+    fn this_host_is_one_endpoint_with_all_its_addresses() {
+        let cluster = config("strict_dns", r#"["localhost:80", "a.test:80"]"#);
+        let targets = targets(&[("localhost", &["::1", "127.0.0.1"]), ("a.test", &["192.0.2.1", "192.0.2.2"])]);
+        let members = members(&cluster, Kind::Strict, &targets);
+        assert_eq!(text(&members), ["[::1]:80 1", "192.0.2.1:80 1", "192.0.2.2:80 1"]);
+        let addresses: Vec<_> = members[0].addresses().iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["[::1]:80", "127.0.0.1:80"]);
+        assert_eq!(members[0].logical_name.as_deref(), Some("localhost:80"));
+        let dns = |family: &str| {
+            let config = config(&format!("strict_dns\"\ndns_lookup_family = \"{family}"), r#"["localhost:80"]"#);
+            family_of(dns_of(&config).expect("by DNS").0, "localhost")
+        };
+        assert_eq!([dns("auto"), dns("v4_only")], [LookupFamily::All, LookupFamily::V4Only]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::task::Poll;
 pub(super) struct Link {
     pub reactor: Rc<Reactor>,
     network: Network,
-    address: Address,
+    addresses: Rc<[Address]>,
     line: Line,
     /// A check has been made on it before.
     used: bool,
@@ -28,16 +28,16 @@ enum Line {
 }
 
 impl Link {
-    pub fn new(reactor: &Rc<Reactor>, network: &Network, address: Address) -> Self {
-        Self { reactor: reactor.clone(), network: network.clone(), address, line: Line::None, used: false }
+    pub fn new(reactor: &Rc<Reactor>, network: &Network, addresses: Rc<[Address]>) -> Self {
+        Self { reactor: reactor.clone(), network: network.clone(), addresses, line: Line::None, used: false }
     }
 
-    /// Connects to `address` from now on and returns whether that is another address. A connection to the old address says
+    /// Connects to `addresses` from now on and returns whether the first one is another. A connection to the old one says
     /// nothing about the new one.
-    pub fn aim(&mut self, address: Address) -> bool {
-        let has_moved = address != self.address;
+    pub fn aim(&mut self, addresses: Rc<[Address]>) -> bool {
+        let before = std::mem::replace(&mut self.addresses, addresses);
+        let has_moved = before.first() != self.addresses.first();
         if has_moved {
-            self.address = address;
             self.close();
         }
         has_moved
@@ -60,9 +60,8 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<ByteStream, Failure> {
-        let stream = self.network.connect(&self.reactor, &self.address).map_err(|_| Failure::Network)?;
-        poll_fn(|_| stream.poll_connected()).await.map_err(|_| Failure::Network)?;
-        Ok(stream)
+        let connected = self.network.connect_any(&self.reactor, &self.addresses).await;
+        connected.map(|(stream, _)| stream).map_err(|_| Failure::Network)
     }
 
     /// Connect for an exchange of bytes, unless the connection of the check before is still there.

@@ -112,14 +112,14 @@ impl Prober {
         check: &HealthCheck,
     ) -> Self {
         let request = request(check, cluster, host);
-        let link = Link::new(reactor, network, address(host));
+        let link = Link::new(reactor, network, addresses(host));
         Self { reactor: reactor.clone(), check: check.clone(), link, request }
     }
 
     /// From the next check on, checks `host`, which is the same host with a new description. Returns whether it has moved.
     pub fn follow(&mut self, cluster: &ClusterShared, host: &Host) -> bool {
         self.request = request(&self.check, cluster, host);
-        self.link.aim(address(host))
+        self.link.aim(addresses(host))
     }
 
     /// Makes one check.
@@ -169,12 +169,13 @@ fn request(check: &HealthCheck, cluster: &ClusterShared, host: &Host) -> Message
     }
 }
 
-/// The address of the endpoint's checks.
-fn address(host: &Host) -> Address {
-    match (&host.spec.address, host.spec.health_check_port) {
+/// The addresses of the endpoint's checks.
+fn addresses(host: &Host) -> Rc<[Address]> {
+    let checked = |address: &Address| match (address, host.spec.health_check_port) {
         (Address::Ip(address), Some(port)) => Address::Ip((address.ip(), port).into()),
         (address, _) => address.clone(),
-    }
+    };
+    host.spec.addresses().iter().map(checked).collect()
 }
 
 impl ClusterShared {
