@@ -1,6 +1,9 @@
 //! How many connections there may be, and how long they are used.
 
-use super::support::{Origin, Ringway, Setup, forwarding, response};
+use super::support::{Client, Origin, Ringway, Setup, forwarding, response};
+
+/// Half a request: the connection is busy, and so is not closed to make room for another one.
+const HALF: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na";
 
 #[test]
 fn the_listeners_limit() {
@@ -10,13 +13,16 @@ fn the_listeners_limit() {
     let proxy = Setup::new(&config).runtime("shards = 2").start();
     let mut held: Vec<_> = (0..3).map(|_| proxy.connect()).collect();
     held.iter_mut().for_each(|client| assert_eq!(client.get("/").status(), 200));
+    held.iter_mut().for_each(|client| client.send(HALF));
+    proxy.wait_for_stat("http.ingress_http.downstream_rq_active", 3);
     // The limit is exact and holds over both shards.
     for _ in 0..5 {
         proxy.connect().expect_end();
     }
     assert_eq!(proxy.stat("listener.main.downstream_cx_overflow"), 5);
     assert_eq!(proxy.stat("listener.main.downstream_global_cx_overflow"), 0);
-    held.iter_mut().for_each(|client| assert_eq!(client.get("/").status(), 200, "those within the limit stay"));
+    held.iter_mut().for_each(|client| client.send(b"b"));
+    held.iter_mut().for_each(|client| assert_eq!(client.response().status(), 200, "those within the limit stay"));
     held.pop();
     proxy.wait_for_stat("listener.main.downstream_cx_active", 2);
     assert_eq!(proxy.get("/").status(), 200, "a place became free");
@@ -24,14 +30,18 @@ fn the_listeners_limit() {
 
 #[test]
 fn the_limit_of_the_process() {
-    let config = "[[listeners]]\naddress = \"127.0.0.1:0\"\nstat_prefix = \"one\"\nhttp.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]\n\
-                  [[listeners]]\naddress = \"127.0.0.2:0\"\nstat_prefix = \"two\"\nhttp.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]";
-    let proxy = Setup::new(config).runtime("max_connections = 2").start();
+    let origin = Origin::answering(|_| response(200, &[], "ok"));
+    let two = "[[listeners]]\naddress = \"127.0.0.2:0\"\nstat_prefix = \"two\"\n\
+               http.routes = [{ match = { prefix = \"/\" }, route = { cluster = \"app\" } }]\n";
+    let one = forwarding(origin.address, "").replace("stat_prefix = \"main\"", "stat_prefix = \"one\"");
+    let proxy = Setup::new(&format!("{one}{two}")).runtime("max_connections = 2").start();
     let mut first = proxy.connect();
-    let mut second = super::support::Client::open(proxy.address(1));
+    let mut second = Client::open(proxy.address(1));
     assert_eq!((first.get("/").status(), second.get("/").status()), (200, 200));
+    [&mut first, &mut second].into_iter().for_each(|client| client.send(HALF));
+    proxy.wait_for_stat("http.ingress_http.downstream_rq_active", 2);
     proxy.connect().expect_end();
-    super::support::Client::open(proxy.address(1)).expect_end();
+    Client::open(proxy.address(1)).expect_end();
     assert_eq!(proxy.stat("listener.one.downstream_global_cx_overflow"), 1);
     assert_eq!(proxy.stat("listener.two.downstream_global_cx_overflow"), 1);
     assert_eq!(proxy.stat("server.total_connections"), 2);
