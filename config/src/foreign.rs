@@ -105,6 +105,10 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("keepalive", "see idle_timeout and max_idle_connections"),
     ("keepalive_timeout", "it is called idle_timeout"),
     ("client_header_timeout", "it is called request_headers_timeout"),
+    (
+        "client_body_timeout",
+        "min_request_body_rate bounds how slowly a body comes, request_timeout how long all of it takes",
+    ),
     ("client_max_body_size", "it is called max_request_body"),
     ("max_request_headers_kb", "it is called max_headers_size, with a unit: \"60KiB\""),
     ("max_request_headers_size", "it is called max_headers_size"),

@@ -160,7 +160,8 @@ table! {
 
 table! {
     /// A cluster that gets a copy of requests (Envoy: RequestMirrorPolicy), with `-shadow` appended to the host. A
-    /// request never waits for its copy: a copy that falls behind by more than `buffer_limit` of `http` is given up.
+    /// request never waits for its copy: a copy that falls behind by more than three quarters of
+    /// `buffer_limit` of `http` is given up.
     MirrorPolicy at "listeners[].http.virtual_hosts[].routes[].route.request_mirror_policies[]", example "mirror.toml" {
         /// Name of the cluster.
         cluster: ClusterName, required;

@@ -10,7 +10,9 @@ const UNUSED_MAX: usize = 16 * 1024;
 /// any other is copied behind the piece before it.
 #[derive(Debug, Default)]
 pub struct Pieces {
-    queue: SmallVec<[Buf; 2]>,
+    queue: SmallVec<[Option<Buf>; 2]>,
+    /// Where the first one stands in the queue; those before it were taken.
+    first: usize,
     /// Behind all others.
     joined: Vec<u8>,
     bytes: usize,
@@ -65,28 +67,28 @@ impl Pieces {
 
     /// The next piece, of `most` bytes at most.
     pub fn pop(&mut self, most: usize) -> Option<Buf> {
-        if self.queue.is_empty() {
+        if self.first == self.queue.len() {
+            (self.first, self.queue) = (0, SmallVec::new());
             self.close_joined();
         }
-        let first = self.queue.first_mut()?;
-        let piece = if first.len() > most {
-            let piece = first.slice(0..most);
-            first.advance(most);
-            self.unused += most;
-            piece
+        let slot = self.queue.get_mut(self.first)?;
+        let mut piece = slot.take()?;
+        if piece.len() > most {
+            let rest = slot.insert(piece.slice(most..piece.len()));
+            self.unused += piece.len() - rest.len();
+            piece.truncate(most);
         } else {
-            let piece = self.queue.remove(0);
+            self.first += 1;
             self.charge -= piece.charge();
             self.unused -= piece.charge() - piece.len();
-            piece
-        };
+        }
         self.bytes -= piece.len();
         Some(piece)
     }
 
     /// The pieces in buffers of their own.
-    pub fn bufs(&self) -> &[Buf] {
-        &self.queue
+    pub fn bufs(&self) -> impl Iterator<Item = &Buf> {
+        self.queue.iter().flatten()
     }
 
     /// The last ones, joined.
@@ -102,7 +104,7 @@ impl Pieces {
     fn enqueue(&mut self, buf: Buf) {
         self.charge += buf.charge();
         self.unused += buf.charge() - buf.len();
-        self.queue.push(buf);
+        self.queue.push(Some(buf));
     }
 
     fn close_joined(&mut self) {
@@ -130,7 +132,7 @@ mod tests {
         pieces.push_bytes(b"end");
         expected.extend_from_slice(b"end");
         assert_eq!((reactor.pool().in_use(), pieces.bytes()), (2, expected.len()));
-        let shown = pieces.bufs().iter().flat_map(|buf| buf.iter()).chain(pieces.joined());
+        let shown = pieces.bufs().flat_map(|buf| buf.iter()).chain(pieces.joined());
         assert_eq!((shown.copied().collect(), pieces.joined()), (expected.clone(), &b"eeeeend"[..]));
         let mut seen = Vec::new();
         while let Some(piece) = pieces.pop(700) {

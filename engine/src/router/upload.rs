@@ -6,10 +6,8 @@ use super::mirror::MirrorBody;
 use super::replay::Replay;
 use crate::base::clock::Nanos;
 use crate::http::{Exchange, Message, RequestHead, Trailers};
-use crate::mux::{Downstream, Hooks, Piece};
-use crate::ring::Buf;
+use crate::mux::{Downstream, Hooks, Piece, Pieces};
 use smallvec::SmallVec;
-use std::collections::VecDeque;
 use std::task::{Poll, ready};
 
 /// What `Upload::poll_collect` has read.
@@ -25,9 +23,7 @@ struct Ahead {
     /// What becomes of the body's bytes before they are read ahead of time: what filters before the one that reads ahead
     /// want.
     hooks: Hooks,
-    /// Whole pieces, and the one that is being put together.
-    held: VecDeque<Buf>,
-    gathered: Vec<u8>,
+    held: Pieces,
     /// Bytes read ahead of time.
     collected: u64,
     /// The body's end was read, too.
@@ -134,7 +130,7 @@ impl<'w, 'c> Upload<'w, 'c> {
     /// What was read ahead of time, then what comes.
     fn poll_early(&mut self, trailers: &mut Trailers, now: Nanos) -> Poll<Result<Piece, Fault>> {
         let Some(mut ahead) = self.ahead.take() else { return self.poll_receive(trailers) };
-        let polled = match ahead.held.pop_front() {
+        let polled = match ahead.held.pop(usize::MAX) {
             Some(buf) => Poll::Ready(Ok(Piece::Data(buf))),
             None if ahead.holds_end => Poll::Ready(Ok(Piece::End)),
             None => ahead.hooks.poll(now, || self.poll_receive(trailers), Fault::RequestCoding),
@@ -172,11 +168,14 @@ impl<'w, 'c> Upload<'w, 'c> {
     ) -> Poll<Result<Collected, Fault>> {
         while !ahead.holds_end && ahead.collected <= limit {
             match ready!(ahead.hooks.poll(now, || self.poll_receive(trailers), Fault::RequestCoding))? {
-                Piece::Data(buf) => ahead.hold(&buf),
+                // Copied, because a body may stay for long and receive buffers are for all.
+                Piece::Data(buf) => {
+                    ahead.collected += buf.len() as u64;
+                    ahead.held.push_bytes(&buf);
+                }
                 Piece::End => ahead.holds_end = true,
             }
         }
-        ahead.close_piece();
         Poll::Ready(Ok(Collected { bytes: ahead.collected, is_whole: ahead.holds_end && ahead.collected <= limit }))
     }
 
@@ -197,24 +196,5 @@ impl<'w, 'c> Upload<'w, 'c> {
             Piece::End => self.ended = true,
         }
         Poll::Ready(Ok(piece))
-    }
-}
-
-impl Ahead {
-    /// Copied, because a body may stay for long and receive buffers are for all; into large pieces, because it may
-    /// come byte by byte.
-    fn hold(&mut self, bytes: &[u8]) {
-        const PIECE: usize = 64 * 1024;
-        if self.gathered.len() + bytes.len() > PIECE {
-            self.close_piece();
-        }
-        self.gathered.extend_from_slice(bytes);
-        self.collected += bytes.len() as u64;
-    }
-
-    fn close_piece(&mut self) {
-        if !self.gathered.is_empty() {
-            self.held.push_back(Buf::from(std::mem::take(&mut self.gathered).into_boxed_slice()));
-        }
     }
 }

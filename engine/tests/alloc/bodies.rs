@@ -52,11 +52,15 @@ struct Scene {
 
 impl Scene {
     fn new(route: &str) -> Self {
+        Self::with("", route)
+    }
+
+    fn with(http: &str, route: &str) -> Self {
         let config = format!(
             r#"
 [[listeners]]
 address = "127.0.0.1:1"
-http = {{ access_log = [], routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app", {route} }} }}] }}
+http = {{ access_log = [], {http} routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app", {route} }} }}] }}
 [[clusters]]
 name = "app"
 endpoints = ["127.0.0.1:2"]
@@ -243,6 +247,26 @@ fn mirrored(piece: usize, each_turn: bool) {
 fn copies_for_a_mirror_that_does_not_read() {
     PIECES.into_iter().for_each(|piece| mirrored(piece, false));
     [100, 1000, 2049, 9000].into_iter().for_each(|piece| mirrored(piece, true));
+}
+
+/// What the filter `buffer` has collected is one body more, for a server that takes nothing of it.
+#[test]
+fn bodies_that_a_filter_reads_ahead() {
+    const COLLECTED: usize = 200 * 1024;
+    for piece in PIECES {
+        let bytes = endless(Framing::Chunked, piece);
+        let mut scene = Scene::with("http_filters = [{ buffer = { max_request_bytes = \"256KiB\" } }],", "");
+        scene.stop_time();
+        scene.client.send_one(Segment::Static(leak(format!("{POST}Transfer-Encoding: chunked\r\n\r\n"))));
+        scene.before = LIVE.get();
+        let taken = scene.flood(From::Client, bytes, false, COLLECTED / piece * bytes.len());
+        assert!(taken >= COLLECTED / piece * bytes.len(), "the filter reads all of it");
+        assert_eq!(scene.servers.len(), 0, "the request is not whole");
+        scene.client.send_one(Segment::Static(b"0\r\n\r\n"));
+        (0..STILL).for_each(|_| scene.turn());
+        assert_eq!(scene.servers.len(), 1);
+        scene.end("collected upload", piece, COLLECTED + BEYOND);
+    }
 }
 
 /// Half a head, after which nothing comes.

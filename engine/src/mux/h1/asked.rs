@@ -177,7 +177,7 @@ impl Asked {
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Closed)),
                 },
             };
-            let decoded = match self.decoder.decode(&buf) {
+            let decoded = match super::decode(&mut self.decoder, &mut buf) {
                 Ok(decoded) => decoded,
                 Err(error) => return Poll::Ready(Err(Broken::Violation(error.into()))),
             };

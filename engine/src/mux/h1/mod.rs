@@ -10,12 +10,38 @@ pub use encode::connection;
 pub use served::{Disposition, Served};
 
 use super::LONG_BODY;
-use crate::codec::h1::BodyDecoder;
+use crate::codec::h1::{BodyDecoder, BodyError, Decoded};
 use crate::http::Trailers;
+use crate::ring::Buf;
 
 /// Whether a body of which `received` bytes came is long, as far as is known.
 fn is_long(decoder: &BodyDecoder, received: u64) -> bool {
     received >= LONG_BODY || decoder.remaining().is_some_and(|left| left >= LONG_BODY)
+}
+
+/// Chunks up to this length are joined with those that follow in the same buffer.
+const SMALL_CHUNK: usize = 2048;
+
+/// The next piece of the body in `buf`. Where it is a small chunk, the data of all chunks behind it are moved next to its own,
+/// so that a buffer full of tiny chunks is one piece and costs no more than that on the rest of its way.
+#[inline]
+fn decode(decoder: &mut BodyDecoder, buf: &mut Buf) -> Result<Decoded, BodyError> {
+    let decoded = decoder.decode(buf)?;
+    let is_small = (1..=SMALL_CHUNK).contains(&decoded.data.len());
+    if is_small && decoded.consumed < buf.len() { join_chunks(decoder, buf, decoded) } else { Ok(decoded) }
+}
+
+fn join_chunks(decoder: &mut BodyDecoder, buf: &mut Buf, mut joined: Decoded) -> Result<Decoded, BodyError> {
+    let Some(bytes) = buf.unique_mut() else { return Ok(joined) };
+    while joined.consumed < bytes.len() && !decoder.is_done() {
+        let next = decoder.decode(&bytes[joined.consumed..])?;
+        let data = joined.consumed + next.data.start..joined.consumed + next.data.end;
+        bytes.copy_within(data, joined.data.end);
+        joined.data.end += next.data.len();
+        joined.consumed += next.consumed;
+        joined.done = next.done;
+    }
+    Ok(joined)
 }
 
 /// Put the trailers that were kept, if any came, into the message.
@@ -26,5 +52,43 @@ fn take_trailers(decoder: &mut BodyDecoder, trailers: &mut Trailers) {
         if let Some(colon) = line.iter().position(|byte| *byte == b':') {
             trailers.add(&line[..colon], line[colon + 1..].trim_ascii());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::h1::BodyKind;
+    use crate::ring::{PoolSize, Reactor};
+
+    #[test]
+    fn small_chunks_in_one_buffer_are_one_piece() {
+        let reactor = Reactor::simulated(1, PoolSize { count: 4, size: 16 * 1024 });
+        let wire = format!("{}5\r\nhello\r\n3;x=y\r\nbye\r\n0\r\n\r\nnext", "1\r\na\r\n".repeat(1000));
+        let expected = format!("{}hellobye", "a".repeat(1000));
+        for shares_its_buffer in [false, true] {
+            let mut decoder = BodyDecoder::new(BodyKind::Chunked);
+            let mut buf = reactor.pool().copy_from(wire.as_bytes());
+            let other = shares_its_buffer.then(|| buf.slice(0..1));
+            let (mut data, mut pieces) = (Vec::new(), 0);
+            while !decoder.is_done() {
+                let decoded = decode(&mut decoder, &mut buf).expect("valid");
+                data.extend_from_slice(&buf[decoded.data.clone()]);
+                buf.advance(decoded.consumed);
+                pieces += 1;
+            }
+            assert_eq!((String::from_utf8_lossy(&data), &*buf), (expected.as_str().into(), &b"next"[..]));
+            assert_eq!(pieces, if shares_its_buffer { 1002 } else { 1 });
+            drop(other);
+        }
+    }
+
+    /// A rule broken behind small chunks breaks the message, whatever is in front of it.
+    #[test]
+    fn a_violation_behind_small_chunks_is_one() {
+        let reactor = Reactor::simulated(1, PoolSize { count: 4, size: 16 * 1024 });
+        let mut decoder = BodyDecoder::new(BodyKind::Chunked);
+        let mut buf = reactor.pool().copy_from(b"1\r\na\r\n1\r\na\r\nno\r\n");
+        assert_eq!(decode(&mut decoder, &mut buf), Err(BodyError::InvalidChunkSize));
     }
 }

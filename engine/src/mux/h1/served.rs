@@ -147,7 +147,7 @@ impl<'c> Served<'c> {
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Closed)),
                 },
             };
-            let decoded = match self.decoder.decode(&buf) {
+            let decoded = match super::decode(&mut self.decoder, &mut buf) {
                 Ok(decoded) => decoded,
                 Err(BodyError::Truncated) => return Poll::Ready(Err(Broken::Truncated)),
                 Err(error) => return Poll::Ready(Err(Broken::Violation(error.into()))),

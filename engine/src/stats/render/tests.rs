@@ -233,7 +233,8 @@ fn a_hundred_thousand_series_are_rendered_in_one_go() {
 }
 
 /// Statistics that Envoy does not have.
-const RINGWAYS: [&str; 10] = [
+const RINGWAYS: [&str; 11] = [
+    "log_lines_lost",
     "accept_error",
     "downstream_rq_time",
     "downstream_cx_panic",
