@@ -112,6 +112,12 @@ impl Connection {
         self.requests.get()
     }
 
+    /// When the drain ends it, where it drains, if no request comes: at once after its first one.
+    pub(super) fn ends_idle(&self) -> Option<Nanos> {
+        let end = self.drain.ends_new(self.opened)?;
+        Some(if self.requests() == 0 { end } else { 0 })
+    }
+
     /// A request begins.
     pub(super) fn begin(&self) {
         self.requests.set(self.requests.get() + 1);
@@ -231,6 +237,14 @@ impl ConnectionDeadlines {
             None => self.look = NEVER,
         }
         self.arm();
+    }
+
+    /// The next request is awaited no longer than until `end`.
+    pub(super) fn wait_until(&mut self, end: Nanos) {
+        if end < self.idle {
+            self.idle = end;
+            self.arm();
+        }
     }
 
     /// All is said; what is left of it goes out as long as the peer takes some of it in each `patience`.

@@ -64,9 +64,13 @@ impl Serving {
                 connection.stats.downstream_cx_protocol_error.add(u64::from(over.is_violation));
                 return Poll::Ready(Disposition::Abort);
             }
-            if connection.drain.is_draining() && !self.link.is_leaving() {
-                connection.stats.downstream_cx_drain_close.inc();
-                self.link.leave();
+            match connection.ends_idle() {
+                Some(end) if end <= self.reactor.now() && !self.link.is_leaving() => {
+                    connection.stats.downstream_cx_drain_close.inc();
+                    self.link.leave();
+                }
+                Some(end) if !self.link.is_leaving() => deadlines.wait_until(end),
+                _ => {}
             }
             if connection.is_asked() && !self.link.is_leaving() {
                 connection.make_room();

@@ -152,11 +152,15 @@ async fn next_request(
         if stream.is_broken() {
             return Poll::Ready(Err(Disposition::Close));
         }
-        if connection.drain.is_draining() {
-            stats.downstream_cx_drain_close.inc();
-            return Poll::Ready(Err(Disposition::Close));
-        }
         let now = reactor.now();
+        match connection.ends_idle() {
+            Some(end) if end <= now => {
+                stats.downstream_cx_drain_close.inc();
+                return Poll::Ready(Err(Disposition::Close));
+            }
+            Some(end) => deadlines.wait_until(end),
+            None => {}
+        }
         match deadlines.expired(now) {
             Some(Expired::Age) => stats.downstream_cx_max_duration_reached.inc(),
             Some(Expired::Idle) => stats.downstream_cx_idle_timeout.inc(),

@@ -122,7 +122,8 @@ async fn inspect(reactor: Rc<Reactor>, listener: Rc<Listener>, mut accepted: Acc
     let filters = listener.filters.borrow().clone();
     let timer = Timer::new(&reactor);
     timer.arm_in(FILTERS_TIMEOUT);
-    let (drain, seat) = (accepted.drain.clone(), accepted.seat);
+    let ending = Timer::new(&reactor);
+    let (drain, seat, opened) = (accepted.drain.clone(), accepted.seat, reactor.now());
     let passed = {
         let mut inspecting = pin!(async {
             for filter in &*filters {
@@ -132,18 +133,26 @@ async fn inspect(reactor: Rc<Reactor>, listener: Rc<Listener>, mut accepted: Acc
             }
             true
         });
-        poll_fn(|context| match inspecting.as_mut().poll(context) {
-            Poll::Pending if timer.fired() => {
-                listener.stats.downstream_pre_cx_timeout.inc();
-                Poll::Ready(false)
+        poll_fn(|context| {
+            // A connection that is new when a drain begins has some time left for its first request.
+            let end = drain.ends_new(opened);
+            match inspecting.as_mut().poll(context) {
+                Poll::Pending if timer.fired() => {
+                    listener.stats.downstream_pre_cx_timeout.inc();
+                    Poll::Ready(false)
+                }
+                Poll::Pending if end.is_some_and(|end| end <= reactor.now()) => Poll::Ready(false),
+                Poll::Pending if drain.is_asked(seat) => {
+                    listener.stats.downstream_cx_evicted.inc();
+                    drain.give_up(seat);
+                    Poll::Ready(false)
+                }
+                Poll::Pending => {
+                    end.inspect(|end| ending.arm_at(*end));
+                    Poll::Pending
+                }
+                polled => polled,
             }
-            Poll::Pending if drain.is_draining() => Poll::Ready(false),
-            Poll::Pending if drain.is_asked(seat) => {
-                listener.stats.downstream_cx_evicted.inc();
-                drain.give_up(seat);
-                Poll::Ready(false)
-            }
-            polled => polled,
         })
         .await
     };

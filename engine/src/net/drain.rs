@@ -1,17 +1,21 @@
-//! Draining a shard: connections end with their present exchange, those without one at once.
+//! Draining a shard: connections end with their present exchange, those without one at once, and new ones with their first.
 
 use super::house::{Demand, Room};
 use super::limit::Permits;
 use super::roster::{Roster, Seat};
-use crate::base::clock::Nanos;
+use crate::base::clock::{Nanos, nanos};
 use crate::ring::{Reactor, TaskId};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The connections of a listener on a shard, and whether they are to end.
 pub struct Drain {
     draining: Cell<bool>,
+    since: Cell<Nanos>,
+    /// What may still bring a connection: the task that accepts, and connections that wait for a place.
+    arriving: Cell<usize>,
     connections: RefCell<Roster>,
     /// The task that accepts.
     acceptor: Cell<Option<TaskId>>,
@@ -21,6 +25,19 @@ pub struct Drain {
 pub struct Registration {
     drain: Rc<Drain>,
     seat: Seat,
+}
+
+/// How long a connection without a request has for its first one when a drain begins: its client connected before it
+/// could know.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// See `Drain::arriving`.
+pub struct Arriving(Rc<Drain>);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.arriving.set(self.0.arriving.get() - 1);
+    }
 }
 
 impl Registration {
@@ -33,6 +50,8 @@ impl Drain {
     pub fn new(room: Arc<Room>) -> Rc<Self> {
         Rc::new(Self {
             draining: Cell::default(),
+            since: Cell::default(),
+            arriving: Cell::default(),
             connections: RefCell::new(Roster::new(room)),
             acceptor: Cell::default(),
         })
@@ -47,6 +66,22 @@ impl Drain {
         &self.draining
     }
 
+    /// Until when a connection that was opened at this time and has had no request waits for one. `None`: it does not drain.
+    pub fn ends_new(&self, opened: Nanos) -> Option<Nanos> {
+        self.draining.get().then(|| self.since.get().max(opened) + nanos(GRACE))
+    }
+
+    /// Something may bring a connection until this is dropped.
+    pub fn arriving(self: &Rc<Self>) -> Arriving {
+        self.arriving.set(self.arriving.get() + 1);
+        Arriving(self.clone())
+    }
+
+    /// Whether it drains, and no connection is left or still to come.
+    pub fn is_over(&self) -> bool {
+        self.draining.get() && self.arriving.get() == 0 && self.connections() == 0
+    }
+
     /// Open connections.
     pub fn connections(&self) -> usize {
         self.connections.borrow().len()
@@ -57,9 +92,11 @@ impl Drain {
         self.connections.borrow().room.clone()
     }
 
-    /// Connections end with their present exchange, idle ones at once.
+    /// Connections end with their present exchange, idle ones at once. Those that are new have their first one still.
     pub fn start(&self, reactor: &Reactor) {
-        self.draining.set(true);
+        if !self.draining.replace(true) {
+            self.since.set(reactor.now());
+        }
         if let Some(task) = self.acceptor.get() {
             reactor.wake(task);
         }

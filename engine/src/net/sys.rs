@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use ringway_config::model::Address;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use std::ffi::CString;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -37,6 +37,31 @@ pub fn listen(address: &Address, backlog: u32) -> io::Result<OwnedFd> {
             Ok(socket.into())
         }
     }
+}
+
+/// Makes a listening socket take no new connections. Those that are in its backlog can still be accepted, and so can those
+/// whose handshake has begun: only its first segment (SYN) is dropped, so that the client sends it again a second later,
+/// to a successor, or to no socket and is refused. A Unix socket refuses new connections at once.
+///
+/// # Errors
+/// What setsockopt(2) and shutdown(2) report; then the socket takes connections as before.
+pub fn refuse_new(fd: RawFd) -> io::Result<()> {
+    // Where a TCP header has its flags, the two that tell a handshake's segments, and the one of the first.
+    const FLAGS: u32 = 13;
+    const SYN_ACK: u32 = 0x12;
+    const SYN: u32 = 0x02;
+    let socket = borrowed(fd);
+    if socket.local_addr()?.is_unix() {
+        return socket.shutdown(std::net::Shutdown::Read);
+    }
+    let step = |code: u32, jump_true, jump_false, value| SockFilter::new(code as u16, jump_true, jump_false, value);
+    socket.attach_filter(&[
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, FLAGS),
+        step(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, SYN_ACK),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, SYN),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+    ])
 }
 
 /// SO_REUSEPORT lets several processes of one user share a port without a word. A listener is meant to be ours alone,

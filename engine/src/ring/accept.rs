@@ -85,6 +85,26 @@ impl Acceptor {
         self.reactor.io(|io| io.acceptors[self.key.index as usize].fd.as_raw_fd())
     }
 
+    /// Ends accepting: the next connection that was accepted before the end, or `None` after the last one. A cancelled
+    /// accept may still bring connections, which have been told that they are accepted.
+    pub fn poll_rest(&self) -> Poll<Option<OwnedFd>> {
+        let task = self.reactor.current_task();
+        self.reactor.io(|io| {
+            let state = &mut io.acceptors[self.key.index as usize];
+            state.waiter = task;
+            if let Some(fd) = state.accepted.pop_front() {
+                return Poll::Ready(Some(fd));
+            }
+            if !state.armed {
+                return Poll::Ready(None);
+            }
+            if !std::mem::replace(&mut state.stopping, true) {
+                io.cancel_accept(self.key);
+            }
+            Poll::Pending
+        })
+    }
+
     /// The next connection.
     ///
     /// # Errors

@@ -199,7 +199,7 @@ async fn housekeeping(shard: Rc<Shard>) {
 }
 
 async fn report_drained(shard: Rc<Shard>, drained: Sender<()>) {
-    while shard.snapshot.borrow().connections() > 0 {
+    while !shard.snapshot.borrow().is_drained() {
         shard.reactor.sleep(Duration::from_millis(5)).await;
     }
     let _ = drained.send(());

@@ -81,7 +81,7 @@ impl Snapshot {
             listener.drain.start(&self.reactor);
             self.leaving.push(listener.drain.clone());
         }
-        self.leaving.retain(|drain| drain.connections() > 0);
+        self.leaving.retain(|drain| !drain.is_over());
     }
 
     /// A cluster that did not change keeps its pools.
@@ -185,6 +185,11 @@ impl Snapshot {
 
     pub(super) fn abort(&self) {
         self.drains().for_each(|drain| drain.abort(&self.reactor));
+    }
+
+    /// Whether all listeners have drained.
+    pub(super) fn is_drained(&self) -> bool {
+        self.drains().all(|drain| drain.is_over())
     }
 
     pub(super) fn connections(&self) -> usize {

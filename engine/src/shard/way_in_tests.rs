@@ -157,6 +157,9 @@ fn a_connection_on_its_way_in_counts_against_limits_and_ends_with_a_drain() {
     assert_eq!(world.stat("listener.127.0.0.1_1.downstream_cx_evicted"), 1);
     assert_eq!((world.shard.connections(), world.gauges()), (3, [3, 0, 0]));
     world.shard.drain();
+    world.pass(Duration::from_millis(900));
+    assert_eq!(world.gauges(), [3, 0, 0], "they have a second for their first request");
+    world.pass(Duration::from_millis(200));
     for client in clients[1..].iter().chain([&fourth]) {
         assert_eq!(world.read(client), (String::new(), true));
     }

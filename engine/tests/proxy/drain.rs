@@ -182,6 +182,107 @@ fn a_drain_under_load_cuts_nothing() {
     assert_eq!(proxy.wait().code(), Some(0));
 }
 
+/// New connections while the process is told to stop, or while their listener is removed: each is served or refused, and
+/// none is reset. The response of those that come last says that they are.
+#[test]
+fn a_drain_resets_no_new_connection() {
+    let served_by = |body: &str| {
+        format!(
+            "http.routes = [{{ match = {{ prefix = \"/\" }}, direct_response = {{ status = 200, body = \"{body}\" }} }}]\n"
+        )
+    };
+    for round in 0..6 {
+        let kept = format!("[[listeners]]\naddress = \"127.0.0.2:0\"\n{}", served_by("kept"));
+        let drained = format!("{kept}[[listeners]]\naddress = \"127.0.0.1:0\"\n{}", served_by("drained"));
+        let mut proxy = Setup::new(&drained).runtime("drain_time = \"1h\"\nshards = 2").start();
+        let address = proxy.address(1);
+        let exchange = || {
+            let Ok(stream) = TcpStream::connect(address) else { return None };
+            let mut client = Client::new(stream);
+            assert!(client.try_send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"), "round {round}: reset before the request");
+            let answer = client.try_response("GET").unwrap_or_else(|| panic!("round {round}: reset"));
+            assert_eq!((answer.status(), answer.text(), answer.complete), (200, "drained", true));
+            Some(answer.says_close())
+        };
+        let (mut before, mut last) = (0, 0);
+        std::thread::scope(|scope| {
+            let worker = || {
+                let (mut served, mut last) = (0, 0);
+                while let Some(is_last) = exchange() {
+                    served += 1;
+                    last += u64::from(is_last);
+                }
+                (served, last)
+            };
+            let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
+            eventually("some load", || proxy.stat("http.ingress_http.downstream_rq_completed") >= 200);
+            match round % 2 {
+                0 => proxy.signal(Signal::TERM),
+                _ => {
+                    proxy.write_config(&kept);
+                    assert!(proxy.reload());
+                }
+            }
+            for worker in workers {
+                let (of_worker, last_of_worker) = worker.join().expect("no connection was reset");
+                before += of_worker;
+                last += last_of_worker;
+            }
+        });
+        assert!(before >= 200 && last <= before);
+        if round % 2 == 0 {
+            assert_eq!(proxy.wait().code(), Some(0));
+        }
+    }
+}
+
+/// The same for a Unix socket, which the shards share: it refuses new connections from one moment to the next.
+#[test]
+fn a_drain_resets_no_new_connection_of_a_unix_socket() {
+    for _ in 0..3 {
+        let config = "[[listeners]]\naddress = \"unix:DIR/http.sock\"\nhttp.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200, body = \"ok\" } }]\n";
+        let mut proxy = Setup::new(config).runtime("drain_time = \"1h\"\nshards = 2").start();
+        let path = proxy.file("http.sock");
+        std::thread::scope(|scope| {
+            let worker = || {
+                let mut served = 0;
+                while let Ok(stream) = std::os::unix::net::UnixStream::connect(&path) {
+                    let mut client = super::support::Connection::new(stream);
+                    assert_eq!(client.get("/").text(), "ok");
+                    served += 1;
+                }
+                served
+            };
+            let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
+            eventually("some load", || proxy.stat("http.ingress_http.downstream_rq_completed") >= 200);
+            proxy.signal(Signal::TERM);
+            let served = workers.into_iter().map(|worker| worker.join().expect("no connection was reset")).sum::<u64>();
+            assert!(served >= 200);
+        });
+        assert_eq!(proxy.wait().code(), Some(0));
+        assert!(!proxy.stderr().contains("cannot accept"), "{}", proxy.stderr());
+    }
+}
+
+/// A burst right before the signal: what is accepted already, and what is still in the backlog.
+#[test]
+fn a_drain_serves_what_is_in_the_backlog() {
+    let config = "[[listeners]]\naddress = \"127.0.0.1:0\"\nhttp.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]\n";
+    let mut proxy = Setup::new(config).runtime("drain_time = \"1h\"").start();
+    let mut clients: Vec<Client> = Vec::new();
+    // All at once: those that are not accepted yet when the signal comes are in the backlog.
+    for _ in 0..200 {
+        let mut client = proxy.connect();
+        client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        clients.push(client);
+    }
+    proxy.signal(Signal::TERM);
+    for client in &mut clients {
+        assert_eq!(client.response().status(), 200);
+    }
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
 fn proxy_has_served(proxy: &Ringway, count: i64) {
     eventually("some load", || proxy.stat("http.ingress_http.downstream_rq_completed") >= count);
 }

@@ -318,6 +318,8 @@ fn draining_closes_with_the_present_exchange() {
     let origin = proxy.accept();
     proxy.shard.drain();
     proxy.settle();
+    assert_eq!((busy.state(), idle.state()), (State::Open, State::Open), "it may not have known, and has a second");
+    proxy.advance(Duration::from_millis(1100));
     assert_eq!((busy.state(), idle.state()), (State::Open, State::Ended));
     origin.write(ok("last"));
     let answer = proxy.read(&mut busy);

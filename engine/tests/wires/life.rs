@@ -29,6 +29,36 @@ in_all_pairs! {
         bench.finish();
     }
 
+    fn a_new_connection_is_served_once_while_the_listener_drains(pair) {
+        let mut bench = Bench::new(pair);
+        let (before, silent) = (bench.client(), bench.client());
+        bench.settle();
+        bench.shard.drain();
+        // As from the backlog.
+        let after = bench.client();
+        bench.settle();
+        assert!([before, silent, after].iter().all(|client| !bench.clients[*client].is_over));
+        for client in [before, after] {
+            let sent = bench.get(client, "/");
+            let got = bench.arrived();
+            bench.answer(got, 200, &[], b"ok");
+            let seen = bench.seen(sent);
+            assert_eq!((seen.text().as_str(), seen.end), ("ok", End::Whole));
+            assert_eq!(seen.field("connection"), (pair.0 == Wire::H1).then_some("close"));
+            bench.settle();
+            assert!(bench.clients[client].is_over, "with its first exchange");
+        }
+        bench.advance(Duration::from_millis(800));
+        assert!(!bench.clients[silent].is_over);
+        bench.advance(Duration::from_millis(300));
+        bench.settle();
+        assert!(bench.clients[silent].is_over, "it has a second");
+        if pair.0 == Wire::H1 {
+            assert_eq!(bench.http("downstream_cx_drain_close"), 3);
+        }
+        bench.finish();
+    }
+
     fn an_idle_connection_ends(pair) {
         let mut bench = Bench::with(pair, "idle_timeout = \"10s\"", "", "idle_timeout = \"20s\"");
         let client = bench.client();
