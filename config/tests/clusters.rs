@@ -301,7 +301,7 @@ fn outlier_detection_has_envoys_defaults() {
 fn circuit_breakers_limit_what_is_written() {
     let cluster = with_endpoint(
         "[clusters.circuit_breakers]\nmax_connections = 1\nmax_pending_requests = 2\nmax_requests = 4294967295\n\
-         max_connections_per_host = 4\nretry_budget = { budget_percent = 12.34 }\nhigh = { max_retries = 5 }",
+         max_connections_per_host = 4\nretry_budget = { budget_percent = 12.34 }\nmax_mirrors = 7\nhigh = { max_retries = 5 }",
     );
     let [normal, high] = cluster.circuit_breakers;
     let expected = CircuitBreakers {
@@ -311,8 +311,10 @@ fn circuit_breakers_limit_what_is_written() {
         max_retries: None,
         retry_budget: Some(RetryBudget { budget_per_10_000: 1234, min_retry_concurrency: 3 }),
         max_connections_per_host: Some(4),
+        max_mirrors: 7,
     };
     assert_eq!(normal, expected);
+    assert_eq!(with_endpoint("").circuit_breakers[0].max_mirrors, 64);
     assert_eq!(high, CircuitBreakers { max_retries: Some(5), ..CircuitBreakers::default() });
     let cluster = with_endpoint("circuit_breakers = { high = { retry_budget = {} } }");
     let [normal, high] = cluster.circuit_breakers;

@@ -97,7 +97,7 @@ pub struct ResetHeader {
 
 /// Limits of one cluster at one priority; `None`: unlimited, which is the default. Envoy's defaults (1024, and 3
 /// retries) do not apply.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitBreakers {
     /// Connections, in the whole process.
     pub max_connections: Option<u32>,
@@ -111,6 +111,22 @@ pub struct CircuitBreakers {
     pub retry_budget: Option<RetryBudget>,
     /// Connections to one endpoint, in the whole process (Envoy: per_host_thresholds).
     pub max_connections_per_host: Option<u32>,
+    /// Copies of requests in flight, of both priorities together (default 64).
+    pub max_mirrors: u32,
+}
+
+impl Default for CircuitBreakers {
+    fn default() -> Self {
+        Self {
+            max_connections: None,
+            max_pending_requests: None,
+            max_requests: None,
+            max_retries: None,
+            retry_budget: None,
+            max_connections_per_host: None,
+            max_mirrors: 64,
+        }
+    }
 }
 
 /// At most this percentage of the requests in flight may be retries, but `min_retry_concurrency` are always allowed.

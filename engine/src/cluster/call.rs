@@ -1,12 +1,12 @@
 //! Requests of the proxy's own making: mirrors, health checks and whatever else asks a cluster without a client that waits.
 //! The answer's head is kept, its body thrown away.
 
-use super::{Accounting, Cluster, Endpoint, NoHost, PickContext};
+use super::{Accounting, Cluster, Endpoint, PickContext};
 use crate::base::clock::{NEVER, Nanos, deadline};
 use crate::http::{Message, RequestHead, ResponseHead, Trailers};
 use crate::mux::{Broken, HeadKind, Limits, Moved, Piece, Pump, Sink, Source, Upstream};
 use crate::ring::{Buf, Reactor, Timer};
-use crate::upstream::limits::{Overflow, Priority, Resource};
+use crate::upstream::limits::{Permit, Priority};
 use crate::upstream::{ConnectError, Lease, Work};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -18,7 +18,6 @@ use std::time::Duration;
 #[derive(Debug)]
 pub enum CallError {
     NoHost,
-    Overflow(Overflow),
     Connect(ConnectError),
     /// `begun`: a byte of the answer had come.
     Broken {
@@ -114,6 +113,8 @@ pub struct Conversation<'m, B> {
     pub limits: &'m Limits,
     /// Bytes of body that may wait to be sent.
     pub buffer_limit: usize,
+    /// Bytes of the answer's body after which the rest of it is left: the wire is of no further use then.
+    pub answer_limit: u64,
     /// When all of the request was sent.
     pub request_end: Option<Nanos>,
     pub answer: Message<ResponseHead>,
@@ -131,7 +132,8 @@ impl<B: Source<Error = CallError>> Conversation<'_, B> {
         while let HeadKind::Interim = poll_fn(|_| self.poll_head(wire, &mut pump)).await? {
             self.answer.clear(self.reactor);
         }
-        poll_fn(|_| self.poll_body(wire, &mut pump)).await
+        let mut left = self.answer_limit;
+        poll_fn(|_| self.poll_body(wire, &mut pump, &mut left)).await
     }
 
     fn poll_head(&mut self, wire: &mut Upstream, pump: &mut Pump) -> Poll<Result<HeadKind, CallError>> {
@@ -143,12 +145,16 @@ impl<B: Source<Error = CallError>> Conversation<'_, B> {
         }
     }
 
-    fn poll_body(&mut self, wire: &mut Upstream, pump: &mut Pump) -> Poll<Result<(), CallError>> {
+    fn poll_body(&mut self, wire: &mut Upstream, pump: &mut Pump, left: &mut u64) -> Poll<Result<(), CallError>> {
         self.send(wire, pump)?;
         loop {
             match wire.poll_piece(&mut self.answer.trailers) {
                 Poll::Ready(Ok(Piece::End)) => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(Piece::Data(_))) => self.patience.moved(self.reactor.now()),
+                Poll::Ready(Ok(Piece::Data(buf))) => {
+                    let Some(still) = left.checked_sub(buf.len() as u64) else { return Poll::Ready(Ok(())) };
+                    *left = still;
+                    self.patience.moved(self.reactor.now());
+                }
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(CallError::Broken { broken, begun: true })),
                 Poll::Pending => return self.patience.poll(self.reactor.now()),
             }
@@ -217,9 +223,11 @@ fn is_unseen(error: &CallError, lease: &Lease) -> bool {
     }
 }
 
-/// One request to a cluster: an endpoint is picked, and the request counts as any other.
+/// One request to a cluster: an endpoint is picked, and the request is in its statistics as any other.
 pub struct Call {
     pub cluster: Rc<Cluster>,
+    /// Its place among the side work of the cluster.
+    pub permit: Permit,
     pub priority: Priority,
     /// For the whole answer, from the end of the request.
     pub timeout: Option<Duration>,
@@ -247,23 +255,28 @@ impl Call {
         host: &[u8],
         body: &mut B,
     ) -> Result<(), CallError> {
-        let picked = self.cluster.pick(&PickContext::default()).map_err(|NoHost| CallError::NoHost);
-        let permit = self.cluster.limits.acquire(Resource::Requests, self.priority).map_err(CallError::Overflow);
-        let (endpoint, _permit) = match (picked, permit) {
-            (Ok(endpoint), Ok(permit)) => (endpoint, permit),
-            (Err(error), _) | (_, Err(error)) => {
-                self.cluster.stats.count_status(503);
-                return Err(error);
-            }
+        let Ok(endpoint) = self.cluster.pick(&PickContext::default()) else {
+            self.cluster.stats.count_status(503);
+            return Err(CallError::NoHost);
         };
         let mut accounting = Accounting::new(&self.cluster);
         let in_flight = endpoint.request_started(reactor.now());
         let mut patience = Patience::new(reactor, self.timeout, self.idle);
-        let (request_end, answer) = (None, Message::default());
+        let (request_end, answer, answer_limit) = (None, Message::default(), u64::MAX);
         let (limits, buffer_limit) = (&self.limits, self.buffer_limit);
         let patience = &mut patience;
-        let mut conversation =
-            Conversation { reactor, request, host, body, patience, limits, buffer_limit, request_end, answer };
+        let mut conversation = Conversation {
+            reactor,
+            request,
+            host,
+            body,
+            patience,
+            limits,
+            buffer_limit,
+            answer_limit,
+            request_end,
+            answer,
+        };
         let result = self.converse(&endpoint, &mut conversation).await;
         let Conversation { request_end, mut answer, .. } = conversation;
         match &result {
@@ -332,7 +345,7 @@ impl Call {
     fn count(&self, error: &CallError) {
         let stats = &self.cluster.stats;
         match error {
-            CallError::NoHost | CallError::Overflow(_) | CallError::Connect(_) => {}
+            CallError::NoHost | CallError::Connect(_) => {}
             CallError::Broken { broken: Broken::Violation(_), .. } => stats.upstream_cx_protocol_error.inc(),
             CallError::Broken { .. } => stats.upstream_rq_rx_reset.inc(),
             CallError::Timeout => {

@@ -227,6 +227,11 @@ impl Watched {
             self.exclude(host, index);
         }
         let transition = match verdict.result {
+            // It counts neither as passed nor as failed, and what was known of the endpoint stays.
+            Err(Failure::Local) => {
+                self.count_check(|stats| stats.local_shortage.inc());
+                Transition::Unchanged
+            }
             Ok(passed) => self.pass(host, index, passed.degraded),
             Err(failure) => self.fail(host, index, failure),
         };

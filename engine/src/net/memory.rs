@@ -252,6 +252,8 @@ pub struct MemoryNetwork {
     listeners: RefCell<HashMap<Address, Rc<Backlog>>>,
     /// Where it is another than HTTP/1.
     protocols: RefCell<HashMap<Address, Protocol>>,
+    /// The error of the system with which connects fail.
+    error: Cell<Option<i32>>,
 }
 
 #[derive(Default)]
@@ -275,13 +277,21 @@ impl MemoryNetwork {
         self.protocols.borrow_mut().insert(address, protocol);
     }
 
+    /// Let connects fail with this error of the system, as where no descriptor is left.
+    pub fn fail_connects(&self, error: Option<i32>) {
+        self.error.set(error);
+    }
+
     pub(super) fn protocol(&self, address: &Address) -> Protocol {
         self.protocols.borrow().get(address).copied().unwrap_or_default()
     }
 
     /// # Errors
-    /// ConnectionRefused where there is no listener.
+    /// ConnectionRefused where there is no listener; what `fail_connects` has asked for.
     pub fn connect(&self, reactor: &Rc<Reactor>, address: &Address) -> io::Result<PipeEnd> {
+        if let Some(code) = self.error.get() {
+            return Err(io::Error::from_raw_os_error(code));
+        }
         let listeners = self.listeners.borrow();
         let backlog = listeners.get(address).ok_or(io::ErrorKind::ConnectionRefused)?;
         let (near, far) = pipe(reactor, backlog.capacity.get());

@@ -30,6 +30,7 @@ use crate::ring::{Buf, Reactor, ReceiveClass, Segment, Socket, TaskId};
 use ringway_config::model::Address;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -237,6 +238,21 @@ impl Network {
                 Ok(ByteStream::Socket(Socket::connect(reactor, fd, target)))
             }
             Self::Memory(network) => network.connect(reactor, address).map(ByteStream::Pipe),
+        }
+    }
+
+    /// The same for side work: EMFILE already where less than a quarter of the descriptors is left.
+    fn connect_side(&self, reactor: &Rc<Reactor>, address: &Address) -> io::Result<ByteStream> {
+        match self {
+            Self::Kernel => {
+                let (fd, target) = sys::stream_socket(address)?;
+                // The kernel takes the lowest number that is free: at least this many descriptors are open.
+                if fd.as_raw_fd() as u64 >= sys::descriptor_limit() / 4 * 3 {
+                    return Err(io::Error::from_raw_os_error(libc::EMFILE));
+                }
+                Ok(ByteStream::Socket(Socket::connect(reactor, fd, target)))
+            }
+            Self::Memory(_) => self.connect(reactor, address),
         }
     }
 

@@ -178,6 +178,16 @@ fn borrowed(fd: RawFd) -> ManuallyDrop<Socket> {
     ManuallyDrop::new(unsafe { Socket::from_raw_fd(fd) })
 }
 
+/// How many descriptors the process may open.
+pub fn descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid rlimit for the kernel to fill.
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } {
+        0 => limit.rlim_cur,
+        _ => 1024,
+    }
+}
+
 /// Raise the soft limit of descriptors to the hard one and return it.
 pub fn raise_descriptor_limit() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -77,6 +77,11 @@ impl BufPool {
         self.in_use() * 4 > self.sizes.count as usize
     }
 
+    /// Whether more than half of the buffers is in use.
+    pub fn is_short(&self) -> bool {
+        self.in_use() * 2 > self.sizes.count as usize
+    }
+
     /// Buffers lent to the kernel at present.
     pub(crate) fn lent(&self) -> u32 {
         self.lent.get()

@@ -29,6 +29,7 @@ mod task;
 mod timer;
 mod unpark;
 mod uring;
+mod yielding;
 
 pub use accept::Acceptor;
 pub use assembly::Assembly;

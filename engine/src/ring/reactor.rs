@@ -13,6 +13,7 @@ use super::task::{Executor, Memory, TaskId};
 use super::timer::Wheel;
 use super::unpark::{Unpark, eventfd};
 use super::uring::Uring;
+use super::yielding::Yielding;
 use crate::base::clock::{Clock, Nanos};
 use crate::base::random::Random;
 use crate::stats::ShardStats;
@@ -63,7 +64,7 @@ pub struct Facts {
 }
 
 pub struct Reactor {
-    executor: Executor,
+    pub(super) executor: Executor,
     timers: RefCell<Wheel>,
     clock: Clock,
     now: Cell<Nanos>,
@@ -78,6 +79,7 @@ pub struct Reactor {
     /// Pipes to use again.
     spare_pipes: RefCell<Vec<Splice>>,
     unpark: Unpark,
+    pub(super) yielding: Yielding,
     /// Long computations.
     jobs: Rc<Jobs>,
     turns: Cell<u64>,
@@ -129,6 +131,7 @@ impl Reactor {
             blocks: Rc::new(Blocks::default()),
             spare_pipes: RefCell::new(Vec::new()),
             unpark,
+            yielding: Yielding::default(),
             jobs,
             turns: Cell::new(0),
             busy_since: Cell::new(now),

@@ -218,6 +218,11 @@ impl Executor {
         self.drop_guarded(slot.future);
     }
 
+    pub(crate) fn is_alive(&self, id: TaskId) -> bool {
+        let slots = self.slots.borrow();
+        slots.get(id.index() as usize).is_some_and(|slot| slot.generation == id.generation())
+    }
+
     pub(crate) fn wake(&self, id: TaskId) {
         if let Some(slot) = self.slots.borrow_mut().get_mut(id.index() as usize)
             && slot.generation == id.generation()

@@ -1,7 +1,8 @@
 //! Mirroring: a copy of a request goes to another cluster, and its answer is thrown away (Envoy: RequestMirrorPolicy).
 //!
 //! The copy's body streams: it is sent as it comes from the client. A mirror that falls behind by more than
-//! `buffer_limit` is given up; the request itself never waits for it.
+//! `buffer_limit` is given up; the request itself never waits for it. Copies are side work: they have a limit of their own, and
+//! give way to main traffic where connections, descriptors or memory are short.
 
 use crate::cluster::Cluster;
 use crate::cluster::call::{Call, CallBody, CallError};
@@ -36,6 +37,12 @@ pub fn start(
     has_body: bool,
     options: MirrorOptions<'_>,
 ) -> Option<MirrorBody> {
+    let limits = &options.cluster.limits;
+    let permit = limits.acquire_mirror(options.priority)?;
+    if reactor.pool().is_short() {
+        limits.count_shed();
+        return None;
+    }
     let mut request = Message::<RequestHead>::default();
     request.copy_head(&exchange.request);
     let mut host = reactor.take_vec();
@@ -49,6 +56,7 @@ pub fn start(
     });
     let call = Call {
         cluster: options.cluster,
+        permit,
         priority: options.priority,
         timeout: options.timeout,
         idle: options.idle,
@@ -56,14 +64,25 @@ pub fn start(
         buffer_limit: options.buffer_limit / 16,
     };
     let body = CopiedBody { copy: copy.clone(), trailers: Trailers::default() };
-    copy.task.set(reactor.spawn(mirror(reactor.clone(), call, request, host, body)));
+    copy.task.set(reactor.spawn_yielding(mirror(reactor.clone(), call, request, host, body)));
     has_body.then(|| MirrorBody { reactor: reactor.clone(), copy })
 }
 
 async fn mirror(reactor: Rc<Reactor>, call: Call, request: Message<RequestHead>, host: Vec<u8>, mut body: CopiedBody) {
+    let mut shed = CountsShed(Some(call.cluster.clone()));
     // What came of it is in the cluster's statistics.
     let _: Result<(), CallError> = call.run(&reactor, &request, &host, &mut body).await;
+    shed.0 = None;
     reactor.give_vec(host);
+}
+
+/// Dropped before the copy has ended, the copy was given up.
+struct CountsShed(Option<Rc<Cluster>>);
+
+impl Drop for CountsShed {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|cluster| cluster.limits.count_shed());
+    }
 }
 
 /// The host with `-shadow` in front of its port, so that logs can tell copies from requests. Behind an IPv6 address nothing
@@ -117,7 +136,9 @@ impl MirrorBody {
         if !matches!(*copy.state.borrow(), State::Open) {
             return true;
         }
-        if copy.queue.borrow().bytes() + buf.len() > copy.limit {
+        let queued = copy.queue.borrow().bytes();
+        // Where memory is short, a mirror that is behind gives way first.
+        if queued + buf.len() > copy.limit || queued > 0 && self.reactor.pool().is_short() {
             self.break_off();
             return false;
         }

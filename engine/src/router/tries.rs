@@ -19,7 +19,7 @@ use crate::http::format::ResponseFlags;
 use crate::http::{Exchange, FieldId};
 use crate::stats::ClusterStats;
 use crate::upstream::limits::Resource;
-use crate::upstream::{ConnectError, Lease, Pool, Work};
+use crate::upstream::{ConnectError, Lease, Pool, Work, is_local_shortage};
 use ringway_config::model::{Forward, HostRewrite};
 use std::future::Future;
 use std::pin::pin;
@@ -373,13 +373,10 @@ impl Drop for Waiting<'_> {
 
 /// Whose fault a failed connection is.
 pub(super) fn connect_fault(error: &ConnectError) -> Fault {
-    const LOCAL: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL];
     match error {
         ConnectError::Overflow(overflow) => Fault::Overflow(*overflow),
         ConnectError::Timeout => Fault::ConnectTimeout,
-        ConnectError::Failed(error) if error.raw_os_error().is_some_and(|code| LOCAL.contains(&code)) => {
-            Fault::LocalResources
-        }
+        ConnectError::Failed(error) if is_local_shortage(error) => Fault::LocalResources,
         ConnectError::Failed(_) => Fault::ConnectFailed,
     }
 }

@@ -133,6 +133,8 @@ with_filter_statistics! { {
         counter upstream_rq_pending_overflow;
         /// Requests not retried because the limit of retries was reached
         counter upstream_rq_retry_overflow;
+        /// Copies of requests not sent because the limit of copies, or of requests, was reached. Ringway's own
+        counter upstream_rq_mirror_overflow;
         /// Copies of requests that were given up because main traffic needs their connection, descriptors or memory. Ringway's
         /// own
         counter upstream_rq_mirror_shed;
@@ -196,6 +198,9 @@ with_filter_statistics! { {
         counter passive_failure as "health_check.passive_failure";
         /// Health checks that failed because no connection was made, it broke, or time was up
         counter network_failure as "health_check.network_failure";
+        /// Health checks not made because no descriptor, memory or port was left on this host; neither passed nor failed.
+        /// Ringway's own
+        counter local_shortage as "health_check.local_shortage";
         /// Endpoints that the checks found healthy
         gauge healthy as "health_check.healthy";
         /// Endpoints that the checks found degraded

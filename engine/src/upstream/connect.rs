@@ -6,7 +6,7 @@ use super::lease::Lease;
 use super::limits::{Asking, HostPlace, Lacking, Overflow, Places, Priority, Resource};
 use super::pool::Pool;
 use crate::mux::{Upstream, h1};
-use crate::net::Protocol;
+use crate::net::{ByteStream, Protocol};
 use crate::ring::{TaskId, Timer};
 use crate::stats::{HostStats, ShardCopy};
 use ringway_config::model::Address;
@@ -15,6 +15,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 #[derive(Debug)]
 pub enum ConnectError {
@@ -48,6 +49,12 @@ impl ConnectError {
     }
 }
 
+/// Whether it is this host that has no more descriptors, memory or ports.
+pub fn is_local_shortage(error: &io::Error) -> bool {
+    const LOCAL: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|code| LOCAL.contains(&code))
+}
+
 /// A connection under way.
 pub(super) struct Connecting {
     pub task: TaskId,
@@ -79,7 +86,7 @@ impl Pool {
         let (task, slot) = match self.reserve(priority, work, &host, &mut places) {
             Ok(()) => {
                 let slot = self.slot(places, &host, priority);
-                (self.reactor.spawn(connect(self.clone(), slot.clone())), Some(slot))
+                (self.reactor.spawn(connect(self.clone(), slot.clone(), work)), Some(slot))
             }
             Err(lacking) => {
                 let limits = &self.group.limits;
@@ -186,10 +193,10 @@ impl Pool {
 
 /// Connect within the cluster's timeout, in a task of its own: the connection is for the request that has waited longest
 /// when it stands.
-async fn connect(pool: Rc<Pool>, slot: Rc<Slot>) {
+async fn connect(pool: Rc<Pool>, slot: Rc<Slot>, work: Work) {
     let timer = Timer::new(&pool.reactor);
     timer.arm_in(pool.options.connect_timeout);
-    let outcome = establish(&pool, slot, &timer).await;
+    let outcome = establish(&pool, slot, work, &timer).await;
     pool.connected(outcome);
 }
 
@@ -197,6 +204,7 @@ async fn connect(pool: Rc<Pool>, slot: Rc<Slot>) {
 async fn claim_and_connect(pool: Rc<Pool>, claimed: Claimed) {
     let timer = Timer::new(&pool.reactor);
     timer.arm_in(pool.options.connect_timeout);
+    let work = claimed.work;
     let outcome = match claim(&pool, claimed, &timer).await {
         Ok(slot) => {
             let task = pool.reactor.current_task();
@@ -204,7 +212,7 @@ async fn claim_and_connect(pool: Rc<Pool>, claimed: Claimed) {
                 own.slot = Some(slot.clone());
             }
             pool.settle_connects();
-            establish(&pool, slot, &timer).await
+            establish(&pool, slot, work, &timer).await
         }
         Err(overflow) => Err(ConnectError::Overflow(overflow)),
     };
@@ -243,13 +251,35 @@ pub(super) enum Made {
     Shared(super::shared::Shared),
 }
 
-async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, timer: &Timer) -> Result<Made, ConnectError> {
+/// Times that side work is given up for one connection.
+const SHED_MAX: usize = 8;
+
+/// A stream to one of the addresses, and its index. Where no descriptor or memory is left for main traffic, side work of the
+/// shard is given up first.
+async fn open(pool: &Rc<Pool>, work: Work, addresses: &[Address]) -> io::Result<(ByteStream, usize)> {
+    let (network, reactor) = (&pool.network, &pool.reactor);
+    if work == Work::Side {
+        let opened = network.connect_any_side(reactor, addresses).await;
+        return opened.inspect_err(|error| pool.group.limits.count_shed_if(is_local_shortage(error)));
+    }
+    for _ in 0..SHED_MAX {
+        match network.connect_any(reactor, addresses).await {
+            Err(error) if is_local_shortage(&error) && reactor.shed() => {}
+            opened => return opened,
+        }
+        // The kernel closes the other's socket meanwhile.
+        reactor.sleep(Duration::from_millis(1)).await;
+    }
+    network.connect_any(reactor, addresses).await
+}
+
+async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, work: Work, timer: &Timer) -> Result<Made, ConnectError> {
     let reactor = &pool.reactor;
     let (started, drained) = (reactor.now(), pool.drained.get());
     // The addresses may change while this waits.
     let addresses = pool.addresses.borrow().clone();
     let result = {
-        let mut connecting = pin!(pool.network.connect_any(reactor, &addresses));
+        let mut connecting = pin!(open(pool, work, &addresses));
         poll_fn(|context| match connecting.as_mut().poll(context) {
             Poll::Ready(result) => Poll::Ready(result.map_err(ConnectError::Failed)),
             Poll::Pending if timer.fired() => Poll::Ready(Err(ConnectError::Timeout)),

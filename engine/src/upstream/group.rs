@@ -79,7 +79,6 @@ impl PoolGroup {
         let (task, connection) = loans.remove(at);
         drop(loans);
         let places = connection.slot.vacate();
-        self.limits.count_shed();
         self.reactor.cancel(task);
         Some(places)
     }

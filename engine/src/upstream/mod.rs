@@ -16,7 +16,7 @@ mod pool_tests;
 mod shared;
 mod waiters;
 
-pub use connect::ConnectError;
+pub use connect::{ConnectError, is_local_shortage};
 pub use connection::Connection;
 pub use group::{Loan, PoolGroup};
 pub use lease::Lease;

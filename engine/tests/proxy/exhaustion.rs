@@ -121,6 +121,34 @@ fn the_default_limit_keeps_descriptors_back() {
     proxy.wait_for_stat("listener.main.downstream_cx_active", 0);
 }
 
+/// No descriptor for the upstream connection of a request, but copies of others hold some: they give theirs up.
+#[test]
+fn copies_give_descriptors_up() {
+    let origin = Origin::answering(|_| response(200, &["connection: close"], "ok"));
+    let stuck = Origin::raw(|connection, _| {
+        std::thread::sleep(Duration::from_secs(60));
+        drop(connection);
+    });
+    let mirrors = "request_mirror_policies = [{ cluster = \"shadow\" }]";
+    let text =
+        forwarding(origin.address, BUFFER).replace("cluster = \"app\"", &format!("cluster = \"app\", {mirrors}"));
+    assert!(text.contains(mirrors));
+    let shadow = format!("[[clusters]]\nname = \"shadow\"\nendpoints = [\"{}\"]\n", stuck.address);
+    let proxy = Setup::new(&format!("{text}\n{shadow}")).descriptors(128).runtime("max_connections = 10000").start();
+    (0..8).for_each(|_| assert_eq!(proxy.get("/").status(), 200));
+    proxy.wait_for_stat("cluster.shadow.upstream_rq_active", 8);
+    let mut client = proxy.connect();
+    client.send(HALF);
+    let mut admin = Admin(proxy.admin_connection());
+    eventually("it is read", || admin.stat("downstream_cx_active") == 1);
+    let flood = flood(&proxy, 200, HALF);
+    admin.wait_until_nothing_makes_room();
+    client.send(b"st");
+    assert_eq!(client.response().status(), 200);
+    drop(flood);
+    eventually("statistics can be had again", || proxy.stat("cluster.shadow.upstream_rq_mirror_shed") > 0);
+}
+
 /// No descriptor for the upstream connection: 503, and the client's connection goes on.
 #[test]
 fn no_descriptor_for_an_upstream_connection() {

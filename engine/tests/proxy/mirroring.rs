@@ -1,11 +1,16 @@
 //! Mirroring: a copy of each request, or of a share of them, goes to another cluster, and the client never notices.
 
-use super::support::{Origin, Ringway, assert_same, dead_address, eventually, pattern, response};
+use super::support::{Origin, Ringway, Setup, assert_same, dead_address, eventually, pattern, response};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 fn mirroring(app: SocketAddr, shadow: SocketAddr, policy: &str, http: &str) -> Ringway {
-    Ringway::start(&format!(
+    Ringway::start(&config(app, shadow, policy, http))
+}
+
+/// Ends within the mirror's cluster.
+fn config(app: SocketAddr, shadow: SocketAddr, policy: &str, http: &str) -> String {
+    format!(
         r#"
 [[listeners]]
 address = "127.0.0.1:0"
@@ -24,7 +29,7 @@ endpoints = ["{app}"]
 name = "shadow"
 endpoints = ["{shadow}"]
 "#
-    ))
+    )
 }
 
 fn echo() -> Origin {
@@ -124,6 +129,31 @@ fn a_bad_mirror_costs_nothing() {
 fn proxy_sender(client: &super::support::Client, body: Vec<u8>) -> std::thread::JoinHandle<()> {
     let mut stream = client.stream.try_clone().expect("a second handle");
     std::thread::spawn(move || std::io::Write::write_all(&mut stream, &body).expect("the proxy takes it"))
+}
+
+/// A mirror that answers nothing holds no descriptor that a request needs, whatever the number of copies.
+#[test]
+fn a_stalled_mirror_leaves_descriptors_to_main_traffic() {
+    let app = Origin::answering(|_| response(200, &["connection: close"], "ok"));
+    let stuck = Origin::raw(|connection, _| {
+        std::thread::sleep(Duration::from_secs(60));
+        drop(connection);
+    });
+    for (limits, copies) in [("", 64), ("circuit_breakers = { max_mirrors = 1000 }", 130)] {
+        let text = config(app.address, stuck.address, "", "");
+        let proxy = Setup::new(&format!("{text}{limits}\n")).descriptors(192).start();
+        for _ in 0..200 {
+            // Each needs a descriptor for the client and one for the origin.
+            assert_eq!(proxy.get("/").status(), 200);
+        }
+        let (active, kept) = (proxy.stat("cluster.shadow.upstream_rq_active"), proxy.open_files());
+        assert!((32..=copies).contains(&active), "{active} copies");
+        assert!(kept < 160, "{kept} descriptors");
+        let refused = ["upstream_rq_mirror_overflow", "upstream_rq_mirror_shed"];
+        let refused = refused.map(|name| proxy.stat(&format!("cluster.shadow.{name}")));
+        assert!(refused.iter().sum::<i64>() > 0, "{refused:?}");
+        assert_eq!(proxy.stat("http.ingress_http.downstream_rq_5xx"), 0);
+    }
 }
 
 #[test]

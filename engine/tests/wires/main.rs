@@ -11,5 +11,6 @@ mod life;
 mod peer;
 mod pools;
 mod semantics;
+mod side_work;
 mod slow;
 mod support;

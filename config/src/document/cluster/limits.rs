@@ -21,6 +21,10 @@ table! {
         retry_budget: RetryBudget, optional "see `max_retries`";
         /// Connections to one endpoint (Envoy: per_host_thresholds), idle ones as for `max_connections`.
         max_connections_per_host: Int<1, 4_294_967_295>, optional "no limit";
+        /// Copies of requests (`request_mirror_policies`) in flight to this cluster. They are the first to go when
+        /// connections, descriptors or memory are short, and do not count among the requests of the other limits: no copy is
+        /// sent while these and the copies together would exceed `max_requests`.
+        max_mirrors: Int<0, 1_000_000>, default "64";
         /// Limits for requests on routes with `priority = "high"`, which are counted separately.
         high: HighCircuitBreakers, optional "no limit";
     }

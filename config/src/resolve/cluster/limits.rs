@@ -36,7 +36,8 @@ impl Resolver<'_, '_, '_> {
     pub(super) fn circuit_breakers(&mut self, written: &Slot<document::CircuitBreakers>) -> [CircuitBreakers; 2] {
         let Some(normal) = written.given() else { return Default::default() };
         let high = normal.high.given().map(|high| self.thresholds(written!(high)));
-        [self.thresholds(written!(normal)), high.unwrap_or_default()]
+        let normal = CircuitBreakers { max_mirrors: normal.max_mirrors.to_u32(), ..self.thresholds(written!(normal)) };
+        [normal, high.unwrap_or_default()]
     }
 
     fn thresholds(&mut self, written: Written<'_>) -> CircuitBreakers {
@@ -52,6 +53,7 @@ impl Resolver<'_, '_, '_> {
             max_retries: count(written.max_retries),
             retry_budget: written.retry_budget.given().map(retry_budget),
             max_connections_per_host: count(written.max_connections_per_host),
+            ..CircuitBreakers::default()
         }
     }
 }

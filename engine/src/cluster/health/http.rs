@@ -11,6 +11,9 @@ use std::ops::Range;
 /// Envoy's is `Envoy/HC`.
 const USER_AGENT: &str = "Ringway/HC";
 
+/// Bytes of a response's body that are read, so that the connection can be used again. The status is known before them.
+const BODY_MAX: u64 = 64 * 1024;
+
 /// The request.
 pub(super) fn request(check: &HttpHealthCheck, cluster: &str, host: &Host) -> Message<RequestHead> {
     let authority = check.host.as_deref().or(host.spec.hostname.as_deref()).unwrap_or(cluster);
@@ -42,6 +45,7 @@ pub(super) async fn probe(check: &HttpHealthCheck, link: &mut Link, request: &Me
             patience: &mut patience,
             limits: &Limits::default(),
             buffer_limit: 0,
+            answer_limit: BODY_MAX,
             request_end: None,
             answer: Message::default(),
         };

@@ -4,6 +4,7 @@ use super::Failure;
 use crate::mux::{Upstream, h1};
 use crate::net::{ByteStream, Network};
 use crate::ring::{Buf, Reactor, Segment};
+use crate::upstream::is_local_shortage;
 use ringway_config::model::Address;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -59,15 +60,17 @@ impl Link {
         }
     }
 
+    /// # Errors
+    /// `Failure::Network` or `Failure::Local`.
     async fn connect(&self) -> Result<ByteStream, Failure> {
-        let connected = self.network.connect_any(&self.reactor, &self.addresses).await;
-        connected.map(|(stream, _)| stream).map_err(|_| Failure::Network)
+        let failure = |error| if is_local_shortage(&error) { Failure::Local } else { Failure::Network };
+        self.network.connect_any(&self.reactor, &self.addresses).await.map(|(stream, _)| stream).map_err(failure)
     }
 
     /// Connect for an exchange of bytes, unless the connection of the check before is still there.
     ///
     /// # Errors
-    /// `Failure::Network`.
+    /// `Failure::Network` or `Failure::Local`.
     pub async fn open(&mut self) -> Result<(), Failure> {
         self.sweep();
         self.used = matches!(self.line, Line::Plain(_));
@@ -80,7 +83,7 @@ impl Link {
     /// The same for a request: the wire to send it on.
     ///
     /// # Errors
-    /// `Failure::Network`.
+    /// `Failure::Network` or `Failure::Local`.
     pub async fn open_http(&mut self) -> Result<&mut Upstream, Failure> {
         self.sweep();
         self.used = matches!(self.line, Line::Http(_));

@@ -50,6 +50,8 @@ pub enum Failure {
     Network,
     /// No answer in time.
     Timeout,
+    /// This host has no descriptor, memory or port left for the check, which says nothing about the endpoint.
+    Local,
 }
 
 impl Failure {
@@ -57,7 +59,7 @@ impl Failure {
         match self {
             Self::Active { retriable } => !retriable,
             Self::Passive => true,
-            Self::Network | Self::Timeout => false,
+            Self::Network | Self::Timeout | Self::Local => false,
         }
     }
 
@@ -72,6 +74,7 @@ impl Failure {
             Self::Passive => "PASSIVE",
             Self::Network => "NETWORK",
             Self::Timeout => "NETWORK_TIMEOUT",
+            Self::Local => "LOCAL",
         }
     }
 }

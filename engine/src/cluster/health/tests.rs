@@ -1,5 +1,6 @@
 //! Checks end to end on in-memory pipes, with virtual time: what they send, how they read the answer, and when.
 
+mod bounds;
 mod moving;
 mod several;
 
@@ -56,6 +57,8 @@ enum Behaviour {
     AnswerAndClose(&'static str),
     Close,
     Silence,
+    /// A head, and a body without an end.
+    Endless(&'static str),
 }
 
 const OK: Behaviour = Behaviour::Answer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
@@ -65,6 +68,8 @@ const BUSY: Behaviour = Behaviour::Answer("HTTP/1.1 503 Busy\r\ncontent-length: 
 struct Origin {
     behaviour: RefCell<Behaviour>,
     connections: Cell<usize>,
+    /// Bytes of endless bodies.
+    sent: Cell<usize>,
     /// Each request with the time of its arrival in whole seconds.
     requests: RefCell<Vec<(u64, String)>>,
 }
@@ -104,8 +109,8 @@ impl World {
     }
 
     fn listen(&self, address: &Address) -> Rc<Origin> {
-        let origin =
-            Rc::new(Origin { behaviour: RefCell::new(OK), connections: Cell::new(0), requests: RefCell::default() });
+        let (behaviour, requests) = (RefCell::new(OK), RefCell::default());
+        let origin = Rc::new(Origin { behaviour, connections: Cell::new(0), sent: Cell::new(0), requests });
         let listener = self.network.listen(address.clone(), 64 * 1024);
         let (reactor, served) = (self.reactor.clone(), origin.clone());
         self.reactor.spawn(async move {
@@ -165,6 +170,15 @@ async fn serve(reactor: Rc<Reactor>, origin: Rc<Origin>, stream: PipeEnd) {
             Behaviour::AnswerAndClose(bytes) => return stream.write(bytes.as_bytes()),
             Behaviour::Close => return,
             Behaviour::Silence => {}
+            Behaviour::Endless(head) => {
+                stream.write(head.as_bytes());
+                while poll_fn(|_| stream.poll_flushed(0)).await.is_ok() {
+                    stream.write(&[b'a'; 1000]);
+                    origin.sent.set(origin.sent.get() + 1000);
+                    reactor.yield_now().await;
+                }
+                return;
+            }
         }
     }
 }

@@ -61,10 +61,12 @@ pub enum Resource {
     PendingRequests,
     Requests,
     Retries,
+    /// Copies of requests, of both priorities together.
+    Mirrors,
 }
 
 impl Resource {
-    pub const ALL: [Self; 4] = [Self::Connections, Self::PendingRequests, Self::Requests, Self::Retries];
+    pub const ALL: [Self; 5] = [Self::Connections, Self::PendingRequests, Self::Requests, Self::Retries, Self::Mirrors];
 
     fn limit(self, breakers: &CircuitBreakers) -> Option<u32> {
         match self {
@@ -72,6 +74,7 @@ impl Resource {
             Self::PendingRequests => breakers.max_pending_requests,
             Self::Requests => breakers.max_requests,
             Self::Retries => breakers.max_retries,
+            Self::Mirrors => Some(breakers.max_mirrors),
         }
     }
 }
@@ -174,9 +177,25 @@ impl ShardLimits {
         self.lessee.spare(priority, change);
     }
 
-    /// Side work was given up for main traffic.
+    /// Room for a copy of a request: main traffic comes first under `max_requests`.
+    pub fn acquire_mirror(self: &Rc<Self>, priority: Priority) -> Option<Permit> {
+        if let Some(most) = self.shared.breakers(priority).max_requests {
+            let requests = self.lessee.used(Resource::Requests, priority);
+            if requests.saturating_add(self.lessee.used(Resource::Mirrors, Priority::Default)) >= most {
+                self.stats.upstream_rq_mirror_overflow.inc();
+                return None;
+            }
+        }
+        self.acquire(Resource::Mirrors, Priority::Default).ok()
+    }
+
+    /// A copy was given up, or not made, for the sake of main traffic.
     pub fn count_shed(&self) {
         self.stats.upstream_rq_mirror_shed.inc();
+    }
+
+    pub fn count_shed_if(&self, was_shed: bool) {
+        self.stats.upstream_rq_mirror_shed.add(u64::from(was_shed));
     }
 
     /// A request is refused because this limit is reached: it is counted and, at most once a second, logged.

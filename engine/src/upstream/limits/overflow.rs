@@ -15,10 +15,11 @@ pub enum Overflow {
     RetryBudget(Priority),
     /// The retry budget of a cluster for which none is written.
     DefaultRetryBudget(Priority),
+    Mirrors,
 }
 
 impl Overflow {
-    pub(super) const COUNT: usize = 14;
+    pub(super) const COUNT: usize = 15;
 
     pub(super) fn of(resource: Resource, priority: Priority) -> Self {
         match resource {
@@ -26,6 +27,7 @@ impl Overflow {
             Resource::PendingRequests => Self::PendingRequests(priority),
             Resource::Requests => Self::Requests(priority),
             Resource::Retries => Self::Retries(priority),
+            Resource::Mirrors => Self::Mirrors,
         }
     }
 
@@ -38,6 +40,7 @@ impl Overflow {
             Self::Retries(priority) => (4, priority),
             Self::RetryBudget(priority) => (5, priority),
             Self::DefaultRetryBudget(priority) => (6, priority),
+            Self::Mirrors => (7, Priority::Default),
         };
         2 * kind + priority as usize
     }
@@ -51,6 +54,7 @@ impl Overflow {
             | Self::Retries(priority)
             | Self::RetryBudget(priority)
             | Self::DefaultRetryBudget(priority) => priority,
+            Self::Mirrors => Priority::Default,
         }
     }
 
@@ -72,6 +76,7 @@ impl Overflow {
                 "clusters[].circuit_breakers.retry_budget"
             }
             Self::RetryBudget(High) | Self::DefaultRetryBudget(High) => "clusters[].circuit_breakers.high.retry_budget",
+            Self::Mirrors => "clusters[].circuit_breakers.max_mirrors",
         }
     }
 
@@ -96,6 +101,7 @@ impl Overflow {
             Self::Retries(High) => details!("high.max_retries"),
             Self::RetryBudget(Default) | Self::DefaultRetryBudget(Default) => details!("retry_budget"),
             Self::RetryBudget(High) | Self::DefaultRetryBudget(High) => details!("high.retry_budget"),
+            Self::Mirrors => details!("max_mirrors"),
         }
     }
 
@@ -105,6 +111,7 @@ impl Overflow {
             Self::Connections(_) | Self::ConnectionsPerHost(_) => "upstream_cx_overflow",
             Self::PendingRequests(_) | Self::Requests(_) => "upstream_rq_pending_overflow",
             Self::Retries(_) | Self::RetryBudget(_) | Self::DefaultRetryBudget(_) => "upstream_rq_retry_overflow",
+            Self::Mirrors => "upstream_rq_mirror_overflow",
         }
     }
 
@@ -115,6 +122,7 @@ impl Overflow {
             Self::Retries(_) | Self::RetryBudget(_) | Self::DefaultRetryBudget(_) => {
                 stats.upstream_rq_retry_overflow.inc();
             }
+            Self::Mirrors => stats.upstream_rq_mirror_overflow.inc(),
         }
     }
 
@@ -127,6 +135,7 @@ impl Overflow {
             Self::Requests(_) => breakers.max_requests,
             Self::Retries(_) => breakers.max_retries,
             Self::RetryBudget(_) | Self::DefaultRetryBudget(_) => None,
+            Self::Mirrors => Some(breakers.max_mirrors),
         }
     }
 }
