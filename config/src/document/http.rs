@@ -33,8 +33,8 @@ table! {
         request_headers_timeout: Timeout, default "\"10s\"";
         /// Time from the first byte of a request to the last byte of its body. Above it, status 408.
         request_timeout: Timeout, default "\"off\"";
-        /// Time that an exchange may last without a byte moving in either direction. Above it, status 408 or 504, or a
-        /// reset if the response has begun.
+        /// Time that an exchange may last without a byte moving in either direction. Bytes that the client acknowledges
+        /// count, so that a slow reader is not cut. Above it, status 408 or 504, or a reset if the response has begun.
         stream_idle_timeout: Timeout, default "\"5m\"";
         /// Time that a client may take nothing of what is there for it, by what it acknowledges. Above it, a response that has
         /// begun is reset, and so is a connection whose last response was not taken. A client that reads slowly but steadily

@@ -249,6 +249,23 @@ fn copies_for_a_mirror_that_does_not_read() {
     [100, 1000, 2049, 9000].into_iter().for_each(|piece| mirrored(piece, true));
 }
 
+/// Kept for another try and copied for a mirror, and neither the origin nor the mirror reads.
+#[test]
+fn all_that_may_be_held_of_a_request() {
+    let retries = "retry_policy = { retry_on = [\"5xx\"], num_retries = 3 }";
+    for piece in PIECES {
+        let bytes = endless(Framing::Chunked, piece);
+        let mut scene = Scene::new(&format!("{retries}, request_mirror_policies = [{{ cluster = \"copy\" }}]"));
+        scene.stop_time();
+        scene.client.send_one(Segment::Static(leak(format!("{PUT}Transfer-Encoding: chunked\r\n\r\n"))));
+        (0..10).for_each(|_| scene.turn());
+        assert_eq!(scene.servers.len(), 2, "the origin's and the mirror's");
+        let taken = scene.flood(From::Client, bytes, false, 64 * LIMIT);
+        assert!(taken > 80 * 1024 && taken < 64 * LIMIT, "{piece}: {taken} bytes were taken");
+        scene.end("kept and mirrored upload", piece, LIMIT + BEYOND + 2 * LIMIT);
+    }
+}
+
 /// What the filter `buffer` has collected is one body more, for a server that takes nothing of it.
 #[test]
 fn bodies_that_a_filter_reads_ahead() {

@@ -343,3 +343,20 @@ fn a_head_that_does_not_end_is_timed_out() {
     let answer = client.take();
     assert_eq!(Refusal::parse(&answer, client.state()), Refusal::closing(408), "{answer}");
 }
+
+/// RFC 9112 section 7.1: a chunked body is not its data alone. Whatever of it comes a byte at a time comes too slowly.
+#[test]
+fn every_part_of_a_body_has_a_minimum_rate() {
+    for start in ["ffff\r\n", "5;extension=", "5\r\nhello\r\n0\r\ntrailer: "] {
+        let proxy = Proxy::new();
+        let mut client = proxy.client();
+        client.write(format!("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{start}"));
+        let mut answer = String::new();
+        for _ in 0..30 {
+            client.write("a");
+            proxy.advance(Duration::from_secs(1));
+            answer += &proxy.read(&mut client);
+        }
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{start:?}: {answer:?}");
+    }
+}

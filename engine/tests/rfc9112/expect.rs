@@ -1,6 +1,7 @@
 //! RFC 9110 section 10.1.1: Expect: 100-continue through a proxy.
 
 use crate::support::{DATE, Proxy, State, canonical, forwarded_as, refused};
+use std::time::Duration;
 
 const HEAD: &str = "POST /p HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
 
@@ -24,6 +25,23 @@ fn the_expectation_and_its_answer_pass_through() {
     let answer = proxy.read(&mut client);
     assert_eq!(canonical(&answer), canonical(&format!("HTTP/1.1 200 OK\r\n{DATE}Content-Length: 2\r\n\r\nok")));
     assert_eq!((client.state(), proxy.pooled()), (State::Open, 1));
+}
+
+/// A client that waits for 100 does not send slowly, however long it waits; once it has been told to send, it does.
+#[test]
+fn the_minimum_rate_begins_with_100() {
+    let proxy = Proxy::new();
+    let mut client = proxy.client();
+    client.write(HEAD);
+    let mut origin = proxy.accept();
+    assert_eq!(canonical(&proxy.read(&mut origin)), canonical(HEAD));
+    proxy.advance(Duration::from_secs(100));
+    assert_eq!(proxy.read(&mut client), "");
+    origin.write("HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(proxy.read(&mut client), "HTTP/1.1 100 Continue\r\n\r\n");
+    proxy.advance(Duration::from_secs(15));
+    let answer = proxy.read(&mut client);
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
 /// "A server that responds with a final status code instead of reading the entire request content SHOULD indicate
