@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use ringway::admin::Source;
 use ringway::admin::explain::{Question, explain};
 use ringway::base::output;
-use ringway::server::{EMBEDDED, HINTS, run};
+use ringway::server::{EMBEDDED, HINTS, check_host, run};
 use ringway_config::model::Config;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -78,6 +78,9 @@ fn main() -> ExitCode {
         Some(Command::Check { config }) => match load(config) {
             Ok((config, source)) => {
                 let file = source.file.unwrap_or_default();
+                for warning in check_host(&config) {
+                    eprintln!("{}: warning: {warning}", file.display());
+                }
                 let (listeners, clusters) = (config.listeners.len(), config.clusters.len());
                 println!("{}: ok ({listeners} listeners, {clusters} clusters)", file.display());
                 ExitCode::SUCCESS

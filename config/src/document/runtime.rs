@@ -33,7 +33,8 @@ table! {
         backlog: Int<1, 65535>, default "4096";
         /// How long a drain waits for exchanges in flight before it closes the connections that are left.
         drain_time: Time<0>, default "\"30s\"";
-        /// Downstream connections in the whole process. At the limit, a new connection replaces the one that has been idle
+        /// Downstream connections in the whole process. A proxied connection takes two file descriptors: `check`, a start
+        /// and a reload warn of more connections than there are descriptors for. At the limit, a new connection replaces the one that has been idle
         /// longest, on whichever listener and shard; if none is idle, the new one is closed.
         max_connections: Int<1, { u64::MAX }>, optional "half of the file descriptor limit, less a reserve of 32";
         /// A response body is moved by splice(2), without passing through user space, if at least this many bytes are

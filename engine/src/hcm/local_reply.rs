@@ -34,7 +34,8 @@ fn told(fault: Fault) -> Telling {
     use ResponseFlags as Flags;
     let closing = |telling: Telling| Telling { close: true, ..telling };
     match fault {
-        Fault::RequestHead(violation) => {
+        // Trailers, too, can be too large.
+        Fault::RequestHead(violation) | Fault::RequestBody(violation) => {
             let body = if violation.status == 431 { "request header fields too large" } else { "" };
             closing(tell(violation.status, body, Flags::DOWNSTREAM_PROTOCOL_ERROR, violation.details))
         }
@@ -42,7 +43,6 @@ fn told(fault: Fault) -> Telling {
         Fault::RequestTruncated => {
             closing(tell(400, "", Flags::DOWNSTREAM_CONNECTION_TERMINATION, "http1.body_truncated"))
         }
-        Fault::RequestBody(violation) => closing(tell(400, "", Flags::DOWNSTREAM_PROTOCOL_ERROR, violation.details)),
         Fault::RequestCoding(violation) => closing(tell(violation.status, "", Flags::empty(), violation.details)),
         Fault::InvalidPath => tell(400, "", Flags::empty(), "path_normalization_failed"),
         Fault::UnderscoreInName => tell(400, "", Flags::empty(), "unexpected_underscore"),

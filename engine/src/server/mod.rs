@@ -10,7 +10,13 @@ mod placement;
 mod reload;
 mod run;
 mod running;
+mod warnings;
 mod worker;
 
 pub use embedded::{EMBEDDED, HINTS};
 pub use run::{StartError, run};
+
+/// What is valid and yet will not go well on this host, in a sentence each.
+pub fn check_host(config: &ringway_config::model::Config) -> Vec<String> {
+    warnings::warnings(config, crate::net::sys::raise_descriptor_limit())
+}

@@ -2,6 +2,7 @@
 
 use super::bind::Binder;
 use super::orders::Orders;
+use super::run;
 use super::running::{Running, Shard};
 use crate::admin::Source;
 use crate::shard::{Command, Plan, PlanContext};
@@ -33,6 +34,7 @@ fn try_reload(running: &mut Running, file: &std::path::Path, orders: &mut Orders
     let name = file.display().to_string();
     let config = ringway_config::load_str(&name, &text).map_err(|problems| problems.to_string())?;
     warn_of_fixed_keys(&running.plan.config, &config);
+    run::warn(&config, running.descriptors);
     let old: HashSet<_> = running.plan.config.listeners.iter().map(|listener| &listener.address).collect();
     let new = config.listeners.iter().filter(|listener| !old.contains(&listener.address));
     if let Some(address) = running.admin.as_ref()

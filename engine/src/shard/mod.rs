@@ -12,7 +12,7 @@ mod way_in_tests;
 
 pub use mailbox::{Command, Mailbox};
 pub use memory::MemoryShard;
-pub use plan::{Plan, PlanContext};
+pub use plan::{Plan, PlanContext, connections_for};
 pub use snapshot::Sockets;
 
 use crate::hcm::HcmShard;

@@ -93,8 +93,7 @@ impl Plan {
             }
         });
         let limits = limits.collect();
-        let reserve = (context.descriptors / 8).min(64);
-        let global_max = Some(config.runtime.max_connections.unwrap_or((context.descriptors - reserve) / 2));
+        let global_max = Some(config.runtime.max_connections.unwrap_or(connections_for(context.descriptors)));
         let global_limit = before.map_or_else(|| ConnectionLimit::new(global_max), |plan| plan.global_limit.clone());
         let house = before.map(|plan| plan.house.clone()).unwrap_or_default();
         let clusters = clusters(&config, context, before);
@@ -115,6 +114,12 @@ impl Plan {
         before.filter(|cluster| !stays.contains(&Arc::as_ptr(cluster))).for_each(|cluster| cluster.retire());
         self.clusters.iter().for_each(|cluster| cluster.put_in_force());
     }
+}
+
+/// Downstream connections for which this number of descriptors suffices: each may need one upstream, and some are kept
+/// for files and the admin endpoint.
+pub fn connections_for(descriptors: u64) -> u64 {
+    (descriptors - (descriptors / 8).min(64)) / 2
 }
 
 fn clusters(config: &model::Config, context: &PlanContext<'_>, before: Option<&Plan>) -> Vec<Arc<ClusterShared>> {

@@ -1,6 +1,6 @@
 //! The command line: what is printed where, and the exit codes 0, 1, 2 and 3.
 
-use super::support::{Client, Ringway, Setup, dead_address, eventually, forwarding};
+use super::support::{Client, Ringway, Setup, dead_address, eventually, forwarding, program};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -56,6 +56,28 @@ fn check_accepts_a_good_file_with_one_line() {
     assert_eq!(text(&checked.stdout).lines().count(), 1);
     assert!(text(&checked.stdout).contains("ok"));
     assert!(checked.stderr.is_empty());
+}
+
+/// Each proxied connection takes two descriptors.
+#[test]
+fn more_connections_than_descriptors_are_warned_of() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("many.toml");
+    for (max, is_warned) in [(112, false), (113, true)] {
+        let runtime = format!("[runtime]\nmax_connections = {max}\n");
+        std::fs::write(&file, runtime.clone() + &forwarding(dead_address(), "")).expect("written");
+        let mut check = program("prlimit");
+        let checked = check.args(["--nofile=256:256", env!("CARGO_BIN_EXE_ringway"), "check"]).arg(&file);
+        let checked = checked.output().expect("it starts");
+        let said = text(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(0), "{said}");
+        let proxy = Setup::new(&forwarding(dead_address(), ""));
+        let proxy = proxy.descriptors(256).runtime(&format!("max_connections = {max}")).start();
+        for said in [said, &proxy.stderr()] {
+            let figures = ["max_connections is 113", "256 files and sockets", "beyond 112", "to 290"];
+            assert!(figures.iter().all(|figure| said.contains(figure) == is_warned), "{said}");
+        }
+    }
 }
 
 /// Every problem at once, as file:line:col, on standard error; exit code 1.

@@ -1,6 +1,6 @@
 //! RFC 9112 sections 6, 7 and 8: where bodies end, in both directions.
 
-use crate::support::{DATE, Proxy, State, answered_as, canonical, cuts, forwarded_as, send_cut};
+use crate::support::{DATE, Proxy, Refusal, State, answered_as, canonical, cuts, forwarded_as, send_cut};
 
 /// RFC 9112 section 6.2: "When a message does not have a Transfer-Encoding header field, a Content-Length header field
 /// can provide the anticipated size". RFC 9110 section 8.6: the number is forwarded, not its text.
@@ -53,6 +53,26 @@ fn trailers_pass_as_trailers_where_switched_on() {
     let get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
     assert_eq!(answered_as("enable_trailers = true", get, &response, &format!("{head}{expected}")), 1);
     assert_eq!(answered_as("", get, &response, &format!("{head}3\r\nabc\r\n0\r\n\r\n")), 1);
+}
+
+/// RFC 6585 section 5: 431 for fields that are too large. Trailers are fields, whether they are kept or dropped.
+#[test]
+fn trailers_over_the_limit_get_431() {
+    let head = "POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n";
+    let long = format!("X-Long: {}\r\n\r\n", "y".repeat(17 * 1024));
+    let many = format!("{}\r\n", "X-Many: y\r\n".repeat(101));
+    for (http, trailers) in
+        [("", &long), ("", &many), ("enable_trailers = true", &long), ("enable_trailers = true", &many)]
+    {
+        let proxy = Proxy::with(http, "");
+        let mut client = proxy.client();
+        client.write(head);
+        proxy.settle();
+        client.write(trailers.as_str());
+        let answer = proxy.read(&mut client);
+        assert_eq!(Refusal::parse(&answer, client.state()), Refusal::closing(431), "{answer}");
+        assert!(answer.ends_with("request header fields too large"), "{answer}");
+    }
 }
 
 /// RFC 9112 section 6.3: "If this is a request message and none of the above are true, then the message body length is
