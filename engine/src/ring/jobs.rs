@@ -33,12 +33,37 @@ impl Job {
     pub fn is_over(&self) -> bool {
         self.0.over.get()
     }
+
+    /// Lets the job go on to its end without a handle.
+    fn detach(self) {
+        if !self.is_over() {
+            let entry = self.0.clone();
+            self.0.kept.replace(Some(entry));
+        }
+    }
+}
+
+/// Gives memory back in the background: what is large takes long to free.
+#[derive(Clone)]
+pub struct Disposer(pub(super) Rc<Jobs>);
+
+impl Disposer {
+    /// Drops `pieces`, one in each step.
+    pub fn dispose<T: 'static>(&self, mut pieces: Vec<T>) {
+        let step = move || match pieces.pop() {
+            Some(_) => Progress::More,
+            None => Progress::Done,
+        };
+        self.0.add(Box::new(step)).detach();
+    }
 }
 
 struct Entry {
     /// Out while it runs.
     step: RefCell<Option<Step>>,
     over: Cell<bool>,
+    /// Itself, where there is no handle; until it is over.
+    kept: RefCell<Option<Rc<Entry>>>,
 }
 
 impl std::fmt::Debug for Entry {
@@ -63,12 +88,19 @@ pub(super) struct Jobs {
     /// The first one is under way. A job without another holder has been given up.
     queue: RefCell<VecDeque<Weak<Entry>>>,
     slices: Cell<u64>,
+    steps: Cell<u64>,
     panics: Cell<u64>,
 }
 
 impl Jobs {
     pub fn new(mode: Mode) -> Rc<Self> {
-        Rc::new(Self { mode: Cell::new(mode), queue: RefCell::default(), slices: Cell::new(0), panics: Cell::new(0) })
+        Rc::new(Self {
+            mode: Cell::new(mode),
+            queue: RefCell::default(),
+            slices: Cell::new(0),
+            steps: Cell::new(0),
+            panics: Cell::new(0),
+        })
     }
 
     pub fn set_mode(&self, mode: Mode) {
@@ -76,7 +108,7 @@ impl Jobs {
     }
 
     pub fn add(&self, step: Step) -> Job {
-        let entry = Rc::new(Entry { step: RefCell::new(Some(step)), over: Cell::new(false) });
+        let entry = Rc::new(Entry { step: RefCell::new(Some(step)), over: Cell::new(false), kept: RefCell::default() });
         match self.mode.get() {
             Mode::AtOnce => while self.step(&entry) == Progress::More {},
             Mode::InTurns | Mode::Hosted => self.queue.borrow_mut().push_back(Rc::downgrade(&entry)),
@@ -113,6 +145,7 @@ impl Jobs {
     }
 
     fn step(&self, entry: &Entry) -> Progress {
+        self.steps.set(self.steps.get() + 1);
         let Some(mut step) = entry.step.borrow_mut().take() else { return Progress::Done };
         let progress = std::panic::catch_unwind(AssertUnwindSafe(&mut step));
         if matches!(progress, Ok(Progress::More)) {
@@ -120,6 +153,7 @@ impl Jobs {
             return Progress::More;
         }
         entry.over.set(true);
+        drop(entry.kept.take());
         // A destructor that panics must not end the shard either.
         let dropped = std::panic::catch_unwind(AssertUnwindSafe(|| drop(step)));
         if progress.is_err() || dropped.is_err() {
@@ -129,15 +163,28 @@ impl Jobs {
     }
 
     pub fn clear(&self) {
-        self.queue.borrow_mut().clear();
+        let entries = std::mem::take(&mut *self.queue.borrow_mut());
+        entries.iter().filter_map(Weak::upgrade).for_each(|entry| drop(entry.kept.take()));
     }
 
     pub fn slices(&self) -> u64 {
         self.slices.get()
     }
 
+    /// Steps of all jobs.
+    #[cfg(test)]
+    pub fn steps(&self) -> u64 {
+        self.steps.get()
+    }
+
     pub fn panics(&self) -> u64 {
         self.panics.get()
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -198,6 +245,27 @@ mod tests {
         }
         assert!(dies.is_over() && stays.is_over());
         assert_eq!((jobs.panics(), steps.get(), done.get()), (1, 0, 1));
+    }
+
+    #[test]
+    fn what_is_disposed_of_goes_piece_by_piece_without_a_handle() {
+        let jobs = Jobs::new(Mode::InTurns);
+        let piece = Rc::new(());
+        Disposer(jobs.clone()).dispose(vec![piece.clone(); 100]);
+        assert_eq!(Rc::strong_count(&piece), 101);
+        let steps = jobs.steps();
+        while !jobs.is_empty() {
+            let (before, done) = (Rc::strong_count(&piece), jobs.steps());
+            jobs.turn();
+            assert!(before - Rc::strong_count(&piece) <= (jobs.steps() - done) as usize);
+        }
+        assert_eq!((Rc::strong_count(&piece), jobs.steps() - steps), (1, 101));
+        // What is left when the jobs end goes with them, and where there is no traffic yet all of it at once.
+        Disposer(jobs.clone()).dispose(vec![piece.clone(); 5]);
+        drop(jobs);
+        assert_eq!(Rc::strong_count(&piece), 1);
+        Disposer(Jobs::new(Mode::AtOnce)).dispose(vec![piece.clone(); 5]);
+        assert_eq!(Rc::strong_count(&piece), 1);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use accept::Acceptor;
 pub use assembly::Assembly;
 pub use buffer::{Buf, BufPool, PoolSize};
 pub use deadline::Timer;
-pub use jobs::{Job, Progress};
+pub use jobs::{Disposer, Job, Progress};
 pub use pooled::Pooled;
 pub use pools::ReceiveClass;
 pub use reactor::{Facts, Reactor, ReactorOptions};

@@ -4,7 +4,7 @@
 use super::buffer::{Buf, BufPool, PoolSize};
 use super::deadline::Timer;
 use super::driver::Io;
-use super::jobs::{Job, Jobs, Mode, Progress};
+use super::jobs::{Disposer, Job, Jobs, Mode, Progress};
 use super::pooled::{Blocks, Pooled};
 use super::pools::{Pools, ReceiveClass};
 use super::send::{FRESH_CAPACITY, store};
@@ -159,6 +159,11 @@ impl Reactor {
         self.jobs.add(Box::new(step))
     }
 
+    /// What frees large things in the background.
+    pub fn disposer(&self) -> Disposer {
+        Disposer(self.jobs.clone())
+    }
+
     pub(super) fn jobs(&self) -> &Rc<Jobs> {
         &self.jobs
     }
@@ -167,6 +172,12 @@ impl Reactor {
     #[cfg(test)]
     pub(crate) fn compute_in_turns(&self) {
         self.jobs.set_mode(Mode::InTurns);
+    }
+
+    /// Steps of all jobs so far.
+    #[cfg(test)]
+    pub(crate) fn job_steps(&self) -> u64 {
+        self.jobs.steps()
     }
 
     #[cfg(test)]

@@ -4,7 +4,7 @@
 use super::maglev::{Maglev, MaglevBuild};
 use super::member::{Build, Member};
 use super::ring_hash::{RingBuild, RingHash};
-use crate::ring::{Job, Progress, Reactor};
+use crate::ring::{Disposer, Job, Progress, Reactor};
 use crate::stats::ClusterStats;
 use ringway_config::model::LbPolicy;
 use std::cell::{Cell, RefCell};
@@ -71,6 +71,7 @@ struct Table {
     entries: Entries,
     /// The names of that view's hosts, by index; empty where the host has no entry.
     names: Vec<Rc<str>>,
+    disposer: Disposer,
 }
 
 enum Entries {
@@ -160,13 +161,13 @@ impl Slot {
         self.work.replace(Some(work.clone()));
         let (slot, counted) = (Rc::downgrade(self), Counted::new(&build.workshop.now.under_way));
         let done = Rc::downgrade(&work);
-        let mut state = Some((names, counted));
+        let mut state = Some((names, counted, build.workshop.reactor.disposer()));
         let job = build.workshop.reactor.compute(move || {
             if maker.step() == Progress::More {
                 return Progress::More;
             }
-            if let (Some(entries), Some((names, counted))) = (maker.take(), state.take()) {
-                let table = Rc::new(Table { entries, names });
+            if let (Some(entries), Some((names, counted, disposer))) = (maker.take(), state.take()) {
+                let table = Rc::new(Table { entries, names, disposer });
                 // A later slot may wait for it, too: it asks the work.
                 if let Some(work) = done.upgrade() {
                     work.done.replace(Some(table.clone()));
@@ -196,6 +197,16 @@ impl Slot {
                 stats.maglev_lb_min_entries_per_host.set(fewest);
                 stats.maglev_lb_max_entries_per_host.set(most);
             }
+        }
+    }
+}
+
+/// Tables can have tens of megabytes, which take longer to free than traffic should wait.
+impl Drop for Table {
+    fn drop(&mut self) {
+        match &mut self.entries {
+            Entries::Ring(ring) => self.disposer.dispose(ring.take_pieces()),
+            Entries::Maglev(maglev) => self.disposer.dispose(maglev.take_pieces()),
         }
     }
 }

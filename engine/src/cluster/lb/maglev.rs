@@ -10,7 +10,7 @@ use std::rc::Rc;
 use xxhash_rust::xxh64::xxh64;
 
 pub struct Maglev {
-    table: Box<[u32]>,
+    table: Places,
     /// The smallest and the largest number of entries of a host.
     spread: (i64, i64),
 }
@@ -37,7 +37,7 @@ pub struct MaglevBuild {
     sorted: BTreeMap<(Rc<str>, u32), Filler>,
     fillers: Vec<Filler>,
     heaviest: f64,
-    table: Box<[u32]>,
+    table: Places,
     taken: Taken,
     filled: u64,
     /// From 1.
@@ -58,9 +58,9 @@ impl MaglevBuild {
             names: members.iter().map(|member| endpoints[member.index as usize].name.clone()).rev().collect(),
             waiting: Vec::from(members).into_iter(),
             sorted: BTreeMap::new(),
-            fillers: Vec::new(),
+            fillers: Vec::with_capacity(members.len()),
             heaviest: members.iter().map(|member| member.weight).fold(0.0, f64::max),
-            table: vec![0; size as usize].into_boxed_slice(),
+            table: Places { pieces: Vec::new(), size },
             taken: Taken(vec![0; size.div_ceil(64) as usize]),
             filled: 0,
             round: 1,
@@ -70,15 +70,20 @@ impl MaglevBuild {
     }
 
     pub(super) fn step(&mut self) -> Progress {
-        if self.fillers.is_empty() {
+        if self.waiting.len() > 0 {
             for member in self.waiting.by_ref().take(STEP as usize / 16) {
                 let name = self.names.pop().expect("one for each member");
                 let filler = filler(&name, &member, self.size);
                 self.sorted.insert((name, member.index), filler);
             }
-            if self.waiting.len() == 0 {
-                self.fillers = std::mem::take(&mut self.sorted).into_values().collect();
-            }
+            return Progress::More;
+        }
+        if !self.sorted.is_empty() {
+            let sorted = std::iter::from_fn(|| self.sorted.pop_first());
+            self.fillers.extend(sorted.take(STEP as usize / 16).map(|(_, filler)| filler));
+            return Progress::More;
+        }
+        if self.table.grow() {
             return Progress::More;
         }
         for _ in 0..STEP {
@@ -105,7 +110,7 @@ impl MaglevBuild {
             if self.searches {
                 return;
             }
-            self.table[place as usize] = filler.index;
+            self.table.set(place, filler.index);
             filler.entries += 1;
             self.filled += 1;
         }
@@ -129,11 +134,47 @@ impl Maglev {
             0 => hash,
             attempt => hash ^ (u64::MAX - u64::from(attempt) + 1),
         };
-        self.table[(hash % self.table.len() as u64) as usize]
+        self.table.get(hash % self.table.size)
+    }
+
+    /// To be freed.
+    pub(super) fn take_pieces(&mut self) -> Vec<Piece> {
+        std::mem::take(&mut self.table.pieces)
     }
 
     pub fn spread(&self) -> (i64, i64) {
         self.spread
+    }
+}
+
+/// The hosts by place, in pieces: a long table is neither made nor freed in one go.
+struct Places {
+    pieces: Vec<Piece>,
+    size: u64,
+}
+
+/// Hosts of neighbouring places.
+pub type Piece = Box<[u32]>;
+
+/// Places in a piece; 32 KiB.
+const PIECE: u64 = 8192;
+
+impl Places {
+    /// Adds a piece, if one is missing.
+    fn grow(&mut self) -> bool {
+        let missing = (self.pieces.len() as u64) < self.size.div_ceil(PIECE);
+        if missing {
+            self.pieces.push(vec![0; PIECE as usize].into_boxed_slice());
+        }
+        missing
+    }
+
+    fn get(&self, place: u64) -> u32 {
+        self.pieces[(place / PIECE) as usize][(place % PIECE) as usize]
+    }
+
+    fn set(&mut self, place: u64, host: u32) {
+        self.pieces[(place / PIECE) as usize][(place % PIECE) as usize] = host;
     }
 }
 

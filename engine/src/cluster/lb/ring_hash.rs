@@ -9,11 +9,16 @@ use std::rc::Rc;
 use xxhash_rust::xxh64::xxh64;
 
 pub struct RingHash {
-    /// Sorted by hash.
-    ring: Vec<(u64, u32)>,
+    /// The points by the first bits of their hashes, each part sorted by hash: so the ring is made and freed in pieces.
+    parts: Vec<Part>,
+    shift: u32,
+    len: usize,
     /// The smallest and the largest number of points of a host.
     spread: (i64, i64),
 }
+
+/// Hashes and hosts.
+pub type Part = Vec<(u64, u32)>;
 
 /// A ring that is being made.
 pub struct RingBuild {
@@ -28,10 +33,10 @@ pub struct RingBuild {
     target: f64,
     spread: (i64, i64),
     /// The points by the first bits of their hashes. Each part is sorted by itself.
-    parts: Vec<Vec<(u64, u32)>>,
-    shift: u32,
+    parts: Vec<Part>,
+    bits: u32,
     sorted: usize,
-    ring: Vec<(u64, u32)>,
+    len: usize,
     /// For a ring that is so small that only hosts that may not be used have points on it.
     first: u32,
 }
@@ -69,9 +74,9 @@ impl RingBuild {
             target: 0.0,
             spread: (i64::MAX, 0),
             parts: vec![Vec::new(); 1 << bits],
-            shift: u64::BITS - bits,
+            bits,
             sorted: 0,
-            ring: Vec::with_capacity(scale.ceil() as usize),
+            len: 0,
             first: members[0].index,
         }
     }
@@ -105,7 +110,7 @@ impl RingBuild {
         write!(key, "{number}").expect("a string takes text");
         let hash = xxh64(key.as_bytes(), 0);
         key.truncate(prefix);
-        self.parts[hash.checked_shr(self.shift).unwrap_or(0) as usize].push((hash, *index));
+        self.parts[part_of(hash, u64::BITS - self.bits)].push((hash, *index));
         *number += 1;
         self.points += 1.0;
         true
@@ -114,30 +119,49 @@ impl RingBuild {
     /// Sorts the next part.
     fn sort(&mut self) -> Progress {
         let Some(part) = self.parts.get_mut(self.sorted) else { return Progress::Done };
-        let mut part = std::mem::take(part);
         part.sort_unstable();
-        self.ring.append(&mut part);
+        part.shrink_to_fit();
+        self.len += part.len();
         self.sorted += 1;
         Progress::More
     }
 
     pub(super) fn finish(mut self) -> RingHash {
-        if self.ring.is_empty() {
-            self.ring.push((0, self.first));
+        if self.len == 0 {
+            self.parts[0].push((0, self.first));
+            self.len = 1;
         }
-        RingHash { ring: self.ring, spread: self.spread }
+        RingHash { parts: self.parts, shift: u64::BITS - self.bits, len: self.len, spread: self.spread }
     }
+}
+
+/// The part for a hash; there is only one where the shift is all of it.
+fn part_of(hash: u64, shift: u32) -> usize {
+    hash.checked_shr(shift).unwrap_or(0) as usize
 }
 
 impl RingHash {
     /// The host at `hash`; a further attempt takes the next point.
     pub fn pick(&self, hash: u64, attempt: u32) -> u32 {
-        let at = self.ring.partition_point(|(point, _)| *point < hash);
-        self.ring[(at + attempt as usize) % self.ring.len()].1
+        let first = part_of(hash, self.shift);
+        let mut left = attempt as usize % self.len + self.parts[first].partition_point(|(point, _)| *point < hash);
+        // A part may be empty; after the last one the ring begins again.
+        for part in self.parts[first..].iter().chain(self.parts.iter().cycle()) {
+            match part.get(left) {
+                Some((_, host)) => return *host,
+                None => left -= part.len(),
+            }
+        }
+        unreachable!("a ring is not empty")
     }
 
     pub fn len(&self) -> usize {
-        self.ring.len()
+        self.len
+    }
+
+    /// To be freed.
+    pub(super) fn take_pieces(&mut self) -> Vec<Part> {
+        std::mem::take(&mut self.parts)
     }
 
     pub fn spread(&self) -> (i64, i64) {

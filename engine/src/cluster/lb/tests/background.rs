@@ -73,6 +73,42 @@ fn the_old_table_serves_without_hosts_that_are_unhealthy() {
     }
 }
 
+/// A host of a long table becomes unhealthy. The turn that sees it computes nothing; between two turns there is one slice, of
+/// steps of which each makes or frees a small piece, and so there are at least `steps`; the table before is freed like that,
+/// too.
+fn change_a_long_table(policy: &LbPolicy, steps: u64) {
+    let world = world(policy, 3);
+    let ill = world.shared.hosts()[1].clone();
+    let before = world.reactor.job_steps();
+    world.shared.set_flag(&ill, HealthFlags::FAILED_ACTIVE_HC, true);
+    assert!(!picks(&world).contains(&ill.name.to_string()));
+    assert_eq!(world.reactor.job_steps(), before);
+    while !world.reactor.jobs_are_done() {
+        let slices = world.reactor.facts().slices;
+        world.reactor.turn();
+        assert_eq!(world.reactor.facts().slices, slices + 1);
+    }
+    let done = world.reactor.job_steps() - before;
+    assert!(done >= steps, "{done} steps, not {steps}");
+}
+
+/// At least a look at each place, in steps of 2048; a step for each piece of 8192 places that is made, and for each that is
+/// freed.
+#[test]
+fn the_longest_maglev_table_is_made_and_freed_in_steps() {
+    const SIZE: u64 = 5_000_011;
+    change_a_long_table(&LbPolicy::Maglev { table_size: SIZE }, SIZE / 2048 + 2 * (SIZE / 8192));
+}
+
+/// Two thirds of the points are left. They are made in steps of 512, sorted in parts of about 512, and the table before is
+/// freed in such parts.
+#[test]
+fn the_longest_ring_is_made_and_freed_in_steps() {
+    const SIZE: u64 = 1 << 23;
+    let parts = SIZE / 512;
+    change_a_long_table(&LbPolicy::RingHash { minimum_size: SIZE, maximum_size: SIZE }, SIZE * 2 / 3 / 512 + 2 * parts);
+}
+
 #[test]
 fn hosts_that_are_gone_get_nothing_and_new_ones_wait_for_the_table() {
     for policy in policies() {
