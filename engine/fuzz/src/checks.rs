@@ -184,7 +184,7 @@ fn assert_clean(head: &[u8], fields: &Fields, bytes: &[u8]) {
     }
 }
 
-/// The framing as anyone would read it who looks at the lines one by one.
+/// The framing as the lines say it, read one by one.
 fn framing_of(fields: &Fields, bytes: &[u8]) -> Option<BodyKind> {
     let values = |id| fields.all(id).map(|field| field.value.of(bytes)).collect::<Vec<_>>();
     match (&values(FieldId::ContentLength)[..], &values(FieldId::TransferEncoding)[..]) {
@@ -235,7 +235,7 @@ fn response_is_consistent(head: &ResponseHead, framing: Framing, bytes: &[u8], m
     assert!(head.reason.of(bytes).iter().all(|b| *b != b'\r' && *b != b'\n'));
 }
 
-/// Writes the fields that are forwarded, with the framing anew.
+/// Writes the fields that are forwarded, with new framing.
 fn write_fields(out: &mut Vec<u8>, fields: &Fields, bytes: &[u8], framing: BodyKind) {
     for field in fields {
         if !field.hop_by_hop && !matches!(field.id, FieldId::Host | FieldId::ContentLength) {

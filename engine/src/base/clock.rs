@@ -1,4 +1,4 @@
-//! Time. A shard reads the clock once per turn of its loop and everybody on the shard uses that reading; tests put a
+//! Time. A shard reads the clock once per turn of its loop and everything on the shard uses that reading; tests put a
 //! virtual clock in its place and move it by hand.
 
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! What happens to a request's head before a route is looked for: whom to believe, and which path it means
+//! What happens to a request's head before a route is looked for: which fields are believed, and which path it means
 //! (Envoy: ConnectionManagerUtility::mutateRequestHeaders, maybeNormalizePath).
 
 use super::connection::Connection;
@@ -109,7 +109,7 @@ const INTERNAL: u128 = Fields::set_of(&[
     FieldId::XEnvoyInternal,
 ]);
 
-/// What is removed at the edge beside those. The last three are not on Envoy's list, but no client of an edge
+/// What is removed at the edge in addition to those. The last three are not on Envoy's list, but no client of an edge
 /// has anything to say in them.
 const EDGE: u128 = Fields::set_of(&[
     FieldId::XEnvoyDecoratorOperation,
@@ -124,7 +124,7 @@ const EDGE: u128 = Fields::set_of(&[
 /// httpoxy).
 const NEVER: u128 = Fields::set_of(&[FieldId::Proxy]);
 
-/// Find out who the client is, remove what it may not say, add what the upstream is to know.
+/// Find the client's address, remove what the client may not say, add what the upstream is to know.
 fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, request_id: impl FnOnce() -> RequestId) {
     let (trust, options) = (&config.trust, &config.headers);
     let (client, is_internal) = client(trust, peer.remote, exchange);
@@ -177,7 +177,7 @@ fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, reque
 }
 
 /// The client's address and whether the request comes from inside. Inside means: from an internal address, and not
-/// through somebody who cannot be checked.
+/// through a proxy that cannot be checked.
 fn client(trust: &Trust, peer: Option<SocketAddr>, exchange: &Exchange) -> (Option<SocketAddr>, bool) {
     let has_field = exchange.request.head.fields.contains(FieldId::XForwardedFor);
     if trust.use_remote_address && trust.xff_num_trusted_hops == 0 {

@@ -1,4 +1,4 @@
-//! Who is believed, what is removed, and which path a request means.
+//! Which fields are believed, what is removed, and which path a request means.
 
 use super::*;
 use crate::http_filter::testing::{exchange, exchange_of, lines};
@@ -138,7 +138,7 @@ fn what_a_request_from_outside_may_not_say() {
     assert!(!inside.iter().any(|line| line.starts_with("x-envoy-external-address=198")), "{inside:?}");
 }
 
-/// Who switches a field off gets it as the client sent it.
+/// A field that is switched off passes as the client sent it.
 #[test]
 fn fields_that_are_switched_off_stay_as_they_are() {
     let http = "use_remote_address = true\nx_request_id = false\nx_forwarded_proto = false\nx_forwarded_for = false";

@@ -1,4 +1,4 @@
-//! A downstream connection: who it is from, what is counted for it, and which configuration it is served with.
+//! A downstream connection: where it is from, what is counted for it, and which configuration it is served with.
 
 use super::manager::Hcm;
 use crate::base::clock::{NEVER, Nanos, deadline, nanos};

@@ -18,7 +18,7 @@ pub struct HeaderTable {
     /// Headers of requests that the configuration names.
     pub(super) named: NamedFields,
     own: Headers,
-    /// Empty where nobody but the connection manager has any.
+    /// Empty where only the connection manager has any.
     hosts: Vec<Host>,
 }
 

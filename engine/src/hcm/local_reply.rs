@@ -17,7 +17,7 @@ pub(super) struct Telling {
     pub close: bool,
 }
 
-/// The table. `request_complete`: all of the request has come; `late_is_204`: the client asked for 204 in the place of 504
+/// The table. `request_complete`: all of the request has come; `late_is_204`: the client asked for 204 instead of 504
 /// when the upstream is late (x-envoy-upstream-rq-timeout-alt-response).
 pub(super) fn telling(fault: Fault, request_complete: bool, late_is_204: bool) -> Telling {
     let telling = told(fault);

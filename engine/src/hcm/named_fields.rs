@@ -1,4 +1,4 @@
-//! Names with `_` in the place of `-`. Gateways to CGI, WSGI and the like make one variable of both, so that a client could
+//! Names with `_` instead of `-`. Gateways to CGI, WSGI and the like make one variable of both, so that a client could
 //! say under the one name what it may not say under the other.
 
 use crate::http::{DASHED_MAX, FieldId, dash};

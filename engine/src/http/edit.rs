@@ -1,4 +1,4 @@
-//! Edits of a head: fields are changed in the index, and their new bytes stand beside the received ones.
+//! Edits of a head: fields are changed in the index, and their new bytes stand apart from the received ones.
 
 use super::field::{Field, Fields};
 use super::field_id::FieldId;

@@ -48,7 +48,7 @@ pub struct Facts {
     pub redirects: u32,
     /// A retry was asked for, but the request's body was too large to be kept for it.
     pub retry_abandoned: bool,
-    /// The client asked for 204 in the place of 504 when time is over (x-envoy-upstream-rq-timeout-alt-response).
+    /// The client asked for 204 instead of 504 when time is over (x-envoy-upstream-rq-timeout-alt-response).
     pub timeout_is_204: bool,
     /// Response flags, apart from those of the fault that ended the exchange.
     pub flags: ResponseFlags,
@@ -146,7 +146,7 @@ impl Exchange {
         }
     }
 
-    /// Put `target` in the place of the request's path and query; its first `path_len` bytes are the path.
+    /// Replace the request's path and query by `target`; its first `path_len` bytes are the path.
     pub fn replace_target(&mut self, target: &[u8], path_len: usize) {
         let Message { head, edits, .. } = &mut self.request;
         head.path = edits.store(|out| out.extend_from_slice(target));

@@ -1,4 +1,4 @@
-//! A message: its head with the bytes that the head is in, what edits put beside them, and the trailers behind the body.
+//! A message: its head with the bytes that the head is in, what edits add, and the trailers behind the body.
 
 use super::edit::HeadEditor;
 use super::field::Fields;

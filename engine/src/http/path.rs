@@ -62,7 +62,7 @@ fn escaped_slash(escape: &[u8]) -> Option<u8> {
     }
 }
 
-/// Put slashes in the place of the escaped ones in `out[start..]`.
+/// Replace the escaped slashes in `out[start..]` by slashes.
 pub fn unescape_slashes(out: &mut Vec<u8>, start: usize) {
     let (mut read, mut write) = (start, start);
     while read < out.len() {

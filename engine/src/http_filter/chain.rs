@@ -1,4 +1,4 @@
-//! The chain of filters: which settings hold for a request, who sees it, who sees its response.
+//! The chain of filters: which settings hold for a request, which filters see it, which see its response.
 
 use super::{Context, Flow, Responding, Setup};
 use crate::mux::Hooks;

@@ -1,4 +1,4 @@
-//! Who sees a request and its response, and with which settings.
+//! Which filters see a request and its response, and with which settings.
 
 use super::*;
 use crate::http_filter::testing::{exchange, lines};

@@ -105,7 +105,7 @@ impl Coders {
         Some((Decoder::new(coding), charge))
     }
 
-    /// Room for so much state. What is kept for reuse makes way.
+    /// Room for `bytes` of state. What is kept for reuse makes way.
     fn charge(self: &Rc<Self>, bytes: usize) -> Option<Charge> {
         if self.used.get() + bytes > self.limit.get() {
             self.trim();
@@ -136,7 +136,7 @@ impl Coders {
         (result, (produced > 0).then(|| self.reactor.pool().copy_from(&output[..produced])))
     }
 
-    /// Whether the present turn of the reactor has time for so much more work. Otherwise the task is woken in a later one:
+    /// Whether the present turn of the reactor has time for that much work. Otherwise the task is woken in a later one:
     /// those that waited longest come first.
     pub(super) fn may_work(&self, ticket: &mut Option<u64>, parts: usize) -> bool {
         let turn = self.reactor.turns();
@@ -240,7 +240,7 @@ impl Charge {
         &self.coders
     }
 
-    /// There are so many of them now.
+    /// How many there are has changed.
     ///
     /// # Errors
     /// There is no room.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 const SECOND: u64 = 1_000_000_000;
-/// Bytes are given out so many times a second: a fraction small enough to be smooth, and large enough to be worth a
+/// Bytes are given out this many times a second: a fraction small enough to be smooth, and large enough to be worth a
 /// packet.
 const PORTIONS: u64 = 16;
 
@@ -47,7 +47,7 @@ impl Pace {
         Poll::Pending
     }
 
-    /// So many bytes went.
+    /// `bytes` went.
     pub fn spend(&mut self, bytes: usize) {
         self.allowance = self.allowance.saturating_sub(bytes as u64);
     }

@@ -84,7 +84,7 @@ pub struct Pump {
     /// Bodies of which at least this many bytes are left are spliced. `None`: none are.
     splice_from: Option<u64>,
     phase: Phase,
-    /// So much was moved in one go that other tasks come first.
+    /// Enough was moved in one go: other tasks come first.
     yields: bool,
 }
 

@@ -36,7 +36,7 @@ pub struct Room {
 struct Desk {
     demands: Vec<Demand>,
     keeper: Option<Waker>,
-    /// Nobody looks at demands any more.
+    /// Demands are not looked at any more.
     closed: bool,
 }
 

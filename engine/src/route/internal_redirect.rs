@@ -91,7 +91,7 @@ fn parse(location: &[u8]) -> Option<RedirectTarget<'_>> {
     is_sound.then_some(RedirectTarget { scheme, authority, path })
 }
 
-/// Fields that only a request with a body has, beside content-language and content-location (RFC 9110 sections 8 and
+/// Fields that only a request with a body has, next to content-language and content-location (RFC 9110 sections 8 and
 /// 10.1.1).
 const OF_BODY: u128 = Fields::set_of(&[
     FieldId::ContentLength,

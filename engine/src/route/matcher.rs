@@ -65,7 +65,7 @@ pub fn predicates(route: &RouteMatch) -> impl Iterator<Item = Predicate<'_>> {
     std::iter::once(Predicate::Path(route)).chain(predicates_beside_path(route))
 }
 
-/// All that the route asks for beside the path.
+/// All that the route asks for in addition to the path.
 pub(super) fn predicates_beside_path(route: &RouteMatch) -> impl Iterator<Item = Predicate<'_>> {
     let methods = (!route.methods.is_empty()).then_some(Predicate::Method(&route.methods));
     let share = route.fraction.map(Predicate::Fraction);

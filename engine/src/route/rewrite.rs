@@ -43,7 +43,7 @@ fn begin_with_slash(out: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// Appends the path with `prefix` in the place of what the route matched. No second slash comes of it where `prefix` ends
+/// Appends the path with `prefix` instead of what the route matched. No second slash comes of it where `prefix` ends
 /// with one and the rest begins with one: `/` for `/api` makes `/x` of `/api/x`.
 fn replace_prefix(prefix: &str, route: &Route, head: &RequestHead, view: HeadView<'_>, out: &mut Vec<u8>) {
     let (path, matched) = (head.path(view), head.match_path(view));

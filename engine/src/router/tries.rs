@@ -1,4 +1,4 @@
-//! The tries of one request: one after another, or beside one another, until a response is there for the client.
+//! The tries of one request: one after another, or several at a time, until a response is there for the client.
 //!
 //! ```text
 //!            ┌────────────── again, after a pause ──────────────┐
@@ -83,7 +83,7 @@ pub(super) async fn run<'a>(
     }
 }
 
-/// One of the tries beside the present one has the response for the client.
+/// Another try has the response for the client.
 fn adopt<'a>(
     forwarding: &'a Forwarding<'a>,
     hedged: &mut Hedged<'a>,
@@ -350,7 +350,7 @@ async fn acquire(
     })
 }
 
-/// A request that waits for a connection, until this is dropped: a try beside it may have the response first.
+/// A request that waits for a connection, until this is dropped: another try may have the response first.
 struct Waiting<'a> {
     stats: &'a ClusterStats,
     given_up: bool,

@@ -321,7 +321,7 @@ impl Sink<Fault> for UploadSink<'_> {
         self.wire.flush();
     }
 
-    /// A failed send shows as the response's failure, unless a response came all the same.
+    /// A failed send shows as the response's failure, unless a response came nevertheless.
     fn poll_room(&mut self, limit: usize) -> Poll<Result<usize, Fault>> {
         match self.wire.poll_room(limit) {
             Poll::Ready(Ok(room)) => Poll::Ready(Ok(room)),

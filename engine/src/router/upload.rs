@@ -115,7 +115,7 @@ impl<'w, 'c> Upload<'w, 'c> {
         polled
     }
 
-    /// The next piece of the body as it came, or its end: nobody wants to know what is in it. What was read ahead of time
+    /// The next piece of the body as it came, or its end: what is in it does not matter. What was read ahead of time
     /// is dropped.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ impl Mailbox {
     }
 }
 
-/// Held by the shard's thread: however that ends, nobody waits for its answer any more.
+/// Held by the shard's thread: however that ends, its answer is no longer waited for.
 pub(super) struct Reading(pub Arc<Mailbox>);
 
 impl Drop for Reading {

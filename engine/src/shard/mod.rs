@@ -188,7 +188,7 @@ async fn housekeeping(shard: Rc<Shard>) {
             shard.snapshot.borrow().trim_pools(QUIET_POOL);
         }
         if quiet >= QUIET_TURNS && !trimmed {
-            // More than once: what is made anew meanwhile takes low places in the tables, which can shrink further.
+            // More than once: what is made meanwhile takes low places in the tables, which can shrink further.
             trimmed = quiet >= QUIET_TURNS + 2;
             shard.hcm.trim();
             shard.snapshot.borrow().trim();

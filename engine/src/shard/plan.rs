@@ -39,7 +39,7 @@ pub struct HcmPlan {
     pub logs: Vec<CompiledLog>,
 }
 
-/// What a plan needs to know beside the configuration.
+/// What a plan needs to know in addition to the configuration.
 pub struct PlanContext<'a> {
     pub writer: &'a Writer,
     pub registry: &'a Registry,

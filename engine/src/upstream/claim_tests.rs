@@ -1,5 +1,5 @@
 //! Limits of connections over several shards, each with its own reactor: what is spare on one refuses no request on another,
-//! and the limit holds all the same.
+//! and the limit still holds.
 
 use super::connection::Connection;
 use super::limits::{Overflow, Priority, Resource, ShardLimits, SharedLimits};

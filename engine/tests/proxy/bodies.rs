@@ -297,7 +297,7 @@ fn expect_100_continue() {
     assert_eq!(ask(&mut client, "/").status(), 100);
     client.send(b"hello");
     assert_eq!(client.response().text(), "hello");
-    // A final status instead: the client keeps its body, so nobody knows what comes next on this connection.
+    // A final status instead: the client keeps its body, so it is unknown what comes next on this connection.
     let refused = ask(&mut client, "/refused");
     assert_eq!((refused.status(), refused.text()), (403, "no"));
     assert!(refused.says_close());

@@ -102,7 +102,7 @@ fn a_client_that_waits_for_100() {
     assert_eq!(client.response().text(), "abc");
     let request = origin.last();
     assert_eq!((request.field("expect"), request.text()), (None, "abc"));
-    // Refused before the body was sent: nobody may send it now.
+    // Refused before the body was sent, which may not be sent now.
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999\r\nExpect: 100-continue\r\n\r\n");
     let answer = client.response();
     assert!(answer.status() == 413 && answer.says_close());

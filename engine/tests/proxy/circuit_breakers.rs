@@ -180,7 +180,7 @@ fn max_connections_per_host() {
     held.iter_mut().for_each(|client| assert_eq!(client.response().status(), 200));
 }
 
-/// Who waits for a connection counts, and no longer does when its client has gone.
+/// A request that waits for a connection counts, until its client has gone.
 #[test]
 fn max_pending_requests() {
     let (_listener, _fillers, address) = black_hole();

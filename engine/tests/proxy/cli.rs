@@ -162,7 +162,7 @@ fn impossible_shards_and_users_exit_with_3() {
     }
 }
 
-/// The ports of the built-in example are fixed, so whoever runs it holds this lock. It is a port, too: the kernel gives
+/// The ports of the built-in example are fixed, so a test that runs it holds this lock. It is a port, too: the kernel gives
 /// it back whatever happens.
 fn lock_fixed_ports() -> TcpListener {
     let mut lock = None;

@@ -424,7 +424,7 @@ fn a_reload_keeps_what_stays_and_looks_up_what_is_new() {
     assert!(proxy.reload());
     assert_eq!(reached(&proxy, 2), set(&["127.0.0.1"]));
     eventually("it is looked up", || server.count("a.test") == 2);
-    // Another name beside it is there with the first request.
+    // Another name next to it is there with the first request.
     proxy.write_config(&text(r#"["a.test:PORT", "b.test:PORT"]"#, ""));
     assert!(proxy.reload());
     assert_eq!(reached(&proxy, 8), set(&["127.0.0.1", "127.0.0.2"]));

@@ -120,7 +120,7 @@ fn each_route_that_was_tried_says_what_failed() {
     });
 }
 
-/// Only requests from inside may say how long and how often. Without use_remote_address, the client is who
+/// Only requests from inside may say how long and how often. Without use_remote_address, the client is the one that
 /// x-forwarded-for says.
 #[test]
 fn what_a_request_says_about_retries_counts_from_inside() {

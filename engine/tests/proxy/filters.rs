@@ -88,7 +88,7 @@ fn answers_of_all_kinds_pass_the_filters() {
         assert_eq!(answer.field("x-ratelimit-remaining"), Some(left.to_string().as_str()), "{target}");
         assert!(answer.field("server").is_some() && answer.field("date").is_some(), "{target}");
     }
-    // Nobody saw this one.
+    // No filter saw this one.
     let mut client = proxy.connect();
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
     let answer = client.response();

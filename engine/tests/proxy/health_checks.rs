@@ -1,4 +1,4 @@
-//! Active health checks with real origins: who is unhealthy gets no requests, and everybody can see why.
+//! Active health checks with real origins: an unhealthy endpoint gets no requests, and it shows why.
 
 use super::name_server::{NameServer, Zone};
 use super::support::{Origin, Ringway, dead_address, eventually, forwarding_to, response};
@@ -28,7 +28,7 @@ fn config(endpoints: &[SocketAddr], check: &str) -> String {
 
 const HTTP: &str = "http.path = \"/health\"\nhttp.host = \"check.internal\"";
 
-/// The names that so many requests were answered with.
+/// The names with which `count` requests were answered.
 fn answers(proxy: &Ringway, count: usize) -> BTreeSet<String> {
     let mut client = proxy.connect();
     let answer = |_| {
@@ -136,7 +136,7 @@ fn checks_go_to_a_port_of_their_own() {
     assert!(origin.requests().is_empty());
 }
 
-/// A response may say that its endpoint is to be left alone, and then nobody waits for the next check.
+/// A response may say that its endpoint is to be left alone, which does not wait for the next check.
 #[test]
 fn a_response_says_that_its_endpoint_fails() {
     let leaving = Origin::answering(|request| match request.target() {
@@ -178,7 +178,7 @@ fn reloads_keep_what_is_known_and_follow_what_changes() {
         move || b.requests().len() > checked + 5
     });
     assert_eq!(a.requests().len(), seen);
-    // No checks at all: everybody is healthy.
+    // No checks at all: every endpoint is healthy.
     let unchecked = config(&[dead_address(), c.address], HTTP);
     proxy.write_config(unchecked.split("[[clusters.health_checks]]").next().expect("a beginning"));
     assert!(proxy.reload());
@@ -202,7 +202,7 @@ fn many_endpoints_take_one_thread() {
     assert!(threads < 12, "{threads} threads");
 }
 
-/// Who becomes unhealthy loses the connections that are busy then as soon as they are idle; later ones, made in panic,
+/// An endpoint that becomes unhealthy loses the connections that are busy then as soon as they are idle; later ones, made in panic,
 /// stay.
 #[test]
 fn a_busy_connection_of_an_endpoint_that_fails_is_not_kept() {
@@ -253,7 +253,7 @@ fn a_reload_that_waits_shows_its_own_members_afterwards() {
     });
     let shown = ["total", "healthy"].map(|name| proxy.stat(&format!("cluster.app.membership_{name}")));
     assert_eq!(shown, [1, 1]);
-    // A cluster that is gone has none, and begins anew when it is back.
+    // A cluster that is gone has none, and begins again when it is back.
     proxy.write_config(&new.replace("\"app\"", "\"other\""));
     assert!(proxy.reload());
     assert_eq!(proxy.admin("GET", "/stats?filter=cluster.app").text(), "");

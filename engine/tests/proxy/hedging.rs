@@ -1,4 +1,4 @@
-//! Hedging: a second try beside one that is late; whichever answers well first is the client's.
+//! Hedging: a second try next to one that is late; whichever answers well first is the client's.
 
 use super::support::{Origin, Ringway, Setup, response};
 use socket2::{Domain, Socket, Type};

@@ -37,7 +37,7 @@ impl Load {
         Self { threads, stop, count }
     }
 
-    /// Wait for so many more requests. A thread that failed shows at the end.
+    /// Wait for that many `requests` more. A thread that failed shows at the end.
     fn more(&self, requests: usize) {
         let until = self.count.load(Ordering::Relaxed) + requests;
         eventually("requests are answered", || {

@@ -17,7 +17,7 @@ fn move_to(last: u8, server: &NameServer, proxy: &Ringway, origin: &Everywhere) 
     eventually("it has moved", || endpoints(proxy) == [at(last, origin).to_string()].into());
 }
 
-/// New connections go to the first address of the moment, those that are there stay.
+/// New connections go to the address that is currently first, open ones stay.
 #[test]
 fn connections_stay() {
     let origin = Everywhere::start();
@@ -54,7 +54,7 @@ fn health_and_statistics_stay() {
     assert_eq!(shown, [1, 1, 1, 1]);
 }
 
-/// Who is sent away for bad answers does not come back by moving.
+/// An endpoint ejected for bad answers does not come back by moving.
 #[test]
 fn an_ejection_stays() {
     let origin = Everywhere::start();

@@ -20,7 +20,7 @@ pub enum Zone {
     Alias(u32, String, Box<Zone>),
     /// Over UDP nothing but "truncated", over TCP the whole of it.
     OverTcpOnly(Box<Zone>),
-    /// NXDOMAIN; also what is said of names that nobody set.
+    /// NXDOMAIN; also the answer for names that were not set.
     NoSuchName,
     /// An error, such as SERVFAIL.
     Error(ResponseCode),

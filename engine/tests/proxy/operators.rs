@@ -122,7 +122,7 @@ fn operators_with_arguments() {
     let coalesce = r#"%COALESCE({"operators": [{"command": "REQ", "param": "X-NONE"}, "UPSTREAM_CLUSTER"]})%"#;
     let labelled = |operator: &&str| format!("{}=%{operator}%|", operator.replace('%', "%%"));
     let format: String = OPERATORS.iter().map(labelled).chain([coalesce.to_owned()]).collect();
-    // The harness puts a directory in the place of DIR.
+    // The harness replaces DIR by a directory.
     let format = format!("{format:?}").replace("DIRECT", "\\u0044IRECT");
     let proxy = logging(origin.address, &format!("{{ path = \"DIR/log\", format = {format} }}"));
     let mut client = proxy.connect();

@@ -224,7 +224,7 @@ fn an_idle_close_is_noticed() {
     assert_eq!(proxy.stat("cluster.app.upstream_cx_destroy_remote"), 5);
 }
 
-/// Bytes that nobody asked for, behind a response or on an idle connection, reach nobody (CWE-444, response queue
+/// Unasked bytes, behind a response or on an idle connection, reach no client (CWE-444, response queue
 /// poisoning): the connection that brought them is closed.
 #[test]
 fn unasked_responses_reach_nobody() {
@@ -324,7 +324,7 @@ fn nginx_comes_back() {
         clients.iter_mut().for_each(|client| assert_eq!(client.get("/").status(), 503));
         nginx.restart(server);
         clients.iter_mut().for_each(|client| assert_eq!(client.get("/").status(), 200));
-        // Killed and back again between two requests, nobody notices.
+        // Killed and back again between two requests: no client notices.
         nginx.restart(server);
         clients.iter_mut().for_each(|client| assert_eq!(client.get("/").status(), 200));
     }

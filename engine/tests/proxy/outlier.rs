@@ -1,4 +1,4 @@
-//! Outlier detection with real origins: who answers badly is left alone for a while, and the log says why.
+//! Outlier detection with real origins: an endpoint that answers badly is left alone for a while, and the log says why.
 
 use super::support::{Origin, Ringway, Setup, dead_address, eventually, forwarding_to, response};
 use std::net::SocketAddr;
@@ -22,13 +22,13 @@ fn is_ejected(proxy: &Ringway, endpoint: SocketAddr) -> bool {
     proxy.health_flags(endpoint) == "/failed_outlier_check"
 }
 
-/// Statuses of so many requests.
+/// Statuses of `count` requests.
 fn statuses(proxy: &Ringway, count: usize) -> Vec<u16> {
     let mut client = proxy.connect();
     (0..count).map(|_| client.get("/").status()).collect()
 }
 
-/// The response has begun: how long its rest takes may be the client's doing, who must not be able to eject endpoints.
+/// The response has begun: how long its rest takes may be the client's doing, which must not be able to eject endpoints.
 #[test]
 fn a_response_that_takes_too_long_once_begun_ejects_nobody() {
     let slow = || {

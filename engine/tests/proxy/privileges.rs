@@ -1,4 +1,4 @@
-//! `runtime.user`: bind low ports as root, serve as somebody else.
+//! `runtime.user`: bind low ports as root, serve as another user.
 
 use super::support::{Origin, Setup, eventually, forwarding, free_port, program, response};
 use rustix::process::{Signal, geteuid};
@@ -6,12 +6,12 @@ use rustix::process::{Signal, geteuid};
 #[test]
 fn root_is_given_up() {
     let origin = Origin::answering(|_| response(200, &[], "ok"));
-    // A loopback address of its own, so that nobody else's port 80 is in the way.
+    // A loopback address of its own, so that no other port 80 is in the way.
     let log = "access_log = [{ path = \"DIR/logs/log\", format = \"%REQ(:PATH)%\" }]";
     let config = forwarding(origin.address, log).replace("127.0.0.1:0", "127.80.0.1:80");
     let setup = Setup::new(&config).runtime("user = \"nobody\"\naccess_log_flush_interval = \"5ms\"\nshards = 2");
     if !geteuid().is_root() {
-        // The promise for everybody else: the key is ignored with a warning.
+        // The promise for all other users: the key is ignored with a warning.
         let proxy = Setup::new(&forwarding(origin.address, "")).runtime("user = \"nobody\"").start();
         assert!(proxy.stderr().contains("runtime.user is ignored"));
         assert_eq!(proxy.get("/").status(), 200);

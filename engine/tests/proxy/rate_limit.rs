@@ -104,7 +104,7 @@ fn each_client_has_a_bucket_and_some_users_have_a_larger_one() {
     };
     assert_eq!((passing(1, ""), passing(2, ""), passing(1, "")), (3, 3, 0));
     assert_eq!((passing(3, "X-User: bob\r\n"), passing(4, "X-User: ann\r\n")), (3, 1));
-    // Who is believed says who the client is.
+    // A trusted peer says which address is the client's.
     assert_eq!(passing(1, "X-Forwarded-For: 203.0.113.5\r\n"), 3);
     assert_eq!(passing(2, "X-Forwarded-For: 203.0.113.5\r\n"), 0);
 }
@@ -145,7 +145,7 @@ fn shards_share_one_bucket() {
     let origin = origin();
     let settings = "token_bucket = { max_tokens = 1000, fill_interval = \"1h\" }, x_ratelimit_headers = true";
     let proxy = start(&origin, &limit(settings), "", "", "shards = 2");
-    // The kernel chooses the shard of a connection: with so many, neither goes without.
+    // The kernel chooses the shard of a connection: with this number, neither goes without.
     let mut clients: Vec<_> = (0..32).map(|_| proxy.connect()).collect();
     for client in &mut clients {
         assert_eq!(client.get("/").status(), 200);
@@ -198,7 +198,7 @@ fn bodies_of_refused_requests() {
     let mut client = proxy.connect();
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!((client.response().status(), client.response().status()), (429, 429));
-    // Who waits for 100 is told not to send.
+    // A client that waits for 100 is told not to send.
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
     let answer = client.response();
     assert!(answer.status() == 429 && answer.says_close());

@@ -76,7 +76,7 @@ fn listeners_come_and_go() {
     let mut clients: Vec<Client> = (0..16).map(|_| Client::open(add)).collect();
     clients.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "added"));
     assert!(proxy.admin("GET", "/listeners").text().contains(&add.to_string()));
-    // Gone again: its idle connections end, and nobody listens there.
+    // Gone again: its idle connections end, and nothing listens there.
     proxy.write_config(&answering(keep, "kept"));
     assert!(proxy.reload());
     clients.iter_mut().for_each(Client::expect_end);

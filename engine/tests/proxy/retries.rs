@@ -143,7 +143,7 @@ fn connect_failures_go_to_another_endpoint() {
     assert!((5..=20).contains(&retries), "{retries}");
     assert_eq!(proxy.stat("cluster.app.upstream_rq_retry_success"), retries);
     assert_eq!(proxy.stat("cluster.app.upstream_cx_connect_fail"), retries);
-    // Nobody else is there: the fault is told.
+    // There is no other endpoint: the fault is told.
     let alone = retrying(&[dead_address()], "retry_on = [\"connect-failure\"]");
     assert_eq!(alone.get("/").status(), 503);
     let line = "503 UF,URX upstream_reset_before_response_started{remote_connection_failure} 2";
@@ -364,7 +364,7 @@ fn a_request_from_inside_says_how_it_is_retried() {
         assert!(left.is_empty() && request.field("x-envoy-max-retries").is_none(), "{:?}", request.fields);
         assert_eq!(request.field("x-envoy-upstream-rq-timeout-ms"), None);
     }
-    // An address that came through somebody else is not checkable: outside.
+    // An address that came through another proxy is not checkable: outside.
     let origin = failing(&[500]);
     let outside = proxy(&[origin.address], "", "", "");
     assert_eq!(get(&outside, "X-Forwarded-For: 1.2.3.4\r\n"), 500);

@@ -17,7 +17,7 @@ fn held_back(proxy: &Ringway) -> Client {
     client
 }
 
-/// Nothing reads from the client, whose reset ends the exchange and its tries all the same.
+/// Nothing reads from the client, whose reset still ends the exchange and its tries.
 fn ends_with_its_client(proxy: &Ringway, client: Client) {
     assert_eq!(proxy.stat("http.ingress_http.downstream_rq_active"), 1);
     client.reset();

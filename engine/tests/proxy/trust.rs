@@ -1,4 +1,4 @@
-//! Whom the proxy believes: x-forwarded-for, trusted hops, inside and outside, and what the edge removes.
+//! What the proxy believes: x-forwarded-for, trusted hops, inside and outside, and what the edge removes.
 
 use super::filters::{get, origin};
 use super::support::{Message, Origin, Ringway, Setup, forwarding};
@@ -9,7 +9,7 @@ fn asked(proxy: &Ringway, origin: &Origin, fields: &str) -> Message {
 }
 
 const ENVOYS: &str = "x-envoy-force-trace: 1\r\nx-envoy-ip-tags: me\r\nx-envoy-original-url: http://x/\r\n";
-/// The router acts on them and removes them, whoever sent them.
+/// The router acts on them and removes them, wherever they come from.
 const FOR_THE_ROUTER: &str = "x-envoy-retry-on: 5xx\r\nx-envoy-max-retries: 9\r\nx-envoy-internal: false\r\n";
 const OF_THE_EDGE: &str = "x-envoy-external-address: 1.1.1.1\r\nx-envoy-original-path: /x\r\nx-request-id: mine\r\n\
                            x-envoy-downstream-service-cluster: c\r\nx-envoy-decorator-operation: o\r\n";
@@ -76,7 +76,7 @@ fn requests_from_inside_keep_what_they_say() {
     }
     assert_eq!((request.field("x-user"), request.field("x-request-id")), (Some("root"), Some("mine")));
     assert_eq!((request.field("x-envoy-external-address"), request.field("x-envoy-internal")), (None, Some("true")));
-    // A forwarded request comes from somebody who cannot be checked.
+    // A forwarded request comes from a peer that cannot be checked.
     let request = asked(&proxy, &origin, &format!("{ENVOYS}X-Forwarded-For: 10.0.0.1\r\n"));
     assert_eq!((request.field("x-envoy-internal"), request.field("x-envoy-ip-tags")), (None, None));
 }

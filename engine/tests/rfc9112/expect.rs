@@ -45,7 +45,7 @@ fn the_minimum_rate_begins_with_100() {
 }
 
 /// "A server that responds with a final status code instead of reading the entire request content SHOULD indicate
-/// whether it intends to close the connection": nobody knows whether the body will come, so the connection closes, and
+/// whether it intends to close the connection": it is unknown whether the body will come, so the connection closes, and
 /// the origin's connection is not used again (security.md section 2.1, Expect).
 #[test]
 fn a_final_answer_in_place_of_100() {

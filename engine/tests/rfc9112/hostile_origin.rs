@@ -225,7 +225,7 @@ fn unasked_responses_reach_nobody() {
 }
 
 /// The poison comes together with the next request: the connection is dropped before the request is sent on it, or the
-/// bytes came after the request was sent, and then nobody can tell them from its response.
+/// bytes came after the request was sent, and then they cannot be told from its response.
 #[test]
 fn bytes_that_wait_on_a_pooled_connection_are_seen_before_it_is_used() {
     let real = format!("HTTP/1.1 200 OK\r\n{DATE}Content-Length: 4\r\n\r\nreal");

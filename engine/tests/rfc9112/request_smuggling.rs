@@ -1,4 +1,4 @@
-//! security.md section 2.1: requests whose framing is not one thing for everybody. Each is refused whole: the named
+//! security.md section 2.1: requests whose framing not every reader takes for the same. Each is refused whole: the named
 //! status, `connection: close`, a closed connection, and an origin that hears nothing.
 
 use crate::support::{DATE, Proxy, Refusal, State, canonical, cuts, refused, send_cut};
@@ -309,7 +309,7 @@ fn early_responses_do_not_turn_bodies_into_requests() {
     assert_eq!((proxy.shard.connections(), proxy.pooled()), (0, 0));
 }
 
-/// More than 64 KiB of a body that nobody wants are not read.
+/// More than 64 KiB of an unwanted body are not read.
 #[test]
 fn long_bodies_that_nobody_wants_close_the_connection() {
     let early = format!("HTTP/1.1 403 Forbidden\r\n{DATE}Content-Length: 2\r\n\r\nno");

@@ -51,7 +51,7 @@ impl Proxy {
         End::new(self.shard.connect(0, "192.0.2.1:40000".parse().expect("an address")))
     }
 
-    /// Let everybody do what there is to do, without time passing to speak of.
+    /// Let all tasks do what there is to do, with hardly any time passing.
     pub fn settle(&self) {
         self.advance(Duration::from_millis(2));
     }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// Nobody waits longer than this: every one of the proxy's timeouts is shorter.
+/// No client or origin waits longer than this: every one of the proxy's timeouts is shorter.
 pub const PATIENCE: Duration = Duration::from_secs(400);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

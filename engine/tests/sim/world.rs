@@ -51,7 +51,7 @@ impl World {
         self.problems.borrow_mut().push(what);
     }
 
-    /// Wait for up to so many milliseconds.
+    /// Wait for up to `most` milliseconds.
     pub async fn pause(&self, most: u64) {
         self.reactor.sleep(Duration::from_micros(self.rng.below(most * 1000))).await;
     }
@@ -195,7 +195,7 @@ fn pass(world: &Rc<World>, milliseconds: u64) {
     world.reactor.run_until(|| done.get());
 }
 
-/// Everybody leaves, and nothing may be left of them.
+/// All clients leave, and nothing may be left of them.
 fn finish(world: &Rc<World>, shard: &mut MemoryShard, baseline: &Facts) {
     pass(world, 3000);
     let open = shard.connections();

@@ -221,7 +221,7 @@ impl<S: Read + Write> Connection<S> {
         };
     }
 
-    /// Move `length` bytes; `false` when there are not so many.
+    /// Move `length` bytes; `false` when there are fewer.
     fn take(&mut self, length: usize, to: &mut Vec<u8>) -> bool {
         let end = to.len() + length;
         loop {

@@ -209,7 +209,7 @@ impl Ringway {
         line.unwrap_or_else(|| panic!("{prefix} in {}", answer.text())).to_owned()
     }
 
-    /// Write another configuration in the place of the one it was started with; `reload` makes it take effect.
+    /// Replace the configuration that it was started with by another one; `reload` makes it take effect.
     pub fn write_config(&self, config: &str) {
         write_config(self.dir.path(), &self.runtime, config);
     }

@@ -24,7 +24,7 @@ const LONG_FILES: &[(&str, usize)] = &[];
 /// Functions over the limit: path, name and lines.
 const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[];
 
-/// Data flows from left to right, and imports follow it. The two at the end stand on their own and serve everybody.
+/// Data flows from left to right, and imports follow it. The two at the end stand on their own and serve all.
 const LAYERS: &[&str] = &[
     "server",
     "admin",
@@ -50,7 +50,7 @@ const LAYERS: &[&str] = &[
 const CONFIG_LAYERS: &[&str] =
     &["schema", "resolve", "foreign", "document", "model", "reader", "syntax", "diagnostic", "place"];
 
-/// What the top level of the repository may hold beside dotfiles.
+/// What the top level of the repository may hold in addition to dotfiles.
 const TOP_LEVEL: &[&str] = &[
     "Cargo.toml",
     "Cargo.lock",
@@ -295,7 +295,7 @@ fn nothing_is_left_unfinished() {
 
 #[test]
 fn no_file_names_a_workplace() {
-    // In two parts, as above. Folders of somebody's machine, and hosts of package registries that builds go through.
+    // In two parts, as above. Folders of one machine, and hosts of package registries that builds go through.
     let banned = [
         ("/wo", "rk/"),
         ("/ho", "me/"),

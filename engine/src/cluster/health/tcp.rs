@@ -3,7 +3,7 @@
 use super::{Failure, Link, Verdict};
 use ringway_config::model::TcpHealthCheck;
 
-/// Received bytes that are looked through; who sends more without what is expected fails.
+/// Received bytes that are looked through; an endpoint that sends more without what is expected fails.
 const RECEIVE_MAX: usize = 1024 * 1024;
 
 pub(super) async fn probe(check: &TcpHealthCheck, link: &mut Link) -> Verdict {

@@ -168,7 +168,7 @@ errors! {
         InvalidStatusLine => 502, "http1.invalid_status_line";
         /// The status is below 100 (RFC 9110 section 15).
         InvalidStatus => 502, "http1.invalid_status";
-        /// 101 though nobody asked for another protocol (RFC 9110 section 15.2.2).
+        /// 101 although no other protocol was asked for (RFC 9110 section 15.2.2).
         UnaskedSwitchingProtocols => 502, "http1.unasked_switching_protocols";
         /// Transfer-Encoding in a 1xx or 204 (RFC 9112 section 6.1).
         TransferEncodingNotAllowed => 502, "http1.transfer_encoding_not_allowed";

@@ -240,7 +240,7 @@ fn parse_absolute(target: &[u8], bytes: &[u8], head: &mut RequestHead) -> Result
     split_query(bytes, head)
 }
 
-/// CONNECT takes authority-form, with the port required (RFC 9112 section 3.2.3); a valid one is refused all the same.
+/// CONNECT takes authority-form, with the port required (RFC 9112 section 3.2.3); a valid one is refused as well.
 #[cold]
 fn refuse_connect(target: &[u8]) -> RequestError {
     let has_port = target.last().is_some_and(u8::is_ascii_digit)

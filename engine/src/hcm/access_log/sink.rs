@@ -120,7 +120,7 @@ impl Thread {
         }
         let Message::Batch(mut batch) = message else { return };
         let orders = &self.orders;
-        // A file that takes nothing for now is let go by a reopening all the same.
+        // A file that takes nothing for now is let go by a reopening, too.
         let written = self.file.write(&batch, &self.stats, || orders.reopen.load(Ordering::Acquire));
         self.stats.lines_written.add(written);
         self.stats.lines_lost.add(batch.lines - written);

@@ -24,7 +24,7 @@ pub(super) enum Value<'a> {
     Bytes([&'a [u8]; 2]),
     /// Several lines of one name.
     Lines(FieldLines<'a>),
-    /// Percent-encoded; at most so many bytes of what it stands for.
+    /// Percent-encoded; of what it stands for, at most this number of bytes.
     Encoded(&'a [u8], usize),
     /// Without its white space.
     Joined(&'a str),
@@ -41,7 +41,7 @@ pub(super) enum Value<'a> {
     Uuid(Uuid),
 }
 
-/// The lines of a field that has more than one: one value, joined by commas (RFC 9110 section 5.3), of at most so many bytes.
+/// The lines of a field that has more than one: one value, joined by commas (RFC 9110 section 5.3), at most `max` bytes.
 pub(super) struct FieldLines<'a> {
     fields: &'a Fields,
     view: HeadView<'a>,
@@ -257,7 +257,7 @@ fn byte_count(record: &Record<'_>, count: ByteCount) -> u64 {
     }
 }
 
-/// As Envoy counts: with the parts of the request line as fields, `:authority` in the place of Host.
+/// As Envoy counts: with the parts of the request line as fields, `:authority` instead of Host.
 fn request_headers(record: &Record<'_>) -> u64 {
     let Some((head, _)) = record.request else { return 0 };
     let host = head.fields.get(FieldId::Host).map_or(0, |field| field.name.len() + field.value.len());

@@ -1,4 +1,4 @@
-//! Everything that a line or a field's value can say about one exchange, borrowed from who knows it.
+//! Everything that a line or a field's value can say about one exchange, borrowed from where it is known.
 
 use std::net::SocketAddr;
 

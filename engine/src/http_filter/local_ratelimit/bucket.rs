@@ -2,7 +2,7 @@
 //!
 //! A shard takes tokens from the bucket in lots, so that most requests touch no memory that another shard writes. A lot is
 //! not lost to the others: a fill takes all of them back first, and a shard that finds the bucket empty takes from their
-//! lots. So nobody is refused while there is a token, and tokens in the bucket and in lots together are never more than
+//! lots. So no request is refused while there is a token, and tokens in the bucket and in lots together are never more than
 //! `max_tokens`.
 
 use crate::base::clock::{Nanos, nanos};
@@ -32,9 +32,9 @@ struct Cell(AtomicU64);
 #[repr(align(128))]
 struct Lot(Cell);
 
-/// A lot is at most one in so many of the tokens that are left, for each shard.
+/// A lot is at most this fraction of the tokens that are left, for each shard.
 const LOT_SHARE: usize = 8;
-/// Another shard may have read its clock a moment later: so many fills ahead are not behind by almost all numbers.
+/// Another shard may have read its clock a moment later: this many fills ahead are not behind by almost all numbers.
 const AHEAD: u32 = 1 << 16;
 
 /// What a bucket says of itself in x-ratelimit-* fields.

@@ -28,9 +28,9 @@ const LONGEST_KEY: usize = 64;
 pub struct SharedDescriptors {
     rules: Vec<RateLimitRule>,
     list: Vec<Descriptor>,
-    /// For each shard, and for the process beside those that shards hold.
+    /// For each shard, and for the process in addition to those that shards hold.
     most_dynamic: usize,
-    /// Half a hash of long keys each, SipHash with keys of chance: nobody outside finds two values with one bucket.
+    /// Half a hash of long keys each, SipHash with random keys: an outsider does not find two values with one bucket.
     hashers: [RandomState; 2],
 }
 
@@ -90,7 +90,7 @@ impl SharedDescriptors {
         position(true).or_else(|| position(false))
     }
 
-    /// In the place of a long key. Its last byte is that of no short one, which end with 0.
+    /// Stands for a long key. Its last byte is that of no short one, which end with 0.
     fn digest(&self, key: &[u8]) -> [u8; 17] {
         let mut digest = [1; 17];
         for (half, hasher) in digest.chunks_exact_mut(8).zip(&self.hashers) {
@@ -173,7 +173,7 @@ impl Descriptors {
 
 /// The process's bucket for a value that this shard has not met.
 fn process_bucket(settings: TokenBucket, buckets: &Mutex<Dynamic>, key: &[u8], most: usize) -> Arc<Bucket> {
-    /// Old buckets looked at for each new one, so that those that nobody uses any more go faster than new ones come.
+    /// Old buckets looked at for each new one, so that those that are no longer used go faster than new ones come.
     const LOOKED_AT: usize = 4;
     let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(bucket) = buckets.get(key) {

@@ -113,7 +113,7 @@ impl Filter {
     }
 
     /// Take a token from each bucket that the request belongs to. The quota of the one that refused, or else of the one
-    /// that is filled most slowly, where anybody wants to know.
+    /// that is filled most slowly, where it is to be told.
     fn take(&self, context: &Context<'_, '_, '_>, now: u64) -> (bool, Option<Quota>) {
         let wants_quota = self.settings.x_ratelimit_headers;
         let (is_ok, quota) = self.descriptors.take(context.exchange, context.client_address(), now, wants_quota);

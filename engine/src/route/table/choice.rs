@@ -8,11 +8,11 @@ use ringway_config::model::{self, HeaderMatchKind, PathMatch, StringMatch, Strin
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
-/// Up to so many are simply tried.
+/// Routes that are simply tried, at most.
 const FEW: usize = 4;
 
 /// A route that the request may take: its index times two, and one where something is left to be asked. Where the way to
-/// it says all, nobody looks at the route any more, which in a large table is a cache miss for each thing it asks.
+/// it says all, the route itself is not looked at, which in a large table is a cache miss for each thing it asks.
 pub(super) type Turn = u32;
 
 const ASKS: Turn = 1;

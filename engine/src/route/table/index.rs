@@ -57,7 +57,7 @@ struct Within {
     all: u32,
 }
 
-/// Of longer texts so many bytes are looked for: a path is walked along once for each of its bytes at most, and no
+/// Of longer texts only this many bytes are looked for: a path is walked along once for each of its bytes at most, and no
 /// further than this.
 const WITHIN_MAX: usize = 64;
 
@@ -74,11 +74,11 @@ enum Left {
     All,
 }
 
-/// So often texts may be found in one path; paths that hold more, which nobody but an attacker writes, are matched
+/// Texts found in one path at most; paths that hold more, which only an attacker writes, are matched
 /// against all patterns.
 const FOUND_MAX: usize = 64;
 
-/// Up to so many lists are merged, more are sorted.
+/// Lists that are merged at most; more of them are sorted.
 const MERGED_MAX: usize = 8;
 
 impl RouteIndex {

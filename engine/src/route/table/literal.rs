@@ -30,10 +30,10 @@ impl Needed {
     }
 }
 
-/// So many patterns may share a prefix before something rarer within them is looked for.
+/// Patterns that may share a prefix before something rarer within them is looked for.
 const FEW: usize = 4;
 
-/// Nobody knows here whether a pattern was compiled with Unicode, where `(?i)k` means one letter more. What goes for both
+/// It is not known here whether a pattern was compiled with Unicode, where `(?i)k` means one letter more. What goes for both
 /// readings is right for either.
 pub(super) fn readings(pattern: &str) -> Vec<Hir> {
     let read = |unicode| ParserBuilder::new().unicode(unicode).utf8(false).build().parse(pattern).ok();

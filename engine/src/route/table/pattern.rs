@@ -28,10 +28,10 @@ pub(super) struct Programs {
 enum Step {
     /// These bytes come next.
     Literal { len: u8, bytes: [u8; LITERAL_MAX] },
-    /// So many bytes of the class come next.
+    /// This number of bytes of the class comes next.
     Exactly { class: u16, count: u16 },
-    /// Bytes of the class `around`, at most so many; then the path ends, if it may, or one of the next `edges` steps goes
-    /// on.
+    /// Bytes of the class `around`, at most `most` of them; then the path ends, if it may, or one of the next `edges`
+    /// steps goes on.
     Choice { may_end: bool, edges: u16, around: u16, most: u16 },
     /// A byte of the class leads to the step `to` of the program.
     Edge { class: u16, to: u32 },

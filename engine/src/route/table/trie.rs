@@ -11,7 +11,7 @@ pub(super) const NONE: u32 = u32::MAX;
 /// - the length of the label (4), the bytes between the parent's branching and this node's own;
 /// - `low` (1) and `span` (2): children are those for the bytes `low..low + span`;
 /// - the label;
-/// - where the child of each of these bytes stands (4 each); 0, a root, nobody's child: there is none.
+/// - where the child of each of these bytes stands (4 each); 0 is a root and no node's child: there is none.
 #[derive(Debug, Default)]
 pub(super) struct Trie {
     nodes: Vec<u8>,

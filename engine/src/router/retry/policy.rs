@@ -49,7 +49,7 @@ impl FailedTry {
 #[derive(Debug)]
 pub struct TryPolicy<'a> {
     pub retry_on: RetryOn,
-    /// Retries at most, beside the first try.
+    /// Retries at most, in addition to the first try.
     pub num_retries: u32,
     pub timeouts: TryTimeouts,
     /// When a try's time is over, send another one and keep the first.
@@ -174,7 +174,7 @@ impl<'a> TryPolicy<'a> {
             return false;
         }
         let on = |condition| self.retry_on.contains(condition);
-        // From a proxy that refused the request: only who asks for it goes on.
+        // From a proxy that refused the request: only a policy that asks for it goes on.
         if response.fields.contains(FieldId::XEnvoyRatelimited) {
             return on(RetryOn::ENVOY_RATELIMITED);
         }

@@ -137,12 +137,12 @@ impl Tries {
     }
 }
 
-/// Which priorities a retry leaves out (Envoy: retry_priority previous_priorities): after every so many tries, those of
-/// all endpoints tried so far.
+/// Which priorities a retry leaves out (Envoy: retry_priority previous_priorities): after a number of tries each time, those
+/// of all endpoints tried so far.
 #[derive(Clone, Debug, Default)]
 pub struct PreviousPriorities {
     tried: SmallVec<[u32; 4]>,
-    /// So many of them are left out.
+    /// How many of them are left out.
     excluded: usize,
     tries: u32,
 }

@@ -257,7 +257,7 @@ fn fields_for_this_proxy_go_no_further() {
     assert!(!head.fields.contains(FieldId::XEnvoyRetryOn));
 }
 
-/// One shard's limits of a cluster in which so many retries may be in flight.
+/// One shard's limits of a cluster in which `max_retries` may be in flight.
 fn limits(max_retries: u32, stats: &Arc<ClusterStats>) -> Rc<ShardLimits> {
     let breakers = CircuitBreakers { max_retries: Some(max_retries), ..CircuitBreakers::default() };
     ShardLimits::new(&SharedLimits::new("c", &[breakers, CircuitBreakers::default()]), stats.clone(), 0)

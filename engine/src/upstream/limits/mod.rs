@@ -2,7 +2,7 @@
 //! for each of two priorities, counted over the whole process.
 //!
 //! Exact to within one per shard, without a lock or an atomic read-modify-write: what a shard uses stands in a cell that
-//! only it writes, and whoever is refused was refused by a fresh sum of all cells. [`shared`] says how the sum is avoided
+//! only it writes, and each refusal rests on a fresh sum of all cells. [`shared`] says how the sum is avoided
 //! while the limit is far.
 
 mod budget;
@@ -171,7 +171,7 @@ impl ShardLimits {
         limit.is_none_or(|limit| host.sum(|stats| stats.cx_active.get()) < i64::from(limit))
     }
 
-    /// So many more connections could be given up for another shard, or fewer.
+    /// `change` more connections could be given up for another shard, or fewer.
     #[inline]
     pub fn spare(&self, priority: Priority, change: i32) {
         self.lessee.spare(priority, change);

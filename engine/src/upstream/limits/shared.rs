@@ -1,13 +1,13 @@
 //! The cells behind the limits, and how a shard gets by without summing them up for each request.
 //!
-//! Each limit is far or near. While it is far, a shard takes a *lease*: it publishes that it may use up to so many, once
-//! the leases of all shards together fit into half of the limit, and stays below its lease without looking at anybody.
+//! Each limit is far or near. While it is far, a shard takes a *lease*: it publishes how many it may use at most, once
+//! the leases of all shards together fit into half of the limit, and stays below its lease without looking at other shards.
 //! When leases no longer fit, the limit becomes near, which ends all leases, and every shard sums what is really used
 //! before each step. So overshoot happens only in the near phase, where two shards may see the last free place at the
 //! same moment: at most one too many for each shard but the first.
 //!
-//! A phase has a number, even for far and odd for near, and a lease is of one phase. Anybody may end a far phase (the
-//! store is the same whoever makes it); far phases are begun only under the lock, with a number never used before, so
+//! A phase has a number, even for far and odd for near, and a lease is of one phase. Any shard may end a far phase (the
+//! store is the same from every shard); far phases are begun only under the lock, with a number never used before, so
 //! that no old lease comes to life again.
 //!
 //! A place that one shard gives up for another ([`super::claims`]) moves without a store: the giver never counts it down,
@@ -51,7 +51,7 @@ impl UseCells {
         self.spare[priority as usize].load(Relaxed)
     }
 
-    /// What may be used in `phase` without asking anybody.
+    /// What may be used in `phase` without asking other shards.
     fn lease(&self, slot: usize, phase: u32) -> i32 {
         let lease = self.leases[slot].load(Relaxed);
         if (lease >> 32) as u32 == phase { lease as u32 as i32 } else { 0 }
@@ -107,7 +107,7 @@ pub struct SharedLimits {
 #[repr(align(128))]
 struct Phases([AtomicU32; SLOTS]);
 
-/// The phase in which nobody has a lease and each step is summed: where it begins.
+/// The first phase: no shard has a lease, and each step is summed.
 const FIRST_NEAR: u32 = 1;
 
 fn is_far(phase: u32) -> bool {
@@ -185,7 +185,7 @@ impl SharedLimits {
         Usage { used: used(resource), limit }
     }
 
-    /// Begin far phases anew where little is used: a burst that is over no longer costs a sum for each request. To be
+    /// Begin far phases again where little is used: a burst that is over no longer costs a sum for each request. To be
     /// called now and then, off the request path.
     pub fn relax(&self) {
         for priority in Priority::ALL {
@@ -254,7 +254,7 @@ impl SharedLimits {
     }
 }
 
-/// What a retry budget allows while so many requests are in flight.
+/// What a retry budget allows while `requests` are in flight.
 pub(super) fn budget_now(budget: &RetryBudget, requests: u32) -> u32 {
     let share = u64::from(requests) * u64::from(budget.budget_per_10_000) / 10_000;
     u32::try_from(share).unwrap_or(u32::MAX).max(budget.min_retry_concurrency)
@@ -300,7 +300,7 @@ impl Lessee {
         used.store(used.load(Relaxed).wrapping_sub(1), Relaxed);
     }
 
-    /// So many more connections of this priority are spare, or fewer.
+    /// `change` more connections of this priority are spare, or fewer.
     #[inline]
     pub(super) fn spare(&self, priority: Priority, change: i32) {
         let spare = &self.own.spare[priority as usize];
