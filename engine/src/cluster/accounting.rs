@@ -2,6 +2,22 @@
 
 use super::Cluster;
 
+/// How a request to an endpoint ends without a response that is passed on. Each request is counted under one ending, so
+/// that the statistics of a cluster balance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestEnd {
+    /// There was no connection for it.
+    NoConnection,
+    /// The upstream ended it.
+    ReceivedReset,
+    /// This side ended it.
+    SentReset,
+    /// Its response is dropped, and the request is tried again.
+    Retried,
+    /// Its response is a redirect that is followed, which the caller has counted.
+    Redirected,
+}
+
 /// Counts a request from its beginning to its end. One that is dropped before it ended counts as reset by this side.
 pub struct Accounting<'a> {
     cluster: &'a Cluster,
@@ -30,8 +46,16 @@ impl<'a> Accounting<'a> {
         self.ended = true;
     }
 
-    /// It ended in another way, which the caller has counted.
-    pub fn discarded(&mut self) {
+    /// It ended in another way.
+    pub fn ended(&mut self, ending: RequestEnd) {
+        let stats = &self.cluster.stats;
+        match ending {
+            RequestEnd::NoConnection => stats.upstream_rq_pending_failure_eject.inc(),
+            RequestEnd::ReceivedReset => stats.upstream_rq_rx_reset.inc(),
+            RequestEnd::SentReset => stats.upstream_rq_tx_reset.inc(),
+            RequestEnd::Retried => stats.retry_upstream_rq_completed.inc(),
+            RequestEnd::Redirected => {}
+        }
         self.ended = true;
     }
 }

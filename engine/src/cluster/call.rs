@@ -1,7 +1,7 @@
 //! Requests of the proxy's own making: mirrors, health checks and whatever else asks a cluster without a client that waits.
 //! The answer's head is kept, its body thrown away.
 
-use super::{Accounting, Cluster, Endpoint, PickContext};
+use super::{Accounting, Cluster, Endpoint, PickContext, RequestEnd};
 use crate::base::clock::{NEVER, Nanos, deadline};
 use crate::http::{Message, RequestHead, ResponseHead, Trailers};
 use crate::mux::{Broken, HeadKind, Limits, Moved, Piece, Pump, Sink, Source, Upstream};
@@ -287,8 +287,7 @@ impl Call {
             }
             Err(error) => {
                 in_flight.failed(reactor.now());
-                self.count(error);
-                accounting.discarded();
+                accounting.ended(self.count(error));
             }
         }
         answer.clear(reactor);
@@ -342,17 +341,20 @@ impl Call {
         .await
     }
 
-    fn count(&self, error: &CallError) {
+    fn count(&self, error: &CallError) -> RequestEnd {
         let stats = &self.cluster.stats;
         match error {
-            CallError::NoHost | CallError::Connect(_) => {}
-            CallError::Broken { broken: Broken::Violation(_), .. } => stats.upstream_cx_protocol_error.inc(),
-            CallError::Broken { .. } => stats.upstream_rq_rx_reset.inc(),
+            CallError::NoHost | CallError::Connect(_) => RequestEnd::NoConnection,
+            CallError::Broken { broken: Broken::Violation(_), .. } => {
+                stats.upstream_cx_protocol_error.inc();
+                RequestEnd::SentReset
+            }
+            CallError::Broken { .. } => RequestEnd::ReceivedReset,
             CallError::Timeout => {
                 stats.upstream_rq_timeout.inc();
-                stats.upstream_rq_tx_reset.inc();
+                RequestEnd::SentReset
             }
-            CallError::BodyGone | CallError::Idle => stats.upstream_rq_tx_reset.inc(),
+            CallError::BodyGone | CallError::Idle => RequestEnd::SentReset,
         }
     }
 }

@@ -18,7 +18,7 @@ mod supervisor;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use accounting::Accounting;
+pub use accounting::{Accounting, RequestEnd};
 pub use endpoint::{Endpoint, InFlight};
 pub use host::{Health, HealthFlags, Host, HostSpec};
 pub use lb::{NoHost, PickContext};

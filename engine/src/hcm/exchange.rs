@@ -13,6 +13,7 @@ use super::manager::Hcm;
 use super::respond;
 use super::serving::{Ending, Serving};
 use super::{finalize, log, redirect};
+use crate::cluster::RequestEnd;
 use crate::http::format::ResponseFlags;
 use crate::http::{Exchange, FieldId, Message, Reply, RequestHead};
 use crate::http_filter::{Context, Flow, Passed};
@@ -249,7 +250,7 @@ async fn forward_to_upstream<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a
         match redirect::follow(serving, policy) {
             Ok(()) => {
                 stats.upstream_internal_redirect_succeeded_total.inc();
-                Try::discard(&mut current, serving.exchange, &serving.client.upload);
+                Try::discard(&mut current, serving.exchange, &serving.client.upload, RequestEnd::Redirected);
                 return Ok(Acted::Redirected);
             }
             Err(refused) => {

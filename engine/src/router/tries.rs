@@ -14,7 +14,7 @@ use super::retry::{FailedTry, NoRetry, Tries, TryPolicy};
 use super::r#try::{Started, Try};
 use super::upload::Upload;
 use super::{Client, Fault};
-use crate::cluster::{Endpoint, NoHost, PickContext};
+use crate::cluster::{Endpoint, NoHost, PickContext, RequestEnd};
 use crate::http::format::ResponseFlags;
 use crate::http::{Exchange, FieldId};
 use crate::stats::ClusterStats;
@@ -118,7 +118,7 @@ fn after_response<'a>(
             let wall_seconds = forwarding.reactor.wall_micros() / 1_000_000;
             let seen = Some((&exchange.response.head, exchange.response.view()));
             tries.pause = tries.wait(policy, seen, wall_seconds, forwarding.reactor.random(), stats);
-            Try::discard(current, exchange, upload);
+            Try::discard(current, exchange, upload, RequestEnd::Retried);
             After::Again
         }
         Err(NoRetry::NotAsked) => {
@@ -131,7 +131,7 @@ fn after_response<'a>(
             if hedged.is_empty() {
                 return After::End(Ok(()));
             }
-            Try::discard(current, exchange, upload);
+            Try::discard(current, exchange, upload, RequestEnd::Retried);
             After::Wait(Fault::UpstreamClosed)
         }
     }

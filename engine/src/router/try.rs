@@ -6,7 +6,7 @@ use super::replay::ReplayPiece;
 use super::upload::Upload;
 use super::{Client, Fault};
 use crate::cluster::outlier::Outcome;
-use crate::cluster::{Accounting, Endpoint, InFlight};
+use crate::cluster::{Accounting, Endpoint, InFlight, RequestEnd};
 use crate::http::{Exchange, FieldId, ResponseHead, Trailers};
 use crate::mux::{HeadKind, Moved, Piece, Pump, Sink, Source, Upstream};
 use crate::ring::{Buf, Reactor};
@@ -217,7 +217,7 @@ impl<'a> Try<'a> {
     }
 
     /// The response whose head is in the exchange is not wanted. The connection stays where all of it has come.
-    pub fn discard(current: &mut Option<Self>, exchange: &mut Exchange, upload: &Upload<'_, '_>) {
+    pub fn discard(current: &mut Option<Self>, exchange: &mut Exchange, upload: &Upload<'_, '_>, ending: RequestEnd) {
         let Some(mut tried) = current.take() else { return };
         let mut trailers = Trailers::default();
         let ended = loop {
@@ -227,7 +227,7 @@ impl<'a> Try<'a> {
                 Poll::Ready(Err(_)) | Poll::Pending => break false,
             }
         };
-        tried.started.accounting.discarded();
+        tried.started.accounting.ended(ending);
         let forwarding = tried.forwarding;
         if ended {
             tried.give_back(upload);
@@ -356,32 +356,22 @@ fn outcome(fault: Fault) -> Option<Outcome> {
 fn count(accounting: &mut Accounting<'_>, fault: Fault) {
     let stats = &accounting.cluster().stats;
     match fault {
-        Fault::RouteTimeout => {
-            stats.upstream_rq_timeout.inc();
-            stats.upstream_rq_tx_reset.inc();
-        }
-        Fault::PerTryTimeout => {
-            stats.upstream_rq_per_try_timeout.inc();
-            stats.upstream_rq_tx_reset.inc();
-        }
-        Fault::PerTryIdleTimeout => {
-            stats.upstream_rq_per_try_idle_timeout.inc();
-            stats.upstream_rq_tx_reset.inc();
-        }
-        Fault::MaxStreamDuration => {
-            stats.upstream_rq_max_duration_reached.inc();
-            stats.upstream_rq_tx_reset.inc();
-        }
-        Fault::UpstreamClosed | Fault::UpstreamTruncated | Fault::UpstreamReset | Fault::UpstreamRefused => {
-            stats.upstream_rq_rx_reset.inc();
-        }
+        Fault::RouteTimeout => stats.upstream_rq_timeout.inc(),
+        Fault::PerTryTimeout => stats.upstream_rq_per_try_timeout.inc(),
+        Fault::PerTryIdleTimeout => stats.upstream_rq_per_try_idle_timeout.inc(),
+        Fault::MaxStreamDuration => stats.upstream_rq_max_duration_reached.inc(),
         Fault::ResponseHead(_) | Fault::ResponseBody(_) => stats.upstream_cx_protocol_error.inc(),
+        _ => {}
+    }
+    accounting.ended(match fault {
+        Fault::UpstreamClosed | Fault::UpstreamTruncated | Fault::UpstreamReset | Fault::UpstreamRefused => {
+            RequestEnd::ReceivedReset
+        }
         Fault::NoHealthyUpstream
         | Fault::Overflow(_)
         | Fault::ConnectFailed
         | Fault::ConnectTimeout
-        | Fault::LocalResources => {}
-        _ => stats.upstream_rq_tx_reset.inc(),
-    }
-    accounting.discarded();
+        | Fault::LocalResources => RequestEnd::NoConnection,
+        _ => RequestEnd::SentReset,
+    });
 }

@@ -91,6 +91,11 @@ impl MemoryShard {
         &self.plan.clusters[index]
     }
 
+    /// All clusters of the configuration in force.
+    pub fn clusters(&self) -> &[Arc<ClusterShared>] {
+        &self.plan.clusters
+    }
+
     /// A new connection from `remote` to the listener with this index, through the chain that is for it.
     pub fn connect(&self, listener: usize, remote: SocketAddr) -> PipeEnd {
         self.connect_with(listener, remote, Protocol::Http1)

@@ -97,8 +97,12 @@ with_filter_statistics! { {
         counter upstream_rq_rx_reset;
         /// Requests reset by this side
         counter upstream_rq_tx_reset;
+        /// Requests to endpoints that failed because there was no connection for them
+        counter upstream_rq_pending_failure_eject;
         /// Retried requests
         counter upstream_rq_retry;
+        /// Responses that were dropped because their request was tried again
+        counter retry_upstream_rq_completed as "retry.upstream_rq_completed";
         /// Retries that succeeded
         counter upstream_rq_retry_success;
         /// Requests not retried because they had used all their retries

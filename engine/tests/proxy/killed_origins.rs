@@ -1,7 +1,7 @@
 //! Origins that die and come back under load: with retries on, no request fails.
 
 use super::retries::retrying;
-use super::support::{Client, Connection, Ringway, eventually, response};
+use super::support::{Client, Connection, Ringway, eventually, imbalances, response};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -125,6 +125,14 @@ fn killing_one_of_three_origins_under_load_fails_no_request() {
     load.end();
     assert!(proxy.stat("cluster.app.upstream_rq_retry_success") > 0);
     assert_eq!(proxy.stat("http.ingress_http.downstream_rq_5xx"), 0);
+    assert_balanced(&proxy);
+}
+
+/// Nothing is under way any more: the statistics add up.
+fn assert_balanced(proxy: &Ringway) {
+    proxy.wait_for_stat("cluster.app.upstream_rq_active", 0);
+    let found = imbalances(|name| proxy.stat(&format!("cluster.app.{name}")));
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[test]
@@ -144,4 +152,5 @@ fn restarting_origins_one_after_another_under_load_fails_no_request() {
     load.end();
     assert!(proxy.stat("cluster.app.upstream_rq_retry_success") > 0);
     assert_eq!(proxy.stat("http.ingress_http.downstream_rq_5xx"), 0);
+    assert_balanced(&proxy);
 }

@@ -5,6 +5,8 @@
 //!
 //! RINGWAY_SIM_SEEDS=n runs more seeds, RINGWAY_SIM_SEED=n replays one. A failure names its seed.
 
+#[path = "../support/balance.rs"]
+mod balance;
 mod client;
 #[path = "../support/frames.rs"]
 mod frames;

@@ -1,5 +1,6 @@
 //! One run: the shard, its clients and origins, what happens in the middle, and what must be true at the end.
 
+use crate::balance::imbalances;
 use crate::message::Ended;
 use crate::plan::{Plan, Rng};
 use crate::{client, frames_client, frames_origin, origin};
@@ -235,6 +236,9 @@ fn finish(world: &Rc<World>, shard: &mut MemoryShard, baseline: &Facts) {
         if value(gauge) != 0 {
             world.problem(format!("{gauge} is {} at the end", value(gauge)));
         }
+    }
+    for imbalance in imbalances(|name| value(&format!("cluster.app.{name}"))) {
+        world.problem(imbalance);
     }
     let sum =
         |names: &[&str]| names.iter().map(|name| value(&format!("http.ingress_http.downstream_{name}"))).sum::<i64>();

@@ -1,11 +1,13 @@
 //! What the end-to-end tests share: the proxy as a process, origins, a client that sees bytes, and outside programs.
 //! Whatever a test starts ends with the value that stands for it, also when the test panics.
 
+mod balance;
 mod http;
 mod origin;
 mod programs;
 mod ringway;
 
+pub use balance::imbalances;
 pub use http::{Client, Connection, Message};
 pub use origin::{Origin, response};
 pub use programs::{Nginx, curl, must_run, program};

@@ -1,10 +1,14 @@
 //! The bench for tests that hold whatever the wires are: a proxy on in-memory pipes with one origin, driven from outside.
 
+use crate::balance::imbalances;
 use crate::frames::Fields;
 use crate::peer::{End, Exchange, Peer, Wire};
+use ringway::cluster::ClusterShared;
 use ringway::net::MemoryListener;
 use ringway::shard::MemoryShard;
+use ringway::stats::HostStats;
 use ringway_config::model::Address;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -28,6 +32,8 @@ pub struct Got(pub usize, pub usize);
 pub struct Bench {
     pub pair: Pair,
     pub shard: MemoryShard,
+    /// Of the first configuration.
+    clusters: Vec<Arc<ClusterShared>>,
     listener: Option<MemoryListener>,
     pub clients: Vec<Peer>,
     pub origins: Vec<Peer>,
@@ -65,7 +71,8 @@ impl Bench {
         shard.network.set_protocol(address(), pair.1.protocol());
         shard.apply(load(config));
         let listener = Some(shard.network.listen(address(), CAPACITY));
-        Self { pair, shard, listener, clients: Vec::new(), origins: Vec::new(), taken: Vec::new() }
+        let clusters = shard.clusters().to_vec();
+        Self { pair, shard, clusters, listener, clients: Vec::new(), origins: Vec::new(), taken: Vec::new() }
     }
 
     /// Connects are refused from now on.
@@ -247,6 +254,28 @@ impl Bench {
         }
         for gauge in ["downstream_cx_active", "downstream_cx_http1_active", "downstream_rq_active"] {
             assert_eq!(self.http(gauge), 0, "{gauge}");
+        }
+        for cluster in self.shard.clusters() {
+            let name = &cluster.config.name;
+            let found = imbalances(|statistic| self.stat(&format!("cluster.{name}.{statistic}")));
+            assert!(found.is_empty(), "{name}: {found:?}");
+            // The endpoints' figures add up to the cluster's, unless a reload has replaced them.
+            if !self.clusters.iter().any(|first| Arc::ptr_eq(first, cluster)) {
+                continue;
+            }
+            let hosts = cluster.hosts();
+            let sum = |read: fn(&HostStats) -> i64| hosts.iter().map(|host| host.state.stats.sum(read)).sum::<i64>();
+            let figures = [
+                ("upstream_cx_total", sum(|stats| stats.cx_total.get() as i64)),
+                ("upstream_cx_active", sum(|stats| stats.cx_active.get())),
+                ("upstream_rq_total", sum(|stats| stats.rq_total.get() as i64)),
+                ("upstream_rq_active", sum(|stats| stats.rq_active.get())),
+                ("upstream_cx_connect_fail", sum(|stats| stats.cx_connect_fail.get() as i64)),
+            ];
+            for (statistic, of_hosts) in figures {
+                assert_eq!(self.stat(&format!("cluster.{name}.{statistic}")), of_hosts, "{name}: {statistic}");
+            }
+            assert_eq!(sum(|stats| stats.cx_spare.get()), 0, "{name}: spare connections");
         }
         assert_eq!(self.shard.reactor.facts().buffers_in_use, 0, "buffers are left");
         self.shard.reactor.shut_down();

@@ -293,6 +293,7 @@ fn names_are_envoys() {
              ring_hash_lb.size ring_hash_lb.min_hashes_per_host ring_hash_lb.max_hashes_per_host \
              maglev_lb.min_entries_per_host maglev_lb.max_entries_per_host upstream_rq_retry_limit_exceeded \
              upstream_rq_retry_backoff_exponential upstream_rq_retry_backoff_ratelimited \
+             retry.upstream_rq_completed upstream_rq_pending_failure_eject \
              upstream_rq_retry_overflow upstream_rq_max_duration_reached upstream_rq_per_try_timeout \
              upstream_rq_per_try_idle_timeout upstream_rq_pending_overflow upstream_cx_overflow \
              upstream_cx_none_healthy retry_or_shadow_abandoned upstream_internal_redirect_failed_total \
