@@ -73,7 +73,10 @@ impl<'a> Binder<'a> {
     /// One sentence: address, cause, remedy.
     pub(super) fn address(&mut self, address: &Address, shards: usize, backlog: u32) -> Result<Vec<OwnedFd>, String> {
         let mut last = None;
-        let bound = self.orders.wait(self.deadline, || match bind(address, shards, backlog) {
+        // Reads all of /proc/net/tcp, so once for all tries.
+        let mut ours = None;
+        let mut is_ours = || *ours.get_or_insert_with(|| holders::are_ours(address));
+        let bound = self.orders.wait(self.deadline, || match bind(address, shards, backlog, &mut is_ours) {
             Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) && may_become_free(address) => {
                 last = Some(error);
                 None
@@ -101,12 +104,12 @@ fn may_become_free(address: &Address) -> bool {
     }
 }
 
-fn bind(address: &Address, shards: usize, backlog: u32) -> io::Result<Vec<OwnedFd>> {
+fn bind(address: &Address, shards: usize, backlog: u32, is_ours: &mut dyn FnMut() -> bool) -> io::Result<Vec<OwnedFd>> {
     if let Address::Ip(ip) = address {
         match sys::check_port_is_free(*ip) {
             // Sockets of this process that have the port, at an address that overlaps, share it: that of another
             // listener, or of one that is being replaced and still drains.
-            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) && is_ours(address) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) && is_ours() => {}
             checked => checked?,
         }
     }
@@ -119,10 +122,6 @@ fn bind(address: &Address, shards: usize, backlog: u32) -> io::Result<Vec<OwnedF
         });
     }
     Ok(sockets)
-}
-
-fn is_ours(address: &Address) -> bool {
-    holders::of(address).into_iter().eq([Holder::Ours])
 }
 
 /// The address that the kernel has bound: in place of port 0, the port that it chose.

@@ -29,13 +29,23 @@ impl fmt::Display for Holder {
     }
 }
 
-/// What listens at `address`, or at one that overlaps it. Nothing where proc is not mounted.
-pub(super) fn of(address: &Address) -> BTreeSet<Holder> {
+/// Whether sockets of this process, and none of another one, listen at `address` or at one that overlaps it.
+pub(super) fn are_ours(address: &Address) -> bool {
+    let (sockets, own) = (sockets_at(address), sockets_of("self").collect::<HashSet<_>>());
+    !sockets.is_empty() && sockets.is_subset(&own)
+}
+
+fn sockets_at(address: &Address) -> HashSet<u64> {
     let sockets = match address {
         Address::Ip(address) => listening(*address),
         Address::Unix(path) => listening_at(&std::fs::read_to_string("/proc/net/unix").unwrap_or_default(), path),
     };
-    let mut left: HashSet<u64> = sockets.into_iter().collect();
+    sockets.into_iter().collect()
+}
+
+/// What listens at `address`, or at one that overlaps it. Nothing where proc is not mounted.
+pub(super) fn of(address: &Address) -> BTreeSet<Holder> {
+    let mut left = sockets_at(address);
     let mut holders = BTreeSet::new();
     let mut take = |pid: &str, holder: fn(&str) -> Holder| {
         let held: Vec<u64> = sockets_of(pid).filter(|inode| left.remove(inode)).collect();

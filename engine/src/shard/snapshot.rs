@@ -187,9 +187,9 @@ impl Snapshot {
         self.drains().for_each(|drain| drain.abort(&self.reactor));
     }
 
-    /// Whether all listeners have drained.
+    /// Whether all listeners that drain have drained.
     pub(super) fn is_drained(&self) -> bool {
-        self.drains().all(|drain| drain.is_over())
+        self.drains().filter(|drain| drain.is_draining()).all(|drain| drain.is_over())
     }
 
     pub(super) fn connections(&self) -> usize {
