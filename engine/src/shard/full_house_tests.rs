@@ -277,3 +277,24 @@ fn a_crowd_is_served_in_the_order_of_the_waits() {
     assert_eq!((world.open(), world.evicted(), ended.iter().filter(|ended| **ended).count()), (20, 10, 10));
     assert!(ended[..10].iter().all(|ended| *ended), "{ended:?}");
 }
+
+/// A connection with several exchanges at a time is idle when it has none. It is told that it ends.
+#[cfg(feature = "second-wire")]
+#[test]
+fn a_multiplexed_connection_without_exchanges_makes_room() {
+    let world = World::new("", "max_connections = 1");
+    let remote = "192.0.2.1:1".parse().expect("an address");
+    let idle = world.0[1].connect_with(0, remote, crate::net::Protocol::Frames { streams: 4 });
+    world.pass(MOMENT);
+    let new = world.connect(0, 0, "192.0.2.1");
+    world.ask(&new);
+    let mut goodbye = 0;
+    loop {
+        match idle.poll_recv() {
+            Poll::Ready(Ok(Some(bytes))) => goodbye += bytes.len(),
+            Poll::Ready(_) => break,
+            Poll::Pending => panic!("it is still open"),
+        }
+    }
+    assert!(goodbye > 0 && world.evicted() == 1);
+}
