@@ -22,6 +22,35 @@ async fn accept(acceptor: &Acceptor) -> std::io::Result<OwnedFd> {
     poll_fn(|_| acceptor.poll_accept()).await
 }
 
+/// Accepting is cancelled while connections come: each is handed out, or still in the backlog.
+#[test]
+fn a_cancelled_accept_loses_no_connection() {
+    const CLIENTS: usize = 60;
+    for round in 0..30 {
+        let ring = Ring::new();
+        let listener = listener();
+        let address = listener.local_addr().unwrap();
+        let backlog = listener.try_clone().unwrap();
+        let acceptor = Acceptor::new(&ring, listener.into());
+        let clients =
+            std::thread::spawn(move || (0..CLIENTS).map(|_| TcpStream::connect(address).unwrap()).collect::<Vec<_>>());
+        let mut accepted = ring.run(async move {
+            let mut accepted = Vec::new();
+            for _ in 0..round {
+                accepted.push(accept(&acceptor).await.unwrap());
+            }
+            while let Some(fd) = poll_fn(|_| acceptor.poll_rest()).await {
+                accepted.push(fd);
+            }
+            accepted
+        });
+        let clients = clients.join().unwrap();
+        backlog.set_nonblocking(true).unwrap();
+        accepted.extend(std::iter::from_fn(|| backlog.accept().ok()).map(|(stream, _)| OwnedFd::from(stream)));
+        assert_eq!((accepted.len(), clients.len()), (CLIENTS, CLIENTS), "round {round}");
+    }
+}
+
 /// An address that a socket of the ring still has could not be bound again.
 #[test]
 fn nothing_is_under_way_after_the_shut_down() {
