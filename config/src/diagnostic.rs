@@ -66,6 +66,10 @@ impl Diagnostics {
         self.problems.iter()
     }
 
+    pub(crate) fn into_list(self) -> Vec<Diagnostic> {
+        self.problems
+    }
+
     /// How many there are; at least 1.
     #[allow(clippy::len_without_is_empty)] // There is no empty one.
     pub fn len(&self) -> usize {
@@ -136,20 +140,31 @@ pub struct Problems<'t> {
     /// Made when the first place is needed.
     lines: OnceCell<Lines<'t>>,
     list: Vec<Problem>,
+    warnings: Vec<Problem>,
     suggestions: usize,
 }
 
 impl<'t> Problems<'t> {
     pub fn new(text: &'t str) -> Self {
-        Self { text, lines: OnceCell::new(), list: Vec::new(), suggestions: 0 }
+        Self { text, lines: OnceCell::new(), list: Vec::new(), warnings: Vec::new(), suggestions: 0 }
     }
 
     pub fn push(&mut self, problem: Problem) {
         self.list.push(problem);
     }
 
+    /// Something that is valid, and that its author may not want.
+    pub fn warn(&mut self, problem: Problem) {
+        self.warnings.push(problem);
+    }
+
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// Takes out the warnings.
+    pub fn take_warnings(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// Takes out the problems collected so far, to be put back with `push`.

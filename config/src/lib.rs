@@ -103,7 +103,10 @@ pub fn load_str(file_name: &str, text: &str) -> Result<model::Config, Diagnostic
     foreign::explain(&mut problems);
     let config = document.map(|document| resolve::resolve(&document, file_name, directory, &mut problems));
     match config {
-        Some(config) if problems.is_empty() => Ok(config),
+        Some(config) if problems.is_empty() => {
+            let warnings = Diagnostics::new(file_name, text, problems.take_warnings()).into_list();
+            Ok(model::Config { warnings, ..config })
+        }
         _ => Err(Diagnostics::new(file_name, text, problems.into_list())),
     }
 }

@@ -62,7 +62,7 @@ pub fn resolve(document: &Document, file: &str, directory: &Path, problems: &mut
     let listeners = resolver.listeners(document);
     let clusters = resolver.all_clusters(document);
     let admin = document.admin.given().map(|admin| resolver.admin(admin, document));
-    Config { file: file.to_owned(), runtime, admin, listeners, clusters }
+    Config { file: file.to_owned(), runtime, admin, listeners, clusters, warnings: Vec::new() }
 }
 
 impl Resolver<'_, '_, '_> {

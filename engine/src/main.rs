@@ -81,6 +81,7 @@ fn main() -> ExitCode {
                 for warning in check_host(&config) {
                     eprintln!("{}: warning: {warning}", file.display());
                 }
+                config.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
                 let (listeners, clusters) = (config.listeners.len(), config.clusters.len());
                 println!("{}: ok ({listeners} listeners, {clusters} clusters)", file.display());
                 ExitCode::SUCCESS

@@ -1,6 +1,6 @@
 //! URI templates that match paths, and paths that are built of their variables.
 
-use crate::model::{TemplatePiece, UriTemplate};
+use crate::model::{Pattern, TemplatePiece, UriTemplate};
 use crate::reader::{FromText, Refusal, Shape, compile, holds};
 
 /// Envoy: UriTemplateMatchConfig.path_template, and the limits of its parser.
@@ -38,7 +38,7 @@ impl FromText for Template {
         let mut template = TemplateReader { rest: &text[1..], regex: String::from("^/"), ..TemplateReader::default() };
         template.segments()?;
         template.regex.push('$');
-        Ok(Self(UriTemplate { text: text.to_owned(), regex: compile(&template.regex)? }))
+        Ok(Self(UriTemplate { text: text.to_owned(), regex: Pattern::whole(compile(&template.regex)?) }))
     }
 }
 

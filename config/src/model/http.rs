@@ -1,7 +1,6 @@
 //! The HTTP connection manager and the access log.
 
-use super::{Cidr, FormatPiece, Fraction, HeaderMatch, HeaderMutations, HttpFilter, VirtualHost};
-use regex::bytes::Regex;
+use super::{Cidr, FormatPiece, Fraction, HeaderMatch, HeaderMutations, HttpFilter, Pattern, VirtualHost};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -248,5 +247,5 @@ pub enum StringMatchKind {
     Suffix(String),
     Contains(String),
     /// Anchored at both ends.
-    Regex(Regex),
+    Regex(Pattern),
 }

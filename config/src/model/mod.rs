@@ -17,7 +17,9 @@ pub use http::*;
 pub use resilience::*;
 pub use route::*;
 
+pub use crate::diagnostic::Diagnostic;
 pub use crate::place::Place;
+pub use crate::reader::{CompiledPattern as Pattern, MATCH_STEPS_MAX, steps};
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -33,6 +35,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     pub listeners: Vec<Listener>,
     pub clusters: Vec<Cluster>,
+    /// What is valid in the file, and may not be what its author wants.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// How the process uses the machine.

@@ -1,7 +1,6 @@
 //! Virtual hosts and routes: which requests match, and what happens to them.
 
-use super::{FilterOverrides, FormatPiece, Place, RetryPolicy, StringMatch};
-use regex::bytes::Regex;
+use super::{FilterOverrides, FormatPiece, Pattern, Place, RetryPolicy, StringMatch};
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
@@ -67,7 +66,7 @@ pub enum PathMatch {
     /// `/api` matches `/api` and `/api/x`, not `/apix`. Never ends in '/'.
     PathSeparatedPrefix(String),
     /// Anchored at both ends by the resolver.
-    Regex(Regex),
+    Regex(Pattern),
     /// Envoy: path_match_policy with uri_template.
     Template(UriTemplate),
 }
@@ -78,7 +77,7 @@ pub enum PathMatch {
 pub struct UriTemplate {
     pub text: String,
     /// Anchored at both ends.
-    pub regex: Regex,
+    pub regex: Pattern,
 }
 
 #[derive(Clone, Debug)]
@@ -205,7 +204,7 @@ pub enum TemplatePiece {
 /// Every match of the pattern is replaced (Envoy: RegexMatchAndSubstitute); `\1` in the text names a group.
 #[derive(Clone, Debug)]
 pub struct RegexRewrite {
-    pub pattern: Regex,
+    pub pattern: Pattern,
     /// `(literal, then the group)`, in order.
     pub substitution: Vec<(String, Option<u16>)>,
 }

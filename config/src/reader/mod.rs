@@ -4,6 +4,7 @@
 //!
 //! Invariant: nothing here knows a table or a key of the file, nor what a value means to the engine.
 
+mod compiled;
 mod either;
 mod map;
 mod number;
@@ -17,6 +18,7 @@ mod table;
 mod text;
 mod units;
 
+pub use compiled::{CompiledPattern, MATCH_STEPS_MAX, steps};
 pub use either::{Empty, Nested, OffOr};
 pub use map::Map;
 pub use number::{Number, Percent};

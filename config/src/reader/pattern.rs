@@ -2,6 +2,7 @@
 
 use regex::bytes::Regex;
 
+use super::compiled::{CompiledPattern, MATCH_STEPS_MAX, steps};
 use super::read::holds;
 use super::refusal::Refusal;
 use super::scalar::FromText;
@@ -10,9 +11,12 @@ use super::shape::Shape;
 /// Largest size of a compiled pattern in bytes, so that a config cannot exhaust memory with nested repetitions.
 const REGEX_SIZE_MAX: usize = 1 << 20;
 
+/// Bytes of a text that every pattern can be compared with within the steps of a request.
+const TEXT_MIN: usize = 1024;
+
 /// A regular expression that must match the whole text.
 #[derive(Clone, Debug)]
-pub struct Pattern(pub Regex);
+pub struct Pattern(pub CompiledPattern);
 
 impl FromText for Pattern {
     fn shape() -> Shape {
@@ -25,19 +29,19 @@ impl FromText for Pattern {
     fn from_text(text: &str) -> Result<Self, Refusal> {
         // Compiled alone first: `a)(b` must not become valid by the anchors' group.
         compile(text)?;
-        compile(&format!("^(?:{text})$")).map(Self)
+        bounded(CompiledPattern::whole(compile(&format!("^(?:{text})$"))?)).map(Self)
     }
 }
 
 holds! {
-    [] Pattern: Regex;
-    [] SearchPattern: Regex;
+    [] Pattern: CompiledPattern;
+    [] SearchPattern: CompiledPattern;
     [] Substitution: Vec<(String, Option<u16>)>;
 }
 
 /// A regular expression that is searched for in the text.
 #[derive(Clone, Debug)]
-pub struct SearchPattern(pub Regex);
+pub struct SearchPattern(pub CompiledPattern);
 
 impl FromText for SearchPattern {
     fn shape() -> Shape {
@@ -48,8 +52,19 @@ impl FromText for SearchPattern {
         if text.is_empty() {
             return Err(Refusal::new("an empty pattern matches between all characters"));
         }
-        compile(text).map(Self)
+        bounded(CompiledPattern::search(compile(text)?)).map(Self)
     }
+}
+
+/// Refuses a pattern that a request could not afford for any but the shortest texts.
+fn bounded(pattern: CompiledPattern) -> Result<CompiledPattern, Refusal> {
+    if steps(pattern.cost(), TEXT_MIN) <= MATCH_STEPS_MAX {
+        return Ok(pattern);
+    }
+    let refusal = Refusal::new("the pattern is too complex: a text of 1 KiB may cost more than a request may take");
+    Err(refusal.hint(Some(
+        "use smaller repetition counts, or none behind '.*': what may begin at every byte multiplies".into(),
+    )))
 }
 
 /// The pattern compiled, with the limits that hold for all of them.

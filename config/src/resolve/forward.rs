@@ -226,7 +226,7 @@ impl<'d> Resolver<'d, '_, '_> {
             }
             return;
         };
-        let known: Vec<_> = template.0.regex.capture_names().flatten().collect();
+        let known: Vec<_> = template.0.regex.regex().capture_names().flatten().collect();
         let mut reported = Vec::new();
         for piece in &rewrite.0 {
             let TemplatePiece::Variable(name) = piece else { continue };
@@ -245,8 +245,9 @@ impl<'d> Resolver<'d, '_, '_> {
 
     pub(super) fn regex_rewrite(&mut self, written: &'d Located<document::RegexRewrite>) -> Option<RegexRewrite> {
         let pattern = written.pattern.given()?;
+        self.check_cost(&pattern.origin, &pattern.0);
         let substitution = written.substitution.given()?;
-        let last_group = pattern.0.captures_len() - 1;
+        let last_group = pattern.0.regex().captures_len() - 1;
         let groups = substitution.0.iter().filter_map(|(_, group)| *group);
         if let Some(group) = groups.max().filter(|group| usize::from(*group) > last_group) {
             let problem = Problem::at(&substitution.origin, format!("the pattern has no group {group}"));

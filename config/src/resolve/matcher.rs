@@ -180,6 +180,9 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn check_ignore_case(&mut self, strings: &StringKeys<'d>) {
+        if let Some(pattern) = strings.regex.given() {
+            self.check_cost(&pattern.origin, &pattern.0);
+        }
         let Some(ignore_case) = strings.ignore_case.origin() else {
             return;
         };

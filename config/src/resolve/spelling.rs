@@ -3,10 +3,14 @@
 use super::Resolver;
 use crate::diagnostic::Problem;
 use crate::document::RouteMatch;
+use crate::model::{MATCH_STEPS_MAX, Pattern, steps};
 use crate::place::Origin;
 use crate::reader::Located;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Hir, HirKind};
+
+/// Bytes of a long text: the default of `max_path_size`.
+const LONG_TEXT: usize = 16 * 1024;
 
 /// What requests' paths do not have any more when a route is looked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,12 +33,28 @@ impl Resolver<'_, '_, '_> {
                 self.check_path(origin, path, is_whole);
             }
         }
+        if let Some(pattern) = written.regex.given() {
+            self.check_cost(&pattern.origin, &pattern.0);
+        }
         if let Some(pattern) = written.regex.given()
             && self.spelling.is_merged
             && ParserBuilder::new().unicode(false).utf8(false).build().parse(pattern.0.as_str()).is_ok_and(wants_row)
         {
             self.refuse_slashes(&pattern.origin, "the pattern asks for");
         }
+    }
+
+    /// Warns of a pattern that a request can afford for short texts only.
+    pub(super) fn check_cost(&mut self, origin: &Origin, pattern: &Pattern) {
+        if steps(pattern.cost(), LONG_TEXT) <= MATCH_STEPS_MAX {
+            return;
+        }
+        let most = MATCH_STEPS_MAX / u64::from(pattern.cost());
+        let message = format!(
+            "the pattern has no small automaton: a request with more than {most} bytes to compare with it gets status 431"
+        );
+        let hint = "use smaller repetition counts, or none behind '.*': what may begin at every byte multiplies";
+        self.problems.warn(Problem::at(origin, message).hint(Some(hint)));
     }
 
     fn check_path(&mut self, origin: &Origin, path: &str, is_whole: bool) {

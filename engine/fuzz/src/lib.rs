@@ -19,10 +19,12 @@ pub mod http {
     pub mod grammar;
     mod head;
     mod method;
+    mod pairs;
     pub mod path;
     mod span;
     mod status;
     mod violation;
+    mod work;
 
     pub use authority::is_valid_authority;
     pub use edit::HeadEditor;

@@ -8,7 +8,7 @@ mod question;
 pub use question::Question;
 
 use crate::hcm::{Admission, NamedFields, Peer, admit_fields, admit_head};
-use crate::http::{Exchange, HeadView};
+use crate::http::{Exchange, HeadView, matcher};
 use crate::listener;
 use crate::net::Arrival;
 use crate::route::RouteTable;
@@ -164,6 +164,10 @@ fn routing(page: &mut Page<'_>, config: &Config, hcm: &Hcm, exchange: &Exchange)
     for tried in &tried {
         let name = tried.route.name.as_deref().map(|name| format!(" {name:?}")).unwrap_or_default();
         page.line_at("route", format!("{}{name}: {}", tried.index + 1, verdict(tried, &request)), tried.route.place);
+    }
+    if matcher::is_exhausted(&exchange.request.head.work) {
+        page.line("result", "status 431: to compare the request with all of this would cost too much");
+        return false;
     }
     let taken: Vec<_> = tried.iter().filter(|tried| matches!(tried.verdict, Verdict::Taken { .. })).collect();
     let table = RouteTable::new(std::slice::from_ref(host));

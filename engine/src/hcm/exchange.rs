@@ -15,7 +15,7 @@ use super::serving::{Ending, Serving};
 use super::{finalize, log, redirect};
 use crate::cluster::RequestEnd;
 use crate::http::format::ResponseFlags;
-use crate::http::{Exchange, FieldId, Message, Reply, RequestHead};
+use crate::http::{Exchange, FieldId, Message, Reply, RequestHead, matcher};
 use crate::http_filter::{Context, Flow, Passed};
 use crate::mux::Downstream;
 use crate::route::hash_policy::{self, Asker, Hashed};
@@ -72,12 +72,14 @@ async fn serve(serving: &mut Serving<'_, '_, '_>) -> Result<Ending, Fault> {
     let reactor = &serving.hcm.shard.reactor;
     loop {
         route(serving);
+        affordable(serving)?;
         if !serving.hcm.filters.is_empty()
             // In memory of its own: an exchange without filters needs no room for what they wait for.
             && let Some(ending) = reactor.pooled(|| filter(serving)).await?
         {
             return Ok(ending);
         }
+        affordable(serving)?;
         if let Acted::Done(ending) = act(serving).await? {
             return Ok(ending);
         }
@@ -116,6 +118,15 @@ async fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Faul
 fn is_grpc(request: &Message<RequestHead>) -> bool {
     let content_type = request.head.fields.get(FieldId::ContentType);
     content_type.is_some_and(|field| field.value.of(request.view()).starts_with(b"application/grpc"))
+}
+
+/// What conditions found of a request that would have cost too much is not to be relied upon: a guard may not have seen it.
+#[inline]
+fn affordable(serving: &Serving<'_, '_, '_>) -> Result<(), Fault> {
+    match matcher::is_exhausted(&serving.exchange.request.head.work) {
+        true => Err(Fault::MatchCost),
+        false => Ok(()),
+    }
 }
 
 /// Find the request's route and, among the clusters that it names, the one for this request.
@@ -207,6 +218,7 @@ async fn act(serving: &mut Serving<'_, '_, '_>) -> Result<Acted, Fault> {
             let mut location = hcm.shard.reactor.take_vec();
             let exchange = &serving.exchange;
             rewrite::location(redirect, route, &exchange.request.head, exchange.request.view(), &mut location);
+            affordable(serving)?;
             let reply = Reply::text(redirect.status, "", ResponseFlags::empty(), "direct_response");
             let done = respond::redirect(serving, &reply, &location).await;
             hcm.shard.reactor.give_vec(location);
@@ -238,6 +250,7 @@ async fn forward_to_upstream<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a
         return Ok(respond::local(serving, &reply).await?.into());
     };
     let forwarding = forwarding(serving, forward, cluster);
+    affordable(serving)?;
     let Serving { exchange, client, .. } = serving;
     let mut current = None;
     let forwarded = router::forward(&forwarding, exchange, client, &mut current).await;

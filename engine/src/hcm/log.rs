@@ -11,6 +11,9 @@ pub(super) fn write(hcm: &Hcm, connection: &Connection, exchange: &Exchange, end
     if hcm.logs.is_empty() {
         return;
     }
+    // A log that takes some exchanges only decides about those that were refused for their cost as well.
+    exchange.request.head.work.reset();
+    exchange.response.head.work.reset();
     let record = record(hcm, connection, exchange, Some(ending));
     for log in &hcm.logs {
         hcm.shard.log.append(log, &record);

@@ -227,6 +227,7 @@ fn count_fault(hcm: &Hcm, fault: Fault) {
     match fault {
         Fault::RequestHead(_) | Fault::RequestBody(_) => stats.downstream_cx_protocol_error.inc(),
         Fault::RequestCoding(violation) => stats.downstream_rq_too_large.add(u64::from(violation.status == 413)),
+        Fault::MatchCost => stats.downstream_rq_match_cost_exceeded.inc(),
         Fault::RequestTooLarge => stats.downstream_rq_too_large.inc(),
         Fault::RequestHeaderTimeout => stats.downstream_rq_header_timeout.inc(),
         Fault::RequestTimeout => stats.downstream_rq_timeout.inc(),

@@ -2,7 +2,10 @@
 
 use super::field::Fields;
 use super::method::{Method, Version};
+use super::pairs::Index;
 use super::span::{Span, SpanBytes};
+use super::work::Work;
+use std::cell::OnceCell;
 
 /// What a head says of the body behind it. How its end is marked on the wire is the wire's affair.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +92,10 @@ pub struct RequestHead {
     pub scheme: Option<Scheme>,
     pub fields: Fields,
     pub length: Length,
+    /// What conditions on this head have cost so far.
+    pub work: Work,
+    /// Of cookies and parameters, where conditions look for many.
+    pub(crate) index: OnceCell<Box<Index>>,
 }
 
 impl RequestHead {
@@ -97,7 +104,12 @@ impl RequestHead {
     pub fn clear(&mut self) {
         let mut fields = std::mem::take(&mut self.fields);
         fields.clear();
-        *self = RequestHead { fields, ..RequestHead::default() };
+        let mut index = std::mem::take(&mut self.index);
+        if let Some(index) = index.get_mut() {
+            index.cookies.get_mut().clear();
+            index.parameters.get_mut().clear();
+        }
+        *self = RequestHead { fields, index, ..RequestHead::default() };
     }
 
     /// The target in origin-form (or asterisk-form), as the pieces of a request line.
@@ -169,6 +181,8 @@ pub struct ResponseHead {
     /// Content-Length as a number. It is not always the body's length: answers to HEAD and 304 carry the length that a
     /// GET would have had (RFC 9110 section 8.6).
     pub content_length: Option<u64>,
+    /// What conditions on this head have cost so far.
+    pub work: Work,
 }
 
 impl ResponseHead {

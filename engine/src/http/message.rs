@@ -103,8 +103,20 @@ impl Message<RequestHead> {
         copied.clear();
         fields.for_each(|field| copied.push(field));
         // Nothing is routed by a copy.
-        let matched_path = Span::EMPTY;
-        self.head = RequestHead { method_span, path, matched_path, authority, fields: copied, ..*head };
+        self.head = RequestHead {
+            method: head.method,
+            method_span,
+            version: head.version,
+            target_form: head.target_form,
+            path,
+            path_len: head.path_len,
+            implied_path: head.implied_path,
+            authority,
+            scheme: head.scheme,
+            fields: copied,
+            length: head.length,
+            ..RequestHead::default()
+        };
         self.is_whole = other.is_whole;
     }
 }

@@ -16,11 +16,13 @@ pub mod matcher;
 mod message;
 mod method;
 mod mutation;
+mod pairs;
 pub mod path;
 mod reply;
 mod span;
 mod status;
 mod violation;
+mod work;
 
 pub use authority::{is_valid_authority, split_port};
 pub use edit::HeadEditor;
@@ -35,3 +37,4 @@ pub use reply::Reply;
 pub use span::{EditBytes, HeadView, Span, SpanBytes};
 pub use status::reason;
 pub use violation::Violation;
+pub use work::Work;

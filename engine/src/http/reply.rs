@@ -46,6 +46,7 @@ impl<'a> Reply<'a> {
             fields,
             length: if bodiless || is_head { Length::None } else { Length::Known(length) },
             content_length: (!bodiless).then_some(length),
+            ..ResponseHead::default()
         };
         response.is_whole = true;
         if !bodiless && !self.body.is_empty() {

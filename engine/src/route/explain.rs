@@ -122,8 +122,10 @@ impl Predicate<'_> {
                 let mut joined = Joined::new();
                 or_nothing(request.head_ref().value(header.name.as_bytes(), &mut joined))
             }
-            Self::QueryParameter(parameter) => or_nothing(query_parameter(request.query, parameter.name.as_bytes())),
-            Self::Cookie(matcher) => or_nothing(cookie(&request.head.fields, request.view, matcher.name.as_bytes())),
+            Self::QueryParameter(parameter) => {
+                or_nothing(query_parameter(request.head, request.view, parameter.name.as_bytes()))
+            }
+            Self::Cookie(matcher) => or_nothing(cookie(request.head, request.view, matcher.name.as_bytes())),
             Self::Fraction(_) => format!("number {}", request.random % u64::from(ALL)),
         }
     }
@@ -175,7 +177,7 @@ mod tests {
     use crate::codec::h1::{Limits, parse_request};
     use crate::http::{HeadView, RequestHead};
     use regex::bytes::Regex;
-    use ringway_config::model::{CookieMatch, Fraction, HeaderMatch, QueryParameterMatch, UriTemplate};
+    use ringway_config::model::{CookieMatch, Fraction, HeaderMatch, Pattern, QueryParameterMatch, UriTemplate};
 
     #[test]
     fn what_was_wanted_and_had() {
@@ -186,7 +188,7 @@ mod tests {
         let exact = |text: &str| StringMatch { kind: StringMatchKind::Exact(text.into()), ignore_case: false };
         let header =
             |name: &str, kind, invert| HeaderMatch { name: name.into(), kind, invert, missing_as_empty: false };
-        let regex = || Regex::new("^(?:/y+)$").expect("valid");
+        let regex = || Pattern::whole(Regex::new("^(?:/y+)$").expect("valid"));
         let route = |path, case_sensitive| RouteMatch {
             path,
             case_sensitive,

@@ -79,8 +79,7 @@ fn hash_one<'a>(
     match kind {
         HashPolicyKind::Header(name) => hash_field(name, head, view),
         HashPolicyKind::Cookie { name, ttl, path } => {
-            if let Some(value) = matcher::cookie(&head.fields, view, name.as_bytes()).filter(|value| !value.is_empty())
-            {
+            if let Some(value) = matcher::cookie(head, view, name.as_bytes()).filter(|value| !value.is_empty()) {
                 return Some(xxh64(value, 0));
             }
             let value = connection_hash(asker);
@@ -90,7 +89,7 @@ fn hash_one<'a>(
         }
         HashPolicyKind::SourceIp => asker.client.map(hash_text),
         HashPolicyKind::QueryParameter(name) => {
-            matcher::query_parameter(head.query(view), name.as_bytes()).map(|value| xxh64(value, 0))
+            matcher::query_parameter(head, view, name.as_bytes()).map(|value| xxh64(value, 0))
         }
     }
 }

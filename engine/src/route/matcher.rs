@@ -1,7 +1,9 @@
 //! Does a route match a request? What a route asks for, one predicate after the other.
 
-use crate::http::matcher::{HeadRef, is_in_share, matches_cookie, matches_header, matches_query_parameter};
-use crate::http::{HeadView, RequestHead};
+use crate::http::matcher::{
+    HeadRef, is_in_share, matches_cookie, matches_header, matches_pattern, matches_query_parameter,
+};
+use crate::http::{HeadView, RequestHead, Work};
 use ringway_config::model::{CookieMatch, Fraction, HeaderMatch, PathMatch, QueryParameterMatch, RouteMatch};
 
 /// What routes look at.
@@ -50,11 +52,11 @@ pub enum Predicate<'m> {
 impl Predicate<'_> {
     pub fn holds(&self, request: &Request<'_>) -> bool {
         match self {
-            Self::Path(route) => matches_path(&route.path, route.case_sensitive, request.path),
+            Self::Path(route) => matches_path(&route.path, route.case_sensitive, request.path, &request.head.work),
             Self::Method(methods) => methods.iter().any(|method| method.as_bytes() == request.method),
             Self::Header(header) => matches_header(header, request.head_ref()),
-            Self::QueryParameter(parameter) => matches_query_parameter(parameter, request.query),
-            Self::Cookie(cookie) => matches_cookie(cookie, &request.head.fields, request.view),
+            Self::QueryParameter(parameter) => matches_query_parameter(parameter, request.head, request.view),
+            Self::Cookie(cookie) => matches_cookie(cookie, request.head, request.view),
             Self::Fraction(share) => is_in_share(*share, request.random),
         }
     }
@@ -77,7 +79,7 @@ pub(super) fn predicates_beside_path(route: &RouteMatch) -> impl Iterator<Item =
         .chain(share)
 }
 
-pub(super) fn matches_path(matcher: &PathMatch, case_sensitive: bool, path: &[u8]) -> bool {
+pub(super) fn matches_path(matcher: &PathMatch, case_sensitive: bool, path: &[u8], work: &Work) -> bool {
     let equal = |a: &[u8], b: &[u8]| if case_sensitive { a == b } else { a.eq_ignore_ascii_case(b) };
     let begins = |prefix: &[u8]| path.get(..prefix.len()).is_some_and(|start| equal(start, prefix));
     match matcher {
@@ -86,8 +88,8 @@ pub(super) fn matches_path(matcher: &PathMatch, case_sensitive: bool, path: &[u8
         PathMatch::PathSeparatedPrefix(prefix) => {
             begins(prefix.as_bytes()) && matches!(path.get(prefix.len()), None | Some(b'/'))
         }
-        PathMatch::Regex(regex) => regex.is_match(path),
-        PathMatch::Template(template) => template.regex.is_match(path),
+        PathMatch::Regex(pattern) => matches_pattern(pattern, path, work),
+        PathMatch::Template(template) => matches_pattern(&template.regex, path, work),
     }
 }
 
@@ -104,7 +106,7 @@ mod tests {
     use super::*;
     use crate::codec::h1::{Limits, parse_request};
     use regex::bytes::Regex;
-    use ringway_config::model::{HeaderMatchKind, StringMatch, StringMatchKind, UriTemplate};
+    use ringway_config::model::{HeaderMatchKind, Pattern, StringMatch, StringMatchKind, UriTemplate};
 
     const BYTES: &[u8] = b"GET /Some/Path?x=1 HTTP/1.1\r\nHost: h\r\nX-Kind: alpha\r\nCookie: a=b\r\n\r\n";
 
@@ -120,9 +122,13 @@ mod tests {
 
     #[test]
     fn paths() {
-        let regex = |text| PathMatch::Regex(Regex::new(text).expect("valid"));
-        let template =
-            |text| PathMatch::Template(UriTemplate { text: String::new(), regex: Regex::new(text).expect("valid") });
+        let regex = |text| PathMatch::Regex(Pattern::whole(Regex::new(text).expect("valid")));
+        let template = |text| {
+            PathMatch::Template(UriTemplate {
+                text: String::new(),
+                regex: Pattern::whole(Regex::new(text).expect("valid")),
+            })
+        };
         for (path, case_sensitive, expected) in [
             (PathMatch::Prefix("/Some".into()), true, true),
             (PathMatch::Prefix("/some".into()), true, false),
@@ -138,7 +144,7 @@ mod tests {
             (template("^/Some/(?P<rest>[^/]+)/x$"), true, false),
         ] {
             with_request(|request| {
-                assert_eq!(matches_path(&path, case_sensitive, request.path), expected, "{path:?}");
+                assert_eq!(matches_path(&path, case_sensitive, request.path, &request.head.work), expected, "{path:?}");
             });
         }
     }

@@ -1,9 +1,9 @@
 //! Paths, hosts and redirect targets that routes make of a request. Pure: bytes in, bytes appended to a vector.
 
 use super::Route;
-use crate::http::matcher::scheme;
-use crate::http::{HeadView, RequestHead, split_port};
-use ringway_config::model::{PathMatch, PathRewrite, Redirect, RedirectPath, RegexRewrite, TemplatePiece};
+use crate::http::matcher::{matches_pattern, scheme, take};
+use crate::http::{HeadView, RequestHead, Work, split_port};
+use ringway_config::model::{PathMatch, PathRewrite, Redirect, RedirectPath, RegexRewrite, TemplatePiece, steps};
 
 /// Appends the request's target after the rewrite. Returns the bytes of the path in it; where there is a query, a `?`
 /// follows. `*` has no path to rewrite.
@@ -72,30 +72,48 @@ fn unmerged_len(path: &[u8], matched: &[u8], len: usize) -> usize {
 /// were for the route.
 pub fn substitute_path(rewrite: &RegexRewrite, head: &RequestHead, view: HeadView<'_>, out: &mut Vec<u8>) {
     let (path, matched) = (head.path(view), head.match_path(view));
-    let is_merged = path.len() != matched.len() && !rewrite.pattern.is_match(path);
-    substitute(rewrite, if is_merged && rewrite.pattern.is_match(matched) { matched } else { path }, out);
+    let is_match = |text: &[u8]| matches_pattern(&rewrite.pattern, text, &head.work);
+    let is_merged = path.len() != matched.len() && !is_match(path) && is_match(matched);
+    substitute(rewrite, if is_merged { matched } else { path }, &head.work, out);
 }
 
-/// Appends the text with every match of the pattern replaced (Envoy: RegexMatchAndSubstitute).
-fn substitute(rewrite: &RegexRewrite, text: &[u8], out: &mut Vec<u8>) {
-    let mut end = 0;
+/// Appends the text with every match of the pattern replaced (Envoy: RegexMatchAndSubstitute), as far as the request may
+/// cost that: a search that begins behind each match may look at the rest of the text again and again.
+fn substitute(rewrite: &RegexRewrite, text: &[u8], work: &Work, out: &mut Vec<u8>) {
+    let pattern = &rewrite.pattern;
     // Groups cost an allocation, a match alone does not.
-    if rewrite.substitution.iter().all(|(_, group)| group.is_none()) {
-        for found in rewrite.pattern.find_iter(text) {
-            out.extend_from_slice(&text[end..found.start()]);
-            rewrite.substitution.iter().for_each(|(literal, _)| out.extend_from_slice(literal.as_bytes()));
-            end = found.end();
-        }
-    } else {
-        for groups in rewrite.pattern.captures_iter(text) {
-            let Some(found) = groups.get(0) else { continue };
-            out.extend_from_slice(&text[end..found.start()]);
-            for (literal, group) in &rewrite.substitution {
-                out.extend_from_slice(literal.as_bytes());
-                let group = group.and_then(|group| groups.get(usize::from(group)));
-                out.extend_from_slice(group.map_or(&[][..], |group| group.as_bytes()));
+    let has_groups = rewrite.substitution.iter().any(|(_, group)| group.is_some());
+    let each_byte = u64::from(pattern.cost()) + if has_groups { u64::from(pattern.states()) } else { 0 };
+    let again = |end: usize| {
+        let rest = text.len() - end;
+        let looked_at = pattern.longest().unwrap_or(rest).min(rest);
+        take(work, 1 + steps(pattern.cost(), looked_at))
+    };
+    let mut end = 0;
+    if take(work, each_byte * text.len() as u64) {
+        if has_groups {
+            for groups in pattern.regex().captures_iter(text) {
+                let Some(found) = groups.get(0) else { continue };
+                out.extend_from_slice(&text[end..found.start()]);
+                for (literal, group) in &rewrite.substitution {
+                    out.extend_from_slice(literal.as_bytes());
+                    let group = group.and_then(|group| groups.get(usize::from(group)));
+                    out.extend_from_slice(group.map_or(&[][..], |group| group.as_bytes()));
+                }
+                end = found.end();
+                if !again(end) {
+                    break;
+                }
             }
-            end = found.end();
+        } else {
+            for found in pattern.regex().find_iter(text) {
+                out.extend_from_slice(&text[end..found.start()]);
+                rewrite.substitution.iter().for_each(|(literal, _)| out.extend_from_slice(literal.as_bytes()));
+                end = found.end();
+                if !again(end) {
+                    break;
+                }
+            }
         }
     }
     out.extend_from_slice(&text[end..]);
@@ -107,7 +125,11 @@ fn fill(pieces: &[TemplatePiece], matcher: &PathMatch, head: &RequestHead, view:
     let path = head.path(view);
     let groups = match matcher {
         PathMatch::Template(template) => {
-            template.regex.captures(path).or_else(|| template.regex.captures(head.match_path(view)))
+            let captures = |text| {
+                let is_affordable = take(&head.work, steps(template.regex.states(), path.len()));
+                is_affordable.then(|| template.regex.captures(text)).flatten()
+            };
+            captures(path).or_else(|| captures(head.match_path(view)))
         }
         PathMatch::Prefix(_) | PathMatch::Exact(_) | PathMatch::PathSeparatedPrefix(_) | PathMatch::Regex(_) => None,
     };
@@ -176,7 +198,7 @@ mod tests {
     use crate::http::{EditBytes, RouteRef, path};
     use crate::route::RouteTable;
     use regex::bytes::Regex;
-    use ringway_config::model::{self, RouteAction, RouteMatch, UriTemplate};
+    use ringway_config::model::{self, Pattern, RouteAction, RouteMatch, UriTemplate};
 
     fn table(path: PathMatch) -> RouteTable {
         let matcher = RouteMatch::of_path(path);
@@ -202,7 +224,7 @@ mod tests {
 
     fn substitution(pattern: &str, substitution: &[(&str, Option<u16>)]) -> RegexRewrite {
         let substitution = substitution.iter().map(|(text, group)| ((*text).into(), *group)).collect();
-        RegexRewrite { pattern: Regex::new(pattern).expect("valid"), substitution }
+        RegexRewrite { pattern: Pattern::search(Regex::new(pattern).expect("valid")), substitution }
     }
 
     /// The head of a request as it is when a route is looked for.
@@ -295,7 +317,7 @@ mod tests {
 
     #[test]
     fn templates() {
-        let regex = Regex::new("^/videos/(?P<id>[^/]+)/(?P<file>.*)\\.ts$").expect("valid");
+        let regex = Pattern::whole(Regex::new("^/videos/(?P<id>[^/]+)/(?P<file>.*)\\.ts$").expect("valid"));
         let matcher = || PathMatch::Template(UriTemplate { text: String::new(), regex: regex.clone() });
         let literal = |text: &str| TemplatePiece::Literal(text.into());
         let variable = |name: &str| TemplatePiece::Variable(name.into());

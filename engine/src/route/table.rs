@@ -80,6 +80,8 @@ impl Route {
 }
 
 #[cfg(test)]
+mod cost_tests;
+#[cfg(test)]
 mod guard_tests;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,8 @@ pub enum Fault {
     RequestTruncated,
     /// The path leads out of the root, or has escapes that are not allowed.
     InvalidPath,
+    /// To compare the request with what the configuration asks for would cost too much.
+    MatchCost,
     /// A header's name has a `_`, and the configuration allows none.
     UnderscoreInName,
     /// The body is longer than the limit.

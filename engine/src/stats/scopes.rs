@@ -322,6 +322,8 @@ with_filter_statistics! { {
         counter downstream_cx_destroy_remote_active_rq;
         /// Connections that broke the protocol
         counter downstream_cx_protocol_error;
+        /// Requests refused because comparing them with conditions and patterns would cost too much; Ringway's own
+        counter downstream_rq_match_cost_exceeded;
         /// Headers dropped because of a `_` in their names
         counter dropped_headers_with_underscores;
         /// Requests refused because of a `_` in the name of a header

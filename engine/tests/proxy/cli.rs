@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn ringway(args: &[&str]) -> Output {
+pub(super) fn ringway(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ringway")).args(args).output().expect("it starts")
 }
 

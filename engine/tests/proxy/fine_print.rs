@@ -2,7 +2,8 @@
 //! that never became whole.
 
 use super::access_log::logging;
-use super::support::{Origin, Ringway, forwarding, response};
+use super::cli::ringway;
+use super::support::{Origin, Ringway, Setup, forwarding, response};
 
 #[test]
 fn a_later_minor_version_is_served_as_1_1() {
@@ -73,4 +74,41 @@ fn what_is_known_of_a_refused_request_is_logged() {
     assert_eq!(client.response().status(), 414);
     let last = proxy.log_lines("log", 8).remove(7);
     assert!(last.starts_with("GET /xxx") && last.ends_with(" 414 http1.url_too_long -"), "{last}");
+}
+
+/// What a request may cost is bounded, also where a pattern is such that a text can be made for it.
+#[test]
+fn a_request_that_would_cost_too_much_to_compare_is_refused() {
+    let guard = "{ match = { regex = '.*a.{100}b.*' }, direct_response = { status = 403 } }";
+    let all = "{ match = { prefix = \"/\" }, direct_response = { status = 200 } }";
+    let log = "access_log = [{ path = \"DIR/log\", format = \"%RESPONSE_CODE% %RESPONSE_CODE_DETAILS%\" }]";
+    let config =
+        format!("[[listeners]]\naddress = \"127.0.0.1:0\"\n[listeners.http]\n{log}\nroutes = [{guard}, {all}]\n");
+    let proxy = Setup::new(&config).runtime("access_log_flush_interval = \"5ms\"").start();
+    let mut client = proxy.connect();
+    assert_eq!(client.get(&format!("/{}", "a".repeat(90))).status(), 200);
+    assert_eq!(client.get(&format!("/a{}b", "x".repeat(100))).status(), 403);
+    // Whether the guard would have taken it is not known.
+    assert_eq!(client.get(&format!("/{}", "a".repeat(10_000))).status(), 431);
+    assert_eq!(client.get("/").status(), 200, "the connection stays");
+    assert_eq!(proxy.log_lines("log", 4)[2], "431 match_cost_exceeded");
+    assert_eq!(proxy.stat("http.ingress_http.downstream_rq_match_cost_exceeded"), 1);
+}
+
+#[test]
+fn check_warns_of_patterns_that_cost_much() {
+    let check = |pattern: &str| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("config.toml");
+        let route = format!("{{ match = {{ regex = '{pattern}' }}, direct_response = {{ status = 403 }} }}");
+        std::fs::write(&file, format!("[[listeners]]\naddress = \"127.0.0.1:1\"\nhttp.routes = [{route}]\n"))
+            .expect("written");
+        let checked = ringway(&["check", file.to_str().expect("text")]);
+        (checked.status.code(), String::from_utf8(checked.stderr).expect("text"))
+    };
+    assert_eq!(check(".*\\.(?:jpg|png)"), (Some(0), String::new()));
+    let (code, said) = check(".*a.{100}b.*");
+    assert!(code == Some(0) && said.starts_with("warning: ") && said.contains("status 431"), "{said}");
+    let (code, said) = check(".*a.{3000}b.*");
+    assert!(code == Some(1) && said.contains("too complex"), "{said}");
 }

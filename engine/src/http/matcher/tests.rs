@@ -28,7 +28,7 @@ fn value(kind: StringMatchKind) -> HeaderMatchKind {
 }
 
 fn regex(pattern: &str) -> StringMatchKind {
-    StringMatchKind::Regex(Regex::new(pattern).expect("valid"))
+    StringMatchKind::Regex(Pattern::whole(Regex::new(pattern).expect("valid")))
 }
 
 fn header(name: &str, kind: HeaderMatchKind) -> HeaderMatch {
@@ -132,8 +132,10 @@ fn an_absolute_form_has_a_path_and_names_the_host() {
 /// Envoy: QueryParameterMatcher takes the first value, as it is written.
 #[test]
 fn query_parameters() {
-    let head = request();
-    let query = head.query(REQUEST);
+    let (head, view) = (request(), HeadView::new(REQUEST));
+    let none = b"GET /?a HTTP/1.1\r\nHost: h\r\n\r\n";
+    let mut other = RequestHead::default();
+    parse_request(none, &Limits::default(), &mut other).expect("valid");
     let exact = |value: &str| Some(text(StringMatchKind::Exact(value.into())));
     for (name, value, expected) in [
         ("x", None, true),
@@ -147,8 +149,13 @@ fn query_parameters() {
         ("xy", exact("3"), true),
     ] {
         let matcher = QueryParameterMatch { name: name.into(), value };
-        assert_eq!(matches_query_parameter(&matcher, query), expected, "{matcher:?}");
-        assert!(!matches_query_parameter(&matcher, None));
+        // Along the query, and by its index.
+        for before in [0, INDEX_FROM + 1] {
+            head.work.reset();
+            take(&head.work, before);
+            assert_eq!(matches_query_parameter(&matcher, &head, view), expected, "{matcher:?}");
+        }
+        assert!(!matches_query_parameter(&matcher, &other, HeadView::new(none)));
     }
 }
 
@@ -169,7 +176,11 @@ fn cookies() {
     ] {
         let value = text(StringMatchKind::Exact(value.into()));
         let matcher = CookieMatch { name: name.into(), value, invert };
-        assert_eq!(matches_cookie(&matcher, &head.fields, HeadView::new(REQUEST)), expected, "{matcher:?}");
+        for before in [0, INDEX_FROM + 1] {
+            head.work.reset();
+            take(&head.work, before);
+            assert_eq!(matches_cookie(&matcher, &head, HeadView::new(REQUEST)), expected, "{matcher:?}");
+        }
     }
 }
 
@@ -179,4 +190,67 @@ fn shares_nest() {
     let count = |share| (0..3_000_000u64).filter(|random| is_in_share(share, *random)).count();
     assert_eq!([count(share(0)), count(share(250_000)), count(share(1_000_000))], [0, 750_000, 3_000_000]);
     assert!((0..1000).all(|random| !is_in_share(share(10), random) || is_in_share(share(20), random)));
+}
+
+/// A head with these cookies and this query.
+fn head_of(text: &str) -> RequestHead {
+    let mut head = RequestHead::default();
+    parse_request(text.as_bytes(), &Limits::default(), &mut head).expect("valid");
+    head
+}
+
+/// Looking for many cookies or parameters costs the text and the number of conditions, and not their product.
+#[test]
+fn many_conditions_on_long_texts_are_cheap() {
+    for pairs in [40, 1000, 3500] {
+        let pair = |at: usize| format!("c{at}={}", "v".repeat(40_000 / pairs - 8));
+        let cookies: Vec<_> = (0..pairs).map(pair).collect();
+        let text = format!(
+            "GET /?{} HTTP/1.1\r\nHost: h\r\nCookie: {}\r\n\r\n",
+            &cookies.join("&")[..16_000],
+            cookies.join("; ")
+        );
+        let head = head_of(&text);
+        let view = HeadView::new(text.as_bytes());
+        for at in (0..5000).step_by(10) {
+            let value = format!("c{at}");
+            let expected = (at < pairs).then(|| 40_000 / pairs - 8);
+            assert_eq!(cookie(&head, view, value.as_bytes()).map(<[u8]>::len), expected, "{at}");
+            query_parameter(&head, view, value.as_bytes());
+        }
+        assert!(head.work.taken() < MATCH_STEPS_MAX / 2, "{} steps for {pairs} pairs", head.work.taken());
+    }
+    // More pairs than an index takes: there is an end to walking along them.
+    let text = format!("GET / HTTP/1.1\r\nHost: h\r\nCookie: {}\r\n\r\n", "a=;".repeat(19_000));
+    let (head, view) = (head_of(&text), HeadView::new(text.as_bytes()));
+    let found = (0..1000).filter(|_| cookie(&head, view, b"b").is_some()).count();
+    assert!(found == 0 && is_exhausted(&head.work));
+}
+
+/// No text is compared with a pattern or a word beyond the steps of the request.
+#[test]
+fn comparisons_end_with_the_steps_of_the_request() {
+    let long = "a".repeat(50_000);
+    let text = format!("GET / HTTP/1.1\r\nHost: h\r\nX-A: {long}\r\n\r\n");
+    let view = HeadView::new(text.as_bytes());
+    let dear = regex::bytes::RegexBuilder::new("^(?:.*a.{100}b.*)$").unicode(false).build().expect("valid");
+    let contains = StringMatch { kind: StringMatchKind::Contains(format!("{}b", "a".repeat(999))), ignore_case: true };
+    let is_dear = [value(StringMatchKind::Regex(Pattern::whole(dear))), HeaderMatchKind::Value(contains)];
+    for kind in is_dear {
+        let head = head_of(&text);
+        let matcher = header("x-a", kind);
+        assert!(!matches_header(&matcher, HeadRef::request(&head, view)) && is_exhausted(&head.work), "{matcher:?}");
+    }
+    let cheap = [
+        regex(r"^(?:.{300}.*)$"),
+        regex(r"^(?:a+)$"),
+        StringMatchKind::Contains("aa".into()),
+        StringMatchKind::Exact(long.clone()),
+    ];
+    for kind in cheap {
+        let head = head_of(&text);
+        let matcher = header("x-a", value(kind));
+        assert!(matches_header(&matcher, HeadRef::request(&head, view)), "{matcher:?}");
+        assert!(head.work.taken() <= 50_100, "{} steps", head.work.taken());
+    }
 }

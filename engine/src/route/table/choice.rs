@@ -222,8 +222,8 @@ impl Part {
         match self {
             Self::Method => Some(request.method),
             Self::Header(name) => request.head_ref().value(name.as_bytes(), joined),
-            Self::QueryParameter(name) => query_parameter(request.query, name.as_bytes()),
-            Self::Cookie(name) => cookie(&request.head.fields, request.view, name.as_bytes()),
+            Self::QueryParameter(name) => query_parameter(request.head, request.view, name.as_bytes()),
+            Self::Cookie(name) => cookie(request.head, request.view, name.as_bytes()),
         }
     }
 }

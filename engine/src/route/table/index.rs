@@ -6,6 +6,7 @@ use super::choice::{self, Choices, List, Lists, NO_CHOICE, Turn};
 use super::literal::{Needed, needed, readings};
 use super::pattern::{self, Class, Programs};
 use super::trie::{Exact, Folded, Key, NONE, Trie};
+use crate::http::matcher::take;
 use crate::route::matcher::{Request, matches_path, predicates, predicates_beside_path};
 use ringway_config::model::{self, PathMatch};
 use smallvec::SmallVec;
@@ -125,8 +126,10 @@ impl RouteIndex {
             Left::AllButPath => rest(),
             Left::Pattern { has_rest, known, program } => {
                 let behind = request.path.get(usize::from(known)..);
-                let matches = behind.is_some_and(|path| self.programs.matches(program, path))
-                    || !request.path.is_ascii() && matches_path(&matcher.path, true, request.path);
+                let work = &request.head.work;
+                let matches = take(work, request.path.len() as u64)
+                    && (behind.is_some_and(|path| self.programs.matches(program, path))
+                        || !request.path.is_ascii() && matches_path(&matcher.path, true, request.path, work));
                 matches && (!has_rest || rest())
             }
             Left::All => predicates(matcher).all(|predicate| predicate.holds(request)),

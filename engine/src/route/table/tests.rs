@@ -5,7 +5,7 @@ use crate::codec::h1::{Limits, Parse, parse_request};
 use crate::http::{HeadView, RequestHead, split_port};
 use crate::route::explain::{Tried, Verdict, choose_host, walk};
 use crate::route::matcher::predicates;
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::RegexBuilder;
 use ringway_config::model::*;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -64,9 +64,9 @@ fn path(random: &mut Random) -> String {
 }
 
 /// Compiled once: that is what takes the time here.
-fn pattern(text: &str) -> Regex {
-    thread_local!(static KNOWN: RefCell<HashMap<String, Regex>> = RefCell::default());
-    let compile = || RegexBuilder::new(&format!("^(?:{text})$")).unicode(false).build().expect("valid");
+fn pattern(text: &str) -> Pattern {
+    thread_local!(static KNOWN: RefCell<HashMap<String, Pattern>> = RefCell::default());
+    let compile = || Pattern::whole(RegexBuilder::new(&format!("^(?:{text})$")).unicode(false).build().expect("valid"));
     KNOWN.with_borrow_mut(|known| known.entry(text.into()).or_insert_with(compile).clone())
 }
 

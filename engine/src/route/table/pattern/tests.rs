@@ -174,7 +174,7 @@ fn templates_are_programs() {
         let PathMatch::Template(template) = &http.virtual_hosts[0].routes[0].matcher.path else {
             panic!("{template} is a template");
         };
-        let regex = &template.regex;
+        let regex = template.regex.regex();
         let (programs, program) = program(regex.as_str()).unwrap_or_else(|| panic!("{regex}"));
         let mut random = Random(17);
         let mut matched = 0;
