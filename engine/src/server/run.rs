@@ -48,6 +48,10 @@ pub fn run(config: Config, source: Source, ready: impl FnOnce(&[String], Option<
         serve(&mut running, &mut orders);
     }
     stop(running);
+    // After a start that failed, the error is all there is to say.
+    if result.is_ok() {
+        tracing::info!(target: "ringway::server", "stopped");
+    }
     result
 }
 
@@ -240,5 +244,4 @@ fn stop(running: Running) {
     if !running.writer.stop(LOG_PATIENCE) {
         tracing::warn!(target: "ringway::server", "access logs could not be written out in time");
     }
-    tracing::info!(target: "ringway::server", "stopped");
 }
