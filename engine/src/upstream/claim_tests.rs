@@ -286,6 +286,44 @@ fn a_withdrawn_claim_leaves_nothing_behind() {
     }
 }
 
+/// A claim that is withdrawn, and that its shard has not looked at, stands in the way of no other.
+#[test]
+fn a_withdrawn_claim_holds_no_connection_back() {
+    for breakers in [cluster_limit(1), host_limit(1)] {
+        let world = World::new(2, breakers);
+        let first = world.request(0, 0);
+        world.settle();
+        world.end(0, 0, &first);
+        let (_, task) = world.ask(1, 0, Work::Main);
+        world.turn(1);
+        world.shards[1].reactor.cancel(task);
+        let next = world.request(1, 0);
+        world.settle();
+        drop(assert_served(&next));
+        assert_eq!((world.open(), world.refused()), (1, 0));
+    }
+}
+
+/// However many places have moved from one shard to the other, the limit holds, also while it is far.
+#[test]
+fn numbers_below_zero_allow_no_more() {
+    let world = World::new(2, cluster_limit(2));
+    for _ in 0..20 {
+        let first = world.request(0, 0);
+        world.settle();
+        world.end(0, 0, &first);
+        let held = [world.request(1, 0), world.request(1, 0)];
+        world.settle();
+        held.iter().for_each(|got| world.end(1, 0, got));
+        world.shards.iter().for_each(|shard| shard.pools[0].trim(0));
+        world.shared.relax();
+    }
+    let all: Vec<Got> = (0..10).map(|number| world.request(1 - number % 2, 0)).collect();
+    world.settle();
+    assert_eq!(all.iter().filter(|got| matches!(*got.borrow(), Some(Ok(_)))).count(), 2);
+    assert_eq!(world.open(), 2);
+}
+
 /// A shard that does not answer: the request has its connect timeout, and the limit is whole afterwards.
 #[test]
 fn a_claim_waits_no_longer_than_a_connect() {

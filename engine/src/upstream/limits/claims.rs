@@ -166,7 +166,9 @@ impl ShardLimits {
             let Some(at) = desk.iter().position(|counter| counter.shard == shard && shard != self.shard) else {
                 return;
             };
-            let asked = desk[at].claims.iter().filter(|claim| claim.lacking == *lacking).count() as i64;
+            // Those that are withdrawn take nothing.
+            let waits = |claim: &&Arc<Claim>| claim.lacking == *lacking && claim.is_waiting();
+            let asked = desk[at].claims.iter().filter(waits).count() as i64;
             if spare > asked && best.is_none_or(|(most, _)| spare - asked > most) {
                 best = Some((spare - asked, at));
             }

@@ -52,9 +52,10 @@ impl UseCells {
     }
 
     /// What may be used in `phase` without asking other shards.
+    /// Without a lease nothing may, not even where the number is below zero.
     fn lease(&self, slot: usize, phase: u32) -> i32 {
         let lease = self.leases[slot].load(Relaxed);
-        if (lease >> 32) as u32 == phase { lease as u32 as i32 } else { 0 }
+        if (lease >> 32) as u32 == phase { lease as u32 as i32 } else { i32::MIN }
     }
 }
 
@@ -324,10 +325,13 @@ impl Lessee {
             let held = self.sum(|cells| cells.used(slot).max(cells.lease(slot, phase)));
             let used = self.own.used(slot);
             let others = held - i64::from(used.max(self.own.lease(slot, phase)));
-            let lease = (i64::from(used) + step).max(0);
-            if step > 0 && others + lease <= i64::from(limit / 2) && lease <= i64::from(i32::MAX) {
-                self.own.leases[slot].store(u64::from(phase) << 32 | lease as u64, Relaxed);
-                return i64::from(used) < lease;
+            let lease = i64::from(used) + step;
+            if step > 0
+                && others + lease <= i64::from(limit / 2)
+                && let Ok(lease) = i32::try_from(lease)
+            {
+                self.own.leases[slot].store(u64::from(phase) << 32 | u64::from(lease as u32), Relaxed);
+                return true;
             }
             shared.phases.0[slot].store(phase | 1, SeqCst);
         }
