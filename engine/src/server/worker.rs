@@ -211,7 +211,7 @@ mod tests {
         let other = Worker::<Diligent>::new(&registry);
         drop(other.ready(&clusters(&registry, &["new"]).0).expect("a thread"));
         drop(worker);
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(60);
         while ENDED.load(Relaxed) < 2 {
             assert!(Instant::now() < end, "a thread does not end");
             std::thread::yield_now();
@@ -245,13 +245,12 @@ mod tests {
     fn a_dead_thread_is_not_waited_for_and_the_next_reload_replaces_it() {
         let registry = Registry::new();
         let mut worker = Worker::<Mortal>::new(&registry);
-        let start = Instant::now();
         let (configs, fine) = clusters(&registry, &["fine"]);
         // Both are made ready while the thread lives. It dies of the first order and never sees the second.
         let first = worker.ready(&configs).expect("a thread");
         let poison = clusters(&registry, &["poison"]).1;
         worker.apply(Ready(first.0.clone()), &poison, &mut Orders::new().1);
-        let end = start + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(60);
         while !first.0.as_ref().expect("needed").thread.is_finished() {
             assert!(Instant::now() < end, "the thread does not die");
             std::thread::yield_now();
@@ -259,8 +258,8 @@ mod tests {
         worker.apply(first, &fine, &mut Orders::new().1);
         let ready = worker.ready(&configs).expect("another thread");
         assert!(!ready.0.as_ref().expect("needed").thread.is_finished());
+        // `warn_cold` panics if one of these waits in vain.
         worker.apply(ready, &fine, &mut Orders::new().1);
-        assert!(start.elapsed() < WARM_UP_MAX, "{:?}", start.elapsed());
     }
 
     /// Cannot start.

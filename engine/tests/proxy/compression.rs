@@ -8,7 +8,7 @@ use ringway::codec::coding::{Decoder, Encoder, Goal, Settings};
 use ringway::http::coding::Coding;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const ALL: &str = "{ compressor = { compressor_library = [{ zstd = {} }, { brotli = {} }, { gzip = {} }] } }";
 const CODINGS: [(&str, Coding); 3] = [("gzip", Coding::Gzip), ("br", Coding::Brotli), ("zstd", Coding::Zstd)];
@@ -200,7 +200,7 @@ fn slow(trailers: bool) -> (Origin, Sender<&'static str>) {
     (origin, lines)
 }
 
-/// What is written at a time arrives at that time.
+/// Each line arrives before the next one is written.
 #[test]
 fn slow_streams_arrive_line_by_line() {
     for (name, coding) in CODINGS {
@@ -213,7 +213,6 @@ fn slow_streams_arrive_line_by_line() {
         assert_eq!(head.field("content-encoding"), Some(name));
         let (mut decoder, mut buffer, mut text) = (Decoder::new(coding), vec![0; 1000], Vec::new());
         for line in ["first", "second", "third"] {
-            let begun = Instant::now();
             lines.send(line).expect("the origin listens");
             text.clear();
             while text.len() < line.len() {
@@ -224,7 +223,6 @@ fn slow_streams_arrive_line_by_line() {
                 text.extend_from_slice(&buffer[..step.produced]);
             }
             assert_eq!(text, line.as_bytes());
-            assert!(begun.elapsed() < Duration::from_secs(1), "{name}: {line} took {:?}", begun.elapsed());
         }
         lines.send("").expect("the origin listens");
         while client.chunk(&mut text) == Some(true) {}

@@ -2,9 +2,8 @@
 
 use super::compression::{decoded, encoded, page};
 use super::filters::{filtering, get, refusal, start};
-use super::support::{Connection, Origin, Ringway, assert_same, response};
+use super::support::{Connection, Origin, PATIENCE, Ringway, assert_same, response};
 use ringway::http::coding::Coding;
-use std::time::{Duration, Instant};
 
 const CODINGS: [(&str, Coding); 3] = [("gzip", Coding::Gzip), ("br", Coding::Brotli), ("zstd", Coding::Zstd)];
 const FILTER: &str = "{ decompressor = {} }";
@@ -172,13 +171,11 @@ fn slow_requests_arrive_as_they_come() {
     let mut expected = Vec::new();
     for part in ["one", "two"] {
         let member = encoded(Coding::Gzip, part.as_bytes());
-        let begun = Instant::now();
         client.send(format!("{:x}\r\n", member.len()).as_bytes());
         client.send(&member);
         client.send(b"\r\n");
         expected.extend_from_slice(part.as_bytes());
-        assert_eq!(seen.recv_timeout(Duration::from_secs(5)).as_deref(), Ok(&expected[..]));
-        assert!(begun.elapsed() < Duration::from_secs(1));
+        assert_eq!(seen.recv_timeout(PATIENCE).as_deref(), Ok(&expected[..]));
     }
     client.send(b"0\r\n\r\n");
     assert_eq!(client.response().status(), 200);

@@ -171,13 +171,12 @@ fn a_silent_name_server_stalls_neither_the_start_nor_traffic() {
     assert!(proxy.stderr().contains("not all names are looked up yet"), "{}", proxy.stderr());
     assert_eq!(proxy.stat("dns.hickory.pending_resolutions"), 1);
     let mut client = proxy.connect();
-    let mut slowest = Duration::ZERO;
+    // 500 requests that wait for a lookup take far longer than the patience.
+    let start = Instant::now();
     for _ in 0..500 {
-        let start = Instant::now();
         assert_eq!(client.get("/").text(), "127.0.0.4");
-        slowest = slowest.max(start.elapsed());
     }
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    assert!(start.elapsed() < super::support::PATIENCE, "{:?}", start.elapsed());
     assert!(second.count("a.test") > 1, "it asks more than once");
     // When one of them speaks, the endpoint comes.
     server.set("a.test", addresses(&["127.0.0.5"]));
@@ -232,15 +231,15 @@ fn the_ttl_decides_when_to_ask_again() {
     // The shortest TTL of all records counts, that of an alias as well.
     server.set("alias.test", Zone::Alias(1, "target.test".into(), Box::new(addresses(&["127.0.0.4"]))));
     let names = r#"["hour.test:PORT", "second.test:PORT", "zero.test:PORT", "alias.test:PORT"]"#;
-    let proxy = Ringway::start(&config(&server, &origin, ", refresh_rate = \"20ms\"", STRICT, names));
     let started = Instant::now();
+    let proxy = Ringway::start(&config(&server, &origin, ", refresh_rate = \"20ms\"", STRICT, names));
     eventually("three lookups of each short one", || {
         ["second.test", "zero.test", "alias.test"].iter().all(|name| server.count(name) >= 3)
     });
-    let seconds = started.elapsed().as_secs_f64();
+    let (zero, seconds) = (server.count("zero.test") as f64, started.elapsed().as_secs_f64());
     assert!(seconds > 1.5, "two refreshes need two seconds, not {seconds}");
     assert_eq!(server.count("hour.test"), 1);
-    assert!(server.count("zero.test") as f64 <= 2.0 + seconds, "no faster than once a second");
+    assert!(zero <= 2.0 + seconds, "no faster than once a second");
     assert_eq!(proxy.stat("cluster.app.membership_total"), 4);
 }
 
@@ -272,14 +271,16 @@ fn a_name_that_vanishes_empties_a_strict_cluster_only() {
     let nothing = [Zone::NoSuchName, Zone::Addresses(60, Vec::new())];
     for zone in nothing {
         let server = NameServer::with("a.test", addresses(&["127.0.0.1"]));
+        let hold = format!("{OFTEN_ALWAYS}, hold_nx = \"1h\"");
+        let holding = Ringway::start(&config(&server, &origin, &hold, STRICT, r#"["a.test:PORT"]"#));
         let hold = format!("{OFTEN_ALWAYS}, hold_nx = \"2s\"");
         let proxy = Ringway::start(&config(&server, &origin, &hold, STRICT, r#"["a.test:PORT"]"#));
         assert_eq!(proxy.get("/").status(), 200);
         server.set("a.test", zone.clone());
         let vanished = Instant::now();
         let endpoint = ([127, 0, 0, 1], origin.port).into();
-        eventually("the endpoint is flagged", || proxy.health_flags(endpoint) == "/failed_dns_lookup");
-        assert_eq!(proxy.get("/").status(), 200, "and still used");
+        eventually("the endpoint is flagged", || holding.health_flags(endpoint) == "/failed_dns_lookup");
+        assert_eq!(holding.get("/").status(), 200, "and still used");
         proxy.wait_for_stat("cluster.app.membership_total", 0);
         assert!(vanished.elapsed() >= Duration::from_secs(2), "{:?}", vanished.elapsed());
         assert_eq!(proxy.get("/").status(), 503);

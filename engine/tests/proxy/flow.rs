@@ -1,6 +1,8 @@
 //! Backpressure: a slow side stops the fast one, and the proxy holds next to nothing meanwhile.
 
-use super::support::{Client, Connection, Nginx, Origin, Ringway, Setup, assert_same, forwarding, pattern, response};
+use super::support::{
+    Client, Connection, Nginx, Origin, Ringway, Setup, assert_same, eventually, forwarding, pattern, response,
+};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
@@ -64,11 +66,33 @@ fn a_slow_reader_costs_no_memory() {
     assert!(grown < 2 << 20, "resident memory grew by {grown} bytes");
 }
 
-/// The same promise for a body that is copied.
+/// The same promise for a body that is copied: what waits for the client is bounded by `buffer_limit` (256 KiB, 16 buffers)
+/// and what the kernel hands over at a time, however large the body.
 #[test]
-fn a_slow_reader_costs_no_memory_when_copied() {
-    let grown = slow_download("splice_threshold = \"off\"");
-    assert!(grown < 2 << 20, "resident memory grew by {grown} bytes");
+fn a_slow_reader_holds_few_buffers_when_copied() {
+    const MOST: i64 = 32;
+    let expected = pattern(LARGE);
+    let body = expected.clone();
+    let origin = Origin::answering(move |_| response(200, &[], &body));
+    let proxy = Setup::new(&forwarding(origin.address, "")).runtime("splice_threshold = \"off\"").start();
+    let mut client = narrow(&proxy);
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(client.head().expect("a response").field("content-length"), Some("67108864"));
+    let mut body = client.take_buffered();
+    for part in 1..=4 {
+        // The gauge is renewed once a second.
+        eventually("the origin is stopped, and the buffers are counted", || {
+            let paused = proxy.stat("cluster.app.upstream_flow_control_paused_reading_total");
+            paused > 0 && proxy.stat("shard.0.buffers_in_use") > 0
+        });
+        let held = proxy.stat("shard.0.buffers_in_use");
+        assert!(held <= MOST, "{held} buffers");
+        let mut rest = vec![0; LARGE / 4 * part - body.len()];
+        client.stream.read_exact(&mut rest).expect("bytes");
+        body.extend(rest);
+    }
+    assert_same(&body, &expected, "the body");
+    assert_eq!(proxy.stat("shard.0.heap_buffers"), 0);
 }
 
 /// Memory is a sum that one can write down: the receive buffers (here 2 MiB) and little else, however large the body.

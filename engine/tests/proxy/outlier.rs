@@ -42,9 +42,11 @@ fn a_response_that_takes_too_long_once_begun_ejects_nobody() {
     };
     let (one, two) = (slow(), slow());
     let config = config(&[one.address, two.address], "consecutive_5xx = 1");
-    let proxy = Ringway::start(&config.replace("cluster = \"app\"", "cluster = \"app\", timeout = \"150ms\""));
-    for _ in 0..4 {
-        let answer = proxy.get("/");
+    let proxy = Ringway::start(&config.replace("cluster = \"app\"", "cluster = \"app\", timeout = \"3s\""));
+    let mut clients: Vec<_> = (0..4).map(|_| proxy.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"));
+    for client in &mut clients {
+        let answer = client.response();
         assert_eq!((answer.status(), answer.complete), (200, false));
     }
     proxy.wait_for_stat("cluster.app.upstream_rq_timeout", 4);
@@ -54,11 +56,11 @@ fn a_response_that_takes_too_long_once_begun_ejects_nobody() {
 }
 
 #[test]
-fn five_5xx_eject_for_a_while() {
+fn five_5xx_eject() {
     let ((good, _), (bad, status)) = (origin(), origin());
     status.store(500, Ordering::Release);
-    let config = config(&[good.address, bad.address], "base_ejection_time = \"500ms\"");
-    let proxy = Ringway::start(&config.replace("\"50ms\"", "\"1s\""));
+    let detection = "base_ejection_time = \"1h\"\nmax_ejection_time = \"1h\"";
+    let proxy = Ringway::start(&config(&[good.address, bad.address], detection));
     assert_eq!(statuses(&proxy, 8).into_iter().filter(|status| *status == 500).count(), 4);
     assert!(!is_ejected(&proxy, bad.address), "four are not enough");
     statuses(&proxy, 2);
@@ -69,19 +71,26 @@ fn five_5xx_eject_for_a_while() {
     eventually("it is said", || proxy.stderr().contains("ejected"));
     let log = proxy.stderr();
     let line = log.lines().find(|line| line.contains("ejected")).unwrap_or_else(|| panic!("no ejection in {log}"));
-    for part in ["ringway::outlier", "consecutive_5xx", "app", &bad.address.to_string(), "500ms"] {
+    for part in ["ringway::outlier", "consecutive_5xx", "app", &bad.address.to_string(), "time=Some(3600s)"] {
         assert!(line.contains(part), "{part} in {line}");
     }
-    // Back after its time. Still bad before a good interval has passed, so the next time is longer.
-    eventually("it is back", || !is_ejected(&proxy, bad.address));
-    eventually("that is said, too", || proxy.stderr().contains("ejection time is over"));
-    eventually("out again", || {
-        statuses(&proxy, 2);
-        is_ejected(&proxy, bad.address)
-    });
-    eventually("it is said for how long", || {
-        proxy.stderr().lines().any(|line| line.contains("ejected") && line.contains("time=Some(1s)"))
-    });
+    assert_eq!(statuses(&proxy, 40), [200; 40]);
+}
+
+/// What the test waits for stays so once it is: the log and the counters, not whether the endpoint is out at a certain
+/// moment. Unit tests with virtual time have the durations.
+#[test]
+fn an_ejection_ends_after_its_time() {
+    let ((good, _), (bad, status)) = (origin(), origin());
+    status.store(500, Ordering::Release);
+    let proxy = Ringway::start(&config(&[good.address, bad.address], "base_ejection_time = \"100ms\""));
+    for times in 1..=2 {
+        eventually("it is out", || {
+            statuses(&proxy, 2);
+            proxy.stderr().matches("reason=\"consecutive_5xx\"").count() >= times
+        });
+    }
+    eventually("it is back", || proxy.stderr().contains("ejection time is over"));
     status.store(200, Ordering::Release);
     eventually("back for good", || !is_ejected(&proxy, bad.address));
     assert_eq!(statuses(&proxy, 40), [200; 40]);
