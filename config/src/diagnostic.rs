@@ -1,21 +1,21 @@
 //! Problems of a config file, and how they are shown: place, key, source line with a caret, what is allowed, a hint.
 
+mod excerpt;
+
 use std::cell::OnceCell;
 use std::fmt;
 use std::ops::Range;
 
 use crate::place::{KeyPath, Origin, Place};
+use excerpt::{Excerpt, excerpt};
 
 /// After this number of problems similar names are no longer searched, so that the answer to a huge wrong file is still
 /// fast.
 const SUGGESTIONS_MAX: usize = 1_000;
-/// Columns of source shown around a problem in a longer line.
-const EXCERPT_COLUMNS: usize = 110;
 /// Columns of text after which a list of allowed words is broken.
 const WRAP_COLUMNS: usize = 110;
 /// Characters of a message, path or hint.
 const TEXT_MAX: usize = 1_000;
-const TAB: &str = "    ";
 
 /// Everything that is wrong with a file, in the order of the file; never empty.
 #[derive(Clone, Debug)]
@@ -43,14 +43,6 @@ pub struct Diagnostic {
     /// What to do about it, such as "did you mean `x`?".
     pub hint: Option<String>,
     excerpt: Excerpt,
-}
-
-/// A source line fit for a terminal, and the place of the carets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Excerpt {
-    line: String,
-    caret_column: usize,
-    caret_count: usize,
 }
 
 impl Diagnostics {
@@ -162,6 +154,11 @@ impl<'t> Problems<'t> {
         self.list.is_empty()
     }
 
+    /// The file.
+    pub fn text(&self) -> &'t str {
+        self.text
+    }
+
     /// Takes out the warnings.
     pub fn take_warnings(&mut self) -> Vec<Problem> {
         std::mem::take(&mut self.warnings)
@@ -213,8 +210,8 @@ pub struct Problem {
     message: String,
     allowed: Option<String>,
     hint: Option<String>,
-    /// Where the same thing was written.
-    earlier: Option<usize>,
+    /// Where the same thing was written, or (`false`) what this is about.
+    earlier: Option<(usize, bool)>,
     about: Option<KeyFault>,
 }
 
@@ -259,6 +256,10 @@ impl Problem {
         Self { hint: hint.map(Into::into).or(self.hint), ..self }
     }
 
+    pub fn with_message(self, change: impl FnOnce(&str) -> String) -> Self {
+        Self { message: change(&self.message), ..self }
+    }
+
     pub fn about(self, fault: KeyFault) -> Self {
         Self { about: Some(fault), ..self }
     }
@@ -270,7 +271,17 @@ impl Problem {
 
     /// Adds the line of `origin` to the message.
     pub fn earlier(self, origin: &Origin) -> Self {
-        Self { earlier: Some(origin.span.start), ..self }
+        Self { earlier: Some((origin.span.start, true)), ..self }
+    }
+
+    /// Adds the line of the byte `at` to the message.
+    pub fn earlier_at(self, at: usize) -> Self {
+        Self { earlier: Some((at, false)), ..self }
+    }
+
+    /// Where the problem begins.
+    pub fn start(&self) -> usize {
+        self.span.start
     }
 }
 
@@ -329,8 +340,8 @@ impl<'t> Lines<'t> {
         let from = (span.start - line_start).min(line.len());
         let to = (span.end - line_start).clamp(from, line.len());
         let message = match problem.earlier {
-            Some(offset) => {
-                let word = if offset < problem.span.start { "first in" } else { "see" };
+            Some((offset, is_same)) => {
+                let word = if is_same && offset < problem.span.start { "first in" } else { "see" };
                 format!("{} ({word} line {})", problem.message, self.index(offset) + 1)
             }
             None => problem.message,
@@ -372,64 +383,9 @@ fn printable(text: &str) -> String {
     shown
 }
 
-/// The part of `line` around the bytes `from..to`, with tabs widened and control characters replaced.
-fn excerpt(line: &str, from: usize, to: usize) -> Excerpt {
-    let mut shown = String::new();
-    let (mut columns, mut caret_column, mut caret_end) = (0, None, None);
-    // In a long line, begin shortly before the span.
-    let before = line[..from].chars().count();
-    let skipped = if before + 20 > EXCERPT_COLUMNS { before - EXCERPT_COLUMNS / 3 } else { 0 };
-    if skipped > 0 {
-        shown.push('…');
-        columns += 1;
-    }
-    for (at, c) in line.char_indices().skip(skipped) {
-        if at >= from && caret_column.is_none() {
-            caret_column = Some(columns);
-        }
-        if at >= to && caret_end.is_none() {
-            caret_end = Some(columns);
-        }
-        if columns >= EXCERPT_COLUMNS {
-            shown.push('…');
-            break;
-        }
-        match c {
-            '\t' => {
-                shown.push_str(TAB);
-                columns += TAB.len();
-            }
-            c => {
-                shown.push(if c.is_control() { '\u{fffd}' } else { c });
-                columns += width(c);
-            }
-        }
-    }
-    let caret_column = caret_column.unwrap_or(columns);
-    let caret_count = caret_end.unwrap_or(columns).saturating_sub(caret_column).max(1);
-    Excerpt { line: shown.trim_end().to_owned(), caret_column, caret_count }
-}
-
-/// Columns that a character takes in a terminal, by the common wide and combining ranges of Unicode's UAX 11, which are
-/// enough to keep a caret under its word.
-fn width(c: char) -> usize {
-    match c {
-        '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200f}' | '\u{feff}' => 0,
-        '\u{1100}'..='\u{115f}'
-        | '\u{2e80}'..='\u{a4cf}'
-        | '\u{ac00}'..='\u{d7a3}'
-        | '\u{f900}'..='\u{faff}'
-        | '\u{fe30}'..='\u{fe6f}'
-        | '\u{ff00}'..='\u{ff60}'
-        | '\u{ffe0}'..='\u{ffe6}'
-        | '\u{1f300}'..='\u{1faff}'
-        | '\u{20000}'..='\u{3fffd}' => 2,
-        _ => 1,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::excerpt::EXCERPT_COLUMNS;
     use super::*;
 
     fn shown(text: &str, span: Range<usize>) -> Diagnostic {

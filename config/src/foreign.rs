@@ -11,6 +11,7 @@ use crate::diagnostic::{KeyFault, Problem, Problems};
 use crate::document::all_tables;
 use crate::place::KeyPath;
 use crate::reader::TableSpec;
+use crate::syntax::{Kind, Statement, statements};
 
 /// Keys for the top level of the file only; some of them exist in other tables.
 const TOP_LEVEL: &[(&str, &str)] = &[
@@ -19,6 +20,7 @@ const TOP_LEVEL: &[(&str, &str)] = &[
     ("cluster", "it is called [[clusters]]"),
     ("upstream", "it is called [[clusters]]"),
     ("backend", "it is called [[clusters]]"),
+    ("gzip", "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]"),
     ("http", "`http` belongs in a listener: write [[listeners]] and address = \"0.0.0.0:10000\" before it"),
 ];
 
@@ -124,6 +126,63 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("proxy_pass", "write route = { cluster = \"name\" } and [[clusters]] with that name"),
     ("location", "write it as match = { prefix = \"/\" }"),
     ("return", "write direct_response = { status = 200 }"),
+    ("include", "one file holds the whole configuration; a template or `cat` can join parts before the start"),
+    ("gzip_types", "it is content_type of the filter `compressor`"),
+    ("compress", "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]"),
+    ("compression", "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]"),
+    ("encode", "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]"),
+    ("basic_auth", "basic auth is not supported yet"),
+    ("basicauth", "basic auth is not supported yet"),
+    ("auth_basic", "basic auth is not supported yet"),
+    ("auth_basic_user_file", "basic auth is not supported yet"),
+    ("forward_auth", "external authorization is not supported yet"),
+    ("auth_request", "external authorization is not supported yet"),
+    ("websocket", "upgrades such as WebSocket are not supported yet"),
+    ("websockets", "upgrades such as WebSocket are not supported yet"),
+    ("leastconn", "write lb_policy = \"least_request\", in [[clusters]]"),
+    ("least_conn", "write lb_policy = \"least_request\", in [[clusters]]"),
+    ("balance", "it is called lb_policy, in [[clusters]]"),
+    ("load_balancing", "it is called lb_policy, in [[clusters]]"),
+    ("ip_hash", "write lb_policy = \"ring_hash\", and hash_policy = [{ source_ip = true }] in the route"),
+    ("sticky", "write lb_policy = \"ring_hash\", and a hash_policy with a cookie in the route"),
+    ("backup", "endpoints with priority = 1 are only used when those with priority 0 are not enough"),
+    ("upstreams", "they are called [[clusters]]"),
+    ("backends", "they are called [[clusters]]"),
+    ("default_backend", "write it as the last route: match = { prefix = \"/\" }"),
+    ("use_backend", "write a route: match = { ... }, route = { cluster = \"name\" }"),
+    ("acl", "conditions belong in the match of a route"),
+    ("reverse_proxy", "write route = { cluster = \"name\" } and [[clusters]] with that name"),
+    ("root", "files are not served: this is a proxy"),
+    ("try_files", "files are not served: this is a proxy"),
+    ("autoindex", "files are not served: this is a proxy"),
+    ("rewrite", "write prefix_rewrite, regex_rewrite or template_rewrite, in `route`"),
+    ("error_page", "error pages of your own are not supported yet"),
+    ("errorfile", "error pages of your own are not supported yet"),
+    ("error_log", "the program log goes to standard error; its level is log, in [runtime]"),
+    ("proxy_connect_timeout", "it is called connect_timeout, in [[clusters]]"),
+    ("proxy_read_timeout", "it is called stream_idle_timeout; a limit for the whole response is timeout, in `route`"),
+    ("proxy_send_timeout", "it is called stream_idle_timeout"),
+    ("proxy_next_upstream", "it is called retry_policy"),
+    ("proxy_redirect", "location headers of responses are not rewritten"),
+    ("proxy_buffering", "bodies are streamed: buffer_limit, in `http`, bounds what waits"),
+    ("proxy_buffers", "bodies are streamed: buffer_limit, in `http`, bounds what waits"),
+    ("proxy_cache", "there is no cache"),
+    ("cache", "there is no cache"),
+    ("limit_req_zone", "it is a filter of `http`: http_filters = [{ local_ratelimit = { ... } }]"),
+    ("limit_rate", "it is the response_rate_limit of the filter `fault`"),
+    ("large_client_header_buffers", "it is called max_headers_size, in `http`"),
+    ("ssl_certificate", "TLS is not supported yet"),
+    ("ssl_certificate_key", "TLS is not supported yet"),
+    ("certificates", "TLS is not supported yet"),
+    ("timeout_connect", "it is called connect_timeout, in [[clusters]]"),
+    ("timeout_client", "it is called stream_idle_timeout and idle_timeout, in `http`"),
+    ("timeout_server", "it is called stream_idle_timeout; a limit for the whole response is timeout, in `route`"),
+    ("httpchk", "it is called health_checks, in [[clusters]]"),
+    ("option", "each option is a key of its table; docs/CONFIG.md lists them"),
+    ("middlewares", "they are http_filters, in `http`"),
+    ("plugins", "they are http_filters, in `http`"),
+    ("entrypoints", "they are called [[listeners]]"),
+    ("workers", "it is called shards"),
 ];
 
 /// HTTP filters of Envoy that do not exist here yet.
@@ -151,11 +210,26 @@ pub fn explain(problems: &mut Problems<'_>) {
     let tables = if list.is_empty() { Vec::new() } else { all_tables() };
     let mut suggested: HashSet<(KeyPath, &'static str)> = HashSet::new();
     let mut explained = Vec::with_capacity(list.len());
+    let text = problems.text();
+    let written = if list.is_empty() { Vec::new() } else { statements(text, text.len()) };
     for problem in list {
         let Some(KeyFault::Unknown { table, place, key }) = problem.key_fault() else {
             explained.push(problem);
             continue;
         };
+        if let Some((header, owner, known)) = below_header(&tables, &written, problem.start(), place, key) {
+            suggested.insert((table.parent(), known));
+            let header_text = header.text(text);
+            let owner = if owner.is_empty() { "the top level".to_owned() } else { format!("`{owner}`") };
+            let hint = format!("it is a key of {owner}: move it above {header_text}, which takes all lines below it");
+            let problem = problem.hint(Some(hint));
+            explained.push(
+                problem
+                    .with_message(|message| format!("{message} in the table of {header_text}"))
+                    .earlier_at(header.span.start),
+            );
+            continue;
+        }
         let text = match hint(place, key) {
             Some(hint) => Some(hint.to_owned()),
             None => match similar_key(&tables, place, key, problems) {
@@ -173,6 +247,27 @@ pub fn explain(problems: &mut Problems<'_>) {
         _ => true,
     };
     explained.into_iter().filter(is_wanted).for_each(|problem| problems.push(problem));
+}
+
+/// The header that makes the key at `at` one of its table, if a table around that table has such a key.
+fn below_header<'s, 't>(
+    tables: &[&'static TableSpec],
+    written: &'s [Statement<'t>],
+    at: usize,
+    place: &str,
+    key: &str,
+) -> Option<(&'s Statement<'t>, &'static str, &'static str)> {
+    let index = written.partition_point(|it| it.span.start <= at).checked_sub(1)?;
+    let statement = &written[index];
+    // Its own key, and not one inside of its value.
+    if statement.kind != Kind::Key || at >= statement.span.end || statement.path.last() != Some(&key) {
+        return None;
+    }
+    let header = written[..index].iter().rfind(|it| it.kind != Kind::Key)?;
+    let (outer, _) = place.rsplit_once('.')?;
+    let spec = tables.iter().find(|spec| spec.place == outer)?;
+    let known = spec.keys.iter().find(|known| known.name == key)?;
+    Some((header, spec.place, known.name))
 }
 
 /// The key of the table declared at `place` that `written` probably stands for.

@@ -30,6 +30,14 @@ impl KeyPath {
         Self(Some(Rc::new(Step::Key(self.clone(), key.into()))))
     }
 
+    /// The path to the table or list that holds this.
+    pub fn parent(&self) -> Self {
+        match self.0.as_deref() {
+            Some(Step::Key(parent, _) | Step::Index(parent, _)) => parent.clone(),
+            None => Self(None),
+        }
+    }
+
     pub fn index(&self, index: usize) -> Self {
         Self(Some(Rc::new(Step::Index(self.clone(), index))))
     }

@@ -84,7 +84,7 @@ const VALUES: &str = r#"
 
 | Type | Written as |
 |---|---|
-| duration | A string, one whole number with one unit: `"250ms"`, `"15s"`, `"5m"`, `"1h"`. Where `"off"` is allowed, `"0s"` means the same. |
+| duration | A string, one number with one unit: `"250ms"`, `"0.25s"`, `"15s"`, `"5m"`, `"1h"`; to the millisecond. Where `"off"` is allowed, `"0s"` means the same. |
 | size | A string, one whole number with one unit: `"512B"`, `"16KiB"`, `"10MiB"`, `"1GiB"`. Units are powers of 1024; `KB` and `MB` are refused, because some programs mean 1000 by them and others 1024. |
 | address | A string: `"127.0.0.1:8080"`, `"[::1]:8080"`, `"unix:/run/app.sock"`. |
 | endpoint address | A string: an address, or a host name with a port, `"app.internal:8080"`, if the cluster's `discovery` looks up names. |

@@ -1,8 +1,11 @@
 //! Files that are not TOML: the parser's errors with hints.
 
+mod statements;
+
 use std::collections::HashSet;
 
 use crate::diagnostic::Problem;
+pub use statements::{Kind, Statement, statements};
 
 /// The parser's errors without consequential ones: the first of each line, and none after a bracket that is not closed.
 pub fn problems(text: &str, errors: &[toml::de::Error]) -> Vec<Problem> {
@@ -17,6 +20,11 @@ pub fn problems(text: &str, errors: &[toml::de::Error]) -> Vec<Problem> {
             continue;
         }
         let problem = Problem::in_text(span, format!("not valid TOML: {message}"));
+        if let Some(conflict) = conflict(message, text, start) {
+            let problem = Problem::in_text(problem_span(text, start), format!("not valid TOML: {}", conflict.message));
+            problems.push(problem.earlier_at(conflict.earlier).hint(Some(conflict.hint)));
+            continue;
+        }
         if message.starts_with("missing comma") && begins_statement(text, start) {
             problems.push(problem.hint(Some("a bracket above this line is not closed: it lacks its ] or }")));
             break;
@@ -26,9 +34,33 @@ pub fn problems(text: &str, errors: &[toml::de::Error]) -> Vec<Problem> {
     problems
 }
 
+/// Which earlier statement the one at the byte `at` clashes with, if this is what the parser means.
+fn conflict(message: &str, text: &str, at: usize) -> Option<statements::Conflict> {
+    if !message.starts_with("duplicate key") && !message.starts_with("cannot extend value") {
+        return None;
+    }
+    let found = statements(text, at);
+    // A key inside of a value is no statement.
+    if found.last()?.span.end <= at {
+        return None;
+    }
+    statements::conflict(text, &found)
+}
+
+/// The bytes of the header or key at the byte `at`.
+fn problem_span(text: &str, at: usize) -> std::ops::Range<usize> {
+    statements(text, at).pop().map_or(at..at, |statement| {
+        let length = statement.text(text).len();
+        statement.span.start..statement.span.start + length
+    })
+}
+
 /// Whether the line at `at` looks like a header or a key with its value, which cannot stand inside brackets.
 fn begins_statement(text: &str, at: usize) -> bool {
     let line_start = text[..at].rfind('\n').map_or(0, |found| found + 1);
+    if !text[line_start..at].trim().is_empty() {
+        return false;
+    }
     let line = text[line_start..].lines().next().unwrap_or_default();
     let key = line.trim_start().split('=').next().unwrap_or_default();
     let is_key = |key: &str| key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-. ".contains(&b));
@@ -53,6 +85,21 @@ fn hint(message: &str, text: &str, at: usize) -> Option<String> {
             false => "this key is written twice in one table; another member of a list begins with [[...]]".into(),
         });
     }
+    if message.starts_with("missing comma") {
+        return Some(match text[line_start..at].trim() {
+            "" => "the line before this one lacks a comma at its end".into(),
+            _ => format!("write a comma before {:?}", rest.split([' ', '=', ',']).next().unwrap_or_default()),
+        });
+    }
+    if message.starts_with("missing escaped value") || message.contains("escape") {
+        return Some(
+            "in double quotes `\\` begins an escape: write the string in single quotes, as '/\\d+', or `\\\\` for each"
+                .into(),
+        );
+    }
+    if let Some(straight) = straight_quotes(text, line_start, at) {
+        return Some(format!("these are typographic quotes: write straight ones, {straight}"));
+    }
     if message.starts_with("key with no value") {
         return Some(match rest.trim_start().chars().next() {
             _ if text[line_start..at].trim_end().ends_with(':') => {
@@ -75,4 +122,19 @@ fn hint(message: &str, text: &str, at: usize) -> Option<String> {
         return (!word.is_empty()).then(|| format!("write strings in quotes: {word:?}"));
     }
     None
+}
+
+/// The word around the byte `at` in straight quotes, if it has typographic ones.
+fn straight_quotes(text: &str, line_start: usize, at: usize) -> Option<String> {
+    const QUOTES: [char; 9] = ['“', '”', '„', '‟', '‘', '’', '«', '»', '″'];
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    let value_start = line.get(..at - line_start)?.rfind(['=', '[', '{', ',']).map_or(0, |found| found + 1);
+    let open = value_start + line[value_start..].find(QUOTES)?;
+    // Not those in a string.
+    if !line[value_start..open].trim().is_empty() {
+        return None;
+    }
+    let word = line[open..].trim_start_matches(QUOTES);
+    let word = word.split(QUOTES).next().unwrap_or_default();
+    Some(format!("{word:?}"))
 }

@@ -17,6 +17,7 @@ mod shape;
 mod table;
 mod text;
 mod units;
+mod words;
 
 pub use compiled::{CompiledPattern, MATCH_STEPS_MAX, steps};
 pub use either::{Empty, Nested, OffOr};

@@ -58,8 +58,10 @@ impl<T: Word> FromText for OneOf<T> {
         let hint = if T::LATER.contains(&lower.as_str()) {
             Some(format!("`{lower}` is not supported yet"))
         } else {
-            let words = T::WORDS.iter().map(|(word, _)| *word);
-            crate::diagnostic::closest(&lower, words).map(|word| format!("did you mean \"{word}\"?"))
+            let words: Vec<_> = T::WORDS.iter().map(|(word, _)| *word).collect();
+            let meant = super::words::word(&lower, &words);
+            let meant = meant.or_else(|| crate::diagnostic::closest(&lower, words.into_iter()));
+            meant.map(|word| format!("did you mean \"{word}\"?"))
         };
         Err(Refusal::new(format!("unknown word \"{text}\"")).hint(hint))
     }

@@ -81,7 +81,7 @@ impl Shape {
             Self::Numbers(numbers) => numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
             Self::Number { min, max } => format!("a number from {min} to {max}"),
             Self::Duration { min, max } => format!(
-                "a whole number with a unit (ms, s, m, h) from \"{}\" to \"{}\", such as \"250ms\" or \"15s\"",
+                "a number with a unit (ms, s, m, h) from \"{}\" to \"{}\", such as \"250ms\" or \"15s\"",
                 format_duration_ms(*min),
                 format_duration_ms(*max)
             ),

@@ -28,21 +28,34 @@ pub fn out_of_range(text: &str, below: bool) -> Refusal {
     Refusal::new(format!("\"{text}\" is too {}", if below { "small" } else { "large" }))
 }
 
+/// Milliseconds. A fraction is allowed if no part of a millisecond is left: "0.25s", "1.5m".
 pub fn parse_duration_ms(text: &str) -> Result<u64, Refusal> {
-    let (digits, unit) = split_number(text);
+    let (number, unit) = split_decimal(text);
     let refusal = || Refusal::new(format!("\"{text}\" is not a duration"));
-    if let Some((_, factor)) = DURATION_UNITS.iter().find(|(name, _)| *name == unit) {
-        if digits.is_empty() {
-            return Err(refusal());
+    let Some((_, factor)) = DURATION_UNITS.iter().find(|(name, _)| *name == unit) else {
+        return Err(refusal().hint(duration_hint(number, unit)));
+    };
+    let Some(decimal) = Decimal::parse(number) else {
+        let mended = match number.strip_suffix('.') {
+            Some(whole) => whole.to_owned(),
+            None => format!("0{number}"),
+        };
+        let hint =
+            Decimal::parse(&mended).map(|_| format!("write digits on both sides of the point: \"{mended}{unit}\""));
+        return Err(refusal().hint(hint.filter(|_| number.contains('.'))));
+    };
+    match decimal.times(*factor) {
+        None => Err(out_of_range(text, false)),
+        Some((ms, true)) => Ok(ms),
+        Some((ms, false)) => {
+            let near = format_duration_ms(ms.max(1));
+            Err(refusal().hint(Some(format!("the shortest step is 1ms: did you mean \"{near}\"?"))))
         }
-        let ms = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
-        return ms.ok_or_else(|| out_of_range(text, false));
     }
-    Err(refusal().hint(duration_hint(digits, unit)))
 }
 
-fn duration_hint(digits: &str, unit: &str) -> Option<String> {
-    let number: u64 = digits.parse().ok()?;
+fn duration_hint(number: &str, unit: &str) -> Option<String> {
+    Decimal::parse(number)?;
     let meant = match unit.trim().to_ascii_lowercase().as_str() {
         "" => return Some(format!("the unit is missing: \"{number}s\" or \"{number}ms\"")),
         "us" | "µs" | "ns" => return Some("the shortest duration is \"1ms\"".into()),
@@ -50,14 +63,26 @@ fn duration_hint(digits: &str, unit: &str) -> Option<String> {
         "s" | "sec" | "secs" | "second" | "seconds" => format!("{number}s"),
         "m" | "min" | "mins" | "minute" | "minutes" => format!("{number}m"),
         "h" | "hr" | "hour" | "hours" => format!("{number}h"),
-        "d" | "day" | "days" => format!("{}h", number.checked_mul(24)?),
-        other if other.starts_with('.') => return Some("write a whole number of a smaller unit: \"1500ms\"".into()),
-        other if other.contains(|c: char| c.is_ascii_digit()) => {
-            return Some("write one number with one unit: \"90s\", not \"1m30s\"".into());
+        "d" | "day" | "days" => format_duration_ms(Decimal::parse(number)?.times(24 * 3_600_000)?.0),
+        _ => {
+            return sum_of_parts(&format!("{number}{unit}"))
+                .map(|ms| format!("write one number with one unit: \"{}\"", format_duration_ms(ms)));
         }
-        _ => return None,
     };
     Some(format!("did you mean \"{meant}\"?"))
+}
+
+/// What "1m30s" comes to.
+fn sum_of_parts(text: &str) -> Option<u64> {
+    let (mut rest, mut sum) = (text, 0u64);
+    while !rest.is_empty() {
+        let (number, after) = split_decimal(rest);
+        let length = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (_, factor) = DURATION_UNITS.iter().find(|(name, _)| *name == &after[..length])?;
+        sum = sum.checked_add(Decimal::parse(number)?.times(*factor)?.0)?;
+        rest = after[length..].trim_start();
+    }
+    Some(sum)
 }
 
 pub fn parse_size(text: &str) -> Result<u64, Refusal> {
@@ -81,10 +106,53 @@ fn size_hint(digits: &str, unit: &str) -> Option<String> {
         "k" | "kb" | "kib" => ("KiB", 1u64 << 10),
         "m" | "mb" | "mib" => ("MiB", 1 << 20),
         "g" | "gb" | "gib" => ("GiB", 1 << 30),
-        other if other.starts_with('.') => return Some("write a whole number of a smaller unit: \"1536KiB\"".into()),
+        _ if unit.starts_with('.') => return smaller_unit(digits, unit),
         _ => return None,
     };
     Some(format!("units are powers of 1024: did you mean \"{number}{meant}\" ({} bytes)?", number.checked_mul(factor)?))
+}
+
+/// The size with a fraction as a whole number of bytes or of a smaller unit.
+fn smaller_unit(digits: &str, rest: &str) -> Option<String> {
+    let text = format!("{digits}{rest}");
+    let (number, unit) = split_decimal(&text);
+    let (_, factor) = SIZE_UNITS.iter().find(|(name, _)| *name == unit)?;
+    let (bytes, _) = Decimal::parse(number)?.times(*factor)?;
+    Some(format!("sizes have no fraction: write \"{}\"", format_size(bytes)))
+}
+
+/// A number with or without a fraction: `units / 10^places`.
+struct Decimal {
+    units: u64,
+    places: u32,
+}
+
+impl Decimal {
+    fn parse(text: &str) -> Option<Self> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if !are_digits(whole) || !are_digits(fraction) {
+            return None;
+        }
+        let fraction = fraction.trim_end_matches('0');
+        // A number that is too large for 64 bits is still a number.
+        let units = format!("{whole}{fraction}").parse().unwrap_or(u64::MAX);
+        Some(Self { units, places: u32::try_from(fraction.len()).ok()? })
+    }
+
+    /// The product with `factor`, rounded down, and whether nothing is left over; `None` if it is too large.
+    fn times(&self, factor: u64) -> Option<(u64, bool)> {
+        if self.units == u64::MAX {
+            return None;
+        }
+        let product = u128::from(self.units) * u128::from(factor);
+        let divisor = 10u128.checked_pow(self.places)?;
+        Some((u64::try_from(product / divisor).ok()?, product.is_multiple_of(divisor)))
+    }
+}
+
+fn split_decimal(text: &str) -> (&str, &str) {
+    text.split_at(text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count())
 }
 
 fn split_number(text: &str) -> (&str, &str) {
@@ -108,6 +176,19 @@ mod tests {
             assert_eq!(format_size(bytes), text);
             assert_eq!(parse_size(text).ok(), Some(bytes));
         }
+    }
+
+    #[test]
+    fn durations_may_have_a_fraction() {
+        for (text, ms) in [("0.25s", 250), ("1.5m", 90_000), ("0.5h", 1_800_000), ("2.0ms", 2), ("0.001s", 1)] {
+            assert_eq!(parse_duration_ms(text).ok(), Some(ms), "{text}");
+        }
+        for text in ["0.5ms", "0.0001s", "1.s", ".5s", "1..5s", "1.5.5s", "1.5", "99999999999999999999.5s"] {
+            assert!(parse_duration_ms(text).is_err(), "{text}");
+        }
+        assert_eq!(sum_of_parts("1m30s"), Some(90_000));
+        assert_eq!(sum_of_parts("1.5x"), None);
+        assert_eq!(smaller_unit("1", ".5MiB").as_deref(), Some("sizes have no fraction: write \"1536KiB\""));
     }
 
     #[test]
