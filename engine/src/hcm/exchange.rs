@@ -249,7 +249,7 @@ async fn forward_to_upstream<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a
         Reply::begin(serving.exchange, &hcm.shard.reactor);
         return Ok(respond::local(serving, &reply).await?.into());
     };
-    let forwarding = forwarding(serving, forward, cluster);
+    let forwarding = forwarding(serving, forward, cluster)?;
     affordable(serving)?;
     let Serving { exchange, client, .. } = serving;
     let mut current = None;
@@ -276,7 +276,11 @@ async fn forward_to_upstream<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a
 }
 
 /// Decide what holds for the request and all its tries, and make the last edits of its head.
-fn forwarding<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a Forward, cluster: usize) -> Forwarding<'a> {
+fn forwarding<'a>(
+    serving: &mut Serving<'a, '_, '_>,
+    forward: &'a Forward,
+    cluster: usize,
+) -> Result<Forwarding<'a>, Fault> {
     let Serving { hcm, connection, exchange, client, .. } = serving;
     let (hcm, reactor) = (*hcm, &hcm.shard.reactor);
     let may_ask = exchange.facts.is_internal.then_some(hcm.config.limits.max_requested_retries);
@@ -290,7 +294,7 @@ fn forwarding<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a Forward, clust
     }
     let life = forward.max_stream_duration.unwrap_or(timeouts.max_stream_duration);
     client.deadlines.limit_life(exchange.facts.times.start, life);
-    finalize::request(hcm, connection, exchange, forward);
+    finalize::request(hcm, connection, exchange, forward)?;
     let hashed = match &forward.hash_policy[..] {
         [] => Hashed::default(),
         policies => {
@@ -301,7 +305,7 @@ fn forwarding<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a Forward, clust
     };
     let weighted = exchange.weighted_cluster(forward);
     let host = exchange.facts.route.map(|at| &hcm.config.virtual_hosts[at.virtual_host as usize]);
-    Forwarding {
+    Ok(Forwarding {
         reactor,
         cluster: &hcm.clusters[cluster],
         clusters: &hcm.clusters,
@@ -315,7 +319,7 @@ fn forwarding<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a Forward, clust
         stream_idle,
         tells_tries: host.is_some_and(|host| host.include_request_attempt_count),
         stats: &hcm.stats,
-    }
+    })
 }
 
 fn account(serving: &mut Serving<'_, '_, '_>, ending: &Ending) {

@@ -6,25 +6,35 @@ use super::manager::Hcm;
 use super::record::record;
 use super::serving::Ending;
 use crate::http::format::format_value;
-use crate::http::{Exchange, FieldId, HeadEditor, Mutations, Version, is_valid_authority};
+use crate::http::{Exchange, FieldId, HeadEditor, Mutations, Version, is_valid_authority, path};
 use crate::route::rewrite;
+use crate::router::Fault;
 use ringway_config::model::{self, HostRewrite, ServerHeader};
 use smallvec::SmallVec;
 
 /// Edit the request that is about to be forwarded. Mutations come first: they see the path and the host as they came, and
 /// a rewrite may take the host from a field that they set.
-pub(super) fn request(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange, forward: &model::Forward) {
+///
+/// # Errors
+/// The rewrite makes a path of the request's that leads elsewhere.
+pub(super) fn request(
+    hcm: &Hcm,
+    connection: &Connection,
+    exchange: &mut Exchange,
+    forward: &model::Forward,
+) -> Result<(), Fault> {
     let weighted = exchange.weighted_cluster(forward);
     let at = exchange.facts.route;
     for headers in hcm.headers.for_route(at, exchange.facts.weighted).into_iter().flatten() {
         apply(&headers.request, hcm, connection, exchange, None, |exchange| exchange.request.edit());
     }
-    rewrite(hcm, exchange, forward, weighted);
+    rewrite(hcm, exchange, forward, weighted)?;
     // Once for each message that came in: an internal redirect sends the same one again.
     if let Some(via) = hcm.config.headers.via.as_ref().filter(|_| exchange.facts.redirects == 0) {
         let version = exchange.request.head.version;
         add_via(&mut exchange.request.edit(), via, version);
     }
+    Ok(())
 }
 
 /// Edit a response to a request that has a route, wherever the response is from. `ending`: what is known of it so far.
@@ -37,18 +47,28 @@ pub(super) fn routed_response(hcm: &Hcm, connection: &Connection, exchange: &mut
     }
 }
 
-/// Rewrite path and host as the route says.
-fn rewrite(hcm: &Hcm, exchange: &mut Exchange, forward: &model::Forward, weighted: Option<&model::WeightedCluster>) {
+/// Rewrite path and host as the route says. `/c../x` has no dot segment, but with `/` for `/c` it gets one, and the upstream
+/// would resolve it to a path outside of what the route gives access to: where paths are normalized it is refused.
+fn rewrite(
+    hcm: &Hcm,
+    exchange: &mut Exchange,
+    forward: &model::Forward,
+    weighted: Option<&model::WeightedCluster>,
+) -> Result<(), Fault> {
     if forward.path_rewrite.is_none() && forward.host_rewrite.is_none() && weighted.is_none() {
-        return;
+        return Ok(());
     }
-    let Some(at) = exchange.facts.route else { return };
+    let Some(at) = exchange.facts.route else { return Ok(()) };
     let host = new_host(exchange, forward, weighted);
     if let Some(rewrite) = &forward.path_rewrite {
         let route = hcm.table.route(at);
         let mut target = hcm.shard.reactor.take_vec();
         let (head, view) = (&exchange.request.head, exchange.request.view());
         let path_len = rewrite::target(rewrite, route, head, view, &mut target);
+        if hcm.config.paths.normalize && path::has_dot_segments(&target[..path_len]) {
+            hcm.shard.reactor.give_vec(target);
+            return Err(Fault::InvalidPath);
+        }
         let original_at = target.len();
         head.target(view).iter().for_each(|part| target.extend_from_slice(part));
         // Only the proxy says what the path was before it rewrote it.
@@ -65,6 +85,7 @@ fn rewrite(hcm: &Hcm, exchange: &mut Exchange, forward: &model::Forward, weighte
         }
         exchange.request.head.authority = exchange.request.edits.store(|out| out.extend_from_slice(&host));
     }
+    Ok(())
 }
 
 /// The host that the request is to have; `HostRewrite::Auto` is known only when an endpoint is.

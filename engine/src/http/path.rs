@@ -54,6 +54,18 @@ pub fn has_slashes_in_row(path: &[u8]) -> bool {
     memchr::memmem::find(path, b"//").is_some()
 }
 
+/// Whether a segment of `path` is `.` or `..`, a dot escaped or not.
+pub fn has_dot_segments(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').any(|segment| {
+        let mut rest = segment;
+        let mut dots = 0;
+        while let [b'.', more @ ..] | [b'%', b'2', b'e' | b'E', more @ ..] = rest {
+            (rest, dots) = (more, dots + 1);
+        }
+        rest.is_empty() && (1..=2).contains(&dots)
+    })
+}
+
 fn escaped_slash(escape: &[u8]) -> Option<u8> {
     match escape {
         [b'%', b'2', b'f' | b'F'] => Some(b'/'),
@@ -182,6 +194,16 @@ mod tests {
         let text = String::from_utf8(out.split_off(6)).expect("valid");
         assert!(needs_normalizing(path.as_bytes()) || text == path, "{path} became {text}");
         Ok(text)
+    }
+
+    #[test]
+    fn dot_segments_are_found() {
+        for path in ["/.", "/..", "/a/../b", "/a/%2e%2E", "/.%2e/a", "/%2E/"] {
+            assert!(has_dot_segments(path.as_bytes()), "{path}");
+        }
+        for path in ["/", "/a.b/c..", "/...", "/..a/.b", "/%2", "/%2e%2e%2e", "/a/%2f.."] {
+            assert!(!has_dot_segments(path.as_bytes()), "{path}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::http::coding::Coding;
 use crate::ring::Buf;
 use crate::stats::CodingStats;
 use smallvec::SmallVec;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, ready};
@@ -25,7 +26,7 @@ pub struct Transform {
 pub struct Expansion {
     /// Bytes.
     pub max_output: u64,
-    /// Bytes for each byte of input.
+    /// Bytes for each byte that came over the wire, whatever the number of codings one over the other.
     pub max_ratio: u32,
 }
 
@@ -48,7 +49,13 @@ struct Stage {
 
 enum Coder {
     Encode(Lease),
-    Decode { decoder: Box<Decoder>, charge: Charge, expansion: Expansion, taken: u64, given: u64 },
+    Decode { decoder: Box<Decoder>, charge: Charge, expansion: Expansion, wire: Wire, given: u64 },
+}
+
+/// Bytes that came over the wire to the first of several decoders in a row, which counts them for all.
+struct Wire {
+    bytes: Rc<Cell<u64>>,
+    is_first: bool,
 }
 
 impl Transform {
@@ -60,13 +67,21 @@ impl Transform {
     /// Restore what has this coding. `None`: there is no room for the state.
     pub fn decode(coders: &Rc<Coders>, coding: Coding, expansion: Expansion, stats: Arc<CodingStats>) -> Option<Self> {
         let (decoder, charge) = coders.decoder(coding)?;
-        let coder = Coder::Decode { decoder: Box::new(decoder), charge, expansion, taken: 0, given: 0 };
+        let wire = Wire { bytes: Rc::default(), is_first: true };
+        let coder = Coder::Decode { decoder: Box::new(decoder), charge, expansion, wire, given: 0 };
         Some(Self { stages: SmallVec::from_iter([Stage::new(coder, stats)]) })
     }
 
     /// Work on in `next`.
     pub fn append(&mut self, next: Self) {
-        self.stages.extend(next.stages);
+        for mut stage in next.stages {
+            if let (Some(Coder::Decode { wire: before, .. }), Coder::Decode { wire, .. }) =
+                (self.stages.last().map(|stage| &stage.coder), &mut stage.coder)
+            {
+                *wire = Wire { bytes: before.bytes.clone(), is_first: false };
+            }
+            self.stages.push(stage);
+        }
     }
 
     /// The next piece of what becomes of the pieces of `source`, or the body's end. Pending wakes the task, where it is
@@ -180,14 +195,16 @@ impl Stage {
     fn count(&mut self, consumed: u64, produced: u64) -> Result<(), Violation> {
         let (plain, compressed) = match &mut self.coder {
             Coder::Encode(_) => (consumed, produced),
-            Coder::Decode { decoder, charge, expansion, taken, given } => {
-                *taken += consumed;
+            Coder::Decode { decoder, charge, expansion, wire, given } => {
+                if wire.is_first {
+                    wire.bytes.set(wire.bytes.get() + consumed);
+                }
                 *given += produced;
                 charge.grow(decoder.bytes())?;
                 if *given > expansion.max_output {
                     return Err(TOO_LARGE);
                 }
-                if *given > ALWAYS_FINE && *given > taken.saturating_mul(u64::from(expansion.max_ratio)) {
+                if *given > ALWAYS_FINE && *given > wire.bytes.get().saturating_mul(u64::from(expansion.max_ratio)) {
                     return Err(BOMB);
                 }
                 (produced, consumed)

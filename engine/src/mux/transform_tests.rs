@@ -205,6 +205,26 @@ fn bombs_and_broken_bodies_are_refused() {
     assert_eq!(greedy.map_err(|violation| violation.status), Err(503));
 }
 
+/// A coding in another multiplies what each may become, so all of them together are held against the bytes of the wire.
+#[test]
+fn a_bomb_in_several_layers_is_one() {
+    let world = world();
+    let plain = vec![b'0'; 8 << 20];
+    let gzip = Settings::Gzip { level: 9, window_bits: 15 };
+    let twice = encoded(gzip, &encoded(gzip, &plain));
+    let layers = |expansion| {
+        let mut outer = world.decode(Coding::Gzip, expansion);
+        outer.append(world.decode(Coding::Gzip, expansion));
+        world.run(outer, vec![Comes::Bytes(twice.clone()), Comes::End])
+    };
+    let ratio = (plain.len() / twice.len()) as u32;
+    // Each layer by itself stays below this.
+    let single = Expansion { max_ratio: 1100, ..FINE };
+    assert!(ratio > 1100, "{ratio}");
+    assert_eq!(layers(single), Err(BOMB));
+    assert!(layers(Expansion { max_ratio: ratio + 1, ..FINE }).expect("allowed").concat() == plain);
+}
+
 /// One body alone: no slice takes more than its turn, and each turn gets on.
 #[test]
 fn each_turn_of_the_reactor_sees_one_slice() {

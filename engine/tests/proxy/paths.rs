@@ -1,6 +1,6 @@
 //! What is done to a request's path and host before a route is looked for.
 
-use super::support::{Origin, Ringway, response};
+use super::support::{Origin, Ringway, forwarding, response};
 
 fn routed(http: &str) -> (Origin, Ringway) {
     let origin = Origin::answering(|request| response(200, &[], request.target()));
@@ -134,6 +134,27 @@ endpoints = ["{}"]
         client.send(format!("GET {target} HTTP/1.1\r\nHost: good.example\r\n\r\n").as_bytes());
         let answer = client.response();
         assert_eq!(answer.field("location"), Some(&*format!("http://good.example{location}")), "{target}");
+    }
+}
+
+/// A prefix without its slash, and a rewrite with one, would bring back the dot segments that normalizing took away.
+#[test]
+fn a_rewrite_makes_no_dot_segments() {
+    let origin = Origin::answering(|request| response(200, &[], request.target()));
+    let route = "routes = [{ match = { prefix = \"/c\" }, route = { cluster = \"app\", prefix_rewrite = \"/\" } },\n\
+                 { match = { prefix = \"/\" }, route = { cluster = \"app\", \
+                 regex_rewrite = { pattern = \"x\", substitution = \"\" } } }]";
+    for (http, dots) in [("", 400), ("normalize_path = false\n", 200)] {
+        let config = forwarding(origin.address, http)
+            .replace("routes = [{ match = { prefix = \"/\" }, route = { cluster = \"app\" } }]", route);
+        let proxy = Ringway::start(&config);
+        for target in ["/c../admin", "/c..", "/c./a", "/a/.x./b", "/a/%2xe./b"] {
+            assert_eq!(proxy.get(target).status(), dots, "{target} with {http:?}");
+        }
+        for (target, expected) in [("/c..a/b", "/..a/b"), ("/c/a", "/a"), ("/ax/.b", "/a/.b")] {
+            assert_eq!(proxy.get(target).text(), expected, "{target}");
+        }
+        assert_eq!(proxy.stat("cluster.app.upstream_rq_total"), if dots == 200 { 8 } else { 3 });
     }
 }
 

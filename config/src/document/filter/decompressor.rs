@@ -16,8 +16,8 @@ table! {
         advertise_accept_encoding: bool, default "true";
         /// Bytes that a body becomes at most. Above it, a request gets status 413, and a response is broken off.
         max_output_bytes: SizeOrOff<1>, default "\"1GiB\"";
-        /// Bytes that a body becomes at most for each of its bytes, once it has become more than 64 KiB: above it, the
-        /// body is a decompression bomb and treated as above `max_output_bytes`.
+        /// Bytes that a body becomes at most for each byte that came over the wire, with all its codings undone, once it
+        /// has become more than 64 KiB: above it, the body is a decompression bomb and treated as above `max_output_bytes`.
         max_inflate_ratio: Int<1, 4_294_967_295>, default "100";
     }
 }

@@ -41,6 +41,8 @@ fn status_lines_are_strict() {
         "HTTP/1.1 2000 OK",
         "HTTP/1.1 2x0 OK",
         "HTTP/1.1\t200 OK",
+        "HTTP/1.10 200 OK",
+        "HTTP/1.x 200 OK",
         "HTTP/1.1 200\tOK",
     ] {
         assert!(response(&format!("{line}\r\n\r\n")).is_err(), "{line:?}");
@@ -49,9 +51,23 @@ fn status_lines_are_strict() {
     assert_eq!(refused_response("HTTP/1.1 200 O\rK\r\n\r\n"), ResponseError::InvalidStatusLine);
     assert_eq!(refused_response("HTTP/1.1 2x0 OK\r\n\r\n"), ResponseError::InvalidStatusLine);
     assert_eq!(refused_response("<html>not http at all"), HeadError::InvalidVersion.into());
-    for version in ["HTTP/2.0", "HTTP/1.2", "HTTP/2 "] {
+    for version in ["HTTP/2.0", "HTTP/2 "] {
         assert_eq!(refused_response(&format!("{version} 200 OK\r\n\r\n")), HeadError::VersionNotSupported.into());
     }
+}
+
+/// A later minor version is read as 1.1 (RFC 9110 section 2.5), rules and framing included.
+#[test]
+fn later_minor_versions() {
+    for minor in 2..=9 {
+        let head = response(&format!("HTTP/1.{minor} 200 OK\r\nContent-Length: 3\r\n\r\n")).expect("valid");
+        assert_eq!((head.status, head.content_length), (200, Some(3)));
+    }
+    assert_eq!(
+        refused_response("HTTP/1.2 200 OK\r\nA : b\r\n\r\n"),
+        refused_response("HTTP/1.1 200 OK\r\nA : b\r\n\r\n")
+    );
+    assert!(response("HTTP/1.2 2x0 OK\r\n\r\n").is_err());
 }
 
 /// "The status code of a response is a three-digit integer code"; 100 is the first (RFC 9110 section 15).
