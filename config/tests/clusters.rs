@@ -42,7 +42,7 @@ fn a_cluster_has_every_default() {
     assert_eq!((cluster.name.as_str(), &cluster.discovery), ("app", &Discovery::Static));
     assert_eq!(cluster.lb_policy, LbPolicy::RoundRobin { slow_start: None });
     let expected = LoadBalancing {
-        panic_threshold: 50.0,
+        panic_threshold: None,
         fail_traffic_on_panic: false,
         overprovisioning_factor: 140,
         locality_weights: None,
@@ -194,7 +194,7 @@ fn localities_and_subsets_keep_their_order() {
     );
     let balancing = &cluster.load_balancing;
     assert_eq!(balancing.locality_weights, Some(vec![("b".to_owned(), 3), ("a".to_owned(), 1)]));
-    assert_eq!((balancing.panic_threshold, balancing.fail_traffic_on_panic), (0.0, true));
+    assert_eq!((balancing.panic_threshold, balancing.fail_traffic_on_panic), (Some(0.0), true));
     assert_eq!(balancing.overprovisioning_factor, 100);
     let subsets = balancing.subsets.as_ref().unwrap();
     assert_eq!(subsets.selectors, [vec!["x".to_owned(), "y".to_owned()], vec!["x".to_owned()]]);
@@ -268,7 +268,7 @@ fn outlier_detection_has_envoys_defaults() {
         max_ejection_time: secs(300),
         max_ejection_time_jitter: Duration::ZERO,
         max_ejection_percent: 10,
-        always_eject_one_host: false,
+        always_eject_one_host: true,
         enforcing_consecutive_5xx: 100,
         enforcing_consecutive_gateway_failure: 0,
         enforcing_consecutive_local_origin_failure: 100,

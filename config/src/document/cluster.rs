@@ -56,8 +56,9 @@ table! {
         /// Options of the policy of this name.
         peak_ewma: PeakEwma, optional "every key at its default";
         /// Percentage of healthy endpoints below which a priority ignores health and uses all its endpoints, so that
-        /// the healthy ones are not overloaded (Envoy: healthy_panic_threshold). `0` means never.
-        panic_threshold: Percent, default "50";
+        /// the healthy ones are not overloaded (Envoy: healthy_panic_threshold, there 50). `0` means never: requests
+        /// get status 503. The program log says when panic begins and when it ends.
+        panic_threshold: Percent, optional "only while no endpoint of the cluster is healthy or degraded";
         /// Answer with status 503 instead of ignoring health.
         fail_traffic_on_panic: bool, default "false";
         /// How soon traffic fails over to the next priority: a priority keeps all of it while its percentage of healthy

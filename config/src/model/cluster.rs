@@ -135,8 +135,9 @@ pub struct SlowStart {
 /// Settings that hold for every policy (Envoy: CommonLbConfig and LbSubsetConfig).
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadBalancing {
-    /// Percentage of healthy endpoints of a priority below which health is ignored (default 50; 0: never).
-    pub panic_threshold: f64,
+    /// Percentage of healthy endpoints of a priority below which health is ignored (0: never); `None`, the default: where
+    /// none is usable.
+    pub panic_threshold: Option<f64>,
     /// In panic, refuse instead (default false).
     pub fail_traffic_on_panic: bool,
     /// A priority takes all traffic while its percentage of healthy endpoints, times this number divided by 100, is at

@@ -65,6 +65,8 @@ pub struct Cluster {
     late: Cell<bool>,
     /// An endpoint's protocol lets it refuse.
     may_refuse: Cell<bool>,
+    /// What the program log said last about panic.
+    panic_said: Cell<bool>,
 }
 
 struct View {
@@ -122,6 +124,7 @@ impl Cluster {
             not_before: Cell::new(0),
             late: Cell::new(false),
             may_refuse: Cell::new(false),
+            panic_said: Cell::new(before.is_some_and(|before| before.panic_said.get())),
         });
         cluster.refresh();
         cluster
@@ -161,12 +164,35 @@ impl Cluster {
         self.view.borrow().endpoints.clone()
     }
 
-    /// Regular work off the request path: a cluster without requests closes its connections to removed endpoints, too, and
-    /// limits that were nearly reached are looked at again.
+    /// Regular work off the request path: a cluster without requests closes its connections to removed endpoints, too,
+    /// limits that were nearly reached are looked at again, and the program log says that panic has begun or ended.
     pub fn tend(&self) {
         self.catch_up();
-        if self.speaks && self.shared.limits.is_limited() {
+        if !self.speaks {
+            return;
+        }
+        if self.shared.limits.is_limited() {
             self.shared.limits.relax();
+        }
+        let in_panic = self.view.borrow().balancer.is_in_panic();
+        if self.panic_said.replace(in_panic) != in_panic {
+            self.say_panic(in_panic);
+        }
+    }
+
+    fn say_panic(&self, begins: bool) {
+        let (cluster, view) = (&self.config.name, self.view.borrow());
+        let usable = view.endpoints.iter().filter(|endpoint| endpoint.flags().health() != Health::Unhealthy).count();
+        let total = view.endpoints.len();
+        if !begins {
+            tracing::info!(target: "ringway::health", %cluster, usable, total, "panic is over: health counts again");
+        } else if self.config.load_balancing.fail_traffic_on_panic {
+            tracing::warn!(target: "ringway::health", %cluster, usable, total, "panic: requests get status 503");
+        } else {
+            tracing::warn!(
+                target: "ringway::health", %cluster, usable, total,
+                "panic: requests go to all endpoints, healthy or not (panic_threshold)"
+            );
         }
     }
 

@@ -18,7 +18,7 @@ pub(crate) fn cluster() -> model::Cluster {
         endpoints: Vec::new(),
         lb_policy: model::LbPolicy::RoundRobin { slow_start: None },
         load_balancing: model::LoadBalancing {
-            panic_threshold: 50.0,
+            panic_threshold: None,
             fail_traffic_on_panic: false,
             overprovisioning_factor: 140,
             locality_weights: None,

@@ -215,7 +215,7 @@ with_filter_statistics! { {
     OutlierDetection OutlierStats ["cluster", "envoy_cluster", "envoy_cluster_name"] {
         /// Endpoints ejected now
         gauge ejections_active as "outlier_detection.ejections_active";
-        /// Ejections not made because max_ejection_percent was reached
+        /// Ejections not made because of max_ejection_percent
         counter ejections_overflow as "outlier_detection.ejections_overflow";
         /// Ejections, for whatever reason
         counter ejections_enforced_total as "outlier_detection.ejections_enforced_total";

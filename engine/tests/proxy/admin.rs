@@ -337,5 +337,5 @@ fn log_levels_change_at_run_time() {
     // A second order is carried out after the first, so this shows that the first was.
     assert_eq!(proxy.admin("POST", "/logging?ringway::server=error").status(), 200);
     assert!(!proxy.reload());
-    assert!(proxy.stderr().contains("not reloaded"));
+    proxy.wait_for_log("not reloaded");
 }

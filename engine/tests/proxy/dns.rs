@@ -168,7 +168,7 @@ fn a_silent_name_server_stalls_neither_the_start_nor_traffic() {
     });
     assert!(start.elapsed() > Duration::from_secs(3), "it waits for a while");
     eventually("it is ready", || proxy.admin("GET", "/ready").status() == 200);
-    assert!(proxy.stderr().contains("not all names are looked up yet"), "{}", proxy.stderr());
+    proxy.wait_for_log("not all names are looked up yet");
     assert_eq!(proxy.stat("dns.hickory.pending_resolutions"), 1);
     let mut client = proxy.connect();
     // 500 requests that wait for a lookup take far longer than the patience.
@@ -285,7 +285,7 @@ fn a_name_that_vanishes_empties_a_strict_cluster_only() {
         assert!(vanished.elapsed() >= Duration::from_secs(2), "{:?}", vanished.elapsed());
         assert_eq!(proxy.get("/").status(), 503);
         assert!(proxy.stat("cluster.app.update_empty") >= 2);
-        assert!(proxy.stderr().contains("the last answer stays in force"));
+        proxy.wait_for_log("the last answer stays in force");
         assert!(proxy.stat("dns.hickory.not_found") >= 1);
         server.set("a.test", addresses(&["127.0.0.2"]));
         proxy.wait_for_stat("cluster.app.membership_total", 1);

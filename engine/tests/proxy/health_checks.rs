@@ -52,7 +52,8 @@ fn unhealthy_endpoints_get_no_requests_and_come_back() {
     proxy.wait_for_stat("cluster.app.membership_healthy", 1);
     assert!(proxy.stat("cluster.app.health_check.failure") >= 1);
     assert_eq!(proxy.stat("cluster.app.health_check.network_failure"), 0);
-    assert!(proxy.stderr().contains("unhealthy") && proxy.stderr().contains(&a.address.to_string()));
+    proxy.wait_for_log("unhealthy");
+    assert!(proxy.stderr().contains(&a.address.to_string()));
     a_health.store(200, Ordering::Release);
     eventually("a is back", || proxy.health_flags(a.address) == "healthy");
     assert_eq!(answers(&proxy, 20).len(), 2);
@@ -75,15 +76,32 @@ fn a_start_waits_for_the_first_checks() {
     }
 }
 
-/// With fewer than half of the endpoints healthy, health is ignored (Envoy: panic threshold).
+/// However few endpoints are healthy, they get all requests.
+#[test]
+fn one_healthy_endpoint_of_several_serves_all_requests() {
+    let (origin, _) = origin("a");
+    let other_dead = SocketAddr::from(([127, 0, 0, 1], 2));
+    let proxy = Ringway::start(&config(&[dead_address(), other_dead, origin.address], HTTP));
+    assert_eq!(answers(&proxy, 12), BTreeSet::from(["a".to_owned()]));
+    assert_eq!(proxy.stat("cluster.app.lb_healthy_panic"), 0);
+    assert!(!proxy.stderr().contains("panic"), "{}", proxy.stderr());
+}
+
+/// Without any healthy endpoint, health is ignored (Envoy: panic threshold), and the log says so once.
 #[test]
 fn panic_goes_to_all() {
     let ((a, a_health), (b, b_health)) = (origin("a"), origin("b"));
     let proxy = Ringway::start(&config(&[a.address, b.address], HTTP));
-    [a_health, b_health].iter().for_each(|health| health.store(500, Ordering::Release));
+    let health = [a_health, b_health];
+    health.iter().for_each(|health| health.store(500, Ordering::Release));
     eventually("both are out", || proxy.stat("cluster.app.membership_healthy") == 0);
     assert_eq!(answers(&proxy, 20).len(), 2);
     assert!(proxy.stat("cluster.app.lb_healthy_panic") >= 20);
+    eventually("it is said", || proxy.stderr().contains("cluster=app usable=0 total=2"));
+    health.iter().for_each(|health| health.store(200, Ordering::Release));
+    eventually("it is said that it is over", || proxy.stderr().contains("panic is over"));
+    let log = proxy.stderr();
+    assert_eq!(log.matches("panic: requests go to all endpoints, healthy or not").count(), 1, "{log}");
 }
 
 #[test]

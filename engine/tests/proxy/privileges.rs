@@ -13,7 +13,7 @@ fn root_is_given_up() {
     if !geteuid().is_root() {
         // The promise for all other users: the key is ignored with a warning.
         let proxy = Setup::new(&forwarding(origin.address, "")).runtime("user = \"nobody\"").start();
-        assert!(proxy.stderr().contains("runtime.user is ignored"));
+        proxy.wait_for_log("runtime.user is ignored");
         assert_eq!(proxy.get("/").status(), 200);
         return;
     }

@@ -60,7 +60,7 @@ fn a_port_that_is_taken_refuses_the_file() {
     let other = taken.local_addr().expect("bound").to_string();
     proxy.write_config(&(answering("127.0.0.1:0", "new") + &answering(&other, "other")));
     assert!(!proxy.reload());
-    assert!(proxy.stderr().contains(&other));
+    proxy.wait_for_log(&other);
     assert_eq!(proxy.get("/").text(), "old");
 }
 
@@ -117,7 +117,7 @@ fn an_address_widens_and_narrows() {
     let text = std::fs::read_to_string(&file).expect("text").replace("admin.sock", "other.sock");
     std::fs::write(&file, text + &answering(&admin, "no")).expect("written");
     assert!(!proxy.reload());
-    assert!(proxy.stderr().contains("the admin endpoint has it until the next start"), "{}", proxy.stderr());
+    proxy.wait_for_log("the admin endpoint has it until the next start");
 }
 
 /// An exchange ends with the configuration with which it began, even when its listener and cluster are gone.
@@ -187,7 +187,7 @@ fn options_change() {
     // What needs a restart says so.
     proxy.write_config(&format!("ring_entries = 2048\n{limited}"));
     assert!(proxy.reload());
-    assert!(proxy.stderr().contains("ring_entries"), "{}", proxy.stderr());
+    proxy.wait_for_log("ring_entries");
 }
 
 /// Twenty reloads, bad ones among them, while requests come on keep-alive and new connections: none fails.

@@ -165,6 +165,11 @@ impl Ringway {
         self.err.lock().expect("no panic").clone()
     }
 
+    /// Wait until the program log has this text: a line may come a little later than what it tells.
+    pub fn wait_for_log(&self, text: &str) {
+        eventually(&format!("the log says {text:?}"), || self.stderr().contains(text));
+    }
+
     pub fn stdout(&self) -> String {
         self.out.lock().expect("no panic").clone()
     }

@@ -4,7 +4,7 @@ use crate::reader::{Int, IntOrOff, Time, table};
 
 table! {
     /// Endpoints that keep failing are ejected: they get no requests for a while (Envoy: OutlierDetection, with its
-    /// names and defaults). The first ejection lasts `base_ejection_time`, each further one is longer by the same time,
+    /// names and, except for `always_eject_one_host`, its defaults). The first ejection lasts `base_ejection_time`, each further one is longer by the same time,
     /// and intervals without an ejection shorten it again. The `enforcing_*` keys say how many of the detected cases
     /// lead to an ejection; the others are only counted. Every ejection is logged with its reason.
     OutlierDetection at "clusters[].outlier_detection", example "outlier-detection.toml" {
@@ -28,8 +28,9 @@ table! {
         max_ejection_time_jitter: Time<0>, default "\"0s\"";
         /// Percentage of the endpoints that may be ejected at the same time.
         max_ejection_percent: Int<0, 100>, default "10";
-        /// Allow one endpoint to be ejected even if that is more than `max_ejection_percent` of them.
-        always_eject_one_host: bool, default "false";
+        /// Allow one endpoint to be ejected even if that is more than `max_ejection_percent` of them, as long as its
+        /// priority has another usable endpoint (Envoy: always_eject_one_host, there off, and without that condition).
+        always_eject_one_host: bool, default "true";
 
         /// Percentage of the cases of a success rate far below those of the other endpoints that lead to an ejection.
         enforcing_success_rate: Int<0, 100>, default "100";

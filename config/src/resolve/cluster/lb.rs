@@ -100,7 +100,7 @@ impl<'d> Resolver<'d, '_, '_> {
         hash_balance_factor: Option<u32>,
     ) -> LoadBalancing {
         LoadBalancing {
-            panic_threshold: cluster.panic_threshold.0,
+            panic_threshold: cluster.panic_threshold.given().map(|threshold| threshold.0),
             fail_traffic_on_panic: cluster.fail_traffic_on_panic.value,
             overprovisioning_factor: cluster.overprovisioning_factor.to_u32(),
             locality_weights: self.locality_weights(cluster),

@@ -70,6 +70,14 @@ impl Balancer {
         }
     }
 
+    /// Whether any requests go to endpoints regardless of their health.
+    pub fn is_in_panic(&self) -> bool {
+        match self {
+            Self::Whole(levels) => levels.is_in_panic(),
+            Self::Subsets(subsets) => subsets.is_in_panic(),
+        }
+    }
+
     /// An index into the endpoints from which this was made; `None` where none of them may be used.
     pub fn pick(
         &self,

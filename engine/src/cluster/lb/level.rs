@@ -11,6 +11,9 @@ use crate::cluster::counts::Counts;
 use crate::stats::ClusterStats;
 use std::sync::Arc;
 
+/// The panic threshold that only a priority without any usable host is below.
+const WITHOUT_USABLE: f64 = f64::MIN_POSITIVE;
+
 /// All priorities. Without a priority nothing is picked.
 #[derive(Default)]
 pub struct Levels {
@@ -20,6 +23,7 @@ pub struct Levels {
     only: Option<(usize, Availability)>,
     by_hash: bool,
     fail_on_panic: bool,
+    in_panic: bool,
     members: usize,
 }
 
@@ -38,12 +42,14 @@ impl Levels {
         }
         let counts: Vec<_> = by_priority.iter().map(|members| count(build, members)).collect();
         let options = build.options;
-        let priorities = Priorities::new(&counts, options.overprovisioning_factor, options.panic_threshold);
+        let panic_threshold = options.panic_threshold.unwrap_or(WITHOUT_USABLE);
+        let priorities = Priorities::new(&counts, options.overprovisioning_factor, panic_threshold);
         let level = |(priority, (members, panic)): (usize, (&Vec<u32>, &bool))| {
             Level::new(&build.at(priority as u64), members, *panic)
         };
         Self {
             levels: by_priority.iter().zip(&priorities.panic).enumerate().map(level).collect(),
+            in_panic: !members.is_empty() && priorities.is_load_in_panic(),
             only: priorities.loads.only(),
             priorities: Some(priorities),
             by_hash: LoadBalancer::is_by_hash(build.policy),
@@ -56,6 +62,11 @@ impl Levels {
         /// Nanoseconds for each member, roughly measured. Tables are background work.
         const MEMBER: u64 = 100;
         self.members as u64 * MEMBER
+    }
+
+    /// Whether requests go to a priority that ignores health.
+    pub(super) fn is_in_panic(&self) -> bool {
+        self.in_panic
     }
 
     pub(super) fn show(&self, stats: &Arc<ClusterStats>) {

@@ -7,11 +7,13 @@ use smallvec::SmallVec;
 /// One number for each priority.
 pub type PerPriority = SmallVec<[u32; 4]>;
 
-/// The percentage of a priority's capacity that `part` of its hosts has, with overprovisioning, at most 100.
+/// The percentage of a priority's capacity that `part` of its hosts has, with overprovisioning, at most 100. One host of a
+/// thousand still has some: without it, no request would find the host.
 fn availability(counts: &Counts, part: u32, overprovisioning: u32) -> u32 {
     match counts.considered() {
         0 => 0,
-        total => (u64::from(overprovisioning) * u64::from(part) / u64::from(total)).min(100) as u32,
+        _ if part == 0 => 0,
+        total => (u64::from(overprovisioning) * u64::from(part) / u64::from(total)).clamp(1, 100) as u32,
     }
 }
 
@@ -90,6 +92,12 @@ impl Priorities {
             this.loads = split_in_panic(counts);
         }
         this
+    }
+
+    /// Whether requests go to a priority that ignores health.
+    pub fn is_load_in_panic(&self) -> bool {
+        let loads = self.loads.healthy.iter().zip(&self.loads.degraded);
+        self.panic.iter().zip(loads).any(|(panic, (healthy, degraded))| *panic && healthy + degraded > 0)
     }
 
     /// The loads without the priorities `excluded`; `self.loads` when no other priority has capacity (Envoy:
@@ -238,6 +246,21 @@ mod tests {
         assert_eq!((shares(&priorities), &*priorities.panic), (vec![100, 0], &[false, false][..]));
     }
 
+    /// By default: panic is for a cluster without any usable host, however few of its hosts are usable.
+    #[test]
+    fn the_least_threshold_is_for_a_cluster_without_usable_hosts() {
+        let of = |counts: &[Counts]| {
+            let priorities = Priorities::new(counts, 140, f64::MIN_POSITIVE);
+            (shares(&priorities), priorities.loads.degraded.to_vec(), priorities.is_load_in_panic())
+        };
+        assert_eq!(of(&[counts(1, 3)]), (vec![100], vec![0], false));
+        assert_eq!(of(&[counts(1, 1000)]), (vec![100], vec![0], false));
+        assert_eq!(of(&[counts(0, 3), counts(1, 1000)]), (vec![0, 100], vec![0, 0], false));
+        assert_eq!(of(&[Counts { degraded: 1, ..counts(0, 1000) }]), (vec![0], vec![100], false));
+        assert_eq!(of(&[counts(0, 3)]), (vec![100], vec![0], true));
+        assert_eq!(of(&[counts(0, 1), counts(0, 3)]), (vec![25, 75], vec![0, 0], true));
+    }
+
     /// Envoy's page "Degraded endpoints": 5/5 as healthy/degraded at P=0 and 5 healthy at P=1 and the like.
     #[test]
     fn degraded_hosts_get_what_healthy_ones_cannot_take() {
@@ -289,7 +312,7 @@ mod tests {
                 Counts { total, healthy, degraded, excluded }
             };
             let counts: Vec<_> = (0..=random.below(5)).map(|_| level()).collect();
-            let threshold = [0.0, 50.0, 100.0][random.below(3) as usize];
+            let threshold = [0.0, f64::MIN_POSITIVE, 50.0, 100.0][random.below(4) as usize];
             let priorities = Priorities::new(&counts, 100 + random.below(100) as u32, threshold);
             let loads = &priorities.loads;
             assert_eq!(loads.healthy.iter().chain(&loads.degraded).sum::<u32>(), 100, "{counts:?} {priorities:?}");

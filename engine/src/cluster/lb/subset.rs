@@ -75,8 +75,17 @@ impl Subsets {
     }
 
     pub(super) fn cost(&self) -> u64 {
+        self.levels().map(Levels::cost).sum()
+    }
+
+    /// Whether one of them is.
+    pub(super) fn is_in_panic(&self) -> bool {
+        self.levels().any(Levels::is_in_panic)
+    }
+
+    fn levels(&self) -> impl Iterator<Item = &Levels> {
         let subsets = self.selectors.iter().flat_map(|selector| &selector.subsets);
-        subsets.map(|subset| &subset.levels).chain(&self.fallback).map(Levels::cost).sum()
+        subsets.map(|subset| &subset.levels).chain(&self.fallback)
     }
 
     pub(super) fn show(&self, before: Option<&Self>, stats: &ClusterStats) {

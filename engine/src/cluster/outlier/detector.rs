@@ -6,7 +6,7 @@ use super::rates::{NO_RATE, Origin, Tally, threshold};
 use super::shared::OutlierShared;
 use crate::base::clock::{Nanos, nanos};
 use crate::base::random::Random;
-use crate::cluster::host::{HealthFlags, Host, HostState};
+use crate::cluster::host::{Health, HealthFlags, Host, HostState};
 use crate::cluster::members::ClusterShared;
 use crate::stats::{Counter, OutlierStats};
 use ringway_config::model::OutlierDetection;
@@ -33,6 +33,8 @@ struct Monitored {
     /// Ejection time in units of `base_ejection_time`; grows with each ejection, shrinks with each good interval.
     multiplier: u32,
     jitter: Nanos,
+    /// Ejected beyond `max_ejection_percent`, which holds while its priority has another usable endpoint.
+    beyond: bool,
     seen: [Tally; 2],
 }
 
@@ -82,6 +84,7 @@ impl Detector {
                 returned_at: None,
                 multiplier: 0,
                 jitter: 0,
+                beyond: false,
                 seen: Origin::ALL.map(|origin| Tally::of(origin, &host.state.stats)),
             });
             self.monitored.insert(key, monitored);
@@ -121,6 +124,11 @@ impl Detector {
         for key in over {
             self.bring_back(key, now, "ejection time is over");
         }
+        let mut beyond = self.monitored.iter().filter(|(_, monitored)| monitored.beyond && monitored.is_ejected());
+        let lonely = beyond.find(|(key, _)| !self.has_usable_next_to(**key)).map(|(key, _)| *key);
+        if let Some(key) = lonely {
+            self.bring_back(key, now, "no other endpoint of its priority is usable");
+        }
         for origin in Origin::ALL {
             self.judge_rates(origin, now, random);
         }
@@ -130,6 +138,14 @@ impl Detector {
                 monitored.multiplier = monitored.multiplier.saturating_sub(1);
             }
         }
+    }
+
+    /// Whether another endpoint of its priority is usable.
+    fn has_usable_next_to(&self, key: *const HostState) -> bool {
+        let priority = self.monitored[&key].host.spec.priority;
+        self.monitored.iter().any(|(other, Monitored { host, .. })| {
+            *other != key && host.spec.priority == priority && host.health() != Health::Unhealthy
+        })
     }
 
     fn is_over(&self, monitored: &Monitored, now: Nanos) -> bool {
@@ -207,16 +223,20 @@ impl Detector {
         random: &Random,
     ) {
         let share = 100.0 * f64::from(self.active + 1) / self.monitored.len().max(1) as f64;
-        let first = self.config.always_eject_one_host && self.active == 0;
-        let Some(monitored) = self.monitored.get_mut(&key).filter(|monitored| !monitored.is_ejected()) else { return };
-        if share > f64::from(self.config.max_ejection_percent) && !first {
+        let beyond = share > f64::from(self.config.max_ejection_percent);
+        if self.monitored.get(&key).is_none_or(Monitored::is_ejected) {
+            return;
+        }
+        if beyond && !(self.config.always_eject_one_host && self.active == 0 && self.has_usable_next_to(key)) {
             self.stats.ejections_overflow.inc();
             return;
         }
+        let Some(monitored) = self.monitored.get_mut(&key) else { return };
         let (enforced, counter) = enforcement(&self.config, &self.stats, ejection);
         let enforce = random.below(100) < enforced.into();
         if enforce {
             monitored.ejections += 1;
+            monitored.beyond = beyond;
             monitored.ejected_at = now;
             let jitter = nanos(self.config.max_ejection_time_jitter);
             monitored.jitter = random.below(jitter.saturating_add(1));

@@ -24,7 +24,7 @@ fn defaults() -> OutlierDetection {
         max_ejection_time: Duration::from_secs(300),
         max_ejection_time_jitter: Duration::ZERO,
         max_ejection_percent: 10,
-        always_eject_one_host: false,
+        always_eject_one_host: true,
         enforcing_consecutive_5xx: 100,
         enforcing_consecutive_gateway_failure: 0,
         enforcing_consecutive_local_origin_failure: 100,
@@ -199,13 +199,44 @@ fn at_most_a_share_is_ejected() {
     (0..5).for_each(|index| world.see(index, Outcome::Status(500), 5));
     assert_eq!(world.ejected(), [0, 1], "three would be 15 %");
     assert_eq!(world.stat("ejections_overflow"), 3);
-    // Too few endpoints for the share, unless one may always be ejected.
-    let mut few = World::new(3, |_| ());
+    // Too few endpoints for the share: one may be ejected nevertheless, unless the configuration says no.
+    let mut few = World::new(3, |config| config.always_eject_one_host = false);
     few.see(0, Outcome::Status(500), 5);
     assert_eq!((few.ejected(), few.stat("ejections_overflow")), (vec![], 1));
-    let mut few = World::new(3, |config| config.always_eject_one_host = true);
+    let mut few = World::new(3, |_| ());
     (0..3).for_each(|index| few.see(index, Outcome::Status(500), 5));
     assert_eq!((few.ejected(), few.stat("ejections_overflow")), (vec![0], 2));
+    assert_eq!(few.intervals_until_back(), 3);
+}
+
+/// The one that is ejected beyond the share leaves a usable one in its priority, or it stays, or comes back.
+#[test]
+fn the_one_that_may_always_be_ejected_is_never_the_last_of_its_priority() {
+    let mut alone = World::new(1, |_| ());
+    alone.see(0, Outcome::Status(500), 5);
+    assert_eq!((alone.ejected(), alone.stat("ejections_overflow")), (vec![], 1));
+    let mut two = World::new(2, |_| ());
+    two.see(0, Outcome::Status(500), 5);
+    assert_eq!(two.ejected(), [0]);
+    let other = two.host(1);
+    two.cluster.set_flag(&other, HealthFlags::FAILED_ACTIVE_HC, true);
+    two.interval();
+    assert_eq!((two.ejected(), two.stat("ejections_active")), (vec![], 0), "before its time");
+    two.see(0, Outcome::Status(500), 5);
+    assert_eq!((two.ejected(), two.stat("ejections_overflow")), (vec![], 1));
+    // The backup of another priority does not count.
+    let mut backed = World::new(2, |_| ());
+    let mut specs: Vec<_> = backed.cluster.hosts().iter().map(|host| host.spec.clone()).collect();
+    specs[1].priority = 1;
+    backed.cluster.set_members(specs);
+    backed.detector.follow_members();
+    backed.see(0, Outcome::Status(500), 5);
+    assert_eq!((backed.ejected(), backed.stat("ejections_overflow")), (vec![], 1));
+    // Within the share all may go: that is how the next priority takes over.
+    let mut all = World::new(2, |config| config.max_ejection_percent = 100);
+    (0..2).for_each(|index| all.see(index, Outcome::Status(500), 5));
+    all.interval();
+    assert_eq!(all.ejected(), [0, 1]);
 }
 
 /// With a base time of 30 s and intervals of 10 s: 3, 6, 9, ... intervals, at most 300 s; good intervals shorten it again.

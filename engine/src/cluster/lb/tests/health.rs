@@ -66,7 +66,12 @@ fn an_ejected_endpoint_gets_nothing_until_it_is_back() {
 fn in_panic_all_are_picked_unless_that_is_to_fail() {
     for policy in policies() {
         let made = config(policy.clone(), 4, |_, _| {});
-        for (fails, threshold, expected) in [(false, 50.0, Some(4)), (true, 50.0, None), (false, 0.0, Some(1))] {
+        for (fails, threshold, expected) in [
+            (false, Some(50.0), Some(4)),
+            (true, Some(50.0), None),
+            (false, Some(0.0), Some(1)),
+            (false, None, Some(1)),
+        ] {
             let made = with(made.clone(), |it| {
                 it.panic_threshold = threshold;
                 it.fail_traffic_on_panic = fails;
@@ -74,11 +79,15 @@ fn in_panic_all_are_picked_unless_that_is_to_fail() {
             let world = World::new(&made, 3);
             (0..3).for_each(|number| eject(&world, number, true));
             match expected {
-                Some(picked) => assert_eq!(counts(&world, 2000).len(), picked, "{policy:?} {threshold}"),
+                Some(picked) => assert_eq!(counts(&world, 2000).len(), picked, "{policy:?} {threshold:?}"),
                 None => assert_eq!(pick(&world, 1), Err(NoHost), "{policy:?}"),
             }
             let panics = world.cluster.stats.lb_healthy_panic.get();
-            assert_eq!(panics, [0, 1, 2000][usize::from(threshold > 0.0) * (1 + usize::from(!fails))], "{policy:?}");
+            assert_eq!(
+                panics,
+                [0, 1, 2000][usize::from(threshold == Some(50.0)) * (1 + usize::from(!fails))],
+                "{policy:?}"
+            );
         }
     }
 }
@@ -88,7 +97,7 @@ fn without_a_usable_endpoint_there_is_no_host() {
     for policy in policies() {
         let world = World::new(&config(policy.clone(), 0, |_, _| {}), 3);
         assert_eq!(pick(&world, 1), Err(NoHost));
-        let world = World::new(&with(config(policy.clone(), 3, |_, _| {}), |it| it.panic_threshold = 0.0), 3);
+        let world = World::new(&with(config(policy.clone(), 3, |_, _| {}), |it| it.panic_threshold = Some(0.0)), 3);
         (0..3).for_each(|number| eject(&world, number, true));
         assert_eq!(pick(&world, 1), Err(NoHost), "{policy:?}");
         assert_eq!(world.cluster.stats.upstream_cx_none_healthy.get(), 1);

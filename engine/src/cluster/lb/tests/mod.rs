@@ -31,14 +31,15 @@ pub fn by_hash() -> Vec<LbPolicy> {
     vec![LbPolicy::RingHash { minimum_size: 1024, maximum_size: 8_388_608 }, LbPolicy::Maglev { table_size: 65_537 }]
 }
 
-/// `count` endpoints, changed by `edit`.
+/// `count` endpoints, changed by `edit`, with Envoy's panic threshold.
 pub fn config(policy: LbPolicy, count: u32, edit: impl Fn(u32, &mut model::Endpoint)) -> model::Cluster {
     let edited = |number| {
         let mut endpoint = endpoint(number);
         edit(number, &mut endpoint);
         endpoint
     };
-    model::Cluster { lb_policy: policy, endpoints: (0..count).map(edited).collect(), ..cluster() }
+    let config = model::Cluster { lb_policy: policy, endpoints: (0..count).map(edited).collect(), ..cluster() };
+    with(config, |it| it.panic_threshold = Some(50.0))
 }
 
 pub fn with(config: model::Cluster, edit: impl FnOnce(&mut LoadBalancing)) -> model::Cluster {
