@@ -183,6 +183,11 @@ impl<'t> Problems<'t> {
         Place { line: limited(index + 1), column: limited(column) }
     }
 
+    /// The problem with its place in the file of this name.
+    pub fn located(&self, file: &str, problem: Problem) -> Diagnostic {
+        self.lines.get_or_init(|| Lines::new(self.text)).locate(file, problem)
+    }
+
     /// The name that `written` probably stands for.
     pub fn suggest<'n>(&mut self, written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
         self.suggestions += 1;

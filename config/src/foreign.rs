@@ -4,6 +4,7 @@
 
 mod cluster;
 mod http;
+mod variables;
 
 use std::collections::HashSet;
 
@@ -12,6 +13,7 @@ use crate::document::all_tables;
 use crate::place::KeyPath;
 use crate::reader::TableSpec;
 use crate::syntax::{Kind, Statement, statements};
+pub use variables::variable;
 
 /// Keys for the top level of the file only; some of them exist in other tables.
 const TOP_LEVEL: &[(&str, &str)] = &[

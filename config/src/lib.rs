@@ -64,11 +64,20 @@ pub fn format_pieces(text: &str) -> Result<Vec<model::FormatPiece>, String> {
 
 /// Reads and checks the configuration in the file `path`, at most 64 MiB of UTF-8.
 pub fn load_file(path: impl AsRef<Path>) -> Result<model::Config, LoadError> {
-    let path = path.as_ref();
+    read_file(path.as_ref(), false)
+}
+
+/// As `load_file`, but the files that the configuration names may be missing, as on another host than its own. What it
+/// gives is for checks, not to be run.
+pub fn load_portable(path: impl AsRef<Path>) -> Result<model::Config, LoadError> {
+    read_file(path.as_ref(), true)
+}
+
+fn read_file(path: &Path, is_portable: bool) -> Result<model::Config, LoadError> {
     let file = path.display().to_string();
     let bytes = read_limited(path).map_err(|error| LoadError::Unreadable { file: file.clone(), error })?;
     match String::from_utf8(bytes) {
-        Ok(text) => load_str(&file, &text).map_err(LoadError::Refused),
+        Ok(text) => read_text(&file, &text, is_portable).map_err(LoadError::Refused),
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes());
@@ -90,6 +99,10 @@ fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
 /// Checks the configuration in `text`. `file_name` is what the problems name, and relative paths inside the
 /// configuration start at its directory.
 pub fn load_str(file_name: &str, text: &str) -> Result<model::Config, Diagnostics> {
+    read_text(file_name, text, false)
+}
+
+fn read_text(file_name: &str, text: &str, is_portable: bool) -> Result<model::Config, Diagnostics> {
     let (tree, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         // What the parser recovered from the rest is a guess; problems with its keys would only confuse.
@@ -101,7 +114,7 @@ pub fn load_str(file_name: &str, text: &str) -> Result<model::Config, Diagnostic
     let directory = Path::new(file_name).parent().unwrap_or(Path::new(""));
     let document = document::Document::read(&input, &mut problems);
     foreign::explain(&mut problems);
-    let config = document.map(|document| resolve::resolve(&document, file_name, directory, &mut problems));
+    let config = document.map(|document| resolve::resolve(&document, file_name, directory, is_portable, &mut problems));
     match config {
         Some(config) if problems.is_empty() => {
             let warnings = Diagnostics::new(file_name, text, problems.take_warnings()).into_list();

@@ -11,12 +11,15 @@ mod header;
 mod http;
 mod listener;
 mod matcher;
+mod never;
+mod reach;
 mod retry;
 mod route;
 mod spelling;
+mod unused;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::diagnostic::{Problem, Problems};
@@ -32,6 +35,10 @@ struct Resolver<'d, 't, 'p> {
     clusters: HashMap<&'d str, (usize, &'d Located<document::Cluster>)>,
     /// Names in the order of the file.
     cluster_names: Vec<&'d str>,
+    /// Clusters that a route or a mirror names.
+    used: HashSet<usize>,
+    /// Whether a header of the request names clusters, too.
+    names_are_dynamic: bool,
     /// Names of the filters of the current `http`, and whether all of them could be read.
     chain: Vec<&'static str>,
     chain_is_known: bool,
@@ -39,10 +46,21 @@ struct Resolver<'d, 't, 'p> {
     spelling: spelling::Spelling,
     /// Where relative paths start.
     directory: &'d Path,
+    /// What the host must have.
+    needs: Vec<model::Need>,
+    file: &'d str,
+    /// Whether files that the configuration names may be missing.
+    is_portable: bool,
 }
 
 /// The model for `document`. It is complete only if `problems` is still empty afterwards.
-pub fn resolve(document: &Document, file: &str, directory: &Path, problems: &mut Problems<'_>) -> Config {
+pub fn resolve(
+    document: &Document,
+    file: &str,
+    directory: &Path,
+    is_portable: bool,
+    problems: &mut Problems<'_>,
+) -> Config {
     let (mut clusters, mut cluster_names) = (HashMap::new(), Vec::new());
     for cluster in document.clusters.items() {
         let Some(name) = cluster.name.given().map(|name| name.0.as_str()) else { continue };
@@ -53,16 +71,24 @@ pub fn resolve(document: &Document, file: &str, directory: &Path, problems: &mut
         problems,
         clusters,
         cluster_names,
+        used: HashSet::new(),
+        names_are_dynamic: false,
         chain: Vec::new(),
         chain_is_known: true,
         spelling: spelling::Spelling::default(),
         directory,
+        needs: Vec::new(),
+        file,
+        is_portable,
     };
     let runtime = resolver.runtime(document.runtime.given());
     let listeners = resolver.listeners(document);
     let clusters = resolver.all_clusters(document);
     let admin = document.admin.given().map(|admin| resolver.admin(admin, document));
-    Config { file: file.to_owned(), runtime, admin, listeners, clusters, warnings: Vec::new() }
+    resolver.check_unused(document);
+    resolver.check_overlap(document);
+    let needs = resolver.needs;
+    Config { file: file.to_owned(), runtime, admin, listeners, clusters, warnings: Vec::new(), needs }
 }
 
 impl Resolver<'_, '_, '_> {
@@ -75,6 +101,12 @@ impl Resolver<'_, '_, '_> {
         if let (Slot::Given(group), None) = (&runtime.group, runtime.user.origin()) {
             let problem = Problem::at_key(&group.origin, "`group` is written without `user`");
             self.problems.push(problem.hint(Some("the group is only used together with a user: add user = \"...\"")));
+        }
+        if let Some(origin) = runtime.user.origin() {
+            self.need(origin, model::Needed::User);
+        }
+        if let Some(origin) = runtime.cpus.origin().or(runtime.shards.origin()) {
+            self.need(origin, model::Needed::Cores);
         }
         model::Runtime {
             shards: self.shards(runtime),
@@ -127,10 +159,18 @@ impl Resolver<'_, '_, '_> {
             let problem = Problem::at(&admin.address.origin, message).earlier(&listener.origin);
             self.problems.push(problem.hint(Some("give it another port")));
         }
-        model::Admin {
-            address: admin.address.value.clone(),
-            access_log: admin.access_log.given().map(|path| self.directory.join(&path.0)),
+        self.need(&admin.address.origin, model::Needed::Address(admin.address.value.clone()));
+        let access_log = admin.access_log.given().map(|path| (&path.origin, self.directory.join(&path.0)));
+        if let Some((origin, path)) = &access_log {
+            self.need(origin, model::Needed::LogFile(path.clone()));
         }
+        model::Admin { address: admin.address.value.clone(), access_log: access_log.map(|(_, path)| path) }
+    }
+
+    /// Notes that the value at `origin` needs something of the host.
+    fn need(&mut self, origin: &Origin, what: model::Needed) {
+        let at = self.problems.located(self.file, Problem::at(origin, ""));
+        self.needs.push(model::Need { what, at });
     }
 
     /// Reports `value` if it is already among the `first` ones, else adds it.

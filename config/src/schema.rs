@@ -54,6 +54,9 @@ const INTRODUCTION: &str = r#"# The configuration file
 
 `ringway check FILE` reports everything that is wrong with a file, each mistake with its line, its column and what is
 allowed there; `ringway run FILE` runs the proxy with it. The file is [TOML](https://toml.io) 1.1. Unknown keys are errors.
+`check` warns of what is valid and has no effect, such as a route behind one that takes all of its requests, and with
+`--strict` fails on that. It also refuses what `run` would refuse on this host: users, cores, addresses, the directories of logs and
+sockets; with `--portable` it leaves the host out.
 
 ## From a connection to an answer
 

@@ -45,9 +45,43 @@ fn wrong_files_are_refused_with_these_words() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// The warnings of a file that is accepted.
+fn warnings(path: &Path) -> String {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let text = fs::read_to_string(path).unwrap();
+    match ringway_config::load_str(name, &text) {
+        Ok(config) => config.warnings.iter().map(|warning| format!("{warning}\n")).collect(),
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+#[test]
+fn doubtful_files_are_accepted_with_these_warnings() {
+    let mut failures = Vec::new();
+    for path in files("tests/doubtful", "toml") {
+        let said = warnings(&path);
+        assert!(!said.is_empty(), "{} has no warning", path.display());
+        failures.extend(compare(&path.with_extension("txt"), &said));
+        let twin = here("tests/quiet").join(path.file_name().unwrap());
+        assert!(twin.exists(), "{} is missing: the same without a warning", twin.display());
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn what_is_right_is_accepted_without_a_warning() {
+    for path in files("tests/quiet", "toml").into_iter().chain(files("../docs/examples", "toml")) {
+        let said = match ringway_config::load_file(&path) {
+            Ok(config) => config.warnings.iter().map(ToString::to_string).collect::<String>(),
+            Err(error) => panic!("{error}"),
+        };
+        assert!(said.is_empty(), "{said}");
+    }
+}
+
 #[test]
 fn every_expected_text_has_its_file() {
-    for text in files("tests/wrong", "txt") {
+    for text in files("tests/wrong", "txt").into_iter().chain(files("tests/doubtful", "txt")) {
         assert!(text.with_extension("toml").exists(), "{} has no .toml", text.display());
     }
 }

@@ -4,10 +4,10 @@ use clap::{Parser, Subcommand};
 use ringway::admin::Source;
 use ringway::admin::explain::{Question, explain};
 use ringway::base::output;
-use ringway::server::{EMBEDDED, HINTS, check_host, run};
+use ringway::server::{EMBEDDED, HINTS, HostReport, check_host, host_warnings, run};
 use ringway_config::model::Config;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -41,10 +41,17 @@ enum Command {
         /// The TOML file; docs/CONFIG.md describes it
         config: PathBuf,
     },
-    /// Check a configuration file: print every problem, or nothing but a line, and exit with 1 or 0
+    /// Check a configuration file: print every problem and every warning, and exit with 1 if `run` would refuse it, else
+    /// with 0
     Check {
         /// The TOML file
         config: PathBuf,
+        /// Exit with 1 for warnings, too
+        #[arg(long)]
+        strict: bool,
+        /// Leave out what belongs to this host: addresses, users, cores, directories of logs, files with bodies
+        #[arg(long)]
+        portable: bool,
     },
     /// Say what a request would meet: listener, virtual host, each route tried and why it was not taken, the route that
     /// is, its cluster, timeouts, retries, filters and header edits, with their lines in the file. Exits with 0 when a
@@ -75,19 +82,7 @@ fn main() -> ExitCode {
             Ok((config, source)) => start(config, source, ""),
             Err(problems) => say(REFUSED, &problems),
         }),
-        Some(Command::Check { config }) => match load(config) {
-            Ok((config, source)) => {
-                let file = source.file.unwrap_or_default();
-                for warning in check_host(&config) {
-                    eprintln!("{}: warning: {warning}", file.display());
-                }
-                config.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-                let (listeners, clusters) = (config.listeners.len(), config.clusters.len());
-                println!("{}: ok ({listeners} listeners, {clusters} clusters)", file.display());
-                ExitCode::SUCCESS
-            }
-            Err(problems) => refuse(&problems),
-        },
+        Some(Command::Check { config, strict, portable }) => check(&config, strict, portable),
         Some(Command::Explain { config, method, url, headers, from, listener }) => {
             let question = Question { method, url, headers: Vec::new(), from, listener };
             match load(config) {
@@ -96,6 +91,36 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+fn check(file: &Path, is_strict: bool, is_portable: bool) -> ExitCode {
+    let loaded = if is_portable { ringway_config::load_portable(file) } else { ringway_config::load_file(file) };
+    let config = match loaded {
+        Ok(config) => config,
+        Err(problems) => return refuse(&problems.to_string()),
+    };
+    let (host, sentences) = match is_portable {
+        true => (HostReport::default(), Vec::new()),
+        false => (check_host(&config), host_warnings(&config)),
+    };
+    let warnings = config.warnings.iter().chain(&host.warnings);
+    let warnings = warnings.map(|warning| format!("warning: {warning}"));
+    let sentences = sentences.iter().map(|sentence| format!("{}: warning: {sentence}", file.display()));
+    let warnings: Vec<_> = warnings.chain(sentences).collect();
+    warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    host.refused.iter().for_each(|problem| eprintln!("{problem}"));
+    let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+    let warned = count(warnings.len(), "warning");
+    if !host.refused.is_empty() {
+        return refuse(&format!("{} with this host", count(host.refused.len(), "problem")));
+    }
+    if is_strict && !warnings.is_empty() {
+        return refuse(&format!("{warned}, and --strict takes none"));
+    }
+    let (listeners, clusters) = (config.listeners.len(), config.clusters.len());
+    let warned = if warnings.is_empty() { String::new() } else { format!(", {warned}") };
+    println!("{}: ok ({listeners} listeners, {clusters} clusters{warned})", file.display());
+    ExitCode::SUCCESS
 }
 
 fn tell(config: &Config, mut question: Question, headers: &[String]) -> ExitCode {

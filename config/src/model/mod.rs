@@ -37,6 +37,27 @@ pub struct Config {
     pub clusters: Vec<Cluster>,
     /// What is valid in the file, and may not be what its author wants.
     pub warnings: Vec<Diagnostic>,
+    /// What the host must have for a start.
+    pub needs: Vec<Need>,
+}
+
+/// Something that the host must have, and the place that asks for it; the place has no message yet.
+#[derive(Clone, Debug)]
+pub struct Need {
+    pub what: Needed,
+    pub at: Diagnostic,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// `runtime.user` and `runtime.group`.
+    User,
+    /// Those of `runtime.shards` or `runtime.cpus`.
+    Cores,
+    /// An address to listen at.
+    Address(Address),
+    /// A file to append to.
+    LogFile(PathBuf),
 }
 
 /// How the process uses the machine.

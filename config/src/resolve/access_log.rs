@@ -7,9 +7,11 @@ use super::format::compile;
 use super::matcher::fraction;
 use crate::diagnostic::Problem;
 use crate::document;
+use crate::foreign::variable;
 use crate::model::{
-    AccessLog, AccessLogFilter, AccessLogFormat, AccessLogSink, ComparisonOp, DEFAULT_TEXT_FORMAT, FormatPiece,
+    AccessLog, AccessLogFilter, AccessLogFormat, AccessLogSink, ComparisonOp, DEFAULT_TEXT_FORMAT, FormatPiece, Needed,
 };
+use crate::place::Origin;
 use crate::reader::{List, Located, Slot};
 
 impl<'d> Resolver<'d, '_, '_> {
@@ -25,10 +27,16 @@ impl<'d> Resolver<'d, '_, '_> {
                     self.problems
                         .push(problem.hint(Some("name at least one: json = { status = \"%RESPONSE_CODE%\" }")));
                 }
-                let pairs = json.entries.iter().map(|(key, text)| (key.0.clone(), self.format(text))).collect();
+                let pairs: Vec<_> = json.entries.iter().map(|(key, text)| (key.0.clone(), self.format(text))).collect();
+                let all: Vec<_> = pairs.iter().flat_map(|(_, pieces)| pieces.iter().cloned()).collect();
+                self.check_constant(&json.origin, "", &all);
                 AccessLogFormat::Json(pairs)
             }
-            (Some(text), None) => AccessLogFormat::Text(with_line_end(self.format(text))),
+            (Some(text), None) => {
+                let pieces = self.format(text);
+                self.check_constant(&text.origin, text.0.as_str(), &pieces);
+                AccessLogFormat::Text(with_line_end(pieces))
+            }
             // The default holds known operators only, which a test compiles.
             (None, None) => AccessLogFormat::Text(compile(DEFAULT_TEXT_FORMAT).unwrap_or_default()),
         };
@@ -36,7 +44,22 @@ impl<'d> Resolver<'d, '_, '_> {
         let path = &written.path.given()?.0;
         let is_stdout = path == Path::new("/dev/stdout");
         let sink = if is_stdout { AccessLogSink::Stdout } else { AccessLogSink::File(self.directory.join(path)) };
+        if let (AccessLogSink::File(path), Some(origin)) = (&sink, written.path.origin()) {
+            self.need(origin, Needed::LogFile(path.clone()));
+        }
         Some(AccessLog { sink, format, filter })
+    }
+
+    /// Warns of a format without any operator.
+    fn check_constant(&mut self, origin: &Origin, text: &str, pieces: &[FormatPiece]) {
+        let is_literal = |piece: &FormatPiece| matches!(piece, FormatPiece::Literal(_));
+        // Variables of other programs have their own warning, and a format that is wrong has no pieces.
+        if pieces.is_empty() || !pieces.iter().all(is_literal) || variable(text).is_some() {
+            return;
+        }
+        let problem = Problem::at(origin, "the format has no command operator: every line would be the same");
+        let hint = "values are command operators, such as %REQ(:PATH)% and %RESPONSE_CODE%";
+        self.problems.warn(problem.hint(Some(hint)));
     }
 
     fn access_log_filter(&mut self, written: &'d Located<document::AccessLogFilter>) -> Option<AccessLogFilter> {

@@ -32,6 +32,7 @@ impl<'d> Resolver<'d, '_, '_> {
             None => inherited.cloned(),
         };
         self.check_hedging(written, retry.as_ref());
+        self.check_hash(written);
         let hash_policy = written.hash_policy.items().iter().filter_map(|policy| self.hash_policy(policy)).collect();
         let mirrors = written.request_mirror_policies.items();
         let mirrors = mirrors.iter().filter_map(|mirror| self.mirror(mirror)).collect();
@@ -77,6 +78,7 @@ impl<'d> Resolver<'d, '_, '_> {
             self.check_metadata_match(name, &[&written.metadata_match]);
             self.cluster_named(name)
         });
+        self.names_are_dynamic |= written.cluster_header.origin().is_some();
         let header = written.cluster_header.value().map(ClusterTarget::Header);
         cluster.map(ClusterTarget::Cluster).or(weighted.map(ClusterTarget::Weighted)).or(header)
     }
@@ -125,6 +127,7 @@ impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn cluster_named(&mut self, name: &Located<ClusterName>) -> Option<usize> {
         let written = &name.0;
         if let Some((index, _)) = self.clusters.get(written.as_str()) {
+            self.used.insert(*index);
             return Some(*index);
         }
         let near = self.problems.suggest(written, self.cluster_names.iter().copied());

@@ -33,6 +33,7 @@ impl<'d> Resolver<'d, '_, '_> {
             is_normal: http.normalize_path.value,
             is_merged: http.merge_slashes.value || http.merge_slashes_for_matching.value,
         };
+        self.check_server_name(http);
         let http_filters = self.http_filters(http);
         let virtual_hosts = match http.routes.given() {
             Some(routes) => vec![VirtualHost {
@@ -58,6 +59,16 @@ impl<'d> Resolver<'d, '_, '_> {
             timeouts: timeouts(http),
             limits: limits(http),
             headers: header_options(http),
+        }
+    }
+
+    /// Warns of a domain in `server_name`, which nginx calls the domains of a server.
+    fn check_server_name(&mut self, http: &'d Located<Http>) {
+        let name = &http.server_name;
+        if name.0.contains('.') && !name.0.contains(['/', ' ']) {
+            let message = "`server_name` is the value of the response header `server`, and chooses no requests";
+            let hint = format!("domains belong in virtual_hosts = [{{ domains = [{:?}], ... }}]", name.0);
+            self.problems.warn(Problem::at(&name.origin, message).hint(Some(hint)));
         }
     }
 

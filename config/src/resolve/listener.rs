@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Resolver, port_is_free};
 use crate::diagnostic::Problem;
 use crate::document::{self, Document};
-use crate::model::{FilterChain, FilterChainMatch, Listener, NetworkFilter};
+use crate::model::{FilterChain, FilterChainMatch, Listener, Needed, NetworkFilter};
 use crate::place::Origin;
 use crate::reader::Located;
 
@@ -62,7 +62,9 @@ impl<'d> Resolver<'d, '_, '_> {
             }
             None => self.filter_chains(listener),
         };
-        let address = &listener.address.given()?.value;
+        let written = listener.address.given()?;
+        let address = &written.value;
+        self.need(&written.origin, Needed::Address(address.clone()));
         let default_prefix = || address.to_string().replace(':', "_");
         Some(Listener {
             place: self.problems.place(&listener.origin),

@@ -1,6 +1,7 @@
 //! Conditions on paths, headers, query parameters and cookies.
 
 use super::Resolver;
+use super::never::Part;
 use crate::diagnostic::Problem;
 use crate::document;
 use crate::model::{
@@ -11,13 +12,13 @@ use crate::place::Origin;
 use crate::reader::{Located, Pattern, Percent, Slot, Text};
 
 /// Keys of a table that say how a text is compared.
-struct StringKeys<'d> {
-    exact: &'d Slot<Text>,
-    prefix: &'d Slot<Text>,
-    suffix: &'d Slot<Text>,
-    contains: &'d Slot<Text>,
-    regex: &'d Slot<Pattern>,
-    ignore_case: &'d Slot<bool>,
+pub(super) struct StringKeys<'d> {
+    pub exact: &'d Slot<Text>,
+    pub prefix: &'d Slot<Text>,
+    pub suffix: &'d Slot<Text>,
+    pub contains: &'d Slot<Text>,
+    pub regex: &'d Slot<Pattern>,
+    pub ignore_case: &'d Slot<bool>,
 }
 
 /// The string keys of a table that has them.
@@ -86,6 +87,8 @@ impl<'d> Resolver<'d, '_, '_> {
             }
         }
         self.check_spelling(written);
+        self.check_paths(written);
+        self.check_exact_values(written);
         let prefix = written.prefix.value().map(PathMatch::Prefix);
         let exact = written.path.value().map(PathMatch::Exact);
         let separated = written.path_separated_prefix.given();
@@ -105,6 +108,25 @@ impl<'d> Resolver<'d, '_, '_> {
             cookies,
             fraction: written.percent.given().map(|percent| fraction(percent.value)),
         })
+    }
+
+    /// Conditions on one value that exclude each other.
+    fn check_exact_values(&mut self, written: &'d Located<document::RouteMatch>) {
+        macro_rules! exact {
+            ($list:ident, $is_plain:expr) => {
+                written.$list.items().iter().filter($is_plain).filter_map(|it| {
+                    let text = it.exact.given()?;
+                    Some((it.name.given()?.0.as_str(), text.0.as_str(), &text.origin))
+                })
+            };
+        }
+        let minds_case = |slot: &Slot<bool>| slot.given().is_none_or(|ignore| !ignore.value);
+        let headers = exact!(headers, |it| !it.invert.value && minds_case(&it.ignore_case));
+        self.check_contradictions(Part::Header, headers);
+        let parameters = exact!(query_parameters, |it| minds_case(&it.ignore_case));
+        self.check_contradictions(Part::Parameter, parameters);
+        let cookies = exact!(cookies, |it| !it.invert.value && minds_case(&it.ignore_case));
+        self.check_contradictions(Part::Cookie, cookies);
     }
 
     /// Conditions on the headers of a request.
@@ -130,6 +152,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let keys: Vec<_> = strings.origins().into_iter().chain(others).collect();
         self.at_most_one(&keys);
         self.check_ignore_case(&strings);
+        self.check_text(&strings, Part::Header, written.name.given().map(|name| name.0.as_str()));
         let range = written.range.given().and_then(|range| self.range(range));
         let kind = match (strings.resolve(), range) {
             (Some(strings), _) => HeaderMatchKind::Value(strings),
@@ -168,6 +191,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let strings = string_keys!(written);
         self.at_most_one(&strings.origins());
         self.check_ignore_case(&strings);
+        self.check_text(&strings, Part::Parameter, None);
         Some(QueryParameterMatch { name: written.name.value()?, value: strings.resolve() })
     }
 
@@ -176,6 +200,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let missing = "the condition does not say which value the cookie must have";
         self.exactly_one(&written.origin, written.has_unknown, &strings.origins(), missing);
         self.check_ignore_case(&strings);
+        self.check_text(&strings, Part::Cookie, None);
         Some(CookieMatch { name: written.name.value()?, value: strings.resolve()?, invert: written.invert.value })
     }
 

@@ -21,7 +21,10 @@ impl<'d> Resolver<'d, '_, '_> {
         written: &'d [Located<document::Route>],
         inherited: Option<&RetryPolicy>,
     ) -> Vec<Route> {
-        written.iter().filter_map(|route| self.route(route, inherited)).collect()
+        let routes = written.iter().filter_map(|route| Some((self.route(route, inherited)?, &route.origin)));
+        let routes: Vec<_> = routes.collect();
+        self.check_reach(&routes);
+        routes.into_iter().map(|(route, _)| route).collect()
     }
 
     fn route(&mut self, route: &'d Located<document::Route>, inherited: Option<&RetryPolicy>) -> Option<Route> {
@@ -106,6 +109,7 @@ impl<'d> Resolver<'d, '_, '_> {
             (Some(body), _) => body.0.clone().into_bytes(),
             (None, Some(file)) => match read_body(&self.directory.join(&file.0)) {
                 Ok(bytes) => bytes,
+                Err(_) if self.is_portable => Vec::new(),
                 Err(error) => {
                     let path = self.directory.join(&file.0);
                     let message = format!("cannot read {}: {error}", path.display());

@@ -235,6 +235,14 @@ pub fn drop_privileges(user: &str, group: Option<&str>) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether this process may write to the file, or make files in the directory.
+pub fn may_write(path: &std::path::Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: the path ends with a NUL and outlives the call, which writes nothing.
+    unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK, libc::AT_EACCESS) == 0 }
+}
+
 pub fn is_root() -> bool {
     // SAFETY: no arguments, cannot fail.
     unsafe { libc::geteuid() == 0 }

@@ -132,7 +132,7 @@ pub(super) fn actual(address: &Address, socket: Option<&OwnedFd>) -> Address {
     }
 }
 
-fn explain(address: &Address, error: &io::Error) -> String {
+pub(super) fn explain(address: &Address, error: &io::Error) -> String {
     let remedy = match error.raw_os_error() {
         Some(libc::EADDRINUSE) => return format!("cannot listen on {address}: {error}: {}", taken(address)),
         Some(libc::EACCES) => "ports below 1024 need root (then set runtime.user to drop it) or CAP_NET_BIND_SERVICE",

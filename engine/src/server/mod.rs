@@ -5,6 +5,7 @@ mod control;
 mod discovery;
 mod embedded;
 mod holders;
+mod host;
 mod orders;
 mod placement;
 mod reload;
@@ -14,9 +15,10 @@ mod warnings;
 mod worker;
 
 pub use embedded::{EMBEDDED, HINTS};
+pub use host::{HostReport, check as check_host};
 pub use run::{StartError, run};
 
 /// What is valid and yet will not go well on this host, in a sentence each.
-pub fn check_host(config: &ringway_config::model::Config) -> Vec<String> {
+pub fn host_warnings(config: &ringway_config::model::Config) -> Vec<String> {
     warnings::warnings(config, crate::net::sys::raise_descriptor_limit())
 }

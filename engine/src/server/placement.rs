@@ -5,19 +5,25 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// Where the kernel tells how cores are arranged.
-pub(super) const TOPOLOGY: &str = "/sys/devices/system/cpu";
+const TOPOLOGY: &str = "/sys/devices/system/cpu";
+
+/// The cores that this process is to run on.
+///
+/// # Errors
+/// As those of `choose`.
+pub(super) fn of_process(runtime: &Runtime) -> Result<Vec<usize>, String> {
+    let allowed = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    // Also bounded by a container's CPU quota.
+    let quota = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    choose(runtime, allowed, quota, Path::new(TOPOLOGY))
+}
 
 /// The cores to run on, one for each shard. `allowed` are those that the process may use, and `quota` is how many of them
 /// it may keep busy.
 ///
 /// # Errors
 /// One sentence: the configuration asks for cores that the process may not use.
-pub(super) fn choose(
-    runtime: &Runtime,
-    allowed: Vec<usize>,
-    quota: usize,
-    topology: &Path,
-) -> Result<Vec<usize>, String> {
+fn choose(runtime: &Runtime, allowed: Vec<usize>, quota: usize, topology: &Path) -> Result<Vec<usize>, String> {
     let first = |count: usize| {
         let mut cores = order(runtime.placement, &allowed, topology);
         cores.truncate(count);

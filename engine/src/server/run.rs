@@ -14,9 +14,8 @@ use crate::net::sys;
 use crate::ring::memory::{self, Reserved};
 use crate::shard::{self, Command, Plan, PlanContext, ShardSetup};
 use crate::stats::{Registry, ServerState};
-use ringway_config::model::{Config, Runtime};
+use ringway_config::model::Config;
 use signal_hook::consts::{SIGHUP, SIGUSR1};
-use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -60,7 +59,7 @@ fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mu
     let descriptors = sys::raise_descriptor_limit();
     memory::raise_limit();
     warn(&config, descriptors);
-    let cpus = choose_cpus(&config.runtime)?;
+    let cpus = placement::of_process(&config.runtime)?;
     let registry = Registry::new();
     let mut binder = Binder::at_start(&config.runtime, orders)?;
     let bound = binder.listeners(config.listeners.iter(), cpus.len(), config.runtime.backlog)?;
@@ -143,14 +142,6 @@ fn reserve(config: &Config, shards: usize) -> Result<Reserved, String> {
     let admin = config.admin.is_some().then(admin::reactor_options);
     let shards = std::iter::repeat_n(shard::reactor_options(&config.runtime), shards);
     memory::reserve(&shards.chain(control).chain(admin).collect::<Vec<_>>())
-}
-
-/// The cores to run on.
-fn choose_cpus(runtime: &Runtime) -> Result<Vec<usize>, String> {
-    let allowed = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
-    // Also bounded by a container's CPU quota.
-    let quota = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    placement::choose(runtime, allowed, quota, Path::new(placement::TOPOLOGY))
 }
 
 fn become_user(config: &Config) -> Result<(), String> {

@@ -36,6 +36,66 @@ fn version() {
     assert_eq!(text(&version.stdout), concat!("ringway ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 
+/// What `run` would refuse on this host is refused with its place, unless the file belongs to another host.
+#[test]
+fn check_refuses_what_run_would_refuse() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("host.toml");
+    let config = r#"
+[runtime]
+cpus = [1023]
+
+[admin]
+address = "192.0.2.1:9901"
+
+[[listeners]]
+address = "unix:/no/such/directory/a.sock"
+http.access_log = [{ path = "no-such-directory/access.log" }]
+http.routes = [{ match = { prefix = "/" }, direct_response = { status = 200, body_file = "missing.html" } }]
+"#;
+    std::fs::write(&file, config.replace(", body_file = \"missing.html\"", "")).expect("written");
+    let path = file.to_str().expect("text");
+    let refused = ringway(&["check", path]);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = text(&refused.stderr);
+    for (line, word) in [
+        (3, "core 1023"),
+        (6, "no interface of this host has that address"),
+        (9, "the directory does not exist"),
+        (10, "there is no directory"),
+    ] {
+        let place = format!("host.toml:{line}:");
+        assert!(told.lines().any(|told| told.contains(&place) && told.contains(word)), "{place} {word} in:\n{told}");
+    }
+    assert!(told.contains("4 problems with this host"), "{told}");
+    assert!(!dir.path().join("no-such-directory").exists());
+
+    std::fs::write(&file, config).expect("written");
+    let refused = ringway(&["check", path]);
+    assert!(text(&refused.stderr).contains("cannot read"), "{}", text(&refused.stderr));
+    let portable = ringway(&["check", "--portable", "--strict", path]);
+    assert_eq!(portable.status.code(), Some(0), "{}", text(&portable.stderr));
+}
+
+#[test]
+fn warnings_are_told_and_strict_refuses_them() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("doubtful.toml");
+    std::fs::write(
+        &file,
+        forwarding(dead_address(), "") + "\n[[clusters]]\nname = \"spare\"\nendpoints = [\"127.0.0.1:9\"]\n",
+    )
+    .expect("written");
+    let path = file.to_str().expect("text");
+    let told = ringway(&["check", path]);
+    assert_eq!(told.status.code(), Some(0));
+    assert!(text(&told.stdout).contains("1 warning"), "{}", text(&told.stdout));
+    assert!(text(&told.stderr).contains("no route leads to the cluster `spare`"), "{}", text(&told.stderr));
+    let strict = ringway(&["check", "--strict", path]);
+    assert_eq!(strict.status.code(), Some(1));
+    assert!(strict.stdout.is_empty());
+}
+
 #[test]
 fn wrong_usage_exits_with_2_and_says_so_on_standard_error() {
     for args in [&["--nonsense"][..], &["run"], &["check"], &["nonsense"], &["run", "a", "b"]] {
@@ -217,7 +277,7 @@ fn two_shards_both_serve() {
     });
 }
 
-/// Every file in docs/examples passes `ringway check`.
+/// Every file in docs/examples passes `ringway check --strict`, whatever this host has.
 #[test]
 fn the_examples_pass() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples");
@@ -225,7 +285,7 @@ fn the_examples_pass() {
     for entry in std::fs::read_dir(examples).expect("docs/examples") {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|extension| extension == "toml") {
-            let checked = ringway(&["check", path.to_str().expect("text")]);
+            let checked = ringway(&["check", "--strict", "--portable", path.to_str().expect("text")]);
             assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
             count += 1;
         }

@@ -1,0 +1,119 @@
+//! What a configuration needs of this host. `check` asks for all that would end a start, without starting anything: no
+//! file is made, nothing listens, and an address that is taken is fine, since the proxy itself may run.
+
+use super::{bind, placement};
+use crate::net::sys;
+use ringway_config::model::{Address, Config, Diagnostic, Need, Needed};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What `run` would refuse, and what it would ignore.
+#[derive(Debug, Default)]
+pub struct HostReport {
+    pub refused: Vec<Diagnostic>,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Looks for all that the configuration needs.
+pub fn check(config: &Config) -> HostReport {
+    let mut report = HostReport::default();
+    for need in &config.needs {
+        let Err(message) = look(config, &need.what) else { continue };
+        let Need { what, at } = need;
+        let mut told = at.clone();
+        told.message = message;
+        // The user is only looked for by a process that can become it.
+        if *what == Needed::User && !sys::is_root() {
+            report.warnings.push(told);
+        } else {
+            report.refused.push(told);
+        }
+    }
+    report
+}
+
+fn look(config: &Config, what: &Needed) -> Result<(), String> {
+    let runtime = &config.runtime;
+    match what {
+        Needed::User => match &runtime.user {
+            Some(user) => sys::ids(user, runtime.group.as_deref()).map(drop),
+            None => Ok(()),
+        },
+        Needed::Cores => placement::of_process(runtime).map(drop),
+        Needed::Address(address) => address_error(address).map_or(Ok(()), |error| Err(bind::explain(address, &error))),
+        Needed::LogFile(path) => log_file_error(path)
+            .map_or(Ok(()), |why| Err(format!("the log {} cannot be written: {why}", path.display()))),
+    }
+}
+
+/// Why nothing could listen there, whatever else runs.
+fn address_error(address: &Address) -> Option<io::Error> {
+    match address {
+        Address::Ip(ip) => {
+            let error = sys::check_port_is_free(*ip).err()?;
+            (error.raw_os_error() != Some(libc::EADDRINUSE)).then_some(error)
+        }
+        Address::Unix(path) => {
+            let code = if !directory(path).is_dir() {
+                libc::ENOENT
+            } else if path.exists() && !sys::is_socket(path) {
+                libc::EADDRINUSE
+            } else {
+                return None;
+            };
+            Some(io::Error::from_raw_os_error(code))
+        }
+    }
+}
+
+fn log_file_error(path: &Path) -> Option<String> {
+    let directory = directory(path);
+    if path.is_dir() {
+        return Some("it is a directory".into());
+    }
+    if !directory.is_dir() {
+        return Some(format!("there is no directory {}", directory.display()));
+    }
+    let (asked, is_file) = if path.exists() { (path, true) } else { (directory.as_path(), false) };
+    (!sys::may_write(asked)).then(|| match is_file {
+        true => "this user may not write to it".into(),
+        false => format!("this user may not make files in {}", directory.display()),
+    })
+}
+
+/// The directory of a file; that of the process for a name alone.
+fn directory(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").expect("written");
+        assert_eq!(log_file_error(&file), None);
+        assert_eq!(log_file_error(&dir.path().join("new.log")), None);
+        assert!(!dir.path().join("new.log").exists(), "nothing is made");
+        assert!(log_file_error(&dir.path().join("none/a.log")).expect("refused").contains("no directory"));
+        assert!(log_file_error(dir.path()).expect("refused").contains("is a directory"));
+        assert!(log_file_error(Path::new("a.log")).is_none());
+
+        let unix = |path: PathBuf| address_error(&Address::Unix(path)).and_then(|error| error.raw_os_error());
+        assert_eq!(unix(dir.path().join("new.sock")), None);
+        assert_eq!(unix(dir.path().join("none/a.sock")), Some(libc::ENOENT));
+        assert_eq!(unix(file), Some(libc::EADDRINUSE));
+        // Documentation addresses (RFC 5737) belong to no host.
+        let ip = |text: &str| address_error(&Address::Ip(text.parse().expect("an address")));
+        assert_eq!(ip("192.0.2.1:0").and_then(|error| error.raw_os_error()), Some(libc::EADDRNOTAVAIL));
+        assert!(ip("127.0.0.1:0").is_none());
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        assert!(ip(&taken.local_addr().expect("bound").to_string()).is_none(), "the proxy itself may have it");
+    }
+}
