@@ -75,6 +75,14 @@ impl ByteStream {
         forward!(self, stream => stream.has_received_bytes())
     }
 
+    /// The same, whether or not the ring has noticed.
+    pub fn has_unread_bytes(&self) -> bool {
+        match self {
+            Self::Socket(socket) => socket.has_unread_bytes(),
+            Self::Pipe(pipe) => pipe.has_received_bytes(),
+        }
+    }
+
     /// See `ring::Socket::set_receive_once`; pipes hand out one piece at a time anyway.
     pub fn set_receive_once(&self, on: bool) {
         if let Self::Socket(socket) = self {

@@ -252,6 +252,29 @@ fn unasked_responses_reach_nobody() {
     assert_eq!(origin.connections(), 25);
 }
 
+/// The same behind bodies that never enter the process: splice moves what belongs to the body, and what the origin says
+/// beyond it still waits in the kernel when the next request of the same client is there already.
+#[test]
+fn unasked_responses_behind_long_bodies_reach_nobody() {
+    const ROUNDS: usize = 30;
+    let body = "b".repeat(400_000);
+    let origin = Origin::recording(move |connection, request, _| match request.target() {
+        "/long" => connection.try_send(&[response(200, &[], &body), response(200, &[], "poison")].concat()),
+        _ => connection.try_send(&response(200, &[], "short")),
+    });
+    for threshold in ["64KiB", "off"] {
+        let setup = Setup::new(&forwarding(origin.address, ""));
+        let proxy = setup.runtime(&format!("splice_threshold = \"{threshold}\"")).start();
+        for _ in 0..ROUNDS {
+            let mut client = proxy.connect();
+            client.send(b"GET /long HTTP/1.1\r\nHost: h\r\n\r\nGET /short HTTP/1.1\r\nHost: h\r\n\r\n");
+            assert_eq!(client.response().text().len(), 400_000);
+            assert_eq!(client.response().text(), "short", "splice_threshold {threshold}");
+        }
+        assert_eq!(proxy.stat("cluster.app.upstream_rq_200"), 2 * ROUNDS as i64);
+    }
+}
+
 /// An origin that closes connections at any moment between responses: GETs never fail, a POST is delivered once at most.
 #[test]
 fn random_closes_under_load() {

@@ -237,8 +237,15 @@ impl Asked {
         self.ended_by_peer || self.stream.is_broken()
     }
 
+    /// Bytes behind the response would be taken for the next one. Those behind a short body come with it. A long one is
+    /// fetched piece by piece or spliced, up to its last byte, so that they still wait in the kernel.
     pub(in crate::mux) fn is_reusable(&self) -> bool {
-        self.framing.keep_alive && self.decoder.is_done() && self.rest.is_none() && self.stream.unsent() == 0
+        let has_surplus = || match self.received {
+            LONG_BODY.. => self.stream.has_unread_bytes(),
+            _ => self.stream.has_received_bytes(),
+        };
+        let is_over = self.decoder.is_done() && self.rest.is_none() && self.stream.unsent() == 0;
+        self.framing.keep_alive && is_over && !has_surplus()
     }
 
     pub(in crate::mux) fn poll_idle(&mut self) -> Poll<Ended> {
