@@ -260,8 +260,9 @@ impl Cluster {
         let known: HashMap<_, _> = changed.iter().map(|endpoint| (endpoint.host.spec.identity(), endpoint)).collect();
         let endpoint = |host: &Arc<Host>| match known.get(&host.spec.identity()) {
             Some(endpoint) if Arc::ptr_eq(&endpoint.host, host) => Rc::clone(endpoint),
-            Some(before) => Endpoint::renewed(host, self.shard, before),
-            None => self.endpoint(host),
+            Some(before) if before.host.is(host) => Endpoint::renewed(host, self.shard, before),
+            // New, or removed and added again since the last look: another host with the same identity.
+            _ => self.endpoint(host),
         };
         before[..head].iter().cloned().chain(new.iter().map(endpoint)).chain(kept.iter().cloned()).collect()
     }
@@ -348,6 +349,24 @@ mod tests {
             let pool = |endpoint: &Rc<Endpoint>| (endpoint.name.to_string(), Rc::as_ptr(&endpoint.pool));
             pools = endpoints.iter().map(pool).collect();
         }
+    }
+
+    /// Between two looks, that is: load, connections and the start of its healthy time are those of a new host.
+    #[test]
+    fn an_endpoint_that_was_removed_and_added_again_is_a_new_one() {
+        let world = World::new(&model::Cluster { endpoints: vec![endpoint(1)], ..cluster() }, 1);
+        let (before, specs) = (world.cluster.endpoints()[0].clone(), vec![world.shared.hosts()[0].spec.clone()]);
+        let in_flight = before.request_started(world.reactor.now());
+        world.advance(std::time::Duration::from_secs(60));
+        world.shared.set_members(Vec::new());
+        world.shared.set_members(specs);
+        world.cluster.tend();
+        let after = world.cluster.endpoints()[0].clone();
+        assert_eq!((before.active(), after.active()), (1, 0));
+        assert_eq!(after.healthy_since(), Some(world.reactor.now()), "it starts slowly");
+        assert!(!Rc::ptr_eq(&before.pool, &after.pool));
+        drop(in_flight);
+        assert_eq!((before.active(), after.active()), (0, 0));
     }
 
     #[test]
