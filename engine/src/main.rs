@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use ringway::admin::Source;
 use ringway::admin::explain::{Question, explain};
-use ringway::base::output;
+use ringway::base::{output, version};
 use ringway::server::{EMBEDDED, HINTS, HostReport, check_host, host_warnings, run};
 use ringway_config::model::Config;
 use std::net::IpAddr;
@@ -24,6 +24,7 @@ const CANNOT_START: u8 = 3;
 #[derive(Parser)]
 #[command(
     version,
+    long_version = version::LONG,
     after_help = "Without a command, ringway runs its built-in example and prints what to try.\n\n\
         Signals: TERM and INT drain and exit (a second one closes the connections that are left, a third one kills), HUP \
         reloads the configuration, USR1 reopens the access logs.\n\

@@ -307,7 +307,13 @@ pub struct HeaderMutations {
 #[derive(Clone, Debug)]
 pub enum HeaderMutation {
     Remove(String),
-    Set { name: String, value: Vec<FormatPiece>, action: AppendAction },
+    Set {
+        name: String,
+        value: Vec<FormatPiece>,
+        /// The value as the file has it.
+        written: String,
+        action: AppendAction,
+    },
 }
 
 /// Envoy: HeaderValueOption.HeaderAppendAction.

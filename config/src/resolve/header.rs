@@ -89,7 +89,12 @@ impl<'d> Resolver<'d, '_, '_> {
             self.problems
                 .push(Problem::at(&text.origin, message).hint(Some("it can be used in response_headers_to_add")));
         }
-        Some(HeaderMutation::Set { name: name?.0.clone(), value, action: written.append_action.0 })
+        Some(HeaderMutation::Set {
+            name: name?.0.clone(),
+            value,
+            written: text.0.clone(),
+            action: written.append_action.0,
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use super::clusters::clusters;
 use super::explain::{self, Question};
 use super::message::{Answer, Call, Query, TEXT, pretty};
 use super::state::{Control, State, resident_bytes};
-use crate::base::logging;
+use crate::base::{logging, version};
 use crate::http::Method;
 use crate::stats::{Format, Rendering, ServerState};
 use regex::Regex;
@@ -165,7 +165,10 @@ fn server_info(state: &State, _: &Query) -> Answer {
     let source = state.source();
     let uptime = format!("{}s", state.started.elapsed().as_secs());
     Answer::json(&json!({
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": version::VERSION,
+        "commit": version::COMMIT,
+        "target": version::TARGET,
+        "features": version::FEATURES,
         "state": state_name(state.server_state()),
         "uptime_current_epoch": uptime,
         "uptime_all_epochs": uptime,

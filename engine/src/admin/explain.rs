@@ -30,7 +30,7 @@ pub struct Explanation {
 /// One sentence: a part of the question is not part of a request, or its listener does not exist.
 pub fn explain(config: &Config, question: &Question) -> Result<Explanation, String> {
     let mut exchange = question.exchange()?;
-    let listener = choose_listener(config, question.listener.as_deref())?;
+    let listener = choose_listener(config, question)?;
     let remote = SocketAddr::new(question.from, 0);
     let local = match &listener.address {
         Address::Ip(address) => Some(*address),
@@ -49,8 +49,17 @@ pub fn explain(config: &Config, question: &Question) -> Result<Explanation, Stri
     Ok(Explanation { text: page.text, is_found })
 }
 
-fn choose_listener<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Listener, String> {
-    let Some(name) = name else { return config.listeners.first().ok_or_else(|| "there is no listener".into()) };
+/// The listener that is named, else the one with the URL's port, else the first.
+fn choose_listener<'c>(config: &'c Config, question: &Question) -> Result<&'c Listener, String> {
+    let Some(name) = question.listener.as_deref() else {
+        let wanted = question.port();
+        let port = |listener: &&Listener| match &listener.address {
+            Address::Ip(address) => wanted == Some(address.port()),
+            Address::Unix(_) => false,
+        };
+        let listener = config.listeners.iter().find(port).or(config.listeners.first());
+        return listener.ok_or_else(|| "there is no listener".into());
+    };
     let is_it = |listener: &&Listener| listener.name == name || listener.address.to_string() == name;
     config.listeners.iter().find(is_it).ok_or_else(|| {
         let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();

@@ -6,3 +6,4 @@ pub mod log_file;
 pub mod logging;
 pub mod output;
 pub mod random;
+pub mod version;

@@ -24,7 +24,7 @@ impl Mutations {
     pub fn new(mutations: &[HeaderMutation]) -> Self {
         let compile = |mutation: &HeaderMutation| match mutation {
             HeaderMutation::Remove(name) => Mutation::Remove(name.as_bytes().into()),
-            HeaderMutation::Set { name, value, action } => Mutation::Set {
+            HeaderMutation::Set { name, value, action, .. } => Mutation::Set {
                 name: name.as_bytes().into(),
                 id: FieldId::lookup(name.as_bytes()),
                 value: Value::new(value),
@@ -100,7 +100,12 @@ mod tests {
     const BYTES: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nVia: 1.0 a\r\nx-a: 2\r\n\r\n";
 
     fn set(name: &str, action: AppendAction) -> HeaderMutation {
-        HeaderMutation::Set { name: name.into(), value: vec![FormatPiece::Literal("new".into())], action }
+        HeaderMutation::Set {
+            name: name.into(),
+            value: vec![FormatPiece::Literal("new".into())],
+            written: "new".into(),
+            action,
+        }
     }
 
     /// The lines after Host once the edits are made; `evaluated` is what operators give.
@@ -149,6 +154,7 @@ mod tests {
     #[test]
     fn an_empty_value_changes_nothing() {
         let mutation = |action| HeaderMutation::Set {
+            written: String::new(),
             name: "x-a".into(),
             value: vec![FormatPiece::Operator(CommandOperator::Protocol)],
             action,

@@ -85,6 +85,8 @@ fn server_info_listeners_clusters_and_config() {
     let proxy = Ringway::start(&forwarding("127.0.0.1:9".parse().expect("an address"), "via = \"edge\""));
     let info = json(&proxy.admin("GET", "/server_info"));
     assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
+    assert!(info["target"].as_str().is_some_and(|target| target.starts_with(std::env::consts::ARCH)), "{info}");
+    assert!(info["commit"].is_string() && info["features"].is_string(), "{info}");
     assert_eq!(info["state"], "LIVE");
     assert_eq!(info["pid"], proxy.pid());
     let listeners = json(&proxy.admin("GET", "/listeners?format=json"));

@@ -33,7 +33,13 @@ fn help_is_complete() {
 fn version() {
     let version = ringway(&["--version"]);
     assert_eq!(version.status.code(), Some(0));
-    assert_eq!(text(&version.stdout), concat!("ringway ", env!("CARGO_PKG_VERSION"), "\n"));
+    let told = text(&version.stdout);
+    assert!(told.starts_with(concat!("ringway ", env!("CARGO_PKG_VERSION"), "\ncommit: ")), "{told}");
+    let target = told.lines().find_map(|line| line.strip_prefix("target: ")).expect("a target");
+    assert!(target.starts_with(std::env::consts::ARCH), "{target}");
+    assert!(told.lines().any(|line| line.starts_with("features: ")), "{told}");
+    let short = ringway(&["-V"]);
+    assert_eq!(text(&short.stdout), concat!("ringway ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 
 /// What `run` would refuse on this host is refused with its place, unless the file belongs to another host.

@@ -230,6 +230,50 @@ fn the_admin_endpoint_says_the_same() {
     assert_eq!(proxy.admin("GET", "/explain?url=/").status(), 405);
 }
 
+/// A URL has a port, by which a client would choose the listener; and nothing is shown as Rust prints it.
+#[test]
+fn the_port_chooses_the_listener_and_settings_are_as_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("ports.toml");
+    let config = r#"
+[[listeners]]
+name = "first"
+address = "127.0.0.1:18001"
+http.routes = [{ match = { prefix = "/" }, route = { cluster = "app", timeout = "0.25s", hash_policy = [{ cookie = { name = "sticky", ttl = "1.5s" } }] } }]
+http.response_headers_to_add = [{ name = "x-peer", value = "%UPSTREAM_HOST% at %REQ(:PATH)%" }]
+
+[[listeners]]
+name = "second"
+address = "127.0.0.1:18002"
+http.routes = [{ match = { prefix = "/" }, direct_response = { status = 200 } }]
+
+[[listeners]]
+name = "plain"
+address = "127.0.0.1:80"
+http.routes = [{ match = { prefix = "/" }, direct_response = { status = 200 } }]
+
+[[clusters]]
+name = "app"
+endpoints = ["127.0.0.1:9"]
+lb_policy = "ring_hash"
+"#;
+    std::fs::write(&file, config).expect("written");
+    for (args, name) in [
+        (&["GET", "http://a.example:18002/"][..], "second"),
+        (&["GET", "http://a.example:18001/?x:18002"], "first"),
+        (&["GET", "http://[::1]/"], "plain"),
+        (&["GET", "http://a.example:9/"], "first"),
+        (&["GET", "/"], "first"),
+        (&["GET", "http://a.example:18002/", "--listener", "first"], "first"),
+    ] {
+        assert_line(&told(&file, args, 0), "listener", &[name]);
+    }
+    let text = told(&file, &["GET", "http://a.example:18001/"], 0);
+    assert_line(&text, "timeout", &["250ms"]);
+    assert_line(&text, "hash", &["cookie \"sticky\", ttl 1.5s"]);
+    assert_line(&text, "header", &["x-peer", ": %UPSTREAM_HOST% at %REQ(:PATH)%"]);
+}
+
 /// What is explained is what happens.
 #[test]
 fn the_proxy_does_what_was_explained() {

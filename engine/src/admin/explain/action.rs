@@ -6,9 +6,9 @@ use crate::route::explain::{Tried, per_cent};
 use crate::route::{RouteTable, rewrite};
 use crate::router::retry::TryPolicy;
 use ringway_config::model::{
-    self, AppendAction, Cluster, ClusterTarget, Config, Discovery, FilterOverride, FilterOverrides, FormatPiece,
-    Forward, Hcm, HeaderMutation, HeaderMutations, HostRewrite, HttpFilter, LbPolicy, Place, Priority, RetryOn, Route,
-    RouteAction, VirtualHost, WeightedCluster,
+    self, AppendAction, Cluster, ClusterTarget, Config, Discovery, FilterOverride, FilterOverrides, Forward,
+    HashPolicyKind, Hcm, HeaderMutation, HeaderMutations, HostRewrite, HttpFilter, LbPolicy, Place, Priority, RetryOn,
+    Route, RouteAction, VirtualHost, WeightedCluster,
 };
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ fn describe_forward(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forwar
     }
     for policy in &forward.hash_policy {
         let terminal = if policy.terminal { ", the last if it gives a hash" } else { "" };
-        page.line("hash", format!("{:?}{terminal}", policy.kind));
+        page.line("hash", format!("{}{terminal}", hash(&policy.kind)));
     }
     if !forward.metadata_match.is_empty() {
         page.line("subset", pairs(&forward.metadata_match));
@@ -134,7 +134,7 @@ fn describe_cluster(page: &mut Page<'_>, label: &str, cluster: &Cluster, priorit
     };
     let endpoints = cluster.endpoints.len();
     let text = format!("{label}{}: {discovery}, {endpoints} endpoint(s), {policy}", cluster.name);
-    page.line_at("cluster", format!("{text}, connect_timeout {:?}", cluster.connect_timeout), cluster.place);
+    page.line_at("cluster", format!("{text}, connect_timeout {}", span(cluster.connect_timeout)), cluster.place);
     let (name, limits) = match priority {
         Priority::Default => ("default", &cluster.circuit_breakers[0]),
         Priority::High => ("high", &cluster.circuit_breakers[1]),
@@ -156,11 +156,11 @@ fn describe_cluster(page: &mut Page<'_>, label: &str, cluster: &Cluster, priorit
         page.line("limits", format!("priority {name}: {}", all.into_iter().flatten().collect::<Vec<_>>().join(", ")));
     }
     for check in &cluster.health_checks {
-        let text = format!("every {:?}, timeout {:?}", check.interval, check.timeout);
+        let text = format!("every {}, timeout {}", span(check.interval), span(check.timeout));
         page.line_at("health", text, check.place);
     }
     if let Some(outlier) = &cluster.outlier_detection {
-        page.line_at("outliers", format!("ejected for {:?} and longer", outlier.base_ejection_time), outlier.place);
+        page.line_at("outliers", format!("ejected for {} and longer", span(outlier.base_ejection_time)), outlier.place);
     }
 }
 
@@ -224,12 +224,34 @@ fn describe_times(page: &mut Page<'_>, scene: &Scene<'_>, forward: &Forward) {
     page.line("", format!("per_try_timeout {per_try}{hedging}, per_try_idle_timeout {idle}"));
     if let Some(config) = policy.config {
         let (base, max) = config.back_off;
-        page.line("", format!("back-off {base:?} to {max:?}"));
+        page.line("", format!("back-off {} to {}", span(base), span(max)));
     }
 }
 
 fn time(limit: Option<Duration>) -> String {
-    limit.map_or_else(|| "off".into(), |limit| format!("{limit:?}"))
+    limit.map_or_else(|| "off".into(), span)
+}
+
+/// As the file writes it: "250ms", "1.5s".
+fn span(time: Duration) -> String {
+    match time.as_millis() {
+        ms if ms == 0 || ms >= 1000 => format!("{}s", time.as_secs_f64()),
+        ms => format!("{ms}ms"),
+    }
+}
+
+/// As a member of `hash_policy`.
+fn hash(kind: &HashPolicyKind) -> String {
+    match kind {
+        HashPolicyKind::Header(name) => format!("header {name:?}"),
+        HashPolicyKind::SourceIp => "source_ip".into(),
+        HashPolicyKind::QueryParameter(name) => format!("query_parameter {name:?}"),
+        HashPolicyKind::Cookie { name, ttl, path } => {
+            let ttl = ttl.map(|ttl| format!(", ttl {}", span(ttl))).unwrap_or_default();
+            let path = path.as_ref().map(|path| format!(", path {path:?}")).unwrap_or_default();
+            format!("cookie {name:?}{ttl}{path}")
+        }
+    }
 }
 
 /// Each filter with the settings in force here.
@@ -298,22 +320,14 @@ fn edits(page: &mut Page<'_>, mutations: &HeaderMutations, whose: &str, place: P
 fn edit(mutation: &HeaderMutation) -> String {
     match mutation {
         HeaderMutation::Remove(name) => format!("{name} is removed"),
-        HeaderMutation::Set { name, value, action } => {
+        HeaderMutation::Set { name, written, action, .. } => {
             let action = match action {
                 AppendAction::AppendIfExistsOrAdd => "is added, beside others",
                 AppendAction::AddIfAbsent => "is added where it is absent",
                 AppendAction::OverwriteIfExistsOrAdd => "is set",
                 AppendAction::OverwriteIfExists => "is set where it exists",
             };
-            let value: String = value.iter().map(piece).collect();
-            format!("{name} {action}: {value}")
+            format!("{name} {action}: {written}")
         }
-    }
-}
-
-fn piece(piece: &FormatPiece) -> String {
-    match piece {
-        FormatPiece::Literal(text) => text.clone(),
-        FormatPiece::Operator(operator) => format!("%{operator:?}%"),
     }
 }

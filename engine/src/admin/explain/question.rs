@@ -1,7 +1,7 @@
 //! The question: a request, written as command line arguments, a query or JSON.
 
 use crate::codec::h1::{Limits, Parse, parse_request};
-use crate::http::{Exchange, grammar};
+use crate::http::{Exchange, grammar, split_port};
 use crate::net::HeadBytes;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
@@ -76,6 +76,15 @@ impl Question {
             }
         }
         Ok(question)
+    }
+
+    /// The port of the URL, or that of its scheme; `None` for a path alone.
+    pub(super) fn port(&self) -> Option<u16> {
+        let (scheme, rest) = self.url.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let written = split_port(authority.as_bytes()).1;
+        let written = written.and_then(|port| std::str::from_utf8(port).ok()?.parse().ok());
+        written.or(Some(if scheme == "https" { 443 } else { 80 }))
     }
 
     /// The exchange as it is when a client's head has been read.
