@@ -13,7 +13,7 @@ use super::task::{Executor, Memory, TaskId};
 use super::timer::Wheel;
 use super::unpark::{Unpark, eventfd};
 use super::uring::Uring;
-use super::yielding::Yielding;
+use super::yielding::{Spares, Yielding};
 use crate::base::clock::{Clock, Nanos};
 use crate::base::random::Random;
 use crate::stats::ShardStats;
@@ -80,6 +80,7 @@ pub struct Reactor {
     spare_pipes: RefCell<Vec<Splice>>,
     unpark: Unpark,
     pub(super) yielding: Yielding,
+    pub(super) spares: Spares,
     /// Long computations.
     jobs: Rc<Jobs>,
     turns: Cell<u64>,
@@ -132,6 +133,7 @@ impl Reactor {
             spare_pipes: RefCell::new(Vec::new()),
             unpark,
             yielding: Yielding::default(),
+            spares: Spares::default(),
             jobs,
             turns: Cell::new(0),
             busy_since: Cell::new(now),

@@ -1,16 +1,51 @@
-//! Tasks that give way: where a resource is short, the oldest of them is cancelled first.
+//! What gives way where a resource is short: tasks, of which the oldest is cancelled first, and things that are only kept
+//! for later use.
 
 use super::reactor::Reactor;
 use super::task::TaskId;
+use crate::base::clock::Nanos;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::Future;
+use std::rc::Weak;
 
 /// Oldest first; some may have ended.
 #[derive(Default)]
 pub(super) struct Yielding(RefCell<VecDeque<TaskId>>);
 
+/// Keeps things that hold descriptors and that it can do without.
+pub trait Spare {
+    /// Since when the one is kept that has been kept longest.
+    fn kept_since(&self) -> Option<Nanos>;
+
+    /// Close that one.
+    fn give_up(&self);
+}
+
+/// Some may be gone.
+#[derive(Default)]
+pub(super) struct Spares(RefCell<Vec<Weak<dyn Spare>>>);
+
 impl Reactor {
+    /// What `spare` keeps is given up where descriptors are short.
+    pub fn add_spare(&self, spare: Weak<dyn Spare>) {
+        let mut spares = self.spares.0.borrow_mut();
+        if spares.len() == spares.capacity() {
+            spares.retain(|spare| spare.strong_count() > 0);
+        }
+        spares.push(spare);
+    }
+
+    /// Give up what has been kept longest. Whether there was something.
+    pub fn give_up_spare(&self) -> bool {
+        let oldest = {
+            let spares = self.spares.0.borrow();
+            let kept = spares.iter().filter_map(|spare| spare.upgrade()).filter(|spare| spare.kept_since().is_some());
+            kept.min_by_key(|spare| spare.kept_since())
+        };
+        oldest.as_ref().inspect(|spare| spare.give_up()).is_some()
+    }
+
     /// As `spawn`, for a task that gives way where resources are short: `shed` may cancel it.
     pub fn spawn_yielding(&self, future: impl Future<Output = ()> + 'static) -> TaskId {
         let task = self.spawn(future);

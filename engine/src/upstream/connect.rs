@@ -251,11 +251,11 @@ pub(super) enum Made {
     Shared(super::shared::Shared),
 }
 
-/// Times that side work is given up for one connection.
+/// Times that something is given up for one connection.
 const SHED_MAX: usize = 8;
 
 /// A stream to one of the addresses, and its index. Where no descriptor or memory is left for main traffic, side work of the
-/// shard is given up first.
+/// shard is given up first, then the pooled connections that have been idle longest, to whichever endpoint.
 async fn open(pool: &Rc<Pool>, work: Work, addresses: &[Address]) -> io::Result<(ByteStream, usize)> {
     let (network, reactor) = (&pool.network, &pool.reactor);
     if work == Work::Side {
@@ -264,7 +264,7 @@ async fn open(pool: &Rc<Pool>, work: Work, addresses: &[Address]) -> io::Result<
     }
     for _ in 0..SHED_MAX {
         match network.connect_any(reactor, addresses).await {
-            Err(error) if is_local_shortage(&error) && reactor.shed() => {}
+            Err(error) if is_local_shortage(&error) && (reactor.shed() || reactor.give_up_spare()) => {}
             opened => return opened,
         }
         // The kernel closes the other's socket meanwhile.

@@ -19,7 +19,7 @@ use super::limits::{Lacking, Permit, Places, Priority, Resource};
 use super::waiters::{Left, Outcome, WaiterKey, Waiters};
 use crate::base::clock::{Nanos, nanos};
 use crate::net::{Network, Protocol};
-use crate::ring::{Reactor, TaskId, Timer};
+use crate::ring::{Reactor, Spare, TaskId, Timer};
 use crate::stats::{ClusterStats, HostStats, ShardCopy};
 use ringway_config::model::Address;
 use std::cell::{Cell, RefCell};
@@ -93,6 +93,8 @@ impl Pool {
             closed: Cell::new(false),
         });
         group.add(&pool);
+        let spare: Weak<Self> = Rc::downgrade(&pool);
+        reactor.add_spare(spare);
         pool
     }
 
@@ -345,6 +347,21 @@ impl Pool {
         let lease = idle.remove(at);
         drop(idle);
         Some(lease.connection.slot.vacate())
+    }
+}
+
+/// Idle connections are closed where descriptors are short: a request to another endpoint needs them more.
+impl Spare for Pool {
+    fn kept_since(&self) -> Option<Nanos> {
+        self.idle.borrow().iter().map(|lease| lease.idle_since).min()
+    }
+
+    fn give_up(&self) {
+        let mut idle = self.idle.borrow_mut();
+        let oldest = idle.iter().enumerate().min_by_key(|(_, lease)| lease.idle_since).map(|(at, _)| at);
+        let lease = oldest.map(|at| idle.remove(at));
+        drop(idle);
+        drop(lease);
     }
 }
 

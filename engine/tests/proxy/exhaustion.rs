@@ -4,6 +4,7 @@ use super::support::{Client, Connection, Origin, Ringway, Setup, eventually, for
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::sync::Barrier;
 use std::time::Duration;
 
 /// Clock ticks in a second (sysconf(3), _SC_CLK_TCK), as Linux has it on every architecture that io_uring runs on.
@@ -119,6 +120,38 @@ fn the_default_limit_keeps_descriptors_back() {
         client.try_response("GET").is_some_and(|answer| answer.status() == 200)
     });
     proxy.wait_for_stat("listener.main.downstream_cx_active", 0);
+}
+
+/// Pooled connections to one endpoint leave their descriptors to requests for another one.
+#[test]
+fn idle_upstream_connections_leave_their_descriptors_to_others() {
+    const CLIENTS: usize = 24;
+    // Answers once all clients have asked, so that each needs a connection of its own.
+    let together = || {
+        let all = Barrier::new(CLIENTS);
+        Origin::answering(move |_| {
+            all.wait();
+            response(200, &[], "ok")
+        })
+    };
+    let (app, other) = (together(), together());
+    let config = forwarding(app.address, "")
+        .replace("routes = [", "routes = [{ match = { prefix = \"/other\" }, route = { cluster = \"other\" } }, ");
+    let config = format!("{config}[[clusters]]\nname = \"other\"\nendpoints = [\"{}\"]\n", other.address);
+    let start = |descriptors| {
+        let setup = Setup::new(&config).descriptors(descriptors);
+        setup.runtime("shards = 1\nmax_connections = 10000").start()
+    };
+    // Room for the clients and one upstream connection for each.
+    let needed = start(1024).open_files() + 2 * CLIENTS + 4;
+    let proxy = start(needed as u64);
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| proxy.connect()).collect();
+    for target in ["/app", "/other", "/app"] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+        clients.iter_mut().for_each(|client| client.send(request.as_bytes()));
+        clients.iter_mut().for_each(|client| assert_eq!(client.response().status(), 200, "{target}"));
+    }
+    assert!(proxy.stat("cluster.app.upstream_cx_destroy_local") > 0, "some made room");
 }
 
 /// No descriptor for the upstream connection of a request, but copies of others hold some: they give theirs up.
