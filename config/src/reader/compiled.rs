@@ -15,7 +15,7 @@ pub const MATCH_STEPS_MAX: u64 = 1_000_000;
 
 /// Bytes of a pattern's automaton. Patterns whose automata are larger are run by the regex crate, which keeps a part of the
 /// automaton and may, for texts that are made for it, look at every state of the pattern for every byte.
-const AUTOMATON_MAX: usize = 256 * 1024;
+const AUTOMATON_MAX: usize = 2 * 1024 * 1024;
 
 /// What looking at one state costs the regex crate, in steps.
 const STATE_COST: u32 = 4;
