@@ -9,7 +9,7 @@
 
 use super::full_house::free_descriptor;
 use super::{Listener, admit};
-use crate::base::clock::nanos;
+use crate::base::clock::{Nanos, nanos};
 use crate::net::{Arrival, ByteStream, sys};
 use crate::ring::{Acceptor, Reactor, Socket, Timer};
 use std::future::poll_fn;
@@ -25,6 +25,8 @@ use std::time::Duration;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The same after a connection was closed to make room: its descriptor is free a few turns later.
 const CLOSE_TIME: Duration = Duration::from_millis(2);
+/// Between two lines in the log that accepting fails. It may fail again after each connection that found room.
+const SAY_AGAIN: Nanos = 10_000_000_000;
 /// The longest time that the end takes.
 const END_MAX: Duration = Duration::from_secs(1);
 /// How long handshakes that have begun may take to reach the backlog.
@@ -59,7 +61,7 @@ impl Accepting {
     /// Until the listener drains.
     async fn serve(&self) {
         let Self { listener, reactor, acceptor, .. } = self;
-        let mut told = false;
+        let mut told: Option<Nanos> = None;
         loop {
             let accepted = poll_fn(|_| match acceptor.poll_accept() {
                 Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
@@ -68,17 +70,15 @@ impl Accepting {
             });
             match accepted.await {
                 None => return,
-                Some(Ok(fd)) => {
-                    told = false;
-                    self.start(fd);
-                }
+                Some(Ok(fd)) => self.start(fd),
                 // On another shard, which shares the socket, the drain has begun.
                 Some(Err(error)) if is_shut(&error) => reactor.sleep(LOOK).await,
                 Some(Err(error)) => {
                     listener.stats.accept_error.inc();
                     listener.shard_stats.accept_errors.inc();
-                    // Once for each time that it begins.
-                    if !std::mem::replace(&mut told, true) {
+                    let now = reactor.now();
+                    if told.is_none_or(|told| now >= told + SAY_AGAIN) {
+                        told = Some(now);
                         tracing::warn!(target: "ringway::listener", listener = %listener.address, %error, "cannot accept, trying again soon");
                     }
                     let is_wanted = is_shortage(&error) && sys::has_backlog(acceptor.raw_fd());
