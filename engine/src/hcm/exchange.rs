@@ -97,9 +97,6 @@ async fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Faul
     }
     let (now, timeouts, times) = (client.reactor.now(), &hcm.config.timeouts, &mut exchange.facts.times);
     client.deadlines.start_exchange(now, timeouts.stream_idle, times.start, timeouts.max_stream_duration);
-    if hcm.config.fin_cancels {
-        client.vigil.expect_no_fin();
-    }
     if client.upload.is_done() {
         times.request_end = Some(now);
     } else if !is_grpc(&exchange.request) {
@@ -287,11 +284,7 @@ fn forwarding<'a>(
     let Serving { hcm, connection, exchange, client, .. } = serving;
     let (hcm, reactor) = (*hcm, &hcm.shard.reactor);
     let may_ask = exchange.facts.is_internal.then_some(hcm.config.limits.max_requested_retries);
-    let mut policy = TryPolicy::new(forward, &exchange.request.head, exchange.request.view(), may_ask);
-    if is_grpc(&exchange.request) {
-        // A stream may have nothing to say for long, not even a head.
-        policy.timeouts.response_head = None;
-    }
+    let policy = TryPolicy::new(forward, &exchange.request.head, exchange.request.view(), may_ask);
     retry::consume(&mut exchange.request.head.fields);
     exchange.facts.timeout_is_204 = policy.timeout_status == 204;
     let timeouts = &hcm.config.timeouts;

@@ -178,11 +178,6 @@ impl Downstream<'_> {
         forward!(self, wire => wire.is_broken())
     }
 
-    /// Whether the client has closed its connection's sending side, as far as that was noticed.
-    pub fn has_ended(&self) -> bool {
-        forward!(self, wire => wire.has_ended())
-    }
-
     /// Notice that the client is gone even while nothing is received.
     pub fn watch_end(&self) {
         forward!(self, wire => wire.watch_end());

@@ -21,7 +21,7 @@ impl Client<'_, '_> {
     /// Why waiting makes no sense any more, if so.
     #[inline]
     pub fn interrupted(&mut self) -> Option<Fault> {
-        if self.upload.wire.is_broken() || self.vigil.ends_with_fin && self.upload.wire.has_ended() {
+        if self.upload.wire.is_broken() {
             return Some(Fault::DownstreamReset);
         }
         let now = self.reactor.now();
@@ -39,9 +39,6 @@ impl Client<'_, '_> {
             return expired;
         }
         self.upload.wire.watch_end();
-        if self.vigil.watch_fin(&self.upload) && self.upload.wire.has_ended() {
-            return Some(Fault::DownstreamReset);
-        }
         match self.vigil.look(&mut self.upload, now) {
             Err(fault) => Some(fault),
             Ok(looked) => {

@@ -39,10 +39,6 @@ pub struct Vigil {
     responds: bool,
     patience: Option<Duration>,
     stall: Stall,
-    /// A FIN behind the request takes it back.
-    fin_cancels: bool,
-    /// The same, now that the request is complete and the FIN is watched for.
-    pub ends_with_fin: bool,
 }
 
 /// What a look found.
@@ -54,18 +50,6 @@ pub struct Looked {
 }
 
 impl Vigil {
-    /// A client that closes its side behind the request does not want the response any more.
-    pub fn expect_no_fin(&mut self) {
-        self.fin_cancels = true;
-    }
-
-    /// From the first look at a complete request on, its client's FIN ends the exchange. Before that it does not, so that a
-    /// client that closes its side at once still gets what comes at once.
-    pub fn watch_fin(&mut self, upload: &Upload<'_, '_>) -> bool {
-        self.ends_with_fin = self.fin_cancels && upload.is_done();
-        self.ends_with_fin
-    }
-
     /// A request's body is to come, of which `rate` bytes must come each second.
     pub fn expect_body(&mut self, now: Nanos, rate: u32) {
         self.least = u64::from(rate) * (WINDOW / SECOND);
@@ -83,15 +67,6 @@ impl Vigil {
     /// # Errors
     /// It is too slow.
     pub fn look(&mut self, upload: &mut Upload<'_, '_>, now: Nanos) -> Result<Looked, Fault> {
-        let mut looked = self.look_at_bytes(upload, now)?;
-        if self.fin_cancels && !self.ends_with_fin {
-            // The request's end may come, and a FIN right behind it.
-            looked.next = looked.next.min(now + STEP);
-        }
-        Ok(looked)
-    }
-
-    fn look_at_bytes(&mut self, upload: &Upload<'_, '_>, now: Nanos) -> Result<Looked, Fault> {
         if self.responds {
             return self.look_at_response(upload, now);
         }

@@ -179,11 +179,6 @@ impl Served {
     }
 
     /// The connection's driver always receives.
-    /// A connection that ends breaks its exchanges, and the end of a request is not that of its connection.
-    pub(in crate::mux) fn has_ended(&self) -> bool {
-        false
-    }
-
     pub(in crate::mux) fn watch_end(&self) {}
 
     pub(in crate::mux) fn is_awaited(&self) -> bool {

@@ -261,10 +261,6 @@ impl<'c> Served<'c> {
         self.stream.is_broken()
     }
 
-    pub(in crate::mux) fn has_ended(&self) -> bool {
-        self.stream.has_ended()
-    }
-
     pub(in crate::mux) fn watch_end(&self) {
         self.stream.watch_end();
     }
