@@ -203,9 +203,9 @@ pub(super) async fn end(
 ) {
     let stream = &connection.stream;
     match disposition {
-        Disposition::KeepAlive => return,
+        Disposition::KeepAlive | Disposition::Abort => return,
         Disposition::Reset => return stream.reset_on_close(),
-        Disposition::Close | Disposition::Linger | Disposition::Abort => {}
+        Disposition::Close | Disposition::Linger => {}
     }
     let patience = connection.slot.current().config.timeouts.send.unwrap_or(FLUSH_TIME);
     deadlines.start_flushing(reactor.now(), patience);

@@ -8,7 +8,6 @@ use crate::http::{Message, RequestHead, ResponseHead, Trailers, Version};
 use crate::mux::{Broken, Piece};
 use crate::net::{ByteStream, Delivery, Outbox};
 use crate::ring::{Buf, Reactor};
-use std::cell::Cell;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -21,8 +20,7 @@ pub enum Disposition {
     Close,
     /// The client may still be sending.
     Linger,
-    /// The response is incomplete, and the client must be able to tell: what there is of it is sent, earlier responses
-    /// before it.
+    /// The response is incomplete, and the client must be able to tell.
     Abort,
     /// As `Abort`, where only a reset tells: the response's end would be the connection's.
     Reset,
@@ -54,8 +52,6 @@ pub struct Served<'c> {
     sent: u64,
     /// The response's, once its head is written.
     shape: Option<ResponseShape>,
-    /// The client takes nothing, so that nothing is to be sent any more.
-    given_up: Cell<bool>,
 }
 
 impl<'c> Served<'c> {
@@ -78,7 +74,6 @@ impl<'c> Served<'c> {
             writer: BodyWriter::default(),
             sent: 0,
             shape: None,
-            given_up: Cell::new(false),
         }
     }
 
@@ -274,7 +269,7 @@ impl<'c> Served<'c> {
     }
 
     pub(in crate::mux) fn give_up(&self) {
-        self.given_up.set(true);
+        self.stream.reset_on_close();
     }
 
     pub(in crate::mux) fn reads_away(&self) -> bool {
@@ -295,9 +290,6 @@ impl<'c> Served<'c> {
         self.flush();
         if let Some(rest) = self.rest.take() {
             self.stream.unread(rest);
-        }
-        if self.given_up.get() {
-            return Disposition::Reset;
         }
         let Some(shape) = self.shape else { return Disposition::Abort };
         match whole {
