@@ -98,18 +98,18 @@ impl Socket {
         })
     }
 
-    /// Whether bytes wait, end of stream aside. While the ring does not listen, the kernel is asked: after the first receive
-    /// of an accepted socket, between two receives of one buffer each, after a splice. A close with bytes left there would be
-    /// a reset, and on a connection that is used again they would be taken for what comes next.
+    /// Whether bytes wait, end of stream aside. After the first receive of an accepted socket, when the ring does not
+    /// listen, the kernel is asked: a close with bytes left there would be a reset.
     pub fn has_received_bytes(&self) -> bool {
         self.reactor.io(|io| {
             let socket = io.socket(self.key);
-            let is_deaf = socket.receive != Receive::Armed;
-            !socket.received.is_empty() || (is_deaf && has_bytes(socket.fd.as_raw_fd()))
+            let deaf = socket.receive_watch && socket.receive == Receive::Idle;
+            !socket.received.is_empty() || (deaf && has_bytes(socket.fd.as_raw_fd()))
         })
     }
 
-    /// The same, where what has come and was not fetched from the ring counts, too: the kernel is asked in any case.
+    /// The same, where the kernel is asked in any case: behind a body that was spliced or fetched one buffer at a time, bytes
+    /// may wait that the ring does not know of.
     pub fn has_unread_bytes(&self) -> bool {
         self.reactor.io(|io| {
             let socket = io.socket(self.key);
