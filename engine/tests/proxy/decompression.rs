@@ -35,9 +35,15 @@ fn requests_arrive_decompressed() {
             |name: &str| proxy.stat(&format!("http.ingress_http.decompressor.{library}.{library}.request.{name}"));
         assert_eq!((stat("decompressed"), stat("total_uncompressed_bytes")), (1, 300_000));
     }
-    // Two codings, of which the outer one is undone by name of both; an unknown one stays.
-    let twice = encoded(Coding::Brotli, &encoded(Coding::Gzip, &body));
-    assert_same(&post(&proxy, "Content-Encoding: gzip\r\nContent-Encoding: br\r\n", &twice).body, &body, "two codings");
+    // Two codings, of which the outer one is undone by name of both; an unknown one stays. Short, since a longer page would
+    // become more than a hundred times as long.
+    let short = page(60_000);
+    let twice = encoded(Coding::Brotli, &encoded(Coding::Gzip, &short));
+    assert_same(
+        &post(&proxy, "Content-Encoding: gzip\r\nContent-Encoding: br\r\n", &twice).body,
+        &short,
+        "two codings",
+    );
     let answer = post(&proxy, "Content-Encoding: x-own, gzip\r\n", &encoded(Coding::Gzip, &body));
     assert_same(&answer.body, &body, "the inner coding");
     assert_eq!(origin.last().field("content-encoding"), Some("x-own"));
