@@ -85,10 +85,10 @@ fn parse_with<'b>(
 /// Where the version's last digit stands.
 const MINOR: usize = "HTTP/1.".len();
 
-/// Whether it is a response of HTTP/1.2 to HTTP/1.9.
+/// Whether it is a response of HTTP/1.2 to HTTP/1.9, as far as it has come.
 #[cold]
 fn has_later_minor(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"HTTP/1.") && matches!(bytes[MINOR..], [b'2'..=b'9', b' ', ..])
+    bytes.starts_with(b"HTTP/1.") && matches!(bytes[MINOR..], [b'2'..=b'9'] | [b'2'..=b'9', b' ', ..])
 }
 
 /// A later minor version is read as the latest known one, as in requests (RFC 9110 section 2.5).

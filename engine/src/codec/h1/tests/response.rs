@@ -68,6 +68,12 @@ fn later_minor_versions() {
         refused_response("HTTP/1.1 200 OK\r\nA : b\r\n\r\n")
     );
     assert!(response("HTTP/1.2 2x0 OK\r\n\r\n").is_err());
+    let whole = b"HTTP/1.2 200 OK\r\n\r\n";
+    for len in 0..whole.len() {
+        let mut head = ResponseHead::default();
+        let parsed = parse_response(&whole[..len], &Limits::default(), Method::Get, &mut head);
+        assert!(matches!(parsed, Ok(Parse::Partial)), "{len} bytes: {parsed:?}");
+    }
 }
 
 /// "The status code of a response is a three-digit integer code"; 100 is the first (RFC 9110 section 15).
