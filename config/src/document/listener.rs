@@ -12,6 +12,10 @@ table! {
         name: Name, optional "the address";
         /// Address to listen on; unique. With port 0 the kernel chooses a port.
         address: Address, required;
+        /// With the address `[::]`: take IPv4 connections, too. Their addresses are IPv4 addresses everywhere: in ranges,
+        /// logs and `x-forwarded-for` (Envoy: ipv4_compat). Without it, `[::]` takes IPv6 connections only, whatever the
+        /// host's `net.ipv6.bindv6only` says.
+        ipv4_compat: bool, default "false";
         /// Part of the statistics' names after `listener.`.
         stat_prefix: Name, optional "the address with `:` replaced by `_`";
         /// Connections of this listener in the whole process. At the limit, a new connection replaces the one that has been

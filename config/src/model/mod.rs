@@ -129,6 +129,8 @@ pub struct Listener {
     /// As written, or the address as text.
     pub name: String,
     pub address: Address,
+    /// `[::]` takes IPv4 connections, too.
+    pub ipv4_compat: bool,
     /// Part of the statistics' names after `listener.`; default: the address with ':' replaced by '_', as Envoy does.
     pub stat_prefix: String,
     /// Never empty; the last one may be the only one without a match.
@@ -137,6 +139,26 @@ pub struct Listener {
     pub max_connections: Option<u64>,
     /// The same for each client, by the address of its socket.
     pub max_connections_per_client: Option<u64>,
+}
+
+impl Listener {
+    /// What its socket is bound to.
+    pub fn binding(&self) -> Binding {
+        Binding { address: self.address.clone(), ipv4_compat: self.ipv4_compat }
+    }
+}
+
+/// What a listening socket is bound to. A reload keeps the sockets whose binding stays.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Binding {
+    pub address: Address,
+    pub ipv4_compat: bool,
+}
+
+impl From<Address> for Binding {
+    fn from(address: Address) -> Self {
+        Self { address, ipv4_compat: false }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Resolver, port_is_free};
 use crate::diagnostic::Problem;
 use crate::document::{self, Document};
-use crate::model::{FilterChain, FilterChainMatch, Listener, Needed, NetworkFilter};
+use crate::model::{Address, Cidr, FilterChain, FilterChainMatch, Listener, Needed, NetworkFilter};
 use crate::place::Origin;
 use crate::reader::Located;
 
@@ -54,6 +54,7 @@ impl<'d> Resolver<'d, '_, '_> {
             &keys,
             "the listener does not say what to do with its connections",
         );
+        self.check_ipv4_compat(listener);
         let filter_chains = match listener.http.given() {
             Some(http) => {
                 let filter = NetworkFilter::Http(Arc::new(self.http(http)));
@@ -70,11 +71,36 @@ impl<'d> Resolver<'d, '_, '_> {
             place: self.problems.place(&listener.origin),
             name: listener.name.value().unwrap_or_else(|| address.to_string()),
             address: address.clone(),
+            ipv4_compat: listener.ipv4_compat.value,
             stat_prefix: listener.stat_prefix.value().unwrap_or_else(default_prefix),
             filter_chains,
             max_connections: listener.max_connections.value(),
             max_connections_per_client: listener.max_connections_per_client.value(),
         })
+    }
+
+    fn check_ipv4_compat(&mut self, listener: &Located<document::Listener>) {
+        let Some(address) = listener.address.given().filter(|_| listener.ipv4_compat.value) else { return };
+        if !is_any_v6(address) {
+            let message = format!("`ipv4_compat` has no effect at {}: it is for the address [::]", address.value);
+            let problem = Problem::at(&listener.ipv4_compat.origin, message);
+            self.problems.push(problem.hint(Some("leave it out, or listen on \"[::]:PORT\"")));
+        }
+    }
+
+    /// Warns of ranges that no client of the listener can be in.
+    fn check_family(&mut self, listener: &Located<document::Listener>, ranges: &[Located<Cidr>]) {
+        let Some(Address::Ip(address)) = listener.address.given().map(|address| &address.value) else { return };
+        let both = listener.ipv4_compat.value;
+        for range in ranges.iter().filter(|range| !both && range.address.is_ipv4() != address.is_ipv4()) {
+            let (takes, other) = if address.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
+            let message = format!("no client is in this range: {address} takes {takes} connections only, not {other}");
+            let hint = match address.ip().is_unspecified() {
+                true => "for both, write address = \"[::]:PORT\" and ipv4_compat = true",
+                false => "leave the range out, or give it to a listener with an address of its family",
+            };
+            self.problems.warn(Problem::at(&range.origin, message).hint(Some(hint)));
+        }
     }
 
     fn filter_chains(&mut self, listener: &'d Located<document::Listener>) -> Vec<FilterChain> {
@@ -96,6 +122,9 @@ impl<'d> Resolver<'d, '_, '_> {
                 self.problems.push(problem.hint(Some("give it a `match`, or put it last")));
             }
             let matcher = chain.r#match.given().map(|matcher| self.chain_match(matcher, &mut matches));
+            if let Some(matcher) = chain.r#match.given() {
+                self.check_family(listener, matcher.source_prefix_ranges.items());
+            }
             if let Some(http) = chain.http.given() {
                 let name = chain.name.value().unwrap_or_else(|| format!("filter_chain_{index}"));
                 let filter = NetworkFilter::Http(Arc::new(self.http(http)));
@@ -143,4 +172,8 @@ impl<'d> Resolver<'d, '_, '_> {
         }
         matcher
     }
+}
+
+fn is_any_v6(address: &Address) -> bool {
+    matches!(address, Address::Ip(address) if address.is_ipv6() && address.ip().is_unspecified())
 }

@@ -49,24 +49,46 @@ impl<'d> Resolver<'d, '_, '_> {
 
     /// Warns of addresses that lie inside of another one, which then does not get their connections.
     pub(super) fn check_overlap(&mut self, document: &'d Document) {
-        let listeners = document.listeners.items().iter().filter_map(|listener| listener.address.given());
-        let admin = document.admin.given().map(|admin| &admin.address);
-        let ip = |address: &'d Located<Address>| match &address.value {
-            Address::Ip(ip) if !port_is_free(&address.value) => Some((*ip, &address.origin)),
-            Address::Ip(_) | Address::Unix(_) => None,
-        };
-        let all: Vec<(SocketAddr, &Origin)> = listeners.chain(admin).filter_map(ip).collect();
-        let open = all.iter().filter(|(address, _)| address.ip().is_unspecified());
-        let open: Vec<_> = open.collect();
-        for (address, origin) in all.iter().filter(|(address, _)| !address.ip().is_unspecified()) {
-            let covers = |(other, _): &&&(SocketAddr, &Origin)| {
-                other.port() == address.port() && other.is_ipv4() == address.is_ipv4()
-            };
-            if let Some((other, place)) = open.iter().find(covers) {
+        let listeners = document.listeners.items().iter();
+        let listeners = listeners.filter_map(|it| Some((it.address.given()?, it.ipv4_compat.value)));
+        let admin = document.admin.given().map(|admin| (&admin.address, false));
+        let all: Vec<Taken<'_>> = listeners.chain(admin).filter_map(Taken::new).collect();
+        for inner in &all {
+            if let Some(outer) = all.iter().find(|outer| outer.covers(inner)) {
+                let (address, other) = (inner.address, outer.address);
                 let message = format!("{address} is one of the addresses of {other}: its connections come here only");
-                let problem = Problem::at(origin, message).earlier_at(place.span.start);
+                let problem = Problem::at(inner.origin, message).earlier_at(outer.origin.span.start);
                 self.problems.warn(problem.hint(Some("give one of the two another port, or remove one")));
             }
         }
+    }
+}
+
+/// An address that a listener or the admin endpoint takes.
+struct Taken<'d> {
+    address: SocketAddr,
+    /// It is `[::]` and takes IPv4 connections, too.
+    ipv4_compat: bool,
+    origin: &'d Origin,
+}
+
+impl<'d> Taken<'d> {
+    fn new((address, ipv4_compat): (&'d Located<Address>, bool)) -> Option<Self> {
+        match &address.value {
+            Address::Ip(ip) if !port_is_free(address) => {
+                Some(Self { address: *ip, ipv4_compat, origin: &address.origin })
+            }
+            Address::Ip(_) | Address::Unix(_) => None,
+        }
+    }
+
+    /// Whether the kernel, which prefers the narrower address, leaves connections to `other` that would come here.
+    fn covers(&self, other: &Self) -> bool {
+        let is_any = |address: SocketAddr| address.ip().is_unspecified();
+        let is_wider = match self.address.is_ipv4() == other.address.is_ipv4() {
+            true => !is_any(other.address),
+            false => self.ipv4_compat && other.address.is_ipv4(),
+        };
+        is_any(self.address) && is_wider && self.address.port() == other.address.port()
     }
 }

@@ -79,7 +79,7 @@ impl Accepting {
                     let now = reactor.now();
                     if told.is_none_or(|told| now >= told + SAY_AGAIN) {
                         told = Some(now);
-                        tracing::warn!(target: "ringway::listener", listener = %listener.address, %error, "cannot accept, trying again soon");
+                        tracing::warn!(target: "ringway::listener", listener = %listener.binding.address, %error, "cannot accept, trying again soon");
                     }
                     let is_wanted = is_shortage(&error) && sys::has_backlog(acceptor.raw_fd());
                     let is_freed = is_wanted && free_descriptor(reactor, &listener.house).await;
@@ -94,7 +94,7 @@ impl Accepting {
         let Self { listener, reactor, acceptor, .. } = self;
         let is_refusing = sys::refuse_new(acceptor.raw_fd());
         if let Err(error) = &is_refusing {
-            tracing::debug!(target: "ringway::listener", listener = %listener.address, %error, "new connections come to the end");
+            tracing::debug!(target: "ringway::listener", listener = %listener.binding.address, %error, "new connections come to the end");
         }
         let start = reactor.now();
         let timer = Timer::new(reactor);

@@ -17,7 +17,7 @@ use crate::network_filter::NetworkFilter;
 use crate::ring::Reactor;
 use crate::stats::{ListenerStats, ShardStats};
 use full_house::{make_room, may_have_room};
-use ringway_config::model::Address;
+use ringway_config::model::Binding;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct FilterChain {
 }
 
 pub struct Listener {
-    pub address: Address,
+    pub binding: Binding,
     /// What looks at a connection before its chain is chosen.
     pub filters: RefCell<Rc<[ListenerFilter]>>,
     /// In the order of the configuration; replaced by a reload, with what finds the one for a connection.

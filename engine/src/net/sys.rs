@@ -1,7 +1,7 @@
 //! System calls around sockets and the process: listening, connecting, addresses, limits, privileges.
 #![allow(unsafe_code)]
 
-use ringway_config::model::Address;
+use ringway_config::model::{Address, Binding};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use std::ffi::CString;
 use std::io;
@@ -14,16 +14,16 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 ///
 /// # Errors
 /// What bind(2) and listen(2) report.
-pub fn listen(address: &Address, backlog: u32) -> io::Result<OwnedFd> {
+pub fn listen(binding: &Binding, backlog: u32) -> io::Result<OwnedFd> {
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
-    match address {
+    match &binding.address {
         Address::Ip(address) => {
             let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_reuse_address(true)?;
             socket.set_reuse_port(true)?;
             socket.set_tcp_nodelay(true)?;
             if address.is_ipv6() {
-                socket.set_only_v6(true)?;
+                socket.set_only_v6(!binding.ipv4_compat)?;
             }
             socket.bind(&(*address).into())?;
             socket.listen(backlog)?;
@@ -69,11 +69,11 @@ pub fn refuse_new(fd: RawFd) -> io::Result<()> {
 ///
 /// # Errors
 /// What bind(2) reports, EADDRINUSE above all.
-pub fn check_port_is_free(address: SocketAddr) -> io::Result<()> {
+pub fn check_port_is_free(address: SocketAddr, ipv4_compat: bool) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(!ipv4_compat)?;
     }
     socket.bind(&address.into())
 }
@@ -140,12 +140,23 @@ pub fn limit_send_buffer(fd: RawFd, bytes: usize) {
 
 /// The peer's address; `None` for Unix sockets and for connections that are gone already.
 pub fn peer_address(fd: RawFd) -> Option<SocketAddr> {
-    borrowed(fd).peer_addr().ok()?.as_socket()
+    borrowed(fd).peer_addr().ok()?.as_socket().map(unmapped)
 }
 
 /// This side's address.
 pub fn local_address(fd: RawFd) -> Option<SocketAddr> {
-    borrowed(fd).local_addr().ok()?.as_socket()
+    borrowed(fd).local_addr().ok()?.as_socket().map(unmapped)
+}
+
+/// An IPv4 connection of a socket for IPv6 has IPv4 addresses like any other.
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(mapped) => match mapped.ip().to_ipv4_mapped() {
+            Some(ip) => SocketAddr::new(ip.into(), mapped.port()),
+            None => address,
+        },
+        SocketAddr::V4(_) => address,
+    }
 }
 
 /// Bytes that a TCP peer has acknowledged, and whether there are others, sent or not; `None` where it is not TCP.

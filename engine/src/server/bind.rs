@@ -5,7 +5,7 @@ use super::holders::{self, Holder};
 use super::orders::Orders;
 use crate::net::sys;
 use crate::shard::Sockets;
-use ringway_config::model::{Address, Listener, Runtime};
+use ringway_config::model::{Address, Binding, Listener, Runtime};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::fchown;
@@ -58,10 +58,10 @@ impl<'a> Binder<'a> {
     ) -> Result<Bound, String> {
         let mut bound = Bound { shards: (0..shards).map(|_| Sockets::new()).collect(), addresses: Vec::new() };
         for listener in listeners {
-            let sockets = self.address(&listener.address, shards, backlog)?;
+            let sockets = self.bind(&listener.binding(), shards, backlog)?;
             bound.addresses.push(actual(&listener.address, sockets.first()));
             for (shard, socket) in bound.shards.iter_mut().zip(sockets) {
-                shard.insert(listener.address.clone(), socket);
+                shard.insert(listener.binding(), socket);
             }
         }
         Ok(bound)
@@ -71,12 +71,13 @@ impl<'a> Binder<'a> {
     ///
     /// # Errors
     /// One sentence: address, cause, remedy.
-    pub(super) fn address(&mut self, address: &Address, shards: usize, backlog: u32) -> Result<Vec<OwnedFd>, String> {
+    pub(super) fn bind(&mut self, binding: &Binding, shards: usize, backlog: u32) -> Result<Vec<OwnedFd>, String> {
+        let address = &binding.address;
         let mut last = None;
         // Reads all of /proc/net/tcp, so once for all tries.
         let mut ours = None;
-        let mut is_ours = || *ours.get_or_insert_with(|| holders::are_ours(address));
-        let bound = self.orders.wait(self.deadline, || match bind(address, shards, backlog, &mut is_ours) {
+        let mut is_ours = || *ours.get_or_insert_with(|| holders::are_ours(binding));
+        let bound = self.orders.wait(self.deadline, || match bind(binding, shards, backlog, &mut is_ours) {
             Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) && may_become_free(address) => {
                 last = Some(error);
                 None
@@ -85,7 +86,7 @@ impl<'a> Binder<'a> {
         });
         let sockets = match (bound, last) {
             (Some(Ok(sockets)), _) => sockets,
-            (Some(Err(error)), _) | (None, Some(error)) => return Err(explain(address, &error)),
+            (Some(Err(error)), _) | (None, Some(error)) => return Err(explain(binding, &error)),
             (None, None) => return Err(format!("cannot listen on {address}: told to stop")),
         };
         if let Some((user, group)) = self.owner {
@@ -104,20 +105,20 @@ fn may_become_free(address: &Address) -> bool {
     }
 }
 
-fn bind(address: &Address, shards: usize, backlog: u32, is_ours: &mut dyn FnMut() -> bool) -> io::Result<Vec<OwnedFd>> {
-    if let Address::Ip(ip) = address {
-        match sys::check_port_is_free(*ip) {
+fn bind(binding: &Binding, shards: usize, backlog: u32, is_ours: &mut dyn FnMut() -> bool) -> io::Result<Vec<OwnedFd>> {
+    if let Address::Ip(ip) = binding.address {
+        match sys::check_port_is_free(ip, binding.ipv4_compat) {
             // Sockets of this process that have the port, at an address that overlaps, share it: that of another
             // listener, or of one that is being replaced and still drains.
             Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) && is_ours() => {}
             checked => checked?,
         }
     }
-    let mut sockets = vec![sys::listen(address, backlog)?];
-    let address = actual(address, sockets.first());
+    let mut sockets = vec![sys::listen(binding, backlog)?];
+    let binding = Binding { address: actual(&binding.address, sockets.first()), ..*binding };
     while sockets.len() < shards {
-        sockets.push(match &address {
-            Address::Ip(_) => sys::listen(&address, backlog)?,
+        sockets.push(match &binding.address {
+            Address::Ip(_) => sys::listen(&binding, backlog)?,
             Address::Unix(_) => sys::share(&sockets[0])?,
         });
     }
@@ -132,9 +133,10 @@ pub(super) fn actual(address: &Address, socket: Option<&OwnedFd>) -> Address {
     }
 }
 
-pub(super) fn explain(address: &Address, error: &io::Error) -> String {
+pub(super) fn explain(binding: &Binding, error: &io::Error) -> String {
+    let address = &binding.address;
     let remedy = match error.raw_os_error() {
-        Some(libc::EADDRINUSE) => return format!("cannot listen on {address}: {error}: {}", taken(address)),
+        Some(libc::EADDRINUSE) => return format!("cannot listen on {address}: {error}: {}", taken(binding)),
         Some(libc::EACCES) => "ports below 1024 need root (then set runtime.user to drop it) or CAP_NET_BIND_SERVICE",
         Some(libc::EADDRNOTAVAIL) => "no interface of this host has that address",
         Some(libc::ENOENT) => "the directory does not exist",
@@ -144,15 +146,15 @@ pub(super) fn explain(address: &Address, error: &io::Error) -> String {
 }
 
 /// What has the address, and what helps.
-fn taken(address: &Address) -> String {
-    let (place, remedy) = match address {
+fn taken(binding: &Binding) -> String {
+    let (place, remedy) = match &binding.address {
         Address::Unix(path) if !sys::is_socket(path) => {
             return "a file that is no socket is at that path; remove it or choose another path".into();
         }
         Address::Unix(_) => ("path", "choose another path"),
         Address::Ip(_) => ("port", "choose another port"),
     };
-    let holders = holders::of(address);
+    let holders = holders::of(binding);
     if holders.iter().eq([&Holder::Ours]) {
         return format!("this process itself has the {place}, and cannot share it: restart it or {remedy}");
     }
@@ -176,7 +178,7 @@ mod tests {
     fn try_bind(address: &Address) -> Result<Vec<OwnedFd>, String> {
         let (_, mut orders) = Orders::new();
         let mut binder = Binder { deadline: Instant::now(), orders: &mut orders, owner: None };
-        binder.address(address, 2, 16)
+        binder.bind(&address.clone().into(), 2, 16)
     }
 
     #[test]
@@ -224,7 +226,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(30));
             drop(socket);
         });
-        binder.address(&Address::Ip(bound), 1, 16).expect("it becomes free");
+        binder.bind(&Address::Ip(bound).into(), 1, 16).expect("it becomes free");
         closing.join().expect("no panic");
     }
 }

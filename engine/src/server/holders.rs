@@ -1,6 +1,6 @@
 //! Which process has an address, for the message that it is taken: proc(5), as far as this user may read it.
 
-use ringway_config::model::Address;
+use ringway_config::model::{Address, Binding};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -30,13 +30,17 @@ impl fmt::Display for Holder {
 }
 
 /// Whether sockets of this process, and none of another one, listen at `address` or at one that overlaps it.
-pub(super) fn are_ours(address: &Address) -> bool {
-    let (sockets, own) = (sockets_at(address), sockets_of("self").collect::<HashSet<_>>());
+pub(super) fn are_ours(binding: &Binding) -> bool {
+    let (sockets, own) = (sockets_at(binding), sockets_of("self").collect::<HashSet<_>>());
     !sockets.is_empty() && sockets.is_subset(&own)
 }
 
-fn sockets_at(address: &Address) -> HashSet<u64> {
-    let sockets = match address {
+fn sockets_at(binding: &Binding) -> HashSet<u64> {
+    let sockets = match &binding.address {
+        Address::Ip(address) if binding.ipv4_compat => {
+            let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+            [listening(*address), listening(v4)].concat()
+        }
         Address::Ip(address) => listening(*address),
         Address::Unix(path) => listening_at(&std::fs::read_to_string("/proc/net/unix").unwrap_or_default(), path),
     };
@@ -44,8 +48,8 @@ fn sockets_at(address: &Address) -> HashSet<u64> {
 }
 
 /// What listens at `address`, or at one that overlaps it. Nothing where proc is not mounted.
-pub(super) fn of(address: &Address) -> BTreeSet<Holder> {
-    let mut left = sockets_at(address);
+pub(super) fn of(binding: &Binding) -> BTreeSet<Holder> {
+    let mut left = sockets_at(binding);
     let mut holders = BTreeSet::new();
     let mut take = |pid: &str, holder: fn(&str) -> Holder| {
         let held: Vec<u64> = sockets_of(pid).filter(|inode| left.remove(inode)).collect();
@@ -169,12 +173,12 @@ mod tests {
     fn own_sockets_are_told_from_others() {
         let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = socket.local_addr().expect("bound");
-        assert_eq!(of(&Address::Ip(address)), BTreeSet::from([Holder::Ours]));
-        assert_eq!(of(&Address::Ip(([0, 0, 0, 0], address.port()).into())), BTreeSet::from([Holder::Ours]));
+        assert_eq!(of(&Address::Ip(address).into()), BTreeSet::from([Holder::Ours]));
+        assert_eq!(of(&Address::Ip(([0, 0, 0, 0], address.port()).into()).into()), BTreeSet::from([Holder::Ours]));
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a socket");
         let _socket = UnixListener::bind(&path).expect("bound");
-        assert_eq!(of(&Address::Unix(path)), BTreeSet::from([Holder::Ours]));
-        assert_eq!(of(&Address::Unix(directory.path().join("socket"))), BTreeSet::new());
+        assert_eq!(of(&Address::Unix(path).into()), BTreeSet::from([Holder::Ours]));
+        assert_eq!(of(&Address::Unix(directory.path().join("socket")).into()), BTreeSet::new());
     }
 }

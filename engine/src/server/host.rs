@@ -40,7 +40,9 @@ fn look(config: &Config, what: &Needed) -> Result<(), String> {
             None => Ok(()),
         },
         Needed::Cores => placement::of_process(runtime).map(drop),
-        Needed::Address(address) => address_error(address).map_or(Ok(()), |error| Err(bind::explain(address, &error))),
+        Needed::Address(address) => {
+            address_error(address).map_or(Ok(()), |error| Err(bind::explain(&address.clone().into(), &error)))
+        }
         Needed::LogFile(path) => log_file_error(path)
             .map_or(Ok(()), |why| Err(format!("the log {} cannot be written: {why}", path.display()))),
     }
@@ -50,7 +52,7 @@ fn look(config: &Config, what: &Needed) -> Result<(), String> {
 fn address_error(address: &Address) -> Option<io::Error> {
     match address {
         Address::Ip(ip) => {
-            let error = sys::check_port_is_free(*ip).err()?;
+            let error = sys::check_port_is_free(*ip, false).err()?;
             (error.raw_os_error() != Some(libc::EADDRINUSE)).then_some(error)
         }
         Address::Unix(path) => {

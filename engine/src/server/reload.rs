@@ -7,7 +7,7 @@ use super::running::{Running, Shard};
 use crate::admin::Source;
 use crate::shard::{Command, Plan, PlanContext};
 use crate::stats::Kind;
-use ringway_config::model::Config;
+use ringway_config::model::{Config, Listener};
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -35,8 +35,8 @@ fn try_reload(running: &mut Running, file: &std::path::Path, orders: &mut Orders
     let config = ringway_config::load_str(&name, &text).map_err(|problems| problems.to_string())?;
     warn_of_fixed_keys(&running.plan.config, &config);
     run::warn(&config, running.descriptors);
-    let old: HashSet<_> = running.plan.config.listeners.iter().map(|listener| &listener.address).collect();
-    let new = config.listeners.iter().filter(|listener| !old.contains(&listener.address));
+    let old: HashSet<_> = running.plan.config.listeners.iter().map(Listener::binding).collect();
+    let new = config.listeners.iter().filter(|listener| !old.contains(&listener.binding()));
     if let Some(address) = running.admin.as_ref()
         && new.clone().any(|listener| listener.address.to_string() == *address)
     {

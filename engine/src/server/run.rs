@@ -64,7 +64,7 @@ fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mu
     let mut binder = Binder::at_start(&config.runtime, orders)?;
     let bound = binder.listeners(config.listeners.iter(), cpus.len(), config.runtime.backlog)?;
     let admin_socket = match &config.admin {
-        Some(admin) => binder.address(&admin.address, 1, admin::BACKLOG)?.pop(),
+        Some(admin) => binder.bind(&admin.address.clone().into(), 1, admin::BACKLOG)?.pop(),
         None => None,
     };
     let writer = Writer::new(&registry);

@@ -10,7 +10,7 @@ use crate::net::{Drain, Limits, Network};
 use crate::network_filter::NetworkFilter;
 use crate::ring::Reactor;
 use crate::stats::{Registry, ShardStats};
-use ringway_config::model::{self, Address};
+use ringway_config::model::{self, Binding};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Listening sockets of one shard, for the listeners that need one.
-pub type Sockets = HashMap<Address, OwnedFd>;
+pub type Sockets = HashMap<Binding, OwnedFd>;
 
 pub(super) struct Snapshot {
     reactor: Rc<Reactor>,
@@ -62,10 +62,10 @@ impl Snapshot {
         let names =
             self.clusters.iter().enumerate().map(|(index, cluster)| (cluster.config.name.as_bytes().into(), index));
         let clusters = Clusters { index: Rc::new(names.collect()), list: self.clusters.clone() };
-        let mut before: HashMap<Address, Rc<Listener>> =
-            self.listeners.drain(..).map(|listener| (listener.address.clone(), listener)).collect();
+        let mut before: HashMap<Binding, Rc<Listener>> =
+            self.listeners.drain(..).map(|listener| (listener.binding.clone(), listener)).collect();
         for (index, config) in plan.config.listeners.iter().enumerate() {
-            let listener = match before.remove(&config.address) {
+            let listener = match before.remove(&config.binding()) {
                 Some(listener) => {
                     listener.limits.replace(limits(plan, index));
                     listener
@@ -99,7 +99,7 @@ impl Snapshot {
 
     fn new_listener(&self, config: &model::Listener, plan: &Plan, index: usize, sockets: &mut Sockets) -> Rc<Listener> {
         let listener = Rc::new(Listener {
-            address: config.address.clone(),
+            binding: config.binding(),
             filters: RefCell::new(Rc::new([])),
             chains: RefCell::default(),
             matcher: RefCell::default(),
@@ -110,7 +110,7 @@ impl Snapshot {
             house: plan.house.clone(),
         });
         self.reactor.spawn(keep(self.reactor.clone(), listener.drain.clone()));
-        if let Some(socket) = sockets.remove(&config.address) {
+        if let Some(socket) = sockets.remove(&config.binding()) {
             self.reactor.spawn(accept(self.reactor.clone(), listener.clone(), socket));
         }
         listener

@@ -1,6 +1,7 @@
 //! How many connections there may be, and how long they are used.
 
-use super::support::{Client, Origin, Ringway, Setup, forwarding, response};
+use super::support::{Client, Origin, Ringway, Setup, eventually, forwarding, response};
+use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 
 /// Half a request: the connection is busy, and so is not closed to make room for another one.
 const HALF: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na";
@@ -114,4 +115,45 @@ fn accounting_adds_up() {
     ] {
         proxy.wait_for_stat(name, expected);
     }
+}
+
+/// `[::]` takes IPv6 only, unless `ipv4_compat` says otherwise; then an IPv4 client is one in ranges, logs and headers.
+#[test]
+fn ipv4_compat() {
+    let origin = Origin::answering(|request| response(200, &[], request.field("x-forwarded-for").unwrap_or("none")));
+    let config = |compat| {
+        let log = "access_log = [{ path = \"DIR/log\", format = \"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%\" }]";
+        let config = forwarding(origin.address, log).replace("\"127.0.0.1:0\"", "\"[::]:0\"");
+        let chain = "[[listeners.filter_chains]]\nmatch = { source_prefix_ranges = [\"127.0.0.0/8\"] }";
+        let config = config.replace("[listeners.http]", &format!("ipv4_compat = {compat}\n{chain}\n[listeners.http]"));
+        let direct = "direct_response = { status = 200, body = \"v6\" }";
+        let routes =
+            format!("[[listeners.filter_chains]]\nhttp.routes = [{{ match = {{ prefix = \"/\" }}, {direct} }}]");
+        let config = config.replace("[listeners.http]", "[listeners.filter_chains.http]");
+        config.replace("[[clusters]]", &format!("{routes}\n[[clusters]]"))
+    };
+    let v4 = |proxy: &Ringway| SocketAddr::from(([127, 0, 0, 1], proxy.address(0).port()));
+    let v6 = |proxy: &Ringway| SocketAddr::from((Ipv6Addr::LOCALHOST, proxy.address(0).port()));
+    let proxy = Setup::new(&config(false)).runtime("shards = 2\naccess_log_flush_interval = \"5ms\"").start();
+    assert!(TcpStream::connect(v4(&proxy)).is_err());
+    assert_eq!(Client::open(v6(&proxy)).get("/").text(), "v6");
+    let port = format!("[::]:{}", proxy.address(0).port());
+    drop(proxy);
+
+    // A reload that changes the key binds the address again; what was open ends like the connections of a listener that
+    // is gone.
+    let config = |compat| config(compat).replace("[::]:0", &port);
+    let proxy = Setup::new(&config(false)).runtime("shards = 2\naccess_log_flush_interval = \"5ms\"").start();
+    let mut kept = Client::open(v6(&proxy));
+    assert_eq!(kept.get("/").text(), "v6");
+    proxy.write_config(&config(true));
+    assert!(proxy.reload());
+    kept.expect_end();
+    assert_eq!(Client::open(v4(&proxy)).get("/").text(), "127.0.0.1");
+    assert_eq!(proxy.log_lines("log", 1)[0], "127.0.0.1");
+    assert_eq!(Client::open(v6(&proxy)).get("/").text(), "v6");
+    proxy.write_config(&config(false));
+    assert!(proxy.reload());
+    eventually("IPv4 is refused", || TcpStream::connect(v4(&proxy)).is_err());
+    assert_eq!(Client::open(v6(&proxy)).get("/").text(), "v6");
 }
