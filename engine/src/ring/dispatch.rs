@@ -7,6 +7,8 @@ use super::uring::Completion;
 impl Io {
     /// Handle everything that has completed. Returns whether the event fired.
     pub(super) fn dispatch(&mut self, executor: &Executor) -> bool {
+        // The kernel closes at once what it is asked to close.
+        self.closes_queued = 0;
         let mut completions = std::mem::take(&mut self.completions);
         self.uring.completions(&mut completions);
         self.counts.completions += completions.len() as u64;

@@ -163,6 +163,10 @@ pub(super) struct Io {
     pub sockets: Paged<SocketState>,
     pub acceptors: Slab<AcceptorState>,
     generation: u32,
+    /// Sockets that are being closed: their handle is gone, and the kernel has not yet been asked to close them.
+    closing: usize,
+    /// Closes that the kernel has not seen yet.
+    pub closes_queued: usize,
     pub pools: Pools,
     /// Sockets whose first receive is over, and when to listen to them again; see receive.rs.
     pub watched: VecDeque<(Nanos, SlotKey)>,
@@ -198,6 +202,8 @@ impl Io {
             sockets: Paged::new(),
             acceptors: Slab::new(),
             generation: 0,
+            closing: 0,
+            closes_queued: 0,
             pools,
             watched: VecDeque::new(),
             now: 0,
@@ -334,6 +340,7 @@ impl Io {
     /// The handle is gone: end what is under way and close. The slot, and with it every byte the kernel may still
     /// look at, stays until the last completion.
     pub(super) fn close(&mut self, key: SlotKey) {
+        self.closing += 1;
         let socket = self.socket(key);
         socket.closing = true;
         socket.received.clear();
@@ -353,11 +360,18 @@ impl Io {
             return;
         }
         let mut socket = self.sockets.remove(key.index as usize);
+        self.closing -= 1;
+        self.closes_queued += 1;
         if let Some(queue) = socket.send.take() {
             self.give_queue(queue);
         }
         let fd = std::os::fd::IntoRawFd::into_raw_fd(socket.fd);
         self.submit_ignored(opcode::Close::new(Fd(fd)).build());
+    }
+
+    /// Descriptors that are free in a turn or two.
+    pub(super) fn closing(&self) -> usize {
+        self.closing + self.closes_queued
     }
 
     pub(super) fn give_queue(&mut self, mut queue: Box<SendQueue>) {

@@ -45,4 +45,4 @@ pub use socket::Socket;
 pub use splice::{Moved, Splice};
 pub use task::{Memory, TaskId};
 pub use unpark::Unpark;
-pub use yielding::Spare;
+pub use yielding::{Attempts, Spare};

@@ -71,16 +71,18 @@ pub struct Reactor {
     random: Random,
     pools: Pools,
     /// Absent in tests that run on in-memory pipes.
-    io: Option<RefCell<Io>>,
+    pub(super) io: Option<RefCell<Io>>,
     /// Vectors to use again, where there is no `io`.
     spare: RefCell<Vec<Vec<u8>>>,
     /// Memory of futures that ended, to use again.
     blocks: Rc<Blocks>,
     /// Pipes to use again.
-    spare_pipes: RefCell<Vec<Splice>>,
+    pub(super) spare_pipes: RefCell<Vec<Splice>>,
     unpark: Unpark,
     pub(super) yielding: Yielding,
     pub(super) spares: Spares,
+    /// Tasks that wait for a descriptor.
+    pub(super) short_of: Cell<usize>,
     /// Long computations.
     jobs: Rc<Jobs>,
     turns: Cell<u64>,
@@ -134,6 +136,7 @@ impl Reactor {
             unpark,
             yielding: Yielding::default(),
             spares: Spares::default(),
+            short_of: Cell::new(0),
             jobs,
             turns: Cell::new(0),
             busy_since: Cell::new(now),

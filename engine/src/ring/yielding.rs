@@ -1,13 +1,22 @@
 //! What gives way where a resource is short: tasks, of which the oldest is cancelled first, and things that are only kept
 //! for later use.
+//!
+//! A descriptor that is given up is free a few turns later, and the next task to open a socket takes it, whichever task it
+//! was given up for. So what counts is that there are as many on their way as tasks that wait for one.
 
 use super::reactor::Reactor;
 use super::task::TaskId;
 use crate::base::clock::Nanos;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+/// Times that a task tries again, each after a millisecond or more.
+const TRIES_MAX: usize = 64;
+/// Things given up for one task: what is short may be something that no descriptor brings back.
+const GIVEN_UP_MAX: usize = 8;
 
 /// Oldest first; some may have ended.
 #[derive(Default)]
@@ -26,7 +35,68 @@ pub trait Spare {
 #[derive(Default)]
 pub(super) struct Spares(RefCell<Vec<Weak<dyn Spare>>>);
 
+/// The attempts of one task to get something that is short.
+#[derive(Default)]
+pub struct Attempts {
+    tries: usize,
+    given_up: usize,
+}
+
+/// A task waits for a descriptor.
+struct Waiting<'r>(&'r Cell<usize>);
+
+impl<'r> Waiting<'r> {
+    fn new(count: &'r Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 impl Reactor {
+    /// No descriptor or memory was left for the current task: let something give way and wait a moment. Whether it is worth
+    /// trying again.
+    pub async fn make_room(self: &Rc<Self>, attempts: &mut Attempts) -> bool {
+        let _waiting = Waiting::new(&self.short_of);
+        attempts.tries += 1;
+        if attempts.tries > TRIES_MAX || !self.gives_way(&mut attempts.given_up) {
+            return false;
+        }
+        self.sleep(Duration::from_millis(1)).await;
+        true
+    }
+
+    /// Whether a descriptor is on its way. Unless there is one for each task that waits, something is given up.
+    fn gives_way(&self, given_up: &mut usize) -> bool {
+        let closing = self.closing();
+        let mut something = closing > 0;
+        while closing < self.short_of.get() && *given_up < GIVEN_UP_MAX {
+            if self.spare_pipes.borrow_mut().pop().is_some() {
+                return true;
+            }
+            if !self.shed() && !self.give_up_spare() {
+                break;
+            }
+            something = true;
+            *given_up += 1;
+            // A task that was cancelled may have held no socket yet.
+            if self.closing() > closing {
+                break;
+            }
+        }
+        something
+    }
+
+    /// Descriptors that are being closed.
+    fn closing(&self) -> usize {
+        self.io.as_ref().map_or(0, |io| io.borrow().closing())
+    }
+
     /// What `spare` keeps is given up where descriptors are short.
     pub fn add_spare(&self, spare: Weak<dyn Spare>) {
         let mut spares = self.spares.0.borrow_mut();
@@ -37,7 +107,7 @@ impl Reactor {
     }
 
     /// Give up what has been kept longest. Whether there was something.
-    pub fn give_up_spare(&self) -> bool {
+    fn give_up_spare(&self) -> bool {
         let oldest = {
             let spares = self.spares.0.borrow();
             let kept = spares.iter().filter_map(|spare| spare.upgrade()).filter(|spare| spare.kept_since().is_some());
@@ -58,7 +128,7 @@ impl Reactor {
     }
 
     /// Cancel the oldest task that gives way. Whether there was one.
-    pub fn shed(&self) -> bool {
+    fn shed(&self) -> bool {
         loop {
             let Some(task) = self.yielding.0.borrow_mut().pop_front() else { return false };
             if self.executor.is_alive(task) {

@@ -7,7 +7,7 @@ use super::limits::{Asking, HostPlace, Lacking, Overflow, Places, Priority, Reso
 use super::pool::Pool;
 use crate::mux::{Upstream, h1};
 use crate::net::{ByteStream, Protocol};
-use crate::ring::{TaskId, Timer};
+use crate::ring::{Attempts, TaskId, Timer};
 use crate::stats::{HostStats, ShardCopy};
 use ringway_config::model::Address;
 use std::future::{Future, poll_fn};
@@ -15,7 +15,6 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 #[derive(Debug)]
 pub enum ConnectError {
@@ -251,9 +250,6 @@ pub(super) enum Made {
     Shared(super::shared::Shared),
 }
 
-/// Times that something is given up for one connection.
-const SHED_MAX: usize = 8;
-
 /// A stream to one of the addresses, and its index. Where no descriptor or memory is left for main traffic, side work of the
 /// shard is given up first, then the pooled connections that have been idle longest, to whichever endpoint.
 async fn open(pool: &Rc<Pool>, work: Work, addresses: &[Address]) -> io::Result<(ByteStream, usize)> {
@@ -262,15 +258,17 @@ async fn open(pool: &Rc<Pool>, work: Work, addresses: &[Address]) -> io::Result<
         let opened = network.connect_any_side(reactor, addresses).await;
         return opened.inspect_err(|error| pool.group.limits.count_shed_if(is_local_shortage(error)));
     }
-    for _ in 0..SHED_MAX {
+    let mut attempts = Attempts::default();
+    loop {
         match network.connect_any(reactor, addresses).await {
-            Err(error) if is_local_shortage(&error) && (reactor.shed() || reactor.give_up_spare()) => {}
+            Err(error) if is_local_shortage(&error) => {
+                if !reactor.make_room(&mut attempts).await {
+                    return Err(error);
+                }
+            }
             opened => return opened,
         }
-        // The kernel closes the other's socket meanwhile.
-        reactor.sleep(Duration::from_millis(1)).await;
     }
-    network.connect_any(reactor, addresses).await
 }
 
 async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, work: Work, timer: &Timer) -> Result<Made, ConnectError> {

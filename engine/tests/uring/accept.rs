@@ -1,6 +1,6 @@
 //! Accepting: many at once, out of descriptors without spinning, within bounds, and closing.
 
-use crate::support::{Ring, in_child, listener, open_descriptors, recv};
+use crate::support::{Ring, in_child, listener, open_descriptors, recv, set_descriptor_limit};
 use ringway::net::sys;
 use ringway::ring::{Acceptor, Socket};
 use socket2::{Domain, Protocol, Type};
@@ -165,16 +165,6 @@ fn connections_that_meet_a_closing_listener_are_closed() {
 /// Not connected yet, so that connecting takes no further descriptor.
 fn client() -> socket2::Socket {
     socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap()
-}
-
-fn set_descriptor_limit(limit: u64) {
-    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limits` is a valid rlimit to fill and to read.
-    unsafe {
-        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits), 0);
-        limits.rlim_cur = limit.min(limits.rlim_max);
-        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits), 0);
-    }
 }
 
 /// The lowest descriptor that is free.

@@ -11,6 +11,7 @@ mod host;
 mod pool;
 mod receive;
 mod refused;
+mod room;
 mod send;
 mod splice;
 mod support;
