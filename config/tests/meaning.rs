@@ -74,7 +74,7 @@ fn the_smallest_file_has_every_default() {
     assert_eq!((host.name.as_str(), &host.domains[..]), ("default", &["*".to_owned()][..]));
     let RouteAction::Forward(forward) = &host.routes[0].action else { panic!("not forwarded") };
     assert!(matches!(forward.target, ClusterTarget::Cluster(0)));
-    assert_eq!(forward.timeout, Some(Duration::from_secs(15)));
+    assert_eq!((forward.timeout, forward.response_head_timeout), (None, Some(Duration::from_secs(60))));
     assert!(host.routes[0].matcher.case_sensitive);
 
     let cluster = &config.clusters[0];

@@ -45,7 +45,7 @@ fn a_route_that_says_nothing_has_envoys_defaults() {
     assert!(matches!(forward.target, ClusterTarget::Cluster(1)));
     assert_eq!((forward.cluster_not_found_status, forward.append_x_forwarded_host), (503, false));
     assert!(forward.path_rewrite.is_none() && forward.host_rewrite.is_none());
-    assert_eq!(forward.timeout, Some(ms(15_000)));
+    assert_eq!((forward.timeout, forward.response_head_timeout), (None, Some(ms(60_000))));
     assert_eq!((forward.stream_idle_timeout, forward.max_stream_duration), (None, None));
     assert!(forward.retry.is_none() && !forward.hedge_on_per_try_timeout);
     assert!(forward.hash_policy.is_empty() && forward.mirrors.is_empty() && forward.internal_redirect.is_none());

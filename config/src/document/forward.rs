@@ -48,9 +48,14 @@ table! {
         /// Keep the replaced host in `x-forwarded-host`.
         append_x_forwarded_host: bool, default "false";
 
-        /// Time from the end of the request to the end of the response, retries included. Above it, status 504.
-        /// Internal requests may change it with `x-envoy-upstream-rq-timeout-ms`.
-        timeout: Timeout, default "\"15s\"";
+        /// Time from the end of the request to the end of the response, retries included. Above it, status 504, or a reset if
+        /// the response has begun: downloads and event streams are cut by it, too. Internal requests may change it with
+        /// `x-envoy-upstream-rq-timeout-ms`.
+        timeout: Timeout, default "\"off\"";
+        /// Time from the end of the request to the head of the response, retries included. Above it, status 504. It is not for
+        /// requests whose `content-type` begins with `application/grpc`. A response that has begun is guarded by
+        /// `stream_idle_timeout`.
+        response_head_timeout: Timeout, optional "`\"60s\"`, or off where `timeout` is written";
         /// Time that an exchange may last without a byte moving in either direction (Envoy: idle_timeout).
         stream_idle_timeout: Timeout, optional "that of `http`";
         /// Time that a whole exchange may take, from its start.

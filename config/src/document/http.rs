@@ -4,7 +4,7 @@ use super::access_log::AccessLog;
 use super::filter::HttpFilter;
 use super::header::HeaderToAdd;
 use super::route::{Route, VirtualHost};
-use crate::model::{Cidr, ClientCertDetails, EscapedSlashes, ServerHeader, Underscores};
+use crate::model::{Cidr, ClientCertDetails, ClientHalfClose, EscapedSlashes, ServerHeader, Underscores};
 use crate::reader::{
     EditableHeader, HeaderName, HeaderValue, Int, IntOrOff, List, Name, OneOf, Size, SizeOrOff, Timeout, ViaName, Word,
     table,
@@ -40,6 +40,10 @@ table! {
         /// begun is reset, and so is a connection whose last response was not taken. A client that reads slowly but steadily
         /// is never cut.
         send_timeout: Timeout, default "\"60s\"";
+        /// What it means that a client closes its sending side behind a complete request: `cancel` takes it for a client that
+        /// is gone and ends the exchange within a second, logged as `0 DC`; `serve` goes on with it, for clients that close
+        /// their side as soon as they have said all, such as `nc -N`.
+        client_half_close: OneOf<ClientHalfClose>, default "\"cancel\"";
         /// Lifetime of a connection. When it has passed, the exchange in flight is the last one.
         max_connection_duration: Timeout, default "\"off\"";
         /// Time that a whole exchange may take. Above it, status 408 or 504, or a reset if the response has begun.
@@ -144,6 +148,11 @@ impl Word for EscapedSlashes {
         ("unescape_and_redirect", Self::UnescapeAndRedirect),
         ("unescape_and_forward", Self::UnescapeAndForward),
     ];
+    const LATER: &'static [&'static str] = &[];
+}
+
+impl Word for ClientHalfClose {
+    const WORDS: &'static [(&'static str, Self)] = &[("cancel", Self::Cancel), ("serve", Self::Serve)];
     const LATER: &'static [&'static str] = &[];
 }
 

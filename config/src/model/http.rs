@@ -19,6 +19,8 @@ pub struct Hcm {
     pub access_logs: Vec<AccessLog>,
     pub timeouts: HttpTimeouts,
     pub limits: HttpLimits,
+    /// A client's FIN behind a complete request ends the exchange (default true).
+    pub fin_cancels: bool,
     pub headers: HeaderOptions,
 }
 
@@ -87,6 +89,13 @@ pub enum ServerHeader {
     Overwrite,
     AppendIfAbsent,
     PassThrough,
+}
+
+/// A FIN of the client behind a complete request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientHalfClose {
+    Cancel,
+    Serve,
 }
 
 /// Changes to a request's path and host before a route is chosen.

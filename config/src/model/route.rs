@@ -143,8 +143,10 @@ pub struct Forward {
     pub host_rewrite: Option<HostRewrite>,
     /// Keep the host as it was in `x-forwarded-host` when it is rewritten.
     pub append_x_forwarded_host: bool,
-    /// For the whole response, from the end of the request, retries included (default 15s).
+    /// For the whole response, from the end of the request, retries included (default off).
     pub timeout: Option<Duration>,
+    /// For the response's head, from the end of the request, retries included (default 60s, off where `timeout` is written).
+    pub response_head_timeout: Option<Duration>,
     /// Without a byte moving in either direction: outer `None`: the connection manager's; inner `None`: off.
     pub stream_idle_timeout: Option<Option<Duration>>,
     /// For the whole exchange, from its start (Envoy: max_stream_duration; default the connection manager's).

@@ -1,5 +1,7 @@
 //! `route`: the cluster that a request goes to, and how it gets there.
 
+use std::time::Duration;
+
 use super::header::mutations;
 use super::matcher::fraction;
 use super::{Resolver, is_written};
@@ -16,6 +18,8 @@ use crate::reader::{ClusterName, List, Located, Map, Name, OffOr, Slot, Text};
 const DEFAULT_REDIRECT_CODES: &[u16] = &[302];
 /// Envoy: RouteAction.ClusterNotFoundResponseCode.
 const DEFAULT_NOT_FOUND_STATUS: u16 = 503;
+/// Where the route says nothing of the response's time.
+const DEFAULT_RESPONSE_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn forward(
@@ -37,9 +41,9 @@ impl<'d> Resolver<'d, '_, '_> {
         let mirrors = written.request_mirror_policies.items();
         let mirrors = mirrors.iter().filter_map(|mirror| self.mirror(mirror)).collect();
         let internal_redirect = written.internal_redirect_policy.given().map(|policy| self.internal_redirect(policy));
-        let timeout_place = match is_written(&written.timeout.origin, &written.origin) {
-            true => self.problems.place(&written.timeout.origin),
-            false => Place::default(),
+        let (timeout_place, default_head) = match is_written(&written.timeout.origin, &written.origin) {
+            true => (self.problems.place(&written.timeout.origin), None),
+            false => (Place::default(), Some(DEFAULT_RESPONSE_HEAD_TIMEOUT)),
         };
         Some(Forward {
             target: self.target(written)?,
@@ -48,6 +52,7 @@ impl<'d> Resolver<'d, '_, '_> {
             host_rewrite,
             append_x_forwarded_host: written.append_x_forwarded_host.value,
             timeout: written.timeout.0,
+            response_head_timeout: written.response_head_timeout.value().unwrap_or(default_head),
             stream_idle_timeout: written.stream_idle_timeout.value(),
             max_stream_duration: written.max_stream_duration.value(),
             retry,

@@ -9,8 +9,8 @@ use super::spelling::Spelling;
 use crate::diagnostic::Problem;
 use crate::document::{self, Http};
 use crate::model::{
-    Cidr, FilterOverrides, Hcm, HeaderMutations, HeaderOptions, HttpLimits, HttpTimeouts, PathOptions, Trust,
-    VirtualHost,
+    Cidr, ClientHalfClose, FilterOverrides, Hcm, HeaderMutations, HeaderOptions, HttpLimits, HttpTimeouts, PathOptions,
+    Trust, VirtualHost,
 };
 use crate::place::Origin;
 use crate::reader::{List, Located, Slot};
@@ -58,6 +58,7 @@ impl<'d> Resolver<'d, '_, '_> {
             access_logs: http.access_log.items().iter().filter_map(|log| self.access_log(log)).collect(),
             timeouts: timeouts(http),
             limits: limits(http),
+            fin_cancels: http.client_half_close.0 == ClientHalfClose::Cancel,
             headers: header_options(http),
         }
     }

@@ -97,7 +97,11 @@ async fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Faul
     }
     let (now, timeouts, times) = (client.reactor.now(), &hcm.config.timeouts, &mut exchange.facts.times);
     client.deadlines.start_exchange(now, timeouts.stream_idle, times.start, timeouts.max_stream_duration);
-    if client.upload.is_done() {
+    let is_complete = client.upload.is_done();
+    if hcm.config.fin_cancels {
+        client.vigil.expect_no_fin(is_complete.then_some(now));
+    }
+    if is_complete {
         times.request_end = Some(now);
     } else if !is_grpc(&exchange.request) {
         client.vigil.expect_body(now, hcm.config.limits.min_request_body_rate);
@@ -284,7 +288,11 @@ fn forwarding<'a>(
     let Serving { hcm, connection, exchange, client, .. } = serving;
     let (hcm, reactor) = (*hcm, &hcm.shard.reactor);
     let may_ask = exchange.facts.is_internal.then_some(hcm.config.limits.max_requested_retries);
-    let policy = TryPolicy::new(forward, &exchange.request.head, exchange.request.view(), may_ask);
+    let mut policy = TryPolicy::new(forward, &exchange.request.head, exchange.request.view(), may_ask);
+    if is_grpc(&exchange.request) {
+        // A stream may have nothing to say for long, not even a head.
+        policy.timeouts.response_head = None;
+    }
     retry::consume(&mut exchange.request.head.fields);
     exchange.facts.timeout_is_204 = policy.timeout_status == 204;
     let timeouts = &hcm.config.timeouts;

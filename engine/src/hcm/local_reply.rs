@@ -24,7 +24,11 @@ pub(super) fn telling(fault: Fault, request_complete: bool, late_is_204: bool) -
     let status = match fault {
         // Envoy: 408 while the request is incomplete, 504 after.
         Fault::StreamIdle | Fault::MaxStreamDuration if !request_complete => Some(408),
-        Fault::RouteTimeout | Fault::PerTryTimeout | Fault::PerTryIdleTimeout if late_is_204 => Some(204),
+        Fault::RouteTimeout | Fault::ResponseHeadTimeout | Fault::PerTryTimeout | Fault::PerTryIdleTimeout
+            if late_is_204 =>
+        {
+            Some(204)
+        }
         _ => telling.status,
     };
     Telling { status, ..telling }
@@ -85,6 +89,7 @@ fn told(fault: Fault) -> Telling {
 /// The upstream's faults, and ours on the way to it. The connection to the client is none the worse for them.
 fn upstream(fault: Fault) -> Telling {
     use ResponseFlags as Flags;
+    let late = |details| tell(504, "upstream request timeout", Flags::UPSTREAM_REQUEST_TIMEOUT, details);
     match fault {
         Fault::Overflow(overflow) => tell(
             503,
@@ -138,15 +143,10 @@ fn upstream(fault: Fault) -> Telling {
         Fault::ResponseHead(violation) | Fault::ResponseBody(violation) | Fault::ResponseCoding(violation) => {
             tell(502, "upstream sent an invalid response", Flags::UPSTREAM_PROTOCOL_ERROR, violation.details)
         }
-        Fault::RouteTimeout => {
-            tell(504, "upstream request timeout", Flags::UPSTREAM_REQUEST_TIMEOUT, "upstream_response_timeout")
-        }
-        Fault::PerTryTimeout => {
-            tell(504, "upstream request timeout", Flags::UPSTREAM_REQUEST_TIMEOUT, "upstream_per_try_timeout")
-        }
-        Fault::PerTryIdleTimeout => {
-            tell(504, "upstream request timeout", Flags::UPSTREAM_REQUEST_TIMEOUT, "upstream_per_try_idle_timeout")
-        }
+        Fault::RouteTimeout => late("upstream_response_timeout"),
+        Fault::ResponseHeadTimeout => late("upstream_response_head_timeout"),
+        Fault::PerTryTimeout => late("upstream_per_try_timeout"),
+        Fault::PerTryIdleTimeout => late("upstream_per_try_idle_timeout"),
         // `telling` has told all others.
         _ => tell(503, "", Flags::empty(), "unknown"),
     }

@@ -178,6 +178,12 @@ impl Downstream<'_> {
         forward!(self, wire => wire.is_broken())
     }
 
+    /// Whether the client has closed its connection's sending side behind this request, as far as that was noticed: it has
+    /// sent no other request behind it, and all responses before this one are sent.
+    pub fn has_left(&mut self) -> bool {
+        forward!(self, wire => wire.has_left())
+    }
+
     /// Notice that the client is gone even while nothing is received.
     pub fn watch_end(&self) {
         forward!(self, wire => wire.watch_end());

@@ -220,6 +220,10 @@ impl PipeEnd {
         self.outgoing.reset.get() || self.incoming.reset.get()
     }
 
+    pub fn has_ended(&self) -> bool {
+        self.incoming.closed.get()
+    }
+
     pub fn shutdown_write(&self) {
         self.outgoing.closed.set(true);
         self.reactor.wake(self.outgoing.reader.get());

@@ -136,6 +136,11 @@ impl ByteStream {
         forward!(self, stream => stream.is_broken())
     }
 
+    /// Whether the peer's FIN has come, as far as that was noticed.
+    pub fn has_ended(&self) -> bool {
+        forward!(self, stream => stream.has_ended())
+    }
+
     /// See `ring::Socket::watch_end`; a pipe tells its last receiver.
     pub fn watch_end(&self) {
         if let Self::Socket(socket) = self {

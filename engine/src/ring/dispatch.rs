@@ -85,6 +85,9 @@ impl Io {
                     watch.gone = true;
                     executor.wake(watch.waiter);
                 }
+                if events & libc::POLLRDHUP != 0 && !std::mem::replace(&mut watch.fin, true) {
+                    executor.wake(watch.waiter);
+                }
             }
             Kind::Ignored | Kind::Accept | Kind::Event => unreachable!("dispatched before"),
         }

@@ -136,6 +136,8 @@ pub(super) struct EndWatch {
     pub armed: bool,
     /// The peer is gone.
     pub gone: bool,
+    /// The peer's FIN has come.
+    pub fin: bool,
     /// This side has closed its direction, so that the peer's FIN closes both.
     pub shut: bool,
     pub waiter: TaskId,
@@ -249,7 +251,7 @@ impl Io {
             poll_in: PollState::Idle,
             poll_out: PollState::Idle,
             sent: 0,
-            end_watch: EndWatch { armed: false, gone: false, shut: false, waiter: TaskId::NONE },
+            end_watch: EndWatch { armed: false, gone: false, fin: false, shut: false, waiter: TaskId::NONE },
         });
         SlotKey { index: index as u32, generation }
     }
@@ -325,14 +327,13 @@ impl Io {
         self.submit(key, kind, entry);
     }
 
-    /// Wait for a reset for as long as the socket is open. A FIN completes the entry, too, and means nothing here, so that it
-    /// has to go on after one.
+    /// Wait for a FIN and a reset for as long as the socket is open: after the one, the other may still come.
     pub(super) fn watch_end(&mut self, key: SlotKey, waiter: TaskId) {
         let socket = self.socket(key);
         socket.end_watch.waiter = waiter;
         if !socket.end_watch.armed && !socket.end_watch.gone {
             socket.end_watch.armed = true;
-            let entry = opcode::PollAdd::new(Fd(socket.fd.as_raw_fd()), 0).multi(true).build();
+            let entry = opcode::PollAdd::new(Fd(socket.fd.as_raw_fd()), libc::POLLRDHUP as u32).multi(true).build();
             self.submit(key, Kind::PollEnd, entry);
         }
     }

@@ -195,8 +195,18 @@ impl Socket {
         })
     }
 
-    /// Notice a reset even where nothing is received, because it is not asked for or may not come: `is_broken` says so, and
-    /// the current task is woken. From the first call on as long as the socket is open; until then that costs nothing.
+    /// Whether the peer's FIN has come, as far as that was noticed: by a receive, or by `watch_end`. Bytes before it may be
+    /// unread.
+    pub fn has_ended(&self) -> bool {
+        self.reactor.io(|io| {
+            let socket = io.socket(self.key);
+            socket.end_watch.fin || socket.receive_end == ReceiveEnd::Eof
+        })
+    }
+
+    /// Notice a FIN and a reset even where nothing is received, because it is not asked for or may not come: `has_ended` and
+    /// `is_broken` say so, and the current task is woken. From the first call on as long as the socket is open; until then
+    /// that costs nothing.
     pub fn watch_end(&self) {
         let task = self.reactor.current_task();
         self.reactor.io(|io| io.watch_end(self.key, task));

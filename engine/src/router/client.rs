@@ -21,7 +21,7 @@ impl Client<'_, '_> {
     /// Why waiting makes no sense any more, if so.
     #[inline]
     pub fn interrupted(&mut self) -> Option<Fault> {
-        if self.upload.wire.is_broken() {
+        if self.upload.wire.is_broken() || self.vigil.ends_with_fin && self.upload.wire.has_left() {
             return Some(Fault::DownstreamReset);
         }
         let now = self.reactor.now();
@@ -39,6 +39,9 @@ impl Client<'_, '_> {
             return expired;
         }
         self.upload.wire.watch_end();
+        if self.vigil.watch_fin(&self.upload, now) && self.upload.wire.has_left() {
+            return Some(Fault::DownstreamReset);
+        }
         match self.vigil.look(&mut self.upload, now) {
             Err(fault) => Some(fault),
             Ok(looked) => {

@@ -18,6 +18,8 @@ pub struct Deadlines {
     head: Nanos,
     /// Of the whole request, while it is read.
     request: Nanos,
+    /// Of the response's head, all tries together.
+    response_head: Nanos,
     /// Of the whole response.
     route: Nanos,
     /// Of the whole exchange.
@@ -43,6 +45,7 @@ impl Deadlines {
             moved: true,
             head: NEVER,
             request: NEVER,
+            response_head: NEVER,
             route: NEVER,
             life: NEVER,
             idle: NEVER,
@@ -103,27 +106,28 @@ impl Deadlines {
 
     /// The response is said, or its last part is on its way. What is left is awaited for `limit`, and nothing else counts.
     pub fn start_reading_away(&mut self, now: Nanos, limit: Duration) {
-        (self.head, self.request, self.route, self.life) = (NEVER, NEVER, NEVER, NEVER);
+        (self.head, self.request, self.response_head, self.route, self.life) = (NEVER, NEVER, NEVER, NEVER, NEVER);
         self.end_try();
         self.limit_idle(now, Some(limit));
     }
 
-    /// The request's last byte has come: the response's time begins.
-    pub fn start_route(&mut self, now: Nanos, route: Option<Duration>) {
+    /// The request's last byte has come: the times of the response's head and of all of it begin.
+    pub fn start_route(&mut self, now: Nanos, head: Option<Duration>, route: Option<Duration>) {
         self.request = NEVER;
+        self.response_head = deadline(now, head);
         self.route = deadline(now, route);
         self.moved = true;
     }
 
     /// The response has begun: the request may take as long as that does.
     pub fn response_begun(&mut self) {
-        self.request = NEVER;
+        (self.request, self.response_head) = (NEVER, NEVER);
     }
 
     /// What follows is a new request with new times.
     pub fn start_over(&mut self, now: Nanos) {
         self.end_try();
-        self.start_route(now, None);
+        self.start_route(now, None, None);
     }
 
     /// A try is on its connection and the request is complete. `head`: for the response's head; `idle`: for each byte.
@@ -180,6 +184,7 @@ impl Deadlines {
             (self.head, Fault::RequestHeaderTimeout),
             (self.request, Fault::RequestTimeout),
             (self.route, Fault::RouteTimeout),
+            (self.response_head, Fault::ResponseHeadTimeout),
             (self.life, Fault::MaxStreamDuration),
             (self.try_head, Fault::PerTryTimeout),
             (self.try_idle, Fault::PerTryIdleTimeout),
@@ -190,7 +195,7 @@ impl Deadlines {
 
     fn earliest(&self) -> Nanos {
         let exchange = self.head.min(self.request).min(self.route).min(self.life).min(self.idle);
-        exchange.min(self.try_head).min(self.try_idle).min(self.look)
+        exchange.min(self.response_head).min(self.try_head).min(self.try_idle).min(self.look)
     }
 
     fn arm(&self) {
@@ -239,7 +244,7 @@ mod tests {
     #[test]
     fn what_is_left_after_a_try_runs_out_too() {
         run(async |reactor, deadlines, start| {
-            deadlines.start_route(start, Some(Duration::from_millis(500)));
+            deadlines.start_route(start, None, Some(Duration::from_millis(500)));
             deadlines.start_try(start, Some(Duration::from_millis(100)), None);
             assert_eq!(wait(reactor, deadlines).await.0, Fault::PerTryTimeout);
             deadlines.end_try();
@@ -252,7 +257,7 @@ mod tests {
             assert_eq!(fault, Fault::RouteTimeout);
             assert!((500..510).contains(&(after - start / MS)), "{after} ms");
             // One whose time is over before it begins, too.
-            deadlines.start_route(reactor.now(), Some(Duration::from_millis(500)));
+            deadlines.start_route(reactor.now(), None, Some(Duration::from_millis(500)));
             deadlines.start_try(start, Some(Duration::ZERO), None);
             assert_eq!(deadlines.expired(reactor.now()), Some(Fault::PerTryTimeout));
             deadlines.end_try();

@@ -57,6 +57,8 @@ pub enum Fault {
     ResponseCoding(Violation),
     /// No whole response within the route's timeout.
     RouteTimeout,
+    /// No response head within the route's time for it.
+    ResponseHeadTimeout,
     /// No response head within the time of one try.
     PerTryTimeout,
     /// Nothing moved on a try for too long.
@@ -122,6 +124,7 @@ impl Fault {
                 | Self::ResponseHead(_)
                 | Self::ResponseBody(_)
                 | Self::RouteTimeout
+                | Self::ResponseHeadTimeout
                 | Self::PerTryTimeout
                 | Self::PerTryIdleTimeout
         )

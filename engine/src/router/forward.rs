@@ -58,7 +58,8 @@ pub async fn forward<'a>(
         client.upload.replay = Replay::new(keeps, forwarding.replay_limit());
     }
     if client.upload.is_done() {
-        client.deadlines.start_route(client.reactor.now(), forwarding.policy.timeouts.route);
+        let timeouts = &forwarding.policy.timeouts;
+        client.deadlines.start_route(client.reactor.now(), timeouts.response_head, timeouts.route);
     }
     forwarding.start_mirrors(exchange, &mut client.upload);
     forwarding.cluster.limits.note_request(forwarding.priority(), client.reactor.now());
@@ -118,7 +119,7 @@ impl Forwarding<'_> {
                 cluster: self.clusters[policy.cluster].clone(),
                 codec_limits: self.codec_limits,
                 buffer_limit: self.limits.buffer_limit as usize,
-                timeout: self.policy.timeouts.route,
+                timeout: self.policy.timeouts.route.or(self.policy.timeouts.response_head),
                 idle: self.stream_idle,
                 priority: self.priority(),
             };

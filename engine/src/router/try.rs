@@ -190,9 +190,9 @@ impl<'a> Try<'a> {
         exchange.facts.times.request_end = Some(now);
         exchange.last.times.end = Some(now);
         let timeouts = &self.forwarding.policy.timeouts;
-        deadlines.start_route(now, timeouts.route);
-        let head = timeouts.per_try.filter(|_| !exchange.response.is_whole);
-        deadlines.start_try(now, head, timeouts.per_try_idle);
+        let awaited = |head: Option<_>| head.filter(|_| !exchange.response.is_whole);
+        deadlines.start_route(now, awaited(timeouts.response_head), timeouts.route);
+        deadlines.start_try(now, awaited(timeouts.per_try), timeouts.per_try_idle);
     }
 
     fn pass_on_interim(&mut self, exchange: &mut Exchange, client: &mut Client<'_, '_>) {
@@ -346,7 +346,9 @@ fn outcome(fault: Fault) -> Option<Outcome> {
     match fault {
         Fault::ConnectFailed => Some(Outcome::ConnectFailed),
         Fault::ConnectTimeout => Some(Outcome::ConnectTimeout),
-        Fault::RouteTimeout | Fault::PerTryTimeout | Fault::PerTryIdleTimeout => Some(Outcome::ResponseTimeout),
+        Fault::RouteTimeout | Fault::ResponseHeadTimeout | Fault::PerTryTimeout | Fault::PerTryIdleTimeout => {
+            Some(Outcome::ResponseTimeout)
+        }
         fault if fault.is_upstreams() => Some(Outcome::Reset),
         _ => None,
     }
@@ -356,7 +358,7 @@ fn outcome(fault: Fault) -> Option<Outcome> {
 fn count(accounting: &mut Accounting<'_>, fault: Fault) {
     let stats = &accounting.cluster().stats;
     match fault {
-        Fault::RouteTimeout => stats.upstream_rq_timeout.inc(),
+        Fault::RouteTimeout | Fault::ResponseHeadTimeout => stats.upstream_rq_timeout.inc(),
         Fault::PerTryTimeout => stats.upstream_rq_per_try_timeout.inc(),
         Fault::PerTryIdleTimeout => stats.upstream_rq_per_try_idle_timeout.inc(),
         Fault::MaxStreamDuration => stats.upstream_rq_max_duration_reached.inc(),

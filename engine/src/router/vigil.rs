@@ -39,6 +39,12 @@ pub struct Vigil {
     responds: bool,
     patience: Option<Duration>,
     stall: Stall,
+    /// A FIN behind the request takes it back.
+    fin_cancels: bool,
+    /// Since when the request is complete, as far as that was seen.
+    complete: Option<Nanos>,
+    /// It has been complete for a while, and a FIN ends the exchange.
+    pub ends_with_fin: bool,
 }
 
 /// What a look found.
@@ -50,6 +56,21 @@ pub struct Looked {
 }
 
 impl Vigil {
+    /// A client that closes its side behind the request does not want the response any more. `complete`: since when the
+    /// request is, if it is.
+    pub fn expect_no_fin(&mut self, complete: Option<Nanos>) {
+        (self.fin_cancels, self.complete) = (true, complete);
+    }
+
+    /// Whether the client's FIN ends the exchange. That begins half a second after the end of the request, so that a client
+    /// that closes its side at once still gets what comes at once.
+    pub fn watch_fin(&mut self, upload: &Upload<'_, '_>, now: Nanos) -> bool {
+        if self.fin_cancels && upload.is_done() {
+            self.ends_with_fin = *self.complete.get_or_insert(now) + FIRST_LOOK <= now;
+        }
+        self.ends_with_fin
+    }
+
     /// A request's body is to come, of which `rate` bytes must come each second.
     pub fn expect_body(&mut self, now: Nanos, rate: u32) {
         self.least = u64::from(rate) * (WINDOW / SECOND);
@@ -67,6 +88,15 @@ impl Vigil {
     /// # Errors
     /// It is too slow.
     pub fn look(&mut self, upload: &mut Upload<'_, '_>, now: Nanos) -> Result<Looked, Fault> {
+        let mut looked = self.look_at_bytes(upload, now)?;
+        if self.fin_cancels && !self.ends_with_fin {
+            // The request's end may come, and a FIN right behind it.
+            looked.next = looked.next.min(now + FIRST_LOOK);
+        }
+        Ok(looked)
+    }
+
+    fn look_at_bytes(&mut self, upload: &Upload<'_, '_>, now: Nanos) -> Result<Looked, Fault> {
         if self.responds {
             return self.look_at_response(upload, now);
         }

@@ -152,14 +152,17 @@ fn a_slow_writer_is_served() {
     assert_eq!(client.response().text(), "abcde");
 }
 
-/// A client that says that it is done sending still wants its answer (RFC 9112 section 9.6 speaks of half-closes).
+const SERVE: &str = "client_half_close = \"serve\"";
+
+/// With `serve`, a client that says that it is done sending still wants its answer (RFC 9112 section 9.6 speaks of
+/// half-closes).
 #[test]
 fn a_half_closed_client_gets_its_answer() {
     let origin = Origin::answering(|request| {
         std::thread::sleep(Duration::from_millis(200));
         response(200, &[], format!("{} {}", request.method(), request.body.len()))
     });
-    let proxy = Ringway::before(origin.address, "");
+    let proxy = Ringway::before(origin.address, SERVE);
     for (request, expected) in [
         (&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"[..], "GET 0"),
         (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", "POST 3"),
@@ -188,7 +191,7 @@ fn a_half_closed_slow_reader_gets_all_of_a_large_answer() {
     let body = expected.clone();
     let origin = Origin::answering(move |_| response(200, &[], &body));
     for splice in SPLICE {
-        let proxy = Setup::new(&forwarding(origin.address, "")).runtime(splice).start();
+        let proxy = Setup::new(&forwarding(origin.address, SERVE)).runtime(splice).start();
         let mut client = narrow(&proxy);
         client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
         client.stream.shutdown(Shutdown::Write).expect("shutdown");

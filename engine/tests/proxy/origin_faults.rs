@@ -397,8 +397,7 @@ fn a_client_that_goes_away_frees_everything() {
             } else {
                 proxy.wait_for_stat("cluster.app.upstream_rq_active", 1);
             }
-            // A plain close of a waiting client looks like a half-close until an answer is sent, so that is a reset.
-            if reset || i == 0 {
+            if reset {
                 client.reset()
             } else {
                 drop(client)

@@ -1,7 +1,7 @@
 //! Clients that leave, send or read slowly while this side waits for something else.
 
 use super::filters::filtering;
-use super::support::{Client, Origin, Ringway, eventually, forwarding, pattern, response};
+use super::support::{Client, Origin, Ringway, Setup, eventually, forwarding, pattern, response};
 use super::timeouts::black_hole;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -60,16 +60,54 @@ fn a_reset_is_noticed_during_a_delay_with_an_unread_body() {
     proxy.wait_for_stat("http.ingress_http.fault.active_faults", 0);
 }
 
-/// A client that closes only its own side is served, however long its request waits (decision 0003).
+/// A client that closes only its own side is served, however long its request waits, where that is asked for.
 #[test]
 fn a_fin_behind_a_request_that_waits_is_no_reset() {
     let origin = Origin::answering(|request| response(200, &[], request.body.len().to_string()));
-    let proxy = filtering(&origin, "{ fault = { delay = { fixed_delay = \"1500ms\", percent = 100 } } }", "");
+    let filters =
+        "http_filters = [{ fault = { delay = { fixed_delay = \"1500ms\", percent = 100 } } }, { router = {} }]";
+    let proxy = Ringway::before(origin.address, &format!("client_half_close = \"serve\"\n{filters}"));
     let mut client = proxy.connect();
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n");
     client.send(&pattern(100_000));
     client.half_close();
     assert_eq!(client.response().text(), "100000");
+}
+
+/// By default it is gone (decision 0007): while its request waits for a response, and within one. The upstream's connection
+/// ends with it.
+#[test]
+fn a_fin_behind_a_request_cancels_it() {
+    let origin = Origin::recording(|connection, request, _| {
+        if request.target() == "/stream" {
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nsome");
+        }
+        connection.some();
+        false
+    });
+    let log =
+        "access_log = [{ path = \"DIR/log\", format = \"%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\" }]";
+    let config = forwarding(origin.address, &format!("{log}\nstream_idle_timeout = \"off\""));
+    let proxy = Setup::new(&config).runtime("access_log_flush_interval = \"5ms\"").start();
+    for request in [
+        &b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"[..],
+        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc",
+        b"GET /stream HTTP/1.1\r\nHost: h\r\n\r\n",
+    ] {
+        let mut client = proxy.connect();
+        client.send(request);
+        proxy.wait_for_stat("cluster.app.upstream_rq_active", 1);
+        if request.starts_with(b"GET /stream") {
+            assert!(client.some());
+        }
+        client.half_close();
+        proxy.wait_for_stat("cluster.app.upstream_cx_active", 0);
+        proxy.wait_for_stat("http.ingress_http.downstream_cx_active", 0);
+    }
+    let lines = proxy.log_lines("log", 3);
+    assert_eq!(lines[..2], ["0 DC downstream_remote_disconnect"; 2]);
+    assert!(lines[2].starts_with("200 DC "), "{}", lines[2]);
+    assert_eq!(proxy.stat("http.ingress_http.downstream_rq_rx_reset"), 3);
 }
 
 #[test]

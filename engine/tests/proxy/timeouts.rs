@@ -115,6 +115,18 @@ fn route_timeout_within_a_body() {
 }
 
 #[test]
+fn response_head_timeout_is_504_ut() {
+    let origin = silent();
+    let proxy = proxy(origin.address, "", ", response_head_timeout = \"100ms\"", "");
+    let mut client = proxy.connect();
+    let answer = client.get("/");
+    assert_eq!((answer.status(), answer.text()), (504, "upstream request timeout"));
+    assert!(!answer.says_close(), "the client's connection is in order");
+    assert_eq!(proxy.log_lines("log", 1)[0], "504 UT upstream_response_head_timeout");
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_timeout"), 1);
+}
+
+#[test]
 fn request_headers_timeout_is_408() {
     let origin = silent();
     let proxy = proxy(origin.address, "request_headers_timeout = \"1s\"", "", "");

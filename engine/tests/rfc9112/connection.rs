@@ -162,17 +162,130 @@ fn an_empty_line_before_a_request_is_ignored() {
 /// RFC 9112 section 9.6: a client that has closed its side after its request still waits for the response.
 #[test]
 fn a_client_that_half_closes_gets_its_response() {
-    let proxy = Proxy::new();
+    // What comes at once, in any case.
+    half_close("", Duration::ZERO);
+    half_close("client_half_close = \"serve\"", Duration::from_secs(50));
+}
+
+fn half_close(http: &str, wait: Duration) {
+    let proxy = Proxy::with(http, "");
     let mut client = proxy.client();
     client.write(GET);
     client.half_close();
     let mut origin = proxy.accept();
     assert_same(&proxy.read(&mut origin), GET);
+    proxy.advance(wait);
     origin.write(ok("still here"));
     assert_same(&proxy.read(&mut client), &ok("still here"));
     assert_eq!(client.state(), State::Ended);
     assert_eq!(proxy.shard.connections(), 0);
     assert_eq!(proxy.pooled(), 1);
+}
+
+/// Decision 0007: one that waits for more than a moment is gone, whenever its FIN comes.
+#[test]
+fn a_client_that_closes_its_side_cancels_its_request_within_a_second() {
+    const POST: &str = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n";
+    for (before, body) in [(0, ""), (100, ""), (700, ""), (20_000, ""), (0, "abc"), (700, "abc"), (20_000, "abc")] {
+        let proxy = Proxy::with("min_request_body_rate = 0", "");
+        let mut client = proxy.client();
+        client.write(if body.is_empty() { GET } else { POST });
+        let mut origin = proxy.accept();
+        // The time before it is that of a client that is there, and of a body that is still to come.
+        proxy.advance(Duration::from_millis(before));
+        assert_eq!((origin.state(), client.state()), (State::Open, State::Open), "{before} ms {body}");
+        client.write(body);
+        client.half_close();
+        proxy.advance(Duration::from_secs(1));
+        proxy.settle();
+        assert_ne!(origin.state(), State::Open, "{before} ms {body}");
+        assert_ne!(client.state(), State::Open, "{before} ms {body}");
+        assert_eq!((client.take(), proxy.shard.connections(), proxy.pooled()), (String::new(), 0, 0));
+        assert_eq!(proxy.stat("http.ingress_http.downstream_rq_rx_reset"), 1);
+    }
+}
+
+/// The half second in which a FIN means nothing begins with the end of the request, however long that took.
+#[test]
+fn what_comes_at_once_reaches_a_client_that_closes_its_side_behind_a_long_upload() {
+    for upload in [700, 990, 1010, 1490, 20_000] {
+        let proxy = Proxy::with("min_request_body_rate = 0", "");
+        let mut client = proxy.client();
+        client.write("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n");
+        let origin = proxy.accept();
+        proxy.advance(Duration::from_millis(upload));
+        client.write("abc");
+        client.half_close();
+        proxy.advance(Duration::from_millis(450));
+        origin.write(ok("at once"));
+        assert_same(&proxy.read(&mut client), &ok("at once"));
+        assert_eq!((client.state(), proxy.pooled()), (State::Ended, 1), "{upload} ms");
+    }
+}
+
+/// A client that has pipelined requests and closes its side wants the responses to all of them: only the last request can be
+/// taken back.
+#[test]
+fn a_fin_behind_pipelined_requests_cancels_none_before_the_last() {
+    let proxy = Proxy::new();
+    let mut client = proxy.client();
+    client.write("POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc");
+    client.write(GET);
+    client.write(GET);
+    client.half_close();
+    let mut origin = proxy.accept();
+    for body in ["one", "two"] {
+        proxy.advance(Duration::from_secs(30));
+        origin.write(ok(body));
+        assert_same(&proxy.read(&mut client), &ok(body));
+        assert_eq!((client.state(), origin.state()), (State::Open, State::Open), "{body}");
+    }
+    proxy.advance(Duration::from_secs(1));
+    assert_ne!((client.state(), origin.state()), (State::Open, State::Open));
+    assert_eq!((client.take(), proxy.shard.connections()), (String::new(), 0));
+}
+
+/// A response that is still on its way is not lost with the request behind it.
+#[test]
+fn a_fin_cancels_nothing_while_an_earlier_response_is_unsent() {
+    const SIZE: usize = 200_000;
+    let proxy = Proxy::new();
+    let mut client = proxy.client();
+    client.write(GET);
+    let mut origin = proxy.accept();
+    origin.write(ok(&"x".repeat(SIZE)));
+    // The client takes none of it, and asks for more.
+    client.write(GET);
+    client.half_close();
+    proxy.settle();
+    assert!(origin.take().matches("GET /a").count() == 2, "the second request is on its way");
+    proxy.advance(Duration::from_secs(10));
+    assert_eq!(origin.state(), State::Open);
+    let mut text = String::new();
+    while client.state() == State::Open {
+        text += &proxy.read(&mut client);
+    }
+    assert!(text.ends_with('x') && text.len() > SIZE, "{} bytes", text.len());
+    // Then the second one is taken back at once.
+    proxy.settle();
+    assert_ne!(origin.state(), State::Open);
+    assert_eq!(proxy.stat("http.ingress_http.downstream_rq_rx_reset"), 1);
+}
+
+/// A response that has begun is no reason to wait for a client that is gone.
+#[test]
+fn a_client_that_closes_its_side_within_the_response_cancels_it() {
+    let proxy = Proxy::new();
+    let mut client = proxy.client();
+    client.write(GET);
+    let mut origin = proxy.accept();
+    origin.write(format!("HTTP/1.1 200 OK\r\n{DATE}Content-Length: 100\r\n\r\nsome"));
+    assert!(proxy.read(&mut client).ends_with("some"));
+    proxy.advance(Duration::from_secs(5));
+    client.half_close();
+    proxy.advance(Duration::from_secs(1));
+    assert_ne!(origin.state(), State::Open);
+    assert_eq!((proxy.shard.connections(), proxy.pooled()), (0, 0));
 }
 
 /// RFC 9110 section 7.6.1: connection options are for the immediate peer. An origin's close ends its connection, not

@@ -327,14 +327,14 @@ fn an_origin_that_says_nothing() {
     }
 }
 
-/// An origin that never answers: 504 after the route's timeout, and its connection is not used again.
+/// An origin that never answers: 504 after the time for a response's head, and its connection is not used again.
 #[test]
 fn an_origin_that_never_answers() {
     let proxy = Proxy::new();
     let mut client = proxy.client();
     client.write(GET);
     let mut origin = proxy.accept();
-    proxy.advance(Duration::from_millis(14_900));
+    proxy.advance(Duration::from_millis(59_900));
     assert_eq!(client.take(), "");
     proxy.advance(Duration::from_millis(200));
     let answer = client.take();

@@ -7,6 +7,7 @@ mod framing;
 mod hop_by_hop;
 mod hostile_origin;
 mod request_smuggling;
+mod response_time;
 mod responses;
 mod support;
 mod target;

@@ -34,9 +34,18 @@ impl Proxy {
 
     /// `http` and `cluster` are further lines for these tables of the configuration.
     pub fn with(http: &str, cluster: &str) -> Self {
+        Self::with_all(http, cluster, "")
+    }
+
+    /// `route` are further keys of the route.
+    pub fn with_route(route: &str) -> Self {
+        Self::with_all("", "", route)
+    }
+
+    fn with_all(http: &str, cluster: &str, route: &str) -> Self {
         let config = format!(
             "[[listeners]]\naddress = \"127.0.0.1:1\"\n[listeners.http]\n{PLAIN}\
-             routes = [{{ match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\" }} }},\n\
+             routes = [{{ match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\"{route} }} }},\n\
              {{ match = {{ regex = '\\*' }}, route = {{ cluster = \"app\" }} }}]\n{http}\n\
              [[clusters]]\nname = \"app\"\nendpoints = [\"127.0.0.1:2\"]\n{cluster}\n"
         );

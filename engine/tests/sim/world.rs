@@ -37,6 +37,8 @@ pub struct World {
     pub rng: Rng,
     /// Nothing goes wrong in this run, so every exchange must come out whole.
     pub calm: bool,
+    /// A client's FIN takes back what it has asked for.
+    pub fin_cancels: bool,
     /// What is spoken between client and proxy, and between proxy and origin.
     pub wires: (Protocol, Protocol),
     pub plans: RefCell<Vec<Plan>>,
@@ -80,14 +82,15 @@ impl Totals {
 }
 
 /// `variant` changes what a reload changes: routes, limits, and with it the pools.
-fn config(variant: u64) -> Config {
+fn config(variant: u64, fin_cancels: bool) -> Config {
     let text = format!(
         "[[listeners]]\naddress = \"127.0.0.1:1\"\n[listeners.http]\nvia = \"v{variant}\"\n\
-         buffer_limit = \"{}KiB\"\nenable_trailers = {}\nstream_idle_timeout = \"60s\"\n\
+         buffer_limit = \"{}KiB\"\nenable_trailers = {}\nstream_idle_timeout = \"60s\"\nclient_half_close = \"{}\"\n\
          routes = [{{ match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\", timeout = \"20s\" }} }}]\n\
          [[clusters]]\nname = \"app\"\nendpoints = [\"127.0.0.1:2\", \"127.0.0.1:3\"]\nconnect_timeout = \"{}s\"\n",
         [256, 16][variant as usize % 2],
         variant % 3 == 1,
+        if fin_cancels { "cancel" } else { "serve" },
         5 + variant / 2,
     );
     ringway_config::load_str("sim.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))
@@ -109,6 +112,7 @@ pub fn pair(seed: u64) -> usize {
 /// What went wrong, in sentences.
 pub fn run(seed: u64) -> Result<Totals, Vec<String>> {
     let calm = seed.is_multiple_of(4);
+    let fin_cancels = (seed >> 4).is_multiple_of(2);
     let frames = Protocol::Frames { streams: 4 };
     let wire = |bit: usize| if pair(seed) >> bit & 1 == 1 { frames } else { Protocol::Http1 };
     let wires = (wire(0), wire(1));
@@ -117,12 +121,13 @@ pub fn run(seed: u64) -> Result<Totals, Vec<String>> {
         // Pools ask for it when they are made.
         shard.network.set_protocol(Address::Ip(([127, 0, 0, 1], port).into()), wires.1);
     }
-    shard.apply(config(0));
+    shard.apply(config(0, fin_cancels));
     let baseline = shard.reactor.facts();
     let world = Rc::new(World {
         reactor: shard.reactor.clone(),
         rng: Rng::new(seed),
         calm,
+        fin_cancels,
         wires,
         plans: RefCell::default(),
         ledger: RefCell::default(),
@@ -173,7 +178,7 @@ fn play(world: &Rc<World>, shard: &mut MemoryShard) {
         pass(world, rng.below(120));
         if number == event_at {
             match world.calm || rng.one_in(2) {
-                true => shard.apply(config(1 + rng.below(5))),
+                true => shard.apply(config(1 + rng.below(5), world.fin_cancels)),
                 false => shard.drain(),
             }
         }

@@ -55,7 +55,9 @@ fn a_reset_is_noticed_where_nothing_is_received() {
         ring.run(async move {
             socket.watch_end();
             if fin_first {
+                assert!(!socket.has_ended());
                 peer.shutdown(Shutdown::Write).unwrap();
+                poll_fn(|_| if socket.has_ended() { Poll::Ready(()) } else { Poll::Pending }).await;
                 reactor.sleep(Duration::from_millis(30)).await;
             }
             assert!(!socket.is_broken());

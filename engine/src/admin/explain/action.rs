@@ -210,7 +210,13 @@ fn describe_times(page: &mut Page<'_>, scene: &Scene<'_>, forward: &Forward) {
     let timeouts = &scene.hcm.timeouts;
     let idle = forward.stream_idle_timeout.unwrap_or(timeouts.stream_idle);
     let whole = forward.max_stream_duration.unwrap_or(timeouts.max_stream_duration);
-    page.line("", format!("stream_idle_timeout {}, max_stream_duration {}", time(idle), time(whole)));
+    let head = time(policy.timeouts.response_head);
+    let text = format!(
+        "response_head_timeout {head}, stream_idle_timeout {}, max_stream_duration {}",
+        time(idle),
+        time(whole)
+    );
+    page.line("", text);
     if !policy.retries() {
         let why = if policy.config.is_some() { "none for this request" } else { "none" };
         return page.line_at("retries", why, policy.config.map_or(Place::default(), |config| config.place));

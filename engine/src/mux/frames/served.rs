@@ -178,6 +178,11 @@ impl Served {
         self.sent
     }
 
+    /// A connection that ends breaks its exchanges, and the end of a request is not that of its connection.
+    pub(in crate::mux) fn has_left(&mut self) -> bool {
+        false
+    }
+
     /// The connection's driver always receives.
     pub(in crate::mux) fn watch_end(&self) {}
 

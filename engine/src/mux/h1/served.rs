@@ -256,6 +256,26 @@ impl<'c> Served<'c> {
         self.stream.is_broken()
     }
 
+    pub(in crate::mux) fn has_left(&mut self) -> bool {
+        self.stream.has_ended() && self.leaves_nothing()
+    }
+
+    /// A client that has sent further requests wants their responses, and this one before them. A response to an earlier
+    /// request that is still unsent would be lost with the connection.
+    #[cold]
+    fn leaves_nothing(&mut self) -> bool {
+        if self.rest.is_some() || self.stream.has_unread_bytes() {
+            return false;
+        }
+        self.flush();
+        let owes = self.stream.unsent() as u64 > self.sent();
+        if owes {
+            // So that this is asked again when more is sent.
+            let _ = self.stream.poll_flushed(0);
+        }
+        !owes
+    }
+
     pub(in crate::mux) fn watch_end(&self) {
         self.stream.watch_end();
     }

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub struct TryTimeouts {
     /// Of the whole response, all tries together, from the end of the request.
     pub route: Option<Duration>,
+    /// Of the response's head, all tries together, from the end of the request.
+    pub response_head: Option<Duration>,
     /// Of one try, from the end of the request or, where that is later, from its connection on; to the response's head.
     pub per_try: Option<Duration>,
     /// Of one try, without a byte moving.
@@ -87,6 +89,7 @@ impl<'a> TryPolicy<'a> {
             num_retries: config.map_or(1, |config| config.num_retries),
             timeouts: TryTimeouts {
                 route: route.timeout,
+                response_head: route.response_head_timeout,
                 per_try: config.and_then(|config| config.per_try_timeout),
                 per_try_idle: config.and_then(|config| config.per_try_idle_timeout),
             },
@@ -134,7 +137,8 @@ impl<'a> TryPolicy<'a> {
             self.num_retries = u32::try_from(count).unwrap_or(u32::MAX).min(most);
         }
         if let Some(milliseconds) = value(FieldId::XEnvoyUpstreamRqTimeoutMs).and_then(number) {
-            self.timeouts.route = timeout(milliseconds);
+            // What the request asks for holds for all of the response, its head included.
+            (self.timeouts.route, self.timeouts.response_head) = (timeout(milliseconds), None);
         }
         if let Some(milliseconds) = value(FieldId::XEnvoyUpstreamRqPerTryTimeoutMs).and_then(number) {
             self.timeouts.per_try = timeout(milliseconds);

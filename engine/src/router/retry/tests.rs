@@ -55,6 +55,7 @@ fn route(retry: Option<RetryPolicy>) -> Forward {
         internal_redirect: None,
         priority: model::Priority::Default,
         metadata_match: vec![],
+        response_head_timeout: None,
         timeout_place: Place::default(),
     }
 }
