@@ -22,6 +22,7 @@ use toml::de::{DeTable, DeValue};
 pub use diagnostic::{Diagnostic, Diagnostics};
 use diagnostic::{Problem, Problems};
 use place::KeyPath;
+pub use reader::quoted;
 use reader::{Input, Read as _};
 
 /// Bytes of the largest file that is read; a hundred thousand routes fit.

@@ -82,7 +82,7 @@ fn every_part_of_a_fault() {
     let fault = |keys: &str| {
         let hcm = hcm(&format!("http_filters = [{{ fault = {{ {keys} }} }}]\n{ROUTE}"));
         let [HttpFilter::Fault(fault)] = &hcm.http_filters[..] else { panic!() };
-        fault.clone()
+        fault.settings.clone()
     };
     let fixed = fault(
         "delay = { fixed_delay = \"1s\", percent = 10 }, abort = { http_status = 500, percent = 0.0001 }, \

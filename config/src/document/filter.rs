@@ -1,7 +1,7 @@
 //! HTTP filters in the chain, and their settings in virtual hosts, routes and weighted clusters; one file for each in
 //! `filter/`. The list of them is `http_filters!` in the model.
 
-use crate::reader::{Empty, OffOr, table};
+use crate::reader::{Empty, OffOr, Written, table};
 
 mod buffer;
 mod compressor;
@@ -24,7 +24,7 @@ macro_rules! declare {
             HttpFilter at "listeners[].http.http_filters[]", example "filters.toml" {
                 $(
                     /// See the table.
-                    $name: $filter, optional "another filter";
+                    $name: Written<$filter>, optional "another filter";
                 )*
                 /// Sends the request to the target of its route. It is the last filter, and may be left out.
                 router: Empty, optional "another filter";
@@ -38,7 +38,7 @@ macro_rules! declare {
             FilterOverrides at "listeners[].http.virtual_hosts[].routes[].filters", example "filter-overrides.toml" {
                 $(
                     /// See the filter's table in `http_filters`.
-                    $name: OffOr<$filter>, optional "no change";
+                    $name: OffOr<Written<$filter>>, optional "no change";
                 )*
             }
         }

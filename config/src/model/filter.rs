@@ -2,7 +2,8 @@
 //!
 //! A new filter is a struct here (or in a separate file), a line in `http_filters!`, and the tables of `document`.
 
-use super::{Fraction, HeaderMatch};
+use super::{Fraction, HeaderMatch, Place};
+use std::ops::Deref;
 use std::time::Duration;
 
 /// The one list of filters: name, variant, settings.
@@ -24,7 +25,7 @@ macro_rules! declare {
         /// A filter in a chain.
         #[derive(Clone, Debug)]
         pub enum HttpFilter {
-            $($filter($filter),)*
+            $($filter(Written<$filter>),)*
         }
 
         /// Settings of a virtual host, route or weighted cluster for the filters of the chain (Envoy:
@@ -63,7 +64,24 @@ pub enum FilterOverride<T> {
     /// The filter is skipped.
     Disabled,
     /// These settings replace the chain's.
-    Settings(T),
+    Settings(Written<T>),
+}
+
+/// Settings, and how the file writes them.
+#[derive(Clone, Debug)]
+pub struct Written<T> {
+    pub settings: T,
+    /// One line of TOML with the keys that are in the file, for people.
+    pub text: String,
+    pub place: Place,
+}
+
+impl<T> Deref for Written<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.settings
+    }
 }
 
 /// Envoy: extensions.filters.http.local_ratelimit.v3.LocalRateLimit.

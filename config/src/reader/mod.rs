@@ -18,6 +18,7 @@ mod table;
 mod text;
 mod units;
 mod words;
+mod written;
 
 pub use compiled::{CompiledPattern, MATCH_STEPS_MAX, steps};
 pub use either::{Empty, Nested, OffOr};
@@ -35,6 +36,7 @@ pub use text::{
     LogDirectives, MatchableHeader, MediaType, Method, Name, NewPath, PSEUDO_FIELDS, QueryName, Scheme,
     SeparatedPrefix, Text, UrlPath, ViaName, is_token,
 };
+pub use written::{Written, quoted};
 
 pub(crate) use read::holds;
 pub(crate) use table::table;

@@ -12,9 +12,9 @@ use std::collections::HashMap;
 use super::Resolver;
 use crate::diagnostic::Problem;
 use crate::document::{self, Http};
-use crate::model::{FilterOverride, FilterOverrides, HttpFilter};
+use crate::model::{self, FilterOverride, FilterOverrides, HttpFilter};
 use crate::place::Origin;
-use crate::reader::{Located, OffOr, Slot};
+use crate::reader::{Located, OffOr, Slot, Written};
 
 macro_rules! declare {
     ($($name:ident $filter:ident;)*) => {
@@ -27,7 +27,8 @@ macro_rules! declare {
                 self.exactly_one(&written.origin, written.has_unknown, &keys, "this table names no filter");
                 $(
                     if let Some(settings) = written.$name.given() {
-                        return self.$name(settings).map(HttpFilter::$filter);
+                        let model = self.$name(&settings.settings)?;
+                        return Some(HttpFilter::$filter(self.written(settings, model)));
                     }
                 )*
                 None
@@ -46,7 +47,9 @@ macro_rules! declare {
                         None => FilterOverride::None,
                         Some(OffOr::Off) => FilterOverride::Disabled,
                         Some(OffOr::On(settings)) => {
-                            self.$name(settings).map_or(FilterOverride::None, FilterOverride::Settings)
+                            self.$name(&settings.settings).map_or(FilterOverride::None, |model| {
+                                FilterOverride::Settings(self.written(settings, model))
+                            })
                         }
                     };
                 )*
@@ -85,6 +88,10 @@ impl<'d> Resolver<'d, '_, '_> {
             .given()
             .map_or(!http.has_unknown, |list| !list.is_incomplete && members.iter().all(|member| !member.has_unknown));
         members.iter().filter_map(|member| self.http_filter(member)).collect()
+    }
+
+    fn written<T, M>(&self, written: &Written<T>, settings: M) -> model::Written<M> {
+        model::Written { settings, text: written.text.clone(), place: self.problems.place(&written.settings.origin) }
     }
 
     /// Settings for a filter that is not there have no effect.

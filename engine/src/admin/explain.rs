@@ -4,6 +4,8 @@
 mod action;
 mod page;
 mod question;
+#[cfg(test)]
+mod tests;
 
 pub use question::Question;
 
@@ -16,6 +18,7 @@ use crate::route::explain::{ALL, ChosenHost, Tried, Verdict, choose_host, per_ce
 use crate::route::matcher::Request;
 use page::Page;
 use ringway_config::model::{Address, Config, FilterChain, FilterChainMatch, Hcm, Listener, NetworkFilter};
+use ringway_config::quoted;
 use std::net::SocketAddr;
 
 /// The answer.
@@ -63,7 +66,7 @@ fn choose_listener<'c>(config: &'c Config, question: &Question) -> Result<&'c Li
     let is_it = |listener: &&Listener| listener.name == name || listener.address.to_string() == name;
     config.listeners.iter().find(is_it).ok_or_else(|| {
         let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
-        format!("there is no listener {name:?}; there are: {}", names.join(", "))
+        format!("there is no listener {name}; there are: {}", names.join(", "), name = quoted(name))
     })
 }
 
@@ -163,15 +166,15 @@ fn routing(page: &mut Page<'_>, config: &Config, hcm: &Hcm, exchange: &Exchange)
     let view: HeadView<'_> = exchange.request.view();
     let request = Request::new(&exchange.request.head, view, 0);
     let Some(chosen) = choose_host(&hcm.virtual_hosts, request.authority) else {
-        page.line("host", format!("no virtual host has a domain for {:?}", authority(exchange)));
+        page.line("host", format!("no virtual host has a domain for {}", quoted(&authority(exchange))));
         page.line("result", "status 404: no route");
         return false;
     };
     let ChosenHost { host, domain, why, .. } = chosen;
-    page.line_at("host", format!("{}: by its domain {domain:?}, {why}", host.name), host.place);
+    page.line_at("host", format!("{}: by its domain {domain}, {why}", host.name, domain = quoted(domain)), host.place);
     let tried = walk(host, &request);
     for tried in &tried {
-        let name = tried.route.name.as_deref().map(|name| format!(" {name:?}")).unwrap_or_default();
+        let name = tried.route.name.as_deref().map(|name| format!(" {name}", name = quoted(name))).unwrap_or_default();
         page.line_at("route", format!("{}{name}: {}", tried.index + 1, verdict(tried, &request)), tried.route.place);
     }
     if matcher::is_exhausted(&exchange.request.head.work) {

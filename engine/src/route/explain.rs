@@ -5,6 +5,7 @@ use super::matcher::{Predicate, Request, predicates};
 use crate::http::matcher::{Joined, cookie, query_parameter};
 use crate::http::split_port;
 use ringway_config::model::{HeaderMatchKind, PathMatch, Route, RouteMatch, StringMatch, StringMatchKind, VirtualHost};
+use ringway_config::quoted;
 
 /// A virtual host, and the domain by which it was chosen.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +117,7 @@ impl Predicate<'_> {
     /// What the request has instead.
     pub fn had(&self, request: &Request<'_>) -> String {
         match self {
-            Self::Path(_) => quoted(request.path),
+            Self::Path(_) => quoted_bytes(request.path),
             Self::Method(_) => String::from_utf8_lossy(request.method).into_owned(),
             Self::Header(header) => {
                 let mut joined = Joined::new();
@@ -134,9 +135,9 @@ impl Predicate<'_> {
 fn path(route: &RouteMatch) -> String {
     let case = if route.case_sensitive { "" } else { " in any case" };
     match &route.path {
-        PathMatch::Prefix(prefix) => format!("path beginning with {prefix:?}{case}"),
-        PathMatch::Exact(exact) => format!("path {exact:?}{case}"),
-        PathMatch::PathSeparatedPrefix(prefix) => format!("path {prefix:?} or below it{case}"),
+        PathMatch::Prefix(prefix) => format!("path beginning with {prefix}{case}", prefix = quoted(prefix)),
+        PathMatch::Exact(exact) => format!("path {exact}{case}", exact = quoted(exact)),
+        PathMatch::PathSeparatedPrefix(prefix) => format!("path {prefix} or below it{case}", prefix = quoted(prefix)),
         PathMatch::Regex(regex) => format!("path matching {}", regex.as_str()),
         PathMatch::Template(template) => format!("path of the form {}", template.text),
     }
@@ -145,10 +146,10 @@ fn path(route: &RouteMatch) -> String {
 fn text(matcher: &StringMatch) -> String {
     let case = if matcher.ignore_case { " in any case" } else { "" };
     match &matcher.kind {
-        StringMatchKind::Exact(text) => format!("{text:?}{case}"),
-        StringMatchKind::Prefix(text) => format!("beginning with {text:?}{case}"),
-        StringMatchKind::Suffix(text) => format!("ending with {text:?}{case}"),
-        StringMatchKind::Contains(text) => format!("containing {text:?}{case}"),
+        StringMatchKind::Exact(text) => format!("{text}{case}", text = quoted(text)),
+        StringMatchKind::Prefix(text) => format!("beginning with {text}{case}", text = quoted(text)),
+        StringMatchKind::Suffix(text) => format!("ending with {text}{case}", text = quoted(text)),
+        StringMatchKind::Contains(text) => format!("containing {text}{case}", text = quoted(text)),
         StringMatchKind::Regex(regex) => format!("matching {}", regex.as_str()),
     }
 }
@@ -157,12 +158,12 @@ fn not(invert: bool) -> &'static str {
     if invert { "not " } else { "" }
 }
 
-fn quoted(bytes: &[u8]) -> String {
-    format!("{:?}", String::from_utf8_lossy(bytes))
+fn quoted_bytes(bytes: &[u8]) -> String {
+    quoted(&String::from_utf8_lossy(bytes))
 }
 
 fn or_nothing(value: Option<&[u8]>) -> String {
-    value.map_or_else(|| "nothing".into(), quoted)
+    value.map_or_else(|| "nothing".into(), quoted_bytes)
 }
 
 /// Parts of a million as per cent, without needless zeros.

@@ -10,6 +10,7 @@ use ringway_config::model::{
     HashPolicyKind, Hcm, HeaderMutation, HeaderMutations, HostRewrite, HttpFilter, LbPolicy, Place, Priority, RetryOn,
     Route, RouteAction, VirtualHost, WeightedCluster,
 };
+use ringway_config::quoted;
 use std::time::Duration;
 
 /// The surroundings of a route.
@@ -24,7 +25,7 @@ pub(super) struct Scene<'s> {
 
 pub(super) fn describe(page: &mut Page<'_>, scene: &Scene<'_>, tried: &Tried<'_>) {
     let route = tried.route;
-    let name = route.name.as_deref().map(|name| format!(" {name:?}")).unwrap_or_default();
+    let name = route.name.as_deref().map(|name| format!(" {}", quoted(name))).unwrap_or_default();
     page.line_at("taken", format!("route {}{name}", tried.index + 1), route.place);
     match &route.action {
         RouteAction::Forward(forward) => describe_forward(page, scene, tried.index, forward),
@@ -77,7 +78,7 @@ fn describe_forward(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forwar
                 Some(cluster) => describe_cluster(page, &format!("as {name} says: "), cluster, forward.priority),
                 None => {
                     let status = forward.cluster_not_found_status;
-                    let value = value.map_or_else(|| "is absent".into(), |value| format!("says {value:?}"));
+                    let value = value.map_or_else(|| "is absent".into(), |value| format!("says {}", quoted(&value)));
                     page.line("cluster", format!("{name} {value}, and there is no such cluster: status {status}"));
                 }
             }
@@ -184,7 +185,7 @@ fn describe_rewrites(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forwa
         Some(HostRewrite::Auto) => "becomes the endpoint's host name".into(),
         Some(HostRewrite::Header(name)) => match header(scene.exchange, name) {
             Some(host) if is_valid_authority(host.as_bytes()) => format!("becomes {host}, as {name} says"),
-            Some(host) => format!("stays, as {name} says {host:?}, which is no host"),
+            Some(host) => format!("stays, as {name} says {}, which is no host", quoted(&host)),
             None => format!("stays, as there is no {name}"),
         },
         Some(HostRewrite::PathRegex(regex)) => {
@@ -193,7 +194,7 @@ fn describe_rewrites(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forwa
             let text = String::from_utf8_lossy(&host);
             match is_valid_authority(&host) {
                 true => format!("becomes {text}, from the path"),
-                false => format!("stays, as {text:?} from the path is no host"),
+                false => format!("stays, as {} from the path is no host", quoted(&text)),
             }
         }
     };
@@ -249,13 +250,13 @@ fn span(time: Duration) -> String {
 /// As a member of `hash_policy`.
 fn hash(kind: &HashPolicyKind) -> String {
     match kind {
-        HashPolicyKind::Header(name) => format!("header {name:?}"),
+        HashPolicyKind::Header(name) => format!("header {}", quoted(name)),
         HashPolicyKind::SourceIp => "source_ip".into(),
-        HashPolicyKind::QueryParameter(name) => format!("query_parameter {name:?}"),
+        HashPolicyKind::QueryParameter(name) => format!("query_parameter {}", quoted(name)),
         HashPolicyKind::Cookie { name, ttl, path } => {
             let ttl = ttl.map(|ttl| format!(", ttl {}", span(ttl))).unwrap_or_default();
-            let path = path.as_ref().map(|path| format!(", path {path:?}")).unwrap_or_default();
-            format!("cookie {name:?}{ttl}{path}")
+            let path = path.as_ref().map(|path| format!(", path {}", quoted(path))).unwrap_or_default();
+            format!("cookie {}{ttl}{path}", quoted(name))
         }
     }
 }
@@ -265,17 +266,18 @@ fn filters(page: &mut Page<'_>, scene: &Scene<'_>, route: &Route, weighted: &[We
     for filter in &scene.hcm.http_filters {
         let name = filter.name();
         for cluster in weighted {
-            if let Some(settings) = overridden(filter, &cluster.filters) {
+            if let Some((settings, place)) = overridden(filter, &cluster.filters) {
                 let cluster = &scene.config.clusters[cluster.cluster].name;
-                page.line_at("filter", format!("{name}: {settings}, with cluster {cluster}"), route.place);
+                let text = format!("{name}: {settings}, with cluster {cluster}");
+                page.line_at("filter", text, place.unwrap_or(route.place));
             }
         }
-        let (settings, place) = if let Some(settings) = overridden(filter, &route.filters) {
-            (format!("{settings}, by the route"), route.place)
-        } else if let Some(settings) = overridden(filter, &scene.host.filters) {
-            (format!("{settings}, by the virtual host"), scene.host.place)
+        let (settings, place) = if let Some((settings, place)) = overridden(filter, &route.filters) {
+            (format!("{settings}, by the route"), place.unwrap_or(route.place))
+        } else if let Some((settings, place)) = overridden(filter, &scene.host.filters) {
+            (format!("{settings}, by the virtual host"), place.unwrap_or(scene.host.place))
         } else {
-            (own(filter), Place::default())
+            own(filter)
         };
         page.line_at("filter", format!("{name}: {settings}"), place);
     }
@@ -283,19 +285,19 @@ fn filters(page: &mut Page<'_>, scene: &Scene<'_>, route: &Route, weighted: &[We
 
 macro_rules! settings {
     ($($name:ident $filter:ident;)*) => {
-        fn own(filter: &HttpFilter) -> String {
+        fn own(filter: &HttpFilter) -> (String, Place) {
             match filter {
-                $(HttpFilter::$filter(settings) => format!("{settings:?}"),)*
+                $(HttpFilter::$filter(settings) => (settings.text.clone(), settings.place),)*
             }
         }
 
         /// The settings that replace the chain's, if there are any.
-        fn overridden(filter: &HttpFilter, overrides: &FilterOverrides) -> Option<String> {
+        fn overridden(filter: &HttpFilter, overrides: &FilterOverrides) -> Option<(String, Option<Place>)> {
             match filter {
                 $(HttpFilter::$filter(_) => match &overrides.$name {
                     FilterOverride::None => None,
-                    FilterOverride::Disabled => Some("off".into()),
-                    FilterOverride::Settings(settings) => Some(format!("{settings:?}")),
+                    FilterOverride::Disabled => Some(("off".into(), None)),
+                    FilterOverride::Settings(settings) => Some((settings.text.clone(), Some(settings.place))),
                 },)*
             }
         }

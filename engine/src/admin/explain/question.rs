@@ -3,6 +3,7 @@
 use crate::codec::h1::{Limits, Parse, parse_request};
 use crate::http::{Exchange, grammar, split_port};
 use crate::net::HeadBytes;
+use ringway_config::quoted;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -40,13 +41,21 @@ impl Question {
         match name {
             "method" => self.method = value.into(),
             "url" => self.url = value.into(),
-            "from" => self.from = value.parse().map_err(|_| format!("from: {value:?} is no IP address"))?,
+            "from" => {
+                self.from =
+                    value.parse().map_err(|_| format!("from: {value} is no IP address", value = quoted(value)))?
+            }
             "listener" => self.listener = Some(value.into()),
             "header" => {
                 let (name, value) = value.split_once(':').ok_or("header: say it as `name: value`")?;
                 self.headers.push((name.trim().into(), value.trim().into()));
             }
-            _ => return Err(format!("{name:?} is unknown; say method, url, header, from or listener")),
+            _ => {
+                return Err(format!(
+                    "{name} is unknown; say method, url, header, from or listener",
+                    name = quoted(name)
+                ));
+            }
         }
         Ok(())
     }
@@ -97,13 +106,13 @@ impl Question {
             None => (None, self.url.as_str()),
         };
         if let Some(scheme) = scheme.filter(|scheme| !matches!(*scheme, "http" | "https")) {
-            return Err(format!("the URL's scheme is {scheme:?}; say http or https"));
+            return Err(format!("the URL's scheme is {scheme}; say http or https", scheme = quoted(scheme)));
         }
         let without_fragment = rest.split('#').next().unwrap_or_default();
         let path_at = if scheme.is_some() { without_fragment.find(['/', '?']) } else { Some(0) };
         let (host, target) = without_fragment.split_at(path_at.unwrap_or(without_fragment.len()));
         if scheme.is_none() && !target.starts_with('/') {
-            return Err(format!("{:?} is no URL; say http://host/path, or /path and a host header", self.url));
+            return Err(format!("{} is no URL; say http://host/path, or /path and a host header", quoted(&self.url)));
         }
         let slash = if target.starts_with('/') { "" } else { "/" };
         let mut head = format!("{} {slash}{target} HTTP/1.1\r\n", self.method);
@@ -117,7 +126,7 @@ impl Question {
         }
         for (name, value) in &self.headers {
             if !grammar::is_token(name.as_bytes()) || value.contains(['\r', '\n']) {
-                return Err(format!("{:?} is no header", format!("{name}: {value}")));
+                return Err(format!("{} is no header", quoted(&format!("{name}: {value}"))));
             }
             head += &format!("{name}: {value}\r\n");
         }
