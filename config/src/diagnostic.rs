@@ -105,6 +105,16 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+impl Diagnostic {
+    /// Without the excerpt, for logs.
+    pub fn one_line(&self) -> String {
+        let Self { file, line, column, message, path, .. } = self;
+        let place = if path.is_empty() { String::new() } else { format!(", in {path}") };
+        let hint = self.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        format!("{file}:{line}:{column}: {message}{place}{hint}").replace('\n', " ")
+    }
+}
+
 /// Breaks `text` at spaces; further lines are indented as far as the first one's text.
 fn wrap(label: &str, text: &str) -> String {
     let mut out = label.to_owned();

@@ -16,8 +16,17 @@ pub struct HostReport {
 
 /// Looks for all that the configuration needs.
 pub fn check(config: &Config) -> HostReport {
+    look_at(config, |_| true)
+}
+
+/// What the configuration asks for and this process ignores; touches no address and no file.
+pub(super) fn ignored(config: &Config) -> Vec<Diagnostic> {
+    look_at(config, |what| *what == Needed::User).warnings
+}
+
+fn look_at(config: &Config, concerns: impl Fn(&Needed) -> bool) -> HostReport {
     let mut report = HostReport::default();
-    for need in &config.needs {
+    for need in config.needs.iter().filter(|need| concerns(&need.what)) {
         let Err(message) = look(config, &need.what) else { continue };
         let Need { what, at } = need;
         let mut told = at.clone();

@@ -2,8 +2,8 @@
 
 use super::bind::Binder;
 use super::orders::Orders;
-use super::run;
 use super::running::{Running, Shard};
+use super::warnings;
 use crate::admin::Source;
 use crate::shard::{Command, Plan, PlanContext};
 use crate::stats::Kind;
@@ -34,7 +34,7 @@ fn try_reload(running: &mut Running, file: &std::path::Path, orders: &mut Orders
     let name = file.display().to_string();
     let config = ringway_config::load_str(&name, &text).map_err(|problems| problems.to_string())?;
     warn_of_fixed_keys(&running.plan.config, &config);
-    run::warn(&config, running.descriptors);
+    warnings::warn(&config, running.descriptors);
     let old: HashSet<_> = running.plan.config.listeners.iter().map(Listener::binding).collect();
     let new = config.listeners.iter().filter(|listener| !old.contains(&listener.binding()));
     if let Some(address) = running.admin.as_ref()

@@ -4,9 +4,8 @@ use super::bind::{self, Binder};
 use super::control::{self, Supervision};
 use super::orders::{Orders, forward_signals, is_stop};
 use super::running::{Running, Unused};
-use super::warnings::warnings;
 use super::worker::{Work, Worker};
-use super::{placement, reload};
+use super::{placement, reload, warnings};
 use crate::admin::{self, Control, Source, State};
 use crate::base::logging;
 use crate::hcm::access_log::Writer;
@@ -58,7 +57,7 @@ pub fn run(config: Config, source: Source, ready: impl FnOnce(&[String], Option<
 fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mut Orders) -> Result<Running, String> {
     let descriptors = sys::raise_descriptor_limit();
     memory::raise_limit();
-    warn(&config, descriptors);
+    warnings::warn(&config, descriptors);
     let cpus = placement::of_process(&config.runtime)?;
     let registry = Registry::new();
     let mut binder = Binder::at_start(&config.runtime, orders)?;
@@ -91,13 +90,6 @@ fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mu
         addresses,
         admin,
     })
-}
-
-/// Says in the log what will not go well on this host.
-pub(super) fn warn(config: &Config, descriptors: u64) {
-    for warning in warnings(config, descriptors) {
-        tracing::warn!(target: "ringway::server", "{warning}");
-    }
 }
 
 /// Starts all threads, unless `orders` say stop meanwhile.

@@ -1,7 +1,23 @@
-//! What is valid and yet will not go well on this host.
+//! What is valid and yet has no effect, or will not go well on this host.
 
+use super::host;
 use crate::shard::connections_for;
-use ringway_config::model::Config;
+use ringway_config::model::{Config, Diagnostic};
+
+/// Lines of the log for the warnings of one file; a generated file may have thousands.
+const LINES_MAX: usize = 20;
+
+/// Says in the log what `check` would say.
+pub(super) fn warn(config: &Config, descriptors: u64) {
+    let of_file = config.warnings.iter().chain(&host::ignored(config)).map(Diagnostic::one_line).collect::<Vec<_>>();
+    for warning in of_file.iter().take(LINES_MAX).chain(&warnings(config, descriptors)) {
+        tracing::warn!(target: "ringway::server", "{warning}");
+    }
+    if let Some(more @ 1..) = of_file.len().checked_sub(LINES_MAX) {
+        let file = &config.file;
+        tracing::warn!(target: "ringway::server", "{more} more warnings; `ringway check {file}` shows all of them");
+    }
+}
 
 /// One sentence for each cause for concern in a process that may open this number of descriptors.
 pub(super) fn warnings(config: &Config, descriptors: u64) -> Vec<String> {

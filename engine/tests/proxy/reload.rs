@@ -28,6 +28,31 @@ fn a_keep_alive_connection_sees_the_new_routes() {
     assert!(dump.text().contains("\"new\"") && !dump.text().contains("\"old\""));
 }
 
+/// What `check` warns of is in the log of the process that runs the file, too: once for each start and reload, on a line.
+#[test]
+fn warnings_of_the_file_are_logged_at_start_and_reload() {
+    let route = |prefix: &str| {
+        format!(
+            "[[listeners.http.routes]]\nmatch = {{ prefix = \"{prefix}\" }}\ndirect_response = {{ status = 200 }}\n"
+        )
+    };
+    let config = format!("[[listeners]]\naddress = \"127.0.0.1:0\"\n{}{}", route("/"), route("/api"));
+    let proxy = Ringway::start(&config);
+    let checked =
+        std::process::Command::new(env!("CARGO_BIN_EXE_ringway")).arg("check").arg(proxy.file("ringway.toml")).output();
+    let checked = String::from_utf8(checked.expect("it starts").stderr).expect("text");
+    let warning = checked.lines().find_map(|line| line.strip_prefix("warning: ")).expect("a warning").to_owned();
+    let lines = |proxy: &Ringway| {
+        proxy.stderr().lines().filter(|line| line.contains("WARN") && line.contains(&warning)).count()
+    };
+    assert_eq!(lines(&proxy), 1, "{warning}\n{}", proxy.stderr());
+    assert!(proxy.reload());
+    assert_eq!(lines(&proxy), 2, "{warning}\n{}", proxy.stderr());
+    proxy.write_config(&format!("[[listeners]]\naddress = \"127.0.0.1:0\"\n{}", route("/")));
+    assert!(proxy.reload());
+    assert_eq!(lines(&proxy), 2, "{}", proxy.stderr());
+}
+
 /// "A bad config never changes or stops traffic; last good stays; the error says line and field."
 #[test]
 fn a_bad_file_changes_nothing() {
