@@ -1,11 +1,12 @@
 //! The `ringway` command.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use ringway::admin::Source;
 use ringway::admin::explain::{Question, explain};
 use ringway::base::{output, version};
 use ringway::server::{EMBEDDED, HINTS, HostReport, check_host, host_warnings, run};
 use ringway_config::model::Config;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -74,6 +75,23 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         listener: Option<String>,
     },
+    /// Print a script that completes ringway's command line in a shell, to be put where the shell looks for them
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or the one of a command, in the form that man(1) reads
+    Man {
+        /// run, check, explain, ...
+        command: Option<String>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 fn main() -> ExitCode {
@@ -84,6 +102,8 @@ fn main() -> ExitCode {
             Err(problems) => say(REFUSED, &problems),
         }),
         Some(Command::Check { config, strict, portable }) => check(&config, strict, portable),
+        Some(Command::Completions { shell }) => put(&completions(shell)),
+        Some(Command::Man { command }) => man(command.as_deref()),
         Some(Command::Explain { config, method, url, headers, from, listener }) => {
             let question = Question { method, url, headers: Vec::new(), from, listener };
             match load(config) {
@@ -91,6 +111,42 @@ fn main() -> ExitCode {
                 Err(problems) => refuse(&problems),
             }
         }
+    }
+}
+
+fn completions(shell: Shell) -> Vec<u8> {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "ringway", &mut script);
+    script
+}
+
+fn man(command: Option<&str>) -> ExitCode {
+    // Gives each command its full name, which its page has in the title and the synopsis.
+    let mut all = Cli::command();
+    all.build();
+    let found = command.map_or(Some(&all), |name| all.find_subcommand(name));
+    let Some(described) = found else {
+        let name = command.unwrap_or_default();
+        eprintln!("ringway: there is no command {name}; see ringway --help");
+        return ExitCode::from(USAGE);
+    };
+    let mut page = Vec::new();
+    match clap_mangen::Man::new(described.clone()).render(&mut page) {
+        Ok(()) => put(&page),
+        Err(error) => say(CANNOT_START, &format!("ringway: {error}")),
+    }
+}
+
+/// Standard output may be a pipe that is closed early, as by `head`.
+fn put(text: &[u8]) -> ExitCode {
+    match std::io::stdout().write_all(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

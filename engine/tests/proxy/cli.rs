@@ -18,7 +18,7 @@ fn help_is_complete() {
     let help = ringway(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
     let out = text(&help.stdout);
-    for word in ["run", "check", "explain", "--version", "Exit codes", "HUP", "USR1", "TERM"] {
+    for word in ["run", "check", "explain", "completions", "man", "--version", "Exit codes", "HUP", "USR1", "TERM"] {
         assert!(out.contains(word), "{word} is missing in:\n{out}");
     }
     assert!(help.stderr.is_empty());
@@ -27,6 +27,68 @@ fn help_is_complete() {
         assert_eq!(help.status.code(), Some(0));
         assert!(text(&help.stdout).contains("CONFIG"));
     }
+}
+
+/// Bash completes commands, options and words with the script.
+#[test]
+fn completions_work_in_bash() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = dir.path().join("ringway.bash");
+    std::fs::write(&script, ringway(&["completions", "bash"]).stdout).expect("written");
+    let complete = |words: &[&str]| {
+        let listed = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+        let (last, at) = (words[words.len() - 1], words.len() - 1);
+        let code = format!(
+            "source {}; COMP_WORDS=({listed}); COMP_CWORD={at}; _ringway ringway '{last}' '{}'; echo \"${{COMPREPLY[*]}}\"",
+            script.display(),
+            words[at - 1]
+        );
+        let output = Command::new("bash").args(["--norc", "-c", &code]).output().expect("bash");
+        assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+        text(&output.stdout).split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(complete(&["ringway", "ch"]), ["check"]);
+    assert_eq!(complete(&["ringway", "check", "--str"]), ["--strict"]);
+    assert_eq!(complete(&["ringway", "completions", "z"]), ["zsh"]);
+    assert_eq!(complete(&["ringway", "explain", "--li"]), ["--listener"]);
+}
+
+#[test]
+fn completions_name_every_command_and_option() {
+    for (shell, first) in [("bash", "_ringway()"), ("zsh", "#compdef ringway"), ("fish", "function __fish_ringway")] {
+        let script = ringway(&["completions", shell]);
+        assert_eq!((script.status.code(), text(&script.stderr)), (Some(0), ""));
+        let script = text(&script.stdout);
+        assert!(script.contains(first), "{shell}: {script}");
+        for word in ["run", "check", "explain", "completions", "man", "strict", "portable", "listener", "from"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    let wrong = ringway(&["completions", "tcsh"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("bash, zsh, fish"), "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn manual_pages() {
+    let page = |args: &[&str]| {
+        let page = ringway(args);
+        assert_eq!((page.status.code(), text(&page.stderr)), (Some(0), ""));
+        text(&page.stdout).to_owned()
+    };
+    let main = page(&["man"]);
+    assert!(main.contains("\n.TH ringway 1"), "{main}");
+    for word in
+        ["ringway\\-run(1)", "ringway\\-check(1)", "ringway\\-explain(1)", "Exit codes", "reloads the configuration"]
+    {
+        assert!(main.contains(word), "{word} is missing in {main}");
+    }
+    let check = page(&["man", "check"]);
+    assert!(check.contains("\n.TH ringway\\-check 1") || check.contains("\n.TH ringway-check 1"), "{check}");
+    for word in ["strict", "portable", "CONFIG"] {
+        assert!(check.contains(word), "{word} is missing in {check}");
+    }
+    assert_eq!(ringway(&["man", "fly"]).status.code(), Some(2));
 }
 
 #[test]
