@@ -87,17 +87,24 @@ table! {
         /// Remove a trailing dot from the host.
         strip_trailing_host_dot: bool, default "false";
 
-        /// Take the address of the connection for the client's address, not the one in `x-forwarded-for`. Set this
-        /// where untrusted clients connect. Requests from outside always lose the headers that change retries and
-        /// timeouts, such as `x-envoy-max-retries`; with this setting they also lose `x-request-id` and the other
-        /// headers that only proxies set.
-        use_remote_address: bool, default "false";
-        /// Number of trusted proxies in front of this one. The client's address is the one that the farthest of them
-        /// wrote into `x-forwarded-for`.
+        /// Take the address of the connection for the client's address, not the one in `x-forwarded-for`, unless the
+        /// connection is a trusted proxy's (`xff_trusted_cidrs`). Requests from outside always lose the headers that change
+        /// retries and timeouts, such as `x-envoy-max-retries`; with this setting they also lose `x-request-id` and the
+        /// other headers that only proxies set. `false` believes `x-forwarded-for` and `x-forwarded-proto` of every client
+        /// (Envoy's default): only where all clients are proxies of your own.
+        use_remote_address: bool, default "true";
+        /// Addresses of the proxies in front of this one, such as a load balancer's. Only from these peers, and from those on
+        /// Unix sockets, are `x-forwarded-for` and `x-forwarded-proto` believed: the client's address is the last one in
+        /// `x-forwarded-for` that is in none of these ranges. The same headers of other peers are noted once in the log.
+        /// Excludes `xff_num_trusted_hops`.
+        xff_trusted_cidrs: List<Cidr>, optional "none";
+        /// Number of trusted proxies in front of this one, where their addresses are not known. The client's address is the
+        /// one that the farthest of them wrote into `x-forwarded-for`. A client that reaches this proxy past them can forge
+        /// it; prefer `xff_trusted_cidrs`.
         xff_num_trusted_hops: Int<0, 255>, default "0";
         /// Addresses whose requests are internal if no other proxy forwarded them: they have no `x-forwarded-for`, or,
         /// where that header is trusted, exactly one address in it (Envoy: internal_address_config).
-        internal_addresses: List<Cidr>, optional "`[\"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"127.0.0.0/8\", \"fd00::/8\", \"::1\"]`";
+        internal_addresses: List<Cidr>, optional "none";
         /// Number of retries that an internal request may ask for with `x-envoy-max-retries`. If it asks for more, it gets
         /// this number, or the route's `num_retries` if that is higher.
         max_requested_retries: Int<0, 1000>, default "3";
@@ -131,8 +138,8 @@ table! {
         via: ViaName, optional "no `via` is added";
         /// Append the address of the connection's peer to `x-forwarded-for`.
         x_forwarded_for: bool, default "true";
-        /// Set `x-forwarded-proto` if the request has none. With `use_remote_address` and no trusted hops, it is set on
-        /// every request.
+        /// Set `x-forwarded-proto` on every request, unless it comes from a trusted proxy (`xff_trusted_cidrs`,
+        /// `xff_num_trusted_hops`, a Unix socket) and has one.
         x_forwarded_proto: bool, default "true";
         /// Set `x-request-id` if the request has none.
         x_request_id: bool, default "true";

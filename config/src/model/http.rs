@@ -130,12 +130,14 @@ pub enum EscapedSlashes {
 /// skip_xff_append).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
-    /// The client is the connection's peer, not the address in `x-forwarded-for` (default false, as in Envoy; true at
-    /// the edge). Headers that only proxies set are then removed from requests from outside.
+    /// The client is the connection's peer, not the address in `x-forwarded-for` (default true, unlike Envoy). Headers that
+    /// only proxies set are then removed from requests from outside.
     pub use_remote_address: bool,
     /// Number of proxies in front of this one whose `x-forwarded-for` is trusted (default 0).
     pub xff_num_trusted_hops: u32,
-    /// Default: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 127.0.0.0/8, fd00::/8 and ::1.
+    /// Proxies whose `x-forwarded-for` and `x-forwarded-proto` are believed; if not empty, the number is 0 (default none).
+    pub xff_trusted_cidrs: Vec<Cidr>,
+    /// Default none.
     pub internal_addresses: Vec<Cidr>,
     /// Headers that are removed from requests from outside, in addition to x-envoy-* ones; lower case (Envoy:
     /// route_config.internal_only_headers).

@@ -1,7 +1,6 @@
 //! The HTTP connection manager: its virtual hosts and options.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Resolver;
 use super::header::mutations;
@@ -14,16 +13,6 @@ use crate::model::{
 };
 use crate::place::Origin;
 use crate::reader::{List, Located, Slot};
-
-/// Private addresses and this machine's (Envoy: InternalAddressConfig).
-const DEFAULT_INTERNAL_ADDRESSES: &[(IpAddr, u8)] = &[
-    (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
-    (IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
-    (IpAddr::V4(Ipv4Addr::new(192, 168, 0, 0)), 16),
-    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
-    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0)), 8),
-    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
-];
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn http(&mut self, http: &'d Located<Http>) -> Hcm {
@@ -54,7 +43,7 @@ impl<'d> Resolver<'d, '_, '_> {
             http_filters,
             mutations: self.mutations(mutations!(http)),
             paths: path_options(http),
-            trust: trust(http),
+            trust: self.trust(http),
             access_logs: http.access_log.items().iter().filter_map(|log| self.access_log(log)).collect(),
             timeouts: timeouts(http),
             limits: limits(http),
@@ -110,6 +99,29 @@ impl<'d> Resolver<'d, '_, '_> {
         }
         hosts
     }
+
+    fn trust(&mut self, http: &Http) -> Trust {
+        let hops = &http.xff_num_trusted_hops;
+        if hops.value.to_u32() > 0 && http.xff_trusted_cidrs.given().is_some() {
+            let problem =
+                Problem::at_key(&hops.origin, "`xff_num_trusted_hops` and `xff_trusted_cidrs` exclude each other");
+            self.problems.push(problem.hint(Some("remove the number: the addresses say which proxies are trusted")));
+        }
+        let headers = http.internal_only_headers.items().iter();
+        Trust {
+            use_remote_address: http.use_remote_address.value,
+            xff_num_trusted_hops: http.xff_num_trusted_hops.value.to_u32(),
+            xff_trusted_cidrs: ranges(&http.xff_trusted_cidrs),
+            internal_addresses: ranges(&http.internal_addresses),
+            internal_only_headers: headers.map(|name| name.0.clone()).collect(),
+            underscores: http.headers_with_underscores_action.0,
+            client_cert_details: http.forward_client_cert_details.0,
+        }
+    }
+}
+
+fn ranges(list: &Slot<List<Cidr>>) -> Vec<Cidr> {
+    list.items().iter().map(|range| range.value.clone()).collect()
 }
 
 fn path_options(http: &Http) -> PathOptions {
@@ -120,25 +132,6 @@ fn path_options(http: &Http) -> PathOptions {
         escaped_slashes: http.path_with_escaped_slashes_action.0,
         strip_matching_host_port: http.strip_matching_host_port.value,
         strip_trailing_host_dot: http.strip_trailing_host_dot.value,
-    }
-}
-
-fn trust(http: &Http) -> Trust {
-    let addresses: Vec<Cidr> = match http.internal_addresses.given() {
-        Some(list) => list.items.iter().map(|range| range.value.clone()).collect(),
-        None => DEFAULT_INTERNAL_ADDRESSES
-            .iter()
-            .map(|(address, prefix_len)| Cidr { address: *address, prefix_len: *prefix_len })
-            .collect(),
-    };
-    let headers = http.internal_only_headers.items().iter();
-    Trust {
-        use_remote_address: http.use_remote_address.value,
-        xff_num_trusted_hops: http.xff_num_trusted_hops.value.to_u32(),
-        internal_addresses: addresses,
-        internal_only_headers: headers.map(|name| name.0.clone()).collect(),
-        underscores: http.headers_with_underscores_action.0,
-        client_cert_details: http.forward_client_cert_details.0,
     }
 }
 

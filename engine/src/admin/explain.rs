@@ -47,8 +47,8 @@ pub fn explain(config: &Config, question: &Question) -> Result<Explanation, Stri
         return Ok(Explanation { text: page.text, is_found: false });
     };
     let NetworkFilter::Http(hcm) = &chain.filter;
-    let is_found =
-        admission(&mut page, hcm, remote, local, &mut exchange) && routing(&mut page, config, hcm, &exchange);
+    let is_found = admission(&mut page, hcm, remote, local, question.scheme(), &mut exchange)
+        && routing(&mut page, config, hcm, &exchange);
     Ok(Explanation { text: page.text, is_found })
 }
 
@@ -109,6 +109,7 @@ fn admission(
     hcm: &Hcm,
     remote: SocketAddr,
     local: Option<SocketAddr>,
+    scheme: &'static str,
     exchange: &mut Exchange,
 ) -> bool {
     let before = (target(exchange), authority(exchange));
@@ -121,7 +122,7 @@ fn admission(
         }
     }
     let text = remote.ip().to_canonical().to_string();
-    let peer = Peer { remote: Some(remote), local, text: text.as_bytes(), scheme: "http" };
+    let peer = Peer { remote: Some(remote), local, text: text.as_bytes(), scheme };
     let admission = admit_head(hcm, &peer, exchange, || *b"00000000-0000-4000-8000-000000000000");
     let side = if exchange.facts.is_internal { "internal: its x-envoy-* fields count" } else { "from outside" };
     let client =

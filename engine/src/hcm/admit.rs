@@ -9,7 +9,8 @@ use crate::http::{
 };
 use crate::net::Arrival;
 use crate::route::rewrite;
-use ringway_config::model::{self, ClientCertDetails, EscapedSlashes, PathOptions, Trust, Underscores};
+use ringway_config::model::{self, Cidr, ClientCertDetails, EscapedSlashes, PathOptions, Trust, Underscores};
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
 /// What is to be done with the request.
@@ -45,7 +46,29 @@ pub(super) fn admit(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange)
             return Admission::Underscore;
         }
     }
+    if exchange.request.head.fields.contains_any(FORWARDED) {
+        note_forwarded(hcm, &peer);
+    }
     admit_head(&hcm.config, &peer, exchange, || hcm.shard.reactor.random().uuid())
+}
+
+/// Say once that a peer forwards requests without being believed: it is a client that tries, or the configuration does not
+/// name a proxy in front of this one.
+fn note_forwarded(hcm: &Hcm, peer: &Peer<'_>) {
+    if believes(&hcm.config.trust, peer.remote) {
+        return;
+    }
+    hcm.stats.downstream_rq_forwarded_not_trusted.inc();
+    if !hcm.headers.is_first_forwarded() {
+        return;
+    }
+    tracing::warn!(
+        target: "ringway::http",
+        stat_prefix = hcm.config.stat_prefix,
+        peer = %String::from_utf8_lossy(peer.text),
+        "x-forwarded-for or x-forwarded-proto of a peer that is not in xff_trusted_cidrs is not believed; if that is a proxy \
+         in front of this one, name its addresses there (said once)"
+    );
 }
 
 /// Drop the headers whose names only look like others, and say how many those were. `None`: the request is refused for one.
@@ -124,10 +147,24 @@ const EDGE: u128 = Fields::set_of(&[
 /// httpoxy).
 const NEVER: u128 = Fields::set_of(&[FieldId::Proxy]);
 
+/// What a proxy says of the request that it forwards.
+const FORWARDED: u128 = Fields::set_of(&[FieldId::XForwardedFor, FieldId::XForwardedProto]);
+
+/// Whether the peer's word counts in those. A peer on a Unix socket is a proxy on this machine that the path's permissions
+/// let in.
+fn believes(trust: &Trust, peer: Option<SocketAddr>) -> bool {
+    let Some(peer) = peer else { return true };
+    match &trust.xff_trusted_cidrs[..] {
+        [] => !trust.use_remote_address || trust.xff_num_trusted_hops > 0,
+        ranges => is_within(ranges, peer.ip()),
+    }
+}
+
 /// Find the client's address, remove what the client may not say, add what the upstream is to know.
 fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, request_id: impl FnOnce() -> RequestId) {
     let (trust, options) = (&config.trust, &config.headers);
-    let (client, is_internal) = client(trust, peer.remote, exchange);
+    let is_believed = believes(trust, peer.remote);
+    let (client, is_internal) = client(trust, peer.remote, is_believed, exchange);
     exchange.facts.client = client;
     exchange.facts.is_internal = is_internal;
     let is_edge = trust.use_remote_address && !is_internal;
@@ -156,8 +193,7 @@ fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, reque
         head.append_known(FieldId::XForwardedFor, peer.text);
     }
     // Only a proxy that is trusted knows better than this one how the client came.
-    let is_first = trust.use_remote_address && trust.xff_num_trusted_hops == 0;
-    if options.x_forwarded_proto && (is_first || !head.forwards_known(FieldId::XForwardedProto)) {
+    if options.x_forwarded_proto && (!is_believed || !head.forwards_known(FieldId::XForwardedProto)) {
         head.fields.remove_id(FieldId::XForwardedProto);
         head.add_known(FieldId::XForwardedProto, |out| out.extend_from_slice(peer.scheme.as_bytes()));
     }
@@ -169,50 +205,93 @@ fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, reque
     if is_internal {
         head.add_known(FieldId::XEnvoyInternal, |out| out.extend_from_slice(b"true"));
     }
-    if is_edge && let Some(client) = client {
-        use std::io::Write;
-        // Writing to a Vec cannot fail.
-        head.add_known(FieldId::XEnvoyExternalAddress, |out| drop(write!(out, "{}", client.ip().to_canonical())));
+    if is_edge && let Some(address) = client {
+        head.add_known(FieldId::XEnvoyExternalAddress, |out| match client == peer.remote {
+            // To format an address takes more than a thousand instructions.
+            true => out.extend_from_slice(peer.text),
+            false => write_address(address.ip(), out),
+        });
     }
+}
+
+#[cold]
+fn write_address(address: IpAddr, out: &mut Vec<u8>) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{}", address.to_canonical());
 }
 
 /// The client's address and whether the request comes from inside. Inside means: from an internal address, and not
 /// through a proxy that cannot be checked.
-fn client(trust: &Trust, peer: Option<SocketAddr>, exchange: &Exchange) -> (Option<SocketAddr>, bool) {
-    let has_field = exchange.request.head.fields.contains(FieldId::XForwardedFor);
-    if trust.use_remote_address && trust.xff_num_trusted_hops == 0 {
+fn client(
+    trust: &Trust,
+    peer: Option<SocketAddr>,
+    is_believed: bool,
+    exchange: &Exchange,
+) -> (Option<SocketAddr>, bool) {
+    let fields = &exchange.request.head.fields;
+    let has_field = fields.contains(FieldId::XForwardedFor);
+    if !has_field && trust.use_remote_address || !is_believed {
         // Most requests end here, and nothing is parsed for them.
-        let is_internal = !has_field && peer.is_some_and(|peer| is_internal(trust, peer.ip()));
+        let is_internal = !has_field && peer.is_some_and(|peer| is_within(&trust.internal_addresses, peer.ip()));
         return (peer, is_internal);
     }
-    let skip = if trust.use_remote_address { trust.xff_num_trusted_hops - 1 } else { trust.xff_num_trusted_hops };
-    let said =
-        if has_field { forwarded_for(&exchange.request.head.fields, exchange.request.view(), skip) } else { None };
-    let checkable = match (trust.use_remote_address, &said) {
-        (true, _) => !has_field,
-        (false, said) => said.as_ref().is_some_and(|said| said.is_only),
+    let (said, checkable) = match &trust.xff_trusted_cidrs[..] {
+        [] => {
+            let hops = trust.xff_num_trusted_hops;
+            let skip = if trust.use_remote_address { hops.saturating_sub(1) } else { hops };
+            let said = forwarded_for(fields, exchange.request.view(), skip);
+            let checkable = !trust.use_remote_address && said.as_ref().is_some_and(|said| said.is_only);
+            (said, checkable)
+        }
+        // Each proxy on the way is known.
+        trusted => {
+            let said = forwarded_through(fields, exchange.request.view(), trusted);
+            let checkable = said.as_ref().is_some_and(|said| said.is_only);
+            (said, checkable)
+        }
     };
     let client = said.map(|said| SocketAddr::new(said.address, 0)).or(peer);
-    (client, checkable && client.is_some_and(|client| is_internal(trust, client.ip())))
+    (client, checkable && client.is_some_and(|client| is_within(&trust.internal_addresses, client.ip())))
 }
 
 struct ForwardedFor {
     address: IpAddr,
-    /// No other proxy has added itself.
+    /// Nothing stands before it in the list.
     is_only: bool,
 }
 
-/// The address in x-forwarded-for that stands behind `skip` others, counted from the end. Several lines count as one.
-fn forwarded_for(fields: &Fields, view: HeadView<'_>, skip: u32) -> Option<ForwardedFor> {
+/// What x-forwarded-for lists, from the end. Several lines count as one.
+fn members<'a>(fields: &'a Fields, view: HeadView<'a>) -> impl Iterator<Item = Option<IpAddr>> {
     let lines = fields.iter().rev().filter(|field| field.id == FieldId::XForwardedFor);
-    let mut members = lines.flat_map(|field| field.value.of(view).rsplit(|&byte| byte == b','));
-    let member = members.nth(skip as usize)?;
-    let address = std::str::from_utf8(member.trim_ascii()).ok()?.parse().ok()?;
+    let members = lines.flat_map(move |field| field.value.of(view).rsplit(|&byte| byte == b','));
+    members.map(|member| std::str::from_utf8(member.trim_ascii()).ok()?.parse().ok())
+}
+
+/// The address in x-forwarded-for that stands behind `skip` others, counted from the end.
+fn forwarded_for(fields: &Fields, view: HeadView<'_>, skip: u32) -> Option<ForwardedFor> {
+    let mut members = members(fields, view);
+    let address = members.nth(skip as usize)??;
     Some(ForwardedFor { address, is_only: skip == 0 && members.next().is_none() })
 }
 
-fn is_internal(trust: &Trust, address: IpAddr) -> bool {
-    trust.internal_addresses.iter().any(|range| range.contains(address))
+/// The last address in x-forwarded-for that is none of a trusted proxy; where all are, the first. What stands before one that
+/// is no address was written by nothing that is known.
+fn forwarded_through(fields: &Fields, view: HeadView<'_>, trusted: &[Cidr]) -> Option<ForwardedFor> {
+    let mut members = members(fields, view);
+    let mut found = None;
+    for member in members.by_ref() {
+        let Some(address) = member else { return found };
+        found = Some(ForwardedFor { address, is_only: false });
+        if !is_within(trusted, address) {
+            break;
+        }
+    }
+    let is_only = members.next().is_none();
+    found.map(|found| ForwardedFor { is_only, ..found })
+}
+
+fn is_within(ranges: &[Cidr], address: IpAddr) -> bool {
+    ranges.iter().any(|range| range.contains(address))
 }
 
 /// The path as the options want it: what is sent on, and what conditions see. Nearly every path stays as it came.

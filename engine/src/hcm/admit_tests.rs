@@ -47,14 +47,18 @@ fn client(http: &str, remote: &str, forwarded_for: &str) -> (String, bool) {
     (client, is_internal)
 }
 
+/// Private addresses and this machine's.
+const INSIDE: &str = "internal_addresses = [\"10.0.0.0/8\", \"fd00::/8\"]\n";
+
 /// Envoy's documentation of x-forwarded-for has these cases.
 #[test]
 fn who_the_client_is() {
     const IN: bool = true;
     const OUT: bool = false;
-    let (edge, behind) = ("use_remote_address = true", "");
-    let hops = |count| format!("use_remote_address = true\nxff_num_trusted_hops = {count}");
-    let (one, two) = (hops(1), hops(2));
+    let (edge, behind) = (INSIDE, &*format!("{INSIDE}use_remote_address = false"));
+    let hops = |count| format!("{INSIDE}xff_num_trusted_hops = {count}");
+    let (one, two, behind_one) = (hops(1), hops(2), format!("{behind}\nxff_num_trusted_hops = 1"));
+    let other = "use_remote_address = false\ninternal_addresses = [\"203.0.113.0/24\"]";
     for (http, remote, forwarded_for, expected, is_internal) in [
         // At the edge the peer is the client, whatever it says.
         (edge, "198.51.100.1", "", "198.51.100.1", OUT),
@@ -77,9 +81,9 @@ fn who_the_client_is() {
         (behind, "198.51.100.1", "fd12::1", "fd12::1", IN),
         (behind, "10.0.0.9", "10.1.2.3, 10.0.0.8", "10.0.0.8", OUT),
         (behind, "10.0.0.9", "", "10.0.0.9", OUT),
-        ("xff_num_trusted_hops = 1", "10.0.0.9", "10.1.2.3, 10.0.0.8", "10.1.2.3", OUT),
-        ("internal_addresses = [\"203.0.113.0/24\"]", "10.0.0.9", "203.0.113.5", "203.0.113.5", IN),
-        ("internal_addresses = [\"203.0.113.0/24\"]", "10.0.0.9", "10.1.2.3", "10.1.2.3", OUT),
+        (&behind_one, "10.0.0.9", "10.1.2.3, 10.0.0.8", "10.1.2.3", OUT),
+        (other, "10.0.0.9", "203.0.113.5", "203.0.113.5", IN),
+        (other, "10.0.0.9", "10.1.2.3", "10.1.2.3", OUT),
     ] {
         let said = client(http, remote, forwarded_for);
         assert_eq!(said, (expected.to_owned(), is_internal), "{remote} with {forwarded_for:?} and {http}");
@@ -87,6 +91,60 @@ fn who_the_client_is() {
     // Several lines are one list.
     let lines = "X-Forwarded-For: 1.2.3.4, 203.0.113.5\r\nX-Other: 1\r\nX-Forwarded-For: 10.0.0.8\r\n";
     assert_eq!(identified(&two, "10.0.0.9", lines).0, "203.0.113.5");
+}
+
+/// Only from trusted peers, and through no other proxies than those, with the client behind the last of them.
+#[test]
+fn trusted_proxies_say_who_the_client_is() {
+    const IN: bool = true;
+    const OUT: bool = false;
+    let trusted = "xff_trusted_cidrs = [\"10.9.0.0/16\", \"2001:db8::/32\"]\n";
+    let edge = &*format!("{trusted}{INSIDE}");
+    let behind = &*format!("{edge}use_remote_address = false");
+    for (http, remote, forwarded_for, expected, is_internal) in [
+        // From others it is not believed.
+        (edge, "198.51.100.1", "203.0.113.5", "198.51.100.1", OUT),
+        (edge, "198.51.100.1", "10.1.2.3", "198.51.100.1", OUT),
+        (edge, "10.8.0.1", "203.0.113.5", "10.8.0.1", OUT),
+        (edge, "10.8.0.1", "", "10.8.0.1", IN),
+        (behind, "198.51.100.1", "10.1.2.3", "198.51.100.1", OUT),
+        // A balancer, and several in a row.
+        (edge, "10.9.0.1", "203.0.113.5", "203.0.113.5", OUT),
+        (edge, "10.9.0.1", "1.2.3.4, 10.1.1.1, 203.0.113.5", "203.0.113.5", OUT),
+        (edge, "10.9.0.1", "1.2.3.4, 203.0.113.5, 2001:db8::7, 10.9.3.3", "203.0.113.5", OUT),
+        (edge, "::ffff:10.9.0.1", "203.0.113.5, ::ffff:10.9.3.3", "203.0.113.5", OUT),
+        (behind, "10.9.0.1", "1.2.3.4, 203.0.113.5", "203.0.113.5", OUT),
+        // All the way from a client inside.
+        (edge, "10.9.0.1", "10.1.2.3, 10.9.3.3", "10.1.2.3", IN),
+        (edge, "10.9.0.1", "203.0.113.5, 10.1.2.3", "10.1.2.3", OUT),
+        // The balancer itself asks.
+        (edge, "10.9.0.1", "", "10.9.0.1", IN),
+        (edge, "10.9.0.1", "10.9.3.3, 10.9.4.4", "10.9.3.3", IN),
+        // What is no address ends the way.
+        (edge, "10.9.0.1", "203.0.113.5, unknown", "10.9.0.1", OUT),
+        (edge, "10.9.0.1", "203.0.113.5, unknown, 10.9.3.3", "10.9.3.3", OUT),
+        (edge, "10.9.0.1", "203.0.113.5, , 10.9.3.3", "10.9.3.3", OUT),
+    ] {
+        let said = client(http, remote, forwarded_for);
+        assert_eq!(said, (expected.to_owned(), is_internal), "{remote} with {forwarded_for:?} and {http}");
+    }
+}
+
+/// A peer on a Unix socket, which has no address, is one trusted hop.
+#[test]
+fn a_unix_peer_says_who_the_client_is() {
+    for (http, forwarded_for, expected) in [
+        ("", "1.2.3.4, 203.0.113.5", "203.0.113.5"),
+        ("", "", ""),
+        ("xff_num_trusted_hops = 1", "1.2.3.4, 203.0.113.5", "203.0.113.5"),
+        ("xff_num_trusted_hops = 2", "1.2.3.4, 203.0.113.5", "1.2.3.4"),
+        ("xff_trusted_cidrs = [\"203.0.113.0/24\"]", "1.2.3.4, 203.0.113.5", "1.2.3.4"),
+        ("use_remote_address = false", "1.2.3.4, 203.0.113.5", "203.0.113.5"),
+    ] {
+        assert_eq!(client(http, "", forwarded_for), (expected.to_owned(), false), "{forwarded_for:?} and {http}");
+        let (_, _, lines) = identified(http, "", "x-forwarded-proto: https\r\n");
+        assert!(lines.contains(&"x-forwarded-proto=https".to_owned()), "{lines:?} with {http}");
+    }
 }
 
 #[test]
@@ -119,17 +177,17 @@ fn what_a_request_from_outside_may_not_say() {
     let own = "internal_only_headers = [\"x-user\"]\nx_forwarded_for = false\n";
     let id = format!("x-request-id={}", String::from_utf8_lossy(&ID));
 
-    let (_, _, edge) = identified(&format!("{own}use_remote_address = true"), "198.51.100.1", &all);
+    let (_, _, edge) = identified(&format!("{own}{INSIDE}"), "198.51.100.1", &all);
     let set_here = ["x-forwarded-proto=http", &id, "x-envoy-external-address=198.51.100.1"];
     assert_eq!(edge, [&["x-envoy-other=1"], &set_here[..]].concat());
 
     // Behind an edge it is the edge's word that stands in some of them.
-    let (_, is_internal, behind) = identified(own, "10.0.0.9", &all);
+    let (_, is_internal, behind) = identified(&format!("{own}{INSIDE}use_remote_address = false"), "10.0.0.9", &all);
     let kept = EDGE_FIELDS.replace(": ", "=");
     let kept: Vec<_> = kept.lines().chain(["x-envoy-other=1"]).collect();
     assert_eq!((is_internal, behind), (false, kept.iter().map(|line| (*line).to_owned()).collect()));
 
-    let (_, is_internal, inside) = identified(&format!("{own}use_remote_address = true"), "10.0.0.9", &all);
+    let (_, is_internal, inside) = identified(&format!("{own}{INSIDE}"), "10.0.0.9", &all);
     assert!(is_internal);
     for line in ["x-envoy-retry-on=5xx", "x-envoy-max-retries=9", "x-request-id=mine", "x-user=me"] {
         assert!(inside.contains(&line.to_owned()), "{line} in {inside:?}");
@@ -141,7 +199,7 @@ fn what_a_request_from_outside_may_not_say() {
 /// A field that is switched off passes as the client sent it.
 #[test]
 fn fields_that_are_switched_off_stay_as_they_are() {
-    let http = "use_remote_address = true\nx_request_id = false\nx_forwarded_proto = false\nx_forwarded_for = false";
+    let http = "x_request_id = false\nx_forwarded_proto = false\nx_forwarded_for = false";
     let fields = "x-request-id: mine\r\nx-forwarded-proto: https\r\nx-forwarded-for: 1.2.3.4\r\n";
     let (_, _, lines) = identified(http, "198.51.100.1", fields);
     let external = "x-envoy-external-address=198.51.100.1";
@@ -155,9 +213,12 @@ fn the_scheme_is_the_nearest_trusted_proxys_word() {
             identified(http, "10.0.0.9", "x-forwarded-for: 203.0.113.5\r\nx-forwarded-proto: https\r\n");
         lines.into_iter().find(|line| line.starts_with("x-forwarded-proto")).unwrap_or_default()
     };
-    assert_eq!(proto(""), "x-forwarded-proto=https");
-    assert_eq!(proto("use_remote_address = true"), "x-forwarded-proto=http");
-    assert_eq!(proto("use_remote_address = true\nxff_num_trusted_hops = 1"), "x-forwarded-proto=https");
+    assert_eq!(proto(""), "x-forwarded-proto=http");
+    assert_eq!(proto("use_remote_address = false"), "x-forwarded-proto=https");
+    assert_eq!(proto("xff_num_trusted_hops = 1"), "x-forwarded-proto=https");
+    assert_eq!(proto("xff_trusted_cidrs = [\"10.0.0.0/24\"]"), "x-forwarded-proto=https");
+    assert_eq!(proto("xff_trusted_cidrs = [\"10.0.1.0/24\"]"), "x-forwarded-proto=http");
+    assert_eq!(proto("use_remote_address = false\nxff_trusted_cidrs = [\"10.0.1.0/24\"]"), "x-forwarded-proto=http");
 }
 
 /// The target after admission, or why there is none.
@@ -249,7 +310,9 @@ fn rows_of_slashes_are_one_for_conditions() {
 #[test]
 fn names_with_underscores_do_not_pass_for_others() {
     let added = "request_headers_to_add = [{ name = \"x-user\", value = \"me\" }, { name = \"x_own\", value = \"1\" }]";
-    let own = format!("x_forwarded_for = false\nx_forwarded_proto = false\nx_request_id = false\n{added}");
+    let own = format!(
+        "use_remote_address = false\nx_forwarded_for = false\nx_forwarded_proto = false\nx_request_id = false\n{added}"
+    );
     let kept = |http: &str, name: &str| {
         let mut exchange = exchange(&format!("{name}: 1\r\n"));
         match admitted(&format!("{http}{own}"), "198.51.100.1", &mut exchange) {
@@ -283,7 +346,7 @@ fn clients_name_neither_certificates_nor_proxies() {
         assert!(is_kept("x-a="));
         (is_kept("proxy="), is_kept("x-forwarded-client-cert="))
     };
-    for http in ["", "use_remote_address = true"] {
+    for http in ["use_remote_address = false", ""] {
         assert_eq!((kept(http, "198.51.100.1"), kept(http, "10.0.0.9")), ((false, false), (false, false)));
         let forward = format!("{http}\nforward_client_cert_details = \"always_forward_only\"");
         assert_eq!((kept(&forward, "198.51.100.1"), kept(&forward, "10.0.0.9")), ((false, true), (false, true)));

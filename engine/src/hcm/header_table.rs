@@ -4,6 +4,7 @@
 use super::named_fields::NamedFields;
 use crate::http::{Mutations, RouteRef};
 use ringway_config::model::{self, ClusterTarget, HeaderMutations, RouteAction};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// For both directions.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub(super) struct Headers {
 pub struct HeaderTable {
     /// Headers of requests that the configuration names.
     pub(super) named: NamedFields,
+    /// A peer that is not trusted has said for what client or over what scheme it forwards a request.
+    has_forwarded: AtomicBool,
     own: Headers,
     /// Empty where only the connection manager has any.
     hosts: Vec<Host>,
@@ -45,6 +48,12 @@ impl Headers {
 }
 
 impl HeaderTable {
+    /// Whether this is the first request that a peer forwards without being trusted, on any shard.
+    #[cold]
+    pub(super) fn is_first_forwarded(&self) -> bool {
+        !self.has_forwarded.load(Ordering::Relaxed) && !self.has_forwarded.swap(true, Ordering::Relaxed)
+    }
+
     pub fn new(hcm: &model::Hcm) -> Self {
         let route = |route: &model::Route| Route {
             headers: Headers::new(&route.headers),
@@ -63,6 +72,7 @@ impl HeaderTable {
             routes: host.routes.iter().map(route).collect(),
         };
         let mut table = Self {
+            has_forwarded: AtomicBool::new(false),
             named: NamedFields::new(hcm),
             own: Headers::new(&hcm.mutations),
             hosts: hcm.virtual_hosts.iter().map(host).collect(),

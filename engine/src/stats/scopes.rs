@@ -324,6 +324,8 @@ with_filter_statistics! { {
         counter downstream_cx_protocol_error;
         /// Requests refused because comparing them with conditions and patterns would cost too much; Ringway's own
         counter downstream_rq_match_cost_exceeded;
+        /// Requests with x-forwarded-for or x-forwarded-proto of peers that are not trusted; Ringway's own
+        counter downstream_rq_forwarded_not_trusted;
         /// Headers dropped because of a `_` in their names
         counter dropped_headers_with_underscores;
         /// Requests refused because of a `_` in the name of a header

@@ -38,7 +38,10 @@ fn the_default_format() {
     let (duration, rest) = rest.split_once(' ').expect("a duration");
     let (service, rest) = rest.split_once(' ').expect("a service time");
     assert!(duration.parse::<u64>().is_ok() && service.parse::<u64>().is_ok(), "{line}");
-    assert_eq!(rest, format!("\"127.0.0.1\" \"test/1 (x)\" \"id-1\" \"example.com\" \"{}\"", origin.address));
+    let request = origin.last();
+    let id = request.field("x-request-id").expect("the edge gives each request an id");
+    assert_ne!(id, "id-1");
+    assert_eq!(rest, format!("\"127.0.0.1\" \"test/1 (x)\" \"{id}\" \"example.com\" \"{}\"", origin.address));
 }
 
 #[test]

@@ -10,6 +10,8 @@ name = "front"
 address = "127.0.0.1:0"
 
 [listeners.http]
+xff_trusted_cidrs = ["127.0.0.0/8"]
+internal_addresses = ["10.0.0.0/8"]
 http_filters = [{ buffer = { max_request_bytes = "1KiB" } }, { router = {} }]
 request_headers_to_add = [{ name = "x-edge", value = "1" }]
 
@@ -120,8 +122,8 @@ fn each_route_that_was_tried_says_what_failed() {
     });
 }
 
-/// Only requests from inside may say how long and how often. Without use_remote_address, the client is the one that
-/// x-forwarded-for says.
+/// Only requests from inside may say how long and how often. From a trusted proxy, the client is the one that x-forwarded-for
+/// says.
 #[test]
 fn what_a_request_says_about_retries_counts_from_inside() {
     with_file(|file| {

@@ -61,8 +61,8 @@ fn the_most_specific_edits_come_first() {
 fn a_client_cannot_suppress_a_field() {
     let origin =
         Origin::answering(|_| response(200, &["Connection: date", "Date: Thu, 01 Jan 1970 00:00:00 GMT"], "ok"));
-    let http =
-        "request_headers_to_add = [{ name = \"x-tenant\", value = \"ours\", append_action = \"add_if_absent\" }]";
+    let http = "use_remote_address = false\n\
+         request_headers_to_add = [{ name = \"x-tenant\", value = \"ours\", append_action = \"add_if_absent\" }]";
     let proxy = Ringway::start(&config(&origin, http, "", "", FORWARD));
     let fields = "Connection: x-tenant, x-request-id, x-forwarded-for\r\nX-Tenant: a\r\nX-Request-Id: 1\r\nX-Forwarded-For: 1.2.3.4\r\n";
     let (request, answer) = exchange(&proxy, &origin, fields);

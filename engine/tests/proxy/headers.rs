@@ -36,6 +36,7 @@ fn requests_get_envoys_fields() {
     assert_eq!(first.field("host"), Some("example.com"));
     assert_eq!(first.field("x-envoy-original-path"), None);
     assert_eq!(first.field("via"), None);
+    let proxy = Ringway::before(origin.address, "use_remote_address = false");
     ask(&proxy, "X-Forwarded-For: 10.0.0.1, 10.0.0.2\r\nX-Forwarded-Proto: https\r\nX-Request-Id: mine\r\n");
     let second = origin.last();
     assert_eq!(second.field("x-forwarded-for"), Some("10.0.0.1, 10.0.0.2, 127.0.0.1"));

@@ -124,7 +124,9 @@ fn operators_with_arguments() {
     let format: String = OPERATORS.iter().map(labelled).chain([coalesce.to_owned()]).collect();
     // The harness replaces DIR by a directory.
     let format = format!("{format:?}").replace("DIRECT", "\\u0044IRECT");
-    let proxy = logging(origin.address, &format!("{{ path = \"DIR/log\", format = {format} }}"));
+    // So that the client says the request's id.
+    let http = format!("use_remote_address = false\naccess_log = [{{ path = \"DIR/log\", format = {format} }}]");
+    let proxy = Setup::new(&forwarding(origin.address, &http)).runtime("access_log_flush_interval = \"5ms\"").start();
     let mut client = proxy.connect();
     let local = client.stream.local_addr().expect("bound");
     for _ in 0..2 {

@@ -82,7 +82,7 @@ fn connect_from(from: [u8; 4], to: SocketAddr) -> Client {
 #[test]
 fn each_client_has_a_bucket_and_some_users_have_a_larger_one() {
     let origin = origin();
-    let proxy = filtering(
+    let proxy = super::filters::start(
         &origin,
         &limit(&format!(
             "rate_limits = [{{ actions = [{{ remote_address = {{}} }}] }}, \
@@ -90,6 +90,8 @@ fn each_client_has_a_bucket_and_some_users_have_a_larger_one() {
              descriptors = [{{ entries = [{{ key = \"remote_address\" }}], {FEW} }}, \
              {{ entries = [{{ key = \"user\", value = \"ann\" }}], token_bucket = {{ max_tokens = 1, fill_interval = \"1h\" }} }}]"
         )),
+        "",
+        "xff_trusted_cidrs = [\"127.0.0.9/32\"]",
         "",
     );
     let passing = |last: u8, fields: &str| {
@@ -104,9 +106,11 @@ fn each_client_has_a_bucket_and_some_users_have_a_larger_one() {
     };
     assert_eq!((passing(1, ""), passing(2, ""), passing(1, "")), (3, 3, 0));
     assert_eq!((passing(3, "X-User: bob\r\n"), passing(4, "X-User: ann\r\n")), (3, 1));
-    // A trusted peer says which address is the client's.
-    assert_eq!(passing(1, "X-Forwarded-For: 203.0.113.5\r\n"), 3);
-    assert_eq!(passing(2, "X-Forwarded-For: 203.0.113.5\r\n"), 0);
+    // A stranger's word is no new bucket, a trusted peer says which address is the client's.
+    assert_eq!(passing(1, "X-Forwarded-For: 203.0.113.5\r\n"), 0);
+    assert_eq!(passing(9, "X-Forwarded-For: 203.0.113.5\r\n"), 3);
+    assert_eq!(passing(9, "X-Forwarded-For: 203.0.113.5\r\n"), 0);
+    assert_eq!(passing(9, "X-Forwarded-For: 203.0.113.6\r\n"), 3);
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn proxy(endpoints: &[SocketAddr], http: &str, route: &str, cluster: &str) -> Ri
 address = "127.0.0.1:0"
 stat_prefix = "main"
 [listeners.http]
-use_remote_address = true
+internal_addresses = ["127.0.0.0/8"]
 {LOG}
 {http}
 [[listeners.http.virtual_hosts]]

@@ -14,14 +14,12 @@ const FOR_THE_ROUTER: &str = "x-envoy-retry-on: 5xx\r\nx-envoy-max-retries: 9\r\
 const OF_THE_EDGE: &str = "x-envoy-external-address: 1.1.1.1\r\nx-envoy-original-path: /x\r\nx-request-id: mine\r\n\
                            x-envoy-downstream-service-cluster: c\r\nx-envoy-decorator-operation: o\r\n";
 
-/// 127.0.0.0/8 is inside unless the configuration says otherwise.
-const OUTSIDE: &str = "internal_addresses = [\"10.0.0.0/8\"]\n";
+const INSIDE: &str = "internal_addresses = [\"127.0.0.0/8\", \"10.0.0.0/8\"]\n";
 
 #[test]
 fn an_edge_believes_nobody() {
     let origin = origin();
-    let http = format!("{OUTSIDE}use_remote_address = true\ninternal_only_headers = [\"x-user\"]");
-    let proxy = Ringway::before(origin.address, &http);
+    let proxy = Ringway::before(origin.address, "internal_only_headers = [\"x-user\"]");
     let fields = format!(
         "{ENVOYS}{FOR_THE_ROUTER}{OF_THE_EDGE}X-User: root\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: https\r\n"
     );
@@ -68,7 +66,7 @@ fn names_that_pass_for_others_are_dropped() {
 #[test]
 fn requests_from_inside_keep_what_they_say() {
     let origin = origin();
-    let proxy = Ringway::before(origin.address, "use_remote_address = true\ninternal_only_headers = [\"x-user\"]");
+    let proxy = Ringway::before(origin.address, &format!("{INSIDE}internal_only_headers = [\"x-user\"]"));
     let request = asked(&proxy, &origin, &format!("{ENVOYS}X-User: root\r\nX-Request-Id: mine\r\n"));
     for line in ENVOYS.lines() {
         let (name, value) = line.split_once(": ").expect("a field");
@@ -84,7 +82,7 @@ fn requests_from_inside_keep_what_they_say() {
 #[test]
 fn behind_another_proxy_its_word_counts() {
     let origin = origin();
-    let proxy = Ringway::before(origin.address, "");
+    let proxy = Ringway::before(origin.address, &format!("{INSIDE}use_remote_address = false"));
     let request = asked(&proxy, &origin, &format!("{ENVOYS}{OF_THE_EDGE}X-Forwarded-For: 203.0.113.5\r\n"));
     assert_eq!((request.field("x-envoy-internal"), request.field("x-envoy-ip-tags")), (None, None));
     for line in OF_THE_EDGE.lines() {
@@ -111,7 +109,7 @@ fn trusted_hops_say_who_the_client_is() {
         let log = "access_log = [{ path = \"DIR/log\", format = \"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%\" }]";
         let add =
             "request_headers_to_add = [{ name = \"x-client\", value = \"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%\" }]";
-        let http = format!("{OUTSIDE}use_remote_address = true\nxff_num_trusted_hops = {hops}\n{log}\n{add}");
+        let http = format!("xff_num_trusted_hops = {hops}\n{log}\n{add}");
         let proxy =
             Setup::new(&forwarding(origin.address, &http)).runtime("access_log_flush_interval = \"5ms\"").start();
         let fields = match forwarded_for {
@@ -123,4 +121,34 @@ fn trusted_hops_say_who_the_client_is() {
         assert_eq!(request.field("x-envoy-external-address"), Some(external), "{hops} {forwarded_for}");
         assert_eq!(proxy.log_lines("log", 1), [client], "{hops} {forwarded_for}");
     }
+}
+
+/// Behind a balancer that ends TLS: where it is named, a redirect to https ends, and logs have the client.
+#[test]
+fn a_balancer_that_is_named_is_believed() {
+    let origin = origin();
+    let routes = "{ match = { prefix = \"/\", headers = [{ name = \"x-forwarded-proto\", exact = \"http\" }] }, \
+                  redirect = { scheme = \"https\" } }, { match = { prefix = \"/\" }, route = { cluster = \"app\" } }";
+    let config = |http: &str| {
+        format!(
+            "[[listeners]]\naddress = \"127.0.0.1:0\"\n[listeners.http]\n{http}\nroutes = [{routes}]\n\
+             [[clusters]]\nname = \"app\"\nendpoints = [\"{}\"]\n",
+            origin.address
+        )
+    };
+    let forwarded = "X-Forwarded-For: 203.0.113.5\r\nX-Forwarded-Proto: https\r\n";
+    let named = Ringway::start(&config("xff_trusted_cidrs = [\"127.0.0.0/8\"]"));
+    assert_eq!(get(&named, "/", forwarded).status(), 200);
+    assert_eq!(origin.last().field("x-envoy-external-address"), Some("203.0.113.5"));
+    assert_eq!(get(&named, "/", "X-Forwarded-Proto: http\r\n").status(), 301);
+    assert_eq!(named.stat("http.ingress_http.downstream_rq_forwarded_not_trusted"), 0);
+    // Where it is not, its word is noted once, with the key.
+    let unnamed = Ringway::start(&config(""));
+    for _ in 0..3 {
+        assert_eq!(get(&unnamed, "/", forwarded).status(), 301);
+    }
+    assert_eq!(unnamed.stat("http.ingress_http.downstream_rq_forwarded_not_trusted"), 3);
+    let log = unnamed.stderr();
+    assert_eq!(log.matches("xff_trusted_cidrs").count(), 1, "{log}");
+    assert!(log.contains("127.0.0.1"), "{log}");
 }

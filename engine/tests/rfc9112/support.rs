@@ -8,6 +8,7 @@ use std::time::Duration;
 
 /// Nothing is added to messages, so that tests can compare whole heads.
 const PLAIN: &str = r#"
+use_remote_address = false
 x_forwarded_for = false
 x_forwarded_proto = false
 x_request_id = false

@@ -96,6 +96,11 @@ impl Question {
         written.or(Some(if scheme == "https" { 443 } else { 80 }))
     }
 
+    /// What the client came over, as if TLS ended here.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.url.starts_with("https://") { "https" } else { "http" }
+    }
+
     /// The exchange as it is when a client's head has been read.
     ///
     /// # Errors
@@ -119,10 +124,6 @@ impl Question {
         let is_given = |name: &str| self.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
         if !is_given("host") {
             head += &format!("host: {}\r\n", if scheme.is_some() { host } else { "localhost" });
-        }
-        // What a proxy that ended the TLS would say.
-        if scheme == Some("https") && !is_given("x-forwarded-proto") {
-            head += "x-forwarded-proto: https\r\n";
         }
         for (name, value) in &self.headers {
             if !grammar::is_token(name.as_bytes()) || value.contains(['\r', '\n']) {
