@@ -116,6 +116,7 @@ impl Resolver<'_, '_, '_> {
             buffer_size: runtime.buffer_size.to_u32(),
             backlog: runtime.backlog.to_u32(),
             drain_time: runtime.drain_time.0,
+            drain_delay: runtime.drain_delay.0,
             max_connections: runtime.max_connections.value(),
             splice_threshold: runtime.splice_threshold.0,
             compression_memory: runtime.compression_memory.0,

@@ -41,7 +41,10 @@ fn the_smallest_file_has_every_default() {
     let runtime = &config.runtime;
     assert_eq!((&runtime.shards, runtime.placement), (&Shards::Auto, Placement::Spread));
     assert_eq!((runtime.ring_entries, runtime.buffer_count, runtime.buffer_size), (1024, 1024, 16 << 10));
-    assert_eq!((runtime.backlog, runtime.drain_time), (4096, Duration::from_secs(30)));
+    assert_eq!(
+        (runtime.backlog, runtime.drain_time, runtime.drain_delay),
+        (4096, Duration::from_secs(30), Duration::ZERO)
+    );
     assert_eq!((runtime.max_connections, runtime.splice_threshold), (None, Some(64 << 10)));
     assert_eq!(runtime.compression_memory, 64 << 20);
     assert_eq!((runtime.access_log_flush_interval, runtime.log.as_str()), (Duration::from_secs(1), "info"));
@@ -90,12 +93,13 @@ fn the_smallest_file_has_every_default() {
 #[test]
 fn everything_can_be_switched_off() {
     let config = load(&format!(
-        "[runtime]\nsplice_threshold = \"off\"\ndrain_time = \"0s\"\n\
+        "[runtime]\nsplice_threshold = \"off\"\ndrain_time = \"0s\"\ndrain_delay = \"5s\"\n\
          [[listeners]]\naddress = \"[::1]:0\"\n[listeners.http]\nidle_timeout = \"off\"\nstream_idle_timeout = \"0s\"\n\
          request_headers_timeout = \"0ms\"\nmax_requests_per_connection = \"off\"\n\
          routes = [{{ match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\", timeout = \"0s\" }} }}]\n{CLUSTER}"
     ));
     assert_eq!((config.runtime.splice_threshold, config.runtime.drain_time), (None, Duration::ZERO));
+    assert_eq!(config.runtime.drain_delay, Duration::from_secs(5));
     assert_eq!(config.listeners[0].stat_prefix, "[__1]_0");
     let timeouts = &hcm(&config, 0).timeouts;
     assert_eq!((timeouts.idle, timeouts.stream_idle, timeouts.request_headers), (None, None, None));
@@ -233,7 +237,7 @@ fn access_logs_are_compiled_in_the_order_of_the_file() {
     assert_eq!(pairs[0], ("z".to_owned(), vec![FormatPiece::Operator(CommandOperator::Protocol)]));
     assert_eq!(pairs[1], ("a".to_owned(), vec![FormatPiece::Literal("x".into())]));
     let AccessLogFormat::Text(pieces) = &logs[1].format else { panic!("not text") };
-    assert!(pieces.len() > 20, "Envoy's default format");
+    assert!(pieces.len() > 20, "the default line");
 }
 
 #[test]

@@ -9,10 +9,11 @@ table! {
     AccessLog at "listeners[].http.access_log[]", example "access-log.toml" {
         /// File to append to; `/dev/stdout` is the standard output. A relative path starts at the directory of the
         /// configuration file. The file is reopened on SIGUSR1. It may be a FIFO: lines are lost while nothing reads it.
+        /// A terminal gets each line at once, whatever `access_log_flush_interval` says.
         path: FilePath, required;
         /// The line as text with command operators such as `%RESPONSE_CODE%`, [listed below](#command-operators). A
         /// line end is added if the text has none. Excludes `json`.
-        format: Text, optional "Envoy's default format";
+        format: Text, optional "[the default line](#command-operators)";
         /// The line as a JSON object with keys of your choice, each with a text like that of `format`. Excludes
         /// `format`.
         json: Map<Text, Text>, optional "`format`";

@@ -33,6 +33,10 @@ table! {
         backlog: Int<1, 65535>, default "4096";
         /// How long a drain waits for exchanges in flight before it closes the connections that are left.
         drain_time: Time<0>, default "\"30s\"";
+        /// How long the process goes on accepting and serving as before after SIGTERM, SIGINT or `/quitquitquit`, while
+        /// `/ready` says 503: the time that a load balancer needs to see that and to turn away. Then the drain begins, and
+        /// `drain_time` runs. `/drain_listeners` drains at once.
+        drain_delay: Time<0>, default "\"0s\"";
         /// Downstream connections in the whole process. A proxied connection takes two file descriptors: `check`, a start
         /// and a reload warn of more connections than there are descriptors for. At the limit, a new connection replaces the one that has been idle
         /// longest, on whichever listener and shard; if none is idle, the new one is closed.

@@ -75,6 +75,8 @@ pub struct Runtime {
     pub backlog: u32,
     /// How long a drain waits for exchanges in flight.
     pub drain_time: Duration,
+    /// How long connections are accepted after the order to stop, while /ready fails already.
+    pub drain_delay: Duration,
     /// Downstream connections in the whole process; `None` means half of the file descriptor limit, less a reserve.
     pub max_connections: Option<u64>,
     /// Plain bodies whose known remaining length is at least this many bytes are moved with splice(2); `None`: never.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::model::RESPONSE_FLAGS;
+use crate::model::{DEFAULT_TEXT_FORMAT, RESPONSE_FLAGS};
 use crate::resolve::{OPERATORS, TIME_FIELDS, TIME_POINTS};
 
 pub(super) fn write(out: &mut String) {
@@ -35,6 +35,12 @@ pub(super) fn write(out: &mut String) {
     for (name, _, meaning) in TIME_POINTS {
         let _ = writeln!(out, "| `{name}` | {meaning} |");
     }
+    let line = DEFAULT_TEXT_FORMAT.trim_end();
+    let _ = writeln!(
+        out,
+        "\nThe default line of an access log is Envoy's, with the details of the response and the reason why a connection to \
+         the upstream failed at its end:\n\n```text\n{line}\n```"
+    );
     out.push_str("\nThe response flags:\n\n| Short | Long | Meaning |\n|---|---|---|\n");
     for (short, long, meaning) in RESPONSE_FLAGS {
         let _ = writeln!(out, "| `{short}` | `{long}` | {meaning} |");

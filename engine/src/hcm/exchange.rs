@@ -50,7 +50,8 @@ pub(super) async fn run(
     let reactor = &hcm.shard.reactor;
     let upload = Upload::new(downstream, hcm.config.limits.max_request_body);
     let client = Client { reactor, upload, deadlines, vigil: Vigil::default() };
-    let mut serving = Serving { hcm, connection, exchange, client, filters: Passed::default(), closes };
+    let mut serving =
+        Serving { hcm, connection, exchange, client, filters: Passed::default(), closes, has_ended: false };
     let result = match head {
         Ok(()) => serve(&mut serving).await,
         Err(fault) => Err(fault),
@@ -61,6 +62,7 @@ pub(super) async fn run(
     };
     account(&mut serving, &ending);
     log::write(hcm, connection, serving.exchange, &ending);
+    serving.has_ended = true;
     ending.is_whole
 }
 
@@ -341,11 +343,7 @@ fn account(serving: &mut Serving<'_, '_, '_>, ending: &Ending) {
     let micros = client.reactor.now().saturating_sub(facts.times.start) / 1000;
     stats.downstream_rq_time.record(micros);
     connection.listener_stats.downstream_rq_time.record(micros);
-    facts.wire.head_received = wire.head_received();
-    facts.wire.received = wire.received();
-    facts.wire.sent = wire.sent();
-    stats.downstream_cx_rx_bytes_total.add(facts.wire.received);
-    stats.downstream_cx_tx_bytes_total.add(facts.wire.sent);
+    serving.measure();
 }
 
 /// The request's place in the statistics while it lasts.

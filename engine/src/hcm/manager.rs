@@ -2,6 +2,7 @@
 
 use super::access_log::{CompiledLog, ShardLog};
 use super::header_table::HeaderTable;
+use crate::base::clock::Nanos;
 use crate::base::date::imf_fixdate;
 use crate::cluster::Cluster;
 use crate::http::Exchange;
@@ -49,6 +50,21 @@ pub struct HcmShard {
     /// Value of `date` and the second it is for.
     date: Cell<(u64, [u8; 29])>,
     next_connection: Cell<u64>,
+    cut_off: Cell<CutOff>,
+}
+
+/// Exchanges that were under way when the process ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CutOff {
+    pub count: u64,
+    /// How long the longest of them had lasted.
+    pub longest: Nanos,
+}
+
+impl CutOff {
+    pub fn plus(self, other: Self) -> Self {
+        Self { count: self.count + other.count, longest: self.longest.max(other.longest) }
+    }
 }
 
 /// Exchanges kept for reuse; more may be in use.
@@ -64,6 +80,7 @@ impl HcmShard {
             spare: RefCell::new(Vec::new()),
             date: Cell::new((u64::MAX, [b' '; 29])),
             next_connection: Cell::new((shard as u64) << 48),
+            cut_off: Cell::default(),
         })
     }
 
@@ -71,6 +88,15 @@ impl HcmShard {
     pub fn trim(&self) {
         *self.spare.borrow_mut() = Vec::new();
         self.coders.trim();
+    }
+
+    /// An exchange that had lasted for `time` was cut off.
+    pub(super) fn note_cut_off(&self, time: Nanos) {
+        self.cut_off.set(self.cut_off.get().plus(CutOff { count: 1, longest: time }));
+    }
+
+    pub fn cut_off(&self) -> CutOff {
+        self.cut_off.get()
     }
 
     pub(super) fn take_exchange(&self) -> Box<Exchange> {

@@ -28,5 +28,5 @@ pub use connection::ChainSlot;
 pub use frames::serve as serve_frames;
 pub use h1::serve;
 pub use header_table::HeaderTable;
-pub use manager::{Clusters, Hcm, HcmPlan, HcmShard};
+pub use manager::{Clusters, CutOff, Hcm, HcmPlan, HcmShard};
 pub use named_fields::NamedFields;

@@ -1,6 +1,7 @@
 //! One exchange with all that serves it, and how it ended.
 
 use super::connection::Connection;
+use super::log;
 use super::manager::Hcm;
 use crate::http::Exchange;
 use crate::http::format::ResponseFlags;
@@ -17,6 +18,36 @@ pub(super) struct Serving<'a, 'w, 'c> {
     pub filters: Passed,
     /// The connection must end after this exchange.
     pub closes: bool,
+    /// It is accounted for and logged.
+    pub has_ended: bool,
+}
+
+impl Serving<'_, '_, '_> {
+    /// Note what went over the wire.
+    pub(super) fn measure(&mut self) {
+        let (stats, facts, wire) = (&self.hcm.stats, &mut self.exchange.facts, &mut self.client.upload.wire);
+        facts.wire.head_received = wire.head_received();
+        facts.wire.received = wire.received();
+        facts.wire.sent = wire.sent();
+        stats.downstream_cx_rx_bytes_total.add(facts.wire.received);
+        stats.downstream_cx_tx_bytes_total.add(facts.wire.sent);
+    }
+}
+
+/// The connection's task may be ended while its exchange is under way: when the time of a drain is over. That is logged, too.
+impl Drop for Serving<'_, '_, '_> {
+    fn drop(&mut self) {
+        if self.has_ended || std::thread::panicking() {
+            return;
+        }
+        let Self { hcm, exchange, .. } = self;
+        hcm.stats.downstream_rq_cut_off.inc();
+        hcm.shard.note_cut_off(hcm.shard.reactor.now().saturating_sub(exchange.facts.times.start));
+        self.measure();
+        let flags = ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION;
+        let ending = Ending { flags, details: "downstream_local_disconnect(shutdown)", is_whole: false };
+        log::write(self.hcm, self.connection, self.exchange, &ending);
+    }
 }
 
 /// How an exchange ended, for the log.

@@ -8,6 +8,7 @@ use super::worker::{Work, Worker};
 use super::{placement, reload, warnings};
 use crate::admin::{self, Control, Source, State};
 use crate::base::logging;
+use crate::hcm::CutOff;
 use crate::hcm::access_log::Writer;
 use crate::net::sys;
 use crate::ring::memory::{self, Reserved};
@@ -147,38 +148,64 @@ fn become_user(config: &Config) -> Result<(), String> {
     }
 }
 
+/// What has become of the order to stop.
+enum Stage {
+    /// There was none.
+    Serving,
+    /// Connections are still accepted, until then: load balancers turn away.
+    Delayed(Instant),
+    /// Until then at the latest; the channel tells when the shards are done.
+    Draining(Instant, Receiver<()>),
+}
+
+/// Between two looks at what an order to stop waits for.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Obeys orders until the process is to stop.
 fn serve(running: &mut Running, orders: &mut Orders) {
-    let mut draining: Option<(Instant, Receiver<()>)> = None;
+    let mut stage = Stage::Serving;
     loop {
-        let event = orders.next(draining.as_ref().map(|_| Duration::from_millis(10)));
-        match event {
-            Ok(order) if is_stop(order) => {
-                if draining.is_some() {
+        let limit = (!matches!(stage, Stage::Serving)).then_some(LOOK);
+        match orders.next(limit) {
+            Ok(order) if is_stop(order) => match stage {
+                Stage::Serving => stage = begin_to_stop(running),
+                Stage::Delayed(_) | Stage::Draining(..) => {
                     tracing::warn!(target: "ringway::server", "told to stop again: connections are closed now");
                     return;
                 }
-                let time = running.plan.config.runtime.drain_time;
-                tracing::info!(target: "ringway::server", ?time, "draining");
-                draining = Some((Instant::now() + time, drain(running)));
-            }
-            Ok(Control::Signal(SIGHUP)) if draining.is_some() => {
+            },
+            Ok(Control::Signal(SIGHUP)) if !matches!(stage, Stage::Serving) => {
                 tracing::warn!(target: "ringway::server", "draining: the configuration is not read again");
             }
             Ok(Control::Signal(SIGHUP)) => reload::reload(running, orders),
             Ok(Control::Signal(SIGUSR1) | Control::ReopenLogs) => running.writer.reopen(),
-            Ok(Control::DrainListeners) => {
-                drop(drain(running));
-            }
+            Ok(Control::DrainListeners) => drop(drain(running)),
             Ok(Control::Signal(_) | Control::Quit) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        if let Some((deadline, drained)) = &draining
-            && is_over(*deadline, drained)
-        {
-            return;
+        match &stage {
+            Stage::Delayed(until) if Instant::now() >= *until => stage = begin_to_drain(running),
+            Stage::Draining(deadline, drained) if is_over(*deadline, drained) => return,
+            Stage::Serving | Stage::Delayed(_) | Stage::Draining(..) => {}
         }
     }
+}
+
+/// The first order to stop has come.
+fn begin_to_stop(running: &Running) -> Stage {
+    let delay = running.plan.config.runtime.drain_delay;
+    if delay.is_zero() {
+        return begin_to_drain(running);
+    }
+    running.state.set(ServerState::Draining);
+    tracing::info!(target: "ringway::server", ?delay, "told to stop: not ready from now on, draining after the delay");
+    Stage::Delayed(Instant::now() + delay)
+}
+
+fn begin_to_drain(running: &Running) -> Stage {
+    let time = running.plan.config.runtime.drain_time;
+    tracing::info!(target: "ringway::server", ?time, "draining");
+    Stage::Draining(Instant::now() + time, drain(running))
 }
 
 /// Whether every shard is drained or the time is up. The channel closes with the last shard's sender.
@@ -214,11 +241,17 @@ const CONTROL_PATIENCE: Duration = Duration::from_secs(1);
 /// Ends what runs. Each thread closes what its ring has under way: what is left to the kernel would keep the addresses
 /// for some time, and a successor could not have them.
 fn stop(running: Running) {
-    running.shards.iter().for_each(|(mailbox, _)| mailbox.send(Command::Stop));
+    let (tell, told) = mpsc::channel();
+    running.shards.iter().for_each(|(mailbox, _)| mailbox.send(Command::Stop { cut_off: tell.clone() }));
     for (_, thread) in running.shards {
         if thread.join().is_err() {
             tracing::error!(target: "ringway::server", "a shard ended with a panic");
         }
+    }
+    let cut_off = told.try_iter().fold(CutOff::default(), CutOff::plus);
+    if cut_off.count > 0 {
+        let (exchanges, longest) = (cut_off.count, Duration::from_nanos(cut_off.longest));
+        tracing::warn!(target: "ringway::server", exchanges, ?longest, "exchanges were cut off");
     }
     if let Some(admin) = running.admin_thread {
         admin.stop();

@@ -2,6 +2,7 @@
 
 use super::plan::Plan;
 use super::snapshot::Sockets;
+use crate::hcm::CutOff;
 use crate::ring::Unpark;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,8 +12,8 @@ pub enum Command {
     Apply { plan: Arc<Plan>, sockets: Sockets, done: Sender<()> },
     /// Stop accepting, end connections with their present exchange, tell when the last is gone.
     Drain { drained: Sender<()> },
-    /// End now.
-    Stop,
+    /// End now, and tell which exchanges that cuts off.
+    Stop { cut_off: Sender<CutOff> },
 }
 
 pub struct Mailbox {

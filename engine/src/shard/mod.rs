@@ -15,8 +15,8 @@ pub use memory::MemoryShard;
 pub use plan::{Plan, PlanContext, connections_for};
 pub use snapshot::Sockets;
 
-use crate::hcm::HcmShard;
 use crate::hcm::access_log::ShardLog;
+use crate::hcm::{CutOff, HcmShard};
 use crate::net::{Network, sys};
 use crate::ring::host::Host;
 use crate::ring::{Facts, PoolSize, Reactor, ReactorOptions};
@@ -84,6 +84,9 @@ fn run(host: &Host, setup: ShardSetup, started: &Sender<Result<Arc<Mailbox>, Str
     shard.hcm.log.flush();
     shard.export_facts();
     reactor.shut_down();
+    for told in shard.told.take() {
+        let _ = told.send(shard.hcm.cut_off());
+    }
 }
 
 struct Shard {
@@ -93,6 +96,8 @@ struct Shard {
     stats: Arc<ShardStats>,
     exported: Cell<Facts>,
     stopped: Cell<bool>,
+    /// What waits to hear how it ended.
+    told: RefCell<Vec<Sender<CutOff>>>,
 }
 
 impl Shard {
@@ -112,6 +117,7 @@ impl Shard {
             stats,
             exported: Cell::new(Facts::default()),
             stopped: Cell::new(false),
+            told: RefCell::default(),
         });
         reactor.spawn(flush_logs(shard.hcm.clone(), flush));
         reactor.spawn(housekeeping(shard.clone()));
@@ -128,9 +134,10 @@ impl Shard {
                 self.snapshot.borrow().drain();
                 self.reactor.spawn(report_drained(self.clone(), drained));
             }
-            Command::Stop => {
+            Command::Stop { cut_off } => {
                 self.snapshot.borrow().abort();
                 self.stopped.set(true);
+                self.told.borrow_mut().push(cut_off);
             }
         }
     }

@@ -354,6 +354,9 @@ with_filter_statistics! { {
         gauge downstream_rq_active;
         /// Requests with a whole response
         counter downstream_rq_completed;
+        /// Exchanges that were cut off because the process ended, after the drain time or by a second order to stop.
+        /// Ringway's own
+        counter downstream_rq_cut_off;
         /// Responses with a 1xx code
         counter downstream_rq_1xx;
         /// Responses with a 2xx code

@@ -1,6 +1,6 @@
 //! The access log: formats, operators, rotation, a full disk, and bytes that try to be more than a value.
 
-use super::support::{Origin, Ringway, Setup, eventually, forwarding, response};
+use super::support::{Origin, Ringway, Setup, dead_address, eventually, forwarding, response};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ fn is_time(text: &str) -> bool {
 }
 
 /// Envoy's default format: [START_TIME] "METHOD PATH PROTOCOL" CODE FLAGS RECEIVED SENT DURATION SERVICE_TIME
-/// "X-FORWARDED-FOR" "USER-AGENT" "X-REQUEST-ID" "AUTHORITY" "UPSTREAM_HOST".
+/// "X-FORWARDED-FOR" "USER-AGENT" "X-REQUEST-ID" "AUTHORITY" "UPSTREAM_HOST", and behind it DETAILS "FAILURE_REASON".
 #[test]
 fn the_default_format() {
     let origin = echo();
@@ -41,7 +41,43 @@ fn the_default_format() {
     let request = origin.last();
     let id = request.field("x-request-id").expect("the edge gives each request an id");
     assert_ne!(id, "id-1");
-    assert_eq!(rest, format!("\"127.0.0.1\" \"test/1 (x)\" \"{id}\" \"example.com\" \"{}\"", origin.address));
+    let host = origin.address;
+    let expected = format!("\"127.0.0.1\" \"test/1 (x)\" \"{id}\" \"example.com\" \"{host}\" via_upstream \"-\"");
+    assert_eq!(rest, expected);
+}
+
+/// It says why there is no response.
+#[test]
+fn the_default_format_of_a_failure() {
+    let dead = dead_address();
+    let proxy = logging(dead, "{ path = \"DIR/log\" }");
+    assert_eq!(proxy.get("/").status(), 503);
+    let line = proxy.log_lines("log", 1).remove(0);
+    let details = "upstream_reset_before_response_started{remote_connection_failure}";
+    assert!(line.ends_with(&format!(" \"{dead}\" {details} \"connection refused\"")), "{line}");
+}
+
+/// Whatever the interval is; a file waits for it.
+#[test]
+fn a_terminal_gets_each_line_at_once() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&master).and_then(|()| unlockpt(&master)).expect("it is ours");
+    let terminal = ptsname(&master, Vec::new()).expect("it has a name").into_string().expect("text");
+    let origin = echo();
+    let format = "format = \"%REQ(:PATH)%\"";
+    let logs = format!("access_log = [{{ path = \"{terminal}\", {format} }}, {{ path = \"DIR/log\", {format} }}]");
+    let config = forwarding(origin.address, &logs);
+    let proxy = Setup::new(&config).runtime("access_log_flush_interval = \"1h\"").start();
+    let mut client = proxy.connect();
+    let mut lines = std::io::BufReader::new(std::fs::File::from(master));
+    for path in ["/first", "/second"] {
+        assert_eq!(client.get(path).status(), 200);
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut lines, &mut line).expect("a line");
+        assert_eq!(line.trim_end(), path);
+    }
+    assert_eq!(std::fs::read_to_string(proxy.file("log")).expect("a file"), "");
 }
 
 #[test]

@@ -286,3 +286,73 @@ fn a_drain_serves_what_is_in_the_backlog() {
 fn proxy_has_served(proxy: &Ringway, count: i64) {
     eventually("some load", || proxy.stat("http.ingress_http.downstream_rq_completed") >= count);
 }
+
+/// What is still under way when the drain time is over, or at the second order to stop, is cut off: that is logged, in
+/// the access log as well, and is no failure.
+#[test]
+fn what_is_cut_off_is_told() {
+    for twice in [false, true] {
+        let (origin, _release) = held();
+        let slow = Origin::recording(|connection, _, _| {
+            connection.try_send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        });
+        let log = "access_log = [{ path = \"DIR/log\", format = \"%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %BYTES_SENT%\" }]";
+        let route = "routes = [{ match = { path = \"/slow\" }, route = { cluster = \"slow\" } }, ";
+        let config = forwarding(origin.address, log).replace("routes = [", route)
+            + &format!("[[clusters]]\nname = \"slow\"\nendpoints = [\"{}\"]\n", slow.address);
+        let time = if twice { "1h" } else { "1ms" };
+        let runtime = format!("drain_time = \"{time}\"\nshards = 2");
+        let mut proxy = Setup::new(&config).runtime(&runtime).start();
+        let mut clients = [in_flight(&proxy), proxy.connect(), proxy.connect()];
+        clients[1].send(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert!(clients[1].head().is_some());
+        let mut received = clients[1].take_buffered();
+        while received.len() < 3 && clients[1].some() {
+            received.extend(clients[1].take_buffered());
+        }
+        // Half a head is no exchange yet.
+        clients[2].send(b"GET /half HTTP/1.1\r\nHo");
+        proxy.signal(Signal::TERM);
+        if twice {
+            proxy.wait_for_log("draining");
+            proxy.signal(Signal::TERM);
+        }
+        assert_eq!(proxy.wait().code(), Some(0));
+        proxy.wait_for_log("exchanges were cut off exchanges=2 longest=");
+        let mut lines = proxy.log_lines("log", 2);
+        lines.sort();
+        let details = "DC downstream_local_disconnect(shutdown)";
+        assert_eq!(lines, [format!("/held 0 {details} 0"), format!("/slow 200 {details} 3")]);
+    }
+}
+
+/// A load balancer sees that the process is going, and has the time to turn away.
+#[test]
+fn a_drain_begins_after_its_delay() {
+    let origin = Origin::answering(|request| response(200, &[], request.target()));
+    let setup = |delay| Setup::new(&forwarding(origin.address, "")).runtime(&format!("drain_delay = \"{delay}\""));
+    let mut proxy = setup("1h").start();
+    let mut kept = proxy.connect();
+    assert_eq!(kept.get("/1").text(), "/1");
+    proxy.signal(Signal::TERM);
+    eventually("it is not ready", || proxy.admin("GET", "/ready").status() == 503);
+    let answer = kept.get("/2");
+    assert_eq!((answer.text(), answer.says_close()), ("/2", false));
+    assert_eq!(proxy.get("/3").text(), "/3", "a new connection");
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_log("the configuration is not read again");
+    // The second order is obeyed at once, as ever.
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.wait().code(), Some(0));
+    kept.expect_end();
+    // And where nothing intervenes, the drain comes by itself.
+    let mut proxy = setup("10ms").start();
+    let mut kept = proxy.connect();
+    assert_eq!(kept.get("/").text(), "/");
+    assert_eq!(proxy.admin("POST", "/quitquitquit").status(), 200);
+    kept.expect_end();
+    assert_eq!(proxy.wait().code(), Some(0));
+    let log = proxy.stderr();
+    let (delayed, draining) = (log.find("draining after the delay"), log.find(" draining time=30s"));
+    assert!(delayed.is_some() && delayed < draining, "{log}");
+}

@@ -1,4 +1,5 @@
-//! A shard's side of the access log: a buffer for each sink, handed over full or when the timer says so.
+//! A shard's side of the access log: a buffer for each sink, handed over full or when the timer says so; a terminal gets each
+//! line at once.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -63,7 +64,11 @@ impl ShardLog {
         let buffers = buffers_of(sinks, &log.sink);
         format_line(&log.format, record, second, &mut buffers.filling);
         buffers.lines += 1;
-        if buffers.filling.len() >= BATCH_SIZE && !buffers.hand_over() {
+        if buffers.filling.len() < BATCH_SIZE {
+            if log.sink.is_terminal {
+                buffers.hand_over();
+            }
+        } else if !buffers.hand_over() {
             self.stats.lines_lost.add(buffers.lines);
             buffers.filling.clear();
             buffers.lines = 0;

@@ -1,7 +1,7 @@
 //! A file of access logs and its thread.
 
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +21,8 @@ const QUEUE_LEN: usize = 256;
 pub(super) struct Sink {
     /// Counted from 0, for tables of sinks.
     pub id: usize,
+    /// Its reader looks at each line as it comes.
+    pub is_terminal: bool,
     queue: SyncSender<Message>,
     orders: Arc<Orders>,
 }
@@ -60,12 +62,13 @@ impl Sink {
     ) -> io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE_LEN);
         let orders = Arc::new(Orders::default());
+        let is_terminal = file.file.as_ref().is_some_and(File::is_terminal);
         let mut thread = Thread { file, orders: orders.clone(), stats };
         std::thread::Builder::new().name("access-log".into()).spawn(move || {
             thread.run(messages);
             drop(done);
         })?;
-        Ok(Self { id, queue, orders })
+        Ok(Self { id, is_terminal, queue, orders })
     }
 
     /// Hands a batch over without waiting; gives it back when the queue is full or the thread has ended.

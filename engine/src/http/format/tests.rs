@@ -94,7 +94,7 @@ pub(super) fn record<'a>(head: &'a RequestHead, bytes: &'a [u8]) -> Record<'a> {
 }
 
 #[test]
-fn envoys_default_format() {
+fn the_default_format_is_envoys_and_the_details() {
     let fields: [(&str, &[u8]); 2] = [("User-Agent", b"curl/8"), ("X-Request-Id", b"1-2-3")];
     let (head, bytes) = request(&fields);
     let (mut response, mut response_bytes) = (ResponseHead::default(), Vec::new());
@@ -105,7 +105,7 @@ fn envoys_default_format() {
     assert_eq!(
         text_line(&pieces, &record),
         "[2025-12-31T23:59:59.123Z] \"GET /a?b=1 HTTP/1.1\" 200 - 5 46 12 11 \"-\" \"curl/8\" \"1-2-3\" \
-         \"example.org\" \"127.0.0.1:8080\"\n"
+         \"example.org\" \"127.0.0.1:8080\" via_upstream \"-\"\n"
     );
 }
 

@@ -241,6 +241,7 @@ const RINGWAYS: &[&str] = &[
     "downstream_rq_body_too_slow",
     "downstream_rq_match_cost_exceeded",
     "downstream_rq_forwarded_not_trusted",
+    "downstream_rq_cut_off",
     "downstream_rq_send_timeout",
     "upstream_rq",
     "upstream_rq_mirror_overflow",
