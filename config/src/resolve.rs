@@ -15,6 +15,7 @@ mod never;
 mod reach;
 mod retry;
 mod route;
+mod source;
 mod spelling;
 mod unused;
 

@@ -12,6 +12,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("access-log-filters.toml", include_str!("../../docs/examples/access-log-filters.toml")),
     ("access-log.toml", include_str!("../../docs/examples/access-log.toml")),
     ("admin.toml", include_str!("../../docs/examples/admin.toml")),
+    ("allow-lists.toml", include_str!("../../docs/examples/allow-lists.toml")),
     ("buffer.toml", include_str!("../../docs/examples/buffer.toml")),
     ("circuit-breakers.toml", include_str!("../../docs/examples/circuit-breakers.toml")),
     ("clusters.toml", include_str!("../../docs/examples/clusters.toml")),

@@ -408,3 +408,17 @@ fn places_are_where_things_were_written() {
     let column = line[..line.find("timeout").unwrap()].chars().count() + 1;
     assert_eq!(at(forward.timeout_place), (4, u32::try_from(column).unwrap()), "columns count characters");
 }
+
+#[test]
+fn addresses_are_a_list_or_say_that_they_are_not_to_be() {
+    assert!(matcher("prefix = \"/\"").addresses.is_empty());
+    let keys = "prefix = \"/\", remote_ip = [\"10.0.0.0/8\", \"::1\"], direct_remote_ip = { ranges = [\"192.0.2.1\"] }";
+    let both = matcher(keys).addresses;
+    let [client, peer] = &both[..] else { panic!("not two: {both:?}") };
+    assert_eq!((client.whose, client.invert, peer.whose, peer.invert), (Whose::Client, false, Whose::Peer, false));
+    let text = |ranges: &Ranges| ranges.written.iter().map(|it| format!("{}/{}", it.address, it.prefix_len)).collect();
+    let written: [Vec<String>; 2] = [text(&client.ranges), text(&peer.ranges)];
+    assert_eq!(written, [vec!["10.0.0.0/8", "::1/128"], vec!["192.0.2.1/32"]]);
+    let other = matcher("prefix = \"/\", remote_ip = { ranges = [\"10.0.0.0/8\"], invert = true }").addresses;
+    assert!(other[0].invert && other[0].holds(None) && !other[0].holds(Some("10.1.1.1".parse().unwrap())));
+}

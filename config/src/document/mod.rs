@@ -16,6 +16,7 @@ mod listener;
 mod retry;
 mod route;
 mod runtime;
+mod source;
 mod template;
 
 pub use access_log::{AccessLog, AccessLogFilter};
@@ -33,6 +34,7 @@ pub use listener::{FilterChainMatch, Listener};
 pub use retry::{BackOff, HostPredicate, RateLimitedBackOff, ResetFormat, RetryCondition, RetryPolicy};
 pub use route::{DirectResponse, Redirect, Route, RouteMatch, VirtualHost};
 pub use runtime::{Admin, Runtime, ShardCount};
+pub use source::{AddressCondition, ranges};
 pub use template::TemplateRewrite;
 
 use crate::reader::{List, Shape, TableSpec, table};

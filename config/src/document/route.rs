@@ -4,6 +4,7 @@ use super::filter::FilterOverrides;
 use super::forward::{Forward, RedirectStatus, RegexRewrite};
 use super::header::{CookieMatch, HeaderMatch, HeaderToAdd, QueryParameterMatch};
 use super::retry::RetryPolicy;
+use super::source::AddressCondition;
 use super::template::Template;
 use crate::reader::{
     Domain, EditableHeader, FilePath, HeaderValue, HostName, Int, List, Method, Name, NewPath, Pattern, Percent,
@@ -95,6 +96,13 @@ table! {
         query_parameters: List<QueryParameterMatch>, optional "no condition";
         /// Conditions on cookies.
         cookies: List<CookieMatch>, optional "no condition";
+        /// Ranges, one of which must contain the client's address, as [trust](TRUST.md#the-clients-address) finds it: the
+        /// peer's, or what a trusted proxy says in `x-forwarded-for`. `{ ranges = [...], invert = true }` takes all
+        /// others (nginx: allow and deny; Envoy: remote_ip of the RBAC filter).
+        remote_ip: AddressCondition, optional "every client";
+        /// The same for the address of the connection's other end, whatever it says of others: the proxy in front, if
+        /// there is one (Envoy: direct_remote_ip).
+        direct_remote_ip: AddressCondition, optional "every peer";
         /// Percentage of the requests that match, of those that meet all other conditions; the rest go on to the next
         /// route (Envoy: runtime_fraction).
         percent: Percent, optional "all";

@@ -7,6 +7,7 @@ mod cluster;
 mod filter;
 mod format;
 mod http;
+mod ranges;
 mod resilience;
 mod route;
 
@@ -14,6 +15,7 @@ pub use cluster::*;
 pub use filter::*;
 pub use format::*;
 pub use http::*;
+pub use ranges::*;
 pub use resilience::*;
 pub use route::*;
 

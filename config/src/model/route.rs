@@ -1,6 +1,6 @@
 //! Virtual hosts and routes: which requests match, and what happens to them.
 
-use super::{FilterOverrides, FormatPiece, Pattern, Place, RetryPolicy, StringMatch};
+use super::{AddressMatch, FilterOverrides, FormatPiece, Pattern, Place, RetryPolicy, StringMatch};
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
@@ -39,6 +39,7 @@ pub struct RouteMatch {
     pub headers: Vec<HeaderMatch>,
     pub query_parameters: Vec<QueryParameterMatch>,
     pub cookies: Vec<CookieMatch>,
+    pub addresses: Vec<AddressMatch>,
     /// The fraction of the requests that match (Envoy: runtime_fraction, without a runtime key).
     pub fraction: Option<Fraction>,
 }
@@ -53,6 +54,7 @@ impl RouteMatch {
             headers: Vec::new(),
             query_parameters: Vec::new(),
             cookies: Vec::new(),
+            addresses: Vec::new(),
             fraction: None,
         }
     }

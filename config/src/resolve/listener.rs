@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Resolver, port_is_free};
 use crate::diagnostic::Problem;
 use crate::document::{self, Document};
-use crate::model::{Address, Cidr, FilterChain, FilterChainMatch, Listener, Needed, NetworkFilter};
+use crate::model::{Address, FilterChain, FilterChainMatch, Listener, Needed, NetworkFilter};
 use crate::place::Origin;
 use crate::reader::Located;
 
@@ -57,6 +57,7 @@ impl<'d> Resolver<'d, '_, '_> {
         self.check_ipv4_compat(listener);
         let filter_chains = match listener.http.given() {
             Some(http) => {
+                self.check_peers(listener, http);
                 let filter = NetworkFilter::Http(Arc::new(self.http(http)));
                 let place = self.problems.place(&http.origin);
                 vec![FilterChain { place, name: "default".into(), matcher: None, filter }]
@@ -88,21 +89,6 @@ impl<'d> Resolver<'d, '_, '_> {
         }
     }
 
-    /// Warns of ranges that no client of the listener can be in.
-    fn check_family(&mut self, listener: &Located<document::Listener>, ranges: &[Located<Cidr>]) {
-        let Some(Address::Ip(address)) = listener.address.given().map(|address| &address.value) else { return };
-        let both = listener.ipv4_compat.value;
-        for range in ranges.iter().filter(|range| !both && range.address.is_ipv4() != address.is_ipv4()) {
-            let (takes, other) = if address.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
-            let message = format!("no client is in this range: {address} takes {takes} connections only, not {other}");
-            let hint = match address.ip().is_unspecified() {
-                true => "for both, write address = \"[::]:PORT\" and ipv4_compat = true",
-                false => "leave the range out, or give it to a listener with an address of its family",
-            };
-            self.problems.warn(Problem::at(&range.origin, message).hint(Some(hint)));
-        }
-    }
-
     fn filter_chains(&mut self, listener: &'d Located<document::Listener>) -> Vec<FilterChain> {
         let written = listener.filter_chains.items();
         let hint = "list at least one, or write http = { ... } instead";
@@ -126,6 +112,7 @@ impl<'d> Resolver<'d, '_, '_> {
                 self.check_family(listener, matcher.source_prefix_ranges.items());
             }
             if let Some(http) = chain.http.given() {
+                self.check_peers(listener, http);
                 let name = chain.name.value().unwrap_or_else(|| format!("filter_chain_{index}"));
                 let filter = NetworkFilter::Http(Arc::new(self.http(http)));
                 chains.push(FilterChain { place: self.problems.place(&chain.origin), name, matcher, filter });

@@ -106,6 +106,7 @@ impl<'d> Resolver<'d, '_, '_> {
             headers,
             query_parameters: parameters,
             cookies,
+            addresses: self.address_matches(written),
             fraction: written.percent.given().map(|percent| fraction(percent.value)),
         })
     }

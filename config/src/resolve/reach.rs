@@ -88,12 +88,14 @@ fn covers(earlier: &RouteMatch, later: &RouteMatch) -> bool {
     let headers = |matcher: &RouteMatch| matcher.headers.iter().map(shown::<HeaderMatch>).collect::<Vec<_>>();
     let has_all = |wanted: Vec<String>, has: Vec<String>| wanted.iter().all(|it| has.contains(it));
     let parameters = |matcher: &RouteMatch| matcher.query_parameters.iter().map(shown).collect::<Vec<_>>();
+    let addresses = |matcher: &RouteMatch| matcher.addresses.iter().map(shown).collect::<Vec<_>>();
     let cookies = |matcher: &RouteMatch| matcher.cookies.iter().map(shown).collect::<Vec<_>>();
     share(earlier) >= share(later)
         && methods
         && covers_path(earlier, later)
         && (earlier.headers.is_empty() || has_all(headers(earlier), headers(later)))
         && (earlier.query_parameters.is_empty() || has_all(parameters(earlier), parameters(later)))
+        && (earlier.addresses.is_empty() || has_all(addresses(earlier), addresses(later)))
         && (earlier.cookies.is_empty() || has_all(cookies(earlier), cookies(later)))
 }
 

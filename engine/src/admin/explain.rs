@@ -48,7 +48,7 @@ pub fn explain(config: &Config, question: &Question) -> Result<Explanation, Stri
     };
     let NetworkFilter::Http(hcm) = &chain.filter;
     let is_found = admission(&mut page, hcm, remote, local, question.scheme(), &mut exchange)
-        && routing(&mut page, config, hcm, &exchange);
+        && routing(&mut page, config, hcm, &exchange, remote);
     Ok(Explanation { text: page.text, is_found })
 }
 
@@ -163,9 +163,9 @@ fn authority(exchange: &Exchange) -> String {
 }
 
 /// Describes the virtual host, the routes, and the action of those that take the request. Returns whether one does.
-fn routing(page: &mut Page<'_>, config: &Config, hcm: &Hcm, exchange: &Exchange) -> bool {
+fn routing(page: &mut Page<'_>, config: &Config, hcm: &Hcm, exchange: &Exchange, remote: SocketAddr) -> bool {
     let view: HeadView<'_> = exchange.request.view();
-    let request = Request::new(&exchange.request.head, view, 0);
+    let request = Request::new(&exchange.request.head, view, 0).from(exchange.facts.client.as_ref(), Some(&remote));
     let Some(chosen) = choose_host(&hcm.virtual_hosts, request.authority) else {
         page.line("host", format!("no virtual host has a domain for {}", quoted(&authority(exchange))));
         page.line("result", "status 404: no route");

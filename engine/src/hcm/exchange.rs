@@ -137,9 +137,10 @@ fn affordable(serving: &Serving<'_, '_, '_>) -> Result<(), Fault> {
 
 /// Find the request's route and, among the clusters that it names, the one for this request.
 fn route(serving: &mut Serving<'_, '_, '_>) {
-    let Serving { hcm, exchange, .. } = serving;
+    let Serving { hcm, connection, exchange, .. } = serving;
     (exchange.facts.cluster, exchange.facts.weighted) = (None, None);
-    let request = Request::new(&exchange.request.head, exchange.request.view(), exchange.facts.random);
+    let request = Request::new(&exchange.request.head, exchange.request.view(), exchange.facts.random)
+        .from(exchange.facts.client.as_ref(), connection.arrival.remote.as_ref());
     exchange.facts.route = hcm.table.find(&request);
     let Some(RouteAction::Forward(forward)) = exchange.facts.route.map(|at| &hcm.table.route(at).action) else {
         return;

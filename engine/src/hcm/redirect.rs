@@ -52,6 +52,7 @@ fn arrive(serving: &mut Serving<'_, '_, '_>) -> Result<(), NoRedirect> {
         Admission::InvalidPath | Admission::Underscore | Admission::Redirect(_) => return Err(NoRedirect::BadLocation),
     }
     admit::canonical_host(paths, connection.arrival.local, exchange);
-    let request = Request::new(&exchange.request.head, exchange.request.view(), exchange.facts.random);
+    let request = Request::new(&exchange.request.head, exchange.request.view(), exchange.facts.random)
+        .from(exchange.facts.client.as_ref(), connection.arrival.remote.as_ref());
     hcm.table.find(&request).map(drop).ok_or(NoRedirect::NoRoute)
 }

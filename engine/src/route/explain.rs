@@ -4,7 +4,9 @@
 use super::matcher::{Predicate, Request, predicates};
 use crate::http::matcher::{Joined, cookie, query_parameter};
 use crate::http::split_port;
-use ringway_config::model::{HeaderMatchKind, PathMatch, Route, RouteMatch, StringMatch, StringMatchKind, VirtualHost};
+use ringway_config::model::{
+    AddressMatch, HeaderMatchKind, PathMatch, Route, RouteMatch, StringMatch, StringMatchKind, VirtualHost, Whose,
+};
 use ringway_config::quoted;
 
 /// A virtual host, and the domain by which it was chosen.
@@ -110,6 +112,7 @@ impl Predicate<'_> {
                 Some(value) => format!("query parameter {}: {}", parameter.name, text(value)),
             },
             Self::Cookie(cookie) => format!("cookie {}: {}{}", cookie.name, not(cookie.invert), text(&cookie.value)),
+            Self::Address(matcher) => source(matcher),
             Self::Fraction(share) => format!("a share of {} %", per_cent(share.per_million)),
         }
     }
@@ -127,9 +130,29 @@ impl Predicate<'_> {
                 or_nothing(query_parameter(request.head, request.view, parameter.name.as_bytes()))
             }
             Self::Cookie(matcher) => or_nothing(cookie(request.head, request.view, matcher.name.as_bytes())),
+            Self::Address(matcher) => {
+                let address = request.address(matcher.whose);
+                address.map_or_else(|| "no address".into(), |address| address.to_canonical().to_string())
+            }
             Self::Fraction(_) => format!("number {}", request.random % u64::from(ALL)),
         }
     }
+}
+
+/// Ranges that are named; a list may have thousands.
+const NAMED_MAX: usize = 4;
+
+fn source(matcher: &AddressMatch) -> String {
+    let whose = match matcher.whose {
+        Whose::Client => "a client",
+        Whose::Peer => "a peer",
+    };
+    let written = &matcher.ranges.written;
+    let ranges = written.iter().take(NAMED_MAX).map(|range| format!("{}/{}", range.address, range.prefix_len));
+    let more = written.len().saturating_sub(NAMED_MAX);
+    let more = (more > 0).then(|| format!("one of {more} more ranges"));
+    let ranges: Vec<_> = ranges.chain(more).collect();
+    format!("{whose} {}in {}", not(matcher.invert), ranges.join(" or "))
 }
 
 fn path(route: &RouteMatch) -> String {
@@ -178,14 +201,21 @@ mod tests {
     use crate::codec::h1::{Limits, parse_request};
     use crate::http::{HeadView, RequestHead};
     use regex::bytes::Regex;
-    use ringway_config::model::{CookieMatch, Fraction, HeaderMatch, Pattern, QueryParameterMatch, UriTemplate};
+    use ringway_config::model::{
+        Cidr, CookieMatch, Fraction, HeaderMatch, Pattern, QueryParameterMatch, Ranges, UriTemplate,
+    };
 
     #[test]
     fn what_was_wanted_and_had() {
         let bytes = b"PUT /x?q=1 HTTP/1.1\r\nHost: h\r\nA: b\r\nCookie: c=d\r\n\r\n";
         let mut head = RequestHead::default();
         parse_request(bytes, &Limits::default(), &mut head).expect("valid");
-        let request = Request::new(&head, HeadView::new(bytes), 1_000_007);
+        let client = "[::ffff:198.51.100.1]:9".parse().expect("an address");
+        let request = Request::new(&head, HeadView::new(bytes), 1_000_007).from(Some(&client), None);
+        let sources = |whose, ranges: &[&str], invert| {
+            let range = |text: &&str| Cidr { address: text.parse().expect("an address"), prefix_len: 24 };
+            AddressMatch { whose, ranges: Ranges::new(ranges.iter().map(range).collect()), invert }
+        };
         let exact = |text: &str| StringMatch { kind: StringMatchKind::Exact(text.into()), ignore_case: false };
         let header =
             |name: &str, kind, invert| HeaderMatch { name: name.into(), kind, invert, missing_as_empty: false };
@@ -204,6 +234,10 @@ mod tests {
                 QueryParameterMatch { name: "r".into(), value: None },
             ],
             cookies: vec![CookieMatch { name: "c".into(), value: exact("e"), invert: false }],
+            addresses: vec![
+                sources(Whose::Client, &["10.0.0.0", "192.0.2.0"], false),
+                sources(Whose::Peer, &["10.0.0.0", "10.0.1.0", "10.0.2.0", "10.0.3.0", "10.0.4.0"], true),
+            ],
             fraction: Some(Fraction { per_million: 2_500 }),
         };
         let all = route(PathMatch::Prefix("/y".into()), false);
@@ -212,6 +246,8 @@ mod tests {
         let expected = [
             "path beginning with \"/y\" in any case; \"/x\"",
             "method GET or POST; PUT",
+            "a client in 10.0.0.0/24 or 192.0.2.0/24; 198.51.100.1",
+            "a peer not in 10.0.0.0/24 or 10.0.1.0/24 or 10.0.2.0/24 or 10.0.3.0/24 or one of 1 more ranges; no address",
             "header a: not \"z\"; \"b\"",
             "header n: an integer from 1 up to, not including, 9; nothing",
             "header a absent; \"b\"",

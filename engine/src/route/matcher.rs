@@ -1,10 +1,13 @@
 //! Does a route match a request? What a route asks for, one predicate after the other.
 
 use crate::http::matcher::{
-    HeadRef, is_in_share, matches_cookie, matches_header, matches_pattern, matches_query_parameter,
+    HeadRef, is_in_share, matches_cookie, matches_header, matches_pattern, matches_query_parameter, take,
 };
 use crate::http::{HeadView, RequestHead, Work};
-use ringway_config::model::{CookieMatch, Fraction, HeaderMatch, PathMatch, QueryParameterMatch, RouteMatch};
+use ringway_config::model::{
+    AddressMatch, CookieMatch, Fraction, HeaderMatch, PathMatch, QueryParameterMatch, RouteMatch, Whose,
+};
+use std::net::{IpAddr, SocketAddr};
 
 /// What routes look at.
 pub struct Request<'a> {
@@ -17,6 +20,10 @@ pub struct Request<'a> {
     pub view: HeadView<'a>,
     /// For fractions. One number for the whole exchange: then shares of several routes overlap, as Envoy's do.
     pub random: u64,
+    /// Where it comes from, as trust finds it.
+    pub client: Option<&'a SocketAddr>,
+    /// The connection's other end.
+    pub peer: Option<&'a SocketAddr>,
 }
 
 impl<'a> Request<'a> {
@@ -29,13 +36,33 @@ impl<'a> Request<'a> {
             head,
             view,
             random,
+            client: None,
+            peer: None,
         }
+    }
+
+    /// The same request, and where it comes from.
+    #[inline]
+    #[must_use]
+    pub fn from(self, client: Option<&'a SocketAddr>, peer: Option<&'a SocketAddr>) -> Self {
+        Self { client, peer, ..self }
+    }
+
+    pub fn address(&self, whose: Whose) -> Option<IpAddr> {
+        let address = match whose {
+            Whose::Client => self.client,
+            Whose::Peer => self.peer,
+        };
+        address.map(SocketAddr::ip)
     }
 
     pub fn head_ref(&self) -> HeadRef<'a> {
         HeadRef::request(self.head, self.view)
     }
 }
+
+/// What it costs to look an address up, in a long list of ranges.
+const ADDRESS_STEPS: u64 = 16;
 
 /// One thing that a route asks for.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +73,7 @@ pub enum Predicate<'m> {
     Header(&'m HeaderMatch),
     QueryParameter(&'m QueryParameterMatch),
     Cookie(&'m CookieMatch),
+    Address(&'m AddressMatch),
     Fraction(Fraction),
 }
 
@@ -57,6 +85,9 @@ impl Predicate<'_> {
             Self::Header(header) => matches_header(header, request.head_ref()),
             Self::QueryParameter(parameter) => matches_query_parameter(parameter, request.head, request.view),
             Self::Cookie(cookie) => matches_cookie(cookie, request.head, request.view),
+            Self::Address(matcher) => {
+                take(&request.head.work, ADDRESS_STEPS) && matcher.holds(request.address(matcher.whose))
+            }
             Self::Fraction(share) => is_in_share(*share, request.random),
         }
     }
@@ -73,6 +104,7 @@ pub(super) fn predicates_beside_path(route: &RouteMatch) -> impl Iterator<Item =
     let share = route.fraction.map(Predicate::Fraction);
     methods
         .into_iter()
+        .chain(route.addresses.iter().map(Predicate::Address))
         .chain(route.headers.iter().map(Predicate::Header))
         .chain(route.query_parameters.iter().map(Predicate::QueryParameter))
         .chain(route.cookies.iter().map(Predicate::Cookie))
@@ -106,14 +138,15 @@ mod tests {
     use super::*;
     use crate::codec::h1::{Limits, parse_request};
     use regex::bytes::Regex;
-    use ringway_config::model::{HeaderMatchKind, Pattern, StringMatch, StringMatchKind, UriTemplate};
+    use ringway_config::model::{Cidr, HeaderMatchKind, Pattern, Ranges, StringMatch, StringMatchKind, UriTemplate};
 
     const BYTES: &[u8] = b"GET /Some/Path?x=1 HTTP/1.1\r\nHost: h\r\nX-Kind: alpha\r\nCookie: a=b\r\n\r\n";
 
     fn with_request(check: impl Fn(&Request<'_>)) {
         let mut head = RequestHead::default();
         parse_request(BYTES, &Limits::default(), &mut head).expect("valid");
-        check(&Request::new(&head, HeadView::new(BYTES), 499_999));
+        let [client, peer] = ["192.0.2.7:0", "[::ffff:198.51.100.7]:80"].map(|it| it.parse().expect("an address"));
+        check(&Request::new(&head, HeadView::new(BYTES), 499_999).from(Some(&client), Some(&peer)));
     }
 
     fn any() -> RouteMatch {
@@ -167,6 +200,11 @@ mod tests {
             let cookie = CookieMatch { name: "a".into(), value: exact(value), invert: false };
             RouteMatch { cookies: vec![cookie], ..any() }
         };
+        let address = |whose, range: &str, invert| {
+            let range = Cidr { address: range.parse().expect("an address"), prefix_len: 24 };
+            let matcher = AddressMatch { whose, ranges: Ranges::new(vec![range]), invert };
+            RouteMatch { addresses: vec![matcher], ..any() }
+        };
         let share = |per_million| RouteMatch { fraction: Some(Fraction { per_million }), ..any() };
         for (route, expected) in [
             (any(), true),
@@ -178,6 +216,11 @@ mod tests {
             (query("2"), false),
             (cookie("b"), true),
             (cookie("c"), false),
+            (address(Whose::Client, "192.0.2.0", false), true),
+            (address(Whose::Client, "192.0.2.0", true), false),
+            (address(Whose::Client, "198.51.100.0", false), false),
+            (address(Whose::Peer, "198.51.100.0", false), true),
+            (address(Whose::Peer, "192.0.2.0", true), true),
             (share(500_000), true),
             (share(499_999), false),
         ] {

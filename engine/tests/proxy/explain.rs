@@ -100,7 +100,11 @@ fn every_step_has_its_line_in_the_file() {
         assert_line(&text, "path", &["becomes /v2/x?y=1"]);
         assert_line(&text, "timeout", &["3s"]);
         assert_line(&text, "retries", &["up to 2 on 5xx"]);
-        assert_line(&text, "filter", &["buffer: { max_request_bytes = \"1KiB\" }", "proxy.toml:7)"]);
+        assert_line(
+            &text,
+            "filter",
+            &["buffer: { max_request_bytes = \"1KiB\" }", &at("buffer = { max_request_bytes = \"1KiB\" }")],
+        );
         assert_line(&text, "header", &["request header x-edge is added", "1, by the connection manager"]);
     });
 }

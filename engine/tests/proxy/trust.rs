@@ -1,7 +1,7 @@
 //! What the proxy believes: x-forwarded-for, trusted hops, inside and outside, and what the edge removes.
 
 use super::filters::{get, origin};
-use super::support::{Message, Origin, Ringway, Setup, forwarding};
+use super::support::{Connection, Message, Origin, Ringway, Setup, forwarding};
 
 fn asked(proxy: &Ringway, origin: &Origin, fields: &str) -> Message {
     assert_eq!(get(proxy, "/", fields).status(), 200);
@@ -151,4 +151,52 @@ fn a_balancer_that_is_named_is_believed() {
     unnamed.wait_for_log("peer=127.0.0.1");
     let log = unnamed.stderr();
     assert_eq!(log.matches("xff_trusted_cidrs").count(), 1, "{log}");
+}
+
+/// Routes for and against addresses: the client's as it is believed, and the peer's.
+#[test]
+fn routes_by_address() {
+    let route = |matcher: &str, body: &str| {
+        format!(
+            "[[listeners.http.routes]]\nmatch = {{ prefix = \"/\", {matcher} }}\n\
+             direct_response = {{ status = 200, body = \"{body}\" }}\n"
+        )
+    };
+    let routes = [
+        route("direct_remote_ip = { ranges = [\"127.0.0.0/8\"], invert = true }", "not through the balancer"),
+        route("remote_ip = [\"203.0.113.0/24\", \"2001:db8::/32\"]", "shut out"),
+        route("remote_ip = { ranges = [\"198.51.100.0/24\"], invert = true }", "stranger"),
+        route("", "office"),
+    ]
+    .concat()
+    .replace(", }", " }");
+    let config = |trusted: &str| {
+        format!("[[listeners]]\naddress = \"127.0.0.1:0\"\n[listeners.http]\nxff_trusted_cidrs = [{trusted}]\n{routes}")
+    };
+    let trusting = Ringway::start(&config("\"127.0.0.0/8\""));
+    for (forwarded_for, expected) in [
+        ("203.0.113.9", "shut out"),
+        ("2001:db8::9", "shut out"),
+        ("::ffff:203.0.113.9", "shut out"),
+        ("203.0.113.9, 198.51.100.1", "office"),
+        ("198.51.100.1, 203.0.113.9", "shut out"),
+        ("192.0.2.1", "stranger"),
+        ("no address", "stranger"),
+    ] {
+        let answer = get(&trusting, "/", &format!("X-Forwarded-For: {forwarded_for}\r\n"));
+        assert_eq!(answer.text(), expected, "{forwarded_for}");
+    }
+    // Where the peer is not named, what it says is not believed.
+    let strict = Ringway::start(&config("\"192.0.2.1\""));
+    assert_eq!(get(&strict, "/", "X-Forwarded-For: 198.51.100.1\r\n").text(), "stranger");
+    // A Unix socket has no address: it is in no range, and trusted to say where the client is.
+    let unix = Ringway::start(&config("\"127.0.0.0/8\"").replace("127.0.0.1:0", "unix:DIR/http.sock"));
+    let mut client = Connection::open_unix(&unix.file("http.sock"));
+    assert_eq!(client.get("/").text(), "not through the balancer");
+    let named =
+        config("\"127.0.0.0/8\"").replace("ranges = [\"127.0.0.0/8\"], invert = true", "ranges = [\"127.0.0.0/8\"]");
+    let unix = Ringway::start(&named.replace("127.0.0.1:0", "unix:DIR/http.sock"));
+    let mut client = Connection::open_unix(&unix.file("http.sock"));
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 198.51.100.1\r\n\r\n");
+    assert_eq!(client.response().text(), "office");
 }

@@ -116,6 +116,12 @@ fn route_match(random: &mut Random) -> RouteMatch {
             value: string_match(random),
             invert: random.one_in(4),
         }),
+        addresses: random.repeat(most(1), |random| {
+            let address = random.pick(&["10.0.0.0", "10.0.1.0", "192.0.2.0"]).parse().expect("an address");
+            let range = Cidr { address, prefix_len: 24 };
+            let whose = if random.one_in(2) { Whose::Client } else { Whose::Peer };
+            AddressMatch { whose, ranges: Ranges::new(vec![range]), invert: random.one_in(3) }
+        }),
         fraction: (!is_plain && random.one_in(4)).then(|| Fraction { per_million: random.below(1_000_001) as u32 }),
     }
 }
@@ -174,7 +180,10 @@ fn explained(hosts: &[model::VirtualHost], request: &Request<'_>) -> Option<Rout
 fn with_request(text: &str, random: u64, check: impl FnOnce(&Request<'_>)) {
     let mut head = RequestHead::default();
     assert!(matches!(parse_request(text.as_bytes(), &Limits::default(), &mut head), Ok(Parse::Complete(_))), "{text}");
-    check(&Request::new(&head, HeadView::new(text.as_bytes()), random));
+    // The number says where it is from, too.
+    let of = |number: u64| ["10.0.0.9:1", "10.0.1.9:1", "198.51.100.1:1"].get(number as usize % 4)?.parse().ok();
+    let (client, peer) = (of(random), of(random / 4));
+    check(&Request::new(&head, HeadView::new(text.as_bytes()), random).from(client.as_ref(), peer.as_ref()));
 }
 
 fn request_text(random: &mut Random) -> String {

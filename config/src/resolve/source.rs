@@ -1,0 +1,62 @@
+//! Conditions on where a request comes from.
+
+use super::Resolver;
+use crate::diagnostic::Problem;
+use crate::document::{self, AddressCondition, ranges};
+use crate::model::{Address, AddressMatch, Cidr, Ranges, Whose};
+use crate::reader::{Located, Slot};
+
+impl<'d> Resolver<'d, '_, '_> {
+    pub(super) fn address_matches(&mut self, written: &'d Located<document::RouteMatch>) -> Vec<AddressMatch> {
+        let client = self.address_match(&written.remote_ip, Whose::Client);
+        let peer = self.address_match(&written.direct_remote_ip, Whose::Peer);
+        client.into_iter().chain(peer).collect()
+    }
+
+    fn address_match(&mut self, written: &'d Slot<AddressCondition>, whose: Whose) -> Option<AddressMatch> {
+        let condition = written.given()?;
+        let list = condition.ranges()?;
+        if list.is_empty {
+            let problem = Problem::at(&list.origin, "there is no range: no address is in this list");
+            self.problems.push(problem.hint(Some("leave the condition out, or list ranges such as \"10.0.0.0/8\"")));
+        }
+        let ranges = Ranges::new(list.items.iter().map(|range| range.value.clone()).collect());
+        Some(AddressMatch { whose, ranges, invert: condition.invert() })
+    }
+
+    /// Warns of ranges that no peer of the listener's connections can be in, in the routes of `http`.
+    pub(super) fn check_peers(&mut self, listener: &Located<document::Listener>, http: &'d document::Http) {
+        let hosts = http.virtual_hosts.items().iter();
+        let routes = hosts.flat_map(|host| host.routes.items()).chain(http.routes.items());
+        for matcher in routes.filter_map(|route| route.r#match.given()) {
+            self.check_family(listener, ranges(&matcher.direct_remote_ip));
+        }
+    }
+
+    /// Warns of ranges that no peer of the listener's connections can be in.
+    pub(super) fn check_family(&mut self, listener: &Located<document::Listener>, ranges: &[Located<Cidr>]) {
+        let Some(address) = listener.address.given().map(|address| &address.value) else { return };
+        let both = listener.ipv4_compat.value;
+        for range in ranges {
+            let (takes, hint) = match address {
+                Address::Unix(_) => {
+                    ("takes connections without an address", "for what a proxy in front says, write remote_ip")
+                }
+                Address::Ip(ip) if both || range.address.is_ipv4() == ip.is_ipv4() => continue,
+                Address::Ip(ip) => {
+                    let takes = match ip.is_ipv4() {
+                        true => "takes IPv4 connections only, not IPv6",
+                        false => "takes IPv6 connections only, not IPv4",
+                    };
+                    let hint = match ip.ip().is_unspecified() {
+                        true => "for both, write address = \"[::]:PORT\" and ipv4_compat = true",
+                        false => "leave the range out, or give it to a listener with an address of its family",
+                    };
+                    (takes, hint)
+                }
+            };
+            let message = format!("no client is in this range: {address} {takes}");
+            self.problems.warn(Problem::at(&range.origin, message).hint(Some(hint)));
+        }
+    }
+}
