@@ -5,12 +5,13 @@
 //! ```
 //!
 //! A socket that is closed resets the connections in its backlog, of which the clients know nothing: they are connected. So
-//! all that has come is accepted first. Each shard does so for its own socket, whenever its drain begins.
+//! all that has come is accepted first. Each shard does so for its own socket, whenever its drain begins. A socket that the
+//! service manager has passed stays open there, and its backlog with it.
 
 use super::full_house::free_descriptor;
 use super::{Listener, admit};
 use crate::base::clock::{Nanos, nanos};
-use crate::net::{Arrival, ByteStream, sys};
+use crate::net::{Arrival, ByteStream, ListeningSocket, SocketOwner, sys};
 use crate::ring::{Acceptor, Reactor, Socket, Timer};
 use std::future::poll_fn;
 use std::io;
@@ -35,14 +36,21 @@ const HANDSHAKES: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Accepts on `socket` until the listener drains and all that has come is accepted.
-pub async fn accept(reactor: Rc<Reactor>, listener: Rc<Listener>, socket: OwnedFd) {
+pub async fn accept(reactor: Rc<Reactor>, listener: Rc<Listener>, socket: ListeningSocket) {
     let _arriving = listener.drain.arriving();
     // A bound address is every connection's local address unless it is a wildcard.
-    let bound = sys::local_address(socket.as_raw_fd()).filter(|address| !address.ip().is_unspecified());
-    let accepting = Accepting { acceptor: Acceptor::new(&reactor, socket), reactor, listener, bound };
+    let bound = sys::local_address(socket.fd.as_raw_fd()).filter(|address| !address.ip().is_unspecified());
+    let acceptor = match socket.owner {
+        SocketOwner::Shard => Acceptor::new(&reactor, socket.fd),
+        SocketOwner::Process | SocketOwner::Manager => Acceptor::shared(&reactor, socket.fd),
+    };
+    let accepting = Accepting { acceptor, reactor, listener, bound };
     accepting.listener.drain.watch(&accepting.reactor);
     accepting.serve().await;
-    accepting.empty().await;
+    // What is in the backlog of a passed socket waits for the next process; a filter that refuses would stay, too.
+    if socket.owner != SocketOwner::Manager {
+        accepting.empty().await;
+    }
     while let Some(fd) = poll_fn(|_| accepting.acceptor.poll_rest()).await {
         accepting.start(fd);
     }

@@ -290,10 +290,57 @@ pub fn trim_heap() {
     }
 }
 
-/// A second descriptor for the same socket: how shards share a Unix listener.
+/// A second descriptor for the same socket: how shards share a listener of which there is only one socket.
 ///
 /// # Errors
 /// EMFILE.
 pub fn share(fd: &OwnedFd) -> io::Result<OwnedFd> {
     fd.try_clone()
+}
+
+/// A listening socket that was there when the process began.
+#[derive(Debug)]
+pub struct PassedFd {
+    pub fd: OwnedFd,
+    /// `None`: a Unix socket without a path.
+    pub address: Option<Address>,
+    /// Whether it takes IPv4 in addition to IPv6.
+    pub ipv4_compat: bool,
+}
+
+/// Takes the descriptor `fd`, which the process was started with and nothing else in it uses, and prepares the socket as
+/// `listen` does. It is made blocking, as the ring would else be told at once that no connection waits.
+///
+/// # Errors
+/// EBADF: there is none; EINVAL: it is no stream socket that listens; what fcntl(2) and setsockopt(2) report.
+pub fn take_passed(fd: RawFd) -> io::Result<PassedFd> {
+    // SAFETY: F_GETFD only looks whether there is such a descriptor.
+    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and the caller says that nothing else owns it.
+    let socket = unsafe { Socket::from_raw_fd(fd) };
+    if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    socket.set_cloexec(true)?;
+    socket.set_nonblocking(false)?;
+    let local = socket.local_addr()?;
+    let address = match local.as_socket() {
+        Some(ip) => Some(Address::Ip(ip)),
+        None => local.as_pathname().map(|path| Address::Unix(path.to_owned())),
+    };
+    let ipv4_compat = local.is_ipv6() && !socket.only_v6()?;
+    if local.as_socket().is_some() {
+        socket.set_tcp_nodelay(true)?;
+    }
+    Ok(PassedFd { fd: socket.into(), address, ipv4_compat })
+}
+
+/// Microseconds of CLOCK_MONOTONIC, as the service manager wants them.
+pub fn monotonic_micros() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid timespec for the kernel to fill, and this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1_000
 }

@@ -1,4 +1,4 @@
-//! Accepting connections: one multishot accept per listening socket.
+//! Accepting connections: one multishot accept per listening socket, or one accept after the other where shards share it.
 
 use super::driver::{Io, SlotKey};
 use super::reactor::Reactor;
@@ -15,6 +15,7 @@ pub(super) struct AcceptorState {
     accepted: VecDeque<OwnedFd>,
     error: Option<i32>,
     pub armed: bool,
+    is_shared: bool,
     /// A cancel is on its way.
     stopping: bool,
     closing: bool,
@@ -63,6 +64,15 @@ pub struct Acceptor {
 impl Acceptor {
     /// Accept on `fd`, which is bound and listens.
     pub fn new(reactor: &Rc<Reactor>, fd: OwnedFd) -> Self {
+        Self::with(reactor, fd, false)
+    }
+
+    /// As `new`, on a socket on which other rings accept, too: each gets its share of the connections.
+    pub fn shared(reactor: &Rc<Reactor>, fd: OwnedFd) -> Self {
+        Self::with(reactor, fd, true)
+    }
+
+    fn with(reactor: &Rc<Reactor>, fd: OwnedFd, is_shared: bool) -> Self {
         let key = reactor.io(|io| {
             let generation = io.next_generation();
             let index = io.acceptors.insert(AcceptorState {
@@ -71,6 +81,7 @@ impl Acceptor {
                 accepted: VecDeque::new(),
                 error: None,
                 armed: false,
+                is_shared,
                 stopping: false,
                 closing: false,
                 waiter: TaskId::NONE,
@@ -123,8 +134,8 @@ impl Acceptor {
             }
             if !state.armed {
                 state.armed = true;
-                let fd = state.fd.as_raw_fd();
-                io.submit_accept(self.key, fd);
+                let (fd, is_shared) = (state.fd.as_raw_fd(), state.is_shared);
+                io.submit_accept(self.key, fd, is_shared);
             }
             Poll::Pending
         })

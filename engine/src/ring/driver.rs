@@ -14,6 +14,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr;
 use std::time::Duration;
 
 /// What an entry's completion is about; the top byte of its user data.
@@ -272,8 +273,13 @@ impl Io {
         self.uring.push(&silent);
     }
 
-    pub(super) fn submit_accept(&mut self, key: SlotKey, fd: RawFd) {
-        let entry = opcode::AcceptMulti::new(Fd(fd)).flags(libc::SOCK_CLOEXEC).build();
+    /// `is_shared`: one connection, so that the ring then waits behind the others that wait on this socket. The kernel
+    /// tells the first of them of each connection, and an accept of many connections would stay the first one.
+    pub(super) fn submit_accept(&mut self, key: SlotKey, fd: RawFd, is_shared: bool) {
+        let entry = match is_shared {
+            true => opcode::Accept::new(Fd(fd), ptr::null_mut(), ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build(),
+            false => opcode::AcceptMulti::new(Fd(fd)).flags(libc::SOCK_CLOEXEC).build(),
+        };
         self.uring.push(&entry.user_data(tag(Kind::Accept, key)));
     }
 

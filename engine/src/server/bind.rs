@@ -3,7 +3,8 @@
 
 use super::holders::{self, Holder};
 use super::orders::Orders;
-use crate::net::sys;
+use super::passed::{Assigned, PassedSocket};
+use crate::net::{ListeningSocket, SocketOwner, sys};
 use crate::shard::Sockets;
 use ringway_config::model::{Address, Binding, Listener, Runtime};
 use std::io;
@@ -28,22 +29,23 @@ pub(super) struct Binder<'a> {
     /// The user and group that sockets are made for. Sockets share a port only with those of the same user, which those
     /// of a reload must, when the process no longer is root.
     owner: Option<(u32, u32)>,
+    passed: Assigned<'a>,
 }
 
 impl<'a> Binder<'a> {
-    /// For the user that this process is.
-    pub(super) fn new(orders: &'a mut Orders) -> Self {
-        Self { deadline: Instant::now() + PATIENCE, orders, owner: None }
+    /// For the user that this process is. `passed` are the bindings that need not be bound.
+    pub(super) fn new(orders: &'a mut Orders, passed: Assigned<'a>) -> Self {
+        Self { deadline: Instant::now() + PATIENCE, orders, owner: None, passed }
     }
 
     /// For the user that this process is going to be.
     ///
     /// # Errors
     /// One sentence: there is no such user.
-    pub(super) fn at_start(runtime: &Runtime, orders: &'a mut Orders) -> Result<Self, String> {
+    pub(super) fn at_start(runtime: &Runtime, orders: &'a mut Orders, passed: Assigned<'a>) -> Result<Self, String> {
         let user = runtime.user.as_deref().filter(|_| sys::is_root());
         let owner = user.map(|user| sys::ids(user, runtime.group.as_deref())).transpose()?;
-        Ok(Self { owner, ..Self::new(orders) })
+        Ok(Self { owner, ..Self::new(orders, passed) })
     }
 
     /// Binds `listeners` for `shards` shards.
@@ -59,7 +61,7 @@ impl<'a> Binder<'a> {
         let mut bound = Bound { shards: (0..shards).map(|_| Sockets::new()).collect(), addresses: Vec::new() };
         for listener in listeners {
             let sockets = self.bind(&listener.binding(), shards, backlog)?;
-            bound.addresses.push(actual(&listener.address, sockets.first()));
+            bound.addresses.push(actual(&listener.address, sockets.first().map(|socket| &socket.fd)));
             for (shard, socket) in bound.shards.iter_mut().zip(sockets) {
                 shard.insert(listener.binding(), socket);
             }
@@ -67,11 +69,28 @@ impl<'a> Binder<'a> {
         Ok(bound)
     }
 
-    /// Binds one address, `shards` times.
+    /// Binds one address, `shards` times, or takes the socket that was passed for it.
     ///
     /// # Errors
     /// One sentence: address, cause, remedy.
-    pub(super) fn bind(&mut self, binding: &Binding, shards: usize, backlog: u32) -> Result<Vec<OwnedFd>, String> {
+    pub(super) fn bind(
+        &mut self,
+        binding: &Binding,
+        shards: usize,
+        backlog: u32,
+    ) -> Result<Vec<ListeningSocket>, String> {
+        if let Some(passed) = self.passed.get(binding) {
+            return share(passed, shards);
+        }
+        let owner = match binding.address {
+            Address::Unix(_) if shards > 1 => SocketOwner::Process,
+            Address::Unix(_) | Address::Ip(_) => SocketOwner::Shard,
+        };
+        let sockets = self.make(binding, shards, backlog)?;
+        Ok(sockets.into_iter().map(|fd| ListeningSocket { fd, owner }).collect())
+    }
+
+    fn make(&mut self, binding: &Binding, shards: usize, backlog: u32) -> Result<Vec<OwnedFd>, String> {
         let address = &binding.address;
         let mut last = None;
         // Reads all of /proc/net/tcp, so once for all tries.
@@ -95,6 +114,15 @@ impl<'a> Binder<'a> {
         }
         Ok(sockets)
     }
+}
+
+fn share(passed: &PassedSocket, shards: usize) -> Result<Vec<ListeningSocket>, String> {
+    let shared = (0..shards).map(|_| {
+        let fd =
+            sys::share(&passed.socket.fd).map_err(|error| format!("the socket {passed} cannot be shared: {error}"))?;
+        Ok(ListeningSocket { fd, owner: SocketOwner::Manager })
+    });
+    shared.collect()
 }
 
 /// A file that is no socket stays.
@@ -175,16 +203,18 @@ mod tests {
     }
 
     /// Binds at once or says why not.
-    fn try_bind(address: &Address) -> Result<Vec<OwnedFd>, String> {
+    fn try_bind(address: &Address) -> Result<Vec<ListeningSocket>, String> {
         let (_, mut orders) = Orders::new();
-        let mut binder = Binder { deadline: Instant::now(), orders: &mut orders, owner: None };
+        let mut binder = Binder { deadline: Instant::now(), orders: &mut orders, owner: None, passed: Assigned::new() };
         binder.bind(&address.clone().into(), 2, 16)
     }
 
     #[test]
     fn sockets_of_this_process_share_a_port_that_overlaps() {
         let first = try_bind(&address("127.0.0.1", 0)).expect("a port");
-        let Address::Ip(bound) = actual(&address("127.0.0.1", 0), first.first()) else { unreachable!("an address") };
+        let Address::Ip(bound) = actual(&address("127.0.0.1", 0), first.first().map(|socket| &socket.fd)) else {
+            unreachable!("an address")
+        };
         let any = address("0.0.0.0", bound.port());
         let second = try_bind(&any).expect("the port is ours");
         // And back.
@@ -221,7 +251,7 @@ mod tests {
         let bound = socket.local_addr().expect("bound");
         let (_, mut orders) = Orders::new();
         let deadline = Instant::now() + Duration::from_secs(60);
-        let mut binder = Binder { deadline, orders: &mut orders, owner: None };
+        let mut binder = Binder { deadline, orders: &mut orders, owner: None, passed: Assigned::new() };
         let closing = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(30));
             drop(socket);

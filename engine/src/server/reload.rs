@@ -21,7 +21,10 @@ pub(super) fn reload(running: &mut Running, orders: &mut Orders) {
         tracing::warn!(target: "ringway::server", "the built-in example cannot be reloaded");
         return;
     };
-    match try_reload(running, &file, orders) {
+    running.notifier.reloading();
+    let result = try_reload(running, &file, orders);
+    running.notifier.reloaded(result.is_ok());
+    match result {
         Ok(()) => tracing::info!(target: "ringway::server", file = %file.display(), "configuration reloaded"),
         Err(why) => {
             tracing::error!(target: "ringway::server", "configuration not reloaded, the old one stays in force:\n{why}");
@@ -42,7 +45,8 @@ fn try_reload(running: &mut Running, file: &std::path::Path, orders: &mut Orders
     {
         return Err(format!("cannot listen on {address}: the admin endpoint has it until the next start"));
     }
-    let bound = Binder::new(orders).listeners(new, running.shards.len(), config.runtime.backlog)?;
+    let passed = running.passed.assign(&config)?;
+    let bound = Binder::new(orders, passed).listeners(new, running.shards.len(), config.runtime.backlog)?;
     let dns = running.dns.ready(&config.clusters)?;
     let supervision = running.supervision.ready(&config.clusters)?;
     let context = PlanContext {

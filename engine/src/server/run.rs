@@ -2,7 +2,9 @@
 
 use super::bind::{self, Binder};
 use super::control::{self, Supervision};
+use super::notify::Notifier;
 use super::orders::{Orders, forward_signals, is_stop};
+use super::passed::Passed;
 use super::running::{Running, Unused};
 use super::worker::{Work, Worker};
 use super::{placement, reload, warnings};
@@ -44,6 +46,7 @@ pub fn run(config: Config, source: Source, ready: impl FnOnce(&[String], Option<
     if result.is_ok() && !orders.say_stop() {
         ready(&running.addresses, running.admin.as_deref());
         running.state.set(ServerState::Live);
+        running.notifier.ready();
         serve(&mut running, &mut orders);
     }
     stop(running);
@@ -61,10 +64,11 @@ fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mu
     warnings::warn(&config, descriptors);
     let cpus = placement::of_process(&config.runtime)?;
     let registry = Registry::new();
-    let mut binder = Binder::at_start(&config.runtime, orders)?;
+    let passed = Passed::from_environment()?;
+    let mut binder = Binder::at_start(&config.runtime, orders, passed.assign(&config)?)?;
     let bound = binder.listeners(config.listeners.iter(), cpus.len(), config.runtime.backlog)?;
     let admin_socket = match &config.admin {
-        Some(admin) => binder.bind(&admin.address.clone().into(), 1, admin::BACKLOG)?.pop(),
+        Some(admin) => binder.bind(&admin.address.clone().into(), 1, admin::BACKLOG)?.pop().map(|socket| socket.fd),
         None => None,
     };
     let writer = Writer::new(&registry);
@@ -83,6 +87,8 @@ fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mu
         writer,
         plan,
         sockets,
+        passed,
+        notifier: Notifier::from_environment(),
         shards,
         dns,
         supervision,
@@ -193,6 +199,7 @@ fn serve(running: &mut Running, orders: &mut Orders) {
 
 /// The first order to stop has come.
 fn begin_to_stop(running: &Running) -> Stage {
+    running.notifier.stopping();
     let delay = running.plan.config.runtime.drain_delay;
     if delay.is_zero() {
         return begin_to_drain(running);

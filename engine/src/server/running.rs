@@ -2,6 +2,8 @@
 
 use super::control::Supervision;
 use super::discovery::Lookups;
+use super::notify::Notifier;
+use super::passed::Passed;
 use super::worker::Worker;
 use crate::admin::{self, State};
 use crate::hcm::access_log::Writer;
@@ -20,6 +22,9 @@ pub(super) struct Running {
     pub writer: Arc<Writer>,
     pub plan: Arc<Plan>,
     pub sockets: Unused,
+    /// What the service manager has passed.
+    pub passed: Passed,
+    pub notifier: Notifier,
     pub shards: Vec<Shard>,
     pub dns: Worker<Lookups>,
     pub supervision: Worker<Supervision>,

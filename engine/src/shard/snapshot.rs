@@ -6,19 +6,18 @@ use crate::cluster::{Cluster, ClusterShared};
 use crate::hcm::{self, ChainSlot, Clusters, Hcm, HcmShard};
 use crate::http_filter::{Chain, Setup};
 use crate::listener::{FilterChain, Listener, accept, keep};
-use crate::net::{Drain, Limits, Network};
+use crate::net::{Drain, Limits, ListeningSocket, Network};
 use crate::network_filter::NetworkFilter;
 use crate::ring::Reactor;
 use crate::stats::{Registry, ShardStats};
 use ringway_config::model::{self, Binding};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// Listening sockets of one shard, for the listeners that need one.
-pub type Sockets = HashMap<Binding, OwnedFd>;
+pub type Sockets = HashMap<Binding, ListeningSocket>;
 
 pub(super) struct Snapshot {
     reactor: Rc<Reactor>,

@@ -48,5 +48,6 @@ mod restart;
 mod retries;
 mod routing;
 mod slow_clients;
+mod socket_activation;
 mod timeouts;
 mod trust;

@@ -51,6 +51,34 @@ fn a_cancelled_accept_loses_no_connection() {
     }
 }
 
+/// Of a socket that rings share: each accept is for one connection, and none is lost when the last one is cancelled.
+#[test]
+fn a_shared_socket_gives_one_connection_at_a_time() {
+    for round in 0..20 {
+        let ring = Ring::new();
+        let listener = listener();
+        let address = listener.local_addr().unwrap();
+        let backlog = listener.try_clone().unwrap();
+        let acceptor = Acceptor::shared(&ring, listener.into());
+        let clients: Vec<_> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let mut accepted = ring.run(async move {
+            let mut accepted = Vec::new();
+            for _ in 0..round {
+                accepted.push(accept(&acceptor).await.unwrap());
+            }
+            while let Some(fd) = poll_fn(|_| acceptor.poll_rest()).await {
+                accepted.push(fd);
+            }
+            accepted
+        });
+        // The one that is asked for and not taken is at most one more.
+        assert!((round..=round + 1).contains(&accepted.len()), "{} of {round}", accepted.len());
+        backlog.set_nonblocking(true).unwrap();
+        accepted.extend(std::iter::from_fn(|| backlog.accept().ok()).map(|(stream, _)| OwnedFd::from(stream)));
+        assert_eq!((accepted.len(), clients.len()), (20, 20), "round {round}");
+    }
+}
+
 /// An address that a socket of the ring still has could not be bound again.
 #[test]
 fn nothing_is_under_way_after_the_shut_down() {

@@ -1,0 +1,22 @@
+//! A listening socket, as a shard gets it.
+
+use std::os::fd::OwnedFd;
+
+/// One shard's descriptor of a listening socket.
+#[derive(Debug)]
+pub struct ListeningSocket {
+    pub fd: OwnedFd,
+    pub owner: SocketOwner,
+}
+
+/// What else accepts on the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketOwner {
+    /// Nothing: each shard has a socket of its own.
+    Shard,
+    /// The other shards, which have descriptors of the same socket.
+    Process,
+    /// The other shards, and after the end of the process the next one: it was passed by the service manager, which keeps
+    /// it. What is done to the socket itself stays done.
+    Manager,
+}
