@@ -16,7 +16,7 @@ fn read(path: &Path) -> String {
 /// README.md, CHANGELOG.md and every page in docs, with their text.
 fn pages() -> Vec<(PathBuf, String)> {
     let mut paths = vec![root().join("README.md"), root().join("CHANGELOG.md")];
-    for folder in ["docs", "docs/decisions", "docs/filters"] {
+    for folder in ["docs", "docs/decisions", "docs/deploy", "docs/filters"] {
         let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
         paths.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
     }

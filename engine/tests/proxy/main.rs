@@ -14,6 +14,7 @@ mod cli;
 mod compression;
 mod connections;
 mod decompression;
+mod deploy;
 mod dns;
 mod drain;
 mod exhaustion;
