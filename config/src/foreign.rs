@@ -13,7 +13,7 @@ use crate::document::all_tables;
 use crate::place::KeyPath;
 use crate::reader::TableSpec;
 use crate::syntax::{Kind, Statement, statements};
-pub use variables::variable;
+pub use variables::{VARIABLES, variable};
 
 /// Keys for the top level of the file only; some of them exist in other tables.
 const TOP_LEVEL: &[(&str, &str)] = &[
@@ -205,6 +205,24 @@ const FILTERS_LATER: &[&str] = &[
     "wasm",
 ];
 
+/// A key of another proxy, the table in which it is a mistake (`None`: any), and what to write instead.
+pub struct Word {
+    pub table: Option<&'static str>,
+    pub name: &'static str,
+    pub hint: &'static str,
+}
+
+/// All of them.
+pub fn words() -> Vec<Word> {
+    let top = TOP_LEVEL.iter().map(|&(name, hint)| Word { table: Some(""), name, hint });
+    let anywhere = ANYWHERE.iter().map(|&(name, hint)| Word { table: None, name, hint });
+    let placed = http::PLACED.iter().chain(cluster::FOREIGN);
+    let placed = placed.map(|&(table, name, hint)| Word { table: Some(table), name, hint });
+    let filters = "listeners[].http.http_filters[]";
+    let later = |name: &&'static str| Word { table: Some(filters), name, hint: "this filter is not supported yet" };
+    top.chain(anywhere).chain(placed).chain(FILTERS_LATER.iter().map(later)).collect()
+}
+
 /// Adds a hint to each unknown key: what to write instead of a key of another proxy, the most similar key of the table,
 /// or the tables that have such a key. A suggested key is not reported as missing in addition.
 pub fn explain(problems: &mut Problems<'_>) {
@@ -311,6 +329,15 @@ fn misplaced(tables: &[&'static TableSpec], key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// docs/WORDS.md says what `check` says.
+    #[test]
+    fn the_page_of_words_has_the_hints_that_people_see() {
+        for word in words() {
+            let place = word.table.unwrap_or("runtime");
+            assert_eq!(hint(place, word.name), Some(word.hint), "{} in {place}", word.name);
+        }
+    }
 
     #[test]
     fn no_hint_is_stale_or_shadowed() {

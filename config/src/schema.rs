@@ -1,11 +1,14 @@
 //! docs/CONFIG.md, written from the declarations in `document`, so that it always agrees with the reader.
 
 mod operators;
+mod topics;
+mod words;
 
 use std::fmt::Write as _;
 
 use crate::document::all_tables;
 use crate::reader::{KeySpec, Presence, TableSpec};
+pub use words::words_markdown;
 
 /// The files in docs/examples that the tables name.
 const EXAMPLES: &[(&str, &str)] = &[
@@ -109,6 +112,7 @@ pub fn markdown() -> String {
     out.push_str(LONG_FORM);
     out.push_str(&fenced(QUICK_START));
     out.push_str(VALUES);
+    topics::write(&mut out);
     let tables = in_reading_order();
     out.push_str("## Tables\n\n");
     for table in &tables {

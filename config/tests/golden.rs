@@ -101,4 +101,6 @@ fn examples_are_accepted() {
 fn the_reference_is_fresh() {
     let stale = compare(&here("../docs/CONFIG.md"), &ringway_config::schema::markdown());
     assert!(stale.is_none(), "docs/CONFIG.md is stale; {RENEW}");
+    let stale = compare(&here("../docs/WORDS.md"), &ringway_config::schema::words_markdown());
+    assert!(stale.is_none(), "docs/WORDS.md is stale; {RENEW}");
 }

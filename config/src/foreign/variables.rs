@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Variable and operator.
-const VARIABLES: &[(&str, &str)] = &[
+pub const VARIABLES: &[(&str, &str)] = &[
     ("args", "%QUERY_PARAMS%"),
     ("body_bytes_sent", "%BYTES_SENT%"),
     ("bytes_sent", "%DOWNSTREAM_WIRE_BYTES_SENT%"),

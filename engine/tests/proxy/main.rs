@@ -44,6 +44,7 @@ mod outlier;
 mod paths;
 mod privileges;
 mod rate_limit;
+mod recipes;
 mod reload;
 mod restart;
 mod retries;
