@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 fn hedging(origin: SocketAddr, policy: &str) -> Ringway {
+    hedging_after("150ms", origin, policy)
+}
+
+fn hedging_after(per_try_timeout: &str, origin: SocketAddr, policy: &str) -> Ringway {
     Setup::new(&format!(
         r#"
 [[listeners]]
@@ -24,7 +28,7 @@ match = {{ prefix = "/" }}
 [listeners.http.virtual_hosts.routes.route]
 cluster = "app"
 hedge_on_per_try_timeout = true
-retry_policy = {{ per_try_timeout = "150ms", retry_back_off = {{ base_interval = "1ms" }}, {policy} }}
+retry_policy = {{ per_try_timeout = "{per_try_timeout}", retry_back_off = {{ base_interval = "1ms" }}, {policy} }}
 [[clusters]]
 name = "app"
 endpoints = ["{origin}"]
@@ -169,8 +173,8 @@ fn a_policy_without_retries_does_not_hedge() {
         let mut client = proxy.connect();
         client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
         assert_eq!(client.response().status(), 504);
-        assert_eq!(origin.requests().len(), 1);
         assert_eq!(proxy.log_lines("log", 1)[0], format!("504 {flags} upstream_per_try_timeout 1"));
+        assert_eq!(proxy.stat("cluster.app.upstream_rq_total"), 1);
         assert_eq!(proxy.stat("cluster.app.upstream_rq_per_try_timeout"), 1);
     }
 }
@@ -178,9 +182,14 @@ fn a_policy_without_retries_does_not_hedge() {
 /// A try on which nothing moves is given up, and an ordinary retry follows.
 #[test]
 fn an_idle_try_is_not_hedged() {
-    let origin = slow(&[(Later, 200), (Now, 200)]);
-    let proxy = hedging(origin.address, "retry_on = [\"reset\"], per_try_idle_timeout = \"50ms\"");
-    assert_eq!(proxy.get("/").text(), "1:");
-    assert_eq!(proxy.stat("cluster.app.upstream_rq_per_try_idle_timeout"), 1);
+    let origin = slow(&[(Never, 200), (Now, 200)]);
+    let policy = "retry_on = [\"reset\"], num_retries = 10, per_try_idle_timeout = \"400ms\"";
+    // Hedging is far off, so that on a busy machine a second try may be idle for too long as well.
+    let proxy = hedging_after("14s", origin.address, policy);
+    let answer = proxy.get("/");
+    assert_eq!(answer.status(), 200);
+    let given_up: u64 = answer.text().trim_end_matches(':').parse().expect("the number of the request");
+    assert!(proxy.stat("cluster.app.upstream_rq_per_try_idle_timeout") as u64 >= given_up.max(1));
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_per_try_timeout"), 0);
     proxy.wait_for_stat("cluster.app.upstream_cx_active", 1);
 }

@@ -23,7 +23,8 @@ fn a_thousand_idle_connections_sleep() {
         let now = after.iter().find(|(other, _)| other == name).map_or(*count, |(_, now)| *now);
         assert!(now - count < 3 * 30, "{name} woke up {} times in 3 s", now - count);
     }
-    assert!(ticks <= 1, "{ticks} clock ticks of CPU time in 3 s");
+    // On a busy machine a wakeup may cost a tick. A thread that spins uses all that it gets: 30 ticks and more.
+    assert!(ticks <= 10, "{ticks} clock ticks of CPU time in 3 s");
     clients.iter_mut().for_each(|client| assert_eq!(client.get("/").status(), 200, "they are all still there"));
 }
 
