@@ -254,6 +254,13 @@ impl ConnectionDeadlines {
         self.arm();
     }
 
+    /// The same once all of it has been handed to the kernel: from the end of `limit` on.
+    pub(super) fn start_lingering(&mut self, now: Nanos, limit: Duration, patience: Duration) {
+        (self.closing, self.idle) = (true, NEVER);
+        self.start_looking(now, nanos(limit), patience);
+        self.arm();
+    }
+
     fn start_looking(&mut self, now: Nanos, after: Nanos, patience: Duration) {
         (self.look, self.patience, self.stall) = (now + after, nanos(patience), Stall::default());
     }

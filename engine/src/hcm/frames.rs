@@ -121,7 +121,7 @@ impl Serving {
                 stats.downstream_cx_idle_timeout.inc();
                 self.link.leave();
             }
-            Expired::Idle | Expired::Look => return Some(Disposition::Abort),
+            Expired::Idle | Expired::Look => return Some(Disposition::Reset),
         }
         // What was just said has to be sent.
         self.reactor.wake(self.reactor.current_task());

@@ -6,7 +6,7 @@ use super::manager::Hcm;
 use crate::http::Exchange;
 use crate::mux::Downstream;
 use crate::mux::h1::{Disposition, Served};
-use crate::net::Accepted;
+use crate::net::{Accepted, Delivery};
 use crate::ring::{Buf, Memory, Reactor};
 use crate::router::{Deadlines, Fault};
 use std::future::poll_fn;
@@ -194,7 +194,8 @@ fn makes_room(connection: &Connection, is_flushing: &mut bool) -> bool {
     false
 }
 
-/// Close as the last exchange requires.
+/// Close as the last exchange requires: behind everything that was said, as long as the client takes some of it in each
+/// `send_timeout`. What is not taken in time is not left to the kernel: the client gets a reset.
 pub(super) async fn end(
     reactor: &Rc<Reactor>,
     connection: &Connection,
@@ -203,34 +204,53 @@ pub(super) async fn end(
 ) {
     let stream = &connection.stream;
     match disposition {
-        Disposition::KeepAlive | Disposition::Abort => return,
+        Disposition::KeepAlive => return,
         Disposition::Reset => return stream.reset_on_close(),
-        Disposition::Close | Disposition::Linger => {}
+        Disposition::Close | Disposition::Linger | Disposition::Abort => {}
     }
     let patience = connection.slot.current().config.timeouts.send.unwrap_or(FLUSH_TIME);
     deadlines.start_flushing(reactor.now(), patience);
+    let mut is_slow = false;
     let stalled = poll_fn(|_| {
         let (flushed, now) = (stream.poll_flushed(0).map(|_| false), reactor.now());
+        is_slow |= flushed.is_pending();
         let looks = flushed.is_pending() && deadlines.expired(now).is_some();
         if looks && deadlines.has_stalled(stream.delivery(), now) { Poll::Ready(true) } else { flushed }
     });
-    if stalled.await {
-        connection.stats.downstream_cx_send_timeout.inc();
-        return stream.reset_on_close();
-    }
-    if disposition == Disposition::Linger || stream.has_received_bytes() {
+    let mut stalled = stalled.await;
+    if !stalled && (is_slow || disposition != Disposition::Close || stream.has_received_bytes()) {
         stream.shutdown_write();
-        deadlines.start_closing(reactor.now(), LINGER_TIME);
-        let mut left = LINGER_BYTES;
-        poll_fn(|_| {
-            while let Poll::Ready(received) = stream.poll_recv() {
-                match received {
-                    Ok(Some(buf)) if buf.len() < left => left -= buf.len(),
-                    _ => return Poll::Ready(()),
-                }
-            }
-            if deadlines.expired(reactor.now()).is_some() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        deadlines.start_lingering(reactor.now(), LINGER_TIME, patience);
+        stalled = linger(reactor, connection, deadlines).await;
     }
+    if stalled {
+        connection.stats.downstream_cx_send_timeout.inc();
+        stream.reset_on_close();
+    }
+}
+
+/// All is said and on its way. Whether the client has stopped taking it.
+async fn linger(reactor: &Rc<Reactor>, connection: &Connection, deadlines: &mut ConnectionDeadlines) -> bool {
+    let stream = &connection.stream;
+    let (mut left, mut has_ended) = (LINGER_BYTES, false);
+    poll_fn(|_| {
+        while !has_ended && let Poll::Ready(received) = stream.poll_recv() {
+            match received {
+                Ok(Some(buf)) if buf.len() < left => left -= buf.len(),
+                Ok(None) if stream.delivery().waits => has_ended = true,
+                _ => return Poll::Ready(false),
+            }
+        }
+        let now = reactor.now();
+        match deadlines.expired(now) {
+            _ if stream.is_broken() => Poll::Ready(false),
+            None => Poll::Pending,
+            Some(_) => match stream.delivery() {
+                Delivery { waits: false, .. } => Poll::Ready(false),
+                delivery if deadlines.has_stalled(delivery, now) => Poll::Ready(true),
+                _ => Poll::Pending,
+            },
+        }
+    })
+    .await
 }

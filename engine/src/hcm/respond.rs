@@ -8,7 +8,7 @@ use super::serving::{Ending, Serving};
 use crate::http::format::ResponseFlags;
 use crate::http::{Exchange, FieldId, Reply};
 use crate::http_filter::Responding;
-use crate::mux::{Hooks, Piece};
+use crate::mux::{Downstream, Hooks, Piece};
 use crate::router::{Fault, Try};
 use std::task::Poll;
 use std::time::Duration;
@@ -188,7 +188,9 @@ async fn read_away(serving: &mut Serving<'_, '_, '_>) {
 pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> Ending {
     let Serving { hcm, connection, exchange, client, .. } = serving;
     count_fault(hcm, fault);
-    if fault == Fault::DownstreamStalled {
+    // Where bytes wait at the end of an idle time, it is the client that has taken none of them.
+    let takes_nothing = |wire: &Downstream<'_>| wire.delivery().is_some_and(|delivery| delivery.waits);
+    if fault == Fault::DownstreamStalled || fault == Fault::StreamIdle && takes_nothing(client.upload.wire) {
         client.upload.wire.give_up();
     }
     let mut telling = telling(fault, exchange.facts.times.request_end.is_some(), exchange.facts.timeout_is_204);

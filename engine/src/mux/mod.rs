@@ -200,7 +200,7 @@ impl Downstream<'_> {
     }
 
     /// The client takes nothing: it is to see a reset.
-    pub fn give_up(&self) {
+    pub fn give_up(&mut self) {
         forward!(self, wire => wire.give_up());
     }
 

@@ -12,8 +12,13 @@ const SPLICE: [&str; 2] = ["splice_threshold = \"off\"", "splice_threshold = \"6
 
 /// A connection whose receive buffer is small, so that the kernel does not hide the proxy's work.
 fn narrow(proxy: &Ringway) -> Client {
+    with_receive_buffer(proxy, 64 * 1024)
+}
+
+/// A connection whose receive buffer has `size` bytes.
+pub fn with_receive_buffer(proxy: &Ringway, size: usize) -> Client {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(64 * 1024).expect("SO_RCVBUF");
+    socket.set_recv_buffer_size(size).expect("SO_RCVBUF");
     socket.connect(&proxy.address(0).into()).expect("connected");
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(super::support::PATIENCE)).expect("SO_RCVTIMEO");

@@ -1,6 +1,7 @@
 //! Clients that leave, send or read slowly while this side waits for something else.
 
 use super::filters::filtering;
+use super::flow::with_receive_buffer;
 use super::support::{Client, Origin, Ringway, Setup, eventually, forwarding, pattern, response};
 use super::timeouts::black_hole;
 use std::io::{Read, Write};
@@ -135,5 +136,53 @@ fn a_response_that_is_not_taken_is_reset() {
     proxy.wait_for_stat("cluster.app.upstream_cx_active", 0);
     let mut rest = Vec::new();
     let error = client.stream.read_to_end(&mut rest).expect_err("a reset");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+/// An origin whose response to `/cut` breaks off; another path gets `len` bytes.
+fn cutting(len: usize) -> Origin {
+    Origin::recording(move |connection, request, _| {
+        if request.target() == "/cut" {
+            connection.try_send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegun");
+            return false;
+        }
+        connection.try_send(&response(200, &[], pattern(len)))
+    })
+}
+
+/// A response that breaks off ends the connection, but only behind the responses before it.
+#[test]
+fn what_was_said_before_a_response_that_breaks_off_arrives() {
+    const LEN: usize = 190_000;
+    let origin = cutting(LEN);
+    let proxy = Ringway::before(origin.address, "");
+    let mut client = with_receive_buffer(&proxy, 4096);
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /cut HTTP/1.1\r\nHost: h\r\n\r\n");
+    proxy.wait_for_stat("http.ingress_http.downstream_rq_tx_reset", 1);
+    let mut answer = Vec::new();
+    client.stream.read_to_end(&mut answer).expect("an orderly end");
+    let cut = b"\r\n\r\nbegun";
+    assert!(answer.ends_with(cut) && answer.len() > LEN, "{} bytes", answer.len());
+    let begin = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    assert!(answer[begin..begin + LEN] == pattern(LEN), "the first response is whole");
+}
+
+/// A client that takes nothing of a response whose time is over gets a reset, and the kernel keeps nothing for it.
+#[test]
+fn a_response_that_broke_off_and_is_not_taken_is_reset() {
+    let origin = Origin::recording(|connection, _, _| {
+        connection.try_send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+        let piece = pattern(1 << 20);
+        while connection.try_send(&piece) {}
+        false
+    });
+    let config = forwarding(origin.address, "send_timeout = \"2s\"")
+        .replace("cluster = \"app\"", "cluster = \"app\", timeout = \"500ms\"");
+    let proxy = Ringway::start(&config);
+    let mut client = with_receive_buffer(&proxy, 4096);
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    proxy.wait_for_stat("http.ingress_http.downstream_rq_tx_reset", 1);
+    proxy.wait_for_stat("http.ingress_http.downstream_cx_active", 0);
+    let error = client.stream.read_to_end(&mut Vec::new()).expect_err("a reset");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }

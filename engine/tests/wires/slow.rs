@@ -168,6 +168,58 @@ in_all_pairs! {
         }
     }
 
+    /// An earlier response of the connection is sent to its end, however slowly it is taken, and then what there is of the one
+    /// that broke off.
+    fn a_response_that_breaks_off_does_not_take_what_was_said_before_it_with_it(pair) {
+        if pair.0 == Wire::H1 {
+            let mut bench = Bench::new(pair);
+            let client = slow_client(&mut bench, "", 100_000);
+            client.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+            bench.settle();
+            let got = bench.arrived();
+            bench.respond(got, 200, &[], Some(1000));
+            bench.respond_data(got, b"begun");
+            bench.fail(got);
+            bench.settle();
+            assert_eq!((bench.http("downstream_rq_active"), bench.http("downstream_rq_tx_reset")), (0, 1));
+            let mut taken = Vec::new();
+            loop {
+                bench.advance(SECOND);
+                match client.poll_recv() {
+                    Poll::Ready(Ok(Some(bytes))) => taken.extend_from_slice(&bytes),
+                    Poll::Ready(Ok(None)) => break,
+                    other => panic!("{other:?} behind {} bytes", taken.len()),
+                }
+            }
+            assert!(taken.len() > 100_000 && taken.ends_with(b"\r\n\r\nbegun"), "{}", taken.len());
+            drop(client);
+            bench.finish();
+        }
+    }
+
+    /// Neither does one of which nothing is taken stay for ever, whether it waits here or in the kernel.
+    fn a_response_that_broke_off_and_is_not_taken_resets_its_connection(pair) {
+        if pair.0 == Wire::H1 {
+            for sent in [LARGE, 1000] {
+                let mut bench = Bench::with(pair, "", "timeout = \"15s\"", "");
+                let client = bench.shard.connect(0, "192.0.2.9:40000".parse().expect("an address"));
+                client.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+                bench.settle();
+                let got = bench.arrived();
+                bench.respond(got, 200, &[], Some(LARGE + 1));
+                bench.respond_data(got, &pattern(sent));
+                bench.advance(SECOND * 20);
+                assert_eq!((bench.http("downstream_rq_active"), bench.cluster("upstream_rq_timeout")), (0, 1));
+                bench.advance(SECOND * 30);
+                assert_eq!((bench.http("downstream_cx_active"), bench.http("downstream_cx_send_timeout")), (1, 0));
+                bench.advance(SECOND * 45);
+                assert_eq!((bench.http("downstream_cx_active"), bench.http("downstream_cx_send_timeout")), (0, 1));
+                assert!(matches!(client.poll_recv(), Poll::Ready(Err(_))), "the client sees a reset");
+                bench.finish();
+            }
+        }
+    }
+
     /// What was taken in the end is no stall: the connection is idle, and goes on.
     fn a_connection_whose_last_response_was_taken_stays(pair) {
         if pair.0 == Wire::H1 {

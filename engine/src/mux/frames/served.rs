@@ -195,7 +195,7 @@ impl Served {
     }
 
     /// Closing resets the stream.
-    pub(in crate::mux) fn give_up(&self) {}
+    pub(in crate::mux) fn give_up(&mut self) {}
 
     pub(in crate::mux) fn is_broken(&self) -> bool {
         self.link.is_broken(self.key)

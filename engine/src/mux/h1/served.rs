@@ -20,9 +20,10 @@ pub enum Disposition {
     Close,
     /// The client may still be sending.
     Linger,
-    /// The response is incomplete, and the client must be able to tell.
+    /// The response is incomplete: the connection ends behind what there is of it, so that the client can tell.
     Abort,
-    /// As `Abort`, where only a reset tells: the response's end would be the connection's.
+    /// The same where only a reset tells, because the response's end would be the connection's, and where the client takes
+    /// nothing.
     Reset,
 }
 
@@ -52,6 +53,8 @@ pub struct Served<'c> {
     sent: u64,
     /// The response's, once its head is written.
     shape: Option<ResponseShape>,
+    /// The client takes nothing.
+    given_up: bool,
 }
 
 impl<'c> Served<'c> {
@@ -74,6 +77,7 @@ impl<'c> Served<'c> {
             writer: BodyWriter::default(),
             sent: 0,
             shape: None,
+            given_up: false,
         }
     }
 
@@ -288,8 +292,8 @@ impl<'c> Served<'c> {
         Some(self.stream.delivery())
     }
 
-    pub(in crate::mux) fn give_up(&self) {
-        self.stream.reset_on_close();
+    pub(in crate::mux) fn give_up(&mut self) {
+        self.given_up = true;
     }
 
     pub(in crate::mux) fn reads_away(&self) -> bool {
@@ -310,6 +314,9 @@ impl<'c> Served<'c> {
         self.flush();
         if let Some(rest) = self.rest.take() {
             self.stream.unread(rest);
+        }
+        if self.given_up {
+            return Disposition::Reset;
         }
         let Some(shape) = self.shape else { return Disposition::Abort };
         match whole {
