@@ -24,7 +24,7 @@ pub struct Diagnostics {
 }
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostic {
     /// The file, as it was named.
     pub file: String,

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod http;
+mod tls;
 mod variables;
 
 use std::collections::HashSet;
@@ -28,12 +29,6 @@ const TOP_LEVEL: &[(&str, &str)] = &[
 
 /// Key and hint, for every table that has no such key.
 const ANYWHERE: &[(&str, &str)] = &[
-    ("tls", "TLS is not supported yet"),
-    ("transport_socket", "TLS is not supported yet"),
-    ("tls_context", "TLS is not supported yet"),
-    ("common_tls_context", "TLS is not supported yet"),
-    ("ssl", "TLS is not supported yet"),
-    ("certificate", "TLS is not supported yet"),
     ("load_assignment", "write the endpoints directly: endpoints = [\"127.0.0.1:8080\"]"),
     ("hosts", "write endpoints = [\"127.0.0.1:8080\"]"),
     ("servers", "write endpoints = [\"127.0.0.1:8080\"]"),
@@ -74,7 +69,10 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("tcp_proxy", "TCP proxying is not supported yet: only http"),
     ("default_filter_chain", "write it as the last of filter_chains, without match"),
     ("filter_chain_match", "it is called match"),
-    ("server_names", "matching by server name needs TLS, which is not supported yet"),
+    (
+        "server_names",
+        "filter chains are not chosen by server name yet; certificates are: certificates = [...], in `tls`",
+    ),
     (
         "prefix_ranges",
         "matching by destination address is not supported yet; source_prefix_ranges and destination_ports are",
@@ -173,9 +171,6 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("limit_req_zone", "it is a filter of `http`: http_filters = [{ local_ratelimit = { ... } }]"),
     ("limit_rate", "it is the response_rate_limit of the filter `fault`"),
     ("large_client_header_buffers", "it is called max_headers_size, in `http`"),
-    ("ssl_certificate", "TLS is not supported yet"),
-    ("ssl_certificate_key", "TLS is not supported yet"),
-    ("certificates", "TLS is not supported yet"),
     ("timeout_connect", "it is called connect_timeout, in [[clusters]]"),
     ("timeout_client", "it is called stream_idle_timeout and idle_timeout, in `http`"),
     ("timeout_server", "it is called stream_idle_timeout; a limit for the whole response is timeout, in `route`"),
@@ -284,6 +279,10 @@ fn below_header<'s, 't>(
         return None;
     }
     let header = written[..index].iter().rfind(|it| it.kind != Kind::Key)?;
+    // A key that dots lead to is in another table than that of the header.
+    if statement.path.len() != header.path.len() + 1 {
+        return None;
+    }
     let (outer, _) = place.rsplit_once('.')?;
     let spec = tables.iter().find(|spec| spec.place == outer)?;
     let known = spec.keys.iter().find(|known| known.name == key)?;
@@ -311,12 +310,16 @@ fn hint(place: &str, key: &str) -> Option<&'static str> {
             return Some("a filter is a table with its name as key: { fault = { ... } }");
         }
     }
-    let placed = http::PLACED.iter().chain(cluster::FOREIGN).find(|(table, known, _)| *table == place && *known == key);
-    if let Some((_, _, hint)) = placed {
+    if let Some((_, _, hint)) = placed().find(|(table, known, _)| *table == place && *known == key) {
         return Some(hint);
     }
     let top_level = TOP_LEVEL.iter().filter(|_| place.is_empty());
-    top_level.chain(ANYWHERE).find(|(known, _)| *known == key).map(|(_, hint)| *hint)
+    top_level.chain(ANYWHERE).chain(tls::ANYWHERE).find(|(known, _)| *known == key).map(|(_, hint)| *hint)
+}
+
+/// Every hint for one table: table, key and hint.
+fn placed() -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
+    http::PLACED.iter().chain(cluster::FOREIGN).chain(tls::PLACED)
 }
 
 /// The tables that have this key, if it exists elsewhere.
@@ -341,17 +344,18 @@ mod tests {
 
     #[test]
     fn no_hint_is_stale_or_shadowed() {
-        for (index, (key, _)) in ANYWHERE.iter().enumerate() {
+        let anywhere: Vec<_> = ANYWHERE.iter().chain(tls::ANYWHERE).collect();
+        for (index, (key, _)) in anywhere.iter().enumerate() {
             let owners: Vec<_> =
                 all_tables().into_iter().filter(|table| table.keys.iter().any(|it| it.name == *key)).collect();
             assert!(owners.is_empty(), "`{key}` exists now, in {}: remove its hint", owners[0].title());
-            assert!(!ANYWHERE[..index].iter().any(|(earlier, _)| earlier == key), "`{key}` is listed twice");
+            assert!(!anywhere[..index].iter().any(|(earlier, _)| earlier == key), "`{key}` is listed twice");
         }
-        for (index, (place, key, _)) in http::PLACED.iter().chain(cluster::FOREIGN).enumerate() {
+        for (index, (place, key, _)) in placed().enumerate() {
             let table = all_tables().into_iter().find(|table| table.place == *place);
             let table = table.unwrap_or_else(|| panic!("there is no table {place}"));
             assert!(!table.keys.iter().any(|it| it.name == *key), "{place} has `{key}` now: remove its hint");
-            let mut earlier = http::PLACED.iter().chain(cluster::FOREIGN).take(index);
+            let mut earlier = placed().take(index);
             assert!(!earlier.any(|(table, it, _)| table == place && it == key), "`{key}` of {place} is listed twice");
         }
         for filter in FILTERS_LATER {

@@ -17,6 +17,7 @@ mod retry;
 mod route;
 mod source;
 mod spelling;
+mod tls;
 mod unused;
 
 use std::collections::hash_map::Entry;
@@ -173,6 +174,13 @@ impl Resolver<'_, '_, '_> {
     fn need(&mut self, origin: &Origin, what: model::Needed) {
         let at = self.problems.located(self.file, Problem::at(origin, ""));
         self.needs.push(model::Need { what, at });
+    }
+
+    /// Where a need at `origin` stands: at the value, where `Problems::place` gives that of the key.
+    fn place_of_value(&self, origin: &Origin) -> model::Place {
+        let at = self.problems.located(self.file, Problem::at(origin, ""));
+        let limited = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        model::Place { line: limited(at.line), column: limited(at.column) }
     }
 
     /// Reports `value` if it is already among the `first` ones, else adds it.

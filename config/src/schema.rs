@@ -17,6 +17,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("admin.toml", include_str!("../../docs/examples/admin.toml")),
     ("allow-lists.toml", include_str!("../../docs/examples/allow-lists.toml")),
     ("buffer.toml", include_str!("../../docs/examples/buffer.toml")),
+    ("certificates.toml", include_str!("../../docs/examples/certificates.toml")),
     ("circuit-breakers.toml", include_str!("../../docs/examples/circuit-breakers.toml")),
     ("clusters.toml", include_str!("../../docs/examples/clusters.toml")),
     ("compressor.toml", include_str!("../../docs/examples/compressor.toml")),
@@ -38,6 +39,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("localities.toml", include_str!("../../docs/examples/localities.toml")),
     ("minimal.toml", include_str!("../../docs/examples/minimal.toml")),
     ("mirror.toml", include_str!("../../docs/examples/mirror.toml")),
+    ("mutual-tls.toml", include_str!("../../docs/examples/mutual-tls.toml")),
     ("outlier-detection.toml", include_str!("../../docs/examples/outlier-detection.toml")),
     ("redirect.toml", include_str!("../../docs/examples/redirect.toml")),
     ("retries.toml", include_str!("../../docs/examples/retries.toml")),
@@ -45,6 +47,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("routes.toml", include_str!("../../docs/examples/routes.toml")),
     ("runtime.toml", include_str!("../../docs/examples/runtime.toml")),
     ("subsets.toml", include_str!("../../docs/examples/subsets.toml")),
+    ("tls.toml", include_str!("../../docs/examples/tls.toml")),
+    ("upstream-tls.toml", include_str!("../../docs/examples/upstream-tls.toml")),
     ("virtual-hosts.toml", include_str!("../../docs/examples/virtual-hosts.toml")),
     ("weighted-clusters.toml", include_str!("../../docs/examples/weighted-clusters.toml")),
 ];
@@ -82,7 +86,8 @@ with one virtual host for every domain may have `routes` directly. The smallest 
 "#;
 
 const LONG_FORM: &str = r#"
-**The long form** names every step. This file means the same, and has room for more filter chains and virtual hosts:
+**The long form** names every step, and has room for more filter chains and virtual hosts. This is Envoy's quick start, which
+forwards requests over [TLS](TLS.md):
 
 "#;
 

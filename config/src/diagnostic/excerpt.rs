@@ -5,7 +5,7 @@ pub(super) const EXCERPT_COLUMNS: usize = 110;
 const TAB: &str = "    ";
 
 /// A source line fit for a terminal, and the place of the carets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Excerpt {
     pub line: String,
     pub caret_column: usize,

@@ -9,6 +9,10 @@ use crate::model::{Address, Cidr};
 /// Bytes of a socket's path (sun_path in unix(7) without the zero byte that ends it).
 const UNIX_PATH_MAX: usize = 107;
 
+/// Bytes of a host name and of one label of it (RFC 1035 section 2.3.4, in text form).
+const NAME_MAX: usize = 253;
+const LABEL_MAX: usize = 63;
+
 impl FromText for Address {
     fn shape() -> Shape {
         Shape::Address
@@ -78,6 +82,20 @@ fn address_hint(text: &str) -> Option<String> {
         return Some("host names are looked up only for endpoints: write the IP address, or \"unix:/path\"".into());
     }
     None
+}
+
+/// The name in lower case, if it can be looked up (RFC 1123 section 2.1; with underscores, which are common).
+pub fn dns_name(text: &str) -> Option<String> {
+    let labels = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        let bytes_ok = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        bytes_ok && (1..=LABEL_MAX).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    // A last label of digits makes it a mistyped IPv4 address.
+    let last = labels.rsplit('.').next().unwrap_or_default();
+    let is_numeric = last.bytes().all(|byte| byte.is_ascii_digit());
+    let is_name = labels.len() <= NAME_MAX && labels.split('.').all(is_label) && !is_numeric;
+    is_name.then(|| text.to_ascii_lowercase())
 }
 
 impl FromText for Cidr {

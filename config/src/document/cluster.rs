@@ -14,6 +14,7 @@ pub use lb::{LbPolicyName, Maglev, RingHash, SlowStart, Subsets};
 pub use limits::{CircuitBreakers, RetryBudget};
 pub use outlier::OutlierDetection;
 
+use super::tls::UpstreamTls;
 use lb::{LeastRequest, PeakEwma, RoundRobin};
 
 use crate::model::LookupFamily;
@@ -80,7 +81,9 @@ table! {
         /// Limits on the traffic to this cluster, for the whole process.
         circuit_breakers: CircuitBreakers, optional "no limit";
 
-        /// Time to establish a connection. Above it, the try has failed, with status 503.
+        /// TLS to the endpoints; `{}` switches it on with every default. Health checks use it, too.
+        tls: UpstreamTls, optional "plain text";
+        /// Time to establish a connection, with the handshake of TLS. Above it, the try has failed, with status 503.
         connect_timeout: Time<1>, default "\"5s\"";
         /// How long an unused connection stays in the pool.
         idle_timeout: Timeout, default "\"1h\"";

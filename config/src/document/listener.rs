@@ -1,6 +1,7 @@
 //! `[[listeners]]` and their filter chains.
 
 use super::http::Http;
+use super::tls::DownstreamTls;
 use crate::model::{Address, Cidr};
 use crate::reader::{Int, List, Name, table};
 
@@ -27,6 +28,8 @@ table! {
         /// limit_conn). At the limit, a new connection replaces the client's own connection that has been idle longest; if
         /// none is idle, the new one is closed. Behind another proxy or a NAT many clients have one address.
         max_connections_per_client: Int<1, { u64::MAX }>, optional "no limit";
+        /// TLS for every connection. It belongs to `http`; with `filter_chains`, each chain has its own.
+        tls: DownstreamTls, optional "plain text";
         /// HTTP for every connection. Excludes `filter_chains`.
         http: Http, optional "see `filter_chains`";
         /// What serves a connection, by its addresses: the first chain that matches. A connection that matches none is
@@ -42,6 +45,8 @@ table! {
         name: Name, optional "`filter_chain_` and its index";
         /// The connections that this chain serves. Only the last chain may leave it out.
         r#match: FilterChainMatch, optional "every connection";
+        /// TLS for these connections.
+        tls: DownstreamTls, optional "plain text";
         /// HTTP for these connections.
         http: Http, required;
     }

@@ -18,6 +18,7 @@ mod route;
 mod runtime;
 mod source;
 mod template;
+mod tls;
 
 pub use access_log::{AccessLog, AccessLogFilter};
 pub use cluster::{
@@ -36,6 +37,7 @@ pub use route::{DirectResponse, Redirect, Route, RouteMatch, VirtualHost};
 pub use runtime::{Admin, Runtime, ShardCount};
 pub use source::{AddressCondition, ranges};
 pub use template::TemplateRewrite;
+pub use tls::{DownstreamTls, UpstreamTls, group_name, suite_name};
 
 use crate::reader::{List, Shape, TableSpec, table};
 

@@ -40,6 +40,7 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     (FORWARD, "gzip", "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]"),
     (CHAIN, "tcp", "TCP proxying is not supported yet: only http"),
     (CHAIN, "filters", "write the HTTP settings directly: http = { ... }"),
+    (HTTP, "tls", "it belongs next to `http`, in the listener or the filter chain"),
     (HTTP, "filters", "it is called http_filters: http_filters = [{ fault = { ... } }]"),
     (HTTP, "skip_xff_append", "write x_forwarded_for = false"),
     (HTTP, "internal_address_config", "it is called internal_addresses, a list: [\"10.0.0.0/8\"]"),

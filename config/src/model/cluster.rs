@@ -1,6 +1,6 @@
 //! Clusters: where their endpoints come from, how one is picked, what protects them.
 
-use super::{Address, CircuitBreakers, HealthCheck, OutlierDetection, Place};
+use super::{Address, CircuitBreakers, HealthCheck, OutlierDetection, Place, UpstreamTls};
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +17,8 @@ pub struct Cluster {
     pub outlier_detection: Option<OutlierDetection>,
     /// For the priorities Default and High.
     pub circuit_breakers: [CircuitBreakers; 2],
-    /// Default 5s.
+    pub tls: Option<UpstreamTls>,
+    /// Default 5s. The handshake of TLS is part of it.
     pub connect_timeout: Duration,
     /// How long a connection may stay unused in the pool (default 1h).
     pub idle_timeout: Option<Duration>,

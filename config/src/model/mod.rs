@@ -10,6 +10,7 @@ mod http;
 mod ranges;
 mod resilience;
 mod route;
+mod tls;
 
 pub use cluster::*;
 pub use filter::*;
@@ -18,6 +19,7 @@ pub use http::*;
 pub use ranges::*;
 pub use resilience::*;
 pub use route::*;
+pub use tls::*;
 
 pub use crate::diagnostic::Diagnostic;
 pub use crate::place::Place;
@@ -60,6 +62,10 @@ pub enum Needed {
     Address(Address),
     /// A file to append to.
     LogFile(PathBuf),
+    /// A file of certificates, keys or certificate authorities, which TLS reads.
+    Pem(PathBuf),
+    /// Those that the system trusts: a cluster verifies its endpoints with them.
+    Authorities,
 }
 
 /// How the process uses the machine.
@@ -171,6 +177,7 @@ pub struct FilterChain {
     pub name: String,
     /// `None` matches every connection.
     pub matcher: Option<FilterChainMatch>,
+    pub tls: Option<Arc<DownstreamTls>>,
     pub filter: NetworkFilter,
 }
 

@@ -89,6 +89,13 @@ fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
             Some("put it in a list: [{ ... }], or write [[...]] as its header".into())
         }
         (Shape::List(_), _) => Some("put it in a list: [...]".into()),
+        (Shape::Table(_), DeValue::Boolean(true)) => {
+            Some("write a table, { ... }; {} has every default, where no key must be there".into())
+        }
+        (Shape::Words(_), DeValue::Float(n)) => Some(format!("put it in quotes: \"{n}\"")),
+        (Shape::Text { noun: "a file path", .. }, DeValue::Table(_)) => {
+            Some("write the path itself, as a string".into())
+        }
         (Shape::Table(_), DeValue::Array(_)) => {
             Some("there is only one of these: write [...] as its header, not [[...]], or { ... }".into())
         }

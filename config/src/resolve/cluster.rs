@@ -37,6 +37,9 @@ impl<'d> Resolver<'d, '_, '_> {
         let health_checks = self.health_checks(cluster);
         let outlier_detection = cluster.outlier_detection.given().map(|written| self.outlier_detection(written));
         let circuit_breakers = self.circuit_breakers(&cluster.circuit_breakers);
+        let tls = cluster.tls.given().map(|written| self.upstream_tls(written));
+        self.check_names(cluster);
+        self.check_ports(cluster);
         Some(Cluster {
             place: self.problems.place(&cluster.origin),
             name: cluster.name.value()?,
@@ -47,6 +50,7 @@ impl<'d> Resolver<'d, '_, '_> {
             health_checks,
             outlier_detection,
             circuit_breakers,
+            tls,
             connect_timeout: cluster.connect_timeout.0,
             idle_timeout: cluster.idle_timeout.0,
             max_idle_connections: cluster.max_idle_connections.value.to_u32(),

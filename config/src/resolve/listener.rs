@@ -55,12 +55,17 @@ impl<'d> Resolver<'d, '_, '_> {
             "the listener does not say what to do with its connections",
         );
         self.check_ipv4_compat(listener);
+        if let (Some(tls), Some(_)) = (listener.tls.origin(), listener.filter_chains.origin()) {
+            let problem = Problem::at_key(tls, "`tls` and `filter_chains` exclude each other");
+            self.problems.push(problem.hint(Some("write `tls` in each filter chain that speaks it")));
+        }
         let filter_chains = match listener.http.given() {
             Some(http) => {
                 self.check_peers(listener, http);
+                let tls = self.downstream_tls(&listener.tls);
                 let filter = NetworkFilter::Http(Arc::new(self.http(http)));
                 let place = self.problems.place(&http.origin);
-                vec![FilterChain { place, name: "default".into(), matcher: None, filter }]
+                vec![FilterChain { place, name: "default".into(), matcher: None, tls, filter }]
             }
             None => self.filter_chains(listener),
         };
@@ -114,8 +119,9 @@ impl<'d> Resolver<'d, '_, '_> {
             if let Some(http) = chain.http.given() {
                 self.check_peers(listener, http);
                 let name = chain.name.value().unwrap_or_else(|| format!("filter_chain_{index}"));
+                let tls = self.downstream_tls(&chain.tls);
                 let filter = NetworkFilter::Http(Arc::new(self.http(http)));
-                chains.push(FilterChain { place: self.problems.place(&chain.origin), name, matcher, filter });
+                chains.push(FilterChain { place: self.problems.place(&chain.origin), name, matcher, tls, filter });
             }
         }
         chains

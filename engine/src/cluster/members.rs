@@ -8,6 +8,7 @@ use super::counts::Counts;
 use super::host::{HealthFlags, Host, HostSpec, HostState, Identity};
 use super::outlier::{Outcome, OutlierShared};
 use super::report::{Report, Reports};
+use crate::net::tls;
 use crate::stats::{ClusterStats, HostStats, Registry};
 use crate::upstream::limits::SharedLimits;
 use ringway_config::model::{self, Discovery, EndpointTarget};
@@ -50,6 +51,8 @@ pub struct ClusterShared {
     /// Circuit breakers.
     pub limits: Arc<SharedLimits>,
     pub outlier: Option<OutlierShared>,
+    /// With what connections are made.
+    pub tls: Option<Arc<tls::Current>>,
     /// From shards and discovery to the control thread.
     pub reports: Reports,
     generation: AtomicU64,
@@ -108,12 +111,24 @@ impl ClusterShared {
         shards: usize,
         before: Option<&ClusterShared>,
     ) -> Arc<Self> {
+        Self::with_tls(config, None, registry, shards, before)
+    }
+
+    /// The same, with what its connections are made with.
+    pub fn with_tls(
+        config: &model::Cluster,
+        tls: Option<Arc<tls::Current>>,
+        registry: &Registry,
+        shards: usize,
+        before: Option<&ClusterShared>,
+    ) -> Arc<Self> {
         let shared = Self {
             config: Arc::new(config.clone()),
             shards,
             stats: registry.scope(&config.name, CONTROL),
             limits: SharedLimits::new(&config.name, &config.circuit_breakers),
             outlier: config.outlier_detection.as_ref().map(OutlierShared::new),
+            tls,
             reports: Reports::default(),
             generation: AtomicU64::new(0),
             members: Mutex::default(),

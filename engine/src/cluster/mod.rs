@@ -29,7 +29,7 @@ pub use supervisor::{Supervisor, Warm};
 use crate::base::clock::Nanos;
 use crate::net::{Network, Protocol};
 use crate::ring::Reactor;
-use crate::stats::{ClusterStats, Registry};
+use crate::stats::{ClusterStats, ClusterTlsStats, Registry};
 use crate::upstream::limits::ShardLimits;
 use crate::upstream::{Pool, PoolGroup, PoolOptions};
 use lb::{Balancer, Tables, Workshop};
@@ -52,6 +52,8 @@ pub struct Cluster {
     reactor: Rc<Reactor>,
     network: Network,
     options: PoolOptions,
+    /// Of a cluster with TLS.
+    tls_stats: Option<Arc<ClusterTlsStats>>,
     /// One shard writes the gauges about the whole process, such as the number of subsets: gauges are added up over shards.
     speaks: bool,
     /// Requests in flight on this shard, to all endpoints together.
@@ -97,6 +99,7 @@ impl Cluster {
             max_idle: config.max_idle_connections as usize,
             max_requests: config.max_requests_per_connection,
             protocol: Protocol::default(),
+            tls: None,
         };
         let limits = ShardLimits::new(&shared.limits, stats.clone(), shard);
         // The gauge may hold the number of an earlier cluster of this name. The first view sets it where there are subsets.
@@ -118,6 +121,7 @@ impl Cluster {
             reactor: reactor.clone(),
             network: network.clone(),
             options,
+            tls_stats: shared.tls.as_ref().map(|_| registry.scope(&shared.config.name, shard)),
             speaks: shard == 0,
             active: Rc::default(),
             seen: Cell::new(u64::MAX),
@@ -275,7 +279,11 @@ impl Cluster {
             &self.reactor,
             &self.network,
             host.spec.addresses(),
-            PoolOptions { protocol, ..self.options.clone() },
+            PoolOptions {
+                protocol,
+                tls: host.spec.connector(self.shared.tls.as_ref(), self.tls_stats.as_ref()),
+                ..self.options.clone()
+            },
             self.stats.clone(),
             &self.pools,
             stats.clone(),

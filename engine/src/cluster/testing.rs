@@ -28,6 +28,7 @@ pub(crate) fn cluster() -> model::Cluster {
         health_checks: Vec::new(),
         outlier_detection: None,
         circuit_breakers: [model::CircuitBreakers::default(), model::CircuitBreakers::default()],
+        tls: None,
         connect_timeout: Duration::from_secs(5),
         idle_timeout: None,
         max_idle_connections: 1024,

@@ -28,7 +28,7 @@ impl Coding {
     }
 
     /// As Envoy names the library, in settings and statistics.
-    pub fn library_name(self) -> &'static str {
+    pub fn envoy_name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
             Self::Brotli => "brotli",

@@ -7,6 +7,7 @@ use super::span::Span;
 use crate::base::clock::Nanos;
 use crate::ring::Reactor;
 use ringway_config::model;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -75,7 +76,7 @@ pub struct TryFacts {
     /// "HTTP/1.1", once there is a connection.
     pub protocol: Option<&'static str>,
     /// Why a connection to the endpoint could not be made.
-    pub connect_error: Option<&'static str>,
+    pub connect_error: Option<Cow<'static, str>>,
     pub times: TryTimes,
     pub wire: TryWireBytes,
 }

@@ -57,7 +57,7 @@ impl Library {
             CompressorSettings::Zstd { level } => EncoderSettings::Zstd { level },
         };
         // Envoy: the name of the library in the file, then the prefix of the library itself.
-        let name = settings.coding().library_name();
+        let name = settings.coding().envoy_name();
         let scope = format!("{}.compressor.{name}.{name}", setup.stat_prefix);
         let direction = |direction: &str| {
             let scope = format!("{scope}.{direction}");

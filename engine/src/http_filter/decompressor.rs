@@ -52,7 +52,7 @@ impl Shared {
 impl Library {
     fn new(coding: Coding, setup: &Setup<'_>) -> Self {
         let direction = |direction: &str| {
-            let name = coding.library_name();
+            let name = coding.envoy_name();
             let scope = format!("{}.decompressor.{name}.{name}.{direction}", setup.stat_prefix);
             let (registry, shard) = (setup.registry, setup.shard);
             Direction { stats: registry.scope(&scope, shard), bytes: registry.scope(&scope, shard) }

@@ -158,6 +158,7 @@ mod tests {
         let mut found = [0; 2];
         for _ in 0..2000 {
             let chain = |_| FilterChain {
+                tls: None,
                 place: Place::default(),
                 name: String::new(),
                 matcher: matcher(&random),

@@ -12,10 +12,10 @@ pub use filter::ListenerFilter;
 pub use full_house::keep;
 
 use crate::hcm::ChainSlot;
-use crate::net::{Accepted, Arrival, ByteStream, Claim, Drain, Full, House, Limits, Permits, Protocol, Seat};
+use crate::net::{Accepted, Arrival, ByteStream, Claim, Drain, Full, House, Limits, Permits, Protocol, Seat, tls};
 use crate::network_filter::NetworkFilter;
 use crate::ring::Reactor;
-use crate::stats::{ListenerStats, ShardStats};
+use crate::stats::{ListenerStats, ListenerTlsStats, ShardStats};
 use full_house::{make_room, may_have_room};
 use ringway_config::model::Binding;
 use std::cell::RefCell;
@@ -25,7 +25,21 @@ use std::sync::Arc;
 /// A filter chain on this shard.
 pub struct FilterChain {
     pub name: String,
+    /// What its connections begin with, if not with the filter's bytes.
+    pub tls: Option<Rc<ChainTls>>,
     pub filter: NetworkFilter,
+}
+
+/// What a chain shows its clients and asks of them, and how that goes.
+pub struct ChainTls {
+    pub server: Arc<tls::Server>,
+    pub stats: Arc<ListenerTlsStats>,
+}
+
+/// What a chain does with a connection.
+struct Served {
+    tls: Option<Rc<ChainTls>>,
+    filter: NetworkFilter,
 }
 
 pub struct Listener {
@@ -44,9 +58,9 @@ pub struct Listener {
 
 impl Listener {
     /// What serves a connection of this kind.
-    fn choose(&self, arrival: &Arrival) -> Option<NetworkFilter> {
+    fn choose(&self, arrival: &Arrival) -> Option<Served> {
         let index = self.matcher.borrow().choose(arrival)?;
-        self.chains.borrow().get(index).map(|chain| chain.filter.clone())
+        self.chains.borrow().get(index).map(|chain| Served { tls: chain.tls.clone(), filter: chain.filter.clone() })
     }
 
     fn refused(&self, full: Full) {

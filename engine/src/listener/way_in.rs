@@ -1,15 +1,16 @@
 //! A connection's task: its way in, and then its service.
 //!
 //! ```text
-//! accepted ── listener filters ── choice of the chain ── network filters: served to its end
-//!    │             │  at most 15 s        │ none matches
-//!    └─────────────┴── drain, refused ────┴──> closed
+//! accepted ── listener filters ── choice of the chain ── its TLS's handshake ── network filters: served to its end
+//!    │             │  at most 15 s        │ none matches     │ handshake_timeout
+//!    └─────────────┴── drain, refused ────┴──────────────────┴──> closed
 //! ```
 //!
 //! What the way in needs is not kept: a connection that is served is as small as if it had none.
 
-use super::Listener;
-use crate::net::{Accepted, Permits, Registration};
+use super::{Listener, Served};
+use crate::base::clock::Nanos;
+use crate::net::{Accepted, ByteStream, Drain, Permits, Registration, Seat, Transport, tls};
 use crate::network_filter::NetworkFilter;
 use crate::ring::{Pooled, Reactor, Timer};
 use crate::stats::ListenerStats;
@@ -32,7 +33,7 @@ pub(super) fn way_in<S: Future<Output = ()>>(
     permits: Option<Permits>,
     serve: fn(NetworkFilter, Accepted) -> S,
 ) -> impl Future<Output = ()> + use<S> {
-    let start = Start { listener: listener.clone(), accepted, inspect, serve };
+    let start = Start { listener: listener.clone(), accepted, enter, serve };
     let life = Life {
         stats: listener.stats.clone(),
         opened: reactor.now(),
@@ -65,7 +66,7 @@ pin_project! {
         I: Future,
     {
         Arrived { start: Option<Start<I, S>> },
-        Inspecting { #[pin] inspecting: Pooled<I>, listener: Rc<Listener>, serve: fn(NetworkFilter, Accepted) -> S },
+        Entering { #[pin] entering: Pooled<I>, serve: fn(NetworkFilter, Accepted) -> S },
         Serving { #[pin] serving: S },
     }
 }
@@ -74,42 +75,43 @@ pin_project! {
 struct Start<I, S> {
     listener: Rc<Listener>,
     accepted: Accepted,
-    inspect: fn(Rc<Reactor>, Rc<Listener>, Accepted) -> I,
+    enter: fn(Rc<Reactor>, Rc<Listener>, Accepted) -> I,
     serve: fn(NetworkFilter, Accepted) -> S,
 }
 
-impl<I: Future<Output = Option<Accepted>>, S: Future<Output = ()>> Future for WayIn<I, S> {
+impl<I: Future<Output = Option<(NetworkFilter, Accepted)>>, S: Future<Output = ()>> Future for WayIn<I, S> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         loop {
-            let (listener, accepted, serve) = match this.phase.as_mut().project() {
+            let (filter, accepted, serve) = match this.phase.as_mut().project() {
                 PhaseProjected::Serving { serving } => return serving.poll(context),
-                PhaseProjected::Inspecting { inspecting, listener, serve } => match ready!(inspecting.poll(context)) {
-                    Some(accepted) => (listener.clone(), accepted, *serve),
+                PhaseProjected::Entering { entering, serve } => match ready!(entering.poll(context)) {
+                    Some((filter, accepted)) => (filter, accepted, *serve),
                     None => return Poll::Ready(()),
                 },
                 PhaseProjected::Arrived { start } => {
-                    let Some(Start { listener, mut accepted, inspect, serve }) = start.take() else {
+                    let Some(Start { listener, mut accepted, enter, serve }) = start.take() else {
                         return Poll::Ready(());
                     };
                     let registration = accepted.drain.register(&this.life.reactor, this.life.permits.take());
                     accepted.seat = registration.seat();
                     this.life.registration = Some(registration);
-                    if !listener.filters.borrow().is_empty() {
-                        this.life.advance(Stage::Inspected);
-                        let reactor = &this.life.reactor;
-                        let inspecting = reactor.pooled(|| inspect(reactor.clone(), listener.clone(), accepted));
-                        this.phase.set(Phase::Inspecting { inspecting, listener, serve });
-                        continue;
+                    let served =
+                        if listener.filters.borrow().is_empty() { listener.choose(&accepted.arrival) } else { None };
+                    match served {
+                        Some(Served { tls: None, filter }) => (filter, accepted, serve),
+                        // There is more to do first, or nothing at all.
+                        _ => {
+                            this.life.advance(Stage::Entering);
+                            let reactor = &this.life.reactor;
+                            let entering = reactor.pooled(|| enter(reactor.clone(), listener, accepted));
+                            this.phase.set(Phase::Entering { entering, serve });
+                            continue;
+                        }
                     }
-                    (listener, accepted, serve)
                 }
-            };
-            let Some(filter) = listener.choose(&accepted.arrival) else {
-                listener.stats.no_filter_chain_match.inc();
-                return Poll::Ready(());
             };
             this.life.advance(Stage::Served);
             this.phase.set(Phase::Serving { serving: serve(filter, accepted) });
@@ -117,15 +119,17 @@ impl<I: Future<Output = Option<Accepted>>, S: Future<Output = ()>> Future for Wa
     }
 }
 
-/// Let the listener filters see the connection. `None`: it is refused, or came to nothing.
-async fn inspect(reactor: Rc<Reactor>, listener: Rc<Listener>, mut accepted: Accepted) -> Option<Accepted> {
+/// Let the listener filters see the connection, choose its chain, and speak its TLS. `None`: it is refused, or came to
+/// nothing.
+async fn enter(
+    reactor: Rc<Reactor>,
+    listener: Rc<Listener>,
+    mut accepted: Accepted,
+) -> Option<(NetworkFilter, Accepted)> {
     let filters = listener.filters.borrow().clone();
-    let timer = Timer::new(&reactor);
-    timer.arm_in(FILTERS_TIMEOUT);
-    let ending = Timer::new(&reactor);
-    let (drain, seat, opened) = (accepted.drain.clone(), accepted.seat, reactor.now());
-    let passed = {
-        let mut inspecting = pin!(async {
+    let watch = Watch::new(&reactor, &listener, &accepted);
+    if !filters.is_empty() {
+        let inspected = watch.within(FILTERS_TIMEOUT, async {
             for filter in &*filters {
                 if !filter.run(&mut accepted, &reactor).await {
                     return false;
@@ -133,38 +137,101 @@ async fn inspect(reactor: Rc<Reactor>, listener: Rc<Listener>, mut accepted: Acc
             }
             true
         });
+        match inspected.await {
+            Watched::Done(true) => {}
+            Watched::Done(false) | Watched::Ended => return None,
+            Watched::Late => {
+                listener.stats.downstream_pre_cx_timeout.inc();
+                return None;
+            }
+        }
+    }
+    let Some(Served { tls, filter }) = listener.choose(&accepted.arrival) else {
+        listener.stats.no_filter_chain_match.inc();
+        return None;
+    };
+    let Some(tls) = tls else { return Some((filter, accepted)) };
+    let Accepted { stream, mut arrival, listener_stats, drain, seat } = accepted;
+    let handshake = match watch.within(tls.server.handshake_timeout, tls::accept(stream, &tls.server, &reactor)).await {
+        Watched::Done(handshake) => handshake,
+        Watched::Ended => return None,
+        Watched::Late => {
+            listener.stats.downstream_cx_transport_socket_connect_timeout.inc();
+            Err(tls::Failure::Timeout)
+        }
+    };
+    tls::count(&tls.stats.cells(), handshake.as_ref().map(|stream| stream.facts()));
+    match handshake {
+        Ok(stream) => {
+            arrival.transport = Transport::Tls;
+            Some((filter, Accepted { stream: ByteStream::Tls(stream), arrival, listener_stats, drain, seat }))
+        }
+        Err(failure) => {
+            tracing::debug!(target: "ringway::listener", listener = %listener.binding.address, remote = ?arrival.remote, %failure, "no TLS");
+            None
+        }
+    }
+}
+
+/// What may end a connection while it is on its way in.
+struct Watch<'a> {
+    reactor: &'a Rc<Reactor>,
+    listener: &'a Listener,
+    timer: Timer,
+    ending: Timer,
+    drain: Rc<Drain>,
+    seat: Seat,
+    opened: Nanos,
+}
+
+enum Watched<T> {
+    Done(T),
+    /// It took too long.
+    Late,
+    /// The listener drains, or the place is needed.
+    Ended,
+}
+
+impl<'a> Watch<'a> {
+    fn new(reactor: &'a Rc<Reactor>, listener: &'a Listener, accepted: &Accepted) -> Self {
+        let (timer, ending) = (Timer::new(reactor), Timer::new(reactor));
+        let (drain, seat, opened) = (accepted.drain.clone(), accepted.seat, reactor.now());
+        Self { reactor, listener, timer, ending, drain, seat, opened }
+    }
+
+    /// What `work` comes to, if it takes no longer than `time`.
+    async fn within<T>(&self, time: Duration, work: impl Future<Output = T>) -> Watched<T> {
+        self.timer.arm_in(time);
+        let mut work = pin!(work);
         poll_fn(|context| {
+            if let Poll::Ready(done) = work.as_mut().poll(context) {
+                return Poll::Ready(Watched::Done(done));
+            }
             // A connection that is new when a drain begins has some time left for its first request.
-            let end = drain.ends_new(opened);
-            match inspecting.as_mut().poll(context) {
-                Poll::Pending if timer.fired() => {
-                    listener.stats.downstream_pre_cx_timeout.inc();
-                    Poll::Ready(false)
-                }
-                Poll::Pending if end.is_some_and(|end| end <= reactor.now()) => Poll::Ready(false),
-                Poll::Pending if drain.is_asked(seat) => {
-                    listener.stats.downstream_cx_evicted.inc();
-                    drain.give_up(seat);
-                    Poll::Ready(false)
-                }
-                Poll::Pending => {
-                    end.inspect(|end| ending.arm_at(*end));
-                    Poll::Pending
-                }
-                polled => polled,
+            let end = self.drain.ends_new(self.opened);
+            if self.timer.fired() {
+                Poll::Ready(Watched::Late)
+            } else if end.is_some_and(|end| end <= self.reactor.now()) {
+                Poll::Ready(Watched::Ended)
+            } else if self.drain.is_asked(self.seat) {
+                self.listener.stats.downstream_cx_evicted.inc();
+                self.drain.give_up(self.seat);
+                Poll::Ready(Watched::Ended)
+            } else {
+                end.inspect(|end| self.ending.arm_at(*end));
+                Poll::Pending
             }
         })
         .await
-    };
-    passed.then_some(accepted)
+    }
 }
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Accepted,
-    /// It is with the listener filters.
-    Inspected,
+    /// It is with the listener filters, or in the handshake.
+    Entering,
     Served,
 }
 
@@ -184,7 +251,7 @@ impl Life {
         self.leave();
         match stage {
             Stage::Accepted => {}
-            Stage::Inspected => self.stats.downstream_pre_cx_active.inc(),
+            Stage::Entering => self.stats.downstream_pre_cx_active.inc(),
             Stage::Served => self.stats.downstream_cx_active.inc(),
         }
         self.stage = stage;
@@ -194,7 +261,7 @@ impl Life {
     fn leave(&self) {
         match self.stage {
             Stage::Accepted => {}
-            Stage::Inspected => self.stats.downstream_pre_cx_active.dec(),
+            Stage::Entering => self.stats.downstream_pre_cx_active.dec(),
             Stage::Served => self.stats.downstream_cx_active.dec(),
         }
     }

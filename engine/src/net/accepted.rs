@@ -32,6 +32,7 @@ impl Transport {
     pub fn scheme(self) -> &'static str {
         match self {
             Self::Plain => "http",
+            Self::Tls => "https",
         }
     }
 }
@@ -42,4 +43,6 @@ pub enum Transport {
     /// As they are.
     #[default]
     Plain,
+    /// Through records of TLS.
+    Tls,
 }

@@ -57,35 +57,28 @@ impl Channel {
         }
         let queue = queue.get_or_insert_with(SendQueue::new);
         reactor.spare(|spare| queue.push(segment, spare));
-        self.fill(&mut bytes, queue, reactor);
+        take(&mut bytes, queue, self.capacity, reactor);
     }
 
-    /// The "kernel" takes what it has room for.
-    fn fill(&self, bytes: &mut VecDeque<u8>, queue: &mut SendQueue, reactor: &Reactor) {
-        while bytes.len() < self.capacity && !queue.is_empty() {
-            let front = queue.front();
-            let count = front.len().min(self.capacity - bytes.len());
-            bytes.extend(&front[..count]);
-            reactor.spare(|spare| queue.sent(count, spare));
-        }
-    }
-
-    /// The sender is gone, and with it its queue: its buffers are for all.
-    fn take_all(&self, reactor: &Reactor) {
-        let mut bytes = self.bytes.borrow_mut();
+    /// The "kernel" takes as much of the queue as makes it `capacity` bytes.
+    fn fill(&self, capacity: usize, reactor: &Reactor) {
         if let Some(queue) = self.queue.borrow_mut().as_mut() {
-            while !queue.is_empty() {
-                let front = queue.front();
-                let count = front.len();
-                bytes.extend(front);
-                reactor.spare(|spare| queue.sent(count, spare));
-            }
+            take(&mut self.bytes.borrow_mut(), queue, capacity, reactor);
         }
     }
 
     fn clear(&self, reactor: &Reactor) {
         self.bytes.borrow_mut().clear();
         self.queue.borrow_mut().iter_mut().for_each(|queue| reactor.spare(|spare| queue.clear(spare)));
+    }
+}
+
+fn take(bytes: &mut VecDeque<u8>, queue: &mut SendQueue, capacity: usize, reactor: &Reactor) {
+    while bytes.len() < capacity && !queue.is_empty() {
+        let front = queue.front();
+        let count = front.len().min(capacity - bytes.len());
+        bytes.extend(&front[..count]);
+        reactor.spare(|spare| queue.sent(count, spare));
     }
 }
 
@@ -157,9 +150,8 @@ impl PipeEnd {
         let n = front.len().min(channel.read_limit.get());
         let buf = self.reactor.pool().copy_from(&front[..n]);
         bytes.drain(..buf.len());
-        if let Some(queue) = channel.queue.borrow_mut().as_mut() {
-            channel.fill(&mut bytes, queue, &self.reactor);
-        }
+        drop(bytes);
+        channel.fill(channel.capacity, &self.reactor);
         channel.total.set(channel.total.get() + buf.len() as u64);
         self.reactor.wake(channel.writer.get());
         Poll::Ready(Ok(Some(buf)))
@@ -239,7 +231,8 @@ impl Drop for PipeEnd {
         let lost = self.has_received_bytes();
         self.incoming.unread.borrow_mut().clear();
         self.incoming.clear(&self.reactor);
-        self.outgoing.take_all(&self.reactor);
+        // With the sender its queue goes, whose buffers are for all.
+        self.outgoing.fill(usize::MAX, &self.reactor);
         self.incoming.reset.set(true);
         if lost {
             self.outgoing.reset.set(true);

@@ -16,6 +16,7 @@ mod race;
 mod roster;
 mod splice;
 pub mod sys;
+pub mod tls;
 
 pub use accepted::{Accepted, Arrival, Transport};
 pub use bytes::{HeadBytes, Outbox};
@@ -35,11 +36,14 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::task::Poll;
+use tls::TlsStream;
 
 /// A connected stream of bytes in both directions. The methods are those of `ring::Socket`, which documents them.
 pub enum ByteStream {
     Socket(Socket),
     Pipe(PipeEnd),
+    /// Through records, over one of the others.
+    Tls(Box<TlsStream>),
 }
 
 macro_rules! forward {
@@ -47,6 +51,7 @@ macro_rules! forward {
         match $self {
             Self::Socket($stream) => $call,
             Self::Pipe($stream) => $call,
+            Self::Tls($stream) => $call,
         }
     };
 }
@@ -55,7 +60,7 @@ impl ByteStream {
     pub fn poll_connected(&self) -> Poll<io::Result<()>> {
         match self {
             Self::Socket(socket) => socket.poll_connected(),
-            Self::Pipe(_) => Poll::Ready(Ok(())),
+            Self::Pipe(_) | Self::Tls(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -82,20 +87,25 @@ impl ByteStream {
         match self {
             Self::Socket(socket) => socket.has_unread_bytes(),
             Self::Pipe(pipe) => pipe.has_received_bytes(),
+            Self::Tls(stream) => stream.has_unread_bytes(),
         }
     }
 
     /// See `ring::Socket::set_receive_once`; pipes hand out one piece at a time anyway.
     pub fn set_receive_once(&self, on: bool) {
-        if let Self::Socket(socket) = self {
-            socket.set_receive_once(on);
+        match self {
+            Self::Socket(socket) => socket.set_receive_once(on),
+            Self::Pipe(_) => {}
+            Self::Tls(stream) => stream.below().set_receive_once(on),
         }
     }
 
     /// See `ring::Socket::set_receive_class`; a pipe's pieces always fit into the pool's short buffers.
     pub fn set_receive_class(&self, class: ReceiveClass) {
-        if let Self::Socket(socket) = self {
-            socket.set_receive_class(class);
+        match self {
+            Self::Socket(socket) => socket.set_receive_class(class),
+            Self::Pipe(_) => {}
+            Self::Tls(stream) => stream.below().set_receive_class(class),
         }
     }
 
@@ -112,21 +122,32 @@ impl ByteStream {
             Self::Socket(socket) => socket.queue(segment),
             // A pipe takes everything at once.
             Self::Pipe(pipe) => pipe.send_one(segment),
+            Self::Tls(stream) => stream.queue(segment),
         }
     }
 
     pub fn start_send(&self) {
-        if let Self::Socket(socket) = self {
-            socket.start_send();
+        match self {
+            Self::Socket(socket) => socket.start_send(),
+            Self::Pipe(_) => {}
+            Self::Tls(stream) => stream.start_send(),
         }
     }
 
     pub fn poll_flushed(&self, limit: usize) -> Poll<io::Result<()>> {
-        forward!(self, stream => stream.poll_flushed(limit))
+        match self {
+            Self::Socket(stream) => stream.poll_flushed(limit),
+            Self::Pipe(stream) => stream.poll_flushed(limit),
+            Self::Tls(stream) => stream.below().poll_flushed(limit),
+        }
     }
 
     pub fn poll_room(&self, limit: usize) -> Poll<io::Result<usize>> {
-        forward!(self, stream => stream.poll_room(limit))
+        match self {
+            Self::Socket(stream) => stream.poll_room(limit),
+            Self::Pipe(stream) => stream.poll_room(limit),
+            Self::Tls(stream) => stream.below().poll_room(limit),
+        }
     }
 
     pub fn unsent(&self) -> usize {
@@ -145,8 +166,10 @@ impl ByteStream {
 
     /// See `ring::Socket::watch_end`; a pipe tells its last receiver.
     pub fn watch_end(&self) {
-        if let Self::Socket(socket) = self {
-            socket.watch_end();
+        match self {
+            Self::Socket(socket) => socket.watch_end(),
+            Self::Pipe(_) => {}
+            Self::Tls(stream) => stream.below().watch_end(),
         }
     }
 
@@ -162,6 +185,7 @@ impl ByteStream {
                 }
             }
             Self::Pipe(pipe) => pipe.delivery(),
+            Self::Tls(stream) => stream.below().delivery(),
         }
     }
 
@@ -174,11 +198,16 @@ impl ByteStream {
         match self {
             Self::Socket(socket) => sys::reset_on_close(socket.raw_fd()),
             Self::Pipe(pipe) => pipe.reset(),
+            Self::Tls(stream) => stream.reset_on_close(),
         }
     }
 
     pub fn set_receive_waiter(&self, task: TaskId) {
-        forward!(self, stream => stream.set_receive_waiter(task));
+        match self {
+            Self::Socket(stream) => stream.set_receive_waiter(task),
+            Self::Pipe(stream) => stream.set_receive_waiter(task),
+            Self::Tls(stream) => stream.below().set_receive_waiter(task),
+        }
     }
 
     /// This side's address; `None` on a Unix socket and on a pipe.
@@ -186,6 +215,7 @@ impl ByteStream {
         match self {
             Self::Socket(socket) => sys::local_address(socket.raw_fd()),
             Self::Pipe(_) => None,
+            Self::Tls(stream) => stream.below().local_address(),
         }
     }
 
@@ -194,6 +224,7 @@ impl ByteStream {
         match self {
             Self::Socket(socket) => socket.place(),
             Self::Pipe(_) => 0,
+            Self::Tls(stream) => stream.below().place(),
         }
     }
 
@@ -201,7 +232,25 @@ impl ByteStream {
     pub fn plain_socket(&self) -> Option<&Socket> {
         match self {
             Self::Socket(socket) => Some(socket),
-            Self::Pipe(_) => None,
+            Self::Pipe(_) | Self::Tls(_) => None,
+        }
+    }
+
+    /// What the connection's TLS came to; `None` without.
+    pub fn tls(&self) -> Option<&TlsStream> {
+        match self {
+            Self::Tls(stream) => Some(stream),
+            Self::Socket(_) | Self::Pipe(_) => None,
+        }
+    }
+
+    /// Give these few bytes to the kernel at once, if it has room: where the connection ends before a send could begin. To be
+    /// called only where nothing is unsent.
+    fn send_now(&self, bytes: &[u8]) {
+        match self {
+            Self::Socket(socket) => sys::send_now(socket.raw_fd(), bytes),
+            Self::Pipe(pipe) => pipe.write(bytes),
+            Self::Tls(stream) => stream.below().send_now(bytes),
         }
     }
 }

@@ -39,6 +39,13 @@ pub fn listen(binding: &Binding, backlog: u32) -> io::Result<OwnedFd> {
     }
 }
 
+/// Gives `bytes` to the kernel, if it has room for all of them; never waits.
+pub fn send_now(fd: RawFd, bytes: &[u8]) {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the kernel reads `bytes`, which are borrowed for the call, and keeps no pointer.
+    unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+}
+
 /// Makes a listening socket take no new connections. Those that are in its backlog can still be accepted, and so can those
 /// whose handshake has begun: only its first segment (SYN) is dropped, so that the client sends it again a second later,
 /// to a successor, or to no socket and is refused. A Unix socket refuses new connections at once.

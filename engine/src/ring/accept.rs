@@ -119,8 +119,9 @@ impl Acceptor {
     /// The next connection.
     ///
     /// # Errors
-    /// EMFILE, ENFILE, ENOBUFS, ENOMEM: nothing can be accepted for now, whether a connection waits or not. Accepting starts again with the next poll, so
-    /// wait a while before it: the connection that caused the error is still in the backlog and would cause it again.
+    /// EMFILE, ENFILE, ENOBUFS, ENOMEM: nothing can be accepted for now, whether a connection waits or not. Accepting starts
+    /// again with the next poll, so wait a while before it: the connection that caused the error is still in the backlog
+    /// and would cause it again.
     pub fn poll_accept(&self) -> Poll<io::Result<OwnedFd>> {
         let task = self.reactor.current_task();
         self.reactor.io(|io| {

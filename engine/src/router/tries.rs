@@ -377,6 +377,6 @@ pub(super) fn connect_fault(error: &ConnectError) -> Fault {
         ConnectError::Overflow(overflow) => Fault::Overflow(*overflow),
         ConnectError::Timeout => Fault::ConnectTimeout,
         ConnectError::Failed(error) if is_local_shortage(error) => Fault::LocalResources,
-        ConnectError::Failed(_) => Fault::ConnectFailed,
+        ConnectError::Failed(_) | ConnectError::Tls(_) => Fault::ConnectFailed,
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{bind, placement};
 use crate::net::sys;
+use crate::shard::Transports;
 use ringway_config::model::{Address, Config, Diagnostic, Need, Needed};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ fn look_at(config: &Config, concerns: impl Fn(&Needed) -> bool) -> HostReport {
             report.refused.push(told);
         }
     }
+    report.refused.extend(Transports::load(config, None).err().into_iter().flatten());
     report
 }
 
@@ -52,6 +54,8 @@ fn look(config: &Config, what: &Needed) -> Result<(), String> {
         Needed::Address(address) => {
             address_error(address).map_or(Ok(()), |error| Err(bind::explain(&address.clone().into(), &error)))
         }
+        // They are looked at together.
+        Needed::Pem(_) | Needed::Authorities => Ok(()),
         Needed::LogFile(path) => log_file_error(path)
             .map_or(Ok(()), |why| Err(format!("the log {} cannot be written: {why}", path.display()))),
     }

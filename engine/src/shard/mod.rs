@@ -7,6 +7,7 @@ mod mailbox;
 mod memory;
 mod plan;
 mod snapshot;
+mod transports;
 #[cfg(test)]
 mod way_in_tests;
 
@@ -14,6 +15,7 @@ pub use mailbox::{Command, Mailbox};
 pub use memory::MemoryShard;
 pub use plan::{Plan, PlanContext, connections_for};
 pub use snapshot::Sockets;
+pub use transports::Transports;
 
 use crate::hcm::access_log::ShardLog;
 use crate::hcm::{CutOff, HcmShard};

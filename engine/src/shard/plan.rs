@@ -1,10 +1,12 @@
 //! A configuration prepared once for all shards: route tables, log formats, limits, the clusters' members.
 
+use super::transports::Transports;
 use crate::cluster::ClusterShared;
 use crate::hcm::HeaderTable;
 use crate::hcm::access_log::{CompiledLog, OpenError, Writer};
 use crate::http_filter::{SharedChain, number_overrides};
 use crate::listener::ChainMatcher;
+use crate::net::tls::{Client, Current, Server};
 use crate::net::{ClientLimit, ConnectionLimit, House};
 use crate::route::RouteTable;
 use crate::stats::Registry;
@@ -17,10 +19,14 @@ pub struct Plan {
     pub config: model::Config,
     /// For each listener, for each chain.
     pub chains: Vec<Vec<HcmPlan>>,
+    /// For each listener, for each chain: its TLS, if it has any.
+    pub servers: Vec<Vec<Option<Arc<Server>>>>,
     /// For each listener.
     pub matchers: Vec<Arc<ChainMatcher>>,
     /// For each cluster; the same object as in the plan before where nothing changed, so that its health goes on.
     pub clusters: Vec<Arc<ClusterShared>>,
+    /// For each cluster, what its TLS is from when the plan is in force.
+    clients: Vec<Option<Arc<Client>>>,
     /// For each listener, the limits of its connections and of each client's; the same objects as in the plan before, so
     /// that their counts go on.
     pub limits: Vec<(Arc<ConnectionLimit>, Arc<ClientLimit>)>,
@@ -29,6 +35,26 @@ pub struct Plan {
     global_max: Option<u64>,
     /// Where connections wait; the same object in every plan.
     pub house: Arc<House>,
+}
+
+/// Why there is no plan.
+#[derive(Debug)]
+pub enum PlanError {
+    Log(OpenError),
+    /// Files that cannot be used.
+    Tls(Vec<model::Diagnostic>),
+}
+
+impl std::fmt::Display for PlanError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Log(error) => error.fmt(f),
+            Self::Tls(faults) => {
+                let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                f.write_str(&faults.join("\n"))
+            }
+        }
+    }
 }
 
 pub struct HcmPlan {
@@ -55,12 +81,13 @@ impl Plan {
     /// file: clusters, which show in the statistics, are made last.
     ///
     /// # Errors
-    /// An access log cannot be opened.
+    /// A file of TLS cannot be used, or an access log cannot be opened.
     pub fn new(
         mut config: model::Config,
         context: &PlanContext<'_>,
         before: Option<&Self>,
-    ) -> Result<Arc<Self>, OpenError> {
+    ) -> Result<Arc<Self>, PlanError> {
+        let Transports { servers, clients } = Transports::load(&config, before).map_err(PlanError::Tls)?;
         let mut chains = Vec::new();
         for listener in &mut config.listeners {
             let mut plans = Vec::new();
@@ -69,7 +96,7 @@ impl Plan {
                 number_overrides(Arc::make_mut(hcm));
                 let mut logs = Vec::new();
                 for log in &hcm.access_logs {
-                    logs.push(CompiledLog::new(log, context.writer)?);
+                    logs.push(CompiledLog::new(log, context.writer).map_err(PlanError::Log)?);
                 }
                 plans.push(HcmPlan {
                     config: hcm.clone(),
@@ -96,8 +123,19 @@ impl Plan {
         let global_max = Some(config.runtime.max_connections.unwrap_or(connections_for(context.descriptors)));
         let global_limit = before.map_or_else(|| ConnectionLimit::new(global_max), |plan| plan.global_limit.clone());
         let house = before.map(|plan| plan.house.clone()).unwrap_or_default();
-        let clusters = clusters(&config, context, before);
-        Ok(Arc::new(Self { config, chains, matchers, clusters, limits, global_limit, global_max, house }))
+        let clusters = clusters(&config, &clients, context, before);
+        Ok(Arc::new(Self {
+            config,
+            chains,
+            servers,
+            matchers,
+            clusters,
+            clients,
+            limits,
+            global_limit,
+            global_max,
+            house,
+        }))
     }
 
     /// The limits of this plan hold from now on, and its clusters are those that count their members. `before`: the plan
@@ -112,7 +150,12 @@ impl Plan {
         let stays: HashSet<_> = self.clusters.iter().map(Arc::as_ptr).collect();
         let before = before.into_iter().flat_map(|plan| &plan.clusters);
         before.filter(|cluster| !stays.contains(&Arc::as_ptr(cluster))).for_each(|cluster| cluster.retire());
-        self.clusters.iter().for_each(|cluster| cluster.put_in_force());
+        for (cluster, client) in self.clusters.iter().zip(&self.clients) {
+            if let (Some(current), Some(client)) = (&cluster.tls, client) {
+                current.replace(client.clone());
+            }
+            cluster.put_in_force();
+        }
     }
 }
 
@@ -122,13 +165,21 @@ pub fn connections_for(descriptors: u64) -> u64 {
     (descriptors - (descriptors / 8).min(64)) / 2
 }
 
-fn clusters(config: &model::Config, context: &PlanContext<'_>, before: Option<&Plan>) -> Vec<Arc<ClusterShared>> {
+fn clusters(
+    config: &model::Config,
+    clients: &[Option<Arc<Client>>],
+    context: &PlanContext<'_>,
+    before: Option<&Plan>,
+) -> Vec<Arc<ClusterShared>> {
     let kept: HashMap<&str, &Arc<ClusterShared>> = before
         .map(|plan| plan.clusters.iter().map(|shared| (shared.config.name.as_str(), shared)).collect())
         .unwrap_or_default();
-    let shared = |cluster: &model::Cluster| match kept.get(cluster.name.as_str()) {
+    let shared = |(cluster, client): (&model::Cluster, &Option<Arc<Client>>)| match kept.get(cluster.name.as_str()) {
         Some(shared) if *shared.config == *cluster => Arc::clone(shared),
-        before => ClusterShared::new(cluster, context.registry, context.shards, before.map(|shared| &***shared)),
+        before => {
+            let before = before.map(|shared| &***shared);
+            ClusterShared::with_tls(cluster, client.clone().map(Current::new), context.registry, context.shards, before)
+        }
     };
-    config.clusters.iter().map(shared).collect()
+    config.clusters.iter().zip(clients).map(shared).collect()
 }

@@ -5,7 +5,8 @@ use super::plan::{HcmPlan, Plan};
 use crate::cluster::{Cluster, ClusterShared};
 use crate::hcm::{self, ChainSlot, Clusters, Hcm, HcmShard};
 use crate::http_filter::{Chain, Setup};
-use crate::listener::{FilterChain, Listener, accept, keep};
+use crate::listener::{ChainTls, FilterChain, Listener, accept, keep};
+use crate::net::tls::Server;
 use crate::net::{Drain, Limits, ListeningSocket, Network};
 use crate::network_filter::NetworkFilter;
 use crate::ring::Reactor;
@@ -71,7 +72,7 @@ impl Snapshot {
                 }
                 None => self.new_listener(config, plan, index, &mut sockets),
             };
-            let chains = self.chains(config, &plan.chains[index], plan, &clusters, &listener);
+            let chains = self.chains(config, index, plan, &clusters, &listener);
             listener.chains.replace(chains);
             listener.matcher.replace(plan.matchers[index].clone());
             self.listeners.push(listener);
@@ -119,12 +120,12 @@ impl Snapshot {
     fn chains(
         &self,
         config: &model::Listener,
-        plans: &[HcmPlan],
+        index: usize,
         plan: &Plan,
         clusters: &Clusters,
         listener: &Listener,
     ) -> Vec<FilterChain> {
-        let build = |(chain, hcm_plan): (&model::FilterChain, &HcmPlan)| {
+        let build = |((chain, hcm_plan), tls): ((&model::FilterChain, &HcmPlan), &Option<Arc<Server>>)| {
             let model::NetworkFilter::Http(hcm) = &chain.filter;
             let setup = Setup {
                 reactor: &self.reactor,
@@ -151,9 +152,13 @@ impl Snapshot {
                 }
                 None => ChainSlot::new(hcm),
             };
-            FilterChain { name: chain.name.clone(), filter: NetworkFilter::Http(slot) }
+            let tls = tls.as_ref().map(|server| {
+                let stats = self.registry.scope(&config.stat_prefix, self.shard);
+                Rc::new(ChainTls { server: server.clone(), stats })
+            });
+            FilterChain { name: chain.name.clone(), tls, filter: NetworkFilter::Http(slot) }
         };
-        config.filter_chains.iter().zip(plans).map(build).collect()
+        config.filter_chains.iter().zip(&plan.chains[index]).zip(&plan.servers[index]).map(build).collect()
     }
 
     pub(super) fn listeners(&self) -> &[Rc<Listener>] {

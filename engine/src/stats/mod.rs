@@ -18,6 +18,7 @@ mod per_shard;
 mod registry;
 mod render;
 mod scopes;
+mod ssl;
 
 pub use cell::{Cell, Counter, Gauge, StatusCodes};
 pub use declare::{CellKind, Descriptor, Scope};
@@ -28,7 +29,8 @@ pub use per_shard::{PerShard, ShardCopy};
 pub use registry::Registry;
 pub use render::{Format, Rendering};
 pub use scopes::{
-    AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, CodingStats, CompressorChoiceStats, CompressorStats,
-    DecompressorStats, DnsStats, EventLogStats, FaultStats, HealthCheckStats, HttpStats, Kind, ListenerStats,
-    LocalRateLimitStats, OutlierStats, ServerStats, ShardStats,
+    AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, ClusterTlsStats, CodingStats, CompressorChoiceStats,
+    CompressorStats, DecompressorStats, DnsStats, EventLogStats, FaultStats, HealthCheckStats, HttpStats, Kind,
+    ListenerStats, ListenerTlsStats, LocalRateLimitStats, OutlierStats, ServerStats, ShardStats,
 };
+pub use ssl::SslStats;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::declare::declare_statistics;
 use super::filters::with_filter_statistics;
+use super::ssl::with_tls_statistics;
 use super::{Cell, CellKind, Counter, Descriptor, Gauge, Histogram, Scope, StatusCodes};
 
-with_filter_statistics! { {
+with_tls_statistics! { {
     /// Access log sinks, all of them together: `access_log.<statistic>`. Ringway's own.
     AccessLog AccessLogStats ["access_log", "ringway_access_log", "sink"] {
         /// Lines written to their file
@@ -435,10 +436,12 @@ with_filter_statistics! { {
         time downstream_cx_length_ms;
         /// Connections that the listener filters did not finish with in time
         counter downstream_pre_cx_timeout;
-        /// Connections that are with the listener filters
+        /// Connections that are with the listener filters or in the TLS handshake
         gauge downstream_pre_cx_active;
         /// Connections that no filter chain matched
         counter no_filter_chain_match;
+        /// TLS handshakes that took longer than handshake_timeout
+        counter downstream_cx_transport_socket_connect_timeout;
         /// Calls to accept that failed; Ringway's own
         counter accept_error;
         /// Time from a request's start to its response's end, in milliseconds; Ringway's own

@@ -57,6 +57,7 @@ impl World {
             let limits = ShardLimits::new(&shared, stats.clone(), number);
             let group = PoolGroup::new(&reactor, limits.clone());
             let options = PoolOptions {
+                tls: None,
                 connect_timeout: Duration::from_secs(5),
                 idle_timeout: None,
                 max_idle: 1024,

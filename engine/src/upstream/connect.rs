@@ -6,10 +6,11 @@ use super::lease::Lease;
 use super::limits::{Asking, HostPlace, Lacking, Overflow, Places, Priority, Resource};
 use super::pool::Pool;
 use crate::mux::{Upstream, h1};
-use crate::net::{ByteStream, Protocol};
+use crate::net::{ByteStream, Protocol, tls};
 use crate::ring::{Attempts, TaskId, Timer};
 use crate::stats::{HostStats, ShardCopy};
 use ringway_config::model::Address;
+use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -22,17 +23,20 @@ pub enum ConnectError {
     Overflow(Overflow),
     Timeout,
     Failed(io::Error),
+    /// The connection stood, and its two ends could not agree.
+    Tls(tls::Failure),
 }
 
 impl ConnectError {
     /// In words, for logs.
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Cow<'static, str> {
         let error = match self {
-            Self::Overflow(overflow) => return overflow.config_key(),
-            Self::Timeout => return "connection timeout",
+            Self::Overflow(overflow) => return overflow.config_key().into(),
+            Self::Timeout => return "connection timeout".into(),
+            Self::Tls(failure) => return format!("TLS: {failure}").into(),
             Self::Failed(error) => error,
         };
-        match error.raw_os_error() {
+        let reason = match error.raw_os_error() {
             Some(libc::ECONNREFUSED) => "connection refused",
             Some(libc::ECONNRESET) => "connection reset by peer",
             Some(libc::ETIMEDOUT) => "connection timed out in the kernel",
@@ -44,7 +48,8 @@ impl ConnectError {
             Some(libc::ENOENT) => "no such socket file",
             Some(libc::EACCES | libc::EPERM) => "permission denied",
             _ => "connection failed",
-        }
+        };
+        reason.into()
     }
 }
 
@@ -271,15 +276,39 @@ async fn open(pool: &Rc<Pool>, work: Work, addresses: &[Address]) -> io::Result<
     }
 }
 
+/// Speak TLS on a connection that stands.
+async fn secure(
+    pool: &Rc<Pool>,
+    connector: &tls::Connector,
+    stream: ByteStream,
+    address: &Address,
+) -> Result<ByteStream, ConnectError> {
+    let ip = match address {
+        Address::Ip(address) => Some(address.ip()),
+        Address::Unix(_) => None,
+    };
+    let secured = tls::connect(stream, connector, ip, &pool.reactor).await;
+    secured.map(ByteStream::Tls).map_err(ConnectError::Tls)
+}
+
 async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, work: Work, timer: &Timer) -> Result<Made, ConnectError> {
     let reactor = &pool.reactor;
     let (started, drained) = (reactor.now(), pool.drained.get());
     // The addresses may change while this waits.
     let addresses = pool.addresses.borrow().clone();
     let result = {
-        let mut connecting = pin!(open(pool, work, &addresses));
+        let mut connecting = pin!(async {
+            let (stream, index) = open(pool, work, &addresses).await.map_err(ConnectError::Failed)?;
+            match &pool.options.tls {
+                None => Ok((stream, index)),
+                Some(connector) => {
+                    let stream = secure(pool, connector, stream, &addresses[index]).await?;
+                    Ok((stream, index))
+                }
+            }
+        });
         poll_fn(|context| match connecting.as_mut().poll(context) {
-            Poll::Ready(result) => Poll::Ready(result.map_err(ConnectError::Failed)),
+            Poll::Ready(result) => Poll::Ready(result),
             Poll::Pending if timer.fired() => Poll::Ready(Err(ConnectError::Timeout)),
             Poll::Pending => Poll::Pending,
         })

@@ -18,7 +18,7 @@ use super::lease::Lease;
 use super::limits::{Lacking, Permit, Places, Priority, Resource};
 use super::waiters::{Left, Outcome, WaiterKey, Waiters};
 use crate::base::clock::{Nanos, nanos};
-use crate::net::{Network, Protocol};
+use crate::net::{Network, Protocol, tls};
 use crate::ring::{Reactor, Spare, TaskId, Timer};
 use crate::stats::{ClusterStats, HostStats, ShardCopy};
 use ringway_config::model::Address;
@@ -30,7 +30,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 /// What the cluster's configuration says about its connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PoolOptions {
     pub connect_timeout: Duration,
     pub idle_timeout: Option<Duration>,
@@ -40,6 +40,8 @@ pub struct PoolOptions {
     pub max_requests: Option<u64>,
     /// What is spoken with the endpoint.
     pub protocol: Protocol,
+    /// What carries that, if not plain bytes.
+    pub tls: Option<Rc<tls::Connector>>,
 }
 
 pub struct Pool {

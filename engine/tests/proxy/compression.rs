@@ -75,7 +75,7 @@ fn each_coding_comes_as_asked() {
         assert_eq!(answer.field("accept-ranges"), None);
         assert!(answer.body.len() < 40_000, "{name}: {}", answer.body.len());
         assert_same(&decoded(coding, &answer.body), &page(200_000), name);
-        let library = coding.library_name();
+        let library = coding.envoy_name();
         let stat = |name: &str| proxy.stat(&format!("http.ingress_http.compressor.{library}.{library}.{name}"));
         proxy.wait_for_stat(&format!("http.ingress_http.compressor.{library}.{library}.response.compressed"), 1);
         assert_eq!(stat("response.total_uncompressed_bytes"), 200_000);

@@ -30,7 +30,7 @@ fn requests_arrive_decompressed() {
         assert_same(&answer.body, &body, name);
         let request = origin.last();
         assert_eq!((request.field("content-encoding"), request.field("content-length")), (None, None));
-        let library = coding.library_name();
+        let library = coding.envoy_name();
         let stat =
             |name: &str| proxy.stat(&format!("http.ingress_http.decompressor.{library}.{library}.request.{name}"));
         assert_eq!((stat("decompressed"), stat("total_uncompressed_bytes")), (1, 300_000));

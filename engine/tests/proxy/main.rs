@@ -52,4 +52,5 @@ mod routing;
 mod slow_clients;
 mod socket_activation;
 mod timeouts;
+mod tls;
 mod trust;

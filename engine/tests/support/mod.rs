@@ -4,13 +4,15 @@
 mod balance;
 mod http;
 mod origin;
+mod pki;
 mod programs;
 mod ringway;
 
 pub use balance::imbalances;
 pub use http::{Client, Connection, Message};
 pub use origin::{Origin, response};
-pub use programs::{Nginx, curl, must_run, program};
+pub use pki::Pki;
+pub use programs::{Curl, Nginx, curl, must_run, program};
 pub use ringway::{Ringway, Setup, forwarding, forwarding_to, growth, quoted};
 
 use std::net::{SocketAddr, TcpListener};

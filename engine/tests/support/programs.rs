@@ -153,6 +153,7 @@ fn spawn(dir: &Path, address: SocketAddr, server: &str) -> Option<Child> {
 
 fn configuration(dir: &Path, address: SocketAddr, server: &str) -> String {
     let dir = dir.display().to_string();
+    let tls = if server.contains("ssl_certificate") { " ssl" } else { "" };
     let server = server.replace("ROOT", &format!("{dir}/root")).replace("DIR", &dir);
     format!(
         "daemon off;
@@ -171,7 +172,7 @@ http {{
     keepalive_requests 1000000;
     sendfile on;
     server {{
-        listen {address};
+        listen {address}{tls};
         {server}
     }}
 }}

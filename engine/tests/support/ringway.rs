@@ -31,6 +31,12 @@ impl Setup {
         Self { dir, runtime: String::new(), config: config.into(), descriptors: None, locked_memory: None }
     }
 
+    /// Another configuration: one that knows the directory's files.
+    pub fn replace_config(mut self, config: &str) -> Self {
+        self.config = config.into();
+        self
+    }
+
     /// Lines for `[runtime]`.
     pub fn runtime(mut self, lines: &str) -> Self {
         self.runtime += lines;

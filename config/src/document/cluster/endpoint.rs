@@ -3,12 +3,9 @@
 use toml::de::DeValue;
 
 use crate::diagnostic::Problems;
+use crate::document::address::dns_name;
 use crate::model::{Address, EndpointTarget};
 use crate::reader::{FromText, Host, Input, Int, Located, Map, Name, Read, Refusal, Shape, Slot, table};
-
-/// Bytes of a host name and of one label of it (RFC 1035 section 2.3.4, in text form).
-const NAME_MAX: usize = 253;
-const LABEL_MAX: usize = 63;
 
 table! {
     /// A server that needs more than an address (Envoy: LbEndpoint).
@@ -111,6 +108,12 @@ impl FromText for EndpointAddress {
     }
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
+        if let Some(rest) = text.strip_prefix("https://") {
+            let host = rest.split('/').next().unwrap_or(rest);
+            let port = if host.contains(':') { "" } else { ":443" };
+            let hint = format!("write \"{host}{port}\", and tls = {{}} in the cluster");
+            return Err(Refusal::new(format!("{text:?} is not an address")).hint(Some(hint)));
+        }
         let refusal = match Address::from_text(text) {
             Ok(Address::Ip(address)) if address.port() == 0 => {
                 return Err(Refusal::new("nothing can be reached at port 0"));
@@ -143,20 +146,6 @@ impl FromText for EndpointAddress {
     }
 }
 
-/// The name in lower case, if it can be looked up (RFC 1123 section 2.1; with underscores, which are common).
-fn dns_name(text: &str) -> Option<String> {
-    let labels = text.strip_suffix('.').unwrap_or(text);
-    let is_label = |label: &str| {
-        let bytes_ok = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        bytes_ok && (1..=LABEL_MAX).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
-    };
-    // A last label of digits makes it a mistyped IPv4 address.
-    let last = labels.rsplit('.').next().unwrap_or_default();
-    let is_numeric = last.bytes().all(|byte| byte.is_ascii_digit());
-    let is_name = labels.len() <= NAME_MAX && labels.split('.').all(is_label) && !is_numeric;
-    is_name.then(|| text.to_ascii_lowercase())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_is_neither_is_refused() {
-        let long = format!("{}:80", "a".repeat(LABEL_MAX + 1));
+        let long = format!("{}:80", "a".repeat(64));
         let texts = [
             "",
             ":80",
@@ -202,5 +191,8 @@ mod tests {
         for text in texts {
             assert!(EndpointAddress::from_text(text).is_err(), "{text:?}");
         }
+        let hint = |text| EndpointAddress::from_text(text).unwrap_err().hint.unwrap();
+        assert_eq!(hint("https://app/x"), "write \"app:443\", and tls = {} in the cluster");
+        assert_eq!(hint("https://app:8443"), "write \"app:8443\", and tls = {} in the cluster");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use crate::mux::{Upstream, h1};
-use crate::net::{ByteStream, Network};
+use crate::net::{ByteStream, Network, tls};
 use crate::ring::{Buf, Reactor, Segment};
 use crate::upstream::is_local_shortage;
 use ringway_config::model::Address;
@@ -14,6 +14,8 @@ pub(super) struct Link {
     pub reactor: Rc<Reactor>,
     network: Network,
     addresses: Rc<[Address]>,
+    /// What carries the checks, if not plain bytes.
+    tls: Option<Rc<tls::Connector>>,
     line: Line,
     /// A check has been made on it before.
     used: bool,
@@ -29,8 +31,13 @@ enum Line {
 }
 
 impl Link {
-    pub fn new(reactor: &Rc<Reactor>, network: &Network, addresses: Rc<[Address]>) -> Self {
-        Self { reactor: reactor.clone(), network: network.clone(), addresses, line: Line::None, used: false }
+    pub fn new(
+        reactor: &Rc<Reactor>,
+        network: &Network,
+        addresses: Rc<[Address]>,
+        tls: Option<Rc<tls::Connector>>,
+    ) -> Self {
+        Self { reactor: reactor.clone(), network: network.clone(), addresses, tls, line: Line::None, used: false }
     }
 
     /// Connects to `addresses` from now on and returns whether the first one is another. A connection to the old one says
@@ -64,7 +71,14 @@ impl Link {
     /// `Failure::Network` or `Failure::Local`.
     async fn connect(&self) -> Result<ByteStream, Failure> {
         let failure = |error| if is_local_shortage(&error) { Failure::Local } else { Failure::Network };
-        self.network.connect_any(&self.reactor, &self.addresses).await.map(|(stream, _)| stream).map_err(failure)
+        let (stream, index) = self.network.connect_any(&self.reactor, &self.addresses).await.map_err(failure)?;
+        let Some(connector) = &self.tls else { return Ok(stream) };
+        let ip = match &self.addresses[index] {
+            Address::Ip(address) => Some(address.ip()),
+            Address::Unix(_) => None,
+        };
+        let secured = tls::connect(stream, connector, ip, &self.reactor).await;
+        secured.map(ByteStream::Tls).map_err(|_| Failure::Network)
     }
 
     /// Connect for an exchange of bytes, unless the connection of the check before is still there.

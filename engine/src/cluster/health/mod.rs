@@ -115,7 +115,7 @@ impl Prober {
         check: &HealthCheck,
     ) -> Self {
         let request = request(check, cluster, host);
-        let link = Link::new(reactor, network, addresses(host));
+        let link = Link::new(reactor, network, addresses(host), host.spec.connector(cluster.tls.as_ref(), None));
         Self { reactor: reactor.clone(), check: check.clone(), link, request }
     }
 

@@ -258,7 +258,7 @@ fn names_are_envoys() {
             Kind::Listener,
             "downstream_cx_total downstream_cx_active downstream_cx_destroy downstream_cx_overflow \
              downstream_global_cx_overflow downstream_cx_length_ms downstream_pre_cx_timeout \
-             downstream_pre_cx_active no_filter_chain_match",
+             downstream_pre_cx_active no_filter_chain_match downstream_cx_transport_socket_connect_timeout",
         ),
         (
             Kind::Http,

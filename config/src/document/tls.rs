@@ -1,0 +1,103 @@
+//! `tls` of a listener or filter chain, and of a cluster.
+
+mod algorithms;
+mod names;
+
+pub use algorithms::{group_name, suite_name};
+pub use names::{AlpnProtocol, ServerName};
+
+use crate::model::{CipherSuite, Group, TlsVersion};
+use crate::reader::{FilePath, List, Time, table};
+
+table! {
+    /// TLS with the clients (Envoy: DownstreamTlsContext). TLS 1.2 and 1.3 are spoken; what that means, and words of nginx,
+    /// HAProxy and Envoy: [TLS](TLS.md). A listener has it next to `http`, a filter chain next to its own.
+    DownstreamTls at "listeners[].tls", example "tls.toml" {
+        /// File with the certificate and those that lead to its issuer, in PEM, the server's own first (nginx:
+        /// ssl_certificate, HAProxy: crt). A relative path starts at the directory of the configuration file. A reload reads
+        /// it again.
+        certificate: FilePath, optional "see `certificates`";
+        /// File with the private key of `certificate`, in PEM and not encrypted. It may be the same file.
+        key: FilePath, optional "see `certificates`";
+        /// Several certificates, for several names or algorithms (ECDSA and RSA). A client gets the one that has the name
+        /// that it asks for, exactly before a wildcard of one label; ECDSA before RSA if it knows both. Excludes
+        /// `certificate` and `key`.
+        certificates: List<CertificatePair>, optional "the one of `certificate` and `key`";
+        /// Refuse clients that ask for no name, or for one that is in no certificate (HAProxy: strict-sni). Otherwise they get
+        /// the first certificate.
+        strict_sni: bool, default "false";
+        /// The oldest version that is spoken.
+        min_version: TlsVersion, default "\"1.2\"";
+        /// The newest version that is spoken.
+        max_version: TlsVersion, default "\"1.3\"";
+        /// Cipher suites, best first, of both versions: of TLS 1.3 `TLS_AES_128_GCM_SHA256`, `TLS_AES_256_GCM_SHA384` and
+        /// `TLS_CHACHA20_POLY1305_SHA256`; of TLS 1.2 `ECDHE-ECDSA-` or `ECDHE-RSA-` with `AES128-GCM-SHA256`,
+        /// `AES256-GCM-SHA384` or `CHACHA20-POLY1305`, or the same by their IANA names.
+        cipher_suites: List<CipherSuite>, optional "all, AES-128 first";
+        /// How keys are agreed on, best first (Envoy: ecdh_curves, nginx: ssl_ecdh_curve, HAProxy: curves).
+        groups: List<Group>, optional "all, `X25519MLKEM768` first";
+        /// Application protocols (ALPN), best first. A client that offers none of them is still served.
+        alpn_protocols: List<AlpnProtocol>, optional "`[\"http/1.1\"]`";
+        /// Give clients tickets with which they resume their session without another full handshake. With
+        /// `client_certificate` there are none: each connection verifies the certificate of its client.
+        session_tickets: bool, default "true";
+        /// Ask clients for a certificate (mutual TLS).
+        client_certificate: ClientCertificate, optional "clients are not asked";
+        /// From the accept to the end of the handshake; a connection that is not ready by then is closed.
+        handshake_timeout: Time<1>, default "\"10s\"";
+    }
+}
+
+table! {
+    /// A certificate and its private key (Envoy: TlsCertificate).
+    CertificatePair at "listeners[].tls.certificates[]", example "certificates.toml" {
+        /// File with the certificate and those that lead to its issuer, in PEM, the server's own first.
+        certificate: FilePath, required;
+        /// File with its private key, in PEM and not encrypted. It may be the same file.
+        key: FilePath, required;
+    }
+}
+
+table! {
+    /// Certificates of clients (nginx: ssl_verify_client, HAProxy: verify required).
+    ClientCertificate at "listeners[].tls.client_certificate", example "mutual-tls.toml" {
+        /// File with the authorities that issue them, in PEM (Envoy: trusted_ca, nginx: ssl_client_certificate, HAProxy:
+        /// ca-file).
+        ca: FilePath, required;
+        /// Refuse clients that have none (Envoy: require_client_certificate). A certificate that is shown must be valid in
+        /// any case.
+        required: bool, default "true";
+    }
+}
+
+table! {
+    /// TLS with the endpoints (Envoy: UpstreamTlsContext). `{}` switches it on with every default. An endpoint must show a
+    /// certificate that a trusted authority has issued for its name: [TLS](TLS.md#tls-to-endpoints).
+    UpstreamTls at "clusters[].tls", example "upstream-tls.toml" {
+        /// The host name to ask for (SNI), which must be in the certificate. Without it, that is the endpoint's `hostname`, else
+        /// the name in its `address`. If that is an IP address, no name is asked for, and the address must be in the
+        /// certificate.
+        sni: ServerName, optional "that of the endpoint";
+        /// File with the authorities that are trusted, in PEM (Envoy: trusted_ca). A relative path starts at the directory of
+        /// the configuration file. Excludes `accept_untrusted`.
+        ca: FilePath, optional "those that the system trusts";
+        /// Take any certificate, whatever its issuer, name and dates (Envoy: trust_chain_verification = ACCEPT_UNTRUSTED).
+        /// Whatever stands between the proxy and the endpoint can then read and change the traffic.
+        accept_untrusted: bool, default "false";
+        /// File with the certificate that is shown to endpoints that ask for one (mutual TLS), with those that lead to its
+        /// issuer, in PEM.
+        certificate: FilePath, optional "none";
+        /// File with the private key of `certificate`, in PEM and not encrypted. It may be the same file.
+        key: FilePath, optional "none";
+        /// The oldest version that is spoken.
+        min_version: TlsVersion, default "\"1.2\"";
+        /// The newest version that is spoken.
+        max_version: TlsVersion, default "\"1.3\"";
+        /// Cipher suites, best first, of both versions; their names are those of [`listeners[].tls`](#listenerstls).
+        cipher_suites: List<CipherSuite>, optional "all, AES-128 first";
+        /// How keys are agreed on, best first.
+        groups: List<Group>, optional "all, `X25519MLKEM768` first";
+        /// Resume earlier sessions instead of making a full handshake for each connection.
+        session_resumption: bool, default "true";
+    }
+}

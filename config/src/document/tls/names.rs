@@ -1,0 +1,125 @@
+//! Names that a handshake carries: those of servers and of application protocols.
+
+use crate::document::address::dns_name;
+use crate::reader::{FromText, Refusal, Shape, holds};
+use std::net::IpAddr;
+
+/// A host name as SNI and certificates have it, in lower case (RFC 6066 section 3).
+#[derive(Clone, Debug)]
+pub struct ServerName(pub String);
+
+/// What ALPN calls a protocol (RFC 7301).
+#[derive(Clone, Debug)]
+pub struct AlpnProtocol(pub String);
+
+holds! {
+    [] ServerName: String;
+    [] AlpnProtocol: String;
+}
+
+impl FromText for ServerName {
+    fn shape() -> Shape {
+        Shape::Text { noun: "a host name", allowed: "a host name without a port, such as \"www.example.com\"" }
+    }
+
+    fn from_text(text: &str) -> Result<Self, Refusal> {
+        let refusal = |hint: Option<String>| Err(Refusal::new(format!("{text:?} is not a host name")).hint(hint));
+        if text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+            let refusal = Refusal::new(format!("{text:?} is an address, and SNI carries host names only (RFC 6066)"));
+            let hint = "leave `sni` out: the address of the endpoint must then be in its certificate";
+            return Err(refusal.hint(Some(hint.into())));
+        }
+        if let Some((_, rest)) = text.split_once("://") {
+            let host = rest.split(['/', ':']).next().unwrap_or(rest);
+            return refusal(Some(format!("write the host alone: \"{host}\"")));
+        }
+        if let Some((host, port)) = text.split_once(':').filter(|(host, _)| is_server_name(host)) {
+            return refusal(port.parse::<u16>().ok().map(|_| format!("it has no port: \"{host}\"")));
+        }
+        if let Some(host) = text.strip_suffix('.').filter(|host| is_server_name(host)) {
+            return refusal(Some(format!("it has no dot at its end: \"{host}\"")));
+        }
+        if text.starts_with("*.") {
+            return refusal(Some("a client asks for one name, which a wildcard in the certificate may match".into()));
+        }
+        if !text.is_ascii() {
+            return refusal(Some("write it as DNS has it, in Punycode: \"xn--...\"".into()));
+        }
+        if is_server_name(text) { Ok(Self(text.to_ascii_lowercase())) } else { refusal(None) }
+    }
+}
+
+fn is_server_name(text: &str) -> bool {
+    // TLS libraries take a last label in hexadecimal digits for a part of an address.
+    let last = text.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    let is_hex = last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    dns_name(text).is_some() && !text.ends_with('.') && !is_hex
+}
+
+impl FromText for AlpnProtocol {
+    fn shape() -> Shape {
+        Shape::Words(vec!["http/1.1", "http/1.0"])
+    }
+
+    fn from_text(text: &str) -> Result<Self, Refusal> {
+        let lower = text.to_ascii_lowercase();
+        match lower.as_str() {
+            "http/1.1" | "http/1.0" if lower == text => Ok(Self(lower)),
+            "h2" | "h2c" | "http/2" | "http2" => Err(Refusal::new("HTTP/2 is not supported yet")),
+            "h3" | "http/3" | "http3" => Err(Refusal::new("HTTP/3 is not supported yet")),
+            _ => {
+                let meant = match lower.as_str() {
+                    "http/1.0" => Some("http/1.0"),
+                    "http/1.1" | "http1.1" | "http/1" | "http1" | "http" | "h1" => Some("http/1.1"),
+                    _ => None,
+                };
+                let hint = meant.map(|word| format!("did you mean \"{word}\"?"));
+                Err(Refusal::new(format!("unknown protocol \"{text}\"")).hint(hint))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_a_handshake_can_carry() {
+        let long = "a".repeat(63);
+        let longest = format!("{long}.{long}.{long}.{}", "a".repeat(253 - 3 * 64));
+        for text in
+            ["a", "www.example.com", "_srv.example", "xn--bcher-kva.example", "1.example", "3x", &long, &longest]
+        {
+            assert_eq!(ServerName::from_text(text).unwrap().0, text);
+        }
+        assert_eq!(ServerName::from_text("WWW.Example.COM").unwrap().0, "www.example.com");
+        let too_long = format!("{longest}a");
+        let wrong = [
+            "",
+            ".",
+            "a..b",
+            ".a",
+            "a.",
+            "-a",
+            "a-.b",
+            "a b",
+            "a/b",
+            "127.0.0.1",
+            "1.2",
+            "a.0x1f",
+            "a.0x",
+            "[::1]",
+            "::1",
+            "bücher.example",
+            "*.a",
+            "a:443",
+            "https://a/",
+            &format!("{long}a"),
+            &too_long,
+        ];
+        for text in wrong {
+            assert!(ServerName::from_text(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! TLS on either side: which keys belong together, and which versions can be spoken with what is listed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Resolver, is_written};
+use crate::diagnostic::Problem;
+use crate::document::{self, EndpointEntry, group_name, suite_name};
+use crate::model::{
+    Address, Certificate, CipherSuite, ClientCertificate, DownstreamTls, EndpointTarget, Group, Needed, PemFile,
+    TlsParameters, TlsVersion, UpstreamTls,
+};
+use crate::place::Origin;
+use crate::reader::{FilePath, List, Located, Slot};
+
+/// AES-128 first in each version, ECDSA before RSA.
+const ALL_SUITES: [CipherSuite; 9] = [
+    CipherSuite::Aes128GcmSha256,
+    CipherSuite::Aes256GcmSha384,
+    CipherSuite::Chacha20Poly1305Sha256,
+    CipherSuite::EcdheEcdsaAes128GcmSha256,
+    CipherSuite::EcdheRsaAes128GcmSha256,
+    CipherSuite::EcdheEcdsaAes256GcmSha384,
+    CipherSuite::EcdheRsaAes256GcmSha384,
+    CipherSuite::EcdheEcdsaChacha20Poly1305,
+    CipherSuite::EcdheRsaChacha20Poly1305,
+];
+
+const ALL_GROUPS: [Group; 4] = [Group::X25519MlKem768, Group::X25519, Group::P256, Group::P384];
+
+const ALL_VERSIONS: [TlsVersion; 2] = [TlsVersion::V1_2, TlsVersion::V1_3];
+
+/// The keys of `TlsParameters` in a table.
+struct Written<'d> {
+    min_version: &'d Located<TlsVersion>,
+    max_version: &'d Located<TlsVersion>,
+    cipher_suites: &'d Slot<List<CipherSuite>>,
+    groups: &'d Slot<List<Group>>,
+}
+
+/// Keys that name a certificate and its private key.
+struct WrittenPair<'d> {
+    certificate: &'d Slot<FilePath>,
+    key: &'d Slot<FilePath>,
+    /// Whether one of them may be misspelt.
+    has_unknown: bool,
+}
+
+impl<'d> Resolver<'d, '_, '_> {
+    pub(super) fn downstream_tls(&mut self, slot: &'d Slot<document::DownstreamTls>) -> Option<Arc<DownstreamTls>> {
+        let written = slot.given()?;
+        let certificates = self.certificates(written);
+        let parameters = self.parameters(&Written {
+            min_version: &written.min_version,
+            max_version: &written.max_version,
+            cipher_suites: &written.cipher_suites,
+            groups: &written.groups,
+        });
+        let hint = "leave it out for [\"http/1.1\"]";
+        self.refuse_empty(&written.alpn_protocols, "`alpn_protocols` names no protocol", hint);
+        self.refuse_twice(&written.alpn_protocols, |protocol| protocol.0.clone());
+        let client_certificate = written.client_certificate.given().and_then(|written| {
+            let ca = self.pem(written.ca.given()?);
+            Some(ClientCertificate { ca, required: written.required.value })
+        });
+        let tickets = &written.session_tickets;
+        if tickets.value && is_written(&tickets.origin, &written.origin) && client_certificate.is_some() {
+            let message =
+                "`session_tickets` has no effect: a client with a certificate makes a full handshake each time";
+            let hint = "remove it, or `client_certificate`";
+            self.problems.warn(Problem::at_key(&tickets.origin, message).hint(Some(hint)));
+        }
+        let protocols = written.alpn_protocols.values();
+        Some(Arc::new(DownstreamTls {
+            place: self.place_of_value(&written.origin),
+            certificates,
+            strict_sni: written.strict_sni.value,
+            parameters,
+            alpn_protocols: if protocols.is_empty() { vec!["http/1.1".into()] } else { protocols },
+            session_tickets: written.session_tickets.value,
+            client_certificate,
+            handshake_timeout: written.handshake_timeout.0,
+        }))
+    }
+
+    pub(super) fn upstream_tls(&mut self, written: &'d Located<document::UpstreamTls>) -> UpstreamTls {
+        let accept_untrusted = written.accept_untrusted.value;
+        if let (true, Some(ca)) = (accept_untrusted, written.ca.origin()) {
+            let origin = &written.accept_untrusted.origin;
+            let problem =
+                Problem::at_key(origin, "`accept_untrusted` and `ca` exclude each other").earlier_at(ca.key.start);
+            let hint = "certificates of the authorities in `ca` are trusted already: remove `accept_untrusted`";
+            self.problems.push(problem.hint(Some(hint)));
+        }
+        let pair =
+            WrittenPair { certificate: &written.certificate, key: &written.key, has_unknown: written.has_unknown };
+        let certificate = self.pair(&pair);
+        let parameters = self.parameters(&Written {
+            min_version: &written.min_version,
+            max_version: &written.max_version,
+            cipher_suites: &written.cipher_suites,
+            groups: &written.groups,
+        });
+        if !accept_untrusted && written.ca.origin().is_none() {
+            self.need(&written.origin, Needed::Authorities);
+        }
+        UpstreamTls {
+            place: self.place_of_value(&written.origin),
+            sni: written.sni.value(),
+            ca: written.ca.given().map(|ca| self.pem(ca)),
+            accept_untrusted,
+            certificate,
+            parameters,
+            session_resumption: written.session_resumption.value,
+        }
+    }
+
+    /// Warns of ports that are known to speak what the cluster does not: 443 without TLS, and 80 with it.
+    pub(super) fn check_ports(&mut self, cluster: &'d Located<document::Cluster>) {
+        let targets = cluster.endpoints.items().iter().filter_map(|entry| entry.address());
+        let ports: Vec<_> = targets.map(|target| (port(&target.0), &target.origin)).collect();
+        match cluster.tls.origin() {
+            None => {
+                for (_, origin) in ports.iter().filter(|(port, _)| *port == Some(443)) {
+                    let message = "port 443 is that of HTTPS, and the cluster speaks plain text";
+                    let hint = "add tls = {} to the cluster, and `sni` if its certificate has another name";
+                    self.problems.warn(Problem::at(origin, message).hint(Some(hint)));
+                }
+            }
+            Some(tls) => {
+                if !ports.is_empty() && ports.iter().all(|(port, _)| *port == Some(80)) {
+                    let message = "the cluster speaks TLS, and every endpoint has port 80, that of plain HTTP";
+                    let hint = "write the port that speaks TLS, such as 443, or remove `tls`";
+                    self.problems.warn(Problem::at_key(tls, message).hint(Some(hint)));
+                }
+            }
+        }
+    }
+
+    /// A certificate is for a name or an IP address, and the path of a socket is neither.
+    pub(super) fn check_names(&mut self, cluster: &'d Located<document::Cluster>) {
+        let has_name = |tls: &&Located<document::UpstreamTls>| tls.sni.origin().is_some() || tls.has_unknown;
+        if cluster.tls.given().filter(|tls| !has_name(tls)).is_none() {
+            return;
+        }
+        let is_nameless = |entry: &&Located<EndpointEntry>| {
+            entry.table().is_none_or(|endpoint| endpoint.hostname.origin().is_none() && !endpoint.has_unknown)
+        };
+        for address in cluster.endpoints.items().iter().filter(is_nameless).filter_map(|entry| entry.address()) {
+            if let EndpointTarget::Address(Address::Unix(path)) = &address.0 {
+                let message = format!("no certificate can be for unix:{}: it has no name", path.display());
+                let hint = "write tls = { sni = \"app.internal\" }, or give the endpoint a `hostname`";
+                self.problems.push(Problem::at(&address.origin, message).hint(Some(hint)));
+            }
+        }
+    }
+
+    /// The certificates of a listener, in one of the two forms.
+    fn certificates(&mut self, written: &'d Located<document::DownstreamTls>) -> Vec<Certificate> {
+        let Some(list) = written.certificates.origin() else {
+            let pair =
+                WrittenPair { certificate: &written.certificate, key: &written.key, has_unknown: written.has_unknown };
+            let is_missing = pair.certificate.origin().is_none() && pair.key.origin().is_none();
+            if is_missing && !written.has_unknown {
+                let problem = Problem::at(&written.origin, "there is no certificate to show to clients");
+                let hint = "name its file and that of its key: tls = { certificate = \"cert.pem\", key = \"key.pem\" }";
+                self.problems.push(problem.allowed("certificate and key, or certificates").hint(Some(hint)));
+            }
+            return self.pair(&pair).into_iter().collect();
+        };
+        for (name, origin) in [("certificate", written.certificate.origin()), ("key", written.key.origin())] {
+            if let Some(origin) = origin {
+                let message = format!("`{name}` and `certificates` exclude each other");
+                let problem = Problem::at_key(origin, message).earlier_at(list.key.start);
+                let hint =
+                    "write the pair into the list: certificates = [{ certificate = \"...\", key = \"...\" }, ...]";
+                self.problems.push(problem.hint(Some(hint)));
+            }
+        }
+        let hint = "list at least one pair: { certificate = \"cert.pem\", key = \"key.pem\" }";
+        self.refuse_empty(&written.certificates, "`certificates` names no certificate", hint);
+        let mut first = HashMap::new();
+        let mut certificates = Vec::new();
+        for pair in written.certificates.items() {
+            if let Some(path) = pair.certificate.given() {
+                let path_text = self.directory.join(&path.0);
+                self.unique(&mut first, path_text, &path.origin, |path| {
+                    format!("the certificate {} is listed twice", path.display())
+                });
+            }
+            let pair = WrittenPair { certificate: &pair.certificate, key: &pair.key, has_unknown: true };
+            certificates.extend(self.pair(&pair));
+        }
+        certificates
+    }
+
+    /// A certificate and its key, if both are written.
+    fn pair(&mut self, pair: &WrittenPair<'d>) -> Option<Certificate> {
+        let both = [("certificate", pair.certificate), ("key", pair.key)];
+        for ((name, written), (other, missing)) in [(both[0], both[1]), (both[1], both[0])] {
+            if let (Some(origin), None, false) = (written.origin(), missing.origin(), pair.has_unknown) {
+                let message = format!("`{name}` is written without `{other}`");
+                let hint = match other {
+                    "key" => "add key = \"key.pem\", the file with its private key; it may be the same file",
+                    _ => "add certificate = \"cert.pem\", the file with its certificate; it may be the same file",
+                };
+                self.problems.push(Problem::at_key(origin, message).hint(Some(hint)));
+            }
+        }
+        let (certificate, key) = (pair.certificate.given()?, pair.key.given()?);
+        Some(Certificate { chain: self.pem(certificate), key: self.pem(key) })
+    }
+
+    /// A file that TLS reads; its place is that of the need.
+    fn pem(&mut self, written: &Located<FilePath>) -> PemFile {
+        let path = self.directory.join(&written.0);
+        self.need(&written.origin, Needed::Pem(path.clone()));
+        PemFile { path, place: self.place_of_value(&written.origin) }
+    }
+
+    fn parameters(&mut self, written: &Written<'d>) -> TlsParameters {
+        let (min_version, max_version) = (written.min_version.value, written.max_version.value);
+        let permitted: Vec<_> =
+            ALL_VERSIONS.into_iter().filter(|version| (min_version..=max_version).contains(version)).collect();
+        if permitted.is_empty() {
+            let problem = Problem::at(&written.min_version.origin, "`min_version` is above `max_version`");
+            let problem = problem.earlier_at(written.max_version.origin.key.start);
+            self.problems.push(problem.hint(Some("leave one of them out, or write the same version twice")));
+        }
+        let hint = "leave it out for all that are supported";
+        self.refuse_empty(written.cipher_suites, "`cipher_suites` names no cipher suite", hint);
+        self.refuse_empty(written.groups, "`groups` names no group", hint);
+        self.refuse_twice(written.cipher_suites, |suite| suite_name(*suite).to_owned());
+        self.refuse_twice(written.groups, |group| group_name(*group).to_owned());
+        self.check_suites(written.cipher_suites, &permitted);
+        self.check_groups(written.groups, &permitted);
+        let or_all = |list: Vec<CipherSuite>| if list.is_empty() { ALL_SUITES.to_vec() } else { list };
+        let groups: Vec<Group> = written.groups.items().iter().map(|group| group.value).collect();
+        TlsParameters {
+            min_version,
+            max_version,
+            cipher_suites: or_all(written.cipher_suites.items().iter().map(|suite| suite.value).collect()),
+            groups: if groups.is_empty() { ALL_GROUPS.to_vec() } else { groups },
+        }
+    }
+
+    /// Reports members of a list that have the same name.
+    fn refuse_twice<T>(&mut self, list: &'d Slot<List<T>>, name: impl Fn(&T) -> String) {
+        let mut first: HashMap<String, &Origin> = HashMap::new();
+        for member in list.items() {
+            self.unique(&mut first, name(&member.value), &member.origin, |name| format!("{name} is listed twice"));
+        }
+    }
+
+    /// Every version that is permitted needs a suite, and a suite of a version that is not has no effect.
+    fn check_suites(&mut self, suites: &'d Slot<List<CipherSuite>>, permitted: &[TlsVersion]) {
+        let complete = |list: &&Located<List<CipherSuite>>| !list.is_empty && !list.is_incomplete;
+        let Some(list) = suites.given().filter(complete).filter(|_| !permitted.is_empty()) else { return };
+        for version in permitted {
+            if list.items.iter().any(|suite| version_of(suite.value) == *version) {
+                continue;
+            }
+            let name = version_name(*version);
+            let suites = match version {
+                TlsVersion::V1_3 => "\"TLS_AES_128_GCM_SHA256\"",
+                TlsVersion::V1_2 => "\"ECDHE-ECDSA-AES128-GCM-SHA256\" and \"ECDHE-RSA-AES128-GCM-SHA256\"",
+            };
+            let (message, otherwise) = match (permitted.len(), version) {
+                (1, _) => {
+                    let message =
+                        format!("no version is left: only TLS {name} is permitted, and none of these is a suite of it");
+                    (message, "leave `cipher_suites` out")
+                }
+                (_, TlsVersion::V1_3) => (never_spoken(name), "write max_version = \"1.2\""),
+                (_, TlsVersion::V1_2) => (never_spoken(name), "write min_version = \"1.3\""),
+            };
+            let problem = Problem::at(&list.origin, message);
+            self.problems.push(problem.hint(Some(format!("add {suites}, or {otherwise}"))));
+        }
+        for suite in list.items.iter().filter(|suite| !permitted.contains(&version_of(suite.value))) {
+            let version = version_name(version_of(suite.value));
+            let name = suite_name(suite.value);
+            let message = format!("`{name}` has no effect: it is a suite of TLS {version}, which is not permitted");
+            let hint = "remove it, or change `min_version` or `max_version`";
+            self.problems.warn(Problem::at(&suite.origin, message).hint(Some(hint)));
+        }
+    }
+
+    /// TLS 1.2 needs a group that it knows: X25519MLKEM768 exists in TLS 1.3 only.
+    fn check_groups(&mut self, groups: &'d Slot<List<Group>>, permitted: &[TlsVersion]) {
+        let complete = |list: &&Located<List<Group>>| !list.is_empty && !list.is_incomplete;
+        let Some(list) = groups.given().filter(complete) else { return };
+        let is_hybrid = |group: &Located<Group>| group.value == Group::X25519MlKem768;
+        if !permitted.contains(&TlsVersion::V1_2) || !list.items.iter().all(is_hybrid) {
+            return;
+        }
+        let (message, hint) = if permitted.len() == 1 {
+            let message = "no group is left: only TLS 1.2 is permitted, and X25519MLKEM768 is a group of TLS 1.3";
+            (message.to_owned(), "add \"X25519\", or leave `groups` out")
+        } else {
+            let message = "TLS 1.2 would never be spoken: X25519MLKEM768 is a group of TLS 1.3";
+            (message.to_owned(), "add \"X25519\", or write min_version = \"1.3\"")
+        };
+        self.problems.push(Problem::at(&list.origin, message).hint(Some(hint)));
+    }
+}
+
+fn port(target: &EndpointTarget) -> Option<u16> {
+    match target {
+        EndpointTarget::Name { port, .. } => Some(*port),
+        EndpointTarget::Address(Address::Ip(address)) => Some(address.port()),
+        EndpointTarget::Address(Address::Unix(_)) => None,
+    }
+}
+
+fn never_spoken(version: &str) -> String {
+    format!("TLS {version} would never be spoken: none of these is a suite of it, and the list is for both versions")
+}
+
+fn version_name(version: TlsVersion) -> &'static str {
+    match version {
+        TlsVersion::V1_2 => "1.2",
+        TlsVersion::V1_3 => "1.3",
+    }
+}
+
+fn version_of(suite: CipherSuite) -> TlsVersion {
+    match suite {
+        CipherSuite::Aes128GcmSha256 | CipherSuite::Aes256GcmSha384 | CipherSuite::Chacha20Poly1305Sha256 => {
+            TlsVersion::V1_3
+        }
+        CipherSuite::EcdheEcdsaAes128GcmSha256
+        | CipherSuite::EcdheEcdsaAes256GcmSha384
+        | CipherSuite::EcdheEcdsaChacha20Poly1305
+        | CipherSuite::EcdheRsaAes128GcmSha256
+        | CipherSuite::EcdheRsaAes256GcmSha384
+        | CipherSuite::EcdheRsaChacha20Poly1305 => TlsVersion::V1_2,
+    }
+}

@@ -1,0 +1,244 @@
+//! What a cluster asks of its endpoints and shows them.
+
+use super::Facts;
+use super::failure::{self, Failure};
+use super::load::{Context, Fault, certified_key, system_authorities};
+use super::parameters;
+use crate::stats::ClusterTlsStats;
+use ringway_config::model::UpstreamTls;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue, WebPkiServerVerifier,
+};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, NamedGroup, SignatureScheme};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Loaded from a configuration, and shared by all shards.
+#[derive(Debug)]
+pub struct Client {
+    config: ClientConfig,
+    sni: Option<ServerName<'static>>,
+    resumes: bool,
+}
+
+impl Client {
+    /// # Errors
+    /// A file cannot be used.
+    pub fn load(model: &UpstreamTls, context: &mut Context) -> Result<Arc<Self>, Fault> {
+        let fault = |message: String| Fault { place: model.place, message };
+        let provider = parameters::provider(&model.parameters);
+        let verifier: Arc<dyn ServerCertVerifier> = if model.accept_untrusted {
+            Arc::new(AcceptUntrusted(provider.clone()))
+        } else {
+            let authorities = match &model.ca {
+                Some(file) => context.authorities(file)?,
+                None => system_authorities(model.place)?,
+            };
+            WebPkiServerVerifier::builder_with_provider(authorities, provider.clone())
+                .build()
+                .map_err(|error| fault(error.to_string()))?
+        };
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&parameters::versions(&model.parameters))
+            .map_err(|error| fault(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match &model.certificate {
+            None => builder.with_no_client_auth(),
+            Some(certificate) => {
+                let key = certified_key(certificate, &provider)?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
+            }
+        };
+        config.resumption = Resumption::disabled();
+        let sni = match &model.sni {
+            None => None,
+            Some(name) => Some(ServerName::try_from(name.clone()).map_err(|error| fault(error.to_string()))?),
+        };
+        Ok(Arc::new(Self { config, sni, resumes: model.session_resumption }))
+    }
+}
+
+/// The one that is in force, which a reload replaces: certificates change, and the cluster stays.
+#[derive(Debug)]
+pub struct Current(Mutex<Arc<Client>>);
+
+impl Current {
+    pub fn new(client: Arc<Client>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(client)))
+    }
+
+    pub fn replace(&self, client: Arc<Client>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = client;
+    }
+
+    pub fn get(&self) -> Arc<Client> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Connects one shard to one endpoint. Sessions are resumed only there.
+pub struct Connector {
+    current: Arc<Current>,
+    hostname: Option<Box<str>>,
+    stats: Option<Arc<ClusterTlsStats>>,
+    /// That of the client it was made for.
+    prepared: RefCell<Option<(Arc<Client>, Arc<ClientConfig>)>>,
+}
+
+impl Connector {
+    /// `hostname`: the endpoint's, if it has one; a port behind it does not count.
+    /// `stats`: where handshakes count, if they do.
+    pub fn new(current: &Arc<Current>, hostname: Option<&str>, stats: Option<Arc<ClusterTlsStats>>) -> Rc<Self> {
+        let without_port = |name: &str| match name.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => Box::from(host),
+            _ => Box::from(name),
+        };
+        let hostname = hostname.map(without_port);
+        Rc::new(Self { current: current.clone(), hostname, stats, prepared: RefCell::default() })
+    }
+
+    pub(super) fn count(&self, outcome: Result<&Facts, &Failure>) {
+        if let Some(stats) = &self.stats {
+            failure::count(&stats.cells(), outcome);
+        }
+    }
+
+    /// What the next connection begins with: the settings, and the name that the endpoint must have.
+    pub(super) fn prepare(&self, address: Option<IpAddr>) -> Result<(Arc<ClientConfig>, ServerName<'static>), Failure> {
+        let client = self.current.get();
+        let name = match (&client.sni, self.hostname.as_deref()) {
+            (Some(name), _) => name.clone(),
+            (None, Some(name)) => ServerName::try_from(name.to_owned())
+                .map_err(|_| Error::General(format!("{name} is no name that a certificate could be for")))?,
+            (None, None) => match address {
+                Some(address) => ServerName::from(address),
+                None => return Err(Error::General("an endpoint at a Unix socket needs `sni`".into()).into()),
+            },
+        };
+        let mut prepared = self.prepared.borrow_mut();
+        if let Some((of, config)) = &*prepared
+            && Arc::ptr_eq(of, &client)
+        {
+            return Ok((config.clone(), name));
+        }
+        let mut config = client.config.clone();
+        if client.resumes {
+            config.resumption = Resumption::store(Arc::new(Sessions::default()));
+        }
+        let config = Arc::new(config);
+        *prepared = Some((client, config.clone()));
+        Ok((config, name))
+    }
+}
+
+/// Sessions with one endpoint, the newest ones: each is used once.
+#[derive(Default)]
+struct Sessions(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    group: Option<NamedGroup>,
+    tls12: Option<Tls12ClientSessionValue>,
+    tls13: VecDeque<Tls13ClientSessionValue>,
+}
+
+/// Tickets kept for an endpoint.
+const TICKETS_MAX: usize = 4;
+
+impl Sessions {
+    fn with<R>(&self, f: impl FnOnce(&mut Kept) -> R) -> R {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sessions")
+    }
+}
+
+// All have one name: an endpoint is asked for no other.
+impl ClientSessionStore for Sessions {
+    fn set_kx_hint(&self, _: ServerName<'static>, group: NamedGroup) {
+        self.with(|kept| kept.group = Some(group));
+    }
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        self.with(|kept| kept.group)
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.with(|kept| kept.tls12 = Some(value));
+    }
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.with(|kept| kept.tls12.clone())
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {
+        self.with(|kept| kept.tls12 = None);
+    }
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.with(|kept| {
+            kept.tls13.push_back(value);
+            if kept.tls13.len() > TICKETS_MAX {
+                kept.tls13.pop_front();
+            }
+        });
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.with(|kept| kept.tls13.pop_back())
+    }
+}
+
+/// Takes every certificate. That the endpoint has its key is still checked.
+#[derive(Debug)]
+struct AcceptUntrusted(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AcceptUntrusted {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,82 @@
+//! Why a TLS connection came to nothing, in words, and as which of Envoy's statistics it counts.
+
+use super::Facts;
+use crate::stats::SslStats;
+use rustls::{CertificateError, Error};
+use std::fmt;
+
+#[derive(Clone, Debug)]
+pub enum Failure {
+    /// The first bytes are none of TLS.
+    NotTls,
+    /// The client asked for a name that is in no certificate, and that is not served (`strict_sni`).
+    UnknownName(Box<str>),
+    /// The peer broke a rule, refused, or is another one than it must be.
+    Peer(Box<Error>),
+    /// The connection ended, or was reset, within the handshake.
+    Ended,
+    /// The handshake took too long.
+    Timeout,
+}
+
+/// Envoy: SslStats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The peer must show a certificate and has none.
+    NoCertificate,
+    /// The peer's certificate is for another name.
+    Name,
+    /// The peer's certificate is not to be trusted.
+    Untrusted,
+    Connection,
+}
+
+impl Failure {
+    pub fn kind(&self) -> FailureKind {
+        let Self::Peer(error) = self else { return FailureKind::Connection };
+        match &**error {
+            Error::NoCertificatesPresented => FailureKind::NoCertificate,
+            Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            ) => FailureKind::Name,
+            Error::InvalidCertificate(_) => FailureKind::Untrusted,
+            _ => FailureKind::Connection,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Peer(Box::new(error))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotTls => f.write_str("the first bytes are not TLS"),
+            Self::UnknownName(name) => write!(f, "no certificate is for the name {name}"),
+            Self::Peer(error) => error.fmt(f),
+            Self::Ended => f.write_str("the connection ended within the handshake"),
+            Self::Timeout => f.write_str("the handshake took too long"),
+        }
+    }
+}
+
+/// Counts a handshake.
+pub fn count(stats: &SslStats<'_>, outcome: Result<&Facts, &Failure>) {
+    match outcome {
+        Ok(facts) => {
+            stats.handshake.inc();
+            stats.session_reused.add(u64::from(facts.resumed));
+            stats.no_certificate.add(u64::from(!facts.has_peer_certificate));
+            stats.agreed(facts.version, facts.cipher, facts.group);
+        }
+        Err(failure) => match failure.kind() {
+            FailureKind::NoCertificate => stats.fail_verify_no_cert.inc(),
+            FailureKind::Name => stats.fail_verify_san.inc(),
+            FailureKind::Untrusted => stats.fail_verify_error.inc(),
+            FailureKind::Connection => stats.connection_error.inc(),
+        },
+    }
+}

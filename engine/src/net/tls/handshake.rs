@@ -1,0 +1,229 @@
+//! The handshake: what is received goes into the library, what it makes of that goes out, until both sides agree.
+//!
+//! Each step is a job of the shard's background queue: it takes about a tenth of a millisecond, and with RSA keys several.
+//! The deadline is the caller's, which drops the future.
+
+use super::client::Connector;
+use super::failure::Failure;
+use super::server::Server;
+use super::session::{Processed, Session, State};
+use super::stream::TlsStream;
+use super::{Facts, HANDSHAKE};
+use crate::net::ByteStream;
+use crate::ring::{Buf, Progress, Reactor, Segment, TaskId, Timer};
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::{Acceptor, UnbufferedServerConnection};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// How long a peer has to take the reason for which its handshake failed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// RFC 8446 section 6.2: fatal, unrecognized_name, in a record of its own.
+const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
+/// For a client that speaks HTTP without TLS (nginx: 497).
+const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 53\r\nconnection: close\r\n\r\nthis port speaks HTTPS, and the request is plain HTTP";
+
+/// Serve a connection that was accepted.
+///
+/// # Errors
+/// The client is no further use; it has been told why where it can be.
+pub async fn accept(stream: ByteStream, server: &Server, reactor: &Rc<Reactor>) -> Result<Box<TlsStream>, Failure> {
+    let mut input = reactor.take_vec();
+    let mut acceptor = Acceptor::default();
+    let (config, server_name) = loop {
+        let buf = receive(&stream).await?;
+        if input.is_empty() && buf[0] != HANDSHAKE {
+            let is_http = buf[0].is_ascii_uppercase();
+            end(stream, if is_http { PLAIN_HTTP } else { &[] }, reactor).await;
+            return Err(Failure::NotTls);
+        }
+        input.extend_from_slice(&buf);
+        match read_hello(&mut acceptor, &buf) {
+            Ok(None) => {}
+            Ok(Some(accepted)) => {
+                let hello = accepted.client_hello();
+                let name: Option<Box<str>> = hello.server_name().map(Box::from);
+                match server.choose(&hello) {
+                    Some(config) => break (config.clone(), name),
+                    None => {
+                        end(stream, UNRECOGNIZED_NAME, reactor).await;
+                        return Err(Failure::UnknownName(name.unwrap_or_else(|| "(none)".into())));
+                    }
+                }
+            }
+            Err((failure, alert)) => {
+                end(stream, &alert, reactor).await;
+                return Err(failure);
+            }
+        }
+    };
+    let session = Session::Server(Box::new(UnbufferedServerConnection::new(config)?));
+    run(stream, session, input, server_name, reactor).await
+}
+
+/// Speak TLS on a connection that was made. `address`: the endpoint's.
+///
+/// # Errors
+/// The endpoint is another one than it must be, or cannot be agreed with.
+pub async fn connect(
+    stream: ByteStream,
+    connector: &Connector,
+    address: Option<IpAddr>,
+    reactor: &Rc<Reactor>,
+) -> Result<Box<TlsStream>, Failure> {
+    let begin = async {
+        let (config, name) = connector.prepare(address)?;
+        let session = Session::Client(Box::new(UnbufferedClientConnection::new(config, name)?));
+        run(stream, session, Vec::new(), None, reactor).await
+    };
+    let outcome = begin.await;
+    connector.count(outcome.as_ref().map(|stream| stream.facts()));
+    outcome
+}
+
+async fn run(
+    stream: ByteStream,
+    session: Session,
+    input: Vec<u8>,
+    server_name: Option<Box<str>>,
+    reactor: &Rc<Reactor>,
+) -> Result<Box<TlsStream>, Failure> {
+    let mut work = Work { session, input, plain: Vec::new(), out: Vec::new() };
+    loop {
+        let step = move || {
+            let processed = work.session.process(&mut work.input, &mut work.plain, &mut work.out);
+            (work, processed)
+        };
+        // It is gone where the step has panicked.
+        let Some((stepped, Processed { used, state })) = in_background(reactor, step).await else {
+            return Err(Failure::Ended);
+        };
+        work = stepped;
+        work.input.drain(..used);
+        match state {
+            Err(error) => {
+                end(stream, &work.out, reactor).await;
+                return Err(error.into());
+            }
+            Ok(state) => {
+                if !work.out.is_empty() {
+                    stream.send_one(Segment::Owned(std::mem::take(&mut work.out)));
+                }
+                if state != State::Handshaking {
+                    let Work { session, mut input, plain, .. } = work;
+                    if input.is_empty() {
+                        reactor.give_vec(std::mem::take(&mut input));
+                    }
+                    let facts = Facts::of(&session, server_name);
+                    let closed = state == State::PeerClosed;
+                    return Ok(TlsStream::new(stream, reactor, session, facts, input, &plain, closed));
+                }
+            }
+        }
+        work.input.extend_from_slice(&receive(&stream).await?);
+    }
+}
+
+/// What a step works on.
+struct Work {
+    session: Session,
+    input: Vec<u8>,
+    plain: Vec<u8>,
+    out: Vec<u8>,
+}
+
+/// Shows the next bytes to what reads the client's first message. Where it is broken: why, and the alert that says so.
+fn read_hello(
+    acceptor: &mut Acceptor,
+    mut bytes: &[u8],
+) -> Result<Option<rustls::server::Accepted>, (Failure, Vec<u8>)> {
+    while !bytes.is_empty() {
+        let read = acceptor.read_tls(&mut bytes);
+        let accepted = acceptor.accept().map_err(|(error, mut alert)| {
+            let mut words = Vec::new();
+            // A vector takes everything.
+            let _ = alert.write_all(&mut words);
+            (error.into(), words)
+        })?;
+        if accepted.is_some() {
+            return Ok(accepted);
+        }
+        // Only where it is full, which the message's own limit prevents.
+        if !matches!(read, Ok(1..)) {
+            return Err((Failure::NotTls, Vec::new()));
+        }
+    }
+    Ok(None)
+}
+
+async fn receive(stream: &ByteStream) -> Result<Buf, Failure> {
+    match poll_fn(|_| stream.poll_recv()).await {
+        Ok(Some(buf)) => Ok(buf),
+        Ok(None) | Err(_) => Err(Failure::Ended),
+    }
+}
+
+/// Says `words` and ends the connection, so that the peer can read them.
+async fn end(stream: ByteStream, words: &[u8], reactor: &Rc<Reactor>) {
+    let timer = Timer::new(reactor);
+    timer.arm_in(LAST_WORDS);
+    if words.is_empty() {
+        return;
+    }
+    stream.send_one(Segment::Owned(words.to_vec()));
+    let mut flushed = false;
+    poll_fn(|_| {
+        if timer.fired() {
+            return Poll::Ready(());
+        }
+        if !flushed {
+            match stream.poll_flushed(0) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+            stream.shutdown_write();
+            flushed = true;
+        }
+        // A close with unread bytes would be a reset, which takes the words back.
+        loop {
+            match stream.poll_recv() {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(Some(_))) => {}
+                Poll::Ready(Ok(None) | Err(_)) => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}
+
+/// The result of a step that is computed between the turns of the reactor; `None` where it panicked.
+async fn in_background<T: 'static>(reactor: &Rc<Reactor>, step: impl FnOnce() -> T + 'static) -> Option<T> {
+    let result = Rc::new(RefCell::new(None));
+    let mut once = Some((step, result.clone(), Waking { reactor: reactor.clone(), task: reactor.current_task() }));
+    let job = reactor.compute(move || {
+        if let Some((step, result, _waking)) = once.take() {
+            let done = step();
+            result.replace(Some(done));
+        }
+        Progress::Done
+    });
+    poll_fn(|_| if job.is_over() { Poll::Ready(()) } else { Poll::Pending }).await;
+    result.take()
+}
+
+/// Wakes the task when it is dropped: also where the step panics.
+struct Waking {
+    reactor: Rc<Reactor>,
+    task: TaskId,
+}
+
+impl Drop for Waking {
+    fn drop(&mut self) {
+        self.reactor.wake(self.task);
+    }
+}

@@ -1,0 +1,134 @@
+//! Certificates, keys and authorities from their files, and what is wrong with them.
+
+use ringway_config::model::{Certificate, PemFile, Place};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{InconsistentKeys, RootCertStore};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// What is wrong with a file that the configuration names.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// Where it is named.
+    pub place: Place,
+    pub message: String,
+}
+
+/// What the parts of one configuration share while they are loaded: authorities take long to parse and much memory.
+#[derive(Default)]
+pub struct Context {
+    authorities: HashMap<PathBuf, Arc<RootCertStore>>,
+}
+
+impl Context {
+    /// The authorities in a file.
+    pub(super) fn authorities(&mut self, file: &PemFile) -> Result<Arc<RootCertStore>, Fault> {
+        if let Some(store) = self.authorities.get(&file.path) {
+            return Ok(store.clone());
+        }
+        let mut store = RootCertStore::empty();
+        for certificate in chain(file)? {
+            store.add(certificate).map_err(|error| {
+                fault(file, format!("a certificate in {} cannot be an authority: {error}", file.path.display()))
+            })?;
+        }
+        let store = Arc::new(store);
+        self.authorities.insert(file.path.clone(), store.clone());
+        Ok(store)
+    }
+}
+
+/// Those that the system trusts: SSL_CERT_FILE and SSL_CERT_DIR, or where the system keeps them. Loaded once.
+pub(super) fn system_authorities(place: Place) -> Result<Arc<RootCertStore>, Fault> {
+    static STORE: OnceLock<Result<Arc<RootCertStore>, String>> = OnceLock::new();
+    let load = || {
+        let found = rustls_native_certs::load_native_certs();
+        let mut store = RootCertStore::empty();
+        // A system has some that are of no use here.
+        let (added, _) = store.add_parsable_certificates(found.certs);
+        if added > 0 {
+            return Ok(Arc::new(store));
+        }
+        let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
+        Err(format!(
+            "the system has no certificate authorities{why}; install them (package ca-certificates), set SSL_CERT_FILE, \
+             or name a file: tls = {{ ca = \"ca.pem\" }}"
+        ))
+    };
+    STORE.get_or_init(load).clone().map_err(|message| Fault { place, message })
+}
+
+/// A certificate with its key.
+pub(super) fn certified_key(certificate: &Certificate, provider: &CryptoProvider) -> Result<CertifiedKey, Fault> {
+    let (chain, key) = (self::chain(&certificate.chain)?, private_key(&certificate.key)?);
+    let key = provider.key_provider.load_private_key(key).map_err(|_| {
+        let path = certificate.key.path.display();
+        fault(&certificate.key, format!("the key in {path} is of no kind that can be used: RSA of 2048 to 8192 bits, P-256, P-384, P-521, or Ed25519"))
+    })?;
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(fault(
+            &certificate.key,
+            format!(
+                "the key in {} does not belong to the first certificate in {}",
+                certificate.key.path.display(),
+                certificate.chain.path.display()
+            ),
+        )),
+        Err(error) => Err(fault(
+            &certificate.chain,
+            format!("the certificate in {} cannot be read: {error}", certificate.chain.path.display()),
+        )),
+    }
+}
+
+/// The certificates in a file: at least one.
+fn chain(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let bytes = read(file)?;
+    let path = file.path.display();
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        Ok(_) if bytes.first() == Some(&0x30) => Err(fault(
+            file,
+            format!(
+                "{path} is not PEM but DER or PKCS#12; convert it: openssl x509 -inform DER -in {path} -out cert.pem, or openssl pkcs12 -in {path} -nodes -out cert.pem"
+            ),
+        )),
+        Ok(_) => Err(fault(file, format!("there is no certificate in {path}: -----BEGIN CERTIFICATE----- is missing"))),
+        Err(error) => Err(fault(file, format!("{path} is not valid PEM: {error}"))),
+    }
+}
+
+fn private_key(file: &PemFile) -> Result<PrivateKeyDer<'static>, Fault> {
+    let bytes = read(file)?;
+    let path = file.path.display();
+    let has = |text: &str| memchr::memmem::find(&bytes, text.as_bytes()).is_some();
+    match PrivateKeyDer::from_pem_slice(&bytes) {
+        Ok(key) if !has("Proc-Type: 4,ENCRYPTED") => Ok(key),
+        _ if has("ENCRYPTED") => Err(fault(
+            file,
+            format!(
+                "the key in {path} is encrypted, and there is nobody to ask for the password; decrypt it: openssl pkey -in {path} -out key.pem"
+            ),
+        )),
+        Err(rustls::pki_types::pem::Error::NoItemsFound) | Ok(_) => {
+            Err(fault(file, format!("there is no private key in {path}: -----BEGIN PRIVATE KEY----- is missing")))
+        }
+        Err(error) => Err(fault(file, format!("{path} is not valid PEM: {error}"))),
+    }
+}
+
+fn read(file: &PemFile) -> Result<Vec<u8>, Fault> {
+    let cannot = |path: &Path, error| format!("cannot read {}: {error}", path.display());
+    std::fs::read(&file.path).map_err(|error| fault(file, cannot(&file.path, error)))
+}
+
+fn fault(file: &PemFile, message: String) -> Fault {
+    Fault { place: file.place, message }
+}

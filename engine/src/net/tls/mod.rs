@@ -1,0 +1,66 @@
+//! TLS on either side, by rustls behind a narrow seam: bytes in, plain buffers out; segments in, sealed bytes out.
+//!
+//! ```text
+//! model ── load: files, keys, names ──> Server, Client ── accept, connect: the handshake ──> TlsStream, a ByteStream
+//! ```
+//!
+//! Nothing outside this module knows the library. What a configuration asks for is loaded once, by the control thread, and
+//! shared by all shards; handshakes are computed in the background queue of the shard whose connection it is.
+
+mod certificates;
+mod client;
+mod failure;
+mod handshake;
+mod load;
+mod parameters;
+mod server;
+mod session;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use client::{Client, Connector, Current};
+pub use failure::{Failure, FailureKind, count};
+pub use handshake::{accept, connect};
+pub use load::{Context, Fault};
+pub use server::Server;
+pub use stream::TlsStream;
+
+use rustls::{HandshakeKind, ProtocolVersion};
+use session::Session;
+
+/// A record's header (RFC 8446 section 5.1).
+const RECORD_HEADER: usize = 5;
+/// The first byte of a handshake's first record.
+const HANDSHAKE: u8 = 22;
+
+/// What a handshake has come to, in OpenSSL's words.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub version: &'static str,
+    pub cipher: &'static str,
+    pub group: &'static str,
+    /// An earlier session went on.
+    pub resumed: bool,
+    /// The name that the client asked for.
+    pub server_name: Option<Box<str>>,
+    /// The peer has shown a certificate.
+    pub has_peer_certificate: bool,
+}
+
+impl Facts {
+    fn of(session: &Session, server_name: Option<Box<str>>) -> Self {
+        Self {
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                _ => "",
+            },
+            cipher: session.negotiated_cipher_suite().map_or("", |suite| parameters::suite_name(suite.suite())),
+            group: session.negotiated_key_exchange_group().map_or("", |group| parameters::group_name(group.name())),
+            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+            server_name,
+            has_peer_certificate: session.peer_certificates().is_some_and(|chain| !chain.is_empty()),
+        }
+    }
+}

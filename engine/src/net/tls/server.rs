@@ -1,0 +1,113 @@
+//! What a filter chain shows its clients and asks of them.
+
+use super::certificates::Certificates;
+use super::load::{Context, Fault, certified_key};
+use super::parameters;
+use ringway_config::model::{Certificate, DownstreamTls};
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Loaded from a configuration, and shared by all shards.
+pub struct Server {
+    pub(super) config: Arc<ServerConfig>,
+    /// For clients with which no protocol can be agreed on: they are served without one, as in Envoy.
+    without_alpn: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
+    strict_sni: bool,
+    pub handshake_timeout: Duration,
+    /// What was asked for, and the keys of session tickets with it.
+    model: DownstreamTls,
+    ticketer: Option<Arc<dyn ProducesTickets>>,
+}
+
+impl Server {
+    /// `before`: what served in this place until now. Where it asked for the same, sessions from then go on.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub fn load(model: &DownstreamTls, context: &mut Context, before: Option<&Self>) -> Result<Arc<Self>, Fault> {
+        let provider = parameters::provider(&model.parameters);
+        let mut certificates = Certificates::default();
+        for certificate in &model.certificates {
+            let (key, names) = named_key(certificate, &provider)?;
+            certificates.add(&Arc::new(key), names);
+        }
+        let certificates = Arc::new(certificates);
+        let fault = |error: String| Fault { place: model.place, message: error };
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&parameters::versions(&model.parameters))
+            .map_err(|error| fault(error.to_string()))?;
+        let builder = match &model.client_certificate {
+            None => builder.with_no_client_auth(),
+            Some(asked) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(context.authorities(&asked.ca)?, provider);
+                let verifier = if asked.required { verifier } else { verifier.allow_unauthenticated() };
+                builder.with_client_cert_verifier(verifier.build().map_err(|error| fault(error.to_string()))?)
+            }
+        };
+        let mut config = builder.with_cert_resolver(certificates.clone());
+        config.ignore_client_order = true;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        // In a session that goes on the client's certificate is not looked at again.
+        let ticketer = match before.filter(|before| before.model == *model) {
+            _ if !model.session_tickets || model.client_certificate.is_some() => None,
+            Some(before) => before.ticketer.clone(),
+            None => Some(Ticketer::new().map_err(|error| fault(error.to_string()))?),
+        };
+        match &ticketer {
+            Some(ticketer) => config.ticketer = ticketer.clone(),
+            None => config.send_tls13_tickets = 0,
+        }
+        let without_alpn = Arc::new(config.clone());
+        config.alpn_protocols = model.alpn_protocols.iter().map(|name| name.clone().into_bytes()).collect();
+        Ok(Arc::new(Self {
+            config: Arc::new(config),
+            without_alpn,
+            certificates,
+            strict_sni: model.strict_sni,
+            handshake_timeout: model.handshake_timeout,
+            model: model.clone(),
+            ticketer,
+        }))
+    }
+
+    /// What serves this client. `None`: it asks for a name that is not served.
+    pub(super) fn choose(&self, hello: &ClientHello<'_>) -> Option<&Arc<ServerConfig>> {
+        if self.strict_sni && !hello.server_name().is_some_and(|name| self.certificates.has(name)) {
+            return None;
+        }
+        let mut offered = hello.alpn().into_iter().flatten();
+        let is_known = |offer: &[u8]| self.config.alpn_protocols.iter().any(|own| own == offer);
+        if hello.alpn().is_none() || offered.any(is_known) { Some(&self.config) } else { Some(&self.without_alpn) }
+    }
+}
+
+/// A certificate's key, and the names that it is for.
+fn named_key(certificate: &Certificate, provider: &CryptoProvider) -> Result<(CertifiedKey, Vec<String>), Fault> {
+    let key = certified_key(certificate, provider)?;
+    let unreadable = |error: String| {
+        let message = format!("the certificate in {} cannot be read: {error}", certificate.chain.path.display());
+        Fault { place: certificate.chain.place, message }
+    };
+    let leaf = key.end_entity_cert().map_err(|error| unreadable(error.to_string()))?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(|error| unreadable(error.to_string()))?;
+    let names = parsed.subject_alternative_name().ok().flatten();
+    let names = names.iter().flat_map(|extension| &extension.value.general_names);
+    let mut names: Vec<String> = names
+        .filter_map(|name| match name {
+            x509_parser::extensions::GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        })
+        .collect();
+    // Envoy: the common name counts where there is no alternative one.
+    if names.is_empty() {
+        let common = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+        names.extend(common.map(str::to_owned));
+    }
+    Ok((key, names))
+}

@@ -1,0 +1,342 @@
+//! A stream of bytes through TLS, over another stream. The handshake is over; handshake.rs makes one.
+//!
+//! Received records are opened where they arrived, and their plain bytes travel on in the same buffer. What is sent goes
+//! into as few records as it fits in, all records of a batch in one piece for the stream below.
+
+use super::failure::Failure;
+use super::session::{RECORD_MAX, Session, State};
+use super::{Facts, RECORD_HEADER};
+use crate::net::ByteStream;
+use crate::ring::{Buf, Reactor, Segment};
+use std::cell::{Ref, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+
+thread_local! {
+    /// Where plain bytes are for a moment, on their way out of records and into them.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+pub struct TlsStream {
+    below: ByteStream,
+    reactor: Rc<Reactor>,
+    facts: Facts,
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    session: Session,
+    /// The beginning of a record, or of a message of several. Empty in an idle connection, without memory.
+    partial: Vec<u8>,
+    /// Opened, and not yet taken.
+    plain: VecDeque<Buf>,
+    /// To be sealed when the batch is whole.
+    pending: Vec<Segment>,
+    /// The peer has said that it sends no more.
+    peer_closed: bool,
+    /// This side has.
+    closed: bool,
+    failure: Option<Failure>,
+}
+
+impl TlsStream {
+    /// `partial`: what the handshake left of its input. `plain`: bytes that came behind it.
+    pub(super) fn new(
+        below: ByteStream,
+        reactor: &Rc<Reactor>,
+        session: Session,
+        facts: Facts,
+        partial: Vec<u8>,
+        plain: &[u8],
+        peer_closed: bool,
+    ) -> Box<Self> {
+        let mut inner = Inner {
+            session,
+            partial,
+            plain: VecDeque::new(),
+            pending: Vec::new(),
+            peer_closed,
+            closed: false,
+            failure: None,
+        };
+        inner.keep(plain, None, reactor);
+        Box::new(Self { below, reactor: reactor.clone(), facts, inner: RefCell::new(inner) })
+    }
+
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The stream that carries the records.
+    pub fn below(&self) -> &ByteStream {
+        &self.below
+    }
+
+    /// Why the connection cannot go on, where TLS is the reason.
+    pub fn failure(&self) -> Option<Ref<'_, Failure>> {
+        Ref::filter_map(self.inner.borrow(), |inner| inner.failure.as_ref()).ok()
+    }
+
+    /// As `Socket::poll_recv`. The end without the peer's word for it is an error: bytes may have been cut off.
+    ///
+    /// # Errors
+    /// What the stream below reports; UnexpectedEof; InvalidData, see `failure`.
+    pub fn poll_recv(&self) -> Poll<io::Result<Option<Buf>>> {
+        let mut inner = self.inner.borrow_mut();
+        loop {
+            if let Some(buf) = inner.plain.pop_front() {
+                return Poll::Ready(Ok(Some(buf)));
+            }
+            if inner.failure.is_some() {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+            if inner.peer_closed {
+                return Poll::Ready(Ok(None));
+            }
+            match self.below.poll_recv() {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(Some(buf))) => self.open(&mut inner, buf),
+                Poll::Ready(Ok(None)) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    pub fn unread(&self, buf: Buf) {
+        self.inner.borrow_mut().plain.push_front(buf);
+    }
+
+    /// Opens what has arrived below: records may carry nothing for those above, such as a session ticket.
+    fn open_arrived(&self) -> std::cell::RefMut<'_, Inner> {
+        let mut inner = self.inner.borrow_mut();
+        while inner.failure.is_none() && !inner.peer_closed && self.below.has_received_bytes() {
+            match self.below.poll_recv() {
+                Poll::Ready(Ok(Some(buf))) => self.open(&mut inner, buf),
+                Poll::Pending | Poll::Ready(_) => break,
+            }
+        }
+        inner
+    }
+
+    pub fn has_received(&self) -> bool {
+        let inner = self.open_arrived();
+        let is_over = inner.peer_closed || inner.failure.is_some();
+        is_over || !inner.plain.is_empty() || self.below.has_received()
+    }
+
+    pub fn has_received_bytes(&self) -> bool {
+        !self.open_arrived().plain.is_empty()
+    }
+
+    /// What is still in the kernel is taken for bytes, although it may be none for those above. Behind it is the peer's FIN,
+    /// it is asked for, and the current task is woken when it is here.
+    pub fn has_unread_bytes(&self) -> bool {
+        if self.has_received_bytes() {
+            return true;
+        }
+        if self.below.has_ended() && self.below.has_unread_bytes() {
+            let mut inner = self.inner.borrow_mut();
+            if let Poll::Ready(Ok(Some(buf))) = self.below.poll_recv() {
+                self.open(&mut inner, buf);
+            }
+            return !inner.plain.is_empty() || self.below.has_unread_bytes();
+        }
+        self.below.has_unread_bytes()
+    }
+
+    /// Whether the peer has said that it sends no more, or has just stopped.
+    pub fn has_ended(&self) -> bool {
+        self.inner.borrow().peer_closed || self.below.has_ended()
+    }
+
+    /// Opens what came in `buf`.
+    fn open(&self, inner: &mut Inner, mut buf: Buf) {
+        SCRATCH.with_borrow_mut(|plain| {
+            plain.clear();
+            let mut out = Vec::new();
+            // A record that began in an earlier buffer is put together with its end, and nothing else.
+            while !inner.partial.is_empty() && !buf.is_empty() {
+                let count = missing(&inner.partial).min(buf.len());
+                inner.partial.extend_from_slice(&buf[..count]);
+                buf.advance(count);
+                if missing(&inner.partial) == 0 {
+                    let mut partial = std::mem::take(&mut inner.partial);
+                    let used = inner.process(&mut partial, plain, &mut out);
+                    inner.partial = partial;
+                    if used == inner.partial.len() || inner.failure.is_some() {
+                        self.reactor.give_vec(std::mem::take(&mut inner.partial));
+                    } else {
+                        // A message of several records: the next one belongs to it.
+                        inner.partial.drain(..used);
+                        inner.partial.extend_from_slice(&buf);
+                        buf.truncate(0);
+                    }
+                }
+            }
+            if !buf.is_empty() && inner.failure.is_none() {
+                let used = match buf.unique_mut() {
+                    Some(bytes) => inner.process(bytes, plain, &mut out),
+                    None => inner.process(&mut buf.to_vec(), plain, &mut out),
+                };
+                if used < buf.len() && inner.failure.is_none() {
+                    inner.partial = self.reactor.take_vec();
+                    inner.partial.extend_from_slice(&buf[used..]);
+                }
+            }
+            if !out.is_empty() {
+                self.below.send_one(Segment::Owned(out));
+            }
+            inner.keep(plain, Some(buf), &self.reactor);
+        });
+    }
+
+    pub fn send(&self, segments: &mut Vec<Segment>) {
+        self.inner.borrow_mut().pending.append(segments);
+        self.start_send();
+    }
+
+    pub fn send_one(&self, segment: Segment) {
+        self.inner.borrow_mut().pending.push(segment);
+        self.start_send();
+    }
+
+    pub fn queue(&self, segment: Segment) {
+        self.inner.borrow_mut().pending.push(segment);
+    }
+
+    /// Seal what is queued and begin to send it.
+    pub fn start_send(&self) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.pending.is_empty() {
+            return;
+        }
+        if !inner.closed && inner.failure.is_none() {
+            let mut out = self.reactor.take_vec();
+            if let Err(error) = inner.seal_pending(&mut out) {
+                inner.failure = Some(error.into());
+            }
+            self.below.send_one(Segment::Owned(out));
+        }
+        for segment in inner.pending.drain(..) {
+            if let Segment::Owned(bytes) = segment {
+                self.reactor.give_vec(bytes);
+            }
+        }
+    }
+
+    pub fn unsent(&self) -> usize {
+        self.inner.borrow().pending.iter().map(|segment| segment.bytes().len()).sum::<usize>() + self.below.unsent()
+    }
+
+    pub fn is_broken(&self) -> bool {
+        self.inner.borrow().failure.is_some() || self.below.is_broken()
+    }
+
+    pub fn shutdown_write(&self) {
+        self.close();
+        self.below.shutdown_write();
+    }
+
+    /// The peer is to see a reset: it is told nothing more.
+    pub fn reset_on_close(&self) {
+        self.inner.borrow_mut().closed = true;
+        self.below.reset_on_close();
+    }
+
+    /// Tell the peer that this side sends no more, so that it knows that nothing is cut off (RFC 8446 section 6.1). At once,
+    /// since the connection ends as a rule before a send could.
+    fn close(&self) {
+        let mut inner = self.inner.borrow_mut();
+        if std::mem::replace(&mut inner.closed, true) || inner.failure.is_some() || self.below.is_broken() {
+            return;
+        }
+        let mut out = self.reactor.take_vec();
+        let Inner { session, partial, .. } = &mut *inner;
+        if session.close(partial, &mut out).is_ok() && self.below.unsent() == 0 {
+            self.below.send_now(&out);
+        }
+        self.reactor.give_vec(out);
+    }
+}
+
+impl Drop for TlsStream {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Inner {
+    /// Takes `input`, and returns how much of it is done with.
+    fn process(&mut self, input: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> usize {
+        let processed = self.session.process(input, plain, out);
+        match processed.state {
+            Ok(State::PeerClosed) => self.peer_closed = true,
+            Ok(State::Open | State::Handshaking) => {}
+            Err(error) => self.failure = Some(error.into()),
+        }
+        processed.used
+    }
+
+    /// Keeps plain bytes until they are taken: in `room`, where their records were, and in further buffers if need be.
+    fn keep(&mut self, mut plain: &[u8], room: Option<Buf>, reactor: &Reactor) {
+        if let Some(mut room) = room
+            && !plain.is_empty()
+        {
+            let count = plain.len().min(room.len());
+            if let Some(bytes) = room.unique_mut().filter(|_| count > 0) {
+                bytes[..count].copy_from_slice(&plain[..count]);
+                room.truncate(count);
+                self.plain.push_back(room);
+                plain = &plain[count..];
+            }
+        }
+        while !plain.is_empty() {
+            let buf = reactor.copy_from(plain);
+            plain = &plain[buf.len()..];
+            self.plain.push_back(buf);
+        }
+    }
+
+    /// Seals the batch: pieces that fit into one record go into one.
+    fn seal_pending(&mut self, out: &mut Vec<u8>) -> Result<(), rustls::Error> {
+        let Self { session, partial, pending, .. } = self;
+        if let [segment] = &pending[..] {
+            return session.seal(segment.bytes(), partial, out);
+        }
+        SCRATCH.with_borrow_mut(|record| {
+            record.clear();
+            for segment in &*pending {
+                let mut bytes = segment.bytes();
+                while !bytes.is_empty() {
+                    // Whole records of one piece need not be put together.
+                    if record.is_empty() && bytes.len() >= RECORD_MAX {
+                        let (whole, rest) = bytes.split_at(bytes.len() / RECORD_MAX * RECORD_MAX);
+                        session.seal(whole, partial, out)?;
+                        bytes = rest;
+                        continue;
+                    }
+                    let (first, rest) = bytes.split_at(bytes.len().min(RECORD_MAX - record.len()));
+                    record.extend_from_slice(first);
+                    bytes = rest;
+                    if record.len() == RECORD_MAX {
+                        session.seal(record, partial, out)?;
+                        record.clear();
+                    }
+                }
+            }
+            if record.is_empty() { Ok(()) } else { session.seal(record, partial, out) }
+        })
+    }
+}
+
+/// Bytes until the first record is whole; 0: it is.
+fn missing(bytes: &[u8]) -> usize {
+    match bytes.get(3..RECORD_HEADER) {
+        Some(&[high, low]) => {
+            (RECORD_HEADER + usize::from(u16::from_be_bytes([high, low]))).saturating_sub(bytes.len())
+        }
+        _ => RECORD_HEADER - bytes.len(),
+    }
+}

@@ -1,0 +1,174 @@
+//! Handshakes and bytes over pipes, both ends by this module; the files that a configuration names.
+
+mod bytes;
+mod files;
+mod handshakes;
+
+use super::*;
+use crate::net::{ByteStream, PipeEnd, pipe};
+use crate::ring::{PoolSize, Reactor, Segment};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use ringway_config::model::{
+    Certificate, CipherSuite, ClientCertificate, DownstreamTls, Group, PemFile, Place, TlsParameters, TlsVersion,
+    UpstreamTls,
+};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// A directory with an authority's certificate, `ca.pem`, and those that it issues.
+struct Files {
+    dir: tempfile::TempDir,
+    ca: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Files {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut params = CertificateParams::default();
+        let name = format!("authority in {}", dir.path().display());
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed");
+        std::fs::write(dir.path().join("ca.pem"), ca.pem()).expect("written");
+        Self { dir, ca }
+    }
+
+    fn params(names: &[&str]) -> CertificateParams {
+        CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).expect("names")
+    }
+
+    /// A certificate with these names, in files that are named after the first one.
+    fn issue(&self, names: &[&str]) -> Certificate {
+        self.issue_with(&Self::params(names), names[0], &KeyPair::generate().expect("a key"))
+    }
+
+    fn issue_with(&self, params: &CertificateParams, name: &str, key: &KeyPair) -> Certificate {
+        let certificate = params.signed_by(key, &self.ca).expect("signed");
+        let write = |extension: &str, text: &str| {
+            let path = self.dir.path().join(format!("{name}.{extension}"));
+            std::fs::write(&path, text).expect("written");
+            file(&path)
+        };
+        Certificate { chain: write("pem", &certificate.pem()), key: write("key", &key.serialize_pem()) }
+    }
+
+    fn ca(&self) -> PemFile {
+        file(&self.dir.path().join("ca.pem"))
+    }
+}
+
+fn file(path: &Path) -> PemFile {
+    PemFile { path: path.to_owned(), place: Place { line: 7, column: 3 } }
+}
+
+fn parameters() -> TlsParameters {
+    TlsParameters {
+        min_version: TlsVersion::V1_2,
+        max_version: TlsVersion::V1_3,
+        cipher_suites: vec![
+            CipherSuite::Aes128GcmSha256,
+            CipherSuite::EcdheEcdsaAes128GcmSha256,
+            CipherSuite::EcdheRsaAes128GcmSha256,
+        ],
+        groups: vec![Group::X25519MlKem768, Group::X25519, Group::P256],
+    }
+}
+
+fn downstream(certificates: Vec<Certificate>) -> DownstreamTls {
+    DownstreamTls {
+        place: Place::default(),
+        certificates,
+        strict_sni: false,
+        parameters: parameters(),
+        alpn_protocols: vec!["http/1.1".into()],
+        session_tickets: true,
+        client_certificate: None,
+        handshake_timeout: Duration::from_secs(10),
+    }
+}
+
+fn upstream(files: &Files, sni: &str) -> UpstreamTls {
+    UpstreamTls {
+        place: Place::default(),
+        sni: Some(sni.into()),
+        ca: Some(files.ca()),
+        accept_untrusted: false,
+        certificate: None,
+        parameters: parameters(),
+        session_resumption: true,
+    }
+}
+
+fn server(model: &DownstreamTls) -> Arc<Server> {
+    Server::load(model, &mut Context::default(), None).expect("it can be loaded")
+}
+
+fn connector(model: &UpstreamTls) -> Rc<Connector> {
+    let client = Client::load(model, &mut Context::default()).expect("it can be loaded");
+    Connector::new(&Current::new(client), None, None)
+}
+
+struct World {
+    reactor: Rc<Reactor>,
+}
+
+type Outcome = Result<Box<TlsStream>, Failure>;
+
+impl World {
+    fn new(seed: u64) -> Self {
+        Self { reactor: Reactor::simulated(seed, PoolSize { count: 64, size: 16 * 1024 }) }
+    }
+
+    /// What `future` comes to, while all other tasks run.
+    fn run<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> T {
+        self.reactor.block_on(future)
+    }
+
+    fn pipe(&self) -> (PipeEnd, PipeEnd) {
+        pipe(&self.reactor, 64 * 1024)
+    }
+
+    /// Both outcomes of a handshake over these two ends.
+    fn shake(&self, ends: (PipeEnd, PipeEnd), connector: &Rc<Connector>, server: &Arc<Server>) -> (Outcome, Outcome) {
+        let (client_end, server_end) = ends;
+        let accepted = Rc::new(RefCell::new(None));
+        let (reactor, server, place) = (self.reactor.clone(), server.clone(), accepted.clone());
+        self.reactor.spawn(async move {
+            let outcome = accept(ByteStream::Pipe(server_end), &server, &reactor).await;
+            place.replace(Some(outcome));
+            reactor.yield_now().await;
+        });
+        let (reactor, connector) = (self.reactor.clone(), connector.clone());
+        let connected = self.run(async move {
+            let outcome = connect(ByteStream::Pipe(client_end), &connector, None, &reactor).await;
+            // In TLS 1.3 the client is done first; what the server makes of its certificate comes afterwards.
+            reactor.sleep(Duration::from_secs(2)).await;
+            outcome
+        });
+        let outcome = accepted.take().expect("the server has come to an end");
+        (connected, outcome)
+    }
+
+    /// The two streams of a handshake that succeeds.
+    fn agree(&self, connector: &Rc<Connector>, server: &Arc<Server>) -> (Box<TlsStream>, Box<TlsStream>) {
+        let (client, server) = self.shake(self.pipe(), connector, server);
+        (client.expect("agreed"), server.expect("agreed"))
+    }
+}
+
+/// The bytes that have come, and whether the end has.
+fn received(stream: &TlsStream) -> (Vec<u8>, bool) {
+    let mut bytes = Vec::new();
+    loop {
+        match stream.poll_recv() {
+            Poll::Ready(Ok(Some(buf))) => bytes.extend_from_slice(&buf),
+            Poll::Ready(Ok(None)) => return (bytes, true),
+            Poll::Ready(Err(_)) | Poll::Pending => return (bytes, false),
+        }
+    }
+}

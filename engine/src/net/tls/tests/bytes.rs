@@ -1,0 +1,154 @@
+//! Bytes through an established connection.
+
+use super::*;
+
+/// Bytes that do not repeat soon.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+fn pair(world: &World) -> (Box<TlsStream>, Box<TlsStream>) {
+    let files = Files::new();
+    let server = server(&downstream(vec![files.issue(&["a.example"])]));
+    world.agree(&connector(&upstream(&files, "a.example")), &server)
+}
+
+fn pipe_of(stream: &TlsStream) -> &PipeEnd {
+    match stream.below() {
+        ByteStream::Pipe(pipe) => pipe,
+        ByteStream::Socket(_) | ByteStream::Tls(_) => unreachable!("the tests use pipes"),
+    }
+}
+
+/// Sends all of `bytes` in pieces of these sizes, and returns what comes out.
+fn carry(world: &World, from: Rc<TlsStream>, to: &Rc<TlsStream>, bytes: &[u8], piece: usize) -> Vec<u8> {
+    let pieces: Vec<Vec<u8>> = bytes.chunks(piece).map(<[u8]>::to_vec).collect();
+    world.reactor.spawn(async move {
+        for piece in pieces {
+            from.queue(Segment::Owned(piece));
+            from.start_send();
+            // Nothing is wrong with the pipe.
+            let _ = poll_fn(|_| from.below().poll_flushed(4096)).await;
+        }
+    });
+    let (to, expected) = (to.clone(), bytes.len());
+    world.run(async move {
+        let mut all = Vec::new();
+        while all.len() < expected {
+            match poll_fn(|_| to.poll_recv()).await {
+                Ok(Some(buf)) => all.extend_from_slice(&buf),
+                _ => break,
+            }
+        }
+        all
+    })
+}
+
+#[test]
+fn bytes_come_out_as_they_went_in_however_they_are_cut() {
+    let bytes = pattern(100_000);
+    for limit in [1, 4, 5, 21, 22, 1000, 16_406, 40_000] {
+        let world = World::new(limit as u64);
+        let (client, server) = pair(&world);
+        pipe_of(&client).set_read_limit(limit);
+        pipe_of(&server).set_read_limit(limit);
+        let (client, server) = (Rc::<TlsStream>::from(client), Rc::<TlsStream>::from(server));
+        let sent = if limit < 1000 { &bytes[..20_000] } else { &bytes[..] };
+        for piece in [700, 16_384, 50_000] {
+            assert!(carry(&world, client.clone(), &server, sent, piece) == sent, "up, {limit}, {piece}");
+            assert!(carry(&world, server.clone(), &client, sent, piece) == sent, "down, {limit}, {piece}");
+        }
+    }
+}
+
+/// A record costs 22 bytes and a computation: a head and its body share one.
+#[test]
+fn a_batch_fills_as_few_records_as_it_fits_in() {
+    let world = World::new(1);
+    let (client, server) = pair(&world);
+    // Past the tickets.
+    assert_eq!(received(&client).0, b"");
+    let cost = |sizes: &[usize]| {
+        let before = pipe_of(&client).received_total();
+        let mut segments: Vec<_> = sizes.iter().map(|size| Segment::Owned(pattern(*size))).collect();
+        server.send(&mut segments);
+        let total: usize = sizes.iter().sum();
+        let expected: Vec<u8> = sizes.iter().flat_map(|size| pattern(*size)).collect();
+        assert!(received(&client).0 == expected);
+        (pipe_of(&client).received_total() - before) as usize - total
+    };
+    // Type, version and length, the type within, and the tag (RFC 8446 section 5.2).
+    const RECORD: usize = 5 + 1 + 16;
+    assert_eq!(cost(&[100, 5000, 1]), RECORD);
+    assert_eq!(cost(&[16_384]), RECORD);
+    assert_eq!(cost(&[16_385]), 2 * RECORD);
+    assert_eq!(cost(&[200, 16_184]), RECORD);
+    assert_eq!(cost(&[200, 32_768]), 3 * RECORD);
+    assert_eq!(cost(&[16_384, 16_384, 7]), 3 * RECORD);
+}
+
+#[test]
+fn the_end_is_told_and_an_end_without_a_word_is_an_error() {
+    let world = World::new(1);
+    for (says_so, half) in [(true, true), (true, false), (false, false)] {
+        let (client, server) = pair(&world);
+        server.send_one(Segment::Static(b"last"));
+        if half {
+            server.shutdown_write();
+            // The other direction goes on (RFC 8446 section 6.1).
+            client.send_one(Segment::Static(b"still"));
+            assert_eq!(received(&server), (b"still".to_vec(), false));
+        }
+        if says_so {
+            drop(server);
+            assert_eq!(received(&client), (b"last".to_vec(), true));
+            assert!(matches!(client.poll_recv(), Poll::Ready(Ok(None))), "it stays so");
+        } else {
+            assert_eq!(received(&client), (b"last".to_vec(), false));
+            pipe_of(&server).shutdown_write();
+            let end = client.poll_recv();
+            assert!(matches!(&end, Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof));
+            assert!(client.has_received() && !client.has_received_bytes());
+        }
+    }
+}
+
+/// Tickets are no bytes for those above: a pooled connection on which they arrive is still idle.
+#[test]
+fn what_is_meant_for_tls_alone_is_not_received() {
+    let world = World::new(1);
+    let files = Files::new();
+    let server = server(&downstream(vec![files.issue(&["a.example"])]));
+    let (client, _server) = world.agree(&connector(&upstream(&files, "a.example")), &server);
+    assert!(client.below().has_received_bytes(), "the tickets");
+    assert!(!client.has_received() && !client.has_received_bytes());
+    assert!(!client.below().has_received_bytes());
+}
+
+#[test]
+fn a_broken_record_ends_the_connection_and_the_peer_hears_why() {
+    let world = World::new(1);
+    let (client, server) = pair(&world);
+    client.send_one(Segment::Static(b"good"));
+    pipe_of(&client).write(&[23, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20]);
+    assert_eq!(received(&server), (b"good".to_vec(), false), "what came before is good");
+    let end = server.poll_recv();
+    assert!(matches!(&end, Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData));
+    assert!(server.is_broken());
+    assert!(matches!(client.poll_recv(), Poll::Ready(Err(_))));
+    let told = client.failure().map(|failure| failure.to_string()).unwrap_or_default();
+    assert!(told.contains("BadRecordMac"), "{told}");
+    server.send_one(Segment::Static(b"nothing goes out any more"));
+}
+
+#[test]
+fn bytes_that_are_put_back_come_first() {
+    let world = World::new(1);
+    let (client, server) = pair(&world);
+    client.send_one(Segment::Static(b"one"));
+    let Poll::Ready(Ok(Some(buf))) = server.poll_recv() else { panic!("they have come") };
+    client.send_one(Segment::Static(b"two"));
+    server.unread(buf);
+    assert!(server.has_received_bytes());
+    assert_eq!(received(&server).0, b"onetwo");
+}

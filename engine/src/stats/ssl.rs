@@ -1,0 +1,174 @@
+//! The statistics of TLS, for the one list of all statistics, and how a handshake counts. Names and meanings are Envoy's
+//! (SslStats), and algorithms have OpenSSL's names.
+
+use super::{ClusterTlsStats, Counter, ListenerTlsStats};
+
+/// Declares these in addition to those that stand in the braces: the same for a listener and for a cluster.
+macro_rules! with_tls_statistics {
+    ({ $($others:tt)* }) => {
+        with_filter_statistics! { {
+            $($others)*
+
+            /// A cluster with TLS: `cluster.<name>.ssl.<statistic>`.
+            ClusterTls ClusterTlsStats ["cluster", "envoy_cluster", "envoy_cluster_name"] {
+                /// Handshakes that succeeded
+                counter handshake as "ssl.handshake";
+                /// Handshakes that went on with an earlier session
+                counter session_reused as "ssl.session_reused";
+                /// Connections that failed, but for those whose certificate was refused
+                counter connection_error as "ssl.connection_error";
+                /// Handshakes that succeeded although the peer showed no certificate
+                counter no_certificate as "ssl.no_certificate";
+                /// Handshakes refused because the peer showed no certificate
+                counter fail_verify_no_cert as "ssl.fail_verify_no_cert";
+                /// Handshakes refused because the peer's certificate is not to be trusted
+                counter fail_verify_error as "ssl.fail_verify_error";
+                /// Handshakes refused because the peer's certificate is for another name
+                counter fail_verify_san as "ssl.fail_verify_san";
+                /// Handshakes with this version
+                counter version_tlsv1_2 as "ssl.versions.TLSv1.2";
+                /// Handshakes with this version
+                counter version_tlsv1_3 as "ssl.versions.TLSv1.3";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_tls_aes_128_gcm_sha256 as "ssl.ciphers.TLS_AES_128_GCM_SHA256";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_tls_aes_256_gcm_sha384 as "ssl.ciphers.TLS_AES_256_GCM_SHA384";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_tls_chacha20_poly1305_sha256 as "ssl.ciphers.TLS_CHACHA20_POLY1305_SHA256";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_ecdhe_ecdsa_aes128_gcm_sha256 as "ssl.ciphers.ECDHE-ECDSA-AES128-GCM-SHA256";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_ecdhe_ecdsa_aes256_gcm_sha384 as "ssl.ciphers.ECDHE-ECDSA-AES256-GCM-SHA384";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_ecdhe_ecdsa_chacha20_poly1305 as "ssl.ciphers.ECDHE-ECDSA-CHACHA20-POLY1305";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_ecdhe_rsa_aes128_gcm_sha256 as "ssl.ciphers.ECDHE-RSA-AES128-GCM-SHA256";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_ecdhe_rsa_aes256_gcm_sha384 as "ssl.ciphers.ECDHE-RSA-AES256-GCM-SHA384";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_ecdhe_rsa_chacha20_poly1305 as "ssl.ciphers.ECDHE-RSA-CHACHA20-POLY1305";
+                /// Handshakes that agreed on this group
+                counter curve_x25519mlkem768 as "ssl.curves.X25519MLKEM768";
+                /// Handshakes that agreed on this group
+                counter curve_x25519 as "ssl.curves.X25519";
+                /// Handshakes that agreed on this group
+                counter curve_p_256 as "ssl.curves.P-256";
+                /// Handshakes that agreed on this group
+                counter curve_p_384 as "ssl.curves.P-384";
+            }
+
+            /// A listener with TLS: `listener.<address>.ssl.<statistic>`.
+            ListenerTls ListenerTlsStats ["listener", "envoy_listener", "envoy_listener_address"] {
+                /// Handshakes that succeeded
+                counter handshake as "ssl.handshake";
+                /// Handshakes that went on with an earlier session
+                counter session_reused as "ssl.session_reused";
+                /// Connections that failed, but for those whose certificate was refused
+                counter connection_error as "ssl.connection_error";
+                /// Handshakes that succeeded although the peer showed no certificate
+                counter no_certificate as "ssl.no_certificate";
+                /// Handshakes refused because the peer showed no certificate
+                counter fail_verify_no_cert as "ssl.fail_verify_no_cert";
+                /// Handshakes refused because the peer's certificate is not to be trusted
+                counter fail_verify_error as "ssl.fail_verify_error";
+                /// Handshakes refused because the peer's certificate is for another name
+                counter fail_verify_san as "ssl.fail_verify_san";
+                /// Handshakes with this version
+                counter version_tlsv1_2 as "ssl.versions.TLSv1.2";
+                /// Handshakes with this version
+                counter version_tlsv1_3 as "ssl.versions.TLSv1.3";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_tls_aes_128_gcm_sha256 as "ssl.ciphers.TLS_AES_128_GCM_SHA256";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_tls_aes_256_gcm_sha384 as "ssl.ciphers.TLS_AES_256_GCM_SHA384";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_tls_chacha20_poly1305_sha256 as "ssl.ciphers.TLS_CHACHA20_POLY1305_SHA256";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_ecdhe_ecdsa_aes128_gcm_sha256 as "ssl.ciphers.ECDHE-ECDSA-AES128-GCM-SHA256";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_ecdhe_ecdsa_aes256_gcm_sha384 as "ssl.ciphers.ECDHE-ECDSA-AES256-GCM-SHA384";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_ecdhe_ecdsa_chacha20_poly1305 as "ssl.ciphers.ECDHE-ECDSA-CHACHA20-POLY1305";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_ecdhe_rsa_aes128_gcm_sha256 as "ssl.ciphers.ECDHE-RSA-AES128-GCM-SHA256";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_ecdhe_rsa_aes256_gcm_sha384 as "ssl.ciphers.ECDHE-RSA-AES256-GCM-SHA384";
+                /// Handshakes that agreed on this cipher suite
+                counter cipher_ecdhe_rsa_chacha20_poly1305 as "ssl.ciphers.ECDHE-RSA-CHACHA20-POLY1305";
+                /// Handshakes that agreed on this group
+                counter curve_x25519mlkem768 as "ssl.curves.X25519MLKEM768";
+                /// Handshakes that agreed on this group
+                counter curve_x25519 as "ssl.curves.X25519";
+                /// Handshakes that agreed on this group
+                counter curve_p_256 as "ssl.curves.P-256";
+                /// Handshakes that agreed on this group
+                counter curve_p_384 as "ssl.curves.P-384";
+            }
+        } }
+    };
+}
+
+pub(super) use with_tls_statistics;
+
+/// The cells of one listener or cluster on one shard.
+pub struct SslStats<'a> {
+    pub handshake: &'a Counter,
+    pub session_reused: &'a Counter,
+    pub connection_error: &'a Counter,
+    pub no_certificate: &'a Counter,
+    pub fail_verify_no_cert: &'a Counter,
+    pub fail_verify_error: &'a Counter,
+    pub fail_verify_san: &'a Counter,
+    versions: [(&'static str, &'a Counter); 2],
+    ciphers: [(&'static str, &'a Counter); 9],
+    curves: [(&'static str, &'a Counter); 4],
+}
+
+impl SslStats<'_> {
+    /// Counts what a handshake agreed on.
+    pub fn agreed(&self, version: &str, cipher: &str, curve: &str) {
+        let lists = [(&self.versions[..], version), (&self.ciphers[..], cipher), (&self.curves[..], curve)];
+        for (cells, name) in lists {
+            cells.iter().filter(|(own, _)| *own == name).for_each(|(_, cell)| cell.inc());
+        }
+    }
+}
+
+macro_rules! cells {
+    ($stats:ty) => {
+        impl $stats {
+            pub fn cells(&self) -> SslStats<'_> {
+                SslStats {
+                    handshake: &self.handshake,
+                    session_reused: &self.session_reused,
+                    connection_error: &self.connection_error,
+                    no_certificate: &self.no_certificate,
+                    fail_verify_no_cert: &self.fail_verify_no_cert,
+                    fail_verify_error: &self.fail_verify_error,
+                    fail_verify_san: &self.fail_verify_san,
+                    versions: [("TLSv1.2", &self.version_tlsv1_2), ("TLSv1.3", &self.version_tlsv1_3)],
+                    ciphers: [
+                        ("TLS_AES_128_GCM_SHA256", &self.cipher_tls_aes_128_gcm_sha256),
+                        ("TLS_AES_256_GCM_SHA384", &self.cipher_tls_aes_256_gcm_sha384),
+                        ("TLS_CHACHA20_POLY1305_SHA256", &self.cipher_tls_chacha20_poly1305_sha256),
+                        ("ECDHE-ECDSA-AES128-GCM-SHA256", &self.cipher_ecdhe_ecdsa_aes128_gcm_sha256),
+                        ("ECDHE-ECDSA-AES256-GCM-SHA384", &self.cipher_ecdhe_ecdsa_aes256_gcm_sha384),
+                        ("ECDHE-ECDSA-CHACHA20-POLY1305", &self.cipher_ecdhe_ecdsa_chacha20_poly1305),
+                        ("ECDHE-RSA-AES128-GCM-SHA256", &self.cipher_ecdhe_rsa_aes128_gcm_sha256),
+                        ("ECDHE-RSA-AES256-GCM-SHA384", &self.cipher_ecdhe_rsa_aes256_gcm_sha384),
+                        ("ECDHE-RSA-CHACHA20-POLY1305", &self.cipher_ecdhe_rsa_chacha20_poly1305),
+                    ],
+                    curves: [
+                        ("X25519MLKEM768", &self.curve_x25519mlkem768),
+                        ("X25519", &self.curve_x25519),
+                        ("P-256", &self.curve_p_256),
+                        ("P-384", &self.curve_p_384),
+                    ],
+                }
+            }
+        }
+    };
+}
+
+cells!(ClusterTlsStats);
+cells!(ListenerTlsStats);

@@ -1,0 +1,38 @@
+//! Certificates for tests: an authority and what it issues, as PEM files in a directory.
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use std::path::{Path, PathBuf};
+
+/// An authority, whose certificate is `ca.pem`.
+pub struct Pki {
+    dir: PathBuf,
+    ca: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Pki {
+    pub fn new(dir: &Path) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, format!("authority in {}", dir.display()));
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed");
+        std::fs::write(dir.join("ca.pem"), ca.pem()).expect("written");
+        Self { dir: dir.to_owned(), ca }
+    }
+
+    /// Issues `NAME.pem` and `NAME.key`, P-256, for these names.
+    pub fn issue(&self, file: &str, names: &[&str]) {
+        self.issue_with(file, names, &KeyPair::generate().expect("a key"));
+    }
+
+    /// The same for this key.
+    pub fn issue_with(&self, file: &str, names: &[&str], key: &KeyPair) {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let certificate = CertificateParams::new(names).expect("names").signed_by(key, &self.ca).expect("signed");
+        std::fs::write(self.dir.join(format!("{file}.pem")), certificate.pem()).expect("written");
+        std::fs::write(self.dir.join(format!("{file}.key")), key.serialize_pem()).expect("written");
+    }
+
+    pub fn path(&self, file: &str) -> String {
+        self.dir.join(file).display().to_string()
+    }
+}
