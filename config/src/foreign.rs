@@ -210,9 +210,8 @@ pub struct Word {
 /// All of them.
 pub fn words() -> Vec<Word> {
     let top = TOP_LEVEL.iter().map(|&(name, hint)| Word { table: Some(""), name, hint });
-    let anywhere = ANYWHERE.iter().map(|&(name, hint)| Word { table: None, name, hint });
-    let placed = http::PLACED.iter().chain(cluster::FOREIGN);
-    let placed = placed.map(|&(table, name, hint)| Word { table: Some(table), name, hint });
+    let anywhere = ANYWHERE.iter().chain(tls::ANYWHERE).map(|&(name, hint)| Word { table: None, name, hint });
+    let placed = placed().map(|&(table, name, hint)| Word { table: Some(table), name, hint });
     let filters = "listeners[].http.http_filters[]";
     let later = |name: &&'static str| Word { table: Some(filters), name, hint: "this filter is not supported yet" };
     top.chain(anywhere).chain(placed).chain(FILTERS_LATER.iter().map(later)).collect()
