@@ -76,6 +76,8 @@ pub enum CommandOperator {
     /// Why the last connection to the upstream failed.
     UpstreamTransportFailureReason,
     UpstreamConnectionId,
+    /// Of the connection with the client.
+    DownstreamTls(TlsFact),
     RouteName,
     VirtualHostName,
     FilterChainName,
@@ -260,3 +262,13 @@ pub const DEFAULT_TEXT_FORMAT: &str = concat!(
     "\"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" ",
     "%RESPONSE_CODE_DETAILS% \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\"\n"
 );
+
+/// What is known of a connection with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFact {
+    Version,
+    Cipher,
+    Group,
+    /// The name that the client asked for.
+    ServerName,
+}

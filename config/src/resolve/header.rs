@@ -159,6 +159,7 @@ fn later(operator: &CommandOperator) -> Option<&'static str> {
         | CommandOperator::Duration
         | CommandOperator::UpstreamCluster
         | CommandOperator::RouteName
+        | CommandOperator::DownstreamTls(_)
         | CommandOperator::VirtualHostName
         | CommandOperator::FilterChainName
         | CommandOperator::ConnectionId

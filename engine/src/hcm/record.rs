@@ -45,6 +45,7 @@ pub(super) fn record<'a>(
         downstream_remote_address: facts.client.or(connection.arrival.remote),
         downstream_direct_remote_address: connection.arrival.remote,
         downstream_local_address: connection.arrival.local,
+        downstream_tls: connection.stream.tls().map(|stream| stream.facts()),
         route_name: route.and_then(|(route, _)| route.name.as_deref()),
         virtual_host_name: route.map(|(_, host)| &*host.name),
         filter_chain_name: Some(&hcm.chain),

@@ -57,13 +57,18 @@ fn hello() -> Origin {
 #[test]
 fn curl_speaks_https_with_each_version() {
     let origin = hello();
-    let (proxy, pki) = front(origin.address, "", "");
+    let format = "%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER% %DOWNSTREAM_TLS_GROUP% %REQUESTED_SERVER_NAME%";
+    let (proxy, pki) =
+        front(origin.address, "", &format!("access_log = [{{ path = \"DIR/log\", format = \"{format}\" }}]"));
     for version in [&["--tlsv1.3"][..], &["--tls-max", "1.2"], &["--http1.0"], &["--no-alpn"]] {
         let answer = curl_to(&proxy, &pki, "https://a.example/", version);
         assert_eq!((answer.status, &*answer.body), (200, &b"https"[..]), "{version:?}: {answer:?}");
     }
     let old = curl_to(&proxy, &pki, "https://a.example/", &["--tls-max", "1.1", "--ciphers", "DEFAULT@SECLEVEL=0"]);
     assert_eq!((old.status, old.exit), (0, 35), "{old:?}");
+    let lines = proxy.log_lines("log", 4);
+    assert_eq!(lines[0], "TLSv1.3 TLS_AES_128_GCM_SHA256 X25519 a.example");
+    assert_eq!(lines[1], "TLSv1.2 ECDHE-ECDSA-AES128-GCM-SHA256 X25519 a.example");
     let stat = |name: &str| proxy.stat(&format!("listener.main.ssl.{name}"));
     assert_eq!((stat("handshake"), stat("connection_error"), stat("no_certificate")), (4, 1, 4));
     assert_eq!((stat("versions.TLSv1.3"), stat("versions.TLSv1.2")), (3, 1));

@@ -5,6 +5,7 @@ use super::time::time_format;
 use crate::diagnostic::closest;
 use crate::model::{
     AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, PathSource, Precision, TimeFormat, TimePoint,
+    TlsFact,
 };
 use crate::reader::{PSEUDO_FIELDS, is_token};
 use serde_json::Value;
@@ -154,6 +155,11 @@ pub static OPERATORS: &[OperatorForm] = &[
     plain("UPSTREAM_CONNECTION_ID", CommandOperator::UpstreamConnectionId, "number of the upstream connection"),
     plain("UPSTREAM_REQUEST_ATTEMPT_COUNT", CommandOperator::UpstreamRequestAttemptCount, "how many times the request was sent to an upstream; 0 if never"),
     plain("UPSTREAM_TRANSPORT_FAILURE_REASON", CommandOperator::UpstreamTransportFailureReason, "why the last connection to an endpoint failed"),
+
+    plain("DOWNSTREAM_TLS_VERSION", CommandOperator::DownstreamTls(TlsFact::Version), "version of TLS with the client: `TLSv1.3`"),
+    plain("DOWNSTREAM_TLS_CIPHER", CommandOperator::DownstreamTls(TlsFact::Cipher), "cipher suite of TLS with the client, by OpenSSL's name"),
+    plain("DOWNSTREAM_TLS_GROUP", CommandOperator::DownstreamTls(TlsFact::Group), "group of the key agreement with the client: `X25519MLKEM768`"),
+    plain("REQUESTED_SERVER_NAME", CommandOperator::DownstreamTls(TlsFact::ServerName), "name that the client asked for in its TLS handshake"),
 
     plain("ROUTE_NAME", CommandOperator::RouteName, "name of the route"),
     plain("VIRTUAL_HOST_NAME", CommandOperator::VirtualHostName, "name of the virtual host"),

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ringway_config::model::{
     AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, PathSource, Precision, TimeFormat, TimePoint,
+    TlsFact,
 };
 
 use super::compile::{Operator, Part};
@@ -107,6 +108,12 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
         CommandOperator::UpstreamCluster => text(record.upstream_cluster),
         CommandOperator::UpstreamRequestAttemptCount => Value::Number(u64::from(record.upstream_attempts)),
         CommandOperator::UpstreamTransportFailureReason => text(record.upstream_transport_failure),
+        CommandOperator::DownstreamTls(fact) => text(record.downstream_tls.and_then(|facts| match fact {
+            TlsFact::Version => Some(facts.version),
+            TlsFact::Cipher => Some(facts.cipher),
+            TlsFact::Group => Some(facts.group),
+            TlsFact::ServerName => facts.server_name.as_deref(),
+        })),
         CommandOperator::UpstreamConnectionId => record.upstream_connection_id.map_or(Value::Absent, Value::Number),
         CommandOperator::RouteName => text(record.route_name),
         CommandOperator::VirtualHostName => text(record.virtual_host_name),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::net::tls::Facts;
 use ringway_config::format_pieces;
 
 use super::tests::{add_field, json_line, record, request, text_line};
@@ -31,6 +32,7 @@ fn full<'a>(
     response: &'a ResponseHead,
     response_bytes: &'a [u8],
     random: &'a Random,
+    tls: &'a Facts,
 ) -> Record<'a> {
     let mut full = record(head, bytes);
     full.random = Some(random);
@@ -44,6 +46,7 @@ fn full<'a>(
     full.upstream_connection_id = Some(12);
     full.upstream_attempts = 3;
     full.upstream_transport_failure = Some("connection refused");
+    full.downstream_tls = Some(tls);
     full.route_name = Some("r1");
     full.filter_chain_name = Some("chain");
     full.local_reply_body = b"no healthy upstream";
@@ -173,6 +176,10 @@ const OPERATORS: &[(&str, &str, &str)] = &[
     ("UPSTREAM_CONNECTION_ID", "12", "-"),
     ("UPSTREAM_REQUEST_ATTEMPT_COUNT", "3", "0"),
     ("UPSTREAM_TRANSPORT_FAILURE_REASON", "connection refused", "-"),
+    ("DOWNSTREAM_TLS_VERSION", "TLSv1.3", "-"),
+    ("DOWNSTREAM_TLS_CIPHER", "TLS_AES_128_GCM_SHA256", "-"),
+    ("DOWNSTREAM_TLS_GROUP", "X25519", "-"),
+    ("REQUESTED_SERVER_NAME", "a.example", "-"),
     ("ROUTE_NAME", "r1", "-"),
     ("VIRTUAL_HOST_NAME", "local_service", "-"),
     ("FILTER_CHAIN_NAME", "chain", "-"),
@@ -194,7 +201,14 @@ fn with_full_record(check: impl FnOnce(&Record<'_>)) {
     let (mut response, mut response_bytes) = (ResponseHead::default(), Vec::new());
     add_field(&mut response.fields, &mut response_bytes, "Server", b"nginx");
     let random = Random::seeded(1);
-    check(&full(&head, &bytes, &response, &response_bytes, &random));
+    let tls = Facts {
+        version: "TLSv1.3",
+        cipher: "TLS_AES_128_GCM_SHA256",
+        group: "X25519",
+        server_name: Some("a.example".into()),
+        ..Facts::default()
+    };
+    check(&full(&head, &bytes, &response, &response_bytes, &random, &tls));
 }
 
 #[test]

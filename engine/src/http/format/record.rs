@@ -8,6 +8,7 @@ use super::ResponseFlags;
 use crate::base::clock::Nanos;
 use crate::base::random::Random;
 use crate::http::{HeadView, RequestHead, ResponseHead, Times, TryTimes, TryWireBytes, WireBytes};
+use crate::net::tls;
 
 /// One exchange as far as it has come. `None` and empty strings are absent.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +53,8 @@ pub struct Record<'a> {
     /// The connection's peer.
     pub downstream_direct_remote_address: Option<SocketAddr>,
     pub downstream_local_address: Option<SocketAddr>,
+    /// Of the downstream connection, if it has TLS.
+    pub downstream_tls: Option<&'a tls::Facts>,
     pub route_name: Option<&'a str>,
     pub virtual_host_name: Option<&'a str>,
     pub filter_chain_name: Option<&'a str>,
