@@ -63,9 +63,9 @@ impl PoolGroup {
             return None;
         }
         let pools: Vec<Rc<Pool>> = self.pools.borrow().iter().filter_map(Weak::upgrade).collect();
-        let oldest = pools.iter().filter_map(|pool| pool.idle_since(lacking).map(|since| (since, pool)));
+        let oldest = pools.iter().filter_map(|pool| pool.idle_since(Some(lacking)).map(|since| (since, pool)));
         if let Some((_, pool)) = oldest.min_by_key(|(since, _)| *since) {
-            return pool.give_up_idle(lacking);
+            return pool.give_up_idle(Some(lacking));
         }
         if let Some(places) = pools.iter().find_map(|pool| pool.give_up_connect(lacking)) {
             return Some(places);

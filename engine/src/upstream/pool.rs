@@ -287,10 +287,7 @@ impl Pool {
     /// oldest, but no connection is younger than its place in the list says by more than one use.
     fn next_expiry(&self) -> Option<u64> {
         let timeout = nanos(self.options.idle_timeout?);
-        let since = self.idle.borrow().iter().map(|lease| lease.idle_since).min();
-        #[cfg(feature = "second-wire")]
-        let since = since.into_iter().chain(self.shared_idle_since(None)).min();
-        since.map(|since| since + timeout)
+        self.idle_since(None).map(|since| since + timeout)
     }
 }
 
@@ -328,42 +325,43 @@ impl Drop for Waiting<'_> {
 }
 
 impl Pool {
-    /// Since when the connection is idle that has been so longest of those whose end makes room under this limit.
-    pub(super) fn idle_since(&self, lacking: &Lacking) -> Option<Nanos> {
+    /// Since when the connection is idle that has been so longest, of all or of those whose end makes room under this limit.
+    pub(super) fn idle_since(&self, lacking: Option<&Lacking>) -> Option<Nanos> {
         let idle = self.idle.borrow();
-        let since = idle.iter().filter(|lease| lease.connection.slot.fits(lacking)).map(|lease| lease.idle_since);
+        let since = oldest(&idle, lacking).map(|at| idle[at].idle_since);
         #[cfg(feature = "second-wire")]
-        let since = since.chain(self.shared_idle_since(Some(lacking)));
-        since.min()
+        let since = since.into_iter().chain(self.shared_idle_since(lacking)).min();
+        since
     }
 
     /// Close that connection. What it counted for is returned.
-    pub(super) fn give_up_idle(&self, lacking: &Lacking) -> Option<Places> {
+    pub(super) fn give_up_idle(&self, lacking: Option<&Lacking>) -> Option<Places> {
+        // A pool speaks one protocol, so that one of the two lists is empty.
         #[cfg(feature = "second-wire")]
         if let Some(places) = self.give_up_idle_shared(lacking) {
             return Some(places);
         }
         let mut idle = self.idle.borrow_mut();
-        let fitting = idle.iter().enumerate().filter(|(_, lease)| lease.connection.slot.fits(lacking));
-        let (at, _) = fitting.min_by_key(|(_, lease)| lease.idle_since)?;
-        let lease = idle.remove(at);
+        let lease = oldest(&idle, lacking).map(|at| idle.remove(at))?;
         drop(idle);
         Some(lease.connection.slot.vacate())
     }
 }
 
+fn oldest(idle: &[Lease], lacking: Option<&Lacking>) -> Option<usize> {
+    let fits = |lease: &Lease| lacking.is_none_or(|lacking| lease.connection.slot.fits(lacking));
+    let fitting = idle.iter().enumerate().filter(|(_, lease)| fits(lease));
+    fitting.min_by_key(|(_, lease)| lease.idle_since).map(|(at, _)| at)
+}
+
 /// Idle connections are closed where descriptors are short: a request to another endpoint needs them more.
 impl Spare for Pool {
     fn kept_since(&self) -> Option<Nanos> {
-        self.idle.borrow().iter().map(|lease| lease.idle_since).min()
+        self.idle_since(None)
     }
 
     fn give_up(&self) {
-        let mut idle = self.idle.borrow_mut();
-        let oldest = idle.iter().enumerate().min_by_key(|(_, lease)| lease.idle_since).map(|(at, _)| at);
-        let lease = oldest.map(|at| idle.remove(at));
-        drop(idle);
-        drop(lease);
+        drop(self.give_up_idle(None));
     }
 }
 

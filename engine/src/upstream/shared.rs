@@ -134,13 +134,13 @@ impl Pool {
         retired.map(|shared| shared.retire(&self.reactor)).count() as u64
     }
 
-    /// Close the connection that has been idle longest of those whose end makes room under this limit, at once. What it
-    /// counted for is returned.
-    pub(super) fn give_up_idle_shared(&self, lacking: &Lacking) -> Option<Places> {
+    /// Close the connection that has been idle longest, of all or of those whose end makes room under this limit, at once.
+    /// What it counted for is returned.
+    pub(super) fn give_up_idle_shared(&self, lacking: Option<&Lacking>) -> Option<Places> {
         let oldest = {
             let mut all = self.shared.borrow_mut();
-            let fits = |shared: &Shared| shared.is_idle() && shared.connection.slot.fits(lacking);
-            let idle = all.iter().enumerate().filter(|(_, shared)| fits(shared));
+            let fits = |shared: &Shared| lacking.is_none_or(|lacking| shared.connection.slot.fits(lacking));
+            let idle = all.iter().enumerate().filter(|(_, shared)| shared.is_idle() && fits(shared));
             let oldest = idle.min_by_key(|(_, shared)| shared.idle_since.get()).map(|(index, _)| index);
             oldest.map(|index| all.swap_remove(index))
         };

@@ -2,6 +2,7 @@
 
 use crate::peer::{End, STREAMS, Wire};
 use crate::support::{Bench, Sent, in_all_pairs};
+use ringway::ring::Attempts;
 
 /// Exchanges that one connection to the origin takes.
 fn places(wire: Wire) -> usize {
@@ -18,6 +19,24 @@ fn requests(bench: &mut Bench, count: usize) -> Vec<Sent> {
 }
 
 in_all_pairs! {
+    /// Where descriptors are short, the connection that has been idle longest is closed, whatever is spoken on it.
+    fn idle_connections_make_room(pair) {
+        let mut bench = Bench::new(pair);
+        let client = bench.client();
+        bench.works(client);
+        assert_eq!(bench.cluster("upstream_cx_active"), 1);
+        let make_room = || {
+            let reactor = bench.shard.reactor.clone();
+            let made = async move { reactor.make_room(&mut Attempts::default()).await };
+            bench.shard.reactor.block_on(made)
+        };
+        assert_eq!([make_room(), make_room()], [true, false]);
+        bench.settle();
+        assert_eq!((bench.cluster("upstream_cx_active"), bench.cluster("upstream_cx_destroy_local")), (0, 1));
+        bench.works(client);
+        bench.finish();
+    }
+
     /// Over the limit it is 503 at once, and a place that becomes free is used again.
     fn connections_have_a_limit(pair) {
         let mut bench = Bench::with(pair, "", "", "circuit_breakers = { max_connections = 1 }");
