@@ -14,6 +14,7 @@ mod error;
 mod framing;
 mod index;
 mod limits;
+mod minor;
 mod request;
 mod response;
 mod scanner;

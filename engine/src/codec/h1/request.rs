@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use memchr::{memchr, memchr2};
 
 use super::index::{COMMON_LINES, Facts, Lines, index_fields};
-use super::{BodyKind, Framing, HeadError, Limits, Parse, RequestError, diagnose};
+use super::{BodyKind, Framing, HeadError, Limits, Parse, RequestError, diagnose, minor};
 use crate::http::{
     FieldId, ImpliedPath, Method, RequestHead, Scheme, Span, TargetForm, Version, grammar, is_valid_authority,
 };
@@ -106,29 +106,18 @@ fn count_empty_lines(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
     }
 }
 
-/// Where the request line that `bytes` begin with has the digit of `HTTP/1.2` to `HTTP/1.9`.
+/// Where the request line that `bytes` begin with has the digit of a later minor version.
 #[cold]
 fn later_minor(bytes: &[u8]) -> Option<usize> {
     let method = memchr(b' ', bytes)?;
     let target = memchr(b' ', &bytes[method + 1..])?;
-    let version = method + target + 2;
-    let at = version + "HTTP/1.".len();
-    let is_end = matches!(bytes.get(at + 1), None | Some(b'\r' | b'\n'));
-    (bytes.get(version..at) == Some(b"HTTP/1.") && matches!(bytes.get(at), Some(b'2'..=b'9')) && is_end).then_some(at)
+    minor::later_minor(bytes, method + target + 2, b"\r\n")
 }
 
-/// "A recipient that receives a message with a major version number that it implements and a minor version number higher
-/// than what it implements SHOULD process the message as if it was in the highest minor version within that major
-/// version" (RFC 9110 section 2.5). `digit`: where the minor version stands.
 #[cold]
 #[inline(never)]
 fn parse_as_http11(bytes: &[u8], digit: usize, limits: &Limits, head: &mut RequestHead) -> Result<Parse, RequestError> {
-    // One byte beyond the limit is enough to be refused for it.
-    let mut bytes = bytes[..bytes.len().min(limits.head_bytes as usize + 1)].to_vec();
-    if let Some(digit) = bytes.get_mut(digit) {
-        *digit = b'1';
-    }
-    parse_request(&bytes, limits, head)
+    parse_request(&minor::as_http11(bytes, digit, limits), limits, head)
 }
 
 /// What can be known of a head that was refused or did not come to its end: its method and its target, where the line

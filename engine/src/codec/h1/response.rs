@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use memchr::memchr;
 
 use super::index::{COMMON_LINES, Coding, Facts, Lines, index_fields};
-use super::{BodyKind, Framing, HeadError, Limits, Parse, ResponseError, diagnose};
+use super::{BodyKind, Framing, HeadError, Limits, Parse, ResponseError, diagnose, minor};
 use crate::http::{FieldId, Method, ResponseHead, Span, Version};
 
 /// Bytes of `HTTP/1.1 200`.
@@ -59,8 +59,10 @@ fn parse_with<'b>(
     let len = match config.parse_response_with_uninit_headers(&mut response, bytes, lines) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => return partial(bytes, limits),
-        Err(_) if has_later_minor(bytes) => return parse_as_http11(bytes, limits, method, head),
-        Err(error) => return Err(diagnose::response(bytes, limits, error)),
+        Err(error) => match minor::later_minor(bytes, 0, b" ") {
+            Some(digit) => return parse_as_http11(bytes, digit, limits, method, head),
+            None => return Err(diagnose::response(bytes, limits, error)),
+        },
     };
     if len > limits.head_bytes as usize {
         return Err(HeadError::HeadTooLarge.into());
@@ -82,28 +84,16 @@ fn parse_with<'b>(
     Ok(Parse::Complete(framing))
 }
 
-/// Where the version's last digit stands.
-const MINOR: usize = "HTTP/1.".len();
-
-/// Whether it is a response of HTTP/1.2 to HTTP/1.9, as far as it has come.
-#[cold]
-fn has_later_minor(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"HTTP/1.") && matches!(bytes[MINOR..], [b'2'..=b'9'] | [b'2'..=b'9', b' ', ..])
-}
-
-/// A later minor version is read as the latest known one, as in requests (RFC 9110 section 2.5).
 #[cold]
 #[inline(never)]
 fn parse_as_http11(
     bytes: &[u8],
+    digit: usize,
     limits: &Limits,
     method: Method,
     head: &mut ResponseHead,
 ) -> Result<Parse, ResponseError> {
-    // One byte beyond the limit is enough to be refused for it.
-    let mut bytes = bytes[..bytes.len().min(limits.head_bytes as usize + 1)].to_vec();
-    bytes[MINOR] = b'1';
-    parse_response(&bytes, limits, method, head)
+    parse_response(&minor::as_http11(bytes, digit, limits), limits, method, head)
 }
 
 /// The tokeniser drops a reason with obs-text and takes LF alone for the line's end, so the line is read again here.
