@@ -15,6 +15,7 @@ mod never;
 mod reach;
 mod retry;
 mod route;
+mod socket;
 mod source;
 mod spelling;
 mod tls;
@@ -167,7 +168,13 @@ impl Resolver<'_, '_, '_> {
         if let Some((origin, path)) = &access_log {
             self.need(origin, model::Needed::LogFile(path.clone()));
         }
-        model::Admin { address: admin.address.value.clone(), access_log: access_log.map(|(_, path)| path) }
+        let (mode, user, group) = (&admin.socket_mode, &admin.socket_user, &admin.socket_group);
+        model::Admin {
+            address: admin.address.value.clone(),
+            access: self.socket_access(Some(&admin.address.value), mode, user, group),
+            access_log: access_log.map(|(_, path)| path),
+            allowed_hosts: admin.allowed_hosts.values(),
+        }
     }
 
     /// Notes that the value at `origin` needs something of the host.

@@ -266,3 +266,24 @@ fn a_byte_order_mark_and_windows_line_ends_do_no_harm() {
     let refused = load_str("x.toml", &format!("\u{feff}x = 1\r\n{text}")).unwrap_err().to_string();
     assert!(refused.contains("1 | \u{feff}x = 1\n") || refused.contains("1 | x = 1\n"), "{refused}");
 }
+
+#[test]
+fn sockets_have_a_mode_and_an_owner_where_they_are_written() {
+    let routes = "http.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]";
+    let text = format!(
+        "[admin]\nsocket_group = \"12\"\naddress = \"unix:/run/admin.sock\"\nallowed_hosts = [\"Ringway\", \"*.Svc\"]\n\
+         [[listeners]]\naddress = \"unix:/run/a.sock\"\nsocket_mode = \"640\"\nsocket_user = \"www-data\"\n{routes}\n\
+         [[listeners]]\naddress = \"unix:/run/b.sock\"\n{routes}\n"
+    );
+    let config = load_str("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+    let access = |mode, user: Option<&str>, group: Option<&str>| SocketAccess {
+        mode,
+        user: user.map(Into::into),
+        group: group.map(Into::into),
+    };
+    assert_eq!(config.listeners[0].access, access(Some(0o640), Some("www-data"), None));
+    assert_eq!(config.listeners[1].access, SocketAccess::default());
+    let admin = config.admin.unwrap();
+    assert_eq!(admin.access, access(None, None, Some("12")));
+    assert_eq!(admin.allowed_hosts, ["ringway", "*.svc"]);
+}

@@ -1,6 +1,7 @@
 //! `[[listeners]]` and their filter chains.
 
 use super::http::Http;
+use super::socket::SocketMode;
 use super::tls::DownstreamTls;
 use crate::model::{Address, Cidr};
 use crate::reader::{Int, List, Name, table};
@@ -19,6 +20,16 @@ table! {
         /// logs and `x-forwarded-for` (Envoy: ipv4_compat). Without it, `[::]` takes IPv6 connections only, whatever the
         /// host's `net.ipv6.bindv6only` says.
         ipv4_compat: bool, default "false";
+        /// Permissions of the Unix socket's file, in octal, whatever the umask is: `"0660"` lets its user and group connect
+        /// (systemd: SocketMode, HAProxy: mode, Envoy: mode of Pipe). The file never has other permissions while it can be
+        /// connected to. A reload changes them. A socket that the service manager passes has those of its unit.
+        socket_mode: SocketMode, optional "what the umask leaves of 0777";
+        /// User that the Unix socket's file belongs to, a name or a number (systemd: SocketUser, HAProxy: user). Only root can
+        /// give it away.
+        socket_user: Name, optional "the user that starts the process";
+        /// Group that the Unix socket's file belongs to, a name or a number (systemd: SocketGroup, HAProxy: group). Users other
+        /// than root can give it to their own groups.
+        socket_group: Name, optional "the group that starts the process";
         /// Part of the statistics' names after `listener.`.
         stat_prefix: Name, optional "the address with `:` replaced by `_`";
         /// Connections of this listener in the whole process. At the limit, a new connection replaces the one that has been

@@ -2,10 +2,12 @@
 
 use toml::de::DeValue;
 
+use super::socket::SocketMode;
 use crate::diagnostic::Problems;
 use crate::model::{Address, Placement};
 use crate::reader::{
-    FilePath, Input, Int, List, LogDirectives, Name, OneOf, PowerOfTwo, Read, Shape, Size, SizeOrOff, Time, Word, table,
+    Domain, FilePath, Input, Int, List, LogDirectives, Name, OneOf, PowerOfTwo, Read, Shape, Size, SizeOrOff, Time,
+    Word, table,
 };
 
 table! {
@@ -65,6 +67,16 @@ table! {
     Admin at "admin", example "admin.toml" {
         /// Address to listen on.
         address: Address, default "\"127.0.0.1:9901\"";
+        /// Permissions of the Unix socket's file; see `socket_mode` of a listener.
+        socket_mode: SocketMode, optional "what the umask leaves of 0777";
+        /// User that the Unix socket's file belongs to; see `socket_user` of a listener.
+        socket_user: Name, optional "the user that starts the process";
+        /// Group that the Unix socket's file belongs to; see `socket_group` of a listener.
+        socket_group: Name, optional "the group that starts the process";
+        /// Names by which the endpoint may be asked for, besides `localhost` and IP addresses: in the form of the domains of
+        /// virtual hosts, in any case and without a port. Requests for other hosts get 403, since a page in a browser can
+        /// make a name of its own lead to this address (DNS rebinding); `"*"` takes that guard away. A reload changes it.
+        allowed_hosts: List<Domain>, optional "`localhost` and IP addresses only";
         /// File that gets a line for each admin request; `/dev/stdout` is the standard output. A relative path starts
         /// at the directory of the configuration file.
         access_log: FilePath, optional "no log";

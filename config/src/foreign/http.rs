@@ -25,6 +25,17 @@ const INTERNAL_REDIRECT: &str = "listeners[].http.virtual_hosts[].routes[].route
 pub const PLACED: &[(&str, &str, &str)] = &[
     (LISTENER, "tcp", "TCP proxying is not supported yet: only http"),
     (LISTENER, "filters", "write the HTTP settings directly: http = { ... }"),
+    (LISTENER, "mode", "it is called socket_mode"),
+    (LISTENER, "user", "it is called socket_user"),
+    (LISTENER, "uid", "it is called socket_user"),
+    (LISTENER, "group", "it is called socket_group"),
+    (LISTENER, "gid", "it is called socket_group"),
+    ("admin", "mode", "it is called socket_mode"),
+    ("admin", "user", "it is called socket_user"),
+    ("admin", "uid", "it is called socket_user"),
+    ("admin", "group", "it is called socket_group"),
+    ("admin", "gid", "it is called socket_group"),
+    ("admin", "hosts", "it is called allowed_hosts"),
     (LISTENER, "routes", "they belong in `http`: http.routes = [...]"),
     (
         LISTENER,

@@ -60,6 +60,8 @@ pub enum Needed {
     Cores,
     /// An address to listen at.
     Address(Address),
+    /// User and group of a Unix socket's file.
+    Owner(SocketAccess),
     /// A file to append to.
     LogFile(PathBuf),
     /// A file of certificates, keys or certificate authorities, which TLS reads.
@@ -123,7 +125,19 @@ pub enum Placement {
 #[derive(Clone, Debug)]
 pub struct Admin {
     pub address: Address,
+    pub access: SocketAccess,
     pub access_log: Option<PathBuf>,
+    /// Besides `localhost` and IP addresses; in lower case, in the form of a virtual host's domains.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// Permissions and owner of a Unix socket's file; what is `None` stays as it comes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketAccess {
+    pub mode: Option<u32>,
+    /// Names or numbers.
+    pub user: Option<String>,
+    pub group: Option<String>,
 }
 
 /// Where to listen or connect.
@@ -141,6 +155,7 @@ pub struct Listener {
     pub address: Address,
     /// `[::]` takes IPv4 connections, too.
     pub ipv4_compat: bool,
+    pub access: SocketAccess,
     /// Part of the statistics' names after `listener.`; default: the address with ':' replaced by '_', as Envoy does.
     pub stat_prefix: String,
     /// Never empty; the last one may be the only one without a match.

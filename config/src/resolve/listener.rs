@@ -72,12 +72,15 @@ impl<'d> Resolver<'d, '_, '_> {
         let written = listener.address.given()?;
         let address = &written.value;
         self.need(&written.origin, Needed::Address(address.clone()));
+        let (mode, user, group) = (&listener.socket_mode, &listener.socket_user, &listener.socket_group);
+        let access = self.socket_access(Some(address), mode, user, group);
         let default_prefix = || address.to_string().replace(':', "_");
         Some(Listener {
             place: self.problems.place(&listener.origin),
             name: listener.name.value().unwrap_or_else(|| address.to_string()),
             address: address.clone(),
             ipv4_compat: listener.ipv4_compat.value,
+            access,
             stat_prefix: listener.stat_prefix.value().unwrap_or_else(default_prefix),
             filter_chains,
             max_connections: listener.max_connections.value(),

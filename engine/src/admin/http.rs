@@ -127,7 +127,7 @@ async fn serve(connection: Connection, state: Arc<State>, log: Rc<Option<Log>>) 
                 let bytes = request.received.as_slice();
                 let (path, query) = (request.head.path(bytes), request.head.query(bytes).unwrap_or_default());
                 let call = Call { method: request.head.method, path, query, body: body.as_deref() };
-                refusal(&request.head, bytes).unwrap_or_else(|| answer(&state, &call))
+                refusal(&request.head, bytes, &state.allowed_hosts()).unwrap_or_else(|| answer(&state, &call))
             }
             Err(Broken::Violation(violation)) => Answer::text(violation.status, "bad request\n"),
             Err(_) => return,
@@ -212,13 +212,14 @@ async fn read_body(reactor: &Rc<Reactor>, wire: &mut Downstream<'_>, head: &Requ
 
 /// Refuses requests that a page in a browser makes: through a name that an attacker controls (DNS rebinding), and orders
 /// from another site.
-fn refusal(head: &RequestHead, bytes: &[u8]) -> Option<Answer> {
+fn refusal(head: &RequestHead, bytes: &[u8], allowed_hosts: &[String]) -> Option<Answer> {
     let authority = std::str::from_utf8(head.authority.of(bytes)).unwrap_or_default();
     let host = authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
     let host = host.map_or(authority, |(host, _)| host).trim_start_matches('[').trim_end_matches(']');
     let known = host.is_empty() || host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok();
-    if !known {
-        return Some(Answer::text(403, "the admin endpoint answers only to an IP address or localhost as host\n"));
+    if !known && !allowed_hosts.iter().any(|allowed| is_host(allowed, &host.to_ascii_lowercase())) {
+        let told = "the admin endpoint answers only to an IP address, localhost and admin.allowed_hosts as host\n";
+        return Some(Answer::text(403, told));
     }
     let own = [b"http://", authority.as_bytes()].concat();
     let is_foreign = head.fields.value(FieldId::Origin, bytes).is_some_and(|origin| origin != own);
@@ -227,6 +228,16 @@ fn refusal(head: &RequestHead, bytes: &[u8]) -> Option<Answer> {
     let is_cross_site = site.is_some_and(|site| site != b"same-origin" && site != b"none");
     (head.method == Method::Post && (is_foreign || is_cross_site))
         .then(|| Answer::text(403, "the admin endpoint takes no orders from other sites\n"))
+}
+
+/// Whether the name is `allowed`, which has the form of a virtual host's domain.
+fn is_host(allowed: &str, name: &str) -> bool {
+    match (allowed.strip_prefix('*'), allowed.strip_suffix('*')) {
+        (Some(""), _) => true,
+        (Some(suffix), _) => name.len() > suffix.len() && name.ends_with(suffix),
+        (None, Some(prefix)) => name.len() > prefix.len() && name.starts_with(prefix),
+        (None, None) => name == allowed,
+    }
 }
 
 /// Sends the answer as the client takes it, and returns how long its body was.

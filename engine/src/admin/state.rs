@@ -98,6 +98,11 @@ impl State {
         self.lock().source.clone()
     }
 
+    /// Names by which the endpoint may be asked for, as the configuration in force has them.
+    pub fn allowed_hosts(&self) -> Vec<String> {
+        self.lock().plan.config.admin.as_ref().map_or_else(Vec::new, |admin| admin.allowed_hosts.clone())
+    }
+
     pub fn loaded(&self) -> Loaded {
         self.lock().clone()
     }

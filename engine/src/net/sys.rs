@@ -1,7 +1,7 @@
 //! System calls around sockets and the process: listening, connecting, addresses, limits, privileges.
 #![allow(unsafe_code)]
 
-use ringway_config::model::{Address, Binding};
+use ringway_config::model::{Address, Binding, SocketAccess};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use std::ffi::CString;
 use std::io;
@@ -14,7 +14,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 ///
 /// # Errors
 /// What bind(2) and listen(2) report.
-pub fn listen(binding: &Binding, backlog: u32) -> io::Result<OwnedFd> {
+pub fn listen(binding: &Binding, access: &SocketAccess, backlog: u32) -> io::Result<OwnedFd> {
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
     match &binding.address {
         Address::Ip(address) => {
@@ -33,6 +33,11 @@ pub fn listen(binding: &Binding, backlog: u32) -> io::Result<OwnedFd> {
             remove_stale_socket(path)?;
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
             socket.bind(&SockAddr::unix(path)?)?;
+            // Before it listens no connection is possible.
+            if let Err(why) = give_access(path, access) {
+                let _ = std::fs::remove_file(path);
+                return Err(io::Error::other(why));
+            }
             socket.listen(backlog)?;
             Ok(socket.into())
         }
@@ -44,6 +49,33 @@ pub fn send_now(fd: RawFd, bytes: &[u8]) {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the kernel reads `bytes`, which are borrowed for the call, and keeps no pointer.
     unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+}
+
+/// Gives a Unix socket's file its owner and permissions.
+///
+/// # Errors
+/// One sentence: there is no such user or group, or this process may not do it.
+pub fn give_access(path: &std::path::Path, access: &SocketAccess) -> Result<(), String> {
+    let (user, group) = owner(access)?;
+    if user.is_some() || group.is_some() {
+        std::os::unix::fs::lchown(path, user, group).map_err(|error| {
+            let remedy = "only root can give it to another user, or to a group that is not one of the process's own";
+            format!("its owner cannot be changed: {error}: {remedy}")
+        })?;
+    }
+    let Some(mode) = access.mode else { return Ok(()) };
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(path, permissions).map_err(|error| format!("its mode cannot be changed: {error}"))
+}
+
+/// The ids of the user and group.
+///
+/// # Errors
+/// One sentence: which of them does not exist.
+pub fn owner(access: &SocketAccess) -> Result<(Option<u32>, Option<u32>), String> {
+    let user = access.user.as_deref().map(lookup_user).transpose()?;
+    let group = access.group.as_deref().map(lookup_group).transpose()?;
+    Ok((user.map(|(user, _)| user), group))
 }
 
 /// Makes a listening socket take no new connections. Those that are in its backlog can still be accepted, and so can those

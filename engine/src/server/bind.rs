@@ -6,7 +6,7 @@ use super::orders::Orders;
 use super::passed::{Assigned, PassedSocket};
 use crate::net::{ListeningSocket, SocketOwner, sys};
 use crate::shard::Sockets;
-use ringway_config::model::{Address, Binding, Listener, Runtime};
+use ringway_config::model::{Address, Binding, Listener, Runtime, SocketAccess};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::fchown;
@@ -60,7 +60,7 @@ impl<'a> Binder<'a> {
     ) -> Result<Bound, String> {
         let mut bound = Bound { shards: (0..shards).map(|_| Sockets::new()).collect(), addresses: Vec::new() };
         for listener in listeners {
-            let sockets = self.bind(&listener.binding(), shards, backlog)?;
+            let sockets = self.bind(&listener.binding(), &listener.access, shards, backlog)?;
             bound.addresses.push(actual(&listener.address, sockets.first().map(|socket| &socket.fd)));
             for (shard, socket) in bound.shards.iter_mut().zip(sockets) {
                 shard.insert(listener.binding(), socket);
@@ -76,6 +76,7 @@ impl<'a> Binder<'a> {
     pub(super) fn bind(
         &mut self,
         binding: &Binding,
+        access: &SocketAccess,
         shards: usize,
         backlog: u32,
     ) -> Result<Vec<ListeningSocket>, String> {
@@ -86,17 +87,23 @@ impl<'a> Binder<'a> {
             Address::Unix(_) if shards > 1 => SocketOwner::Process,
             Address::Unix(_) | Address::Ip(_) => SocketOwner::Shard,
         };
-        let sockets = self.make(binding, shards, backlog)?;
+        let sockets = self.make(binding, access, shards, backlog)?;
         Ok(sockets.into_iter().map(|fd| ListeningSocket { fd, owner }).collect())
     }
 
-    fn make(&mut self, binding: &Binding, shards: usize, backlog: u32) -> Result<Vec<OwnedFd>, String> {
+    fn make(
+        &mut self,
+        binding: &Binding,
+        access: &SocketAccess,
+        shards: usize,
+        backlog: u32,
+    ) -> Result<Vec<OwnedFd>, String> {
         let address = &binding.address;
         let mut last = None;
         // Reads all of /proc/net/tcp, so once for all tries.
         let mut ours = None;
         let mut is_ours = || *ours.get_or_insert_with(|| holders::are_ours(binding));
-        let bound = self.orders.wait(self.deadline, || match bind(binding, shards, backlog, &mut is_ours) {
+        let bound = self.orders.wait(self.deadline, || match bind(binding, access, shards, backlog, &mut is_ours) {
             Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) && may_become_free(address) => {
                 last = Some(error);
                 None
@@ -133,7 +140,13 @@ fn may_become_free(address: &Address) -> bool {
     }
 }
 
-fn bind(binding: &Binding, shards: usize, backlog: u32, is_ours: &mut dyn FnMut() -> bool) -> io::Result<Vec<OwnedFd>> {
+fn bind(
+    binding: &Binding,
+    access: &SocketAccess,
+    shards: usize,
+    backlog: u32,
+    is_ours: &mut dyn FnMut() -> bool,
+) -> io::Result<Vec<OwnedFd>> {
     if let Address::Ip(ip) = binding.address {
         match sys::check_port_is_free(ip, binding.ipv4_compat) {
             // Sockets of this process that have the port, at an address that overlaps, share it: that of another
@@ -142,11 +155,11 @@ fn bind(binding: &Binding, shards: usize, backlog: u32, is_ours: &mut dyn FnMut(
             checked => checked?,
         }
     }
-    let mut sockets = vec![sys::listen(binding, backlog)?];
+    let mut sockets = vec![sys::listen(binding, access, backlog)?];
     let binding = Binding { address: actual(&binding.address, sockets.first()), ..*binding };
     while sockets.len() < shards {
         sockets.push(match &binding.address {
-            Address::Ip(_) => sys::listen(&binding, backlog)?,
+            Address::Ip(_) => sys::listen(&binding, access, backlog)?,
             Address::Unix(_) => sys::share(&sockets[0])?,
         });
     }
@@ -168,6 +181,8 @@ pub(super) fn explain(binding: &Binding, error: &io::Error) -> String {
         Some(libc::EACCES) => "ports below 1024 need root (then set runtime.user to drop it) or CAP_NET_BIND_SERVICE",
         Some(libc::EADDRNOTAVAIL) => "no interface of this host has that address",
         Some(libc::ENOENT) => "the directory does not exist",
+        // What concerns the file of a socket says itself what helps.
+        None => return format!("cannot listen on {address}: {error}"),
         _ => "check the address",
     };
     format!("cannot listen on {address}: {error}: {remedy}")
@@ -206,7 +221,7 @@ mod tests {
     fn try_bind(address: &Address) -> Result<Vec<ListeningSocket>, String> {
         let (_, mut orders) = Orders::new();
         let mut binder = Binder { deadline: Instant::now(), orders: &mut orders, owner: None, passed: Assigned::new() };
-        binder.bind(&address.clone().into(), 2, 16)
+        binder.bind(&address.clone().into(), &SocketAccess::default(), 2, 16)
     }
 
     #[test]
@@ -256,7 +271,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(30));
             drop(socket);
         });
-        binder.bind(&Address::Ip(bound).into(), 1, 16).expect("it becomes free");
+        binder.bind(&Address::Ip(bound).into(), &SocketAccess::default(), 1, 16).expect("it becomes free");
         closing.join().expect("no panic");
     }
 }

@@ -56,6 +56,7 @@ fn look(config: &Config, what: &Needed) -> Result<(), String> {
         }
         // They are looked at together.
         Needed::Pem(_) | Needed::Authorities => Ok(()),
+        Needed::Owner(access) => sys::owner(access).map(drop),
         Needed::LogFile(path) => log_file_error(path)
             .map_or(Ok(()), |why| Err(format!("the log {} cannot be written: {why}", path.display()))),
     }

@@ -2,13 +2,16 @@
 
 use super::bind::Binder;
 use super::orders::Orders;
+use super::passed::Assigned;
 use super::running::{Running, Shard};
 use super::warnings;
 use crate::admin::Source;
+use crate::net::sys;
 use crate::shard::{Command, Plan, PlanContext};
 use crate::stats::Kind;
-use ringway_config::model::{Config, Listener};
+use ringway_config::model::{Address, Config, Listener, SocketAccess};
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -32,7 +35,7 @@ pub(super) fn reload(running: &mut Running, orders: &mut Orders) {
     }
 }
 
-fn try_reload(running: &mut Running, file: &std::path::Path, orders: &mut Orders) -> Result<(), String> {
+fn try_reload(running: &mut Running, file: &Path, orders: &mut Orders) -> Result<(), String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let name = file.display().to_string();
     let config = ringway_config::load_str(&name, &text).map_err(|problems| problems.to_string())?;
@@ -56,6 +59,7 @@ fn try_reload(running: &mut Running, file: &std::path::Path, orders: &mut Orders
         shards: running.shards.len(),
     };
     let plan = Plan::new(config, &context, Some(&running.plan)).map_err(|error| error.to_string())?;
+    give_access(&running.plan.config, &plan.config, &running.passed.assign(&plan.config)?)?;
     // From here on nothing fails. New clusters have endpoints before their first request.
     running.dns.apply(dns, &plan.clusters, orders);
     running.supervision.apply(supervision, &plan.clusters, orders);
@@ -89,6 +93,25 @@ fn try_reload(running: &mut Running, file: &std::path::Path, orders: &mut Orders
     Ok(())
 }
 
+/// Gives the files of Unix sockets that stay the owner and mode that the new configuration says. Those that were passed are
+/// the service manager's.
+fn give_access(old: &Config, new: &Config, passed: &Assigned<'_>) -> Result<(), String> {
+    let mut done: Vec<(&Path, &SocketAccess)> = Vec::new();
+    for listener in &new.listeners {
+        let before = old.listeners.iter().find(|before| before.address == listener.address);
+        let (Some(before), Address::Unix(path)) = (before, &listener.address) else { continue };
+        if before.access == listener.access || passed.contains_key(&listener.binding()) {
+            continue;
+        }
+        if let Err(why) = sys::give_access(path, &listener.access) {
+            done.iter().for_each(|(path, access)| drop(sys::give_access(path, access)));
+            return Err(format!("the socket {}: {why}", listener.address));
+        }
+        done.push((path, &before.access));
+    }
+    Ok(())
+}
+
 /// The shards that do not answer by `deadline`, with the reason.
 fn missing(answers: &[Receiver<()>], deadline: Instant) -> Vec<(usize, RecvTimeoutError)> {
     let wait = |answer: &Receiver<()>| answer.recv_timeout(deadline.saturating_duration_since(Instant::now())).err();
@@ -98,7 +121,9 @@ fn missing(answers: &[Receiver<()>], deadline: Instant) -> Vec<(usize, RecvTimeo
 /// Keys that only a restart changes.
 fn warn_of_fixed_keys(old: &Config, new: &Config) {
     let (a, b) = (&old.runtime, &new.runtime);
-    let admin = |config: &Config| config.admin.as_ref().map(|admin| (admin.address.clone(), admin.access_log.clone()));
+    let admin = |config: &Config| {
+        config.admin.as_ref().map(|admin| (admin.address.clone(), admin.access.clone(), admin.access_log.clone()))
+    };
     let changed = [
         ("runtime.shards or runtime.cpus", a.shards != b.shards),
         ("runtime.placement", a.placement != b.placement),
@@ -108,7 +133,7 @@ fn warn_of_fixed_keys(old: &Config, new: &Config) {
         ("runtime.access_log_flush_interval", a.access_log_flush_interval != b.access_log_flush_interval),
         ("runtime.user or runtime.group", a.user != b.user || a.group != b.group),
         ("runtime.log (POST /logging changes it at run time)", a.log != b.log),
-        ("admin", admin(old) != admin(new)),
+        ("admin, save for allowed_hosts,", admin(old) != admin(new)),
     ];
     for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
         tracing::warn!(target: "ringway::server", "{key} has changed and takes effect with the next start");

@@ -68,7 +68,9 @@ fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mu
     let mut binder = Binder::at_start(&config.runtime, orders, passed.assign(&config)?)?;
     let bound = binder.listeners(config.listeners.iter(), cpus.len(), config.runtime.backlog)?;
     let admin_socket = match &config.admin {
-        Some(admin) => binder.bind(&admin.address.clone().into(), 1, admin::BACKLOG)?.pop().map(|socket| socket.fd),
+        Some(admin) => {
+            binder.bind(&admin.address.clone().into(), &admin.access, 1, admin::BACKLOG)?.pop().map(|socket| socket.fd)
+        }
         None => None,
     };
     let writer = Writer::new(&registry);

@@ -269,6 +269,42 @@ fn prometheus_can_read_it() {
     assert!(!said.contains("error while linting"), "{said}");
 }
 
+/// Other names are allowed by the file, from the next reload on.
+#[test]
+fn allowed_hosts() {
+    let proxy = idle();
+    let ask = |host: &str| {
+        let mut admin = proxy.admin_connection();
+        admin.send(format!("GET /ready HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+        admin.response().status()
+    };
+    let file = proxy.file("ringway.toml");
+    let written = std::fs::read_to_string(&file).expect("text");
+    let allow = |list: &str| {
+        let text = written.replace("admin.sock\"", &format!("admin.sock\"\nallowed_hosts = [{list}]"));
+        std::fs::write(&file, text).expect("written");
+        assert!(proxy.reload(), "{}", proxy.stderr());
+    };
+    assert_eq!(ask("ringway"), 403);
+    allow("\"Ringway\", \"*.svc.example\"");
+    for (host, status) in [
+        ("ringway", 200),
+        ("RINGWAY:9901", 200),
+        ("a.svc.example", 200),
+        (".svc.example", 403),
+        ("svc.example", 403),
+        ("ringway.evil.example", 403),
+        ("localhost", 200),
+        ("127.0.0.1", 200),
+    ] {
+        assert_eq!(ask(host), status, "{host}");
+    }
+    allow("\"*\"");
+    assert_eq!(ask("any.example"), 200);
+    allow("");
+    assert_eq!((ask("ringway"), ask("localhost")), (403, 200));
+}
+
 /// DNS rebinding: a page that reaches the endpoint through a name of its own. Cross-site orders: the same by POST.
 #[test]
 fn other_hosts_and_sites_are_refused() {

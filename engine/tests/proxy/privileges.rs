@@ -1,7 +1,8 @@
 //! `runtime.user`: bind low ports as root, serve as another user.
 
-use super::support::{Origin, Setup, eventually, forwarding, free_port, program, response};
+use super::support::{Connection, Origin, Ringway, Setup, eventually, forwarding, free_port, program, response};
 use rustix::process::{Signal, geteuid};
+use std::os::unix::fs::MetadataExt;
 
 #[test]
 fn root_is_given_up() {
@@ -64,4 +65,48 @@ fn a_reload_shares_the_port_after_root_is_given_up() {
     proxy.write_config(&listener("0.0.0.0"));
     assert!(proxy.reload(), "{}", proxy.stderr());
     eventually("it listens everywhere", || std::net::TcpStream::connect(format!("127.0.0.2:{port}")).is_ok());
+}
+
+/// Mode and owner of the files of Unix sockets, from the moment when they can be connected to, and after a reload.
+#[test]
+fn unix_sockets_have_a_mode_and_an_owner() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = dir.path().display().to_string();
+    let config = |access: &str| {
+        format!(
+            "[admin]\naddress = \"unix:{at}/admin.sock\"\nsocket_mode = \"0600\"\n[runtime]\nshards = 2\n\
+             [[listeners]]\naddress = \"unix:{at}/http.sock\"\n{access}\n\
+             http.routes = [{{ match = {{ prefix = \"/\" }}, direct_response = {{ status = 200 }} }}]\n"
+        )
+    };
+    let file = dir.path().join("ringway.toml");
+    // A mode that no umask leaves, and one that takes from it.
+    std::fs::write(&file, config("socket_mode = \"0666\"")).expect("written");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ringway"));
+    command.arg("run").arg(&file);
+    let proxy = Ringway::spawn(command, dir, String::new());
+    let meta = |name: &str| std::fs::metadata(proxy.file(name)).expect("it is there");
+    let mode = |name: &str| meta(name).mode() & 0o7777;
+    assert_eq!((mode("http.sock"), mode("admin.sock")), (0o666, 0o600));
+    let reload = |access: &str| {
+        std::fs::write(&file, config(access)).expect("written");
+        proxy.reload()
+    };
+    let mut kept = Connection::open_unix(&proxy.file("http.sock"));
+    assert_eq!(kept.get("/").status(), 200);
+    assert!(reload("socket_mode = \"0640\""), "{}", proxy.stderr());
+    assert_eq!(mode("http.sock"), 0o640);
+    assert_eq!(kept.get("/").status(), 200, "the socket stays");
+    // All or nothing.
+    assert!(!reload("socket_mode = \"0600\"\nsocket_user = \"no-such-user\""));
+    proxy.wait_for_log("there is no user \"no-such-user\" on this host");
+    assert_eq!(mode("http.sock"), 0o640);
+    if geteuid().is_root() {
+        let id = |option: &str| super::support::must_run(program("id").args([option, "nobody"])).trim().to_owned();
+        assert!(reload("socket_user = \"nobody\"\nsocket_group = \"12345\""), "{}", proxy.stderr());
+        assert_eq!((meta("http.sock").uid().to_string(), meta("http.sock").gid()), (id("-u"), 12345));
+    } else {
+        assert!(!reload("socket_user = \"root\""));
+        proxy.wait_for_log("only root can give it to another user");
+    }
 }
