@@ -44,7 +44,8 @@ table! {
         /// is gone and ends the exchange within a second, logged as `0 DC`; `serve` goes on with it, for clients that close
         /// their side as soon as they have said all, such as `nc -N`.
         client_half_close: OneOf<ClientHalfClose>, default "\"cancel\"";
-        /// Lifetime of a connection. When it has passed, the exchange in flight is the last one.
+        /// Lifetime of a connection. When it has passed, the next response says `connection: close` and is the last one. A
+        /// connection that has no request then is closed five seconds later, so that busy clients lose none.
         max_connection_duration: Timeout, default "\"off\"";
         /// Time that a whole exchange may take. Above it, status 408 or 504, or a reset if the response has begun.
         max_stream_duration: Timeout, default "\"off\"";

@@ -71,6 +71,8 @@ pub(super) struct Connection {
     reactor: Rc<Reactor>,
     pub(super) stats: Arc<HttpStats>,
     opened: Nanos,
+    /// When its time is over.
+    pub(super) ends: Nanos,
     /// The peer ended it.
     pub ended_by_peer: Cell<bool>,
 }
@@ -78,6 +80,7 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(accepted: Accepted, slot: Rc<ChainSlot>, hcm: &Hcm) -> Self {
         let reactor = hcm.shard.reactor.clone();
+        let ends = deadline(reactor.now(), hcm.config.timeouts.max_connection_duration);
         let stats = hcm.stats.clone();
         stats.downstream_cx_total.inc();
         stats.downstream_cx_active.inc();
@@ -101,6 +104,7 @@ impl Connection {
             slot,
             active: Cell::new(0),
             opened: reactor.now(),
+            ends,
             reactor,
             stats,
             ended_by_peer: Cell::new(false),
@@ -112,10 +116,28 @@ impl Connection {
         self.requests.get()
     }
 
-    /// When the drain ends it, where it drains, if no request comes: at once after its first one.
-    pub(super) fn ends_idle(&self) -> Option<Nanos> {
-        let end = self.drain.ends_new(self.opened)?;
-        Some(if self.requests() == 0 { end } else { 0 })
+    /// Since when it has been waiting for a request, if it begins to wait for the next one now.
+    pub(super) fn waits_since(&self) -> Nanos {
+        if self.requests() == 0 { self.opened } else { self.reactor.now() }
+    }
+
+    /// Whether the response that begins now is the connection's last, whatever the client wants, so that it has to say so: a
+    /// client that is not told sends its next request into a closed connection. Asked once for each response, as late as
+    /// possible. A connection with several exchanges at a time says so in its own way.
+    pub(super) fn ends_with_this(&self, hcm: &Hcm) -> bool {
+        if self.arrival.protocol != Protocol::Http1 {
+            return false;
+        }
+        if self.drain.is_draining() {
+            hcm.stats.downstream_cx_drain_close.inc();
+        } else if hcm.config.limits.max_requests_per_connection.is_some_and(|max| self.requests() >= max) {
+            hcm.stats.downstream_cx_max_requests_reached.inc();
+        } else if self.ends <= self.reactor.now() {
+            hcm.stats.downstream_cx_max_duration_reached.inc();
+        } else {
+            return false;
+        }
+        true
     }
 
     /// A request begins.
@@ -184,6 +206,9 @@ impl Drop for Connection {
     }
 }
 
+/// How long a connection whose time is over waits for its last request (Envoy: drain_timeout).
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
 /// What ran out between two exchanges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expired {
@@ -199,7 +224,7 @@ pub(super) enum Expired {
 pub(super) struct ConnectionDeadlines {
     /// An exchange has it while it lasts.
     pub timer: Rc<Timer>,
-    /// It never cuts an exchange short: the connection ends with the exchange in which it runs out.
+    /// It never cuts an exchange short.
     age: Nanos,
     idle: Nanos,
     /// The connection is closing: its age is of no interest any more.
@@ -211,10 +236,11 @@ pub(super) struct ConnectionDeadlines {
 }
 
 impl ConnectionDeadlines {
-    pub(super) fn new(reactor: &Rc<Reactor>, max_age: Option<Duration>) -> Self {
+    /// `age`: when the connection's time is over.
+    pub(super) fn new(reactor: &Rc<Reactor>, age: Nanos) -> Self {
         Self {
             timer: Rc::new(Timer::new(reactor)),
-            age: deadline(reactor.now(), max_age),
+            age,
             idle: NEVER,
             closing: false,
             look: NEVER,
@@ -229,9 +255,12 @@ impl ConnectionDeadlines {
         self.arm();
     }
 
-    /// The same behind a response, of which the peer may take nothing for `send`.
-    pub(super) fn start_idle(&mut self, now: Nanos, idle: Option<Duration>, send: Option<Duration>) {
+    /// The same behind a response, of which the peer may take nothing for `send`, on a connection whose time is over at `age`.
+    /// If that is when this wait begins, or within it, the connection still has one request, for a while: a busy client learns
+    /// from its response that it is the last.
+    pub(super) fn start_idle(&mut self, now: Nanos, idle: Option<Duration>, send: Option<Duration>, age: Nanos) {
         self.idle = deadline(now, idle);
+        self.age = age.max(now).saturating_add(nanos(LAST_WAIT));
         match send {
             Some(send) => self.start_looking(now, LOOK, send),
             None => self.look = NEVER,
@@ -299,11 +328,6 @@ impl ConnectionDeadlines {
         }
         self.arm();
         None
-    }
-
-    /// Whether the connection's time is over.
-    pub(super) fn is_over(&self, now: Nanos) -> bool {
-        self.age <= now
     }
 
     fn arm(&self) {

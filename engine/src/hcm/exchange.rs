@@ -36,8 +36,7 @@ pub(super) fn begin<'a>(hcm: &'a Hcm, exchange: &mut Exchange, deadlines: &mut D
     ActiveRequest::new(hcm)
 }
 
-/// Serve one request whose head is in the exchange, or tell what is wrong with it. `closes`: the connection must end after
-/// it. Whether the response was sent whole.
+/// Serve one request whose head is in the exchange, or tell what is wrong with it. Whether the response was sent whole.
 pub(super) async fn run(
     hcm: &Rc<Hcm>,
     connection: &Connection,
@@ -45,13 +44,11 @@ pub(super) async fn run(
     downstream: &mut Downstream<'_>,
     deadlines: &mut Deadlines,
     head: Result<(), Fault>,
-    closes: bool,
 ) -> bool {
     let reactor = &hcm.shard.reactor;
     let upload = Upload::new(downstream, hcm.config.limits.max_request_body);
     let client = Client { reactor, upload, deadlines, vigil: Vigil::default() };
-    let mut serving =
-        Serving { hcm, connection, exchange, client, filters: Passed::default(), closes, has_ended: false };
+    let mut serving = Serving { hcm, connection, exchange, client, filters: Passed::default(), has_ended: false };
     let result = match head {
         Ok(()) => serve(&mut serving).await,
         Err(fault) => Err(fault),

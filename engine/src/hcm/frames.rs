@@ -19,9 +19,9 @@ use std::task::Poll;
 pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
     let hcm = slot.current();
     let reactor = hcm.shard.reactor.clone();
-    let mut deadlines = ConnectionDeadlines::new(&reactor, hcm.config.timeouts.max_connection_duration);
     let connection = Rc::new(Connection::new(accepted, slot, &hcm));
     drop(hcm);
+    let mut deadlines = ConnectionDeadlines::new(&reactor, connection.ends);
     let link = Link::new(&reactor, Role::Server, connection.arrival.protocol.streams() as u32);
     let serving = Serving { reactor, connection, link };
     let disposition = serving.run(&mut deadlines).await;
@@ -64,13 +64,8 @@ impl Serving {
                 connection.stats.downstream_cx_protocol_error.add(u64::from(over.is_violation));
                 return Poll::Ready(Disposition::Abort);
             }
-            match connection.ends_idle() {
-                Some(end) if end <= self.reactor.now() && !self.link.is_leaving() => {
-                    connection.stats.downstream_cx_drain_close.inc();
-                    self.link.leave();
-                }
-                Some(end) if !self.link.is_leaving() => deadlines.wait_until(end),
-                _ => {}
+            if !self.link.is_leaving() {
+                self.drain(deadlines);
             }
             if connection.is_asked() && !self.link.is_leaving() {
                 connection.make_room();
@@ -85,6 +80,20 @@ impl Serving {
             }
         })
         .await
+    }
+
+    /// Say that the connection ends, if it drains: at once after its first request, because a client knows what becomes of
+    /// requests that are on their way then.
+    fn drain(&self, deadlines: &mut ConnectionDeadlines) {
+        let connection = &self.connection;
+        match connection.drain.ends_waiting(connection.waits_since()) {
+            Some(end) if end > self.reactor.now() && connection.requests() == 0 => deadlines.wait_until(end),
+            Some(_) => {
+                connection.stats.downstream_cx_drain_close.inc();
+                self.link.leave();
+            }
+            None => {}
+        }
     }
 
     /// Keep the deadlines. `Some`: nothing moves any more.
@@ -186,7 +195,7 @@ async fn one(hcm: &Rc<Hcm>, connection: &Connection, exchange: &mut crate::http:
     let head = served.read_request(&mut exchange.request).map_err(Fault::of_request_head);
     let mut downstream = Downstream::Frames(served);
     // That a connection ends is told by GOAWAY, and by no response.
-    let whole = exchange::run(hcm, connection, exchange, &mut downstream, &mut deadlines, head, false).await;
+    let whole = exchange::run(hcm, connection, exchange, &mut downstream, &mut deadlines, head).await;
     drop(active);
     downstream.close(whole);
 }

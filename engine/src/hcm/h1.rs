@@ -3,11 +3,12 @@
 use super::connection::{ChainSlot, Connection, ConnectionDeadlines, Expired};
 use super::exchange;
 use super::manager::Hcm;
+use crate::base::clock::Nanos;
 use crate::http::Exchange;
 use crate::mux::Downstream;
 use crate::mux::h1::{Disposition, Served};
 use crate::net::{Accepted, Delivery};
-use crate::ring::{Buf, Memory, Reactor};
+use crate::ring::{Buf, Memory, Reactor, Timer};
 use crate::router::{Deadlines, Fault};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -27,9 +28,9 @@ pub(super) const FLUSH_TIME: Duration = Duration::from_secs(60);
 pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
     let hcm = slot.current();
     let reactor = hcm.shard.reactor.clone();
-    let mut deadlines = ConnectionDeadlines::new(&reactor, hcm.config.timeouts.max_connection_duration);
     let connection = Connection::new(accepted, slot, &hcm);
     drop(hcm);
+    let mut deadlines = ConnectionDeadlines::new(&reactor, connection.ends);
     let disposition = loop {
         let first = match next_request(&reactor, &connection, &mut deadlines).await {
             Ok(first) => first,
@@ -41,7 +42,7 @@ pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
         let mut state = hcm.shard.take_exchange();
         // Apart from this task's own memory, which an idle connection keeps.
         let memory = Memory::of(&*state);
-        let run = reactor.pooled(|| one(&hcm, &connection, &mut state, first, &deadlines));
+        let run = reactor.pooled(|| one(&hcm, &connection, &mut state, first, &deadlines.timer));
         reactor.works_in([run.memory(), memory]);
         let disposition = run.await;
         hcm.shard.give_exchange(state);
@@ -60,10 +61,10 @@ async fn one(
     connection: &Connection,
     exchange: &mut Exchange,
     first: Buf,
-    ages: &ConnectionDeadlines,
+    timer: &Rc<Timer>,
 ) -> Disposition {
     let reactor = &hcm.shard.reactor;
-    let mut deadlines = Deadlines::new(&ages.timer);
+    let mut deadlines = Deadlines::new(timer);
     let active = exchange::begin(hcm, exchange, &mut deadlines);
     hcm.stats.downstream_rq_http1_total.inc();
     exchange.request.received.append(first, reactor);
@@ -79,9 +80,8 @@ async fn one(
     if head.is_err() {
         served.keep_line(&mut exchange.request);
     }
-    let closes = head.is_err() || must_close(hcm, connection, ages);
     let mut downstream = Downstream::H1(served);
-    let whole = exchange::run(hcm, connection, exchange, &mut downstream, &mut deadlines, head, closes).await;
+    let whole = exchange::run(hcm, connection, exchange, &mut downstream, &mut deadlines, head).await;
     drop(active);
     downstream.close(whole)
 }
@@ -99,19 +99,6 @@ fn half_head<T>(connection: &Connection, is_half: &mut bool, expired: Option<Fau
         return Poll::Ready(Err(Fault::RequestHeadEvicted));
     }
     Poll::Pending
-}
-
-/// Whether this exchange is the connection's last, whatever the client wants.
-fn must_close(hcm: &Hcm, connection: &Connection, ages: &ConnectionDeadlines) -> bool {
-    if connection.drain.is_draining() {
-        hcm.stats.downstream_cx_drain_close.inc();
-        return true;
-    }
-    if hcm.config.limits.max_requests_per_connection.is_some_and(|max| connection.requests() >= max) {
-        hcm.stats.downstream_cx_max_requests_reached.inc();
-        return true;
-    }
-    ages.is_over(hcm.shard.reactor.now())
 }
 
 /// Wait for the next request's first bytes.
@@ -132,12 +119,13 @@ async fn next_request(
         // Responses to pipelined requests must not pile up.
         (patience, hcm.config.limits.buffer_limit as usize, timeouts.send.filter(|_| !is_new))
     };
-    deadlines.start_idle(reactor.now(), patience, send);
+    deadlines.start_idle(reactor.now(), patience, send, connection.ends);
     connection.waits();
-    let mut is_flushing = false;
+    let (since, mut is_flushing) = (connection.waits_since(), false);
     poll_fn(|_| {
         let stream = &connection.stream;
-        if let Poll::Ready(Ok(())) = stream.poll_flushed(limit) {
+        let reads = matches!(stream.poll_flushed(limit), Poll::Ready(Ok(())));
+        if reads {
             match stream.poll_recv() {
                 Poll::Ready(Ok(Some(buf))) => return Poll::Ready(Ok(buf)),
                 Poll::Ready(Ok(None)) => {
@@ -148,40 +136,48 @@ async fn next_request(
                 Poll::Pending => {}
             }
         }
-        let stats = &connection.stats;
         if stream.is_broken() {
             return Poll::Ready(Err(Disposition::Close));
         }
         let now = reactor.now();
-        match connection.ends_idle() {
-            Some(end) if end <= now => {
-                stats.downstream_cx_drain_close.inc();
-                return Poll::Ready(Err(Disposition::Close));
-            }
-            Some(end) => deadlines.wait_until(end),
-            None => {}
-        }
-        match deadlines.expired(now) {
-            Some(Expired::Age) => stats.downstream_cx_max_duration_reached.inc(),
-            Some(Expired::Idle) => stats.downstream_cx_idle_timeout.inc(),
+        let stats = &connection.stats;
+        let counter = match deadlines.expired(now) {
+            _ if drain_ends(connection, deadlines, since, now) => Some(&stats.downstream_cx_drain_close),
+            Some(Expired::Age) => Some(&stats.downstream_cx_max_duration_reached),
+            Some(Expired::Idle) => Some(&stats.downstream_cx_idle_timeout),
             Some(Expired::Look) if deadlines.has_stalled(stream.delivery(), now) => {
                 stats.downstream_cx_send_timeout.inc();
                 return Poll::Ready(Err(Disposition::Reset));
             }
-            Some(Expired::Look) | None if makes_room(connection, &mut is_flushing) => {}
+            Some(Expired::Look) | None if is_asked(connection, &mut is_flushing) => None,
             Some(Expired::Look) | None => return Poll::Pending,
+        };
+        // A request that has come by now is served, though the ring may not have told of it yet.
+        if reads && stream.has_unread_bytes() {
+            connection.waits();
+            return Poll::Pending;
+        }
+        match counter {
+            Some(counter) => counter.inc(),
+            None => connection.make_room(),
         }
         Poll::Ready(Err(Disposition::Close))
     })
     .await
 }
 
-/// Whether the connection closes to make room for a new one. One whose last response is still on its way does not, and
-/// waits only from the moment when that has been sent.
-fn makes_room(connection: &Connection, is_flushing: &mut bool) -> bool {
+/// Whether a drain ends the connection, which has waited for a request since `since`. If not yet, its deadlines know when.
+fn drain_ends(connection: &Connection, deadlines: &mut ConnectionDeadlines, since: Nanos, now: Nanos) -> bool {
+    let Some(end) = connection.drain.ends_waiting(since) else { return false };
+    deadlines.wait_until(end);
+    end <= now
+}
+
+/// Whether the connection is asked to make room for a new one. One whose last response is still on its way declines, and waits
+/// only from the moment when that has been sent.
+fn is_asked(connection: &Connection, is_flushing: &mut bool) -> bool {
     if connection.is_asked() {
         if connection.stream.unsent() == 0 {
-            connection.make_room();
             return true;
         }
         connection.works();

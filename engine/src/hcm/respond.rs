@@ -26,7 +26,7 @@ pub(super) async fn upstream(
     serving: &mut Serving<'_, '_, '_>,
     current: &mut Option<Try<'_>>,
 ) -> Result<Ending, Fault> {
-    let Serving { hcm, connection, exchange, client, closes, .. } = &mut *serving;
+    let Serving { hcm, connection, exchange, client, .. } = &mut *serving;
     client.deadlines.response_begun();
     // From here on the request is not sent again.
     client.upload.replay.clear(client.reactor);
@@ -38,13 +38,9 @@ pub(super) async fn upstream(
     };
     let ending = Ending::whole(ResponseFlags::empty(), details);
     finalize::routed_response(hcm, connection, exchange, &ending);
-    let (closes, hooks) = (*closes, filter(serving).await?);
-    let Serving { hcm, connection, exchange, .. } = &mut *serving;
-    finalize::response(hcm, exchange, false);
-    // A drain may have begun while the response was waited for.
-    let drains = connection.drain.is_draining() && !closes;
-    hcm.stats.downstream_cx_drain_close.add(u64::from(drains));
-    write_head(serving, closes || drains);
+    let hooks = filter(serving).await?;
+    finalize::response(serving.hcm, serving.exchange, false);
+    write_head(serving, false);
     let Serving { hcm, exchange, client, .. } = &mut *serving;
     let download = Download::new(hcm.config.limits.buffer_limit as usize, hooks, hcm.splice_threshold);
     let result = download.run(tried, exchange, client).await;
@@ -108,7 +104,7 @@ pub(super) async fn redirect(
 /// # Errors
 /// The response stays incomplete.
 pub(super) async fn local(serving: &mut Serving<'_, '_, '_>, reply: &Reply<'_>) -> Result<Ending, Fault> {
-    write_reply(serving, reply, serving.closes).await?;
+    write_reply(serving, reply, false).await?;
     read_away(serving).await;
     serving.client.upload.note(serving.exchange);
     Ok(Ending::whole(reply.flags, reply.details))
@@ -146,9 +142,11 @@ async fn write_reply(serving: &mut Serving<'_, '_, '_>, reply: &Reply<'_>, close
     Ok(())
 }
 
-/// Put the response's head into the batch.
+/// Put the response's head into the batch. `closes`: the connection cannot go on after it. What else ends the connection is
+/// looked at here: it may have come up while the response was waited for.
 fn write_head(serving: &mut Serving<'_, '_, '_>, closes: bool) {
-    let Serving { hcm, exchange, client, .. } = serving;
+    let Serving { hcm, connection, exchange, client, .. } = serving;
+    let closes = closes || connection.ends_with_this(hcm);
     let head_sent = client.upload.wire.send_head(&exchange.request.head, &exchange.response, closes);
     exchange.facts.wire.head_sent = head_sent;
     exchange.facts.times.downstream_start = Some(client.reactor.now());
@@ -186,7 +184,7 @@ async fn read_away(serving: &mut Serving<'_, '_, '_>) {
 
 /// Tell the client what went wrong, as far as that is still possible.
 pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> Ending {
-    let Serving { hcm, connection, exchange, client, .. } = serving;
+    let Serving { hcm, exchange, client, .. } = serving;
     count_fault(hcm, fault);
     // Where bytes wait at the end of an idle time, it is the client that has taken none of them.
     let takes_nothing = |wire: &Downstream<'_>| wire.delivery().is_some_and(|delivery| delivery.waits);
@@ -204,7 +202,7 @@ pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> En
         return Ending { is_whole: false, ..ending };
     };
     let request_unread = exchange.facts.times.request_end.is_none();
-    let closes = telling.close || request_unread || connection.drain.is_draining();
+    let closes = telling.close || request_unread;
     Reply::begin(exchange, client.reactor);
     if status == 405 {
         // RFC 9110 section 15.5.6 wants the methods that would be allowed; only TRACE comes here.

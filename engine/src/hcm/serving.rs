@@ -16,8 +16,6 @@ pub(super) struct Serving<'a, 'w, 'c> {
     pub exchange: &'a mut Exchange,
     pub client: Client<'w, 'c>,
     pub filters: Passed,
-    /// The connection must end after this exchange.
-    pub closes: bool,
     /// It is accounted for and logged.
     pub has_ended: bool,
 }

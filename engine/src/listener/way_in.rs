@@ -208,7 +208,7 @@ impl<'a> Watch<'a> {
                 return Poll::Ready(Watched::Done(done));
             }
             // A connection that is new when a drain begins has some time left for its first request.
-            let end = self.drain.ends_new(self.opened);
+            let end = self.drain.ends_waiting(self.opened);
             if self.timer.fired() {
                 Poll::Ready(Watched::Late)
             } else if end.is_some_and(|end| end <= self.reactor.now()) {

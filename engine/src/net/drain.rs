@@ -1,4 +1,5 @@
-//! Draining a shard: connections end with their present exchange, those without one at once, and new ones with their first.
+//! Draining a shard: connections end with their present exchange, and those without one with their next, if it begins within
+//! a second.
 
 use super::house::{Demand, Room};
 use super::limit::Permits;
@@ -27,8 +28,8 @@ pub struct Registration {
     seat: Seat,
 }
 
-/// How long a connection without a request has for its first one when a drain begins: its client connected before it
-/// could know.
+/// How long a connection without a request has for its next one when a drain begins. Its client cannot know of the drain, and
+/// a request that it is about to send would be lost with the connection.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// See `Drain::arriving`.
@@ -66,9 +67,9 @@ impl Drain {
         &self.draining
     }
 
-    /// Until when a connection that was opened at this time and has had no request waits for one. `None`: it does not drain.
-    pub fn ends_new(&self, opened: Nanos) -> Option<Nanos> {
-        self.draining.get().then(|| self.since.get().max(opened) + nanos(GRACE))
+    /// Until when a connection that has waited for a request since `waits` waits for one. `None`: it does not drain.
+    pub fn ends_waiting(&self, waits: Nanos) -> Option<Nanos> {
+        self.draining.get().then(|| self.since.get().max(waits) + nanos(GRACE))
     }
 
     /// Something may bring a connection until this is dropped.
@@ -92,7 +93,7 @@ impl Drain {
         self.connections.borrow().room.clone()
     }
 
-    /// Connections end with their present exchange, idle ones at once. Those that are new have their first one still.
+    /// Connections end with their present exchange. Those that wait for a request still get one, within a second.
     pub fn start(&self, reactor: &Reactor) {
         if !self.draining.replace(true) {
             self.since.set(reactor.now());

@@ -9,6 +9,7 @@ mod admin;
 mod admin_limits;
 mod bodies;
 mod buffer;
+mod busy_clients;
 mod circuit_breakers;
 mod cli;
 mod compression;

@@ -6,6 +6,7 @@ mod expect;
 mod framing;
 mod hop_by_hop;
 mod hostile_origin;
+mod last_request;
 mod request_smuggling;
 mod response_time;
 mod responses;

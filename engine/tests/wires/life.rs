@@ -13,7 +13,10 @@ in_all_pairs! {
         let got = bench.arrived();
         bench.shard.drain();
         bench.settle();
-        assert!(bench.clients[idle].is_over, "idle ones end at once");
+        assert_eq!(bench.clients[idle].is_over, pair.0 == Wire::Frames, "it cannot know, and has a second");
+        bench.advance(Duration::from_millis(1100));
+        bench.settle();
+        assert!(bench.clients[idle].is_over);
         assert!(!bench.clients[busy].is_over);
         assert_eq!(bench.clients[busy].goes_away, pair.0 == Wire::Frames);
         if pair.0 == Wire::Frames {
@@ -88,10 +91,11 @@ in_all_pairs! {
         assert!(!bench.clients[client].is_over);
         bench.answer(got, 200, &[], b"ok");
         bench.settle();
-        assert_eq!((bench.seen(sent).text().as_str(), bench.seen(sent).end), ("ok", End::Whole));
-        bench.advance(Duration::from_secs(1));
-        bench.settle();
+        let seen = bench.seen(sent);
+        assert_eq!((seen.text().as_str(), seen.end), ("ok", End::Whole));
+        assert_eq!(seen.field("connection"), (pair.0 == Wire::H1).then_some("close"));
         assert!(bench.clients[client].is_over);
+        assert_eq!(bench.http("downstream_cx_max_duration_reached"), 1);
         bench.finish();
     }
 
