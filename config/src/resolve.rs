@@ -10,6 +10,7 @@ mod forward;
 mod header;
 mod http;
 mod listener;
+mod local_reply;
 mod matcher;
 mod never;
 mod reach;

@@ -36,6 +36,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("listeners.toml", include_str!("../../docs/examples/listeners.toml")),
     ("load-balancing.toml", include_str!("../../docs/examples/load-balancing.toml")),
     ("local-ratelimit.toml", include_str!("../../docs/examples/local-ratelimit.toml")),
+    ("local-reply.toml", include_str!("../../docs/examples/local-reply.toml")),
     ("localities.toml", include_str!("../../docs/examples/localities.toml")),
     ("minimal.toml", include_str!("../../docs/examples/minimal.toml")),
     ("mirror.toml", include_str!("../../docs/examples/mirror.toml")),

@@ -287,3 +287,37 @@ fn sockets_have_a_mode_and_an_owner_where_they_are_written() {
     assert_eq!(admin.access, access(None, None, Some("12")));
     assert_eq!(admin.allowed_hosts, ["ringway", "*.svc"]);
 }
+
+#[test]
+fn local_replies_say_a_status_a_body_or_both() {
+    let dir = std::env::temp_dir().join(format!("ringway-local-reply-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("ringway.toml");
+    let load = |page: &str, replies: &str| {
+        std::fs::write(dir.join("page.html"), page).unwrap();
+        let text = format!(
+            "[[listeners]]\naddress = \"127.0.0.1:10000\"\n[listeners.http]\n\
+             routes = [{{ match = {{ prefix = \"/\" }}, direct_response = {{ status = 200 }} }}]\nlocal_reply = [{replies}]\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        ringway_config::load_file(&file)
+    };
+    let config = load(
+        "<p>100%% %PROTOCOL%</p>\n",
+        "{ filter = { status = { equal = 404 } }, body_file = \"page.html\" }, { status_code = 503, json = { a = \"b\" } }",
+    )
+    .unwrap_or_else(|problems| panic!("{problems}"));
+    let [page, json] = &hcm(&config, 0).local_replies[..] else { panic!("not two") };
+    assert!(matches!(page.filter, Some(AccessLogFilter::Status { op: ComparisonOp::Equal, value: 404 })));
+    assert_eq!((page.status, &*page.content_type), (None, "text/html"));
+    let Some(AccessLogFormat::Text(pieces)) = &page.body else { panic!("no text") };
+    assert_eq!(pieces[0], FormatPiece::Literal("<p>100% ".into()));
+    assert_eq!(pieces[1], FormatPiece::Operator(CommandOperator::Protocol));
+    assert!(json.filter.is_none());
+    assert_eq!((json.status, &*json.content_type), (Some(503), "application/json"));
+    assert!(matches!(&json.body, Some(AccessLogFormat::Json(pairs)) if pairs.len() == 1));
+    // What is wrong in the file is said with its line.
+    let refused = load("<p>\nwidth: 60%;\n", "{ body_file = \"page.html\" }").unwrap_err().to_string();
+    assert!(refused.contains("line 2 of") && refused.contains("page.html"), "{refused}");
+    std::fs::remove_dir_all(dir).unwrap();
+}

@@ -3,6 +3,7 @@
 use super::access_log::AccessLog;
 use super::filter::HttpFilter;
 use super::header::HeaderToAdd;
+use super::local_reply::LocalReply;
 use super::route::{Route, VirtualHost};
 use crate::model::{Cidr, ClientCertDetails, ClientHalfClose, EscapedSlashes, ServerHeader, Underscores};
 use crate::reader::{
@@ -25,6 +26,9 @@ table! {
         http_filters: List<HttpFilter>, optional "`[{ router = {} }]`";
         /// Log files that get a line for each exchange.
         access_log: List<AccessLog>, optional "no access log";
+        /// Changes of the replies that are made here and not by an upstream: error pages and the like. The first that takes a
+        /// reply is used.
+        local_reply: List<LocalReply>, optional "replies as they are";
 
         /// How long a connection may stay idle between two exchanges before it is closed.
         idle_timeout: Timeout, default "\"1h\"";

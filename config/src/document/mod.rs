@@ -13,6 +13,7 @@ mod forward;
 mod header;
 mod http;
 mod listener;
+mod local_reply;
 mod retry;
 mod route;
 mod runtime;
@@ -33,6 +34,7 @@ pub use forward::{
 pub use header::{CookieMatch, HeaderMatch, HeaderToAdd, QueryParameterMatch, RangeMatch};
 pub use http::Http;
 pub use listener::{FilterChainMatch, Listener};
+pub use local_reply::LocalReply;
 pub use retry::{BackOff, HostPredicate, RateLimitedBackOff, ResetFormat, RetryCondition, RetryPolicy};
 pub use route::{DirectResponse, Redirect, Route, RouteMatch, VirtualHost};
 pub use runtime::{Admin, Runtime, ShardCount};

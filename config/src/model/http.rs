@@ -17,11 +17,25 @@ pub struct Hcm {
     pub paths: PathOptions,
     pub trust: Trust,
     pub access_logs: Vec<AccessLog>,
+    /// The first that takes a reply is used.
+    pub local_replies: Vec<LocalReply>,
     pub timeouts: HttpTimeouts,
     pub limits: HttpLimits,
     /// A client's FIN behind a complete request ends the exchange (default true).
     pub fin_cancels: bool,
     pub headers: HeaderOptions,
+}
+
+/// Changes replies that are made here (Envoy: ResponseMapper).
+#[derive(Clone, Debug)]
+pub struct LocalReply {
+    /// `None`: every reply.
+    pub filter: Option<AccessLogFilter>,
+    /// What is `None` stays as it is.
+    pub status: Option<u16>,
+    pub body: Option<AccessLogFormat>,
+    /// Of the new body.
+    pub content_type: String,
 }
 
 /// `None` switches a timeout off.

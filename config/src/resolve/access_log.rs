@@ -62,7 +62,10 @@ impl<'d> Resolver<'d, '_, '_> {
         self.problems.warn(problem.hint(Some(hint)));
     }
 
-    fn access_log_filter(&mut self, written: &'d Located<document::AccessLogFilter>) -> Option<AccessLogFilter> {
+    pub(super) fn access_log_filter(
+        &mut self,
+        written: &'d Located<document::AccessLogFilter>,
+    ) -> Option<AccessLogFilter> {
         let keys = [
             ("status", written.status.origin()),
             ("duration", written.duration.origin()),

@@ -18,10 +18,10 @@ use operators::operator;
 /// A problem with some bytes of a format.
 #[derive(Debug)]
 pub struct FormatFault {
-    part: Range<usize>,
-    message: String,
+    pub(super) part: Range<usize>,
+    pub(super) message: String,
     allowed: Option<String>,
-    hint: Option<String>,
+    pub(super) hint: Option<String>,
 }
 
 impl FormatFault {

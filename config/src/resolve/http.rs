@@ -45,6 +45,7 @@ impl<'d> Resolver<'d, '_, '_> {
             paths: path_options(http),
             trust: self.trust(http),
             access_logs: http.access_log.items().iter().filter_map(|log| self.access_log(log)).collect(),
+            local_replies: self.local_replies(&http.local_reply),
             timeouts: timeouts(http),
             limits: limits(http),
             fin_cancels: http.client_half_close.0 == ClientHalfClose::Cancel,

@@ -124,7 +124,7 @@ impl<'d> Resolver<'d, '_, '_> {
 }
 
 /// Reads a regular file; a pipe or device could block forever.
-fn read_body(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_body(path: &Path) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(io::Error::other("not a regular file"));

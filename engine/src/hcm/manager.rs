@@ -2,6 +2,7 @@
 
 use super::access_log::{CompiledLog, ShardLog};
 use super::header_table::HeaderTable;
+use super::reply_mapper::ReplyMapper;
 use crate::base::clock::Nanos;
 use crate::base::date::imf_fixdate;
 use crate::cluster::Cluster;
@@ -30,7 +31,8 @@ pub struct Hcm {
     pub(super) codec_limits: Limits,
     pub(super) stats: Arc<HttpStats>,
     pub(super) logs: Vec<CompiledLog>,
-    /// A log tells the bodies of local replies.
+    pub(super) replies: Arc<[ReplyMapper]>,
+    /// A log or another reply tells the bodies of local replies.
     pub(super) keeps_local_body: bool,
     /// Name of the filter chain.
     pub(super) chain: Box<str>,
@@ -149,7 +151,9 @@ impl Hcm {
             cluster_index: clusters.index.clone(),
             codec_limits,
             stats: plan.stats,
-            keeps_local_body: plan.logs.iter().any(CompiledLog::tells_local_body),
+            keeps_local_body: plan.logs.iter().any(CompiledLog::tells_local_body)
+                || plan.replies.iter().any(ReplyMapper::tells_local_body),
+            replies: plan.replies.clone(),
             logs: plan.logs.to_vec(),
             chain: plan.chain.into(),
             shard: shard.clone(),
@@ -164,6 +168,7 @@ pub struct HcmPlan<'a> {
     pub table: &'a Arc<RouteTable>,
     pub headers: &'a Arc<HeaderTable>,
     pub logs: &'a [CompiledLog],
+    pub replies: &'a Arc<[ReplyMapper]>,
     pub stats: Arc<HttpStats>,
     /// Name of the filter chain.
     pub chain: &'a str,

@@ -19,6 +19,7 @@ mod manager;
 mod named_fields;
 mod record;
 mod redirect;
+mod reply_mapper;
 mod respond;
 mod serving;
 
@@ -30,3 +31,4 @@ pub use h1::serve;
 pub use header_table::HeaderTable;
 pub use manager::{Clusters, CutOff, Hcm, HcmPlan, HcmShard};
 pub use named_fields::NamedFields;
+pub use reply_mapper::ReplyMapper;

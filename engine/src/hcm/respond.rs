@@ -4,6 +4,7 @@ use super::download::{Download, LocalBody};
 use super::finalize;
 use super::local_reply::telling;
 use super::manager::Hcm;
+use super::reply_mapper;
 use super::serving::{Ending, Serving};
 use crate::http::format::ResponseFlags;
 use crate::http::{Exchange, FieldId, Reply};
@@ -114,9 +115,19 @@ pub(super) async fn local(serving: &mut Serving<'_, '_, '_>, reply: &Reply<'_>) 
 async fn write_reply(serving: &mut Serving<'_, '_, '_>, reply: &Reply<'_>, closes: bool) -> Result<(), Fault> {
     let Serving { hcm, connection, exchange, .. } = serving;
     reply.finish(exchange);
-    if hcm.keeps_local_body {
-        exchange.facts.local_body = exchange.response.edits.store(|out| out.extend_from_slice(reply.body));
+    let keep_body = |exchange: &mut Exchange, body: &[u8]| {
+        if hcm.keeps_local_body {
+            exchange.facts.local_body = exchange.response.edits.store(|out| out.extend_from_slice(body));
+        }
+    };
+    keep_body(exchange, reply.body);
+    let mut body = Vec::new();
+    let mut mapped = None;
+    if !hcm.replies.is_empty() {
+        mapped = reply_mapper::map(hcm, connection, exchange, reply, &mut body);
+        mapped.iter().for_each(|mapped| keep_body(exchange, mapped.body));
     }
+    let reply = mapped.as_ref().unwrap_or(reply);
     finalize::routed_response(hcm, connection, exchange, &Ending::whole(reply.flags, reply.details));
     let hooks = filter(serving).await?;
     finalize::response(serving.hcm, serving.exchange, true);

@@ -2,8 +2,8 @@
 
 use super::transports::Transports;
 use crate::cluster::ClusterShared;
-use crate::hcm::HeaderTable;
 use crate::hcm::access_log::{CompiledLog, OpenError, Writer};
+use crate::hcm::{HeaderTable, ReplyMapper};
 use crate::http_filter::{SharedChain, number_overrides};
 use crate::listener::ChainMatcher;
 use crate::net::tls::{Client, Current, Server};
@@ -63,6 +63,7 @@ pub struct HcmPlan {
     pub filters: Arc<SharedChain>,
     pub table: Arc<RouteTable>,
     pub logs: Vec<CompiledLog>,
+    pub replies: Arc<[ReplyMapper]>,
 }
 
 /// What a plan needs to know in addition to the configuration.
@@ -104,6 +105,7 @@ impl Plan {
                     filters: SharedChain::new(hcm, context.shards),
                     table: Arc::new(RouteTable::new(&hcm.virtual_hosts)),
                     logs,
+                    replies: hcm.local_replies.iter().map(ReplyMapper::new).collect(),
                 });
             }
             chains.push(plans);

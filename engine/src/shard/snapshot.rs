@@ -140,6 +140,7 @@ impl Snapshot {
                 table: &hcm_plan.table,
                 headers: &hcm_plan.headers,
                 logs: &hcm_plan.logs,
+                replies: &hcm_plan.replies,
                 stats: self.registry.scope(&hcm.stat_prefix, self.shard),
                 chain: &chain.name,
                 splice_threshold: plan.config.runtime.splice_threshold,

@@ -35,6 +35,7 @@ mod internal_redirects;
 mod killed_origins;
 mod limits;
 mod load_balancing;
+mod local_reply;
 mod locked_memory;
 mod logical_dns;
 mod mirroring;

@@ -11,6 +11,7 @@ mod sink;
 mod writer;
 
 pub use compile::CompiledLog;
+pub(super) use filter::LogFilter;
 pub use shard_log::ShardLog;
 pub use writer::{OpenError, Writer};
 

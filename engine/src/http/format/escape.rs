@@ -20,6 +20,23 @@ pub(super) fn push_text(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Appends `bytes` for a text of HTML or XML, or for the value of an attribute. What is not UTF-8 becomes U+FFFD, and so do
+/// control characters.
+pub(super) fn push_markup(bytes: &[u8], out: &mut Vec<u8>) {
+    for character in String::from_utf8_lossy(bytes).chars() {
+        match character {
+            '&' => out.extend_from_slice(b"&amp;"),
+            '<' => out.extend_from_slice(b"&lt;"),
+            '>' => out.extend_from_slice(b"&gt;"),
+            '"' => out.extend_from_slice(b"&quot;"),
+            '\'' => out.extend_from_slice(b"&#39;"),
+            '\n' | '\t' => out.push(character as u8),
+            _ if character.is_control() => out.extend_from_slice("\u{fffd}".as_bytes()),
+            _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
 /// Appends `bytes` for the inside of a JSON string (RFC 8259 section 7). What is not UTF-8 becomes the text `\xNN`.
 pub(super) fn push_json(bytes: &[u8], out: &mut Vec<u8>) {
     if is_plain(bytes) {

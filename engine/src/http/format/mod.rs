@@ -17,7 +17,7 @@ pub use compile::{CompiledFormat, LineFormat};
 pub use flags::ResponseFlags;
 pub use record::Record;
 pub use time::SecondCache;
-pub use write::{format_line, format_value};
+pub use write::{Escape, format_body, format_line, format_value};
 
 #[cfg(test)]
 mod operator_tests;

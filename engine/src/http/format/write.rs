@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::compile::{CompiledFormat, JsonMember, LineFormat, Piece};
-use super::escape::{push_field, push_json, push_text};
+use super::escape::{push_field, push_json, push_markup, push_text};
 use super::evaluate::{Value, evaluate};
 use super::query::Decoded;
 use super::time::push_time;
@@ -15,6 +15,8 @@ pub(super) enum Target {
     Text,
     Json,
     Field,
+    /// A text of HTML or XML, or the value of an attribute in double quotes.
+    Markup,
 }
 
 impl Target {
@@ -23,6 +25,7 @@ impl Target {
             Self::Text => push_text(bytes, out),
             Self::Json => push_json(bytes, out),
             Self::Field => push_field(bytes, out),
+            Self::Markup => push_markup(bytes, out),
         }
     }
 }
@@ -42,6 +45,44 @@ pub fn format_line(format: &LineFormat, record: &Record<'_>, second: &mut Second
             }
             out.extend_from_slice(b"}\n");
         }
+    }
+}
+
+/// What the values in a body have to be made harmless for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escape {
+    Text,
+    Json,
+    Markup,
+}
+
+impl Escape {
+    /// By the value of `content-type`.
+    pub fn for_type(content_type: &str) -> Self {
+        let content_type = content_type.to_ascii_lowercase();
+        let media_type = content_type.split(';').next().unwrap_or_default();
+        match media_type {
+            _ if media_type.contains("html") || media_type.contains("xml") => Self::Markup,
+            _ if media_type.contains("json") => Self::Json,
+            _ => Self::Text,
+        }
+    }
+}
+
+/// Appends a body for `record`.
+pub fn format_body(format: &LineFormat, record: &Record<'_>, escape: Escape, out: &mut Vec<u8>) {
+    let second = &mut SecondCache::default();
+    let target = match escape {
+        Escape::Text => Target::Text,
+        Escape::Json => Target::Json,
+        Escape::Markup => Target::Markup,
+    };
+    match format {
+        LineFormat::Text(format) => format.pieces.iter().for_each(|piece| match piece {
+            Piece::Literal(text) => out.extend_from_slice(text),
+            Piece::Operator(operator) => push_value(evaluate(operator, record), second, target, out),
+        }),
+        LineFormat::Json(_) => format_line(format, record, second, out),
     }
 }
 
@@ -95,7 +136,7 @@ fn push_value(value: Value<'_>, second: &mut SecondCache, target: Target, out: &
     const TAKEN: &str = "a Vec takes everything";
     match value {
         Value::Absent => match target {
-            Target::Text | Target::Json => out.push(b'-'),
+            Target::Text | Target::Json | Target::Markup => out.push(b'-'),
             Target::Field => {}
         },
         Value::Number(number) => push_number(number, out),

@@ -1,0 +1,90 @@
+//! Replies of the proxy's own, in the words of the configuration.
+
+use super::Resolver;
+use super::format::compile;
+use super::route::read_body;
+use crate::diagnostic::Problem;
+use crate::document;
+use crate::model::{AccessLogFormat, FormatPiece, LocalReply};
+use crate::reader::{FilePath, List, Located, Slot};
+
+impl<'d> Resolver<'d, '_, '_> {
+    pub(super) fn local_replies(&mut self, written: &'d Slot<List<document::LocalReply>>) -> Vec<LocalReply> {
+        let items = written.items();
+        for reply in items.iter().rev().skip(1) {
+            if reply.filter.origin().is_none() && !reply.has_unknown {
+                let problem = Problem::at(&reply.origin, "this one changes every reply: those after it are never used");
+                self.problems.push(problem.hint(Some("give it a `filter`, or put it last")));
+            }
+        }
+        items.iter().filter_map(|reply| self.local_reply(reply)).collect()
+    }
+
+    fn local_reply(&mut self, written: &'d Located<document::LocalReply>) -> Option<LocalReply> {
+        let bodies = [
+            ("format", written.format.origin()),
+            ("json", written.json.origin()),
+            ("body_file", written.body_file.origin()),
+        ];
+        self.at_most_one(&bodies);
+        let body_at = bodies.iter().find_map(|(_, origin)| *origin);
+        let status = written.status_code.given().map(|status| status.value.to_u16());
+        if body_at.is_none() && written.status_code.origin().is_none() && !written.has_unknown {
+            let problem = Problem::at(&written.origin, "it changes nothing of the reply");
+            self.problems.push(problem.allowed("status_code, format, json, body_file; at least one"));
+        }
+        // RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
+        if let (Some(204 | 205 | 304), Some(origin)) = (status, body_at) {
+            let message = format!("a response with status {} has no body", status.unwrap_or_default());
+            self.problems
+                .push(Problem::at_key(origin, message).hint(Some("leave it out, or write another status_code")));
+        }
+        if let (Some(origin), None) = (written.content_type.origin(), body_at) {
+            let problem = Problem::at_key(origin, "`content_type` has no effect: there is no new body");
+            self.problems.push(problem.allowed("`content_type` together with format, json or body_file"));
+        }
+        let (body, default_type) = if let Some(json) = written.json.given() {
+            if json.is_empty {
+                let problem = Problem::at(&json.origin, "the JSON object has no key");
+                self.problems.push(problem.hint(Some("name at least one: json = { status = \"%RESPONSE_CODE%\" }")));
+            }
+            let pairs = json.entries.iter().map(|(key, text)| (key.0.clone(), self.format(text))).collect();
+            (Some(AccessLogFormat::Json(pairs)), "application/json")
+        } else if let Some(text) = written.format.given() {
+            (Some(AccessLogFormat::Text(self.format(text))), "text/plain")
+        } else if let Some(file) = written.body_file.given() {
+            (Some(AccessLogFormat::Text(self.format_file(file))), "text/html")
+        } else {
+            (None, "text/plain")
+        };
+        let filter = match written.filter.given() {
+            Some(filter) => Some(self.access_log_filter(filter)?),
+            None => None,
+        };
+        let content_type = written.content_type.value().unwrap_or_else(|| default_type.into());
+        Some(LocalReply { filter, status, body, content_type })
+    }
+
+    fn format_file(&mut self, file: &Located<FilePath>) -> Vec<FormatPiece> {
+        let path = self.directory.join(&file.0);
+        let read = read_body(&path).map_err(|error| error.to_string());
+        let text = match read.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8".into())) {
+            Ok(text) => text,
+            Err(_) if self.is_portable => return Vec::new(),
+            Err(error) => {
+                let message = format!("cannot read {}: {error}", path.display());
+                self.problems.push(Problem::at(&file.origin, message));
+                return Vec::new();
+            }
+        };
+        compile(&text).unwrap_or_else(|faults| {
+            for fault in faults {
+                let line = text[..fault.part.start].matches('\n').count() + 1;
+                let message = format!("line {line} of {}: {}", path.display(), fault.message);
+                let hint = fault.hint.unwrap_or_else(|| "write a percent sign as %%".into());
+                self.problems.push(Problem::at(&file.origin, message).hint(Some(hint)));
+            }
+            Vec::new()
+        })
+    }
+}
