@@ -118,20 +118,7 @@ fn later(operator: &CommandOperator) -> Option<&'static str> {
             AddressOf::UpstreamLocal => Some("UPSTREAM_LOCAL_ADDRESS"),
             AddressOf::DownstreamRemote | AddressOf::DownstreamDirectRemote | AddressOf::DownstreamLocal => None,
         },
-        CommandOperator::Bytes(count) => match count {
-            ByteCount::Sent => Some("BYTES_SENT"),
-            ByteCount::ResponseHeaders => Some("RESPONSE_HEADERS_BYTES"),
-            ByteCount::DownstreamWireSent => Some("DOWNSTREAM_WIRE_BYTES_SENT"),
-            ByteCount::DownstreamHeaderSent => Some("DOWNSTREAM_HEADER_BYTES_SENT"),
-            ByteCount::UpstreamWireReceived => Some("UPSTREAM_WIRE_BYTES_RECEIVED"),
-            ByteCount::UpstreamWireSent => Some("UPSTREAM_WIRE_BYTES_SENT"),
-            ByteCount::UpstreamHeaderReceived => Some("UPSTREAM_HEADER_BYTES_RECEIVED"),
-            ByteCount::UpstreamHeaderSent => Some("UPSTREAM_HEADER_BYTES_SENT"),
-            ByteCount::Received
-            | ByteCount::RequestHeaders
-            | ByteCount::DownstreamWireReceived
-            | ByteCount::DownstreamHeaderReceived => None,
-        },
+        CommandOperator::Bytes(count) => later_count(*count),
         CommandOperator::Elapsed { start, end, .. } => {
             let is_known = |point: &TimePoint| match point {
                 TimePoint::DownstreamReceiveBegin | TimePoint::DownstreamReceiveEnd => true,
@@ -168,5 +155,23 @@ fn later(operator: &CommandOperator) -> Option<&'static str> {
         | CommandOperator::Hostname
         | CommandOperator::Environment { .. }
         | CommandOperator::AccessLogType => None,
+    }
+}
+
+/// The same for a count of bytes.
+fn later_count(count: ByteCount) -> Option<&'static str> {
+    match count {
+        ByteCount::Sent => Some("BYTES_SENT"),
+        ByteCount::ResponseHeaders => Some("RESPONSE_HEADERS_BYTES"),
+        ByteCount::DownstreamWireSent => Some("DOWNSTREAM_WIRE_BYTES_SENT"),
+        ByteCount::DownstreamHeaderSent => Some("DOWNSTREAM_HEADER_BYTES_SENT"),
+        ByteCount::UpstreamWireReceived => Some("UPSTREAM_WIRE_BYTES_RECEIVED"),
+        ByteCount::UpstreamWireSent => Some("UPSTREAM_WIRE_BYTES_SENT"),
+        ByteCount::UpstreamHeaderReceived => Some("UPSTREAM_HEADER_BYTES_RECEIVED"),
+        ByteCount::UpstreamHeaderSent => Some("UPSTREAM_HEADER_BYTES_SENT"),
+        ByteCount::Received
+        | ByteCount::RequestHeaders
+        | ByteCount::DownstreamWireReceived
+        | ByteCount::DownstreamHeaderReceived => None,
     }
 }

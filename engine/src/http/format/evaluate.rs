@@ -108,12 +108,7 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
         CommandOperator::UpstreamCluster => text(record.upstream_cluster),
         CommandOperator::UpstreamRequestAttemptCount => Value::Number(u64::from(record.upstream_attempts)),
         CommandOperator::UpstreamTransportFailureReason => text(record.upstream_transport_failure),
-        CommandOperator::DownstreamTls(fact) => text(record.downstream_tls.and_then(|facts| match fact {
-            TlsFact::Version => Some(facts.version),
-            TlsFact::Cipher => Some(facts.cipher),
-            TlsFact::Group => Some(facts.group),
-            TlsFact::ServerName => facts.server_name.as_deref(),
-        })),
+        CommandOperator::DownstreamTls(fact) => text(tls_fact(record, *fact)),
         CommandOperator::UpstreamConnectionId => record.upstream_connection_id.map_or(Value::Absent, Value::Number),
         CommandOperator::RouteName => text(record.route_name),
         CommandOperator::VirtualHostName => text(record.virtual_host_name),
@@ -136,6 +131,16 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
             let mut values = operator.inner.iter().map(|inner| evaluate(inner, record));
             values.find(|value| !value.is_empty()).map_or(Value::Absent, |value| value.cut(limit(*max_length)))
         }
+    }
+}
+
+fn tls_fact<'a>(record: &Record<'a>, fact: TlsFact) -> Option<&'a str> {
+    let facts = record.downstream_tls?;
+    match fact {
+        TlsFact::Version => Some(facts.version),
+        TlsFact::Cipher => Some(facts.cipher),
+        TlsFact::Group => Some(facts.group),
+        TlsFact::ServerName => facts.server_name.as_deref(),
     }
 }
 
