@@ -250,6 +250,7 @@ impl ConnectionDeadlines {
     }
 
     /// The next request is awaited.
+    #[cfg(feature = "second-wire")]
     pub(super) fn start_waiting(&mut self, now: Nanos, idle: Option<Duration>) {
         (self.idle, self.look) = (deadline(now, idle), NEVER);
         self.arm();
@@ -307,6 +308,7 @@ impl ConnectionDeadlines {
     }
 
     /// All is said; what is left of it must go out within `limit`, whatever the connection's own limit is.
+    #[cfg(feature = "second-wire")]
     pub(super) fn start_closing(&mut self, now: Nanos, limit: Duration) {
         self.closing = true;
         self.start_waiting(now, Some(limit));
