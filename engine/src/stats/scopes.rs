@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::declare::declare_statistics;
 use super::filters::with_filter_statistics;
-use super::ssl::with_tls_statistics;
+use super::ssl::{with_tls_scopes, with_tls_statistics};
 use super::{Cell, CellKind, Counter, Descriptor, Gauge, Histogram, Scope, StatusCodes};
 
 with_tls_statistics! { {

@@ -3,111 +3,74 @@
 
 use super::{ClusterTlsStats, Counter, ListenerTlsStats};
 
-/// Declares these in addition to those that stand in the braces: the same for a listener and for a cluster.
+/// Declares these in addition to those that stand in the braces.
 macro_rules! with_tls_statistics {
     ({ $($others:tt)* }) => {
-        with_filter_statistics! { {
-            $($others)*
-
-            /// A cluster with TLS: `cluster.<name>.ssl.<statistic>`.
-            ClusterTls ClusterTlsStats ["cluster", "envoy_cluster", "envoy_cluster_name"] {
-                /// Handshakes that succeeded
-                counter handshake as "ssl.handshake";
-                /// Handshakes that went on with an earlier session
-                counter session_reused as "ssl.session_reused";
-                /// Connections that failed, but for those whose certificate was refused
-                counter connection_error as "ssl.connection_error";
-                /// Handshakes that succeeded although the peer showed no certificate
-                counter no_certificate as "ssl.no_certificate";
-                /// Handshakes refused because the peer showed no certificate
-                counter fail_verify_no_cert as "ssl.fail_verify_no_cert";
-                /// Handshakes refused because the peer's certificate is not to be trusted
-                counter fail_verify_error as "ssl.fail_verify_error";
-                /// Handshakes refused because the peer's certificate is for another name
-                counter fail_verify_san as "ssl.fail_verify_san";
-                /// Handshakes with this version
-                counter version_tlsv1_2 as "ssl.versions.TLSv1.2";
-                /// Handshakes with this version
-                counter version_tlsv1_3 as "ssl.versions.TLSv1.3";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_tls_aes_128_gcm_sha256 as "ssl.ciphers.TLS_AES_128_GCM_SHA256";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_tls_aes_256_gcm_sha384 as "ssl.ciphers.TLS_AES_256_GCM_SHA384";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_tls_chacha20_poly1305_sha256 as "ssl.ciphers.TLS_CHACHA20_POLY1305_SHA256";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_ecdhe_ecdsa_aes128_gcm_sha256 as "ssl.ciphers.ECDHE-ECDSA-AES128-GCM-SHA256";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_ecdhe_ecdsa_aes256_gcm_sha384 as "ssl.ciphers.ECDHE-ECDSA-AES256-GCM-SHA384";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_ecdhe_ecdsa_chacha20_poly1305 as "ssl.ciphers.ECDHE-ECDSA-CHACHA20-POLY1305";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_ecdhe_rsa_aes128_gcm_sha256 as "ssl.ciphers.ECDHE-RSA-AES128-GCM-SHA256";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_ecdhe_rsa_aes256_gcm_sha384 as "ssl.ciphers.ECDHE-RSA-AES256-GCM-SHA384";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_ecdhe_rsa_chacha20_poly1305 as "ssl.ciphers.ECDHE-RSA-CHACHA20-POLY1305";
-                /// Handshakes that agreed on this group
-                counter curve_x25519mlkem768 as "ssl.curves.X25519MLKEM768";
-                /// Handshakes that agreed on this group
-                counter curve_x25519 as "ssl.curves.X25519";
-                /// Handshakes that agreed on this group
-                counter curve_p_256 as "ssl.curves.P-256";
-                /// Handshakes that agreed on this group
-                counter curve_p_384 as "ssl.curves.P-384";
-            }
-
-            /// A listener with TLS: `listener.<address>.ssl.<statistic>`.
-            ListenerTls ListenerTlsStats ["listener", "envoy_listener", "envoy_listener_address"] {
-                /// Handshakes that succeeded
-                counter handshake as "ssl.handshake";
-                /// Handshakes that went on with an earlier session
-                counter session_reused as "ssl.session_reused";
-                /// Connections that failed, but for those whose certificate was refused
-                counter connection_error as "ssl.connection_error";
-                /// Handshakes that succeeded although the peer showed no certificate
-                counter no_certificate as "ssl.no_certificate";
-                /// Handshakes refused because the peer showed no certificate
-                counter fail_verify_no_cert as "ssl.fail_verify_no_cert";
-                /// Handshakes refused because the peer's certificate is not to be trusted
-                counter fail_verify_error as "ssl.fail_verify_error";
-                /// Handshakes refused because the peer's certificate is for another name
-                counter fail_verify_san as "ssl.fail_verify_san";
-                /// Handshakes with this version
-                counter version_tlsv1_2 as "ssl.versions.TLSv1.2";
-                /// Handshakes with this version
-                counter version_tlsv1_3 as "ssl.versions.TLSv1.3";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_tls_aes_128_gcm_sha256 as "ssl.ciphers.TLS_AES_128_GCM_SHA256";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_tls_aes_256_gcm_sha384 as "ssl.ciphers.TLS_AES_256_GCM_SHA384";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_tls_chacha20_poly1305_sha256 as "ssl.ciphers.TLS_CHACHA20_POLY1305_SHA256";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_ecdhe_ecdsa_aes128_gcm_sha256 as "ssl.ciphers.ECDHE-ECDSA-AES128-GCM-SHA256";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_ecdhe_ecdsa_aes256_gcm_sha384 as "ssl.ciphers.ECDHE-ECDSA-AES256-GCM-SHA384";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_ecdhe_ecdsa_chacha20_poly1305 as "ssl.ciphers.ECDHE-ECDSA-CHACHA20-POLY1305";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_ecdhe_rsa_aes128_gcm_sha256 as "ssl.ciphers.ECDHE-RSA-AES128-GCM-SHA256";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_ecdhe_rsa_aes256_gcm_sha384 as "ssl.ciphers.ECDHE-RSA-AES256-GCM-SHA384";
-                /// Handshakes that agreed on this cipher suite
-                counter cipher_ecdhe_rsa_chacha20_poly1305 as "ssl.ciphers.ECDHE-RSA-CHACHA20-POLY1305";
-                /// Handshakes that agreed on this group
-                counter curve_x25519mlkem768 as "ssl.curves.X25519MLKEM768";
-                /// Handshakes that agreed on this group
-                counter curve_x25519 as "ssl.curves.X25519";
-                /// Handshakes that agreed on this group
-                counter curve_p_256 as "ssl.curves.P-256";
-                /// Handshakes that agreed on this group
-                counter curve_p_384 as "ssl.curves.P-384";
-            }
+        with_tls_scopes! { { $($others)* } {
+            /// Handshakes that succeeded
+            counter handshake as "ssl.handshake";
+            /// Handshakes that went on with an earlier session
+            counter session_reused as "ssl.session_reused";
+            /// Connections that failed, but for those whose certificate was refused
+            counter connection_error as "ssl.connection_error";
+            /// Handshakes that succeeded although the peer showed no certificate
+            counter no_certificate as "ssl.no_certificate";
+            /// Handshakes refused because the peer showed no certificate
+            counter fail_verify_no_cert as "ssl.fail_verify_no_cert";
+            /// Handshakes refused because the peer's certificate is not to be trusted
+            counter fail_verify_error as "ssl.fail_verify_error";
+            /// Handshakes refused because the peer's certificate is for another name
+            counter fail_verify_san as "ssl.fail_verify_san";
+            /// Handshakes with this version
+            counter version_tlsv1_2 as "ssl.versions.TLSv1.2";
+            /// Handshakes with this version
+            counter version_tlsv1_3 as "ssl.versions.TLSv1.3";
+            /// Handshakes that agreed on this cipher suite
+            counter cipher_tls_aes_128_gcm_sha256 as "ssl.ciphers.TLS_AES_128_GCM_SHA256";
+            /// Handshakes that agreed on this cipher suite
+            counter cipher_tls_aes_256_gcm_sha384 as "ssl.ciphers.TLS_AES_256_GCM_SHA384";
+            /// Handshakes that agreed on this cipher suite
+            counter cipher_tls_chacha20_poly1305_sha256 as "ssl.ciphers.TLS_CHACHA20_POLY1305_SHA256";
+            /// Handshakes that agreed on this cipher suite
+            counter cipher_ecdhe_ecdsa_aes128_gcm_sha256 as "ssl.ciphers.ECDHE-ECDSA-AES128-GCM-SHA256";
+            /// Handshakes that agreed on this cipher suite
+            counter cipher_ecdhe_ecdsa_aes256_gcm_sha384 as "ssl.ciphers.ECDHE-ECDSA-AES256-GCM-SHA384";
+            /// Handshakes that agreed on this cipher suite
+            counter cipher_ecdhe_ecdsa_chacha20_poly1305 as "ssl.ciphers.ECDHE-ECDSA-CHACHA20-POLY1305";
+            /// Handshakes that agreed on this cipher suite
+            counter cipher_ecdhe_rsa_aes128_gcm_sha256 as "ssl.ciphers.ECDHE-RSA-AES128-GCM-SHA256";
+            /// Handshakes that agreed on this cipher suite
+            counter cipher_ecdhe_rsa_aes256_gcm_sha384 as "ssl.ciphers.ECDHE-RSA-AES256-GCM-SHA384";
+            /// Handshakes that agreed on this cipher suite
+            counter cipher_ecdhe_rsa_chacha20_poly1305 as "ssl.ciphers.ECDHE-RSA-CHACHA20-POLY1305";
+            /// Handshakes that agreed on this group
+            counter curve_x25519mlkem768 as "ssl.curves.X25519MLKEM768";
+            /// Handshakes that agreed on this group
+            counter curve_x25519 as "ssl.curves.X25519";
+            /// Handshakes that agreed on this group
+            counter curve_p_256 as "ssl.curves.P-256";
+            /// Handshakes that agreed on this group
+            counter curve_p_384 as "ssl.curves.P-384";
         } }
     };
 }
 
+/// The same list for a listener and for a cluster.
+macro_rules! with_tls_scopes {
+    ({ $($others:tt)* } { $($ssl:tt)* }) => {
+        with_filter_statistics! { {
+            $($others)*
+
+            /// A cluster with TLS: `cluster.<name>.ssl.<statistic>`.
+            ClusterTls ClusterTlsStats ["cluster", "envoy_cluster", "envoy_cluster_name"] { $($ssl)* }
+
+            /// A listener with TLS: `listener.<address>.ssl.<statistic>`.
+            ListenerTls ListenerTlsStats ["listener", "envoy_listener", "envoy_listener_address"] { $($ssl)* }
+        } }
+    };
+}
+
+pub(super) use with_tls_scopes;
 pub(super) use with_tls_statistics;
 
 /// The cells of one listener or cluster on one shard.

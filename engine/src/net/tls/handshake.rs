@@ -169,11 +169,11 @@ async fn receive(stream: &ByteStream) -> Result<Buf, Failure> {
 
 /// Says `words` and ends the connection, so that the peer can read them.
 async fn end(stream: ByteStream, words: &[u8], reactor: &Rc<Reactor>) {
-    let timer = Timer::new(reactor);
-    timer.arm_in(LAST_WORDS);
     if words.is_empty() {
         return;
     }
+    let timer = Timer::new(reactor);
+    timer.arm_in(LAST_WORDS);
     stream.send_one(Segment::Owned(words.to_vec()));
     let mut flushed = false;
     poll_fn(|_| {
