@@ -172,7 +172,7 @@ impl Resolver<'_, '_, '_> {
         let (mode, user, group) = (&admin.socket_mode, &admin.socket_user, &admin.socket_group);
         model::Admin {
             address: admin.address.value.clone(),
-            access: self.socket_access(Some(&admin.address.value), mode, user, group),
+            access: self.socket_access(&admin.address.value, mode, user, group),
             access_log: access_log.map(|(_, path)| path),
             allowed_hosts: admin.allowed_hosts.values(),
         }

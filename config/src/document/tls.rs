@@ -3,7 +3,7 @@
 mod algorithms;
 mod names;
 
-pub use algorithms::{group_name, suite_name};
+pub use algorithms::{all_groups, all_suites, group_name, suite_name};
 pub use names::{AlpnProtocol, ServerName};
 
 use crate::model::{CipherSuite, Group, TlsVersion};

@@ -20,7 +20,7 @@ use operators::operator;
 pub struct FormatFault {
     pub(super) part: Range<usize>,
     pub(super) message: String,
-    allowed: Option<String>,
+    pub(super) allowed: Option<String>,
     pub(super) hint: Option<String>,
 }
 

@@ -73,7 +73,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let address = &written.value;
         self.need(&written.origin, Needed::Address(address.clone()));
         let (mode, user, group) = (&listener.socket_mode, &listener.socket_user, &listener.socket_group);
-        let access = self.socket_access(Some(address), mode, user, group);
+        let access = self.socket_access(address, mode, user, group);
         let default_prefix = || address.to_string().replace(':', "_");
         Some(Listener {
             place: self.problems.place(&listener.origin),

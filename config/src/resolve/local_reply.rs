@@ -2,7 +2,6 @@
 
 use super::Resolver;
 use super::format::compile;
-use super::route::read_body;
 use crate::diagnostic::Problem;
 use crate::document;
 use crate::model::{AccessLogFormat, FormatPiece, LocalReply};
@@ -66,23 +65,20 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn format_file(&mut self, file: &Located<FilePath>) -> Vec<FormatPiece> {
+        let Some(bytes) = self.body_file(file) else { return Vec::new() };
         let path = self.directory.join(&file.0);
-        let read = read_body(&path).map_err(|error| error.to_string());
-        let text = match read.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8".into())) {
-            Ok(text) => text,
-            Err(_) if self.is_portable => return Vec::new(),
-            Err(error) => {
-                let message = format!("cannot read {}: {error}", path.display());
-                self.problems.push(Problem::at(&file.origin, message));
-                return Vec::new();
-            }
+        let Ok(text) = String::from_utf8(bytes) else {
+            let message = format!("cannot read {}: it is not UTF-8", path.display());
+            self.problems.push(Problem::at(&file.origin, message));
+            return Vec::new();
         };
         compile(&text).unwrap_or_else(|faults| {
             for fault in faults {
                 let line = text[..fault.part.start].matches('\n').count() + 1;
                 let message = format!("line {line} of {}: {}", path.display(), fault.message);
                 let hint = fault.hint.unwrap_or_else(|| "write a percent sign as %%".into());
-                self.problems.push(Problem::at(&file.origin, message).hint(Some(hint)));
+                let problem = fault.allowed.into_iter().fold(Problem::at(&file.origin, message), Problem::allowed);
+                self.problems.push(problem.hint(Some(hint)));
             }
             Vec::new()
         })

@@ -9,7 +9,7 @@ use super::header::mutations;
 use crate::diagnostic::Problem;
 use crate::document;
 use crate::model::{DirectResponse, Redirect, RedirectPath, RetryPolicy, Route, RouteAction};
-use crate::reader::Located;
+use crate::reader::{FilePath, Located};
 
 /// Bytes of the largest `body_file`.
 const BODY_FILE_MAX: u64 = 1 << 20;
@@ -107,24 +107,30 @@ impl<'d> Resolver<'d, '_, '_> {
         }
         let body = match (written.body.given(), written.body_file.given()) {
             (Some(body), _) => body.0.clone().into_bytes(),
-            (None, Some(file)) => match read_body(&self.directory.join(&file.0)) {
-                Ok(bytes) => bytes,
-                Err(_) if self.is_portable => Vec::new(),
-                Err(error) => {
-                    let path = self.directory.join(&file.0);
-                    let message = format!("cannot read {}: {error}", path.display());
-                    self.problems.push(Problem::at(&file.origin, message));
-                    return None;
-                }
-            },
+            (None, Some(file)) => self.body_file(file)?,
             (None, None) => Vec::new(),
         };
         Some(DirectResponse { status, body, content_type: written.content_type.0.clone() })
     }
+
+    /// What is in a file of a body; nothing where the file may be on another host and is not here. One that cannot be read is
+    /// reported.
+    pub(super) fn body_file(&mut self, file: &Located<FilePath>) -> Option<Vec<u8>> {
+        let path = self.directory.join(&file.0);
+        match read_body(&path) {
+            Ok(bytes) => Some(bytes),
+            Err(_) if self.is_portable => Some(Vec::new()),
+            Err(error) => {
+                let message = format!("cannot read {}: {error}", path.display());
+                self.problems.push(Problem::at(&file.origin, message));
+                None
+            }
+        }
+    }
 }
 
 /// Reads a regular file; a pipe or device could block forever.
-pub(super) fn read_body(path: &Path) -> io::Result<Vec<u8>> {
+fn read_body(path: &Path) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(io::Error::other("not a regular file"));

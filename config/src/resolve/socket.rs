@@ -7,16 +7,16 @@ use crate::model::{Address, Needed, SocketAccess};
 use crate::reader::{Name, Slot};
 
 impl Resolver<'_, '_, '_> {
-    /// `address`: the socket's, where it could be read.
+    /// `address`: the socket's.
     pub(super) fn socket_access(
         &mut self,
-        address: Option<&Address>,
+        address: &Address,
         mode: &Slot<SocketMode>,
         user: &Slot<Name>,
         group: &Slot<Name>,
     ) -> SocketAccess {
         let keys = [("socket_mode", mode.origin()), ("socket_user", user.origin()), ("socket_group", group.origin())];
-        if let Some(Address::Ip(address)) = address {
+        if let Address::Ip(address) = address {
             for (key, origin) in keys {
                 let Some(origin) = origin else { continue };
                 let problem =

@@ -5,28 +5,13 @@ use std::sync::Arc;
 
 use super::{Resolver, is_written};
 use crate::diagnostic::Problem;
-use crate::document::{self, EndpointEntry, group_name, suite_name};
+use crate::document::{self, EndpointEntry, all_groups, all_suites, group_name, suite_name};
 use crate::model::{
     Address, Certificate, CipherSuite, ClientCertificate, DownstreamTls, EndpointTarget, Group, Needed, PemFile,
     TlsParameters, TlsVersion, UpstreamTls,
 };
 use crate::place::Origin;
 use crate::reader::{FilePath, List, Located, Slot};
-
-/// AES-128 first in each version, ECDSA before RSA.
-const ALL_SUITES: [CipherSuite; 9] = [
-    CipherSuite::Aes128GcmSha256,
-    CipherSuite::Aes256GcmSha384,
-    CipherSuite::Chacha20Poly1305Sha256,
-    CipherSuite::EcdheEcdsaAes128GcmSha256,
-    CipherSuite::EcdheRsaAes128GcmSha256,
-    CipherSuite::EcdheEcdsaAes256GcmSha384,
-    CipherSuite::EcdheRsaAes256GcmSha384,
-    CipherSuite::EcdheEcdsaChacha20Poly1305,
-    CipherSuite::EcdheRsaChacha20Poly1305,
-];
-
-const ALL_GROUPS: [Group; 4] = [Group::X25519MlKem768, Group::X25519, Group::P256, Group::P384];
 
 const ALL_VERSIONS: [TlsVersion; 2] = [TlsVersion::V1_2, TlsVersion::V1_3];
 
@@ -234,13 +219,13 @@ impl<'d> Resolver<'d, '_, '_> {
         self.refuse_twice(written.groups, |group| group_name(*group).to_owned());
         self.check_suites(written.cipher_suites, &permitted);
         self.check_groups(written.groups, &permitted);
-        let or_all = |list: Vec<CipherSuite>| if list.is_empty() { ALL_SUITES.to_vec() } else { list };
+        let or_all = |list: Vec<CipherSuite>| if list.is_empty() { all_suites() } else { list };
         let groups: Vec<Group> = written.groups.items().iter().map(|group| group.value).collect();
         TlsParameters {
             min_version,
             max_version,
             cipher_suites: or_all(written.cipher_suites.items().iter().map(|suite| suite.value).collect()),
-            groups: if groups.is_empty() { ALL_GROUPS.to_vec() } else { groups },
+            groups: if groups.is_empty() { all_groups() } else { groups },
         }
     }
 

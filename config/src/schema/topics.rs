@@ -18,7 +18,11 @@ const TOPICS: &[(&str, &[(&str, &str)])] = &[
     ("Access log", &[(HTTP, "access_log"), ("admin", "access_log")]),
     (
         "Allow lists, deny lists",
-        &[("listeners[].filter_chains[].match", "source_prefix_ranges"), (ROUTE, "direct_response")],
+        &[
+            ("listeners[].filter_chains[].match", "source_prefix_ranges"),
+            (MATCH, "remote_ip"),
+            (MATCH, "direct_remote_ip"),
+        ],
     ),
     ("Backup servers, failover", &[("clusters[].endpoints[]", "priority"), (CLUSTER, "overprovisioning_factor")]),
     (
@@ -32,7 +36,12 @@ const TOPICS: &[(&str, &[(&str, &str)])] = &[
     ("Circuit breakers", &[(CLUSTER, "circuit_breakers")]),
     (
         "Client address, trusted proxies",
-        &[(HTTP, "xff_trusted_cidrs"), (HTTP, "use_remote_address"), (HTTP, "internal_addresses")],
+        &[
+            (HTTP, "xff_trusted_cidrs"),
+            (HTTP, "xff_num_trusted_hops"),
+            (HTTP, "use_remote_address"),
+            (HTTP, "internal_addresses"),
+        ],
     ),
     (
         "Compression: gzip, brotli, zstd",
@@ -49,6 +58,7 @@ const TOPICS: &[(&str, &[(&str, &str)])] = &[
     ("Cookies", &[(MATCH, "cookies"), (FORWARD, "hash_policy")]),
     ("DNS", &[(CLUSTER, "discovery"), (CLUSTER, "dns"), (CLUSTER, "dns_lookup_family")]),
     ("Drain, reload, restart", &[("runtime", "drain_time"), ("runtime", "drain_delay"), ("listeners[]", "name")]),
+    ("Error pages", &[(HTTP, "local_reply")]),
     ("Faults for tests", &[(FILTERS, "fault")]),
     (
         "Headers",
@@ -94,6 +104,14 @@ const TOPICS: &[(&str, &[(&str, &str)])] = &[
             (HTTP, "send_timeout"),
         ],
     ),
+    (
+        "TLS: certificates, mutual TLS",
+        &[("listeners[]", "tls"), ("listeners[].tls", "client_certificate"), (CLUSTER, "tls")],
+    ),
+    (
+        "Unix sockets",
+        &[("listeners[]", "socket_mode"), ("listeners[]", "socket_user"), ("listeners[]", "socket_group")],
+    ),
     ("User, privileges", &[("runtime", "user"), ("runtime", "group")]),
 ];
 
@@ -112,7 +130,7 @@ const SILENT_RULES: &str = r#"
 - **The first route that matches is used**, in the order of the file; `check` warns of routes that no request reaches. Virtual
   hosts have no order: a whole name goes before the longest `*.suffix`, that before the longest `prefix.*`, that before `*`.
 - **The port of the request** takes no part in the choice of a virtual host.
-- **Header edits**: first the route's, then the virtual host's, then those of `http`; what comes later sees what was done before.
+- **Header edits**: first the weighted cluster's, then the route's, then the virtual host's, then those of `http`; what comes later sees what was done before.
 - **Settings of a route replace those around it** and are never merged with them: those of one filter in `filters`, and a
   `retry_policy`.
 "#;

@@ -279,9 +279,7 @@ impl ConnectionDeadlines {
 
     /// All is said; what is left of it goes out as long as the peer takes some of it in each `patience`.
     pub(super) fn start_flushing(&mut self, now: Nanos, patience: Duration) {
-        (self.closing, self.idle) = (true, NEVER);
-        self.start_looking(now, 0, patience);
-        self.arm();
+        self.start_lingering(now, Duration::ZERO, patience);
     }
 
     /// The same once all of it has been handed to the kernel: from the end of `limit` on.

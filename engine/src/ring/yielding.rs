@@ -110,8 +110,8 @@ impl Reactor {
     fn give_up_spare(&self) -> bool {
         let oldest = {
             let spares = self.spares.0.borrow();
-            let kept = spares.iter().filter_map(|spare| spare.upgrade()).filter(|spare| spare.kept_since().is_some());
-            kept.min_by_key(|spare| spare.kept_since())
+            let kept = spares.iter().filter_map(Weak::upgrade).filter_map(|spare| Some((spare.kept_since()?, spare)));
+            kept.min_by_key(|(since, _)| *since).map(|(_, spare)| spare)
         };
         oldest.as_ref().inspect(|spare| spare.give_up()).is_some()
     }

@@ -17,7 +17,9 @@ pub struct HostReport {
 
 /// Looks for all that the configuration needs.
 pub fn check(config: &Config) -> HostReport {
-    look_at(config, |_| true)
+    let mut report = look_at(config, |_| true);
+    report.refused.extend(Transports::load(config, None).err().into_iter().flatten());
+    report
 }
 
 /// What the configuration asks for and this process ignores; touches no address and no file.
@@ -39,7 +41,6 @@ fn look_at(config: &Config, concerns: impl Fn(&Needed) -> bool) -> HostReport {
             report.refused.push(told);
         }
     }
-    report.refused.extend(Transports::load(config, None).err().into_iter().flatten());
     report
 }
 

@@ -49,7 +49,7 @@ fn try_reload(running: &mut Running, file: &Path, orders: &mut Orders) -> Result
         return Err(format!("cannot listen on {address}: the admin endpoint has it until the next start"));
     }
     let passed = running.passed.assign(&config)?;
-    let bound = Binder::new(orders, passed).listeners(new, running.shards.len(), config.runtime.backlog)?;
+    let bound = Binder::new(orders, passed.clone()).listeners(new, running.shards.len(), config.runtime.backlog)?;
     let dns = running.dns.ready(&config.clusters)?;
     let supervision = running.supervision.ready(&config.clusters)?;
     let context = PlanContext {
@@ -59,7 +59,7 @@ fn try_reload(running: &mut Running, file: &Path, orders: &mut Orders) -> Result
         shards: running.shards.len(),
     };
     let plan = Plan::new(config, &context, Some(&running.plan)).map_err(|error| error.to_string())?;
-    give_access(&running.plan.config, &plan.config, &running.passed.assign(&plan.config)?)?;
+    give_access(&running.plan.config, &plan.config, &passed)?;
     // From here on nothing fails. New clusters have endpoints before their first request.
     running.dns.apply(dns, &plan.clusters, orders);
     running.supervision.apply(supervision, &plan.clusters, orders);

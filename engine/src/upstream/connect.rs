@@ -276,21 +276,6 @@ async fn open(pool: &Rc<Pool>, work: Work, addresses: &[Address]) -> io::Result<
     }
 }
 
-/// Speak TLS on a connection that stands.
-async fn secure(
-    pool: &Rc<Pool>,
-    connector: &tls::Connector,
-    stream: ByteStream,
-    address: &Address,
-) -> Result<ByteStream, ConnectError> {
-    let ip = match address {
-        Address::Ip(address) => Some(address.ip()),
-        Address::Unix(_) => None,
-    };
-    let secured = tls::connect(stream, connector, ip, &pool.reactor).await;
-    secured.map(ByteStream::Tls).map_err(ConnectError::Tls)
-}
-
 async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, work: Work, timer: &Timer) -> Result<Made, ConnectError> {
     let reactor = &pool.reactor;
     let (started, drained) = (reactor.now(), pool.drained.get());
@@ -302,8 +287,8 @@ async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, work: Work, timer: &Timer) -
             match &pool.options.tls {
                 None => Ok((stream, index)),
                 Some(connector) => {
-                    let stream = secure(pool, connector, stream, &addresses[index]).await?;
-                    Ok((stream, index))
+                    let secured = tls::connect(stream, connector, &addresses[index], reactor).await;
+                    Ok((secured.map_err(ConnectError::Tls)?, index))
                 }
             }
         });

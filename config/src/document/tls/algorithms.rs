@@ -4,7 +4,8 @@ use crate::diagnostic::closest;
 use crate::model::{CipherSuite, Group, TlsVersion};
 use crate::reader::{FromText, Refusal, Shape};
 
-/// Each suite with its name in OpenSSL and in BoringSSL, and its name at IANA, which for TLS 1.3 is the same.
+/// Each suite with its name in OpenSSL and in BoringSSL, and its name at IANA, which for TLS 1.3 is the same. Best first:
+/// AES-128 before AES-256 in each version, ECDSA before RSA.
 const SUITES: &[(CipherSuite, &str, &str)] = &[
     (CipherSuite::Aes128GcmSha256, "TLS_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"),
     (CipherSuite::Aes256GcmSha384, "TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384"),
@@ -33,12 +34,23 @@ const SUITES: &[(CipherSuite, &str, &str)] = &[
     ),
 ];
 
+/// Best first.
 const GROUPS: &[(&str, Group)] = &[
     ("X25519MLKEM768", Group::X25519MlKem768),
     ("X25519", Group::X25519),
     ("P-256", Group::P256),
     ("P-384", Group::P384),
 ];
+
+/// Those that are used where none are written.
+pub fn all_suites() -> Vec<CipherSuite> {
+    SUITES.iter().map(|(suite, ..)| *suite).collect()
+}
+
+/// Likewise.
+pub fn all_groups() -> Vec<Group> {
+    GROUPS.iter().map(|(_, group)| *group).collect()
+}
 
 /// Words of OpenSSL's lists that name no suite.
 const RULES: &[&str] = &[

@@ -73,12 +73,8 @@ impl Link {
         let failure = |error| if is_local_shortage(&error) { Failure::Local } else { Failure::Network };
         let (stream, index) = self.network.connect_any(&self.reactor, &self.addresses).await.map_err(failure)?;
         let Some(connector) = &self.tls else { return Ok(stream) };
-        let ip = match &self.addresses[index] {
-            Address::Ip(address) => Some(address.ip()),
-            Address::Unix(_) => None,
-        };
-        let secured = tls::connect(stream, connector, ip, &self.reactor).await;
-        secured.map(ByteStream::Tls).map_err(|_| Failure::Network)
+        let secured = tls::connect(stream, connector, &self.addresses[index], &self.reactor).await;
+        secured.map_err(|_| Failure::Network)
     }
 
     /// Connect for an exchange of bytes, unless the connection of the check before is still there.

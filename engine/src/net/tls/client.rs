@@ -33,7 +33,8 @@ impl Client {
     /// # Errors
     /// A file cannot be used.
     pub fn load(model: &UpstreamTls, context: &mut Context) -> Result<Arc<Self>, Fault> {
-        let fault = |message: String| Fault { place: model.place, message };
+        let place = model.ca.as_ref().map_or(model.place, |ca| ca.place);
+        let fault = |message: String| Fault { place, message };
         let provider = parameters::provider(&model.parameters);
         let verifier: Arc<dyn ServerCertVerifier> = if model.accept_untrusted {
             Arc::new(AcceptUntrusted(provider.clone()))

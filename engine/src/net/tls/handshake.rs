@@ -11,11 +11,11 @@ use super::stream::TlsStream;
 use super::{Facts, HANDSHAKE};
 use crate::net::ByteStream;
 use crate::ring::{Buf, Progress, Reactor, Segment, TaskId, Timer};
+use ringway_config::model::Address;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::{Acceptor, UnbufferedServerConnection};
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -72,17 +72,21 @@ pub async fn accept(stream: ByteStream, server: &Server, reactor: &Rc<Reactor>) 
 pub async fn connect(
     stream: ByteStream,
     connector: &Connector,
-    address: Option<IpAddr>,
+    address: &Address,
     reactor: &Rc<Reactor>,
-) -> Result<Box<TlsStream>, Failure> {
+) -> Result<ByteStream, Failure> {
+    let ip = match address {
+        Address::Ip(address) => Some(address.ip()),
+        Address::Unix(_) => None,
+    };
     let begin = async {
-        let (config, name) = connector.prepare(address)?;
+        let (config, name) = connector.prepare(ip)?;
         let session = Session::Client(Box::new(UnbufferedClientConnection::new(config, name)?));
         run(stream, session, Vec::new(), None, reactor).await
     };
     let outcome = begin.await;
     connector.count(outcome.as_ref().map(|stream| stream.facts()));
-    outcome
+    outcome.map(ByteStream::Tls)
 }
 
 async fn run(

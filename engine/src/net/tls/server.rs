@@ -38,7 +38,9 @@ impl Server {
             certificates.add(&Arc::new(key), names);
         }
         let certificates = Arc::new(certificates);
-        let fault = |error: String| Fault { place: model.place, message: error };
+        // Where a file of this table is named.
+        let place = model.certificates.first().map_or(model.place, |certificate| certificate.chain.place);
+        let fault = |message: String| Fault { place, message };
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&parameters::versions(&model.parameters))
             .map_err(|error| fault(error.to_string()))?;

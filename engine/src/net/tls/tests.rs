@@ -9,8 +9,8 @@ use crate::net::{ByteStream, PipeEnd, pipe};
 use crate::ring::{PoolSize, Reactor, Segment};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use ringway_config::model::{
-    Certificate, CipherSuite, ClientCertificate, DownstreamTls, Group, PemFile, Place, TlsParameters, TlsVersion,
-    UpstreamTls,
+    Address, Certificate, CipherSuite, ClientCertificate, DownstreamTls, Group, PemFile, Place, TlsParameters,
+    TlsVersion, UpstreamTls,
 };
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -145,7 +145,12 @@ impl World {
         });
         let (reactor, connector) = (self.reactor.clone(), connector.clone());
         let connected = self.run(async move {
-            let outcome = connect(ByteStream::Pipe(client_end), &connector, None, &reactor).await;
+            let address = Address::Unix("/pipe".into());
+            let outcome = connect(ByteStream::Pipe(client_end), &connector, &address, &reactor).await;
+            let outcome = outcome.map(|stream| match stream {
+                ByteStream::Tls(stream) => stream,
+                ByteStream::Socket(_) | ByteStream::Pipe(_) => unreachable!("it speaks TLS"),
+            });
             // In TLS 1.3 the client is done first; what the server makes of its certificate comes afterwards.
             reactor.sleep(Duration::from_secs(2)).await;
             outcome
