@@ -144,11 +144,23 @@ pub struct Problems<'t> {
     list: Vec<Problem>,
     warnings: Vec<Problem>,
     suggestions: usize,
+    /// Whether a value is only tried.
+    is_trial: bool,
 }
 
 impl<'t> Problems<'t> {
     pub fn new(text: &'t str) -> Self {
-        Self { text, lines: OnceCell::new(), list: Vec::new(), warnings: Vec::new(), suggestions: 0 }
+        let (list, warnings) = (Vec::new(), Vec::new());
+        Self { text, lines: OnceCell::new(), list, warnings, suggestions: 0, is_trial: false }
+    }
+
+    /// Of a value that is read only to see whether it is accepted.
+    pub fn trial(text: &'t str) -> Self {
+        Self { is_trial: true, ..Self::new(text) }
+    }
+
+    pub fn is_trial(&self) -> bool {
+        self.is_trial
     }
 
     pub fn push(&mut self, problem: Problem) {

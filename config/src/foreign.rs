@@ -4,6 +4,7 @@
 
 mod cluster;
 mod http;
+mod stray;
 mod tls;
 mod variables;
 
@@ -14,7 +15,8 @@ use crate::document::all_tables;
 use crate::place::KeyPath;
 use crate::reader::TableSpec;
 use crate::syntax::{Kind, Statement, statements};
-pub use variables::{VARIABLES, variable};
+pub use stray::warn as warn_of_variables;
+pub use variables::{VARIABLES, known_variable, variable};
 
 /// Keys for the top level of the file only; some of them exist in other tables.
 const TOP_LEVEL: &[(&str, &str)] = &[

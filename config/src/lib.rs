@@ -22,8 +22,8 @@ use toml::de::{DeTable, DeValue};
 pub use diagnostic::{Diagnostic, Diagnostics};
 use diagnostic::{Problem, Problems};
 use place::KeyPath;
-pub use reader::quoted;
 use reader::{Input, Read as _};
+pub use syntax::quoted;
 
 /// Bytes of the largest file that is read; a hundred thousand routes fit.
 const FILE_SIZE_MAX: u64 = 64 << 20;
@@ -116,6 +116,7 @@ fn read_text(file_name: &str, text: &str, is_portable: bool) -> Result<model::Co
     let document = document::Document::read(&input, &mut problems);
     foreign::explain(&mut problems);
     let config = document.map(|document| resolve::resolve(&document, file_name, directory, is_portable, &mut problems));
+    foreign::warn_of_variables(&input, &mut problems);
     match config {
         Some(config) if problems.is_empty() => {
             let warnings = Diagnostics::new(file_name, text, problems.take_warnings()).into_list();

@@ -43,16 +43,19 @@ impl KeyPath {
     }
 }
 
+/// Whether TOML has the key without quotes.
+pub fn is_bare_key(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+}
+
 impl fmt::Display for KeyPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_bare =
-            |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
         match self.0.as_deref() {
             None => Ok(()),
             Some(Step::Index(parent, index)) => write!(f, "{parent}[{index}]"),
             Some(Step::Key(parent, key)) => {
                 let dot = if parent.0.is_some() { "." } else { "" };
-                if is_bare(key) { write!(f, "{parent}{dot}{key}") } else { write!(f, "{parent}{dot}{key:?}") }
+                if is_bare_key(key) { write!(f, "{parent}{dot}{key}") } else { write!(f, "{parent}{dot}{key:?}") }
             }
         }
     }

@@ -1,10 +1,13 @@
 //! Files that are not TOML: the parser's errors with hints.
 
+mod quotes;
 mod statements;
 
 use std::collections::HashSet;
 
 use crate::diagnostic::Problem;
+pub use quotes::quoted;
+use quotes::{straight_quotes, string_around, without_escapes};
 pub use statements::{Kind, Statement, statements};
 
 /// The parser's errors without consequential ones: the first of each line, and none after a bracket that is not closed.
@@ -92,10 +95,15 @@ fn hint(message: &str, text: &str, at: usize) -> Option<String> {
         });
     }
     if message.starts_with("missing escaped value") || message.contains("escape") {
-        return Some(
-            "in double quotes `\\` begins an escape: write the string in single quotes, as '/\\d+', or `\\\\` for each"
-                .into(),
-        );
+        let instead = match string_around(text, line_start, at) {
+            Some(written) => {
+                let meant = quoted(&without_escapes(written));
+                let how = if meant.starts_with('\'') { "write the string in single quotes:" } else { "write" };
+                format!("{how} {meant}")
+            }
+            None => "write `\\\\` for each, or put the text between ''' and '''".into(),
+        };
+        return Some(format!("in double quotes `\\` begins an escape: {instead}"));
     }
     if let Some(straight) = straight_quotes(text, line_start, at) {
         return Some(format!("these are typographic quotes: write straight ones, {straight}"));
@@ -122,19 +130,4 @@ fn hint(message: &str, text: &str, at: usize) -> Option<String> {
         return (!word.is_empty()).then(|| format!("write strings in quotes: {word:?}"));
     }
     None
-}
-
-/// The word around the byte `at` in straight quotes, if it has typographic ones.
-fn straight_quotes(text: &str, line_start: usize, at: usize) -> Option<String> {
-    const QUOTES: [char; 9] = ['“', '”', '„', '‟', '‘', '’', '«', '»', '″'];
-    let line = text[line_start..].lines().next().unwrap_or_default();
-    let value_start = line.get(..at - line_start)?.rfind(['=', '[', '{', ',']).map_or(0, |found| found + 1);
-    let open = value_start + line[value_start..].find(QUOTES)?;
-    // Not those in a string.
-    if !line[value_start..open].trim().is_empty() {
-        return None;
-    }
-    let word = line[open..].trim_start_matches(QUOTES);
-    let word = word.split(QUOTES).next().unwrap_or_default();
-    Some(format!("{word:?}"))
 }

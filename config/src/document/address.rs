@@ -25,7 +25,7 @@ impl FromText for Address {
         if let Ok(address) = text.parse::<SocketAddr>() {
             return Ok(Self::Ip(address));
         }
-        Err(Refusal::new(format!("{text:?} is not an address")).hint(address_hint(text)))
+        Err(no_address(Refusal::new(format!("{text:?} is not an address")), text))
     }
 }
 
@@ -38,50 +38,50 @@ fn unix(text: &str, path: &str) -> Result<Address, Refusal> {
     }
     if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
         let hint = path.starts_with('@').then(|| "abstract sockets are not supported".to_owned());
-        let hint = hint.or_else(|| {
-            path.starts_with("//").then(|| format!("did you mean \"unix:/{}\"?", path.trim_start_matches('/')))
-        });
-        return Err(Refusal::new(format!("{text:?} does not name an absolute path")).hint(hint));
+        let refusal = Refusal::new(format!("{text:?} does not name an absolute path")).hint(hint);
+        let absolute = path.starts_with("//").then(|| format!("unix:/{}", path.trim_start_matches('/')));
+        return Err(refusal.instead("did you mean {}?", absolute));
     }
     Ok(Address::Unix(PathBuf::from(path)))
 }
 
-fn address_hint(text: &str) -> Option<String> {
+/// What to write in place of `text`.
+fn no_address(refusal: Refusal, text: &str) -> Refusal {
     if let Some((scheme, rest)) = text.split_once("://") {
         let host = rest.split('/').next().unwrap_or(rest);
-        return Some(format!("write the address without {scheme}:// and path: \"{host}\""));
+        let phrase = format!("write the address without {scheme}:// and path: {{}}");
+        let port = if scheme == "https" { 443 } else { 80 };
+        let words = format!("write the address with its port, without {scheme}:// and path");
+        return refusal.hint(Some(words)).instead(&phrase, [host.to_owned(), format!("{host}:{port}")]);
     }
     if text.starts_with('/') {
-        return Some(format!("did you mean \"unix:{text}\"?"));
+        return refusal.instead("did you mean {}?", [format!("unix:{text}")]);
     }
     if text.parse::<Ipv4Addr>().is_ok() {
-        return Some(format!("the port is missing: \"{text}:8080\""));
+        return refusal.instead("the port is missing: {}", [format!("{text}:8080")]);
     }
     if text.trim_matches(['[', ']']).parse::<Ipv6Addr>().is_ok() {
-        return Some(format!("the port is missing: \"[{}]:8080\"", text.trim_matches(['[', ']'])));
+        return refusal.instead("the port is missing: {}", [format!("[{}]:8080", text.trim_matches(['[', ']']))]);
     }
     let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
     let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
     if digits && port.parse::<u16>().is_err() {
-        return Some("a port is at most 65535".into());
+        return refusal.hint(Some("a port is at most 65535".into()));
     }
-    if digits && host.is_empty() {
-        return Some(format!("for every interface, write \"0.0.0.0:{port}\" or \"[::]:{port}\""));
-    }
-    if digits && host == "*" {
-        return Some(format!("for every interface, write \"0.0.0.0:{port}\" or \"[::]:{port}\""));
+    if digits && (host.is_empty() || host == "*") {
+        let all = [format!("0.0.0.0:{port}"), format!("[::]:{port}")];
+        return refusal.instead("for every interface, write {}", all);
     }
     if digits && host == "localhost" {
-        return Some(format!("host names are not looked up: did you mean \"127.0.0.1:{port}\"?"));
+        return refusal.instead("host names are not looked up: did you mean {}?", [format!("127.0.0.1:{port}")]);
     }
     if digits && host.parse::<Ipv6Addr>().is_ok() {
-        return Some(format!("did you mean \"[{host}]:{port}\"?"));
+        return refusal.instead("did you mean {}?", [format!("[{host}]:{port}")]);
     }
     let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    if !numeric && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
-        return Some("host names are looked up only for endpoints: write the IP address, or \"unix:/path\"".into());
-    }
-    None
+    let is_name = !numeric && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    let words = "host names are looked up only for endpoints: write the IP address, or \"unix:/path\"";
+    refusal.hint(is_name.then(|| words.into()))
 }
 
 /// The name in lower case, if it can be looked up (RFC 1123 section 2.1; with underscores, which are common).
@@ -123,7 +123,7 @@ impl FromText for Cidr {
         let network = network(address, prefix_len);
         if network != address {
             let refusal = Refusal::new(format!("{text:?} has bits set after its first {prefix_len}"));
-            return Err(refusal.hint(Some(format!("did you mean \"{network}/{prefix_len}\"?"))));
+            return Err(refusal.instead("did you mean {}?", [format!("{network}/{prefix_len}")]));
         }
         Ok(Self { address, prefix_len })
     }

@@ -108,9 +108,9 @@ impl FromText for ClusterLabel {
     fn from_text(text: &str) -> Result<Self, Refusal> {
         let name = <Name as FromText>::from_text(text)?.0;
         if name.contains(char::is_whitespace) {
-            let hint = format!("did you mean \"{}\"?", name.split_whitespace().collect::<Vec<_>>().join("_"));
+            let joined = name.split_whitespace().collect::<Vec<_>>().join("_");
             let refusal = Refusal::new("a cluster's name is part of statistics' names and has no spaces");
-            return Err(refusal.hint(Some(hint).filter(|_| !name.trim().is_empty())));
+            return Err(refusal.instead("did you mean {}?", [joined]));
         }
         Ok(Self(name))
     }

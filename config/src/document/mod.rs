@@ -40,7 +40,7 @@ pub use route::{DirectResponse, Redirect, Route, RouteMatch, VirtualHost};
 pub use runtime::{Admin, Runtime, ShardCount};
 pub use socket::SocketMode;
 pub use source::{AddressCondition, ranges};
-pub use template::TemplateRewrite;
+pub use template::{Template, TemplateRewrite};
 pub use tls::{DownstreamTls, UpstreamTls, all_groups, all_suites, group_name, suite_name};
 
 use crate::reader::{List, Shape, TableSpec, table};

@@ -16,11 +16,9 @@ impl FromText for SocketMode {
         let is_octal = |text: &&str| text.len() == 3 && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
         let mode = digits.filter(is_octal).and_then(|digits| u32::from_str_radix(digits, 8).ok());
         mode.map(Self).ok_or_else(|| {
-            let hint = match text.strip_prefix("0o") {
-                Some(digits) => Some(format!("did you mean \"0{digits}\"?")),
-                None => text.contains(['r', 'w', 'x']).then(|| "for owner and group, write \"0660\"".to_owned()),
-            };
-            Refusal::new(format!("{text:?} is not a mode")).hint(hint)
+            let hint = text.contains(['r', 'w', 'x']).then(|| "for owner and group, write \"0660\"".to_owned());
+            let octal = text.strip_prefix("0o").map(|digits| format!("0{digits}"));
+            Refusal::new(format!("{text:?} is not a mode")).hint(hint).instead("did you mean {}?", octal)
         })
     }
 }

@@ -29,8 +29,8 @@ impl FromText for Template {
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
         if !text.starts_with('/') {
-            return Err(Refusal::new(format!("{text:?} does not start with '/'"))
-                .hint(Some(format!("did you mean \"/{text}\"?"))));
+            let refusal = Refusal::new(format!("{text:?} does not start with '/'"));
+            return Err(refusal.instead("did you mean {}?", [format!("/{text}")]));
         }
         if text.len() > TEMPLATE_LENGTH_MAX {
             return Err(Refusal::new(format!("a template has at most {TEMPLATE_LENGTH_MAX} characters")));

@@ -5,14 +5,17 @@ use std::ops::Range;
 /// Variable and operator.
 pub const VARIABLES: &[(&str, &str)] = &[
     ("args", "%QUERY_PARAMS%"),
+    ("binary_remote_addr", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
     ("body_bytes_sent", "%BYTES_SENT%"),
     ("bytes_sent", "%DOWNSTREAM_WIRE_BYTES_SENT%"),
     ("connection", "%CONNECTION_ID%"),
+    ("document_uri", "%PATH(NQ)%"),
     ("host", "%REQ(:AUTHORITY)%"),
     ("hostname", "%HOSTNAME%"),
     ("http_host", "%REQ(:AUTHORITY)%"),
     ("proxy_add_x_forwarded_for", "x_forwarded_for = true in `http`, the default"),
     ("proxy_host", "%REQ(:AUTHORITY)%"),
+    ("query_string", "%QUERY_PARAMS%"),
     ("realip_remote_addr", "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"),
     ("remote_addr", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
     ("remote_port", "%DOWNSTREAM_REMOTE_PORT%"),
@@ -33,35 +36,85 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("uri", "%PATH(NQ)%"),
 ];
 
-/// The first text like `$name` or `${name}` in `text`, and what to write instead.
-pub fn variable(text: &str) -> Option<(Range<usize>, String)> {
-    text.match_indices('$').find_map(|(at, _)| {
-        let rest = &text[at + 1..];
-        let (open, inner) = match rest.strip_prefix('{') {
-            Some(inner) => (1, inner),
-            None => (0, rest),
-        };
-        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit();
-        let length = inner.bytes().take_while(|byte| is_name(*byte)).count();
-        let name = &inner[..length];
-        if length < 3 || !name.as_bytes()[0].is_ascii_lowercase() || (open == 1 && !inner[length..].starts_with('}')) {
-            return None;
-        }
-        Some((at..at + 1 + length + 2 * open, instead(name)))
-    })
+/// Prefixes of variables that have a name of the user's behind them, and what the whole is.
+const PREFIXES: &[(&str, &str)] = &[
+    ("sent_http_", "%RESP()%"),
+    ("upstream_http_", "%RESP()%"),
+    ("http_", "%REQ()%"),
+    ("arg_", "%QUERY_PARAM()%"),
+    ("cookie_", "no operator: %REQ(COOKIE)% has all cookies"),
+];
+
+/// A text like `$name` or `${name}`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Variable<'t> {
+    pub part: Range<usize>,
+    pub name: &'t str,
+    /// What to write where operators are.
+    pub operator: String,
+}
+
+/// The first one in `text`.
+pub fn variable(text: &str) -> Option<Variable<'_>> {
+    text.match_indices('$').find_map(|(at, _)| variable_at(text, at))
+}
+
+/// The first one in `text` that nginx has; others may be a part of a script in a body, or of a name.
+pub fn known_variable(text: &str) -> Option<Variable<'_>> {
+    let is_known = |name: &str| {
+        let has_prefix = PREFIXES.iter().any(|(prefix, _)| name.starts_with(prefix));
+        has_prefix || VARIABLES.iter().any(|(known, _)| *known == name)
+    };
+    let all = text.match_indices('$').filter_map(|(at, _)| variable_at(text, at));
+    all.into_iter().find(|variable| is_known(variable.name))
+}
+
+fn variable_at(text: &str, at: usize) -> Option<Variable<'_>> {
+    let rest = &text[at + 1..];
+    let (open, inner) = match rest.strip_prefix('{') {
+        Some(inner) => (1, inner),
+        None => (0, rest),
+    };
+    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit();
+    let length = inner.bytes().take_while(|byte| is_name(*byte)).count();
+    let name = &inner[..length];
+    if length < 3 || !name.as_bytes()[0].is_ascii_lowercase() || (open == 1 && !inner[length..].starts_with('}')) {
+        return None;
+    }
+    Some(Variable { part: at..at + 1 + length + 2 * open, name, operator: instead(name) })
 }
 
 fn instead(name: &str) -> String {
     if let Some((_, operator)) = VARIABLES.iter().find(|(known, _)| *known == name) {
         return format!("write {operator}");
     }
-    let header = |name: &str| name.replace('_', "-").to_ascii_uppercase();
-    let prefixes = [("sent_http_", "RESP"), ("upstream_http_", "RESP"), ("http_", "REQ")];
-    let known = prefixes.iter().find_map(|(prefix, operator)| Some((name.strip_prefix(prefix)?, operator)));
+    let known = PREFIXES.iter().find_map(|(prefix, operator)| Some((name.strip_prefix(prefix)?, *operator)));
     match known {
-        Some((field, operator)) => format!("write %{operator}({})%", header(field)),
+        Some((_, operator)) if operator.starts_with("no ") => format!("there is {operator}"),
+        Some((parameter, "%QUERY_PARAM()%")) => format!("write %QUERY_PARAM({parameter})%"),
+        Some((field, operator)) => {
+            let field = field.replace('_', "-").to_ascii_uppercase();
+            format!("write {}", operator.replace("()", &format!("({field})")))
+        }
         None => "variables are command operators, such as %REQ(X-NAME)%; docs/CONFIG.md lists them".into(),
     }
+}
+
+/// The first text in `text` that would be a command operator in a format.
+pub fn operator(text: &str) -> Option<Range<usize>> {
+    text.match_indices('%').find_map(|(at, _)| {
+        let rest = &text[at + 1..];
+        let is_name = |byte: u8| byte.is_ascii_uppercase() || byte == b'_';
+        let length = rest.bytes().take_while(|byte| is_name(*byte)).count();
+        let end = at + 1 + length;
+        let end = match &text[end..] {
+            // Not an escape of a path, such as `%AB%CD`.
+            after if after.starts_with('%') && length > 2 => end,
+            after if after.starts_with('(') && length > 1 => end + after.find(")%")? + 1,
+            _ => return None,
+        };
+        Some(at..end + 1)
+    })
 }
 
 #[cfg(test)]
@@ -74,10 +127,34 @@ mod tests {
             ("$remote_addr", Some((0..12, "write %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"))),
             ("a ${http_x_id} b", Some((2..14, "write %REQ(X-ID)%"))),
             ("$sent_http_etag", Some((0..15, "write %RESP(ETAG)%"))),
+            ("$arg_id", Some((0..7, "write %QUERY_PARAM(id)%"))),
+            ("$cookie_sid", Some((0..11, "there is no operator: %REQ(COOKIE)% has all cookies"))),
             ("$5 or $ or US$ or $A or ${x", None),
         ] {
-            let expected = expected.map(|(part, hint)| (part, hint.to_owned()));
-            assert_eq!(variable(text), expected, "{text}");
+            let found = variable(text).map(|found| (found.part, found.operator));
+            assert_eq!(found, expected.map(|(part, hint)| (part, hint.to_owned())), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_known_names_count_where_scripts_may_be() {
+        let known = |text| known_variable(text).map(|found| text[found.part].to_owned());
+        assert_eq!(known("`${item} of ${request_uri}`").as_deref(), Some("${request_uri}"));
+        assert_eq!(known("$http_x_a").as_deref(), Some("$http_x_a"));
+        assert_eq!(known("$item, $http"), None);
+    }
+
+    #[test]
+    fn operators_are_told_from_escapes() {
+        for (text, expected) in [
+            ("a %REQ(:PATH)% b", Some("%REQ(:PATH)%")),
+            ("50 %, %PROTOCOL%", Some("%PROTOCOL%")),
+            ("/a%20b%2Fc%AB%CD", None),
+            ("100%", None),
+            ("%RE", None),
+            ("%(x)%", None),
+        ] {
+            assert_eq!(operator(text).map(|part| &text[part]), expected, "{text}");
         }
     }
 

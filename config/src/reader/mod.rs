@@ -36,7 +36,7 @@ pub use text::{
     LogDirectives, MatchableHeader, MediaType, Method, Name, NewPath, PSEUDO_FIELDS, QueryName, Scheme,
     SeparatedPrefix, Text, UrlPath, ViaName, is_token,
 };
-pub use written::{Written, quoted};
+pub use written::Written;
 
 pub(crate) use read::holds;
 pub(crate) use table::table;

@@ -5,8 +5,10 @@ use std::ops::{Deref, Range};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::refusal::Refusal;
+use super::refusal::Instead;
 use super::shape::Shape;
+use super::units::{format_size, seconds};
+use super::written::on_one_line;
 use crate::diagnostic::{Problem, Problems};
 use crate::place::{KeyPath, Origin};
 
@@ -44,44 +46,90 @@ impl<'a, 'i> Input<'a, 'i> {
             DeValue::Table(_) => "a table".into(),
         };
         let problem = Problem::at(&self.origin, format!("this must be {}, not {found}", shape.noun()));
-        problems.push(problem.allowed(shape.allowed()).hint(type_hint(&shape, self.value)));
+        let hint = match problems.is_trial() {
+            true => None,
+            false => type_value(&shape, self.value).and_then(|instead| instead.hint::<T>()),
+        };
+        let hint = hint.or_else(|| type_words(&shape, self.value));
+        problems.push(problem.allowed(shape.allowed()).hint(hint));
     }
 }
 
-impl Refusal {
-    /// Reports it for the value at `origin`, which should be a `T`.
-    pub fn report<T: Read>(self, origin: &Origin, problems: &mut Problems<'_>) {
-        let problem = Problem::at(origin, self.message).allowed(T::shape().allowed());
-        problems.push(problem.hint(self.hint));
-    }
-}
-
-/// The hint for a value of the wrong type, if the mistake is a common one.
-fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
+/// What a value of the wrong type stands for, if the mistake is a common one.
+fn type_value(shape: &Shape, value: &DeValue<'_>) -> Option<Instead> {
+    let instead = |phrase, values: &[String]| Some(Instead::new(phrase, values.iter().cloned()));
+    let string = |value: &dyn std::fmt::Display| format!("\"{value}\"");
     match (shape, value) {
+        (Shape::OrOff(inner), DeValue::Integer(n)) if n.as_str() == "0" && is_quantity(inner) => {
+            instead("write {} to switch it off", &[string(&"off")])
+        }
+        (Shape::OrOff(inner), _) => type_value(inner, value),
+        (Shape::Either(shapes), _) => shapes.iter().find_map(|shape| type_value(shape, value)),
         (Shape::Duration { .. }, DeValue::Integer(n)) => {
-            Some(format!("a duration is a string with a unit: \"{n}s\" or \"{n}ms\""))
+            instead("a duration is a string with a unit: {}", &[format!("\"{n}s\""), format!("\"{n}ms\"")])
+        }
+        (Shape::Duration { .. }, DeValue::Float(n)) => {
+            let ms = string(&seconds(n.as_str())?);
+            instead("a duration is a string with a unit: write {}", &[ms])
         }
         (Shape::Size { .. }, DeValue::Integer(n)) => {
-            Some(format!("a size is a string with a unit: \"{n}B\" or \"{n}KiB\""))
+            let bytes = u64::from_str_radix(n.as_str(), n.radix()).ok()?;
+            match bytes {
+                0..1024 => {
+                    let values = [format!("\"{bytes}B\""), format!("\"{bytes}KiB\"")];
+                    instead("a size is a string with a unit: {}", &values)
+                }
+                _ => {
+                    let phrase = format!("a size is a string with a unit: {bytes} bytes are {{}}");
+                    instead(&phrase, &[string(&format_size(bytes))])
+                }
+            }
+        }
+        (Shape::Integer { .. } | Shape::PowerOfTwo { .. } | Shape::Numbers(_), DeValue::String(text)) => {
+            text.parse::<u64>().ok().and_then(|number| instead("write it without quotes: {}", &[number.to_string()]))
+        }
+        (Shape::Number { .. }, DeValue::String(text)) => {
+            let number = text.trim_end_matches('%').trim_end().parse::<f64>().ok()?;
+            instead("write only the number: {}", &[number.to_string()])
+        }
+        (Shape::Text { .. } | Shape::Words(_), DeValue::Integer(n)) => instead("put it in quotes: {}", &[string(n)]),
+        (Shape::Words(_), DeValue::Float(n)) => instead("put it in quotes: {}", &[string(n)]),
+        (Shape::List(_), DeValue::String(_) | DeValue::Integer(_)) => {
+            let written = Some(on_one_line(value)).filter(|text| text.len() <= 80)?;
+            instead("put it in a list: {}", &[format!("[{written}]")])
+        }
+        (Shape::Address, DeValue::Integer(n)) => {
+            instead("write the address with the port: {}", &[format!("\"0.0.0.0:{n}\"")])
+        }
+        (Shape::EndpointAddress, DeValue::Integer(n)) => {
+            instead("write the address with the port: {}", &[format!("\"127.0.0.1:{n}\"")])
+        }
+        _ => None,
+    }
+}
+
+fn is_quantity(shape: &Shape) -> bool {
+    matches!(shape, Shape::Duration { .. } | Shape::Size { .. })
+}
+
+/// The hint for a value of the wrong type for which nothing can be said that would be accepted.
+fn type_words(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
+    match (shape, value) {
+        (Shape::Duration { .. }, DeValue::Integer(_) | DeValue::Float(_)) => {
+            Some("a duration is a string with a unit, such as \"250ms\"".into())
+        }
+        (Shape::Size { .. }, DeValue::Integer(_) | DeValue::Float(_)) => {
+            Some("a size is a string with a unit, such as \"16KiB\"".into())
         }
         (Shape::OrOff(inner), DeValue::Boolean(false)) => {
             Some(format!("write \"off\" to switch it off, or {}", inner.noun()))
         }
-        (Shape::OrOff(inner), _) => type_hint(inner, value),
+        (Shape::OrOff(inner), _) => type_words(inner, value),
         (Shape::Boolean, DeValue::String(text)) => match text.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" => Some("write it without quotes: true".into()),
             "false" | "no" | "off" => Some("write it without quotes: false".into()),
             _ => None,
         },
-        (Shape::Integer { .. } | Shape::PowerOfTwo { .. } | Shape::Numbers(_), DeValue::String(text)) => {
-            text.parse::<u64>().ok().map(|number| format!("write it without quotes: {number}"))
-        }
-        (Shape::Number { .. }, DeValue::String(text)) => {
-            let number = text.trim_end_matches('%').trim_end().parse::<f64>().ok()?;
-            Some(format!("write only the number: {number}"))
-        }
-        (Shape::Text { .. }, DeValue::Integer(n)) => Some(format!("put it in quotes: \"{n}\"")),
         (Shape::Address | Shape::EndpointAddress, DeValue::Table(_)) => {
             Some("write it as one string: \"127.0.0.1:8080\"".into())
         }
@@ -92,16 +140,11 @@ fn type_hint(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
         (Shape::Table(_), DeValue::Boolean(true)) => {
             Some("write a table, { ... }; {} has every default, where no key must be there".into())
         }
-        (Shape::Words(_), DeValue::Float(n)) => Some(format!("put it in quotes: \"{n}\"")),
         (Shape::Text { noun: "a file path", .. }, DeValue::Table(_)) => {
             Some("write the path itself, as a string".into())
         }
         (Shape::Table(_), DeValue::Array(_)) => {
             Some("there is only one of these: write [...] as its header, not [[...]], or { ... }".into())
-        }
-        (Shape::Address, DeValue::Integer(n)) => Some(format!("write the address with the port: \"0.0.0.0:{n}\"")),
-        (Shape::EndpointAddress, DeValue::Integer(n)) => {
-            Some(format!("write the address with the port: \"127.0.0.1:{n}\""))
         }
         _ => None,
     }

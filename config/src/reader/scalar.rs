@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::read::{Input, Read, holds};
-use super::refusal::Refusal;
+use super::refusal::{Instead, Refusal};
 use super::shape::Shape;
 use crate::diagnostic::{Problem, Problems};
 
@@ -149,9 +149,10 @@ impl<const MIN: u64, const MAX: u64> Read for PowerOfTwo<MIN, MAX> {
             return Some(Self(Int(number)));
         }
         let above = number.next_power_of_two();
-        let near = if above <= MAX { format!("{} or {above}", above / 2) } else { format!("{}", above / 2) };
+        let near = Instead::new("the nearest are {}", [above / 2, above].map(|near| near.to_string()));
         let problem = Problem::at(&input.origin, format!("{number} is not a power of two"));
-        problems.push(problem.allowed(Self::shape().allowed()).hint(Some(format!("the nearest are {near}"))));
+        let hint = if problems.is_trial() { None } else { near.hint::<Self>() };
+        problems.push(problem.allowed(Self::shape().allowed()).hint(hint));
         None
     }
 }

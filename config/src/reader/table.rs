@@ -105,14 +105,17 @@ pub fn read_default<T: Read>(text: &'static str) -> T {
     read_text(text).unwrap_or_else(|| panic!("the default {text} is not a value of its key"))
 }
 
-#[cfg(test)]
-pub fn reads<T: Read>(text: &'static str) -> bool {
+/// Whether a text of TOML is a value of this type.
+pub fn reads<T: Read>(text: &str) -> bool {
     read_text::<T>(text).is_some()
 }
 
-fn read_text<T: Read>(text: &'static str) -> Option<T> {
+fn read_text<T: Read>(text: &str) -> Option<T> {
     let value = DeValue::parse(text).ok()?;
-    T::read(&Input::new(&value, value.span(), KeyPath::default()), &mut Problems::new(text))
+    let mut problems = Problems::trial(text);
+    let value = T::read(&Input::new(&value, value.span(), KeyPath::default()), &mut problems);
+    // A list is read without its wrong members.
+    value.filter(|_| problems.is_empty())
 }
 
 /// A table that is not in the file, with every key at its default.

@@ -126,8 +126,8 @@ fn name(text: &str) -> Result<String, Refusal> {
 fn media_type(text: &str) -> Result<String, Refusal> {
     let lower = text.to_ascii_lowercase();
     if let Some((essence, _)) = lower.split_once(';') {
-        let hint = format!("parameters are ignored: \"{}\"", essence.trim_end());
-        return Err(Refusal::new(format!("{text:?} has a parameter")).hint(Some(hint)));
+        let refusal = Refusal::new(format!("{text:?} has a parameter"));
+        return Err(refusal.instead("parameters are ignored: {}", [essence.trim_end()]));
     }
     match lower.split_once('/') {
         Some(("*", "*")) => Ok(lower),
@@ -139,20 +139,20 @@ fn media_type(text: &str) -> Result<String, Refusal> {
 
 fn url_path(text: &str) -> Result<String, Refusal> {
     if let Some(mark) = text.find(['?', '#']) {
-        let hint = format!("the path is matched without its query: \"{}\"", &text[..mark]);
-        return Err(Refusal::new(format!("a path has no '{}'", &text[mark..=mark])).hint(Some(hint)));
+        let refusal = Refusal::new(format!("a path has no '{}'", &text[mark..=mark]));
+        return Err(refusal.instead("the path is matched without its query: {}", [&text[..mark]]));
     }
     new_path(text)
 }
 
 fn new_path(text: &str) -> Result<String, Refusal> {
     if !text.starts_with('/') {
-        let hint = if text.starts_with("http://") || text.starts_with("https://") {
-            "write the path alone, without scheme and host".into()
+        let refusal = Refusal::new(format!("{text:?} does not start with '/'"));
+        return Err(if text.starts_with("http://") || text.starts_with("https://") {
+            refusal.hint(Some("write the path alone, without scheme and host".into()))
         } else {
-            format!("did you mean \"/{text}\"?")
-        };
-        return Err(Refusal::new(format!("{text:?} does not start with '/'")).hint(Some(hint)));
+            refusal.instead("did you mean {}?", [format!("/{text}")])
+        });
     }
     if let Some(bad) = text.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
         let encoded: String = bad.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
@@ -168,8 +168,8 @@ fn separated_prefix(text: &str) -> Result<String, Refusal> {
         None => Ok(path),
         Some("") => Err(Refusal::new("\"/\" ends with '/'").hint(Some("for every path, use prefix = \"/\"".into()))),
         Some(rest) => {
-            let rest = rest.trim_end_matches('/');
-            Err(Refusal::new(format!("{text:?} ends with '/'")).hint(Some(format!("did you mean \"{rest}\"?"))))
+            let refusal = Refusal::new(format!("{text:?} ends with '/'"));
+            Err(refusal.instead("did you mean {}?", [rest.trim_end_matches('/')]))
         }
     }
 }
@@ -183,8 +183,8 @@ fn method(text: &str) -> Result<String, Refusal> {
     const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
     let upper = text.to_ascii_uppercase();
     if upper != text && KNOWN.contains(&upper.as_str()) {
-        let hint = format!("methods are case-sensitive: did you mean \"{upper}\"?");
-        return Err(Refusal::new(format!("no client sends the method {text:?}")).hint(Some(hint)));
+        let refusal = Refusal::new(format!("no client sends the method {text:?}"));
+        return Err(refusal.instead("methods are case-sensitive: did you mean {}?", [upper]));
     }
     if !is_token(text) {
         return Err(Refusal::new(format!("{text:?} is not a method")));
@@ -227,8 +227,7 @@ fn matchable_header(text: &str) -> Result<String, Refusal> {
     }
     if text.starts_with(':') {
         let near = crate::diagnostic::closest(&lower, PSEUDO_FIELDS.into_iter());
-        let hint = near.map(|near| format!("did you mean \"{near}\"?"));
-        return Err(Refusal::new(format!("{text:?} is not a header field")).hint(hint));
+        return Err(Refusal::new(format!("{text:?} is not a header field")).instead("did you mean {}?", near));
     }
     header_name(text)
 }
@@ -306,37 +305,45 @@ fn host(text: &str) -> Result<String, Refusal> {
     if is_host(text) || split_port(text).is_some() {
         return Ok(text.to_owned());
     }
-    Err(Refusal::new(format!("{text:?} is not a host")).hint(scheme_hint(text)))
+    let refusal = Refusal::new(format!("{text:?} is not a host")).hint(variable_hint(text));
+    Err(refusal.instead("write the host alone: {}", host_of_url(text)))
 }
 
 fn host_name(text: &str) -> Result<String, Refusal> {
     if is_host(text) {
         return Ok(text.to_owned());
     }
-    let hint = match split_port(text) {
-        Some((host, port)) => Some(format!("write it as host = \"{host}\", port = {port}")),
-        None => scheme_hint(text),
-    };
-    Err(Refusal::new(format!("{text:?} is not a host name")).hint(hint))
+    let refusal = Refusal::new(format!("{text:?} is not a host name"));
+    let alone = host_of_url(text).unwrap_or(text);
+    Err(match split_port(alone) {
+        Some((host, port)) => refusal.hint(Some(format!("write it as host = \"{host}\", port = {port}"))),
+        None => refusal.hint(variable_hint(text)).instead("write the host alone: {}", host_of_url(text)),
+    })
 }
 
-fn scheme_hint(text: &str) -> Option<String> {
+/// The host of a URL, with its port.
+fn host_of_url(text: &str) -> Option<&str> {
     let rest = text.split_once("://")?.1;
-    let host = rest.split('/').next().unwrap_or(rest);
-    Some(format!("write the host alone: \"{host}\""))
+    rest.split('/').next()
+}
+
+/// For `$host` of nginx and the like, where a host may be written.
+fn variable_hint(text: &str) -> Option<String> {
+    let is_variable = text.starts_with('$') || (text.starts_with('%') && text.ends_with('%'));
+    is_variable.then(|| "there are no variables here: leave the key out where the host is to stay as it is".into())
 }
 
 fn domain(text: &str) -> Result<String, Refusal> {
     let lower = text.to_ascii_lowercase();
-    let refusal = |hint: Option<String>| Err(Refusal::new(format!("{text:?} is not a domain")).hint(hint));
-    if let Some((host, _)) = split_port(&lower) {
-        return refusal(Some(format!("the port of the Host header is not compared: write \"{host}\"")));
+    let refusal = || Refusal::new(format!("{text:?} is not a domain"));
+    let url = host_of_url(&lower);
+    let with_port = url.unwrap_or(&lower);
+    let without_port = with_port.strip_suffix(":*").or_else(|| Some(split_port(with_port)?.0));
+    if let Some(host) = without_port {
+        return Err(refusal().instead("the port of the Host header is not compared: write {}", [host]));
     }
-    if let Some(host) = lower.strip_suffix(":*").filter(|host| is_host_name(host)) {
-        return refusal(Some(format!("the port of the Host header is not compared: write \"{host}\"")));
-    }
-    if lower.contains("://") {
-        return refusal(scheme_hint(&lower));
+    if url.is_some() {
+        return Err(refusal().instead("write the host alone: {}", url));
     }
     let fixed = if lower == "*" {
         return Ok(lower);
@@ -350,14 +357,19 @@ fn domain(text: &str) -> Result<String, Refusal> {
     if is_host(fixed) {
         return Ok(lower);
     }
-    refusal(lower.contains('*').then(|| "'*' stands for whole labels at one end: \"*.example.com\", \"api.*\"".into()))
+    let labels = || "'*' stands for whole labels at one end: \"*.example.com\", \"api.*\"".into();
+    Err(refusal().hint(lower.contains('*').then(labels)))
 }
 
 fn scheme(text: &str) -> Result<String, Refusal> {
     match text {
         "http" | "https" => Ok(text.to_owned()),
-        _ => Err(Refusal::new(format!("{text:?} is not a scheme that a redirect can name"))
-            .hint(text.ends_with("://").then(|| format!("did you mean {:?}?", text.trim_end_matches("://"))))),
+        _ => {
+            let refusal = Refusal::new(format!("{text:?} is not a scheme that a redirect can name"));
+            let refusal = refusal.instead("did you mean {}?", [text.trim_end_matches(['/', ':']).to_ascii_lowercase()]);
+            let keep = || "there are no variables here: leave the key out where the scheme is to stay as it is".into();
+            Err(refusal.hint(text.starts_with(['$', '%']).then(keep)))
+        }
     }
 }
 

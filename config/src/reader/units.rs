@@ -33,43 +33,54 @@ pub fn parse_duration_ms(text: &str) -> Result<u64, Refusal> {
     let (number, unit) = split_decimal(text);
     let refusal = || Refusal::new(format!("\"{text}\" is not a duration"));
     let Some((_, factor)) = DURATION_UNITS.iter().find(|(name, _)| *name == unit) else {
-        return Err(refusal().hint(duration_hint(number, unit)));
+        return Err(other_unit(refusal(), number, unit));
     };
     let Some(decimal) = Decimal::parse(number) else {
         let mended = match number.strip_suffix('.') {
-            Some(whole) => whole.to_owned(),
-            None => format!("0{number}"),
+            Some(whole) => format!("{whole}{unit}"),
+            None if number.starts_with('.') => format!("0{number}{unit}"),
+            None => return Err(refusal()),
         };
-        let hint =
-            Decimal::parse(&mended).map(|_| format!("write digits on both sides of the point: \"{mended}{unit}\""));
-        return Err(refusal().hint(hint.filter(|_| number.contains('.'))));
+        return Err(refusal().instead("write digits on both sides of the point: {}", [mended]));
     };
     match decimal.times(*factor) {
         None => Err(out_of_range(text, false)),
         Some((ms, true)) => Ok(ms),
         Some((ms, false)) => {
             let near = format_duration_ms(ms.max(1));
-            Err(refusal().hint(Some(format!("the shortest step is 1ms: did you mean \"{near}\"?"))))
+            Err(refusal().instead("the shortest step is 1ms: did you mean {}?", [near]))
         }
     }
 }
 
-fn duration_hint(number: &str, unit: &str) -> Option<String> {
-    Decimal::parse(number)?;
+/// What stands for a number of seconds, if no part of a millisecond is left: "250ms", "1.5s".
+pub fn seconds(number: &str) -> Option<String> {
+    let (ms, is_whole) = Decimal::parse(number)?.times(1_000)?;
+    let text = if ms < 1_000 { format_duration_ms(ms) } else { format!("{number}s") };
+    is_whole.then_some(text)
+}
+
+/// Why a unit that is none, or a unit of another program, is refused.
+fn other_unit(refusal: Refusal, number: &str, unit: &str) -> Refusal {
+    let Some(decimal) = Decimal::parse(number) else { return refusal };
     let meant = match unit.trim().to_ascii_lowercase().as_str() {
-        "" => return Some(format!("the unit is missing: \"{number}s\" or \"{number}ms\"")),
-        "us" | "µs" | "ns" => return Some("the shortest duration is \"1ms\"".into()),
+        "" if decimal.places > 0 => return refusal.instead("the unit is missing: {}", seconds(number)),
+        "" => return refusal.instead("the unit is missing: {}", [format!("{number}s"), format!("{number}ms")]),
+        "us" | "µs" | "ns" => return refusal.instead("the shortest duration is {}", ["1ms"]),
         "ms" | "msec" | "msecs" | "millis" | "milliseconds" => format!("{number}ms"),
         "s" | "sec" | "secs" | "second" | "seconds" => format!("{number}s"),
         "m" | "min" | "mins" | "minute" | "minutes" => format!("{number}m"),
         "h" | "hr" | "hour" | "hours" => format!("{number}h"),
-        "d" | "day" | "days" => format_duration_ms(Decimal::parse(number)?.times(24 * 3_600_000)?.0),
+        "d" | "day" | "days" => match decimal.times(24 * 3_600_000) {
+            Some((ms, _)) => format_duration_ms(ms),
+            None => return refusal,
+        },
         _ => {
-            return sum_of_parts(&format!("{number}{unit}"))
-                .map(|ms| format!("write one number with one unit: \"{}\"", format_duration_ms(ms)));
+            let sum = sum_of_parts(&format!("{number}{unit}")).map(format_duration_ms);
+            return refusal.instead("write one number with one unit: {}", sum);
         }
     };
-    Some(format!("did you mean \"{meant}\"?"))
+    refusal.instead("did you mean {}?", [meant])
 }
 
 /// What "1m30s" comes to.
@@ -95,21 +106,29 @@ pub fn parse_size(text: &str) -> Result<u64, Refusal> {
         let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
         return bytes.ok_or_else(|| out_of_range(text, false));
     }
-    Err(refusal().hint(size_hint(digits, unit)))
+    Err(other_size_unit(refusal(), digits, unit))
 }
 
-fn size_hint(digits: &str, unit: &str) -> Option<String> {
-    let number: u64 = digits.parse().ok()?;
+fn other_size_unit(refusal: Refusal, digits: &str, unit: &str) -> Refusal {
+    let Ok(number) = digits.parse::<u64>() else { return refusal };
     let (meant, factor) = match unit.trim().to_ascii_lowercase().as_str() {
-        "" => return Some(format!("the unit is missing: \"{number}B\" or \"{number}KiB\"")),
-        "b" | "byte" | "bytes" => return Some(format!("did you mean \"{number}B\"?")),
+        "" if number >= 1024 => {
+            let phrase = format!("the unit is missing: {number} bytes are {{}}");
+            return refusal.instead(&phrase, [format_size(number)]);
+        }
+        "" => return refusal.instead("the unit is missing: {}", [format!("{number}B"), format!("{number}KiB")]),
+        "b" | "byte" | "bytes" => return refusal.instead("did you mean {}?", [format!("{number}B")]),
         "k" | "kb" | "kib" => ("KiB", 1u64 << 10),
         "m" | "mb" | "mib" => ("MiB", 1 << 20),
         "g" | "gb" | "gib" => ("GiB", 1 << 30),
-        _ if unit.starts_with('.') => return smaller_unit(digits, unit),
-        _ => return None,
+        _ => {
+            let smaller = smaller_unit(digits, unit).filter(|_| unit.starts_with('.'));
+            return refusal.instead("sizes have no fraction: write {}", smaller);
+        }
     };
-    Some(format!("units are powers of 1024: did you mean \"{number}{meant}\" ({} bytes)?", number.checked_mul(factor)?))
+    let Some(bytes) = number.checked_mul(factor) else { return refusal };
+    let phrase = format!("units are powers of 1024: did you mean {{}} ({bytes} bytes)?");
+    refusal.instead(&phrase, [format!("{number}{meant}")])
 }
 
 /// The size with a fraction as a whole number of bytes or of a smaller unit.
@@ -118,7 +137,7 @@ fn smaller_unit(digits: &str, rest: &str) -> Option<String> {
     let (number, unit) = split_decimal(&text);
     let (_, factor) = SIZE_UNITS.iter().find(|(name, _)| *name == unit)?;
     let (bytes, _) = Decimal::parse(number)?.times(*factor)?;
-    Some(format!("sizes have no fraction: write \"{}\"", format_size(bytes)))
+    Some(format_size(bytes))
 }
 
 /// A number with or without a fraction: `units / 10^places`.
@@ -188,7 +207,9 @@ mod tests {
         }
         assert_eq!(sum_of_parts("1m30s"), Some(90_000));
         assert_eq!(sum_of_parts("1.5x"), None);
-        assert_eq!(smaller_unit("1", ".5MiB").as_deref(), Some("sizes have no fraction: write \"1536KiB\""));
+        assert_eq!(smaller_unit("1", ".5MiB").as_deref(), Some("1536KiB"));
+        assert_eq!(seconds("0.25").zip(seconds("1.5")), Some(("250ms".into(), "1.5s".into())));
+        assert_eq!(seconds("0.0001"), None);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use toml::de::DeValue;
 use super::read::{Input, Located, Read};
 use super::shape::Shape;
 use crate::diagnostic::Problems;
+use crate::place::is_bare_key;
+use crate::syntax::quoted;
 
 /// A `T`, and how the file writes it.
 #[derive(Clone, Debug)]
@@ -23,10 +25,15 @@ impl<T: Read> Read for Written<T> {
 
     fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
         let settings = Located { value: T::read(input, problems)?, origin: input.origin.clone() };
-        let mut text = String::new();
-        write_value(&mut text, input.value);
-        Some(Self { settings, text })
+        Some(Self { settings, text: on_one_line(input.value) })
     }
+}
+
+/// The value as TOML on one line, whatever headers and dotted keys it is spread over.
+pub fn on_one_line(value: &DeValue<'_>) -> String {
+    let mut text = String::new();
+    write_value(&mut text, value);
+    text
 }
 
 fn write_value(out: &mut String, value: &DeValue<'_>) {
@@ -58,8 +65,7 @@ fn write_value(out: &mut String, value: &DeValue<'_>) {
             entries.sort_by_key(|(key, _)| key.span().start);
             for (index, (key, value)) in entries.into_iter().enumerate() {
                 let key = key.get_ref();
-                let is_bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
-                let key = if is_bare { key.to_string() } else { quoted(key) };
+                let key = if is_bare_key(key) { key.to_string() } else { quoted(key) };
                 let _ = write!(out, "{}{key} = ", if index > 0 { ", " } else { "{ " });
                 write_value(out, value.get_ref());
             }
@@ -67,30 +73,6 @@ fn write_value(out: &mut String, value: &DeValue<'_>) {
             Ok(())
         }
     };
-}
-
-/// The text as TOML has it on one line: in single quotes where escapes would be needed otherwise, as patterns are written.
-pub fn quoted(text: &str) -> String {
-    let needs_escapes = text.contains(['"', '\\']);
-    if needs_escapes && !text.contains('\'') && !text.chars().any(char::is_control) {
-        return format!("'{text}'");
-    }
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04X}", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 #[cfg(test)]

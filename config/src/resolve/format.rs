@@ -42,10 +42,6 @@ impl FormatFault {
 impl Resolver<'_, '_, '_> {
     /// The pieces of a format; empty if it is wrong, which is reported.
     pub(super) fn format(&mut self, text: &Located<Text>) -> Vec<FormatPiece> {
-        if let Some((part, hint)) = crate::foreign::variable(&text.0) {
-            let message = format!("`{}` is no variable here: it stands for itself", &text.0[part.clone()]);
-            self.problems.warn(self.problems.within(&text.origin, &text.0, part, message).hint(Some(hint)));
-        }
         compile(&text.0).unwrap_or_else(|faults| {
             for fault in faults {
                 let problem = self.problems.within(&text.origin, &text.0, fault.part, fault.message);

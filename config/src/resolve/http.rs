@@ -12,7 +12,7 @@ use crate::model::{
     Trust, VirtualHost,
 };
 use crate::place::Origin;
-use crate::reader::{List, Located, Slot};
+use crate::reader::{Domain, FromText as _, List, Located, Slot};
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn http(&mut self, http: &'d Located<Http>) -> Hcm {
@@ -56,9 +56,10 @@ impl<'d> Resolver<'d, '_, '_> {
     /// Warns of a domain in `server_name`, which nginx calls the domains of a server.
     fn check_server_name(&mut self, http: &'d Located<Http>) {
         let name = &http.server_name;
-        if name.0.contains('.') && !name.0.contains(['/', ' ']) {
+        let names: Vec<_> = name.0.split(' ').filter_map(domain_of_nginx).collect();
+        if names.len() == name.0.split(' ').count() {
             let message = "`server_name` is the value of the response header `server`, and chooses no requests";
-            let hint = format!("domains belong in virtual_hosts = [{{ domains = [{:?}], ... }}]", name.0);
+            let hint = format!("domains belong in virtual_hosts = [{{ domains = [{}], ... }}]", names.join(", "));
             self.problems.warn(Problem::at(&name.origin, message).hint(Some(hint)));
         }
     }
@@ -119,6 +120,21 @@ impl<'d> Resolver<'d, '_, '_> {
             client_cert_details: http.forward_client_cert_details.0,
         }
     }
+}
+
+/// The domain, in quotes, for a name of nginx's `server_name`; `None` if it does not look like one.
+fn domain_of_nginx(name: &str) -> Option<String> {
+    let domain = match name {
+        "_" => "*",
+        name => name.strip_prefix('.').unwrap_or(name),
+    };
+    let last = domain.rsplit('.').next().unwrap_or_default();
+    let is_host = domain.contains('.') && (last == "*" || last.bytes().all(|byte| byte.is_ascii_alphabetic()));
+    let is_name = is_host || matches!(domain, "*" | "localhost") || domain.parse::<std::net::IpAddr>().is_ok();
+    (is_name && Domain::from_text(domain).is_ok()).then(|| match name.starts_with('.') {
+        true => format!("{domain:?}, \"*.{domain}\""),
+        false => format!("{domain:?}"),
+    })
 }
 
 fn ranges(list: &Slot<List<Cidr>>) -> Vec<Cidr> {

@@ -4,6 +4,7 @@ use super::Resolver;
 use super::format::compile;
 use crate::diagnostic::Problem;
 use crate::document;
+use crate::foreign::known_variable;
 use crate::model::{AccessLogFormat, FormatPiece, LocalReply};
 use crate::reader::{FilePath, List, Located, Slot};
 
@@ -72,6 +73,12 @@ impl<'d> Resolver<'d, '_, '_> {
             self.problems.push(Problem::at(&file.origin, message));
             return Vec::new();
         };
+        if let Some(found) = known_variable(&text) {
+            let line = text[..found.part.start].matches('\n').count() + 1;
+            let name = &text[found.part];
+            let message = format!("line {line} of {}: `{name}` is no variable: it stands for itself", path.display());
+            self.problems.warn(Problem::at(&file.origin, message).hint(Some(found.operator)));
+        }
         compile(&text).unwrap_or_else(|faults| {
             for fault in faults {
                 let line = text[..fault.part.start].matches('\n').count() + 1;

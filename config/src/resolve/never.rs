@@ -8,10 +8,11 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 use super::Resolver;
 use super::matcher::StringKeys;
 use crate::diagnostic::Problem;
-use crate::document::RouteMatch;
+use crate::document::{RouteMatch, Template};
 use crate::model::Pattern;
 use crate::place::Origin;
-use crate::reader::Located;
+use crate::reader::{FromText as _, Located};
+use crate::syntax::quoted;
 
 /// Methods that clients send in capitals.
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
@@ -53,14 +54,7 @@ impl<'d> Resolver<'d, '_, '_> {
         for (origin, text, key) in [prefix, path, separated].into_iter().flatten() {
             let Some(at) = text.find('*').filter(|_| text.len() > 1) else { continue };
             let message = format!("`*` stands for itself in `{key}`: only paths with an asterisk there match");
-            let before = &text[..at];
-            let hint = match key {
-                "prefix" if at + 1 == text.len() => format!("a prefix takes all that follows it: prefix = {before:?}"),
-                "path_separated_prefix" if text.ends_with("/*") && at + 1 == text.len() => {
-                    format!("it takes all that is below it: path_separated_prefix = {:?}", before.trim_end_matches('/'))
-                }
-                _ => format!("`*` is one segment and `**` any rest in a template: template = {text:?}"),
-            };
+            let hint = without_asterisk(key, text, written.case_sensitive.given().map(|it| it.value));
             self.problems.warn(self.problems.within(origin, text, at..at + 1, message).hint(Some(hint)));
         }
         if let Some(pattern) = written.regex.given() {
@@ -152,6 +146,37 @@ impl<'d> Resolver<'d, '_, '_> {
             }
         }
     }
+}
+
+/// What to write for a path with asterisks, which stand for any text in other proxies.
+fn without_asterisk(key: &str, text: &str, case_sensitive: Option<bool>) -> String {
+    let is_template = case_sensitive.is_none() && Template::from_text(text).is_ok();
+    let template = || format!("`*` is one segment and `**` any rest in a template: template = {}", quoted(text));
+    let before = text.trim_end_matches('*');
+    if !before.contains('*') {
+        return match key {
+            "path" if before.ends_with('/') && is_template => template(),
+            "path_separated_prefix" if before.ends_with('/') && before.len() > 1 => {
+                let below = before.trim_end_matches('/');
+                format!("it takes all that is below it: path_separated_prefix = {}", quoted(below))
+            }
+            _ => format!("a prefix takes all that follows it: prefix = {}", quoted(before)),
+        };
+    }
+    if key == "path" && is_template {
+        return template();
+    }
+    let (path, end) = match key {
+        "path" => (text, ""),
+        "prefix" => (before, ".*"),
+        _ => (text.trim_end_matches(['*', '/']), "(/.*)?"),
+    };
+    let parts: Vec<_> = path.split("**").map(|part| part.split('*').map(regex::escape)).collect();
+    let parts: Vec<_> = parts.into_iter().map(|part| part.collect::<Vec<_>>().join("[^/]*")).collect();
+    let start = if case_sensitive == Some(false) { "(?i)" } else { "" };
+    let pattern = quoted(&format!("{start}{}{end}", parts.join(".*")));
+    let also = if case_sensitive.is_some() { ", without `case_sensitive`" } else { "" };
+    format!("a pattern has `[^/]*` for any text in a segment: regex = {pattern}{also}")
 }
 
 fn ignores_case(strings: &StringKeys<'_>) -> bool {

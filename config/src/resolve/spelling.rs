@@ -6,6 +6,7 @@ use crate::document::RouteMatch;
 use crate::model::{MATCH_STEPS_MAX, Pattern, steps};
 use crate::place::Origin;
 use crate::reader::Located;
+use crate::syntax::quoted;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Hir, HirKind};
 
@@ -76,22 +77,59 @@ impl Resolver<'_, '_, '_> {
 
 /// What of a path does not stay as it is where paths are normalized, and what to write.
 fn odd_part(path: &str, is_whole: bool) -> Option<(String, String)> {
+    let what = odd(path, is_whole)?;
+    let normal = normal(path, is_whole);
+    let hint = match odd(&normal, is_whole) {
+        None => format!("write {}", quoted(&normal)),
+        Some(_) => "write the path that it leads to".into(),
+    };
+    Some((what, hint))
+}
+
+fn odd(path: &str, is_whole: bool) -> Option<String> {
     if path.contains('\\') {
-        return Some(("a backslash".into(), "write slashes".into()));
+        return Some("a backslash".into());
     }
     let mut segments = path.split('/').peekable();
     while let Some(segment) = segments.next() {
         // The last one of a prefix may go on.
         if (segment == "." || segment == "..") && (is_whole || segments.peek().is_some()) {
-            return Some((format!("the segment {segment:?}"), "write the path that it leads to".into()));
+            return Some(format!("the segment {segment:?}"));
         }
     }
-    path.match_indices('%').find_map(|(at, _)| {
-        let escape = path.get(at..at + 3)?;
-        let value = u8::from_str_radix(&escape[1..], 16).ok().filter(|_| escape.as_bytes()[1] != b'+')?;
-        let is_needless = value.is_ascii_alphanumeric() || b"-._~".contains(&value);
-        is_needless.then(|| (format!("{escape:?}"), format!("write {:?}", char::from(value).to_string())))
-    })
+    path.match_indices('%').find_map(|(at, _)| needless_escape(path, at).map(|_| format!("{:?}", &path[at..at + 3])))
+}
+
+/// The character of the escape at the byte `at`, if it needs none.
+fn needless_escape(path: &str, at: usize) -> Option<char> {
+    let escape = path.get(at..at + 3)?;
+    let value = u8::from_str_radix(&escape[1..], 16).ok().filter(|_| escape.as_bytes()[1] != b'+')?;
+    (value.is_ascii_alphanumeric() || b"-._~".contains(&value)).then(|| char::from(value))
+}
+
+/// The path without its odd parts (RFC 3986 sections 5.2.4 and 6.2.2.2).
+fn normal(path: &str, is_whole: bool) -> String {
+    let mut plain = path.replace('\\', "/");
+    while let Some((at, c)) = plain.match_indices('%').find_map(|(at, _)| Some((at, needless_escape(&plain, at)?))) {
+        plain.replace_range(at..at + 3, c.encode_utf8(&mut [0; 4]));
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = plain.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        match segment {
+            "." | ".." if is_whole || !is_last => {
+                if segment == ".." {
+                    kept.pop();
+                }
+                if is_last {
+                    kept.push("");
+                }
+            }
+            segment => kept.push(segment),
+        }
+    }
+    format!("/{}", kept.join("/"))
 }
 
 /// Whether all that matches has two slashes in a row.
@@ -127,6 +165,21 @@ mod tests {
             ("/x%2e", true, Some("\"%2e\"")),
         ] {
             assert_eq!(odd_part(path, is_whole).map(|(what, _)| what).as_deref(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_odd_paths_lead_to() {
+        for (path, is_whole, expected) in [
+            ("/a/../b", true, "/b"),
+            ("/a/./b", false, "/a/b"),
+            ("/a/..", true, "/"),
+            ("/a/b/.", true, "/a/b/"),
+            ("/../a", true, "/a"),
+            ("/a\\b/%2e%2E/%7Ec%20d", true, "/a/~c%20d"),
+            ("/a/./..", false, "/a/.."),
+        ] {
+            assert_eq!(normal(path, is_whole), expected, "{path}");
         }
     }
 

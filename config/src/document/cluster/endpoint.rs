@@ -110,9 +110,9 @@ impl FromText for EndpointAddress {
     fn from_text(text: &str) -> Result<Self, Refusal> {
         if let Some(rest) = text.strip_prefix("https://") {
             let host = rest.split('/').next().unwrap_or(rest);
-            let port = if host.contains(':') { "" } else { ":443" };
-            let hint = format!("write \"{host}{port}\", and tls = {{}} in the cluster");
-            return Err(Refusal::new(format!("{text:?} is not an address")).hint(Some(hint)));
+            let addresses = [host.to_owned(), format!("{host}:443")];
+            let refusal = Refusal::new(format!("{text:?} is not an address"));
+            return Err(refusal.instead("write {}, and tls = {} in the cluster", addresses));
         }
         let refusal = match Address::from_text(text) {
             Ok(Address::Ip(address)) if address.port() == 0 => {
@@ -123,13 +123,13 @@ impl FromText for EndpointAddress {
         };
         if dns_name(text).is_some() {
             let refusal = Refusal::new(format!("{text:?} has no port"));
-            return Err(refusal.hint(Some(format!("such as \"{text}:8080\""))));
+            return Err(refusal.instead("such as {}", [format!("{text}:8080")]));
         }
         let split = text.rsplit_once(':').filter(|(host, _)| *host != "unix" && !host.contains([':', '/']));
         let Some((host, port)) = split else { return Err(refusal) };
         let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         if matches!(host, "" | "*") && is_number {
-            return Err(refusal.hint(Some(format!("an endpoint is one server: \"127.0.0.1:{port}\""))));
+            return Err(refusal.instead("an endpoint is one server: {}", [format!("127.0.0.1:{port}")]));
         }
         match (dns_name(host), port.parse()) {
             (Some(_), Ok(0)) => Err(Refusal::new("nothing can be reached at port 0")),
@@ -191,8 +191,9 @@ mod tests {
         for text in texts {
             assert!(EndpointAddress::from_text(text).is_err(), "{text:?}");
         }
-        let hint = |text| EndpointAddress::from_text(text).unwrap_err().hint.unwrap();
+        let hint = |text| EndpointAddress::from_text(text).unwrap_err().hint_of::<EndpointAddress>().unwrap();
         assert_eq!(hint("https://app/x"), "write \"app:443\", and tls = {} in the cluster");
         assert_eq!(hint("https://app:8443"), "write \"app:8443\", and tls = {} in the cluster");
+        assert_eq!(hint("https://[::1]"), "write \"[::1]:443\", and tls = {} in the cluster");
     }
 }

@@ -130,11 +130,11 @@ fn status_range(text: &str) -> Result<Range<u16>, Refusal> {
     };
     let lower = text.to_ascii_lowercase();
     if let Some(class) = lower.strip_suffix("xx").filter(|class| matches!(*class, "1" | "2" | "3" | "4" | "5")) {
-        return Err(refusal().hint(Some(format!("did you mean \"{class}00-{class}99\"?"))));
+        return Err(refusal().instead("did you mean {}?", [format!("{class}00-{class}99")]));
     }
     match text.split_once('-').map(|(first, last)| (number(first), number(last))) {
         Some((Some(first), Some(last))) if first <= last => Ok(first..last + 1),
-        Some((Some(first), Some(last))) => Err(refusal().hint(Some(format!("did you mean \"{last}-{first}\"?")))),
+        Some((Some(first), Some(last))) => Err(refusal().instead("did you mean {}?", [format!("{last}-{first}")])),
         None if number(text).is_some() => Err(refusal().hint(Some(format!("write it without quotes: {text}")))),
         _ => Err(refusal()),
     }
