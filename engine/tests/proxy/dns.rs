@@ -258,7 +258,7 @@ fn a_failure_keeps_the_last_answer() {
     eventually("a lookup runs out of time", || proxy.stat("dns.hickory.timeouts") >= 1);
     assert_eq!(reached(&proxy, 4), set(&["127.0.0.1", "127.0.0.2"]));
     assert_eq!(proxy.stat("cluster.app.membership_change"), 1);
-    let warnings = proxy.stderr().matches("lookup failed; the last answer stays in force").count();
+    let warnings = proxy.stderr().matches("the name does not resolve; the last answer stays in force").count();
     assert_eq!(warnings, 1, "one warning for failures in a row: {}", proxy.stderr());
     server.set("a.test", addresses(&["127.0.0.3"]));
     wait_until_reached(&proxy, &["127.0.0.3"]);
@@ -285,11 +285,16 @@ fn a_name_that_vanishes_empties_a_strict_cluster_only() {
         assert!(vanished.elapsed() >= Duration::from_secs(2), "{:?}", vanished.elapsed());
         assert_eq!(proxy.get("/").status(), 503);
         assert!(proxy.stat("cluster.app.update_empty") >= 2);
-        proxy.wait_for_log("the last answer stays in force");
+        // The hold and its end are one line each.
+        proxy.wait_for_log("the name does not resolve, and the cluster has no endpoint");
+        let log = proxy.stderr();
+        assert_eq!(log.matches("the last answer stays in force").count(), 1, "{log}");
+        assert_eq!(log.matches("the name does not resolve, and the cluster has no endpoint").count(), 1, "{log}");
         assert!(proxy.stat("dns.hickory.not_found") >= 1);
         server.set("a.test", addresses(&["127.0.0.2"]));
         proxy.wait_for_stat("cluster.app.membership_total", 1);
         assert_eq!(proxy.get("/").text(), "127.0.0.2");
+        proxy.wait_for_log("the name resolves again");
 
         server.set("a.test", addresses(&["127.0.0.1"]));
         let proxy = Ringway::start(&config(&server, &origin, OFTEN_ALWAYS, LOGICAL, r#"["a.test:PORT"]"#));
@@ -299,6 +304,51 @@ fn a_name_that_vanishes_empties_a_strict_cluster_only() {
         assert!(proxy.stat("cluster.app.update_failure") >= 2);
         assert_eq!(proxy.get("/").text(), "127.0.0.1");
     }
+}
+
+/// What a name server says of a name without an address is in the log at once, once, and so is the name's return.
+#[test]
+fn a_name_that_does_not_resolve_is_logged_at_once() {
+    let origin = Everywhere::start();
+    let answers = [
+        (Zone::NoSuchName, "NXDOMAIN"),
+        (Zone::Addresses(60, Vec::new()), "\"no address\""),
+        (Zone::Error(ResponseCode::ServFail), "SERVFAIL"),
+        (Zone::Error(ResponseCode::Refused), "REFUSED"),
+    ];
+    for (zone, answer) in answers {
+        for discovery in [STRICT, LOGICAL] {
+            let server = NameServer::with("nosuch.test", zone.clone());
+            let text = config(&server, &origin, OFTEN_ALWAYS, discovery, r#"["nosuch.test:PORT"]"#);
+            let proxy = Ringway::start(&text);
+            let missing = "the name does not resolve, and the cluster has no endpoint";
+            proxy.wait_for_log(missing);
+            let log = proxy.stderr();
+            let line = log.lines().find(|line| line.contains(missing)).unwrap_or_else(|| panic!("{log}"));
+            let told = format!("cluster=app host=nosuch.test answer={answer} endpoints=0");
+            assert!(line.contains("WARN") && line.replace("\"nosuch.test\"", "nosuch.test").contains(&told), "{line}");
+            let before = server.count("nosuch.test");
+            eventually("it is looked up again", || server.count("nosuch.test") > before + 3);
+            server.set("nosuch.test", addresses(&["127.0.0.2"]));
+            proxy.wait_for_log("the name resolves again");
+            let log = proxy.stderr();
+            let back = log.lines().find(|line| line.contains("resolves again")).expect("waited for");
+            assert!(back.contains("INFO") && back.contains("127.0.0.2"), "{back}");
+            assert_eq!(log.matches("does not resolve").count(), 1, "{log}");
+        }
+    }
+}
+
+/// A name beside others takes nothing but its own endpoints away.
+#[test]
+fn a_name_that_does_not_resolve_beside_others_says_how_many_endpoints_there_are() {
+    let (origin, server) = (Everywhere::start(), NameServer::start());
+    let proxy = Ringway::start(&config(&server, &origin, "", STRICT, r#"["127.0.0.4:PORT", "nosuch.test:PORT"]"#));
+    let missing = "the name does not resolve and has no endpoints";
+    proxy.wait_for_log(missing);
+    let log = proxy.stderr();
+    let line = log.lines().find(|line| line.contains(missing));
+    assert!(line.is_some_and(|line| line.contains("answer=NXDOMAIN endpoints=1")), "{log}");
 }
 
 /// Aliases that lead in a circle say nothing about the addresses: a failure like SERVFAIL, whatever `hold_nx` is.

@@ -28,6 +28,21 @@ pub(super) struct Answer {
     pub ttl: Option<Duration>,
     /// With `LookupFamily::All`: the family whose lookup failed while that of the other found addresses.
     pub failed: Option<Family>,
+    /// NXDOMAIN, for every name that was tried.
+    pub no_such_name: bool,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.addresses.as_slice() {
+            [] if self.no_such_name => f.write_str("NXDOMAIN"),
+            [] => f.write_str("no address"),
+            [first, more @ ..] => {
+                write!(f, "{first}")?;
+                more.iter().try_for_each(|address| write!(f, " {address}"))
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +71,7 @@ pub(super) enum LookupError {
 impl fmt::Display for LookupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout => f.write_str("no name server answered in time"),
+            Self::Timeout => f.write_str("timeout"),
             Self::Failed(why) => f.write_str(why),
         }
     }
@@ -124,13 +139,14 @@ impl Resolver {
             Family::V6 => RecordType::AAAA,
         };
         let mut failed = None;
+        let mut no_such_name = true;
         for name in settings.candidates(name.clone()) {
             let query = Query::query(name.clone(), kind);
             if let Some(entry) = settings.hosts.lookup_static_host(&query) {
                 return Ok(Answer { ttl: None, ..answer(entry.answers()) });
             }
             match self.ask(settings, &name, kind).await {
-                Ok(answer) if answer.addresses.is_empty() => {}
+                Ok(answer) if answer.addresses.is_empty() => no_such_name &= answer.no_such_name,
                 Ok(answer) => return Ok(answer),
                 // The next name is not tried: it may mean another host than the one that did not answer in time.
                 Err(LookupError::Timeout) => return Err(LookupError::Timeout),
@@ -138,7 +154,7 @@ impl Resolver {
                 Err(error) => failed = Some(error),
             }
         }
-        failed.map_or(Ok(Answer::default()), Err)
+        failed.map_or(Ok(Answer { no_such_name, ..Answer::default() }), Err)
     }
 
     /// Asks the name servers for one name, in turn, until one of them answers.
@@ -171,10 +187,23 @@ async fn ask_one(server: &TokioResolver, name: &Name, kind: RecordType) -> Resul
         Err(NetError::Dns(DnsError::NoRecordsFound(none)))
             if matches!(none.response_code, ResponseCode::NoError | ResponseCode::NXDomain) =>
         {
-            Ok(Answer::default())
+            Ok(Answer { no_such_name: none.response_code == ResponseCode::NXDomain, ..Answer::default() })
         }
         Err(NetError::Timeout) => Err(LookupError::Timeout),
+        Err(NetError::Dns(DnsError::ResponseCode(code))) => Err(LookupError::Failed(name_of(code))),
+        Err(NetError::Dns(DnsError::NoRecordsFound(none))) => Err(LookupError::Failed(name_of(none.response_code))),
         Err(error) => Err(LookupError::Failed(error.to_string())),
+    }
+}
+
+/// As name servers and their tools call it.
+fn name_of(code: ResponseCode) -> String {
+    match code {
+        ResponseCode::FormErr => "FORMERR".into(),
+        ResponseCode::ServFail => "SERVFAIL".into(),
+        ResponseCode::NotImp => "NOTIMP".into(),
+        ResponseCode::Refused => "REFUSED".into(),
+        code => code.to_string(),
     }
 }
 
@@ -192,7 +221,7 @@ fn answer(records: &[Record]) -> Answer {
         }
     }
     let ttl = records.iter().map(|record| record.ttl).min().map(|seconds| Duration::from_secs(seconds.into()));
-    Answer { addresses, ttl, failed: None }
+    Answer { addresses, ttl, ..Answer::default() }
 }
 
 /// Envoy: DnsLookupFamily. Where one family is preferred the other one is asked only when the first has no address or
@@ -256,7 +285,7 @@ mod tests {
 
     fn found(addresses: &[&str], ttl: u64) -> Result<Answer, LookupError> {
         let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
-        Ok(Answer { addresses, ttl: Some(Duration::from_secs(ttl)), failed: None })
+        Ok(Answer { addresses, ttl: Some(Duration::from_secs(ttl)), ..Answer::default() })
     }
 
     fn nothing() -> Result<Answer, LookupError> {
@@ -311,6 +340,18 @@ mod tests {
             assert_eq!(resolve(family, TIMEOUT, nothing()).0, TIMEOUT, "{family:?}");
             assert_eq!(resolve(family, nothing(), TIMEOUT).0, TIMEOUT, "{family:?}");
         }
+    }
+
+    /// What the log says of an answer.
+    #[test]
+    fn answers_are_told_as_name_servers_call_them() {
+        assert_eq!(nothing().expect("an answer").to_string(), "no address");
+        assert_eq!(Answer { no_such_name: true, ..Answer::default() }.to_string(), "NXDOMAIN");
+        let two = found(&["192.0.2.1", "2001:db8::1"], 7).expect("an answer");
+        assert_eq!(two.to_string(), "192.0.2.1 2001:db8::1");
+        assert_eq!(LookupError::Timeout.to_string(), "timeout");
+        let codes = [ResponseCode::ServFail, ResponseCode::Refused, ResponseCode::FormErr, ResponseCode::NotImp];
+        assert_eq!(codes.map(name_of), ["SERVFAIL", "REFUSED", "FORMERR", "NOTIMP"]);
     }
 
     #[test]

@@ -30,6 +30,20 @@ pub(super) struct Target {
     failures: u32,
     /// Since when a strict target's lookups say that there is no address.
     missing_since: Option<Duration>,
+    /// As it was after the last lookup.
+    standing: Standing,
+}
+
+/// What the lookups of a name have come to. The log tells each change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The last lookup found addresses. A new target begins so: its first failure is a change.
+    #[default]
+    Resolves,
+    /// The last lookup failed, and an earlier answer is in force.
+    Held,
+    /// There is no address.
+    Missing,
 }
 
 /// The effect of a lookup on its target.
@@ -38,6 +52,8 @@ pub(super) struct Step {
     pub outcome: Outcome,
     /// Until the next lookup.
     pub wait: Duration,
+    /// How the name stands now, if that is a change.
+    pub news: Option<Standing>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -48,7 +64,6 @@ pub(super) enum Outcome {
     Failed {
         /// Whether the failure is an empty answer, which is refused.
         empty: bool,
-        first: bool,
     },
 }
 
@@ -59,12 +74,12 @@ impl Target {
     }
 
     pub(super) const fn none() -> Self {
-        Self { addresses: Vec::new(), failures: 0, missing_since: None }
+        Self { addresses: Vec::new(), failures: 0, missing_since: None, standing: Standing::Resolves }
     }
 
     /// Whether an earlier answer is in force because lookups fail.
     pub(super) fn is_held(&self) -> bool {
-        self.failures > 0 && !self.addresses.is_empty()
+        self.standing == Standing::Held
     }
 
     /// `now` on any clock that does not go back.
@@ -83,17 +98,28 @@ impl Target {
             let since = *self.missing_since.get_or_insert(now);
             held = Some(dns.hold_nx.saturating_sub(now.saturating_sub(since))).filter(|held| !held.is_zero());
         }
-        match result {
+        let (outcome, wait) = match result {
             Ok(answer) if !is_empty || (kind == Kind::Strict && held.is_none()) => {
                 (self.failures, self.missing_since) = (0, None);
                 let wait = refresh(&answer, dns) + up_to(dns.jitter, random);
-                Step { outcome: self.replace(answer, kind, dns), wait }
+                (self.replace(answer, kind, dns), wait)
             }
             _ => {
                 self.failures = self.failures.saturating_add(1);
                 let wait = back_off(dns.failure_refresh, self.failures, random).min(held.unwrap_or(Duration::MAX));
-                Step { outcome: Outcome::Failed { empty: is_empty, first: self.failures == 1 }, wait }
+                (Outcome::Failed { empty: is_empty }, wait)
             }
+        };
+        let standing = self.stands();
+        let before = std::mem::replace(&mut self.standing, standing);
+        Step { outcome, wait, news: Some(standing).filter(|now| *now != before) }
+    }
+
+    fn stands(&self) -> Standing {
+        match self.addresses.is_empty() {
+            true => Standing::Missing,
+            false if self.failures > 0 => Standing::Held,
+            false => Standing::Resolves,
         }
     }
 
@@ -176,7 +202,7 @@ mod tests {
 
     fn answer(addresses: &[&str], ttl: u64) -> Answer {
         let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
-        Answer { addresses, ttl: Some(seconds(ttl)), failed: None }
+        Answer { addresses, ttl: Some(seconds(ttl)), ..Answer::default() }
     }
 
     fn take(target: &mut Target, result: Result<Answer, LookupError>, kind: Kind, dns: &Dns) -> Step {
@@ -221,13 +247,14 @@ mod tests {
         let mut longest = seconds(2);
         for failure in 0..40 {
             let step = take(&mut target, Err(LookupError::Timeout), Kind::Strict, &dns());
-            assert_eq!(step.outcome, Outcome::Failed { empty: false, first: failure == 0 });
+            assert_eq!(step.outcome, Outcome::Failed { empty: false });
+            assert_eq!(step.news, (failure == 0).then_some(Standing::Held));
             assert!(step.wait >= longest / 2 && step.wait <= longest, "{failure}: {:?}", step.wait);
             longest = (longest * 2).min(seconds(60));
         }
         assert_eq!(target.addresses, good.addresses);
         let step = take(&mut target, Ok(good), Kind::Strict, &dns());
-        assert_eq!(step, Step { outcome: Outcome::Unchanged, wait: seconds(30) });
+        assert_eq!(step, Step { outcome: Outcome::Unchanged, wait: seconds(30), news: Some(Standing::Resolves) });
         let step = take(&mut target, Err(LookupError::Timeout), Kind::Strict, &dns());
         assert!(step.wait <= seconds(2), "the back-off begins again");
     }
@@ -237,7 +264,7 @@ mod tests {
     fn an_empty_answer_empties_a_strict_target_only_and_after_a_while() {
         let mut target = Target::new(vec![[192, 0, 2, 1].into()]);
         let step = take(&mut target, Ok(Answer::default()), Kind::Logical, &dns());
-        assert_eq!(step.outcome, Outcome::Failed { empty: true, first: true });
+        assert_eq!((step.outcome, step.news), (Outcome::Failed { empty: true }, Some(Standing::Held)));
         assert_eq!(target.addresses.len(), 1);
 
         let mut target = Target::new(vec![[192, 0, 2, 1].into()]);
@@ -246,18 +273,20 @@ mod tests {
             [(Ok(Answer::default()), true), (Err(LookupError::Timeout), false), (Ok(Answer::default()), true)]
         {
             let step = take_at(&mut target, result, Kind::Strict, &dns(), now);
-            assert_eq!(step.outcome, Outcome::Failed { empty, first: now == 100 }, "{now}");
+            assert_eq!(step.outcome, Outcome::Failed { empty }, "{now}");
+            assert_eq!(step.news, (now == 100).then_some(Standing::Held), "{now}");
             assert!(target.is_held() && step.wait <= seconds(130 - now));
             now += 14;
         }
         // Failures do not count against it; the first empty answer does.
         let step = take_at(&mut target, Err(LookupError::Timeout), Kind::Strict, &dns(), 1000);
-        assert!(step.outcome == Outcome::Failed { empty: false, first: false } && target.addresses.len() == 1);
+        assert!(step.outcome == Outcome::Failed { empty: false } && target.addresses.len() == 1);
         let step = take_at(&mut target, Ok(Answer::default()), Kind::Strict, &dns(), 1001);
-        assert_eq!((step.outcome, target.addresses.len(), target.is_held()), (Outcome::Changed, 0, false));
+        assert_eq!((step.outcome, target.addresses.len()), (Outcome::Changed, 0));
+        assert_eq!(step.news, Some(Standing::Missing), "the hold has ended");
         // Nothing is kept that was not there, and a good answer begins anything again.
         let step = take_at(&mut target, Ok(Answer::default()), Kind::Strict, &dns(), 1002);
-        assert_eq!(step, Step { outcome: Outcome::Unchanged, wait: seconds(5) });
+        assert_eq!(step, Step { outcome: Outcome::Unchanged, wait: seconds(5), news: None });
         for now in [2000, 2029, 2058] {
             take_at(&mut target, Ok(answer(&["192.0.2.1"], 30)), Kind::Strict, &dns(), now - 1);
             take_at(&mut target, Ok(Answer::default()), Kind::Strict, &dns(), now);
@@ -266,6 +295,24 @@ mod tests {
         let off = Dns { hold_nx: Duration::ZERO, ..dns() };
         let step = take_at(&mut target, Ok(Answer::default()), Kind::Strict, &off, 2059);
         assert_eq!((step.outcome, target.addresses.len()), (Outcome::Changed, 0));
+    }
+
+    /// Each change of a name's standing is news once, whatever the reason of the failures is.
+    #[test]
+    fn a_name_without_an_address_is_news_once_and_so_is_its_return() {
+        for kind in [Kind::Strict, Kind::Logical] {
+            let mut target = Target::default();
+            let mut news = |result| take(&mut target, result, kind, &Dns { hold_nx: Duration::ZERO, ..dns() }).news;
+            assert_eq!(news(Ok(Answer::default())), Some(Standing::Missing));
+            assert_eq!([news(Err(LookupError::Timeout)), news(Ok(Answer::default()))], [None; 2]);
+            assert_eq!(news(Ok(answer(&["192.0.2.1"], 30))), Some(Standing::Resolves));
+            assert_eq!(news(Ok(answer(&["192.0.2.2"], 30))), None);
+            assert_eq!(news(Err(LookupError::Timeout)), Some(Standing::Held));
+            assert_eq!(news(Ok(answer(&["192.0.2.2"], 30))), Some(Standing::Resolves));
+            let mut failing = Target::default();
+            assert_eq!(take(&mut failing, Err(LookupError::Timeout), kind, &dns()).news, Some(Standing::Missing));
+            assert_eq!(take(&mut failing, Ok(answer(&["192.0.2.1"], 30)), kind, &dns()).news, Some(Standing::Resolves));
+        }
     }
 
     /// RFC 8305 section 4.

@@ -1,7 +1,7 @@
 //! The names of one cluster, each looked up again and again, and the members that result.
 
-use super::resolver::{LookupError, Resolver};
-use super::target::{Kind, Outcome, Target};
+use super::resolver::Resolver;
+use super::target::{Kind, Outcome, Standing, Target};
 use crate::base::random::Random;
 use crate::cluster::{ClusterShared, HealthFlags, Host, HostSpec};
 use ringway_config::model::{self, Address, Discovery, Dns, EndpointTarget, LookupFamily};
@@ -125,7 +125,7 @@ impl Names {
             let stats = &self.cluster.stats;
             stats.update_attempt.inc();
             let result = self.resolver.lookup(&host, family).await;
-            let error = result.as_ref().err().cloned();
+            let answer = result.as_ref().map_or_else(ToString::to_string, ToString::to_string);
             let step = match self.targets.borrow_mut().get_mut(&host) {
                 Some(target) => target.take(result, kind, &self.dns, &self.random, start.elapsed()),
                 None => return,
@@ -139,12 +139,12 @@ impl Names {
                     stats.update_success.inc();
                     stats.update_no_rebuild.inc();
                 }
-                Outcome::Failed { empty, first } => {
+                Outcome::Failed { empty } => {
                     stats.update_failure.inc();
                     stats.update_empty.add(u64::from(empty));
-                    self.log_failure(&host, error, first);
                 }
             }
+            self.log(&host, &answer, step.news);
             self.flag_held();
             drop(warm.take());
             let _ = tokio::time::timeout(step.wait, self.again.notified()).await;
@@ -176,14 +176,28 @@ impl Names {
         }
     }
 
-    /// Only the first failure is a warning: name servers that are down for hours do not fill the log.
-    fn log_failure(&self, host: &str, error: Option<LookupError>, first: bool) {
+    /// Only a change is told: name servers that are down for hours do not fill the log. `endpoints`: how many the cluster
+    /// has, from all its names.
+    fn log(&self, host: &str, answer: &str, news: Option<Standing>) {
         let cluster = &self.cluster.config.name;
-        let error = error.map_or("the answer has no address".into(), |error| error.to_string());
-        if first {
-            tracing::warn!(target: "ringway::dns", cluster, host, error, "lookup failed; the last answer stays in force");
-        } else {
-            tracing::debug!(target: "ringway::dns", cluster, host, error, "lookup failed again");
+        let endpoints = self.cluster.hosts().len();
+        match news {
+            Some(Standing::Held) => tracing::warn!(
+                target: "ringway::dns", cluster, host, answer, endpoints,
+                "the name does not resolve; the last answer stays in force"
+            ),
+            Some(Standing::Missing) if endpoints == 0 => tracing::warn!(
+                target: "ringway::dns", cluster, host, answer, endpoints,
+                "the name does not resolve, and the cluster has no endpoint"
+            ),
+            Some(Standing::Missing) => tracing::warn!(
+                target: "ringway::dns", cluster, host, answer, endpoints,
+                "the name does not resolve and has no endpoints"
+            ),
+            Some(Standing::Resolves) => tracing::info!(
+                target: "ringway::dns", cluster, host, answer, endpoints, "the name resolves again"
+            ),
+            None => tracing::debug!(target: "ringway::dns", cluster, host, answer, endpoints, "looked up"),
         }
     }
 }
