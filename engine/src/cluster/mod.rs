@@ -147,8 +147,19 @@ impl Cluster {
             Some(index) => Ok(view.endpoints[index as usize].clone()),
             None => {
                 self.stats.upstream_cx_none_healthy.inc();
-                Err(NoHost)
+                Err(Self::why_no_host(&view, context))
             }
+        }
+    }
+
+    #[cold]
+    fn why_no_host(view: &View, context: &PickContext<'_>) -> NoHost {
+        if view.endpoints.is_empty() {
+            NoHost::Dns
+        } else if view.balancer.is_outside(context) {
+            NoHost::Subset
+        } else {
+            NoHost::Unhealthy
         }
     }
 

@@ -97,7 +97,7 @@ fn upstream(fault: Fault) -> Telling {
             Flags::UPSTREAM_OVERFLOW,
             overflow.details(),
         ),
-        Fault::NoHealthyUpstream => tell(503, "no healthy upstream", Flags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream"),
+        Fault::NoHealthyUpstream(why) => tell(503, "no healthy upstream", Flags::NO_HEALTHY_UPSTREAM, why.details()),
         Fault::ConnectFailed => tell(
             503,
             "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",

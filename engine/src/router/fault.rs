@@ -1,5 +1,6 @@
 //! Why an exchange failed: whose fault it was, as precisely as it is known.
 
+use crate::cluster::NoHost;
 use crate::http::Violation;
 use crate::mux::Broken;
 use crate::upstream::limits::Overflow;
@@ -38,7 +39,7 @@ pub enum Fault {
 
     // The upstream's.
     /// No endpoint may be picked.
-    NoHealthyUpstream,
+    NoHealthyUpstream(NoHost),
     /// A limit of the cluster is reached.
     Overflow(Overflow),
     ConnectFailed,

@@ -14,7 +14,7 @@ use super::retry::{FailedTry, NoRetry, Tries, TryPolicy};
 use super::r#try::{Started, Try};
 use super::upload::Upload;
 use super::{Client, Fault};
-use crate::cluster::{Endpoint, NoHost, PickContext, RequestEnd};
+use crate::cluster::{Endpoint, PickContext, RequestEnd};
 use crate::http::format::ResponseFlags;
 use crate::http::{Exchange, FieldId};
 use crate::stats::ClusterStats;
@@ -178,7 +178,7 @@ fn after_failure<'a>(
         Err(why) => {
             note(exchange, why);
             // Other tries are of no help when it is the client or the whole response's time that ended this one.
-            let is_last = failed.is_none() && !matches!(fault, Fault::NoHealthyUpstream | Fault::Overflow(_));
+            let is_last = failed.is_none() && !matches!(fault, Fault::NoHealthyUpstream(_) | Fault::Overflow(_));
             if is_last || hedged.is_empty() { After::End(Err(fault)) } else { After::Wait(fault) }
         }
     }
@@ -291,7 +291,7 @@ fn begin<'a>(
             metadata_match: forwarding.metadata_match,
             ..tries.pick_context(&forwarding.policy)
         };
-        cluster.pick(&context).map_err(|NoHost| Fault::NoHealthyUpstream)?
+        cluster.pick(&context).map_err(Fault::NoHealthyUpstream)?
     };
     tries.picked(&forwarding.policy, &endpoint);
     exchange.last.endpoint = Some(endpoint.name.clone());

@@ -369,7 +369,7 @@ fn count(accounting: &mut Accounting<'_>, fault: Fault) {
         Fault::UpstreamClosed | Fault::UpstreamTruncated | Fault::UpstreamReset | Fault::UpstreamRefused => {
             RequestEnd::ReceivedReset
         }
-        Fault::NoHealthyUpstream
+        Fault::NoHealthyUpstream(_)
         | Fault::Overflow(_)
         | Fault::ConnectFailed
         | Fault::ConnectTimeout

@@ -57,6 +57,36 @@ fn the_default_format_of_a_failure() {
     assert!(line.ends_with(&format!(" \"{dead}\" {details} \"connection refused\"")), "{line}");
 }
 
+/// Details, flags and body are Envoy's; the reason is in braces.
+#[test]
+fn the_details_say_why_no_endpoint_may_be_used() {
+    let (origin, dead) = (echo(), dead_address());
+    let server = super::name_server::NameServer::start();
+    let dns = format!(
+        "discovery = \"strict_dns\"\ndns = {{ resolvers = [\"{}\"] }}\nendpoints = [\"nosuch.test:80\"]",
+        server.address
+    );
+    let unhealthy = format!(
+        "endpoints = [\"{dead}\"]\nfail_traffic_on_panic = true\n\
+         health_checks = [{{ tcp = {{}}, interval = \"50ms\", timeout = \"5s\" }}]"
+    );
+    let subset = format!(
+        "endpoints = [{{ address = \"{}\", metadata = {{ version = \"1\" }} }}]\n\
+         subsets = {{ selectors = [[\"version\"]], fallback_policy = \"no_fallback\" }}",
+        origin.address
+    );
+    for (why, cluster) in [("dns", dns), ("unhealthy", unhealthy), ("subset", subset)] {
+        let written = format!("endpoints = [\"{}\"]", origin.address);
+        let config = forwarding(origin.address, "access_log = [{ path = \"DIR/log\" }]");
+        assert!(config.contains(&written), "{config}");
+        let proxy = Ringway::start(&config.replace(&written, &cluster));
+        let answer = proxy.get("/");
+        assert_eq!((answer.status(), answer.text()), (503, "no healthy upstream"), "{why}");
+        let line = proxy.log_lines("log", 1).remove(0);
+        assert!(line.contains(" 503 UH ") && line.contains(&format!(" no_healthy_upstream{{{why}}} ")), "{line}");
+    }
+}
+
 /// Whatever the interval is; a file waits for it.
 #[test]
 fn a_terminal_gets_each_line_at_once() {

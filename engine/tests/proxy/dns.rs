@@ -312,7 +312,7 @@ fn a_name_that_does_not_resolve_is_logged_at_once() {
     let origin = Everywhere::start();
     let answers = [
         (Zone::NoSuchName, "NXDOMAIN"),
-        (Zone::Addresses(60, Vec::new()), "\"no address\""),
+        (Zone::Addresses(60, Vec::new()), "no address"),
         (Zone::Error(ResponseCode::ServFail), "SERVFAIL"),
         (Zone::Error(ResponseCode::Refused), "REFUSED"),
     ];
@@ -325,8 +325,8 @@ fn a_name_that_does_not_resolve_is_logged_at_once() {
             proxy.wait_for_log(missing);
             let log = proxy.stderr();
             let line = log.lines().find(|line| line.contains(missing)).unwrap_or_else(|| panic!("{log}"));
-            let told = format!("cluster=app host=nosuch.test answer={answer} endpoints=0");
-            assert!(line.contains("WARN") && line.replace("\"nosuch.test\"", "nosuch.test").contains(&told), "{line}");
+            let told = format!("cluster=\"app\" host=\"nosuch.test\" answer=\"{answer}\" endpoints=0");
+            assert!(line.contains("WARN") && line.contains(&told), "{line}");
             let before = server.count("nosuch.test");
             eventually("it is looked up again", || server.count("nosuch.test") > before + 3);
             server.set("nosuch.test", addresses(&["127.0.0.2"]));
@@ -348,7 +348,7 @@ fn a_name_that_does_not_resolve_beside_others_says_how_many_endpoints_there_are(
     proxy.wait_for_log(missing);
     let log = proxy.stderr();
     let line = log.lines().find(|line| line.contains(missing));
-    assert!(line.is_some_and(|line| line.contains("answer=NXDOMAIN endpoints=1")), "{log}");
+    assert!(line.is_some_and(|line| line.contains("answer=\"NXDOMAIN\" endpoints=1")), "{log}");
 }
 
 /// Aliases that lead in a circle say nothing about the addresses: a failure like SERVFAIL, whatever `hold_nx` is.

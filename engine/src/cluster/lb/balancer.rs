@@ -93,4 +93,12 @@ impl Balancer {
             Self::Subsets(subsets) => subsets.pick(picking),
         }
     }
+
+    /// Whether there is no endpoint in what `context` asks for, healthy or not.
+    pub fn is_outside(&self, context: &PickContext<'_>) -> bool {
+        match self {
+            Self::Whole(_) => false,
+            Self::Subsets(subsets) => subsets.is_outside(context.metadata_match),
+        }
+    }
 }

@@ -64,6 +64,11 @@ impl Levels {
         self.members as u64 * MEMBER
     }
 
+    /// Whether there is no endpoint, healthy or not.
+    pub(super) fn is_empty(&self) -> bool {
+        self.members == 0
+    }
+
     /// Whether requests go to a priority that ignores health.
     pub(super) fn is_in_panic(&self) -> bool {
         self.in_panic

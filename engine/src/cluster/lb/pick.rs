@@ -23,9 +23,27 @@ pub struct PickContext<'a> {
     pub excluded_priorities: &'a [u32],
 }
 
-/// No endpoint may be used: none healthy, none in the subset, or none at all.
+/// Why no endpoint may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoHost;
+pub enum NoHost {
+    /// There is none: no name of the cluster has an address. (A file in which a cluster names no endpoint is refused.)
+    Dns,
+    /// None is in the subset that is asked for, and nothing stands in for it.
+    Subset,
+    /// Health checks, outlier detection or the configuration take all of them out.
+    Unhealthy,
+}
+
+impl NoHost {
+    /// Envoy's response code details, with the reason.
+    pub fn details(self) -> &'static str {
+        match self {
+            Self::Dns => "no_healthy_upstream{dns}",
+            Self::Subset => "no_healthy_upstream{subset}",
+            Self::Unhealthy => "no_healthy_upstream{unhealthy}",
+        }
+    }
+}
 
 /// One pick on its way down.
 #[derive(Clone, Copy)]

@@ -58,6 +58,11 @@ impl Subsets {
         Some(picked)
     }
 
+    /// Whether neither a subset for `criteria` nor the fallback has an endpoint.
+    pub(super) fn is_outside(&self, criteria: &[(String, String)]) -> bool {
+        self.find(criteria).is_none() && self.fallback.as_ref().is_none_or(Levels::is_empty)
+    }
+
     /// The subset whose selector has exactly these keys.
     fn find(&self, criteria: &[(String, String)]) -> Option<&Subset> {
         if criteria.is_empty() {

@@ -80,7 +80,7 @@ fn in_panic_all_are_picked_unless_that_is_to_fail() {
             (0..3).for_each(|number| eject(&world, number, true));
             match expected {
                 Some(picked) => assert_eq!(counts(&world, 2000).len(), picked, "{policy:?} {threshold:?}"),
-                None => assert_eq!(pick(&world, 1), Err(NoHost), "{policy:?}"),
+                None => assert_eq!(pick(&world, 1), Err(NoHost::Unhealthy), "{policy:?}"),
             }
             let panics = world.cluster.stats.lb_healthy_panic.get();
             assert_eq!(
@@ -96,10 +96,10 @@ fn in_panic_all_are_picked_unless_that_is_to_fail() {
 fn without_a_usable_endpoint_there_is_no_host() {
     for policy in policies() {
         let world = World::new(&config(policy.clone(), 0, |_, _| {}), 3);
-        assert_eq!(pick(&world, 1), Err(NoHost));
+        assert_eq!(pick(&world, 1), Err(NoHost::Dns));
         let world = World::new(&with(config(policy.clone(), 3, |_, _| {}), |it| it.panic_threshold = Some(0.0)), 3);
         (0..3).for_each(|number| eject(&world, number, true));
-        assert_eq!(pick(&world, 1), Err(NoHost), "{policy:?}");
+        assert_eq!(pick(&world, 1), Err(NoHost::Unhealthy), "{policy:?}");
         assert_eq!(world.cluster.stats.upstream_cx_none_healthy.get(), 1);
     }
 }

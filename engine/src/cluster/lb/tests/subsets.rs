@@ -71,6 +71,34 @@ fn what_there_is_no_subset_for_goes_to_the_fallback() {
     }
 }
 
+/// The details of the response say which of the two it was.
+#[test]
+fn an_endpoint_that_is_not_in_the_subset_is_not_one_that_is_unhealthy() {
+    let why = |world: &World, criteria: &[(&str, &str)]| {
+        let criteria = pairs(criteria);
+        let context = PickContext { metadata_match: &criteria, ..PickContext::default() };
+        world.cluster.pick(&context).map(|endpoint| number(&endpoint.host))
+    };
+    for policy in policies() {
+        let world = world(policy.clone(), SubsetFallback::NoEndpoint);
+        for outside in [&[][..], &[("stage", "test")], &[("version", "1")]] {
+            assert_eq!(why(&world, outside), Err(NoHost::Subset), "{policy:?} {outside:?}");
+        }
+        let made = with(world.cluster.config.as_ref().clone(), |it| it.fail_traffic_on_panic = true);
+        let world = World::new(&made, 1);
+        [6, 7].into_iter().for_each(|number| eject(&world, number, true));
+        assert_eq!(why(&world, &[("stage", "dev")]), Err(NoHost::Unhealthy), "{policy:?}");
+        assert!(why(&world, &[("stage", "prod")]).is_ok());
+        // The fallback has endpoints, and none of them may be used.
+        let made = with(world.cluster.config.as_ref().clone(), |it| {
+            it.subsets.as_mut().expect("subsets").fallback = SubsetFallback::DefaultSubset;
+        });
+        let world = World::new(&made, 1);
+        [1, 3, 5].into_iter().for_each(|number| eject(&world, number, true));
+        assert_eq!(why(&world, &[("stage", "test")]), Err(NoHost::Unhealthy), "{policy:?}");
+    }
+}
+
 #[test]
 fn each_subset_has_its_own_health_and_panic() {
     for policy in policies() {
