@@ -111,6 +111,9 @@ fn write_host(out: &mut String, cluster: &str, host: &Host) -> std::fmt::Result 
     }
     line("hostname", &host.spec.hostname.as_deref().unwrap_or(""))?;
     line("health_flags", &host.flags())?;
+    if let Some(failure) = host.state.failure() {
+        line("health_check_failure", &failure)?;
+    }
     line("weight", &host.spec.weight)?;
     line("region", &"")?;
     line("zone", &host.spec.locality)?;
@@ -171,6 +174,9 @@ fn host_status(host: &Host) -> Value {
         if flags.contains(flag) {
             health[key] = true.into();
         }
+    }
+    if let Some(failure) = host.state.failure() {
+        health["health_check_failure"] = (*failure).into();
     }
     let mut status = json!({
         "address": address,

@@ -6,4 +6,5 @@ pub mod log_file;
 pub mod logging;
 pub mod output;
 pub mod random;
+pub mod span;
 pub mod version;

@@ -5,8 +5,8 @@ use crate::net::tls;
 use crate::stats::{ClusterTlsStats, HostStats, PerShard};
 use ringway_config::model::{self, Address, EndpointTarget};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// One bit for each fact about a host's health (Envoy: Host::HealthFlag).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -170,6 +170,9 @@ pub struct HostState {
     /// For outlier detection.
     pub monitor: Monitor,
     flags: AtomicU32,
+    /// Why a health check failed last; `None` while all find the host healthy. Written by the control thread and read by the
+    /// admin endpoint.
+    failure: Mutex<Option<Arc<str>>>,
     /// Whether the host is in its cluster's list. Read and written under the cluster's lock.
     member: AtomicBool,
 }
@@ -177,6 +180,15 @@ pub struct HostState {
 impl HostState {
     pub(super) fn new(flags: HealthFlags) -> Arc<Self> {
         Arc::new(Self { flags: flags.0.into(), ..Self::default() })
+    }
+
+    /// Why a health check failed last: `status 500, expected 200-299`.
+    pub fn failure(&self) -> Option<Arc<str>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_failure(&self, failure: Option<Arc<str>>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 }
 

@@ -4,7 +4,7 @@
 //! Each check of an endpoint is a task, and so is a cluster's outlier detection. Reports of shards and changes by discovery
 //! arrive through the cluster's queue, which wakes the reactor ([`Supervisor::look`]).
 
-use super::health::{Event, EventKind, EventLog, Failure, Prober, Session, Transition, Verdict, interval};
+use super::health::{Event, EventKind, EventLog, Failure, Missed, Prober, Session, Transition, Verdict, interval};
 use super::host::{HealthFlags, Host, HostState};
 use super::members::{CONTROL, ClusterShared};
 use super::outlier::Detector;
@@ -127,6 +127,8 @@ struct Checked {
     /// One for each check of the cluster.
     sessions: Vec<Session>,
     tasks: Vec<TaskId>,
+    /// For each check, why it failed last; `None` once it finds the endpoint healthy.
+    reasons: Vec<Option<Arc<str>>>,
 }
 
 /// The effect of one check on its endpoint.
@@ -164,7 +166,7 @@ impl Watched {
                     if self.checked.borrow().contains_key(&Arc::as_ptr(&host.state)) {
                         for index in 0..self.shared.config.health_checks.len() {
                             self.exclude(&host, index);
-                            self.fail(&host, index, Failure::Passive);
+                            self.fail(&host, index, Missed::passive());
                         }
                     }
                 }
@@ -205,6 +207,7 @@ impl Watched {
             host: host.clone(),
             sessions: checks.iter().map(|_| Session::new(flags)).collect(),
             tasks: (0..checks.len()).map(task).collect(),
+            reasons: vec![None; checks.len()],
         }
     }
 
@@ -223,20 +226,21 @@ impl Watched {
 
     /// Records the end of a check and returns the time until the next one.
     fn record(&self, host: &Arc<Host>, index: usize, verdict: Verdict) -> Duration {
+        let passed = verdict.result.is_ok();
         if verdict.excluded {
             self.exclude(host, index);
         }
         let transition = match verdict.result {
             // It counts neither as passed nor as failed, and what was known of the endpoint stays.
-            Err(Failure::Local) => {
+            Err(Missed { failure: Failure::Local, .. }) => {
                 self.count_check(|stats| stats.local_shortage.inc());
                 Transition::Unchanged
             }
             Ok(passed) => self.pass(host, index, passed.degraded),
-            Err(failure) => self.fail(host, index, failure),
+            Err(missed) => self.fail(host, index, missed),
         };
         let check = &self.shared.config.health_checks[index];
-        let time = interval(check, verdict.result.is_ok(), transition, self.has_traffic());
+        let time = interval(check, passed, transition, self.has_traffic());
         let jitter = nanos(check.interval_jitter);
         let jitter = if jitter > 0 { self.reactor.random().below(jitter) } else { 0 };
         // Never at once, so that other tasks of the thread run.
@@ -250,6 +254,9 @@ impl Watched {
         };
         let Step { first, transition, turned, degraded, timed_out, included } = step;
         self.count_check(|stats| stats.success.inc());
+        if transition != Transition::Pending {
+            self.note(host, index, None);
+        }
         // Also where the endpoint does not turn: another check may find it failed while this one wanted to leave it out.
         let over = [
             (turned, HealthFlags::FAILED_ACTIVE_HC),
@@ -265,6 +272,10 @@ impl Watched {
             self.event(check, host, EventKind::AddHealthy { first });
         }
         if self.shared.set_flag(host, HealthFlags::DEGRADED_ACTIVE_HC, degraded) {
+            let change = if degraded { "degraded" } else { "no longer degraded" };
+            tracing::info!(
+                target: "ringway::health", cluster = %self.shared.config.name, host = %host.name, "{change}"
+            );
             self.event(check, host, if degraded { EventKind::Degraded } else { EventKind::NoLongerDegraded });
             self.count_check(|stats| stats.degraded.add(if degraded { 1 } else { -1 }));
         }
@@ -274,40 +285,45 @@ impl Watched {
         transition
     }
 
-    fn fail(&self, host: &Arc<Host>, index: usize, failure: Failure) -> Transition {
+    fn fail(&self, host: &Arc<Host>, index: usize, missed: Missed) -> Transition {
         let check = &self.shared.config.health_checks[index];
-        let step = self.step(host, index, |session| session.fail(check, failure));
+        let Missed { failure, reason } = &missed;
+        let step = self.step(host, index, |session| session.fail(check, *failure));
         let Some(Step { first, transition, turned, timed_out, .. }) = step else {
             return Transition::Unchanged;
         };
         self.count_check(|stats| {
             stats.failure.inc();
             stats.network_failure.add(u64::from(failure.is_network()));
-            stats.passive_failure.add(u64::from(failure == Failure::Passive));
+            stats.passive_failure.add(u64::from(*failure == Failure::Passive));
         });
+        self.note(host, index, Some(reason));
+        let (cluster, name) = (&self.shared.config.name, &host.name);
+        let failure = failure.name();
         if turned {
-            tracing::warn!(
-                target: "ringway::health",
-                cluster = %self.shared.config.name, host = %host.name, failure = failure.name(), "unhealthy"
-            );
-            self.event(check, host, EventKind::EjectUnhealthy(failure));
+            tracing::warn!(target: "ringway::health", %cluster, host = %name, failure, %reason, "unhealthy");
+            self.event(check, host, EventKind::EjectUnhealthy(&missed));
             self.shared.set_flag(host, HealthFlags::FAILED_ACTIVE_HC, true);
         } else if first {
-            tracing::warn!(
-                target: "ringway::health",
-                cluster = %self.shared.config.name, host = %host.name, failure = failure.name(), "first check failed"
-            );
+            tracing::warn!(target: "ringway::health", %cluster, host = %name, failure, %reason, "first check failed");
         } else {
-            tracing::debug!(
-                target: "ringway::health",
-                cluster = %self.shared.config.name, host = %host.name, failure = failure.name(), "check failed"
-            );
+            tracing::debug!(target: "ringway::health", %cluster, host = %name, failure, %reason, "check failed");
         }
         self.shared.set_flag(host, HealthFlags::ACTIVE_HC_TIMEOUT, timed_out);
         if first || check.always_log_failures {
-            self.event(check, host, EventKind::Failure { failure, first });
+            self.event(check, host, EventKind::Failure { missed: &missed, first });
         }
         transition
+    }
+
+    /// Keeps why a check failed, or that it finds the endpoint healthy. `/clusters` shows the first check that fails.
+    fn note(&self, host: &Arc<Host>, index: usize, reason: Option<&str>) {
+        if let Some(checked) = self.checked.borrow_mut().get_mut(&Arc::as_ptr(&host.state)) {
+            if checked.reasons[index].as_deref() != reason {
+                checked.reasons[index] = reason.map(Into::into);
+                host.state.set_failure(checked.reasons.iter().flatten().next().cloned());
+            }
+        }
     }
 
     /// Leaves the endpoint out, at its own request, until this check finds it healthy.
@@ -367,7 +383,7 @@ impl Watched {
         });
     }
 
-    fn event(&self, check: &HealthCheck, host: &Host, kind: EventKind) {
+    fn event(&self, check: &HealthCheck, host: &Host, kind: EventKind<'_>) {
         if let Some(path) = &check.event_log {
             let (cluster, wall) = (self.shared.config.name.as_str(), self.reactor.wall_micros());
             self.events.write(path, &Event { kind, cluster, host, check: &check.kind, wall });

@@ -52,10 +52,17 @@ fn unhealthy_endpoints_get_no_requests_and_come_back() {
     proxy.wait_for_stat("cluster.app.membership_healthy", 1);
     assert!(proxy.stat("cluster.app.health_check.failure") >= 1);
     assert_eq!(proxy.stat("cluster.app.health_check.network_failure"), 0);
-    proxy.wait_for_log("unhealthy");
-    assert!(proxy.stderr().contains(&a.address.to_string()));
+    // The log and /clusters say why.
+    let reason = "status 503, expected 200";
+    proxy.wait_for_log(&format!("unhealthy cluster=app host={} failure=\"ACTIVE\" reason={reason}", a.address));
+    let failure = format!("app::{}::health_check_failure::", a.address);
+    let clusters = || proxy.admin("GET", "/clusters").text().to_owned();
+    assert!(clusters().contains(&format!("{failure}{reason}\n")), "{}", clusters());
+    let json = proxy.admin("GET", "/clusters?format=json");
+    assert!(json.text().contains(&format!("\"health_check_failure\":\"{reason}\"")), "{}", json.text());
     a_health.store(200, Ordering::Release);
     eventually("a is back", || proxy.health_flags(a.address) == "healthy");
+    eventually("the failure is forgotten", || !clusters().contains(&failure));
     assert_eq!(answers(&proxy, 20).len(), 2);
     let check = a.requests().into_iter().find(|request| request.target() == "/health").expect("a check");
     assert_eq!((check.method(), check.field("host")), ("GET", Some("check.internal")));
@@ -73,6 +80,9 @@ fn a_start_waits_for_the_first_checks() {
         let proxy = Ringway::start(&config(&[dead_address(), origin.address], HTTP));
         assert_eq!(answers(&proxy, 10), BTreeSet::from(["a".to_owned()]));
         assert_eq!(proxy.health_flags(dead_address()), "/failed_active_hc");
+        let clusters = proxy.admin("GET", "/clusters");
+        let refused = format!("app::{}::health_check_failure::connect: ECONNREFUSED\n", dead_address());
+        assert!(clusters.text().contains(&refused), "{}", clusters.text());
     }
 }
 
@@ -121,6 +131,7 @@ fn events_are_lines_of_json() {
     }
     assert_eq!(events[0]["add_healthy_event"]["first_check"], true);
     assert_eq!(events[1]["eject_unhealthy_event"]["failure_type"], "ACTIVE");
+    assert_eq!(events[1]["eject_unhealthy_event"]["reason"], "status 500, expected 200");
     assert_eq!(events[2]["add_healthy_event"]["first_check"], false);
 }
 

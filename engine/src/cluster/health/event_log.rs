@@ -3,7 +3,7 @@
 //! A thread writes, so that a slow disk delays no check. The file is opened for each line: events are rare, and a rotated
 //! file is released without a signal. A FIFO gets the lines for which it has a reader and room.
 
-use super::Failure;
+use super::Missed;
 use crate::base::date::Civil;
 use crate::base::log_file;
 use crate::cluster::Host;
@@ -23,12 +23,12 @@ const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventKind {
+pub enum EventKind<'a> {
     /// The endpoint has become unhealthy.
-    EjectUnhealthy(Failure),
+    EjectUnhealthy(&'a Missed),
     /// A check failed: an endpoint's first one, or any one with `always_log_failures`.
     Failure {
-        failure: Failure,
+        missed: &'a Missed,
         first: bool,
     },
     /// The endpoint has become healthy.
@@ -40,7 +40,7 @@ pub enum EventKind {
 }
 
 pub struct Event<'a> {
-    pub kind: EventKind,
+    pub kind: EventKind<'a>,
     pub cluster: &'a str,
     pub host: &'a Host,
     pub check: &'a HealthCheckKind,
@@ -149,10 +149,13 @@ impl Event<'_> {
 
     fn what(&self) -> (&'static str, Value) {
         match self.kind {
-            EventKind::EjectUnhealthy(failure) => ("eject_unhealthy_event", json!({ "failure_type": failure.name() })),
-            EventKind::Failure { failure, first } => {
-                ("health_check_failure_event", json!({ "failure_type": failure.name(), "first_check": first }))
+            EventKind::EjectUnhealthy(Missed { failure, reason }) => {
+                ("eject_unhealthy_event", json!({ "failure_type": failure.name(), "reason": reason }))
             }
+            EventKind::Failure { missed: Missed { failure, reason }, first } => (
+                "health_check_failure_event",
+                json!({ "failure_type": failure.name(), "first_check": first, "reason": reason }),
+            ),
             EventKind::AddHealthy { first } => ("add_healthy_event", json!({ "first_check": first })),
             EventKind::Degraded => ("degraded_healthy_host", json!({})),
             EventKind::NoLongerDegraded => ("no_longer_degraded_host", json!({})),

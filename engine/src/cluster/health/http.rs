@@ -1,6 +1,6 @@
 //! The HTTP check: one request, and a look at the status of its response.
 
-use super::{Failure, Link, Verdict};
+use super::{Link, Missed, Verdict};
 use crate::cluster::Host;
 use crate::cluster::call::{CallError, Conversation, NoBody, Patience};
 use crate::http::{FieldId, Length, Message, Method, RequestHead, ResponseHead};
@@ -51,7 +51,7 @@ pub(super) async fn probe(check: &HttpHealthCheck, link: &mut Link, request: &Me
         };
         let result = match link.open_http().await {
             Ok(wire) => conversation.run(wire).await,
-            Err(failure) => return Verdict::failed(failure),
+            Err(missed) => return Verdict::failed(missed),
         };
         match result {
             Ok(()) => {
@@ -60,9 +60,9 @@ pub(super) async fn probe(check: &HttpHealthCheck, link: &mut Link, request: &Me
             }
             // The other end may have closed it just when the request came: that says nothing about its health.
             Err(CallError::Broken { begun: false, .. }) if link.is_reused() => link.close(),
-            Err(_) => {
+            Err(error) => {
                 link.close();
-                return Verdict::failed(Failure::Network);
+                return Verdict::failed(Missed::answer(&error));
             }
         }
     }
@@ -75,5 +75,6 @@ fn judge(check: &HttpHealthCheck, head: &ResponseHead) -> Verdict {
     }
     let retriable = is_in(&check.retriable_statuses);
     let excluded = head.fields.contains(FieldId::XEnvoyImmediateHealthCheckFail);
-    Verdict { excluded, ..Verdict::failed(Failure::Active { retriable }) }
+    let missed = Missed::status(head.status, &check.expected_statuses, retriable);
+    Verdict { excluded, ..Verdict::failed(missed) }
 }

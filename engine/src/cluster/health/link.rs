@@ -1,10 +1,9 @@
 //! The connection for one endpoint's checks.
 
-use super::Failure;
+use super::Missed;
 use crate::mux::{Upstream, h1};
 use crate::net::{ByteStream, Network, tls};
 use crate::ring::{Buf, Reactor, Segment};
-use crate::upstream::is_local_shortage;
 use ringway_config::model::Address;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -19,6 +18,8 @@ pub(super) struct Link {
     line: Line,
     /// A check has been made on it before.
     used: bool,
+    /// The bytes that came for a check of bytes.
+    pub received: Vec<u8>,
 }
 
 /// What checks speak on.
@@ -37,7 +38,8 @@ impl Link {
         addresses: Rc<[Address]>,
         tls: Option<Rc<tls::Connector>>,
     ) -> Self {
-        Self { reactor: reactor.clone(), network: network.clone(), addresses, tls, line: Line::None, used: false }
+        let (reactor, network) = (reactor.clone(), network.clone());
+        Self { reactor, network, addresses, tls, line: Line::None, used: false, received: Vec::new() }
     }
 
     /// Connects to `addresses` from now on and returns whether the first one is another. A connection to the old one says
@@ -69,19 +71,19 @@ impl Link {
 
     /// # Errors
     /// `Failure::Network` or `Failure::Local`.
-    async fn connect(&self) -> Result<ByteStream, Failure> {
-        let failure = |error| if is_local_shortage(&error) { Failure::Local } else { Failure::Network };
-        let (stream, index) = self.network.connect_any(&self.reactor, &self.addresses).await.map_err(failure)?;
+    async fn connect(&self) -> Result<ByteStream, Missed> {
+        let missed = |error| Missed::io("connect", &error);
+        let (stream, index) = self.network.connect_any(&self.reactor, &self.addresses).await.map_err(missed)?;
         let Some(connector) = &self.tls else { return Ok(stream) };
         let secured = tls::connect(stream, connector, &self.addresses[index], &self.reactor).await;
-        secured.map_err(|_| Failure::Network)
+        secured.map_err(|failure| Missed::tls(&failure))
     }
 
     /// Connect for an exchange of bytes, unless the connection of the check before is still there.
     ///
     /// # Errors
     /// `Failure::Network` or `Failure::Local`.
-    pub async fn open(&mut self) -> Result<(), Failure> {
+    pub async fn open(&mut self) -> Result<(), Missed> {
         self.sweep();
         self.used = matches!(self.line, Line::Plain(_));
         if !self.used {
@@ -94,7 +96,7 @@ impl Link {
     ///
     /// # Errors
     /// `Failure::Network` or `Failure::Local`.
-    pub async fn open_http(&mut self) -> Result<&mut Upstream, Failure> {
+    pub async fn open_http(&mut self) -> Result<&mut Upstream, Missed> {
         self.sweep();
         self.used = matches!(self.line, Line::Http(_));
         if !self.used {
@@ -102,7 +104,7 @@ impl Link {
         }
         match &mut self.line {
             Line::Http(wire) => Ok(wire),
-            Line::None | Line::Plain(_) => Err(Failure::Network),
+            Line::None | Line::Plain(_) => Err(Missed::closed()),
         }
     }
 
@@ -123,10 +125,12 @@ impl Link {
     ///
     /// # Errors
     /// `Failure::Network`.
-    pub async fn flush(&self) -> Result<(), Failure> {
+    pub async fn flush(&self) -> Result<(), Missed> {
         match &self.line {
-            Line::Plain(stream) => poll_fn(|_| stream.poll_flushed(0)).await.map_err(|_| Failure::Network),
-            Line::None | Line::Http(_) => Err(Failure::Network),
+            Line::Plain(stream) => {
+                poll_fn(|_| stream.poll_flushed(0)).await.map_err(|error| Missed::io("send", &error))
+            }
+            Line::None | Line::Http(_) => Err(Missed::closed()),
         }
     }
 
@@ -134,10 +138,10 @@ impl Link {
     ///
     /// # Errors
     /// `Failure::Network`.
-    pub async fn receive(&self) -> Result<Option<Buf>, Failure> {
+    pub async fn receive(&self) -> Result<Option<Buf>, Missed> {
         match &self.line {
-            Line::Plain(stream) => poll_fn(|_| stream.poll_recv()).await.map_err(|_| Failure::Network),
-            Line::None | Line::Http(_) => Err(Failure::Network),
+            Line::Plain(stream) => poll_fn(|_| stream.poll_recv()).await.map_err(|error| Missed::io("receive", &error)),
+            Line::None | Line::Http(_) => Err(Missed::closed()),
         }
     }
 

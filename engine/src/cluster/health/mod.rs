@@ -10,6 +10,7 @@
 mod event_log;
 mod http;
 mod link;
+mod missed;
 mod session;
 mod tcp;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod tests;
 pub(super) use event_log::{Event, EventKind};
 pub use event_log::{EventLog, Written};
 use link::Link;
+pub(super) use missed::Missed;
 pub(super) use session::{Session, Transition, interval};
 
 use super::{ClusterShared, HealthFlags, Host, Report};
@@ -80,9 +82,9 @@ impl Failure {
 }
 
 /// The result of one check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
-    pub result: Result<Passed, Failure>,
+    pub result: Result<Passed, Missed>,
     /// The endpoint asks to be left out of load balancing: `x-envoy-immediate-health-check-fail`.
     pub excluded: bool,
 }
@@ -92,8 +94,8 @@ impl Verdict {
         Self { result: Ok(Passed { degraded }), excluded: false }
     }
 
-    fn failed(failure: Failure) -> Self {
-        Self { result: Err(failure), excluded: false }
+    fn failed(missed: Missed) -> Self {
+        Self { result: Err(missed), excluded: false }
     }
 }
 
@@ -149,7 +151,14 @@ impl Prober {
         if verdict.is_none() || !self.check.reuse_connection {
             self.link.close();
         }
-        verdict.unwrap_or(Verdict::failed(Failure::Timeout))
+        let received = std::mem::take(&mut self.link.received);
+        verdict.unwrap_or_else(|| {
+            let expected: &[_] = match &self.check.kind {
+                HealthCheckKind::Tcp(check) => &check.receive,
+                HealthCheckKind::Http(_) => &[],
+            };
+            Verdict::failed(Missed::timeout(self.check.timeout, expected, &received))
+        })
     }
 
     /// Waits until the next check. A connection that the endpoint closes meanwhile is closed here, too.

@@ -1,6 +1,6 @@
 //! The TCP check: a connection, and what comes over it.
 
-use super::{Failure, Link, Verdict};
+use super::{Link, Missed, Verdict};
 use ringway_config::model::TcpHealthCheck;
 
 /// Received bytes that are looked through; an endpoint that sends more without what is expected fails.
@@ -9,44 +9,48 @@ const RECEIVE_MAX: usize = 1024 * 1024;
 pub(super) async fn probe(check: &TcpHealthCheck, link: &mut Link) -> Verdict {
     loop {
         let result = exchange(check, link).await;
-        match result {
-            Ok(()) if check.receive.is_empty() => link.close(),
-            Ok(()) => link.keep(),
-            Err(_) => link.close(),
+        match &result {
+            Ok(()) if !check.receive.is_empty() => link.keep(),
+            Ok(()) | Err(_) => link.close(),
         }
         match result {
             Ok(()) => return Verdict::passed(false),
             // The other end may have closed it at any moment since the last check.
             Err(Broken { started: false, .. }) if link.is_reused() => {}
-            Err(Broken { failure, .. }) => return Verdict::failed(failure),
+            Err(Broken { missed, .. }) => return Verdict::failed(missed),
         }
     }
 }
 
-#[derive(Clone, Copy)]
 struct Broken {
-    failure: Failure,
+    missed: Missed,
     /// Some bytes had come.
     started: bool,
 }
 
 async fn exchange(check: &TcpHealthCheck, link: &mut Link) -> Result<(), Broken> {
-    let silent = |failure| Broken { failure, started: false };
-    link.open().await.map_err(|failure| Broken { failure, started: true })?;
+    let silent = |missed| Broken { missed, started: false };
+    link.received.clear();
+    link.open().await.map_err(|missed| Broken { missed, started: true })?;
     if !check.send.is_empty() {
         link.send(&check.send);
         link.flush().await.map_err(silent)?;
     }
-    let mut received = Vec::new();
-    while !matches(&check.receive, &received) {
-        let started = !received.is_empty();
+    while !matches(&check.receive, &link.received) {
+        let started = !link.received.is_empty();
         match link.receive().await {
-            Ok(Some(buf)) if received.len() + buf.len() <= RECEIVE_MAX => received.extend_from_slice(&buf),
-            Ok(Some(_)) => return Err(Broken { failure: Failure::Network, started: true }),
-            Ok(None) | Err(_) => return Err(Broken { failure: Failure::Network, started }),
+            Ok(Some(buf)) if link.received.len() + buf.len() <= RECEIVE_MAX => link.received.extend_from_slice(&buf),
+            Ok(Some(_)) => return Err(Broken { missed: unlike(check, link), started: true }),
+            Ok(None) => return Err(Broken { missed: unlike(check, link), started }),
+            Err(missed) => return Err(Broken { missed, started }),
         }
     }
     Ok(())
+}
+
+/// What came is not what was expected, and nothing more comes or is read.
+fn unlike(check: &TcpHealthCheck, link: &Link) -> Missed {
+    Missed::payload(&check.receive, &link.received)
 }
 
 /// Whether every pattern occurs, each behind the one before (Envoy: PayloadMatcher::match).

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod moving;
+mod reasons;
 mod several;
 
 use super::*;
@@ -444,6 +445,8 @@ fn tcp_checks() {
     world.pass(6);
     assert!(world.is_failed());
     assert_eq!(world.stats(&["network_failure"]), [2], "what is expected did not come in time");
+    let reason = world.shared.hosts()[0].state.failure();
+    assert_eq!(reason.as_deref(), Some(r#"timeout after 1s: received "PONG+", expected "+" and then "PONG""#));
 }
 
 /// One line of JSON for each event, in Envoy's form.
@@ -460,9 +463,9 @@ fn events() {
     world.pass(5);
     let expected = [
         "add_healthy_event\":{\"first_check\":true}",
-        "eject_unhealthy_event\":{\"failure_type\":\"ACTIVE\"}",
-        "health_check_failure_event\":{\"failure_type\":\"ACTIVE\",\"first_check\":false}",
-        "health_check_failure_event\":{\"failure_type\":\"ACTIVE\",\"first_check\":false}",
+        "eject_unhealthy_event\":{\"failure_type\":\"ACTIVE\",\"reason\":\"status 503, expected 200\"}",
+        "health_check_failure_event\":{\"failure_type\":\"ACTIVE\",\"first_check\":false,\"reason\":\"status 503, expected 200\"}",
+        "health_check_failure_event\":{\"failure_type\":\"ACTIVE\",\"first_check\":false,\"reason\":\"status 503, expected 200\"}",
         "add_healthy_event\":{\"first_check\":false}",
         "degraded_healthy_host\":{}",
     ];
