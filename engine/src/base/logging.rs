@@ -66,3 +66,26 @@ pub fn set(directives: &str) -> Result<(), String> {
     let handle = HANDLE.get().ok_or("the program log is not ours to change")?;
     handle.reload(filter).map_err(|error| error.to_string())
 }
+
+/// What `act` logs on this thread, at all levels, for tests.
+#[cfg(test)]
+pub(crate) fn captured(act: impl FnOnce()) -> String {
+    use std::sync::{Arc, Mutex};
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+    impl Write for Kept {
+        fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(event);
+            Ok(event.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let kept = Kept::default();
+    let writer = kept.clone();
+    let output = fmt::layer().with_writer(move || writer.clone()).with_ansi(false).without_time();
+    tracing::subscriber::with_default(Registry::default().with(output), act);
+    let bytes = kept.0.lock().expect("no panic").clone();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

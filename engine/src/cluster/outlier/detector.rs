@@ -6,6 +6,7 @@ use super::rates::{NO_RATE, Origin, Tally, threshold};
 use super::shared::OutlierShared;
 use crate::base::clock::{Nanos, nanos};
 use crate::base::random::Random;
+use crate::base::span::Span;
 use crate::cluster::host::{Health, HealthFlags, Host, HostState};
 use crate::cluster::members::ClusterShared;
 use crate::stats::{Counter, OutlierStats};
@@ -35,7 +36,18 @@ struct Monitored {
     jitter: Nanos,
     /// Ejected beyond `max_ejection_percent`, which holds while its priority has another usable endpoint.
     beyond: bool,
+    /// What the log said was not enforced since the last ejection, and when.
+    said: Vec<((Ejection, Kept), Nanos)>,
     seen: [Tally; 2],
+}
+
+/// Why an endpoint that is detected stays in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// By its percentage of ejections to enforce.
+    BySetting,
+    /// Too many are ejected.
+    ByPercentage,
 }
 
 impl Monitored {
@@ -85,6 +97,7 @@ impl Detector {
                 multiplier: 0,
                 jitter: 0,
                 beyond: false,
+                said: Vec::new(),
                 seen: Origin::ALL.map(|origin| Tally::of(origin, &host.state.stats)),
             });
             self.monitored.insert(key, monitored);
@@ -229,43 +242,70 @@ impl Detector {
         }
         if beyond && !(self.config.always_eject_one_host && self.active == 0 && self.has_usable_next_to(key)) {
             self.stats.ejections_overflow.inc();
-            return;
+            return self.say_not_enforced(key, ejection, rates, Kept::ByPercentage, now);
         }
         let Some(monitored) = self.monitored.get_mut(&key) else { return };
         let (enforced, counter) = enforcement(&self.config, &self.stats, ejection);
-        let enforce = random.below(100) < enforced.into();
-        if enforce {
-            monitored.ejections += 1;
-            monitored.beyond = beyond;
-            monitored.ejected_at = now;
-            let jitter = nanos(self.config.max_ejection_time_jitter);
-            monitored.jitter = random.below(jitter.saturating_add(1));
-            let base = nanos(self.config.base_ejection_time);
-            let longest = nanos(self.config.max_ejection_time).saturating_add(base);
-            if base.saturating_mul(monitored.multiplier.into()) < longest {
-                monitored.multiplier += 1;
-            }
-            self.stats.ejections_enforced_total.inc();
-            counter.inc();
-            self.cluster.set_flag(&monitored.host, HealthFlags::FAILED_OUTLIER_CHECK, true);
+        if random.below(100) >= enforced.into() {
+            return self.say_not_enforced(key, ejection, rates, Kept::BySetting, now);
         }
-        let (rate, least) = rates.unzip();
+        monitored.ejections += 1;
+        monitored.beyond = beyond;
+        monitored.ejected_at = now;
+        monitored.said.clear();
+        let jitter = nanos(self.config.max_ejection_time_jitter);
+        monitored.jitter = random.below(jitter.saturating_add(1));
+        let base = nanos(self.config.base_ejection_time);
+        let longest = nanos(self.config.max_ejection_time).saturating_add(base);
+        if base.saturating_mul(monitored.multiplier.into()) < longest {
+            monitored.multiplier += 1;
+        }
+        self.stats.ejections_enforced_total.inc();
+        counter.inc();
+        self.cluster.set_flag(&monitored.host, HealthFlags::FAILED_OUTLIER_CHECK, true);
         let monitored = &self.monitored[&key];
-        let time = enforce.then(|| Duration::from_nanos(self.ejection_time(monitored)));
+        let time = Span(Duration::from_nanos(self.ejection_time(monitored)));
         let (name, host, number) = (&self.cluster.config.name, &monitored.host.name, monitored.ejections);
-        let reason = ejection.name();
-        if enforce {
-            tracing::warn!(
+        let (reason, (rate, least)) = (ejection.name(), rates.unzip());
+        tracing::warn!(
+            target: "ringway::outlier",
+            cluster = %name, %host, reason, enforced = true, %time, number, success_rate = rate, threshold = least,
+            "ejected"
+        );
+        self.set_active(self.active + 1);
+    }
+
+    /// Told once an interval for each endpoint and reason: one that fails and stays in may be detected many times a second.
+    fn say_not_enforced(
+        &mut self,
+        key: *const HostState,
+        ejection: Ejection,
+        rates: Option<(f64, f64)>,
+        why: Kept,
+        now: Nanos,
+    ) {
+        let endpoints = self.monitored.len();
+        let Some(Monitored { said, host, .. }) = self.monitored.get_mut(&key) else { return };
+        let interval = nanos(self.config.interval);
+        match said.iter_mut().find(|(said, _)| *said == (ejection, why)) {
+            Some((_, at)) if now.saturating_sub(*at) < interval => return,
+            Some((_, at)) => *at = now,
+            None => said.push(((ejection, why), now)),
+        }
+        let (cluster, host, reason) = (&self.cluster.config.name, &host.name, ejection.name());
+        let (rate, least) = rates.unzip();
+        match why {
+            Kept::BySetting => tracing::info!(
                 target: "ringway::outlier",
-                cluster = %name, %host, reason, ?time, number, success_rate = rate, threshold = least, "ejected"
-            );
-            self.set_active(self.active + 1);
-        } else {
-            tracing::info!(
+                %cluster, %host, reason, enforced = false, success_rate = rate, threshold = least,
+                "would be ejected, but {} does not enforce it", ejection.enforcing_key()
+            ),
+            Kept::ByPercentage => tracing::warn!(
                 target: "ringway::outlier",
-                cluster = %name, %host, reason, success_rate = rate, threshold = least,
-                "would be ejected, but the configuration does not enforce it"
-            );
+                %cluster, %host, reason, enforced = false, success_rate = rate, threshold = least,
+                ejected = self.active, endpoints,
+                "would be ejected, but max_ejection_percent is reached"
+            ),
         }
     }
 
@@ -281,10 +321,10 @@ impl Detector {
         ];
         counters.into_iter().for_each(|counter| counter.store(0, Relaxed));
         self.cluster.set_flag(host, HealthFlags::FAILED_OUTLIER_CHECK, false);
-        let after = Duration::from_nanos(now.saturating_sub(monitored.ejected_at));
+        let after = Span(Duration::from_nanos(now.saturating_sub(monitored.ejected_at)));
         tracing::info!(
             target: "ringway::outlier",
-            cluster = %self.cluster.config.name, host = %host.name, reason, ?after, "back in"
+            cluster = %self.cluster.config.name, host = %host.name, reason, %after, "back in"
         );
         self.set_active(self.active.saturating_sub(1));
     }

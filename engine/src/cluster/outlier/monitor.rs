@@ -57,7 +57,7 @@ pub enum Ejection {
 }
 
 impl Ejection {
-    /// The name in the log; the key that enforces the ejection is named after it.
+    /// The name in the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Consecutive5xx => "consecutive_5xx",
@@ -67,6 +67,19 @@ impl Ejection {
             Self::SuccessRateLocalOrigin => "local_origin_success_rate",
             Self::FailurePercentage => "failure_percentage",
             Self::FailurePercentageLocalOrigin => "failure_percentage_local_origin",
+        }
+    }
+
+    /// The key that says how many of these ejections are enforced.
+    pub(super) fn enforcing_key(self) -> &'static str {
+        match self {
+            Self::Consecutive5xx => "enforcing_consecutive_5xx",
+            Self::ConsecutiveGatewayFailure => "enforcing_consecutive_gateway_failure",
+            Self::ConsecutiveLocalOriginFailure => "enforcing_consecutive_local_origin_failure",
+            Self::SuccessRate => "enforcing_success_rate",
+            Self::SuccessRateLocalOrigin => "enforcing_local_origin_success_rate",
+            Self::FailurePercentage => "enforcing_failure_percentage",
+            Self::FailurePercentageLocalOrigin => "enforcing_failure_percentage_local_origin",
         }
     }
 }

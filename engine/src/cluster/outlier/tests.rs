@@ -3,6 +3,7 @@
 use super::rates::NO_RATE;
 use super::{Detector, Ejection, Origin, Outcome};
 use crate::base::clock::Nanos;
+use crate::base::logging::captured;
 use crate::base::random::Random;
 use crate::cluster::testing::{cluster, endpoint};
 use crate::cluster::{CONTROL, ClusterShared, HealthFlags, Host, Report};
@@ -295,6 +296,40 @@ fn what_is_not_enforced_is_only_counted() {
     let mut off = World::new(10, |config| config.consecutive_5xx = None);
     off.see(0, Outcome::Status(500), 50);
     assert_eq!(off.stat("ejections_detected_consecutive_5xx"), 0);
+}
+
+/// Envoy: logEject with `enforced: false`, and here also of an endpoint that stays because too many are out.
+#[test]
+fn what_is_not_enforced_is_told_once_an_interval() {
+    let lines = |log: &str, text: &str| log.lines().filter(|line| line.contains(text)).count();
+    let setting = "would be ejected, but enforcing_consecutive_5xx does not enforce it";
+    let log = captured(|| {
+        let mut world = World::new(10, |config| config.enforcing_consecutive_5xx = 0);
+        world.see(0, Outcome::Status(500), 50);
+        world.see(1, Outcome::Status(500), 5);
+        world.interval();
+        world.see(0, Outcome::Status(500), 50);
+    });
+    assert_eq!(lines(&log, setting), 3, "{log}");
+    assert!(
+        log.contains("INFO") && log.contains("host=10.0.0.1:80 reason=\"consecutive_5xx\" enforced=false"),
+        "{log}"
+    );
+    let percentage = "would be ejected, but max_ejection_percent is reached";
+    let log = captured(|| {
+        let mut world = World::new(3, |_| ());
+        (0..3).for_each(|index| world.see(index, Outcome::Status(500), 25));
+        // The first one is back, and the next one goes.
+        assert_eq!(world.intervals_until_back(), 3);
+        world.see(1, Outcome::Status(500), 5);
+        assert_eq!(world.ejected(), [1]);
+        world.see(2, Outcome::Status(500), 5);
+    });
+    assert_eq!(lines(&log, percentage), 3, "{log}");
+    let told = "host=10.0.0.2:80 reason=\"consecutive_5xx\" enforced=false ejected=1 endpoints=3";
+    assert!(log.contains("WARN") && log.contains(told), "{log}");
+    let ejected = "host=10.0.0.1:80 reason=\"consecutive_5xx\" enforced=true time=30s number=1";
+    assert!(log.contains(ejected) && log.contains("after=30s"), "{log}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn failures_have_reasons() {
     assert_eq!(reason(&world), None);
     for (behaviour, expected) in [
         (BUSY, "status 503, expected 200"),
-        (answer("220 mail.example.com ESMTP\r\n"), "invalid response: http1.invalid_status_line"),
+        (answer("220 mail.example.com ESMTP\r\n"), "invalid response: http1.invalid_version"),
         (answer("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n"), "timeout after 1s"),
         (Behaviour::Close, "connection closed, expected a response"),
         (
