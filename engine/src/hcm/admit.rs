@@ -5,7 +5,8 @@ use super::connection::Connection;
 use super::manager::Hcm;
 use super::named_fields::NamedFields;
 use crate::http::{
-    Exchange, Field, FieldId, Fields, HeadView, RequestId, Scheme, Span, TargetForm, grammar, path, split_port,
+    Exchange, Field, FieldId, Fields, HeadView, Message, RequestHead, RequestId, Scheme, Span, TargetForm, Version,
+    grammar, path, split_port,
 };
 use crate::net::Arrival;
 use crate::route::rewrite;
@@ -46,10 +47,53 @@ pub(super) fn admit(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange)
             return Admission::Underscore;
         }
     }
-    if exchange.request.head.fields.contains_any(FORWARDED) {
-        note_forwarded(hcm, &peer);
+    if exchange.request.head.fields.contains_any(NOTED) {
+        note(hcm, &peer, exchange);
     }
     admit_head(&hcm.config, &peer, exchange, || hcm.shard.reactor.random().uuid())
+}
+
+fn note(hcm: &Hcm, peer: &Peer<'_>, exchange: &mut Exchange) {
+    if exchange.request.head.fields.contains_any(FORWARDED) {
+        note_forwarded(hcm, peer);
+    }
+    if asks_upgrade(&exchange.request) {
+        note_upgrade(hcm, peer, exchange);
+    }
+}
+
+/// Both headers must say so, and those of HTTP/1.0 mean nothing (RFC 9110 section 7.8).
+fn asks_upgrade(request: &Message<RequestHead>) -> bool {
+    let (head, view) = (&request.head, request.view());
+    let names_it = |field: &Field| {
+        field
+            .value
+            .of(view)
+            .split(|byte| *byte == b',')
+            .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    };
+    head.fields.contains(FieldId::Upgrade)
+        && head.version == Version::Http11
+        && head.fields.all(FieldId::Connection).any(names_it)
+}
+
+/// The request stays HTTP and goes on without the two headers. Log and details say so, since an upstream that expects an
+/// upgrade may answer anything.
+#[cold]
+fn note_upgrade(hcm: &Hcm, peer: &Peer<'_>, exchange: &mut Exchange) {
+    hcm.stats.downstream_rq_ws_on_non_ws_route.inc();
+    exchange.facts.upgrade_dropped = true;
+    if !hcm.headers.is_first_upgrade() {
+        return;
+    }
+    let protocol = exchange.request.head.fields.value(FieldId::Upgrade, exchange.request.view()).unwrap_or_default();
+    tracing::warn!(
+        target: "ringway::http",
+        stat_prefix = hcm.config.stat_prefix,
+        peer = %String::from_utf8_lossy(peer.text),
+        upgrade = %protocol.escape_ascii(),
+        "a request asks for an upgrade of its connection, which is not supported: it is served as plain HTTP (said once)"
+    );
 }
 
 /// Say once that a peer forwards requests without being believed: it is a client that tries, or the configuration does not
@@ -149,6 +193,9 @@ const NEVER: u128 = Fields::set_of(&[FieldId::Proxy]);
 
 /// What a proxy says of the request that it forwards.
 const FORWARDED: u128 = Fields::set_of(&[FieldId::XForwardedFor, FieldId::XForwardedProto]);
+
+/// Headers that make a request worth a second look.
+const NOTED: u128 = FORWARDED | Fields::set_of(&[FieldId::Upgrade]);
 
 /// Whether the peer's word counts in those. A peer on a Unix socket is a proxy on this machine that the path's permissions
 /// let in.

@@ -20,6 +20,8 @@ pub struct HeaderTable {
     pub(super) named: NamedFields,
     /// A peer that is not trusted has said for what client or over what scheme it forwards a request.
     has_forwarded: AtomicBool,
+    /// A request has asked for an upgrade of its connection.
+    has_upgrade: AtomicBool,
     own: Headers,
     /// Empty where only the connection manager has any.
     hosts: Vec<Host>,
@@ -49,9 +51,13 @@ impl Headers {
 
 impl HeaderTable {
     /// Whether this is the first request that a peer forwards without being trusted, on any shard.
-    #[cold]
     pub(super) fn is_first_forwarded(&self) -> bool {
-        !self.has_forwarded.load(Ordering::Relaxed) && !self.has_forwarded.swap(true, Ordering::Relaxed)
+        is_first(&self.has_forwarded)
+    }
+
+    /// Whether this is the first request that asks for an upgrade, on any shard.
+    pub(super) fn is_first_upgrade(&self) -> bool {
+        is_first(&self.has_upgrade)
     }
 
     pub fn new(hcm: &model::Hcm) -> Self {
@@ -73,6 +79,7 @@ impl HeaderTable {
         };
         let mut table = Self {
             has_forwarded: AtomicBool::new(false),
+            has_upgrade: AtomicBool::new(false),
             named: NamedFields::new(hcm),
             own: Headers::new(&hcm.mutations),
             hosts: hcm.virtual_hosts.iter().map(host).collect(),
@@ -94,4 +101,10 @@ impl HeaderTable {
         let cluster = route.zip(weighted).and_then(|(route, weighted)| route.weighted.get(weighted));
         [cluster, route.map(|route| &route.headers), Some(&host.headers), Some(&self.own)]
     }
+}
+
+/// Stores only once: the cache line stays with all shards.
+#[cold]
+fn is_first(seen: &AtomicBool) -> bool {
+    !seen.load(Ordering::Relaxed) && !seen.swap(true, Ordering::Relaxed)
 }

@@ -49,6 +49,8 @@ pub struct Facts {
     pub redirects: u32,
     /// A retry was asked for, but the request's body was too large to be kept for it.
     pub retry_abandoned: bool,
+    /// The client asked for an upgrade of the connection, which is not served.
+    pub upgrade_dropped: bool,
     /// The client asked for 204 instead of 504 when time is over (x-envoy-upstream-rq-timeout-alt-response).
     pub timeout_is_204: bool,
     /// Response flags, apart from those of the fault that ended the exchange.

@@ -327,6 +327,8 @@ with_tls_statistics! { {
         counter downstream_rq_match_cost_exceeded;
         /// Requests with x-forwarded-for or x-forwarded-proto of peers that are not trusted; Ringway's own
         counter downstream_rq_forwarded_not_trusted;
+        /// Requests that asked for an upgrade of their connection, such as WebSocket, and were served without it
+        counter downstream_rq_ws_on_non_ws_route;
         /// Headers dropped because of a `_` in their names
         counter dropped_headers_with_underscores;
         /// Requests refused because of a `_` in the name of a header

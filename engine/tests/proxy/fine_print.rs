@@ -76,6 +76,32 @@ fn what_is_known_of_a_refused_request_is_logged() {
     assert!(last.starts_with("GET /xxx") && last.ends_with(" 414 http1.url_too_long -"), "{last}");
 }
 
+/// The request is served without it, and counter, details and log say so.
+#[test]
+fn an_upgrade_that_is_not_served_is_told() {
+    let origin = Origin::answering(|_| response(426, &[], ""));
+    let proxy = logging(origin.address, "{ path = \"DIR/log\", format = \"%RESPONSE_CODE% %RESPONSE_CODE_DETAILS%\" }");
+    let websocket = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n";
+    let requests = [
+        ("HTTP/1.1", websocket, "426 via_upstream{upgrade_dropped}"),
+        ("HTTP/1.1", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n", "426 via_upstream{upgrade_dropped}"),
+        // None of these asks for one.
+        ("HTTP/1.1", "Upgrade: websocket\r\n", "426 via_upstream"),
+        ("HTTP/1.1", "Connection: Upgrade\r\n", "426 via_upstream"),
+        ("HTTP/1.0", websocket, "426 via_upstream"),
+    ];
+    for (at, (version, fields, line)) in requests.into_iter().enumerate() {
+        let mut client = proxy.connect();
+        client.send(format!("GET / {version}\r\nHost: h\r\n{fields}\r\n").as_bytes());
+        assert_eq!(client.response().status(), 426);
+        assert_eq!(proxy.log_lines("log", at + 1)[at], line, "{fields}");
+        assert_eq!(origin.last().field("upgrade"), None);
+    }
+    assert_eq!(proxy.stat("http.ingress_http.downstream_rq_ws_on_non_ws_route"), 2);
+    proxy.wait_for_log("upgrade=websocket");
+    assert_eq!(proxy.stderr().matches("it is served as plain HTTP").count(), 1, "{}", proxy.stderr());
+}
+
 /// What a request may cost is bounded, also where a pattern is such that a text can be made for it.
 #[test]
 fn a_request_that_would_cost_too_much_to_compare_is_refused() {
