@@ -318,11 +318,11 @@ impl Watched {
 
     /// Keeps why a check failed, or that it finds the endpoint healthy. `/clusters` shows the first check that fails.
     fn note(&self, host: &Arc<Host>, index: usize, reason: Option<&str>) {
-        if let Some(checked) = self.checked.borrow_mut().get_mut(&Arc::as_ptr(&host.state)) {
-            if checked.reasons[index].as_deref() != reason {
-                checked.reasons[index] = reason.map(Into::into);
-                host.state.set_failure(checked.reasons.iter().flatten().next().cloned());
-            }
+        if let Some(checked) = self.checked.borrow_mut().get_mut(&Arc::as_ptr(&host.state))
+            && checked.reasons[index].as_deref() != reason
+        {
+            checked.reasons[index] = reason.map(Into::into);
+            host.state.set_failure(checked.reasons.iter().flatten().next().cloned());
         }
     }
 
