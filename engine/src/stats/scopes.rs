@@ -1,13 +1,11 @@
-//! All statistics. Names and meanings are Envoy's (listener stats, HTTP connection manager stats, router
-//! stats, cluster stats, server statistics) unless the help text says that it is Ringway's own. Those of HTTP filters are in
-//! filters.rs.
-
-use std::sync::Arc;
+//! All statistics. Names and meanings are Envoy's (listener, HTTP connection manager, router, cluster and server statistics)
+//! unless the help text says that it is Ringway's own. Those of HTTP filters are in filters.rs.
 
 use super::declare::declare_statistics;
 use super::filters::with_filter_statistics;
 use super::ssl::{with_tls_scopes, with_tls_statistics};
 use super::{Cell, CellKind, Counter, Descriptor, Gauge, Histogram, Scope, StatusCodes};
+use std::sync::Arc;
 
 with_tls_statistics! { {
     /// Access log sinks, all of them together: `access_log.<statistic>`. Ringway's own.

@@ -17,6 +17,7 @@ mod connections;
 mod decompression;
 mod deploy;
 mod dns;
+mod dns_failures;
 mod drain;
 mod exhaustion;
 mod explain;
