@@ -41,6 +41,10 @@ fn pair(certificate: &str, key: &str) -> Certificate {
     Certificate { chain: pem(certificate), key: pem(key) }
 }
 
+fn by(ca: &str) -> Validation {
+    Validation { ca: Some(pem(ca)), ..Validation::default() }
+}
+
 fn every_parameter() -> TlsParameters {
     use CipherSuite::*;
     TlsParameters {
@@ -81,8 +85,7 @@ fn a_cluster_has_every_default() {
     let expected = UpstreamTls {
         place: Place::default(),
         sni: None,
-        ca: None,
-        accept_untrusted: false,
+        validation: Validation::default(),
         certificate: None,
         parameters: every_parameter(),
         session_resumption: true,
@@ -112,7 +115,7 @@ fn a_listener_has_all_that_is_written() {
         },
         alpn_protocols: vec!["http/1.0".into(), "http/1.1".into()],
         session_tickets: false,
-        client_certificate: Some(ClientCertificate { ca: pem("conf/ca.pem"), required: false }),
+        client_certificate: Some(ClientCertificate { validation: by("conf/ca.pem"), required: false }),
         handshake_timeout: Duration::from_secs(1),
     };
     assert_eq!(tls, expected);
@@ -129,8 +132,7 @@ fn a_cluster_has_all_that_is_written() {
     let expected = UpstreamTls {
         place: Place::default(),
         sni: Some("www.example.com".into()),
-        ca: Some(pem("conf/ca.pem")),
-        accept_untrusted: false,
+        validation: by("conf/ca.pem"),
         certificate: Some(pair("conf/own.pem", "conf/own.key")),
         parameters: TlsParameters {
             min_version: TlsVersion::V1_2,
@@ -141,8 +143,8 @@ fn a_cluster_has_all_that_is_written() {
         session_resumption: false,
     };
     assert_eq!(tls, expected);
-    assert!(upstream("{ accept_untrusted = true }").accept_untrusted);
-    assert!(!upstream("{ accept_untrusted = false, ca = \"ca.pem\" }").accept_untrusted);
+    assert!(upstream("{ accept_untrusted = true }").validation.accept_untrusted);
+    assert!(!upstream("{ accept_untrusted = false, ca = \"ca.pem\" }").validation.accept_untrusted);
 }
 
 #[test]
@@ -172,8 +174,8 @@ fn every_file_is_needed_at_its_place() {
     let files = [
         &down.certificates[0].chain,
         &down.certificates[0].key,
-        &down.client_certificate.as_ref().unwrap().ca,
-        up.ca.as_ref().unwrap(),
+        down.client_certificate.as_ref().unwrap().validation.ca.as_ref().unwrap(),
+        up.validation.ca.as_ref().unwrap(),
         &own.chain,
         &own.key,
     ];
@@ -234,4 +236,38 @@ fn the_quick_start_means_what_envoys_does() {
     assert!(matches!(forward.target, ClusterTarget::Cluster(0)));
     let admin = config.admin.as_ref().unwrap();
     assert_eq!(admin.access_log.as_deref(), Some(Path::new("/tmp/admin_access.log")));
+}
+
+#[test]
+fn what_a_certificate_must_be() {
+    let hash = "ab".repeat(32);
+    let spki = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+    let keys = format!(
+        "subject_alt_names = [{{ type = \"uri\", prefix = \"spiffe://a/\" }}, {{ type = \"ip\", exact = \"FD00:0::1\" }}, \
+         {{ type = \"other\", oid = \"1.2.840\", exact = \"x\", ignore_case = true }}], \
+         verify_certificate_hash = [\"{hash}\"], verify_certificate_spki = [\"{spki}\"], ca = \"ca.pem\""
+    );
+    let name = |kind, value, ignore_case| SubjectAltName { kind, value: StringMatch { kind: value, ignore_case } };
+    let expected = Validation {
+        subject_alt_names: vec![
+            name(SanKind::Uri, StringMatchKind::Prefix("spiffe://a/".into()), false),
+            name(SanKind::Ip, StringMatchKind::Exact("fd00::1".into()), false),
+            name(SanKind::Other(vec![0x2a, 0x86, 0x48]), StringMatchKind::Exact("x".into()), true),
+        ],
+        certificate_hashes: vec![[0xab; 32]],
+        ..by("conf/ca.pem")
+    };
+    let client = with_pair(&format!("client_certificate = {{ {keys} }}")).client_certificate.unwrap();
+    for validation in [client.validation, upstream(&format!("{{ {keys} }}")).validation] {
+        assert_eq!(validation.spki_hashes[0][..2], [0xe3, 0xb0]);
+        assert_eq!(Validation { spki_hashes: vec![], ..validation }, expected);
+    }
+    let untrusted = with_pair("client_certificate = { accept_untrusted = true, ca = \"ca.pem\" }").client_certificate;
+    assert_eq!(untrusted.unwrap().validation, Validation { accept_untrusted: true, ..by("conf/ca.pem") });
+    // A pin needs no authority, and so none of the system's.
+    let pinned = load(&format!(
+        "[[listeners]]\naddress = \"127.0.0.1:10000\"\n{ROUTES}\n[[clusters]]\nname = \"app\"\n\
+         endpoints = [\"127.0.0.1:8443\"]\ntls = {{ verify_certificate_hash = [\"{hash}\"] }}\n"
+    ));
+    assert!(!pinned.needs.iter().any(|need| need.what == Needed::Authorities));
 }

@@ -41,7 +41,10 @@ pub use runtime::{Admin, Runtime, ShardCount};
 pub use socket::SocketMode;
 pub use source::{AddressCondition, ranges};
 pub use template::{Template, TemplateRewrite};
-pub use tls::{DownstreamTls, UpstreamTls, all_groups, all_suites, group_name, suite_name};
+pub use tls::{
+    CertificateHash, ClientCertificate, DownstreamTls, SanType, SpkiHash, SubjectAltName, UpstreamTls, all_groups,
+    all_suites, group_name, suite_name,
+};
 
 use crate::reader::{List, Shape, TableSpec, table};
 

@@ -2,9 +2,11 @@
 
 mod algorithms;
 mod names;
+mod validation;
 
 pub use algorithms::{all_groups, all_suites, group_name, suite_name};
 pub use names::{AlpnProtocol, ServerName};
+pub use validation::{CertificateHash, SanType, SpkiHash, SubjectAltName};
 
 use crate::model::{CipherSuite, Group, TlsVersion};
 use crate::reader::{FilePath, List, Time, table};
@@ -59,14 +61,26 @@ table! {
 }
 
 table! {
-    /// Certificates of clients (nginx: ssl_verify_client, HAProxy: verify required).
+    /// Certificates of clients (nginx: ssl_verify_client, HAProxy: verify required). At least one of `ca`,
+    /// `verify_certificate_hash`, `verify_certificate_spki` and `accept_untrusted` is written: [TLS](TLS.md#mutual-tls).
     ClientCertificate at "listeners[].tls.client_certificate", example "mutual-tls.toml" {
         /// File with the authorities that issue them, in PEM (Envoy: trusted_ca, nginx: ssl_client_certificate, HAProxy:
         /// ca-file).
-        ca: FilePath, required;
+        ca: FilePath, optional "the issuer does not count";
         /// Refuse clients that have none (Envoy: require_client_certificate). A certificate that is shown must be valid in
-        /// any case.
+        /// any case, unless `accept_untrusted`.
         required: bool, default "true";
+        /// One of the alternative names in the certificate must match one of these (Envoy: match_typed_subject_alt_names).
+        /// Needs `ca`.
+        subject_alt_names: List<SubjectAltName>, optional "any name will do";
+        /// SHA-256 of the permitted certificates, in hexadecimal digits, with or without colons: `openssl x509 -in client.pem
+        /// -noout -fingerprint -sha256`. A certificate must be in this list or its key in `verify_certificate_spki`.
+        verify_certificate_hash: List<CertificateHash>, optional "any certificate will do";
+        /// SHA-256 of the permitted public keys (SubjectPublicKeyInfo), in base64.
+        verify_certificate_spki: List<SpkiHash>, optional "any key will do";
+        /// Serve clients whose certificate is not what it must be (Envoy: trust_chain_verification = ACCEPT_UNTRUSTED, nginx:
+        /// optional_no_ca). That they have its key is verified nevertheless.
+        accept_untrusted: bool, default "false";
     }
 }
 
@@ -80,7 +94,15 @@ table! {
         sni: ServerName, optional "that of the endpoint";
         /// File with the authorities that are trusted, in PEM (Envoy: trusted_ca). A relative path starts at the directory of
         /// the configuration file. Excludes `accept_untrusted`.
-        ca: FilePath, optional "those that the system trusts";
+        ca: FilePath, optional "those that the system trusts, or with pins any";
+        /// One of the alternative names in the certificate must match one of these (Envoy: match_typed_subject_alt_names),
+        /// instead of the name that is asked for.
+        subject_alt_names: List<SubjectAltName>, optional "the name that is asked for, see `sni`";
+        /// SHA-256 of the permitted certificates, in hexadecimal digits, with or without colons. A certificate must be in this
+        /// list or its key in `verify_certificate_spki`. Without `ca`, that is enough: neither issuer nor name nor dates count.
+        verify_certificate_hash: List<CertificateHash>, optional "any certificate will do";
+        /// SHA-256 of the permitted public keys (SubjectPublicKeyInfo), in base64.
+        verify_certificate_spki: List<SpkiHash>, optional "any key will do";
         /// Take any certificate, whatever its issuer, name and dates (Envoy: trust_chain_verification = ACCEPT_UNTRUSTED).
         /// Whatever stands between the proxy and the endpoint can then read and change the traffic.
         accept_untrusted: bool, default "false";

@@ -5,6 +5,7 @@ const CHAIN: &str = "listeners[].filter_chains[]";
 const DOWNSTREAM: &str = "listeners[].tls";
 const PAIR: &str = "listeners[].tls.certificates[]";
 const CLIENT: &str = "listeners[].tls.client_certificate";
+const NAME: &str = "listeners[].tls.client_certificate.subject_alt_names[]";
 const CLUSTER: &str = "clusters[]";
 const UPSTREAM: &str = "clusters[].tls";
 const ENDPOINT: &str = "clusters[].endpoints[]";
@@ -15,11 +16,11 @@ const DIRECTLY: &str = "write its keys directly in `tls`: certificate, key, ..."
 const CLIENTS: &str = "write client_certificate = { ca = \"ca.pem\" }";
 const CLIENTS_IN_TLS: &str = "it is in `tls`: tls = { ..., client_certificate = { ca = \"ca.pem\" } }";
 const ONE_FILE: &str = "write certificate = \"site.pem\", key = \"site.pem\": both may be in one file";
-const NAMES: &str = "SAN matchers are not supported yet: the name that is verified is `sni`";
+const NAMES: &str = "it is called subject_alt_names: [{ type = \"uri\", prefix = \"spiffe://example.org/\" }]";
+const IN_CLIENTS: &str = "it is in client_certificate, next to `ca`";
 const ENCRYPTED: &str =
     "encrypted keys are not supported: openssl pkey -in encrypted.pem -out key.pem removes the encryption";
 const DEPTH: &str = "the length of a chain cannot be set: it may have at most six intermediate authorities";
-const PINS: &str = "certificate pins are not supported yet";
 
 /// Table, key and hint.
 pub const PLACED: &[(&str, &str, &str)] = &[
@@ -46,6 +47,9 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     (DOWNSTREAM, "ca-file", CLIENTS),
     (DOWNSTREAM, "verify", CLIENTS),
     (DOWNSTREAM, "client_auth", CLIENTS),
+    (DOWNSTREAM, "subject_alt_names", IN_CLIENTS),
+    (DOWNSTREAM, "verify_certificate_hash", IN_CLIENTS),
+    (DOWNSTREAM, "verify_certificate_spki", IN_CLIENTS),
     (DOWNSTREAM, "cert", "it is called certificate"),
     (DOWNSTREAM, "crt", ONE_FILE),
     (
@@ -53,15 +57,11 @@ pub const PLACED: &[(&str, &str, &str)] = &[
         "sni",
         "certificates are chosen by the names in them: certificates = [{ certificate = \"...\", key = \"...\" }]",
     ),
-    (
-        DOWNSTREAM,
-        "accept_untrusted",
-        "certificates of clients are always verified; required = false also takes clients without one",
-    ),
+    (DOWNSTREAM, "accept_untrusted", "it is in client_certificate: client_certificate = { accept_untrusted = true }"),
     (
         DOWNSTREAM,
         "trust_chain_verification",
-        "certificates of clients are always verified; required = false also takes clients without one",
+        "it is in client_certificate: client_certificate = { accept_untrusted = true }",
     ),
     (DOWNSTREAM, "alpn", "it is called alpn_protocols: [\"http/1.1\"]"),
     (DOWNSTREAM, "session_resumption", "it is called session_tickets"),
@@ -78,8 +78,10 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     (CLIENT, "require", "it is called required"),
     (CLIENT, "mode", "write required = true or false"),
     (CLIENT, "verify", "write required = true or false"),
-    (CLIENT, "match_typed_subject_alt_names", "SAN matchers are not supported yet"),
-    (CLIENT, "match_subject_alt_names", "SAN matchers are not supported yet"),
+    (CLIENT, "trust_chain_verification", "ACCEPT_UNTRUSTED is accept_untrusted = true"),
+    (NAME, "san_type", "it is called type: \"dns\", \"uri\", \"email\", \"ip\" or \"other\""),
+    (NAME, "matcher", "write exact, prefix, suffix, contains or regex directly"),
+    (NAME, "safe_regex", "it is called regex"),
     (CLUSTER, "transport_socket", CONNECT),
     (
         CLUSTER,
@@ -166,12 +168,10 @@ pub const ANYWHERE: &[(&str, &str)] = &[
     ("match_typed_subject_alt_names", NAMES),
     ("match_subject_alt_names", NAMES),
     ("verify_subject_alt_name", NAMES),
-    ("verify_certificate_spki", PINS),
-    ("verify_certificate_hash", PINS),
     ("crl", "revocation lists are not supported yet"),
     ("allow_expired_certificate", "certificates that have expired are always refused"),
     ("max_verify_depth", DEPTH),
-    ("custom_validator_config", "there are no validators to plug in"),
+    ("custom_validator_config", "there are no validators to plug in; subject_alt_names checks SPIFFE IDs"),
     ("ocsp_staple", "OCSP staples are not supported yet"),
     ("ocsp_staple_policy", "OCSP staples are not supported yet"),
     ("session_ticket_keys", "keys of tickets cannot be set yet: they are random; session_tickets switches tickets off"),

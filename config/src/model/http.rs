@@ -258,14 +258,14 @@ pub enum AccessLogFormat {
 }
 
 /// How a text is compared (Envoy: StringMatcher).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StringMatch {
     pub kind: StringMatchKind,
     /// Not for `Regex`.
     pub ignore_case: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StringMatchKind {
     Exact(String),
     Prefix(String),

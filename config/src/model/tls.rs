@@ -1,6 +1,6 @@
 //! TLS on either side: what is shown to the peer, what is asked of it, and which versions and algorithms may be used.
 
-use super::Place;
+use super::{Place, StringMatch};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,10 +42,54 @@ pub struct PemFile {
 /// What is asked of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// Those that may have issued it (Envoy: trusted_ca).
-    pub ca: PemFile,
+    pub validation: Validation,
     /// A client without one is refused (Envoy: require_client_certificate; default true).
     pub required: bool,
+}
+
+/// What the certificate of a peer must be (Envoy: CertificateValidationContext).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Validation {
+    /// Those that may have issued it (Envoy: trusted_ca). Without it, with pins, any may have; else, of endpoints, those that
+    /// the system trusts.
+    pub ca: Option<PemFile>,
+    /// One of its alternative names must match one of these (Envoy: match_typed_subject_alt_names). None: any may do.
+    pub subject_alt_names: Vec<SubjectAltName>,
+    /// It must be one of these, or its key one of `spki_hashes` (Envoy: verify_certificate_hash).
+    pub certificate_hashes: Vec<Sha256>,
+    /// Envoy: verify_certificate_spki.
+    pub spki_hashes: Vec<Sha256>,
+    /// A peer whose certificate is not what it must be is served nevertheless (Envoy: trust_chain_verification =
+    /// ACCEPT_UNTRUSTED; default false).
+    pub accept_untrusted: bool,
+}
+
+impl Validation {
+    /// Whether the certificate, or its key, must be one of a list.
+    pub fn has_pins(&self) -> bool {
+        !(self.certificate_hashes.is_empty() && self.spki_hashes.is_empty())
+    }
+}
+
+pub type Sha256 = [u8; 32];
+
+/// Which alternative names match (Envoy: SubjectAltNameMatcher).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectAltName {
+    pub kind: SanKind,
+    /// Of an address in its canonical text form.
+    pub value: StringMatch,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SanKind {
+    /// An exact name also matches a wildcard of one label in the certificate.
+    Dns,
+    Uri,
+    Email,
+    Ip,
+    /// An otherName of this type: the content of its object identifier, as DER has it.
+    Other(Vec<u8>),
 }
 
 /// TLS with the endpoints of a cluster (Envoy: UpstreamTlsContext).
@@ -55,11 +99,8 @@ pub struct UpstreamTls {
     /// The name to ask for and to find in the certificate; default: the endpoint's host name, or its address, which is not
     /// asked for and must still be in the certificate.
     pub sni: Option<String>,
-    /// Those that may have issued the endpoint's certificate; default: those that the system trusts.
-    pub ca: Option<PemFile>,
-    /// Whatever certificate the endpoint shows is taken (Envoy: trust_chain_verification = ACCEPT_UNTRUSTED; default
-    /// false).
-    pub accept_untrusted: bool,
+    /// Its name counts as well, unless alternative names or pins without authorities are listed.
+    pub validation: Validation,
     /// What is shown to endpoints that ask for it.
     pub certificate: Option<Certificate>,
     pub parameters: TlsParameters,

@@ -38,6 +38,15 @@ impl fmt::Debug for CompiledPattern {
     }
 }
 
+/// The text decides: what is made of it is the same, too.
+impl PartialEq for CompiledPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for CompiledPattern {}
+
 impl CompiledPattern {
     /// A pattern of whole texts: anchored at both ends, and compiled without Unicode.
     pub fn whole(regex: Regex) -> Self {

@@ -34,6 +34,7 @@ macro_rules! string_keys {
         }
     };
 }
+pub(super) use string_keys;
 
 impl<'d> StringKeys<'d> {
     fn origins(&self) -> [(&'static str, Option<&'d Origin>); 5] {
@@ -199,10 +200,22 @@ impl<'d> Resolver<'d, '_, '_> {
     fn cookie_match(&mut self, written: &'d Located<document::CookieMatch>) -> Option<CookieMatch> {
         let strings = string_keys!(written);
         let missing = "the condition does not say which value the cookie must have";
-        self.exactly_one(&written.origin, written.has_unknown, &strings.origins(), missing);
-        self.check_ignore_case(&strings);
+        let value = self.one_string(&written.origin, written.has_unknown, &strings, missing);
         self.check_text(&strings, Part::Cookie, None);
-        Some(CookieMatch { name: written.name.value()?, value: strings.resolve()?, invert: written.invert.value })
+        Some(CookieMatch { name: written.name.value()?, value: value?, invert: written.invert.value })
+    }
+
+    /// The comparison that a table must have one of.
+    pub(super) fn one_string(
+        &mut self,
+        table: &Origin,
+        has_unknown: bool,
+        strings: &StringKeys<'d>,
+        missing: &str,
+    ) -> Option<StringMatch> {
+        self.exactly_one(table, has_unknown, &strings.origins(), missing);
+        self.check_ignore_case(strings);
+        strings.resolve()
     }
 
     fn check_ignore_case(&mut self, strings: &StringKeys<'d>) {

@@ -1,5 +1,7 @@
 //! TLS on either side: which keys belong together, and which versions can be spoken with what is listed.
 
+mod validation;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -7,8 +9,8 @@ use super::{Resolver, is_written};
 use crate::diagnostic::Problem;
 use crate::document::{self, EndpointEntry, all_groups, all_suites, group_name, suite_name};
 use crate::model::{
-    Address, Certificate, CipherSuite, ClientCertificate, DownstreamTls, EndpointTarget, Group, Needed, PemFile,
-    TlsParameters, TlsVersion, UpstreamTls,
+    Address, Certificate, CipherSuite, DownstreamTls, EndpointTarget, Group, Needed, PemFile, TlsParameters,
+    TlsVersion, UpstreamTls,
 };
 use crate::place::Origin;
 use crate::reader::{FilePath, List, Located, Slot};
@@ -44,10 +46,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let hint = "leave it out for [\"http/1.1\"]";
         self.refuse_empty(&written.alpn_protocols, "`alpn_protocols` names no protocol", hint);
         self.refuse_twice(&written.alpn_protocols, |protocol| protocol.0.clone());
-        let client_certificate = written.client_certificate.given().and_then(|written| {
-            let ca = self.pem(written.ca.given()?);
-            Some(ClientCertificate { ca, required: written.required.value })
-        });
+        let client_certificate = written.client_certificate.given().map(|written| self.client_certificate(written));
         let tickets = &written.session_tickets;
         if tickets.value && is_written(&tickets.origin, &written.origin) && client_certificate.is_some() {
             let message =
@@ -69,14 +68,7 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     pub(super) fn upstream_tls(&mut self, written: &'d Located<document::UpstreamTls>) -> UpstreamTls {
-        let accept_untrusted = written.accept_untrusted.value;
-        if let (true, Some(ca)) = (accept_untrusted, written.ca.origin()) {
-            let origin = &written.accept_untrusted.origin;
-            let problem =
-                Problem::at_key(origin, "`accept_untrusted` and `ca` exclude each other").earlier_at(ca.key.start);
-            let hint = "certificates of the authorities in `ca` are trusted already: remove `accept_untrusted`";
-            self.problems.push(problem.hint(Some(hint)));
-        }
+        let validation = self.endpoint_validation(written);
         let pair =
             WrittenPair { certificate: &written.certificate, key: &written.key, has_unknown: written.has_unknown };
         let certificate = self.pair(&pair);
@@ -86,14 +78,13 @@ impl<'d> Resolver<'d, '_, '_> {
             cipher_suites: &written.cipher_suites,
             groups: &written.groups,
         });
-        if !accept_untrusted && written.ca.origin().is_none() {
+        if !validation.accept_untrusted && !validation.has_pins() && written.ca.origin().is_none() {
             self.need(&written.origin, Needed::Authorities);
         }
         UpstreamTls {
             place: self.place_of_value(&written.origin),
             sni: written.sni.value(),
-            ca: written.ca.given().map(|ca| self.pem(ca)),
-            accept_untrusted,
+            validation,
             certificate,
             parameters,
             session_resumption: written.session_resumption.value,

@@ -21,6 +21,8 @@ macro_rules! with_tls_statistics {
             counter fail_verify_error as "ssl.fail_verify_error";
             /// Handshakes refused because the peer's certificate is for another name
             counter fail_verify_san as "ssl.fail_verify_san";
+            /// Handshakes refused because neither the peer's certificate nor its key is one of those that are listed
+            counter fail_verify_cert_hash as "ssl.fail_verify_cert_hash";
             /// Handshakes with this version
             counter version_tlsv1_2 as "ssl.versions.TLSv1.2";
             /// Handshakes with this version
@@ -82,6 +84,7 @@ pub struct SslStats<'a> {
     pub fail_verify_no_cert: &'a Counter,
     pub fail_verify_error: &'a Counter,
     pub fail_verify_san: &'a Counter,
+    pub fail_verify_cert_hash: &'a Counter,
     versions: [(&'static str, &'a Counter); 2],
     ciphers: [(&'static str, &'a Counter); 9],
     curves: [(&'static str, &'a Counter); 4],
@@ -109,6 +112,7 @@ macro_rules! cells {
                     fail_verify_no_cert: &self.fail_verify_no_cert,
                     fail_verify_error: &self.fail_verify_error,
                     fail_verify_san: &self.fail_verify_san,
+                    fail_verify_cert_hash: &self.fail_verify_cert_hash,
                     versions: [("TLSv1.2", &self.version_tlsv1_2), ("TLSv1.3", &self.version_tlsv1_3)],
                     ciphers: [
                         ("TLS_AES_128_GCM_SHA256", &self.cipher_tls_aes_128_gcm_sha256),

@@ -352,3 +352,74 @@ fn a_slow_handshake_ends() {
     proxy.wait_for_stat("listener.main.downstream_cx_transport_socket_connect_timeout", 1);
     eventually("nothing is left of it", || proxy.stat("listener.main.downstream_pre_cx_active") == 0);
 }
+
+/// A hash of a certificate or of its key, as openssl makes it.
+fn hash_by_openssl(pki: &Pki, name: &str, command: &str) -> String {
+    let script = command.replace("PEM", &pki.path(name));
+    let output = program("sh").args(["-c", &script]).output().expect("openssl runs");
+    String::from_utf8(output.stdout).expect("text").trim().rsplit('=').next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn clients_are_told_apart_by_names_and_pins() {
+    let origin = hello();
+    let dir = tempfile::tempdir().expect("a directory");
+    let strangers = Pki::new(dir.path());
+    strangers.issue("partner", &["partner.example"]);
+    strangers.issue("other", &["other.example"]);
+    let hash = hash_by_openssl(&strangers, "partner.pem", "openssl x509 -in PEM -noout -fingerprint -sha256");
+    assert_eq!(hash.len(), 95, "{hash}");
+    let pinned = format!(", client_certificate = {{ verify_certificate_hash = [\"{hash}\"] }}");
+    let (proxy, pki) = front(origin.address, &pinned, "");
+    let get = |proxy: &Ringway, pki: &Pki, from: &Pki, name: &str| {
+        let (cert, key) = (from.path(&format!("{name}.pem")), from.path(&format!("{name}.key")));
+        curl_to(proxy, pki, "https://a.example/", &["--cert", &cert, "--key", &key]).status
+    };
+    assert_eq!(get(&proxy, &pki, &strangers, "partner"), 200);
+    assert_eq!(get(&proxy, &pki, &strangers, "other"), 0);
+    assert_eq!(get(&proxy, &pki, &pki, "client"), 0);
+    proxy.wait_for_stat("listener.main.ssl.fail_verify_cert_hash", 2);
+
+    let names = ", client_certificate = { ca = \"ca.pem\", subject_alt_names = [{ type = \"uri\", prefix = \"spiffe://mesh/shop/\" }] }";
+    let (proxy, pki) = front(origin.address, names, "");
+    pki.issue("shop", &["spiffe://mesh/shop/checkout"]);
+    pki.issue("ops", &["spiffe://mesh/ops/shell"]);
+    assert_eq!(get(&proxy, &pki, &pki, "shop"), 200);
+    assert_eq!(get(&proxy, &pki, &pki, "ops"), 0);
+    assert_eq!(get(&proxy, &pki, &strangers, "partner"), 0);
+    proxy.wait_for_stat("listener.main.ssl.fail_verify_san", 1);
+    proxy.wait_for_stat("listener.main.ssl.fail_verify_error", 1);
+
+    let (proxy, pki) = front(origin.address, ", client_certificate = { accept_untrusted = true }", "");
+    assert_eq!(get(&proxy, &pki, &strangers, "other"), 200);
+    assert_eq!(curl_to(&proxy, &pki, "https://a.example/", &[]).status, 0);
+}
+
+#[test]
+fn endpoints_are_known_by_names_and_pins() {
+    let setup = Setup::new("");
+    let pki = Pki::new(setup.dir());
+    pki.issue("origin", &["origin.example", "spiffe://mesh/origin"]);
+    let command = "openssl x509 -in PEM -noout -pubkey | openssl pkey -pubin -outform DER | openssl dgst -sha256 -binary | base64";
+    // Its last digit is cut off.
+    let spki = hash_by_openssl(&pki, "origin.pem", &format!("{command} | tr -d =")) + "=";
+    let origin = secure_origin(&pki, "");
+    let proxy = egress(
+        setup,
+        origin.address,
+        &[
+            &format!("verify_certificate_spki = [\"{spki}\"]"),
+            "verify_certificate_spki = [\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"]",
+            "ca = \"ca.pem\", subject_alt_names = [{ type = \"uri\", exact = \"spiffe://mesh/origin\" }]",
+            "ca = \"ca.pem\", subject_alt_names = [{ type = \"uri\", exact = \"spiffe://mesh/o\" }]",
+        ],
+    );
+    let status = |index: usize| Client::open(proxy.address(index)).get("/").status();
+    assert_eq!([0, 1, 2, 3].map(status), [200, 503, 200, 503]);
+    for (index, words) in [(1, "neither it nor its key"), (3, "none of its alternative names")] {
+        let lines = proxy.log_lines(&format!("log{index}"), 1);
+        assert!(lines[0].contains(words), "{lines:?}");
+    }
+    assert_eq!(proxy.stat("cluster.c1.ssl.fail_verify_cert_hash"), 1);
+    assert_eq!(proxy.stat("cluster.c3.ssl.fail_verify_san"), 1);
+}

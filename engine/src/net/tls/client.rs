@@ -2,18 +2,15 @@
 
 use super::Facts;
 use super::failure::{self, Failure};
-use super::load::{Context, Fault, certified_key, system_authorities};
+use super::load::{Context, Fault, certified_key};
 use super::parameters;
+use super::verify::EndpointVerifier;
 use crate::stats::ClusterTlsStats;
 use ringway_config::model::UpstreamTls;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{
-    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue, WebPkiServerVerifier,
-};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, NamedGroup, SignatureScheme};
+use rustls::{ClientConfig, Error, NamedGroup};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -33,25 +30,15 @@ impl Client {
     /// # Errors
     /// A file cannot be used.
     pub fn load(model: &UpstreamTls, context: &mut Context) -> Result<Arc<Self>, Fault> {
-        let place = model.ca.as_ref().map_or(model.place, |ca| ca.place);
+        let place = model.validation.ca.as_ref().map_or(model.place, |ca| ca.place);
         let fault = |message: String| Fault { place, message };
         let provider = parameters::provider(&model.parameters);
-        let verifier: Arc<dyn ServerCertVerifier> = if model.accept_untrusted {
-            Arc::new(AcceptUntrusted(provider.clone()))
-        } else {
-            let authorities = match &model.ca {
-                Some(file) => context.authorities(file)?,
-                None => system_authorities(model.place)?,
-            };
-            WebPkiServerVerifier::builder_with_provider(authorities, provider.clone())
-                .build()
-                .map_err(|error| fault(error.to_string()))?
-        };
+        let verifier = EndpointVerifier::load(&model.validation, model.place, &provider, context)?;
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&parameters::versions(&model.parameters))
             .map_err(|error| fault(error.to_string()))?
             .dangerous()
-            .with_custom_certificate_verifier(verifier);
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match &model.certificate {
             None => builder.with_no_client_auth(),
             Some(certificate) => {
@@ -200,46 +187,5 @@ impl ClientSessionStore for Sessions {
 
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         self.with(|kept| kept.tls13.pop_back())
-    }
-}
-
-/// Takes every certificate. That the endpoint has its key is still checked.
-#[derive(Debug)]
-struct AcceptUntrusted(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AcceptUntrusted {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

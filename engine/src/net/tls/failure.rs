@@ -1,8 +1,9 @@
 //! Why a TLS connection came to nothing, in words, and as which of Envoy's statistics it counts.
 
 use super::Facts;
+use super::verify::Refused;
 use crate::stats::SslStats;
-use rustls::{CertificateError, Error};
+use rustls::{CertificateError, Error, OtherError};
 use std::fmt;
 
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub enum FailureKind {
     NoCertificate,
     /// The peer's certificate is for another name.
     Name,
+    /// The peer's certificate is none of those that are listed.
+    Pin,
     /// The peer's certificate is not to be trusted.
     Untrusted,
     Connection,
@@ -39,7 +42,11 @@ impl Failure {
             Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             ) => FailureKind::Name,
-            Error::InvalidCertificate(_) => FailureKind::Untrusted,
+            Error::InvalidCertificate(error) => match refused(error) {
+                Some(Refused::Names) => FailureKind::Name,
+                Some(Refused::Pins) => FailureKind::Pin,
+                None => FailureKind::Untrusted,
+            },
             _ => FailureKind::Connection,
         }
     }
@@ -56,10 +63,43 @@ impl fmt::Display for Failure {
         match self {
             Self::NotTls => f.write_str("the first bytes are not TLS"),
             Self::UnknownName(name) => write!(f, "no certificate is for the name {name}"),
-            Self::Peer(error) => error.fmt(f),
+            Self::Peer(error) => match &**error {
+                Error::NoCertificatesPresented => f.write_str("the peer showed no certificate"),
+                Error::InvalidCertificate(error) => write!(f, "invalid peer certificate: {}", Words(error)),
+                error => error.fmt(f),
+            },
             Self::Ended => f.write_str("the connection ended within the handshake"),
             Self::Timeout => f.write_str("the handshake took too long"),
         }
+    }
+}
+
+/// What is wrong with a certificate. Terms of the library stay in it: people search for them.
+struct Words<'a>(&'a CertificateError);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            CertificateError::UnknownIssuer => f.write_str("no trusted authority has issued it (UnknownIssuer)"),
+            CertificateError::BadEncoding => f.write_str("it cannot be read (BadEncoding)"),
+            CertificateError::BadSignature => f.write_str("its signature is wrong (BadSignature)"),
+            CertificateError::InvalidPurpose => f.write_str("it is for another purpose (InvalidPurpose)"),
+            CertificateError::Other(OtherError(other)) => match other.downcast_ref::<webpki::Error>() {
+                Some(webpki::Error::CaUsedAsEndEntity) => {
+                    f.write_str("it is the certificate of an authority (CaUsedAsEndEntity)")
+                }
+                Some(error) => error.fmt(f),
+                None => other.fmt(f),
+            },
+            error => error.fmt(f),
+        }
+    }
+}
+
+fn refused(error: &CertificateError) -> Option<Refused> {
+    match error {
+        CertificateError::Other(OtherError(other)) => other.downcast_ref().copied(),
+        _ => None,
     }
 }
 
@@ -75,6 +115,7 @@ pub fn count(stats: &SslStats<'_>, outcome: Result<&Facts, &Failure>) {
         Err(failure) => match failure.kind() {
             FailureKind::NoCertificate => stats.fail_verify_no_cert.inc(),
             FailureKind::Name => stats.fail_verify_san.inc(),
+            FailureKind::Pin => stats.fail_verify_cert_hash.inc(),
             FailureKind::Untrusted => stats.fail_verify_error.inc(),
             FailureKind::Connection => stats.connection_error.inc(),
         },

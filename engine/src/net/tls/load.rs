@@ -88,7 +88,7 @@ pub(super) fn certified_key(certificate: &Certificate, provider: &CryptoProvider
 }
 
 /// The certificates in a file: at least one.
-fn chain(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, Fault> {
+pub(super) fn chain(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let bytes = read(file)?;
     let path = file.path.display();
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();

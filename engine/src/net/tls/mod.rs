@@ -9,15 +9,18 @@
 
 mod certificates;
 mod client;
+mod der;
 mod failure;
 mod handshake;
 mod load;
+mod names;
 mod parameters;
 mod server;
 mod session;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use client::{Client, Connector, Current};
 pub use failure::{Failure, FailureKind, count};

@@ -3,11 +3,12 @@
 use super::certificates::Certificates;
 use super::load::{Context, Fault, certified_key};
 use super::parameters;
+use super::verify::ClientVerifier;
 use ringway_config::model::{Certificate, DownstreamTls};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets};
 use rustls::sign::CertifiedKey;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,9 +48,8 @@ impl Server {
         let builder = match &model.client_certificate {
             None => builder.with_no_client_auth(),
             Some(asked) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(context.authorities(&asked.ca)?, provider);
-                let verifier = if asked.required { verifier } else { verifier.allow_unauthenticated() };
-                builder.with_client_cert_verifier(verifier.build().map_err(|error| fault(error.to_string()))?)
+                let verifier = ClientVerifier::load(&asked.validation, asked.required, &provider, context)?;
+                builder.with_client_cert_verifier(Arc::new(verifier))
             }
         };
         let mut config = builder.with_cert_resolver(certificates.clone());

@@ -3,6 +3,7 @@
 mod bytes;
 mod files;
 mod handshakes;
+mod validation;
 
 use super::*;
 use crate::net::{ByteStream, PipeEnd, pipe};
@@ -10,7 +11,7 @@ use crate::ring::{PoolSize, Reactor, Segment};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use ringway_config::model::{
     Address, Certificate, CipherSuite, ClientCertificate, DownstreamTls, Group, PemFile, Place, TlsParameters,
-    TlsVersion, UpstreamTls,
+    TlsVersion, UpstreamTls, Validation,
 };
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -96,12 +97,16 @@ fn upstream(files: &Files, sni: &str) -> UpstreamTls {
     UpstreamTls {
         place: Place::default(),
         sni: Some(sni.into()),
-        ca: Some(files.ca()),
-        accept_untrusted: false,
+        validation: by(files),
         certificate: None,
         parameters: parameters(),
         session_resumption: true,
     }
+}
+
+/// The authority of these must have issued the certificate.
+fn by(files: &Files) -> Validation {
+    Validation { ca: Some(files.ca()), ..Validation::default() }
 }
 
 fn server(model: &DownstreamTls) -> Arc<Server> {

@@ -42,7 +42,8 @@ fn each_fault_is_named_with_its_remedy() {
         let said = fault(certificate);
         assert!(said.contains(message), "{said}");
     }
-    let client = ClientCertificate { ca: good.key.clone(), required: true };
+    let validation = Validation { ca: Some(good.key.clone()), ..Validation::default() };
+    let client = ClientCertificate { validation, required: true };
     let model = DownstreamTls { client_certificate: Some(client), ..downstream(vec![good]) };
     let Err(fault) = Server::load(&model, &mut Context::default(), None) else { panic!("it is refused") };
     assert!(fault.message.contains("there is no certificate in"), "{}", fault.message);

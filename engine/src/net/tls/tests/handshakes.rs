@@ -75,7 +75,8 @@ fn an_endpoint_must_be_the_one_that_is_meant_and_be_vouched_for() {
         assert!(said.contains(words), "{said}");
         let told = accepted.err().map(|failure| failure.to_string()).unwrap_or_default();
         assert!(told.contains("alert"), "{told}");
-        let anyone = UpstreamTls { accept_untrusted: true, ca: None, ..model };
+        let validation = Validation { accept_untrusted: true, ..Validation::default() };
+        let anyone = UpstreamTls { validation, ..model };
         world.agree(&connector(&anyone), server);
     }
 }
@@ -84,7 +85,7 @@ fn an_endpoint_must_be_the_one_that_is_meant_and_be_vouched_for() {
 fn a_client_may_have_to_show_who_it_is() {
     let (files, strangers, world) = (Files::new(), Files::new(), World::new(1));
     let model = |required| DownstreamTls {
-        client_certificate: Some(ClientCertificate { ca: files.ca(), required }),
+        client_certificate: Some(ClientCertificate { validation: by(&files), required }),
         ..downstream(vec![files.issue(&["a.example"])])
     };
     let (required, optional) = (server(&model(true)), server(&model(false)));
@@ -107,7 +108,7 @@ fn sessions_go_on_where_both_want_that_and_no_client_certificate_is_asked_for() 
     let (files, world) = (Files::new(), World::new(1));
     let model = downstream(vec![files.issue(&["a.example"])]);
     let to = upstream(&files, "a.example");
-    let mutual = ClientCertificate { ca: files.ca(), required: false };
+    let mutual = ClientCertificate { validation: by(&files), required: false };
     let cases = [
         (true, model.clone(), to.clone()),
         (false, DownstreamTls { session_tickets: false, ..model.clone() }, to.clone()),
