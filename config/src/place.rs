@@ -78,3 +78,28 @@ impl PartialEq for Place {
 }
 
 impl Eq for Place {}
+
+/// Values of keys as the file writes them, for people: `ringway explain`.
+///
+/// They do not take part in comparisons: what is written in another way and means the same is the same.
+#[derive(Clone, Debug, Default)]
+pub struct Texts(Vec<(&'static str, Cow<'static, str>)>);
+
+impl Texts {
+    pub fn add(&mut self, key: &'static str, text: impl Into<Cow<'static, str>>) {
+        self.0.push((key, text.into()));
+    }
+
+    /// The value of the key, without quotes; `None` of one that has no text, such as a default that follows from others.
+    pub fn of(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| *known == key).map(|(_, text)| text.as_ref())
+    }
+}
+
+impl PartialEq for Texts {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Texts {}

@@ -19,6 +19,7 @@ mod route;
 mod socket;
 mod source;
 mod spelling;
+mod texts;
 mod tls;
 mod unused;
 

@@ -9,7 +9,7 @@ use crate::model::Priority;
 use crate::reader::{
     ClusterName, CookieName, CookiePath, EditableHeader, HeaderName, Host, Input, Int, List, Map, MatchableHeader,
     Name, OffOr, OneOf, Percent, QueryName, Read, SearchPattern, Shape, Substitution, Text, Time, Timeout, UrlPath,
-    Word, holds, read_status, table,
+    Word, Written, holds, read_status, table,
 };
 
 table! {
@@ -68,7 +68,7 @@ table! {
 
         /// What the load balancing policies `ring_hash` and `maglev` choose an endpoint by, for sticky sessions and
         /// caches. The hashes of all members are combined, up to the first `terminal` member that gives a hash.
-        hash_policy: List<HashPolicy>, optional "a random choice";
+        hash_policy: List<Written<HashPolicy>>, optional "a random choice";
         /// Clusters that get a copy of the request (mirroring, shadow traffic); their responses are dropped.
         request_mirror_policies: List<MirrorPolicy>, optional "no copy";
         /// Follow the upstream's redirects in the proxy instead of passing them to the client.

@@ -8,7 +8,7 @@ use super::route::{Route, VirtualHost};
 use crate::model::{Cidr, ClientCertDetails, ClientHalfClose, EscapedSlashes, ServerHeader, Underscores};
 use crate::reader::{
     EditableHeader, HeaderName, HeaderValue, Int, IntOrOff, List, Name, OneOf, Size, SizeOrOff, Timeout, ViaName, Word,
-    table,
+    Written, table,
 };
 
 table! {
@@ -28,7 +28,7 @@ table! {
         access_log: List<AccessLog>, optional "no access log";
         /// Changes of the replies that are made here and not by an upstream: error pages and the like. The first that takes a
         /// reply is used.
-        local_reply: List<LocalReply>, optional "replies as they are";
+        local_reply: List<Written<LocalReply>>, optional "replies as they are";
 
         /// How long a connection may stay idle between two exchanges before it is closed.
         idle_timeout: Timeout, default "\"1h\"";

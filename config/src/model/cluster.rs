@@ -1,6 +1,6 @@
 //! Clusters: where their endpoints come from, how one is picked, what protects them.
 
-use super::{Address, CircuitBreakers, HealthCheck, OutlierDetection, Place, UpstreamTls};
+use super::{Address, CircuitBreakers, HealthCheck, OutlierDetection, Place, Texts, UpstreamTls};
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,7 @@ pub struct Cluster {
     pub tls: Option<UpstreamTls>,
     /// Default 5s. The handshake of TLS is part of it.
     pub connect_timeout: Duration,
+    pub texts: Texts,
     /// How long a connection may stay unused in the pool (default 1h).
     pub idle_timeout: Option<Duration>,
     /// Idle connections kept for each endpoint by each shard (default 1024).

@@ -1,6 +1,8 @@
 //! The HTTP connection manager and the access log.
 
-use super::{Cidr, FormatPiece, Fraction, HeaderMatch, HeaderMutations, HttpFilter, Pattern, VirtualHost};
+use super::{
+    Cidr, FormatPiece, Fraction, HeaderMatch, HeaderMutations, HttpFilter, Pattern, Place, Texts, VirtualHost,
+};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,6 +38,9 @@ pub struct LocalReply {
     pub body: Option<AccessLogFormat>,
     /// Of the new body.
     pub content_type: String,
+    /// All of it as the file writes it, for people.
+    pub text: String,
+    pub place: Place,
 }
 
 /// `None` switches a timeout off.
@@ -56,6 +61,7 @@ pub struct HttpTimeouts {
     pub max_connection_duration: Option<Duration>,
     /// Duration of an exchange (default off).
     pub max_stream_duration: Option<Duration>,
+    pub texts: Texts,
 }
 
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ pub use route::*;
 pub use tls::*;
 
 pub use crate::diagnostic::Diagnostic;
-pub use crate::place::Place;
+pub use crate::place::{Place, Texts};
 pub use crate::reader::{CompiledPattern as Pattern, MATCH_STEPS_MAX, steps};
 
 use std::net::{IpAddr, SocketAddr};

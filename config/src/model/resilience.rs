@@ -1,6 +1,6 @@
 //! Retries, circuit breakers, health checks, outlier detection.
 
-use super::{HeaderMatch, Place};
+use super::{HeaderMatch, Place, Texts};
 use std::time::Duration;
 
 /// Envoy: RetryPolicy.
@@ -32,6 +32,8 @@ pub struct RetryPolicy {
     pub previous_priorities: Option<u32>,
     /// Bytes of the request's body that are kept for a retry (default the connection manager's `buffer_limit`).
     pub max_replay_bytes: Option<u64>,
+    /// The times, those of `retry_back_off` too.
+    pub texts: Texts,
 }
 
 /// One bit for each condition (Envoy: x-envoy-retry-on).
@@ -142,6 +144,7 @@ pub struct RetryBudget {
 #[derive(Clone, Debug, PartialEq)]
 pub struct HealthCheck {
     pub place: Place,
+    pub texts: Texts,
     pub kind: HealthCheckKind,
     /// Time that one check may take (default 1s).
     pub timeout: Duration,
@@ -202,6 +205,7 @@ pub struct TcpHealthCheck {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutlierDetection {
     pub place: Place,
+    pub texts: Texts,
     /// 5
     pub consecutive_5xx: Option<u32>,
     /// 5, enforced at 0 %

@@ -1,6 +1,6 @@
 //! Virtual hosts and routes: which requests match, and what happens to them.
 
-use super::{AddressMatch, FilterOverrides, FormatPiece, Pattern, Place, RetryPolicy, StringMatch};
+use super::{AddressMatch, FilterOverrides, FormatPiece, Pattern, Place, RetryPolicy, StringMatch, Texts};
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
@@ -165,6 +165,8 @@ pub struct Forward {
     pub metadata_match: Vec<(String, String)>,
     /// Where `timeout` was written.
     pub timeout_place: Place,
+    /// The times.
+    pub texts: Texts,
 }
 
 #[derive(Clone, Debug)]
@@ -236,6 +238,8 @@ pub enum Priority {
 pub struct HashPolicy {
     pub kind: HashPolicyKind,
     pub terminal: bool,
+    /// All of it as the file writes it, for people.
+    pub text: String,
 }
 
 #[derive(Clone, Debug)]

@@ -52,6 +52,11 @@ impl<'d> Resolver<'d, '_, '_> {
             circuit_breakers,
             tls,
             connect_timeout: cluster.connect_timeout.0,
+            texts: self.texts(
+                document::Cluster::spec(),
+                &cluster.origin,
+                &[("connect_timeout", Some(&cluster.connect_timeout.origin))],
+            ),
             idle_timeout: cluster.idle_timeout.0,
             max_idle_connections: cluster.max_idle_connections.value.to_u32(),
             max_requests_per_connection: cluster.max_requests_per_connection.0.map(|count| count.0),

@@ -12,7 +12,7 @@ use crate::model::{
     RegexRewrite, RetryPolicy, TemplatePiece, WeightedCluster,
 };
 use crate::place::Origin;
-use crate::reader::{ClusterName, List, Located, Map, Name, OffOr, Slot, Text};
+use crate::reader::{ClusterName, List, Located, Map, Name, OffOr, Slot, Text, Written};
 
 /// Envoy: InternalRedirectPolicy.redirect_response_codes.
 const DEFAULT_REDIRECT_CODES: &[u16] = &[302];
@@ -45,6 +45,13 @@ impl<'d> Resolver<'d, '_, '_> {
             true => (self.problems.place(&written.timeout.origin), None),
             false => (Place::default(), Some(DEFAULT_RESPONSE_HEAD_TIMEOUT)),
         };
+        let times = [
+            ("timeout", Some(&written.timeout.origin)),
+            ("response_head_timeout", written.response_head_timeout.origin()),
+            ("stream_idle_timeout", written.stream_idle_timeout.origin()),
+            ("max_stream_duration", written.max_stream_duration.origin()),
+        ];
+        let texts = self.texts(document::Forward::spec(), &written.origin, &times);
         Some(Forward {
             target: self.target(written)?,
             cluster_not_found_status: written.cluster_not_found_status.value().unwrap_or(DEFAULT_NOT_FOUND_STATUS),
@@ -63,6 +70,7 @@ impl<'d> Resolver<'d, '_, '_> {
             priority: written.priority.0,
             metadata_match: pairs(&[&written.metadata_match]),
             timeout_place,
+            texts,
         })
     }
 
@@ -299,7 +307,8 @@ impl<'d> Resolver<'d, '_, '_> {
         }
     }
 
-    fn hash_policy(&mut self, written: &'d Located<document::HashPolicy>) -> Option<HashPolicy> {
+    fn hash_policy(&mut self, policy: &'d Located<Written<document::HashPolicy>>) -> Option<HashPolicy> {
+        let written = &policy.settings;
         let keys = [
             ("header", written.header.origin()),
             ("cookie", written.cookie.origin()),
@@ -317,7 +326,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let parameter = written.query_parameter.given();
         let parameter = parameter.map(|name| HashPolicyKind::QueryParameter(name.0.clone()));
         let kind = header.or(cookie).or(source_ip).or(parameter)?;
-        Some(HashPolicy { kind, terminal: written.terminal.value })
+        Some(HashPolicy { kind, terminal: written.terminal.value, text: policy.text.clone() })
     }
 
     fn cookie_hash(&mut self, written: &'d Located<document::CookieHash>) -> Option<HashPolicyKind> {

@@ -46,7 +46,7 @@ impl<'d> Resolver<'d, '_, '_> {
             trust: self.trust(http),
             access_logs: http.access_log.items().iter().filter_map(|log| self.access_log(log)).collect(),
             local_replies: self.local_replies(&http.local_reply),
-            timeouts: timeouts(http),
+            timeouts: self.timeouts(http),
             limits: limits(http),
             fin_cancels: http.client_half_close.0 == ClientHalfClose::Cancel,
             headers: header_options(http),
@@ -102,6 +102,23 @@ impl<'d> Resolver<'d, '_, '_> {
         hosts
     }
 
+    fn timeouts(&self, http: &Located<Http>) -> HttpTimeouts {
+        let shown = [
+            ("stream_idle_timeout", Some(&http.stream_idle_timeout.origin)),
+            ("max_stream_duration", Some(&http.max_stream_duration.origin)),
+        ];
+        HttpTimeouts {
+            idle: http.idle_timeout.0,
+            request_headers: http.request_headers_timeout.0,
+            request: http.request_timeout.0,
+            stream_idle: http.stream_idle_timeout.0,
+            send: http.send_timeout.0,
+            max_connection_duration: http.max_connection_duration.0,
+            max_stream_duration: http.max_stream_duration.0,
+            texts: self.texts(Http::spec(), &http.origin, &shown),
+        }
+    }
+
     fn trust(&mut self, http: &Http) -> Trust {
         let hops = &http.xff_num_trusted_hops;
         if hops.value.to_u32() > 0 && http.xff_trusted_cidrs.given().is_some() {
@@ -149,18 +166,6 @@ fn path_options(http: &Http) -> PathOptions {
         escaped_slashes: http.path_with_escaped_slashes_action.0,
         strip_matching_host_port: http.strip_matching_host_port.value,
         strip_trailing_host_dot: http.strip_trailing_host_dot.value,
-    }
-}
-
-fn timeouts(http: &Http) -> HttpTimeouts {
-    HttpTimeouts {
-        idle: http.idle_timeout.0,
-        request_headers: http.request_headers_timeout.0,
-        request: http.request_timeout.0,
-        stream_idle: http.stream_idle_timeout.0,
-        send: http.send_timeout.0,
-        max_connection_duration: http.max_connection_duration.0,
-        max_stream_duration: http.max_stream_duration.0,
     }
 }
 

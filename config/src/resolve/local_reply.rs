@@ -6,12 +6,12 @@ use crate::diagnostic::Problem;
 use crate::document;
 use crate::foreign::known_variable;
 use crate::model::{AccessLogFormat, FormatPiece, LocalReply};
-use crate::reader::{FilePath, List, Located, Slot};
+use crate::reader::{FilePath, List, Located, Slot, Written};
 
 impl<'d> Resolver<'d, '_, '_> {
-    pub(super) fn local_replies(&mut self, written: &'d Slot<List<document::LocalReply>>) -> Vec<LocalReply> {
+    pub(super) fn local_replies(&mut self, written: &'d Slot<List<Written<document::LocalReply>>>) -> Vec<LocalReply> {
         let items = written.items();
-        for reply in items.iter().rev().skip(1) {
+        for reply in items.iter().map(|reply| &reply.settings).rev().skip(1) {
             if reply.filter.origin().is_none() && !reply.has_unknown {
                 let problem = Problem::at(&reply.origin, "this one changes every reply: those after it are never used");
                 self.problems.push(problem.hint(Some("give it a `filter`, or put it last")));
@@ -20,7 +20,8 @@ impl<'d> Resolver<'d, '_, '_> {
         items.iter().filter_map(|reply| self.local_reply(reply)).collect()
     }
 
-    fn local_reply(&mut self, written: &'d Located<document::LocalReply>) -> Option<LocalReply> {
+    fn local_reply(&mut self, reply: &'d Written<document::LocalReply>) -> Option<LocalReply> {
+        let written = &reply.settings;
         let bodies = [
             ("format", written.format.origin()),
             ("json", written.json.origin()),
@@ -62,7 +63,8 @@ impl<'d> Resolver<'d, '_, '_> {
             None => None,
         };
         let content_type = written.content_type.value().unwrap_or_else(|| default_type.into());
-        Some(LocalReply { filter, status, body, content_type })
+        let place = self.problems.place(&written.origin);
+        Some(LocalReply { filter, status, body, content_type, text: reply.text.clone(), place })
     }
 
     fn format_file(&mut self, file: &Located<FilePath>) -> Vec<FormatPiece> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Resolver, is_written};
 use crate::diagnostic::Problem;
 use crate::document::{self, HostPredicate, ResetFormat};
-use crate::model::{RateLimitedBackOff, ResetHeader, RetryOn, RetryPolicy};
+use crate::model::{RateLimitedBackOff, ResetHeader, RetryOn, RetryPolicy, Texts};
 use crate::place::Origin;
 use crate::reader::{List, Located, Slot};
 
@@ -39,6 +39,7 @@ impl<'d> Resolver<'d, '_, '_> {
         }
         RetryPolicy {
             place: self.problems.place(&written.origin),
+            texts: self.retry_texts(written),
             retry_on,
             num_retries: written.num_retries.to_u32(),
             per_try_timeout: written.per_try_timeout.0,
@@ -57,6 +58,20 @@ impl<'d> Resolver<'d, '_, '_> {
                 .map(|frequency| frequency.to_u32()),
             max_replay_bytes: written.max_replay_bytes.value(),
         }
+    }
+
+    fn retry_texts(&self, written: &'d Located<document::RetryPolicy>) -> Texts {
+        let times = [
+            ("per_try_timeout", Some(&written.per_try_timeout.origin)),
+            ("per_try_idle_timeout", Some(&written.per_try_idle_timeout.origin)),
+        ];
+        let mut texts = self.texts(document::RetryPolicy::spec(), &written.origin, &times);
+        if let Some(back_off) = written.retry_back_off.given() {
+            let times =
+                [("base_interval", back_off.base_interval.origin()), ("max_interval", back_off.max_interval.origin())];
+            self.add_texts(&mut texts, document::BackOff::spec(), &back_off.origin, &times);
+        }
+        texts
     }
 
     fn retry_on(&mut self, written: &'d Slot<List<document::RetryCondition>>) -> RetryOn {

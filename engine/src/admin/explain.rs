@@ -49,6 +49,7 @@ pub fn explain(config: &Config, question: &Question) -> Result<Explanation, Stri
     let NetworkFilter::Http(hcm) = &chain.filter;
     let is_found = admission(&mut page, hcm, remote, local, question.scheme(), &mut exchange)
         && routing(&mut page, config, hcm, &exchange, remote);
+    local_replies(&mut page, hcm);
     Ok(Explanation { text: page.text, is_found })
 }
 
@@ -101,6 +102,16 @@ fn criteria(matcher: &FilterChainMatch) -> String {
     let source = either(ranges.collect()).map(|ranges| format!("a client in {ranges}"));
     let criteria: Vec<_> = source.into_iter().chain(either(ports.collect())).collect();
     if criteria.is_empty() { "nothing".into() } else { criteria.join(" and ") }
+}
+
+/// What may become of replies that are made here: this result, or an error of the upstream.
+fn local_replies(page: &mut Page<'_>, hcm: &Hcm) {
+    if !hcm.local_replies.is_empty() {
+        page.blank();
+    }
+    for (index, reply) in hcm.local_replies.iter().enumerate() {
+        page.line_at("local_reply", format!("{}: {}", index + 1, reply.text), reply.place);
+    }
 }
 
 /// Describes what happens to the head before routing. Returns whether the request is routed at all.

@@ -25,6 +25,7 @@ fn spec(address: &str) -> HostSpec {
 
 fn config(endpoints: &[&str], checked: bool) -> model::Cluster {
     let check = model::HealthCheck {
+        texts: Default::default(),
         place: model::Place::default(),
         kind: model::HealthCheckKind::Tcp(model::TcpHealthCheck { send: Vec::new(), receive: Vec::new() }),
         timeout: Duration::from_secs(1),

@@ -30,6 +30,7 @@ pub(crate) fn cluster() -> model::Cluster {
         circuit_breakers: [model::CircuitBreakers::default(), model::CircuitBreakers::default()],
         tls: None,
         connect_timeout: Duration::from_secs(5),
+        texts: model::Texts::default(),
         idle_timeout: None,
         max_idle_connections: 1024,
         max_requests_per_connection: None,

@@ -137,7 +137,7 @@ mod tests {
     use crate::codec::h1::{HeadScanner, Limits, Parse};
 
     fn policy(kind: HashPolicyKind) -> HashPolicy {
-        HashPolicy { kind, terminal: false }
+        HashPolicy { kind, terminal: false, text: String::new() }
     }
 
     fn header(name: &str) -> HashPolicy {

@@ -275,8 +275,8 @@ lb_policy = "ring_hash"
         assert_line(&told(&file, args, 0), "listener", &[name]);
     }
     let text = told(&file, &["GET", "http://a.example:18001/"], 0);
-    assert_line(&text, "timeout", &["250ms"]);
-    assert_line(&text, "hash", &["cookie \"sticky\", ttl 1.5s"]);
+    assert_line(&text, "timeout", &["0.25s"]);
+    assert_line(&text, "hash", &["{ cookie = { name = \"sticky\", ttl = \"1.5s\" } }"]);
     assert_line(&text, "header", &["x-peer", ": %UPSTREAM_HOST% at %REQ(:PATH)%"]);
 }
 

@@ -42,6 +42,11 @@ impl<'d> Resolver<'d, '_, '_> {
         let unhealthy_interval = check.unhealthy_interval.value().unwrap_or(interval);
         Some(HealthCheck {
             place: self.problems.place(&check.origin),
+            texts: self.texts(
+                document::HealthCheck::spec(),
+                &check.origin,
+                &[("interval", Some(&check.interval.origin)), ("timeout", Some(&check.timeout.origin))],
+            ),
             kind: http.map(HealthCheckKind::Http).or(tcp.map(HealthCheckKind::Tcp))?,
             timeout: check.timeout.0,
             interval,

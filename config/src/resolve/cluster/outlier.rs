@@ -22,6 +22,11 @@ impl Resolver<'_, '_, '_> {
         }
         OutlierDetection {
             place: self.problems.place(&written.origin),
+            texts: self.texts(
+                document::OutlierDetection::spec(),
+                &written.origin,
+                &[("base_ejection_time", Some(&written.base_ejection_time.origin))],
+            ),
             consecutive_5xx: count(written.consecutive_5xx.value),
             consecutive_gateway_failure: count(written.consecutive_gateway_failure.value),
             consecutive_local_origin_failure: match written.consecutive_local_origin_failure.given() {

@@ -6,9 +6,9 @@ use crate::route::explain::{Tried, per_cent};
 use crate::route::{RouteTable, rewrite};
 use crate::router::retry::TryPolicy;
 use ringway_config::model::{
-    self, AppendAction, Cluster, ClusterTarget, Config, Discovery, FilterOverride, FilterOverrides, Forward,
-    HashPolicyKind, Hcm, HeaderMutation, HeaderMutations, HostRewrite, HttpFilter, LbPolicy, Place, Priority, RetryOn,
-    Route, RouteAction, VirtualHost, WeightedCluster,
+    self, AppendAction, Cluster, ClusterTarget, Config, Discovery, FilterOverride, FilterOverrides, Forward, Hcm,
+    HeaderMutation, HeaderMutations, HostRewrite, HttpFilter, LbPolicy, Place, Priority, RetryOn, RetryPolicy, Route,
+    RouteAction, Texts, VirtualHost, WeightedCluster,
 };
 use ringway_config::quoted;
 use std::time::Duration;
@@ -92,8 +92,7 @@ fn describe_forward(page: &mut Page<'_>, scene: &Scene<'_>, route: usize, forwar
         page.line_at("mirror", text, cluster.place);
     }
     for policy in &forward.hash_policy {
-        let terminal = if policy.terminal { ", the last if it gives a hash" } else { "" };
-        page.line("hash", format!("{}{terminal}", hash(&policy.kind)));
+        page.line("hash", &policy.text);
     }
     if !forward.metadata_match.is_empty() {
         page.line("subset", pairs(&forward.metadata_match));
@@ -135,7 +134,8 @@ fn describe_cluster(page: &mut Page<'_>, label: &str, cluster: &Cluster, priorit
     };
     let endpoints = cluster.endpoints.len();
     let text = format!("{label}{}: {discovery}, {endpoints} endpoint(s), {policy}", cluster.name);
-    page.line_at("cluster", format!("{text}, connect_timeout {}", span(cluster.connect_timeout)), cluster.place);
+    let connect = written(&cluster.texts, "connect_timeout", Some(cluster.connect_timeout));
+    page.line_at("cluster", format!("{text}, connect_timeout {connect}"), cluster.place);
     let (name, limits) = match priority {
         Priority::Default => ("default", &cluster.circuit_breakers[0]),
         Priority::High => ("high", &cluster.circuit_breakers[1]),
@@ -157,11 +157,13 @@ fn describe_cluster(page: &mut Page<'_>, label: &str, cluster: &Cluster, priorit
         page.line("limits", format!("priority {name}: {}", all.into_iter().flatten().collect::<Vec<_>>().join(", ")));
     }
     for check in &cluster.health_checks {
-        let text = format!("every {}, timeout {}", span(check.interval), span(check.timeout));
-        page.line_at("health", text, check.place);
+        let interval = written(&check.texts, "interval", Some(check.interval));
+        let timeout = written(&check.texts, "timeout", Some(check.timeout));
+        page.line_at("health", format!("every {interval}, timeout {timeout}"), check.place);
     }
     if let Some(outlier) = &cluster.outlier_detection {
-        page.line_at("outliers", format!("ejected for {} and longer", span(outlier.base_ejection_time)), outlier.place);
+        let time = written(&outlier.texts, "base_ejection_time", Some(outlier.base_ejection_time));
+        page.line_at("outliers", format!("ejected for {time} and longer"), outlier.place);
     }
 }
 
@@ -206,18 +208,23 @@ fn describe_times(page: &mut Page<'_>, scene: &Scene<'_>, forward: &Forward) {
     let exchange = scene.exchange;
     let may_ask = exchange.facts.is_internal.then_some(scene.hcm.limits.max_requested_retries);
     let policy = TryPolicy::new(forward, &exchange.request.head, exchange.request.view(), may_ask);
-    let asked = if policy.timeouts.route == forward.timeout { "" } else { ", as x-envoy-upstream-rq-timeout-ms asks" };
-    page.line_at("timeout", format!("{}{asked}", time(policy.timeouts.route)), forward.timeout_place);
+    let timeout = match policy.timeouts.route == forward.timeout {
+        true => written(&forward.texts, "timeout", forward.timeout),
+        false => format!("{}, as x-envoy-upstream-rq-timeout-ms asks", time(policy.timeouts.route)),
+    };
+    page.line_at("timeout", timeout, forward.timeout_place);
+    let head = match policy.timeouts.response_head == forward.response_head_timeout {
+        true => written(&forward.texts, "response_head_timeout", forward.response_head_timeout),
+        false => time(policy.timeouts.response_head),
+    };
     let timeouts = &scene.hcm.timeouts;
-    let idle = forward.stream_idle_timeout.unwrap_or(timeouts.stream_idle);
-    let whole = forward.max_stream_duration.unwrap_or(timeouts.max_stream_duration);
-    let head = time(policy.timeouts.response_head);
-    let text = format!(
-        "response_head_timeout {head}, stream_idle_timeout {}, max_stream_duration {}",
-        time(idle),
-        time(whole)
-    );
-    page.line("", text);
+    let inherited = |key, own: Option<Option<Duration>>, other| match own {
+        Some(own) => written(&forward.texts, key, own),
+        None => written(&timeouts.texts, key, other),
+    };
+    let idle = inherited("stream_idle_timeout", forward.stream_idle_timeout, timeouts.stream_idle);
+    let whole = inherited("max_stream_duration", forward.max_stream_duration, timeouts.max_stream_duration);
+    page.line("", format!("response_head_timeout {head}, stream_idle_timeout {idle}, max_stream_duration {whole}"));
     if !policy.retries() {
         let why = if policy.config.is_some() { "none for this request" } else { "none" };
         return page.line_at("retries", why, policy.config.map_or(Place::default(), |config| config.place));
@@ -226,38 +233,35 @@ fn describe_times(page: &mut Page<'_>, scene: &Scene<'_>, forward: &Forward) {
     let names = names.collect::<Vec<_>>().join(", ");
     let text = format!("up to {} on {names}", policy.num_retries);
     page.line_at("retries", text, policy.config.map_or(Place::default(), |config| config.place));
-    let (per_try, idle) = (time(policy.timeouts.per_try), time(policy.timeouts.per_try_idle));
+    let of_policy = |key, own: fn(&RetryPolicy) -> Option<Duration>, in_force| match policy.config {
+        Some(config) if own(config) == in_force => written(&config.texts, key, in_force),
+        _ => time(in_force),
+    };
+    let per_try = of_policy("per_try_timeout", |config| config.per_try_timeout, policy.timeouts.per_try);
+    let idle = of_policy("per_try_idle_timeout", |config| config.per_try_idle_timeout, policy.timeouts.per_try_idle);
     let hedging = if policy.hedge_on_per_try_timeout { ", then hedged" } else { "" };
     page.line("", format!("per_try_timeout {per_try}{hedging}, per_try_idle_timeout {idle}"));
     if let Some(config) = policy.config {
-        let (base, max) = config.back_off;
-        page.line("", format!("back-off {} to {}", span(base), span(max)));
+        let base = written(&config.texts, "base_interval", Some(config.back_off.0));
+        let max = written(&config.texts, "max_interval", Some(config.back_off.1));
+        page.line("", format!("back-off {base} to {max}"));
     }
+}
+
+/// A time as the file writes it, or its default.
+fn written(texts: &Texts, key: &str, value: Option<Duration>) -> String {
+    texts.of(key).map_or_else(|| time(value), str::to_owned)
 }
 
 fn time(limit: Option<Duration>) -> String {
     limit.map_or_else(|| "off".into(), span)
 }
 
-/// As the file writes it: "250ms", "1.5s".
+/// As a file would write it: "250ms", "1.5s".
 fn span(time: Duration) -> String {
     match time.as_millis() {
         ms if ms == 0 || ms >= 1000 => format!("{}s", time.as_secs_f64()),
         ms => format!("{ms}ms"),
-    }
-}
-
-/// As a member of `hash_policy`.
-fn hash(kind: &HashPolicyKind) -> String {
-    match kind {
-        HashPolicyKind::Header(name) => format!("header {}", quoted(name)),
-        HashPolicyKind::SourceIp => "source_ip".into(),
-        HashPolicyKind::QueryParameter(name) => format!("query_parameter {}", quoted(name)),
-        HashPolicyKind::Cookie { name, ttl, path } => {
-            let ttl = ttl.map(|ttl| format!(", ttl {}", span(ttl))).unwrap_or_default();
-            let path = path.as_ref().map(|path| format!(", path {}", quoted(path))).unwrap_or_default();
-            format!("cookie {}{ttl}{path}", quoted(name))
-        }
     }
 }
 

@@ -108,3 +108,98 @@ fn filters_have_the_settings_and_the_lines_of_the_file() {
     let login = "filter      local_ratelimit: { token_bucket = { max_tokens = 10, fill_interval = \"1s\" } }, by the route  (file:19)";
     assert_eq!(line("/login")[0], login);
 }
+
+/// What looks like a time in a text: "0.25s".
+fn times(text: &str) -> Vec<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '.');
+    let is_time = |word: &&str| {
+        let digits = word.trim_end_matches(|c: char| c.is_ascii_lowercase());
+        let is_number = digits.starts_with(|c: char| c.is_ascii_digit()) && digits.parse::<f64>().is_ok();
+        is_number && ["ms", "s", "m", "h"].contains(&&word[digits.len()..])
+    };
+    words.filter(is_time).collect()
+}
+
+#[test]
+fn times_are_those_of_the_file_or_of_the_reference() {
+    let mut count = 0;
+    for file in examples() {
+        let config = ringway_config::load_portable(&file).expect("an example");
+        let written = std::fs::read_to_string(&file).expect("a file");
+        // Names and values of the file may look like times; they are in it as well.
+        for time in times(&all_actions(&config)) {
+            // connect_timeout; response_head_timeout and no_traffic_interval; stream_idle_timeout; retry_back_off; interval
+            // of checks; their timeout and that of detection's interval; base_ejection_time
+            let is_default = ["5s", "60s", "5m", "25ms", "250ms", "1s", "10s", "30s"].contains(&time);
+            assert!(is_default || written.contains(time), "{}: {time} is not in the file", file.display());
+            count += 1;
+        }
+    }
+    assert!(count > 100, "only {count} times are shown");
+}
+
+/// A file in which no time is written as a program would write it.
+const ODD_TIMES: &str = r#"
+[[listeners]]
+address = "127.0.0.1:10000"
+[listeners.http]
+stream_idle_timeout = "300000ms"
+max_stream_duration = '1.50h'
+local_reply = [
+  { filter = { status = { equal = 404 } }, format = "not here\n", content_type = "text/plain" },
+  { json = { code = "%RESPONSE_CODE%" } },
+]
+[[listeners.http.virtual_hosts]]
+name = "all"
+domains = ["*"]
+[listeners.http.virtual_hosts.retry_policy]
+retry_on = ["5xx"]
+per_try_timeout = "0.250s"
+per_try_idle_timeout = "0.1s"
+retry_back_off.base_interval = "0.010s"
+retry_back_off.max_interval = "1000ms"
+[[listeners.http.virtual_hosts.routes]]
+match.prefix = "/slow"
+route = { cluster = "app", response_head_timeout = "2.0m", stream_idle_timeout = "off", max_stream_duration = "0.5h" }
+[[listeners.http.virtual_hosts.routes]]
+match.prefix = "/"
+[listeners.http.virtual_hosts.routes.route]
+cluster = "app"
+timeout = """0.25m"""
+[[listeners.http.virtual_hosts.routes.route.hash_policy]]
+cookie = { name = "s", ttl = "0.5m" }
+terminal = true
+
+[[clusters]]
+name = "app"
+endpoints = ["127.0.0.1:8080"]
+lb_policy = "ring_hash"
+connect_timeout = "0.3s"
+health_checks = [{ interval = "5000ms", timeout = "0.5s", tcp = {} }]
+outlier_detection = { base_ejection_time = "0.50m" }
+"#;
+
+#[test]
+fn settings_are_shown_as_the_file_writes_them() {
+    let config = ringway_config::load_str("odd.toml", ODD_TIMES).expect("a configuration");
+    let explained =
+        |url: &str| explain(&config, &Question { url: url.into(), ..Question::default() }).expect("a question").text;
+    let text = explained("/");
+    for part in [
+        "connect_timeout 0.3s  (odd.toml:32)",
+        "every 5000ms, timeout 0.5s",
+        "ejected for 0.50m and longer",
+        "timeout     0.25m  (odd.toml:27)",
+        "response_head_timeout off, stream_idle_timeout 300000ms, max_stream_duration 1.50h",
+        "per_try_timeout 0.250s, per_try_idle_timeout 0.1s",
+        "back-off 0.010s to 1000ms",
+        "hash        { cookie = { name = \"s\", ttl = \"0.5m\" }, terminal = true }",
+        "local_reply 1: { filter = { status = { equal = 404 } }, format = \"not here\\n\", content_type = \"text/plain\" }  (odd.toml:8)",
+        "local_reply 2: { json = { code = \"%RESPONSE_CODE%\" } }  (odd.toml:9)",
+    ] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    let slow = explained("/slow");
+    let part = "response_head_timeout 2.0m, stream_idle_timeout off, max_stream_duration 0.5h";
+    assert!(slow.contains(part), "{slow}");
+}

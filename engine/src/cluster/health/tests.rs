@@ -19,6 +19,7 @@ use std::sync::mpsc;
 /// An HTTP check with the smallest settings.
 pub(crate) fn check() -> HealthCheck {
     HealthCheck {
+        texts: Default::default(),
         place: Place::default(),
         kind: HealthCheckKind::Http(http_check()),
         timeout: Duration::from_secs(1),

@@ -16,6 +16,7 @@ const SECOND: Nanos = 1_000_000_000;
 
 fn defaults() -> OutlierDetection {
     OutlierDetection {
+        texts: Default::default(),
         place: Place::default(),
         consecutive_5xx: Some(5),
         consecutive_gateway_failure: Some(5),

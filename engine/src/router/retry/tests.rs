@@ -35,6 +35,7 @@ fn retry_policy(conditions: &[RetryOn]) -> RetryPolicy {
         host_selection_max_attempts: 1,
         previous_priorities: None,
         max_replay_bytes: None,
+        texts: model::Texts::default(),
     }
 }
 
@@ -57,6 +58,7 @@ fn route(retry: Option<RetryPolicy>) -> Forward {
         metadata_match: vec![],
         response_head_timeout: None,
         timeout_place: Place::default(),
+        texts: model::Texts::default(),
     }
 }
 
