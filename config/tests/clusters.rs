@@ -206,6 +206,7 @@ fn localities_and_subsets_keep_their_order() {
 fn health_checks_have_defaults_that_follow_each_other() {
     let cluster = with_endpoint("health_checks = [{ http.path = \"/healthz\" }]");
     let expected = HealthCheck {
+        texts: Texts::default(),
         place: Place::default(),
         kind: HealthCheckKind::Http(HttpHealthCheck {
             host: None,
@@ -259,6 +260,7 @@ fn health_checks_say_what_is_well() {
 #[test]
 fn outlier_detection_has_envoys_defaults() {
     let expected = OutlierDetection {
+        texts: Texts::default(),
         place: Place::default(),
         consecutive_5xx: Some(5),
         consecutive_gateway_failure: Some(5),
