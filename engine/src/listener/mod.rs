@@ -11,6 +11,7 @@ pub use choice::{ChainMatcher, matches};
 pub use filter::ListenerFilter;
 pub use full_house::keep;
 
+use crate::base::clock::Nanos;
 use crate::hcm::ChainSlot;
 use crate::net::{Accepted, Arrival, ByteStream, Claim, Drain, Full, House, Limits, Permits, Protocol, Seat, tls};
 use crate::network_filter::NetworkFilter;
@@ -19,6 +20,7 @@ use crate::stats::{ListenerStats, ListenerTlsStats, ShardStats};
 use full_house::{make_room, may_have_room};
 use ringway_config::model::Binding;
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -63,12 +65,22 @@ impl Listener {
         self.chains.borrow().get(index).map(|chain| Served { tls: chain.tls.clone(), filter: chain.filter.clone() })
     }
 
-    fn refused(&self, full: Full) {
+    fn refused(&self, claim: &Claim, remote: Option<SocketAddr>, full: Full, now: Nanos) {
         match full {
             Full::Client => self.stats.downstream_cx_client_overflow.inc(),
             Full::Listener => self.stats.downstream_cx_overflow.inc(),
             Full::Process => self.stats.downstream_global_cx_overflow.inc(),
         }
+        let (limit, refusals) = claim.limits.of(full);
+        let Some(refused) = refusals.note(now) else { return };
+        let peer = remote.map_or_else(|| "unix".into(), |remote| remote.to_string());
+        tracing::warn!(
+            target: "ringway::limits",
+            listener = %self.binding.address, peer, key = full.config_key(), limit, refused,
+            "connections are refused: the limit is reached, and none of the open ones is idle; {} counts them (said at most \
+             once in 10 s)",
+            full.statistic(),
+        );
     }
 
     /// The place of the chain with this name, to put a new connection manager into.
@@ -87,15 +99,17 @@ pub fn admit(reactor: &Rc<Reactor>, listener: &Rc<Listener>, arrival: Arrival, s
     let mut claim = Claim::new(&listener.limits.borrow(), arrival.remote);
     match claim.fill() {
         Ok(()) => serve(reactor, listener, arrival, stream(), claim.permits()),
-        Err(full) if !may_have_room(&listener.house, &claim, full) => listener.refused(full),
+        Err(full) if !may_have_room(&listener.house, &claim, full) => {
+            listener.refused(&claim, arrival.remote, full, reactor.now());
+        }
         Err(_) => {
             let (on, listener, stream) = (reactor.clone(), listener.clone(), stream());
-            let arriving = listener.drain.arriving();
+            let (arriving, remote) = (listener.drain.arriving(), arrival.remote);
             reactor.spawn(async move {
                 let _arriving = arriving;
                 match make_room(&on, &listener.house, &mut claim).await {
                     Ok(()) => serve(&on, &listener, arrival, stream, claim.permits()),
-                    Err(full) => listener.refused(full),
+                    Err(full) => listener.refused(&claim, remote, full, on.now()),
                 }
                 on.yield_now().await;
             });

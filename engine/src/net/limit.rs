@@ -1,6 +1,7 @@
 //! The limits of client connections, exact over all shards: counts that change when a connection opens and when it closes,
 //! never for a request.
 
+use super::refusals::Refusals;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -13,12 +14,14 @@ use xxhash_rust::xxh64::xxh64;
 pub struct ConnectionLimit {
     max: AtomicU64,
     used: AtomicU64,
+    refusals: Refusals,
 }
 
 impl ConnectionLimit {
     /// `None`: no limit, but connections are still counted.
     pub fn new(max: Option<u64>) -> Arc<Self> {
-        Arc::new(Self { max: AtomicU64::new(max.unwrap_or(u64::MAX)), used: AtomicU64::new(0) })
+        let max = AtomicU64::new(max.unwrap_or(u64::MAX));
+        Arc::new(Self { max, used: AtomicU64::new(0), refusals: Refusals::default() })
     }
 
     /// Sets a new configuration's limit. Connections above it stay open.
@@ -58,11 +61,13 @@ pub struct ClientLimit {
     max: AtomicU64,
     /// A client's count is in the part that its address hashes to, so that shards seldom wait for each other.
     parts: [Mutex<HashMap<IpAddr, u64>>; 16],
+    refusals: Refusals,
 }
 
 impl ClientLimit {
     pub fn new(max: Option<u64>) -> Arc<Self> {
-        Arc::new(Self { max: AtomicU64::new(max.unwrap_or(u64::MAX)), parts: Default::default() })
+        let max = AtomicU64::new(max.unwrap_or(u64::MAX));
+        Arc::new(Self { max, parts: Default::default(), refusals: Refusals::default() })
     }
 
     /// Sets a new configuration's limit. Connections above it stay open; those from before there was a limit do not count.
@@ -123,6 +128,17 @@ pub struct Limits {
     pub client: Arc<ClientLimit>,
 }
 
+impl Limits {
+    /// The limit, and what it has refused.
+    pub fn of(&self, full: Full) -> (u64, &Refusals) {
+        match full {
+            Full::Client => (self.client.max.load(Ordering::Relaxed), &self.client.refusals),
+            Full::Listener => (self.listener.max.load(Ordering::Relaxed), &self.listener.refusals),
+            Full::Process => (self.process.max.load(Ordering::Relaxed), &self.process.refusals),
+        }
+    }
+}
+
 /// One connection's part of all its limits.
 #[derive(Debug)]
 pub struct Permits {
@@ -138,6 +154,26 @@ pub enum Full {
     Client,
     Listener,
     Process,
+}
+
+impl Full {
+    /// The key of the configuration that sets the limit.
+    pub fn config_key(self) -> &'static str {
+        match self {
+            Self::Client => "listeners[].max_connections_per_client",
+            Self::Listener => "listeners[].max_connections",
+            Self::Process => "runtime.max_connections",
+        }
+    }
+
+    /// The listener's statistic that counts the refused connections.
+    pub fn statistic(self) -> &'static str {
+        match self {
+            Self::Client => "downstream_cx_client_overflow",
+            Self::Listener => "downstream_cx_overflow",
+            Self::Process => "downstream_global_cx_overflow",
+        }
+    }
 }
 
 /// A new connection on its way to its permits.
@@ -224,6 +260,18 @@ mod tests {
         assert!(held.iter().all(Option::is_some) && Permit::take(&limit).is_none());
         drop(held);
         assert!(limit.used() == 0 && Permit::take(&limit).is_some());
+    }
+
+    /// The first at once, then one line in ten seconds, with the number of all since the last.
+    #[test]
+    fn refusals_are_told_once_in_ten_seconds() {
+        const SECOND: u64 = 1_000_000_000;
+        let limits = limits(1, 1, Some(1));
+        let note = |full, now| limits.of(full).1.note(now);
+        assert_eq!([0, 1, 9 * SECOND].map(|now| note(Full::Listener, now)), [Some(1), None, None]);
+        assert_eq!(note(Full::Process, 2), Some(1), "each limit for itself");
+        assert_eq!([11 * SECOND, 12 * SECOND].map(|now| note(Full::Listener, now)), [Some(3), None]);
+        assert_eq!(note(Full::Listener, 100 * SECOND), Some(2));
     }
 
     #[test]

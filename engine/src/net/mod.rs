@@ -13,6 +13,7 @@ mod limit;
 mod listening;
 mod memory;
 mod race;
+mod refusals;
 mod roster;
 mod splice;
 pub mod sys;

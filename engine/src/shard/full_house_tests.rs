@@ -1,6 +1,7 @@
 //! A full house, on in-memory pipes: which connection makes room for a new one, on which shard, and which never does.
 
 use super::MemoryShard;
+use crate::base::logging::captured;
 use crate::net::PipeEnd;
 use std::task::Poll;
 use std::time::Duration;
@@ -239,6 +240,34 @@ fn a_busy_client_at_its_limit_is_refused() {
     drop(busy);
     world.pass(Duration::from_secs(2));
     assert!(!has_ended(&world.connect(1, 0, "192.0.2.1")));
+}
+
+/// One line for all shards, at most once in ten seconds, which says how many were refused since the last one.
+#[test]
+fn refusals_are_logged_once_in_ten_seconds() {
+    for (runtime, listener, key) in [
+        ("", "max_connections = 1", "listeners[].max_connections"),
+        ("max_connections = 1", "", "runtime.max_connections"),
+        ("", "max_connections_per_client = 1", "listeners[].max_connections_per_client"),
+    ] {
+        let log = captured(|| {
+            let world = World::new(runtime, listener);
+            // Refused at 0, 3, 6, 9 and 12 seconds, on both shards.
+            for _ in 0..5 {
+                let busy = world.connect(0, 0, "192.0.2.1");
+                busy.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n");
+                world.pass(Duration::from_millis(10));
+                (0..2).for_each(|shard| assert!(has_ended(&world.connect(shard, 0, "192.0.2.1"))));
+                drop(busy);
+                world.pass(Duration::from_secs(3));
+            }
+        });
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("connections are refused")).collect();
+        let told = |refused: u32| format!("peer=\"192.0.2.1:1\" key=\"{key}\" limit=1 refused={refused}");
+        assert_eq!(lines.len(), 2, "{log}");
+        assert!(lines[0].contains("WARN ringway::limits") && lines[0].contains("listener=127.0.0.1:1 "), "{log}");
+        assert!(lines[0].contains(&told(1)) && lines[1].contains(&told(8)), "{log}");
+    }
 }
 
 /// The shard with the idle connection does not answer: the new connection is refused in time, and no place is lost.

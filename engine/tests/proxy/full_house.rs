@@ -57,6 +57,7 @@ fn a_client_replaces_its_own_connections() {
     proxy.wait_for_stat("http.ingress_http.downstream_rq_active", 2);
     proxy.connect().expect_end();
     assert_eq!(proxy.stat("listener.main.downstream_cx_client_overflow"), 1);
+    proxy.wait_for_log("key=\"listeners[].max_connections_per_client\" limit=2 refused=1");
     drop(clients);
     eventually("there is room again", || proxy.stat("listener.main.downstream_cx_active") == 1);
     assert_eq!(proxy.connect().get("/").status(), 200);
