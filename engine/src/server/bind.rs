@@ -199,12 +199,17 @@ fn taken(binding: &Binding) -> String {
     };
     let holders = holders::of(binding);
     if holders.iter().eq([&Holder::Ours]) {
-        return format!("this process itself has the {place}, and cannot share it: restart it or {remedy}");
+        return format!(
+            "this process itself has the {place}, and cannot share it; a listener that a reload has removed frees it within a \
+             second: reload again, restart it or {remedy}"
+        );
     }
+    let is_draining = holders.iter().any(|holder| matches!(holder, Holder::Draining { .. }));
+    let wait = if is_draining { "wait for its end (runtime.drain_delay and runtime.drain_time), " } else { "" };
     let names: Vec<_> = holders.iter().map(ToString::to_string).collect();
     match names.is_empty() {
         true => format!("another process has the {place}, for a socket that does not listen; {remedy}"),
-        false => format!("{} listens there; stop it or {remedy}", names.join(" and ")),
+        false => format!("{} listens there; {wait}stop it or {remedy}", names.join(" and ")),
     }
 }
 

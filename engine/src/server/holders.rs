@@ -1,10 +1,11 @@
 //! Which process has an address, for the message that it is taken: proc(5), as far as this user may read it.
 
+use super::orders::SIGNALS;
 use ringway_config::model::{Address, Binding};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What has an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,6 +13,11 @@ pub(super) enum Holder {
     /// This process.
     Ours,
     Process {
+        name: String,
+        pid: u32,
+    },
+    /// A process of this program that was told to stop: the one that this one is to replace.
+    Draining {
         name: String,
         pid: u32,
     },
@@ -24,6 +30,9 @@ impl fmt::Display for Holder {
         match self {
             Self::Ours => write!(f, "this process itself"),
             Self::Process { name, pid } => write!(f, "another process, {name} (pid {pid}),"),
+            Self::Draining { name, pid } => {
+                write!(f, "an earlier {name} (pid {pid}), which was told to stop and still drains,")
+            }
             Self::Unknown => write!(f, "another process, which this user may not look into,"),
         }
     }
@@ -71,10 +80,34 @@ pub(super) fn of(binding: &Binding) -> BTreeSet<Holder> {
 }
 
 fn process_of(pid: &str) -> Holder {
-    match (std::fs::read_to_string(format!("/proc/{pid}/comm")), pid.parse()) {
-        (Ok(name), Ok(pid)) => Holder::Process { name: name.trim().into(), pid },
-        _ => Holder::Unknown,
+    let (Some(name), Ok(number)) = (name_of(Path::new(&format!("/proc/{pid}"))), pid.parse()) else {
+        return Holder::Unknown;
+    };
+    let is_draining = || threads_of(pid).any(|thread| name_of(&thread).as_deref() == Some(DRAINING));
+    match name_of(Path::new("/proc/self")).as_ref() == Some(&name) && is_draining() {
+        true => Holder::Draining { name, pid: number },
+        false => Holder::Process { name, pid: number },
     }
+}
+
+/// The name that the thread which waits for signals has from the order to stop on. A successor that finds an address taken
+/// sees it, whatever the users of the two are.
+const DRAINING: &str = "draining";
+
+/// Shows other processes that this one was told to stop.
+pub(super) fn show_draining() {
+    let waits = |thread: &PathBuf| name_of(thread).as_deref() == Some(SIGNALS);
+    // Without proc, a successor cannot look either.
+    threads_of("self").filter(waits).for_each(|thread| drop(std::fs::write(thread.join("comm"), DRAINING)));
+}
+
+fn threads_of(pid: &str) -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().map(|thread| thread.path())
+}
+
+/// Of a process or a thread.
+fn name_of(place: &Path) -> Option<String> {
+    std::fs::read_to_string(place.join("comm")).ok().map(|name| name.trim().to_owned())
 }
 
 /// Inode numbers of the sockets that a process has open.

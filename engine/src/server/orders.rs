@@ -54,6 +54,9 @@ impl Orders {
     }
 }
 
+/// The name of the thread that waits for signals.
+pub(super) const SIGNALS: &str = "signals";
+
 pub(super) fn is_stop(order: Control) -> bool {
     matches!(order, Control::Signal(SIGTERM | SIGINT) | Control::Quit)
 }
@@ -75,7 +78,7 @@ pub(super) fn forward_signals(orders: Sender<Control>) -> io::Result<()> {
             }
         }
     };
-    std::thread::Builder::new().name("signals".into()).spawn(body).map(drop)
+    std::thread::Builder::new().name(SIGNALS.into()).spawn(body).map(drop)
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use super::orders::{Orders, forward_signals, is_stop};
 use super::passed::Passed;
 use super::running::{Running, Unused};
 use super::worker::{Work, Worker};
-use super::{placement, reload, warnings};
+use super::{holders, placement, reload, warnings};
 use crate::admin::{self, Control, Source, State};
 use crate::base::logging;
+use crate::base::span::Span;
 use crate::hcm::CutOff;
 use crate::hcm::access_log::Writer;
 use crate::net::sys;
@@ -202,18 +203,19 @@ fn serve(running: &mut Running, orders: &mut Orders) {
 /// The first order to stop has come.
 fn begin_to_stop(running: &Running) -> Stage {
     running.notifier.stopping();
+    holders::show_draining();
     let delay = running.plan.config.runtime.drain_delay;
     if delay.is_zero() {
         return begin_to_drain(running);
     }
     running.state.set(ServerState::Draining);
-    tracing::info!(target: "ringway::server", ?delay, "told to stop: not ready from now on, draining after the delay");
+    tracing::info!(target: "ringway::server", delay = %Span(delay), "told to stop: not ready from now on, draining after the delay");
     Stage::Delayed(Instant::now() + delay)
 }
 
 fn begin_to_drain(running: &Running) -> Stage {
     let time = running.plan.config.runtime.drain_time;
-    tracing::info!(target: "ringway::server", ?time, "draining");
+    tracing::info!(target: "ringway::server", time = %Span(time), "draining");
     Stage::Draining(Instant::now() + time, drain(running))
 }
 
@@ -259,8 +261,8 @@ fn stop(running: Running) {
     }
     let cut_off = told.try_iter().fold(CutOff::default(), CutOff::plus);
     if cut_off.count > 0 {
-        let (exchanges, longest) = (cut_off.count, Duration::from_nanos(cut_off.longest));
-        tracing::warn!(target: "ringway::server", exchanges, ?longest, "exchanges were cut off");
+        let (exchanges, longest) = (cut_off.count, Span(Duration::from_nanos(cut_off.longest)));
+        tracing::warn!(target: "ringway::server", exchanges, %longest, "exchanges were cut off");
     }
     if let Some(admin) = running.admin_thread {
         admin.stop();

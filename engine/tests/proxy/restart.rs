@@ -17,10 +17,15 @@ struct Fixed {
 
 impl Fixed {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With lines of `runtime`.
+    fn with(runtime: &str) -> Self {
         let [listener, admin] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
         let dir = tempfile::tempdir().expect("a directory");
         let config = format!(
-            "[admin]\naddress = \"{admin}\"\n[runtime]\nshards = 2\n[[listeners]]\naddress = \"{listener}\"\n\
+            "[admin]\naddress = \"{admin}\"\n[runtime]\nshards = 2\n{runtime}\n[[listeners]]\naddress = \"{listener}\"\n\
              http.routes = [{{ match = {{ prefix = \"/\" }}, direct_response = {{ status = 200 }} }}]\n"
         );
         std::fs::write(dir.path().join("ringway.toml"), config).expect("written");
@@ -88,7 +93,42 @@ fn the_holder_of_an_address_is_named() {
         first.pid()
     );
     assert!(said.contains(&holder), "{said}");
-    assert!(said.contains("stop it or choose another port") && said.lines().count() == 1, "{said}");
+    assert!(said.contains("; stop it or choose another port") && said.lines().count() == 1, "{said}");
+}
+
+/// One that drains is to be waited for: it keeps the admin endpoint, and during `drain_delay` its listeners.
+#[test]
+fn a_predecessor_that_still_drains_is_told_from_other_processes() {
+    for (delay, kept) in [("drain_delay = \"10m\"", "listener"), ("", "admin")] {
+        let fixed = Fixed::with(&format!("drain_time = \"10m\"\n{delay}"));
+        // An origin that does not answer.
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let file = fixed.dir.path().join("ringway.toml");
+        let text = std::fs::read_to_string(&file).expect("written");
+        let text = text.replace("direct_response = { status = 200 }", "route = { cluster = \"app\" }");
+        let endpoint = silent.local_addr().expect("bound");
+        std::fs::write(&file, format!("{text}[[clusters]]\nname = \"app\"\nendpoints = [\"{endpoint}\"]\n"))
+            .expect("written");
+        let first = fixed.start();
+        let mut client = first.connect();
+        client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        let _exchange = silent.accept().expect("a connection");
+        first.signal(Signal::TERM);
+        first.wait_for_log(if kept == "listener" { "told to stop" } else { "draining" });
+        if kept == "admin" {
+            eventually("the listener is closed", || std::net::TcpStream::connect(fixed.listener).is_err());
+        }
+        let refused = fixed.refused();
+        assert_eq!(refused.status.code(), Some(3));
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        let holder = format!(
+            "an earlier ringway (pid {}), which was told to stop and still drains, listens there;",
+            first.pid()
+        );
+        let address = if kept == "listener" { fixed.listener } else { fixed.admin };
+        assert!(said.contains(&format!("{address}: ")) && said.contains(&holder), "{said}");
+        assert!(said.contains("wait for its end (runtime.drain_delay and runtime.drain_time)"), "{said}");
+    }
 }
 
 /// Clusters whose name server does not answer, which a start and a reload wait for.
