@@ -21,11 +21,6 @@ impl fmt::Display for Span {
     }
 }
 
-/// A limit that may be absent.
-pub fn limit(time: Option<Duration>) -> String {
-    time.map_or_else(|| "off".into(), |time| Span(time).to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,6 +31,5 @@ mod tests {
         assert_eq!([span(0), span(1), span(700)], ["0s", "under 1ms", "1ms"]);
         assert_eq!([span(250_000), span(1_000_000), span(1_180_417)], ["250ms", "1s", "1.18s"]);
         assert_eq!([span(90_000_000), span(300_000_000), span(7_200_000_000)], ["90s", "5m", "2h"]);
-        assert_eq!([limit(None), limit(Some(Duration::from_secs(30)))], ["off", "30s"]);
     }
 }

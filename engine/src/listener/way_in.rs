@@ -167,7 +167,7 @@ async fn enter(
             Some((filter, Accepted { stream: ByteStream::Tls(stream), arrival, listener_stats, drain, seat }))
         }
         Err(failure) => {
-            tracing::debug!(target: "ringway::listener", listener = %listener.binding.address, remote = ?arrival.remote, %failure, "no TLS");
+            tracing::debug!(target: "ringway::listener", listener = %listener.binding.address, remote = arrival.remote.map(display), %failure, "no TLS");
             None
         }
     }

@@ -1,6 +1,7 @@
 //! The thread that watches over the clusters: health checks and outlier detection.
 
 use super::worker::{Order, Wake, Work};
+use crate::base::span::Span;
 use crate::cluster::Supervisor;
 use crate::cluster::health::{EventLog, Written};
 use crate::net::Network;
@@ -42,7 +43,7 @@ impl Work for Supervision {
 
     fn warn_cold(waited: Duration) {
         tracing::warn!(
-            target: "ringway::health", ?waited,
+            target: "ringway::health", waited = %Span(waited),
             "not all endpoints are checked yet; those that are not count as unhealthy until they are"
         );
     }

@@ -1,6 +1,7 @@
 //! The thread that looks host names up.
 
 use super::worker::{Order, Wake, Work};
+use crate::base::span::Span;
 use crate::cluster::discovery::{Discovery, is_discovered};
 use crate::stats::Registry;
 use ringway_config::model;
@@ -35,7 +36,7 @@ impl Work for Lookups {
 
     fn warn_cold(waited: Duration) {
         tracing::warn!(
-            target: "ringway::dns", ?waited, "not all names are looked up yet; the start continues without them"
+            target: "ringway::dns", waited = %Span(waited), "not all names are looked up yet; the start continues without them"
         );
     }
 }

@@ -25,7 +25,7 @@ impl Notifier {
         match address(&place) {
             Ok(address) => Self(Some(address)),
             Err(error) => {
-                tracing::warn!(target: "ringway::server", ?place, %error, "NOTIFY_SOCKET is no address: the service manager is told nothing");
+                tracing::warn!(target: "ringway::server", place = %place.display(), %error, "NOTIFY_SOCKET is no address: the service manager is told nothing");
                 Self(None)
             }
         }

@@ -36,7 +36,10 @@ fn choose(runtime: &Runtime, allowed: Vec<usize>, quota: usize, topology: &Path)
             Err(format!("runtime.shards is {count}, but this process may use {} cores", allowed.len()))
         }
         Shards::Cpus(cpus) => match cpus.iter().find(|cpu| !allowed.contains(cpu)) {
-            Some(cpu) => Err(format!("runtime.cpus names core {cpu}, but this process may use only {allowed:?}")),
+            Some(cpu) => {
+                let allowed = allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                Err(format!("runtime.cpus names core {cpu}, but this process may use only {allowed}"))
+            }
             None => Ok(cpus.clone()),
         },
     }

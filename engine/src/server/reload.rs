@@ -6,6 +6,7 @@ use super::passed::Assigned;
 use super::running::{Running, Shard};
 use super::warnings;
 use crate::admin::Source;
+use crate::base::span::Span;
 use crate::net::sys;
 use crate::shard::{Command, Plan, PlanContext};
 use crate::stats::Kind;
@@ -76,7 +77,7 @@ fn try_reload(running: &mut Running, file: &Path, orders: &mut Orders) -> Result
                 target: "ringway::server", shard, "the shard has ended: its connections are lost, restart the process"
             ),
             RecvTimeoutError::Timeout => tracing::error!(
-                target: "ringway::server", shard, waited = ?SHARDS_MAX,
+                target: "ringway::server", shard, waited = %Span(SHARDS_MAX),
                 "the shard hangs: it serves the old configuration until it recovers"
             ),
         }

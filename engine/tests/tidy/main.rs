@@ -293,6 +293,31 @@ fn nothing_is_left_unfinished() {
     report(&findings);
 }
 
+/// Values in the program log are as the configuration writes them (`base::span`), or plain text, never as Rust prints them
+/// for debugging.
+#[test]
+fn the_log_has_no_debug_text() {
+    let mut findings = Vec::new();
+    let mut count = 0;
+    for (name, text) in sources().iter().filter(|(name, _)| name.starts_with("engine/src/")) {
+        for (at, _) in text.match_indices("tracing::") {
+            let Some((level, arguments)) = text[at + "tracing::".len()..].split_once("!(") else { continue };
+            if !["trace", "debug", "info", "warn", "error"].contains(&level) {
+                continue;
+            }
+            count += 1;
+            let end = arguments.find(");").unwrap_or(arguments.len());
+            let fields = arguments[..end].split_inclusive([',', '=']).map(str::trim_start);
+            if fields.into_iter().any(|field| field.starts_with('?')) {
+                let line = text[..at].lines().count() + 1;
+                findings.push(format!("{name}:{line}: a field of a log line is debug text; write it with `%`"));
+            }
+        }
+    }
+    assert!(count > 50, "only {count} log lines were found: the check does not see them");
+    report(&findings);
+}
+
 #[test]
 fn no_file_names_a_workplace() {
     // In two parts, as above. Folders of one machine, and hosts of package registries that builds go through.
