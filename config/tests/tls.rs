@@ -264,6 +264,11 @@ fn what_a_certificate_must_be() {
     }
     let untrusted = with_pair("client_certificate = { accept_untrusted = true, ca = \"ca.pem\" }").client_certificate;
     assert_eq!(untrusted.unwrap().validation, Validation { accept_untrusted: true, ..by("conf/ca.pem") });
+    let with_crl = "ca = \"ca.pem\", crl = \"crl.pem\", only_verify_leaf_cert_crl = true";
+    let crl = Crl { file: pem("conf/crl.pem"), only_leaf: true, allows_expired: false };
+    let expected = Validation { crl: Some(crl), ..by("conf/ca.pem") };
+    let client = with_pair(&format!("client_certificate = {{ {with_crl} }}")).client_certificate.unwrap();
+    assert_eq!([client.validation, upstream(&format!("{{ {with_crl} }}")).validation], [expected.clone(), expected]);
     // A pin needs no authority, and so none of the system's.
     let pinned = load(&format!(
         "[[listeners]]\naddress = \"127.0.0.1:10000\"\n{ROUTES}\n[[clusters]]\nname = \"app\"\n\

@@ -67,6 +67,14 @@ table! {
         /// File with the authorities that issue them, in PEM (Envoy: trusted_ca, nginx: ssl_client_certificate, HAProxy:
         /// ca-file).
         ca: FilePath, optional "the issuer does not count";
+        /// File with certificate revocation lists, in PEM (several) or DER (one), of each authority that issues certificates
+        /// (nginx: ssl_crl, HAProxy: crl-file). What is listed, and what no list is about, is refused. Needs `ca`. A reload reads
+        /// it again.
+        crl: FilePath, optional "revocation does not count";
+        /// Look up only the certificate itself, not the authorities between it and the one in `ca`.
+        only_verify_leaf_cert_crl: bool, default "false";
+        /// Use lists whose next update is due. Otherwise every certificate that they are about is refused.
+        allow_expired_crl: bool, default "false";
         /// Refuse clients that have none (Envoy: require_client_certificate). A certificate that is shown must be valid in
         /// any case, unless `accept_untrusted`.
         required: bool, default "true";
@@ -95,6 +103,14 @@ table! {
         /// File with the authorities that are trusted, in PEM (Envoy: trusted_ca). A relative path starts at the directory of
         /// the configuration file. Excludes `accept_untrusted`.
         ca: FilePath, optional "those that the system trusts, or with pins any";
+        /// File with certificate revocation lists, in PEM (several) or DER (one), of each authority that issues certificates
+        /// (nginx: ssl_crl, HAProxy: crl-file). What is listed, and what no list is about, is refused. Needs `ca`, and sessions
+        /// are not resumed. A reload reads it again.
+        crl: FilePath, optional "revocation does not count";
+        /// Look up only the certificate itself, not the authorities between it and the one in `ca`.
+        only_verify_leaf_cert_crl: bool, default "false";
+        /// Use lists whose next update is due. Otherwise every certificate that they are about is refused.
+        allow_expired_crl: bool, default "false";
         /// One of the alternative names in the certificate must match one of these (Envoy: match_typed_subject_alt_names),
         /// instead of the name that is asked for.
         subject_alt_names: List<SubjectAltName>, optional "the name that is asked for, see `sni`";

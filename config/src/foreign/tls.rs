@@ -17,6 +17,7 @@ const CLIENTS: &str = "write client_certificate = { ca = \"ca.pem\" }";
 const CLIENTS_IN_TLS: &str = "it is in `tls`: tls = { ..., client_certificate = { ca = \"ca.pem\" } }";
 const ONE_FILE: &str = "write certificate = \"site.pem\", key = \"site.pem\": both may be in one file";
 const NAMES: &str = "it is called subject_alt_names: [{ type = \"uri\", prefix = \"spiffe://example.org/\" }]";
+const CRL: &str = "it is called crl: in client_certificate of a listener's `tls`, or in `tls` of a cluster";
 const IN_CLIENTS: &str = "it is in client_certificate, next to `ca`";
 const ENCRYPTED: &str =
     "encrypted keys are not supported: openssl pkey -in encrypted.pem -out key.pem removes the encryption";
@@ -47,6 +48,8 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     (DOWNSTREAM, "ca-file", CLIENTS),
     (DOWNSTREAM, "verify", CLIENTS),
     (DOWNSTREAM, "client_auth", CLIENTS),
+    (DOWNSTREAM, "crl", IN_CLIENTS),
+    (DOWNSTREAM, "only_verify_leaf_cert_crl", IN_CLIENTS),
     (DOWNSTREAM, "subject_alt_names", IN_CLIENTS),
     (DOWNSTREAM, "verify_certificate_hash", IN_CLIENTS),
     (DOWNSTREAM, "verify_certificate_spki", IN_CLIENTS),
@@ -168,7 +171,6 @@ pub const ANYWHERE: &[(&str, &str)] = &[
     ("match_typed_subject_alt_names", NAMES),
     ("match_subject_alt_names", NAMES),
     ("verify_subject_alt_name", NAMES),
-    ("crl", "revocation lists are not supported yet"),
     ("allow_expired_certificate", "certificates that have expired are always refused"),
     ("max_verify_depth", DEPTH),
     ("custom_validator_config", "there are no validators to plug in; subject_alt_names checks SPIFFE IDs"),
@@ -210,7 +212,7 @@ pub const ANYWHERE: &[(&str, &str)] = &[
     ("ssl_trusted_certificate", CLIENTS_IN_TLS),
     ("ssl_verify_client", CLIENTS_IN_TLS),
     ("ssl_verify_depth", DEPTH),
-    ("ssl_crl", "revocation lists are not supported yet"),
+    ("ssl_crl", CRL),
     ("ssl_password_file", ENCRYPTED),
     ("ssl_session_cache", "sessions are resumed by tickets only: session_tickets, in `tls`"),
     ("ssl_session_tickets", "it is called session_tickets, in `tls`"),
@@ -254,7 +256,7 @@ pub const ANYWHERE: &[(&str, &str)] = &[
     ("verifyhost", "it is called sni, in `tls` of a cluster"),
     ("ca-file", "it is called ca: in client_certificate of a listener's `tls`, or in `tls` of a cluster"),
     ("ca-verify-file", "it is called ca: in client_certificate of a listener's `tls`, or in `tls` of a cluster"),
-    ("crl-file", "revocation lists are not supported yet"),
+    ("crl-file", CRL),
     ("ssl-min-ver", "it is called min_version, in `tls`: \"1.2\" or \"1.3\""),
     ("ssl-max-ver", "it is called max_version, in `tls`: \"1.2\" or \"1.3\""),
     (

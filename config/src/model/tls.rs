@@ -53,6 +53,7 @@ pub struct Validation {
     /// Those that may have issued it (Envoy: trusted_ca). Without it, with pins, any may have; else, of endpoints, those that
     /// the system trusts.
     pub ca: Option<PemFile>,
+    pub crl: Option<Crl>,
     /// One of its alternative names must match one of these (Envoy: match_typed_subject_alt_names). None: any may do.
     pub subject_alt_names: Vec<SubjectAltName>,
     /// It must be one of these, or its key one of `spki_hashes` (Envoy: verify_certificate_hash).
@@ -69,6 +70,17 @@ impl Validation {
     pub fn has_pins(&self) -> bool {
         !(self.certificate_hashes.is_empty() && self.spki_hashes.is_empty())
     }
+}
+
+/// Lists of what the authorities have revoked (Envoy: crl).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crl {
+    pub file: PemFile,
+    /// Authorities between the certificate and the trusted one are not looked up (Envoy: only_verify_leaf_cert_crl; default
+    /// false).
+    pub only_leaf: bool,
+    /// A list that is out of date still counts (default false).
+    pub allows_expired: bool,
 }
 
 pub type Sha256 = [u8; 32];

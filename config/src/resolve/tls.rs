@@ -69,6 +69,12 @@ impl<'d> Resolver<'d, '_, '_> {
 
     pub(super) fn upstream_tls(&mut self, written: &'d Located<document::UpstreamTls>) -> UpstreamTls {
         let validation = self.endpoint_validation(written);
+        let resumption = &written.session_resumption;
+        if resumption.value && is_written(&resumption.origin, &written.origin) && validation.crl.is_some() {
+            let message = "`session_resumption` has no effect: with `crl`, each connection looks the certificate up";
+            let problem = Problem::at_key(&resumption.origin, message);
+            self.problems.warn(problem.hint(Some("remove it, or `crl`")));
+        }
         let pair =
             WrittenPair { certificate: &written.certificate, key: &written.key, has_unknown: written.has_unknown };
         let certificate = self.pair(&pair);

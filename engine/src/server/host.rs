@@ -18,7 +18,10 @@ pub struct HostReport {
 /// Looks for all that the configuration needs.
 pub fn check(config: &Config) -> HostReport {
     let mut report = look_at(config, |_| true);
-    report.refused.extend(Transports::load(config, None).err().into_iter().flatten());
+    match Transports::load(config, None) {
+        Ok(loaded) => report.warnings.extend(loaded.warnings),
+        Err(refused) => report.refused.extend(refused),
+    }
     report
 }
 

@@ -88,7 +88,10 @@ impl Plan {
         context: &PlanContext<'_>,
         before: Option<&Self>,
     ) -> Result<Arc<Self>, PlanError> {
-        let Transports { servers, clients } = Transports::load(&config, before).map_err(PlanError::Tls)?;
+        let Transports { servers, clients, warnings } = Transports::load(&config, before).map_err(PlanError::Tls)?;
+        for warning in &warnings {
+            tracing::warn!(target: "ringway::server", "{}", warning.one_line());
+        }
         let mut chains = Vec::new();
         for listener in &mut config.listeners {
             let mut plans = Vec::new();

@@ -12,6 +12,7 @@ pub struct Transports {
     pub servers: Vec<Vec<Option<Arc<Server>>>>,
     /// For each cluster.
     pub clients: Vec<Option<Arc<Client>>>,
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl Transports {
@@ -38,7 +39,8 @@ impl Transports {
         };
         let clients = config.clusters.iter().map(load).collect();
         if faults.is_empty() {
-            return Ok(Self { servers, clients });
+            let warnings = context.warnings.into_iter().map(|fault| located(config, fault)).collect();
+            return Ok(Self { servers, clients, warnings });
         }
         Err(faults.into_iter().map(|fault| located(config, fault)).collect())
     }

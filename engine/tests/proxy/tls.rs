@@ -423,3 +423,48 @@ fn endpoints_are_known_by_names_and_pins() {
     assert_eq!(proxy.stat("cluster.c1.ssl.fail_verify_cert_hash"), 1);
     assert_eq!(proxy.stat("cluster.c3.ssl.fail_verify_san"), 1);
 }
+
+/// For clients and for endpoints; a reload takes a new list.
+#[test]
+fn what_is_revoked_is_refused() {
+    let setup = Setup::new("");
+    let pki = Pki::new(setup.dir());
+    pki.issue("a", &["a.example"]);
+    pki.issue("client", &["client.example"]);
+    pki.issue("origin", &["origin.example"]);
+    pki.revoke("crl.pem", &["client"]);
+    let origin = secure_origin(&pki, "");
+    let config = format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+stat_prefix = "main"
+tls = {{ certificate = "a.pem", key = "a.key", client_certificate = {{ ca = "ca.pem", crl = "crl.pem" }} }}
+http.routes = [{{ match = {{ prefix = "/" }}, direct_response = {{ status = 200 }} }}]
+[[listeners]]
+address = "127.0.0.2:0"
+http.routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
+[[clusters]]
+name = "app"
+max_requests_per_connection = 1
+endpoints = ["{}"]
+tls = {{ sni = "origin.example", ca = "ca.pem", crl = "crl.pem" }}
+"#,
+        origin.address
+    );
+    let proxy = setup.replace_config(&config).start();
+    let (cert, key) = (pki.path("client.pem"), pki.path("client.key"));
+    let served = || curl_to(&proxy, &pki, "https://a.example/", &["--cert", &cert, "--key", &key]).status == 200;
+    let reached = || Client::open(proxy.address(1)).get("/").status() == 200;
+    assert_eq!((served(), reached()), (false, true));
+    proxy.wait_for_stat("listener.main.ssl.fail_verify_error", 1);
+    pki.revoke("crl.pem", &["origin"]);
+    assert_eq!((served(), reached()), (false, true), "not yet");
+    assert!(proxy.reload());
+    assert_eq!((served(), reached()), (true, false));
+    assert_eq!(proxy.stat("cluster.app.ssl.fail_verify_error"), 1);
+    std::fs::write(pki.path("crl.pem"), "no list").expect("written");
+    assert!(!proxy.reload());
+    proxy.wait_for_log("there is no revocation list in");
+    assert_eq!((served(), reached()), (true, false), "the old list stays in force");
+}

@@ -1,9 +1,10 @@
 //! Certificates for tests: an authority and what it issues, as PEM files in a directory.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+use super::{must_run, program};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType, SerialNumber};
 use std::path::{Path, PathBuf};
 
-/// An authority, whose certificate is `ca.pem`.
+/// An authority, whose certificate is `ca.pem`, and its key `ca.key`.
 pub struct Pki {
     dir: PathBuf,
     ca: CertifiedIssuer<'static, KeyPair>,
@@ -16,6 +17,7 @@ impl Pki {
         params.distinguished_name.push(DnType::CommonName, format!("authority in {}", dir.display()));
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed");
         std::fs::write(dir.join("ca.pem"), ca.pem()).expect("written");
+        std::fs::write(dir.join("ca.key"), ca.key().serialize_pem()).expect("written");
         Self { dir: dir.to_owned(), ca }
     }
 
@@ -31,9 +33,38 @@ impl Pki {
         let mut params = CertificateParams::new(hosts).expect("names");
         let uris = names.iter().filter(is_uri).map(|uri| SanType::URI((*uri).try_into().expect("ASCII")));
         params.subject_alt_names.extend(uris);
+        // So that it can be revoked by its name.
+        params.serial_number = Some(SerialNumber::from_slice(file.as_bytes()));
         let certificate = params.signed_by(key, &self.ca).expect("signed");
         std::fs::write(self.dir.join(format!("{file}.pem")), certificate.pem()).expect("written");
         std::fs::write(self.dir.join(format!("{file}.key")), key.serialize_pem()).expect("written");
+    }
+
+    /// `NAME` becomes the authority's list of what is revoked, by names of files; openssl makes it, of version 1.
+    pub fn revoke(&self, name: &str, files: &[&str]) {
+        let hex = |file: &&str| file.bytes().map(|byte| format!("{byte:02X}")).collect::<String>();
+        let line = |file: &&str| format!("R\t400101000000Z\t240101000000Z\t{}\tunknown\t/CN={file}\n", hex(file));
+        let config = format!(
+            "[ca]\ndefault_ca = it\n[it]\ndatabase = {}\ndefault_md = sha256\ndefault_crl_days = 30\n",
+            self.path("index.txt")
+        );
+        std::fs::write(self.path("index.txt"), files.iter().map(line).collect::<String>()).expect("written");
+        std::fs::write(self.path("ca.cnf"), config).expect("written");
+        let (config, key, certificate) = (self.path("ca.cnf"), self.path("ca.key"), self.path("ca.pem"));
+        let mut openssl = program("openssl");
+        openssl.args([
+            "ca",
+            "-gencrl",
+            "-config",
+            &config,
+            "-keyfile",
+            &key,
+            "-cert",
+            &certificate,
+            "-out",
+            &self.path(name),
+        ]);
+        must_run(&mut openssl);
     }
 
     pub fn path(&self, file: &str) -> String {

@@ -4,15 +4,19 @@ use std::net::IpAddr;
 
 use crate::diagnostic::Problem;
 use crate::document::{self, CertificateHash, SanType, SpkiHash};
-use crate::model::{ClientCertificate, SanKind, StringMatchKind, SubjectAltName, Validation};
+use crate::model::{ClientCertificate, Crl, SanKind, StringMatchKind, SubjectAltName, Validation};
 use crate::place::Origin;
 use crate::reader::{FilePath, List, Located, Slot};
-use crate::resolve::Resolver;
 use crate::resolve::matcher::{StringKeys, string_keys};
+use crate::resolve::{Resolver, is_written};
 
 /// The keys that both sides have.
 struct Written<'d> {
+    table: &'d Origin,
     ca: &'d Slot<FilePath>,
+    crl: &'d Slot<FilePath>,
+    only_leaf: &'d Located<bool>,
+    allow_expired: &'d Located<bool>,
     names: &'d Slot<List<document::SubjectAltName>>,
     hashes: &'d Slot<List<CertificateHash>>,
     keys: &'d Slot<List<SpkiHash>>,
@@ -22,7 +26,11 @@ struct Written<'d> {
 macro_rules! written {
     ($table:expr) => {
         Written {
+            table: &$table.origin,
             ca: &$table.ca,
+            crl: &$table.crl,
+            only_leaf: &$table.only_verify_leaf_cert_crl,
+            allow_expired: &$table.allow_expired_crl,
             names: &$table.subject_alt_names,
             hashes: &$table.verify_certificate_hash,
             keys: &$table.verify_certificate_spki,
@@ -32,9 +40,10 @@ macro_rules! written {
 }
 
 impl<'d> Written<'d> {
-    fn conditions(&self) -> [(&'static str, Option<&'d Origin>); 4] {
+    fn conditions(&self) -> [(&'static str, Option<&'d Origin>); 5] {
         [
             ("ca", self.ca.origin()),
+            ("crl", self.crl.origin()),
             ("subject_alt_names", self.names.origin()),
             ("verify_certificate_hash", self.hashes.origin()),
             ("verify_certificate_spki", self.keys.origin()),
@@ -45,7 +54,7 @@ impl<'d> Written<'d> {
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn client_certificate(&mut self, table: &'d Located<document::ClientCertificate>) -> ClientCertificate {
         let written = written!(table);
-        let [(_, ca), (_, names), (_, hashes), (_, keys)] = written.conditions();
+        let [(_, ca), _, (_, names), (_, hashes), (_, keys)] = written.conditions();
         let has_pins = hashes.is_some() || keys.is_some();
         match (ca, names) {
             // A name in a certificate that anything may have issued says nothing.
@@ -91,11 +100,34 @@ impl<'d> Resolver<'d, '_, '_> {
         let names = written.names.items();
         Validation {
             ca: written.ca.given().map(|ca| self.pem(ca)),
+            crl: self.crl(written),
             subject_alt_names: names.iter().filter_map(|name| self.subject_alt_name(name)).collect(),
             certificate_hashes: written.hashes.values(),
             spki_hashes: written.keys.values(),
             accept_untrusted: written.accept_untrusted,
         }
+    }
+
+    fn crl(&mut self, written: &Written<'d>) -> Option<Crl> {
+        let Some(crl) = written.crl.origin() else {
+            let switches =
+                [("only_verify_leaf_cert_crl", written.only_leaf), ("allow_expired_crl", written.allow_expired)];
+            for (name, switch) in switches.into_iter().filter(|(_, switch)| is_written(&switch.origin, written.table)) {
+                let message = format!("`{name}` has no effect: there is no `crl`");
+                let hint = "add crl = \"crl.pem\", the revocation lists of the authorities";
+                self.problems.warn(Problem::at_key(&switch.origin, message).hint(Some(hint)));
+            }
+            return None;
+        };
+        if written.ca.origin().is_none() {
+            let problem = Problem::at_key(crl, "`crl` needs `ca`: revocation lists are signed by authorities");
+            self.problems.push(problem.hint(Some("add ca = \"ca.pem\", the authorities that issue the certificates")));
+        }
+        Some(Crl {
+            file: self.pem(written.crl.given()?),
+            only_leaf: written.only_leaf.value,
+            allows_expired: written.allow_expired.value,
+        })
     }
 
     fn subject_alt_name(&mut self, written: &'d Located<document::SubjectAltName>) -> Option<SubjectAltName> {

@@ -51,7 +51,9 @@ impl Client {
             None => None,
             Some(name) => Some(ServerName::try_from(name.clone()).map_err(|error| fault(error.to_string()))?),
         };
-        Ok(Arc::new(Self { config, sni, resumes: model.session_resumption }))
+        // In a session that goes on the endpoint's certificate is not looked up again.
+        let resumes = model.session_resumption && model.validation.crl.is_none();
+        Ok(Arc::new(Self { config, sni, resumes }))
     }
 }
 

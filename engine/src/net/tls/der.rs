@@ -9,7 +9,16 @@ pub(super) struct Reader<'a>(&'a [u8]);
 pub(super) struct Element<'a> {
     pub tag: u8,
     pub value: &'a [u8],
+    /// With tag and length.
+    pub whole: &'a [u8],
 }
+
+pub(super) const BOOLEAN: u8 = 0x01;
+pub(super) const INTEGER: u8 = 0x02;
+pub(super) const BIT_STRING: u8 = 0x03;
+pub(super) const OCTET_STRING: u8 = 0x04;
+pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(super) const SEQUENCE: u8 = 0x30;
 
 /// The tag of a constructed element with this number in its context.
 pub(super) const fn context(number: u8) -> u8 {
@@ -23,6 +32,11 @@ impl<'a> Reader<'a> {
 
     pub fn is_empty(self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The tag of the next element.
+    pub fn peek(self) -> Option<u8> {
+        self.0.first().copied()
     }
 
     /// The next element. `None`: there is none, or it is broken.
@@ -45,8 +59,9 @@ impl<'a> Reader<'a> {
             _ => return None,
         };
         let (value, rest) = rest.split_at_checked(length)?;
+        let whole = &self.0[..self.0.len() - rest.len()];
         self.0 = rest;
-        Some(Element { tag, value })
+        Some(Element { tag, value, whole })
     }
 
     /// The content of the next element, if it has this tag.
@@ -67,10 +82,11 @@ mod tests {
         let long = [&[0x04, 0x81, 0x80][..], &[7; 128]].concat();
         let bytes = [&[0x02, 1, 5][..], &long, &[0x05, 0]].concat();
         let mut reader = Reader::new(&bytes);
-        assert_eq!(reader.take(0x30), None);
-        assert_eq!(reader.take(2), Some(&[5][..]));
+        assert_eq!(reader.take(SEQUENCE), None);
+        assert_eq!(reader.take(INTEGER), Some(&[5][..]));
         let element = reader.next().expect("the long one");
-        assert_eq!((element.tag, element.value.len()), (4, 128));
+        assert_eq!((element.tag, element.value.len(), element.whole), (OCTET_STRING, 128, &long[..]));
+        assert_eq!(reader.peek(), Some(5));
         assert!(reader.next().is_some_and(|element| element.value.is_empty()));
         assert!(reader.is_empty() && reader.next().is_none());
     }

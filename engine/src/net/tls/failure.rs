@@ -83,6 +83,13 @@ impl fmt::Display for Words<'_> {
             CertificateError::UnknownIssuer => f.write_str("no trusted authority has issued it (UnknownIssuer)"),
             CertificateError::BadEncoding => f.write_str("it cannot be read (BadEncoding)"),
             CertificateError::BadSignature => f.write_str("its signature is wrong (BadSignature)"),
+            CertificateError::Revoked => f.write_str("it is revoked (Revoked)"),
+            CertificateError::UnknownRevocationStatus => {
+                f.write_str("no revocation list is about it, or about an authority of it (UnknownRevocationStatus)")
+            }
+            CertificateError::ExpiredRevocationListContext { .. } => {
+                f.write_str("the revocation list of its issuer is out of date (ExpiredRevocationList)")
+            }
             CertificateError::InvalidPurpose => f.write_str("it is for another purpose (InvalidPurpose)"),
             CertificateError::Other(OtherError(other)) => match other.downcast_ref::<webpki::Error>() {
                 Some(webpki::Error::CaUsedAsEndEntity) => {

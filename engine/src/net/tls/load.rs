@@ -1,9 +1,10 @@
 //! Certificates, keys and authorities from their files, and what is wrong with them.
 
-use ringway_config::model::{Certificate, PemFile, Place};
-use rustls::crypto::CryptoProvider;
+use super::revocation::{self, Lists};
+use ringway_config::model::{Certificate, Crl, PemFile, Place};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
 use std::collections::HashMap;
@@ -22,6 +23,10 @@ pub struct Fault {
 #[derive(Default)]
 pub struct Context {
     authorities: HashMap<PathBuf, Arc<RootCertStore>>,
+    /// By their file and that of the authorities.
+    revoked: HashMap<(PathBuf, PathBuf), Arc<Lists>>,
+    /// What is wrong and prevents nothing.
+    pub warnings: Vec<Fault>,
 }
 
 impl Context {
@@ -39,6 +44,33 @@ impl Context {
         let store = Arc::new(store);
         self.authorities.insert(file.path.clone(), store.clone());
         Ok(store)
+    }
+
+    /// What the authorities in `ca` have revoked.
+    pub(super) fn revoked(
+        &mut self,
+        crl: &Crl,
+        ca: &PemFile,
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<Arc<Lists>, Fault> {
+        let key = (crl.file.path.clone(), ca.path.clone());
+        if let Some(lists) = self.revoked.get(&key) {
+            return Ok(lists.clone());
+        }
+        let lists = revocation::load(&crl.file, ca, algorithms)?;
+        if let Some(at) = lists.expired(UnixTime::now()) {
+            let (path, consequence) = (
+                crl.file.path.display(),
+                match crl.allows_expired {
+                    true => "it is used nevertheless (allow_expired_crl)",
+                    false => "the certificates that it is about are refused",
+                },
+            );
+            let message = format!("revocation list {} in {path} is out of date: {consequence}", at + 1);
+            self.warnings.push(fault(&crl.file, message));
+        }
+        self.revoked.insert(key, lists.clone());
+        Ok(lists)
     }
 }
 
@@ -124,11 +156,11 @@ fn private_key(file: &PemFile) -> Result<PrivateKeyDer<'static>, Fault> {
     }
 }
 
-fn read(file: &PemFile) -> Result<Vec<u8>, Fault> {
+pub(super) fn read(file: &PemFile) -> Result<Vec<u8>, Fault> {
     let cannot = |path: &Path, error| format!("cannot read {}: {error}", path.display());
     std::fs::read(&file.path).map_err(|error| fault(file, cannot(&file.path, error)))
 }
 
-fn fault(file: &PemFile, message: String) -> Fault {
+pub(super) fn fault(file: &PemFile, message: String) -> Fault {
     Fault { place: file.place, message }
 }

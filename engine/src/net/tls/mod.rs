@@ -9,12 +9,14 @@
 
 mod certificates;
 mod client;
+mod crl;
 mod der;
 mod failure;
 mod handshake;
 mod load;
 mod names;
 mod parameters;
+mod revocation;
 mod server;
 mod session;
 mod stream;

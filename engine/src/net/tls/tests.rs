@@ -3,6 +3,7 @@
 mod bytes;
 mod files;
 mod handshakes;
+mod revocation;
 mod validation;
 
 use super::*;

@@ -3,6 +3,7 @@
 
 use super::load::{Context, Fault, system_authorities};
 use super::names::{alternative_names, matches};
+use super::revocation::Revocation;
 use aws_lc_rs::digest::{SHA256, digest};
 use ringway_config::model::{Place, Sha256, SubjectAltName, Validation};
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
@@ -14,7 +15,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DistinguishedName, Error, OtherError, RootCertStore};
 use std::fmt;
 use std::sync::Arc;
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 /// Whose certificate is looked at.
 #[derive(Clone, Copy)]
@@ -30,6 +31,7 @@ pub(super) struct Checks {
     algorithms: WebPkiSupportedAlgorithms,
     /// `None`: neither the issuer of a certificate nor its dates count.
     authorities: Option<Arc<RootCertStore>>,
+    revocation: Option<Revocation>,
     names: Vec<SubjectAltName>,
     certificate_hashes: Vec<Sha256>,
     spki_hashes: Vec<Sha256>,
@@ -74,9 +76,18 @@ impl Checks {
             (None, Some(place)) if !model.has_pins() && !model.accept_untrusted => Some(system_authorities(place)?),
             (None, _) => None,
         };
+        let algorithms = provider.signature_verification_algorithms;
+        let revocation = match (&model.crl, &model.ca) {
+            (Some(crl), Some(ca)) => {
+                let lists = context.revoked(crl, ca, &algorithms)?;
+                Some(Revocation::new(lists, crl.only_leaf, crl.allows_expired))
+            }
+            _ => None,
+        };
         Ok(Self {
-            algorithms: provider.signature_verification_algorithms,
+            algorithms,
             authorities,
+            revocation,
             names: model.subject_alt_names.clone(),
             certificate_hashes: model.certificate_hashes.clone(),
             spki_hashes: model.spki_hashes.clone(),
@@ -96,7 +107,11 @@ impl Checks {
                 Peer::Client => KeyUsage::client_auth(),
                 Peer::Endpoint(_) => KeyUsage::server_auth(),
             };
-            let path = parsed.verify_for_usage(self.algorithms.all, &authorities.roots, others, now, usage, None, None);
+            let is_in_force = self.revocation.as_ref().map(|it| |path: &VerifiedPath<'_>| it.check(path, now));
+            let is_in_force =
+                is_in_force.as_ref().map(|it| it as &dyn Fn(&VerifiedPath<'_>) -> Result<(), webpki::Error>);
+            let (algorithms, roots) = (self.algorithms.all, &authorities.roots);
+            let path = parsed.verify_for_usage(algorithms, roots, others, now, usage, None, is_in_force);
             path.map_err(error)?;
         }
         match peer {
@@ -140,6 +155,9 @@ fn error(error: webpki::Error) -> Error {
         Pki::CertNotValidYet { time, not_before } => CertificateError::NotValidYetContext { time, not_before },
         Pki::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
         Pki::InvalidCertValidity => CertificateError::Expired,
+        Pki::CertRevoked => CertificateError::Revoked,
+        Pki::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus,
+        Pki::CrlExpired { time, next_update } => CertificateError::ExpiredRevocationListContext { time, next_update },
         Pki::UnknownIssuer => CertificateError::UnknownIssuer,
         Pki::InvalidSignatureForPublicKey => CertificateError::BadSignature,
         Pki::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,

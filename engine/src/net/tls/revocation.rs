@@ -1,0 +1,190 @@
+//! Which certificates are revoked. Lists are read, and their signatures verified, when a configuration is loaded; a handshake
+//! looks up issuer and serial number.
+
+use super::crl::{self, List, Signed, Subject};
+use super::der::{BIT_STRING, Reader, SEQUENCE};
+use super::load::{Fault, chain, fault, read};
+use aws_lc_rs::digest::{SHA256, digest};
+use ringway_config::model::{PemFile, Sha256};
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use webpki::{Error, VerifiedPath};
+
+/// The lists of one file.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    lists: Vec<List>,
+    by_issuer: HashMap<Box<[u8]>, Vec<usize>>,
+}
+
+/// What lists say of a peer's certificates.
+#[derive(Debug)]
+pub(super) struct Revocation {
+    lists: Arc<Lists>,
+    only_leaf: bool,
+    allows_expired: bool,
+}
+
+impl Lists {
+    fn new(lists: Vec<List>) -> Self {
+        let mut by_issuer: HashMap<_, Vec<usize>> = HashMap::new();
+        for (at, list) in lists.iter().enumerate() {
+            by_issuer.entry(list.issuer.clone()).or_default().push(at);
+        }
+        Self { lists, by_issuer }
+    }
+
+    fn of<'a>(&'a self, issuer: &[u8]) -> impl Iterator<Item = &'a List> {
+        self.by_issuer.get(issuer).into_iter().flatten().map(|at| &self.lists[*at])
+    }
+
+    /// The first list that is out of date.
+    pub fn expired(&self, now: UnixTime) -> Option<usize> {
+        self.lists.iter().position(|list| list.next_update.is_some_and(|end| end <= now))
+    }
+}
+
+impl Revocation {
+    pub fn new(lists: Arc<Lists>, only_leaf: bool, allows_expired: bool) -> Self {
+        Self { lists, only_leaf, allows_expired }
+    }
+
+    /// Looks up the leaf and, unless it is the only one that counts, the authorities between it and the one that is trusted.
+    pub fn check(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), Error> {
+        let leaf = path.end_entity();
+        self.look_up(&leaf.der(), leaf.issuer(), leaf.serial(), false, now)?;
+        if !self.only_leaf {
+            for authority in path.intermediate_certificates() {
+                self.look_up(&authority.der(), authority.issuer(), authority.serial(), true, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn look_up(
+        &self,
+        der: &[u8],
+        issuer: &[u8],
+        serial: &[u8],
+        is_authority: bool,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let mut found = Err(Error::UnknownRevocationStatus);
+        for list in self.lists.of(issuer) {
+            // What the issuer has revoked is revoked, whatever else the list is about.
+            if list.serials.contain(serial) {
+                return Err(Error::CertRevoked);
+            }
+            let scope = &list.scope;
+            let is_about = if is_authority { scope.authorities } else { scope.leaves };
+            let is_at = || scope.points.is_empty() || Subject::of(der).is_some_and(|it| it.is_at(&scope.points));
+            if !is_about || found.is_ok() || !is_at() {
+                continue;
+            }
+            found = match list.next_update {
+                Some(next_update) if next_update <= now && !self.allows_expired => {
+                    Err(Error::CrlExpired { time: now, next_update })
+                }
+                _ => Ok(()),
+            };
+        }
+        found
+    }
+}
+
+/// Reads the lists in a file, PEM or DER, and verifies that each is signed by one of the authorities.
+///
+/// # Errors
+/// A list is broken, its issuer is not among the authorities or has not signed it, or an authority is revoked itself.
+pub(super) fn load(file: &PemFile, ca: &PemFile, algorithms: &WebPkiSupportedAlgorithms) -> Result<Arc<Lists>, Fault> {
+    let bytes = read(file)?;
+    let ders = split(file, &bytes)?;
+    let mut signatures = Vec::with_capacity(ders.len());
+    let mut lists = Vec::with_capacity(ders.len());
+    for (at, der) in ders.iter().enumerate() {
+        let (list, signed) = crl::read(der).map_err(|flaw| flawed(file, at, flaw.words()))?;
+        signatures.push((list.issuer.clone(), signed));
+        lists.push(list);
+    }
+    let authorities = chain(ca)?;
+    let subjects: Vec<_> = authorities.iter().filter_map(|certificate| Subject::of(certificate)).collect();
+    for (at, (issuer, signed)) in signatures.iter().enumerate() {
+        let mut issuers = subjects.iter().filter(|it| it.subject == &**issuer && it.signs_lists()).peekable();
+        if issuers.peek().is_none() {
+            let why = format!(
+                "its issuer, {}, is no authority in {} that may sign such lists; add its certificate there",
+                name(issuer),
+                ca.path.display()
+            );
+            return Err(flawed(file, at, &why));
+        }
+        if !issuers.any(|issuer| has_signed(issuer.key, signed, algorithms)) {
+            let why = format!("its signature is not that of its issuer, {}", name(issuer));
+            return Err(flawed(file, at, &why));
+        }
+    }
+    let lists = shared(digest(&SHA256, &bytes).as_ref().try_into().unwrap_or_default(), lists);
+    // An authority is trusted without being looked up: one that is revoked must not be in the file.
+    let revoked = subjects.iter().find(|it| lists.of(it.issuer).any(|list| list.serials.contain(it.serial)));
+    match revoked {
+        None => Ok(lists),
+        Some(it) => {
+            let (subject, ca, file_path) = (name(it.subject), ca.path.display(), file.path.display());
+            Err(fault(file, format!("{file_path} revokes an authority in {ca}: {subject}; remove it there")))
+        }
+    }
+}
+
+fn split<'a>(file: &PemFile, bytes: &'a [u8]) -> Result<Vec<CertificateRevocationListDer<'a>>, Fault> {
+    let path = file.path.display();
+    if bytes.first() == Some(&SEQUENCE) {
+        return Ok(vec![bytes.into()]);
+    }
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(bytes).collect();
+    match lists {
+        Ok(lists) if lists.is_empty() => {
+            Err(fault(file, format!("there is no revocation list in {path}: -----BEGIN X509 CRL----- is missing")))
+        }
+        Ok(lists) => Ok(lists),
+        Err(error) => Err(fault(file, format!("{path} is not valid PEM: {error}"))),
+    }
+}
+
+fn flawed(file: &PemFile, at: usize, why: &str) -> Fault {
+    fault(file, format!("revocation list {} in {} cannot be used: {why}", at + 1, file.path.display()))
+}
+
+/// Whether the holder of this key, the content of a SubjectPublicKeyInfo, has signed it.
+fn has_signed(key: &[u8], signed: &Signed<'_>, algorithms: &WebPkiSupportedAlgorithms) -> bool {
+    let mut parts = Reader::new(key);
+    let (Some(kind), Some([0, key @ ..])) = (parts.take(SEQUENCE), parts.take(BIT_STRING)) else { return false };
+    let mut fitting = algorithms
+        .all
+        .iter()
+        .filter(|it| *it.public_key_alg_id() == *kind && *it.signature_alg_id() == *signed.algorithm);
+    fitting.any(|it| it.verify_signature(key, signed.message, signed.signature).is_ok())
+}
+
+/// The name of an authority, for people.
+fn name(content: &[u8]) -> String {
+    let der = CertificateDer::from(rustls::DistinguishedName::in_sequence(content).as_ref().to_vec());
+    let name = <x509_parser::x509::X509Name<'_> as x509_parser::prelude::FromDer<'_, _>>::from_der(&der);
+    name.map_or_else(|_| "(a name that cannot be read)".into(), |(_, name)| name.to_string())
+}
+
+/// The same lists from another place or another time, if they are still in use: connections of an earlier configuration, too,
+/// keep theirs.
+fn shared(hash: Sha256, lists: Vec<List>) -> Arc<Lists> {
+    static SHARED: Mutex<Vec<(Sha256, Weak<Lists>)>> = Mutex::new(Vec::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.retain(|(_, lists)| lists.strong_count() > 0);
+    let known = shared.iter().find(|(known, _)| *known == hash);
+    known.and_then(|(_, lists)| lists.upgrade()).unwrap_or_else(|| {
+        let lists = Arc::new(Lists::new(lists));
+        shared.push((hash, Arc::downgrade(&lists)));
+        lists
+    })
+}
