@@ -197,8 +197,13 @@ impl<'t> Problems<'t> {
 
     /// Line and column of the key at `origin` (of the value where it is a member of a list).
     pub fn place(&self, origin: &Origin) -> Place {
+        self.place_of(&origin.key)
+    }
+
+    /// Line and column of the first of these bytes.
+    pub fn place_of(&self, span: &Range<usize>) -> Place {
         let lines = self.lines.get_or_init(|| Lines::new(self.text));
-        let start = lines.clamp(origin.key.clone()).start;
+        let start = lines.clamp(span.clone()).start;
         let index = lines.index(start);
         let column = lines.columns(lines.starts[index], start) + 1;
         let limited = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);

@@ -15,6 +15,7 @@ use crate::document::all_tables;
 use crate::place::KeyPath;
 use crate::reader::TableSpec;
 use crate::syntax::{Kind, Statement, statements};
+use http::COMPRESSION;
 pub use stray::warn as warn_of_variables;
 pub use variables::{VARIABLES, known_variable, variable};
 
@@ -25,7 +26,7 @@ const TOP_LEVEL: &[(&str, &str)] = &[
     ("cluster", "it is called [[clusters]]"),
     ("upstream", "it is called [[clusters]]"),
     ("backend", "it is called [[clusters]]"),
-    ("gzip", "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]"),
+    ("gzip", COMPRESSION),
     ("http", "`http` belongs in a listener: write [[listeners]] and address = \"0.0.0.0:10000\" before it"),
 ];
 
@@ -130,9 +131,9 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("return", "write direct_response = { status = 200 }"),
     ("include", "one file holds the whole configuration; a template or `cat` can join parts before the start"),
     ("gzip_types", "it is content_type of the filter `compressor`"),
-    ("compress", "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]"),
-    ("compression", "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]"),
-    ("encode", "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]"),
+    ("compress", COMPRESSION),
+    ("compression", COMPRESSION),
+    ("encode", COMPRESSION),
     ("basic_auth", "basic auth is not supported yet"),
     ("basicauth", "basic auth is not supported yet"),
     ("auth_basic", "basic auth is not supported yet"),
@@ -158,8 +159,14 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("try_files", "files are not served: this is a proxy"),
     ("autoindex", "files are not served: this is a proxy"),
     ("rewrite", "write prefix_rewrite, regex_rewrite or template_rewrite, in `route`"),
-    ("error_page", "error pages of your own are not supported yet"),
-    ("errorfile", "error pages of your own are not supported yet"),
+    (
+        "error_page",
+        "error pages are local_reply, in `http`: [{ filter = { status = { equal = 404 } }, body_file = \"404.html\" }]",
+    ),
+    (
+        "errorfile",
+        "error pages are local_reply, in `http`: [{ filter = { status = { equal = 404 } }, body_file = \"404.html\" }]",
+    ),
     ("error_log", "the program log goes to standard error; its level is log, in [runtime]"),
     ("proxy_connect_timeout", "it is called connect_timeout, in [[clusters]]"),
     ("proxy_read_timeout", "it is called stream_idle_timeout; a limit for the whole response is timeout, in `route`"),
@@ -303,13 +310,8 @@ fn similar_key(
 
 /// The hint for `key`, which the table at `place` does not have.
 fn hint(place: &str, key: &str) -> Option<&'static str> {
-    if place.ends_with("http_filters[]") {
-        if FILTERS_LATER.contains(&key) {
-            return Some("this filter is not supported yet");
-        }
-        if key == "name" {
-            return Some("a filter is a table with its name as key: { fault = { ... } }");
-        }
+    if place.ends_with("http_filters[]") && FILTERS_LATER.contains(&key) {
+        return Some("this filter is not supported yet");
     }
     if let Some((_, _, hint)) = placed().find(|(table, known, _)| *table == place && *known == key) {
         return Some(hint);

@@ -187,9 +187,7 @@ impl Resolver<'_, '_, '_> {
 
     /// Where a need at `origin` stands: at the value, where `Problems::place` gives that of the key.
     fn place_of_value(&self, origin: &Origin) -> model::Place {
-        let at = self.problems.located(self.file, Problem::at(origin, ""));
-        let limited = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        model::Place { line: limited(at.line), column: limited(at.column) }
+        self.problems.place_of(&origin.span)
     }
 
     /// Reports `value` if it is already among the `first` ones, else adds it.

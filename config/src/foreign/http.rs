@@ -4,6 +4,7 @@ const LISTENER: &str = "listeners[]";
 const CHAIN: &str = "listeners[].filter_chains[]";
 const HTTP: &str = "listeners[].http";
 const HEADER: &str = "listeners[].http.request_headers_to_add[]";
+const FILTERS: &str = "listeners[].http.http_filters[]";
 const LOG_FILTER: &str = "listeners[].http.access_log[].filter";
 const RATE_LIMIT: &str = "listeners[].http.http_filters[].local_ratelimit";
 const TOKEN_BUCKET: &str = "listeners[].http.http_filters[].local_ratelimit.token_bucket";
@@ -20,6 +21,14 @@ const HASH: &str = "listeners[].http.virtual_hosts[].routes[].route.hash_policy[
 const MIRROR: &str = "listeners[].http.virtual_hosts[].routes[].route.request_mirror_policies[]";
 const RETRY: &str = "listeners[].http.virtual_hosts[].routes[].route.retry_policy";
 const INTERNAL_REDIRECT: &str = "listeners[].http.virtual_hosts[].routes[].route.internal_redirect_policy";
+
+pub const COMPRESSION: &str = "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]";
+const REMOTE_IP: &str = "it is called remote_ip, a list of ranges: remote_ip = [\"10.0.0.0/8\"]";
+const DIRECT_REMOTE_IP: &str = "it is called direct_remote_ip, a list of ranges: direct_remote_ip = [\"10.0.0.0/8\"]";
+const ALLOW: &str = "write a route with direct_response = { status = 403 } and match = { prefix = \"/\", remote_ip = \
+                     { ranges = [...], invert = true } }";
+const DENY: &str =
+    "write a route with direct_response = { status = 403 } and match = { prefix = \"/\", remote_ip = [...] }";
 
 /// Table, key and hint.
 pub const PLACED: &[(&str, &str, &str)] = &[
@@ -44,14 +53,15 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     ),
     (ROUTE, "server_name", "it is called domains, a list, in virtual_hosts"),
     (MATCH, "server_name", "it is called domains, a list, in virtual_hosts"),
-    (LISTENER, "gzip", "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]"),
-    (HTTP, "gzip", "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]"),
-    (ROUTE, "gzip", "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]"),
-    (VIRTUAL_HOST, "gzip", "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]"),
-    (FORWARD, "gzip", "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]"),
+    (LISTENER, "gzip", COMPRESSION),
+    (HTTP, "gzip", COMPRESSION),
+    (ROUTE, "gzip", COMPRESSION),
+    (VIRTUAL_HOST, "gzip", COMPRESSION),
+    (FORWARD, "gzip", COMPRESSION),
     (CHAIN, "tcp", "TCP proxying is not supported yet: only http"),
     (CHAIN, "filters", "write the HTTP settings directly: http = { ... }"),
     (HTTP, "tls", "it belongs next to `http`, in the listener or the filter chain"),
+    (FILTERS, "name", "a filter is a table with its name as key: { fault = { ... } }"),
     (HTTP, "filters", "it is called http_filters: http_filters = [{ fault = { ... } }]"),
     (
         HTTP,
@@ -164,45 +174,21 @@ pub const PLACED: &[(&str, &str, &str)] = &[
         "domains",
         "hosts are matched by virtual hosts: http.virtual_hosts = [{ domains = [...], routes = [...] }]",
     ),
-    (MATCH, "ip", "it is called remote_ip, a list of ranges: remote_ip = [\"10.0.0.0/8\"]"),
-    (MATCH, "src", "it is called remote_ip, a list of ranges: remote_ip = [\"10.0.0.0/8\"]"),
-    (MATCH, "source_ip", "it is called remote_ip, a list of ranges: remote_ip = [\"10.0.0.0/8\"]"),
-    (MATCH, "remote_address", "it is called remote_ip, a list of ranges: remote_ip = [\"10.0.0.0/8\"]"),
-    (MATCH, "client_ip", "it is called remote_ip, a list of ranges: remote_ip = [\"10.0.0.0/8\"]"),
-    (MATCH, "source_prefix_ranges", "it is called remote_ip, a list of ranges: remote_ip = [\"10.0.0.0/8\"]"),
+    (MATCH, "ip", REMOTE_IP),
+    (MATCH, "src", REMOTE_IP),
+    (MATCH, "source_ip", REMOTE_IP),
+    (MATCH, "remote_address", REMOTE_IP),
+    (MATCH, "client_ip", REMOTE_IP),
+    (MATCH, "source_prefix_ranges", REMOTE_IP),
     (MATCH, "not_remote_ip", "write remote_ip = { ranges = [...], invert = true }"),
-    (MATCH, "direct_source_ip", "it is called direct_remote_ip, a list of ranges: direct_remote_ip = [\"10.0.0.0/8\"]"),
-    (MATCH, "peer", "it is called direct_remote_ip, a list of ranges: direct_remote_ip = [\"10.0.0.0/8\"]"),
-    (
-        HTTP,
-        "allow",
-        "write a route with direct_response = { status = 403 } and match = { prefix = \"/\", remote_ip = { ranges = [...], invert = true } }",
-    ),
-    (
-        HTTP,
-        "deny",
-        "write a route with direct_response = { status = 403 } and match = { prefix = \"/\", remote_ip = [...] }",
-    ),
-    (
-        VIRTUAL_HOST,
-        "allow",
-        "write a route with direct_response = { status = 403 } and match = { prefix = \"/\", remote_ip = { ranges = [...], invert = true } }",
-    ),
-    (
-        VIRTUAL_HOST,
-        "deny",
-        "write a route with direct_response = { status = 403 } and match = { prefix = \"/\", remote_ip = [...] }",
-    ),
-    (
-        ROUTE,
-        "allow",
-        "write a route with direct_response = { status = 403 } and match = { prefix = \"/\", remote_ip = { ranges = [...], invert = true } }",
-    ),
-    (
-        ROUTE,
-        "deny",
-        "write a route with direct_response = { status = 403 } and match = { prefix = \"/\", remote_ip = [...] }",
-    ),
+    (MATCH, "direct_source_ip", DIRECT_REMOTE_IP),
+    (MATCH, "peer", DIRECT_REMOTE_IP),
+    (HTTP, "allow", ALLOW),
+    (HTTP, "deny", DENY),
+    (VIRTUAL_HOST, "allow", ALLOW),
+    (VIRTUAL_HOST, "deny", DENY),
+    (ROUTE, "allow", ALLOW),
+    (ROUTE, "deny", DENY),
     (MATCH, "grpc", "gRPC is not supported yet"),
     (MATCH, "connect_matcher", "CONNECT is not supported yet"),
     (HEADER_MATCH, "range_match", "it is called range: range = { start = 1, end = 10 }"),

@@ -22,12 +22,7 @@ impl<'d> Resolver<'d, '_, '_> {
         }
         let format = match (written.format.given(), written.json.given()) {
             (_, Some(json)) => {
-                if json.is_empty {
-                    let problem = Problem::at(&json.origin, "the JSON object has no key");
-                    self.problems
-                        .push(problem.hint(Some("name at least one: json = { status = \"%RESPONSE_CODE%\" }")));
-                }
-                let pairs: Vec<_> = json.entries.iter().map(|(key, text)| (key.0.clone(), self.format(text))).collect();
+                let pairs = self.json(json);
                 let all: Vec<_> = pairs.iter().flat_map(|(_, pieces)| pieces.iter().cloned()).collect();
                 self.check_constant(&json.origin, "", &all);
                 AccessLogFormat::Json(pairs)

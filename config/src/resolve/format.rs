@@ -12,7 +12,7 @@ use std::ops::Range;
 use super::Resolver;
 use crate::diagnostic::Problem;
 use crate::model::FormatPiece;
-use crate::reader::{Located, Text};
+use crate::reader::{Located, Map, Text};
 use operators::operator;
 
 /// A problem with some bytes of a format.
@@ -40,6 +40,15 @@ impl FormatFault {
 }
 
 impl Resolver<'_, '_, '_> {
+    /// The texts of a JSON object.
+    pub(super) fn json(&mut self, json: &Located<Map<Text, Text>>) -> Vec<(String, Vec<FormatPiece>)> {
+        if json.is_empty {
+            let problem = Problem::at(&json.origin, "the JSON object has no key");
+            self.problems.push(problem.hint(Some("name at least one: json = { status = \"%RESPONSE_CODE%\" }")));
+        }
+        json.entries.iter().map(|(key, text)| (key.0.clone(), self.format(text))).collect()
+    }
+
     /// The pieces of a format; empty if it is wrong, which is reported.
     pub(super) fn format(&mut self, text: &Located<Text>) -> Vec<FormatPiece> {
         compile(&text.0).unwrap_or_else(|faults| {

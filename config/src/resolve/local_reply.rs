@@ -34,23 +34,13 @@ impl<'d> Resolver<'d, '_, '_> {
             let problem = Problem::at(&written.origin, "it changes nothing of the reply");
             self.problems.push(problem.allowed("status_code, format, json, body_file; at least one"));
         }
-        // RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
-        if let (Some(204 | 205 | 304), Some(origin)) = (status, body_at) {
-            let message = format!("a response with status {} has no body", status.unwrap_or_default());
-            self.problems
-                .push(Problem::at_key(origin, message).hint(Some("leave it out, or write another status_code")));
-        }
+        self.check_has_body(status, body_at, "leave it out, or write another status_code");
         if let (Some(origin), None) = (written.content_type.origin(), body_at) {
             let problem = Problem::at_key(origin, "`content_type` has no effect: there is no new body");
             self.problems.push(problem.allowed("`content_type` together with format, json or body_file"));
         }
         let (body, default_type) = if let Some(json) = written.json.given() {
-            if json.is_empty {
-                let problem = Problem::at(&json.origin, "the JSON object has no key");
-                self.problems.push(problem.hint(Some("name at least one: json = { status = \"%RESPONSE_CODE%\" }")));
-            }
-            let pairs = json.entries.iter().map(|(key, text)| (key.0.clone(), self.format(text))).collect();
-            (Some(AccessLogFormat::Json(pairs)), "application/json")
+            (Some(AccessLogFormat::Json(self.json(json))), "application/json")
         } else if let Some(text) = written.format.given() {
             (Some(AccessLogFormat::Text(self.format(text))), "text/plain")
         } else if let Some(file) = written.body_file.given() {

@@ -9,6 +9,7 @@ use super::header::mutations;
 use crate::diagnostic::Problem;
 use crate::document;
 use crate::model::{DirectResponse, Redirect, RedirectPath, RetryPolicy, Route, RouteAction};
+use crate::place::Origin;
 use crate::reader::{FilePath, Located};
 
 /// Bytes of the largest `body_file`.
@@ -100,17 +101,21 @@ impl<'d> Resolver<'d, '_, '_> {
             self.problems.push(problem.hint(Some("keep one of them")));
         }
         let status = written.status.given()?.value.to_u16();
-        // RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
-        if let (204 | 205 | 304, Some(origin)) = (status, body_at) {
-            let problem = Problem::at_key(origin, format!("a response with status {status} has no body"));
-            self.problems.push(problem.hint(Some("leave it out, or answer with status 200")));
-        }
+        self.check_has_body(Some(status), body_at, "leave it out, or answer with status 200");
         let body = match (written.body.given(), written.body_file.given()) {
             (Some(body), _) => body.0.clone().into_bytes(),
             (None, Some(file)) => self.body_file(file)?,
             (None, None) => Vec::new(),
         };
         Some(DirectResponse { status, body, content_type: written.content_type.0.clone() })
+    }
+
+    /// Refuses a body for a status that has none (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5).
+    pub(super) fn check_has_body(&mut self, status: Option<u16>, body: Option<&Origin>, hint: &str) {
+        if let (Some(status @ (204 | 205 | 304)), Some(body)) = (status, body) {
+            let problem = Problem::at_key(body, format!("a response with status {status} has no body"));
+            self.problems.push(problem.hint(Some(hint)));
+        }
     }
 
     /// What is in a file of a body; nothing where the file may be on another host and is not here. One that cannot be read is

@@ -4,12 +4,13 @@ use crate::reader::{Int, Percent, table};
 
 table! {
     /// Limits on the traffic to a cluster, for the whole process (Envoy: CircuitBreakers). A request above a limit is
-    /// refused at once, with status 503, `x-envoy-overloaded`, the response flag `UO` and the name of the limit in the
-    /// log. A limit that is not written does not exist, save for retries; Envoy has defaults of 1024 (3 for retries).
+    /// refused with status 503, `x-envoy-overloaded`, the response flag `UO` and the name of the limit in the log: at once,
+    /// unless another shard can spare it a connection. A retry or a copy above a limit is not made. A limit that is not
+    /// written does not exist, save for retries and mirrors; Envoy has defaults of 1024 (3 for retries).
     CircuitBreakers at "clusters[].circuit_breakers", example "circuit-breakers.toml" {
         /// Connections. An idle one is closed, on whichever shard it is, before a request is refused.
         max_connections: Int<1, 4_294_967_295>, optional "no limit";
-        /// Requests that wait for a connection.
+        /// Requests that wait for a connection: for one that is made, or for one that another shard gives up.
         max_pending_requests: Int<1, 4_294_967_295>, optional "no limit";
         /// Requests in flight.
         max_requests: Int<1, 4_294_967_295>, optional "no limit";
