@@ -62,6 +62,8 @@ pub(super) struct Connection {
     pub peer: PeerText,
     pub id: u64,
     requests: Cell<u64>,
+    /// Bytes that the kernel had taken when the last of them began.
+    said: Cell<u64>,
     pub drain: Rc<Drain>,
     pub seat: Seat,
     pub listener_stats: Arc<ListenerStats>,
@@ -98,6 +100,7 @@ impl Connection {
             arrival: accepted.arrival,
             id: hcm.shard.next_connection_id(),
             requests: Cell::new(0),
+            said: Cell::new(0),
             drain: accepted.drain,
             seat: accepted.seat,
             listener_stats: accepted.listener_stats,
@@ -114,6 +117,11 @@ impl Connection {
     /// Requests begun on it.
     pub(super) fn requests(&self) -> u64 {
         self.requests.get()
+    }
+
+    /// Bytes that were said before the last request.
+    pub(super) fn said(&self) -> u64 {
+        self.said.get()
     }
 
     /// Since when it has been waiting for a request, if it begins to wait for the next one now.
@@ -143,6 +151,7 @@ impl Connection {
     /// A request begins.
     pub(super) fn begin(&self) {
         self.requests.set(self.requests.get() + 1);
+        self.said.set(self.stream.sent());
         self.active.set(self.active.get() + 1);
     }
 
@@ -256,14 +265,15 @@ impl ConnectionDeadlines {
         self.arm();
     }
 
-    /// The same behind a response, of which the peer may take nothing for `send`, on a connection whose time is over at `age`.
-    /// If that is when this wait begins, or within it, the connection still has one request, for a while: a busy client learns
-    /// from its response that it is the last.
-    pub(super) fn start_idle(&mut self, now: Nanos, idle: Option<Duration>, send: Option<Duration>, age: Nanos) {
+    /// The same on `connection` behind a response, of which the peer may take nothing for `send`. If the connection's time is
+    /// over when this wait begins, or within it, it still has one request, for a while: a busy client learns from its response
+    /// that it is the last.
+    pub(super) fn start_idle(&mut self, connection: &Connection, idle: Option<Duration>, send: Option<Duration>) {
+        let now = connection.reactor.now();
         self.idle = deadline(now, idle);
-        self.age = age.max(now).saturating_add(nanos(LAST_WAIT));
+        self.age = connection.ends.max(now).saturating_add(nanos(LAST_WAIT));
         match send {
-            Some(send) => self.start_looking(now, LOOK, send),
+            Some(send) => self.start_looking(connection, LOOK, send),
             None => self.look = NEVER,
         }
         self.arm();
@@ -278,28 +288,31 @@ impl ConnectionDeadlines {
     }
 
     /// All is said; what is left of it goes out as long as the peer takes some of it in each `patience`.
-    pub(super) fn start_flushing(&mut self, now: Nanos, patience: Duration) {
-        self.start_lingering(now, Duration::ZERO, patience);
+    pub(super) fn start_flushing(&mut self, connection: &Connection, patience: Duration) {
+        self.start_lingering(connection, Duration::ZERO, patience);
     }
 
     /// The same once all of it has been handed to the kernel: from the end of `limit` on.
-    pub(super) fn start_lingering(&mut self, now: Nanos, limit: Duration, patience: Duration) {
+    pub(super) fn start_lingering(&mut self, connection: &Connection, limit: Duration, patience: Duration) {
         (self.closing, self.idle) = (true, NEVER);
-        self.start_looking(now, nanos(limit), patience);
+        self.start_looking(connection, nanos(limit), patience);
         self.arm();
     }
 
-    fn start_looking(&mut self, now: Nanos, after: Nanos, patience: Duration) {
-        (self.look, self.patience, self.stall) = (now + after, nanos(patience), Stall::default());
+    fn start_looking(&mut self, connection: &Connection, after: Nanos, patience: Duration) {
+        (self.look, self.patience) = (connection.reactor.now() + after, nanos(patience));
+        self.stall = Stall::behind(connection.said());
     }
 
     /// Look at the peer. Whether it has taken nothing for too long.
     pub(super) fn has_stalled(&mut self, delivery: Delivery, now: Nanos) -> bool {
-        self.look = match self.stall.look(delivery, now) {
+        let taking = self.stall.look(delivery, now);
+        let patience = self.stall.patience(self.patience);
+        self.look = match taking {
             Taking::All => NEVER,
-            Taking::Some => now + LOOK.min(self.patience),
-            Taking::NothingSince(since) if since + self.patience <= now => return true,
-            Taking::NothingSince(since) => (now + LOOK).min(since + self.patience),
+            Taking::Some => now + LOOK.min(patience),
+            Taking::NothingSince(since) if since + patience <= now => return true,
+            Taking::NothingSince(since) => (now + LOOK).min(since + patience),
         };
         self.arm();
         false

@@ -119,7 +119,7 @@ async fn next_request(
         // Responses to pipelined requests must not pile up.
         (patience, hcm.config.limits.buffer_limit as usize, timeouts.send.filter(|_| !is_new))
     };
-    deadlines.start_idle(reactor.now(), patience, send, connection.ends);
+    deadlines.start_idle(connection, patience, send);
     connection.waits();
     let (since, mut is_flushing) = (connection.waits_since(), false);
     poll_fn(|_| {
@@ -205,7 +205,7 @@ pub(super) async fn end(
         Disposition::Close | Disposition::Linger | Disposition::Abort => {}
     }
     let patience = connection.slot.current().config.timeouts.send.unwrap_or(FLUSH_TIME);
-    deadlines.start_flushing(reactor.now(), patience);
+    deadlines.start_flushing(connection, patience);
     let mut is_slow = false;
     let stalled = poll_fn(|_| {
         let (flushed, now) = (stream.poll_flushed(0).map(|_| false), reactor.now());
@@ -216,7 +216,7 @@ pub(super) async fn end(
     let mut stalled = stalled.await;
     if !stalled && (is_slow || disposition != Disposition::Close || stream.has_received_bytes()) {
         stream.shutdown_write();
-        deadlines.start_lingering(reactor.now(), LINGER_TIME, patience);
+        deadlines.start_lingering(connection, LINGER_TIME, patience);
         stalled = linger(reactor, connection, deadlines).await;
     }
     if stalled {

@@ -119,6 +119,11 @@ impl PipeEnd {
     }
 
     /// The other end takes bytes by reading them.
+    /// Bytes that are on their way or have been read.
+    pub fn sent(&self) -> u64 {
+        self.outgoing.total.get() + self.outgoing.bytes.borrow().len() as u64
+    }
+
     pub fn delivery(&self) -> Delivery {
         let channel = &self.outgoing;
         Delivery { taken: channel.total.get(), waits: !channel.bytes.borrow().is_empty() }

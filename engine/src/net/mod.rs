@@ -174,6 +174,15 @@ impl ByteStream {
         }
     }
 
+    /// Bytes that the kernel has taken.
+    pub fn sent(&self) -> u64 {
+        match self {
+            Self::Socket(socket) => socket.sent(),
+            Self::Pipe(pipe) => pipe.sent(),
+            Self::Tls(stream) => stream.below().sent(),
+        }
+    }
+
     /// How far what was sent came. Where the peer's side of it cannot be seen, which is so for Unix sockets, what the kernel
     /// took counts.
     pub fn delivery(&self) -> Delivery {

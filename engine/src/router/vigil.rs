@@ -77,10 +77,11 @@ impl Vigil {
         self.begins = now + GRACE;
     }
 
-    /// A response begins, and its client takes some of it in each `patience`.
-    pub fn expect_taking(&mut self, patience: Option<Duration>) {
+    /// A response begins, behind the `said` bytes before it, and its client takes some of it in each `patience`.
+    pub fn expect_taking(&mut self, said: u64, patience: Option<Duration>) {
         self.responds = true;
         self.patience = patience;
+        self.stall = Stall::behind(said);
     }
 
     /// Look after the client.
@@ -131,7 +132,7 @@ impl Vigil {
         let mut next = now + LOOK;
         if let Some(patience) = self.patience.map(nanos) {
             let since = if let Taking::NothingSince(since) = taking { since } else { now };
-            let end = since.saturating_add(patience);
+            let end = since.saturating_add(self.stall.patience(patience));
             if end <= now {
                 return Err(Fault::DownstreamStalled);
             }

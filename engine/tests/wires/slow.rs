@@ -133,6 +133,26 @@ in_all_pairs! {
         }
     }
 
+    /// A client behind a receive buffer of 6,000 bytes, whose kernel takes nothing until a reader at 100 B/s has emptied it.
+    fn a_slow_reader_is_never_cut_for_what_its_receive_buffer_holds(pair) {
+        if pair.0 == Wire::H1 {
+            for len in [LARGE, 100_000] {
+                let mut bench = Bench::with(pair, "", "timeout = \"off\"", "");
+                let client = slow_client(&mut bench, "", len);
+                client.set_read_limit(6000);
+                for _ in 0..12 {
+                    let Poll::Ready(Ok(Some(_))) = client.poll_recv() else { panic!("a steady reader was cut") };
+                    bench.advance(SECOND * 62);
+                }
+                assert_eq!((bench.http("downstream_rq_active"), bench.http("downstream_cx_active")), (i64::from(len == LARGE), 1));
+                bench.advance(SECOND * 40);
+                assert_eq!(bench.http("downstream_cx_active"), 0, "it has stopped");
+                assert_eq!(bench.http("downstream_rq_send_timeout") + bench.http("downstream_cx_send_timeout"), 1);
+                bench.finish();
+            }
+        }
+    }
+
     fn a_response_of_which_nothing_is_taken_is_reset(pair) {
         if pair.0 == Wire::H1 {
             let mut bench = Bench::with(pair, "", "timeout = \"off\"", "");
