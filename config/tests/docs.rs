@@ -222,7 +222,7 @@ fn every_runtime_key_is_in_the_tuning_page() {
 
 #[test]
 fn statistics_that_the_pages_name_are_declared() {
-    let statistics = ["scopes.rs", "ssl.rs"];
+    let statistics = ["process.rs", "scopes.rs", "ssl.rs"];
     let read_one = |file| read(&root().join("engine/src/stats").join(file));
     let declared: String = statistics.into_iter().map(read_one).collect();
     let (mut problems, mut checked) = (Vec::new(), 0);

@@ -93,6 +93,8 @@ pub struct Runtime {
     pub splice_threshold: Option<u64>,
     /// Bytes of each shard for compressing and decompressing.
     pub compression_memory: u64,
+    /// TLS handshakes with clients that a shard computes at the same time, or that wait for that.
+    pub max_handshakes: u32,
     /// How often shards hand their access log batches to the writer.
     pub access_log_flush_interval: Duration,
     /// User (and group, by default that user's) to switch to after the sockets are bound; only if started as root.

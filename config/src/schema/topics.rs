@@ -51,6 +51,7 @@ const TOPICS: &[(&str, &[(&str, &str)])] = &[
         "Connection limits",
         &[
             ("runtime", "max_connections"),
+            ("runtime", "max_handshakes"),
             ("listeners[]", "max_connections"),
             ("listeners[]", "max_connections_per_client"),
         ],

@@ -71,6 +71,9 @@ impl Accepting {
         let Self { listener, reactor, acceptor, .. } = self;
         let mut told: Option<Nanos> = None;
         loop {
+            if listener.has_too_many_handshakes() {
+                self.wait_for_handshakes().await;
+            }
             let accepted = poll_fn(|_| match acceptor.poll_accept() {
                 Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
                 Poll::Pending if listener.drain.is_draining() => Poll::Ready(None),
@@ -95,6 +98,18 @@ impl Accepting {
                 }
             }
         }
+    }
+
+    /// New connections wait in the kernel's backlog meanwhile.
+    async fn wait_for_handshakes(&self) {
+        let Self { listener, acceptor, .. } = self;
+        listener.shard_stats.handshakes_full.inc();
+        acceptor.pause();
+        poll_fn(|_| match listener.drain.is_draining() {
+            true => Poll::Ready(()),
+            false => listener.handshakes.poll_room(),
+        })
+        .await;
     }
 
     /// Takes no new connections, and accepts those that have come.

@@ -56,6 +56,7 @@ pub struct Listener {
     pub drain: Rc<Drain>,
     pub limits: RefCell<Rc<Limits>>,
     pub house: Arc<House>,
+    pub handshakes: Rc<tls::Handshakes>,
 }
 
 impl Listener {
@@ -63,6 +64,11 @@ impl Listener {
     fn choose(&self, arrival: &Arrival) -> Option<Served> {
         let index = self.matcher.borrow().choose(arrival)?;
         self.chains.borrow().get(index).map(|chain| Served { tls: chain.tls.clone(), filter: chain.filter.clone() })
+    }
+
+    /// Whether a connection that comes now would wait for its handshake behind too many others.
+    fn has_too_many_handshakes(&self) -> bool {
+        self.handshakes.are_full() && self.chains.borrow().iter().any(|chain| chain.tls.is_some())
     }
 
     fn refused(&self, claim: &Claim, remote: Option<SocketAddr>, full: Full, now: Nanos) {

@@ -152,7 +152,10 @@ async fn enter(
     };
     let Some(tls) = tls else { return Some((filter, accepted)) };
     let Accepted { stream, mut arrival, listener_stats, drain, seat } = accepted;
-    let handshake = match watch.within(tls.server.handshake_timeout, tls::accept(stream, &tls.server, &reactor)).await {
+    let handshake = match watch
+        .within(tls.server.handshake_timeout, tls::accept(stream, &tls.server, &listener.handshakes, &reactor))
+        .await
+    {
         Watched::Done(handshake) => handshake,
         Watched::Ended => return None,
         Watched::Late => {

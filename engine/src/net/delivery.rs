@@ -39,7 +39,7 @@ pub struct Stall {
     since: Option<Nanos>,
 }
 
-/// Bytes per second of a reader who is never cut: 100, less what clocks and readers are out by.
+/// Bytes per second of a reader that is never cut: 100, less what clocks and readers are out by.
 const RATE: u64 = 80;
 /// The largest burst of a small buffer.
 const SMALL: u64 = 16 << 10;

@@ -116,6 +116,16 @@ impl Acceptor {
         })
     }
 
+    /// More connections stay in the kernel's backlog, but for those that are on their way, until the next `poll_accept`.
+    pub fn pause(&self) {
+        self.reactor.io(|io| {
+            let state = &mut io.acceptors[self.key.index as usize];
+            if state.armed && !std::mem::replace(&mut state.stopping, true) {
+                io.cancel_accept(self.key);
+            }
+        });
+    }
+
     /// The next connection.
     ///
     /// # Errors

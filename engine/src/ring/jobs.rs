@@ -5,6 +5,7 @@
 //! each on a permit that the reactor's thread issues between two turns; otherwise the turn begins with a slice. Either way
 //! at most one slice lies between two turns, so that jobs delay traffic by `SLICE`, however many there are.
 
+use super::reactor::Reactor;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -103,6 +104,11 @@ impl Jobs {
         })
     }
 
+    /// Whether jobs are done when they are added.
+    pub fn are_done_at_once(&self) -> bool {
+        self.mode.get() == Mode::AtOnce
+    }
+
     pub fn set_mode(&self, mode: Mode) {
         self.mode.set(mode);
     }
@@ -179,6 +185,42 @@ impl Jobs {
 
     pub fn panics(&self) -> u64 {
         self.panics.get()
+    }
+}
+
+impl Reactor {
+    /// Computes in the background, in slices between the turns: `step` does a piece of well under `SLICE` each time
+    /// that it is called. A job whose handle is dropped ends. Until a host runs this reactor, all steps are done now.
+    #[must_use = "a job ends with its handle"]
+    pub fn compute(&self, step: impl FnMut() -> Progress + 'static) -> Job {
+        self.jobs().add(Box::new(step))
+    }
+
+    /// Whether there is a background at all: jobs are not done at once, as they are in simulations.
+    pub fn has_background(&self) -> bool {
+        !self.jobs().are_done_at_once()
+    }
+
+    /// What frees large things in the background.
+    pub fn disposer(&self) -> Disposer {
+        Disposer(self.jobs().clone())
+    }
+
+    /// Jobs of a reactor without a ring run in slices, too: one in each turn. For tests.
+    #[cfg(test)]
+    pub(crate) fn compute_in_turns(&self) {
+        self.jobs().set_mode(Mode::InTurns);
+    }
+
+    /// Steps of all jobs so far.
+    #[cfg(test)]
+    pub(crate) fn job_steps(&self) -> u64 {
+        self.jobs().steps()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn jobs_are_done(&self) -> bool {
+        self.jobs().is_empty()
     }
 }
 

@@ -29,6 +29,7 @@ mod task;
 mod timer;
 mod unpark;
 mod uring;
+pub mod workers;
 mod yielding;
 
 pub use accept::Acceptor;

@@ -4,7 +4,7 @@
 use super::buffer::{Buf, BufPool, PoolSize};
 use super::deadline::Timer;
 use super::driver::Io;
-use super::jobs::{Disposer, Job, Jobs, Mode, Progress};
+use super::jobs::{Jobs, Mode};
 use super::pooled::{Blocks, Pooled};
 use super::pools::{Pools, ReceiveClass};
 use super::send::{FRESH_CAPACITY, store};
@@ -156,38 +156,8 @@ impl Reactor {
         self.executor.spawn_pooled(&self.blocks, make)
     }
 
-    /// Computes in the background, in slices between the turns: `step` does a piece of well under `jobs::SLICE` each time
-    /// that it is called. A job whose handle is dropped ends. Until a host runs this
-    /// reactor, all steps are done now.
-    #[must_use = "a job ends with its handle"]
-    pub fn compute(&self, step: impl FnMut() -> Progress + 'static) -> Job {
-        self.jobs.add(Box::new(step))
-    }
-
-    /// What frees large things in the background.
-    pub fn disposer(&self) -> Disposer {
-        Disposer(self.jobs.clone())
-    }
-
     pub(super) fn jobs(&self) -> &Rc<Jobs> {
         &self.jobs
-    }
-
-    /// Jobs of a reactor without a ring run in slices, too: one in each turn. For tests.
-    #[cfg(test)]
-    pub(crate) fn compute_in_turns(&self) {
-        self.jobs.set_mode(Mode::InTurns);
-    }
-
-    /// Steps of all jobs so far.
-    #[cfg(test)]
-    pub(crate) fn job_steps(&self) -> u64 {
-        self.jobs.steps()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn jobs_are_done(&self) -> bool {
-        self.jobs.is_empty()
     }
 
     pub(super) fn timers(&self) -> &RefCell<Wheel> {

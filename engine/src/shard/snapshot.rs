@@ -6,7 +6,7 @@ use crate::cluster::{Cluster, ClusterShared};
 use crate::hcm::{self, ChainSlot, Clusters, Hcm, HcmShard};
 use crate::http_filter::{Chain, Setup};
 use crate::listener::{ChainTls, FilterChain, Listener, accept, keep};
-use crate::net::tls::Server;
+use crate::net::tls::{Handshakes, Server};
 use crate::net::{Drain, Limits, ListeningSocket, Network};
 use crate::network_filter::NetworkFilter;
 use crate::ring::Reactor;
@@ -26,6 +26,7 @@ pub(super) struct Snapshot {
     registry: Arc<Registry>,
     shard: usize,
     hcm_shard: Rc<HcmShard>,
+    handshakes: Rc<Handshakes>,
     stats: Arc<ShardStats>,
     clusters: Rc<[Rc<Cluster>]>,
     listeners: Vec<Rc<Listener>>,
@@ -43,6 +44,7 @@ impl Snapshot {
         stats: Arc<ShardStats>,
     ) -> Self {
         Self {
+            handshakes: Handshakes::new(reactor, &stats),
             reactor: reactor.clone(),
             network,
             registry,
@@ -58,6 +60,7 @@ impl Snapshot {
     pub(super) fn apply(&mut self, plan: &Plan, mut sockets: Sockets) {
         let memory = plan.config.runtime.compression_memory;
         self.hcm_shard.coders.set_limit(usize::try_from(memory).unwrap_or(usize::MAX));
+        self.handshakes.set_max(plan.config.runtime.max_handshakes as usize);
         self.clusters = plan.clusters.iter().map(|shared| self.cluster(shared)).collect();
         let names =
             self.clusters.iter().enumerate().map(|(index, cluster)| (cluster.config.name.as_bytes().into(), index));
@@ -108,6 +111,7 @@ impl Snapshot {
             drain: Drain::new(plan.house.room(&plan.limits[index].0)),
             limits: RefCell::new(limits(plan, index)),
             house: plan.house.clone(),
+            handshakes: self.handshakes.clone(),
         });
         self.reactor.spawn(keep(self.reactor.clone(), listener.drain.clone()));
         if let Some(socket) = sockets.remove(&config.binding()) {

@@ -15,6 +15,7 @@ mod host;
 mod meaning;
 mod merge;
 mod per_shard;
+mod process;
 mod registry;
 mod render;
 mod scopes;

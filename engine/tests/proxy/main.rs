@@ -56,4 +56,5 @@ mod slow_clients;
 mod socket_activation;
 mod timeouts;
 mod tls;
+mod tls_storm;
 mod trust;

@@ -31,7 +31,7 @@ endpoints = ["{origin}"]
 }
 
 /// curl to a name, at the proxy's first listener.
-fn curl_to(proxy: &Ringway, pki: &Pki, url: &str, more: &[&str]) -> Curl {
+pub fn curl_to(proxy: &Ringway, pki: &Pki, url: &str, more: &[&str]) -> Curl {
     let (ca, to) = (pki.path("ca.pem"), format!("::{}", proxy.addresses[0]));
     curl(&[&["--cacert", &ca, "--connect-to", &to, url], more].concat())
 }
@@ -44,13 +44,13 @@ fn s_client(address: SocketAddr, args: &[&str], input: &[u8]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-fn openssl(address: SocketAddr, args: &[&str]) -> Child {
+pub fn openssl(address: SocketAddr, args: &[&str]) -> Child {
     let mut command = program("openssl");
     command.args(["s_client", "-connect", &address.to_string()]).args(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("openssl starts")
 }
 
-fn hello() -> Origin {
+pub fn hello() -> Origin {
     Origin::answering(|request| response(200, &[], request.field("x-forwarded-proto").unwrap_or("")))
 }
 

@@ -1,8 +1,8 @@
 //! Which certificate a client gets.
 
-use rustls::SignatureScheme;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{SignatureAlgorithm, SignatureScheme};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -56,11 +56,10 @@ impl Certificates {
 
 /// Certificates with RSA keys go last: signing with one takes ten times as long.
 fn insert(choice: &mut Choice, key: &Arc<CertifiedKey>) {
-    let is_rsa = |key: &CertifiedKey| key.key.algorithm() == rustls::SignatureAlgorithm::RSA;
     if choice.iter().any(|other| other.key.algorithm() == key.key.algorithm() && same_schemes(other, key)) {
         return;
     }
-    let at = if is_rsa(key) { choice.len() } else { choice.partition_point(|other| !is_rsa(other)) };
+    let at = if is_slow(key) { choice.len() } else { choice.partition_point(|other| !is_slow(other)) };
     choice.insert(at, key.clone());
 }
 
@@ -75,11 +74,23 @@ fn same_schemes(a: &CertifiedKey, b: &CertifiedKey) -> bool {
     CURVES.iter().all(|scheme| a.key.choose_scheme(&[*scheme]).is_some() == b.key.choose_scheme(&[*scheme]).is_some())
 }
 
-impl ResolvesServerCert for Certificates {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+/// Signing with it takes milliseconds.
+pub(super) fn is_slow(key: &CertifiedKey) -> bool {
+    key.key.algorithm() == SignatureAlgorithm::RSA
+}
+
+impl Certificates {
+    /// The one that this client gets.
+    pub fn choose(&self, hello: &ClientHello<'_>) -> Option<&Arc<CertifiedKey>> {
         let choice = hello.server_name().and_then(|name| self.named(name)).unwrap_or(&self.default);
         let usable = choice.iter().find(|key| key.key.choose_scheme(hello.signature_schemes()).is_some());
         // Where none is usable, the library says so.
-        usable.or(choice.first()).cloned()
+        usable.or(choice.first())
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.choose(&hello).cloned()
     }
 }

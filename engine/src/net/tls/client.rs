@@ -1,6 +1,7 @@
 //! What a cluster asks of its endpoints and shows them.
 
 use super::Facts;
+use super::certificates::is_slow;
 use super::failure::{self, Failure};
 use super::load::{Context, Fault, certified_key};
 use super::parameters;
@@ -24,6 +25,8 @@ pub struct Client {
     config: ClientConfig,
     sni: Option<ServerName<'static>>,
     resumes: bool,
+    /// Signing with this side's own key takes milliseconds.
+    signs_slowly: bool,
 }
 
 impl Client {
@@ -39,10 +42,12 @@ impl Client {
             .map_err(|error| fault(error.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut signs_slowly = false;
         let mut config = match &model.certificate {
             None => builder.with_no_client_auth(),
             Some(certificate) => {
                 let key = certified_key(certificate, &provider)?;
+                signs_slowly = is_slow(&key);
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
             }
         };
@@ -53,7 +58,7 @@ impl Client {
         };
         // In a session that goes on the endpoint's certificate is not looked up again.
         let resumes = model.session_resumption && model.validation.crl.is_none();
-        Ok(Arc::new(Self { config, sni, resumes }))
+        Ok(Arc::new(Self { config, sni, resumes, signs_slowly }))
     }
 }
 
@@ -74,6 +79,8 @@ impl Current {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
+
+type Prepared = (Arc<ClientConfig>, ServerName<'static>, bool);
 
 /// Connects one shard to one endpoint. Sessions are resumed only there.
 pub struct Connector {
@@ -102,8 +109,9 @@ impl Connector {
         }
     }
 
-    /// What the next connection begins with: the settings, and the name that the endpoint must have.
-    pub(super) fn prepare(&self, address: Option<IpAddr>) -> Result<(Arc<ClientConfig>, ServerName<'static>), Failure> {
+    /// What the next connection begins with: the settings, the name that the endpoint must have, and whether signing takes
+    /// milliseconds.
+    pub(super) fn prepare(&self, address: Option<IpAddr>) -> Result<Prepared, Failure> {
         let client = self.current.get();
         let name = match (&client.sni, self.hostname.as_deref()) {
             (Some(name), _) => name.clone(),
@@ -118,15 +126,15 @@ impl Connector {
         if let Some((of, config)) = &*prepared
             && Arc::ptr_eq(of, &client)
         {
-            return Ok((config.clone(), name));
+            return Ok((config.clone(), name, client.signs_slowly));
         }
         let mut config = client.config.clone();
         if client.resumes {
             config.resumption = Resumption::store(Arc::new(Sessions::default()));
         }
-        let config = Arc::new(config);
+        let (config, signs_slowly) = (Arc::new(config), client.signs_slowly);
         *prepared = Some((client, config.clone()));
-        Ok((config, name))
+        Ok((config, name, signs_slowly))
     }
 }
 

@@ -1,27 +1,32 @@
 //! The handshake: what is received goes into the library, what it makes of that goes out, until both sides agree.
 //!
-//! Each step is a job of the shard's background queue: it takes about a tenth of a millisecond, and with RSA keys several.
-//! The deadline is the caller's, which drops the future.
+//! Each step is a job of the shard's background queue, which takes about a tenth of a millisecond. Those that sign with an RSA
+//! key take several, and go to threads of their own. Before each step it is seen whether the peer is still there. The
+//! deadline is the caller's, which drops the future, and with it the step if that has not begun.
 
 use super::client::Connector;
 use super::failure::Failure;
+use super::handshakes::Handshakes;
 use super::server::Server;
 use super::session::{Processed, Session, State};
 use super::stream::TlsStream;
 use super::{Facts, HANDSHAKE};
 use crate::net::ByteStream;
-use crate::ring::{Buf, Progress, Reactor, Segment, TaskId, Timer};
+use crate::ring::{Buf, Progress, Reactor, Segment, TaskId, Timer, workers};
 use ringway_config::model::Address;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::{Acceptor, UnbufferedServerConnection};
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 /// How long a peer has to take the reason for which its handshake failed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Longer than a request for another hello, and shorter than anything with a certificate.
+const SIGNED_MIN: usize = 300;
 /// RFC 8446 section 6.2: fatal, unrecognized_name, in a record of its own.
 const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
 /// For a client that speaks HTTP without TLS (nginx: 497).
@@ -31,10 +36,15 @@ const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain
 ///
 /// # Errors
 /// The client is no further use; it has been told why where it can be.
-pub async fn accept(stream: ByteStream, server: &Server, reactor: &Rc<Reactor>) -> Result<Box<TlsStream>, Failure> {
+pub async fn accept(
+    stream: ByteStream,
+    server: &Server,
+    handshakes: &Rc<Handshakes>,
+    reactor: &Rc<Reactor>,
+) -> Result<Box<TlsStream>, Failure> {
     let mut input = reactor.take_vec();
     let mut acceptor = Acceptor::default();
-    let (config, server_name) = loop {
+    let (config, server_name, takes_long) = loop {
         let buf = receive(&stream).await?;
         if input.is_empty() && buf[0] != HANDSHAKE {
             let is_http = buf[0].is_ascii_uppercase();
@@ -48,7 +58,7 @@ pub async fn accept(stream: ByteStream, server: &Server, reactor: &Rc<Reactor>) 
                 let hello = accepted.client_hello();
                 let name: Option<Box<str>> = hello.server_name().map(Box::from);
                 match server.choose(&hello) {
-                    Some(config) => break (config.clone(), name),
+                    Some(config) => break (config.clone(), name, server.signs_slowly(&hello)),
                     None => {
                         end(stream, UNRECOGNIZED_NAME, reactor).await;
                         return Err(Failure::UnknownName(name.unwrap_or_else(|| "(none)".into())));
@@ -62,7 +72,8 @@ pub async fn accept(stream: ByteStream, server: &Server, reactor: &Rc<Reactor>) 
         }
     };
     let session = Session::Server(Box::new(UnbufferedServerConnection::new(config)?));
-    run(stream, session, input, server_name, reactor).await
+    let steps = Steps { handshakes: Some(handshakes), takes_long, is_first: true, reactor };
+    run(stream, session, input, server_name, steps).await
 }
 
 /// Speak TLS on a connection that was made. `address`: the endpoint's.
@@ -80,9 +91,10 @@ pub async fn connect(
         Address::Unix(_) => None,
     };
     let begin = async {
-        let (config, name) = connector.prepare(ip)?;
+        let (config, name, takes_long) = connector.prepare(ip)?;
         let session = Session::Client(Box::new(UnbufferedClientConnection::new(config, name)?));
-        run(stream, session, Vec::new(), None, reactor).await
+        let steps = Steps { handshakes: None, takes_long, is_first: true, reactor };
+        run(stream, session, Vec::new(), None, steps).await
     };
     let outcome = begin.await;
     connector.count(outcome.as_ref().map(|stream| stream.facts()));
@@ -94,16 +106,17 @@ async fn run(
     session: Session,
     input: Vec<u8>,
     server_name: Option<Box<str>>,
-    reactor: &Rc<Reactor>,
+    mut steps: Steps<'_>,
 ) -> Result<Box<TlsStream>, Failure> {
+    let reactor = steps.reactor;
     let mut work = Work { session, input, plain: Vec::new(), out: Vec::new() };
     loop {
         let step = move || {
             let processed = work.session.process(&mut work.input, &mut work.plain, &mut work.out);
             (work, processed)
         };
-        // It is gone where the step has panicked.
-        let Some((stepped, Processed { used, state })) = in_background(reactor, step).await else {
+        // It is gone where the step has panicked, or the peer.
+        let Some((stepped, Processed { used, state })) = steps.compute(&stream, step).await else {
             return Err(Failure::Ended);
         };
         work = stepped;
@@ -114,6 +127,8 @@ async fn run(
                 return Err(error.into());
             }
             Ok(state) => {
+                // What a client gets then is signed. Its side goes on to sign at some later step.
+                steps.takes_long &= steps.handshakes.is_none() || work.out.len() < SIGNED_MIN;
                 if !work.out.is_empty() {
                     stream.send_one(Segment::Owned(std::mem::take(&mut work.out)));
                 }
@@ -129,6 +144,40 @@ async fn run(
             }
         }
         work.input.extend_from_slice(&receive(&stream).await?);
+    }
+}
+
+/// Where and when steps are computed.
+struct Steps<'a> {
+    /// What those of this side's clients count for.
+    handshakes: Option<&'a Rc<Handshakes>>,
+    /// The next one may take milliseconds.
+    takes_long: bool,
+    /// Nothing has been said yet. A peer that has nothing more to say at this point is gone.
+    is_first: bool,
+    reactor: &'a Rc<Reactor>,
+}
+
+impl Steps<'_> {
+    /// What `step` comes to; `None` where it panicked or the peer is gone.
+    async fn compute<T: Send + 'static>(
+        &mut self,
+        stream: &ByteStream,
+        step: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let _computing = self.handshakes.map(Handshakes::begin);
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        let is_gone = || stream.is_broken() || is_first && stream.has_ended();
+        // In a simulation there is one thread and one clock.
+        if self.takes_long && self.reactor.has_background() {
+            let mut computed = pin!(workers::compute(step));
+            return poll_fn(|context| match computed.as_mut().poll(context) {
+                Poll::Pending if is_gone() => Poll::Ready(None),
+                polled => polled,
+            })
+            .await;
+        }
+        in_background(self.reactor, is_gone, step).await
     }
 }
 
@@ -205,8 +254,12 @@ async fn end(stream: ByteStream, words: &[u8], reactor: &Rc<Reactor>) {
     .await;
 }
 
-/// The result of a step that is computed between the turns of the reactor; `None` where it panicked.
-async fn in_background<T: 'static>(reactor: &Rc<Reactor>, step: impl FnOnce() -> T + 'static) -> Option<T> {
+/// The result of a step that is computed between the turns of the reactor.
+async fn in_background<T: 'static>(
+    reactor: &Rc<Reactor>,
+    is_gone: impl Fn() -> bool,
+    step: impl FnOnce() -> T + 'static,
+) -> Option<T> {
     let result = Rc::new(RefCell::new(None));
     let mut once = Some((step, result.clone(), Waking { reactor: reactor.clone(), task: reactor.current_task() }));
     let job = reactor.compute(move || {
@@ -216,7 +269,7 @@ async fn in_background<T: 'static>(reactor: &Rc<Reactor>, step: impl FnOnce() ->
         }
         Progress::Done
     });
-    poll_fn(|_| if job.is_over() { Poll::Ready(()) } else { Poll::Pending }).await;
+    poll_fn(|_| if job.is_over() || is_gone() { Poll::Ready(()) } else { Poll::Pending }).await;
     result.take()
 }
 

@@ -1,6 +1,8 @@
 //! Certificates, keys and authorities from their files, and what is wrong with them.
 
+use super::certificates::is_slow;
 use super::revocation::{self, Lists};
+use crate::ring::workers;
 use ringway_config::model::{Certificate, Crl, PemFile, Place};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::pem::PemObject;
@@ -102,6 +104,9 @@ pub(super) fn certified_key(certificate: &Certificate, provider: &CryptoProvider
         fault(&certificate.key, format!("the key in {path} is of no kind that can be used: RSA of 2048 to 8192 bits, P-256, P-384, P-521, or Ed25519"))
     })?;
     let certified = CertifiedKey::new(chain, key);
+    if is_slow(&certified) {
+        workers::start().map_err(|message| fault(&certificate.key, message))?;
+    }
     match certified.keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
         Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(fault(

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Nothing outside this module knows the library. What a configuration asks for is loaded once, by the control thread, and
-//! shared by all shards; handshakes are computed in the background queue of the shard whose connection it is.
+//! shared by all shards; handshakes are computed in the background queue of the shard whose connection it is, or on threads of
+//! their own where that takes long.
 
 mod certificates;
 mod client;
@@ -13,6 +14,7 @@ mod crl;
 mod der;
 mod failure;
 mod handshake;
+mod handshakes;
 mod load;
 mod names;
 mod parameters;
@@ -27,6 +29,7 @@ mod verify;
 pub use client::{Client, Connector, Current};
 pub use failure::{Failure, FailureKind, count};
 pub use handshake::{accept, connect};
+pub use handshakes::Handshakes;
 pub use load::{Context, Fault};
 pub use server::Server;
 pub use stream::TlsStream;

@@ -1,6 +1,6 @@
 //! What a filter chain shows its clients and asks of them.
 
-use super::certificates::Certificates;
+use super::certificates::{Certificates, is_slow};
 use super::load::{Context, Fault, certified_key};
 use super::parameters;
 use super::verify::ClientVerifier;
@@ -86,6 +86,11 @@ impl Server {
         let mut offered = hello.alpn().into_iter().flatten();
         let is_known = |offer: &[u8]| self.config.alpn_protocols.iter().any(|own| own == offer);
         if hello.alpn().is_none() || offered.any(is_known) { Some(&self.config) } else { Some(&self.without_alpn) }
+    }
+
+    /// Whether the handshake with this client takes milliseconds.
+    pub(super) fn signs_slowly(&self, hello: &ClientHello<'_>) -> bool {
+        self.certificates.choose(hello).is_some_and(|key| is_slow(key))
     }
 }
 

@@ -121,13 +121,15 @@ fn connector(model: &UpstreamTls) -> Rc<Connector> {
 
 struct World {
     reactor: Rc<Reactor>,
+    handshakes: Rc<Handshakes>,
 }
 
 type Outcome = Result<Box<TlsStream>, Failure>;
 
 impl World {
     fn new(seed: u64) -> Self {
-        Self { reactor: Reactor::simulated(seed, PoolSize { count: 64, size: 16 * 1024 }) }
+        let reactor = Reactor::simulated(seed, PoolSize { count: 64, size: 16 * 1024 });
+        Self { handshakes: Handshakes::new(&reactor, &Arc::default()), reactor }
     }
 
     /// What `future` comes to, while all other tasks run.
@@ -144,8 +146,9 @@ impl World {
         let (client_end, server_end) = ends;
         let accepted = Rc::new(RefCell::new(None));
         let (reactor, server, place) = (self.reactor.clone(), server.clone(), accepted.clone());
+        let handshakes = self.handshakes.clone();
         self.reactor.spawn(async move {
-            let outcome = accept(ByteStream::Pipe(server_end), &server, &reactor).await;
+            let outcome = accept(ByteStream::Pipe(server_end), &server, &handshakes, &reactor).await;
             place.replace(Some(outcome));
             reactor.yield_now().await;
         });

@@ -1,0 +1,88 @@
+//! The statistics of the process, its shards and its logs, for the one list of all statistics.
+
+/// Declares these in addition to those that stand in the braces.
+macro_rules! with_process_statistics {
+    ({ $($others:tt)* }) => {
+        with_tls_statistics! { {
+            $($others)*
+
+            /// Access log sinks, all of them together: `access_log.<statistic>`. Ringway's own.
+            AccessLog AccessLogStats ["access_log", "ringway_access_log", "sink"] {
+                /// Lines written to their file
+                counter lines_written;
+                /// Lines lost because the writer was behind, a pipe was not read, the disk was full or a write failed
+                counter lines_lost;
+                /// Writes to a file that failed or were cut short
+                counter write_failed;
+                /// Files opened again on request
+                counter reopened;
+                /// Files that could not be opened again; the old one stays in use
+                counter reopen_failed;
+            }
+
+            /// Event logs of health checks, all of them together: `health_check_event_log.<statistic>`. Ringway's own.
+            EventLog EventLogStats ["health_check_event_log", "ringway_health_check_event_log", "sink"] {
+                /// Events written to their file
+                counter events_written;
+                /// Events lost because the writer was behind, a FIFO had no reader or no room, or a write failed
+                counter events_lost;
+            }
+
+            /// The process: `server.<statistic>`.
+            Server ServerStats ["server", "envoy_server", "server"] {
+                /// Seconds since the start
+                gauge uptime;
+                /// 1 while the server neither drains nor starts
+                gauge live;
+                /// 0 live, 1 draining, 2 pre-initializing, 3 initializing
+                gauge state;
+                /// Shards
+                gauge concurrency;
+                /// Version: major times a million, minor times a thousand and patch
+                gauge version;
+                /// Open downstream connections
+                gauge total_connections;
+                /// Resident memory in bytes
+                gauge memory_allocated;
+                /// Lines of the program log lost because standard error was not read or a write failed. Ringway's own
+                counter log_lines_lost;
+            }
+
+            /// One shard's ring and tasks: `shard.<index>.<statistic>`. Ringway's own.
+            Shard ShardStats ["shard", "ringway_shard", "shard"] {
+                /// Completions handed out by the ring
+                counter completions;
+                /// Calls of io_uring_enter
+                counter enters;
+                /// Times that the shard had nothing to do and slept
+                counter sleeps;
+                /// Receives that found no free buffer
+                counter enobufs;
+                /// Receive buffers in use
+                gauge buffers_in_use;
+                /// Receive buffers that had to come from the heap
+                counter heap_buffers;
+                /// Times that a socket's receive was stopped because its bytes were not taken
+                counter receive_pauses;
+                /// Completions for a socket that is closed
+                counter stale_completions;
+                /// Tasks that live on the shard
+                gauge tasks;
+                /// Tasks that ended by a panic
+                counter panics;
+                /// Calls to accept that failed, whatever the listener
+                counter accept_errors;
+                /// Slices of background work
+                counter background_slices;
+                /// TLS handshakes with clients that are being computed or wait for that
+                gauge handshakes_active;
+                /// Times that a listener stopped accepting because of them (runtime.max_handshakes)
+                counter handshakes_full;
+                /// Length of a turn: from the end of one sleep to the next call that may sleep
+                time turn_time;
+            }
+        } }
+    };
+}
+
+pub(super) use with_process_statistics;
