@@ -321,3 +321,18 @@ fn local_replies_say_a_status_a_body_or_both() {
     assert!(refused.contains("line 2 of") && refused.contains("page.html"), "{refused}");
     std::fs::remove_dir_all(dir).unwrap();
 }
+
+/// With port 0 the address alone does not tell them apart.
+#[test]
+fn listeners_with_port_0_have_bindings_of_their_own() {
+    let listener = |address: &str| {
+        format!(
+            "[[listeners]]\naddress = \"{address}\"\n\
+             http.routes = [{{ match = {{ prefix = \"/\" }}, direct_response = {{ status = 200 }} }}]\n"
+        )
+    };
+    let text: String = ["127.0.0.1:0", "127.0.0.1:80", "127.0.0.1:0", "[::1]:0"].map(listener).concat();
+    let config = ringway_config::load_str("test", &text).unwrap_or_else(|problems| panic!("{problems}"));
+    let nth: Vec<_> = config.listeners.iter().map(|listener| listener.binding().nth).collect();
+    assert_eq!(nth, [0, 0, 1, 0]);
+}

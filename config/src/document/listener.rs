@@ -13,8 +13,9 @@ table! {
         /// Name in logs and in the admin endpoint; unique. A socket that the service manager passes under this name
         /// (systemd: `FileDescriptorName`) is taken in place of one that is bound to `address`.
         name: Name, optional "the address";
-        /// Address to listen on; unique. With port 0 the kernel chooses a port. A socket that the service manager passes
-        /// with this address (socket activation) is taken instead of binding another one.
+        /// Address to listen on; unique. With port 0 the kernel chooses a port; several listeners may have that, and a reload
+        /// tells them apart by their order. A socket that the service manager passes with this address (socket activation)
+        /// is taken instead of binding another one.
         address: Address, required;
         /// With the address `[::]`: take IPv4 connections, too. Their addresses are IPv4 addresses everywhere: in ranges,
         /// logs and `x-forwarded-for` (Envoy: ipv4_compat). Without it, `[::]` takes IPv6 connections only, whatever the

@@ -33,8 +33,9 @@ table! {
         /// Connections that the kernel holds for each listening socket until they are accepted. The kernel's own limit
         /// is net.core.somaxconn.
         backlog: Int<1, 65535>, default "4096";
-        /// How long a drain waits for exchanges in flight before it closes the connections that are left. A connection
-        /// without an exchange has a second for one more request, whose response says `connection: close`.
+        /// How long a drain, of the process or of a listener that a reload has removed, waits for exchanges in flight before
+        /// it closes the connections that are left. A connection without an exchange has a second for one more request,
+        /// whose response says `connection: close`.
         drain_time: Time<0>, default "\"30s\"";
         /// How long the process goes on accepting and serving as before after SIGTERM, SIGINT or `/quitquitquit`, while
         /// `/ready` says 503: the time that a load balancer needs to see that and to turn away. Then the drain begins, and

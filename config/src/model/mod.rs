@@ -155,6 +155,8 @@ pub struct Listener {
     /// As written, or the address as text.
     pub name: String,
     pub address: Address,
+    /// The number of listeners with the same address before this one: with port 0 there may be several.
+    pub nth: u32,
     /// `[::]` takes IPv4 connections, too.
     pub ipv4_compat: bool,
     pub access: SocketAccess,
@@ -171,7 +173,7 @@ pub struct Listener {
 impl Listener {
     /// What its socket is bound to.
     pub fn binding(&self) -> Binding {
-        Binding { address: self.address.clone(), ipv4_compat: self.ipv4_compat }
+        Binding { address: self.address.clone(), nth: self.nth, ipv4_compat: self.ipv4_compat }
     }
 }
 
@@ -179,12 +181,14 @@ impl Listener {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Binding {
     pub address: Address,
+    /// Tells those with the same address and port 0 apart.
+    pub nth: u32,
     pub ipv4_compat: bool,
 }
 
 impl From<Address> for Binding {
     fn from(address: Address) -> Self {
-        Self { address, ipv4_compat: false }
+        Self { address, nth: 0, ipv4_compat: false }
     }
 }
 

@@ -43,7 +43,14 @@ impl<'d> Resolver<'d, '_, '_> {
                 _ => drop(names.insert(text, origin)),
             }
         }
-        written.iter().filter_map(|listener| self.listener(listener)).collect()
+        let mut listeners: Vec<Listener> = written.iter().filter_map(|listener| self.listener(listener)).collect();
+        let mut seen: HashMap<Address, u32> = HashMap::new();
+        for listener in &mut listeners {
+            let before = seen.entry(listener.address.clone()).or_default();
+            listener.nth = *before;
+            *before += 1;
+        }
+        listeners
     }
 
     fn listener(&mut self, listener: &'d Located<document::Listener>) -> Option<Listener> {
@@ -79,6 +86,7 @@ impl<'d> Resolver<'d, '_, '_> {
             place: self.problems.place(&listener.origin),
             name: listener.name.value().unwrap_or_else(|| address.to_string()),
             address: address.clone(),
+            nth: 0,
             ipv4_compat: listener.ipv4_compat.value,
             access,
             stat_prefix: listener.stat_prefix.value().unwrap_or_else(default_prefix),

@@ -3,6 +3,8 @@
 
 #[cfg(test)]
 mod full_house_tests;
+#[cfg(test)]
+mod leaving_tests;
 mod mailbox;
 mod memory;
 mod plan;

@@ -10,7 +10,7 @@ use crate::net::tls::{Client, Current, Server};
 use crate::net::{ClientLimit, ConnectionLimit, House};
 use crate::route::RouteTable;
 use crate::stats::Registry;
-use ringway_config::model::{self, Address, NetworkFilter};
+use ringway_config::model::{self, Binding, Listener, NetworkFilter};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -115,10 +115,10 @@ impl Plan {
         }
         let matchers =
             config.listeners.iter().map(|listener| Arc::new(ChainMatcher::new(&listener.filter_chains))).collect();
-        let kept: HashMap<&Address, &(Arc<ConnectionLimit>, Arc<ClientLimit>)> = before
-            .map(|plan| plan.config.listeners.iter().map(|listener| &listener.address).zip(&plan.limits).collect())
+        let kept: HashMap<Binding, &(Arc<ConnectionLimit>, Arc<ClientLimit>)> = before
+            .map(|plan| plan.config.listeners.iter().map(Listener::binding).zip(&plan.limits).collect())
             .unwrap_or_default();
-        let limits = config.listeners.iter().map(|listener| match kept.get(&listener.address) {
+        let limits = config.listeners.iter().map(|listener| match kept.get(&listener.binding()) {
             Some(limits) => (*limits).clone(),
             None => {
                 (ConnectionLimit::new(listener.max_connections), ClientLimit::new(listener.max_connections_per_client))

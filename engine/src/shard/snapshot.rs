@@ -2,6 +2,8 @@
 //! listening sockets, connections, pools and statistics live on.
 
 use super::plan::{HcmPlan, Plan};
+use crate::base::clock::deadline;
+use crate::base::span::Span;
 use crate::cluster::{Cluster, ClusterShared};
 use crate::hcm::{self, ChainSlot, Clusters, Hcm, HcmShard};
 use crate::http_filter::{Chain, Setup};
@@ -16,6 +18,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Listening sockets of one shard, for the listeners that need one.
 pub type Sockets = HashMap<Binding, ListeningSocket>;
@@ -83,6 +86,7 @@ impl Snapshot {
         for listener in before.into_values() {
             listener.drain.start(&self.reactor);
             self.leaving.push(listener.drain.clone());
+            self.reactor.spawn(end_in_time(self.reactor.clone(), listener, plan.config.runtime.drain_time));
         }
         self.leaving.retain(|drain| !drain.is_over());
     }
@@ -204,6 +208,30 @@ impl Snapshot {
     pub(super) fn connections(&self) -> usize {
         self.drains().map(|drain| drain.connections()).sum()
     }
+}
+
+/// How often a drain is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A listener that a reload has removed drains for as long as the process would.
+async fn end_in_time(reactor: Rc<Reactor>, listener: Rc<Listener>, limit: Duration) {
+    let drain = &listener.drain;
+    let end = deadline(reactor.now(), Some(limit));
+    while reactor.now() < end {
+        reactor.sleep(LOOK.min(Duration::from_nanos(end - reactor.now()))).await;
+        if drain.is_over() {
+            return;
+        }
+    }
+    let connections = drain.connections();
+    if connections > 0 {
+        tracing::warn!(
+            target: "ringway::server",
+            listener = %listener.binding.address, connections, drain_time = %Span(limit),
+            "the drain time of a listener that a reload has removed is over: its connections are closed"
+        );
+    }
+    drain.abort(&reactor);
 }
 
 fn limits(plan: &Plan, listener: usize) -> Rc<Limits> {

@@ -114,6 +114,23 @@ fn listeners_come_and_go() {
     assert_eq!(Client::open(add).get("/").text(), "again");
 }
 
+/// Each has a port and connections of its own, and keeps them through a reload.
+#[test]
+fn listeners_with_port_0_are_told_apart() {
+    let any = |bodies: &[&str]| bodies.iter().map(|body| answering("127.0.0.1:0", body)).collect::<String>();
+    let proxy = Setup::new(&any(&["a", "b", "c"])).runtime("shards = 2").start();
+    let addresses = [0, 1, 2].map(|index| proxy.address(index));
+    let ask = |index: usize| Client::open(addresses[index]).get("/").text().to_owned();
+    assert_eq!([0, 1, 2].map(ask), ["a", "b", "c"]);
+    let mut kept = Client::open(addresses[1]);
+    assert_eq!(kept.get("/").text(), "b");
+    proxy.write_config(&any(&["d", "e"]));
+    assert!(proxy.reload());
+    assert_eq!([0, 1].map(ask), ["d", "e"]);
+    assert_eq!(kept.get("/").text(), "e", "on the same connection");
+    eventually("the third one is gone", || TcpStream::connect(addresses[2]).is_err());
+}
+
 /// The old listener's sockets, which drain, have the port at an address that overlaps the new one, and share it.
 #[test]
 fn an_address_widens_and_narrows() {
