@@ -301,13 +301,13 @@ impl Watched {
         let (cluster, name) = (&self.shared.config.name, &host.name);
         let failure = failure.name();
         if turned {
-            tracing::warn!(target: "ringway::health", %cluster, host = %name, failure, %reason, "unhealthy");
+            tracing::warn!(target: "ringway::health", %cluster, host = %name, failure, reason, "unhealthy");
             self.event(check, host, EventKind::EjectUnhealthy(&missed));
             self.shared.set_flag(host, HealthFlags::FAILED_ACTIVE_HC, true);
         } else if first {
-            tracing::warn!(target: "ringway::health", %cluster, host = %name, failure, %reason, "first check failed");
+            tracing::warn!(target: "ringway::health", %cluster, host = %name, failure, reason, "first check failed");
         } else {
-            tracing::debug!(target: "ringway::health", %cluster, host = %name, failure, %reason, "check failed");
+            tracing::debug!(target: "ringway::health", %cluster, host = %name, failure, reason, "check failed");
         }
         self.shared.set_flag(host, HealthFlags::ACTIVE_HC_TIMEOUT, timed_out);
         if first || check.always_log_failures {

@@ -54,7 +54,7 @@ fn unhealthy_endpoints_get_no_requests_and_come_back() {
     assert_eq!(proxy.stat("cluster.app.health_check.network_failure"), 0);
     // The log and /clusters say why.
     let reason = "status 503, expected 200";
-    proxy.wait_for_log(&format!("unhealthy cluster=app host={} failure=\"ACTIVE\" reason={reason}", a.address));
+    proxy.wait_for_log(&format!("unhealthy cluster=app host={} failure=\"ACTIVE\" reason=\"{reason}\"", a.address));
     let failure = format!("app::{}::health_check_failure::", a.address);
     let clusters = || proxy.admin("GET", "/clusters").text().to_owned();
     assert!(clusters().contains(&format!("{failure}{reason}\n")), "{}", clusters());
