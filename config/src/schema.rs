@@ -18,6 +18,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("allow-lists.toml", include_str!("../../docs/examples/allow-lists.toml")),
     ("buffer.toml", include_str!("../../docs/examples/buffer.toml")),
     ("certificates.toml", include_str!("../../docs/examples/certificates.toml")),
+    ("client-certificates.toml", include_str!("../../docs/examples/client-certificates.toml")),
     ("client-names.toml", include_str!("../../docs/examples/client-names.toml")),
     ("circuit-breakers.toml", include_str!("../../docs/examples/circuit-breakers.toml")),
     ("clusters.toml", include_str!("../../docs/examples/clusters.toml")),

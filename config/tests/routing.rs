@@ -66,8 +66,9 @@ fn http_has_envoys_defaults() {
         strip_trailing_host_dot: false,
     };
     assert_eq!(hcm.paths, expected);
-    let shadowing = (Underscores::DropShadowing, ClientCertDetails::Sanitize);
-    assert_eq!((hcm.trust.underscores, hcm.trust.client_cert_details), shadowing);
+    let sanitize = ClientCertDetails { forward: ForwardCert::Sanitize, set: vec![] };
+    let shadowing = (Underscores::DropShadowing, sanitize);
+    assert_eq!((hcm.trust.underscores, hcm.trust.client_cert_details.clone()), shadowing);
     assert_eq!((hcm.trust.use_remote_address, hcm.trust.xff_num_trusted_hops), (true, 0));
     assert!(hcm.trust.internal_addresses.is_empty() && hcm.trust.xff_trusted_cidrs.is_empty());
     assert!(hcm.trust.internal_only_headers.is_empty());
@@ -113,7 +114,7 @@ fn trust_and_paths() {
         assert_eq!(hcm.trust.underscores, expected, "{word}");
     }
     let hcm = self::hcm("forward_client_cert_details = \"always_forward_only\"\nroutes = []");
-    assert_eq!(hcm.trust.client_cert_details, ClientCertDetails::AlwaysForwardOnly);
+    assert_eq!(hcm.trust.client_cert_details.forward, ForwardCert::AlwaysForwardOnly);
 }
 
 #[test]

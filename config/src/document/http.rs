@@ -5,7 +5,7 @@ use super::filter::HttpFilter;
 use super::header::HeaderToAdd;
 use super::local_reply::LocalReply;
 use super::route::{Route, VirtualHost};
-use crate::model::{Cidr, ClientCertDetails, ClientHalfClose, EscapedSlashes, ServerHeader, Underscores};
+use crate::model::{Cidr, ClientHalfClose, EscapedSlashes, ForwardCert, ServerHeader, Underscores};
 use crate::reader::{
     EditableHeader, HeaderName, HeaderValue, Int, IntOrOff, List, Name, OneOf, Size, SizeOrOff, Timeout, ViaName, Word,
     Written, table,
@@ -124,9 +124,13 @@ table! {
         /// `request_headers_to_add`), and forwards others; `allow`, `reject_request` (status 400) and `drop_header` are
         /// Envoy's and hold for all of them.
         headers_with_underscores_action: OneOf<Underscores>, default "\"drop_shadowing\"";
-        /// What happens to `x-forwarded-client-cert` in requests: it is removed, or forwarded as it came. Forward it only
-        /// where a proxy in front, which all requests pass, sets it.
-        forward_client_cert_details: OneOf<ClientCertDetails>, default "\"sanitize\"";
+        /// What happens to `x-forwarded-client-cert` in requests (Envoy: forward_client_cert_details): `sanitize` removes it;
+        /// `sanitize_set` replaces it by the client's certificate, `append_forward` adds that, and `forward_only` forwards the
+        /// header as it came, each for clients with a verified certificate, and otherwise removes it; `always_forward_only`
+        /// forwards it as it came from every client. See [TRUST](TRUST.md#certificates-of-clients).
+        forward_client_cert_details: OneOf<ForwardCert>, default "\"sanitize\"";
+        /// What `sanitize_set` and `append_forward` say of the certificate in addition to its hash.
+        set_current_client_cert_details: SetClientCert, optional "the hash alone";
 
         /// Headers added to every request, after those of the virtual host.
         request_headers_to_add: List<HeaderToAdd>, optional "none";
@@ -181,10 +185,32 @@ impl Word for Underscores {
     const LATER: &'static [&'static str] = &[];
 }
 
-impl Word for ClientCertDetails {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("sanitize", Self::Sanitize), ("always_forward_only", Self::AlwaysForwardOnly)];
-    const LATER: &'static [&'static str] = &["forward_only", "append_forward", "sanitize_set"];
+table! {
+    /// Parts of `x-forwarded-client-cert` (Envoy: SetCurrentClientCertDetails). `By` (URIs in the own certificate) and `Hash`
+    /// (SHA-256 of the client's) are always in it.
+    SetClientCert at "listeners[].http.set_current_client_cert_details", example "client-certificates.toml" {
+        /// `Cert`: the certificate, as PEM, percent-encoded.
+        cert: bool, default "false";
+        /// `Chain`: the certificate and those that the client sent with it, in the same form.
+        chain: bool, default "false";
+        /// `Subject`: the distinguished name, such as `"CN=client,O=example"`.
+        subject: bool, default "false";
+        /// `URI`: each URI among the alternative names.
+        uri: bool, default "false";
+        /// `DNS`: each host name among the alternative names.
+        dns: bool, default "false";
+    }
+}
+
+impl Word for ForwardCert {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("sanitize", Self::Sanitize),
+        ("forward_only", Self::ForwardOnly),
+        ("append_forward", Self::AppendForward),
+        ("sanitize_set", Self::SanitizeSet),
+        ("always_forward_only", Self::AlwaysForwardOnly),
+    ];
+    const LATER: &'static [&'static str] = &[];
 }
 
 impl Word for ServerHeader {

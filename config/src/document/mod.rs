@@ -36,7 +36,7 @@ pub use http::Http;
 pub use listener::{FilterChainMatch, Listener};
 pub use local_reply::LocalReply;
 pub use retry::{BackOff, HostPredicate, RateLimitedBackOff, ResetFormat, RetryCondition, RetryPolicy};
-pub use route::{DirectResponse, Redirect, Route, RouteMatch, VirtualHost};
+pub use route::{DirectResponse, Redirect, Route, RouteMatch, TlsContextMatch, VirtualHost};
 pub use runtime::{Admin, Runtime, ShardCount};
 pub use socket::SocketMode;
 pub use source::{AddressCondition, ranges};

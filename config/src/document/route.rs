@@ -103,9 +103,21 @@ table! {
         /// The same for the address of the connection's other end, whatever it says of others: the proxy in front, if
         /// there is one (Envoy: direct_remote_ip).
         direct_remote_ip: AddressCondition, optional "every peer";
+        /// Conditions on the certificate of the client.
+        tls_context: TlsContextMatch, optional "no condition";
         /// Percentage of the requests that match, of those that meet all other conditions; the rest go on to the next
         /// route (Envoy: runtime_fraction).
         percent: Percent, optional "all";
+    }
+}
+
+table! {
+    /// What the client showed in its TLS handshake (Envoy: TlsContextMatchOptions). At least one key is written.
+    TlsContextMatch at "listeners[].http.virtual_hosts[].routes[].match.tls_context", example "client-certificates.toml" {
+        /// Whether it showed a certificate.
+        presented: bool, optional "either";
+        /// Whether it showed one that was verified, which differs only with `accept_untrusted`.
+        validated: bool, optional "either";
     }
 }
 

@@ -26,6 +26,7 @@ const DEPTH: &str = "the length of a chain cannot be set: it may have at most si
 /// Table, key and hint.
 pub const PLACED: &[(&str, &str, &str)] = &[
     (LISTENER, "transport_socket", SERVE),
+    (LISTENER, "tls_context", SERVE),
     (LISTENER, "ssl", SERVE),
     (LISTENER, "https", SERVE),
     (LISTENER, "certificate", "it is in `tls`: tls = { certificate = \"cert.pem\", key = \"key.pem\" }"),
@@ -36,6 +37,7 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     (LISTENER, "ca-file", CLIENTS_IN_TLS),
     (LISTENER, "alpn", "it is in `tls`: alpn_protocols = [\"http/1.1\"]"),
     (CHAIN, "transport_socket", SERVE),
+    (CHAIN, "tls_context", SERVE),
     (CHAIN, "ssl", SERVE),
     (CHAIN, "certificate", "it is in `tls`: tls = { certificate = \"cert.pem\", key = \"key.pem\" }"),
     (CHAIN, "key", "it is in `tls`: tls = { certificate = \"cert.pem\", key = \"key.pem\" }"),
@@ -91,6 +93,7 @@ pub const PLACED: &[(&str, &str, &str)] = &[
         "transport_socket_matches",
         "all endpoints of a cluster are reached in the same way: write a cluster for each",
     ),
+    (CLUSTER, "tls_context", CONNECT),
     (CLUSTER, "ssl", CONNECT),
     (CLUSTER, "https", CONNECT),
     (CLUSTER, "sni", "it is in `tls`: tls = { sni = \"www.example.com\" }"),
@@ -140,10 +143,6 @@ pub const ANYWHERE: &[(&str, &str)] = &[
     // Envoy
     (
         "transport_socket",
-        "write tls = { certificate = \"cert.pem\", key = \"key.pem\" } in a listener, tls = {} in a cluster",
-    ),
-    (
-        "tls_context",
         "write tls = { certificate = \"cert.pem\", key = \"key.pem\" } in a listener, tls = {} in a cluster",
     ),
     ("downstream_tls_context", "it is called tls, in the listener"),

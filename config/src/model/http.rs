@@ -177,12 +177,36 @@ pub enum Underscores {
     DropHeader,
 }
 
-/// `x-forwarded-client-cert` in requests (Envoy: ForwardClientCertDetails).
+/// `x-forwarded-client-cert` in requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertDetails {
+    pub forward: ForwardCert,
+    /// What an element that is added says besides hash and own URI, in this order (Envoy: set_current_client_cert_details).
+    pub set: Vec<CertificatePart>,
+}
+
+/// Envoy: ForwardClientCertDetails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientCertDetails {
+pub enum ForwardCert {
     /// Removed (default).
     Sanitize,
+    /// As it came, from clients with a verified certificate; else removed.
+    ForwardOnly,
+    /// An element is added, for clients with a verified certificate; else removed.
+    AppendForward,
+    /// Replaced by one element, for clients with a verified certificate; else removed.
+    SanitizeSet,
+    /// As it came, from every client.
     AlwaysForwardOnly,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificatePart {
+    Cert,
+    Chain,
+    Subject,
+    Uri,
+    Dns,
 }
 
 #[derive(Clone, Debug)]

@@ -40,6 +40,7 @@ pub struct RouteMatch {
     pub query_parameters: Vec<QueryParameterMatch>,
     pub cookies: Vec<CookieMatch>,
     pub addresses: Vec<AddressMatch>,
+    pub tls: Option<TlsContextMatch>,
     /// The fraction of the requests that match (Envoy: runtime_fraction, without a runtime key).
     pub fraction: Option<Fraction>,
 }
@@ -55,9 +56,17 @@ impl RouteMatch {
             query_parameters: Vec::new(),
             cookies: Vec::new(),
             addresses: Vec::new(),
+            tls: None,
             fraction: None,
         }
     }
+}
+
+/// Envoy: TlsContextMatchOptions. Each that is given must be so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsContextMatch {
+    pub presented: Option<bool>,
+    pub validated: Option<bool>,
 }
 
 /// Matched against the path without the query, except that a regex must match all of it.

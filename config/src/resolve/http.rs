@@ -8,8 +8,8 @@ use super::spelling::Spelling;
 use crate::diagnostic::Problem;
 use crate::document::{self, Http};
 use crate::model::{
-    Cidr, ClientHalfClose, FilterOverrides, Hcm, HeaderMutations, HeaderOptions, HttpLimits, HttpTimeouts, PathOptions,
-    Trust, VirtualHost,
+    CertificatePart, Cidr, ClientCertDetails, ClientHalfClose, FilterOverrides, ForwardCert, Hcm, HeaderMutations,
+    HeaderOptions, HttpLimits, HttpTimeouts, PathOptions, Trust, VirtualHost,
 };
 use crate::place::Origin;
 use crate::reader::{Domain, FromText as _, List, Located, Slot};
@@ -119,6 +119,27 @@ impl<'d> Resolver<'d, '_, '_> {
         }
     }
 
+    fn client_cert_details(&mut self, http: &Http) -> ClientCertDetails {
+        let forward = http.forward_client_cert_details.0;
+        let sets = matches!(forward, ForwardCert::SanitizeSet | ForwardCert::AppendForward);
+        let Some(written) = http.set_current_client_cert_details.given() else {
+            return ClientCertDetails { forward, set: Vec::new() };
+        };
+        if !sets {
+            let message = "`set_current_client_cert_details` has no effect: the header is not written";
+            let hint = "add forward_client_cert_details = \"sanitize_set\" or \"append_forward\"";
+            self.problems.warn(Problem::at_key(&written.origin, message).hint(Some(hint)));
+        }
+        let parts = [
+            (written.cert.value, CertificatePart::Cert),
+            (written.chain.value, CertificatePart::Chain),
+            (written.subject.value, CertificatePart::Subject),
+            (written.uri.value, CertificatePart::Uri),
+            (written.dns.value, CertificatePart::Dns),
+        ];
+        ClientCertDetails { forward, set: parts.into_iter().filter(|(is, _)| *is).map(|(_, part)| part).collect() }
+    }
+
     fn trust(&mut self, http: &Http) -> Trust {
         let hops = &http.xff_num_trusted_hops;
         if hops.value.to_u32() > 0 && http.xff_trusted_cidrs.given().is_some() {
@@ -134,7 +155,7 @@ impl<'d> Resolver<'d, '_, '_> {
             internal_addresses: ranges(&http.internal_addresses),
             internal_only_headers: headers.map(|name| name.0.clone()).collect(),
             underscores: http.headers_with_underscores_action.0,
-            client_cert_details: http.forward_client_cert_details.0,
+            client_cert_details: self.client_cert_details(http),
         }
     }
 }

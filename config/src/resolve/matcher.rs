@@ -6,7 +6,7 @@ use crate::diagnostic::Problem;
 use crate::document;
 use crate::model::{
     CookieMatch, Fraction, HeaderMatch, HeaderMatchKind, PathMatch, QueryParameterMatch, RouteMatch, StringMatch,
-    StringMatchKind,
+    StringMatchKind, TlsContextMatch,
 };
 use crate::place::Origin;
 use crate::reader::{Located, Pattern, Percent, Slot, Text};
@@ -108,6 +108,7 @@ impl<'d> Resolver<'d, '_, '_> {
             query_parameters: parameters,
             cookies,
             addresses: self.address_matches(written),
+            tls: written.tls_context.given().and_then(|tls| self.tls_context(tls)),
             fraction: written.percent.given().map(|percent| fraction(percent.value)),
         })
     }
@@ -134,6 +135,21 @@ impl<'d> Resolver<'d, '_, '_> {
     /// Conditions on the headers of a request.
     pub(super) fn header_matches(&mut self, written: &'d [Located<document::HeaderMatch>]) -> Vec<HeaderMatch> {
         written.iter().filter_map(|header| self.header_match(header)).collect()
+    }
+
+    fn tls_context(&mut self, written: &'d Located<document::TlsContextMatch>) -> Option<TlsContextMatch> {
+        let matcher = TlsContextMatch {
+            presented: written.presented.given().map(|is| is.value),
+            validated: written.validated.given().map(|is| is.value),
+        };
+        if matcher.presented.is_none() && matcher.validated.is_none() {
+            if !written.has_unknown {
+                let problem = Problem::at(&written.origin, "this condition asks for nothing");
+                self.problems.push(problem.allowed("presented, validated, or both"));
+            }
+            return None;
+        }
+        Some(matcher)
     }
 
     /// Conditions on the headers of a response, which has no request line.

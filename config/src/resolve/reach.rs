@@ -90,11 +90,18 @@ fn covers(earlier: &RouteMatch, later: &RouteMatch) -> bool {
     let parameters = |matcher: &RouteMatch| matcher.query_parameters.iter().map(shown).collect::<Vec<_>>();
     let addresses = |matcher: &RouteMatch| matcher.addresses.iter().map(shown).collect::<Vec<_>>();
     let cookies = |matcher: &RouteMatch| matcher.cookies.iter().map(shown).collect::<Vec<_>>();
+    let same = |earlier: Option<bool>, later: Option<bool>| earlier.is_none() || earlier == later;
+    let tls = earlier.tls.is_none_or(|earlier| {
+        later
+            .tls
+            .is_some_and(|later| same(earlier.presented, later.presented) && same(earlier.validated, later.validated))
+    });
     share(earlier) >= share(later)
         && methods
         && covers_path(earlier, later)
         && (earlier.headers.is_empty() || has_all(headers(earlier), headers(later)))
         && (earlier.query_parameters.is_empty() || has_all(parameters(earlier), parameters(later)))
+        && tls
         && (earlier.addresses.is_empty() || has_all(addresses(earlier), addresses(later)))
         && (earlier.cookies.is_empty() || has_all(cookies(earlier), cookies(later)))
 }

@@ -133,7 +133,7 @@ fn admission(
         }
     }
     let text = remote.ip().to_canonical().to_string();
-    let peer = Peer { remote: Some(remote), local, text: text.as_bytes(), scheme };
+    let peer = Peer { remote: Some(remote), local, text: text.as_bytes(), scheme, client: None };
     let admission = admit_head(hcm, &peer, exchange, || *b"00000000-0000-4000-8000-000000000000");
     let side = if exchange.facts.is_internal { "internal: its x-envoy-* fields count" } else { "from outside" };
     let client =

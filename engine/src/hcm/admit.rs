@@ -2,15 +2,16 @@
 //! (Envoy: ConnectionManagerUtility::mutateRequestHeaders, maybeNormalizePath).
 
 use super::connection::Connection;
+use super::forwarded_cert;
 use super::manager::Hcm;
 use super::named_fields::NamedFields;
 use crate::http::{
     Exchange, Field, FieldId, Fields, HeadView, Message, RequestHead, RequestId, Scheme, Span, TargetForm, Version,
     grammar, path, split_port,
 };
-use crate::net::Arrival;
+use crate::net::{Arrival, tls};
 use crate::route::rewrite;
-use ringway_config::model::{self, Cidr, ClientCertDetails, EscapedSlashes, PathOptions, Trust, Underscores};
+use ringway_config::model::{self, Cidr, EscapedSlashes, ForwardCert, PathOptions, Trust, Underscores};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -34,11 +35,15 @@ pub struct Peer<'a> {
     pub text: &'a [u8],
     /// Of requests that come over the connection.
     pub scheme: &'static str,
+    /// If it showed a certificate that was verified.
+    pub client: Option<&'a dyn tls::Peer>,
 }
 
 pub(super) fn admit(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange) -> Admission {
     let Arrival { remote, local, transport, .. } = connection.arrival;
-    let peer = Peer { remote, local, text: connection.peer.as_bytes(), scheme: transport.scheme() };
+    let verified = connection.stream.tls().filter(|stream| stream.facts().is_peer_verified);
+    let client = verified.map(|stream| stream as &dyn tls::Peer);
+    let peer = Peer { remote, local, text: connection.peer.as_bytes(), scheme: transport.scheme(), client };
     match admit_fields(hcm.config.trust.underscores, &hcm.headers.named, exchange) {
         Some(0) => {}
         Some(dropped) => hcm.stats.dropped_headers_with_underscores.add(dropped as u64),
@@ -220,12 +225,15 @@ fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, reque
         (false, false) => INTERNAL,
         (false, true) => INTERNAL | EDGE,
     };
-    let never = match config.trust.client_cert_details {
-        ClientCertDetails::Sanitize => NEVER | Fields::set_of(&[FieldId::XForwardedClientCert]),
-        ClientCertDetails::AlwaysForwardOnly => NEVER,
+    let never = match config.trust.client_cert_details.forward {
+        ForwardCert::Sanitize => NEVER | Fields::set_of(&[FieldId::XForwardedClientCert]),
+        _ => NEVER,
     };
     let unwanted = unwanted | never;
     exchange.request.head.fields.remove_all(unwanted);
+    if !matches!(config.trust.client_cert_details.forward, ForwardCert::Sanitize | ForwardCert::AlwaysForwardOnly) {
+        forwarded_cert::apply(&config.trust.client_cert_details, peer.client, exchange);
+    }
     // An edge gives every request an id of its own.
     if is_edge && options.x_request_id {
         exchange.request.head.fields.remove_id(FieldId::XRequestId);

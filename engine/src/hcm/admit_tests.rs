@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::http_filter::testing::{exchange, exchange_of, lines};
+use crate::net::tls::Identity;
 use ringway_config::model::{Cidr, NetworkFilter};
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ fn admitted(http: &str, remote: &str, exchange: &mut Exchange) -> Admission {
         local: Some(([192, 0, 2, 200], 10000).into()),
         text: text.as_bytes(),
         scheme: "http",
+        client: None,
     };
     let config = config(http);
     match admit_fields(config.trust.underscores, &NamedFields::new(&config), exchange) {
@@ -351,6 +353,77 @@ fn clients_name_neither_certificates_nor_proxies() {
         let forward = format!("{http}\nforward_client_cert_details = \"always_forward_only\"");
         assert_eq!((kept(&forward, "198.51.100.1"), kept(&forward, "10.0.0.9")), ((false, true), (false, true)));
     }
+}
+
+/// A client with a certificate.
+#[derive(Debug)]
+struct Shown(Identity, Identity);
+
+impl tls::Peer for Shown {
+    fn identity(&self) -> Option<&Identity> {
+        Some(&self.0)
+    }
+
+    fn own(&self) -> Option<&Identity> {
+        Some(&self.1)
+    }
+
+    fn certificates(&self, show: &mut dyn FnMut(&[u8])) {
+        [b"a", b"b"].iter().for_each(|certificate| show(*certificate));
+    }
+}
+
+fn names(names: &[&str]) -> tls::Names {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// Envoy's documentation of x-forwarded-client-cert has these modes.
+#[test]
+fn upstreams_are_told_of_verified_certificates() {
+    let identity = Identity {
+        subject: "CN=a\\,b".into(),
+        sha256: "ab".into(),
+        uris: names(&["spiffe://a/b", "urn:c;d"]),
+        dns: names(&["a.example"]),
+        ..Identity::default()
+    };
+    let own = Identity { uris: names(&["spiffe://me"]), ..Identity::default() };
+    let shown = Shown(identity, own);
+    let header = |http: &str, client: Option<&dyn tls::Peer>, field: &str| {
+        let mut exchange = exchange(field);
+        let peer = Peer { remote: None, local: None, text: b"", scheme: "https", client };
+        assert_eq!(admit_head(&config(http), &peer, &mut exchange, || ID), Admission::Admitted);
+        let lines = lines(&exchange.request.edit());
+        let is_it = |line: &&String| line.to_ascii_lowercase().starts_with("x-forwarded-client-cert=");
+        lines.iter().filter(is_it).map(|line| line.split_once('=').expect("it").1.to_owned()).collect::<Vec<_>>()
+    };
+    let sent = "X-Forwarded-Client-Cert: By=x;Hash=1\r\n";
+    let old = "By=x;Hash=1";
+    let new = "By=spiffe://me;Hash=ab";
+    let both = format!("{old}, {new}");
+    type Lines<'a> = &'a [&'a str];
+    let cases: [(&str, [Lines<'_>; 3]); 5] = [
+        ("sanitize", [&[], &[], &[]]),
+        ("forward_only", [&[old], &[], &[]]),
+        ("append_forward", [&[&both], &[new], &[]]),
+        ("sanitize_set", [&[new], &[new], &[]]),
+        ("always_forward_only", [&[old], &[], &[old]]),
+    ];
+    for (mode, [with, without, of_others]) in cases {
+        let http = format!("forward_client_cert_details = \"{mode}\"");
+        assert_eq!(header(&http, Some(&shown), sent), with, "{mode}");
+        assert_eq!(header(&http, Some(&shown), ""), without, "{mode}");
+        assert_eq!(header(&http, None, sent), of_others, "{mode}");
+        assert!(header(&http, None, "").is_empty(), "{mode}");
+    }
+    let all = "forward_client_cert_details = \"sanitize_set\"\n\
+               set_current_client_cert_details = { subject = true, cert = true, chain = true, uri = true, dns = true }";
+    let (begin, end) = ("-----BEGIN%20CERTIFICATE-----%0A", "%0A-----END%20CERTIFICATE-----%0A");
+    let (a, b) = (format!("{begin}YQ%3D%3D{end}"), format!("{begin}Yg%3D%3D{end}"));
+    let expected = format!(
+        "{new};Cert=\"{a}\";Chain=\"{a}{b}\";Subject=\"CN=a\\,b\";URI=spiffe://a/b;URI=\"urn:c;d\";DNS=a.example"
+    );
+    assert_eq!(header(all, Some(&shown), sent), [expected]);
 }
 
 #[test]

@@ -137,7 +137,8 @@ fn route(serving: &mut Serving<'_, '_, '_>) {
     let Serving { hcm, connection, exchange, .. } = serving;
     (exchange.facts.cluster, exchange.facts.weighted) = (None, None);
     let request = Request::new(&exchange.request.head, exchange.request.view(), exchange.facts.random)
-        .from(exchange.facts.client.as_ref(), connection.arrival.remote.as_ref());
+        .from(exchange.facts.client.as_ref(), connection.arrival.remote.as_ref())
+        .over(connection.stream.tls().map(|stream| stream.facts()));
     exchange.facts.route = hcm.table.find(&request);
     let Some(RouteAction::Forward(forward)) = exchange.facts.route.map(|at| &hcm.table.route(at).action) else {
         return;

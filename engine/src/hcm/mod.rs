@@ -9,6 +9,7 @@ mod connection;
 mod download;
 mod exchange;
 mod finalize;
+mod forwarded_cert;
 #[cfg(feature = "second-wire")]
 mod frames;
 mod h1;

@@ -53,6 +53,7 @@ fn arrive(serving: &mut Serving<'_, '_, '_>) -> Result<(), NoRedirect> {
     }
     admit::canonical_host(paths, connection.arrival.local, exchange);
     let request = Request::new(&exchange.request.head, exchange.request.view(), exchange.facts.random)
-        .from(exchange.facts.client.as_ref(), connection.arrival.remote.as_ref());
+        .from(exchange.facts.client.as_ref(), connection.arrival.remote.as_ref())
+        .over(connection.stream.tls().map(|stream| stream.facts()));
     hcm.table.find(&request).map(drop).ok_or(NoRedirect::NoRoute)
 }

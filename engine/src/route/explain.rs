@@ -113,6 +113,7 @@ impl Predicate<'_> {
             },
             Self::Cookie(cookie) => format!("cookie {}: {}{}", cookie.name, not(cookie.invert), text(&cookie.value)),
             Self::Address(matcher) => source(matcher),
+            Self::Tls(asked) => certificate([asked.presented, asked.validated]),
             Self::Fraction(share) => format!("a share of {} %", per_cent(share.per_million)),
         }
     }
@@ -134,9 +135,17 @@ impl Predicate<'_> {
                 let address = request.address(matcher.whose);
                 address.map_or_else(|| "no address".into(), |address| address.to_canonical().to_string())
             }
+            Self::Tls(_) => certificate(request.certificate().map(Some)),
             Self::Fraction(_) => format!("number {}", request.random % u64::from(ALL)),
         }
     }
+}
+
+/// A certificate of the client that it shows, and one that is verified.
+fn certificate(facts: [Option<bool>; 2]) -> String {
+    let text = |(is, word): (Option<bool>, &str)| is.map(|is| format!("{}{word}", if is { "" } else { "not " }));
+    let words: Vec<_> = facts.into_iter().zip(["presented", "validated"]).filter_map(text).collect();
+    format!("client certificate {}", words.join(" and "))
 }
 
 /// Ranges that are named; a list may have thousands.
@@ -202,7 +211,7 @@ mod tests {
     use crate::http::{HeadView, RequestHead};
     use regex::bytes::Regex;
     use ringway_config::model::{
-        Cidr, CookieMatch, Fraction, HeaderMatch, Pattern, QueryParameterMatch, Ranges, UriTemplate,
+        Cidr, CookieMatch, Fraction, HeaderMatch, Pattern, QueryParameterMatch, Ranges, TlsContextMatch, UriTemplate,
     };
 
     #[test]
@@ -238,6 +247,7 @@ mod tests {
                 sources(Whose::Client, &["10.0.0.0", "192.0.2.0"], false),
                 sources(Whose::Peer, &["10.0.0.0", "10.0.1.0", "10.0.2.0", "10.0.3.0", "10.0.4.0"], true),
             ],
+            tls: Some(TlsContextMatch { presented: Some(true), validated: Some(false) }),
             fraction: Some(Fraction { per_million: 2_500 }),
         };
         let all = route(PathMatch::Prefix("/y".into()), false);
@@ -248,6 +258,7 @@ mod tests {
             "method GET or POST; PUT",
             "a client in 10.0.0.0/24 or 192.0.2.0/24; 198.51.100.1",
             "a peer not in 10.0.0.0/24 or 10.0.1.0/24 or 10.0.2.0/24 or 10.0.3.0/24 or one of 1 more ranges; no address",
+            "client certificate presented and not validated; client certificate not presented and not validated",
             "header a: not \"z\"; \"b\"",
             "header n: an integer from 1 up to, not including, 9; nothing",
             "header a absent; \"b\"",

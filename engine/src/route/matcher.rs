@@ -4,8 +4,10 @@ use crate::http::matcher::{
     HeadRef, is_in_share, matches_cookie, matches_header, matches_pattern, matches_query_parameter, take,
 };
 use crate::http::{HeadView, RequestHead, Work};
+use crate::net::tls;
 use ringway_config::model::{
-    AddressMatch, CookieMatch, Fraction, HeaderMatch, PathMatch, QueryParameterMatch, RouteMatch, Whose,
+    AddressMatch, CookieMatch, Fraction, HeaderMatch, PathMatch, QueryParameterMatch, RouteMatch, TlsContextMatch,
+    Whose,
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -24,6 +26,8 @@ pub struct Request<'a> {
     pub client: Option<&'a SocketAddr>,
     /// The connection's other end.
     pub peer: Option<&'a SocketAddr>,
+    /// What was agreed on with it, if the connection has TLS.
+    pub tls: Option<&'a tls::Facts>,
 }
 
 impl<'a> Request<'a> {
@@ -38,6 +42,7 @@ impl<'a> Request<'a> {
             random,
             client: None,
             peer: None,
+            tls: None,
         }
     }
 
@@ -46,6 +51,18 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn from(self, client: Option<&'a SocketAddr>, peer: Option<&'a SocketAddr>) -> Self {
         Self { client, peer, ..self }
+    }
+
+    /// The same request, and the TLS that it came through.
+    #[inline]
+    #[must_use]
+    pub fn over(self, tls: Option<&'a tls::Facts>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// Whether the client has shown a certificate, and one that was verified.
+    pub fn certificate(&self) -> [bool; 2] {
+        self.tls.map_or([false; 2], |tls| [tls.has_peer_certificate, tls.is_peer_verified])
     }
 
     pub fn address(&self, whose: Whose) -> Option<IpAddr> {
@@ -74,6 +91,7 @@ pub enum Predicate<'m> {
     QueryParameter(&'m QueryParameterMatch),
     Cookie(&'m CookieMatch),
     Address(&'m AddressMatch),
+    Tls(&'m TlsContextMatch),
     Fraction(Fraction),
 }
 
@@ -87,6 +105,11 @@ impl Predicate<'_> {
             Self::Cookie(cookie) => matches_cookie(cookie, request.head, request.view),
             Self::Address(matcher) => {
                 take(&request.head.work, ADDRESS_STEPS) && matcher.holds(request.address(matcher.whose))
+            }
+            Self::Tls(asked) => {
+                let [presented, validated] = request.certificate();
+                asked.presented.is_none_or(|asked| asked == presented)
+                    && asked.validated.is_none_or(|asked| asked == validated)
             }
             Self::Fraction(share) => is_in_share(*share, request.random),
         }
@@ -105,6 +128,7 @@ pub(super) fn predicates_beside_path(route: &RouteMatch) -> impl Iterator<Item =
     methods
         .into_iter()
         .chain(route.addresses.iter().map(Predicate::Address))
+        .chain(route.tls.iter().map(Predicate::Tls))
         .chain(route.headers.iter().map(Predicate::Header))
         .chain(route.query_parameters.iter().map(Predicate::QueryParameter))
         .chain(route.cookies.iter().map(Predicate::Cookie))
@@ -179,6 +203,32 @@ mod tests {
             with_request(|request| {
                 assert_eq!(matches_path(&path, case_sensitive, request.path, &request.head.work), expected, "{path:?}");
             });
+        }
+    }
+
+    #[test]
+    fn certificates_of_clients() {
+        let facts = |shown, verified| tls::Facts {
+            has_peer_certificate: shown,
+            is_peer_verified: verified,
+            ..tls::Facts::default()
+        };
+        let cases = [
+            (None, [false, false]),
+            (Some(facts(false, false)), [false, false]),
+            (Some(facts(true, false)), [true, false]),
+            (Some(facts(true, true)), [true, true]),
+        ];
+        let options = [None, Some(false), Some(true)];
+        for (tls, [shown, verified]) in &cases {
+            for (presented, validated) in options.into_iter().flat_map(|a| options.map(|b| (a, b))) {
+                let asked = TlsContextMatch { presented, validated };
+                let expected = presented.is_none_or(|it| it == *shown) && validated.is_none_or(|it| it == *verified);
+                with_request(|request| {
+                    let request = Request::new(request.head, request.view, 0).over(tls.as_ref());
+                    assert_eq!(Predicate::Tls(&asked).holds(&request), expected, "{asked:?} of {tls:?}");
+                });
+            }
         }
     }
 

@@ -56,5 +56,6 @@ mod slow_clients;
 mod socket_activation;
 mod timeouts;
 mod tls;
+mod tls_peers;
 mod tls_storm;
 mod trust;

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 
 /// A proxy that speaks TLS with its clients, as a.example, and plain HTTP with `origin`. `tls` are more keys of its table.
-fn front(origin: SocketAddr, tls: &str, http: &str) -> (Ringway, Pki) {
+pub(super) fn front(origin: SocketAddr, tls: &str, http: &str) -> (Ringway, Pki) {
     let setup = Setup::new(&format!(
         r#"
 [[listeners]]
@@ -221,7 +221,7 @@ endpoints = ["{}"]
 }
 
 /// nginx with a certificate for origin.example.
-fn secure_origin(pki: &Pki, more: &str) -> Nginx {
+pub(super) fn secure_origin(pki: &Pki, more: &str) -> Nginx {
     let (cert, key) = (pki.path("origin.pem"), pki.path("origin.key"));
     Nginx::start(&format!(
         "ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3; {more}
@@ -230,7 +230,7 @@ fn secure_origin(pki: &Pki, more: &str) -> Nginx {
 }
 
 /// A proxy that speaks plain HTTP with its clients and TLS with the origin; `tls` are the keys of its table.
-fn egress(dir: Setup, origin: SocketAddr, tls: &[&str]) -> Ringway {
+pub(super) fn egress(dir: Setup, origin: SocketAddr, tls: &[&str]) -> Ringway {
     let mut config = String::new();
     for (index, tls) in tls.iter().enumerate() {
         let host = index + 1;
@@ -351,120 +351,4 @@ fn a_slow_handshake_ends() {
     slow.expect_end();
     proxy.wait_for_stat("listener.main.downstream_cx_transport_socket_connect_timeout", 1);
     eventually("nothing is left of it", || proxy.stat("listener.main.downstream_pre_cx_active") == 0);
-}
-
-/// A hash of a certificate or of its key, as openssl makes it.
-fn hash_by_openssl(pki: &Pki, name: &str, command: &str) -> String {
-    let script = command.replace("PEM", &pki.path(name));
-    let output = program("sh").args(["-c", &script]).output().expect("openssl runs");
-    String::from_utf8(output.stdout).expect("text").trim().rsplit('=').next().unwrap_or_default().to_owned()
-}
-
-#[test]
-fn clients_are_told_apart_by_names_and_pins() {
-    let origin = hello();
-    let dir = tempfile::tempdir().expect("a directory");
-    let strangers = Pki::new(dir.path());
-    strangers.issue("partner", &["partner.example"]);
-    strangers.issue("other", &["other.example"]);
-    let hash = hash_by_openssl(&strangers, "partner.pem", "openssl x509 -in PEM -noout -fingerprint -sha256");
-    assert_eq!(hash.len(), 95, "{hash}");
-    let pinned = format!(", client_certificate = {{ verify_certificate_hash = [\"{hash}\"] }}");
-    let (proxy, pki) = front(origin.address, &pinned, "");
-    let get = |proxy: &Ringway, pki: &Pki, from: &Pki, name: &str| {
-        let (cert, key) = (from.path(&format!("{name}.pem")), from.path(&format!("{name}.key")));
-        curl_to(proxy, pki, "https://a.example/", &["--cert", &cert, "--key", &key]).status
-    };
-    assert_eq!(get(&proxy, &pki, &strangers, "partner"), 200);
-    assert_eq!(get(&proxy, &pki, &strangers, "other"), 0);
-    assert_eq!(get(&proxy, &pki, &pki, "client"), 0);
-    proxy.wait_for_stat("listener.main.ssl.fail_verify_cert_hash", 2);
-
-    let names = ", client_certificate = { ca = \"ca.pem\", subject_alt_names = [{ type = \"uri\", prefix = \"spiffe://mesh/shop/\" }] }";
-    let (proxy, pki) = front(origin.address, names, "");
-    pki.issue("shop", &["spiffe://mesh/shop/checkout"]);
-    pki.issue("ops", &["spiffe://mesh/ops/shell"]);
-    assert_eq!(get(&proxy, &pki, &pki, "shop"), 200);
-    assert_eq!(get(&proxy, &pki, &pki, "ops"), 0);
-    assert_eq!(get(&proxy, &pki, &strangers, "partner"), 0);
-    proxy.wait_for_stat("listener.main.ssl.fail_verify_san", 1);
-    proxy.wait_for_stat("listener.main.ssl.fail_verify_error", 1);
-
-    let (proxy, pki) = front(origin.address, ", client_certificate = { accept_untrusted = true }", "");
-    assert_eq!(get(&proxy, &pki, &strangers, "other"), 200);
-    assert_eq!(curl_to(&proxy, &pki, "https://a.example/", &[]).status, 0);
-}
-
-#[test]
-fn endpoints_are_known_by_names_and_pins() {
-    let setup = Setup::new("");
-    let pki = Pki::new(setup.dir());
-    pki.issue("origin", &["origin.example", "spiffe://mesh/origin"]);
-    let command = "openssl x509 -in PEM -noout -pubkey | openssl pkey -pubin -outform DER | openssl dgst -sha256 -binary | base64";
-    // Its last digit is cut off.
-    let spki = hash_by_openssl(&pki, "origin.pem", &format!("{command} | tr -d =")) + "=";
-    let origin = secure_origin(&pki, "");
-    let proxy = egress(
-        setup,
-        origin.address,
-        &[
-            &format!("verify_certificate_spki = [\"{spki}\"]"),
-            "verify_certificate_spki = [\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"]",
-            "ca = \"ca.pem\", subject_alt_names = [{ type = \"uri\", exact = \"spiffe://mesh/origin\" }]",
-            "ca = \"ca.pem\", subject_alt_names = [{ type = \"uri\", exact = \"spiffe://mesh/o\" }]",
-        ],
-    );
-    let status = |index: usize| Client::open(proxy.address(index)).get("/").status();
-    assert_eq!([0, 1, 2, 3].map(status), [200, 503, 200, 503]);
-    for (index, words) in [(1, "neither it nor its key"), (3, "none of its alternative names")] {
-        let lines = proxy.log_lines(&format!("log{index}"), 1);
-        assert!(lines[0].contains(words), "{lines:?}");
-    }
-    assert_eq!(proxy.stat("cluster.c1.ssl.fail_verify_cert_hash"), 1);
-    assert_eq!(proxy.stat("cluster.c3.ssl.fail_verify_san"), 1);
-}
-
-/// For clients and for endpoints; a reload takes a new list.
-#[test]
-fn what_is_revoked_is_refused() {
-    let setup = Setup::new("");
-    let pki = Pki::new(setup.dir());
-    pki.issue("a", &["a.example"]);
-    pki.issue("client", &["client.example"]);
-    pki.issue("origin", &["origin.example"]);
-    pki.revoke("crl.pem", &["client"]);
-    let origin = secure_origin(&pki, "");
-    let config = format!(
-        r#"
-[[listeners]]
-address = "127.0.0.1:0"
-stat_prefix = "main"
-tls = {{ certificate = "a.pem", key = "a.key", client_certificate = {{ ca = "ca.pem", crl = "crl.pem" }} }}
-http.routes = [{{ match = {{ prefix = "/" }}, direct_response = {{ status = 200 }} }}]
-[[listeners]]
-address = "127.0.0.2:0"
-http.routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
-[[clusters]]
-name = "app"
-max_requests_per_connection = 1
-endpoints = ["{}"]
-tls = {{ sni = "origin.example", ca = "ca.pem", crl = "crl.pem" }}
-"#,
-        origin.address
-    );
-    let proxy = setup.replace_config(&config).start();
-    let (cert, key) = (pki.path("client.pem"), pki.path("client.key"));
-    let served = || curl_to(&proxy, &pki, "https://a.example/", &["--cert", &cert, "--key", &key]).status == 200;
-    let reached = || Client::open(proxy.address(1)).get("/").status() == 200;
-    assert_eq!((served(), reached()), (false, true));
-    proxy.wait_for_stat("listener.main.ssl.fail_verify_error", 1);
-    pki.revoke("crl.pem", &["origin"]);
-    assert_eq!((served(), reached()), (false, true), "not yet");
-    assert!(proxy.reload());
-    assert_eq!((served(), reached()), (true, false));
-    assert_eq!(proxy.stat("cluster.app.ssl.fail_verify_error"), 1);
-    std::fs::write(pki.path("crl.pem"), "no list").expect("written");
-    assert!(!proxy.reload());
-    proxy.wait_for_log("there is no revocation list in");
-    assert_eq!((served(), reached()), (true, false), "the old list stays in force");
 }

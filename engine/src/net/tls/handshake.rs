@@ -44,7 +44,7 @@ pub async fn accept(
 ) -> Result<Box<TlsStream>, Failure> {
     let mut input = reactor.take_vec();
     let mut acceptor = Acceptor::default();
-    let (config, server_name, takes_long) = loop {
+    let (config, server_name, takes_long, own) = loop {
         let buf = receive(&stream).await?;
         if input.is_empty() && buf[0] != HANDSHAKE {
             let is_http = buf[0].is_ascii_uppercase();
@@ -58,7 +58,10 @@ pub async fn accept(
                 let hello = accepted.client_hello();
                 let name: Option<Box<str>> = hello.server_name().map(Box::from);
                 match server.choose(&hello) {
-                    Some(config) => break (config.clone(), name, server.signs_slowly(&hello)),
+                    Some(config) => {
+                        let own = server.own(accepted.client_hello());
+                        break (config.clone(), name, server.signs_slowly(&hello), own);
+                    }
                     None => {
                         end(stream, UNRECOGNIZED_NAME, reactor).await;
                         return Err(Failure::UnknownName(name.unwrap_or_else(|| "(none)".into())));
@@ -73,7 +76,9 @@ pub async fn accept(
     };
     let session = Session::Server(Box::new(UnbufferedServerConnection::new(config)?));
     let steps = Steps { handshakes: Some(handshakes), takes_long, is_first: true, reactor };
-    run(stream, session, input, server_name, steps).await
+    let mut stream = run(stream, session, input, server_name, steps).await?;
+    stream.recognize(server, own);
+    Ok(stream)
 }
 
 /// Speak TLS on a connection that was made. `address`: the endpoint's.

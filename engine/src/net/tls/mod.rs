@@ -15,6 +15,7 @@ mod der;
 mod failure;
 mod handshake;
 mod handshakes;
+mod identity;
 mod load;
 mod names;
 mod parameters;
@@ -30,6 +31,7 @@ pub use client::{Client, Connector, Current};
 pub use failure::{Failure, FailureKind, count};
 pub use handshake::{accept, connect};
 pub use handshakes::Handshakes;
+pub use identity::{Identity, Names, Peer, encode_pem};
 pub use load::{Context, Fault};
 pub use server::Server;
 pub use stream::TlsStream;
@@ -54,6 +56,8 @@ pub struct Facts {
     pub server_name: Option<Box<str>>,
     /// The peer has shown a certificate.
     pub has_peer_certificate: bool,
+    /// It is what the configuration asks for. Of clients.
+    pub is_peer_verified: bool,
 }
 
 impl Facts {
@@ -69,6 +73,7 @@ impl Facts {
             resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
             server_name,
             has_peer_certificate: session.peer_certificates().is_some_and(|chain| !chain.is_empty()),
+            ..Self::default()
         }
     }
 }

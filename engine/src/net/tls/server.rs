@@ -8,7 +8,8 @@ use ringway_config::model::{Certificate, DownstreamTls};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets};
+use rustls::pki_types::CertificateDer;
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub struct Server {
     certificates: Arc<Certificates>,
     strict_sni: bool,
     pub handshake_timeout: Duration,
+    verifier: Option<Arc<ClientVerifier>>,
     /// What was asked for, and the keys of session tickets with it.
     model: DownstreamTls,
     ticketer: Option<Arc<dyn ProducesTickets>>,
@@ -45,11 +47,12 @@ impl Server {
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&parameters::versions(&model.parameters))
             .map_err(|error| fault(error.to_string()))?;
+        let mut client_verifier = None;
         let builder = match &model.client_certificate {
             None => builder.with_no_client_auth(),
             Some(asked) => {
                 let verifier = ClientVerifier::load(&asked.validation, asked.required, &provider, context)?;
-                builder.with_client_cert_verifier(Arc::new(verifier))
+                builder.with_client_cert_verifier(client_verifier.insert(Arc::new(verifier)).clone())
             }
         };
         let mut config = builder.with_cert_resolver(certificates.clone());
@@ -73,9 +76,20 @@ impl Server {
             certificates,
             strict_sni: model.strict_sni,
             handshake_timeout: model.handshake_timeout,
+            verifier: client_verifier,
             model: model.clone(),
             ticketer,
         }))
+    }
+
+    /// The certificate that this client is shown.
+    pub(super) fn own(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.certificates.resolve(hello)
+    }
+
+    /// Whether a client that was let in with these certificates has shown what it must.
+    pub(super) fn has_verified(&self, chain: &[CertificateDer<'_>]) -> bool {
+        self.verifier.as_ref().is_some_and(|verifier| verifier.has_verified(chain))
     }
 
     /// What serves this client. `None`: it asks for a name that is not served.

@@ -4,14 +4,19 @@
 //! into as few records as it fits in, all records of a batch in one piece for the stream below.
 
 use super::failure::Failure;
+use super::identity::{Identity, Peer};
+use super::server::Server;
 use super::session::{RECORD_MAX, Session, State};
 use super::{Facts, RECORD_HEADER};
 use crate::net::ByteStream;
 use crate::ring::{Buf, Reactor, Segment};
-use std::cell::{Ref, RefCell};
+use rustls::sign::CertifiedKey;
+use std::cell::{OnceCell, Ref, RefCell};
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 thread_local! {
@@ -24,6 +29,10 @@ pub struct TlsStream {
     reactor: Rc<Reactor>,
     facts: Facts,
     inner: RefCell<Inner>,
+    /// Read from certificates when something asks for it, the peer's and the own: few connections are asked.
+    identities: OnceCell<Box<[Option<Identity>; 2]>>,
+    /// What a client was shown.
+    own: Option<Arc<CertifiedKey>>,
 }
 
 struct Inner {
@@ -62,7 +71,24 @@ impl TlsStream {
             failure: None,
         };
         inner.keep(plain, None, reactor);
-        Box::new(Self { below, reactor: reactor.clone(), facts, inner: RefCell::new(inner) })
+        let inner = RefCell::new(inner);
+        Box::new(Self { below, reactor: reactor.clone(), facts, inner, identities: OnceCell::new(), own: None })
+    }
+
+    /// Notes what is known of the two certificates when the server's handshake is over.
+    pub(super) fn recognize(&mut self, server: &Server, own: Option<Arc<CertifiedKey>>) {
+        let chain = self.inner.get_mut().session.peer_certificates().unwrap_or_default();
+        self.facts.is_peer_verified = server.has_verified(chain);
+        self.own = own;
+    }
+
+    fn identities(&self) -> &[Option<Identity>; 2] {
+        self.identities.get_or_init(|| {
+            let inner = self.inner.borrow();
+            let peer = inner.session.peer_certificates().and_then(<[_]>::first);
+            let own = self.own.as_ref().and_then(|own| own.cert.first());
+            Box::new([peer, own].map(|certificate| Identity::of(certificate?)))
+        })
     }
 
     pub fn facts(&self) -> &Facts {
@@ -258,6 +284,27 @@ impl TlsStream {
             self.below.send_now(&out);
         }
         self.reactor.give_vec(out);
+    }
+}
+
+impl fmt::Debug for TlsStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TlsStream").field(&self.facts).finish()
+    }
+}
+
+impl Peer for TlsStream {
+    fn identity(&self) -> Option<&Identity> {
+        self.identities()[0].as_ref()
+    }
+
+    fn own(&self) -> Option<&Identity> {
+        self.identities()[1].as_ref()
+    }
+
+    fn certificates(&self, show: &mut dyn FnMut(&[u8])) {
+        let inner = self.inner.borrow();
+        inner.session.peer_certificates().unwrap_or_default().iter().for_each(|certificate| show(certificate));
     }
 }
 

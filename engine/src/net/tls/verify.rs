@@ -193,6 +193,18 @@ impl ClientVerifier {
     }
 }
 
+impl ClientVerifier {
+    /// Whether certificates that were let in are what they must be. Where untrusted ones are let in, they are looked at again:
+    /// a verifier serves all connections, and cannot tell more of one of them.
+    pub fn has_verified(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let Some((leaf, others)) = chain.split_first() else { return false };
+        let checks = &self.checks;
+        let is_demanding =
+            checks.authorities.is_some() || !checks.certificate_hashes.is_empty() || !checks.spki_hashes.is_empty();
+        is_demanding && (!self.accepts_untrusted || checks.verify(leaf, others, Peer::Client, UnixTime::now()).is_ok())
+    }
+}
+
 /// Verifies endpoints.
 #[derive(Debug)]
 pub(super) struct EndpointVerifier {

@@ -122,6 +122,7 @@ fn route_match(random: &mut Random) -> RouteMatch {
             let whose = if random.one_in(2) { Whose::Client } else { Whose::Peer };
             AddressMatch { whose, ranges: Ranges::new(vec![range]), invert: random.one_in(3) }
         }),
+        tls: None,
         fraction: (!is_plain && random.one_in(4)).then(|| Fraction { per_million: random.below(1_000_001) as u32 }),
     }
 }

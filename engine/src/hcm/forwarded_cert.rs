@@ -1,0 +1,93 @@
+//! `x-forwarded-client-cert`: which certificate a request came with, for upstreams that do not see the connection (Envoy:
+//! mutateXfccRequestHeader).
+
+use crate::http::{Exchange, FieldId};
+use crate::net::tls::{self, Identity, encode_pem};
+use ringway_config::model::{CertificatePart, ClientCertDetails, ForwardCert};
+
+/// Does with the header what the configuration says. `client`: the peer, if it showed a certificate that was verified.
+pub fn apply(model: &ClientCertDetails, client: Option<&dyn tls::Peer>, exchange: &mut Exchange) {
+    let fields = &mut exchange.request.head.fields;
+    let identity = client.and_then(|client| Some((client, client.identity()?)));
+    match (model.forward, identity) {
+        (ForwardCert::AlwaysForwardOnly, _) | (ForwardCert::ForwardOnly, Some(_)) => {}
+        (ForwardCert::Sanitize, _) | (_, None) => {
+            fields.remove_id(FieldId::XForwardedClientCert);
+        }
+        (ForwardCert::SanitizeSet, Some((client, identity))) => {
+            fields.remove_id(FieldId::XForwardedClientCert);
+            let write = |out: &mut Vec<u8>| element(client, identity, &model.set, out);
+            exchange.request.edit().add_known(FieldId::XForwardedClientCert, write);
+        }
+        (ForwardCert::AppendForward, Some((client, identity))) => {
+            let mut text = Vec::new();
+            element(client, identity, &model.set, &mut text);
+            exchange.request.edit().append_known(FieldId::XForwardedClientCert, &text);
+        }
+    }
+}
+
+/// One element of the header: pairs of keys and values.
+fn element(client: &dyn tls::Peer, identity: &Identity, parts: &[CertificatePart], out: &mut Vec<u8>) {
+    let start = out.len();
+    let key = |name: &str, out: &mut Vec<u8>| {
+        if out.len() > start {
+            out.push(b';');
+        }
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'=');
+    };
+    for uri in client.own().into_iter().flat_map(|own| own.uris.iter()) {
+        key("By", out);
+        quote_if_needed(uri, out);
+    }
+    key("Hash", out);
+    out.extend_from_slice(identity.sha256.as_bytes());
+    for part in parts {
+        match part {
+            CertificatePart::Cert => {
+                let mut is_first = true;
+                key("Cert", out);
+                out.push(b'"');
+                client.certificates(&mut |certificate| {
+                    if std::mem::take(&mut is_first) {
+                        encode_pem(certificate, out);
+                    }
+                });
+                out.push(b'"');
+            }
+            CertificatePart::Chain => {
+                key("Chain", out);
+                out.push(b'"');
+                client.certificates(&mut |certificate| encode_pem(certificate, out));
+                out.push(b'"');
+            }
+            CertificatePart::Subject => {
+                key("Subject", out);
+                quote(&identity.subject, out);
+            }
+            CertificatePart::Uri => identity.uris.iter().for_each(|uri| {
+                key("URI", out);
+                quote_if_needed(uri, out);
+            }),
+            CertificatePart::Dns => identity.dns.iter().for_each(|dns| {
+                key("DNS", out);
+                quote_if_needed(dns, out);
+            }),
+        }
+    }
+}
+
+fn quote_if_needed(value: &str, out: &mut Vec<u8>) {
+    match value.contains([',', ';', '=']) {
+        true => quote(value, out),
+        false => out.extend_from_slice(value.as_bytes()),
+    }
+}
+
+/// Neither a quote nor a backslash is in a text of an `Identity`.
+fn quote(value: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'"');
+}
