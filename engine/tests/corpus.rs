@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-// The checks name them `crate::codec` and `crate::http`, as they are called in the fuzz crate.
-use ringway::{codec, http};
+// The checks name them `crate::codec` and so on, as they are called in the fuzz crate.
+use ringway::{codec, http, net};
 
 #[path = "../fuzz/src/checks.rs"]
 mod checks;
@@ -69,4 +69,9 @@ fn decoding() {
 #[test]
 fn path() {
     replay("path", checks::path);
+}
+
+#[test]
+fn client_hello() {
+    replay("client_hello", checks::client_hello);
 }

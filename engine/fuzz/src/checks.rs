@@ -9,6 +9,7 @@ use crate::codec::h1::{
 };
 use crate::http::coding::{Accepted, Choice, Coding};
 use crate::http::{FieldId, Fields, Method, RequestHead, ResponseHead, TargetForm, Version, path};
+use crate::net::tls::client_hello::{HelloError, HelloReader, is_host_name};
 
 /// Small enough that a fuzzer's inputs reach the limits.
 const LIMITS: Limits = Limits {
@@ -418,4 +419,63 @@ fn decode_all(coding: Coding, data: &[u8], piece: usize) -> (Result<Vec<u8>, Cor
         assert!(input.is_empty());
     }
     (Ok(out), decoder.may_end())
+}
+
+/// What a first message says: its name and its protocols.
+type Said = (Option<String>, Option<Vec<Vec<u8>>>);
+
+/// A client's first message: neither the pieces in which it comes nor the records that it is cut into make a difference, and
+/// what it says is read back from a message that is made of it.
+pub fn client_hello(data: &[u8]) {
+    let whole = read_hello(data, std::iter::once(data.len()));
+    assert_eq!(read_hello(data, ends(data)), whole);
+    // The same bytes as one message, cut into records of the size that the first byte says.
+    let message = data.get(9..).unwrap_or_default();
+    let step = 1 + usize::from(data.first().copied().unwrap_or_default());
+    let in_one = in_records(message, usize::MAX);
+    let said = read_hello(&in_one, std::iter::once(in_one.len()));
+    let in_many = in_records(message, step);
+    assert_eq!(read_hello(&in_many, ends(&in_many)), said);
+    if in_one == data {
+        assert_eq!(said, whole);
+    }
+    for (name, protocols) in [whole, said].into_iter().filter_map(Result::ok).flatten() {
+        assert!(name.as_deref().is_none_or(is_host_name));
+        let again = in_records(&hello_of(&(name.clone(), protocols.clone())), step);
+        assert_eq!(read_hello(&again, ends(&again)), Ok(Some((name, protocols))));
+    }
+}
+
+/// What is read when the bytes come in pieces that end at these places; `None`: it is not whole.
+fn read_hello(data: &[u8], ends: impl Iterator<Item = usize>) -> Result<Option<Said>, HelloError> {
+    let (mut reader, mut joined) = (HelloReader::default(), Vec::new());
+    for end in ends {
+        if reader.is_whole(&data[..end])? {
+            let hello = reader.hello(data, &mut joined)?;
+            let protocols = hello.has_protocols().then(|| hello.protocols().map(<[u8]>::to_vec).collect());
+            return Ok(Some((hello.server_name.map(str::to_owned), protocols)));
+        }
+    }
+    Ok(None)
+}
+
+/// A handshake message in records of this size at most.
+fn in_records(body: &[u8], size: usize) -> Vec<u8> {
+    let message = [&[1], &(body.len() as u32).to_be_bytes()[1..], body].concat();
+    let record = |part: &[u8]| [&[22, 3, 1], &(part.len() as u16).to_be_bytes()[..], part].concat();
+    message.chunks(size.min(1 << 14)).flat_map(record).collect()
+}
+
+/// The body of a message that says this.
+fn hello_of((name, protocols): &Said) -> Vec<u8> {
+    let long = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat();
+    let mut extensions = Vec::new();
+    if let Some(name) = name {
+        extensions.extend([&[0, 0][..], &long(&long(&[&[0][..], &long(name.as_bytes())].concat()))].concat());
+    }
+    if let Some(protocols) = protocols {
+        let list: Vec<u8> = protocols.iter().flat_map(|it| [&[it.len() as u8][..], it].concat()).collect();
+        extensions.extend([&[0, 16][..], &long(&long(&list))].concat());
+    }
+    [&[3, 3][..], &[7; 32], &[0], &[0, 2, 0x13, 1], &[1, 0], &long(&extensions)].concat()
 }

@@ -36,3 +36,11 @@ pub mod http {
     pub use status::reason;
     pub use violation::Violation;
 }
+
+/// The first message of a client that speaks TLS.
+#[path = "../../src/net"]
+pub mod net {
+    pub mod tls {
+        pub mod client_hello;
+    }
+}

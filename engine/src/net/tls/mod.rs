@@ -10,6 +10,7 @@
 
 mod certificates;
 mod client;
+pub mod client_hello;
 mod crl;
 mod der;
 mod failure;

@@ -3,6 +3,7 @@
 mod bytes;
 mod files;
 mod handshakes;
+mod hello;
 mod identity;
 mod revocation;
 mod validation;
