@@ -67,15 +67,14 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("listen", "it is called address: address = \"0.0.0.0:10000\""),
     ("bind", "it is called address: address = \"0.0.0.0:10000\""),
     ("port_value", "the port belongs in the address: \"127.0.0.1:8080\""),
-    ("listener_filters", "listener filters are not supported yet"),
+    (
+        "listener_filters",
+        "leave it out: TLS is looked at where a chain's `match` needs it; no other listener filter is supported yet",
+    ),
     ("http_connection_manager", "it is called http"),
     ("tcp_proxy", "TCP proxying is not supported yet: only http"),
     ("default_filter_chain", "write it as the last of filter_chains, without match"),
     ("filter_chain_match", "it is called match"),
-    (
-        "server_names",
-        "filter chains are not chosen by server name yet; certificates are: certificates = [...], in `tls`",
-    ),
     (
         "prefix_ranges",
         "matching by destination address is not supported yet; source_prefix_ranges and destination_ports are",

@@ -4,6 +4,7 @@
 mod access_log;
 mod cluster;
 mod filter;
+mod filter_chain;
 mod format;
 pub use format::{OPERATORS, TIME_FIELDS, TIME_POINTS, format_pieces};
 mod forward;

@@ -2,8 +2,8 @@
 
 use super::http::Http;
 use super::socket::SocketMode;
-use super::tls::DownstreamTls;
-use crate::model::{Address, Cidr};
+use super::tls::{DownstreamTls, OfferedProtocol, ServerNames};
+use crate::model::{Address, Cidr, TransportProtocol};
 use crate::reader::{Int, List, Name, table};
 
 table! {
@@ -71,5 +71,16 @@ table! {
         source_prefix_ranges: List<Cidr>, optional "every source";
         /// Ports, one of which must be the one that the client connected to.
         destination_ports: List<Int<1, 65535>>, optional "every port";
+        /// Host names, one of which the client must ask for in its TLS handshake (SNI), without regard to case. `*.example.com`
+        /// stands for every name that ends in `.example.com`, whatever the number of its labels, and not for `example.com`. A
+        /// chain without it also serves clients that ask for no name. [TLS](TLS.md#several-sites-on-one-port) has an example.
+        server_names: List<ServerNames>, optional "every name, or none";
+        /// Application protocols, one of which the client must offer in its TLS handshake (ALPN), such as `http/1.1`.
+        application_protocols: List<OfferedProtocol>, optional "every protocol, or none";
+        /// What the connection must begin with: `tls`, or `raw_buffer` for anything else. Where a chain of the listener has this
+        /// or one of the two keys above, the listener waits for the first bytes of a connection and reads the client's first
+        /// message, for at most 15 seconds (Envoy: tls_inspector, which must be listed there), and chains with `tls` take only
+        /// connections that begin with TLS.
+        transport_protocol: TransportProtocol, optional "both";
     }
 }

@@ -33,7 +33,7 @@ pub use forward::{
 };
 pub use header::{CookieMatch, HeaderMatch, HeaderToAdd, QueryParameterMatch, RangeMatch};
 pub use http::Http;
-pub use listener::{FilterChainMatch, Listener};
+pub use listener::{FilterChain, FilterChainMatch, Listener};
 pub use local_reply::LocalReply;
 pub use retry::{BackOff, HostPredicate, RateLimitedBackOff, ResetFormat, RetryCondition, RetryPolicy};
 pub use route::{DirectResponse, Redirect, Route, RouteMatch, TlsContextMatch, VirtualHost};

@@ -5,7 +5,7 @@ mod names;
 mod validation;
 
 pub use algorithms::{all_groups, all_suites, group_name, suite_name};
-pub use names::{AlpnProtocol, ServerName};
+pub use names::{AlpnProtocol, OfferedProtocol, ServerName, ServerNames};
 pub use validation::{CertificateHash, SanType, SpkiHash, SubjectAltName};
 
 use crate::model::{CipherSuite, Group, TlsVersion};

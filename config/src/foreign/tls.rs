@@ -2,6 +2,7 @@
 
 const LISTENER: &str = "listeners[]";
 const CHAIN: &str = "listeners[].filter_chains[]";
+const CHAIN_MATCH: &str = "listeners[].filter_chains[].match";
 const DOWNSTREAM: &str = "listeners[].tls";
 const PAIR: &str = "listeners[].tls.certificates[]";
 const CLIENT: &str = "listeners[].tls.client_certificate";
@@ -23,6 +24,10 @@ const ENCRYPTED: &str =
     "encrypted keys are not supported: openssl pkey -in encrypted.pem -out key.pem removes the encryption";
 const DEPTH: &str = "the length of a chain cannot be set: it may have at most six intermediate authorities";
 
+const BY_NAME: &str = "write match = { server_names = [\"www.example.com\"] } in a filter chain";
+const BY_PROTOCOL: &str = "write match = { application_protocols = [\"http/1.1\"] } in a filter chain";
+const BY_TRANSPORT: &str = "write match = { transport_protocol = \"tls\" } in a filter chain";
+
 /// Table, key and hint.
 pub const PLACED: &[(&str, &str, &str)] = &[
     (LISTENER, "transport_socket", SERVE),
@@ -42,6 +47,23 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     (CHAIN, "certificate", "it is in `tls`: tls = { certificate = \"cert.pem\", key = \"key.pem\" }"),
     (CHAIN, "key", "it is in `tls`: tls = { certificate = \"cert.pem\", key = \"key.pem\" }"),
     (CHAIN, "certificates", "it is in `tls`: tls = { certificates = [{ certificate = \"...\", key = \"...\" }] }"),
+    (CHAIN, "server_name", BY_NAME),
+    (CHAIN, "sni", BY_NAME),
+    (CHAIN, "server_names", BY_NAME),
+    (CHAIN, "application_protocols", BY_PROTOCOL),
+    (CHAIN, "transport_protocol", BY_TRANSPORT),
+    (LISTENER, "server_names", BY_NAME),
+    (LISTENER, "application_protocols", BY_PROTOCOL),
+    (LISTENER, "transport_protocol", BY_TRANSPORT),
+    (CHAIN, "domains", BY_NAME),
+    (CHAIN_MATCH, "server_name", "it is a list: server_names = [\"www.example.com\"]"),
+    (CHAIN_MATCH, "sni", "it is called server_names: [\"www.example.com\"]"),
+    (CHAIN_MATCH, "domains", "it is called server_names: [\"www.example.com\"]"),
+    (CHAIN_MATCH, "hosts", "it is called server_names: [\"www.example.com\"]"),
+    (CHAIN_MATCH, "alpn", "it is called application_protocols: [\"http/1.1\"]"),
+    (CHAIN_MATCH, "alpn_protocols", "it is called application_protocols: [\"http/1.1\"]"),
+    (CHAIN_MATCH, "tls", "write transport_protocol = \"tls\""),
+    (CHAIN_MATCH, "ssl", "write transport_protocol = \"tls\""),
     (DOWNSTREAM, "validation_context", CLIENTS),
     (DOWNSTREAM, "combined_validation_context", CLIENTS),
     (DOWNSTREAM, "require_client_certificate", CLIENTS),
@@ -185,12 +207,16 @@ pub const ANYWHERE: &[(&str, &str)] = &[
         "without a match the first certificate is shown, or strict_sni = true refuses the client",
     ),
     ("key_log", "key logs are not supported yet"),
-    ("tls_inspector", "leave it out: a chain with `tls` needs no inspector"),
-    ("transport_protocol", "a filter chain has `tls` or has it not"),
-    (
-        "application_protocols",
-        "filter chains are not chosen by ALPN yet; alpn_protocols, in `tls`, says what is agreed on",
-    ),
+    ("tls_inspector", "leave it out: TLS is looked at where the `match` of a chain needs it"),
+    ("ssl_preread", "leave it out: match = { server_names = [\"www.example.com\"] } in a filter chain"),
+    ("ssl_preread_server_name", BY_NAME),
+    ("ssl_preread_alpn_protocols", BY_PROTOCOL),
+    ("req.ssl_sni", BY_NAME),
+    ("req_ssl_sni", BY_NAME),
+    ("req.ssl_alpn", BY_PROTOCOL),
+    ("req.ssl_hello_type", BY_TRANSPORT),
+    ("ssl_fc_sni", BY_NAME),
+    ("HostSNI", BY_NAME),
     ("transport_socket_connect_timeout", "it is called handshake_timeout, in `tls`"),
     // nginx
     ("ssl", "write tls = { certificate = \"cert.pem\", key = \"key.pem\" } in a listener, tls = {} in a cluster"),

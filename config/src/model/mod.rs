@@ -203,10 +203,36 @@ pub struct FilterChain {
 }
 
 /// Every condition that is written must hold. Envoy: FilterChainMatch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilterChainMatch {
     pub source_prefix_ranges: Vec<Cidr>,
     pub destination_ports: Vec<u16>,
+    /// In lower case; `*.example.com` stands for every name that ends in the rest.
+    pub server_names: Vec<String>,
+    pub application_protocols: Vec<String>,
+    pub transport_protocol: Option<TransportProtocol>,
+}
+
+/// What a connection begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransportProtocol {
+    Tls,
+    /// Anything else.
+    RawBuffer,
+}
+
+impl FilterChainMatch {
+    /// Whether it asks for something that only the first bytes of a connection tell.
+    pub fn is_about_tls(&self) -> bool {
+        !self.server_names.is_empty() || !self.application_protocols.is_empty() || self.transport_protocol.is_some()
+    }
+}
+
+impl Listener {
+    /// Whether connections are looked at before a chain is chosen for them (Envoy: tls_inspector).
+    pub fn inspects_tls(&self) -> bool {
+        self.filter_chains.iter().any(|chain| chain.matcher.as_ref().is_some_and(FilterChainMatch::is_about_tls))
+    }
 }
 
 /// An address range such as 10.0.0.0/8.

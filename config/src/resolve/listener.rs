@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Resolver, port_is_free};
 use crate::diagnostic::Problem;
 use crate::document::{self, Document};
-use crate::model::{Address, FilterChain, FilterChainMatch, Listener, Needed, NetworkFilter};
+use crate::model::{Address, FilterChain, Listener, Needed, NetworkFilter};
 use crate::place::Origin;
 use crate::reader::Located;
 
@@ -103,78 +103,6 @@ impl<'d> Resolver<'d, '_, '_> {
             let problem = Problem::at(&listener.ipv4_compat.origin, message);
             self.problems.push(problem.hint(Some("leave it out, or listen on \"[::]:PORT\"")));
         }
-    }
-
-    fn filter_chains(&mut self, listener: &'d Located<document::Listener>) -> Vec<FilterChain> {
-        let written = listener.filter_chains.items();
-        let hint = "list at least one, or write http = { ... } instead";
-        self.refuse_empty(&listener.filter_chains, "the listener has no filter chain", hint);
-        let mut names = HashMap::new();
-        let mut matches: Vec<(FilterChainMatch, &Origin)> = Vec::new();
-        let mut chains = Vec::new();
-        for (index, chain) in written.iter().enumerate() {
-            if let Some(name) = chain.name.given() {
-                self.unique(&mut names, name.0.as_str(), &name.origin, |name| {
-                    format!("two filter chains have the name `{name}`")
-                });
-            }
-            if chain.r#match.origin().is_none() && !chain.has_unknown && index + 1 < written.len() {
-                let problem =
-                    Problem::at(&chain.origin, "this chain takes every connection: the chains after it get none");
-                self.problems.push(problem.hint(Some("give it a `match`, or put it last")));
-            }
-            let matcher = chain.r#match.given().map(|matcher| self.chain_match(matcher, &mut matches));
-            if let Some(matcher) = chain.r#match.given() {
-                self.check_family(listener, matcher.source_prefix_ranges.items());
-            }
-            if let Some(http) = chain.http.given() {
-                self.check_peers(listener, http);
-                let name = chain.name.value().unwrap_or_else(|| format!("filter_chain_{index}"));
-                let tls = self.downstream_tls(&chain.tls);
-                let filter = NetworkFilter::Http(Arc::new(self.http(http)));
-                chains.push(FilterChain { place: self.problems.place(&chain.origin), name, matcher, tls, filter });
-            }
-        }
-        chains
-    }
-
-    fn chain_match(
-        &mut self,
-        written: &'d Located<document::FilterChainMatch>,
-        earlier: &mut Vec<(FilterChainMatch, &'d Origin)>,
-    ) -> FilterChainMatch {
-        let ranges = written.source_prefix_ranges.items();
-        let ports = written.destination_ports.items();
-        let matcher = FilterChainMatch {
-            source_prefix_ranges: ranges.iter().map(|range| range.value.clone()).collect(),
-            destination_ports: ports.iter().map(|port| port.to_u16()).collect(),
-        };
-        let is_given = |list: Option<bool>| list.is_some_and(|is_empty| !is_empty);
-        let any_range = is_given(written.source_prefix_ranges.given().map(|list| list.is_empty));
-        let any_port = is_given(written.destination_ports.given().map(|list| list.is_empty));
-        let any_invalid = [written.source_prefix_ranges.origin(), written.destination_ports.origin()];
-        let all_readable = any_invalid.iter().flatten().count()
-            == usize::from(written.source_prefix_ranges.given().is_some())
-                + usize::from(written.destination_ports.given().is_some());
-        if !any_range && !any_port {
-            if all_readable && !written.has_unknown {
-                let problem = Problem::at(&written.origin, "an empty match takes every connection");
-                self.problems.push(problem.hint(Some("leave `match` out of the last chain, or fill it")));
-            }
-            return matcher;
-        }
-        let same = |(other, _): &&(FilterChainMatch, &Origin)| {
-            other.source_prefix_ranges == matcher.source_prefix_ranges
-                && other.destination_ports == matcher.destination_ports
-        };
-        match earlier.iter().find(same) {
-            Some((_, origin)) => {
-                let problem = Problem::at(&written.origin, "another filter chain has the same match");
-                self.problems.push(problem.earlier(origin));
-            }
-            None => earlier.push((matcher.clone(), &written.origin)),
-        }
-        matcher
     }
 }
 

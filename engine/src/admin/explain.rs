@@ -11,15 +11,17 @@ pub use question::Question;
 
 use crate::hcm::{Admission, NamedFields, Peer, admit_fields, admit_head};
 use crate::http::{Exchange, HeadView, matcher};
-use crate::listener;
-use crate::net::Arrival;
+use crate::net::{self, Arrival, FirstBytes};
 use crate::route::RouteTable;
 use crate::route::explain::{ALL, ChosenHost, Tried, Verdict, choose_host, per_cent, walk};
 use crate::route::matcher::Request;
 use page::Page;
-use ringway_config::model::{Address, Config, FilterChain, FilterChainMatch, Hcm, Listener, NetworkFilter};
+use ringway_config::model::{
+    Address, Config, FilterChain, FilterChainMatch, Hcm, Listener, NetworkFilter, TransportProtocol,
+};
 use ringway_config::quoted;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 /// The answer.
 #[derive(Debug)]
@@ -42,7 +44,9 @@ pub fn explain(config: &Config, question: &Question) -> Result<Explanation, Stri
     let mut page = Page::new(&config.file);
     page.line("request", format!("{} {}", question.method, question.url));
     page.line_at("listener", format!("{} on {}", listener.name, listener.address), listener.place);
-    let Some(chain) = choose_chain(&mut page, listener, remote, local) else {
+    let first = listener.inspects_tls().then(|| Rc::new(question.first_bytes()));
+    let arrival = Arrival { remote: Some(remote), local, first, ..Arrival::default() };
+    let Some(chain) = choose_chain(&mut page, listener, &arrival) else {
         page.line("result", "no filter chain matches: the connection is closed");
         return Ok(Explanation { text: page.text, is_found: false });
     };
@@ -71,22 +75,15 @@ fn choose_listener<'c>(config: &'c Config, question: &Question) -> Result<&'c Li
     })
 }
 
-fn choose_chain<'c>(
-    page: &mut Page<'_>,
-    listener: &'c Listener,
-    remote: SocketAddr,
-    local: Option<SocketAddr>,
-) -> Option<&'c FilterChain> {
+fn choose_chain<'c>(page: &mut Page<'_>, listener: &'c Listener, arrival: &Arrival) -> Option<&'c FilterChain> {
     for chain in &listener.filter_chains {
         let Some(matcher) = &chain.matcher else {
             page.line_at("chain", format!("{}: takes every connection", chain.name), chain.place);
             return Some(chain);
         };
-        let matches = listener::matches(matcher, &Arrival { remote: Some(remote), local, ..Arrival::default() });
-        let port = local.map_or("no port".into(), |local| format!("port {}", local.port()));
+        let matches = net::matches(matcher, arrival);
         let verdict = if matches { "yes" } else { "no" };
-        let wanted = criteria(matcher);
-        let text = format!("{}: {verdict}: wants {wanted}; got a client at {} on {port}", chain.name, remote.ip());
+        let text = format!("{}: {verdict}: wants {}; got {}", chain.name, criteria(matcher), described(arrival));
         page.line_at("chain", text, chain.place);
         if matches {
             return Some(chain);
@@ -95,12 +92,34 @@ fn choose_chain<'c>(
     None
 }
 
+fn described(arrival: &Arrival) -> String {
+    let client = arrival.remote.map_or("a client".into(), |remote| format!("a client at {}", remote.ip()));
+    let port = arrival.local.map_or("no port".into(), |local| format!("port {}", local.port()));
+    let first = match arrival.first.as_deref() {
+        None => String::new(),
+        Some(FirstBytes::Raw) => ", without TLS".into(),
+        Some(FirstBytes::Tls(asked)) => match &asked.server_name {
+            Some(name) => format!(", with TLS for {name}"),
+            None => ", with TLS for no name".into(),
+        },
+    };
+    format!("{client} on {port}{first}")
+}
+
 fn criteria(matcher: &FilterChainMatch) -> String {
     let ranges = matcher.source_prefix_ranges.iter().map(|range| format!("{}/{}", range.address, range.prefix_len));
     let ports = matcher.destination_ports.iter().map(|port| format!("port {port}"));
     let either = |list: Vec<String>| (!list.is_empty()).then(|| list.join(" or "));
     let source = either(ranges.collect()).map(|ranges| format!("a client in {ranges}"));
-    let criteria: Vec<_> = source.into_iter().chain(either(ports.collect())).collect();
+    let name = either(matcher.server_names.clone()).map(|names| format!("TLS for {names}"));
+    let protocol = either(matcher.application_protocols.clone()).map(|protocols| format!("TLS with {protocols}"));
+    let transport = matcher.transport_protocol.filter(|_| name.is_none() && protocol.is_none());
+    let transport = transport.map(|transport| match transport {
+        TransportProtocol::Tls => "TLS".into(),
+        TransportProtocol::RawBuffer => "no TLS".into(),
+    });
+    let parts = [source, either(ports.collect()), name, protocol, transport];
+    let criteria: Vec<_> = parts.into_iter().flatten().collect();
     if criteria.is_empty() { "nothing".into() } else { criteria.join(" and ") }
 }
 

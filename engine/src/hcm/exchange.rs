@@ -10,6 +10,7 @@
 use super::admit::{Admission, admit};
 use super::connection::Connection;
 use super::manager::Hcm;
+use super::misdirected::is_misdirected;
 use super::respond;
 use super::serving::{Ending, Serving};
 use super::{finalize, log, redirect};
@@ -107,6 +108,10 @@ async fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Faul
     }
     exchange.facts.random = client.reactor.random().next_u64();
     match admit(hcm, connection, exchange) {
+        Admission::Admitted if is_misdirected(hcm, connection, exchange) => {
+            hcm.stats.downstream_rq_misdirected.inc();
+            Err(Fault::Misdirected)
+        }
         Admission::Admitted => Ok(None),
         Admission::InvalidPath => Err(Fault::InvalidPath),
         Admission::Underscore => Err(Fault::UnderscoreInName),

@@ -50,6 +50,7 @@ fn told(fault: Fault) -> Telling {
         Fault::RequestCoding(violation) => closing(tell(violation.status, "", Flags::empty(), violation.details)),
         Fault::InvalidPath => tell(400, "", Flags::empty(), "path_normalization_failed"),
         Fault::MatchCost => tell(431, "", Flags::empty(), "match_cost_exceeded"),
+        Fault::Misdirected => tell(421, "", Flags::empty(), "misdirected_request"),
         Fault::UnderscoreInName => tell(400, "", Flags::empty(), "unexpected_underscore"),
         Fault::RequestTooLarge => closing(tell(413, "Payload Too Large", Flags::empty(), "request_payload_too_large")),
         Fault::RequestHeaderTimeout => {

@@ -2,6 +2,7 @@
 
 use super::access_log::{CompiledLog, ShardLog};
 use super::header_table::HeaderTable;
+use super::misdirected::TlsContext;
 use super::reply_mapper::ReplyMapper;
 use crate::base::clock::Nanos;
 use crate::base::date::imf_fixdate;
@@ -36,6 +37,8 @@ pub struct Hcm {
     pub(super) keeps_local_body: bool,
     /// Name of the filter chain.
     pub(super) chain: Box<str>,
+    /// Where chains of the listener ask their clients for different certificates.
+    pub(super) tls_context: Option<TlsContext>,
     pub(super) shard: Rc<HcmShard>,
     pub(super) splice_threshold: Option<u64>,
 }
@@ -156,6 +159,7 @@ impl Hcm {
             replies: plan.replies.clone(),
             logs: plan.logs.to_vec(),
             chain: plan.chain.into(),
+            tls_context: plan.tls_context.cloned(),
             shard: shard.clone(),
             splice_threshold: plan.splice_threshold,
         })
@@ -172,6 +176,7 @@ pub struct HcmPlan<'a> {
     pub stats: Arc<HttpStats>,
     /// Name of the filter chain.
     pub chain: &'a str,
+    pub tls_context: Option<&'a TlsContext>,
     pub splice_threshold: Option<u64>,
 }
 

@@ -46,6 +46,7 @@ pub(super) fn record<'a>(
         downstream_direct_remote_address: connection.arrival.remote,
         downstream_local_address: connection.arrival.local,
         downstream_tls: connection.stream.tls().map(|stream| stream.facts()),
+        requested_server_name: connection.arrival.server_name(),
         route_name: route.and_then(|(route, _)| route.name.as_deref()),
         virtual_host_name: route.map(|(_, host)| &*host.name),
         filter_chain_name: Some(&hcm.chain),

@@ -3,16 +3,17 @@
 //! A filter is sans-I/O: it is shown the bytes that came so far and says what it makes of them. What it does not take goes
 //! on to whatever comes after it, as if it had never been read.
 
-use crate::net::{Accepted, Arrival};
+use crate::net::tls::client_hello::{Asked, ClientHello, HELLO_MAX, HelloError, HelloReader};
+use crate::net::{Accepted, Arrival, FirstBytes};
 use crate::ring::{Buf, Reactor};
+use crate::stats::TlsInspectorStats;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What a filter makes of the bytes so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-// Only filters make one, and there is none but for tests yet.
-#[cfg_attr(not(test), allow(dead_code))]
-pub enum Inspected {
+enum Inspected {
     /// More are needed.
     More,
     /// It is done, and takes this many bytes for itself.
@@ -21,9 +22,11 @@ pub enum Inspected {
     Refused,
 }
 
-/// One filter. There is none yet that a configuration can ask for; PROXY protocol and TLS inspection come here.
-#[derive(Clone, Debug)]
+/// One filter.
+#[derive(Clone)]
 pub enum ListenerFilter {
+    /// Reads the first message of a client that speaks TLS (Envoy: tls_inspector).
+    TlsInspector(Arc<TlsInspectorStats>),
     /// For tests: takes a line that names an address, which is the client's from then on.
     #[cfg(test)]
     Named,
@@ -33,12 +36,19 @@ pub enum ListenerFilter {
 }
 
 /// Bytes that filters may look at.
-const INSPECTED_MAX: usize = 64 * 1024;
+const INSPECTED_MAX: usize = HELLO_MAX;
 
 impl ListenerFilter {
-    #[cfg_attr(not(test), allow(unused_variables))]
-    fn inspect(&self, bytes: &[u8], arrival: &mut Arrival) -> Inspected {
-        match *self {
+    fn inspect(&self, reader: &mut HelloReader, bytes: &[u8], arrival: &mut Arrival) -> Inspected {
+        match self {
+            Self::TlsInspector(stats) => match inspect_tls(stats, reader, bytes) {
+                Ok(None) => Inspected::More,
+                Ok(Some(first)) => {
+                    arrival.first = Some(Rc::new(first));
+                    Inspected::Done { taken: 0 }
+                }
+                Err(_) => Inspected::Refused,
+            },
             #[cfg(test)]
             Self::Named => {
                 let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return Inspected::More };
@@ -51,9 +61,19 @@ impl ListenerFilter {
                 }
             }
             #[cfg(test)]
-            Self::Peek(count) if bytes.len() < count => Inspected::More,
+            Self::Peek(count) if bytes.len() < *count => Inspected::More,
             #[cfg(test)]
             Self::Peek(_) => Inspected::Done { taken: 0 },
+        }
+    }
+
+    /// The connection ended, or broke, before the filter was done.
+    fn ended(&self, is_broken: bool) {
+        match self {
+            Self::TlsInspector(stats) if is_broken => stats.read_error.inc(),
+            Self::TlsInspector(stats) => stats.connection_closed.inc(),
+            #[cfg(test)]
+            Self::Named | Self::Peek(_) => {}
         }
     }
 
@@ -61,8 +81,9 @@ impl ListenerFilter {
     /// further use.
     pub(super) async fn run(&self, accepted: &mut Accepted, reactor: &Rc<Reactor>) -> bool {
         let mut seen = reactor.take_vec();
+        let mut reader = HelloReader::default();
         let passed = loop {
-            match self.inspect(&seen, &mut accepted.arrival) {
+            match self.inspect(&mut reader, &seen, &mut accepted.arrival) {
                 Inspected::Done { taken } => {
                     seen.drain(..taken);
                     break true;
@@ -72,7 +93,10 @@ impl ListenerFilter {
             }
             match poll_fn(|_| accepted.stream.poll_recv()).await {
                 Ok(Some(buf)) => seen.extend_from_slice(&buf),
-                Ok(None) | Err(_) => break false,
+                end @ (Ok(None) | Err(_)) => {
+                    self.ended(end.is_err());
+                    break false;
+                }
             }
         };
         if passed && !seen.is_empty() {
@@ -81,5 +105,52 @@ impl ListenerFilter {
             reactor.give_vec(seen);
         }
         passed
+    }
+}
+
+/// What the connection begins with; `None`: more bytes are needed. A message that cannot be read is an error, and never what
+/// a chain for other connections serves.
+fn inspect_tls(
+    stats: &TlsInspectorStats,
+    reader: &mut HelloReader,
+    bytes: &[u8],
+) -> Result<Option<FirstBytes>, HelloError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let mut joined = Vec::new();
+    let hello = match reader.is_whole(bytes) {
+        Ok(false) => return Ok(None),
+        Ok(true) => reader.hello(bytes, &mut joined),
+        Err(error) => Err(error),
+    };
+    match hello {
+        Ok(hello) => {
+            count(stats, &hello);
+            Ok(Some(FirstBytes::Tls(Asked::of(&hello))))
+        }
+        Err(HelloError::NotTls) => {
+            stats.tls_not_found.inc();
+            Ok(Some(FirstBytes::Raw))
+        }
+        Err(error) => {
+            match error {
+                HelloError::TooLarge => stats.client_hello_too_large.inc(),
+                HelloError::Broken | HelloError::NotTls => stats.client_hello_invalid.inc(),
+            }
+            Err(error)
+        }
+    }
+}
+
+fn count(stats: &TlsInspectorStats, hello: &ClientHello<'_>) {
+    stats.tls_found.inc();
+    match hello.server_name {
+        Some(_) => stats.sni_found.inc(),
+        None => stats.sni_not_found.inc(),
+    }
+    match hello.has_protocols() {
+        true => stats.alpn_found.inc(),
+        false => stats.alpn_not_found.inc(),
     }
 }

@@ -1,19 +1,20 @@
 //! One listener on one shard: accepting, limits, the choice of a filter chain, a connection's life.
 
 mod accept;
-mod choice;
 mod filter;
 mod full_house;
 mod way_in;
 
 pub use accept::accept;
-pub use choice::{ChainMatcher, matches};
 pub use filter::ListenerFilter;
 pub use full_house::keep;
 
 use crate::base::clock::Nanos;
 use crate::hcm::ChainSlot;
-use crate::net::{Accepted, Arrival, ByteStream, Claim, Drain, Full, House, Limits, Permits, Protocol, Seat, tls};
+use crate::net::{
+    Accepted, Arrival, ByteStream, ChainMatcher, Claim, Drain, FirstBytes, Full, House, Limits, Permits, Protocol,
+    Seat, tls,
+};
 use crate::network_filter::NetworkFilter;
 use crate::ring::Reactor;
 use crate::stats::{ListenerStats, ListenerTlsStats, ShardStats};
@@ -69,6 +70,18 @@ impl Listener {
     /// Whether a connection that comes now would wait for its handshake behind too many others.
     fn has_too_many_handshakes(&self) -> bool {
         self.handshakes.are_full() && self.chains.borrow().iter().any(|chain| chain.tls.is_some())
+    }
+
+    /// End a connection that no chain is for, and tell it why where it can be told.
+    async fn refuse(&self, accepted: Accepted, reactor: &Rc<Reactor>) {
+        match accepted.arrival.first.as_deref() {
+            Some(FirstBytes::Tls(_)) => tls::refuse_name(accepted.stream, reactor).await,
+            // Where only TLS is spoken, a client that speaks HTTP without it may have taken the wrong port.
+            Some(FirstBytes::Raw) if self.chains.borrow().iter().all(|chain| chain.tls.is_some()) => {
+                tls::refuse_plain(accepted.stream, reactor).await;
+            }
+            Some(FirstBytes::Raw) | None => {}
+        }
     }
 
     fn refused(&self, claim: &Claim, remote: Option<SocketAddr>, full: Full, now: Nanos) {
@@ -131,8 +144,9 @@ fn serve(
     permits: Option<Permits>,
 ) {
     let (listener_stats, drain) = (listener.stats.clone(), listener.drain.clone());
+    let protocol = arrival.protocol;
     let accepted = Accepted { stream, arrival, listener_stats, drain, seat: Seat::NONE };
-    match arrival.protocol {
+    match protocol {
         Protocol::Http1 => reactor.spawn(way_in::way_in(reactor, listener, accepted, permits, NetworkFilter::run)),
         #[cfg(feature = "second-wire")]
         Protocol::Frames { .. } => {

@@ -148,10 +148,18 @@ async fn enter(
     }
     let Some(Served { tls, filter }) = listener.choose(&accepted.arrival) else {
         listener.stats.no_filter_chain_match.inc();
+        listener.refuse(accepted, &reactor).await;
         return None;
     };
-    let Some(tls) = tls else { return Some((filter, accepted)) };
+    let Some(tls) = tls else {
+        // The name in a handshake that is not made here goes into logs; other bytes have nothing to say any more.
+        if accepted.arrival.server_name().is_none() {
+            accepted.arrival.first = None;
+        }
+        return Some((filter, accepted));
+    };
     let Accepted { stream, mut arrival, listener_stats, drain, seat } = accepted;
+    arrival.first = None;
     let handshake = match watch
         .within(tls.server.handshake_timeout, tls::accept(stream, &tls.server, &listener.handshakes, &reactor))
         .await

@@ -1,5 +1,6 @@
 //! A connection as it was accepted, and what is known of its way here.
 
+use super::tls::client_hello::Asked;
 use super::{ByteStream, Drain, Protocol, Seat};
 use crate::stats::ListenerStats;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ pub struct Accepted {
 }
 
 /// Where a connection is from, and what it arrived over. Listener filters may learn more than the socket says.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Arrival {
     /// The client's address; `None` on a Unix socket.
     pub remote: Option<SocketAddr>,
@@ -25,6 +26,27 @@ pub struct Arrival {
     pub transport: Transport,
     /// What is spoken above it.
     pub protocol: Protocol,
+    /// What its first bytes are, where they have been looked at.
+    pub first: Option<Rc<FirstBytes>>,
+}
+
+impl Arrival {
+    /// The name that the client asks for in a handshake that is not made here.
+    pub fn server_name(&self) -> Option<&str> {
+        match self.first.as_deref() {
+            Some(FirstBytes::Tls(asked)) => asked.server_name.as_deref(),
+            Some(FirstBytes::Raw) | None => None,
+        }
+    }
+}
+
+/// What a connection begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstBytes {
+    /// The first message of a handshake.
+    Tls(Asked),
+    /// Something else.
+    Raw,
 }
 
 impl Transport {

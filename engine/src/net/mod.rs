@@ -6,6 +6,7 @@
 
 mod accepted;
 mod bytes;
+mod chain_choice;
 mod delivery;
 mod drain;
 mod house;
@@ -19,8 +20,9 @@ mod splice;
 pub mod sys;
 pub mod tls;
 
-pub use accepted::{Accepted, Arrival, Transport};
+pub use accepted::{Accepted, Arrival, FirstBytes, Transport};
 pub use bytes::{HeadBytes, Outbox};
+pub use chain_choice::{ChainMatcher, matches};
 pub use delivery::{Delivery, Stall, Taking};
 pub use drain::{Drain, Registration};
 pub use house::{Answer, House, Room, Scope};

@@ -22,6 +22,8 @@ pub enum Fault {
     MatchCost,
     /// A header's name has a `_`, and the configuration allows none.
     UnderscoreInName,
+    /// The host is one whose clients are asked for other certificates than this one was.
+    Misdirected,
     /// The body is longer than the limit.
     RequestTooLarge,
     /// The head took too long.

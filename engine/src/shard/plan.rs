@@ -3,11 +3,10 @@
 use super::transports::Transports;
 use crate::cluster::ClusterShared;
 use crate::hcm::access_log::{CompiledLog, OpenError, Writer};
-use crate::hcm::{HeaderTable, ReplyMapper};
+use crate::hcm::{HeaderTable, ReplyMapper, TlsContext};
 use crate::http_filter::{SharedChain, number_overrides};
-use crate::listener::ChainMatcher;
 use crate::net::tls::{Client, Current, Server};
-use crate::net::{ClientLimit, ConnectionLimit, House};
+use crate::net::{ChainMatcher, ClientLimit, ConnectionLimit, House};
 use crate::route::RouteTable;
 use crate::stats::Registry;
 use ringway_config::model::{self, Binding, Listener, NetworkFilter};
@@ -64,6 +63,7 @@ pub struct HcmPlan {
     pub table: Arc<RouteTable>,
     pub logs: Vec<CompiledLog>,
     pub replies: Arc<[ReplyMapper]>,
+    pub tls_context: Option<TlsContext>,
 }
 
 /// What a plan needs to know in addition to the configuration.
@@ -92,10 +92,13 @@ impl Plan {
         for warning in &warnings {
             tracing::warn!(target: "ringway::server", "{}", warning.one_line());
         }
+        let matcher = |listener: &model::Listener| Arc::new(ChainMatcher::new(&listener.filter_chains));
+        let matchers: Vec<_> = config.listeners.iter().map(matcher).collect();
         let mut chains = Vec::new();
-        for listener in &mut config.listeners {
+        for (listener, matcher) in config.listeners.iter_mut().zip(&matchers) {
             let mut plans = Vec::new();
-            for chain in &mut listener.filter_chains {
+            let contexts = TlsContext::of_chains(&listener.filter_chains, matcher);
+            for (chain, tls_context) in listener.filter_chains.iter_mut().zip(contexts) {
                 let NetworkFilter::Http(hcm) = &mut chain.filter;
                 number_overrides(Arc::make_mut(hcm));
                 let mut logs = Vec::new();
@@ -109,12 +112,11 @@ impl Plan {
                     table: Arc::new(RouteTable::new(&hcm.virtual_hosts)),
                     logs,
                     replies: hcm.local_replies.iter().map(ReplyMapper::new).collect(),
+                    tls_context,
                 });
             }
             chains.push(plans);
         }
-        let matchers =
-            config.listeners.iter().map(|listener| Arc::new(ChainMatcher::new(&listener.filter_chains))).collect();
         let kept: HashMap<Binding, &(Arc<ConnectionLimit>, Arc<ClientLimit>)> = before
             .map(|plan| plan.config.listeners.iter().map(Listener::binding).zip(&plan.limits).collect())
             .unwrap_or_default();

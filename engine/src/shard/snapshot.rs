@@ -7,7 +7,7 @@ use crate::base::span::Span;
 use crate::cluster::{Cluster, ClusterShared};
 use crate::hcm::{self, ChainSlot, Clusters, Hcm, HcmShard};
 use crate::http_filter::{Chain, Setup};
-use crate::listener::{ChainTls, FilterChain, Listener, accept, keep};
+use crate::listener::{ChainTls, FilterChain, Listener, ListenerFilter, accept, keep};
 use crate::net::tls::{Handshakes, Server};
 use crate::net::{Drain, Limits, ListeningSocket, Network};
 use crate::network_filter::NetworkFilter;
@@ -81,6 +81,7 @@ impl Snapshot {
             let chains = self.chains(config, index, plan, &clusters, &listener);
             listener.chains.replace(chains);
             listener.matcher.replace(plan.matchers[index].clone());
+            listener.filters.replace(self.filters(config));
             self.listeners.push(listener);
         }
         for listener in before.into_values() {
@@ -124,6 +125,12 @@ impl Snapshot {
         listener
     }
 
+    /// What must look at a connection before its chain can be chosen.
+    fn filters(&self, config: &model::Listener) -> Rc<[ListenerFilter]> {
+        let inspector = || ListenerFilter::TlsInspector(self.registry.scope("", self.shard));
+        config.inspects_tls().then(inspector).into_iter().collect()
+    }
+
     /// A chain that was there before keeps its place, where its connections will find the new manager.
     fn chains(
         &self,
@@ -151,6 +158,7 @@ impl Snapshot {
                 replies: &hcm_plan.replies,
                 stats: self.registry.scope(&hcm.stat_prefix, self.shard),
                 chain: &chain.name,
+                tls_context: hcm_plan.tls_context.as_ref(),
                 splice_threshold: plan.config.runtime.splice_threshold,
             };
             let hcm = Hcm::new(prepared, filters, clusters, &self.hcm_shard);

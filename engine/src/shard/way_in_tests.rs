@@ -165,3 +165,118 @@ fn a_connection_on_its_way_in_counts_against_limits_and_ends_with_a_drain() {
     }
     assert_eq!((world.shard.connections(), world.gauges()), (0, [0, 0, 0]));
 }
+
+/// Chains by what connections begin with; none makes a handshake, so that what comes to each can be seen.
+const BY_FIRST_BYTES: &str = r#"
+[[listeners]]
+address = "127.0.0.1:1"
+[[listeners.filter_chains]]
+name = "named"
+match = { server_names = ["A.example", "*.b.example"] }
+http = { stat_prefix = "named", routes = [{ match = { prefix = "/" }, direct_response = { status = 200 } }] }
+[[listeners.filter_chains]]
+name = "raw"
+match = { transport_protocol = "raw_buffer" }
+http = { stat_prefix = "raw", routes = [{ match = { prefix = "/" }, direct_response = { status = 200, body = "raw" } }] }
+"#;
+
+/// The first message of a client that asks for a.example and offers protocols.
+const HELLO: &[u8] = include_bytes!("../../fuzz/corpus/client_hello/small");
+
+fn by_first_bytes() -> World {
+    let config = ringway_config::load_str("test.toml", BY_FIRST_BYTES).unwrap_or_else(|problems| panic!("{problems}"));
+    World { shard: MemoryShard::new(config, 1) }
+}
+
+fn inspected(world: &World) -> Vec<(&'static str, i64)> {
+    let names = [
+        "connection_closed",
+        "client_hello_too_large",
+        "client_hello_invalid",
+        "read_error",
+        "tls_found",
+        "tls_not_found",
+        "alpn_found",
+        "alpn_not_found",
+        "sni_found",
+        "sni_not_found",
+    ];
+    let values = names.map(|name| (name, world.stat(&format!("tls_inspector.{name}"))));
+    values.into_iter().filter(|(_, value)| *value > 0).collect()
+}
+
+#[test]
+fn a_chain_is_chosen_by_the_first_message_however_it_is_cut() {
+    let world = by_first_bytes();
+    for cut in 0..HELLO.len() {
+        let client = world.connect("192.0.2.7:1");
+        client.write(&HELLO[..cut]);
+        world.pass(Duration::from_millis(5));
+        assert_eq!(world.stat("http.named.downstream_cx_total"), cut as i64);
+        client.write(&HELLO[cut..]);
+        // The chain has no TLS, and answers that this is no HTTP.
+        let (text, _) = world.read(&client);
+        assert!(text.starts_with("HTTP/1.1 400 "), "{cut}: {text}");
+        assert_eq!(world.stat("http.named.downstream_cx_total"), cut as i64 + 1);
+    }
+    let count = HELLO.len() as i64;
+    assert_eq!(inspected(&world), [("tls_found", count), ("alpn_found", count), ("sni_found", count)]);
+}
+
+#[test]
+fn what_does_not_begin_with_tls_has_a_chain_of_its_own() {
+    let world = by_first_bytes();
+    let client = world.connect("192.0.2.7:1");
+    client.write(REQUEST.as_bytes());
+    let (text, ended) = world.read(&client);
+    assert!(is_answered(&text, "raw") && !ended, "{text}");
+    assert_eq!(inspected(&world), [("tls_not_found", 1)]);
+}
+
+/// Neither the chain for other connections nor any other serves a client whose name is unknown, or cannot be read.
+#[test]
+fn a_first_message_that_no_chain_is_for_is_no_raw_traffic() {
+    let replaced = |from: &[u8], to: &[u8]| {
+        let at = HELLO.windows(from.len()).position(|part| part == from).expect("it is there");
+        [&HELLO[..at], to, &HELLO[at + from.len()..]].concat()
+    };
+    let unknown = replaced(b"a.example", b"c.example");
+    let unreadable = replaced(b"a.example", b"a\0example");
+    let world = by_first_bytes();
+    for (bytes, alert) in [(&unknown, &[21, 3, 3, 0, 2, 2, 112][..]), (&unreadable, &[])] {
+        let client = world.connect("192.0.2.7:1");
+        client.write(bytes);
+        world.pass(Duration::from_millis(5));
+        let mut received = Vec::new();
+        while let Poll::Ready(Ok(Some(bytes))) = client.poll_recv() {
+            received.extend_from_slice(&bytes);
+        }
+        assert_eq!(received, alert);
+        world.pass(Duration::from_secs(2));
+        assert_eq!(world.gauges(), [0, 0, 0]);
+    }
+    let large = world.connect("192.0.2.7:1");
+    large.write(&[22, 3, 1, 0, 4, 1, 1, 0, 0]);
+    assert_eq!(world.read(&large), (String::new(), true));
+    assert_eq!(world.stat("listener.127.0.0.1_1.no_filter_chain_match"), 1);
+    let found = [("client_hello_too_large", 1), ("client_hello_invalid", 1), ("tls_found", 1), ("alpn_found", 1)];
+    assert_eq!(inspected(&world), [&found[..], &[("sni_found", 1)]].concat());
+}
+
+#[test]
+fn a_first_message_that_does_not_end_is_waited_for_in_vain() {
+    let world = by_first_bytes();
+    let slow = world.connect("192.0.2.7:1");
+    slow.write(&HELLO[..HELLO.len() - 1]);
+    world.pass(Duration::from_millis(14_900));
+    assert_eq!((world.read(&slow), world.gauges()), ((String::new(), false), [1, 0, 0]));
+    world.pass(Duration::from_millis(200));
+    assert_eq!((world.read(&slow), world.gauges()), ((String::new(), true), [0, 0, 0]));
+    assert_eq!(world.stat("listener.127.0.0.1_1.downstream_pre_cx_timeout"), 1);
+    let gone = world.connect("192.0.2.7:1");
+    gone.write(&HELLO[..20]);
+    world.pass(Duration::from_millis(5));
+    drop(gone);
+    world.pass(Duration::from_millis(5));
+    assert_eq!((world.gauges(), inspected(&world)), ([0, 0, 0], vec![("connection_closed", 1)]));
+}

@@ -32,6 +32,6 @@ pub use render::{Format, Rendering};
 pub use scopes::{
     AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, ClusterTlsStats, CodingStats, CompressorChoiceStats,
     CompressorStats, DecompressorStats, DnsStats, EventLogStats, FaultStats, HealthCheckStats, HttpStats, Kind,
-    ListenerStats, ListenerTlsStats, LocalRateLimitStats, OutlierStats, ServerStats, ShardStats,
+    ListenerStats, ListenerTlsStats, LocalRateLimitStats, OutlierStats, ServerStats, ShardStats, TlsInspectorStats,
 };
 pub use ssl::SslStats;

@@ -118,8 +118,7 @@ with_process_statistics! { {
         counter upstream_rq_retry_overflow;
         /// Copies of requests not sent because the limit of copies, or of requests, was reached. Ringway's own
         counter upstream_rq_mirror_overflow;
-        /// Copies of requests that were given up because main traffic needs their connection, descriptors or memory. Ringway's
-        /// own
+        /// Copies of requests given up because main traffic needs their connection, descriptors or memory; Ringway's own
         counter upstream_rq_mirror_shed;
         /// Requests for which no endpoint could be picked
         counter upstream_cx_none_healthy;
@@ -181,8 +180,7 @@ with_process_statistics! { {
         counter passive_failure as "health_check.passive_failure";
         /// Health checks that failed because no connection was made, it broke, or time was up
         counter network_failure as "health_check.network_failure";
-        /// Health checks not made because no descriptor, memory or port was left on this host; neither passed nor failed.
-        /// Ringway's own
+        /// Health checks neither passed nor failed: no descriptor, memory or port was left on this host; Ringway's own
         counter local_shortage as "health_check.local_shortage";
         /// Endpoints that the checks found healthy
         gauge healthy as "health_check.healthy";
@@ -307,6 +305,8 @@ with_process_statistics! { {
         counter downstream_rq_forwarded_not_trusted;
         /// Requests that asked for an upgrade of their connection, such as WebSocket, and were served without it
         counter downstream_rq_ws_on_non_ws_route;
+        /// Requests answered with 421: their host asks clients for other certificates; Ringway's own
+        counter downstream_rq_misdirected;
         /// Headers dropped because of a `_` in their names
         counter dropped_headers_with_underscores;
         /// Requests refused because of a `_` in the name of a header

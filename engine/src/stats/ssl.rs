@@ -68,6 +68,30 @@ macro_rules! with_tls_scopes {
 
             /// A listener with TLS: `listener.<address>.ssl.<statistic>`.
             ListenerTls ListenerTlsStats ["listener", "envoy_listener", "envoy_listener_address"] { $($ssl)* }
+
+            /// What was found in the first bytes of connections, on all listeners that look at them: `tls_inspector.<statistic>`.
+            TlsInspector TlsInspectorStats ["tls_inspector", "envoy_tls_inspector", "listener"] {
+                /// Connections that the client closed before its first message was whole
+                counter connection_closed;
+                /// Connections closed because the client's first message is larger than 64 KiB
+                counter client_hello_too_large;
+                /// Connections closed because the client's first message breaks a rule of TLS; Ringway's own
+                counter client_hello_invalid;
+                /// Connections that broke before the client's first message was whole
+                counter read_error;
+                /// Connections that begin with TLS
+                counter tls_found;
+                /// Connections that begin with something else
+                counter tls_not_found;
+                /// Clients that offer application protocols
+                counter alpn_found;
+                /// Clients that offer none
+                counter alpn_not_found;
+                /// Clients that ask for a server name
+                counter sni_found;
+                /// Clients that ask for none
+                counter sni_not_found;
+            }
         } }
     };
 }

@@ -56,6 +56,7 @@ mod slow_clients;
 mod socket_activation;
 mod timeouts;
 mod tls;
+mod tls_chains;
 mod tls_peers;
 mod tls_storm;
 mod trust;

@@ -2,7 +2,8 @@
 
 use crate::codec::h1::{Limits, Parse, parse_request};
 use crate::http::{Exchange, grammar, split_port};
-use crate::net::HeadBytes;
+use crate::net::tls::client_hello::{Asked, is_host_name};
+use crate::net::{FirstBytes, HeadBytes};
 use ringway_config::quoted;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
@@ -99,6 +100,15 @@ impl Question {
     /// What the client came over, as if TLS ended here.
     pub(super) fn scheme(&self) -> &'static str {
         if self.url.starts_with("https://") { "https" } else { "http" }
+    }
+
+    /// What the connection begins with: for https, a handshake that asks for the URL's host.
+    pub(super) fn first_bytes(&self) -> FirstBytes {
+        let Some(rest) = self.url.strip_prefix("https://") else { return FirstBytes::Raw };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let host = String::from_utf8_lossy(split_port(authority.as_bytes()).0).to_ascii_lowercase();
+        let name = Some(host.strip_suffix('.').unwrap_or(&host)).filter(|host| is_host_name(host));
+        FirstBytes::Tls(Asked::new(name, &["http/1.1"]))
     }
 
     /// The exchange as it is when a client's head has been read.

@@ -135,6 +135,9 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
 }
 
 fn tls_fact<'a>(record: &Record<'a>, fact: TlsFact) -> Option<&'a str> {
+    if fact == TlsFact::ServerName && record.requested_server_name.is_some() {
+        return record.requested_server_name;
+    }
     let facts = record.downstream_tls?;
     match fact {
         TlsFact::Version => Some(facts.version),

@@ -55,6 +55,8 @@ pub struct Record<'a> {
     pub downstream_local_address: Option<SocketAddr>,
     /// Of the downstream connection, if it has TLS.
     pub downstream_tls: Option<&'a tls::Facts>,
+    /// The name that the client asks for in a handshake that is not made here.
+    pub requested_server_name: Option<&'a str>,
     pub route_name: Option<&'a str>,
     pub virtual_host_name: Option<&'a str>,
     pub filter_chain_name: Option<&'a str>,

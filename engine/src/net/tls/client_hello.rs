@@ -4,8 +4,9 @@
 //! bytes so far ── HelloReader: the message, joined out of its records ── ClientHello: its fields
 //! ```
 //!
-//! What is read here decides who serves the connection, so it is at least as strict as the library that makes the handshake:
-//! a message that the library takes is refused here, or says the same. It depends on nothing else in the proxy.
+//! What is read here decides which filter chain serves the connection, so it is at least as strict as the library that
+//! makes the handshake: a message that the library takes is refused here, or says the same. It depends on nothing else
+//! in the proxy.
 
 use std::net::IpAddr;
 
@@ -86,8 +87,8 @@ impl HelloReader {
         }
     }
 
-    /// What the message says, once it is whole. `bytes`: the same as before. `joined`: memory to put a message of several
-    /// records into.
+    /// What the message says, once it is whole. `bytes`: the same as before. `joined`: memory to put a message of
+    /// several records into.
     ///
     /// # Errors
     /// The message cannot be read.
@@ -239,7 +240,8 @@ fn server_name(body: &[u8]) -> Result<Option<&str>, HelloError> {
     }
 }
 
-/// Labels of letters, digits, hyphens and underscores, as hosts have them. The last one is no number, or it would be an address.
+/// Labels of letters, digits, hyphens and underscores, as hosts have them. The last one is no number, or it would be an
+/// address.
 pub fn is_host_name(name: &str) -> bool {
     let is_label = |label: &str| {
         let is_text = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');

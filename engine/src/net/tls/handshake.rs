@@ -47,8 +47,7 @@ pub async fn accept(
     let (config, server_name, takes_long, own) = loop {
         let buf = receive(&stream).await?;
         if input.is_empty() && buf[0] != HANDSHAKE {
-            let is_http = buf[0].is_ascii_uppercase();
-            end(stream, if is_http { PLAIN_HTTP } else { &[] }, reactor).await;
+            end(stream, answer_to(&buf), reactor).await;
             return Err(Failure::NotTls);
         }
         input.extend_from_slice(&buf);
@@ -79,6 +78,23 @@ pub async fn accept(
     let mut stream = run(stream, session, input, server_name, steps).await?;
     stream.recognize(server, own);
     Ok(stream)
+}
+
+/// End a connection whose client asks for a name that is not served.
+pub async fn refuse_name(stream: ByteStream, reactor: &Rc<Reactor>) {
+    end(stream, UNRECOGNIZED_NAME, reactor).await;
+}
+
+/// End a connection that has begun with something else than TLS.
+pub async fn refuse_plain(stream: ByteStream, reactor: &Rc<Reactor>) {
+    if let Ok(buf) = receive(&stream).await {
+        end(stream, answer_to(&buf), reactor).await;
+    }
+}
+
+/// What a client gets that has sent this and should have begun a handshake.
+fn answer_to(bytes: &[u8]) -> &'static [u8] {
+    if bytes.first().is_some_and(u8::is_ascii_uppercase) { PLAIN_HTTP } else { &[] }
 }
 
 /// Speak TLS on a connection that was made. `address`: the endpoint's.

@@ -30,7 +30,7 @@ mod verify;
 
 pub use client::{Client, Connector, Current};
 pub use failure::{Failure, FailureKind, count};
-pub use handshake::{accept, connect};
+pub use handshake::{accept, connect, refuse_name, refuse_plain};
 pub use handshakes::Handshakes;
 pub use identity::{Identity, Names, Peer, encode_pem};
 pub use load::{Context, Fault};

@@ -240,6 +240,7 @@ const RINGWAYS: &[&str] = &[
     "downstream_cx_send_timeout",
     "downstream_rq_body_too_slow",
     "downstream_rq_match_cost_exceeded",
+    "downstream_rq_misdirected",
     "downstream_rq_forwarded_not_trusted",
     "downstream_rq_cut_off",
     "downstream_rq_send_timeout",
