@@ -45,7 +45,8 @@ table! {
         session_tickets: bool, default "true";
         /// Ask clients for a certificate (mutual TLS).
         client_certificate: ClientCertificate, optional "clients are not asked";
-        /// From the accept to the end of the handshake; a connection that is not ready by then is closed.
+        /// From the accept to the end of the handshake, or from the choice of the filter chain where that needs the client's
+        /// first message; a connection that is not ready by then is closed.
         handshake_timeout: Time<1>, default "\"10s\"";
     }
 }

@@ -159,7 +159,6 @@ async fn enter(
         return Some((filter, accepted));
     };
     let Accepted { stream, mut arrival, listener_stats, drain, seat } = accepted;
-    arrival.first = None;
     let handshake = match watch
         .within(tls.server.handshake_timeout, tls::accept(stream, &tls.server, &listener.handshakes, &reactor))
         .await
@@ -175,10 +174,11 @@ async fn enter(
     match handshake {
         Ok(stream) => {
             arrival.transport = Transport::Tls;
+            arrival.first = None;
             Some((filter, Accepted { stream: ByteStream::Tls(stream), arrival, listener_stats, drain, seat }))
         }
         Err(failure) => {
-            tracing::debug!(target: "ringway::listener", listener = %listener.binding.address, remote = arrival.remote.map(display), %failure, "no TLS");
+            tracing::debug!(target: "ringway::listener", listener = %listener.binding.address, remote = arrival.remote.map(display), server_name = arrival.server_name(), %failure, "no TLS");
             None
         }
     }

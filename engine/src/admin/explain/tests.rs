@@ -109,6 +109,37 @@ fn filters_have_the_settings_and_the_lines_of_the_file() {
     assert_eq!(line("/login")[0], login);
 }
 
+#[test]
+fn the_host_of_a_url_with_https_chooses_the_chain() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/sites-by-name.toml");
+    let config = ringway_config::load_portable(&file).expect("an example");
+    let chains = |url: &str| -> Vec<String> {
+        let text = explain(&config, &Question { url: url.into(), ..Question::default() }).expect("a question").text;
+        let chains = text.lines().filter_map(|line| line.strip_prefix("chain       "));
+        chains.filter_map(|line| line.rsplit_once("  (")).map(|(line, _)| line.to_owned()).collect()
+    };
+    let internal = "wants TLS for admin.example.com or *.internal.example.com";
+    assert_eq!(
+        chains("https://A.B.internal.example.com./"),
+        [format!(
+            "internal: yes: {internal}; got a client at 127.0.0.1 on port 443, with TLS for a.b.internal.example.com"
+        )]
+    );
+    let other = "got a client at 127.0.0.1 on port 443, with TLS for no name";
+    assert_eq!(
+        chains("https://192.0.2.1/"),
+        [
+            format!("internal: no: {internal}; {other}"),
+            format!("plain: no: wants no TLS; {other}"),
+            format!("shop: yes: wants TLS; {other}"),
+        ]
+    );
+    assert_eq!(
+        chains("http://admin.example.com/").last().map(String::as_str),
+        Some("plain: yes: wants no TLS; got a client at 127.0.0.1 on port 443, without TLS")
+    );
+}
+
 /// What looks like a time in a text: "0.25s".
 fn times(text: &str) -> Vec<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '.');

@@ -10,10 +10,8 @@
 
 use std::net::IpAddr;
 
-/// Bytes of a message at most, without its header: the library takes no more.
-const MESSAGE_MAX: usize = 0xffff;
-/// Bytes of all its records at most. A client may cut the message into records of a few bytes each.
-pub const HELLO_MAX: usize = 128 * 1024;
+/// Bytes of the message at most, with its records: the library keeps no more of it.
+pub const HELLO_MAX: usize = 0xffff;
 
 const RECORD_HEADER: usize = 5;
 const MESSAGE_HEADER: usize = 4;
@@ -75,9 +73,12 @@ impl HelloReader {
             if self.header[0] != CLIENT_HELLO {
                 return Err(Broken);
             }
+            if self.at > HELLO_MAX {
+                return Err(TooLarge);
+            }
             if self.len >= MESSAGE_HEADER {
                 match self.size() {
-                    size if size > MESSAGE_MAX => return Err(TooLarge),
+                    size if size > HELLO_MAX => return Err(TooLarge),
                     // Nothing may stand behind it before the answer to it.
                     size if MESSAGE_HEADER + size < self.len => return Err(Broken),
                     size if MESSAGE_HEADER + size == self.len => return Ok(true),

@@ -138,22 +138,25 @@ fn what_is_no_first_message_is_refused_for_what_it_is() {
     assert_eq!(said, (Some("a.example".into()), None), "lower case, no dot");
 }
 
-/// 64 KiB, however many records that takes, up to as many bytes of records.
+/// 64 KiB with all records, however many those are; the library takes the largest, too.
 #[test]
 fn a_message_may_be_large_and_not_larger() {
-    // Without the last part it is four records, with it five.
-    let of_len = |len: usize| padded(&[30_000, 30_000, len + 4 + 5 * 4 - padded(&[30_000, 30_000, 0]).len()]);
-    let largest = of_len(0xffff);
-    assert_eq!(largest.len(), 0xffff + 4 + 5 * 5);
-    assert_eq!(read(&of_len(0x10000), 1000), Err(HelloError::TooLarge));
+    // Without the last part it is four records, as with it.
+    let of_len = |len: usize| padded(&[30_000, 30_000, len - padded(&[30_000, 30_000, 0]).len()]);
     let expected = read(&of_corpus("small"), 1);
-    for bytes in [padded(&[20_000, 30_000]), largest, cut_into(&padded(&[20_000]), 1)] {
+    let largest = of_len(HELLO_MAX);
+    assert_eq!(largest.len(), HELLO_MAX);
+    for bytes in [padded(&[20_000, 30_000]), largest, cut_into(&padded(&[10_000]), 1)] {
         assert_eq!(read(&bytes, 1), expected, "{} bytes", bytes.len());
         assert_eq!(read(&bytes, 4096), expected, "{} bytes", bytes.len());
+        assert_eq!(Ok(read_by_library(&bytes)), expected, "{} bytes", bytes.len());
     }
-    let small_records = cut_into(&padded(&[30_000]), 1);
-    assert!(small_records.len() > HELLO_MAX);
-    assert_eq!(read(&small_records, 1000), Err(HelloError::TooLarge));
+    for bytes in [of_len(HELLO_MAX + 1), cut_into(&padded(&[11_000]), 1)] {
+        assert_eq!(read(&bytes, 1000), Err(HelloError::TooLarge), "{} bytes", bytes.len());
+        assert_eq!(read_by_library(&bytes), None, "{} bytes", bytes.len());
+    }
+    // The length at its beginning is enough.
+    assert_eq!(read(&[22, 3, 1, 0, 4, 1, 1, 0, 0], 1), Err(HelloError::TooLarge));
 }
 
 /// The way of HelloReader is the only one by which a chain is chosen, and the library's the only one by which its TLS goes on.
