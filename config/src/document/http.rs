@@ -41,11 +41,11 @@ table! {
         /// count, so that a slow reader is not cut. Above it, status 408 or 504, or a reset if the response has begun.
         stream_idle_timeout: Timeout, default "\"5m\"";
         /// Time that a client may take nothing of what is there for it, by what it acknowledges. Above it, a response that has
-        /// begun is reset, and so is a connection whose last response was not taken. A client that reads at least 100 bytes
-        /// each second is never cut if its kernel's receive buffer holds no more than 12 KiB: until most of that has been read,
-        /// the kernel acknowledges nothing, and the client has the time for it even if that is longer than `send_timeout`.
-        /// Behind a larger one, a client must read it all within `send_timeout`, about 2 KB each second for the usual 128 KiB;
-        /// until then it cannot be told from one that reads nothing.
+        /// begun is reset, and so is a connection whose last response was not taken. With 60 s, a client that reads
+        /// at least 100 bytes each second is never cut if its kernel's receive buffer holds no more than 12 KiB (with 30 s, 200
+        /// bytes): until most of that has been read, the kernel acknowledges nothing, and the client has up to 3.4 times as long
+        /// for it. Behind a larger one, a client must read it all within `send_timeout`, about 2 KB each second for the usual
+        /// 128 KiB; until then it cannot be told from one that reads nothing.
         send_timeout: Timeout, default "\"60s\"";
         /// What it means that a client closes its sending side behind a complete request: `cancel` takes it for a client that
         /// is gone and ends the exchange within a second, logged as `0 DC`; `serve` goes on with it, for clients that close

@@ -1,7 +1,7 @@
 //! TLS on either side: what is shown to the peer, what is asked of it, and which versions and algorithms may be used.
 
 use super::{Place, StringMatch};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// TLS with the clients of a filter chain (Envoy: DownstreamTlsContext).
@@ -25,11 +25,25 @@ pub struct DownstreamTls {
     pub handshake_timeout: Duration,
 }
 
+impl DownstreamTls {
+    /// All files that are named.
+    pub fn files(&self) -> Vec<&Path> {
+        let validation = self.client_certificate.iter().flat_map(|asked| asked.validation.files());
+        self.certificates.iter().flat_map(Certificate::files).chain(validation).collect()
+    }
+}
+
 /// A certificate with those that lead to its issuer, and its private key: PEM files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     pub chain: PemFile,
     pub key: PemFile,
+}
+
+impl Certificate {
+    fn files(&self) -> [&Path; 2] {
+        [&self.chain.path, &self.key.path]
+    }
 }
 
 /// A file, and where it is named.
@@ -66,6 +80,11 @@ pub struct Validation {
 }
 
 impl Validation {
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let crl = self.crl.as_ref().map(|crl| &crl.file);
+        self.ca.iter().chain(crl).map(|file| &*file.path)
+    }
+
     /// Whether the certificate, or its key, must be one of a list.
     pub fn has_pins(&self) -> bool {
         !(self.certificate_hashes.is_empty() && self.spki_hashes.is_empty())
@@ -118,6 +137,13 @@ pub struct UpstreamTls {
     pub parameters: TlsParameters,
     /// Sessions are resumed (default true).
     pub session_resumption: bool,
+}
+
+impl UpstreamTls {
+    /// All files that are named.
+    pub fn files(&self) -> Vec<&Path> {
+        self.certificate.iter().flat_map(Certificate::files).chain(self.validation.files()).collect()
+    }
 }
 
 /// Versions and algorithms (Envoy: TlsParameters).

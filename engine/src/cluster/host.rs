@@ -131,7 +131,7 @@ impl HostSpec {
     /// What speaks TLS with the host, where the cluster does.
     pub(super) fn connector(
         &self,
-        tls: Option<&Arc<tls::Current>>,
+        tls: Option<&Arc<tls::Current<tls::Client>>>,
         stats: Option<&Arc<ClusterTlsStats>>,
     ) -> Option<Rc<tls::Connector>> {
         tls.map(|tls| tls::Connector::new(tls, self.hostname.as_deref(), stats.cloned()))

@@ -52,7 +52,7 @@ pub struct ClusterShared {
     pub limits: Arc<SharedLimits>,
     pub outlier: Option<OutlierShared>,
     /// With what connections are made.
-    pub tls: Option<Arc<tls::Current>>,
+    pub tls: Option<Arc<tls::Current<tls::Client>>>,
     /// From shards and discovery to the control thread.
     pub reports: Reports,
     generation: AtomicU64,
@@ -117,7 +117,7 @@ impl ClusterShared {
     /// The same, with what its connections are made with.
     pub fn with_tls(
         config: &model::Cluster,
-        tls: Option<Arc<tls::Current>>,
+        tls: Option<Arc<tls::Current<tls::Client>>>,
         registry: &Registry,
         shards: usize,
         before: Option<&ClusterShared>,

@@ -35,7 +35,7 @@ pub struct FilterChain {
 
 /// What a chain shows its clients and asks of them, and how that goes.
 pub struct ChainTls {
-    pub server: Arc<tls::Server>,
+    pub server: Arc<tls::Current<tls::Server>>,
     pub stats: Arc<ListenerTlsStats>,
 }
 

@@ -159,10 +159,9 @@ async fn enter(
         return Some((filter, accepted));
     };
     let Accepted { stream, mut arrival, listener_stats, drain, seat } = accepted;
-    let handshake = match watch
-        .within(tls.server.handshake_timeout, tls::accept(stream, &tls.server, &listener.handshakes, &reactor))
-        .await
-    {
+    let server = tls.server.get();
+    let accepting = tls::accept(stream, &server, &listener.handshakes, &reactor);
+    let handshake = match watch.within(server.handshake_timeout, accepting).await {
         Watched::Done(handshake) => handshake,
         Watched::Ended => return None,
         Watched::Late => {

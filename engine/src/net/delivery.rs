@@ -25,9 +25,9 @@ pub enum Taking {
 /// Looks at a peer now and then, while it takes what was said after some byte.
 ///
 /// A program that reads slowly out of a receive buffer lets its kernel acknowledge in bursts: the buffer is full, and nothing is
-/// acknowledged until most of it has been read. A small buffer shows in the size of the bursts, so such a peer has the time
-/// that a reader at [`RATE`] needs for the largest one. Behind a large buffer slow readers and those that read nothing look
-/// the same for minutes, and get no such time.
+/// acknowledged until most of it has been read. A small buffer shows in the size of the bursts, so such a peer has as much more
+/// time as the largest one is longer than [`BURST`]. Behind a large buffer slow readers and those that read nothing look the
+/// same for minutes, and get no such time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stall {
     /// Bytes that were taken at the last look, of them since the look before.
@@ -39,8 +39,9 @@ pub struct Stall {
     since: Option<Nanos>,
 }
 
-/// Bytes per second of a reader that is never cut: 100, less what clocks and readers are out by.
-const RATE: u64 = 80;
+/// What a reader at 100 B/s, less what clocks and readers are out by, takes in 60 s, the patience that there is by default: it
+/// is never cut. Half the patience asks for twice the rate.
+const BURST: u64 = 80 * 60;
 /// The largest burst of a small buffer.
 const SMALL: u64 = 16 << 10;
 
@@ -73,15 +74,15 @@ impl Stall {
 
     /// How long the peer may take nothing, if `patience` is how long one may that has no small buffer.
     pub fn patience(&self, patience: Nanos) -> Nanos {
-        if self.burst <= SMALL { patience.max(self.burst * SECOND / RATE) } else { patience }
+        if self.burst <= SMALL { patience.max(patience / BURST * self.burst) } else { patience }
     }
 }
-
-const SECOND: Nanos = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SECOND: Nanos = 1_000_000_000;
 
     #[test]
     fn a_peer_stalls_from_the_first_look_that_finds_nothing_new() {
@@ -111,7 +112,7 @@ mod tests {
         assert_eq!(patience(0, &[4096, 0, 0]), 60, "4096 bytes take 51 s");
         assert_eq!(patience(0, &[4096, 2048, 0, 0, 4096]), 76, "what is taken while a look passes is one burst");
         assert_eq!(patience(0, &[8192, 0, 0, 0, 0, 100]), 102, "the largest one counts");
-        assert_eq!(patience(0, &[16_384]), 204);
+        assert_eq!(patience(0, &[16_384]), 204, "80 B/s");
         assert_eq!(patience(0, &[16_385]), 60, "a large buffer");
         assert_eq!(patience(0, &[100_000, 0, 0, 10]), 60);
         assert_eq!(patience(1 << 20, &[(1 << 20) + 6400, 0]), 80, "what was said before does not count");

@@ -11,6 +11,7 @@ mod orders;
 mod passed;
 mod placement;
 mod reload;
+mod renewal;
 mod run;
 mod running;
 mod warnings;

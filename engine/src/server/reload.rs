@@ -90,6 +90,7 @@ fn try_reload(running: &mut Running, file: &Path, orders: &mut Orders) -> Result
         Kind::CircuitBreakers => limited.get(name) == Some(&true),
         kind => kind.dotted() != Kind::Cluster.dotted() || limited.contains_key(name),
     });
+    running.renewal.follow(&plan);
     running.plan = plan;
     Ok(())
 }

@@ -5,6 +5,7 @@ use super::control::{self, Supervision};
 use super::notify::Notifier;
 use super::orders::{Orders, forward_signals, is_stop};
 use super::passed::Passed;
+use super::renewal::Renewal;
 use super::running::{Running, Unused};
 use super::worker::{Work, Worker};
 use super::{holders, placement, reload, warnings};
@@ -83,7 +84,7 @@ fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mu
     let addresses = bound.addresses.iter().map(ToString::to_string).collect();
     let sockets = Unused { admin: admin_socket, shards: cpus.into_iter().zip(bound.shards).collect() };
     let (dns, supervision) = (Worker::new(&registry), Worker::new(&registry));
-    let (shards, admin_thread) = (Vec::new(), None);
+    let (shards, admin_thread, renewal) = (Vec::new(), None, Renewal::new(&registry));
     Ok(Running {
         state,
         registry,
@@ -95,6 +96,7 @@ fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mu
         shards,
         dns,
         supervision,
+        renewal,
         admin_thread,
         descriptors,
         addresses,
@@ -132,7 +134,9 @@ fn start(running: &mut Running, orders: &mut Orders) -> Result<(), String> {
         running.shards.push((mailbox, thread));
     }
     // Last, since rings count against the locked memory of an ordinary user. The C library changes all threads.
-    become_user(&plan.config)
+    become_user(&plan.config)?;
+    running.renewal.follow(&plan);
+    Ok(())
 }
 
 /// Locked memory for the rings that the start makes, the last one first. Root may lock as much as there is.

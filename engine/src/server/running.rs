@@ -4,6 +4,7 @@ use super::control::Supervision;
 use super::discovery::Lookups;
 use super::notify::Notifier;
 use super::passed::Passed;
+use super::renewal::Renewal;
 use super::worker::Worker;
 use crate::admin::{self, State};
 use crate::hcm::access_log::Writer;
@@ -28,6 +29,7 @@ pub(super) struct Running {
     pub shards: Vec<Shard>,
     pub dns: Worker<Lookups>,
     pub supervision: Worker<Supervision>,
+    pub renewal: Renewal,
     pub admin_thread: Option<admin::Thread>,
     /// How many files and sockets the process may open.
     pub descriptors: u64,

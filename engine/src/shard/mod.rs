@@ -17,7 +17,7 @@ pub use mailbox::{Command, Mailbox};
 pub use memory::MemoryShard;
 pub use plan::{Plan, PlanContext, connections_for};
 pub use snapshot::Sockets;
-pub use transports::Transports;
+pub use transports::{Renewable, Renewed, Transports};
 
 use crate::hcm::access_log::ShardLog;
 use crate::hcm::{CutOff, HcmShard};

@@ -5,7 +5,7 @@ use crate::cluster::ClusterShared;
 use crate::hcm::access_log::{CompiledLog, OpenError, Writer};
 use crate::hcm::{HeaderTable, ReplyMapper, TlsContext};
 use crate::http_filter::{SharedChain, number_overrides};
-use crate::net::tls::{Client, Current, Server};
+use crate::net::tls::{Client, Context, Current, Server};
 use crate::net::{ChainMatcher, ClientLimit, ConnectionLimit, House};
 use crate::route::RouteTable;
 use crate::stats::Registry;
@@ -19,7 +19,9 @@ pub struct Plan {
     /// For each listener, for each chain.
     pub chains: Vec<Vec<HcmPlan>>,
     /// For each listener, for each chain: its TLS, if it has any.
-    pub servers: Vec<Vec<Option<Arc<Server>>>>,
+    pub servers: Vec<Vec<Option<Arc<Current<Server>>>>>,
+    /// All files of TLS.
+    pub files: Arc<Context>,
     /// For each listener.
     pub matchers: Vec<Arc<ChainMatcher>>,
     /// For each cluster; the same object as in the plan before where nothing changed, so that its health goes on.
@@ -88,7 +90,8 @@ impl Plan {
         context: &PlanContext<'_>,
         before: Option<&Self>,
     ) -> Result<Arc<Self>, PlanError> {
-        let Transports { servers, clients, warnings } = Transports::load(&config, before).map_err(PlanError::Tls)?;
+        let Transports { servers, clients, files, warnings } =
+            Transports::load(&config, before).map_err(PlanError::Tls)?;
         for warning in &warnings {
             tracing::warn!(target: "ringway::server", "{}", warning.one_line());
         }
@@ -135,6 +138,7 @@ impl Plan {
             config,
             chains,
             servers,
+            files,
             matchers,
             clusters,
             clients,

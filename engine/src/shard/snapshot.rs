@@ -8,7 +8,7 @@ use crate::cluster::{Cluster, ClusterShared};
 use crate::hcm::{self, ChainSlot, Clusters, Hcm, HcmShard};
 use crate::http_filter::{Chain, Setup};
 use crate::listener::{ChainTls, FilterChain, Listener, ListenerFilter, accept, keep};
-use crate::net::tls::{Handshakes, Server};
+use crate::net::tls::{Current, Handshakes, Server};
 use crate::net::{Drain, Limits, ListeningSocket, Network};
 use crate::network_filter::NetworkFilter;
 use crate::ring::Reactor;
@@ -140,7 +140,7 @@ impl Snapshot {
         clusters: &Clusters,
         listener: &Listener,
     ) -> Vec<FilterChain> {
-        let build = |((chain, hcm_plan), tls): ((&model::FilterChain, &HcmPlan), &Option<Arc<Server>>)| {
+        let build = |((chain, hcm_plan), tls): ((&model::FilterChain, &HcmPlan), &Option<Arc<Current<Server>>>)| {
             let model::NetworkFilter::Http(hcm) = &chain.filter;
             let setup = Setup {
                 reactor: &self.reactor,

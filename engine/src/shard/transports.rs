@@ -1,17 +1,20 @@
 //! TLS of a configuration, loaded from its files: for each filter chain and each cluster.
 
 use super::plan::Plan;
-use crate::net::tls::{Client, Context, Fault, Server};
-use ringway_config::model::{Config, Diagnostic, Needed};
-use std::collections::HashMap;
-use std::sync::Arc;
+use crate::net::tls::{Client, Context, Current, Fault, Server};
+use ringway_config::model::{Config, Diagnostic, DownstreamTls, Need, Needed, UpstreamTls};
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 /// What was loaded.
 pub struct Transports {
     /// For each listener, for each chain.
-    pub servers: Vec<Vec<Option<Arc<Server>>>>,
+    pub servers: Vec<Vec<Option<Arc<Current<Server>>>>>,
     /// For each cluster.
     pub clients: Vec<Option<Arc<Client>>>,
+    /// All files.
+    pub files: Arc<Context>,
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -28,8 +31,9 @@ impl Transports {
         for listener in &config.listeners {
             let load = |chain: &ringway_config::model::FilterChain| {
                 let tls = chain.tls.as_ref()?;
-                let old = old.get(&(&listener.address, &*chain.name)).map(|server| &***server);
-                Server::load(tls, &mut context, old).map_err(|fault| faults.push(fault)).ok()
+                let old = old.get(&(&listener.address, &*chain.name)).map(|server| server.get());
+                let loaded = Server::load(tls, &mut context, old.as_deref()).map_err(|fault| faults.push(fault));
+                loaded.ok().map(Current::new)
             };
             servers.push(listener.filter_chains.iter().map(load).collect());
         }
@@ -39,16 +43,17 @@ impl Transports {
         };
         let clients = config.clusters.iter().map(load).collect();
         if faults.is_empty() {
-            let warnings = context.warnings.into_iter().map(|fault| located(config, fault)).collect();
-            return Ok(Self { servers, clients, warnings });
+            let warnings = std::mem::take(&mut context.warnings);
+            let warnings = warnings.into_iter().map(|fault| located(&config.needs, fault)).collect();
+            return Ok(Self { servers, clients, files: context.finish(), warnings });
         }
-        Err(faults.into_iter().map(|fault| located(config, fault)).collect())
+        Err(faults.into_iter().map(|fault| located(&config.needs, fault)).collect())
     }
 }
 
 type Place<'a> = (&'a ringway_config::model::Address, &'a str);
 
-fn old_servers(plan: &Plan) -> impl Iterator<Item = (Place<'_>, &Arc<Server>)> {
+fn old_servers(plan: &Plan) -> impl Iterator<Item = (Place<'_>, &Arc<Current<Server>>)> {
     let listeners = plan.config.listeners.iter().zip(&plan.servers);
     listeners.flat_map(|(listener, servers)| {
         let chains = listener.filter_chains.iter().zip(servers);
@@ -56,10 +61,98 @@ fn old_servers(plan: &Plan) -> impl Iterator<Item = (Place<'_>, &Arc<Server>)> {
     })
 }
 
+/// What of a plan is loaded again when its files change. It keeps no plan alive: what has been replaced is not renewed.
+pub struct Renewable {
+    needs: Vec<Need>,
+    servers: Vec<(Arc<DownstreamTls>, Weak<Current<Server>>)>,
+    clients: Vec<(UpstreamTls, Weak<Current<Client>>)>,
+    files: Arc<Context>,
+}
+
+/// What has become of files that have changed.
+#[derive(Debug, Default)]
+pub struct Renewed {
+    /// In use from now on.
+    pub taken: BTreeSet<PathBuf>,
+    /// Why others are not, and what was loaded from them before stays in use.
+    pub refused: Vec<Diagnostic>,
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Renewable {
+    pub fn new(plan: &Plan) -> Self {
+        let chains = plan.config.listeners.iter().flat_map(|listener| &listener.filter_chains);
+        let servers = chains.zip(plan.servers.iter().flatten());
+        let clients = plan.config.clusters.iter().zip(&plan.clusters);
+        Self {
+            servers: servers
+                .filter_map(|(chain, current)| Some((chain.tls.clone()?, Arc::downgrade(current.as_ref()?))))
+                .collect(),
+            clients: clients
+                .filter_map(|(cluster, shared)| Some((cluster.tls.clone()?, Arc::downgrade(shared.tls.as_ref()?))))
+                .collect(),
+            files: plan.files.clone(),
+            needs: plan.config.needs.clone(),
+        }
+    }
+
+    /// All files.
+    pub fn files(&self) -> BTreeSet<&Path> {
+        self.files.files()
+    }
+
+    /// Loads what has changed. New handshakes see it at once, on all shards; connections that are open stay as they are.
+    pub fn renew(&mut self) -> Renewed {
+        if !self.files.is_stale() {
+            return Renewed::default();
+        }
+        let mut context = Context::after(&self.files);
+        let servers: Vec<_> = self
+            .servers
+            .iter()
+            .filter_map(|(model, current)| {
+                let current = current.upgrade()?;
+                let loaded = Server::load(model, &mut context, Some(&current.get()));
+                Some((model, current, loaded))
+            })
+            .collect();
+        let clients: Vec<_> = self
+            .clients
+            .iter()
+            .filter_map(|(model, current)| Some((model, current.upgrade()?, Client::load(model, &mut context))))
+            .collect();
+        let is_renewed = |files: Vec<&Path>| files.into_iter().any(|file| context.renewed.contains(file));
+        let mut refused = Vec::new();
+        for (model, current, loaded) in servers {
+            match loaded {
+                Ok(server) if is_renewed(model.files()) => current.replace(server),
+                Ok(_) => {}
+                Err(fault) => refused.push(fault),
+            }
+        }
+        for (model, current, loaded) in clients {
+            match loaded {
+                Ok(client) if is_renewed(model.files()) => current.replace(client),
+                Ok(_) => {}
+                Err(fault) => refused.push(fault),
+            }
+        }
+        refused.append(&mut context.refused);
+        let located = |faults: Vec<Fault>| faults.into_iter().map(|fault| located(&self.needs, fault)).collect();
+        let renewed = Renewed {
+            taken: std::mem::take(&mut context.renewed),
+            refused: located(refused),
+            warnings: located(std::mem::take(&mut context.warnings)),
+        };
+        self.files = context.finish();
+        renewed
+    }
+}
+
 /// The fault with the line of the file that it is about.
-fn located(config: &Config, fault: Fault) -> Diagnostic {
+fn located(needs: &[Need], fault: Fault) -> Diagnostic {
     let is_there = |at: &Diagnostic| (at.line, at.column) == (fault.place.line as usize, fault.place.column as usize);
-    let mut needs = config.needs.iter().filter(|need| matches!(need.what, Needed::Pem(_) | Needed::Authorities));
+    let mut needs = needs.iter().filter(|need| matches!(need.what, Needed::Pem(_) | Needed::Authorities));
     let need = needs.clone().find(|need| is_there(&need.at)).or_else(|| needs.next());
     let mut diagnostic = need.map_or_else(Diagnostic::default, |need| need.at.clone());
     diagnostic.message = fault.message;

@@ -46,6 +46,10 @@ macro_rules! with_process_statistics {
                 gauge memory_allocated;
                 /// Lines of the program log lost because standard error was not read or a write failed. Ringway's own
                 counter log_lines_lost;
+                /// Files of certificates, keys, authorities and revocation lists that had changed and are in use. Ringway's own
+                counter tls_files_renewed;
+                /// Times that such files had changed and could not be used; those before stay in use. Ringway's own
+                counter tls_files_refused;
             }
 
             /// One shard's ring and tasks: `shard.<index>.<statistic>`. Ringway's own.

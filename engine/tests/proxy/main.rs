@@ -58,5 +58,6 @@ mod timeouts;
 mod tls;
 mod tls_chains;
 mod tls_peers;
+mod tls_renewal;
 mod tls_storm;
 mod trust;

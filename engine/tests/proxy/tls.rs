@@ -37,7 +37,7 @@ pub fn curl_to(proxy: &Ringway, pki: &Pki, url: &str, more: &[&str]) -> Curl {
 }
 
 /// What openssl says about a handshake, with `input` as what it sends.
-fn s_client(address: SocketAddr, args: &[&str], input: &[u8]) -> String {
+pub fn s_client(address: SocketAddr, args: &[&str], input: &[u8]) -> String {
     let mut child = openssl(address, args);
     child.stdin.take().expect("piped").write_all(input).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
@@ -314,7 +314,6 @@ fn a_reload_takes_renewed_certificates_and_refuses_broken_ones() {
     let first = serial();
     assert_eq!(serial(), first);
     pki.issue("a", &["a.example"]);
-    assert_eq!(serial(), first, "not yet");
     assert!(proxy.reload());
     let second = serial();
     assert_ne!(second, first);

@@ -2,15 +2,17 @@
 
 use super::Facts;
 use super::certificates::is_slow;
+use super::current::Current;
 use super::failure::{self, Failure};
-use super::load::{Context, Fault, certified_key};
+use super::load::Fault;
 use super::parameters;
+use super::units::Context;
 use super::verify::EndpointVerifier;
 use crate::stats::ClusterTlsStats;
 use ringway_config::model::UpstreamTls;
 use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, Error, NamedGroup};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -46,9 +48,9 @@ impl Client {
         let mut config = match &model.certificate {
             None => builder.with_no_client_auth(),
             Some(certificate) => {
-                let key = certified_key(certificate, &provider)?;
+                let key = context.pair(certificate, &provider)?;
                 signs_slowly = is_slow(&key);
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&key))))
             }
         };
         config.resumption = Resumption::disabled();
@@ -62,29 +64,11 @@ impl Client {
     }
 }
 
-/// The one that is in force, which a reload replaces: certificates change, and the cluster stays.
-#[derive(Debug)]
-pub struct Current(Mutex<Arc<Client>>);
-
-impl Current {
-    pub fn new(client: Arc<Client>) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(client)))
-    }
-
-    pub fn replace(&self, client: Arc<Client>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = client;
-    }
-
-    pub fn get(&self) -> Arc<Client> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 type Prepared = (Arc<ClientConfig>, ServerName<'static>, bool);
 
 /// Connects one shard to one endpoint. Sessions are resumed only there.
 pub struct Connector {
-    current: Arc<Current>,
+    current: Arc<Current<Client>>,
     hostname: Option<Box<str>>,
     stats: Option<Arc<ClusterTlsStats>>,
     /// That of the client it was made for.
@@ -94,7 +78,11 @@ pub struct Connector {
 impl Connector {
     /// `hostname`: the endpoint's, if it has one; a port behind it does not count.
     /// `stats`: where handshakes count, if they do.
-    pub fn new(current: &Arc<Current>, hostname: Option<&str>, stats: Option<Arc<ClusterTlsStats>>) -> Rc<Self> {
+    pub fn new(
+        current: &Arc<Current<Client>>,
+        hostname: Option<&str>,
+        stats: Option<Arc<ClusterTlsStats>>,
+    ) -> Rc<Self> {
         let without_port = |name: &str| match name.rsplit_once(':') {
             Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => Box::from(host),
             _ => Box::from(name),

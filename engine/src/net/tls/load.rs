@@ -1,16 +1,14 @@
 //! Certificates, keys and authorities from their files, and what is wrong with them.
 
 use super::certificates::is_slow;
-use super::revocation::{self, Lists};
 use crate::ring::workers;
-use ringway_config::model::{Certificate, Crl, PemFile, Place};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use ringway_config::model::{Certificate, PemFile, Place};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 /// What is wrong with a file that the configuration names.
@@ -21,59 +19,15 @@ pub struct Fault {
     pub message: String,
 }
 
-/// What the parts of one configuration share while they are loaded: authorities take long to parse and much memory.
-#[derive(Default)]
-pub struct Context {
-    authorities: HashMap<PathBuf, Arc<RootCertStore>>,
-    /// By their file and that of the authorities.
-    revoked: HashMap<(PathBuf, PathBuf), Arc<Lists>>,
-    /// What is wrong and prevents nothing.
-    pub warnings: Vec<Fault>,
-}
-
-impl Context {
-    /// The authorities in a file.
-    pub(super) fn authorities(&mut self, file: &PemFile) -> Result<Arc<RootCertStore>, Fault> {
-        if let Some(store) = self.authorities.get(&file.path) {
-            return Ok(store.clone());
-        }
-        let mut store = RootCertStore::empty();
-        for certificate in chain(file)? {
-            store.add(certificate).map_err(|error| {
-                fault(file, format!("a certificate in {} cannot be an authority: {error}", file.path.display()))
-            })?;
-        }
-        let store = Arc::new(store);
-        self.authorities.insert(file.path.clone(), store.clone());
-        Ok(store)
+/// The authorities in a file.
+pub(super) fn authorities(file: &PemFile) -> Result<Arc<RootCertStore>, Fault> {
+    let mut store = RootCertStore::empty();
+    for certificate in chain(file)? {
+        store.add(certificate).map_err(|error| {
+            fault(file, format!("a certificate in {} cannot be an authority: {error}", file.path.display()))
+        })?;
     }
-
-    /// What the authorities in `ca` have revoked.
-    pub(super) fn revoked(
-        &mut self,
-        crl: &Crl,
-        ca: &PemFile,
-        algorithms: &WebPkiSupportedAlgorithms,
-    ) -> Result<Arc<Lists>, Fault> {
-        let key = (crl.file.path.clone(), ca.path.clone());
-        if let Some(lists) = self.revoked.get(&key) {
-            return Ok(lists.clone());
-        }
-        let lists = revocation::load(&crl.file, ca, algorithms)?;
-        if let Some(at) = lists.expired(UnixTime::now()) {
-            let (path, consequence) = (
-                crl.file.path.display(),
-                match crl.allows_expired {
-                    true => "it is used nevertheless (allow_expired_crl)",
-                    false => "the certificates that it is about are refused",
-                },
-            );
-            let message = format!("revocation list {} in {path} is out of date: {consequence}", at + 1);
-            self.warnings.push(fault(&crl.file, message));
-        }
-        self.revoked.insert(key, lists.clone());
-        Ok(lists)
-    }
+    Ok(Arc::new(store))
 }
 
 /// Those that the system trusts: SSL_CERT_FILE and SSL_CERT_DIR, or where the system keeps them. Loaded once.

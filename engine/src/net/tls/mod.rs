@@ -12,6 +12,7 @@ mod certificates;
 mod client;
 pub mod client_hello;
 mod crl;
+mod current;
 mod der;
 mod failure;
 mod handshake;
@@ -26,16 +27,19 @@ mod session;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod units;
 mod verify;
 
-pub use client::{Client, Connector, Current};
+pub use client::{Client, Connector};
+pub use current::Current;
 pub use failure::{Failure, FailureKind, count};
 pub use handshake::{accept, connect, refuse_name, refuse_plain};
 pub use handshakes::Handshakes;
 pub use identity::{Identity, Names, Peer, encode_pem};
-pub use load::{Context, Fault};
+pub use load::Fault;
 pub use server::Server;
 pub use stream::TlsStream;
+pub use units::Context;
 
 use rustls::{HandshakeKind, ProtocolVersion};
 use session::Session;

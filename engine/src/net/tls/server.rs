@@ -1,12 +1,12 @@
 //! What a filter chain shows its clients and asks of them.
 
 use super::certificates::{Certificates, is_slow};
-use super::load::{Context, Fault, certified_key};
+use super::load::Fault;
 use super::parameters;
+use super::units::Context;
 use super::verify::ClientVerifier;
 use ringway_config::model::{Certificate, DownstreamTls};
 use rustls::ServerConfig;
-use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
@@ -37,8 +37,8 @@ impl Server {
         let provider = parameters::provider(&model.parameters);
         let mut certificates = Certificates::default();
         for certificate in &model.certificates {
-            let (key, names) = named_key(certificate, &provider)?;
-            certificates.add(&Arc::new(key), names);
+            let key = context.pair(certificate, &provider)?;
+            certificates.add(&key, names(&key, certificate)?);
         }
         let certificates = Arc::new(certificates);
         // Where a file of this table is named.
@@ -108,9 +108,8 @@ impl Server {
     }
 }
 
-/// A certificate's key, and the names that it is for.
-fn named_key(certificate: &Certificate, provider: &CryptoProvider) -> Result<(CertifiedKey, Vec<String>), Fault> {
-    let key = certified_key(certificate, provider)?;
+/// The names that a certificate is for.
+fn names(key: &CertifiedKey, certificate: &Certificate) -> Result<Vec<String>, Fault> {
     let unreadable = |error: String| {
         let message = format!("the certificate in {} cannot be read: {error}", certificate.chain.path.display());
         Fault { place: certificate.chain.place, message }
@@ -130,5 +129,5 @@ fn named_key(certificate: &Certificate, provider: &CryptoProvider) -> Result<(Ce
         let common = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok());
         names.extend(common.map(str::to_owned));
     }
-    Ok((key, names))
+    Ok(names)
 }

@@ -1,9 +1,10 @@
 //! What a peer's certificate must be: issued by an authority, for a name, one of a list. Chains are verified by webpki, and
 //! that the peer has the key of its certificate is verified in every case.
 
-use super::load::{Context, Fault, system_authorities};
+use super::load::{Fault, system_authorities};
 use super::names::{alternative_names, matches};
 use super::revocation::Revocation;
+use super::units::Context;
 use aws_lc_rs::digest::{SHA256, digest};
 use ringway_config::model::{Place, Sha256, SubjectAltName, Validation};
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
@@ -71,19 +72,19 @@ impl Checks {
         context: &mut Context,
         system: Option<Place>,
     ) -> Result<Self, Fault> {
-        let authorities = match (&model.ca, system) {
-            (Some(file), _) => Some(context.authorities(file)?),
-            (None, Some(place)) if !model.has_pins() && !model.accept_untrusted => Some(system_authorities(place)?),
-            (None, _) => None,
-        };
         let algorithms = provider.signature_verification_algorithms;
-        let revocation = match (&model.crl, &model.ca) {
-            (Some(crl), Some(ca)) => {
-                let lists = context.revoked(crl, ca, &algorithms)?;
-                Some(Revocation::new(lists, crl.only_leaf, crl.allows_expired))
+        let (authorities, revoked) = match (&model.ca, system) {
+            (Some(file), _) => {
+                let trusted = context.trusted(file, model.crl.as_ref(), &algorithms)?;
+                (Some(trusted.authorities.clone()), trusted.revoked.clone())
             }
-            _ => None,
+            (None, Some(place)) if !model.has_pins() && !model.accept_untrusted => {
+                (Some(system_authorities(place)?), None)
+            }
+            (None, _) => (None, None),
         };
+        let revocation = model.crl.as_ref().zip(revoked);
+        let revocation = revocation.map(|(crl, lists)| Revocation::new(lists, crl.only_leaf, crl.allows_expired));
         Ok(Self {
             algorithms,
             authorities,

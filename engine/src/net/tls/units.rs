@@ -1,0 +1,174 @@
+//! What was loaded from files, in units that change together or not at all: a certificate with its key, and authorities with
+//! what they have revoked.
+
+use super::load::{self, Fault, certified_key, fault};
+use super::revocation::{self, Lists};
+use ringway_config::model::{Certificate, Crl, PemFile};
+use rustls::RootCertStore;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::pki_types::UnixTime;
+use rustls::sign::CertifiedKey;
+use std::collections::{BTreeSet, HashMap};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The files of a unit.
+type Files = (PathBuf, Option<PathBuf>);
+type Units<T> = HashMap<Files, Unit<T>>;
+
+struct Unit<T> {
+    value: Arc<T>,
+    stamp: Stamp,
+}
+
+/// What shows that a file is another one, or has been written. That of a symbolic link is that of its target.
+type Stamp = [Option<[i64; 6]>; 2];
+
+/// Authorities, and what they have revoked.
+pub(super) struct Trusted {
+    pub authorities: Arc<RootCertStore>,
+    pub revoked: Option<Arc<Lists>>,
+}
+
+/// What the parts of one configuration share: it takes long to parse and much memory.
+#[derive(Default)]
+pub struct Context {
+    pairs: Units<CertifiedKey>,
+    trusted: Units<Trusted>,
+    /// The authorities of each file, for units that differ in what is revoked.
+    authorities: HashMap<PathBuf, (Stamp, Arc<RootCertStore>)>,
+    /// What is in force: a unit that has not changed, or cannot be used, is taken from there.
+    before: Option<Arc<Self>>,
+    /// Files of units that were loaded because they had changed.
+    pub renewed: BTreeSet<PathBuf>,
+    /// Why other ones that had changed were not.
+    pub refused: Vec<Fault>,
+    /// What is wrong and prevents nothing.
+    pub warnings: Vec<Fault>,
+}
+
+impl Context {
+    /// For what has changed since `before`.
+    pub fn after(before: &Arc<Self>) -> Self {
+        Self { before: Some(before.clone()), ..Self::default() }
+    }
+
+    /// Ready to be what is in force.
+    pub fn finish(mut self) -> Arc<Self> {
+        self.before = None;
+        Arc::new(self)
+    }
+
+    /// Whether a file has changed since it was loaded.
+    pub fn is_stale(&self) -> bool {
+        fn is_stale<T>(units: &Units<T>) -> bool {
+            units.iter().any(|(files, unit)| stamp(files) != unit.stamp)
+        }
+        is_stale(&self.pairs) || is_stale(&self.trusted)
+    }
+
+    /// All files.
+    pub fn files(&self) -> BTreeSet<&Path> {
+        let files = self.pairs.keys().chain(self.trusted.keys());
+        files.flat_map(|(first, second)| [Some(first), second.as_ref()]).flatten().map(PathBuf::as_path).collect()
+    }
+
+    /// A certificate with its key.
+    pub(super) fn pair(
+        &mut self,
+        certificate: &Certificate,
+        provider: &CryptoProvider,
+    ) -> Result<Arc<CertifiedKey>, Fault> {
+        let files = (certificate.chain.path.clone(), Some(certificate.key.path.clone()));
+        let before = self.before.as_deref().map(|before| &before.pairs);
+        take(&mut self.pairs, before, files, &mut self.renewed, &mut self.refused, || {
+            certified_key(certificate, provider)
+        })
+    }
+
+    /// The authorities in a file, and what they have revoked.
+    pub(super) fn trusted(
+        &mut self,
+        ca: &PemFile,
+        crl: Option<&Crl>,
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<Arc<Trusted>, Fault> {
+        let files = (ca.path.clone(), crl.map(|crl| crl.file.path.clone()));
+        let before = self.before.as_deref().map(|before| &before.trusted);
+        let (authorities, warnings) = (&mut self.authorities, &mut self.warnings);
+        take(&mut self.trusted, before, files, &mut self.renewed, &mut self.refused, || {
+            let stamp = stamp(&(ca.path.clone(), None));
+            let store = match authorities.get(&ca.path) {
+                Some((of, store)) if *of == stamp => store.clone(),
+                _ => load::authorities(ca)?,
+            };
+            authorities.insert(ca.path.clone(), (stamp, store.clone()));
+            let revoked = crl.map(|crl| revoked(crl, ca, algorithms, warnings)).transpose()?;
+            Ok(Trusted { authorities: store, revoked })
+        })
+    }
+}
+
+/// The unit that is there, is still good, or can be loaded; or else the one before.
+fn take<T>(
+    units: &mut Units<T>,
+    before: Option<&Units<T>>,
+    files: Files,
+    renewed: &mut BTreeSet<PathBuf>,
+    refused: &mut Vec<Fault>,
+    load: impl FnOnce() -> Result<T, Fault>,
+) -> Result<Arc<T>, Fault> {
+    if let Some(unit) = units.get(&files) {
+        return Ok(unit.value.clone());
+    }
+    // Before the files are read: what is written from now on is a change.
+    let stamp = stamp(&files);
+    let old = before.and_then(|before| before.get(&files));
+    let value = match old {
+        Some(old) if old.stamp == stamp => old.value.clone(),
+        Some(old) => match load() {
+            Ok(value) => {
+                renewed.extend([Some(&files.0), files.1.as_ref()].into_iter().flatten().cloned());
+                Arc::new(value)
+            }
+            Err(fault) => {
+                refused.push(fault);
+                old.value.clone()
+            }
+        },
+        None => Arc::new(load()?),
+    };
+    units.insert(files, Unit { value: value.clone(), stamp });
+    Ok(value)
+}
+
+fn stamp((first, second): &Files) -> Stamp {
+    let of = |path: &Path| {
+        let data = std::fs::metadata(path).ok()?;
+        let numbers = [data.dev(), data.ino(), data.size()].map(u64::cast_signed);
+        let [dev, ino, size] = numbers;
+        Some([dev, ino, size, data.mtime(), data.mtime_nsec(), data.ctime_nsec()])
+    };
+    [of(first), second.as_deref().and_then(of)]
+}
+
+/// What the authorities in `ca` have revoked.
+fn revoked(
+    crl: &Crl,
+    ca: &PemFile,
+    algorithms: &WebPkiSupportedAlgorithms,
+    warnings: &mut Vec<Fault>,
+) -> Result<Arc<Lists>, Fault> {
+    let lists = revocation::load(&crl.file, ca, algorithms)?;
+    if let Some(at) = lists.expired(UnixTime::now()) {
+        let path = crl.file.path.display();
+        let consequence = match crl.allows_expired {
+            true => "it is used nevertheless (allow_expired_crl)",
+            false => "the certificates that it is about are refused",
+        };
+        let message = format!("revocation list {} in {path} is out of date: {consequence}", at + 1);
+        warnings.push(fault(&crl.file, message));
+    }
+    Ok(lists)
+}

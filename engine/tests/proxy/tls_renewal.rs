@@ -1,0 +1,153 @@
+//! Files of TLS that change while the proxy runs.
+
+use super::support::{Client, Pki, Ringway, Setup, eventually};
+use super::tls::{curl_to, egress, front, hello, openssl, s_client, secure_origin};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+/// The certificate that a new connection gets.
+fn shown(proxy: &Ringway) -> String {
+    let text = s_client(proxy.address(0), &["-servername", "a.example", "-showcerts"], b"");
+    let start = text.find("-----BEGIN CERTIFICATE-----").expect("a certificate");
+    text[start..text[start..].find("-----END").expect("its end") + start].to_owned()
+}
+
+fn renewed(proxy: &Ringway) -> i64 {
+    proxy.stat("server.tls_files_renewed")
+}
+
+/// As Kubernetes mounts a secret: `tls.crt` is a link through `..data`, and a new version changes that one.
+#[test]
+fn a_link_that_is_swapped_renews_what_is_behind_it() {
+    let origin = hello();
+    let setup = Setup::new(&format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+tls = {{ certificate = "mount/tls.crt", key = "mount/tls.key" }}
+http.routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
+[[clusters]]
+name = "app"
+endpoints = ["{}"]
+"#,
+        origin.address
+    ));
+    let pki = Pki::new(setup.dir());
+    let mount = setup.dir().join("mount");
+    let version = |name: &str| {
+        let to = mount.join(name);
+        fs::create_dir_all(&to).expect("made");
+        pki.issue("a", &["a.example"]);
+        fs::rename(pki.path("a.pem"), to.join("tls.crt")).expect("moved");
+        fs::rename(pki.path("a.key"), to.join("tls.key")).expect("moved");
+        symlink(name, mount.join("..new")).expect("linked");
+        fs::rename(mount.join("..new"), mount.join("..data")).expect("swapped");
+    };
+    version("..1");
+    symlink("..data/tls.crt", mount.join("tls.crt")).expect("linked");
+    symlink("..data/tls.key", mount.join("tls.key")).expect("linked");
+    let proxy = setup.start();
+    let first = shown(&proxy);
+    let mut open = openssl(proxy.address(0), &["-servername", "a.example", "-quiet"]);
+    let (mut to, from) = (open.stdin.take().expect("piped"), open.stdout.take().expect("piped"));
+    let mut from = BufReader::new(from);
+    let mut ask = || {
+        to.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").expect("it reads");
+        let mut line = String::new();
+        while !line.ends_with("https") {
+            line.clear();
+            let buffered = from.fill_buf().expect("it answers");
+            assert!(!buffered.is_empty(), "the connection is open");
+            line.push_str(&String::from_utf8_lossy(buffered));
+            let used = buffered.len();
+            from.consume(used);
+        }
+    };
+    ask();
+    for (name, so_far) in [("..2", 2), ("..3", 4)] {
+        version(name);
+        eventually("both files are in use", || renewed(&proxy) == so_far);
+        assert_ne!(shown(&proxy), first);
+        ask();
+    }
+    proxy.wait_for_log("renewed: new connections use these files");
+    assert_eq!(proxy.stat("server.tls_files_refused"), 0);
+    // With -quiet, the end of its input does not end it.
+    open.kill().expect("it runs");
+    open.wait().expect("it ends");
+}
+
+/// A pair changes together or not at all, and holds back nothing else.
+#[test]
+fn half_of_a_pair_is_refused_and_the_rest_is_taken() {
+    let origin = hello();
+    let (proxy, pki) = front(origin.address, ", client_certificate = { ca = \"ca.pem\" }", "");
+    let other = tempfile::tempdir().expect("a directory");
+    let strangers = Pki::new(other.path());
+    strangers.issue("s", &["s.example"]);
+    let get = |from: &Pki, name: &str| {
+        let (cert, key) = (from.path(&format!("{name}.pem")), from.path(&format!("{name}.key")));
+        curl_to(&proxy, &pki, "https://a.example/", &["-k", "--cert", &cert, "--key", &key]).status
+    };
+    assert_eq!((get(&pki, "client"), get(&strangers, "s")), (200, 0));
+    let first = shown(&proxy);
+    pki.issue("new", &["a.example"]);
+    fs::copy(pki.path("new.pem"), pki.path("a.pem")).expect("copied");
+    eventually("the half is refused", || proxy.stat("server.tls_files_refused") > 0);
+    proxy.wait_for_log("not renewed, what was there before stays in use: ");
+    assert_eq!(shown(&proxy), first, "the old one stays in use");
+    fs::copy(strangers.path("ca.pem"), pki.path("ca.pem")).expect("copied");
+    eventually("other authorities count", || (get(&pki, "client"), get(&strangers, "s")) == (0, 200));
+    assert_eq!(shown(&proxy), first);
+    fs::copy(pki.path("new.key"), pki.path("a.key")).expect("copied");
+    eventually("the other half has come", || shown(&proxy) != first);
+}
+
+#[test]
+fn a_cluster_takes_renewed_authorities() {
+    let setup = Setup::new("");
+    let pki = Pki::new(setup.dir());
+    pki.issue("origin", &["origin.example"]);
+    let other = tempfile::tempdir().expect("a directory");
+    let strangers = Pki::new(other.path());
+    fs::copy(strangers.path("ca.pem"), pki.path("trusted.pem")).expect("copied");
+    let origin = secure_origin(&pki, "");
+    let proxy = egress(setup, origin.address, &["ca = \"trusted.pem\", sni = \"origin.example\""]);
+    let status = || Client::open(proxy.address(0)).get("/").status();
+    assert_eq!(status(), 503);
+    fs::copy(pki.path("ca.pem"), pki.path("trusted.pem")).expect("copied");
+    eventually("the endpoint is trusted", || status() == 200);
+}
+
+#[test]
+fn renewals_under_load_lose_nothing() {
+    let origin = hello();
+    let (proxy, pki) = front(origin.address, "", "");
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let asking = threads.spawn(|| {
+            let mut asked = 0;
+            while !ended.load(SeqCst) {
+                let answer = curl_to(&proxy, &pki, "https://a.example/", &[]);
+                assert_eq!(answer.status, 200, "{answer:?}");
+                asked += 1;
+            }
+            asked
+        });
+        let mut last = shown(&proxy);
+        for _ in 0..renewals() {
+            pki.issue("a", &["a.example"]);
+            eventually("another certificate is shown", || shown(&proxy) != last);
+            last = shown(&proxy);
+        }
+        ended.store(true, SeqCst);
+        assert!(asking.join().expect("all went well") > 0);
+    });
+}
+
+/// How many; RINGWAY_RENEWALS=100 for the long run.
+fn renewals() -> u32 {
+    std::env::var("RINGWAY_RENEWALS").map_or(5, |value| value.parse().expect("a number"))
+}
