@@ -91,7 +91,10 @@ const TOPICS: &[(&str, &[(&str, &str)])] = &[
     ("Rate limits", &[(FILTERS, "local_ratelimit")]),
     ("Redirects", &[(ROUTE, "redirect"), (FORWARD, "internal_redirect_policy")]),
     ("Retries, hedging", &[(FORWARD, "retry_policy"), (HOST, "retry_policy"), (FORWARD, "hedge_on_per_try_timeout")]),
-    ("Sites by name", &[(HTTP, "virtual_hosts"), (HOST, "domains")]),
+    (
+        "Sites by name",
+        &[(HTTP, "virtual_hosts"), (HOST, "domains"), ("listeners[].filter_chains[].match", "server_names")],
+    ),
     ("Sticky sessions", &[(FORWARD, "hash_policy"), (CLUSTER, "lb_policy"), (CLUSTER, "ring_hash")]),
     (
         "Timeouts",

@@ -236,6 +236,26 @@ fn a_second_first_message_belongs_to_the_handshake() {
     assert_eq!(proxy.stat("listener.main.ssl.curves.P-384") + proxy.stat("listener.main.ssl.curves.X25519"), 1);
 }
 
+/// A handshake that is not made here: the chain reads it as HTTP, and its log says which name it asks for.
+#[test]
+fn a_chain_without_tls_still_knows_the_name() {
+    let proxy = Ringway::start(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+[[listeners.filter_chains]]
+match = { server_names = ["*.example"] }
+[listeners.filter_chains.http]
+routes = [{ match = { prefix = "/" }, direct_response = { status = 200 } }]
+access_log = [{ path = "DIR/log", format = "%RESPONSE_CODE% %REQUESTED_SERVER_NAME% %DOWNSTREAM_TLS_VERSION%" }]
+"#,
+    );
+    let mut client = Client::open(proxy.address(0));
+    client.send(include_bytes!("../../fuzz/corpus/client_hello/openssl"));
+    assert_eq!(client.response().status(), 400);
+    assert_eq!(proxy.log_lines("log", 1), ["400 a.example -"]);
+}
+
 #[test]
 fn a_reload_brings_chains_by_name_to_a_listener_without() {
     let plain = "[[listeners]]\naddress = \"127.0.0.1:0\"\nstat_prefix = \"main\"\n\
