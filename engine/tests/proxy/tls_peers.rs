@@ -184,3 +184,72 @@ endpoints = ["{}"]
     assert_eq!(get("/", None).0, 404);
     assert_eq!(get("/open", None), (200, "none".into()));
 }
+
+#[test]
+fn logs_tell_of_both_certificates_and_of_the_endpoints_connection() {
+    let setup = Setup::new("");
+    let pki = Pki::new(setup.dir());
+    pki.issue("a", &["a.example", "spiffe://mesh/front"]);
+    pki.issue("client", &["client.example", "10.9.8.7", "spiffe://mesh/client"]);
+    pki.issue("origin", &["origin.example"]);
+    let origin = secure_origin(&pki, "");
+    let of_peer = ["SUBJECT", "ISSUER", "SERIAL", "FINGERPRINT_256", "FINGERPRINT_1", "URI_SAN", "DNS_SAN", "IP_SAN"];
+    let format = of_peer.map(|name| format!("%DOWNSTREAM_PEER_{name}%")).join("|");
+    let config = format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+stat_prefix = "main"
+tls = {{ certificate = "a.pem", key = "a.key", client_certificate = {{ ca = "ca.pem", required = false }} }}
+[listeners.http]
+access_log = [
+  {{ path = "DIR/peer", format = "{format}" }},
+  {{ path = "DIR/cert", format = "%DOWNSTREAM_PEER_CERT%" }},
+  {{ path = "DIR/rest", format = "%DOWNSTREAM_LOCAL_URI_SAN%|%DOWNSTREAM_LOCAL_DNS_SAN%|%UPSTREAM_TLS_VERSION%|%UPSTREAM_TLS_CIPHER%|%UPSTREAM_SERVER_NAME%|%UPSTREAM_PEER_DNS_SAN%|%UPSTREAM_PEER_FINGERPRINT_256%|%UPSTREAM_PEER_FINGERPRINT_1%" }},
+]
+routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
+[[clusters]]
+name = "app"
+endpoints = ["{}"]
+tls = {{ sni = "origin.example", ca = "ca.pem" }}
+"#,
+        origin.address
+    );
+    let proxy = setup.replace_config(&config).runtime("access_log_flush_interval = \"5ms\"").start();
+    let (cert, key) = (pki.path("client.pem"), pki.path("client.key"));
+    for args in [&["--cert", &cert, "--key", &key][..], &[]] {
+        assert_eq!(curl_to(&proxy, &pki, "https://a.example/", args).status, 200);
+    }
+    let x509 = |args: &[&str]| {
+        let mut openssl = program("openssl");
+        let text = must_run(openssl.args(["x509", "-noout", "-nameopt", "RFC2253", "-in", &cert]).args(args));
+        let value = text.trim().split_once('=').expect("a value").1;
+        value.to_owned()
+    };
+    let hash = |name: &str| x509(&["-fingerprint", name]).replace(':', "").to_lowercase();
+    let expected = [
+        x509(&["-subject"]),
+        x509(&["-issuer"]),
+        x509(&["-serial"]).to_lowercase(),
+        hash("-sha256"),
+        hash("-sha1"),
+        "spiffe://mesh/client".into(),
+        "client.example".into(),
+        "10.9.8.7".into(),
+    ];
+    assert_eq!(proxy.log_lines("peer", 2), [expected.join("|"), "-|-|-|-|-|-|-|-".into()]);
+    let pem = std::fs::read_to_string(&cert).expect("it can be read").replace("\r\n", "\n");
+    let lines = proxy.log_lines("cert", 2);
+    let shown =
+        lines[0].replace("%0A", "\n").replace("%20", " ").replace("%2B", "+").replace("%2F", "/").replace("%3D", "=");
+    assert_eq!((shown, &*lines[1]), (pem, "-"));
+    let rest = proxy.log_lines("rest", 2);
+    let of_origin = ["-sha256", "-sha1"].map(|name| {
+        let hash = hash_by_openssl(&pki, "origin.pem", &format!("openssl x509 -in PEM -noout -fingerprint {name}"));
+        hash.replace(':', "").to_lowercase()
+    });
+    let [sha256, sha1] = of_origin;
+    let expected = format!("TLSv1.3|TLS_AES_128_GCM_SHA256|origin.example|origin.example|{sha256}|{sha1}");
+    assert_eq!(rest[0], format!("spiffe://mesh/front|a.example|{expected}"));
+    assert_eq!(rest[0], rest[1]);
+}
