@@ -181,6 +181,11 @@ impl<'t> Problems<'t> {
         self.text
     }
 
+    /// The value at `origin` as the file has it.
+    pub fn written(&self, origin: &Origin) -> &'t str {
+        self.text.get(origin.span.clone()).unwrap_or_default()
+    }
+
     /// Takes out the warnings.
     pub fn take_warnings(&mut self) -> Vec<Problem> {
         std::mem::take(&mut self.warnings)
@@ -224,7 +229,7 @@ impl<'t> Problems<'t> {
     /// A problem with the bytes `part` of the string `value` at `origin`, or with the whole string if it has escapes.
     pub fn within(&self, origin: &Origin, value: &str, part: Range<usize>, message: impl Into<String>) -> Problem {
         let mut problem = Problem::at(origin, message);
-        let written = self.text.get(origin.span.clone()).unwrap_or_default();
+        let written = self.written(origin);
         let quotes = written.len().saturating_sub(value.len()) / 2;
         if quotes > 0 && written.get(quotes..quotes + value.len()) == Some(value) {
             let start = origin.span.start + quotes;

@@ -188,6 +188,31 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("plugins", "they are http_filters, in `http`"),
     ("entrypoints", "they are called [[listeners]]"),
     ("workers", "it is called shards"),
+    (
+        "http-request",
+        "deny is a route with direct_response = { status = 403 }, redirect one with redirect = { ... }, set-header is \
+         request_headers_to_add",
+    ),
+    ("http-response", "set-header is response_headers_to_add, del-header response_headers_to_remove"),
+    (
+        "stick-table",
+        "stickiness needs no table: lb_policy = \"ring_hash\" in [[clusters]] and a hash_policy in the route; rates of \
+         clients are bounded by the filter `local_ratelimit`",
+    ),
+    ("stick", "write lb_policy = \"ring_hash\" in [[clusters]], and a hash_policy in the route"),
+    ("tcp-check", "write health_checks = [{ tcp = {} }], in [[clusters]]"),
+    ("http-check", "write health_checks = [{ http = { path = \"/healthz\" } }], in [[clusters]]"),
+    ("send-proxy", "the PROXY protocol is not supported yet"),
+    ("send-proxy-v2", "the PROXY protocol is not supported yet"),
+    ("accept-proxy", "the PROXY protocol is not supported yet"),
+    ("hash-type", "leave it out: \"ring_hash\" and \"maglev\" of lb_policy are consistent"),
+    ("observe", "see outlier_detection, in [[clusters]]: outlier_detection = { consecutive_5xx = 5 }"),
+    ("stats", "statistics are at the admin address: [admin] with address = \"127.0.0.1:9901\""),
+    (
+        "monitor-uri",
+        "write a route with direct_response = { status = 200 } and match = { path = \"/healthz\" }; [admin] has /ready",
+    ),
+    ("default-server", "write what holds for all servers in the cluster"),
 ];
 
 /// HTTP filters of Envoy that do not exist here yet.

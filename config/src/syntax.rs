@@ -6,8 +6,8 @@ mod statements;
 use std::collections::HashSet;
 
 use crate::diagnostic::Problem;
-pub use quotes::quoted;
-use quotes::{straight_quotes, string_around, without_escapes};
+use quotes::{as_it_stands, straight_quotes, string_around};
+pub use quotes::{escape_hint, quoted};
 pub use statements::{Kind, Statement, statements};
 
 /// The parser's errors without consequential ones: the first of each line, and none after a bracket that is not closed.
@@ -28,7 +28,10 @@ pub fn problems(text: &str, errors: &[toml::de::Error]) -> Vec<Problem> {
             problems.push(problem.earlier_at(conflict.earlier).hint(Some(conflict.hint)));
             continue;
         }
-        if message.starts_with("missing comma") && begins_statement(text, start) {
+        if ["missing comma", "missing key"].iter().any(|it| message.starts_with(it))
+            && begins_statement(text, start)
+            && !statements::is_closed(text, start)
+        {
             problems.push(problem.hint(Some("a bracket above this line is not closed: it lacks its ] or }")));
             break;
         }
@@ -94,13 +97,10 @@ fn hint(message: &str, text: &str, at: usize) -> Option<String> {
             _ => format!("write a comma before {:?}", rest.split([' ', '=', ',']).next().unwrap_or_default()),
         });
     }
-    if message.starts_with("missing escaped value") || message.contains("escape") {
+    // After `\x`, `\u` and `\U` come digits.
+    if message.contains("escape") || message.contains("unicode") {
         let instead = match string_around(text, line_start, at) {
-            Some(written) => {
-                let meant = quoted(&without_escapes(written));
-                let how = if meant.starts_with('\'') { "write the string in single quotes:" } else { "write" };
-                format!("{how} {meant}")
-            }
+            Some(written) => as_it_stands(written),
             None => "write `\\\\` for each, or put the text between ''' and '''".into(),
         };
         return Some(format!("in double quotes `\\` begins an escape: {instead}"));
@@ -120,14 +120,43 @@ fn hint(message: &str, text: &str, at: usize) -> Option<String> {
     if message.contains("string") && message.contains("expected `\"`") {
         return Some("the string is not closed in its line".into());
     }
+    if (message.starts_with("invalid mantissa") || message.starts_with("invalid fraction"))
+        && let word = word_at(text, line_start, at)
+        && let Some(number) = with_digits(word)
+    {
+        return Some(format!("a number has digits on both sides of its point: write {number}"));
+    }
     let is_bare =
         ["invalid float", "invalid integer", "invalid number", "invalid date", "invalid time", "string values"];
     if is_bare.iter().any(|start| message.starts_with(start)) || message.contains("datetime") {
-        let is_end = |c: char| c.is_whitespace() || "=,[]{}\"'#".contains(c);
-        let from = text[line_start..at].rfind(is_end).map_or(line_start, |found| line_start + found);
-        let word = text[from..].trim_start_matches(is_end);
-        let word = word.split(is_end).next().unwrap_or_default();
+        let word = word_at(text, line_start, at);
         return (!word.is_empty()).then(|| format!("write strings in quotes: {word:?}"));
     }
     None
+}
+
+/// The word around the byte `at`, without quotes.
+fn word_at(text: &str, line_start: usize, at: usize) -> &str {
+    let is_end = |c: char| c.is_whitespace() || "=,[]{}\"'#".contains(c);
+    let from = text[line_start..at].rfind(is_end).map_or(line_start, |found| line_start + found);
+    let word = text[from..].trim_start_matches(is_end);
+    word.split(is_end).next().unwrap_or_default()
+}
+
+/// The number with a digit before and behind its point, in quotes if it has a unit: `.25` is 0.25, `.5s` is "0.5s".
+fn with_digits(word: &str) -> Option<String> {
+    let (sign, number) = match word.strip_prefix(['-', '+']) {
+        Some(number) => (&word[..1], number),
+        None => ("", word),
+    };
+    let (whole, rest) = number.split_once('.')?;
+    let length = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (part, unit) = rest.split_at(length);
+    let is_number = whole.bytes().all(|byte| byte.is_ascii_digit()) && whole.len() + part.len() > 0;
+    if !is_number || !unit.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return None;
+    }
+    let or_zero = |digits: &str| if digits.is_empty() { "0".to_owned() } else { digits.to_owned() };
+    let number = format!("{sign}{}.{}{unit}", or_zero(whole), or_zero(part));
+    Some(if unit.is_empty() { number } else { format!("{number:?}") })
 }

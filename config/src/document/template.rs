@@ -1,7 +1,7 @@
 //! URI templates that match paths, and paths that are built of their variables.
 
 use crate::model::{Pattern, TemplatePiece, UriTemplate};
-use crate::reader::{FromText, Refusal, Shape, compile, holds};
+use crate::reader::{FromText, Refusal, Shape, compile, holds, not_from_root};
 
 /// Envoy: UriTemplateMatchConfig.path_template, and the limits of its parser.
 const TEMPLATE_LENGTH_MAX: usize = 256;
@@ -29,8 +29,7 @@ impl FromText for Template {
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
         if !text.starts_with('/') {
-            let refusal = Refusal::new(format!("{text:?} does not start with '/'"));
-            return Err(refusal.instead("did you mean {}?", [format!("/{text}")]));
+            return Err(not_from_root(text));
         }
         if text.len() > TEMPLATE_LENGTH_MAX {
             return Err(Refusal::new(format!("a template has at most {TEMPLATE_LENGTH_MAX} characters")));
@@ -183,7 +182,7 @@ impl FromText for TemplateRewrite {
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
         if !text.starts_with('/') {
-            return Err(Refusal::new(format!("{text:?} does not start with '/'")));
+            return Err(not_from_root(text));
         }
         if text.contains("//") {
             return Err(Refusal::new("two slashes follow each other"));

@@ -23,6 +23,8 @@ const RETRY: &str = "listeners[].http.virtual_hosts[].routes[].route.retry_polic
 const INTERNAL_REDIRECT: &str = "listeners[].http.virtual_hosts[].routes[].route.internal_redirect_policy";
 
 pub const COMPRESSION: &str = "compression is a filter of `http`: http_filters = [{ compressor = { ... } }]";
+const COMPRESSOR: &str =
+    "compression is the filter `compressor`: { compressor = { compressor_library = [{ gzip = {} }] } }";
 const REMOTE_IP: &str = "it is called remote_ip, a list of ranges: remote_ip = [\"10.0.0.0/8\"]";
 const DIRECT_REMOTE_IP: &str = "it is called direct_remote_ip, a list of ranges: direct_remote_ip = [\"10.0.0.0/8\"]";
 const ALLOW: &str = "write a route with direct_response = { status = 403 } and match = { prefix = \"/\", remote_ip = \
@@ -34,7 +36,11 @@ const DENY: &str =
 pub const PLACED: &[(&str, &str, &str)] = &[
     (LISTENER, "tcp", "TCP proxying is not supported yet: only http"),
     (LISTENER, "filters", "write the HTTP settings directly: http = { ... }"),
-    (LISTENER, "mode", "it is called socket_mode"),
+    (
+        LISTENER,
+        "mode",
+        "the mode of a Unix socket is socket_mode; a mode of HAProxy needs no key, since listeners speak HTTP",
+    ),
     (LISTENER, "user", "it is called socket_user"),
     (LISTENER, "uid", "it is called socket_user"),
     (LISTENER, "group", "it is called socket_group"),
@@ -61,6 +67,11 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     (CHAIN, "tcp", "TCP proxying is not supported yet: only http"),
     (CHAIN, "filters", "write the HTTP settings directly: http = { ... }"),
     (HTTP, "tls", "it belongs next to `http`, in the listener or the filter chain"),
+    (FILTERS, "gzip", COMPRESSOR),
+    (FILTERS, "brotli", COMPRESSOR),
+    (FILTERS, "zstd", COMPRESSOR),
+    (FILTERS, "compression", COMPRESSOR),
+    (FILTERS, "compress", COMPRESSOR),
     (FILTERS, "name", "a filter is a table with its name as key: { fault = { ... } }"),
     (HTTP, "filters", "it is called http_filters: http_filters = [{ fault = { ... } }]"),
     (

@@ -78,22 +78,6 @@ pub enum CommandOperator {
     UpstreamConnectionId,
     /// Of the connection with the client.
     DownstreamTls(TlsFact),
-    Certificate {
-        of: Holder,
-        fact: CertificateFact,
-    },
-    /// The certificate itself, as PEM, percent-encoded.
-    CertificatePem {
-        of: Holder,
-        max_length: Option<usize>,
-    },
-    CertificateTime {
-        of: Holder,
-        end: ValidityEnd,
-        format: TimeFormat,
-    },
-    /// Of the connection with the endpoint.
-    UpstreamTls(TlsFact),
     RouteName,
     VirtualHostName,
     FilterChainName,
@@ -278,37 +262,6 @@ pub const DEFAULT_TEXT_FORMAT: &str = concat!(
     "\"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" ",
     "%RESPONSE_CODE_DETAILS% \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\"\n"
 );
-
-/// Whose certificate it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holder {
-    Client,
-    /// The one that the client was shown.
-    Own,
-    Endpoint,
-}
-
-/// What a certificate says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CertificateFact {
-    Subject,
-    Issuer,
-    Serial,
-    Sha256,
-    Sha1,
-    /// Alternative names.
-    Uris,
-    DnsNames,
-    Addresses,
-    Emails,
-}
-
-/// One of the two dates between which a certificate is valid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ValidityEnd {
-    Start,
-    End,
-}
 
 /// What is known of a connection with TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -145,13 +145,24 @@ fn url_path(text: &str) -> Result<String, Refusal> {
     new_path(text)
 }
 
+/// A path without `/` at its start.
+pub fn not_from_root(text: &str) -> Refusal {
+    let refusal = Refusal::new(format!("{text:?} does not start with '/'"));
+    if !text.starts_with('$') {
+        return refusal.instead("did you mean {}?", [format!("/{text}")]);
+    }
+    let hint = "there are no variables here: conditions compare the request's path with what is written, and without this \
+                key a redirect or a rewrite keeps the request's own path and query";
+    refusal.hint(Some(hint.into()))
+}
+
 fn new_path(text: &str) -> Result<String, Refusal> {
     if !text.starts_with('/') {
-        let refusal = Refusal::new(format!("{text:?} does not start with '/'"));
         return Err(if text.starts_with("http://") || text.starts_with("https://") {
+            let refusal = Refusal::new(format!("{text:?} does not start with '/'"));
             refusal.hint(Some("write the path alone, without scheme and host".into()))
         } else {
-            refusal.instead("did you mean {}?", [format!("/{text}")])
+            not_from_root(text)
         });
     }
     if let Some(bad) = text.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {

@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use super::Resolver;
 use crate::diagnostic::Problem;
 use crate::document::HeaderToAdd;
-use crate::model::{
-    AddressOf, ByteCount, CommandOperator, FormatPiece, HeaderMutation, HeaderMutations, Holder, TimePoint, TlsFact,
-};
+use crate::model::{AddressOf, ByteCount, CommandOperator, FormatPiece, HeaderMutation, HeaderMutations, TimePoint};
 use crate::reader::{EditableHeader, List, Located, Slot};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -114,15 +112,6 @@ fn later(operator: &CommandOperator) -> Option<&'static str> {
         CommandOperator::UpstreamHostName { .. } => Some("UPSTREAM_HOST_NAME"),
         CommandOperator::UpstreamRequestAttemptCount => Some("UPSTREAM_REQUEST_ATTEMPT_COUNT"),
         CommandOperator::UpstreamTransportFailureReason => Some("UPSTREAM_TRANSPORT_FAILURE_REASON"),
-        CommandOperator::UpstreamTls(fact) => Some(match fact {
-            TlsFact::ServerName => "UPSTREAM_SERVER_NAME",
-            TlsFact::Version => "UPSTREAM_TLS_VERSION",
-            TlsFact::Cipher => "UPSTREAM_TLS_CIPHER",
-            TlsFact::Group => "UPSTREAM_TLS_GROUP",
-        }),
-        CommandOperator::Certificate { of: Holder::Endpoint, .. }
-        | CommandOperator::CertificatePem { of: Holder::Endpoint, .. }
-        | CommandOperator::CertificateTime { of: Holder::Endpoint, .. } => Some("UPSTREAM_PEER_*"),
         CommandOperator::UpstreamConnectionId => Some("UPSTREAM_CONNECTION_ID"),
         CommandOperator::Address { of, .. } => match of {
             AddressOf::UpstreamRemote => Some("UPSTREAM_REMOTE_ADDRESS"),
@@ -158,9 +147,6 @@ fn later(operator: &CommandOperator) -> Option<&'static str> {
         | CommandOperator::UpstreamCluster
         | CommandOperator::RouteName
         | CommandOperator::DownstreamTls(_)
-        | CommandOperator::Certificate { .. }
-        | CommandOperator::CertificatePem { .. }
-        | CommandOperator::CertificateTime { .. }
         | CommandOperator::VirtualHostName
         | CommandOperator::FilterChainName
         | CommandOperator::ConnectionId

@@ -12,7 +12,7 @@ use crate::document::{RouteMatch, Template};
 use crate::model::Pattern;
 use crate::place::Origin;
 use crate::reader::{FromText as _, Located};
-use crate::syntax::quoted;
+use crate::syntax::{escape_hint, quoted};
 
 /// Methods that clients send in capitals.
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
@@ -81,7 +81,9 @@ impl<'d> Resolver<'d, '_, '_> {
         } else {
             return;
         };
-        self.problems.warn(Problem::at(origin, what).hint(Some(hint).filter(|hint| !hint.is_empty())));
+        let hint = Some(hint.to_owned()).filter(|hint| !hint.is_empty());
+        let hint = escape_hint(self.problems.written(origin)).or(hint);
+        self.problems.warn(Problem::at(origin, what).hint(hint));
     }
 
     /// Warns of a text that is compared with a `part` and that none can have.
@@ -92,8 +94,9 @@ impl<'d> Resolver<'d, '_, '_> {
         {
             if hir.properties().minimum_len().is_none() || wants(&hir, |byte| part.lacks(byte)) {
                 let message = format!("no {noun} matches the pattern: it asks for a byte that none can have");
-                let hint =
-                    (part == Part::Parameter).then_some("values are compared as they are in the URL, percent-encoded");
+                let hint = (part == Part::Parameter)
+                    .then(|| "values are compared as they are in the URL, percent-encoded".to_owned());
+                let hint = escape_hint(self.problems.written(&pattern.origin)).or(hint);
                 self.problems.warn(Problem::at(&pattern.origin, message).hint(hint));
             }
             return;
@@ -107,7 +110,8 @@ impl<'d> Resolver<'d, '_, '_> {
         let problem = if value.bytes().any(|byte| part.lacks(byte)) {
             let problem = Problem::at(&text.origin, format!("no {noun} has this value: it cannot hold such a byte"));
             let encoded: String = value.bytes().map(|byte| encoded(byte, part)).collect();
-            problem.hint((part == Part::Parameter).then(|| format!("write it as it is in the URL: {encoded:?}")))
+            let hint = (part == Part::Parameter).then(|| format!("write it as it is in the URL: {encoded:?}"));
+            problem.hint(escape_hint(self.problems.written(&text.origin)).or(hint))
         } else if (is_begin && value.starts_with([' ', '\t'])) || (is_end && value.ends_with([' ', '\t'])) {
             let message = format!("no {noun} has this value: spaces at its ends are not part of it");
             Problem::at(&text.origin, message).hint(Some("remove them"))

@@ -57,6 +57,27 @@ fn closing(line: &str, from: usize, quote: char) -> Option<usize> {
     found.map(|(at, _)| from + at)
 }
 
+/// What to write so that each `\` of a string in double quotes stands for itself.
+pub fn as_it_stands(written: &str) -> String {
+    let meant = quoted(&without_escapes(written));
+    let how = if meant.starts_with('\'') { "write the string in single quotes:" } else { "write" };
+    format!("{how} {meant}")
+}
+
+/// The hint for a value, as it is written with its quotes, that has an escape for a control character where a letter
+/// behind a backslash was meant.
+pub fn escape_hint(value: &str) -> Option<String> {
+    let written = value.strip_prefix('"')?.strip_suffix('"').filter(|it| !it.starts_with('"') && !it.contains('\n'))?;
+    let mut rest = written.chars();
+    while let Some(c) = rest.next() {
+        let next = if c == '\\' { rest.next() } else { None };
+        if let Some(letter @ ('b' | 'e' | 'f' | 'n' | 'r' | 't')) = next {
+            return Some(format!("in double quotes `\\{letter}` is an escape: {}", as_it_stands(written)));
+        }
+    }
+    None
+}
+
 /// The text that was meant: `\\` and `\"` are what they say, and what TOML would make of the others is not meant where
 /// one of them is an error.
 pub fn without_escapes(written: &str) -> String {
@@ -100,6 +121,20 @@ mod tests {
             (r#"a = "\."#, 6, None),
         ] {
             assert_eq!(string_around(line, 0, at), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn escapes_of_control_characters_are_explained() {
+        for (value, expected) in [
+            (r#""/a\b""#, Some(r"in double quotes `\b` is an escape: write the string in single quotes: '/a\b'")),
+            (r#""it's \\ \n""#, Some(r#"in double quotes `\n` is an escape: write "it's \\ \\n""#)),
+            (r#""/a\\b""#, None),
+            (r"'/a\b'", None),
+            (r#""""a\b""""#, None),
+            (r#""\u0041""#, None),
+        ] {
+            assert_eq!(escape_hint(value).as_deref(), expected, "{value}");
         }
     }
 

@@ -178,6 +178,44 @@ fn name_end(bytes: &[u8], from: usize, stop: u8) -> usize {
     bytes.len()
 }
 
+/// Whether the brackets around the byte `at` are closed before the next header or the end of the file.
+pub fn is_closed(text: &str, at: usize) -> bool {
+    let bytes = text.as_bytes();
+    let Some(statement) = statements(text, at).pop().filter(|statement| statement.kind == Kind::Key) else {
+        return false;
+    };
+    let mut depth = 0usize;
+    let mut next = statement.span.end;
+    while let Some(byte) = bytes.get(next) {
+        match byte {
+            b'#' => {
+                next = line_end(bytes, next);
+                continue;
+            }
+            b'"' | b'\'' => {
+                next = string_end(bytes, next);
+                continue;
+            }
+            b'\n' if is_header(text[next + 1..].lines().next().unwrap_or_default()) => return false,
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' if depth <= 1 => return next > at,
+            b']' | b'}' => depth -= 1,
+            _ => {}
+        }
+        next += 1;
+    }
+    false
+}
+
+/// Whether the line is a header of a table or of a member, and not a list.
+fn is_header(line: &str) -> bool {
+    let line = line.split('#').next().unwrap_or_default().trim_end();
+    let name = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let name = name.map(|name| name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name));
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.bytes().all(is_bare))
+}
+
 /// Where the line ends in which the value ends.
 fn value_end(bytes: &[u8], from: usize) -> usize {
     let mut depth = 0usize;
@@ -238,6 +276,20 @@ mod tests {
             (Kind::Key, "\"k\"", "d/e/k".to_owned()),
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn brackets_are_closed_before_the_next_header() {
+        for (text, expected) in [
+            ("a = [{\n b = 1\n c = { d = 2 } # }\n}]\n[e]", true),
+            ("a = {\n b = 1\n c = [\"]\"]\n}", true),
+            ("a = {\n b = 1\n c = [\n[\"x\"],\n[2]\n]\n}", true),
+            ("a = [{\n b = 1\n}\n\nc = 2", false),
+            ("a = [{\n b = 1\n}\n\nc = 2\n[[d]] # ]\ne = 1\n]", false),
+            ("a = {\n b = 1\n[e-f.g]\nc = 1\n}", false),
+        ] {
+            assert_eq!(is_closed(text, text.find("c =").unwrap()), expected, "{text}");
+        }
     }
 
     #[test]

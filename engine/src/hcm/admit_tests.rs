@@ -368,10 +368,6 @@ impl tls::Peer for Shown {
         Some(&self.1)
     }
 
-    fn pem(&self) -> Option<&str> {
-        None
-    }
-
     fn certificates(&self, show: &mut dyn FnMut(&[u8])) {
         [b"a", b"b"].iter().for_each(|certificate| show(*certificate));
     }

@@ -5,7 +5,6 @@ use super::manager::Hcm;
 use super::serving::Ending;
 use crate::http::Exchange;
 use crate::http::format::{Record, ResponseFlags};
-use crate::net::tls;
 
 /// `ending`: how the exchange ends, as far as that is known.
 pub(super) fn record<'a>(
@@ -48,8 +47,6 @@ pub(super) fn record<'a>(
         downstream_local_address: connection.arrival.local,
         downstream_tls: connection.stream.tls().map(|stream| stream.facts()),
         requested_server_name: connection.arrival.server_name(),
-        downstream_peer: connection.stream.tls().map(|stream| stream as &dyn tls::Peer),
-        upstream_tls: last.tls.as_deref(),
         route_name: route.and_then(|(route, _)| route.name.as_deref()),
         virtual_host_name: route.map(|(_, host)| &*host.name),
         filter_chain_name: Some(&hcm.chain),

@@ -5,7 +5,6 @@ use super::head::{ImpliedPath, RequestHead, ResponseHead};
 use super::message::Message;
 use super::span::Span;
 use crate::base::clock::Nanos;
-use crate::net::tls;
 use crate::ring::Reactor;
 use ringway_config::model;
 use std::borrow::Cow;
@@ -78,8 +77,6 @@ pub struct TryFacts {
     pub connection: Option<u64>,
     /// "HTTP/1.1", once there is a connection.
     pub protocol: Option<&'static str>,
-    /// What was agreed on with it, if the connection has TLS.
-    pub tls: Option<Rc<tls::Endpoint>>,
     /// Why a connection to the endpoint could not be made.
     pub connect_error: Option<Cow<'static, str>>,
     pub times: TryTimes,

@@ -2,7 +2,6 @@
 
 use super::limits::{HostPlace, Lacking, Permit, Places, Priority, ShardLimits};
 use crate::base::clock::Nanos;
-use crate::net::tls;
 use crate::ring::Reactor;
 use crate::stats::{ClusterStats, HostStats, ShardCopy};
 use std::cell::Cell;
@@ -83,8 +82,6 @@ pub struct Connection {
     pub local: Option<SocketAddr>,
     /// The endpoint's.
     pub remote: Option<SocketAddr>,
-    /// What was agreed on with it, if it has TLS.
-    pub tls: Option<Rc<tls::Endpoint>>,
     /// When it was asked for.
     pub connect_start: Nanos,
     /// When it was established.
@@ -105,7 +102,6 @@ pub struct Connection {
 pub(super) struct Ends {
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
-    pub tls: Option<Rc<tls::Endpoint>>,
     pub connect_start: Nanos,
 }
 
@@ -126,7 +122,6 @@ impl Connection {
             id: reactor.random().next_u64() >> 11,
             local: ends.local,
             remote: ends.remote,
-            tls: ends.tls,
             connect_start: ends.connect_start,
             opened: reactor.now(),
             reactor: reactor.clone(),

@@ -4,8 +4,9 @@ use super::name_server::{NameServer, Zone};
 use super::support::{Origin, Ringway, dead_address, eventually, forwarding_to, response};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// An origin whose health has a status that a test may change, and whose other answers are its name.
@@ -84,6 +85,41 @@ fn a_start_waits_for_the_first_checks() {
         let refused = format!("app::{}::health_check_failure::connect: ECONNREFUSED\n", dead_address());
         assert!(clusters.text().contains(&refused), "{}", clusters.text());
     }
+}
+
+/// The recipe's sentence: two failed checks change nothing, three in a row take a server out, and two good ones bring it back.
+#[test]
+fn the_recipe_takes_a_server_out_after_three_failed_checks() {
+    const STATUSES: [u16; 9] = [200, 503, 503, 200, 503, 503, 503, 200, 200];
+    let checks = Arc::new(AtomicUsize::new(0));
+    let count = checks.clone();
+    let flaky = Origin::answering(move |request| match request.target() {
+        "/healthz" => {
+            let index = count.fetch_add(1, Ordering::AcqRel);
+            response(STATUSES.get(index).copied().unwrap_or(200), &[], "")
+        }
+        _ => response(200, &[], "a"),
+    });
+    let (steady, _) = origin("b");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/recipes/health-checks.toml");
+    let mut config = std::fs::read_to_string(file).expect("the recipe");
+    for (written, used) in [
+        ("0.0.0.0:10000", "127.0.0.1:0".to_owned()),
+        ("10.0.0.1:8080", flaky.address.to_string()),
+        ("10.0.0.2:8080", steady.address.to_string()),
+        ("interval = \"5s\"", "interval = \"20ms\"\nno_traffic_interval = \"20ms\"".to_owned()),
+        ("timeout = \"1s\"", "timeout = \"60s\"".to_owned()),
+    ] {
+        assert!(config.contains(written), "{written} is not in the recipe");
+        config = config.replace(written, &used);
+    }
+    let proxy = Ringway::start(&config);
+    eventually("all statuses were seen", || checks.load(Ordering::Acquire) > STATUSES.len());
+    proxy.wait_for_log(&format!("unhealthy cluster=app host={}", flaky.address));
+    eventually("it is back", || proxy.stat("cluster.app.membership_healthy") == 2);
+    assert_eq!(proxy.stat("cluster.app.health_check.failure"), 5);
+    let log = proxy.stderr();
+    assert_eq!(log.matches(&format!("unhealthy cluster=app host={}", flaky.address)).count(), 1, "{log}");
 }
 
 /// However few endpoints are healthy, they get all requests.

@@ -102,7 +102,7 @@ fn explain(file: &Path, question: &str, expected: &str) -> Result<(), String> {
 
 fn run(file: &Path) -> Result<usize, String> {
     let text = std::fs::read_to_string(file).expect("read");
-    let (rules, tries) = text.split_once("# Tried by a test:\n").ok_or("nothing is tried")?;
+    let (rules, tries) = text.split_once("# Tried by a test").ok_or("nothing is tried")?;
     let origins: BTreeMap<_, _> =
         endpoints(rules).into_iter().map(|address| (address.clone(), origin(&address))).collect();
     let mut config = rules.replace("0.0.0.0:10000", "127.0.0.1:0").replace("0.0.0.0:80\"", "127.0.0.1:0\"");
@@ -112,7 +112,8 @@ fn run(file: &Path) -> Result<usize, String> {
     }
     let proxy = Ringway::start(&config);
     let mut count = 0;
-    for line in tries.lines() {
+    // What follows the words on their line is for people.
+    for line in tries.lines().skip(1) {
         let line = line.trim_start_matches('#').trim();
         let (asked, expected) = line.split_once(" => ").ok_or_else(|| format!("{line}: nothing is expected"))?;
         let result = match asked.strip_prefix("explain ") {

@@ -4,8 +4,8 @@ use super::FormatFault;
 use super::time::time_format;
 use crate::diagnostic::closest;
 use crate::model::{
-    AddressOf, AddressPart, ByteCount, CertificateFact, CommandOperator, FieldOperand, Holder, PathSource, Precision,
-    TimeFormat, TimePoint, TlsFact, ValidityEnd,
+    AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, PathSource, Precision, TimeFormat, TimePoint,
+    TlsFact,
 };
 use crate::reader::{PSEUDO_FIELDS, is_token};
 use serde_json::Value;
@@ -55,18 +55,6 @@ const fn address(name: &'static str, of: AddressOf, meaning: &'static str) -> Op
 
 const fn port(name: &'static str, of: AddressOf, meaning: &'static str) -> OperatorForm {
     plain(name, CommandOperator::Address { of, part: AddressPart::Port }, meaning)
-}
-
-const fn client(fact: CertificateFact) -> CommandOperator {
-    CommandOperator::Certificate { of: Holder::Client, fact }
-}
-
-const fn own(fact: CertificateFact) -> CommandOperator {
-    CommandOperator::Certificate { of: Holder::Own, fact }
-}
-
-const fn endpoint(fact: CertificateFact) -> CommandOperator {
-    CommandOperator::Certificate { of: Holder::Endpoint, fact }
 }
 
 /// A macro, because a `fn` pointer cannot carry `$of`.
@@ -172,37 +160,6 @@ pub static OPERATORS: &[OperatorForm] = &[
     plain("DOWNSTREAM_TLS_CIPHER", CommandOperator::DownstreamTls(TlsFact::Cipher), "cipher suite of TLS with the client, by OpenSSL's name"),
     plain("DOWNSTREAM_TLS_GROUP", CommandOperator::DownstreamTls(TlsFact::Group), "group of the key agreement with the client: `X25519MLKEM768`"),
     plain("REQUESTED_SERVER_NAME", CommandOperator::DownstreamTls(TlsFact::ServerName), "name that the client asked for in its TLS handshake"),
-    plain("DOWNSTREAM_PEER_SUBJECT", client(CertificateFact::Subject), "subject of the client's certificate, as in RFC 2253"),
-    plain("DOWNSTREAM_PEER_ISSUER", client(CertificateFact::Issuer), "its issuer"),
-    plain("DOWNSTREAM_PEER_SERIAL", client(CertificateFact::Serial), "its serial number, in hexadecimal digits"),
-    plain("DOWNSTREAM_PEER_FINGERPRINT_256", client(CertificateFact::Sha256), "its SHA-256, in hexadecimal digits"),
-    plain("DOWNSTREAM_PEER_FINGERPRINT_1", client(CertificateFact::Sha1), "its SHA-1, in hexadecimal digits"),
-    plain("DOWNSTREAM_PEER_URI_SAN", client(CertificateFact::Uris), "URIs among its alternative names, with commas between them"),
-    plain("DOWNSTREAM_PEER_DNS_SAN", client(CertificateFact::DnsNames), "host names among its alternative names"),
-    plain("DOWNSTREAM_PEER_IP_SAN", client(CertificateFact::Addresses), "IP addresses among its alternative names"),
-    plain("DOWNSTREAM_PEER_EMAIL_SAN", client(CertificateFact::Emails), "mail addresses among its alternative names"),
-    text("DOWNSTREAM_PEER_CERT", ":LENGTH", false, "the client's certificate, as PEM, percent-encoded", |call| Ok(CommandOperator::CertificatePem { of: Holder::Client, max_length: call.max_length })),
-    value("DOWNSTREAM_PEER_CERT_V_START", "(FORMAT)", false, "from when on it is valid", |call| time(call).map(|format| CommandOperator::CertificateTime { of: Holder::Client, end: ValidityEnd::Start, format })),
-    value("DOWNSTREAM_PEER_CERT_V_END", "(FORMAT)", false, "until when it is valid", |call| time(call).map(|format| CommandOperator::CertificateTime { of: Holder::Client, end: ValidityEnd::End, format })),
-    plain("DOWNSTREAM_LOCAL_SUBJECT", own(CertificateFact::Subject), "subject of the certificate that the client was shown"),
-    plain("DOWNSTREAM_LOCAL_URI_SAN", own(CertificateFact::Uris), "URIs among its alternative names"),
-    plain("DOWNSTREAM_LOCAL_DNS_SAN", own(CertificateFact::DnsNames), "host names among its alternative names"),
-    plain("UPSTREAM_TLS_VERSION", CommandOperator::UpstreamTls(TlsFact::Version), "version of TLS with the endpoint"),
-    plain("UPSTREAM_TLS_CIPHER", CommandOperator::UpstreamTls(TlsFact::Cipher), "cipher suite of TLS with the endpoint"),
-    plain("UPSTREAM_TLS_GROUP", CommandOperator::UpstreamTls(TlsFact::Group), "group of the key agreement with the endpoint"),
-    plain("UPSTREAM_SERVER_NAME", CommandOperator::UpstreamTls(TlsFact::ServerName), "name that the endpoint was asked for (SNI)"),
-    plain("UPSTREAM_PEER_SUBJECT", endpoint(CertificateFact::Subject), "subject of the endpoint's certificate, as in RFC 2253"),
-    plain("UPSTREAM_PEER_ISSUER", endpoint(CertificateFact::Issuer), "its issuer"),
-    plain("UPSTREAM_PEER_SERIAL", endpoint(CertificateFact::Serial), "its serial number, in hexadecimal digits"),
-    plain("UPSTREAM_PEER_FINGERPRINT_256", endpoint(CertificateFact::Sha256), "its SHA-256, in hexadecimal digits"),
-    plain("UPSTREAM_PEER_FINGERPRINT_1", endpoint(CertificateFact::Sha1), "its SHA-1, in hexadecimal digits"),
-    plain("UPSTREAM_PEER_URI_SAN", endpoint(CertificateFact::Uris), "URIs among its alternative names, with commas between them"),
-    plain("UPSTREAM_PEER_DNS_SAN", endpoint(CertificateFact::DnsNames), "host names among its alternative names"),
-    plain("UPSTREAM_PEER_IP_SAN", endpoint(CertificateFact::Addresses), "IP addresses among its alternative names"),
-    plain("UPSTREAM_PEER_EMAIL_SAN", endpoint(CertificateFact::Emails), "mail addresses among its alternative names"),
-    text("UPSTREAM_PEER_CERT", ":LENGTH", false, "the endpoint's certificate, as PEM, percent-encoded", |call| Ok(CommandOperator::CertificatePem { of: Holder::Endpoint, max_length: call.max_length })),
-    value("UPSTREAM_PEER_CERT_V_START", "(FORMAT)", false, "from when on it is valid", |call| time(call).map(|format| CommandOperator::CertificateTime { of: Holder::Endpoint, end: ValidityEnd::Start, format })),
-    value("UPSTREAM_PEER_CERT_V_END", "(FORMAT)", false, "until when it is valid", |call| time(call).map(|format| CommandOperator::CertificateTime { of: Holder::Endpoint, end: ValidityEnd::End, format })),
 
     plain("ROUTE_NAME", CommandOperator::RouteName, "name of the route"),
     plain("VIRTUAL_HOST_NAME", CommandOperator::VirtualHostName, "name of the virtual host"),
@@ -213,18 +170,6 @@ pub static OPERATORS: &[OperatorForm] = &[
     text("ENVIRONMENT", "(NAME):LENGTH", true, "environment variable NAME of this process, as it was when the configuration was loaded", environment),
     plain("ACCESS_LOG_TYPE", CommandOperator::AccessLogType, "`DownstreamEnd`: when the line is written"),
     text("COALESCE", "({\"operators\": [...]}):LENGTH", true, "value of the first operator that has one; each is a name, or an object with `command`, `param` and `max_length`; a `)` is written `\\u0029`", coalesce),
-];
-
-/// Operators of Envoy that have no value here, and why.
-const UNAVAILABLE: &[(&[&str], &str)] = &[
-    (
-        &["DOWNSTREAM_TLS_SESSION_ID", "UPSTREAM_TLS_SESSION_ID"],
-        "TLS 1.3 has no session ids, and the library does not tell those of TLS 1.2",
-    ),
-    (
-        &["DOWNSTREAM_TRANSPORT_FAILURE_REASON"],
-        "a client whose handshake fails sends no request; why it failed is in the program log (ringway::listener, DEBUG)",
-    ),
 ];
 
 /// The moments of `%COMMON_DURATION%`, with what the reference says.
@@ -271,9 +216,6 @@ pub(super) fn operator(text: &str) -> Result<CommandOperator, FormatFault> {
 
 fn call(name: &str, argument: Option<&str>, max_length: Option<usize>) -> Result<CommandOperator, FormatFault> {
     let Some(form) = OPERATORS.iter().find(|form| form.name == name) else {
-        if let Some((_, why)) = UNAVAILABLE.iter().find(|(names, _)| names.contains(&name)) {
-            return Err(FormatFault::new(format!("%{name}% is not available")).hint(*why));
-        }
         let names = OPERATORS.iter().map(|form| form.name);
         let hint = closest(name, names.clone()).map(|near| format!("did you mean %{near}%?"));
         let fault = FormatFault::new(format!("unknown operator %{name}%"));

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ringway_config::model::{
-    AddressOf, AddressPart, ByteCount, CertificateFact, CommandOperator, FieldOperand, Holder, PathSource, Precision,
-    TimeFormat, TimePoint, TlsFact, ValidityEnd,
+    AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, PathSource, Precision, TimeFormat, TimePoint,
+    TlsFact,
 };
 
 use super::compile::{Operator, Part};
@@ -13,7 +13,6 @@ use super::{Record, ResponseFlags};
 use crate::base::random::Uuid;
 use crate::http::matcher::scheme;
 use crate::http::{Field, FieldId, Fields, HeadView};
-use crate::net::tls::{self, Identity};
 
 /// Bytes of one value at most, before escaping: the fields of a head are limited by the codec, but a format may name
 /// one of them several times.
@@ -109,17 +108,15 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
         CommandOperator::UpstreamCluster => text(record.upstream_cluster),
         CommandOperator::UpstreamRequestAttemptCount => Value::Number(u64::from(record.upstream_attempts)),
         CommandOperator::UpstreamTransportFailureReason => text(record.upstream_transport_failure),
-        CommandOperator::DownstreamTls(_)
-        | CommandOperator::UpstreamTls(_)
-        | CommandOperator::Certificate { .. }
-        | CommandOperator::CertificatePem { .. }
-        | CommandOperator::CertificateTime { .. } => of_tls(&operator.operator, record),
+        CommandOperator::DownstreamTls(fact) => text(tls_fact(record, *fact)),
         CommandOperator::UpstreamConnectionId => record.upstream_connection_id.map_or(Value::Absent, Value::Number),
         CommandOperator::RouteName => text(record.route_name),
         CommandOperator::VirtualHostName => text(record.virtual_host_name),
         CommandOperator::FilterChainName => text(record.filter_chain_name),
         CommandOperator::ConnectionId => Value::Number(record.connection_id),
-        CommandOperator::StreamId => stream_id(record),
+        CommandOperator::StreamId => {
+            bytes(request_value(record, "x-request-id", Part::Field(FieldId::XRequestId)), None)
+        }
         CommandOperator::UniqueId => record.random.map_or(Value::Absent, |random| Value::Uuid(random.uuid())),
         CommandOperator::Hostname => text(operator.constant.as_deref()),
         CommandOperator::Environment { max_length, .. } => {
@@ -137,65 +134,11 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
     }
 }
 
-fn stream_id<'a>(record: &Record<'a>) -> Value<'a> {
-    bytes(request_value(record, "x-request-id", Part::Field(FieldId::XRequestId)), None)
-}
-
-/// What is known of TLS on either side.
-fn of_tls<'a>(operator: &'a CommandOperator, record: &Record<'a>) -> Value<'a> {
-    match operator {
-        CommandOperator::DownstreamTls(fact) => {
-            let asked = record.requested_server_name.filter(|_| *fact == TlsFact::ServerName);
-            text(asked.or_else(|| tls_fact(record.downstream_tls, *fact)))
-        }
-        CommandOperator::UpstreamTls(fact) => {
-            text(tls_fact(record.upstream_tls.map(|endpoint| endpoint.facts()), *fact))
-        }
-        CommandOperator::Certificate { of, fact } => {
-            text(identity(record, *of).map(|identity| certificate_fact(identity, *fact)))
-        }
-        CommandOperator::CertificatePem { of, max_length } => {
-            let pem = match of {
-                Holder::Client => record.downstream_peer.and_then(|peer| peer.pem()),
-                Holder::Endpoint => record.upstream_tls.and_then(|endpoint| endpoint.pem()),
-                Holder::Own => None,
-            };
-            bytes(pem.map(|pem| [pem.as_bytes(), b""]), *max_length)
-        }
-        CommandOperator::CertificateTime { of, end, format } => {
-            identity(record, *of).map_or(Value::Absent, |identity| match end {
-                ValidityEnd::Start => Value::Time(identity.valid_from, format),
-                ValidityEnd::End => Value::Time(identity.valid_until, format),
-            })
-        }
-        _ => Value::Absent,
+fn tls_fact<'a>(record: &Record<'a>, fact: TlsFact) -> Option<&'a str> {
+    if fact == TlsFact::ServerName && record.requested_server_name.is_some() {
+        return record.requested_server_name;
     }
-}
-
-fn identity<'a>(record: &Record<'a>, of: Holder) -> Option<&'a Identity> {
-    match of {
-        Holder::Client => record.downstream_peer?.identity(),
-        Holder::Own => record.downstream_peer?.own(),
-        Holder::Endpoint => record.upstream_tls?.identity(),
-    }
-}
-
-fn certificate_fact(identity: &Identity, fact: CertificateFact) -> &str {
-    match fact {
-        CertificateFact::Subject => &identity.subject,
-        CertificateFact::Issuer => &identity.issuer,
-        CertificateFact::Serial => &identity.serial,
-        CertificateFact::Sha256 => &identity.sha256,
-        CertificateFact::Sha1 => &identity.sha1,
-        CertificateFact::Uris => identity.uris.joined(),
-        CertificateFact::DnsNames => identity.dns.joined(),
-        CertificateFact::Addresses => identity.ips.joined(),
-        CertificateFact::Emails => identity.emails.joined(),
-    }
-}
-
-fn tls_fact(facts: Option<&tls::Facts>, fact: TlsFact) -> Option<&str> {
-    let facts = facts?;
+    let facts = record.downstream_tls?;
     match fact {
         TlsFact::Version => Some(facts.version),
         TlsFact::Cipher => Some(facts.cipher),

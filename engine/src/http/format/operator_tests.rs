@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::net::tls::{Endpoint, Facts, Identity, Names, Peer};
+use crate::net::tls::Facts;
 use ringway_config::format_pieces;
 
 use super::tests::{add_field, json_line, record, request, text_line};
@@ -23,53 +23,6 @@ fn value(format: &str, record: &Record<'_>) -> Option<String> {
     assert_eq!(out, b"before");
     assert_eq!(is_some, !value.is_empty());
     is_some.then_some(value)
-}
-
-/// Those of both ends.
-#[derive(Debug)]
-struct Certificates {
-    peer: Identity,
-    own: Identity,
-}
-
-impl Peer for Certificates {
-    fn identity(&self) -> Option<&Identity> {
-        Some(&self.peer)
-    }
-
-    fn own(&self) -> Option<&Identity> {
-        Some(&self.own)
-    }
-
-    fn pem(&self) -> Option<&str> {
-        Some("-----BEGIN%20CERTIFICATE-----")
-    }
-
-    fn certificates(&self, _: &mut dyn FnMut(&[u8])) {}
-}
-
-fn certificates() -> Certificates {
-    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Names>();
-    let peer = Identity {
-        subject: "CN=client".into(),
-        issuer: "CN=ca".into(),
-        serial: "0abc".into(),
-        sha256: "25".into(),
-        sha1: "11".into(),
-        valid_from: 1_704_153_600_000_000,
-        valid_until: 1_735_776_000_000_000,
-        uris: names(&["spiffe://a", "spiffe://b"]),
-        dns: names(&["client.example"]),
-        ips: names(&["10.1.2.3"]),
-        emails: names(&["me@a.example"]),
-    };
-    let own = Identity {
-        subject: "CN=front".into(),
-        uris: names(&["spiffe://front"]),
-        dns: names(&["a.example", "b.example"]),
-        ..Identity::default()
-    };
-    Certificates { peer, own }
 }
 
 /// Everything that can be there is.
@@ -234,36 +187,6 @@ const OPERATORS: &[(&str, &str, &str)] = &[
     ("ENVIRONMENT(CARGO_PKG_NAME)", "ringway", "ringway"),
     ("ENVIRONMENT(CARGO_PKG_NAME):4", "ring", "ring"),
     ("ENVIRONMENT(RINGWAY_THIS_IS_NOT_SET)", "-", "-"),
-    ("DOWNSTREAM_PEER_SUBJECT", "CN=client", "-"),
-    ("DOWNSTREAM_PEER_ISSUER", "CN=ca", "-"),
-    ("DOWNSTREAM_PEER_SERIAL", "0abc", "-"),
-    ("DOWNSTREAM_PEER_FINGERPRINT_256", "25", "-"),
-    ("DOWNSTREAM_PEER_FINGERPRINT_1", "11", "-"),
-    ("DOWNSTREAM_PEER_URI_SAN", "spiffe://a,spiffe://b", "-"),
-    ("DOWNSTREAM_PEER_DNS_SAN", "client.example", "-"),
-    ("DOWNSTREAM_PEER_IP_SAN", "10.1.2.3", "-"),
-    ("DOWNSTREAM_PEER_EMAIL_SAN", "me@a.example", "-"),
-    ("DOWNSTREAM_PEER_CERT", "-----BEGIN%20CERTIFICATE-----", "-"),
-    ("DOWNSTREAM_PEER_CERT:5", "-----", "-"),
-    ("DOWNSTREAM_PEER_CERT_V_START", "2024-01-02T00:00:00.000Z", "-"),
-    ("DOWNSTREAM_PEER_CERT_V_END(%Y)", "2025", "-"),
-    ("DOWNSTREAM_LOCAL_SUBJECT", "CN=front", "-"),
-    ("DOWNSTREAM_LOCAL_URI_SAN", "spiffe://front", "-"),
-    ("DOWNSTREAM_LOCAL_DNS_SAN", "a.example,b.example", "-"),
-    ("UPSTREAM_TLS_VERSION", "TLSv1.3", "-"),
-    ("UPSTREAM_TLS_CIPHER", "TLS_AES_128_GCM_SHA256", "-"),
-    ("UPSTREAM_TLS_GROUP", "X25519", "-"),
-    ("UPSTREAM_SERVER_NAME", "a.example", "-"),
-    ("UPSTREAM_PEER_SUBJECT", "CN=endpoint", "-"),
-    ("UPSTREAM_PEER_ISSUER", "CN=endpoint", "-"),
-    ("UPSTREAM_PEER_SERIAL", "0abc", "-"),
-    ("UPSTREAM_PEER_URI_SAN", "spiffe://endpoint", "-"),
-    ("UPSTREAM_PEER_DNS_SAN", "endpoint.example", "-"),
-    ("UPSTREAM_PEER_IP_SAN", "10.1.2.3", "-"),
-    ("UPSTREAM_PEER_EMAIL_SAN", "me@x", "-"),
-    ("UPSTREAM_PEER_CERT:5", "-----", "-"),
-    ("UPSTREAM_PEER_CERT_V_START", "2024-01-02T00:00:00.000Z", "-"),
-    ("UPSTREAM_PEER_CERT_V_END(%Y)", "2060", "-"),
     ("ACCESS_LOG_TYPE", "DownstreamEnd", "DownstreamEnd"),
     (r#"COALESCE({"operators": ["ROUTE_NAME", "UPSTREAM_HOST"]})"#, "r1", "-"),
     (r#"COALESCE({"operators": [{"command": "REQ", "param": "X-NONE"}, {"command": "REQ", "param": "X-EMPTY"}, {"command": "REQ", "param": "X-Q", "max_length": 3}]}):2"#, "/x", "-"),
@@ -285,21 +208,7 @@ fn with_full_record(check: impl FnOnce(&Record<'_>)) {
         server_name: Some("a.example".into()),
         ..Facts::default()
     };
-    let peer = certificates();
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let mut params = rcgen::CertificateParams::new(["endpoint.example".to_owned(), "10.1.2.3".into()]).expect("names");
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(rcgen::DnType::CommonName, "endpoint");
-    params.serial_number = Some(rcgen::SerialNumber::from(0xabc_u64));
-    params.not_before = rcgen::date_time_ymd(2024, 1, 2);
-    params.not_after = rcgen::date_time_ymd(2060, 1, 2);
-    let uri = rcgen::SanType::URI("spiffe://endpoint".try_into().expect("ASCII"));
-    params.subject_alt_names.extend([uri, rcgen::SanType::Rfc822Name("me@x".try_into().expect("ASCII"))]);
-    let endpoint = Endpoint::new(tls.clone(), params.self_signed(&key).expect("signed").der());
-    let mut full = full(&head, &bytes, &response, &response_bytes, &random, &tls);
-    full.downstream_peer = Some(&peer);
-    full.upstream_tls = Some(&endpoint);
-    check(&full);
+    check(&full(&head, &bytes, &response, &response_bytes, &random, &tls));
 }
 
 #[test]
@@ -324,14 +233,11 @@ fn the_operators_of_the_reference_are_tested() {
     let mut count = 0;
     for name in table.lines().filter_map(|line| line.strip_prefix("| `%")?.split(['%', '(']).next()) {
         let is_operator = name.len() > 2 && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-        // What differs from use to use, or from key to key.
-        const OTHERS: [&str; 4] =
-            ["HOSTNAME", "UNIQUE_ID", "UPSTREAM_PEER_FINGERPRINT_256", "UPSTREAM_PEER_FINGERPRINT_1"];
-        if !is_operator || OTHERS.contains(&name) {
+        if !is_operator || ["HOSTNAME", "UNIQUE_ID"].contains(&name) {
             continue;
         }
         count += 1;
-        let tested = OPERATORS.iter().any(|(operator, ..)| operator.split(['(', ':']).next() == Some(name));
+        let tested = OPERATORS.iter().any(|(operator, ..)| operator.split('(').next() == Some(name));
         assert!(tested, "{name} is not tested");
     }
     assert!(count > 60, "{count} operators found in the reference");

@@ -57,9 +57,6 @@ pub struct Record<'a> {
     pub downstream_tls: Option<&'a tls::Facts>,
     /// The name that the client asks for in a handshake that is not made here.
     pub requested_server_name: Option<&'a str>,
-    /// The two certificates of the downstream connection, if it has TLS.
-    pub downstream_peer: Option<&'a dyn tls::Peer>,
-    pub upstream_tls: Option<&'a tls::Endpoint>,
     pub route_name: Option<&'a str>,
     pub virtual_host_name: Option<&'a str>,
     pub filter_chain_name: Option<&'a str>,

@@ -15,7 +15,6 @@ use crate::net::ByteStream;
 use crate::ring::{Buf, Progress, Reactor, Segment, TaskId, Timer, workers};
 use ringway_config::model::Address;
 use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
 use rustls::server::{Acceptor, UnbufferedServerConnection};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -114,13 +113,9 @@ pub async fn connect(
     };
     let begin = async {
         let (config, name, takes_long) = connector.prepare(ip)?;
-        let asked = match &name {
-            ServerName::DnsName(name) => Some(name.as_ref().into()),
-            _ => None,
-        };
         let session = Session::Client(Box::new(UnbufferedClientConnection::new(config, name)?));
         let steps = Steps { handshakes: None, takes_long, is_first: true, reactor };
-        run(stream, session, Vec::new(), asked, steps).await
+        run(stream, session, Vec::new(), None, steps).await
     };
     let outcome = begin.await;
     connector.count(outcome.as_ref().map(|stream| stream.facts()));

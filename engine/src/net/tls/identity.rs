@@ -1,10 +1,8 @@
 //! What a certificate says of its holder, in the form in which logs and headers have it. All of it is foreign text: what could
 //! end a line or a value there is escaped.
 
-use super::Facts;
 use super::names::{Name, alternative_names};
 use aws_lc_rs::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
-use std::cell::OnceCell;
 use std::fmt;
 use std::fmt::Write;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
@@ -70,42 +68,8 @@ pub trait Peer: fmt::Debug {
     /// The same of the certificate that it was shown.
     fn own(&self) -> Option<&Identity>;
 
-    /// Its certificate, as `encode_pem` writes it.
-    fn pem(&self) -> Option<&str>;
-
     /// Shows its certificates, its own first.
     fn certificates(&self, show: &mut dyn FnMut(&[u8]));
-}
-
-/// An endpoint with TLS. Its certificate is kept, and read when something asks for it: the lines of a log are written when its
-/// connection may be gone.
-#[derive(Debug)]
-pub struct Endpoint {
-    facts: Facts,
-    /// Empty: it showed none.
-    certificate: Box<[u8]>,
-    identity: OnceCell<Option<Box<Identity>>>,
-    pem: OnceCell<Option<Box<str>>>,
-}
-
-impl Endpoint {
-    pub fn new(facts: Facts, certificate: &[u8]) -> Self {
-        Self { facts, certificate: certificate.into(), identity: OnceCell::new(), pem: OnceCell::new() }
-    }
-
-    pub fn facts(&self) -> &Facts {
-        &self.facts
-    }
-
-    pub fn identity(&self) -> Option<&Identity> {
-        self.identity.get_or_init(|| Identity::of(&self.certificate).map(Box::new)).as_deref()
-    }
-
-    /// Its certificate, as `encode_pem` writes it.
-    pub fn pem(&self) -> Option<&str> {
-        let is_there = !self.certificate.is_empty();
-        self.pem.get_or_init(|| pem_text(&self.certificate).filter(|_| is_there)).as_deref()
-    }
 }
 
 impl Identity {
@@ -229,13 +193,6 @@ fn escape(value: &[u8], text: &mut String) {
             }
         }
     }
-}
-
-/// A certificate as `encode_pem` writes it.
-pub(super) fn pem_text(certificate: &[u8]) -> Option<Box<str>> {
-    let mut pem = Vec::new();
-    encode_pem(certificate, &mut pem);
-    String::from_utf8(pem).ok().map(Into::into)
 }
 
 /// A certificate as PEM, percent-encoded as Envoy does it, behind `out`.

@@ -35,7 +35,7 @@ pub use current::Current;
 pub use failure::{Failure, FailureKind, count};
 pub use handshake::{accept, connect, refuse_name, refuse_plain};
 pub use handshakes::Handshakes;
-pub use identity::{Endpoint, Identity, Names, Peer, encode_pem};
+pub use identity::{Identity, Names, Peer, encode_pem};
 pub use load::Fault;
 pub use server::Server;
 pub use stream::TlsStream;

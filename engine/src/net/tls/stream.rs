@@ -4,7 +4,7 @@
 //! into as few records as it fits in, all records of a batch in one piece for the stream below.
 
 use super::failure::Failure;
-use super::identity::{Endpoint, Identity, Peer, pem_text};
+use super::identity::{Identity, Peer};
 use super::server::Server;
 use super::session::{RECORD_MAX, Session, State};
 use super::{Facts, RECORD_HEADER};
@@ -29,8 +29,8 @@ pub struct TlsStream {
     reactor: Rc<Reactor>,
     facts: Facts,
     inner: RefCell<Inner>,
-    /// Read from certificates when something asks for it: few connections are asked.
-    known: OnceCell<Box<Known>>,
+    /// Read from certificates when something asks for it, the peer's and the own: few connections are asked.
+    identities: OnceCell<Box<[Option<Identity>; 2]>>,
     /// What a client was shown.
     own: Option<Arc<CertifiedKey>>,
 }
@@ -48,14 +48,6 @@ struct Inner {
     /// This side has.
     closed: bool,
     failure: Option<Failure>,
-}
-
-/// What is known of certificates.
-struct Known {
-    peer: Option<Identity>,
-    own: Option<Identity>,
-    /// The peer's, percent-encoded.
-    pem: OnceCell<Option<Box<str>>>,
 }
 
 impl TlsStream {
@@ -80,7 +72,7 @@ impl TlsStream {
         };
         inner.keep(plain, None, reactor);
         let inner = RefCell::new(inner);
-        Box::new(Self { below, reactor: reactor.clone(), facts, inner, known: OnceCell::new(), own: None })
+        Box::new(Self { below, reactor: reactor.clone(), facts, inner, identities: OnceCell::new(), own: None })
     }
 
     /// Notes what is known of the two certificates when the server's handshake is over.
@@ -90,20 +82,12 @@ impl TlsStream {
         self.own = own;
     }
 
-    /// What is known of an endpoint, to be told of when the connection is gone.
-    pub fn endpoint(&self) -> Endpoint {
-        let inner = self.inner.borrow();
-        let certificate = inner.session.peer_certificates().and_then(<[_]>::first);
-        Endpoint::new(self.facts.clone(), certificate.map_or(&[], |certificate| certificate))
-    }
-
-    fn known(&self) -> &Known {
-        self.known.get_or_init(|| {
+    fn identities(&self) -> &[Option<Identity>; 2] {
+        self.identities.get_or_init(|| {
             let inner = self.inner.borrow();
             let peer = inner.session.peer_certificates().and_then(<[_]>::first);
             let own = self.own.as_ref().and_then(|own| own.cert.first());
-            let [peer, own] = [peer, own].map(|certificate| Identity::of(certificate?));
-            Box::new(Known { peer, own, pem: OnceCell::new() })
+            Box::new([peer, own].map(|certificate| Identity::of(certificate?)))
         })
     }
 
@@ -311,19 +295,11 @@ impl fmt::Debug for TlsStream {
 
 impl Peer for TlsStream {
     fn identity(&self) -> Option<&Identity> {
-        self.known().peer.as_ref()
+        self.identities()[0].as_ref()
     }
 
     fn own(&self) -> Option<&Identity> {
-        self.known().own.as_ref()
-    }
-
-    fn pem(&self) -> Option<&str> {
-        let encode = || {
-            let inner = self.inner.borrow();
-            pem_text(inner.session.peer_certificates()?.first()?)
-        };
-        self.known().pem.get_or_init(encode).as_deref()
+        self.identities()[1].as_ref()
     }
 
     fn certificates(&self, show: &mut dyn FnMut(&[u8])) {
