@@ -248,6 +248,8 @@ const RINGWAYS: &[&str] = &[
     "upstream_rq_mirror_overflow",
     "upstream_rq_mirror_shed",
     "log_lines_lost",
+    "tls_files_refused",
+    "tls_files_renewed",
     "downstream_cx_client_overflow",
     "downstream_cx_evicted",
 ];
