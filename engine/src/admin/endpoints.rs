@@ -1,6 +1,7 @@
 //! The endpoints, at Envoy's paths: GET reads, POST changes.
 
 use super::body::Body;
+use super::certs::certs;
 use super::clusters::clusters;
 use super::explain::{self, Question};
 use super::message::{Answer, Call, Query, TEXT, pretty};
@@ -24,6 +25,7 @@ struct Endpoint {
 
 const ENDPOINTS: &[Endpoint] = &[
     Endpoint { path: "/", changes: false, help: "this list", run: help },
+    Endpoint { path: "/certs", changes: false, help: "certificates in use, as JSON", run: certs },
     Endpoint { path: "/clusters", changes: false, help: "clusters and their endpoints (?format=json)", run: clusters },
     Endpoint { path: "/config_dump", changes: false, help: "the configuration in force, as JSON", run: config_dump },
     Endpoint {

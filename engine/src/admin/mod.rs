@@ -2,6 +2,7 @@
 //! shards' statistics, shows the running configuration, and passes orders to the server.
 
 mod body;
+mod certs;
 mod clusters;
 mod endpoints;
 pub mod explain;

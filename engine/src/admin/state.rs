@@ -122,12 +122,23 @@ impl State {
         // All of it under the lock, so that a replaced plan makes no more cells for its clusters.
         let loaded = self.lock();
         self.stats.total_connections.set(loaded.plan.global_limit.used() as i64);
+        self.stats.days_until_first_cert_expiring.set(days_until(loaded.plan.files.get().ends()));
         limits::refresh(&loaded.plan.clusters, &self.registry);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Loaded> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whole days until this moment, in seconds since the epoch; 0 when it is past.
+fn days_until(end: Option<i64>) -> i64 {
+    end.map_or(i64::from(u32::MAX), |end| ((end - now()) / 86_400).max(0))
+}
+
+/// Seconds since the epoch.
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
 /// Resident memory of this process, in bytes (proc(5), statm); 0 where /proc is missing.

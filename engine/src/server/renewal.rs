@@ -96,7 +96,7 @@ impl Watching {
             }
             if let Some(renewable) = &mut self.renewable {
                 // First, so that what changes while files are loaded is seen.
-                watch(&mut self.watcher, &mut self.watched, renewable.files());
+                watch(&mut self.watcher, &mut self.watched, &renewable.files());
                 tell(&renewable.renew(), &self.stats);
             }
         }
@@ -134,9 +134,9 @@ fn unwatched(error: &notify::Error) {
 }
 
 /// Watches the directories of these files, and no others.
-fn watch(watcher: &mut Option<RecommendedWatcher>, watched: &mut BTreeSet<PathBuf>, files: BTreeSet<&Path>) {
+fn watch(watcher: &mut Option<RecommendedWatcher>, watched: &mut BTreeSet<PathBuf>, files: &BTreeSet<PathBuf>) {
     let Some(all) = watcher else { return };
-    let wanted: BTreeSet<PathBuf> = files.into_iter().flat_map(directories).collect();
+    let wanted: BTreeSet<PathBuf> = files.iter().flat_map(|file| directories(file)).collect();
     for gone in watched.difference(&wanted) {
         let _ = all.unwatch(gone);
     }

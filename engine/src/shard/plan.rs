@@ -21,7 +21,7 @@ pub struct Plan {
     /// For each listener, for each chain: its TLS, if it has any.
     pub servers: Vec<Vec<Option<Arc<Current<Server>>>>>,
     /// All files of TLS.
-    pub files: Arc<Context>,
+    pub files: Arc<Current<Context>>,
     /// For each listener.
     pub matchers: Vec<Arc<ChainMatcher>>,
     /// For each cluster; the same object as in the plan before where nothing changed, so that its health goes on.

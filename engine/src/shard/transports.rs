@@ -14,7 +14,7 @@ pub struct Transports {
     /// For each cluster.
     pub clients: Vec<Option<Arc<Client>>>,
     /// All files.
-    pub files: Arc<Context>,
+    pub files: Arc<Current<Context>>,
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -45,7 +45,7 @@ impl Transports {
         if faults.is_empty() {
             let warnings = std::mem::take(&mut context.warnings);
             let warnings = warnings.into_iter().map(|fault| located(&config.needs, fault)).collect();
-            return Ok(Self { servers, clients, files: context.finish(), warnings });
+            return Ok(Self { servers, clients, files: Current::new(context.finish()), warnings });
         }
         Err(faults.into_iter().map(|fault| located(&config.needs, fault)).collect())
     }
@@ -66,7 +66,7 @@ pub struct Renewable {
     needs: Vec<Need>,
     servers: Vec<(Arc<DownstreamTls>, Weak<Current<Server>>)>,
     clients: Vec<(UpstreamTls, Weak<Current<Client>>)>,
-    files: Arc<Context>,
+    files: Arc<Current<Context>>,
 }
 
 /// What has become of files that have changed.
@@ -97,16 +97,17 @@ impl Renewable {
     }
 
     /// All files.
-    pub fn files(&self) -> BTreeSet<&Path> {
-        self.files.files()
+    pub fn files(&self) -> BTreeSet<PathBuf> {
+        self.files.get().files()
     }
 
     /// Loads what has changed. New handshakes see it at once, on all shards; connections that are open stay as they are.
     pub fn renew(&mut self) -> Renewed {
-        if !self.files.is_stale() {
+        let before = self.files.get();
+        if !before.is_stale() {
             return Renewed::default();
         }
-        let mut context = Context::after(&self.files);
+        let mut context = Context::after(&before);
         let servers: Vec<_> = self
             .servers
             .iter()
@@ -144,7 +145,7 @@ impl Renewable {
             refused: located(refused),
             warnings: located(std::mem::take(&mut context.warnings)),
         };
-        self.files = context.finish();
+        self.files.replace(context.finish());
         renewed
     }
 }

@@ -46,6 +46,8 @@ macro_rules! with_process_statistics {
                 gauge memory_allocated;
                 /// Lines of the program log lost because standard error was not read or a write failed. Ringway's own
                 counter log_lines_lost;
+                /// Days until the first certificate expires, of those in files, authorities included; 4294967295 if there is none
+                gauge days_until_first_cert_expiring;
                 /// Files of certificates, keys, authorities and revocation lists that had changed and are in use. Ringway's own
                 counter tls_files_renewed;
                 /// Times that such files had changed and could not be used; those before stay in use. Ringway's own

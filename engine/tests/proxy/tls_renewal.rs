@@ -2,10 +2,12 @@
 
 use super::support::{Client, Pki, Ringway, Setup, eventually};
 use super::tls::{curl_to, egress, front, hello, openssl, s_client, secure_origin};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, SystemTime};
 
 /// The certificate that a new connection gets.
 fn shown(proxy: &Ringway) -> String {
@@ -150,4 +152,66 @@ fn renewals_under_load_lose_nothing() {
 /// How many; RINGWAY_RENEWALS=100 for the long run.
 fn renewals() -> u32 {
     std::env::var("RINGWAY_RENEWALS").map_or(5, |value| value.parse().expect("a number"))
+}
+
+/// What `/certs`, the statistic and `check` say of dates and of an authority that is used as a server's certificate.
+#[test]
+fn dates_of_certificates_are_shown() {
+    let origin = hello();
+    let setup = Setup::new("");
+    let pki = Pki::new(setup.dir());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    let at = |days: i64| {
+        // A little later, so that whole days are left for a while.
+        let seconds = now.as_secs().saturating_add_signed(86_400 * days) + 3600;
+        date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
+    };
+    let issue = |name: &str, from: i64, until: i64| {
+        let mut params = CertificateParams::new(vec![format!("{name}.example")]).expect("a name");
+        (params.not_before, params.not_after) = (at(from), at(until));
+        pki.issue_params(name, params, &KeyPair::generate().expect("a key"));
+    };
+    issue("soon", -1, 5);
+    issue("gone", -9, -2);
+    issue("later", 3, 90);
+    fs::copy(pki.path("ca.pem"), pki.path("authority.pem")).expect("copied");
+    fs::copy(pki.path("ca.key"), pki.path("authority.key")).expect("copied");
+    let certificate = |name: &str| format!("{{ certificate = \"{name}.pem\", key = \"{name}.key\" }}");
+    let all = ["soon", "gone", "later", "authority"].map(certificate).join(", ");
+    let config = |certificates: &str| {
+        format!(
+            r#"
+[[listeners]]
+address = "127.0.0.1:0"
+tls = {{ certificates = [{certificates}] }}
+http.routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
+[[clusters]]
+name = "app"
+endpoints = ["{}"]
+"#,
+            origin.address
+        )
+    };
+    let file = setup.dir().join("check.toml");
+    fs::write(&file, config(&all)).expect("written");
+    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_ringway"));
+    let output = check.args(["check", "--strict"]).arg(&file).output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success(), "{text}");
+    for what in ["gone.pem expired at ", "later.pem is valid only from ", "authority.pem says that it is an authority"]
+    {
+        assert!(text.contains(what), "{what}: {text}");
+    }
+    assert!(!text.contains("/soon.pem "), "{text}");
+
+    let proxy = setup.replace_config(&config(&certificate("soon"))).start();
+    assert_eq!(proxy.stat("server.days_until_first_cert_expiring"), 5);
+    let certs = proxy.admin("GET", "/certs");
+    let shown: serde_json::Value = serde_json::from_str(certs.text()).expect("JSON");
+    let chain = &shown["certificates"][0]["cert_chain"][0];
+    assert_eq!(chain["days_until_expiration"], "5");
+    assert_eq!(chain["subject_alt_names"][0]["dns"], "soon.example");
+    assert!(chain["path"].as_str().expect("text").ends_with("/soon.pem"));
+    issue("soon", -1, 50);
+    eventually("a renewed one is shown", || proxy.stat("server.days_until_first_cert_expiring") == 50);
 }

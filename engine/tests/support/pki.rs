@@ -33,6 +33,11 @@ impl Pki {
         let mut params = CertificateParams::new(hosts).expect("names");
         let uris = names.iter().filter(is_uri).map(|uri| SanType::URI((*uri).try_into().expect("ASCII")));
         params.subject_alt_names.extend(uris);
+        self.issue_params(file, params, key);
+    }
+
+    /// The same for what these parameters say.
+    pub fn issue_params(&self, file: &str, mut params: CertificateParams, key: &KeyPair) {
         // So that it can be revoked by its name.
         params.serial_number = Some(SerialNumber::from_slice(file.as_bytes()));
         let certificate = params.signed_by(key, &self.ca).expect("signed");

@@ -1,6 +1,7 @@
 //! Certificates, keys and authorities from their files, and what is wrong with them.
 
 use super::certificates::is_slow;
+use super::validity;
 use crate::ring::workers;
 use ringway_config::model::{Certificate, PemFile, Place};
 use rustls::crypto::CryptoProvider;
@@ -20,14 +21,25 @@ pub struct Fault {
 }
 
 /// The authorities in a file.
-pub(super) fn authorities(file: &PemFile) -> Result<Arc<RootCertStore>, Fault> {
+pub(super) struct Authorities {
+    pub store: Arc<RootCertStore>,
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// When the first of them expires, in seconds since the epoch.
+    pub ends: i64,
+}
+
+/// The authorities in a file.
+pub(super) fn authorities(file: &PemFile) -> Result<Authorities, Fault> {
+    let certificates = chain(file)?;
     let mut store = RootCertStore::empty();
-    for certificate in chain(file)? {
-        store.add(certificate).map_err(|error| {
+    for certificate in &certificates {
+        store.add(certificate.clone()).map_err(|error| {
             fault(file, format!("a certificate in {} cannot be an authority: {error}", file.path.display()))
         })?;
     }
-    Ok(Arc::new(store))
+    // The dates of an authority that is trusted are not looked at by a handshake.
+    let ends = validity::ends(&certificates);
+    Ok(Authorities { store: Arc::new(store), certificates, ends })
 }
 
 /// Those that the system trusts: SSL_CERT_FILE and SSL_CERT_DIR, or where the system keeps them. Loaded once.

@@ -28,6 +28,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod units;
+mod validity;
 mod verify;
 
 pub use client::{Client, Connector};
@@ -39,7 +40,7 @@ pub use identity::{Identity, Names, Peer, encode_pem};
 pub use load::Fault;
 pub use server::Server;
 pub use stream::TlsStream;
-pub use units::Context;
+pub use units::{Context, Shown};
 
 use rustls::{HandshakeKind, ProtocolVersion};
 use session::Session;

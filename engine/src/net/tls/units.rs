@@ -1,10 +1,11 @@
 //! What was loaded from files, in units that change together or not at all: a certificate with its key, and authorities with
 //! what they have revoked.
 
-use super::load::{self, Fault, certified_key, fault};
+use super::identity::Identity;
+use super::load::{self, Authorities, Fault, certified_key, fault};
 use super::revocation::{self, Lists};
+use super::validity;
 use ringway_config::model::{Certificate, Crl, PemFile};
-use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::UnixTime;
 use rustls::sign::CertifiedKey;
@@ -20,6 +21,16 @@ type Units<T> = HashMap<Files, Unit<T>>;
 struct Unit<T> {
     value: Arc<T>,
     stamp: Stamp,
+    /// When the first of its certificates expires, in seconds since the epoch.
+    ends: i64,
+}
+
+/// A certificate that is in use, and its file.
+pub struct Shown<'a> {
+    pub file: &'a Path,
+    /// It is trusted, and not shown to peers.
+    pub is_authority: bool,
+    pub identity: Identity,
 }
 
 /// What shows that a file is another one, or has been written. That of a symbolic link is that of its target.
@@ -27,7 +38,7 @@ type Stamp = [Option<[i64; 6]>; 2];
 
 /// Authorities, and what they have revoked.
 pub(super) struct Trusted {
-    pub authorities: Arc<RootCertStore>,
+    pub authorities: Arc<Authorities>,
     pub revoked: Option<Arc<Lists>>,
 }
 
@@ -37,7 +48,7 @@ pub struct Context {
     pairs: Units<CertifiedKey>,
     trusted: Units<Trusted>,
     /// The authorities of each file, for units that differ in what is revoked.
-    authorities: HashMap<PathBuf, (Stamp, Arc<RootCertStore>)>,
+    authorities: HashMap<PathBuf, (Stamp, Arc<Authorities>)>,
     /// What is in force: a unit that has not changed, or cannot be used, is taken from there.
     before: Option<Arc<Self>>,
     /// Files of units that were loaded because they had changed.
@@ -69,9 +80,29 @@ impl Context {
     }
 
     /// All files.
-    pub fn files(&self) -> BTreeSet<&Path> {
+    pub fn files(&self) -> BTreeSet<PathBuf> {
         let files = self.pairs.keys().chain(self.trusted.keys());
-        files.flat_map(|(first, second)| [Some(first), second.as_ref()]).flatten().map(PathBuf::as_path).collect()
+        files.flat_map(|(first, second)| [Some(first), second.as_ref()]).flatten().cloned().collect()
+    }
+
+    /// When the first certificate expires, in seconds since the epoch.
+    pub fn ends(&self) -> Option<i64> {
+        let ends = self.pairs.values().map(|unit| unit.ends);
+        ends.chain(self.trusted.values().map(|unit| unit.ends)).min()
+    }
+
+    /// All certificates, those of a file in its order.
+    pub fn certificates(&self) -> Vec<Shown<'_>> {
+        let pairs = self.pairs.iter().map(|((file, _), unit)| (file, false, &unit.value.cert));
+        let trusted = self.trusted.iter().map(|((file, _), unit)| (file, true, &unit.value.authorities.certificates));
+        let mut units: Vec<_> = pairs.chain(trusted).collect();
+        units.sort_by_key(|(file, is_authority, _)| (*is_authority, *file));
+        units.dedup_by_key(|(file, is_authority, _)| (*is_authority, *file));
+        let shown = units.into_iter().flat_map(|(file, is_authority, certificates)| {
+            let identities = certificates.iter().filter_map(|certificate| Identity::of(certificate));
+            identities.map(move |identity| Shown { file, is_authority, identity })
+        });
+        shown.collect()
     }
 
     /// A certificate with its key.
@@ -82,8 +113,11 @@ impl Context {
     ) -> Result<Arc<CertifiedKey>, Fault> {
         let files = (certificate.chain.path.clone(), Some(certificate.key.path.clone()));
         let before = self.before.as_deref().map(|before| &before.pairs);
+        let warnings = &mut self.warnings;
         take(&mut self.pairs, before, files, &mut self.renewed, &mut self.refused, || {
-            certified_key(certificate, provider)
+            let key = certified_key(certificate, provider)?;
+            let ends = validity::check(&key.cert, &certificate.chain, warnings);
+            Ok((key, ends))
         })
     }
 
@@ -101,11 +135,12 @@ impl Context {
             let stamp = stamp(&(ca.path.clone(), None));
             let store = match authorities.get(&ca.path) {
                 Some((of, store)) if *of == stamp => store.clone(),
-                _ => load::authorities(ca)?,
+                _ => Arc::new(load::authorities(ca)?),
             };
             authorities.insert(ca.path.clone(), (stamp, store.clone()));
             let revoked = crl.map(|crl| revoked(crl, ca, algorithms, warnings)).transpose()?;
-            Ok(Trusted { authorities: store, revoked })
+            let ends = store.ends;
+            Ok((Trusted { authorities: store, revoked }, ends))
         })
     }
 }
@@ -117,7 +152,7 @@ fn take<T>(
     files: Files,
     renewed: &mut BTreeSet<PathBuf>,
     refused: &mut Vec<Fault>,
-    load: impl FnOnce() -> Result<T, Fault>,
+    load: impl FnOnce() -> Result<(T, i64), Fault>,
 ) -> Result<Arc<T>, Fault> {
     if let Some(unit) = units.get(&files) {
         return Ok(unit.value.clone());
@@ -125,21 +160,24 @@ fn take<T>(
     // Before the files are read: what is written from now on is a change.
     let stamp = stamp(&files);
     let old = before.and_then(|before| before.get(&files));
-    let value = match old {
-        Some(old) if old.stamp == stamp => old.value.clone(),
+    let (value, ends) = match old {
+        Some(old) if old.stamp == stamp => (old.value.clone(), old.ends),
         Some(old) => match load() {
-            Ok(value) => {
+            Ok((value, ends)) => {
                 renewed.extend([Some(&files.0), files.1.as_ref()].into_iter().flatten().cloned());
-                Arc::new(value)
+                (Arc::new(value), ends)
             }
             Err(fault) => {
                 refused.push(fault);
-                old.value.clone()
+                (old.value.clone(), old.ends)
             }
         },
-        None => Arc::new(load()?),
+        None => {
+            let (value, ends) = load()?;
+            (Arc::new(value), ends)
+        }
     };
-    units.insert(files, Unit { value: value.clone(), stamp });
+    units.insert(files, Unit { value: value.clone(), stamp, ends });
     Ok(value)
 }
 

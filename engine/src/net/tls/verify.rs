@@ -76,7 +76,7 @@ impl Checks {
         let (authorities, revoked) = match (&model.ca, system) {
             (Some(file), _) => {
                 let trusted = context.trusted(file, model.crl.as_ref(), &algorithms)?;
-                (Some(trusted.authorities.clone()), trusted.revoked.clone())
+                (Some(trusted.authorities.store.clone()), trusted.revoked.clone())
             }
             (None, Some(place)) if !model.has_pins() && !model.accept_untrusted => {
                 (Some(system_authorities(place)?), None)

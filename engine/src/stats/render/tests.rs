@@ -307,7 +307,10 @@ fn names_are_envoys() {
              upstream_internal_redirect_succeeded_total update_attempt update_success update_failure \
              update_empty update_no_rebuild",
         ),
-        (Kind::Server, "uptime live state concurrency version total_connections memory_allocated"),
+        (
+            Kind::Server,
+            "uptime live state concurrency version total_connections memory_allocated days_until_first_cert_expiring",
+        ),
     ];
     for (kind, names) in expected {
         let declared: HashSet<&str> = kind.descriptors().iter().map(|descriptor| descriptor.name).collect();
