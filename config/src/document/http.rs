@@ -110,8 +110,11 @@ table! {
         /// one that the farthest of them wrote into `x-forwarded-for`. A client that reaches this proxy past them can forge
         /// it; prefer `xff_trusted_cidrs`.
         xff_num_trusted_hops: Int<0, 255>, default "0";
-        /// Addresses whose requests are internal if no other proxy forwarded them: they have no `x-forwarded-for`, or,
-        /// where that header is trusted, exactly one address in it (Envoy: internal_address_config).
+        /// Clients whose requests are internal if no other proxy can have forwarded them: with `use_remote_address`, those
+        /// without `x-forwarded-for`; with `xff_trusted_cidrs`, also those of a trusted peer where nothing stands before
+        /// the client in that header; with neither of the two keys, those with exactly one address in it, unless hops are
+        /// trusted. One from a Unix socket, which has no address, is internal only by that header (Envoy:
+        /// internal_address_config).
         internal_addresses: List<Cidr>, optional "none";
         /// Number of retries that an internal request may ask for with `x-envoy-max-retries`. If it asks for more, it gets
         /// this number, or the route's `num_retries` if that is higher.

@@ -17,6 +17,7 @@ mod report;
 mod supervisor;
 #[cfg(test)]
 pub(crate) mod testing;
+mod warm;
 
 pub use accounting::{Accounting, RequestEnd};
 pub use endpoint::{Endpoint, InFlight};
@@ -24,7 +25,8 @@ pub use host::{Health, HealthFlags, Host, HostSpec};
 pub use lb::{NoHost, PickContext};
 pub use members::{CONTROL, ClusterShared, MembersChange};
 pub use report::{Report, Reports};
-pub use supervisor::{Supervisor, Warm};
+pub use supervisor::Supervisor;
+pub use warm::{FirstLook, Warm, Warming};
 
 use crate::base::clock::Nanos;
 use crate::net::{Network, Protocol};

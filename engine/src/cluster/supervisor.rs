@@ -9,6 +9,7 @@ use super::host::{HealthFlags, Host, HostState};
 use super::members::{CONTROL, ClusterShared};
 use super::outlier::Detector;
 use super::report::Report;
+use super::warm::{FirstLook, Warm};
 use crate::base::clock::nanos;
 use crate::net::Network;
 use crate::ring::{Reactor, TaskId};
@@ -18,11 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
-
-/// Dropped when the first checks have ended.
-pub type Warm = Sender<()>;
 
 /// How often the wall clock is read again, since events carry its time.
 const RESYNC: Duration = Duration::from_secs(1);
@@ -202,7 +199,8 @@ impl Watched {
     fn begin(self: &Rc<Self>, host: &Arc<Host>, warm: Option<&Warm>) -> Checked {
         let flags = host.flags();
         let checks = &self.shared.config.health_checks;
-        let task = |index| self.reactor.spawn(check(self.clone(), host.clone(), index, warm.cloned()));
+        let look = || warm.map(|warm| warm.first_look(&self.shared.config.name, &host.name));
+        let task = |index| self.reactor.spawn(check(self.clone(), host.clone(), index, look()));
         Checked {
             host: host.clone(),
             sessions: checks.iter().map(|_| Session::new(flags)).collect(),
@@ -392,10 +390,10 @@ impl Watched {
 }
 
 /// One check of one endpoint, again and again while it is a member, also when its address changes.
-async fn check(watched: Rc<Watched>, mut host: Arc<Host>, index: usize, warm: Option<Warm>) {
+async fn check(watched: Rc<Watched>, mut host: Arc<Host>, index: usize, first: Option<FirstLook>) {
     let check = &watched.shared.config.health_checks[index];
     let mut prober = Prober::new(&watched.reactor, &watched.network, &watched.shared, &host, check);
-    let mut warm = warm;
+    let mut first = first;
     // Follows the endpoint and says whether it has moved.
     let follow = |host: &mut Arc<Host>, prober: &mut Prober| {
         let Some(renewed) = watched.renewed(host) else { return false };
@@ -414,7 +412,7 @@ async fn check(watched: Rc<Watched>, mut host: Arc<Host>, index: usize, warm: Op
             verdict = prober.probe().await;
         }
         let time = watched.record(&host, index, verdict);
-        warm.take();
+        first.take();
         prober.rest(time).await;
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn record<'a>(
         // While a response's head is edited, its status has not been sent yet.
         response_code: if facts.status == 0 && response.is_whole { response.head.status } else { facts.status },
         response_code_details: ending.map(|ending| ending.details),
+        upgrade_dropped: facts.upgrade_dropped,
         response_flags: ending.map_or(ResponseFlags::empty(), |ending| ending.flags) | facts.flags,
         received: facts.received,
         sent: facts.sent,

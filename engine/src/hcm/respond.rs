@@ -7,7 +7,7 @@ use super::manager::Hcm;
 use super::reply_mapper;
 use super::serving::{Ending, Serving};
 use crate::http::format::ResponseFlags;
-use crate::http::{Exchange, Facts, FieldId, Reply};
+use crate::http::{Exchange, FieldId, Reply};
 use crate::http_filter::Responding;
 use crate::mux::{Downstream, Hooks, Piece};
 use crate::router::{Fault, Try};
@@ -33,10 +33,9 @@ pub(super) async fn upstream(
     client.upload.replay.clear(client.reactor);
     let tried = current.as_mut().expect("a response has its try");
     add_own_fields(hcm, exchange, tried);
-    let details = match exchange.facts {
-        Facts { retry_abandoned: true, .. } => "via_upstream{request_payload_exceeded_retry_buffer_limit}",
-        Facts { upgrade_dropped: true, .. } => "via_upstream{upgrade_dropped}",
-        _ => "via_upstream",
+    let details = match exchange.facts.retry_abandoned {
+        true => "via_upstream{request_payload_exceeded_retry_buffer_limit}",
+        false => "via_upstream",
     };
     let ending = Ending::whole(ResponseFlags::empty(), details);
     finalize::routed_response(hcm, connection, exchange, &ending);

@@ -41,9 +41,9 @@ impl Work for Supervision {
         written.wait();
     }
 
-    fn warn_cold(waited: Duration) {
+    fn warn_cold(waited: Duration, missing: &str) {
         tracing::warn!(
-            target: "ringway::health", waited = %Span(waited),
+            target: "ringway::health", waited = %Span(waited), missing,
             "not all endpoints are checked yet; those that are not count as unhealthy until they are"
         );
     }

@@ -34,9 +34,9 @@ impl Work for Lookups {
         }
     }
 
-    fn warn_cold(waited: Duration) {
+    fn warn_cold(waited: Duration, missing: &str) {
         tracing::warn!(
-            target: "ringway::dns", waited = %Span(waited), "not all names are looked up yet; the start continues without them"
+            target: "ringway::dns", waited = %Span(waited), missing, "not all names are looked up yet; the start continues without them"
         );
     }
 }

@@ -2,12 +2,12 @@
 //! configuration, and ends with the process.
 
 use super::orders::Orders;
-use crate::cluster::ClusterShared;
+use crate::cluster::{ClusterShared, Warm};
 use crate::stats::Registry;
 use ringway_config::model;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,15 +27,15 @@ pub(super) trait Work: Sized + 'static {
     /// new order or the end, or with the reason why the thread cannot work.
     fn run(registry: Arc<Registry>, orders: Receiver<Order>, started: Sender<Result<Wake, String>>);
 
-    /// Logs that not all new clusters were warm after `waited`.
-    fn warn_cold(waited: Duration);
+    /// Logs that not all new clusters were warm after `waited`, and what is `missing`.
+    fn warn_cold(waited: Duration, missing: &str);
 }
 
 /// The clusters of a new configuration.
 pub(super) struct Order {
     pub clusters: Vec<Arc<ClusterShared>>,
     /// Dropped when the clusters that are new have been looked at once.
-    pub warm: Sender<()>,
+    pub warm: Warm,
 }
 
 /// Makes the thread look at its orders. Also called when it is dropped, since the end of the orders is news as well.
@@ -94,13 +94,12 @@ impl<W: Work> Worker<W> {
     pub(super) fn apply(&mut self, ready: Ready, clusters: &[Arc<ClusterShared>], orders: &mut Orders) {
         self.link = ready.0;
         let Some(link) = &self.link else { return };
-        let (warm, warmed) = channel();
+        let (warm, warming) = Warm::new();
         // A thread that has ended drops the order here, and with it the sender.
         let sent = link.orders.send(Order { clusters: clusters.to_vec(), warm }).is_ok();
         (link.wake.0)();
         let start = Instant::now();
-        // The last one that is warm drops the last sender; so does a thread that dies with its orders.
-        let is_warm = || (warmed.try_recv() != Err(TryRecvError::Empty)).then_some(());
+        let is_warm = || warming.is_over().then_some(());
         let cold = orders.wait(start + WARM_UP_MAX, is_warm).is_none() && !orders.say_stop();
         if !sent || link.thread.is_finished() {
             tracing::error!(
@@ -108,7 +107,7 @@ impl<W: Work> Worker<W> {
                 "the thread has ended, and its clusters stay as they are; a reload starts it again"
             );
         } else if cold {
-            W::warn_cold(start.elapsed());
+            W::warn_cold(start.elapsed(), &warming.missing());
         }
     }
 }
@@ -191,7 +190,7 @@ mod tests {
             ENDED.fetch_add(1, Relaxed);
         }
 
-        fn warn_cold(_: Duration) {
+        fn warn_cold(_: Duration, _: &str) {
             panic!("it is warm at once");
         }
     }
@@ -236,8 +235,8 @@ mod tests {
             });
         }
 
-        fn warn_cold(waited: Duration) {
-            panic!("waited {waited:?} for a dead thread");
+        fn warn_cold(waited: Duration, missing: &str) {
+            panic!("waited {waited:?} for a dead thread and {missing}");
         }
     }
 
@@ -279,7 +278,7 @@ mod tests {
             }
         }
 
-        fn warn_cold(_: Duration) {}
+        fn warn_cold(_: Duration, _: &str) {}
     }
 
     #[test]

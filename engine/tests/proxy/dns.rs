@@ -169,6 +169,7 @@ fn a_silent_name_server_stalls_neither_the_start_nor_traffic() {
     assert!(start.elapsed() > Duration::from_secs(3), "it waits for a while");
     eventually("it is ready", || proxy.admin("GET", "/ready").status() == 200);
     proxy.wait_for_log("not all names are looked up yet");
+    assert!(proxy.stderr().contains("missing=\"a.test (cluster app)\""), "{}", proxy.stderr());
     assert_eq!(proxy.stat("dns.hickory.pending_resolutions"), 1);
     let mut client = proxy.connect();
     // 500 requests that wait for a lookup take far longer than the patience.

@@ -3,7 +3,7 @@
 
 use super::access_log::logging;
 use super::cli::ringway;
-use super::support::{Origin, Ringway, Setup, forwarding, response};
+use super::support::{Origin, Ringway, Setup, dead_address, forwarding, response};
 
 #[test]
 fn a_later_minor_version_is_served_as_1_1() {
@@ -100,6 +100,39 @@ fn an_upgrade_that_is_not_served_is_told() {
     assert_eq!(proxy.stat("http.ingress_http.downstream_rq_ws_on_non_ws_route"), 2);
     proxy.wait_for_log("upgrade=websocket");
     assert_eq!(proxy.stderr().matches("it is served as plain HTTP").count(), 1, "{}", proxy.stderr());
+}
+
+/// Also where the proxy answers itself, whatever it says.
+#[test]
+fn an_upgrade_that_is_not_served_is_told_of_replies_of_the_proxys_own() {
+    let config = format!(
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\n[listeners.http]\n\
+         access_log = [{{ path = \"DIR/log\", format = \"%RESPONSE_CODE% %RESPONSE_CODE_DETAILS%\" }}]\n\
+         routes = [{{ match = {{ path = \"/direct\" }}, direct_response = {{ status = 200 }} }},\n\
+         {{ match = {{ path = \"/moved\" }}, redirect = {{ path = \"/\" }} }},\n\
+         {{ match = {{ path = \"/dead\" }}, route = {{ cluster = \"dead\" }} }},\n\
+         {{ match = {{ path = \"/empty\" }}, route = {{ cluster = \"empty\" }} }}]\n\
+         [[clusters]]\nname = \"dead\"\nendpoints = [\"{}\"]\n\
+         [[clusters]]\nname = \"empty\"\nendpoints = [\"no.such.name.invalid:80\"]\ndns = {{ resolvers = [\"{}\"] }}\n",
+        dead_address(),
+        dead_address(),
+    );
+    let proxy = Setup::new(&config).runtime("access_log_flush_interval = \"5ms\"").start();
+    let requests = [
+        ("/direct", 200, "direct_response{upgrade_dropped}"),
+        ("/moved", 301, "direct_response{upgrade_dropped}"),
+        ("/none", 404, "route_not_found{upgrade_dropped}"),
+        ("/empty", 503, "no_healthy_upstream{dns}{upgrade_dropped}"),
+        ("/dead", 503, "{upgrade_dropped}"),
+    ];
+    for (at, (path, status, details)) in requests.into_iter().enumerate() {
+        let mut client = proxy.connect();
+        let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n{upgrade}\r\n").as_bytes());
+        assert_eq!(client.response().status(), status, "{path}");
+        let line = proxy.log_lines("log", at + 1).remove(at);
+        assert!(line.starts_with(&format!("{status} ")) && line.ends_with(details), "{path}: {line}");
+    }
 }
 
 /// What a request may cost is bounded, also where a pattern is such that a text can be made for it.

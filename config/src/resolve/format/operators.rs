@@ -102,7 +102,7 @@ pub static OPERATORS: &[OperatorForm] = &[
     text("QUERY_PARAMS", "(ORIG or DECODED):LENGTH", false, "the whole query as it was received (default) or percent-decoded", query_parameters),
     plain("PROTOCOL", CommandOperator::Protocol, "`HTTP/1.1` or `HTTP/1.0`"),
     plain("RESPONSE_CODE", CommandOperator::ResponseCode, "status; 0 if none was sent"),
-    value("RESPONSE_CODE_DETAILS", "(ALLOW_WHITESPACES)", false, "reason for the status; white space is written as `_` unless it is allowed", code_details),
+    value("RESPONSE_CODE_DETAILS", "(ALLOW_WHITESPACES)", false, "reason for the status, with `{upgrade_dropped}` behind it where the request asks for an upgrade, which is not served; white space is written as `_` unless it is allowed", code_details),
     plain("RESPONSE_FLAGS", CommandOperator::ResponseFlags, "what went wrong, by the short names below"),
     plain("RESPONSE_FLAGS_LONG", CommandOperator::ResponseFlagsLong, "the same, by the long names"),
     plain("LOCAL_REPLY_BODY", CommandOperator::LocalReplyBody, "body of a response that this proxy made itself"),

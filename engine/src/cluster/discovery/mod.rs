@@ -8,7 +8,7 @@ mod settings;
 mod target;
 mod watch;
 
-use super::{CONTROL, ClusterShared};
+use super::{CONTROL, ClusterShared, Warm};
 use crate::base::random::Random;
 use crate::stats::{DnsStats, Registry};
 use resolver::Resolver;
@@ -17,7 +17,6 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use watch::{Known, Watch, dns_of};
 
 /// Whether the members of a cluster come from DNS.
@@ -49,7 +48,7 @@ impl Discovery {
     /// again: a reload is the way to tell Ringway that something has changed. New ones begin with the
     /// known addresses of their names where a cluster of the same name was there before; the others end. `warm` is dropped
     /// when the first lookups of the new ones have ended, with or without an answer.
-    pub fn apply(&mut self, clusters: &[Arc<ClusterShared>], warm: Sender<()>) {
+    pub fn apply(&mut self, clusters: &[Arc<ClusterShared>], warm: Warm) {
         let mut before = std::mem::take(&mut self.watches);
         for cluster in clusters {
             let Some((dns, _)) = dns_of(&cluster.config) else { continue };

@@ -3,23 +3,19 @@
 use super::resolver::Resolver;
 use super::target::{Kind, Outcome, Standing, Target};
 use crate::base::random::Random;
-use crate::cluster::{ClusterShared, HealthFlags, Host, HostSpec};
+use crate::cluster::{ClusterShared, FirstLook, HealthFlags, Host, HostSpec, Warm};
 use ringway_config::model::{self, Address, Discovery, Dns, EndpointTarget, LookupFamily};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::Instant;
 
 /// Known addresses by name, with which a new watch begins.
 pub(super) type Known = HashMap<String, Vec<IpAddr>>;
-
-/// Dropped when the first lookups of a cluster have ended.
-pub(super) type Warm = Sender<()>;
 
 /// The settings of a cluster that is discovered by DNS.
 pub(super) fn dns_of(cluster: &model::Cluster) -> Option<(&Dns, Kind)> {
@@ -81,7 +77,10 @@ impl Watch {
         });
         names.publish();
         let hosts: Vec<String> = names.targets.borrow().keys().cloned().collect();
-        let follow = |host| spawn_local(names.clone().follow(host, warm.clone())).abort_handle();
+        let follow = |host: String| {
+            let first = warm.first_look(&cluster.config.name, &host);
+            spawn_local(names.clone().follow(host, first)).abort_handle()
+        };
         let tasks = hosts.into_iter().map(follow).collect();
         Some(Self { names, tasks })
     }
@@ -117,8 +116,8 @@ impl Drop for Watch {
 
 impl Names {
     /// Looks `host` up until the watch ends.
-    async fn follow(self: Rc<Self>, host: String, warm: Warm) {
-        let mut warm = Some(warm);
+    async fn follow(self: Rc<Self>, host: String, first: FirstLook) {
+        let mut first = Some(first);
         let (kind, family) = (kind_of(self.kind, &host), family_of(&self.dns, &host));
         let start = Instant::now();
         loop {
@@ -146,7 +145,7 @@ impl Names {
             }
             self.log(&host, &answer, step.news);
             self.flag_held();
-            drop(warm.take());
+            drop(first.take());
             let _ = tokio::time::timeout(step.wait, self.again.notified()).await;
         }
     }

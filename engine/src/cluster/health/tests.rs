@@ -7,14 +7,13 @@ mod several;
 
 use super::*;
 use crate::cluster::testing::{cluster, endpoint};
-use crate::cluster::{HealthFlags, Supervisor};
+use crate::cluster::{HealthFlags, Supervisor, Warm, Warming};
 use crate::net::{MemoryNetwork, PipeEnd};
 use crate::ring::PoolSize;
 use crate::stats::{ClusterStats, Registry};
 use ringway_config::model::{self, HttpHealthCheck, Place, TcpHealthCheck};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::mpsc;
 
 /// An HTTP check with the smallest settings.
 pub(crate) fn check() -> HealthCheck {
@@ -84,7 +83,7 @@ struct World {
     network: Rc<MemoryNetwork>,
     origins: Vec<Rc<Origin>>,
     /// Dropped by the first checks.
-    warmed: mpsc::Receiver<()>,
+    warming: Warming,
 }
 
 impl World {
@@ -100,8 +99,8 @@ impl World {
         registry.scope::<ClusterStats>("app", 0).upstream_cx_total.inc();
         let (events, _) = EventLog::start(&registry).expect("a thread");
         let supervisor = Supervisor::new(&reactor, Network::Memory(network.clone()), registry.clone(), events);
-        let (warm, warmed) = mpsc::channel();
-        let mut world = Self { reactor, registry, shared, supervisor, network, origins: Vec::new(), warmed };
+        let (warm, warming) = Warm::new();
+        let mut world = Self { reactor, registry, shared, supervisor, network, origins: Vec::new(), warming };
         for host in world.shared.hosts().iter() {
             let origin = world.listen(&host.spec.address);
             world.origins.push(origin);
@@ -208,10 +207,10 @@ fn the_request_says_who_asks_whom() {
 fn endpoints_are_failed_until_their_first_check_which_is_at_once() {
     let world = World::new(3, check());
     assert!(world.shared.hosts().iter().all(|host| host.flags() == HealthFlags::FAILED_ACTIVE_HC));
-    assert_eq!(world.warmed.try_recv(), Err(mpsc::TryRecvError::Empty));
+    assert!(world.warming.missing().contains(" (cluster "), "{}", world.warming.missing());
     world.pass(1);
     assert!(world.shared.hosts().iter().all(|host| host.flags() == HealthFlags::default()));
-    assert_eq!(world.warmed.try_recv(), Err(mpsc::TryRecvError::Disconnected), "every first check has ended");
+    assert!(world.warming.is_over(), "every first check has ended");
     assert_eq!(world.stats(&["attempt", "success", "failure", "healthy"]), [3, 3, 0, 3]);
     assert_eq!(world.registry.value("cluster.app.membership_healthy"), Some(3));
 }
@@ -325,10 +324,10 @@ fn a_cluster_without_traffic_is_checked_rarely() {
     let mut world = World::new(1, check());
     // The same for a cluster without traffic.
     let config = model::Cluster { name: "quiet".into(), ..(*world.shared.config).clone() };
-    let (warm, warmed) = mpsc::channel();
+    let (warm, warming) = Warm::new();
     world.shared = ClusterShared::new(&config, &world.registry, 1, None);
     world.supervisor.apply(std::slice::from_ref(&world.shared), &warm);
-    drop((warm, warmed));
+    drop((warm, warming));
     world.pass(150);
     assert_eq!(world.times(), [0, 60, 120], "and the checks of the other cluster have ended");
 }
@@ -375,7 +374,7 @@ fn gauges_go_with_the_cluster() {
     let world = World::new(2, check());
     world.pass(1);
     assert_eq!(world.stats(&["healthy"]), [2]);
-    let (warm, _warmed) = mpsc::channel();
+    let (warm, _warming) = Warm::new();
     world.supervisor.apply(&[], &warm);
     assert_eq!(world.stats(&["healthy", "degraded"]), [0, 0]);
     let seen = world.times().len();

@@ -240,12 +240,14 @@ impl Detector {
         if self.monitored.get(&key).is_none_or(Monitored::is_ejected) {
             return;
         }
+        let (enforced, counter) = enforcement(&self.config, &self.stats, ejection);
         if beyond && !(self.config.always_eject_one_host && self.active == 0 && self.has_usable_next_to(key)) {
             self.stats.ejections_overflow.inc();
-            return self.say_not_enforced(key, ejection, rates, Kept::ByPercentage, now);
+            // What is never enforced stays for that reason, however many others are ejected.
+            let why = if enforced == 0 { Kept::BySetting } else { Kept::ByPercentage };
+            return self.say_not_enforced(key, ejection, rates, why, now);
         }
         let Some(monitored) = self.monitored.get_mut(&key) else { return };
-        let (enforced, counter) = enforcement(&self.config, &self.stats, ejection);
         if random.below(100) >= enforced.into() {
             return self.say_not_enforced(key, ejection, rates, Kept::BySetting, now);
         }

@@ -333,6 +333,27 @@ fn what_is_not_enforced_is_told_once_an_interval() {
     assert!(log.contains(ejected) && log.contains("after=30s"), "{log}");
 }
 
+/// The reason is the key, also where `max_ejection_percent` is reached: only what would be enforced is a warning.
+#[test]
+fn what_is_never_enforced_is_kept_by_its_key_at_the_percentage_too() {
+    let log = captured(|| {
+        let mut world = World::new(3, |config| {
+            (config.consecutive_gateway_failure, config.enforcing_consecutive_gateway_failure) = (Some(5), 0);
+        });
+        (0..3).for_each(|index| world.see(index, Outcome::Status(503), 5));
+        assert_eq!(world.ejected(), [0]);
+        assert_eq!(world.stat("ejections_overflow"), 4, "as in Envoy, of both kinds");
+    });
+    let told = |text: &str, reason: &str| {
+        let reason = format!("reason=\"{reason}\"");
+        log.lines().filter(|line| line.contains(text) && line.contains(&reason)).count()
+    };
+    let setting = "enforcing_consecutive_gateway_failure does not enforce it";
+    assert_eq!(told(setting, "consecutive_gateway_failure"), 3, "{log}");
+    let percentage = "max_ejection_percent is reached";
+    assert_eq!((told(percentage, "consecutive_gateway_failure"), told(percentage, "consecutive_5xx")), (0, 2), "{log}");
+}
+
 #[test]
 fn an_endpoint_whose_success_rate_stands_out_is_ejected() {
     let mut world = World::new(10, |config| config.consecutive_5xx = None);

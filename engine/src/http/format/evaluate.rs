@@ -28,7 +28,7 @@ pub(super) enum Value<'a> {
     /// Percent-encoded; of what it stands for, at most this number of bytes.
     Encoded(&'a [u8], usize),
     /// Without its white space.
-    Joined(&'a str),
+    Joined([&'a str; 2]),
     Flags {
         flags: ResponseFlags,
         long: bool,
@@ -90,9 +90,11 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
         CommandOperator::Protocol => text(record.protocol),
         CommandOperator::UpstreamProtocol => text(record.upstream_protocol),
         CommandOperator::ResponseCode => Value::Number(u64::from(record.response_code)),
-        CommandOperator::ResponseCodeDetails { keep_spaces: true } => text(record.response_code_details),
+        CommandOperator::ResponseCodeDetails { keep_spaces: true } => {
+            bytes(details(record).map(|parts| parts.map(str::as_bytes)), None)
+        }
         CommandOperator::ResponseCodeDetails { keep_spaces: false } => {
-            record.response_code_details.map_or(Value::Absent, Value::Joined)
+            details(record).map_or(Value::Absent, Value::Joined)
         }
         CommandOperator::ResponseFlags => Value::Flags { flags: record.response_flags, long: false },
         CommandOperator::ResponseFlagsLong => Value::Flags { flags: record.response_flags, long: true },
@@ -155,7 +157,7 @@ impl Value<'_> {
             Self::Encoded(encoded, _) => encoded.is_empty(),
             // There is a comma at least.
             Self::Lines(_) => false,
-            Self::Joined(text) => text.is_empty(),
+            Self::Joined([first, second]) => first.is_empty() && second.is_empty(),
             Self::Number(_) | Self::Flags { .. } | Self::Time(..) | Self::Address(_) | Self::Ip(_) => false,
             Self::Network(..) | Self::Uuid(_) => false,
         }
@@ -250,6 +252,12 @@ fn path<'a>(record: &Record<'a>, source: PathSource) -> Option<[&'a [u8]; 2]> {
 fn query<'a>(record: &Record<'a>) -> Option<&'a [u8]> {
     let (head, view) = record.request?;
     head.query(view)
+}
+
+/// A dropped upgrade may explain any answer, so that it stands behind each reason.
+fn details<'a>(record: &Record<'a>) -> Option<[&'a str; 2]> {
+    let dropped = if record.upgrade_dropped { "{upgrade_dropped}" } else { "" };
+    record.response_code_details.map(|details| [details, dropped])
 }
 
 fn byte_count(record: &Record<'_>, count: ByteCount) -> u64 {

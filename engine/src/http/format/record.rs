@@ -30,6 +30,8 @@ pub struct Record<'a> {
     pub response_code: u16,
     /// Why this code (Envoy: response code details): "via_upstream", "route_not_found", ...
     pub response_code_details: Option<&'a str>,
+    /// The request asks for an upgrade, which is not served. The details say so, too.
+    pub upgrade_dropped: bool,
     pub response_flags: ResponseFlags,
     /// Bytes of the request's body.
     pub received: u64,

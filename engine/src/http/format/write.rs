@@ -143,7 +143,7 @@ fn push_value(value: Value<'_>, second: &mut SecondCache, target: Target, out: &
         Value::Bytes(parts) => parts.iter().for_each(|part| target.push(part, out)),
         Value::Lines(lines) => lines.pieces().for_each(|piece| target.push(piece, out)),
         Value::Encoded(encoded, max) => push_decoded(encoded, max, target, out),
-        Value::Joined(text) => push_joined(text, target, out),
+        Value::Joined(parts) => parts.iter().for_each(|part| push_joined(part, target, out)),
         Value::Flags { flags, long } => push_flags(flags, long, out),
         Value::Time(unix_micros, format) => match &*format.0 {
             [] => second.push(unix_micros, out),

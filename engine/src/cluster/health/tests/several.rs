@@ -7,7 +7,7 @@ fn world(checks: [HealthCheck; 2]) -> World {
     let mut world = World::new(1, check());
     let config = model::Cluster { health_checks: checks.into(), ..(*world.shared.config).clone() };
     world.shared = ClusterShared::new(&config, &world.registry, 1, None);
-    let (warm, _warmed) = mpsc::channel();
+    let (warm, _warmed) = Warm::new();
     world.supervisor.apply(std::slice::from_ref(&world.shared), &warm);
     world.pass(1);
     assert_eq!(world.flags(), HealthFlags::default());
