@@ -58,7 +58,7 @@ impl Diagnostics {
         self.problems.iter()
     }
 
-    pub(crate) fn into_list(self) -> Vec<Diagnostic> {
+    pub fn into_list(self) -> Vec<Diagnostic> {
         self.problems
     }
 

@@ -111,6 +111,16 @@ impl Resolver<'_, '_, '_> {
         if let Some(origin) = runtime.user.origin() {
             self.need(origin, model::Needed::User);
         }
+        if let Some(origin) = runtime.group.origin() {
+            self.need(origin, model::Needed::Group);
+        }
+        let buffers =
+            written.map(|runtime| [&runtime.buffer_count.origin, &runtime.buffer_size.origin, &runtime.origin]);
+        if let Some([count, size, table]) = buffers {
+            let at = [count, size].into_iter().find(|origin| is_written(origin, table));
+            let at = at.or(runtime.cpus.origin()).or(runtime.shards.origin());
+            at.into_iter().for_each(|at| self.need(at, model::Needed::Buffers));
+        }
         if let Some(origin) = runtime.cpus.origin().or(runtime.shards.origin()) {
             self.need(origin, model::Needed::Cores);
         }

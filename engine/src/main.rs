@@ -5,6 +5,7 @@ use ringway::admin::Source;
 use ringway::admin::explain::{Question, explain};
 use ringway::base::{output, version};
 use ringway::server::{EMBEDDED, HINTS, HostReport, check_host, host_warnings, run};
+use ringway_config::LoadError;
 use ringway_config::model::Config;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -44,14 +45,16 @@ enum Command {
         config: PathBuf,
     },
     /// Check a configuration file: print every problem and every warning, and exit with 1 if `run` would refuse it, else
-    /// with 0
+    /// with 0. What listens on this host at the moment is not looked at, since the proxy itself may, and be about to reload
+    /// the file: whether another program has a port, only a start or a reload says
     Check {
         /// The TOML file
         config: PathBuf,
         /// Exit with 1 for warnings, too
         #[arg(long)]
         strict: bool,
-        /// Leave out what belongs to this host: addresses, users, cores, directories of logs, files with bodies
+        /// Leave out what belongs to this host: addresses, users, cores, memory, directories of logs and sockets, files with
+        /// bodies
         #[arg(long)]
         portable: bool,
     },
@@ -152,14 +155,19 @@ fn put(text: &[u8]) -> ExitCode {
 
 fn check(file: &Path, is_strict: bool, is_portable: bool) -> ExitCode {
     let loaded = if is_portable { ringway_config::load_portable(file) } else { ringway_config::load_file(file) };
-    let config = match loaded {
-        Ok(config) => config,
-        Err(problems) => return refuse(&problems.to_string()),
+    let (config, unreadable) = match loaded {
+        Ok(config) => (config, Vec::new()),
+        Err(problems) => match (problems, ringway_config::load_portable(file)) {
+            // Elsewhere the file is right: what cannot be read are files that it names, problems of this host as others are.
+            (LoadError::Refused(problems), Ok(config)) => (config, problems.into_list()),
+            (problems, _) => return refuse(&problems.to_string()),
+        },
     };
-    let (host, sentences) = match is_portable {
+    let (mut host, sentences) = match is_portable {
         true => (HostReport::default(), Vec::new()),
         false => (check_host(&config), host_warnings(&config)),
     };
+    host.refused.extend(unreadable);
     let warnings = config.warnings.iter().chain(&host.warnings);
     let warnings = warnings.map(|warning| format!("warning: {warning}"));
     let sentences = sentences.iter().map(|sentence| format!("{}: warning: {sentence}", file.display()));

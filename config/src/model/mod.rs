@@ -54,16 +54,22 @@ pub struct Need {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Needed {
-    /// `runtime.user` and `runtime.group`.
+    /// `runtime.user`.
     User,
+    /// `runtime.group`.
+    Group,
+    /// The receive buffers of all shards.
+    Buffers,
     /// Those of `runtime.shards` or `runtime.cpus`.
     Cores,
     /// An address to listen at.
     Address(Address),
-    /// User and group of a Unix socket's file.
+    /// User or group of a Unix socket's file: one of them, so that each has its place.
     Owner(SocketAccess),
     /// A file to append to.
     LogFile(PathBuf),
+    /// As `LogFile`, but opened for each line, so that it may come later.
+    EventLog(PathBuf),
     /// A file of certificates, keys or certificate authorities, which TLS reads.
     Pem(PathBuf),
     /// Those that the system trusts: a cluster verifies its endpoints with them.

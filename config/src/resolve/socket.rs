@@ -26,8 +26,11 @@ impl Resolver<'_, '_, '_> {
         }
         let access =
             SocketAccess { mode: mode.given().map(|mode| mode.value.0), user: user.value(), group: group.value() };
-        if let Some(origin) = user.origin().or(group.origin()) {
-            self.need(origin, Needed::Owner(access.clone()));
+        if let Some(origin) = user.origin() {
+            self.need(origin, Needed::Owner(SocketAccess { user: user.value(), ..SocketAccess::default() }));
+        }
+        if let Some(origin) = group.origin() {
+            self.need(origin, Needed::Owner(SocketAccess { group: group.value(), ..SocketAccess::default() }));
         }
         access
     }

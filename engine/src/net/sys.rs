@@ -58,14 +58,49 @@ pub fn send_now(fd: RawFd, bytes: &[u8]) {
 pub fn give_access(path: &std::path::Path, access: &SocketAccess) -> Result<(), String> {
     let (user, group) = owner(access)?;
     if user.is_some() || group.is_some() {
-        std::os::unix::fs::lchown(path, user, group).map_err(|error| {
-            let remedy = "only root can give it to another user, or to a group that is not one of the process's own";
-            format!("its owner cannot be changed: {error}: {remedy}")
-        })?;
+        std::os::unix::fs::lchown(path, user, group)
+            .map_err(|error| format!("its owner cannot be changed: {error}: {OWNERS}"))?;
     }
     let Some(mode) = access.mode else { return Ok(()) };
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
     std::fs::set_permissions(path, permissions).map_err(|error| format!("its mode cannot be changed: {error}"))
+}
+
+/// Why this process could not give a file of its own this owner.
+///
+/// # Errors
+/// One sentence: there is no such user or group, or only root may do it.
+pub fn check_owner(access: &SocketAccess) -> Result<(), String> {
+    let (user, group) = owner(access)?;
+    // SAFETY: no arguments, cannot fail.
+    let (own_user, own_group) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let is_own = |group: u32| group == own_group || own_groups().contains(&group);
+    match user.is_none_or(|user| user == own_user) && group.is_none_or(is_own) || may_change_owners() {
+        true => Ok(()),
+        false => Err(format!("the socket's owner cannot be changed by this user: {OWNERS}")),
+    }
+}
+
+/// What chown(2) asks for.
+const OWNERS: &str = "only root can give it to another user, or to a group that is not one of the process's own";
+
+fn own_groups() -> Vec<u32> {
+    let mut groups = vec![0; 65_536];
+    // SAFETY: the kernel writes at most as many groups as there is room for; it knows no more than these.
+    let count = unsafe { libc::getgroups(groups.len() as i32, groups.as_mut_ptr()) };
+    groups.truncate(usize::try_from(count).unwrap_or(0));
+    groups
+}
+
+/// Whether this process has CAP_CHOWN, which root may lack and another user may have.
+fn may_change_owners() -> bool {
+    const CAP_CHOWN: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    match effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()) {
+        Some(mask) => mask & CAP_CHOWN != 0,
+        None => is_root(),
+    }
 }
 
 /// The ids of the user and group.
@@ -287,10 +322,19 @@ pub fn drop_privileges(user: &str, group: Option<&str>) -> Result<(), String> {
 
 /// Whether this process may write to the file, or make files in the directory.
 pub fn may_write(path: &std::path::Path) -> bool {
+    may(path, libc::W_OK)
+}
+
+/// Whether this process may make and remove files in a directory.
+pub fn may_make_files(directory: &std::path::Path) -> bool {
+    may(directory, libc::W_OK | libc::X_OK)
+}
+
+fn may(path: &std::path::Path, access: libc::c_int) -> bool {
     use std::os::unix::ffi::OsStrExt;
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
     // SAFETY: the path ends with a NUL and outlives the call, which writes nothing.
-    unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK, libc::AT_EACCESS) == 0 }
+    unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), access, libc::AT_EACCESS) == 0 }
 }
 
 pub fn is_root() -> bool {
@@ -309,7 +353,11 @@ fn lookup_user(name: &str) -> Result<(libc::uid_t, libc::gid_t), String> {
     }
 }
 
-fn lookup_group(name: &str) -> Result<libc::gid_t, String> {
+/// The id of a group.
+///
+/// # Errors
+/// One sentence: there is no such group.
+pub fn lookup_group(name: &str) -> Result<libc::gid_t, String> {
     let c_name = CString::new(name).map_err(|_| format!("the group name {name:?} holds a NUL"))?;
     // SAFETY: as in `lookup_user`.
     let entry = unsafe { libc::getgrnam(c_name.as_ptr()).as_ref() };

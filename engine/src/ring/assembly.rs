@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn what_was_written_comes_out_and_nothing_of_an_earlier_use() {
-        let pool = BufPool::new(PoolSize { count: 1, size: 8 });
+        let pool = BufPool::new(PoolSize { count: 1, size: 8 }).expect("memory");
         drop(pool.copy_from(b"secret!!"));
         let mut assembly = pool.assembly();
         assert_eq!(assembly.push(b"abc"), 3);
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn more_than_fits_is_left_to_the_caller_and_the_heap_serves_when_the_pool_is_empty() {
-        let pool = BufPool::new(PoolSize { count: 1, size: 8 });
+        let pool = BufPool::new(PoolSize { count: 1, size: 8 }).expect("memory");
         let (mut first, mut second) = (pool.assembly(), pool.assembly());
         assert_eq!((first.push(b"0123456789"), second.push(b"0123456789")), (8, 8));
         assert_eq!((first.push(b"x"), pool.heap_buffers()), (0, 1));

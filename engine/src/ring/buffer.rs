@@ -5,7 +5,7 @@
 //! driver hands the most recently used ones, still warm in the cache, to the kernel again. When the region is used up,
 //! buffers come from the heap instead, are counted, and go back there: traffic slows down, nothing fails.
 
-use std::alloc::{Layout, handle_alloc_error};
+use std::alloc::Layout;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::ops::Deref;
@@ -35,7 +35,9 @@ pub struct BufPool {
 }
 
 impl BufPool {
-    pub fn new(sizes: PoolSize) -> Rc<Self> {
+    /// # Errors
+    /// One sentence: the system does not give this much memory.
+    pub fn new(sizes: PoolSize) -> Result<Rc<Self>, String> {
         let layout = Layout::from_size_align(sizes.count as usize * sizes.size as usize, 4096)
             .expect("the configuration bounds count and size");
         // Not from the allocator, which would clear, and so touch, every page at once.
@@ -45,9 +47,16 @@ impl BufPool {
             let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
             libc::mmap(std::ptr::null_mut(), layout.size(), access, kind, -1, 0)
         };
+        let error = std::io::Error::last_os_error();
         let region = if region == libc::MAP_FAILED { std::ptr::null_mut() } else { region.cast::<u8>() };
-        let Some(region) = NonNull::new(region) else { handle_alloc_error(layout) };
-        Rc::new(Self {
+        let Some(region) = NonNull::new(region) else {
+            let PoolSize { count, size } = sizes;
+            return Err(format!(
+                "there is no memory for {count} receive buffers of {size} bytes: {error}: lower runtime.buffer_count, \
+                 runtime.buffer_size or runtime.shards"
+            ));
+        };
+        Ok(Rc::new(Self {
             region,
             layout,
             sizes,
@@ -55,7 +64,7 @@ impl BufPool {
             free: UnsafeCell::new((0..sizes.count).rev().collect()),
             lent: Cell::new(0),
             heap_buffers: Cell::new(0),
-        })
+        }))
     }
 
     /// Bytes in one buffer.
@@ -327,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_buffer_returns_with_its_last_slice() {
-        let pool = BufPool::new(SMALL);
+        let pool = BufPool::new(SMALL).expect("memory");
         let whole = pool.copy_from(b"hello world");
         let part = whole.slice(6..11);
         assert_eq!(pool.in_use(), 1);
@@ -339,7 +348,7 @@ mod tests {
 
     #[test]
     fn an_empty_pool_falls_back_to_the_heap() {
-        let pool = BufPool::new(SMALL);
+        let pool = BufPool::new(SMALL).expect("memory");
         let held: Vec<_> = (0..3).map(|_| pool.copy_from(b"x")).collect();
         assert_eq!((pool.in_use(), pool.heap_buffers()), (2, 1));
         assert!(held.iter().all(|buf| &**buf == b"x"));
@@ -349,7 +358,7 @@ mod tests {
 
     #[test]
     fn the_last_buffer_used_is_the_next() {
-        let pool = BufPool::new(SMALL);
+        let pool = BufPool::new(SMALL).expect("memory");
         let first = pool.copy_from(b"a");
         let address = first.as_ptr();
         drop(first);
@@ -358,7 +367,7 @@ mod tests {
 
     #[test]
     fn bytes_are_written_in_place_while_there_is_one_reference() {
-        let pool = BufPool::new(SMALL);
+        let pool = BufPool::new(SMALL).expect("memory");
         let on_the_heap = Buf::from(Box::from(*b"hello"));
         for mut buf in [pool.copy_from(b"hello"), on_the_heap] {
             let address = buf.as_ptr();
@@ -383,7 +392,7 @@ mod tests {
 
     #[test]
     fn held_bytes_survive_a_release_of_free_pages() {
-        let pool = BufPool::new(SMALL);
+        let pool = BufPool::new(SMALL).expect("memory");
         let held = pool.copy_from(b"still here");
         assert_eq!(pool.release_free_pages(), 4096);
         assert_eq!(&*held, b"still here");

@@ -113,8 +113,10 @@ pub(super) fn patiently<T>(mut make: impl FnMut() -> Result<T, Refused>) -> Resu
 
 /// Those that are made stay while the next one is tried again.
 fn make_all(rings: &[ReactorOptions], largest: u32) -> Result<Vec<Uring>, Refused> {
-    let make =
-        |ring: &ReactorOptions| patiently(|| Uring::of_size(ring.ring_entries.min(largest), &Pools::new(ring.buffers)));
+    let make = |ring: &ReactorOptions| {
+        let pools = Pools::new(ring.buffers).map_err(|why| Refused { no_memory: false, why })?;
+        patiently(|| Uring::of_size(ring.ring_entries.min(largest), &pools))
+    };
     rings.iter().map(make).collect()
 }
 

@@ -28,8 +28,10 @@ pub(super) struct Pools {
 }
 
 impl Pools {
-    pub(super) fn new(sizes: PoolSize) -> Self {
-        Self { short: BufPool::new(sizes), long: long(sizes).map(BufPool::new) }
+    /// # Errors
+    /// As those of `BufPool::new`.
+    pub(super) fn new(sizes: PoolSize) -> Result<Self, String> {
+        Ok(Self { short: BufPool::new(sizes)?, long: long(sizes).map(BufPool::new).transpose()? })
     }
 
     pub(super) fn of(&self, class: ReceiveClass) -> &Rc<BufPool> {
@@ -86,6 +88,14 @@ impl Pools {
     }
 }
 
+impl PoolSize {
+    /// Bytes of both pools of a reactor.
+    pub fn bytes_of_both(self) -> u64 {
+        let bytes = |sizes: Self| u64::from(sizes.count) * u64::from(sizes.size);
+        bytes(self) + long(self).map_or(0, bytes)
+    }
+}
+
 /// The long pool that goes with a short one: half as much memory.
 fn long(short: PoolSize) -> Option<PoolSize> {
     if short.size >= LONG_SIZE {
@@ -111,9 +121,19 @@ mod tests {
         assert_eq!(sizes(32_768, 1 << 20), None);
     }
 
+    /// No system has that many bytes. In the program, this is one sentence and exit code 3.
+    #[test]
+    fn memory_that_there_is_not_is_an_error() {
+        let sizes = PoolSize { count: 32_768, size: u32::MAX };
+        assert_eq!(sizes.bytes_of_both(), 32_768 * u64::from(u32::MAX));
+        let why = Pools::new(sizes).expect_err("as much as all addresses of a process");
+        assert!(why.contains("32768 receive buffers") && why.contains("lower runtime.buffer_count"), "{why}");
+        assert_eq!(PoolSize { count: 1024, size: 16 * 1024 }.bytes_of_both(), 24 << 20);
+    }
+
     #[test]
     fn a_copy_goes_where_it_fits_and_is_never_cut() {
-        let pools = Pools::new(PoolSize { count: 16, size: 4096 });
+        let pools = Pools::new(PoolSize { count: 16, size: 4096 }).expect("memory");
         let long = pools.long.clone().expect("4 KiB are short");
         for (len, in_short, in_long, heap) in [(4096, 1, 0, 0), (4097, 0, 1, 0), (32_768, 0, 1, 0), (32_769, 0, 0, 1)] {
             let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();

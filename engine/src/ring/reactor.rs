@@ -102,7 +102,7 @@ impl Reactor {
     /// # Errors
     /// One sentence that names the cause and the remedy.
     pub fn new(options: &ReactorOptions) -> Result<Rc<Self>, String> {
-        let pools = Pools::new(options.buffers);
+        let pools = Pools::new(options.buffers)?;
         let uring = Uring::new(options.ring_entries, &pools)?;
         let event = eventfd().map_err(|error| format!("eventfd: {error}"))?;
         let for_ring = event.try_clone().map_err(|error| format!("eventfd: {error}"))?;
@@ -113,7 +113,7 @@ impl Reactor {
     /// A reactor without a ring, for in-memory pipes: time is virtual and randomness comes from `seed`.
     pub fn simulated(seed: u64, buffers: PoolSize) -> Rc<Self> {
         let event = eventfd().expect("a test may open a descriptor");
-        Self::build(Clock::virtual_time(), Random::seeded(seed), Pools::new(buffers), event, None)
+        Self::build(Clock::virtual_time(), Random::seeded(seed), Pools::new(buffers).expect("memory"), event, None)
     }
 
     fn build(clock: Clock, random: Random, pools: Pools, event: OwnedFd, io: Option<Io>) -> Rc<Self> {

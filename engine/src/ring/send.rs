@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn receive_buffers_that_are_half_empty_are_given_back_where_much_waits() {
-        let pool = BufPool::new(PoolSize { count: 256, size: 16 * 1024 });
+        let pool = BufPool::new(PoolSize { count: 256, size: 16 * 1024 }).expect("memory");
         for (len, most) in [(2049, BACKLOG), (8192, BACKLOG), (9000, usize::MAX)] {
             let mut queue = SendQueue::new();
             let mut spare = Vec::new();

@@ -2,6 +2,7 @@
 //! reported at once and nothing has changed yet.
 
 use super::holders::{self, Holder};
+use super::host;
 use super::orders::Orders;
 use super::passed::{Assigned, PassedSocket};
 use crate::net::{ListeningSocket, SocketOwner, sys};
@@ -176,11 +177,21 @@ pub(super) fn actual(address: &Address, socket: Option<&OwnedFd>) -> Address {
 
 pub(super) fn explain(binding: &Binding, error: &io::Error) -> String {
     let address = &binding.address;
+    if let (Address::Unix(path), Some(code @ (libc::EACCES | libc::EPERM | libc::EROFS | libc::ENOENT))) =
+        (address, error.raw_os_error())
+    {
+        let directory = host::directory(path);
+        let directory = directory.display();
+        let remedy = match code {
+            libc::ENOENT => format!("there is no directory {directory}"),
+            _ => format!("this user may not make files in {directory}"),
+        };
+        return format!("cannot listen on {address}: {error}: {remedy}");
+    }
     let remedy = match error.raw_os_error() {
         Some(libc::EADDRINUSE) => return format!("cannot listen on {address}: {error}: {}", taken(binding)),
         Some(libc::EACCES) => "ports below 1024 need root (then set runtime.user to drop it) or CAP_NET_BIND_SERVICE",
         Some(libc::EADDRNOTAVAIL) => "no interface of this host has that address",
-        Some(libc::ENOENT) => "the directory does not exist",
         // What concerns the file of a socket says itself what helps.
         None => return format!("cannot listen on {address}: {error}"),
         _ => "check the address",

@@ -1,7 +1,7 @@
 //! What a configuration needs of this host. `check` asks for all that would end a start, without starting anything: no
 //! file is made, nothing listens, and an address that is taken is fine, since the proxy itself may run.
 
-use super::{bind, placement};
+use super::{bind, placement, room};
 use crate::net::sys;
 use crate::shard::Transports;
 use ringway_config::model::{Address, Config, Diagnostic, Need, Needed};
@@ -27,7 +27,10 @@ pub fn check(config: &Config) -> HostReport {
 
 /// What the configuration asks for and this process ignores; touches no address and no file.
 pub(super) fn ignored(config: &Config) -> Vec<Diagnostic> {
-    look_at(config, |what| *what == Needed::User).warnings
+    let mut report = look_at(config, |what| matches!(what, Needed::User | Needed::EventLog(_) | Needed::Buffers));
+    // A start goes well where `check` sees that the memory will not suffice.
+    report.warnings.append(&mut report.refused);
+    report.warnings
 }
 
 fn look_at(config: &Config, concerns: impl Fn(&Needed) -> bool) -> HostReport {
@@ -37,11 +40,11 @@ fn look_at(config: &Config, concerns: impl Fn(&Needed) -> bool) -> HostReport {
         let Need { what, at } = need;
         let mut told = at.clone();
         told.message = message;
-        // The user is only looked for by a process that can become it.
-        if *what == Needed::User && !sys::is_root() {
-            report.warnings.push(told);
-        } else {
-            report.refused.push(told);
+        match what {
+            // They are only looked for by a process that can become them.
+            Needed::User | Needed::Group if !sys::is_root() => report.warnings.push(told),
+            Needed::EventLog(_) => report.warnings.push(told),
+            _ => report.refused.push(told),
         }
     }
     report
@@ -51,8 +54,14 @@ fn look(config: &Config, what: &Needed) -> Result<(), String> {
     let runtime = &config.runtime;
     match what {
         Needed::User => match &runtime.user {
-            Some(user) => sys::ids(user, runtime.group.as_deref()).map(drop),
+            Some(user) => sys::ids(user, None).map(drop),
             None => Ok(()),
+        },
+        Needed::Group => runtime.group.as_deref().map_or(Ok(0), sys::lookup_group).map(drop),
+        Needed::Buffers => match placement::of_process(runtime) {
+            Ok(cores) => room::check(runtime, cores.len()),
+            // That is told where the cores are.
+            Err(_) => Ok(()),
         },
         Needed::Cores => placement::of_process(runtime).map(drop),
         Needed::Address(address) => {
@@ -60,8 +69,8 @@ fn look(config: &Config, what: &Needed) -> Result<(), String> {
         }
         // They are looked at together.
         Needed::Pem(_) | Needed::Authorities => Ok(()),
-        Needed::Owner(access) => sys::owner(access).map(drop),
-        Needed::LogFile(path) => log_file_error(path)
+        Needed::Owner(access) => sys::check_owner(access),
+        Needed::LogFile(path) | Needed::EventLog(path) => log_file_error(path)
             .map_or(Ok(()), |why| Err(format!("the log {} cannot be written: {why}", path.display()))),
     }
 }
@@ -74,12 +83,13 @@ fn address_error(address: &Address) -> Option<io::Error> {
             (error.raw_os_error() != Some(libc::EADDRINUSE)).then_some(error)
         }
         Address::Unix(path) => {
-            let code = if !directory(path).is_dir() {
-                libc::ENOENT
-            } else if path.exists() && !sys::is_socket(path) {
-                libc::EADDRINUSE
-            } else {
-                return None;
+            let directory = directory(path);
+            let code = match std::fs::metadata(&directory) {
+                Err(error) => return Some(error),
+                Ok(metadata) if !metadata.is_dir() => libc::ENOTDIR,
+                Ok(_) if path.exists() && !sys::is_socket(path) => libc::EADDRINUSE,
+                Ok(_) if !sys::may_make_files(&directory) => libc::EACCES,
+                Ok(_) => return None,
             };
             Some(io::Error::from_raw_os_error(code))
         }
@@ -102,7 +112,7 @@ fn log_file_error(path: &Path) -> Option<String> {
 }
 
 /// The directory of a file; that of the process for a name alone.
-fn directory(path: &Path) -> PathBuf {
+pub(super) fn directory(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         Some(_) | None => PathBuf::from("."),
@@ -128,6 +138,7 @@ mod tests {
         let unix = |path: PathBuf| address_error(&Address::Unix(path)).and_then(|error| error.raw_os_error());
         assert_eq!(unix(dir.path().join("new.sock")), None);
         assert_eq!(unix(dir.path().join("none/a.sock")), Some(libc::ENOENT));
+        assert_eq!(unix(file.join("a.sock")), Some(libc::ENOTDIR));
         assert_eq!(unix(file), Some(libc::EADDRINUSE));
         // Documentation addresses (RFC 5737) belong to no host.
         let ip = |text: &str| address_error(&Address::Ip(text.parse().expect("an address")));

@@ -12,6 +12,7 @@ mod passed;
 mod placement;
 mod reload;
 mod renewal;
+mod room;
 mod run;
 mod running;
 mod warnings;

@@ -129,7 +129,7 @@ http.routes = [{ match = { prefix = "/" }, direct_response = { status = 200, bod
     for (line, word) in [
         (3, "core 1023"),
         (6, "no interface of this host has that address"),
-        (9, "the directory does not exist"),
+        (9, "there is no directory /no/such/directory"),
         (10, "there is no directory"),
     ] {
         let place = format!("host.toml:{line}:");
@@ -138,11 +138,44 @@ http.routes = [{ match = { prefix = "/" }, direct_response = { status = 200, bod
     assert!(told.contains("4 problems with this host"), "{told}");
     assert!(!dir.path().join("no-such-directory").exists());
 
+    // A file that cannot be read hides none of the others.
     std::fs::write(&file, config).expect("written");
     let refused = ringway(&["check", path]);
-    assert!(text(&refused.stderr).contains("cannot read"), "{}", text(&refused.stderr));
+    let told = text(&refused.stderr);
+    for word in ["cannot read", "core 1023", "no interface", "there is no directory", "5 problems with this host"] {
+        assert!(told.contains(word), "{word} in:\n{told}");
+    }
     let portable = ringway(&["check", "--portable", "--strict", path]);
     assert_eq!(portable.status.code(), Some(0), "{}", text(&portable.stderr));
+}
+
+/// Memory is that of the receive buffers, all of them full. `run` says it in one sentence, too, where the system refuses it.
+#[test]
+fn more_memory_than_there_is_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("large.toml");
+    let config = forwarding(dead_address(), "");
+    let runtime = "[runtime]\nshards = 1\nbuffer_size = \"1MiB\"\nbuffer_count = 32768\n";
+    std::fs::write(&file, format!("{runtime}{config}")).expect("written");
+    let path = file.to_str().expect("text");
+    // 32 GiB, which some hosts have.
+    let kib = std::fs::read_to_string("/proc/meminfo").expect("there is Linux");
+    let kib =
+        kib.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).expect("MemTotal comes first");
+    if kib < 32 << 20 {
+        let refused = ringway(&["check", path]);
+        let told = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{told}");
+        assert!(told.contains("large.toml:4:") && told.contains("take up to 32768 MiB"), "{told}");
+        assert_eq!(ringway(&["check", "--portable", path]).status.code(), Some(0));
+    }
+    // Where addresses are few, the system refuses the memory on each host.
+    let limited = format!("ulimit -v 4000000; exec {} run {path}", env!("CARGO_BIN_EXE_ringway"));
+    let ended = super::support::program("sh").args(["-c", &limited]).output().expect("it runs");
+    let told = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(3), "{told}");
+    assert!(told.contains("there is no memory for 32768 receive buffers of 1048576 bytes"), "{told}");
+    assert!(!told.contains("panicked") && !told.contains("RUST_BACKTRACE"), "{told}");
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn an_upgrade_that_is_not_served_is_told_of_replies_of_the_proxys_own() {
          {{ match = {{ path = \"/dead\" }}, route = {{ cluster = \"dead\" }} }},\n\
          {{ match = {{ path = \"/empty\" }}, route = {{ cluster = \"empty\" }} }}]\n\
          [[clusters]]\nname = \"dead\"\nendpoints = [\"{}\"]\n\
-         [[clusters]]\nname = \"empty\"\nendpoints = [\"no.such.name.invalid:80\"]\ndns = {{ resolvers = [\"{}\"] }}\n",
+         [[clusters]]\nname = \"empty\"\ndiscovery = \"strict_dns\"\nendpoints = [\"no.such.name.invalid:80\"]\ndns = {{ resolvers = [\"{}\"] }}\n",
         dead_address(),
         dead_address(),
     );

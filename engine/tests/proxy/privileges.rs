@@ -2,7 +2,8 @@
 
 use super::support::{Connection, Origin, Ringway, Setup, eventually, forwarding, free_port, program, response};
 use rustix::process::{Signal, geteuid};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 
 #[test]
 fn root_is_given_up() {
@@ -65,6 +66,57 @@ fn a_reload_shares_the_port_after_root_is_given_up() {
     proxy.write_config(&listener("0.0.0.0"));
     assert!(proxy.reload(), "{}", proxy.stderr());
     eventually("it listens everywhere", || std::net::TcpStream::connect(format!("127.0.0.2:{port}")).is_ok());
+}
+
+/// What another user than root may not do with Unix sockets is refused by `check`, each thing at its place. Only root can
+/// become such a user for the test.
+#[test]
+fn check_refuses_sockets_that_this_user_may_not_make() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = dir.path().display().to_string();
+    let config = format!(
+        "[admin]\naddress = \"unix:{at}/closed/admin.sock\"\n\
+         [[listeners]]\naddress = \"unix:{at}/closed/http.sock\"\nsocket_user = \"no-such-user\"\nsocket_group = \"no-such-group\"\n\
+         http.routes = [{{ match = {{ prefix = \"/\" }}, direct_response = {{ status = 200 }} }}]\n\
+         [[listeners]]\naddress = \"unix:{at}/open/http.sock\"\nsocket_user = \"daemon\"\nsocket_group = \"daemon\"\n\
+         http.routes = [{{ match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\" }} }}]\n\
+         [[clusters]]\nname = \"app\"\nendpoints = [\"127.0.0.1:9\"]\n\
+         health_checks = [{{ tcp = {{}}, event_log = \"none/events.log\" }}]\n",
+    );
+    let file = dir.path().join("ringway.toml");
+    std::fs::write(&file, config).expect("written");
+    for (name, mode) in [("closed", 0o555), ("open", 0o777), ("", 0o755)] {
+        let path = dir.path().join(name);
+        let _ = std::fs::create_dir(&path);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("ours");
+    }
+    let mut command = program(env!("CARGO_BIN_EXE_ringway"));
+    command.arg("check").arg(&file);
+    if geteuid().is_root() {
+        // Where another user may search all directories. Not copied here: what is open for writing in this process, and so
+        // for a moment in each child that another test starts, cannot be executed.
+        let copy = dir.path().join("program");
+        super::support::must_run(program("cp").arg(env!("CARGO_BIN_EXE_ringway")).arg(&copy));
+        command = program(copy.to_str().expect("text"));
+        command.arg("check").arg(&file).uid(65_534).gid(65_534);
+    }
+    let checked = command.output().expect("it runs");
+    let told = String::from_utf8(checked.stderr).expect("text");
+    assert_eq!(checked.status.code(), Some(1), "{told}");
+    let closed = format!("this user may not make files in {at}/closed");
+    for (line, word) in [
+        (2, &*closed),
+        (4, &closed),
+        (5, "no-such-user"),
+        (6, "no-such-group"),
+        (10, "only root can give it to another user"),
+        (11, "only root can give it to another user"),
+        (16, "there is no directory"),
+    ] {
+        let place = format!("ringway.toml:{line}:");
+        assert!(told.lines().any(|told| told.contains(&place) && told.contains(word)), "{place} {word} in:\n{told}");
+    }
+    assert!(told.contains("6 problems with this host"), "the event log is a warning: {told}");
 }
 
 /// Mode and owner of the files of Unix sockets, from the moment when they can be connected to, and after a reload.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::diagnostic::Problem;
 use crate::document::{self, CheckedStatuses};
-use crate::model::{HealthCheck, HealthCheckKind, HttpHealthCheck, TcpHealthCheck};
+use crate::model::{HealthCheck, HealthCheckKind, HttpHealthCheck, Needed, TcpHealthCheck};
 use crate::reader::{HeaderName, List, Located, Slot};
 use crate::resolve::Resolver;
 
@@ -40,6 +40,10 @@ impl<'d> Resolver<'d, '_, '_> {
             .map(|tcp| TcpHealthCheck { send: tcp.send.value().unwrap_or_default(), receive: tcp.receive.values() });
         let interval = check.interval.0;
         let unhealthy_interval = check.unhealthy_interval.value().unwrap_or(interval);
+        let event_log = check.event_log.given().map(|path| (&path.origin, self.directory.join(&path.0)));
+        if let Some((origin, path)) = &event_log {
+            self.need(origin, Needed::EventLog(path.clone()));
+        }
         Some(HealthCheck {
             place: self.problems.place(&check.origin),
             texts: self.texts(
@@ -58,7 +62,7 @@ impl<'d> Resolver<'d, '_, '_> {
             unhealthy_threshold: check.unhealthy_threshold.to_u32(),
             healthy_threshold: check.healthy_threshold.to_u32(),
             reuse_connection: check.reuse_connection.value,
-            event_log: check.event_log.given().map(|path| self.directory.join(&path.0)),
+            event_log: event_log.map(|(_, path)| path),
             always_log_failures: check.always_log_failures.value,
         })
     }

@@ -38,7 +38,7 @@ fn full<'a>(
     full.random = Some(random);
     full.response = Some((response, HeadView::new(response_bytes)));
     full.response_flags = ResponseFlags::UPSTREAM_REQUEST_TIMEOUT | ResponseFlags::NO_HEALTHY_UPSTREAM;
-    full.response_code_details = Some("upstream reset{by  peer}");
+    (full.response_code_details, full.upgrade_dropped) = (Some("upstream reset{by  peer}"), true);
     full.upstream_protocol = Some("HTTP/1.1");
     full.upstream_host_name = Some("app.internal:8080");
     full.upstream_local_address = Some("10.1.10.23:5000".parse().unwrap());
@@ -110,8 +110,8 @@ const OPERATORS: &[(&str, &str, &str)] = &[
     ("PROTOCOL", "HTTP/1.1", "-"),
     ("UPSTREAM_PROTOCOL", "HTTP/1.1", "-"),
     ("RESPONSE_CODE", "200", "0"),
-    ("RESPONSE_CODE_DETAILS", "upstream_reset{by__peer}", "-"),
-    ("RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)", "upstream reset{by  peer}", "-"),
+    ("RESPONSE_CODE_DETAILS", "upstream_reset{by__peer}{upgrade_dropped}", "-"),
+    ("RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)", "upstream reset{by  peer}{upgrade_dropped}", "-"),
     ("RESPONSE_FLAGS", "UH,UT", "-"),
     ("RESPONSE_FLAGS_LONG", "NoHealthyUpstream,UpstreamRequestTimeout", "-"),
     ("LOCAL_REPLY_BODY", "no healthy upstream", "-"),
