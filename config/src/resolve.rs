@@ -10,6 +10,7 @@ pub use format::{OPERATORS, TIME_FIELDS, TIME_POINTS, format_pieces};
 mod forward;
 mod header;
 mod http;
+mod implies;
 mod listener;
 mod local_reply;
 mod matcher;
@@ -50,6 +51,8 @@ struct Resolver<'d, 't, 'p> {
     chain_is_known: bool,
     /// How the paths of requests to the current `http` are spelled.
     spelling: spelling::Spelling,
+    /// Whether peers of the current `http` are believed in what they say of the scheme.
+    believes_schemes: bool,
     /// Where relative paths start.
     directory: &'d Path,
     /// What the host must have.
@@ -82,6 +85,7 @@ pub fn resolve(
         chain: Vec::new(),
         chain_is_known: true,
         spelling: spelling::Spelling::default(),
+        believes_schemes: false,
         directory,
         needs: Vec::new(),
         file,

@@ -161,7 +161,11 @@ pub const PLACED: &[(&str, &str, &str)] = &[
         "delay, abort and response_rate_limit each have their own: abort = { http_status = 503, percent = 1 }",
     ),
     (VIRTUAL_HOST, "server_name", "it is called domains, a list"),
-    (VIRTUAL_HOST, "require_tls", "write a route with redirect = { scheme = \"https\" }"),
+    (
+        VIRTUAL_HOST,
+        "require_tls",
+        "write a route with headers = [{ name = \":scheme\", exact = \"http\" }] in its match and redirect = { scheme = \"https\" }",
+    ),
     (VIRTUAL_HOST, "rate_limits", "it is in the filter: filters = { local_ratelimit = { rate_limits = [...] } }"),
     (ROUTE, "rate_limits", "it is in the filter: filters = { local_ratelimit = { rate_limits = [...] } }"),
     (ROUTE, "cluster", "it belongs in `route`: route = { cluster = \"app\" }"),

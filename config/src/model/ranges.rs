@@ -54,6 +54,11 @@ impl Ranges {
         Self { written, v4: joined(v4), v6: joined(v6) }
     }
 
+    /// Whether these contain all that `other` contains.
+    pub fn include(&self, other: &Self) -> bool {
+        within(&self.v4, &other.v4) && within(&self.v6, &other.v6)
+    }
+
     /// Whether one of the ranges contains the address; an IPv4-mapped IPv6 address counts as IPv4.
     pub fn contain(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
@@ -73,6 +78,13 @@ fn joined<T: Copy + Ord>(mut stretches: Vec<(T, T)>) -> Box<[(T, T)]> {
         overlaps
     });
     stretches.into()
+}
+
+fn within<T: Copy + Ord>(outer: &[(T, T)], inner: &[(T, T)]) -> bool {
+    inner.iter().all(|(first, last)| {
+        let begun = outer.partition_point(|(begin, _)| begin <= first);
+        begun.checked_sub(1).is_some_and(|index| *last <= outer[index].1)
+    })
 }
 
 fn has<T: Copy + Ord>(stretches: &[(T, T)], address: T) -> bool {

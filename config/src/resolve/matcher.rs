@@ -90,6 +90,7 @@ impl<'d> Resolver<'d, '_, '_> {
         self.check_spelling(written);
         self.check_paths(written);
         self.check_exact_values(written);
+        self.check_percent_and_methods(written);
         let prefix = written.prefix.value().map(PathMatch::Prefix);
         let exact = written.path.value().map(PathMatch::Exact);
         let separated = written.path_separated_prefix.given();

@@ -131,6 +131,49 @@ impl<'d> Resolver<'d, '_, '_> {
         self.problems.warn(problem);
     }
 
+    /// Warns of a share of nothing, of a method that is not in the list, and of a header that must be there and must not.
+    pub(super) fn check_percent_and_methods(&mut self, written: &'d Located<RouteMatch>) {
+        if let Some(percent) = written.percent.given().filter(|percent| percent.value.0 == 0.0) {
+            let problem = Problem::at(&percent.origin, "no request matches: this is a share of nothing");
+            self.problems.warn(problem.hint(Some("remove the route until it is to have requests")));
+        }
+        let methods = written.methods.values();
+        for header in written.headers.items() {
+            let Some(name) = header.name.given().map(|name| name.0.as_str()) else { continue };
+            let exact = header
+                .exact
+                .given()
+                .filter(|_| !header.invert.value && !header.ignore_case.given().is_some_and(|it| it.value));
+            if let Some(exact) = exact
+                && name == ":method"
+                && !methods.is_empty()
+                && !methods.contains(&exact.0)
+                && let Some(list) = written.methods.origin()
+            {
+                let message = "no request matches: `methods` does not have this method";
+                self.problems.warn(
+                    Problem::at(&exact.origin, message)
+                        .earlier_at(list.span.start)
+                        .hint(Some("leave one of the two out")),
+                );
+            }
+            let is_absent = header.present.given().is_some_and(|present| !present.value) && !header.invert.value;
+            let other = written.headers.items().iter().find(|other| {
+                let has_value =
+                    [&other.exact, &other.prefix, &other.suffix, &other.contains].iter().any(|it| it.given().is_some())
+                        || other.regex.given().is_some()
+                        || other.range.given().is_some();
+                let is_same = other.name.given().is_some_and(|other| other.0.as_str() == name);
+                is_same && has_value && !other.treat_missing_header_as_empty.value
+            });
+            if let (true, Some(other)) = (is_absent, other) {
+                let message = format!("no request matches: the header `{name}` would be missing and have a value");
+                let problem = Problem::at(&header.origin, message).earlier_at(other.origin.span.start);
+                self.problems.warn(problem.hint(Some("all conditions of a match must hold: leave one of the two out")));
+            }
+        }
+    }
+
     /// Warns of two conditions that exclude each other: the value of `name` would have to be both.
     pub(super) fn check_contradictions<'o>(
         &mut self,

@@ -1,10 +1,14 @@
 //! Routes that no request can reach, because a route before them takes everything that they match.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::Resolver;
+use super::implies::{
+    address_implies, as_prefix, cookie_implies, header_implies, literal_prefix, parameter_implies, template_implies,
+};
 use crate::diagnostic::Problem;
-use crate::model::{HeaderMatch, PathMatch, Route, RouteMatch};
+use crate::model::{PathMatch, Route, RouteMatch};
 use crate::place::Origin;
 
 /// Comparisons of one list of routes; a long list with more is not looked at to its end.
@@ -72,11 +76,14 @@ impl Earlier {
 }
 
 /// What every path that matches begins with.
-fn beginning(path: &PathMatch) -> &str {
+fn beginning(path: &PathMatch) -> Cow<'_, str> {
     match path {
-        PathMatch::Prefix(text) | PathMatch::Exact(text) | PathMatch::PathSeparatedPrefix(text) => text,
-        PathMatch::Template(template) => template.text.split(['{', '*']).next().unwrap_or_default(),
-        PathMatch::Regex(_) => "/",
+        PathMatch::Prefix(text) | PathMatch::Exact(text) | PathMatch::PathSeparatedPrefix(text) => text.into(),
+        PathMatch::Template(template) => template.text.split(['{', '*']).next().unwrap_or_default().into(),
+        // All paths begin so, whatever the pattern says.
+        PathMatch::Regex(regex) => {
+            Some(literal_prefix(regex)).filter(|prefix| !prefix.is_empty()).unwrap_or_else(|| "/".into()).into()
+        }
     }
 }
 
@@ -85,11 +92,6 @@ fn covers(earlier: &RouteMatch, later: &RouteMatch) -> bool {
     let share = |matcher: &RouteMatch| matcher.fraction.map_or(1_000_000, |share| share.per_million);
     let methods = earlier.methods.is_empty()
         || (!later.methods.is_empty() && later.methods.iter().all(|method| earlier.methods.contains(method)));
-    let headers = |matcher: &RouteMatch| matcher.headers.iter().map(shown::<HeaderMatch>).collect::<Vec<_>>();
-    let has_all = |wanted: Vec<String>, has: Vec<String>| wanted.iter().all(|it| has.contains(it));
-    let parameters = |matcher: &RouteMatch| matcher.query_parameters.iter().map(shown).collect::<Vec<_>>();
-    let addresses = |matcher: &RouteMatch| matcher.addresses.iter().map(shown).collect::<Vec<_>>();
-    let cookies = |matcher: &RouteMatch| matcher.cookies.iter().map(shown).collect::<Vec<_>>();
     let same = |earlier: Option<bool>, later: Option<bool>| earlier.is_none() || earlier == later;
     let tls = earlier.tls.is_none_or(|earlier| {
         later
@@ -99,23 +101,34 @@ fn covers(earlier: &RouteMatch, later: &RouteMatch) -> bool {
     share(earlier) >= share(later)
         && methods
         && covers_path(earlier, later)
-        && (earlier.headers.is_empty() || has_all(headers(earlier), headers(later)))
-        && (earlier.query_parameters.is_empty() || has_all(parameters(earlier), parameters(later)))
         && tls
-        && (earlier.addresses.is_empty() || has_all(addresses(earlier), addresses(later)))
-        && (earlier.cookies.is_empty() || has_all(cookies(earlier), cookies(later)))
+        && all_implied(&later.headers, &earlier.headers, header_implies)
+        && all_implied(&later.query_parameters, &earlier.query_parameters, parameter_implies)
+        && all_implied(&later.addresses, &earlier.addresses, address_implies)
+        && all_implied(&later.cookies, &earlier.cookies, cookie_implies)
 }
 
-/// Conditions are the same if they look the same.
-fn shown<T: std::fmt::Debug>(condition: &T) -> String {
-    format!("{condition:?}")
+/// Whether each of the `wanted` conditions holds wherever those that are `given` do.
+fn all_implied<T>(given: &[T], wanted: &[T], implies: fn(&T, &T) -> bool) -> bool {
+    wanted.iter().all(|wanted| given.iter().any(|given| implies(given, wanted)))
 }
 
 fn covers_path(earlier: &RouteMatch, later: &RouteMatch) -> bool {
     let has_letters = |text: &str| text.bytes().any(|byte| byte.is_ascii_alphabetic());
     let is_folded = !earlier.case_sensitive;
     let fold = |text: &str| if is_folded { text.to_ascii_lowercase() } else { text.to_owned() };
-    let begin = fold(beginning(&later.path));
+    let begin = fold(&beginning(&later.path));
+    // A pattern that is a text and `.*` is a prefix.
+    let prefix = match &earlier.path {
+        PathMatch::Regex(regex) => as_prefix(regex),
+        _ => None,
+    };
+    if let Some(prefix) = prefix
+        && (later.case_sensitive || !has_letters(&prefix))
+        && beginning(&later.path).starts_with(&prefix)
+    {
+        return true;
+    }
     match &earlier.path {
         PathMatch::Prefix(text) => {
             let is_comparable = is_folded || later.case_sensitive || !has_letters(text);
@@ -140,11 +153,11 @@ fn covers_path(earlier: &RouteMatch, later: &RouteMatch) -> bool {
         PathMatch::Regex(regex) => match &later.path {
             PathMatch::Exact(text) => later.case_sensitive && regex.regex().is_match(text.as_bytes()),
             PathMatch::Regex(other) => regex.as_str() == other.as_str(),
-            _ => regex.as_str() == "^(?:.*)$" || regex.as_str() == "^(?:/.*)$",
+            _ => false,
         },
         PathMatch::Template(template) => match &later.path {
             PathMatch::Exact(text) => later.case_sensitive && template.regex.regex().is_match(text.as_bytes()),
-            PathMatch::Template(other) => template.text == other.text,
+            PathMatch::Template(other) => template_implies(other, template),
             _ => false,
         },
     }

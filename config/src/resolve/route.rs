@@ -8,7 +8,7 @@ use super::Resolver;
 use super::header::mutations;
 use crate::diagnostic::Problem;
 use crate::document;
-use crate::model::{DirectResponse, Redirect, RedirectPath, RetryPolicy, Route, RouteAction};
+use crate::model::{DirectResponse, HeaderMatch, Redirect, RedirectPath, RetryPolicy, Route, RouteAction, RouteMatch};
 use crate::place::Origin;
 use crate::reader::{FilePath, Located};
 
@@ -40,6 +40,9 @@ impl<'d> Resolver<'d, '_, '_> {
         // Every action is checked, even if there is one too many.
         let forward = route.route.given().and_then(|forward| self.forward(forward, matcher, inherited));
         let redirect = route.redirect.given().and_then(|redirect| self.redirect(redirect, matcher));
+        if let (Some(redirect), Some(matcher), Some(written)) = (&redirect, &resolved, route.redirect.given()) {
+            self.check_loop(&written.origin, redirect, matcher);
+        }
         let direct = route.direct_response.given().and_then(|direct| self.direct_response(direct));
         let action = forward.map(|forward| RouteAction::Forward(Box::new(forward)));
         let action = action.or(redirect.map(RouteAction::Redirect)).or(direct.map(RouteAction::DirectResponse));
@@ -92,6 +95,20 @@ impl<'d> Resolver<'d, '_, '_> {
             status: written.status.0,
             strip_query: written.strip_query.value,
         })
+    }
+
+    /// Warns of a redirect to https for requests that a balancer in front may have got by https.
+    fn check_loop(&mut self, origin: &Origin, redirect: &Redirect, matcher: &RouteMatch) {
+        let is_https = redirect.scheme.as_deref() == Some("https") && redirect.port.is_none_or(|port| port == 443);
+        let changes_more = redirect.host.is_some() || redirect.path.is_some() || redirect.strip_query;
+        let about_scheme = |header: &HeaderMatch| header.name == ":scheme" || header.name == "x-forwarded-proto";
+        let is_bound = matcher.headers.iter().any(about_scheme) || !matcher.addresses.is_empty();
+        if self.believes_schemes && is_https && !changes_more && !is_bound {
+            let message = "a request that came to the balancer by https is redirected to its own URL, again and again: the \
+                           peers in `xff_trusted_cidrs` are believed in x-forwarded-proto";
+            let hint = "let the route match http only: headers = [{ name = \":scheme\", exact = \"http\" }]";
+            self.problems.warn(Problem::at(origin, message).hint(Some(hint)));
+        }
     }
 
     fn direct_response(&mut self, written: &'d Located<document::DirectResponse>) -> Option<DirectResponse> {
