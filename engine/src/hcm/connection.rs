@@ -2,7 +2,7 @@
 
 use super::manager::Hcm;
 use crate::base::clock::{NEVER, Nanos, deadline, nanos};
-use crate::net::{Accepted, Arrival, ByteStream, Delivery, Drain, Protocol, Seat, Stall, Taking};
+use crate::net::{Accepted, Arrival, ByteStream, Drain, Protocol, Seat, Stall, Taking};
 use crate::ring::{Reactor, Timer};
 use crate::router::LOOK;
 use crate::stats::{HttpStats, ListenerStats};
@@ -62,8 +62,8 @@ pub(super) struct Connection {
     pub peer: PeerText,
     pub id: u64,
     requests: Cell<u64>,
-    /// Bytes that the kernel had taken when the last of them began.
-    said: Cell<u64>,
+    /// Whether the peer takes what is said.
+    pub stall: Stall,
     pub drain: Rc<Drain>,
     pub seat: Seat,
     pub listener_stats: Arc<ListenerStats>,
@@ -100,7 +100,7 @@ impl Connection {
             arrival: accepted.arrival,
             id: hcm.shard.next_connection_id(),
             requests: Cell::new(0),
-            said: Cell::new(0),
+            stall: Stall::default(),
             drain: accepted.drain,
             seat: accepted.seat,
             listener_stats: accepted.listener_stats,
@@ -117,11 +117,6 @@ impl Connection {
     /// Requests begun on it.
     pub(super) fn requests(&self) -> u64 {
         self.requests.get()
-    }
-
-    /// Bytes that were said before the last request.
-    pub(super) fn said(&self) -> u64 {
-        self.said.get()
     }
 
     /// Since when it has been waiting for a request, if it begins to wait for the next one now.
@@ -151,7 +146,7 @@ impl Connection {
     /// A request begins.
     pub(super) fn begin(&self) {
         self.requests.set(self.requests.get() + 1);
-        self.said.set(self.stream.sent());
+        self.stall.begin(self.stream.sent());
         self.active.set(self.active.get() + 1);
     }
 
@@ -238,24 +233,15 @@ pub(super) struct ConnectionDeadlines {
     idle: Nanos,
     /// The connection is closing: its age is of no interest any more.
     closing: bool,
-    /// When to look at the peer, how long it may take nothing, and what was seen.
+    /// When to look at the peer, and how long it may take nothing.
     look: Nanos,
     patience: Nanos,
-    stall: Stall,
 }
 
 impl ConnectionDeadlines {
     /// `age`: when the connection's time is over.
     pub(super) fn new(reactor: &Rc<Reactor>, age: Nanos) -> Self {
-        Self {
-            timer: Rc::new(Timer::new(reactor)),
-            age,
-            idle: NEVER,
-            closing: false,
-            look: NEVER,
-            patience: NEVER,
-            stall: Stall::default(),
-        }
+        Self { timer: Rc::new(Timer::new(reactor)), age, idle: NEVER, closing: false, look: NEVER, patience: NEVER }
     }
 
     /// The next request is awaited.
@@ -301,13 +287,12 @@ impl ConnectionDeadlines {
 
     fn start_looking(&mut self, connection: &Connection, after: Nanos, patience: Duration) {
         (self.look, self.patience) = (connection.reactor.now() + after, nanos(patience));
-        self.stall = Stall::behind(connection.said());
     }
 
     /// Look at the peer. Whether it has taken nothing for too long.
-    pub(super) fn has_stalled(&mut self, delivery: Delivery, now: Nanos) -> bool {
-        let taking = self.stall.look(delivery, now);
-        let patience = self.stall.patience(self.patience);
+    pub(super) fn has_stalled(&mut self, connection: &Connection, now: Nanos) -> bool {
+        let taking = connection.stall.look(connection.stream.delivery(), now);
+        let patience = connection.stall.patience(self.patience);
         self.look = match taking {
             Taking::All => NEVER,
             Taking::Some => now + LOOK.min(patience),

@@ -48,7 +48,7 @@ pub(super) async fn run(
 ) -> bool {
     let reactor = &hcm.shard.reactor;
     let upload = Upload::new(downstream, hcm.config.limits.max_request_body);
-    let client = Client { reactor, upload, deadlines, vigil: Vigil::default() };
+    let client = Client { reactor, upload, deadlines, vigil: Vigil::new(&connection.stall) };
     let mut serving = Serving { hcm, connection, exchange, client, filters: Passed::default(), has_ended: false };
     let result = match head {
         Ok(()) => serve(&mut serving).await,

@@ -7,7 +7,7 @@ use crate::base::clock::Nanos;
 use crate::http::Exchange;
 use crate::mux::Downstream;
 use crate::mux::h1::{Disposition, Served};
-use crate::net::{Accepted, Delivery};
+use crate::net::Accepted;
 use crate::ring::{Buf, Memory, Reactor, Timer};
 use crate::router::{Deadlines, Fault};
 use std::future::poll_fn;
@@ -145,7 +145,7 @@ async fn next_request(
             _ if drain_ends(connection, deadlines, since, now) => Some(&stats.downstream_cx_drain_close),
             Some(Expired::Age) => Some(&stats.downstream_cx_max_duration_reached),
             Some(Expired::Idle) => Some(&stats.downstream_cx_idle_timeout),
-            Some(Expired::Look) if deadlines.has_stalled(stream.delivery(), now) => {
+            Some(Expired::Look) if deadlines.has_stalled(connection, now) => {
                 stats.downstream_cx_send_timeout.inc();
                 return Poll::Ready(Err(Disposition::Reset));
             }
@@ -211,7 +211,7 @@ pub(super) async fn end(
         let (flushed, now) = (stream.poll_flushed(0).map(|_| false), reactor.now());
         is_slow |= flushed.is_pending();
         let looks = flushed.is_pending() && deadlines.expired(now).is_some();
-        if looks && deadlines.has_stalled(stream.delivery(), now) { Poll::Ready(true) } else { flushed }
+        if looks && deadlines.has_stalled(connection, now) { Poll::Ready(true) } else { flushed }
     });
     let mut stalled = stalled.await;
     if !stalled && (is_slow || disposition != Disposition::Close || stream.has_received_bytes()) {
@@ -241,11 +241,9 @@ async fn linger(reactor: &Rc<Reactor>, connection: &Connection, deadlines: &mut 
         match deadlines.expired(now) {
             _ if stream.is_broken() => Poll::Ready(false),
             None => Poll::Pending,
-            Some(_) => match stream.delivery() {
-                Delivery { waits: false, .. } => Poll::Ready(false),
-                delivery if deadlines.has_stalled(delivery, now) => Poll::Ready(true),
-                _ => Poll::Pending,
-            },
+            Some(_) if !stream.delivery().waits => Poll::Ready(false),
+            Some(_) if deadlines.has_stalled(connection, now) => Poll::Ready(true),
+            Some(_) => Poll::Pending,
         }
     })
     .await

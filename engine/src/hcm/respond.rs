@@ -162,7 +162,7 @@ fn write_head(serving: &mut Serving<'_, '_, '_>, closes: bool) {
     exchange.facts.wire.head_sent = head_sent;
     exchange.facts.times.downstream_start = Some(client.reactor.now());
     exchange.facts.status = exchange.response.head.status;
-    client.vigil.expect_taking(connection.said(), hcm.config.timeouts.send);
+    client.vigil.expect_taking(hcm.config.timeouts.send);
 }
 
 /// The response is said; what is left of the request's body is read away, where the connection could go on after it.

@@ -85,7 +85,8 @@ impl World {
             let mut downstream = Downstream::H1(served);
             let mut deadlines = Deadlines::new(&Rc::new(Timer::new(&reactor)));
             let upload = Upload::new(&mut downstream, None);
-            let mut client = Client { reactor: &reactor, upload, deadlines: &mut deadlines, vigil: Vigil::default() };
+            let stall = crate::net::Stall::default();
+            let mut client = Client { reactor: &reactor, upload, deadlines: &mut deadlines, vigil: Vigil::new(&stall) };
             let mut run = Passed::default();
             let mut context = Context { exchange: &mut exchange, client: &mut client, cluster: Some("a") };
             let overrides: Vec<_> = overrides.iter().collect();

@@ -1,6 +1,7 @@
 //! Whether a peer takes what is sent to it: by what it has acknowledged, not by the room that the kernel had.
 
 use crate::base::clock::Nanos;
+use std::cell::Cell;
 
 /// How far the bytes of a stream came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,59 +23,92 @@ pub enum Taking {
     NothingSince(Nanos),
 }
 
-/// Looks at a peer now and then, while it takes what was said after some byte.
+/// Looks at a peer now and then, as long as its connection lasts.
 ///
 /// A program that reads slowly out of a receive buffer lets its kernel acknowledge in bursts: the buffer is full, and nothing is
-/// acknowledged until most of it has been read. A small buffer shows in the size of the bursts, so such a peer has as much more
-/// time as the largest one is longer than [`BURST`]. Behind a large buffer slow readers and those that read nothing look the
-/// same for minutes, and get no such time.
-#[derive(Clone, Copy, Debug, Default)]
+/// acknowledged until most of it has been read. A small buffer shows in the size of the bursts. Such a peer has as much more
+/// time as it needs for what it may hold, if it reads at the lowest rate that is allowed. Behind a large buffer slow readers and
+/// those that read nothing look the same for minutes, and get no such time.
+#[derive(Clone, Debug, Default)]
 pub struct Stall {
-    /// Bytes that were taken at the last look, of them since the look before.
-    taken: u64,
+    /// Bytes that were taken at the last look.
+    taken: Cell<u64>,
+    seen: Cell<Option<Seen>>,
+}
+
+/// What looks have found.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    at: Nanos,
+    /// Taken between the last look and the one before it.
     more: u64,
     /// The most that was taken between a look and the last but one before it.
     burst: u64,
-    /// When the last byte taken was first seen.
+    /// What a reader at the lowest rate has not read yet.
+    held: u64,
+    /// When the last byte taken was first seen, and what was held then.
     since: Option<Nanos>,
+    at_stall: u64,
 }
 
-/// What a reader at 100 B/s, less what clocks and readers are out by, takes in 60 s, the patience that there is by default: it
-/// is never cut. Half the patience asks for twice the rate.
-const BURST: u64 = 80 * 60;
-/// The largest burst of a small buffer.
+/// The patience for which a reader at 100 B/s, less what clocks and readers are out by, is never cut: the default. Half the
+/// patience asks for twice the rate.
+const RATE: u64 = 80;
+const PATIENCE: u64 = 60;
+/// The largest burst of a small buffer, and what it holds at most.
 const SMALL: u64 = 16 << 10;
+/// A kernel may let a buffer fill up in as many bursts.
+const BURSTS: u64 = 3;
+const SECOND: Nanos = 1_000_000_000;
 
 impl Stall {
-    /// Of the bytes behind the first `said` ones.
-    pub fn behind(said: u64) -> Self {
-        Self { taken: said, ..Self::default() }
-    }
-
-    pub fn look(&mut self, delivery: Delivery, now: Nanos) -> Taking {
-        let last = match delivery.taken.checked_sub(self.taken) {
-            Some(more) => std::mem::replace(&mut self.more, more),
-            // Something said before is still on its way, and no burst of that was seen.
-            None => SMALL,
-        };
-        self.burst = self.burst.max(last + self.more);
-        let has_taken = std::mem::replace(&mut self.taken, delivery.taken) != delivery.taken;
-        if !delivery.waits {
-            self.since = None;
-            return Taking::All;
-        }
-        match self.since {
-            Some(since) if !has_taken => Taking::NothingSince(since),
-            _ => {
-                self.since = Some(now);
-                Taking::Some
+    /// A message begins, behind the `said` bytes before it. If some of those are on their way, what is known of the peer stays.
+    #[inline]
+    pub fn begin(&self, said: u64) {
+        match self.seen.get() {
+            None => self.taken.set(said),
+            Some(Seen { since: Some(_), .. }) => {}
+            Some(_) => {
+                self.taken.set(said);
+                self.seen.set(None);
             }
         }
     }
 
+    pub fn look(&self, delivery: Delivery, now: Nanos) -> Taking {
+        let before = self.taken.replace(delivery.taken);
+        let Seen { at, more: last, mut burst, mut held, mut since, mut at_stall } =
+            self.seen.get().unwrap_or(Seen { at: now, ..Seen::default() });
+        let more = delivery.taken.saturating_sub(before);
+        held = held.saturating_sub((now - at) / SECOND * RATE) + more;
+        burst = burst.max(last + more);
+        if delivery.taken < before {
+            // Something said before is still on its way, and no burst of that was seen.
+            (held, burst) = (SMALL, SMALL);
+        }
+        let taking = match since {
+            _ if !delivery.waits => {
+                since = None;
+                Taking::All
+            }
+            Some(since) if delivery.taken == before => Taking::NothingSince(since),
+            _ => {
+                (since, at_stall) = (Some(now), held);
+                Taking::Some
+            }
+        };
+        self.seen.set(Some(Seen { at: now, more, burst, held, since, at_stall }));
+        taking
+    }
+
     /// How long the peer may take nothing, if `patience` is how long one may that has no small buffer.
     pub fn patience(&self, patience: Nanos) -> Nanos {
-        if self.burst <= SMALL { patience.max(patience / BURST * self.burst) } else { patience }
+        let Seen { burst, at_stall, .. } = self.seen.get().unwrap_or_default();
+        if burst > SMALL {
+            return patience;
+        }
+        let held = at_stall.min(BURSTS * burst).min(SMALL);
+        patience.max(patience / (PATIENCE * RATE) * held)
     }
 }
 
@@ -82,12 +116,10 @@ impl Stall {
 mod tests {
     use super::*;
 
-    const SECOND: Nanos = 1_000_000_000;
-
     #[test]
     fn a_peer_stalls_from_the_first_look_that_finds_nothing_new() {
-        let mut stall = Stall::default();
-        let mut look = |taken, waits, now| stall.look(Delivery { taken, waits }, now);
+        let stall = Stall::default();
+        let look = |taken, waits, now| stall.look(Delivery { taken, waits }, now);
         assert_eq!(look(0, true, 10), Taking::Some);
         assert_eq!(look(0, true, 20), Taking::NothingSince(10));
         assert_eq!(look(1, true, 30), Taking::Some);
@@ -96,9 +128,10 @@ mod tests {
         assert_eq!(look(1, true, 110), Taking::Some, "there is something to take again");
     }
 
-    /// Looks each 10 s at a peer that has `taken` bytes more each time.
+    /// Looks each 10 s at a peer that takes these numbers of bytes between them.
     fn patience(said: u64, taken: &[u64]) -> Nanos {
-        let mut stall = Stall::behind(said);
+        let stall = Stall::default();
+        stall.begin(said);
         let mut sum = 0;
         for (n, more) in taken.iter().enumerate() {
             sum += more;
@@ -110,12 +143,32 @@ mod tests {
     #[test]
     fn a_small_receive_buffer_has_the_time_that_a_slow_reader_needs_for_it() {
         assert_eq!(patience(0, &[4096, 0, 0]), 60, "4096 bytes take 51 s");
-        assert_eq!(patience(0, &[4096, 2048, 0, 0, 4096]), 76, "what is taken while a look passes is one burst");
-        assert_eq!(patience(0, &[8192, 0, 0, 0, 0, 100]), 102, "the largest one counts");
+        assert_eq!(patience(0, &[6400, 0, 0]), 80);
+        // As Linux does with SO_RCVBUF = 4096: 8192 bytes in two steps, of which 1600 have been read then.
+        assert_eq!(patience(0, &[4096, 0, 4096, 0, 0]), 82);
+        // With 6144: three steps, and then nothing for 93 s.
+        assert_eq!(patience(0, &[6144, 0, 0, 3072, 0, 0, 6144, 0, 0]), 132);
+        assert_eq!(
+            patience(0, &[100, 1500, 1500, 1500, 1500, 1500, 1500]),
+            62,
+            "faster, with a buffer of 3000 or less"
+        );
         assert_eq!(patience(0, &[16_384]), 204, "80 B/s");
         assert_eq!(patience(0, &[16_385]), 60, "a large buffer");
         assert_eq!(patience(0, &[100_000, 0, 0, 10]), 60);
         assert_eq!(patience(1 << 20, &[(1 << 20) + 6400, 0]), 80, "what was said before does not count");
-        assert_eq!(patience(1 << 20, &[1 << 19, 10]), 204, "unless it is on its way: its bursts are unknown");
+        assert_eq!(patience(1 << 20, &[1 << 19, 10]), 194, "unless it is on its way: its bursts are unknown");
+    }
+
+    #[test]
+    fn what_is_known_of_a_peer_outlives_a_message_that_it_has_not_taken() {
+        let stall = Stall::default();
+        stall.look(Delivery { taken: 8192, waits: true }, 0);
+        stall.begin(9000);
+        assert_eq!(stall.patience(60 * SECOND) / SECOND, 102);
+        stall.look(Delivery { taken: 9000, waits: false }, SECOND);
+        stall.begin(9000);
+        stall.look(Delivery { taken: 9100, waits: true }, 2 * SECOND);
+        assert_eq!(stall.patience(60 * SECOND) / SECOND, 60);
     }
 }

@@ -14,7 +14,7 @@ pub struct Client<'w, 'c> {
     pub reactor: &'w Rc<Reactor>,
     pub upload: Upload<'w, 'c>,
     pub deadlines: &'w mut Deadlines,
-    pub vigil: Vigil,
+    pub vigil: Vigil<'w>,
 }
 
 impl Client<'_, '_> {

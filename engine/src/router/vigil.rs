@@ -24,8 +24,7 @@ pub const LOOK: Nanos = 10 * SECOND;
 const SECOND: Nanos = 1_000_000_000;
 
 /// Looks after one exchange.
-#[derive(Default)]
-pub struct Vigil {
+pub struct Vigil<'a> {
     /// Bytes of request that must come in a window. 0: none.
     least: u64,
     begins: Nanos,
@@ -38,7 +37,7 @@ pub struct Vigil {
     /// A response is on its way, and its client may take nothing of it for `patience`.
     responds: bool,
     patience: Option<Duration>,
-    stall: Stall,
+    stall: &'a Stall,
     /// A FIN behind the request takes it back.
     fin_cancels: bool,
     /// Since when the request is complete, as far as that was seen.
@@ -55,7 +54,25 @@ pub struct Looked {
     pub moves: bool,
 }
 
-impl Vigil {
+impl<'a> Vigil<'a> {
+    /// `stall`: what is known of the client's connection.
+    pub fn new(stall: &'a Stall) -> Self {
+        Self {
+            least: 0,
+            begins: 0,
+            looked: 0,
+            was_awaited: false,
+            awaited: 0,
+            received: 0,
+            responds: false,
+            patience: None,
+            stall,
+            fin_cancels: false,
+            complete: None,
+            ends_with_fin: false,
+        }
+    }
+
     /// A client that closes its side behind the request does not want the response any more. `complete`: since when the
     /// request is, if it is.
     pub fn expect_no_fin(&mut self, complete: Option<Nanos>) {
@@ -77,11 +94,10 @@ impl Vigil {
         self.begins = now + GRACE;
     }
 
-    /// A response begins, behind the `said` bytes before it, and its client takes some of it in each `patience`.
-    pub fn expect_taking(&mut self, said: u64, patience: Option<Duration>) {
+    /// A response begins, and its client takes some of it in each `patience`.
+    pub fn expect_taking(&mut self, patience: Option<Duration>) {
         self.responds = true;
         self.patience = patience;
-        self.stall = Stall::behind(said);
     }
 
     /// Look after the client.
@@ -126,7 +142,7 @@ impl Vigil {
         Ok(())
     }
 
-    fn look_at_response(&mut self, upload: &Upload<'_, '_>, now: Nanos) -> Result<Looked, Fault> {
+    fn look_at_response(&self, upload: &Upload<'_, '_>, now: Nanos) -> Result<Looked, Fault> {
         let Some(delivery) = upload.wire.delivery() else { return Ok(Looked { next: now + LOOK, moves: false }) };
         let taking = self.stall.look(delivery, now);
         let mut next = now + LOOK;

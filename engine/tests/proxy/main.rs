@@ -57,6 +57,7 @@ mod socket_activation;
 mod timeouts;
 mod tls;
 mod tls_chains;
+mod tls_clients;
 mod tls_peers;
 mod tls_renewal;
 mod tls_storm;

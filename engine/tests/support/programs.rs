@@ -11,7 +11,9 @@ use tempfile::TempDir;
 /// A command for `name`; fails with the way to install it where it is missing.
 pub fn program(name: &str) -> Command {
     let package = match name {
+        "gnutls-cli" => "gnutls-bin",
         "promtool" => "prometheus",
+        "testssl" => "testssl.sh",
         "prlimit" | "setpriv" => "util-linux",
         name => name,
     };

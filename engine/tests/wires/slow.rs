@@ -145,7 +145,7 @@ in_all_pairs! {
                     bench.advance(SECOND * 62);
                 }
                 assert_eq!((bench.http("downstream_rq_active"), bench.http("downstream_cx_active")), (i64::from(len == LARGE), 1));
-                bench.advance(SECOND * 40);
+                bench.advance(SECOND * 160);
                 assert_eq!(bench.http("downstream_cx_active"), 0, "it has stopped");
                 assert_eq!(bench.http("downstream_rq_send_timeout") + bench.http("downstream_cx_send_timeout"), 1);
                 bench.finish();

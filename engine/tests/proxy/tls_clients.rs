@@ -1,0 +1,150 @@
+//! Clients with TLS of their own: GnuTLS, Node, Java, Chromium; and a scanner that tries what must not work.
+
+use super::support::{Origin, Pki, Ringway, must_run, program};
+use super::tls::{front, hello};
+use std::process::Command;
+
+const LOG: &str = "access_log = [{ path = \"DIR/log\", format = \"%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_GROUP% %REQUESTED_SERVER_NAME% %RESPONSE_CODE%\" }]";
+
+fn served() -> (Ringway, Pki, Origin) {
+    let origin = hello();
+    let (proxy, pki) = front(origin.address, "", LOG);
+    (proxy, pki, origin)
+}
+
+/// A program that not everyone has; nothing is skipped where CI is set.
+fn installed(name: &str) -> Option<Command> {
+    let is_there = Command::new(name).arg("--version").output().is_ok();
+    assert!(is_there || std::env::var_os("CI").is_none(), "{name} is missing");
+    if !is_there {
+        eprintln!("skipped: {name} is not installed");
+    }
+    is_there.then(|| Command::new(name))
+}
+
+#[test]
+fn gnutls_speaks_each_version() {
+    let (proxy, pki, _origin) = served();
+    let port = proxy.address(0).port().to_string();
+    for (priority, version) in
+        [("NORMAL:-VERS-ALL:+VERS-TLS1.2", "TLS1.2"), ("NORMAL:-VERS-ALL:+VERS-TLS1.3", "TLS1.3")]
+    {
+        let script = format!(
+            "printf 'GET / HTTP/1.1\\r\\nHost: a.example\\r\\nConnection: close\\r\\n\\r\\n' | gnutls-cli --x509cafile {} \
+             --sni-hostname a.example --verify-hostname a.example --priority {priority} -p {port} 127.0.0.1",
+            pki.path("ca.pem")
+        );
+        drop(program("gnutls-cli"));
+        let text = must_run(Command::new("sh").args(["-c", &script]));
+        assert!(text.contains("HTTP/1.1 200") && text.contains(version), "{text}");
+    }
+    let lines = proxy.log_lines("log", 2);
+    assert!(lines[0].starts_with("TLSv1.2 ") && lines[1].starts_with("TLSv1.3 "), "{lines:?}");
+}
+
+#[test]
+fn node_resumes_and_keeps_alive() {
+    let Some(mut node) = installed("node") else { return };
+    let (proxy, pki, _origin) = served();
+    let script = r"
+const https = require('https'), fs = require('fs');
+const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
+const ask = (agent) => new Promise((done, failed) => https.get({
+    host: '127.0.0.1', port: process.env.PORT, servername: 'a.example', headers: { host: 'a.example' },
+    ca: fs.readFileSync(process.env.CA), agent }, (response) => {
+        const reused = response.socket.isSessionReused();
+        let text = '';
+        response.on('data', (piece) => text += piece).on('end', () => done([response.statusCode, text, reused]));
+    }).on('error', failed));
+(async () => {
+    const seen = [];
+    for (let i = 0; i < 3; i++) seen.push((await ask(agent)).join());
+    agent.destroy();
+    const sessions = new https.Agent({ maxCachedSessions: 10 });
+    for (let i = 0; i < 2; i++) { seen.push((await ask(sessions)).join()); await new Promise((done) => setTimeout(done, 50)); }
+    console.log(seen.join(' '));
+})();";
+    let port = proxy.address(0).port().to_string();
+    let text = must_run(node.args(["-e", script]).env("PORT", port).env("CA", pki.path("ca.pem")));
+    assert_eq!(text.trim(), "200,https,false 200,https,false 200,https,false 200,https,false 200,https,true");
+    assert_eq!(proxy.stat("listener.main.downstream_cx_total"), 3, "one connection for the first three");
+}
+
+#[test]
+fn java_verifies_and_is_served() {
+    let Some(mut java) = installed("java") else { return };
+    let (proxy, pki, _origin) = served();
+    let dir = tempfile::tempdir().expect("a directory");
+    let source = dir.path().join("Get.java");
+    let text = r#"
+import java.net.*; import java.net.http.*; import java.nio.file.*; import java.security.*; import java.security.cert.*; import javax.net.ssl.*;
+public class Get {
+    public static void main(String[] args) throws Exception {
+        KeyStore store = KeyStore.getInstance(KeyStore.getDefaultType());
+        store.load(null, null);
+        try (var in = Files.newInputStream(Path.of(args[1]))) {
+            store.setCertificateEntry("ca", CertificateFactory.getInstance("X.509").generateCertificate(in));
+        }
+        var trust = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+        trust.init(store);
+        for (String version : new String[] { "TLSv1.3", "TLSv1.2" }) {
+            var context = SSLContext.getInstance("TLS");
+            context.init(null, trust.getTrustManagers(), null);
+            var parameters = new SSLParameters();
+            parameters.setProtocols(new String[] { version });
+            var client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).sslContext(context).sslParameters(parameters).build();
+            var request = HttpRequest.newBuilder(URI.create("https://localhost:" + args[0] + "/")).build();
+            for (int i = 0; i < 2; i++) {
+                var response = client.send(request, HttpResponse.BodyHandlers.ofString());
+                System.out.println(version + " " + response.statusCode() + " " + response.body());
+            }
+        }
+    }
+}"#;
+    std::fs::write(&source, text).expect("written");
+    pki.issue("a", &["a.example", "localhost"]);
+    assert!(proxy.reload());
+    let port = proxy.address(0).port().to_string();
+    let text = must_run(java.arg(&source).args([&port, &pki.path("ca.pem")]));
+    let expected = ["TLSv1.3", "TLSv1.3", "TLSv1.2", "TLSv1.2"].map(|version| format!("{version} 200 https\n"));
+    assert_eq!(text, expected.concat());
+}
+
+/// A browser agrees on a key that quantum computers do not break.
+#[test]
+fn chromium_agrees_on_a_post_quantum_group() {
+    let (proxy, _, _origin) = served();
+    let dir = tempfile::tempdir().expect("a directory");
+    let url = format!("https://localhost:{}/", proxy.address(0).port());
+    let text = must_run(
+        program("chromium")
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--ignore-certificate-errors", "--dump-dom"])
+            .arg(format!("--user-data-dir={}", dir.path().display()))
+            .arg(url),
+    );
+    assert!(text.contains("https"), "{text}");
+    let stat = |name: &str| proxy.stat(&format!("listener.main.ssl.{name}"));
+    assert!(stat("handshake") > 0);
+    assert_eq!(stat("curves.X25519MLKEM768"), stat("handshake"));
+    assert_eq!(stat("versions.TLSv1.3"), stat("handshake"));
+}
+
+/// Protocols, ciphers, forward secrecy, preferences and known vulnerabilities, by testssl.sh.
+#[test]
+fn a_scanner_finds_nothing_that_is_not_ok() {
+    let (proxy, _, _origin) = served();
+    let dir = tempfile::tempdir().expect("a directory");
+    let report = dir.path().join("report.json");
+    let mut scan = program("testssl");
+    scan.args(["-p", "-f", "-s", "-P", "-U", "-q", "--color", "0", "--warnings", "off", "--jsonfile"]).arg(&report);
+    let output = scan.arg(proxy.address(0).to_string()).output().expect("it starts");
+    let report: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&report).expect("a report")).expect("JSON");
+    let findings = report.as_array().expect("a list");
+    let text = |finding: &serde_json::Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+    let bad: Vec<_> = findings.iter().filter(|one| !matches!(&*text(one, "severity"), "OK" | "INFO" | "LOW")).collect();
+    assert!(bad.is_empty(), "{bad:?}");
+    let says =
+        |id: &str, part: &str| findings.iter().any(|one| text(one, "id") == id && text(one, "finding").contains(part));
+    assert!(says("TLS1_2", "offered") && says("TLS1_3", "offered") && says("TLS1_1", "not offered"), "{output:?}");
+}
