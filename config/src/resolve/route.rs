@@ -104,8 +104,8 @@ impl<'d> Resolver<'d, '_, '_> {
         let about_scheme = |header: &HeaderMatch| header.name == ":scheme" || header.name == "x-forwarded-proto";
         let is_bound = matcher.headers.iter().any(about_scheme) || !matcher.addresses.is_empty();
         if self.believes_schemes && is_https && !changes_more && !is_bound {
-            let message = "a request that came to the balancer by https is redirected to its own URL, again and again: the \
-                           peers in `xff_trusted_cidrs` are believed in x-forwarded-proto";
+            let message = "a request that came to the balancer by https is redirected to its own URL, again and again: \
+                           x-forwarded-proto is believed here (`xff_trusted_cidrs`, `xff_num_trusted_hops`, `use_remote_address = false`)";
             let hint = "let the route match http only: headers = [{ name = \":scheme\", exact = \"http\" }]";
             self.problems.warn(Problem::at(origin, message).hint(Some(hint)));
         }

@@ -1,8 +1,9 @@
 //! What a configuration needs of this host. `check` asks for all that would end a start, without starting anything: no
 //! file is made, nothing listens, and an address that is taken is fine, since the proxy itself may run.
 
-use super::{bind, placement, room};
+use super::{bind, placement, room, run};
 use crate::net::sys;
+use crate::ring::memory;
 use crate::shard::Transports;
 use ringway_config::model::{Address, Config, Diagnostic, Need, Needed};
 use std::io;
@@ -18,11 +19,25 @@ pub struct HostReport {
 /// Looks for all that the configuration needs.
 pub fn check(config: &Config) -> HostReport {
     let mut report = look_at(config, |_| true);
+    report.refused.extend(limits(config));
     match Transports::load(config, None) {
         Ok(loaded) => report.warnings.extend(loaded.warnings),
         Err(refused) => report.refused.extend(refused),
     }
     report
+}
+
+/// What the limits of this process prevent: descriptors, and locked memory for the rings.
+fn limits(config: &Config) -> Option<Diagnostic> {
+    let cores = placement::of_process(&config.runtime).ok()?;
+    let descriptors = sys::raise_descriptor_limit();
+    memory::raise_limit();
+    let why = run::enough_descriptors(descriptors).and_then(|()| run::reserve(config, cores.len()).map(drop)).err()?;
+    let need = config.needs.iter().find(|need| matches!(need.what, Needed::Buffers | Needed::Cores));
+    let need = need.or(config.needs.first());
+    let mut told = need.map_or_else(Diagnostic::default, |need| need.at.clone());
+    told.message = why;
+    Some(told)
 }
 
 /// What the configuration asks for and this process ignores; touches no address and no file.

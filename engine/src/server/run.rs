@@ -62,6 +62,7 @@ pub fn run(config: Config, source: Source, ready: impl FnOnce(&[String], Option<
 /// What can fail without a trace: addresses, log files, limits. No thread runs yet.
 fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mut Orders) -> Result<Running, String> {
     let descriptors = sys::raise_descriptor_limit();
+    enough_descriptors(descriptors)?;
     memory::raise_limit();
     warnings::warn(&config, descriptors);
     let cpus = placement::of_process(&config.runtime)?;
@@ -139,8 +140,23 @@ fn start(running: &mut Running, orders: &mut Orders) -> Result<(), String> {
     Ok(())
 }
 
+/// Below this there is nothing left for connections.
+const DESCRIPTORS_MIN: u64 = 64;
+
+/// # Errors
+/// One sentence: the process may open too few files and sockets.
+pub(super) fn enough_descriptors(may_open: u64) -> Result<(), String> {
+    match may_open {
+        DESCRIPTORS_MIN.. => Ok(()),
+        _ => Err(format!(
+            "this process may open {may_open} files and sockets, and needs at least {DESCRIPTORS_MIN}: raise the limit (ulimit -n, \
+             systemd's LimitNOFILE, docker's --ulimit nofile)"
+        )),
+    }
+}
+
 /// Locked memory for the rings that the start makes, the last one first. Root may lock as much as there is.
-fn reserve(config: &Config, shards: usize) -> Result<Reserved, String> {
+pub(super) fn reserve(config: &Config, shards: usize) -> Result<Reserved, String> {
     if sys::is_root() {
         return Ok(Reserved::nothing());
     }

@@ -64,3 +64,19 @@ fn with_8_mib_there_is_nothing_to_say() {
     let said = check(proxy);
     assert_eq!((times(&said, "may lock"), times(&said, "WARN")), (0, 0), "{said}");
 }
+
+/// What a limit of the process prevents is seen before a start.
+#[test]
+fn check_refuses_a_process_that_may_open_too_little() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("ringway.toml");
+    let config = "[[listeners]]\naddress = \"127.0.0.1:0\"\nhttp.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]\n";
+    std::fs::write(&file, config).expect("written");
+    for (command, code) in [("check", 1), ("run", 3)] {
+        let script = format!("ulimit -n 30; exec {} {command} {}", env!("CARGO_BIN_EXE_ringway"), file.display());
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{command}: {text}");
+        assert!(text.contains("may open 30 files and sockets, and needs at least 64"), "{command}: {text}");
+    }
+}

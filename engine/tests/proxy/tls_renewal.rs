@@ -2,7 +2,7 @@
 
 use super::support::{Client, Pki, Ringway, Setup, eventually};
 use super::tls::{curl_to, egress, front, hello, openssl, s_client, secure_origin};
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::symlink;
@@ -177,6 +177,10 @@ fn dates_of_certificates_are_shown() {
     fs::copy(pki.path("ca.pem"), pki.path("authority.pem")).expect("copied");
     fs::copy(pki.path("ca.key"), pki.path("authority.key")).expect("copied");
     let certificate = |name: &str| format!("{{ certificate = \"{name}.pem\", key = \"{name}.key\" }}");
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    (params.not_before, params.not_after) = (at(-9), at(-1));
+    pki.issue_params("old-ca", params, &KeyPair::generate().expect("a key"));
     let all = ["soon", "gone", "later", "authority"].map(certificate).join(", ");
     let config = |certificates: &str| {
         format!(
@@ -193,13 +197,19 @@ endpoints = ["{}"]
         )
     };
     let file = setup.dir().join("check.toml");
-    fs::write(&file, config(&all)).expect("written");
+    let asks = format!("tls = {{ certificates = [{all}], client_certificate = {{ ca = \"old-ca.pem\" }} }}");
+    let with_ca = config(&all).replace(&format!("tls = {{ certificates = [{all}] }}"), &asks);
+    fs::write(&file, with_ca).expect("written");
     let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_ringway"));
     let output = check.args(["check", "--strict"]).arg(&file).output().expect("it runs");
     let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(!output.status.success(), "{text}");
-    for what in ["gone.pem expired at ", "later.pem is valid only from ", "authority.pem says that it is an authority"]
-    {
+    for what in [
+        "gone.pem expired at ",
+        "later.pem is valid only from ",
+        "authority.pem says that it is an authority",
+        "old-ca.pem expired at ",
+    ] {
         assert!(text.contains(what), "{what}: {text}");
     }
     assert!(!text.contains("/soon.pem "), "{text}");

@@ -29,7 +29,7 @@ table! {
         interval: Time<1>, default "\"5s\"";
         /// A random time up to this is added to each interval.
         interval_jitter: Time<0>, default "\"0s\"";
-        /// Time between two checks until the cluster gets its first request.
+        /// Time between two checks until the cluster gets its first request. One that has begun by then is waited out.
         no_traffic_interval: Time<1>, default "\"60s\"";
         /// Time between two checks of an unhealthy endpoint.
         unhealthy_interval: Time<1>, optional "`interval`";

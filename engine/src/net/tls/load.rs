@@ -1,7 +1,6 @@
 //! Certificates, keys and authorities from their files, and what is wrong with them.
 
 use super::certificates::is_slow;
-use super::validity;
 use crate::ring::workers;
 use ringway_config::model::{Certificate, PemFile, Place};
 use rustls::crypto::CryptoProvider;
@@ -24,8 +23,6 @@ pub struct Fault {
 pub(super) struct Authorities {
     pub store: Arc<RootCertStore>,
     pub certificates: Vec<CertificateDer<'static>>,
-    /// When the first of them expires, in seconds since the epoch.
-    pub ends: i64,
 }
 
 /// The authorities in a file.
@@ -37,9 +34,7 @@ pub(super) fn authorities(file: &PemFile) -> Result<Authorities, Fault> {
             fault(file, format!("a certificate in {} cannot be an authority: {error}", file.path.display()))
         })?;
     }
-    // The dates of an authority that is trusted are not looked at by a handshake.
-    let ends = validity::ends(&certificates);
-    Ok(Authorities { store: Arc::new(store), certificates, ends })
+    Ok(Authorities { store: Arc::new(store), certificates })
 }
 
 /// Those that the system trusts: SSL_CERT_FILE and SSL_CERT_DIR, or where the system keeps them. Loaded once.

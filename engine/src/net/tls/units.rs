@@ -139,7 +139,7 @@ impl Context {
             };
             authorities.insert(ca.path.clone(), (stamp, store.clone()));
             let revoked = crl.map(|crl| revoked(crl, ca, algorithms, warnings)).transpose()?;
-            let ends = store.ends;
+            let ends = validity::check_authorities(&store.certificates, ca, warnings);
             Ok((Trusted { authorities: store, revoked }, ends))
         })
     }

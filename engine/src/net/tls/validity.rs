@@ -11,6 +11,21 @@ pub(super) fn ends(certificates: &[CertificateDer<'_>]) -> i64 {
     certificates.iter().filter_map(end).min().unwrap_or(i64::MAX)
 }
 
+/// Says of authorities which of them have expired. Returns `ends` of them.
+pub(super) fn check_authorities(authorities: &[CertificateDer<'_>], file: &PemFile, warnings: &mut Vec<Fault>) -> i64 {
+    let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+    for (at, der) in authorities.iter().enumerate() {
+        let Ok((_, certificate)) = X509Certificate::from_der(der) else { continue };
+        let until = certificate.validity().not_after;
+        if until.timestamp() < now {
+            let (at, path) = (at + 1, file.path.display());
+            let message = format!("authority {at} in {path} expired at {until}: what it has issued is still accepted");
+            warnings.push(fault(file, message));
+        }
+    }
+    ends(authorities)
+}
+
 /// Says of a chain that is shown to peers why they will refuse it. Returns `ends` of it.
 pub(super) fn check(chain: &[CertificateDer<'_>], file: &PemFile, warnings: &mut Vec<Fault>) -> i64 {
     let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
