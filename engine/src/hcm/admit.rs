@@ -6,9 +6,9 @@ use super::forwarded_cert;
 use super::manager::Hcm;
 use super::named_fields::NamedFields;
 use crate::http::{
-    Exchange, Field, FieldId, Fields, HeadView, Message, RequestHead, RequestId, Scheme, Span, TargetForm, Version,
-    grammar, path, split_port,
+    Exchange, Field, FieldId, Fields, HeadView, RequestId, Scheme, Span, TargetForm, grammar, path, split_port,
 };
+use crate::mux::Downstream;
 use crate::net::{Arrival, tls};
 use crate::route::rewrite;
 use ringway_config::model::{self, Cidr, EscapedSlashes, ForwardCert, PathOptions, Trust, Underscores};
@@ -39,7 +39,7 @@ pub struct Peer<'a> {
     pub client: Option<&'a dyn tls::Peer>,
 }
 
-pub(super) fn admit(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange) -> Admission {
+pub(super) fn admit(hcm: &Hcm, connection: &Connection, wire: &Downstream<'_>, exchange: &mut Exchange) -> Admission {
     let Arrival { remote, local, transport, .. } = connection.arrival;
     let verified = connection.stream.tls().filter(|stream| stream.facts().is_peer_verified);
     let client = verified.map(|stream| stream as &dyn tls::Peer);
@@ -53,33 +53,18 @@ pub(super) fn admit(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange)
         }
     }
     if exchange.request.head.fields.contains_any(NOTED) {
-        note(hcm, &peer, exchange);
+        note(hcm, &peer, wire, exchange);
     }
     admit_head(&hcm.config, &peer, exchange, || hcm.shard.reactor.random().uuid())
 }
 
-fn note(hcm: &Hcm, peer: &Peer<'_>, exchange: &mut Exchange) {
+fn note(hcm: &Hcm, peer: &Peer<'_>, wire: &Downstream<'_>, exchange: &mut Exchange) {
     if exchange.request.head.fields.contains_any(FORWARDED) {
         note_forwarded(hcm, peer);
     }
-    if asks_upgrade(&exchange.request) {
+    if wire.asks_upgrade() {
         note_upgrade(hcm, peer, exchange);
     }
-}
-
-/// Both headers must say so, and those of HTTP/1.0 mean nothing (RFC 9110 section 7.8).
-fn asks_upgrade(request: &Message<RequestHead>) -> bool {
-    let (head, view) = (&request.head, request.view());
-    let names_it = |field: &Field| {
-        field
-            .value
-            .of(view)
-            .split(|byte| *byte == b',')
-            .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-    };
-    head.fields.contains(FieldId::Upgrade)
-        && head.version == Version::Http11
-        && head.fields.all(FieldId::Connection).any(names_it)
 }
 
 /// The request stays HTTP and goes on without the two headers. Log and details say so, since an upstream that expects an

@@ -107,7 +107,7 @@ async fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Faul
         client.vigil.expect_body(now, hcm.config.limits.min_request_body_rate);
     }
     exchange.facts.random = client.reactor.random().next_u64();
-    match admit(hcm, connection, exchange) {
+    match admit(hcm, connection, client.upload.wire, exchange) {
         Admission::Admitted if is_misdirected(hcm, connection, exchange) => {
             hcm.stats.downstream_rq_misdirected.inc();
             Err(Fault::Misdirected)

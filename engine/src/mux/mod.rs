@@ -111,6 +111,11 @@ impl Downstream<'_> {
         forward!(self, wire => wire.poll_piece(trailers))
     }
 
+    /// Whether the request asks for another protocol on its connection.
+    pub fn asks_upgrade(&self) -> bool {
+        forward!(self, wire => wire.asks_upgrade())
+    }
+
     /// Bytes of the request so far, with what marks its end.
     pub fn received(&self) -> u64 {
         forward!(self, wire => wire.received())

@@ -178,6 +178,11 @@ impl Served {
         self.sent
     }
 
+    /// The connection has other exchanges.
+    pub(in crate::mux) fn asks_upgrade(&self) -> bool {
+        false
+    }
+
     /// A connection that ends breaks its exchanges, and the end of a request is not that of its connection.
     pub(in crate::mux) fn has_left(&mut self) -> bool {
         false

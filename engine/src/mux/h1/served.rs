@@ -127,6 +127,11 @@ impl<'c> Served<'c> {
         self.decoder.is_done() && self.has_head
     }
 
+    /// In HTTP/1.0 the two headers mean nothing (RFC 9110 section 7.8).
+    pub(in crate::mux) fn asks_upgrade(&self) -> bool {
+        self.framing.upgrade && self.version == Version::Http11
+    }
+
     pub(in crate::mux) fn received(&self) -> u64 {
         self.received
     }
