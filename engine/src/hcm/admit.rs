@@ -210,14 +210,12 @@ fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, reque
         (false, false) => INTERNAL,
         (false, true) => INTERNAL | EDGE,
     };
-    let never = match config.trust.client_cert_details.forward {
-        ForwardCert::Sanitize => NEVER | Fields::set_of(&[FieldId::XForwardedClientCert]),
-        _ => NEVER,
-    };
-    let unwanted = unwanted | never;
-    exchange.request.head.fields.remove_all(unwanted);
-    if !matches!(config.trust.client_cert_details.forward, ForwardCert::Sanitize | ForwardCert::AlwaysForwardOnly) {
-        forwarded_cert::apply(&config.trust.client_cert_details, peer.client, exchange);
+    // The default needs no step of its own.
+    let is_sanitized = trust.client_cert_details.forward == ForwardCert::Sanitize;
+    let certificate = if is_sanitized { Fields::set_of(&[FieldId::XForwardedClientCert]) } else { 0 };
+    exchange.request.head.fields.remove_all(unwanted | NEVER | certificate);
+    if !is_sanitized {
+        forwarded_cert::apply(&trust.client_cert_details, peer.client, exchange);
     }
     // An edge gives every request an id of its own.
     if is_edge && options.x_request_id {
@@ -230,7 +228,7 @@ fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, reque
         }
     }
     if options.x_forwarded_for && !peer.text.is_empty() {
-        head.append_known(FieldId::XForwardedFor, peer.text);
+        head.append_known(FieldId::XForwardedFor, |out| out.extend_from_slice(peer.text));
     }
     // Only a proxy that is trusted knows better than this one how the client came.
     if options.x_forwarded_proto && (!is_believed || !head.forwards_known(FieldId::XForwardedProto)) {

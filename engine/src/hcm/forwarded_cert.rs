@@ -14,15 +14,12 @@ pub fn apply(model: &ClientCertDetails, client: Option<&dyn tls::Peer>, exchange
         (ForwardCert::Sanitize, _) | (_, None) => {
             fields.remove_id(FieldId::XForwardedClientCert);
         }
-        (ForwardCert::SanitizeSet, Some((client, identity))) => {
-            fields.remove_id(FieldId::XForwardedClientCert);
+        (mode @ (ForwardCert::SanitizeSet | ForwardCert::AppendForward), Some((client, identity))) => {
+            if mode == ForwardCert::SanitizeSet {
+                fields.remove_id(FieldId::XForwardedClientCert);
+            }
             let write = |out: &mut Vec<u8>| element(client, identity, &model.set, out);
-            exchange.request.edit().add_known(FieldId::XForwardedClientCert, write);
-        }
-        (ForwardCert::AppendForward, Some((client, identity))) => {
-            let mut text = Vec::new();
-            element(client, identity, &model.set, &mut text);
-            exchange.request.edit().append_known(FieldId::XForwardedClientCert, &text);
+            exchange.request.edit().append_known(FieldId::XForwardedClientCert, write);
         }
     }
 }

@@ -86,26 +86,26 @@ impl HeadEditor<'_> {
         let view = HeadView { received: self.received, edits: self.edits.as_slice() };
         let last = || self.fields.as_slice().iter().rposition(|field| field.is_named(id, name, view));
         match self.fields.contains(id).then(last).flatten() {
-            Some(at) => self.append_at(at, value),
+            Some(at) => self.append_at(at, |out| out.extend_from_slice(value)),
             None => self.add(name, value),
         }
     }
 
-    /// As `append`, for a name that has an id.
-    pub fn append_known(&mut self, id: FieldId, value: &[u8]) {
+    /// As `append`, for a name that has an id. `write` adds the value.
+    pub fn append_known(&mut self, id: FieldId, write: impl FnOnce(&mut Vec<u8>)) {
         let last = || self.fields.as_slice().iter().rposition(|field| field.id == id);
         match self.fields.contains(id).then(last).flatten() {
-            Some(at) => self.append_at(at, value),
-            None => self.add_known(id, |out| out.extend_from_slice(value)),
+            Some(at) => self.append_at(at, write),
+            None => self.add_known(id, write),
         }
     }
 
-    fn append_at(&mut self, at: usize, value: &[u8]) {
+    fn append_at(&mut self, at: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let old = self.fields.as_slice()[at].value;
         let separator: &[u8] = if old.is_empty() { b"" } else { b", " };
         let joined = self.edits.extend(self.received, old, |out| {
             out.extend_from_slice(separator);
-            out.extend_from_slice(value);
+            write(out);
         });
         let line = &mut self.fields.as_mut_slice()[at];
         line.value = joined;
