@@ -2,8 +2,11 @@
 
 use super::manager::Hcm;
 use crate::base::clock::{NEVER, Nanos, deadline, nanos};
+use crate::http::Exchange;
+use crate::net::tls::{self, TlsStream};
 use crate::net::{Accepted, Arrival, ByteStream, Drain, Protocol, Seat, Stall, Taking};
 use crate::ring::{Reactor, Timer};
+use crate::route::matcher::Request;
 use crate::router::LOOK;
 use crate::stats::{HttpStats, ListenerStats};
 use std::cell::{Cell, RefCell};
@@ -148,6 +151,20 @@ impl Connection {
         self.requests.set(self.requests.get() + 1);
         self.stall.begin(self.stream.sent());
         self.active.set(self.active.get() + 1);
+    }
+
+    /// What its handshake has come to, if it has TLS.
+    #[inline]
+    pub(super) fn tls(&self) -> Option<&tls::Facts> {
+        self.stream.tls().map(TlsStream::facts)
+    }
+
+    /// The request as conditions of routes see it.
+    #[inline]
+    pub(super) fn routed<'a>(&'a self, exchange: &'a Exchange) -> Request<'a> {
+        Request::new(&exchange.request.head, exchange.request.view(), exchange.facts.random)
+            .from(exchange.facts.client.as_ref(), self.arrival.remote.as_ref())
+            .over(self.tls())
     }
 
     /// A request has ended.

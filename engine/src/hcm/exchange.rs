@@ -20,7 +20,6 @@ use crate::http::{Exchange, FieldId, Message, Reply, RequestHead, matcher};
 use crate::http_filter::{Context, Flow, Passed};
 use crate::mux::Downstream;
 use crate::route::hash_policy::{self, Asker, Hashed};
-use crate::route::matcher::Request;
 use crate::route::{internal_redirect, rewrite};
 use crate::router::retry::{self, TryPolicy};
 use crate::router::{self, Client, Deadlines, Fault, Forwarding, Try, Upload, Vigil};
@@ -141,10 +140,7 @@ fn affordable(serving: &Serving<'_, '_, '_>) -> Result<(), Fault> {
 fn route(serving: &mut Serving<'_, '_, '_>) {
     let Serving { hcm, connection, exchange, .. } = serving;
     (exchange.facts.cluster, exchange.facts.weighted) = (None, None);
-    let request = Request::new(&exchange.request.head, exchange.request.view(), exchange.facts.random)
-        .from(exchange.facts.client.as_ref(), connection.arrival.remote.as_ref())
-        .over(connection.stream.tls().map(|stream| stream.facts()));
-    exchange.facts.route = hcm.table.find(&request);
+    exchange.facts.route = hcm.table.find(&connection.routed(exchange));
     let Some(RouteAction::Forward(forward)) = exchange.facts.route.map(|at| &hcm.table.route(at).action) else {
         return;
     };

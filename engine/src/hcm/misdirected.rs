@@ -56,10 +56,10 @@ impl TlsContext {
     /// Whether the host's name would have chosen a chain that asks clients for something else.
     #[inline(never)]
     fn is_left_by(&self, connection: &Connection, exchange: &Exchange) -> bool {
-        let Some(tls) = connection.stream.tls() else { return false };
+        let Some(tls) = connection.tls() else { return false };
         let (host, _) = split_port(exchange.request.head.authority.of(exchange.request.view()));
         let host = host.strip_suffix(b".").unwrap_or(host);
-        let asked = tls.facts().server_name.as_deref().map(|name| name.strip_suffix('.').unwrap_or(name));
+        let asked = tls.server_name.as_deref().map(|name| name.strip_suffix('.').unwrap_or(name));
         // Nearly always it is the name of the handshake. HTTP/1.0 may name no host.
         if host.is_empty() || asked.is_some_and(|asked| asked.as_bytes().eq_ignore_ascii_case(host)) {
             return false;

@@ -46,7 +46,7 @@ pub(super) fn record<'a>(
         downstream_remote_address: facts.client.or(connection.arrival.remote),
         downstream_direct_remote_address: connection.arrival.remote,
         downstream_local_address: connection.arrival.local,
-        downstream_tls: connection.stream.tls().map(|stream| stream.facts()),
+        downstream_tls: connection.tls(),
         requested_server_name: connection.arrival.server_name(),
         route_name: route.and_then(|(route, _)| route.name.as_deref()),
         virtual_host_name: route.map(|(_, host)| &*host.name),

@@ -4,7 +4,6 @@ use super::admit::{self, Admission};
 use super::serving::Serving;
 use crate::http::{Exchange, FieldId, Scheme, matcher};
 use crate::route::internal_redirect::{self, NoRedirect};
-use crate::route::matcher::Request;
 use ringway_config::model::InternalRedirect;
 
 /// Make the request in the exchange the one that the response in it asks for.
@@ -52,8 +51,5 @@ fn arrive(serving: &mut Serving<'_, '_, '_>) -> Result<(), NoRedirect> {
         Admission::InvalidPath | Admission::Underscore | Admission::Redirect(_) => return Err(NoRedirect::BadLocation),
     }
     admit::canonical_host(paths, connection.arrival.local, exchange);
-    let request = Request::new(&exchange.request.head, exchange.request.view(), exchange.facts.random)
-        .from(exchange.facts.client.as_ref(), connection.arrival.remote.as_ref())
-        .over(connection.stream.tls().map(|stream| stream.facts()));
-    hcm.table.find(&request).map(drop).ok_or(NoRedirect::NoRoute)
+    hcm.table.find(&connection.routed(exchange)).map(drop).ok_or(NoRedirect::NoRoute)
 }
