@@ -1,9 +1,9 @@
 //! `/certs`: the certificates that are in use, in Envoy's form (envoy.admin.v3.Certificates).
 
 use super::message::{Answer, Query};
-use super::state::{State, now};
+use super::state::{State, days_until};
 use crate::base::date::Civil;
-use crate::net::tls::{Identity, Shown};
+use crate::net::tls::{Identity, Names, Shown};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -25,18 +25,16 @@ pub(super) fn certs(state: &State, _: &Query) -> Answer {
 }
 
 fn details(file: &Path, identity: &Identity) -> Value {
-    let names = |kind: &'static str, names: Vec<String>| names.into_iter().map(move |name| json!({ kind: name }));
-    let all = |list: &crate::net::tls::Names| list.iter().map(str::to_owned).collect::<Vec<_>>();
-    let alternative: Vec<_> = names("dns", all(&identity.dns))
-        .chain(names("uri", all(&identity.uris)))
-        .chain(names("ip_address", all(&identity.ips)))
-        .collect();
-    let days = (identity.valid_until / 1_000_000).saturating_sub(now().unsigned_abs()) / 86_400;
+    let kinds = [("dns", &identity.dns), ("uri", &identity.uris), ("ip_address", &identity.ips)];
+    let named =
+        |(kind, names): (&'static str, &Names)| names.iter().map(|name| json!({ kind: name })).collect::<Vec<_>>();
+    let alternative: Vec<_> = kinds.into_iter().flat_map(named).collect();
+    let end = (identity.valid_until / 1_000_000).cast_signed();
     json!({
         "path": file,
         "serial_number": identity.serial,
         "subject_alt_names": alternative,
-        "days_until_expiration": days.to_string(),
+        "days_until_expiration": days_until(end).to_string(),
         "valid_from": time(identity.valid_from),
         "expiration_time": time(identity.valid_until),
     })
@@ -44,6 +42,5 @@ fn details(file: &Path, identity: &Identity) -> Value {
 
 /// RFC 3339.
 fn time(micros: u64) -> String {
-    let Civil { year, month, day, hour, minute, second, .. } = Civil::from_unix(micros / 1_000_000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    format!("{}Z", Civil::from_unix(micros / 1_000_000))
 }

@@ -122,7 +122,8 @@ impl State {
         // All of it under the lock, so that a replaced plan makes no more cells for its clusters.
         let loaded = self.lock();
         self.stats.total_connections.set(loaded.plan.global_limit.used() as i64);
-        self.stats.days_until_first_cert_expiring.set(days_until(loaded.plan.files.get().ends()));
+        let days = loaded.plan.files.get().ends().map_or(i64::from(u32::MAX), days_until);
+        self.stats.days_until_first_cert_expiring.set(days);
         limits::refresh(&loaded.plan.clusters, &self.registry);
     }
 
@@ -132,13 +133,9 @@ impl State {
 }
 
 /// Whole days until this moment, in seconds since the epoch; 0 when it is past.
-fn days_until(end: Option<i64>) -> i64 {
-    end.map_or(i64::from(u32::MAX), |end| ((end - now()) / 86_400).max(0))
-}
-
-/// Seconds since the epoch.
-pub fn now() -> i64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+pub(super) fn days_until(end: i64) -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+    ((end - now) / 86_400).max(0)
 }
 
 /// Resident memory of this process, in bytes (proc(5), statm); 0 where /proc is missing.

@@ -1,5 +1,7 @@
 //! Calendar dates from seconds since the epoch, without a time zone database: everything here is UTC.
 
+use std::fmt;
+
 /// A moment in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Civil {
@@ -12,6 +14,14 @@ pub struct Civil {
     pub second: u32,
     /// 0 is Sunday.
     pub weekday: u32,
+}
+
+/// `YYYY-MM-DDTHH:MM:SS`, as RFC 3339 begins.
+impl fmt::Display for Civil {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { year, month, day, hour, minute, second, .. } = self;
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+    }
 }
 
 impl Civil {

@@ -165,8 +165,5 @@ impl Event<'_> {
 
 /// RFC 3339, in UTC, to the millisecond.
 fn timestamp(micros: u64) -> String {
-    let date = Civil::from_unix(micros / 1_000_000);
-    let Civil { year, month, day, hour, minute, second, .. } = date;
-    let millis = micros / 1000 % 1000;
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    format!("{}.{:03}Z", Civil::from_unix(micros / 1_000_000), micros / 1000 % 1000)
 }
