@@ -170,8 +170,9 @@ fn more_memory_than_there_is_is_refused() {
         assert_eq!(ringway(&["check", "--portable", path]).status.code(), Some(0));
     }
     // Where addresses are few, the system refuses the memory on each host.
-    let limited = format!("ulimit -v 4000000; exec {} run {path}", env!("CARGO_BIN_EXE_ringway"));
-    let ended = super::support::program("sh").args(["-c", &limited]).output().expect("it runs");
+    let mut limited = program("prlimit");
+    limited.args(["--as=4096000000:4096000000", env!("CARGO_BIN_EXE_ringway"), "run", path]);
+    let ended = limited.output().expect("it runs");
     let told = text(&ended.stderr);
     assert_eq!(ended.status.code(), Some(3), "{told}");
     assert!(told.contains("there is no memory for 32768 receive buffers of 1048576 bytes"), "{told}");

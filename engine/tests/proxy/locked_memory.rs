@@ -1,6 +1,6 @@
 //! `ulimit -l` of an ordinary user: rings become as small as it takes, glommio is done without, and everything works.
 
-use super::support::{Origin, Ringway, Setup, forwarding, response};
+use super::support::{Origin, Ringway, Setup, forwarding, program, response};
 use rustix::process::Signal;
 
 const CHECKED: &str = "health_checks = [{ timeout = \"1s\", interval = \"1s\", http = { path = \"/\" } }]";
@@ -73,8 +73,9 @@ fn check_refuses_a_process_that_may_open_too_little() {
     let config = "[[listeners]]\naddress = \"127.0.0.1:0\"\nhttp.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]\n";
     std::fs::write(&file, config).expect("written");
     for (command, code) in [("check", 1), ("run", 3)] {
-        let script = format!("ulimit -n 30; exec {} {command} {}", env!("CARGO_BIN_EXE_ringway"), file.display());
-        let output = std::process::Command::new("sh").args(["-c", &script]).output().expect("it runs");
+        let mut limited = program("prlimit");
+        limited.args(["--nofile=30:30", env!("CARGO_BIN_EXE_ringway"), command]).arg(&file);
+        let output = limited.output().expect("it runs");
         let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(code), "{command}: {text}");
         assert!(text.contains("may open 30 files and sockets, and needs at least 64"), "{command}: {text}");

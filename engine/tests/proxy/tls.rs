@@ -1,7 +1,8 @@
 //! TLS on both sides, with curl, openssl and nginx at the other ends.
 
 use super::support::{
-    Client, Curl, Nginx, Origin, Pki, Ringway, Setup, curl, eventually, must_run, pattern, program, response,
+    Client, Curl, Nginx, Origin, Pki, Ringway, Setup, curl, eventually, forwarding, must_run, pattern, program,
+    response,
 };
 use rcgen::{KeyPair, RsaKeySize};
 use std::io::{Read, Write};
@@ -10,30 +11,43 @@ use std::process::{Child, Stdio};
 
 /// A proxy that speaks TLS with its clients, as a.example, and plain HTTP with `origin`. `tls` are more keys of its table.
 pub(super) fn front(origin: SocketAddr, tls: &str, http: &str) -> (Ringway, Pki) {
-    let setup = Setup::new(&format!(
-        r#"
-[[listeners]]
-address = "127.0.0.1:0"
-stat_prefix = "main"
-tls = {{ certificate = "a.pem", key = "a.key"{tls} }}
-[listeners.http]
-routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
-{http}
-[[clusters]]
-name = "app"
-endpoints = ["{origin}"]
-"#
-    ));
+    let setup = Setup::new(&secured(origin, &format!("certificate = \"a.pem\", key = \"a.key\"{tls}"), http));
     let pki = Pki::new(setup.dir());
     pki.issue("a", &["a.example"]);
     pki.issue("client", &["client.example"]);
     (setup.start(), pki)
 }
 
+/// `forwarding`, and its listener speaks TLS: `tls` are all keys of its table.
+pub fn secured(origin: SocketAddr, tls: &str, http: &str) -> String {
+    forwarding(origin, http).replace("[listeners.http]", &format!("tls = {{ {tls} }}\n[listeners.http]"))
+}
+
+/// A member of `certificates`.
+pub fn pair(name: &str) -> String {
+    format!("{{ certificate = \"{name}.pem\", key = \"{name}.key\" }}")
+}
+
 /// curl to a name, at the proxy's first listener.
 pub fn curl_to(proxy: &Ringway, pki: &Pki, url: &str, more: &[&str]) -> Curl {
     let (ca, to) = (pki.path("ca.pem"), format!("::{}", proxy.addresses[0]));
     curl(&[&["--cacert", &ca, "--connect-to", &to, url], more].concat())
+}
+
+/// The same with a certificate of the client: `name` of those in `from`.
+pub fn curl_as(proxy: &Ringway, pki: &Pki, url: &str, (from, name): (&Pki, &str), more: &[&str]) -> Curl {
+    let (cert, key) = (from.path(&format!("{name}.pem")), from.path(&format!("{name}.key")));
+    curl_to(proxy, pki, url, &[&["--cert", &cert, "--key", &key], more].concat())
+}
+
+/// A first message of openssl, which asks for a.example.
+pub const HELLO: &[u8] = include_bytes!("../../fuzz/corpus/client_hello/openssl");
+
+/// The certificate that a new connection gets.
+pub fn shown(proxy: &Ringway) -> String {
+    let text = s_client(proxy.address(0), &["-servername", "a.example", "-showcerts"], b"");
+    let start = text.find("-----BEGIN CERTIFICATE-----").expect("a certificate");
+    text[start..text[start..].find("-----END").expect("its end") + start].to_owned()
 }
 
 /// What openssl says about a handshake, with `input` as what it sends.
@@ -160,9 +174,9 @@ fn clients_show_who_they_are() {
     assert_eq!((refused.status, refused.exit), (0, 56), "{refused:?}");
     let (cert, key) = (pki.path("client.pem"), pki.path("client.key"));
     for version in ["--tlsv1.3", "--tls-max"] {
-        let mut args = vec!["--cert", &cert, "--key", &key, version];
+        let mut args = vec![version];
         args.extend((version == "--tls-max").then_some("1.2"));
-        assert_eq!(curl_to(&proxy, &pki, "https://a.example/", &args).status, 200);
+        assert_eq!(curl_as(&proxy, &pki, "https://a.example/", (&pki, "client"), &args).status, 200);
     }
     proxy.wait_for_stat("listener.main.ssl.fail_verify_no_cert", 1);
     assert_eq!(proxy.stat("listener.main.ssl.no_certificate"), 0);
@@ -178,25 +192,9 @@ fn clients_show_who_they_are() {
 #[test]
 fn the_name_decides_on_the_certificate_and_the_client_on_its_kind() {
     let origin = hello();
-    let setup = Setup::new(&format!(
-        r#"
-[[listeners]]
-address = "127.0.0.1:0"
-[listeners.tls]
-strict_sni = true
-certificates = [
-    {{ certificate = "rsa.pem", key = "rsa.key" }},
-    {{ certificate = "a.pem", key = "a.key" }},
-    {{ certificate = "wild.pem", key = "wild.key" }},
-]
-[listeners.http]
-routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
-[[clusters]]
-name = "app"
-endpoints = ["{}"]
-"#,
-        origin.address
-    ));
+    let certificates = ["rsa", "a", "wild"].map(pair).join(", ");
+    let tls = format!("strict_sni = true, certificates = [{certificates}]");
+    let setup = Setup::new(&secured(origin.address, &tls, ""));
     let pki = Pki::new(setup.dir());
     pki.issue("a", &["a.example"]);
     pki.issue("wild", &["*.wild.example"]);
@@ -306,21 +304,16 @@ fn an_endpoint_may_ask_who_the_proxy_is() {
 fn a_reload_takes_renewed_certificates_and_refuses_broken_ones() {
     let origin = hello();
     let (proxy, pki) = front(origin.address, "", "");
-    let serial = || {
-        let text = s_client(proxy.address(0), &["-servername", "a.example", "-showcerts"], b"");
-        let start = text.find("-----BEGIN CERTIFICATE-----").expect("a certificate");
-        text[start..text[start..].find("-----END").expect("its end") + start].to_owned()
-    };
-    let first = serial();
-    assert_eq!(serial(), first);
+    let first = shown(&proxy);
+    assert_eq!(shown(&proxy), first);
     pki.issue("a", &["a.example"]);
     assert!(proxy.reload());
-    let second = serial();
+    let second = shown(&proxy);
     assert_ne!(second, first);
     std::fs::write(pki.path("a.key"), "no key").expect("written");
     assert!(!proxy.reload());
     proxy.wait_for_log("there is no private key in");
-    assert_eq!(serial(), second, "the old one stays in force");
+    assert_eq!(shown(&proxy), second, "the old one stays in force");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! openssl.
 
 use super::support::{Client, Curl, Pki, Ringway, Setup, curl, program};
-use std::io::Write;
+use super::tls::{HELLO, curl_as, curl_to, s_client};
 use std::process::Stdio;
 
 /// On one port: `a` and `shared` want certificates of clients, `b` and everything else does not, plain HTTP is plain
@@ -59,10 +59,10 @@ fn sites(more: &str) -> (Ringway, Pki) {
 
 /// curl to the proxy, with a client certificate if it is to show one.
 fn ask(proxy: &Ringway, pki: &Pki, url: &str, has_certificate: bool, more: &[&str]) -> Curl {
-    let (ca, to) = (pki.path("ca.pem"), format!("::{}", proxy.addresses[0]));
-    let (cert, key) = (pki.path("client.pem"), pki.path("client.key"));
-    let own: &[&str] = if has_certificate { &["--cert", &cert, "--key", &key] } else { &[] };
-    curl(&[&["--cacert", &ca, "--connect-to", &to, url], own, more].concat())
+    match has_certificate {
+        true => curl_as(proxy, pki, url, (pki, "client"), more),
+        false => curl_to(proxy, pki, url, more),
+    }
 }
 
 fn body(answer: &Curl) -> (u16, &str) {
@@ -122,8 +122,7 @@ fn without_a_chain_for_it_a_connection_ends() {
 #[test]
 fn a_first_message_in_one_byte_records_still_asks_for_its_name() {
     let (proxy, pki) = sites(OTHERS);
-    let hello = include_bytes!("../../fuzz/corpus/client_hello/openssl");
-    let hello = hello.windows(9).position(|part| part == b"a.example").map(|at| (at, hello.to_vec()));
+    let hello = HELLO.windows(9).position(|part| part == b"a.example").map(|at| (at, HELLO.to_vec()));
     let (at, mut hello) = hello.expect("it asks for a.example");
     hello[at] = b'b';
     let records: Vec<u8> = hello[5..].iter().flat_map(|byte| [22, 3, 1, 0, 1, *byte]).collect();
@@ -175,20 +174,13 @@ while data := client.recv(65536):
 
 /// Requests on a connection to b.example, each with its Host.
 fn on_one_connection(proxy: &Ringway, asked: &str, hosts: &[&str]) -> Vec<String> {
-    let address = proxy.address(0).to_string();
-    let mut command = program("openssl");
-    command.args(["s_client", "-quiet", "-connect", &address]);
-    match asked {
-        "" => command.arg("-noservername"),
-        name => command.args(["-servername", name]),
+    let name = match asked {
+        "" => vec!["-noservername"],
+        name => vec!["-servername", name],
     };
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("openssl");
     let mut requests: String = hosts.iter().map(|host| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).collect();
     requests += "GET / HTTP/1.1\r\nHost: b.example\r\nConnection: close\r\n\r\n";
-    child.stdin.as_mut().expect("piped").write_all(requests.as_bytes()).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = s_client(proxy.address(0), &[&["-quiet"][..], &name].concat(), requests.as_bytes());
     let statuses = text.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].to_owned());
     statuses.take(hosts.len()).collect()
 }
@@ -251,7 +243,7 @@ access_log = [{ path = "DIR/log", format = "%RESPONSE_CODE% %REQUESTED_SERVER_NA
 "#,
     );
     let mut client = Client::open(proxy.address(0));
-    client.send(include_bytes!("../../fuzz/corpus/client_hello/openssl"));
+    client.send(HELLO);
     assert_eq!(client.response().status(), 400);
     assert_eq!(proxy.log_lines("log", 1), ["400 a.example -"]);
 }

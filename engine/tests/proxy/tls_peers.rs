@@ -1,7 +1,7 @@
 //! Certificates of peers: which are good for what, which are revoked, and what is said of them.
 
 use super::support::{Client, Origin, Pki, Ringway, Setup, must_run, program, response};
-use super::tls::{curl_to, egress, front, hello, secure_origin};
+use super::tls::{curl_as, curl_to, egress, front, hello, secure_origin};
 
 /// A hash of a certificate or of its key, as openssl makes it.
 fn hash_by_openssl(pki: &Pki, name: &str, command: &str) -> String {
@@ -22,8 +22,7 @@ fn clients_are_told_apart_by_names_and_pins() {
     let pinned = format!(", client_certificate = {{ verify_certificate_hash = [\"{hash}\"] }}");
     let (proxy, pki) = front(origin.address, &pinned, "");
     let get = |proxy: &Ringway, pki: &Pki, from: &Pki, name: &str| {
-        let (cert, key) = (from.path(&format!("{name}.pem")), from.path(&format!("{name}.key")));
-        curl_to(proxy, pki, "https://a.example/", &["--cert", &cert, "--key", &key]).status
+        curl_as(proxy, pki, "https://a.example/", (from, name), &[]).status
     };
     assert_eq!(get(&proxy, &pki, &strangers, "partner"), 200);
     assert_eq!(get(&proxy, &pki, &strangers, "other"), 0);
@@ -103,8 +102,7 @@ tls = {{ sni = "origin.example", ca = "ca.pem", crl = "crl.pem" }}
         origin.address
     );
     let proxy = setup.replace_config(&config).start();
-    let (cert, key) = (pki.path("client.pem"), pki.path("client.key"));
-    let served = || curl_to(&proxy, &pki, "https://a.example/", &["--cert", &cert, "--key", &key]).status == 200;
+    let served = || curl_as(&proxy, &pki, "https://a.example/", (&pki, "client"), &[]).status == 200;
     let reached = || Client::open(proxy.address(1)).get("/").status() == 200;
     assert_eq!((served(), reached()), (false, true));
     proxy.wait_for_stat("listener.main.ssl.fail_verify_error", 1);
@@ -157,11 +155,11 @@ endpoints = ["{}"]
     strangers.issue("other", &["client.example"]);
     let proxy = setup.start();
     let get = |path: &str, pair: Option<(&Pki, &str)>| {
-        let mut args = vec!["-H".to_owned(), "X-Forwarded-Client-Cert: Hash=forged".into()];
-        let files = pair.map(|(pki, name)| [pki.path(&format!("{name}.pem")), pki.path(&format!("{name}.key"))]);
-        args.extend(files.into_iter().flat_map(|[cert, key]| ["--cert".into(), cert, "--key".into(), key]));
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let answer = curl_to(&proxy, &pki, &format!("https://a.example{path}"), &args);
+        let (url, forged) = (format!("https://a.example{path}"), ["-H", "X-Forwarded-Client-Cert: Hash=forged"]);
+        let answer = match pair {
+            Some(pair) => curl_as(&proxy, &pki, &url, pair, &forged),
+            None => curl_to(&proxy, &pki, &url, &forged),
+        };
         (answer.status, String::from_utf8(answer.body).expect("text"))
     };
     let hash = hash_by_openssl(&pki, "client.pem", "openssl x509 -in PEM -noout -fingerprint -sha256");

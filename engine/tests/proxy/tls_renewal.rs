@@ -1,20 +1,14 @@
 //! Files of TLS that change while the proxy runs.
 
+use super::cli::ringway;
 use super::support::{Client, Pki, Ringway, Setup, eventually};
-use super::tls::{curl_to, egress, front, hello, openssl, s_client, secure_origin};
+use super::tls::{curl_as, curl_to, egress, front, hello, openssl, pair, secure_origin, secured, shown};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
-
-/// The certificate that a new connection gets.
-fn shown(proxy: &Ringway) -> String {
-    let text = s_client(proxy.address(0), &["-servername", "a.example", "-showcerts"], b"");
-    let start = text.find("-----BEGIN CERTIFICATE-----").expect("a certificate");
-    text[start..text[start..].find("-----END").expect("its end") + start].to_owned()
-}
 
 fn renewed(proxy: &Ringway) -> i64 {
     proxy.stat("server.tls_files_renewed")
@@ -24,18 +18,8 @@ fn renewed(proxy: &Ringway) -> i64 {
 #[test]
 fn a_link_that_is_swapped_renews_what_is_behind_it() {
     let origin = hello();
-    let setup = Setup::new(&format!(
-        r#"
-[[listeners]]
-address = "127.0.0.1:0"
-tls = {{ certificate = "mount/tls.crt", key = "mount/tls.key" }}
-http.routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
-[[clusters]]
-name = "app"
-endpoints = ["{}"]
-"#,
-        origin.address
-    ));
+    let tls = "certificate = \"mount/tls.crt\", key = \"mount/tls.key\"";
+    let setup = Setup::new(&secured(origin.address, tls, ""));
     let pki = Pki::new(setup.dir());
     let mount = setup.dir().join("mount");
     let version = |name: &str| {
@@ -89,10 +73,7 @@ fn half_of_a_pair_is_refused_and_the_rest_is_taken() {
     let other = tempfile::tempdir().expect("a directory");
     let strangers = Pki::new(other.path());
     strangers.issue("s", &["s.example"]);
-    let get = |from: &Pki, name: &str| {
-        let (cert, key) = (from.path(&format!("{name}.pem")), from.path(&format!("{name}.key")));
-        curl_to(&proxy, &pki, "https://a.example/", &["-k", "--cert", &cert, "--key", &key]).status
-    };
+    let get = |from: &Pki, name: &str| curl_as(&proxy, &pki, "https://a.example/", (from, name), &["-k"]).status;
     assert_eq!((get(&pki, "client"), get(&strangers, "s")), (200, 0));
     let first = shown(&proxy);
     pki.issue("new", &["a.example"]);
@@ -176,32 +157,18 @@ fn dates_of_certificates_are_shown() {
     issue("later", 3, 90);
     fs::copy(pki.path("ca.pem"), pki.path("authority.pem")).expect("copied");
     fs::copy(pki.path("ca.key"), pki.path("authority.key")).expect("copied");
-    let certificate = |name: &str| format!("{{ certificate = \"{name}.pem\", key = \"{name}.key\" }}");
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     (params.not_before, params.not_after) = (at(-9), at(-1));
     pki.issue_params("old-ca", params, &KeyPair::generate().expect("a key"));
-    let all = ["soon", "gone", "later", "authority"].map(certificate).join(", ");
-    let config = |certificates: &str| {
-        format!(
-            r#"
-[[listeners]]
-address = "127.0.0.1:0"
-tls = {{ certificates = [{certificates}] }}
-http.routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
-[[clusters]]
-name = "app"
-endpoints = ["{}"]
-"#,
-            origin.address
-        )
+    let config = |names: &[&str], more: &str| {
+        let certificates: Vec<_> = names.iter().map(|name| pair(name)).collect();
+        secured(origin.address, &format!("certificates = [{}]{more}", certificates.join(", ")), "")
     };
     let file = setup.dir().join("check.toml");
-    let asks = format!("tls = {{ certificates = [{all}], client_certificate = {{ ca = \"old-ca.pem\" }} }}");
-    let with_ca = config(&all).replace(&format!("tls = {{ certificates = [{all}] }}"), &asks);
+    let with_ca = config(&["soon", "gone", "later", "authority"], ", client_certificate = { ca = \"old-ca.pem\" }");
     fs::write(&file, with_ca).expect("written");
-    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_ringway"));
-    let output = check.args(["check", "--strict"]).arg(&file).output().expect("it runs");
+    let output = ringway(&["check", "--strict", file.to_str().expect("text")]);
     let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(!output.status.success(), "{text}");
     for what in [
@@ -214,7 +181,7 @@ endpoints = ["{}"]
     }
     assert!(!text.contains("/soon.pem "), "{text}");
 
-    let proxy = setup.replace_config(&config(&certificate("soon"))).start();
+    let proxy = setup.replace_config(&config(&["soon"], "")).start();
     assert_eq!(proxy.stat("server.days_until_first_cert_expiring"), 5);
     let certs = proxy.admin("GET", "/certs");
     let shown: serde_json::Value = serde_json::from_str(certs.text()).expect("JSON");
