@@ -44,9 +44,9 @@ enum Command {
         /// The TOML file; docs/CONFIG.md describes it
         config: PathBuf,
     },
-    /// Check a configuration file: print every problem and every warning, and exit with 1 if `run` would refuse it or there is too little memory for it, else
-    /// with 0. What listens on this host at the moment is not looked at, since the proxy itself may, and be about to reload
-    /// the file: whether another program has a port, only a start or a reload says
+    /// Check a configuration file: print every problem and every warning, and exit with 1 if `run` would refuse it or there
+    /// is too little memory for it, else with 0. What listens on this host at the moment is not looked at, since the proxy
+    /// itself may, and be about to reload the file: whether another program has a port, only a start or a reload says
     Check {
         /// The TOML file
         config: PathBuf,

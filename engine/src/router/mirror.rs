@@ -1,8 +1,8 @@
 //! Mirroring: a copy of a request goes to another cluster, and its answer is thrown away (Envoy: RequestMirrorPolicy).
 //!
-//! The copy's body streams: it is sent as it comes from the client. A mirror that falls behind by more than three
-//! quarters of `buffer_limit` is given up; the request itself never waits for it. Copies are side work: they have a limit of their own, and
-//! give way to main traffic where connections, descriptors or memory are short.
+//! The copy's body streams: it is sent as it comes from the client. A mirror that falls behind by more than three quarters of
+//! `buffer_limit` is given up; the request itself never waits for it. Copies are side work: they have a limit of their own,
+//! and give way to main traffic where connections, descriptors or memory are short.
 
 use crate::cluster::Cluster;
 use crate::cluster::call::{Call, CallBody, CallError};
