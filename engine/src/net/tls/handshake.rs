@@ -4,6 +4,7 @@
 //! key take several, and go to threads of their own. Before each step it is seen whether the peer is still there. The
 //! deadline is the caller's, which drops the future, and with it the step if that has not begun.
 
+use super::certificates::is_slow;
 use super::client::Connector;
 use super::failure::Failure;
 use super::handshakes::Handshakes;
@@ -44,7 +45,7 @@ pub async fn accept(
 ) -> Result<Box<TlsStream>, Failure> {
     let mut input = reactor.take_vec();
     let mut acceptor = Acceptor::default();
-    let (config, server_name, takes_long, own) = loop {
+    let (config, server_name, own) = loop {
         let buf = receive(&stream).await?;
         if input.is_empty() && buf[0] != HANDSHAKE {
             end(stream, answer_to(&buf), reactor).await;
@@ -57,10 +58,7 @@ pub async fn accept(
                 let hello = accepted.client_hello();
                 let name: Option<Box<str>> = hello.server_name().map(Box::from);
                 match server.choose(&hello) {
-                    Some(config) => {
-                        let own = server.own(accepted.client_hello());
-                        break (config.clone(), name, server.signs_slowly(&hello), own);
-                    }
+                    Some(config) => break (config.clone(), name, server.own(&hello)),
                     None => {
                         end(stream, UNRECOGNIZED_NAME, reactor).await;
                         return Err(Failure::UnknownName(name.unwrap_or_else(|| "(none)".into())));
@@ -74,6 +72,7 @@ pub async fn accept(
         }
     };
     let session = Session::Server(Box::new(UnbufferedServerConnection::new(config)?));
+    let takes_long = own.as_deref().is_some_and(is_slow);
     let steps = Steps { handshakes: Some(handshakes), takes_long, is_first: true, reactor };
     let mut stream = run(stream, session, input, server_name, steps).await?;
     stream.recognize(server, own);

@@ -1,6 +1,6 @@
 //! What a filter chain shows its clients and asks of them.
 
-use super::certificates::{Certificates, is_slow};
+use super::certificates::Certificates;
 use super::load::Fault;
 use super::parameters;
 use super::units::Context;
@@ -9,7 +9,7 @@ use ringway_config::model::{Certificate, DownstreamTls};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::CertificateDer;
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets};
 use rustls::sign::CertifiedKey;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,8 +83,8 @@ impl Server {
     }
 
     /// The certificate that this client is shown.
-    pub(super) fn own(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.certificates.resolve(hello)
+    pub(super) fn own(&self, hello: &ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.certificates.choose(hello).cloned()
     }
 
     /// Whether a client that was let in with these certificates has shown what it must.
@@ -100,11 +100,6 @@ impl Server {
         let mut offered = hello.alpn().into_iter().flatten();
         let is_known = |offer: &[u8]| self.config.alpn_protocols.iter().any(|own| own == offer);
         if hello.alpn().is_none() || offered.any(is_known) { Some(&self.config) } else { Some(&self.without_alpn) }
-    }
-
-    /// Whether the handshake with this client takes milliseconds.
-    pub(super) fn signs_slowly(&self, hello: &ClientHello<'_>) -> bool {
-        self.certificates.choose(hello).is_some_and(|key| is_slow(key))
     }
 }
 
