@@ -3,7 +3,7 @@
 
 use super::crl::{self, List, Signed, Subject};
 use super::der::{BIT_STRING, Reader, SEQUENCE};
-use super::load::{Fault, chain, fault, read};
+use super::load::{Fault, fault, read};
 use aws_lc_rs::digest::{SHA256, digest};
 use ringway_config::model::{PemFile, Sha256};
 use rustls::crypto::WebPkiSupportedAlgorithms;
@@ -95,11 +95,16 @@ impl Revocation {
     }
 }
 
-/// Reads the lists in a file, PEM or DER, and verifies that each is signed by one of the authorities.
+/// Reads the lists in a file, PEM or DER, and verifies that each is signed by one of the authorities, which are those in `ca`.
 ///
 /// # Errors
 /// A list is broken, its issuer is not among the authorities or has not signed it, or an authority is revoked itself.
-pub(super) fn load(file: &PemFile, ca: &PemFile, algorithms: &WebPkiSupportedAlgorithms) -> Result<Arc<Lists>, Fault> {
+pub(super) fn load(
+    file: &PemFile,
+    authorities: &[CertificateDer<'_>],
+    ca: &PemFile,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<Arc<Lists>, Fault> {
     let bytes = read(file)?;
     let ders = split(file, &bytes)?;
     let mut signatures = Vec::with_capacity(ders.len());
@@ -109,7 +114,6 @@ pub(super) fn load(file: &PemFile, ca: &PemFile, algorithms: &WebPkiSupportedAlg
         signatures.push((list.issuer.clone(), signed));
         lists.push(list);
     }
-    let authorities = chain(ca)?;
     let subjects: Vec<_> = authorities.iter().filter_map(|certificate| Subject::of(certificate)).collect();
     for (at, (issuer, signed)) in signatures.iter().enumerate() {
         let mut issuers = subjects.iter().filter(|it| it.subject == &**issuer && it.signs_lists()).peekable();

@@ -47,7 +47,7 @@ pub(super) struct Trusted {
 pub struct Context {
     pairs: Units<CertifiedKey>,
     trusted: Units<Trusted>,
-    /// The authorities of each file, for units that differ in what is revoked.
+    /// The authorities of each file while units are loaded that differ in what is revoked.
     authorities: HashMap<PathBuf, (Stamp, Arc<Authorities>)>,
     /// What is in force: a unit that has not changed, or cannot be used, is taken from there.
     before: Option<Arc<Self>>,
@@ -68,6 +68,7 @@ impl Context {
     /// Ready to be what is in force.
     pub fn finish(mut self) -> Arc<Self> {
         self.before = None;
+        self.authorities.clear();
         Arc::new(self)
     }
 
@@ -138,7 +139,7 @@ impl Context {
                 _ => Arc::new(load::authorities(ca)?),
             };
             authorities.insert(ca.path.clone(), (stamp, store.clone()));
-            let revoked = crl.map(|crl| revoked(crl, ca, algorithms, warnings)).transpose()?;
+            let revoked = crl.map(|crl| revoked(crl, &store, ca, algorithms, warnings)).transpose()?;
             let ends = validity::check_authorities(&store.certificates, ca, warnings);
             Ok((Trusted { authorities: store, revoked }, ends))
         })
@@ -194,11 +195,12 @@ fn stamp((first, second): &Files) -> Stamp {
 /// What the authorities in `ca` have revoked.
 fn revoked(
     crl: &Crl,
+    authorities: &Authorities,
     ca: &PemFile,
     algorithms: &WebPkiSupportedAlgorithms,
     warnings: &mut Vec<Fault>,
 ) -> Result<Arc<Lists>, Fault> {
-    let lists = revocation::load(&crl.file, ca, algorithms)?;
+    let lists = revocation::load(&crl.file, &authorities.certificates, ca, algorithms)?;
     if let Some(at) = lists.expired(UnixTime::now()) {
         let path = crl.file.path.display();
         let consequence = match crl.allows_expired {

@@ -139,12 +139,12 @@ fn authorities_on_the_way_are_looked_up_unless_only_the_leaf_counts() {
     let of_between = list(&[]).signed_by(&issuer).expect("signed").pem().expect("PEM");
     let lists = files.write("lists.pem", root.clone() + &of_between);
     // The list of an authority that is not in the file cannot be verified.
-    let fault = revocation::load(&lists, &files.ca(), &algorithms()).expect_err("it is refused");
+    let fault = load(&lists, &files.ca()).expect_err("it is refused");
     assert!(fault.message.contains("its issuer, CN=in between, is no authority in"), "{}", fault.message);
     // With it in the file the path ends there, so it must not be one that is revoked.
     let cas = std::fs::read_to_string(files.ca().path).expect("read") + &between.pem();
     let both = files.write("both-cas.pem", cas);
-    let fault = revocation::load(&lists, &both, &algorithms()).expect_err("it is refused");
+    let fault = load(&lists, &both).expect_err("it is refused");
     assert!(fault.message.contains("revokes an authority"), "{}", fault.message);
     let lists = files.write("lists.pem", pem(&files, list(&[])) + &of_between);
     let validation = Validation { ca: Some(both), ..with_crl(&files, lists) };
@@ -152,6 +152,11 @@ fn authorities_on_the_way_are_looked_up_unless_only_the_leaf_counts() {
     // Of the root alone: the leaf is on no list.
     let validation = with_crl(&files, files.write("root.pem", root));
     assert_outcome(&files, &validation, &shown, "UnknownRevocationStatus");
+}
+
+fn load(crl: &PemFile, ca: &PemFile) -> Result<Arc<revocation::Lists>, Fault> {
+    let authorities = chain(ca).expect("they can be read");
+    revocation::load(crl, &authorities, ca, &algorithms())
 }
 
 fn algorithms() -> rustls::crypto::WebPkiSupportedAlgorithms {
@@ -201,7 +206,7 @@ fn each_fault_of_a_list_is_named() {
         (files.write("mute.pem", mute.pem()), files.write("6", unsigned), "may sign such lists"),
     ];
     for (ca, crl, words) in cases {
-        let fault = revocation::load(&crl, &ca, &algorithms()).expect_err("it is refused");
+        let fault = load(&crl, &ca).expect_err("it is refused");
         assert_eq!(fault.place.line, 7);
         assert!(fault.message.contains(words), "{}", fault.message);
     }
@@ -237,7 +242,7 @@ fn lists_are_shared() {
     let files = Files::new();
     let crl = files.write("crl.pem", pem(&files, list(&[1, 2, 3])));
     let again = files.write("again.pem", read(&crl).expect("it can be read"));
-    let load = |crl| revocation::load(crl, &files.ca(), &algorithms()).expect("it can be used");
+    let load = |crl| load(crl, &files.ca()).expect("it can be used");
     let first = load(&crl);
     assert!(Arc::ptr_eq(&first, &load(&crl)) && Arc::ptr_eq(&first, &load(&again)));
 }
