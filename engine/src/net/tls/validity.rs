@@ -5,34 +5,22 @@ use ringway_config::model::PemFile;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// When the first of them expires, in seconds since the epoch.
-pub(super) fn ends(certificates: &[CertificateDer<'_>]) -> i64 {
-    let end = |der: &CertificateDer<'_>| Some(X509Certificate::from_der(der).ok()?.1.validity().not_after.timestamp());
-    certificates.iter().filter_map(end).min().unwrap_or(i64::MAX)
-}
-
-/// Says of authorities which of them have expired. Returns `ends` of them.
+/// Says of authorities which of them have expired. Returns when the first of them does, in seconds since the epoch.
 pub(super) fn check_authorities(authorities: &[CertificateDer<'_>], file: &PemFile, warnings: &mut Vec<Fault>) -> i64 {
-    let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
-    for (at, der) in authorities.iter().enumerate() {
-        let Ok((_, certificate)) = X509Certificate::from_der(der) else { continue };
+    look_at(authorities, |at, certificate, now| {
         let until = certificate.validity().not_after;
         if until.timestamp() < now {
             let (at, path) = (at + 1, file.path.display());
             let message = format!("authority {at} in {path} expired at {until}: what it has issued is still accepted");
             warnings.push(fault(file, message));
         }
-    }
-    ends(authorities)
+    })
 }
 
-/// Says of a chain that is shown to peers why they will refuse it. Returns `ends` of it.
+/// Says of a chain that is shown to peers why they will refuse it. Returns the same.
 pub(super) fn check(chain: &[CertificateDer<'_>], file: &PemFile, warnings: &mut Vec<Fault>) -> i64 {
-    let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
     let path = file.path.display();
-    for (at, der) in chain.iter().enumerate() {
-        // What cannot be read has been refused, or is a peer's business.
-        let Ok((_, certificate)) = X509Certificate::from_der(der) else { continue };
+    look_at(chain, |at, certificate, now| {
         let which = if at == 0 { "the certificate".to_owned() } else { format!("certificate {} of the chain", at + 1) };
         let validity = certificate.validity();
         let mut warn = |what: String| warnings.push(fault(file, format!("{which} in {path} {what}")));
@@ -48,6 +36,17 @@ pub(super) fn check(chain: &[CertificateDer<'_>], file: &PemFile, warnings: &mut
                     .into(),
             );
         }
+    })
+}
+
+/// Shows each certificate, with its place and the time that it is. What cannot be read has been refused, or is a peer's business.
+fn look_at(certificates: &[CertificateDer<'_>], mut look: impl FnMut(usize, &X509Certificate<'_>, i64)) -> i64 {
+    let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+    let mut first = i64::MAX;
+    for (at, der) in certificates.iter().enumerate() {
+        let Ok((_, certificate)) = X509Certificate::from_der(der) else { continue };
+        look(at, &certificate, now);
+        first = first.min(certificate.validity().not_after.timestamp());
     }
-    ends(chain)
+    first
 }
