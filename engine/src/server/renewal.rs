@@ -88,17 +88,21 @@ impl Watching {
     fn run(mut self, events: &Receiver<Event>) {
         loop {
             let limit = if self.watcher.is_some() { LOOK } else { LOOK_UNWATCHED };
-            match events.recv_timeout(limit) {
+            let event = events.recv_timeout(limit);
+            let is_look = event.is_err();
+            match event {
                 Ok(Event::Follow(renewable)) => self.renewable = Some(renewable),
                 Ok(Event::Changed) => self.wait_for_quiet(events),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if let Some(renewable) = &mut self.renewable {
-                // First, so that what changes while files are loaded is seen.
-                watch(&mut self.watcher, &mut self.watched, &renewable.files());
-                tell(&renewable.renew(), &self.stats);
+            let Some(renewable) = &mut self.renewable else { continue };
+            if is_look && !renewable.is_stale() {
+                continue;
             }
+            // First, so that what changes while files are loaded is seen.
+            watch(&mut self.watcher, &mut self.watched, &renewable.files());
+            tell(&renewable.renew(), &self.stats);
         }
     }
 

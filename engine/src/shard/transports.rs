@@ -101,6 +101,11 @@ impl Renewable {
         self.files.get().files()
     }
 
+    /// Whether a file has changed since it was loaded.
+    pub fn is_stale(&self) -> bool {
+        self.files.get().is_stale()
+    }
+
     /// Loads what has changed. New handshakes see it at once, on all shards; connections that are open stay as they are.
     pub fn renew(&mut self) -> Renewed {
         let before = self.files.get();
