@@ -118,12 +118,12 @@ impl PipeEnd {
         self.incoming.bytes.borrow().capacity() + self.outgoing.bytes.borrow().capacity()
     }
 
-    /// The other end takes bytes by reading them.
     /// Bytes that are on their way or have been read.
     pub fn sent(&self) -> u64 {
         self.outgoing.total.get() + self.outgoing.bytes.borrow().len() as u64
     }
 
+    /// The other end takes bytes by reading them.
     pub fn delivery(&self) -> Delivery {
         let channel = &self.outgoing;
         Delivery { taken: channel.total.get(), waits: !channel.bytes.borrow().is_empty() }

@@ -56,11 +56,6 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Whether there are threads to compute on.
-pub fn are_started() -> bool {
-    QUEUE.get().is_some()
-}
-
 /// Computes on one of the threads, in the order of the calls; now and on this one, if there are none.
 pub fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Computed<T> {
     let state = Arc::new(Mutex::new(State::Waits(None)));
@@ -166,7 +161,7 @@ mod tests {
     #[test]
     fn results_come_back_in_the_order_of_the_calls_and_a_panic_ends_only_its_computation() {
         start().expect("threads");
-        assert!(are_started());
+        assert!(QUEUE.get().is_some());
         let main = std::thread::current().id();
         assert_eq!(wait(compute(move || std::thread::current().id() == main)), Some(false), "on another thread");
         assert_eq!(wait(compute::<()>(|| panic!("expected in this test"))), None);
