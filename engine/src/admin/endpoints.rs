@@ -63,7 +63,7 @@ const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/logging",
         changes: true,
-        help: "set the program log's levels (?level=debug or ?ringway::listener=debug)",
+        help: "set the program log's levels (?level=debug: of everything; ?ringway::listener=debug: of this target only)",
         run: set_logging,
     },
     Endpoint { path: "/memory", changes: false, help: "memory of the process", run: memory },
@@ -256,12 +256,7 @@ fn explain(state: &State, query: &Query) -> Answer {
 }
 
 fn set_logging(_: &State, query: &Query) -> Answer {
-    let directives: Vec<_> = query
-        .pairs
-        .iter()
-        .map(|(target, level)| if target == "level" { level.clone() } else { format!("{target}={level}") })
-        .collect();
-    if directives.is_empty() {
+    if query.pairs.is_empty() {
         return Answer::text(
             400,
             "say ?level=LEVEL or ?TARGET=LEVEL, LEVEL being error, warn, info, debug, trace or off\n",
@@ -271,7 +266,9 @@ fn set_logging(_: &State, query: &Query) -> Answer {
     if let Some((_, level)) = query.pairs.iter().find(|(_, level)| level.parse::<LevelFilter>().is_err()) {
         return Answer::text(400, format!("{level:?} is no level; say error, warn, info, debug, trace or off\n"));
     }
-    match logging::set(&directives.join(",")) {
+    let targets = query.pairs.iter().filter(|(target, _)| target != "level");
+    let targets: Vec<_> = targets.map(|(target, level)| format!("{target}={level}")).collect();
+    match logging::set(query.get("level"), &targets) {
         Ok(()) => Answer::ok(),
         Err(error) => Answer::text(400, format!("{error}\n")),
     }

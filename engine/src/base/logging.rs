@@ -5,6 +5,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
+use tracing_subscriber::filter::Directive;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -57,14 +58,21 @@ fn filter(directives: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(format!("{WITHOUT},{directives}")).map_err(|error| error.to_string())
 }
 
-/// Change the levels.
+/// Change the levels: of everything to `level`, if there is one, and then of each target in `targets` (`ringway::listener=debug`).
+/// What is not named stays as it is.
 ///
 /// # Errors
-/// The directives are not valid.
-pub fn set(directives: &str) -> Result<(), String> {
-    let filter = filter(directives)?;
+/// A directive is not valid.
+pub fn set(level: Option<&str>, targets: &[String]) -> Result<(), String> {
+    let all = level.map(filter).transpose()?;
+    let targets: Result<Vec<Directive>, _> = targets.iter().map(|target| target.parse()).collect();
+    let targets = targets.map_err(|error| error.to_string())?;
     let handle = HANDLE.get().ok_or("the program log is not ours to change")?;
-    handle.reload(filter).map_err(|error| error.to_string())
+    let change = |filter: &mut EnvFilter| {
+        let all = all.unwrap_or_else(|| std::mem::take(filter));
+        *filter = targets.into_iter().fold(all, EnvFilter::add_directive);
+    };
+    handle.modify(change).map_err(|error| error.to_string())
 }
 
 /// What `act` logs on this thread, at all levels, for tests.

@@ -377,3 +377,13 @@ fn log_levels_change_at_run_time() {
     assert!(!proxy.reload());
     proxy.wait_for_log("not reloaded");
 }
+
+/// The level of one target leaves the others as they are.
+#[test]
+fn the_level_of_one_target_silences_no_other() {
+    let proxy = idle();
+    assert_eq!(proxy.admin("POST", "/logging?ringway::listener=debug").status(), 200);
+    proxy.write_config("nonsense");
+    assert!(!proxy.reload());
+    proxy.wait_for_log("not reloaded");
+}
