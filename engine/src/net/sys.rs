@@ -1,6 +1,7 @@
 //! System calls around sockets and the process: listening, connecting, addresses, limits, privileges.
 #![allow(unsafe_code)]
 
+use crate::ring::memory::Resource;
 use ringway_config::model::{Address, Binding, SocketAccess};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use std::ffi::CString;
@@ -265,28 +266,12 @@ fn borrowed(fd: RawFd) -> ManuallyDrop<Socket> {
 
 /// How many descriptors the process may open.
 pub fn descriptor_limit() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a valid rlimit for the kernel to fill.
-    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } {
-        0 => limit.rlim_cur,
-        _ => 1024,
-    }
+    Resource::Descriptors.limit().unwrap_or(u64::MAX)
 }
 
 /// Raise the soft limit of descriptors to the hard one and return it.
 pub fn raise_descriptor_limit() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a valid rlimit for the kernel to fill.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return 1024;
-    }
-    let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
-    // SAFETY: `raised` is a valid rlimit.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0 {
-        raised.rlim_cur
-    } else {
-        limit.rlim_cur
-    }
+    Resource::Descriptors.raise().unwrap_or(u64::MAX)
 }
 
 /// The ids of `user` and `group` (names or numbers; the group is by default the user's).

@@ -21,27 +21,46 @@ pub(super) fn largest_ring() -> u32 {
     LARGEST.load(Relaxed)
 }
 
-/// Bytes that this process may lock; `None`: as many as there are.
-pub fn limit() -> Option<u64> {
-    let limit = read();
-    (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+/// What the kernel limits for each process (getrlimit(2)).
+#[derive(Clone, Copy, Debug)]
+pub enum Resource {
+    LockedMemory,
+    Descriptors,
+    Addresses,
 }
 
-/// Raises the soft limit to the hard one.
-pub fn raise_limit() {
-    let limit = read();
-    if limit.rlim_cur < limit.rlim_max {
-        let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
-        // SAFETY: the pointer is valid for the call.
-        let _ = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raised) };
+impl Resource {
+    /// How much of it this process may use; `None`: all that there is.
+    pub fn limit(self) -> Option<u64> {
+        let limit = self.read();
+        (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
     }
-}
 
-fn read() -> libc::rlimit {
-    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the pointer is valid for the call. Should it fail, the limit is as above.
-    let _ = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
-    limit
+    /// Raises the soft limit to the hard one, and returns what then is the limit.
+    pub fn raise(self) -> Option<u64> {
+        let limit = self.read();
+        if limit.rlim_cur < limit.rlim_max {
+            let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+            // SAFETY: the pointer is valid for the call. Where it fails, the limit stays.
+            let _ = match self {
+                Self::LockedMemory => unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raised) },
+                Self::Descriptors => unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) },
+                Self::Addresses => unsafe { libc::setrlimit(libc::RLIMIT_AS, &raised) },
+            };
+        }
+        self.limit()
+    }
+
+    fn read(self) -> libc::rlimit {
+        let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: the pointer is valid for the call. Should it fail, the limit is as above.
+        let _ = match self {
+            Self::LockedMemory => unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) },
+            Self::Descriptors => unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) },
+            Self::Addresses => unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) },
+        };
+        limit
+    }
 }
 
 /// Locked memory held for reactors that are still to be made.
@@ -68,7 +87,7 @@ pub fn reserve(rings: &[ReactorOptions]) -> Result<Reserved, String> {
     let wanted = rings.iter().map(|ring| ring.ring_entries).max().unwrap_or(SMALLEST_RING);
     // Sizes that cannot fit are not tried: the memory of each attempt comes back late.
     let mut entries = wanted;
-    while entries > SMALLEST_RING && limit().is_some_and(|limit| bytes(rings, entries) > limit) {
+    while entries > SMALLEST_RING && Resource::LockedMemory.limit().is_some_and(|limit| bytes(rings, entries) > limit) {
         entries = (entries / 2).max(SMALLEST_RING);
     }
     loop {
@@ -139,7 +158,7 @@ fn kib(bytes: u64) -> String {
 }
 
 pub(super) fn limit_text() -> String {
-    limit().map_or_else(|| "any amount".into(), kib)
+    Resource::LockedMemory.limit().map_or_else(|| "any amount".into(), kib)
 }
 
 fn smaller(rings: &[ReactorOptions], wanted: u32, entries: u32) -> String {

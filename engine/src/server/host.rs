@@ -3,7 +3,8 @@
 
 use super::{bind, placement, room, run};
 use crate::net::sys;
-use crate::ring::memory;
+use crate::ring::memory::Resource;
+use crate::ring::{PoolSize, Reactor, ReactorOptions};
 use crate::shard::Transports;
 use ringway_config::model::{Address, Config, Diagnostic, Need, Needed};
 use std::io;
@@ -27,12 +28,17 @@ pub fn check(config: &Config) -> HostReport {
     report
 }
 
-/// What the limits of this process prevent: descriptors, and locked memory for the rings.
+/// What the limits of this process prevent: descriptors, locked memory for the rings, and the rings themselves.
 fn limits(config: &Config) -> Option<Diagnostic> {
     let cores = placement::of_process(&config.runtime).ok()?;
     let descriptors = sys::raise_descriptor_limit();
-    memory::raise_limit();
-    let why = run::enough_descriptors(descriptors).and_then(|()| run::reserve(config, cores.len()).map(drop)).err()?;
+    Resource::LockedMemory.raise();
+    let small = ReactorOptions { ring_entries: 64, buffers: PoolSize { count: 16, size: 1024 }, ..Default::default() };
+    let why = run::enough_descriptors(descriptors)
+        .and_then(|()| run::reserve(config, cores.len()).map(drop))
+        // Whether rings are permitted at all.
+        .and_then(|()| Reactor::new(&small).map(drop))
+        .err()?;
     let need = config.needs.iter().find(|need| matches!(need.what, Needed::Buffers | Needed::Cores));
     let need = need.or(config.needs.first());
     let mut told = need.map_or_else(Diagnostic::default, |need| need.at.clone());

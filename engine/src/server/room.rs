@@ -1,5 +1,6 @@
 //! Whether the memory of this host suffices for what the configuration may fill.
 
+use crate::ring::memory::Resource;
 use crate::shard::reactor_options;
 use ringway_config::model::Runtime;
 use std::fs;
@@ -37,7 +38,9 @@ fn all() -> Option<(u64, &'static str)> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let group = GROUPS.iter().filter_map(|(root, file)| of_groups(&own, Path::new(root), file)).min();
     let host = host.map(|bytes| (bytes, "this host has"));
-    host.into_iter().chain(group.map(|bytes| (bytes, "the control group of this process may use"))).min()
+    let own = Resource::Addresses.limit().map(|bytes| (bytes, "this process may use (ulimit -v)"));
+    let group = group.map(|bytes| (bytes, "the control group of this process may use"));
+    host.into_iter().chain(group).chain(own).min()
 }
 
 /// The line `MemTotal:  16384 kB`.

@@ -15,7 +15,7 @@ use crate::base::span::Span;
 use crate::hcm::CutOff;
 use crate::hcm::access_log::Writer;
 use crate::net::sys;
-use crate::ring::memory::{self, Reserved};
+use crate::ring::memory::{self, Reserved, Resource};
 use crate::shard::{self, Command, Plan, PlanContext, ShardSetup};
 use crate::stats::{Registry, ServerState};
 use ringway_config::model::Config;
@@ -63,7 +63,7 @@ pub fn run(config: Config, source: Source, ready: impl FnOnce(&[String], Option<
 fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mut Orders) -> Result<Running, String> {
     let descriptors = sys::raise_descriptor_limit();
     enough_descriptors(descriptors)?;
-    memory::raise_limit();
+    Resource::LockedMemory.raise();
     warnings::warn(&config, descriptors);
     let cpus = placement::of_process(&config.runtime)?;
     let registry = Registry::new();

@@ -11,11 +11,11 @@ fn deploy(name: &str) -> PathBuf {
 }
 
 /// A command that runs the proxy with `file` under a profile.
-fn under(profile: &Path, file: &Path) -> Command {
-    let mut command = program("python3");
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/seccomp.py")).arg(profile);
-    command.arg(env!("CARGO_BIN_EXE_ringway")).arg("run").arg(file);
-    command
+fn under(profile: &Path, command: &str, file: &Path) -> Command {
+    let mut python = program("python3");
+    python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/seccomp.py")).arg(profile);
+    python.arg(env!("CARGO_BIN_EXE_ringway")).arg(command).arg(file);
+    python
 }
 
 /// Every part of the proxy that has system calls of its own works with those that the profile allows.
@@ -64,7 +64,7 @@ endpoints = ["unix:{path}/front.sock"]
     );
     let file = dir.path().join("ringway.toml");
     std::fs::write(&file, config).expect("written");
-    let mut proxy = Ringway::spawn(under(&deploy("seccomp.json"), &file), dir, String::new());
+    let mut proxy = Ringway::spawn(under(&deploy("seccomp.json"), "run", &file), dir, String::new());
     assert_eq!(proxy.status_line("Seccomp"), "2", "a filter is in force");
     for round in 0..2 {
         for target in ["/", "/dns"] {
@@ -102,10 +102,12 @@ fn a_profile_without_io_uring_refuses_the_start() {
     std::fs::write(&without, rest).expect("written");
     let config = "[[listeners]]\naddress = \"127.0.0.1:0\"\nhttp.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]\n";
     std::fs::write(&file, config).expect("written");
-    let output = under(&without, &file).stdin(Stdio::null()).output().expect("it starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("io_uring") && said.contains("seccomp"), "{said}");
+    for (command, code) in [("run", 3), ("check", 1)] {
+        let output = under(&without, command, &file).stdin(Stdio::null()).output().expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains("io_uring") && said.contains("seccomp"), "{said}");
+    }
 }
 
 /// What systemd itself says about the units, with the binary of these tests in place of the installed one.

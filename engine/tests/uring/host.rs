@@ -47,7 +47,7 @@ fn busy(reactor: &Reactor, steps: u32, done: &Rc<Cell<u32>>) -> Job {
 fn glommio_hosts_the_thread_under_its_name() {
     on_host("hosted", async |reactor, turns| {
         assert_eq!(std::thread::current().name(), Some("hosted"));
-        let may_lock = ringway::ring::memory::limit().is_none_or(|bytes| bytes >= 8 << 20);
+        let may_lock = ringway::ring::memory::Resource::LockedMemory.limit().is_none_or(|bytes| bytes >= 8 << 20);
         assert!(turns.are_hosted() || !may_lock, "glommio does not start");
         let (ours, mut peer) = pair();
         let socket = Socket::new(&reactor, ours);
