@@ -5,6 +5,8 @@ use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::Hir;
 use std::fmt;
 use std::sync::Arc;
 
@@ -64,8 +66,7 @@ impl CompiledPattern {
         let nfa = NFA::compiler().syntax(syntax()).configure(nfa()).build(regex.as_str());
         let states = nfa.map_or(u32::MAX / STATE_COST, |nfa| nfa.states().len() as u32);
         let cost = if automaton.is_some() { 1 } else { states * STATE_COST };
-        let hir = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(regex.as_str());
-        let longest = hir.ok().and_then(|hir| hir.properties().maximum_len());
+        let longest = parse_pattern(regex.as_str()).and_then(|hir| hir.properties().maximum_len());
         Self { regex, automaton, cost, states, longest }
     }
 
@@ -112,6 +113,11 @@ impl CompiledPattern {
 /// The steps of a pattern with this cost over a text of this length.
 pub fn steps(cost: u32, bytes: usize) -> u64 {
     u64::from(cost) * bytes as u64
+}
+
+/// What a pattern says, read as it is compiled.
+pub fn parse_pattern(pattern: &str) -> Option<Hir> {
+    ParserBuilder::new().unicode(false).utf8(false).build().parse(pattern).ok()
 }
 
 fn syntax() -> syntax::Config {

@@ -20,7 +20,7 @@ mod units;
 mod words;
 mod written;
 
-pub use compiled::{CompiledPattern, MATCH_STEPS_MAX, steps};
+pub use compiled::{CompiledPattern, MATCH_STEPS_MAX, parse_pattern, steps};
 pub use either::{Empty, Nested, OffOr};
 pub use map::Map;
 pub use number::{Number, Percent};

@@ -1,12 +1,12 @@
 //! Which conditions of a route hold wherever those of another do, as far as their texts tell.
 
-use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Hir, HirKind};
 
 use crate::model::{
     AddressMatch, CookieMatch, HeaderMatch, HeaderMatchKind, Pattern, QueryParameterMatch, StringMatch,
     StringMatchKind, UriTemplate,
 };
+use crate::reader::parse_pattern;
 
 /// What stands around the pattern of a whole text.
 const ANCHORS: (&str, &str) = ("^(?:", ")$");
@@ -110,7 +110,7 @@ fn segments(text: &str) -> Vec<String> {
 /// What every text that matches the whole pattern begins with.
 pub(super) fn literal_prefix(pattern: &Pattern) -> String {
     let mut prefix = Vec::new();
-    if let Ok(hir) = ParserBuilder::new().unicode(false).utf8(false).build().parse(pattern.as_str()) {
+    if let Some(hir) = parse_pattern(pattern.as_str()) {
         extend_prefix(&hir, &mut prefix);
     }
     String::from_utf8(prefix).unwrap_or_default()
@@ -134,7 +134,7 @@ fn extend_prefix(hir: &Hir, prefix: &mut Vec<u8>) -> bool {
 pub(super) fn as_prefix(pattern: &Pattern) -> Option<String> {
     let whole = pattern.as_str().strip_prefix(ANCHORS.0)?.strip_suffix(ANCHORS.1)?;
     let text = whole.strip_suffix(".*")?;
-    let hir = ParserBuilder::new().unicode(false).utf8(false).build().parse(text).ok()?;
+    let hir = parse_pattern(text)?;
     let mut prefix = Vec::new();
     let is_text = matches!(hir.kind(), HirKind::Literal(_) | HirKind::Empty) && extend_prefix(&hir, &mut prefix);
     String::from_utf8(prefix).ok().filter(|_| is_text)

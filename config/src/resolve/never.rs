@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 use super::Resolver;
@@ -11,7 +10,7 @@ use crate::diagnostic::Problem;
 use crate::document::{RouteMatch, Template};
 use crate::model::Pattern;
 use crate::place::Origin;
-use crate::reader::{FromText as _, Located};
+use crate::reader::{FromText as _, Located, parse_pattern};
 use crate::syntax::{escape_hint, quoted};
 
 /// Methods that clients send in capitals.
@@ -63,7 +62,7 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn check_path_pattern(&mut self, origin: &Origin, pattern: &Pattern) {
-        let Some(hir) = parse(pattern) else { return };
+        let Some(hir) = parse_pattern(pattern.as_str()) else { return };
         let is_no_path = |byte: u8| byte == b'?' || !byte.is_ascii_graphic();
         let (what, hint) = if hir.properties().minimum_len().is_none() {
             ("the pattern matches no text at all", "")
@@ -90,7 +89,7 @@ impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn check_text(&mut self, strings: &StringKeys<'d>, part: Part, name: Option<&str>) {
         let noun = part.noun();
         if let Some(pattern) = strings.regex.given()
-            && let Some(hir) = parse(&pattern.0)
+            && let Some(hir) = parse_pattern(pattern.0.as_str())
         {
             if hir.properties().minimum_len().is_none() || wants(&hir, |byte| part.lacks(byte)) {
                 let message = format!("no {noun} matches the pattern: it asks for a byte that none can have");
@@ -238,10 +237,6 @@ fn encoded(byte: u8, part: Part) -> String {
     if part.lacks(byte) { format!("%{byte:02X}") } else { char::from(byte).to_string() }
 }
 
-fn parse(pattern: &Pattern) -> Option<Hir> {
-    ParserBuilder::new().unicode(false).utf8(false).build().parse(pattern.as_str()).ok()
-}
-
 /// Whether all that matches has a byte for which `is_odd` is true.
 fn wants(hir: &Hir, is_odd: impl Fn(u8) -> bool + Copy) -> bool {
     match hir.kind() {
@@ -299,8 +294,7 @@ mod tests {
     use super::*;
 
     fn hir(pattern: &str) -> Hir {
-        let parser = ParserBuilder::new().unicode(false).utf8(false).build().parse(&format!("^(?:{pattern})$"));
-        parser.expect("valid")
+        parse_pattern(&format!("^(?:{pattern})$")).expect("valid")
     }
 
     #[test]

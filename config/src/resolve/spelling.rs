@@ -5,9 +5,8 @@ use crate::diagnostic::Problem;
 use crate::document::RouteMatch;
 use crate::model::{MATCH_STEPS_MAX, Pattern, steps};
 use crate::place::Origin;
-use crate::reader::Located;
+use crate::reader::{Located, parse_pattern};
 use crate::syntax::quoted;
-use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Hir, HirKind};
 
 /// Bytes of a long text: the default of `max_path_size`.
@@ -39,7 +38,7 @@ impl Resolver<'_, '_, '_> {
         }
         if let Some(pattern) = written.regex.given()
             && self.spelling.is_merged
-            && ParserBuilder::new().unicode(false).utf8(false).build().parse(pattern.0.as_str()).is_ok_and(wants_row)
+            && parse_pattern(pattern.0.as_str()).is_some_and(wants_row)
         {
             self.refuse_slashes(&pattern.origin, "the pattern asks for");
         }
@@ -185,10 +184,7 @@ mod tests {
 
     #[test]
     fn patterns_that_want_slashes_in_a_row() {
-        let wants = |pattern: &str| {
-            let parser = ParserBuilder::new().unicode(false).utf8(false).build().parse(&format!("^(?:{pattern})$"));
-            wants_row(parser.expect("valid"))
-        };
+        let wants = |pattern: &str| wants_row(parse_pattern(&format!("^(?:{pattern})$")).expect("valid"));
         assert!(wants("/fetch/https?://.*") && wants("(/a//|//b)c") && wants("(?://x)+"));
         assert!(!wants("/a/?/b") && !wants("/+a") && !wants("(/a//)?.*") && !wants("/a(//|/)b"));
     }
