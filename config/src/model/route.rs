@@ -91,7 +91,7 @@ pub struct UriTemplate {
     pub regex: Pattern,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderMatch {
     /// Lower case; `:method`, `:path`, `:authority` and `:scheme` name the parts of the request line.
     pub name: String,
@@ -102,7 +102,7 @@ pub struct HeaderMatch {
     pub missing_as_empty: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderMatchKind {
     Present,
     Value(StringMatch),
@@ -123,7 +123,7 @@ pub struct QueryParameterMatch {
 }
 
 /// One cookie of the `cookie` header (Envoy: CookieMatcher).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CookieMatch {
     pub name: String,
     pub value: StringMatch,

@@ -13,7 +13,7 @@ const ANCHORS: (&str, &str) = ("^(?:", ")$");
 
 /// Whether `wanted` holds for every request for which `header` does.
 pub(super) fn header_implies(header: &HeaderMatch, wanted: &HeaderMatch) -> bool {
-    if same(header, wanted) {
+    if header == wanted {
         return true;
     }
     if header.name != wanted.name || wanted.invert || header.missing_as_empty {
@@ -43,7 +43,7 @@ pub(super) fn parameter_implies(parameter: &QueryParameterMatch, wanted: &QueryP
 /// The same of cookies.
 pub(super) fn cookie_implies(cookie: &CookieMatch, wanted: &CookieMatch) -> bool {
     let are_plain = !cookie.invert && !wanted.invert && cookie.name == wanted.name;
-    same(cookie, wanted) || (are_plain && string_implies(&cookie.value, &wanted.value))
+    cookie == wanted || (are_plain && string_implies(&cookie.value, &wanted.value))
 }
 
 /// The same of addresses.
@@ -56,13 +56,8 @@ pub(super) fn address_implies(address: &AddressMatch, wanted: &AddressMatch) -> 
     address.whose == wanted.whose && is_inside
 }
 
-/// Conditions are the same if they look the same.
-fn same<T: std::fmt::Debug>(one: &T, other: &T) -> bool {
-    format!("{one:?}") == format!("{other:?}")
-}
-
 fn string_implies(value: &StringMatch, wanted: &StringMatch) -> bool {
-    if same(value, wanted) {
+    if value == wanted {
         return true;
     }
     // A text whose case does not matter stands for several.
