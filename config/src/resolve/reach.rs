@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use super::Resolver;
 use super::implies::{
-    address_implies, as_prefix, cookie_implies, header_implies, literal_prefix, parameter_implies, template_implies,
+    address_implies, as_prefix, cookie_implies, header_implies, literal_prefix, parameter_implies, segments,
+    template_implies,
 };
 use crate::diagnostic::Problem;
 use crate::model::{PathMatch, Route, RouteMatch};
@@ -17,9 +18,10 @@ const COMPARISONS_MAX: usize = 2_000_000;
 impl Resolver<'_, '_, '_> {
     /// Warns of each of `routes`, which are in their order, that a route before it covers.
     pub(super) fn check_reach(&mut self, routes: &[(Route, &Origin)]) {
+        let conditions: Vec<_> = routes.iter().map(|(route, _)| Conditions::new(&route.matcher)).collect();
         let mut earlier = Earlier::default();
-        for (index, (route, origin)) in routes.iter().enumerate() {
-            match earlier.cover(routes, &route.matcher) {
+        for (index, (later, (_, origin))) in conditions.iter().zip(routes).enumerate() {
+            match earlier.cover(&conditions, later) {
                 Some(cover) => {
                     let (cover, place) = &routes[cover];
                     let message = "no request reaches this route: one before it takes all that it matches";
@@ -31,9 +33,40 @@ impl Resolver<'_, '_, '_> {
                     };
                     self.problems.warn(Problem::at(origin, message).earlier_at(place.span.start).hint(Some(hint)));
                 }
-                None => earlier.add(index, &route.matcher),
+                None => earlier.add(index, later.matcher),
             }
         }
+    }
+}
+
+/// What a route asks for, with what its path tells: worked out once, since each route is compared with many.
+struct Conditions<'r> {
+    matcher: &'r RouteMatch,
+    /// What every path that matches begins with.
+    begin: Cow<'r, str>,
+    /// The prefix that a pattern stands for, a text and `.*`.
+    prefix: Option<String>,
+    /// Those of a template.
+    segments: Vec<String>,
+}
+
+impl<'r> Conditions<'r> {
+    fn new(matcher: &'r RouteMatch) -> Self {
+        let (begin, prefix, segments) = match &matcher.path {
+            PathMatch::Prefix(text) | PathMatch::Exact(text) | PathMatch::PathSeparatedPrefix(text) => {
+                (text.into(), None, Vec::new())
+            }
+            PathMatch::Template(template) => {
+                let begin = template.text.split(['{', '*']).next().unwrap_or_default();
+                (begin.into(), None, segments(&template.text))
+            }
+            PathMatch::Regex(regex) => {
+                // All paths begin so, whatever the pattern says.
+                let begin = Some(literal_prefix(regex)).filter(|begin| !begin.is_empty());
+                (begin.unwrap_or_else(|| "/".into()).into(), as_prefix(regex), Vec::new())
+            }
+        };
+        Self { matcher, begin, prefix, segments }
     }
 }
 
@@ -58,15 +91,15 @@ impl Earlier {
     }
 
     /// The first route that covers a later one.
-    fn cover(&mut self, routes: &[(Route, &Origin)], later: &RouteMatch) -> Option<usize> {
-        let begin = beginning(&later.path).to_ascii_lowercase();
+    fn cover(&mut self, routes: &[Conditions<'_>], later: &Conditions<'_>) -> Option<usize> {
+        let begin = later.begin.to_ascii_lowercase();
         let lengths = (0..=begin.len()).filter(|length| begin.is_char_boundary(*length));
         let lists = lengths.filter_map(|length| self.texts.get(&begin[..length])).chain([&self.patterns]);
         let mut comparisons = self.comparisons;
         let first = lists.filter_map(|list| {
             list.iter().copied().find(|index| {
                 comparisons += 1;
-                comparisons <= COMPARISONS_MAX && covers(&routes[*index].0.matcher, later)
+                comparisons <= COMPARISONS_MAX && covers(&routes[*index], later)
             })
         });
         let first = first.min();
@@ -75,20 +108,13 @@ impl Earlier {
     }
 }
 
-/// What every path that matches begins with.
-fn beginning(path: &PathMatch) -> Cow<'_, str> {
-    match path {
-        PathMatch::Prefix(text) | PathMatch::Exact(text) | PathMatch::PathSeparatedPrefix(text) => text.into(),
-        PathMatch::Template(template) => template.text.split(['{', '*']).next().unwrap_or_default().into(),
-        // All paths begin so, whatever the pattern says.
-        PathMatch::Regex(regex) => {
-            Some(literal_prefix(regex)).filter(|prefix| !prefix.is_empty()).unwrap_or_else(|| "/".into()).into()
-        }
-    }
+/// Whether every request that matches `later` matches `earlier`, as far as can be told.
+fn covers(earlier: &Conditions<'_>, later: &Conditions<'_>) -> bool {
+    covers_path(earlier, later) && covers_others(earlier.matcher, later.matcher)
 }
 
-/// Whether every request that matches `later` matches `earlier`, as far as can be told.
-fn covers(earlier: &RouteMatch, later: &RouteMatch) -> bool {
+/// The same of the conditions that are not about the path.
+fn covers_others(earlier: &RouteMatch, later: &RouteMatch) -> bool {
     let share = |matcher: &RouteMatch| matcher.fraction.map_or(1_000_000, |share| share.per_million);
     let methods = earlier.methods.is_empty()
         || (!later.methods.is_empty() && later.methods.iter().all(|method| earlier.methods.contains(method)));
@@ -100,7 +126,6 @@ fn covers(earlier: &RouteMatch, later: &RouteMatch) -> bool {
     });
     share(earlier) >= share(later)
         && methods
-        && covers_path(earlier, later)
         && tls
         && all_implied(&later.headers, &earlier.headers, header_implies)
         && all_implied(&later.query_parameters, &earlier.query_parameters, parameter_implies)
@@ -113,51 +138,43 @@ fn all_implied<T>(given: &[T], wanted: &[T], implies: fn(&T, &T) -> bool) -> boo
     wanted.iter().all(|wanted| given.iter().any(|given| implies(given, wanted)))
 }
 
-fn covers_path(earlier: &RouteMatch, later: &RouteMatch) -> bool {
-    let has_letters = |text: &str| text.bytes().any(|byte| byte.is_ascii_alphabetic());
-    let is_folded = !earlier.case_sensitive;
+fn covers_path(earlier: &Conditions<'_>, later: &Conditions<'_>) -> bool {
+    let is_folded = !earlier.matcher.case_sensitive;
     let fold = |text: &str| if is_folded { text.to_ascii_lowercase() } else { text.to_owned() };
-    let begin = fold(&beginning(&later.path));
-    // A pattern that is a text and `.*` is a prefix.
-    let prefix = match &earlier.path {
-        PathMatch::Regex(regex) => as_prefix(regex),
-        _ => None,
-    };
-    if let Some(prefix) = prefix
-        && (later.case_sensitive || !has_letters(&prefix))
-        && beginning(&later.path).starts_with(&prefix)
-    {
-        return true;
-    }
-    match &earlier.path {
+    let has_letters = |text: &str| text.bytes().any(|byte| byte.is_ascii_alphabetic());
+    let is_comparable = |text: &str| is_folded || later.matcher.case_sensitive || !has_letters(text);
+    match &earlier.matcher.path {
         PathMatch::Prefix(text) => {
-            let is_comparable = is_folded || later.case_sensitive || !has_letters(text);
             // The target of `OPTIONS *` is no path.
-            let is_path = match &later.path {
+            let is_path = match &later.matcher.path {
                 PathMatch::Regex(regex) => !regex.regex().is_match(b"*"),
                 _ => true,
             };
-            is_comparable && is_path && begin.starts_with(&fold(text))
+            is_comparable(text) && is_path && fold(&later.begin).starts_with(&fold(text))
         }
         PathMatch::PathSeparatedPrefix(text) => {
-            let text = fold(text);
-            let below = begin.strip_prefix(&text);
-            let is_whole = matches!(later.path, PathMatch::Exact(_) | PathMatch::PathSeparatedPrefix(_));
-            (is_folded || later.case_sensitive || !has_letters(&text))
-                && below.is_some_and(|rest| rest.starts_with('/') || (rest.is_empty() && is_whole))
+            let begin = fold(&later.begin);
+            let below = begin.strip_prefix(&fold(text));
+            let is_whole = matches!(later.matcher.path, PathMatch::Exact(_) | PathMatch::PathSeparatedPrefix(_));
+            is_comparable(text) && below.is_some_and(|rest| rest.starts_with('/') || (rest.is_empty() && is_whole))
         }
         PathMatch::Exact(text) => {
-            let is_comparable = is_folded || later.case_sensitive || !has_letters(text);
-            is_comparable && matches!(&later.path, PathMatch::Exact(_)) && begin == fold(text)
+            is_comparable(text)
+                && matches!(&later.matcher.path, PathMatch::Exact(_))
+                && fold(&later.begin) == fold(text)
         }
-        PathMatch::Regex(regex) => match &later.path {
-            PathMatch::Exact(text) => later.case_sensitive && regex.regex().is_match(text.as_bytes()),
-            PathMatch::Regex(other) => regex.as_str() == other.as_str(),
-            _ => false,
-        },
-        PathMatch::Template(template) => match &later.path {
-            PathMatch::Exact(text) => later.case_sensitive && template.regex.regex().is_match(text.as_bytes()),
-            PathMatch::Template(other) => template_implies(other, template),
+        PathMatch::Regex(regex) => {
+            let is_inside = |prefix: &String| is_comparable(prefix) && later.begin.starts_with(prefix.as_str());
+            earlier.prefix.as_ref().is_some_and(is_inside)
+                || match &later.matcher.path {
+                    PathMatch::Exact(text) => later.matcher.case_sensitive && regex.regex().is_match(text.as_bytes()),
+                    PathMatch::Regex(other) => regex == other,
+                    _ => false,
+                }
+        }
+        PathMatch::Template(template) => match &later.matcher.path {
+            PathMatch::Exact(text) => later.matcher.case_sensitive && template.regex.regex().is_match(text.as_bytes()),
+            PathMatch::Template(_) => template_implies(&later.segments, &earlier.segments),
             _ => false,
         },
     }
