@@ -181,6 +181,11 @@ impl Listener {
     pub fn binding(&self) -> Binding {
         Binding { address: self.address.clone(), nth: self.nth, ipv4_compat: self.ipv4_compat }
     }
+
+    /// Whether connections are looked at before a chain is chosen for them (Envoy: tls_inspector).
+    pub fn inspects_tls(&self) -> bool {
+        self.filter_chains.iter().any(FilterChain::is_about_tls)
+    }
 }
 
 /// What a listening socket is bound to. A reload keeps the sockets whose binding stays.
@@ -208,6 +213,15 @@ pub struct FilterChain {
     pub filter: NetworkFilter,
 }
 
+impl FilterChain {
+    /// Whether its match asks for something that only the first bytes of a connection tell.
+    pub fn is_about_tls(&self) -> bool {
+        self.matcher.as_ref().is_some_and(|it| {
+            !it.server_names.is_empty() || !it.application_protocols.is_empty() || it.transport_protocol.is_some()
+        })
+    }
+}
+
 /// Every condition that is written must hold. Envoy: FilterChainMatch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilterChainMatch {
@@ -225,20 +239,6 @@ pub enum TransportProtocol {
     Tls,
     /// Anything else.
     RawBuffer,
-}
-
-impl FilterChainMatch {
-    /// Whether it asks for something that only the first bytes of a connection tell.
-    pub fn is_about_tls(&self) -> bool {
-        !self.server_names.is_empty() || !self.application_protocols.is_empty() || self.transport_protocol.is_some()
-    }
-}
-
-impl Listener {
-    /// Whether connections are looked at before a chain is chosen for them (Envoy: tls_inspector).
-    pub fn inspects_tls(&self) -> bool {
-        self.filter_chains.iter().any(|chain| chain.matcher.as_ref().is_some_and(FilterChainMatch::is_about_tls))
-    }
 }
 
 /// An address range such as 10.0.0.0/8.

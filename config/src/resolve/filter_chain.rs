@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Resolver;
+use super::implies::list_implies;
+use super::reach::COMPARISONS_MAX;
 use crate::diagnostic::Problem;
 use crate::document;
 use crate::model::{Cidr, FilterChain, FilterChainMatch, NetworkFilter, TransportProtocol};
 use crate::place::Origin;
 use crate::reader::{List, Located, Slot};
-
-/// Comparisons of the chains of one listener; a long list with more is not looked at to its end.
-const COMPARISONS_MAX: usize = 2_000_000;
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn filter_chains(&mut self, listener: &'d Located<document::Listener>) -> Vec<FilterChain> {
@@ -45,7 +44,7 @@ impl<'d> Resolver<'d, '_, '_> {
                 chains.push(FilterChain { place: self.problems.place(&chain.origin), name, matcher, tls, filter });
             }
         }
-        if chains.iter().any(|chain| chain.matcher.as_ref().is_some_and(FilterChainMatch::is_about_tls)) {
+        if chains.iter().any(FilterChain::is_about_tls) {
             // A connection without TLS is of no use to a chain with it, and may be to one behind it.
             for chain in chains.iter_mut().filter(|chain| chain.tls.is_some()) {
                 chain.matcher.get_or_insert_default().transport_protocol.get_or_insert(TransportProtocol::Tls);
@@ -179,20 +178,15 @@ fn covers(earlier: &FilterChainMatch, later: &FilterChainMatch) -> bool {
         }
         asked => asked == later.transport_protocol,
     };
+    let has_port = |port: &u16| earlier.destination_ports.contains(port);
+    let has_protocol = |protocol: &String| earlier.application_protocols.contains(protocol);
     let has_name = |name: &String| earlier.server_names.iter().any(|wider| is_within(name, wider));
     let has_range = |range: &Cidr| earlier.source_prefix_ranges.iter().any(|wider| holds(wider, range));
     transport
-        && all(&later.server_names, &earlier.server_names, has_name)
-        && all(&later.source_prefix_ranges, &earlier.source_prefix_ranges, has_range)
-        && all(&later.destination_ports, &earlier.destination_ports, |it| earlier.destination_ports.contains(it))
-        && all(&later.application_protocols, &earlier.application_protocols, |it| {
-            earlier.application_protocols.contains(it)
-        })
-}
-
-/// Whether what one of `later` is is also one of `earlier`. An empty list asks for nothing.
-fn all<T>(later: &[T], earlier: &[T], has: impl Fn(&T) -> bool) -> bool {
-    earlier.is_empty() || (!later.is_empty() && later.iter().all(has))
+        && list_implies(&later.server_names, &earlier.server_names, has_name)
+        && list_implies(&later.source_prefix_ranges, &earlier.source_prefix_ranges, has_range)
+        && list_implies(&later.destination_ports, &earlier.destination_ports, has_port)
+        && list_implies(&later.application_protocols, &earlier.application_protocols, has_protocol)
 }
 
 /// Whether all that `name` stands for is in `wider`.

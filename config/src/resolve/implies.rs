@@ -97,6 +97,12 @@ pub(super) fn segments(text: &str) -> Vec<String> {
     plain.split('/').map(str::to_owned).collect()
 }
 
+/// Whether one of `wanted` holds wherever one of `given` does, if `has` says of a given one whether `wanted` has it. An empty
+/// list asks for nothing.
+pub(super) fn list_implies<T>(given: &[T], wanted: &[T], has: impl Fn(&T) -> bool) -> bool {
+    wanted.is_empty() || (!given.is_empty() && given.iter().all(has))
+}
+
 /// What every text that matches the whole pattern begins with.
 pub(super) fn literal_prefix(pattern: &Pattern) -> String {
     let mut prefix = Vec::new();

@@ -5,15 +5,15 @@ use std::collections::HashMap;
 
 use super::Resolver;
 use super::implies::{
-    address_implies, as_prefix, cookie_implies, header_implies, literal_prefix, parameter_implies, segments,
-    template_implies,
+    address_implies, as_prefix, cookie_implies, header_implies, list_implies, literal_prefix, parameter_implies,
+    segments, template_implies,
 };
 use crate::diagnostic::Problem;
 use crate::model::{PathMatch, Route, RouteMatch};
 use crate::place::Origin;
 
-/// Comparisons of one list of routes; a long list with more is not looked at to its end.
-const COMPARISONS_MAX: usize = 2_000_000;
+/// Comparisons of one list of routes or filter chains; a long list with more is not looked at to its end.
+pub(super) const COMPARISONS_MAX: usize = 2_000_000;
 
 impl Resolver<'_, '_, '_> {
     /// Warns of each of `routes`, which are in their order, that a route before it covers.
@@ -116,8 +116,6 @@ fn covers(earlier: &Conditions<'_>, later: &Conditions<'_>) -> bool {
 /// The same of the conditions that are not about the path.
 fn covers_others(earlier: &RouteMatch, later: &RouteMatch) -> bool {
     let share = |matcher: &RouteMatch| matcher.fraction.map_or(1_000_000, |share| share.per_million);
-    let methods = earlier.methods.is_empty()
-        || (!later.methods.is_empty() && later.methods.iter().all(|method| earlier.methods.contains(method)));
     let same = |earlier: Option<bool>, later: Option<bool>| earlier.is_none() || earlier == later;
     let tls = earlier.tls.is_none_or(|earlier| {
         later
@@ -125,7 +123,7 @@ fn covers_others(earlier: &RouteMatch, later: &RouteMatch) -> bool {
             .is_some_and(|later| same(earlier.presented, later.presented) && same(earlier.validated, later.validated))
     });
     share(earlier) >= share(later)
-        && methods
+        && list_implies(&later.methods, &earlier.methods, |method| earlier.methods.contains(method))
         && tls
         && all_implied(&later.headers, &earlier.headers, header_implies)
         && all_implied(&later.query_parameters, &earlier.query_parameters, parameter_implies)
