@@ -185,24 +185,14 @@ pub fn is_closed(text: &str, at: usize) -> bool {
         return false;
     };
     let mut depth = 0usize;
-    let mut next = statement.span.end;
-    while let Some(byte) = bytes.get(next) {
+    for (next, byte) in outside_strings(bytes, statement.span.end) {
         match byte {
-            b'#' => {
-                next = line_end(bytes, next);
-                continue;
-            }
-            b'"' | b'\'' => {
-                next = string_end(bytes, next);
-                continue;
-            }
             b'\n' if is_header(text[next + 1..].lines().next().unwrap_or_default()) => return false,
             b'[' | b'{' => depth += 1,
             b']' | b'}' if depth <= 1 => return next > at,
             b']' | b'}' => depth -= 1,
             _ => {}
         }
-        next += 1;
     }
     false
 }
@@ -219,25 +209,33 @@ fn is_header(line: &str) -> bool {
 /// Where the line ends in which the value ends.
 fn value_end(bytes: &[u8], from: usize) -> usize {
     let mut depth = 0usize;
-    let mut at = from;
-    while let Some(byte) = bytes.get(at) {
+    for (at, byte) in outside_strings(bytes, from) {
         match byte {
             b'\n' if depth == 0 => return at,
-            b'#' => {
-                at = line_end(bytes, at);
-                continue;
-            }
-            b'"' | b'\'' => {
-                at = string_end(bytes, at);
-                continue;
-            }
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        at += 1;
     }
-    at
+    bytes.len()
+}
+
+/// The bytes from `from` on that are in no string and no comment, with their places.
+fn outside_strings(bytes: &[u8], from: usize) -> impl Iterator<Item = (usize, u8)> {
+    let mut next = from;
+    std::iter::from_fn(move || {
+        loop {
+            let (at, byte) = (next, *bytes.get(next)?);
+            match byte {
+                b'#' => next = line_end(bytes, at),
+                b'"' | b'\'' => next = string_end(bytes, at),
+                _ => {
+                    next += 1;
+                    return Some((at, byte));
+                }
+            }
+        }
+    })
 }
 
 /// The byte after the string that begins at `at`; a string in one pair of quotes ends with its line at the latest.
