@@ -46,10 +46,7 @@ impl<'a, 'i> Input<'a, 'i> {
             DeValue::Table(_) => "a table".into(),
         };
         let problem = Problem::at(&self.origin, format!("this must be {}, not {found}", shape.noun()));
-        let hint = match problems.is_trial() {
-            true => None,
-            false => type_value(&shape, self.value).and_then(|instead| instead.hint::<T>()),
-        };
+        let hint = type_value(&shape, self.value).and_then(|instead| instead.hint::<T>(problems));
         let hint = hint.or_else(|| type_words(&shape, self.value));
         problems.push(problem.allowed(shape.allowed()).hint(hint));
     }

@@ -25,20 +25,19 @@ impl Refusal {
 
     /// Texts that may have been meant, for the `{}` in `phrase`: a hint that is only given for those that are accepted.
     pub fn instead(self, phrase: &str, texts: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        let values = texts.into_iter().map(|text| quoted(text.as_ref())).collect();
-        Self { instead: Some(Instead { phrase: phrase.to_owned(), values }), ..self }
+        let values = texts.into_iter().map(|text| quoted(text.as_ref()));
+        Self { instead: Some(Instead::new(phrase, values)), ..self }
     }
 
     /// Reports it for the value at `origin`, which should be a `T`.
     pub fn report<T: Read>(self, origin: &Origin, problems: &mut Problems<'_>) {
-        // What is read only to see whether it is accepted needs no hint, which would be tried in its turn.
-        let hint = if problems.is_trial() { None } else { self.hint_of::<T>() };
+        let hint = self.hint_of::<T>(problems);
         problems.push(Problem::at(origin, self.message).allowed(T::shape().allowed()).hint(hint));
     }
 
     /// The hint for a value that should be a `T`.
-    pub fn hint_of<T: Read>(&self) -> Option<String> {
-        let instead = self.instead.as_ref().and_then(Instead::hint::<T>);
+    pub fn hint_of<T: Read>(&self, problems: &Problems<'_>) -> Option<String> {
+        let instead = self.instead.as_ref().and_then(|instead| instead.hint::<T>(problems));
         instead.or_else(|| self.hint.clone())
     }
 }
@@ -46,8 +45,8 @@ impl Refusal {
 /// Values that may have been meant, as TOML, and the sentence around them.
 #[derive(Debug)]
 pub struct Instead {
-    pub phrase: String,
-    pub values: Vec<String>,
+    phrase: String,
+    values: Vec<String>,
 }
 
 impl Instead {
@@ -55,8 +54,12 @@ impl Instead {
         Self { phrase: phrase.to_owned(), values: values.into_iter().collect() }
     }
 
-    /// The sentence with those of the values that are a `T`.
-    pub fn hint<T: Read>(&self) -> Option<String> {
+    /// The sentence with those of the values that are a `T`. What is read only to see whether it is accepted needs none, and
+    /// its values would be tried in their turn.
+    pub fn hint<T: Read>(&self, problems: &Problems<'_>) -> Option<String> {
+        if problems.is_trial() {
+            return None;
+        }
         let mut values: Vec<&str> = self.values.iter().map(String::as_str).filter(|value| reads::<T>(value)).collect();
         values.dedup();
         (!values.is_empty()).then(|| self.phrase.replacen("{}", &values.join(" or "), 1))

@@ -151,8 +151,7 @@ impl<const MIN: u64, const MAX: u64> Read for PowerOfTwo<MIN, MAX> {
         let above = number.next_power_of_two();
         let near = Instead::new("the nearest are {}", [above / 2, above].map(|near| near.to_string()));
         let problem = Problem::at(&input.origin, format!("{number} is not a power of two"));
-        let hint = if problems.is_trial() { None } else { near.hint::<Self>() };
-        problems.push(problem.allowed(Self::shape().allowed()).hint(hint));
+        problems.push(problem.allowed(Self::shape().allowed()).hint(near.hint::<Self>(problems)));
         None
     }
 }

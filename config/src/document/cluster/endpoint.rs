@@ -191,7 +191,8 @@ mod tests {
         for text in texts {
             assert!(EndpointAddress::from_text(text).is_err(), "{text:?}");
         }
-        let hint = |text| EndpointAddress::from_text(text).unwrap_err().hint_of::<EndpointAddress>().unwrap();
+        let problems = Problems::new("");
+        let hint = |text| EndpointAddress::from_text(text).unwrap_err().hint_of::<EndpointAddress>(&problems).unwrap();
         assert_eq!(hint("https://app/x"), "write \"app:443\", and tls = {} in the cluster");
         assert_eq!(hint("https://app:8443"), "write \"app:8443\", and tls = {} in the cluster");
         assert_eq!(hint("https://[::1]"), "write \"[::1]:443\", and tls = {} in the cluster");
