@@ -163,6 +163,15 @@ table! {
     }
 }
 
+impl Http {
+    /// Whether peers can be proxies that are believed in what they say of the client.
+    pub fn believes_peers(&self) -> bool {
+        self.xff_trusted_cidrs.given().is_some()
+            || self.xff_num_trusted_hops.to_u32() > 0
+            || !self.use_remote_address.value
+    }
+}
+
 impl Word for EscapedSlashes {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("keep_unchanged", Self::Keep),

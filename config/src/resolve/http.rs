@@ -18,9 +18,7 @@ impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn http(&mut self, http: &'d Located<Http>) -> Hcm {
         let keys = [("routes", http.routes.origin()), ("virtual_hosts", http.virtual_hosts.origin())];
         self.exactly_one(&http.origin, http.has_unknown, &keys, "`http` has no routes");
-        self.believes_schemes = http.xff_trusted_cidrs.given().is_some()
-            || http.xff_num_trusted_hops.value.to_u32() > 0
-            || !http.use_remote_address.value;
+        self.believes_schemes = http.believes_peers();
         self.spelling = Spelling {
             is_normal: http.normalize_path.value,
             is_merged: http.merge_slashes.value || http.merge_slashes_for_matching.value,

@@ -28,11 +28,9 @@ impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn check_peers(&mut self, listener: &Located<document::Listener>, http: &'d document::Http) {
         let hosts = http.virtual_hosts.items().iter();
         let routes = hosts.flat_map(|host| host.routes.items()).chain(http.routes.items());
+        let is_unix = matches!(listener.address.given().map(|address| &address.value), Some(Address::Unix(_)));
         // Where no proxy in front is believed, the client is the peer.
-        let is_peer = http.use_remote_address.value
-            && http.xff_trusted_cidrs.origin().is_none()
-            && http.xff_num_trusted_hops.to_u32() == 0
-            && !matches!(listener.address.given().map(|address| &address.value), Some(Address::Unix(_)));
+        let is_peer = !http.believes_peers() && !is_unix;
         for matcher in routes.filter_map(|route| route.r#match.given()) {
             self.check_family(listener, ranges(&matcher.direct_remote_ip));
             if is_peer {
@@ -47,7 +45,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let is_v4 = |range: &Located<Cidr>| range.address.is_ipv4();
         if let [first, others @ ..] = trusted
             && others.iter().all(|other| is_v4(other) == is_v4(first))
-            && !matches!(listener.address.given().map(|address| &address.value), Some(Address::Unix(_)))
+            && !is_unix
         {
             self.check_family(listener, trusted);
         }
