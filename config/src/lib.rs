@@ -116,9 +116,9 @@ fn read_text(file_name: &str, text: &str, is_portable: bool) -> Result<model::Co
     let document = document::Document::read(&input, &mut problems);
     foreign::explain(&mut problems);
     let config = document.map(|document| resolve::resolve(&document, file_name, directory, is_portable, &mut problems));
-    foreign::warn_of_variables(&input, &mut problems);
     match config {
         Some(config) if problems.is_empty() => {
+            foreign::warn_of_variables(&input, &mut problems);
             let warnings = Diagnostics::new(file_name, text, problems.take_warnings()).into_list();
             Ok(model::Config { warnings, ..config })
         }
