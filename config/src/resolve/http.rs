@@ -57,8 +57,8 @@ impl<'d> Resolver<'d, '_, '_> {
     /// Warns of a domain in `server_name`, which nginx calls the domains of a server.
     fn check_server_name(&mut self, http: &'d Located<Http>) {
         let name = &http.server_name;
-        let names: Vec<_> = name.0.split(' ').filter_map(domain_of_nginx).collect();
-        if names.len() == name.0.split(' ').count() {
+        let names: Option<Vec<_>> = name.0.split(' ').map(domain_of_nginx).collect();
+        if let Some(names) = names {
             let message = "`server_name` is the value of the response header `server`, and chooses no requests";
             let hint = format!("domains belong in virtual_hosts = [{{ domains = [{}], ... }}]", names.join(", "));
             self.problems.warn(Problem::at(&name.origin, message).hint(Some(hint)));
