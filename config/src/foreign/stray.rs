@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use toml::de::DeValue;
 
-use super::variables::{known_variable, operator, variable};
+use super::variables::{known_variable, operator, user_name, variable};
 use crate::diagnostic::{Problem, Problems};
 use crate::document::Document;
 use crate::reader::{Input, Shape};
@@ -90,14 +90,11 @@ fn check(text: &str, input: &Input<'_, '_>, key: Key, problems: &mut Problems<'_
 
 /// What to write in place of a variable, or of an operator (without a name), in the text of this key.
 fn instead(key: Key, name: &str) -> String {
-    let of_header = ["sent_http_", "upstream_http_", "http_"].iter().find_map(|prefix| name.strip_prefix(prefix));
-    let field = of_header.map(|field| field.replace('_', "-"));
-    let field = field.or_else(|| ["cookie_", "arg_"].iter().find_map(|prefix| Some(name.strip_prefix(prefix)?.into())));
     let is_path =
         key.table.ends_with("redirect") || key.table.ends_with("route") || key.table.ends_with("regex_rewrite");
-    match (key.name, field) {
-        ("name" | "header" | "header_name" | "cookie" | "query_parameter" | "cluster_header" | "host_rewrite_header", Some(field)) => {
-            format!("write the name itself: {field:?}")
+    match (key.name, user_name(name)) {
+        ("name" | "header" | "header_name" | "cookie" | "query_parameter" | "cluster_header" | "host_rewrite_header", Some(name)) => {
+            format!("write the name itself: {name:?}")
         }
         ("body" | "content_type", _) => {
             "a body with command operators is a local reply of `http`: local_reply = [{ filter = { ... }, format = \"...\" }]"

@@ -36,14 +36,34 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("uri", "%PATH(NQ)%"),
 ];
 
-/// Prefixes of variables that have a name of the user's behind them, and what the whole is.
-const PREFIXES: &[(&str, &str)] = &[
-    ("sent_http_", "%RESP()%"),
-    ("upstream_http_", "%RESP()%"),
-    ("http_", "%REQ()%"),
-    ("arg_", "%QUERY_PARAM()%"),
-    ("cookie_", "no operator: %REQ(COOKIE)% has all cookies"),
+/// Prefixes of variables that have a name of the user's behind them, and what it is the name of.
+const PREFIXES: &[(&str, Part)] = &[
+    ("sent_http_", Part::ResponseHeader),
+    ("upstream_http_", Part::ResponseHeader),
+    ("http_", Part::RequestHeader),
+    ("arg_", Part::Parameter),
+    ("cookie_", Part::Cookie),
 ];
+
+#[derive(Clone, Copy)]
+enum Part {
+    ResponseHeader,
+    RequestHeader,
+    Parameter,
+    Cookie,
+}
+
+/// What a variable with such a prefix names; fields of headers have `-` in their names.
+fn user_part(name: &str) -> Option<(Part, String)> {
+    let (part, rest) = PREFIXES.iter().find_map(|(prefix, part)| Some((*part, name.strip_prefix(prefix)?)))?;
+    let is_header = matches!(part, Part::ResponseHeader | Part::RequestHeader);
+    Some((part, if is_header { rest.replace('_', "-") } else { rest.into() }))
+}
+
+/// The name of the user's that a variable has behind its prefix: of a header, a parameter or a cookie.
+pub fn user_name(variable: &str) -> Option<String> {
+    user_part(variable).map(|(_, name)| name)
+}
 
 /// A text like `$name` or `${name}`.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,12 +81,9 @@ pub fn variable(text: &str) -> Option<Variable<'_>> {
 
 /// The first one in `text` that nginx has; others may be a part of a script in a body, or of a name.
 pub fn known_variable(text: &str) -> Option<Variable<'_>> {
-    let is_known = |name: &str| {
-        let has_prefix = PREFIXES.iter().any(|(prefix, _)| name.starts_with(prefix));
-        has_prefix || VARIABLES.iter().any(|(known, _)| *known == name)
-    };
-    let all = text.match_indices('$').filter_map(|(at, _)| variable_at(text, at));
-    all.into_iter().find(|variable| is_known(variable.name))
+    let is_known = |name: &str| user_part(name).is_some() || VARIABLES.iter().any(|(known, _)| *known == name);
+    let mut all = text.match_indices('$').filter_map(|(at, _)| variable_at(text, at));
+    all.find(|variable| is_known(variable.name))
 }
 
 fn variable_at(text: &str, at: usize) -> Option<Variable<'_>> {
@@ -88,14 +105,11 @@ fn instead(name: &str) -> String {
     if let Some((_, operator)) = VARIABLES.iter().find(|(known, _)| *known == name) {
         return format!("write {operator}");
     }
-    let known = PREFIXES.iter().find_map(|(prefix, operator)| Some((name.strip_prefix(prefix)?, *operator)));
-    match known {
-        Some((_, operator)) if operator.starts_with("no ") => format!("there is {operator}"),
-        Some((parameter, "%QUERY_PARAM()%")) => format!("write %QUERY_PARAM({parameter})%"),
-        Some((field, operator)) => {
-            let field = field.replace('_', "-").to_ascii_uppercase();
-            format!("write {}", operator.replace("()", &format!("({field})")))
-        }
+    match user_part(name) {
+        Some((Part::ResponseHeader, field)) => format!("write %RESP({})%", field.to_ascii_uppercase()),
+        Some((Part::RequestHeader, field)) => format!("write %REQ({})%", field.to_ascii_uppercase()),
+        Some((Part::Parameter, parameter)) => format!("write %QUERY_PARAM({parameter})%"),
+        Some((Part::Cookie, _)) => "there is no operator: %REQ(COOKIE)% has all cookies".into(),
         None => "variables are command operators, such as %REQ(X-NAME)%; docs/CONFIG.md lists them".into(),
     }
 }
