@@ -19,6 +19,9 @@ use http::COMPRESSION;
 pub use stray::warn as warn_of_variables;
 pub use variables::{VARIABLES, known_variable, variable};
 
+const ERROR_PAGES: &str =
+    "error pages are local_reply, in `http`: [{ filter = { status = { equal = 404 } }, body_file = \"404.html\" }]";
+
 /// Keys for the top level of the file only; some of them exist in other tables.
 const TOP_LEVEL: &[(&str, &str)] = &[
     ("listener", "it is called [[listeners]]"),
@@ -158,14 +161,8 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("try_files", "files are not served: this is a proxy"),
     ("autoindex", "files are not served: this is a proxy"),
     ("rewrite", "write prefix_rewrite, regex_rewrite or template_rewrite, in `route`"),
-    (
-        "error_page",
-        "error pages are local_reply, in `http`: [{ filter = { status = { equal = 404 } }, body_file = \"404.html\" }]",
-    ),
-    (
-        "errorfile",
-        "error pages are local_reply, in `http`: [{ filter = { status = { equal = 404 } }, body_file = \"404.html\" }]",
-    ),
+    ("error_page", ERROR_PAGES),
+    ("errorfile", ERROR_PAGES),
     ("error_log", "the program log goes to standard error; its level is log, in [runtime]"),
     ("proxy_connect_timeout", "it is called connect_timeout, in [[clusters]]"),
     ("proxy_read_timeout", "it is called stream_idle_timeout; a limit for the whole response is timeout, in `route`"),
