@@ -140,7 +140,7 @@ impl Resolver<'_, '_, '_> {
             max_connections: runtime.max_connections.value(),
             splice_threshold: runtime.splice_threshold.0,
             compression_memory: runtime.compression_memory.0,
-            max_handshakes: runtime.max_handshakes.0 as u32,
+            max_handshakes: runtime.max_handshakes.to_u32(),
             access_log_flush_interval: runtime.access_log_flush_interval.0,
             user: runtime.user.value(),
             group: runtime.group.value(),

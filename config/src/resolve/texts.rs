@@ -16,8 +16,7 @@ impl Resolver<'_, '_, '_> {
     ) {
         for (key, origin) in keys {
             if let Some(origin) = origin.filter(|origin| is_written(origin, table)) {
-                let written = self.problems.text().get(origin.span.clone()).unwrap_or_default();
-                texts.add(key, unquoted(written).to_owned());
+                texts.add(key, unquoted(self.problems.written(origin)).to_owned());
             } else if let Some(Presence::Default(text)) =
                 spec.keys.iter().find(|known| known.name == *key).map(|known| &known.presence)
                 && *text != "\"off\""

@@ -80,7 +80,7 @@ pub fn escape_hint(value: &str) -> Option<String> {
 
 /// The text that was meant: `\\` and `\"` are what they say, and what TOML would make of the others is not meant where
 /// one of them is an error.
-pub fn without_escapes(written: &str) -> String {
+fn without_escapes(written: &str) -> String {
     let mut text = String::new();
     let mut rest = written.chars().peekable();
     while let Some(c) = rest.next() {
