@@ -37,7 +37,7 @@ macro_rules! string_keys {
 pub(super) use string_keys;
 
 impl<'d> StringKeys<'d> {
-    fn origins(&self) -> [(&'static str, Option<&'d Origin>); 5] {
+    pub(super) fn origins(&self) -> [(&'static str, Option<&'d Origin>); 5] {
         [
             ("exact", self.exact.origin()),
             ("prefix", self.prefix.origin()),
@@ -90,7 +90,8 @@ impl<'d> Resolver<'d, '_, '_> {
         self.check_spelling(written);
         self.check_paths(written);
         self.check_exact_values(written);
-        self.check_percent_and_methods(written);
+        self.check_percent(written);
+        self.check_headers(written);
         let prefix = written.prefix.value().map(PathMatch::Prefix);
         let exact = written.path.value().map(PathMatch::Exact);
         let separated = written.path_separated_prefix.given();

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 use super::Resolver;
-use super::matcher::StringKeys;
+use super::matcher::{StringKeys, string_keys};
 use crate::diagnostic::Problem;
-use crate::document::{RouteMatch, Template};
+use crate::document::{HeaderMatch, RouteMatch, Template};
 use crate::model::Pattern;
 use crate::place::Origin;
 use crate::reader::{FromText as _, Located, parse_pattern};
@@ -130,42 +130,38 @@ impl<'d> Resolver<'d, '_, '_> {
         self.problems.warn(problem);
     }
 
-    /// Warns of a share of nothing, of a method that is not in the list, and of a header that must be there and must not.
-    pub(super) fn check_percent_and_methods(&mut self, written: &'d Located<RouteMatch>) {
+    /// Warns of a share of nothing.
+    pub(super) fn check_percent(&mut self, written: &'d Located<RouteMatch>) {
         if let Some(percent) = written.percent.given().filter(|percent| percent.value.0 == 0.0) {
             let problem = Problem::at(&percent.origin, "no request matches: this is a share of nothing");
             self.problems.warn(problem.hint(Some("remove the route until it is to have requests")));
         }
-        let methods = written.methods.values();
-        for header in written.headers.items() {
+    }
+
+    /// Warns of a method that is not in the list, and of a header that must be there and must not.
+    pub(super) fn check_headers(&mut self, written: &'d Located<RouteMatch>) {
+        let methods = written.methods.given().filter(|list| !list.is_empty);
+        let headers = written.headers.items();
+        for header in headers {
             let Some(name) = header.name.given().map(|name| name.0.as_str()) else { continue };
-            let exact = header
-                .exact
-                .given()
-                .filter(|_| !header.invert.value && !header.ignore_case.given().is_some_and(|it| it.value));
-            if let Some(exact) = exact
-                && name == ":method"
-                && !methods.is_empty()
-                && !methods.contains(&exact.0)
-                && let Some(list) = written.methods.origin()
+            let strings = string_keys!(header);
+            let exact = strings.exact.given().filter(|_| !header.invert.value && !ignores_case(&strings));
+            if let (":method", Some(exact), Some(list)) = (name, exact, methods)
+                && !list.items.iter().any(|method| method.0 == exact.0)
             {
                 let message = "no request matches: `methods` does not have this method";
-                self.problems.warn(
-                    Problem::at(&exact.origin, message)
-                        .earlier_at(list.span.start)
-                        .hint(Some("leave one of the two out")),
-                );
+                let problem = Problem::at(&exact.origin, message).earlier_at(list.origin.span.start);
+                self.problems.warn(problem.hint(Some("leave one of the two out")));
             }
-            let is_absent = header.present.given().is_some_and(|present| !present.value) && !header.invert.value;
-            let other = written.headers.items().iter().find(|other| {
-                let has_value =
-                    [&other.exact, &other.prefix, &other.suffix, &other.contains].iter().any(|it| it.given().is_some())
-                        || other.regex.given().is_some()
-                        || other.range.given().is_some();
-                let is_same = other.name.given().is_some_and(|other| other.0.as_str() == name);
-                is_same && has_value && !other.treat_missing_header_as_empty.value
-            });
-            if let (true, Some(other)) = (is_absent, other) {
+            if header.invert.value || header.present.given().is_none_or(|present| present.value) {
+                continue;
+            }
+            let must_have_value = |other: &&Located<HeaderMatch>| {
+                let has_text = string_keys!(other).origins().iter().any(|(_, origin)| origin.is_some());
+                let is_same = other.name.given().is_some_and(|other| other.0 == name);
+                is_same && (has_text || other.range.given().is_some()) && !other.treat_missing_header_as_empty.value
+            };
+            if let Some(other) = headers.iter().find(must_have_value) {
                 let message = format!("no request matches: the header `{name}` would be missing and have a value");
                 let problem = Problem::at(&header.origin, message).earlier_at(other.origin.span.start);
                 self.problems.warn(problem.hint(Some("all conditions of a match must hold: leave one of the two out")));
