@@ -148,22 +148,20 @@ fn url_path(text: &str) -> Result<String, Refusal> {
 /// A path without `/` at its start.
 pub fn not_from_root(text: &str) -> Refusal {
     let refusal = Refusal::new(format!("{text:?} does not start with '/'"));
-    if !text.starts_with('$') {
-        return refusal.instead("did you mean {}?", [format!("/{text}")]);
+    if text.starts_with('$') {
+        let hint = "there are no variables here: conditions compare the request's path with what is written, and without \
+                    this key a redirect or a rewrite keeps the request's own path and query";
+        return refusal.hint(Some(hint.into()));
     }
-    let hint = "there are no variables here: conditions compare the request's path with what is written, and without this \
-                key a redirect or a rewrite keeps the request's own path and query";
-    refusal.hint(Some(hint.into()))
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return refusal.hint(Some("write the path alone, without scheme and host".into()));
+    }
+    refusal.instead("did you mean {}?", [format!("/{text}")])
 }
 
 fn new_path(text: &str) -> Result<String, Refusal> {
     if !text.starts_with('/') {
-        return Err(if text.starts_with("http://") || text.starts_with("https://") {
-            let refusal = Refusal::new(format!("{text:?} does not start with '/'"));
-            refusal.hint(Some("write the path alone, without scheme and host".into()))
-        } else {
-            not_from_root(text)
-        });
+        return Err(not_from_root(text));
     }
     if let Some(bad) = text.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
         let encoded: String = bad.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
