@@ -67,9 +67,10 @@ const INTRODUCTION: &str = r#"# The configuration file
 allowed there; `ringway run FILE` runs the proxy with it. The file is [TOML](https://toml.io) 1.1. Unknown keys are errors.
 `check` warns of what is valid and has no effect, such as a route behind one that takes all of its requests, and with
 `--strict` fails on that. It also refuses what `run` would refuse on this host: users, cores, addresses, the directories of logs and
-sockets, owners of sockets that this user may not give, receive buffers for which there is no memory; with `--portable` it
-leaves the host out. It does not look at what listens at the moment, since the proxy itself may, and be about to reload the
-file: that another program has a port, only `run` or the reload says.
+sockets, owners of sockets that this user may not give, files of TLS that cannot be used, receive buffers for which there is no
+memory, limits on descriptors and locked memory that are too low; with `--portable` it leaves the host out. It does not look at
+what listens at the moment, since the proxy itself may, and be about to reload the file: that another program has a port, only
+`run` or the reload says.
 
 ## From a connection to an answer
 
