@@ -143,8 +143,9 @@ fn names_in_links_stand_in_their_files() {
             checked += 1;
             let source = read(&page.parent().unwrap().join(&target));
             let last = name.trim_end_matches("()").rsplit("::").next().unwrap();
-            let is_there =
-                ["fn ", "struct ", "enum ", "type ", "trait ", "pub ", "const ", "macro_rules! "].iter().any(|keyword| {
+            let is_there = ["fn ", "struct ", "enum ", "type ", "trait ", "pub ", "const ", "macro_rules! "]
+                .iter()
+                .any(|keyword| {
                     source.match_indices(&format!("{keyword}{last}")).any(|(at, found)| {
                         !source[at + found.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_')
                     })

@@ -42,10 +42,12 @@ impl Resource {
         if limit.rlim_cur < limit.rlim_max {
             let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
             // SAFETY: the pointer is valid for the call. Where it fails, the limit stays.
-            let _ = match self {
-                Self::LockedMemory => unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raised) },
-                Self::Descriptors => unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) },
-                Self::Addresses => unsafe { libc::setrlimit(libc::RLIMIT_AS, &raised) },
+            let _ = unsafe {
+                match self {
+                    Self::LockedMemory => libc::setrlimit(libc::RLIMIT_MEMLOCK, &raised),
+                    Self::Descriptors => libc::setrlimit(libc::RLIMIT_NOFILE, &raised),
+                    Self::Addresses => libc::setrlimit(libc::RLIMIT_AS, &raised),
+                }
             };
         }
         self.limit()
@@ -54,10 +56,12 @@ impl Resource {
     fn read(self) -> libc::rlimit {
         let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
         // SAFETY: the pointer is valid for the call. Should it fail, the limit is as above.
-        let _ = match self {
-            Self::LockedMemory => unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) },
-            Self::Descriptors => unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) },
-            Self::Addresses => unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) },
+        let _ = unsafe {
+            match self {
+                Self::LockedMemory => libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit),
+                Self::Descriptors => libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit),
+                Self::Addresses => libc::getrlimit(libc::RLIMIT_AS, &mut limit),
+            }
         };
         limit
     }
