@@ -104,6 +104,52 @@ fn a_cluster_takes_renewed_authorities() {
     eventually("the endpoint is trusted", || status() == 200);
 }
 
+/// As OpenSSL does it. A new certificate of the authority, with the same key, is taken without a restart.
+#[test]
+fn an_authority_out_of_date_is_not_trusted_until_it_is_renewed() {
+    let setup = Setup::new("");
+    let pki = Pki::new(setup.dir());
+    for name in ["a", "client", "origin"] {
+        pki.issue(name, &[&format!("{name}.example")]);
+    }
+    pki.date("trusted", 1999, 2020);
+    let origin = secure_origin(&pki, "");
+    let config = format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+stat_prefix = "main"
+tls = {{ certificate = "a.pem", key = "a.key", client_certificate = {{ ca = "trusted.pem" }} }}
+http.routes = [{{ match = {{ prefix = "/" }}, direct_response = {{ status = 200 }} }}]
+[[listeners]]
+address = "127.0.0.2:0"
+http.access_log = [{{ path = "DIR/log", format = "%RESPONSE_CODE% %RESPONSE_FLAGS% %UPSTREAM_TRANSPORT_FAILURE_REASON%" }}]
+http.routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
+[[clusters]]
+name = "app"
+max_requests_per_connection = 1
+endpoints = ["{}"]
+tls = {{ sni = "origin.example", ca = "trusted.pem" }}
+"#,
+        origin.address
+    );
+    let proxy = setup.replace_config(&config).runtime("access_log_flush_interval = \"5ms\"").start();
+    let served = || curl_as(&proxy, &pki, "https://a.example/", (&pki, "client"), &[]).status == 200;
+    let reached = || Client::open(proxy.address(1)).get("/").status() == 200;
+    proxy.wait_for_log("certificates that it has issued are refused");
+    assert_eq!((served(), reached()), (false, false));
+    proxy.wait_for_stat("listener.main.ssl.fail_verify_error", 1);
+    assert_eq!(proxy.stat("cluster.app.ssl.fail_verify_error"), 1);
+    let line = proxy.log_lines("log", 1).remove(0);
+    let words = "503 UF TLS: invalid peer certificate: the authority CN=authority in ";
+    assert!(line.starts_with(words) && line.contains(" has expired, at Jan  1 00:00:00 2020"), "{line}");
+    pki.date("trusted", 2999, 3000);
+    eventually("what is not valid yet is taken, too", || renewed(&proxy) > 0);
+    assert_eq!((served(), reached()), (false, false));
+    fs::copy(pki.path("ca.pem"), pki.path("trusted.pem")).expect("copied");
+    eventually("the renewed authority counts", || (served(), reached()) == (true, true));
+}
+
 #[test]
 fn renewals_under_load_lose_nothing() {
     let origin = hello();

@@ -1,12 +1,15 @@
 //! Certificates for tests: an authority and what it issues, as PEM files in a directory.
 
 use super::{must_run, program};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType, SerialNumber};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType, SerialNumber, date_time_ymd,
+};
 use std::path::{Path, PathBuf};
 
 /// An authority, whose certificate is `ca.pem`, and its key `ca.key`.
 pub struct Pki {
     dir: PathBuf,
+    params: CertificateParams,
     ca: CertifiedIssuer<'static, KeyPair>,
 }
 
@@ -15,10 +18,10 @@ impl Pki {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, format!("authority in {}", dir.display()));
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed");
+        let ca = CertifiedIssuer::self_signed(params.clone(), KeyPair::generate().expect("a key")).expect("signed");
         std::fs::write(dir.join("ca.pem"), ca.pem()).expect("written");
         std::fs::write(dir.join("ca.key"), ca.key().serialize_pem()).expect("written");
-        Self { dir: dir.to_owned(), ca }
+        Self { dir: dir.to_owned(), params, ca }
     }
 
     /// Issues `NAME.pem` and `NAME.key`, P-256, for these names: hosts, addresses and URIs.
@@ -43,6 +46,14 @@ impl Pki {
         let certificate = params.signed_by(key, &self.ca).expect("signed");
         std::fs::write(self.dir.join(format!("{file}.pem")), certificate.pem()).expect("written");
         std::fs::write(self.dir.join(format!("{file}.key")), key.serialize_pem()).expect("written");
+    }
+
+    /// `FILE.pem` becomes another certificate of the authority, valid from the beginning of one year to that of another.
+    pub fn date(&self, file: &str, from: i32, until: i32) {
+        let mut params = self.params.clone();
+        (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(until, 1, 1));
+        let certificate = params.self_signed(self.ca.key()).expect("signed");
+        std::fs::write(self.dir.join(format!("{file}.pem")), certificate.pem()).expect("written");
     }
 
     /// `NAME` becomes the authority's list of what is revoked, by names of files; openssl makes it, of version 1.

@@ -45,7 +45,7 @@ impl Failure {
             Error::InvalidCertificate(error) => match refused(error) {
                 Some(Refused::Names) => FailureKind::Name,
                 Some(Refused::Pins) => FailureKind::Pin,
-                None => FailureKind::Untrusted,
+                Some(Refused::Authority(_)) | None => FailureKind::Untrusted,
             },
             _ => FailureKind::Connection,
         }
@@ -103,9 +103,9 @@ impl fmt::Display for Words<'_> {
     }
 }
 
-fn refused(error: &CertificateError) -> Option<Refused> {
+fn refused(error: &CertificateError) -> Option<&Refused> {
     match error {
-        CertificateError::Other(OtherError(other)) => other.downcast_ref().copied(),
+        CertificateError::Other(OtherError(other)) => other.downcast_ref(),
         _ => None,
     }
 }

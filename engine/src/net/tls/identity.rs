@@ -128,6 +128,13 @@ fn visible(bytes: &[u8]) -> String {
     text
 }
 
+/// A name, given as the content of its sequence.
+pub(super) fn name(content: &[u8]) -> Box<str> {
+    let der = rustls::DistinguishedName::in_sequence(content);
+    let name = X509Name::from_der(der.as_ref());
+    name.map_or_else(|_| "(a name that cannot be read)".into(), |(_, name)| distinguished(&name))
+}
+
 /// As OpenSSL writes it with XN_FLAG_RFC2253, which Envoy shows.
 fn distinguished(name: &X509Name<'_>) -> Box<str> {
     let mut parts: Vec<String> = Vec::new();

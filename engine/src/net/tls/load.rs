@@ -1,13 +1,14 @@
 //! Certificates, keys and authorities from their files, and what is wrong with them.
 
+use super::authorities::Anchors;
 use super::certificates::is_slow;
 use crate::ring::workers;
 use ringway_config::model::{Certificate, PemFile, Place};
+use rustls::InconsistentKeys;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{InconsistentKeys, RootCertStore};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -21,32 +22,34 @@ pub struct Fault {
 
 /// The authorities in a file.
 pub(super) struct Authorities {
-    pub store: Arc<RootCertStore>,
+    pub anchors: Arc<Anchors>,
     pub certificates: Vec<CertificateDer<'static>>,
 }
 
 /// The authorities in a file.
 pub(super) fn authorities(file: &PemFile) -> Result<Authorities, Fault> {
     let certificates = chain(file)?;
-    let mut store = RootCertStore::empty();
+    let mut anchors = Anchors::new();
     for certificate in &certificates {
-        store.add(certificate.clone()).map_err(|error| {
+        anchors.add(certificate.clone()).map_err(|error| {
             fault(file, format!("a certificate in {} cannot be an authority: {error}", file.path.display()))
         })?;
     }
-    Ok(Authorities { store: Arc::new(store), certificates })
+    Ok(Authorities { anchors: Arc::new(anchors), certificates })
 }
 
 /// Those that the system trusts: SSL_CERT_FILE and SSL_CERT_DIR, or where the system keeps them. Loaded once.
-pub(super) fn system_authorities(place: Place) -> Result<Arc<RootCertStore>, Fault> {
-    static STORE: OnceLock<Result<Arc<RootCertStore>, String>> = OnceLock::new();
+pub(super) fn system_authorities(place: Place) -> Result<Arc<Anchors>, Fault> {
+    static ANCHORS: OnceLock<Result<Arc<Anchors>, String>> = OnceLock::new();
     let load = || {
         let found = rustls_native_certs::load_native_certs();
-        let mut store = RootCertStore::empty();
-        // A system has some that are of no use here.
-        let (added, _) = store.add_parsable_certificates(found.certs);
-        if added > 0 {
-            return Ok(Arc::new(store));
+        let mut anchors = Anchors::new();
+        for certificate in found.certs {
+            // A system has some that are of no use here.
+            let _ = anchors.add(certificate);
+        }
+        if !anchors.roots().is_empty() {
+            return Ok(Arc::new(anchors));
         }
         let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
         Err(format!(
@@ -54,7 +57,7 @@ pub(super) fn system_authorities(place: Place) -> Result<Arc<RootCertStore>, Fau
              or name a file: tls = {{ ca = \"ca.pem\" }}"
         ))
     };
-    STORE.get_or_init(load).clone().map_err(|message| Fault { place, message })
+    ANCHORS.get_or_init(load).clone().map_err(|message| Fault { place, message })
 }
 
 /// A certificate with its key.

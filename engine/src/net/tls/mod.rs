@@ -8,6 +8,7 @@
 //! shared by all shards; handshakes are computed in the background queue of the shard whose connection it is, or on threads of
 //! their own where that takes long.
 
+mod authorities;
 mod certificates;
 mod client;
 pub mod client_hello;

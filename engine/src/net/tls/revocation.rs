@@ -3,6 +3,7 @@
 
 use super::crl::{self, List, Signed, Subject};
 use super::der::{BIT_STRING, Reader, SEQUENCE};
+use super::identity::name;
 use super::load::{Fault, fault, read};
 use aws_lc_rs::digest::{SHA256, digest};
 use ringway_config::model::{PemFile, Sha256};
@@ -170,13 +171,6 @@ fn has_signed(key: &[u8], signed: &Signed<'_>, algorithms: &WebPkiSupportedAlgor
         .iter()
         .filter(|it| *it.public_key_alg_id() == *kind && *it.signature_alg_id() == *signed.algorithm);
     fitting.any(|it| it.verify_signature(key, signed.message, signed.signature).is_ok())
-}
-
-/// The name of an authority, for people.
-fn name(content: &[u8]) -> String {
-    let der = CertificateDer::from(rustls::DistinguishedName::in_sequence(content).as_ref().to_vec());
-    let name = <x509_parser::x509::X509Name<'_> as x509_parser::prelude::FromDer<'_, _>>::from_der(&der);
-    name.map_or_else(|_| "(a name that cannot be read)".into(), |(_, name)| name.to_string())
 }
 
 /// The same lists from another place or another time, if they are still in use: connections of an earlier configuration, too,

@@ -1,5 +1,6 @@
 //! Handshakes and bytes over pipes, both ends by this module; the files that a configuration names.
 
+mod authorities;
 mod bytes;
 mod files;
 mod handshakes;
@@ -32,8 +33,12 @@ struct Files {
 
 impl Files {
     fn new() -> Self {
+        Self::of(CertificateParams::default())
+    }
+
+    /// An authority with these dates and so on.
+    fn of(mut params: CertificateParams) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut params = CertificateParams::default();
         let name = format!("authority in {}", dir.path().display());
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

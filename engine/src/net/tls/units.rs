@@ -134,14 +134,14 @@ impl Context {
         let (authorities, warnings) = (&mut self.authorities, &mut self.warnings);
         take(&mut self.trusted, before, files, &mut self.renewed, &mut self.refused, || {
             let stamp = stamp(&(ca.path.clone(), None));
-            let store = match authorities.get(&ca.path) {
-                Some((of, store)) if *of == stamp => store.clone(),
+            let loaded = match authorities.get(&ca.path) {
+                Some((of, loaded)) if *of == stamp => loaded.clone(),
                 _ => Arc::new(load::authorities(ca)?),
             };
-            authorities.insert(ca.path.clone(), (stamp, store.clone()));
-            let revoked = crl.map(|crl| revoked(crl, &store, ca, algorithms, warnings)).transpose()?;
-            let ends = validity::check_authorities(&store.certificates, ca, warnings);
-            Ok((Trusted { authorities: store, revoked }, ends))
+            authorities.insert(ca.path.clone(), (stamp, loaded.clone()));
+            let revoked = crl.map(|crl| revoked(crl, &loaded, ca, algorithms, warnings)).transpose()?;
+            let ends = validity::check_authorities(&loaded.certificates, ca, warnings);
+            Ok((Trusted { authorities: loaded, revoked }, ends))
         })
     }
 }

@@ -5,14 +5,18 @@ use ringway_config::model::PemFile;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Says of authorities which of them have expired. Returns when the first of them does, in seconds since the epoch.
+/// Says of authorities which of them do not count because of their dates. Returns when the first of them does, in seconds since the epoch.
 pub(super) fn check_authorities(authorities: &[CertificateDer<'_>], file: &PemFile, warnings: &mut Vec<Fault>) -> i64 {
     look_at(authorities, |at, certificate, now| {
-        let until = certificate.validity().not_after;
-        if until.timestamp() < now {
-            let (at, path) = (at + 1, file.path.display());
-            let message = format!("authority {at} in {path} expired at {until}: what it has issued is still accepted");
-            warnings.push(fault(file, message));
+        let (validity, path) = (certificate.validity(), file.path.display());
+        let mut warn = |what: String| warnings.push(fault(file, format!("authority {} in {path} {what}", at + 1)));
+        if validity.not_after.timestamp() < now {
+            warn(format!("expired at {}: certificates that it has issued are refused", validity.not_after));
+        } else if validity.not_before.timestamp() > now {
+            warn(format!(
+                "is valid only from {} on: certificates that it has issued are refused until then",
+                validity.not_before
+            ));
         }
     })
 }

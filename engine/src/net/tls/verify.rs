@@ -1,6 +1,7 @@
 //! What a peer's certificate must be: issued by an authority, for a name, one of a list. Chains are verified by webpki, and
 //! that the peer has the key of its certificate is verified in every case.
 
+use super::authorities::{Anchors, OutOfDate};
 use super::load::{Fault, system_authorities};
 use super::names::{alternative_names, matches};
 use super::revocation::Revocation;
@@ -13,7 +14,8 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_sig
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DistinguishedName, Error, OtherError, RootCertStore};
+use rustls::{CertificateError, DistinguishedName, Error, OtherError};
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
@@ -31,7 +33,7 @@ pub(super) enum Peer<'a> {
 pub(super) struct Checks {
     algorithms: WebPkiSupportedAlgorithms,
     /// `None`: neither the issuer of a certificate nor its dates count.
-    authorities: Option<Arc<RootCertStore>>,
+    authorities: Option<Arc<Anchors>>,
     revocation: Option<Revocation>,
     names: Vec<SubjectAltName>,
     certificate_hashes: Vec<Sha256>,
@@ -39,20 +41,25 @@ pub(super) struct Checks {
 }
 
 /// What webpki has no error for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// No alternative name is one of those that are asked for.
     Names,
     /// Neither the certificate nor its key is on the list.
     Pins,
+    /// The authority that has issued it has expired, or is not valid yet.
+    Authority(OutOfDate),
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Names => "none of its alternative names is in subject_alt_names",
-            Self::Pins => "neither it nor its key is in verify_certificate_hash or verify_certificate_spki",
-        })
+        match self {
+            Self::Names => f.write_str("none of its alternative names is in subject_alt_names"),
+            Self::Pins => {
+                f.write_str("neither it nor its key is in verify_certificate_hash or verify_certificate_spki")
+            }
+            Self::Authority(why) => why.fmt(f),
+        }
     }
 }
 
@@ -76,7 +83,7 @@ impl Checks {
         let (authorities, revoked) = match (&model.ca, system) {
             (Some(file), _) => {
                 let trusted = context.trusted(file, model.crl.as_ref(), &algorithms)?;
-                (Some(trusted.authorities.store.clone()), trusted.revoked.clone())
+                (Some(trusted.authorities.anchors.clone()), trusted.revoked.clone())
             }
             (None, Some(place)) if !model.has_pins() && !model.accept_untrusted => {
                 (Some(system_authorities(place)?), None)
@@ -108,12 +115,19 @@ impl Checks {
                 Peer::Client => KeyUsage::client_auth(),
                 Peer::Endpoint(_) => KeyUsage::server_auth(),
             };
-            let is_in_force = self.revocation.as_ref().map(|it| |path: &VerifiedPath<'_>| it.check(path, now));
-            let is_in_force =
-                is_in_force.as_ref().map(|it| it as &dyn Fn(&VerifiedPath<'_>) -> Result<(), webpki::Error>);
-            let (algorithms, roots) = (self.algorithms.all, &authorities.roots);
-            let path = parsed.verify_for_usage(algorithms, roots, others, now, usage, None, is_in_force);
-            path.map_err(error)?;
+            // Why a chain does not count that is right in everything else. What else was tried fits less well.
+            let refused = RefCell::new(None);
+            let is_in_force = |path: &VerifiedPath<'_>| {
+                if let Err(why) = authorities.check(path.anchor(), now) {
+                    refused.borrow_mut().get_or_insert(why.into());
+                    return Err(webpki::Error::UnknownIssuer);
+                }
+                let outcome = self.revocation.as_ref().map_or(Ok(()), |it| it.check(path, now));
+                outcome.inspect_err(|why| drop(refused.replace(Some(error(why.clone())))))
+            };
+            let (algorithms, roots) = (self.algorithms.all, authorities.roots());
+            let path = parsed.verify_for_usage(algorithms, roots, others, now, usage, None, Some(&is_in_force));
+            path.map_err(|why| refused.take().unwrap_or_else(|| error(why)))?;
         }
         match peer {
             _ if !self.names.is_empty() => self.verify_names(leaf)?,

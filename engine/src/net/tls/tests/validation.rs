@@ -24,7 +24,7 @@ fn ia5(text: &str) -> Ia5String {
 }
 
 /// The kinds of failures at the client and at the server.
-fn kinds(to: &UpstreamTls, of: &DownstreamTls) -> (Option<FailureKind>, Option<FailureKind>, String) {
+pub(super) fn kinds(to: &UpstreamTls, of: &DownstreamTls) -> (Option<FailureKind>, Option<FailureKind>, String) {
     let world = World::new(1);
     let (client, accepted) = world.shake(world.pipe(), &connector(to), &server(of));
     let said = [client.as_ref().err(), accepted.as_ref().err()].into_iter().flatten().map(ToString::to_string);
@@ -33,14 +33,14 @@ fn kinds(to: &UpstreamTls, of: &DownstreamTls) -> (Option<FailureKind>, Option<F
     (kind(&client), kind(&accepted), said)
 }
 
-fn asking(files: &Files, validation: Validation) -> DownstreamTls {
+pub(super) fn asking(files: &Files, validation: Validation) -> DownstreamTls {
     DownstreamTls {
         client_certificate: Some(ClientCertificate { validation, required: true }),
         ..downstream(vec![files.issue(&["a.example"])])
     }
 }
 
-fn showing(files: &Files, certificate: Certificate) -> UpstreamTls {
+pub(super) fn showing(files: &Files, certificate: Certificate) -> UpstreamTls {
     UpstreamTls { certificate: Some(certificate), ..upstream(files, "a.example") }
 }
 

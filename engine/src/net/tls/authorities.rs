@@ -1,0 +1,84 @@
+//! The authorities that are trusted, with their dates. The library's trust anchors have none, and a certificate of an authority
+//! that has expired is refused as in OpenSSL.
+
+use super::identity;
+use super::verify::Refused;
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls::{DistinguishedName, RootCertStore};
+use std::fmt;
+use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::time::ASN1Time;
+
+#[derive(Debug)]
+pub(super) struct Anchors {
+    store: RootCertStore,
+    /// Of each anchor of the store.
+    dates: Vec<Dates>,
+}
+
+/// Seconds since the epoch, both inclusive.
+#[derive(Clone, Copy, Debug)]
+struct Dates {
+    from: i64,
+    until: i64,
+}
+
+/// Why an authority does not count at this time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum OutOfDate {
+    Expired { name: Box<str>, until: i64 },
+    NotYet { name: Box<str>, from: i64 },
+}
+
+impl fmt::Display for OutOfDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time =
+            |seconds| ASN1Time::from_timestamp(seconds).map_or_else(|_| seconds.to_string(), |it| it.to_string());
+        match self {
+            Self::Expired { name, until } => write!(f, "the authority {name} has expired, at {}", time(*until)),
+            Self::NotYet { name, from } => {
+                write!(f, "the authority {name} is not valid yet, only from {} on", time(*from))
+            }
+        }
+    }
+}
+
+impl Anchors {
+    pub fn new() -> Self {
+        Self { store: RootCertStore::empty(), dates: Vec::new() }
+    }
+
+    /// # Errors
+    /// It cannot be an authority.
+    pub fn add(&mut self, certificate: CertificateDer<'static>) -> Result<(), String> {
+        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|error| error.to_string())?;
+        let (from, until) = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
+        self.store.add(certificate).map_err(|error| error.to_string())?;
+        self.dates.push(Dates { from, until });
+        Ok(())
+    }
+
+    pub fn roots(&self) -> &[TrustAnchor<'static>] {
+        &self.store.roots
+    }
+
+    pub fn subjects(&self) -> Vec<DistinguishedName> {
+        self.store.subjects()
+    }
+
+    /// Looks at the dates of an authority at which a chain ends. Of several certificates for the same name and key, such as
+    /// one that has expired and its successor, one that is valid is enough.
+    pub fn check(&self, anchor: &TrustAnchor<'_>, now: UnixTime) -> Result<(), Refused> {
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let mut refused = Ok(());
+        for (_, dates) in self.store.roots.iter().zip(&self.dates).filter(|(root, _)| *root == anchor) {
+            let name = || identity::name(&anchor.subject);
+            refused = Err(match dates {
+                Dates { until, .. } if *until < now => OutOfDate::Expired { name: name(), until: *until },
+                Dates { from, .. } if *from > now => OutOfDate::NotYet { name: name(), from: *from },
+                _ => return Ok(()),
+            });
+        }
+        refused.map_err(Refused::Authority)
+    }
+}
