@@ -42,7 +42,7 @@ pub(super) fn record<'a>(
         upstream_local_address: last.local,
         upstream_connection_id: last.connection,
         upstream_attempts: facts.tries,
-        upstream_transport_failure: last.connect_error.as_deref(),
+        upstream_transport_failure: last.transport_failure.as_deref(),
         downstream_remote_address: facts.client.or(connection.arrival.remote),
         downstream_direct_remote_address: connection.arrival.remote,
         downstream_local_address: connection.arrival.local,

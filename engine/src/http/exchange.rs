@@ -77,8 +77,8 @@ pub struct TryFacts {
     pub connection: Option<u64>,
     /// "HTTP/1.1", once there is a connection.
     pub protocol: Option<&'static str>,
-    /// Why a connection to the endpoint could not be made.
-    pub connect_error: Option<Cow<'static, str>>,
+    /// Why a connection to the endpoint could not be made, or what its TLS failed of (Envoy: transport failure reason).
+    pub transport_failure: Option<Cow<'static, str>>,
     pub times: TryTimes,
     pub wire: TryWireBytes,
 }

@@ -26,7 +26,7 @@ pub use pump::{Moved, Pump, Sink, Source};
 pub use transform::{Expansion, Transform};
 
 use crate::http::{Message, RequestHead, ResponseHead, Trailers, Violation};
-use crate::net::{ByteStream, Delivery};
+use crate::net::{ByteStream, Delivery, tls};
 use crate::ring::{Buf, TaskId};
 use std::task::Poll;
 
@@ -307,6 +307,15 @@ impl Upstream {
     /// Whether a byte of the response has come.
     pub fn has_begun(&self) -> bool {
         forward!(self, wire => wire.has_begun())
+    }
+
+    /// Why TLS ended the connection, where it did.
+    pub fn tls_failure(&self) -> Option<tls::Failure> {
+        match self {
+            Self::H1(wire) => wire.stream().tls_failure(),
+            #[cfg(feature = "second-wire")]
+            Self::Frames(_) => None,
+        }
     }
 
     /// Whether anything came on the connection since the exchange began: if not, it may have been closed while it was idle.

@@ -248,6 +248,14 @@ impl ByteStream {
         }
     }
 
+    /// Why TLS ended the connection, where it did.
+    pub fn tls_failure(&self) -> Option<tls::Failure> {
+        match self {
+            Self::Socket(_) | Self::Pipe(_) => None,
+            Self::Tls(stream) => stream.failure().map(|failure| failure.clone()),
+        }
+    }
+
     /// What the connection's TLS came to; `None` without.
     pub fn tls(&self) -> Option<&TlsStream> {
         match self {

@@ -129,12 +129,11 @@ impl<'a> Hedged<'a> {
 impl Hedge<'_> {
     /// Interim responses are not passed on: the client hears of one try only.
     fn poll_head(&mut self, reactor: &Reactor) -> Poll<Result<(), Fault>> {
-        let wire = &mut self.tried.lease.wire;
         loop {
-            match wire.poll_head(&mut self.response) {
+            match self.tried.lease.wire.poll_head(&mut self.response) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(broken)) => {
-                    return Poll::Ready(Err(Fault::of_response_head(broken, wire.has_begun())));
+                    return Poll::Ready(Err(self.tried.head_fault(broken)));
                 }
                 Poll::Ready(Ok(HeadKind::Final | HeadKind::Switched)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(HeadKind::Interim)) => self.response.clear(reactor),

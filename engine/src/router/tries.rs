@@ -173,6 +173,8 @@ fn after_failure<'a>(
         Ok(()) => {
             let wall_seconds = forwarding.reactor.wall_micros() / 1_000_000;
             tries.pause = tries.wait(policy, None, wall_seconds, forwarding.reactor.random(), stats);
+            // The next try has its own.
+            exchange.last.transport_failure = None;
             After::Again
         }
         Err(why) => {
@@ -250,7 +252,7 @@ async fn one<'a>(
                 };
             }
             Err(fault) => {
-                tried.note_wire(exchange);
+                tried.note_failure(exchange);
                 return Err(fault);
             }
         }
@@ -345,7 +347,7 @@ async fn acquire(
     let acquired = result?;
     waiting.given_up = false;
     acquired.map_err(|error| {
-        exchange.last.connect_error = Some(error.reason());
+        exchange.last.transport_failure = Some(error.reason());
         connect_fault(&error)
     })
 }

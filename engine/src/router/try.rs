@@ -8,7 +8,7 @@ use super::{Client, Fault};
 use crate::cluster::outlier::Outcome;
 use crate::cluster::{Accounting, Endpoint, InFlight, RequestEnd};
 use crate::http::{Exchange, FieldId, ResponseHead, Trailers};
-use crate::mux::{HeadKind, Moved, Piece, Pump, Sink, Source, Upstream};
+use crate::mux::{Broken, HeadKind, Moved, Piece, Pump, Sink, Source, Upstream};
 use crate::ring::{Buf, Reactor};
 use crate::stats::HttpStats;
 use crate::upstream::Lease;
@@ -101,6 +101,27 @@ impl<'a> Try<'a> {
         wire.received = self.lease.wire.received();
     }
 
+    /// The same, and what TLS says of it, of a try that has failed.
+    pub(super) fn note_failure(&mut self, exchange: &mut Exchange) {
+        self.note_wire(exchange);
+        if let Some(failure) = self.lease.wire.tls_failure() {
+            exchange.last.transport_failure = Some(format!("TLS: {failure}").into());
+        }
+    }
+
+    /// What a failed read of the response's head means. In TLS 1.3 this side's handshake is over before the endpoint has seen its
+    /// certificate: an endpoint that refuses it says so behind the request, which it has not read. So it counts as TLS 1.2's
+    /// refusal does, within the handshake.
+    pub(super) fn head_fault(&self, broken: Broken) -> Fault {
+        let Lease { wire, connection, .. } = &self.lease;
+        let fault = Fault::of_response_head(broken, wire.has_begun());
+        let is_refusal = || wire.tls_failure().is_some_and(|failure| failure.is_refusal());
+        match fault {
+            Fault::UpstreamClosed if !connection.is_reused() && is_refusal() => Fault::ConnectFailed,
+            fault => fault,
+        }
+    }
+
     /// Send the request and read the response's head.
     ///
     /// # Errors
@@ -139,8 +160,7 @@ impl<'a> Try<'a> {
     fn poll_head(&mut self, exchange: &mut Exchange, client: &mut Client<'_, '_>) -> Poll<Result<HeadKind, Fault>> {
         // The response first: it may come before the request has ended.
         if let Poll::Ready(result) = self.lease.wire.poll_head(&mut exchange.response) {
-            let begun = self.lease.wire.has_begun();
-            return Poll::Ready(result.map_err(|broken| Fault::of_response_head(broken, begun)));
+            return Poll::Ready(result.map_err(|broken| self.head_fault(broken)));
         }
         self.pump_on(exchange, client)
     }
@@ -244,7 +264,10 @@ impl<'a> Try<'a> {
         result: Result<(), Fault>,
     ) {
         let Some(mut tried) = current.take() else { return };
-        tried.note_wire(exchange);
+        match result {
+            Ok(()) => tried.note_wire(exchange),
+            Err(_) => tried.note_failure(exchange),
+        }
         match result {
             // The endpoint has answered, and was judged by that. How long the rest takes is the client's doing, too.
             Err(fault @ (Fault::RouteTimeout | Fault::PerTryIdleTimeout)) => {

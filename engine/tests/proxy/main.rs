@@ -59,6 +59,7 @@ mod tls;
 mod tls_chains;
 mod tls_clients;
 mod tls_peers;
+mod tls_refused;
 mod tls_renewal;
 mod tls_storm;
 mod trust;

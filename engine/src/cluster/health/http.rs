@@ -61,8 +61,9 @@ pub(super) async fn probe(check: &HttpHealthCheck, link: &mut Link, request: &Me
             // The other end may have closed it just when the request came: that says nothing about its health.
             Err(CallError::Broken { begun: false, .. }) if link.is_reused() => link.close(),
             Err(error) => {
+                let failure = link.tls_failure();
                 link.close();
-                return Verdict::failed(Missed::answer(&error));
+                return Verdict::failed(Missed::answer(&error, failure.as_ref()));
             }
         }
     }

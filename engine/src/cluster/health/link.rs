@@ -140,8 +140,23 @@ impl Link {
     /// `Failure::Network`.
     pub async fn receive(&self) -> Result<Option<Buf>, Missed> {
         match &self.line {
-            Line::Plain(stream) => poll_fn(|_| stream.poll_recv()).await.map_err(|error| Missed::io("receive", &error)),
+            Line::Plain(stream) => {
+                let received = poll_fn(|_| stream.poll_recv()).await;
+                received.map_err(|error| match stream.tls_failure() {
+                    Some(failure) => Missed::tls(&failure),
+                    None => Missed::io("receive", &error),
+                })
+            }
             Line::None | Line::Http(_) => Err(Missed::closed()),
+        }
+    }
+
+    /// Why TLS ended the connection, where it did.
+    pub fn tls_failure(&self) -> Option<tls::Failure> {
+        match &self.line {
+            Line::None => None,
+            Line::Plain(stream) => stream.tls_failure(),
+            Line::Http(wire) => wire.tls_failure(),
         }
     }
 

@@ -52,8 +52,11 @@ impl Missed {
         Self::network(format!("TLS: {failure}"))
     }
 
-    /// No whole answer.
-    pub(super) fn answer(error: &CallError) -> Self {
+    /// No whole answer. `tls`: why the connection ended, where TLS says it.
+    pub(super) fn answer(error: &CallError, tls: Option<&tls::Failure>) -> Self {
+        if let Some(failure) = tls {
+            return Self::tls(failure);
+        }
         let CallError::Broken { broken, begun } = error else { return Self::network("no response") };
         Self::network(match broken {
             Broken::Violation(violation) => format!("invalid response: {}", violation.details),

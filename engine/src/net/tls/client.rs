@@ -97,6 +97,11 @@ impl Connector {
         }
     }
 
+    /// Where a connection counts that fails later.
+    pub(super) fn stats(&self) -> Option<&Arc<ClusterTlsStats>> {
+        self.stats.as_ref()
+    }
+
     /// What the next connection begins with: the settings, the name that the endpoint must have, and whether signing takes
     /// milliseconds.
     pub(super) fn prepare(&self, address: Option<IpAddr>) -> Result<Prepared, Failure> {

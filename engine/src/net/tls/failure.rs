@@ -3,7 +3,7 @@
 use super::Facts;
 use super::verify::Refused;
 use crate::stats::SslStats;
-use rustls::{CertificateError, Error, OtherError};
+use rustls::{AlertDescription, CertificateError, Error, OtherError};
 use std::fmt;
 
 #[derive(Clone, Debug)]
@@ -49,6 +49,28 @@ impl Failure {
             },
             _ => FailureKind::Connection,
         }
+    }
+}
+
+/// What a server says that does not take a client's certificate, or its absence (RFC 8446 section 6.2).
+const REFUSALS: [AlertDescription; 10] = [
+    AlertDescription::HandshakeFailure,
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::UnknownCA,
+    AlertDescription::AccessDenied,
+    AlertDescription::DecryptError,
+    AlertDescription::CertificateRequired,
+];
+
+impl Failure {
+    /// The peer does not take this side's certificate, or wants one.
+    pub fn is_refusal(&self) -> bool {
+        let Self::Peer(error) = self else { return false };
+        matches!(&**error, Error::AlertReceived(alert) if REFUSALS.contains(alert))
     }
 }
 

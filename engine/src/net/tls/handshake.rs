@@ -116,8 +116,11 @@ pub async fn connect(
         let steps = Steps { handshakes: None, takes_long, is_first: true, reactor };
         run(stream, session, Vec::new(), None, steps).await
     };
-    let outcome = begin.await;
+    let mut outcome = begin.await;
     connector.count(outcome.as_ref().map(|stream| stream.facts()));
+    if let Ok(stream) = &mut outcome {
+        stream.count_in(connector.stats());
+    }
     outcome.map(ByteStream::Tls)
 }
 
@@ -187,7 +190,9 @@ impl Steps<'_> {
     ) -> Option<T> {
         let _computing = self.handshakes.map(Handshakes::begin);
         let is_first = std::mem::replace(&mut self.is_first, false);
-        let is_gone = || stream.is_broken() || is_first && stream.has_ended();
+        // What an endpoint has said before it broke the connection is why it did.
+        let has_last_words = self.handshakes.is_none() && !is_first;
+        let is_gone = || stream.is_broken() && !has_last_words || is_first && stream.has_ended();
         // In a simulation there is one thread and one clock.
         if self.takes_long && self.reactor.has_background() {
             let mut computed = pin!(workers::compute(step));

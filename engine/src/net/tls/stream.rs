@@ -3,13 +3,14 @@
 //! Received records are opened where they arrived, and their plain bytes travel on in the same buffer. What is sent goes
 //! into as few records as it fits in, all records of a batch in one piece for the stream below.
 
-use super::failure::Failure;
+use super::failure::{self, Failure};
 use super::identity::{Identity, Peer};
 use super::server::Server;
 use super::session::{RECORD_MAX, Session, State};
 use super::{Facts, RECORD_HEADER};
 use crate::net::ByteStream;
 use crate::ring::{Buf, Reactor, Segment};
+use crate::stats::ClusterTlsStats;
 use rustls::sign::CertifiedKey;
 use std::cell::{OnceCell, Ref, RefCell};
 use std::collections::VecDeque;
@@ -33,6 +34,8 @@ pub struct TlsStream {
     identities: OnceCell<Box<[Option<Identity>; 2]>>,
     /// What a client was shown.
     own: Option<Arc<CertifiedKey>>,
+    /// Where a failure counts, of connections to endpoints.
+    stats: Option<Arc<ClusterTlsStats>>,
 }
 
 struct Inner {
@@ -72,7 +75,8 @@ impl TlsStream {
         };
         inner.keep(plain, None, reactor);
         let inner = RefCell::new(inner);
-        Box::new(Self { below, reactor: reactor.clone(), facts, inner, identities: OnceCell::new(), own: None })
+        let (reactor, identities) = (reactor.clone(), OnceCell::new());
+        Box::new(Self { below, reactor, facts, inner, identities, own: None, stats: None })
     }
 
     /// Notes what is known of the two certificates when the server's handshake is over.
@@ -80,6 +84,11 @@ impl TlsStream {
         let chain = self.inner.get_mut().session.peer_certificates().unwrap_or_default();
         self.facts.is_peer_verified = server.has_verified(chain);
         self.own = own;
+    }
+
+    /// Says where a failure counts that comes after the handshake.
+    pub(super) fn count_in(&mut self, stats: Option<&Arc<ClusterTlsStats>>) {
+        self.stats = stats.cloned();
     }
 
     fn identities(&self) -> &[Option<Identity>; 2] {
@@ -216,6 +225,9 @@ impl TlsStream {
             }
             inner.keep(plain, Some(buf), &self.reactor);
         });
+        if let (Some(failure), Some(stats)) = (&inner.failure, &self.stats) {
+            failure::count(&stats.cells(), Err(failure));
+        }
     }
 
     pub fn send(&self, segments: &mut Vec<Segment>) {
