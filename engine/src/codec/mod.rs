@@ -2,3 +2,4 @@
 
 pub mod coding;
 pub mod h1;
+pub mod h2;

@@ -1,0 +1,311 @@
+//! Decoding header blocks (RFC 7541 sections 3 and 6).
+
+use super::statics::{self, StaticField};
+use super::table::Table;
+use super::{DEFAULT_TABLE_SIZE, Error, FIELD_OVERHEAD, Name, Pseudo, huffman, integer, is_valid_value};
+use crate::http::{FieldId, Span};
+
+/// Times of the budget that a block may hold before it counts as an attack. Fields of the tables take one byte of a block
+/// and up to the table's size of time and memory, so the length of blocks alone is no bound.
+const EXCESS: u32 = 8;
+
+/// A field as a block has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// In the arena, as the value.
+    pub name: Span,
+    pub value: Span,
+    pub id: FieldId,
+    pub pseudo: Option<Pseudo>,
+    /// The name is a lower-case token or that of a known pseudo-header field, and the value has neither control characters
+    /// nor white space at its ends (RFC 9113 section 8.2.1).
+    pub is_valid: bool,
+    /// Must be a never-indexed literal wherever it is forwarded to (RFC 7541 section 6.2.3).
+    pub never_indexed: bool,
+}
+
+/// What the fields of one message may hold: SETTINGS_MAX_HEADER_LIST_SIZE (RFC 9113 section 6.5.2) and a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Left of the sum of names, values and 32 bytes for each field.
+    pub bytes: u32,
+    /// Fields left, each crumb of a cookie being one.
+    pub fields: u16,
+    /// A field did not fit; neither it nor any after it was shown.
+    pub is_exceeded: bool,
+    /// What may still be decoded once the budget is exceeded.
+    excess: u32,
+}
+
+impl Budget {
+    pub fn new(bytes: u32, fields: u16) -> Self {
+        Self { bytes, fields, is_exceeded: false, excess: bytes.saturating_mul(EXCESS) }
+    }
+
+    /// Whether a field with this much text may be shown.
+    #[inline]
+    fn charge(&mut self, text_len: usize) -> Result<bool, Error> {
+        let size = u32::try_from(text_len).unwrap_or(u32::MAX).saturating_add(FIELD_OVERHEAD);
+        if !self.is_exceeded && self.fields > 0 && size <= self.bytes {
+            self.fields -= 1;
+            self.bytes -= size;
+            return Ok(true);
+        }
+        self.is_exceeded = true;
+        self.excess = self.excess.checked_sub(size).ok_or(Error::Excessive)?;
+        Ok(false)
+    }
+}
+
+/// Reads the header blocks of one direction of a connection, in their order and every one of them.
+#[derive(Debug)]
+pub struct Decoder {
+    table: Table,
+    /// What a size update may ask for.
+    limit: u32,
+    /// What was announced, and holds once it is acknowledged.
+    announced: u32,
+    /// The next block must begin with a size update.
+    expects_update: bool,
+}
+
+impl Decoder {
+    /// `announced`: SETTINGS_HEADER_TABLE_SIZE of the connection's first SETTINGS. Until the peer has acknowledged them
+    /// it may still work with the default.
+    pub fn new(announced: u32) -> Self {
+        let limit = announced.max(DEFAULT_TABLE_SIZE);
+        Self { table: Table::new(DEFAULT_TABLE_SIZE), limit, announced, expects_update: false }
+    }
+
+    /// The peer has acknowledged the SETTINGS. If they made its table smaller, its next block begins with saying so (RFC
+    /// 7541 section 4.2).
+    pub fn acknowledged(&mut self) {
+        self.limit = self.announced;
+        if self.table.max() > self.limit {
+            self.expects_update = true;
+            self.table.set_max(self.limit);
+        }
+    }
+
+    /// Reads one whole block: a HEADERS frame's fragment with those of its CONTINUATIONs. Each field is appended to `arena`
+    /// and passed to `each` together with the arena. What exceeds the budget is decoded for the table's sake only. After
+    /// an error the connection cannot go on.
+    #[inline]
+    pub fn decode(
+        &mut self,
+        block: &[u8],
+        arena: &mut Vec<u8>,
+        budget: &mut Budget,
+        mut each: impl FnMut(&Decoded, &[u8]),
+    ) -> Result<(), Error> {
+        let mut input = block;
+        self.size_updates(&mut input)?;
+        while let Some(&first) = input.first() {
+            let field = if first & 0x80 != 0 {
+                self.indexed(&mut input, arena, budget)?
+            } else if first & 0x40 != 0 {
+                self.literal_to_index(&mut input, arena, budget)?
+            } else if first & 0x20 != 0 {
+                return Err(Error::SizeUpdate);
+            } else if !budget.is_exceeded {
+                self.literal(&mut input, arena, budget)?
+            } else {
+                self.skip_literal(&mut input, budget)?;
+                None
+            };
+            if let Some(field) = field {
+                each(&field, arena);
+            }
+        }
+        Ok(())
+    }
+
+    /// Size updates at the block's beginning: the smallest size since the last block, and the final one.
+    fn size_updates(&mut self, input: &mut &[u8]) -> Result<(), Error> {
+        let is_update = |input: &[u8]| input.first().is_some_and(|first| first & 0xe0 == 0x20);
+        for _ in 0..2 {
+            if !is_update(input) {
+                break;
+            }
+            let size = integer::read(input, 5)?;
+            if size > self.limit {
+                return Err(Error::SizeUpdate);
+            }
+            self.table.set_max(size);
+            self.expects_update = false;
+        }
+        if self.expects_update { Err(Error::NoSizeUpdate) } else { Ok(()) }
+    }
+
+    /// A field of a table (RFC 7541 section 6.1).
+    #[inline]
+    fn indexed(&self, input: &mut &[u8], arena: &mut Vec<u8>, budget: &mut Budget) -> Result<Option<Decoded>, Error> {
+        let index = integer::read(input, 7)?;
+        let start = arena.len();
+        let (name_len, name, value_is_valid);
+        match self.find(index)? {
+            Found::Static(field) => {
+                if !budget.charge(field.text.len())? {
+                    return Ok(None);
+                }
+                arena.extend_from_slice(field.text.as_bytes());
+                (name_len, name, value_is_valid) = (field.name_len, field.name, true);
+            }
+            Found::Dynamic(entry) => {
+                if !budget.charge(entry.len as usize)? {
+                    return Ok(None);
+                }
+                for part in self.table.text(entry, entry.len) {
+                    arena.extend_from_slice(part);
+                }
+                (name_len, name, value_is_valid) = (entry.name_len, entry.name, entry.value_is_valid);
+            }
+        }
+        Ok(Some(decoded(start, start + name_len as usize, arena, name, value_is_valid, false)))
+    }
+
+    /// A literal that becomes an entry (RFC 7541 section 6.2.1), whether or not it is shown.
+    fn literal_to_index(
+        &mut self,
+        input: &mut &[u8],
+        arena: &mut Vec<u8>,
+        budget: &mut Budget,
+    ) -> Result<Option<Decoded>, Error> {
+        let start = arena.len();
+        let name = self.name(input, 6, arena)?;
+        let name_end = arena.len();
+        string(input, arena)?;
+        let value_is_valid = is_valid_value(&arena[name_end..]);
+        self.table.insert(&arena[start..], (name_end - start) as u32, name, value_is_valid);
+        if !budget.charge(arena.len() - start)? {
+            arena.truncate(start);
+            return Ok(None);
+        }
+        Ok(Some(decoded(start, name_end, arena, name, value_is_valid, false)))
+    }
+
+    /// A literal without indexing, or never to be indexed (RFC 7541 sections 6.2.2 and 6.2.3).
+    fn literal(
+        &mut self,
+        input: &mut &[u8],
+        arena: &mut Vec<u8>,
+        budget: &mut Budget,
+    ) -> Result<Option<Decoded>, Error> {
+        let never_indexed = input.first().is_some_and(|first| first & 0x10 != 0);
+        let start = arena.len();
+        let name = self.name(input, 4, arena)?;
+        let name_end = arena.len();
+        string(input, arena)?;
+        if !budget.charge(arena.len() - start)? {
+            arena.truncate(start);
+            return Ok(None);
+        }
+        let value_is_valid = is_valid_value(&arena[name_end..]);
+        Ok(Some(decoded(start, name_end, arena, name, value_is_valid, never_indexed)))
+    }
+
+    /// A literal of no consequence: its form is checked.
+    #[cold]
+    fn skip_literal(&self, input: &mut &[u8], budget: &mut Budget) -> Result<(), Error> {
+        let name_len = match integer::read(input, 4)? {
+            0 => skip_string(input)?,
+            index => match self.find(index)? {
+                Found::Static(field) => field.name_len as usize,
+                Found::Dynamic(entry) => entry.name_len as usize,
+            },
+        };
+        let value_len = skip_string(input)?;
+        budget.charge(name_len + value_len).map(|_| ())
+    }
+
+    /// The name of a literal, appended to `arena`: that of an entry, or a string.
+    #[inline]
+    fn name(&self, input: &mut &[u8], prefix: u32, arena: &mut Vec<u8>) -> Result<Name, Error> {
+        let index = integer::read(input, prefix)?;
+        if index == 0 {
+            let start = arena.len();
+            string(input, arena)?;
+            return Ok(Name::of(&arena[start..]));
+        }
+        match self.find(index)? {
+            Found::Static(field) => {
+                arena.extend_from_slice(&field.text.as_bytes()[..field.name_len as usize]);
+                Ok(field.name)
+            }
+            Found::Dynamic(entry) => {
+                for part in self.table.text(entry, entry.name_len) {
+                    arena.extend_from_slice(part);
+                }
+                Ok(entry.name)
+            }
+        }
+    }
+
+    #[inline]
+    fn find(&self, index: u32) -> Result<Found<'_>, Error> {
+        let at = index.checked_sub(1).ok_or(Error::Index)?;
+        match at.checked_sub(statics::COUNT) {
+            None => Ok(Found::Static(&statics::FIELDS[at as usize])),
+            Some(at) => self.table.get(at).map(Found::Dynamic).ok_or(Error::Index),
+        }
+    }
+}
+
+/// Where an index leads.
+enum Found<'d> {
+    Static(&'static StaticField),
+    Dynamic(&'d super::table::Entry),
+}
+
+/// The field whose text is in `arena` from `start` on.
+#[inline]
+fn decoded(
+    start: usize,
+    name_end: usize,
+    arena: &[u8],
+    name: Name,
+    value_is_valid: bool,
+    never_indexed: bool,
+) -> Decoded {
+    Decoded {
+        name: Span::new(start, name_end),
+        value: Span::new(name_end, arena.len()),
+        id: name.id,
+        pseudo: name.pseudo,
+        is_valid: name.is_valid && value_is_valid,
+        never_indexed,
+    }
+}
+
+/// The encoded bytes of a string, and whether they are in the Huffman code.
+#[inline]
+fn encoded<'b>(input: &mut &'b [u8]) -> Result<(&'b [u8], bool), Error> {
+    let is_huffman = input.first().is_some_and(|first| first & 0x80 != 0);
+    let len = integer::read(input, 7)?;
+    let (bytes, rest) = input.split_at_checked(len as usize).ok_or(Error::Truncated)?;
+    *input = rest;
+    Ok((bytes, is_huffman))
+}
+
+/// A string literal (RFC 7541 section 5.2), appended to `arena`.
+#[inline]
+fn string(input: &mut &[u8], arena: &mut Vec<u8>) -> Result<(), Error> {
+    let (bytes, is_huffman) = encoded(input)?;
+    if !is_huffman {
+        arena.extend_from_slice(bytes);
+        return Ok(());
+    }
+    arena.reserve(huffman::decoded_max(bytes.len()));
+    huffman::decode(bytes, |byte| arena.push(byte))
+}
+
+/// The length of a string literal whose bytes are of no use.
+fn skip_string(input: &mut &[u8]) -> Result<usize, Error> {
+    let (bytes, is_huffman) = encoded(input)?;
+    if !is_huffman {
+        return Ok(bytes.len());
+    }
+    let mut len = 0;
+    huffman::decode(bytes, |_| len += 1)?;
+    Ok(len)
+}
