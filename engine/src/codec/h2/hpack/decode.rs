@@ -5,9 +5,10 @@ use super::table::Table;
 use super::{DEFAULT_TABLE_SIZE, Error, FIELD_OVERHEAD, Name, Pseudo, huffman, integer, is_valid_value};
 use crate::http::{FieldId, Span};
 
-/// Times of the budget that a block may hold before it counts as an attack. Fields of the tables take one byte of a block
-/// and up to the table's size of time and memory, so the length of blocks alone is no bound.
+/// Times of the budget that a block may hold before it counts as an attack, and the least that this is. A field takes one
+/// byte of a block and is up to as large as the table, so the length of blocks alone does not bound the work.
 const EXCESS: u32 = 8;
+const EXCESS_MIN: u32 = 512 * 1024;
 
 /// A field as a block has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub struct Budget {
 
 impl Budget {
     pub fn new(bytes: u32, fields: u16) -> Self {
-        Self { bytes, fields, is_exceeded: false, excess: bytes.saturating_mul(EXCESS) }
+        Self { bytes, fields, is_exceeded: false, excess: bytes.saturating_mul(EXCESS).max(EXCESS_MIN) }
     }
 
     /// Whether a field with this much text may be shown.

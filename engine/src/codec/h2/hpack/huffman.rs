@@ -42,8 +42,11 @@ struct Length {
 
 const LENGTH_COUNT: usize = 21;
 
+/// The lengths of at most 8 bits, which [`SHORT`] has.
+const SHORT_LENGTHS: usize = 4;
+
 /// In the order of the codes.
-static LONG: [Length; LENGTH_COUNT] = lengths();
+static BY_LENGTH: [Length; LENGTH_COUNT] = lengths();
 
 /// The symbols in the order of their codes.
 static ORDER: [u16; SYMBOLS] = order();
@@ -112,7 +115,7 @@ fn symbol(bits: u64) -> (u16, u32) {
 }
 
 fn long(window: u32) -> (u16, u32) {
-    for length in &LONG {
+    for length in &BY_LENGTH[SHORT_LENGTHS..] {
         if window <= length.last {
             let at = length.order + ((window - length.start) >> (32 - length.bits));
             return (ORDER[at as usize], length.bits);
@@ -172,7 +175,7 @@ pub(super) fn decoded_max(encoded: usize) -> usize {
 pub(super) fn encode(out: &mut Vec<u8>, text: &[u8]) {
     let (mut bits, mut count) = (0u64, 0);
     for byte in text {
-        let length = LONG.iter().find(|length| length.bits == u32::from(LENGTHS[usize::from(*byte)])).unwrap();
+        let length = BY_LENGTH.iter().find(|length| length.bits == u32::from(LENGTHS[usize::from(*byte)])).unwrap();
         let rank = ORDER[length.order as usize..].iter().position(|symbol| *symbol == u16::from(*byte)).unwrap();
         let code = (length.start >> (32 - length.bits)) as u64 + rank as u64;
         bits |= code << (64 - count - length.bits);

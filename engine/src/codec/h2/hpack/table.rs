@@ -97,6 +97,18 @@ impl Table {
         self.size = 0;
     }
 
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub fn memory(&self) -> usize {
+        self.ring.len() + self.entries.capacity() * size_of::<Entry>()
+    }
+
+    /// Where the ring is.
+    #[cfg(test)]
+    pub fn place(&self) -> *const u8 {
+        self.ring.as_ptr()
+    }
+
     fn evict_to(&mut self, size: u32) {
         while self.size > size {
             let Some(oldest) = self.entries.pop_back() else { return };
