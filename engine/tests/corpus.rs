@@ -8,6 +8,8 @@ use ringway::{codec, http, net};
 
 #[path = "../fuzz/src/checks.rs"]
 mod checks;
+#[path = "../fuzz/src/hpack.rs"]
+mod hpack;
 
 /// Runs `check` on every input of a target, which must not have become too few.
 fn replay(target: &str, check: fn(&[u8])) {
@@ -74,4 +76,9 @@ fn path() {
 #[test]
 fn client_hello() {
     replay("client_hello", checks::client_hello);
+}
+
+#[test]
+fn hpack() {
+    replay("hpack", hpack::hpack);
 }

@@ -6,6 +6,8 @@
 pub mod checks;
 #[path = "../../src/codec/mod.rs"]
 pub mod codec;
+pub mod differential;
+pub mod hpack;
 
 /// The part of the engine's `http` that codecs see, and paths.
 #[path = "../../src/http"]
