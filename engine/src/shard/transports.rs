@@ -1,7 +1,7 @@
 //! TLS of a configuration, loaded from its files: for each filter chain and each cluster.
 
 use super::plan::Plan;
-use crate::net::tls::{Client, Context, Current, Fault, Server};
+use crate::net::tls::{self, Client, Context, Current, Fault, Server};
 use ringway_config::model::{Config, Diagnostic, DownstreamTls, Need, Needed, UpstreamTls};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -27,22 +27,25 @@ impl Transports {
         let mut faults = Vec::new();
         let mut context = Context::default();
         let old: HashMap<_, _> = before.into_iter().flat_map(old_servers).collect();
-        let mut servers = Vec::new();
+        let mut servers: Vec<Vec<Option<_>>> = Vec::new();
         for listener in &config.listeners {
             let load = |chain: &ringway_config::model::FilterChain| {
                 let tls = chain.tls.as_ref()?;
                 let old = old.get(&(&listener.address, &*chain.name)).map(|server| server.get());
-                let loaded = Server::load(tls, &mut context, old.as_deref()).map_err(|fault| faults.push(fault));
+                let loaded = Server::load(tls, &mut context, old.as_deref()).map_err(|found| faults.extend(found));
                 loaded.ok().map(Current::new)
             };
             servers.push(listener.filter_chains.iter().map(load).collect());
         }
         let load = |cluster: &ringway_config::model::Cluster| {
             let tls = cluster.tls.as_ref()?;
-            Client::load(tls, &mut context).map_err(|fault| faults.push(fault)).ok()
+            Client::load(tls, &mut context).map_err(|found| faults.extend(found)).ok()
         };
-        let clients = config.clusters.iter().map(load).collect();
+        let clients: Vec<Option<_>> = config.clusters.iter().map(load).collect();
         if faults.is_empty() {
+            if clients.iter().any(Option::is_some) || servers.iter().flatten().any(Option::is_some) {
+                tls::gather_entropy();
+            }
             let warnings = std::mem::take(&mut context.warnings);
             let warnings = warnings.into_iter().map(|fault| located(&config.needs, fault)).collect();
             return Ok(Self { servers, clients, files: Current::new(context.finish()), warnings });
@@ -133,14 +136,14 @@ impl Renewable {
             match loaded {
                 Ok(server) if is_renewed(model.files()) => current.replace(server),
                 Ok(_) => {}
-                Err(fault) => refused.push(fault),
+                Err(faults) => refused.extend(faults),
             }
         }
         for (model, current, loaded) in clients {
             match loaded {
                 Ok(client) if is_renewed(model.files()) => current.replace(client),
                 Ok(_) => {}
-                Err(fault) => refused.push(fault),
+                Err(faults) => refused.extend(faults),
             }
         }
         refused.append(&mut context.refused);

@@ -330,6 +330,17 @@ fn check_reads_the_files() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("ringway.toml:3:") && text.contains("does not belong to the first certificate"), "{text}");
+    // All that is wrong is said at once, also of a cluster.
+    let cluster = "[[clusters]]\nname = \"c\"\nendpoints = [\"127.0.0.1:1\"]\ntls = { ca = \"no-ca.pem\", certificate = \"no.pem\", key = \"no.key\" }\n";
+    std::fs::write(&file, config.replace("a.pem", "none.pem").replace("b.key", "none.key") + cluster).expect("written");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringway")).arg("check").arg(&file).output();
+    let text = String::from_utf8_lossy(&output.expect("it runs").stderr).into_owned();
+    for (line, name) in [(3, "none.pem"), (3, "none.key"), (8, "no-ca.pem"), (8, "no.pem"), (8, "no.key")] {
+        let is_told = |told: &str| {
+            told.contains(&format!("ringway.toml:{line}:")) && told.contains(&format!("/{name}: No such file"))
+        };
+        assert!(text.lines().any(is_told), "{name}: {text}");
+    }
     std::fs::write(&file, config.replace("b.key", "a.key")).expect("written");
     must_run(std::process::Command::new(env!("CARGO_BIN_EXE_ringway")).arg("check").arg(&file));
 }

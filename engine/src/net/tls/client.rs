@@ -4,7 +4,7 @@ use super::Facts;
 use super::certificates::is_slow;
 use super::current::Current;
 use super::failure::{self, Failure};
-use super::load::Fault;
+use super::load::{Fault, Faults, keep};
 use super::parameters;
 use super::units::Context;
 use super::verify::EndpointVerifier;
@@ -33,22 +33,26 @@ pub struct Client {
 
 impl Client {
     /// # Errors
-    /// A file cannot be used.
-    pub fn load(model: &UpstreamTls, context: &mut Context) -> Result<Arc<Self>, Fault> {
+    /// All files that cannot be used.
+    pub fn load(model: &UpstreamTls, context: &mut Context) -> Result<Arc<Self>, Vec<Fault>> {
         let place = model.validation.ca.as_ref().map_or(model.place, |ca| ca.place);
         let fault = |message: String| Fault { place, message };
         let provider = parameters::provider(&model.parameters);
-        let verifier = EndpointVerifier::load(&model.validation, model.place, &provider, context)?;
+        let mut faults = Faults::new();
+        let verifier = EndpointVerifier::load(&model.validation, model.place, &provider, context);
+        let verifier = keep(&mut faults, verifier);
+        let key = model.certificate.as_ref().map(|certificate| context.pair(certificate, &provider));
+        let key = key.map(|key| keep(&mut faults, key));
+        let (Some(verifier), None | Some(Some(_))) = (verifier, &key) else { return Err(faults) };
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&parameters::versions(&model.parameters))
             .map_err(|error| fault(error.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut signs_slowly = false;
-        let mut config = match &model.certificate {
+        let mut config = match key.flatten() {
             None => builder.with_no_client_auth(),
-            Some(certificate) => {
-                let key = context.pair(certificate, &provider)?;
+            Some(key) => {
                 signs_slowly = is_slow(&key);
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&key))))
             }

@@ -20,6 +20,20 @@ pub struct Fault {
     pub message: String,
 }
 
+/// All that is wrong with the files of one place.
+pub(super) type Faults = Vec<Fault>;
+
+impl From<Fault> for Faults {
+    fn from(fault: Fault) -> Self {
+        vec![fault]
+    }
+}
+
+/// Goes on without what has faults, so that all of them are told.
+pub(super) fn keep<T>(faults: &mut Faults, loaded: Result<T, impl Into<Faults>>) -> Option<T> {
+    loaded.map_err(|found| faults.append(&mut found.into())).ok()
+}
+
 /// The authorities in a file.
 pub(super) struct Authorities {
     pub anchors: Arc<Anchors>,
@@ -61,30 +75,34 @@ pub(super) fn system_authorities(place: Place) -> Result<Arc<Anchors>, Fault> {
 }
 
 /// A certificate with its key.
-pub(super) fn certified_key(certificate: &Certificate, provider: &CryptoProvider) -> Result<CertifiedKey, Fault> {
-    let (chain, key) = (self::chain(&certificate.chain)?, private_key(&certificate.key)?);
-    let key = provider.key_provider.load_private_key(key).map_err(|_| {
-        let path = certificate.key.path.display();
-        fault(&certificate.key, format!("the key in {path} is of no kind that can be used: RSA of 2048 to 8192 bits, P-256, P-384, P-521, or Ed25519"))
-    })?;
+pub(super) fn certified_key(certificate: &Certificate, provider: &CryptoProvider) -> Result<CertifiedKey, Faults> {
+    let mut faults = Faults::new();
+    let chain = keep(&mut faults, self::chain(&certificate.chain));
+    let key = private_key(&certificate.key).and_then(|key| {
+        provider.key_provider.load_private_key(key).map_err(|_| {
+            let path = certificate.key.path.display();
+            fault(&certificate.key, format!("the key in {path} is of no kind that can be used: RSA of 2048 to 8192 bits, P-256, P-384, P-521, or Ed25519"))
+        })
+    });
+    let (Some(chain), Some(key)) = (chain, keep(&mut faults, key)) else { return Err(faults) };
     let certified = CertifiedKey::new(chain, key);
     if is_slow(&certified) {
         workers::start().map_err(|message| fault(&certificate.key, message))?;
     }
     match certified.keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
-        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(fault(
+        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(vec![fault(
             &certificate.key,
             format!(
                 "the key in {} does not belong to the first certificate in {}",
                 certificate.key.path.display(),
                 certificate.chain.path.display()
             ),
-        )),
-        Err(error) => Err(fault(
+        )]),
+        Err(error) => Err(vec![fault(
             &certificate.chain,
             format!("the certificate in {} cannot be read: {error}", certificate.chain.path.display()),
-        )),
+        )]),
     }
 }
 

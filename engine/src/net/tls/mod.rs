@@ -51,6 +51,13 @@ const RECORD_HEADER: usize = 5;
 /// The first byte of a handshake's first record.
 const HANDSHAKE: u8 = 22;
 
+/// Prepares the library's source of randomness, which takes some 70 ms once a process: otherwise the first handshake of the
+/// process would stop its shard for that time.
+pub fn gather_entropy() {
+    // Where that fails, handshakes say so.
+    let _ = aws_lc_rs::rand::fill(&mut [0; 16]);
+}
+
 /// What a handshake has come to, in OpenSSL's words.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {

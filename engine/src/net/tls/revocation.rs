@@ -143,6 +143,18 @@ pub(super) fn load(
     }
 }
 
+/// The same without the authorities: only whether the lists can be read.
+///
+/// # Errors
+/// A list is broken.
+pub(super) fn look_at(file: &PemFile) -> Result<(), Fault> {
+    let bytes = read(file)?;
+    for (at, der) in split(file, &bytes)?.iter().enumerate() {
+        crl::read(der).map_err(|flaw| flawed(file, at, flaw.words()))?;
+    }
+    Ok(())
+}
+
 fn split<'a>(file: &PemFile, bytes: &'a [u8]) -> Result<Vec<CertificateRevocationListDer<'a>>, Fault> {
     let path = file.path.display();
     if bytes.first() == Some(&SEQUENCE) {

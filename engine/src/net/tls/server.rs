@@ -1,7 +1,7 @@
 //! What a filter chain shows its clients and asks of them.
 
 use super::certificates::Certificates;
-use super::load::Fault;
+use super::load::{Fault, Faults, keep};
 use super::parameters;
 use super::units::Context;
 use super::verify::ClientVerifier;
@@ -32,28 +32,32 @@ impl Server {
     /// `before`: what served in this place until now. Where it asked for the same, sessions from then go on.
     ///
     /// # Errors
-    /// A file cannot be used.
-    pub fn load(model: &DownstreamTls, context: &mut Context, before: Option<&Self>) -> Result<Arc<Self>, Fault> {
+    /// All files that cannot be used.
+    pub fn load(model: &DownstreamTls, context: &mut Context, before: Option<&Self>) -> Result<Arc<Self>, Vec<Fault>> {
         let provider = parameters::provider(&model.parameters);
+        let mut faults = Faults::new();
         let mut certificates = Certificates::default();
         for certificate in &model.certificates {
-            let key = context.pair(certificate, &provider)?;
-            certificates.add(&key, names(&key, certificate)?);
+            let Some(key) = keep(&mut faults, context.pair(certificate, &provider)) else { continue };
+            let names = keep(&mut faults, names(&key, certificate));
+            names.into_iter().for_each(|names| certificates.add(&key, names));
         }
-        let certificates = Arc::new(certificates);
+        let verifier = model.client_certificate.as_ref().map(|asked| {
+            let loaded = ClientVerifier::load(&asked.validation, asked.required, &provider, context);
+            keep(&mut faults, loaded).map(Arc::new)
+        });
+        // Without its verifier, no client would be asked.
+        let (true, None | Some(Some(_))) = (faults.is_empty(), &verifier) else { return Err(faults) };
+        let (certificates, client_verifier) = (Arc::new(certificates), verifier.flatten());
         // Where a file of this table is named.
         let place = model.certificates.first().map_or(model.place, |certificate| certificate.chain.place);
         let fault = |message: String| Fault { place, message };
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&parameters::versions(&model.parameters))
             .map_err(|error| fault(error.to_string()))?;
-        let mut client_verifier = None;
-        let builder = match &model.client_certificate {
+        let builder = match &client_verifier {
             None => builder.with_no_client_auth(),
-            Some(asked) => {
-                let verifier = ClientVerifier::load(&asked.validation, asked.required, &provider, context)?;
-                builder.with_client_cert_verifier(client_verifier.insert(Arc::new(verifier)).clone())
-            }
+            Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
         };
         let mut config = builder.with_cert_resolver(certificates.clone());
         config.ignore_client_order = true;

@@ -2,7 +2,7 @@
 //! what they have revoked.
 
 use super::identity::Identity;
-use super::load::{self, Authorities, Fault, certified_key, fault};
+use super::load::{self, Authorities, Fault, Faults, certified_key, fault, keep};
 use super::revocation::{self, Lists};
 use super::validity;
 use ringway_config::model::{Certificate, Crl, PemFile};
@@ -111,7 +111,7 @@ impl Context {
         &mut self,
         certificate: &Certificate,
         provider: &CryptoProvider,
-    ) -> Result<Arc<CertifiedKey>, Fault> {
+    ) -> Result<Arc<CertifiedKey>, Faults> {
         let files = (certificate.chain.path.clone(), Some(certificate.key.path.clone()));
         let before = self.before.as_deref().map(|before| &before.pairs);
         let warnings = &mut self.warnings;
@@ -128,15 +128,21 @@ impl Context {
         ca: &PemFile,
         crl: Option<&Crl>,
         algorithms: &WebPkiSupportedAlgorithms,
-    ) -> Result<Arc<Trusted>, Fault> {
+    ) -> Result<Arc<Trusted>, Faults> {
         let files = (ca.path.clone(), crl.map(|crl| crl.file.path.clone()));
         let before = self.before.as_deref().map(|before| &before.trusted);
         let (authorities, warnings) = (&mut self.authorities, &mut self.warnings);
         take(&mut self.trusted, before, files, &mut self.renewed, &mut self.refused, || {
             let stamp = stamp(&(ca.path.clone(), None));
             let loaded = match authorities.get(&ca.path) {
-                Some((of, loaded)) if *of == stamp => loaded.clone(),
-                _ => Arc::new(load::authorities(ca)?),
+                Some((of, loaded)) if *of == stamp => Ok(loaded.clone()),
+                _ => load::authorities(ca).map(Arc::new),
+            };
+            let mut faults = Faults::new();
+            let Some(loaded) = keep(&mut faults, loaded) else {
+                // Signatures cannot be verified without the authorities; what else is wrong with the lists is said nevertheless.
+                faults.extend(crl.and_then(|crl| revocation::look_at(&crl.file).err()));
+                return Err(faults);
             };
             authorities.insert(ca.path.clone(), (stamp, loaded.clone()));
             let revoked = crl.map(|crl| revoked(crl, &loaded, ca, algorithms, warnings)).transpose()?;
@@ -153,8 +159,8 @@ fn take<T>(
     files: Files,
     renewed: &mut BTreeSet<PathBuf>,
     refused: &mut Vec<Fault>,
-    load: impl FnOnce() -> Result<(T, i64), Fault>,
-) -> Result<Arc<T>, Fault> {
+    load: impl FnOnce() -> Result<(T, i64), Faults>,
+) -> Result<Arc<T>, Faults> {
     if let Some(unit) = units.get(&files) {
         return Ok(unit.value.clone());
     }
@@ -168,8 +174,8 @@ fn take<T>(
                 renewed.extend([Some(&files.0), files.1.as_ref()].into_iter().flatten().cloned());
                 (Arc::new(value), ends)
             }
-            Err(fault) => {
-                refused.push(fault);
+            Err(mut faults) => {
+                refused.append(&mut faults);
                 (old.value.clone(), old.ends)
             }
         },

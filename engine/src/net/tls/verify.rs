@@ -2,7 +2,7 @@
 //! that the peer has the key of its certificate is verified in every case.
 
 use super::authorities::{Anchors, OutOfDate};
-use super::load::{Fault, system_authorities};
+use super::load::{Faults, system_authorities};
 use super::names::{alternative_names, matches};
 use super::revocation::Revocation;
 use super::units::Context;
@@ -78,7 +78,7 @@ impl Checks {
         provider: &CryptoProvider,
         context: &mut Context,
         system: Option<Place>,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, Faults> {
         let algorithms = provider.signature_verification_algorithms;
         let (authorities, revoked) = match (&model.ca, system) {
             (Some(file), _) => {
@@ -197,7 +197,7 @@ impl ClientVerifier {
         is_required: bool,
         provider: &CryptoProvider,
         context: &mut Context,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, Faults> {
         let checks = Checks::load(model, provider, context, None)?;
         let hints = match &checks.authorities {
             // Others are welcome, too.
@@ -234,7 +234,7 @@ impl EndpointVerifier {
         place: Place,
         provider: &CryptoProvider,
         context: &mut Context,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, Faults> {
         let checks = Checks::load(model, provider, context, Some(place))?;
         Ok(Self { checks, accepts_untrusted: model.accept_untrusted })
     }

@@ -2,13 +2,15 @@
 
 use super::*;
 use rcgen::{PKCS_ECDSA_P384_SHA384, RsaKeySize};
+use ringway_config::model::Crl;
 
 fn fault(certificate: Certificate) -> String {
-    let Err(fault) = Server::load(&downstream(vec![certificate]), &mut Context::default(), None) else {
+    let Err(faults) = Server::load(&downstream(vec![certificate]), &mut Context::default(), None) else {
         panic!("it is refused")
     };
+    let [fault] = &faults[..] else { panic!("{faults:?}") };
     assert_eq!(fault.place.line, 7);
-    fault.message
+    fault.message.clone()
 }
 
 #[test]
@@ -45,8 +47,36 @@ fn each_fault_is_named_with_its_remedy() {
     let validation = Validation { ca: Some(good.key.clone()), ..Validation::default() };
     let client = ClientCertificate { validation, required: true };
     let model = DownstreamTls { client_certificate: Some(client), ..downstream(vec![good]) };
-    let Err(fault) = Server::load(&model, &mut Context::default(), None) else { panic!("it is refused") };
-    assert!(fault.message.contains("there is no certificate in"), "{}", fault.message);
+    let Err(faults) = Server::load(&model, &mut Context::default(), None) else { panic!("it is refused") };
+    assert!(faults[0].message.contains("there is no certificate in"), "{faults:?}");
+}
+
+/// Not the first one only: of each certificate, of each key, of authorities and of their lists.
+#[test]
+fn all_faults_of_a_table_are_told_at_once() {
+    let files = Files::new();
+    let (good, other) = (files.issue(&["a.example"]), files.issue(&["b.example"]));
+    let missing = |name: &str| file(&Path::new("/nowhere").join(name));
+    let crl = |file: PemFile| Some(Crl { file, only_leaf: false, allows_expired: false });
+    let both = Certificate { chain: missing("cert.pem"), key: missing("cert.key") };
+    let mismatched = Certificate { key: other.key.clone(), ..good.clone() };
+    let validation = Validation { ca: Some(missing("ca.pem")), crl: crl(good.key.clone()), ..Validation::default() };
+    let client_certificate = Some(ClientCertificate { validation: validation.clone(), required: true });
+    let model = DownstreamTls { client_certificate, ..downstream(vec![both.clone(), good, mismatched]) };
+    let said = |faults: Option<Vec<Fault>>| faults.into_iter().flatten().map(|fault| fault.message).collect::<Vec<_>>();
+    let of = said(Server::load(&model, &mut Context::default(), None).err());
+    let expected = [
+        "cannot read /nowhere/cert.pem",
+        "cannot read /nowhere/cert.key",
+        "does not belong to the first certificate in",
+        "cannot read /nowhere/ca.pem",
+        "there is no revocation list in",
+    ];
+    assert!(of.len() == 5 && of.iter().zip(expected).all(|(said, part)| said.contains(part)), "{of:?}");
+    let model = UpstreamTls { validation, certificate: Some(both), ..upstream(&files, "a.example") };
+    let of = said(Client::load(&model, &mut Context::default()).err());
+    let expected = ["ca.pem", "there is no revocation list", "cert.pem", "cert.key"];
+    assert!(of.len() == 4 && of.iter().zip(expected).all(|(said, part)| said.contains(part)), "{of:?}");
 }
 
 #[test]
