@@ -38,7 +38,7 @@ fn pem(path: &str) -> PemFile {
 }
 
 fn pair(certificate: &str, key: &str) -> Certificate {
-    Certificate { chain: pem(certificate), key: pem(key) }
+    Certificate { chain: pem(certificate), key: pem(key), ocsp_staple: None }
 }
 
 fn by(ca: &str) -> Validation {
@@ -71,6 +71,7 @@ fn a_listener_has_every_default() {
         place: Place::default(),
         certificates: vec![pair("conf/cert.pem", "conf/key.pem")],
         strict_sni: false,
+        ocsp_staple_policy: OcspStaplePolicy::Lenient,
         parameters: every_parameter(),
         alpn_protocols: vec!["http/1.1".into()],
         session_tickets: true,
@@ -98,15 +99,19 @@ fn a_cluster_has_every_default() {
 #[test]
 fn a_listener_has_all_that_is_written() {
     let tls = downstream(
-        "{ certificates = [{ certificate = \"a.pem\", key = \"/etc/a.key\" }, { certificate = \"b.pem\", key = \"b.pem\" }], \
-         strict_sni = true, min_version = \"1.3\", max_version = \"1.3\", cipher_suites = [\"TLS_AES_256_GCM_SHA384\"], \
+        "{ certificates = [{ certificate = \"a.pem\", key = \"/etc/a.key\", ocsp_staple = \"a.der\" }, \
+         { certificate = \"b.pem\", key = \"b.pem\" }], strict_sni = true, ocsp_staple_policy = \"strict_stapling\", min_version = \"1.3\", max_version = \"1.3\", cipher_suites = [\"TLS_AES_256_GCM_SHA384\"], \
          groups = [\"P-384\", \"X25519MLKEM768\"], alpn_protocols = [\"http/1.0\", \"http/1.1\"], session_tickets = false, \
          client_certificate = { ca = \"ca.pem\", required = false }, handshake_timeout = \"1s\" }",
     );
     let expected = DownstreamTls {
         place: Place::default(),
-        certificates: vec![pair("conf/a.pem", "/etc/a.key"), pair("conf/b.pem", "conf/b.pem")],
+        certificates: vec![
+            Certificate { ocsp_staple: Some(pem("conf/a.der")), ..pair("conf/a.pem", "/etc/a.key") },
+            pair("conf/b.pem", "conf/b.pem"),
+        ],
         strict_sni: true,
+        ocsp_staple_policy: OcspStaplePolicy::Strict,
         parameters: TlsParameters {
             min_version: TlsVersion::V1_3,
             max_version: TlsVersion::V1_3,

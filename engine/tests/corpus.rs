@@ -10,6 +10,8 @@ use ringway::{codec, http, net};
 mod checks;
 #[path = "../fuzz/src/hpack.rs"]
 mod hpack;
+#[path = "../fuzz/src/ocsp.rs"]
+mod ocsp;
 
 /// Runs `check` on every input of a target, which must not have become too few.
 fn replay(target: &str, check: fn(&[u8])) {
@@ -81,4 +83,9 @@ fn client_hello() {
 #[test]
 fn hpack() {
     replay("hpack", hpack::hpack);
+}
+
+#[test]
+fn ocsp() {
+    replay("ocsp", ocsp::ocsp);
 }

@@ -8,8 +8,8 @@ pub use algorithms::{all_groups, all_suites, group_name, suite_name};
 pub use names::{AlpnProtocol, OfferedProtocol, ServerName, ServerNames};
 pub use validation::{CertificateHash, SanType, SpkiHash, SubjectAltName};
 
-use crate::model::{CipherSuite, Group, TlsVersion};
-use crate::reader::{FilePath, List, Time, table};
+use crate::model::{CipherSuite, Group, OcspStaplePolicy, TlsVersion};
+use crate::reader::{FilePath, List, OneOf, Time, Word, table};
 
 table! {
     /// TLS with the clients (Envoy: DownstreamTlsContext). TLS 1.2 and 1.3 are spoken; what that means, and words of nginx,
@@ -21,13 +21,22 @@ table! {
         certificate: FilePath, optional "see `certificates`";
         /// File with the private key of `certificate`, in PEM and not encrypted. It may be the same file.
         key: FilePath, optional "see `certificates`";
+        /// File with what the issuer says of `certificate` (an OCSP response in DER), which clients that ask for it are sent
+        /// (nginx: ssl_stapling_file). It must be about that certificate and say that it is good: [TLS](TLS.md#ocsp-staples).
+        ocsp_staple: FilePath, optional "none is sent";
         /// Several certificates, for several names or algorithms (ECDSA and RSA). A client gets the one that has the name
         /// that it asks for, exactly before a wildcard of one label; ECDSA before RSA if it knows both. Excludes
-        /// `certificate` and `key`.
+        /// `certificate`, `key` and `ocsp_staple`.
         certificates: List<CertificatePair>, optional "the one of `certificate` and `key`";
         /// Refuse clients that ask for no name, or for one that is in no certificate (HAProxy: strict-sni). Otherwise they get
         /// the first certificate.
         strict_sni: bool, default "false";
+        /// What becomes of clients that ask for a staple where there is none, or one that is out of date:
+        /// `lenient_stapling` serves them without; `strict_stapling` refuses them if there is one that is out of date;
+        /// `must_staple` refuses them in any case, and every certificate needs an `ocsp_staple`. A certificate that asks for a
+        /// staple itself (must-staple, RFC 7633) is treated as with `must_staple`. Another certificate for the same name is
+        /// taken before a client is refused.
+        ocsp_staple_policy: OneOf<OcspStaplePolicy>, default "\"lenient_stapling\"";
         /// The oldest version that is spoken.
         min_version: TlsVersion, default "\"1.2\"";
         /// The newest version that is spoken.
@@ -58,7 +67,15 @@ table! {
         certificate: FilePath, required;
         /// File with its private key, in PEM and not encrypted. It may be the same file.
         key: FilePath, required;
+        /// File with what its issuer says of it (an OCSP response in DER), which clients that ask for it are sent.
+        ocsp_staple: FilePath, optional "none is sent";
     }
+}
+
+impl Word for OcspStaplePolicy {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("lenient_stapling", Self::Lenient), ("strict_stapling", Self::Strict), ("must_staple", Self::Must)];
+    const LATER: &'static [&'static str] = &[];
 }
 
 table! {

@@ -14,6 +14,7 @@ pub struct DownstreamTls {
     /// A client that asks for no name, or for one that is in no certificate, is refused instead of getting the first one
     /// (HAProxy: strict-sni; default false).
     pub strict_sni: bool,
+    pub ocsp_staple_policy: OcspStaplePolicy,
     pub parameters: TlsParameters,
     /// Protocols that may be agreed on, best first (default `http/1.1`). A client that offers no common one is still
     /// served, as in Envoy.
@@ -33,16 +34,30 @@ impl DownstreamTls {
     }
 }
 
+/// What a certificate without a staple that is in date is good for, where the client asks for one (Envoy: OcspStaplePolicy).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OcspStaplePolicy {
+    /// It is shown without a staple.
+    #[default]
+    Lenient,
+    /// It is shown if it never had one, and not if it has one that is out of date.
+    Strict,
+    /// It is not shown.
+    Must,
+}
+
 /// A certificate with those that lead to its issuer, and its private key: PEM files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     pub chain: PemFile,
     pub key: PemFile,
+    /// What its issuer says of it, in DER. Of clusters never.
+    pub ocsp_staple: Option<PemFile>,
 }
 
 impl Certificate {
-    fn files(&self) -> [&Path; 2] {
-        [&self.chain.path, &self.key.path]
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.chain, &self.key].into_iter().chain(&self.ocsp_staple).map(|file| &*file.path)
     }
 }
 

@@ -9,8 +9,8 @@ use super::{Resolver, is_written};
 use crate::diagnostic::Problem;
 use crate::document::{self, EndpointEntry, all_groups, all_suites, group_name, suite_name};
 use crate::model::{
-    Address, Certificate, CipherSuite, DownstreamTls, EndpointTarget, Group, Needed, PemFile, TlsParameters,
-    TlsVersion, UpstreamTls,
+    Address, Certificate, CipherSuite, DownstreamTls, EndpointTarget, Group, Needed, OcspStaplePolicy, PemFile,
+    TlsParameters, TlsVersion, UpstreamTls,
 };
 use crate::place::Origin;
 use crate::reader::{FilePath, List, Located, Slot};
@@ -29,6 +29,7 @@ struct Written<'d> {
 struct WrittenPair<'d> {
     certificate: &'d Slot<FilePath>,
     key: &'d Slot<FilePath>,
+    ocsp_staple: Option<&'d Slot<FilePath>>,
     /// Whether one of them may be misspelt.
     has_unknown: bool,
 }
@@ -37,6 +38,7 @@ impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn downstream_tls(&mut self, slot: &'d Slot<document::DownstreamTls>) -> Option<Arc<DownstreamTls>> {
         let written = slot.given()?;
         let certificates = self.certificates(written);
+        self.check_staples(written);
         let parameters = self.parameters(&Written {
             min_version: &written.min_version,
             max_version: &written.max_version,
@@ -59,6 +61,7 @@ impl<'d> Resolver<'d, '_, '_> {
             place: self.place_of_value(&written.origin),
             certificates,
             strict_sni: written.strict_sni.value,
+            ocsp_staple_policy: written.ocsp_staple_policy.value.0,
             parameters,
             alpn_protocols: if protocols.is_empty() { vec!["http/1.1".into()] } else { protocols },
             session_tickets: written.session_tickets.value,
@@ -75,8 +78,12 @@ impl<'d> Resolver<'d, '_, '_> {
             let problem = Problem::at_key(&resumption.origin, message);
             self.problems.warn(problem.hint(Some("remove it, or `crl`")));
         }
-        let pair =
-            WrittenPair { certificate: &written.certificate, key: &written.key, has_unknown: written.has_unknown };
+        let pair = WrittenPair {
+            certificate: &written.certificate,
+            key: &written.key,
+            ocsp_staple: None,
+            has_unknown: written.has_unknown,
+        };
         let certificate = self.pair(&pair);
         let parameters = self.parameters(&Written {
             min_version: &written.min_version,
@@ -140,8 +147,12 @@ impl<'d> Resolver<'d, '_, '_> {
     /// The certificates of a listener, in one of the two forms.
     fn certificates(&mut self, written: &'d Located<document::DownstreamTls>) -> Vec<Certificate> {
         let Some(list) = written.certificates.origin() else {
-            let pair =
-                WrittenPair { certificate: &written.certificate, key: &written.key, has_unknown: written.has_unknown };
+            let pair = WrittenPair {
+                certificate: &written.certificate,
+                key: &written.key,
+                ocsp_staple: Some(&written.ocsp_staple),
+                has_unknown: written.has_unknown,
+            };
             let is_missing = pair.certificate.origin().is_none() && pair.key.origin().is_none();
             if is_missing && !written.has_unknown {
                 let problem = Problem::at(&written.origin, "there is no certificate to show to clients");
@@ -150,8 +161,10 @@ impl<'d> Resolver<'d, '_, '_> {
             }
             return self.pair(&pair).into_iter().collect();
         };
-        for (name, origin) in [("certificate", written.certificate.origin()), ("key", written.key.origin())] {
-            if let Some(origin) = origin {
+        let single =
+            [("certificate", &written.certificate), ("key", &written.key), ("ocsp_staple", &written.ocsp_staple)];
+        for (name, slot) in single {
+            if let Some(origin) = slot.origin() {
                 let message = format!("`{name}` and `certificates` exclude each other");
                 let problem = Problem::at_key(origin, message).earlier_at(list.key.start);
                 let hint =
@@ -170,7 +183,12 @@ impl<'d> Resolver<'d, '_, '_> {
                     format!("the certificate {} is listed twice", path.display())
                 });
             }
-            let pair = WrittenPair { certificate: &pair.certificate, key: &pair.key, has_unknown: true };
+            let pair = WrittenPair {
+                certificate: &pair.certificate,
+                key: &pair.key,
+                ocsp_staple: Some(&pair.ocsp_staple),
+                has_unknown: true,
+            };
             certificates.extend(self.pair(&pair));
         }
         certificates
@@ -189,8 +207,43 @@ impl<'d> Resolver<'d, '_, '_> {
                 self.problems.push(Problem::at_key(origin, message).hint(Some(hint)));
             }
         }
+        let staple = pair.ocsp_staple.and_then(|staple| staple.given());
         let (certificate, key) = (pair.certificate.given()?, pair.key.given()?);
-        Some(Certificate { chain: self.pem(certificate), key: self.pem(key) })
+        Some(Certificate {
+            chain: self.pem(certificate),
+            key: self.pem(key),
+            ocsp_staple: staple.map(|staple| self.pem(staple)),
+        })
+    }
+
+    /// Under `must_staple`, every certificate has one; without any, there is nothing to be strict about.
+    fn check_staples(&mut self, written: &'d Located<document::DownstreamTls>) {
+        let policy = &written.ocsp_staple_policy;
+        let single = (&written.certificate, &written.ocsp_staple, written.has_unknown);
+        let pairs = written.certificates.items().iter();
+        let listed = pairs.map(|pair| (&pair.certificate, &pair.ocsp_staple, pair.has_unknown));
+        let all: Vec<_> = listed.chain([single]).collect();
+        match policy.value.0 {
+            OcspStaplePolicy::Lenient => {}
+            OcspStaplePolicy::Strict => {
+                if all.iter().all(|(_, staple, has_unknown)| staple.origin().is_none() && !has_unknown) {
+                    let message = "`ocsp_staple_policy` has no effect: no certificate has an `ocsp_staple`";
+                    let hint = "add ocsp_staple = \"cert.ocsp.der\" next to `certificate`, or remove it";
+                    self.problems.warn(Problem::at_key(&policy.origin, message).hint(Some(hint)));
+                }
+            }
+            OcspStaplePolicy::Must => {
+                for (certificate, staple, has_unknown) in all {
+                    if let (Some(origin), None, false) = (certificate.origin(), staple.origin(), has_unknown) {
+                        let message = "this certificate has no `ocsp_staple`, and `ocsp_staple_policy` asks for one";
+                        let problem = Problem::at_key(origin, message).earlier_at(policy.origin.key.start);
+                        let hint =
+                            "add ocsp_staple = \"cert.ocsp.der\" next to it, or make the policy \"strict_stapling\"";
+                        self.problems.push(problem.hint(Some(hint)));
+                    }
+                }
+            }
+        }
     }
 
     /// A file that TLS reads; its place is that of the need.

@@ -8,6 +8,7 @@ pub mod checks;
 pub mod codec;
 pub mod differential;
 pub mod hpack;
+pub mod ocsp;
 
 /// The part of the engine's `http` that codecs see, and paths.
 #[path = "../../src/http"]
@@ -39,10 +40,13 @@ pub mod http {
     pub use violation::Violation;
 }
 
-/// The first message of a client that speaks TLS.
+/// The first message of a client that speaks TLS, and what an authority says of a certificate.
 #[path = "../../src/net"]
 pub mod net {
     pub mod tls {
         pub mod client_hello;
+        #[allow(dead_code)] // Certificates need more of it.
+        mod der;
+        pub mod ocsp;
     }
 }

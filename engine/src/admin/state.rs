@@ -124,6 +124,8 @@ impl State {
         self.stats.total_connections.set(loaded.plan.global_limit.used() as i64);
         let days = loaded.plan.files.get().ends().map_or(i64::from(u32::MAX), days_until);
         self.stats.days_until_first_cert_expiring.set(days);
+        let seconds = loaded.plan.files.get().staples_end().map_or(i64::from(u32::MAX), seconds_until);
+        self.stats.seconds_until_first_ocsp_response_expiring.set(seconds);
         limits::refresh(&loaded.plan.clusters, &self.registry);
     }
 
@@ -134,8 +136,12 @@ impl State {
 
 /// Whole days until this moment, in seconds since the epoch; 0 when it is past.
 pub(super) fn days_until(end: i64) -> i64 {
+    seconds_until(end) / 86_400
+}
+
+fn seconds_until(end: i64) -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
-    ((end - now) / 86_400).max(0)
+    (end - now).max(0)
 }
 
 /// Resident memory of this process, in bytes (proc(5), statm); 0 where /proc is missing.

@@ -169,7 +169,9 @@ async fn enter(
             Err(tls::Failure::Timeout)
         }
     };
-    tls::count(&tls.stats.cells(), handshake.as_ref().map(|stream| stream.facts()));
+    let outcome = handshake.as_ref().map(|stream| stream.facts());
+    tls::count(&tls.stats.cells(), outcome);
+    tls::count_staple(&tls.stats, outcome);
     match handshake {
         Ok(stream) => {
             arrival.transport = Transport::Tls;

@@ -48,6 +48,8 @@ macro_rules! with_process_statistics {
                 counter log_lines_lost;
                 /// Days until the first certificate expires, of those in files, authorities included; 4294967295 if there is none
                 gauge days_until_first_cert_expiring;
+                /// Seconds until the first OCSP staple is out of date; 0 if one is, 4294967295 if there is none
+                gauge seconds_until_first_ocsp_response_expiring;
                 /// Files of certificates, keys, authorities and revocation lists that had changed and are in use. Ringway's own
                 counter tls_files_renewed;
                 /// Times that such files had changed and could not be used; those before stay in use. Ringway's own

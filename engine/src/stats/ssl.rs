@@ -67,7 +67,17 @@ macro_rules! with_tls_scopes {
             ClusterTls ClusterTlsStats ["cluster", "envoy_cluster", "envoy_cluster_name"] { $($ssl)* }
 
             /// A listener with TLS: `listener.<address>.ssl.<statistic>`.
-            ListenerTls ListenerTlsStats ["listener", "envoy_listener", "envoy_listener_address"] { $($ssl)* }
+            ListenerTls ListenerTlsStats ["listener", "envoy_listener", "envoy_listener_address"] {
+                $($ssl)*
+                /// Handshakes whose client asked for an OCSP staple
+                counter ocsp_staple_requests as "ssl.ocsp_staple_requests";
+                /// Of these, those in which it was sent one, or went on with a session
+                counter ocsp_staple_responses as "ssl.ocsp_staple_responses";
+                /// Of these, those that went on without a staple, since there is none that is in date
+                counter ocsp_staple_omitted as "ssl.ocsp_staple_omitted";
+                /// Of these, those that were refused for that reason
+                counter ocsp_staple_failed as "ssl.ocsp_staple_failed";
+            }
 
             /// What was found in the first bytes of connections, on all listeners that look at them: `tls_inspector.<statistic>`.
             TlsInspector TlsInspectorStats ["tls_inspector", "envoy_tls_inspector", "listener"] {

@@ -61,5 +61,6 @@ mod tls_clients;
 mod tls_peers;
 mod tls_refused;
 mod tls_renewal;
+mod tls_staples;
 mod tls_storm;
 mod trust;

@@ -52,9 +52,9 @@ impl Client {
         let mut signs_slowly = false;
         let mut config = match key.flatten() {
             None => builder.with_no_client_auth(),
-            Some(key) => {
-                signs_slowly = is_slow(&key);
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&key))))
+            Some(pair) => {
+                signs_slowly = is_slow(&pair.key);
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&pair.key))))
             }
         };
         config.resumption = Resumption::disabled();

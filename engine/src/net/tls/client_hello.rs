@@ -23,7 +23,10 @@ const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 /// ExtensionType.
 const SERVER_NAME: u16 = 0;
+const STATUS_REQUEST: u16 = 5;
 const ALPN: u16 = 16;
+/// CertificateStatusType.
+const OCSP: u8 = 1;
 
 /// Why a client's first bytes are none of its first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +138,8 @@ pub struct ClientHello<'a> {
     pub server_name: Option<&'a str>,
     /// The list of protocols, each with its length before it.
     protocols: Option<&'a [u8]>,
+    /// It wants to know what the authority says of the certificate (OCSP).
+    pub asks_for_status: bool,
 }
 
 impl<'a> ClientHello<'a> {
@@ -169,6 +174,7 @@ impl<'a> ClientHello<'a> {
                 }
                 ALPN if hello.protocols.is_some() => return Err(Broken),
                 ALPN => hello.protocols = Some(protocol_list(body)?),
+                STATUS_REQUEST => hello.asks_for_status = body.first() == Some(&OCSP),
                 _ => {}
             }
         }

@@ -1,8 +1,9 @@
 //! Why a TLS connection came to nothing, in words, and as which of Envoy's statistics it counts.
 
 use super::Facts;
+use super::certificates::Stapling;
 use super::verify::Refused;
-use crate::stats::SslStats;
+use crate::stats::{ListenerTlsStats, SslStats};
 use rustls::{AlertDescription, CertificateError, Error, OtherError};
 use std::fmt;
 
@@ -12,6 +13,8 @@ pub enum Failure {
     NotTls,
     /// The client asked for a name that is in no certificate, and that is not served (`strict_sni`).
     UnknownName(Box<str>),
+    /// The client asked for a staple, and no certificate may be shown without (`ocsp_staple_policy`).
+    NoStaple,
     /// The peer broke a rule, refused, or is another one than it must be.
     Peer(Box<Error>),
     /// The connection ended, or was reset, within the handshake.
@@ -85,6 +88,7 @@ impl fmt::Display for Failure {
         match self {
             Self::NotTls => f.write_str("the first bytes are not TLS"),
             Self::UnknownName(name) => write!(f, "no certificate is for the name {name}"),
+            Self::NoStaple => f.write_str("no certificate for the name has an OCSP staple that is in date"),
             Self::Peer(error) => match &**error {
                 Error::NoCertificatesPresented => f.write_str("the peer showed no certificate"),
                 Error::InvalidCertificate(error) => write!(f, "invalid peer certificate: {}", Words(error)),
@@ -149,4 +153,21 @@ pub fn count(stats: &SslStats<'_>, outcome: Result<&Facts, &Failure>) {
             FailureKind::Connection => stats.connection_error.inc(),
         },
     }
+}
+
+/// Counts what became of a client's wish for a staple.
+pub fn count_staple(stats: &ListenerTlsStats, outcome: Result<&Facts, &Failure>) {
+    let stapling = match outcome {
+        Ok(facts) => facts.stapling,
+        Err(Failure::NoStaple) => Stapling::Refused,
+        Err(_) => Stapling::NotAsked,
+    };
+    let end = match stapling {
+        Stapling::NotAsked => return,
+        Stapling::Sent => &stats.ocsp_staple_responses,
+        Stapling::Omitted => &stats.ocsp_staple_omitted,
+        Stapling::Refused => &stats.ocsp_staple_failed,
+    };
+    stats.ocsp_staple_requests.inc();
+    end.inc();
 }

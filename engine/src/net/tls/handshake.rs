@@ -4,8 +4,9 @@
 //! key take several, and go to threads of their own. Before each step it is seen whether the peer is still there. The
 //! deadline is the caller's, which drops the future, and with it the step if that has not begun.
 
-use super::certificates::is_slow;
+use super::certificates::{Stapling, is_slow};
 use super::client::Connector;
+use super::client_hello::HelloReader;
 use super::failure::Failure;
 use super::handshakes::Handshakes;
 use super::server::Server;
@@ -30,6 +31,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const SIGNED_MIN: usize = 300;
 /// RFC 8446 section 6.2: fatal, unrecognized_name, in a record of its own.
 const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
+/// The same, handshake_failure.
+const HANDSHAKE_FAILURE: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
 /// For a client that speaks HTTP without TLS (nginx: 497).
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 53\r\nconnection: close\r\n\r\nthis port speaks HTTPS, and the request is plain HTTP";
 
@@ -45,7 +48,7 @@ pub async fn accept(
 ) -> Result<Box<TlsStream>, Failure> {
     let mut input = reactor.take_vec();
     let mut acceptor = Acceptor::default();
-    let (config, server_name, own) = loop {
+    let (config, server_name, own, stapling) = loop {
         let buf = receive(&stream).await?;
         if input.is_empty() && buf[0] != HANDSHAKE {
             end(stream, answer_to(&buf), reactor).await;
@@ -58,7 +61,10 @@ pub async fn accept(
                 let hello = accepted.client_hello();
                 let name: Option<Box<str>> = hello.server_name().map(Box::from);
                 match server.choose(&hello) {
-                    Some(config) => break (config.clone(), name, server.own(&hello)),
+                    Some(config) => {
+                        let (own, stapling) = server.own(&hello).unzip();
+                        break (config.clone(), name, own.map(|pair| pair.key.clone()), stapling);
+                    }
                     None => {
                         end(stream, UNRECOGNIZED_NAME, reactor).await;
                         return Err(Failure::UnknownName(name.unwrap_or_else(|| "(none)".into())));
@@ -71,12 +77,24 @@ pub async fn accept(
             }
         }
     };
+    let stapling = stapling.filter(|_| asks_for_staple(&input)).unwrap_or_default();
+    if stapling == Stapling::Refused {
+        end(stream, HANDSHAKE_FAILURE, reactor).await;
+        return Err(Failure::NoStaple);
+    }
     let session = Session::Server(Box::new(UnbufferedServerConnection::new(config)?));
     let takes_long = own.as_deref().is_some_and(is_slow);
     let steps = Steps { handshakes: Some(handshakes), takes_long, is_first: true, reactor };
     let mut stream = run(stream, session, input, server_name, steps).await?;
-    stream.recognize(server, own);
+    stream.recognize(server, own, stapling);
     Ok(stream)
+}
+
+/// Whether a client that has sent this wants to know what the authority says of the certificate.
+fn asks_for_staple(input: &[u8]) -> bool {
+    let (mut reader, mut joined) = (HelloReader::default(), Vec::new());
+    reader.is_whole(input).is_ok_and(|is_whole| is_whole)
+        && reader.hello(input, &mut joined).is_ok_and(|hello| hello.asks_for_status)
 }
 
 /// End a connection whose client asks for a name that is not served.

@@ -21,10 +21,12 @@ mod handshakes;
 mod identity;
 mod load;
 mod names;
+pub mod ocsp;
 mod parameters;
 mod revocation;
 mod server;
 mod session;
+mod staple;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -32,9 +34,10 @@ mod units;
 mod validity;
 mod verify;
 
+pub use certificates::Stapling;
 pub use client::{Client, Connector};
 pub use current::Current;
-pub use failure::{Failure, FailureKind, count};
+pub use failure::{Failure, FailureKind, count, count_staple};
 pub use handshake::{accept, connect, refuse_name, refuse_plain};
 pub use handshakes::Handshakes;
 pub use identity::{Identity, Names, Peer, encode_pem};
@@ -72,6 +75,8 @@ pub struct Facts {
     pub has_peer_certificate: bool,
     /// It is what the configuration asks for. Of clients.
     pub is_peer_verified: bool,
+    /// Of clients.
+    pub stapling: Stapling,
 }
 
 impl Facts {

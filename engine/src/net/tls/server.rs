@@ -1,6 +1,6 @@
 //! What a filter chain shows its clients and asks of them.
 
-use super::certificates::Certificates;
+use super::certificates::{Certificates, Pair, Stapling};
 use super::load::{Fault, Faults, keep};
 use super::parameters;
 use super::units::Context;
@@ -8,7 +8,7 @@ use super::verify::ClientVerifier;
 use ringway_config::model::{Certificate, DownstreamTls};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets};
 use rustls::sign::CertifiedKey;
 use std::sync::Arc;
@@ -36,11 +36,14 @@ impl Server {
     pub fn load(model: &DownstreamTls, context: &mut Context, before: Option<&Self>) -> Result<Arc<Self>, Vec<Fault>> {
         let provider = parameters::provider(&model.parameters);
         let mut faults = Faults::new();
-        let mut certificates = Certificates::default();
+        let mut certificates = Certificates::new(model.ocsp_staple_policy);
         for certificate in &model.certificates {
-            let Some(key) = keep(&mut faults, context.pair(certificate, &provider)) else { continue };
-            let names = keep(&mut faults, names(&key, certificate));
-            names.into_iter().for_each(|names| certificates.add(&key, names));
+            let Some(pair) = keep(&mut faults, context.pair(certificate, &provider)) else { continue };
+            if pair.must_staple && pair.staple().is_none() {
+                faults.push(no_staple(certificate));
+            }
+            let names = keep(&mut faults, names(&pair.key, certificate));
+            names.into_iter().for_each(|names| certificates.add(&pair, names));
         }
         let verifier = model.client_certificate.as_ref().map(|asked| {
             let loaded = ClientVerifier::load(&asked.validation, asked.required, &provider, context);
@@ -86,9 +89,9 @@ impl Server {
         }))
     }
 
-    /// The certificate that this client is shown.
-    pub(super) fn own(&self, hello: &ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.certificates.choose(hello).cloned()
+    /// The certificate that this client is shown, and what becomes of its staple if the client asks for one.
+    pub(super) fn own(&self, hello: &ClientHello<'_>) -> Option<(&Arc<Pair>, Stapling)> {
+        self.certificates.choose(hello, UnixTime::now())
     }
 
     /// Whether a client that was let in with these certificates has shown what it must.
@@ -105,6 +108,15 @@ impl Server {
         let is_known = |offer: &[u8]| self.config.alpn_protocols.iter().any(|own| own == offer);
         if hello.alpn().is_none() || offered.any(is_known) { Some(&self.config) } else { Some(&self.without_alpn) }
     }
+}
+
+fn no_staple(certificate: &Certificate) -> Fault {
+    let path = certificate.chain.path.display();
+    let message = format!(
+        "the certificate in {path} must not be shown without an OCSP staple (must-staple), and has none; add ocsp_staple, a file \
+         that is fetched from its authority before it is out of date"
+    );
+    Fault { place: certificate.chain.place, message }
 }
 
 /// The names that a certificate is for.

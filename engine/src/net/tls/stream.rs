@@ -3,6 +3,7 @@
 //! Received records are opened where they arrived, and their plain bytes travel on in the same buffer. What is sent goes
 //! into as few records as it fits in, all records of a batch in one piece for the stream below.
 
+use super::certificates::Stapling;
 use super::failure::{self, Failure};
 use super::identity::{Identity, Peer};
 use super::server::Server;
@@ -80,9 +81,10 @@ impl TlsStream {
     }
 
     /// Notes what is known of the two certificates when the server's handshake is over.
-    pub(super) fn recognize(&mut self, server: &Server, own: Option<Arc<CertifiedKey>>) {
+    pub(super) fn recognize(&mut self, server: &Server, own: Option<Arc<CertifiedKey>>, stapling: Stapling) {
         let chain = self.inner.get_mut().session.peer_certificates().unwrap_or_default();
         self.facts.is_peer_verified = server.has_verified(chain);
+        self.facts.stapling = stapling;
         self.own = own;
     }
 

@@ -7,6 +7,7 @@ mod handshakes;
 mod hello;
 mod identity;
 mod revocation;
+mod staples;
 mod validation;
 
 use super::*;
@@ -14,8 +15,8 @@ use crate::net::{ByteStream, PipeEnd, pipe};
 use crate::ring::{PoolSize, Reactor, Segment};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use ringway_config::model::{
-    Address, Certificate, CipherSuite, ClientCertificate, DownstreamTls, Group, PemFile, Place, TlsParameters,
-    TlsVersion, UpstreamTls, Validation,
+    Address, Certificate, CipherSuite, ClientCertificate, DownstreamTls, Group, OcspStaplePolicy, PemFile, Place,
+    TlsParameters, TlsVersion, UpstreamTls, Validation,
 };
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -63,7 +64,11 @@ impl Files {
             std::fs::write(&path, text).expect("written");
             file(&path)
         };
-        Certificate { chain: write("pem", &certificate.pem()), key: write("key", &key.serialize_pem()) }
+        Certificate {
+            chain: write("pem", &certificate.pem()),
+            key: write("key", &key.serialize_pem()),
+            ocsp_staple: None,
+        }
     }
 
     fn ca(&self) -> PemFile {
@@ -93,6 +98,7 @@ fn downstream(certificates: Vec<Certificate>) -> DownstreamTls {
         place: Place::default(),
         certificates,
         strict_sni: false,
+        ocsp_staple_policy: OcspStaplePolicy::Lenient,
         parameters: parameters(),
         alpn_protocols: vec!["http/1.1".into()],
         session_tickets: true,

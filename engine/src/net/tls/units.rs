@@ -1,21 +1,21 @@
-//! What was loaded from files, in units that change together or not at all: a certificate with its key, and authorities with
-//! what they have revoked.
+//! What was loaded from files, in units that change together or not at all: a certificate with its key and its staple, and
+//! authorities with what they have revoked.
 
+use super::certificates::Pair;
 use super::identity::Identity;
 use super::load::{self, Authorities, Fault, Faults, certified_key, fault, keep};
 use super::revocation::{self, Lists};
-use super::validity;
+use super::{staple, validity};
 use ringway_config::model::{Certificate, Crl, PemFile};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::UnixTime;
-use rustls::sign::CertifiedKey;
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The files of a unit.
-type Files = (PathBuf, Option<PathBuf>);
+type Files = Vec<PathBuf>;
 type Units<T> = HashMap<Files, Unit<T>>;
 
 struct Unit<T> {
@@ -30,11 +30,13 @@ pub struct Shown<'a> {
     pub file: &'a Path,
     /// It is trusted, and not shown to peers.
     pub is_authority: bool,
+    /// From when and until when its staple holds, in seconds since the epoch.
+    pub staple: Option<(i64, i64)>,
     pub identity: Identity,
 }
 
 /// What shows that a file is another one, or has been written. That of a symbolic link is that of its target.
-type Stamp = [Option<[i64; 6]>; 2];
+type Stamp = Vec<Option<[i64; 6]>>;
 
 /// Authorities, and what they have revoked.
 pub(super) struct Trusted {
@@ -45,7 +47,7 @@ pub(super) struct Trusted {
 /// What the parts of one configuration share: it takes long to parse and much memory.
 #[derive(Default)]
 pub struct Context {
-    pairs: Units<CertifiedKey>,
+    pairs: Units<Pair>,
     trusted: Units<Trusted>,
     /// The authorities of each file while units are loaded that differ in what is revoked.
     authorities: HashMap<PathBuf, (Stamp, Arc<Authorities>)>,
@@ -82,8 +84,7 @@ impl Context {
 
     /// All files.
     pub fn files(&self) -> BTreeSet<PathBuf> {
-        let files = self.pairs.keys().chain(self.trusted.keys());
-        files.flat_map(|(first, second)| [Some(first), second.as_ref()]).flatten().cloned().collect()
+        self.pairs.keys().chain(self.trusted.keys()).flatten().cloned().collect()
     }
 
     /// When the first certificate expires, in seconds since the epoch.
@@ -92,33 +93,48 @@ impl Context {
         ends.chain(self.trusted.values().map(|unit| unit.ends)).min()
     }
 
+    /// When the first staple is out of date, in seconds since the epoch.
+    pub fn staples_end(&self) -> Option<i64> {
+        self.pairs.values().filter_map(|unit| Some(unit.value.staple()?.until)).min()
+    }
+
     /// All certificates, those of a file in its order.
     pub fn certificates(&self) -> Vec<Shown<'_>> {
-        let pairs = self.pairs.iter().map(|((file, _), unit)| (file, false, &unit.value.cert));
-        let trusted = self.trusted.iter().map(|((file, _), unit)| (file, true, &unit.value.authorities.certificates));
+        let pairs = self.pairs.iter().map(|(files, unit)| {
+            let staple = unit.value.staple().map(|staple| (staple.from, staple.until));
+            (&files[0], false, &unit.value.key.cert, staple)
+        });
+        let trusted =
+            self.trusted.iter().map(|(files, unit)| (&files[0], true, &unit.value.authorities.certificates, None));
         let mut units: Vec<_> = pairs.chain(trusted).collect();
-        units.sort_by_key(|(file, is_authority, _)| (*is_authority, *file));
-        units.dedup_by_key(|(file, is_authority, _)| (*is_authority, *file));
-        let shown = units.into_iter().flat_map(|(file, is_authority, certificates)| {
-            let identities = certificates.iter().filter_map(|certificate| Identity::of(certificate));
-            identities.map(move |identity| Shown { file, is_authority, identity })
+        units.sort_by_key(|(file, is_authority, _, _)| (*is_authority, *file));
+        units.dedup_by_key(|(file, is_authority, _, _)| (*is_authority, *file));
+        let shown = units.into_iter().flat_map(|(file, is_authority, certificates, staple)| {
+            let identities = certificates.iter().enumerate();
+            let identities = identities.filter_map(|(at, certificate)| Some((at, Identity::of(certificate)?)));
+            let shown =
+                move |(at, identity)| Shown { file, is_authority, staple: staple.filter(|_| at == 0), identity };
+            identities.map(shown)
         });
         shown.collect()
     }
 
-    /// A certificate with its key.
-    pub(super) fn pair(
-        &mut self,
-        certificate: &Certificate,
-        provider: &CryptoProvider,
-    ) -> Result<Arc<CertifiedKey>, Faults> {
-        let files = (certificate.chain.path.clone(), Some(certificate.key.path.clone()));
+    /// A certificate with its key, and its staple.
+    pub(super) fn pair(&mut self, certificate: &Certificate, provider: &CryptoProvider) -> Result<Arc<Pair>, Faults> {
+        let files = certificate.files().map(PathBuf::from).collect();
         let before = self.before.as_deref().map(|before| &before.pairs);
         let warnings = &mut self.warnings;
         take(&mut self.pairs, before, files, &mut self.renewed, &mut self.refused, || {
             let key = certified_key(certificate, provider)?;
             let ends = validity::check(&key.cert, &certificate.chain, warnings);
-            Ok((key, ends))
+            let load = |file| {
+                let staple = staple::load(file, &key.cert, &certificate.chain)?;
+                staple.check(file, UnixTime::now(), warnings);
+                Ok::<_, Fault>(staple)
+            };
+            let staple = certificate.ocsp_staple.as_ref().map(load).transpose()?;
+            let must_staple = key.cert.first().is_some_and(|leaf| validity::must_staple(leaf));
+            Ok((Pair::new(key, staple, must_staple), ends))
         })
     }
 
@@ -129,11 +145,11 @@ impl Context {
         crl: Option<&Crl>,
         algorithms: &WebPkiSupportedAlgorithms,
     ) -> Result<Arc<Trusted>, Faults> {
-        let files = (ca.path.clone(), crl.map(|crl| crl.file.path.clone()));
+        let files = [Some(&ca.path), crl.map(|crl| &crl.file.path)].into_iter().flatten().cloned().collect();
         let before = self.before.as_deref().map(|before| &before.trusted);
         let (authorities, warnings) = (&mut self.authorities, &mut self.warnings);
         take(&mut self.trusted, before, files, &mut self.renewed, &mut self.refused, || {
-            let stamp = stamp(&(ca.path.clone(), None));
+            let stamp = stamp(std::slice::from_ref(&ca.path));
             let loaded = match authorities.get(&ca.path) {
                 Some((of, loaded)) if *of == stamp => Ok(loaded.clone()),
                 _ => load::authorities(ca).map(Arc::new),
@@ -171,7 +187,7 @@ fn take<T>(
         Some(old) if old.stamp == stamp => (old.value.clone(), old.ends),
         Some(old) => match load() {
             Ok((value, ends)) => {
-                renewed.extend([Some(&files.0), files.1.as_ref()].into_iter().flatten().cloned());
+                renewed.extend(files.iter().cloned());
                 (Arc::new(value), ends)
             }
             Err(mut faults) => {
@@ -188,14 +204,14 @@ fn take<T>(
     Ok(value)
 }
 
-fn stamp((first, second): &Files) -> Stamp {
-    let of = |path: &Path| {
+fn stamp(files: &[PathBuf]) -> Stamp {
+    let of = |path: &PathBuf| {
         let data = std::fs::metadata(path).ok()?;
         let numbers = [data.dev(), data.ino(), data.size()].map(u64::cast_signed);
         let [dev, ino, size] = numbers;
         Some([dev, ino, size, data.mtime(), data.mtime_nsec(), data.ctime_nsec()])
     };
-    [of(first), second.as_deref().and_then(of)]
+    files.iter().map(of).collect()
 }
 
 /// What the authorities in `ca` have revoked.

@@ -1,5 +1,6 @@
 //! From when and until when certificates are valid, and what is wrong with one that can be loaded nevertheless.
 
+use super::der::{INTEGER, Reader, SEQUENCE};
 use super::load::{Fault, fault};
 use ringway_config::model::PemFile;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -41,6 +42,18 @@ pub(super) fn check(chain: &[CertificateDer<'_>], file: &PemFile, warnings: &mut
             );
         }
     })
+}
+
+/// Whether a certificate says that it is worth nothing without an OCSP staple: the extension of RFC 7633 names status_request.
+pub(super) fn must_staple(leaf: &[u8]) -> bool {
+    // id-pe-tlsfeature, 1.3.6.1.5.5.7.1.24.
+    const TLS_FEATURE: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 1, 0x18];
+    let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return false };
+    let extension = certificate.extensions().iter().find(|extension| extension.oid.as_bytes() == TLS_FEATURE);
+    let Some(mut features) = extension.and_then(|it| Reader::new(it.value).take(SEQUENCE)).map(Reader::new) else {
+        return false;
+    };
+    std::iter::from_fn(|| features.take(INTEGER)).any(|feature| feature == [5])
 }
 
 /// Shows each certificate, with its place and the time that it is. What cannot be read has been refused, or is a peer's business.

@@ -309,7 +309,8 @@ fn names_are_envoys() {
         ),
         (
             Kind::Server,
-            "uptime live state concurrency version total_connections memory_allocated days_until_first_cert_expiring",
+            "uptime live state concurrency version total_connections memory_allocated \
+             days_until_first_cert_expiring seconds_until_first_ocsp_response_expiring",
         ),
     ];
     for (kind, names) in expected {

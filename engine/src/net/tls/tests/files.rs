@@ -58,7 +58,7 @@ fn all_faults_of_a_table_are_told_at_once() {
     let (good, other) = (files.issue(&["a.example"]), files.issue(&["b.example"]));
     let missing = |name: &str| file(&Path::new("/nowhere").join(name));
     let crl = |file: PemFile| Some(Crl { file, only_leaf: false, allows_expired: false });
-    let both = Certificate { chain: missing("cert.pem"), key: missing("cert.key") };
+    let both = Certificate { chain: missing("cert.pem"), key: missing("cert.key"), ocsp_staple: None };
     let mismatched = Certificate { key: other.key.clone(), ..good.clone() };
     let validation = Validation { ca: Some(missing("ca.pem")), crl: crl(good.key.clone()), ..Validation::default() };
     let client_certificate = Some(ClientCertificate { validation: validation.clone(), required: true });

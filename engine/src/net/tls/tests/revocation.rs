@@ -134,6 +134,7 @@ fn authorities_on_the_way_are_looked_up_unless_only_the_leaf_counts() {
     let shown = Certificate {
         chain: files.write("chain.pem", leaf.pem() + &between.pem()),
         key: files.write("chain.key", key.serialize_pem()),
+        ocsp_staple: None,
     };
     let root = pem(&files, list(&[77]));
     let of_between = list(&[]).signed_by(&issuer).expect("signed").pem().expect("PEM");
