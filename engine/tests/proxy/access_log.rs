@@ -53,7 +53,7 @@ fn the_default_format_of_a_failure() {
     let proxy = logging(dead, "{ path = \"DIR/log\" }");
     assert_eq!(proxy.get("/").status(), 503);
     let line = proxy.log_lines("log", 1).remove(0);
-    let details = "upstream_reset_before_response_started{remote_connection_failure}";
+    let details = "upstream_reset_before_response_started{remote_connection_failure|connection_refused}";
     assert!(line.ends_with(&format!(" \"{dead}\" {details} \"connection refused\"")), "{line}");
 }
 

@@ -35,7 +35,7 @@ fn an_origin_that_is_down_is_503_uf() {
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc");
     assert_eq!(client.response().status(), 503);
     for line in proxy.log_lines("log", 3) {
-        assert_eq!(line, "503 UF upstream_reset_before_response_started{remote_connection_failure}");
+        assert_eq!(line, "503 UF upstream_reset_before_response_started{remote_connection_failure|connection_refused}");
     }
     assert_eq!(proxy.stat("cluster.app.upstream_cx_connect_fail"), 3);
     assert_eq!(proxy.stat("http.ingress_http.downstream_rq_5xx"), 3);

@@ -81,7 +81,10 @@ fn a_refused_certificate_is_a_failed_connection_that_says_why() {
         let answer = Client::open(proxy.address(0)).get("/");
         assert_eq!((answer.status(), answer.text()), (200, "picky"), "{version}");
         for (index, alert) in [(1, missing), (2, "UnknownCA")] {
-            assert_eq!(Client::open(proxy.address(index)).get("/").status(), 503, "{version}");
+            let answer = Client::open(proxy.address(index)).get("/");
+            let told =
+                "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure";
+            assert_eq!((answer.status(), answer.text()), (503, told), "{version}");
             let line = proxy.log_lines(&format!("log{index}"), 1).remove(0);
             assert_eq!(line, format!("503 UF TLS: received fatal alert: {alert}"), "{version}");
             let stat = |name: &str| proxy.stat(&format!("cluster.c{index}.{name}"));
@@ -89,6 +92,37 @@ fn a_refused_certificate_is_a_failed_connection_that_says_why() {
         }
         assert_eq!(proxy.stat("cluster.c0.ssl.connection_error"), 0);
     }
+}
+
+/// The details say it, and what clients are told is for the configuration to say.
+#[test]
+fn a_local_reply_may_tell_clients_why() {
+    let setup = Setup::new("");
+    let pki = pki(&setup);
+    let picky = Picky::start(&pki, "TLSv1_3");
+    let config = format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+[listeners.http]
+access_log = [{{ path = "DIR/log", format = "%RESPONSE_CODE_DETAILS%" }}]
+routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
+[[listeners.http.local_reply]]
+filter = {{ response_flags = ["UF"] }}
+format = "%LOCAL_REPLY_BODY%, transport failure reason: %UPSTREAM_TRANSPORT_FAILURE_REASON%"
+[[clusters]]
+name = "app"
+endpoints = ["{}"]
+tls = {{ {KNOWN} }}
+"#,
+        picky.address
+    );
+    let proxy = setup.replace_config(&config).runtime("access_log_flush_interval = \"5ms\"").start();
+    let answer = Client::open(proxy.address(0)).get("/");
+    let told = "reset reason: remote connection failure, transport failure reason: TLS: received fatal alert: CertificateRequired";
+    assert!(answer.status() == 503 && answer.text().ends_with(told), "{}", answer.text());
+    let details = "upstream_reset_before_response_started{remote_connection_failure|TLS:_received_fatal_alert:_CertificateRequired}";
+    assert_eq!(proxy.log_lines("log", 1)[0], details);
 }
 
 /// The endpoint has not read the request, so that another one may get it, whatever its method.

@@ -102,7 +102,7 @@ pub static OPERATORS: &[OperatorForm] = &[
     text("QUERY_PARAMS", "(ORIG or DECODED):LENGTH", false, "the whole query as it was received (default) or percent-decoded", query_parameters),
     plain("PROTOCOL", CommandOperator::Protocol, "`HTTP/1.1` or `HTTP/1.0`"),
     plain("RESPONSE_CODE", CommandOperator::ResponseCode, "status; 0 if none was sent"),
-    value("RESPONSE_CODE_DETAILS", "(ALLOW_WHITESPACES)", false, "reason for the status, with `{upgrade_dropped}` behind it where the request asks for an upgrade, which is not served; white space is written as `_` unless it is allowed", code_details),
+    value("RESPONSE_CODE_DETAILS", "(ALLOW_WHITESPACES)", false, "reason for the status; where a connection failed, with the reason for that, `{remote_connection_failure\\|connection_refused}`; with `{upgrade_dropped}` behind it where the request asks for an upgrade, which is not served; white space is written as `_` unless it is allowed", code_details),
     plain("RESPONSE_FLAGS", CommandOperator::ResponseFlags, "what went wrong, by the short names below"),
     plain("RESPONSE_FLAGS_LONG", CommandOperator::ResponseFlagsLong, "the same, by the long names"),
     plain("LOCAL_REPLY_BODY", CommandOperator::LocalReplyBody, "body of a response that this proxy made itself"),
@@ -154,7 +154,7 @@ pub static OPERATORS: &[OperatorForm] = &[
     plain("UPSTREAM_PROTOCOL", CommandOperator::UpstreamProtocol, "protocol of the upstream connection: `HTTP/1.1`"),
     plain("UPSTREAM_CONNECTION_ID", CommandOperator::UpstreamConnectionId, "number of the upstream connection"),
     plain("UPSTREAM_REQUEST_ATTEMPT_COUNT", CommandOperator::UpstreamRequestAttemptCount, "how many times the request was sent to an upstream; 0 if never"),
-    plain("UPSTREAM_TRANSPORT_FAILURE_REASON", CommandOperator::UpstreamTransportFailureReason, "why the last connection to an endpoint failed"),
+    plain("UPSTREAM_TRANSPORT_FAILURE_REASON", CommandOperator::UpstreamTransportFailureReason, "why the last connection to an endpoint failed; clients are not told, unless a `local_reply` or a header says it"),
 
     plain("DOWNSTREAM_TLS_VERSION", CommandOperator::DownstreamTls(TlsFact::Version), "version of TLS with the client: `TLSv1.3`"),
     plain("DOWNSTREAM_TLS_CIPHER", CommandOperator::DownstreamTls(TlsFact::Cipher), "cipher suite of TLS with the client, by OpenSSL's name"),

@@ -29,6 +29,8 @@ pub(super) enum Value<'a> {
     Encoded(&'a [u8], usize),
     /// Without its white space.
     Joined([&'a str; 2]),
+    /// The same, or with it.
+    Details(FailedDetails<'a>),
     Flags {
         flags: ResponseFlags,
         long: bool,
@@ -40,6 +42,12 @@ pub(super) enum Value<'a> {
     /// The host's bits are zero.
     Network(IpAddr, u8),
     Uuid(Uuid),
+}
+
+/// The details of a connection that failed, and of what: `upstream_reset_before_response_started{connection_termination|TLS:_...}`.
+pub(super) struct FailedDetails<'a> {
+    pub parts: [&'a str; 5],
+    pub keep_spaces: bool,
 }
 
 /// The lines of a field that has more than one: one value, joined by commas (RFC 9110 section 5.3), at most `max` bytes.
@@ -90,12 +98,7 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
         CommandOperator::Protocol => text(record.protocol),
         CommandOperator::UpstreamProtocol => text(record.upstream_protocol),
         CommandOperator::ResponseCode => Value::Number(u64::from(record.response_code)),
-        CommandOperator::ResponseCodeDetails { keep_spaces: true } => {
-            bytes(details(record).map(|parts| parts.map(str::as_bytes)), None)
-        }
-        CommandOperator::ResponseCodeDetails { keep_spaces: false } => {
-            details(record).map_or(Value::Absent, Value::Joined)
-        }
+        CommandOperator::ResponseCodeDetails { keep_spaces } => details(record, *keep_spaces),
         CommandOperator::ResponseFlags => Value::Flags { flags: record.response_flags, long: false },
         CommandOperator::ResponseFlagsLong => Value::Flags { flags: record.response_flags, long: true },
         CommandOperator::Bytes(count) => Value::Number(byte_count(record, *count)),
@@ -155,8 +158,8 @@ impl Value<'_> {
             Self::Absent => true,
             Self::Bytes([first, second]) => first.is_empty() && second.is_empty(),
             Self::Encoded(encoded, _) => encoded.is_empty(),
-            // There is a comma at least.
-            Self::Lines(_) => false,
+            // There is a comma at least, or a brace.
+            Self::Lines(_) | Self::Details(_) => false,
             Self::Joined([first, second]) => first.is_empty() && second.is_empty(),
             Self::Number(_) | Self::Flags { .. } | Self::Time(..) | Self::Address(_) | Self::Ip(_) => false,
             Self::Network(..) | Self::Uuid(_) => false,
@@ -255,10 +258,24 @@ fn query<'a>(record: &Record<'a>) -> Option<&'a [u8]> {
 }
 
 /// A dropped upgrade may explain any answer, so that it stands behind each reason.
-fn details<'a>(record: &Record<'a>) -> Option<[&'a str; 2]> {
+fn details<'a>(record: &Record<'a>, keep_spaces: bool) -> Value<'a> {
+    let Some(details) = record.response_code_details else { return Value::Absent };
     let dropped = if record.upgrade_dropped { "{upgrade_dropped}" } else { "" };
-    record.response_code_details.map(|details| [details, dropped])
+    if let Some(failure) = record.upstream_transport_failure
+        && let Some(open) =
+            CONNECTION_FAILURES.iter().find_map(|it| details.ends_with(it).then(|| details.strip_suffix('}'))?)
+    {
+        return Value::Details(FailedDetails { parts: [open, "|", failure, "}", dropped], keep_spaces });
+    }
+    match keep_spaces {
+        true => bytes(Some([details.as_bytes(), dropped.as_bytes()]), None),
+        false => Value::Joined([details, dropped]),
+    }
 }
+
+/// How details end that say no more than that a connection failed.
+const CONNECTION_FAILURES: [&str; 3] =
+    ["{remote_connection_failure}", "{local_connection_failure}", "{connection_termination}"];
 
 fn byte_count(record: &Record<'_>, count: ByteCount) -> u64 {
     let (wire, tried) = (&record.wire, &record.try_wire);

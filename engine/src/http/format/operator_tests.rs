@@ -261,6 +261,43 @@ fn what_differs_from_use_to_use() {
     });
 }
 
+/// Envoy: the details of a connection that failed say of what, those of other failures have nothing to say.
+#[test]
+fn details_of_failed_connections_say_of_what() {
+    let told = |details: &'static str, failure, operator: &str| {
+        let (response_code_details, upstream_transport_failure) = (Some(details), failure);
+        let record = Record { response_code_details, upstream_transport_failure, ..Record::default() };
+        let inner = format!("COALESCE({{\"operators\": [\"{operator}\"]}})");
+        assert_eq!(line(&format!("%{inner}%"), &record), line(&format!("%{operator}%"), &record));
+        line(&format!("%{operator}%"), &record)
+    };
+    let why = Some("TLS: received fatal  alert: UnknownCA");
+    for open in [
+        "upstream_reset_before_response_started{remote_connection_failure",
+        "upstream_reset_after_response_started{connection_termination",
+    ] {
+        let details: &'static str = format!("{open}}}").leak();
+        let alert = "|TLS:_received_fatal__alert:_UnknownCA}";
+        assert_eq!(told(details, why, "RESPONSE_CODE_DETAILS"), format!("{open}{alert}"));
+        let spaced = line(
+            "%RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)%",
+            &Record {
+                response_code_details: Some(details),
+                upstream_transport_failure: why,
+                upgrade_dropped: true,
+                ..Record::default()
+            },
+        );
+        assert_eq!(spaced, format!("{open}|TLS: received fatal  alert: UnknownCA}}{{upgrade_dropped}}"));
+        assert_eq!(told(details, None, "RESPONSE_CODE_DETAILS"), details);
+    }
+    for details in
+        ["upstream_reset_before_response_started{overflow|clusters[].circuit_breakers.max_requests}", "via_upstream"]
+    {
+        assert_eq!(told(details, why, "RESPONSE_CODE_DETAILS"), details);
+    }
+}
+
 #[test]
 fn json_members_are_null_or_numbers_where_they_can_be() {
     with_full_record(|full| {

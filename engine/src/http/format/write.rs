@@ -144,6 +144,10 @@ fn push_value(value: Value<'_>, second: &mut SecondCache, target: Target, out: &
         Value::Lines(lines) => lines.pieces().for_each(|piece| target.push(piece, out)),
         Value::Encoded(encoded, max) => push_decoded(encoded, max, target, out),
         Value::Joined(parts) => parts.iter().for_each(|part| push_joined(part, target, out)),
+        Value::Details(details) => details.parts.iter().for_each(|part| match details.keep_spaces {
+            true => target.push(part.as_bytes(), out),
+            false => push_joined(part, target, out),
+        }),
         Value::Flags { flags, long } => push_flags(flags, long, out),
         Value::Time(unix_micros, format) => match &*format.0 {
             [] => second.push(unix_micros, out),
