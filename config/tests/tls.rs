@@ -75,6 +75,7 @@ fn a_listener_has_every_default() {
         parameters: every_parameter(),
         alpn_protocols: vec!["http/1.1".into()],
         session_tickets: true,
+        session_ticket_keys: vec![],
         client_certificate: None,
         handshake_timeout: Duration::from_secs(10),
     };
@@ -120,11 +121,14 @@ fn a_listener_has_all_that_is_written() {
         },
         alpn_protocols: vec!["http/1.0".into(), "http/1.1".into()],
         session_tickets: false,
+        session_ticket_keys: vec![],
         client_certificate: Some(ClientCertificate { validation: by("conf/ca.pem"), required: false }),
         handshake_timeout: Duration::from_secs(1),
     };
     assert_eq!(tls, expected);
     assert!(with_pair("client_certificate = { ca = \"ca.pem\" }").client_certificate.unwrap().required);
+    let keys = with_pair("session_ticket_keys = [\"new.key\", \"/etc/old.key\"]").session_ticket_keys;
+    assert_eq!(keys, [pem("conf/new.key"), pem("/etc/old.key")]);
 }
 
 #[test]

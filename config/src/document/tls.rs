@@ -52,6 +52,10 @@ table! {
         /// Give clients tickets with which they resume their session without another full handshake. With
         /// `client_certificate` there are none: each connection verifies the certificate of its client.
         session_tickets: bool, default "true";
+        /// Files with keys that seal tickets, for several processes that share them (nginx: ssl_session_ticket_key). Each
+        /// holds 80 random bytes, or 48: `openssl rand 80`. The first one seals, and all of them open what they have sealed:
+        /// [TLS](TLS.md#keys-of-tickets). Without, keys are random and of this process alone.
+        session_ticket_keys: List<FilePath>, optional "random ones";
         /// Ask clients for a certificate (mutual TLS).
         client_certificate: ClientCertificate, optional "clients are not asked";
         /// From the accept to the end of the handshake, or from the choice of the filter chain where that needs the client's

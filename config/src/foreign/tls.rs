@@ -195,7 +195,6 @@ pub const ANYWHERE: &[(&str, &str)] = &[
     ("allow_expired_certificate", "certificates that have expired are always refused"),
     ("max_verify_depth", DEPTH),
     ("custom_validator_config", "there are no validators to plug in; subject_alt_names checks SPIFFE IDs"),
-    ("session_ticket_keys", "keys of tickets cannot be set yet: they are random; session_tickets switches tickets off"),
     ("session_timeout", "the lifetime of sessions cannot be set yet"),
     ("disable_stateless_session_resumption", "write session_tickets = false, in `tls`"),
     ("disable_stateful_session_resumption", "sessions are resumed by tickets only: session_tickets, in `tls`"),
@@ -240,10 +239,7 @@ pub const ANYWHERE: &[(&str, &str)] = &[
     ("ssl_session_cache", "sessions are resumed by tickets only: session_tickets, in `tls`"),
     ("ssl_session_tickets", "it is called session_tickets, in `tls`"),
     ("ssl_session_timeout", "the lifetime of sessions cannot be set yet"),
-    (
-        "ssl_session_ticket_key",
-        "keys of tickets cannot be set yet: they are random; session_tickets switches tickets off",
-    ),
+    ("ssl_session_ticket_key", "it is a list, in `tls`: session_ticket_keys = [\"new.key\", \"old.key\"]"),
     ("ssl_stapling", "staples come from files that another program keeps up to date: ocsp_staple, in `tls`"),
     ("ssl_stapling_file", "it is called ocsp_staple, in `tls`, next to `certificate`"),
     ("ssl_early_data", "0-RTT is not supported: early data can be replayed"),
@@ -297,7 +293,7 @@ pub const ANYWHERE: &[(&str, &str)] = &[
     ("ssl-default-bind-ciphers", "it is called cipher_suites, a list in `tls` of each listener"),
     ("ssl-default-bind-options", "write min_version and session_tickets, in `tls` of each listener"),
     ("allow-0rtt", "0-RTT is not supported: early data can be replayed"),
-    ("tls-ticket-keys", "keys of tickets cannot be set yet: they are random; session_tickets switches tickets off"),
+    ("tls-ticket-keys", "write session_ticket_keys, a list of files with one key each in bytes, the newest first"),
     // Caddy, Traefik and others
     ("acme", "certificates are not fetched: another program gets them, and renewed files are noticed"),
     ("letsencrypt", "certificates are not fetched: another program gets them, and renewed files are noticed"),

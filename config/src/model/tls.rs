@@ -21,6 +21,9 @@ pub struct DownstreamTls {
     pub alpn_protocols: Vec<String>,
     /// Default true. There are none where clients are asked for certificates.
     pub session_tickets: bool,
+    /// Files with the keys that seal tickets, of which the first does and all open them (Envoy: session_ticket_keys).
+    /// None: random keys.
+    pub session_ticket_keys: Vec<PemFile>,
     pub client_certificate: Option<ClientCertificate>,
     /// From the accept to the end of the handshake (default 10s).
     pub handshake_timeout: Duration,
@@ -30,7 +33,8 @@ impl DownstreamTls {
     /// All files that are named.
     pub fn files(&self) -> Vec<&Path> {
         let validation = self.client_certificate.iter().flat_map(|asked| asked.validation.files());
-        self.certificates.iter().flat_map(Certificate::files).chain(validation).collect()
+        let keys = self.session_ticket_keys.iter().map(|file| &*file.path);
+        self.certificates.iter().flat_map(Certificate::files).chain(validation).chain(keys).collect()
     }
 }
 
@@ -61,7 +65,7 @@ impl Certificate {
     }
 }
 
-/// A file, and where it is named.
+/// A file of TLS, and where it is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PemFile {
     pub path: PathBuf,

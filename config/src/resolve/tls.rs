@@ -56,6 +56,7 @@ impl<'d> Resolver<'d, '_, '_> {
             let hint = "remove it, or `client_certificate`";
             self.problems.warn(Problem::at_key(&tickets.origin, message).hint(Some(hint)));
         }
+        let session_ticket_keys = self.ticket_keys(written, client_certificate.is_some());
         let protocols = written.alpn_protocols.values();
         Some(Arc::new(DownstreamTls {
             place: self.place_of_value(&written.origin),
@@ -65,9 +66,27 @@ impl<'d> Resolver<'d, '_, '_> {
             parameters,
             alpn_protocols: if protocols.is_empty() { vec!["http/1.1".into()] } else { protocols },
             session_tickets: written.session_tickets.value,
+            session_ticket_keys,
             client_certificate,
             handshake_timeout: written.handshake_timeout.0,
         }))
+    }
+
+    fn ticket_keys(&mut self, written: &'d Located<document::DownstreamTls>, asks_clients: bool) -> Vec<PemFile> {
+        let keys = &written.session_ticket_keys;
+        self.refuse_empty(keys, "`session_ticket_keys` names no file", "leave it out for random keys");
+        self.refuse_twice(keys, |path| path.0.display().to_string());
+        let why = match (written.session_tickets.value, asks_clients) {
+            (false, _) => Some("`session_tickets` is false"),
+            (true, true) => Some("a client with a certificate makes a full handshake each time"),
+            (true, false) => None,
+        };
+        if let (Some(origin), Some(why)) = (keys.origin(), why) {
+            let problem = Problem::at_key(origin, format!("`session_ticket_keys` has no effect: {why}"));
+            self.problems.warn(problem.hint(Some("remove it")));
+            return Vec::new();
+        }
+        keys.items().iter().map(|file| self.pem(file)).collect()
     }
 
     pub(super) fn upstream_tls(&mut self, written: &'d Located<document::UpstreamTls>) -> UpstreamTls {

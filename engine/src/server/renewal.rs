@@ -1,4 +1,4 @@
-//! Certificates, keys, authorities and revocation lists that are renewed while the process runs: their files are watched, and
+//! Certificates, keys, staples, authorities, revocation lists and keys of tickets that are renewed while the process runs: their files are watched, and
 //! what has changed is loaded and takes the place of what was loaded before.
 //!
 //! ```text

@@ -63,4 +63,5 @@ mod tls_refused;
 mod tls_renewal;
 mod tls_staples;
 mod tls_storm;
+mod tls_tickets;
 mod trust;

@@ -30,6 +30,7 @@ mod staple;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod units;
 mod validity;
 mod verify;

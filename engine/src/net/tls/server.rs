@@ -3,11 +3,12 @@
 use super::certificates::{Certificates, Pair, Stapling};
 use super::load::{Fault, Faults, keep};
 use super::parameters;
+use super::tickets::{Scope, Ticketer};
 use super::units::Context;
 use super::verify::ClientVerifier;
 use ringway_config::model::{Certificate, DownstreamTls};
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets};
 use rustls::sign::CertifiedKey;
@@ -37,18 +38,22 @@ impl Server {
         let provider = parameters::provider(&model.parameters);
         let mut faults = Faults::new();
         let mut certificates = Certificates::new(model.ocsp_staple_policy);
+        let mut scope = Scope::new(model);
         for certificate in &model.certificates {
             let Some(pair) = keep(&mut faults, context.pair(certificate, &provider)) else { continue };
             if pair.must_staple && pair.staple().is_none() {
                 faults.push(no_staple(certificate));
             }
-            let names = keep(&mut faults, names(&pair.key, certificate));
-            names.into_iter().for_each(|names| certificates.add(&pair, names));
+            if let Some(names) = keep(&mut faults, names(&pair.key, certificate)) {
+                scope.add_names(&names);
+                certificates.add(&pair, names);
+            }
         }
         let verifier = model.client_certificate.as_ref().map(|asked| {
             let loaded = ClientVerifier::load(&asked.validation, asked.required, &provider, context);
             keep(&mut faults, loaded).map(Arc::new)
         });
+        let ticketer = keep(&mut faults, ticketer(model, context, before, scope)).flatten();
         // Without its verifier, no client would be asked.
         let (true, None | Some(Some(_))) = (faults.is_empty(), &verifier) else { return Err(faults) };
         let (certificates, client_verifier) = (Arc::new(certificates), verifier.flatten());
@@ -65,12 +70,6 @@ impl Server {
         let mut config = builder.with_cert_resolver(certificates.clone());
         config.ignore_client_order = true;
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        // In a session that goes on the client's certificate is not looked at again.
-        let ticketer = match before.filter(|before| before.model == *model) {
-            _ if !model.session_tickets || model.client_certificate.is_some() => None,
-            Some(before) => before.ticketer.clone(),
-            None => Some(Ticketer::new().map_err(|error| fault(error.to_string()))?),
-        };
         match &ticketer {
             Some(ticketer) => config.ticketer = ticketer.clone(),
             None => config.send_tls13_tickets = 0,
@@ -108,6 +107,28 @@ impl Server {
         let is_known = |offer: &[u8]| self.config.alpn_protocols.iter().any(|own| own == offer);
         if hello.alpn().is_none() || offered.any(is_known) { Some(&self.config) } else { Some(&self.without_alpn) }
     }
+}
+
+/// What seals the tickets of sessions, if there are any.
+fn ticketer(
+    model: &DownstreamTls,
+    context: &mut Context,
+    before: Option<&Server>,
+    scope: Scope,
+) -> Result<Option<Arc<dyn ProducesTickets>>, Faults> {
+    // In a session that goes on the client's certificate is not looked at again.
+    if !model.session_tickets || model.client_certificate.is_some() {
+        return Ok(None);
+    }
+    let unusable = |error: String| Fault { place: model.place, message: format!("session tickets: {error}") };
+    if !model.session_ticket_keys.is_empty() {
+        let keys = context.ticket_keys(&model.session_ticket_keys)?;
+        let ticketer = Ticketer::new(&keys, scope).ok_or_else(|| unusable("no keys can be derived".into()))?;
+        return Ok(Some(ticketer));
+    }
+    let before = before.filter(|before| before.model == *model).and_then(|before| before.ticketer.clone());
+    let fresh = || aws_lc_rs::Ticketer::new().map_err(|error| unusable(error.to_string()));
+    Ok(Some(before.map_or_else(fresh, Ok)?))
 }
 
 fn no_staple(certificate: &Certificate) -> Fault {

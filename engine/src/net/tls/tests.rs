@@ -102,6 +102,7 @@ fn downstream(certificates: Vec<Certificate>) -> DownstreamTls {
         parameters: parameters(),
         alpn_protocols: vec!["http/1.1".into()],
         session_tickets: true,
+        session_ticket_keys: Vec::new(),
         client_certificate: None,
         handshake_timeout: Duration::from_secs(10),
     }

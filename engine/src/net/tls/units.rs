@@ -1,10 +1,11 @@
-//! What was loaded from files, in units that change together or not at all: a certificate with its key and its staple, and
-//! authorities with what they have revoked.
+//! What was loaded from files, in units that change together or not at all: a certificate with its key and its staple,
+//! authorities with what they have revoked, and the keys of a context's tickets.
 
 use super::certificates::Pair;
 use super::identity::Identity;
 use super::load::{self, Authorities, Fault, Faults, certified_key, fault, keep};
 use super::revocation::{self, Lists};
+use super::tickets::TicketKeys;
 use super::{staple, validity};
 use ringway_config::model::{Certificate, Crl, PemFile};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
@@ -49,6 +50,7 @@ pub(super) struct Trusted {
 pub struct Context {
     pairs: Units<Pair>,
     trusted: Units<Trusted>,
+    tickets: Units<TicketKeys>,
     /// The authorities of each file while units are loaded that differ in what is revoked.
     authorities: HashMap<PathBuf, (Stamp, Arc<Authorities>)>,
     /// What is in force: a unit that has not changed, or cannot be used, is taken from there.
@@ -79,12 +81,12 @@ impl Context {
         fn is_stale<T>(units: &Units<T>) -> bool {
             units.iter().any(|(files, unit)| stamp(files) != unit.stamp)
         }
-        is_stale(&self.pairs) || is_stale(&self.trusted)
+        is_stale(&self.pairs) || is_stale(&self.trusted) || is_stale(&self.tickets)
     }
 
     /// All files.
     pub fn files(&self) -> BTreeSet<PathBuf> {
-        self.pairs.keys().chain(self.trusted.keys()).flatten().cloned().collect()
+        self.pairs.keys().chain(self.trusted.keys()).chain(self.tickets.keys()).flatten().cloned().collect()
     }
 
     /// When the first certificate expires, in seconds since the epoch.
@@ -136,6 +138,15 @@ impl Context {
             let must_staple = key.cert.first().is_some_and(|leaf| validity::must_staple(leaf));
             Ok((Pair::new(key, staple, must_staple), ends))
         })
+    }
+
+    /// The keys in these files.
+    pub(super) fn ticket_keys(&mut self, keys: &[PemFile]) -> Result<Arc<TicketKeys>, Faults> {
+        let files = keys.iter().map(|file| file.path.clone()).collect();
+        let before = self.before.as_deref().map(|before| &before.tickets);
+        // They do not expire.
+        let load = || Ok((TicketKeys::load(keys)?, i64::MAX));
+        take(&mut self.tickets, before, files, &mut self.renewed, &mut self.refused, load)
     }
 
     /// The authorities in a file, and what they have revoked.

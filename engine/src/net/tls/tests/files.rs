@@ -115,3 +115,23 @@ fn ecdsa_goes_before_rsa_and_both_stand_side_by_side() {
         world.agree(&connector(&UpstreamTls { parameters: both, ..upstream(&files, "a.example") }), &server);
     assert_eq!(client.facts().cipher, "ECDHE-ECDSA-AES128-GCM-SHA256");
 }
+
+#[test]
+fn keys_of_tickets_have_a_size() {
+    let files = Files::new();
+    let named = |name: &str, bytes: &[u8]| {
+        let path = files.dir.path().join(name);
+        std::fs::write(&path, bytes).expect("written");
+        file(&path)
+    };
+    let keys =
+        vec![named("short", &[0; 32]), named("text", &[b'A'; 108]), named("empty", b""), named("good", &[9; 48])];
+    let model = DownstreamTls { session_ticket_keys: keys, ..downstream(vec![files.issue(&["a.example"])]) };
+    let Err(faults) = Server::load(&model, &mut Context::default(), None) else { panic!("it is refused") };
+    let said: Vec<_> = faults.iter().map(|fault| &*fault.message).collect();
+    assert!(
+        said.len() == 3 && said[0].contains("has 32 bytes, and a key of tickets has 80 or 48; openssl rand 80 >"),
+        "{said:?}"
+    );
+    assert!(said[1].contains("openssl base64 -d -A") && said[2].contains("openssl rand 80 >"), "{said:?}");
+}

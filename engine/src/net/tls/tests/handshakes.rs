@@ -199,3 +199,86 @@ fn what_is_no_handshake_gets_a_clear_end() {
         assert!(!answer.is_empty() || text.is_empty());
     }
 }
+
+/// Two servers with the same file stand for two processes.
+#[test]
+fn a_session_goes_on_wherever_its_key_is_and_only_in_the_same_context() {
+    let (files, world) = (Files::new(), World::new(1));
+    let key = |name: &str, byte: u8| {
+        let path = files.dir.path().join(name);
+        std::fs::write(&path, [byte; 80]).expect("written");
+        file(&path)
+    };
+    let (old, new) = (key("old.key", 1), key("new.key", 2));
+    let certificates = vec![files.issue(&["a.example"]), files.issue(&["b.example"])];
+    let with = |keys: &[&PemFile]| DownstreamTls {
+        session_ticket_keys: keys.iter().map(|key| (*key).clone()).collect(),
+        ..downstream(certificates.clone())
+    };
+    let first = with(&[&old]);
+    let asked = |required| Some(ClientCertificate { validation: by(&files), required });
+    let params = Files::params(&["a.example", "c.example"]);
+    let renamed = files.issue_with(&params, "renamed", &KeyPair::generate().expect("a key"));
+    let renamed = vec![renamed, certificates[1].clone()];
+    let others = [
+        ("another process", first.clone(), true),
+        ("the key is the second one", with(&[&new, &old]), true),
+        ("the key is gone", with(&[&new]), false),
+        ("random keys", with(&[]), false),
+        ("other names", DownstreamTls { certificates: renamed, ..first.clone() }, false),
+        ("other certificates", DownstreamTls { certificates: certificates[..1].to_vec(), ..first.clone() }, false),
+        ("stricter", DownstreamTls { strict_sni: true, ..first.clone() }, false),
+        ("no tickets", DownstreamTls { session_tickets: false, ..first.clone() }, false),
+        ("clients are asked", DownstreamTls { client_certificate: asked(false), ..first.clone() }, false),
+    ];
+    for max_version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+        let parameters = TlsParameters { max_version, ..parameters() };
+        let to = UpstreamTls { parameters, ..upstream(&files, "a.example") };
+        for (what, model, resumes) in &others {
+            let connector = connector(&to);
+            // Its tickets are the newest ones.
+            assert!(!world.agree(&connector, &server(&first)).0.has_received_bytes());
+            let (client, _) = world.agree(&connector, &server(model));
+            assert_eq!(client.facts().resumed, *resumes, "{what}, {max_version:?}");
+        }
+    }
+}
+
+/// Keys change together or not at all, and what serves by them serves by the new ones.
+#[test]
+fn keys_of_tickets_are_renewed() {
+    let (files, world) = (Files::new(), World::new(1));
+    let paths = ["new.key", "old.key"].map(|name| files.dir.path().join(name));
+    let write = |bytes: [&[u8]; 2]| {
+        paths.iter().zip(bytes).for_each(|(path, bytes)| std::fs::write(path, bytes).expect("written"));
+    };
+    write([&[1; 80], &[2; 48]]);
+    let keys = paths.iter().map(|path| file(path)).collect();
+    let model = DownstreamTls { session_ticket_keys: keys, ..downstream(vec![files.issue(&["a.example"])]) };
+    let mut context = Context::default();
+    let before = Server::load(&model, &mut context, None).expect("it can be loaded");
+    let context = context.finish();
+    assert!(context.files().is_superset(&paths.clone().into()));
+    let connector = connector(&upstream(&files, "a.example"));
+    let resumes = |server: &Arc<Server>| {
+        let (client, _) = world.agree(&connector, server);
+        assert!(!client.has_received_bytes());
+        client.facts().resumed
+    };
+    assert!(!resumes(&before) && resumes(&before));
+    let renew = |context: &Arc<Context>| {
+        let mut after = Context::after(context);
+        let server = Server::load(&model, &mut after, Some(&before)).expect("it can be loaded");
+        let counts = (after.renewed.len(), after.refused.len());
+        (server, counts, after.finish())
+    };
+    write([&[3; 79], &[1; 80]]);
+    let (server, counts, context) = renew(&context);
+    assert_eq!((counts, resumes(&server)), ((0, 1), true), "the old keys stay");
+    write([&[3; 80], &[1; 80]]);
+    let (server, counts, context) = renew(&context);
+    assert_eq!((counts, resumes(&server)), ((2, 0), true), "the first one has become the second");
+    write([&[4; 80], &[5; 80]]);
+    let (server, counts, _) = renew(&context);
+    assert_eq!((counts, resumes(&server)), ((2, 0), false));
+}
