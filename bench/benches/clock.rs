@@ -47,6 +47,16 @@ fn heads(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn blocks(criterion: &mut Criterion) {
+    let block = codec::block(messages::BROWSER_BLOCK);
+    let mut group = criterion.benchmark_group("hpack");
+    add_bytes(&mut group, "decode_first_browser", &block, codec::first_block);
+    let repeated = codec::block(messages::BROWSER_BLOCK_REPEATED);
+    add_bytes(&mut group, "decode_repeated_browser", repeated, |bytes| codec::repeated_block(block.clone(), bytes));
+    add_bytes(&mut group, "encode_response_browser", messages::BROWSER_RESPONSE_HEAD, codec::response_block);
+    group.finish();
+}
+
 fn chunks(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("chunked");
     for (name, chunks, size) in [("1_of_1KiB", 1, 1024), ("16_of_4KiB", 16, 4096), ("1000_of_16B", 1000, 16)] {
@@ -136,6 +146,6 @@ fn short() -> Criterion {
 criterion_group! {
     name = pieces;
     config = short();
-    targets = heads, chunks, routes, statistics, timers, configs, exchanges
+    targets = heads, blocks, chunks, routes, statistics, timers, configs, exchanges
 }
 criterion_main!(pieces);

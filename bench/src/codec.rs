@@ -1,7 +1,8 @@
-//! Heads parsed and written, chunks decoded.
+//! Heads parsed and written, chunks decoded; header blocks of HTTP/2 decoded and written.
 
 use ringway::base::random::uuid4;
 use ringway::codec::h1::{BodyDecoder, BodyKind, Limits, Parse, encode, parse_request, parse_response};
+use ringway::codec::h2::hpack;
 use ringway::http::{FieldId, Length, Method, RequestHead, ResponseHead};
 use ringway::mux::h1::connection;
 use std::hint::black_box;
@@ -100,5 +101,53 @@ pub fn chunked(bytes: Vec<u8>) -> impl FnMut() {
         }
         assert!(decoder.is_done());
         black_box(data);
+    }
+}
+
+/// The bytes of a header block.
+pub fn block(hexadecimal: &str) -> Vec<u8> {
+    let byte = |at: usize| u8::from_str_radix(&hexadecimal[at..at + 2], 16).expect("two digits");
+    (0..hexadecimal.len()).step_by(2).map(byte).collect()
+}
+
+/// Decode a connection's first header block, whose fields fill the dynamic table.
+pub fn first_block(bytes: Vec<u8>) -> impl FnMut() {
+    let mut arena = Vec::with_capacity(16 * 1024);
+    move || {
+        let mut decoder = hpack::Decoder::new(hpack::DEFAULT_TABLE_SIZE);
+        decode_block(&mut decoder, black_box(&bytes), &mut arena);
+    }
+}
+
+/// Decode a block that refers to the fields of the connection's first one.
+pub fn repeated_block(first: Vec<u8>, repeated: Vec<u8>) -> impl FnMut() {
+    let mut arena = Vec::with_capacity(16 * 1024);
+    let mut decoder = hpack::Decoder::new(hpack::DEFAULT_TABLE_SIZE);
+    decode_block(&mut decoder, &first, &mut arena);
+    move || decode_block(&mut decoder, black_box(&repeated), &mut arena)
+}
+
+fn decode_block(decoder: &mut hpack::Decoder, block: &[u8], arena: &mut Vec<u8>) {
+    arena.clear();
+    let (mut budget, mut fields) = (hpack::Budget::new(60 * 1024, 100), 0);
+    let result = decoder.decode(block, arena, &mut budget, |field, _| fields += usize::from(field.is_valid));
+    assert!(result.is_ok() && fields == 20);
+    black_box(&*arena);
+}
+
+/// Write a parsed response head as a header block, with the fields that concern one connection only left out.
+pub fn response_block(bytes: impl Into<Vec<u8>>) -> impl FnMut() {
+    let bytes = bytes.into();
+    let mut head = ResponseHead::default();
+    assert!(matches!(parse_response(&bytes, &Limits::default(), Method::Get, &mut head), Ok(Parse::Complete(_))));
+    let mut out = Vec::with_capacity(16 * 1024);
+    move || {
+        let (head, bytes, out) = (black_box(&head), black_box(bytes.as_slice()), &mut out);
+        out.clear();
+        hpack::encode::status(out, head.status);
+        for field in head.fields.iter().filter(|field| !field.hop_by_hop) {
+            hpack::encode::field(out, field.id, field.name.of(bytes), field.value.of(bytes), false);
+        }
+        black_box(&*out);
     }
 }

@@ -111,7 +111,7 @@ impl Decoder {
             } else if !budget.is_exceeded {
                 self.literal(&mut input, arena, budget)?
             } else {
-                self.skip_literal(&mut input, budget)?;
+                self.skip_literal(&mut input, arena, budget)?;
                 None
             };
             if let Some(field) = field {
@@ -156,9 +156,7 @@ impl Decoder {
                 if !budget.charge(entry.len as usize)? {
                     return Ok(None);
                 }
-                for part in self.table.text(entry, entry.len) {
-                    arena.extend_from_slice(part);
-                }
+                self.table.copy(entry, entry.len, arena);
                 (name_len, name, value_is_valid) = (entry.name_len, entry.name, entry.value_is_valid);
             }
         }
@@ -207,15 +205,15 @@ impl Decoder {
 
     /// A literal of no consequence: its form is checked.
     #[cold]
-    fn skip_literal(&self, input: &mut &[u8], budget: &mut Budget) -> Result<(), Error> {
+    fn skip_literal(&self, input: &mut &[u8], arena: &mut Vec<u8>, budget: &mut Budget) -> Result<(), Error> {
         let name_len = match integer::read(input, 4)? {
-            0 => skip_string(input)?,
+            0 => skip_string(input, arena)?,
             index => match self.find(index)? {
                 Found::Static(field) => field.name_len as usize,
                 Found::Dynamic(entry) => entry.name_len as usize,
             },
         };
-        let value_len = skip_string(input)?;
+        let value_len = skip_string(input, arena)?;
         budget.charge(name_len + value_len).map(|_| ())
     }
 
@@ -234,9 +232,7 @@ impl Decoder {
                 Ok(field.name)
             }
             Found::Dynamic(entry) => {
-                for part in self.table.text(entry, entry.name_len) {
-                    arena.extend_from_slice(part);
-                }
+                self.table.copy(entry, entry.name_len, arena);
                 Ok(entry.name)
             }
         }
@@ -292,21 +288,30 @@ fn encoded<'b>(input: &mut &'b [u8]) -> Result<(&'b [u8], bool), Error> {
 #[inline]
 fn string(input: &mut &[u8], arena: &mut Vec<u8>) -> Result<(), Error> {
     let (bytes, is_huffman) = encoded(input)?;
-    if !is_huffman {
-        arena.extend_from_slice(bytes);
-        return Ok(());
+    if is_huffman {
+        return huffman_string(bytes, arena);
     }
-    arena.reserve(huffman::decoded_max(bytes.len()));
-    huffman::decode(bytes, |byte| arena.push(byte))
+    arena.extend_from_slice(bytes);
+    Ok(())
 }
 
-/// The length of a string literal whose bytes are of no use.
-fn skip_string(input: &mut &[u8]) -> Result<usize, Error> {
+fn huffman_string(bytes: &[u8], arena: &mut Vec<u8>) -> Result<(), Error> {
+    let start = arena.len();
+    arena.resize(start + huffman::decoded_max(bytes.len()), 0);
+    let len = huffman::decode(bytes, &mut arena[start..])?;
+    arena.truncate(start + len);
+    Ok(())
+}
+
+/// The length of a string literal whose bytes are of no use; `arena` is lent.
+fn skip_string(input: &mut &[u8], arena: &mut Vec<u8>) -> Result<usize, Error> {
     let (bytes, is_huffman) = encoded(input)?;
     if !is_huffman {
         return Ok(bytes.len());
     }
-    let mut len = 0;
-    huffman::decode(bytes, |_| len += 1)?;
+    let start = arena.len();
+    huffman_string(bytes, arena)?;
+    let len = arena.len() - start;
+    arena.truncate(start);
     Ok(len)
 }

@@ -5,12 +5,11 @@
 
 use super::Error;
 
-/// The end-of-string symbol, which must not occur (its beginning is the padding).
-const END: u16 = 256;
+/// The bytes, and the end-of-string symbol, which must not occur (its beginning is the padding).
 const SYMBOLS: usize = 257;
 
 /// Bits of the longest code.
-const LONGEST: u32 = 30;
+const LONGEST: usize = 30;
 
 /// Bits of each symbol's code.
 #[rustfmt::skip]
@@ -56,7 +55,7 @@ static SHORT: [u16; 256] = short();
 
 const fn order() -> [u16; SYMBOLS] {
     let (mut order, mut at, mut bits) = ([0; SYMBOLS], 0, 1);
-    while bits <= LONGEST {
+    while bits <= LONGEST as u32 {
         let mut symbol = 0;
         while symbol < SYMBOLS {
             if LENGTHS[symbol] as u32 == bits {
@@ -73,7 +72,7 @@ const fn order() -> [u16; SYMBOLS] {
 const fn lengths() -> [Length; LENGTH_COUNT] {
     let mut lengths = [Length { bits: 0, start: 0, last: 0, order: 0 }; LENGTH_COUNT];
     let (mut next, mut seen, mut at, mut bits) = (0u64, 0, 0, 1);
-    while bits <= LONGEST {
+    while bits <= LONGEST as u32 {
         let (mut count, mut symbol) = (0, 0);
         while symbol < SYMBOLS {
             count += (LENGTHS[symbol] as u32 == bits) as u32;
@@ -107,61 +106,69 @@ const fn short() -> [u16; 256] {
     short
 }
 
-/// The symbol that `bits` begins with, and how many bits it takes.
+/// The byte whose code `bits` begins with, and the code's length above it, as in [`SHORT`].
 #[inline]
-fn symbol(bits: u64) -> (u16, u32) {
-    let entry = SHORT[(bits >> 56) as usize];
-    if entry != 0 { (entry & 0xff, u32::from(entry >> 8)) } else { long((bits >> 32) as u32) }
+fn byte(bits: u64) -> Result<u16, Error> {
+    let short = SHORT[(bits >> 56) as usize];
+    if short != 0 { Ok(short) } else { long((bits >> 32) as u32).ok_or(Error::Huffman) }
 }
 
-fn long(window: u32) -> (u16, u32) {
-    for length in &BY_LENGTH[SHORT_LENGTHS..] {
-        if window <= length.last {
-            let at = length.order + ((window - length.start) >> (32 - length.bits));
-            return (ORDER[at as usize], length.bits);
-        }
-    }
-    (END, LONGEST)
+/// A byte with a code of more than 8 bits; `None` is the end of the string.
+#[cold]
+fn long(window: u32) -> Option<u16> {
+    let length = BY_LENGTH[SHORT_LENGTHS..].iter().find(|length| window <= length.last)?;
+    let symbol = ORDER[(length.order + ((window - length.start) >> (32 - length.bits))) as usize];
+    (symbol <= u16::from(u8::MAX)).then_some((length.bits as u16) << 8 | symbol)
 }
 
-/// Passes each byte of the string on to `emit`.
-#[inline]
-pub(super) fn decode(input: &[u8], mut emit: impl FnMut(u8)) -> Result<(), Error> {
-    let mut rest = input;
-    // `count` bits are waiting; the next one is the highest.
-    let (mut bits, mut count) = (0u64, 0u32);
-    while let Some((chunk, _)) = rest.split_first_chunk() {
-        // What does not fit whole is taken again with the next refill, as the same bits at the same place.
-        bits |= u64::from_be_bytes(*chunk) >> count;
-        let taken = (63 - count) / 8;
-        rest = &rest[taken as usize..];
-        count += 8 * taken;
-        while count >= LONGEST {
-            let (symbol, length) = symbol(bits);
-            emit(u8::try_from(symbol).map_err(|_| Error::Huffman)?);
+/// Writes the string's bytes to the beginning of `out`, which has room for [`decoded_max`]. How many there are.
+pub(super) fn decode(input: &[u8], out: &mut [u8]) -> Result<usize, Error> {
+    let end = 8 * input.len();
+    let (mut position, mut len) = (0, 0);
+    // While any code fits into what is left, none can reach beyond the end.
+    while end - position >= LONGEST {
+        let mut bits = window(input, position);
+        let last = (end - LONGEST).min(position + WINDOW - LONGEST);
+        while position <= last {
+            let byte = byte(bits)?;
+            out[len] = byte as u8;
+            let length = usize::from(byte >> 8);
+            len += 1;
             bits <<= length;
-            count -= length;
+            position += length;
         }
     }
+    let mut bits = window(input, position);
     loop {
-        while count < 56
-            && let Some((&byte, more)) = rest.split_first()
-        {
-            bits |= u64::from(byte) << (56 - count);
-            rest = more;
-            count += 8;
+        let left = end - position;
+        if left < 8 && bits >> 56 == 0xff {
+            return Ok(len);
         }
-        // Ones behind the end, like the padding.
-        let padded = bits | u64::MAX >> count;
-        let (symbol, length) = symbol(padded);
-        if length > count {
-            let is_padding = count < 8 && padded == u64::MAX;
-            return if is_padding { Ok(()) } else { Err(Error::Huffman) };
+        let byte = byte(bits)?;
+        let length = usize::from(byte >> 8);
+        if length > left {
+            return Err(Error::Huffman);
         }
-        emit(u8::try_from(symbol).map_err(|_| Error::Huffman)?);
+        out[len] = byte as u8;
+        len += 1;
         bits <<= length;
-        count -= length;
+        position += length;
     }
+}
+
+/// Bits that a window has at least, wherever in a byte it begins.
+const WINDOW: usize = 57;
+
+/// The bits from `position` on, the next one being the highest, with ones behind the end, like the padding.
+#[inline]
+fn window(input: &[u8], position: usize) -> u64 {
+    let rest = &input[position / 8..];
+    let bytes = rest.first_chunk().copied().unwrap_or_else(|| {
+        let mut padded = [0xff; 8];
+        padded[..rest.len()].copy_from_slice(rest);
+        padded
+    });
+    u64::from_be_bytes(bytes) << (position % 8)
 }
 
 /// Bytes that a string of this encoded length has at most: no code is shorter than 5 bits.

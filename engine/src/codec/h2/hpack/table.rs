@@ -61,15 +61,22 @@ impl Table {
         self.entries.get(index as usize)
     }
 
-    /// The first `len` bytes of an entry's text, in the two parts that the ring's end makes of it.
+    /// Appends the first `len` bytes of an entry's text to `out`.
     #[inline]
-    pub fn text(&self, entry: &Entry, len: u32) -> [&[u8]; 2] {
+    pub fn copy(&self, entry: &Entry, len: u32, out: &mut Vec<u8>) {
         debug_assert!(len <= entry.len);
         let (start, end) = (entry.start as usize, entry.start as usize + len as usize);
         match self.ring.get(start..end) {
-            Some(whole) => [whole, &[]],
-            None => [&self.ring[start..], &self.ring[..end - self.ring.len()]],
+            Some(whole) => out.extend_from_slice(whole),
+            None => self.copy_around(start, end, out),
         }
+    }
+
+    /// A text that goes on at the ring's beginning.
+    #[cold]
+    fn copy_around(&self, start: usize, end: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.ring[start..]);
+        out.extend_from_slice(&self.ring[..end - self.ring.len()]);
     }
 
     /// Puts in a field, `text` being its name and value, and evicts what no longer fits. One that is larger than the table
@@ -137,9 +144,7 @@ impl Table {
         for at in (0..self.entries.len()).rev() {
             let start = ring.len() as u32;
             let entry = self.entries[at];
-            for part in self.text(&entry, entry.len) {
-                ring.extend_from_slice(part);
-            }
+            self.copy(&entry, entry.len, &mut ring);
             self.entries[at].start = start;
         }
         self.head = ring.len() as u32;

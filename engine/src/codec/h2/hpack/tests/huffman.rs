@@ -4,9 +4,9 @@ use super::super::{Error, huffman};
 use super::Numbers;
 
 fn decode(input: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut out = Vec::new();
-    huffman::decode(input, |byte| out.push(byte))?;
-    assert!(out.len() <= huffman::decoded_max(input.len()));
+    let mut out = vec![0; huffman::decoded_max(input.len())];
+    let len = huffman::decode(input, &mut out)?;
+    out.truncate(len);
     Ok(out)
 }
 
