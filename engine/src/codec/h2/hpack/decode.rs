@@ -82,10 +82,7 @@ impl Decoder {
     /// 7541 section 4.2).
     pub fn acknowledged(&mut self) {
         self.limit = self.announced;
-        if self.table.max() > self.limit {
-            self.expects_update = true;
-            self.table.set_max(self.limit);
-        }
+        self.expects_update |= self.table.max() > self.limit;
     }
 
     /// Reads one whole block: a HEADERS frame's fragment with those of its CONTINUATIONs. Each field is appended to `arena`

@@ -6,9 +6,9 @@ use crate::http::FieldId;
 
 #[track_caller]
 fn wrote(bytes: &str, write: impl FnOnce(&mut Vec<u8>)) {
-    let mut out = b"before".to_vec();
+    let mut out = b"BEFORE".to_vec();
     write(&mut out);
-    assert_eq!(out.strip_prefix(b"before"), Some(&hex(bytes)[..]), "{out:x?}");
+    assert_eq!(out.strip_prefix(b"BEFORE"), Some(&hex(bytes)[..]), "{out:x?}");
 }
 
 fn hex_of(text: &str) -> String {

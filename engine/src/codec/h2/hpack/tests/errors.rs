@@ -100,6 +100,10 @@ fn size_updates_stay_below_what_was_announced() {
     // Above the default only when it was announced, and then before it is acknowledged.
     assert_eq!(read(&mut Decoder::new(8192), &hex("3fe13f 82")), Ok(vec![":method: GET".into()]));
     assert_eq!(read(&mut Decoder::new(8192), &hex("3fe23f 82")), Err(Error::SizeUpdate));
+    // Up to the default as long as the peer may not know of less.
+    assert_eq!(read(&mut Decoder::new(64), &hex("3fe11f 82")), Ok(vec![":method: GET".into()]));
+    assert_eq!(read(&mut Decoder::new(64), &hex("3fe21f 82")), Err(Error::SizeUpdate));
+    assert_eq!(read(&mut decoder(64), &hex("3f22 82")), Err(Error::SizeUpdate));
     assert_eq!(read(&mut decoder(8192), &hex("3fe13f 82")), Ok(vec![":method: GET".into()]));
 }
 

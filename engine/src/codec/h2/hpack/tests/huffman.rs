@@ -83,3 +83,19 @@ fn every_length_is_read_back() {
         }
     }
 }
+
+/// Each string has one encoding, so what is accepted is what the encoder would have written: padding and all.
+#[test]
+fn nothing_else_is_read() {
+    let mut numbers = Numbers(4);
+    let short = (0..=u16::MAX).map(|bytes| bytes.to_be_bytes().to_vec());
+    let long = (0..100_000).map(|_| (0..3 + numbers.below(12)).map(|_| numbers.below(256) as u8).collect());
+    let mut accepted = 0;
+    for code in short.chain((0..=255).map(|byte| vec![byte])).chain(long) {
+        if let Ok(text) = decode(&code) {
+            assert_eq!(encode(&text), code);
+            accepted += 1;
+        }
+    }
+    assert!(accepted > 10_000, "{accepted}");
+}
