@@ -10,6 +10,7 @@ pub use format::{OPERATORS, TIME_FIELDS, TIME_POINTS, format_pieces};
 mod forward;
 mod header;
 mod http;
+mod http2;
 mod implies;
 mod listener;
 mod local_reply;

@@ -34,6 +34,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("headers.toml", include_str!("../../docs/examples/headers.toml")),
     ("health-checks.toml", include_str!("../../docs/examples/health-checks.toml")),
     ("http.toml", include_str!("../../docs/examples/http.toml")),
+    ("http2.toml", include_str!("../../docs/examples/http2.toml")),
     ("internal-redirect.toml", include_str!("../../docs/examples/internal-redirect.toml")),
     ("listeners.toml", include_str!("../../docs/examples/listeners.toml")),
     ("load-balancing.toml", include_str!("../../docs/examples/load-balancing.toml")),

@@ -73,7 +73,7 @@ fn a_listener_has_every_default() {
         strict_sni: false,
         ocsp_staple_policy: OcspStaplePolicy::Lenient,
         parameters: every_parameter(),
-        alpn_protocols: vec!["http/1.1".into()],
+        alpn_protocols: vec!["h2".into(), "http/1.1".into()],
         session_tickets: true,
         session_ticket_keys: vec![],
         client_certificate: None,
@@ -91,6 +91,7 @@ fn a_cluster_has_every_default() {
         certificate: None,
         parameters: every_parameter(),
         session_resumption: true,
+        alpn_protocols: &[],
     };
     assert_eq!(upstream("{}"), expected);
     let plain = load(&format!("[[listeners]]\naddress = \"127.0.0.1:10000\"\n{ROUTES}\n"));
@@ -150,6 +151,7 @@ fn a_cluster_has_all_that_is_written() {
             groups: vec![Group::P256],
         },
         session_resumption: false,
+        alpn_protocols: &[],
     };
     assert_eq!(tls, expected);
     assert!(upstream("{ accept_untrusted = true }").validation.accept_untrusted);

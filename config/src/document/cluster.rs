@@ -17,7 +17,8 @@ pub use outlier::OutlierDetection;
 use super::tls::UpstreamTls;
 use lb::{LeastRequest, PeakEwma, RoundRobin};
 
-use crate::model::LookupFamily;
+use super::http2::Http2;
+use crate::model::{LookupFamily, UpstreamProtocol};
 use crate::reader::{
     FromText, Int, IntOrOff, List, Map, Name, OneOf, Percent, Refusal, Shape, Time, Timeout, Word, holds, table,
 };
@@ -81,6 +82,11 @@ table! {
         /// Limits on the traffic to this cluster, for the whole process.
         circuit_breakers: CircuitBreakers, optional "no limit";
 
+        /// What is spoken with the endpoints. `"http2"`: it is offered in handshakes of TLS, and endpoints that agree to nothing
+        /// are taken to know it, as they are without TLS. `"auto"`: what a handshake agrees on, which needs `tls`.
+        protocol: OneOf<UpstreamProtocol>, default "\"http1\"";
+        /// Options of HTTP/2 connections.
+        http2: Http2, optional "every key at its default";
         /// TLS to the endpoints; `{}` switches it on with every default. Health checks use it, too.
         tls: UpstreamTls, optional "plain text";
         /// Time to establish a connection, with the handshake of TLS. Above it, the try has failed, with status 503.

@@ -3,9 +3,10 @@
 use super::access_log::AccessLog;
 use super::filter::HttpFilter;
 use super::header::HeaderToAdd;
+use super::http2::Http2;
 use super::local_reply::LocalReply;
 use super::route::{Route, VirtualHost};
-use crate::model::{Cidr, ClientHalfClose, EscapedSlashes, ForwardCert, ServerHeader, Underscores};
+use crate::model::{Cidr, ClientHalfClose, CodecType, EscapedSlashes, ForwardCert, ServerHeader, Underscores};
 use crate::reader::{
     EditableHeader, HeaderName, HeaderValue, Int, IntOrOff, List, Name, OneOf, Size, SizeOrOff, Timeout, ViaName, Word,
     Written, table,
@@ -29,6 +30,12 @@ table! {
         /// Changes of the replies that are made here and not by an upstream: error pages and the like. The first that takes a
         /// reply is used.
         local_reply: List<Written<LocalReply>>, optional "replies as they are";
+
+        /// What clients speak. `"auto"`: what ALPN agreed on, else what the first bytes say, so that HTTP/2 with prior knowledge
+        /// comes on the same port as HTTP/1.
+        codec_type: OneOf<CodecType>, default "\"auto\"";
+        /// Options of HTTP/2 connections.
+        http2: Http2, optional "every key at its default";
 
         /// How long a connection may stay idle between two exchanges before it is closed.
         idle_timeout: Timeout, default "\"1h\"";

@@ -12,6 +12,7 @@ mod filter;
 mod forward;
 mod header;
 mod http;
+mod http2;
 mod listener;
 mod local_reply;
 mod retry;
@@ -33,6 +34,7 @@ pub use forward::{
 };
 pub use header::{CookieMatch, HeaderMatch, HeaderToAdd, QueryParameterMatch, RangeMatch};
 pub use http::Http;
+pub use http2::Http2;
 pub use listener::{FilterChain, FilterChainMatch, Listener};
 pub use local_reply::LocalReply;
 pub use retry::{BackOff, HostPredicate, RateLimitedBackOff, ResetFormat, RetryCondition, RetryPolicy};

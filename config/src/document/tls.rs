@@ -48,7 +48,7 @@ table! {
         /// How keys are agreed on, best first (Envoy: ecdh_curves, nginx: ssl_ecdh_curve, HAProxy: curves).
         groups: List<Group>, optional "all, `X25519MLKEM768` first";
         /// Application protocols (ALPN), best first. A client that offers none of them is still served.
-        alpn_protocols: List<AlpnProtocol>, optional "`[\"http/1.1\"]`";
+        alpn_protocols: List<AlpnProtocol>, optional "what `codec_type` of `http` says: `[\"h2\", \"http/1.1\"]`";
         /// Give clients tickets with which they resume their session without another full handshake. With
         /// `client_certificate` there are none: each connection verifies the certificate of its client.
         session_tickets: bool, default "true";

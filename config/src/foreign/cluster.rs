@@ -97,6 +97,7 @@ pub const FOREIGN: &[(&str, &str, &str)] = &[
     ("clusters[].health_checks[].http", "request_headers_to_add", "write request_headers = { x-check = \"1\" }"),
     ("clusters[].health_checks[].http", "headers", "write request_headers = { x-check = \"1\" }"),
     ("clusters[].health_checks[].http", "status", "write expected_statuses = [200]"),
+    ("clusters[]", "codec_type", "it is called protocol: protocol = \"http2\""),
     ("clusters[].health_checks[].http", "codec_client_type", "leave it out: checks are made over HTTP/1.1"),
     ("clusters[].health_checks[].http", "service_name_matcher", "checks look at the status only"),
     ("clusters[].health_checks[].http", "receive", "checks look at the status only"),

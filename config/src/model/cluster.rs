@@ -1,6 +1,8 @@
 //! Clusters: where their endpoints come from, how one is picked, what protects them.
 
-use super::{Address, CircuitBreakers, HealthCheck, OutlierDetection, Place, Texts, UpstreamTls};
+use super::{
+    Address, CircuitBreakers, HealthCheck, Http2Options, OutlierDetection, Place, Texts, UpstreamProtocol, UpstreamTls,
+};
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +20,9 @@ pub struct Cluster {
     /// For the priorities Default and High.
     pub circuit_breakers: [CircuitBreakers; 2],
     pub tls: Option<UpstreamTls>,
+    /// Default `Http1`.
+    pub protocol: UpstreamProtocol,
+    pub http2: Http2Options,
     /// Default 5s. The handshake of TLS is part of it.
     pub connect_timeout: Duration,
     pub texts: Texts,

@@ -26,6 +26,51 @@ pub struct Hcm {
     /// A client's FIN behind a complete request ends the exchange (default true).
     pub fin_cancels: bool,
     pub headers: HeaderOptions,
+    /// Default `Auto`.
+    pub codec_type: CodecType,
+    pub http2: Http2Options,
+}
+
+/// What clients speak (Envoy: CodecType).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodecType {
+    /// What ALPN agreed on, or the first bytes say.
+    Auto,
+    Http1,
+    Http2,
+}
+
+/// What is spoken with endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    Http1,
+    Http2,
+    /// What ALPN agrees on: HTTP/1 where it does not.
+    Auto,
+}
+
+/// HTTP/2 connections (Envoy: Http2ProtocolOptions).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2Options {
+    /// Exchanges at a time (default 100).
+    pub max_concurrent_streams: u32,
+    /// Bytes (default 64KiB).
+    pub initial_stream_window_size: u32,
+    /// Bytes (default 16MiB).
+    pub initial_connection_window_size: u32,
+    /// Bytes by which the windows of all streams may grow altogether (default 8MiB).
+    pub stream_window_growth: u32,
+}
+
+impl Default for Http2Options {
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: 100,
+            initial_stream_window_size: 64 << 10,
+            initial_connection_window_size: 16 << 20,
+            stream_window_growth: 8 << 20,
+        }
+    }
 }
 
 /// Changes replies that are made here (Envoy: ResponseMapper).

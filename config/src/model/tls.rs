@@ -156,6 +156,8 @@ pub struct UpstreamTls {
     pub parameters: TlsParameters,
     /// Sessions are resumed (default true).
     pub session_resumption: bool,
+    /// What is offered (ALPN), by the cluster's `protocol`.
+    pub alpn_protocols: &'static [&'static str],
 }
 
 impl UpstreamTls {

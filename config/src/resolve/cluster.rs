@@ -9,9 +9,10 @@ mod outlier;
 use std::collections::HashMap;
 
 use super::Resolver;
+use super::http2::http2;
 use crate::diagnostic::Problem;
 use crate::document::{self, DiscoveryKind, Document};
-use crate::model::{Cluster, Discovery, Dns, LookupFamily};
+use crate::model::{Cluster, Discovery, Dns, LookupFamily, UpstreamProtocol};
 use crate::reader::{Located, Read, Slot, absent};
 
 /// The longest time between lookups that fail, in base intervals (Envoy: RefreshRate.max_interval).
@@ -37,9 +38,14 @@ impl<'d> Resolver<'d, '_, '_> {
         let health_checks = self.health_checks(cluster);
         let outlier_detection = cluster.outlier_detection.given().map(|written| self.outlier_detection(written));
         let circuit_breakers = self.circuit_breakers(&cluster.circuit_breakers);
-        let tls = cluster.tls.given().map(|written| self.upstream_tls(written));
+        let tls = cluster.tls.given().map(|written| self.upstream_tls(written, cluster.protocol.0));
         self.check_names(cluster);
         self.check_ports(cluster);
+        if cluster.protocol.0 == UpstreamProtocol::Auto && cluster.tls.origin().is_none() {
+            let message = "`auto` chooses by what a handshake of TLS agrees on, and the cluster has no `tls`";
+            let hint = "write protocol = \"http2\" or \"http1\", or add tls = {}";
+            self.problems.push(Problem::at(&cluster.protocol.origin, message).hint(Some(hint)));
+        }
         Some(Cluster {
             place: self.problems.place(&cluster.origin),
             name: cluster.name.value()?,
@@ -51,6 +57,8 @@ impl<'d> Resolver<'d, '_, '_> {
             outlier_detection,
             circuit_breakers,
             tls,
+            protocol: cluster.protocol.0,
+            http2: http2(&cluster.http2),
             connect_timeout: cluster.connect_timeout.0,
             texts: self.texts(
                 document::Cluster::spec(),
@@ -120,7 +128,7 @@ fn discovery_kind(cluster: &document::Cluster) -> Option<DiscoveryKind> {
 }
 
 /// The table, or one with every key at its default if it was left out.
-fn or_defaults<T: Read>(slot: &Slot<T>) -> T {
+pub(super) fn or_defaults<T: Read>(slot: &Slot<T>) -> T {
     match slot.given().cloned().or_else(absent::<T>) {
         Some(table) => table.value,
         None => unreachable!("every key of the table has a default"),

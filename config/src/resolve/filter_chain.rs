@@ -39,7 +39,7 @@ impl<'d> Resolver<'d, '_, '_> {
             if let Some(http) = chain.http.given() {
                 self.check_peers(listener, http);
                 let name = chain.name.value().unwrap_or_else(|| format!("filter_chain_{index}"));
-                let tls = self.downstream_tls(&chain.tls);
+                let tls = self.downstream_tls(&chain.tls, http.codec_type.0);
                 let filter = NetworkFilter::Http(Arc::new(self.http(http)));
                 chains.push(FilterChain { place: self.problems.place(&chain.origin), name, matcher, tls, filter });
             }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::Resolver;
 use super::header::mutations;
+use super::http2::http2;
 use super::spelling::Spelling;
 use crate::diagnostic::Problem;
 use crate::document::{self, Http};
@@ -51,6 +52,8 @@ impl<'d> Resolver<'d, '_, '_> {
             limits: limits(http),
             fin_cancels: http.client_half_close.0 == ClientHalfClose::Cancel,
             headers: header_options(http),
+            codec_type: http.codec_type.0,
+            http2: http2(&http.http2),
         }
     }
 

@@ -69,7 +69,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let filter_chains = match listener.http.given() {
             Some(http) => {
                 self.check_peers(listener, http);
-                let tls = self.downstream_tls(&listener.tls);
+                let tls = self.downstream_tls(&listener.tls, http.codec_type.0);
                 let filter = NetworkFilter::Http(Arc::new(self.http(http)));
                 let place = self.problems.place(&http.origin);
                 vec![FilterChain { place, name: "default".into(), matcher: None, tls, filter }]

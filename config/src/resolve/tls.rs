@@ -9,8 +9,8 @@ use super::{Resolver, is_written};
 use crate::diagnostic::Problem;
 use crate::document::{self, EndpointEntry, all_groups, all_suites, group_name, suite_name};
 use crate::model::{
-    Address, Certificate, CipherSuite, DownstreamTls, EndpointTarget, Group, Needed, OcspStaplePolicy, PemFile,
-    TlsParameters, TlsVersion, UpstreamTls,
+    Address, Certificate, CipherSuite, CodecType, DownstreamTls, EndpointTarget, Group, Needed, OcspStaplePolicy,
+    PemFile, TlsParameters, TlsVersion, UpstreamProtocol, UpstreamTls,
 };
 use crate::place::Origin;
 use crate::reader::{FilePath, List, Located, Slot};
@@ -35,7 +35,12 @@ struct WrittenPair<'d> {
 }
 
 impl<'d> Resolver<'d, '_, '_> {
-    pub(super) fn downstream_tls(&mut self, slot: &'d Slot<document::DownstreamTls>) -> Option<Arc<DownstreamTls>> {
+    /// `codec`: what is spoken above it.
+    pub(super) fn downstream_tls(
+        &mut self,
+        slot: &'d Slot<document::DownstreamTls>,
+        codec: CodecType,
+    ) -> Option<Arc<DownstreamTls>> {
         let written = slot.given()?;
         let certificates = self.certificates(written);
         self.check_staples(written);
@@ -45,9 +50,20 @@ impl<'d> Resolver<'d, '_, '_> {
             cipher_suites: &written.cipher_suites,
             groups: &written.groups,
         });
-        let hint = "leave it out for [\"http/1.1\"]";
+        let spoken: &[&str] = match codec {
+            CodecType::Auto => &["h2", "http/1.1"],
+            CodecType::Http1 => &["http/1.1"],
+            CodecType::Http2 => &["h2"],
+        };
+        let hint = "leave it out for what `codec_type` says";
         self.refuse_empty(&written.alpn_protocols, "`alpn_protocols` names no protocol", hint);
         self.refuse_twice(&written.alpn_protocols, |protocol| protocol.0.clone());
+        for protocol in written.alpn_protocols.items().iter().filter(|protocol| !is_spoken(&protocol.0, codec)) {
+            let name = &protocol.0;
+            let message = format!("`{name}` would be agreed on with clients, but `codec_type` of `http` excludes it");
+            let hint = "leave it out here, or write codec_type = \"auto\"";
+            self.problems.push(Problem::at(&protocol.origin, message).hint(Some(hint)));
+        }
         let client_certificate = written.client_certificate.given().map(|written| self.client_certificate(written));
         let tickets = &written.session_tickets;
         if tickets.value && is_written(&tickets.origin, &written.origin) && client_certificate.is_some() {
@@ -64,7 +80,10 @@ impl<'d> Resolver<'d, '_, '_> {
             strict_sni: written.strict_sni.value,
             ocsp_staple_policy: written.ocsp_staple_policy.value.0,
             parameters,
-            alpn_protocols: if protocols.is_empty() { vec!["http/1.1".into()] } else { protocols },
+            alpn_protocols: match protocols.is_empty() {
+                true => spoken.iter().map(|name| (*name).into()).collect(),
+                false => protocols,
+            },
             session_tickets: written.session_tickets.value,
             session_ticket_keys,
             client_certificate,
@@ -89,7 +108,11 @@ impl<'d> Resolver<'d, '_, '_> {
         keys.items().iter().map(|file| self.pem(file)).collect()
     }
 
-    pub(super) fn upstream_tls(&mut self, written: &'d Located<document::UpstreamTls>) -> UpstreamTls {
+    pub(super) fn upstream_tls(
+        &mut self,
+        written: &'d Located<document::UpstreamTls>,
+        protocol: UpstreamProtocol,
+    ) -> UpstreamTls {
         let validation = self.endpoint_validation(written);
         let resumption = &written.session_resumption;
         if resumption.value && is_written(&resumption.origin, &written.origin) && validation.crl.is_some() {
@@ -120,6 +143,11 @@ impl<'d> Resolver<'d, '_, '_> {
             certificate,
             parameters,
             session_resumption: written.session_resumption.value,
+            alpn_protocols: match protocol {
+                UpstreamProtocol::Http1 => &[],
+                UpstreamProtocol::Http2 => &["h2"],
+                UpstreamProtocol::Auto => &["h2", "http/1.1"],
+            },
         }
     }
 
@@ -389,5 +417,14 @@ fn version_of(suite: CipherSuite) -> TlsVersion {
         | CipherSuite::EcdheRsaAes128GcmSha256
         | CipherSuite::EcdheRsaAes256GcmSha384
         | CipherSuite::EcdheRsaChacha20Poly1305 => TlsVersion::V1_2,
+    }
+}
+
+/// Whether a connection that has agreed on this name can be served.
+fn is_spoken(name: &str, codec: CodecType) -> bool {
+    match codec {
+        CodecType::Auto => true,
+        CodecType::Http1 => name != "h2",
+        CodecType::Http2 => name == "h2",
     }
 }

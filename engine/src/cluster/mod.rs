@@ -29,7 +29,7 @@ pub use supervisor::Supervisor;
 pub use warm::{FirstLook, Warm, Warming};
 
 use crate::base::clock::Nanos;
-use crate::net::{Network, Protocol};
+use crate::net::Network;
 use crate::ring::Reactor;
 use crate::stats::{ClusterStats, ClusterTlsStats, Registry};
 use crate::upstream::limits::ShardLimits;
@@ -67,8 +67,6 @@ pub struct Cluster {
     not_before: Cell<Nanos>,
     /// The view was out of date when it was made, and the next one is made at once.
     late: Cell<bool>,
-    /// An endpoint's protocol lets it refuse.
-    may_refuse: Cell<bool>,
     /// What the program log said last about panic.
     panic_said: Cell<bool>,
 }
@@ -100,7 +98,8 @@ impl Cluster {
             idle_timeout: config.idle_timeout,
             max_idle: config.max_idle_connections as usize,
             max_requests: config.max_requests_per_connection,
-            protocol: Protocol::default(),
+            protocol: config.protocol,
+            http2: config.http2,
             tls: None,
         };
         let limits = ShardLimits::new(&shared.limits, stats.clone(), shard);
@@ -129,7 +128,6 @@ impl Cluster {
             seen: Cell::new(u64::MAX),
             not_before: Cell::new(0),
             late: Cell::new(false),
-            may_refuse: Cell::new(false),
             panic_said: Cell::new(before.is_some_and(|before| before.panic_said.get())),
         });
         cluster.refresh();
@@ -173,7 +171,7 @@ impl Cluster {
 
     /// Whether endpoints may refuse a request without looking at it, so that it can be sent again whatever it is.
     pub fn may_refuse(&self) -> bool {
-        self.may_refuse.get()
+        self.config.protocol != model::UpstreamProtocol::Http1
     }
 
     /// The endpoints there are at present, healthy or not.
@@ -286,14 +284,11 @@ impl Cluster {
 
     fn endpoint(&self, host: &Arc<Host>) -> Rc<Endpoint> {
         let stats = Rc::new(host.state.stats.join_at_use(self.shard));
-        let protocol = self.network.protocol(&host.spec.address);
-        self.may_refuse.set(self.may_refuse.get() || protocol.may_refuse());
         let pool = Pool::new(
             &self.reactor,
             &self.network,
             host.spec.addresses(),
             PoolOptions {
-                protocol,
                 tls: host.spec.connector(self.shared.tls.as_ref(), self.tls_stats.as_ref()),
                 ..self.options.clone()
             },

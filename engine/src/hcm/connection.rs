@@ -64,6 +64,8 @@ pub(super) struct Connection {
     pub arrival: Arrival,
     pub peer: PeerText,
     pub id: u64,
+    /// Once its first bytes have come.
+    protocol: Cell<Option<Protocol>>,
     requests: Cell<u64>,
     /// Whether the peer takes what is said.
     pub stall: Stall,
@@ -89,19 +91,12 @@ impl Connection {
         let stats = hcm.stats.clone();
         stats.downstream_cx_total.inc();
         stats.downstream_cx_active.inc();
-        match accepted.arrival.protocol {
-            Protocol::Http1 => {
-                stats.downstream_cx_http1_total.inc();
-                stats.downstream_cx_http1_active.inc();
-            }
-            #[cfg(feature = "second-wire")]
-            Protocol::Frames { .. } => {}
-        }
         Self {
             stream: accepted.stream,
             peer: PeerText::new(accepted.arrival.remote),
             arrival: accepted.arrival,
             id: hcm.shard.next_connection_id(),
+            protocol: Cell::new(None),
             requests: Cell::new(0),
             stall: Stall::default(),
             drain: accepted.drain,
@@ -115,6 +110,18 @@ impl Connection {
             stats,
             ended_by_peer: Cell::new(false),
         }
+    }
+
+    /// This is what its peer speaks.
+    pub(super) fn speaks(&self, protocol: Protocol) {
+        self.protocol.set(Some(protocol));
+        let stats = &self.stats;
+        let (total, active) = match protocol {
+            Protocol::Http1 => (&stats.downstream_cx_http1_total, &stats.downstream_cx_http1_active),
+            Protocol::Http2 => (&stats.downstream_cx_http2_total, &stats.downstream_cx_http2_active),
+        };
+        total.inc();
+        active.inc();
     }
 
     /// Requests begun on it.
@@ -131,7 +138,7 @@ impl Connection {
     /// client that is not told sends its next request into a closed connection. Asked once for each response, as late as
     /// possible. A connection with several exchanges at a time says so in its own way.
     pub(super) fn ends_with_this(&self, hcm: &Hcm) -> bool {
-        if self.arrival.protocol != Protocol::Http1 {
+        if self.protocol.get() == Some(Protocol::Http2) {
             return false;
         }
         if self.drain.is_draining() {
@@ -201,10 +208,10 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let stats = &self.stats;
         stats.downstream_cx_active.dec();
-        match self.arrival.protocol {
-            Protocol::Http1 => stats.downstream_cx_http1_active.dec(),
-            #[cfg(feature = "second-wire")]
-            Protocol::Frames { .. } => {}
+        match self.protocol.get() {
+            Some(Protocol::Http1) => stats.downstream_cx_http1_active.dec(),
+            Some(Protocol::Http2) => stats.downstream_cx_http2_active.dec(),
+            None => {}
         }
         stats.downstream_cx_destroy.inc();
         stats.downstream_cx_length_ms.record((self.reactor.now() - self.opened) / 1000);
@@ -261,8 +268,13 @@ impl ConnectionDeadlines {
         Self { timer: Rc::new(Timer::new(reactor)), age, idle: NEVER, closing: false, look: NEVER, patience: NEVER }
     }
 
+    /// The connection tells its end at once, and not with a last response.
+    pub(super) fn start_shared(&mut self, connection: &Connection) {
+        (self.age, self.idle, self.look) = (connection.ends, NEVER, NEVER);
+        self.arm();
+    }
+
     /// The next request is awaited.
-    #[cfg(feature = "second-wire")]
     pub(super) fn start_waiting(&mut self, now: Nanos, idle: Option<Duration>) {
         (self.idle, self.look) = (deadline(now, idle), NEVER);
         self.arm();
@@ -321,7 +333,6 @@ impl ConnectionDeadlines {
     }
 
     /// All is said; what is left of it must go out within `limit`, whatever the connection's own limit is.
-    #[cfg(feature = "second-wire")]
     pub(super) fn start_closing(&mut self, now: Nanos, limit: Duration) {
         self.closing = true;
         self.start_waiting(now, Some(limit));

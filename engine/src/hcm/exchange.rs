@@ -19,6 +19,7 @@ use crate::http::format::ResponseFlags;
 use crate::http::{Exchange, FieldId, Message, Reply, RequestHead, matcher};
 use crate::http_filter::{Context, Flow, Passed};
 use crate::mux::Downstream;
+use crate::net::Stall;
 use crate::route::hash_policy::{self, Asker, Hashed};
 use crate::route::{internal_redirect, rewrite};
 use crate::router::retry::{self, TryPolicy};
@@ -36,10 +37,12 @@ pub(super) fn begin<'a>(hcm: &'a Hcm, exchange: &mut Exchange, deadlines: &mut D
     ActiveRequest::new(hcm)
 }
 
-/// Serve one request whose head is in the exchange, or tell what is wrong with it. Whether the response was sent whole.
+/// Serve one request whose head is in the exchange, or tell what is wrong with it; `stall` knows whether the client takes what
+/// is said. Whether the response was sent whole.
 pub(super) async fn run(
     hcm: &Rc<Hcm>,
     connection: &Connection,
+    stall: &Stall,
     exchange: &mut Exchange,
     downstream: &mut Downstream<'_>,
     deadlines: &mut Deadlines,
@@ -47,7 +50,7 @@ pub(super) async fn run(
 ) -> bool {
     let reactor = &hcm.shard.reactor;
     let upload = Upload::new(downstream, hcm.config.limits.max_request_body);
-    let client = Client { reactor, upload, deadlines, vigil: Vigil::new(&connection.stall) };
+    let client = Client { reactor, upload, deadlines, vigil: Vigil::new(stall) };
     let mut serving = Serving { hcm, connection, exchange, client, filters: Passed::default(), has_ended: false };
     let result = match head {
         Ok(()) => serve(&mut serving).await,

@@ -144,6 +144,7 @@ fn add_via(head: &mut HeadEditor<'_>, name: &str, received: Version) {
         out.extend_from_slice(match received {
             Version::Http10 => b"1.0 ",
             Version::Http11 => b"1.1 ",
+            Version::Http2 => b"2 ",
         });
         out.extend_from_slice(name.as_bytes());
     });

@@ -2,14 +2,17 @@
 
 use super::connection::{ChainSlot, Connection, ConnectionDeadlines, Expired};
 use super::exchange;
+use super::h2;
 use super::manager::Hcm;
 use crate::base::clock::Nanos;
 use crate::http::Exchange;
 use crate::mux::Downstream;
 use crate::mux::h1::{Disposition, Served};
-use crate::net::Accepted;
+use crate::mux::h2::PREFACE;
+use crate::net::{Accepted, Protocol};
 use crate::ring::{Buf, Memory, Reactor, Timer};
 use crate::router::{Deadlines, Fault};
+use ringway_config::model::CodecType;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -32,12 +35,23 @@ pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
     drop(hcm);
     let mut deadlines = ConnectionDeadlines::new(&reactor, connection.ends);
     let disposition = loop {
-        let first = match next_request(&reactor, &connection, &mut deadlines).await {
+        let mut first = match next_request(&reactor, &connection, &mut deadlines).await {
             Ok(first) => first,
             Err(disposition) => break disposition,
         };
         // Asked for only now: it may have been replaced while the connection waited.
         let hcm = connection.slot.current();
+        if connection.requests() == 0 {
+            let codec = hcm.config.codec_type;
+            if spoken(&connection, codec, &first) == Spoken::Unclear {
+                first = reactor.pooled(|| gather(&reactor, &connection, &mut deadlines, first)).await;
+            }
+            if spoken(&connection, codec, &first) == Spoken::Http2 {
+                drop(hcm);
+                return reactor.pooled(|| h2::serve(connection, deadlines, Some(first))).await;
+            }
+            connection.speaks(Protocol::Http1);
+        }
         connection.begin();
         let mut state = hcm.shard.take_exchange();
         // Apart from this task's own memory, which an idle connection keeps.
@@ -53,6 +67,54 @@ pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
     };
     connection.works();
     reactor.pooled(|| end(&reactor, &connection, &mut deadlines, disposition)).await;
+}
+
+/// What is known of a connection's protocol by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spoken {
+    Http1,
+    Http2,
+    /// A few more bytes will tell.
+    Unclear,
+}
+
+fn spoken(connection: &Connection, codec: CodecType, first: &[u8]) -> Spoken {
+    let agreed = connection.stream.tls().and_then(|tls| tls.facts().application_protocol.as_deref());
+    match (codec, agreed) {
+        (CodecType::Http2, _) | (CodecType::Auto, Some("h2")) => Spoken::Http2,
+        (CodecType::Http1, _) | (CodecType::Auto, Some(_)) => Spoken::Http1,
+        // No request of HTTP/1 begins like this (RFC 9113 section 3.4).
+        (CodecType::Auto, None) if first.starts_with(METHOD) => Spoken::Http2,
+        (CodecType::Auto, None) if METHOD.starts_with(first) => Spoken::Unclear,
+        (CodecType::Auto, None) => Spoken::Http1,
+    }
+}
+
+/// What HTTP/2 begins with, as far as it is needed.
+const METHOD: &[u8; 4] = PREFACE.first_chunk().unwrap();
+
+/// Receive until it shows whether the bytes are the beginning of HTTP/2, or nothing more comes.
+async fn gather(
+    reactor: &Rc<Reactor>,
+    connection: &Connection,
+    deadlines: &mut ConnectionDeadlines,
+    first: Buf,
+) -> Buf {
+    let mut all = first.to_vec();
+    poll_fn(|_| {
+        while all.len() < METHOD.len() && METHOD.starts_with(&all) {
+            match connection.stream.poll_recv() {
+                Poll::Ready(Ok(Some(more))) => all.extend_from_slice(&more),
+                // What reads on finds the same.
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending if deadlines.expired(reactor.now()).is_some() => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+    Buf::from(all.into_boxed_slice())
 }
 
 /// One exchange, whose first bytes are `first`.
@@ -81,7 +143,8 @@ async fn one(
         served.keep_line(&mut exchange.request);
     }
     let mut downstream = Downstream::H1(served);
-    let whole = exchange::run(hcm, connection, exchange, &mut downstream, &mut deadlines, head).await;
+    let whole =
+        exchange::run(hcm, connection, &connection.stall, exchange, &mut downstream, &mut deadlines, head).await;
     drop(active);
     downstream.close(whole)
 }

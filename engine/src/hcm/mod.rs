@@ -10,9 +10,8 @@ mod download;
 mod exchange;
 mod finalize;
 mod forwarded_cert;
-#[cfg(feature = "second-wire")]
-mod frames;
 mod h1;
+mod h2;
 mod header_table;
 mod local_reply;
 mod log;
@@ -27,8 +26,6 @@ mod serving;
 
 pub use admit::{Admission, Peer, admit_fields, admit_head};
 pub use connection::ChainSlot;
-#[cfg(feature = "second-wire")]
-pub use frames::serve as serve_frames;
 pub use h1::serve;
 pub use header_table::HeaderTable;
 pub use manager::{Clusters, CutOff, Hcm, HcmPlan, HcmShard};

@@ -97,7 +97,13 @@ fn edited(lines: &[(&str, &str)], edit: impl Fn(&mut HeadEditor<'_>)) -> Vec<Str
             Span::new(start, received.len())
         };
         let (name_span, value) = (store(name), store(value));
-        fields.push(Field { name: name_span, value, id: FieldId::lookup(name.as_bytes()), hop_by_hop: false });
+        fields.push(Field {
+            name: name_span,
+            value,
+            id: FieldId::lookup(name.as_bytes()),
+            hop_by_hop: false,
+            never_indexed: false,
+        });
     }
     let mut edits = EditBytes::default();
     edit(&mut HeadEditor { fields: &mut fields, received: &received, edits: &mut edits });
@@ -125,7 +131,13 @@ fn what_may_be_transformed_and_what_was() {
     let forbids = |value: &str| {
         let mut fields = Fields::default();
         let span = Span::new(0, value.len());
-        fields.push(Field { name: Span::EMPTY, value: span, id: FieldId::CacheControl, hop_by_hop: false });
+        fields.push(Field {
+            name: Span::EMPTY,
+            value: span,
+            id: FieldId::CacheControl,
+            hop_by_hop: false,
+            never_indexed: false,
+        });
         forbids_transform(&fields, HeadView::new(value.as_bytes()))
     };
     assert!(
@@ -137,6 +149,12 @@ fn what_may_be_transformed_and_what_was() {
     let value = b"gzip, , Identity,br";
     let mut fields = Fields::default();
     let span = Span::new(0, value.len());
-    fields.push(Field { name: Span::EMPTY, value: span, id: FieldId::ContentEncoding, hop_by_hop: false });
+    fields.push(Field {
+        name: Span::EMPTY,
+        value: span,
+        id: FieldId::ContentEncoding,
+        hop_by_hop: false,
+        never_indexed: false,
+    });
     assert!(applied(&fields, HeadView::new(value)).eq([&b"gzip"[..], b"br"]));
 }

@@ -57,7 +57,7 @@ impl HeadEditor<'_> {
     pub fn add_stored(&mut self, name: &[u8], value: Span) {
         let id = FieldId::lookup(name);
         let name = self.edits.store(|out| out.extend_from_slice(name));
-        self.fields.push(Field { name, value, id, hop_by_hop: false });
+        self.fields.push(Field { name, value, id, hop_by_hop: false, never_indexed: false });
     }
 
     /// As `add`, for a name that has an id.
@@ -71,7 +71,7 @@ impl HeadEditor<'_> {
     #[inline]
     fn add_line(&mut self, id: FieldId, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
         let (name, value) = self.edits.store_line(name, write);
-        self.fields.push(Field { name, value, id, hop_by_hop: false });
+        self.fields.push(Field { name, value, id, hop_by_hop: false, never_indexed: false });
     }
 
     /// The only line of this name.

@@ -12,6 +12,8 @@ pub struct Field {
     /// Concerns this connection only (RFC 9110 section 7.6.1): the line is not forwarded. Content-Length is not marked,
     /// but what goes out is written from the framing and never copied.
     pub hop_by_hop: bool,
+    /// No table of a compressor may hold it, here or further on (RFC 7541 section 7.1.3).
+    pub never_indexed: bool,
 }
 
 impl Field {
@@ -207,7 +209,7 @@ mod tests {
     fn lookup_by_id_and_by_name() {
         let bytes = b"HostX-Aaax-a";
         let mut fields = Fields::default();
-        let line = |name: Span, id| Field { name, value: Span::new(7, 9), id, hop_by_hop: false };
+        let line = |name: Span, id| Field { name, value: Span::new(7, 9), id, hop_by_hop: false, never_indexed: false };
         fields.push(line(Span::new(0, 4), FieldId::Host));
         fields.push(line(Span::new(4, 7), FieldId::Unknown));
         fields.push(line(Span::new(9, 12), FieldId::Unknown));

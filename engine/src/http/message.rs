@@ -151,7 +151,13 @@ impl Trailers {
             Span::new(start, self.bytes.len())
         };
         let (name_span, value) = (store(name), store(value));
-        self.fields.push(Field { name: name_span, value, id: FieldId::lookup(name), hop_by_hop: false });
+        self.fields.push(Field {
+            name: name_span,
+            value,
+            id: FieldId::lookup(name),
+            hop_by_hop: false,
+            never_indexed: false,
+        });
     }
 
     /// Name and value of each, in order.

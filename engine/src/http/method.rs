@@ -44,12 +44,13 @@ impl Method {
     }
 }
 
-/// The version of a message (RFC 9112 section 2.3). What goes out is always HTTP/1.1.
+/// The version of a message that came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Version {
     Http10,
     #[default]
     Http11,
+    Http2,
 }
 
 impl Version {
@@ -57,6 +58,7 @@ impl Version {
         match self {
             Version::Http10 => "HTTP/1.0",
             Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2",
         }
     }
 }

@@ -12,8 +12,7 @@ pub use full_house::keep;
 use crate::base::clock::Nanos;
 use crate::hcm::ChainSlot;
 use crate::net::{
-    Accepted, Arrival, ByteStream, ChainMatcher, Claim, Drain, FirstBytes, Full, House, Limits, Permits, Protocol,
-    Seat, tls,
+    Accepted, Arrival, ByteStream, ChainMatcher, Claim, Drain, FirstBytes, Full, House, Limits, Permits, Seat, tls,
 };
 use crate::network_filter::NetworkFilter;
 use crate::ring::Reactor;
@@ -144,13 +143,6 @@ fn serve(
     permits: Option<Permits>,
 ) {
     let (listener_stats, drain) = (listener.stats.clone(), listener.drain.clone());
-    let protocol = arrival.protocol;
     let accepted = Accepted { stream, arrival, listener_stats, drain, seat: Seat::NONE };
-    match protocol {
-        Protocol::Http1 => reactor.spawn(way_in::way_in(reactor, listener, accepted, permits, NetworkFilter::run)),
-        #[cfg(feature = "second-wire")]
-        Protocol::Frames { .. } => {
-            reactor.spawn(way_in::way_in(reactor, listener, accepted, permits, NetworkFilter::run_frames))
-        }
-    };
+    reactor.spawn(way_in::way_in(reactor, listener, accepted, permits, NetworkFilter::run));
 }

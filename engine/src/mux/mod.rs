@@ -7,9 +7,8 @@
 //! Invariant: nothing here knows routes, filters, clusters or deadlines.
 
 mod coders;
-#[cfg(feature = "second-wire")]
-pub mod frames;
 pub mod h1;
+pub mod h2;
 mod hooks;
 mod pace;
 mod pieces;
@@ -74,24 +73,22 @@ pub struct Ended {
 /// The client's side of one exchange.
 pub enum Downstream<'c> {
     H1(h1::Served<'c>),
-    #[cfg(feature = "second-wire")]
-    Frames(frames::Served),
+    H2(h2::Served),
 }
 
 /// The server's side of one try.
 pub enum Upstream {
     /// A connection of its own, in memory of its own: an idle connection is moved around by its address.
     H1(Box<h1::Asked>),
-    #[cfg(feature = "second-wire")]
-    Frames(Box<frames::Asked>),
+    /// A stream of a connection that is shared.
+    H2(Box<h2::Asked>),
 }
 
 macro_rules! forward {
     ($self:ident, $wire:ident => $call:expr) => {
         match $self {
             Self::H1($wire) => $call,
-            #[cfg(feature = "second-wire")]
-            Self::Frames($wire) => $call,
+            Self::H2($wire) => $call,
         }
     };
 }
@@ -236,8 +233,7 @@ impl Upstream {
     pub fn is_exclusive(&self) -> bool {
         match self {
             Self::H1(_) => true,
-            #[cfg(feature = "second-wire")]
-            Self::Frames(_) => false,
+            Self::H2(_) => false,
         }
     }
 
@@ -246,7 +242,7 @@ impl Upstream {
         forward!(self, wire => wire.begin(limits, keep_trailers));
     }
 
-    /// "HTTP/1.1".
+    /// "HTTP/1.1" or "HTTP/2".
     pub fn protocol(&self) -> &'static str {
         forward!(self, wire => wire.protocol())
     }
@@ -313,8 +309,7 @@ impl Upstream {
     pub fn tls_failure(&self) -> Option<tls::Failure> {
         match self {
             Self::H1(wire) => wire.stream().tls_failure(),
-            #[cfg(feature = "second-wire")]
-            Self::Frames(_) => None,
+            Self::H2(wire) => wire.tls_failure(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A connection as it was accepted, and what is known of its way here.
 
 use super::tls::client_hello::Asked;
-use super::{ByteStream, Drain, Protocol, Seat};
+use super::{ByteStream, Drain, Seat};
 use crate::stats::ListenerStats;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -24,8 +24,6 @@ pub struct Arrival {
     /// This side's, the one that the client connected to.
     pub local: Option<SocketAddr>,
     pub transport: Transport,
-    /// What is spoken above it.
-    pub protocol: Protocol,
     /// What its first bytes are, where they have been looked at.
     pub first: Option<Rc<FirstBytes>>,
 }

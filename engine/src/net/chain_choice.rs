@@ -83,10 +83,11 @@ impl ChainMatcher {
         }
     }
 
-    /// The same for a client there that would ask for another name, in lower case, and speak HTTP/1.1.
+    /// The same for a client there that would ask for another name, in lower case, and speak HTTP.
     pub fn choose_by_name(&self, arrival: &Arrival, name: Option<&str>) -> Option<usize> {
-        let http = self.protocols.get("http/1.1").copied().unwrap_or_default();
-        self.first(arrival, Some(TransportProtocol::Tls), name, &[0, http])
+        let mut http = ["", "http/1.1", "h2"].map(|name| self.protocols.get(name).copied().unwrap_or_default());
+        http.sort_unstable();
+        self.first(arrival, Some(TransportProtocol::Tls), name, &http)
     }
 
     fn first(

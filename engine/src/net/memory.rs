@@ -1,7 +1,7 @@
 //! In-memory pipes: what tests, the simulation and the benches use in place of sockets. They behave as sockets do:
 //! bounded, splitting where they like, with FIN and reset.
 
-use super::{Delivery, Protocol};
+use super::Delivery;
 use crate::ring::{Buf, Reactor, Segment, SendQueue, TaskId};
 use ringway_config::model::Address;
 use std::cell::{Cell, RefCell};
@@ -252,8 +252,6 @@ impl Drop for PipeEnd {
 #[derive(Default)]
 pub struct MemoryNetwork {
     listeners: RefCell<HashMap<Address, Rc<Backlog>>>,
-    /// Where it is another than HTTP/1.
-    protocols: RefCell<HashMap<Address, Protocol>>,
     /// The error of the system with which connects fail.
     error: Cell<Option<i32>>,
 }
@@ -274,18 +272,9 @@ impl MemoryNetwork {
         MemoryListener { network: self.clone(), address, backlog }
     }
 
-    /// Speak `protocol` on connections to `address`; to be said before there is a pool for it.
-    pub fn set_protocol(&self, address: Address, protocol: Protocol) {
-        self.protocols.borrow_mut().insert(address, protocol);
-    }
-
     /// Let connects fail with this error of the system, as where no descriptor is left.
     pub fn fail_connects(&self, error: Option<i32>) {
         self.error.set(error);
-    }
-
-    pub(super) fn protocol(&self, address: &Address) -> Protocol {
-        self.protocols.borrow().get(address).copied().unwrap_or_default()
     }
 
     /// # Errors

@@ -280,26 +280,7 @@ impl ByteStream {
 pub enum Protocol {
     #[default]
     Http1,
-    /// That of `mux::frames`, with this many exchanges at a time.
-    #[cfg(feature = "second-wire")]
-    Frames { streams: u32 },
-}
-
-impl Protocol {
-    /// Exchanges that a connection serves at a time.
-    #[inline]
-    pub fn streams(self) -> usize {
-        match self {
-            Self::Http1 => 1,
-            #[cfg(feature = "second-wire")]
-            Self::Frames { streams } => streams as usize,
-        }
-    }
-
-    /// Whether a peer can say that it did not look at a request.
-    pub fn may_refuse(self) -> bool {
-        self != Self::Http1
-    }
+    Http2,
 }
 
 /// Where connections to upstreams are made.
@@ -337,14 +318,6 @@ impl Network {
                 Ok(ByteStream::Socket(Socket::connect(reactor, fd, target)))
             }
             Self::Memory(_) => self.connect(reactor, address),
-        }
-    }
-
-    /// What is spoken with `address`.
-    pub fn protocol(&self, address: &Address) -> Protocol {
-        match self {
-            Self::Kernel => Protocol::Http1,
-            Self::Memory(network) => network.protocol(address),
         }
     }
 }

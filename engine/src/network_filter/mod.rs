@@ -18,12 +18,4 @@ impl NetworkFilter {
             Self::Http(slot) => serve(accepted, slot),
         }
     }
-
-    /// The same on the second wire.
-    #[cfg(feature = "second-wire")]
-    pub fn run_frames(self, accepted: Accepted) -> impl Future<Output = ()> {
-        match self {
-            Self::Http(slot) => crate::hcm::serve_frames(accepted, slot),
-        }
-    }
 }

@@ -308,15 +308,18 @@ fn a_crowd_is_served_in_the_order_of_the_waits() {
 }
 
 /// A connection with several exchanges at a time is idle when it has none. It is told that it ends.
-#[cfg(feature = "second-wire")]
 #[test]
 fn a_multiplexed_connection_without_exchanges_makes_room() {
     let world = World::new("", "max_connections = 1");
     let remote = "192.0.2.1:1".parse().expect("an address");
-    let idle = world.0[1].connect_with(0, remote, crate::net::Protocol::Frames { streams: 4 });
+    let idle = world.0[1].connect(0, remote);
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    idle.write(&[&crate::mux::h2::PREFACE[..], &settings].concat());
     world.pass(MOMENT);
     let new = world.connect(0, 0, "192.0.2.1");
     world.ask(&new);
+    // It does not answer.
+    world.pass(Duration::from_secs(2));
     let mut goodbye = 0;
     loop {
         match idle.poll_recv() {

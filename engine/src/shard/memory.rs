@@ -7,7 +7,7 @@ use crate::cluster::ClusterShared;
 use crate::hcm::HcmShard;
 use crate::hcm::access_log::{ShardLog, Writer};
 use crate::listener::{self, Listener};
-use crate::net::{Arrival, ByteStream, MemoryNetwork, Network, PipeEnd, Protocol, pipe};
+use crate::net::{Arrival, ByteStream, MemoryNetwork, Network, PipeEnd, pipe};
 use crate::ring::{PoolSize, Reactor};
 use crate::stats::Registry;
 use ringway_config::model::Config;
@@ -98,14 +98,9 @@ impl MemoryShard {
 
     /// A new connection from `remote` to the listener with this index, through the chain that is for it.
     pub fn connect(&self, listener: usize, remote: SocketAddr) -> PipeEnd {
-        self.connect_with(listener, remote, Protocol::Http1)
-    }
-
-    /// The same, on which `protocol` is spoken.
-    pub fn connect_with(&self, listener: usize, remote: SocketAddr, protocol: Protocol) -> PipeEnd {
         let (client, server) = pipe(&self.reactor, CAPACITY);
         let listener = &self.snapshot.listeners()[listener];
-        let arrival = Arrival { remote: Some(remote), protocol, ..Arrival::default() };
+        let arrival = Arrival { remote: Some(remote), ..Arrival::default() };
         listener::admit(&self.reactor, listener, arrival, || ByteStream::Pipe(server));
         client
     }

@@ -18,6 +18,22 @@ with_process_statistics! { {
         gauge upstream_cx_active;
         /// HTTP/1 connections
         counter upstream_cx_http1_total;
+        /// HTTP/2 connections
+        counter upstream_cx_http2_total;
+        /// HTTP/2: streams that the peer reset
+        counter http2_rx_reset as "http2.rx_reset";
+        /// HTTP/2: streams that this side reset
+        counter http2_tx_reset as "http2.tx_reset";
+        /// HTTP/2: connections whose end was announced
+        counter http2_goaway_sent as "http2.goaway_sent";
+        /// HTTP/2: messages that break a rule of HTTP
+        counter http2_rx_messaging_error as "http2.rx_messaging_error";
+        /// HTTP/2: streams refused because there were too many on their connection
+        counter http2_stream_refused_errors as "http2.stream_refused_errors";
+        /// HTTP/2: streams ended because a frame breaks a rule; Ringway's own
+        counter http2_stream_errors as "http2.stream_errors";
+        /// HTTP/2: connections ended because the peer made too much work of too little; Ringway's own
+        counter http2_flood as "http2.flood";
         /// Failed connection attempts
         counter upstream_cx_connect_fail;
         /// Connection attempts that took longer than connect_timeout
@@ -285,8 +301,12 @@ with_process_statistics! { {
         gauge downstream_cx_active;
         /// HTTP/1 connections
         counter downstream_cx_http1_total;
+        /// HTTP/2 connections
+        counter downstream_cx_http2_total;
         /// Open HTTP/1 connections
         gauge downstream_cx_http1_active;
+        /// Open HTTP/2 connections
+        gauge downstream_cx_http2_active;
         /// Destroyed connections
         counter downstream_cx_destroy;
         /// Connections destroyed by this side
@@ -331,6 +351,22 @@ with_process_statistics! { {
         counter downstream_rq_total;
         /// HTTP/1 requests
         counter downstream_rq_http1_total;
+        /// HTTP/2 requests
+        counter downstream_rq_http2_total;
+        /// HTTP/2: streams that the peer reset
+        counter http2_rx_reset as "http2.rx_reset";
+        /// HTTP/2: streams that this side reset
+        counter http2_tx_reset as "http2.tx_reset";
+        /// HTTP/2: connections whose end was announced
+        counter http2_goaway_sent as "http2.goaway_sent";
+        /// HTTP/2: messages that break a rule of HTTP
+        counter http2_rx_messaging_error as "http2.rx_messaging_error";
+        /// HTTP/2: streams refused because there were too many on their connection
+        counter http2_stream_refused_errors as "http2.stream_refused_errors";
+        /// HTTP/2: streams ended because a frame breaks a rule; Ringway's own
+        counter http2_stream_errors as "http2.stream_errors";
+        /// HTTP/2: connections ended because the peer made too much work of too little; Ringway's own
+        counter http2_flood as "http2.flood";
         /// Requests in flight
         gauge downstream_rq_active;
         /// Requests with a whole response

@@ -5,10 +5,10 @@ use super::connection::Connection;
 use super::limits::{Overflow, Priority, Resource, ShardLimits, SharedLimits};
 use super::{ConnectError, Lease, Loan, Pool, PoolGroup, PoolOptions, Work};
 use crate::base::random::Random;
-use crate::net::{MemoryListener, MemoryNetwork, Network, Protocol};
+use crate::net::{MemoryListener, MemoryNetwork, Network};
 use crate::ring::{PoolSize, Reactor, TaskId};
 use crate::stats::{ClusterStats, HostStats, PerShard, Registry};
-use ringway_config::model::{Address, CircuitBreakers};
+use ringway_config::model::{Address, CircuitBreakers, Http2Options, UpstreamProtocol};
 use std::cell::RefCell;
 use std::future::pending;
 use std::rc::Rc;
@@ -62,7 +62,8 @@ impl World {
                 idle_timeout: None,
                 max_idle: 1024,
                 max_requests: None,
-                protocol: Protocol::Http1,
+                protocol: UpstreamProtocol::Http1,
+                http2: Http2Options::default(),
             };
             let address = |host: usize| Address::Ip(([10, 0, 0, host as u8], 80).into());
             let pools = hosts.iter().enumerate().map(|(host, copies)| {

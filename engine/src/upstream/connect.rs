@@ -148,7 +148,7 @@ impl Pool {
         if !self.group.is_limited() {
             return;
         }
-        let streams = self.options.protocol.streams();
+        let streams = self.streams();
         let (all, main) = (self.waiters.borrow().waiting(), self.waiters.borrow().waiting_main());
         let mut unneeded = Vec::new();
         {
@@ -167,7 +167,7 @@ impl Pool {
 
     /// Give up a connect that no request of main traffic waits for. What it counted for is returned.
     pub(super) fn give_up_connect(&self, lacking: &Lacking) -> Option<Places> {
-        let streams = self.options.protocol.streams();
+        let streams = self.streams();
         let needed = self.waiters.borrow().waiting_main().div_ceil(streams);
         let (task, places) = {
             let mut connecting = self.connecting.borrow_mut();
@@ -251,7 +251,7 @@ async fn claim(pool: &Rc<Pool>, claimed: Claimed, timer: &Timer) -> Result<Rc<Sl
 pub(super) enum Made {
     /// It serves one exchange at a time.
     Exclusive(Lease),
-    #[cfg(feature = "second-wire")]
+    /// It serves many.
     Shared(super::shared::Shared),
 }
 
@@ -308,14 +308,14 @@ async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, work: Work, timer: &Timer) -
             pool.stats.upstream_cx_connect_ms.record((reactor.now() - started) / 1000);
             let ends = Ends { local: stream.local_address(), remote, connect_start: started };
             let connection = Connection::new(ends, slot, drained, reactor, &pool.stats);
-            Ok(match pool.options.protocol {
+            Ok(match pool.spoken(&stream) {
                 Protocol::Http1 => {
                     pool.stats.upstream_cx_http1_total.inc();
                     Made::Exclusive(Lease::new(Upstream::H1(h1::Asked::new(stream, reactor)), connection))
                 }
-                #[cfg(feature = "second-wire")]
-                Protocol::Frames { streams } => {
-                    Made::Shared(super::shared::Shared::new(pool, stream, connection, streams))
+                Protocol::Http2 => {
+                    pool.stats.upstream_cx_http2_total.inc();
+                    Made::Shared(super::shared::Shared::new(pool, stream, connection))
                 }
             })
         }

@@ -1,7 +1,6 @@
 //! One exchange's hold on a connection.
 
 use super::connection::Connection;
-#[cfg(feature = "second-wire")]
 use super::pool::Pool;
 use crate::base::clock::Nanos;
 use crate::mux::Upstream;
@@ -17,24 +16,15 @@ pub struct Lease {
     in_use: bool,
     pub(super) idle_since: Nanos,
     /// Hears of the end where the connection is shared.
-    #[cfg(feature = "second-wire")]
     shared_by: std::rc::Weak<Pool>,
 }
 
 impl Lease {
     pub(super) fn new(wire: Upstream, connection: Rc<Connection>) -> Self {
-        Self {
-            wire,
-            connection,
-            in_use: false,
-            idle_since: 0,
-            #[cfg(feature = "second-wire")]
-            shared_by: std::rc::Weak::new(),
-        }
+        Self { wire, connection, in_use: false, idle_since: 0, shared_by: std::rc::Weak::new() }
     }
 
     /// One exchange on a connection that others use, too.
-    #[cfg(feature = "second-wire")]
     pub(super) fn shared(wire: Upstream, connection: Rc<Connection>, pool: &Rc<Pool>) -> Self {
         connection.begin();
         Self { wire, connection, in_use: true, idle_since: 0, shared_by: Rc::downgrade(pool) }
@@ -61,7 +51,6 @@ impl Drop for Lease {
         if self.in_use {
             self.connection.end();
         }
-        #[cfg(feature = "second-wire")]
         if let Some(pool) = self.shared_by.upgrade() {
             pool.stream_freed(&self.connection);
         }

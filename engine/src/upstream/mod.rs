@@ -10,9 +10,8 @@ mod group;
 mod lease;
 pub mod limits;
 mod pool;
-#[cfg(all(test, feature = "second-wire"))]
+#[cfg(test)]
 mod pool_tests;
-#[cfg(feature = "second-wire")]
 mod shared;
 mod waiters;
 

@@ -18,10 +18,10 @@ use super::lease::Lease;
 use super::limits::{Lacking, Permit, Places, Priority, Resource};
 use super::waiters::{Left, Outcome, WaiterKey, Waiters};
 use crate::base::clock::{Nanos, nanos};
-use crate::net::{Network, Protocol, tls};
+use crate::net::{Network, tls};
 use crate::ring::{Reactor, Spare, TaskId, Timer};
 use crate::stats::{ClusterStats, HostStats, ShardCopy};
-use ringway_config::model::Address;
+use ringway_config::model::{Address, Http2Options, UpstreamProtocol};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
@@ -39,7 +39,8 @@ pub struct PoolOptions {
     /// Requests after which a connection is not kept.
     pub max_requests: Option<u64>,
     /// What is spoken with the endpoint.
-    pub protocol: Protocol,
+    pub protocol: UpstreamProtocol,
+    pub http2: Http2Options,
     /// What carries that, if not plain bytes.
     pub tls: Option<Rc<tls::Connector>>,
 }
@@ -55,8 +56,9 @@ pub struct Pool {
     /// Of the endpoint.
     pub(super) host: RefCell<Rc<ShardCopy<HostStats>>>,
     idle: RefCell<Vec<Lease>>,
-    #[cfg(feature = "second-wire")]
     pub(super) shared: RefCell<Vec<super::shared::Shared>>,
+    /// Exchanges that a connection serves at a time, as far as is known.
+    pub(super) streams: Cell<u32>,
     pub(super) waiters: RefCell<Waiters>,
     /// Connections under way, oldest first.
     pub(super) connecting: RefCell<Vec<Connecting>>,
@@ -77,6 +79,10 @@ impl Pool {
         group: &Rc<PoolGroup>,
         host: Rc<ShardCopy<HostStats>>,
     ) -> Rc<Self> {
+        let streams = match options.protocol {
+            UpstreamProtocol::Http1 | UpstreamProtocol::Auto => 1,
+            UpstreamProtocol::Http2 => options.http2.max_concurrent_streams,
+        };
         let pool = Rc::new(Self {
             reactor: reactor.clone(),
             network: network.clone(),
@@ -86,8 +92,8 @@ impl Pool {
             group: group.clone(),
             host: RefCell::new(host),
             idle: RefCell::default(),
-            #[cfg(feature = "second-wire")]
             shared: RefCell::default(),
+            streams: Cell::new(streams),
             waiters: RefCell::default(),
             connecting: RefCell::default(),
             keeper: Cell::new(TaskId::NONE),
@@ -106,11 +112,17 @@ impl Pool {
         self.host.replace(host);
     }
 
-    /// An idle connection that is alive as far as is known.
+    #[inline]
+    pub(super) fn streams(&self) -> usize {
+        self.streams.get() as usize
+    }
+
+    /// An idle connection that is alive as far as is known, or room on one that is shared.
     pub fn take(self: &Rc<Self>) -> Option<Lease> {
-        #[cfg(feature = "second-wire")]
-        if self.options.protocol != Protocol::Http1 {
-            return self.take_stream();
+        if self.options.protocol != UpstreamProtocol::Http1
+            && let Some(lease) = self.take_stream()
+        {
+            return Some(lease);
         }
         loop {
             let mut lease = self.idle.borrow_mut().pop()?;
@@ -128,8 +140,9 @@ impl Pool {
     /// Over a limit: at once, unless another shard can spare a connection. Refused, unreachable, no descriptor left, or not
     /// established in time: when that happens.
     pub async fn acquire(self: &Rc<Self>, priority: Priority, work: Work) -> Result<Lease, ConnectError> {
-        #[cfg(feature = "second-wire")]
-        if let Some(lease) = self.take_stream() {
+        if self.options.protocol != UpstreamProtocol::Http1
+            && let Some(lease) = self.take_stream()
+        {
             return Ok(lease);
         }
         let limits = &self.group.limits;
@@ -138,7 +151,7 @@ impl Pool {
             Work::Side => None,
         };
         // A connection that a request before this one asked for, and no longer needs, is as good as a new one.
-        if self.connecting.borrow().len() * self.options.protocol.streams() <= self.waiters.borrow().waiting() {
+        if self.connecting.borrow().len() * self.streams() <= self.waiters.borrow().waiting() {
             self.connect(priority, work).map_err(ConnectError::Overflow)?;
         }
         let key = self.waiters.borrow_mut().join(self.reactor.current_task(), work);
@@ -152,13 +165,11 @@ impl Pool {
         self.connecting.borrow_mut().retain(|connecting| connecting.task != task);
         match outcome {
             Ok(Made::Exclusive(lease)) => self.hand_out(lease),
-            #[cfg(feature = "second-wire")]
             Ok(Made::Shared(shared)) => self.share(shared),
             // Where none waits any more, the error is of interest to none.
             Err(error) => drop(self.waiters.borrow_mut().serve(Err(error), &self.reactor)),
         }
-        #[cfg(feature = "second-wire")]
-        if self.options.protocol != Protocol::Http1 {
+        if self.options.protocol != UpstreamProtocol::Http1 {
             self.cover_waiters();
         }
         self.settle_connects();
@@ -232,7 +243,6 @@ impl Pool {
     pub fn drain(&self) {
         self.drained.set(self.drained.get() + 1);
         self.trim(0);
-        #[cfg(feature = "second-wire")]
         self.retire_shared(|_| true);
     }
 
@@ -240,7 +250,6 @@ impl Pool {
     pub fn close(&self) {
         self.closed.set(true);
         self.trim(0);
-        #[cfg(feature = "second-wire")]
         self.retire_shared(|_| true);
     }
 
@@ -276,7 +285,6 @@ impl Pool {
             }
         }
         drop(gone);
-        #[cfg(feature = "second-wire")]
         if let Some(oldest) = oldest {
             let retired = self.retire_shared(|shared| shared.is_idle_since(oldest));
             self.stats.upstream_cx_idle_timeout.add(retired);
@@ -329,15 +337,11 @@ impl Pool {
     pub(super) fn idle_since(&self, lacking: Option<&Lacking>) -> Option<Nanos> {
         let idle = self.idle.borrow();
         let since = oldest(&idle, lacking).map(|at| idle[at].idle_since);
-        #[cfg(feature = "second-wire")]
-        let since = since.into_iter().chain(self.shared_idle_since(lacking)).min();
-        since
+        since.into_iter().chain(self.shared_idle_since(lacking)).min()
     }
 
     /// Close that connection. What it counted for is returned.
     pub(super) fn give_up_idle(&self, lacking: Option<&Lacking>) -> Option<Places> {
-        // A pool speaks one protocol, so that one of the two lists is empty.
-        #[cfg(feature = "second-wire")]
         if let Some(places) = self.give_up_idle_shared(lacking) {
             return Some(places);
         }
@@ -367,7 +371,6 @@ impl Spare for Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        #[cfg(feature = "second-wire")]
         self.retire_shared(|_| true);
         self.reactor.wake(self.keeper.get());
     }

@@ -4,18 +4,17 @@ use super::connection::Connection;
 use super::limits::{Priority, ShardLimits, SharedLimits};
 use super::pool::{Pool, PoolOptions};
 use super::{ConnectError, Lease, PoolGroup, Work};
-use crate::net::{MemoryListener, MemoryNetwork, Network, PipeEnd, Protocol};
+use crate::net::{MemoryListener, MemoryNetwork, Network, PipeEnd};
 use crate::ring::{PoolSize, Reactor, TaskId};
 use crate::stats::{ClusterStats, HostStats, PerShard, Registry};
-use ringway_config::model::{Address, CircuitBreakers};
+use UpstreamProtocol::{Http1, Http2 as SHARED};
+use ringway_config::model::{Address, CircuitBreakers, Http2Options, UpstreamProtocol};
 use std::cell::RefCell;
 use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-
-const SHARED: Protocol = Protocol::Frames { streams: 2 };
 
 /// A request, and the connection that it got.
 type Served = (char, Option<Rc<Connection>>);
@@ -37,7 +36,7 @@ fn address() -> Address {
 }
 
 impl World {
-    fn new(protocol: Protocol, breakers: CircuitBreakers) -> Self {
+    fn new(protocol: UpstreamProtocol, breakers: CircuitBreakers) -> Self {
         let reactor = Reactor::simulated(1, PoolSize { count: 16, size: 1024 });
         let network = Rc::new(MemoryNetwork::default());
         let stats: Arc<ClusterStats> = Registry::new().scope("app", 0);
@@ -50,6 +49,7 @@ impl World {
             max_idle: 16,
             max_requests: None,
             protocol,
+            http2: Http2Options { max_concurrent_streams: 2, ..Http2Options::default() },
         };
         let host = Rc::new(Arc::<PerShard<HostStats>>::default().join(0));
         let to = Network::Memory(network.clone());
@@ -124,7 +124,7 @@ impl Drop for World {
 
 #[test]
 fn waiters_are_served_in_order() {
-    for (protocol, connections) in [(Protocol::Http1, 5), (SHARED, 3)] {
+    for (protocol, connections) in [(Http1, 5), (SHARED, 3)] {
         let world = World::new(protocol, CircuitBreakers::default());
         world.requests("abcde");
         world.settle();
@@ -134,7 +134,7 @@ fn waiters_are_served_in_order() {
 
 #[test]
 fn a_freed_connection_serves_the_oldest_waiter_and_the_surplus_is_idle() {
-    let world = World::new(Protocol::Http1, CircuitBreakers::default());
+    let world = World::new(Http1, CircuitBreakers::default());
     let lease = world.lease();
     let freed = lease.connection.clone();
     world.requests("ab");
@@ -162,7 +162,7 @@ fn a_freed_place_serves_the_oldest_waiter() {
 
 #[test]
 fn a_failed_connect_fails_the_oldest_waiter_only() {
-    let mut world = World::new(Protocol::Http1, CircuitBreakers::default());
+    let mut world = World::new(Http1, CircuitBreakers::default());
     let lease = world.lease();
     world.settle();
     world.listener = None;
@@ -190,7 +190,7 @@ fn waiters_of_a_shared_connect_that_failed_get_another_one_each() {
 
 #[test]
 fn a_connect_that_is_not_wanted_any_more_is_given_up() {
-    for protocol in [Protocol::Http1, SHARED] {
+    for protocol in [Http1, SHARED] {
         let world = World::new(protocol, CircuitBreakers::default());
         let task = world.request('a');
         let reactor = world.reactor.clone();
@@ -203,7 +203,7 @@ fn a_connect_that_is_not_wanted_any_more_is_given_up() {
 
 #[test]
 fn a_waiter_that_leaves_gives_its_turn_to_the_next() {
-    for (protocol, connections) in [(Protocol::Http1, 2), (SHARED, 1)] {
+    for (protocol, connections) in [(Http1, 2), (SHARED, 1)] {
         let world = World::new(protocol, CircuitBreakers::default());
         let task = world.request('a');
         world.request('b');
@@ -216,7 +216,7 @@ fn a_waiter_that_leaves_gives_its_turn_to_the_next() {
 
 #[test]
 fn over_the_limit_it_fails_at_once_and_an_idle_connection_makes_room() {
-    for (protocol, places) in [(Protocol::Http1, 1), (SHARED, 2)] {
+    for (protocol, places) in [(Http1, 1), (SHARED, 2)] {
         let world = World::new(protocol, CircuitBreakers { max_connections: Some(1), ..CircuitBreakers::default() });
         let leases: Vec<Lease> = (0..places).map(|_| world.lease()).collect();
         world.request('a');

@@ -8,20 +8,33 @@ use super::lease::Lease;
 use super::limits::{Lacking, Places, Priority};
 use super::pool::Pool;
 use crate::base::clock::Nanos;
+use crate::mux::Limits;
 use crate::mux::Upstream;
-use crate::mux::frames::{Asked, Driver, Link, Role};
-use crate::net::ByteStream;
+use crate::mux::h2::{Asked, Driver, Leaving, Link, Role};
+use crate::net::{ByteStream, Protocol};
 use crate::ring::{Reactor, TaskId};
+use crate::stats::Http2Stats;
+use ringway_config::model::UpstreamProtocol;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::Poll;
 
+/// What a server may send, whatever a listener takes of it: that is looked at for each exchange.
+const LIMITS: Limits = Limits {
+    head_bytes: 1 << 20,
+    fields: Limits::FIELDS_MAX,
+    target_bytes: 0,
+    field_bytes: 1 << 20,
+    chunk_extension_bytes: 0,
+    trailer_bytes: 1 << 20,
+};
+
 /// A connection to which exchanges can be added.
 pub(super) struct Shared {
     link: Rc<Link>,
     connection: Rc<Connection>,
-    streams: u32,
+    is_secure: bool,
     /// It ends with its last exchange, and gets no other.
     retired: Rc<Cell<bool>>,
     idle_since: Cell<Nanos>,
@@ -30,9 +43,12 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Take over a connection that stands.
-    pub(super) fn new(pool: &Rc<Pool>, stream: ByteStream, connection: Rc<Connection>, streams: u32) -> Self {
+    pub(super) fn new(pool: &Rc<Pool>, stream: ByteStream, connection: Rc<Connection>) -> Self {
         let reactor = &pool.reactor;
-        let (link, retired) = (Link::new(reactor, Role::Client, streams), Rc::new(Cell::new(false)));
+        let link =
+            Link::new(reactor, Role::Client, &pool.options.http2, &LIMITS, Http2Stats::Endpoints(pool.stats.clone()));
+        let retired = Rc::new(Cell::new(false));
+        let is_secure = stream.tls().is_some();
         let driving = Driving {
             pool: Rc::downgrade(pool),
             link: link.clone(),
@@ -42,14 +58,13 @@ impl Shared {
             by_peer: false,
         };
         let driver = reactor.spawn(drive(driving));
-        Self { link, connection, streams, retired, idle_since: Cell::new(reactor.now()), driver }
+        Self { link, connection, is_secure, retired, idle_since: Cell::new(reactor.now()), driver }
     }
 
     fn has_room(&self, max_requests: Option<u64>) -> bool {
         let connection = &self.connection;
         !self.retired.get()
-            && self.link.has_room()
-            && connection.active.get() < self.streams
+            && self.link.has_room(connection.active.get())
             && max_requests.is_none_or(|max| connection.requests.get() < max)
     }
 
@@ -68,12 +83,27 @@ impl Shared {
 }
 
 impl Pool {
+    /// What is spoken on a connection that stands.
+    pub(super) fn spoken(&self, stream: &ByteStream) -> Protocol {
+        match self.options.protocol {
+            UpstreamProtocol::Http1 => Protocol::Http1,
+            UpstreamProtocol::Http2 => Protocol::Http2,
+            UpstreamProtocol::Auto => {
+                let is_http2 =
+                    stream.tls().is_some_and(|tls| tls.facts().application_protocol.as_deref() == Some("h2"));
+                // The next connections are likely to be of the same kind.
+                self.streams.set(if is_http2 { self.options.http2.max_concurrent_streams } else { 1 });
+                if is_http2 { Protocol::Http2 } else { Protocol::Http1 }
+            }
+        }
+    }
+
     /// A place on the least loaded connection, where one has room.
     pub(super) fn take_stream(self: &Rc<Self>) -> Option<Lease> {
         let shared = self.shared.borrow();
         let with_room = shared.iter().filter(|shared| shared.has_room(self.options.max_requests));
         let least = with_room.min_by_key(|shared| shared.connection.active.get())?;
-        Some(Lease::shared(Upstream::Frames(Asked::new(&least.link)), least.connection.clone(), self))
+        Some(Lease::shared(Upstream::H2(Asked::new(&least.link, least.is_secure)), least.connection.clone(), self))
     }
 
     /// A connection stands: it serves as many waiters as it has room for.
@@ -118,8 +148,7 @@ impl Pool {
 
     /// Connections are under way for all that wait. Where no more may be made, the oldest waiters are told so.
     pub(super) fn cover_waiters(self: &Rc<Self>) {
-        let is_covered =
-            || self.connecting.borrow().len() * self.options.protocol.streams() >= self.waiters.borrow().waiting();
+        let is_covered = || self.connecting.borrow().len() * self.streams() >= self.waiters.borrow().waiting();
         while !is_covered() {
             if let Err(overflow) = self.connect(Priority::Default, Work::Main) {
                 drop(self.waiters.borrow_mut().serve(Err(ConnectError::Overflow(overflow)), &self.reactor));
@@ -177,10 +206,10 @@ struct Driving {
 }
 
 async fn drive(mut driving: Driving) {
-    let mut driver = Driver::new(&driving.link);
+    let mut driver = Driver::new(&driving.link, None);
     let over = poll_fn(|_| {
         let polled = driver.poll(&driving.stream, |_| {});
-        let ends = driving.retired.get() || driving.link.is_leaving();
+        let ends = driving.retired.get() || driving.link.leaving() != Leaving::No;
         if polled.is_pending() && ends && driving.connection.active.get() == 0 && driving.link.is_quiet() {
             return Poll::Ready(None);
         }
@@ -190,7 +219,7 @@ async fn drive(mut driving: Driving) {
     if let Some(over) = over {
         driving.by_peer = over.by_peer;
         if let Some(pool) = driving.pool.upgrade() {
-            pool.stats.upstream_cx_protocol_error.add(u64::from(over.is_violation));
+            pool.stats.upstream_cx_protocol_error.add(u64::from(over.error.is_some()));
         }
     }
 }

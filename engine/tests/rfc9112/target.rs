@@ -117,7 +117,6 @@ fn invalid_request_lines() {
         ("HTTP/0.9 with a version", b"GET / HTTP/0.9\r\nHost: h\r\n\r\n", 400),
         ("major 2", b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505),
         ("major 3", b"GET / HTTP/3.0\r\nHost: h\r\n\r\n", 505),
-        ("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         ("NUL in the target", b"GET /\0 HTTP/1.1\r\nHost: h\r\n\r\n", 400),
         ("DEL in the target", b"GET /\x7f HTTP/1.1\r\nHost: h\r\n\r\n", 400),
         ("UTF-8 in the target", b"GET /\xc3\xa4 HTTP/1.1\r\nHost: h\r\n\r\n", 400),

@@ -8,10 +8,10 @@
 #[path = "../support/balance.rs"]
 mod balance;
 mod client;
-#[path = "../support/frames.rs"]
-mod frames;
-mod frames_client;
-mod frames_origin;
+#[path = "../support/h2.rs"]
+mod h2;
+mod h2_client;
+mod h2_origin;
 mod message;
 mod origin;
 mod plan;

@@ -1,6 +1,6 @@
-//! The second wire in the simulation: a connection's streams, whose bytes go out in random pieces.
+//! HTTP/2 in the simulation: a connection's streams, whose bytes go out in random pieces.
 
-use crate::frames::{self, Fields, Head};
+use crate::h2::{self, Fields, Head};
 use crate::message::{Ended, PATIENCE};
 use crate::world::World;
 use ringway::net::PipeEnd;
@@ -42,6 +42,7 @@ pub struct Streams {
 
 impl Streams {
     pub fn new(world: &Rc<World>, end: PipeEnd, is_client: bool) -> Rc<Self> {
+        let out = RefCell::new(h2::begin(is_client));
         Rc::new(Self {
             world: world.clone(),
             end: Rc::new(end),
@@ -49,13 +50,13 @@ impl Streams {
             streams: RefCell::default(),
             last_served: Cell::new(u32::MAX),
             over: Cell::new(false),
-            out: RefCell::default(),
+            out,
             writer: Cell::new(TaskId::NONE),
         })
     }
 
     pub fn open(&self, id: u32) {
-        self.streams.borrow_mut().insert(id, Stream { credit: frames::WINDOW, ..Stream::default() });
+        self.streams.borrow_mut().insert(id, Stream { credit: h2::WINDOW, ..Stream::default() });
     }
 
     pub fn send(&self, bytes: &[u8]) {
@@ -80,7 +81,7 @@ impl Streams {
             stream.reset = true;
             self.wake(stream);
         }
-        self.send(&frames::number(frames::RESET, id, code));
+        self.send(&h2::reset(id, code));
     }
 
     /// Write what there is in random pieces until the connection is over.
@@ -108,26 +109,29 @@ impl Streams {
                 Ok(Some(received)) => bytes.extend_from_slice(&received),
                 Ok(None) | Err(_) => break,
             }
-            while let Some(frame) = frames::take(&mut bytes) {
-                self.take(&frame, &begin);
+            while let Some(frames) = h2::take(&mut bytes) {
+                frames.iter().for_each(|frame| self.take(frame, &begin));
             }
         }
         self.finish();
     }
 
-    fn take(&self, frame: &frames::Frame, begin: &impl Fn(u32)) {
+    fn take(&self, frame: &h2::Frame, begin: &impl Fn(u32)) {
         let mut streams = self.streams.borrow_mut();
-        if frame.kind == frames::GOAWAY {
+        if frame.kind == h2::ANSWER {
+            return self.send(&frame.payload);
+        }
+        if frame.kind == h2::GOAWAY {
             self.last_served.set(frame.id);
             streams.values().for_each(|stream| self.wake(stream));
             return;
         }
-        if frame.kind == frames::HEAD && !self.is_client {
+        if frame.kind == h2::HEAD && !self.is_client {
             if streams.contains_key(&frame.id) || streams.keys().last().is_some_and(|last| *last > frame.id) {
                 return self.world.problem(format!("stream {} begins twice", frame.id));
             }
-            let head = Head::request(&frame.payload);
-            let mut stream = Stream { credit: frames::WINDOW, ended: head.ends, ..Stream::default() };
+            let head = frame.head.clone();
+            let mut stream = Stream { credit: h2::WINDOW, ended: head.ends, ..Stream::default() };
             stream.heads.push_back(head);
             streams.insert(frame.id, stream);
             drop(streams);
@@ -136,23 +140,20 @@ impl Streams {
         let Some(stream) = streams.get_mut(&frame.id) else {
             return self.world.problem(format!("a frame for no stream: {} {}", frame.kind, frame.id));
         };
-        if stream.ended && matches!(frame.kind, frames::HEAD | frames::DATA | frames::END) {
+        if stream.ended && matches!(frame.kind, h2::HEAD | h2::DATA | h2::END) {
             self.world.problem(format!("stream {}: kind {} behind its end", frame.id, frame.kind));
         }
         match frame.kind {
-            frames::HEAD => {
-                let head = Head::response(&frame.payload);
+            h2::HEAD => {
+                let head = frame.head.clone();
                 stream.ended = head.ends && head.status >= 200;
                 stream.heads.push_back(head);
             }
-            frames::DATA => stream.body.extend_from_slice(&frame.payload),
-            frames::END => {
-                frames::read_fields(&frame.payload);
-                stream.ended = true;
-            }
-            frames::RESET => stream.reset = true,
-            frames::REFUSED => stream.refused = true,
-            _ => stream.credit += frames::value(&frame.payload) as usize,
+            h2::DATA => stream.body.extend_from_slice(&frame.payload),
+            h2::END => stream.ended = true,
+            h2::RESET => stream.reset = true,
+            h2::REFUSED => stream.refused = true,
+            _ => stream.credit += h2::value(&frame.payload) as usize,
         }
         self.wake(stream);
     }
@@ -200,7 +201,7 @@ impl Streams {
                 return Ok(());
             }
             check(&piece);
-            self.send(&frames::number(frames::CREDIT, id, piece.len() as u32));
+            self.send(&h2::credit(id, piece.len()));
         }
     }
 
@@ -209,7 +210,7 @@ impl Streams {
         let rng = &self.world.rng;
         let mut rest = body;
         while !rest.is_empty() {
-            let most = 1 + rng.below(if rng.one_in(3) { frames::DATA_MAX as u64 } else { 600 }) as usize;
+            let most = 1 + rng.below(if rng.one_in(3) { h2::DATA_MAX as u64 } else { 600 }) as usize;
             let taken = self.wait(id, true, |stream| {
                 let len = most.min(rest.len()).min(stream.credit);
                 stream.credit -= len;
@@ -217,7 +218,7 @@ impl Streams {
                 (len > 0 && !stream.reset).then_some(len)
             });
             let (now, after) = rest.split_at(taken.await?);
-            self.send(&frames::frame(frames::DATA, id, now));
+            self.send(&h2::data(id, now));
             rest = after;
             if rng.one_in(6) {
                 self.world.pause(20).await;
@@ -225,7 +226,7 @@ impl Streams {
         }
         if ends {
             let trailers: Fields = if rng.one_in(4) { vec![("x-trailer".into(), "t".into())] } else { Vec::new() };
-            self.send(&frames::frame(frames::END, id, &frames::fields_payload(&trailers)));
+            self.send(&h2::end(id, &trailers));
         }
         Ok(())
     }

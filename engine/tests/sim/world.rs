@@ -3,7 +3,7 @@
 use crate::balance::imbalances;
 use crate::message::Ended;
 use crate::plan::{Plan, Rng};
-use crate::{client, frames_client, frames_origin, origin};
+use crate::{client, h2_client, h2_origin, origin};
 use ringway::net::Protocol;
 use ringway::ring::{Facts, Reactor, TaskId};
 use ringway::shard::MemoryShard;
@@ -82,16 +82,18 @@ impl Totals {
 }
 
 /// `variant` changes what a reload changes: routes, limits, and with it the pools.
-fn config(variant: u64, fin_cancels: bool) -> Config {
+fn config(variant: u64, fin_cancels: bool, upstream: Protocol) -> Config {
     let text = format!(
         "[[listeners]]\naddress = \"127.0.0.1:1\"\n[listeners.http]\nvia = \"v{variant}\"\n\
-         buffer_limit = \"{}KiB\"\nenable_trailers = {}\nstream_idle_timeout = \"60s\"\nclient_half_close = \"{}\"\n\
+         buffer_limit = \"{}KiB\"\nenable_trailers = {}\nstream_idle_timeout = \"60s\"\nclient_half_close = \"{}\"\nhttp2.max_concurrent_streams = 4\n\
          routes = [{{ match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\", timeout = \"20s\" }} }}]\n\
-         [[clusters]]\nname = \"app\"\nendpoints = [\"127.0.0.1:2\", \"127.0.0.1:3\"]\nconnect_timeout = \"{}s\"\n",
+         [[clusters]]\nname = \"app\"\nendpoints = [\"127.0.0.1:2\", \"127.0.0.1:3\"]\nconnect_timeout = \"{}s\"\n\
+         protocol = \"{}\"\nhttp2.max_concurrent_streams = 4\n",
         [256, 16][variant as usize % 2],
         variant % 3 == 1,
         if fin_cancels { "cancel" } else { "serve" },
         5 + variant / 2,
+        if upstream == Protocol::Http1 { "http1" } else { "http2" },
     );
     ringway_config::load_str("sim.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))
 }
@@ -113,15 +115,10 @@ pub fn pair(seed: u64) -> usize {
 pub fn run(seed: u64) -> Result<Totals, Vec<String>> {
     let calm = seed.is_multiple_of(4);
     let fin_cancels = (seed >> 4).is_multiple_of(2);
-    let frames = Protocol::Frames { streams: 4 };
-    let wire = |bit: usize| if pair(seed) >> bit & 1 == 1 { frames } else { Protocol::Http1 };
+    let wire = |bit: usize| if pair(seed) >> bit & 1 == 1 { Protocol::Http2 } else { Protocol::Http1 };
     let wires = (wire(0), wire(1));
     let mut shard = MemoryShard::new(empty_config(), seed);
-    for port in [2, 3] {
-        // Pools ask for it when they are made.
-        shard.network.set_protocol(Address::Ip(([127, 0, 0, 1], port).into()), wires.1);
-    }
-    shard.apply(config(0, fin_cancels));
+    shard.apply(config(0, fin_cancels, wires.1));
     let baseline = shard.reactor.facts();
     let world = Rc::new(World {
         reactor: shard.reactor.clone(),
@@ -140,7 +137,7 @@ pub fn run(seed: u64) -> Result<Totals, Vec<String>> {
         let listener = shard.network.listen(address, 1 << world.rng.pick(&[10, 14, 16]));
         let task = match wires.1 {
             Protocol::Http1 => world.reactor.spawn(origin::listen(world.clone(), listener)),
-            Protocol::Frames { .. } => world.reactor.spawn(frames_origin::listen(world.clone(), listener)),
+            Protocol::Http2 => world.reactor.spawn(h2_origin::listen(world.clone(), listener)),
         };
         world.origins.borrow_mut().push(task);
     }
@@ -164,7 +161,7 @@ fn play(world: &Rc<World>, shard: &mut MemoryShard) {
             world.plans.borrow_mut().push(Plan::new(rng, index + 1 == count, world.calm));
             world.ledger.borrow_mut().push(Entry::default());
         }
-        let end = shard.connect_with(0, ([192, 0, 2, 1], 2000 + number as u16).into(), world.wires.0);
+        let end = shard.connect(0, ([192, 0, 2, 1], 2000 + number as u16).into());
         end.set_read_limit(rng.pick(&[1, 100, 4096, usize::MAX, usize::MAX, usize::MAX]).max(if world.calm {
             4096
         } else {
@@ -173,12 +170,12 @@ fn play(world: &Rc<World>, shard: &mut MemoryShard) {
         let ids = (first..first + count as usize).collect();
         match world.wires.0 {
             Protocol::Http1 => client::start(world, end, ids),
-            Protocol::Frames { .. } => frames_client::start(world, end, ids),
+            Protocol::Http2 => h2_client::start(world, end, ids),
         }
         pass(world, rng.below(120));
         if number == event_at {
             match world.calm || rng.one_in(2) {
-                true => shard.apply(config(1 + rng.below(5), world.fin_cancels)),
+                true => shard.apply(config(1 + rng.below(5), world.fin_cancels, world.wires.1)),
                 false => shard.drain(),
             }
         }
@@ -233,6 +230,7 @@ fn finish(world: &Rc<World>, shard: &mut MemoryShard, baseline: &Facts) {
     for gauge in [
         "http.ingress_http.downstream_cx_active",
         "http.ingress_http.downstream_cx_http1_active",
+        "http.ingress_http.downstream_cx_http2_active",
         "http.ingress_http.downstream_rq_active",
         "cluster.app.upstream_cx_active",
         "cluster.app.upstream_rq_active",
@@ -273,7 +271,7 @@ fn judge(world: &World) -> Totals {
         let most = match (plan.method, world.wires.1) {
             ("POST", _) => 1,
             (_, Protocol::Http1) => 2,
-            (_, Protocol::Frames { .. }) => 4,
+            (_, Protocol::Http2) => 4,
         };
         if entry.delivered > most {
             world.problem(format!("exchange {id}: {} was delivered {} times", plan.method, entry.delivered));

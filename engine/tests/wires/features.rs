@@ -25,7 +25,7 @@ in_all_pairs! {
 
     /// A mirror that refuses its copies is asked a few times, and no request waits for that.
     fn a_mirror_that_refuses_is_given_up(pair) {
-        if pair.1 == Wire::Frames {
+        if pair.1 == Wire::H2 {
             let mut bench = Bench::with(pair, "", "request_mirror_policies = [{ cluster = \"app\" }]", "");
             let client = bench.client();
             let sent = bench.get(client, "/");

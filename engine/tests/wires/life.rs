@@ -13,13 +13,13 @@ in_all_pairs! {
         let got = bench.arrived();
         bench.shard.drain();
         bench.settle();
-        assert_eq!(bench.clients[idle].is_over, pair.0 == Wire::Frames, "it cannot know, and has a second");
+        assert_eq!(bench.clients[idle].is_over, pair.0 == Wire::H2, "it cannot know, and has a second");
         bench.advance(Duration::from_millis(1100));
         bench.settle();
         assert!(bench.clients[idle].is_over);
         assert!(!bench.clients[busy].is_over);
-        assert_eq!(bench.clients[busy].goes_away, pair.0 == Wire::Frames);
-        if pair.0 == Wire::Frames {
+        assert_eq!(bench.clients[busy].goes_away, pair.0 == Wire::H2);
+        if pair.0 == Wire::H2 {
             // A request that comes too late is not looked at.
             let late = bench.get(busy, "/late");
             assert_eq!((bench.try_arrived(), bench.seen(late).end), (None, End::None));

@@ -1,5 +1,5 @@
-//! What holds on any wire, tried in all four pairs of a client's and an origin's: HTTP/1 and the second wire, which only
-//! tests have. Bytes of HTTP/1 have their tests in rfc9112.
+//! What holds on any wire, tried in all four pairs of a client's and an origin's: HTTP/1 and HTTP/2. Bytes of HTTP/1 have
+//! their tests in rfc9112, those of HTTP/2 in rfc9113.
 
 #[path = "../support/balance.rs"]
 mod balance;
@@ -7,8 +7,8 @@ mod budget;
 mod failures;
 mod features;
 mod flow;
-#[path = "../support/frames.rs"]
-mod frames;
+#[path = "../support/h2.rs"]
+mod h2;
 mod life;
 mod peer;
 mod pools;

@@ -1,23 +1,24 @@
 //! The test's end of a connection, on either wire: messages out, messages in.
 
-use crate::frames::{self, Fields, Head};
-use ringway::net::{PipeEnd, Protocol};
+use crate::h2::{self, Fields, Head};
+use ringway::net::PipeEnd;
 use std::task::Poll;
 
-/// Exchanges at a time on a connection of the second wire.
+/// Exchanges at a time on a connection of HTTP/2.
 pub const STREAMS: u32 = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
     H1,
-    Frames,
+    H2,
 }
 
 impl Wire {
-    pub fn protocol(self) -> Protocol {
+    /// The key of a cluster that speaks it.
+    pub fn protocol(self) -> String {
         match self {
-            Self::H1 => Protocol::Http1,
-            Self::Frames => Protocol::Frames { streams: STREAMS },
+            Self::H1 => "protocol = \"http1\"\n".into(),
+            Self::H2 => format!("protocol = \"http2\"\nhttp2.max_concurrent_streams = {STREAMS}\n"),
         }
     }
 }
@@ -102,7 +103,22 @@ impl Peer {
     pub fn new(wire: Wire, is_client: bool, pipe: PipeEnd) -> Self {
         let (pipe, at) = (Some(pipe), At::Head);
         let (unread, exchanges) = (Vec::new(), Vec::new());
-        Self { wire, is_client, pipe, unread, exchanges, at, current: 0, is_over: false, goes_away: false, last_id: 0 }
+        let peer = Self {
+            wire,
+            is_client,
+            pipe,
+            unread,
+            exchanges,
+            at,
+            current: 0,
+            is_over: false,
+            goes_away: false,
+            last_id: 0,
+        };
+        if wire == Wire::H2 {
+            peer.write(&h2::begin(is_client));
+        }
+        peer
     }
 
     pub fn write(&self, bytes: &[u8]) {
@@ -131,13 +147,13 @@ impl Peer {
 
     /// Begin a request. `length` of its body; `None` where it has one whose length is not known. Its index.
     pub fn request(&mut self, method: &str, target: &str, fields: &Fields, length: Option<usize>) -> usize {
-        self.last_id += 1;
+        self.last_id = h2::next_id(self.last_id);
         let is_chunked = length.is_none();
         let exchange = Exchange {
             id: self.last_id,
             is_head: method == "HEAD",
             is_chunked,
-            credit: frames::WINDOW,
+            credit: h2::WINDOW,
             ..Exchange::default()
         };
         self.exchanges.push(exchange);
@@ -151,12 +167,12 @@ impl Peer {
                 fields.extend(announced.map(|length| ("Content-Length".into(), length.to_string())));
                 self.write(format!("{method} {target} HTTP/1.1\r\nHost: h\r\n{}\r\n", lines(&fields)).as_bytes());
             }
-            Wire::Frames => {
+            Wire::H2 => {
                 lower(&mut fields);
                 fields.extend(announced.map(|length| ("content-length".into(), length.to_string())));
                 let (method, target, authority) = (method.into(), target.into(), "h".into());
                 let head = Head { ends: length == Some(0), method, target, authority, status: 0, fields };
-                self.write(&frames::frame(frames::HEAD, self.last_id, &head.request_payload()));
+                self.write(&head.frame(self.last_id));
             }
         }
         self.exchanges.len() - 1
@@ -168,7 +184,7 @@ impl Peer {
         let (id, is_head) = (exchange.id, exchange.head.as_ref().is_some_and(|head| head.method == "HEAD"));
         let is_bodiless = status < 200 || is_head || matches!(status, 204 | 304);
         exchange.is_chunked = length.is_none() && !is_bodiless;
-        exchange.credit = frames::WINDOW;
+        exchange.credit = h2::WINDOW;
         let tells_length = length.filter(|_| status >= 200 && status != 204);
         let mut fields = fields.clone();
         match self.wire {
@@ -179,24 +195,24 @@ impl Peer {
                 fields.extend(tells_length.map(|length| ("Content-Length".into(), length.to_string())));
                 self.write(format!("HTTP/1.1 {status} Status\r\n{}\r\n", lines(&fields)).as_bytes());
             }
-            Wire::Frames => {
+            Wire::H2 => {
                 lower(&mut fields);
                 fields.extend(tells_length.map(|length| ("content-length".into(), length.to_string())));
                 let ends = is_bodiless || length == Some(0);
                 let head = Head { ends, status, fields, ..Head::default() };
-                self.write(&frames::frame(frames::HEAD, id, &head.response_payload()));
+                self.write(&head.frame(id));
             }
         }
     }
 
-    /// A piece of the body goes out, on the second wire as far as there is credit.
+    /// A piece of the body goes out, on HTTP/2 as far as there is credit.
     pub fn data(&mut self, index: usize, data: &[u8]) {
         match self.wire {
             Wire::H1 if self.exchanges[index].is_chunked => {
                 self.write(&[format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat());
             }
             Wire::H1 => self.write(data),
-            Wire::Frames => {
+            Wire::H2 => {
                 self.exchanges[index].waits.extend_from_slice(data);
                 self.send_frames(index);
             }
@@ -210,7 +226,7 @@ impl Peer {
                 self.write(format!("0\r\n{}\r\n", lines(trailers)).as_bytes());
             }
             Wire::H1 => {}
-            Wire::Frames => {
+            Wire::H2 => {
                 self.exchanges[index].out_end = Some(trailers.clone());
                 self.send_frames(index);
             }
@@ -221,29 +237,29 @@ impl Peer {
     pub fn break_off(&mut self, index: usize) {
         match self.wire {
             Wire::H1 => self.reset(),
-            Wire::Frames => {
+            Wire::H2 => {
                 self.exchanges[index].waits.clear();
-                self.write(&frames::number(frames::RESET, self.exchanges[index].id, 8));
+                self.write(&h2::reset(self.exchanges[index].id, 8));
             }
         }
     }
 
     pub fn refuse(&mut self, index: usize) {
-        self.write(&frames::frame(frames::REFUSED, self.exchanges[index].id, b""));
+        self.write(&h2::refuse(self.exchanges[index].id));
     }
 
     /// No stream after `last` is served.
     pub fn go_away(&mut self, last: u32) {
-        self.write(&frames::frame(frames::GOAWAY, last, b""));
+        self.write(&h2::go_away(last));
     }
 
     /// Read the exchange's body on.
     pub fn resume(&mut self, index: usize) {
         let exchange = &mut self.exchanges[index];
         exchange.is_paused = false;
-        let (id, due) = (exchange.id, exchange.body.len() as u32);
-        if self.wire == Wire::Frames && due > 0 {
-            self.write(&frames::number(frames::CREDIT, id, due));
+        let (id, due) = (exchange.id, exchange.body.len());
+        if self.wire == Wire::H2 && due > 0 {
+            self.write(&h2::credit(id, due));
         }
     }
 
@@ -251,15 +267,15 @@ impl Peer {
         let exchange = &mut self.exchanges[index];
         let mut out = Vec::new();
         while !exchange.waits.is_empty() && exchange.credit > 0 {
-            let len = exchange.waits.len().min(exchange.credit).min(frames::DATA_MAX);
+            let len = exchange.waits.len().min(exchange.credit).min(h2::DATA_MAX);
             exchange.credit -= len;
-            out.extend(frames::frame(frames::DATA, exchange.id, &exchange.waits[..len]));
+            out.extend(h2::data(exchange.id, &exchange.waits[..len]));
             exchange.waits.drain(..len);
         }
         if exchange.waits.is_empty()
             && let Some(trailers) = exchange.out_end.take()
         {
-            out.extend(frames::frame(frames::END, exchange.id, &frames::fields_payload(&trailers)));
+            out.extend(h2::end(exchange.id, &trailers));
         }
         self.write(&out);
     }
@@ -283,9 +299,9 @@ impl Peer {
         }
         match self.wire {
             Wire::H1 => while self.step() {},
-            Wire::Frames => {
-                while let Some(frame) = frames::take(&mut self.unread) {
-                    self.on_frame(frame);
+            Wire::H2 => {
+                while let Some(frames) = h2::take(&mut self.unread) {
+                    frames.into_iter().for_each(|frame| self.on_frame(frame));
                 }
             }
         }
@@ -300,14 +316,15 @@ impl Peer {
         }
     }
 
-    fn on_frame(&mut self, frame: frames::Frame) {
+    fn on_frame(&mut self, frame: h2::Frame) {
         let index = self.exchanges.iter().position(|exchange| exchange.id == frame.id);
         match (frame.kind, index) {
-            (frames::GOAWAY, _) => self.goes_away = true,
-            (frames::HEAD, None) if !self.is_client => {
+            (h2::ANSWER, _) => self.write(&frame.payload),
+            (h2::GOAWAY, _) => self.goes_away = true,
+            (h2::HEAD, None) if !self.is_client => {
                 assert!(frame.id > self.last_id, "streams begin in order");
                 self.last_id = frame.id;
-                let head = Head::request(&frame.payload);
+                let head = frame.head;
                 let end = if head.ends { End::Whole } else { End::None };
                 self.exchanges.push(Exchange { id: frame.id, head: Some(head), end, ..Exchange::default() });
             }
@@ -316,12 +333,12 @@ impl Peer {
         }
     }
 
-    fn on_stream_frame(&mut self, index: usize, frame: &frames::Frame) {
+    fn on_stream_frame(&mut self, index: usize, frame: &h2::Frame) {
         let exchange = &mut self.exchanges[index];
         let is_complete = exchange.end == End::Whole;
         match frame.kind {
-            frames::HEAD => {
-                let head = Head::response(&frame.payload);
+            h2::HEAD => {
+                let head = frame.head.clone();
                 assert!(!is_complete && exchange.head.is_none(), "one final head: {head:?}");
                 if head.status < 200 {
                     return exchange.interim.push(head);
@@ -329,29 +346,29 @@ impl Peer {
                 exchange.end = if head.ends { End::Whole } else { End::None };
                 exchange.head = Some(head);
             }
-            frames::DATA => {
+            h2::DATA => {
                 assert!(!is_complete && exchange.head.is_some(), "DATA stands behind a head and before the end");
                 exchange.body.extend_from_slice(&frame.payload);
                 if !exchange.is_paused {
-                    let credit = frames::number(frames::CREDIT, frame.id, frame.payload.len() as u32);
+                    let credit = h2::credit(frame.id, frame.payload.len());
                     self.write(&credit);
                 }
             }
-            frames::END => {
+            h2::END => {
                 assert!(!is_complete, "a message ends once");
-                exchange.trailers = frames::read_fields(&frame.payload);
+                exchange.trailers = frame.head.fields.clone();
                 exchange.end = End::Whole;
             }
-            frames::RESET => {
+            h2::RESET => {
                 exchange.was_reset = true;
                 exchange.waits.clear();
                 if !is_complete {
-                    exchange.end = End::Broken(Some(frames::value(&frame.payload)));
+                    exchange.end = End::Broken(Some(h2::value(&frame.payload)));
                 }
             }
-            frames::REFUSED => exchange.end = End::Refused,
+            h2::REFUSED => exchange.end = End::Refused,
             _ => {
-                exchange.credit += frames::value(&frame.payload) as usize;
+                exchange.credit += h2::value(&frame.payload) as usize;
                 self.send_frames(index);
             }
         }

@@ -6,7 +6,7 @@ use ringway::ring::Attempts;
 
 /// Exchanges that one connection to the origin takes.
 fn places(wire: Wire) -> usize {
-    if wire == Wire::Frames { STREAMS as usize } else { 1 }
+    if wire == Wire::H2 { STREAMS as usize } else { 1 }
 }
 
 fn requests(bench: &mut Bench, count: usize) -> Vec<Sent> {

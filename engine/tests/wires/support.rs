@@ -1,8 +1,8 @@
 //! The bench for tests that hold whatever the wires are: a proxy on in-memory pipes with one origin, driven from outside.
 
 use crate::balance::imbalances;
-use crate::frames::Fields;
-use crate::peer::{End, Exchange, Peer, Wire};
+use crate::h2::Fields;
+use crate::peer::{End, Exchange, Peer, STREAMS, Wire};
 use ringway::cluster::ClusterShared;
 use ringway::net::MemoryListener;
 use ringway::shard::MemoryShard;
@@ -18,8 +18,7 @@ const CAPACITY: usize = 16 * 1024;
 /// Client's wire and origin's wire.
 pub type Pair = (Wire, Wire);
 
-pub const PAIRS: [Pair; 4] =
-    [(Wire::H1, Wire::H1), (Wire::H1, Wire::Frames), (Wire::Frames, Wire::H1), (Wire::Frames, Wire::Frames)];
+pub const PAIRS: [Pair; 4] = [(Wire::H1, Wire::H1), (Wire::H1, Wire::H2), (Wire::H2, Wire::H1), (Wire::H2, Wire::H2)];
 
 /// An exchange of a client: its connection, and its place there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +66,9 @@ impl Bench {
         let load =
             |text: &str| ringway_config::load_str("test.toml", text).unwrap_or_else(|problems| panic!("{problems}"));
         let mut shard = MemoryShard::new(load(empty), 1);
-        // Pools ask for it when they are made.
-        shard.network.set_protocol(address(), pair.1.protocol());
-        shard.apply(load(config));
+        let streams = format!("[listeners.http]\nhttp2.max_concurrent_streams = {STREAMS}\n");
+        let config = config.replace("[listeners.http]\n", &streams);
+        shard.apply(load(&config.replace("[[clusters]]\n", &format!("[[clusters]]\n{}", pair.1.protocol()))));
         let listener = Some(shard.network.listen(address(), CAPACITY));
         let clusters = shard.clusters().to_vec();
         Self { pair, shard, clusters, listener, clients: Vec::new(), origins: Vec::new(), taken: Vec::new() }
@@ -87,12 +86,12 @@ impl Bench {
     /// A new connection of a client. Its number.
     pub fn client(&mut self) -> usize {
         let remote = "192.0.2.1:40000".parse().expect("an address");
-        let pipe = self.shard.connect_with(0, remote, self.pair.0.protocol());
+        let pipe = self.shard.connect(0, remote);
         self.clients.push(Peer::new(self.pair.0, true, pipe));
         self.clients.len() - 1
     }
 
-    /// A place for another exchange at the same time: on the second wire the same connection.
+    /// A place for another exchange at the same time: on HTTP/2 the same connection.
     pub fn another(&mut self, client: usize) -> usize {
         if self.pair.0 == Wire::H1 { self.client() } else { client }
     }

@@ -152,17 +152,17 @@ fn is_server_name(text: &str) -> bool {
 
 impl FromText for AlpnProtocol {
     fn shape() -> Shape {
-        Shape::Words(vec!["http/1.1", "http/1.0"])
+        Shape::Words(vec!["h2", "http/1.1", "http/1.0"])
     }
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
         let lower = text.to_ascii_lowercase();
         match lower.as_str() {
-            "http/1.1" | "http/1.0" if lower == text => Ok(Self(lower)),
-            "h2" | "h2c" | "http/2" | "http2" => Err(Refusal::new("HTTP/2 is not supported yet")),
+            "h2" | "http/1.1" | "http/1.0" if lower == text => Ok(Self(lower)),
             "h3" | "http/3" | "http3" => Err(Refusal::new("HTTP/3 is not supported yet")),
             _ => {
                 let meant = match lower.as_str() {
+                    "h2" | "h2c" | "http/2" | "http2" | "http/2.0" => Some("h2"),
                     "http/1.0" => Some("http/1.0"),
                     "http/1.1" | "http1.1" | "http/1" | "http1" | "http" | "h1" => Some("http/1.1"),
                     _ => None,

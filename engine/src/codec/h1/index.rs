@@ -76,7 +76,7 @@ pub(super) fn index_fields(
         }
         let id = FieldId::lookup(line.name.as_bytes());
         facts.note(id, value, line.value)?;
-        fields.push(Field { name, value, id, hop_by_hop: id.is_hop_by_hop() });
+        fields.push(Field { name, value, id, hop_by_hop: id.is_hop_by_hop(), never_indexed: false });
     }
     if facts.nominates {
         mark_nominated(bytes, fields);
@@ -169,7 +169,7 @@ impl Facts {
     #[inline]
     pub fn allows_keep_alive(&self, version: Version) -> bool {
         match version {
-            Version::Http11 => !self.close,
+            Version::Http11 | Version::Http2 => !self.close,
             Version::Http10 => self.keep_alive && !self.close,
         }
     }

@@ -84,7 +84,7 @@ impl Asked {
 
     pub(in crate::mux) fn send_head(&mut self, request: &Message<RequestHead>, host: &[u8]) -> u64 {
         self.method = request.head.method;
-        self.writer = BodyWriter::new(request.head.length == Length::Unknown);
+        self.writer = BodyWriter::new(request.head.length == Length::Unknown, self.keep_trailers);
         let out = self.out.bytes(&self.reactor);
         let before = out.len();
         encode::request(out, &request.head, request.view(), host);

@@ -8,13 +8,14 @@ use crate::ring::{Buf, Reactor};
 #[derive(Debug, Default)]
 pub(super) struct BodyWriter {
     pub chunked: bool,
+    keeps_trailers: bool,
     /// A chunk has been written.
     begun: bool,
 }
 
 impl BodyWriter {
-    pub fn new(chunked: bool) -> Self {
-        Self { chunked, begun: false }
+    pub fn new(chunked: bool, keeps_trailers: bool) -> Self {
+        Self { chunked, keeps_trailers, begun: false }
     }
 
     /// Gives the memory that the piece takes.
@@ -36,7 +37,7 @@ impl BodyWriter {
             return;
         }
         let out = out.bytes(reactor);
-        if trailers.is_empty() {
+        if trailers.is_empty() || !self.keeps_trailers {
             return out.extend_from_slice(if self.begun { LAST_CHUNK_AFTER_DATA } else { LAST_CHUNK });
         }
         trailers_begin(out, self.begun);

@@ -64,7 +64,7 @@ impl ResponseShape {
     pub(super) fn new(version: Version, length: Length, close: bool) -> Self {
         match (length, version) {
             (Length::Unknown, Version::Http10) => Self { framing: BodyKind::UntilClose, close: true },
-            (Length::Unknown, Version::Http11) => Self { framing: BodyKind::Chunked, close },
+            (Length::Unknown, Version::Http11 | Version::Http2) => Self { framing: BodyKind::Chunked, close },
             (Length::Known(length), _) => Self { framing: BodyKind::Length(length), close },
             (Length::None, _) => Self { framing: BodyKind::None, close },
         }
@@ -101,7 +101,7 @@ pub fn connection(out: &mut Vec<u8>, version: Version, close: bool) {
     match (close, version) {
         (true, _) => encode::field(out, b"connection", b"close"),
         (false, Version::Http10) => encode::field(out, b"connection", b"keep-alive"),
-        (false, Version::Http11) => {}
+        (false, Version::Http11 | Version::Http2) => {}
     }
 }
 

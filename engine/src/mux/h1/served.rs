@@ -224,7 +224,7 @@ impl<'c> Served<'c> {
         // request would begin cannot be told (RFC 9110 section 10.1.1).
         let close = closes || self.waits() || !self.framing.keep_alive;
         let shape = ResponseShape::new(self.version, response.head.length, close);
-        self.writer = BodyWriter::new(shape.framing == BodyKind::Chunked);
+        self.writer = BodyWriter::new(shape.framing == BodyKind::Chunked, self.keep_trailers);
         self.shape = Some(shape);
         let out = self.out.bytes(self.reactor);
         let before = out.len();

@@ -58,6 +58,7 @@ impl Client {
             }
         };
         config.resumption = Resumption::disabled();
+        config.alpn_protocols = model.alpn_protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let sni = match &model.sni {
             None => None,
             Some(name) => Some(ServerName::try_from(name.clone()).map_err(|error| fault(error.to_string()))?),

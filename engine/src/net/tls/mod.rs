@@ -72,6 +72,8 @@ pub struct Facts {
     pub resumed: bool,
     /// The name that the client asked for.
     pub server_name: Option<Box<str>>,
+    /// What ALPN agreed on.
+    pub application_protocol: Option<Box<str>>,
     /// The peer has shown a certificate.
     pub has_peer_certificate: bool,
     /// It is what the configuration asks for. Of clients.
@@ -92,6 +94,9 @@ impl Facts {
             group: session.negotiated_key_exchange_group().map_or("", |group| parameters::group_name(group.name())),
             resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
             server_name,
+            application_protocol: session
+                .alpn_protocol()
+                .map(|name| String::from_utf8_lossy(name).into_owned().into_boxed_str()),
             has_peer_certificate: session.peer_certificates().is_some_and(|chain| !chain.is_empty()),
             ..Self::default()
         }

@@ -116,6 +116,7 @@ fn upstream(files: &Files, sni: &str) -> UpstreamTls {
         certificate: None,
         parameters: parameters(),
         session_resumption: true,
+        alpn_protocols: &[],
     }
 }
 

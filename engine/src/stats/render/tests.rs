@@ -234,6 +234,8 @@ fn a_hundred_thousand_series_are_rendered_in_one_go() {
 
 /// Statistics that Envoy does not have.
 const RINGWAYS: &[&str] = &[
+    "http2.stream_errors",
+    "http2.flood",
     "accept_error",
     "downstream_rq_time",
     "downstream_cx_panic",
@@ -266,6 +268,8 @@ fn names_are_envoys() {
         (
             Kind::Http,
             "downstream_cx_total downstream_cx_active downstream_cx_http1_total downstream_cx_http1_active \
+             downstream_cx_http2_total downstream_cx_http2_active downstream_rq_http2_total http2.rx_reset \
+             http2.tx_reset http2.goaway_sent http2.rx_messaging_error http2.stream_refused_errors \
              downstream_cx_destroy downstream_cx_destroy_local downstream_cx_destroy_remote \
              downstream_cx_destroy_local_active_rq downstream_cx_destroy_remote_active_rq \
              downstream_cx_protocol_error downstream_cx_length_ms downstream_cx_rx_bytes_total \
@@ -284,7 +288,9 @@ fn names_are_envoys() {
         ),
         (
             Kind::Cluster,
-            "upstream_cx_total upstream_cx_active upstream_cx_http1_total upstream_cx_connect_fail \
+            "upstream_cx_total upstream_cx_active upstream_cx_http1_total upstream_cx_http2_total http2.rx_reset \
+             http2.tx_reset http2.goaway_sent http2.rx_messaging_error http2.stream_refused_errors \
+             upstream_cx_connect_fail \
              upstream_cx_connect_timeout upstream_cx_idle_timeout upstream_cx_connect_ms upstream_cx_length_ms \
              upstream_cx_destroy upstream_cx_destroy_local upstream_cx_destroy_remote \
              upstream_cx_destroy_with_active_rq upstream_cx_destroy_local_with_active_rq \

@@ -1,30 +1,37 @@
-//! The second wire's driver: one task for each downstream connection, which moves its bytes, and one for each exchange on
-//! it. What a multiplexed protocol needs is here and in `mux`; nothing else in this folder knows of it.
+//! The HTTP/2 driver: one task for each downstream connection, which moves its bytes, and one for each exchange on it.
 
-use super::connection::{ChainSlot, Connection, ConnectionDeadlines, Expired};
+use super::connection::{Connection, ConnectionDeadlines, Expired};
 use super::exchange;
 use super::h1::{self, FLUSH_TIME};
 use super::manager::Hcm;
 use crate::mux::Downstream;
-use crate::mux::frames::{Driver, Key, Link, Role, Served};
 use crate::mux::h1::Disposition;
-use crate::net::Accepted;
-use crate::ring::{Memory, Reactor, Timer};
+use crate::mux::h2::{Driver, Key, Leaving, Link, Role, Served};
+use crate::net::{Protocol, Stall};
+use crate::ring::{Buf, Memory, Reactor, Timer};
 use crate::router::{Deadlines, Fault};
+use crate::stats::Http2Stats;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
-/// Serve a connection until it ends.
-pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
-    let hcm = slot.current();
+/// A client that does not say that it knows of the connection's end is taken to know it after this time.
+const LEAVE_TIME: Duration = Duration::from_secs(1);
+
+/// Serve a connection, of which `first` has come, until it ends.
+pub(super) async fn serve(connection: Connection, mut deadlines: ConnectionDeadlines, first: Option<Buf>) {
+    connection.speaks(Protocol::Http2);
+    connection.works();
+    deadlines.start_shared(&connection);
+    let hcm = connection.slot.current();
     let reactor = hcm.shard.reactor.clone();
-    let connection = Rc::new(Connection::new(accepted, slot, &hcm));
+    let stats = Http2Stats::Clients(hcm.stats.clone());
+    let link = Link::new(&reactor, Role::Server, &hcm.config.http2, &hcm.codec_limits, stats);
     drop(hcm);
-    let mut deadlines = ConnectionDeadlines::new(&reactor, connection.ends);
-    let link = Link::new(&reactor, Role::Server, connection.arrival.protocol.streams() as u32);
-    let serving = Serving { reactor, connection, link };
-    let disposition = serving.run(&mut deadlines).await;
+    let serving = Serving { reactor, connection: Rc::new(connection), link };
+    let disposition = serving.run(&mut deadlines, first).await;
+    serving.connection.works();
     h1::end(&serving.reactor, &serving.connection, &mut deadlines, disposition).await;
 }
 
@@ -44,37 +51,48 @@ impl Drop for Serving {
 /// What a connection is doing, for its deadlines.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The next request is awaited.
-    Idle,
+    /// The next request is awaited; a part of one may have come.
+    Idle { is_within: bool },
     /// Exchanges are under way, with deadlines of their own.
     Busy,
     /// Exchanges are over; this many bytes of their responses are not sent.
     Flushing(usize),
+    /// The client is to learn that the connection ends.
+    Leaving,
 }
 
 impl Serving {
     /// Move the connection's bytes until it is over, and say how it is to be closed.
-    async fn run(&self, deadlines: &mut ConnectionDeadlines) -> Disposition {
-        let mut driver = Driver::new(&self.link);
+    async fn run(&self, deadlines: &mut ConnectionDeadlines, first: Option<Buf>) -> Disposition {
+        let mut driver = Driver::new(&self.link, first);
         let mut phase = None;
         poll_fn(|_| {
             let connection = &self.connection;
             if let Poll::Ready(over) = driver.poll(&connection.stream, |key| self.begin(key)) {
                 connection.ended_by_peer.set(over.by_peer);
-                connection.stats.downstream_cx_protocol_error.add(u64::from(over.is_violation));
-                return Poll::Ready(Disposition::Abort);
+                let Some(error) = over.error else { return Poll::Ready(Disposition::Abort) };
+                connection.stats.downstream_cx_protocol_error.inc();
+                tracing::debug!(
+                    target: "ringway::http",
+                    connection = connection.id,
+                    code = %error.code,
+                    reason = error.reason,
+                    "an HTTP/2 connection ends by an error"
+                );
+                // It has to learn of it.
+                return Poll::Ready(Disposition::Linger);
             }
-            if !self.link.is_leaving() {
+            if self.link.leaving() == Leaving::No {
                 self.drain(deadlines);
             }
-            if connection.is_asked() && !self.link.is_leaving() {
+            if connection.is_asked() && self.link.leaving() == Leaving::No {
                 connection.make_room();
                 self.link.leave();
             }
-            if let Some(disposition) = self.watch(deadlines, &mut phase) {
+            if let Some(disposition) = self.watch(&mut driver, deadlines, &mut phase) {
                 return Poll::Ready(disposition);
             }
-            match self.link.is_leaving() && self.link.is_quiet() {
+            match self.link.leaving() == Leaving::Final && self.link.is_quiet() {
                 true => Poll::Ready(Disposition::Linger),
                 false => Poll::Pending,
             }
@@ -97,27 +115,32 @@ impl Serving {
     }
 
     /// Keep the deadlines. `Some`: nothing moves any more.
-    fn watch(&self, deadlines: &mut ConnectionDeadlines, phase: &mut Option<Phase>) -> Option<Disposition> {
+    fn watch(
+        &self,
+        driver: &mut Driver,
+        deadlines: &mut ConnectionDeadlines,
+        phase: &mut Option<Phase>,
+    ) -> Option<Disposition> {
         let (now, stats) = (self.reactor.now(), &self.connection.stats);
-        let next = match (self.link.exchanges(), self.link.is_quiet()) {
-            (0, true) => Phase::Idle,
-            (0, false) => Phase::Flushing(self.link.queued() + self.connection.stream.unsent()),
+        let next = match (self.link.leaving(), self.link.exchanges(), self.link.is_quiet()) {
+            (Leaving::Announced, _, _) => Phase::Leaving,
+            (_, 0, true) => Phase::Idle { is_within: driver.is_within() },
+            (_, 0, false) => Phase::Flushing(self.link.queued() + self.connection.stream.unsent()),
             _ => Phase::Busy,
         };
         if *phase != Some(next) {
             *phase = Some(next);
             match next {
-                Phase::Idle if !self.link.is_leaving() => self.connection.waits(),
+                Phase::Idle { .. } => self.connection.waits(),
                 _ => self.connection.works(),
             }
-            deadlines.start_waiting(
-                now,
-                match next {
-                    Phase::Idle => self.patience(),
-                    Phase::Busy => None,
-                    Phase::Flushing(_) => Some(FLUSH_TIME),
-                },
-            );
+            let patience = match next {
+                Phase::Idle { is_within } => self.patience(is_within),
+                Phase::Busy => None,
+                Phase::Flushing(_) => Some(FLUSH_TIME),
+                Phase::Leaving => Some(LEAVE_TIME),
+            };
+            deadlines.start_waiting(now, patience);
         }
         match deadlines.expired(now)? {
             Expired::Age => {
@@ -126,7 +149,8 @@ impl Serving {
                 *phase = None;
                 self.link.leave();
             }
-            Expired::Idle if next == Phase::Idle && !self.link.is_leaving() => {
+            Expired::Idle if next == Phase::Leaving => self.link.leave_finally(),
+            Expired::Idle if matches!(next, Phase::Idle { .. }) => {
                 stats.downstream_cx_idle_timeout.inc();
                 self.link.leave();
             }
@@ -137,12 +161,11 @@ impl Serving {
         None
     }
 
-    /// How long the next request is awaited.
-    fn patience(&self) -> Option<std::time::Duration> {
+    /// How long the next request is awaited; `is_within`: how long the rest of what has begun to come.
+    fn patience(&self, is_within: bool) -> Option<Duration> {
         let hcm = self.connection.slot.current();
         let timeouts = &hcm.config.timeouts;
-        let is_new = self.connection.requests() == 0;
-        if is_new { timeouts.request_headers.or(timeouts.idle) } else { timeouts.idle }
+        if is_within { timeouts.request_headers.or(timeouts.idle) } else { timeouts.idle }
     }
 
     /// A request's head has come: its exchange begins, in a task of its own.
@@ -150,12 +173,12 @@ impl Serving {
         let hcm = self.connection.slot.current();
         let active = Active::new(&self.connection);
         if hcm.config.limits.max_requests_per_connection.is_some_and(|max| self.connection.requests() >= max)
-            && !self.link.is_leaving()
+            && self.link.leaving() == Leaving::No
         {
             hcm.stats.downstream_cx_max_requests_reached.inc();
             self.link.leave();
         }
-        let served = Served::new(&self.link, key, &hcm.codec_limits, hcm.config.limits.enable_trailers);
+        let served = Served::new(&self.link, key, &hcm.codec_limits);
         let task = self.reactor.spawn_pooled(|| run_exchange(hcm, active, served));
         self.link.set_task(key, task);
     }
@@ -192,10 +215,12 @@ async fn run_exchange(hcm: Rc<Hcm>, active: Active, served: Served) {
 async fn one(hcm: &Rc<Hcm>, connection: &Connection, exchange: &mut crate::http::Exchange, mut served: Served) {
     let mut deadlines = Deadlines::new(&Rc::new(Timer::new(&hcm.shard.reactor)));
     let active = exchange::begin(hcm, exchange, &mut deadlines);
+    hcm.stats.downstream_rq_http2_total.inc();
     let head = served.read_request(&mut exchange.request).map_err(Fault::of_request_head);
-    let mut downstream = Downstream::Frames(served);
+    let mut downstream = Downstream::H2(served);
+    let stall = Stall::default();
     // That a connection ends is told by GOAWAY, and by no response.
-    let whole = exchange::run(hcm, connection, exchange, &mut downstream, &mut deadlines, head).await;
+    let whole = exchange::run(hcm, connection, &stall, exchange, &mut downstream, &mut deadlines, head).await;
     drop(active);
     downstream.close(whole);
 }

@@ -1,6 +1,6 @@
-//! The simulation's clients on the second wire: all exchanges of a connection at a time, some of which are given up.
+//! The simulation's clients that speak HTTP/2: all exchanges of a connection at a time, some of which are given up.
 
-use crate::frames::{self, Head};
+use crate::h2::{self, Head};
 use crate::message::Ended;
 use crate::plan::{Framing, Plan, body, byte};
 use crate::streams::Streams;
@@ -37,19 +37,20 @@ pub fn start(world: &Rc<World>, end: PipeEnd, ids: Vec<usize>) {
 async fn run(streams: Rc<Streams>, ids: Vec<usize>) {
     let world = streams.world.clone();
     let left = Rc::new(Cell::new(0));
-    for (index, exchange) in ids.into_iter().enumerate() {
+    let mut id = 0;
+    for exchange in ids {
         // A calm client keeps to the limit of streams.
         while world.calm && left.get() >= 4 {
             world.reactor.sleep(Duration::from_millis(5)).await;
         }
-        let id = index as u32 + 1;
+        id = h2::next_id(id);
         if streams.over.get() || id > streams.last_served.get() {
             break;
         }
-        // HEAD frames go out in the order of their streams.
+        // HEADERS go out in the order of their streams.
         let plan = world.plans.borrow()[exchange].clone();
         streams.open(id);
-        streams.send(&frames::frame(frames::HEAD, id, &head(exchange, &plan).request_payload()));
+        streams.send(&head(exchange, &plan).frame(id));
         let both = Rc::new(Running::new(&left));
         world.reactor.spawn(upload(streams.clone(), id, exchange, plan.clone(), both.clone()));
         world.reactor.spawn(download(streams.clone(), id, exchange, plan, both));

@@ -1,11 +1,10 @@
 //! One exchange of a client on its stream: the request in, the response out.
 
-use super::codec::HEADER;
-use super::head::{self, WRONG_LENGTH};
-use super::link::{Incoming, Link};
+use super::link::{Incoming, Link, Release};
 use super::stream::Key;
-use super::{DATA_MAX, INTERNAL_ERROR};
-use crate::http::{FieldId, Length, Message, Method, RequestHead, ResponseHead, Trailers};
+use crate::codec::h2::frame::{FRAME_MAX, HEADER};
+use crate::codec::h2::{Block, Code, WRONG_LENGTH, hpack::encode, write};
+use crate::http::{FieldId, Length, Message, Method, RequestHead, ResponseHead, Trailers, Violation};
 use crate::mux::h1::Disposition;
 use crate::mux::{Broken, Limits, Piece};
 use crate::net::{ByteStream, HeadBytes};
@@ -13,12 +12,14 @@ use crate::ring::Buf;
 use std::rc::Rc;
 use std::task::Poll;
 
+/// The peer broke a rule of frames, and its stream was reset.
+pub(super) const STREAM_ERROR: Violation = Violation { status: 400, details: "http2.stream_error" };
+
 /// The client's side of one exchange. Dropped before `close`, the stream is reset.
 pub struct Served {
     link: Rc<Link>,
     key: Key,
     limits: Limits,
-    keep_trailers: bool,
     length: Length,
     /// The client may be waiting for `100 Continue`.
     waits: bool,
@@ -31,15 +32,16 @@ pub struct Served {
     sent: u64,
     /// The response was sent to its end.
     whole: bool,
+    /// The request is malformed: it gets no answer but a reset (RFC 9113 section 8.1.1).
+    malformed: bool,
 }
 
 impl Served {
-    pub fn new(link: &Rc<Link>, key: Key, limits: &Limits, keep_trailers: bool) -> Self {
+    pub fn new(link: &Rc<Link>, key: Key, limits: &Limits) -> Self {
         Self {
             link: link.clone(),
             key,
             limits: *limits,
-            keep_trailers,
             length: Length::None,
             waits: false,
             done: false,
@@ -48,6 +50,7 @@ impl Served {
             body: 0,
             sent: 0,
             whole: false,
+            malformed: false,
         }
     }
 
@@ -56,19 +59,27 @@ impl Served {
     /// # Errors
     /// It breaks a rule, or the client is gone.
     pub fn read_request(&mut self, request: &mut Message<RequestHead>) -> Result<(), Broken> {
-        let Poll::Ready(payload) = self.link.poll_head(self.key) else { return Err(Broken::Closed) };
-        let payload = payload?;
-        self.head_received = (payload.len() + HEADER) as u64;
+        let Poll::Ready(block) = self.link.poll_head(self.key) else { return Err(Broken::Closed) };
+        let mut block = block?;
+        self.head_received = u64::from(block.size) + HEADER as u64;
         self.received = self.head_received;
-        let read = head::read_request(&payload, &self.limits, &mut request.head);
-        request.received = HeadBytes::One(payload);
-        read.map_err(Broken::Violation)?;
+        let read = block.read_request(&self.limits, &mut request.head);
+        request.received = HeadBytes::Joined(std::mem::take(&mut block.arena));
+        self.link.give_block(block);
+        request.has_line = true;
+        read.map_err(|violation| self.violated(violation))?;
         request.is_whole = true;
         self.length = request.head.length;
         self.done = self.length.is_empty() && self.link.has_ended(self.key);
         let expects = request.head.fields.value(FieldId::Expect, request.received.as_slice());
         self.waits = !self.done && expects.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
         Ok(())
+    }
+
+    /// The request breaks a rule: what is malformed is reset, what is only too much or not served here is answered.
+    fn violated(&mut self, violation: Violation) -> Broken {
+        self.malformed = violation.status == 400;
+        Broken::Violation(violation)
     }
 
     pub(in crate::mux) fn is_done(&self) -> bool {
@@ -91,22 +102,24 @@ impl Served {
                 self.waits = false;
                 self.received += buf.len() as u64 + HEADER as u64;
                 self.body += buf.len() as u64;
-                match head::is_too_long(self.length, self.body) {
-                    true => Err(Broken::Violation(WRONG_LENGTH)),
-                    false => Ok(Piece::Data(buf)),
+                match self.length {
+                    Length::Known(length) if self.body > length => Err(self.violated(WRONG_LENGTH)),
+                    _ => Ok(Piece::Data(buf)),
                 }
             }
-            Ok(Incoming::End(payload)) => self.on_end(payload, trailers),
+            Ok(Incoming::End(block)) => self.on_end(block, trailers),
         })
     }
 
-    fn on_end(&mut self, payload: Option<Buf>, trailers: &mut Trailers) -> Result<Piece, Broken> {
+    fn on_end(&mut self, block: Option<Box<Block>>, trailers: &mut Trailers) -> Result<Piece, Broken> {
         if matches!(self.length, Length::Known(length) if length != self.body) {
-            return Err(Broken::Violation(WRONG_LENGTH));
+            return Err(self.violated(WRONG_LENGTH));
         }
-        if let Some(payload) = payload {
-            self.received += (payload.len() + HEADER) as u64;
-            head::read_trailers(&payload, &self.limits, self.keep_trailers, trailers).map_err(Broken::Violation)?;
+        if let Some(block) = block {
+            self.received += u64::from(block.size) + HEADER as u64;
+            let read = block.read_trailers(&self.limits, true, trailers);
+            self.link.give_block(block);
+            read.map_err(|violation| self.violated(violation))?;
         }
         self.done = true;
         Ok(Piece::End)
@@ -115,10 +128,7 @@ impl Served {
     pub(in crate::mux) fn invite(&mut self) -> bool {
         let waits = std::mem::take(&mut self.waits);
         if waits {
-            self.sent += self.link.send_head(self.key, true, |out| {
-                head::write_status(out, 100);
-                true
-            });
+            self.sent += self.link.send_head(self.key, false, false, |out| encode::status(out, 100));
             self.flush();
         }
         waits
@@ -128,7 +138,7 @@ impl Served {
         if response.head.status == 100 {
             self.waits = false;
         }
-        self.sent += self.link.send_head(self.key, true, |out| head::write_response(out, false, response));
+        self.sent += self.link.send_head(self.key, false, false, |out| write::response(out, Method::Get, response));
         self.flush();
         true
     }
@@ -140,30 +150,39 @@ impl Served {
         response: &Message<ResponseHead>,
         _closes: bool,
     ) -> u64 {
-        let is_head = request.method == Method::Head;
-        let len = self.link.send_head(self.key, false, |out| head::write_response(out, is_head, response));
+        if self.malformed {
+            return 0;
+        }
+        let ends = response.head.length.is_empty();
+        let len = self.link.send_head(self.key, true, ends, |out| write::response(out, request.method, response));
         self.sent += len;
         len
     }
 
     pub(in crate::mux) fn put(&mut self, buf: Buf) -> usize {
         let len = buf.len();
-        self.count_data(len);
-        self.link.put(self.key, |queue| queue.push(buf));
+        if !self.malformed {
+            self.count_data(len);
+            self.link.put(self.key, |queue| queue.push(buf));
+        }
         len
     }
 
     pub(in crate::mux) fn put_bytes(&mut self, bytes: &[u8]) {
-        self.count_data(bytes.len());
-        self.link.put(self.key, |queue| queue.push_bytes(bytes));
+        if !self.malformed {
+            self.count_data(bytes.len());
+            self.link.put(self.key, |queue| queue.push_bytes(bytes));
+        }
     }
 
     fn count_data(&mut self, len: usize) {
-        self.sent += (len + len.div_ceil(DATA_MAX) * HEADER) as u64;
+        self.sent += (len + len.div_ceil(FRAME_MAX) * HEADER) as u64;
     }
 
     pub(in crate::mux) fn end(&mut self, trailers: &Trailers) {
-        self.sent += self.link.end(self.key, trailers);
+        if !self.malformed {
+            self.sent += self.link.end(self.key, trailers);
+        }
     }
 
     pub(in crate::mux) fn flush(&mut self) {
@@ -196,7 +215,7 @@ impl Served {
     }
 
     pub(in crate::mux) fn delivery(&self) -> Option<crate::net::Delivery> {
-        None
+        self.link.delivery(self.key)
     }
 
     /// Closing resets the stream.
@@ -227,6 +246,11 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.link.release(self.key, self.whole, INTERNAL_ERROR);
+        let how = match (self.malformed, self.whole) {
+            (true, _) => Release::Malformed,
+            (false, true) => Release::Whole,
+            (false, false) => Release::Reset(Code::INTERNAL_ERROR),
+        };
+        self.link.release(self.key, how);
     }
 }

@@ -1,18 +1,19 @@
 //! One try on a stream of a connection to a server: the request out, the response in.
 
-use super::codec::HEADER;
-use super::head::{self, WRONG_LENGTH};
-use super::link::{Incoming, Link};
+use super::link::{Incoming, Link, Release};
 use super::stream::Key;
-use super::{CANCEL, DATA_MAX};
+use crate::codec::h2::frame::{FRAME_MAX, HEADER};
+use crate::codec::h2::{Code, WRONG_LENGTH, write};
 use crate::http::{Length, Message, Method, RequestHead, ResponseHead, Trailers, Violation};
 use crate::mux::{Broken, Ended, HeadKind, INTERIM_MAX, Limits, Piece};
-use crate::net::{ByteStream, HeadBytes};
+use crate::net::{ByteStream, HeadBytes, tls};
 use crate::ring::{Buf, TaskId};
 use std::rc::Rc;
 use std::task::Poll;
 
-const TOO_MANY_INTERIM: Violation = Violation { status: 502, details: "frames.too_many_interim_responses" };
+const TOO_MANY_INTERIM: Violation = Violation { status: 502, details: "http2.too_many_interim_responses" };
+
+const HEAD_TOO_LARGE: Violation = Violation { status: 502, details: "http2.head_too_large" };
 
 /// The server's side of one try. Dropped before its end, the stream is reset.
 pub struct Asked {
@@ -20,7 +21,6 @@ pub struct Asked {
     /// Once the head is sent. `Err`: it could not be.
     stream: Option<Result<Key, Broken>>,
     limits: Limits,
-    keep_trailers: bool,
     method: Method,
     length: Length,
     interim: u8,
@@ -34,15 +34,18 @@ pub struct Asked {
     sent: u64,
     /// Bytes of the connection before the request went out.
     heard: u64,
+    /// The connection is TLS.
+    is_secure: bool,
+    /// What came breaks a rule.
+    malformed: bool,
 }
 
 impl Asked {
-    pub fn new(link: &Rc<Link>) -> Box<Self> {
+    pub fn new(link: &Rc<Link>, is_secure: bool) -> Box<Self> {
         Box::new(Self {
             link: link.clone(),
             stream: None,
             limits: Limits::default(),
-            keep_trailers: false,
             method: Method::Get,
             length: Length::None,
             interim: 0,
@@ -53,11 +56,14 @@ impl Asked {
             body: 0,
             sent: 0,
             heard: 0,
+            is_secure,
+            malformed: false,
         })
     }
 
-    pub(in crate::mux) fn begin(&mut self, limits: &Limits, keep_trailers: bool) {
-        (self.limits, self.keep_trailers) = (*limits, keep_trailers);
+    /// Trailers are a part of every message here.
+    pub(in crate::mux) fn begin(&mut self, limits: &Limits, _keep_trailers: bool) {
+        self.limits = *limits;
     }
 
     pub(in crate::mux) fn send_head(&mut self, request: &Message<RequestHead>, host: &[u8]) -> u64 {
@@ -65,7 +71,8 @@ impl Asked {
         self.heard = self.link.received();
         let stream = *self.stream.insert(self.link.open_stream());
         let Ok(key) = stream else { return 0 };
-        let len = self.link.send_head(key, false, |out| head::write_request(out, request, host));
+        let (ends, is_secure) = (request.head.length.is_empty(), self.is_secure);
+        let len = self.link.send_head(key, true, ends, |out| write::request(out, request, host, is_secure));
         self.sent += len;
         len
     }
@@ -91,7 +98,7 @@ impl Asked {
     }
 
     fn count_data(&mut self, len: usize) {
-        self.sent += (len + len.div_ceil(DATA_MAX) * HEADER) as u64;
+        self.sent += (len + len.div_ceil(FRAME_MAX) * HEADER) as u64;
     }
 
     pub(in crate::mux) fn end(&mut self, trailers: &Trailers) {
@@ -112,23 +119,34 @@ impl Asked {
     }
 
     pub(in crate::mux) fn poll_head(&mut self, response: &mut Message<ResponseHead>) -> Poll<Result<HeadKind, Broken>> {
-        let payload = std::task::ready!(self.link.poll_head(self.key()?))?;
+        let mut block = std::task::ready!(self.link.poll_head(self.key()?))?;
         self.begun = true;
-        let len = (payload.len() + HEADER) as u64;
+        let len = u64::from(block.size) + HEADER as u64;
         self.received += len;
-        let read = head::read_response(&payload, &self.limits, self.method, &mut response.head);
-        response.received = HeadBytes::One(payload);
-        read.map_err(Broken::Violation)?;
+        let is_large =
+            block.arena.len() > self.limits.head_bytes as usize || block.fields.len() > usize::from(self.limits.fields);
+        let read = match is_large {
+            true => Err(HEAD_TOO_LARGE),
+            false => block.read_response(self.method, &mut response.head),
+        };
+        response.received = HeadBytes::Joined(std::mem::take(&mut block.arena));
+        self.link.give_block(block);
+        read.map_err(|violation| self.violated(violation))?;
         if response.head.is_interim() {
             self.interim += 1;
             return Poll::Ready(match self.interim > INTERIM_MAX {
-                true => Err(Broken::Violation(TOO_MANY_INTERIM)),
+                true => Err(self.violated(TOO_MANY_INTERIM)),
                 false => Ok(HeadKind::Interim),
             });
         }
         response.is_whole = true;
         (self.head_received, self.length) = (len, response.head.length);
         Poll::Ready(Ok(HeadKind::Final))
+    }
+
+    fn violated(&mut self, violation: Violation) -> Broken {
+        self.malformed = true;
+        Broken::Violation(violation)
     }
 
     pub(in crate::mux) fn poll_piece(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Broken>> {
@@ -139,24 +157,31 @@ impl Asked {
             Incoming::Data(buf) => {
                 self.received += (buf.len() + HEADER) as u64;
                 self.body += buf.len() as u64;
-                match head::is_too_long(self.length, self.body) {
-                    true => Err(Broken::Violation(WRONG_LENGTH)),
-                    false => Ok(Piece::Data(buf)),
+                match self.length {
+                    Length::Known(length) if self.body > length => Err(self.violated(WRONG_LENGTH)),
+                    // Such a response has none (RFC 9110 section 6.4.1).
+                    Length::None => Err(self.violated(WRONG_LENGTH)),
+                    _ => Ok(Piece::Data(buf)),
                 }
             }
-            Incoming::End(payload) => {
+            Incoming::End(block) => {
                 if matches!(self.length, Length::Known(length) if length != self.body) {
-                    return Poll::Ready(Err(Broken::Violation(WRONG_LENGTH)));
+                    return Poll::Ready(Err(self.violated(WRONG_LENGTH)));
                 }
-                if let Some(payload) = payload {
-                    self.received += (payload.len() + HEADER) as u64;
-                    let read = head::read_trailers(&payload, &self.limits, self.keep_trailers, trailers);
-                    read.map_err(Broken::Violation)?;
+                if let Some(block) = block {
+                    self.received += u64::from(block.size) + HEADER as u64;
+                    let read = block.read_trailers(&self.limits, true, trailers);
+                    self.link.give_block(block);
+                    read.map_err(|violation| self.violated(violation))?;
                 }
                 self.done = true;
                 Ok(Piece::End)
             }
         })
+    }
+
+    pub(in crate::mux) fn tls_failure(&self) -> Option<tls::Failure> {
+        self.link.tls_failure.borrow().clone()
     }
 
     pub(in crate::mux) fn has_begun(&self) -> bool {
@@ -194,7 +219,7 @@ impl Asked {
     }
 
     pub(in crate::mux) fn protocol(&self) -> &'static str {
-        "frames"
+        "HTTP/2"
     }
 
     /// No shared connection is moved in the table of sockets for one exchange's sake.
@@ -227,7 +252,12 @@ impl Asked {
 impl Drop for Asked {
     fn drop(&mut self) {
         if let Some(Ok(key)) = self.stream {
-            self.link.release(key, self.done, CANCEL);
+            let how = match (self.malformed, self.done) {
+                (true, _) => Release::Malformed,
+                (false, true) => Release::Whole,
+                (false, false) => Release::Reset(Code::CANCEL),
+            };
+            self.link.release(key, how);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The simulation's origins on the second wire: each exchange is answered by a task of its own.
+//! The simulation's origins that speak HTTP/2: each exchange is answered by a task of its own.
 
-use crate::frames::{self, Head};
+use crate::h2::{self, Head};
 use crate::plan::{Fault, Framing, Plan, body, byte};
 use crate::streams::Streams;
 use crate::world::World;
@@ -41,7 +41,7 @@ async fn serve(streams: Rc<Streams>, id: u32, last: Rc<Cell<u32>>) {
         world.problem(format!("exchange {exchange}: method {}", head.method));
     }
     if !world.calm && world.rng.one_in(12) {
-        return streams.send(&frames::frame(frames::REFUSED, id, b""));
+        return streams.send(&h2::refuse(id));
     }
     world.ledger.borrow_mut()[exchange].delivered += 1;
     let announced = head.field("content-length").map(|length| length.parse::<usize>());
@@ -57,8 +57,8 @@ async fn serve(streams: Rc<Streams>, id: u32, last: Rc<Cell<u32>>) {
     if plan.closes && last.get() == u32::MAX {
         // A calm origin leaves out nothing that is under way.
         let highest = streams.streams.borrow().keys().last().copied().unwrap_or_default();
-        last.set(if world.calm { u32::MAX } else { highest });
-        streams.send(&frames::frame(frames::GOAWAY, last.get(), b""));
+        last.set(if world.calm { h2::LAST } else { highest });
+        streams.send(&h2::go_away(last.get()));
     }
 }
 
@@ -72,7 +72,7 @@ async fn answer(streams: &Rc<Streams>, id: u32, exchange: usize, plan: &Plan) {
         }
     } else if plan.expect {
         let head = Head { ends: true, status: 100, ..Head::default() };
-        streams.send(&frames::frame(frames::HEAD, id, &head.response_payload()));
+        streams.send(&head.frame(id));
     }
     let (mut at, mut right) = (0, true);
     let read = streams.body(id, |bytes| {
@@ -101,14 +101,14 @@ async fn respond(streams: &Rc<Streams>, id: u32, exchange: usize, plan: &Plan) {
     let mut fields = vec![("x-id".to_owned(), exchange.to_string())];
     for _ in 0..plan.interim {
         let head = Head { ends: true, status: 103, fields: fields.clone(), ..Head::default() };
-        streams.send(&frames::frame(frames::HEAD, id, &head.response_payload()));
+        streams.send(&head.frame(id));
     }
     if let Framing::Length(len) = plan.response {
         fields.push(("content-length".to_owned(), len.to_string()));
     }
     let data = if plan.has_body() { body(exchange, plan.response.len(), true) } else { Vec::new() };
     let head = Head { ends: !plan.has_body(), status: plan.status, fields, ..Head::default() };
-    let frame = frames::frame(frames::HEAD, id, &head.response_payload());
+    let frame = head.frame(id);
     match plan.fault {
         Fault::NoResponse { reset: true } => return streams.reset(id, 2),
         Fault::NoResponse { reset: false } => return close(streams),
@@ -132,7 +132,7 @@ async fn respond(streams: &Rc<Streams>, id: u32, exchange: usize, plan: &Plan) {
         return;
     }
     match plan.fault {
-        Fault::Excess => streams.send(&frames::frame(frames::DATA, id, b"evil")),
+        Fault::Excess => streams.send(&h2::data(id, b"evil")),
         Fault::SilentClose => {
             world.pause(20).await;
             close(streams);

@@ -1,0 +1,54 @@
+//! Heads and trailers as header blocks (RFC 9113 section 8): written from validated parts, with names in lower case and without
+//! what concerns a connection.
+
+use super::hpack::encode;
+use crate::http::{Field, FieldId, Fields, HeadView, Length, Message, Method, RequestHead, ResponseHead, Trailers};
+
+/// Append the block of a request's head, for `host`. `is_secure`: the connection that it goes out on is TLS.
+pub fn request(out: &mut Vec<u8>, message: &Message<RequestHead>, host: &[u8], is_secure: bool) {
+    let (head, view) = (&message.head, message.view());
+    encode::method(out, head.method_bytes(view));
+    encode::scheme(out, is_secure);
+    encode::path(out, head.target(view));
+    encode::authority(out, host);
+    let length = match head.length {
+        Length::Known(length) => Some(length),
+        Length::None | Length::Unknown => None,
+    };
+    fields(out, &head.fields, view, length);
+    // It speaks of this hop, and servers of gRPC insist on it (RFC 9110 section 10.1.4).
+    let is_grpc = |value: &[u8]| value.starts_with(b"application/grpc");
+    if head.fields.contains(FieldId::Te) || head.fields.value(FieldId::ContentType, view).is_some_and(is_grpc) {
+        encode::field(out, FieldId::Te, b"te", b"trailers", false);
+    }
+}
+
+/// Append the block of a response's head, to a request with `method`.
+pub fn response(out: &mut Vec<u8>, method: Method, message: &Message<ResponseHead>) {
+    let head = &message.head;
+    encode::status(out, head.status);
+    let length = match head.length {
+        Length::Known(length) => Some(length),
+        // Answers to HEAD, and 304, tell the length that a GET would have (RFC 9110 section 8.6).
+        Length::None if method == Method::Head || head.status == 304 => head.content_length,
+        Length::None | Length::Unknown => None,
+    };
+    fields(out, &head.fields, message.view(), length);
+}
+
+pub fn trailers(out: &mut Vec<u8>, trailers: &Trailers) {
+    for (name, value) in trailers.iter() {
+        encode::field(out, FieldId::lookup(name), name, value, false);
+    }
+}
+
+fn fields(out: &mut Vec<u8>, fields: &Fields, view: HeadView<'_>, length: Option<u64>) {
+    let goes = |field: &&Field| !(field.hop_by_hop || matches!(field.id, FieldId::Host | FieldId::ContentLength));
+    for field in fields.iter().filter(goes) {
+        encode::field(out, field.id, field.name.of(view), field.value.of(view), field.never_indexed);
+    }
+    if let Some(length) = length {
+        let mut digits = itoa::Buffer::new();
+        encode::field(out, FieldId::ContentLength, b"content-length", digits.format(length).as_bytes(), false);
+    }
+}

@@ -1,0 +1,147 @@
+//! Moving a connection's bytes: from the socket into its streams' slots, and what those have to send back to it.
+
+use super::link::{Link, Role};
+use super::stream::Key;
+use crate::codec::h2::frame::PREFACE;
+use crate::codec::h2::{Code, Decoder, Error};
+use crate::net::{ByteStream, Outbox};
+use crate::ring::Buf;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// Bytes unsent above which no DATA is added, and above which not even what comes is read: a peer that asks and does not
+/// listen is not served.
+const DATA_LIMIT: usize = 128 * 1024;
+const READ_LIMIT: usize = 1024 * 1024;
+
+/// Receives in one turn at most, so that other connections have theirs.
+const RECEIVES: usize = 12;
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    pub by_peer: bool,
+    /// The rule that the peer broke.
+    pub error: Option<Error>,
+}
+
+/// One end of a connection, in the task that drives it.
+pub struct Driver {
+    link: Rc<Link>,
+    decoder: Decoder,
+    batch: Outbox,
+    /// What came before this was made.
+    first: Option<Buf>,
+    /// Bytes of the preface that have come, on a server.
+    preface: usize,
+}
+
+impl Driver {
+    /// `first`: what has already come.
+    pub fn new(link: &Rc<Link>, first: Option<Buf>) -> Self {
+        let preface = if link.role == Role::Server { 0 } else { PREFACE.len() };
+        // Compressed, a block is at most about as long as what it holds; one that is a little too long gets its answer.
+        let block_max = link.limits.head_bytes as usize * 2;
+        Self { link: link.clone(), decoder: Decoder::new(block_max), batch: Outbox::default(), first, preface }
+    }
+
+    /// Move what there is in both directions; `begin` gets each stream that begins. Ready when the connection is over.
+    pub fn poll(&mut self, wire: &ByteStream, mut begin: impl FnMut(Key)) -> Poll<Over> {
+        self.link.driven();
+        if let Some(first) = self.first.take()
+            && let Err(error) = self.take(first, &mut begin)
+        {
+            return self.fail(wire, error);
+        }
+        let mut receives = 0;
+        loop {
+            self.write(wire);
+            if wire.poll_flushed(READ_LIMIT).is_pending() {
+                return Poll::Pending;
+            }
+            match wire.poll_recv() {
+                Poll::Pending => break,
+                Poll::Ready(Ok(Some(buf))) => {
+                    if let Err(error) = self.take(buf, &mut begin) {
+                        return self.fail(wire, error);
+                    }
+                    receives += 1;
+                    if receives == RECEIVES {
+                        self.link.flush();
+                        break;
+                    }
+                }
+                Poll::Ready(_) => return self.ended(wire),
+            }
+        }
+        if let Some(error) = self.link.failure.take() {
+            return self.fail(wire, error);
+        }
+        self.write(wire);
+        if wire.is_broken() { self.ended(wire) } else { Poll::Pending }
+    }
+
+    fn ended(&self, wire: &ByteStream) -> Poll<Over> {
+        self.link.tls_failure.replace(wire.tls_failure());
+        Poll::Ready(Over { by_peer: true, error: None })
+    }
+
+    fn fail(&mut self, wire: &ByteStream, error: Error) -> Poll<Over> {
+        self.link.fail(&error);
+        self.link.write(&mut self.batch, wire, false);
+        self.batch.flush(wire);
+        Poll::Ready(Over { by_peer: false, error: Some(error) })
+    }
+
+    /// Take what came, to its end.
+    fn take(&mut self, mut buf: Buf, begin: &mut impl FnMut(Key)) -> Result<(), Error> {
+        self.link.note_received(buf.len());
+        if self.preface < PREFACE.len() {
+            let now = (PREFACE.len() - self.preface).min(buf.len());
+            if buf[..now] != PREFACE[self.preface..self.preface + now] {
+                return Err(Error::connection(Code::PROTOCOL_ERROR, "the connection does not begin as it should"));
+            }
+            self.preface += now;
+            buf.advance(now);
+        }
+        // A frame of which nothing follows its header is whole without another byte.
+        loop {
+            let (used, event) = self.decoder.next(&buf)?;
+            let Some(event) = event else { break };
+            if let Some(key) = self.link.receive(&event, &self.decoder, &buf)? {
+                begin(key);
+            }
+            buf.advance(used);
+            if buf.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the peer is within a frame, or has not said what it begins with.
+    pub fn is_within(&self) -> bool {
+        self.preface < PREFACE.len() || self.decoder.is_within()
+    }
+
+    /// No exchange is under way: memory for the next ones goes back.
+    pub fn shrink(&mut self) {
+        self.decoder.shrink();
+        self.link.shrink();
+    }
+
+    /// One batch, or as many as the socket takes at once.
+    fn write(&mut self, wire: &ByteStream) {
+        loop {
+            let takes_data = wire.poll_flushed(DATA_LIMIT).is_ready();
+            self.link.write(&mut self.batch, wire, takes_data);
+            if self.batch.is_empty() {
+                return;
+            }
+            self.batch.flush(wire);
+            if !takes_data || !self.link.has_data() {
+                return;
+            }
+        }
+    }
+}

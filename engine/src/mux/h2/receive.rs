@@ -1,0 +1,324 @@
+//! What comes on a connection, frame by frame.
+
+use super::guard::EARLY;
+use super::link::{Link, Role};
+use super::stream::{Gone, Key, Leaving, State, Stream};
+use super::window::Window;
+use crate::codec::h2::frame::{self, FRAME_MAX, STREAM_MAX, WINDOW_MAX, setting};
+use crate::codec::h2::{Code, Decoder, Error, Event, Scope, hpack};
+use crate::mux::Broken;
+use crate::ring::Buf;
+
+impl Link {
+    /// Take what came in `input`. `Some`: a stream that begins, for the driver of a server to serve.
+    ///
+    /// # Errors
+    /// The peer broke a rule, and the connection with it.
+    pub(super) fn receive(&self, event: &Event, decoder: &Decoder, input: &Buf) -> Result<Option<Key>, Error> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        match self.dispatch(state, event, decoder, input) {
+            Err(Error { scope: Scope::Stream(id), code, reason }) => {
+                self.fail_stream(state, id, code, reason)?;
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    fn dispatch(&self, state: &mut State, event: &Event, decoder: &Decoder, input: &Buf) -> Result<Option<Key>, Error> {
+        if !state.peer.has_come && !matches!(event, Event::Settings) {
+            return Err(Error::connection(Code::PROTOCOL_ERROR, "SETTINGS do not come first"));
+        }
+        match *event {
+            Event::Headers { stream, ends } => return self.on_block(state, stream, ends, decoder.payload(input)),
+            Event::Data { stream, ref part, flow, is_last, ends } => {
+                if part.is_empty() && is_last && !ends {
+                    state.guard.idle_frame(self.reactor.now())?;
+                }
+                let piece = (!part.is_empty()).then(|| input.slice(part.clone()));
+                self.on_data(state, stream, piece, flow, ends)?;
+            }
+            Event::Reset { stream, code } => self.on_reset(state, stream, code)?,
+            Event::WindowUpdate { stream, increment } => self.on_credit(state, stream, increment)?,
+            Event::Settings => self.on_settings(state, decoder.settings(input))?,
+            Event::GoAway { last, .. } => self.on_goaway(state, last),
+            Event::Ping(data) => {
+                state.guard.idle_frame(self.reactor.now())?;
+                frame::ping(&mut state.out, true, data);
+            }
+            Event::PingAck(_) if state.leaving == Leaving::Announced => self.leave_now(state),
+            Event::SettingsAck => state.hpack.acknowledged(),
+            Event::Priority { .. } | Event::PingAck(_) | Event::Unknown => {
+                state.guard.idle_frame(self.reactor.now())?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The peer broke a rule on one stream: that one ends.
+    ///
+    /// # Errors
+    /// It does so too often.
+    fn fail_stream(&self, state: &mut State, id: u32, code: Code, reason: &'static str) -> Result<(), Error> {
+        self.note(|stats| stats.stream_errors.inc());
+        tracing::debug!(target: "ringway::h2", stream = id, %code, reason, "stream error");
+        frame::rst_stream(&mut state.out, id, code);
+        match state.key(id) {
+            Some(key) => {
+                state.change(key, |stream| {
+                    stream.break_off(Broken::Violation(super::served::STREAM_ERROR));
+                    stream.task.iter().for_each(|task| self.reactor.wake(*task));
+                });
+                state.settle(key);
+            }
+            None => state.recent.add(id, Gone::ResetHere),
+        }
+        state.guard.abused()
+    }
+
+    /// What is to become of a frame for a stream that there is not. `Ok`: it is ignored.
+    ///
+    /// # Errors
+    /// Such a frame must not come.
+    fn absent(&self, state: &State, id: u32, reason: &'static str) -> Result<(), Error> {
+        let is_clients = id % 2 == 1;
+        if !is_clients || id > state.last {
+            return Err(Error::connection(Code::PROTOCOL_ERROR, "a frame for a stream that nobody opened"));
+        }
+        match state.recent.get(id) {
+            Some(Gone::Whole | Gone::ResetByPeer) => Err(Error::stream(id, Code::STREAM_CLOSED, reason)),
+            // What was forgotten could be either.
+            Some(Gone::ResetHere) | None => Ok(()),
+        }
+    }
+
+    /// A head or trailers have come. Whatever becomes of them: they are decoded, because later blocks build upon them.
+    fn on_block(&self, state: &mut State, id: u32, ends: bool, payload: &[u8]) -> Result<Option<Key>, Error> {
+        let mut block = state.take_block();
+        if block.arena.capacity() == 0 {
+            block.arena = self.reactor.take_vec();
+        }
+        if let Err(error) = block.decode(&mut state.hpack, payload, ends, &self.limits) {
+            let code = match error {
+                hpack::Error::Excessive => Code::ENHANCE_YOUR_CALM,
+                _ => Code::COMPRESSION_ERROR,
+            };
+            return Err(Error::connection(code, error.details()));
+        }
+        let Some(key) = state.key(id) else {
+            if self.role == Role::Server && id > state.last && id % 2 == 1 {
+                return self.begin(state, id, block);
+            }
+            state.give_block(block);
+            if state.recent.get(id) == Some(Gone::Whole) {
+                return Err(Error::connection(Code::STREAM_CLOSED, "HEADERS on a stream that is over"));
+            }
+            self.absent(state, id, "HEADERS on a stream that is over")?;
+            // That one was never opened (RFC 9113 section 5.1.1).
+            if self.role == Role::Server && state.recent.get(id).is_none() {
+                return Err(Error::connection(Code::PROTOCOL_ERROR, "streams are opened in another order"));
+            }
+            return Ok(None);
+        };
+        let taken = state.change(key, |stream| match stream.broken {
+            Some(Broken::Reset(_)) => {
+                let reason = "HEADERS on a stream that the peer has reset";
+                Err((block, Error::stream(id, Code::STREAM_CLOSED, reason)))
+            }
+            Some(_) => Ok(Some(block)),
+            None => {
+                let taken = stream.take_block(block).map(|()| None);
+                stream.task.iter().for_each(|task| self.reactor.wake(*task));
+                taken
+            }
+        });
+        match taken {
+            None | Some(Ok(None)) => {}
+            Some(Ok(Some(block))) => state.give_block(block),
+            Some(Err((block, error))) => {
+                state.give_block(block);
+                return Err(error);
+            }
+        }
+        state.settle(key);
+        Ok(None)
+    }
+
+    /// A request's head has come.
+    fn begin(&self, state: &mut State, id: u32, block: Box<crate::codec::h2::Block>) -> Result<Option<Key>, Error> {
+        state.last = match state.leaving {
+            // GOAWAY says that it is not served.
+            Leaving::Final => {
+                state.give_block(block);
+                return Ok(None);
+            }
+            Leaving::No | Leaving::Announced => id,
+        };
+        state.guard.opened();
+        if state.open >= self.streams_max as usize {
+            self.note(|stats| stats.stream_refused_errors.inc());
+            state.give_block(block);
+            frame::rst_stream(&mut state.out, id, Code::REFUSED_STREAM);
+            state.recent.add(id, Gone::ResetHere);
+            return Ok(None);
+        }
+        let window = Window::new(state.budget.initial);
+        let mut stream = Stream { id, opened: self.reactor.now(), window, has_head: true, ..Stream::default() };
+        stream.in_ended = block.ends;
+        stream.heads.push(block);
+        Ok(Some(state.insert(stream)))
+    }
+
+    fn on_data(&self, state: &mut State, id: u32, piece: Option<Buf>, flow: u32, ends: bool) -> Result<(), Error> {
+        // On receipt, for all streams: one that is not read must not keep the others from receiving.
+        if !state.window.receive(flow) {
+            return Err(Error::connection(Code::FLOW_CONTROL_ERROR, "DATA beyond the connection's window"));
+        }
+        if let Some(due) = state.window.take(flow, false, &mut state.budget) {
+            frame::window_update(&mut state.out, 0, due);
+        }
+        let Some(key) = state.key(id) else { return self.absent(state, id, "DATA on a stream that is over") };
+        let stream = &mut state.streams[key.slot];
+        match stream.broken {
+            None if !stream.in_ended => {}
+            None => return Err(Error::stream(id, Code::STREAM_CLOSED, "DATA on a stream that the peer has ended")),
+            Some(Broken::Reset(_)) => {
+                return Err(Error::stream(id, Code::STREAM_CLOSED, "DATA on a stream that the peer has reset"));
+            }
+            Some(_) => return Ok(()),
+        }
+        if !stream.has_head {
+            return Err(Error::stream(id, Code::PROTOCOL_ERROR, "DATA before the response's head"));
+        }
+        if !stream.window.receive(flow) {
+            return Err(Error::stream(id, Code::FLOW_CONTROL_ERROR, "DATA beyond the stream's window"));
+        }
+        let len = piece.as_ref().map_or(0, Buf::len) as u32;
+        if flow > len
+            && let Some(due) = stream.window.take(flow - len, false, &mut state.budget)
+        {
+            // Padding is read at once.
+            frame::window_update(&mut state.out, id, due);
+        }
+        if let Some(piece) = piece {
+            // Small ones are copied: each of them would keep the whole buffer that it came in.
+            stream.pieces.push_in(piece, || self.reactor.take_vec());
+        }
+        stream.task.iter().for_each(|task| self.reactor.wake(*task));
+        if ends {
+            state.change(key, |stream| stream.in_ended = true);
+            state.settle(key);
+        }
+        Ok(())
+    }
+
+    fn on_reset(&self, state: &mut State, id: u32, code: Code) -> Result<(), Error> {
+        self.note(|stats| stats.rx_reset.inc());
+        let Some(key) = state.key(id) else {
+            state.guard.idle_frame(self.reactor.now())?;
+            return match self.absent(state, id, "") {
+                Err(error) if error.scope == Scope::Connection => Err(error),
+                _ => Ok(()),
+            };
+        };
+        let now = self.reactor.now();
+        let is_early = state.change(key, |stream| {
+            let is_early = self.role == Role::Server && !stream.answered && now.saturating_sub(stream.opened) < EARLY;
+            match self.role {
+                // A server that has answered may not care for the rest of the request.
+                Role::Client if stream.in_ended => stream.stop_sending(),
+                Role::Client if code == Code::REFUSED_STREAM && !stream.has_head => {
+                    stream.break_off(Broken::Refused);
+                }
+                _ => stream.break_off(Broken::Reset(code.0)),
+            }
+            stream.task.iter().for_each(|task| self.reactor.wake(*task));
+            is_early
+        });
+        state.settle(key);
+        if is_early == Some(true) { state.guard.abused() } else { Ok(()) }
+    }
+
+    fn on_credit(&self, state: &mut State, id: u32, increment: u32) -> Result<(), Error> {
+        state.guard.idle_frame(self.reactor.now())?;
+        if id == 0 {
+            state.credit += i64::from(increment);
+            if state.credit > WINDOW_MAX {
+                return Err(Error::connection(Code::FLOW_CONTROL_ERROR, "the connection's window is too large"));
+            }
+            return Ok(());
+        }
+        let Some(key) = state.key(id) else {
+            return match self.absent(state, id, "") {
+                Err(error) if error.scope == Scope::Connection => Err(error),
+                _ => Ok(()),
+            };
+        };
+        let peer = state.peer;
+        let stream = &mut state.streams[key.slot];
+        stream.credit += i64::from(increment);
+        if State::stream_credit(&peer, stream) > WINDOW_MAX {
+            return Err(Error::stream(id, Code::FLOW_CONTROL_ERROR, "the stream's window is too large"));
+        }
+        state.schedule(key);
+        Ok(())
+    }
+
+    fn on_settings(&self, state: &mut State, settings: impl Iterator<Item = (u16, u32)>) -> Result<(), Error> {
+        state.guard.idle_frame(self.reactor.now())?;
+        let is_first = !std::mem::replace(&mut state.peer.has_come, true);
+        if is_first {
+            state.peer.streams_max = u32::MAX;
+        }
+        let invalid = |reason| Err(Error::connection(Code::PROTOCOL_ERROR, reason));
+        for (id, value) in settings {
+            match id {
+                setting::ENABLE_PUSH if value > 1 || self.role == Role::Client && value == 1 => {
+                    return invalid("ENABLE_PUSH has no such value");
+                }
+                setting::MAX_CONCURRENT_STREAMS => state.peer.streams_max = value,
+                setting::INITIAL_WINDOW_SIZE => self.on_initial_window(state, value)?,
+                setting::MAX_FRAME_SIZE if !(FRAME_MAX..1 << 24).contains(&(value as usize)) => {
+                    return invalid("MAX_FRAME_SIZE is out of its range");
+                }
+                // Frames of the size that all take are large enough.
+                _ => {}
+            }
+        }
+        frame::settings_ack(&mut state.out);
+        Ok(())
+    }
+
+    fn on_initial_window(&self, state: &mut State, value: u32) -> Result<(), Error> {
+        let value = i64::from(value);
+        let largest = state.streams.iter().map(|(_, stream)| stream.credit).max().unwrap_or(0);
+        if value > WINDOW_MAX || value + largest > WINDOW_MAX {
+            return Err(Error::connection(Code::FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large"));
+        }
+        let grows = value > state.peer.initial_window;
+        state.peer.initial_window = value;
+        if grows {
+            let keys: Vec<Key> = state.streams.iter().map(|(slot, stream)| Key { slot, id: stream.id }).collect();
+            keys.into_iter().for_each(|key| state.schedule(key));
+        }
+        Ok(())
+    }
+
+    /// The peer takes leave. A client that does still hears what it has asked for.
+    fn on_goaway(&self, state: &mut State, last: u32) {
+        if self.role == Role::Server {
+            return;
+        }
+        state.leaving = Leaving::Final;
+        let beyond = state.streams.iter().filter(|(_, stream)| stream.id > last.min(STREAM_MAX));
+        let keys: Vec<Key> = beyond.map(|(slot, stream)| Key { slot, id: stream.id }).collect();
+        for key in keys {
+            state.change(key, |stream| {
+                stream.break_off(Broken::Refused);
+                stream.task.iter().for_each(|task| self.reactor.wake(*task));
+            });
+            state.settle(key);
+        }
+    }
+}

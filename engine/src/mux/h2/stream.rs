@@ -1,0 +1,341 @@
+//! One stream of a connection, and what the connection remembers of all.
+
+use super::guard::Guard;
+use super::window::{Budget, Window};
+use crate::base::clock::Nanos;
+use crate::codec::h2::{Block, Code, Error, frame, hpack};
+use crate::mux::{Broken, Pieces};
+use crate::ring::TaskId;
+use slab::Slab;
+use smallvec::SmallVec;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Heads that wait in one stream at most: all interim ones that one exchange may have, and the final one.
+const HEADS_MAX: usize = 18;
+
+/// Blocks that are kept for the next heads.
+const SPARE_BLOCKS: usize = 8;
+
+/// Names a stream: its place, and its id as a guard against a later stream in that place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub(super) slot: usize,
+    pub(super) id: u32,
+}
+
+#[derive(Default)]
+pub(super) struct Stream {
+    pub(super) id: u32,
+    pub(super) opened: Nanos,
+    /// Its exchange's.
+    pub(super) task: Option<TaskId>,
+    /// Heads that came and were not looked at.
+    pub(super) heads: SmallVec<[Box<Block>; 1]>,
+    /// The final head has come.
+    pub(super) has_head: bool,
+    /// The final head has gone out.
+    pub(super) answered: bool,
+    pub(super) pieces: Pieces,
+    pub(super) window: Window,
+    /// Trailers, once the peer has sent everything and they are there.
+    pub(super) trailers: Option<Box<Block>>,
+    pub(super) in_ended: bool,
+    /// What becomes of the part that has not come.
+    pub(super) broken: Option<Broken>,
+    pub(super) out: Pieces,
+    /// Bytes of DATA that went out.
+    pub(super) sent: u64,
+    /// Bytes that the peer takes, relative to the window that all streams begin with: when that changes, nothing here does.
+    pub(super) credit: i64,
+    /// The body ends behind the queue, with this block of trailers if it is not empty.
+    pub(super) out_end: Option<Vec<u8>>,
+    /// Nothing more goes out.
+    pub(super) out_ended: bool,
+    pub(super) is_sending: bool,
+    /// Its exchange is over.
+    pub(super) released: bool,
+}
+
+impl Stream {
+    /// Neither side has anything to say (RFC 9113 section 5.1: closed).
+    pub(super) fn is_over(&self) -> bool {
+        self.broken.is_some() || self.in_ended && self.out_ended
+    }
+
+    /// Nothing more goes out.
+    pub(super) fn stop_sending(&mut self) {
+        self.out.clear();
+        (self.out_end, self.out_ended) = (None, true);
+    }
+
+    /// What has not come will not come.
+    pub(super) fn break_off(&mut self, broken: Broken) {
+        self.stop_sending();
+        self.broken.get_or_insert(broken);
+    }
+
+    /// Take a head or trailers that came.
+    ///
+    /// # Errors
+    /// Neither may stand here (RFC 9113 section 8.1), and `block` is given back.
+    pub(super) fn take_block(&mut self, block: Box<Block>) -> Result<(), (Box<Block>, Error)> {
+        let fail = |block, code, reason| Err((block, Error::stream(self.id, code, reason)));
+        if self.in_ended {
+            return fail(block, Code::STREAM_CLOSED, "HEADERS on a stream that the peer has ended");
+        }
+        if self.has_head {
+            if !block.ends {
+                return fail(block, Code::PROTOCOL_ERROR, "trailers do not end their stream");
+            }
+            (self.trailers, self.in_ended) = (Some(block), true);
+            return Ok(());
+        }
+        if self.heads.len() >= HEADS_MAX {
+            return fail(block, Code::ENHANCE_YOUR_CALM, "too many interim responses");
+        }
+        self.has_head = !block.is_interim();
+        self.in_ended = block.ends;
+        self.heads.push(block);
+        Ok(())
+    }
+}
+
+/// Streams of which frames may still come, although they are over.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    ids: VecDeque<(u32, Gone)>,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// Both sides had said all.
+    Whole,
+    /// This side reset it, and the peer may not know yet.
+    ResetHere,
+    ResetByPeer,
+}
+
+const RECENT_MAX: usize = 64;
+
+impl Recent {
+    pub(super) fn add(&mut self, id: u32, gone: Gone) {
+        if self.ids.len() >= RECENT_MAX {
+            self.ids.pop_front();
+        }
+        self.ids.push_back((id, gone));
+    }
+
+    pub(super) fn get(&self, id: u32) -> Option<Gone> {
+        self.ids.iter().rev().find(|(other, _)| *other == id).map(|(_, gone)| *gone)
+    }
+}
+
+/// Of ids, of which a peer can have few at a time.
+#[derive(Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // An odd multiplier moves what tells ids apart into the upper bits, which the table looks at, too.
+        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+}
+
+/// What the peer has said of itself (RFC 9113 section 6.5.2).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PeerSettings {
+    /// It has said so.
+    pub(super) has_come: bool,
+    pub(super) initial_window: i64,
+    pub(super) frame_max: usize,
+    pub(super) streams_max: u32,
+}
+
+/// Streams that a server is thought to take before it has said so (RFC 9113 section 6.5.2 recommends no less).
+const STREAMS_BEFORE_SETTINGS: u32 = 100;
+
+impl Default for PeerSettings {
+    fn default() -> Self {
+        Self {
+            has_come: false,
+            initial_window: i64::from(frame::INITIAL_WINDOW),
+            frame_max: frame::FRAME_MAX,
+            streams_max: STREAMS_BEFORE_SETTINGS,
+        }
+    }
+}
+
+/// How far a side has come with taking leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leaving {
+    #[default]
+    No,
+    /// The peer knows that it is to open no more streams; those that are on their way are still served.
+    Announced,
+    /// What comes from now on is not.
+    Final,
+}
+
+pub(super) struct State {
+    pub(super) streams: Slab<Stream>,
+    pub(super) slots: HashMap<u32, usize, BuildHasherDefault<IdHasher>>,
+    /// Streams that are not over.
+    pub(super) open: usize,
+    /// Streams whose exchanges go on.
+    pub(super) exchanges: usize,
+    pub(super) recent: Recent,
+    /// The highest stream so far that was opened by the client.
+    pub(super) last: u32,
+    /// Frames to be sent, in order.
+    pub(super) out: Vec<u8>,
+    /// Streams that have DATA to send and may.
+    pub(super) sending: VecDeque<Key>,
+    pub(super) leaving: Leaving,
+    pub(super) is_closed: bool,
+    /// Bytes that came.
+    pub(super) received: u64,
+    /// Nothing was sent so far that a block stands in.
+    pub(super) is_first_block: bool,
+    pub(super) hpack: hpack::Decoder,
+    pub(super) peer: PeerSettings,
+    /// Bytes of DATA that the peer takes on the whole connection.
+    pub(super) credit: i64,
+    pub(super) window: Window,
+    pub(super) budget: Budget,
+    pub(super) guard: Guard,
+    /// Boxed: they are handed around.
+    #[allow(clippy::vec_box)]
+    spare: Vec<Box<Block>>,
+}
+
+impl State {
+    pub(super) fn new(window: Window, budget: Budget, table: u32) -> Self {
+        Self {
+            streams: Slab::new(),
+            slots: HashMap::default(),
+            open: 0,
+            exchanges: 0,
+            recent: Recent::default(),
+            last: 0,
+            out: Vec::new(),
+            sending: VecDeque::new(),
+            leaving: Leaving::No,
+            is_closed: false,
+            received: 0,
+            is_first_block: true,
+            hpack: hpack::Decoder::new(table),
+            peer: PeerSettings::default(),
+            credit: i64::from(frame::INITIAL_WINDOW),
+            window,
+            budget,
+            guard: Guard::default(),
+            spare: Vec::new(),
+        }
+    }
+
+    pub(super) fn insert(&mut self, stream: Stream) -> Key {
+        let id = stream.id;
+        let slot = self.streams.insert(stream);
+        self.slots.insert(id, slot);
+        self.open += 1;
+        self.exchanges += 1;
+        Key { slot, id }
+    }
+
+    #[inline]
+    pub(super) fn stream(&mut self, key: Key) -> Option<&mut Stream> {
+        self.streams.get_mut(key.slot).filter(|stream| stream.id == key.id)
+    }
+
+    pub(super) fn key(&self, id: u32) -> Option<Key> {
+        self.slots.get(&id).map(|slot| Key { slot: *slot, id })
+    }
+
+    /// Bytes that the peer takes of the stream's body now.
+    #[inline]
+    pub(super) fn stream_credit(peer: &PeerSettings, stream: &Stream) -> i64 {
+        peer.initial_window + stream.credit
+    }
+
+    /// The stream may have something to send that it had not, or was not allowed to.
+    pub(super) fn schedule(&mut self, key: Key) {
+        let peer = self.peer;
+        let Some(stream) = self.stream(key) else { return };
+        let may = !stream.is_sending && !stream.out.is_empty() && Self::stream_credit(&peer, stream) > 0;
+        if may {
+            stream.is_sending = true;
+            self.sending.push_back(key);
+        }
+    }
+
+    /// Make a change to a stream that may end it.
+    pub(super) fn change<T>(&mut self, key: Key, change: impl FnOnce(&mut Stream) -> T) -> Option<T> {
+        let stream = self.streams.get_mut(key.slot).filter(|stream| stream.id == key.id)?;
+        let was_over = stream.is_over();
+        let result = change(stream);
+        if !was_over && stream.is_over() {
+            self.open -= 1;
+        }
+        Some(result)
+    }
+
+    /// Remove the stream if its exchange is over and nothing of it is to be sent.
+    pub(super) fn settle(&mut self, key: Key) {
+        let Some(stream) = self.stream(key).filter(|stream| stream.released) else { return };
+        let (is_broken, is_over) = (stream.broken, stream.is_over());
+        if !(is_broken.is_some() || stream.out_ended) {
+            return;
+        }
+        let gone = match is_broken {
+            Some(Broken::Reset(_) | Broken::Refused) => Gone::ResetByPeer,
+            Some(_) => Gone::ResetHere,
+            None if is_over => Gone::Whole,
+            None => {
+                // The rest of the peer's message is of no use (RFC 9113 section 8.1).
+                frame::rst_stream(&mut self.out, key.id, Code::NO_ERROR);
+                Gone::ResetHere
+            }
+        };
+        self.remove(key, gone);
+    }
+
+    fn remove(&mut self, key: Key, gone: Gone) {
+        let mut stream = self.streams.remove(key.slot);
+        self.slots.remove(&key.id);
+        if !stream.is_over() {
+            self.open -= 1;
+        }
+        stream.window.close(&mut self.budget);
+        self.recent.add(key.id, gone);
+        stream.heads.drain(..).chain(stream.trailers.take()).for_each(|block| self.give_block(block));
+    }
+
+    pub(super) fn take_block(&mut self) -> Box<Block> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_block(&mut self, mut block: Box<Block>) {
+        if self.spare.len() < SPARE_BLOCKS {
+            block.clear();
+            self.spare.push(block);
+        }
+    }
+
+    /// Memory that only exchanges need.
+    pub(super) fn shrink(&mut self) {
+        self.spare = Vec::new();
+        self.streams.shrink_to_fit();
+        self.slots.shrink_to_fit();
+        self.sending.shrink_to_fit();
+    }
+}

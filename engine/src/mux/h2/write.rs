@@ -1,0 +1,69 @@
+//! What goes out on a connection: frames in the order of their making, and DATA of all streams in turn behind them.
+
+use super::link::Link;
+use super::stream::State;
+use crate::codec::h2::frame::{self, FRAME_MAX};
+use crate::net::{ByteStream, Outbox};
+
+/// Bytes of DATA that one batch has at most.
+const BATCH_BYTES: usize = 128 * 1024;
+
+impl Link {
+    /// Whether the driver may put DATA into its batch.
+    pub(super) fn has_data(&self) -> bool {
+        let state = self.state.borrow();
+        !state.sending.is_empty() && state.credit > 0
+    }
+
+    /// Put frames into the driver's batch; `with_data`: DATA, too.
+    pub(super) fn write(&self, batch: &mut Outbox, wire: &ByteStream, with_data: bool) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        self.hand_over(state, batch, wire);
+        let mut left = BATCH_BYTES;
+        while with_data && left > 0 && state.credit > 0 {
+            let Some(key) = state.sending.pop_front() else { break };
+            let peer = state.peer;
+            let Some(stream) = state.streams.get_mut(key.slot).filter(|stream| stream.id == key.id) else { continue };
+            let credit = State::stream_credit(&peer, stream).min(state.credit).max(0) as usize;
+            let most = credit.min(FRAME_MAX);
+            let Some(piece) = (if most > 0 { stream.out.pop(most) } else { None }) else {
+                stream.is_sending = false;
+                continue;
+            };
+            let len = piece.len();
+            stream.credit -= len as i64;
+            stream.sent += len as u64;
+            state.credit -= len as i64;
+            left = left.saturating_sub(len);
+            let end = if stream.out.is_empty() { stream.out_end.take() } else { None };
+            let ends = end.as_ref().is_some_and(Vec::is_empty);
+            batch.bytes(&self.reactor).extend_from_slice(&frame::data_header(len, key.id, ends));
+            batch.body(piece, wire, &self.reactor);
+            state.guard.step();
+            stream.task.iter().for_each(|task| self.reactor.wake(*task));
+            let goes_on = !stream.out.is_empty() && State::stream_credit(&peer, stream) > 0;
+            stream.is_sending = goes_on;
+            if let Some(trailers) = end {
+                if !ends {
+                    let out = batch.bytes(&self.reactor);
+                    frame::headers(out, key.id, true, peer.frame_max, |out| out.extend_from_slice(&trailers));
+                }
+                self.reactor.give_vec(trailers);
+                state.change(key, |stream| stream.out_ended = true);
+                state.settle(key);
+            }
+            if goes_on {
+                state.sending.push_back(key);
+            }
+        }
+        self.hand_over(state, batch, wire);
+    }
+
+    fn hand_over(&self, state: &mut State, batch: &mut Outbox, wire: &ByteStream) {
+        if !state.out.is_empty() {
+            batch.copy(&state.out, wire, &self.reactor);
+            state.out.clear();
+        }
+    }
+}
