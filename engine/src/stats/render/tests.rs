@@ -289,8 +289,7 @@ fn names_are_envoys() {
         (
             Kind::Cluster,
             "upstream_cx_total upstream_cx_active upstream_cx_http1_total upstream_cx_http2_total http2.rx_reset \
-             http2.tx_reset http2.goaway_sent http2.rx_messaging_error http2.stream_refused_errors \
-             upstream_cx_connect_fail \
+             http2.tx_reset http2.goaway_sent http2.rx_messaging_error http2.stream_refused_errors upstream_cx_connect_fail \
              upstream_cx_connect_timeout upstream_cx_idle_timeout upstream_cx_connect_ms upstream_cx_length_ms \
              upstream_cx_destroy upstream_cx_destroy_local upstream_cx_destroy_remote \
              upstream_cx_destroy_with_active_rq upstream_cx_destroy_local_with_active_rq \
