@@ -4,6 +4,7 @@
 mod action;
 mod page;
 mod question;
+mod secure;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ pub use question::Question;
 
 use crate::hcm::{Admission, NamedFields, Peer, admit_fields, admit_head};
 use crate::http::{Exchange, HeadView, matcher};
+use crate::net::tls::Facts;
 use crate::net::{self, Arrival, FirstBytes};
 use crate::route::RouteTable;
 use crate::route::explain::{ALL, ChosenHost, Tried, Verdict, choose_host, per_cent, walk};
@@ -50,9 +52,14 @@ pub fn explain(config: &Config, question: &Question) -> Result<Explanation, Stri
         page.line("result", "no filter chain matches: the connection is closed");
         return Ok(Explanation { text: page.text, is_found: false });
     };
+    let Ok(tls) = secure::handshake(&mut page, chain, question) else {
+        return Ok(Explanation { text: page.text, is_found: false });
+    };
     let NetworkFilter::Http(hcm) = &chain.filter;
-    let is_found = admission(&mut page, hcm, remote, local, question.scheme(), &mut exchange)
-        && routing(&mut page, config, hcm, &exchange, remote);
+    let scheme = if tls.is_some() { "https" } else { question.scheme() };
+    let is_found = admission(&mut page, hcm, remote, local, scheme, &mut exchange)
+        && !secure::is_misdirected(&mut page, listener, chain, &arrival, tls.as_ref(), &exchange)
+        && routing(&mut page, config, hcm, &exchange, remote, tls.as_ref());
     local_replies(&mut page, hcm);
     Ok(Explanation { text: page.text, is_found })
 }
@@ -193,9 +200,17 @@ fn authority(exchange: &Exchange) -> String {
 }
 
 /// Describes the virtual host, the routes, and the action of those that take the request. Returns whether one does.
-fn routing(page: &mut Page<'_>, config: &Config, hcm: &Hcm, exchange: &Exchange, remote: SocketAddr) -> bool {
+fn routing(
+    page: &mut Page<'_>,
+    config: &Config,
+    hcm: &Hcm,
+    exchange: &Exchange,
+    remote: SocketAddr,
+    tls: Option<&Facts>,
+) -> bool {
     let view: HeadView<'_> = exchange.request.view();
     let request = Request::new(&exchange.request.head, view, 0).from(exchange.facts.client.as_ref(), Some(&remote));
+    let request = request.over(tls);
     let Some(chosen) = choose_host(&hcm.virtual_hosts, request.authority) else {
         page.line("host", format!("no virtual host has a domain for {}", quoted(&authority(exchange))));
         page.line("result", "status 404: no route");

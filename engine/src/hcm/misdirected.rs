@@ -8,8 +8,8 @@
 use super::connection::Connection;
 use super::manager::Hcm;
 use crate::http::{Exchange, split_port};
-use crate::net::ChainMatcher;
 use crate::net::tls::client_hello::is_host_name;
+use crate::net::{Arrival, ChainMatcher};
 use ringway_config::model::{ClientCertificate, FilterChain};
 use std::sync::Arc;
 
@@ -53,13 +53,18 @@ impl TlsContext {
         listener.policies.iter().map(of).collect()
     }
 
-    /// Whether the host's name would have chosen a chain that asks clients for something else.
     #[inline(never)]
-    fn is_left_by(&self, connection: &Connection, exchange: &Exchange) -> bool {
-        let Some(tls) = connection.tls() else { return false };
-        let (host, _) = split_port(exchange.request.head.authority.of(exchange.request.view()));
+    fn is_left_on(&self, connection: &Connection, exchange: &Exchange) -> bool {
+        let authority = exchange.request.head.authority.of(exchange.request.view());
+        connection.tls().is_some_and(|tls| self.is_left_by(authority, tls.server_name.as_deref(), &connection.arrival))
+    }
+
+    /// Whether the host's name would have chosen a chain that asks clients for something else. `asked`: the name that the client
+    /// asked for in its handshake.
+    pub fn is_left_by(&self, authority: &[u8], asked: Option<&str>, arrival: &Arrival) -> bool {
+        let (host, _) = split_port(authority);
         let host = host.strip_suffix(b".").unwrap_or(host);
-        let asked = tls.server_name.as_deref().map(|name| name.strip_suffix('.').unwrap_or(name));
+        let asked = asked.map(|name| name.strip_suffix('.').unwrap_or(name));
         // Nearly always it is the name of the handshake. HTTP/1.0 may name no host.
         if host.is_empty() || asked.is_some_and(|asked| asked.as_bytes().eq_ignore_ascii_case(host)) {
             return false;
@@ -71,7 +76,7 @@ impl TlsContext {
             std::str::from_utf8(lower).ok().filter(|name| is_host_name(name))
         });
         // An address is no name, and asks for none.
-        let chosen = self.listener.matcher.choose_by_name(&connection.arrival, name);
+        let chosen = self.listener.matcher.choose_by_name(arrival, name);
         let policy = chosen.and_then(|chosen| self.listener.policies.get(chosen).copied().flatten());
         policy.is_some_and(|policy| policy != self.policy)
     }
@@ -80,7 +85,7 @@ impl TlsContext {
 /// Whether the request belongs on another connection.
 #[inline]
 pub(super) fn is_misdirected(hcm: &Hcm, connection: &Connection, exchange: &Exchange) -> bool {
-    hcm.tls_context.as_ref().is_some_and(|context| context.is_left_by(connection, exchange))
+    hcm.tls_context.as_ref().is_some_and(|context| context.is_left_on(connection, exchange))
 }
 
 #[cfg(test)]

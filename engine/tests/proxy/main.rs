@@ -58,6 +58,7 @@ mod timeouts;
 mod tls;
 mod tls_chains;
 mod tls_clients;
+mod tls_explain;
 mod tls_peers;
 mod tls_refused;
 mod tls_renewal;

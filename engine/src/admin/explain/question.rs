@@ -104,11 +104,25 @@ impl Question {
 
     /// What the connection begins with: for https, a handshake that asks for the URL's host.
     pub(super) fn first_bytes(&self) -> FirstBytes {
-        let Some(rest) = self.url.strip_prefix("https://") else { return FirstBytes::Raw };
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        match self.is_secure() {
+            Some(true) => FirstBytes::Tls(Asked::new(self.server_name().as_deref(), &["http/1.1"])),
+            _ => FirstBytes::Raw,
+        }
+    }
+
+    /// Whether the client speaks TLS. A path alone says nothing of it.
+    pub(super) fn is_secure(&self) -> Option<bool> {
+        self.url.split_once("://").map(|(scheme, _)| scheme == "https")
+    }
+
+    /// The name that a handshake asks for: that of the URL, or with a path alone that of the header.
+    pub(super) fn server_name(&self) -> Option<String> {
+        let authority = match self.url.split_once("://") {
+            Some((_, rest)) => rest.split(['/', '?', '#']).next()?,
+            None => &self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"))?.1,
+        };
         let host = String::from_utf8_lossy(split_port(authority.as_bytes()).0).to_ascii_lowercase();
-        let name = Some(host.strip_suffix('.').unwrap_or(&host)).filter(|host| is_host_name(host));
-        FirstBytes::Tls(Asked::new(name, &["http/1.1"]))
+        Some(host.strip_suffix('.').unwrap_or(&host).to_owned()).filter(|host| is_host_name(host))
     }
 
     /// The exchange as it is when a client's head has been read.

@@ -43,7 +43,7 @@ pub use handshake::{accept, connect, refuse_name, refuse_plain};
 pub use handshakes::Handshakes;
 pub use identity::{Identity, Names, Peer, encode_pem};
 pub use load::Fault;
-pub use server::Server;
+pub use server::{Server, certificates_for};
 pub use stream::TlsStream;
 pub use units::{Context, Shown};
 

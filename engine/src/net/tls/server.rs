@@ -1,7 +1,7 @@
 //! What a filter chain shows its clients and asks of them.
 
 use super::certificates::{Certificates, Pair, Stapling};
-use super::load::{Fault, Faults, keep};
+use super::load::{self, Fault, Faults, keep};
 use super::parameters;
 use super::tickets::{Scope, Ticketer};
 use super::units::Context;
@@ -11,7 +11,6 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets};
-use rustls::sign::CertifiedKey;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +43,8 @@ impl Server {
             if pair.must_staple && pair.staple().is_none() {
                 faults.push(no_staple(certificate));
             }
-            if let Some(names) = keep(&mut faults, names(&pair.key, certificate)) {
+            let leaf = pair.key.cert.first().map_or(&[][..], |leaf| leaf);
+            if let Some(names) = keep(&mut faults, names(leaf, certificate)) {
                 scope.add_names(&names);
                 certificates.add(&pair, names);
             }
@@ -109,6 +109,33 @@ impl Server {
     }
 }
 
+/// The certificates of which a client that asks for this name gets one, and whether they are for it. It reads their files,
+/// without their keys.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn certificates_for<'m>(
+    model: &'m DownstreamTls,
+    name: Option<&str>,
+) -> Result<(Vec<&'m Certificate>, bool), Fault> {
+    let load = |certificate: &'m Certificate| {
+        let chain = load::chain(&certificate.chain)?;
+        let names = names(chain.first().map_or(&[][..], |leaf| leaf), certificate)?;
+        let names = names.into_iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect();
+        Ok::<(_, Vec<String>), Fault>((certificate, names))
+    };
+    let all: Vec<_> = model.certificates.iter().map(load).collect::<Result<_, _>>()?;
+    let with = |wanted: &str| -> Vec<_> {
+        let has = |(_, names): &&(_, Vec<String>)| names.iter().any(|name| name == wanted);
+        all.iter().filter(has).map(|(certificate, _)| *certificate).collect()
+    };
+    let exact = name.map(with).unwrap_or_default();
+    let wildcard = || name.and_then(|name| Some(with(&format!("*.{}", name.split_once('.')?.1)))).unwrap_or_default();
+    let found = if exact.is_empty() { wildcard() } else { exact };
+    let is_for_it = !found.is_empty();
+    Ok((if is_for_it { found } else { model.certificates.first().into_iter().collect() }, is_for_it))
+}
+
 /// What seals the tickets of sessions, if there are any.
 fn ticketer(
     model: &DownstreamTls,
@@ -141,12 +168,11 @@ fn no_staple(certificate: &Certificate) -> Fault {
 }
 
 /// The names that a certificate is for.
-fn names(key: &CertifiedKey, certificate: &Certificate) -> Result<Vec<String>, Fault> {
+fn names(leaf: &[u8], certificate: &Certificate) -> Result<Vec<String>, Fault> {
     let unreadable = |error: String| {
         let message = format!("the certificate in {} cannot be read: {error}", certificate.chain.path.display());
         Fault { place: certificate.chain.place, message }
     };
-    let leaf = key.end_entity_cert().map_err(|error| unreadable(error.to_string()))?;
     let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(|error| unreadable(error.to_string()))?;
     let names = parsed.subject_alternative_name().ok().flatten();
     let names = names.iter().flat_map(|extension| &extension.value.general_names);

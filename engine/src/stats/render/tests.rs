@@ -273,10 +273,9 @@ fn names_are_envoys() {
              downstream_cx_destroy downstream_cx_destroy_local downstream_cx_destroy_remote \
              downstream_cx_destroy_local_active_rq downstream_cx_destroy_remote_active_rq \
              downstream_cx_protocol_error downstream_cx_length_ms downstream_cx_rx_bytes_total \
-             downstream_rq_ws_on_non_ws_route \
-             downstream_cx_tx_bytes_total downstream_cx_drain_close downstream_cx_idle_timeout \
-             downstream_cx_max_duration_reached downstream_cx_max_requests_reached downstream_rq_total \
-             downstream_rq_http1_total downstream_rq_active downstream_rq_completed downstream_rq_1xx \
+             downstream_rq_ws_on_non_ws_route downstream_cx_tx_bytes_total downstream_cx_drain_close \
+             downstream_cx_idle_timeout downstream_cx_max_duration_reached downstream_cx_max_requests_reached \
+             downstream_rq_total downstream_rq_http1_total downstream_rq_active downstream_rq_completed downstream_rq_1xx \
              downstream_rq_2xx downstream_rq_3xx downstream_rq_4xx downstream_rq_5xx downstream_rq_time \
              downstream_rq_response_before_rq_complete downstream_rq_rx_reset downstream_rq_tx_reset \
              downstream_rq_too_large downstream_rq_idle_timeout downstream_rq_timeout downstream_rq_header_timeout \
