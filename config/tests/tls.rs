@@ -87,6 +87,7 @@ fn a_cluster_has_every_default() {
     let expected = UpstreamTls {
         place: Place::default(),
         sni: None,
+        auto_sni: false,
         validation: Validation::default(),
         certificate: None,
         parameters: every_parameter(),
@@ -142,6 +143,7 @@ fn a_cluster_has_all_that_is_written() {
     let expected = UpstreamTls {
         place: Place::default(),
         sni: Some("www.example.com".into()),
+        auto_sni: false,
         validation: by("conf/ca.pem"),
         certificate: Some(pair("conf/own.pem", "conf/own.key")),
         parameters: TlsParameters {
@@ -154,6 +156,7 @@ fn a_cluster_has_all_that_is_written() {
         alpn_protocols: &[],
     };
     assert_eq!(tls, expected);
+    assert!(upstream("{ auto_sni = true }").auto_sni);
     assert!(upstream("{ accept_untrusted = true }").validation.accept_untrusted);
     assert!(!upstream("{ accept_untrusted = false, ca = \"ca.pem\" }").validation.accept_untrusted);
 }

@@ -122,6 +122,11 @@ table! {
         /// the name in its `address`. If that is an IP address, no name is asked for, and the address must be in the
         /// certificate.
         sni: ServerName, optional "that of the endpoint";
+        /// Ask for the name in the request's Host as it is sent to the endpoint (Envoy: auto_sni and auto_san_validation in
+        /// upstream_http_protocol_options; nginx: proxy_ssl_name $host; HAProxy: sni req.hdr(host)), which must be in the
+        /// certificate. Connections and sessions are kept apart by these names, at most 256 for each endpoint and shard. Excludes
+        /// `sni`.
+        auto_sni: bool, default "false";
         /// File with the authorities that are trusted, in PEM (Envoy: trusted_ca). A relative path starts at the directory of
         /// the configuration file. Excludes `accept_untrusted`.
         ca: FilePath, optional "those that the system trusts, or with pins any";

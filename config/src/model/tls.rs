@@ -149,6 +149,8 @@ pub struct UpstreamTls {
     /// The name to ask for and to find in the certificate; default: the endpoint's host name, or its address, which is not
     /// asked for and must still be in the certificate.
     pub sni: Option<String>,
+    /// That name is the host of each request (default false).
+    pub auto_sni: bool,
     /// Its name counts as well, unless alternative names or pins without authorities are listed.
     pub validation: Validation,
     /// What is shown to endpoints that ask for it.

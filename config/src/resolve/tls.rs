@@ -133,12 +133,18 @@ impl<'d> Resolver<'d, '_, '_> {
             cipher_suites: &written.cipher_suites,
             groups: &written.groups,
         });
+        if let Some(sni) = written.sni.origin().filter(|_| written.auto_sni.value) {
+            let problem = Problem::at_key(sni, "`sni` and `auto_sni` exclude each other");
+            let problem = problem.earlier_at(written.auto_sni.origin.key.start);
+            self.problems.push(problem.hint(Some("remove `sni`: the name is that in the Host of each request")));
+        }
         if !validation.accept_untrusted && !validation.has_pins() && written.ca.origin().is_none() {
             self.need(&written.origin, Needed::Authorities);
         }
         UpstreamTls {
             place: self.place_of_value(&written.origin),
             sni: written.sni.value(),
+            auto_sni: written.auto_sni.value,
             validation,
             certificate,
             parameters,
@@ -175,7 +181,8 @@ impl<'d> Resolver<'d, '_, '_> {
 
     /// A certificate is for a name or an IP address, and the path of a socket is neither.
     pub(super) fn check_names(&mut self, cluster: &'d Located<document::Cluster>) {
-        let has_name = |tls: &&Located<document::UpstreamTls>| tls.sni.origin().is_some() || tls.has_unknown;
+        let has_name =
+            |tls: &&Located<document::UpstreamTls>| tls.sni.origin().is_some() || tls.auto_sni.value || tls.has_unknown;
         if cluster.tls.given().filter(|tls| !has_name(tls)).is_none() {
             return;
         }

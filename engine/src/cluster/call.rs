@@ -7,7 +7,7 @@ use crate::http::{Message, RequestHead, ResponseHead, Trailers};
 use crate::mux::{Broken, HeadKind, Limits, Moved, Piece, Pump, Sink, Source, Upstream};
 use crate::ring::{Buf, Reactor, Timer};
 use crate::upstream::limits::{Permit, Priority};
-use crate::upstream::{ConnectError, Lease, Work};
+use crate::upstream::{ConnectError, Lease, Pool, Work};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -300,20 +300,22 @@ impl Call {
         endpoint: &Endpoint,
         conversation: &mut Conversation<'_, B>,
     ) -> Result<(u64, u64), CallError> {
-        let mut idle = endpoint.pool.take();
+        let named = endpoint.pool.named(conversation.host);
+        let pool = named.as_ref().unwrap_or(&endpoint.pool);
+        let mut idle = pool.take();
         let mut repeats = 0;
         loop {
             let mut lease = match idle.take() {
                 Some(lease) => lease,
-                None => self.acquire(endpoint, conversation).await?,
+                None => self.acquire(pool, conversation).await?,
             };
             // Main traffic may take it away.
-            let _loan = endpoint.pool.lend(&lease);
+            let _loan = pool.lend(&lease);
             match conversation.run(&mut lease.wire).await {
                 Ok(()) => {
                     let bytes = (lease.wire.sent(), lease.wire.received());
                     if conversation.request_end.is_some() && lease.wire.is_reusable() {
-                        endpoint.pool.put(lease);
+                        pool.put(lease);
                     }
                     return Ok(bytes);
                 }
@@ -328,12 +330,8 @@ impl Call {
         }
     }
 
-    async fn acquire<B>(
-        &self,
-        endpoint: &Endpoint,
-        conversation: &mut Conversation<'_, B>,
-    ) -> Result<Lease, CallError> {
-        let mut acquiring = pin!(endpoint.pool.acquire(self.priority, Work::Side));
+    async fn acquire<B>(&self, pool: &Rc<Pool>, conversation: &mut Conversation<'_, B>) -> Result<Lease, CallError> {
+        let mut acquiring = pin!(pool.acquire(self.priority, Work::Side));
         poll_fn(|context| match acquiring.as_mut().poll(context) {
             Poll::Ready(result) => Poll::Ready(result.map_err(CallError::Connect)),
             Poll::Pending => conversation.patience.poll(conversation.reactor.now()),

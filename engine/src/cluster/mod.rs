@@ -33,7 +33,7 @@ use crate::net::Network;
 use crate::ring::Reactor;
 use crate::stats::{ClusterStats, ClusterTlsStats, Registry};
 use crate::upstream::limits::ShardLimits;
-use crate::upstream::{Pool, PoolGroup, PoolOptions};
+use crate::upstream::{Pool, PoolGroup, PoolOptions, Split};
 use lb::{Balancer, Tables, Workshop};
 use outlier::Outcome;
 use ringway_config::model;
@@ -101,6 +101,7 @@ impl Cluster {
             protocol: config.protocol,
             http2: config.http2,
             tls: None,
+            split: if config.tls.as_ref().is_some_and(|tls| tls.auto_sni) { Split::ByName } else { Split::None },
         };
         let limits = ShardLimits::new(&shared.limits, stats.clone(), shard);
         // The gauge may hold the number of an earlier cluster of this name. The first view sets it where there are subsets.

@@ -54,6 +54,13 @@ pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
+/// The host of an authority as certificates have it: in lower case, without port, brackets and the dot at the end.
+pub fn host_name(authority: &[u8]) -> Box<str> {
+    let host = String::from_utf8_lossy(split_port(authority).0).to_ascii_lowercase();
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+    host.strip_suffix('.').unwrap_or(host).into()
+}
+
 /// `rest` is what follows the opening bracket. Zone ids and `IPvFuture` are not accepted.
 fn is_bracketed_ipv6(rest: &[u8]) -> bool {
     let Some(close) = rest.iter().position(|b| *b == b']') else { return false };
@@ -90,6 +97,21 @@ mod tests {
         }
         for good in ["x_y.local", "a%2db", "[1:2::3.4.5.6]:9", "xn--a.b."] {
             assert!(is_valid_authority(good.as_bytes()), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_what_a_certificate_may_be_for() {
+        for (authority, host) in [
+            ("A.Example", "a.example"),
+            ("a.example:8443", "a.example"),
+            ("a.example.", "a.example"),
+            ("a.example.:1", "a.example"),
+            ("[::1]:80", "::1"),
+            ("127.0.0.1:80", "127.0.0.1"),
+            ("", ""),
+        ] {
+            assert_eq!(&*host_name(authority.as_bytes()), host);
         }
     }
 

@@ -24,7 +24,7 @@ mod status;
 mod violation;
 mod work;
 
-pub use authority::{is_valid_authority, split_port};
+pub use authority::{host_name, is_valid_authority, split_port};
 pub use edit::HeadEditor;
 pub use exchange::{Exchange, Facts, RequestId, RouteRef, Times, TryFacts, TryTimes, TryWireBytes, WireBytes};
 pub use field::{Field, Fields};

@@ -247,7 +247,9 @@ async fn one<'a>(
                 exchange.clear_response(forwarding.reactor);
                 // The connection goes first: it may have had the last place that there is.
                 next = match current.take().map(Try::into_started) {
-                    Some(started) => Some((acquire(forwarding, &endpoint.pool, exchange, client).await, started)),
+                    Some(started) => {
+                        Some((acquire(forwarding, &endpoint.pool, exchange, client, false).await, started))
+                    }
                     None => None,
                 };
             }
@@ -330,17 +332,24 @@ async fn lease(
 ) -> Result<Lease, Fault> {
     match pool.take() {
         Some(lease) => Ok(lease),
-        None => client.reactor.pooled(|| acquire(forwarding, pool, exchange, client)).await,
+        None => client.reactor.pooled(|| acquire(forwarding, pool, exchange, client, true)).await,
     }
 }
 
-/// The next connection that there is. Meanwhile the request counts as one that waits.
+/// The next connection that there is. Meanwhile the request counts as one that waits. `is_first`: where the endpoint has several
+/// pools, an idle one of this request's pool will do; no other was looked for yet.
 async fn acquire(
     forwarding: &Forwarding<'_>,
     pool: &Rc<Pool>,
     exchange: &mut Exchange,
     client: &mut Client<'_, '_>,
+    is_first: bool,
 ) -> Result<Lease, Fault> {
+    let named = pool.named(exchange.request.head.authority.of(exchange.request.view()));
+    let pool = named.as_ref().unwrap_or(pool);
+    if is_first && let Some(lease) = named.as_ref().and_then(Pool::take) {
+        return Ok(lease);
+    }
     let mut waiting = Waiting::new(&forwarding.cluster.stats);
     let mut acquiring = pin!(pool.acquire(forwarding.priority(), Work::Main));
     let result = client.guard(|_, context| acquiring.as_mut().poll(context).map(Ok)).await;

@@ -58,6 +58,7 @@ impl World {
             let group = PoolGroup::new(&reactor, limits.clone());
             let options = PoolOptions {
                 tls: None,
+                split: super::Split::None,
                 connect_timeout: Duration::from_secs(5),
                 idle_timeout: None,
                 max_idle: 1024,

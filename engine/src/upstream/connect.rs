@@ -306,7 +306,7 @@ async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, work: Work, timer: &Timer) -
                 Address::Unix(_) => None,
             };
             pool.stats.upstream_cx_connect_ms.record((reactor.now() - started) / 1000);
-            let ends = Ends { local: stream.local_address(), remote, connect_start: started };
+            let ends = Ends { local: stream.local_address(), remote, connect_start: started, pool: pool.for_name() };
             let connection = Connection::new(ends, slot, drained, reactor, &pool.stats);
             Ok(match pool.spoken(&stream) {
                 Protocol::Http1 => {

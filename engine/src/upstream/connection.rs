@@ -1,12 +1,13 @@
 //! One connection to an endpoint: what is known of it, and its accounting.
 
 use super::limits::{HostPlace, Lacking, Permit, Places, Priority, ShardLimits};
+use super::pool::Pool;
 use crate::base::clock::Nanos;
 use crate::ring::Reactor;
 use crate::stats::{ClusterStats, HostStats, ShardCopy};
 use std::cell::Cell;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 /// A connection's place among those of its cluster and of its endpoint, from before it is made to its end.
@@ -96,6 +97,8 @@ pub struct Connection {
     is_closed: Cell<bool>,
     /// How often its pool had been drained when it was asked for.
     pub(super) drained: u64,
+    /// The one of several pools of the endpoint that it belongs to.
+    pub(super) pool: Weak<Pool>,
 }
 
 /// The two ends of a connection and its beginning.
@@ -103,6 +106,8 @@ pub(super) struct Ends {
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
     pub connect_start: Nanos,
+    /// Where there is more than one for the endpoint.
+    pub pool: Weak<Pool>,
 }
 
 impl Connection {
@@ -131,6 +136,7 @@ impl Connection {
             active: Cell::new(0),
             is_closed: Cell::new(false),
             drained,
+            pool: ends.pool,
         })
     }
 

@@ -9,6 +9,7 @@ mod connection;
 mod group;
 mod lease;
 pub mod limits;
+mod named;
 mod pool;
 #[cfg(test)]
 mod pool_tests;
@@ -19,6 +20,7 @@ pub use connect::{ConnectError, is_local_shortage};
 pub use connection::Connection;
 pub use group::{Loan, PoolGroup};
 pub use lease::Lease;
+pub use named::Split;
 pub use pool::{Pool, PoolOptions};
 
 /// What a connection is for.

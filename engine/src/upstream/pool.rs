@@ -16,6 +16,7 @@ use super::connect::{ConnectError, Connecting, Made};
 use super::group::{Loan, PoolGroup};
 use super::lease::Lease;
 use super::limits::{Lacking, Permit, Places, Priority, Resource};
+use super::named::{Names, Split};
 use super::waiters::{Left, Outcome, WaiterKey, Waiters};
 use crate::base::clock::{Nanos, nanos};
 use crate::net::{Network, tls};
@@ -43,6 +44,7 @@ pub struct PoolOptions {
     pub http2: Http2Options,
     /// What carries that, if not plain bytes.
     pub tls: Option<Rc<tls::Connector>>,
+    pub split: Split,
 }
 
 pub struct Pool {
@@ -65,8 +67,9 @@ pub struct Pool {
     keeper: Cell<TaskId>,
     /// How often it was drained: connections of earlier times are not kept.
     pub(super) drained: Cell<u64>,
-    /// No connection is kept any more.
+    /// No connection is kept any more. Always, where others do it for each name.
     pub(super) closed: Cell<bool>,
+    pub(super) names: Names,
 }
 
 impl Pool {
@@ -83,6 +86,7 @@ impl Pool {
             UpstreamProtocol::Http1 | UpstreamProtocol::Auto => 1,
             UpstreamProtocol::Http2 => options.http2.max_concurrent_streams,
         };
+        let split = options.split;
         let pool = Rc::new(Self {
             reactor: reactor.clone(),
             network: network.clone(),
@@ -98,7 +102,8 @@ impl Pool {
             connecting: RefCell::default(),
             keeper: Cell::new(TaskId::NONE),
             drained: Cell::new(0),
-            closed: Cell::new(false),
+            closed: Cell::new(split == Split::ByName),
+            names: Names::new(split),
         });
         group.add(&pool);
         let spare: Weak<Self> = Rc::downgrade(&pool);
@@ -108,6 +113,7 @@ impl Pool {
 
     /// Connect to other addresses from now on, which are `host`'s; the connections there are stay.
     pub fn set_addresses(&self, addresses: Rc<[Address]>, host: Rc<ShardCopy<HostStats>>) {
+        self.names.each(|pool| pool.set_addresses(addresses.clone(), host.clone()));
         self.addresses.replace(addresses);
         self.host.replace(host);
     }
@@ -182,8 +188,13 @@ impl Pool {
             return;
         }
         lease.end(&self.reactor);
+        self.put_ended(lease);
+    }
+
+    #[inline]
+    pub(super) fn put_ended(self: &Rc<Self>, lease: Lease) {
         if self.closed.get() || lease.connection.drained != self.drained.get() {
-            return;
+            return self.put_by_name(lease);
         }
         if self.options.max_requests.is_some_and(|max| lease.connection.requests.get() >= max) {
             self.stats.upstream_cx_max_requests.inc();
@@ -234,6 +245,11 @@ impl Pool {
         self.group.lend(lease)
     }
 
+    /// Whether it has any, or makes one.
+    pub(super) fn has_connections(&self) -> bool {
+        !(self.idle.borrow().is_empty() && self.shared.borrow().is_empty() && self.connecting.borrow().is_empty())
+    }
+
     pub fn idle_count(&self) -> usize {
         self.idle.borrow().len()
     }
@@ -241,6 +257,7 @@ impl Pool {
     /// Close the connections there are: idle ones now, each of the others when its exchange ends. Those made from now on
     /// are kept as ever (Envoy: DrainExistingConnections).
     pub fn drain(&self) {
+        self.names.each(|pool| pool.drain());
         self.drained.set(self.drained.get() + 1);
         self.trim(0);
         self.retire_shared(|_| true);
@@ -248,6 +265,7 @@ impl Pool {
 
     /// The same, for ever: the endpoint is gone.
     pub fn close(&self) {
+        self.names.each(|pool| pool.close());
         self.closed.set(true);
         self.trim(0);
         self.retire_shared(|_| true);
@@ -256,6 +274,7 @@ impl Pool {
     /// Close what a burst left behind: all but `keep`, those with the lowest places in the socket table, which can shrink
     /// once the others are gone.
     pub fn trim(&self, keep: usize) {
+        self.names.each(|pool| pool.trim(keep));
         let mut idle = self.idle.borrow_mut();
         let kept = idle.len().min(keep);
         idle.sort_by_key(|lease| lease.wire.place());

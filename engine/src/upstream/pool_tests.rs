@@ -44,6 +44,7 @@ impl World {
         let group = PoolGroup::new(&reactor, ShardLimits::new(&shared, stats.clone(), 0));
         let options = PoolOptions {
             tls: None,
+            split: super::Split::None,
             connect_timeout: Duration::from_secs(5),
             idle_timeout: None,
             max_idle: 16,

@@ -65,4 +65,5 @@ mod tls_renewal;
 mod tls_staples;
 mod tls_storm;
 mod tls_tickets;
+mod tls_transports;
 mod trust;

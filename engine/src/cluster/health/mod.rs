@@ -23,10 +23,10 @@ pub(super) use missed::Missed;
 pub(super) use session::{Session, Transition, interval};
 
 use super::{ClusterShared, HealthFlags, Host, Report};
-use crate::http::{Message, RequestHead};
-use crate::net::Network;
+use crate::http::{Message, RequestHead, host_name};
+use crate::net::{Network, tls};
 use crate::ring::{Reactor, Timer};
-use ringway_config::model::{Address, HealthCheck, HealthCheckKind};
+use ringway_config::model::{Address, HealthCheck, HealthCheckKind, HttpHealthCheck};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -117,7 +117,7 @@ impl Prober {
         check: &HealthCheck,
     ) -> Self {
         let request = request(check, cluster, host);
-        let link = Link::new(reactor, network, addresses(host), host.spec.connector(cluster.tls.as_ref(), None));
+        let link = Link::new(reactor, network, addresses(host), connector(check, cluster, host));
         Self { reactor: reactor.clone(), check: check.clone(), link, request }
     }
 
@@ -178,6 +178,18 @@ fn request(check: &HealthCheck, cluster: &ClusterShared, host: &Host) -> Message
     match &check.kind {
         HealthCheckKind::Http(http) => http::request(http, &cluster.config.name, host),
         HealthCheckKind::Tcp(_) => Message::default(),
+    }
+}
+
+/// Where the name of the endpoint is that in Host, a check with a Host of its own asks for that one.
+fn connector(check: &HealthCheck, cluster: &ClusterShared, host: &Host) -> Option<Rc<tls::Connector>> {
+    let connector = host.spec.connector(cluster.tls.as_ref(), None)?;
+    let by_name = cluster.config.tls.as_ref().is_some_and(|tls| tls.auto_sni);
+    match &check.kind {
+        HealthCheckKind::Http(HttpHealthCheck { host: Some(host), .. }) if by_name => {
+            Some(connector.named(&host_name(host.as_bytes())))
+        }
+        _ => Some(connector),
     }
 }
 

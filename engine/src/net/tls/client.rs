@@ -71,7 +71,7 @@ impl Client {
 
 type Prepared = (Arc<ClientConfig>, ServerName<'static>, bool);
 
-/// Connects one shard to one endpoint. Sessions are resumed only there.
+/// Connects one shard to one endpoint, under one name. Sessions are resumed only there.
 pub struct Connector {
     current: Arc<Current<Client>>,
     hostname: Option<Box<str>>,
@@ -94,6 +94,17 @@ impl Connector {
         };
         let hostname = hostname.map(without_port);
         Rc::new(Self { current: current.clone(), hostname, stats, prepared: RefCell::default() })
+    }
+
+    /// The same for another name, with sessions of its own. Empty: for the endpoint's own name.
+    pub fn named(&self, name: &str) -> Rc<Self> {
+        let hostname = if name.is_empty() { self.hostname.clone() } else { Some(name.into()) };
+        Rc::new(Self {
+            current: self.current.clone(),
+            hostname,
+            stats: self.stats.clone(),
+            prepared: RefCell::default(),
+        })
     }
 
     pub(super) fn count(&self, outcome: Result<&Facts, &Failure>) {
@@ -136,7 +147,7 @@ impl Connector {
     }
 }
 
-/// Sessions with one endpoint, the newest ones: each is used once.
+/// Sessions with one endpoint under one name, the newest ones: each is used once.
 #[derive(Default)]
 struct Sessions(Mutex<Kept>);
 
@@ -162,7 +173,7 @@ impl fmt::Debug for Sessions {
     }
 }
 
-// All have one name: an endpoint is asked for no other.
+// All have one name: each name of an endpoint has a connector of its own.
 impl ClientSessionStore for Sessions {
     fn set_kx_hint(&self, _: ServerName<'static>, group: NamedGroup) {
         self.with(|kept| kept.group = Some(group));

@@ -112,6 +112,7 @@ fn upstream(files: &Files, sni: &str) -> UpstreamTls {
     UpstreamTls {
         place: Place::default(),
         sni: Some(sni.into()),
+        auto_sni: false,
         validation: by(files),
         certificate: None,
         parameters: parameters(),
