@@ -17,6 +17,8 @@ use std::task::Poll;
 
 #[path = "alloc/bodies.rs"]
 mod bodies;
+#[path = "alloc/h2.rs"]
+mod h2;
 
 struct Counting;
 

@@ -11,7 +11,9 @@ use crate::net::{Protocol, Stall};
 use crate::ring::{Buf, Memory, Reactor, Timer};
 use crate::router::{Deadlines, Fault};
 use crate::stats::Http2Stats;
+use std::cell::RefCell;
 use std::future::poll_fn;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -29,16 +31,32 @@ pub(super) async fn serve(connection: Connection, mut deadlines: ConnectionDeadl
     let stats = Http2Stats::Clients(hcm.stats.clone());
     let link = Link::new(&reactor, Role::Server, &hcm.config.http2, &hcm.codec_limits, stats);
     drop(hcm);
-    let serving = Serving { reactor, connection: Rc::new(connection), link };
+    let connection = Rc::new(Shared { connection, timers: RefCell::default() });
+    let serving = Serving { reactor, connection, link };
     let disposition = serving.run(&mut deadlines, first).await;
     serving.connection.works();
     h1::end(&serving.reactor, &serving.connection, &mut deadlines, disposition).await;
 }
 
+/// What all exchanges of a connection share.
+struct Shared {
+    connection: Connection,
+    /// Of exchanges that are over, for the next ones.
+    timers: RefCell<Vec<Rc<Timer>>>,
+}
+
+impl Deref for Shared {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
 /// A connection and its exchanges. Dropped, the connection is over, and all exchanges hear of it.
 struct Serving {
     reactor: Rc<Reactor>,
-    connection: Rc<Connection>,
+    connection: Rc<Shared>,
     link: Rc<Link>,
 }
 
@@ -185,10 +203,10 @@ impl Serving {
 }
 
 /// An exchange's place on its connection.
-struct Active(Rc<Connection>);
+struct Active(Rc<Shared>);
 
 impl Active {
-    fn new(connection: &Rc<Connection>) -> Self {
+    fn new(connection: &Rc<Shared>) -> Self {
         connection.begin();
         Self(connection.clone())
     }
@@ -212,8 +230,10 @@ async fn run_exchange(hcm: Rc<Hcm>, active: Active, served: Served) {
 }
 
 /// One exchange, whose head has come.
-async fn one(hcm: &Rc<Hcm>, connection: &Connection, exchange: &mut crate::http::Exchange, mut served: Served) {
-    let mut deadlines = Deadlines::new(&Rc::new(Timer::new(&hcm.shard.reactor)));
+async fn one(hcm: &Rc<Hcm>, connection: &Shared, exchange: &mut crate::http::Exchange, mut served: Served) {
+    let spare = connection.timers.borrow_mut().pop();
+    let timer = spare.unwrap_or_else(|| Rc::new(Timer::new(&hcm.shard.reactor)));
+    let mut deadlines = Deadlines::new(&timer);
     let active = exchange::begin(hcm, exchange, &mut deadlines);
     hcm.stats.downstream_rq_http2_total.inc();
     let head = served.read_request(&mut exchange.request).map_err(Fault::of_request_head);
@@ -223,4 +243,7 @@ async fn one(hcm: &Rc<Hcm>, connection: &Connection, exchange: &mut crate::http:
     let whole = exchange::run(hcm, connection, &stall, exchange, &mut downstream, &mut deadlines, head).await;
     drop(active);
     downstream.close(whole);
+    drop(deadlines);
+    timer.disarm();
+    connection.timers.borrow_mut().push(timer);
 }

@@ -81,7 +81,7 @@ pub enum Upstream {
     /// A connection of its own, in memory of its own: an idle connection is moved around by its address.
     H1(Box<h1::Asked>),
     /// A stream of a connection that is shared.
-    H2(Box<h2::Asked>),
+    H2(h2::Asked),
 }
 
 macro_rules! forward {

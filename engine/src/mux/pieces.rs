@@ -53,6 +53,16 @@ impl Pieces {
         self.enqueue(buf);
     }
 
+    /// The same where pieces are expected to go soon: one that has none before it stays in its buffer, however little of that
+    /// it fills.
+    pub fn push_passing(&mut self, buf: Buf, vec: impl FnOnce() -> Vec<u8>) {
+        if self.is_empty() {
+            self.bytes += buf.len();
+            return self.enqueue(buf);
+        }
+        self.push_in(buf, vec);
+    }
+
     pub fn push_bytes(&mut self, mut bytes: &[u8]) {
         self.bytes += bytes.len();
         while !bytes.is_empty() {
@@ -102,6 +112,10 @@ impl Pieces {
     }
 
     fn enqueue(&mut self, buf: Buf) {
+        if self.first == self.queue.len() {
+            self.first = 0;
+            self.queue.clear();
+        }
         self.charge += buf.charge();
         self.unused += buf.charge() - buf.len();
         self.queue.push(Some(buf));

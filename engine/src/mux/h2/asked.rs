@@ -8,6 +8,7 @@ use crate::http::{Length, Message, Method, RequestHead, ResponseHead, Trailers, 
 use crate::mux::{Broken, Ended, HeadKind, INTERIM_MAX, Limits, Piece};
 use crate::net::{ByteStream, HeadBytes, tls};
 use crate::ring::{Buf, TaskId};
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -15,9 +16,34 @@ const TOO_MANY_INTERIM: Violation = Violation { status: 502, details: "http2.too
 
 const HEAD_TOO_LARGE: Violation = Violation { status: 502, details: "http2.head_too_large" };
 
-/// The server's side of one try. Dropped before its end, the stream is reset.
-pub struct Asked {
-    link: Rc<Link>,
+/// The server's side of one try. Dropped before its end, the stream is reset. Its memory is the connection's, for the next
+/// one.
+pub struct Asked(Option<Box<Try>>);
+
+impl Deref for Asked {
+    type Target = Try;
+
+    fn deref(&self) -> &Try {
+        match &self.0 {
+            Some(inner) => inner,
+            None => unreachable!("it is taken out by drop only"),
+        }
+    }
+}
+
+impl DerefMut for Asked {
+    fn deref_mut(&mut self) -> &mut Try {
+        match &mut self.0 {
+            Some(inner) => inner,
+            None => unreachable!("it is taken out by drop only"),
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct Try {
+    /// `None`: it waits for its next use.
+    link: Option<Rc<Link>>,
     /// Once the head is sent. `Err`: it could not be.
     stream: Option<Result<Key, Broken>>,
     limits: Limits,
@@ -41,24 +67,19 @@ pub struct Asked {
 }
 
 impl Asked {
-    pub fn new(link: &Rc<Link>, is_secure: bool) -> Box<Self> {
-        Box::new(Self {
-            link: link.clone(),
-            stream: None,
-            limits: Limits::default(),
-            method: Method::Get,
-            length: Length::None,
-            interim: 0,
-            done: false,
-            begun: false,
-            head_received: 0,
-            received: 0,
-            body: 0,
-            sent: 0,
-            heard: 0,
-            is_secure,
-            malformed: false,
-        })
+    pub fn new(link: &Rc<Link>, is_secure: bool) -> Self {
+        let mut inner = link.spare_try.take().unwrap_or_default();
+        *inner = Try { link: Some(link.clone()), is_secure, ..Try::default() };
+        Self(Some(inner))
+    }
+}
+
+impl Try {
+    fn link(&self) -> &Link {
+        match &self.link {
+            Some(link) => link,
+            None => unreachable!("a try in use has its connection"),
+        }
     }
 
     /// Trailers are a part of every message here.
@@ -68,11 +89,11 @@ impl Asked {
 
     pub(in crate::mux) fn send_head(&mut self, request: &Message<RequestHead>, host: &[u8]) -> u64 {
         self.method = request.head.method;
-        self.heard = self.link.received();
-        let stream = *self.stream.insert(self.link.open_stream());
+        self.heard = self.link().received();
+        let stream = *self.stream.insert(self.link().open_stream());
         let Ok(key) = stream else { return 0 };
         let (ends, is_secure) = (request.head.length.is_empty(), self.is_secure);
-        let len = self.link.send_head(key, true, ends, |out| write::request(out, request, host, is_secure));
+        let len = self.link().send_head(key, true, ends, |out| write::request(out, request, host, is_secure));
         self.sent += len;
         len
     }
@@ -85,7 +106,7 @@ impl Asked {
         let len = buf.len();
         self.count_data(len);
         if let Ok(key) = self.key() {
-            self.link.put(key, |queue| queue.push(buf));
+            self.link().put(key, |queue, reactor| queue.push_passing(buf, || reactor.take_vec()));
         }
         len
     }
@@ -93,7 +114,7 @@ impl Asked {
     pub(in crate::mux) fn put_bytes(&mut self, bytes: &[u8]) {
         self.count_data(bytes.len());
         if let Ok(key) = self.key() {
-            self.link.put(key, |queue| queue.push_bytes(bytes));
+            self.link().put(key, |queue, _| queue.push_bytes(bytes));
         }
     }
 
@@ -103,23 +124,23 @@ impl Asked {
 
     pub(in crate::mux) fn end(&mut self, trailers: &Trailers) {
         if let Ok(key) = self.key() {
-            self.sent += self.link.end(key, trailers);
+            self.sent += self.link().end(key, trailers);
         }
     }
 
     pub(in crate::mux) fn flush(&mut self) {
-        self.link.flush();
+        self.link().flush();
     }
 
     pub(in crate::mux) fn poll_room(&mut self, limit: usize) -> Poll<Result<usize, Broken>> {
         match self.key() {
-            Ok(key) => self.link.poll_room(key, limit),
+            Ok(key) => self.link().poll_room(key, limit),
             Err(broken) => Poll::Ready(Err(broken)),
         }
     }
 
     pub(in crate::mux) fn poll_head(&mut self, response: &mut Message<ResponseHead>) -> Poll<Result<HeadKind, Broken>> {
-        let mut block = std::task::ready!(self.link.poll_head(self.key()?))?;
+        let mut block = std::task::ready!(self.link().poll_head(self.key()?))?;
         self.begun = true;
         let len = u64::from(block.size) + HEADER as u64;
         self.received += len;
@@ -130,7 +151,7 @@ impl Asked {
             false => block.read_response(self.method, &mut response.head),
         };
         response.received = HeadBytes::Joined(std::mem::take(&mut block.arena));
-        self.link.give_block(block);
+        self.link().give_block(block);
         read.map_err(|violation| self.violated(violation))?;
         if response.head.is_interim() {
             self.interim += 1;
@@ -153,7 +174,7 @@ impl Asked {
         if self.done {
             return Poll::Ready(Ok(Piece::End));
         }
-        Poll::Ready(match std::task::ready!(self.link.poll_piece(self.key()?))? {
+        Poll::Ready(match std::task::ready!(self.link().poll_piece(self.key()?))? {
             Incoming::Data(buf) => {
                 self.received += (buf.len() + HEADER) as u64;
                 self.body += buf.len() as u64;
@@ -171,7 +192,7 @@ impl Asked {
                 if let Some(block) = block {
                     self.received += u64::from(block.size) + HEADER as u64;
                     let read = block.read_trailers(&self.limits, true, trailers);
-                    self.link.give_block(block);
+                    self.link().give_block(block);
                     read.map_err(|violation| self.violated(violation))?;
                 }
                 self.done = true;
@@ -181,7 +202,7 @@ impl Asked {
     }
 
     pub(in crate::mux) fn tls_failure(&self) -> Option<tls::Failure> {
-        self.link.tls_failure.borrow().clone()
+        self.link().tls_failure.borrow().clone()
     }
 
     pub(in crate::mux) fn has_begun(&self) -> bool {
@@ -190,7 +211,7 @@ impl Asked {
 
     /// Whether anything came on the connection since the request went out.
     pub(in crate::mux) fn has_heard(&self) -> bool {
-        self.link.received() > self.heard
+        self.link().received() > self.heard
     }
 
     pub(in crate::mux) fn received(&self) -> u64 {
@@ -206,11 +227,11 @@ impl Asked {
     }
 
     pub(in crate::mux) fn is_broken(&self) -> bool {
-        self.key().is_err() || self.key().is_ok_and(|key| self.link.is_broken(key))
+        self.key().is_err() || self.key().is_ok_and(|key| self.link().is_broken(key))
     }
 
     pub(in crate::mux) fn ended_by_peer(&self) -> bool {
-        self.link.is_closed()
+        self.link().is_closed()
     }
 
     /// The connection takes further exchanges in any case; what this asks is whether this one left nothing on it.
@@ -239,25 +260,28 @@ impl Asked {
     }
 
     pub(in crate::mux) fn poll_idle(&mut self) -> Poll<Ended> {
-        if self.link.is_closed() { Poll::Ready(Ended { unasked: false }) } else { Poll::Pending }
+        if self.link().is_closed() { Poll::Ready(Ended { unasked: false }) } else { Poll::Pending }
     }
 
     pub(in crate::mux) fn watch(&self, task: TaskId) {
         if let Ok(key) = self.key() {
-            self.link.set_task(key, task);
+            self.link().set_task(key, task);
         }
     }
 }
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        if let Some(Ok(key)) = self.stream {
-            let how = match (self.malformed, self.done) {
+        let Some(mut inner) = self.0.take() else { return };
+        let Some(link) = inner.link.take() else { return };
+        if let Some(Ok(key)) = inner.stream {
+            let how = match (inner.malformed, inner.done) {
                 (true, _) => Release::Malformed,
                 (false, true) => Release::Whole,
                 (false, false) => Release::Reset(Code::CANCEL),
             };
-            self.link.release(key, how);
+            link.release(key, how);
         }
+        link.spare_try.give(inner);
     }
 }

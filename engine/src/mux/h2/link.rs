@@ -1,5 +1,6 @@
 //! The part of a connection that its driver and its exchanges share: what has come for each stream, and what each wants to send.
 
+use super::asked::Try;
 use super::stream::{Key, Leaving, PeerSettings, State, Stream};
 use super::window::{Budget, Window};
 use crate::codec::h2::frame::{self, PREFACE, STREAM_MAX, setting};
@@ -41,6 +42,28 @@ pub struct Link {
     /// Why TLS ended the connection, where it did.
     pub(super) tls_failure: RefCell<Option<tls::Failure>>,
     pub(super) state: RefCell<State>,
+    pub(super) spare_try: Spare,
+}
+
+/// Memory of tries that are over.
+#[derive(Default)]
+#[allow(clippy::vec_box)]
+pub(super) struct Spare(RefCell<Vec<Box<Try>>>);
+
+/// Of as many as are likely to run at a time.
+const SPARE_TRIES: usize = 64;
+
+impl Spare {
+    pub(super) fn take(&self) -> Option<Box<Try>> {
+        self.0.borrow_mut().pop()
+    }
+
+    pub(super) fn give(&self, inner: Box<Try>) {
+        let mut spare = self.0.borrow_mut();
+        if spare.len() < SPARE_TRIES {
+            spare.push(inner);
+        }
+    }
 }
 
 /// What a stream gives its reader.
@@ -100,6 +123,7 @@ impl Link {
             failure: Cell::new(None),
             tls_failure: RefCell::default(),
             state: RefCell::new(state),
+            spare_try: Spare::default(),
         })
     }
 
@@ -288,10 +312,10 @@ impl Link {
     }
 
     /// Send a piece of the body when the peer takes it; `fill` puts it into the queue.
-    pub(super) fn put(&self, key: Key, fill: impl FnOnce(&mut Pieces)) {
+    pub(super) fn put(&self, key: Key, fill: impl FnOnce(&mut Pieces, &Reactor)) {
         let mut state = self.state.borrow_mut();
         let Some(stream) = state.stream(key).filter(|stream| !stream.out_ended) else { return };
-        fill(&mut stream.out);
+        fill(&mut stream.out, &self.reactor);
         state.schedule(key);
     }
 

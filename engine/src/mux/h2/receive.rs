@@ -202,8 +202,12 @@ impl Link {
             frame::window_update(&mut state.out, id, due);
         }
         if let Some(piece) = piece {
-            // Small ones are copied: each of them would keep the whole buffer that it came in.
-            stream.pieces.push_in(piece, || self.reactor.take_vec());
+            let vec = || self.reactor.take_vec();
+            match self.reactor.is_scarce(&piece) {
+                // A small one would keep the whole buffer that it came in from other connections.
+                true => stream.pieces.push_in(piece, vec),
+                false => stream.pieces.push_passing(piece, vec),
+            }
         }
         stream.task.iter().for_each(|task| self.reactor.wake(*task));
         if ends {

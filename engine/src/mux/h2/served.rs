@@ -163,7 +163,7 @@ impl Served {
         let len = buf.len();
         if !self.malformed {
             self.count_data(len);
-            self.link.put(self.key, |queue| queue.push(buf));
+            self.link.put(self.key, |queue, reactor| queue.push_passing(buf, || reactor.take_vec()));
         }
         len
     }
@@ -171,7 +171,7 @@ impl Served {
     pub(in crate::mux) fn put_bytes(&mut self, bytes: &[u8]) {
         if !self.malformed {
             self.count_data(bytes.len());
-            self.link.put(self.key, |queue| queue.push_bytes(bytes));
+            self.link.put(self.key, |queue, _| queue.push_bytes(bytes));
         }
     }
 

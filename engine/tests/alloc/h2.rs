@@ -1,0 +1,200 @@
+//! The same over HTTP/2: warm exchanges on a connection that is shared allocate nothing.
+
+use super::{Body, CONFIG, Kind, TRAP, kinds, shard};
+use crate::{ALLOCATIONS, BATCHES, DEALLOCATIONS};
+use ringway::net::{MemoryListener, PipeEnd};
+use ringway::ring::{Reactor, Segment};
+use ringway_config::model::Address;
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, id: u32, payload: &[u8]) {
+    out.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
+    out.extend_from_slice(&[kind, flags]);
+    out.extend_from_slice(&id.to_be_bytes());
+    out.extend_from_slice(payload);
+}
+
+/// A window for all streams that never ends within a test.
+fn begin(out: &mut Vec<u8>) {
+    frame(out, SETTINGS, 0, 0, &[]);
+    frame(out, WINDOW_UPDATE, 0, 0, &(i32::MAX as u32 - 65_535).to_be_bytes());
+}
+
+fn field(block: &mut Vec<u8>, name: &str, value: &str) {
+    block.push(0);
+    for text in [name, value] {
+        block.push(text.len() as u8);
+        block.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// Finds frames however they are cut, and keeps nothing of them.
+#[derive(Default)]
+struct Frames {
+    header: [u8; 9],
+    filled: usize,
+    left: usize,
+}
+
+impl Frames {
+    /// Show `each` the kind, flags and stream of each frame that ends in `bytes`.
+    fn read(&mut self, mut bytes: &[u8], mut each: impl FnMut(u8, u8, u32)) {
+        loop {
+            if self.filled < 9 {
+                let now = bytes.len().min(9 - self.filled);
+                self.header[self.filled..self.filled + now].copy_from_slice(&bytes[..now]);
+                (self.filled, bytes) = (self.filled + now, &bytes[now..]);
+                if self.filled < 9 {
+                    return;
+                }
+                self.left = self.header[..3].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+            }
+            let now = self.left.min(bytes.len());
+            (self.left, bytes) = (self.left - now, &bytes[now..]);
+            if self.left > 0 {
+                return;
+            }
+            self.filled = 0;
+            let [_, _, _, kind, flags, id @ ..] = self.header;
+            each(kind, flags, u32::from_be_bytes(id));
+        }
+    }
+}
+
+/// What is to be said to frames that want an answer.
+fn answer(out: &mut Vec<u8>, kind: u8, flags: u8) {
+    match (kind, flags & 1) {
+        (SETTINGS, 0) => frame(out, SETTINGS, 1, 0, &[]),
+        (PING, 0) => panic!("a PING"),
+        _ => {}
+    }
+}
+
+async fn received(end: &PipeEnd, frames: &mut Frames, each: impl FnMut(u8, u8, u32)) -> bool {
+    match poll_fn(|_| end.poll_recv()).await {
+        Ok(Some(bytes)) => frames.read(&bytes, each),
+        _ => return false,
+    }
+    true
+}
+
+/// A client with this many exchanges at a time.
+async fn ask(reactor: Rc<Reactor>, end: PipeEnd, at_once: u32, body: usize, answered: Rc<Cell<u64>>) {
+    let mut block = Vec::new();
+    let pairs = [
+        (":method", if body == 0 { "GET" } else { "POST" }),
+        (":scheme", "http"),
+        (":path", "/api/items?q=1"),
+        (":authority", "app.example"),
+        ("user-agent", "test/1.0 (counting)"),
+        ("accept", "*/*"),
+        ("cookie", "session=0123456789abcdef; theme=dark"),
+    ];
+    pairs.iter().for_each(|(name, value)| field(&mut block, name, value));
+    let data = vec![b'x'; body];
+    let (mut out, mut frames, mut id, mut open) = (reactor.take_vec(), Frames::default(), 1, 0);
+    out.extend_from_slice(PREFACE);
+    begin(&mut out);
+    loop {
+        while open < at_once {
+            frame(&mut out, HEADERS, if body == 0 { 5 } else { 4 }, id, &block);
+            if body > 0 {
+                frame(&mut out, DATA, 1, id, &data);
+            }
+            (id, open) = (id + 2, open + 1);
+        }
+        if !out.is_empty() {
+            end.send_one(Segment::Owned(std::mem::replace(&mut out, reactor.take_vec())));
+        }
+        let more = received(&end, &mut frames, |kind, flags, _| {
+            answer(&mut out, kind, flags);
+            if matches!(kind, DATA | HEADERS) && flags & 1 != 0 {
+                open -= 1;
+                answered.set(answered.get() + 1);
+            }
+        });
+        if !more.await {
+            return;
+        }
+    }
+}
+
+/// An endpoint that speaks HTTP/2, too.
+async fn serve(reactor: Rc<Reactor>, listener: MemoryListener, body: usize) {
+    let mut block = vec![0x88];
+    field(&mut block, "content-type", "text/plain");
+    let data = vec![b'x'; body];
+    let end = poll_fn(|_| listener.poll_accept(&reactor)).await;
+    let (mut out, mut frames) = (reactor.take_vec(), Frames::default());
+    begin(&mut out);
+    let mut skip = PREFACE.len();
+    loop {
+        let Ok(Some(bytes)) = poll_fn(|_| end.poll_recv()).await else { return };
+        let now = skip.min(bytes.len());
+        skip -= now;
+        frames.read(&bytes[now..], |kind, flags, id| {
+            answer(&mut out, kind, flags);
+            if matches!(kind, DATA | HEADERS) && flags & 1 != 0 {
+                frame(&mut out, HEADERS, 4, id, &block);
+                frame(&mut out, DATA, 1, id, &data);
+            }
+        });
+        if !out.is_empty() {
+            end.send_one(Segment::Owned(std::mem::replace(&mut out, reactor.take_vec())));
+        }
+    }
+}
+
+fn exchanges_allocate_nothing(name: &str, kind: &Kind, at_once: u32, upstream: bool) {
+    const WARM: u64 = 400;
+    const COUNTED: u64 = 4000;
+    let address = Address::Ip("127.0.0.1:2".parse().expect("an address"));
+    let config = if upstream { CONFIG.replace("[[clusters]]\nname = \"app\"\n", "[[clusters]]\nname = \"app\"\nprotocol = \"http2\"\n") } else { CONFIG.into() };
+    let shard = shard(kind, &config);
+    if upstream {
+        // In place of the one that speaks HTTP/1.
+        let listener = shard.network.listen(address, 1 << 20);
+        let Body::Length(body) = kind.response_body else { panic!("a length") };
+        shard.reactor.spawn(serve(shard.reactor.clone(), listener, body));
+    }
+    let answered = Rc::new(Cell::new(0));
+    let client = shard.connect(0, "192.0.2.1:40000".parse().expect("an address"));
+    shard.reactor.spawn(ask(shard.reactor.clone(), client, at_once, kind.request_body, answered.clone()));
+    shard.reactor.run_until(|| answered.get() >= WARM || shard.reactor.facts().panics > 0);
+    let trap = std::env::var_os("RINGWAY_ALLOC_TRAP").is_some();
+    TRAP.set(trap);
+    let before = (ALLOCATIONS.get(), DEALLOCATIONS.get(), BATCHES.get());
+    shard.reactor.run_until(|| answered.get() >= WARM + COUNTED || shard.reactor.facts().panics > 0);
+    TRAP.set(false);
+    let (allocations, deallocations) = (ALLOCATIONS.get() - before.0, DEALLOCATIONS.get() - before.1);
+    println!("{name}: {allocations} allocations, {deallocations} deallocations, {COUNTED} exchanges");
+    assert!(BATCHES.get() - before.2 <= COUNTED / 100);
+    assert_eq!((shard.reactor.facts().panics, shard.reactor.facts().oversize_futures), (0, 0));
+    assert_eq!(shard.registry.value("http.ingress_http.downstream_rq_2xx").map(|n| n as u64 / COUNTED), Some(1));
+    shard.reactor.shut_down();
+    assert_eq!((allocations, deallocations), (0, 0), "{name}");
+}
+
+#[test]
+fn over_http_2_to_http_1() {
+    exchanges_allocate_nothing("GET to HTTP/1", &kinds()[0], 1, false);
+    exchanges_allocate_nothing("8 GETs to HTTP/1", &kinds()[0], 8, false);
+    exchanges_allocate_nothing("POST to HTTP/1", &kinds()[2], 1, false);
+}
+
+#[test]
+fn over_http_2_on_both_sides() {
+    exchanges_allocate_nothing("GET to HTTP/2", &kinds()[0], 1, true);
+    exchanges_allocate_nothing("8 GETs to HTTP/2", &kinds()[0], 8, true);
+    exchanges_allocate_nothing("POST to HTTP/2", &kinds()[2], 1, true);
+}
