@@ -48,7 +48,8 @@ pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
             }
             if spoken(&connection, codec, &first) == Spoken::Http2 {
                 drop(hcm);
-                return reactor.pooled(|| h2::serve(connection, deadlines, Some(first))).await;
+                // Not in the memory of exchanges, whose pieces are large: it stays as long as the connection.
+                return Box::pin(h2::serve(connection, deadlines, first)).await;
             }
             connection.speaks(Protocol::Http1);
         }

@@ -11,18 +11,21 @@ use crate::net::{Protocol, Stall};
 use crate::ring::{Buf, Memory, Reactor, Timer};
 use crate::router::{Deadlines, Fault};
 use crate::stats::Http2Stats;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+/// After this time without exchanges a connection gives back the memory that it keeps for the next ones.
+const KEEP_TIME: Duration = Duration::from_secs(1);
+
 /// A client that does not say that it knows of the connection's end is taken to know it after this time.
 const LEAVE_TIME: Duration = Duration::from_secs(1);
 
 /// Serve a connection, of which `first` has come, until it ends.
-pub(super) async fn serve(connection: Connection, mut deadlines: ConnectionDeadlines, first: Option<Buf>) {
+pub(super) async fn serve(connection: Connection, mut deadlines: ConnectionDeadlines, first: Buf) {
     connection.speaks(Protocol::Http2);
     connection.works();
     deadlines.start_shared(&connection);
@@ -32,7 +35,7 @@ pub(super) async fn serve(connection: Connection, mut deadlines: ConnectionDeadl
     let link = Link::new(&reactor, Role::Server, &hcm.config.http2, &hcm.codec_limits, stats);
     drop(hcm);
     let connection = Rc::new(Shared { connection, timers: RefCell::default() });
-    let serving = Serving { reactor, connection, link };
+    let serving = Serving { reactor, connection, link, rest: Cell::new(None) };
     let disposition = serving.run(&mut deadlines, first).await;
     serving.connection.works();
     h1::end(&serving.reactor, &serving.connection, &mut deadlines, disposition).await;
@@ -58,6 +61,8 @@ struct Serving {
     reactor: Rc<Reactor>,
     connection: Rc<Shared>,
     link: Rc<Link>,
+    /// How long it may still be idle once its memory has been given back.
+    rest: Cell<Option<Option<Duration>>>,
 }
 
 impl Drop for Serving {
@@ -81,8 +86,8 @@ enum Phase {
 
 impl Serving {
     /// Move the connection's bytes until it is over, and say how it is to be closed.
-    async fn run(&self, deadlines: &mut ConnectionDeadlines, first: Option<Buf>) -> Disposition {
-        let mut driver = Driver::new(&self.link, first);
+    async fn run(&self, deadlines: &mut ConnectionDeadlines, first: Buf) -> Disposition {
+        let mut driver = Driver::new(&self.link, Some(first));
         let mut phase = None;
         poll_fn(|_| {
             let connection = &self.connection;
@@ -152,8 +157,15 @@ impl Serving {
                 Phase::Idle { .. } => self.connection.waits(),
                 _ => self.connection.works(),
             }
+            self.rest.set(None);
             let patience = match next {
-                Phase::Idle { is_within } => self.patience(is_within),
+                Phase::Idle { is_within: false } => {
+                    let patience = self.patience(false);
+                    let keeps = patience.is_none_or(|patience| patience > KEEP_TIME);
+                    self.rest.set(keeps.then(|| patience.map(|patience| patience - KEEP_TIME)));
+                    if keeps { Some(KEEP_TIME) } else { patience }
+                }
+                Phase::Idle { is_within: true } => self.patience(true),
                 Phase::Busy => None,
                 Phase::Flushing(_) => Some(FLUSH_TIME),
                 Phase::Leaving => Some(LEAVE_TIME),
@@ -166,6 +178,12 @@ impl Serving {
                 deadlines.start_closing(now, FLUSH_TIME);
                 *phase = None;
                 self.link.leave();
+            }
+            Expired::Idle if let Some(rest) = self.rest.take() => {
+                driver.shrink();
+                self.connection.timers.take();
+                deadlines.start_waiting(now, rest);
+                return None;
             }
             Expired::Idle if next == Phase::Leaving => self.link.leave_finally(),
             Expired::Idle if matches!(next, Phase::Idle { .. }) => {

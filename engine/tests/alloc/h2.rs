@@ -1,13 +1,15 @@
 //! The same over HTTP/2: warm exchanges on a connection that is shared allocate nothing.
 
-use super::{Body, CONFIG, Kind, TRAP, kinds, shard};
-use crate::{ALLOCATIONS, BATCHES, DEALLOCATIONS};
+use super::{Body, CONFIG, Kind, TRAP, kinds, pipes_alone, shard};
+use crate::{ALLOCATIONS, BATCHES, DEALLOCATIONS, LIVE};
 use ringway::net::{MemoryListener, PipeEnd};
 use ringway::ring::{Reactor, Segment};
 use ringway_config::model::Address;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -159,7 +161,11 @@ fn exchanges_allocate_nothing(name: &str, kind: &Kind, at_once: u32, upstream: b
     const WARM: u64 = 400;
     const COUNTED: u64 = 4000;
     let address = Address::Ip("127.0.0.1:2".parse().expect("an address"));
-    let config = if upstream { CONFIG.replace("[[clusters]]\nname = \"app\"\n", "[[clusters]]\nname = \"app\"\nprotocol = \"http2\"\n") } else { CONFIG.into() };
+    let config = if upstream {
+        CONFIG.replace("[[clusters]]\nname = \"app\"\n", "[[clusters]]\nname = \"app\"\nprotocol = \"http2\"\n")
+    } else {
+        CONFIG.into()
+    };
     let shard = shard(kind, &config);
     if upstream {
         // In place of the one that speaks HTTP/1.
@@ -197,4 +203,57 @@ fn over_http_2_on_both_sides() {
     exchanges_allocate_nothing("GET to HTTP/2", &kinds()[0], 1, true);
     exchanges_allocate_nothing("8 GETs to HTTP/2", &kinds()[0], 8, true);
     exchanges_allocate_nothing("POST to HTTP/2", &kinds()[2], 1, true);
+}
+
+/// Bytes of heap of a connection without exchanges, whose client has put nothing into its table.
+const IDLE_BYTES_MAX: i64 = 2048;
+
+/// What a connection keeps for its next exchange goes back after a second.
+#[test]
+fn an_idle_connection_of_http_2_is_small() {
+    const CONNECTIONS: usize = 200;
+    let kind = &kinds()[0];
+    let shard = shard(kind, CONFIG);
+    let open = |count: usize| -> Vec<PipeEnd> {
+        let answered = Rc::new(Cell::new(0));
+        let ends: Vec<_> = (0..count)
+            .map(|i| {
+                let (end, answered) = (shard.connect(0, ([192, 0, 2, 1], 1024 + i as u16).into()), answered.clone());
+                let mut out = PREFACE.to_vec();
+                begin(&mut out);
+                let mut block = vec![0x82, 0x86];
+                field(&mut block, ":path", "/api/items?q=1");
+                field(&mut block, ":authority", "app.example");
+                frame(&mut out, HEADERS, 5, 1, &block);
+                end.write(&out);
+                let mut frames = Frames::default();
+                let mut ended = 0;
+                while ended == 0 {
+                    match end.poll_recv() {
+                        Poll::Ready(Ok(Some(bytes))) => frames.read(&bytes, |kind, flags, _| {
+                            ended += u64::from(matches!(kind, DATA | HEADERS) && flags & 1 != 0);
+                        }),
+                        Poll::Ready(over) => panic!("the connection ended: {over:?}"),
+                        Poll::Pending => shard.reactor.turn(),
+                    }
+                }
+                answered.set(answered.get() + ended);
+                end
+            })
+            .collect();
+        assert_eq!(answered.get(), count as u64);
+        shard.advance(Duration::from_secs(2));
+        ends
+    };
+    drop(open(64));
+    let mut ends = Vec::with_capacity(CONNECTIONS);
+    let before = LIVE.get();
+    ends.extend(open(CONNECTIONS));
+    let pipe = pipes_alone(&shard.reactor, kind) / super::CONNECTIONS as i64;
+    let bytes = (LIVE.get() - before) / CONNECTIONS as i64 - pipe;
+    assert!(shard.connections() >= CONNECTIONS);
+    println!("{bytes} bytes of heap per idle connection of HTTP/2");
+    drop(ends);
+    shard.reactor.shut_down();
+    assert!((1..=IDLE_BYTES_MAX).contains(&bytes), "{bytes} bytes; {IDLE_BYTES_MAX} are the budget");
 }

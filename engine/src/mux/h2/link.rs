@@ -172,6 +172,7 @@ impl Link {
     /// Memory that only exchanges need goes back.
     pub fn shrink(&self) {
         self.state.borrow_mut().shrink();
+        self.spare_try.0.take();
     }
 
     /// Tell a client that it is to open no more streams. Those that are on their way are served until it knows

@@ -334,6 +334,7 @@ impl State {
     /// Memory that only exchanges need.
     pub(super) fn shrink(&mut self) {
         self.spare = Vec::new();
+        self.out.shrink_to_fit();
         self.streams.shrink_to_fit();
         self.slots.shrink_to_fit();
         self.sending.shrink_to_fit();
