@@ -183,7 +183,6 @@ impl Serving {
                 driver.shrink();
                 self.connection.timers.take();
                 deadlines.start_waiting(now, rest);
-                return None;
             }
             Expired::Idle if next == Phase::Leaving => self.link.leave_finally(),
             Expired::Idle if matches!(next, Phase::Idle { .. }) => {
@@ -192,7 +191,7 @@ impl Serving {
             }
             Expired::Idle | Expired::Look => return Some(Disposition::Reset),
         }
-        // What was just said has to be sent.
+        // What was just said has to be sent, and other deadlines may be nearer.
         self.reactor.wake(self.reactor.current_task());
         None
     }
