@@ -52,6 +52,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("runtime.toml", include_str!("../../docs/examples/runtime.toml")),
     ("subsets.toml", include_str!("../../docs/examples/subsets.toml")),
     ("tls.toml", include_str!("../../docs/examples/tls.toml")),
+    ("transports.toml", include_str!("../../docs/examples/transports.toml")),
     ("upstream-tls.toml", include_str!("../../docs/examples/upstream-tls.toml")),
     ("virtual-hosts.toml", include_str!("../../docs/examples/virtual-hosts.toml")),
     ("weighted-clusters.toml", include_str!("../../docs/examples/weighted-clusters.toml")),

@@ -290,3 +290,23 @@ fn what_a_certificate_must_be() {
     ));
     assert!(!pinned.needs.iter().any(|need| need.what == Needed::Authorities));
 }
+
+/// The first match that takes an endpoint's metadata is its transport, and `tls` of the cluster that of the others.
+#[test]
+fn endpoints_have_the_transport_that_matches_first() {
+    let config = load(&format!(
+        "[[listeners]]\naddress = \"127.0.0.1:10000\"\n{ROUTES}\n\
+         [[clusters]]\nname = \"c\"\ntls = {{ sni = \"c.example\" }}\n\
+         endpoints = [{{ address = \"10.0.0.1:1\", metadata = {{ a = \"1\", b = \"2\" }} }}, \"10.0.0.2:1\"]\n\
+         transport_socket_matches = [{{ name = \"plain\", match = {{ a = \"1\", b = \"2\" }} }}, \
+         {{ name = \"a\", match = {{ a = \"1\" }}, tls = {{ sni = \"a.example\" }} }}]\n"
+    ));
+    let cluster = &config.clusters[0];
+    let names: Vec<_> = cluster.transports().map(|tls| tls.and_then(|tls| tls.sni.as_deref())).collect();
+    assert_eq!(names, [None, Some("a.example"), Some("c.example")]);
+    let of = |pairs: &[(&str, &str)]| {
+        cluster.transport_of(&pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect::<Vec<_>>())
+    };
+    assert_eq!(cluster.transport_of(&cluster.endpoints[0].metadata), 0);
+    assert_eq!([of(&[("a", "1")]), of(&[("a", "1"), ("b", "3")]), of(&[("a", "2")]), of(&[])], [1, 1, 2, 2]);
+}

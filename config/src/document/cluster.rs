@@ -14,7 +14,7 @@ pub use lb::{LbPolicyName, Maglev, RingHash, SlowStart, Subsets};
 pub use limits::{CircuitBreakers, RetryBudget};
 pub use outlier::OutlierDetection;
 
-use super::tls::UpstreamTls;
+use super::tls::{TransportSocketMatch, UpstreamTls};
 use lb::{LeastRequest, PeakEwma, RoundRobin};
 
 use super::http2::Http2;
@@ -89,6 +89,9 @@ table! {
         http2: Http2, optional "every key at its default";
         /// TLS to the endpoints; `{}` switches it on with every default. Health checks use it, too.
         tls: UpstreamTls, optional "plain text";
+        /// Other ways to reach some of the endpoints, by their `metadata`. The first one that matches is used; an endpoint
+        /// that none matches is reached as `tls` says.
+        transport_socket_matches: List<TransportSocketMatch>, optional "all endpoints are reached in the same way";
         /// Time to establish a connection, with the handshake of TLS. Above it, the try has failed, with status 503.
         connect_timeout: Time<1>, default "\"5s\"";
         /// How long an unused connection stays in the pool.

@@ -44,8 +44,8 @@ pub use socket::SocketMode;
 pub use source::{AddressCondition, ranges};
 pub use template::{Template, TemplateRewrite};
 pub use tls::{
-    CertificateHash, ClientCertificate, DownstreamTls, SanType, SpkiHash, SubjectAltName, UpstreamTls, all_groups,
-    all_suites, group_name, suite_name,
+    CertificateHash, ClientCertificate, DownstreamTls, SanType, SpkiHash, SubjectAltName, TransportSocketMatch,
+    UpstreamTls, all_groups, all_suites, group_name, suite_name,
 };
 
 use crate::reader::{List, Shape, TableSpec, table};

@@ -8,8 +8,9 @@ pub use algorithms::{all_groups, all_suites, group_name, suite_name};
 pub use names::{AlpnProtocol, OfferedProtocol, ServerName, ServerNames};
 pub use validation::{CertificateHash, SanType, SpkiHash, SubjectAltName};
 
+use super::cluster::ClusterLabel;
 use crate::model::{CipherSuite, Group, OcspStaplePolicy, TlsVersion};
-use crate::reader::{FilePath, List, OneOf, Time, Word, table};
+use crate::reader::{FilePath, List, Map, Name, OneOf, Time, Word, table};
 
 table! {
     /// TLS with the clients (Envoy: DownstreamTlsContext). TLS 1.2 and 1.3 are spoken; what that means, and words of nginx,
@@ -164,5 +165,20 @@ table! {
         groups: List<Group>, optional "all, `X25519MLKEM768` first";
         /// Resume earlier sessions instead of making a full handshake for each connection.
         session_resumption: bool, default "true";
+    }
+}
+
+table! {
+    /// How some of the endpoints are reached (Envoy: TransportSocketMatch): with other certificates, for another name, in plain
+    /// text.
+    TransportSocketMatch at "clusters[].transport_socket_matches[]", example "transports.toml" {
+        /// Name, unique in the cluster, and part of the statistic
+        /// `cluster.<name>.transport_socket_match.<name>.total_match_count`, which counts the endpoints.
+        name: ClusterLabel, required;
+        /// Keys and values that are in the `metadata` of the endpoint (Envoy: under `envoy.transport_socket_match`). `{}` matches
+        /// every endpoint.
+        r#match: Map<Name, Name>, required;
+        /// TLS with these endpoints; `{}` switches it on with every default.
+        tls: UpstreamTls, optional "plain text";
     }
 }

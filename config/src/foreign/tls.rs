@@ -10,6 +10,7 @@ const NAME: &str = "listeners[].tls.client_certificate.subject_alt_names[]";
 const CLUSTER: &str = "clusters[]";
 const UPSTREAM: &str = "clusters[].tls";
 const ENDPOINT: &str = "clusters[].endpoints[]";
+const TRANSPORT: &str = "clusters[].transport_socket_matches[]";
 
 const SERVE: &str = "write tls = { certificate = \"cert.pem\", key = \"key.pem\" }";
 const CONNECT: &str = "write tls = { sni = \"www.example.com\" }; {} verifies the endpoint's own name";
@@ -115,11 +116,8 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     (NAME, "matcher", "write exact, prefix, suffix, contains or regex directly"),
     (NAME, "safe_regex", "it is called regex"),
     (CLUSTER, "transport_socket", CONNECT),
-    (
-        CLUSTER,
-        "transport_socket_matches",
-        "all endpoints of a cluster are reached in the same way: write a cluster for each",
-    ),
+    (TRANSPORT, "transport_socket", "it is called tls; without it, plain text is spoken"),
+    (TRANSPORT, "endpoint_metadata_match", "it is called match"),
     (CLUSTER, "tls_context", CONNECT),
     (CLUSTER, "ssl", CONNECT),
     (CLUSTER, "https", CONNECT),
@@ -135,9 +133,17 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     ),
     (CLUSTER, "auto_sni", "it is in `tls`: tls = { auto_sni = true }"),
     (CLUSTER, "auto_san_validation", "leave it out: the name that is asked for is always verified"),
-    (ENDPOINT, "ssl", "TLS is for all endpoints of the cluster: tls = {}, next to `endpoints`"),
-    (ENDPOINT, "tls", "TLS is for all endpoints of the cluster: tls = {}, next to `endpoints`"),
-    (ENDPOINT, "sni", "TLS is for all endpoints of the cluster: tls = { sni = \"...\" }, next to `endpoints`"),
+    (
+        ENDPOINT,
+        "ssl",
+        "write tls = {} next to `endpoints`; for some of the endpoints it is in transport_socket_matches",
+    ),
+    (
+        ENDPOINT,
+        "tls",
+        "write tls = {} next to `endpoints`; for some of the endpoints it is in transport_socket_matches",
+    ),
+    (ENDPOINT, "sni", "it is the endpoint's `hostname`, where `tls` of the cluster has no `sni`"),
     (UPSTREAM, "validation_context", "write ca = \"ca.pem\"; without it the system's authorities are trusted"),
     (UPSTREAM, "combined_validation_context", "write ca = \"ca.pem\"; without it the system's authorities are trusted"),
     (UPSTREAM, "ca-file", "it is called ca"),

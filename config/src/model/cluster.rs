@@ -19,7 +19,9 @@ pub struct Cluster {
     pub outlier_detection: Option<OutlierDetection>,
     /// For the priorities Default and High.
     pub circuit_breakers: [CircuitBreakers; 2],
+    /// How endpoints are reached that no member of `transport_matches` is for.
     pub tls: Option<UpstreamTls>,
+    pub transport_matches: Vec<TransportMatch>,
     /// Default `Http1`.
     pub protocol: UpstreamProtocol,
     pub http2: Http2Options,
@@ -32,6 +34,36 @@ pub struct Cluster {
     pub max_idle_connections: u32,
     /// Requests after which an upstream connection is closed (default none).
     pub max_requests_per_connection: Option<u64>,
+}
+
+/// How some of the endpoints are reached (Envoy: TransportSocketMatch).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransportMatch {
+    pub place: Place,
+    pub name: String,
+    /// What the endpoint's metadata must have, sorted by key.
+    pub criteria: Vec<(String, String)>,
+    pub tls: Option<UpstreamTls>,
+}
+
+impl TransportMatch {
+    pub fn takes(&self, metadata: &[(String, String)]) -> bool {
+        self.criteria.iter().all(|wanted| metadata.contains(wanted))
+    }
+}
+
+impl Cluster {
+    /// All ways to reach an endpoint: those of `transport_matches`, and the default.
+    pub fn transports(&self) -> impl Iterator<Item = Option<&UpstreamTls>> {
+        let matches = self.transport_matches.iter().map(|it| it.tls.as_ref());
+        matches.chain(std::iter::once(self.tls.as_ref()))
+    }
+
+    /// Which of them is for an endpoint with this metadata: the first one that matches.
+    pub fn transport_of(&self, metadata: &[(String, String)]) -> usize {
+        let matching = self.transport_matches.iter().position(|it| it.takes(metadata));
+        matching.unwrap_or(self.transport_matches.len())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +118,7 @@ pub struct Endpoint {
     pub priority: u32,
     /// Empty: none.
     pub locality: String,
-    /// For subsets, sorted by key (Envoy: metadata under `envoy.lb`).
+    /// For subsets and transports, sorted by key (Envoy: metadata under `envoy.lb` and `envoy.transport_socket_match`).
     pub metadata: Vec<(String, String)>,
     /// Value of `host` for auto rewrites and health checks. If the endpoint was written as a name, it is that name.
     pub hostname: Option<String>,

@@ -5,6 +5,7 @@ mod health;
 mod lb;
 mod limits;
 mod outlier;
+pub(super) mod transport;
 
 use std::collections::HashMap;
 
@@ -39,9 +40,11 @@ impl<'d> Resolver<'d, '_, '_> {
         let outlier_detection = cluster.outlier_detection.given().map(|written| self.outlier_detection(written));
         let circuit_breakers = self.circuit_breakers(&cluster.circuit_breakers);
         let tls = cluster.tls.given().map(|written| self.upstream_tls(written, cluster.protocol.0));
+        let transport_matches = self.transport_matches(cluster);
         self.check_names(cluster);
         self.check_ports(cluster);
-        if cluster.protocol.0 == UpstreamProtocol::Auto && cluster.tls.origin().is_none() {
+        let speaks_tls = cluster.tls.origin().is_some() || transport_matches.iter().any(|it| it.tls.is_some());
+        if cluster.protocol.0 == UpstreamProtocol::Auto && !speaks_tls {
             let message = "`auto` chooses by what a handshake of TLS agrees on, and the cluster has no `tls`";
             let hint = "write protocol = \"http2\" or \"http1\", or add tls = {}";
             self.problems.push(Problem::at(&cluster.protocol.origin, message).hint(Some(hint)));
@@ -57,6 +60,7 @@ impl<'d> Resolver<'d, '_, '_> {
             outlier_detection,
             circuit_breakers,
             tls,
+            transport_matches,
             protocol: cluster.protocol.0,
             http2: http2(&cluster.http2),
             connect_timeout: cluster.connect_timeout.0,

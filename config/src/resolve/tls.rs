@@ -5,6 +5,7 @@ mod validation;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::cluster::transport::tls_of;
 use super::{Resolver, is_written};
 use crate::diagnostic::Problem;
 use crate::document::{self, EndpointEntry, all_groups, all_suites, group_name, suite_name};
@@ -159,23 +160,24 @@ impl<'d> Resolver<'d, '_, '_> {
 
     /// Warns of ports that are known to speak what the cluster does not: 443 without TLS, and 80 with it.
     pub(super) fn check_ports(&mut self, cluster: &'d Located<document::Cluster>) {
-        let targets = cluster.endpoints.items().iter().filter_map(|entry| entry.address());
-        let ports: Vec<_> = targets.map(|target| (port(&target.0), &target.origin)).collect();
-        match cluster.tls.origin() {
-            None => {
-                for (_, origin) in ports.iter().filter(|(port, _)| *port == Some(443)) {
-                    let message = "port 443 is that of HTTPS, and the cluster speaks plain text";
-                    let hint = "add tls = {} to the cluster, and `sni` if its certificate has another name";
-                    self.problems.warn(Problem::at(origin, message).hint(Some(hint)));
-                }
-            }
-            Some(tls) => {
-                if !ports.is_empty() && ports.iter().all(|(port, _)| *port == Some(80)) {
-                    let message = "the cluster speaks TLS, and every endpoint has port 80, that of plain HTTP";
-                    let hint = "write the port that speaks TLS, such as 443, or remove `tls`";
-                    self.problems.warn(Problem::at_key(tls, message).hint(Some(hint)));
-                }
-            }
+        let items = cluster.endpoints.items().iter();
+        let ports: Vec<_> = items
+            .filter_map(|entry| {
+                let (address, tls) = (entry.address()?, tls_of(cluster, entry)?);
+                Some((port(&address.0), &address.origin, tls))
+            })
+            .collect();
+        for (_, origin, _) in ports.iter().filter(|(port, _, tls)| *port == Some(443) && tls.origin().is_none()) {
+            let message = "port 443 is that of HTTPS, and the cluster speaks plain text";
+            let hint = "add tls = {} to the cluster, and `sni` if its certificate has another name";
+            self.problems.warn(Problem::at(origin, message).hint(Some(hint)));
+        }
+        let Some(tls) = cluster.tls.origin() else { return };
+        let mut own = ports.iter().filter(|(_, _, slot)| std::ptr::eq(*slot, &cluster.tls)).peekable();
+        if own.peek().is_some() && own.all(|(port, _, _)| *port == Some(80)) {
+            let message = "the cluster speaks TLS, and every endpoint has port 80, that of plain HTTP";
+            let hint = "write the port that speaks TLS, such as 443, or remove `tls`";
+            self.problems.warn(Problem::at_key(tls, message).hint(Some(hint)));
         }
     }
 
@@ -183,13 +185,15 @@ impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn check_names(&mut self, cluster: &'d Located<document::Cluster>) {
         let has_name =
             |tls: &&Located<document::UpstreamTls>| tls.sni.origin().is_some() || tls.auto_sni.value || tls.has_unknown;
-        if cluster.tls.given().filter(|tls| !has_name(tls)).is_none() {
-            return;
-        }
         let is_nameless = |entry: &&Located<EndpointEntry>| {
             entry.table().is_none_or(|endpoint| endpoint.hostname.origin().is_none() && !endpoint.has_unknown)
         };
-        for address in cluster.endpoints.items().iter().filter(is_nameless).filter_map(|entry| entry.address()) {
+        let needs_name = |entry: &&Located<EndpointEntry>| {
+            let tls = tls_of(cluster, entry).and_then(|tls| tls.given());
+            tls.is_some_and(|tls| !has_name(&tls))
+        };
+        let nameless = cluster.endpoints.items().iter().filter(needs_name).filter(is_nameless);
+        for address in nameless.filter_map(|entry| entry.address()) {
             if let EndpointTarget::Address(Address::Unix(path)) = &address.0 {
                 let message = format!("no certificate can be for unix:{}: it has no name", path.display());
                 let hint = "write tls = { sni = \"app.internal\" }, or give the endpoint a `hostname`";

@@ -1,8 +1,7 @@
 //! One host of a cluster: how discovery describes it, what is known of its health, and what all shards share about it.
 
 use super::outlier::Monitor;
-use crate::net::tls;
-use crate::stats::{ClusterTlsStats, HostStats, PerShard};
+use crate::stats::{HostStats, PerShard};
 use ringway_config::model::{self, Address, EndpointTarget};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -126,15 +125,6 @@ impl HostSpec {
     /// All addresses in the order in which they are tried.
     pub fn addresses(&self) -> Rc<[Address]> {
         std::iter::once(&self.address).chain(&self.more_addresses).cloned().collect()
-    }
-
-    /// What speaks TLS with the host, where the cluster does.
-    pub(super) fn connector(
-        &self,
-        tls: Option<&Arc<tls::Current<tls::Client>>>,
-        stats: Option<&Arc<ClusterTlsStats>>,
-    ) -> Option<Rc<tls::Connector>> {
-        tls.map(|tls| tls::Connector::new(tls, self.hostname.as_deref(), stats.cloned()))
     }
 
     /// Two descriptions with the same identity are of the same host, however else they differ.

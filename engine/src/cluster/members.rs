@@ -9,10 +9,11 @@ use super::host::{HealthFlags, Host, HostSpec, HostState, Identity};
 use super::outlier::{Outcome, OutlierShared};
 use super::report::{Report, Reports};
 use crate::net::tls;
-use crate::stats::{ClusterStats, HostStats, Registry};
+use crate::stats::{ClusterStats, ClusterTlsStats, HostStats, Registry, TransportMatchStats};
 use crate::upstream::limits::SharedLimits;
 use ringway_config::model::{self, Discovery, EndpointTarget};
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -51,8 +52,10 @@ pub struct ClusterShared {
     /// Circuit breakers.
     pub limits: Arc<SharedLimits>,
     pub outlier: Option<OutlierShared>,
-    /// With what connections are made.
-    pub tls: Option<Arc<tls::Current<tls::Client>>>,
+    /// With what connections are made, for each of the configuration's transports. `None`: plain bytes.
+    pub transports: Vec<Option<Arc<tls::Current<tls::Client>>>>,
+    /// Of each of them, where there are several.
+    transport_stats: Vec<Arc<TransportMatchStats>>,
     /// From shards and discovery to the control thread.
     pub reports: Reports,
     generation: AtomicU64,
@@ -102,6 +105,15 @@ impl Members {
     }
 }
 
+/// The names of the statistics of a cluster's transports, where there are several.
+pub fn transport_scopes(config: &model::Cluster) -> Vec<String> {
+    if config.transport_matches.is_empty() {
+        return Vec::new();
+    }
+    let names = config.transport_matches.iter().map(|it| &*it.name).chain(std::iter::once("default"));
+    names.map(|name| format!("{}.transport_socket_match.{name}", config.name)).collect()
+}
+
 impl ClusterShared {
     /// With the endpoints that need no discovery. `before` is the same cluster in the previous configuration: hosts with
     /// the same checks keep their results.
@@ -111,13 +123,14 @@ impl ClusterShared {
         shards: usize,
         before: Option<&ClusterShared>,
     ) -> Arc<Self> {
-        Self::with_tls(config, None, registry, shards, before)
+        let transports = config.transports().map(|_| None).collect();
+        Self::with_transports(config, transports, registry, shards, before)
     }
 
     /// The same, with what its connections are made with.
-    pub fn with_tls(
+    pub fn with_transports(
         config: &model::Cluster,
-        tls: Option<Arc<tls::Current<tls::Client>>>,
+        transports: Vec<Option<Arc<tls::Current<tls::Client>>>>,
         registry: &Registry,
         shards: usize,
         before: Option<&ClusterShared>,
@@ -128,7 +141,8 @@ impl ClusterShared {
             stats: registry.scope(&config.name, CONTROL),
             limits: SharedLimits::new(&config.name, &config.circuit_breakers),
             outlier: config.outlier_detection.as_ref().map(OutlierShared::new),
-            tls,
+            transports,
+            transport_stats: transport_scopes(config).iter().map(|name| registry.scope(name, CONTROL)).collect(),
             reports: Reports::default(),
             generation: AtomicU64::new(0),
             members: Mutex::default(),
@@ -185,6 +199,29 @@ impl ClusterShared {
         self.lock().in_force = false;
     }
 
+    /// What speaks TLS with this host, if its transport is that. `stats`: where handshakes count, if they do.
+    pub(super) fn connector(
+        &self,
+        host: &HostSpec,
+        stats: Option<&Arc<ClusterTlsStats>>,
+    ) -> Option<Rc<tls::Connector>> {
+        let transport = self.transports.get(self.config.transport_of(&host.metadata))?;
+        Some(tls::Connector::new(transport.as_ref()?, host.hostname.as_deref(), stats.cloned()))
+    }
+
+    /// Whether this host is asked for the name that a request has.
+    pub(super) fn is_by_name(&self, host: &HostSpec) -> bool {
+        let transport = self.config.transports().nth(self.config.transport_of(&host.metadata)).flatten();
+        transport.is_some_and(|tls| tls.auto_sni)
+    }
+
+    /// There is a new host, and it has a transport.
+    fn count_transport(&self, host: &HostSpec) {
+        if !self.transport_stats.is_empty() {
+            self.transport_stats[self.config.transport_of(&host.metadata)].total_match_count.inc();
+        }
+    }
+
     /// Replaces the members. A host that is in `specs` stays, with its state, even when its address changes (Envoy:
     /// LogicalHost). One that active checks find healthy stays until a check fails, even when `specs` does not list it
     /// (Envoy: eventually consistent discovery). New hosts of a cluster with active checks begin as failed. Of several
@@ -216,6 +253,7 @@ impl ClusterShared {
                     let host = Host::new(spec.clone(), HostState::new(self.first_flags(known(spec))));
                     members.add(&host);
                     change.added.push(host.clone());
+                    self.count_transport(spec);
                     host
                 }
             };

@@ -23,7 +23,7 @@ pub use accounting::{Accounting, RequestEnd};
 pub use endpoint::{Endpoint, InFlight};
 pub use host::{Health, HealthFlags, Host, HostSpec};
 pub use lb::{NoHost, PickContext};
-pub use members::{CONTROL, ClusterShared, MembersChange};
+pub use members::{CONTROL, ClusterShared, MembersChange, transport_scopes};
 pub use report::{Report, Reports};
 pub use supervisor::Supervisor;
 pub use warm::{FirstLook, Warm, Warming};
@@ -101,8 +101,9 @@ impl Cluster {
             protocol: config.protocol,
             http2: config.http2,
             tls: None,
-            split: if config.tls.as_ref().is_some_and(|tls| tls.auto_sni) { Split::ByName } else { Split::None },
+            split: Split::None,
         };
+        let speaks_tls = shared.transports.iter().any(Option::is_some);
         let limits = ShardLimits::new(&shared.limits, stats.clone(), shard);
         // The gauge may hold the number of an earlier cluster of this name. The first view sets it where there are subsets.
         stats.lb_subsets_active.set(0);
@@ -123,7 +124,7 @@ impl Cluster {
             reactor: reactor.clone(),
             network: network.clone(),
             options,
-            tls_stats: shared.tls.as_ref().map(|_| registry.scope(&shared.config.name, shard)),
+            tls_stats: speaks_tls.then(|| registry.scope(&shared.config.name, shard)),
             speaks: shard == 0,
             active: Rc::default(),
             seen: Cell::new(u64::MAX),
@@ -290,7 +291,8 @@ impl Cluster {
             &self.network,
             host.spec.addresses(),
             PoolOptions {
-                tls: host.spec.connector(self.shared.tls.as_ref(), self.tls_stats.as_ref()),
+                tls: self.shared.connector(&host.spec, self.tls_stats.as_ref()),
+                split: if self.shared.is_by_name(&host.spec) { Split::ByName } else { Split::None },
                 ..self.options.clone()
             },
             self.stats.clone(),

@@ -29,6 +29,7 @@ pub(crate) fn cluster() -> model::Cluster {
         outlier_detection: None,
         circuit_breakers: [model::CircuitBreakers::default(), model::CircuitBreakers::default()],
         tls: None,
+        transport_matches: Vec::new(),
         protocol: model::UpstreamProtocol::Http1,
         http2: model::Http2Options::default(),
         connect_timeout: Duration::from_secs(5),

@@ -7,6 +7,7 @@ use super::running::{Running, Shard};
 use super::warnings;
 use crate::admin::Source;
 use crate::base::span::Span;
+use crate::cluster::transport_scopes;
 use crate::net::sys;
 use crate::shard::{Command, Plan, PlanContext};
 use crate::stats::Kind;
@@ -86,8 +87,10 @@ fn try_reload(running: &mut Running, file: &Path, orders: &mut Orders) -> Result
     running.state.replace(Source { file: Some(file.into()), text }, plan.clone());
     let limited: HashMap<_, _> =
         plan.clusters.iter().map(|cluster| (&*cluster.config.name, cluster.limits.is_limited())).collect();
+    let matched: HashSet<_> = plan.clusters.iter().flat_map(|cluster| transport_scopes(&cluster.config)).collect();
     running.registry.retain(|kind, name| match kind {
         Kind::CircuitBreakers => limited.get(name) == Some(&true),
+        Kind::TransportMatch => matched.contains(name),
         kind => kind.dotted() != Kind::Cluster.dotted() || limited.contains_key(name),
     });
     running.renewal.follow(&plan);

@@ -27,7 +27,7 @@ pub struct Plan {
     /// For each cluster; the same object as in the plan before where nothing changed, so that its health goes on.
     pub clusters: Vec<Arc<ClusterShared>>,
     /// For each cluster, what its TLS is from when the plan is in force.
-    clients: Vec<Option<Arc<Client>>>,
+    clients: Vec<Vec<Option<Arc<Client>>>>,
     /// For each listener, the limits of its connections and of each client's; the same objects as in the plan before, so
     /// that their counts go on.
     pub limits: Vec<(Arc<ConnectionLimit>, Arc<ClientLimit>)>,
@@ -162,8 +162,10 @@ impl Plan {
         let before = before.into_iter().flat_map(|plan| &plan.clusters);
         before.filter(|cluster| !stays.contains(&Arc::as_ptr(cluster))).for_each(|cluster| cluster.retire());
         for (cluster, client) in self.clusters.iter().zip(&self.clients) {
-            if let (Some(current), Some(client)) = (&cluster.tls, client) {
-                current.replace(client.clone());
+            for (current, client) in cluster.transports.iter().zip(client) {
+                if let (Some(current), Some(client)) = (current, client) {
+                    current.replace(client.clone());
+                }
             }
             cluster.put_in_force();
         }
@@ -178,19 +180,21 @@ pub fn connections_for(descriptors: u64) -> u64 {
 
 fn clusters(
     config: &model::Config,
-    clients: &[Option<Arc<Client>>],
+    clients: &[Vec<Option<Arc<Client>>>],
     context: &PlanContext<'_>,
     before: Option<&Plan>,
 ) -> Vec<Arc<ClusterShared>> {
     let kept: HashMap<&str, &Arc<ClusterShared>> = before
         .map(|plan| plan.clusters.iter().map(|shared| (shared.config.name.as_str(), shared)).collect())
         .unwrap_or_default();
-    let shared = |(cluster, client): (&model::Cluster, &Option<Arc<Client>>)| match kept.get(cluster.name.as_str()) {
-        Some(shared) if *shared.config == *cluster => Arc::clone(shared),
-        before => {
-            let before = before.map(|shared| &***shared);
-            ClusterShared::with_tls(cluster, client.clone().map(Current::new), context.registry, context.shards, before)
-        }
-    };
+    let shared =
+        |(cluster, clients): (&model::Cluster, &Vec<Option<Arc<Client>>>)| match kept.get(cluster.name.as_str()) {
+            Some(shared) if *shared.config == *cluster => Arc::clone(shared),
+            before => {
+                let before = before.map(|shared| &***shared);
+                let transports = clients.iter().map(|client| client.clone().map(Current::new)).collect();
+                ClusterShared::with_transports(cluster, transports, context.registry, context.shards, before)
+            }
+        };
     config.clusters.iter().zip(clients).map(shared).collect()
 }

@@ -11,8 +11,8 @@ use std::sync::{Arc, Weak};
 pub struct Transports {
     /// For each listener, for each chain.
     pub servers: Vec<Vec<Option<Arc<Current<Server>>>>>,
-    /// For each cluster.
-    pub clients: Vec<Option<Arc<Client>>>,
+    /// For each cluster, for each way to reach an endpoint.
+    pub clients: Vec<Vec<Option<Arc<Client>>>>,
     /// All files.
     pub files: Arc<Current<Context>>,
     pub warnings: Vec<Diagnostic>,
@@ -37,13 +37,12 @@ impl Transports {
             };
             servers.push(listener.filter_chains.iter().map(load).collect());
         }
-        let load = |cluster: &ringway_config::model::Cluster| {
-            let tls = cluster.tls.as_ref()?;
-            Client::load(tls, &mut context).map_err(|found| faults.extend(found)).ok()
-        };
-        let clients: Vec<Option<_>> = config.clusters.iter().map(load).collect();
+        let mut load =
+            |tls: Option<&UpstreamTls>| Client::load(tls?, &mut context).map_err(|found| faults.extend(found)).ok();
+        let clients: Vec<Vec<Option<_>>> =
+            config.clusters.iter().map(|cluster| cluster.transports().map(&mut load).collect()).collect();
         if faults.is_empty() {
-            if clients.iter().any(Option::is_some) || servers.iter().flatten().any(Option::is_some) {
+            if clients.iter().flatten().any(Option::is_some) || servers.iter().flatten().any(Option::is_some) {
                 tls::gather_entropy();
             }
             let warnings = std::mem::take(&mut context.warnings);
@@ -86,13 +85,14 @@ impl Renewable {
     pub fn new(plan: &Plan) -> Self {
         let chains = plan.config.listeners.iter().flat_map(|listener| &listener.filter_chains);
         let servers = chains.zip(plan.servers.iter().flatten());
-        let clients = plan.config.clusters.iter().zip(&plan.clusters);
+        let clusters = plan.config.clusters.iter().zip(&plan.clusters);
+        let clients = clusters.flat_map(|(cluster, shared)| cluster.transports().zip(&shared.transports));
         Self {
             servers: servers
                 .filter_map(|(chain, current)| Some((chain.tls.clone()?, Arc::downgrade(current.as_ref()?))))
                 .collect(),
             clients: clients
-                .filter_map(|(cluster, shared)| Some((cluster.tls.clone()?, Arc::downgrade(shared.tls.as_ref()?))))
+                .filter_map(|(tls, current)| Some((tls?.clone(), Arc::downgrade(current.as_ref()?))))
                 .collect(),
             files: plan.files.clone(),
             needs: plan.config.needs.clone(),

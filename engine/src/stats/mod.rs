@@ -35,5 +35,6 @@ pub use scopes::{
     AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, ClusterTlsStats, CodingStats, CompressorChoiceStats,
     CompressorStats, DecompressorStats, DnsStats, EventLogStats, FaultStats, HealthCheckStats, HttpStats, Kind,
     ListenerStats, ListenerTlsStats, LocalRateLimitStats, OutlierStats, ServerStats, ShardStats, TlsInspectorStats,
+    TransportMatchStats,
 };
 pub use ssl::SslStats;

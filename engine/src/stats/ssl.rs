@@ -66,6 +66,14 @@ macro_rules! with_tls_scopes {
             /// A cluster with TLS: `cluster.<name>.ssl.<statistic>`.
             ClusterTls ClusterTlsStats ["cluster", "envoy_cluster", "envoy_cluster_name"] { $($ssl)* }
 
+            /// Endpoints of a cluster by how they are reached: `cluster.<name>.transport_socket_match.<match>.<statistic>`, and
+            /// `default` for those that no match is for.
+            TransportMatch TransportMatchStats
+                ["cluster", "envoy_cluster_transport_socket_match", "envoy_cluster_transport_socket_match_name"] {
+                /// Endpoints that this match was the first for
+                counter total_match_count;
+            }
+
             /// A listener with TLS: `listener.<address>.ssl.<statistic>`.
             ListenerTls ListenerTlsStats ["listener", "envoy_listener", "envoy_listener_address"] {
                 $($ssl)*

@@ -1,6 +1,6 @@
 //! How endpoints are reached: for which name, and by which transport.
 
-use super::support::{Client, Message, Nginx, Pki, Ringway, Setup};
+use super::support::{Client, Message, Nginx, Origin, Pki, Ringway, Setup, response};
 use std::net::SocketAddr;
 
 /// nginx with this certificate, which answers with the name that it was asked for, whether a session went on, the number of its
@@ -119,4 +119,59 @@ tls = {{ ca = "ca.pem", auto_sni = true }}
     proxy.wait_for_stat("cluster.copies.ssl.handshake", 1);
     assert_eq!(ask(&mut client, "/copied", "b.example").name, "b.example");
     proxy.wait_for_stat("cluster.copies.ssl.fail_verify_san", 1);
+}
+
+/// The first match decides, for requests and for checks; `tls` of the cluster is for the rest.
+#[test]
+fn endpoints_are_reached_as_their_metadata_says() {
+    let setup = Setup::new("");
+    let pki = Pki::new(setup.dir());
+    pki.issue("origin", &["a.example", "b.example"]);
+    let (plain, first, second) =
+        (Origin::answering(|_| response(200, &[], "plain")), telling(&pki, "origin"), telling(&pki, "origin"));
+    let config = |plain_match: &str| {
+        format!(
+            r#"
+[[listeners]]
+address = "127.0.0.1:0"
+http.routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
+[[clusters]]
+name = "app"
+endpoints = [
+  "{}",
+  {{ address = "{}", metadata = {{ name = "b", tls = "on" }} }},
+  {{ address = "{}", metadata = {{ tls = "off" }} }},
+]
+tls = {{ sni = "a.example", ca = "ca.pem" }}
+health_checks = [{{ http.path = "/", timeout = "10s" }}]
+[[clusters.transport_socket_matches]]
+name = "other"
+match = {{ tls = "on", name = "b" }}
+tls = {{ sni = "b.example", ca = "ca.pem" }}
+[[clusters.transport_socket_matches]]
+name = "wide"
+match = {{ name = "b" }}
+[[clusters.transport_socket_matches]]
+name = "{plain_match}"
+match = {{ tls = "off" }}
+"#,
+            first.address, second.address, plain.address
+        )
+    };
+    let proxy = start(setup, &config("plain"));
+    let stat = |name: &str| proxy.stat(&format!("cluster.app.{name}"));
+    assert_eq!((stat("membership_healthy"), stat("health_check.failure")), (3, 0), "checks go the same way");
+    let mut client = Client::open(proxy.address(0));
+    let mut names: Vec<_> = (0..6).map(|_| told(&client.get("/")).name).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names, ["a.example", "b.example", "plain"]);
+    let count = |name: &str| stat(&format!("transport_socket_match.{name}.total_match_count"));
+    assert_eq!(["other", "wide", "plain", "default"].map(count), [1, 0, 1, 1]);
+    assert_eq!(stat("ssl.handshake"), 2);
+    proxy.write_config(&config("renamed"));
+    assert!(proxy.reload());
+    assert_eq!(count("renamed"), 1);
+    let all = proxy.admin("GET", "/stats?filter=transport_socket_match");
+    assert!(!all.text().contains(".plain."), "{}", all.text());
 }

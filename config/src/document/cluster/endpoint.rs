@@ -20,7 +20,8 @@ table! {
         priority: Int<0, 127>, default "0";
         /// Place of the endpoint, such as a zone, for `locality_weights`.
         locality: Name, optional "none";
-        /// Keys and values that `subsets` are formed by; values are strings (Envoy: metadata under `envoy.lb`).
+        /// Keys and values that `subsets` are formed by and `transport_socket_matches` look at; values are strings (Envoy:
+        /// metadata under `envoy.lb` and `envoy.transport_socket_match`).
         metadata: Map<Name, Name>, optional "none";
         /// Host name for `auto_host_rewrite` of routes and for health checks.
         hostname: Host, optional "the name in `address`, if it is one";

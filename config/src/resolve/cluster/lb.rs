@@ -228,7 +228,7 @@ impl<'d> Resolver<'d, '_, '_> {
         }
     }
 
-    fn refuse_unknown(&mut self, name: &Located<Name>, known: &BTreeSet<&str>, what: &str) {
+    pub(super) fn refuse_unknown(&mut self, name: &Located<Name>, known: &BTreeSet<&str>, what: &str) {
         let near = self.problems.suggest(&name.0, known.iter().copied());
         let mut problem = Problem::at(&name.origin, format!("{what} `{}`", name.0));
         if !known.is_empty() {
@@ -239,7 +239,7 @@ impl<'d> Resolver<'d, '_, '_> {
 }
 
 /// Whether an endpoint's localities and metadata are not all known.
-fn is_incomplete(cluster: &document::Cluster) -> bool {
+pub(super) fn is_incomplete(cluster: &document::Cluster) -> bool {
     let list = cluster.endpoints.given();
     list.is_none_or(|list| list.is_incomplete || list.items.iter().any(|entry| entry.is_incomplete()))
 }

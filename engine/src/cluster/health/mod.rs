@@ -183,8 +183,8 @@ fn request(check: &HealthCheck, cluster: &ClusterShared, host: &Host) -> Message
 
 /// Where the name of the endpoint is that in Host, a check with a Host of its own asks for that one.
 fn connector(check: &HealthCheck, cluster: &ClusterShared, host: &Host) -> Option<Rc<tls::Connector>> {
-    let connector = host.spec.connector(cluster.tls.as_ref(), None)?;
-    let by_name = cluster.config.tls.as_ref().is_some_and(|tls| tls.auto_sni);
+    let connector = cluster.connector(&host.spec, None)?;
+    let by_name = cluster.is_by_name(&host.spec);
     match &check.kind {
         HealthCheckKind::Http(HttpHealthCheck { host: Some(host), .. }) if by_name => {
             Some(connector.named(&host_name(host.as_bytes())))
