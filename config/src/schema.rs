@@ -36,6 +36,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("http.toml", include_str!("../../docs/examples/http.toml")),
     ("http2.toml", include_str!("../../docs/examples/http2.toml")),
     ("internal-redirect.toml", include_str!("../../docs/examples/internal-redirect.toml")),
+    ("key-log.toml", include_str!("../../docs/examples/key-log.toml")),
     ("listeners.toml", include_str!("../../docs/examples/listeners.toml")),
     ("load-balancing.toml", include_str!("../../docs/examples/load-balancing.toml")),
     ("local-ratelimit.toml", include_str!("../../docs/examples/local-ratelimit.toml")),

@@ -75,7 +75,9 @@ fn what_is_right_is_accepted_without_a_warning() {
             Ok(config) => config.warnings.iter().map(ToString::to_string).collect::<String>(),
             Err(error) => panic!("{error}"),
         };
-        assert!(said.is_empty(), "{said}");
+        // Its example shows what is warned of in any case.
+        let is_warned_of = path.ends_with("key-log.toml");
+        assert_eq!(said.is_empty(), !is_warned_of, "{}: {said}", path.display());
     }
 }
 

@@ -77,6 +77,7 @@ fn a_listener_has_every_default() {
         session_tickets: true,
         session_ticket_keys: vec![],
         client_certificate: None,
+        key_log: None,
         handshake_timeout: Duration::from_secs(10),
     };
     assert_eq!(with_pair(""), expected);
@@ -125,10 +126,14 @@ fn a_listener_has_all_that_is_written() {
         session_tickets: false,
         session_ticket_keys: vec![],
         client_certificate: Some(ClientCertificate { validation: by("conf/ca.pem"), required: false }),
+        key_log: None,
         handshake_timeout: Duration::from_secs(1),
     };
     assert_eq!(tls, expected);
     assert!(with_pair("client_certificate = { ca = \"ca.pem\" }").client_certificate.unwrap().required);
+    let log = with_pair("key_log = { path = \"keys\", remote_address_range = [\"10.0.0.0/8\"] }").key_log.unwrap();
+    assert_eq!((log.path, log.local_address_range), (PathBuf::from("conf/keys"), vec![]));
+    assert_eq!(log.remote_address_range, [Cidr { address: "10.0.0.0".parse().unwrap(), prefix_len: 8 }]);
     let keys = with_pair("session_ticket_keys = [\"new.key\", \"/etc/old.key\"]").session_ticket_keys;
     assert_eq!(keys, [pem("conf/new.key"), pem("/etc/old.key")]);
 }

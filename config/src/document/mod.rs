@@ -44,7 +44,7 @@ pub use socket::SocketMode;
 pub use source::{AddressCondition, ranges};
 pub use template::{Template, TemplateRewrite};
 pub use tls::{
-    CertificateHash, ClientCertificate, DownstreamTls, SanType, SpkiHash, SubjectAltName, TransportSocketMatch,
+    CertificateHash, ClientCertificate, DownstreamTls, KeyLog, SanType, SpkiHash, SubjectAltName, TransportSocketMatch,
     UpstreamTls, all_groups, all_suites, group_name, suite_name,
 };
 

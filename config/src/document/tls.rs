@@ -9,7 +9,7 @@ pub use names::{AlpnProtocol, OfferedProtocol, ServerName, ServerNames};
 pub use validation::{CertificateHash, SanType, SpkiHash, SubjectAltName};
 
 use super::cluster::ClusterLabel;
-use crate::model::{CipherSuite, Group, OcspStaplePolicy, TlsVersion};
+use crate::model::{Cidr, CipherSuite, Group, OcspStaplePolicy, TlsVersion};
 use crate::reader::{FilePath, List, Map, Name, OneOf, Time, Word, table};
 
 table! {
@@ -59,9 +59,25 @@ table! {
         session_ticket_keys: List<FilePath>, optional "random ones";
         /// Ask clients for a certificate (mutual TLS).
         client_certificate: ClientCertificate, optional "clients are not asked";
+        /// Write the keys of connections to a file, to decrypt recorded traffic with them.
+        key_log: KeyLog, optional "keys are told to nothing";
         /// From the accept to the end of the handshake, or from the choice of the filter chain where that needs the client's
         /// first message; a connection that is not ready by then is closed.
         handshake_timeout: Time<1>, default "\"10s\"";
+    }
+}
+
+table! {
+    /// A file that gets the keys of connections, as Wireshark reads them (NSS key log format; Envoy: TlsKeyLog). With that
+    /// file, all of their recorded traffic can be read: `check` warns of it. [TLS](TLS.md#key-log).
+    KeyLog at "listeners[].tls.key_log", example "key-log.toml" {
+        /// The file, which is appended to, and created for its owner alone. A relative path starts at the directory of the
+        /// configuration file.
+        path: FilePath, required;
+        /// Address ranges, one of which must contain the address that the client connected to.
+        local_address_range: List<Cidr>, optional "every address";
+        /// Address ranges, one of which must contain the client's address.
+        remote_address_range: List<Cidr>, optional "every client";
     }
 }
 

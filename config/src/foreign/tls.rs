@@ -217,7 +217,6 @@ pub const ANYWHERE: &[(&str, &str)] = &[
         "full_scan_certs_on_sni_mismatch",
         "without a match the first certificate is shown, or strict_sni = true refuses the client",
     ),
-    ("key_log", "key logs are not supported yet"),
     ("tls_inspector", "leave it out: TLS is looked at where the `match` of a chain needs it"),
     ("ssl_preread", "leave it out: match = { server_names = [\"www.example.com\"] } in a filter chain"),
     ("ssl_preread_server_name", BY_NAME),

@@ -1,6 +1,6 @@
 //! TLS on either side: what is shown to the peer, what is asked of it, and which versions and algorithms may be used.
 
-use super::{Place, StringMatch};
+use super::{Cidr, Place, StringMatch};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ pub struct DownstreamTls {
     /// None: random keys.
     pub session_ticket_keys: Vec<PemFile>,
     pub client_certificate: Option<ClientCertificate>,
+    pub key_log: Option<KeyLog>,
     /// From the accept to the end of the handshake (default 10s).
     pub handshake_timeout: Duration,
 }
@@ -63,6 +64,16 @@ impl Certificate {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         [&self.chain, &self.key].into_iter().chain(&self.ocsp_staple).map(|file| &*file.path)
     }
+}
+
+/// A file that gets the keys of connections (Envoy: TlsKeyLog).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyLog {
+    pub path: PathBuf,
+    /// Those whose own end is in one of these. Empty: all.
+    pub local_address_range: Vec<Cidr>,
+    /// Those whose client is in one of these. Empty: all.
+    pub remote_address_range: Vec<Cidr>,
 }
 
 /// A file of TLS, and where it is named.

@@ -10,8 +10,8 @@ use super::{Resolver, is_written};
 use crate::diagnostic::Problem;
 use crate::document::{self, EndpointEntry, all_groups, all_suites, group_name, suite_name};
 use crate::model::{
-    Address, Certificate, CipherSuite, CodecType, DownstreamTls, EndpointTarget, Group, Needed, OcspStaplePolicy,
-    PemFile, TlsParameters, TlsVersion, UpstreamProtocol, UpstreamTls,
+    Address, Certificate, CipherSuite, CodecType, DownstreamTls, EndpointTarget, Group, KeyLog, Needed,
+    OcspStaplePolicy, PemFile, TlsParameters, TlsVersion, UpstreamProtocol, UpstreamTls,
 };
 use crate::place::Origin;
 use crate::reader::{FilePath, List, Located, Slot};
@@ -88,8 +88,38 @@ impl<'d> Resolver<'d, '_, '_> {
             session_tickets: written.session_tickets.value,
             session_ticket_keys,
             client_certificate,
+            key_log: written.key_log.given().map(|written| self.key_log(written)),
             handshake_timeout: written.handshake_timeout.0,
         }))
+    }
+
+    fn key_log(&mut self, written: &'d Located<document::KeyLog>) -> KeyLog {
+        let path = written.path.given().map(|path| self.directory.join(&path.0)).unwrap_or_default();
+        if let Some(origin) = written.path.origin() {
+            let message =
+                "the keys of connections are written to this file: with it, their recorded traffic can be read";
+            let problem = Problem::at(origin, message);
+            self.problems
+                .warn(problem.hint(Some("remove `key_log` when it has served its purpose, and the file with it")));
+            self.need(origin, Needed::EventLog(path.clone()));
+        }
+        let lists = [
+            ("local_address_range", &written.local_address_range),
+            ("remote_address_range", &written.remote_address_range),
+        ];
+        for (name, list) in lists {
+            self.refuse_empty(list, &format!("`{name}` names no range"), "leave it out for every address");
+        }
+        KeyLog {
+            path,
+            local_address_range: written.local_address_range.items().iter().map(|range| range.value.clone()).collect(),
+            remote_address_range: written
+                .remote_address_range
+                .items()
+                .iter()
+                .map(|range| range.value.clone())
+                .collect(),
+        }
     }
 
     fn ticket_keys(&mut self, written: &'d Located<document::DownstreamTls>, asks_clients: bool) -> Vec<PemFile> {

@@ -15,9 +15,21 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(5
 /// # Errors
 /// What open(2) reports.
 pub fn open(path: &Path) -> io::Result<Option<File>> {
+    open_with_mode(path, 0o666)
+}
+
+/// The same; a file that is created is its owner's alone.
+///
+/// # Errors
+/// The same.
+pub fn open_private(path: &Path) -> io::Result<Option<File>> {
+    open_with_mode(path, 0o600)
+}
+
+fn open_with_mode(path: &Path, mode: u32) -> io::Result<Option<File>> {
     let mut options = OpenOptions::new();
     // The flags are those of this open file alone, whatever else has the FIFO or the terminal open.
-    options.append(true).create(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    options.append(true).create(true).mode(mode).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     match options.open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) && is_fifo(path) => Ok(None),

@@ -160,7 +160,7 @@ async fn enter(
     };
     let Accepted { stream, mut arrival, listener_stats, drain, seat } = accepted;
     let server = tls.server.get();
-    let accepting = tls::accept(stream, &server, &listener.handshakes, &reactor);
+    let accepting = tls::accept(stream, &server, &arrival, &listener.handshakes, &reactor);
     let handshake = match watch.within(server.handshake_timeout, accepting).await {
         Watched::Done(handshake) => handshake,
         Watched::Ended => return None,

@@ -59,6 +59,7 @@ mod tls;
 mod tls_chains;
 mod tls_clients;
 mod tls_explain;
+mod tls_key_log;
 mod tls_peers;
 mod tls_refused;
 mod tls_renewal;

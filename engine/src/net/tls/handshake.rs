@@ -13,7 +13,7 @@ use super::server::Server;
 use super::session::{Processed, Session, State};
 use super::stream::TlsStream;
 use super::{Facts, HANDSHAKE};
-use crate::net::ByteStream;
+use crate::net::{Arrival, ByteStream};
 use crate::ring::{Buf, Progress, Reactor, Segment, TaskId, Timer, workers};
 use ringway_config::model::Address;
 use rustls::client::UnbufferedClientConnection;
@@ -43,6 +43,7 @@ const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain
 pub async fn accept(
     stream: ByteStream,
     server: &Server,
+    arrival: &Arrival,
     handshakes: &Rc<Handshakes>,
     reactor: &Rc<Reactor>,
 ) -> Result<Box<TlsStream>, Failure> {
@@ -60,7 +61,7 @@ pub async fn accept(
             Ok(Some(accepted)) => {
                 let hello = accepted.client_hello();
                 let name: Option<Box<str>> = hello.server_name().map(Box::from);
-                match server.choose(&hello) {
+                match server.choose(&hello, arrival) {
                     Some(config) => {
                         let (own, stapling) = server.own(&hello).unzip();
                         break (config.clone(), name, own.map(|pair| pair.key.clone()), stapling);

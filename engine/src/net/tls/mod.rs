@@ -19,6 +19,7 @@ mod failure;
 mod handshake;
 mod handshakes;
 mod identity;
+mod key_log;
 mod load;
 mod names;
 pub mod ocsp;

@@ -1,24 +1,27 @@
 //! What a filter chain shows its clients and asks of them.
 
 use super::certificates::{Certificates, Pair, Stapling};
+use super::key_log::KeyLog;
 use super::load::{self, Fault, Faults, keep};
 use super::parameters;
 use super::tickets::{Scope, Ticketer};
 use super::units::Context;
 use super::verify::ClientVerifier;
-use ringway_config::model::{Certificate, DownstreamTls};
+use crate::net::Arrival;
+use ringway_config::model::{self, Certificate, Cidr, DownstreamTls};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Loaded from a configuration, and shared by all shards.
 pub struct Server {
-    pub(super) config: Arc<ServerConfig>,
-    /// For clients with which no protocol can be agreed on: they are served without one, as in Envoy.
-    without_alpn: Arc<ServerConfig>,
+    configs: Configs,
+    /// For connections whose keys are logged.
+    logged: Option<(Configs, model::KeyLog)>,
     certificates: Arc<Certificates>,
     strict_sni: bool,
     pub handshake_timeout: Duration,
@@ -26,6 +29,20 @@ pub struct Server {
     /// What was asked for, and the keys of session tickets with it.
     model: DownstreamTls,
     ticketer: Option<Arc<dyn ProducesTickets>>,
+}
+
+struct Configs {
+    config: Arc<ServerConfig>,
+    /// For clients with which no protocol can be agreed on: they are served without one, as in Envoy.
+    without_alpn: Arc<ServerConfig>,
+}
+
+impl Configs {
+    fn new(mut config: ServerConfig, protocols: &[String]) -> Self {
+        let without_alpn = Arc::new(config.clone());
+        config.alpn_protocols = protocols.iter().map(|name| name.clone().into_bytes()).collect();
+        Self { config: Arc::new(config), without_alpn }
+    }
 }
 
 impl Server {
@@ -74,11 +91,16 @@ impl Server {
             Some(ticketer) => config.ticketer = ticketer.clone(),
             None => config.send_tls13_tickets = 0,
         }
-        let without_alpn = Arc::new(config.clone());
-        config.alpn_protocols = model.alpn_protocols.iter().map(|name| name.clone().into_bytes()).collect();
+        let logged = model.key_log.as_ref().map(|wanted| {
+            let log =
+                KeyLog::start(&wanted.path).map_err(|error| fault(format!("no thread for the key log: {error}")))?;
+            let mut config = config.clone();
+            config.key_log = log;
+            Ok::<_, Fault>((Configs::new(config, &model.alpn_protocols), wanted.clone()))
+        });
         Ok(Arc::new(Self {
-            config: Arc::new(config),
-            without_alpn,
+            configs: Configs::new(config, &model.alpn_protocols),
+            logged: logged.transpose()?,
             certificates,
             strict_sni: model.strict_sni,
             handshake_timeout: model.handshake_timeout,
@@ -99,13 +121,15 @@ impl Server {
     }
 
     /// What serves this client. `None`: it asks for a name that is not served.
-    pub(super) fn choose(&self, hello: &ClientHello<'_>) -> Option<&Arc<ServerConfig>> {
+    pub(super) fn choose(&self, hello: &ClientHello<'_>, arrival: &Arrival) -> Option<&Arc<ServerConfig>> {
         if self.strict_sni && !hello.server_name().is_some_and(|name| self.certificates.has(name)) {
             return None;
         }
         let mut offered = hello.alpn().into_iter().flatten();
-        let is_known = |offer: &[u8]| self.config.alpn_protocols.iter().any(|own| own == offer);
-        if hello.alpn().is_none() || offered.any(is_known) { Some(&self.config) } else { Some(&self.without_alpn) }
+        let logged = self.logged.as_ref().filter(|(_, wanted)| is_logged(wanted, arrival));
+        let Configs { config, without_alpn } = logged.map_or(&self.configs, |(configs, _)| configs);
+        let is_known = |offer: &[u8]| config.alpn_protocols.iter().any(|own| own == offer);
+        if hello.alpn().is_none() || offered.any(is_known) { Some(config) } else { Some(without_alpn) }
     }
 }
 
@@ -134,6 +158,14 @@ pub fn certificates_for<'m>(
     let found = if exact.is_empty() { wildcard() } else { exact };
     let is_for_it = !found.is_empty();
     Ok((if is_for_it { found } else { model.certificates.first().into_iter().collect() }, is_for_it))
+}
+
+/// Whether the keys of this connection are logged.
+fn is_logged(wanted: &model::KeyLog, arrival: &Arrival) -> bool {
+    let is_in = |ranges: &[Cidr], end: Option<SocketAddr>| {
+        ranges.is_empty() || end.is_some_and(|end| ranges.iter().any(|range| range.contains(end.ip())))
+    };
+    is_in(&wanted.local_address_range, arrival.local) && is_in(&wanted.remote_address_range, arrival.remote)
 }
 
 /// What seals the tickets of sessions, if there are any.

@@ -11,7 +11,7 @@ mod staples;
 mod validation;
 
 use super::*;
-use crate::net::{ByteStream, PipeEnd, pipe};
+use crate::net::{Arrival, ByteStream, PipeEnd, pipe};
 use crate::ring::{PoolSize, Reactor, Segment};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use ringway_config::model::{
@@ -104,6 +104,7 @@ fn downstream(certificates: Vec<Certificate>) -> DownstreamTls {
         session_tickets: true,
         session_ticket_keys: Vec::new(),
         client_certificate: None,
+        key_log: None,
         handshake_timeout: Duration::from_secs(10),
     }
 }
@@ -164,7 +165,8 @@ impl World {
         let (reactor, server, place) = (self.reactor.clone(), server.clone(), accepted.clone());
         let handshakes = self.handshakes.clone();
         self.reactor.spawn(async move {
-            let outcome = accept(ByteStream::Pipe(server_end), &server, &handshakes, &reactor).await;
+            let outcome =
+                accept(ByteStream::Pipe(server_end), &server, &Arrival::default(), &handshakes, &reactor).await;
             place.replace(Some(outcome));
             reactor.yield_now().await;
         });
