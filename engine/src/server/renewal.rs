@@ -1,10 +1,12 @@
-//! Certificates, keys, staples, authorities, revocation lists and keys of tickets that are renewed while the process runs: their files are watched, and
-//! what has changed is loaded and takes the place of what was loaded before.
+//! Certificates, keys, staples, authorities, revocation lists and keys of tickets that are renewed while the process runs:
+//! their files are watched, and what has changed is loaded and takes the place of what was loaded before.
 //!
 //! ```text
 //! directories of the files, and of the links to them ── change ──> quiet for 100 ms ──> load ──> in use, or refused
 //!           └── and a look every 10 s, every second where directories cannot be watched ──┘
 //! ```
+//!
+//! What cannot be used at first is tried again for a second before that counts: half of a pair is nothing to be told of.
 
 use crate::shard::{Plan, Renewable, Renewed};
 use crate::stats::{Registry, ServerStats};
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 const QUIET: Duration = Duration::from_millis(100);
 /// A directory that is never quiet does not keep them waiting.
 const QUIET_MAX: Duration = Duration::from_millis(500);
+/// How long what cannot be used may be half of what is being written.
+const SETTLE: Duration = Duration::from_secs(1);
 /// What a watch cannot see: changes from other machines, and of links far up the path.
 const LOOK: Duration = Duration::from_secs(10);
 /// The same where there is no watch.
@@ -63,6 +67,7 @@ impl Renewal {
             watched: BTreeSet::new(),
             renewable: None,
             stats: self.stats.clone(),
+            patience: Patience::default(),
         };
         let thread = std::thread::Builder::new().name("tls-files".into()).spawn(move || watching.run(&events));
         match thread {
@@ -81,6 +86,35 @@ struct Watching {
     watched: BTreeSet<PathBuf>,
     renewable: Option<Renewable>,
     stats: Arc<ServerStats>,
+    patience: Patience,
+}
+
+/// When what cannot be used is refused.
+#[derive(Debug, Default)]
+struct Patience {
+    ends: Option<Instant>,
+}
+
+impl Patience {
+    /// Whether there is any left.
+    fn has_some(&self, now: Instant) -> bool {
+        self.ends.is_none_or(|ends| now < ends)
+    }
+
+    /// The time to the next try, if that is earlier than `limit`.
+    fn limit(&self, limit: Duration, now: Instant) -> Duration {
+        self.ends.map_or(limit, |ends| limit.min(ends.saturating_duration_since(now)))
+    }
+
+    /// Takes out what is not to be told yet. `now`: before the files were loaded.
+    fn take(&mut self, renewed: &mut Renewed, now: Instant) {
+        if renewed.refused.is_empty() || !self.has_some(now) {
+            self.ends = None;
+        } else {
+            renewed.refused.clear();
+            self.ends.get_or_insert(now + SETTLE);
+        }
+    }
 }
 
 impl Watching {
@@ -88,7 +122,7 @@ impl Watching {
     fn run(mut self, events: &Receiver<Event>) {
         loop {
             let limit = if self.watcher.is_some() { LOOK } else { LOOK_UNWATCHED };
-            let event = events.recv_timeout(limit);
+            let event = events.recv_timeout(self.patience.limit(limit, Instant::now()));
             let is_look = event.is_err();
             match event {
                 Ok(Event::Follow(renewable)) => self.renewable = Some(renewable),
@@ -98,11 +132,15 @@ impl Watching {
             }
             let Some(renewable) = &mut self.renewable else { continue };
             if is_look && !renewable.is_stale() {
+                self.patience = Patience::default();
                 continue;
             }
             // First, so that what changes while files are loaded is seen.
             watch(&mut self.watcher, &mut self.watched, &renewable.files());
-            tell(&renewable.renew(), &self.stats);
+            let now = Instant::now();
+            let mut renewed = renewable.renew(self.patience.has_some(now));
+            self.patience.take(&mut renewed, now);
+            tell(&renewed, &self.stats);
         }
     }
 
@@ -201,7 +239,30 @@ fn tell(renewed: &Renewed, stats: &ServerStats) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringway_config::model::Diagnostic;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_cannot_be_used_is_refused_when_it_has_had_its_time() {
+        let (start, mut patience) = (Instant::now(), Patience::default());
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let refused = |patience: &mut Patience, now| {
+            let mut renewed = Renewed { refused: vec![Diagnostic::default()], ..Renewed::default() };
+            patience.take(&mut renewed, now);
+            renewed.refused.len()
+        };
+        assert!(patience.has_some(start));
+        assert_eq!(patience.limit(LOOK, start), LOOK);
+        assert_eq!([0, 100, 999].map(|now| refused(&mut patience, at(now))), [0; 3]);
+        assert_eq!(patience.limit(LOOK, at(400)), Duration::from_millis(600));
+        assert_eq!(patience.limit(LOOK, at(2000)), Duration::ZERO);
+        assert!(!patience.has_some(at(1000)));
+        assert_eq!(refused(&mut patience, at(1000)), 1);
+        // Then it begins again, and ends with what can be used.
+        assert_eq!(refused(&mut patience, at(3000)), 0);
+        patience.take(&mut Renewed::default(), at(3100));
+        assert_eq!(refused(&mut patience, at(4500)), 0);
+    }
 
     #[test]
     fn every_directory_with_a_link_on_the_way_is_watched() {

@@ -109,13 +109,15 @@ impl Renewable {
         self.files.get().is_stale()
     }
 
-    /// Loads what has changed. New handshakes see it at once, on all shards; connections that are open stay as they are.
-    pub fn renew(&mut self) -> Renewed {
+    /// Loads what has changed. New handshakes see it at once, on all shards; connections that are open stay as they are. With
+    /// `is_patient`, what cannot be used is loaded again the next time.
+    pub fn renew(&mut self, is_patient: bool) -> Renewed {
         let before = self.files.get();
         if !before.is_stale() {
             return Renewed::default();
         }
-        let mut context = Context::after(&before);
+        let context = Context::after(&before);
+        let mut context = if is_patient { context.patient() } else { context };
         let servers: Vec<_> = self
             .servers
             .iter()

@@ -55,6 +55,7 @@ pub struct Context {
     authorities: HashMap<PathBuf, (Stamp, Arc<Authorities>)>,
     /// What is in force: a unit that has not changed, or cannot be used, is taken from there.
     before: Option<Arc<Self>>,
+    is_patient: bool,
     /// Files of units that were loaded because they had changed.
     pub renewed: BTreeSet<PathBuf>,
     /// Why other ones that had changed were not.
@@ -67,6 +68,12 @@ impl Context {
     /// For what has changed since `before`.
     pub fn after(before: &Arc<Self>) -> Self {
         Self { before: Some(before.clone()), ..Self::default() }
+    }
+
+    /// What cannot be used may be half of what is being written: it stays to be loaded.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self { is_patient: true, ..self }
     }
 
     /// Ready to be what is in force.
@@ -126,7 +133,7 @@ impl Context {
         let files = certificate.files().map(PathBuf::from).collect();
         let before = self.before.as_deref().map(|before| &before.pairs);
         let warnings = &mut self.warnings;
-        take(&mut self.pairs, before, files, &mut self.renewed, &mut self.refused, || {
+        take(&mut self.pairs, before, files, &mut self.renewed, (&mut self.refused, self.is_patient), || {
             let key = certified_key(certificate, provider)?;
             let ends = validity::check(&key.cert, &certificate.chain, warnings);
             let load = |file| {
@@ -146,7 +153,7 @@ impl Context {
         let before = self.before.as_deref().map(|before| &before.tickets);
         // They do not expire.
         let load = || Ok((TicketKeys::load(keys)?, i64::MAX));
-        take(&mut self.tickets, before, files, &mut self.renewed, &mut self.refused, load)
+        take(&mut self.tickets, before, files, &mut self.renewed, (&mut self.refused, self.is_patient), load)
     }
 
     /// The authorities in a file, and what they have revoked.
@@ -159,7 +166,7 @@ impl Context {
         let files = [Some(&ca.path), crl.map(|crl| &crl.file.path)].into_iter().flatten().cloned().collect();
         let before = self.before.as_deref().map(|before| &before.trusted);
         let (authorities, warnings) = (&mut self.authorities, &mut self.warnings);
-        take(&mut self.trusted, before, files, &mut self.renewed, &mut self.refused, || {
+        take(&mut self.trusted, before, files, &mut self.renewed, (&mut self.refused, self.is_patient), || {
             let stamp = stamp(std::slice::from_ref(&ca.path));
             let loaded = match authorities.get(&ca.path) {
                 Some((of, loaded)) if *of == stamp => Ok(loaded.clone()),
@@ -185,14 +192,14 @@ fn take<T>(
     before: Option<&Units<T>>,
     files: Files,
     renewed: &mut BTreeSet<PathBuf>,
-    refused: &mut Vec<Fault>,
+    (refused, is_patient): (&mut Vec<Fault>, bool),
     load: impl FnOnce() -> Result<(T, i64), Faults>,
 ) -> Result<Arc<T>, Faults> {
     if let Some(unit) = units.get(&files) {
         return Ok(unit.value.clone());
     }
     // Before the files are read: what is written from now on is a change.
-    let stamp = stamp(&files);
+    let mut stamp = stamp(&files);
     let old = before.and_then(|before| before.get(&files));
     let (value, ends) = match old {
         Some(old) if old.stamp == stamp => (old.value.clone(), old.ends),
@@ -203,6 +210,10 @@ fn take<T>(
             }
             Err(mut faults) => {
                 refused.append(&mut faults);
+                if is_patient {
+                    // It is still to be loaded.
+                    stamp.clone_from(&old.stamp);
+                }
                 (old.value.clone(), old.ends)
             }
         },

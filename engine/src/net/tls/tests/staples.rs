@@ -207,10 +207,17 @@ fn a_pair_and_its_staple_change_together() {
     let server = Server::load(&model, &mut context, None).expect("it is taken");
     let old = context.finish();
     let second = files.issue(&["a.example"]);
+    // With patience, what does not fit is looked at again.
+    let mut context = Context::after(&old).patient();
+    Server::load(&model, &mut context, Some(&server)).expect("the old one stays");
+    assert_eq!((context.renewed.len(), context.refused.len()), (0, 1));
+    let old = context.finish();
+    assert!(old.is_stale());
     let mut context = Context::after(&old);
     Server::load(&model, &mut context, Some(&server)).expect("the old one stays");
     assert!(context.renewed.is_empty() && context.refused[0].message.contains("about another certificate"));
     let between = context.finish();
+    assert!(!between.is_stale());
     files.stapled(second, &Said::default());
     let mut context = Context::after(&between);
     Server::load(&model, &mut context, Some(&server)).expect("the new one fits");
