@@ -26,6 +26,7 @@ pub mod http {
     pub mod path;
     mod span;
     mod status;
+    mod trailers;
     mod violation;
     mod work;
 
@@ -37,6 +38,7 @@ pub mod http {
     pub use method::{Method, Version};
     pub use span::{EditBytes, HeadView, Span, SpanBytes};
     pub use status::reason;
+    pub use trailers::Trailers;
     pub use violation::Violation;
 }
 

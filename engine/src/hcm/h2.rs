@@ -4,6 +4,7 @@ use super::connection::{Connection, ConnectionDeadlines, Expired};
 use super::exchange;
 use super::h1::{self, FLUSH_TIME};
 use super::manager::Hcm;
+use crate::base::clock::Nanos;
 use crate::mux::Downstream;
 use crate::mux::h1::Disposition;
 use crate::mux::h2::{Driver, Key, Leaving, Link, Role, Served};
@@ -61,8 +62,8 @@ struct Serving {
     reactor: Rc<Reactor>,
     connection: Rc<Shared>,
     link: Rc<Link>,
-    /// How long it may still be idle once its memory has been given back.
-    rest: Cell<Option<Option<Duration>>>,
+    /// Since when it is idle, and how long it may be, once its memory has been given back.
+    rest: Cell<Option<(Nanos, Option<Duration>)>>,
 }
 
 impl Drop for Serving {
@@ -74,8 +75,8 @@ impl Drop for Serving {
 /// What a connection is doing, for its deadlines.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The next request is awaited; a part of one may have come.
-    Idle { is_within: bool },
+    /// The next request is awaited, since this moment whatever else comes; a part of one may have come.
+    Idle { since: Nanos, is_within: bool },
     /// Exchanges are under way, with deadlines of their own.
     Busy,
     /// Exchanges are over; this many bytes of their responses are not sent.
@@ -147,30 +148,33 @@ impl Serving {
         let (now, stats) = (self.reactor.now(), &self.connection.stats);
         let next = match (self.link.leaving(), self.link.exchanges(), self.link.is_quiet()) {
             (Leaving::Announced, _, _) => Phase::Leaving,
-            (_, 0, true) => Phase::Idle { is_within: driver.is_within() },
+            (_, 0, true) => {
+                let since = if let Some(Phase::Idle { since, .. }) = *phase { since } else { now };
+                Phase::Idle { since, is_within: driver.is_within() }
+            }
             (_, 0, false) => Phase::Flushing(self.link.queued() + self.connection.stream.unsent()),
             _ => Phase::Busy,
         };
         if *phase != Some(next) {
-            *phase = Some(next);
-            match next {
-                Phase::Idle { .. } => self.connection.waits(),
+            match (next, phase.replace(next)) {
+                (Phase::Idle { .. }, Some(Phase::Idle { .. })) => {}
+                (Phase::Idle { .. }, _) => self.connection.waits(),
                 _ => self.connection.works(),
             }
             self.rest.set(None);
-            let patience = match next {
-                Phase::Idle { is_within: false } => {
+            let (since, patience) = match next {
+                Phase::Idle { since, is_within: false } => {
                     let patience = self.patience(false);
                     let keeps = patience.is_none_or(|patience| patience > KEEP_TIME);
-                    self.rest.set(keeps.then(|| patience.map(|patience| patience - KEEP_TIME)));
-                    if keeps { Some(KEEP_TIME) } else { patience }
+                    self.rest.set(keeps.then_some((since, patience)));
+                    (since, if keeps { Some(KEEP_TIME) } else { patience })
                 }
-                Phase::Idle { is_within: true } => self.patience(true),
-                Phase::Busy => None,
-                Phase::Flushing(_) => Some(FLUSH_TIME),
-                Phase::Leaving => Some(LEAVE_TIME),
+                Phase::Idle { is_within: true, .. } => (now, self.patience(true)),
+                Phase::Busy => (now, None),
+                Phase::Flushing(_) => (now, Some(FLUSH_TIME)),
+                Phase::Leaving => (now, Some(LEAVE_TIME)),
             };
-            deadlines.start_waiting(now, patience);
+            deadlines.start_waiting(since, patience);
         }
         match deadlines.expired(now)? {
             Expired::Age => {
@@ -179,10 +183,10 @@ impl Serving {
                 *phase = None;
                 self.link.leave();
             }
-            Expired::Idle if let Some(rest) = self.rest.take() => {
+            Expired::Idle if let Some((since, patience)) = self.rest.take() => {
                 driver.shrink();
                 self.connection.timers.take();
-                deadlines.start_waiting(now, rest);
+                deadlines.start_waiting(since, patience);
             }
             Expired::Idle if next == Phase::Leaving => self.link.leave_finally(),
             Expired::Idle if matches!(next, Phase::Idle { .. }) => {

@@ -21,6 +21,7 @@ pub mod path;
 mod reply;
 mod span;
 mod status;
+mod trailers;
 mod violation;
 mod work;
 
@@ -30,11 +31,12 @@ pub use exchange::{Exchange, Facts, RequestId, RouteRef, Times, TryFacts, TryTim
 pub use field::{Field, Fields};
 pub use field_id::{DASHED_MAX, FieldId, dash};
 pub use head::{ImpliedPath, Length, RequestHead, ResponseHead, Scheme, TargetForm};
-pub use message::{Message, Trailers};
+pub use message::Message;
 pub use method::{Method, Version};
 pub use mutation::Mutations;
 pub use reply::Reply;
 pub use span::{EditBytes, HeadView, Span, SpanBytes};
 pub use status::reason;
+pub use trailers::Trailers;
 pub use violation::Violation;
 pub use work::Work;

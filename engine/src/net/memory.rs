@@ -103,6 +103,11 @@ impl PipeEnd {
         self.incoming.read_limit.set(limit.max(1));
     }
 
+    /// The other end's receives return at most `limit` bytes from now on.
+    pub fn set_write_limit(&self, limit: usize) {
+        self.outgoing.read_limit.set(limit.max(1));
+    }
+
     /// Break the connection in both directions, as RST does.
     pub fn reset(&self) {
         for channel in [&self.incoming, &self.outgoing] {

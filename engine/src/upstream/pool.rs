@@ -61,6 +61,8 @@ pub struct Pool {
     pub(super) shared: RefCell<Vec<super::shared::Shared>>,
     /// Exchanges that a connection serves at a time, as far as is known.
     pub(super) streams: Cell<u32>,
+    /// Exchanges that the endpoint's last connection of HTTP/2 said it takes, where one did.
+    pub(super) learned_streams: Cell<Option<u32>>,
     pub(super) waiters: RefCell<Waiters>,
     /// Connections under way, oldest first.
     pub(super) connecting: RefCell<Vec<Connecting>>,
@@ -98,6 +100,7 @@ impl Pool {
             idle: RefCell::default(),
             shared: RefCell::default(),
             streams: Cell::new(streams),
+            learned_streams: Cell::new(None),
             waiters: RefCell::default(),
             connecting: RefCell::default(),
             keeper: Cell::new(TaskId::NONE),

@@ -47,6 +47,9 @@ impl Shared {
         let reactor = &pool.reactor;
         let link =
             Link::new(reactor, Role::Client, &pool.options.http2, &LIMITS, Http2Stats::Endpoints(pool.stats.clone()));
+        if let Some(streams_max) = pool.learned_streams.get() {
+            link.expect_streams_max(streams_max);
+        }
         let retired = Rc::new(Cell::new(false));
         let is_secure = stream.tls().is_some();
         let driving = Driving {
@@ -92,7 +95,8 @@ impl Pool {
                 let is_http2 =
                     stream.tls().is_some_and(|tls| tls.facts().application_protocol.as_deref() == Some("h2"));
                 // The next connections are likely to be of the same kind.
-                self.streams.set(if is_http2 { self.options.http2.max_concurrent_streams } else { 1 });
+                let streams = self.learned_streams.get().unwrap_or(self.options.http2.max_concurrent_streams);
+                self.streams.set(if is_http2 { streams } else { 1 });
                 if is_http2 { Protocol::Http2 } else { Protocol::Http1 }
             }
         }
@@ -134,6 +138,16 @@ impl Pool {
         if connection.requests.get() >= max {
             self.stats.upstream_cx_max_requests.add(retired);
         }
+    }
+
+    /// An endpoint has said how many exchanges a connection of its takes: further connections are thought to take as many, and
+    /// one that takes more than was thought serves those that wait.
+    fn learn_streams(self: &Rc<Self>, streams_max: u32) {
+        let streams = streams_max.min(self.options.http2.max_concurrent_streams).max(1);
+        self.streams.set(streams);
+        self.learned_streams.set(Some(streams));
+        self.serve_waiters();
+        self.cover_waiters();
     }
 
     /// Give the oldest waiters what room there is.
@@ -207,8 +221,15 @@ struct Driving {
 
 async fn drive(mut driving: Driving) {
     let mut driver = Driver::new(&driving.link, None);
+    let mut streams_max = driving.link.peer_streams_max();
     let over = poll_fn(|_| {
         let polled = driver.poll(&driving.stream, |_| {});
+        let said = driving.link.peer_streams_max();
+        if std::mem::replace(&mut streams_max, said) != said
+            && let Some(pool) = driving.pool.upgrade()
+        {
+            pool.learn_streams(said);
+        }
         let ends = driving.retired.get() || driving.link.leaving() != Leaving::No;
         if polled.is_pending() && ends && driving.connection.active.get() == 0 && driving.link.is_quiet() {
             return Poll::Ready(None);

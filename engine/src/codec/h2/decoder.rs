@@ -1,7 +1,7 @@
 //! Frames on their way in: found however the bytes are cut, each checked as far as it can be without knowing its stream
 //! (RFC 9113 sections 4 and 6).
 
-use super::error::{Code, Error};
+use super::error::{Code, Error, Scope};
 use super::frame::{FRAME_MAX, HEADER, STREAM_MAX, flag, kind};
 use std::ops::Range;
 
@@ -23,8 +23,8 @@ pub enum Event {
         part: Range<usize>,
         /// Bytes that count for flow control: those of the part and its padding.
         flow: u32,
-        /// The frame is whole.
-        is_last: bool,
+        /// The frame is whole, and there was nothing but padding in it.
+        is_empty: bool,
         /// The stream ends with it.
         ends: bool,
     },
@@ -51,6 +51,8 @@ pub enum Event {
     },
     /// A frame of a kind that is not known is ignored (RFC 9113 section 5.5).
     Unknown,
+    /// The frame breaks a rule, and its stream ends by it.
+    Wrong(Error),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +66,8 @@ struct Frame {
     padding: usize,
     /// The byte that tells the padding's length has come, or there is none.
     has_padding: bool,
+    /// A part of its data has come.
+    has_data: bool,
 }
 
 /// What payload the last event is about.
@@ -136,7 +140,7 @@ impl Decoder {
     /// The next event in `input`, and how many of its bytes were used. `None`: more bytes are needed, and all were used.
     ///
     /// # Errors
-    /// The bytes are not such as may stand there (RFC 9113 sections 4.2, 4.3 and 6).
+    /// The bytes are not such as may stand there (RFC 9113 sections 4.2, 4.3 and 6), and the connection ends by it.
     pub fn next(&mut self, input: &[u8]) -> Result<(usize, Option<Event>), Error> {
         if std::mem::take(&mut self.is_given) {
             self.gathered.clear();
@@ -193,11 +197,12 @@ impl Decoder {
     }
 
     /// A part of a DATA frame has come; what is left of it comes later.
-    fn data(&mut self, frame: Frame, part: Range<usize>, flow: u32) -> Event {
-        let is_last = frame.left + frame.padding == 0;
-        self.frame = if is_last { None } else { Some(frame) };
-        let ends = is_last && frame.flags & flag::END_STREAM != 0;
-        Event::Data { stream: frame.stream, part, flow, is_last, ends }
+    fn data(&mut self, mut frame: Frame, part: Range<usize>, flow: u32) -> Event {
+        let is_whole = frame.left + frame.padding == 0;
+        frame.has_data |= !part.is_empty();
+        self.frame = if is_whole { None } else { Some(frame) };
+        let (ends, is_empty) = (is_whole && frame.flags & flag::END_STREAM != 0, is_whole && !frame.has_data);
+        Event::Data { stream: frame.stream, part, flow, is_empty, ends }
     }
 
     /// A part of another frame has come. `Some`: it is whole.
@@ -208,6 +213,9 @@ impl Decoder {
             return Ok(is_whole.then_some(Event::Unknown));
         }
         let is_block = matches!(frame.kind, kind::HEADERS | kind::CONTINUATION);
+        if is_block && self.gathered.len() + part.len() > self.block_max {
+            return Err(Error::connection(Code::ENHANCE_YOUR_CALM, "a header block is too long"));
+        }
         let is_one = is_whole && self.gathered.is_empty();
         if is_one && !(is_block && frame.flags & flag::END_HEADERS == 0) {
             self.whole = Whole::Input(part);
@@ -215,14 +223,18 @@ impl Decoder {
             self.whole = Whole::Gathered;
             self.gathered.extend_from_slice(&input[part]);
         }
-        if self.gathered.len() > self.block_max {
-            return Err(Error::connection(Code::ENHANCE_YOUR_CALM, "a header block is too long"));
-        }
         self.frame = if is_whole { None } else { Some(frame) };
         if !is_whole {
             return Ok(None);
         }
-        if is_block { self.block(frame, input) } else { self.control(frame, input).map(Some) }
+        if is_block {
+            return self.block(frame, input);
+        }
+        let event = match self.control(frame, input) {
+            Err(error @ Error { scope: Scope::Stream(_), .. }) => Event::Wrong(error),
+            other => other?,
+        };
+        Ok(Some(event))
     }
 
     /// A HEADERS or CONTINUATION frame is whole.
@@ -324,7 +336,8 @@ impl Decoder {
         if is_padded && left == 0 {
             return Err(Error::size("a padded frame is empty"));
         }
-        Ok(Frame { kind, flags, stream, left: left - usize::from(is_padded), padding: 0, has_padding: !is_padded })
+        let left = left - usize::from(is_padded);
+        Ok(Frame { kind, flags, stream, left, padding: 0, has_padding: !is_padded, has_data: false })
     }
 }
 

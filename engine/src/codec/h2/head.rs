@@ -190,14 +190,14 @@ impl Block {
 
     /// The authority, from `:authority` or else from Host; where both are there, they are the same (RFC 9113 section 8.3.1).
     fn read_authority(&self, head: &mut RequestHead) -> Result<(), Violation> {
-        let has_authority = self.pseudo(Pseudo::Authority).is_some();
+        let mut authority = self.pseudo(Pseudo::Authority);
         for field in head.fields.all(FieldId::Host) {
-            if head.authority.is_empty() && !has_authority {
-                head.authority = field.value;
-            } else if !field.value.of(&self.arena).eq_ignore_ascii_case(head.authority.of(&self.arena)) {
+            let first = *authority.get_or_insert(field.value);
+            if !field.value.of(&self.arena).eq_ignore_ascii_case(first.of(&self.arena)) {
                 return Err(HOST_DIFFERS);
             }
         }
+        head.authority = authority.unwrap_or_default();
         match is_valid_authority(head.authority.of(&self.arena)) {
             true => Ok(()),
             false => Err(INVALID_AUTHORITY),

@@ -7,6 +7,8 @@ mod error;
 pub mod frame;
 mod head;
 pub mod hpack;
+#[cfg(test)]
+mod tests;
 pub mod write;
 
 pub use decoder::{Decoder, Event};

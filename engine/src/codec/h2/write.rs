@@ -2,11 +2,11 @@
 //! what concerns a connection.
 
 use super::hpack::encode;
-use crate::http::{Field, FieldId, Fields, HeadView, Length, Message, Method, RequestHead, ResponseHead, Trailers};
+use crate::http::{Field, FieldId, Fields, HeadView, Length, Method, RequestHead, ResponseHead, Trailers};
 
-/// Append the block of a request's head, for `host`. `is_secure`: the connection that it goes out on is TLS.
-pub fn request(out: &mut Vec<u8>, message: &Message<RequestHead>, host: &[u8], is_secure: bool) {
-    let (head, view) = (&message.head, message.view());
+/// Append the block of a request's head, whose bytes are in `view`, for `host`. `is_secure`: the connection that it goes out on
+/// is TLS.
+pub fn request(out: &mut Vec<u8>, head: &RequestHead, view: HeadView<'_>, host: &[u8], is_secure: bool) {
     encode::method(out, head.method_bytes(view));
     encode::scheme(out, is_secure);
     encode::path(out, head.target(view));
@@ -23,9 +23,8 @@ pub fn request(out: &mut Vec<u8>, message: &Message<RequestHead>, host: &[u8], i
     }
 }
 
-/// Append the block of a response's head, to a request with `method`.
-pub fn response(out: &mut Vec<u8>, method: Method, message: &Message<ResponseHead>) {
-    let head = &message.head;
+/// Append the block of a response's head, whose bytes are in `view`, to a request with `method`.
+pub fn response(out: &mut Vec<u8>, method: Method, head: &ResponseHead, view: HeadView<'_>) {
     encode::status(out, head.status);
     let length = match head.length {
         Length::Known(length) => Some(length),
@@ -33,7 +32,7 @@ pub fn response(out: &mut Vec<u8>, method: Method, message: &Message<ResponseHea
         Length::None if method == Method::Head || head.status == 304 => head.content_length,
         Length::None | Length::Unknown => None,
     };
-    fields(out, &head.fields, message.view(), length);
+    fields(out, &head.fields, view, length);
 }
 
 pub fn trailers(out: &mut Vec<u8>, trailers: &Trailers) {

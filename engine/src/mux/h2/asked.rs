@@ -93,7 +93,9 @@ impl Try {
         let stream = *self.stream.insert(self.link().open_stream());
         let Ok(key) = stream else { return 0 };
         let (ends, is_secure) = (request.head.length.is_empty(), self.is_secure);
-        let len = self.link().send_head(key, true, ends, |out| write::request(out, request, host, is_secure));
+        let len = self.link().send_head(key, true, ends, |out| {
+            write::request(out, &request.head, request.view(), host, is_secure);
+        });
         self.sent += len;
         len
     }

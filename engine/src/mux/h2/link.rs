@@ -141,6 +141,16 @@ impl Link {
             && state.last < STREAM_MAX / 2
     }
 
+    /// Exchanges that the peer serves at a time, as it says or, before that, as is thought.
+    pub fn peer_streams_max(&self) -> u32 {
+        self.state.borrow().peer.streams_max
+    }
+
+    /// The same before the peer has said it.
+    pub fn expect_streams_max(&self, streams_max: u32) {
+        self.state.borrow_mut().peer.streams_max = streams_max;
+    }
+
     /// Whether no stream is left and nothing is to be sent.
     pub fn is_quiet(&self) -> bool {
         let state = self.state.borrow();
@@ -418,7 +428,20 @@ impl Link {
 
     /// Whether the peer gave the stream up, or the connection is over.
     pub(super) fn is_broken(&self, key: Key) -> bool {
-        self.state.borrow_mut().stream(key).is_none_or(|stream| stream.broken.is_some())
+        self.broken(key).is_some()
+    }
+
+    /// What broke the stream off, if anything did.
+    pub(super) fn broken(&self, key: Key) -> Option<Broken> {
+        self.state.borrow_mut().stream(key).map_or(Some(Broken::Closed), |stream| stream.broken)
+    }
+
+    /// The message whose head has come has no body. Whether that is so as far as is known: what comes later breaks a rule.
+    pub(super) fn expect_no_body(&self, key: Key) -> bool {
+        let mut state = self.state.borrow_mut();
+        let Some(stream) = state.stream(key) else { return true };
+        stream.has_no_body = true;
+        stream.pieces.is_empty()
     }
 
     /// Whether the peer's last byte has come, whether or not it was read.
@@ -438,14 +461,18 @@ impl Link {
         let reset = match how {
             _ if stream.broken.is_some() => None,
             Release::Whole if is_said => None,
+            // The server has answered: it is not sent the rest of the request.
+            Release::Whole if self.role == Role::Client => Some(Code::CANCEL),
             Release::Whole => Some(Code::INTERNAL_ERROR),
             Release::Reset(code) => Some(code),
             Release::Malformed => Some(Code::PROTOCOL_ERROR),
         };
         if how == Release::Malformed {
             self.note(|stats| stats.rx_messaging_error.inc());
-            if self.role == Role::Server {
-                self.failure.set(state.guard.abused().err());
+            if self.role == Role::Server
+                && let Err(error) = state.guard.abused()
+            {
+                self.failure.set(Some(error));
             }
         }
         if let Some(code) = reset {

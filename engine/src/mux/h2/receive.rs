@@ -32,8 +32,8 @@ impl Link {
         }
         match *event {
             Event::Headers { stream, ends } => return self.on_block(state, stream, ends, decoder.payload(input)),
-            Event::Data { stream, ref part, flow, is_last, ends } => {
-                if part.is_empty() && is_last && !ends {
+            Event::Data { stream, ref part, flow, is_empty, ends } => {
+                if is_empty && !ends {
                     state.guard.idle_frame(self.reactor.now())?;
                 }
                 let piece = (!part.is_empty()).then(|| input.slice(part.clone()));
@@ -42,13 +42,20 @@ impl Link {
             Event::Reset { stream, code } => self.on_reset(state, stream, code)?,
             Event::WindowUpdate { stream, increment } => self.on_credit(state, stream, increment)?,
             Event::Settings => self.on_settings(state, decoder.settings(input))?,
-            Event::GoAway { last, .. } => self.on_goaway(state, last),
+            Event::GoAway { last, .. } => {
+                state.guard.idle_frame(self.reactor.now())?;
+                self.on_goaway(state, last);
+            }
             Event::Ping(data) => {
                 state.guard.idle_frame(self.reactor.now())?;
                 frame::ping(&mut state.out, true, data);
             }
             Event::PingAck(_) if state.leaving == Leaving::Announced => self.leave_now(state),
-            Event::SettingsAck => state.hpack.acknowledged(),
+            Event::SettingsAck => {
+                state.guard.idle_frame(self.reactor.now())?;
+                state.hpack.acknowledged();
+            }
+            Event::Wrong(error) => return Err(error),
             Event::Priority { .. } | Event::PingAck(_) | Event::Unknown => {
                 state.guard.idle_frame(self.reactor.now())?;
             }
@@ -59,8 +66,11 @@ impl Link {
     /// The peer broke a rule on one stream: that one ends.
     ///
     /// # Errors
-    /// It does so too often.
+    /// It does so too often, or on a stream that is not open yet: nothing may be said on that one.
     fn fail_stream(&self, state: &mut State, id: u32, code: Code, reason: &'static str) -> Result<(), Error> {
+        if id > state.last.max(state.late) || id.is_multiple_of(2) {
+            return Err(Error::connection(code, reason));
+        }
         self.note(|stats| stats.stream_errors.inc());
         tracing::debug!(target: "ringway::h2", stream = id, %code, reason, "stream error");
         frame::rst_stream(&mut state.out, id, code);
@@ -83,6 +93,9 @@ impl Link {
     /// Such a frame must not come.
     fn absent(&self, state: &State, id: u32, reason: &'static str) -> Result<(), Error> {
         let is_clients = id % 2 == 1;
+        if is_clients && id > state.last && id <= state.late {
+            return Ok(());
+        }
         if !is_clients || id > state.last {
             return Err(Error::connection(Code::PROTOCOL_ERROR, "a frame for a stream that nobody opened"));
         }
@@ -116,7 +129,7 @@ impl Link {
             }
             self.absent(state, id, "HEADERS on a stream that is over")?;
             // That one was never opened (RFC 9113 section 5.1.1).
-            if self.role == Role::Server && state.recent.get(id).is_none() {
+            if self.role == Role::Server && !state.recent.may_have(id) {
                 return Err(Error::connection(Code::PROTOCOL_ERROR, "streams are opened in another order"));
             }
             return Ok(None);
@@ -150,19 +163,24 @@ impl Link {
         state.last = match state.leaving {
             // GOAWAY says that it is not served.
             Leaving::Final => {
+                state.late = state.late.max(id);
                 state.give_block(block);
+                state.guard.idle_frame(self.reactor.now())?;
                 return Ok(None);
             }
             Leaving::No | Leaving::Announced => id,
         };
-        state.guard.opened();
-        if state.open >= self.streams_max as usize {
+        // Exchanges whose streams were reset may still have to end.
+        let streams_max = self.streams_max as usize;
+        if state.open >= streams_max || state.exchanges >= streams_max.saturating_mul(2) {
             self.note(|stats| stats.stream_refused_errors.inc());
             state.give_block(block);
             frame::rst_stream(&mut state.out, id, Code::REFUSED_STREAM);
             state.recent.add(id, Gone::ResetHere);
+            state.guard.idle_frame(self.reactor.now())?;
             return Ok(None);
         }
+        state.guard.opened();
         let window = Window::new(state.budget.initial);
         let mut stream = Stream { id, opened: self.reactor.now(), window, has_head: true, ..Stream::default() };
         stream.in_ended = block.ends;
@@ -190,6 +208,9 @@ impl Link {
         }
         if !stream.has_head {
             return Err(Error::stream(id, Code::PROTOCOL_ERROR, "DATA before the response's head"));
+        }
+        if stream.has_no_body && piece.is_some() {
+            return Err(Error::stream(id, Code::PROTOCOL_ERROR, "DATA of a message that announced none"));
         }
         if !stream.window.receive(flow) {
             return Err(Error::stream(id, Code::FLOW_CONTROL_ERROR, "DATA beyond the stream's window"));
@@ -228,7 +249,8 @@ impl Link {
         };
         let now = self.reactor.now();
         let is_early = state.change(key, |stream| {
-            let is_early = self.role == Role::Server && !stream.answered && now.saturating_sub(stream.opened) < EARLY;
+            let was_open = stream.broken.is_none() && !stream.answered;
+            let is_early = self.role == Role::Server && was_open && now.saturating_sub(stream.opened) < EARLY;
             match self.role {
                 // A server that has answered may not care for the rest of the request.
                 Role::Client if stream.in_ended => stream.stop_sending(),
@@ -276,19 +298,27 @@ impl Link {
             state.peer.streams_max = u32::MAX;
         }
         let invalid = |reason| Err(Error::connection(Code::PROTOCOL_ERROR, reason));
+        let mut initial_window = None;
         for (id, value) in settings {
             match id {
                 setting::ENABLE_PUSH if value > 1 || self.role == Role::Client && value == 1 => {
                     return invalid("ENABLE_PUSH has no such value");
                 }
                 setting::MAX_CONCURRENT_STREAMS => state.peer.streams_max = value,
-                setting::INITIAL_WINDOW_SIZE => self.on_initial_window(state, value)?,
+                setting::INITIAL_WINDOW_SIZE if i64::from(value) > WINDOW_MAX => {
+                    return Err(Error::connection(Code::FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large"));
+                }
+                setting::INITIAL_WINDOW_SIZE => initial_window = Some(value),
                 setting::MAX_FRAME_SIZE if !(FRAME_MAX..1 << 24).contains(&(value as usize)) => {
                     return invalid("MAX_FRAME_SIZE is out of its range");
                 }
                 // Frames of the size that all take are large enough.
                 _ => {}
             }
+        }
+        // All streams are looked at once, however often a frame says it.
+        if let Some(value) = initial_window {
+            self.on_initial_window(state, value)?;
         }
         frame::settings_ack(&mut state.out);
         Ok(())
@@ -297,8 +327,8 @@ impl Link {
     fn on_initial_window(&self, state: &mut State, value: u32) -> Result<(), Error> {
         let value = i64::from(value);
         let largest = state.streams.iter().map(|(_, stream)| stream.credit).max().unwrap_or(0);
-        if value > WINDOW_MAX || value + largest > WINDOW_MAX {
-            return Err(Error::connection(Code::FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large"));
+        if value + largest > WINDOW_MAX {
+            return Err(Error::connection(Code::FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE makes a window too large"));
         }
         let grows = value > state.peer.initial_window;
         state.peer.initial_window = value;

@@ -70,7 +70,14 @@ impl Served {
         read.map_err(|violation| self.violated(violation))?;
         request.is_whole = true;
         self.length = request.head.length;
+        if let Some(broken) = self.link.broken(self.key) {
+            // It was given up before it was looked at.
+            return Err(broken);
+        }
         self.done = self.length.is_empty() && self.link.has_ended(self.key);
+        if self.length == Length::Known(0) && !self.link.expect_no_body(self.key) {
+            return Err(self.violated(WRONG_LENGTH));
+        }
         let expects = request.head.fields.value(FieldId::Expect, request.received.as_slice());
         self.waits = !self.done && expects.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
         Ok(())
@@ -138,7 +145,9 @@ impl Served {
         if response.head.status == 100 {
             self.waits = false;
         }
-        self.sent += self.link.send_head(self.key, false, false, |out| write::response(out, Method::Get, response));
+        self.sent += self.link.send_head(self.key, false, false, |out| {
+            write::response(out, Method::Get, &response.head, response.view());
+        });
         self.flush();
         true
     }
@@ -154,7 +163,9 @@ impl Served {
             return 0;
         }
         let ends = response.head.length.is_empty();
-        let len = self.link.send_head(self.key, true, ends, |out| write::response(out, request.method, response));
+        let len = self.link.send_head(self.key, true, ends, |out| {
+            write::response(out, request.method, &response.head, response.view());
+        });
         self.sent += len;
         len
     }

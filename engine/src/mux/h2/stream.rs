@@ -41,6 +41,8 @@ pub(super) struct Stream {
     /// Trailers, once the peer has sent everything and they are there.
     pub(super) trailers: Option<Box<Block>>,
     pub(super) in_ended: bool,
+    /// Its message announced that it has no body.
+    pub(super) has_no_body: bool,
     /// What becomes of the part that has not come.
     pub(super) broken: Option<Broken>,
     pub(super) out: Pieces,
@@ -105,6 +107,8 @@ impl Stream {
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     ids: VecDeque<(u32, Gone)>,
+    /// The highest one that was forgotten.
+    forgotten: u32,
 }
 
 /// How a stream ended.
@@ -121,14 +125,21 @@ const RECENT_MAX: usize = 64;
 
 impl Recent {
     pub(super) fn add(&mut self, id: u32, gone: Gone) {
-        if self.ids.len() >= RECENT_MAX {
-            self.ids.pop_front();
+        if self.ids.len() >= RECENT_MAX
+            && let Some((oldest, _)) = self.ids.pop_front()
+        {
+            self.forgotten = self.forgotten.max(oldest);
         }
         self.ids.push_back((id, gone));
     }
 
     pub(super) fn get(&self, id: u32) -> Option<Gone> {
         self.ids.iter().rev().find(|(other, _)| *other == id).map(|(_, gone)| *gone)
+    }
+
+    /// Whether there may have been a stream with this id.
+    pub(super) fn may_have(&self, id: u32) -> bool {
+        id <= self.forgotten || self.get(id).is_some()
     }
 }
 
@@ -196,6 +207,8 @@ pub(super) struct State {
     pub(super) recent: Recent,
     /// The highest stream so far that was opened by the client.
     pub(super) last: u32,
+    /// The highest one that came behind the last GOAWAY, and is ignored.
+    pub(super) late: u32,
     /// Frames to be sent, in order.
     pub(super) out: Vec<u8>,
     /// Streams that have DATA to send and may.
@@ -227,6 +240,7 @@ impl State {
             exchanges: 0,
             recent: Recent::default(),
             last: 0,
+            late: 0,
             out: Vec::new(),
             sending: VecDeque::new(),
             leaving: Leaving::No,
@@ -316,6 +330,10 @@ impl State {
             self.open -= 1;
         }
         stream.window.close(&mut self.budget);
+        if stream.is_sending && self.credit <= 0 {
+            // Nothing takes it out of there before the peer gives credit, which it may never do.
+            self.sending.retain(|other| *other != key);
+        }
         self.recent.add(key.id, gone);
         stream.heads.drain(..).chain(stream.trailers.take()).for_each(|block| self.give_block(block));
     }

@@ -1,5 +1,7 @@
 //! Windows of what a peer may send (RFC 9113 section 5.2): they grow while they are what holds a body back.
 
+use crate::codec::h2::frame::WINDOW_MAX;
+
 /// A stream's window, as this side counts it.
 #[derive(Debug, Default)]
 pub(super) struct Window {
@@ -41,7 +43,7 @@ impl Window {
             return None;
         }
         if keeps_pace {
-            let more = self.size.min(budget.left);
+            let more = self.size.min(budget.left).min(WINDOW_MAX as u32 - self.size);
             budget.left -= more;
             self.size += more;
             self.due += more;
@@ -87,5 +89,14 @@ mod tests {
         assert_eq!(budget.left, 250);
         window.close(&mut budget);
         assert_eq!(budget.left, 250);
+    }
+
+    #[test]
+    fn a_window_grows_up_to_the_largest_that_there_is() {
+        let size = WINDOW_MAX as u32 - 10;
+        let (mut window, mut budget) = (Window::new(size), Budget { initial: size, left: 1000 });
+        assert!(window.receive(size));
+        assert_eq!(window.take(size, true, &mut budget), Some(WINDOW_MAX as u32));
+        assert_eq!(budget.left, 990);
     }
 }

@@ -1,0 +1,57 @@
+//! What stands behind a body.
+
+use super::field::{Field, Fields};
+use super::field_id::FieldId;
+use super::span::Span;
+
+/// The fields behind a body (RFC 9110 section 6.5): only those that may be forwarded.
+#[derive(Debug, Default)]
+pub struct Trailers {
+    fields: Fields,
+    bytes: Vec<u8>,
+}
+
+impl Trailers {
+    /// A message without any.
+    pub const NONE: Self = Self { fields: Fields::NONE, bytes: Vec::new() };
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    #[inline]
+    pub fn clear(&mut self) {
+        if !self.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        let mut store = |bytes: &[u8]| {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(bytes);
+            Span::new(start, self.bytes.len())
+        };
+        let (name_span, value) = (store(name), store(value));
+        self.fields.push(Field {
+            name: name_span,
+            value,
+            id: FieldId::lookup(name),
+            hop_by_hop: false,
+            never_indexed: false,
+        });
+    }
+
+    /// Name and value of each, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|field| (field.name.of(&self.bytes[..]), field.value.of(&self.bytes[..])))
+    }
+
+    pub fn copy_from(&mut self, other: &Self) {
+        if !other.is_empty() {
+            self.fields.clone_from(&other.fields);
+            self.bytes.clone_from(&other.bytes);
+        }
+    }
+}
