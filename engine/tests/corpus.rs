@@ -8,6 +8,8 @@ use ringway::{codec, http, net};
 
 #[path = "../fuzz/src/checks.rs"]
 mod checks;
+#[path = "../fuzz/src/h2.rs"]
+mod h2;
 #[path = "../fuzz/src/hpack.rs"]
 mod hpack;
 #[path = "../fuzz/src/ocsp.rs"]
@@ -83,6 +85,11 @@ fn client_hello() {
 #[test]
 fn hpack() {
     replay("hpack", hpack::hpack);
+}
+
+#[test]
+fn h2() {
+    replay("h2", h2::h2);
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod header_mutation;
 mod headers;
 mod health_checks;
 mod hedging;
+mod http2;
 mod idle;
 mod internal_redirects;
 mod killed_origins;

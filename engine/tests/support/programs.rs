@@ -12,6 +12,8 @@ use tempfile::TempDir;
 pub fn program(name: &str) -> Command {
     let package = match name {
         "gnutls-cli" => "gnutls-bin",
+        "h2load" | "nghttp" => "nghttp2-client",
+        "nghttpd" => "nghttp2-server",
         "promtool" => "prometheus",
         "testssl" => "testssl.sh",
         "prlimit" | "setpriv" => "util-linux",
