@@ -17,6 +17,8 @@ mod link;
 mod receive;
 mod served;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod window;
 mod write;
 

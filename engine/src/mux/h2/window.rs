@@ -53,6 +53,19 @@ impl Window {
         Some(due)
     }
 
+    /// Whether what the peer may send, and what it has sent and is not given back, `held` bytes of it by a reader that comes, are
+    /// the whole window.
+    #[cfg(test)]
+    pub(super) fn is_balanced(&self, held: usize) -> bool {
+        u64::from(self.left) + u64::from(self.due) + held as u64 == u64::from(self.size)
+    }
+
+    /// By how much it has grown.
+    #[cfg(test)]
+    pub(super) fn growth(&self, budget: &Budget) -> u32 {
+        self.size.saturating_sub(budget.initial)
+    }
+
     /// The stream is over: what its window has grown by may be another's.
     pub(super) fn close(&mut self, budget: &mut Budget) {
         budget.left += self.size.saturating_sub(budget.initial);
