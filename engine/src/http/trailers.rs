@@ -28,24 +28,28 @@ impl Trailers {
     }
 
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        self.add_as(name, value, false);
+    }
+
+    /// `never_indexed`: HTTP/2 has to keep it out of tables on every further hop (RFC 7541 section 7.1.3).
+    pub fn add_as(&mut self, name: &[u8], value: &[u8], never_indexed: bool) {
         let mut store = |bytes: &[u8]| {
             let start = self.bytes.len();
             self.bytes.extend_from_slice(bytes);
             Span::new(start, self.bytes.len())
         };
         let (name_span, value) = (store(name), store(value));
-        self.fields.push(Field {
-            name: name_span,
-            value,
-            id: FieldId::lookup(name),
-            hop_by_hop: false,
-            never_indexed: false,
-        });
+        self.fields.push(Field { name: name_span, value, id: FieldId::lookup(name), hop_by_hop: false, never_indexed });
     }
 
     /// Name and value of each, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|field| (field.name.of(&self.bytes[..]), field.value.of(&self.bytes[..])))
+    }
+
+    /// The same, and whether no table may have it.
+    pub fn marked(&self) -> impl Iterator<Item = (&[u8], &[u8], bool)> {
+        self.iter().zip(self.fields.iter()).map(|((name, value), field)| (name, value, field.never_indexed))
     }
 
     pub fn copy_from(&mut self, other: &Self) {

@@ -267,7 +267,7 @@ impl Block {
         for field in self.fields.iter() {
             let (name, value) = (field.name.of(&self.arena), field.value.of(&self.arena));
             if !field.hop_by_hop && !field.id.is_forbidden_trailer(name) {
-                into.add(name, value);
+                into.add_as(name, value, field.never_indexed);
             }
         }
         Ok(())

@@ -36,8 +36,8 @@ pub fn response(out: &mut Vec<u8>, method: Method, head: &ResponseHead, view: He
 }
 
 pub fn trailers(out: &mut Vec<u8>, trailers: &Trailers) {
-    for (name, value) in trailers.iter() {
-        encode::field(out, FieldId::lookup(name), name, value, false);
+    for (name, value, never_indexed) in trailers.marked() {
+        encode::field(out, FieldId::lookup(name), name, value, never_indexed);
     }
 }
 

@@ -229,7 +229,7 @@ impl World {
     #[track_caller]
     fn check(&self, what: &str) {
         let state = self.link.state.borrow();
-        let streams: Vec<_> = state.streams.iter().map(|(slot, stream)| (slot, stream)).collect();
+        let streams: Vec<_> = state.streams.iter().collect();
         let open = streams.iter().filter(|(_, stream)| !stream.is_over()).count();
         assert_eq!(state.open, open, "{what}: open streams");
         assert_eq!(state.exchanges, streams.iter().filter(|(_, stream)| !stream.released).count(), "{what}: exchanges");

@@ -1,8 +1,10 @@
 //! Header blocks as heads and trailers (RFC 9113 sections 8.1 to 8.3): each rule, with its reason.
 
 use crate::codec::h1::Limits;
-use crate::codec::h2::{Block, hpack};
-use crate::http::{Field, FieldId, Length, Method, RequestHead, ResponseHead, TargetForm, Trailers, Violation};
+use crate::codec::h2::{Block, hpack, write};
+use crate::http::{
+    Field, FieldId, HeadView, Length, Method, RequestHead, ResponseHead, TargetForm, Trailers, Violation,
+};
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
@@ -279,6 +281,27 @@ fn trailers_are_checked_and_kept_where_they_are_wanted() {
         let long = "x".repeat(96);
         assert!(trailers(&[("a", &long[1..])], keeps).is_ok());
         assert_eq!(trailers(&[("a", &long)], keeps), Err("trailers_too_large"));
+    }
+}
+
+/// "MUST NOT be converted" (RFC 7541 section 7.1.3): what no table may have stays so on its way through.
+#[test]
+fn fields_that_no_table_may_have_stay_such() {
+    for first in [0, 0x10] {
+        let limits = Limits::default();
+        let mut trailers = Trailers::default();
+        let block = block_of(&encoded(&[("token", "x")], first), true, &limits);
+        assert_eq!(block.read_trailers(&limits, true, &mut trailers), Ok(()));
+        let mut written = Vec::new();
+        write::trailers(&mut written, &trailers);
+        assert_eq!(written[0] & 0xf0, first);
+        let (mut block, mut head) =
+            (block_of(&encoded(&with(&[("token", "x")]), first), true, &limits), RequestHead::default());
+        assert_eq!(block.read_request(&limits, &mut head), Ok(()));
+        let (view, mut written) = (HeadView::new(&block.arena), Vec::new());
+        write::request(&mut written, &head, view, b"h", false);
+        let field = written.len() - encoded(&[("token", "x")], 0).len();
+        assert_eq!(written[field] & 0xf0, first);
     }
 }
 
