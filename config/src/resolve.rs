@@ -8,6 +8,7 @@ mod filter_chain;
 mod format;
 pub use format::{OPERATORS, TIME_FIELDS, TIME_POINTS, format_pieces};
 mod forward;
+mod grpc;
 mod header;
 mod http;
 mod http2;

@@ -1,8 +1,10 @@
 //! Access logs: their files, their lines, and the exchanges that they log.
 
 use super::header::HeaderMatch;
-use crate::model::RESPONSE_FLAGS;
-use crate::reader::{FilePath, FromText, Int, List, Map, Nested, Percent, Refusal, Shape, Text, Time, holds, table};
+use crate::model::{GRPC_STATUSES, RESPONSE_FLAGS};
+use crate::reader::{
+    FilePath, FromText, Int, List, Map, Nested, OneOf, Percent, Refusal, Shape, Text, Time, Word, holds, table,
+};
 
 table! {
     /// A file that gets a line for each exchange, and what the line says.
@@ -33,6 +35,8 @@ table! {
         response_flags: List<ResponseFlag>, optional "another filter";
         /// A header of the request meets this condition.
         header: HeaderMatch, optional "another filter";
+        /// A call of gRPC that ended with one of these statuses. Other requests are no calls, and are not taken.
+        grpc_status: GrpcStatusFilter, optional "another filter";
         /// A random sample: this percentage of the exchanges.
         sample_percent: Percent, optional "another filter";
         /// All of these conditions hold.
@@ -66,6 +70,33 @@ table! {
         /// This or shorter.
         at_most: Time<0>, optional "another comparison";
     }
+}
+
+table! {
+    /// Statuses of gRPC, as the trailers say them, or the head, or as the status of HTTP means them (Envoy: GrpcStatusFilter).
+    GrpcStatusFilter at "listeners[].http.access_log[].filter.grpc_status", example "grpc.toml" {
+        /// Names such as `UNAVAILABLE`.
+        statuses: List<OneOf<GrpcStatusName>>, required;
+        /// Take the calls with all other statuses instead.
+        exclude: bool, default "false";
+    }
+}
+
+/// A status of gRPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrpcStatusName(pub u32);
+
+impl Word for GrpcStatusName {
+    const WORDS: &'static [(&'static str, Self)] = &{
+        let mut words = [("", Self(0)); GRPC_STATUSES.len()];
+        let mut at = 0;
+        while at < words.len() {
+            words[at] = (GRPC_STATUSES[at].1, Self(at as u32));
+            at += 1;
+        }
+        words
+    };
+    const LATER: &'static [&'static str] = &[];
 }
 
 /// The short name of a response flag.

@@ -9,7 +9,7 @@ mod outlier;
 
 pub use dns::Dns;
 pub use endpoint::{EndpointAddress, EndpointEntry};
-pub use health::{CheckedStatuses, HealthCheck, HttpHealthCheck};
+pub use health::{CheckedStatuses, GrpcHealthCheck, HealthCheck, HttpHealthCheck};
 pub use lb::{LbPolicyName, Maglev, RingHash, SlowStart, Subsets};
 pub use limits::{CircuitBreakers, RetryBudget};
 pub use outlier::OutlierDetection;

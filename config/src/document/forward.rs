@@ -60,6 +60,13 @@ table! {
         stream_idle_timeout: Timeout, optional "that of `http`";
         /// Time that a whole exchange may take, from its start.
         max_stream_duration: Timeout, optional "that of `http`";
+        /// A [call of gRPC](GRPC.md#time) may take the time that its `grpc-timeout` says, up to this one; `"0s"` is without a
+        /// maximum. It takes the place of `max_stream_duration`; `x-envoy-upstream-rq-timeout-ms` of internal requests takes
+        /// the place of both (Envoy: grpc_timeout_header_max in max_stream_duration).
+        grpc_timeout_header_max: Time<0>, optional "`grpc-timeout` is only passed on";
+        /// What the time of `grpc_timeout_header_max` is shortened by, so that the call ends here with its status before the
+        /// client gives it up. A call that has no time left ends at once.
+        grpc_timeout_header_offset: Time<0>, optional "`\"0s\"`";
         /// When and how a request is retried; `"off"` switches off the virtual host's retries.
         retry_policy: OffOr<RetryPolicy>, optional "that of the virtual host";
         /// When `per_try_timeout` has passed, send another try and still wait for the one before it; the first good

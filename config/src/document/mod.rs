@@ -25,8 +25,8 @@ mod tls;
 
 pub use access_log::{AccessLog, AccessLogFilter};
 pub use cluster::{
-    CheckedStatuses, CircuitBreakers, Cluster, DiscoveryKind, EndpointAddress, EndpointEntry, HealthCheck,
-    HttpHealthCheck, LbPolicyName, Maglev, OutlierDetection, RetryBudget, RingHash, SlowStart, Subsets,
+    CheckedStatuses, CircuitBreakers, Cluster, DiscoveryKind, EndpointAddress, EndpointEntry, GrpcHealthCheck,
+    HealthCheck, HttpHealthCheck, LbPolicyName, Maglev, OutlierDetection, RetryBudget, RingHash, SlowStart, Subsets,
 };
 pub use filter::*;
 pub use forward::{

@@ -8,24 +8,21 @@ use crate::reader::{FromText, HeaderName, Int, List, OneOf, Refusal, Shape, Size
 const OTHER_PROTOCOLS: &[(&str, &str)] = &[
     ("refused-stream", "it belongs to HTTP/2: leave it out, \"reset\" is the nearest condition of HTTP/1.1"),
     ("http3-post-connect-failure", "it belongs to HTTP/3: leave it out"),
-    ("cancelled", "it belongs to gRPC: leave it out"),
-    ("deadline-exceeded", "it belongs to gRPC: leave it out"),
-    ("internal", "it belongs to gRPC: leave it out"),
-    ("resource-exhausted", "it belongs to gRPC: leave it out"),
-    ("unavailable", "it belongs to gRPC: leave it out"),
 ];
 
 table! {
     /// When and how a request is retried, before any of its response has gone to the client (Envoy: RetryPolicy). A
     /// route's policy replaces the one of its virtual host; `retry_policy = "off"` switches retries off there. Internal
-    /// requests (see `internal_addresses`) may change it with Envoy's `x-envoy-retry-on`, `x-envoy-max-retries` and the
-    /// other headers of that kind.
+    /// requests (see `internal_addresses`) may change it with Envoy's `x-envoy-retry-on`, `x-envoy-retry-grpc-on`,
+    /// `x-envoy-max-retries` and the other headers of that kind.
     RetryPolicy at "listeners[].http.virtual_hosts[].routes[].route.retry_policy", example "retries.toml" {
         /// Conditions, one of which must hold for a retry: `5xx` (a status of 500 or more, or no response),
         /// `gateway-error` (502, 503, 504, or no response), `reset` (the connection broke, or the try's timeout passed,
         /// before the response), `connect-failure` (no connection was made), `reset-before-request` (the connection
         /// broke before the request was sent), `envoy-ratelimited` (the response has `x-envoy-ratelimited`),
-        /// `retriable-4xx` (409), `retriable-status-codes` and `retriable-headers` (see the keys of these names).
+        /// `retriable-4xx` (409), `retriable-status-codes` and `retriable-headers` (see the keys of these names); for
+        /// [gRPC](GRPC.md#retries) `cancelled`, `deadline-exceeded`, `internal`, `resource-exhausted` and `unavailable`
+        /// (the call ended with this status, and no message).
         retry_on: List<RetryCondition>, required;
         /// Number of retries after the first try.
         num_retries: Int<0, 1000>, default "1";

@@ -92,6 +92,8 @@ table! {
         methods: List<Method>, optional "every method";
         /// Conditions on headers.
         headers: List<HeaderMatch>, optional "no condition";
+        /// `true`: only calls of [gRPC](GRPC.md), by their `content-type` (Envoy: grpc).
+        grpc: bool, default "false";
         /// Conditions on query parameters.
         query_parameters: List<QueryParameterMatch>, optional "no condition";
         /// Conditions on cookies.

@@ -78,8 +78,8 @@ pub const FOREIGN: &[(&str, &str, &str)] = &[
     (ENDPOINT, "maxconn", "it is in the cluster: circuit_breakers = { max_connections_per_host = 100 }"),
     (HEALTH_CHECK, "http_health_check", "it is called http"),
     (HEALTH_CHECK, "tcp_health_check", "it is called tcp"),
-    (HEALTH_CHECK, "grpc_health_check", "gRPC checks are not supported yet; http and tcp are"),
-    (HEALTH_CHECK, "custom_health_check", "http and tcp are the only kinds"),
+    (HEALTH_CHECK, "grpc_health_check", "it is called grpc"),
+    (HEALTH_CHECK, "custom_health_check", "http, tcp and grpc are the only kinds"),
     (HEALTH_CHECK, "path", "it is in `http`: http = { path = \"/healthz\" }"),
     (HEALTH_CHECK, "uri", "it is in `http`: http = { path = \"/healthz\" }"),
     (HEALTH_CHECK, "port", "endpoints have a health_check_port"),
@@ -98,7 +98,11 @@ pub const FOREIGN: &[(&str, &str, &str)] = &[
     ("clusters[].health_checks[].http", "headers", "write request_headers = { x-check = \"1\" }"),
     ("clusters[].health_checks[].http", "status", "write expected_statuses = [200]"),
     ("clusters[]", "codec_type", "it is called protocol: protocol = \"http2\""),
-    ("clusters[].health_checks[].http", "codec_client_type", "leave it out: checks are made over HTTP/1.1"),
+    (
+        "clusters[].health_checks[].http",
+        "codec_client_type",
+        "leave it out: checks speak what the cluster's protocol says",
+    ),
     ("clusters[].health_checks[].http", "service_name_matcher", "checks look at the status only"),
     ("clusters[].health_checks[].http", "receive", "checks look at the status only"),
     (

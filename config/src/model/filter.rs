@@ -104,6 +104,8 @@ pub struct LocalRateLimit {
     pub enforced: Fraction,
     /// Default 429.
     pub status: u16,
+    /// Calls of gRPC that are refused get RESOURCE_EXHAUSTED and not UNAVAILABLE (default false).
+    pub as_resource_exhausted: bool,
     /// Add x-ratelimit-limit, -remaining and -reset (default false).
     pub x_ratelimit_headers: bool,
 }
@@ -179,6 +181,8 @@ pub struct FaultAbort {
 #[derive(Clone, Debug)]
 pub enum FaultAbortKind {
     Status(u16),
+    /// Of gRPC.
+    GrpcStatus(u32),
     /// x-envoy-fault-abort-request, and x-envoy-fault-abort-request-percentage.
     Header,
 }

@@ -78,6 +78,8 @@ pub enum CommandOperator {
     UpstreamConnectionId,
     /// Of the connection with the client.
     DownstreamTls(TlsFact),
+    /// Of a call of gRPC.
+    GrpcStatus(GrpcStatusForm),
     RouteName,
     VirtualHostName,
     FilterChainName,
@@ -100,6 +102,38 @@ pub enum CommandOperator {
         max_length: Option<usize>,
     },
 }
+
+/// How the status of a call is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrpcStatusForm {
+    /// `DeadlineExceeded`
+    Camel,
+    /// `DEADLINE_EXCEEDED`
+    Snake,
+    /// `4`
+    Number,
+}
+
+/// The statuses of gRPC by number: in camel case, and as they are written in configurations.
+pub const GRPC_STATUSES: [(&str, &str); 17] = [
+    ("OK", "OK"),
+    ("Canceled", "CANCELLED"),
+    ("Unknown", "UNKNOWN"),
+    ("InvalidArgument", "INVALID_ARGUMENT"),
+    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
+    ("NotFound", "NOT_FOUND"),
+    ("AlreadyExists", "ALREADY_EXISTS"),
+    ("PermissionDenied", "PERMISSION_DENIED"),
+    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
+    ("FailedPrecondition", "FAILED_PRECONDITION"),
+    ("Aborted", "ABORTED"),
+    ("OutOfRange", "OUT_OF_RANGE"),
+    ("Unimplemented", "UNIMPLEMENTED"),
+    ("Internal", "INTERNAL"),
+    ("Unavailable", "UNAVAILABLE"),
+    ("DataLoss", "DATA_LOSS"),
+    ("Unauthenticated", "UNAUTHENTICATED"),
+];
 
 /// Envoy: the parameter Y of `%PATH(X:Y)%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

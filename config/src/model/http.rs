@@ -277,6 +277,11 @@ pub enum AccessLogFilter {
     ResponseFlag(Vec<&'static str>),
     /// A header of the request.
     Header(Box<HeaderMatch>),
+    /// A call of gRPC with one of these statuses, or with `exclude` with none of them.
+    GrpcStatus {
+        statuses: Vec<u32>,
+        exclude: bool,
+    },
     /// A random fraction.
     Sample(Fraction),
     And(Vec<AccessLogFilter>),

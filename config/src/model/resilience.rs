@@ -41,7 +41,7 @@ pub struct RetryPolicy {
 pub struct RetryOn(pub u32);
 
 impl RetryOn {
-    pub const NAMES: [(Self, &'static str); 9] = [
+    pub const NAMES: [(Self, &'static str); 14] = [
         (Self::SERVER_ERROR, "5xx"),
         (Self::GATEWAY_ERROR, "gateway-error"),
         (Self::RESET, "reset"),
@@ -51,6 +51,11 @@ impl RetryOn {
         (Self::RETRIABLE_4XX, "retriable-4xx"),
         (Self::RETRIABLE_STATUS_CODES, "retriable-status-codes"),
         (Self::RETRIABLE_HEADERS, "retriable-headers"),
+        (Self::CANCELLED, "cancelled"),
+        (Self::DEADLINE_EXCEEDED, "deadline-exceeded"),
+        (Self::INTERNAL, "internal"),
+        (Self::RESOURCE_EXHAUSTED, "resource-exhausted"),
+        (Self::UNAVAILABLE, "unavailable"),
     ];
     pub const SERVER_ERROR: Self = Self(1);
     pub const GATEWAY_ERROR: Self = Self(1 << 1);
@@ -61,9 +66,33 @@ impl RetryOn {
     pub const RETRIABLE_4XX: Self = Self(1 << 6);
     pub const RETRIABLE_STATUS_CODES: Self = Self(1 << 7);
     pub const RETRIABLE_HEADERS: Self = Self(1 << 8);
+    // The statuses of gRPC (Envoy: x-envoy-retry-grpc-on).
+    pub const CANCELLED: Self = Self(1 << 9);
+    pub const DEADLINE_EXCEEDED: Self = Self(1 << 10);
+    pub const INTERNAL: Self = Self(1 << 11);
+    pub const RESOURCE_EXHAUSTED: Self = Self(1 << 12);
+    pub const UNAVAILABLE: Self = Self(1 << 13);
+    const GRPC: u32 = 0b11111 << 9;
 
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether a status of gRPC is among the conditions.
+    pub fn is_grpc(self) -> bool {
+        self.0 & Self::GRPC != 0
+    }
+
+    /// The condition for this status of gRPC, if there is one.
+    pub fn of_grpc_status(status: u32) -> Option<Self> {
+        match status {
+            1 => Some(Self::CANCELLED),
+            4 => Some(Self::DEADLINE_EXCEEDED),
+            8 => Some(Self::RESOURCE_EXHAUSTED),
+            13 => Some(Self::INTERNAL),
+            14 => Some(Self::UNAVAILABLE),
+            _ => None,
+        }
     }
 
     pub fn insert(&mut self, other: Self) {
@@ -176,6 +205,7 @@ pub struct HealthCheck {
 pub enum HealthCheckKind {
     Http(HttpHealthCheck),
     Tcp(TcpHealthCheck),
+    Grpc(GrpcHealthCheck),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -191,6 +221,17 @@ pub struct HttpHealthCheck {
     pub retriable_statuses: Vec<std::ops::Range<u16>>,
     /// Headers added to the request.
     pub request_headers: Vec<(String, String)>,
+}
+
+/// Envoy: GrpcHealthCheck.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GrpcHealthCheck {
+    /// Empty: the server as a whole.
+    pub service_name: String,
+    /// As `HttpHealthCheck::host`.
+    pub authority: Option<String>,
+    /// Headers added to the request, names in lower case.
+    pub initial_metadata: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

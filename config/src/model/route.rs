@@ -162,6 +162,8 @@ pub struct Forward {
     pub stream_idle_timeout: Option<Option<Duration>>,
     /// For the whole exchange, from its start (Envoy: max_stream_duration; default the connection manager's).
     pub max_stream_duration: Option<Option<Duration>>,
+    /// Where calls of gRPC have the time that their `grpc-timeout` says (Envoy: max_stream_duration.grpc_timeout_header_max).
+    pub grpc_timeout: Option<GrpcTimeout>,
     pub retry: Option<RetryPolicy>,
     /// When the per-try timeout has passed, send a second try and keep the first one (Envoy: hedge_policy).
     pub hedge_on_per_try_timeout: bool,
@@ -176,6 +178,15 @@ pub struct Forward {
     pub timeout_place: Place,
     /// The times.
     pub texts: Texts,
+}
+
+/// What `grpc-timeout` counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrpcTimeout {
+    /// `None`: any time.
+    pub max: Option<Duration>,
+    /// It is shorter by this here than for the client.
+    pub offset: Duration,
 }
 
 #[derive(Clone, Debug)]

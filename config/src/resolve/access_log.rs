@@ -66,6 +66,7 @@ impl<'d> Resolver<'d, '_, '_> {
             ("duration", written.duration.origin()),
             ("response_flags", written.response_flags.origin()),
             ("header", written.header.origin()),
+            ("grpc_status", written.grpc_status.origin()),
             ("sample_percent", written.sample_percent.origin()),
             ("and", written.and.origin()),
             ("or", written.or.origin()),
@@ -85,6 +86,11 @@ impl<'d> Resolver<'d, '_, '_> {
         }
         if let Some(header) = written.header.given() {
             return self.header_match(header).map(|header| AccessLogFilter::Header(Box::new(header)));
+        }
+        if let Some(grpc) = written.grpc_status.given() {
+            self.refuse_empty(&grpc.statuses, "the list names no status", "such as [\"UNAVAILABLE\"]");
+            let statuses = grpc.statuses.items().iter().map(|status| status.0.0).collect();
+            return Some(AccessLogFilter::GrpcStatus { statuses, exclude: grpc.exclude.value });
         }
         if let Some(percent) = written.sample_percent.given() {
             return Some(AccessLogFilter::Sample(fraction(percent.value)));

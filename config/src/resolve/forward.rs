@@ -37,6 +37,7 @@ impl<'d> Resolver<'d, '_, '_> {
         };
         self.check_hedging(written, retry.as_ref());
         self.check_hash(written);
+        self.check_calls(written, matcher);
         let hash_policy = written.hash_policy.items().iter().filter_map(|policy| self.hash_policy(policy)).collect();
         let mirrors = written.request_mirror_policies.items();
         let mirrors = mirrors.iter().filter_map(|mirror| self.mirror(mirror)).collect();
@@ -50,6 +51,8 @@ impl<'d> Resolver<'d, '_, '_> {
             ("response_head_timeout", written.response_head_timeout.origin()),
             ("stream_idle_timeout", written.stream_idle_timeout.origin()),
             ("max_stream_duration", written.max_stream_duration.origin()),
+            ("grpc_timeout_header_max", written.grpc_timeout_header_max.origin()),
+            ("grpc_timeout_header_offset", written.grpc_timeout_header_offset.origin()),
         ];
         let texts = self.texts(document::Forward::spec(), &written.origin, &times);
         Some(Forward {
@@ -62,6 +65,7 @@ impl<'d> Resolver<'d, '_, '_> {
             response_head_timeout: written.response_head_timeout.value().unwrap_or(default_head),
             stream_idle_timeout: written.stream_idle_timeout.value(),
             max_stream_duration: written.max_stream_duration.value(),
+            grpc_timeout: self.grpc_timeout(written),
             retry,
             hedge_on_per_try_timeout: written.hedge_on_per_try_timeout.value,
             hash_policy,

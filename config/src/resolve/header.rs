@@ -103,6 +103,7 @@ fn later(operator: &CommandOperator) -> Option<&'static str> {
     match operator {
         CommandOperator::Resp(_) => Some("RESP"),
         CommandOperator::ResponseCode => Some("RESPONSE_CODE"),
+        CommandOperator::GrpcStatus(_) => Some("GRPC_STATUS"),
         CommandOperator::ResponseCodeDetails { .. } => Some("RESPONSE_CODE_DETAILS"),
         CommandOperator::ResponseFlags => Some("RESPONSE_FLAGS"),
         CommandOperator::ResponseFlagsLong => Some("RESPONSE_FLAGS_LONG"),

@@ -9,7 +9,7 @@ use crate::model::{
     StringMatchKind, TlsContextMatch,
 };
 use crate::place::Origin;
-use crate::reader::{Located, Pattern, Percent, Slot, Text};
+use crate::reader::{FromText, Located, Pattern, Percent, Slot, Text};
 
 /// Keys of a table that say how a text is compared.
 pub(super) struct StringKeys<'d> {
@@ -65,6 +65,14 @@ pub(super) fn fraction(percent: Percent) -> Fraction {
     Fraction { per_million: percent.of(1_000_000) }
 }
 
+/// That the request is a call of gRPC; `application/grpc-web` is another protocol.
+fn is_grpc() -> Option<HeaderMatch> {
+    let pattern = Pattern::from_text("(?i:application/grpc)(?:[+; ].*)?").ok()?;
+    let value = StringMatch { kind: StringMatchKind::Regex(pattern.0), ignore_case: false };
+    let kind = HeaderMatchKind::Value(value);
+    Some(HeaderMatch { name: "content-type".into(), kind, invert: false, missing_as_empty: false })
+}
+
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn route_match(&mut self, written: &'d Located<document::RouteMatch>) -> Option<RouteMatch> {
         let keys = [
@@ -98,7 +106,8 @@ impl<'d> Resolver<'d, '_, '_> {
         let separated = separated.map(|path| PathMatch::PathSeparatedPrefix(path.0.clone()));
         let regex = written.regex.value().map(PathMatch::Regex);
         let template = written.template.value().map(PathMatch::Template);
-        let headers = self.header_matches(written.headers.items());
+        let mut headers = self.header_matches(written.headers.items());
+        headers.extend(written.grpc.value.then(is_grpc).flatten());
         let parameters = written.query_parameters.items();
         let parameters = parameters.iter().filter_map(|parameter| self.query_parameter_match(parameter)).collect();
         let cookies = written.cookies.items().iter().filter_map(|cookie| self.cookie_match(cookie)).collect();

@@ -118,6 +118,8 @@ pub struct Conversation<'m, B> {
     /// When all of the request was sent.
     pub request_end: Option<Nanos>,
     pub answer: Message<ResponseHead>,
+    /// The answer's body, where it is wanted.
+    pub kept: Option<Vec<u8>>,
 }
 
 impl<B: Source<Error = CallError>> Conversation<'_, B> {
@@ -153,6 +155,9 @@ impl<B: Source<Error = CallError>> Conversation<'_, B> {
                 Poll::Ready(Ok(Piece::Data(buf))) => {
                     let Some(still) = left.checked_sub(buf.len() as u64) else { return Poll::Ready(Ok(())) };
                     *left = still;
+                    if let Some(kept) = &mut self.kept {
+                        kept.extend_from_slice(&buf);
+                    }
                     self.patience.moved(self.reactor.now());
                 }
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(CallError::Broken { broken, begun: true })),
@@ -276,6 +281,7 @@ impl Call {
             answer_limit,
             request_end,
             answer,
+            kept: None,
         };
         let result = self.converse(&endpoint, &mut conversation).await;
         let Conversation { request_end, mut answer, .. } = conversation;

@@ -105,7 +105,7 @@ async fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Faul
     }
     if is_complete {
         times.request_end = Some(now);
-    } else if !is_grpc(&exchange.request) {
+    } else if !has_messages(&exchange.request) {
         client.vigil.expect_body(now, hcm.config.limits.min_request_body_rate);
     }
     exchange.facts.random = client.reactor.random().next_u64();
@@ -124,8 +124,8 @@ async fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Faul
     }
 }
 
-/// Whether the body is a stream of messages, of which there may be none for long.
-fn is_grpc(request: &Message<RequestHead>) -> bool {
+/// Whether the body is a stream of messages, of which there may be none for long: of gRPC or a relative of it.
+fn has_messages(request: &Message<RequestHead>) -> bool {
     let content_type = request.head.fields.get(FieldId::ContentType);
     content_type.is_some_and(|field| field.value.of(request.view()).starts_with(b"application/grpc"))
 }
@@ -241,6 +241,7 @@ async fn act(serving: &mut Serving<'_, '_, '_>) -> Result<Acted, Fault> {
                 content_type: &response.content_type,
                 flags: ResponseFlags::empty(),
                 details: "direct_response",
+                grpc_status: None,
             };
             Reply::begin(serving.exchange, &hcm.shard.reactor);
             Ok(respond::local(serving, &reply).await?.into())
@@ -294,18 +295,22 @@ fn forwarding<'a>(
     let (hcm, reactor) = (*hcm, &hcm.shard.reactor);
     let may_ask = exchange.facts.is_internal.then_some(hcm.config.limits.max_requested_retries);
     let mut policy = TryPolicy::new(forward, &exchange.request.head, exchange.request.view(), may_ask);
-    if is_grpc(&exchange.request) {
+    let timeouts = &hcm.config.timeouts;
+    let mut life = forward.max_stream_duration.unwrap_or(timeouts.max_stream_duration);
+    if has_messages(&exchange.request) {
         // A stream may have nothing to say for long, not even a head.
         policy.timeouts.response_head = None;
+        policy.is_grpc = exchange.request.is_grpc();
+        if policy.is_grpc {
+            life = TryPolicy::call_limit(forward, &exchange.request, may_ask.is_some()).or(life);
+        }
     }
     retry::consume(&mut exchange.request.head.fields);
     exchange.facts.timeout_is_204 = policy.timeout_status == 204;
-    let timeouts = &hcm.config.timeouts;
     let stream_idle = forward.stream_idle_timeout.unwrap_or(timeouts.stream_idle);
     if forward.stream_idle_timeout.is_some() {
         client.deadlines.limit_idle(reactor.now(), stream_idle);
     }
-    let life = forward.max_stream_duration.unwrap_or(timeouts.max_stream_duration);
     client.deadlines.limit_life(exchange.facts.times.start, life);
     finalize::request(hcm, connection, exchange, forward)?;
     let hashed = match &forward.hash_policy[..] {

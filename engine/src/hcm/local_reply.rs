@@ -2,6 +2,7 @@
 //! response flag and details.
 
 use crate::http::format::ResponseFlags;
+use crate::http::grpc::GrpcStatus;
 use crate::router::Fault;
 
 /// How a fault is told.
@@ -13,6 +14,8 @@ pub(super) struct Telling {
     pub flags: ResponseFlags,
     /// Envoy's response code details.
     pub details: &'static str,
+    /// What a call of gRPC is told, where that is not what the status of HTTP means.
+    pub grpc_status: Option<GrpcStatus>,
     /// Where the next request would begin is unknown, or the client asked for trouble.
     pub close: bool,
 }
@@ -60,7 +63,7 @@ fn told(fault: Fault) -> Telling {
             closing(tell(408, "request header timeout", Flags::OVERLOAD_MANAGER, "request_head_evicted"))
         }
         Fault::RequestTimeout => {
-            closing(tell(408, "request timeout", Flags::DURATION_TIMEOUT, "request_overall_timeout"))
+            closing(late(tell(408, "request timeout", Flags::DURATION_TIMEOUT, "request_overall_timeout")))
         }
         Fault::RequestBodyTooSlow => {
             closing(tell(408, "request body too slow", Flags::DURATION_TIMEOUT, "request_body_too_slow"))
@@ -70,6 +73,7 @@ fn told(fault: Fault) -> Telling {
             body: "",
             flags: Flags::STREAM_IDLE_TIMEOUT,
             details: "downstream_send_timeout",
+            grpc_status: None,
             close: true,
         },
         Fault::DownstreamReset => Telling {
@@ -77,11 +81,14 @@ fn told(fault: Fault) -> Telling {
             body: "",
             flags: Flags::DOWNSTREAM_CONNECTION_TERMINATION,
             details: "downstream_remote_disconnect",
+            grpc_status: None,
             close: true,
         },
-        Fault::StreamIdle => closing(tell(504, "stream timeout", Flags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")),
+        Fault::StreamIdle => {
+            closing(late(tell(504, "stream timeout", Flags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")))
+        }
         Fault::MaxStreamDuration => {
-            closing(tell(504, "downstream duration timeout", Flags::DURATION_TIMEOUT, "max_duration_timeout"))
+            closing(late(tell(504, "downstream duration timeout", Flags::DURATION_TIMEOUT, "max_duration_timeout")))
         }
         fault => upstream(fault),
     }
@@ -90,7 +97,7 @@ fn told(fault: Fault) -> Telling {
 /// The upstream's faults, and ours on the way to it. The connection to the client is none the worse for them.
 fn upstream(fault: Fault) -> Telling {
     use ResponseFlags as Flags;
-    let late = |details| tell(504, "upstream request timeout", Flags::UPSTREAM_REQUEST_TIMEOUT, details);
+    let too_late = |details| late(tell(504, "upstream request timeout", Flags::UPSTREAM_REQUEST_TIMEOUT, details));
     match fault {
         Fault::Overflow(overflow) => tell(
             503,
@@ -129,12 +136,15 @@ fn upstream(fault: Fault) -> Telling {
             Flags::UPSTREAM_CONNECTION_TERMINATION,
             "upstream_reset_after_response_started{connection_termination}",
         ),
-        Fault::UpstreamReset => tell(
-            503,
-            "upstream connect error or disconnect/reset before headers. reset reason: remote reset",
-            Flags::UPSTREAM_REMOTE_RESET,
-            "upstream_reset_before_response_started{remote_reset}",
-        ),
+        Fault::UpstreamReset(code) => Telling {
+            grpc_status: Some(GrpcStatus::of_reset(code)),
+            ..tell(
+                503,
+                "upstream connect error or disconnect/reset before headers. reset reason: remote reset",
+                Flags::UPSTREAM_REMOTE_RESET,
+                "upstream_reset_before_response_started{remote_reset}",
+            )
+        },
         Fault::UpstreamRefused => tell(
             503,
             "upstream connect error or disconnect/reset before headers. reset reason: remote refused stream reset",
@@ -144,15 +154,20 @@ fn upstream(fault: Fault) -> Telling {
         Fault::ResponseHead(violation) | Fault::ResponseBody(violation) | Fault::ResponseCoding(violation) => {
             tell(502, "upstream sent an invalid response", Flags::UPSTREAM_PROTOCOL_ERROR, violation.details)
         }
-        Fault::RouteTimeout => late("upstream_response_timeout"),
-        Fault::ResponseHeadTimeout => late("upstream_response_head_timeout"),
-        Fault::PerTryTimeout => late("upstream_per_try_timeout"),
-        Fault::PerTryIdleTimeout => late("upstream_per_try_idle_timeout"),
+        Fault::RouteTimeout => too_late("upstream_response_timeout"),
+        Fault::ResponseHeadTimeout => too_late("upstream_response_head_timeout"),
+        Fault::PerTryTimeout => too_late("upstream_per_try_timeout"),
+        Fault::PerTryIdleTimeout => too_late("upstream_per_try_idle_timeout"),
         // `telling` has told all others.
         _ => tell(503, "", Flags::empty(), "unknown"),
     }
 }
 
 fn tell(status: u16, body: &'static str, flags: ResponseFlags, details: &'static str) -> Telling {
-    Telling { status: Some(status), body, flags, details, close: false }
+    Telling { status: Some(status), body, flags, details, grpc_status: None, close: false }
+}
+
+/// Clients of gRPC try again what is unavailable, but not what took too long.
+fn late(telling: Telling) -> Telling {
+    Telling { grpc_status: Some(GrpcStatus::DEADLINE_EXCEEDED), ..telling }
 }

@@ -24,6 +24,7 @@ pub(super) fn record<'a>(
         random: Some(hcm.shard.reactor.random()),
         request: (request.is_whole || request.has_line).then(|| (&request.head, request.view())),
         response: response.is_whole.then(|| (&response.head, response.view())),
+        response_trailers: Some(&response.trailers),
         protocol: request.is_whole.then(|| request.head.version.as_str()),
         // While a response's head is edited, its status has not been sent yet.
         response_code: if facts.status == 0 && response.is_whole { response.head.status } else { facts.status },

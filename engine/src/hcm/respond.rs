@@ -2,12 +2,13 @@
 
 use super::download::{Download, LocalBody};
 use super::finalize;
-use super::local_reply::telling;
+use super::local_reply::{Telling, telling};
 use super::manager::Hcm;
 use super::reply_mapper;
 use super::serving::{Ending, Serving};
 use crate::http::format::ResponseFlags;
-use crate::http::{Exchange, FieldId, Reply};
+use crate::http::grpc::GrpcStatus;
+use crate::http::{Exchange, FieldId, Length, Reply};
 use crate::http_filter::Responding;
 use crate::mux::{Downstream, Hooks, Piece};
 use crate::router::{Fault, Try};
@@ -127,7 +128,10 @@ async fn write_reply(serving: &mut Serving<'_, '_, '_>, reply: &Reply<'_>, close
         mapped = reply_mapper::map(hcm, connection, exchange, reply, &mut body);
         mapped.iter().for_each(|mapped| keep_body(exchange, mapped.body));
     }
-    let reply = mapped.as_ref().unwrap_or(reply);
+    let mut reply = *mapped.as_ref().unwrap_or(reply);
+    if exchange.request.is_grpc() {
+        reply = reply.finish_grpc(exchange);
+    }
     finalize::routed_response(hcm, connection, exchange, &Ending::whole(reply.flags, reply.details));
     let hooks = filter(serving).await?;
     finalize::response(serving.hcm, serving.exchange, true);
@@ -208,7 +212,11 @@ pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> En
     }
     let ending = Ending { flags: telling.flags, details: telling.details, is_whole: true };
     let Some(status) = telling.status.filter(|_| exchange.facts.status == 0) else {
+        if ends_call(exchange, client.upload.wire, fault, &telling) {
+            return ending;
+        }
         // Where the response has begun, all that can be done is to leave it visibly incomplete.
+        client.upload.wire.reset_with(fault.reset_code());
         count_reset(hcm, fault);
         return Ending { is_whole: false, ..ending };
     };
@@ -223,7 +231,8 @@ pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> En
     if let Fault::Overflow(_) = fault {
         exchange.response.edit().add(b"x-envoy-overloaded", b"true");
     }
-    let reply = Reply::text(status, telling.body, telling.flags, telling.details);
+    let mut reply = Reply::text(status, telling.body, telling.flags, telling.details);
+    reply.grpc_status = telling.grpc_status;
     match write_reply(serving, &reply, closes).await {
         Ok(()) => ending,
         Err(fault) => {
@@ -231,6 +240,24 @@ pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> En
             Ending { is_whole: false, ..ending }
         }
     }
+}
+
+/// A call of gRPC whose response has begun ends with its trailers, so that the client knows more than that it was cut. Whether it
+/// does. The code of an endpoint's reset says that already, a request that breaks a rule gets no answer, and a body with a length
+/// cannot end before it.
+fn ends_call(exchange: &mut Exchange, wire: &mut Downstream<'_>, fault: Fault, telling: &Telling) -> bool {
+    if matches!(fault, Fault::UpstreamReset(_) | Fault::RequestBody(_)) {
+        return false;
+    }
+    let Some(status) = telling.status else { return false };
+    if exchange.response.head.length != Length::Unknown || !exchange.request.is_grpc() {
+        return false;
+    }
+    let status = telling.grpc_status.unwrap_or_else(|| GrpcStatus::of_http(status));
+    exchange.response.trailers.set_grpc_status(status, telling.body);
+    wire.end(&exchange.response.trailers);
+    wire.flush();
+    true
 }
 
 fn count_fault(hcm: &Hcm, fault: Fault) {

@@ -11,6 +11,7 @@ mod field;
 mod field_id;
 pub mod format;
 pub mod grammar;
+pub mod grpc;
 mod head;
 pub mod matcher;
 mod message;

@@ -2,6 +2,7 @@
 
 use super::exchange::Exchange;
 use super::format::ResponseFlags;
+use super::grpc::{self, GrpcStatus};
 use super::head::{Length, ResponseHead};
 use super::method::{Method, Version};
 use super::status::reason;
@@ -18,12 +19,14 @@ pub struct Reply<'a> {
     pub flags: ResponseFlags,
     /// Envoy's response code details.
     pub details: &'static str,
+    /// What a call of gRPC is told, where that is not what the status of HTTP means.
+    pub grpc_status: Option<GrpcStatus>,
 }
 
 impl<'a> Reply<'a> {
     /// A status with a line of text for people.
     pub fn text(status: u16, body: &'a str, flags: ResponseFlags, details: &'static str) -> Self {
-        Self { status, body: body.as_bytes(), content_type: "text/plain", flags, details }
+        Self { status, body: body.as_bytes(), content_type: "text/plain", flags, details, grpc_status: None }
     }
 
     /// Make an empty response head in the exchange; fields may be added to it until the reply is sent.
@@ -54,6 +57,36 @@ impl<'a> Reply<'a> {
                 out.extend_from_slice(self.content_type.as_bytes());
             });
         }
+    }
+
+    /// The same, filled in already, for a call of gRPC: a response that is nothing but its trailers, with the body as the message
+    /// (Envoy: Utility::sendLocalReply).
+    pub fn finish_grpc(&self, exchange: &mut Exchange) -> Reply<'static> {
+        let status = self.grpc_status.unwrap_or_else(|| GrpcStatus::of_http(self.status));
+        let trailers_only = Reply {
+            status: 200,
+            body: b"",
+            content_type: "",
+            flags: self.flags,
+            details: self.details,
+            grpc_status: self.grpc_status,
+        };
+        exchange.response.head.fields.remove_id(FieldId::ContentType);
+        trailers_only.finish(exchange);
+        let head = &mut exchange.response.head;
+        (head.length, head.content_length) = (Length::None, None);
+        let is_said = head.fields.contains(FieldId::GrpcStatus);
+        let mut head = exchange.response.edit();
+        head.add_known(FieldId::ContentType, |out| out.extend_from_slice(b"application/grpc"));
+        if !is_said {
+            let mut number = itoa::Buffer::new();
+            head.add_known(FieldId::GrpcStatus, |out| out.extend_from_slice(number.format(status.0).as_bytes()));
+        }
+        let message = self.body.strip_suffix(b"\n").unwrap_or(self.body);
+        if !message.is_empty() {
+            head.add_known(FieldId::GrpcMessage, |out| grpc::encode_message(message, out));
+        }
+        trailers_only
     }
 
     /// Whether the body is sent.

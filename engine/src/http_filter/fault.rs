@@ -2,6 +2,7 @@
 
 use super::{Context, Flow, Responding, Setup};
 use crate::http::format::ResponseFlags;
+use crate::http::grpc::GrpcStatus;
 use crate::http::matcher::{HeadRef, is_in_share, matches_header};
 use crate::http::{Exchange, Reply};
 use crate::mux::{Hooks, Pace};
@@ -94,13 +95,15 @@ impl Filter {
             context.pause(duration).await?;
         }
         if let Some(settings) = &settings.abort
-            && let Some(status) = abort(settings, context.exchange, random())
+            && let Some((status, grpc_status)) = abort(settings, context.exchange, random())
             && self.begin(state)
         {
             self.stats.aborts_injected.inc();
             context.begin_reply();
             let flags = ResponseFlags::FAULT_INJECTED;
-            return Ok(Flow::Reply(Reply::text(status, "fault filter abort", flags, "fault_filter_abort")));
+            let mut reply = Reply::text(status, "fault filter abort", flags, "fault_filter_abort");
+            reply.grpc_status = grpc_status;
+            return Ok(Flow::Reply(reply));
         }
         Ok(Flow::Continue)
     }
@@ -150,15 +153,20 @@ fn delay(settings: &FaultDelay, exchange: &Exchange, random: u64) -> Option<Dura
 }
 
 /// The status.
-fn abort(settings: &FaultAbort, exchange: &Exchange, random: u64) -> Option<u16> {
+fn abort(settings: &FaultAbort, exchange: &Exchange, random: u64) -> Option<(u16, Option<GrpcStatus>)> {
+    let mut grpc_status = None;
     let (status, share) = match settings.kind {
         FaultAbortKind::Status(status) => (status, settings.percentage),
+        FaultAbortKind::GrpcStatus(status) => {
+            grpc_status = Some(GrpcStatus(status));
+            (GrpcStatus(status).to_http(), settings.percentage)
+        }
         FaultAbortKind::Header => {
             let status = u16::try_from(number(exchange, b"x-envoy-fault-abort-request")?).ok()?;
             (status, asked(exchange, b"x-envoy-fault-abort-request-percentage", settings.percentage))
         }
     };
-    ((200..600).contains(&status) && is_in_share(share, random)).then_some(status)
+    ((200..600).contains(&status) && is_in_share(share, random)).then_some((status, grpc_status))
 }
 
 /// Bytes a second.
@@ -232,7 +240,9 @@ mod tests {
         let of = FaultDelay { kind: FaultDelayKind::Fixed(second), percentage: HALF };
         assert_eq!((delay(&of, &request, LOW), delay(&of, &request, HIGH)), (Some(second), None));
         let of = FaultAbort { kind: FaultAbortKind::Status(503), percentage: HALF };
-        assert_eq!((abort(&of, &request, LOW), abort(&of, &request, HIGH)), (Some(503), None));
+        assert_eq!((abort(&of, &request, LOW), abort(&of, &request, HIGH)), (Some((503, None)), None));
+        let of = FaultAbort { kind: FaultAbortKind::GrpcStatus(8), percentage: ALL };
+        assert_eq!(abort(&of, &request, LOW), Some((429, Some(GrpcStatus::RESOURCE_EXHAUSTED))));
         let of = FaultRateLimit { kind: FaultRateLimitKind::Fixed(2048), percentage: HALF };
         assert_eq!((rate_limit(&of, &request, LOW), rate_limit(&of, &request, HIGH)), (Some(2048), None));
     }
@@ -258,7 +268,10 @@ mod tests {
     #[test]
     fn requests_ask_for_an_abort_or_a_slow_response() {
         let of = FaultAbort { kind: FaultAbortKind::Header, percentage: ALL };
-        let asks = |status: &str| abort(&of, &exchange(&format!("x-envoy-fault-abort-request: {status}\r\n")), 0);
+        let asks = |status: &str| {
+            let aborted = abort(&of, &exchange(&format!("x-envoy-fault-abort-request: {status}\r\n")), 0);
+            aborted.map(|(status, _)| status)
+        };
         assert_eq!((asks("429"), asks("200"), asks("599")), (Some(429), Some(200), Some(599)));
         assert_eq!((asks("199"), asks("600"), asks("65965"), asks("x")), (None, None, None, None));
         let of = FaultRateLimit { kind: FaultRateLimitKind::Header, percentage: ALL };

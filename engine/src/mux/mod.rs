@@ -206,6 +206,13 @@ impl Downstream<'_> {
         forward!(self, wire => wire.give_up());
     }
 
+    /// The code to reset the exchange with, unless its response is sent to its end; HTTP/1 has none.
+    pub fn reset_with(&mut self, code: u32) {
+        if let Self::H2(wire) = self {
+            wire.reset_with(code);
+        }
+    }
+
     /// Whether what is left of the request should be read away, so that the connection can go on.
     pub fn reads_away(&self) -> bool {
         forward!(self, wire => wire.reads_away())
@@ -298,6 +305,14 @@ impl Upstream {
     #[inline]
     pub fn poll_piece(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Broken>> {
         forward!(self, wire => wire.poll_piece(trailers))
+    }
+
+    /// Whether the response has no body, ready when that is known; after the final head. HTTP/1 says so before the body.
+    pub fn poll_bare_end(&mut self) -> Poll<bool> {
+        match self {
+            Self::H1(_) => Poll::Ready(false),
+            Self::H2(wire) => wire.poll_bare_end(),
+        }
     }
 
     /// Whether a byte of the response has come.

@@ -264,6 +264,11 @@ impl ByteStream {
         }
     }
 
+    /// Whether its handshake has agreed on HTTP/2.
+    pub fn agrees_on_http2(&self) -> bool {
+        self.tls().is_some_and(|tls| tls.facts().application_protocol.as_deref() == Some("h2"))
+    }
+
     /// Give these few bytes to the kernel at once, if it has room: where the connection ends before a send could begin. To be
     /// called only where nothing is unsent.
     fn send_now(&self, bytes: &[u8]) {

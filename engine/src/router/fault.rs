@@ -3,6 +3,7 @@
 use crate::cluster::NoHost;
 use crate::http::Violation;
 use crate::mux::Broken;
+use crate::mux::h2::Code;
 use crate::upstream::limits::Overflow;
 
 /// One reason for each way in which an exchange can fail.
@@ -50,8 +51,8 @@ pub enum Fault {
     UpstreamClosed,
     /// The connection ended or broke within the response.
     UpstreamTruncated,
-    /// The upstream gave the exchange up, and keeps the connection.
-    UpstreamReset,
+    /// The upstream gave the exchange up, with this code, and keeps the connection.
+    UpstreamReset(u32),
     /// The upstream refused the exchange without looking at it.
     UpstreamRefused,
     ResponseHead(Violation),
@@ -99,7 +100,7 @@ impl Fault {
         match broken {
             Broken::Violation(violation) => Self::ResponseHead(violation),
             Broken::Refused => Self::UpstreamRefused,
-            Broken::Reset(_) => Self::UpstreamReset,
+            Broken::Reset(code) => Self::UpstreamReset(code),
             Broken::Truncated | Broken::Closed if begun => Self::UpstreamTruncated,
             Broken::Truncated | Broken::Closed => Self::UpstreamClosed,
         }
@@ -109,8 +110,20 @@ impl Fault {
     pub fn of_response_body(broken: Broken) -> Self {
         match broken {
             Broken::Violation(violation) => Self::ResponseBody(violation),
-            Broken::Reset(_) | Broken::Refused => Self::UpstreamReset,
+            Broken::Reset(code) => Self::UpstreamReset(code),
+            // It has begun to answer, whatever it says of that.
+            Broken::Refused => Self::UpstreamReset(Code::REFUSED_STREAM.0),
             Broken::Truncated | Broken::Closed => Self::UpstreamTruncated,
+        }
+    }
+
+    /// The code to give a client's stream up with, where its response has begun: what the endpoint said of that exchange. Other
+    /// codes speak of the endpoint's connection, REFUSED_STREAM of a request that was not looked at, and NO_ERROR is no reason.
+    pub fn reset_code(self) -> u32 {
+        const PASSED: [u32; 3] = [Code::CANCEL.0, Code::ENHANCE_YOUR_CALM.0, Code::INADEQUATE_SECURITY.0];
+        match self {
+            Self::UpstreamReset(code) if PASSED.contains(&code) => code,
+            _ => Code::INTERNAL_ERROR.0,
         }
     }
 
@@ -122,7 +135,7 @@ impl Fault {
                 | Self::ConnectTimeout
                 | Self::UpstreamClosed
                 | Self::UpstreamTruncated
-                | Self::UpstreamReset
+                | Self::UpstreamReset(_)
                 | Self::UpstreamRefused
                 | Self::ResponseHead(_)
                 | Self::ResponseBody(_)

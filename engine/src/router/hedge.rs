@@ -108,10 +108,10 @@ impl<'a> Hedged<'a> {
             match self.tries[at].poll_head(forwarding.reactor) {
                 Poll::Pending => at += 1,
                 Poll::Ready(Ok(())) => {
-                    let hedge = self.tries.swap_remove(at);
-                    let response = &hedge.response;
-                    hedge.tried.responded(&response.head);
-                    let is_bad = forwarding.policy.retries_response(&response.head, response.view());
+                    let mut hedge = self.tries.swap_remove(at);
+                    let Hedge { tried, response, .. } = &mut *hedge;
+                    tried.responded(response);
+                    let is_bad = forwarding.policy.retries_response(response);
                     if !is_bad || !others && self.tries.is_empty() {
                         return Ok(Some(hedge));
                     }

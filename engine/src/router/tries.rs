@@ -108,7 +108,7 @@ fn after_response<'a>(
     current: &mut Option<Try<'a>>,
 ) -> After {
     let (policy, stats) = (&forwarding.policy, &forwarding.cluster.stats);
-    let asked = policy.retries_response(&exchange.response.head, exchange.response.view());
+    let asked = policy.retries_response(&exchange.response);
     // What the client has seen of one try cannot be followed by another.
     let asked = asked && !has_passed_interim(current.as_ref());
     let now = forwarding.reactor.now();
@@ -238,7 +238,7 @@ async fn one<'a>(
         tried.send_head(exchange, &endpoint.name, &client.upload);
         match tried.run(exchange, client).await {
             Ok(()) => {
-                tried.responded(&exchange.response.head);
+                tried.responded(&exchange.response);
                 forwarding.cluster.stats.upstream_rq_retry_success.add(u64::from(repeats > 0));
             }
             Err(fault) if repeats < REPEATS_MAX && is_free(fault, tried, exchange, &client.upload) => {

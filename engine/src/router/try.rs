@@ -7,14 +7,19 @@ use super::upload::Upload;
 use super::{Client, Fault};
 use crate::cluster::outlier::Outcome;
 use crate::cluster::{Accounting, Endpoint, InFlight, RequestEnd};
-use crate::http::{Exchange, FieldId, ResponseHead, Trailers};
+use crate::http::grpc::GrpcStatus;
+use crate::http::{Exchange, FieldId, Message, ResponseHead, Trailers};
 use crate::mux::{Broken, HeadKind, Moved, Piece, Pump, Sink, Source, Upstream};
-use crate::ring::{Buf, Reactor};
+use crate::ring::{Buf, Reactor, Timer};
 use crate::stats::HttpStats;
 use crate::upstream::Lease;
 use crate::upstream::limits::Permit;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
+
+/// How long the head of a call that may be tried again waits for trailers right behind it.
+const HOLD_TIME: Duration = Duration::from_millis(5);
 
 /// A try on a connection. Once the response's head is in the exchange, the body is to be read from its wire.
 pub struct Try<'a> {
@@ -23,6 +28,8 @@ pub struct Try<'a> {
     upload: Pump,
     /// The client has seen an interim response.
     pub(super) has_passed_interim: bool,
+    /// Outlier detection has heard how it ended.
+    is_judged: bool,
     started: Started<'a>,
 }
 
@@ -57,7 +64,7 @@ impl<'a> Try<'a> {
     pub(super) fn new(forwarding: &'a Forwarding<'a>, mut lease: Lease, started: Started<'a>) -> Self {
         lease.wire.begin(forwarding.codec_limits, forwarding.limits.enable_trailers);
         let upload = Pump::new(forwarding.limits.buffer_limit as usize);
-        Self { forwarding, lease, upload, has_passed_interim: false, started }
+        Self { forwarding, lease, upload, has_passed_interim: false, is_judged: false, started }
     }
 
     /// Give the connection up; the try goes on on another one.
@@ -151,10 +158,34 @@ impl<'a> Try<'a> {
                     exchange.last.times.response_start = Some(now);
                     exchange.last.wire.head_received = self.lease.wire.head_received();
                     client.deadlines.try_responded();
+                    if self.forwarding.policy.waits_for_trailers() && client.upload.is_done() {
+                        let reactor = client.reactor;
+                        return reactor.pooled(|| self.hold(exchange, client)).await;
+                    }
                     return Ok(());
                 }
             }
         }
+    }
+
+    /// A call that ends right behind its head, without a message, can be tried again: wait for its trailers for a moment. A
+    /// client that waits for the head alone gets it then.
+    async fn hold(&mut self, exchange: &mut Exchange, client: &mut Client<'_, '_>) -> Result<(), Fault> {
+        if exchange.response.grpc_status().is_some() {
+            return Ok(());
+        }
+        let timer = Timer::new(client.reactor);
+        timer.arm_in(HOLD_TIME);
+        let wire = &mut self.lease.wire;
+        let is_bare = client.guard(|_, _| match wire.poll_bare_end() {
+            Poll::Pending if timer.fired() => Poll::Ready(Ok(false)),
+            polled => polled.map(Ok),
+        });
+        if is_bare.await? {
+            // They are there, and stay there for the client.
+            let _ = self.lease.wire.poll_piece(&mut exchange.response.trailers);
+        }
+        Ok(())
     }
 
     fn poll_head(&mut self, exchange: &mut Exchange, client: &mut Client<'_, '_>) -> Poll<Result<HeadKind, Fault>> {
@@ -221,11 +252,20 @@ impl<'a> Try<'a> {
     }
 
     /// The response's head is there: load balancing, outlier detection and health checks hear of it.
-    pub(super) fn responded(&self, head: &ResponseHead) {
+    pub(super) fn responded(&mut self, response: &Message<ResponseHead>) {
         let Started { accounting, in_flight, .. } = &self.started;
         let (cluster, endpoint) = (accounting.cluster(), in_flight.endpoint());
         in_flight.responded(self.forwarding.reactor.now());
-        cluster.report(endpoint, Outcome::Status(head.status));
+        let head = &response.head;
+        // Of a call that goes on it is not known how it ends.
+        let status = match self.forwarding.policy.is_grpc && head.status == 200 {
+            false => Some(head.status),
+            true => response.grpc_status().map(GrpcStatus::to_http),
+        };
+        self.is_judged = status.is_some();
+        if let Some(status) = status {
+            cluster.report(endpoint, Outcome::Status(status));
+        }
         if head.fields.contains(FieldId::XEnvoyImmediateHealthCheckFail) {
             cluster.shared.report_immediate_failure(&endpoint.host);
         }
@@ -278,11 +318,27 @@ impl<'a> Try<'a> {
                 let start = exchange.facts.times.request_end.unwrap_or(exchange.last.times.start);
                 let micros = tried.forwarding.reactor.now().saturating_sub(start) / 1000;
                 let wire = &exchange.last.wire;
-                let status = exchange.response.head.status;
+                let mut status = exchange.response.head.status;
+                if tried.forwarding.policy.is_grpc {
+                    status = tried.judge(&exchange.response);
+                }
                 tried.started.accounting.completed(status, wire.sent, wire.received, micros);
                 tried.give_back(upload);
             }
         }
+    }
+
+    /// A call has ended: outlier detection hears how, if its head did not say. The status of HTTP that tells as much.
+    fn judge(&self, response: &Message<ResponseHead>) -> u16 {
+        let status = match response.head.status {
+            200 => response.grpc_status().map_or(200, GrpcStatus::to_http),
+            status => status,
+        };
+        if !self.is_judged {
+            let Started { accounting, in_flight, .. } = &self.started;
+            accounting.cluster().report(in_flight.endpoint(), Outcome::Status(status));
+        }
+        status
     }
 
     /// The response has come whole: where the request went out whole, too, the connection may serve another exchange.
@@ -389,7 +445,7 @@ fn count(accounting: &mut Accounting<'_>, fault: Fault) {
         _ => {}
     }
     accounting.ended(match fault {
-        Fault::UpstreamClosed | Fault::UpstreamTruncated | Fault::UpstreamReset | Fault::UpstreamRefused => {
+        Fault::UpstreamClosed | Fault::UpstreamTruncated | Fault::UpstreamReset(_) | Fault::UpstreamRefused => {
             RequestEnd::ReceivedReset
         }
         Fault::NoHealthyUpstream(_)

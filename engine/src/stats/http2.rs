@@ -19,6 +19,8 @@ pub struct Http2Cells<'a> {
 pub enum Http2Stats {
     Clients(Arc<HttpStats>),
     Endpoints(Arc<ClusterStats>),
+    /// Nowhere: it is no connection of the traffic's.
+    Uncounted(Arc<Counter>),
 }
 
 macro_rules! cells {
@@ -40,6 +42,15 @@ impl Http2Stats {
         match self {
             Self::Clients(stats) => cells!(stats),
             Self::Endpoints(stats) => cells!(stats),
+            Self::Uncounted(counter) => Http2Cells {
+                rx_reset: counter,
+                tx_reset: counter,
+                goaway_sent: counter,
+                rx_messaging_error: counter,
+                stream_refused_errors: counter,
+                stream_errors: counter,
+                flood: counter,
+            },
         }
     }
 }

@@ -92,8 +92,7 @@ impl Pool {
             UpstreamProtocol::Http1 => Protocol::Http1,
             UpstreamProtocol::Http2 => Protocol::Http2,
             UpstreamProtocol::Auto => {
-                let is_http2 =
-                    stream.tls().is_some_and(|tls| tls.facts().application_protocol.as_deref() == Some("h2"));
+                let is_http2 = stream.agrees_on_http2();
                 // The next connections are likely to be of the same kind.
                 let streams = self.learned_streams.get().unwrap_or(self.options.http2.max_concurrent_streams);
                 self.streams.set(if is_http2 { streams } else { 1 });

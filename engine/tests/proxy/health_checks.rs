@@ -327,3 +327,24 @@ fn a_reload_that_waits_shows_its_own_members_afterwards() {
     let shown = ["total", "healthy", "change"].map(|name| proxy.stat(&format!("cluster.app.membership_{name}")));
     assert_eq!(shown, [1, 1, 1]);
 }
+
+/// Of a server that speaks HTTP/2 alone; one connection is enough for all checks.
+#[test]
+fn checks_speak_what_the_cluster_speaks() {
+    let origin = |status: u16| {
+        Ringway::start(&format!(
+            "[[listeners]]\naddress = \"127.0.0.1:0\"\nhttp.codec_type = \"http2\"\n\
+             http.routes = [{{ match = {{ path = \"/health\" }}, direct_response = {{ status = {status} }} }}]\n"
+        ))
+    };
+    let (good, bad) = (origin(200), origin(503));
+    let protocol = format!(
+        "protocol = \"http2\"\n[[clusters.health_checks]]\ninterval = \"20ms\"\n{HTTP}\nno_traffic_interval = \"20ms\""
+    );
+    let proxy = Ringway::start(&forwarding_to(&[good.address(0), bad.address(0)], "", &protocol));
+    eventually("one is in", || proxy.health_flags(good.address(0)) == "healthy");
+    eventually("one is out", || proxy.health_flags(bad.address(0)) == "/failed_active_hc");
+    eventually("several checks", || good.stat("http.ingress_http.downstream_rq_http2_total") >= 5);
+    assert_eq!(good.stat("http.ingress_http.downstream_cx_total"), 1);
+    proxy.wait_for_log("status 503, expected 200");
+}

@@ -27,6 +27,7 @@ mod fine_print;
 mod flow;
 mod full_house;
 mod full_pipes;
+mod grpc;
 mod header_mutation;
 mod headers;
 mod health_checks;

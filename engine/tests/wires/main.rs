@@ -7,6 +7,7 @@ mod budget;
 mod failures;
 mod features;
 mod flow;
+mod grpc;
 #[path = "../support/h2.rs"]
 mod h2;
 mod life;

@@ -205,6 +205,12 @@ impl Peer {
         }
     }
 
+    /// The head of a response on HTTP/2 that is all of it and says no length.
+    pub fn response_without_length(&mut self, index: usize, status: u16, fields: &Fields) {
+        let head = Head { ends: true, status, fields: fields.clone(), ..Head::default() };
+        self.write(&head.frame(self.exchanges[index].id));
+    }
+
     /// A piece of the body goes out, on HTTP/2 as far as there is credit.
     pub fn data(&mut self, index: usize, data: &[u8]) {
         match self.wire {
@@ -242,6 +248,12 @@ impl Peer {
                 self.write(&h2::reset(self.exchanges[index].id, 8));
             }
         }
+    }
+
+    /// The same on HTTP/2, with this code.
+    pub fn reset_stream(&mut self, index: usize, code: u32) {
+        self.exchanges[index].waits.clear();
+        self.write(&h2::reset(self.exchanges[index].id, code));
     }
 
     pub fn refuse(&mut self, index: usize) {

@@ -15,14 +15,17 @@ const STATUSES: Range<u16> = 100..600;
 
 table! {
     /// An active check that every endpoint gets regularly, once for the whole process (Envoy: HealthCheck). Exactly one
-    /// of `http` and `tcp` is written. The first check of an endpoint decides at once; after it, the state changes
+    /// of `http`, `tcp` and `grpc` is written. The first check of an endpoint decides at once; after it, the state changes
     /// after `unhealthy_threshold` failures or `healthy_threshold` successes in a row. Unhealthy endpoints get no
     /// requests.
     HealthCheck at "clusters[].health_checks[]", example "health-checks.toml" {
         /// Send a request and check the status of the response.
-        http: HttpHealthCheck, optional "see `tcp`";
+        http: HttpHealthCheck, optional "another kind of check";
         /// Connect, and check the bytes that come. `{}`: connecting is enough.
-        tcp: TcpHealthCheck, optional "see `http`";
+        tcp: TcpHealthCheck, optional "another kind of check";
+        /// Call `grpc.health.v1.Health/Check`: anything but `SERVING` makes the endpoint unhealthy at once. The cluster
+        /// needs `protocol = "http2"` or `"auto"`.
+        grpc: GrpcHealthCheck, optional "another kind of check";
         /// Time that one check may take.
         timeout: Time<1>, default "\"1s\"";
         /// Time between two checks.
@@ -68,6 +71,19 @@ table! {
         retriable_statuses: List<CheckedStatuses>, optional "none";
         /// Headers added to the request.
         request_headers: Map<HeaderName, HeaderValue>, optional "none";
+    }
+}
+
+table! {
+    /// A check by the [health checking protocol of gRPC](https://github.com/grpc/grpc/blob/master/doc/health-checking.md)
+    /// (Envoy: GrpcHealthCheck).
+    GrpcHealthCheck at "clusters[].health_checks[].grpc", example "grpc.toml" {
+        /// Name of the service that is asked for.
+        service_name: Text, optional "the server as a whole";
+        /// Value of `:authority`.
+        authority: Host, optional "the endpoint's `hostname`, or the cluster's name";
+        /// Headers added to the call.
+        initial_metadata: Map<HeaderName, HeaderValue>, optional "none";
     }
 }
 

@@ -1,7 +1,8 @@
 //! The fault filter.
 
+use crate::document::access_log::GrpcStatusName;
 use crate::document::header::HeaderMatch;
-use crate::reader::{ClusterName, Empty, Int, List, Percent, Size, Time, table};
+use crate::reader::{ClusterName, Empty, Int, List, OneOf, Percent, Size, Time, table};
 
 table! {
     /// Injects faults, to test how clients cope with them: requests are delayed or answered with an error, or their
@@ -38,13 +39,16 @@ table! {
 }
 
 table! {
-    /// An error instead of a response (Envoy: FaultAbort). Exactly one of `http_status` and `header_abort` is written.
+    /// An error instead of a response (Envoy: FaultAbort). Exactly one of `http_status`, `grpc_status` and `header_abort` is
+    /// written.
     FaultAbort at "listeners[].http.http_filters[].fault.abort", example "fault.toml" {
         /// The status of the answer.
-        http_status: Int<200, 599>, optional "see `header_abort`";
+        http_status: Int<200, 599>, optional "another kind of abort";
+        /// The status of the answer to a call of [gRPC](GRPC.md); other requests get the status of HTTP that tells as much.
+        grpc_status: OneOf<GrpcStatusName>, optional "another kind of abort";
         /// `{}`: the status is the number in the request's header `x-envoy-fault-abort-request`;
         /// `x-envoy-fault-abort-request-percentage` may lower `percent`.
-        header_abort: Empty, optional "see `http_status`";
+        header_abort: Empty, optional "another kind of abort";
         /// Percentage of the requests.
         percent: Percent, required;
     }

@@ -25,6 +25,9 @@ table! {
         enforced_percent: Percent, default "100";
         /// Status of the refusal.
         status: Int<400, 599>, default "429";
+        /// Calls of [gRPC](GRPC.md) that are refused get the status `RESOURCE_EXHAUSTED` instead of `UNAVAILABLE`, after which
+        /// clients try again.
+        rate_limited_as_resource_exhausted: bool, default "false";
         /// Tell clients how many requests they have left, in the headers `x-ratelimit-limit`, `x-ratelimit-remaining`
         /// and `x-ratelimit-reset`.
         x_ratelimit_headers: bool, default "false";

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use crate::diagnostic::Problem;
 use crate::document::{self, CheckedStatuses};
-use crate::model::{HealthCheck, HealthCheckKind, HttpHealthCheck, Needed, TcpHealthCheck};
-use crate::reader::{HeaderName, List, Located, Slot};
+use crate::model::{
+    GrpcHealthCheck, HealthCheck, HealthCheckKind, HttpHealthCheck, Needed, TcpHealthCheck, UpstreamProtocol,
+};
+use crate::reader::{HeaderName, HeaderValue, List, Located, Map, Slot};
 use crate::resolve::Resolver;
 
 /// Envoy: HttpHealthCheck.expected_statuses.
@@ -27,17 +29,23 @@ const OWN_FIELDS: [&str; 10] = [
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn health_checks(&mut self, cluster: &'d Located<document::Cluster>) -> Vec<HealthCheck> {
-        cluster.health_checks.items().iter().filter_map(|check| self.health_check(check)).collect()
+        let checks = cluster.health_checks.items().iter();
+        checks.filter_map(|check| self.health_check(check, cluster.protocol.0)).collect()
     }
 
-    fn health_check(&mut self, check: &'d Located<document::HealthCheck>) -> Option<HealthCheck> {
-        let keys = [("http", check.http.origin()), ("tcp", check.tcp.origin())];
+    fn health_check(
+        &mut self,
+        check: &'d Located<document::HealthCheck>,
+        protocol: UpstreamProtocol,
+    ) -> Option<HealthCheck> {
+        let keys = [("http", check.http.origin()), ("tcp", check.tcp.origin()), ("grpc", check.grpc.origin())];
         self.exactly_one(&check.origin, check.has_unknown, &keys, "the health check does not say what to do");
         let http = check.http.given().and_then(|http| self.http_check(http));
         let tcp = check
             .tcp
             .given()
             .map(|tcp| TcpHealthCheck { send: tcp.send.value().unwrap_or_default(), receive: tcp.receive.values() });
+        let grpc = check.grpc.given().map(|grpc| self.grpc_check(grpc, protocol));
         let interval = check.interval.0;
         let unhealthy_interval = check.unhealthy_interval.value().unwrap_or(interval);
         let event_log = check.event_log.given().map(|path| (&path.origin, self.directory.join(&path.0)));
@@ -51,7 +59,10 @@ impl<'d> Resolver<'d, '_, '_> {
                 &check.origin,
                 &[("interval", Some(&check.interval.origin)), ("timeout", Some(&check.timeout.origin))],
             ),
-            kind: http.map(HealthCheckKind::Http).or(tcp.map(HealthCheckKind::Tcp))?,
+            kind: http
+                .map(HealthCheckKind::Http)
+                .or(tcp.map(HealthCheckKind::Tcp))
+                .or(grpc.map(HealthCheckKind::Grpc))?,
             timeout: check.timeout.0,
             interval,
             interval_jitter: check.interval_jitter.0,
@@ -75,15 +86,7 @@ impl<'d> Resolver<'d, '_, '_> {
         }
         let hint = "leave it out for status 200";
         self.refuse_empty(&http.expected_statuses, "no status is expected: every check would fail", hint);
-        let mut first = HashMap::new();
-        let mut request_headers = Vec::new();
-        if let Some(map) = http.request_headers.given() {
-            for (name, value) in &map.entries {
-                self.unique(&mut first, name.0.as_str(), &name.origin, |name| format!("`{name}` is written twice"));
-                self.check_field(name);
-                request_headers.push((name.0.clone(), value.0.clone()));
-            }
-        }
+        let request_headers = self.check_fields(&http.request_headers);
         let expected = ranges(&http.expected_statuses);
         Some(HttpHealthCheck {
             host: http.host.value(),
@@ -93,6 +96,33 @@ impl<'d> Resolver<'d, '_, '_> {
             retriable_statuses: ranges(&http.retriable_statuses),
             request_headers,
         })
+    }
+
+    fn grpc_check(
+        &mut self,
+        grpc: &'d Located<document::GrpcHealthCheck>,
+        protocol: UpstreamProtocol,
+    ) -> GrpcHealthCheck {
+        if protocol == UpstreamProtocol::Http1 {
+            let problem = Problem::at_key(&grpc.origin, "a check by gRPC needs HTTP/2, and the cluster speaks HTTP/1");
+            self.problems.push(problem.hint(Some("add protocol = \"http2\" to the cluster, or check by http or tcp")));
+        }
+        GrpcHealthCheck {
+            service_name: grpc.service_name.value().unwrap_or_default(),
+            authority: grpc.authority.value(),
+            initial_metadata: self.check_fields(&grpc.initial_metadata),
+        }
+    }
+
+    fn check_fields(&mut self, written: &'d Slot<Map<HeaderName, HeaderValue>>) -> Vec<(String, String)> {
+        let mut first = HashMap::new();
+        let mut fields = Vec::new();
+        for (name, value) in written.given().iter().flat_map(|map| &map.entries) {
+            self.unique(&mut first, name.0.as_str(), &name.origin, |name| format!("`{name}` is written twice"));
+            self.check_field(name);
+            fields.push((name.0.clone(), value.0.clone()));
+        }
+        fields
     }
 
     fn check_field(&mut self, name: &Located<HeaderName>) {

@@ -38,11 +38,16 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn abort(&mut self, written: &'d Located<document::FaultAbort>) -> Option<FaultAbort> {
-        let keys = [("http_status", written.http_status.origin()), ("header_abort", written.header_abort.origin())];
+        let keys = [
+            ("http_status", written.http_status.origin()),
+            ("grpc_status", written.grpc_status.origin()),
+            ("header_abort", written.header_abort.origin()),
+        ];
         self.exactly_one(&written.origin, written.has_unknown, &keys, "the abort has no status");
         let status = written.http_status.given().map(|status| FaultAbortKind::Status(status.to_u16()));
+        let grpc = written.grpc_status.given().map(|status| FaultAbortKind::GrpcStatus(status.0.0));
         let header = written.header_abort.given().map(|_| FaultAbortKind::Header);
-        Some(FaultAbort { percentage: fraction(written.percent.given()?.value), kind: status.or(header)? })
+        Some(FaultAbort { percentage: fraction(written.percent.given()?.value), kind: status.or(grpc).or(header)? })
     }
 
     fn rate_limit(&mut self, written: &'d Located<document::FaultRateLimit>) -> Option<FaultRateLimit> {

@@ -38,6 +38,7 @@ impl<'d> Resolver<'d, '_, '_> {
             enabled: fraction(written.enabled_percent.value),
             enforced: fraction(written.enforced_percent.value),
             status: written.status.to_u16(),
+            as_resource_exhausted: written.rate_limited_as_resource_exhausted.value,
             x_ratelimit_headers: written.x_ratelimit_headers.value,
         })
     }

@@ -4,8 +4,8 @@ use super::FormatFault;
 use super::time::time_format;
 use crate::diagnostic::closest;
 use crate::model::{
-    AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, PathSource, Precision, TimeFormat, TimePoint,
-    TlsFact,
+    AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, GrpcStatusForm, PathSource, Precision,
+    TimeFormat, TimePoint, TlsFact,
 };
 use crate::reader::{PSEUDO_FIELDS, is_token};
 use serde_json::Value;
@@ -103,6 +103,8 @@ pub static OPERATORS: &[OperatorForm] = &[
     plain("PROTOCOL", CommandOperator::Protocol, "`HTTP/1.1` or `HTTP/1.0`"),
     plain("RESPONSE_CODE", CommandOperator::ResponseCode, "status; 0 if none was sent"),
     value("RESPONSE_CODE_DETAILS", "(ALLOW_WHITESPACES)", false, "reason for the status; where a connection failed, with the reason for that, `{remote_connection_failure\\|connection_refused}`; with `{upgrade_dropped}` behind it where the request asks for an upgrade, which is not served; white space is written as `_` unless it is allowed", code_details),
+    value("GRPC_STATUS", "(CAMEL_STRING, SNAKE_STRING or NUMBER)", false, "status of a call of gRPC, from its trailers, or its head, or what the status of HTTP means: `DeadlineExceeded` (default), `DEADLINE_EXCEEDED` or `4`; statuses without a name are numbers", grpc_status),
+    plain("GRPC_STATUS_NUMBER", CommandOperator::GrpcStatus(GrpcStatusForm::Number), "the same as a number"),
     plain("RESPONSE_FLAGS", CommandOperator::ResponseFlags, "what went wrong, by the short names below"),
     plain("RESPONSE_FLAGS_LONG", CommandOperator::ResponseFlagsLong, "the same, by the long names"),
     plain("LOCAL_REPLY_BODY", CommandOperator::LocalReplyBody, "body of a response that this proxy made itself"),
@@ -311,6 +313,16 @@ fn code_details(call: &Call<'_>) -> Result<CommandOperator, FormatFault> {
         "ALLOW_WHITESPACES" => Ok(CommandOperator::ResponseCodeDetails { keep_spaces: true }),
         other => Err(not_one_of(other, "ALLOW_WHITESPACES")),
     }
+}
+
+fn grpc_status(call: &Call<'_>) -> Result<CommandOperator, FormatFault> {
+    let form = match call.argument {
+        "" | "CAMEL_STRING" => GrpcStatusForm::Camel,
+        "SNAKE_STRING" => GrpcStatusForm::Snake,
+        "NUMBER" => GrpcStatusForm::Number,
+        other => return Err(not_one_of(other, "CAMEL_STRING, SNAKE_STRING, NUMBER")),
+    };
+    Ok(CommandOperator::GrpcStatus(form))
 }
 
 fn time(call: &Call<'_>) -> Result<TimeFormat, FormatFault> {

@@ -127,6 +127,7 @@ impl Event<'_> {
         let kind = match self.check {
             HealthCheckKind::Http(_) => "HTTP",
             HealthCheckKind::Tcp(_) => "TCP",
+            HealthCheckKind::Grpc(_) => "GRPC",
         };
         let host = match &self.host.spec.address {
             Address::Ip(address) => json!({

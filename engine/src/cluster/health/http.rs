@@ -9,10 +9,10 @@ use ringway_config::model::HttpHealthCheck;
 use std::ops::Range;
 
 /// Envoy's is `Envoy/HC`.
-const USER_AGENT: &str = "Ringway/HC";
+pub(super) const USER_AGENT: &str = "Ringway/HC";
 
 /// Bytes of a response's body that are read, so that the connection can be used again. The status is known before them.
-const BODY_MAX: u64 = 64 * 1024;
+pub(super) const BODY_MAX: u64 = 64 * 1024;
 
 /// The request.
 pub(super) fn request(check: &HttpHealthCheck, cluster: &str, host: &Host) -> Message<RequestHead> {
@@ -48,6 +48,7 @@ pub(super) async fn probe(check: &HttpHealthCheck, link: &mut Link, request: &Me
             answer_limit: BODY_MAX,
             request_end: None,
             answer: Message::default(),
+            kept: None,
         };
         let result = match link.open_http().await {
             Ok(wire) => conversation.run(wire).await,

@@ -1,12 +1,15 @@
 //! The connection for one endpoint's checks.
 
 use super::Missed;
-use crate::mux::{Upstream, h1};
+use crate::mux::h2::{Asked, Driver, Link as Streams, Role};
+use crate::mux::{Limits, Upstream, h1};
 use crate::net::{ByteStream, Network, tls};
-use crate::ring::{Buf, Reactor, Segment};
-use ringway_config::model::Address;
+use crate::ring::{Buf, Reactor, Segment, TaskId};
+use crate::stats::Http2Stats;
+use ringway_config::model::{Address, Http2Options, UpstreamProtocol};
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 pub(super) struct Link {
@@ -15,6 +18,8 @@ pub(super) struct Link {
     addresses: Rc<[Address]>,
     /// What carries the checks, if not plain bytes.
     tls: Option<Rc<tls::Connector>>,
+    protocol: UpstreamProtocol,
+    http2: Http2Options,
     line: Line,
     /// A check has been made on it before.
     used: bool,
@@ -29,6 +34,8 @@ enum Line {
     Plain(ByteStream),
     /// Messages.
     Http(Upstream),
+    /// The same on streams.
+    Http2(Http2Line),
 }
 
 impl Link {
@@ -37,9 +44,11 @@ impl Link {
         network: &Network,
         addresses: Rc<[Address]>,
         tls: Option<Rc<tls::Connector>>,
+        (protocol, http2): (UpstreamProtocol, Http2Options),
     ) -> Self {
         let (reactor, network) = (reactor.clone(), network.clone());
-        Self { reactor, network, addresses, tls, line: Line::None, used: false, received: Vec::new() }
+        let (line, used, received) = (Line::None, false, Vec::new());
+        Self { reactor, network, addresses, tls, protocol, http2, line, used, received }
     }
 
     /// Connects to `addresses` from now on and returns whether the first one is another. A connection to the old one says
@@ -63,6 +72,7 @@ impl Link {
             Line::None => false,
             Line::Plain(stream) => stream.has_received(),
             Line::Http(wire) => wire.poll_idle().is_ready(),
+            Line::Http2(line) => !line.streams.has_room(0),
         };
         if is_over {
             self.close();
@@ -98,12 +108,22 @@ impl Link {
     /// `Failure::Network` or `Failure::Local`.
     pub async fn open_http(&mut self) -> Result<&mut Upstream, Missed> {
         self.sweep();
-        self.used = matches!(self.line, Line::Http(_));
+        self.used = matches!(self.line, Line::Http(_) | Line::Http2(_));
         if !self.used {
-            self.line = Line::Http(Upstream::H1(h1::Asked::new(self.connect().await?, &self.reactor)));
+            let stream = self.connect().await?;
+            let is_http2 = match self.protocol {
+                UpstreamProtocol::Http1 => false,
+                UpstreamProtocol::Http2 => true,
+                UpstreamProtocol::Auto => stream.agrees_on_http2(),
+            };
+            self.line = match is_http2 {
+                false => Line::Http(Upstream::H1(h1::Asked::new(stream, &self.reactor))),
+                true => Line::Http2(Http2Line::new(stream, &self.reactor, &self.http2)),
+            };
         }
         match &mut self.line {
             Line::Http(wire) => Ok(wire),
+            Line::Http2(line) => Ok(line.next()),
             Line::None | Line::Plain(_) => Err(Missed::closed()),
         }
     }
@@ -130,7 +150,7 @@ impl Link {
             Line::Plain(stream) => {
                 poll_fn(|_| stream.poll_flushed(0)).await.map_err(|error| Missed::io("send", &error))
             }
-            Line::None | Line::Http(_) => Err(Missed::closed()),
+            Line::None | Line::Http(_) | Line::Http2(_) => Err(Missed::closed()),
         }
     }
 
@@ -147,7 +167,7 @@ impl Link {
                     None => Missed::io("receive", &error),
                 })
             }
-            Line::None | Line::Http(_) => Err(Missed::closed()),
+            Line::None | Line::Http(_) | Line::Http2(_) => Err(Missed::closed()),
         }
     }
 
@@ -157,6 +177,7 @@ impl Link {
             Line::None => None,
             Line::Plain(stream) => stream.tls_failure(),
             Line::Http(wire) => wire.tls_failure(),
+            Line::Http2(line) => line.wire.tls_failure(),
         }
     }
 
@@ -166,9 +187,59 @@ impl Link {
             Line::None => true,
             Line::Plain(stream) => stream.unsent() > 0 || !matches!(stream.poll_recv(), Poll::Pending),
             Line::Http(wire) => !wire.is_reusable() || wire.poll_idle().is_ready(),
+            Line::Http2(line) => !line.streams.has_room(0),
         };
         if is_over {
             self.close();
         }
     }
+}
+
+/// A connection of HTTP/2, driven by a task of its own; each check has a stream.
+struct Http2Line {
+    reactor: Rc<Reactor>,
+    streams: Rc<Streams>,
+    is_secure: bool,
+    driver: TaskId,
+    wire: Upstream,
+}
+
+impl Http2Line {
+    fn new(stream: ByteStream, reactor: &Rc<Reactor>, options: &Http2Options) -> Self {
+        let is_secure = stream.tls().is_some();
+        let stats = Http2Stats::Uncounted(Arc::default());
+        let streams = Streams::new(reactor, Role::Client, options, &Limits::default(), stats);
+        let driver = reactor.spawn(drive(Driven { streams: streams.clone(), stream }));
+        let wire = Upstream::H2(Asked::new(&streams, is_secure));
+        Self { reactor: reactor.clone(), streams, is_secure, driver, wire }
+    }
+
+    /// A stream for the next check.
+    fn next(&mut self) -> &mut Upstream {
+        self.wire = Upstream::H2(Asked::new(&self.streams, self.is_secure));
+        &mut self.wire
+    }
+}
+
+impl Drop for Http2Line {
+    fn drop(&mut self) {
+        self.reactor.cancel(self.driver);
+    }
+}
+
+/// What the driving task holds. Dropped, the connection is over.
+struct Driven {
+    streams: Rc<Streams>,
+    stream: ByteStream,
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.streams.close();
+    }
+}
+
+async fn drive(driven: Driven) {
+    let mut driver = Driver::new(&driven.streams, None);
+    poll_fn(|_| driver.poll(&driven.stream, |_| {})).await;
 }

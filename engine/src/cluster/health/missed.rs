@@ -34,6 +34,11 @@ impl Missed {
         Self { failure: Failure::Active { retriable }, reason: format!("status {status}, expected {expected}") }
     }
 
+    /// What a call of gRPC was answered instead of SERVING.
+    pub(super) fn call(reason: impl Into<String>) -> Self {
+        Self { failure: Failure::Active { retriable: false }, reason: reason.into() }
+    }
+
     pub(crate) fn passive() -> Self {
         Self { failure: Failure::Passive, reason: "a response has x-envoy-immediate-health-check-fail".into() }
     }

@@ -8,6 +8,7 @@
 //! endpoint.
 
 mod event_log;
+mod grpc;
 mod http;
 mod link;
 mod missed;
@@ -26,7 +27,7 @@ use super::{ClusterShared, HealthFlags, Host, Report};
 use crate::http::{Message, RequestHead, host_name};
 use crate::net::{Network, tls};
 use crate::ring::{Reactor, Timer};
-use ringway_config::model::{Address, HealthCheck, HealthCheckKind, HttpHealthCheck};
+use ringway_config::model::{Address, GrpcHealthCheck, HealthCheck, HealthCheckKind, HttpHealthCheck};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -104,7 +105,7 @@ pub(super) struct Prober {
     reactor: Rc<Reactor>,
     check: HealthCheck,
     link: Link,
-    /// Of the HTTP check.
+    /// Of a check by HTTP or gRPC.
     request: Message<RequestHead>,
 }
 
@@ -117,7 +118,8 @@ impl Prober {
         check: &HealthCheck,
     ) -> Self {
         let request = request(check, cluster, host);
-        let link = Link::new(reactor, network, addresses(host), connector(check, cluster, host));
+        let spoken = (cluster.config.protocol, cluster.config.http2);
+        let link = Link::new(reactor, network, addresses(host), connector(check, cluster, host), spoken);
         Self { reactor: reactor.clone(), check: check.clone(), link, request }
     }
 
@@ -139,6 +141,7 @@ impl Prober {
                 match kind {
                     HealthCheckKind::Http(check) => http::probe(check, link, request).await,
                     HealthCheckKind::Tcp(check) => tcp::probe(check, link).await,
+                    HealthCheckKind::Grpc(check) => grpc::probe(check, link, request).await,
                 }
             });
             poll_fn(|context| match probing.as_mut().poll(context) {
@@ -155,7 +158,7 @@ impl Prober {
         verdict.unwrap_or_else(|| {
             let expected: &[_] = match &self.check.kind {
                 HealthCheckKind::Tcp(check) => &check.receive,
-                HealthCheckKind::Http(_) => &[],
+                HealthCheckKind::Http(_) | HealthCheckKind::Grpc(_) => &[],
             };
             Verdict::failed(Missed::timeout(self.check.timeout, expected, &received))
         })
@@ -173,10 +176,11 @@ impl Prober {
     }
 }
 
-/// The request of an HTTP check.
+/// The request of a check that makes one.
 fn request(check: &HealthCheck, cluster: &ClusterShared, host: &Host) -> Message<RequestHead> {
     match &check.kind {
         HealthCheckKind::Http(http) => http::request(http, &cluster.config.name, host),
+        HealthCheckKind::Grpc(grpc) => grpc::request(grpc, &cluster.config.name, host),
         HealthCheckKind::Tcp(_) => Message::default(),
     }
 }
@@ -186,7 +190,10 @@ fn connector(check: &HealthCheck, cluster: &ClusterShared, host: &Host) -> Optio
     let connector = cluster.connector(&host.spec, None)?;
     let by_name = cluster.is_by_name(&host.spec);
     match &check.kind {
-        HealthCheckKind::Http(HttpHealthCheck { host: Some(host), .. }) if by_name => {
+        HealthCheckKind::Http(HttpHealthCheck { host: Some(host), .. })
+        | HealthCheckKind::Grpc(GrpcHealthCheck { authority: Some(host), .. })
+            if by_name =>
+        {
             Some(connector.named(&host_name(host.as_bytes())))
         }
         _ => Some(connector),

@@ -18,6 +18,7 @@ impl Code {
     pub const CANCEL: Self = Self(8);
     pub const COMPRESSION_ERROR: Self = Self(9);
     pub const ENHANCE_YOUR_CALM: Self = Self(11);
+    pub const INADEQUATE_SECURITY: Self = Self(12);
 
     const NAMES: [&str; 14] = [
         "NO_ERROR",

@@ -13,6 +13,10 @@ pub enum LogFilter {
     AnyFlag,
     Flags(ResponseFlags),
     Header(Box<HeaderMatch>),
+    GrpcStatus {
+        statuses: Box<[u32]>,
+        exclude: bool,
+    },
     Sample(Fraction),
     And(Box<[LogFilter]>),
     Or(Box<[LogFilter]>),
@@ -33,6 +37,9 @@ impl LogFilter {
                 Self::Flags(flags.fold(ResponseFlags::empty(), |all, flag| all | flag))
             }
             AccessLogFilter::Header(header) => Self::Header(header.clone()),
+            AccessLogFilter::GrpcStatus { statuses, exclude } => {
+                Self::GrpcStatus { statuses: statuses.as_slice().into(), exclude: *exclude }
+            }
             AccessLogFilter::Sample(fraction) => Self::Sample(*fraction),
             AccessLogFilter::And(filters) => Self::And(list(filters)),
             AccessLogFilter::Or(filters) => Self::Or(list(filters)),
@@ -49,6 +56,9 @@ impl LogFilter {
             // A request whose head could not be read has no fields to look at.
             Self::Header(header) => {
                 record.request.is_some_and(|(head, view)| matches_header(header, HeadRef::request(head, view)))
+            }
+            Self::GrpcStatus { statuses, exclude } => {
+                record.grpc_status().is_some_and(|status| statuses.contains(&status.0) != *exclude)
             }
             Self::Sample(fraction) => record.random.is_none_or(|random| is_in_share(*fraction, random.next_u64())),
             Self::And(filters) => filters.iter().all(|filter| filter.takes(record)),
@@ -134,6 +144,25 @@ mod tests {
         assert!(takes(&And(vec![yes(), yes()])) && !takes(&And(vec![yes(), no()])));
         assert!(takes(&Or(vec![no(), yes()])) && !takes(&Or(vec![no(), no()])));
         assert!(takes(&Not(Box::new(no()))) && !takes(&Not(Box::new(yes()))));
+    }
+
+    #[test]
+    fn calls_by_their_status() {
+        use crate::http::{Field, FieldId, Span, Version};
+        let bytes = b"content-typeapplication/grpc";
+        let mut head = RequestHead { version: Version::Http2, ..RequestHead::default() };
+        let (name, value) = (Span::new(0, 12), Span::new(12, bytes.len()));
+        let id = FieldId::ContentType;
+        head.fields.push(Field { name, value, id, hop_by_hop: false, never_indexed: false });
+        let request = Some((&head, HeadView::new(bytes)));
+        let takes = |statuses: &[u32], exclude, record: &Record<'_>| {
+            LogFilter::new(&AccessLogFilter::GrpcStatus { statuses: statuses.to_vec(), exclude }).takes(record)
+        };
+        let denied = Record { request, response_code: 403, ..Record::default() };
+        assert!(takes(&[0, 7], false, &denied) && !takes(&[0, 14], false, &denied));
+        assert!(takes(&[0, 14], true, &denied) && !takes(&[7], true, &denied));
+        let no_call = Record { response_code: 403, ..Record::default() };
+        assert!(!takes(&[7], false, &no_call) && !takes(&[0], true, &no_call));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ringway_config::model::{
-    AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, PathSource, Precision, TimeFormat, TimePoint,
-    TlsFact,
+    AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, GRPC_STATUSES, GrpcStatusForm, PathSource,
+    Precision, TimeFormat, TimePoint, TlsFact,
 };
 
 use super::compile::{Operator, Part};
@@ -98,6 +98,7 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
         CommandOperator::Protocol => text(record.protocol),
         CommandOperator::UpstreamProtocol => text(record.upstream_protocol),
         CommandOperator::ResponseCode => Value::Number(u64::from(record.response_code)),
+        CommandOperator::GrpcStatus(form) => grpc_status(record, *form),
         CommandOperator::ResponseCodeDetails { keep_spaces } => details(record, *keep_spaces),
         CommandOperator::ResponseFlags => Value::Flags { flags: record.response_flags, long: false },
         CommandOperator::ResponseFlagsLong => Value::Flags { flags: record.response_flags, long: true },
@@ -136,6 +137,14 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
             let mut values = operator.inner.iter().map(|inner| evaluate(inner, record));
             values.find(|value| !value.is_empty()).map_or(Value::Absent, |value| value.cut(limit(*max_length)))
         }
+    }
+}
+
+fn grpc_status<'a>(record: &Record<'a>, form: GrpcStatusForm) -> Value<'a> {
+    let Some(status) = record.grpc_status() else { return Value::Absent };
+    match (GRPC_STATUSES.get(status.0 as usize), form) {
+        (Some((name, _)), GrpcStatusForm::Camel) | (Some((_, name)), GrpcStatusForm::Snake) => text(Some(name)),
+        (None, _) | (_, GrpcStatusForm::Number) => Value::Number(u64::from(status.0)),
     }
 }
 

@@ -8,7 +8,7 @@ use ringway_config::format_pieces;
 use super::tests::{add_field, json_line, record, request, text_line};
 use super::*;
 use crate::base::random::Random;
-use crate::http::{HeadView, RequestHead, ResponseHead, Span, TryWireBytes, WireBytes};
+use crate::http::{HeadView, RequestHead, ResponseHead, Span, Trailers, TryWireBytes, Version, WireBytes};
 
 /// The line that `format` makes of `record`.
 fn line(format: &str, record: &Record<'_>) -> String {
@@ -112,6 +112,9 @@ const OPERATORS: &[(&str, &str, &str)] = &[
     ("RESPONSE_CODE", "200", "0"),
     ("RESPONSE_CODE_DETAILS", "upstream_reset{by__peer}{upgrade_dropped}", "-"),
     ("RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)", "upstream reset{by  peer}{upgrade_dropped}", "-"),
+    // No call.
+    ("GRPC_STATUS", "-", "-"),
+    ("GRPC_STATUS_NUMBER", "-", "-"),
     ("RESPONSE_FLAGS", "UH,UT", "-"),
     ("RESPONSE_FLAGS_LONG", "NoHealthyUpstream,UpstreamRequestTimeout", "-"),
     ("LOCAL_REPLY_BODY", "no healthy upstream", "-"),
@@ -223,6 +226,33 @@ fn every_operator_present_and_absent() {
             assert_eq!(value(&format, full), shown, "{format} as a value");
         }
     });
+}
+
+#[test]
+fn calls_have_statuses() {
+    let (mut head, bytes) = request(&[("content-type", b"application/grpc+proto")]);
+    head.version = Version::Http2;
+    let (mut response, mut response_bytes) = (ResponseHead::default(), Vec::new());
+    add_field(&mut response.fields, &mut response_bytes, "grpc-status", b"14");
+    let (empty, none) = (ResponseHead::default(), Trailers::default());
+    let (mut trailers, mut unnamed) = (Trailers::default(), Trailers::default());
+    trailers.add(b"grpc-status", b"4");
+    unnamed.add(b"grpc-status", b"99");
+    let shown = |response, trailers, response_code| {
+        let response = Some((response, HeadView::new(&response_bytes)));
+        let record = Record { response, response_trailers: trailers, response_code, ..record(&head, &bytes) };
+        line(
+            "%GRPC_STATUS% %GRPC_STATUS(CAMEL_STRING)% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS(NUMBER)% %GRPC_STATUS_NUMBER%",
+            &record,
+        )
+    };
+    let late = "DeadlineExceeded DeadlineExceeded DEADLINE_EXCEEDED 4 4";
+    assert_eq!(shown(&response, Some(&trailers), 200), late, "trailers come first");
+    let unavailable = "Unavailable Unavailable UNAVAILABLE 14 14";
+    assert_eq!(shown(&response, Some(&none), 200), unavailable);
+    assert_eq!(shown(&empty, None, 403), "PermissionDenied PermissionDenied PERMISSION_DENIED 7 7");
+    assert_eq!(shown(&empty, None, 0), "- - - - -");
+    assert_eq!(shown(&empty, Some(&unnamed), 200), "99 99 99 99 99");
 }
 
 /// No operator is forgotten above or in this crate.

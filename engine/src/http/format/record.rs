@@ -7,7 +7,8 @@ use ringway_config::model::TimePoint;
 use super::ResponseFlags;
 use crate::base::clock::Nanos;
 use crate::base::random::Random;
-use crate::http::{HeadView, RequestHead, ResponseHead, Times, TryTimes, TryWireBytes, WireBytes};
+use crate::http::grpc::{self, GrpcStatus};
+use crate::http::{HeadView, RequestHead, ResponseHead, Times, Trailers, TryTimes, TryWireBytes, WireBytes};
 use crate::net::tls;
 
 /// One exchange as far as it has come. `None` and empty strings are absent.
@@ -23,6 +24,7 @@ pub struct Record<'a> {
     /// `None` when no head could be parsed.
     pub request: Option<(&'a RequestHead, HeadView<'a>)>,
     pub response: Option<(&'a ResponseHead, HeadView<'a>)>,
+    pub response_trailers: Option<&'a Trailers>,
     /// "HTTP/1.1"; `None` when no head could be parsed.
     pub protocol: Option<&'static str>,
     pub upstream_protocol: Option<&'static str>,
@@ -75,6 +77,18 @@ impl Record<'_> {
     /// Milliseconds since the request began.
     pub fn duration_ms(&self) -> u64 {
         self.since_start() / 1_000_000
+    }
+
+    /// How a call of gRPC ended, as far as that is known: what its response says, or what the status of HTTP means.
+    pub fn grpc_status(&self) -> Option<GrpcStatus> {
+        let (head, view) = self.request?;
+        if !grpc::is_call(head, view) {
+            return None;
+        }
+        let of_trailers = || self.response_trailers.and_then(Trailers::grpc_status);
+        let of_head = || self.response.and_then(|(head, view)| grpc::status_of(head, view));
+        let of_code = || (self.response_code != 0).then(|| GrpcStatus::of_http(self.response_code));
+        of_trailers().or_else(of_head).or_else(of_code)
     }
 
     /// Nanoseconds since the request began.

@@ -32,6 +32,7 @@ fn settings(rate_limits: Vec<RateLimitRule>, descriptors: Vec<RateLimitDescripto
         max_dynamic_descriptors: 3,
         enabled: all,
         enforced: all,
+        as_resource_exhausted: false,
         status: 429,
         x_ratelimit_headers: true,
     }

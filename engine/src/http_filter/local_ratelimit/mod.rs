@@ -6,6 +6,7 @@ mod descriptor;
 
 use super::{Context, Flow, Responding, Setup};
 use crate::http::format::ResponseFlags;
+use crate::http::grpc::GrpcStatus;
 use crate::http::matcher::is_in_share;
 use crate::http::{FieldId, Reply};
 use crate::mux::Hooks;
@@ -94,7 +95,9 @@ impl Filter {
             head.add_known(FieldId::RetryAfter, |out| out.extend_from_slice(seconds.as_bytes()));
         }
         let flags = ResponseFlags::RATE_LIMITED;
-        Ok(Flow::Reply(Reply::text(self.settings.status, "local_rate_limited", flags, "local_rate_limited")))
+        let mut reply = Reply::text(self.settings.status, "local_rate_limited", flags, "local_rate_limited");
+        reply.grpc_status = self.settings.as_resource_exhausted.then_some(GrpcStatus::RESOURCE_EXHAUSTED);
+        Ok(Flow::Reply(reply))
     }
 
     pub async fn response(&self, context: &mut Responding<'_, '_, '_>, state: &mut State) -> Result<Hooks, Fault> {

@@ -203,6 +203,10 @@ impl Try {
         })
     }
 
+    pub(in crate::mux) fn poll_bare_end(&self) -> Poll<bool> {
+        self.key().map_or(Poll::Ready(false), |key| self.link().poll_bare_end(key))
+    }
+
     pub(in crate::mux) fn tls_failure(&self) -> Option<tls::Failure> {
         self.link().tls_failure.borrow().clone()
     }

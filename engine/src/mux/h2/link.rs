@@ -426,6 +426,18 @@ impl Link {
         stream.broken.map_or(Poll::Pending, |broken| Poll::Ready(Err(broken)))
     }
 
+    /// Whether the peer's message ends behind its head, ready when that is known.
+    pub(super) fn poll_bare_end(&self, key: Key) -> Poll<bool> {
+        let mut state = self.state.borrow_mut();
+        let Some(stream) = state.stream(key) else { return Poll::Ready(false) };
+        stream.task = Some(self.reactor.current_task());
+        match (stream.pieces.is_empty(), stream.in_ended) {
+            (true, true) => Poll::Ready(true),
+            (true, false) if stream.broken.is_none() => Poll::Pending,
+            _ => Poll::Ready(false),
+        }
+    }
+
     /// Whether the peer gave the stream up, or the connection is over.
     pub(super) fn is_broken(&self, key: Key) -> bool {
         self.broken(key).is_some()

@@ -32,6 +32,8 @@ pub struct Served {
     sent: u64,
     /// The response was sent to its end.
     whole: bool,
+    /// What the stream is reset with otherwise.
+    code: Code,
     /// The request is malformed: it gets no answer but a reset (RFC 9113 section 8.1.1).
     malformed: bool,
 }
@@ -50,6 +52,7 @@ impl Served {
             body: 0,
             sent: 0,
             whole: false,
+            code: Code::INTERNAL_ERROR,
             malformed: false,
         }
     }
@@ -232,6 +235,10 @@ impl Served {
     /// Closing resets the stream.
     pub(in crate::mux) fn give_up(&mut self) {}
 
+    pub(in crate::mux) fn reset_with(&mut self, code: u32) {
+        self.code = Code(code);
+    }
+
     pub(in crate::mux) fn is_broken(&self) -> bool {
         self.link.is_broken(self.key)
     }
@@ -260,7 +267,7 @@ impl Drop for Served {
         let how = match (self.malformed, self.whole) {
             (true, _) => Release::Malformed,
             (false, true) => Release::Whole,
-            (false, false) => Release::Reset(Code::INTERNAL_ERROR),
+            (false, false) => Release::Reset(self.code),
         };
         self.link.release(self.key, how);
     }

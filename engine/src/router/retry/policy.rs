@@ -2,8 +2,9 @@
 //! (Envoy: router filter, HTTP headers consumed from downstreams).
 
 use super::super::Fault;
+use crate::http::grpc;
 use crate::http::matcher::{HeadRef, matches_header};
-use crate::http::{FieldId, Fields, HeadView, RequestHead, ResponseHead};
+use crate::http::{FieldId, Fields, HeadView, Message, RequestHead, ResponseHead};
 use ringway_config::model::{Forward, RetryOn, RetryPolicy};
 use smallvec::SmallVec;
 use std::time::Duration;
@@ -37,7 +38,7 @@ impl FailedTry {
             Fault::ConnectFailed | Fault::ConnectTimeout | Fault::LocalResources => Some(Self::Connect),
             Fault::UpstreamClosed
             | Fault::UpstreamTruncated
-            | Fault::UpstreamReset
+            | Fault::UpstreamReset(_)
             | Fault::UpstreamRefused
             | Fault::ResponseHead(_)
             | Fault::PerTryTimeout
@@ -58,6 +59,8 @@ pub struct TryPolicy<'a> {
     pub hedge_on_per_try_timeout: bool,
     /// What the client is told when the route's timeout is over (504, or 204 where it asked for that).
     pub timeout_status: u16,
+    /// It is a call of gRPC.
+    pub is_grpc: bool,
     /// The route's.
     pub config: Option<&'a RetryPolicy>,
     /// What the request adds to the retriable status codes.
@@ -69,6 +72,7 @@ pub struct TryPolicy<'a> {
 /// Fields that speak to this proxy and go no further.
 const CONSUMED: u128 = Fields::set_of(&[
     FieldId::XEnvoyRetryOn,
+    FieldId::XEnvoyRetryGrpcOn,
     FieldId::XEnvoyMaxRetries,
     FieldId::XEnvoyRetriableStatusCodes,
     FieldId::XEnvoyRetriableHeaderNames,
@@ -95,6 +99,7 @@ impl<'a> TryPolicy<'a> {
             },
             hedge_on_per_try_timeout: route.hedge_on_per_try_timeout,
             timeout_status: 504,
+            is_grpc: false,
             config,
             status_codes: SmallVec::new(),
             header_names: Vec::new(),
@@ -123,14 +128,26 @@ impl<'a> TryPolicy<'a> {
         !self.retry_on.is_empty() && self.num_retries > 0
     }
 
+    /// How long a call of gRPC may last, where its route takes that from `grpc-timeout`. The time that a client asks for in
+    /// x-envoy-upstream-rq-timeout-ms, if it may, is the one that counts.
+    pub fn call_limit(route: &Forward, request: &Message<RequestHead>, may_ask: bool) -> Option<Duration> {
+        let limit = route.grpc_timeout?;
+        let fields = &request.head.fields;
+        if may_ask && fields.contains(FieldId::XEnvoyUpstreamRqTimeoutMs) {
+            return None;
+        }
+        let asked = fields.value(FieldId::GrpcTimeout, request.view()).and_then(grpc::parse_timeout)?;
+        Some(limit.max.map_or(asked, |max| asked.min(max)).saturating_sub(limit.offset))
+    }
+
     fn read(&mut self, fields: &Fields, bytes: HeadView<'_>, retries_max: u32) {
         let value = |id| fields.value(id, bytes);
-        for line in fields.all(FieldId::XEnvoyRetryOn) {
-            for name in list(line.value.of(bytes)) {
-                if let Some(condition) = std::str::from_utf8(name).ok().and_then(RetryOn::named) {
-                    self.retry_on.insert(condition);
-                }
-            }
+        for id in [FieldId::XEnvoyRetryOn, FieldId::XEnvoyRetryGrpcOn] {
+            let names = fields.all(id).flat_map(|line| list(line.value.of(bytes)));
+            let conditions = names.filter_map(|name| std::str::from_utf8(name).ok().and_then(RetryOn::named));
+            conditions
+                .filter(|condition| condition.is_grpc() == (id == FieldId::XEnvoyRetryGrpcOn))
+                .for_each(|condition| self.retry_on.insert(condition));
         }
         if let Some(count) = value(FieldId::XEnvoyMaxRetries).and_then(number) {
             let most = retries_max.max(self.num_retries);
@@ -172,11 +189,26 @@ impl<'a> TryPolicy<'a> {
             || on(RetryOn::CONNECT_FAILURE) && failed == FailedTry::Connect
     }
 
+    /// Whether a call is to be held back until it is known whether it ends without a message.
+    pub fn waits_for_trailers(&self) -> bool {
+        self.is_grpc && self.retry_on.is_grpc() && self.num_retries > 0
+    }
+
     /// Whether the conditions ask for another try after this response.
-    pub fn retries_response(&self, response: &ResponseHead, bytes: HeadView<'_>) -> bool {
-        if self.retry_on.is_empty() {
-            return false;
-        }
+    #[inline]
+    pub fn retries_response(&self, response: &Message<ResponseHead>) -> bool {
+        !self.retry_on.is_empty()
+            && (self.retries_head(&response.head, response.view())
+                || self.retry_on.is_grpc() && self.retries_status(response))
+    }
+
+    fn retries_status(&self, response: &Message<ResponseHead>) -> bool {
+        let asked = response.grpc_status().and_then(|status| RetryOn::of_grpc_status(status.0));
+        asked.is_some_and(|asked| self.retry_on.contains(asked))
+            && !response.head.fields.contains(FieldId::XEnvoyRatelimited)
+    }
+
+    fn retries_head(&self, response: &ResponseHead, bytes: HeadView<'_>) -> bool {
         let on = |condition| self.retry_on.contains(condition);
         // From a proxy that refused the request: only a policy that asks for it goes on.
         if response.fields.contains(FieldId::XEnvoyRatelimited) {

@@ -5,13 +5,14 @@ use super::policy::consume;
 use super::*;
 use crate::base::random::Random;
 use crate::codec::h1::{Limits, parse_request, parse_response};
-use crate::http::{FieldId, HeadView, Method, RequestHead, ResponseHead};
+use crate::http::{FieldId, HeadView, Message, Method, RequestHead, ResponseHead};
+use crate::net::HeadBytes;
 use crate::router::Fault;
 use crate::stats::ClusterStats;
 use crate::upstream::limits::{Overflow, Priority, ShardLimits, SharedLimits};
 use ringway_config::model::{
-    self, CircuitBreakers, ClusterTarget, Forward, HeaderMatch, HeaderMatchKind, Place, RateLimitedBackOff,
-    ResetHeader, RetryOn, RetryPolicy,
+    self, CircuitBreakers, ClusterTarget, Forward, GrpcTimeout, HeaderMatch, HeaderMatchKind, Place,
+    RateLimitedBackOff, ResetHeader, RetryOn, RetryPolicy,
 };
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ fn route(retry: Option<RetryPolicy>) -> Forward {
         timeout: Some(Duration::from_secs(15)),
         stream_idle_timeout: None,
         max_stream_duration: None,
+        grpc_timeout: None,
         retry,
         hedge_on_per_try_timeout: false,
         hash_policy: vec![],
@@ -69,11 +71,12 @@ fn request(fields: &str) -> (RequestHead, Vec<u8>) {
     (head, bytes)
 }
 
-fn response(status: u16, fields: &str) -> (ResponseHead, Vec<u8>) {
+fn response(status: u16, fields: &str) -> Message<ResponseHead> {
     let bytes = format!("HTTP/1.1 {status} X\r\n{fields}\r\n").into_bytes();
-    let mut head = ResponseHead::default();
-    parse_response(&bytes, &Limits::default(), Method::Get, &mut head).expect("valid");
-    (head, bytes)
+    let mut message = Message::default();
+    parse_response(&bytes, &Limits::default(), Method::Get, &mut message.head).expect("valid");
+    message.received = HeadBytes::Joined(bytes);
+    message
 }
 
 /// Retries that a trusted request may ask for.
@@ -86,8 +89,59 @@ fn with_policy<T>(route: &Forward, fields: &str, trusted: bool, show: impl Fn(&T
 }
 
 fn retries(route: &Forward, request: &str, status: u16, fields: &str) -> bool {
-    let (head, bytes) = response(status, fields);
-    with_policy(route, request, true, |policy| policy.retries_response(&head, HeadView::new(&bytes)))
+    let response = response(status, fields);
+    with_policy(route, request, true, |policy| policy.retries_response(&response))
+}
+
+#[test]
+fn statuses_of_calls_are_conditions() {
+    let names = ["cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"];
+    let conditions = names.map(|name| RetryOn::named(name).expect("a condition"));
+    for (condition, status) in conditions.into_iter().zip([1, 4, 13, 8, 14]) {
+        let policy = route(Some(retry_policy(&[condition])));
+        let retried: Vec<u32> =
+            (0..18).filter(|status| retries(&policy, "", 200, &format!("grpc-status: {status}\r\n"))).collect();
+        assert_eq!(retried, [status], "{condition:?}");
+        // The status may also stand behind the head.
+        let mut late = response(200, "");
+        late.trailers.add(b"grpc-status", status.to_string().as_bytes());
+        assert!(with_policy(&policy, "", true, |policy| policy.retries_response(&late)));
+    }
+    let any = route(Some(retry_policy(&conditions)));
+    assert!(!retries(&any, "", 200, "grpc-status: 14\r\nx-envoy-ratelimited: true\r\n"));
+    assert!(!retries(&route(Some(retry_policy(&[RetryOn::SERVER_ERROR]))), "", 200, "grpc-status: 14\r\n"));
+}
+
+#[test]
+fn requests_ask_for_statuses_of_calls_in_a_field_of_their_own() {
+    let plain = route(None);
+    let unavailable = "grpc-status: 14\r\n";
+    assert!(retries(&plain, "x-envoy-retry-grpc-on: internal, unavailable\r\n", 200, unavailable));
+    assert!(!retries(&plain, "x-envoy-retry-on: unavailable\r\n", 200, unavailable));
+    assert!(!retries(&plain, "x-envoy-retry-grpc-on: 5xx\r\n", 503, ""));
+    let untrusted = with_policy(&plain, "x-envoy-retry-grpc-on: unavailable\r\n", false, |policy| policy.retry_on);
+    assert!(untrusted.is_empty());
+}
+
+#[test]
+fn calls_take_the_time_that_they_say() {
+    let second = Duration::from_secs(1);
+    let limit = |max: Option<u64>, offset: u64, fields: &str, may_ask| {
+        let mut route = route(None);
+        let grpc_timeout =
+            max.map(|max| GrpcTimeout { max: (max > 0).then(|| second * max as u32), offset: second * offset as u32 });
+        route.grpc_timeout = grpc_timeout;
+        let (head, bytes) = request(fields);
+        let request = Message { head, received: HeadBytes::Joined(bytes), ..Message::default() };
+        TryPolicy::call_limit(&route, &request, may_ask).map(|limit| limit.as_secs())
+    };
+    let ten = "grpc-timeout: 10S\r\n";
+    assert_eq!(limit(None, 0, ten, true), None);
+    assert_eq!([limit(Some(0), 0, ten, true), limit(Some(5), 0, ten, true)], [Some(10), Some(5)]);
+    assert_eq!([limit(Some(60), 3, ten, true), limit(Some(60), 11, ten, true)], [Some(7), Some(0)]);
+    assert_eq!([limit(Some(5), 0, "", true), limit(Some(5), 0, "grpc-timeout: soon\r\n", true)], [None, None]);
+    let both = "grpc-timeout: 10S\r\nx-envoy-upstream-rq-timeout-ms: 100\r\n";
+    assert_eq!([limit(Some(0), 0, both, true), limit(Some(0), 0, both, false)], [None, Some(10)]);
 }
 
 #[test]
@@ -103,6 +157,7 @@ fn each_condition_has_its_statuses() {
         (RetryOn::ENVOY_RATELIMITED, &[]),
         (RetryOn::RETRIABLE_STATUS_CODES, &[]),
         (RetryOn::RETRIABLE_HEADERS, &[]),
+        (RetryOn::UNAVAILABLE, &[]),
     ] {
         let route = route(Some(retry_policy(&[condition])));
         let retried: Vec<u16> = all.into_iter().filter(|status| retries(&route, "", *status, "")).collect();
@@ -337,8 +392,9 @@ fn a_response_may_say_how_long_to_wait() {
     };
     let random = Random::seeded(1);
     let wait = |fields: &str| {
-        let (head, bytes) = response(429, fields);
-        let wait = rate_limited(&policy, &head, HeadView::new(&bytes), 1_000, &random)?;
+        let response = response(429, fields);
+        let (head, bytes) = (&response.head, response.view());
+        let wait = rate_limited(&policy, head, bytes, 1_000, &random)?;
         Some(wait / 1_000_000)
     };
     let seconds = |wait: Option<u64>, low: u64| wait.is_some_and(|wait| (low * 1000..low * 1500).contains(&wait));

@@ -1,0 +1,236 @@
+//! Calls of gRPC by real clients and servers: grpcio (the C core) and grpc-js.
+
+use crate::support::{Ringway, eventually, must_run, program, quoted};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+/// Where .ci/install has put the packages.
+fn peers() -> PathBuf {
+    let test = std::env::current_exe().expect("this test");
+    let target = test.ancestors().nth(3).expect("the target directory");
+    let peers = target.join("peers");
+    assert!(peers.is_dir(), "{} is missing; install it: .ci/install", peers.display());
+    peers
+}
+
+fn script(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/support/grpc").join(name)
+}
+
+fn python(name: &str) -> Command {
+    let mut command = program("python3");
+    command.env("PYTHONPATH", peers().join("python")).arg(script(name));
+    command
+}
+
+fn node(what: &str) -> Command {
+    let mut command = program("node");
+    command.env("NODE_PATH", peers().join("node/node_modules")).arg(script("peer.js")).arg(what);
+    command
+}
+
+/// A server, which ends with this.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut out = BufReader::new(child.stdout.take().expect("piped"));
+        let mut port = String::new();
+        out.read_line(&mut port).expect("it listens");
+        let port: u16 = port.trim().parse().expect("a port");
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let all = lines.clone();
+        std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| all.lock().unwrap().push(line)));
+        Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)), lines }
+    }
+
+    fn cancelled(&self) -> usize {
+        self.lines.lock().unwrap().iter().filter(|line| *line == "cancelled").count()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A proxy before a cluster of these endpoints, which speak HTTP/2; further lines for the listener's `http`, and for the cluster.
+fn proxy(endpoints: &[SocketAddr], http: &str, cluster: &str) -> Ringway {
+    Ringway::start(&format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+[listeners.http]
+{http}
+[[clusters]]
+name = "app"
+endpoints = [{}]
+protocol = "http2"
+{cluster}
+"#,
+        quoted(endpoints)
+    ))
+}
+
+const ALL: &str = "routes = [{ match = { prefix = \"/\" }, route = { cluster = \"app\" } }]";
+
+/// Unary calls and streams in all directions, metadata, statuses with their details, messages of all sizes, deadlines and
+/// cancelled calls.
+#[test]
+fn calls_through_the_proxy_are_those_without_it() {
+    let servers = [Server::start(python("server.py")), Server::start(node("serve"))];
+    let proxies = servers.each_ref().map(|server| proxy(&[server.address], ALL, ""));
+    let call = |mut command: Command, to: SocketAddr| must_run(command.arg(to.to_string()));
+    let direct = call(python("client.py"), servers[0].address);
+    for line in [
+        "echo (b'hello', 'plain', b'\\x00\\xff', 'OK')",
+        "sizes equal",
+        "down (500, 350000)",
+        "up b'4 320001'",
+        "both True",
+        "status 14 UNAVAILABLE 100 % of \u{fc}",
+        "deadline DEADLINE_EXCEEDED Deadline Exceeded",
+        "cancel True",
+    ] {
+        assert!(direct.lines().any(|other| other == line), "{line} is not in:\n{direct}");
+    }
+    let before = servers[0].cancelled();
+    assert_eq!(call(python("client.py"), proxies[0].address(0)), direct);
+    // Two whose time was over; the third may have been cancelled before it was sent.
+    eventually("calls are cancelled", || servers[0].cancelled() >= before + 2);
+    let direct = call(node("call"), servers[1].address);
+    assert!(direct.contains("both 50\n") && direct.contains("status 16 UNAUTHENTICATED"), "{direct}");
+    for proxy in &proxies {
+        assert_eq!(call(node("call"), proxy.address(0)), direct);
+    }
+    for proxy in &proxies {
+        proxy.wait_for_stat("cluster.app.upstream_rq_active", 0);
+        assert_eq!(proxy.stat("http.ingress_http.downstream_rq_tx_reset"), 0);
+    }
+}
+
+/// What clients make of replies of the proxy, and what its log says.
+#[test]
+fn replies_of_the_proxy_are_statuses() {
+    let server = Server::start(python("server.py"));
+    let http = r#"
+access_log = [
+    { path = "all.log", format = "%REQ(:PATH)% %GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS_NUMBER% %RESPONSE_CODE_DETAILS%" },
+    { path = "some.log", format = "%REQ(:PATH)%", filter = { grpc_status = { statuses = ["OK", "DEADLINE_EXCEEDED"], exclude = true } } },
+]
+routes = [
+    { match = { path = "/test.Echo/Late", grpc = true }, route = { cluster = "app", timeout = "300ms" } },
+    { match = { path = "/test.Echo/Denied", grpc = true }, direct_response = { status = 403, body = "not for you: 100 %" } },
+    { match = { path = "/test.Echo/Limited" }, route = { cluster = "app" }, filters = { fault = { abort = { grpc_status = "RESOURCE_EXHAUSTED", percent = 100 } } } },
+    { match = { path = "/test.Echo/Gone" }, route = { cluster = "gone" } },
+    { match = { path = "/test.Echo/Down" }, route = { cluster = "app" } },
+    { match = { path = "/test.Echo/Status" }, route = { cluster = "app" } },
+]
+http_filters = [{ fault = {} }]
+"#;
+    let gone = format!(
+        "[[clusters]]\nname = \"gone\"\nendpoints = [\"{}\"]\nprotocol = \"http2\"",
+        crate::support::dead_address()
+    );
+    let ringway = proxy(&[server.address], http, &gone);
+    let calls = ["Late", "x", "Denied", "", "Limited", "", "Gone", "", "Nowhere", "", "Down", "1x3", "Status", "9:no"];
+    let expected = "DEADLINE_EXCEEDED upstream request timeout\n\
+                    PERMISSION_DENIED not for you: 100 %\n\
+                    RESOURCE_EXHAUSTED fault filter abort\n\
+                    UNAVAILABLE upstream connect error or disconnect/reset before headers. reset reason: remote connection failure\n\
+                    UNIMPLEMENTED ";
+    for mut command in [python("call.py"), node("calls")] {
+        let said = must_run(command.arg(ringway.address(0).to_string()).args(calls));
+        let said = said.replace("UNIMPLEMENTED \n", "UNIMPLEMENTED None\n").replace("Unknown", "");
+        assert!(said.starts_with(expected), "{said}");
+        assert!(said.ends_with("message 3\nOK\nFAILED_PRECONDITION no\n"), "{said}");
+    }
+    let lines = ringway.log_lines("all.log", 14);
+    for line in [
+        "/test.Echo/Late DeadlineExceeded DEADLINE_EXCEEDED 4 upstream_response_timeout",
+        "/test.Echo/Denied PermissionDenied PERMISSION_DENIED 7 direct_response",
+        "/test.Echo/Limited ResourceExhausted RESOURCE_EXHAUSTED 8 fault_filter_abort",
+        "/test.Echo/Nowhere Unimplemented UNIMPLEMENTED 12 route_not_found",
+        "/test.Echo/Down OK OK 0 via_upstream",
+        "/test.Echo/Status FailedPrecondition FAILED_PRECONDITION 9 via_upstream",
+    ] {
+        assert_eq!(lines.iter().filter(|other| *other == line).count(), 2, "{line}: {lines:?}");
+    }
+    let some = ringway.log_lines("some.log", 10);
+    assert!(!some.iter().any(|line| line.ends_with("/Late") || line.ends_with("/Down")), "{some:?}");
+    // Other requests meet no condition on calls.
+    assert_eq!(ringway.get("/test.Echo/Denied").status(), 404);
+}
+
+/// The server is gone within a message, or gives the call up: clients learn of it by its status.
+#[test]
+fn calls_that_break_off_have_statuses() {
+    let cases = [
+        ("close", "UNAVAILABLE upstream closed the connection within its response"),
+        ("8", "CANCELLED "),
+        ("11", "RESOURCE_EXHAUSTED "),
+        ("2", "INTERNAL "),
+    ];
+    for (code, status) in cases {
+        let mut broken = python("broken.py");
+        broken.arg(code);
+        let server = Server::start(broken);
+        let ringway = proxy(&[server.address], ALL, "");
+        for mut command in [python("call.py"), node("calls")] {
+            let said = must_run(command.arg(ringway.address(0).to_string()).args(["Down", "1x1"]));
+            // A client may drop what came before a reset, and hears all that came before trailers.
+            assert!(code != "close" || said.starts_with("message 2\n"), "{code}: {said}");
+            let last = said.strip_prefix("message 2\n").unwrap_or(&said);
+            assert!(last.starts_with(status), "{code}: {said}");
+        }
+    }
+}
+
+/// Servers in C answer with a head and trailers, or with trailers only; either is tried again.
+#[test]
+fn calls_are_tried_again_by_their_status() {
+    let server = Server::start(python("server.py"));
+    let route = r#"
+[[listeners.http.routes]]
+match = { prefix = "/" }
+route = { cluster = "app", retry_policy = { retry_on = ["unavailable"], num_retries = 3 } }
+"#;
+    let outliers = "outlier_detection = { consecutive_5xx = 4 }";
+    let ringway = proxy(&[server.address], route, outliers);
+    let said = must_run(python("call.py").arg(ringway.address(0).to_string()).args(["Flaky", "2", "Flaky", "9"]));
+    assert_eq!(said, "message 4\nOK\nUNAVAILABLE not yet\n");
+    assert_eq!(ringway.stat("cluster.app.upstream_rq_retry"), 2 + 3);
+    // A success stands between the first two failures and the last four.
+    ringway.wait_for_stat("cluster.app.outlier_detection.ejections_detected_consecutive_5xx", 1);
+    assert_eq!((ringway.stat("cluster.app.upstream_rq_200"), ringway.stat("cluster.app.upstream_rq_503")), (1, 1));
+}
+
+#[test]
+fn servers_are_asked_for_their_health() {
+    let server = Server::start(python("server.py"));
+    let checks = "health_checks = [{ grpc = { service_name = \"test.Echo\" }, interval = \"50ms\", no_traffic_interval = \"50ms\" }]";
+    let ringway = proxy(&[server.address], ALL, checks);
+    let flags = || ringway.health_flags(server.address);
+    let set = |status: &str| must_run(python("call.py").arg(server.address.to_string()).args(["Health", status]));
+    eventually("healthy", || flags() == "healthy");
+    set("2");
+    eventually("not serving", || flags().contains("/failed_active_hc"));
+    ringway.wait_for_log("NOT_SERVING, expected SERVING");
+    set("1");
+    eventually("serving again", || flags() == "healthy");
+    // A server without the service is not healthy, and one that is gone neither.
+    let stranger = Server::start(node("serve"));
+    let other = proxy(&[stranger.address], ALL, checks);
+    eventually("no such service", || other.health_flags(stranger.address).contains("/failed_active_hc"));
+    other.wait_for_log("grpc-status 12 (UNIMPLEMENTED), expected 0");
+}
