@@ -145,7 +145,8 @@ async fn one(
     }
     let mut downstream = Downstream::H1(served);
     let whole =
-        exchange::run(hcm, connection, &connection.stall, exchange, &mut downstream, &mut deadlines, head).await;
+        exchange::run::<false>(hcm, connection, &connection.stall, exchange, &mut downstream, &mut deadlines, head)
+            .await;
     drop(active);
     downstream.close(whole)
 }

@@ -261,7 +261,7 @@ async fn one(hcm: &Rc<Hcm>, connection: &Shared, exchange: &mut crate::http::Exc
     let mut downstream = Downstream::H2(served);
     let stall = Stall::default();
     // That a connection ends is told by GOAWAY, and by no response.
-    let whole = exchange::run(hcm, connection, &stall, exchange, &mut downstream, &mut deadlines, head).await;
+    let whole = exchange::run::<true>(hcm, connection, &stall, exchange, &mut downstream, &mut deadlines, head).await;
     drop(active);
     downstream.close(whole);
     drop(deadlines);

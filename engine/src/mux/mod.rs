@@ -229,6 +229,7 @@ impl Downstream<'_> {
     }
 
     /// The exchange is over: what becomes of the connection. `whole`: the response was sent to its end.
+    #[inline]
     pub fn close(self, whole: bool) -> h1::Disposition {
         forward!(self, wire => wire.close(whole))
     }
@@ -369,6 +370,7 @@ impl Upstream {
     }
 
     /// The task to wake when an idle connection receives something.
+    #[inline]
     pub fn watch(&self, task: TaskId) {
         forward!(self, wire => wire.watch(task));
     }

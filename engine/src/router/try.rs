@@ -188,6 +188,7 @@ impl<'a> Try<'a> {
         Ok(())
     }
 
+    #[inline]
     fn poll_head(&mut self, exchange: &mut Exchange, client: &mut Client<'_, '_>) -> Poll<Result<HeadKind, Fault>> {
         // The response first: it may come before the request has ended.
         if let Poll::Ready(result) = self.lease.wire.poll_head(&mut exchange.response) {

@@ -352,6 +352,8 @@ impl State {
     /// Memory that only exchanges need.
     pub(super) fn shrink(&mut self) {
         self.spare = Vec::new();
+        // Whatever comes for those is late, and ignored.
+        self.recent = Recent::default();
         self.out.shrink_to_fit();
         self.streams.shrink_to_fit();
         self.slots.shrink_to_fit();
