@@ -167,7 +167,7 @@ impl Connection {
     }
 
     /// The request as conditions of routes see it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn routed<'a>(&'a self, exchange: &'a Exchange) -> Request<'a> {
         Request::new(&exchange.request.head, exchange.request.view(), exchange.facts.random)
             .from(exchange.facts.client.as_ref(), self.arrival.remote.as_ref())

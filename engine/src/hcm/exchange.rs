@@ -288,7 +288,9 @@ async fn forward_to_upstream<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a
     Ok(respond::upstream(serving, &mut current).await?.into())
 }
 
-/// Decide what holds for the request and all its tries, and make the last edits of its head.
+/// Decide what holds for the request and all its tries, and make the last edits of its head. Inlined, since what it gives is
+/// large.
+#[inline(always)]
 fn forwarding<'a>(
     serving: &mut Serving<'a, '_, '_>,
     forward: &'a Forward,

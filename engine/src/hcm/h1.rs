@@ -34,25 +34,26 @@ pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
     let connection = Connection::new(accepted, slot, &hcm);
     drop(hcm);
     let mut deadlines = ConnectionDeadlines::new(&reactor, connection.ends);
+    let mut next = next_request(&reactor, &connection, &mut deadlines).await;
+    if let Ok(first) = &mut next {
+        let codec = connection.slot.current().config.codec_type;
+        if spoken(&connection, codec, first) == Spoken::Unclear {
+            *first = reactor.pooled(|| gather(&reactor, &connection, &mut deadlines, first)).await;
+        }
+        if spoken(&connection, codec, first) == Spoken::Http2 {
+            let first = first.slice(0..first.len());
+            // Not in the memory of exchanges, whose pieces are large: it stays as long as the connection.
+            return Box::pin(h2::serve(connection, deadlines, first)).await;
+        }
+        connection.speaks(Protocol::Http1);
+    }
     let disposition = loop {
-        let mut first = match next_request(&reactor, &connection, &mut deadlines).await {
+        let first = match next {
             Ok(first) => first,
             Err(disposition) => break disposition,
         };
         // Asked for only now: it may have been replaced while the connection waited.
         let hcm = connection.slot.current();
-        if connection.requests() == 0 {
-            let codec = hcm.config.codec_type;
-            if spoken(&connection, codec, &first) == Spoken::Unclear {
-                first = reactor.pooled(|| gather(&reactor, &connection, &mut deadlines, first)).await;
-            }
-            if spoken(&connection, codec, &first) == Spoken::Http2 {
-                drop(hcm);
-                // Not in the memory of exchanges, whose pieces are large: it stays as long as the connection.
-                return Box::pin(h2::serve(connection, deadlines, first)).await;
-            }
-            connection.speaks(Protocol::Http1);
-        }
         connection.begin();
         let mut state = hcm.shard.take_exchange();
         // Apart from this task's own memory, which an idle connection keeps.
@@ -65,6 +66,7 @@ pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
         if disposition != Disposition::KeepAlive {
             break disposition;
         }
+        next = next_request(&reactor, &connection, &mut deadlines).await;
     };
     connection.works();
     reactor.pooled(|| end(&reactor, &connection, &mut deadlines, disposition)).await;
@@ -99,7 +101,7 @@ async fn gather(
     reactor: &Rc<Reactor>,
     connection: &Connection,
     deadlines: &mut ConnectionDeadlines,
-    first: Buf,
+    first: &Buf,
 ) -> Buf {
     let mut all = first.to_vec();
     poll_fn(|_| {

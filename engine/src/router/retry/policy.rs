@@ -86,6 +86,7 @@ const CONSUMED: u128 = Fields::set_of(&[
 impl<'a> TryPolicy<'a> {
     /// The policy in force. The request's own fields count only if there are retries that it `may_ask` for: up to that
     /// number, or up to the route's where that is higher.
+    #[inline(always)]
     pub fn new(route: &'a Forward, request: &RequestHead, bytes: HeadView<'_>, may_ask: Option<u32>) -> Self {
         let config = route.retry.as_ref();
         let mut policy = Self {
