@@ -34,7 +34,7 @@ pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
     let connection = Connection::new(accepted, slot, &hcm);
     drop(hcm);
     let mut deadlines = ConnectionDeadlines::new(&reactor, connection.ends);
-    let mut next = next_request(&reactor, &connection, &mut deadlines).await;
+    let mut next = next_request::<true>(&reactor, &connection, &mut deadlines).await;
     if let Ok(first) = &mut next {
         let codec = connection.slot.current().config.codec_type;
         if spoken(&connection, codec, first) == Spoken::Unclear {
@@ -66,7 +66,7 @@ pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
         if disposition != Disposition::KeepAlive {
             break disposition;
         }
-        next = next_request(&reactor, &connection, &mut deadlines).await;
+        next = next_request::<false>(&reactor, &connection, &mut deadlines).await;
     };
     connection.works();
     reactor.pooled(|| end(&reactor, &connection, &mut deadlines, disposition)).await;
@@ -168,11 +168,11 @@ fn half_head<T>(connection: &Connection, is_half: &mut bool, expired: Option<Fau
     Poll::Pending
 }
 
-/// Wait for the next request's first bytes.
+/// Wait for the next request's first bytes; those of the `FIRST` one have another time to come in.
 ///
 /// # Errors
 /// The connection is over, and the client need not be told.
-async fn next_request(
+async fn next_request<const FIRST: bool>(
     reactor: &Rc<Reactor>,
     connection: &Connection,
     deadlines: &mut ConnectionDeadlines,
@@ -181,10 +181,9 @@ async fn next_request(
     let (patience, limit, send) = {
         let hcm = connection.slot.current();
         let timeouts = &hcm.config.timeouts;
-        let is_new = connection.requests() == 0;
-        let patience = if is_new { timeouts.request_headers.or(timeouts.idle) } else { timeouts.idle };
+        let patience = if FIRST { timeouts.request_headers.or(timeouts.idle) } else { timeouts.idle };
         // Responses to pipelined requests must not pile up.
-        (patience, hcm.config.limits.buffer_limit as usize, timeouts.send.filter(|_| !is_new))
+        (patience, hcm.config.limits.buffer_limit as usize, if FIRST { None } else { timeouts.send })
     };
     deadlines.start_idle(connection, patience, send);
     connection.waits();
