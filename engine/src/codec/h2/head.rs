@@ -241,7 +241,11 @@ impl Block {
         let is_bodiless = head.is_interim() || method == Method::Head || matches!(head.status, 204 | 304);
         head.length = match is_bodiless {
             true => Length::None,
-            false => length(self.ends, head.content_length)?,
+            // Nothing follows, and towards HTTP/1 that has to be said.
+            false => match length(self.ends, head.content_length)? {
+                Length::None => Length::Known(0),
+                length => length,
+            },
         };
         Ok(())
     }
@@ -291,6 +295,8 @@ fn content_length(fields: &Fields, arena: &[u8]) -> Result<Option<u64>, Violatio
 /// What follows a head that announces this length and `ends` its stream or does not.
 fn length(ends: bool, announced: Option<u64>) -> Result<Length, Violation> {
     match (ends, announced) {
+        // Trailers may follow.
+        (false, Some(0)) => Ok(Length::Unknown),
         (false, Some(length)) => Ok(Length::Known(length)),
         (false, None) => Ok(Length::Unknown),
         (true, None) => Ok(Length::None),

@@ -27,7 +27,9 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead, view: HeadView<'_>, host: 
 pub fn response(out: &mut Vec<u8>, method: Method, head: &ResponseHead, view: HeadView<'_>) {
     encode::status(out, head.status);
     let length = match head.length {
-        Length::Known(length) => Some(length),
+        // A response that only says that it is over, as those of gRPC do, stays one.
+        Length::Known(length) if length > 0 || head.content_length.is_some() => Some(length),
+        Length::Known(_) => None,
         // Answers to HEAD, and 304, tell the length that a GET would have (RFC 9110 section 8.6).
         Length::None if method == Method::Head || head.status == 304 => head.content_length,
         Length::None | Length::Unknown => None,

@@ -3,6 +3,7 @@
 use crate::codec::h1::{BodyKind, encode};
 use crate::http::{
     Field, FieldId, Fields, HeadView, Length, Method, RequestHead, ResponseHead, Span, Version, grammar,
+    reason as standard_reason,
 };
 
 /// Write the head that goes to the upstream, for `host`.
@@ -71,6 +72,15 @@ impl ResponseShape {
     }
 }
 
+/// What stands behind the status: HTTP/2 has no such words, and some clients of HTTP/1 miss them.
+#[inline]
+fn reason<'a>(head: &ResponseHead, view: HeadView<'a>) -> &'a [u8] {
+    match head.version {
+        Version::Http2 => standard_reason(head.status).as_bytes(),
+        Version::Http10 | Version::Http11 => head.reason.of(view),
+    }
+}
+
 /// Write the head that goes to the downstream.
 pub(super) fn response(
     out: &mut Vec<u8>,
@@ -79,7 +89,7 @@ pub(super) fn response(
     view: HeadView<'_>,
     shape: ResponseShape,
 ) {
-    encode::status_line(out, head.status, head.reason.of(view));
+    encode::status_line(out, head.status, reason(head, view));
     fields(out, &head.fields, view, |field| !(field.id == FieldId::ContentLength || field.hop_by_hop));
     match shape.framing {
         // Answers to HEAD, and 304, tell the length that a GET would have (RFC 9110 section 8.6).
@@ -107,7 +117,7 @@ pub fn connection(out: &mut Vec<u8>, version: Version, close: bool) {
 
 /// A 1xx head, passed on.
 pub(super) fn interim(out: &mut Vec<u8>, head: &ResponseHead, view: HeadView<'_>) {
-    encode::status_line(out, head.status, head.reason.of(view));
+    encode::status_line(out, head.status, reason(head, view));
     fields(out, &head.fields, view, |field| !(field.id == FieldId::ContentLength || field.hop_by_hop));
     encode::end(out);
 }

@@ -163,7 +163,12 @@ impl Try {
             });
         }
         response.is_whole = true;
-        (self.head_received, self.length) = (len, response.head.length);
+        self.head_received = len;
+        self.length = match response.head.length {
+            // Of length 0: trailers may follow, and nothing else.
+            Length::Unknown if response.head.content_length.is_some() => Length::Known(0),
+            length => length,
+        };
         Poll::Ready(Ok(HeadKind::Final))
     }
 

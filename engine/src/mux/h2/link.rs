@@ -113,6 +113,7 @@ impl Link {
         if connection_window > frame::INITIAL_WINDOW {
             frame::window_update(&mut state.out, 0, connection_window - frame::INITIAL_WINDOW);
         }
+        state.first_frames = state.out.len();
         Rc::new(Self {
             reactor: reactor.clone(),
             role,
@@ -223,8 +224,14 @@ impl Link {
     /// The peer broke a rule: it is told which one, and the connection is over.
     pub(super) fn fail(&self, error: &Error) {
         let mut state = self.state.borrow_mut();
-        // What was to be sent is of no use any more, and may be what the peer floods this side with.
-        state.out.clear();
+        // What was to be sent is of no use any more, and may be what the peer floods this side with. Settings come first in any
+        // case (RFC 9113 section 3.4).
+        if state.has_begun {
+            state.out.clear();
+        } else {
+            let first = state.first_frames;
+            state.out.truncate(first);
+        }
         let last = if self.role == Role::Server { state.last } else { 0 };
         frame::goaway(&mut state.out, last, error.code, error.reason.as_bytes());
         self.note(|stats| {

@@ -211,6 +211,9 @@ pub(super) struct State {
     pub(super) late: u32,
     /// Frames to be sent, in order.
     pub(super) out: Vec<u8>,
+    /// Bytes of the frames that stand before all others, and whether they have gone out.
+    pub(super) first_frames: usize,
+    pub(super) has_begun: bool,
     /// Streams that have DATA to send and may.
     pub(super) sending: VecDeque<Key>,
     pub(super) leaving: Leaving,
@@ -242,6 +245,8 @@ impl State {
             last: 0,
             late: 0,
             out: Vec::new(),
+            first_frames: 0,
+            has_begun: false,
             sending: VecDeque::new(),
             leaving: Leaving::No,
             is_closed: false,

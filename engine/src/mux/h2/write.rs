@@ -64,6 +64,7 @@ impl Link {
         if !state.out.is_empty() {
             batch.copy(&state.out, wire, &self.reactor);
             state.out.clear();
+            state.has_begun = true;
         }
     }
 }

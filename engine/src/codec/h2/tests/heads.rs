@@ -226,7 +226,7 @@ fn responses() {
     assert_eq!((head.status, head.length, head.content_length), (200, Length::Known(5), Some(5)));
     let get = |fields: Fields<'_>, ends| response(Method::Get, fields, ends).map(|head| head.length);
     assert_eq!(get(&[(":status", "200")], false), Ok(Length::Unknown));
-    assert_eq!(get(&[(":status", "200")], true), Ok(Length::None));
+    assert_eq!(get(&[(":status", "200")], true), Ok(Length::Known(0)));
     assert_eq!(get(&[(":status", "103")], false), Ok(Length::None));
     assert_eq!(get(&[(":status", "200"), ("content-length", "5")], true), Err("wrong_content_length"));
     assert_eq!(get(&[(":status", "200"), ("content-length", "x")], true), Err("malformed_head"));
