@@ -1,5 +1,6 @@
 //! What HTTP means, whatever carries it (RFC 9110).
 
+use crate::h2::Head;
 use crate::peer::{End, Wire};
 use crate::support::{Bench, in_all_pairs};
 
@@ -170,6 +171,44 @@ in_all_pairs! {
         assert_eq!(bench.origins.len(), 1, "the connection stays in use");
         bench.works(client);
         bench.finish();
+    }
+
+    /// On HTTP/2 a head can be all there is; HTTP/1 has to be told that nothing follows.
+    fn a_response_that_is_over_with_its_head(pair) {
+        if pair.1 == Wire::H2 {
+            let mut bench = Bench::new(pair);
+            let client = bench.client();
+            for method in ["GET", "POST", "HEAD"] {
+                let sent = bench.send(client, method, "/", &[], b"");
+                let got = bench.arrived();
+                let head = Head { ends: true, status: 200, ..Head::default() };
+                let id = bench.request(got).id;
+                bench.origins[got.0].write(&head.frame(id));
+                bench.settle();
+                let seen = bench.seen(sent);
+                assert_eq!((seen.status(), seen.end, seen.body.len()), (200, End::Whole, 0), "{method}");
+            }
+            bench.works(client);
+            bench.finish();
+        }
+    }
+
+    /// As servers of gRPC send them that know that there is no message.
+    fn trailers_behind_a_body_of_length_0(pair) {
+        if pair == (Wire::H2, Wire::H2) {
+            let mut bench = Bench::new(pair);
+            let client = bench.client();
+            let sent = bench.get(client, "/");
+            let got = bench.arrived();
+            let (id, fields) = (bench.request(got).id, vec![("content-length".to_owned(), "0".to_owned())]);
+            let head = Head { status: 200, fields, ..Head::default() };
+            let trailers = vec![("x-end".to_owned(), "1".to_owned())];
+            bench.origins[got.0].write(&[head.frame(id), crate::h2::end(id, &trailers)].concat());
+            bench.settle();
+            assert_eq!((bench.seen(sent).end, &bench.seen(sent).trailers), (End::Whole, &trailers));
+            bench.works(client);
+            bench.finish();
+        }
     }
 
     /// RFC 9110 section 6.5.
