@@ -388,7 +388,9 @@ fn the_examples_pass() {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|extension| extension == "toml") {
             let checked = ringway(&["check", "--strict", "--portable", path.to_str().expect("text")]);
-            assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+            // A key log gives everything away, and is never passed over.
+            let code = if path.ends_with("key-log.toml") { 1 } else { 0 };
+            assert_eq!(checked.status.code(), Some(code), "{}", text(&checked.stderr));
             count += 1;
         }
     }

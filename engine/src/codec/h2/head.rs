@@ -244,6 +244,8 @@ impl Block {
             // Nothing follows, and towards HTTP/1 that has to be said.
             false => match length(self.ends, head.content_length)? {
                 Length::None => Length::Known(0),
+                // Trailers may follow.
+                Length::Known(0) if !self.ends => Length::Unknown,
                 length => length,
             },
         };
@@ -295,8 +297,6 @@ fn content_length(fields: &Fields, arena: &[u8]) -> Result<Option<u64>, Violatio
 /// What follows a head that announces this length and `ends` its stream or does not.
 fn length(ends: bool, announced: Option<u64>) -> Result<Length, Violation> {
     match (ends, announced) {
-        // Trailers may follow.
-        (false, Some(0)) => Ok(Length::Unknown),
         (false, Some(length)) => Ok(Length::Known(length)),
         (false, None) => Ok(Length::Unknown),
         (true, None) => Ok(Length::None),

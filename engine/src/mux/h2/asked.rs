@@ -8,6 +8,7 @@ use crate::http::{Length, Message, Method, RequestHead, ResponseHead, Trailers, 
 use crate::mux::{Broken, Ended, HeadKind, INTERIM_MAX, Limits, Piece};
 use crate::net::{ByteStream, HeadBytes, tls};
 use crate::ring::{Buf, TaskId};
+use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::task::Poll;
@@ -277,6 +278,31 @@ impl Try {
     pub(in crate::mux) fn watch(&self, task: TaskId) {
         if let Ok(key) = self.key() {
             self.link().set_task(key, task);
+        }
+    }
+}
+
+/// Memory of tries that are over.
+#[derive(Default)]
+#[allow(clippy::vec_box)]
+pub(super) struct Spare(RefCell<Vec<Box<Try>>>);
+
+/// Of as many as are likely to run at a time.
+const SPARE_TRIES: usize = 64;
+
+impl Spare {
+    pub(super) fn clear(&self) {
+        self.0.take();
+    }
+
+    fn take(&self) -> Option<Box<Try>> {
+        self.0.borrow_mut().pop()
+    }
+
+    fn give(&self, inner: Box<Try>) {
+        let mut spare = self.0.borrow_mut();
+        if spare.len() < SPARE_TRIES {
+            spare.push(inner);
         }
     }
 }

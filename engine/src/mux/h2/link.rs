@@ -1,6 +1,6 @@
 //! The part of a connection that its driver and its exchanges share: what has come for each stream, and what each wants to send.
 
-use super::asked::Try;
+use super::asked::Spare;
 use super::stream::{Key, Leaving, PeerSettings, State, Stream};
 use super::window::{Budget, Window};
 use crate::codec::h2::frame::{self, PREFACE, STREAM_MAX, setting};
@@ -43,27 +43,6 @@ pub struct Link {
     pub(super) tls_failure: RefCell<Option<tls::Failure>>,
     pub(super) state: RefCell<State>,
     pub(super) spare_try: Spare,
-}
-
-/// Memory of tries that are over.
-#[derive(Default)]
-#[allow(clippy::vec_box)]
-pub(super) struct Spare(RefCell<Vec<Box<Try>>>);
-
-/// Of as many as are likely to run at a time.
-const SPARE_TRIES: usize = 64;
-
-impl Spare {
-    pub(super) fn take(&self) -> Option<Box<Try>> {
-        self.0.borrow_mut().pop()
-    }
-
-    pub(super) fn give(&self, inner: Box<Try>) {
-        let mut spare = self.0.borrow_mut();
-        if spare.len() < SPARE_TRIES {
-            spare.push(inner);
-        }
-    }
 }
 
 /// What a stream gives its reader.
@@ -183,7 +162,7 @@ impl Link {
     /// Memory that only exchanges need goes back.
     pub fn shrink(&self) {
         self.state.borrow_mut().shrink();
-        self.spare_try.0.take();
+        self.spare_try.clear();
     }
 
     /// Tell a client that it is to open no more streams. Those that are on their way are served until it knows

@@ -72,11 +72,7 @@ impl Served {
         request.has_line = true;
         read.map_err(|violation| self.violated(violation))?;
         request.is_whole = true;
-        self.length = match request.head.length {
-            // Of length 0: trailers may follow, and nothing else.
-            Length::Unknown if request.head.fields.contains(FieldId::ContentLength) => Length::Known(0),
-            length => length,
-        };
+        self.length = request.head.length;
         if let Some(broken) = self.link.broken(self.key) {
             // It was given up before it was looked at.
             return Err(broken);
