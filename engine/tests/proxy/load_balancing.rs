@@ -113,7 +113,9 @@ fn a_reload_moves_keys_from_the_old_ring_to_the_new_one() {
         assert!(round.iter().enumerate().all(is_known), "{before:?} {round:?} {after:?}");
     }
     let stayed = before.iter().zip(&after).filter(|(before, after)| before == after).count();
-    assert!(stayed > USERS / 2, "{stayed} of {USERS}");
+    // About 39 of 60, by where the ports of the endpoints fall: each has fewer entries among four than among three. By chance
+    // alone it would be 15.
+    assert!(stayed > USERS / 3, "{stayed} of {USERS}");
     eventually("slices are counted", || proxy.stat("shard.0.background_slices") > 0);
 }
 
