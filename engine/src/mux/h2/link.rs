@@ -1,9 +1,9 @@
 //! The part of a connection that its driver and its exchanges share: what has come for each stream, and what each wants to send.
 
 use super::asked::Spare;
-use super::stream::{Key, Leaving, PeerSettings, State, Stream};
+use super::stream::{Key, Leaving, State, Stream, find};
 use super::window::{Budget, Window};
-use crate::codec::h2::frame::{self, PREFACE, STREAM_MAX, setting};
+use crate::codec::h2::frame::{self, FRAME_MAX, PREFACE, STREAM_MAX, setting};
 use crate::codec::h2::hpack::encode;
 use crate::codec::h2::{Block, Code, Error, write};
 use crate::http::Trailers;
@@ -227,19 +227,24 @@ impl Link {
     pub fn close(&self) {
         let mut state = self.state.borrow_mut();
         state.is_closed = true;
-        let keys: Vec<Key> = state.streams.iter().map(|(slot, stream)| Key { slot, id: stream.id }).collect();
-        for key in keys {
+        for key in state.keys(|_| true) {
             state.change(key, |stream| {
                 if self.role == Role::Client && stream.in_ended {
                     stream.stop_sending();
                 } else {
                     stream.break_off(Broken::Closed);
                 }
-                stream.task.iter().for_each(|task| self.reactor.wake(*task));
+                self.wake(stream);
             });
             state.settle(key);
         }
         state.out.clear();
+    }
+
+    /// Something happened to the stream.
+    #[inline]
+    pub(super) fn wake(&self, stream: &Stream) {
+        stream.task.iter().for_each(|task| self.reactor.wake(*task));
     }
 
     /// The task that is being polled drives the connection from now on.
@@ -289,13 +294,12 @@ impl Link {
     pub(super) fn send_head(&self, key: Key, is_final: bool, ends: bool, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let PeerSettings { frame_max, .. } = state.peer;
         match state.stream(key) {
             Some(stream) if !stream.out_ended => stream.answered |= is_final,
             _ => return 0,
         }
         let is_first = std::mem::take(&mut state.is_first_block);
-        let len = frame::headers(&mut state.out, key.id, ends, frame_max, |out| {
+        let len = frame::headers(&mut state.out, key.id, ends, FRAME_MAX, |out| {
             if is_first {
                 encode::begin(out);
             }
@@ -320,8 +324,7 @@ impl Link {
     pub(super) fn end(&self, key: Key, trailers: &Trailers) -> u64 {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let frame_max = state.peer.frame_max;
-        let Some(stream) = state.streams.get_mut(key.slot).filter(|stream| stream.id == key.id) else { return 0 };
+        let Some(stream) = find(&mut state.streams, key) else { return 0 };
         if stream.out_ended || stream.out_end.is_some() {
             return 0;
         }
@@ -339,7 +342,7 @@ impl Link {
         if trailers.is_empty() {
             state.out.extend_from_slice(&frame::data_header(0, key.id, true));
         } else {
-            frame::headers(&mut state.out, key.id, true, frame_max, |out| write::trailers(out, trailers));
+            frame::headers(&mut state.out, key.id, true, FRAME_MAX, |out| write::trailers(out, trailers));
         }
         let len = state.out.len() - before;
         state.change(key, |stream| stream.out_ended = true);
@@ -393,7 +396,7 @@ impl Link {
     pub(super) fn poll_piece(&self, key: Key) -> Poll<Result<Incoming, Broken>> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let Some(stream) = state.streams.get_mut(key.slot).filter(|stream| stream.id == key.id) else {
+        let Some(stream) = find(&mut state.streams, key) else {
             return Poll::Ready(Err(Broken::Closed));
         };
         stream.task = Some(self.reactor.current_task());
@@ -451,7 +454,7 @@ impl Link {
     pub(super) fn release(&self, key: Key, how: Release) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let Some(stream) = state.streams.get_mut(key.slot).filter(|stream| stream.id == key.id) else { return };
+        let Some(stream) = find(&mut state.streams, key) else { return };
         stream.released = true;
         stream.task = None;
         state.exchanges -= 1;

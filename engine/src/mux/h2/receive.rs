@@ -78,7 +78,7 @@ impl Link {
             Some(key) => {
                 state.change(key, |stream| {
                     stream.break_off(Broken::Violation(super::served::STREAM_ERROR));
-                    stream.task.iter().for_each(|task| self.reactor.wake(*task));
+                    self.wake(stream);
                 });
                 state.settle(key);
             }
@@ -87,18 +87,23 @@ impl Link {
         state.guard.abused()
     }
 
-    /// What is to become of a frame for a stream that there is not. `Ok`: it is ignored.
+    /// There was a stream with this id, or it came too late to be one.
     ///
     /// # Errors
-    /// Such a frame must not come.
-    fn absent(&self, state: &State, id: u32, reason: &'static str) -> Result<(), Error> {
-        let is_clients = id % 2 == 1;
-        if is_clients && id > state.last && id <= state.late {
-            return Ok(());
+    /// It was never opened: no frame of it may come.
+    fn was_opened(state: &State, id: u32) -> Result<(), Error> {
+        match id % 2 == 1 && id <= state.last.max(state.late) {
+            true => Ok(()),
+            false => Err(Error::connection(Code::PROTOCOL_ERROR, "a frame for a stream that was never opened")),
         }
-        if !is_clients || id > state.last {
-            return Err(Error::connection(Code::PROTOCOL_ERROR, "a frame for a stream that nobody opened"));
-        }
+    }
+
+    /// What is to become of a part of a message on a stream that there is not. `Ok`: it is ignored.
+    ///
+    /// # Errors
+    /// It must not come.
+    fn absent(state: &State, id: u32, reason: &'static str) -> Result<(), Error> {
+        Self::was_opened(state, id)?;
         match state.recent.get(id) {
             Some(Gone::Whole | Gone::ResetByPeer) => Err(Error::stream(id, Code::STREAM_CLOSED, reason)),
             // What was forgotten could be either.
@@ -127,7 +132,7 @@ impl Link {
             if state.recent.get(id) == Some(Gone::Whole) {
                 return Err(Error::connection(Code::STREAM_CLOSED, "HEADERS on a stream that is over"));
             }
-            self.absent(state, id, "HEADERS on a stream that is over")?;
+            Self::absent(state, id, "HEADERS on a stream that is over")?;
             // That one was never opened (RFC 9113 section 5.1.1).
             if self.role == Role::Server && !state.recent.may_have(id) {
                 return Err(Error::connection(Code::PROTOCOL_ERROR, "streams are opened in another order"));
@@ -142,7 +147,7 @@ impl Link {
             Some(_) => Ok(Some(block)),
             None => {
                 let taken = stream.take_block(block).map(|()| None);
-                stream.task.iter().for_each(|task| self.reactor.wake(*task));
+                self.wake(stream);
                 taken
             }
         });
@@ -196,7 +201,7 @@ impl Link {
         if let Some(due) = state.window.take(flow, false, &mut state.budget) {
             frame::window_update(&mut state.out, 0, due);
         }
-        let Some(key) = state.key(id) else { return self.absent(state, id, "DATA on a stream that is over") };
+        let Some(key) = state.key(id) else { return Self::absent(state, id, "DATA on a stream that is over") };
         let stream = &mut state.streams[key.slot];
         match stream.broken {
             None if !stream.in_ended => {}
@@ -230,7 +235,7 @@ impl Link {
                 false => stream.pieces.push_passing(piece, vec),
             }
         }
-        stream.task.iter().for_each(|task| self.reactor.wake(*task));
+        self.wake(stream);
         if ends {
             state.change(key, |stream| stream.in_ended = true);
             state.settle(key);
@@ -242,10 +247,7 @@ impl Link {
         self.note(|stats| stats.rx_reset.inc());
         let Some(key) = state.key(id) else {
             state.guard.idle_frame(self.reactor.now())?;
-            return match self.absent(state, id, "") {
-                Err(error) if error.scope == Scope::Connection => Err(error),
-                _ => Ok(()),
-            };
+            return Self::was_opened(state, id);
         };
         let now = self.reactor.now();
         let is_early = state.change(key, |stream| {
@@ -259,7 +261,7 @@ impl Link {
                 }
                 _ => stream.break_off(Broken::Reset(code.0)),
             }
-            stream.task.iter().for_each(|task| self.reactor.wake(*task));
+            self.wake(stream);
             is_early
         });
         state.settle(key);
@@ -276,10 +278,7 @@ impl Link {
             return Ok(());
         }
         let Some(key) = state.key(id) else {
-            return match self.absent(state, id, "") {
-                Err(error) if error.scope == Scope::Connection => Err(error),
-                _ => Ok(()),
-            };
+            return Self::was_opened(state, id);
         };
         let peer = state.peer;
         let stream = &mut state.streams[key.slot];
@@ -333,8 +332,7 @@ impl Link {
         let grows = value > state.peer.initial_window;
         state.peer.initial_window = value;
         if grows {
-            let keys: Vec<Key> = state.streams.iter().map(|(slot, stream)| Key { slot, id: stream.id }).collect();
-            keys.into_iter().for_each(|key| state.schedule(key));
+            state.keys(|_| true).into_iter().for_each(|key| state.schedule(key));
         }
         Ok(())
     }
@@ -345,12 +343,10 @@ impl Link {
             return;
         }
         state.leaving = Leaving::Final;
-        let beyond = state.streams.iter().filter(|(_, stream)| stream.id > last.min(STREAM_MAX));
-        let keys: Vec<Key> = beyond.map(|(slot, stream)| Key { slot, id: stream.id }).collect();
-        for key in keys {
+        for key in state.keys(|stream| stream.id > last.min(STREAM_MAX)) {
             state.change(key, |stream| {
                 stream.break_off(Broken::Refused);
-                stream.task.iter().for_each(|task| self.reactor.wake(*task));
+                self.wake(stream);
             });
             state.settle(key);
         }

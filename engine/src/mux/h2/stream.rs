@@ -168,7 +168,6 @@ pub(super) struct PeerSettings {
     /// It has said so.
     pub(super) has_come: bool,
     pub(super) initial_window: i64,
-    pub(super) frame_max: usize,
     pub(super) streams_max: u32,
 }
 
@@ -180,7 +179,6 @@ impl Default for PeerSettings {
         Self {
             has_come: false,
             initial_window: i64::from(frame::INITIAL_WINDOW),
-            frame_max: frame::FRAME_MAX,
             streams_max: STREAMS_BEFORE_SETTINGS,
         }
     }
@@ -195,6 +193,12 @@ pub enum Leaving {
     Announced,
     /// What comes from now on is not.
     Final,
+}
+
+/// The stream with this key, if it is still there.
+#[inline]
+pub(super) fn find(streams: &mut Slab<Stream>, key: Key) -> Option<&mut Stream> {
+    streams.get_mut(key.slot).filter(|stream| stream.id == key.id)
 }
 
 pub(super) struct State {
@@ -273,7 +277,13 @@ impl State {
 
     #[inline]
     pub(super) fn stream(&mut self, key: Key) -> Option<&mut Stream> {
-        self.streams.get_mut(key.slot).filter(|stream| stream.id == key.id)
+        find(&mut self.streams, key)
+    }
+
+    /// Of all streams of this kind: they may be changed or removed meanwhile.
+    pub(super) fn keys(&self, which: impl Fn(&Stream) -> bool) -> Vec<Key> {
+        let streams = self.streams.iter().filter(|(_, stream)| which(stream));
+        streams.map(|(slot, stream)| Key { slot, id: stream.id }).collect()
     }
 
     pub(super) fn key(&self, id: u32) -> Option<Key> {
@@ -299,7 +309,7 @@ impl State {
 
     /// Make a change to a stream that may end it.
     pub(super) fn change<T>(&mut self, key: Key, change: impl FnOnce(&mut Stream) -> T) -> Option<T> {
-        let stream = self.streams.get_mut(key.slot).filter(|stream| stream.id == key.id)?;
+        let stream = find(&mut self.streams, key)?;
         let was_over = stream.is_over();
         let result = change(stream);
         if !was_over && stream.is_over() {

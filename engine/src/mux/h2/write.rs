@@ -1,7 +1,7 @@
 //! What goes out on a connection: frames in the order of their making, and DATA of all streams in turn behind them.
 
 use super::link::Link;
-use super::stream::State;
+use super::stream::{State, find};
 use crate::codec::h2::frame::{self, FRAME_MAX};
 use crate::net::{ByteStream, Outbox};
 
@@ -24,7 +24,7 @@ impl Link {
         while with_data && left > 0 && state.credit > 0 {
             let Some(key) = state.sending.pop_front() else { break };
             let peer = state.peer;
-            let Some(stream) = state.streams.get_mut(key.slot).filter(|stream| stream.id == key.id) else { continue };
+            let Some(stream) = find(&mut state.streams, key) else { continue };
             let credit = State::stream_credit(&peer, stream).min(state.credit).max(0) as usize;
             let most = credit.min(FRAME_MAX);
             let Some(piece) = (if most > 0 { stream.out.pop(most) } else { None }) else {
@@ -41,13 +41,13 @@ impl Link {
             batch.bytes(&self.reactor).extend_from_slice(&frame::data_header(len, key.id, ends));
             batch.body(piece, wire, &self.reactor);
             state.guard.step();
-            stream.task.iter().for_each(|task| self.reactor.wake(*task));
+            self.wake(stream);
             let goes_on = !stream.out.is_empty() && State::stream_credit(&peer, stream) > 0;
             stream.is_sending = goes_on;
             if let Some(trailers) = end {
                 if !ends {
                     let out = batch.bytes(&self.reactor);
-                    frame::headers(out, key.id, true, peer.frame_max, |out| out.extend_from_slice(&trailers));
+                    frame::headers(out, key.id, true, FRAME_MAX, |out| out.extend_from_slice(&trailers));
                 }
                 self.reactor.give_vec(trailers);
                 state.change(key, |stream| stream.out_ended = true);
