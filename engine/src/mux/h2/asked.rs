@@ -1,9 +1,10 @@
 //! One try on a stream of a connection to a server: the request out, the response in.
 
-use super::link::{Incoming, Link, Release};
+use super::body::{Body, Missing, sent_as};
+use super::link::{Link, Release};
 use super::stream::Key;
-use crate::codec::h2::frame::{FRAME_MAX, HEADER};
-use crate::codec::h2::{Code, WRONG_LENGTH, write};
+use crate::codec::h2::frame::HEADER;
+use crate::codec::h2::{Code, write};
 use crate::http::{Length, Message, Method, RequestHead, ResponseHead, Trailers, Violation};
 use crate::mux::{Broken, Ended, HeadKind, INTERIM_MAX, Limits, Piece};
 use crate::net::{ByteStream, HeadBytes, tls};
@@ -11,7 +12,7 @@ use crate::ring::{Buf, TaskId};
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 const TOO_MANY_INTERIM: Violation = Violation { status: 502, details: "http2.too_many_interim_responses" };
 
@@ -49,15 +50,10 @@ pub struct Try {
     stream: Option<Result<Key, Broken>>,
     limits: Limits,
     method: Method,
-    length: Length,
+    body: Body,
     interim: u8,
-    /// The response's end was handed out.
-    done: bool,
     begun: bool,
     head_received: u64,
-    received: u64,
-    /// Bytes of body so far.
-    body: u64,
     sent: u64,
     /// Bytes of the connection before the request went out.
     heard: u64,
@@ -107,7 +103,7 @@ impl Try {
 
     pub(in crate::mux) fn put(&mut self, buf: Buf) -> usize {
         let len = buf.len();
-        self.count_data(len);
+        self.sent += sent_as(len);
         if let Ok(key) = self.key() {
             self.link().put(key, |queue, reactor| queue.push_passing(buf, || reactor.take_vec()));
         }
@@ -115,14 +111,10 @@ impl Try {
     }
 
     pub(in crate::mux) fn put_bytes(&mut self, bytes: &[u8]) {
-        self.count_data(bytes.len());
+        self.sent += sent_as(bytes.len());
         if let Ok(key) = self.key() {
             self.link().put(key, |queue, _| queue.push_bytes(bytes));
         }
-    }
-
-    fn count_data(&mut self, len: usize) {
-        self.sent += (len + len.div_ceil(FRAME_MAX) * HEADER) as u64;
     }
 
     pub(in crate::mux) fn end(&mut self, trailers: &Trailers) {
@@ -143,10 +135,10 @@ impl Try {
     }
 
     pub(in crate::mux) fn poll_head(&mut self, response: &mut Message<ResponseHead>) -> Poll<Result<HeadKind, Broken>> {
-        let mut block = std::task::ready!(self.link().poll_head(self.key()?))?;
+        let mut block = ready!(self.link().poll_head(self.key()?))?;
         self.begun = true;
         let len = u64::from(block.size) + HEADER as u64;
-        self.received += len;
+        self.body.received += len;
         let is_large =
             block.arena.len() > self.limits.head_bytes as usize || block.fields.len() > usize::from(self.limits.fields);
         let read = match is_large {
@@ -165,7 +157,7 @@ impl Try {
         }
         response.is_whole = true;
         self.head_received = len;
-        self.length = match response.head.length {
+        self.body.length = match response.head.length {
             // Of length 0: trailers may follow, and nothing else.
             Length::Unknown if response.head.content_length.is_some() => Length::Known(0),
             length => length,
@@ -179,34 +171,15 @@ impl Try {
     }
 
     pub(in crate::mux) fn poll_piece(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Broken>> {
-        if self.done {
+        if self.body.is_done {
             return Poll::Ready(Ok(Piece::End));
         }
-        Poll::Ready(match std::task::ready!(self.link().poll_piece(self.key()?))? {
-            Incoming::Data(buf) => {
-                self.received += (buf.len() + HEADER) as u64;
-                self.body += buf.len() as u64;
-                match self.length {
-                    Length::Known(length) if self.body > length => Err(self.violated(WRONG_LENGTH)),
-                    // Such a response has none (RFC 9110 section 6.4.1).
-                    Length::None => Err(self.violated(WRONG_LENGTH)),
-                    _ => Ok(Piece::Data(buf)),
-                }
-            }
-            Incoming::End(block) => {
-                if matches!(self.length, Length::Known(length) if length != self.body) {
-                    return Poll::Ready(Err(self.violated(WRONG_LENGTH)));
-                }
-                if let Some(block) = block {
-                    self.received += u64::from(block.size) + HEADER as u64;
-                    let read = block.read_trailers(&self.limits, true, trailers);
-                    self.link().give_block(block);
-                    read.map_err(|violation| self.violated(violation))?;
-                }
-                self.done = true;
-                Ok(Piece::End)
-            }
-        })
+        let (key, Some(link)) = (self.key()?, &self.link) else { return Poll::Ready(Err(Broken::Closed)) };
+        let piece = ready!(self.body.poll_piece(link, key, &self.limits, trailers));
+        Poll::Ready(piece.map_err(|missing| match missing {
+            Missing::Broken(broken) => broken,
+            Missing::Malformed(violation) => self.violated(violation),
+        }))
     }
 
     pub(in crate::mux) fn poll_bare_end(&self) -> Poll<bool> {
@@ -227,7 +200,7 @@ impl Try {
     }
 
     pub(in crate::mux) fn received(&self) -> u64 {
-        self.received
+        self.body.received
     }
 
     pub(in crate::mux) fn head_received(&self) -> u64 {
@@ -248,7 +221,7 @@ impl Try {
 
     /// The connection takes further exchanges in any case; what this asks is whether this one left nothing on it.
     pub(in crate::mux) fn is_reusable(&self) -> bool {
-        self.done
+        self.body.is_done
     }
 
     pub(in crate::mux) fn protocol(&self) -> &'static str {
@@ -312,7 +285,7 @@ impl Drop for Asked {
         let Some(mut inner) = self.0.take() else { return };
         let Some(link) = inner.link.take() else { return };
         if let Some(Ok(key)) = inner.stream {
-            let how = match (inner.malformed, inner.done) {
+            let how = match (inner.malformed, inner.body.is_done) {
                 (true, _) => Release::Malformed,
                 (false, true) => Release::Whole,
                 (false, false) => Release::Reset(Code::CANCEL),

@@ -11,6 +11,7 @@
 //! [`Link`]. What all of a turn's exchanges have to say goes out in one send.
 
 mod asked;
+mod body;
 mod driver;
 mod guard;
 mod link;

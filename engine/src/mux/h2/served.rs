@@ -1,16 +1,17 @@
 //! One exchange of a client on its stream: the request in, the response out.
 
-use super::link::{Incoming, Link, Release};
+use super::body::{Body, Missing, sent_as};
+use super::link::{Link, Release};
 use super::stream::Key;
-use crate::codec::h2::frame::{FRAME_MAX, HEADER};
-use crate::codec::h2::{Block, Code, WRONG_LENGTH, hpack::encode, write};
+use crate::codec::h2::frame::HEADER;
+use crate::codec::h2::{Code, WRONG_LENGTH, hpack::encode, write};
 use crate::http::{FieldId, Length, Message, Method, RequestHead, ResponseHead, Trailers, Violation};
 use crate::mux::h1::Disposition;
 use crate::mux::{Broken, Limits, Piece};
 use crate::net::{ByteStream, HeadBytes};
 use crate::ring::Buf;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 /// The peer broke a rule of frames, and its stream was reset.
 pub(super) const STREAM_ERROR: Violation = Violation { status: 400, details: "http2.stream_error" };
@@ -20,15 +21,10 @@ pub struct Served {
     link: Rc<Link>,
     key: Key,
     limits: Limits,
-    length: Length,
+    body: Body,
     /// The client may be waiting for `100 Continue`.
     waits: bool,
-    /// The request's end was handed out.
-    done: bool,
     head_received: u64,
-    received: u64,
-    /// Bytes of body so far.
-    body: u64,
     sent: u64,
     /// The response was sent to its end.
     whole: bool,
@@ -44,12 +40,9 @@ impl Served {
             link: link.clone(),
             key,
             limits: *limits,
-            length: Length::None,
+            body: Body::default(),
             waits: false,
-            done: false,
             head_received: 0,
-            received: 0,
-            body: 0,
             sent: 0,
             whole: false,
             code: Code::INTERNAL_ERROR,
@@ -65,24 +58,24 @@ impl Served {
         let Poll::Ready(block) = self.link.poll_head(self.key) else { return Err(Broken::Closed) };
         let mut block = block?;
         self.head_received = u64::from(block.size) + HEADER as u64;
-        self.received = self.head_received;
+        self.body.received = self.head_received;
         let read = block.read_request(&self.limits, &mut request.head);
         request.received = HeadBytes::Joined(std::mem::take(&mut block.arena));
         self.link.give_block(block);
         request.has_line = true;
         read.map_err(|violation| self.violated(violation))?;
         request.is_whole = true;
-        self.length = request.head.length;
+        self.body.length = request.head.length;
         if let Some(broken) = self.link.broken(self.key) {
             // It was given up before it was looked at.
             return Err(broken);
         }
-        self.done = self.length.is_empty() && self.link.has_ended(self.key);
-        if self.length == Length::Known(0) && !self.link.expect_no_body(self.key) {
+        self.body.is_done = self.body.length.is_empty() && self.link.has_ended(self.key);
+        if self.body.length == Length::Known(0) && !self.link.expect_no_body(self.key) {
             return Err(self.violated(WRONG_LENGTH));
         }
         let expects = request.head.fields.value(FieldId::Expect, request.received.as_slice());
-        self.waits = !self.done && expects.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+        self.waits = !self.body.is_done && expects.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
         Ok(())
     }
 
@@ -93,11 +86,11 @@ impl Served {
     }
 
     pub(in crate::mux) fn is_done(&self) -> bool {
-        self.done
+        self.body.is_done
     }
 
     pub(in crate::mux) fn received(&self) -> u64 {
-        self.received
+        self.body.received
     }
 
     pub(in crate::mux) fn head_received(&self) -> u64 {
@@ -105,34 +98,12 @@ impl Served {
     }
 
     pub(in crate::mux) fn poll_piece(&mut self, trailers: &mut Trailers) -> Poll<Result<Piece, Broken>> {
-        let polled = std::task::ready!(self.link.poll_piece(self.key));
-        Poll::Ready(match polled {
-            Err(broken) => Err(broken),
-            Ok(Incoming::Data(buf)) => {
-                self.waits = false;
-                self.received += buf.len() as u64 + HEADER as u64;
-                self.body += buf.len() as u64;
-                match self.length {
-                    Length::Known(length) if self.body > length => Err(self.violated(WRONG_LENGTH)),
-                    _ => Ok(Piece::Data(buf)),
-                }
-            }
-            Ok(Incoming::End(block)) => self.on_end(block, trailers),
-        })
-    }
-
-    fn on_end(&mut self, block: Option<Box<Block>>, trailers: &mut Trailers) -> Result<Piece, Broken> {
-        if matches!(self.length, Length::Known(length) if length != self.body) {
-            return Err(self.violated(WRONG_LENGTH));
-        }
-        if let Some(block) = block {
-            self.received += u64::from(block.size) + HEADER as u64;
-            let read = block.read_trailers(&self.limits, true, trailers);
-            self.link.give_block(block);
-            read.map_err(|violation| self.violated(violation))?;
-        }
-        self.done = true;
-        Ok(Piece::End)
+        let piece = ready!(self.body.poll_piece(&self.link, self.key, &self.limits, trailers));
+        self.waits &= !matches!(piece, Ok(Piece::Data(_)));
+        Poll::Ready(piece.map_err(|missing| match missing {
+            Missing::Broken(broken) => broken,
+            Missing::Malformed(violation) => self.violated(violation),
+        }))
     }
 
     pub(in crate::mux) fn invite(&mut self) -> bool {
@@ -176,7 +147,7 @@ impl Served {
     pub(in crate::mux) fn put(&mut self, buf: Buf) -> usize {
         let len = buf.len();
         if !self.malformed {
-            self.count_data(len);
+            self.sent += sent_as(len);
             self.link.put(self.key, |queue, reactor| queue.push_passing(buf, || reactor.take_vec()));
         }
         len
@@ -184,13 +155,9 @@ impl Served {
 
     pub(in crate::mux) fn put_bytes(&mut self, bytes: &[u8]) {
         if !self.malformed {
-            self.count_data(bytes.len());
+            self.sent += sent_as(bytes.len());
             self.link.put(self.key, |queue, _| queue.push_bytes(bytes));
         }
-    }
-
-    fn count_data(&mut self, len: usize) {
-        self.sent += (len + len.div_ceil(FRAME_MAX) * HEADER) as u64;
     }
 
     pub(in crate::mux) fn end(&mut self, trailers: &Trailers) {
