@@ -36,7 +36,7 @@ pub(super) async fn serve(connection: Connection, mut deadlines: ConnectionDeadl
     let link = Link::new(&reactor, Role::Server, &hcm.config.http2, &hcm.codec_limits, stats);
     drop(hcm);
     let connection = Rc::new(Shared { connection, timers: RefCell::default() });
-    let serving = Serving { reactor, connection, link, rest: Cell::new(None) };
+    let serving = Serving { reactor, connection, link, keeps: Cell::new(false) };
     let disposition = serving.run(&mut deadlines, first).await;
     serving.connection.works();
     h1::end(&serving.reactor, &serving.connection, &mut deadlines, disposition).await;
@@ -62,8 +62,8 @@ struct Serving {
     reactor: Rc<Reactor>,
     connection: Rc<Shared>,
     link: Rc<Link>,
-    /// Since when it is idle, and how long it may be, once its memory has been given back.
-    rest: Cell<Option<(Nanos, Option<Duration>)>>,
+    /// It is idle, and keeps the memory of the exchanges before.
+    keeps: Cell<bool>,
 }
 
 impl Drop for Serving {
@@ -161,13 +161,10 @@ impl Serving {
                 (Phase::Idle { .. }, _) => self.connection.waits(),
                 _ => self.connection.works(),
             }
-            self.rest.set(None);
+            self.keeps.set(matches!(next, Phase::Idle { is_within: false, .. }));
             let (since, patience) = match next {
                 Phase::Idle { since, is_within: false } => {
-                    let patience = self.patience(false);
-                    let keeps = patience.is_none_or(|patience| patience > KEEP_TIME);
-                    self.rest.set(keeps.then_some((since, patience)));
-                    (since, if keeps { Some(KEEP_TIME) } else { patience })
+                    (since, Some(self.patience(false).map_or(KEEP_TIME, |patience| patience.min(KEEP_TIME))))
                 }
                 Phase::Idle { is_within: true, .. } => (now, self.patience(true)),
                 Phase::Busy => (now, None),
@@ -183,10 +180,10 @@ impl Serving {
                 *phase = None;
                 self.link.leave();
             }
-            Expired::Idle if let Some((since, patience)) = self.rest.take() => {
+            Expired::Idle if let (Phase::Idle { since, .. }, true) = (next, self.keeps.take()) => {
                 driver.shrink();
                 self.connection.timers.take();
-                deadlines.start_waiting(since, patience);
+                deadlines.start_waiting(since, self.patience(false));
             }
             Expired::Idle if next == Phase::Leaving => self.link.leave_finally(),
             Expired::Idle if matches!(next, Phase::Idle { .. }) => {
