@@ -53,12 +53,9 @@ impl Driver {
         {
             return self.fail(wire, error);
         }
+        // Once all has been taken that came, everything that there is to say goes out together.
         let mut receives = 0;
-        loop {
-            self.write(wire);
-            if wire.poll_flushed(READ_LIMIT).is_pending() {
-                return Poll::Pending;
-            }
+        while wire.poll_flushed(READ_LIMIT).is_ready() {
             match wire.poll_recv() {
                 Poll::Pending => break,
                 Poll::Ready(Ok(Some(buf))) => {
