@@ -275,8 +275,6 @@ fn exchanges_allocate_nothing(kind: &Kind, config: &str) {
 
 /// `each`: allocations that an exchange may make.
 fn exchanges_allocate(kind: &Kind, config: &str, each: u64) {
-    const WARM: u64 = 200;
-    const COUNTED: u64 = 2000;
     let shard = shard(kind, config);
     let answered = Rc::new(Cell::new(0));
     let client = shard.connect(0, "192.0.2.1:40000".parse().expect("an address"));
@@ -289,27 +287,31 @@ fn exchanges_allocate(kind: &Kind, config: &str, each: u64) {
             counter.set(counter.get() + 1);
         }
     });
-    shard.reactor.run_until(|| answered.get() >= WARM);
+    count_exchanges(kind.name, &shard, &answered, (200, 2000), each);
+}
+
+/// Let exchanges run, which `answered` counts, some to warm up, and count what the others allocate: at most `each`.
+fn count_exchanges(name: &str, shard: &MemoryShard, answered: &Cell<u64>, (warm, counted): (u64, u64), each: u64) {
+    shard.reactor.run_until(|| answered.get() >= warm || shard.reactor.facts().panics > 0);
     let trap = std::env::var_os("RINGWAY_ALLOC_TRAP").is_some();
     TRAP.set(trap);
     let before = (ALLOCATIONS.get(), DEALLOCATIONS.get(), BATCHES.get());
     // A trapped panic ends the client's task: without it there would be no answer.
-    shard.reactor.run_until(|| answered.get() >= WARM + COUNTED || shard.reactor.facts().panics > 0);
+    shard.reactor.run_until(|| answered.get() >= warm + counted || shard.reactor.facts().panics > 0);
     TRAP.set(false);
     let (allocations, deallocations) = (ALLOCATIONS.get() - before.0, DEALLOCATIONS.get() - before.1);
     let batches = BATCHES.get() - before.2;
-    let name = kind.name;
     println!(
-        "{name}: {allocations} allocations, {deallocations} deallocations, {batches} log batches, {COUNTED} exchanges"
+        "{name}: {allocations} allocations, {deallocations} deallocations, {batches} batches, {counted} exchanges"
     );
-    assert!(batches <= COUNTED / 100, "{batches} large allocations are more than the access log's batches");
+    assert!(batches <= counted / 100, "{batches} large allocations are more than the access log's batches");
     assert_eq!(shard.reactor.facts().panics, 0);
     assert_eq!(shard.reactor.facts().oversize_futures, 0, "an exchange's futures fit the blocks that they are given");
-    assert_eq!(shard.registry.value("http.ingress_http.downstream_rq_2xx").map(|n| n as u64 / COUNTED), Some(1));
+    assert_eq!(shard.registry.value("http.ingress_http.downstream_rq_2xx").map(|n| n as u64 / counted), Some(1));
     shard.reactor.shut_down();
     // RINGWAY_ALLOC_TRAP=1 with RUST_BACKTRACE=1 shows where the first one is made.
-    assert!(allocations <= each * COUNTED, "{name}: {allocations} allocations in {COUNTED} exchanges");
-    assert!(deallocations <= each * COUNTED, "{name}: {deallocations} deallocations in {COUNTED} exchanges");
+    assert!(allocations <= each * counted, "{name}: {allocations} allocations in {counted} exchanges");
+    assert!(deallocations <= each * counted, "{name}: {deallocations} deallocations in {counted} exchanges");
 }
 
 /// All of these tests stand on the counter.

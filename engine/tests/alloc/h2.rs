@@ -1,7 +1,6 @@
 //! The same over HTTP/2: warm exchanges on a connection that is shared allocate nothing.
 
-use super::{Body, CONFIG, Kind, TRAP, kinds, pipes_alone, shard};
-use crate::{ALLOCATIONS, BATCHES, DEALLOCATIONS, LIVE};
+use super::{Body, CONFIG, Kind, LIVE, count_exchanges, kinds, pipes_alone, shard};
 use ringway::net::{MemoryListener, PipeEnd};
 use ringway::ring::{Reactor, Segment};
 use ringway_config::model::Address;
@@ -158,8 +157,6 @@ async fn serve(reactor: Rc<Reactor>, listener: MemoryListener, body: usize) {
 }
 
 fn exchanges_allocate_nothing(name: &str, kind: &Kind, at_once: u32, upstream: bool) {
-    const WARM: u64 = 400;
-    const COUNTED: u64 = 4000;
     let address = Address::Ip("127.0.0.1:2".parse().expect("an address"));
     let config = if upstream {
         CONFIG.replace("[[clusters]]\nname = \"app\"\n", "[[clusters]]\nname = \"app\"\nprotocol = \"http2\"\n")
@@ -176,19 +173,7 @@ fn exchanges_allocate_nothing(name: &str, kind: &Kind, at_once: u32, upstream: b
     let answered = Rc::new(Cell::new(0));
     let client = shard.connect(0, "192.0.2.1:40000".parse().expect("an address"));
     shard.reactor.spawn(ask(shard.reactor.clone(), client, at_once, kind.request_body, answered.clone()));
-    shard.reactor.run_until(|| answered.get() >= WARM || shard.reactor.facts().panics > 0);
-    let trap = std::env::var_os("RINGWAY_ALLOC_TRAP").is_some();
-    TRAP.set(trap);
-    let before = (ALLOCATIONS.get(), DEALLOCATIONS.get(), BATCHES.get());
-    shard.reactor.run_until(|| answered.get() >= WARM + COUNTED || shard.reactor.facts().panics > 0);
-    TRAP.set(false);
-    let (allocations, deallocations) = (ALLOCATIONS.get() - before.0, DEALLOCATIONS.get() - before.1);
-    println!("{name}: {allocations} allocations, {deallocations} deallocations, {COUNTED} exchanges");
-    assert!(BATCHES.get() - before.2 <= COUNTED / 100);
-    assert_eq!((shard.reactor.facts().panics, shard.reactor.facts().oversize_futures), (0, 0));
-    assert_eq!(shard.registry.value("http.ingress_http.downstream_rq_2xx").map(|n| n as u64 / COUNTED), Some(1));
-    shard.reactor.shut_down();
-    assert_eq!((allocations, deallocations), (0, 0), "{name}");
+    count_exchanges(name, &shard, &answered, (400, 4000), 0);
 }
 
 #[test]

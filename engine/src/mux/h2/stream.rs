@@ -176,11 +176,7 @@ const STREAMS_BEFORE_SETTINGS: u32 = 100;
 
 impl Default for PeerSettings {
     fn default() -> Self {
-        Self {
-            has_come: false,
-            initial_window: i64::from(frame::INITIAL_WINDOW),
-            streams_max: STREAMS_BEFORE_SETTINGS,
-        }
+        Self { has_come: false, initial_window: i64::from(frame::INITIAL_WINDOW), streams_max: STREAMS_BEFORE_SETTINGS }
     }
 }
 
