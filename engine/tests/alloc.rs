@@ -301,9 +301,7 @@ fn count_exchanges(name: &str, shard: &MemoryShard, answered: &Cell<u64>, (warm,
     TRAP.set(false);
     let (allocations, deallocations) = (ALLOCATIONS.get() - before.0, DEALLOCATIONS.get() - before.1);
     let batches = BATCHES.get() - before.2;
-    println!(
-        "{name}: {allocations} allocations, {deallocations} deallocations, {batches} batches, {counted} exchanges"
-    );
+    println!("{name}: {allocations} allocations, {deallocations} deallocations, {batches} batches, {counted} in all");
     assert!(batches <= counted / 100, "{batches} large allocations are more than the access log's batches");
     assert_eq!(shard.reactor.facts().panics, 0);
     assert_eq!(shard.reactor.facts().oversize_futures, 0, "an exchange's futures fit the blocks that they are given");
