@@ -375,6 +375,8 @@ pub fn decoding(data: &[u8]) {
         (Err(Corrupt), Err(Corrupt)) => {}
         // The library compares a frame with the length that its head names only where the frame comes at once.
         (Err(Corrupt), Ok(_)) if coding == Coding::Zstd => {}
+        // A copy beyond the end of its block: the library sees it only where it hands out what it has within that copy.
+        (Ok(_), Err(Corrupt)) if coding == Coding::Brotli => {}
         _ => panic!("{coding:?} {data:02x?}: whole: {}, in pieces: {}", whole.is_ok(), pieces.is_ok()),
     }
     let settings = match coding {
