@@ -16,8 +16,8 @@ pub struct DownstreamTls {
     pub strict_sni: bool,
     pub ocsp_staple_policy: OcspStaplePolicy,
     pub parameters: TlsParameters,
-    /// Protocols that may be agreed on, best first (default `http/1.1`). A client that offers no common one is still
-    /// served, as in Envoy.
+    /// Protocols that may be agreed on, best first (by default what `codec_type` says). A client that offers no common one is
+    /// still served, as in Envoy.
     pub alpn_protocols: Vec<String>,
     /// Default true. There are none where clients are asked for certificates.
     pub session_tickets: bool,
