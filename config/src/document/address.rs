@@ -1,6 +1,6 @@
 //! Addresses: `ip:port`, `[v6]:port`, `unix:/path`, and ranges such as `10.0.0.0/8`.
 
-use crate::reader::{FromText, Refusal, Shape};
+use crate::reader::{FromText, Holds, Refusal, Shape};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -96,6 +96,14 @@ pub fn dns_name(text: &str) -> Option<String> {
     let is_numeric = last.bytes().all(|byte| byte.is_ascii_digit());
     let is_name = labels.len() <= NAME_MAX && labels.split('.').all(is_label) && !is_numeric;
     is_name.then(|| text.to_ascii_lowercase())
+}
+
+impl Holds for Cidr {
+    type Inner = Self;
+
+    fn inner(&self) -> &Self {
+        self
+    }
 }
 
 impl FromText for Cidr {

@@ -61,10 +61,9 @@ impl<'d> Resolver<'d, '_, '_> {
         written: &'d Located<document::FilterChainMatch>,
         earlier: &mut Vec<(FilterChainMatch, &'d Origin)>,
     ) -> FilterChainMatch {
-        let ranges = written.source_prefix_ranges.items();
         let ports = written.destination_ports.items();
         let matcher = FilterChainMatch {
-            source_prefix_ranges: ranges.iter().map(|range| range.value.clone()).collect(),
+            source_prefix_ranges: written.source_prefix_ranges.values(),
             destination_ports: ports.iter().map(|port| port.to_u16()).collect(),
             server_names: written.server_names.values(),
             application_protocols: written.application_protocols.values(),

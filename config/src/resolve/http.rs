@@ -9,7 +9,7 @@ use super::spelling::Spelling;
 use crate::diagnostic::Problem;
 use crate::document::{self, Http};
 use crate::model::{
-    CertificatePart, Cidr, ClientCertDetails, ClientHalfClose, FilterOverrides, ForwardCert, Hcm, HeaderMutations,
+    CertificatePart, ClientCertDetails, ClientHalfClose, FilterOverrides, ForwardCert, Hcm, HeaderMutations,
     HeaderOptions, HttpLimits, HttpTimeouts, PathOptions, Trust, VirtualHost,
 };
 use crate::place::Origin;
@@ -155,8 +155,8 @@ impl<'d> Resolver<'d, '_, '_> {
         Trust {
             use_remote_address: http.use_remote_address.value,
             xff_num_trusted_hops: http.xff_num_trusted_hops.value.to_u32(),
-            xff_trusted_cidrs: ranges(&http.xff_trusted_cidrs),
-            internal_addresses: ranges(&http.internal_addresses),
+            xff_trusted_cidrs: http.xff_trusted_cidrs.values(),
+            internal_addresses: http.internal_addresses.values(),
             internal_only_headers: headers.map(|name| name.0.clone()).collect(),
             underscores: http.headers_with_underscores_action.0,
             client_cert_details: self.client_cert_details(http),
@@ -177,10 +177,6 @@ fn domain_of_nginx(name: &str) -> Option<String> {
         true => format!("{domain:?}, \"*.{domain}\""),
         false => format!("{domain:?}"),
     })
-}
-
-fn ranges(list: &Slot<List<Cidr>>) -> Vec<Cidr> {
-    list.items().iter().map(|range| range.value.clone()).collect()
 }
 
 fn path_options(http: &Http) -> PathOptions {

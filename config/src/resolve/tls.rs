@@ -112,13 +112,8 @@ impl<'d> Resolver<'d, '_, '_> {
         }
         KeyLog {
             path,
-            local_address_range: written.local_address_range.items().iter().map(|range| range.value.clone()).collect(),
-            remote_address_range: written
-                .remote_address_range
-                .items()
-                .iter()
-                .map(|range| range.value.clone())
-                .collect(),
+            local_address_range: written.local_address_range.values(),
+            remote_address_range: written.remote_address_range.values(),
         }
     }
 
