@@ -7,9 +7,9 @@ use super::template::TemplateRewrite;
 use crate::diagnostic::Problems;
 use crate::model::Priority;
 use crate::reader::{
-    ClusterName, CookieName, CookiePath, EditableHeader, HeaderName, Host, Input, Int, List, Map, MatchableHeader,
-    Name, OffOr, OneOf, Percent, QueryName, Read, SearchPattern, Shape, Substitution, Text, Time, Timeout, UrlPath,
-    Word, Written, holds, read_status, table,
+    ClusterName, CookieName, CookiePath, EditableHeader, HeaderName, Host, Input, Int, List, Located, Map,
+    MatchableHeader, Name, OffOr, OneOf, Percent, QueryName, Read, SearchPattern, Shape, Substitution, Text, Time,
+    Timeout, UrlPath, Word, Written, holds, read_status, table,
 };
 
 table! {
@@ -83,6 +83,14 @@ table! {
         /// The circuit breakers of the cluster that the requests count towards: the normal ones or those of high
         /// priority.
         priority: OneOf<Priority>, default "\"default\"";
+    }
+}
+
+impl Forward {
+    /// The clusters that it names.
+    pub fn clusters(&self) -> impl Iterator<Item = &Located<ClusterName>> {
+        let weighted = self.weighted_clusters.items().iter().filter_map(|weighted| weighted.cluster.given());
+        self.cluster.given().into_iter().chain(weighted)
     }
 }
 

@@ -34,7 +34,7 @@ impl<'d> Resolver<'d, '_, '_> {
             Some(OffOr::Off) | None => false,
         };
         if takes_calls || retries_calls || written.grpc_timeout_header_max.origin().is_some() {
-            self.check_trailers(written);
+            self.check_protocols(written);
         }
         let is_one_method = matcher.is_some_and(|matcher| matcher.path.origin().is_some());
         let cuts = written.timeout.0.is_some() && is_written(&written.timeout.origin, &written.origin);
@@ -45,10 +45,8 @@ impl<'d> Resolver<'d, '_, '_> {
         }
     }
 
-    fn check_trailers(&mut self, written: &'d Located<document::Forward>) {
-        let weighted = written.weighted_clusters.given().into_iter().flat_map(|list| &list.items);
-        let names = weighted.filter_map(|cluster| cluster.cluster.given()).chain(written.cluster.given());
-        for name in names {
+    fn check_protocols(&mut self, written: &'d Located<document::Forward>) {
+        for name in written.clusters() {
             let Some((_, cluster)) = self.clusters.get(name.0.as_str()) else { continue };
             if cluster.protocol.0 == UpstreamProtocol::Http1 {
                 let message = format!("calls of gRPC need HTTP/2, and the cluster `{}` speaks HTTP/1", name.0);

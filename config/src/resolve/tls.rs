@@ -18,6 +18,9 @@ use crate::reader::{FilePath, List, Located, Slot};
 
 const ALL_VERSIONS: [TlsVersion; 2] = [TlsVersion::V1_2, TlsVersion::V1_3];
 
+/// Application protocols that are agreed on (ALPN), best first.
+const PROTOCOLS: &[&str] = &["h2", "http/1.1"];
+
 /// The keys of `TlsParameters` in a table.
 struct Written<'d> {
     min_version: &'d Located<TlsVersion>,
@@ -51,11 +54,6 @@ impl<'d> Resolver<'d, '_, '_> {
             cipher_suites: &written.cipher_suites,
             groups: &written.groups,
         });
-        let spoken: &[&str] = match codec {
-            CodecType::Auto => &["h2", "http/1.1"],
-            CodecType::Http1 => &["http/1.1"],
-            CodecType::Http2 => &["h2"],
-        };
         let hint = "leave it out for what `codec_type` says";
         self.refuse_empty(&written.alpn_protocols, "`alpn_protocols` names no protocol", hint);
         self.refuse_twice(&written.alpn_protocols, |protocol| protocol.0.clone());
@@ -74,17 +72,18 @@ impl<'d> Resolver<'d, '_, '_> {
             self.problems.warn(Problem::at_key(&tickets.origin, message).hint(Some(hint)));
         }
         let session_ticket_keys = self.ticket_keys(written, client_certificate.is_some());
-        let protocols = written.alpn_protocols.values();
+        let mut alpn_protocols = written.alpn_protocols.values();
+        if alpn_protocols.is_empty() {
+            let spoken = PROTOCOLS.iter().filter(|name| is_spoken(name, codec));
+            alpn_protocols.extend(spoken.map(|name| (*name).to_owned()));
+        }
         Some(Arc::new(DownstreamTls {
             place: self.place_of_value(&written.origin),
             certificates,
             strict_sni: written.strict_sni.value,
             ocsp_staple_policy: written.ocsp_staple_policy.value.0,
             parameters,
-            alpn_protocols: match protocols.is_empty() {
-                true => spoken.iter().map(|name| (*name).into()).collect(),
-                false => protocols,
-            },
+            alpn_protocols,
             session_tickets: written.session_tickets.value,
             session_ticket_keys,
             client_certificate,
@@ -178,7 +177,7 @@ impl<'d> Resolver<'d, '_, '_> {
             alpn_protocols: match protocol {
                 UpstreamProtocol::Http1 => &[],
                 UpstreamProtocol::Http2 => &["h2"],
-                UpstreamProtocol::Auto => &["h2", "http/1.1"],
+                UpstreamProtocol::Auto => PROTOCOLS,
             },
         }
     }

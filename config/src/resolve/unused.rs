@@ -30,9 +30,7 @@ impl<'d> Resolver<'d, '_, '_> {
     /// Warns of a hash policy if no cluster of the route balances by hash.
     pub(super) fn check_hash(&mut self, written: &'d Located<document::Forward>) {
         let Some(policy) = written.hash_policy.given() else { return };
-        let cluster = written.cluster.given();
-        let weighted = written.weighted_clusters.items().iter().filter_map(|it| it.cluster.given());
-        let names: Vec<&Located<ClusterName>> = cluster.into_iter().chain(weighted).collect();
+        let names: Vec<_> = written.clusters().collect();
         let hashes = |name: &&Located<ClusterName>| {
             let cluster = self.clusters.get(name.0.as_str());
             let policy = cluster.and_then(|(_, cluster)| cluster.lb_policy.value());
