@@ -43,8 +43,7 @@ impl<'d> Resolver<'d, '_, '_> {
         let transport_matches = self.transport_matches(cluster);
         self.check_names(cluster);
         self.check_ports(cluster);
-        let speaks_tls = cluster.tls.origin().is_some() || transport_matches.iter().any(|it| it.tls.is_some());
-        if cluster.protocol.0 == UpstreamProtocol::Auto && !speaks_tls {
+        if cluster.protocol.0 == UpstreamProtocol::Auto && transport::is_plain(cluster) {
             let message = "`auto` chooses by what a handshake of TLS agrees on, and the cluster has no `tls`";
             let hint = "write protocol = \"http2\" or \"http1\", or add tls = {}";
             self.problems.push(Problem::at(&cluster.protocol.origin, message).hint(Some(hint)));

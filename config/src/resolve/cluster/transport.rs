@@ -6,7 +6,7 @@ use super::lb::{is_incomplete, sorted_pairs};
 use crate::diagnostic::Problem;
 use crate::document::{self, EndpointEntry};
 use crate::model::TransportMatch;
-use crate::reader::{Located, Slot};
+use crate::reader::{List, Located, Slot};
 use crate::resolve::Resolver;
 
 impl<'d> Resolver<'d, '_, '_> {
@@ -48,7 +48,7 @@ pub(in crate::resolve) fn tls_of<'d>(
     entry: &EndpointEntry,
 ) -> Option<&'d Slot<document::UpstreamTls>> {
     let list = &cluster.transport_socket_matches;
-    if matches!(list, Slot::Invalid(_)) || list.given().is_some_and(|list| list.is_incomplete) {
+    if is_unread(list) {
         return None;
     }
     let has = |key: &str, value: &str| entry.metadata().iter().any(|(k, v)| k.0 == key && v.0 == value);
@@ -57,4 +57,18 @@ pub(in crate::resolve) fn tls_of<'d>(
     };
     let matching = list.items().iter().find(takes);
     Some(matching.map_or(&cluster.tls, |written| &written.tls))
+}
+
+/// Whether there is no way by TLS to any endpoint, and none that could not be read.
+pub(super) fn is_plain(cluster: &document::Cluster) -> bool {
+    let list = &cluster.transport_socket_matches;
+    let may_be_secure = |it: &Located<document::TransportSocketMatch>| it.tls.origin().is_some() || it.has_unknown;
+    cluster.tls.origin().is_none()
+        && !cluster.has_unknown
+        && !is_unread(list)
+        && !list.items().iter().any(may_be_secure)
+}
+
+fn is_unread(list: &Slot<List<document::TransportSocketMatch>>) -> bool {
+    matches!(list, Slot::Invalid(_)) || list.given().is_some_and(|list| list.is_incomplete)
 }
