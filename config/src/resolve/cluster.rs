@@ -10,7 +10,6 @@ pub(super) mod transport;
 use std::collections::HashMap;
 
 use super::Resolver;
-use super::http2::http2;
 use crate::diagnostic::Problem;
 use crate::document::{self, DiscoveryKind, Document};
 use crate::model::{Cluster, Discovery, Dns, LookupFamily, UpstreamProtocol};
@@ -61,7 +60,7 @@ impl<'d> Resolver<'d, '_, '_> {
             tls,
             transport_matches,
             protocol: cluster.protocol.0,
-            http2: http2(&cluster.http2),
+            http2: self.endpoint_http2(cluster),
             connect_timeout: cluster.connect_timeout.0,
             texts: self.texts(
                 document::Cluster::spec(),

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use super::Resolver;
 use super::header::mutations;
-use super::http2::http2;
 use super::spelling::Spelling;
 use crate::diagnostic::Problem;
 use crate::document::{self, Http};
@@ -53,7 +52,7 @@ impl<'d> Resolver<'d, '_, '_> {
             fin_cancels: http.client_half_close.0 == ClientHalfClose::Cancel,
             headers: header_options(http),
             codec_type: http.codec_type.0,
-            http2: http2(&http.http2),
+            http2: self.client_http2(http),
         }
     }
 
