@@ -13,12 +13,11 @@ use crate::resolve::Resolver;
 /// Envoy: HttpHealthCheck.expected_statuses.
 const STATUS_OK: std::ops::Range<u16> = 200..201;
 
-/// Headers that the check writes itself, or that are about the connection (RFC 9110 section 7.6.1).
-const OWN_FIELDS: [&str; 10] = [
+/// Headers that each check writes itself, or that are about the connection (RFC 9110 section 7.6.1).
+const OWN_FIELDS: [&str; 9] = [
     "connection",
     "content-length",
     "expect",
-    "host",
     "keep-alive",
     "proxy-connection",
     "te",
@@ -27,16 +26,23 @@ const OWN_FIELDS: [&str; 10] = [
     "upgrade",
 ];
 
+/// Further ones of each kind of check, and what to write instead.
+const HTTP_FIELDS: &[(&str, &str)] = &[("host", "write host = \"...\" next to `path`")];
+const GRPC_FIELDS: &[(&str, &str)] = &[
+    ("content-type", "leave it out: it is application/grpc"),
+    ("host", "write authority = \"...\" next to `initial_metadata`"),
+];
+
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn health_checks(&mut self, cluster: &'d Located<document::Cluster>) -> Vec<HealthCheck> {
         let checks = cluster.health_checks.items().iter();
-        checks.filter_map(|check| self.health_check(check, cluster.protocol.0)).collect()
+        checks.filter_map(|check| self.health_check(check, cluster)).collect()
     }
 
     fn health_check(
         &mut self,
         check: &'d Located<document::HealthCheck>,
-        protocol: UpstreamProtocol,
+        cluster: &'d document::Cluster,
     ) -> Option<HealthCheck> {
         let keys = [("http", check.http.origin()), ("tcp", check.tcp.origin()), ("grpc", check.grpc.origin())];
         self.exactly_one(&check.origin, check.has_unknown, &keys, "the health check does not say what to do");
@@ -45,7 +51,7 @@ impl<'d> Resolver<'d, '_, '_> {
             .tcp
             .given()
             .map(|tcp| TcpHealthCheck { send: tcp.send.value().unwrap_or_default(), receive: tcp.receive.values() });
-        let grpc = check.grpc.given().map(|grpc| self.grpc_check(grpc, protocol));
+        let grpc = check.grpc.given().map(|grpc| self.grpc_check(grpc, cluster));
         let interval = check.interval.0;
         let unhealthy_interval = check.unhealthy_interval.value().unwrap_or(interval);
         let event_log = check.event_log.given().map(|path| (&path.origin, self.directory.join(&path.0)));
@@ -86,7 +92,7 @@ impl<'d> Resolver<'d, '_, '_> {
         }
         let hint = "leave it out for status 200";
         self.refuse_empty(&http.expected_statuses, "no status is expected: every check would fail", hint);
-        let request_headers = self.check_fields(&http.request_headers);
+        let request_headers = self.check_fields(&http.request_headers, HTTP_FIELDS);
         let expected = ranges(&http.expected_statuses);
         Some(HttpHealthCheck {
             host: http.host.value(),
@@ -101,35 +107,39 @@ impl<'d> Resolver<'d, '_, '_> {
     fn grpc_check(
         &mut self,
         grpc: &'d Located<document::GrpcHealthCheck>,
-        protocol: UpstreamProtocol,
+        cluster: &'d document::Cluster,
     ) -> GrpcHealthCheck {
-        if protocol == UpstreamProtocol::Http1 {
+        if cluster.protocol.0 == UpstreamProtocol::Http1 && !cluster.has_unknown {
             let problem = Problem::at_key(&grpc.origin, "a check by gRPC needs HTTP/2, and the cluster speaks HTTP/1");
             self.problems.push(problem.hint(Some("add protocol = \"http2\" to the cluster, or check by http or tcp")));
         }
         GrpcHealthCheck {
             service_name: grpc.service_name.value().unwrap_or_default(),
             authority: grpc.authority.value(),
-            initial_metadata: self.check_fields(&grpc.initial_metadata),
+            initial_metadata: self.check_fields(&grpc.initial_metadata, GRPC_FIELDS),
         }
     }
 
-    fn check_fields(&mut self, written: &'d Slot<Map<HeaderName, HeaderValue>>) -> Vec<(String, String)> {
+    fn check_fields(
+        &mut self,
+        written: &'d Slot<Map<HeaderName, HeaderValue>>,
+        own: &[(&str, &str)],
+    ) -> Vec<(String, String)> {
         let mut first = HashMap::new();
         let mut fields = Vec::new();
         for (name, value) in written.given().iter().flat_map(|map| &map.entries) {
             self.unique(&mut first, name.0.as_str(), &name.origin, |name| format!("`{name}` is written twice"));
-            self.check_field(name);
+            self.check_field(name, own);
             fields.push((name.0.clone(), value.0.clone()));
         }
         fields
     }
 
-    fn check_field(&mut self, name: &Located<HeaderName>) {
-        if !OWN_FIELDS.contains(&name.0.as_str()) {
+    fn check_field(&mut self, name: &Located<HeaderName>, own: &[(&str, &str)]) {
+        let hint = own.iter().find(|(own, _)| *own == name.0).map(|(_, hint)| *hint);
+        if hint.is_none() && !OWN_FIELDS.contains(&name.0.as_str()) {
             return;
         }
-        let hint = (name.0 == "host").then_some("write host = \"...\" next to `path`");
         let problem = Problem::at(&name.origin, format!("a health check writes `{}` itself", name.0));
         self.problems.push(problem.allowed("any header that is not about the connection").hint(hint));
     }
