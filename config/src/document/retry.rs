@@ -6,7 +6,7 @@ use crate::reader::{FromText, HeaderName, Int, List, OneOf, Refusal, Shape, Size
 
 /// Conditions of Envoy for other protocols.
 const OTHER_PROTOCOLS: &[(&str, &str)] = &[
-    ("refused-stream", "it belongs to HTTP/2: leave it out, \"reset\" is the nearest condition of HTTP/1.1"),
+    ("refused-stream", "leave it out: what an endpoint refuses over HTTP/2 is sent again without it"),
     ("http3-post-connect-failure", "it belongs to HTTP/3: leave it out"),
 ];
 

@@ -4,6 +4,10 @@ const CLUSTER: &str = "clusters[]";
 const ENDPOINT: &str = "clusters[].endpoints[]";
 const HEALTH_CHECK: &str = "clusters[].health_checks[]";
 const CIRCUIT_BREAKERS: &str = "clusters[].circuit_breakers";
+/// The same table in `http`.
+const HTTP2: &str = "clusters[].http2";
+
+const PROTOCOL: &str = "it is called protocol: protocol = \"http2\"";
 
 /// Table, key and hint.
 pub const FOREIGN: &[(&str, &str, &str)] = &[
@@ -61,6 +65,8 @@ pub const FOREIGN: &[(&str, &str, &str)] = &[
     (CLUSTER, "max_fails", "see outlier_detection = { consecutive_5xx = 5 }"),
     (CLUSTER, "fail_timeout", "see outlier_detection = { base_ejection_time = \"30s\" }"),
     (CLUSTER, "alt_stat_name", "statistics carry the cluster's name"),
+    (CLUSTER, "codec_type", PROTOCOL),
+    (CLUSTER, "proto", PROTOCOL),
     (CLUSTER, "upstream_bind_config", "the kernel chooses the address that connections come from"),
     (ENDPOINT, "endpoint", "write the address directly: address = \"127.0.0.1:8080\""),
     (ENDPOINT, "host", "write host and port together: address = \"app.internal:8080\""),
@@ -75,6 +81,7 @@ pub const FOREIGN: &[(&str, &str, &str)] = &[
     (ENDPOINT, "fail_timeout", "see outlier_detection of the cluster"),
     (ENDPOINT, "slow_start", "it is in the policy's table of the cluster: least_request = { slow_start = { ... } }"),
     (ENDPOINT, "max_conns", "it is in the cluster: circuit_breakers = { max_connections_per_host = 100 }"),
+    (ENDPOINT, "proto", "it is in the cluster: protocol = \"http2\""),
     (ENDPOINT, "maxconn", "it is in the cluster: circuit_breakers = { max_connections_per_host = 100 }"),
     (HEALTH_CHECK, "http_health_check", "it is called http"),
     (HEALTH_CHECK, "tcp_health_check", "it is called tcp"),
@@ -97,7 +104,6 @@ pub const FOREIGN: &[(&str, &str, &str)] = &[
     ("clusters[].health_checks[].http", "request_headers_to_add", "write request_headers = { x-check = \"1\" }"),
     ("clusters[].health_checks[].http", "headers", "write request_headers = { x-check = \"1\" }"),
     ("clusters[].health_checks[].http", "status", "write expected_statuses = [200]"),
-    ("clusters[]", "codec_type", "it is called protocol: protocol = \"http2\""),
     (
         "clusters[].health_checks[].http",
         "codec_client_type",
@@ -111,6 +117,13 @@ pub const FOREIGN: &[(&str, &str, &str)] = &[
         "write the text itself: send = \"PING\"; or { hex = \"50494e47\" }",
     ),
     ("clusters[].health_checks[].tcp.send", "binary", "it is called hex, in hexadecimal digits"),
+    (HTTP2, "max_frame_size", "leave it out: frames have at most 16 KiB, in both directions"),
+    (HTTP2, "allow_connect", "CONNECT is not supported yet"),
+    (
+        HTTP2,
+        "connection_keepalive",
+        "no PING asks whether a connection lives: see idle_timeout, and stream_idle_timeout for exchanges",
+    ),
     (CIRCUIT_BREAKERS, "thresholds", "write the limits directly; those for high priority in high = { ... }"),
     (CIRCUIT_BREAKERS, "per_host_thresholds", "write max_connections_per_host = 100"),
     (CIRCUIT_BREAKERS, "max_connection_pools", "each shard has one pool for each endpoint; limit max_connections"),

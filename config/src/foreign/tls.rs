@@ -26,6 +26,7 @@ const ENCRYPTED: &str =
 const DEPTH: &str = "the length of a chain cannot be set: it may have at most six intermediate authorities";
 
 const BY_NAME: &str = "write match = { server_names = [\"www.example.com\"] } in a filter chain";
+const ALPN: &str = "it follows from `protocol` of the cluster: protocol = \"auto\"";
 const BY_PROTOCOL: &str = "write match = { application_protocols = [\"http/1.1\"] } in a filter chain";
 const BY_TRANSPORT: &str = "write match = { transport_protocol = \"tls\" } in a filter chain";
 
@@ -131,6 +132,9 @@ pub const PLACED: &[(&str, &str, &str)] = &[
         "upstream_http_protocol_options",
         "write tls = { sni = \"...\" } or tls = { auto_sni = true }; without either it is the endpoint's host name",
     ),
+    (CLUSTER, "alpn", ALPN),
+    (CLUSTER, "alpn_protocols", ALPN),
+    (ENDPOINT, "alpn", ALPN),
     (CLUSTER, "auto_sni", "it is in `tls`: tls = { auto_sni = true }"),
     (CLUSTER, "auto_san_validation", "leave it out: the name that is asked for is always verified"),
     (
@@ -152,8 +156,8 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     (UPSTREAM, "client_certificate", "write certificate = \"cert.pem\", key = \"key.pem\""),
     (UPSTREAM, "cert", "it is called certificate"),
     (UPSTREAM, "crt", ONE_FILE),
-    (UPSTREAM, "alpn_protocols", "it follows from `protocol` of the cluster: protocol = \"auto\""),
-    (UPSTREAM, "alpn", "it follows from `protocol` of the cluster: protocol = \"auto\""),
+    (UPSTREAM, "alpn_protocols", ALPN),
+    (UPSTREAM, "alpn", ALPN),
     (UPSTREAM, "server_name", "it is called sni"),
     (UPSTREAM, "hostname", "it is called sni"),
     (UPSTREAM, "verify", "chain and name are verified unless accept_untrusted = true"),

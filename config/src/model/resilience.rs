@@ -103,7 +103,7 @@ impl RetryOn {
         self.0 == 0
     }
 
-    /// The condition of this name; `refused-stream` belongs to HTTP/2 and is not here.
+    /// The condition of this name; `refused-stream` is none: what is refused so is sent again without it.
     pub fn named(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(_, known)| *known == name).map(|(flag, _)| *flag)
     }

@@ -109,6 +109,9 @@ fn is_quantity(shape: &Shape) -> bool {
     matches!(shape, Shape::Duration { .. } | Shape::Size { .. })
 }
 
+/// For what is switched on elsewhere by a word.
+const A_TABLE: &str = "write a table, { ... }; {} has every default, where no key must be there";
+
 /// The hint for a value of the wrong type for which nothing can be said that would be accepted.
 fn type_words(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
     match (shape, value) {
@@ -134,8 +137,9 @@ fn type_words(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
             Some("put it in a list: [{ ... }], or write [[...]] as its header".into())
         }
         (Shape::List(_), _) => Some("put it in a list: [...]".into()),
-        (Shape::Table(_), DeValue::Boolean(true)) => {
-            Some("write a table, { ... }; {} has every default, where no key must be there".into())
+        (Shape::Table(_), DeValue::Boolean(true)) => Some(A_TABLE.into()),
+        (Shape::Table(_), DeValue::String(text)) if matches!(text.as_ref(), "on" | "yes" | "true") => {
+            Some(A_TABLE.into())
         }
         (Shape::Text { noun: "a file path", .. }, DeValue::Table(_)) => {
             Some("write the path itself, as a string".into())

@@ -17,6 +17,12 @@ const WORDS: &[(&str, &[&str])] = &[
     ("consistent", &["ring_hash", "maglev"]),
     ("consistent_hash", &["ring_hash", "maglev"]),
     ("dns", &["strict_dns"]),
+    ("h2", &["http2"]),
+    ("h2c", &["http2"]),
+    ("http/2", &["http2"]),
+    ("grpc", &["http2"]),
+    ("h1", &["http1"]),
+    ("http/1.1", &["http1"]),
 ];
 
 /// The allowed word that stands for `written` of another proxy.
