@@ -41,7 +41,7 @@ impl Client {
         let mut faults = Faults::new();
         let verifier = EndpointVerifier::load(&model.validation, model.place, &provider, context);
         let verifier = keep(&mut faults, verifier);
-        let key = model.certificate.as_ref().map(|certificate| context.pair(certificate, &provider));
+        let key = model.certificate.as_ref().map(|certificate| context.pair(certificate, &provider, |_| Ok(())));
         let key = key.map(|key| keep(&mut faults, key));
         let (Some(verifier), None | Some(Some(_))) = (verifier, &key) else { return Err(faults) };
         let builder = ClientConfig::builder_with_provider(provider.clone())

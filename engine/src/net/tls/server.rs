@@ -56,10 +56,8 @@ impl Server {
         let mut certificates = Certificates::new(model.ocsp_staple_policy);
         let mut scope = Scope::new(model);
         for certificate in &model.certificates {
-            let Some(pair) = keep(&mut faults, context.pair(certificate, &provider)) else { continue };
-            if pair.must_staple && pair.staple().is_none() {
-                faults.push(no_staple(certificate));
-            }
+            let pair = context.pair(certificate, &provider, |pair| check_staple(pair, certificate));
+            let Some(pair) = keep(&mut faults, pair) else { continue };
             let leaf = pair.key.cert.first().map_or(&[][..], |leaf| leaf);
             if let Some(names) = keep(&mut faults, names(leaf, certificate)) {
                 scope.add_names(&names);
@@ -190,13 +188,17 @@ fn ticketer(
     Ok(Some(before.map_or_else(fresh, Ok)?))
 }
 
-fn no_staple(certificate: &Certificate) -> Fault {
+/// A certificate that must not be shown without a staple has one.
+fn check_staple(pair: &Pair, certificate: &Certificate) -> Result<(), Fault> {
+    if !pair.must_staple || pair.staple().is_some() {
+        return Ok(());
+    }
     let path = certificate.chain.path.display();
     let message = format!(
         "the certificate in {path} must not be shown without an OCSP staple (must-staple), and has none; add ocsp_staple, a file \
          that is fetched from its authority before it is out of date"
     );
-    Fault { place: certificate.chain.place, message }
+    Err(Fault { place: certificate.chain.place, message })
 }
 
 /// The names that a certificate is for.

@@ -128,8 +128,13 @@ impl Context {
         shown.collect()
     }
 
-    /// A certificate with its key, and its staple.
-    pub(super) fn pair(&mut self, certificate: &Certificate, provider: &CryptoProvider) -> Result<Arc<Pair>, Faults> {
+    /// A certificate with its key, and its staple. `check`: what else it must be, so that it can take the place of another one.
+    pub(super) fn pair(
+        &mut self,
+        certificate: &Certificate,
+        provider: &CryptoProvider,
+        check: impl FnOnce(&Pair) -> Result<(), Fault>,
+    ) -> Result<Arc<Pair>, Faults> {
         let files = certificate.files().map(PathBuf::from).collect();
         let before = self.before.as_deref().map(|before| &before.pairs);
         let warnings = &mut self.warnings;
@@ -143,7 +148,9 @@ impl Context {
             };
             let staple = certificate.ocsp_staple.as_ref().map(load).transpose()?;
             let must_staple = key.cert.first().is_some_and(|leaf| validity::must_staple(leaf));
-            Ok((Pair::new(key, staple, must_staple), ends))
+            let pair = Pair::new(key, staple, must_staple);
+            check(&pair)?;
+            Ok((pair, ends))
         })
     }
 

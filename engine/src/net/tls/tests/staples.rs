@@ -223,3 +223,30 @@ fn a_pair_and_its_staple_change_together() {
     Server::load(&model, &mut context, Some(&server)).expect("the new one fits");
     assert_eq!((context.renewed.len(), context.refused.len()), (3, 0));
 }
+
+/// One that wants a staple where none is configured is another pair that cannot be used, and holds back no other.
+#[test]
+fn a_renewed_certificate_that_lacks_its_staple_does_not_replace_the_old_one() {
+    let (files, world) = (Files::new(), World::new(1));
+    let (first, other) = (files.issue(&["a.example"]), files.issue(&["b.example"]));
+    let taken = [other.chain.path.clone(), other.key.path.clone()];
+    let model = downstream(vec![first.clone(), other]);
+    let mut context = Context::default();
+    let server = Server::load(&model, &mut context, None).expect("it is taken");
+    let context = context.finish();
+    let must = files.must_staple();
+    for (from, to) in [(&must.chain, &first.chain), (&must.key, &first.key)] {
+        std::fs::copy(&from.path, &to.path).expect("copied");
+    }
+    files.issue(&["b.example"]);
+    let mut after = Context::after(&context);
+    let renewed = Server::load(&model, &mut after, Some(&server)).expect("the old one stays");
+    assert!(after.renewed == taken.into() && after.refused.len() == 1, "{:?} {:?}", after.renewed, after.refused);
+    assert!(after.refused[0].message.contains("must not be shown without an OCSP staple"), "{:?}", after.refused);
+    let certificate = |name: &str, server: &Arc<Server>| {
+        let (client, _) = world.agree(&connector(&upstream(&files, name)), server);
+        client.identity().expect("it is shown").sha256.clone()
+    };
+    assert_eq!(certificate("a.example", &renewed), certificate("a.example", &server));
+    assert_ne!(certificate("b.example", &renewed), certificate("b.example", &server));
+}
