@@ -2,12 +2,12 @@
 //! that has expired is refused as in OpenSSL.
 
 use super::identity;
+use super::validity::{date, seconds};
 use super::verify::Refused;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::{DistinguishedName, RootCertStore};
 use std::fmt;
 use x509_parser::prelude::{FromDer, X509Certificate};
-use x509_parser::time::ASN1Time;
 
 #[derive(Debug)]
 pub(super) struct Anchors {
@@ -32,12 +32,10 @@ pub(super) enum OutOfDate {
 
 impl fmt::Display for OutOfDate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time =
-            |seconds| ASN1Time::from_timestamp(seconds).map_or_else(|_| seconds.to_string(), |it| it.to_string());
         match self {
-            Self::Expired { name, until } => write!(f, "the authority {name} has expired, at {}", time(*until)),
+            Self::Expired { name, until } => write!(f, "the authority {name} has expired, at {}", date(*until)),
             Self::NotYet { name, from } => {
-                write!(f, "the authority {name} is not valid yet, only from {} on", time(*from))
+                write!(f, "the authority {name} is not valid yet, only from {} on", date(*from))
             }
         }
     }
@@ -69,7 +67,7 @@ impl Anchors {
     /// Looks at the dates of an authority at which a chain ends. Of several certificates for the same name and key, such as
     /// one that has expired and its successor, one that is valid is enough.
     pub fn check(&self, anchor: &TrustAnchor<'_>, now: UnixTime) -> Result<(), Refused> {
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let now = seconds(now);
         let mut refused = Ok(());
         for (_, dates) in self.store.roots.iter().zip(&self.dates).filter(|(root, _)| *root == anchor) {
             let name = || identity::name(&anchor.subject);

@@ -5,11 +5,11 @@ use super::crl::Subject;
 use super::der::{BIT_STRING, Reader, SEQUENCE};
 use super::load::{Fault, fault, read};
 use super::ocsp::{self, Answer, CertificateId, Flaw, Status};
+use super::validity::{date, seconds};
 use aws_lc_rs::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512, digest};
 use ringway_config::model::PemFile;
 use rustls::DistinguishedName;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use x509_parser::time::ASN1Time;
 
 /// Clocks of authorities and of this host differ by less. OpenSSL's programs allow the same.
 const SKEW: i64 = 300;
@@ -37,9 +37,9 @@ impl Staple {
         let path = file.path.display();
         let message = match seconds(now) < self.until {
             true => {
-                format!("the OCSP staple in {path} holds only from {} on: it is not sent until then", time(self.from))
+                format!("the OCSP staple in {path} holds only from {} on: it is not sent until then", date(self.from))
             }
-            false => format!("the OCSP staple in {path} is out of date since {}: it is not sent", time(self.until)),
+            false => format!("the OCSP staple in {path} is out of date since {}: it is not sent", date(self.until)),
         };
         warnings.push(fault(file, message));
     }
@@ -142,12 +142,4 @@ fn algorithm(oid: &[u8]) -> Option<&'static Algorithm> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02X}")).collect()
-}
-
-fn time(seconds: i64) -> String {
-    ASN1Time::from_timestamp(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
-}
-
-fn seconds(time: UnixTime) -> i64 {
-    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }

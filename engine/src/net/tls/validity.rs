@@ -5,8 +5,10 @@ use super::load::{Fault, fault};
 use ringway_config::model::PemFile;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::time::ASN1Time;
 
-/// Says of authorities which of them do not count because of their dates. Returns when the first of them does, in seconds since the epoch.
+/// Says of authorities which of them do not count because of their dates. Returns when the first of
+/// them expires, in seconds since the epoch.
 pub(super) fn check_authorities(authorities: &[CertificateDer<'_>], file: &PemFile, warnings: &mut Vec<Fault>) -> i64 {
     look_at(authorities, |at, certificate, now| {
         let (validity, path) = (certificate.validity(), file.path.display());
@@ -56,9 +58,19 @@ pub(super) fn must_staple(leaf: &[u8]) -> bool {
     std::iter::from_fn(|| features.take(INTEGER)).any(|feature| feature == [5])
 }
 
+/// Since the epoch.
+pub(super) fn seconds(time: UnixTime) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// These seconds since the epoch as dates of certificates are written.
+pub(super) fn date(seconds: i64) -> String {
+    ASN1Time::from_timestamp(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+}
+
 /// Shows each certificate, with its place and the time that it is. What cannot be read has been refused, or is a peer's business.
 fn look_at(certificates: &[CertificateDer<'_>], mut look: impl FnMut(usize, &X509Certificate<'_>, i64)) -> i64 {
-    let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+    let now = seconds(UnixTime::now());
     let mut first = i64::MAX;
     for (at, der) in certificates.iter().enumerate() {
         let Ok((_, certificate)) = X509Certificate::from_der(der) else { continue };
