@@ -105,7 +105,7 @@ fn without_zeros(serial: &[u8]) -> &[u8] {
     &serial[zeros.min(serial.len().saturating_sub(1))..]
 }
 
-fn hex(bytes: &[u8]) -> Box<str> {
+pub(super) fn hex(bytes: &[u8]) -> Box<str> {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         // Writing to a String cannot fail.

@@ -3,12 +3,12 @@
 //! A thread writes, so that a slow disk delays no handshake. The file is opened for each batch, so that one that is renamed is
 //! released without a signal.
 
+use super::identity::hex;
 use crate::base::log_file;
-use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Lines on their way; a handshake has five. Further ones are lost.
@@ -39,9 +39,8 @@ impl KeyLog {
         }
         let (lines, received) = sync_channel(QUEUE_LEN);
         let path = path.to_owned();
-        let mut thread = Thread { path: path.clone(), is_failing: false };
-        std::thread::Builder::new().name("key-log".into()).spawn(move || thread.run(&received))?;
-        let log = Arc::new(Self { path, lines, is_behind: AtomicBool::new(false) });
+        let log = Arc::new(Self { path: path.clone(), lines, is_behind: AtomicBool::new(false) });
+        std::thread::Builder::new().name("key-log".into()).spawn(move || write(&path, &received))?;
         all.push(Arc::downgrade(&log));
         Ok(log)
     }
@@ -49,44 +48,28 @@ impl KeyLog {
 
 impl rustls::KeyLog for KeyLog {
     fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
-        let mut line = String::with_capacity(label.len() + 2 * (client_random.len() + secret.len()) + 3);
-        line.push_str(label);
-        for part in [client_random, secret] {
-            line.push(' ');
-            for byte in part {
-                // Writing to a string cannot fail.
-                let _ = write!(line, "{byte:02x}");
-            }
-        }
-        line.push('\n');
-        let is_behind = matches!(self.lines.try_send(line), Err(TrySendError::Full(_) | TrySendError::Disconnected(_)));
+        let line = format!("{label} {} {}\n", hex(client_random), hex(secret));
+        let is_behind = self.lines.try_send(line).is_err();
         if !self.is_behind.swap(is_behind, Relaxed) && is_behind {
             tracing::warn!(target: "ringway::tls", path = %self.path.display(), "the key log is behind: keys are lost");
         }
     }
 }
 
-struct Thread {
-    path: PathBuf,
-    /// The last write failed; the program log has it once for each row of failures.
-    is_failing: bool,
-}
-
-impl Thread {
-    fn run(&mut self, lines: &Receiver<String>) {
-        while let Ok(mut batch) = lines.recv() {
-            while batch.len() < BATCH
-                && let Ok(line) = lines.try_recv()
-            {
-                batch.push_str(&line);
-            }
-            match append(&self.path, batch.as_bytes()) {
-                Ok(()) => self.is_failing = false,
-                Err(error) if std::mem::replace(&mut self.is_failing, true) => drop(error),
-                Err(error) => {
-                    tracing::error!(target: "ringway::tls", path = %self.path.display(), %error, "the key log cannot be written: keys are lost");
-                }
-            }
+/// The thread.
+fn write(path: &Path, lines: &Receiver<String>) {
+    // The program log has it once for each row of failures.
+    let mut is_failing = false;
+    while let Ok(mut batch) = lines.recv() {
+        while batch.len() < BATCH
+            && let Ok(line) = lines.try_recv()
+        {
+            batch.push_str(&line);
+        }
+        let outcome = append(path, batch.as_bytes());
+        let was_failing = std::mem::replace(&mut is_failing, outcome.is_err());
+        if let (Err(error), false) = (outcome, was_failing) {
+            tracing::error!(target: "ringway::tls", path = %path.display(), %error, "the key log cannot be written: keys are lost");
         }
     }
 }
