@@ -72,7 +72,7 @@ pub(super) struct Certificates {
     /// For clients that ask for no name, or for an unknown one.
     default: Choice,
     /// Names in the first one.
-    default_names: HashSet<Box<str>>,
+    default_names: HashSet<String>,
     policy: OcspStaplePolicy,
 }
 
@@ -81,19 +81,17 @@ impl Certificates {
         Self { policy, ..Self::default() }
     }
 
-    /// Add one, with the names in it. Where two of a kind are for the same name, the first has it.
+    /// Add one, with the names in it, in lower case. Where two of a kind are for the same name, the first has it.
     pub fn add(&mut self, pair: &Arc<Pair>, names: Vec<String>) {
-        let names: Vec<Box<str>> =
-            names.into_iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase().into()).collect();
         for name in &names {
             let (map, name) = match name.strip_prefix("*.") {
                 Some(suffix) => (&mut self.wildcard, suffix),
-                None => (&mut self.exact, &**name),
+                None => (&mut self.exact, name.as_str()),
             };
             insert(map.entry(name.into()).or_default(), pair);
         }
         if self.default.is_empty() {
-            self.default_names.extend(names.iter().cloned());
+            self.default_names.extend(names);
             insert(&mut self.default, pair);
         } else if names.iter().any(|name| self.default_names.contains(name)) {
             // One of another algorithm for the same name joins it.

@@ -143,8 +143,7 @@ pub fn certificates_for<'m>(
     let load = |certificate: &'m Certificate| {
         let chain = load::chain(&certificate.chain)?;
         let names = names(chain.first().map_or(&[][..], |leaf| leaf), certificate)?;
-        let names = names.into_iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect();
-        Ok::<(_, Vec<String>), Fault>((certificate, names))
+        Ok::<_, Fault>((certificate, names))
     };
     let all: Vec<_> = model.certificates.iter().map(load).collect::<Result<_, _>>()?;
     let with = |wanted: &str| -> Vec<_> {
@@ -201,7 +200,7 @@ fn check_staple(pair: &Pair, certificate: &Certificate) -> Result<(), Fault> {
     Err(Fault { place: certificate.chain.place, message })
 }
 
-/// The names that a certificate is for.
+/// The names that a certificate is for, in lower case.
 fn names(leaf: &[u8], certificate: &Certificate) -> Result<Vec<String>, Fault> {
     let unreadable = |error: String| {
         let message = format!("the certificate in {} cannot be read: {error}", certificate.chain.path.display());
@@ -210,16 +209,16 @@ fn names(leaf: &[u8], certificate: &Certificate) -> Result<Vec<String>, Fault> {
     let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(|error| unreadable(error.to_string()))?;
     let names = parsed.subject_alternative_name().ok().flatten();
     let names = names.iter().flat_map(|extension| &extension.value.general_names);
-    let mut names: Vec<String> = names
+    let mut names: Vec<&str> = names
         .filter_map(|name| match name {
-            x509_parser::extensions::GeneralName::DNSName(name) => Some((*name).to_owned()),
+            x509_parser::extensions::GeneralName::DNSName(name) => Some(*name),
             _ => None,
         })
         .collect();
     // Envoy: the common name counts where there is no alternative one.
     if names.is_empty() {
         let common = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok());
-        names.extend(common.map(str::to_owned));
+        names.extend(common);
     }
-    Ok(names)
+    Ok(names.into_iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect())
 }
