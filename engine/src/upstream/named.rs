@@ -27,39 +27,17 @@ pub enum Split {
 }
 
 /// The pools of one endpoint, by name.
-pub(super) enum Names {
-    /// It has one pool.
-    One,
-    Many(Box<RefCell<HashMap<Box<str>, Named>>>),
-    /// This is one of them.
-    Member,
-}
+pub(super) type Names = RefCell<HashMap<Box<str>, Named>>;
 
 pub(super) struct Named {
     pool: Rc<Pool>,
     used: Nanos,
 }
 
-impl Names {
-    pub(super) fn new(split: Split) -> Self {
-        match split {
-            Split::None => Self::One,
-            Split::ByName => Self::Many(Box::default()),
-            Split::Member => Self::Member,
-        }
-    }
-
-    pub(super) fn each(&self, mut f: impl FnMut(&Rc<Pool>)) {
-        if let Self::Many(pools) = self {
-            pools.borrow().values().for_each(|named| f(&named.pool));
-        }
-    }
-}
-
 impl Pool {
     /// The pool for requests with this Host; `None`: the endpoint has one for all.
     pub fn named(self: &Rc<Self>, authority: &[u8]) -> Option<Rc<Self>> {
-        let Names::Many(pools) = &self.names else { return None };
+        let pools = self.names.as_ref()?;
         let (name, now) = (host_name(authority), self.reactor.now());
         let mut pools = pools.borrow_mut();
         if let Some(named) = pools.get_mut(&*name) {
@@ -83,16 +61,23 @@ impl Pool {
 
     /// What a connection of this pool is told to find back.
     pub(super) fn for_name(self: &Rc<Self>) -> Weak<Self> {
-        match self.names {
-            Names::Member => Rc::downgrade(self),
-            Names::One | Names::Many(_) => Weak::new(),
+        match self.options.split {
+            Split::Member => Rc::downgrade(self),
+            Split::None | Split::ByName => Weak::new(),
+        }
+    }
+
+    /// What concerns the endpoint concerns the pools of all names.
+    pub(super) fn each_named(&self, mut f: impl FnMut(&Rc<Self>)) {
+        if let Some(pools) = &self.names {
+            pools.borrow().values().for_each(|named| f(&named.pool));
         }
     }
 
     /// Take back a connection that this pool does not keep, for the pool of its name.
     #[cold]
     pub(super) fn put_by_name(&self, lease: Lease) {
-        if let Names::Many(_) = self.names
+        if self.names.is_some()
             && let Some(pool) = lease.connection.pool.upgrade()
         {
             pool.put_ended(lease);

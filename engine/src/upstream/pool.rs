@@ -71,7 +71,8 @@ pub struct Pool {
     pub(super) drained: Cell<u64>,
     /// No connection is kept any more. Always, where others do it for each name.
     pub(super) closed: Cell<bool>,
-    pub(super) names: Names,
+    /// Where it is split by name.
+    pub(super) names: Option<Box<Names>>,
 }
 
 impl Pool {
@@ -88,7 +89,7 @@ impl Pool {
             UpstreamProtocol::Http1 | UpstreamProtocol::Auto => 1,
             UpstreamProtocol::Http2 => options.http2.max_concurrent_streams,
         };
-        let split = options.split;
+        let is_split = options.split == Split::ByName;
         let pool = Rc::new(Self {
             reactor: reactor.clone(),
             network: network.clone(),
@@ -105,8 +106,8 @@ impl Pool {
             connecting: RefCell::default(),
             keeper: Cell::new(TaskId::NONE),
             drained: Cell::new(0),
-            closed: Cell::new(split == Split::ByName),
-            names: Names::new(split),
+            closed: Cell::new(is_split),
+            names: is_split.then(Box::default),
         });
         group.add(&pool);
         let spare: Weak<Self> = Rc::downgrade(&pool);
@@ -116,7 +117,7 @@ impl Pool {
 
     /// Connect to other addresses from now on, which are `host`'s; the connections there are stay.
     pub fn set_addresses(&self, addresses: Rc<[Address]>, host: Rc<ShardCopy<HostStats>>) {
-        self.names.each(|pool| pool.set_addresses(addresses.clone(), host.clone()));
+        self.each_named(|pool| pool.set_addresses(addresses.clone(), host.clone()));
         self.addresses.replace(addresses);
         self.host.replace(host);
     }
@@ -260,7 +261,7 @@ impl Pool {
     /// Close the connections there are: idle ones now, each of the others when its exchange ends. Those made from now on
     /// are kept as ever (Envoy: DrainExistingConnections).
     pub fn drain(&self) {
-        self.names.each(|pool| pool.drain());
+        self.each_named(|pool| pool.drain());
         self.drained.set(self.drained.get() + 1);
         self.trim(0);
         self.retire_shared(|_| true);
@@ -268,7 +269,7 @@ impl Pool {
 
     /// The same, for ever: the endpoint is gone.
     pub fn close(&self) {
-        self.names.each(|pool| pool.close());
+        self.each_named(|pool| pool.close());
         self.closed.set(true);
         self.trim(0);
         self.retire_shared(|_| true);
@@ -277,7 +278,7 @@ impl Pool {
     /// Close what a burst left behind: all but `keep`, those with the lowest places in the socket table, which can shrink
     /// once the others are gone.
     pub fn trim(&self, keep: usize) {
-        self.names.each(|pool| pool.trim(keep));
+        self.each_named(|pool| pool.trim(keep));
         let mut idle = self.idle.borrow_mut();
         let kept = idle.len().min(keep);
         idle.sort_by_key(|lease| lease.wire.place());
