@@ -8,7 +8,7 @@ use crate::base::random::Random;
 use crate::net::{MemoryListener, MemoryNetwork, Network};
 use crate::ring::{PoolSize, Reactor, TaskId};
 use crate::stats::{ClusterStats, HostStats, PerShard, Registry};
-use ringway_config::model::{Address, CircuitBreakers, Http2Options, UpstreamProtocol};
+use ringway_config::model::{Address, CircuitBreakers};
 use std::cell::RefCell;
 use std::future::pending;
 use std::rc::Rc;
@@ -56,19 +56,9 @@ impl World {
             let stats: Arc<ClusterStats> = registry.scope("app", number);
             let limits = ShardLimits::new(&shared, stats.clone(), number);
             let group = PoolGroup::new(&reactor, limits.clone());
-            let options = PoolOptions {
-                tls: None,
-                split: super::Split::None,
-                connect_timeout: Duration::from_secs(5),
-                idle_timeout: None,
-                max_idle: 1024,
-                max_requests: None,
-                protocol: UpstreamProtocol::Http1,
-                http2: Http2Options::default(),
-            };
             let address = |host: usize| Address::Ip(([10, 0, 0, host as u8], 80).into());
             let pools = hosts.iter().enumerate().map(|(host, copies)| {
-                let (options, copy) = (options.clone(), Rc::new(copies.join(number)));
+                let (options, copy) = (PoolOptions::plain(), Rc::new(copies.join(number)));
                 let to = Network::Memory(network.clone());
                 Pool::new(&reactor, &to, Rc::new([address(host)]), options, stats.clone(), &group, copy)
             });

@@ -105,7 +105,7 @@ mod tests {
     use crate::stats::{ClusterStats, HostStats, PerShard, Registry};
     use crate::upstream::limits::{Priority, ShardLimits, SharedLimits};
     use crate::upstream::{PoolGroup, Work};
-    use ringway_config::model::{Address, CircuitBreakers, Http2Options, UpstreamProtocol};
+    use ringway_config::model::{Address, CircuitBreakers};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -123,16 +123,7 @@ mod tests {
             let breakers = [CircuitBreakers::default(), CircuitBreakers::default()];
             let limits = ShardLimits::new(&SharedLimits::new("app", &breakers), stats.clone(), 0);
             let group = PoolGroup::new(&reactor, limits);
-            let options = PoolOptions {
-                tls: None,
-                split: Split::ByName,
-                connect_timeout: Duration::from_secs(5),
-                idle_timeout: None,
-                max_idle: 1024,
-                max_requests: None,
-                protocol: UpstreamProtocol::Http1,
-                http2: Http2Options::default(),
-            };
+            let options = PoolOptions { split: Split::ByName, ..PoolOptions::plain() };
             let network = Rc::new(MemoryNetwork::default());
             let address = Address::Ip(([10, 0, 0, 1], 80).into());
             let copies: Arc<PerShard<HostStats>> = Arc::default();

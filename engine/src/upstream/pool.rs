@@ -47,6 +47,23 @@ pub struct PoolOptions {
     pub split: Split,
 }
 
+#[cfg(test)]
+impl PoolOptions {
+    /// HTTP/1 in plain bytes.
+    pub(super) fn plain() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            idle_timeout: None,
+            max_idle: 1024,
+            max_requests: None,
+            protocol: UpstreamProtocol::Http1,
+            http2: Http2Options::default(),
+            tls: None,
+            split: Split::None,
+        }
+    }
+}
+
 pub struct Pool {
     pub(super) reactor: Rc<Reactor>,
     pub(super) network: Network,

@@ -43,14 +43,10 @@ impl World {
         let shared = SharedLimits::new("app", &[breakers, CircuitBreakers::default()]);
         let group = PoolGroup::new(&reactor, ShardLimits::new(&shared, stats.clone(), 0));
         let options = PoolOptions {
-            tls: None,
-            split: super::Split::None,
-            connect_timeout: Duration::from_secs(5),
-            idle_timeout: None,
             max_idle: 16,
-            max_requests: None,
             protocol,
             http2: Http2Options { max_concurrent_streams: 2, ..Http2Options::default() },
+            ..PoolOptions::plain()
         };
         let host = Rc::new(Arc::<PerShard<HostStats>>::default().join(0));
         let to = Network::Memory(network.clone());
