@@ -1,8 +1,8 @@
 //! TLS on both sides, with curl, openssl and nginx at the other ends.
 
+use super::cli::ringway;
 use super::support::{
-    Client, Curl, Nginx, Origin, Pki, Ringway, Setup, curl, eventually, forwarding, must_run, pattern, program,
-    response,
+    Client, Curl, Nginx, Origin, Pki, Ringway, Setup, curl, eventually, forwarding, pattern, program, response,
 };
 use rcgen::{KeyPair, RsaKeySize};
 use std::io::{Read, Write};
@@ -220,10 +220,15 @@ fn the_name_decides_on_the_certificate_and_the_client_on_its_kind() {
 
 /// nginx with a certificate for origin.example.
 pub(super) fn secure_origin(pki: &Pki, more: &str) -> Nginx {
-    let (cert, key) = (pki.path("origin.pem"), pki.path("origin.key"));
+    telling(pki, "origin", "$ssl_protocol $ssl_server_name $ssl_session_reused $ssl_client_s_dn", more)
+}
+
+/// nginx with a certificate from this file, which answers with what it makes of `told`.
+pub(super) fn telling(pki: &Pki, certificate: &str, told: &str, more: &str) -> Nginx {
+    let [cert, key] = ["pem", "key"].map(|end| pki.path(&format!("{certificate}.{end}")));
     Nginx::start(&format!(
         "ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3; {more}
-        location / {{ return 200 \"$ssl_protocol $ssl_server_name $ssl_session_reused $ssl_client_s_dn\"; }}"
+        location / {{ return 200 \"{told}\"; }}"
     ))
 }
 
@@ -247,6 +252,45 @@ tls = {{ {tls} }}
         );
     }
     dir.replace_config(&config).runtime("access_log_flush_interval = \"5ms\"").start()
+}
+
+/// A proxy that asks its clients for certificates, and whose second listener leads to `secure_origin`; `trusted`: the keys of
+/// both that say which authorities count.
+pub(super) fn verifying(setup: Setup, pki: &Pki, trusted: &str) -> (Ringway, Nginx) {
+    for name in ["a", "client", "origin"] {
+        pki.issue(name, &[&format!("{name}.example")]);
+    }
+    let origin = secure_origin(pki, "");
+    let config = format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+stat_prefix = "main"
+tls = {{ certificate = "a.pem", key = "a.key", client_certificate = {{ {trusted} }} }}
+http.routes = [{{ match = {{ prefix = "/" }}, direct_response = {{ status = 200 }} }}]
+[[listeners]]
+address = "127.0.0.2:0"
+http.access_log = [{{ path = "DIR/log", format = "%RESPONSE_CODE% %RESPONSE_FLAGS% %UPSTREAM_TRANSPORT_FAILURE_REASON%" }}]
+http.routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
+[[clusters]]
+name = "app"
+max_requests_per_connection = 1
+endpoints = ["{}"]
+tls = {{ sni = "origin.example", {trusted} }}
+"#,
+        origin.address
+    );
+    (setup.replace_config(&config).runtime("access_log_flush_interval = \"5ms\"").start(), origin)
+}
+
+/// Whether the first listener of `verifying` lets its client in.
+pub(super) fn is_served(proxy: &Ringway, pki: &Pki) -> bool {
+    curl_as(proxy, pki, "https://a.example/", (pki, "client"), &[]).status == 200
+}
+
+/// Whether its second listener lets its endpoint be.
+pub(super) fn is_reached(proxy: &Ringway) -> bool {
+    Client::open(proxy.address(1)).get("/").status() == 200
 }
 
 #[test]
@@ -325,16 +369,15 @@ fn check_reads_the_files() {
     let file = dir.path().join("ringway.toml");
     let config = "[[listeners]]\naddress = \"127.0.0.1:0\"\ntls = { certificate = \"a.pem\", key = \"b.key\" }\nhttp.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]\n";
     std::fs::write(&file, config).expect("written");
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringway")).arg("check").arg(&file).output();
-    let output = output.expect("it runs");
+    let check = || ringway(&["check", file.to_str().expect("text")]);
+    let output = check();
     let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("ringway.toml:3:") && text.contains("does not belong to the first certificate"), "{text}");
     // All that is wrong is said at once, also of a cluster.
     let cluster = "[[clusters]]\nname = \"c\"\nendpoints = [\"127.0.0.1:1\"]\ntls = { ca = \"no-ca.pem\", certificate = \"no.pem\", key = \"no.key\" }\n";
     std::fs::write(&file, config.replace("a.pem", "none.pem").replace("b.key", "none.key") + cluster).expect("written");
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringway")).arg("check").arg(&file).output();
-    let text = String::from_utf8_lossy(&output.expect("it runs").stderr).into_owned();
+    let text = String::from_utf8_lossy(&check().stderr).into_owned();
     for (line, name) in [(3, "none.pem"), (3, "none.key"), (8, "no-ca.pem"), (8, "no.pem"), (8, "no.key")] {
         let is_told = |told: &str| {
             told.contains(&format!("ringway.toml:{line}:")) && told.contains(&format!("/{name}: No such file"))
@@ -342,7 +385,8 @@ fn check_reads_the_files() {
         assert!(text.lines().any(is_told), "{name}: {text}");
     }
     std::fs::write(&file, config.replace("b.key", "a.key")).expect("written");
-    must_run(std::process::Command::new(env!("CARGO_BIN_EXE_ringway")).arg("check").arg(&file));
+    let output = check();
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

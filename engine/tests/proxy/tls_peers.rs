@@ -1,7 +1,7 @@
 //! Certificates of peers: which are good for what, which are revoked, and what is said of them.
 
 use super::support::{Client, Origin, Pki, Ringway, Setup, must_run, program, response};
-use super::tls::{curl_as, curl_to, egress, front, hello, secure_origin};
+use super::tls::{curl_as, curl_to, egress, front, hello, is_reached, is_served, secure_origin, verifying};
 
 /// A hash of a certificate or of its key, as openssl makes it.
 fn hash_by_openssl(pki: &Pki, name: &str, command: &str) -> String {
@@ -78,32 +78,9 @@ fn endpoints_are_known_by_names_and_pins() {
 fn what_is_revoked_is_refused() {
     let setup = Setup::new("");
     let pki = Pki::new(setup.dir());
-    pki.issue("a", &["a.example"]);
-    pki.issue("client", &["client.example"]);
-    pki.issue("origin", &["origin.example"]);
     pki.revoke("crl.pem", &["client"]);
-    let origin = secure_origin(&pki, "");
-    let config = format!(
-        r#"
-[[listeners]]
-address = "127.0.0.1:0"
-stat_prefix = "main"
-tls = {{ certificate = "a.pem", key = "a.key", client_certificate = {{ ca = "ca.pem", crl = "crl.pem" }} }}
-http.routes = [{{ match = {{ prefix = "/" }}, direct_response = {{ status = 200 }} }}]
-[[listeners]]
-address = "127.0.0.2:0"
-http.routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
-[[clusters]]
-name = "app"
-max_requests_per_connection = 1
-endpoints = ["{}"]
-tls = {{ sni = "origin.example", ca = "ca.pem", crl = "crl.pem" }}
-"#,
-        origin.address
-    );
-    let proxy = setup.replace_config(&config).start();
-    let served = || curl_as(&proxy, &pki, "https://a.example/", (&pki, "client"), &[]).status == 200;
-    let reached = || Client::open(proxy.address(1)).get("/").status() == 200;
+    let (proxy, _origin) = verifying(setup, &pki, "ca = \"ca.pem\", crl = \"crl.pem\"");
+    let (served, reached) = (|| is_served(&proxy, &pki), || is_reached(&proxy));
     assert_eq!((served(), reached()), (false, true));
     proxy.wait_for_stat("listener.main.ssl.fail_verify_error", 1);
     pki.revoke("crl.pem", &["origin"]);

@@ -2,7 +2,10 @@
 
 use super::cli::ringway;
 use super::support::{Client, Pki, Ringway, Setup, eventually};
-use super::tls::{curl_as, curl_to, egress, front, hello, openssl, pair, secure_origin, secured, shown};
+use super::tls::{
+    curl_as, curl_to, egress, front, hello, is_reached, is_served, openssl, pair, secure_origin, secured, shown,
+    verifying,
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -109,33 +112,9 @@ fn a_cluster_takes_renewed_authorities() {
 fn an_authority_out_of_date_is_not_trusted_until_it_is_renewed() {
     let setup = Setup::new("");
     let pki = Pki::new(setup.dir());
-    for name in ["a", "client", "origin"] {
-        pki.issue(name, &[&format!("{name}.example")]);
-    }
     pki.date("trusted", 1999, 2020);
-    let origin = secure_origin(&pki, "");
-    let config = format!(
-        r#"
-[[listeners]]
-address = "127.0.0.1:0"
-stat_prefix = "main"
-tls = {{ certificate = "a.pem", key = "a.key", client_certificate = {{ ca = "trusted.pem" }} }}
-http.routes = [{{ match = {{ prefix = "/" }}, direct_response = {{ status = 200 }} }}]
-[[listeners]]
-address = "127.0.0.2:0"
-http.access_log = [{{ path = "DIR/log", format = "%RESPONSE_CODE% %RESPONSE_FLAGS% %UPSTREAM_TRANSPORT_FAILURE_REASON%" }}]
-http.routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
-[[clusters]]
-name = "app"
-max_requests_per_connection = 1
-endpoints = ["{}"]
-tls = {{ sni = "origin.example", ca = "trusted.pem" }}
-"#,
-        origin.address
-    );
-    let proxy = setup.replace_config(&config).runtime("access_log_flush_interval = \"5ms\"").start();
-    let served = || curl_as(&proxy, &pki, "https://a.example/", (&pki, "client"), &[]).status == 200;
-    let reached = || Client::open(proxy.address(1)).get("/").status() == 200;
+    let (proxy, _origin) = verifying(setup, &pki, "ca = \"trusted.pem\"");
+    let (served, reached) = (|| is_served(&proxy, &pki), || is_reached(&proxy));
     proxy.wait_for_log("certificates that it has issued are refused");
     assert_eq!((served(), reached()), (false, false));
     proxy.wait_for_stat("listener.main.ssl.fail_verify_error", 1);

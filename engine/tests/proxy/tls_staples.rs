@@ -1,7 +1,7 @@
 //! OCSP staples, made and asked for by openssl.
 
 use super::cli::ringway;
-use super::support::{Pki, Ringway, Setup, eventually};
+use super::support::{Origin, Pki, Ringway, Setup, eventually};
 use super::tls::{curl_to, hello, s_client, secured, shown};
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use std::fs;
@@ -19,13 +19,19 @@ fn stat(proxy: &Ringway, name: &str) -> i64 {
     proxy.stat(&format!("listener.main.ssl.ocsp_staple_{name}"))
 }
 
-#[test]
-fn clients_that_ask_get_the_staple() {
-    let origin = hello();
+/// A proxy that is to be started, with a certificate and its staple.
+fn stapled(origin: &Origin) -> (Setup, Pki) {
     let setup = Setup::new(&secured(origin.address, STAPLED, ""));
     let pki = Pki::new(setup.dir());
     pki.issue("a", &["a.example"]);
     pki.staple("a", true);
+    (setup, pki)
+}
+
+#[test]
+fn clients_that_ask_get_the_staple() {
+    let origin = hello();
+    let (setup, pki) = stapled(&origin);
     // curl needs the issuer in the chain, whose key then counts here, too.
     let chain = ["a.pem", "ca.pem"].map(|file| fs::read_to_string(pki.path(file)).expect("read")).concat();
     fs::write(pki.path("a.pem"), chain).expect("written");
@@ -54,10 +60,7 @@ fn clients_that_ask_get_the_staple() {
 #[test]
 fn a_renewed_certificate_comes_with_its_staple() {
     let origin = hello();
-    let setup = Setup::new(&secured(origin.address, STAPLED, ""));
-    let pki = Pki::new(setup.dir());
-    pki.issue("a", &["a.example"]);
-    pki.staple("a", true);
+    let (setup, pki) = stapled(&origin);
     let proxy = setup.start();
     let first = shown(&proxy);
     pki.issue("b", &["a.example"]);

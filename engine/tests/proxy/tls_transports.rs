@@ -1,16 +1,13 @@
 //! How endpoints are reached: for which name, and by which transport.
 
 use super::support::{Client, Message, Nginx, Origin, Pki, Ringway, Setup, response};
+use super::tls;
 use std::net::SocketAddr;
 
 /// nginx with this certificate, which answers with the name that it was asked for, whether a session went on, the number of its
 /// connection, and the Host.
 fn telling(pki: &Pki, certificate: &str) -> Nginx {
-    let [cert, key] = ["pem", "key"].map(|end| pki.path(&format!("{certificate}.{end}")));
-    Nginx::start(&format!(
-        "ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;
-        location / {{ return 200 \"$ssl_server_name $ssl_session_reused $connection $http_host\"; }}"
-    ))
+    tls::telling(pki, certificate, "$ssl_server_name $ssl_session_reused $connection $http_host", "")
 }
 
 struct Told {
