@@ -136,13 +136,16 @@ fn upstream(fault: Fault) -> Telling {
             Flags::UPSTREAM_CONNECTION_TERMINATION,
             "upstream_reset_after_response_started{connection_termination}",
         ),
-        Fault::UpstreamReset(code) => Telling {
+        Fault::UpstreamReset { code, begun } => Telling {
             grpc_status: Some(GrpcStatus::of_reset(code)),
             ..tell(
                 503,
                 "upstream connect error or disconnect/reset before headers. reset reason: remote reset",
                 Flags::UPSTREAM_REMOTE_RESET,
-                "upstream_reset_before_response_started{remote_reset}",
+                match begun {
+                    false => "upstream_reset_before_response_started{remote_reset}",
+                    true => "upstream_reset_after_response_started{remote_reset}",
+                },
             )
         },
         Fault::UpstreamRefused => tell(
@@ -170,4 +173,28 @@ fn tell(status: u16, body: &'static str, flags: ResponseFlags, details: &'static
 /// Clients of gRPC try again what is unavailable, but not what took too long.
 fn late(telling: Telling) -> Telling {
     Telling { grpc_status: Some(GrpcStatus::DEADLINE_EXCEEDED), ..telling }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mux::Broken;
+
+    /// What an endpoint gives up is told by how far it had come.
+    #[test]
+    fn resets_of_endpoints_stand_before_or_within_their_responses() {
+        let told = |fault| {
+            let telling = telling(fault, true, false);
+            (telling.flags, telling.details, telling.grpc_status)
+        };
+        let reset = |details, status| (ResponseFlags::UPSTREAM_REMOTE_RESET, details, Some(status));
+        let (before, within) = (
+            "upstream_reset_before_response_started{remote_reset}",
+            "upstream_reset_after_response_started{remote_reset}",
+        );
+        let cancel = Broken::Reset(8);
+        assert_eq!(told(Fault::of_response_head(cancel, false)), reset(before, GrpcStatus::CANCELLED));
+        assert_eq!(told(Fault::of_response_body(cancel)), reset(within, GrpcStatus::CANCELLED));
+        assert_eq!(told(Fault::of_response_body(Broken::Refused)), reset(within, GrpcStatus::UNAVAILABLE));
+    }
 }

@@ -246,7 +246,7 @@ pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> En
 /// does. The code of an endpoint's reset says that already, a request that breaks a rule gets no answer, and a body with a length
 /// cannot end before it.
 fn ends_call(exchange: &mut Exchange, wire: &mut Downstream<'_>, fault: Fault, telling: &Telling) -> bool {
-    if matches!(fault, Fault::UpstreamReset(_) | Fault::RequestBody(_)) {
+    if matches!(fault, Fault::UpstreamReset { .. } | Fault::RequestBody(_)) {
         return false;
     }
     let Some(status) = telling.status else { return false };

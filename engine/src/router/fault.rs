@@ -51,8 +51,11 @@ pub enum Fault {
     UpstreamClosed,
     /// The connection ended or broke within the response.
     UpstreamTruncated,
-    /// The upstream gave the exchange up, with this code, and keeps the connection.
-    UpstreamReset(u32),
+    /// The upstream gave the exchange up, with this code, and keeps the connection. `begun`: within its response.
+    UpstreamReset {
+        code: u32,
+        begun: bool,
+    },
     /// The upstream refused the exchange without looking at it.
     UpstreamRefused,
     ResponseHead(Violation),
@@ -100,7 +103,7 @@ impl Fault {
         match broken {
             Broken::Violation(violation) => Self::ResponseHead(violation),
             Broken::Refused => Self::UpstreamRefused,
-            Broken::Reset(code) => Self::UpstreamReset(code),
+            Broken::Reset(code) => Self::UpstreamReset { code, begun: false },
             Broken::Truncated | Broken::Closed if begun => Self::UpstreamTruncated,
             Broken::Truncated | Broken::Closed => Self::UpstreamClosed,
         }
@@ -110,9 +113,9 @@ impl Fault {
     pub fn of_response_body(broken: Broken) -> Self {
         match broken {
             Broken::Violation(violation) => Self::ResponseBody(violation),
-            Broken::Reset(code) => Self::UpstreamReset(code),
+            Broken::Reset(code) => Self::UpstreamReset { code, begun: true },
             // It has begun to answer, whatever it says of that.
-            Broken::Refused => Self::UpstreamReset(Code::REFUSED_STREAM.0),
+            Broken::Refused => Self::UpstreamReset { code: Code::REFUSED_STREAM.0, begun: true },
             Broken::Truncated | Broken::Closed => Self::UpstreamTruncated,
         }
     }
@@ -122,7 +125,7 @@ impl Fault {
     pub fn reset_code(self) -> u32 {
         const PASSED: [u32; 3] = [Code::CANCEL.0, Code::ENHANCE_YOUR_CALM.0, Code::INADEQUATE_SECURITY.0];
         match self {
-            Self::UpstreamReset(code) if PASSED.contains(&code) => code,
+            Self::UpstreamReset { code, .. } if PASSED.contains(&code) => code,
             _ => Code::INTERNAL_ERROR.0,
         }
     }
@@ -135,7 +138,7 @@ impl Fault {
                 | Self::ConnectTimeout
                 | Self::UpstreamClosed
                 | Self::UpstreamTruncated
-                | Self::UpstreamReset(_)
+                | Self::UpstreamReset { .. }
                 | Self::UpstreamRefused
                 | Self::ResponseHead(_)
                 | Self::ResponseBody(_)

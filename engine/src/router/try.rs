@@ -446,7 +446,7 @@ fn count(accounting: &mut Accounting<'_>, fault: Fault) {
         _ => {}
     }
     accounting.ended(match fault {
-        Fault::UpstreamClosed | Fault::UpstreamTruncated | Fault::UpstreamReset(_) | Fault::UpstreamRefused => {
+        Fault::UpstreamClosed | Fault::UpstreamTruncated | Fault::UpstreamReset { .. } | Fault::UpstreamRefused => {
             RequestEnd::ReceivedReset
         }
         Fault::NoHealthyUpstream(_)

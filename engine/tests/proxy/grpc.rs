@@ -185,7 +185,8 @@ fn calls_that_break_off_have_statuses() {
         let mut broken = python("broken.py");
         broken.arg(code);
         let server = Server::start(broken);
-        let ringway = proxy(&[server.address], ALL, "");
+        let log = "access_log = [{ path = \"log\", format = \"%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\" }]";
+        let ringway = proxy(&[server.address], &format!("{log}\n{ALL}"), "");
         for mut command in [python("call.py"), node("calls")] {
             let said = must_run(command.arg(ringway.address(0).to_string()).args(["Down", "1x1"]));
             // A client may drop what came before a reset, and hears all that came before trailers.
@@ -193,6 +194,11 @@ fn calls_that_break_off_have_statuses() {
             let last = said.strip_prefix("message 2\n").unwrap_or(&said);
             assert!(last.starts_with(status), "{code}: {said}");
         }
+        let logged = match code {
+            "close" => "UC upstream_reset_after_response_started{connection_termination}",
+            _ => "UR upstream_reset_after_response_started{remote_reset}",
+        };
+        assert_eq!(ringway.log_lines("log", 2), [logged; 2]);
     }
 }
 

@@ -38,7 +38,7 @@ impl FailedTry {
             Fault::ConnectFailed | Fault::ConnectTimeout | Fault::LocalResources => Some(Self::Connect),
             Fault::UpstreamClosed
             | Fault::UpstreamTruncated
-            | Fault::UpstreamReset(_)
+            | Fault::UpstreamReset { .. }
             | Fault::UpstreamRefused
             | Fault::ResponseHead(_)
             | Fault::PerTryTimeout
