@@ -10,6 +10,7 @@ use crate::http::format::ResponseFlags;
 use crate::http::grpc::GrpcStatus;
 use crate::http::{Exchange, FieldId, Length, Reply};
 use crate::http_filter::Responding;
+use crate::mux::h2::Code;
 use crate::mux::{Downstream, Hooks, Piece};
 use crate::router::{Fault, Try};
 use std::task::Poll;
@@ -210,6 +211,11 @@ pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> En
     if exchange.facts.retry_abandoned {
         telling.details = "request_payload_exceeded_retry_buffer_limit";
     }
+    if fault == Fault::DownstreamReset
+        && let Some(code) = client.upload.wire.reset_code()
+    {
+        telling = Telling { flags: ResponseFlags::DOWNSTREAM_REMOTE_RESET, details: reset_details(code), ..telling };
+    }
     let ending = Ending { flags: telling.flags, details: telling.details, is_whole: true };
     let Some(status) = telling.status.filter(|_| exchange.facts.status == 0) else {
         if ends_call(exchange, client.upload.wire, fault, &telling) {
@@ -239,6 +245,14 @@ pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> En
             count_reset(serving.hcm, fault);
             Ending { is_whole: false, ..ending }
         }
+    }
+}
+
+/// Envoy's details of a client's reset, which leaves its connection as it is.
+fn reset_details(code: u32) -> &'static str {
+    match Code(code) {
+        Code::REFUSED_STREAM => "http2.remote_refuse",
+        _ => "http2.remote_reset",
     }
 }
 

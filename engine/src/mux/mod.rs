@@ -180,6 +180,14 @@ impl Downstream<'_> {
         forward!(self, wire => wire.is_broken())
     }
 
+    /// The code with which the client gave up this exchange alone, if it did; HTTP/1 has none.
+    pub fn reset_code(&self) -> Option<u32> {
+        match self {
+            Self::H1(_) => None,
+            Self::H2(wire) => wire.reset_code(),
+        }
+    }
+
     /// Whether the client has closed its connection's sending side behind this request, as far as that was noticed: it has
     /// sent no other request behind it, and all responses before this one are sent.
     pub fn has_left(&mut self) -> bool {

@@ -162,6 +162,47 @@ fn trailers_of_nghttpd_pass() {
     assert_eq!(proxy.stat("cluster.app.upstream_rq_2xx"), 2);
 }
 
+/// A client that gives a request up, and one that closes its connection: before the response and within it.
+#[test]
+fn a_reset_is_no_end_of_its_connection() {
+    let origin = Origin::recording(|connection, request, _| {
+        if request.target() == "/stream" {
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nsome");
+        }
+        connection.some();
+        false
+    });
+    let log = "access_log = [{ path = \"log\", format = \"%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\" }]";
+    let proxy = Ringway::before(origin.address, log);
+    // The methods, schemes and paths are those of HPACK's table, the authority is `h`.
+    let get = |path: &[u8]| [&[0x82, 0x86][..], path, b"\x41\x01h"].concat();
+    let requests = [get(&[0x84]), get(b"\x44\x07/stream")];
+    for request in &requests {
+        for code in [Some(8), Some(7), None] {
+            let mut client = proxy.connect();
+            client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+            client.send(&[&[0, 0, request.len() as u8, 1, 5, 0, 0, 0, 1], &request[..]].concat());
+            proxy.wait_for_stat("cluster.app.upstream_rq_active", 1);
+            let mut received = Vec::new();
+            while request == &requests[1] && !received.ends_with(b"some") {
+                assert!(client.some());
+                received.extend(client.take_buffered());
+            }
+            match code {
+                Some(code) => client.send(&[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, code]),
+                None => client.half_close(),
+            }
+            proxy.wait_for_stat("cluster.app.upstream_rq_active", 0);
+        }
+    }
+    let mut lines = proxy.log_lines("log", 6);
+    lines.sort();
+    let ends = ["DC downstream_remote_disconnect", "DR http2.remote_refuse", "DR http2.remote_reset"];
+    assert_eq!(lines[..3], ends.map(|end| format!("0 {end}")));
+    assert_eq!(lines[3..], ends.map(|end| format!("200 {end}")));
+    assert_eq!(proxy.stat("http.ingress_http.downstream_rq_rx_reset"), 6);
+}
+
 #[test]
 fn curl_sees_interim_responses_and_speaks_both_protocols() {
     let origin = Origin::answering(|_| {

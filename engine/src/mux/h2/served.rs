@@ -210,6 +210,13 @@ impl Served {
         self.link.is_broken(self.key)
     }
 
+    pub(in crate::mux) fn reset_code(&self) -> Option<u32> {
+        match self.link.broken(self.key) {
+            Some(Broken::Reset(code)) => Some(code),
+            _ => None,
+        }
+    }
+
     /// The rest of a request is in no other's way.
     pub(in crate::mux) fn reads_away(&self) -> bool {
         false
