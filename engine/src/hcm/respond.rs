@@ -129,9 +129,11 @@ async fn write_reply(serving: &mut Serving<'_, '_, '_>, reply: &Reply<'_>, close
         mapped = reply_mapper::map(hcm, connection, exchange, reply, &mut body);
         mapped.iter().for_each(|mapped| keep_body(exchange, mapped.body));
     }
-    let mut reply = *mapped.as_ref().unwrap_or(reply);
+    let mut reply = mapped.as_ref().unwrap_or(reply);
+    let trailers_only;
     if exchange.request.is_grpc() {
-        reply = reply.finish_grpc(exchange);
+        trailers_only = reply.finish_grpc(exchange);
+        reply = &trailers_only;
     }
     finalize::routed_response(hcm, connection, exchange, &Ending::whole(reply.flags, reply.details));
     let hooks = filter(serving).await?;
