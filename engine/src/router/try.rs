@@ -28,8 +28,8 @@ pub struct Try<'a> {
     upload: Pump,
     /// The client has seen an interim response.
     pub(super) has_passed_interim: bool,
-    /// Outlier detection has heard how it ended.
-    is_judged: bool,
+    /// Of a call: its head did not say how it ends, and outlier detection has not heard of it.
+    is_unjudged: bool,
     started: Started<'a>,
 }
 
@@ -64,7 +64,7 @@ impl<'a> Try<'a> {
     pub(super) fn new(forwarding: &'a Forwarding<'a>, mut lease: Lease, started: Started<'a>) -> Self {
         lease.wire.begin(forwarding.codec_limits, forwarding.limits.enable_trailers);
         let upload = Pump::new(forwarding.limits.buffer_limit as usize);
-        Self { forwarding, lease, upload, has_passed_interim: false, is_judged: false, started }
+        Self { forwarding, lease, upload, has_passed_interim: false, is_unjudged: false, started }
     }
 
     /// Give the connection up; the try goes on on another one.
@@ -258,14 +258,13 @@ impl<'a> Try<'a> {
         let (cluster, endpoint) = (accounting.cluster(), in_flight.endpoint());
         in_flight.responded(self.forwarding.reactor.now());
         let head = &response.head;
-        // Of a call that goes on it is not known how it ends.
-        let status = match self.forwarding.policy.is_grpc && head.status == 200 {
+        let status = match self.forwarding.policy.is_grpc {
             false => Some(head.status),
-            true => response.grpc_status().map(GrpcStatus::to_http),
+            true => status_of_call(response),
         };
-        self.is_judged = status.is_some();
-        if let Some(status) = status {
-            cluster.report(endpoint, Outcome::Status(status));
+        match status {
+            Some(status) => cluster.report(endpoint, Outcome::Status(status)),
+            None => self.is_unjudged = true,
         }
         if head.fields.contains(FieldId::XEnvoyImmediateHealthCheckFail) {
             cluster.shared.report_immediate_failure(&endpoint.host);
@@ -306,16 +305,16 @@ impl<'a> Try<'a> {
     ) {
         let Some(mut tried) = current.take() else { return };
         match result {
-            Ok(()) => tried.note_wire(exchange),
-            Err(_) => tried.note_failure(exchange),
-        }
-        match result {
-            // The endpoint has answered, and was judged by that. How long the rest takes is the client's doing, too.
-            Err(fault @ (Fault::RouteTimeout | Fault::PerTryIdleTimeout)) => {
-                count(&mut tried.started.accounting, fault);
+            Err(fault) => {
+                tried.note_failure(exchange);
+                match fault {
+                    // The endpoint has answered, and was judged by that. How long the rest takes is the client's doing, too.
+                    Fault::RouteTimeout | Fault::PerTryIdleTimeout => count(&mut tried.started.accounting, fault),
+                    fault => tried.fail(fault),
+                }
             }
-            Err(fault) => tried.fail(fault),
             Ok(()) => {
+                tried.note_wire(exchange);
                 let start = exchange.facts.times.request_end.unwrap_or(exchange.last.times.start);
                 let micros = tried.forwarding.reactor.now().saturating_sub(start) / 1000;
                 let wire = &exchange.last.wire;
@@ -331,11 +330,8 @@ impl<'a> Try<'a> {
 
     /// A call has ended: outlier detection hears how, if its head did not say. The status of HTTP that tells as much.
     fn judge(&self, response: &Message<ResponseHead>) -> u16 {
-        let status = match response.head.status {
-            200 => response.grpc_status().map_or(200, GrpcStatus::to_http),
-            status => status,
-        };
-        if !self.is_judged {
+        let status = status_of_call(response).unwrap_or(200);
+        if self.is_unjudged {
             let Started { accounting, in_flight, .. } = &self.started;
             accounting.cluster().report(in_flight.endpoint(), Outcome::Status(status));
         }
@@ -418,6 +414,14 @@ impl Sink<Fault> for UploadSink<'_> {
 
     fn broken(&self) -> Fault {
         Fault::UpstreamTruncated
+    }
+}
+
+/// The status of HTTP that tells as much as that of a call. `None`: it goes on, and it is not known how it ends.
+fn status_of_call(response: &Message<ResponseHead>) -> Option<u16> {
+    match response.head.status {
+        200 => response.grpc_status().map(GrpcStatus::to_http),
+        status => Some(status),
     }
 }
 
