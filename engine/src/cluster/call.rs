@@ -32,14 +32,14 @@ pub enum CallError {
     Idle,
 }
 
-/// A body that ends where the head does.
-pub struct NoBody;
+/// A body that is there, as one piece or none.
+pub struct MadeBody(pub Option<Buf>);
 
-impl Source for NoBody {
+impl Source for MadeBody {
     type Error = CallError;
 
     fn poll_piece(&mut self) -> Poll<Result<Piece, CallError>> {
-        Poll::Ready(Ok(Piece::End))
+        Poll::Ready(Ok(self.0.take().map_or(Piece::End, Piece::Data)))
     }
 
     fn trailers(&self) -> &Trailers {

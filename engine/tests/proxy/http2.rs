@@ -172,7 +172,8 @@ fn a_reset_is_no_end_of_its_connection() {
         connection.some();
         false
     });
-    let log = "access_log = [{ path = \"log\", format = \"%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\" }]";
+    let log =
+        "access_log = [{ path = \"log\", format = \"%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\" }]";
     let proxy = Ringway::before(origin.address, log);
     // The methods, schemes and paths are those of HPACK's table, the authority is `h`.
     let get = |path: &[u8]| [&[0x82, 0x86][..], path, b"\x41\x01h"].concat();

@@ -1,15 +1,11 @@
 //! The gRPC check: a call of `grpc.health.v1.Health/Check`, whose answer must be SERVING (Envoy: GrpcHealthCheck).
 
-use super::http::{BODY_MAX, USER_AGENT};
+use super::http::{add_headers, ask};
 use super::{Link, Missed, Verdict};
 use crate::cluster::Host;
-use crate::cluster::call::{CallError, Conversation, Patience};
 use crate::http::grpc::{GrpcStatus, is_grpc_type};
-use crate::http::{FieldId, Length, Message, RequestHead, ResponseHead, Trailers};
-use crate::mux::{Limits, Piece, Source};
-use crate::ring::Buf;
+use crate::http::{FieldId, Length, Message, RequestHead, ResponseHead};
 use ringway_config::model::{GRPC_STATUSES, GrpcHealthCheck};
-use std::task::Poll;
 
 const TARGET: &[u8] = b"/grpc.health.v1.Health/Check";
 
@@ -27,14 +23,8 @@ const STATUS_OK: std::ops::Range<u16> = 200..201;
 pub(super) fn request(check: &GrpcHealthCheck, cluster: &str, host: &Host) -> Message<RequestHead> {
     let authority = check.authority.as_deref().or(host.spec.hostname.as_deref()).unwrap_or(cluster);
     let mut request = Message::request(b"POST", TARGET, authority.as_bytes());
-    let mut head = request.edit();
-    head.add_known(FieldId::ContentType, |out| out.extend_from_slice(b"application/grpc"));
-    if !check.initial_metadata.iter().any(|(name, _)| name == "user-agent") {
-        head.add(b"user-agent", USER_AGENT.as_bytes());
-    }
-    for (name, value) in &check.initial_metadata {
-        head.add(name.as_bytes(), value.as_bytes());
-    }
+    request.edit().add_known(FieldId::ContentType, |out| out.extend_from_slice(b"application/grpc"));
+    add_headers(&mut request, &check.initial_metadata);
     request.head.length = Length::Unknown;
     request
 }
@@ -53,67 +43,10 @@ fn message(service: &str) -> Vec<u8> {
     message
 }
 
-/// The request's body.
-struct Call(Option<Buf>);
-
-impl Source for Call {
-    type Error = CallError;
-
-    fn poll_piece(&mut self) -> Poll<Result<Piece, CallError>> {
-        Poll::Ready(Ok(self.0.take().map_or(Piece::End, Piece::Data)))
-    }
-
-    fn trailers(&self) -> &Trailers {
-        const NONE: &Trailers = &Trailers::NONE;
-        NONE
-    }
-
-    fn passed_end(&mut self) -> Result<(), CallError> {
-        Ok(())
-    }
-
-    fn broken(&self) -> CallError {
-        CallError::BodyGone
-    }
-}
-
 pub(super) async fn probe(check: &GrpcHealthCheck, link: &mut Link, request: &Message<RequestHead>) -> Verdict {
-    let reactor = link.reactor.clone();
-    let message = message(&check.service_name);
-    loop {
-        // The check as a whole has a deadline of its own.
-        let mut patience = Patience::new(&reactor, None, None);
-        let mut body = Call(Some(Buf::from(message.clone().into_boxed_slice())));
-        let mut conversation = Conversation {
-            reactor: &reactor,
-            request,
-            host: request.head.authority.of(request.view()),
-            body: &mut body,
-            patience: &mut patience,
-            limits: &Limits::default(),
-            buffer_limit: BODY_MAX as usize,
-            answer_limit: BODY_MAX,
-            request_end: None,
-            answer: Message::default(),
-            kept: Some(Vec::new()),
-        };
-        let result = match link.open_http().await {
-            Ok(wire) => conversation.run(wire).await,
-            Err(missed) => return Verdict::failed(missed),
-        };
-        match result {
-            Ok(()) => {
-                link.keep();
-                return judge(&conversation.answer, conversation.kept.as_deref().unwrap_or_default());
-            }
-            // The connection may have been leaving just when the call came: that says nothing about its health.
-            Err(CallError::Broken { begun: false, .. }) if link.is_reused() => link.close(),
-            Err(error) => {
-                let failure = link.tls_failure();
-                link.close();
-                return Verdict::failed(Missed::answer(&error, failure.as_ref()));
-            }
-        }
+    match ask(link, request, Some(&message(&check.service_name)), true).await {
+        Ok((answer, body)) => judge(&answer, &body),
+        Err(missed) => Verdict::failed(missed),
     }
 }
 
