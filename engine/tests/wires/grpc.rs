@@ -1,8 +1,8 @@
 //! Calls of gRPC: what clients are told by the proxy itself, how calls end that an endpoint breaks off, and what follows
 //! from the status of a call.
 
-use crate::peer::{End, Exchange, Wire};
-use crate::support::{Bench, Got, PAIRS, Sent};
+use crate::peer::{End, Exchange, Peer, Wire};
+use crate::support::{Bench, Got, PAIRS, Sent, owned};
 use std::time::Duration;
 
 const CALL: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
@@ -178,17 +178,22 @@ fn a_limit_of_time_within_a_call_leaves_trailers() {
     }
 }
 
+/// How a call ends for its client whose endpoint breaks it off behind the response's first message.
+fn end_of_cut(bench: &mut Bench, length: Option<usize>, cut: impl FnOnce(&mut Peer, usize)) -> End {
+    let sent = call(bench, &[]);
+    let got = bench.arrived();
+    bench.respond(got, 200, &[("content-type", "application/grpc")], length);
+    bench.respond_data(got, MESSAGE);
+    cut(&mut bench.origins[got.0], got.1);
+    bench.settle();
+    bench.seen(sent).end
+}
+
 /// A body whose length is known cannot end early.
 #[test]
 fn a_call_with_a_length_is_cut_by_a_reset() {
     let mut bench = Bench::new(H2);
-    let sent = call(&mut bench, &[]);
-    let got = bench.arrived();
-    bench.respond(got, 200, &[("content-type", "application/grpc")], Some(100));
-    bench.respond_data(got, MESSAGE);
-    bench.origins[got.0].hang_up();
-    bench.settle();
-    assert_eq!(bench.seen(sent).end, End::Broken(Some(2)));
+    assert_eq!(end_of_cut(&mut bench, Some(100), |origin, _| origin.hang_up()), End::Broken(Some(2)));
     bench.finish();
 }
 
@@ -203,13 +208,9 @@ fn codes_of_resets_pass() {
         bench.settle();
         let message = "upstream connect error or disconnect/reset before headers. reset reason: remote reset";
         assert_trailers_only(bench.seen(sent), before, Some(message));
-        let sent = call(&mut bench, &[]);
-        let got = bench.arrived();
-        respond(&mut bench, got);
-        bench.origins[got.0].reset_stream(got.1, code);
-        bench.settle();
+        let end = end_of_cut(&mut bench, None, |origin, call| origin.reset_stream(call, code));
         // NO_ERROR is no reason, and other codes speak of the connection to the endpoint.
-        assert_eq!(bench.seen(sent).end, End::Broken(Some(within)), "{code}");
+        assert_eq!(end, End::Broken(Some(within)), "{code}");
         bench.finish();
     }
 }
@@ -218,12 +219,7 @@ fn codes_of_resets_pass() {
 #[test]
 fn a_refusal_within_a_response_does_not_pass() {
     let mut bench = Bench::new(H2);
-    let sent = call(&mut bench, &[]);
-    let got = bench.arrived();
-    respond(&mut bench, got);
-    bench.origins[got.0].refuse(got.1);
-    bench.settle();
-    assert_eq!(bench.seen(sent).end, End::Broken(Some(2)));
+    assert_eq!(end_of_cut(&mut bench, None, Peer::refuse), End::Broken(Some(2)));
     bench.finish();
 }
 
@@ -438,8 +434,4 @@ fn statuses_of_calls_count_for_the_cluster() {
         );
         bench.finish();
     }
-}
-
-fn owned(fields: &[(&str, &str)]) -> crate::h2::Fields {
-    fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
 }

@@ -281,7 +281,7 @@ impl Bench {
     }
 }
 
-fn owned(fields: &[(&str, &str)]) -> Fields {
+pub fn owned(fields: &[(&str, &str)]) -> Fields {
     fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
 }
 
