@@ -8,8 +8,8 @@ use super::local_reply::LocalReply;
 use super::route::{Route, VirtualHost};
 use crate::model::{Cidr, ClientHalfClose, CodecType, EscapedSlashes, ForwardCert, ServerHeader, Underscores};
 use crate::reader::{
-    EditableHeader, HeaderName, HeaderValue, Int, IntOrOff, List, Name, OneOf, Size, SizeOrOff, Timeout, ViaName, Word,
-    Written, table,
+    EditableHeader, HeaderName, HeaderValue, Int, IntOrOff, List, Name, OneOf, Percent, Size, SizeOrOff, Timeout,
+    ViaName, Word, Written, table,
 };
 
 table! {
@@ -61,6 +61,9 @@ table! {
         /// Lifetime of a connection. When it has passed, the next response says `connection: close` and is the last one. A
         /// connection that has no request then is closed five seconds later, so that busy clients lose none.
         max_connection_duration: Timeout, default "\"off\"";
+        /// Percentage of `max_connection_duration` by which it is longer for each connection at most, at random: clients that
+        /// have connected together, after a restart say, then do not all come back together.
+        max_connection_duration_jitter: Percent, optional "none";
         /// Time that a whole exchange may take. Above it, status 408 or 504, or a reset if the response has begun.
         max_stream_duration: Timeout, default "\"off\"";
 

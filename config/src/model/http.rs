@@ -104,6 +104,8 @@ pub struct HttpTimeouts {
     pub send: Option<Duration>,
     /// Lifetime of a connection (default off).
     pub max_connection_duration: Option<Duration>,
+    /// By which it is longer at most, at random (default none).
+    pub max_connection_duration_jitter: Duration,
     /// Duration of an exchange (default off).
     pub max_stream_duration: Option<Duration>,
     pub texts: Texts,

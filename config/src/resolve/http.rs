@@ -1,6 +1,7 @@
 //! The HTTP connection manager: its virtual hosts and options.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::Resolver;
 use super::header::mutations;
@@ -105,7 +106,7 @@ impl<'d> Resolver<'d, '_, '_> {
         hosts
     }
 
-    fn timeouts(&self, http: &Located<Http>) -> HttpTimeouts {
+    fn timeouts(&mut self, http: &Located<Http>) -> HttpTimeouts {
         let shown = [
             ("stream_idle_timeout", Some(&http.stream_idle_timeout.origin)),
             ("max_stream_duration", Some(&http.max_stream_duration.origin)),
@@ -117,9 +118,21 @@ impl<'d> Resolver<'d, '_, '_> {
             stream_idle: http.stream_idle_timeout.0,
             send: http.send_timeout.0,
             max_connection_duration: http.max_connection_duration.0,
+            max_connection_duration_jitter: self.duration_jitter(http),
             max_stream_duration: http.max_stream_duration.0,
             texts: self.texts(Http::spec(), &http.origin, &shown),
         }
+    }
+
+    fn duration_jitter(&mut self, http: &Http) -> Duration {
+        let Some(written) = http.max_connection_duration_jitter.given() else { return Duration::ZERO };
+        let Some(duration) = http.max_connection_duration.0 else {
+            let message = "`max_connection_duration_jitter` has no effect: connections may last as long as they like";
+            let hint = "add max_connection_duration, such as \"30m\"";
+            self.problems.warn(Problem::at_key(&written.origin, message).hint(Some(hint)));
+            return Duration::ZERO;
+        };
+        duration.mul_f64(written.value.0 / 100.0)
     }
 
     fn client_cert_details(&mut self, http: &Http) -> ClientCertDetails {

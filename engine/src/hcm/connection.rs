@@ -87,7 +87,7 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(accepted: Accepted, slot: Rc<ChainSlot>, hcm: &Hcm) -> Self {
         let reactor = hcm.shard.reactor.clone();
-        let ends = deadline(reactor.now(), hcm.config.timeouts.max_connection_duration);
+        let ends = end(hcm);
         let stats = hcm.stats.clone();
         stats.downstream_cx_total.inc();
         stats.downstream_cx_active.inc();
@@ -202,6 +202,16 @@ impl Connection {
         self.listener_stats.downstream_cx_evicted.inc();
         self.drain.give_up(self.seat);
     }
+}
+
+/// When the time of a connection is over that begins now.
+fn end(hcm: &Hcm) -> Nanos {
+    let (reactor, timeouts) = (&hcm.shard.reactor, &hcm.config.timeouts);
+    let jitter = match nanos(timeouts.max_connection_duration_jitter) {
+        0 => 0,
+        jitter => reactor.random().below(jitter + 1),
+    };
+    deadline(reactor.now(), timeouts.max_connection_duration).saturating_add(jitter)
 }
 
 impl Drop for Connection {

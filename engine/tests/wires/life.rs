@@ -99,6 +99,28 @@ in_all_pairs! {
         bench.finish();
     }
 
+    fn connections_that_come_together_end_one_after_the_other(pair) {
+        let jitter = "max_connection_duration = \"10s\"\nmax_connection_duration_jitter = 50";
+        let mut bench = Bench::with(pair, jitter, "", "");
+        for _ in 0..20 {
+            let client = bench.client();
+            bench.works(client);
+        }
+        // A connection of HTTP/1 without a request has five more seconds for its last one.
+        let last_wait = if pair.0 == Wire::H1 { 5 } else { 0 };
+        bench.advance(Duration::from_millis(last_wait * 1000 + 9900));
+        let mut before = 0;
+        for _ in 0..6 {
+            let over = bench.clients.iter().filter(|client| client.is_over).count();
+            assert!(over - before < 12, "{over} of 20 after {before}");
+            before = over;
+            bench.advance(Duration::from_secs(1));
+            bench.settle();
+        }
+        assert_eq!((before, bench.http("downstream_cx_max_duration_reached")), (20, 20));
+        bench.finish();
+    }
+
     fn a_connection_serves_as_many_requests_as_it_may(pair) {
         let mut bench = Bench::with(pair, "max_requests_per_connection = 2", "", "max_requests_per_connection = 3");
         for _ in 0..3 {
