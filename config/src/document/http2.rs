@@ -1,7 +1,7 @@
 //! `http2`, on either side: what HTTP/2 connections are given.
 
 use crate::model::{CodecType, UpstreamProtocol};
-use crate::reader::{Int, Size, Word, table};
+use crate::reader::{Int, Size, Time, Timeout, Word, table};
 
 table! {
     /// HTTP/2 connections (Envoy: Http2ProtocolOptions), with clients in `listeners[].http`, with endpoints in `clusters[]`.
@@ -18,6 +18,40 @@ table! {
         /// By how much the windows of a connection's bodies may grow altogether while they are what holds them back: one
         /// body then comes as fast as the way is long, and a connection holds no more than this beyond its first windows.
         stream_window_growth: Size<0, 1_073_741_824>, default "\"8MiB\"";
+        /// When the other side has to show that it is still there.
+        connection_keepalive: Http2Keepalive, optional "each key at its default";
+        /// Of a cluster: how many connections each shard makes to an endpoint. One TCP connection is one congestion window, and
+        /// in most servers one core.
+        connections: Http2Connections, optional "1, and more while all are full";
+    }
+}
+
+table! {
+    /// PINGs that find out whether the other side still answers (Envoy: KeepaliveSettings). Whatever comes from it is an answer.
+    /// One that does not answer is gone: its connection is closed, and counted in `http2.keepalive_timeout`.
+    Http2Keepalive at "clusters[].http2.connection_keepalive", example "http2.toml" {
+        /// Time without a byte after which a PING is sent, while exchanges are under way; never without, because servers of gRPC
+        /// take that for an attack.
+        interval: Timeout, default "\"off\"";
+        /// Percent by which each interval is shorter or longer, so that the PINGs of many connections do not meet.
+        interval_jitter: Int<0, 100>, default "15";
+        /// How long an answer is waited for.
+        timeout: Time<1>, default "\"5s\"";
+        /// Of a cluster: an endpoint's connection that had no exchanges for this time gets a PING before the next one, which waits
+        /// for the answer. Without one within 1 s, or within `timeout` if that is shorter, the request goes to another
+        /// connection, whatever its method: nothing of it was sent.
+        connection_idle_interval: Timeout, optional "`\"30s\"`";
+    }
+}
+
+table! {
+    /// How many connections of HTTP/2 a shard makes to one endpoint.
+    Http2Connections at "clusters[].http2.connections", example "http2.toml" {
+        /// As soon as there are requests, this many are made, and each request goes to the one with the fewest.
+        min: Int<1, 1_000>, default "1";
+        /// No more are made. Where all are full, requests wait for room as they wait for a connection, within
+        /// `circuit_breakers.max_pending_requests`.
+        max: Int<1, 100_000>, optional "no limit but those of `circuit_breakers`";
     }
 }
 

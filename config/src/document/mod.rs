@@ -34,7 +34,7 @@ pub use forward::{
 };
 pub use header::{CookieMatch, HeaderMatch, HeaderToAdd, QueryParameterMatch, RangeMatch};
 pub use http::Http;
-pub use http2::Http2;
+pub use http2::{Http2, Http2Keepalive};
 pub use listener::{FilterChain, FilterChainMatch, Listener};
 pub use local_reply::LocalReply;
 pub use retry::{BackOff, HostPredicate, RateLimitedBackOff, ResetFormat, RetryCondition, RetryPolicy};

@@ -119,11 +119,6 @@ pub const FOREIGN: &[(&str, &str, &str)] = &[
     ("clusters[].health_checks[].tcp.send", "binary", "it is called hex, in hexadecimal digits"),
     (HTTP2, "max_frame_size", "leave it out: frames have at most 16 KiB, in both directions"),
     (HTTP2, "allow_connect", "CONNECT is not supported yet"),
-    (
-        HTTP2,
-        "connection_keepalive",
-        "no PING asks whether a connection lives: see idle_timeout, and stream_idle_timeout for exchanges",
-    ),
     (CIRCUIT_BREAKERS, "thresholds", "write the limits directly; those for high priority in high = { ... }"),
     (CIRCUIT_BREAKERS, "per_host_thresholds", "write max_connections_per_host = 100"),
     (CIRCUIT_BREAKERS, "max_connection_pools", "each shard has one pool for each endpoint; limit max_connections"),

@@ -60,6 +60,34 @@ pub struct Http2Options {
     pub initial_connection_window_size: u32,
     /// Bytes by which the windows of all streams may grow altogether (default 8MiB).
     pub stream_window_growth: u32,
+    pub keepalive: Http2Keepalive,
+    /// Connections that each shard makes to an endpoint, at least and at most (default 1 and no limit).
+    pub connections_min: u32,
+    pub connections_max: Option<u32>,
+}
+
+/// When a peer has to show that it is there (Envoy: KeepaliveSettings).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2Keepalive {
+    /// While exchanges are under way and nothing comes; `None` (default): never.
+    pub interval: Option<Duration>,
+    /// Percent of the interval by which it varies (default 15).
+    pub interval_jitter: u32,
+    /// What is waited for a sign of life (default 5s).
+    pub timeout: Duration,
+    /// After how much time without exchanges an endpoint has to show it before it gets the next one (default 30s); `None`: never.
+    pub connection_idle_interval: Option<Duration>,
+}
+
+impl Default for Http2Keepalive {
+    fn default() -> Self {
+        Self {
+            interval: None,
+            interval_jitter: 15,
+            timeout: Duration::from_secs(5),
+            connection_idle_interval: Some(Duration::from_secs(30)),
+        }
+    }
 }
 
 impl Default for Http2Options {
@@ -69,6 +97,9 @@ impl Default for Http2Options {
             initial_stream_window_size: 64 << 10,
             initial_connection_window_size: 16 << 20,
             stream_window_growth: 8 << 20,
+            keepalive: Http2Keepalive::default(),
+            connections_min: 1,
+            connections_max: None,
         }
     }
 }

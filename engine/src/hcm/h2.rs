@@ -7,7 +7,7 @@ use super::manager::Hcm;
 use crate::base::clock::Nanos;
 use crate::mux::Downstream;
 use crate::mux::h1::Disposition;
-use crate::mux::h2::{Driver, Key, Leaving, Link, Role, Served};
+use crate::mux::h2::{Driver, Key, Leaving, Link, Pulse, Role, Served};
 use crate::net::{Protocol, Stall};
 use crate::ring::{Buf, Memory, Reactor, Timer};
 use crate::router::{Deadlines, Fault};
@@ -89,6 +89,8 @@ impl Serving {
     /// Move the connection's bytes until it is over, and say how it is to be closed.
     async fn run(&self, deadlines: &mut ConnectionDeadlines, first: Buf) -> Disposition {
         let mut driver = Driver::new(&self.link, Some(first));
+        let keepalive = self.connection.slot.current().config.http2.keepalive;
+        let mut pulse = keepalive.interval.map(|_| Box::new(Pulse::new(&self.reactor, &keepalive)));
         let mut phase = None;
         poll_fn(|_| {
             let connection = &self.connection;
@@ -105,6 +107,10 @@ impl Serving {
                 );
                 // It has to learn of it.
                 return Poll::Ready(Disposition::Linger);
+            }
+            if pulse.as_mut().is_some_and(|pulse| pulse.poll(&self.link).is_ready()) {
+                connection.stats.http2_keepalive_timeout.inc();
+                return Poll::Ready(Disposition::Reset);
             }
             if self.link.leaving() == Leaving::No {
                 self.drain(deadlines);

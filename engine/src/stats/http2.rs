@@ -39,4 +39,5 @@ cells! {
     stream_refused_errors: http2_stream_refused_errors,
     stream_errors: http2_stream_errors,
     flood: http2_flood,
+    keepalive_timeout: http2_keepalive_timeout,
 }

@@ -34,6 +34,8 @@ with_process_statistics! { {
         counter http2_stream_errors as "http2.stream_errors";
         /// HTTP/2: connections ended because the peer made too much work of too little; Ringway's own
         counter http2_flood as "http2.flood";
+        /// HTTP/2: connections closed because the peer did not answer a PING in time
+        counter http2_keepalive_timeout as "http2.keepalive_timeout";
         /// Failed connection attempts
         counter upstream_cx_connect_fail;
         /// Connection attempts that took longer than connect_timeout
@@ -367,6 +369,8 @@ with_process_statistics! { {
         counter http2_stream_errors as "http2.stream_errors";
         /// HTTP/2: connections ended because the peer made too much work of too little; Ringway's own
         counter http2_flood as "http2.flood";
+        /// HTTP/2: connections closed because the peer did not answer a PING in time
+        counter http2_keepalive_timeout as "http2.keepalive_timeout";
         /// Requests in flight
         gauge downstream_rq_active;
         /// Requests with a whole response

@@ -148,18 +148,18 @@ impl Pool {
         if !self.group.is_limited() {
             return;
         }
-        let streams = self.streams();
-        let (all, main) = (self.waiters.borrow().waiting(), self.waiters.borrow().waiting_main());
+        let all = self.connects_for(self.waiters.borrow().waiting());
+        let main = self.connects_for(self.waiters.borrow().waiting_main());
         let mut unneeded = Vec::new();
         {
             let mut connecting = self.connecting.borrow_mut();
-            while connecting.len() > all.div_ceil(streams)
+            while connecting.len() > all
                 && let Some(at) = connecting.iter().rposition(|connecting| connecting.slot.is_none())
             {
                 unneeded.push(connecting.remove(at).task);
             }
             for (place, connecting) in connecting.iter().enumerate() {
-                connecting.slot.iter().for_each(|slot| slot.set_spare(place >= main.div_ceil(streams)));
+                connecting.slot.iter().for_each(|slot| slot.set_spare(place >= main));
             }
         }
         unneeded.into_iter().for_each(|task| self.reactor.cancel(task));
@@ -167,8 +167,7 @@ impl Pool {
 
     /// Give up a connect that no request of main traffic waits for. What it counted for is returned.
     pub(super) fn give_up_connect(&self, lacking: &Lacking) -> Option<Places> {
-        let streams = self.streams();
-        let needed = self.waiters.borrow().waiting_main().div_ceil(streams);
+        let needed = self.connects_for(self.waiters.borrow().waiting_main());
         let (task, places) = {
             let mut connecting = self.connecting.borrow_mut();
             let is_spare = |connecting: &Connecting| connecting.slot.as_ref().is_some_and(|slot| slot.fits(lacking));
@@ -178,7 +177,7 @@ impl Pool {
         };
         self.reactor.cancel(task);
         // Side work may have waited for it.
-        if self.waiters.borrow().waiting() > self.connecting.borrow().len() * streams {
+        if self.waiters.borrow().waiting() > self.room_to_come() {
             let overflow = match lacking {
                 Lacking::Cluster(priority) => Overflow::Connections(*priority),
                 Lacking::Host(_) => Overflow::ConnectionsPerHost(Priority::Default),

@@ -144,11 +144,22 @@ impl Pool {
         self.streams.get() as usize
     }
 
+    /// Exchanges that connections under way, and those whose endpoints have yet to be heard, are thought to take.
+    pub(super) fn room_to_come(&self) -> usize {
+        self.connecting.borrow().len() * self.streams() + self.awaited_room()
+    }
+
+    /// Connections that this many waiters need under way.
+    pub(super) fn connects_for(&self, waiting: usize) -> usize {
+        waiting.saturating_sub(self.awaited_room()).div_ceil(self.streams())
+    }
+
     /// An idle connection that is alive as far as is known, or room on one that is shared.
     pub fn take(self: &Rc<Self>) -> Option<Lease> {
         if self.options.protocol != UpstreamProtocol::Http1
             && let Some(lease) = self.take_stream()
         {
+            self.spread();
             return Some(lease);
         }
         loop {
@@ -178,7 +189,7 @@ impl Pool {
             Work::Side => None,
         };
         // A connection that a request before this one asked for, and no longer needs, is as good as a new one.
-        if self.connecting.borrow().len() * self.streams() <= self.waiters.borrow().waiting() {
+        if self.room_to_come() <= self.waiters.borrow().waiting() && !self.is_at_most() {
             self.connect(priority, work).map_err(ConnectError::Overflow)?;
         }
         let key = self.waiters.borrow_mut().join(self.reactor.current_task(), work);

@@ -4,13 +4,14 @@ use super::connection::Connection;
 use super::limits::{Priority, ShardLimits, SharedLimits};
 use super::pool::{Pool, PoolOptions};
 use super::{ConnectError, Lease, PoolGroup, Work};
+use crate::codec::h2::frame;
 use crate::net::{MemoryListener, MemoryNetwork, Network, PipeEnd};
 use crate::ring::{PoolSize, Reactor, TaskId};
 use crate::stats::{ClusterStats, HostStats, PerShard, Registry};
 use UpstreamProtocol::{Http1, Http2 as SHARED};
 use ringway_config::model::{Address, CircuitBreakers, Http2Options, UpstreamProtocol};
-use std::cell::RefCell;
-use std::future::pending;
+use std::cell::{Cell, RefCell};
+use std::future::{pending, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -23,12 +24,46 @@ type Served = (char, Option<Rc<Connection>>);
 struct World {
     reactor: Rc<Reactor>,
     network: Rc<MemoryNetwork>,
-    listener: Option<MemoryListener>,
     stats: Arc<ClusterStats>,
     pool: Rc<Pool>,
-    /// The endpoint's ends.
-    accepted: RefCell<Vec<PipeEnd>>,
+    endpoint: Rc<Endpoint>,
     served: Rc<RefCell<Vec<Served>>>,
+}
+
+/// What connections lead to.
+#[derive(Default)]
+struct Endpoint {
+    listener: RefCell<Option<MemoryListener>>,
+    accepted: RefCell<Vec<PipeEnd>>,
+    /// What it says first on each connection.
+    greeting: RefCell<Vec<u8>>,
+    task: Cell<Option<TaskId>>,
+}
+
+impl Endpoint {
+    fn listen(&self, listener: Option<MemoryListener>, reactor: &Reactor) {
+        self.listener.replace(listener);
+        self.task.get().iter().for_each(|task| reactor.wake(*task));
+    }
+
+    fn accept(&self, reactor: &Reactor) -> Poll<()> {
+        while let Some(listener) = &*self.listener.borrow()
+            && let Poll::Ready(end) = listener.poll_accept(reactor)
+        {
+            end.write(&self.greeting.borrow());
+            self.accepted.borrow_mut().push(end);
+        }
+        Poll::Pending
+    }
+}
+
+/// SETTINGS that say how many exchanges a connection takes.
+fn settings(streams_max: Option<u32>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let values: Vec<(u16, u32)> =
+        streams_max.map(|max| (frame::setting::MAX_CONCURRENT_STREAMS, max)).into_iter().collect();
+    frame::settings(&mut out, &values);
+    out
 }
 
 fn address() -> Address {
@@ -37,22 +72,38 @@ fn address() -> Address {
 
 impl World {
     fn new(protocol: UpstreamProtocol, breakers: CircuitBreakers) -> Self {
+        let http2 = Http2Options { max_concurrent_streams: 2, ..Http2Options::default() };
+        Self::with(protocol, breakers, http2)
+    }
+
+    fn with(protocol: UpstreamProtocol, breakers: CircuitBreakers, http2: Http2Options) -> Self {
         let reactor = Reactor::simulated(1, PoolSize { count: 16, size: 1024 });
         let network = Rc::new(MemoryNetwork::default());
         let stats: Arc<ClusterStats> = Registry::new().scope("app", 0);
         let shared = SharedLimits::new("app", &[breakers, CircuitBreakers::default()]);
         let group = PoolGroup::new(&reactor, ShardLimits::new(&shared, stats.clone(), 0));
-        let options = PoolOptions {
-            max_idle: 16,
-            protocol,
-            http2: Http2Options { max_concurrent_streams: 2, ..Http2Options::default() },
-            ..PoolOptions::plain()
-        };
+        let options = PoolOptions { max_idle: 16, protocol, http2, ..PoolOptions::plain() };
         let host = Rc::new(Arc::<PerShard<HostStats>>::default().join(0));
         let to = Network::Memory(network.clone());
         let pool = Pool::new(&reactor, &to, Rc::new([address()]), options, stats.clone(), &group, host);
-        let listener = Some(network.listen(address(), 1024));
-        Self { reactor, network, listener, stats, pool, accepted: RefCell::default(), served: Rc::default() }
+        let endpoint = Rc::<Endpoint>::default();
+        if protocol == SHARED {
+            endpoint.greeting.replace(settings(None));
+        }
+        let (there, handle) = (endpoint.clone(), reactor.clone());
+        endpoint.task.set(Some(reactor.spawn(poll_fn(move |_| there.accept(&handle)))));
+        endpoint.listen(Some(network.listen(address(), 1024)), &reactor);
+        Self { reactor, network, stats, pool, endpoint, served: Rc::default() }
+    }
+
+    fn listen(&self, on: bool) {
+        let listener = on.then(|| self.network.listen(address(), 1024));
+        self.endpoint.listen(listener, &self.reactor);
+    }
+
+    /// The endpoint says this on all its connections.
+    fn say(&self, bytes: &[u8]) {
+        self.endpoint.accepted.borrow().iter().for_each(|end| end.write(bytes));
     }
 
     /// A request that waits for a connection, and keeps it.
@@ -87,14 +138,13 @@ impl World {
     }
 
     fn settle(&self) {
+        self.sleep(Duration::from_millis(1));
+    }
+
+    fn sleep(&self, time: Duration) {
         let reactor = self.reactor.clone();
-        self.reactor.block_on(async move { reactor.sleep(Duration::from_millis(1)).await });
+        self.reactor.block_on(async move { reactor.sleep(time).await });
         assert_eq!(self.reactor.facts().panics, 0);
-        while let Some(listener) = &self.listener
-            && let Poll::Ready(end) = listener.poll_accept(&self.reactor)
-        {
-            self.accepted.borrow_mut().push(end);
-        }
     }
 
     /// Names in order; in upper case those that got no connection.
@@ -159,17 +209,17 @@ fn a_freed_place_serves_the_oldest_waiter() {
 
 #[test]
 fn a_failed_connect_fails_the_oldest_waiter_only() {
-    let mut world = World::new(Http1, CircuitBreakers::default());
+    let world = World::new(Http1, CircuitBreakers::default());
     let lease = world.lease();
     world.settle();
-    world.listener = None;
+    world.listen(false);
     world.requests("abc");
     let pool = world.pool.clone();
     world.then(move || pool.put(lease));
     world.settle();
     // Three connects fail; the first two waiters behind the freed connection hear of one each.
     assert_eq!((world.order().as_str(), world.stats.upstream_cx_connect_fail.get()), ("aBC", 3));
-    world.listener = Some(world.network.listen(address(), 1024));
+    world.listen(true);
     world.request('d');
     world.settle();
     assert_eq!(world.order(), "aBCd");
@@ -177,8 +227,8 @@ fn a_failed_connect_fails_the_oldest_waiter_only() {
 
 #[test]
 fn waiters_of_a_shared_connect_that_failed_get_another_one_each() {
-    let mut world = World::new(SHARED, CircuitBreakers::default());
-    world.listener = None;
+    let world = World::new(SHARED, CircuitBreakers::default());
+    world.listen(false);
     world.requests("abc");
     world.settle();
     assert_eq!((world.order().as_str(), world.stats.upstream_cx_connect_fail.get()), ("ABC", 3));
@@ -194,7 +244,7 @@ fn a_connect_that_is_not_wanted_any_more_is_given_up() {
         world.then(move || reactor.cancel(task));
         world.settle();
         assert_eq!((world.order().as_str(), world.connections(), world.pool.idle_count()), ("", (0, 0), 0));
-        assert!(world.accepted.borrow().is_empty(), "none was made");
+        assert!(world.endpoint.accepted.borrow().is_empty(), "none was made");
     }
 }
 
@@ -248,7 +298,7 @@ fn the_end_of_a_shared_connection_is_counted_once() {
     let world = World::new(SHARED, CircuitBreakers::default());
     let leases = [world.lease(), world.lease()];
     world.settle();
-    world.accepted.borrow_mut().clear();
+    world.endpoint.accepted.borrow_mut().clear();
     world.settle();
     assert_eq!((world.connections(), world.stats.upstream_cx_destroy_remote.get()), ((0, 1), 1));
     drop(leases);
@@ -257,4 +307,92 @@ fn the_end_of_a_shared_connection_is_counted_once() {
     assert_eq!((world.order().as_str(), world.connections()), ("a", (1, 2)));
     let stats = &world.stats;
     assert_eq!((stats.upstream_cx_destroy.get(), stats.upstream_cx_destroy_with_active_rq.get()), (1, 1));
+}
+
+fn of_streams(max_concurrent_streams: u32) -> Http2Options {
+    Http2Options { max_concurrent_streams, ..Http2Options::default() }
+}
+
+/// One request goes out at once. The others wait for what the endpoint says, and no more than that share the connection.
+#[test]
+fn what_an_endpoint_takes_is_respected_before_it_is_known() {
+    let world = World::with(SHARED, CircuitBreakers::default(), of_streams(100));
+    world.endpoint.greeting.replace(Vec::new());
+    world.requests("abcdefg");
+    world.settle();
+    assert_eq!((world.order().as_str(), world.connections()), ("a", (1, 1)));
+    world.endpoint.greeting.replace(settings(Some(3)));
+    world.say(&settings(Some(3)));
+    world.settle();
+    // The next connections are thought to take as many.
+    assert_eq!((world.order().as_str(), world.connections()), ("abcdefg", (3, 3)));
+    assert!(Rc::ptr_eq(&world.connection_of('a'), &world.connection_of('c')));
+    assert!(!Rc::ptr_eq(&world.connection_of('a'), &world.connection_of('d')));
+}
+
+/// Requests that wait for the settings of an endpoint that never says them fail as those whose connect takes too long.
+#[test]
+fn an_endpoint_that_says_nothing_is_given_up() {
+    let world = World::with(SHARED, CircuitBreakers::default(), of_streams(100));
+    world.endpoint.greeting.replace(Vec::new());
+    world.requests("abc");
+    world.settle();
+    assert_eq!(world.order(), "a");
+    world.sleep(Duration::from_secs(6));
+    assert_eq!((world.order().as_str(), world.connections()), ("aBC", (0, 1)));
+    assert_eq!(world.stats.upstream_cx_connect_timeout.get(), 1);
+}
+
+/// After a long time without exchanges, an endpoint has to answer before it gets the next one.
+#[test]
+fn a_connection_that_was_idle_for_long_is_doubted() {
+    let world = World::new(SHARED, CircuitBreakers::default());
+    let lease = world.lease();
+    let first = lease.connection.clone();
+    drop(lease);
+    world.sleep(Duration::from_secs(29));
+    drop(world.lease());
+    world.sleep(Duration::from_secs(31));
+    world.requests("ab");
+    world.settle();
+    assert_eq!((world.order().as_str(), world.connections()), ("", (1, 1)));
+    let mut answer = Vec::new();
+    frame::ping(&mut answer, true, *b"ringway?");
+    world.say(&answer);
+    world.settle();
+    assert_eq!((world.order().as_str(), world.connections()), ("ab", (1, 1)));
+    assert!(Rc::ptr_eq(&world.connection_of('a'), &first) && Rc::ptr_eq(&world.connection_of('b'), &first));
+}
+
+/// One that does not answer is closed, and the requests go to another connection.
+#[test]
+fn what_waits_for_an_endpoint_that_is_gone_goes_elsewhere() {
+    let world = World::new(SHARED, CircuitBreakers::default());
+    drop(world.lease());
+    world.sleep(Duration::from_secs(31));
+    world.requests("ab");
+    world.sleep(Duration::from_millis(900));
+    assert_eq!((world.order().as_str(), world.connections()), ("", (1, 1)));
+    world.sleep(Duration::from_millis(200));
+    assert_eq!((world.order().as_str(), world.connections()), ("ab", (1, 2)));
+    assert_eq!(world.stats.http2_keepalive_timeout.get(), 1);
+}
+
+#[test]
+fn as_many_connections_are_made_as_there_are_to_be() {
+    let http2 = Http2Options { connections_min: 3, connections_max: Some(4), ..of_streams(2) };
+    let world = World::with(SHARED, CircuitBreakers::default(), http2);
+    for (requests, connections) in [("a", 1), ("b", 2), ("c", 3), ("d", 3), ("ef", 3), ("gh", 4), ("i", 4)] {
+        world.requests(requests);
+        world.settle();
+        assert_eq!(world.connections(), (connections, connections as u64), "{requests}");
+    }
+    // The ninth waits.
+    assert_eq!(world.order(), "abcdefgh");
+    let counts = |connection: &Rc<Connection>| connection.active.get();
+    assert!("abcdefgh".chars().all(|name| counts(&world.connection_of(name)) == 2));
+    // Where one ends, the next may be made.
+    world.endpoint.accepted.borrow_mut().remove(0);
+    world.settle();
+    assert_eq!((world.order().as_str(), world.connections()), ("abcdefghi", (4, 5)));
 }

@@ -7,10 +7,10 @@ use super::connection::Connection;
 use super::lease::Lease;
 use super::limits::{Lacking, Places, Priority};
 use super::pool::Pool;
-use crate::base::clock::Nanos;
+use crate::base::clock::{Nanos, nanos};
 use crate::mux::Limits;
 use crate::mux::Upstream;
-use crate::mux::h2::{Asked, Driver, Leaving, Link, Role};
+use crate::mux::h2::{Asked, Driver, Leaving, Link, Over, Pulse, Role};
 use crate::net::{ByteStream, Protocol};
 use crate::ring::{Reactor, TaskId};
 use crate::stats::Http2Stats;
@@ -35,10 +35,20 @@ pub(super) struct Shared {
     link: Rc<Link>,
     connection: Rc<Connection>,
     is_secure: bool,
-    /// It ends with its last exchange, and gets no other.
-    retired: Rc<Cell<bool>>,
+    standing: Rc<Standing>,
     idle_since: Cell<Nanos>,
     driver: TaskId,
+}
+
+/// What its pool thinks of a connection.
+#[derive(Default)]
+struct Standing {
+    /// It ends with its last exchange, and gets no other.
+    is_retired: Cell<bool>,
+    /// It was idle for long, and gets no exchange before the endpoint has shown that it is there.
+    is_doubted: Cell<bool>,
+    /// When the endpoint last did so.
+    shown: Cell<Nanos>,
 }
 
 impl Shared {
@@ -50,23 +60,24 @@ impl Shared {
         if let Some(streams_max) = pool.learned_streams.get() {
             link.expect_streams_max(streams_max);
         }
-        let retired = Rc::new(Cell::new(false));
+        let standing = Rc::<Standing>::default();
         let is_secure = stream.tls().is_some();
         let driving = Driving {
             pool: Rc::downgrade(pool),
             link: link.clone(),
             stream,
             connection: connection.clone(),
-            retired: retired.clone(),
+            standing: standing.clone(),
             by_peer: false,
         };
         let driver = reactor.spawn(drive(driving));
-        Self { link, connection, is_secure, retired, idle_since: Cell::new(reactor.now()), driver }
+        Self { link, connection, is_secure, standing, idle_since: Cell::new(reactor.now()), driver }
     }
 
     fn has_room(&self, max_requests: Option<u64>) -> bool {
         let connection = &self.connection;
-        !self.retired.get()
+        !self.standing.is_retired.get()
+            && !self.standing.is_doubted.get()
             && self.link.has_room(connection.active.get())
             && max_requests.is_none_or(|max| connection.requests.get() < max)
     }
@@ -79,8 +90,28 @@ impl Shared {
         self.is_idle() && self.idle_since.get() <= oldest
     }
 
+    /// Whether the endpoint may be gone without anything having come of that.
+    fn is_stale(&self, oldest: Option<Nanos>) -> bool {
+        oldest.is_some_and(|oldest| self.is_idle_since(oldest) && self.standing.shown.get() <= oldest)
+    }
+
+    /// Exchanges come to it, now or later.
+    fn is_live(&self) -> bool {
+        !self.standing.is_retired.get() && self.link.leaving() == Leaving::No && !self.link.is_over()
+    }
+
+    /// Whether it is to be seen how many exchanges it takes, if any.
+    fn is_awaited(&self) -> bool {
+        self.is_live() && (self.standing.is_doubted.get() || !self.link.has_settings())
+    }
+
+    fn doubt(&self, reactor: &Reactor) {
+        self.standing.is_doubted.set(true);
+        reactor.wake(self.driver);
+    }
+
     fn retire(&self, reactor: &Reactor) {
-        self.retired.set(true);
+        self.standing.is_retired.set(true);
         reactor.wake(self.driver);
     }
 }
@@ -104,9 +135,42 @@ impl Pool {
     /// A place on the least loaded connection, where one has room.
     pub(super) fn take_stream(self: &Rc<Self>) -> Option<Lease> {
         let shared = self.shared.borrow();
+        let interval = self.options.http2.keepalive.connection_idle_interval;
+        let oldest = interval.and_then(|interval| self.reactor.now().checked_sub(nanos(interval)));
         let with_room = shared.iter().filter(|shared| shared.has_room(self.options.max_requests));
-        let least = with_room.min_by_key(|shared| shared.connection.active.get())?;
+        let least = with_room.min_by_key(|shared| (shared.is_stale(oldest), shared.connection.active.get()))?;
+        if least.is_stale(oldest) {
+            least.doubt(&self.reactor);
+            return None;
+        }
         Some(Lease::shared(Upstream::H2(Asked::new(&least.link, least.is_secure)), least.connection.clone(), self))
+    }
+
+    /// Make a further connection where there are fewer than there should be.
+    pub(super) fn spread(self: &Rc<Self>) {
+        let min = self.options.http2.connections_min as usize;
+        if min > 1 && self.live_connections() < min {
+            // There is one for the request in any case.
+            let _ = self.connect(Priority::Default, Work::Main);
+        }
+    }
+
+    fn live_connections(&self) -> usize {
+        self.shared.borrow().iter().filter(|shared| shared.is_live()).count() + self.connecting.borrow().len()
+    }
+
+    /// Whether the endpoint has as many connections as it may.
+    pub(super) fn is_at_most(&self) -> bool {
+        let Some(max) = self.options.http2.connections_max else { return false };
+        let is_http2 = self.options.protocol == UpstreamProtocol::Http2 || !self.shared.borrow().is_empty();
+        is_http2 && self.live_connections() >= max as usize
+    }
+
+    /// Exchanges for which there are connections of which is to be seen how many they take.
+    pub(super) fn awaited_room(&self) -> usize {
+        let (shared, streams) = (self.shared.borrow(), self.streams.get());
+        let awaited = shared.iter().filter(|shared| shared.is_awaited());
+        awaited.map(|shared| streams.saturating_sub(shared.connection.active.get()) as usize).sum()
     }
 
     /// A connection stands: it serves as many waiters as it has room for.
@@ -145,8 +209,23 @@ impl Pool {
         let streams = streams_max.min(self.options.http2.max_concurrent_streams).max(1);
         self.streams.set(streams);
         self.learned_streams.set(Some(streams));
+        self.heard();
+    }
+
+    /// An endpoint has shown that it is there.
+    fn heard(self: &Rc<Self>) {
         self.serve_waiters();
         self.cover_waiters();
+    }
+
+    /// An endpoint that has accepted a connection says nothing: the requests that waited for it have waited long enough.
+    fn give_up_silent(&self, connection: &Connection) {
+        self.stats.upstream_cx_connect_timeout.inc();
+        let room = self.streams.get().saturating_sub(connection.active.get());
+        let mut waiters = self.waiters.borrow_mut();
+        for _ in 0..waiters.waiting().min(room as usize) {
+            drop(waiters.serve(Err(ConnectError::Timeout), &self.reactor));
+        }
     }
 
     /// Give the oldest waiters what room there is.
@@ -161,8 +240,7 @@ impl Pool {
 
     /// Connections are under way for all that wait. Where no more may be made, the oldest waiters are told so.
     pub(super) fn cover_waiters(self: &Rc<Self>) {
-        let is_covered = || self.connecting.borrow().len() * self.streams() >= self.waiters.borrow().waiting();
-        while !is_covered() {
+        while self.waiters.borrow().waiting() > self.room_to_come() && !self.is_at_most() {
             if let Err(overflow) = self.connect(Priority::Default, Work::Main) {
                 drop(self.waiters.borrow_mut().serve(Err(ConnectError::Overflow(overflow)), &self.reactor));
             }
@@ -172,7 +250,7 @@ impl Pool {
     /// Let connections end as soon as they are idle. How many they are.
     pub(super) fn retire_shared(&self, which: impl Fn(&Shared) -> bool) -> u64 {
         let shared = self.shared.borrow();
-        let retired = shared.iter().filter(|shared| !shared.retired.get() && which(shared));
+        let retired = shared.iter().filter(|shared| !shared.standing.is_retired.get() && which(shared));
         retired.map(|shared| shared.retire(&self.reactor)).count() as u64
     }
 
@@ -214,31 +292,73 @@ struct Driving {
     link: Rc<Link>,
     stream: ByteStream,
     connection: Rc<Connection>,
-    retired: Rc<Cell<bool>>,
+    standing: Rc<Standing>,
     by_peer: bool,
 }
 
+/// How long an endpoint is doubted at most before the request goes elsewhere.
+const DOUBT_TIME: Nanos = 1_000_000_000;
+
+/// How a connection ended.
+enum End {
+    /// Nothing was left to do.
+    Quiet,
+    /// The endpoint said nothing when it should have.
+    Silent,
+    Over(Over),
+}
+
 async fn drive(mut driving: Driving) {
+    let Some(pool) = driving.pool.upgrade() else { return };
+    let (options, reactor) = (pool.options.clone(), pool.reactor.clone());
+    drop(pool);
     let mut driver = Driver::new(&driving.link, None);
-    let mut streams_max = driving.link.peer_streams_max();
-    let over = poll_fn(|_| {
+    let mut pulse = Pulse::new(&reactor, &options.http2.keepalive);
+    pulse.expect(&driving.link, nanos(options.connect_timeout));
+    let mut said = None;
+    let mut is_going = false;
+    let end = poll_fn(|_| {
+        let (link, standing) = (&driving.link, &driving.standing);
         let polled = driver.poll(&driving.stream, |_| {});
-        let said = driving.link.peer_streams_max();
-        if std::mem::replace(&mut streams_max, said) != said
-            && let Some(pool) = driving.pool.upgrade()
+        let pool = driving.pool.upgrade();
+        let streams_max = link.has_settings().then(|| link.peer_streams_max());
+        if let (Some(pool), Some(streams_max)) = (&pool, streams_max)
+            && said.replace(streams_max) != Some(streams_max)
         {
-            pool.learn_streams(said);
+            pool.learn_streams(streams_max);
         }
-        let ends = driving.retired.get() || driving.link.leaving() != Leaving::No;
-        if polled.is_pending() && ends && driving.connection.active.get() == 0 && driving.link.is_quiet() {
-            return Poll::Ready(None);
+        if standing.is_doubted.get() && !pulse.is_awaited() {
+            link.ping();
+            pulse.expect(link, nanos(options.http2.keepalive.timeout).min(DOUBT_TIME));
         }
-        polled.map(Some)
+        if let Poll::Ready(over) = polled {
+            return Poll::Ready(End::Over(over));
+        }
+        if pulse.poll(link).is_ready() {
+            return Poll::Ready(End::Silent);
+        }
+        if !pulse.is_awaited() && standing.is_doubted.take() {
+            standing.shown.set(reactor.now());
+            pool.iter().for_each(Pool::heard);
+        }
+        let ends = standing.is_retired.get() || link.leaving() != Leaving::No;
+        if ends && !std::mem::replace(&mut is_going, true) {
+            // Others have to serve its waiters.
+            pool.iter().for_each(Pool::cover_waiters);
+        }
+        match ends && driving.connection.active.get() == 0 && link.is_quiet() {
+            true => Poll::Ready(End::Quiet),
+            false => Poll::Pending,
+        }
     })
     .await;
-    if let Some(over) = over {
-        driving.by_peer = over.by_peer;
-        if let Some(pool) = driving.pool.upgrade() {
+    let Some(pool) = driving.pool.upgrade() else { return };
+    match end {
+        End::Quiet => {}
+        End::Silent if !driving.link.has_settings() => pool.give_up_silent(&driving.connection),
+        End::Silent => pool.stats.http2_keepalive_timeout.inc(),
+        End::Over(over) => {
+            driving.by_peer = over.by_peer;
             pool.stats.upstream_cx_protocol_error.add(u64::from(over.error.is_some()));
         }
     }

@@ -10,4 +10,5 @@ mod frames;
 mod heads;
 mod messages;
 mod shutdown;
+mod silence;
 mod support;

@@ -50,16 +50,16 @@ impl Bench {
     }
 
     pub fn of(cut: Cut, protocol: &str, http: &str, route: &str, cluster: &str) -> Self {
-        let windows = "initial_connection_window_size = \"64KiB\"";
+        let windows = "http2.initial_connection_window_size = \"64KiB\"";
         let config = format!(
             "[[listeners]]\naddress = \"127.0.0.1:1\"\n[listeners.http]\nx_request_id = false\n\
-             http2 = {{ max_concurrent_streams = {STREAMS}, {windows} }}\n{http}\n\
+             http2.max_concurrent_streams = {STREAMS}\n{windows}\n{http}\n\
              [[listeners.http.routes]]\nmatch = {{ prefix = \"/direct\" }}\n\
              direct_response = {{ status = 200, body = \"direct\" }}\n\
              [[listeners.http.routes]]\nmatch = {{ prefix = \"/\" }}\n[listeners.http.routes.route]\n\
              cluster = \"app\"\n{route}\n\
              [[clusters]]\nname = \"app\"\nendpoints = [\"127.0.0.1:2\"]\nprotocol = \"{protocol}\"\n\
-             http2 = {{ {windows} }}\n{cluster}\n"
+             {windows}\n{cluster}\n"
         );
         let config = ringway_config::load_str("test.toml", &config).unwrap_or_else(|problems| panic!("{problems}"));
         let shard = MemoryShard::new(config, 1);
@@ -75,6 +75,7 @@ impl Bench {
         End {
             pipe,
             unread: Vec::new(),
+            answered: Vec::new(),
             frames: Vec::new(),
             is_over: false,
             hpack: Decoder::new(0),
@@ -203,6 +204,8 @@ impl Bench {
 pub struct End {
     pipe: PipeEnd,
     unread: Vec<u8>,
+    /// Exchanges that this end has answered, where a test keeps count.
+    pub answered: Vec<u32>,
     /// All frames that came.
     pub frames: Vec<Frame>,
     /// The proxy has closed the connection.

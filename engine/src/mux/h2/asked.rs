@@ -216,7 +216,7 @@ impl Try {
     }
 
     pub(in crate::mux) fn ended_by_peer(&self) -> bool {
-        self.link().is_closed()
+        self.link().is_over()
     }
 
     /// The connection takes further exchanges in any case; what this asks is whether this one left nothing on it.
@@ -245,7 +245,7 @@ impl Try {
     }
 
     pub(in crate::mux) fn poll_idle(&mut self) -> Poll<Ended> {
-        if self.link().is_closed() { Poll::Ready(Ended { unasked: false }) } else { Poll::Pending }
+        if self.link().is_over() { Poll::Ready(Ended { unasked: false }) } else { Poll::Pending }
     }
 
     pub(in crate::mux) fn watch(&self, task: TaskId) {

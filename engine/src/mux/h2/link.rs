@@ -155,7 +155,7 @@ impl Link {
         self.state.borrow().received
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.state.borrow().is_closed
     }
 

@@ -171,8 +171,8 @@ pub(super) struct PeerSettings {
     pub(super) streams_max: u32,
 }
 
-/// Streams that a server is thought to take before it has said so (RFC 9113 section 6.5.2 recommends no less).
-const STREAMS_BEFORE_SETTINGS: u32 = 100;
+/// Streams that a server is thought to take before it has said so: any takes one, and what it says is on its way.
+const STREAMS_BEFORE_SETTINGS: u32 = 1;
 
 impl Default for PeerSettings {
     fn default() -> Self {

@@ -55,6 +55,7 @@ impl World {
             initial_stream_window_size: 65_536,
             initial_connection_window_size: 65_536,
             stream_window_growth: 200_000,
+            ..Http2Options::default()
         };
         let stats = match role {
             Role::Server => Http2Stats::Clients(Registry::new().scope("http", 0)),

@@ -236,6 +236,7 @@ fn a_hundred_thousand_series_are_rendered_in_one_go() {
 const RINGWAYS: &[&str] = &[
     "http2.stream_errors",
     "http2.flood",
+    "http2.keepalive_timeout",
     "accept_error",
     "downstream_rq_time",
     "downstream_cx_panic",
