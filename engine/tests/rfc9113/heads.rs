@@ -54,6 +54,11 @@ fn malformed() -> Vec<Vec<(&'static str, &'static str)>> {
         vec![(":method", ""), (":scheme", "http"), (":path", "/"), (":authority", "h")],
         vec![(":method", "GET"), (":scheme", ""), (":path", "/"), (":authority", "h")],
         vec![(":method", "GET"), (":scheme", "http://x"), (":path", "/"), (":authority", "h")],
+        // Section 8.5: CONNECT names a host and nothing else.
+        vec![(":method", "CONNECT"), (":authority", "h:443"), (":scheme", "http")],
+        vec![(":method", "CONNECT"), (":authority", "h:443"), (":path", "/")],
+        vec![(":method", "CONNECT"), (":authority", "h:443"), (":protocol", "websocket")],
+        vec![(":method", "CONNECT")],
         // A Host that is another (HAProxy b5d2b9e15).
         with(&[("host", "other")]),
         with(&[("host", "h:80")]),

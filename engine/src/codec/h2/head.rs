@@ -163,7 +163,7 @@ impl Block {
             return Err(PSEUDO_FIELDS);
         }
         if head.method == Method::Connect {
-            return Err(CONNECT_NOT_SUPPORTED);
+            return Err(self.of_connect());
         }
         let scheme = self.pseudo(Pseudo::Scheme).ok_or(PSEUDO_FIELDS)?.of(&self.arena);
         let is_scheme = matches!(scheme, [first, rest @ ..] if first.is_ascii_alphabetic()
@@ -186,6 +186,15 @@ impl Block {
         self.read_authority(head)?;
         head.length = length(self.ends, content_length(&head.fields, &self.arena)?)?;
         if head.method == Method::Trace { Err(TRACE_NOT_ALLOWED) } else { Ok(()) }
+    }
+
+    /// What is wrong with a CONNECT: it names a host and nothing else (RFC 9113 section 8.5), with `:protocol` all that other
+    /// requests do (RFC 8441 section 4). One that is right is not served.
+    fn of_connect(&self) -> Violation {
+        let is_extended = self.pseudo(Pseudo::Protocol).is_some();
+        let is_right = self.pseudo(Pseudo::Authority).is_some()
+            && [Pseudo::Scheme, Pseudo::Path].iter().all(|pseudo| self.pseudo(*pseudo).is_some() == is_extended);
+        if is_right { CONNECT_NOT_SUPPORTED } else { PSEUDO_FIELDS }
     }
 
     /// The authority, from `:authority` or else from Host; where both are there, they are the same (RFC 9113 section 8.3.1).

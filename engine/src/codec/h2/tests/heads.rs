@@ -173,6 +173,15 @@ fn requests_that_are_not_served() {
     assert_eq!(request(&connect, false).map(|_| ()), Err((501, "connect_not_supported")));
     let extended = without(":method", &[(":method", "CONNECT"), (":protocol", "websocket")]);
     assert_eq!(request(&extended, false).map(|_| ()), Err((501, "connect_not_supported")));
+    // A host and nothing else, or all with `:protocol`.
+    for more in [(":scheme", "http"), (":path", "/"), (":protocol", "websocket")] {
+        refused(&[&connect[..], &[more]].concat(), "pseudo_fields");
+    }
+    refused(&connect[..1], "pseudo_fields");
+    for missing in [":scheme", ":path", ":authority"] {
+        let fields: Vec<_> = extended.iter().filter(|field| field.0 != missing).copied().collect();
+        refused(&fields, "pseudo_fields");
+    }
     assert_eq!(
         request(&without(":method", &[(":method", "TRACE")]), true).map(|_| ()),
         Err((405, "trace_not_allowed"))
