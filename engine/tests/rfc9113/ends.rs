@@ -77,13 +77,38 @@ however_it_is_cut! {
         bench.say(&mut client, &[post(5, "/"), frames::reset(5, CANCEL), data(5, false, b"x")].concat());
         assert!(client.resets(5).iter().all(|code| *code == STREAM_CLOSED));
         bench.works(&mut client, 7);
-        bench.say(&mut client, &data(3, false, b"x"));
-        assert_eq!((client.resets(3), client.goaways()), (vec![STREAM_CLOSED], vec![]));
-        bench.works(&mut client, 9);
-        bench.say(&mut client, &get(9, "/direct"));
-        assert_eq!((client.goaways(), client.is_over), (vec![(9, STREAM_CLOSED)], true));
+        assert_eq!(client.goaways(), []);
+        drop(client);
+        for bytes in [data(7, false, b"x"), get(7, "/direct")] {
+            let mut client = bench.client();
+            bench.works(&mut client, 7);
+            bench.say(&mut client, &bytes);
+            assert_eq!((client.goaways(), client.is_over), (vec![(7, STREAM_CLOSED)], true));
+        }
         let origins = bench.origins();
-        bench.finish([client], origins);
+        bench.finish([], origins);
+    }
+
+    /// The same of an endpoint, whether or not the exchange has seen the end of its response, which stays whole.
+    fn frames_behind_the_end_of_a_response(cut) {
+        for bytes in [data(1, true, b"x"), frames::response(1, true, "200", &[]), frames::headers(1, true, &[("a", "b")])] {
+            for waits in [false, true] {
+                let bench = Bench::new(cut);
+                let mut client = bench.client();
+                bench.say(&mut client, &[get(1, "/"), get(3, "/")].concat());
+                let mut origin = bench.accept();
+                origin.write(&[frames::response(1, false, "200", &[]), data(1, true, b"whole")].concat());
+                if waits {
+                    bench.look(&mut client);
+                }
+                bench.say(&mut origin, &bytes);
+                bench.look(&mut client);
+                assert_eq!((client.status(1), client.body(1), client.has_ended(1)), (200, b"whole".to_vec(), true));
+                assert_eq!((client.status(3), origin.is_over), (503, true), "{waits} {bytes:?}");
+                assert!(origin.goaways() == [(0, STREAM_CLOSED)] || cut == Cut::Bytes, "{:?}", origin.goaways());
+                bench.finish([client], [origin]);
+            }
+        }
     }
 
     /// "Receiving any frame other than HEADERS or PRIORITY on a stream in this state MUST be treated as a connection error"

@@ -105,7 +105,8 @@ impl Link {
     fn absent(state: &State, id: u32, reason: &'static str) -> Result<(), Error> {
         Self::was_opened(state, id)?;
         match state.recent.get(id) {
-            Some(Gone::Whole | Gone::ResetByPeer) => Err(Error::stream(id, Code::STREAM_CLOSED, reason)),
+            Some(Gone::Whole) => Err(Error::connection(Code::STREAM_CLOSED, reason)),
+            Some(Gone::ResetByPeer) => Err(Error::stream(id, Code::STREAM_CLOSED, reason)),
             // What was forgotten could be either.
             Some(Gone::ResetHere) | None => Ok(()),
         }
@@ -129,9 +130,6 @@ impl Link {
                 return self.begin(state, id, block);
             }
             state.give_block(block);
-            if state.recent.get(id) == Some(Gone::Whole) {
-                return Err(Error::connection(Code::STREAM_CLOSED, "HEADERS on a stream that is over"));
-            }
             Self::absent(state, id, "HEADERS on a stream that is over")?;
             // That one was never opened (RFC 9113 section 5.1.1).
             if self.role == Role::Server && !state.recent.may_have(id) {
@@ -205,7 +203,7 @@ impl Link {
         let stream = &mut state.streams[key.slot];
         match stream.broken {
             None if !stream.in_ended => {}
-            None => return Err(Error::stream(id, Code::STREAM_CLOSED, "DATA on a stream that the peer has ended")),
+            None => return Err(stream.behind_its_end("DATA on a stream that the peer has ended")),
             Some(Broken::Reset(_)) => {
                 return Err(Error::stream(id, Code::STREAM_CLOSED, "DATA on a stream that the peer has reset"));
             }

@@ -77,6 +77,15 @@ impl Stream {
         self.broken.get_or_insert(broken);
     }
 
+    /// What a part of a message is that comes behind its end: an error of the stream, or of the connection once the stream is
+    /// closed, which it is for the peer whether or not its exchange goes on here (RFC 9113 section 5.1).
+    pub(super) fn behind_its_end(&self, reason: &'static str) -> Error {
+        match self.out_ended {
+            true => Error::connection(Code::STREAM_CLOSED, reason),
+            false => Error::stream(self.id, Code::STREAM_CLOSED, reason),
+        }
+    }
+
     /// Take a head or trailers that came.
     ///
     /// # Errors
@@ -84,7 +93,7 @@ impl Stream {
     pub(super) fn take_block(&mut self, block: Box<Block>) -> Result<(), (Box<Block>, Error)> {
         let fail = |block, code, reason| Err((block, Error::stream(self.id, code, reason)));
         if self.in_ended {
-            return fail(block, Code::STREAM_CLOSED, "HEADERS on a stream that the peer has ended");
+            return Err((block, self.behind_its_end("HEADERS on a stream that the peer has ended")));
         }
         if self.has_head {
             if !block.ends {
