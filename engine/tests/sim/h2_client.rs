@@ -50,7 +50,7 @@ async fn run(streams: Rc<Streams>, ids: Vec<usize>) {
         // HEADERS go out in the order of their streams.
         let plan = world.plans.borrow()[exchange].clone();
         streams.open(id);
-        streams.send(&head(exchange, &plan).frame(id));
+        streams.send(&head(exchange, &plan, world.veil.is_some()).frame(id));
         let both = Rc::new(Running::new(&left));
         world.reactor.spawn(upload(streams.clone(), id, exchange, plan.clone(), both.clone()));
         world.reactor.spawn(download(streams.clone(), id, exchange, plan, both));
@@ -85,7 +85,7 @@ impl Drop for Running {
     }
 }
 
-fn head(exchange: usize, plan: &Plan) -> Head {
+fn head(exchange: usize, plan: &Plan, is_secure: bool) -> Head {
     let mut fields = Vec::new();
     if let Framing::Length(len) = plan.request {
         fields.push(("content-length".to_owned(), len.to_string()));
@@ -94,7 +94,8 @@ fn head(exchange: usize, plan: &Plan) -> Head {
         fields.push(("expect".to_owned(), "100-continue".to_owned()));
     }
     let (method, target, authority) = (plan.method.into(), format!("/x/{exchange}"), "h".into());
-    Head { ends: plan.request == Framing::None, method, target, authority, status: 0, fields }
+    let scheme = if is_secure { "https".into() } else { String::new() };
+    Head { ends: plan.request == Framing::None, method, target, authority, scheme, fields, ..Head::default() }
 }
 
 async fn give_up(streams: Rc<Streams>, id: u32) {

@@ -3,6 +3,7 @@
 use crate::h2::{self, Head};
 use crate::plan::{Fault, Framing, Plan, body, byte};
 use crate::streams::Streams;
+use crate::veil;
 use crate::world::World;
 use ringway::net::MemoryListener;
 use std::cell::Cell;
@@ -13,6 +14,7 @@ use std::rc::Rc;
 pub async fn listen(world: Rc<World>, listener: MemoryListener) {
     loop {
         let end = poll_fn(|_| listener.poll_accept(&world.reactor)).await;
+        let end = veil::of_origin(&world, end);
         let streams = Streams::new(&world, end, false);
         let last = Rc::new(Cell::new(u32::MAX));
         let begin = {
@@ -37,8 +39,9 @@ async fn serve(streams: Rc<Streams>, id: u32, last: Rc<Cell<u32>>) {
         return world.problem(format!("an origin received a request that was not made: {head:?}"));
     };
     let plan = world.plans.borrow()[exchange].clone();
-    if head.method != plan.method {
-        world.problem(format!("exchange {exchange}: method {}", head.method));
+    let scheme = if world.veil.is_some() { "https" } else { "" };
+    if head.method != plan.method || head.scheme != scheme {
+        world.problem(format!("exchange {exchange}: {head:?}"));
     }
     if !world.calm && world.rng.one_in(12) {
         return streams.send(&h2::refuse(id));

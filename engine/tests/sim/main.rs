@@ -1,7 +1,7 @@
 //! Seeded simulation of a whole shard on in-memory pipes, with virtual time: clients and origins that cut, delay, reset
 //! and misbehave, a drain or a new configuration in the middle. Every exchange carries an id and bodies with a pattern,
 //! so that no byte can be mistaken for another's. The seeds are spread over the four pairs of wires: HTTP/1 and the second
-//! one, between client and proxy and between proxy and origin.
+//! one, between client and proxy and between proxy and origin; a third of them run over TLS on both sides.
 //!
 //! RINGWAY_SIM_SEEDS=n runs more seeds, RINGWAY_SIM_SEED=n replays one. A failure names its seed.
 
@@ -16,6 +16,7 @@ mod message;
 mod origin;
 mod plan;
 mod streams;
+mod veil;
 mod world;
 
 use world::Totals;

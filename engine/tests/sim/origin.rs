@@ -2,6 +2,7 @@
 
 use crate::message::{Delimited, Ended, Head, Wire, write};
 use crate::plan::{Fault, Framing, Plan, body, byte, frame};
+use crate::veil;
 use crate::world::World;
 use ringway::net::{MemoryListener, PipeEnd};
 use std::future::poll_fn;
@@ -10,7 +11,8 @@ use std::rc::Rc;
 /// Serve until the world ends; its connections' tasks are the world's, too.
 pub async fn listen(world: Rc<World>, listener: MemoryListener) {
     loop {
-        let end = Rc::new(poll_fn(|_| listener.poll_accept(&world.reactor)).await);
+        let end = poll_fn(|_| listener.poll_accept(&world.reactor)).await;
+        let end = Rc::new(veil::of_origin(&world, end));
         let task = world.reactor.spawn(serve(world.clone(), end));
         world.origins.borrow_mut().push(task);
     }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 #[derive(Default)]
 pub struct Stream {
@@ -38,6 +39,8 @@ pub struct Streams {
     pub over: Cell<bool>,
     out: RefCell<Vec<u8>>,
     writer: Cell<TaskId>,
+    /// When something last came.
+    heard: Cell<u64>,
 }
 
 impl Streams {
@@ -52,6 +55,7 @@ impl Streams {
             over: Cell::new(false),
             out,
             writer: Cell::new(TaskId::NONE),
+            heard: Cell::new(world.reactor.now()),
         })
     }
 
@@ -106,7 +110,10 @@ impl Streams {
                 self.world.pause(60).await;
             }
             match poll_fn(|_| self.end.poll_recv()).await {
-                Ok(Some(received)) => bytes.extend_from_slice(&received),
+                Ok(Some(received)) => {
+                    self.heard.set(self.world.reactor.now());
+                    bytes.extend_from_slice(&received);
+                }
                 Ok(None) | Err(_) => break,
             }
             while let Some(frames) = h2::take(&mut bytes) {
@@ -175,8 +182,17 @@ impl Streams {
                 Some(value) => Poll::Ready(Ok(value)),
                 None if self.over.get() || stream.reset || stream.refused => Poll::Ready(Err(Ended::Reset)),
                 None if id > self.last_served.get() => Poll::Ready(Err(Ended::Fin)),
-                None if timer.fired() => Poll::Ready(Err(Ended::Timeout)),
-                None => Poll::Pending,
+                None => {
+                    // What others wait for may be in front of it.
+                    let heard = Duration::from_nanos(self.world.reactor.now() - self.heard.get());
+                    if timer.fired() && heard >= PATIENCE {
+                        return Poll::Ready(Err(Ended::Timeout));
+                    }
+                    if timer.fired() {
+                        timer.arm_in(PATIENCE - heard);
+                    }
+                    Poll::Pending
+                }
             }
         })
         .await

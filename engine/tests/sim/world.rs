@@ -3,6 +3,7 @@
 use crate::balance::imbalances;
 use crate::message::Ended;
 use crate::plan::{Plan, Rng};
+use crate::veil::{self, Veil};
 use crate::{client, h2_client, h2_origin, origin};
 use ringway::net::Protocol;
 use ringway::ring::{Facts, Reactor, TaskId};
@@ -41,6 +42,8 @@ pub struct World {
     pub fin_cancels: bool,
     /// What is spoken between client and proxy, and between proxy and origin.
     pub wires: (Protocol, Protocol),
+    /// What lies over both.
+    pub veil: Option<Veil>,
     pub plans: RefCell<Vec<Plan>>,
     pub ledger: RefCell<Vec<Entry>>,
     /// Tasks of clients that are not done.
@@ -82,13 +85,17 @@ impl Totals {
 }
 
 /// `variant` changes what a reload changes: routes, limits, and with it the pools.
-fn config(variant: u64, fin_cancels: bool, upstream: Protocol) -> Config {
+fn config(variant: u64, fin_cancels: bool, upstream: Protocol, is_secure: bool) -> Config {
+    let [certificate, key] = veil::files();
+    let secure = |text: String| if is_secure { text } else { String::new() };
+    let clients = secure(format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}"));
+    let endpoints = secure(format!("tls = {{ sni = \"h\", ca = {certificate:?} }}"));
     let text = format!(
-        "[[listeners]]\naddress = \"127.0.0.1:1\"\n[listeners.http]\nvia = \"v{variant}\"\n\
+        "[[listeners]]\naddress = \"127.0.0.1:1\"\n{clients}\n[listeners.http]\nvia = \"v{variant}\"\n\
          buffer_limit = \"{}KiB\"\nenable_trailers = {}\nstream_idle_timeout = \"60s\"\nclient_half_close = \"{}\"\nhttp2.max_concurrent_streams = 4\n\
          routes = [{{ match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\", timeout = \"20s\" }} }}]\n\
          [[clusters]]\nname = \"app\"\nendpoints = [\"127.0.0.1:2\", \"127.0.0.1:3\"]\nconnect_timeout = \"{}s\"\n\
-         protocol = \"{}\"\nhttp2.max_concurrent_streams = 4\n",
+         protocol = \"{}\"\nhttp2.max_concurrent_streams = 4\n{endpoints}\n",
         [256, 16][variant as usize % 2],
         variant % 3 == 1,
         if fin_cancels { "cancel" } else { "serve" },
@@ -110,6 +117,11 @@ pub fn pair(seed: u64) -> usize {
     (seed >> 2 & 3) as usize
 }
 
+/// Whether it runs over TLS.
+fn is_secure(seed: u64) -> bool {
+    (seed >> 5) % 3 == 2
+}
+
 /// # Errors
 /// What went wrong, in sentences.
 pub fn run(seed: u64) -> Result<Totals, Vec<String>> {
@@ -118,7 +130,7 @@ pub fn run(seed: u64) -> Result<Totals, Vec<String>> {
     let wire = |bit: usize| if pair(seed) >> bit & 1 == 1 { Protocol::Http2 } else { Protocol::Http1 };
     let wires = (wire(0), wire(1));
     let mut shard = MemoryShard::new(empty_config(), seed);
-    shard.apply(config(0, fin_cancels, wires.1));
+    shard.apply(config(0, fin_cancels, wires.1, is_secure(seed)));
     let baseline = shard.reactor.facts();
     let world = Rc::new(World {
         reactor: shard.reactor.clone(),
@@ -126,6 +138,7 @@ pub fn run(seed: u64) -> Result<Totals, Vec<String>> {
         calm,
         fin_cancels,
         wires,
+        veil: is_secure(seed).then(|| Veil::new(wires)),
         plans: RefCell::default(),
         ledger: RefCell::default(),
         clients: Cell::new(0),
@@ -162,6 +175,7 @@ fn play(world: &Rc<World>, shard: &mut MemoryShard) {
             world.ledger.borrow_mut().push(Entry::default());
         }
         let end = shard.connect(0, ([192, 0, 2, 1], 2000 + number as u16).into());
+        let end = veil::of_client(world, end);
         end.set_read_limit(rng.pick(&[1, 100, 4096, usize::MAX, usize::MAX, usize::MAX]).max(if world.calm {
             4096
         } else {
@@ -175,7 +189,7 @@ fn play(world: &Rc<World>, shard: &mut MemoryShard) {
         pass(world, rng.below(120));
         if number == event_at {
             match world.calm || rng.one_in(2) {
-                true => shard.apply(config(1 + rng.below(5), world.fin_cancels, world.wires.1)),
+                true => shard.apply(config(1 + rng.below(5), world.fin_cancels, world.wires.1, world.veil.is_some())),
                 false => shard.drain(),
             }
         }

@@ -154,6 +154,8 @@ pub struct Head {
     pub method: String,
     pub target: String,
     pub authority: String,
+    /// Empty stands for `http`.
+    pub scheme: String,
     pub status: u16,
     pub fields: Fields,
 }
@@ -171,7 +173,8 @@ impl Head {
         };
         let mut all: Fields = pairs.into_iter().map(|(name, value)| (name.into(), value.clone())).collect();
         match self.status {
-            0 => all.push((":scheme".into(), "http".into())),
+            0 if self.scheme.is_empty() => all.push((":scheme".into(), "http".into())),
+            0 => all.push((":scheme".into(), self.scheme.clone())),
             status => all.push((":status".into(), status.to_string())),
         }
         all.extend(self.fields.iter().cloned());
@@ -193,7 +196,8 @@ impl Head {
                 ":path" => head.target = value,
                 ":authority" => head.authority = value,
                 ":status" => head.status = value.parse().expect("a status"),
-                ":scheme" => assert_eq!(value, "http"),
+                ":scheme" if value == "http" => {}
+                ":scheme" => head.scheme = value,
                 _ => {
                     let is_hop_by_hop = ["connection", "keep-alive", "transfer-encoding", "upgrade", "host"];
                     assert!(name != "te" || value == "trailers", "te: {value}");

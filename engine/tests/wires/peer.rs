@@ -171,7 +171,7 @@ impl Peer {
                 lower(&mut fields);
                 fields.extend(announced.map(|length| ("content-length".into(), length.to_string())));
                 let (method, target, authority) = (method.into(), target.into(), "h".into());
-                let head = Head { ends: length == Some(0), method, target, authority, status: 0, fields };
+                let head = Head { ends: length == Some(0), method, target, authority, fields, ..Head::default() };
                 self.write(&head.frame(self.last_id));
             }
         }
