@@ -1,9 +1,9 @@
 //! The simulation's origins that speak HTTP/2: each exchange is answered by a task of its own.
 
+use crate::covered;
 use crate::h2::{self, Head};
 use crate::plan::{Fault, Framing, Plan, body, byte};
 use crate::streams::Streams;
-use crate::veil;
 use crate::world::World;
 use ringway::net::MemoryListener;
 use std::cell::Cell;
@@ -14,7 +14,7 @@ use std::rc::Rc;
 pub async fn listen(world: Rc<World>, listener: MemoryListener) {
     loop {
         let end = poll_fn(|_| listener.poll_accept(&world.reactor)).await;
-        let end = veil::of_origin(&world, end);
+        let end = covered::of_origin(&world, end);
         let streams = Streams::new(&world, end, false);
         let last = Rc::new(Cell::new(u32::MAX));
         let begin = {

@@ -8,6 +8,7 @@
 #[path = "../support/balance.rs"]
 mod balance;
 mod client;
+mod covered;
 #[path = "../support/h2.rs"]
 mod h2;
 mod h2_client;
@@ -16,6 +17,7 @@ mod message;
 mod origin;
 mod plan;
 mod streams;
+#[path = "../support/veil.rs"]
 mod veil;
 mod world;
 

@@ -1,8 +1,8 @@
 //! The simulation's origins: they check what they receive and answer as the exchange's plan says.
 
+use crate::covered;
 use crate::message::{Delimited, Ended, Head, Wire, write};
 use crate::plan::{Fault, Framing, Plan, body, byte, frame};
-use crate::veil;
 use crate::world::World;
 use ringway::net::{MemoryListener, PipeEnd};
 use std::future::poll_fn;
@@ -12,7 +12,7 @@ use std::rc::Rc;
 pub async fn listen(world: Rc<World>, listener: MemoryListener) {
     loop {
         let end = poll_fn(|_| listener.poll_accept(&world.reactor)).await;
-        let end = Rc::new(veil::of_origin(&world, end));
+        let end = Rc::new(covered::of_origin(&world, end));
         let task = world.reactor.spawn(serve(world.clone(), end));
         world.origins.borrow_mut().push(task);
     }

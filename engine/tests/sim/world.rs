@@ -4,7 +4,7 @@ use crate::balance::imbalances;
 use crate::message::Ended;
 use crate::plan::{Plan, Rng};
 use crate::veil::{self, Veil};
-use crate::{client, h2_client, h2_origin, origin};
+use crate::{client, covered, h2_client, h2_origin, origin};
 use ringway::net::Protocol;
 use ringway::ring::{Facts, Reactor, TaskId};
 use ringway::shard::MemoryShard;
@@ -175,7 +175,7 @@ fn play(world: &Rc<World>, shard: &mut MemoryShard) {
             world.ledger.borrow_mut().push(Entry::default());
         }
         let end = shard.connect(0, ([192, 0, 2, 1], 2000 + number as u16).into());
-        let end = veil::of_client(world, end);
+        let end = covered::of_client(world, end);
         end.set_read_limit(rng.pick(&[1, 100, 4096, usize::MAX, usize::MAX, usize::MAX]).max(if world.calm {
             4096
         } else {

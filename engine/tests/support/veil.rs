@@ -1,13 +1,12 @@
-//! TLS between the simulation's peers and the proxy: a relay gives each peer the plain end of a pipe, and what happens on one
+//! TLS between the peers of a test and the proxy: a relay gives each peer the plain end of a pipe, and what happens on one
 //! side happens on the other. A FIN is a close_notify with a FIN; a FIN alone is a connection that was cut, so a reset.
 
-use crate::world::World;
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
 use ringway::net::{PipeEnd, Protocol, pipe};
+use ringway::ring::Reactor;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection};
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -40,7 +39,7 @@ pub fn files() -> [PathBuf; 2] {
     ["cert.pem", "key.pem"].map(|name| IDENTITY.dir.path().join(name))
 }
 
-/// What the peers of one run bring along: tickets of another one would make it depend on that.
+/// What the peers of one run bring along.
 pub struct Veil {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
@@ -69,46 +68,17 @@ impl Veil {
         Self { client: Arc::new(client), server: Arc::new(server) }
     }
 
-    fn client(&self) -> Connection {
+    pub fn client(&self) -> Connection {
         let name = ServerName::try_from("h").expect("a name");
         ClientConnection::new(self.client.clone(), name).expect("a connection").into()
     }
 
-    fn server(&self) -> Connection {
+    pub fn server(&self) -> Connection {
         ServerConnection::new(self.server.clone()).expect("a connection").into()
     }
 }
 
-/// The end of a client whose connection goes on in `wire`.
-pub fn of_client(world: &Rc<World>, wire: PipeEnd) -> PipeEnd {
-    match &world.veil {
-        Some(veil) => cover(world, wire, veil.client()),
-        None => wire,
-    }
-}
-
-/// The same of an origin.
-pub fn of_origin(world: &Rc<World>, wire: PipeEnd) -> PipeEnd {
-    match &world.veil {
-        Some(veil) => cover(world, wire, veil.server()),
-        None => wire,
-    }
-}
-
-fn cover(world: &Rc<World>, wire: PipeEnd, mut tls: Connection) -> PipeEnd {
-    tls.set_buffer_limit(None);
-    if !world.calm {
-        // Records come in any pieces.
-        wire.set_write_limit(world.rng.pick(&[1, 100, 4096, usize::MAX, usize::MAX]));
-    }
-    let (near, far) = pipe(&world.reactor, CAPACITY);
-    let mut relay = Relay { far, wire, tls, has_left: false, was_left: false, moved: Cell::new(false) };
-    let task = world.reactor.spawn(async move { poll_fn(|_| relay.poll()).await });
-    world.origins.borrow_mut().push(task);
-    near
-}
-
-struct Relay {
+pub struct Relay {
     /// The peer's side.
     far: PipeEnd,
     wire: PipeEnd,
@@ -121,8 +91,15 @@ struct Relay {
 }
 
 impl Relay {
+    /// A relay, and the peer's end.
+    pub fn new(reactor: &Rc<Reactor>, wire: PipeEnd, mut tls: Connection) -> (Self, PipeEnd) {
+        tls.set_buffer_limit(None);
+        let (near, far) = pipe(reactor, CAPACITY);
+        (Self { far, wire, tls, has_left: false, was_left: false, moved: Cell::new(false) }, near)
+    }
+
     /// Ready when one of the two is gone.
-    fn poll(&mut self) -> Poll<()> {
+    pub fn poll(&mut self) -> Poll<()> {
         loop {
             self.moved.set(false);
             if self.receive().is_err() {
