@@ -77,6 +77,29 @@ however_it_is_cut! {
         bench.finish([client], [origin]);
     }
 
+    /// Servers of gRPC let the message of a status end in a space: it is no part of it, and no client sees it.
+    fn white_space_at_the_ends_of_an_endpoints_values_is_taken_off(cut) {
+        let bench = Bench::new(cut);
+        let mut client = bench.client();
+        bench.say(&mut client, &[get(1, "/"), get(3, "/")].concat());
+        let mut origin = bench.accept();
+        let status = [("grpc-status", "7"), ("grpc-message", "\tfailed:  ")];
+        bench.say(&mut origin, &response(1, true, "200", &status));
+        let whole = [response(3, false, "200", &[("name", " ")]), data(3, false, b"x"), frames::headers(3, true, &status)];
+        bench.say(&mut origin, &whole.concat());
+        bench.look(&mut client);
+        for id in [1, 3] {
+            assert_eq!((client.status(id), client.has_ended(id)), (200, true));
+            assert_eq!(client.field(id, "grpc-message").as_deref(), Some("failed:"));
+        }
+        assert_eq!(client.field(3, "name").as_deref(), Some(""));
+        // The same of a client is malformed.
+        let trailers = frames::headers(5, true, &[("name", "value ")]);
+        bench.say(&mut client, &[post(5, "/"), trailers].concat());
+        assert_eq!((client.resets(5), client.goaways()), (vec![PROTOCOL_ERROR], vec![]));
+        bench.finish([client], [origin]);
+    }
+
     /// "A request or response that includes a payload body can include a content-length header field. [...] malformed if the
     /// value [...] does not equal the sum of the DATA frame payload lengths" (section 8.1.1; HAProxy d12edebe4).
     fn a_request_of_another_length_than_announced_is_reset(cut) {

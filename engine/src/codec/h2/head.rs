@@ -39,6 +39,8 @@ pub struct Block {
     pseudo: [Option<Span>; 6],
     /// The first rule that it breaks, apart from those of requests or responses.
     fault: Option<Violation>,
+    /// White space stood at the ends of values.
+    was_trimmed: bool,
     crumbs: u16,
     /// Bytes on the wire, without those of frames.
     pub size: u32,
@@ -51,7 +53,8 @@ impl Block {
     pub fn clear(&mut self) {
         self.arena.clear();
         self.fields.clear();
-        (self.pseudo, self.fault, self.crumbs, self.size, self.ends) = ([None; 6], None, 0, 0, false);
+        (self.pseudo, self.fault, self.was_trimmed) = ([None; 6], None, false);
+        (self.crumbs, self.size, self.ends) = (0, 0, false);
     }
 
     /// Decode a block, which is the last of its stream if it `ends` it.
@@ -82,14 +85,25 @@ impl Block {
         decoded
     }
 
+    /// White space at the ends of values is an error (RFC 9113 section 8.2.1), as in all that a client sends. Servers of gRPC have
+    /// it in messages, and a call would lose its status for it.
+    pub fn refuse_white_space(&mut self) {
+        if self.was_trimmed {
+            self.fail(INVALID_FIELD);
+        }
+    }
+
     fn fail(&mut self, violation: Violation) {
         self.fault.get_or_insert(violation);
     }
 
     fn take(&mut self, decoded: &Decoded, arena: &[u8], field_bytes: usize) {
-        let Decoded { name, value, id, pseudo, is_valid, never_indexed } = *decoded;
+        let Decoded { name, mut value, id, pseudo, is_valid, never_indexed } = *decoded;
         if !is_valid {
-            return self.fail(INVALID_FIELD);
+            match decoded.trimmed(arena) {
+                Some(trimmed) => (value, self.was_trimmed) = (trimmed, true),
+                None => return self.fail(INVALID_FIELD),
+            }
         }
         if let Some(pseudo) = pseudo {
             let place = self.pseudo.get_mut(pseudo as usize);

@@ -125,6 +125,9 @@ impl Link {
             };
             return Err(Error::connection(code, error.details()));
         }
+        if self.role == Role::Server {
+            block.refuse_white_space();
+        }
         let Some(key) = state.key(id) else {
             if self.role == Role::Server && id > state.last && id % 2 == 1 {
                 return self.begin(state, id, block);

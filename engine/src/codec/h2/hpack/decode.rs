@@ -3,7 +3,7 @@
 use super::statics::{self, StaticField};
 use super::table::Table;
 use super::{DEFAULT_TABLE_SIZE, Error, FIELD_OVERHEAD, Name, Pseudo, huffman, integer, is_valid_value};
-use crate::http::{FieldId, Span};
+use crate::http::{FieldId, Span, grammar};
 
 /// Times of the budget that a block may hold before it counts as an attack, and the least that this is. A field takes one
 /// byte of a block and is up to as large as the table, so the length of blocks alone does not bound the work.
@@ -23,6 +23,19 @@ pub struct Decoded {
     pub is_valid: bool,
     /// Must be a never-indexed literal wherever it is forwarded to (RFC 7541 section 6.2.3).
     pub never_indexed: bool,
+}
+
+impl Decoded {
+    /// The value without the white space at its ends, if nothing else is wrong with the field. HTTP/1 takes none of it for a
+    /// part of the value (RFC 9110 section 5.5).
+    #[cold]
+    pub fn trimmed(&self, arena: &[u8]) -> Option<Span> {
+        let value = self.value.of(arena);
+        let is_field = self.pseudo.is_none() && Name::of(self.name.of(arena)).is_valid && grammar::is_value(value);
+        let behind = value.trim_ascii_start();
+        let start = self.value.start as usize + value.len() - behind.len();
+        is_field.then(|| Span::new(start, start + behind.trim_ascii_end().len()))
+    }
 }
 
 /// What the fields of one message may hold: SETTINGS_MAX_HEADER_LIST_SIZE (RFC 9113 section 6.5.2) and a number.

@@ -82,7 +82,7 @@ fn a_request_is_what_its_fields_say() {
 #[test]
 fn fields_that_may_not_stand_there() {
     for field in
-        [("A", "b"), ("a b", "c"), ("", "b"), ("a:", "b"), ("a", "b\r"), ("a", "b\nc"), ("a", "b\0"), ("a", " b")]
+        [("A", "b"), ("a b", "c"), ("", "b"), ("a:", "b"), ("a", "b\r"), ("a", "b\nc"), ("a", "b\0"), ("a", "\0 ")]
     {
         refused(&with(&[field]), "invalid_field");
     }
@@ -159,7 +159,7 @@ fn lengths_of_requests() {
     assert_eq!(length(&[("content-length", "0")], true), Ok(Length::Known(0)));
     assert_eq!(length(&[("content-length", "7"), ("content-length", "007")], false), Ok(Length::Known(7)));
     assert_eq!(length(&[("content-length", "7")], true), Err((400, "wrong_content_length")));
-    for value in ["", "-1", "+1", "1 ", "1,1", "0x1", "1.0", "18446744073709551616"] {
+    for value in ["", "-1", "+1", "1 1", "1,1", "0x1", "1.0", "18446744073709551616"] {
         let found = length(&[("content-length", value)], false);
         assert!(matches!(found, Err((400, _))), "{value}: {found:?}");
     }
@@ -312,6 +312,36 @@ fn fields_that_no_table_may_have_stay_such() {
         let field = written.len() - encoded(&[("token", "x")], 0).len();
         assert_eq!(written[field] & 0xf0, first);
     }
+}
+
+/// As in HTTP/1 (RFC 9110 section 5.5), unless it is refused (RFC 9113 section 8.2.1); whether a value comes as a literal or out of
+/// the table.
+#[test]
+fn white_space_at_the_ends_of_values_is_no_part_of_them() {
+    let (mut decoder, limits) = (hpack::Decoder::new(4096), Limits::default());
+    let kept = [&[0x40, 12][..], b"grpc-message\x09\t a  b \t "].concat();
+    for encoded in [&kept[..], &[0x80 | 62]] {
+        let (mut block, mut into) = (Block::default(), Trailers::default());
+        assert_eq!(block.decode(&mut decoder, encoded, true, &limits), Ok(()));
+        assert_eq!(block.read_trailers(&limits, true, &mut into), Ok(()));
+        assert_eq!(into.iter().collect::<Vec<_>>(), [(&b"grpc-message"[..], &b"a  b"[..])]);
+        block.refuse_white_space();
+        assert!(block.read_trailers(&limits, true, &mut into).is_err());
+    }
+    let get = |field: (&'static str, &'static str)| response(Method::Get, &[(":status", "200"), field], false);
+    for (value, expected) in
+        [(" 5", Ok(Length::Known(5))), ("5\t", Ok(Length::Known(5))), ("5 5", Err("malformed_head"))]
+    {
+        assert_eq!(get(("content-length", value)).map(|head| head.length), expected);
+    }
+    let (head, arena) = request(&with(&[("a", " \t "), ("cookie", " b"), ("cookie", "c ")]), true).unwrap();
+    assert_eq!(head.fields.iter().next().map(|field| field.value.len()), Some(0));
+    assert_eq!(head.fields.value(FieldId::Cookie, &arena), Some(&b"b; c"[..]));
+    // Nothing else is forgiven for it, and no other field than an ordinary one.
+    for field in [("a", " b\nc"), ("a", "b\r "), ("A", "b "), ("a b", "c "), (":unknown", " ")] {
+        assert_eq!(get(field).err(), Some("invalid_field"), "{field:?}");
+    }
+    assert_eq!(response(Method::Get, &[(":status", "200 ")], true).err(), Some("invalid_field"));
 }
 
 /// What a block leaves behind is not a part of the next.
