@@ -58,6 +58,7 @@ mod slow_clients;
 mod socket_activation;
 mod timeouts;
 mod tls;
+mod tls_badssl;
 mod tls_chains;
 mod tls_clients;
 mod tls_explain;

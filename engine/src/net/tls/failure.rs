@@ -108,7 +108,16 @@ impl fmt::Display for Words<'_> {
         match self.0 {
             CertificateError::UnknownIssuer => f.write_str("no trusted authority has issued it (UnknownIssuer)"),
             CertificateError::BadEncoding => f.write_str("it cannot be read (BadEncoding)"),
-            CertificateError::BadSignature => f.write_str("its signature is wrong (BadSignature)"),
+            CertificateError::BadSignature => {
+                f.write_str("a signature is wrong, or made with a key that is too short (BadSignature)")
+            }
+            CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => f.write_str(
+                "it is signed with an algorithm that is not taken, such as one with SHA-1 (UnsupportedSignatureAlgorithm)",
+            ),
+            CertificateError::UnhandledCriticalExtension => {
+                f.write_str("it has a critical extension that is not known here (UnhandledCriticalExtension)")
+            }
             CertificateError::Revoked => f.write_str("it is revoked (Revoked)"),
             CertificateError::UnknownRevocationStatus => {
                 f.write_str("no revocation list is about it, or about an authority of it (UnknownRevocationStatus)")
@@ -116,7 +125,7 @@ impl fmt::Display for Words<'_> {
             CertificateError::ExpiredRevocationListContext { .. } => {
                 f.write_str("the revocation list of its issuer is out of date (ExpiredRevocationList)")
             }
-            CertificateError::InvalidPurpose => f.write_str("it is for another purpose (InvalidPurpose)"),
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => f.write_str("it is for another purpose (InvalidPurpose)"),
             CertificateError::Other(OtherError(other)) => match other.downcast_ref::<webpki::Error>() {
                 Some(webpki::Error::CaUsedAsEndEntity) => {
                     f.write_str("it is the certificate of an authority (CaUsedAsEndEntity)")

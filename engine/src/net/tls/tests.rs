@@ -1,6 +1,7 @@
 //! Handshakes and bytes over pipes, both ends by this module; the files that a configuration names.
 
 mod authorities;
+mod badssl;
 mod bytes;
 mod files;
 mod handshakes;

@@ -1,0 +1,99 @@
+//! Endpoints with certificates that rcgen cannot make: openssl makes them and serves them. The others of their kind are in
+//! net/tls/tests/badssl.rs.
+
+use super::support::{Client, Pki, Setup, must_run, program};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+/// openssl's server, with a certificate from these files.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start(dir: &Path, name: &str) -> Self {
+        let mut openssl = program("openssl");
+        openssl.args(["s_server", "-www", "-accept", "127.0.0.1:0", "-cipher", "DEFAULT:@SECLEVEL=0", "-cert"]);
+        openssl.arg(dir.join(format!("{name}.pem"))).arg("-key").arg(dir.join(format!("{name}.key")));
+        let mut child =
+            openssl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
+        let said = BufReader::new(child.stdout.take().expect("its output"));
+        let line = said.lines().map_while(Result::ok).find(|line| line.starts_with("ACCEPT "));
+        let port = line.and_then(|line| line.rsplit(':').next()?.parse().ok());
+        Self { child, port: port.expect("it says where it listens") }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Issues `NAME.pem` for `a.example`, with a key of RSA.
+fn issue(dir: &Path, name: &str, bits: u32, hash: &str) {
+    let path = |name: String| dir.join(name).display().to_string();
+    let (key, request, certificate) =
+        (path(format!("{name}.key")), path(format!("{name}.csr")), path(format!("{name}.pem")));
+    std::fs::write(dir.join("names"), "subjectAltName=DNS:a.example").expect("written");
+    let new_key = format!("rsa:{bits}");
+    must_run(
+        program("openssl")
+            .args(["req", "-newkey", &new_key, "-nodes", "-subj", "/CN=a.example"])
+            .args(["-keyout", &key, "-out", &request]),
+    );
+    must_run(
+        program("openssl").args(["x509", "-req", "-in", &request, "-out", &certificate, hash, "-days", "30"]).args([
+            "-CA",
+            &path("ca.pem".into()),
+            "-CAkey",
+            &path("ca.key".into()),
+            "-CAcreateserial",
+            "-extfile",
+            &path("names".into()),
+        ]),
+    );
+}
+
+#[test]
+fn weak_certificates_of_endpoints_are_refused() {
+    let setup = Setup::new("");
+    let _pki = Pki::new(setup.dir());
+    let cases = [("good", 2048, "-sha256"), ("sha1", 2048, "-sha1"), ("short", 1024, "-sha256")];
+    let servers = cases.map(|(name, bits, hash)| {
+        issue(setup.dir(), name, bits, hash);
+        Server::start(setup.dir(), name)
+    });
+    let mut config = String::from(
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\n[listeners.http]\n\
+         access_log = [{ path = \"DIR/log\", format = \"%RESPONSE_CODE% %UPSTREAM_TRANSPORT_FAILURE_REASON%\" }]\n",
+    );
+    for (name, ..) in cases {
+        config += &format!(
+            "[[listeners.http.routes]]\nmatch = {{ prefix = \"/{name}\" }}\nroute = {{ cluster = \"{name}\", prefix_rewrite = \"/\" }}\n"
+        );
+    }
+    for ((name, ..), server) in cases.iter().zip(&servers) {
+        config += &format!(
+            "[[clusters]]\nname = \"{name}\"\nendpoints = [\"127.0.0.1:{}\"]\ntls = {{ sni = \"a.example\", ca = \"ca.pem\" }}\n",
+            server.port
+        );
+    }
+    let proxy = setup.replace_config(&config).runtime("access_log_flush_interval = \"5ms\"").start();
+    let statuses = cases.map(|(name, ..)| {
+        let mut client = Client::open(proxy.address(0));
+        client.send(format!("GET /{name} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        client.response().status()
+    });
+    assert_eq!(statuses, [200, 503, 503]);
+    let lines = proxy.log_lines("log", 3);
+    assert_eq!(lines[0], "200 -");
+    let why = "503 TLS: invalid peer certificate: ";
+    let old =
+        "it is signed with an algorithm that is not taken, such as one with SHA-1 (UnsupportedSignatureAlgorithm)";
+    assert_eq!(lines[1], format!("{why}{old}"));
+    assert_eq!(lines[2], format!("{why}a signature is wrong, or made with a key that is too short (BadSignature)"));
+}
