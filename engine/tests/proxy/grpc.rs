@@ -1,14 +1,14 @@
 //! Calls of gRPC by real clients and servers: grpcio (the C core) and grpc-js.
 
 use crate::support::{Ringway, eventually, must_run, program, quoted};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 /// Where .ci/install has put the packages.
-fn peers() -> PathBuf {
+pub fn peers() -> PathBuf {
     let test = std::env::current_exe().expect("this test");
     let target = test.ancestors().nth(3).expect("the target directory");
     let peers = target.join("peers");
@@ -20,7 +20,7 @@ fn script(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/support/grpc").join(name)
 }
 
-fn python(name: &str) -> Command {
+pub fn python(name: &str) -> Command {
     let mut command = program("python3");
     command.env("PYTHONPATH", peers().join("python")).arg(script(name));
     command
@@ -33,22 +33,35 @@ fn node(what: &str) -> Command {
 }
 
 /// A server, which ends with this.
-struct Server {
+pub struct Server {
     child: Child,
-    address: SocketAddr,
-    lines: Arc<Mutex<Vec<String>>>,
+    pub address: SocketAddr,
+    /// What it says, once it has told its port.
+    pub lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    fn start(mut command: Command) -> Self {
+    /// One that prints its port first.
+    pub fn start(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
-        let mut out = BufReader::new(child.stdout.take().expect("piped"));
-        let mut port = String::new();
-        out.read_line(&mut port).expect("it listens");
-        let port: u16 = port.trim().parse().expect("a port");
+        let out = child.stdout.take().expect("piped");
+        Self::of(child, out, |line| line.parse().ok())
+    }
+
+    /// One of grpc-go, which logs where it listens.
+    pub fn start_go(mut command: Command) -> Self {
+        command.env("GRPC_GO_LOG_SEVERITY_LEVEL", "info").stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let log = child.stderr.take().expect("piped");
+        Self::of(child, log, |line| line.split_once("listening on ")?.1.rsplit_once(':')?.1.parse().ok())
+    }
+
+    fn of(child: Child, out: impl Read + Send + 'static, port: impl Fn(&str) -> Option<u16>) -> Self {
+        let mut out = BufReader::new(out).lines().map_while(Result::ok);
+        let port = out.by_ref().find_map(|line| port(&line)).expect("it listens");
         let lines = Arc::<Mutex<Vec<String>>>::default();
         let all = lines.clone();
-        std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| all.lock().unwrap().push(line)));
+        std::thread::spawn(move || out.for_each(|line| all.lock().unwrap().push(line)));
         Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)), lines }
     }
 
@@ -65,7 +78,7 @@ impl Drop for Server {
 }
 
 /// A proxy before a cluster of these endpoints, which speak HTTP/2; further lines for the listener's `http`, and for the cluster.
-fn proxy(endpoints: &[SocketAddr], http: &str, cluster: &str) -> Ringway {
+pub fn proxy(endpoints: &[SocketAddr], http: &str, cluster: &str) -> Ringway {
     Ringway::start(&format!(
         r#"
 [[listeners]]
@@ -82,7 +95,7 @@ protocol = "http2"
     ))
 }
 
-const ALL: &str = "routes = [{ match = { prefix = \"/\" }, route = { cluster = \"app\" } }]";
+pub const ALL: &str = "routes = [{ match = { prefix = \"/\" }, route = { cluster = \"app\" } }]";
 
 /// Unary calls and streams in all directions, metadata, statuses with their details, messages of all sizes, deadlines and
 /// cancelled calls.

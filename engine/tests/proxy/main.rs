@@ -28,6 +28,7 @@ mod flow;
 mod full_house;
 mod full_pipes;
 mod grpc;
+mod grpc_go;
 mod header_mutation;
 mod headers;
 mod health_checks;
