@@ -100,6 +100,9 @@ impl fmt::Display for Failure {
     }
 }
 
+const ALGORITHM: &str =
+    "it is signed with an algorithm that is not taken, such as one with SHA-1 (UnsupportedSignatureAlgorithm)";
+
 /// What is wrong with a certificate. Terms of the library stay in it: people search for them.
 struct Words<'a>(&'a CertificateError);
 
@@ -112,9 +115,7 @@ impl fmt::Display for Words<'_> {
                 f.write_str("a signature is wrong, or made with a key that is too short (BadSignature)")
             }
             CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => f.write_str(
-                "it is signed with an algorithm that is not taken, such as one with SHA-1 (UnsupportedSignatureAlgorithm)",
-            ),
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => f.write_str(ALGORITHM),
             CertificateError::UnhandledCriticalExtension => {
                 f.write_str("it has a critical extension that is not known here (UnhandledCriticalExtension)")
             }
@@ -125,11 +126,17 @@ impl fmt::Display for Words<'_> {
             CertificateError::ExpiredRevocationListContext { .. } => {
                 f.write_str("the revocation list of its issuer is out of date (ExpiredRevocationList)")
             }
-            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => f.write_str("it is for another purpose (InvalidPurpose)"),
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+                f.write_str("it is for another purpose (InvalidPurpose)")
+            }
             CertificateError::Other(OtherError(other)) => match other.downcast_ref::<webpki::Error>() {
                 Some(webpki::Error::CaUsedAsEndEntity) => {
                     f.write_str("it is the certificate of an authority (CaUsedAsEndEntity)")
                 }
+                Some(
+                    webpki::Error::UnsupportedSignatureAlgorithmContext(_)
+                    | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_),
+                ) => f.write_str(ALGORITHM),
                 Some(error) => error.fmt(f),
                 None => other.fmt(f),
             },
