@@ -103,8 +103,9 @@ impl Pool {
         host: Rc<ShardCopy<HostStats>>,
     ) -> Rc<Self> {
         let streams = match options.protocol {
-            UpstreamProtocol::Http1 | UpstreamProtocol::Auto => 1,
-            UpstreamProtocol::Http2 => options.http2.max_concurrent_streams,
+            UpstreamProtocol::Http1 => 1,
+            // Until the first handshake has agreed on something, no more than one connection is made for so many.
+            UpstreamProtocol::Http2 | UpstreamProtocol::Auto => options.http2.max_concurrent_streams,
         };
         let is_split = options.split == Split::ByName;
         let pool = Rc::new(Self {

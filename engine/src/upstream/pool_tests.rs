@@ -179,6 +179,19 @@ fn waiters_are_served_in_order() {
     }
 }
 
+/// What an endpoint speaks shows on its first connection; the others are made when it is known.
+#[test]
+fn one_connection_finds_out_what_an_endpoint_speaks() {
+    let world = World::with(UpstreamProtocol::Auto, CircuitBreakers::default(), of_streams(100));
+    let pool = world.pool.clone();
+    world.requests("abcde");
+    let begun = Rc::new(Cell::new(0));
+    let told = begun.clone();
+    world.then(move || told.set(pool.connecting.borrow().len()));
+    world.settle();
+    assert_eq!((begun.get(), world.order().as_str(), world.connections()), (1, "abcde", (5, 5)));
+}
+
 #[test]
 fn a_freed_connection_serves_the_oldest_waiter_and_the_surplus_is_idle() {
     let world = World::new(Http1, CircuitBreakers::default());

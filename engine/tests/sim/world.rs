@@ -100,7 +100,11 @@ fn config(variant: u64, fin_cancels: bool, upstream: Protocol, is_secure: bool) 
         variant % 3 == 1,
         if fin_cancels { "cancel" } else { "serve" },
         5 + variant / 2,
-        if upstream == Protocol::Http1 { "http1" } else { "http2" },
+        match upstream {
+            _ if is_secure && fin_cancels => "auto",
+            Protocol::Http1 => "http1",
+            Protocol::Http2 => "http2",
+        },
     );
     ringway_config::load_str("sim.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))
 }
