@@ -13,8 +13,8 @@ use crate::net::ByteStream;
 use crate::ring::{Buf, Reactor, Segment};
 use crate::stats::ClusterTlsStats;
 use rustls::sign::CertifiedKey;
+use smallvec::SmallVec;
 use std::cell::{OnceCell, Ref, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -24,6 +24,8 @@ use std::task::Poll;
 thread_local! {
     /// Where plain bytes are for a moment, on their way out of records and into them.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Memory for the next batch of any connection.
+    static BATCH: RefCell<Vec<Segment>> = const { RefCell::new(Vec::new()) };
 }
 
 pub struct TlsStream {
@@ -43,9 +45,9 @@ struct Inner {
     session: Session,
     /// The beginning of a record, or of a message of several. Empty in an idle connection, without memory.
     partial: Vec<u8>,
-    /// Opened, and not yet taken.
-    plain: VecDeque<Buf>,
-    /// To be sealed when the batch is whole.
+    /// Opened, and not yet taken. What one receive brings has room here.
+    plain: SmallVec<[Buf; 2]>,
+    /// To be sealed when the batch is whole. Without memory between two batches.
     pending: Vec<Segment>,
     /// The peer has said that it sends no more.
     peer_closed: bool,
@@ -68,7 +70,7 @@ impl TlsStream {
         let mut inner = Inner {
             session,
             partial,
-            plain: VecDeque::new(),
+            plain: SmallVec::new(),
             pending: Vec::new(),
             peer_closed,
             closed: false,
@@ -123,8 +125,8 @@ impl TlsStream {
     pub fn poll_recv(&self) -> Poll<io::Result<Option<Buf>>> {
         let mut inner = self.inner.borrow_mut();
         loop {
-            if let Some(buf) = inner.plain.pop_front() {
-                return Poll::Ready(Ok(Some(buf)));
+            if !inner.plain.is_empty() {
+                return Poll::Ready(Ok(Some(inner.plain.remove(0))));
             }
             if inner.failure.is_some() {
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
@@ -142,7 +144,7 @@ impl TlsStream {
     }
 
     pub fn unread(&self, buf: Buf) {
-        self.inner.borrow_mut().plain.push_front(buf);
+        self.inner.borrow_mut().plain.insert(0, buf);
     }
 
     /// Opens what has arrived below: records may carry nothing for those above, such as a session ticket.
@@ -233,17 +235,17 @@ impl TlsStream {
     }
 
     pub fn send(&self, segments: &mut Vec<Segment>) {
-        self.inner.borrow_mut().pending.append(segments);
+        self.inner.borrow_mut().batch().append(segments);
         self.start_send();
     }
 
     pub fn send_one(&self, segment: Segment) {
-        self.inner.borrow_mut().pending.push(segment);
+        self.inner.borrow_mut().batch().push(segment);
         self.start_send();
     }
 
     pub fn queue(&self, segment: Segment) {
-        self.inner.borrow_mut().pending.push(segment);
+        self.inner.borrow_mut().batch().push(segment);
     }
 
     /// Seal what is queued and begin to send it.
@@ -259,11 +261,13 @@ impl TlsStream {
             }
             self.below.send_one(Segment::Owned(out));
         }
-        for segment in inner.pending.drain(..) {
+        let mut batch = std::mem::take(&mut inner.pending);
+        for segment in batch.drain(..) {
             if let Segment::Owned(bytes) = segment {
                 self.reactor.give_vec(bytes);
             }
         }
+        BATCH.set(batch);
     }
 
     pub fn unsent(&self) -> usize {
@@ -329,6 +333,15 @@ impl Drop for TlsStream {
 }
 
 impl Inner {
+    /// What the next batch is made of.
+    #[inline]
+    fn batch(&mut self) -> &mut Vec<Segment> {
+        if self.pending.capacity() == 0 {
+            self.pending = BATCH.take();
+        }
+        &mut self.pending
+    }
+
     /// Takes `input`, and returns how much of it is done with.
     fn process(&mut self, input: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> usize {
         let processed = self.session.process(input, plain, out);
@@ -349,14 +362,14 @@ impl Inner {
             if let Some(bytes) = room.unique_mut().filter(|_| count > 0) {
                 bytes[..count].copy_from_slice(&plain[..count]);
                 room.truncate(count);
-                self.plain.push_back(room);
+                self.plain.push(room);
                 plain = &plain[count..];
             }
         }
         while !plain.is_empty() {
             let buf = reactor.copy_from(plain);
             plain = &plain[buf.len()..];
-            self.plain.push_back(buf);
+            self.plain.push(buf);
         }
     }
 
