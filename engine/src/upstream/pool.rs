@@ -104,7 +104,7 @@ impl Pool {
     ) -> Rc<Self> {
         let streams = match options.protocol {
             UpstreamProtocol::Http1 => 1,
-            // Until the first handshake has agreed on something, no more than one connection is made for so many.
+            // Until the first handshake has agreed on something, one connection is made for as many requests as it could take.
             UpstreamProtocol::Http2 | UpstreamProtocol::Auto => options.http2.max_concurrent_streams,
         };
         let is_split = options.split == Split::ByName;
