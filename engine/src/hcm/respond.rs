@@ -6,6 +6,7 @@ use super::local_reply::{Telling, telling};
 use super::manager::Hcm;
 use super::reply_mapper;
 use super::serving::{Ending, Serving};
+use crate::base::clock::Nanos;
 use crate::http::format::ResponseFlags;
 use crate::http::grpc::GrpcStatus;
 use crate::http::{Exchange, FieldId, Length, Reply};
@@ -218,6 +219,9 @@ pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> En
     {
         telling = Telling { flags: ResponseFlags::DOWNSTREAM_REMOTE_RESET, details: reset_details(code), ..telling };
     }
+    if is_deadline(exchange, fault, client.reactor.now()) {
+        telling.grpc_status = Some(GrpcStatus::DEADLINE_EXCEEDED);
+    }
     let ending = Ending { flags: telling.flags, details: telling.details, is_whole: true };
     let Some(status) = telling.status.filter(|_| exchange.facts.status == 0) else {
         if ends_call(exchange, client.upload.wire, fault, &telling) {
@@ -248,6 +252,14 @@ pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> En
             Ending { is_whole: false, ..ending }
         }
     }
+}
+
+/// Whether an endpoint has given a call up because its time is over. It says CANCEL then, which clients that know the deadline
+/// take for that; they would believe a status.
+fn is_deadline(exchange: &Exchange, fault: Fault, now: Nanos) -> bool {
+    let is_cancel = matches!(fault, Fault::UpstreamReset { code, begun: false } if Code(code) == Code::CANCEL);
+    let since_start = Duration::from_nanos(now.saturating_sub(exchange.facts.times.start));
+    is_cancel && exchange.request.grpc_timeout().is_some_and(|timeout| since_start >= timeout)
 }
 
 /// Envoy's details of a client's reset, which leaves its connection as it is.

@@ -88,6 +88,11 @@ impl Message<RequestHead> {
     pub fn is_grpc(&self) -> bool {
         is_call(&self.head, self.view())
     }
+
+    /// How long the client gives the call: the value of `grpc-timeout`.
+    pub fn grpc_timeout(&self) -> Option<Duration> {
+        self.head.fields.value(FieldId::GrpcTimeout, self.view()).and_then(parse_timeout)
+    }
 }
 
 impl Message<ResponseHead> {
@@ -116,12 +121,15 @@ impl Trailers {
     }
 }
 
-/// Append a value of `grpc-message`: what is not printable ASCII is percent-encoded, and `%` is.
+/// Append a value of `grpc-message`: what is not printable ASCII is percent-encoded, and so are `%` and a space at either end, which
+/// no field of HTTP/2 may have there.
 pub fn encode_message(message: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in message {
+    for (at, byte) in message.iter().enumerate() {
+        let is_end = at == 0 || at + 1 == message.len();
         match byte {
-            b' '..=b'~' if *byte != b'%' => out.push(*byte),
+            b'!'..=b'~' if *byte != b'%' => out.push(*byte),
+            b' ' if !is_end => out.push(b' '),
             _ => out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
         }
     }
@@ -193,6 +201,11 @@ mod tests {
         let mut out = Vec::new();
         encode_message("a 100 % \n\u{e9}~\x7f".as_bytes(), &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), "a 100 %25 %0A%C3%A9~%7F");
+        for (message, expected) in [("", ""), (" ", "%20"), ("  a b ", "%20 a b%20")] {
+            let mut out = Vec::new();
+            encode_message(message.as_bytes(), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -215,6 +215,22 @@ fn codes_of_resets_pass() {
     }
 }
 
+/// A server of grpc-go gives a call up with CANCEL when its time is over, a moment before the client does.
+#[test]
+fn an_endpoint_that_cancels_a_call_in_its_time_and_behind_it() {
+    for (timeout, code, status) in [("2S", 8, "4"), ("3S", 8, "1"), ("2S", 11, "8"), ("soon", 8, "1")] {
+        let mut bench = Bench::new(H2);
+        let sent = call(&mut bench, &[("grpc-timeout", timeout)]);
+        let got = bench.arrived();
+        bench.advance(Duration::from_millis(2100));
+        bench.origins[got.0].reset_stream(got.1, code);
+        bench.settle();
+        let message = "upstream connect error or disconnect/reset before headers. reset reason: remote reset";
+        assert_trailers_only(bench.seen(sent), status, Some(message));
+        bench.finish();
+    }
+}
+
 /// REFUSED_STREAM would say that the request was not looked at.
 #[test]
 fn a_refusal_within_a_response_does_not_pass() {

@@ -2,7 +2,6 @@
 //! (Envoy: router filter, HTTP headers consumed from downstreams).
 
 use super::super::Fault;
-use crate::http::grpc;
 use crate::http::matcher::{HeadRef, matches_header};
 use crate::http::{FieldId, Fields, HeadView, Message, RequestHead, ResponseHead};
 use ringway_config::model::{Forward, RetryOn, RetryPolicy};
@@ -133,11 +132,10 @@ impl<'a> TryPolicy<'a> {
     /// x-envoy-upstream-rq-timeout-ms, if it may, is the one that counts.
     pub fn call_limit(route: &Forward, request: &Message<RequestHead>, may_ask: bool) -> Option<Duration> {
         let limit = route.grpc_timeout?;
-        let fields = &request.head.fields;
-        if may_ask && fields.contains(FieldId::XEnvoyUpstreamRqTimeoutMs) {
+        if may_ask && request.head.fields.contains(FieldId::XEnvoyUpstreamRqTimeoutMs) {
             return None;
         }
-        let asked = fields.value(FieldId::GrpcTimeout, request.view()).and_then(grpc::parse_timeout)?;
+        let asked = request.grpc_timeout()?;
         Some(limit.max.map_or(asked, |max| asked.min(max)).saturating_sub(limit.offset))
     }
 
