@@ -15,7 +15,11 @@ pub(super) enum Body {
     Text(String),
     /// A text that all its readers share, from this byte on.
     Shared(Arc<str>, usize),
-    Statistics(Rendering),
+    /// `first` comes before them.
+    Statistics {
+        first: String,
+        statistics: Rendering,
+    },
     Clusters(Clusters),
 }
 
@@ -24,7 +28,7 @@ impl Body {
         match self {
             Self::Text(text) => Length::Known(text.len() as u64),
             Self::Shared(text, at) => Length::Known((text.len() - at) as u64),
-            Self::Statistics(_) | Self::Clusters(_) => Length::Unknown,
+            Self::Statistics { .. } | Self::Clusters(_) => Length::Unknown,
         }
     }
 
@@ -53,7 +57,10 @@ impl Body {
                 *at = end;
                 end < text.len()
             }
-            Self::Statistics(rendering) => rendering.step(registry, out),
+            Self::Statistics { first, statistics } => {
+                out.push_str(&std::mem::take(first));
+                statistics.step(registry, out)
+            }
             Self::Clusters(clusters) => clusters.step(registry, out),
         }
     }

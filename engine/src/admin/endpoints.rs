@@ -5,6 +5,7 @@ use super::certs::certs;
 use super::clusters::clusters;
 use super::explain::{self, Question};
 use super::message::{Answer, Call, Query, TEXT, pretty};
+use super::process;
 use super::state::{Control, State, resident_bytes};
 use crate::base::{logging, version};
 use crate::http::Method;
@@ -135,7 +136,11 @@ fn stats(state: &State, query: &Query) -> Answer {
 }
 
 fn prometheus(state: &State, query: &Query) -> Answer {
-    statistics(state, query, Format::Prometheus, "text/plain; version=0.0.4; charset=utf-8")
+    let mut answer = statistics(state, query, Format::Prometheus, "text/plain; version=0.0.4; charset=utf-8");
+    if let Body::Statistics { first, statistics } = &mut answer.body {
+        *first = process::families(state.started_at, |name| statistics.chooses(name));
+    }
+    answer
 }
 
 fn statistics(state: &State, query: &Query, format: Format, content_type: &'static str) -> Answer {
@@ -143,7 +148,7 @@ fn statistics(state: &State, query: &Query, format: Format, content_type: &'stat
     match query.get("filter").map(Regex::new).transpose() {
         Ok(filter) => {
             let rendering = Rendering::new(&state.registry, format, filter, query.get("usedonly").is_some());
-            Answer::streamed(content_type, Body::Statistics(rendering))
+            Answer::streamed(content_type, Body::Statistics { first: String::new(), statistics: rendering })
         }
         Err(error) => Answer::text(400, format!("filter: {error}\n")),
     }

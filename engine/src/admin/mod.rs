@@ -10,6 +10,7 @@ mod guests;
 mod http;
 mod limits;
 mod message;
+mod process;
 mod state;
 
 pub use state::{Control, Source, State};

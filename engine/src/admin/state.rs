@@ -1,6 +1,7 @@
 //! The state that the admin endpoint shows and the server keeps up to date.
 
 use super::limits;
+use super::process;
 use crate::base::output;
 use crate::shard::Plan;
 use crate::stats::{Registry, ServerState, ServerStats, server_version};
@@ -40,6 +41,7 @@ pub struct Loaded {
 pub struct State {
     pub registry: Arc<Registry>,
     pub started: Instant,
+    pub started_at: SystemTime,
     loaded: Mutex<Loaded>,
     control: Mutex<Sender<Control>>,
     server: AtomicU8,
@@ -63,6 +65,7 @@ impl State {
         Arc::new(Self {
             registry,
             started: Instant::now(),
+            started_at: SystemTime::now(),
             loaded: Mutex::new(Loaded { source, plan, at: SystemTime::now(), dump: Arc::default() }),
             control: Mutex::new(control),
             server: AtomicU8::new(ServerState::Initializing as u8),
@@ -144,8 +147,7 @@ fn seconds_until(end: i64) -> i64 {
     (end - now).max(0)
 }
 
-/// Resident memory of this process, in bytes (proc(5), statm); 0 where /proc is missing.
+/// Resident memory of this process, in bytes; 0 where /proc is missing.
 pub fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+    process::memory()[1]
 }

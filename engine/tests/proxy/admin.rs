@@ -1,10 +1,13 @@
 //! The admin endpoint: every path, the methods, the formats, and what the statistics say after known traffic.
 
 use super::support::{Client, Connection, Message, Origin, Ringway, Setup, eventually, forwarding, program, response};
+use ringway::codec::coding::Decoder;
+use ringway::http::coding::Coding;
 use serde_json::Value;
 use std::io::Write;
 use std::net::TcpListener;
 use std::process::Stdio;
+use std::time::SystemTime;
 
 const READ: [&str; 11] = [
     "/",
@@ -243,6 +246,61 @@ fn statistics_formats_and_filters() {
         let series = "envoy_http_downstream_rq_xx{envoy_response_code_class=\"2\",envoy_http_conn_manager_prefix=\"ingress_http\"} 1\n";
         assert!(text.text().contains(series), "{target}");
     }
+}
+
+/// What each client library of Prometheus says of its process, and which build it is.
+#[test]
+fn prometheus_hears_of_the_process() {
+    let proxy = idle();
+    let text = proxy.admin("GET", "/stats/prometheus").text().to_owned();
+    let value = |name: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{name}"));
+        line.split(' ').nth(1).and_then(|value| value.parse().ok()).expect("a number")
+    };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64();
+    let started = value("process_start_time_seconds");
+    assert!(started <= now && started > now - 3600.0, "{started} {now}");
+    assert!(value("process_open_fds") < value("process_max_fds") && value("process_cpu_seconds_total") > 0.0);
+    assert!(value("process_resident_memory_bytes") < value("process_virtual_memory_bytes"));
+    assert!(text.contains("\nringway_build_info{version=\""), "{text}");
+    let some = proxy.admin("GET", "/stats/prometheus?filter=%5Eprocess_cpu").text().to_owned();
+    assert_eq!(some.lines().filter(|line| !line.starts_with('#')).count(), 1, "{some}");
+}
+
+/// Long answers are compressed for those that ask for it.
+#[test]
+fn long_answers_may_be_compressed() {
+    let proxy = idle();
+    let mut admin = proxy.admin_connection();
+    let mut ask = |method: &str, path: &str, accept: &str| {
+        admin.send(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{accept}\r\n").as_bytes());
+        if method == "HEAD" { admin.head().expect("a head") } else { admin.response() }
+    };
+    let accept = "Accept-Encoding: gzip, br\r\n";
+    for path in ["/stats/prometheus", "/stats", "/stats?format=json", "/help"] {
+        let packed = ask("GET", path, accept);
+        assert_eq!((packed.status(), packed.field("content-encoding")), (200, Some("gzip")), "{path}");
+        let (mut decoder, mut rest, mut text, mut room) =
+            (Decoder::new(Coding::Gzip), &packed.body[..], Vec::new(), [0; 4096]);
+        loop {
+            let step = decoder.step(rest, &mut room).expect("it is gzip");
+            text.extend_from_slice(&room[..step.produced]);
+            rest = &rest[step.consumed..];
+            if step.is_done {
+                break;
+            }
+        }
+        assert!(decoder.may_end() && rest.is_empty());
+        let plain = ask("GET", path, "");
+        assert_eq!((plain.field("content-encoding"), plain.field("vary")), (None, Some("accept-encoding")));
+        // Values move on in between.
+        let lines = |text: &[u8]| String::from_utf8_lossy(text).lines().count();
+        assert_eq!(lines(&text), lines(&plain.body), "{path}");
+        assert!(text.len() > 2 * packed.body.len(), "{path}");
+        assert_eq!(ask("HEAD", path, accept).field("content-encoding"), Some("gzip"));
+    }
+    assert_eq!(ask("GET", "/ready", accept).field("content-encoding"), None, "it is short");
+    assert_eq!(ask("GET", "/stats", "Accept-Encoding: gzip;q=0\r\n").field("content-encoding"), None);
 }
 
 /// promtool parses it. Its exit code 3 is criticism of names, which are Envoy's; 1 is a parse error.

@@ -50,6 +50,11 @@ impl Rendering {
         Self { keys: registry.keys(), filter, used_only, state }
     }
 
+    /// Whether something else with this name is to be shown, too.
+    pub fn chooses(&self, name: &str) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.is_match(name))
+    }
+
     /// Writes what one scope adds at most, perhaps nothing. Returns whether there may be more.
     pub fn step(&mut self, registry: &Registry, out: &mut String) -> bool {
         let choice = Choice { filter: self.filter.as_ref(), used_only: self.used_only };
