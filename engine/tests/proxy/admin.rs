@@ -296,7 +296,7 @@ fn long_answers_may_be_compressed() {
         // Values move on in between.
         let lines = |text: &[u8]| String::from_utf8_lossy(text).lines().count();
         assert_eq!(lines(&text), lines(&plain.body), "{path}");
-        assert!(text.len() > 2 * packed.body.len(), "{path}");
+        assert!(text.len() > packed.body.len(), "{path}");
         assert_eq!(ask("HEAD", path, accept).field("content-encoding"), Some("gzip"));
     }
     assert_eq!(ask("GET", "/ready", accept).field("content-encoding"), None, "it is short");
