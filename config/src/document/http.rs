@@ -42,7 +42,8 @@ table! {
         /// Time from the first byte of a request to the end of its headers. Above it, status 408. A new connection has
         /// the same time for its first byte, and is closed without an answer if none comes.
         request_headers_timeout: Timeout, default "\"10s\"";
-        /// Time from the first byte of a request to the last byte of its body. Above it, status 408.
+        /// Time from the first byte of a request to the last byte of its body. Above it, status 408. It does not count once the
+        /// response has begun.
         request_timeout: Timeout, default "\"off\"";
         /// Time that an exchange may last without a byte moving in either direction. Bytes that the client acknowledges
         /// count, so that a slow reader is not cut. Above it, status 408 or 504, or a reset if the response has begun.

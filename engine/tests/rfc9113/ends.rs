@@ -1,6 +1,8 @@
 //! How streams and connections end (RFC 9113 sections 5.1, 5.4, 6.4, 6.8 and 8.7): resets, refusals, GOAWAY of an endpoint.
 
-use crate::frames::{self, CANCEL, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, STREAM_CLOSED, data, get, post};
+use crate::frames::{
+    self, CANCEL, HTTP_1_1_REQUIRED, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, STREAM_CLOSED, data, get, post,
+};
 use crate::support::{Bench, Cut, End, WINDOW, however_it_is_cut, pattern};
 use std::time::Duration;
 
@@ -350,7 +352,7 @@ however_it_is_cut! {
         bench.say(&mut client, &get(1, "/"));
         let mut origin = bench.accept();
         let mut id = 1;
-        for code in [NO_ERROR, PROTOCOL_ERROR, CANCEL, 0xdead_beef] {
+        for code in [NO_ERROR, PROTOCOL_ERROR, CANCEL, HTTP_1_1_REQUIRED, 0xdead_beef] {
             let asked = origin.asked();
             bench.say(&mut origin, &frames::reset(asked, code));
             bench.look(&mut client);

@@ -30,6 +30,7 @@ pub const REFUSED_STREAM: u32 = 7;
 pub const CANCEL: u32 = 8;
 pub const COMPRESSION_ERROR: u32 = 9;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
+pub const HTTP_1_1_REQUIRED: u32 = 13;
 
 /// Settings by their ids.
 pub const TABLE_SIZE: u16 = 1;
