@@ -89,11 +89,11 @@ impl Merged {
 }
 
 impl Value {
-    /// Not zero.
+    /// Whether it says anything: a counter of 0 does not, and a level of 0 may say the most.
     pub fn is_used(&self) -> bool {
         match self {
             Self::Counter(count) => *count != 0,
-            Self::Gauge(level) => *level != 0,
+            Self::Gauge(_) => true,
             Self::Time(distribution) => distribution.is_some(),
             Self::Codes(seen) => !seen.is_empty(),
         }

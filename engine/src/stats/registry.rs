@@ -97,8 +97,8 @@ impl Registry {
         }
     }
 
-    /// The statistics in `format`, all at once. `filter` sees the dotted names; with `used_only`, only values that are not
-    /// zero.
+    /// The statistics in `format`, all at once. `filter` sees the dotted names; with `used_only`, no counters
+    /// that are zero and no empty histograms.
     pub fn render(&self, format: Format, filter: Option<&Regex>, used_only: bool) -> String {
         let mut out = String::new();
         let mut rendering = Rendering::new(self, format, filter.cloned(), used_only);

@@ -44,6 +44,7 @@ mod locked_memory;
 mod logical_dns;
 mod mirroring;
 mod name_server;
+mod observability;
 mod operators;
 mod origin_faults;
 mod outlier;

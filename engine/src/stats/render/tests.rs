@@ -106,8 +106,13 @@ fn filter_and_used_only_leave_lines_out() {
         "cluster.app.upstream_rq_200: 2\ncluster.app.upstream_rq_2xx: 2\n\
          cluster.app.upstream_rq_503: 2\ncluster.app.upstream_rq_5xx: 2\n"
     );
-    assert!(!registry.render(Format::Text, None, true).contains("cluster.idle"));
-    assert!(!registry.render(Format::Prometheus, None, true).contains("\"idle\""));
+    // A level of 0 says something: no healthy endpoint, for one. A counter of 0 does not.
+    let text = registry.render(Format::Text, None, true);
+    assert!(text.contains("cluster.idle.membership_healthy: 0\n") && !text.contains("cluster.idle.upstream_rq_total"));
+    let idle = |name: &str| format!("{name}{{envoy_cluster_name=\"idle\"}}");
+    let text = registry.render(Format::Prometheus, None, true);
+    assert!(text.contains(&idle("envoy_cluster_membership_healthy")));
+    assert!(!text.contains(&idle("envoy_cluster_upstream_rq_total")));
     assert_eq!(registry.render(Format::Prometheus, Some(&Regex::new("nothing").unwrap()), false), "");
     assert_eq!(
         registry.render(Format::Prometheus, Some(&Regex::new(r"http\..*_rq_2xx").unwrap()), false),
