@@ -30,6 +30,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("fault.toml", include_str!("../../docs/examples/fault.toml")),
     ("filter-overrides.toml", include_str!("../../docs/examples/filter-overrides.toml")),
     ("filters.toml", include_str!("../../docs/examples/filters.toml")),
+    ("grpc-stats.toml", include_str!("../../docs/examples/grpc-stats.toml")),
     ("grpc.toml", include_str!("../../docs/examples/grpc.toml")),
     ("hash-policy.toml", include_str!("../../docs/examples/hash-policy.toml")),
     ("headers.toml", include_str!("../../docs/examples/headers.toml")),

@@ -207,3 +207,21 @@ fn every_part_of_a_compressor() {
     assert_eq!((&decompressor.libraries[..], decompressor.advertise_accept_encoding), (&[Coding::Zstd][..], false));
     assert_eq!((decompressor.max_output_bytes, decompressor.max_inflate_ratio), (None, 7));
 }
+
+#[test]
+fn methods_of_grpc_are_counted_as_the_filter_says() {
+    let stats = |keys: &str| {
+        let hcm = hcm(&format!("http_filters = [{{ grpc_stats = {{ {keys} }} }}]\n{ROUTE}"));
+        let [HttpFilter::GrpcStats(stats)] = &hcm.http_filters[..] else { panic!() };
+        (stats.methods.clone(), stats.enable_upstream_stats)
+    };
+    assert_eq!(stats(""), (GrpcMethods::Listed(Vec::new()), false));
+    assert_eq!(
+        stats("stats_for_all_methods = true, enable_upstream_stats = true"),
+        (GrpcMethods::All { max: 500 }, true)
+    );
+    assert_eq!(stats("stats_for_all_methods = true, max_methods = 7").0, GrpcMethods::All { max: 7 });
+    let list = "individual_method_stats_allowlist = { services = [{ name = \"a.B\", method_names = [\"C\", \"D\"] }] }";
+    let named = |method: &str| ("a.B".to_owned(), method.to_owned());
+    assert_eq!(stats(list).0, GrpcMethods::Listed(vec![named("C"), named("D")]));
+}

@@ -7,12 +7,14 @@ mod buffer;
 mod compressor;
 mod decompressor;
 mod fault;
+mod grpc_stats;
 mod local_ratelimit;
 
 pub use buffer::Buffer;
 pub use compressor::{Compressor, CompressorLibrary, CompressorResponse};
 pub use decompressor::{CodingLibrary, Decompressor, DecompressorDirection};
 pub use fault::{Fault, FaultAbort, FaultDelay, FaultRateLimit};
+pub use grpc_stats::{GrpcMethodList, GrpcStats};
 pub use local_ratelimit::{
     LocalRateLimit, RateLimitAction, RateLimitDescriptor, RateLimitEntry, RateLimitRule, TokenBucket,
 };

@@ -16,6 +16,7 @@ macro_rules! http_filters {
             buffer Buffer;
             compressor Compressor;
             decompressor Decompressor;
+            grpc_stats GrpcStats;
         }
     };
 }
@@ -279,4 +280,21 @@ pub enum Coding {
 pub struct DecompressorDirection {
     /// Whether `no-transform` protects nothing (default false).
     pub ignore_no_transform: bool,
+}
+
+/// Envoy: extensions.filters.http.grpc_stats.v3.FilterConfig.
+#[derive(Clone, Debug)]
+pub struct GrpcStats {
+    pub methods: GrpcMethods,
+    /// Default false.
+    pub enable_upstream_stats: bool,
+}
+
+/// The methods of gRPC that have statistics of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GrpcMethods {
+    /// Services and methods (default none); other calls are counted together.
+    Listed(Vec<(String, String)>),
+    /// As they are called, up to this many of each cluster (default 500).
+    All { max: u32 },
 }

@@ -32,9 +32,9 @@ pub use scalar::{FromText, Int, IntOrOff, OneOf, PowerOfTwo, Word, read_integer,
 pub use shape::{KeySpec, Presence, Shape, TableSpec};
 pub use table::{TableReader, absent, key_name, read_default};
 pub use text::{
-    ClusterName, CookieName, CookiePath, Domain, EditableHeader, FilePath, HeaderName, HeaderValue, Host, HostName,
-    LogDirectives, MatchableHeader, MediaType, Method, Name, NewPath, PSEUDO_FIELDS, QueryName, Scheme,
-    SeparatedPrefix, Text, UrlPath, ViaName, is_token, not_from_root,
+    ClusterName, CookieName, CookiePath, Domain, EditableHeader, FilePath, GrpcMethodName, GrpcServiceName, HeaderName,
+    HeaderValue, Host, HostName, LogDirectives, MatchableHeader, MediaType, Method, Name, NewPath, PSEUDO_FIELDS,
+    QueryName, Scheme, SeparatedPrefix, Text, UrlPath, ViaName, is_token, not_from_root,
 };
 pub use written::Written;
 

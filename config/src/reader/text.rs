@@ -90,6 +90,12 @@ text_types! {
     /// A scheme of a redirect.
     Scheme, "a scheme", "\"http\", \"https\"", scheme;
 
+    /// A service of gRPC with its package.
+    GrpcServiceName, "the name of a service of gRPC", "letters, digits, '_', '-' and '.', such as \"shop.Orders\"", |text| grpc_name(text, true);
+
+    /// A method of gRPC.
+    GrpcMethodName, "the name of a method of gRPC", "letters, digits, '_' and '-', such as \"Place\"", |text| grpc_name(text, false);
+
     /// Directives for the program log.
     LogDirectives, "log directives", "a level (off, error, warn, info, debug, trace) or target=level, separated by commas", log_directives;
 }
@@ -119,6 +125,14 @@ fn name(text: &str) -> Result<String, Refusal> {
     }
     if text.chars().count() > 256 || text.chars().any(char::is_control) {
         return Err(Refusal::new("this is not a name"));
+    }
+    Ok(text.to_owned())
+}
+
+fn grpc_name(text: &str, dots: bool) -> Result<String, Refusal> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') || dots && byte == b'.';
+    if text.is_empty() || text.len() > 120 || !text.bytes().all(fits) {
+        return Err(Refusal::new(format!("{text:?} is not the name of a {}", if dots { "service" } else { "method" })));
     }
     Ok(text.to_owned())
 }

@@ -5,6 +5,7 @@ mod buffer;
 mod compressor;
 mod decompressor;
 mod fault;
+mod grpc_stats;
 mod local_ratelimit;
 
 use std::collections::HashMap;

@@ -103,7 +103,7 @@ impl Source for ResponseBody<'_> {
     #[inline]
     fn poll_piece(&mut self) -> Poll<Result<Piece, Fault>> {
         let Self { wire, trailers, times, hooks, now } = self;
-        let received = || match ready!(wire.poll_piece(trailers)) {
+        let received = |trailers: &mut Trailers| match ready!(wire.poll_piece(trailers)) {
             Ok(Piece::Data(buf)) => {
                 times.response_body_start.get_or_insert(*now);
                 Poll::Ready(Ok(Piece::Data(buf)))
@@ -114,7 +114,7 @@ impl Source for ResponseBody<'_> {
             }
             Err(broken) => Poll::Ready(Err(Fault::of_response_body(broken))),
         };
-        hooks.poll(*now, received, Fault::ResponseCoding)
+        hooks.poll(*now, trailers, received, Fault::ResponseCoding)
     }
 
     fn trailers(&self) -> &Trailers {
@@ -185,8 +185,8 @@ impl Source for Made {
 
     fn poll_piece(&mut self) -> Poll<Result<Piece, Fault>> {
         let Self { body, hooks, now } = self;
-        let made = || Poll::Ready(Ok(body.take().map_or(Piece::End, Piece::Data)));
-        hooks.poll(*now, made, Fault::ResponseCoding)
+        let made = |_: &mut Trailers| Poll::Ready(Ok(body.take().map_or(Piece::End, Piece::Data)));
+        hooks.poll(*now, &mut Trailers::default(), made, Fault::ResponseCoding)
     }
 
     fn trailers(&self) -> &Trailers {

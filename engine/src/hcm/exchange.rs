@@ -89,7 +89,7 @@ async fn serve(serving: &mut Serving<'_, '_, '_>) -> Result<Ending, Fault> {
             return Ok(ending);
         }
         // The filters see what becomes of a redirect as a new request.
-        serving.filters = Passed::default();
+        serving.filters.start_over();
         serving.client.deadlines.start_over(reactor.now());
     }
 }

@@ -21,7 +21,10 @@ impl NamedFields {
             match filter {
                 HttpFilter::LocalRateLimit(limit) => named.add_rate_limit(limit),
                 HttpFilter::Fault(fault) => named.add_matches(&fault.headers),
-                HttpFilter::Buffer(_) | HttpFilter::Compressor(_) | HttpFilter::Decompressor(_) => {}
+                HttpFilter::Buffer(_)
+                | HttpFilter::Compressor(_)
+                | HttpFilter::Decompressor(_)
+                | HttpFilter::GrpcStats(_) => {}
             }
         }
         for host in &hcm.virtual_hosts {

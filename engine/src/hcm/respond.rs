@@ -203,7 +203,7 @@ async fn read_away(serving: &mut Serving<'_, '_, '_>) {
 
 /// Tell the client what went wrong, as far as that is still possible.
 pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> Ending {
-    let Serving { hcm, exchange, client, .. } = serving;
+    let Serving { hcm, exchange, client, filters, .. } = serving;
     count_fault(hcm, fault);
     // Where bytes wait at the end of an idle time, it is the client that has taken none of them.
     let takes_nothing = |wire: &Downstream<'_>| wire.delivery().is_some_and(|delivery| delivery.waits);
@@ -225,6 +225,7 @@ pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> En
     let ending = Ending { flags: telling.flags, details: telling.details, is_whole: true };
     let Some(status) = telling.status.filter(|_| exchange.facts.status == 0) else {
         if ends_call(exchange, client.upload.wire, fault, &telling) {
+            filters.cut_call(&exchange.response.trailers, client.reactor.now());
             return ending;
         }
         // Where the response has begun, all that can be done is to leave it visibly incomplete.

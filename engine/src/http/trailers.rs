@@ -11,6 +11,9 @@ pub struct Trailers {
     bytes: Vec<u8>,
 }
 
+/// Bytes for which room is kept: the status of a call with a line of text.
+const KEPT_BYTES: usize = 512;
+
 impl Trailers {
     /// A message without any.
     pub const NONE: Self = Self { fields: Fields::NONE, bytes: Vec::new() };
@@ -20,10 +23,13 @@ impl Trailers {
         self.fields.is_empty()
     }
 
+    /// Make them empty; a usual capacity stays.
     #[inline]
     pub fn clear(&mut self) {
         if !self.is_empty() {
-            *self = Self::default();
+            self.fields.clear();
+            self.bytes.clear();
+            self.bytes.shrink_to(KEPT_BYTES);
         }
     }
 

@@ -1,6 +1,8 @@
 //! The chain of filters: which settings hold for a request, which filters see it, which see its response.
 
 use super::{Context, Flow, Responding, Setup};
+use crate::base::clock::Nanos;
+use crate::http::Trailers;
 use crate::mux::Hooks;
 use crate::router::Fault;
 use ringway_config::model::{self, FilterOverride, FilterOverrides, RouteAction};
@@ -190,6 +192,27 @@ struct Seen {
     choice: Choice,
     /// `None`: the filter is disabled.
     state: Option<AnyState>,
+}
+
+impl Passed {
+    /// The request goes on as another one, which will pass the filters.
+    pub fn start_over(&mut self) {
+        for seen in &mut self.0 {
+            if let Some(AnyState::GrpcStats(state)) = &mut seen.state {
+                state.forget();
+            }
+        }
+        self.0.clear();
+    }
+
+    /// The response to a call of gRPC had begun, and ends early with these trailers.
+    pub fn cut_call(&self, trailers: &Trailers, now: Nanos) {
+        for seen in &self.0 {
+            if let Some(AnyState::GrpcStats(state)) = &seen.state {
+                state.cut(trailers, now);
+            }
+        }
+    }
 }
 
 impl Chain {

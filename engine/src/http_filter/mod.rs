@@ -12,7 +12,9 @@ mod chain;
 mod compressor;
 mod decompressor;
 mod fault;
+mod grpc_stats;
 mod local_ratelimit;
+mod methods;
 #[cfg(test)]
 pub mod testing;
 
@@ -25,12 +27,13 @@ use crate::router::{Client, Collected, Fault};
 use crate::stats::Registry;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What filters are made with.
 pub struct Setup<'a> {
     pub reactor: &'a Rc<Reactor>,
-    pub registry: &'a Registry,
+    pub registry: &'a Arc<Registry>,
     pub shard: usize,
     /// Of the connection manager's statistics.
     pub stat_prefix: &'a str,

@@ -1,7 +1,7 @@
 //! What the bodies of a shard share for compressing and decompressing: encoders to use again, a sum of memory that is not
 //! exceeded, and the time that a turn of the reactor has for it.
 
-use super::Violation;
+use super::{Transform, Violation};
 use crate::codec::coding::{Decoder, Encoder, OUTPUT_MAX, Settings};
 use crate::http::coding::Coding;
 use crate::ring::{Buf, Reactor, TaskId};
@@ -11,6 +11,9 @@ use std::rc::Rc;
 
 /// Encoders kept for the next body; more may be in use.
 const SPARE_ENCODERS: usize = 16;
+
+/// Transforms kept for the next body.
+const SPARE_TRANSFORMS: usize = 256;
 
 /// One turn's work in parts: a step costs as many of them as its input has of its settings' slice.
 pub(super) const TURN: usize = 1024;
@@ -32,6 +35,9 @@ pub struct Coders {
     limit: Cell<usize>,
     used: Cell<usize>,
     spare: RefCell<Vec<(Settings, Encoder)>>,
+    /// Transforms without stages, to be used again.
+    #[expect(clippy::vec_box, reason = "bodies hold them boxed")]
+    transforms: RefCell<Vec<Box<Transform>>>,
     /// Where steps write to.
     output: RefCell<Box<[u8]>>,
     /// The reactor's turn that `spent` is about.
@@ -51,6 +57,7 @@ impl Coders {
             limit: Cell::new(usize::MAX),
             used: Cell::new(0),
             spare: RefCell::default(),
+            transforms: RefCell::default(),
             output: RefCell::default(),
             turn: Cell::new(0),
             spent: Cell::new(0),
@@ -79,6 +86,20 @@ impl Coders {
         let bytes: usize = spare.iter().map(|(settings, _)| settings.state_bytes()).sum();
         self.used.set(self.used.get() - bytes);
         *self.output.borrow_mut() = Box::default();
+        self.transforms.take();
+    }
+
+    /// A transform without stages, which comes back after its body.
+    pub(super) fn transform(self: &Rc<Self>) -> Box<Transform> {
+        let kept = self.transforms.borrow_mut().pop();
+        kept.unwrap_or_default().reused(self)
+    }
+
+    pub(super) fn give_transform(&self, transform: Box<Transform>) {
+        let mut transforms = self.transforms.borrow_mut();
+        if transforms.len() < SPARE_TRANSFORMS {
+            transforms.push(transform);
+        }
     }
 
     /// An encoder; `None`: its state has no room.

@@ -1,45 +1,64 @@
 //! What filters want done with a body on its way: how fast it goes, and what becomes of its bytes.
 
-use super::{Pace, Piece, Transform, Violation};
+use super::calls::CallStage;
+use super::{CallNotes, Coders, Pace, Piece, Side, Transform, Violation};
 use crate::base::clock::Nanos;
+use crate::http::Trailers;
 use crate::ring::Buf;
+use std::rc::Rc;
 use std::task::{Poll, ready};
 
 /// The hooks of one body.
 #[derive(Default)]
 pub struct Hooks {
     pace: Option<Pace>,
-    /// Boxed: few bodies have one.
-    transform: Option<Box<Transform>>,
+    transform: Slot,
     /// The rest of a piece, for which it is too early.
     held: Option<Buf>,
 }
 
+/// A transform, boxed because few bodies have one; it may be used again.
+#[derive(Default)]
+struct Slot(Option<Box<Transform>>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(transform) = self.0.take() {
+            transform.give_back();
+        }
+    }
+}
+
 impl Hooks {
+    /// Let the messages of a call's body be noted.
+    pub fn noting(coders: &Rc<Coders>, notes: &Rc<CallNotes>, side: Side) -> Self {
+        let mut transform = coders.transform();
+        transform.note(CallStage::new(notes.clone(), side));
+        Self { transform: Slot(Some(transform)), ..Self::default() }
+    }
+
     /// Whether bodies pass as they are.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.pace.is_none() && self.transform.is_none()
+        self.pace.is_none() && self.transform.0.is_none()
     }
 
     /// What another filter wants in addition, after these: the slower pace holds, and its transform works on what comes
     /// out of this one.
-    pub fn add(&mut self, next: Self) {
-        if let Some(pace) = next.pace
+    pub fn add(&mut self, mut next: Self) {
+        if let Some(pace) = next.pace.take()
             && self.pace.as_ref().is_none_or(|slowest| pace.is_slower_than(slowest))
         {
             self.pace = Some(pace);
         }
-        if let Some(next) = next.transform {
-            match &mut self.transform {
-                Some(transform) => transform.append(*next),
-                none => *none = Some(next),
-            }
+        match &mut self.transform.0 {
+            None => std::mem::swap(&mut self.transform, &mut next.transform),
+            Some(transform) => next.transform.0.iter_mut().for_each(|next| transform.append(next)),
         }
     }
 
     /// The next piece of what is to become of the pieces of `source`, or the body's end. Without hooks this is the
-    /// source's.
+    /// source's, which fills in the trailers.
     ///
     /// # Errors
     /// The source's, or a violation that a transform found, as what `fault` makes of it.
@@ -47,26 +66,28 @@ impl Hooks {
     pub fn poll<E>(
         &mut self,
         now: Nanos,
-        mut source: impl FnMut() -> Poll<Result<Piece, E>>,
+        trailers: &mut Trailers,
+        mut source: impl FnMut(&mut Trailers) -> Poll<Result<Piece, E>>,
         fault: fn(Violation) -> E,
     ) -> Poll<Result<Piece, E>> {
-        if self.is_empty() { source() } else { self.poll_hooked(now, &mut source, fault) }
+        if self.is_empty() { source(trailers) } else { self.poll_hooked(now, trailers, &mut source, fault) }
     }
 
     fn poll_hooked<E>(
         &mut self,
         now: Nanos,
-        source: &mut impl FnMut() -> Poll<Result<Piece, E>>,
+        trailers: &mut Trailers,
+        source: &mut impl FnMut(&mut Trailers) -> Poll<Result<Piece, E>>,
         fault: fn(Violation) -> E,
     ) -> Poll<Result<Piece, E>> {
         let allowance = match &mut self.pace {
             Some(pace) => ready!(pace.poll_allowance(now)),
             None => usize::MAX,
         };
-        let piece = match (self.held.take(), &mut self.transform) {
+        let piece = match (self.held.take(), &mut self.transform.0) {
             (Some(buf), _) => Piece::Data(buf),
-            (None, Some(transform)) => ready!(transform.poll(source, fault))?,
-            (None, None) => ready!(source())?,
+            (None, Some(transform)) => ready!(transform.poll(now, trailers, source, fault))?,
+            (None, None) => ready!(source(trailers))?,
         };
         let Piece::Data(buf) = piece else { return Poll::Ready(Ok(piece)) };
         let goes = buf.len().min(allowance);
@@ -83,7 +104,7 @@ impl Hooks {
 
 impl From<Transform> for Hooks {
     fn from(transform: Transform) -> Self {
-        Self { transform: Some(Box::new(transform)), ..Self::default() }
+        Self { transform: Slot(Some(Box::new(transform))), ..Self::default() }
     }
 }
 

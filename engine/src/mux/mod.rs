@@ -6,6 +6,7 @@
 //!
 //! Invariant: nothing here knows routes, filters, clusters or deadlines.
 
+mod calls;
 mod coders;
 pub mod h1;
 pub mod h2;
@@ -17,6 +18,7 @@ mod transform;
 
 pub use crate::codec::coding::Settings as EncoderSettings;
 pub use crate::codec::h1::Limits;
+pub use calls::{CallNotes, Side};
 pub use coders::{Coders, Lease};
 pub use hooks::Hooks;
 pub use pace::Pace;

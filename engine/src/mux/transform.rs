@@ -1,12 +1,15 @@
-//! The bytes of a body made into other ones on their way: stages that compress or restore, each working on what comes out
-//! of the one before.
+//! The bytes of a body made into other ones on their way: stages that compress or restore, or only look, each working on what
+//! comes out of the one before.
 //!
 //! Invariant: one step works on one slice and its output is handed on before the next, so that nothing piles up; a
 //! source that has nothing more at the moment gets what it gave so far flushed.
 
+use super::calls::CallStage;
 use super::coders::{Charge, Coders, Lease, TURN};
 use super::{Piece, Violation};
+use crate::base::clock::Nanos;
 use crate::codec::coding::{Decoder, Goal, OUTPUT_MAX};
+use crate::http::Trailers;
 use crate::http::coding::Coding;
 use crate::ring::Buf;
 use crate::stats::CodingStats;
@@ -17,8 +20,11 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 
 /// The stages of one body.
+#[derive(Default)]
 pub struct Transform {
     stages: SmallVec<[Stage; 1]>,
+    /// Where it goes to be used again.
+    home: Option<Rc<Coders>>,
 }
 
 /// What a body may become when it is restored, so that a few bytes cannot become any number of them.
@@ -33,7 +39,12 @@ pub struct Expansion {
 /// The ratio does not count up to here: short bodies may compress very well.
 const ALWAYS_FINE: u64 = 64 * 1024;
 
-struct Stage {
+enum Stage {
+    Coding(CodingStage),
+    Call(CallStage),
+}
+
+struct CodingStage {
     coder: Coder,
     /// Not all taken yet.
     input: Option<Buf>,
@@ -61,7 +72,8 @@ struct Wire {
 impl Transform {
     /// Compress, and count the bytes.
     pub fn encode(encoder: Lease, stats: Arc<CodingStats>) -> Self {
-        Self { stages: SmallVec::from_iter([Stage::new(Coder::Encode(encoder), stats)]) }
+        let stage = CodingStage::new(Coder::Encode(encoder), stats);
+        Self { stages: SmallVec::from_iter([Stage::Coding(stage)]), home: None }
     }
 
     /// Restore what has this coding. `None`: there is no room for the state.
@@ -69,14 +81,33 @@ impl Transform {
         let (decoder, charge) = coders.decoder(coding)?;
         let wire = Wire { bytes: Rc::default(), is_first: true };
         let coder = Coder::Decode { decoder: Box::new(decoder), charge, expansion, wire, given: 0 };
-        Some(Self { stages: SmallVec::from_iter([Stage::new(coder, stats)]) })
+        Some(Self { stages: SmallVec::from_iter([Stage::Coding(CodingStage::new(coder, stats))]), home: None })
     }
 
-    /// Work on in `next`.
-    pub fn append(&mut self, next: Self) {
-        for mut stage in next.stages {
-            if let (Some(Coder::Decode { wire: before, .. }), Coder::Decode { wire, .. }) =
-                (self.stages.last().map(|stage| &stage.coder), &mut stage.coder)
+    /// One without a stage, to be given back to `home`.
+    pub(super) fn reused(mut self: Box<Self>, home: &Rc<Coders>) -> Box<Self> {
+        self.home = Some(home.clone());
+        self
+    }
+
+    /// The body is over.
+    pub(super) fn give_back(mut self: Box<Self>) {
+        if let Some(home) = self.home.take() {
+            self.stages.clear();
+            home.give_transform(self);
+        }
+    }
+
+    pub(super) fn note(&mut self, stage: CallStage) {
+        self.stages.push(Stage::Call(stage));
+    }
+
+    /// Work on in the stages of `next`.
+    pub fn append(&mut self, next: &mut Self) {
+        for mut stage in next.stages.drain(..) {
+            if let (Some(Stage::Coding(before)), Stage::Coding(stage)) = (self.stages.last(), &mut stage)
+                && let (Coder::Decode { wire: before, .. }, Coder::Decode { wire, .. }) =
+                    (&before.coder, &mut stage.coder)
             {
                 *wire = Wire { bytes: before.bytes.clone(), is_first: false };
             }
@@ -91,31 +122,43 @@ impl Transform {
     /// The source's, or a violation, as what `fault` makes of it.
     pub fn poll<E>(
         &mut self,
-        source: &mut impl FnMut() -> Poll<Result<Piece, E>>,
+        now: Nanos,
+        trailers: &mut Trailers,
+        source: &mut impl FnMut(&mut Trailers) -> Poll<Result<Piece, E>>,
         fault: fn(Violation) -> E,
     ) -> Poll<Result<Piece, E>> {
-        pull(&mut self.stages, source, fault)
+        pull(&mut self.stages, now, trailers, source, fault)
     }
 }
 
 /// The next piece out of the last of these stages.
-fn pull<E, S: FnMut() -> Poll<Result<Piece, E>>>(
+fn pull<E, S: FnMut(&mut Trailers) -> Poll<Result<Piece, E>>>(
     stages: &mut [Stage],
+    now: Nanos,
+    trailers: &mut Trailers,
     source: &mut S,
     fault: fn(Violation) -> E,
 ) -> Poll<Result<Piece, E>> {
-    let Some((stage, before)) = stages.split_last_mut() else { return source() };
+    let Some((stage, before)) = stages.split_last_mut() else { return source(trailers) };
+    let stage = match stage {
+        Stage::Coding(stage) => stage,
+        Stage::Call(stage) => {
+            let piece = ready!(pull(before, now, trailers, source, fault))?;
+            stage.note(&piece, trailers, now);
+            return Poll::Ready(Ok(piece));
+        }
+    };
     loop {
         if stage.is_over {
             return Poll::Ready(Ok(Piece::End));
         }
         if stage.input.is_none() && stage.goal == Goal::Take {
-            match pull(before, source, fault) {
+            match pull(before, now, trailers, source, fault) {
                 Poll::Ready(Ok(Piece::Data(buf))) => stage.input = Some(buf),
                 Poll::Ready(Ok(Piece::End)) => stage.goal = Goal::End,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 // A stage before this one that waits for its turn has more.
-                Poll::Pending if stage.is_dirty && before.iter().all(|stage| stage.ticket.is_none()) => {
+                Poll::Pending if stage.is_dirty && before.iter().all(Stage::has_turn) => {
                     stage.goal = Goal::Flush;
                 }
                 Poll::Pending => return Poll::Pending,
@@ -130,6 +173,13 @@ fn pull<E, S: FnMut() -> Poll<Result<Piece, E>>>(
 }
 
 impl Stage {
+    /// Whether it does not wait for one.
+    fn has_turn(&self) -> bool {
+        !matches!(self, Self::Coding(stage) if stage.ticket.is_some())
+    }
+}
+
+impl CodingStage {
     fn new(coder: Coder, stats: Arc<CodingStats>) -> Self {
         Self { coder, input: None, goal: Goal::Take, is_over: false, is_dirty: false, stats, ticket: None }
     }
@@ -225,7 +275,7 @@ impl Coder {
     }
 }
 
-impl Drop for Stage {
+impl Drop for CodingStage {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
             self.coder.coders().forget(ticket);

@@ -57,7 +57,7 @@ impl World {
             let mut waits: Option<Timer> = None;
             let ended = poll_fn(|_| {
                 loop {
-                    let source = || match comes.front().expect("the end comes once") {
+                    let source = |_: &mut Trailers| match comes.front().expect("the end comes once") {
                         Comes::Nothing if waits.as_ref().is_some_and(Timer::fired) => {
                             waits = None;
                             comes.pop_front();
@@ -75,7 +75,7 @@ impl World {
                         }
                         Comes::End => Poll::Ready(Ok(Piece::End)),
                     };
-                    match ready!(hooks.poll(reactor.now(), source, |violation| violation)) {
+                    match ready!(hooks.poll(reactor.now(), &mut Trailers::default(), source, |violation| violation)) {
                         Ok(Piece::Data(buf)) => {
                             assert!(!buf.is_empty() && buf.len() <= OUTPUT_MAX);
                             parts.borrow_mut().last_mut().expect("one at least").extend_from_slice(&buf);
@@ -148,7 +148,7 @@ fn what_is_compressed_can_be_restored_on_the_way() {
             assert!(compressed.len() < text.len() / 2 && decoded(settings.coding(), &compressed) == text);
             assert_eq!(world.counts(), (text.len() as i64, compressed.len() as i64));
             let mut both = world.decode(settings.coding(), FINE);
-            both.append(world.encode(GZIP));
+            both.append(&mut world.encode(GZIP));
             let again = world.run(both, comes(&compressed)).expect("fine").concat();
             assert!(decoded(Coding::Gzip, &again) == text, "{settings:?} {piece}");
             assert!(again.len() < compressed.len() * 2, "no flush while the first stage waits for a turn");
@@ -214,7 +214,7 @@ fn a_bomb_in_several_layers_is_one() {
     let twice = encoded(gzip, &encoded(gzip, &plain));
     let layers = |expansion| {
         let mut outer = world.decode(Coding::Gzip, expansion);
-        outer.append(world.decode(Coding::Gzip, expansion));
+        outer.append(&mut world.decode(Coding::Gzip, expansion));
         world.run(outer, vec![Comes::Bytes(twice.clone()), Comes::End])
     };
     let ratio = (plain.len() / twice.len()) as u32;

@@ -107,7 +107,7 @@ impl<'w, 'c> Upload<'w, 'c> {
             self.poll_early(trailers, now)
         } else {
             let mut hooks = std::mem::take(&mut self.hooks);
-            let polled = hooks.poll(now, || self.poll_early(trailers, now), Fault::RequestCoding);
+            let polled = hooks.poll(now, trailers, |trailers| self.poll_early(trailers, now), Fault::RequestCoding);
             self.hooks = hooks;
             polled
         };
@@ -133,7 +133,7 @@ impl<'w, 'c> Upload<'w, 'c> {
         let polled = match ahead.held.pop(usize::MAX) {
             Some(buf) => Poll::Ready(Ok(Piece::Data(buf))),
             None if ahead.holds_end => Poll::Ready(Ok(Piece::End)),
-            None => ahead.hooks.poll(now, || self.poll_receive(trailers), Fault::RequestCoding),
+            None => ahead.hooks.poll(now, trailers, |trailers| self.poll_receive(trailers), Fault::RequestCoding),
         };
         self.ahead = Some(ahead);
         polled
@@ -167,7 +167,8 @@ impl<'w, 'c> Upload<'w, 'c> {
         now: Nanos,
     ) -> Poll<Result<Collected, Fault>> {
         while !ahead.holds_end && ahead.collected <= limit {
-            match ready!(ahead.hooks.poll(now, || self.poll_receive(trailers), Fault::RequestCoding))? {
+            let mut receive = |trailers: &mut Trailers| self.poll_receive(trailers);
+            match ready!(ahead.hooks.poll(now, trailers, &mut receive, Fault::RequestCoding))? {
                 // Copied, because a body may stay for long and receive buffers are for all.
                 Piece::Data(buf) => {
                     ahead.collected += buf.len() as u64;

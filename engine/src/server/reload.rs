@@ -91,7 +91,7 @@ fn try_reload(running: &mut Running, file: &Path, orders: &mut Orders) -> Result
     running.registry.retain(|kind, name| match kind {
         Kind::CircuitBreakers => limited.get(name) == Some(&true),
         Kind::TransportMatch => matched.contains(name),
-        kind => kind.dotted() != Kind::Cluster.dotted() || limited.contains_key(name),
+        kind => kind.cluster_of(name).is_none_or(|cluster| limited.contains_key(cluster)),
     });
     running.renewal.follow(&plan);
     running.plan = plan;

@@ -119,6 +119,24 @@ impl Block {
     }
 }
 
+/// One counter for each status of gRPC (0 to 16); only those that were seen are shown. Other numbers are not counted.
+#[derive(Debug, Default)]
+pub struct GrpcStatuses([Counter; 17]);
+
+impl GrpcStatuses {
+    /// Counts one call.
+    pub fn inc(&self, status: u32) {
+        if let Some(counter) = self.0.get(status as usize) {
+            counter.inc();
+        }
+    }
+
+    /// The statuses seen on this shard with their counts, in ascending order.
+    pub fn seen(&self) -> impl Iterator<Item = (u16, u64)> {
+        (0..).zip(self.0.iter().map(Counter::get)).filter(|seen| seen.1 != 0)
+    }
+}
+
 /// A reader's view of one cell, whatever its kind.
 #[derive(Clone, Copy, Debug)]
 pub enum Cell<'a> {
@@ -126,6 +144,7 @@ pub enum Cell<'a> {
     Gauge(&'a Gauge),
     Time(&'a Histogram),
     Codes(&'a StatusCodes),
+    Statuses(&'a GrpcStatuses),
 }
 
 #[cfg(test)]

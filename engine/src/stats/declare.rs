@@ -11,6 +11,7 @@ pub enum CellKind {
     Gauge,
     Time,
     Codes,
+    Statuses,
 }
 
 /// Everything about a statistic but its value.
@@ -49,8 +50,9 @@ pub trait Scope: Default + Send + Sync + 'static {
 /// }
 /// ```
 ///
-/// The kinds of cells: `counter`, `gauge`, `time` (a histogram of microseconds, shown in milliseconds) and `codes`
-/// (one counter for each status code, shown as the name with `_<code>`).
+/// The kinds of cells: `counter`, `gauge`, `time` (a histogram of microseconds, shown in milliseconds), `codes`
+/// (one counter for each status code, shown as the name with `_<code>`) and `statuses` (one counter for each status of gRPC,
+/// shown by its number alone).
 macro_rules! declare_statistics {
     ($(
         $(#[doc = $doc:literal])+
@@ -164,13 +166,16 @@ macro_rules! declare_statistics {
     (@type gauge) => { Gauge };
     (@type time) => { Histogram };
     (@type codes) => { StatusCodes };
+    (@type statuses) => { GrpcStatuses };
     (@kind counter) => { CellKind::Counter };
     (@kind gauge) => { CellKind::Gauge };
     (@kind time) => { CellKind::Time };
     (@kind codes) => { CellKind::Codes };
+    (@kind statuses) => { CellKind::Statuses };
     (@view counter, $cell:expr) => { Cell::Counter($cell) };
     (@view gauge, $cell:expr) => { Cell::Gauge($cell) };
     (@view time, $cell:expr) => { Cell::Time($cell) };
     (@view codes, $cell:expr) => { Cell::Codes($cell) };
+    (@view statuses, $cell:expr) => { Cell::Statuses($cell) };
 }
 pub(super) use declare_statistics;

@@ -69,6 +69,29 @@ macro_rules! with_filter_statistics {
                 gauge active_faults as "fault.active_faults";
             }
 
+            /// Calls of gRPC of one method, or of those without a place of their own:
+            /// `cluster.<name>.grpc.<service>.<method>.<statistic>`.
+            Grpc GrpcStats ["cluster", "envoy_cluster_grpc", "envoy_cluster_name"] {
+                /// Calls
+                counter total;
+                /// Calls that ended with OK
+                counter success;
+                /// Calls that ended with another status, or were cut
+                counter failure;
+                /// Calls by the number of their status
+                statuses status as "";
+                /// Messages of clients
+                counter request_message_count;
+                /// Messages of servers
+                counter response_message_count;
+            }
+
+            /// How long such calls take: `cluster.<name>.grpc.<service>.<method>.<statistic>`.
+            GrpcTime GrpcTimeStats ["cluster", "envoy_cluster_grpc", "envoy_cluster_name"] {
+                /// Time from the request's end to the response's end, in milliseconds
+                time upstream_rq_time;
+            }
+
             /// One local rate limit: `<stat_prefix>.http_local_rate_limit.<statistic>`.
             LocalRateLimit LocalRateLimitStats ["", "envoy", "envoy_local_http_ratelimit_prefix"] {
                 /// Requests that were looked at

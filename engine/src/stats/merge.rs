@@ -44,7 +44,7 @@ pub(super) enum Value {
     Gauge(i64),
     /// Microseconds; `None` when nothing was recorded.
     Time(Option<Distribution>),
-    /// The codes that were seen, ascending, with their counts.
+    /// The codes, or statuses of gRPC, that were seen, ascending, with their counts.
     Codes(Vec<(u16, u64)>),
 }
 
@@ -56,7 +56,7 @@ impl Merged {
 
     /// Counters and codes only; everything else stays empty.
     pub fn counters<'a>(kind: Kind, shards: impl IntoIterator<Item = &'a AnyScope>) -> Self {
-        Self::sum_if(kind, shards, |cell| matches!(cell, Cell::Counter(_) | Cell::Codes(_)))
+        Self::sum_if(kind, shards, |cell| matches!(cell, Cell::Counter(_) | Cell::Codes(_) | Cell::Statuses(_)))
     }
 
     pub fn values(&self) -> &[Value] {
@@ -120,7 +120,7 @@ impl Value {
             Cell::Counter(_) => Self::Counter(0),
             Cell::Gauge(_) => Self::Gauge(0),
             Cell::Time(_) => Self::Time(None),
-            Cell::Codes(_) => Self::Codes(Vec::new()),
+            Cell::Codes(_) | Cell::Statuses(_) => Self::Codes(Vec::new()),
         }
     }
 
@@ -133,6 +133,7 @@ impl Value {
             }
             (Self::Time(_), Cell::Time(_)) => {}
             (Self::Codes(seen), Cell::Codes(cell)) => cell.seen().for_each(|entry| add_code(seen, entry)),
+            (Self::Codes(seen), Cell::Statuses(cell)) => cell.seen().for_each(|entry| add_code(seen, entry)),
             _ => unreachable!("all copies of a scope are of one kind"),
         }
     }

@@ -7,10 +7,10 @@ use regex::Regex;
 
 use super::merge::{Merged, ScopeView};
 use super::render::{self, Format, Rendering};
-use super::{AnyScope, Kind, Scope};
+use super::{AnyScope, GrpcScope, Kind, Scope};
 
-/// Every scope of the process. Its lock is taken when a configuration is put in force and by readers, but never for a
-/// request and never while text is written.
+/// Every scope of the process. Its lock is taken when a configuration is put in force, by readers, and at a shard's first call of
+/// a method of gRPC, but never for any other request and never while text is written.
 #[derive(Debug, Default)]
 pub struct Registry {
     scopes: Mutex<Scopes>,
@@ -21,6 +21,8 @@ struct Scopes {
     entries: BTreeMap<(Kind, Arc<str>), Entry>,
     /// The keys in the order of the names that readers see; `None` after a change. All readers share it.
     keys: Option<Arc<[Key]>>,
+    /// Times that the keys changed.
+    changes: u64,
 }
 
 /// Names a scope.
@@ -43,33 +45,35 @@ impl Registry {
     /// empty where there is only one). They are made at the first call; later calls, also those for a new
     /// configuration, get the same ones, so that counters survive a reload.
     pub fn scope<T: Scope>(&self, name: &str, shard: usize) -> Arc<T> {
+        self.lock().scope(name, shard)
+    }
+
+    /// The same for a method's calls. One that no shard has counted yet gets a place only while fewer than `max` of the
+    /// cluster's methods have one: names come from clients.
+    pub fn scope_of_method<T: Scope>(&self, scope: GrpcScope<'_>, shard: usize, max: usize) -> Option<Arc<T>> {
+        let name = scope.to_string();
         let mut scopes = self.lock();
-        let Scopes { entries, keys } = &mut *scopes;
-        let entry = entries.entry((T::KIND, Arc::from(name))).or_insert_with(|| {
-            *keys = None;
-            Entry::default()
-        });
-        if let Some((_, scope)) = entry.shards.iter().find(|copy| copy.0 == shard) {
-            // The map's key holds the kind, so the copy is of type T.
-            return Arc::clone(T::unwrap(scope).expect("a scope is of its key's kind"));
-        }
-        let scope = Arc::new(T::default());
-        entry.shards.push((shard, T::wrap(Arc::clone(&scope))));
-        scope
+        let is_known = scopes.entries.contains_key(&(T::KIND, Arc::from(&*name)));
+        (is_known || scopes.methods(T::KIND, scope.cluster).count() < max).then(|| scopes.scope(&name, shard))
+    }
+
+    /// The names of the scopes of a cluster's methods.
+    pub fn methods(&self, kind: Kind, cluster: &str) -> Vec<Arc<str>> {
+        self.lock().methods(kind, cluster).cloned().collect()
     }
 
     /// Forgets a scope on all shards: it is no longer shown. A shard that still holds its cells may continue to write them.
     pub fn remove(&self, kind: Kind, name: &str) {
         let mut scopes = self.lock();
         scopes.entries.remove(&(kind, Arc::from(name)));
-        scopes.keys = None;
+        scopes.changed();
     }
 
     /// Forgets the scopes for which `keep` is false. For reloads.
     pub fn retain(&self, mut keep: impl FnMut(Kind, &str) -> bool) {
         let mut scopes = self.lock();
         scopes.entries.retain(|(kind, name), _| keep(*kind, name));
-        scopes.keys = None;
+        scopes.changed();
     }
 
     /// The names of all scopes of a kind, in order.
@@ -108,14 +112,19 @@ impl Registry {
 
     /// The names of all scopes, in the order in which their statistics are shown.
     pub(super) fn keys(&self) -> Arc<[Key]> {
-        let mut scopes = self.lock();
+        let scopes = self.lock();
         if let Some(keys) = &scopes.keys {
             return keys.clone();
         }
-        let mut keys: Vec<Key> = scopes.entries.keys().cloned().collect();
+        let (mut keys, changes): (Vec<Key>, _) = (scopes.entries.keys().cloned().collect(), scopes.changes);
+        drop(scopes);
+        // Sorted without the lock, for which a shard may wait.
         keys.sort_by_cached_key(render::prefix);
         let keys: Arc<[Key]> = keys.into();
-        scopes.keys = Some(keys.clone());
+        let mut scopes = self.lock();
+        if scopes.changes == changes {
+            scopes.keys = Some(keys.clone());
+        }
         keys
     }
 
@@ -134,6 +143,37 @@ impl Registry {
     /// A panic of another holder leaves the map whole, so it stays in use.
     fn lock(&self) -> MutexGuard<'_, Scopes> {
         self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Scopes {
+    fn changed(&mut self) {
+        self.keys = None;
+        self.changes += 1;
+    }
+
+    fn scope<T: Scope>(&mut self, name: &str, shard: usize) -> Arc<T> {
+        let key = (T::KIND, Arc::from(name));
+        if !self.entries.contains_key(&key) {
+            self.changed();
+        }
+        let entry = self.entries.entry(key).or_default();
+        if let Some((_, scope)) = entry.shards.iter().find(|copy| copy.0 == shard) {
+            // The map's key holds the kind, so the copy is of type T.
+            return Arc::clone(T::unwrap(scope).expect("a scope is of its key's kind"));
+        }
+        let scope = Arc::new(T::default());
+        entry.shards.push((shard, T::wrap(Arc::clone(&scope))));
+        scope
+    }
+
+    fn methods<'s>(&'s self, kind: Kind, cluster: &'s str) -> impl Iterator<Item = &'s Arc<str>> {
+        let start = (kind, Arc::from(cluster));
+        let of_cluster =
+            move |name: &str| GrpcScope::parse(name).is_some_and(|scope| scope.cluster == cluster && scope.is_method());
+        let names = self.entries.range(start..).map(|(key, _)| key);
+        let names = names.take_while(move |key| key.0 == kind && key.1.starts_with(cluster)).map(|key| &key.1);
+        names.filter(move |name| of_cluster(name))
     }
 }
 

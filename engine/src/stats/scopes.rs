@@ -6,7 +6,7 @@ use super::declare::declare_statistics;
 use super::filters::with_filter_statistics;
 use super::process::with_process_statistics;
 use super::ssl::{with_tls_scopes, with_tls_statistics};
-use super::{Cell, CellKind, Counter, Descriptor, Gauge, Histogram, Scope, StatusCodes};
+use super::{Cell, CellKind, Counter, Descriptor, Gauge, GrpcStatuses, Histogram, Scope, StatusCodes};
 use std::sync::Arc;
 
 with_process_statistics! { {

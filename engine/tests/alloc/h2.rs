@@ -89,14 +89,32 @@ async fn received(end: &PipeEnd, frames: &mut Frames, each: impl FnMut(u8, u8, u
     true
 }
 
+/// What the exchanges are about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Requests,
+    /// Of gRPC.
+    Calls,
+}
+
+impl What {
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Requests => "text/plain",
+            Self::Calls => "application/grpc",
+        }
+    }
+}
+
 /// A client with this many exchanges at a time.
-async fn ask(reactor: Rc<Reactor>, end: PipeEnd, at_once: u32, body: usize, answered: Rc<Cell<u64>>) {
+async fn ask(reactor: Rc<Reactor>, end: PipeEnd, what: What, at_once: u32, body: usize, answered: Rc<Cell<u64>>) {
     let mut block = Vec::new();
     let pairs = [
         (":method", if body == 0 { "GET" } else { "POST" }),
         (":scheme", "http"),
         (":path", "/api/items?q=1"),
         (":authority", "app.example"),
+        ("content-type", what.content_type()),
         ("user-agent", "test/1.0 (counting)"),
         ("accept", "*/*"),
         ("cookie", "session=0123456789abcdef; theme=dark"),
@@ -131,9 +149,11 @@ async fn ask(reactor: Rc<Reactor>, end: PipeEnd, at_once: u32, body: usize, answ
 }
 
 /// An endpoint that speaks HTTP/2, too.
-async fn serve(reactor: Rc<Reactor>, listener: MemoryListener, body: usize) {
-    let mut block = vec![0x88];
-    field(&mut block, "content-type", "text/plain");
+async fn serve(reactor: Rc<Reactor>, listener: MemoryListener, what: What, body: usize) {
+    let (mut block, mut trailers) = (vec![0x88], Vec::new());
+    field(&mut block, "content-type", what.content_type());
+    field(&mut trailers, "grpc-status", "0");
+    field(&mut trailers, "grpc-message", "all is well");
     let data = vec![b'x'; body];
     let end = poll_fn(|_| listener.poll_accept(&reactor)).await;
     let (mut out, mut frames) = (reactor.take_vec(), Frames::default());
@@ -147,7 +167,10 @@ async fn serve(reactor: Rc<Reactor>, listener: MemoryListener, body: usize) {
             answer(&mut out, kind, flags);
             if matches!(kind, DATA | HEADERS) && flags & 1 != 0 {
                 frame(&mut out, HEADERS, 4, id, &block);
-                frame(&mut out, DATA, 1, id, &data);
+                frame(&mut out, DATA, u8::from(what == What::Requests), id, &data);
+                if what == What::Calls {
+                    frame(&mut out, HEADERS, 5, id, &trailers);
+                }
             }
         });
         if !out.is_empty() {
@@ -157,22 +180,27 @@ async fn serve(reactor: Rc<Reactor>, listener: MemoryListener, body: usize) {
 }
 
 fn exchanges_allocate_nothing(name: &str, kind: &Kind, at_once: u32, upstream: bool) {
+    shared_exchanges_allocate_nothing(name, kind, What::Requests, at_once, upstream, CONFIG);
+}
+
+fn shared_exchanges_allocate_nothing(name: &str, kind: &Kind, what: What, at_once: u32, upstream: bool, config: &str) {
     let address = Address::Ip("127.0.0.1:2".parse().expect("an address"));
     let config = if upstream {
-        CONFIG.replace("[[clusters]]\nname = \"app\"\n", "[[clusters]]\nname = \"app\"\nprotocol = \"http2\"\n")
+        config.replace("[[clusters]]\nname = \"app\"\n", "[[clusters]]\nname = \"app\"\nprotocol = \"http2\"\n")
     } else {
-        CONFIG.into()
+        config.into()
     };
     let shard = shard(kind, &config);
     if upstream {
         // In place of the one that speaks HTTP/1.
         let listener = shard.network.listen(address, 1 << 20);
         let Body::Length(body) = kind.response_body else { panic!("a length") };
-        shard.reactor.spawn(serve(shard.reactor.clone(), listener, body));
+        shard.reactor.spawn(serve(shard.reactor.clone(), listener, what, body));
     }
     let answered = Rc::new(Cell::new(0));
     let client = shard.connect(0, "192.0.2.1:40000".parse().expect("an address"));
-    shard.reactor.spawn(ask(shard.reactor.clone(), client, at_once, kind.request_body, answered.clone()));
+    let asking = ask(shard.reactor.clone(), client, what, at_once, kind.request_body, answered.clone());
+    shard.reactor.spawn(asking);
     count_exchanges(name, &shard, &answered, (400, 4000), 0);
 }
 
@@ -188,6 +216,15 @@ fn over_http_2_on_both_sides() {
     exchanges_allocate_nothing("GET to HTTP/2", &kinds()[0], 1, true);
     exchanges_allocate_nothing("8 GETs to HTTP/2", &kinds()[0], 8, true);
     exchanges_allocate_nothing("POST to HTTP/2", &kinds()[2], 1, true);
+}
+
+#[test]
+fn calls_of_grpc_with_statistics() {
+    let stats = "http_filters = [{ grpc_stats = { stats_for_all_methods = true, enable_upstream_stats = true } }]";
+    let config = CONFIG.replace("via = \"edge\"\n", &format!("via = \"edge\"\n{stats}\n"));
+    for (name, config) in [("calls", CONFIG), ("calls that are counted", &config)] {
+        shared_exchanges_allocate_nothing(name, &kinds()[2], What::Calls, 1, true, config);
+    }
 }
 
 /// Bytes of heap of a connection without exchanges, whose client has put nothing into its table.

@@ -186,6 +186,46 @@ http_filters = [{ fault = {} }]
     assert_eq!(ringway.get("/test.Echo/Denied").status(), 404);
 }
 
+/// Calls by service and method, with their messages; what clients make up is counted together.
+#[test]
+fn calls_are_counted_by_their_methods() {
+    let server = Server::start(python("server.py"));
+    let count = |settings: &str, route: &str| {
+        let filter = format!("http_filters = [{{ grpc_stats = {{ enable_upstream_stats = true, {settings} }} }}]");
+        let ringway = proxy(&[server.address], &format!("{filter}\n{route}"), "");
+        let calls = ["Down", "3x10", "Down", "0x0", "Status", "9:no", "MadeUp", "", "MadeUp", "", "Unary", "x"];
+        must_run(python("call.py").arg(ringway.address(0).to_string()).args(calls));
+        ringway.get("/test.Echo/Down");
+        ringway
+    };
+    let all = count("stats_for_all_methods = true, max_methods = 2", ALL);
+    let stats = |ringway: &Ringway, of: &str, names: &[&str]| -> Vec<i64> {
+        names.iter().map(|name| ringway.stat(&format!("cluster.app.grpc.{of}{name}"))).collect()
+    };
+    let names = ["total", "success", "failure", "request_message_count", "response_message_count"];
+    all.wait_for_stat("cluster.app.grpc.other.total", 3);
+    assert_eq!(stats(&all, "test.Echo.Down.", &names), [2, 2, 0, 2, 3]);
+    assert_eq!(stats(&all, "test.Echo.Status.", &names), [1, 0, 1, 1, 0]);
+    assert_eq!(stats(&all, "other.", &names), [3, 1, 2, 3, 1]);
+    assert_eq!(stats(&all, "", &["test.Echo.Down.0", "test.Echo.Status.9", "other.12", "other.0"]), [2, 1, 2, 1]);
+    let metrics = all.admin("GET", "/stats/prometheus?filter=Status.upstream_rq_time").text().to_owned();
+    let labels =
+        "envoy_cluster_name=\"app\",envoy_grpc_bridge_service=\"test.Echo\",envoy_grpc_bridge_method=\"Status\"";
+    assert!(metrics.contains(&format!("envoy_cluster_grpc_upstream_rq_time_count{{{labels}}} 1")), "{metrics}");
+    // Without names, and for a route whose calls are counted by one name.
+    let none = count("", ALL);
+    none.wait_for_stat("cluster.app.grpc.total", 6);
+    let list =
+        "individual_method_stats_allowlist = { services = [{ name = \"test.Echo\", method_names = [\"Unary\"] }] }";
+    let route = format!(
+        "routes = [{{ match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\" }}, filters = {{ grpc_stats = {{ {list} }} }} }}]"
+    );
+    let listed = count("", &route);
+    listed.wait_for_stat("cluster.app.grpc.total", 5);
+    assert_eq!(stats(&listed, "test.Echo.Unary.", &names), [1, 1, 0, 1, 1]);
+    assert_eq!(stats(&listed, "", &["success", "9", "12"]), [2, 1, 2]);
+}
+
 /// The server is gone within a message, or gives the call up: clients learn of it by its status.
 #[test]
 fn calls_that_break_off_have_statuses() {
@@ -200,7 +240,8 @@ fn calls_that_break_off_have_statuses() {
         broken.arg(code);
         let server = Server::start(broken);
         let log = "access_log = [{ path = \"log\", format = \"%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\" }]";
-        let ringway = proxy(&[server.address], &format!("{log}\n{ALL}"), "");
+        let stats = "http_filters = [{ grpc_stats = {} }]";
+        let ringway = proxy(&[server.address], &format!("{log}\n{stats}\n{ALL}"), "");
         for mut command in [python("call.py"), node("calls")] {
             let said = must_run(command.arg(ringway.address(0).to_string()).args(["Down", "1x1"]));
             // A client may drop what came before a reset, and hears all that came before trailers.
@@ -213,6 +254,10 @@ fn calls_that_break_off_have_statuses() {
             _ => "UR upstream_reset_after_response_started{remote_reset}",
         };
         assert_eq!(ringway.log_lines("log", 2), [logged; 2]);
+        // A call without a status is a failure, too.
+        ringway.wait_for_stat("cluster.app.grpc.failure", 2);
+        let statuses = ringway.admin("GET", "/stats?filter=app.grpc.[0-9]").text().to_owned();
+        assert_eq!(statuses, if code == "close" { "cluster.app.grpc.14: 2\n" } else { "" });
     }
 }
 

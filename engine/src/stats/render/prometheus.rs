@@ -108,6 +108,9 @@ fn class_of(descriptor: &Descriptor) -> Option<char> {
 /// Envoy's names stay as they are; counters that only Ringway has end in `_total`, as Prometheus recommends.
 fn family_name(kind: Kind, descriptor: &Descriptor) -> String {
     let (family, name) = (kind.family(), descriptor.name.replace('.', "_"));
+    if descriptor.cell == CellKind::Statuses {
+        return format!("{family}_status");
+    }
     if class_of(descriptor).is_some() {
         return format!("{family}_{}xx", &name[..name.len() - 3]);
     }
@@ -119,7 +122,7 @@ fn family_name(kind: Kind, descriptor: &Descriptor) -> String {
 
 fn type_of(descriptor: &Descriptor) -> &'static str {
     match descriptor.cell {
-        CellKind::Counter | CellKind::Codes => "counter",
+        CellKind::Counter | CellKind::Codes | CellKind::Statuses => "counter",
         CellKind::Gauge => "gauge",
         CellKind::Time => "histogram",
     }
@@ -174,12 +177,15 @@ impl fmt::Display for Labels<'_> {
             separator = ",";
         }
         if let Some(code) = self.code {
-            write!(f, "{separator}envoy_response_code=\"{code}\"")?;
+            let label = if self.kind == Kind::Grpc { "envoy_grpc_status" } else { "envoy_response_code" };
+            write!(f, "{separator}{label}=\"{code}\"")?;
             separator = ",";
         }
-        if !self.scope.is_empty() {
-            write!(f, "{separator}{}=\"{}\"", self.kind.label(), Escaped(self.scope))?;
-            separator = ",";
+        for (label, part) in self.kind.labels(self.scope) {
+            if !part.is_empty() && !label.is_empty() {
+                write!(f, "{separator}{label}=\"{}\"", Escaped(part))?;
+                separator = ",";
+            }
         }
         f.write_str(if separator == "," { "}" } else { "" })
     }

@@ -18,7 +18,7 @@ pub(super) struct Shown<'a> {
     pub scope: &'a str,
     /// The full dotted name.
     pub name: &'a str,
-    /// For one of the counters by status code.
+    /// For one of the counters by status code, or by status of gRPC.
     pub code: Option<u16>,
     pub figure: Figure<'a>,
 }
@@ -63,7 +63,8 @@ impl Choice<'_> {
             return;
         }
         let prefix_len = name.len();
-        name.push_str(view.kind.descriptors()[index].name);
+        let descriptor = &view.kind.descriptors()[index];
+        name.push_str(descriptor.name);
         let mut show_one = |name: &str, code, figure| {
             if self.filter.is_none_or(|filter| filter.is_match(name)) {
                 show(&Shown { kind: view.kind, scope: &view.name, name, code, figure });
@@ -77,7 +78,8 @@ impl Choice<'_> {
                 let bare_len = name.len();
                 for (code, count) in seen {
                     name.truncate(bare_len);
-                    push(name, format_args!("_{code}"));
+                    let separator = if descriptor.name.is_empty() { "" } else { "_" };
+                    push(name, format_args!("{separator}{code}"));
                     show_one(name, Some(*code), Figure::Counter(*count));
                 }
             }
@@ -107,7 +109,7 @@ pub(in crate::stats) fn find(view: &ScopeView, wanted: &str) -> Option<i64> {
 /// What the names of a scope's statistics begin with.
 pub(in crate::stats) fn prefix((kind, name): &Key) -> String {
     let mut out = String::with_capacity(96);
-    for part in [kind.dotted(), name] {
+    for part in std::iter::once(kind.dotted()).chain(kind.parts(name)) {
         if !part.is_empty() {
             out.push_str(part);
             out.push('.');
