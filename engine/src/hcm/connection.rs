@@ -4,7 +4,9 @@ use super::manager::Hcm;
 use crate::base::clock::{NEVER, Nanos, deadline, nanos};
 use crate::http::Exchange;
 use crate::net::tls::{self, TlsStream};
-use crate::net::{Accepted, Arrival, ByteStream, Drain, Protocol, Seat, Stall, Taking};
+use crate::net::{
+    Accepted, Arrival, Before, ByteStream, Candidate, Drain, Place, Placed, Protocol, Seat, Stall, Taking,
+};
 use crate::ring::{Reactor, Timer};
 use crate::route::matcher::Request;
 use crate::router::LOOK;
@@ -75,6 +77,10 @@ pub(super) struct Connection {
     pub slot: Rc<ChainSlot>,
     /// Exchanges under way.
     active: Cell<u32>,
+    /// Where HTTP/2 is spoken and its shard is chosen.
+    placed: Cell<Option<Box<Placed>>>,
+    /// Another shard serves it.
+    has_gone: Cell<bool>,
     reactor: Rc<Reactor>,
     pub(super) stats: Arc<HttpStats>,
     opened: Nanos,
@@ -87,9 +93,12 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(accepted: Accepted, slot: Rc<ChainSlot>, hcm: &Hcm) -> Self {
         let reactor = hcm.shard.reactor.clone();
-        let ends = end(hcm);
+        // One that another shard has given to this one is counted already.
+        let counted_since = accepted.placed.as_ref().and_then(|placed| placed.before.counted_since);
+        let opened = counted_since.unwrap_or(reactor.now());
+        let ends = end(hcm, opened);
         let stats = hcm.stats.clone();
-        stats.downstream_cx_total.inc();
+        stats.downstream_cx_total.add(u64::from(counted_since.is_none()));
         stats.downstream_cx_active.inc();
         Self {
             stream: accepted.stream,
@@ -104,7 +113,9 @@ impl Connection {
             listener_stats: accepted.listener_stats,
             slot,
             active: Cell::new(0),
-            opened: reactor.now(),
+            placed: Cell::new(accepted.placed),
+            has_gone: Cell::new(false),
+            opened,
             ends,
             reactor,
             stats,
@@ -122,6 +133,19 @@ impl Connection {
         };
         total.inc();
         active.inc();
+    }
+
+    /// The place of a connection that speaks HTTP/2 and begins with `first`. `None`: another shard serves it.
+    pub(super) async fn settle(&self, first: &[u8]) -> Option<Place> {
+        if let Some(placed) = self.placed.take() {
+            return Some(placed.place);
+        }
+        let before = Before { counted_since: Some(self.opened), handshake_since: None };
+        let Self { stream, arrival, drain, seat, .. } = self;
+        let candidate = Candidate { stream, arrival, drain, seat: *seat, received: first, before };
+        let place = candidate.settle().await;
+        self.has_gone.set(place.is_none());
+        place
     }
 
     /// Requests begun on it.
@@ -151,6 +175,15 @@ impl Connection {
             return false;
         }
         true
+    }
+
+    pub(super) fn now(&self) -> Nanos {
+        self.reactor.now()
+    }
+
+    /// Exchanges under way.
+    pub(super) fn active(&self) -> u32 {
+        self.active.get()
     }
 
     /// A request begins.
@@ -204,14 +237,14 @@ impl Connection {
     }
 }
 
-/// When the time of a connection is over that begins now.
-fn end(hcm: &Hcm) -> Nanos {
-    let (reactor, timeouts) = (&hcm.shard.reactor, &hcm.config.timeouts);
+/// When the time of a connection is over that began at `opened`.
+fn end(hcm: &Hcm, opened: Nanos) -> Nanos {
+    let timeouts = &hcm.config.timeouts;
     let jitter = match nanos(timeouts.max_connection_duration_jitter) {
         0 => 0,
-        jitter => reactor.random().below(jitter + 1),
+        jitter => hcm.shard.reactor.random().below(jitter + 1),
     };
-    deadline(reactor.now(), timeouts.max_connection_duration).saturating_add(jitter)
+    deadline(opened, timeouts.max_connection_duration).saturating_add(jitter)
 }
 
 impl Drop for Connection {
@@ -223,8 +256,11 @@ impl Drop for Connection {
             Some(Protocol::Http2) => stats.downstream_cx_http2_active.dec(),
             None => {}
         }
+        if self.has_gone.get() {
+            return;
+        }
         stats.downstream_cx_destroy.inc();
-        stats.downstream_cx_length_ms.record((self.reactor.now() - self.opened) / 1000);
+        stats.downstream_cx_length_ms.record(self.reactor.now().saturating_sub(self.opened) / 1000);
         let by_peer = self.ended_by_peer.get() || self.stream.is_broken();
         match (by_peer, self.active.get() > 0) {
             (true, false) => stats.downstream_cx_destroy_remote.inc(),

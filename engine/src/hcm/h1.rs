@@ -9,7 +9,7 @@ use crate::http::Exchange;
 use crate::mux::Downstream;
 use crate::mux::h1::{Disposition, Served};
 use crate::mux::h2::PREFACE;
-use crate::net::{Accepted, Protocol};
+use crate::net::{Accepted, Protocol, Served as Ended};
 use crate::ring::{Buf, Memory, Reactor, Timer};
 use crate::router::{Deadlines, Fault};
 use ringway_config::model::CodecType;
@@ -27,49 +27,55 @@ const LINGER_BYTES: usize = 64 * 1024;
 /// The longest time in which a client may take nothing of the last bytes, where it may take any time before them.
 pub(super) const FLUSH_TIME: Duration = Duration::from_secs(60);
 
-/// Serve a connection until it ends.
-pub async fn serve(accepted: Accepted, slot: Rc<ChainSlot>) {
+/// Serve a connection until it ends, or until another shard has it. Not an async function: its future would hold `accepted`
+/// next to the connection.
+pub fn serve(accepted: Accepted, slot: Rc<ChainSlot>) -> impl Future<Output = Ended> {
     let hcm = slot.current();
     let reactor = hcm.shard.reactor.clone();
     let connection = Connection::new(accepted, slot, &hcm);
     drop(hcm);
-    let mut deadlines = ConnectionDeadlines::new(&reactor, connection.ends);
-    let mut next = next_request::<true>(&reactor, &connection, &mut deadlines).await;
-    if let Ok(first) = &mut next {
-        let codec = connection.slot.current().config.codec_type;
-        if spoken(&connection, codec, first) == Spoken::Unclear {
-            *first = reactor.pooled(|| gather(&reactor, &connection, &mut deadlines, first)).await;
+    async move {
+        let mut deadlines = ConnectionDeadlines::new(&reactor, connection.ends);
+        let mut next = next_request::<true>(&reactor, &connection, &mut deadlines).await;
+        if let Ok(first) = &mut next {
+            let codec = connection.slot.current().config.codec_type;
+            if spoken(&connection, codec, first) == Spoken::Unclear {
+                *first = reactor.pooled(|| gather(&reactor, &connection, &mut deadlines, first)).await;
+            }
+            if spoken(&connection, codec, first) == Spoken::Http2 {
+                let first = first.slice(0..first.len());
+                let Some(place) = reactor.pooled(|| connection.settle(&first)).await else { return Ended::Elsewhere };
+                // Not in the memory of exchanges, whose pieces are large: it stays as long as the connection.
+                Box::pin(h2::serve(connection, deadlines, first, place)).await;
+                return Ended::Over;
+            }
+            connection.speaks(Protocol::Http1);
         }
-        if spoken(&connection, codec, first) == Spoken::Http2 {
-            let first = first.slice(0..first.len());
-            // Not in the memory of exchanges, whose pieces are large: it stays as long as the connection.
-            return Box::pin(h2::serve(connection, deadlines, first)).await;
-        }
-        connection.speaks(Protocol::Http1);
-    }
-    let disposition = loop {
-        let first = match next {
-            Ok(first) => first,
-            Err(disposition) => break disposition,
+        let disposition = loop {
+            let first = match next {
+                Ok(first) => first,
+                Err(disposition) => break disposition,
+            };
+            // Asked for only now: it may have been replaced while the connection waited.
+            let hcm = connection.slot.current();
+            connection.begin();
+            let mut state = hcm.shard.take_exchange();
+            // Apart from this task's own memory, which an idle connection keeps.
+            let memory = Memory::of(&*state);
+            let run = reactor.pooled(|| one(&hcm, &connection, &mut state, first, &deadlines.timer));
+            reactor.works_in([run.memory(), memory]);
+            let disposition = run.await;
+            hcm.shard.give_exchange(state);
+            connection.end();
+            if disposition != Disposition::KeepAlive {
+                break disposition;
+            }
+            next = next_request::<false>(&reactor, &connection, &mut deadlines).await;
         };
-        // Asked for only now: it may have been replaced while the connection waited.
-        let hcm = connection.slot.current();
-        connection.begin();
-        let mut state = hcm.shard.take_exchange();
-        // Apart from this task's own memory, which an idle connection keeps.
-        let memory = Memory::of(&*state);
-        let run = reactor.pooled(|| one(&hcm, &connection, &mut state, first, &deadlines.timer));
-        reactor.works_in([run.memory(), memory]);
-        let disposition = run.await;
-        hcm.shard.give_exchange(state);
-        connection.end();
-        if disposition != Disposition::KeepAlive {
-            break disposition;
-        }
-        next = next_request::<false>(&reactor, &connection, &mut deadlines).await;
-    };
-    connection.works();
-    reactor.pooled(|| end(&reactor, &connection, &mut deadlines, disposition)).await;
+        connection.works();
+        reactor.pooled(|| end(&reactor, &connection, &mut deadlines, disposition)).await;
+        Ended::Over
+    }
 }
 
 /// What is known of a connection's protocol by its first bytes.

@@ -8,7 +8,7 @@ use crate::base::clock::Nanos;
 use crate::mux::Downstream;
 use crate::mux::h1::Disposition;
 use crate::mux::h2::{Driver, Key, Leaving, Link, Pulse, Role, Served};
-use crate::net::{Protocol, Stall};
+use crate::net::{Carrying, Place, Protocol, Stall};
 use crate::ring::{Buf, Memory, Reactor, Timer};
 use crate::router::{Deadlines, Fault};
 use crate::stats::Http2Stats;
@@ -26,7 +26,7 @@ const KEEP_TIME: Duration = Duration::from_secs(1);
 const LEAVE_TIME: Duration = Duration::from_secs(1);
 
 /// Serve a connection, of which `first` has come, until it ends.
-pub(super) async fn serve(connection: Connection, mut deadlines: ConnectionDeadlines, first: Buf) {
+pub(super) async fn serve(connection: Connection, mut deadlines: ConnectionDeadlines, first: Buf, place: Place) {
     connection.speaks(Protocol::Http2);
     connection.works();
     deadlines.start_shared(&connection);
@@ -35,7 +35,8 @@ pub(super) async fn serve(connection: Connection, mut deadlines: ConnectionDeadl
     let stats = Http2Stats::Clients(hcm.stats.clone());
     let link = Link::new(&reactor, Role::Server, &hcm.config.http2, &hcm.codec_limits, stats);
     drop(hcm);
-    let connection = Rc::new(Shared { connection, timers: RefCell::default() });
+    let connection =
+        Rc::new(Shared { connection, carrying: Carrying::new(place, reactor.now()), timers: RefCell::default() });
     let serving = Serving { reactor, connection, link, keeps: Cell::new(false) };
     let disposition = serving.run(&mut deadlines, first).await;
     serving.connection.works();
@@ -45,6 +46,8 @@ pub(super) async fn serve(connection: Connection, mut deadlines: ConnectionDeadl
 /// What all exchanges of a connection share.
 struct Shared {
     connection: Connection,
+    /// What it is for the shard's load.
+    carrying: Carrying,
     /// Of exchanges that are over, for the next ones.
     timers: RefCell<Vec<Rc<Timer>>>,
 }
@@ -188,6 +191,7 @@ impl Serving {
             }
             Expired::Idle if let (Phase::Idle { since, .. }, true) = (next, self.keeps.take()) => {
                 driver.shrink();
+                self.connection.carrying.rest();
                 self.connection.timers.take();
                 deadlines.start_waiting(since, self.patience(false));
             }
@@ -231,6 +235,7 @@ struct Active(Rc<Shared>);
 
 impl Active {
     fn new(connection: &Rc<Shared>) -> Self {
+        connection.carrying.begin(connection.active(), connection.now());
         connection.begin();
         Self(connection.clone())
     }
@@ -239,6 +244,7 @@ impl Active {
 impl Drop for Active {
     fn drop(&mut self) {
         self.0.end();
+        self.0.carrying.end(self.0.active(), self.0.now());
     }
 }
 

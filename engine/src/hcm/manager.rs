@@ -13,7 +13,7 @@ use crate::mux::{Coders, Limits};
 use crate::ring::Reactor;
 use crate::route::RouteTable;
 use crate::stats::HttpStats;
-use ringway_config::model;
+use ringway_config::model::{self, CodecType};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -135,6 +135,15 @@ impl HcmShard {
 }
 
 impl Hcm {
+    /// Whether HTTP/2 is spoken on a connection whose handshake agrees on this protocol.
+    pub fn speaks_http2(&self, agreed: Option<&[u8]>) -> bool {
+        match self.config.codec_type {
+            CodecType::Http1 => false,
+            CodecType::Http2 => true,
+            CodecType::Auto => agreed == Some(b"h2"),
+        }
+    }
+
     /// The connection manager of one filter chain, named `chain`.
     pub fn new(plan: HcmPlan<'_>, filters: Chain, clusters: &Clusters, shard: &Rc<HcmShard>) -> Rc<Self> {
         let limits = &plan.config.limits;

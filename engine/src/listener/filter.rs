@@ -143,6 +143,15 @@ fn inspect_tls(
     }
 }
 
+/// What a connection begins with of which all of its first message has come, or something else.
+pub(super) fn first_bytes(bytes: &[u8]) -> FirstBytes {
+    let (mut reader, mut joined) = (HelloReader::default(), Vec::new());
+    match reader.is_whole(bytes).and_then(|_| reader.hello(bytes, &mut joined)) {
+        Ok(hello) => FirstBytes::Tls(Asked::of(&hello)),
+        Err(_) => FirstBytes::Raw,
+    }
+}
+
 fn count(stats: &TlsInspectorStats, hello: &ClientHello<'_>) {
     stats.tls_found.inc();
     match hello.server_name {

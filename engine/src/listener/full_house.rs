@@ -1,7 +1,8 @@
 //! What happens at a limit: the connection that has waited longest for a request is closed, on whichever shard it is, and a
-//! new connection has its place.
+//! new connection has its place. At the same desk connections arrive that other shards give away.
 
-use crate::net::{Answer, Claim, Drain, Full, House, Scope};
+use super::{Listener, take_over};
+use crate::net::{Answer, Claim, Full, House, Scope};
 use crate::ring::{Reactor, Timer};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -73,13 +74,22 @@ async fn vacate(house: &House, scope: &Scope, timer: &Timer) -> Option<Answer> {
     None
 }
 
-/// The keeper of a room: asks connections for their places as the demands come, until the listener drains.
-pub async fn keep(reactor: Rc<Reactor>, drain: Rc<Drain>) {
-    let room = drain.room();
-    poll_fn(|context| {
-        room.take_demands(context).into_iter().for_each(|demand| drain.ask(&reactor, demand));
-        if drain.is_draining() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    room.close();
+/// The keeper of a room: asks connections for their places as the demands come, and takes over connections of other shards,
+/// until the listener drains.
+pub fn keep(reactor: Rc<Reactor>, listener: Rc<Listener>) -> impl Future<Output = ()> {
+    let arriving = listener.drain.arriving();
+    async move {
+        let (drain, _arriving) = (&listener.drain, arriving);
+        let room = drain.room();
+        poll_fn(|context| {
+            let (demands, arrivals) = room.take(context);
+            demands.into_iter().for_each(|demand| drain.ask(&reactor, demand));
+            arrivals.into_iter().for_each(|crossing| take_over(&reactor, &listener, crossing));
+            if drain.is_draining() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        room.close().into_iter().for_each(|crossing| take_over(&reactor, &listener, crossing));
+        // A connection is one of the listener's once its task has run.
+        reactor.yield_now().await;
+    }
 }

@@ -12,10 +12,11 @@ pub use full_house::keep;
 use crate::base::clock::Nanos;
 use crate::hcm::ChainSlot;
 use crate::net::{
-    Accepted, Arrival, ByteStream, ChainMatcher, Claim, Drain, FirstBytes, Full, House, Limits, Permits, Seat, tls,
+    Accepted, Arrival, ByteStream, ChainMatcher, Claim, Crossing, Drain, FirstBytes, Full, House, Limits, Permits,
+    Placed, Seat, tls,
 };
 use crate::network_filter::NetworkFilter;
-use crate::ring::Reactor;
+use crate::ring::{Buf, Reactor, Socket};
 use crate::stats::{ListenerStats, ListenerTlsStats, ShardStats};
 use full_house::{make_room, may_have_room};
 use ringway_config::model::Binding;
@@ -112,11 +113,17 @@ impl Listener {
 
 /// Take in a connection. Where a limit is reached, one that waits for a request makes room for it; if none does, it is
 /// refused. Its task begins with its way in.
-pub fn admit(reactor: &Rc<Reactor>, listener: &Rc<Listener>, arrival: Arrival, stream: impl FnOnce() -> ByteStream) {
+pub fn admit(
+    reactor: &Rc<Reactor>,
+    listener: &Rc<Listener>,
+    mut arrival: Arrival,
+    stream: impl FnOnce() -> ByteStream,
+) {
+    arrival.opened = reactor.now();
     listener.stats.downstream_cx_total.inc();
     let mut claim = Claim::new(&listener.limits.borrow(), arrival.remote);
     match claim.fill() {
-        Ok(()) => serve(reactor, listener, arrival, stream(), claim.permits()),
+        Ok(()) => serve(reactor, listener, arrival, stream(), claim.permits(), None),
         Err(full) if !may_have_room(&listener.house, &claim, full) => {
             listener.refused(&claim, arrival.remote, full, reactor.now());
         }
@@ -126,7 +133,7 @@ pub fn admit(reactor: &Rc<Reactor>, listener: &Rc<Listener>, arrival: Arrival, s
             reactor.spawn(async move {
                 let _arriving = arriving;
                 match make_room(&on, &listener.house, &mut claim).await {
-                    Ok(()) => serve(&on, &listener, arrival, stream, claim.permits()),
+                    Ok(()) => serve(&on, &listener, arrival, stream, claim.permits(), None),
                     Err(full) => listener.refused(&claim, remote, full, on.now()),
                 }
                 on.yield_now().await;
@@ -135,14 +142,28 @@ pub fn admit(reactor: &Rc<Reactor>, listener: &Rc<Listener>, arrival: Arrival, s
     }
 }
 
+/// Go on with a connection that another shard has accepted, as far as that shard has come.
+fn take_over(reactor: &Rc<Reactor>, listener: &Rc<Listener>, crossing: Crossing) {
+    let Crossing { fd, received, remote, local, mut first, opened, permits, before } = crossing;
+    if first.is_none() && !listener.filters.borrow().is_empty() {
+        first = Some(filter::first_bytes(&received));
+    }
+    let arrival = Arrival { remote, local, opened, first: first.map(Rc::new), ..Arrival::default() };
+    let stream = Socket::new(reactor, fd);
+    stream.unread(Buf::from(received.into_boxed_slice()));
+    let placed = Placed { place: listener.drain.spreader().arrived(), before };
+    serve(reactor, listener, arrival, ByteStream::Socket(stream), permits, Some(Box::new(placed)));
+}
+
 fn serve(
     reactor: &Rc<Reactor>,
     listener: &Rc<Listener>,
     arrival: Arrival,
     stream: ByteStream,
     permits: Option<Permits>,
+    placed: Option<Box<Placed>>,
 ) {
     let (listener_stats, drain) = (listener.stats.clone(), listener.drain.clone());
-    let accepted = Accepted { stream, arrival, listener_stats, drain, seat: Seat::NONE };
+    let accepted = Accepted { stream, arrival, listener_stats, drain, seat: Seat::NONE, placed };
     reactor.spawn(way_in::way_in(reactor, listener, accepted, permits, NetworkFilter::run));
 }

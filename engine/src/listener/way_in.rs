@@ -6,11 +6,17 @@
 //!    └─────────────┴── drain, refused ────┴──────────────────┴──> closed
 //! ```
 //!
+//! A connection that turns out to speak HTTP/2, by its first message in TLS or by its first bytes without, may go over to
+//! another shard before anything is said on it, and is forgotten here.
+//!
 //! What the way in needs is not kept: a connection that is served is as small as if it had none.
 
-use super::{Listener, Served};
-use crate::base::clock::Nanos;
-use crate::net::{Accepted, ByteStream, Drain, Permits, Registration, Seat, Transport, tls};
+use super::{ChainTls, Listener, Served};
+use crate::base::clock::{Nanos, nanos};
+use crate::net::{
+    Accepted, Before, ByteStream, Candidate, Drain, Permits, Placed, Registration, Seat, Served as Ended, Transport,
+    tls,
+};
 use crate::network_filter::NetworkFilter;
 use crate::ring::{Pooled, Reactor, Timer};
 use crate::stats::ListenerStats;
@@ -26,7 +32,7 @@ use std::time::Duration;
 const FILTERS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The task of a connection that was accepted, and that `serve` serves.
-pub(super) fn way_in<S: Future<Output = ()>>(
+pub(super) fn way_in<S: Future<Output = Ended>>(
     reactor: &Rc<Reactor>,
     listener: &Rc<Listener>,
     accepted: Accepted,
@@ -36,7 +42,7 @@ pub(super) fn way_in<S: Future<Output = ()>>(
     let start = Start { listener: listener.clone(), accepted, enter, serve };
     let life = Life {
         stats: listener.stats.clone(),
-        opened: reactor.now(),
+        opened: start.accepted.arrival.opened,
         reactor: reactor.clone(),
         stage: Stage::Accepted,
         registration: None,
@@ -79,14 +85,19 @@ struct Start<I, S> {
     serve: fn(NetworkFilter, Accepted) -> S,
 }
 
-impl<I: Future<Output = Option<(NetworkFilter, Accepted)>>, S: Future<Output = ()>> Future for WayIn<I, S> {
+impl<I: Future<Output = Option<(NetworkFilter, Accepted)>>, S: Future<Output = Ended>> Future for WayIn<I, S> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         loop {
             let (filter, accepted, serve) = match this.phase.as_mut().project() {
-                PhaseProjected::Serving { serving } => return serving.poll(context),
+                PhaseProjected::Serving { serving } => {
+                    if ready!(serving.poll(context)) == Ended::Elsewhere {
+                        this.life.advance(Stage::Accepted);
+                    }
+                    return Poll::Ready(());
+                }
                 PhaseProjected::Entering { entering, serve } => match ready!(entering.poll(context)) {
                     Some((filter, accepted)) => (filter, accepted, *serve),
                     None => return Poll::Ready(()),
@@ -98,8 +109,8 @@ impl<I: Future<Output = Option<(NetworkFilter, Accepted)>>, S: Future<Output = (
                     let registration = accepted.drain.register(&this.life.reactor, this.life.permits.take());
                     accepted.seat = registration.seat();
                     this.life.registration = Some(registration);
-                    let served =
-                        if listener.filters.borrow().is_empty() { listener.choose(&accepted.arrival) } else { None };
+                    let is_inspected = listener.filters.borrow().is_empty() || accepted.placed.is_some();
+                    let served = if is_inspected { listener.choose(&accepted.arrival) } else { None };
                     match served {
                         Some(Served { tls: None, filter }) => (filter, accepted, serve),
                         // There is more to do first, or nothing at all.
@@ -126,25 +137,10 @@ async fn enter(
     listener: Rc<Listener>,
     mut accepted: Accepted,
 ) -> Option<(NetworkFilter, Accepted)> {
-    let filters = listener.filters.borrow().clone();
     let watch = Watch::new(&reactor, &listener, &accepted);
-    if !filters.is_empty() {
-        let inspected = watch.within(FILTERS_TIMEOUT, async {
-            for filter in &*filters {
-                if !filter.run(&mut accepted, &reactor).await {
-                    return false;
-                }
-            }
-            true
-        });
-        match inspected.await {
-            Watched::Done(true) => {}
-            Watched::Done(false) | Watched::Ended => return None,
-            Watched::Late => {
-                listener.stats.downstream_pre_cx_timeout.inc();
-                return None;
-            }
-        }
+    // Those of a connection that another shard has accepted have seen it there.
+    if accepted.placed.is_none() && !is_passed(&watch, &mut accepted).await {
+        return None;
     }
     let Some(Served { tls, filter }) = listener.choose(&accepted.arrival) else {
         listener.stats.no_filter_chain_match.inc();
@@ -158,11 +154,55 @@ async fn enter(
         }
         return Some((filter, accepted));
     };
-    let Accepted { stream, mut arrival, listener_stats, drain, seat } = accepted;
+    let accepted = secure(&watch, &tls, &filter, accepted).await?;
+    Some((filter, accepted))
+}
+
+/// Let the listener filters see the connection. `false`: it is of no further use.
+async fn is_passed(watch: &Watch<'_>, accepted: &mut Accepted) -> bool {
+    let (reactor, listener) = (watch.reactor, watch.listener);
+    let filters = listener.filters.borrow().clone();
+    if filters.is_empty() {
+        return true;
+    }
+    let inspected = watch.within(FILTERS_TIMEOUT, reactor.now(), async {
+        for filter in &*filters {
+            if !filter.run(accepted, reactor).await {
+                return false;
+            }
+        }
+        true
+    });
+    match inspected.await {
+        Watched::Done(passed) => passed,
+        Watched::Ended => false,
+        Watched::Late => {
+            listener.stats.downstream_pre_cx_timeout.inc();
+            false
+        }
+    }
+}
+
+/// Speak the chain's TLS. `None`: that has come to nothing, or the connection is served elsewhere.
+async fn secure(watch: &Watch<'_>, tls: &ChainTls, filter: &NetworkFilter, accepted: Accepted) -> Option<Accepted> {
+    let (reactor, listener) = (watch.reactor, watch.listener);
+    let Accepted { stream, mut arrival, listener_stats, drain, seat, mut placed } = accepted;
     let server = tls.server.get();
-    let accepting = tls::accept(stream, &server, &arrival, &listener.handshakes, &reactor);
-    let handshake = match watch.within(server.handshake_timeout, accepting).await {
-        Watched::Done(handshake) => handshake,
+    let before = placed.as_ref().map(|placed| placed.before).unwrap_or_default();
+    let since = before.handshake_since.unwrap_or(reactor.now());
+    let accepting = async {
+        let greeted = tls::greet(stream, &server, &arrival, reactor).await?;
+        if placed.is_none() && filter.speaks_http2(greeted.application_protocol()) {
+            let before = Before { handshake_since: Some(since), counted_since: None };
+            let (stream, received) = (greeted.stream(), greeted.received());
+            let candidate = Candidate { stream, arrival: &arrival, drain: &drain, seat, received, before };
+            let Some(place) = candidate.settle().await else { return Ok(None) };
+            placed = Some(Placed::here(place));
+        }
+        greeted.answer(&listener.handshakes, reactor).await.map(Some)
+    };
+    let handshake = match watch.within(server.handshake_timeout, since, accepting).await {
+        Watched::Done(handshake) => handshake.transpose()?,
         Watched::Ended => return None,
         Watched::Late => {
             listener.stats.downstream_cx_transport_socket_connect_timeout.inc();
@@ -176,7 +216,7 @@ async fn enter(
         Ok(stream) => {
             arrival.transport = Transport::Tls;
             arrival.first = None;
-            Some((filter, Accepted { stream: ByteStream::Tls(stream), arrival, listener_stats, drain, seat }))
+            Some(Accepted { stream: ByteStream::Tls(stream), arrival, listener_stats, drain, seat, placed })
         }
         Err(failure) => {
             tracing::debug!(target: "ringway::listener", listener = %listener.binding.address, remote = arrival.remote.map(display), server_name = arrival.server_name(), %failure, "no TLS");
@@ -211,9 +251,9 @@ impl<'a> Watch<'a> {
         Self { reactor, listener, timer, ending, drain, seat, opened }
     }
 
-    /// What `work` comes to, if it takes no longer than `time`.
-    async fn within<T>(&self, time: Duration, work: impl Future<Output = T>) -> Watched<T> {
-        self.timer.arm_in(time);
+    /// What `work`, which has begun at `since`, comes to, if it takes no longer than `time`.
+    async fn within<T>(&self, time: Duration, since: Nanos, work: impl Future<Output = T>) -> Watched<T> {
+        self.timer.arm_at(since + nanos(time));
         let mut work = pin!(work);
         poll_fn(|context| {
             if let Poll::Ready(done) = work.as_mut().poll(context) {
@@ -284,7 +324,7 @@ impl Drop for Life {
         self.leave();
         if self.stage == Stage::Served {
             self.stats.downstream_cx_destroy.inc();
-            self.stats.downstream_cx_length_ms.record((self.reactor.now() - self.opened) / 1000);
+            self.stats.downstream_cx_length_ms.record(self.reactor.now().saturating_sub(self.opened) / 1000);
         }
     }
 }

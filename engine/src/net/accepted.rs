@@ -1,7 +1,8 @@
 //! A connection as it was accepted, and what is known of its way here.
 
 use super::tls::client_hello::Asked;
-use super::{ByteStream, Drain, Seat};
+use super::{ByteStream, Drain, Placed, Seat};
+use crate::base::clock::Nanos;
 use crate::stats::ListenerStats;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,6 +15,8 @@ pub struct Accepted {
     pub listener_stats: Arc<ListenerStats>,
     pub drain: Rc<Drain>,
     pub seat: Seat,
+    /// Of a connection of HTTP/2 whose shard is chosen.
+    pub placed: Option<Box<Placed>>,
 }
 
 /// Where a connection is from, and what it arrived over. Listener filters may learn more than the socket says.
@@ -24,6 +27,8 @@ pub struct Arrival {
     /// This side's, the one that the client connected to.
     pub local: Option<SocketAddr>,
     pub transport: Transport,
+    /// When it was accepted.
+    pub opened: Nanos,
     /// What its first bytes are, where they have been looked at.
     pub first: Option<Rc<FirstBytes>>,
 }
@@ -36,6 +41,15 @@ impl Arrival {
             Some(FirstBytes::Raw) | None => None,
         }
     }
+}
+
+/// How serving a connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// With the connection.
+    Over,
+    /// Another shard serves it, and counts it from now on.
+    Elsewhere,
 }
 
 /// What a connection begins with.

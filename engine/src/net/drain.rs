@@ -4,6 +4,7 @@
 use super::house::{Demand, Room};
 use super::limit::Permits;
 use super::roster::{Roster, Seat};
+use super::spread::Spreader;
 use crate::base::clock::{Nanos, nanos};
 use crate::ring::{Reactor, TaskId};
 use std::cell::{Cell, RefCell};
@@ -20,6 +21,7 @@ pub struct Drain {
     connections: RefCell<Roster>,
     /// The task that accepts.
     acceptor: Cell<Option<TaskId>>,
+    spreader: Rc<Spreader>,
 }
 
 /// A connection's entry; dropped with it.
@@ -48,13 +50,14 @@ impl Registration {
 }
 
 impl Drain {
-    pub fn new(room: Arc<Room>) -> Rc<Self> {
+    pub fn new(room: Arc<Room>, spreader: &Rc<Spreader>) -> Rc<Self> {
         Rc::new(Self {
             draining: Cell::default(),
             since: Cell::default(),
             arriving: Cell::default(),
             connections: RefCell::new(Roster::new(room)),
             acceptor: Cell::default(),
+            spreader: spreader.clone(),
         })
     }
 
@@ -91,6 +94,16 @@ impl Drain {
     /// As other shards see it.
     pub fn room(&self) -> Arc<Room> {
         self.connections.borrow().room.clone()
+    }
+
+    /// What its shard has to do with connections of other shards.
+    pub fn spreader(&self) -> &Rc<Spreader> {
+        &self.spreader
+    }
+
+    /// The connection goes, and keeps its permits.
+    pub(super) fn take_permits(&self, seat: Seat) -> Option<Permits> {
+        self.connections.borrow_mut().take_permits(seat)
     }
 
     /// Connections end with their present exchange. Those that wait for a request still get one, within a second.

@@ -6,8 +6,12 @@
 //!        ^                                                                               │ a request is arriving:
 //!        └──────────── its permits <──────────────────────────────────────── or not <────┘ it declines
 //! ```
+//!
+//! At the same desk a connection arrives that another shard has accepted and gives away.
 
+use super::crossing::Crossing;
 use super::limit::{ConnectionLimit, Permits};
+use super::spread::Spread;
 use crate::base::clock::{NEVER, Nanos};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,6 +23,7 @@ use tokio::sync::oneshot;
 #[derive(Debug, Default)]
 pub struct House {
     rooms: Mutex<Vec<Weak<Room>>>,
+    pub(super) spread: Spread,
 }
 
 /// The connections of one listener on one shard, as the other shards see them.
@@ -26,19 +31,24 @@ pub struct House {
 pub struct Room {
     /// Names the listener.
     listener: Arc<ConnectionLimit>,
+    shard: usize,
     /// Since when the connection waits that has waited longest; `NEVER`: none waits.
     longest: AtomicU64,
     desk: Mutex<Desk>,
 }
 
-/// Demands and the task to wake for them are under one lock, so that no demand is left lying.
+/// What is brought and the task to wake for it are under one lock, so that nothing is left lying.
 #[derive(Debug, Default)]
 struct Desk {
     demands: Vec<Demand>,
+    arrivals: Vec<Crossing>,
     keeper: Option<Waker>,
-    /// Demands are not looked at any more.
+    /// It is not looked at any more.
     closed: bool,
 }
+
+/// Connections that wait at a desk. A shard that leaves more of them lying has enough to do.
+const ARRIVALS_MAX: usize = 256;
 
 /// A place is wanted. Dropping it unanswered means that the connection that was asked has declined.
 #[derive(Debug)]
@@ -66,10 +76,10 @@ pub enum Scope {
 }
 
 impl House {
-    /// A room for the listener with this limit.
-    pub fn room(&self, listener: &Arc<ConnectionLimit>) -> Arc<Room> {
-        let room =
-            Arc::new(Room { listener: listener.clone(), longest: AtomicU64::new(NEVER), desk: Mutex::default() });
+    /// A room on this shard for the listener with this limit.
+    pub fn room(&self, listener: &Arc<ConnectionLimit>, shard: usize) -> Arc<Room> {
+        let (longest, desk) = (AtomicU64::new(NEVER), Mutex::default());
+        let room = Arc::new(Room { listener: listener.clone(), shard, longest, desk });
         let mut rooms = self.lock();
         rooms.retain(|room| room.strong_count() > 0);
         rooms.push(Arc::downgrade(&room));
@@ -122,11 +132,33 @@ impl Room {
         receiver
     }
 
-    /// The demands that have come. The task of `context` is woken for the next one.
-    pub fn take_demands(&self, context: &Context<'_>) -> Vec<Demand> {
+    /// The room of the same listener on another shard.
+    pub(super) fn on(&self, house: &House, shard: usize) -> Option<Arc<Self>> {
+        let rooms = house.lock();
+        let mut rooms = rooms.iter().filter_map(Weak::upgrade);
+        rooms.find(|room| room.shard == shard && Arc::ptr_eq(&room.listener, &self.listener))
+    }
+
+    /// Whether the connection that `make` makes is served here from now on. If not, it is not made.
+    pub(super) fn take_in(&self, make: impl FnOnce() -> Crossing) -> bool {
+        let mut desk = self.lock();
+        if desk.closed || desk.arrivals.len() >= ARRIVALS_MAX {
+            return false;
+        }
+        desk.arrivals.push(make());
+        let keeper = desk.keeper.take();
+        drop(desk);
+        if let Some(keeper) = keeper {
+            keeper.wake();
+        }
+        true
+    }
+
+    /// The demands and the connections that have come. The task of `context` is woken for the next one.
+    pub fn take(&self, context: &Context<'_>) -> (Vec<Demand>, Vec<Crossing>) {
         let mut desk = self.lock();
         desk.keeper = Some(context.waker().clone());
-        std::mem::take(&mut desk.demands)
+        (std::mem::take(&mut desk.demands), std::mem::take(&mut desk.arrivals))
     }
 
     /// Wakes the keeper: something else has changed.
@@ -136,13 +168,15 @@ impl Room {
         }
     }
 
-    /// Demands are no longer looked at.
-    pub fn close(&self) {
+    /// The desk is no longer looked at. Returns the connections that have come.
+    pub fn close(&self) -> Vec<Crossing> {
         let mut desk = self.lock();
         desk.closed = true;
         desk.demands.drain(..).for_each(|demand| drop(demand.answer.send(Answer::None)));
+        let arrivals = std::mem::take(&mut desk.arrivals);
         drop(desk);
         self.longest.store(NEVER, Relaxed);
+        arrivals
     }
 
     #[inline]
@@ -152,5 +186,43 @@ impl Room {
 
     fn lock(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Before;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_desk_takes_connections_until_it_is_full_or_closed() {
+        let (house, limit) = (House::default(), ConnectionLimit::new(None));
+        let [own, other] = [0, 1].map(|shard| house.room(&limit, shard));
+        let _of_another_listener = house.room(&ConnectionLimit::new(None), 2);
+        assert!(Arc::ptr_eq(&own.on(&house, 1).expect("a room"), &other) && own.on(&house, 2).is_none());
+        let (one, mut clients) = (UnixStream::pair().expect("sockets").0, Vec::new());
+        let mut come = || {
+            other.take_in(|| {
+                clients.push(());
+                let (first, permits) = (None, None);
+                let fd = one.try_clone().expect("a descriptor").into();
+                let (received, before) = (vec![1], Before::default());
+                Crossing { fd, received, remote: None, local: None, first, opened: 0, permits, before }
+            })
+        };
+        for _ in 0..ARRIVALS_MAX {
+            assert!(come());
+        }
+        assert!(!come(), "it is full");
+        let (_, arrivals) = other.take(&Context::from_waker(Waker::noop()));
+        assert_eq!(arrivals.len(), ARRIVALS_MAX);
+        drop(arrivals);
+        assert!(come());
+        assert_eq!(other.close().len(), 1);
+        assert!(!come(), "it is closed");
+        assert_eq!(clients.len(), ARRIVALS_MAX + 1, "one that is not taken is not made");
+        drop(other);
+        assert!(own.on(&house, 1).is_none(), "its shard has ended");
     }
 }

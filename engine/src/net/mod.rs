@@ -7,6 +7,7 @@
 mod accepted;
 mod bytes;
 mod chain_choice;
+mod crossing;
 mod delivery;
 mod drain;
 mod house;
@@ -17,12 +18,14 @@ mod race;
 mod refusals;
 mod roster;
 mod splice;
+mod spread;
 pub mod sys;
 pub mod tls;
 
-pub use accepted::{Accepted, Arrival, FirstBytes, Transport};
+pub use accepted::{Accepted, Arrival, FirstBytes, Served, Transport};
 pub use bytes::{HeadBytes, Outbox};
 pub use chain_choice::{ChainMatcher, matches};
+pub use crossing::{Before, Candidate, Crossing, Placed};
 pub use delivery::{Delivery, Stall, Taking};
 pub use drain::{Drain, Registration};
 pub use house::{Answer, House, Room, Scope};
@@ -31,12 +34,13 @@ pub use listening::{ListeningSocket, SocketOwner};
 pub use memory::{MemoryListener, MemoryNetwork, PipeEnd, pipe};
 pub use roster::Seat;
 pub use splice::{SpliceError, SpliceRun, Step};
+pub use spread::{Carrying, Place, Spreader};
 
 use crate::ring::{Buf, Reactor, ReceiveClass, Segment, Socket, TaskId};
 use ringway_config::model::Address;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Poll;
 use tls::TlsStream;
@@ -69,6 +73,14 @@ impl ByteStream {
 
     pub fn poll_recv(&self) -> Poll<io::Result<Option<Buf>>> {
         forward!(self, stream => stream.poll_recv())
+    }
+
+    /// See `ring::Socket::poll_copy`; nothing else can go over to another ring.
+    fn poll_copy(&self) -> Poll<io::Result<(OwnedFd, Vec<Buf>)>> {
+        match self {
+            Self::Socket(socket) => socket.poll_copy(),
+            Self::Pipe(_) | Self::Tls(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        }
     }
 
     pub fn unread(&self, buf: Buf) {

@@ -150,6 +150,11 @@ impl Roster {
         self.unlink(seat.0);
     }
 
+    pub(super) fn take_permits(&mut self, seat: Seat) -> Option<Permits> {
+        self.forget_client(seat);
+        self.entries[seat.0 as usize].permits.take()
+    }
+
     /// Asks the connection that has waited longest.
     pub(super) fn ask(&mut self, reactor: &Reactor, demand: Demand) {
         if demand.answer.is_closed() {

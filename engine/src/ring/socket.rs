@@ -9,7 +9,7 @@ use super::task::TaskId;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 /// One socket. Each direction has one waiting task: the last that polled it. Dropped, the socket is closed and
 /// what was not yet sent is lost; flush first.
@@ -240,6 +240,26 @@ impl Socket {
             socket.receive_waiter = task;
             Poll::Pending
         })
+    }
+
+    /// A second descriptor of the connection for another ring, with what has come and was not taken. Ready once this ring
+    /// receives nothing any more; this handle is then to be dropped.
+    ///
+    /// # Errors
+    /// No descriptor is left, the peer has ended the connection or broken it, or something is unsent. The connection stays,
+    /// and `poll_recv` goes on.
+    pub fn poll_copy(&self) -> Poll<io::Result<(OwnedFd, Vec<Buf>)>> {
+        ready!(self.poll_receive_stopped());
+        Poll::Ready(self.reactor.io(|io| {
+            let socket = io.socket(self.key);
+            let is_unsent = socket.send.as_ref().is_some_and(|queue| !queue.is_empty());
+            if socket.receive_end != ReceiveEnd::Open || socket.send_error != 0 || socket.connecting || is_unsent {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
+            let fd = socket.fd.try_clone()?;
+            socket.receive_charge = 0;
+            Ok((fd, socket.received.drain(..).collect()))
+        }))
     }
 
     /// Receive one buffer at a time: while a body streams, what is not asked for stays with the peer (or in the kernel,

@@ -9,6 +9,10 @@ mod mailbox;
 mod memory;
 mod plan;
 mod snapshot;
+#[cfg(test)]
+mod spread_tests;
+#[cfg(test)]
+mod spread_tls_tests;
 mod transports;
 #[cfg(test)]
 mod way_in_tests;
@@ -188,6 +192,7 @@ async fn housekeeping(shard: Rc<Shard>) {
         shard.reactor.sleep(HOUSEKEEPING).await;
         shard.reactor.resync_clock();
         shard.snapshot.borrow().tend();
+        shard.snapshot.borrow().tick();
         let before = shard.exported.get().completions;
         shard.export_facts();
         if shard.exported.get().completions - before > QUIET_COMPLETIONS {

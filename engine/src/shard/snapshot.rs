@@ -9,12 +9,12 @@ use crate::hcm::{self, ChainSlot, Clusters, Hcm, HcmShard};
 use crate::http_filter::{Chain, Setup};
 use crate::listener::{ChainTls, FilterChain, Listener, ListenerFilter, accept, keep};
 use crate::net::tls::{Current, Handshakes, Server};
-use crate::net::{Drain, Limits, ListeningSocket, Network};
+use crate::net::{Drain, Limits, ListeningSocket, Network, Spreader};
 use crate::network_filter::NetworkFilter;
 use crate::ring::Reactor;
 use crate::stats::{Registry, ShardStats};
 use ringway_config::model::{self, Binding};
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub(super) struct Snapshot {
     shard: usize,
     hcm_shard: Rc<HcmShard>,
     handshakes: Rc<Handshakes>,
+    /// From the first plan on.
+    spreader: OnceCell<Rc<Spreader>>,
     stats: Arc<ShardStats>,
     clusters: Rc<[Rc<Cluster>]>,
     listeners: Vec<Rc<Listener>>,
@@ -48,6 +50,7 @@ impl Snapshot {
     ) -> Self {
         Self {
             handshakes: Handshakes::new(reactor, &stats),
+            spreader: OnceCell::new(),
             reactor: reactor.clone(),
             network,
             registry,
@@ -106,6 +109,7 @@ impl Snapshot {
     }
 
     fn new_listener(&self, config: &model::Listener, plan: &Plan, index: usize, sockets: &mut Sockets) -> Rc<Listener> {
+        let spreader = self.spreader.get_or_init(|| Spreader::new(&plan.house, self.shard, &self.stats));
         let listener = Rc::new(Listener {
             binding: config.binding(),
             filters: RefCell::new(Rc::new([])),
@@ -113,12 +117,12 @@ impl Snapshot {
             matcher: RefCell::default(),
             stats: self.registry.scope(&config.stat_prefix, self.shard),
             shard_stats: self.stats.clone(),
-            drain: Drain::new(plan.house.room(&plan.limits[index].0)),
+            drain: Drain::new(plan.house.room(&plan.limits[index].0, self.shard), spreader),
             limits: RefCell::new(limits(plan, index)),
             house: plan.house.clone(),
             handshakes: self.handshakes.clone(),
         });
-        self.reactor.spawn(keep(self.reactor.clone(), listener.drain.clone()));
+        self.reactor.spawn(keep(self.reactor.clone(), listener.clone()));
         if let Some(socket) = sockets.remove(&config.binding()) {
             self.reactor.spawn(accept(self.reactor.clone(), listener.clone(), socket));
         }
@@ -198,6 +202,11 @@ impl Snapshot {
     /// Take notice of endpoints that came, went or changed their health.
     pub(super) fn tend(&self) {
         self.clusters.iter().for_each(|cluster| cluster.tend());
+    }
+
+    /// What other shards see of this one's connections is renewed; to be called once a second.
+    pub(super) fn tick(&self) {
+        self.spreader.get().iter().for_each(|spreader| spreader.tick());
     }
 
     pub(super) fn trim(&self) {

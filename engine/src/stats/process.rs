@@ -86,6 +86,16 @@ macro_rules! with_process_statistics {
                 gauge handshakes_active;
                 /// Times that a listener stopped accepting because of them (runtime.max_handshakes)
                 counter handshakes_full;
+                /// HTTP/2 connections of clients
+                gauge http2_cx_active;
+                /// The most exchanges of HTTP/2 clients at a time within the last second or two, without those of new connections
+                gauge http2_load;
+                /// HTTP/2 connections that were given to a shard with less to do
+                counter http2_cx_handed_over;
+                /// HTTP/2 connections that another shard has accepted and given to this one
+                counter http2_cx_taken_over;
+                /// HTTP/2 connections that stayed although another shard had less to do: it was draining or had too many to take, or this one was out of descriptors
+                counter http2_cx_kept;
                 /// Length of a turn: from the end of one sleep to the next call that may sleep
                 time turn_time;
             }

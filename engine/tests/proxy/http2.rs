@@ -74,7 +74,7 @@ fn h2spec_is_content_over_tls() {
 }
 
 /// What h2load counts: all requests succeeded, and none with another status than 2xx.
-fn h2load(address: SocketAddr, scheme: &str, more: &[&str]) {
+pub(super) fn h2load(address: SocketAddr, scheme: &str, more: &[&str]) {
     let url = format!("{scheme}://127.0.0.1:{}/", address.port());
     let text = must_run(program("h2load").args(["-n", "2000", "-c", "4", "-m", "32"]).args(more).arg(&url));
     let all = "2000 total, 2000 started, 2000 done, 2000 succeeded, 0 failed, 0 errored, 0 timeout";

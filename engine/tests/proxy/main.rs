@@ -34,6 +34,7 @@ mod headers;
 mod health_checks;
 mod hedging;
 mod http2;
+mod http2_spread;
 mod idle;
 mod internal_redirects;
 mod killed_origins;

@@ -4,6 +4,7 @@
 mod accept;
 mod classes;
 mod connect;
+mod copy;
 mod drops;
 mod enters;
 mod first;

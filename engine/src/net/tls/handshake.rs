@@ -16,12 +16,15 @@ use super::{Facts, HANDSHAKE};
 use crate::net::{Arrival, ByteStream};
 use crate::ring::{Buf, Progress, Reactor, Segment, TaskId, Timer, workers};
 use ringway_config::model::Address;
+use rustls::ServerConfig;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::{Acceptor, UnbufferedServerConnection};
+use rustls::sign::CertifiedKey;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -36,20 +39,33 @@ const HANDSHAKE_FAILURE: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
 /// For a client that speaks HTTP without TLS (nginx: 497).
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 53\r\nconnection: close\r\n\r\nthis port speaks HTTPS, and the request is plain HTTP";
 
-/// Serve a connection that was accepted.
+/// A client whose first message has come, and what is to be answered. Nothing has been said yet.
+pub struct Greeted<'a> {
+    stream: ByteStream,
+    server: &'a Server,
+    /// The message, and what has come behind it.
+    input: Vec<u8>,
+    config: Arc<ServerConfig>,
+    server_name: Option<Box<str>>,
+    own: Option<Arc<CertifiedKey>>,
+    stapling: Stapling,
+    /// The place in the configuration's list of the protocol that will be agreed on.
+    protocol: Option<usize>,
+}
+
+/// Read the first message of a connection that was accepted.
 ///
 /// # Errors
 /// The client is no further use; it has been told why where it can be.
-pub async fn accept(
+pub async fn greet<'a>(
     stream: ByteStream,
-    server: &Server,
+    server: &'a Server,
     arrival: &Arrival,
-    handshakes: &Rc<Handshakes>,
     reactor: &Rc<Reactor>,
-) -> Result<Box<TlsStream>, Failure> {
+) -> Result<Greeted<'a>, Failure> {
     let mut input = reactor.take_vec();
     let mut acceptor = Acceptor::default();
-    let (config, server_name, own, stapling) = loop {
+    let accepted = loop {
         let buf = receive(&stream).await?;
         if input.is_empty() && buf[0] != HANDSHAKE {
             end(stream, answer_to(&buf), reactor).await;
@@ -58,37 +74,61 @@ pub async fn accept(
         input.extend_from_slice(&buf);
         match read_hello(&mut acceptor, &buf) {
             Ok(None) => {}
-            Ok(Some(accepted)) => {
-                let hello = accepted.client_hello();
-                let name: Option<Box<str>> = hello.server_name().map(Box::from);
-                match server.choose(&hello, arrival) {
-                    Some(config) => {
-                        let (own, stapling) = server.own(&hello).unzip();
-                        break (config.clone(), name, own.map(|pair| pair.key.clone()), stapling);
-                    }
-                    None => {
-                        end(stream, UNRECOGNIZED_NAME, reactor).await;
-                        return Err(Failure::UnknownName(name.unwrap_or_else(|| "(none)".into())));
-                    }
-                }
-            }
+            Ok(Some(accepted)) => break accepted,
             Err((failure, alert)) => {
                 end(stream, &alert, reactor).await;
                 return Err(failure);
             }
         }
     };
+    let hello = accepted.client_hello();
+    let server_name: Option<Box<str>> = hello.server_name().map(Box::from);
+    let Some(config) = server.choose(&hello, arrival).cloned() else {
+        drop(accepted);
+        end(stream, UNRECOGNIZED_NAME, reactor).await;
+        return Err(Failure::UnknownName(server_name.unwrap_or_else(|| "(none)".into())));
+    };
+    let (own, stapling) = server.own(&hello).unzip();
+    let own = own.map(|pair| pair.key.clone());
+    // The library chooses in the same way.
+    let is_offered = |own: &Vec<u8>| hello.alpn().into_iter().flatten().any(|offer| offer == own);
+    let protocol = config.alpn_protocols.iter().position(is_offered);
     let stapling = stapling.filter(|_| asks_for_staple(&input)).unwrap_or_default();
-    if stapling == Stapling::Refused {
-        end(stream, HANDSHAKE_FAILURE, reactor).await;
-        return Err(Failure::NoStaple);
+    Ok(Greeted { stream, server, input, config, server_name, own, stapling, protocol })
+}
+
+impl Greeted<'_> {
+    /// What ALPN will agree on.
+    pub fn application_protocol(&self) -> Option<&[u8]> {
+        self.config.alpn_protocols.get(self.protocol?).map(|name| &name[..])
     }
-    let session = Session::Server(Box::new(UnbufferedServerConnection::new(config)?));
-    let takes_long = own.as_deref().is_some_and(is_slow);
-    let steps = Steps { handshakes: Some(handshakes), takes_long, is_first: true, reactor };
-    let mut stream = run(stream, session, input, server_name, steps).await?;
-    stream.recognize(server, own, stapling);
-    Ok(stream)
+
+    pub fn stream(&self) -> &ByteStream {
+        &self.stream
+    }
+
+    /// What has been taken from the stream.
+    pub fn received(&self) -> &[u8] {
+        &self.input
+    }
+
+    /// Make the handshake.
+    ///
+    /// # Errors
+    /// As `greet`.
+    pub async fn answer(self, handshakes: &Rc<Handshakes>, reactor: &Rc<Reactor>) -> Result<Box<TlsStream>, Failure> {
+        let Self { stream, server, input, config, server_name, own, stapling, .. } = self;
+        if stapling == Stapling::Refused {
+            end(stream, HANDSHAKE_FAILURE, reactor).await;
+            return Err(Failure::NoStaple);
+        }
+        let session = Session::Server(Box::new(UnbufferedServerConnection::new(config)?));
+        let takes_long = own.as_deref().is_some_and(is_slow);
+        let steps = Steps { handshakes: Some(handshakes), takes_long, is_first: true, reactor };
+        let mut stream = run(stream, session, input, server_name, steps).await?;
+        stream.recognize(server, own, stapling);
+        Ok(stream)
+    }
 }
 
 /// Whether a client that has sent this wants to know what the authority says of the certificate.

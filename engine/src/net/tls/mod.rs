@@ -40,7 +40,7 @@ pub use certificates::Stapling;
 pub use client::{Client, Connector};
 pub use current::Current;
 pub use failure::{Failure, FailureKind, count, count_staple};
-pub use handshake::{accept, connect, refuse_name, refuse_plain};
+pub use handshake::{connect, greet, refuse_name, refuse_plain};
 pub use handshakes::Handshakes;
 pub use identity::{Identity, Names, Peer, encode_pem};
 pub use load::Fault;

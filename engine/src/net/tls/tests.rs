@@ -166,8 +166,7 @@ impl World {
         let (reactor, server, place) = (self.reactor.clone(), server.clone(), accepted.clone());
         let handshakes = self.handshakes.clone();
         self.reactor.spawn(async move {
-            let outcome =
-                accept(ByteStream::Pipe(server_end), &server, &Arrival::default(), &handshakes, &reactor).await;
+            let outcome = accept(server_end, &server, &handshakes, &reactor).await;
             place.replace(Some(outcome));
             reactor.yield_now().await;
         });
@@ -192,6 +191,20 @@ impl World {
         let (client, server) = self.shake(self.pipe(), connector, server);
         (client.expect("agreed"), server.expect("agreed"))
     }
+}
+
+/// The server's side of a handshake.
+async fn accept(
+    end: PipeEnd,
+    server: &Server,
+    handshakes: &Rc<Handshakes>,
+    reactor: &Rc<Reactor>,
+) -> Result<Box<TlsStream>, Failure> {
+    let greeted = greet(ByteStream::Pipe(end), server, &Arrival::default(), reactor).await?;
+    let expected: Option<String> = greeted.application_protocol().map(|name| String::from_utf8_lossy(name).into());
+    let stream = greeted.answer(handshakes, reactor).await?;
+    assert_eq!(stream.facts().application_protocol.as_deref(), expected.as_deref(), "it is known beforehand");
+    Ok(stream)
 }
 
 /// The bytes that have come, and whether the end has.

@@ -188,9 +188,7 @@ fn what_is_no_handshake_gets_a_clear_end() {
         let (client, end) = world.pipe();
         client.write(sent);
         let (reactor, server, handshakes) = (world.reactor.clone(), server.clone(), world.handshakes.clone());
-        let outcome = world.run(async move {
-            accept(ByteStream::Pipe(end), &server, &Arrival::default(), &handshakes, &reactor).await
-        });
+        let outcome = world.run(async move { accept(end, &server, &handshakes, &reactor).await });
         assert_eq!(outcome.err().map(|failure| failure.kind()), Some(FailureKind::Connection));
         let mut bytes = Vec::new();
         while let Poll::Ready(Ok(Some(buf))) = client.poll_recv() {

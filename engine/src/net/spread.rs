@@ -1,0 +1,437 @@
+//! Which shard serves a new HTTP/2 connection. The kernel hands connections to shards without knowing what they will carry,
+//! and each of them carries all exchanges of a client: a few connections may leave most shards without work.
+//!
+//! ```text
+//! new connection ── place ──> Here: it counts as new on its shard for a second ──> it counts by its exchanges
+//!                      └────> There: a ticket to the shard that has the least to do ── cross
+//! ```
+//!
+//! What a shard carries is in cells that it alone writes: the most exchanges at a time within the last second or two, since at
+//! some moment a busy client has none at all. The lock is taken for a new connection of HTTP/2, so that two of them are not
+//! sent to the same shard because neither has an exchange yet.
+
+use super::house::House;
+use crate::base::clock::Nanos;
+use crate::stats::{Counter, Gauge, ShardStats};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// All shards of the process.
+#[derive(Debug, Default)]
+pub struct Spread(Mutex<Vec<Member>>);
+
+#[derive(Debug)]
+struct Member {
+    carried: Arc<Carried>,
+    /// Connections that were ever meant for it.
+    placed: u64,
+}
+
+/// What a shard carries. It alone writes, and the others read.
+#[derive(Debug)]
+pub(super) struct Carried {
+    pub shard: usize,
+    stats: Arc<ShardStats>,
+    /// Connections that are not new any more.
+    settled: Gauge,
+    /// Those of `Member::placed` that are not new any more.
+    begun: Counter,
+}
+
+impl Spread {
+    fn lock(&self) -> MutexGuard<'_, Vec<Member>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(&self, shard: usize) {
+        let mut members = self.lock();
+        members.iter_mut().filter(|member| member.carried.shard == shard).for_each(|member| member.placed += 1);
+    }
+
+    fn displace(&self, shard: usize) {
+        let mut members = self.lock();
+        members.iter_mut().filter(|member| member.carried.shard == shard).for_each(|member| member.placed -= 1);
+    }
+}
+
+/// A shard's place among all.
+pub struct Spreader {
+    pub(super) house: Arc<House>,
+    own: Arc<Carried>,
+    /// Exchanges on connections that are not new any more.
+    exchanges: Cell<i64>,
+    /// The most of them since the last tick.
+    peak: Cell<i64>,
+}
+
+/// Where a new connection is to be served.
+pub enum Placement {
+    Here(Place),
+    There(Ticket),
+}
+
+impl Spreader {
+    /// `shard` takes part until this is dropped.
+    pub fn new(house: &Arc<House>, shard: usize, stats: &Arc<ShardStats>) -> Rc<Self> {
+        let (settled, begun) = Default::default();
+        let own = Arc::new(Carried { shard, stats: stats.clone(), settled, begun });
+        house.spread.lock().push(Member { carried: own.clone(), placed: 0 });
+        Rc::new(Self { house: house.clone(), own, exchanges: Cell::new(0), peak: Cell::new(0) })
+    }
+
+    pub fn shard(&self) -> usize {
+        self.own.shard
+    }
+
+    /// To be called once a second: what was before the last second is forgotten.
+    pub fn tick(&self) {
+        self.own.stats.http2_load.set(self.peak.replace(self.exchanges.get()));
+    }
+
+    fn add(&self, exchanges: i64) {
+        let now = self.exchanges.get() + exchanges;
+        self.exchanges.set(now);
+        if now > self.peak.get() {
+            self.peak.set(now);
+            if now > self.own.stats.http2_load.get() {
+                self.own.stats.http2_load.set(now);
+            }
+        }
+    }
+
+    /// The shard for a new connection. It counts as new there.
+    pub(super) fn place(self: &Rc<Self>) -> Placement {
+        let mut members = self.house.spread.lock();
+        let loads: Vec<Load> = members.iter().map(Load::of).collect();
+        let Some(own) = members.iter().position(|member| Arc::ptr_eq(&member.carried, &self.own)) else {
+            drop(members);
+            return Placement::Here(self.stay());
+        };
+        let chosen = &mut members[choose(&loads, own)];
+        chosen.placed += 1;
+        if Arc::ptr_eq(&chosen.carried, &self.own) {
+            return Placement::Here(Place(self.clone()));
+        }
+        Placement::There(Ticket { from: self.clone(), to: chosen.carried.clone(), is_used: false })
+    }
+
+    /// A new connection is served here, whatever this shard carries.
+    pub(super) fn stay(self: &Rc<Self>) -> Place {
+        self.house.spread.place(self.own.shard);
+        Place(self.clone())
+    }
+
+    /// A new connection has come from another shard, which has placed it here.
+    pub fn arrived(self: &Rc<Self>) -> Place {
+        self.own.stats.http2_cx_taken_over.inc();
+        Place(self.clone())
+    }
+}
+
+impl Drop for Spreader {
+    fn drop(&mut self) {
+        self.house.spread.lock().retain(|member| !Arc::ptr_eq(&member.carried, &self.own));
+    }
+}
+
+/// A connection is new on this shard until this is dropped.
+pub struct Place(Rc<Spreader>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.own.begun.inc();
+    }
+}
+
+/// A connection's way to another shard. Dropped, it has not gone there.
+pub struct Ticket {
+    pub(super) from: Rc<Spreader>,
+    pub(super) to: Arc<Carried>,
+    is_used: bool,
+}
+
+impl Ticket {
+    /// The connection has gone.
+    pub(super) fn used(mut self) {
+        self.is_used = true;
+        self.from.own.stats.http2_cx_handed_over.inc();
+    }
+
+    /// It cannot go, and stays.
+    pub(super) fn stay(self) -> Place {
+        self.from.own.stats.http2_cx_kept.inc();
+        self.from.stay()
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.is_used {
+            self.from.house.spread.displace(self.to.shard);
+        }
+    }
+}
+
+/// A new connection counts as others do on average, for this time: its own exchanges have hardly begun.
+const NEW: Nanos = 1_000_000_000;
+
+/// What a connection that is served adds to what its shard carries.
+pub struct Carrying {
+    spreader: Rc<Spreader>,
+    /// While it is new.
+    place: Cell<Option<Place>>,
+    is_new: Cell<bool>,
+    settles: Nanos,
+}
+
+impl Carrying {
+    pub fn new(place: Place, now: Nanos) -> Self {
+        let spreader = place.0.clone();
+        spreader.own.stats.http2_cx_active.inc();
+        Self { spreader, place: Cell::new(Some(place)), is_new: Cell::new(true), settles: now + NEW }
+    }
+
+    /// An exchange begins next to `others`.
+    pub fn begin(&self, others: u32, now: Nanos) {
+        self.change(1, others, now);
+    }
+
+    /// An exchange ends, and `others` go on.
+    pub fn end(&self, others: u32, now: Nanos) {
+        self.change(-1, others + 1, now);
+    }
+
+    /// It has had no exchange for a while, and at least since it was new.
+    pub fn rest(&self) {
+        if self.is_new.get() {
+            self.settle(0);
+        }
+    }
+
+    fn change(&self, by: i64, before: u32, now: Nanos) {
+        if self.is_new.get() {
+            if now < self.settles {
+                return;
+            }
+            self.settle(before);
+        }
+        self.spreader.add(by);
+    }
+
+    fn settle(&self, exchanges: u32) {
+        self.is_new.set(false);
+        self.place.take();
+        self.spreader.own.settled.inc();
+        self.spreader.add(exchanges.into());
+    }
+}
+
+impl Drop for Carrying {
+    fn drop(&mut self) {
+        if !self.is_new.get() {
+            self.spreader.own.settled.dec();
+        }
+        self.spreader.own.stats.http2_cx_active.dec();
+    }
+}
+
+/// What a shard carries, as a new connection finds it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    /// Exchanges at a time.
+    carried: u64,
+    settled: u64,
+    new: u64,
+}
+
+impl Load {
+    fn of(member: &Member) -> Self {
+        let Member { carried, placed } = member;
+        let level = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or(0);
+        Self {
+            carried: level(&carried.stats.http2_load),
+            settled: level(&carried.settled),
+            new: placed.saturating_sub(carried.begun.get()),
+        }
+    }
+}
+
+/// The shard for a new connection that has come to `own`: this one, unless it carries more than the mean; then the one that
+/// carries least. A new connection counts as the mean number of exchanges on one, and at least as one exchange. Where all
+/// carry the same, connections count: those without exchanges will have some.
+fn choose(loads: &[Load], own: usize) -> usize {
+    let sum = |of: fn(&Load) -> u64| loads.iter().map(of).sum::<u64>();
+    let (carried, settled) = (sum(|load| load.carried), sum(|load| load.settled));
+    let each = carried.checked_div(settled).unwrap_or(1).max(1);
+    let weight = |load: &Load| (load.carried + load.new * each, load.settled + load.new);
+    let total = loads.iter().map(weight).fold((0, 0), |sum, load| (sum.0 + load.0, sum.1 + load.1));
+    let count = loads.len() as u64;
+    let (exchanges, connections) = weight(&loads[own]);
+    if (exchanges * count, connections * count) <= total {
+        return own;
+    }
+    (0..loads.len()).min_by_key(|shard| weight(&loads[*shard])).unwrap_or(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::random::Random;
+
+    fn load(carried: u64, settled: u64, new: u64) -> Load {
+        Load { carried, settled, new }
+    }
+
+    #[test]
+    fn a_connection_goes_to_the_least_load_from_above_the_mean_only() {
+        assert_eq!(choose(&[load(0, 0, 0)], 0), 0, "one shard");
+        assert_eq!(choose(&[load(9, 1, 0)], 0), 0);
+        assert_eq!(choose(&[load(0, 0, 0), load(0, 0, 0)], 1), 1);
+        assert_eq!([0, 1, 2].map(|own| choose(&[load(5, 1, 0), load(3, 1, 0), load(1, 1, 0)], own)), [2, 1, 2]);
+        // A new connection counts as others do.
+        assert_eq!(choose(&[load(64, 2, 0), load(32, 1, 1)], 0), 0);
+        assert_eq!(choose(&[load(64, 2, 0), load(32, 1, 0)], 0), 1);
+        assert_eq!(choose(&[load(0, 0, 1), load(0, 0, 0)], 0), 1, "at least as one exchange");
+        assert_eq!(choose(&[load(0, 7, 1), load(0, 9, 0)], 0), 1, "also among idle ones");
+        // Where all carry the same, connections count, and not where they differ.
+        assert_eq!(choose(&[load(4, 3, 0), load(4, 1, 0)], 0), 1);
+        assert_eq!(choose(&[load(3, 9, 0), load(4, 1, 0)], 0), 0);
+        assert_eq!(choose(&[load(1, 100, 0), load(2, 0, 0), load(2, 0, 0)], 0), 0);
+    }
+
+    /// Whatever the loads are: nothing moves from a shard at or below the mean, and what moves goes to the least one.
+    #[test]
+    fn the_choice_is_never_worse() {
+        let random = Random::seeded(7);
+        for _ in 0..20_000 {
+            let loads: Vec<Load> =
+                (0..=random.below(7)).map(|_| load(random.below(50), random.below(6), random.below(3))).collect();
+            let own = random.below(loads.len() as u64) as usize;
+            let chosen = choose(&loads, own);
+            let (carried, settled) =
+                loads.iter().fold((0, 0), |sum, load| (sum.0 + load.carried, sum.1 + load.settled));
+            let each = carried.checked_div(settled).unwrap_or(1).max(1);
+            let of = |load: &Load| load.carried + load.new * each;
+            let total: u64 = loads.iter().map(of).sum();
+            let mean = |shard: usize| of(&loads[shard]).cmp(&(total / loads.len() as u64));
+            if chosen != own {
+                assert!(mean(own).is_ge(), "{loads:?} {own}");
+                assert!(loads.iter().all(|load| of(load) >= of(&loads[chosen])), "{loads:?} {own}");
+            } else {
+                assert!(of(&loads[own]) * loads.len() as u64 <= total, "{loads:?} {own}");
+            }
+        }
+    }
+
+    /// Shards of one process, on one thread.
+    fn shards(count: usize) -> (Vec<Rc<Spreader>>, Vec<Arc<ShardStats>>) {
+        let (house, stats) = (Arc::default(), (0..count).map(|_| Arc::default()).collect::<Vec<_>>());
+        (stats.iter().enumerate().map(|(shard, stats)| Spreader::new(&house, shard, stats)).collect(), stats)
+    }
+
+    /// However few there are, wherever they come in, and whatever part of their exchanges is under way at the moment.
+    #[test]
+    fn equal_connections_are_spread_evenly() {
+        const SECOND: Nanos = 1_000_000_000;
+        let random = Random::seeded(3);
+        for round in 0..400 {
+            let (all, _) = shards(1 + round % 4);
+            let (exchanges, mut now) = (1 + random.below(40) as u32, 0);
+            let mut placed = vec![0; all.len()];
+            let mut open: Vec<Carrying> = Vec::new();
+            for _ in 0..8 * all.len() {
+                // Skewed: the kernel may like one shard.
+                let on = (random.below(all.len() as u64) * random.below(2)) as usize;
+                let place = match all[on].place() {
+                    Placement::Here(place) => place,
+                    Placement::There(ticket) => {
+                        let to = ticket.to.shard;
+                        ticket.used();
+                        all[to].arrived()
+                    }
+                };
+                placed[place.0.shard()] += 1;
+                let (least, most) = (placed.iter().min(), placed.iter().max());
+                assert!(most.unwrap() - least.unwrap() <= 1, "{placed:?}");
+                open.push(Carrying::new(place, now));
+                // Together, or one after the other.
+                for _ in 0..random.below(3) * (round as u64 % 2) {
+                    now += SECOND;
+                    for connection in &open {
+                        (0..exchanges).for_each(|others| connection.begin(others, now));
+                    }
+                    all.iter().for_each(|shard| shard.tick());
+                    for connection in &open {
+                        (0..exchanges).rev().for_each(|others| connection.end(others, now));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_connection_carries_is_given_back() {
+        let (all, stats) = shards(1);
+        let loads = || {
+            let members = all[0].house.spread.lock();
+            let Load { carried, settled, new } = Load::of(&members[0]);
+            (carried, settled, new, stats[0].http2_cx_active.get())
+        };
+        let first = Carrying::new(all[0].stay(), 0);
+        (0..3).for_each(|others| first.begin(others, 5));
+        first.end(2, 5);
+        assert_eq!(loads(), (0, 0, 1, 1), "as a new one counts");
+        first.begin(2, NEW);
+        assert_eq!(loads(), (3, 1, 0, 1));
+        [2, 1, 0].into_iter().for_each(|others| first.end(others, NEW));
+        assert_eq!(loads(), (3, 1, 0, 1), "it had three a moment ago");
+        all[0].tick();
+        first.begin(0, NEW);
+        assert_eq!(loads(), (3, 1, 0, 1), "or a second ago");
+        all[0].tick();
+        assert_eq!(loads(), (1, 1, 0, 1));
+        first.end(0, NEW);
+        all[0].tick();
+        all[0].tick();
+        assert_eq!(loads(), (0, 1, 0, 1));
+        let second = Carrying::new(all[0].stay(), 0);
+        second.rest();
+        assert_eq!(loads(), (0, 2, 0, 2), "a second without an exchange");
+        second.rest();
+        // The last of its exchanges ends after its first second.
+        let third = Carrying::new(all[0].stay(), 0);
+        (0..2).for_each(|others| third.begin(others, 0));
+        [1, 0].into_iter().for_each(|others| third.end(others, NEW));
+        assert_eq!(loads(), (2, 3, 0, 3));
+        all[0].tick();
+        all[0].tick();
+        drop((first, second, third, Carrying::new(all[0].stay(), 0)));
+        assert_eq!(loads(), (0, 0, 0, 0));
+        drop(all[0].stay());
+        assert_eq!(loads(), (0, 0, 0, 0), "its handshake has failed");
+    }
+
+    #[test]
+    fn a_ticket_that_is_not_used_leaves_nothing_behind() {
+        let (all, stats) = shards(2);
+        let new = || all[0].house.spread.lock().iter().map(|member| Load::of(member).new).collect::<Vec<_>>();
+        let _here = all[0].stay();
+        let there = || match all[0].place() {
+            Placement::There(ticket) => ticket,
+            Placement::Here(_) => panic!("the other shard has nothing to do"),
+        };
+        let ticket = there();
+        assert_eq!(new(), [1, 1]);
+        drop(ticket);
+        assert_eq!(new(), [1, 0]);
+        let second = there().stay();
+        assert_eq!((new(), stats[0].http2_cx_kept.get()), (vec![2, 0], 1));
+        drop(second);
+        assert_eq!(new(), [1, 0]);
+        there().used();
+        assert_eq!((new(), stats[0].http2_cx_handed_over.get()), (vec![1, 1], 1));
+        drop(all[1].arrived());
+        assert_eq!((new(), stats[1].http2_cx_taken_over.get()), (vec![1, 0], 1));
+    }
+}
