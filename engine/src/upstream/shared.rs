@@ -60,6 +60,9 @@ impl Shared {
         if let Some(streams_max) = pool.learned_streams.get() {
             link.expect_streams_max(streams_max);
         }
+        if pool.options.protocol == UpstreamProtocol::Auto {
+            link.allow_http1();
+        }
         let standing = Rc::<Standing>::default();
         let is_secure = stream.tls().is_some();
         let driving = Driving {
@@ -326,6 +329,11 @@ async fn drive(mut driving: Driving) {
             && said.replace(streams_max) != Some(streams_max)
         {
             pool.learn_streams(streams_max);
+        }
+        if link.requires_http1()
+            && let Some(connector) = &options.tls
+        {
+            connector.give_up_http2();
         }
         if standing.is_doubted.get() && !pulse.is_awaited() {
             link.ping();

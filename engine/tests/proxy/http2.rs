@@ -1,6 +1,9 @@
 //! HTTP/2 with tools that know it: h2spec, nghttp2's programs, curl.
 
-use super::support::{Origin, PATIENCE, Pki, Ringway, Setup, forwarding_to, free_port, must_run, program, response};
+use super::grpc::Server;
+use super::support::{
+    Origin, PATIENCE, Pki, Ringway, Setup, curl, forwarding_to, free_port, must_run, program, response,
+};
 use super::tls::secured;
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -225,4 +228,35 @@ fn curl_sees_interim_responses_and_speaks_both_protocols() {
         ),
         (1, 1)
     );
+}
+
+/// An endpoint that is spoken HTTP/2 to as ALPN agreed, and wants HTTP/1.1 when it sees a request (RFC 9113 section 7).
+#[test]
+fn an_endpoint_that_requires_http1_gets_it() {
+    for kind in ["reset", "goaway"] {
+        for (protocol, expected) in [("auto", 200), ("http2", 503)] {
+            let setup = Setup::new("");
+            let pki = Pki::new(setup.dir());
+            pki.issue("a", &["a.example"]);
+            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/http1_required.py");
+            let mut python = program("python3");
+            python.arg(script).args([pki.path("a.pem"), pki.path("a.key"), kind.into()]);
+            let server = Server::start(python);
+            let cluster = format!("protocol = \"{protocol}\"\ntls = {{ ca = \"ca.pem\", sni = \"a.example\" }}");
+            let proxy = setup.replace_config(&forwarding_to(&[server.address], "", &cluster)).start();
+            for (method, body) in [("POST", "hello"), ("GET", ""), ("POST", "again")] {
+                let answer = curl(&["-X", method, "-d", body, &proxy.url("/")]);
+                assert_eq!(answer.status, expected, "{kind} {protocol}");
+                if expected == 200 {
+                    assert_eq!(String::from_utf8_lossy(&answer.body), format!("{method} {body}"));
+                }
+            }
+            let agreed = server.lines.lock().unwrap().clone();
+            match protocol {
+                "auto" => assert_eq!(agreed, ["h2", "http/1.1"], "{kind}"),
+                _ => assert!(agreed.iter().all(|agreed| agreed == "h2"), "{kind} {agreed:?}"),
+            }
+            proxy.wait_for_stat("cluster.app.upstream_rq_active", 0);
+        }
+    }
 }

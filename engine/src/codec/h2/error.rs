@@ -19,6 +19,7 @@ impl Code {
     pub const COMPRESSION_ERROR: Self = Self(9);
     pub const ENHANCE_YOUR_CALM: Self = Self(11);
     pub const INADEQUATE_SECURITY: Self = Self(12);
+    pub const HTTP_1_1_REQUIRED: Self = Self(13);
 
     const NAMES: [&str; 14] = [
         "NO_ERROR",

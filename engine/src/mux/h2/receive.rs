@@ -2,7 +2,7 @@
 
 use super::guard::EARLY;
 use super::link::{Link, Role};
-use super::stream::{Gone, Key, Leaving, State, Stream};
+use super::stream::{Gone, Http1, Key, Leaving, State, Stream};
 use super::window::Window;
 use crate::codec::h2::frame::{self, FRAME_MAX, STREAM_MAX, WINDOW_MAX, setting};
 use crate::codec::h2::{Code, Decoder, Error, Event, Scope, hpack};
@@ -42,8 +42,9 @@ impl Link {
             Event::Reset { stream, code } => self.on_reset(state, stream, code)?,
             Event::WindowUpdate { stream, increment } => self.on_credit(state, stream, increment)?,
             Event::Settings => self.on_settings(state, decoder.settings(input))?,
-            Event::GoAway { last, .. } => {
+            Event::GoAway { last, code } => {
                 state.guard.idle_frame(self.reactor.now())?;
+                Self::on_http1_required(state, code);
                 self.on_goaway(state, last);
             }
             Event::Ping(data) => {
@@ -251,13 +252,14 @@ impl Link {
             return Self::was_opened(state, id);
         };
         let now = self.reactor.now();
+        let is_unprocessed = code == Code::REFUSED_STREAM || Self::on_http1_required(state, code);
         let is_early = state.change(key, |stream| {
             let was_open = stream.broken.is_none() && !stream.answered;
             let is_early = self.role == Role::Server && was_open && now.saturating_sub(stream.opened) < EARLY;
             match self.role {
                 // A server that has answered may not care for the rest of the request.
                 Role::Client if stream.in_ended => stream.stop_sending(),
-                Role::Client if code == Code::REFUSED_STREAM && !stream.has_head => {
+                Role::Client if is_unprocessed && !stream.has_head => {
                     stream.break_off(Broken::Refused);
                 }
                 _ => stream.break_off(Broken::Reset(code.0)),
@@ -336,6 +338,25 @@ impl Link {
             state.keys(|_| true).into_iter().for_each(|key| state.schedule(key));
         }
         Ok(())
+    }
+
+    /// A server that wants HTTP/1.1 has not looked at what it resets with this code, and serves no further stream. Whether this is
+    /// one.
+    fn on_http1_required(state: &mut State, code: Code) -> bool {
+        let is_required = code == Code::HTTP_1_1_REQUIRED && state.http1 != Http1::Impossible;
+        if is_required {
+            (state.http1, state.leaving) = (Http1::Required, Leaving::Final);
+        }
+        is_required
+    }
+
+    /// The server may ask for HTTP/1.1, and is then spoken to in it.
+    pub fn allow_http1(&self) {
+        self.state.borrow_mut().http1 = Http1::Possible;
+    }
+
+    pub fn requires_http1(&self) -> bool {
+        self.state.borrow().http1 == Http1::Required
     }
 
     /// The peer takes leave. A client that does still hears what it has asked for.

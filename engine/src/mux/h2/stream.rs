@@ -200,6 +200,17 @@ pub enum Leaving {
     Final,
 }
 
+/// Whether a server may ask for HTTP/1.1 instead (RFC 9113 section 7: HTTP_1_1_REQUIRED).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Http1 {
+    /// HTTP/2 is all that is spoken with it.
+    #[default]
+    Impossible,
+    Possible,
+    /// It does.
+    Required,
+}
+
 /// The stream with this key, if it is still there.
 #[inline]
 pub(super) fn find(streams: &mut Slab<Stream>, key: Key) -> Option<&mut Stream> {
@@ -226,6 +237,7 @@ pub(super) struct State {
     /// Streams that have DATA to send and may.
     pub(super) sending: VecDeque<Key>,
     pub(super) leaving: Leaving,
+    pub(super) http1: Http1,
     pub(super) is_closed: bool,
     /// Bytes that came.
     pub(super) received: u64,
@@ -258,6 +270,7 @@ impl State {
             has_begun: false,
             sending: VecDeque::new(),
             leaving: Leaving::No,
+            http1: Http1::Impossible,
             is_closed: false,
             received: 0,
             is_first_block: true,

@@ -14,7 +14,7 @@ use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tl
 use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, Error, NamedGroup};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::IpAddr;
@@ -76,6 +76,8 @@ pub struct Connector {
     current: Arc<Current<Client>>,
     hostname: Option<Box<str>>,
     stats: Option<Arc<ClusterTlsStats>>,
+    /// The endpoint wants HTTP/1.1.
+    without_http2: Cell<bool>,
     /// That of the client it was made for.
     prepared: RefCell<Option<(Arc<Client>, Arc<ClientConfig>)>>,
 }
@@ -93,7 +95,8 @@ impl Connector {
             _ => Box::from(name),
         };
         let hostname = hostname.map(without_port);
-        Rc::new(Self { current: current.clone(), hostname, stats, prepared: RefCell::default() })
+        let (without_http2, prepared) = (Cell::default(), RefCell::default());
+        Rc::new(Self { current: current.clone(), hostname, stats, without_http2, prepared })
     }
 
     /// The same for another name, with sessions of its own. Empty: for the endpoint's own name.
@@ -103,8 +106,16 @@ impl Connector {
             current: self.current.clone(),
             hostname,
             stats: self.stats.clone(),
+            without_http2: self.without_http2.clone(),
             prepared: RefCell::default(),
         })
+    }
+
+    /// HTTP/2 is not offered from now on.
+    pub fn give_up_http2(&self) {
+        if !self.without_http2.replace(true) {
+            self.prepared.take();
+        }
     }
 
     pub(super) fn count(&self, outcome: Result<&Facts, &Failure>) {
@@ -138,6 +149,9 @@ impl Connector {
             return Ok((config.clone(), name, client.signs_slowly));
         }
         let mut config = client.config.clone();
+        if self.without_http2.get() {
+            config.alpn_protocols.retain(|name| name != b"h2");
+        }
         if client.resumes {
             config.resumption = Resumption::store(Arc::new(Sessions::default()));
         }
