@@ -162,7 +162,9 @@ fn servers_that_misbehave_do_so_for_clients_as_without_the_proxy() {
     thread::scope(|scope| cases.iter().for_each(|case| drop(scope.spawn(|| case.passes()))));
     let [goaway, .., ping, max_streams] = &cases;
     // Two calls each, the second one on a connection of its own.
-    assert_eq!(goaway.said("request "), ["0 0", "1 0", "2 0", "3 0"]);
+    let requests = goaway.said("request ");
+    let is_alone = |request: &String| requests.iter().filter(|other| *other == request).count() == 1;
+    assert!(requests.len() == 4 && requests.iter().all(is_alone), "{requests:?}");
     eventually("all PINGs are answered", || ping.said("ping ") == ping.said("ack "));
     assert!(ping.said("ping ").len() > 50);
     let requests = max_streams.said("request ");
