@@ -134,7 +134,6 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("server_header_transformation", "it is called server_header"),
     ("generate_request_id", "it is called x_request_id"),
     ("suppress_envoy_headers", "write x_envoy_upstream_service_time = false"),
-    ("log_format", "it is called format (text) or json (a table)"),
     ("text_format", "it is called format"),
     ("json_format", "it is called json"),
     ("proxy_pass", "write route = { cluster = \"name\" } and [[clusters]] with that name"),

@@ -147,6 +147,7 @@ impl Resolver<'_, '_, '_> {
             user: runtime.user.value(),
             group: runtime.group.value(),
             log: runtime.log.0.clone(),
+            log_format: runtime.log_format.0,
         }
     }
 

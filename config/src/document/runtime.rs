@@ -4,7 +4,7 @@ use toml::de::DeValue;
 
 use super::socket::SocketMode;
 use crate::diagnostic::Problems;
-use crate::model::{Address, Placement};
+use crate::model::{Address, LogFormat, Placement};
 use crate::reader::{
     Domain, FilePath, Input, Int, List, LogDirectives, Name, OneOf, PowerOfTwo, Read, Shape, Size, SizeOrOff, Time,
     Word, table,
@@ -64,6 +64,9 @@ table! {
         /// The program log on standard error: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), and `target=level` for single
         /// targets, separated by commas. The environment variable RUST_LOG overrides it.
         log: LogDirectives, default "\"info\"";
+        /// How the program log is written. `"text"`: lines for people. `"json"`: on each line an object with `timestamp`, `level`,
+        /// `target`, `message` and what belongs to the event, for programs that gather logs.
+        log_format: OneOf<LogFormat>, default "\"text\"";
     }
 }
 
@@ -87,6 +90,11 @@ table! {
         /// at the directory of the configuration file.
         access_log: FilePath, optional "no log";
     }
+}
+
+impl Word for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+    const LATER: &'static [&'static str] = &[];
 }
 
 impl Word for Placement {

@@ -123,6 +123,7 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     (LOG_FILTER, "and_filter", "it is called and, a list of filters"),
     (LOG_FILTER, "or_filter", "it is called or, a list of filters"),
     (LOG_FILTER, "not_health_check_filter", "write not = { header = { name = \"user-agent\", prefix = \"...\" } }"),
+    ("listeners[].http.access_log[]", "log_format", "it is called format (text) or json (a table)"),
     ("listeners[].http.access_log[].filter.status", "comparison", "write the comparison itself: { at_least = 500 }"),
     ("listeners[].http.access_log[].filter.status", "ge", "it is called at_least"),
     ("listeners[].http.access_log[].filter.status", "le", "it is called at_most"),

@@ -108,6 +108,17 @@ pub struct Runtime {
     pub group: Option<String>,
     /// Directives for the program log, `target=level` separated by commas, in the format of RUST_LOG.
     pub log: String,
+    /// Default `Text`.
+    pub log_format: LogFormat,
+}
+
+/// How the program log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object on each line.
+    Json,
 }
 
 /// Which cores run a shard.

@@ -1,6 +1,7 @@
 //! The program log: tracing to standard error, with a level per target that can be changed at run time, and panics.
 
 use super::output;
+use ringway_config::model::LogFormat;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
@@ -8,20 +9,24 @@ use std::sync::OnceLock;
 use tracing_subscriber::filter::Directive;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 static HANDLE: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Start logging with `directives` (`info`, or `warn,ringway::listener=debug`). RUST_LOG, when set, takes their place.
-pub fn start(directives: &str) {
+pub fn start(directives: &str, format: LogFormat) {
     let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| directives.into());
     let filter = filter(&directives).or_else(|_| filter("info")).unwrap_or_else(|_| EnvFilter::new("info"));
     let (filter, handle) = reload::Layer::new(filter);
-    let output = fmt::layer().with_writer(|| Line).with_ansi(io::stderr().is_terminal()).log_internal_errors(false);
+    let output = fmt::layer().with_writer(|| Line).log_internal_errors(false);
+    let output = match format {
+        LogFormat::Text => output.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => output.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+    };
     // A second start in one process (tests) keeps the first.
     if tracing_subscriber::registry().with(filter).with(output).try_init().is_ok() {
         let _ = HANDLE.set(handle);
-        std::panic::set_hook(Box::new(tell_panic));
+        std::panic::set_hook(Box::new(move |panic| tell_panic(panic, format)));
     }
 }
 
@@ -40,12 +45,16 @@ impl Write for Line {
 }
 
 /// As the standard library does it, but never waiting for standard error. Not an event, which could be filtered.
-fn tell_panic(panic: &PanicHookInfo<'_>) {
+fn tell_panic(panic: &PanicHookInfo<'_>, format: LogFormat) {
     let thread = std::thread::current();
     let mut text = format!("thread '{}' {panic}\n", thread.name().unwrap_or("unnamed"));
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
         text += &format!("{backtrace}\n");
+    }
+    if format == LogFormat::Json {
+        let line = serde_json::json!({ "level": "ERROR", "target": "panic", "message": text.trim_end() });
+        text = format!("{line}\n");
     }
     output::stderr().say(text.as_bytes());
 }

@@ -81,6 +81,45 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// For the program log.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::RequestHead(violation)
+            | Self::RequestBody(violation)
+            | Self::RequestCoding(violation)
+            | Self::ResponseHead(violation)
+            | Self::ResponseBody(violation)
+            | Self::ResponseCoding(violation) => violation.details,
+            Self::RequestTruncated => "the client ended its side within the body",
+            Self::InvalidPath => "the path is not allowed",
+            Self::MatchCost => "to compare the request would cost too much",
+            Self::UnderscoreInName => "a header's name has a _",
+            Self::Misdirected => "the host needs another client certificate",
+            Self::RequestTooLarge => "the body is too long",
+            Self::RequestHeaderTimeout => "the head took too long",
+            Self::RequestHeadEvicted => "a new connection needed the place",
+            Self::RequestTimeout => "the request took too long",
+            Self::RequestBodyTooSlow => "the body comes too slowly",
+            Self::DownstreamStalled => "the client takes nothing",
+            Self::DownstreamReset => "the client is gone",
+            Self::NoHealthyUpstream(why) => why.details(),
+            Self::Overflow(overflow) => overflow.details(),
+            Self::ConnectFailed => "the connection failed",
+            Self::ConnectTimeout => "the connection took too long",
+            Self::UpstreamClosed => "the endpoint closed the connection before it answered",
+            Self::UpstreamTruncated => "the endpoint closed the connection within its response",
+            Self::UpstreamReset { .. } => "the endpoint reset the exchange",
+            Self::UpstreamRefused => "the endpoint refused the exchange unseen",
+            Self::RouteTimeout => "no whole response within the route's timeout",
+            Self::ResponseHeadTimeout => "no response within response_head_timeout",
+            Self::PerTryTimeout => "no response within per_try_timeout",
+            Self::PerTryIdleTimeout => "nothing moved within per_try_idle_timeout",
+            Self::StreamIdle => "nothing moved in either direction",
+            Self::MaxStreamDuration => "the exchange took too long",
+            Self::LocalResources => "no descriptor, memory or port is left on this host",
+        }
+    }
+
     /// What a failed read of the request's head means.
     pub fn of_request_head(broken: Broken) -> Self {
         match broken {

@@ -148,6 +148,14 @@ fn after_failure<'a>(
     fault: Fault,
 ) -> After {
     let (policy, stats) = (&forwarding.policy, &forwarding.cluster.stats);
+    tracing::debug!(
+        target: "ringway::router",
+        cluster = forwarding.cluster.config.name,
+        endpoint = current.as_ref().map(|tried| display(&tried.endpoint().name)),
+        attempt = exchange.facts.tries,
+        reason = fault.words(),
+        "a try failed"
+    );
     let failed = FailedTry::of(fault);
     let passed = has_passed_interim(current.as_ref());
     // Sent to another endpoint, it is no additional load.

@@ -138,6 +138,7 @@ fn warn_of_fixed_keys(old: &Config, new: &Config) {
         ("runtime.access_log_flush_interval", a.access_log_flush_interval != b.access_log_flush_interval),
         ("runtime.user or runtime.group", a.user != b.user || a.group != b.group),
         ("runtime.log (POST /logging changes it at run time)", a.log != b.log),
+        ("runtime.log_format", a.log_format != b.log_format),
         ("admin, save for allowed_hosts,", admin(old) != admin(new)),
     ];
     for (key, _) in changed.iter().filter(|(_, changed)| *changed) {

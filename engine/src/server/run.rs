@@ -33,7 +33,7 @@ pub struct StartError(pub String);
 /// # Errors
 /// The process could not start; nothing was served.
 pub fn run(config: Config, source: Source, ready: impl FnOnce(&[String], Option<&str>)) -> Result<(), StartError> {
-    logging::start(&config.runtime.log);
+    logging::start(&config.runtime.log, config.runtime.log_format);
     let (control, mut orders) = Orders::new();
     // Before anything else, so that no signal is lost during the start.
     forward_signals(control.clone()).map_err(|error| StartError(format!("signals: {error}")))?;

@@ -319,6 +319,7 @@ async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, work: Work, timer: &Timer) -
             })
         }
         Err(error) => {
+            tracing::debug!(target: "ringway::upstream", address = addresses.first().map(display), reason = %error.reason(), "no connection");
             pool.stats.upstream_cx_connect_fail.inc();
             slot.host().cx_connect_fail.inc();
             if matches!(error, ConnectError::Timeout) {

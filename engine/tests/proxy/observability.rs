@@ -1,7 +1,8 @@
 //! The files of docs/OBSERVABILITY.md: what they ask for exists, and Prometheus' own tool takes them.
 
-use super::support::{Origin, Setup, forwarding, program, response};
+use super::support::{Origin, Setup, eventually, forwarding, program, response};
 use regex::Regex;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -55,4 +56,32 @@ fn promtool_takes_the_files_and_the_alerts_fire_when_they_should() {
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {said}");
     }
+}
+
+/// Each event is an object on a line of its own, also a failed try and a refused connection at `debug`.
+#[test]
+fn the_program_log_may_be_json() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("an address");
+    let runtime = "log = \"info,ringway::router=debug,ringway::upstream=debug\"\nlog_format = \"json\"";
+    let proxy = Setup::new(&forwarding(gone, "")).runtime(runtime).start();
+    assert_eq!(proxy.get("/").status(), 503);
+    eventually("both are logged", || {
+        proxy.stderr().contains("a try failed") && proxy.stderr().contains("no connection")
+    });
+    let text = proxy.stderr();
+    let events: Vec<Value> = text
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    assert!(events.iter().all(|event| event["level"].is_string() && event["target"].is_string()), "{text}");
+    let find = |message: &str| events.iter().find(|event| event["message"] == message).expect(message);
+    let tried = find("a try failed");
+    assert_eq!(
+        (&tried["target"], &tried["cluster"], &tried["level"]),
+        (&"ringway::router".into(), &"app".into(), &"DEBUG".into())
+    );
+    assert_eq!(tried["reason"], "the connection failed");
+    let refused = find("no connection");
+    assert_eq!((&refused["address"], &refused["reason"]), (&gone.to_string().into(), &"connection refused".into()));
 }

@@ -154,7 +154,7 @@ fn a_panic_waits_for_no_pipe() {
         flags(0);
         // SAFETY: both descriptors are open; standard error is closed, which only this process sees.
         assert_eq!(unsafe { libc::dup2(descriptor, 2) }, 2);
-        ringway::base::logging::start("info");
+        ringway::base::logging::start("info", ringway_config::model::LogFormat::Text);
         let ring = Ring::new();
         for _ in 0..VICTIMS {
             ring.spawn(async { panic!("{}", "expected ".repeat(100)) });
