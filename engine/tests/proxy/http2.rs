@@ -244,12 +244,16 @@ fn an_endpoint_that_requires_http1_gets_it() {
             let server = Server::start(python);
             let cluster = format!("protocol = \"{protocol}\"\ntls = {{ ca = \"ca.pem\", sni = \"a.example\" }}");
             let proxy = setup.replace_config(&forwarding_to(&[server.address], "", &cluster)).start();
+            proxy.admin("POST", "/logging?ringway::h2=debug");
             for (method, body) in [("POST", "hello"), ("GET", ""), ("POST", "again")] {
                 let answer = curl(&["-X", method, "-d", body, &proxy.url("/")]);
                 assert_eq!(answer.status, expected, "{kind} {protocol}");
                 if expected == 200 {
                     assert_eq!(String::from_utf8_lossy(&answer.body), format!("{method} {body}"));
                 }
+            }
+            if kind == "goaway" {
+                proxy.wait_for_log("the peer takes leave for an error");
             }
             let agreed = server.lines.lock().unwrap().clone();
             match protocol {

@@ -45,6 +45,9 @@ impl Link {
             Event::GoAway { last, code } => {
                 state.guard.idle_frame(self.reactor.now())?;
                 Self::on_http1_required(state, code);
+                if code != Code::NO_ERROR {
+                    tracing::debug!(target: "ringway::h2", last, %code, "the peer takes leave for an error");
+                }
                 self.on_goaway(state, last);
             }
             Event::Ping(data) => {
