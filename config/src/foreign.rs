@@ -226,7 +226,6 @@ const FILTERS_LATER: &[&str] = &[
     "csrf",
     "ext_authz",
     "ext_proc",
-    "grpc_web",
     "header_mutation",
     "health_check",
     "jwt_auth",

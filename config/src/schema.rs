@@ -31,6 +31,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("filter-overrides.toml", include_str!("../../docs/examples/filter-overrides.toml")),
     ("filters.toml", include_str!("../../docs/examples/filters.toml")),
     ("grpc-stats.toml", include_str!("../../docs/examples/grpc-stats.toml")),
+    ("grpc-web.toml", include_str!("../../docs/examples/grpc-web.toml")),
     ("grpc.toml", include_str!("../../docs/examples/grpc.toml")),
     ("hash-policy.toml", include_str!("../../docs/examples/hash-policy.toml")),
     ("headers.toml", include_str!("../../docs/examples/headers.toml")),

@@ -225,3 +225,11 @@ fn methods_of_grpc_are_counted_as_the_filter_says() {
     let named = |method: &str| ("a.B".to_owned(), method.to_owned());
     assert_eq!(stats(list).0, GrpcMethods::Listed(vec![named("C"), named("D")]));
 }
+
+#[test]
+fn grpc_web_bounds_its_names() {
+    for (keys, max) in [("", 500), ("max_methods = 3", 3)] {
+        let hcm = hcm(&format!("http_filters = [{{ grpc_web = {{ {keys} }} }}]\n{ROUTE}"));
+        assert!(matches!(&hcm.http_filters[..], [HttpFilter::GrpcWeb(web)] if web.max_methods == max));
+    }
+}

@@ -8,6 +8,8 @@ use ringway::{codec, http, net};
 
 #[path = "../fuzz/src/checks.rs"]
 mod checks;
+#[path = "../fuzz/src/grpc_web.rs"]
+mod grpc_web;
 #[path = "../fuzz/src/h2.rs"]
 mod h2;
 #[path = "../fuzz/src/hpack.rs"]
@@ -95,4 +97,9 @@ fn h2() {
 #[test]
 fn ocsp() {
     replay("ocsp", ocsp::ocsp);
+}
+
+#[test]
+fn grpc_web() {
+    replay("grpc_web", grpc_web::grpc_web);
 }

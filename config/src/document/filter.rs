@@ -8,6 +8,7 @@ mod compressor;
 mod decompressor;
 mod fault;
 mod grpc_stats;
+mod grpc_web;
 mod local_ratelimit;
 
 pub use buffer::Buffer;
@@ -15,6 +16,7 @@ pub use compressor::{Compressor, CompressorLibrary, CompressorResponse};
 pub use decompressor::{CodingLibrary, Decompressor, DecompressorDirection};
 pub use fault::{Fault, FaultAbort, FaultDelay, FaultRateLimit};
 pub use grpc_stats::{GrpcMethodList, GrpcStats};
+pub use grpc_web::GrpcWeb;
 pub use local_ratelimit::{
     LocalRateLimit, RateLimitAction, RateLimitDescriptor, RateLimitEntry, RateLimitRule, TokenBucket,
 };

@@ -17,6 +17,7 @@ macro_rules! http_filters {
             compressor Compressor;
             decompressor Decompressor;
             grpc_stats GrpcStats;
+            grpc_web GrpcWeb;
         }
     };
 }
@@ -288,6 +289,13 @@ pub struct GrpcStats {
     pub methods: GrpcMethods,
     /// Default false.
     pub enable_upstream_stats: bool,
+}
+
+/// Envoy: extensions.filters.http.grpc_web.v3.GrpcWeb.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcWeb {
+    /// Methods of each cluster with statistics of their own (default 500).
+    pub max_methods: u32,
 }
 
 /// The methods of gRPC that have statistics of their own.

@@ -6,6 +6,7 @@ mod compressor;
 mod decompressor;
 mod fault;
 mod grpc_stats;
+mod grpc_web;
 mod local_ratelimit;
 
 use std::collections::HashMap;

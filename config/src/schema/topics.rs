@@ -61,7 +61,7 @@ const TOPICS: &[(&str, &[(&str, &str)])] = &[
     ("Drain, reload, restart", &[("runtime", "drain_time"), ("runtime", "drain_delay"), ("listeners[]", "name")]),
     ("Error pages", &[(HTTP, "local_reply")]),
     ("Faults for tests", &[(FILTERS, "fault")]),
-    ("gRPC", &[(MATCH, "grpc"), (FORWARD, "grpc_timeout_header_max"), (FILTERS, "grpc_stats")]),
+    ("gRPC", &[(MATCH, "grpc"), (FORWARD, "grpc_timeout_header_max"), (FILTERS, "grpc_stats"), (FILTERS, "grpc_web")]),
     (
         "Headers",
         &[

@@ -7,6 +7,7 @@ pub mod checks;
 #[path = "../../src/codec/mod.rs"]
 pub mod codec;
 pub mod differential;
+pub mod grpc_web;
 pub mod h2;
 pub mod hpack;
 pub mod ocsp;

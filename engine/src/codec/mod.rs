@@ -2,5 +2,6 @@
 
 pub mod coding;
 pub mod grpc;
+pub mod grpc_web;
 pub mod h1;
 pub mod h2;

@@ -24,7 +24,8 @@ impl NamedFields {
                 HttpFilter::Buffer(_)
                 | HttpFilter::Compressor(_)
                 | HttpFilter::Decompressor(_)
-                | HttpFilter::GrpcStats(_) => {}
+                | HttpFilter::GrpcStats(_)
+                | HttpFilter::GrpcWeb(_) => {}
             }
         }
         for host in &hcm.virtual_hosts {

@@ -10,10 +10,10 @@ use crate::base::clock::Nanos;
 use crate::http::format::ResponseFlags;
 use crate::http::grpc::GrpcStatus;
 use crate::http::{Exchange, FieldId, Length, Reply};
-use crate::http_filter::Responding;
+use crate::http_filter::{Passed, Responding};
 use crate::mux::h2::Code;
 use crate::mux::{Downstream, Hooks, Piece};
-use crate::router::{Fault, Try};
+use crate::router::{Client, Fault, Try};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -224,8 +224,7 @@ pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> En
     }
     let ending = Ending { flags: telling.flags, details: telling.details, is_whole: true };
     let Some(status) = telling.status.filter(|_| exchange.facts.status == 0) else {
-        if ends_call(exchange, client.upload.wire, fault, &telling) {
-            filters.cut_call(&exchange.response.trailers, client.reactor.now());
+        if ends_call(exchange, client, filters, fault, &telling) {
             return ending;
         }
         // Where the response has begun, all that can be done is to leave it visibly incomplete.
@@ -274,7 +273,13 @@ fn reset_details(code: u32) -> &'static str {
 /// A call of gRPC whose response has begun ends with its trailers, so that the client knows more than that it was cut. Whether it
 /// does. The code of an endpoint's reset says that already, a request that breaks a rule gets no answer, and a body with a length
 /// cannot end before it.
-fn ends_call(exchange: &mut Exchange, wire: &mut Downstream<'_>, fault: Fault, telling: &Telling) -> bool {
+fn ends_call(
+    exchange: &mut Exchange,
+    client: &mut Client<'_, '_>,
+    filters: &Passed,
+    fault: Fault,
+    telling: &Telling,
+) -> bool {
     if matches!(fault, Fault::UpstreamReset { .. } | Fault::RequestBody(_)) {
         return false;
     }
@@ -283,7 +288,16 @@ fn ends_call(exchange: &mut Exchange, wire: &mut Downstream<'_>, fault: Fault, t
         return false;
     }
     let status = telling.grpc_status.unwrap_or_else(|| GrpcStatus::of_http(status));
-    exchange.response.trailers.set_grpc_status(status, telling.body);
+    let Exchange { response, facts, .. } = exchange;
+    response.trailers.set_grpc_status(status, telling.body);
+    let Some(frame) = filters.cut_call(facts.sent, &mut response.trailers, client.reactor.now()) else {
+        response.trailers.clear();
+        return false;
+    };
+    let wire = &mut client.upload.wire;
+    if !frame.is_empty() {
+        wire.put_bytes(&frame);
+    }
     wire.end(&exchange.response.trailers);
     wire.flush();
     true

@@ -2,6 +2,7 @@
 //! (gRPC over HTTP2; Envoy: source/common/grpc).
 
 use super::{FieldId, HeadView, Message, RequestHead, ResponseHead, Trailers, Version};
+use std::ops::Range;
 use std::time::Duration;
 
 /// The status of a call (gRPC: status codes). Peers may use other numbers, too.
@@ -74,9 +75,45 @@ pub fn is_grpc_type(content_type: &[u8]) -> bool {
     rest.is_some() && matches!(content_type.get(16), None | Some(b'+' | b';' | b' '))
 }
 
-/// Whether a request is a call of gRPC, which exists on HTTP/2 only.
+/// A `content-type` of gRPC-Web.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebType {
+    /// The body is base64.
+    pub is_text: bool,
+    /// Where the format of messages is named, `+` included.
+    pub suffix: Range<usize>,
+}
+
+pub fn web_type(content_type: &[u8]) -> Option<WebType> {
+    const WEB: &[u8] = b"application/grpc-web";
+    const TEXT: &[u8] = b"-text";
+    let starts = |at: usize, with: &[u8]| {
+        content_type.get(at..at + with.len()).is_some_and(|part| part.eq_ignore_ascii_case(with))
+    };
+    let is_text = starts(WEB.len(), TEXT);
+    let end = WEB.len() + if is_text { TEXT.len() } else { 0 };
+    if !starts(0, WEB) || !matches!(content_type.get(end), None | Some(b'+' | b';' | b' ')) {
+        return None;
+    }
+    let suffix = content_type[end..].iter().position(|byte| matches!(byte, b';' | b' '));
+    Some(WebType { is_text, suffix: end..suffix.map_or(content_type.len(), |at| end + at) })
+}
+
+/// Whether a request is a call of gRPC. That is HTTP/2, unless it was made of one of gRPC-Web.
 pub fn is_call(head: &RequestHead, view: HeadView<'_>) -> bool {
-    head.version == Version::Http2 && head.fields.value(FieldId::ContentType, view).is_some_and(is_grpc_type)
+    match head.version {
+        Version::Http2 => head.fields.value(FieldId::ContentType, view).is_some_and(is_grpc_type),
+        _ => head.fields.contains(FieldId::ContentType) && bridged(head, view).is_some(),
+    }
+}
+
+/// The type of the call of gRPC-Web that this one of gRPC was made of: it is kept behind the new one.
+#[cold]
+pub fn bridged(head: &RequestHead, view: HeadView<'_>) -> Option<WebType> {
+    let mut types = head.fields.all(FieldId::ContentType);
+    let is_grpc = is_grpc_type(types.next()?.value.of(view));
+    let kept = types.filter(|field| is_grpc && field.hop_by_hop);
+    kept.filter_map(|field| web_type(field.value.of(view))).next()
 }
 
 /// The status in a head: there it is where the response is nothing but its trailers.

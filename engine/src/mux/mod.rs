@@ -15,6 +15,7 @@ mod pace;
 mod pieces;
 mod pump;
 mod transform;
+mod web;
 
 pub use crate::codec::coding::Settings as EncoderSettings;
 pub use crate::codec::h1::Limits;

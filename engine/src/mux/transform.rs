@@ -6,6 +6,7 @@
 
 use super::calls::CallStage;
 use super::coders::{Charge, Coders, Lease, TURN};
+use super::web::WebStage;
 use super::{Piece, Violation};
 use crate::base::clock::Nanos;
 use crate::codec::coding::{Decoder, Goal, OUTPUT_MAX};
@@ -42,6 +43,7 @@ const ALWAYS_FINE: u64 = 64 * 1024;
 enum Stage {
     Coding(CodingStage),
     Call(CallStage),
+    Web(WebStage),
 }
 
 struct CodingStage {
@@ -98,6 +100,10 @@ impl Transform {
         }
     }
 
+    pub(super) fn bridge(&mut self, stage: WebStage) {
+        self.stages.push(Stage::Web(stage));
+    }
+
     pub(super) fn note(&mut self, stage: CallStage) {
         self.stages.push(Stage::Call(stage));
     }
@@ -142,6 +148,10 @@ fn pull<E, S: FnMut(&mut Trailers) -> Poll<Result<Piece, E>>>(
     let Some((stage, before)) = stages.split_last_mut() else { return source(trailers) };
     let stage = match stage {
         Stage::Coding(stage) => stage,
+        Stage::Web(stage) => {
+            let mut source = |trailers: &mut Trailers| pull(before, now, trailers, source, fault);
+            return stage.poll(now, trailers, &mut source, fault);
+        }
         Stage::Call(stage) => {
             let piece = ready!(pull(before, now, trailers, source, fault))?;
             stage.note(&piece, trailers, now);

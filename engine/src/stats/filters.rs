@@ -92,6 +92,19 @@ macro_rules! with_filter_statistics {
                 time upstream_rq_time;
             }
 
+            /// Calls of gRPC-Web of one method, or of those without a place of their own:
+            /// `cluster.<name>.grpc-web.<service>.<method>.<statistic>`.
+            GrpcWeb GrpcWebStats ["cluster", "envoy_cluster_grpc_web", "envoy_cluster_name"] {
+                /// Calls
+                counter total;
+                /// Calls that ended with OK
+                counter success;
+                /// Calls that ended with another status, or were cut
+                counter failure;
+                /// Calls by the number of their status
+                statuses status as "";
+            }
+
             /// One local rate limit: `<stat_prefix>.http_local_rate_limit.<statistic>`.
             LocalRateLimit LocalRateLimitStats ["", "envoy", "envoy_local_http_ratelimit_prefix"] {
                 /// Requests that were looked at

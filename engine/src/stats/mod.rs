@@ -36,7 +36,7 @@ pub use registry::Registry;
 pub use render::{Format, Rendering};
 pub use scopes::{
     AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, ClusterTlsStats, CodingStats, CompressorChoiceStats,
-    CompressorStats, DecompressorStats, DnsStats, EventLogStats, FaultStats, GrpcStats, GrpcTimeStats,
+    CompressorStats, DecompressorStats, DnsStats, EventLogStats, FaultStats, GrpcStats, GrpcTimeStats, GrpcWebStats,
     HealthCheckStats, HttpStats, Kind, ListenerStats, ListenerTlsStats, LocalRateLimitStats, OutlierStats, ServerStats,
     ShardStats, TlsInspectorStats, TransportMatchStats,
 };

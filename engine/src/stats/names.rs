@@ -45,6 +45,7 @@ impl Kind {
     fn protocol(self) -> Option<&'static str> {
         match self {
             Self::Grpc | Self::GrpcTime => Some("grpc"),
+            Self::GrpcWeb => Some("grpc-web"),
             _ => None,
         }
     }

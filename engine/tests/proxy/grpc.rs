@@ -26,9 +26,16 @@ pub fn python(name: &str) -> Command {
     command
 }
 
-fn node(what: &str) -> Command {
+/// A program in JavaScript.
+pub fn node_script(name: &str) -> Command {
     let mut command = program("node");
-    command.env("NODE_PATH", peers().join("node/node_modules")).arg(script("peer.js")).arg(what);
+    command.env("NODE_PATH", peers().join("node/node_modules")).arg(script(name));
+    command
+}
+
+fn node(what: &str) -> Command {
+    let mut command = node_script("peer.js");
+    command.arg(what);
     command
 }
 

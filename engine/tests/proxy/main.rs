@@ -29,6 +29,7 @@ mod full_house;
 mod full_pipes;
 mod grpc;
 mod grpc_go;
+mod grpc_web;
 mod header_mutation;
 mod headers;
 mod health_checks;

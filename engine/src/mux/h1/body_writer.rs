@@ -37,7 +37,7 @@ impl BodyWriter {
             return;
         }
         let out = out.bytes(reactor);
-        if trailers.is_empty() || !self.keeps_trailers {
+        if !trailers.follow_body() || !self.keeps_trailers {
             return out.extend_from_slice(if self.begun { LAST_CHUNK_AFTER_DATA } else { LAST_CHUNK });
         }
         trailers_begin(out, self.begun);

@@ -330,7 +330,7 @@ impl Link {
         }
         if !stream.out.is_empty() {
             let mut block = Vec::new();
-            if !trailers.is_empty() {
+            if trailers.follow_body() {
                 block = self.reactor.take_vec();
                 write::trailers(&mut block, trailers);
             }
@@ -339,7 +339,7 @@ impl Link {
             return if len > 0 { (len + frame::HEADER) as u64 } else { 0 };
         }
         let before = state.out.len();
-        if trailers.is_empty() {
+        if !trailers.follow_body() {
             state.out.extend_from_slice(&frame::data_header(0, key.id, true));
         } else {
             frame::headers(&mut state.out, key.id, true, FRAME_MAX, |out| write::trailers(out, trailers));

@@ -177,7 +177,11 @@ impl fmt::Display for Labels<'_> {
             separator = ",";
         }
         if let Some(code) = self.code {
-            let label = if self.kind == Kind::Grpc { "envoy_grpc_status" } else { "envoy_response_code" };
+            let label = if matches!(self.kind, Kind::Grpc | Kind::GrpcWeb) {
+                "envoy_grpc_status"
+            } else {
+                "envoy_response_code"
+            };
             write!(f, "{separator}{label}=\"{code}\"")?;
             separator = ",";
         }

@@ -27,8 +27,10 @@ def serve(connection):
         # The call is complete.
         if kind == 0 and flags & 1:
             head = b"\x88" + b"\x00" + literal("content-type") + literal("application/grpc")
-            connection.sendall(frame(1, 4, stream, head) + frame(0, 0, stream, b"\0\0\0\0\x02hi" + b"\0\0\0\0\x09cut"))
-            if sys.argv[1] == "close":
+            message, begun = b"\0\0\0\0\x02hi", b"\0\0\0\0\x09cut"
+            data = message if sys.argv[1] == "between" else message + begun
+            connection.sendall(frame(1, 4, stream, head) + frame(0, 0, stream, data))
+            if sys.argv[1] in ("close", "between"):
                 connection.shutdown(socket.SHUT_RDWR)
                 return
             connection.sendall(frame(3, 0, stream, struct.pack(">I", int(sys.argv[1]))))

@@ -1,0 +1,129 @@
+//! Bodies of gRPC-Web on their way: requests as gRPC has them, and responses with their trailers as a part of the body.
+
+use super::calls::CallNotes;
+use super::{Coders, Piece, Violation};
+use crate::base::clock::Nanos;
+use crate::codec::coding::OUTPUT_MAX;
+use crate::codec::grpc::Messages;
+use crate::codec::grpc_web::{TextDecoder, TextEncoder, encoded_max, trailers_frame};
+use crate::http::Trailers;
+use crate::ring::Buf;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+
+/// One body of a call of gRPC-Web.
+pub(super) struct WebStage {
+    work: Work,
+    notes: Rc<CallNotes>,
+    coders: Rc<Coders>,
+    /// Not all taken yet.
+    input: Option<Buf>,
+    is_over: bool,
+}
+
+enum Work {
+    /// A request that is base64.
+    Decode(TextDecoder),
+    Respond(Messages),
+    /// A response that is to be base64.
+    RespondInText(TextEncoder),
+}
+
+/// Input of one step.
+const SLICE: usize = OUTPUT_MAX / 2 - 8;
+const _: () = assert!(encoded_max(SLICE) <= OUTPUT_MAX);
+
+impl WebStage {
+    pub(super) fn request(coders: &Rc<Coders>, notes: &Rc<CallNotes>) -> Self {
+        Self::new(coders, notes, Work::Decode(TextDecoder::default()))
+    }
+
+    pub(super) fn response(coders: &Rc<Coders>, notes: &Rc<CallNotes>, is_text: bool) -> Self {
+        notes.is_between.set(true);
+        let work = match is_text {
+            true => Work::RespondInText(TextEncoder::default()),
+            false => Work::Respond(Messages::default()),
+        };
+        Self::new(coders, notes, work)
+    }
+
+    fn new(coders: &Rc<Coders>, notes: &Rc<CallNotes>, work: Work) -> Self {
+        Self { work, notes: notes.clone(), coders: coders.clone(), input: None, is_over: false }
+    }
+
+    /// The next piece of what becomes of the pieces of `source`, or the body's end.
+    pub(super) fn poll<E>(
+        &mut self,
+        now: Nanos,
+        trailers: &mut Trailers,
+        mut source: impl FnMut(&mut Trailers) -> Poll<Result<Piece, E>>,
+        fault: fn(Violation) -> E,
+    ) -> Poll<Result<Piece, E>> {
+        loop {
+            if let Some(input) = self.input.take() {
+                match self.step(input).map_err(fault)? {
+                    Some(buf) => return Poll::Ready(Ok(Piece::Data(buf))),
+                    None => continue,
+                }
+            }
+            if self.is_over {
+                return Poll::Ready(Ok(Piece::End));
+            }
+            match ready!(source(trailers))? {
+                Piece::Data(buf) => self.input = Some(buf),
+                Piece::End => {
+                    self.is_over = true;
+                    if let Some(frame) = self.end(trailers, now).map_err(fault)? {
+                        return Poll::Ready(Ok(Piece::Data(frame)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Take some of the input.
+    fn step(&mut self, mut input: Buf) -> Result<Option<Buf>, Violation> {
+        let slice = input.len().min(SLICE);
+        let (result, made) = match &mut self.work {
+            Work::Respond(messages) => {
+                messages.pass(&input);
+                self.notes.is_between.set(messages.is_between());
+                self.notes.given.set(self.notes.given.get() + input.len() as u64);
+                return Ok(Some(input));
+            }
+            Work::Decode(decoder) => self.coders.write(|out| {
+                let result = decoder.decode(&input[..slice], out);
+                (result, result.unwrap_or(0))
+            }),
+            Work::RespondInText(encoder) => self.coders.write(|out| {
+                let written = encoder.encode(&input[..slice], out);
+                self.notes.is_between.set(encoder.is_between());
+                self.notes.given.set(self.notes.given.get() + written as u64);
+                (Ok(written), written)
+            }),
+        };
+        result.map_err(|_| BAD_DATA)?;
+        input.advance(slice);
+        self.input = (!input.is_empty()).then_some(input);
+        Ok(made)
+    }
+
+    /// The body has ended.
+    fn end(&mut self, trailers: &mut Trailers, now: Nanos) -> Result<Option<Buf>, Violation> {
+        let is_text = match &self.work {
+            Work::Decode(decoder) => return if decoder.may_end() { Ok(None) } else { Err(BAD_SIZE) },
+            Work::Respond(_) => false,
+            Work::RespondInText(_) => true,
+        };
+        self.notes.responded(trailers.grpc_status(), now);
+        if trailers.is_empty() {
+            return Ok(None);
+        }
+        let frame = trailers_frame(trailers.iter(), is_text);
+        trailers.are_in_body();
+        Ok(Some(Buf::from(frame.into_boxed_slice())))
+    }
+}
+
+const BAD_DATA: Violation = Violation { status: 400, details: "grpc_base_64_decode_failed_bad_data" };
+const BAD_SIZE: Violation = Violation { status: 400, details: "grpc_base_64_decode_failed_bad_size" };
