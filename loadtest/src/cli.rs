@@ -31,8 +31,14 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct LoadArgs {
-    /// The URL to load, such as http://127.0.0.1:8080/path?query
+    /// The URL to load, such as http://127.0.0.1:8080/path?query; with https, certificates are not verified
     pub url: String,
+    /// Speak HTTP/2: by ALPN with https, else with prior knowledge
+    #[arg(long)]
+    pub http2: bool,
+    /// Go on with earlier TLS sessions; each connection makes a full handshake if not set
+    #[arg(long)]
+    pub resume: bool,
     /// Connections
     #[arg(short, long, default_value_t = 64)]
     pub connections: usize,
@@ -54,7 +60,7 @@ pub struct LoadArgs {
     /// How the open loop's requests are spaced
     #[arg(long, value_enum, default_value = "constant", requires = "rate")]
     pub arrivals: ArrivalsArg,
-    /// Requests in flight on each connection
+    /// Requests in flight on each connection: pipelined over HTTP/1, streams over HTTP/2
     #[arg(long, default_value_t = 1, conflicts_with = "rate")]
     pub pipeline: usize,
     /// Request method
@@ -114,11 +120,12 @@ impl From<ArrivalsArg> for Arrivals {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every path is answered; the query says how:
+HTTP/1, and HTTP/2 with prior knowledge. Every path is answered; the query says how:
   size=16KiB  content bytes (46)       seed=7       which bytes (0)        status=404  status code (200)
   delay=10ms  wait before answering    chunk=4KiB   chunked coding         error=0.1   share of 503 answers
   fields=30   further response fields  upload=7     check the request's content against this seed
-  close=after|silent|before|mid|reset|garbage       how the connection ends with this answer")]
+  close=after|silent|before|mid|reset|garbage       how the connection ends with this answer
+delay, chunk and close are for HTTP/1. Calls of gRPC (HTTP/2) get their own messages back.")]
 pub struct OriginArgs {
     /// Address to listen on; port 0 takes a free one and prints it
     #[arg(long, default_value = "127.0.0.1:8000")]
@@ -126,7 +133,7 @@ pub struct OriginArgs {
     /// One thread for each of these cores, pinned
     #[arg(long)]
     pub cpus: Option<CpuList>,
-    /// Delay added to every answer
+    /// Delay added to every answer, over HTTP/1 (HTTP/2 is then refused)
     #[arg(long, default_value = "0s")]
     pub delay: Span,
 }

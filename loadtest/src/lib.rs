@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod compare;
 pub mod generator;
+pub mod h2;
 pub mod http;
 pub mod interrupt;
 pub mod load;
@@ -13,4 +14,5 @@ pub mod pattern;
 pub mod report;
 pub mod rng;
 pub mod soak;
+pub mod tls;
 pub mod units;

@@ -11,12 +11,12 @@ use hdrhistogram::Histogram;
 use serde_json::json;
 
 use crate::cli::LoadArgs;
-use crate::generator::spec::{Content, Expect, ExpectStatus, Pace, Prepared, RequestText, Reuse, Spec};
+use crate::generator::spec::{Content, Expect, ExpectStatus, Pace, Prepared, RequestText, Reuse, Spec, Wire};
 use crate::generator::{self, Outcome};
 use crate::measure::process::{self, CpuTime};
 use crate::origin::answer::Answer;
 use crate::pattern::Pattern;
-use crate::units;
+use crate::{tls, units};
 
 /// The percentiles that are printed and drawn.
 pub const PERCENTILES: [f64; 7] = [0.5, 0.75, 0.9, 0.99, 0.999, 0.9999, 1.0];
@@ -64,9 +64,14 @@ fn spec(args: &LoadArgs) -> anyhow::Result<Spec> {
     if args.pipeline == 0 || args.connections == 0 {
         bail!("--connections and --pipeline must be at least 1");
     }
-    if args.pipeline > 1 && (upload.is_some() || args.close) {
-        bail!("--pipeline goes with neither content nor --close");
+    if args.pipeline > 1 && (args.close || upload.is_some() && !args.http2) {
+        bail!("--pipeline goes with neither --close nor, over HTTP/1, content");
     }
+    if args.resume && !url.secure {
+        bail!("--resume is for https");
+    }
+    let wire = if args.http2 { Wire::Http2 } else { Wire::Http1 };
+    let tls = if url.secure { Some(tls::Client::new(wire, args.resume, None)?) } else { None };
     let content = if args.check {
         let answer = Answer::from_target(&url.target).map_err(anyhow::Error::msg)?;
         Some((answer.pattern(), answer.size))
@@ -82,7 +87,8 @@ fn spec(args: &LoadArgs) -> anyhow::Result<Spec> {
         fields: &fields,
         upload,
         reuse,
-        expect: Expect { status, content },
+        expect: Expect { status, content, grpc: false },
+        secure: url.secure,
     });
     let cpus = args.cpus.clone().map_or_else(Vec::new, |list| list.0);
     let pace = match args.rate {
@@ -93,6 +99,8 @@ fn spec(args: &LoadArgs) -> anyhow::Result<Spec> {
         targets: url.addresses,
         requests: vec![request],
         connections: args.connections,
+        wire,
+        tls,
         pipeline: args.pipeline,
         reuse,
         pace,
@@ -106,8 +114,9 @@ fn spec(args: &LoadArgs) -> anyhow::Result<Spec> {
     })
 }
 
-/// `http://host[:port][/path][?query]`.
+/// `http[s]://host[:port][/path][?query]`.
 struct Url {
+    secure: bool,
     host: String,
     target: String,
     addresses: Vec<SocketAddr>,
@@ -115,8 +124,10 @@ struct Url {
 
 impl Url {
     fn parse(text: &str) -> anyhow::Result<Url> {
-        let Some(rest) = text.strip_prefix("http://") else {
-            bail!("`{text}` does not start with http:// (other schemes are not supported)");
+        let (secure, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(rest), _) => (false, rest),
+            (None, Some(rest)) => (true, rest),
+            (None, None) => bail!("`{text}` does not start with http:// or https:// (no other scheme is supported)"),
         };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (host, target) = rest.split_at(end);
@@ -128,14 +139,14 @@ impl Url {
         let with_port = if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
             host.to_owned()
         } else {
-            format!("{host}:80")
+            format!("{host}:{}", if secure { 443 } else { 80 })
         };
         let addresses: Vec<_> =
             with_port.to_socket_addrs().with_context(|| format!("cannot resolve {host}"))?.take(1).collect();
         if addresses.is_empty() {
             bail!("{host} has no address");
         }
-        Ok(Url { host: host.to_owned(), target, addresses })
+        Ok(Url { secure, host: host.to_owned(), target, addresses })
     }
 }
 
@@ -194,6 +205,7 @@ fn to_json(args: &LoadArgs, outcome: &Outcome, cpu: CpuTime) -> serde_json::Valu
         "lag_p99_us": args.rate.map(|_| lag_us(outcome)),
         "statuses": statuses,
         "failed": outcome.failed,
+        "handshakes": outcome.handshakes,
         "generator_cpu_us": { "user": cpu.user_us, "system": cpu.system_us },
         "timeline": outcome.timeline,
     })
@@ -241,7 +253,9 @@ mod tests {
         let url = Url::parse("http://127.0.0.1:8080?size=3").unwrap();
         assert_eq!((url.host.as_str(), url.target.as_str()), ("127.0.0.1:8080", "/?size=3"));
         assert_eq!(Url::parse("http://127.0.0.1").unwrap().addresses[0].port(), 80);
-        assert!(Url::parse("https://127.0.0.1").is_err());
+        let url = Url::parse("https://127.0.0.1").unwrap();
+        assert_eq!((url.secure, url.addresses[0].port()), (true, 443));
+        assert!(Url::parse("ftp://127.0.0.1").is_err());
     }
 
     #[test]

@@ -69,6 +69,32 @@ fn load_checks_every_answer_in_every_mode() {
 }
 
 #[test]
+fn load_over_http2_checks_every_answer_in_every_mode() {
+    let origin = Origin::start();
+    let modes: [(&str, &[&str]); 8] = [
+        ("/?seed=3", &["--check", "-c", "4", "--pipeline", "16"]),
+        ("/?size=300KiB&seed=4", &["--check", "-c", "2", "--pipeline", "3"]),
+        ("/?fields=50&size=0", &["--check", "-c", "2", "--pipeline", "2"]),
+        ("/", &["--check", "-c", "4", "--close"]),
+        ("/", &["--check", "-c", "4", "--rate", "500"]),
+        ("/?upload=0", &["--check", "-X", "POST", "--body-size", "500KiB", "-c", "2", "--pipeline", "2"]),
+        ("/?size=9", &["-X", "HEAD", "-c", "2", "-t", "2"]),
+        ("/?status=404", &["--status", "404", "-H", "X-Some: thing"]),
+    ];
+    for (target, args) in modes {
+        let (output, json) = origin.load(target, &[&["--http2"], args].concat());
+        assert!(output.status.success() && failed(&json) == 0, "{target} {args:?}: {json}");
+        assert!(json["requests"].as_u64().unwrap() > 0, "{target} {args:?}: {json}");
+    }
+    // A wrong byte in an upload, a status that was not expected, and what HTTP/2 does not do.
+    for target in ["/?upload=1", "/?status=503", "/?delay=1ms", "/?close=mid"] {
+        let args = ["--http2", "-c", "2", "-X", "POST", "--body-size", "2kB"];
+        let (output, json) = origin.load(target, &args);
+        assert!(!output.status.success() && json["failed"]["status"].as_u64().unwrap() > 0, "{target}: {json}");
+    }
+}
+
+#[test]
 fn an_open_loop_sends_at_its_rate_and_counts_from_the_intended_time() {
     let origin = Origin::start();
     // Each answer takes 20 ms, so 10 connections manage 500 a second; asked for 1,000, the wait grows all the time.
@@ -126,7 +152,7 @@ fn load_writes_timeline_and_distribution() {
 #[test]
 fn a_malformed_command_line_is_explained() {
     for (args, words) in [
-        (vec!["load", "ftp://x/"], "does not start with http://"),
+        (vec!["load", "ftp://x/"], "does not start with http:// or https://"),
         (vec!["load", "http://127.0.0.1:1/", "-d", "3"], "is not a duration"),
         (vec!["compare", "--assets", ASSETS, "no-such"], "is not a scenario"),
         (vec!["compare", "--assets", ASSETS, "-p", "apache", "close"], "is not a peer"),
@@ -185,6 +211,43 @@ fn a_short_comparison_has_sound_answers_and_a_whole_report() {
     // Everything is in the file: nothing is fetched when it is read.
     assert!(!html.contains("http-equiv") && !html.contains("src=") && !html.contains("<link"));
     assert!(!text.contains("WRONG"), "{text}");
+}
+
+#[test]
+fn a_short_comparison_over_http2_and_tls_is_sound_and_counts_handshakes() {
+    let directory = tempfile::tempdir().unwrap();
+    // Without a proxy there is no TLS; gRPC and HTTP/2 go to the origin as well.
+    let peers = short_peers();
+    let has_proxy = peers != "direct";
+    let mut scenarios = vec!["h2", "grpc-unary/16x4"];
+    scenarios.extend(if has_proxy { &["h2-tls", "tls/full"][..] } else { &[] });
+    let output = Command::new(PROGRAM)
+        .arg("compare")
+        .args(&scenarios)
+        .args([
+            "-d", "400ms", "-r", "1", "--warmup", "100ms", "--strict", "--peers", &peers, "--assets", ASSETS, "--out",
+        ])
+        .arg(directory.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let json: Value =
+        serde_json::from_str(&std::fs::read_to_string(directory.path().join("report.json")).unwrap()).unwrap();
+    assert_eq!(json["scenarios"].as_array().unwrap().len(), scenarios.len());
+    for result in json["scenarios"].as_array().unwrap() {
+        let name = result["scenario"]["name"].as_str().unwrap();
+        for peer in result["peers"].as_array().unwrap() {
+            let run = &peer["runs"][0];
+            assert!(run["requests"].as_f64().unwrap() > 0.0 && peer["median"]["failed"] == 0, "{name}: {peer}");
+            if name == "tls/full" {
+                assert_eq!(run["handshakes"]["resumed"], 0, "{peer}");
+                assert!(run["handshakes"]["full"].as_u64().unwrap() > 0, "{peer}");
+            }
+        }
+        let has_direct = result["peers"].as_array().unwrap().iter().any(|peer| peer["peer"] == "direct");
+        assert_eq!(has_direct, !name.contains("tls"), "{name}");
+    }
 }
 
 #[test]

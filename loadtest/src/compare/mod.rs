@@ -20,17 +20,19 @@ use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::CompareArgs;
-use crate::generator::recorder::latency_histogram;
+use crate::generator::background::Caller;
+use crate::generator::recorder::{Handshakes, latency_histogram};
 use crate::interrupt;
 use crate::measure::machine::Machine;
 use crate::measure::syscalls::Tool;
 use crate::measure::{cpus, process as proc};
 use crate::report;
-use peer::{Peer, Setup, Started};
+use crate::tls::{Client, Identity};
+use peer::{Peer, Setup, Started, Transport};
 use process::{OriginPlan, Ports};
 use result::{Comparison, PeerFacts, PeerResult, Pinning, ScenarioResult};
 use run::{Bench, Cores, Origin};
-use scenario::Scenario;
+use scenario::{Scenario, WireName};
 
 /// Descriptors for the widest scenario: idle clients, and at a proxy as many again towards the origin.
 const OPEN_FILES: u64 = 65_536;
@@ -85,12 +87,15 @@ struct Comparer<'a> {
     capacities: HashMap<String, f64>,
     /// The first config that each peer ran with.
     configs: BTreeMap<String, String>,
+    /// What peers show to clients that come over TLS, made when a scenario first needs it.
+    identity: Option<Identity>,
 }
 
 /// A peer of the scenario under way, with what it has shown so far.
 struct Contestant {
     peer: Peer,
     setup: Setup,
+    caller: Caller,
     started: Option<Started>,
     result: PeerResult,
     latency: Histogram<u64>,
@@ -132,6 +137,7 @@ impl<'a> Comparer<'a> {
             tool,
             capacities: HashMap::new(),
             configs: BTreeMap::new(),
+            identity: None,
         })
     }
 
@@ -174,16 +180,17 @@ impl<'a> Comparer<'a> {
         })
     }
 
-    /// The peers that a scenario makes sense for: without a proxy nothing balances over several origins.
+    /// The peers that a scenario makes sense for: without a proxy nothing balances over several origins, nor ends TLS.
     fn contestants(&self, scenario: &Scenario) -> Vec<Peer> {
-        let several_origins = scenario.origin.delays.len() > 1;
+        let needs_proxy = scenario.origin.delays.len() > 1 || scenario.load.tls;
         let is_meant = |peer: &Peer| {
             let is_in = |name: &str| peer::Kind::from_name(name) == Some(peer.kind);
             self.args.peers.is_some()
                 || DEFAULT_PEERS.iter().any(|name| is_in(name))
                 || scenario.more_peers.iter().any(|name| is_in(name))
         };
-        let makes_sense = |peer: &Peer| peer.kind != peer::Kind::Direct || !several_origins;
+        let can = |peer: &Peer| !scenario.left_out.keys().any(|name| peer::Kind::from_name(name) == Some(peer.kind));
+        let makes_sense = |peer: &Peer| can(peer) && (peer.kind != peer::Kind::Direct || !needs_proxy);
         self.peers.iter().filter(|peer| is_meant(peer) && makes_sense(peer)).cloned().collect()
     }
 
@@ -192,18 +199,26 @@ impl<'a> Comparer<'a> {
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let mut origins = self.start_origins(scenario, &directory)?;
         let addresses: Vec<_> = origins.iter().map(|origin| origin.plan.address).collect();
+        let identity = self.identity(scenario)?;
         let mut contestants = Vec::new();
         for peer in self.contestants(scenario) {
+            let caller = caller(scenario, identity.as_ref())?;
             let setup = Setup {
                 listen: self.ports.take()?,
                 admin: self.ports.take()?,
                 origins: addresses.clone(),
                 routes: scenario.routes(),
+                transport: Transport {
+                    http2: scenario.load.wire == WireName::Http2,
+                    identity: identity.as_ref().map(|identity| identity.directory.clone()),
+                    origin_http2: scenario.origin.wire == WireName::Http2,
+                    grpc: scenario.request.grpc,
+                },
                 cpus: self.cores.proxy.clone(),
                 directory: directory.join(&peer.name),
             };
             let result = PeerResult { peer: peer.name.clone(), ..PeerResult::default() };
-            contestants.push(Contestant { peer, setup, started: None, result, latency: latency_histogram() });
+            contestants.push(Contestant { peer, setup, caller, started: None, result, latency: latency_histogram() });
         }
         let count = contestants.len().max(1);
         for round in 0..self.args.rounds {
@@ -241,6 +256,13 @@ impl<'a> Comparer<'a> {
         Ok(result)
     }
 
+    fn identity(&mut self, scenario: &Scenario) -> anyhow::Result<Option<Identity>> {
+        if scenario.load.tls && self.identity.is_none() {
+            self.identity = Some(Identity::make(&self.args.out.join("identity"))?);
+        }
+        Ok(self.identity.clone().filter(|_| scenario.load.tls))
+    }
+
     fn start_origins(&mut self, scenario: &Scenario, directory: &std::path::Path) -> anyhow::Result<Vec<Origin>> {
         let delays = scenario.origin.delays.clone();
         delays
@@ -274,15 +296,17 @@ impl<'a> Comparer<'a> {
             contestant.started = None;
         }
         if contestant.started.is_none() {
-            let started = contestant.peer.start(&contestant.setup, &self.args.programs.assets, &scenario.probe())?;
+            let started = contestant.peer.start(&contestant.setup, &self.args.programs.assets, &contestant.caller)?;
             self.configs.entry(contestant.peer.name.clone()).or_insert_with(|| started.config.clone());
             contestant.started = Some(started);
         }
         let Some(started) = &contestant.started else { return Ok(()) };
-        let rate = self.rate(scenario, &contestant.peer.name, started)?;
+        let caller = &contestant.caller;
+        let rate = self.rate(scenario, &contestant.peer.name, started, caller)?;
         let by_capacity = scenario.load.capacity_share.is_some();
         contestant.result.capacity = self.capacities.get(&contestant.peer.name).copied().filter(|_| by_capacity);
-        let bench = self.bench(scenario, started, rate);
+        let bench = self.bench(scenario, started, rate, caller);
+        bench.stock_tickets()?;
         let measured = bench.run(round, origins)?;
         if interrupt::requested() {
             // A run that was cut off counts exchanges that were cut off with it.
@@ -291,14 +315,24 @@ impl<'a> Comparer<'a> {
         if started.process.as_ref().is_some_and(|process| !process.is_alive()) {
             bail!("it ended during round {}", round + 1);
         }
+        if let Some(handshakes) = measured.run.handshakes.filter(|_| scenario.is_about_handshakes()) {
+            check_handshakes(handshakes, scenario.load.resume)?;
+        }
         contestant.latency.add(&measured.latency).map_err(|error| anyhow::anyhow!("{error:?}"))?;
         contestant.result.runs.push(measured.run);
         Ok(())
     }
 
-    fn bench<'b>(&'b self, scenario: &'b Scenario, started: &'b Started, rate: Option<f64>) -> Bench<'b> {
+    fn bench<'b>(
+        &'b self,
+        scenario: &'b Scenario,
+        started: &'b Started,
+        rate: Option<f64>,
+        caller: &'b Caller,
+    ) -> Bench<'b> {
         Bench {
             scenario,
+            caller,
             cores: &self.cores,
             targets: &started.targets,
             proxy: started.process.as_ref(),
@@ -308,7 +342,13 @@ impl<'a> Comparer<'a> {
         }
     }
 
-    fn rate(&mut self, scenario: &Scenario, peer: &str, started: &Started) -> anyhow::Result<Option<f64>> {
+    fn rate(
+        &mut self,
+        scenario: &Scenario,
+        peer: &str,
+        started: &Started,
+        caller: &Caller,
+    ) -> anyhow::Result<Option<f64>> {
         if let Some(rate) = scenario.load.rate {
             return Ok(Some(rate.0));
         }
@@ -316,7 +356,7 @@ impl<'a> Comparer<'a> {
         let capacity = match self.capacities.get(peer) {
             Some(capacity) => *capacity,
             None => {
-                let capacity = self.bench(scenario, started, None).capacity()?;
+                let capacity = self.bench(scenario, started, None, caller).capacity()?;
                 if capacity < 1.0 {
                     bail!("no request was answered in the closed loop that measures its capacity");
                 }
@@ -329,14 +369,34 @@ impl<'a> Comparer<'a> {
 
     fn count_syscalls(&mut self, scenario: &Scenario, contestant: &mut Contestant, tool: Tool) {
         let Some(started) = &contestant.started else { return };
-        let counted = self
-            .rate(scenario, &contestant.peer.name, started)
-            .and_then(|rate| self.bench(scenario, started, rate).syscalls(tool, &contestant.setup.directory));
+        let counted = self.rate(scenario, &contestant.peer.name, started, &contestant.caller).and_then(|rate| {
+            self.bench(scenario, started, rate, &contestant.caller).syscalls(tool, &contestant.setup.directory)
+        });
         match counted {
             Ok(syscalls) => contestant.result.syscalls = syscalls,
             Err(error) => contestant.result.error = Some(format!("system calls: {error:#}")),
         }
     }
+}
+
+/// How a peer's clients call. Each peer has clients of its own, since tickets are for the server that made them.
+fn caller(scenario: &Scenario, identity: Option<&Identity>) -> anyhow::Result<Caller> {
+    let wire = scenario.load.wire.into();
+    let tls = match identity {
+        Some(identity) => Some(Client::new(wire, scenario.load.resume, Some(identity.certificate.clone()))?),
+        None => None,
+    };
+    Ok(Caller { request: scenario.probe(), wire, tls })
+}
+
+/// Full handshakes and resumed ones cost so different an amount that a mixture measures neither.
+fn check_handshakes(seen: Handshakes, resumes: bool) -> anyhow::Result<()> {
+    let (right, wrong) = if resumes { (seen.resumed, seen.full) } else { (seen.full, seen.resumed) };
+    if right == 0 || wrong * 100 > right {
+        let meant = if resumes { "resumed" } else { "full" };
+        bail!("its handshakes were not all {meant}: {} full, {} resumed", seen.full, seen.resumed);
+    }
+    Ok(())
 }
 
 /// The cores asked for, or: the first for the proxy, the second for the origin and the generator; with three and more

@@ -10,8 +10,7 @@ use anyhow::{Context, bail};
 use super::process::Process;
 use super::template::{self, Values};
 use crate::cli::Programs;
-use crate::generator::background;
-use crate::generator::spec::Prepared;
+use crate::generator::background::Caller;
 use crate::measure::cpus;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +151,19 @@ fn version(program: &Path, kind: Kind) -> String {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("unknown").to_owned()
 }
 
+/// What is spoken on both sides of a peer.
+#[derive(Clone, Debug, Default)]
+pub struct Transport {
+    /// Clients speak HTTP/2, by ALPN with TLS, else with prior knowledge.
+    pub http2: bool,
+    /// Where certificate and key are, for clients that come over TLS.
+    pub identity: Option<PathBuf>,
+    /// So do the origins, with prior knowledge.
+    pub origin_http2: bool,
+    /// Calls of gRPC: nginx has directives of their own for them.
+    pub grpc: bool,
+}
+
 /// What a peer's config is made from.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -161,6 +173,7 @@ pub struct Setup {
     pub origins: Vec<SocketAddr>,
     /// Path prefixes, each with a route of its own; none is one route for everything.
     pub routes: Vec<String>,
+    pub transport: Transport,
     pub cpus: Vec<usize>,
     /// Where configs, logs and sockets go; made if it is not there.
     pub directory: PathBuf,
@@ -169,6 +182,7 @@ pub struct Setup {
 impl Setup {
     fn values(&self) -> Values {
         let text = |address: &SocketAddr| address.to_string();
+        let transport = &self.transport;
         let single = BTreeMap::from([
             ("LISTEN", text(&self.listen)),
             ("LISTEN_HOST", self.listen.ip().to_string()),
@@ -179,12 +193,19 @@ impl Setup {
             ("WORKERS", self.cpus.len().max(1).to_string()),
             ("CPUS", cpus::join(&self.cpus)),
             ("DIR", self.directory.display().to_string()),
+            ("IDENTITY", transport.identity.as_deref().map(|path| path.display().to_string()).unwrap_or_default()),
         ]);
+        // Lists that are asked only whether they are empty.
+        let flag = |is_set: bool| if is_set { vec![String::new()] } else { Vec::new() };
         let ports = self.origins.iter().map(|origin| origin.port().to_string()).collect();
         let lists = BTreeMap::from([
             ("ORIGIN", self.origins.iter().map(text).collect()),
             ("ORIGIN_PORT", ports),
             ("ROUTE", self.routes.clone()),
+            ("TLS", flag(transport.identity.is_some())),
+            ("HTTPTWO", flag(transport.http2)),
+            ("ORIGIN_HTTPTWO", flag(transport.origin_http2)),
+            ("GRPC", flag(transport.grpc)),
             ("PINNED", self.cpus.iter().take(1).map(usize::to_string).collect()),
         ]);
         Values { single, lists }
@@ -201,8 +222,8 @@ pub struct Started {
 }
 
 impl Peer {
-    /// Writes the config, starts the program and waits until `probe` is answered rightly.
-    pub fn start(&self, setup: &Setup, assets: &Path, probe: &Prepared) -> anyhow::Result<Started> {
+    /// Writes the config, starts the program and waits until the caller's request is answered rightly.
+    pub fn start(&self, setup: &Setup, assets: &Path, caller: &Caller) -> anyhow::Result<Started> {
         if self.kind == Kind::Direct {
             return Ok(Started { process: None, targets: setup.origins.clone(), config: String::new() });
         }
@@ -223,9 +244,7 @@ impl Peer {
         let log = setup.directory.join("log");
         let mut process = Process::start(self.command(&path, &setup), &setup.cpus, &log)?;
         let listen = setup.listen;
-        process
-            .wait_ready(|| background::exchange(&mut background::open(listen)?, probe))
-            .with_context(|| format!("{} did not start", self.name))?;
+        process.wait_ready(|| caller.open(listen).map(drop)).with_context(|| format!("{} did not start", self.name))?;
         Ok(Started { process: Some(process), targets: vec![listen], config })
     }
 
@@ -281,12 +300,21 @@ mod tests {
 
     #[test]
     fn every_template_renders_with_one_route_and_with_many() {
-        for routes in [Vec::new(), vec!["/route-0000/".to_owned(), "/route-0001/".to_owned()]] {
+        let identity = Some("/identity".into());
+        let tls_http2 = Transport { http2: true, identity, origin_http2: true, grpc: false };
+        let routes = || vec!["/route-0000/".to_owned(), "/route-0001/".to_owned()];
+        for (routes, transport) in [
+            (Vec::new(), Transport::default()),
+            (routes(), Transport::default()),
+            (routes(), tls_http2.clone()),
+            (Vec::new(), Transport { grpc: true, identity: None, ..tls_http2 }),
+        ] {
             let setup = Setup {
                 listen: "127.0.0.1:1000".parse().unwrap(),
                 admin: "127.0.0.1:1001".parse().unwrap(),
                 origins: vec!["127.0.0.1:2000".parse().unwrap(), "127.0.0.1:2001".parse().unwrap()],
                 routes: routes.clone(),
+                transport: transport.clone(),
                 cpus: vec![0, 1],
                 directory: "/dir".into(),
             };
@@ -295,6 +323,7 @@ mod tests {
                 let text = fs::read_to_string(programs().assets.join("peers").join(name)).unwrap();
                 let config = template::render(&text, &setup.values()).unwrap_or_else(|e| panic!("{name}: {e:#}"));
                 assert!(config.contains("1000") && config.contains("2000") && config.contains("2001"), "{name}");
+                assert_eq!(config.contains("/identity/"), transport.identity.is_some(), "{name}");
                 assert_eq!(
                     config.contains("/route-0001/"),
                     !routes.is_empty() && kind != Kind::Haproxy && kind != Kind::HaproxySplice,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::scenario::Scenario;
 use crate::generator::background::SlowOutcome;
-use crate::generator::recorder::{Failures, Slice};
+use crate::generator::recorder::{Failures, Handshakes, Slice};
 use crate::measure::machine::Machine;
 
 /// The whole comparison; this is what report.json holds.
@@ -93,6 +93,8 @@ pub struct Run {
     /// The generator's and origin's cores were full and the proxy's were not: throughput and latency say nothing about
     /// the proxy; CPU time for each request still does.
     pub load_bound: bool,
+    /// Of the clients, where they come over TLS.
+    pub handshakes: Option<Handshakes>,
     pub timeline: Vec<Slice>,
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::process::{OriginPlan, Process};
 use super::result::{CpuPerRequest, IdleRun, Latency, MemoryRun, RestartRun, Run, Syscalls};
 use super::scenario::{Background, Restart, Scenario};
-use crate::generator::background::{Idle, Slow};
+use crate::generator::background::{Caller, Idle, Slow};
 use crate::generator::spec::{Pace, Spec};
 use crate::generator::{self, Outcome};
 use crate::interrupt;
@@ -17,6 +17,10 @@ use crate::measure::syscalls::Tool;
 const COUNT_BY_BYTES: u64 = 256 * 1024;
 /// A core is full from this share on; the rest is the resolution of the kernel's ticks.
 const FULL: f64 = 0.95;
+/// Connections that show whether tickets come with resumed sessions.
+const TRIAL: usize = 8;
+/// Resumed sessions a second that no peer reaches on one core.
+const RESUMED_RATE: f64 = 8_000.0;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The cores of the three parties.
@@ -48,6 +52,8 @@ pub struct Bench<'a> {
     pub scenario: &'a Scenario,
     pub cores: &'a Cores,
     pub targets: &'a [std::net::SocketAddr],
+    /// How the clients call.
+    pub caller: &'a Caller,
     /// The proxy, unless the run is direct.
     pub proxy: Option<&'a Process>,
     pub warmup: Duration,
@@ -69,6 +75,8 @@ impl Bench<'_> {
             targets: self.targets.to_vec(),
             requests: self.scenario.requests(),
             connections: load.connections,
+            wire: self.caller.wire,
+            tls: self.caller.tls.clone(),
             pipeline: load.pipeline,
             reuse: self.scenario.reuse(),
             pace: match self.rate {
@@ -105,6 +113,23 @@ impl Bench<'_> {
         Ok(generator::run(&Arc::new(spec))?.rate())
     }
 
+    /// Sees to it that the clients have sessions to go on with. Servers that hand out tickets with resumed sessions too
+    /// need few; for the others each connection of the run needs a full handshake before.
+    pub fn stock_tickets(&self) -> anyhow::Result<()> {
+        let Some(client) = self.caller.tls.as_ref().filter(|_| self.scenario.load.resume) else { return Ok(()) };
+        let target = self.targets[0];
+        let collect = |wanted| client.collect(wanted, || self.caller.open(target));
+        collect(TRIAL + 2 * self.scenario.load.connections)?;
+        let before = client.tickets();
+        for _ in 0..TRIAL {
+            self.caller.open(target)?;
+        }
+        if client.tickets() >= before {
+            return Ok(());
+        }
+        collect(((self.warmup + self.duration).as_secs_f64() * RESUMED_RATE) as usize)
+    }
+
     /// Counts system calls during a run of its own, since counting slows the proxy.
     pub fn syscalls(&self, tool: Tool, directory: &std::path::Path) -> anyhow::Result<Option<Syscalls>> {
         let Some(proxy) = self.proxy else { return Ok(None) };
@@ -126,6 +151,9 @@ impl Bench<'_> {
         let _ = process::reset_peak(&pids);
         let start = process::memory(&pids);
         let (idle, slow) = self.start_background();
+        if let (Some(_), Some(settle)) = (&idle, self.scenario.settle) {
+            interrupt::sleep_until(Instant::now() + settle.0);
+        }
         let with_idle = process::memory(&pids);
         let spec = Arc::new(self.spec(self.warmup, self.duration));
         let running = generator::start(&spec)?;
@@ -139,7 +167,7 @@ impl Bench<'_> {
         let (cpu, cores) = (since(process::cpu_time(&pids), cpu), (CoreTimes::read()?, cores));
         let outcome = running.join()?;
         let slow = slow.map(Slow::stop);
-        let idle = idle.map(|(asked, idle)| IdleRun {
+        let idle = idle.map(|(asked, mut idle)| IdleRun {
             asked,
             opened: idle.len(),
             open_at_end: idle.still_open(),
@@ -176,6 +204,7 @@ impl Bench<'_> {
             stolen: proxy.stolen.max(load.stolen),
             others: self.proxy.map_or(0.0, |_| (proxy.programs - self.own_share(cpu)).max(0.0)),
             load_bound: self.proxy.is_some() && load.busy >= FULL && proxy.busy < FULL,
+            handshakes: self.scenario.load.tls.then_some(outcome.handshakes),
             timeline: outcome.timeline,
         };
         Ok(Measured { run, latency: outcome.latency })
@@ -191,7 +220,7 @@ impl Bench<'_> {
         let target = self.targets[0];
         match self.scenario.background {
             Some(Background::Idle { connections }) => {
-                let idle = Idle::open(target, connections, &self.scenario.probe());
+                let idle = Idle::open(target, connections, self.caller);
                 (Some((connections, idle)), None)
             }
             Some(Background::Slow { clients, rate, size }) => {

@@ -2,15 +2,20 @@
 //!
 //! A file describes one scenario, or several that differ in a few keys: each `[[variants]]` table has a `name` and is
 //! laid over the rest of the file.
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::generator::spec::{Arrivals, Content, Expect, ExpectStatus, Prepared, RequestText, Reuse};
+use crate::generator::spec::{
+    Arrivals, Content, Expect, ExpectStatus, Prepared, RequestText, Reuse, Wire, message_head,
+};
 use crate::origin::answer::DEFAULT_SIZE;
 use crate::pattern::Pattern;
+use crate::tls;
 use crate::units::{Rate, Size, Span};
 
 /// One scenario with its variant laid over it.
@@ -42,6 +47,9 @@ pub struct Scenario {
     /// Peers of this scenario, in addition to the default ones; where the command line names peers, it names all.
     #[serde(default)]
     pub more_peers: Vec<String>,
+    /// Peers that cannot do it, with the reason.
+    #[serde(default)]
+    pub left_out: BTreeMap<String, String>,
     /// Failed exchanges belong to the scenario (wrong answers never do).
     #[serde(default)]
     pub may_fail: bool,
@@ -51,18 +59,44 @@ pub struct Scenario {
 #[serde(deny_unknown_fields)]
 pub struct Load {
     pub connections: usize,
-    /// Requests in flight on each connection.
+    /// Requests in flight on each connection: pipelined over HTTP/1, streams over HTTP/2.
     #[serde(default = "one")]
     pub pipeline: usize,
     /// A new connection for each request.
     #[serde(default)]
     pub close: bool,
+    /// What the clients speak.
+    #[serde(default)]
+    pub wire: WireName,
+    /// The clients come over TLS.
+    #[serde(default)]
+    pub tls: bool,
+    /// They go on with earlier sessions, instead of a full handshake for each connection.
+    #[serde(default)]
+    pub resume: bool,
     /// Open loop: requests a second over all connections.
     pub rate: Option<Rate>,
     /// Open loop: this share of what the same peer managed in a closed loop.
     pub capacity_share: Option<f64>,
     #[serde(default)]
     pub arrivals: ArrivalsName,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WireName {
+    #[default]
+    Http1,
+    Http2,
+}
+
+impl From<WireName> for Wire {
+    fn from(name: WireName) -> Wire {
+        match name {
+            WireName::Http1 => Wire::Http1,
+            WireName::Http2 => Wire::Http2,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
@@ -95,11 +129,13 @@ pub struct Request {
     pub cookie: Option<Size>,
     /// How many different bodies are asked for in turn, so that a mixed-up answer shows.
     pub seeds: u64,
+    /// Unary calls of gRPC with a message of `size`, which the origin sends back.
+    pub grpc: bool,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Request { size: Size(DEFAULT_SIZE), upload: None, fields: 0, cookie: None, seeds: 16 }
+        Request { size: Size(DEFAULT_SIZE), upload: None, fields: 0, cookie: None, seeds: 16, grpc: false }
     }
 }
 
@@ -108,12 +144,14 @@ impl Default for Request {
 pub struct Origin {
     /// One origin for each entry, which waits that long before it answers.
     pub delays: Vec<Span>,
+    /// What the peers speak with the origins.
+    pub wire: WireName,
     pub restart: Option<Restart>,
 }
 
 impl Default for Origin {
     fn default() -> Self {
-        Origin { delays: vec![Span(std::time::Duration::ZERO)], restart: None }
+        Origin { delays: vec![Span(Duration::ZERO)], wire: WireName::Http1, restart: None }
     }
 }
 
@@ -191,8 +229,22 @@ fn finish(name: String, table: toml::Table) -> anyhow::Result<Scenario> {
     if load.connections == 0 || load.pipeline == 0 || scenario.origin.delays.is_empty() || scenario.request.seeds == 0 {
         bail!("{}: connections, pipeline, delays and seeds must be at least 1", scenario.name);
     }
-    if load.pipeline > 1 && (open || load.close || scenario.request.upload.is_some()) {
-        bail!("{}: pipelining goes with neither an open loop, nor close, nor uploads", scenario.name);
+    let (http2, origin_http2) = (load.wire == WireName::Http2, scenario.origin.wire == WireName::Http2);
+    if load.pipeline > 1 && (open || load.close || scenario.request.upload.is_some() && !http2) {
+        bail!("{}: pipelining goes with neither an open loop, nor close, nor uploads over HTTP/1", scenario.name);
+    }
+    if load.resume && !load.tls {
+        bail!("{}: sessions are resumed over TLS only", scenario.name);
+    }
+    let request = &scenario.request;
+    if request.grpc && !(http2 && origin_http2 && request.upload.is_none() && scenario.proxy.routes == 0) {
+        bail!("{}: gRPC takes HTTP/2 on both sides, the size of its message, and no routes", scenario.name);
+    }
+    if origin_http2 && scenario.origin.delays.iter().any(|delay| !delay.0.is_zero()) {
+        bail!("{}: origins that wait speak HTTP/1", scenario.name);
+    }
+    if matches!(scenario.background, Some(Background::Slow { .. })) && (http2 || load.tls) {
+        bail!("{}: slow clients speak HTTP/1 without TLS", scenario.name);
     }
     if load.rate.is_some() && load.capacity_share.is_some() {
         bail!("{}: rate and capacity_share exclude each other", scenario.name);
@@ -227,6 +279,11 @@ impl Scenario {
         (0..self.proxy.routes).map(|index| format!("/route-{index:04}/")).collect()
     }
 
+    /// Whether each connection is for a handshake of TLS: then their kind is what is measured.
+    pub fn is_about_handshakes(&self) -> bool {
+        self.load.tls && self.load.close
+    }
+
     pub fn reuse(&self) -> Reuse {
         if self.load.close { Reuse::PerRequest } else { Reuse::KeepAlive }
     }
@@ -240,14 +297,8 @@ impl Scenario {
             .map(|index| {
                 let prefix = routes.get(index as usize % routes.len().max(1)).map_or("/", String::as_str);
                 let seed = index % self.request.seeds;
-                prepare(
-                    prefix,
-                    self.request.size.0,
-                    seed,
-                    self.request.upload.map(|size| size.0),
-                    &fields,
-                    self.reuse(),
-                )
+                let upload = self.request.upload.map(|size| size.0);
+                self.prepare(prefix, self.request.size.0, seed, upload, &fields, self.reuse())
             })
             .collect()
     }
@@ -255,12 +306,12 @@ impl Scenario {
     /// A request of the same form with a small answer: for starting up and for connections that idle.
     pub fn probe(&self) -> Prepared {
         let routes = self.routes();
-        prepare(routes.last().map_or("/", String::as_str), DEFAULT_SIZE, 1, None, &[], Reuse::KeepAlive)
+        self.prepare(routes.last().map_or("/", String::as_str), DEFAULT_SIZE, 1, None, &[], Reuse::KeepAlive)
     }
 
     /// A request for an answer of `size`, as the slow clients send it.
     pub fn request_of_size(&self, size: u64) -> Prepared {
-        prepare(self.routes().first().map_or("/", String::as_str), size, 3, None, &[], Reuse::KeepAlive)
+        self.prepare(self.routes().first().map_or("/", String::as_str), size, 3, None, &[], Reuse::KeepAlive)
     }
 
     /// What a browser sends besides, and a cookie of the size asked for.
@@ -279,7 +330,50 @@ impl Scenario {
         }
         fields
     }
+
+    fn prepare(
+        &self,
+        prefix: &str,
+        size: u64,
+        seed: u64,
+        upload: Option<u64>,
+        fields: &[(String, String)],
+        reuse: Reuse,
+    ) -> Prepared {
+        let pattern = Pattern::new(seed);
+        let grpc = self.request.grpc;
+        let mut target = format!("{prefix}?size={size}&seed={seed}");
+        if upload.is_some() {
+            target += &format!("&upload={seed}");
+        }
+        let mut fields = fields.to_vec();
+        let mut content = upload.map(|len| Content::Pattern { pattern, len });
+        if grpc {
+            target = "/loadtest.Echo/Unary".to_owned();
+            fields.extend(GRPC_FIELDS.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            let message = [message_head(size).as_slice(), &pattern.to_vec(size as usize)].concat();
+            content = Some(Content::Bytes(message.into()));
+        }
+        Prepared::new(RequestText {
+            method: if content.is_some() { "POST" } else { "GET" },
+            target: &target,
+            host: tls::NAME,
+            fields: &fields,
+            upload: content,
+            reuse,
+            expect: Expect { status: ExpectStatus::Exactly(200), content: Some((pattern, size)), grpc },
+            secure: self.load.tls,
+        })
+    }
 }
+
+/// What clients of gRPC send.
+const GRPC_FIELDS: [(&str, &str); 4] = [
+    ("content-type", "application/grpc"),
+    ("te", "trailers"),
+    ("user-agent", "loadtest"),
+    ("grpc-accept-encoding", "identity"),
+];
 
 const BROWSER_FIELDS: [(&str, &str); 12] = [
     ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36"),
@@ -295,29 +389,6 @@ const BROWSER_FIELDS: [(&str, &str); 12] = [
     ("Sec-Fetch-Site", "same-origin"),
     ("Upgrade-Insecure-Requests", "1"),
 ];
-
-fn prepare(
-    prefix: &str,
-    size: u64,
-    seed: u64,
-    upload: Option<u64>,
-    fields: &[(String, String)],
-    reuse: Reuse,
-) -> Prepared {
-    let mut target = format!("{prefix}?size={size}&seed={seed}");
-    if upload.is_some() {
-        target += &format!("&upload={seed}");
-    }
-    Prepared::new(RequestText {
-        method: if upload.is_some() { "POST" } else { "GET" },
-        target: &target,
-        host: "loadtest.example",
-        fields,
-        upload: upload.map(|len| Content::Pattern { pattern: Pattern::new(seed), len }),
-        reuse,
-        expect: Expect { status: ExpectStatus::Exactly(200), content: Some((Pattern::new(seed), size)) },
-    })
-}
 
 /// The scenarios whose name is one of `names`, or whose family is; all if there are none. Errors for a name that
 /// matches nothing.
@@ -381,6 +452,16 @@ mod tests {
             "uploads/1MiB",
             "close",
             "pipelined",
+            "h2",
+            "h2-tls",
+            "h2-h2",
+            "grpc-unary/1x64",
+            "tls/keepalive",
+            "tls/full",
+            "tls/resumed",
+            "tls/1MiB",
+            "idle-h2",
+            "idle-tls",
             "headers",
             "routes",
             "open-loop/30",

@@ -1,7 +1,8 @@
 //! Peer configs are ordinary config files with a few placeholders, so that users of the peer can read them.
 //!
 //! `@NAME@` stands for a value. A comment line `#@each NAME` repeats the lines up to `#@end` for each entry of a list,
-//! as `@NAME@`; `#@if NAME` and `#@unless NAME` keep them where a list has entries, or has none.
+//! as `@NAME@`; `#@if NAME` and `#@unless NAME` keep them where a list has entries, or has none. Such blocks may stand
+//! in each other.
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
@@ -14,11 +15,17 @@ pub struct Values {
 
 /// Fills the template. Errors name a place that has no value, and a block that is not closed.
 pub fn render(template: &str, values: &Values) -> anyhow::Result<String> {
+    let lines: Vec<&str> = template.lines().collect();
     let mut out = String::with_capacity(template.len());
-    let mut lines = template.lines();
+    render_lines(&lines, values, None, &mut out)?;
+    Ok(out)
+}
+
+fn render_lines(lines: &[&str], values: &Values, entry: Option<(&str, &str)>, out: &mut String) -> anyhow::Result<()> {
+    let mut lines = lines.iter();
     while let Some(line) = lines.next() {
         let Some(directive) = line.trim_start().strip_prefix("#@") else {
-            out += &fill(line, values, None)?;
+            *out += &fill(line, values, entry)?;
             out.push('\n');
             continue;
         };
@@ -26,29 +33,31 @@ pub fn render(template: &str, values: &Values) -> anyhow::Result<String> {
         let (name, list) =
             values.lists.get_key_value(name.trim()).with_context(|| format!("`{line}`: there is no such list"))?;
         let mut block = Vec::new();
+        let mut depth = 1;
         loop {
-            match lines.next() {
-                Some(line) if line.trim() == "#@end" => break,
-                Some(line) if line.trim_start().starts_with("#@") => bail!("`{line}` inside a block"),
-                Some(line) => block.push(line),
-                None => bail!("`{line}` is not closed by #@end"),
+            let Some(inner) = lines.next() else { bail!("`{line}` is not closed by #@end") };
+            if inner.trim() == "#@end" {
+                depth -= 1;
+            } else if inner.trim_start().starts_with("#@") {
+                depth += 1;
             }
+            if depth == 0 {
+                break;
+            }
+            block.push(*inner);
         }
         let entries: Vec<Option<(&str, &str)>> = match verb {
             "each" => list.iter().map(|entry| Some((*name, entry.as_str()))).collect(),
-            "if" if !list.is_empty() => vec![None],
-            "unless" if list.is_empty() => vec![None],
+            "if" if !list.is_empty() => vec![entry],
+            "unless" if list.is_empty() => vec![entry],
             "if" | "unless" => Vec::new(),
             _ => bail!("`{line}`: the directives are each, if, unless and end"),
         };
         for entry in entries {
-            for line in &block {
-                out += &fill(line, values, entry)?;
-                out.push('\n');
-            }
+            render_lines(&block, values, entry, out)?;
         }
     }
-    Ok(out)
+    Ok(())
 }
 
 fn fill(line: &str, values: &Values, entry: Option<(&str, &str)>) -> anyhow::Result<String> {
@@ -95,8 +104,9 @@ mod tests {
 
     #[test]
     fn conditions_keep_or_drop() {
-        let template = "#@if ROUTE\nmany\n#@end\n#@unless ROUTE\none\n#@end\n#@if NONE\nno\n#@end\n";
-        assert_eq!(render(template, &values()).unwrap(), "many\n");
+        let template =
+            "#@if ROUTE\nmany\n#@unless NONE\nnested\n#@end\n#@end\n#@unless ROUTE\none\n#@end\n#@if NONE\nno\n#@end\n";
+        assert_eq!(render(template, &values()).unwrap(), "many\nnested\n");
     }
 
     #[test]

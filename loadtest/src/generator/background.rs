@@ -6,95 +6,128 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::spec::Prepared;
+use super::connection::{Connection, Link};
+use super::spec::{Prepared, Wire};
+use super::transport::Received;
 use crate::http::{Event, ResponseReader};
+use crate::tls;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// As in the worker: what is received, and what is received through TLS at a time.
+const BUFFER: usize = 128 * 1024;
+const SEALED: usize = 64 * 1024;
 
-/// One exchange on a blocking connection, checked. Errors say what was wrong with the answer.
-pub fn exchange(stream: &mut TcpStream, request: &Prepared) -> io::Result<()> {
-    stream.write_all(&request.head)?;
-    let mut reader = ResponseReader::new();
-    let mut buffer = [0; 16 * 1024];
-    let mut received = 0;
-    loop {
-        let count = stream.read(&mut buffer)?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+/// A client that makes one exchange at a time and waits for it.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub request: Prepared,
+    pub wire: Wire,
+    pub tls: Option<tls::Client>,
+}
+
+impl Caller {
+    /// Opens a connection and makes a checked exchange on it. Errors say what was wrong with the answer.
+    pub fn open(&self, target: SocketAddr) -> io::Result<Connection> {
+        let mut connection = Connection::to(target, self.wire, self.tls.clone());
+        connection.connect()?;
+        if connection.link == Link::Connecting {
+            wait(&connection, PollFlags::OUT)?;
+            if let Some(error) = connection.connect_error() {
+                return Err(error);
+            }
+            connection.link = Link::Open;
         }
-        let mut input = &buffer[..count];
+        self.exchange(&mut connection)?;
+        Ok(connection)
+    }
+
+    fn exchange(&self, connection: &mut Connection) -> io::Result<()> {
+        let requests = std::slice::from_ref(&self.request);
+        let (mut buffer, mut sealed) = (vec![0; BUFFER], vec![0; SEALED]);
+        connection.begin(requests, 0, 0);
         loop {
-            match reader.next(&mut input, request.to_head).map_err(io::Error::other)? {
-                Event::Head(head) if !request.expect.status.allows(head.status) => {
-                    return Err(io::Error::other(format!("status {}", head.status)));
+            let (is_sent, _) = connection.flush(requests)?;
+            wait(connection, if is_sent { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT })?;
+            let count = match connection.receive(&mut buffer, &mut sealed)? {
+                Received::Bytes(count) => count,
+                Received::Nothing => continue,
+                Received::End => return Err(io::ErrorKind::UnexpectedEof.into()),
+            };
+            let (mut input, mut status, mut answer) = (&buffer[..count], None, None);
+            // What is behind the answer is read too: a connection that stays must not owe anything.
+            while let Some(next) = connection
+                .next_answer(&mut input, requests, |got| status = Some(got), |_| {})
+                .map_err(io::Error::other)?
+            {
+                answer = Some(next.verdict);
+            }
+            match answer {
+                None => {}
+                Some(None) => return connection.flush(requests).map(drop),
+                Some(Some(verdict)) => {
+                    return Err(io::Error::other(format!("a wrong answer ({verdict:?}), status {status:?}")));
                 }
-                Event::Head(_) => {}
-                Event::Data(data) => {
-                    if request.expect.content.is_some_and(|(pattern, _)| !pattern.matches(received, data)) {
-                        return Err(io::Error::other("content bytes other than the expected ones"));
-                    }
-                    received += data.len() as u64;
-                }
-                Event::End => {
-                    return match request.expect.content {
-                        Some((_, len)) if len != received => {
-                            Err(io::Error::other(format!("{received} content bytes instead of {len}")))
-                        }
-                        _ => Ok(()),
-                    };
-                }
-                Event::More => break,
             }
         }
     }
 }
 
-/// Opens a connection for [`exchange`], with a time limit on every call.
-pub fn open(target: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&target, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    Ok(stream)
+fn wait(connection: &Connection, events: PollFlags) -> io::Result<()> {
+    let Some(stream) = connection.stream() else { return Err(io::ErrorKind::NotConnected.into()) };
+    let limit = Timespec { tv_sec: TIMEOUT.as_secs() as i64, tv_nsec: 0 };
+    match poll(&mut [PollFd::new(stream, events)], Some(&limit))? {
+        0 => Err(io::ErrorKind::TimedOut.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Connections that have carried one exchange and are kept.
 pub struct Idle {
-    streams: Vec<TcpStream>,
+    connections: Vec<Connection>,
 }
 
 impl Idle {
     /// Opens `count` connections, each with one checked exchange. Stops early, without an error, where the target
     /// takes no more: [`Idle::len`] says how many there are.
-    pub fn open(target: SocketAddr, count: usize, request: &Prepared) -> Idle {
-        let mut streams = Vec::with_capacity(count);
-        while streams.len() < count {
-            match open(target).and_then(|mut stream| exchange(&mut stream, request).map(|()| stream)) {
-                Ok(stream) => streams.push(stream),
+    pub fn open(target: SocketAddr, count: usize, caller: &Caller) -> Idle {
+        let mut connections = Vec::with_capacity(count);
+        while connections.len() < count {
+            match caller.open(target) {
+                Ok(connection) => connections.push(connection),
                 Err(_) => break,
             }
         }
-        Idle { streams }
+        Idle { connections }
     }
 
     pub fn len(&self) -> usize {
-        self.streams.len()
+        self.connections.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.streams.is_empty()
+        self.connections.is_empty()
     }
 
     /// How many the other side has not closed meanwhile.
-    pub fn still_open(&self) -> usize {
-        let open = |stream: &&TcpStream| {
-            let mut byte = [0; 1];
-            stream.set_nonblocking(true).is_ok()
-                && matches!(stream.peek(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    pub fn still_open(&mut self) -> usize {
+        let (mut buffer, mut sealed) = (vec![0; BUFFER], vec![0; SEALED]);
+        let is_open = |connection: &mut Connection| loop {
+            match connection.receive(&mut buffer, &mut sealed) {
+                Ok(Received::Nothing) => return true,
+                // HTTP/2 has more to say than answers; HTTP/1 says goodbye.
+                Ok(Received::Bytes(count)) => {
+                    if connection.next_answer(&mut &buffer[..count], &[], |_| {}, |_| {}).is_err() {
+                        return false;
+                    }
+                }
+                Ok(Received::End) | Err(_) => return false,
+            }
         };
-        self.streams.iter().filter(open).count()
+        self.connections.iter_mut().map(is_open).filter(|open| *open).count()
     }
 }
 

@@ -1,27 +1,18 @@
-//! One client connection: what is in flight on it, what is left to send, what has been received.
+//! One client connection: its socket, what is left to send on it, and the wire that it speaks.
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 
+use rustls::HandshakeKind;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::recorder::Failure;
-use super::spec::{Content, Expect, Prepared};
-use crate::http::{Event, Malformed, ResponseReader};
-
-/// One exchange under way.
-#[derive(Clone, Copy, Debug)]
-pub struct Flight {
-    /// Index into the prepared requests.
-    pub request: u32,
-    /// When it was due (open loop) or begun (closed loop); latency counts from here.
-    pub intended: u64,
-    /// When it was handed to the connection; the time limit counts from here.
-    pub begun: u64,
-    /// Content bytes of the answer so far.
-    received: u64,
-    verdict: Option<Failure>,
-}
+use super::flight::{Answer, Flight};
+use super::h1::Http1;
+use super::h2::Http2;
+use super::spec::{Prepared, Spec, Wire};
+use super::transport::{Received, Transport};
+use crate::http::Malformed;
+use crate::tls;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
@@ -37,52 +28,80 @@ pub struct Connection {
     pub generation: u32,
     /// Whether epoll also reports room to write.
     pub watches_room: bool,
-    pub flights: VecDeque<Flight>,
-    stream: Option<TcpStream>,
-    reader: ResponseReader,
-    out: Vec<u8>,
-    out_sent: usize,
-    upload: Option<Upload>,
-    next_request: u32,
     /// The last answer said that the connection ends with it.
     pub last_answer: bool,
+    transport: Option<Transport>,
+    tls: Option<tls::Client>,
+    speaks: Speaks,
+    out: Vec<u8>,
+    out_sent: usize,
+    next_request: u32,
+    requests: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Upload {
-    request: u32,
-    position: u64,
-}
-
-/// What an answer was, once it is whole.
-#[derive(Clone, Copy, Debug)]
-pub struct Answer {
-    pub flight: Flight,
-    pub verdict: Option<Failure>,
-}
-
-/// What reading from a socket gave.
-pub enum Received {
-    Bytes(usize),
-    Nothing,
-    End,
+/// The wire, with what is in flight on it.
+enum Speaks {
+    Http1(Http1),
+    Http2(Box<Http2>),
 }
 
 impl Connection {
-    pub fn new(target: SocketAddr, number: usize, requests: usize) -> Connection {
+    /// Connection `number` of the run.
+    pub fn new(spec: &Spec, number: usize) -> Connection {
+        let target = spec.targets[number % spec.targets.len()];
+        let connection = Connection::to(target, spec.wire, spec.tls.clone());
+        let requests = spec.requests.len();
+        Connection { next_request: (number % requests) as u32, requests: requests as u32, ..connection }
+    }
+
+    /// A connection that sends one request over and over.
+    pub fn to(target: SocketAddr, wire: Wire, tls: Option<tls::Client>) -> Connection {
         Connection {
             target,
             link: Link::Closed,
             generation: 0,
             watches_room: false,
-            flights: VecDeque::new(),
-            stream: None,
-            reader: ResponseReader::new(),
+            last_answer: false,
+            transport: None,
+            tls,
+            speaks: match wire {
+                Wire::Http1 => Speaks::Http1(Http1::default()),
+                Wire::Http2 => Speaks::Http2(Box::default()),
+            },
             out: Vec::new(),
             out_sent: 0,
-            upload: None,
-            next_request: (number % requests) as u32,
-            last_answer: false,
+            next_request: 0,
+            requests: 1,
+        }
+    }
+
+    pub fn in_flight(&self) -> usize {
+        match &self.speaks {
+            Speaks::Http1(h1) => h1.flights.len(),
+            Speaks::Http2(h2) => h2.in_flight(),
+        }
+    }
+
+    /// Whether the other side takes another request in addition to those in flight.
+    pub fn takes_more(&self) -> bool {
+        match &self.speaks {
+            Speaks::Http1(_) => true,
+            Speaks::Http2(h2) => h2.takes_more(),
+        }
+    }
+
+    /// The oldest exchange in flight.
+    pub fn front(&self) -> Option<&Flight> {
+        match &self.speaks {
+            Speaks::Http1(h1) => h1.flights.front(),
+            Speaks::Http2(h2) => h2.front(),
+        }
+    }
+
+    pub fn take_flights(&mut self) -> VecDeque<Flight> {
+        match &mut self.speaks {
+            Speaks::Http1(h1) => std::mem::take(&mut h1.flights),
+            Speaks::Http2(h2) => h2.take_flights(),
         }
     }
 
@@ -98,14 +117,14 @@ impl Connection {
             Err(error) => return Err(error),
         };
         self.generation = self.generation.wrapping_add(1);
-        self.reader = ResponseReader::new();
         self.last_answer = false;
-        Ok(self.stream.insert(socket.into()))
+        let session = self.tls.as_ref().map(tls::Client::session).transpose()?;
+        Ok(self.transport.insert(Transport::new(socket.into(), session)).stream())
     }
 
     /// The error of a connect that has ended, if it failed.
     pub fn connect_error(&self) -> Option<io::Error> {
-        match self.stream.as_ref().map(TcpStream::take_error) {
+        match self.stream().map(TcpStream::take_error) {
             Some(Ok(error)) => error,
             Some(Err(error)) => Some(error),
             None => Some(io::ErrorKind::NotConnected.into()),
@@ -113,72 +132,84 @@ impl Connection {
     }
 
     pub fn stream(&self) -> Option<&TcpStream> {
-        self.stream.as_ref()
+        self.transport.as_ref().map(Transport::stream)
+    }
+
+    /// The kind of the connection's handshake, once, when it is over.
+    pub fn take_handshake(&mut self) -> Option<HandshakeKind> {
+        self.transport.as_mut()?.take_handshake()
     }
 
     /// Drops the socket and everything unsent; the flights stay for the caller to judge.
     pub fn close(&mut self) {
-        self.stream = None;
+        self.transport = None;
         self.link = Link::Closed;
         self.watches_room = false;
         self.out.clear();
         self.out_sent = 0;
-        self.upload = None;
+        match &mut self.speaks {
+            Speaks::Http1(h1) => h1.close(),
+            Speaks::Http2(h2) => h2.close(),
+        }
     }
 
     /// Puts the next request in flight; [`Connection::flush`] sends it.
     pub fn begin(&mut self, requests: &[Prepared], intended: u64, now: u64) {
         let request = self.next_request;
-        self.next_request = if (request + 1) as usize == requests.len() { 0 } else { request + 1 };
-        self.flights.push_back(Flight { request, intended, begun: now, received: 0, verdict: None });
-        self.queue(requests, request);
+        self.next_request = if request + 1 == self.requests { 0 } else { request + 1 };
+        let flight = Flight::new(request, intended, now);
+        match &mut self.speaks {
+            Speaks::Http1(h1) => h1.begin(requests, flight, &mut self.out),
+            Speaks::Http2(h2) => h2.begin(requests, flight, &mut self.out),
+        }
     }
 
     /// Queues what is in flight again, on a fresh socket after the last one was closed.
     pub fn requeue(&mut self, requests: &[Prepared], now: u64) {
-        for index in 0..self.flights.len() {
-            let flight = &mut self.flights[index];
-            (flight.begun, flight.received, flight.verdict) = (now, 0, None);
-            let request = flight.request;
-            self.queue(requests, request);
+        match &mut self.speaks {
+            Speaks::Http1(h1) => h1.requeue(requests, now, &mut self.out),
+            Speaks::Http2(h2) => h2.requeue(requests, now, &mut self.out),
         }
     }
 
-    fn queue(&mut self, requests: &[Prepared], request: u32) {
-        let prepared = &requests[request as usize];
-        self.out.extend_from_slice(&prepared.head);
-        if prepared.upload.is_some() {
-            self.upload = Some(Upload { request, position: 0 });
-        }
+    /// Whether something waits to be sent that no request is the reason of.
+    pub fn has_unsent(&self) -> bool {
+        self.out_sent < self.out.len() || self.transport.as_ref().is_some_and(Transport::has_unsent)
     }
 
-    /// Sends what the socket takes. True when nothing is left to send; the count is of content bytes.
+    /// Sends what the socket takes. True when nothing is left that could be sent now; the count is of content bytes.
     pub fn flush(&mut self, requests: &[Prepared]) -> io::Result<(bool, usize)> {
-        let Some(stream) = &mut self.stream else { return Ok((true, 0)) };
+        let Some(transport) = &mut self.transport else { return Ok((true, 0)) };
         let mut content_sent = 0;
         loop {
-            let head = &self.out[self.out_sent..];
-            let content = match &self.upload {
-                Some(upload) => upload_run(requests, *upload),
-                None => &[],
-            };
-            if head.is_empty() && content.is_empty() {
+            if let Speaks::Http2(h2) = &mut self.speaks
+                && self.out_sent == self.out.len()
+            {
                 self.out.clear();
                 self.out_sent = 0;
-                self.upload = None;
+                content_sent += h2.fill(requests, &mut self.out);
+            }
+            let head = &self.out[self.out_sent..];
+            let content = match &self.speaks {
+                Speaks::Http1(h1) => h1.content(requests),
+                Speaks::Http2(_) => &[],
+            };
+            let is_done = head.is_empty() && content.is_empty();
+            if is_done && !transport.has_unsent() {
+                self.out.clear();
+                self.out_sent = 0;
+                if let Speaks::Http1(h1) = &mut self.speaks {
+                    h1.all_sent();
+                }
                 return Ok((true, content_sent));
             }
-            let written = if content.is_empty() {
-                stream.write(head)
-            } else {
-                stream.write_vectored(&[IoSlice::new(head), IoSlice::new(content)])
-            };
-            match written {
+            match transport.write(head, content) {
+                Ok(_) if is_done && transport.has_unsent() => return Ok((false, content_sent)),
                 Ok(sent) => {
                     let of_head = sent.min(head.len());
                     self.out_sent += of_head;
-                    if let Some(upload) = &mut self.upload {
-                        upload.position += (sent - of_head) as u64;
+                    if let Speaks::Http1(h1) = &mut self.speaks {
+                        h1.content_sent(sent - of_head);
                         content_sent += sent - of_head;
                     }
                 }
@@ -189,15 +220,13 @@ impl Connection {
         }
     }
 
-    pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
-        let Some(stream) = &mut self.stream else { return Ok(Received::Nothing) };
+    /// Receives into `buffer`; `sealed` is the place for what TLS has to open first.
+    pub fn receive(&mut self, buffer: &mut [u8], sealed: &mut [u8]) -> io::Result<Received> {
+        let Some(transport) = &mut self.transport else { return Ok(Received::Nothing) };
         loop {
-            match stream.read(buffer) {
-                Ok(0) => return Ok(Received::End),
-                Ok(count) => return Ok(Received::Bytes(count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Received::Nothing),
+            match transport.read(buffer, sealed) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                other => return other,
             }
         }
     }
@@ -211,67 +240,23 @@ impl Connection {
         mut on_status: impl FnMut(u16),
         mut on_content: impl FnMut(usize),
     ) -> Result<Option<Answer>, Malformed> {
-        loop {
-            let Some(flight) = self.flights.front_mut() else {
-                return if input.is_empty() { Ok(None) } else { Err(Malformed("bytes that no request asked for")) };
-            };
-            let prepared = &requests[flight.request as usize];
-            match self.reader.next(input, prepared.to_head)? {
-                Event::Head(head) => {
-                    on_status(head.status);
-                    self.last_answer = !head.keep_alive;
-                    if !prepared.expect.status.allows(head.status) {
-                        flight.verdict = Some(Failure::Status);
-                    }
-                }
-                Event::Data(data) => {
-                    on_content(data.len());
-                    flight.check(&prepared.expect, data);
-                }
-                Event::End => return Ok(self.finish(&prepared.expect, prepared.to_head)),
-                Event::More => return Ok(None),
+        match &mut self.speaks {
+            Speaks::Http1(h1) => {
+                h1.next_answer(input, requests, &mut self.last_answer, &mut on_status, &mut on_content)
+            }
+            Speaks::Http2(h2) => {
+                let answer = h2.next_answer(input, requests, &mut self.out, &mut on_status, &mut on_content);
+                self.last_answer = h2.is_over();
+                answer
             }
         }
     }
 
     /// The answer that the end of the connection completes, if its content was to end there.
     pub fn answer_at_end(&mut self, requests: &[Prepared]) -> Option<Answer> {
-        let request = self.flights.front()?.request;
-        if !self.reader.ends_at_close() {
-            return None;
+        match &mut self.speaks {
+            Speaks::Http1(h1) => h1.answer_at_end(requests, &mut self.last_answer),
+            Speaks::Http2(_) => None,
         }
-        self.last_answer = true;
-        self.finish(&requests[request as usize].expect, false)
-    }
-
-    fn finish(&mut self, expect: &Expect, to_head: bool) -> Option<Answer> {
-        let flight = self.flights.pop_front()?;
-        let short = !to_head && expect.content.is_some_and(|(_, len)| flight.received != len);
-        // An answer before the end of the upload leaves the connection in the middle of a request.
-        if self.upload.is_some() {
-            self.last_answer = true;
-        }
-        let verdict = flight.verdict.or(if short { Some(Failure::Length) } else { None });
-        Some(Answer { flight, verdict })
-    }
-}
-
-impl Flight {
-    fn check(&mut self, expect: &Expect, data: &[u8]) {
-        if let (None, Some((pattern, len))) = (self.verdict, expect.content) {
-            if self.received + data.len() as u64 > len {
-                self.verdict = Some(Failure::Length);
-            } else if !pattern.matches(self.received, data) {
-                self.verdict = Some(Failure::Bytes);
-            }
-        }
-        self.received += data.len() as u64;
-    }
-}
-
-fn upload_run(requests: &[Prepared], upload: Upload) -> &[u8] {
-    match requests[upload.request as usize].upload.as_ref() {
-        Some(content) if upload.position < content.len() => Content::run(content, upload.position),
-        _ => &[],
     }
 }

@@ -3,9 +3,13 @@
 //! Start reading at [`worker`]; [`spec`] says what is sent, [`recorder`] what is counted and when.
 pub mod background;
 pub mod connection;
+pub mod flight;
+mod h1;
+mod h2;
 pub mod recorder;
 pub mod schedule;
 pub mod spec;
+mod transport;
 pub mod worker;
 
 use std::io;

@@ -122,7 +122,17 @@ pub struct Outcome {
     pub lag: Histogram<u64>,
     pub timeline: Vec<Slice>,
     pub connects: u64,
+    /// Handshakes of TLS that ended within the window.
+    pub handshakes: Handshakes,
     pub seconds: f64,
+}
+
+/// Handshakes of TLS by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Handshakes {
+    pub full: u64,
+    /// Those that went on with an earlier session.
+    pub resumed: u64,
 }
 
 impl Outcome {
@@ -138,6 +148,7 @@ impl Outcome {
             lag: latency_histogram(),
             timeline: vec![Slice::default(); slices as usize],
             connects: 0,
+            handshakes: Handshakes::default(),
             seconds: window.seconds(),
         }
     }
@@ -165,6 +176,8 @@ impl Outcome {
         let _ = self.latency.add(&other.latency);
         let _ = self.lag.add(&other.lag);
         self.connects += other.connects;
+        self.handshakes.full += other.handshakes.full;
+        self.handshakes.resumed += other.handshakes.resumed;
     }
 
     /// Right answers a second.
@@ -247,6 +260,13 @@ impl Recorder {
     pub fn sent(&mut self, bytes: usize, now: u64) {
         if self.window.contains(now) {
             self.outcome.content_out += bytes as u64;
+        }
+    }
+
+    pub fn handshake(&mut self, is_resumed: bool, now: u64) {
+        if self.window.contains(now) {
+            let handshakes = &mut self.outcome.handshakes;
+            *(if is_resumed { &mut handshakes.resumed } else { &mut handshakes.full }) += 1;
         }
     }
 

@@ -3,7 +3,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::h2::hpack::Blocks;
 use crate::pattern::{Pattern, SPAN};
+use crate::tls;
 
 /// One run of the generator.
 #[derive(Clone, Debug)]
@@ -13,7 +15,9 @@ pub struct Spec {
     /// Each connection cycles through these, starting at its own number.
     pub requests: Vec<Prepared>,
     pub connections: usize,
-    /// Requests in flight per connection; more than 1 is pipelining (RFC 9112 section 9.3.2).
+    pub wire: Wire,
+    pub tls: Option<tls::Client>,
+    /// Requests in flight per connection: over HTTP/1, more than 1 is pipelining (RFC 9112 section 9.3.2).
     pub pipeline: usize,
     pub reuse: Reuse,
     pub pace: Pace,
@@ -30,6 +34,15 @@ pub struct Spec {
     pub slice: Duration,
     /// Fixes the arrivals of an open loop.
     pub seed: u64,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wire {
+    #[default]
+    Http1,
+    /// By ALPN over TLS, else with prior knowledge.
+    Http2,
 }
 
 /// Whether a connection carries more than one exchange.
@@ -62,8 +75,10 @@ pub enum Arrivals {
 /// One request, ready to be sent, with the answer that is right.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// Request line and fields, final empty line included.
+    /// Request line and fields of HTTP/1, final empty line included.
     pub head: Vec<u8>,
+    /// The same for HTTP/2.
+    pub blocks: Blocks,
     pub upload: Option<Content>,
     /// A HEAD request, whose answer has no content.
     pub to_head: bool,
@@ -83,6 +98,24 @@ pub struct Expect {
     pub status: ExpectStatus,
     /// Content of the answer; `None` takes any.
     pub content: Option<(Pattern, u64)>,
+    /// The answer is one message of gRPC that carries this content, and its trailers say that all is well.
+    pub grpc: bool,
+}
+
+impl Expect {
+    /// How many bytes stand before the content: see [`message_head`].
+    pub fn head_len(&self) -> usize {
+        if self.grpc { MESSAGE_HEAD } else { 0 }
+    }
+}
+
+/// Bytes before a message of gRPC: whether it is compressed, and its length.
+pub const MESSAGE_HEAD: usize = 5;
+
+/// What stands before an uncompressed message of gRPC.
+pub fn message_head(len: u64) -> [u8; MESSAGE_HEAD] {
+    let [a, b, c, d] = (len as u32).to_be_bytes();
+    [0, a, b, c, d]
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,10 +168,12 @@ pub struct RequestText<'a> {
     pub upload: Option<Content>,
     pub reuse: Reuse,
     pub expect: Expect,
+    /// The scheme is https.
+    pub secure: bool,
 }
 
 impl Prepared {
-    /// Writes the head: request line, Host, the given fields, and what framing and reuse need.
+    /// Writes the heads: request line, Host, the given fields, and what framing and reuse need.
     pub fn new(text: RequestText<'_>) -> Prepared {
         let mut head = format!("{} {} HTTP/1.1\r\n", text.method, text.target);
         if !text.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
@@ -154,8 +189,22 @@ impl Prepared {
             head += "Connection: close\r\n";
         }
         head += "\r\n";
-        Prepared { head: head.into_bytes(), upload: text.upload, to_head: text.method == "HEAD", expect: text.expect }
+        let (head, blocks) = (head.into_bytes(), blocks(&text));
+        Prepared { head, blocks, upload: text.upload, to_head: text.method == "HEAD", expect: text.expect }
     }
+}
+
+fn blocks(text: &RequestText<'_>) -> Blocks {
+    let lower: Vec<(String, &str)> =
+        text.fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str())).collect();
+    let host = lower.iter().find(|(name, _)| name == "host").map_or(text.host, |(_, value)| value);
+    let length = text.upload.as_ref().map(|upload| upload.len().to_string());
+    let scheme = if text.secure { "https" } else { "http" };
+    let mut fields = vec![(":method", text.method), (":scheme", scheme), (":authority", host), (":path", text.target)];
+    fields.extend(lower.iter().filter(|(name, _)| name != "host").map(|(name, value)| (name.as_str(), *value)));
+    // Clients of gRPC send no length.
+    fields.extend(length.as_deref().filter(|_| !text.expect.grpc).map(|length| ("content-length", length)));
+    Blocks::new(&fields)
 }
 
 #[cfg(test)]
@@ -164,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_head_carries_what_framing_and_reuse_need() {
-        let expect = Expect { status: ExpectStatus::Success, content: None };
+        let expect = Expect { status: ExpectStatus::Success, content: None, grpc: false };
         let text = RequestText {
             method: "POST",
             target: "/a",
@@ -173,9 +222,17 @@ mod tests {
             upload: Some(Content::Bytes(Arc::from(&b"abc"[..]))),
             reuse: Reuse::PerRequest,
             expect,
+            secure: true,
         };
-        let head = String::from_utf8(Prepared::new(text).head).unwrap();
+        let prepared = Prepared::new(text);
+        let head = String::from_utf8(prepared.head).unwrap();
         assert_eq!(head, "POST /a HTTP/1.1\r\nHost: h:1\r\nX: y\r\nContent-Length: 3\r\nConnection: close\r\n\r\n");
+        let mut fields = Vec::new();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut decoder = crate::h2::hpack::Decoder::default();
+        decoder.decode(&prepared.blocks.first, |name, value| fields.push(text(name) + "=" + &text(value))).unwrap();
+        let expected = [":method=POST", ":scheme=https", ":authority=h:1", ":path=/a", "x=y", "content-length=3"];
+        assert_eq!(fields, expected);
     }
 
     #[test]

@@ -8,11 +8,14 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use rustix::event::{Timespec, epoll};
+use rustls::HandshakeKind;
 
-use super::connection::{Answer, Connection, Link, Received};
+use super::connection::{Connection, Link};
+use super::flight::Answer;
 use super::recorder::{Failure, Outcome, Recorder, Window};
 use super::schedule::Schedule;
 use super::spec::{Pace, Reuse, Spec};
+use super::transport::Received;
 use crate::interrupt;
 
 /// How long a refused connect is left alone; without it a dead target would be hammered in a loop.
@@ -20,6 +23,8 @@ const CONNECT_PAUSE_NS: u64 = 10_000_000;
 /// How often time limits and interrupts are looked at.
 const SWEEP_NS: u64 = 50_000_000;
 const BUFFER: usize = 128 * 1024;
+/// What is received through TLS at a time: less than [`BUFFER`] by more than a record.
+const SEALED: usize = 64 * 1024;
 const EVENTS: usize = 512;
 
 pub struct Worker<'s> {
@@ -40,15 +45,14 @@ pub struct Worker<'s> {
     now: u64,
     next_sweep: u64,
     buffer: Vec<u8>,
+    sealed: Vec<u8>,
 }
 
 impl<'s> Worker<'s> {
     /// Worker `index` of `workers` takes its share of the connections and of the rate.
     pub fn new(spec: &'s Spec, index: usize, workers: usize, epoch: Instant, window: Window) -> io::Result<Worker<'s>> {
-        let connections = (index..spec.connections)
-            .step_by(workers)
-            .map(|number| Connection::new(spec.targets[number % spec.targets.len()], number, spec.requests.len()))
-            .collect();
+        let connections =
+            (index..spec.connections).step_by(workers).map(|number| Connection::new(spec, number)).collect();
         let schedule = match spec.pace {
             Pace::Closed => None,
             Pace::Open { rate, arrivals } => Some(Schedule::new(rate, arrivals, index, workers, spec.seed)),
@@ -68,6 +72,7 @@ impl<'s> Worker<'s> {
             now: 0,
             next_sweep: SWEEP_NS,
             buffer: vec![0; BUFFER],
+            sealed: vec![0; SEALED],
         })
     }
 
@@ -165,7 +170,7 @@ impl<'s> Worker<'s> {
         let limit = self.spec.timeout.as_nanos() as u64;
         for index in 0..self.connections.len() as u32 {
             let connection = &self.connections[index as usize];
-            if connection.flights.front().is_some_and(|flight| flight.begun + limit < self.now) {
+            if connection.front().is_some_and(|flight| flight.begun + limit < self.now) {
                 self.fail(index, Failure::Timeout)?;
             }
         }
@@ -201,8 +206,12 @@ impl<'s> Worker<'s> {
         loop {
             let connection = &mut self.connections[index as usize];
             let generation = connection.generation;
-            let received = connection.receive(buffer);
+            let received = connection.receive(buffer, &mut self.sealed);
+            let handshake = connection.take_handshake();
             self.now = self.clock();
+            if let Some(kind) = handshake {
+                self.recorder.handshake(kind == HandshakeKind::Resumed, self.now);
+            }
             match received {
                 Ok(Received::Bytes(count)) => {
                     self.on_bytes(index, &buffer[..count])?;
@@ -211,7 +220,7 @@ impl<'s> Worker<'s> {
                         return Ok(());
                     }
                 }
-                Ok(Received::Nothing) => return Ok(()),
+                Ok(Received::Nothing) => return self.flush_rest(index),
                 Ok(Received::End) => return self.on_end(index),
                 Err(_) => return self.fail(index, Failure::Closed),
             }
@@ -239,11 +248,20 @@ impl<'s> Worker<'s> {
                         return self.reopen(index);
                     }
                 }
+                Ok(None) if self.connections[index as usize].last_answer => return self.reopen(index),
                 Ok(None) => break,
                 Err(_) => return self.fail(index, Failure::Malformed),
             }
         }
-        if completed > 0 { self.make_available(index) } else { Ok(()) }
+        if completed > 0 {
+            self.make_available(index)?;
+        }
+        self.flush_rest(index)
+    }
+
+    /// Sends what answers to received bytes rather than to a request: acknowledgements, records of a handshake.
+    fn flush_rest(&mut self, index: u32) -> io::Result<()> {
+        if self.connections[index as usize].has_unsent() { self.flush(index) } else { Ok(()) }
     }
 
     fn on_end(&mut self, index: u32) -> io::Result<()> {
@@ -252,7 +270,7 @@ impl<'s> Worker<'s> {
             self.judge(&answer);
             return self.reopen(index);
         }
-        if connection.flights.is_empty() {
+        if connection.in_flight() == 0 {
             // Closed between two exchanges, as a server may: the next request opens another connection.
             connection.close();
             return Ok(());
@@ -272,7 +290,7 @@ impl<'s> Worker<'s> {
     fn reopen(&mut self, index: u32) -> io::Result<()> {
         let connection = &mut self.connections[index as usize];
         connection.close();
-        if connection.flights.is_empty() {
+        if connection.in_flight() == 0 {
             return self.make_available(index);
         }
         connection.requeue(&self.spec.requests, self.now);
@@ -300,9 +318,13 @@ impl<'s> Worker<'s> {
         if self.now >= self.window.until {
             return Ok(());
         }
-        while self.connections[index as usize].flights.len() < self.spec.pipeline {
+        loop {
+            let connection = &self.connections[index as usize];
+            if connection.in_flight() >= self.spec.pipeline || !connection.takes_more() {
+                break;
+            }
             self.begin(index, self.now)?;
-            if self.connections[index as usize].flights.is_empty() {
+            if self.connections[index as usize].in_flight() == 0 {
                 return Ok(());
             }
         }
@@ -363,13 +385,14 @@ impl<'s> Worker<'s> {
     fn fail(&mut self, index: u32, failure: Failure) -> io::Result<()> {
         let connection = &mut self.connections[index as usize];
         connection.close();
-        let had_flights = !connection.flights.is_empty();
-        self.in_flight -= connection.flights.len();
+        let flights = connection.take_flights();
+        let had_flights = !flights.is_empty();
+        self.in_flight -= flights.len();
         if !had_flights && failure == Failure::Malformed {
             // Bytes that no request asked for: there is no exchange to fail, but it must not go unseen.
             self.recorder.wrong(failure, self.now, self.now);
         }
-        for flight in std::mem::take(&mut connection.flights) {
+        for flight in flights {
             self.recorder.wrong(failure, flight.intended, self.now);
         }
         // A connection opened ahead of its first request is in the idle list already.
@@ -382,8 +405,8 @@ impl<'s> Worker<'s> {
     /// Counts what was never answered.
     fn end(&mut self) {
         let now = self.now;
-        for connection in &self.connections {
-            for flight in &connection.flights {
+        for connection in &mut self.connections {
+            for flight in connection.take_flights() {
                 self.recorder.unanswered(flight.intended, now);
             }
         }

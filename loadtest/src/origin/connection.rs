@@ -4,6 +4,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::answer::{Answer, Close};
+use super::h2::Http2;
 use crate::http::{Event, RequestHead, RequestReader};
 use crate::pattern::{Pattern, SPAN};
 use crate::rng::Rng;
@@ -23,6 +24,9 @@ pub struct Connection {
     out_sent: usize,
     stage: Stage,
     last: bool,
+    /// Once the first bytes have told.
+    http2: Option<Box<Http2>>,
+    is_new: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +78,8 @@ impl Connection {
             out_sent: 0,
             stage: Stage::Idle,
             last: false,
+            http2: None,
+            is_new: true,
         }
     }
 
@@ -81,6 +87,9 @@ impl Connection {
     pub fn advance(&mut self, buffer: &mut [u8], delay: Duration, rng: &mut Rng) -> io::Result<Next> {
         let mut drained = false;
         loop {
+            if self.http2.is_some() {
+                return self.advance_http2(buffer, rng);
+            }
             match self.answer(rng)? {
                 Next::Input => {}
                 other => return Ok(other),
@@ -88,7 +97,7 @@ impl Connection {
             if self.last {
                 return Ok(Next::Gone);
             }
-            if !self.unread.is_empty() {
+            if !self.unread.is_empty() && !self.is_new {
                 let unread = std::mem::take(&mut self.unread);
                 self.on_bytes(&unread, delay, rng);
                 continue;
@@ -101,13 +110,66 @@ impl Connection {
                 Ok(count) => {
                     // Less than was asked for means that the socket is empty; epoll reports what comes later.
                     drained = count < buffer.len();
-                    self.on_bytes(&buffer[..count], delay, rng);
+                    if self.is_new {
+                        self.on_first_bytes(&buffer[..count], delay, rng)?;
+                    } else {
+                        self.on_bytes(&buffer[..count], delay, rng);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Input),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Tells the wire by the first bytes, and takes them.
+    fn on_first_bytes(&mut self, bytes: &[u8], delay: Duration, rng: &mut Rng) -> io::Result<()> {
+        self.unread.extend_from_slice(bytes);
+        let Some(is_http2) = Http2::is_spoken(&self.unread) else { return Ok(()) };
+        self.is_new = false;
+        let unread = std::mem::take(&mut self.unread);
+        if is_http2 && !delay.is_zero() {
+            return Err(io::Error::other("delays are for HTTP/1"));
+        }
+        if is_http2 {
+            let mut http2 = Http2::new(&mut self.out);
+            http2.on_bytes(&unread, &mut self.out, rng).map_err(io::Error::other)?;
+            self.http2 = Some(Box::new(http2));
+        } else {
+            self.on_bytes(&unread, delay, rng);
+        }
+        Ok(())
+    }
+
+    fn advance_http2(&mut self, buffer: &mut [u8], rng: &mut Rng) -> io::Result<Next> {
+        let Some(mut http2) = self.http2.take() else { return Ok(Next::Gone) };
+        let mut is_drained = false;
+        let next = loop {
+            http2.fill(&mut self.out);
+            let has_more = !self.out.is_empty();
+            if !self.flush()? {
+                break Next::Room;
+            }
+            if has_more {
+                continue;
+            }
+            if is_drained {
+                break Next::Input;
+            }
+            match self.stream.read(buffer) {
+                Ok(0) => break Next::Gone,
+                Ok(count) => {
+                    is_drained = count < buffer.len();
+                    http2.on_bytes(&buffer[..count], &mut self.out, rng).map_err(io::Error::other)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => is_drained = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        };
+        self.http2 = Some(http2);
+        Ok(next)
     }
 
     /// Sends what is ready; [`Next::Input`] says that nothing is left to send.

@@ -1,8 +1,10 @@
 //! The origin: answers what the URL asks for, byte for byte predictable, and misbehaves on request.
 //!
-//! Every path is answered; the query decides: see [`answer::Answer`].
+//! Every path is answered; the query decides: see [`answer::Answer`]. A client that begins with the preface of HTTP/2
+//! gets HTTP/2; there, calls of gRPC get their own messages back.
 pub mod answer;
 mod connection;
+mod h2;
 mod server;
 
 use std::io;

@@ -220,6 +220,9 @@ impl Page<'_> {
             out.push_str("</tr>\n");
         }
         out.push_str("</table></div>\n");
+        for (peer, reason) in &result.scenario.left_out {
+            let _ = writeln!(out, "<p class=\"note\">{}: left out: {}</p>", escape(peer), escape(reason));
+        }
         for peer in &result.peers {
             for note in table::notes(peer) {
                 let _ = writeln!(out, "<p class=\"note\">{}: {}</p>", escape(&peer.peer), escape(&note));

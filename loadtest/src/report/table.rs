@@ -1,5 +1,6 @@
 //! A scenario's results as a table of plain text or of HTML cells.
 use crate::compare::result::{Medians, PeerResult, Run, ScenarioResult, Spread};
+use crate::generator::recorder::Handshakes;
 use crate::units;
 
 /// Column heads; [`row`] gives the cells under them.
@@ -101,6 +102,9 @@ fn extras(run: &Run) -> Vec<String> {
         let of = if idle.opened < idle.asked { format!(" of {} asked for", idle.asked) } else { String::new() };
         notes.push(format!("{} idle connections{of}{each}, {} open at the end", idle.opened, idle.open_at_end));
     }
+    if let Some(handshakes) = run.handshakes.filter(|handshakes| *handshakes != Handshakes::default()) {
+        notes.push(format!("TLS handshakes: {} full, {} resumed", handshakes.full, handshakes.resumed));
+    }
     if let Some(slow) = &run.slow {
         notes.push(format!(
             "slow clients: {} read by {}, {} answers whole, {} failed",
@@ -162,6 +166,9 @@ pub fn scenario(result: &ScenarioResult, baseline: &str) -> String {
             .map(|(i, (cell, &width))| if i == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
             .collect();
         text += &format!("  {}\n", cells.join("  ").trim_end());
+    }
+    for (peer, reason) in &scenario.left_out {
+        text += &format!("    {peer}: left out: {reason}\n");
     }
     for peer in &result.peers {
         for note in notes(peer) {

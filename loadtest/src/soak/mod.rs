@@ -18,9 +18,10 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::SoakArgs;
-use crate::compare::peer::{self, Setup};
+use crate::compare::peer::{self, Setup, Transport};
 use crate::compare::process::{OriginPlan, Ports};
-use crate::generator::spec::{Expect, ExpectStatus, Prepared, RequestText, Reuse};
+use crate::generator::background::Caller;
+use crate::generator::spec::{Expect, ExpectStatus, Prepared, RequestText, Reuse, Wire};
 use crate::interrupt;
 use crate::measure::process as proc;
 use client::Client;
@@ -148,10 +149,12 @@ pub fn run(args: &SoakArgs) -> anyhow::Result<ExitCode> {
         admin: ports.take()?,
         origins: vec![origin.address],
         routes: Vec::new(),
+        transport: Transport::default(),
         cpus: args.proxy_cpus.clone().map_or_else(Vec::new, |list| list.0),
         directory: directory.join(&peer.name),
     };
-    let started = peer.start(&setup, &args.programs.assets, &probe())?;
+    let caller = Caller { request: probe(), wire: Wire::Http1, tls: None };
+    let started = peer.start(&setup, &args.programs.assets, &caller)?;
     println!("{} {}: {} clients for {}, seed {}", peer.name, peer.version, args.clients, args.duration, args.seed);
     let pids = started.process.as_ref().map_or_else(Vec::new, |process| process.pids());
     let before = proc::memory(&pids);
@@ -177,7 +180,8 @@ fn probe() -> Prepared {
         fields: &[],
         upload: None,
         reuse: Reuse::KeepAlive,
-        expect: Expect { status: ExpectStatus::Exactly(200), content: None },
+        expect: Expect { status: ExpectStatus::Exactly(200), content: None, grpc: false },
+        secure: false,
     })
 }
 
