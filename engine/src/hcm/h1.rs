@@ -37,18 +37,23 @@ pub fn serve(accepted: Accepted, slot: Rc<ChainSlot>) -> impl Future<Output = En
     async move {
         let mut deadlines = ConnectionDeadlines::new(&reactor, connection.ends);
         let mut next = next_request::<true>(&reactor, &connection, &mut deadlines).await;
-        if let Ok(first) = &mut next {
-            let codec = connection.slot.current().config.codec_type;
-            if spoken(&connection, codec, first) == Spoken::Unclear {
-                *first = reactor.pooled(|| gather(&reactor, &connection, &mut deadlines, first)).await;
-            }
-            if spoken(&connection, codec, first) == Spoken::Http2 {
-                let first = first.slice(0..first.len());
+        let codec = connection.slot.current().config.codec_type;
+        if let Ok(first) = &mut next
+            && spoken(&connection, codec, first) == Spoken::Unclear
+        {
+            *first = reactor.pooled(|| gather(&reactor, &connection, &mut deadlines, first)).await;
+        }
+        next = match next {
+            // The buffer goes along: kept here, it would be the connection's as long as that lives.
+            Ok(first) if spoken(&connection, codec, &first) == Spoken::Http2 => {
                 let Some(place) = reactor.pooled(|| connection.settle(&first)).await else { return Ended::Elsewhere };
                 // Not in the memory of exchanges, whose pieces are large: it stays as long as the connection.
                 Box::pin(h2::serve(connection, deadlines, first, place)).await;
                 return Ended::Over;
             }
+            next => next,
+        };
+        if next.is_ok() {
             connection.speaks(Protocol::Http1);
         }
         let disposition = loop {

@@ -285,6 +285,7 @@ fn an_idle_connection_of_http_2_is_small() {
     let pipe = pipes_alone(&shard.reactor, kind) / super::CONNECTIONS as i64;
     let bytes = (LIVE.get() - before) / CONNECTIONS as i64 - pipe;
     assert!(shard.connections() >= CONNECTIONS);
+    assert_eq!(shard.reactor.facts().buffers_in_use, 0, "idle connections hold no buffers");
     println!("{bytes} bytes of heap per idle connection of HTTP/2");
     drop(ends);
     shard.reactor.shut_down();
