@@ -25,8 +25,14 @@ const KEEP_TIME: Duration = Duration::from_secs(1);
 /// A client that does not say that it knows of the connection's end is taken to know it after this time.
 const LEAVE_TIME: Duration = Duration::from_secs(1);
 
-/// Serve a connection, of which `first` has come, until it ends.
-pub(super) async fn serve(connection: Connection, mut deadlines: ConnectionDeadlines, first: Buf, place: Place) {
+/// Serve a connection, of which `first` has come, until it ends. Not an async function: its future would hold what it is given
+/// next to what becomes of that.
+pub(super) fn serve(
+    connection: Connection,
+    mut deadlines: ConnectionDeadlines,
+    first: Buf,
+    place: Place,
+) -> impl Future<Output = ()> {
     connection.speaks(Protocol::Http2);
     connection.works();
     deadlines.start_shared(&connection);
@@ -38,9 +44,12 @@ pub(super) async fn serve(connection: Connection, mut deadlines: ConnectionDeadl
     let connection =
         Rc::new(Shared { connection, carrying: Carrying::new(place, reactor.now()), timers: RefCell::default() });
     let serving = Serving { reactor, connection, link, keeps: Cell::new(false) };
-    let disposition = serving.run(&mut deadlines, first).await;
-    serving.connection.works();
-    h1::end(&serving.reactor, &serving.connection, &mut deadlines, disposition).await;
+    async move {
+        let disposition = serving.run(&mut deadlines, first).await;
+        let Serving { reactor, connection, .. } = &serving;
+        connection.works();
+        reactor.pooled(|| h1::end(reactor, connection, &mut deadlines, disposition)).await;
+    }
 }
 
 /// What all exchanges of a connection share.
