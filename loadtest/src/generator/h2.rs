@@ -5,20 +5,16 @@ use super::flight::{Answer, Flight};
 use super::recorder::Failure;
 use super::spec::Prepared;
 use crate::h2::frame::{self, Frame, FrameReader, INITIAL_WINDOW, PREFACE, WINDOW_MAX, flag, kind, setting};
-use crate::h2::hpack;
-use crate::h2::send::Sender;
+use crate::h2::receive::Receiver;
+use crate::h2::send::{self, Sender};
 use crate::http::Malformed;
 
-/// Content bytes that are received before the connection's window is opened again.
-const RETURN_CREDIT: u32 = 1 << 29;
-/// Bytes that are made ready to be sent at a time.
-const OUT: usize = 128 * 1024;
 const CANCEL: u32 = 8;
 
 #[derive(Default)]
 pub struct Http2 {
     reader: FrameReader,
-    decoder: hpack::Decoder,
+    receiver: Receiver,
     sender: Sender,
     /// Entry `i` is stream `first + 2 * i`, until its answer is whole; the front is never empty. `first` is 0 until the
     /// preface is written.
@@ -29,12 +25,6 @@ pub struct Http2 {
     left: VecDeque<Flight>,
     /// Streams with content to send, in turn.
     uploads: VecDeque<u32>,
-    /// A header block that CONTINUATION goes on with, its stream, and whether it ends that.
-    block: Vec<u8>,
-    block_of: Option<(u32, bool)>,
-    unreturned: u32,
-    /// Whether the fields of the requests are in the connection's table.
-    dialect: Option<bool>,
     /// The last stream that a server which wants to close answers.
     goaway: Option<u32>,
 }
@@ -95,7 +85,7 @@ impl Http2 {
             frame::window_update(out, 0, WINDOW_MAX - INITIAL_WINDOW as u32);
         }
         let id = self.first + 2 * self.streams.len() as u32;
-        let block = self.sender.block(&prepared.blocks, &mut self.dialect, true);
+        let block = self.sender.block(&prepared.blocks, true);
         frame::headers(out, id, &block, prepared.upload.is_none());
         let stream = Stream { flight, window: self.sender.initial, sent: 0, is_ok: false };
         self.streams.push_back(Some(stream));
@@ -112,7 +102,7 @@ impl Http2 {
             let Some(id) = self.uploads.pop_front() else { break };
             let Some(stream) = slot(&mut self.streams, self.first, id).and_then(Option::as_mut) else { continue };
             let Some(content) = &requests[stream.flight.request as usize].upload else { continue };
-            while stream.sent < content.len() && out.len() < OUT {
+            while stream.sent < content.len() && out.len() < send::READY {
                 let left = content.len() - stream.sent;
                 let sent = self.sender.data(out, id, &mut stream.window, content.run(stream.sent), left);
                 if sent == 0 {
@@ -159,11 +149,7 @@ impl Http2 {
         out: &mut Vec<u8>,
         on_content: &mut impl FnMut(usize),
     ) -> Result<Option<Answer>, Malformed> {
-        self.unreturned += frame.payload.len() as u32;
-        if self.unreturned >= RETURN_CREDIT {
-            frame::window_update(out, 0, std::mem::take(&mut self.unreturned));
-        }
-        let content = frame.content()?;
+        let content = self.receiver.data(frame, out)?;
         // What comes after a stream was given up is dropped; what no request asked for is an error.
         let Some(stream) = find(&mut self.streams, self.first, frame.stream)? else { return Ok(None) };
         let prepared = &requests[stream.flight.request as usize];
@@ -179,28 +165,13 @@ impl Http2 {
         out: &mut Vec<u8>,
         on_status: &mut impl FnMut(u16),
     ) -> Result<Option<Answer>, Malformed> {
-        let is_first = frame.kind == kind::HEADERS;
-        let (id, ends) = match self.block_of.take() {
-            None if is_first => (frame.stream, frame.has(flag::END_STREAM)),
-            Some((id, ends)) if !is_first && id == frame.stream => (id, ends),
-            _ => return Err(Malformed("HEADERS or CONTINUATION out of place")),
-        };
-        let content = if is_first { frame.content()? } else { frame.payload };
-        if !frame.has(flag::END_HEADERS) || !is_first {
-            self.block.extend_from_slice(content);
-        }
-        if !frame.has(flag::END_HEADERS) {
-            self.block_of = Some((id, ends));
-            return Ok(None);
-        }
         let (mut status, mut grpc_status) = (None, None);
-        let block = if is_first { content } else { &self.block };
-        self.decoder.decode(block, |name, value| match name {
+        let end = self.receiver.headers(frame, |name, value| match name {
             b":status" => status = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u16>().ok()),
             b"grpc-status" => grpc_status = Some(value == b"0"),
             _ => {}
         })?;
-        self.block.clear();
+        let Some((id, ends)) = end else { return Ok(None) };
         let Some(stream) = find(&mut self.streams, self.first, id)? else { return Ok(None) };
         if let Some(status) = status.filter(|status| *status >= 200) {
             on_status(status);

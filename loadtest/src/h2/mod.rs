@@ -5,6 +5,7 @@
 pub mod frame;
 pub mod hpack;
 pub mod huffman;
+pub mod receive;
 pub mod send;
 mod statics;
 

@@ -5,6 +5,9 @@ use super::frame::{self, Frame, INITIAL_WINDOW, PAYLOAD_MAX, flag, kind, setting
 use super::hpack::{Blocks, TABLE_SIZE};
 use crate::http::Malformed;
 
+/// Bytes that are made ready to be sent at a time.
+pub const READY: usize = 128 * 1024;
+
 /// A connection's sending side.
 #[derive(Debug)]
 pub struct Sender {
@@ -18,6 +21,8 @@ pub struct Sender {
     has_small_table: bool,
     /// That was not confirmed with a block yet (RFC 7541 section 4.2).
     owes_update: bool,
+    /// The dialect of the connection's first block, whose fields are in its table.
+    dialect: Option<bool>,
 }
 
 impl Default for Sender {
@@ -28,6 +33,7 @@ impl Default for Sender {
             max_streams: usize::MAX,
             has_small_table: false,
             owes_update: false,
+            dialect: None,
         }
     }
 }
@@ -56,20 +62,20 @@ impl Sender {
         Ok(change)
     }
 
-    /// The form of `blocks` that the connection is ready for. Blocks of the connection's first `dialect` have the same
-    /// fields in its table, the others are sent without it.
-    pub fn block<'b>(&mut self, blocks: &'b Blocks, dialect: &mut Option<bool>, own: bool) -> Cow<'b, [u8]> {
+    /// The form of `blocks` that the connection is ready for. Blocks of one `dialect` have the same fields: those of the
+    /// connection's first are in its table, the others are sent without it.
+    pub fn block<'b>(&mut self, blocks: &'b Blocks, dialect: bool) -> Cow<'b, [u8]> {
         if self.owes_update {
             self.owes_update = false;
             return Cow::Owned([&[0x20], blocks.alone.as_slice()].concat());
         }
-        match *dialect {
+        match self.dialect {
             _ if self.has_small_table => Cow::Borrowed(&blocks.alone),
             None => {
-                *dialect = Some(own);
+                self.dialect = Some(dialect);
                 Cow::Borrowed(&blocks.first)
             }
-            Some(dialect) if dialect == own => Cow::Borrowed(&blocks.later),
+            Some(first) if first == dialect => Cow::Borrowed(&blocks.later),
             Some(_) => Cow::Borrowed(&blocks.alone),
         }
     }
@@ -114,13 +120,13 @@ mod tests {
         let (mut sender, mut out) = (Sender::default(), Vec::new());
         assert_eq!(sender.settings(&frame, &mut out), Ok(10 - INITIAL_WINDOW));
         assert_eq!((sender.initial, sender.max_streams, out.len()), (10, 2, frame::HEADER));
-        let (blocks, mut dialect) = (Blocks::new(&[("a", "b")]), None);
-        assert_eq!(sender.block(&blocks, &mut dialect, true), blocks.first);
-        assert_eq!(sender.block(&blocks, &mut dialect, true), blocks.later);
-        assert_eq!(sender.block(&blocks, &mut dialect, false), blocks.alone);
+        let blocks = Blocks::new(&[("a", "b")]);
+        assert_eq!(sender.block(&blocks, true), blocks.first);
+        assert_eq!(sender.block(&blocks, true), blocks.later);
+        assert_eq!(sender.block(&blocks, false), blocks.alone);
         let small = Frame { payload: &[0, 1, 0, 0, 0, 0], ..frame };
         assert_eq!(sender.settings(&small, &mut out), Ok(0));
-        assert_eq!(sender.block(&blocks, &mut dialect, true)[0], 0x20);
-        assert_eq!(sender.block(&blocks, &mut dialect, true), blocks.alone);
+        assert_eq!(sender.block(&blocks, true)[0], 0x20);
+        assert_eq!(sender.block(&blocks, true), blocks.alone);
     }
 }

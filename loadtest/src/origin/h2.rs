@@ -4,16 +4,13 @@ use std::rc::Rc;
 
 use super::answer::{Answer, Close};
 use crate::h2::frame::{self, Frame, FrameReader, INITIAL_WINDOW, PREFACE, WINDOW_MAX, flag, kind, setting};
-use crate::h2::hpack::{self, Blocks};
-use crate::h2::send::Sender;
+use crate::h2::hpack::Blocks;
+use crate::h2::receive::Receiver;
+use crate::h2::send::{self, Sender};
 use crate::http::Malformed;
 use crate::pattern::Pattern;
 use crate::rng::Rng;
 
-/// Content bytes that are received before the connection's window is opened again.
-const RETURN_CREDIT: u32 = 1 << 29;
-/// Bytes that are made ready to be sent at a time.
-const OUT: usize = 128 * 1024;
 /// Targets whose answers are remembered.
 const KNOWN: usize = 4_096;
 
@@ -21,17 +18,12 @@ pub struct Http2 {
     /// Bytes of the preface that have come.
     preface: usize,
     reader: FrameReader,
-    decoder: hpack::Decoder,
+    receiver: Receiver,
     sender: Sender,
     /// Those that are not answered in whole; few, since most are answered at once.
     streams: Vec<Stream>,
     known: HashMap<Vec<u8>, Rc<Known>>,
     grpc_head: Blocks,
-    /// What the connection's first head was, for its fields are in the table: those of gRPC, or of plain answers.
-    dialect: Option<bool>,
-    block: Vec<u8>,
-    block_of: Option<(u32, bool)>,
-    unreturned: u32,
 }
 
 struct Known {
@@ -78,15 +70,11 @@ impl Http2 {
         Http2 {
             preface: 0,
             reader: FrameReader::default(),
-            decoder: hpack::Decoder::default(),
+            receiver: Receiver::default(),
             sender: Sender::default(),
             streams: Vec::new(),
             known: HashMap::new(),
             grpc_head: Blocks::new(&[(":status", "200"), ("server", "origin"), ("content-type", "application/grpc")]),
-            dialect: None,
-            block: Vec::new(),
-            block_of: None,
-            unreturned: 0,
         }
     }
 
@@ -127,11 +115,7 @@ impl Http2 {
     }
 
     fn on_data(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>, rng: &mut Rng) -> Result<(), Malformed> {
-        self.unreturned += frame.payload.len() as u32;
-        if self.unreturned >= RETURN_CREDIT {
-            frame::window_update(out, 0, std::mem::take(&mut self.unreturned));
-        }
-        let content = frame.content()?;
+        let content = self.receiver.data(frame, out)?;
         match self.stream(frame.stream).map(|stream| &mut stream.does) {
             Some(Does::Upload { known, position, is_wrong, .. }) => {
                 if let Some(seed) = known.answer.upload {
@@ -149,29 +133,14 @@ impl Http2 {
     }
 
     fn on_headers(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>, rng: &mut Rng) -> Result<(), Malformed> {
-        let is_first = frame.kind == kind::HEADERS;
-        let (id, ends) = match self.block_of.take() {
-            None if is_first => (frame.stream, frame.has(flag::END_STREAM)),
-            Some((id, ends)) if !is_first && id == frame.stream => (id, ends),
-            _ => return Err(Malformed("HEADERS or CONTINUATION out of place")),
-        };
-        let content = if is_first { frame.content()? } else { frame.payload };
-        if !frame.has(flag::END_HEADERS) || !is_first {
-            self.block.extend_from_slice(content);
-        }
-        if !frame.has(flag::END_HEADERS) {
-            self.block_of = Some((id, ends));
-            return Ok(());
-        }
         let mut head = Head::default();
-        let block = if is_first { content } else { &self.block };
-        self.decoder.decode(block, |name, value| match name {
+        let end = self.receiver.headers(frame, |name, value| match name {
             b":path" => head.target = value.to_vec(),
             b":method" => head.is_head = value == b"HEAD",
             b"content-type" => head.is_grpc = value.starts_with(b"application/grpc"),
             _ => {}
         })?;
-        self.block.clear();
+        let Some((id, ends)) = end else { return Ok(()) };
         // A head without a target is trailers, of which only the end counts.
         if !head.target.is_empty() {
             self.on_request(id, head, out);
@@ -185,7 +154,8 @@ impl Http2 {
     fn on_request(&mut self, id: u32, head: Head, out: &mut Vec<u8>) {
         let window = self.sender.initial;
         if head.is_grpc {
-            let block = self.sender.block(&self.grpc_head, &mut self.dialect, true);
+            // Calls of gRPC are one dialect, all others the other.
+            let block = self.sender.block(&self.grpc_head, true);
             frame::headers(out, id, &block, false);
             self.streams.push(Stream { id, window, does: Does::Echo { back: Vec::new(), has_ended: false } });
             return;
@@ -229,7 +199,7 @@ impl Http2 {
         }
         let answer = &known.answer;
         let is_over = to_head || !answer.has_content() || answer.size == 0;
-        let block = self.sender.block(&known.head, &mut self.dialect, false);
+        let block = self.sender.block(&known.head, false);
         frame::headers(out, id, &block, is_over);
         if is_over {
             self.streams.swap_remove(at);
@@ -244,8 +214,8 @@ impl Http2 {
             let before = out.len();
             let sender = &mut self.sender;
             // One frame of each in turn, so that none waits for another's end.
-            self.streams.retain_mut(|stream| out.len() >= OUT || !stream.advance(sender, out));
-            if out.len() == before || out.len() >= OUT {
+            self.streams.retain_mut(|stream| out.len() >= send::READY || !stream.advance(sender, out));
+            if out.len() == before || out.len() >= send::READY {
                 return;
             }
         }
