@@ -70,8 +70,8 @@ pub fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
         let (byte, len) = code.quick[(peek(FIRST) & ((1 << FIRST) - 1)) as usize];
         let (byte, len) = if len > 0 { (byte, u32::from(len)) } else { long(code, peek)? };
         if len > held {
-            let padding = bits & ((1 << held) - 1);
-            let is_padding = held < 8 && padding == (1 << held) - 1;
+            // Only ones, and less than a byte of them; all else is clear in `bits`.
+            let is_padding = held < 8 && bits == (1 << held) - 1;
             return if is_padding { Ok(()) } else { Err(Malformed("a Huffman code that ends within a byte")) };
         }
         out.push(byte);
@@ -161,6 +161,8 @@ mod tests {
     fn wrong_padding_and_an_end_of_string_are_refused() {
         assert!(decoded(&[0x64, 0x02, 0xff]).is_err(), "eight bits of padding");
         assert!(decoded(&[0x00]).is_err(), "padding of zeros");
-        assert!(decoded(&[0xff; 4]).is_err(), "the end of string");
+        for len in [4, 8, 9] {
+            assert!(decoded(&vec![0xff; len]).is_err(), "the end of string, {len}");
+        }
     }
 }
