@@ -12,14 +12,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::connection::{Connection, Link};
 use super::spec::{Prepared, Wire};
-use super::transport::Received;
+use super::transport::{BUFFER, Received, SEALED};
 use crate::http::{Event, ResponseReader};
 use crate::tls;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// As in the worker: what is received, and what is received through TLS at a time.
-const BUFFER: usize = 128 * 1024;
-const SEALED: usize = 64 * 1024;
 
 /// A client that makes one exchange at a time and waits for it.
 #[derive(Clone, Debug)]

@@ -4,6 +4,11 @@ use std::net::TcpStream;
 
 use rustls::{ClientConnection, HandshakeKind};
 
+/// What is received at a time.
+pub const BUFFER: usize = 128 * 1024;
+/// What is received through TLS at a time: less than [`BUFFER`] by more than a record.
+pub const SEALED: usize = 64 * 1024;
+
 pub enum Transport {
     Plain(TcpStream),
     Tls(Box<Tls>),
@@ -75,8 +80,8 @@ impl Transport {
         }
     }
 
-    /// Receives into `buffer`. Through TLS it takes what is received at once, as far as `sealed` holds it, which must be
-    /// smaller than `buffer` by more than a record.
+    /// Receives into `buffer`, which is of [`BUFFER`]. Through TLS it takes what is received at once, as far as `sealed`
+    /// holds it, which is of [`SEALED`].
     pub fn read(&mut self, buffer: &mut [u8], sealed: &mut [u8]) -> io::Result<Received> {
         let read = match self {
             Transport::Plain(stream) => stream.read(buffer),

@@ -15,16 +15,13 @@ use super::flight::Answer;
 use super::recorder::{Failure, Outcome, Recorder, Window};
 use super::schedule::Schedule;
 use super::spec::{Pace, Reuse, Spec};
-use super::transport::Received;
+use super::transport::{BUFFER, Received, SEALED};
 use crate::interrupt;
 
 /// How long a refused connect is left alone; without it a dead target would be hammered in a loop.
 const CONNECT_PAUSE_NS: u64 = 10_000_000;
 /// How often time limits and interrupts are looked at.
 const SWEEP_NS: u64 = 50_000_000;
-const BUFFER: usize = 128 * 1024;
-/// What is received through TLS at a time: less than [`BUFFER`] by more than a record.
-const SEALED: usize = 64 * 1024;
 const EVENTS: usize = 512;
 
 pub struct Worker<'s> {
