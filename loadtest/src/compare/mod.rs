@@ -22,6 +22,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::cli::CompareArgs;
 use crate::generator::background::Caller;
 use crate::generator::recorder::{Handshakes, latency_histogram};
+use crate::generator::spec::Wire;
 use crate::interrupt;
 use crate::measure::machine::Machine;
 use crate::measure::syscalls::Tool;
@@ -32,7 +33,7 @@ use peer::{Peer, Setup, Started, Transport};
 use process::{OriginPlan, Ports};
 use result::{Comparison, PeerFacts, PeerResult, Pinning, ScenarioResult};
 use run::{Bench, Cores, Origin};
-use scenario::{Scenario, WireName};
+use scenario::Scenario;
 
 /// Descriptors for the widest scenario: idle clients, and at a proxy as many again towards the origin.
 const OPEN_FILES: u64 = 65_536;
@@ -209,9 +210,9 @@ impl<'a> Comparer<'a> {
                 origins: addresses.clone(),
                 routes: scenario.routes(),
                 transport: Transport {
-                    http2: scenario.load.wire == WireName::Http2,
+                    http2: scenario.load.wire == Wire::Http2,
                     identity: identity.as_ref().map(|identity| identity.directory.clone()),
-                    origin_http2: scenario.origin.wire == WireName::Http2,
+                    origin_http2: scenario.origin.wire == Wire::Http2,
                     grpc: scenario.request.grpc,
                 },
                 cpus: self.cores.proxy.clone(),
@@ -381,7 +382,7 @@ impl<'a> Comparer<'a> {
 
 /// How a peer's clients call. Each peer has clients of its own, since tickets are for the server that made them.
 fn caller(scenario: &Scenario, identity: Option<&Identity>) -> anyhow::Result<Caller> {
-    let wire = scenario.load.wire.into();
+    let wire = scenario.load.wire;
     let tls = match identity {
         Some(identity) => Some(Client::new(wire, scenario.load.resume, Some(identity.certificate.clone()))?),
         None => None,

@@ -67,7 +67,7 @@ pub struct Load {
     pub close: bool,
     /// What the clients speak.
     #[serde(default)]
-    pub wire: WireName,
+    pub wire: Wire,
     /// The clients come over TLS.
     #[serde(default)]
     pub tls: bool,
@@ -80,23 +80,6 @@ pub struct Load {
     pub capacity_share: Option<f64>,
     #[serde(default)]
     pub arrivals: ArrivalsName,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WireName {
-    #[default]
-    Http1,
-    Http2,
-}
-
-impl From<WireName> for Wire {
-    fn from(name: WireName) -> Wire {
-        match name {
-            WireName::Http1 => Wire::Http1,
-            WireName::Http2 => Wire::Http2,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
@@ -145,13 +128,13 @@ pub struct Origin {
     /// One origin for each entry, which waits that long before it answers.
     pub delays: Vec<Span>,
     /// What the peers speak with the origins.
-    pub wire: WireName,
+    pub wire: Wire,
     pub restart: Option<Restart>,
 }
 
 impl Default for Origin {
     fn default() -> Self {
-        Origin { delays: vec![Span(Duration::ZERO)], wire: WireName::Http1, restart: None }
+        Origin { delays: vec![Span(Duration::ZERO)], wire: Wire::Http1, restart: None }
     }
 }
 
@@ -229,7 +212,7 @@ fn finish(name: String, table: toml::Table) -> anyhow::Result<Scenario> {
     if load.connections == 0 || load.pipeline == 0 || scenario.origin.delays.is_empty() || scenario.request.seeds == 0 {
         bail!("{}: connections, pipeline, delays and seeds must be at least 1", scenario.name);
     }
-    let (http2, origin_http2) = (load.wire == WireName::Http2, scenario.origin.wire == WireName::Http2);
+    let (http2, origin_http2) = (load.wire == Wire::Http2, scenario.origin.wire == Wire::Http2);
     if load.pipeline > 1 && (open || load.close || scenario.request.upload.is_some() && !http2) {
         bail!("{}: pipelining goes with neither an open loop, nor close, nor uploads over HTTP/1", scenario.name);
     }
