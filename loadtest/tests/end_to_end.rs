@@ -181,20 +181,26 @@ fn short_peers() -> String {
     peers.join(",")
 }
 
+/// A comparison that has to pass with `--strict`: what it prints, and its report.
+fn compare(directory: &Path, peers: &str, args: &[&str]) -> (String, Value) {
+    let output = Command::new(PROGRAM)
+        .arg("compare")
+        .args(args)
+        .args(["--warmup", "100ms", "--strict", "--peers", peers, "--assets", ASSETS, "--out"])
+        .arg(directory)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let report = std::fs::read_to_string(directory.join("report.json")).unwrap();
+    (text, serde_json::from_str(&report).unwrap())
+}
+
 #[test]
 fn a_short_comparison_has_sound_answers_and_a_whole_report() {
     let directory = tempfile::tempdir().unwrap();
     let peers = short_peers();
-    let output = Command::new(PROGRAM)
-        .args(["compare", "keepalive/16", "uploads/16KiB", "-d", "500ms", "-r", "2", "--warmup", "100ms", "--strict"])
-        .args(["--peers", &peers, "--assets", ASSETS, "--out"])
-        .arg(directory.path())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    let json: Value =
-        serde_json::from_str(&std::fs::read_to_string(directory.path().join("report.json")).unwrap()).unwrap();
+    let (text, json) = compare(directory.path(), &peers, &["keepalive/16", "uploads/16KiB", "-d", "500ms", "-r", "2"]);
     let scenarios = json["scenarios"].as_array().unwrap();
     assert_eq!(scenarios.len(), 2);
     for result in scenarios {
@@ -221,19 +227,7 @@ fn a_short_comparison_over_http2_and_tls_is_sound_and_counts_handshakes() {
     let has_proxy = peers != "direct";
     let mut scenarios = vec!["h2", "grpc-unary/16x4"];
     scenarios.extend(if has_proxy { &["h2-tls", "tls/full"][..] } else { &[] });
-    let output = Command::new(PROGRAM)
-        .arg("compare")
-        .args(&scenarios)
-        .args([
-            "-d", "400ms", "-r", "1", "--warmup", "100ms", "--strict", "--peers", &peers, "--assets", ASSETS, "--out",
-        ])
-        .arg(directory.path())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    let json: Value =
-        serde_json::from_str(&std::fs::read_to_string(directory.path().join("report.json")).unwrap()).unwrap();
+    let (_, json) = compare(directory.path(), &peers, &[&scenarios[..], &["-d", "400ms", "-r", "1"]].concat());
     assert_eq!(json["scenarios"].as_array().unwrap().len(), scenarios.len());
     for result in json["scenarios"].as_array().unwrap() {
         let name = result["scenario"]["name"].as_str().unwrap();
