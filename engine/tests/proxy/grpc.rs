@@ -1,11 +1,9 @@
 //! Calls of gRPC by real clients and servers: grpcio (the C core) and grpc-js.
 
-use crate::support::{Ringway, eventually, must_run, program, quoted};
-use std::io::{BufRead, BufReader, Read};
+use crate::support::{Ringway, Server, eventually, must_run, program, quoted};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::Command;
 
 /// Where .ci/install has put the packages.
 pub fn peers() -> PathBuf {
@@ -39,49 +37,8 @@ fn node(what: &str) -> Command {
     command
 }
 
-/// A server, which ends with this.
-pub struct Server {
-    child: Child,
-    pub address: SocketAddr,
-    /// What it says, once it has told its port.
-    pub lines: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    /// One that prints its port first.
-    pub fn start(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
-        let out = child.stdout.take().expect("piped");
-        Self::of(child, out, |line| line.parse().ok())
-    }
-
-    /// One of grpc-go, which logs where it listens.
-    pub fn start_go(mut command: Command) -> Self {
-        command.env("GRPC_GO_LOG_SEVERITY_LEVEL", "info").stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it starts");
-        let log = child.stderr.take().expect("piped");
-        Self::of(child, log, |line| line.split_once("listening on ")?.1.rsplit_once(':')?.1.parse().ok())
-    }
-
-    fn of(child: Child, out: impl Read + Send + 'static, port: impl Fn(&str) -> Option<u16>) -> Self {
-        let mut out = BufReader::new(out).lines().map_while(Result::ok);
-        let port = out.by_ref().find_map(|line| port(&line)).expect("it listens");
-        let lines = Arc::<Mutex<Vec<String>>>::default();
-        let all = lines.clone();
-        std::thread::spawn(move || out.for_each(|line| all.lock().unwrap().push(line)));
-        Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)), lines }
-    }
-
-    fn cancelled(&self) -> usize {
-        self.lines.lock().unwrap().iter().filter(|line| *line == "cancelled").count()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn cancelled(server: &Server) -> usize {
+    server.lines.lock().unwrap().iter().filter(|line| *line == "cancelled").count()
 }
 
 /// A proxy before a cluster of these endpoints, which speak HTTP/2; further lines for the listener's `http`, and for the cluster.
@@ -124,10 +81,10 @@ fn calls_through_the_proxy_are_those_without_it() {
     ] {
         assert!(direct.lines().any(|other| other == line), "{line} is not in:\n{direct}");
     }
-    let before = servers[0].cancelled();
+    let before = cancelled(&servers[0]);
     assert_eq!(call(python("client.py"), proxies[0].address(0)), direct);
     // Two whose time was over; the third may have been cancelled before it was sent.
-    eventually("calls are cancelled", || servers[0].cancelled() >= before + 2);
+    eventually("calls are cancelled", || cancelled(&servers[0]) >= before + 2);
     let direct = call(node("call"), servers[1].address);
     assert!(direct.contains("both 50\n") && direct.contains("status 16 UNAUTHENTICATED"), "{direct}");
     for proxy in &proxies {

@@ -1,7 +1,7 @@
 //! Calls of gRPC by grpc-go: the client and the server of its interop tests, and its client for servers that misbehave.
 
-use super::grpc::{ALL, Server, peers, proxy, python};
-use super::support::{Pki, Ringway, Setup, eventually, must_run, program};
+use super::grpc::{ALL, peers, proxy, python};
+use super::support::{Pki, Ringway, Server, Setup, eventually, must_run, program};
 use std::net::SocketAddr;
 use std::process::Command;
 use std::thread;

@@ -1,7 +1,7 @@
 //! gRPC-Web through the filter `grpc_web`: real clients, and what goes over the wire.
 
-use super::grpc::{ALL, Server, node_script, proxy, python};
-use super::support::{Message, Ringway, must_run, program};
+use super::grpc::{ALL, node_script, proxy, python};
+use super::support::{Message, Ringway, Server, must_run, program};
 use data_encoding::BASE64;
 
 const FILTERS: &str = "http_filters = [{ grpc_web = {} }, { grpc_stats = {} }]";

@@ -1,8 +1,7 @@
 //! HTTP/2 with tools that know it: h2spec, nghttp2's programs, curl.
 
-use super::grpc::Server;
 use super::support::{
-    Origin, PATIENCE, Pki, Ringway, Setup, curl, forwarding_to, free_port, must_run, program, response,
+    Origin, PATIENCE, Pki, Ringway, Server, Setup, curl, forwarding_to, free_port, must_run, program, response,
 };
 use super::tls::secured;
 use std::net::{SocketAddr, TcpStream};

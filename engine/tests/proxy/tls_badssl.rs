@@ -1,36 +1,17 @@
 //! Endpoints with certificates that rcgen cannot make: openssl makes them and serves them. The others of their kind are in
 //! net/tls/tests/badssl.rs.
 
-use super::support::{Client, Pki, Setup, must_run, program};
-use std::io::{BufRead, BufReader};
+use super::support::{Client, Pki, Server, Setup, must_run, program};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 /// openssl's server, with a certificate from these files.
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    fn start(dir: &Path, name: &str) -> Self {
-        let mut openssl = program("openssl");
-        openssl.args(["s_server", "-www", "-accept", "127.0.0.1:0", "-cipher", "DEFAULT:@SECLEVEL=0", "-cert"]);
-        openssl.arg(dir.join(format!("{name}.pem"))).arg("-key").arg(dir.join(format!("{name}.key")));
-        let mut child =
-            openssl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
-        let said = BufReader::new(child.stdout.take().expect("its output"));
-        let line = said.lines().map_while(Result::ok).find(|line| line.starts_with("ACCEPT "));
-        let port = line.and_then(|line| line.rsplit(':').next()?.parse().ok());
-        Self { child, port: port.expect("it says where it listens") }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn serve(dir: &Path, name: &str) -> Server {
+    let mut openssl = program("openssl");
+    openssl.args(["s_server", "-www", "-accept", "127.0.0.1:0", "-cipher", "DEFAULT:@SECLEVEL=0", "-cert"]);
+    openssl.arg(dir.join(format!("{name}.pem"))).arg("-key").arg(dir.join(format!("{name}.key")));
+    openssl.stderr(Stdio::null());
+    Server::start_with(openssl, |line| line.strip_prefix("ACCEPT ")?.rsplit(':').next()?.parse().ok())
 }
 
 /// Issues `NAME.pem` for `a.example`, with a key of RSA.
@@ -65,7 +46,7 @@ fn weak_certificates_of_endpoints_are_refused() {
     let cases = [("good", 2048, "-sha256"), ("sha1", 2048, "-sha1"), ("short", 1024, "-sha256")];
     let servers = cases.map(|(name, bits, hash)| {
         issue(setup.dir(), name, bits, hash);
-        Server::start(setup.dir(), name)
+        serve(setup.dir(), name)
     });
     let mut config = String::from(
         "[[listeners]]\naddress = \"127.0.0.1:0\"\n[listeners.http]\n\
@@ -78,8 +59,8 @@ fn weak_certificates_of_endpoints_are_refused() {
     }
     for ((name, ..), server) in cases.iter().zip(&servers) {
         config += &format!(
-            "[[clusters]]\nname = \"{name}\"\nendpoints = [\"127.0.0.1:{}\"]\ntls = {{ sni = \"a.example\", ca = \"ca.pem\" }}\n",
-            server.port
+            "[[clusters]]\nname = \"{name}\"\nendpoints = [\"{}\"]\ntls = {{ sni = \"a.example\", ca = \"ca.pem\" }}\n",
+            server.address
         );
     }
     let proxy = setup.replace_config(&config).runtime("access_log_flush_interval = \"5ms\"").start();

@@ -12,7 +12,7 @@ pub use balance::imbalances;
 pub use http::{Client, Connection, Message};
 pub use origin::{Origin, response};
 pub use pki::Pki;
-pub use programs::{Curl, Nginx, curl, must_run, program};
+pub use programs::{Curl, Nginx, Server, curl, must_run, program};
 pub use ringway::{Ringway, Setup, forwarding, forwarding_to, growth, quoted};
 
 use std::net::{SocketAddr, TcpListener};

@@ -2,9 +2,11 @@
 //! installs it; nothing is skipped in silence.
 
 use super::{PATIENCE, free_port};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -62,6 +64,52 @@ pub fn curl(args: &[&str]) -> Curl {
         status: text.trim().parse().unwrap_or(0),
         head: std::fs::read_to_string(&head).unwrap_or_default(),
         body: std::fs::read(&body).unwrap_or_default(),
+    }
+}
+
+/// A server that says where it listens, and ends with this.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    /// What it says, once it has told its port.
+    pub lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// One that prints its port first.
+    pub fn start(command: Command) -> Self {
+        Self::start_with(command, |line| line.parse().ok())
+    }
+
+    /// One that prints its port in a line from which `port` takes it.
+    pub fn start_with(mut command: Command, port: impl Fn(&str) -> Option<u16>) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let out = child.stdout.take().expect("piped");
+        Self::of(child, out, port)
+    }
+
+    /// One of grpc-go, which logs where it listens.
+    pub fn start_go(mut command: Command) -> Self {
+        command.env("GRPC_GO_LOG_SEVERITY_LEVEL", "info").stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let log = child.stderr.take().expect("piped");
+        Self::of(child, log, |line| line.split_once("listening on ")?.1.rsplit_once(':')?.1.parse().ok())
+    }
+
+    fn of(child: Child, out: impl Read + Send + 'static, port: impl Fn(&str) -> Option<u16>) -> Self {
+        let mut out = BufReader::new(out).lines().map_while(Result::ok);
+        let port = out.by_ref().find_map(|line| port(&line)).expect("it listens");
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let all = lines.clone();
+        std::thread::spawn(move || out.for_each(|line| all.lock().unwrap().push(line)));
+        Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)), lines }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
