@@ -1,5 +1,6 @@
 //! HTTP/2 with tools that know it: h2spec, nghttp2's programs, curl.
 
+use super::slow_clients::unfinished;
 use super::support::{
     Origin, PATIENCE, Pki, Ringway, Server, Setup, curl, forwarding_to, free_port, must_run, program, response,
 };
@@ -74,6 +75,9 @@ fn h2spec_is_content_over_tls() {
     pki.issue("a", &["a.example"]);
     h2spec(setup.start().address(0), &["-t", "-k"]);
 }
+
+/// What a client sends first: the preface, and SETTINGS without any.
+pub(super) const BEGIN: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// What h2load counts: all requests succeeded, and none with another status than 2xx.
 pub(super) fn h2load(address: SocketAddr, scheme: &str, more: &[&str]) {
@@ -167,13 +171,7 @@ fn trailers_of_nghttpd_pass() {
 /// A client that gives a request up, and one that closes its connection: before the response and within it.
 #[test]
 fn a_reset_is_no_end_of_its_connection() {
-    let origin = Origin::recording(|connection, request, _| {
-        if request.target() == "/stream" {
-            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nsome");
-        }
-        connection.some();
-        false
-    });
+    let origin = unfinished();
     let log =
         "access_log = [{ path = \"log\", format = \"%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\" }]";
     let proxy = Ringway::before(origin.address, log);
@@ -183,7 +181,7 @@ fn a_reset_is_no_end_of_its_connection() {
     for request in &requests {
         for code in [Some(8), Some(7), None] {
             let mut client = proxy.connect();
-            client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+            client.send(BEGIN);
             client.send(&[&[0, 0, request.len() as u8, 1, 5, 0, 0, 0, 1], &request[..]].concat());
             proxy.wait_for_stat("cluster.app.upstream_rq_active", 1);
             let mut received = Vec::new();

@@ -1,12 +1,15 @@
 //! HTTP/2 connections over shards: a few of them give work to all.
 
-use super::http2::h2load;
-use super::support::{Client, Origin, Pki, Ringway, Setup, response};
+use super::http2::{BEGIN, h2load};
+use super::support::{Client, Origin, Pki, Ringway, Setup, forwarding, response};
 use super::tls::secured;
 use rustix::process::Signal;
 
 /// Each exchange tells its connection, whose number begins with the shard that serves it.
 const LOG: &str = "access_log = [{ path = \"log\", format = \"%CONNECTION_ID%\" }]";
+
+/// Of `runtime`: two shards, and a log that is soon there.
+const TWO: &str = "shards = 2\naccess_log_flush_interval = \"5ms\"";
 
 /// Exchanges that each of two shards has served.
 fn served(proxy: &Ringway, count: usize) -> [usize; 2] {
@@ -43,8 +46,8 @@ fn hello() -> Origin {
 fn four_connections_give_work_to_both_shards() {
     let origin = hello();
     for _ in 0..3 {
-        let config = super::support::forwarding(origin.address, LOG);
-        let proxy = Setup::new(&config).runtime("shards = 2\naccess_log_flush_interval = \"5ms\"").start();
+        let config = forwarding(origin.address, LOG);
+        let proxy = Setup::new(&config).runtime(TWO).start();
         h2load(proxy.address(0), "http", &[]);
         is_shared(&proxy, 2000, 4);
     }
@@ -55,7 +58,7 @@ fn four_connections_over_tls_give_work_to_both_shards() {
     let origin = hello();
     for _ in 0..3 {
         let config = secured(origin.address, "certificate = \"a.pem\", key = \"a.key\"", LOG);
-        let setup = Setup::new(&config).runtime("shards = 2\naccess_log_flush_interval = \"5ms\"");
+        let setup = Setup::new(&config).runtime(TWO);
         Pki::new(setup.dir()).issue("a", &["a.example"]);
         let proxy = setup.start();
         h2load(proxy.address(0), "https", &[]);
@@ -67,12 +70,12 @@ fn four_connections_over_tls_give_work_to_both_shards() {
 #[test]
 fn moved_connections_are_reached_by_a_reload_and_a_drain() {
     let origin = hello();
-    let config = super::support::forwarding(origin.address, LOG);
-    let mut proxy = Setup::new(&config).runtime("shards = 2\naccess_log_flush_interval = \"5ms\"").start();
+    let config = forwarding(origin.address, LOG);
+    let mut proxy = Setup::new(&config).runtime(TWO).start();
     let request = |id: u8| [&[0, 0, 6, 1, 5, 0, 0, 0, id][..], b"\x82\x86\x84\x41\x01h"].concat();
     let mut clients: Vec<Client> = (0..6).map(|_| proxy.connect()).collect();
     for client in &mut clients {
-        client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+        client.send(BEGIN);
     }
     proxy.wait_for_stat("http.ingress_http.downstream_cx_http2_active", 6);
     assert_eq!([0, 1].map(|shard| proxy.stat(&format!("shard.{shard}.http2_cx_active"))), [3, 3]);

@@ -75,17 +75,22 @@ fn a_fin_behind_a_request_that_waits_is_no_reset() {
     assert_eq!(client.response().text(), "100000");
 }
 
-/// By default it is gone (decision 0007): while its request waits for a response, and within one. The upstream's connection
-/// ends with it.
-#[test]
-fn a_fin_behind_a_request_cancels_it() {
-    let origin = Origin::recording(|connection, request, _| {
+/// An origin that begins its response to `/stream`, answers nothing else, and then waits for the proxy.
+pub fn unfinished() -> Origin {
+    Origin::recording(|connection, request, _| {
         if request.target() == "/stream" {
             connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nsome");
         }
         connection.some();
         false
-    });
+    })
+}
+
+/// By default it is gone (decision 0007): while its request waits for a response, and within one. The upstream's connection
+/// ends with it.
+#[test]
+fn a_fin_behind_a_request_cancels_it() {
+    let origin = unfinished();
     let log =
         "access_log = [{ path = \"DIR/log\", format = \"%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\" }]";
     let config = forwarding(origin.address, &format!("{log}\nstream_idle_timeout = \"off\""));
