@@ -44,14 +44,11 @@ impl Spread {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(&self, shard: usize) {
-        let mut members = self.lock();
-        members.iter_mut().filter(|member| member.carried.shard == shard).for_each(|member| member.placed += 1);
-    }
-
-    fn displace(&self, shard: usize) {
-        let mut members = self.lock();
-        members.iter_mut().filter(|member| member.carried.shard == shard).for_each(|member| member.placed -= 1);
+    /// More connections are meant for a shard than before, or fewer. It may have ended.
+    fn change(&self, carried: &Arc<Carried>, by: i64) {
+        if let Some(member) = self.lock().iter_mut().find(|member| Arc::ptr_eq(&member.carried, carried)) {
+            member.placed = member.placed.saturating_add_signed(by);
+        }
     }
 }
 
@@ -105,20 +102,19 @@ impl Spreader {
         let mut members = self.house.spread.lock();
         let loads: Vec<Load> = members.iter().map(Load::of).collect();
         let Some(own) = members.iter().position(|member| Arc::ptr_eq(&member.carried, &self.own)) else {
-            drop(members);
-            return Placement::Here(self.stay());
+            unreachable!("it takes part until it is dropped")
         };
-        let chosen = &mut members[choose(&loads, own)];
-        chosen.placed += 1;
-        if Arc::ptr_eq(&chosen.carried, &self.own) {
+        let chosen = choose(&loads, own);
+        members[chosen].placed += 1;
+        if chosen == own {
             return Placement::Here(Place(self.clone()));
         }
-        Placement::There(Ticket { from: self.clone(), to: chosen.carried.clone(), is_used: false })
+        Placement::There(Ticket { from: self.clone(), to: members[chosen].carried.clone(), is_used: false })
     }
 
     /// A new connection is served here, whatever this shard carries.
     pub(super) fn stay(self: &Rc<Self>) -> Place {
-        self.house.spread.place(self.own.shard);
+        self.house.spread.change(&self.own, 1);
         Place(self.clone())
     }
 
@@ -168,7 +164,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.is_used {
-            self.from.house.spread.displace(self.to.shard);
+            self.from.house.spread.change(&self.to, -1);
         }
     }
 }
