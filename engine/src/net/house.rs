@@ -124,11 +124,7 @@ impl Room {
             return receiver;
         }
         desk.demands.push(Demand { client: scope.client(), answer });
-        let keeper = desk.keeper.take();
-        drop(desk);
-        if let Some(keeper) = keeper {
-            keeper.wake();
-        }
+        wake_keeper(desk);
         receiver
     }
 
@@ -146,11 +142,7 @@ impl Room {
             return false;
         }
         desk.arrivals.push(make());
-        let keeper = desk.keeper.take();
-        drop(desk);
-        if let Some(keeper) = keeper {
-            keeper.wake();
-        }
+        wake_keeper(desk);
         true
     }
 
@@ -163,9 +155,7 @@ impl Room {
 
     /// Wakes the keeper: something else has changed.
     pub(super) fn wake_keeper(&self) {
-        if let Some(keeper) = self.lock().keeper.take() {
-            keeper.wake();
-        }
+        wake_keeper(self.lock());
     }
 
     /// The desk is no longer looked at. Returns the connections that have come.
@@ -187,6 +177,13 @@ impl Room {
     fn lock(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The keeper is to look at its desk, which it finds unlocked.
+fn wake_keeper(mut desk: MutexGuard<'_, Desk>) {
+    let keeper = desk.keeper.take();
+    drop(desk);
+    keeper.into_iter().for_each(Waker::wake);
 }
 
 #[cfg(test)]
