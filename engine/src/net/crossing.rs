@@ -92,8 +92,6 @@ impl Candidate<'_> {
 
     fn hand_over(&self, room: &Arc<Room>, fd: OwnedFd, received: Vec<u8>) -> bool {
         let Self { arrival, drain, seat, before, .. } = *self;
-        // It is not to make room for a new one while it goes.
-        drain.works(seat);
         room.take_in(|| Crossing {
             fd,
             received,
