@@ -192,7 +192,6 @@ async fn housekeeping(shard: Rc<Shard>) {
         shard.reactor.sleep(HOUSEKEEPING).await;
         shard.reactor.resync_clock();
         shard.snapshot.borrow().tend();
-        shard.snapshot.borrow().tick();
         let before = shard.exported.get().completions;
         shard.export_facts();
         if shard.exported.get().completions - before > QUIET_COMPLETIONS {

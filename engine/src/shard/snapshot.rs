@@ -199,13 +199,10 @@ impl Snapshot {
         self.clusters.iter().for_each(|cluster| cluster.trim_pools(keep));
     }
 
-    /// Take notice of endpoints that came, went or changed their health.
+    /// Take notice of endpoints that came, went or changed their health, and renew what other shards see of this one's
+    /// connections; to be called once a second.
     pub(super) fn tend(&self) {
         self.clusters.iter().for_each(|cluster| cluster.tend());
-    }
-
-    /// What other shards see of this one's connections is renewed; to be called once a second.
-    pub(super) fn tick(&self) {
         self.spreader.get().iter().for_each(|spreader| spreader.tick());
     }
 

@@ -110,7 +110,7 @@ impl World {
             (0..2).for_each(|shard| self.turn(shard));
         }
         // However long it has taken: what counts is what is under way now.
-        (0..2).for_each(|_| self.shards.iter().for_each(|(_, snapshot)| snapshot.tick()));
+        (0..2).for_each(|_| self.shards.iter().for_each(|(_, snapshot)| snapshot.tend()));
     }
 
     /// A response, or the connection's end; `None`: the end.
