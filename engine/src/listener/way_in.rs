@@ -188,8 +188,7 @@ async fn secure(watch: &Watch<'_>, tls: &ChainTls, filter: &NetworkFilter, accep
     let (reactor, listener) = (watch.reactor, watch.listener);
     let Accepted { stream, mut arrival, listener_stats, drain, seat, mut placed } = accepted;
     let server = tls.server.get();
-    let before = placed.as_ref().map(|placed| placed.before).unwrap_or_default();
-    let since = before.handshake_since.unwrap_or(reactor.now());
+    let since = placed.as_ref().and_then(|placed| placed.before.handshake_since).unwrap_or(reactor.now());
     let accepting = async {
         let greeted = tls::greet(stream, &server, &arrival, reactor).await?;
         if placed.is_none() && filter.speaks_http2(greeted.application_protocol()) {
