@@ -141,8 +141,9 @@ impl Pool {
         let interval = self.options.http2.keepalive.connection_idle_interval;
         let oldest = interval.and_then(|interval| self.reactor.now().checked_sub(nanos(interval)));
         let with_room = shared.iter().filter(|shared| shared.has_room(self.options.max_requests));
-        let least = with_room.min_by_key(|shared| (shared.is_stale(oldest), shared.connection.active.get()))?;
-        if least.is_stale(oldest) {
+        let keyed = with_room.map(|shared| ((shared.is_stale(oldest), shared.connection.active.get()), shared));
+        let ((is_stale, _), least) = keyed.min_by_key(|(key, _)| *key)?;
+        if is_stale {
             least.doubt(&self.reactor);
             return None;
         }
