@@ -190,7 +190,7 @@ impl Pool {
             Work::Side => None,
         };
         // A connection that a request before this one asked for, and no longer needs, is as good as a new one.
-        if self.room_to_come() <= self.waiters.borrow().waiting() && !self.is_at_most() {
+        if self.needs_connection(self.waiters.borrow().waiting() + 1) {
             self.connect(priority, work).map_err(ConnectError::Overflow)?;
         }
         let key = self.waiters.borrow_mut().join(self.reactor.current_task(), work);

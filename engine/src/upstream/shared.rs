@@ -159,12 +159,17 @@ impl Pool {
         }
     }
 
+    /// Whether a further connection has to be made for this many waiters, and may be.
+    pub(super) fn needs_connection(&self, waiting: usize) -> bool {
+        waiting > self.room_to_come() && !self.is_at_most()
+    }
+
     fn live_connections(&self) -> usize {
         self.shared.borrow().iter().filter(|shared| shared.is_live()).count() + self.connecting.borrow().len()
     }
 
     /// Whether the endpoint has as many connections as it may.
-    pub(super) fn is_at_most(&self) -> bool {
+    fn is_at_most(&self) -> bool {
         let Some(max) = self.options.http2.connections_max else { return false };
         let is_http2 = self.options.protocol == UpstreamProtocol::Http2 || !self.shared.borrow().is_empty();
         is_http2 && self.live_connections() >= max as usize
@@ -244,7 +249,7 @@ impl Pool {
 
     /// Connections are under way for all that wait. Where no more may be made, the oldest waiters are told so.
     pub(super) fn cover_waiters(self: &Rc<Self>) {
-        while self.waiters.borrow().waiting() > self.room_to_come() && !self.is_at_most() {
+        while self.needs_connection(self.waiters.borrow().waiting()) {
             if let Err(overflow) = self.connect(Priority::Default, Work::Main) {
                 drop(self.waiters.borrow_mut().serve(Err(ConnectError::Overflow(overflow)), &self.reactor));
             }
