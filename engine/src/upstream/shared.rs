@@ -319,11 +319,12 @@ enum End {
 
 async fn drive(mut driving: Driving) {
     let Some(pool) = driving.pool.upgrade() else { return };
-    let (options, reactor) = (pool.options.clone(), pool.reactor.clone());
-    drop(pool);
+    let (reactor, connector) = (pool.reactor.clone(), pool.options.tls.clone());
     let mut driver = Driver::new(&driving.link, None);
-    let mut pulse = Pulse::new(&reactor, &options.http2.keepalive);
-    pulse.expect(&driving.link, nanos(options.connect_timeout));
+    let mut pulse = Pulse::new(&reactor, &pool.options.http2.keepalive);
+    pulse.expect(&driving.link, nanos(pool.options.connect_timeout));
+    let doubt_time = nanos(pool.options.http2.keepalive.timeout).min(DOUBT_TIME);
+    drop(pool);
     let mut said = None;
     let mut is_going = false;
     let end = poll_fn(|_| {
@@ -337,13 +338,13 @@ async fn drive(mut driving: Driving) {
             pool.learn_streams(streams_max);
         }
         if link.requires_http1()
-            && let Some(connector) = &options.tls
+            && let Some(connector) = &connector
         {
             connector.give_up_http2();
         }
         if standing.is_doubted.get() && !pulse.is_awaited() {
             link.ping();
-            pulse.expect(link, nanos(options.http2.keepalive.timeout).min(DOUBT_TIME));
+            pulse.expect(link, doubt_time);
         }
         if let Poll::Ready(over) = polled {
             return Poll::Ready(End::Over(over));
