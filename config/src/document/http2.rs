@@ -49,8 +49,8 @@ table! {
     Http2Connections at "clusters[].http2.connections", example "http2.toml" {
         /// As soon as there are requests, this many are made, and each request goes to the one with the fewest.
         min: Int<1, 1_000>, default "1";
-        /// No more are made. Where all are full, requests wait for room as they wait for a connection, within
-        /// `circuit_breakers.max_pending_requests`.
+        /// No more are made; one that gets no further requests does not count. Where all are full, requests wait for room as they
+        /// wait for a connection, within `circuit_breakers.max_pending_requests`.
         max: Int<1, 100_000>, optional "no limit but those of `circuit_breakers`";
     }
 }

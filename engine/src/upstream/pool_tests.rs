@@ -77,12 +77,16 @@ impl World {
     }
 
     fn with(protocol: UpstreamProtocol, breakers: CircuitBreakers, http2: Http2Options) -> Self {
+        Self::of(breakers, PoolOptions { protocol, http2, ..PoolOptions::plain() })
+    }
+
+    fn of(breakers: CircuitBreakers, options: PoolOptions) -> Self {
         let reactor = Reactor::simulated(1, PoolSize { count: 16, size: 1024 });
         let network = Rc::new(MemoryNetwork::default());
         let stats: Arc<ClusterStats> = Registry::new().scope("app", 0);
         let shared = SharedLimits::new("app", &[breakers, CircuitBreakers::default()]);
         let group = PoolGroup::new(&reactor, ShardLimits::new(&shared, stats.clone(), 0));
-        let options = PoolOptions { max_idle: 16, protocol, http2, ..PoolOptions::plain() };
+        let (protocol, options) = (options.protocol, PoolOptions { max_idle: 16, ..options });
         let host = Rc::new(Arc::<PerShard<HostStats>>::default().join(0));
         let to = Network::Memory(network.clone());
         let pool = Pool::new(&reactor, &to, Rc::new([address()]), options, stats.clone(), &group, host);
@@ -408,4 +412,22 @@ fn as_many_connections_are_made_as_there_are_to_be() {
     world.endpoint.accepted.borrow_mut().remove(0);
     world.settle();
     assert_eq!((world.order().as_str(), world.connections()), ("abcdefghi", (4, 5)));
+}
+
+/// One that has had all its requests is none of those that there may be, though the last of them may take long.
+#[test]
+fn a_connection_without_requests_to_come_does_not_count() {
+    let http2 = Http2Options { connections_max: Some(1), ..of_streams(100) };
+    let options = PoolOptions { protocol: SHARED, http2, max_requests: Some(2), ..PoolOptions::plain() };
+    let world = World::of(CircuitBreakers::default(), options);
+    world.requests("abc");
+    world.settle();
+    assert_eq!((world.order().as_str(), world.connections()), ("abc", (2, 2)));
+    assert!(Rc::ptr_eq(&world.connection_of('a'), &world.connection_of('b')));
+    assert_eq!(world.stats.upstream_cx_max_requests.get(), 1);
+    // The next has one more to come, and is the only one.
+    world.requests("de");
+    world.settle();
+    assert_eq!((world.order().as_str(), world.connections()), ("abcde", (3, 3)));
+    assert!(Rc::ptr_eq(&world.connection_of('c'), &world.connection_of('d')));
 }

@@ -77,12 +77,10 @@ impl Shared {
         Self { link, connection, is_secure, standing, idle_since: Cell::new(reactor.now()), driver }
     }
 
-    fn has_room(&self, max_requests: Option<u64>) -> bool {
-        let connection = &self.connection;
+    fn has_room(&self) -> bool {
         !self.standing.is_retired.get()
             && !self.standing.is_doubted.get()
-            && self.link.has_room(connection.active.get())
-            && max_requests.is_none_or(|max| connection.requests.get() < max)
+            && self.link.has_room(self.connection.active.get())
     }
 
     fn is_idle(&self) -> bool {
@@ -140,14 +138,20 @@ impl Pool {
         let shared = self.shared.borrow();
         let interval = self.options.http2.keepalive.connection_idle_interval;
         let oldest = interval.and_then(|interval| self.reactor.now().checked_sub(nanos(interval)));
-        let with_room = shared.iter().filter(|shared| shared.has_room(self.options.max_requests));
+        let with_room = shared.iter().filter(|shared| shared.has_room());
         let keyed = with_room.map(|shared| ((shared.is_stale(oldest), shared.connection.active.get()), shared));
         let ((is_stale, _), least) = keyed.min_by_key(|(key, _)| *key)?;
         if is_stale {
             least.doubt(&self.reactor);
             return None;
         }
-        Some(Lease::shared(Upstream::H2(Asked::new(&least.link, least.is_secure)), least.connection.clone(), self))
+        let wire = Upstream::H2(Asked::new(&least.link, least.is_secure));
+        let lease = Lease::shared(wire, least.connection.clone(), self);
+        if self.options.max_requests.is_some_and(|max| least.connection.requests.get() >= max) {
+            self.stats.upstream_cx_max_requests.inc();
+            least.retire(&self.reactor);
+        }
+        Some(lease)
     }
 
     /// Make a further connection where there are fewer than there should be.
@@ -197,18 +201,14 @@ impl Pool {
     /// An exchange on the connection has ended.
     pub(super) fn stream_freed(self: &Rc<Self>, connection: &Rc<Connection>) {
         self.serve_waiters();
+        let all = self.shared.borrow();
         let is_it = |shared: &&Shared| Rc::ptr_eq(&shared.connection, connection) && shared.is_idle();
-        if let Some(shared) = self.shared.borrow().iter().find(is_it) {
-            shared.idle_since.set(self.reactor.now());
+        let Some(shared) = all.iter().find(is_it) else { return };
+        shared.idle_since.set(self.reactor.now());
+        match all.iter().filter(|shared| shared.is_idle()).count() > self.options.max_idle {
+            true => shared.retire(&self.reactor),
             // It may have waited for this to end.
-            self.reactor.wake(shared.driver);
-        }
-        let idle = self.shared.borrow().iter().filter(|shared| shared.is_idle()).count();
-        let max = self.options.max_requests.unwrap_or(u64::MAX);
-        let is_surplus = idle > self.options.max_idle || connection.requests.get() >= max;
-        let retired = self.retire_shared(|shared| is_it(&shared) && is_surplus);
-        if connection.requests.get() >= max {
-            self.stats.upstream_cx_max_requests.add(retired);
+            false => self.reactor.wake(shared.driver),
         }
     }
 
