@@ -26,7 +26,7 @@ however_it_is_cut! {
         type Make = fn(u32) -> Vec<u8>;
         let kinds: [(&str, Make); 11] = [
             ("PING", |_| frames::ping([0; 8])),
-            ("PING ACK", |_| frames::frame(frames::PING, frames::ACK, 0, &[0; 8])),
+            ("PING ACK", |_| frames::pong([0; 8])),
             ("SETTINGS", |_| frames::settings(&[])),
             ("SETTINGS ACK", |_| frames::frame(frames::SETTINGS, frames::ACK, 0, b"")),
             ("PRIORITY", |_| frames::frame(frames::PRIORITY, 0, 99, &[0, 0, 0, 1, 0])),

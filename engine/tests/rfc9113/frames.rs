@@ -95,6 +95,11 @@ pub fn ping(data: [u8; 8]) -> Vec<u8> {
     frame(PING, 0, 0, &data)
 }
 
+/// The answer to a PING.
+pub fn pong(data: [u8; 8]) -> Vec<u8> {
+    frame(PING, ACK, 0, &data)
+}
+
 pub fn goaway(last: u32, code: u32) -> Vec<u8> {
     frame(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat())
 }

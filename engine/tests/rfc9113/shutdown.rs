@@ -11,12 +11,8 @@ const ALL: u32 = (1 << 31) - 1;
 
 /// Answer the PING that comes with the first GOAWAY.
 fn answer_ping(bench: &Bench, client: &mut End) {
-    let mut pings = client.frames.iter().filter_map(|frame| match frame {
-        Frame::Ping(data) => Some(*data),
-        _ => None,
-    });
-    let data = pings.next_back().expect("a PING comes with the first GOAWAY");
-    bench.say(client, &frames::frame(frames::PING, frames::ACK, 0, &data));
+    let data = client.pings().pop().expect("a PING comes with the first GOAWAY");
+    bench.say(client, &frames::pong(data));
 }
 
 however_it_is_cut! {

@@ -1,21 +1,11 @@
 //! Peers that say nothing, and what they take before they have said it: PINGs (RFC 9113 section 6.7), SETTINGS that are late
 //! (section 3.4), and streams beyond those that an endpoint takes (section 5.1.2).
 
-use crate::frames::{self, ACK, Frame, STREAMS_MAX, get, post};
+use crate::frames::{self, STREAMS_MAX, get, post};
 use crate::support::{Bench, End, however_it_is_cut};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// PINGs that came and are no answers.
-fn pings(end: &End) -> Vec<[u8; 8]> {
-    let ping = |frame: &Frame| if let Frame::Ping(data) = frame { Some(*data) } else { None };
-    end.frames.iter().filter_map(ping).collect()
-}
-
-fn answer(data: &[u8; 8]) -> Vec<u8> {
-    frames::frame(frames::PING, ACK, 0, data)
-}
 
 const KEEPALIVE: &str = "http2.connection_keepalive = { interval = \"10s\", interval_jitter = 0, timeout = \"2s\" }";
 
@@ -37,15 +27,15 @@ however_it_is_cut! {
         // Without exchanges there is no PING.
         bench.advance(SECOND * 25);
         [&mut gone, &mut there].into_iter().for_each(|client| bench.look(client));
-        assert_eq!((pings(&gone), pings(&there)), (vec![], vec![]));
+        assert_eq!((gone.pings(), there.pings()), (vec![], vec![]));
         gone.write(&get(1, "/"));
         there.write(&get(1, "/"));
         let mut origin = bench.accept();
         bench.look(&mut origin);
         bench.advance(SECOND * 10);
         [&mut gone, &mut there].into_iter().for_each(|client| bench.look(client));
-        assert_eq!((pings(&gone).len(), pings(&there).len()), (1, 1));
-        there.write(&answer(&pings(&there)[0]));
+        assert_eq!((gone.pings().len(), there.pings().len()), (1, 1));
+        there.write(&frames::pong(there.pings()[0]));
         bench.advance(SECOND * 3);
         [&mut gone, &mut there].into_iter().for_each(|client| bench.look(client));
         assert!(gone.is_over && !there.is_over);
@@ -55,7 +45,7 @@ however_it_is_cut! {
             bench.advance(SECOND * 6);
             bench.say(&mut there, &frames::frame(0x42, 0, 0, b""));
         }
-        assert_eq!(pings(&there).len(), 1);
+        assert_eq!(there.pings().len(), 1);
         for id in origin.requests() {
             bench.say(&mut origin, &frames::response(id, true, "200", &[]));
         }
@@ -73,7 +63,7 @@ however_it_is_cut! {
         // Something has come since the first request.
         bench.advance(SECOND * 21);
         bench.look(&mut origin);
-        assert_eq!(pings(&origin).len(), 1);
+        assert_eq!(origin.pings().len(), 1);
         bench.advance(SECOND * 3);
         bench.look(&mut client);
         assert_eq!((client.status(1), client.status(3), client.is_over), (503, 503, false));
@@ -91,14 +81,14 @@ however_it_is_cut! {
         bench.advance(SECOND * 31);
         bench.say(&mut client, &frames::request(3, true, "POST", "/", &[]));
         bench.look(&mut origin);
-        assert_eq!((pings(&origin).len(), origin.requests()), (1, vec![1]));
-        origin.write(&answer(&pings(&origin)[0]));
+        assert_eq!((origin.pings().len(), origin.requests()), (1, vec![1]));
+        origin.write(&frames::pong(origin.pings()[0]));
         assert_eq!((serve(&bench, &mut origin), origin.requests()), (1, vec![1, 3]));
         bench.look(&mut client);
         assert_eq!((client.status(1), client.status(3)), (200, 200));
         // Another one at once needs no PING; after 30 s the endpoint is gone.
         bench.say(&mut client, &frames::request(5, true, "POST", "/", &[]));
-        assert_eq!((serve(&bench, &mut origin), pings(&origin).len()), (1, 1));
+        assert_eq!((serve(&bench, &mut origin), origin.pings().len()), (1, 1));
         bench.advance(SECOND * 31);
         bench.say(&mut client, &frames::request(7, true, "POST", "/", &[]));
         bench.advance(SECOND);

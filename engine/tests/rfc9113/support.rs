@@ -337,6 +337,12 @@ impl End {
         all.collect()
     }
 
+    /// PINGs that came and are no answers.
+    pub fn pings(&self) -> Vec<[u8; 8]> {
+        let ping = |frame: &Frame| if let Frame::Ping(data) = frame { Some(*data) } else { None };
+        self.frames.iter().filter_map(ping).collect()
+    }
+
     /// Bytes that the proxy has given a stream, or with 0 the connection, in addition to the first window.
     pub fn credited(&self, stream: u32) -> u64 {
         let all = self.frames.iter().map(|frame| match frame {
