@@ -36,7 +36,7 @@ fn which(name: &str) -> Result<Command, ()> {
     is_there.then(|| Command::new(name)).ok_or(())
 }
 
-fn hello() -> Origin {
+pub(super) fn hello() -> Origin {
     Origin::answering(|_| response(200, &[], "hello, world"))
 }
 

@@ -1,7 +1,7 @@
 //! HTTP/2 connections over shards: a few of them give work to all.
 
-use super::http2::{BEGIN, h2load};
-use super::support::{Client, Origin, Pki, Ringway, Setup, forwarding, response};
+use super::http2::{BEGIN, h2load, hello};
+use super::support::{Client, Pki, Ringway, Setup, forwarding};
 use super::tls::secured;
 use rustix::process::Signal;
 
@@ -35,10 +35,6 @@ fn is_shared(proxy: &Ringway, count: usize, connections: i64) {
     assert_eq!(sum("http2_cx_handed_over"), sum("http2_cx_taken_over"));
     assert_eq!((sum("http2_cx_active"), sum("http2_cx_kept")), (0, 0));
     proxy.wait_for_stat("server.total_connections", 0);
-}
-
-fn hello() -> Origin {
-    Origin::answering(|_| response(200, &[], "hello, world"))
 }
 
 /// Rounds, since the kernel may spread the connections well by chance.
