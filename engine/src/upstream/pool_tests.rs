@@ -360,6 +360,22 @@ fn an_endpoint_that_says_nothing_is_given_up() {
     assert_eq!(world.stats.upstream_cx_connect_timeout.get(), 1);
 }
 
+/// Those that wait for another connection by then are none of its.
+#[test]
+fn a_retired_connection_that_says_nothing_fails_no_request_that_waits() {
+    let world = World::with(SHARED, CircuitBreakers::default(), of_streams(100));
+    world.endpoint.greeting.replace(Vec::new());
+    world.requests("abc");
+    world.sleep(Duration::from_secs(3));
+    world.pool.drain();
+    world.sleep(Duration::from_secs(3));
+    assert_eq!((world.order().as_str(), world.connections()), ("ab", (1, 2)));
+    assert_eq!(world.stats.upstream_cx_connect_timeout.get(), 1);
+    world.say(&settings(None));
+    world.settle();
+    assert_eq!((world.order().as_str(), world.connections()), ("abc", (1, 2)));
+}
+
 /// After a long time without exchanges, an endpoint has to answer before it gets the next one.
 #[test]
 fn a_connection_that_was_idle_for_long_is_doubted() {

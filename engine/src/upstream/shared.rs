@@ -227,9 +227,13 @@ impl Pool {
         self.cover_waiters();
     }
 
-    /// An endpoint that has accepted a connection says nothing: the requests that waited for it have waited long enough.
-    fn give_up_silent(&self, connection: &Connection) {
+    /// An endpoint that has accepted a connection says nothing: the requests that waited for it have waited long enough. For one
+    /// that is retired none did.
+    fn give_up_silent(&self, connection: &Connection, standing: &Standing) {
         self.stats.upstream_cx_connect_timeout.inc();
+        if standing.is_retired.get() {
+            return;
+        }
         let room = self.streams.get().saturating_sub(connection.active.get());
         let mut waiters = self.waiters.borrow_mut();
         for _ in 0..waiters.waiting().min(room as usize) {
@@ -370,7 +374,7 @@ async fn drive(mut driving: Driving) {
     let Some(pool) = driving.pool.upgrade() else { return };
     match end {
         End::Quiet => {}
-        End::Silent if !driving.link.has_settings() => pool.give_up_silent(&driving.connection),
+        End::Silent if !driving.link.has_settings() => pool.give_up_silent(&driving.connection, &driving.standing),
         End::Silent => pool.stats.http2_keepalive_timeout.inc(),
         End::Over(over) => {
             driving.by_peer = over.by_peer;
