@@ -74,7 +74,8 @@ impl<'a> Reply<'a> {
         exchange.response.head.fields.remove_id(FieldId::ContentType);
         trailers_only.finish(exchange);
         let head = &mut exchange.response.head;
-        (head.length, head.content_length) = (Length::None, None);
+        // Towards HTTP/2 it goes without saying.
+        head.content_length = None;
         let is_said = head.fields.contains(FieldId::GrpcStatus);
         let mut head = exchange.response.edit();
         head.add_known(FieldId::ContentType, |out| out.extend_from_slice(b"application/grpc"));

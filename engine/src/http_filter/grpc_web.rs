@@ -83,10 +83,6 @@ impl Filter {
         match judged {
             Head::Ends(status) => {
                 notes.responded(Some(status), context.client.reactor.now());
-                if head.length == Length::None {
-                    // Towards HTTP/1 it has to be said.
-                    head.length = Length::Known(0);
-                }
                 Ok(Hooks::default())
             }
             Head::GoesOn(status) => {

@@ -1,7 +1,7 @@
 //! gRPC-Web through the filter `grpc_web`: real clients, and what goes over the wire.
 
 use super::grpc::{ALL, node_script, proxy, python};
-use super::support::{Message, Ringway, Server, must_run, program};
+use super::support::{Message, Origin, Ringway, Server, forwarding, must_run, program};
 use data_encoding::BASE64;
 
 const FILTERS: &str = "http_filters = [{ grpc_web = {} }, { grpc_stats = {} }]";
@@ -102,6 +102,16 @@ fn errors_are_statuses() {
     let response = post(&ringway, "Unary", text, &[]);
     assert_eq!((response.status(), response.field("grpc-status")), (200, Some("14")));
     assert!(response.field("grpc-message").is_some_and(|message| !message.is_empty()));
+}
+
+/// A response that is none of gRPC passes as it is: a 204 has no length (RFC 9110 section 8.6).
+#[test]
+fn other_responses_pass_unchanged() {
+    let origin = Origin::answering(|_| b"HTTP/1.1 204 No Content\r\nX-Own: yes\r\n\r\n".to_vec());
+    let ringway = Ringway::start(&forwarding(origin.address, FILTERS));
+    let response = post(&ringway, "Unary", "Content-Type: application/grpc-web\r\n", &[]);
+    assert_eq!((response.status(), response.field("x-own")), (204, Some("yes")));
+    assert_eq!((response.field("content-length"), response.field("transfer-encoding")), (None, None));
 }
 
 /// An endpoint that is gone between two messages ends the body with a status; within one, the body is left incomplete.
