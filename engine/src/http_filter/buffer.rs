@@ -7,22 +7,15 @@ use crate::router::Fault;
 use ringway_config::model;
 use std::sync::Arc;
 
+pub use super::Unshared as Shared;
+
 pub struct Filter {
     max_request_bytes: u64,
 }
 
-/// Nothing is shared.
-pub struct Shared;
-
 /// Nothing is kept.
 #[derive(Default)]
 pub struct State;
-
-impl Shared {
-    pub fn new(_: &model::Buffer, _: usize) -> Arc<Self> {
-        Arc::new(Self)
-    }
-}
 
 impl Filter {
     pub fn new(settings: &model::Buffer, _: &Arc<Shared>, _: &Setup<'_>) -> Self {

@@ -13,6 +13,9 @@ use ringway_config::model::{self, CompressorRequest, CompressorResponse, Compres
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// Encoders are the shard's.
+pub use super::Unshared as Shared;
+
 pub struct Filter {
     /// In order of preference; never empty.
     libraries: Box<[Library]>,
@@ -34,19 +37,10 @@ struct Direction {
     bytes: Arc<CodingStats>,
 }
 
-/// Nothing is shared: encoders are the shard's.
-pub struct Shared;
-
 /// What the client accepts, as far as its response may be compressed.
 #[derive(Default)]
 pub struct State {
     accepted: Option<Accepted>,
-}
-
-impl Shared {
-    pub fn new(_: &model::Compressor, _: usize) -> Arc<Self> {
-        Arc::new(Self)
-    }
 }
 
 impl Library {

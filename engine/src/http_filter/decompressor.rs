@@ -12,6 +12,9 @@ use smallvec::SmallVec;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// Memory is the shard's.
+pub use super::Unshared as Shared;
+
 pub struct Filter {
     libraries: Box<[Library]>,
     request: Option<DecompressorDirection>,
@@ -33,21 +36,12 @@ struct Direction {
     bytes: Arc<CodingStats>,
 }
 
-/// Nothing is shared: memory is the shard's.
-pub struct Shared;
-
 /// Nothing is kept.
 #[derive(Default)]
 pub struct State;
 
 /// Codings of one body that are undone at most.
 const CODINGS_MAX: usize = 3;
-
-impl Shared {
-    pub fn new(_: &model::Decompressor, _: usize) -> Arc<Self> {
-        Arc::new(Self)
-    }
-}
 
 impl Library {
     fn new(coding: Coding, setup: &Setup<'_>) -> Self {

@@ -11,24 +11,18 @@ use ringway_config::model;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// The registry has what all shards count.
+pub use super::Unshared as Shared;
+
 pub struct Filter {
     home: Rc<Home<GrpcStats>>,
     coders: Rc<Coders>,
 }
 
-/// Nothing is shared: the registry has what all shards count.
-pub struct Shared;
-
 /// A call under way.
 #[derive(Default)]
 pub struct State {
     pub(super) call: Option<Call<GrpcStats>>,
-}
-
-impl Shared {
-    pub fn new(_: &model::GrpcStats, _: usize) -> Arc<Self> {
-        Arc::new(Self)
-    }
 }
 
 impl Filter {

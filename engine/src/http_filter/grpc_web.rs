@@ -15,13 +15,13 @@ use ringway_config::model::{self, GrpcMethods};
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// The registry has what all shards count.
+pub use super::Unshared as Shared;
+
 pub struct Filter {
     home: Rc<Home<GrpcWebStats>>,
     coders: Rc<Coders>,
 }
-
-/// Nothing is shared: the registry has what all shards count.
-pub struct Shared;
 
 /// A call of gRPC-Web under way.
 #[derive(Default)]
@@ -29,12 +29,6 @@ pub struct State {
     pub(super) call: Option<Call<GrpcWebStats>>,
     /// The response is base64.
     is_text: bool,
-}
-
-impl Shared {
-    pub fn new(_: &model::GrpcWeb, _: usize) -> Arc<Self> {
-        Arc::new(Self)
-    }
 }
 
 impl Filter {

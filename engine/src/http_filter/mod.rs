@@ -43,6 +43,15 @@ pub struct Setup<'a> {
     pub coders: &'a Rc<Coders>,
 }
 
+/// What a filter has as its `Shared` where shards have nothing of it in common.
+pub struct Unshared;
+
+impl Unshared {
+    pub fn new<S>(_: &S, _: usize) -> Arc<Self> {
+        Arc::new(Self)
+    }
+}
+
 /// What a filter may use and change while a request is with it.
 pub struct Context<'a, 'w, 'c> {
     pub exchange: &'a mut Exchange,
