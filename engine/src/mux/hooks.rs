@@ -1,6 +1,7 @@
 //! What filters want done with a body on its way: how fast it goes, and what becomes of its bytes.
 
 use super::calls::CallStage;
+use super::transform::Stage;
 use super::web::WebStage;
 use super::{CallNotes, Coders, Pace, Piece, Side, Transform, Violation};
 use crate::base::clock::Nanos;
@@ -33,24 +34,22 @@ impl Drop for Slot {
 impl Hooks {
     /// Let the messages of a call's body be noted.
     pub fn noting(coders: &Rc<Coders>, notes: &Rc<CallNotes>, side: Side) -> Self {
-        let mut transform = coders.transform();
-        transform.note(CallStage::new(notes.clone(), side));
-        Self { transform: Slot(Some(transform)), ..Self::default() }
+        Self::with(coders, Stage::Call(CallStage::new(notes.clone(), side)))
     }
 
     /// Let a request of gRPC-Web in base64 become one of gRPC.
     pub fn web_request(coders: &Rc<Coders>, notes: &Rc<CallNotes>) -> Self {
-        Self::web(coders, WebStage::request(coders, notes))
+        Self::with(coders, Stage::Web(WebStage::request(coders, notes)))
     }
 
     /// Let a response of gRPC become one of gRPC-Web.
     pub fn web_response(coders: &Rc<Coders>, notes: &Rc<CallNotes>, is_text: bool) -> Self {
-        Self::web(coders, WebStage::response(coders, notes, is_text))
+        Self::with(coders, Stage::Web(WebStage::response(coders, notes, is_text)))
     }
 
-    fn web(coders: &Rc<Coders>, stage: WebStage) -> Self {
+    fn with(coders: &Rc<Coders>, stage: Stage) -> Self {
         let mut transform = coders.transform();
-        transform.bridge(stage);
+        transform.push(stage);
         Self { transform: Slot(Some(transform)), ..Self::default() }
     }
 

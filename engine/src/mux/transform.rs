@@ -40,13 +40,13 @@ pub struct Expansion {
 /// The ratio does not count up to here: short bodies may compress very well.
 const ALWAYS_FINE: u64 = 64 * 1024;
 
-enum Stage {
+pub(super) enum Stage {
     Coding(CodingStage),
     Call(CallStage),
     Web(WebStage),
 }
 
-struct CodingStage {
+pub(super) struct CodingStage {
     coder: Coder,
     /// Not all taken yet.
     input: Option<Buf>,
@@ -100,12 +100,8 @@ impl Transform {
         }
     }
 
-    pub(super) fn bridge(&mut self, stage: WebStage) {
-        self.stages.push(Stage::Web(stage));
-    }
-
-    pub(super) fn note(&mut self, stage: CallStage) {
-        self.stages.push(Stage::Call(stage));
+    pub(super) fn push(&mut self, stage: Stage) {
+        self.stages.push(stage);
     }
 
     /// Work on in the stages of `next`.
