@@ -115,18 +115,23 @@ fn encode(bytes: &[u8], out: &mut [u8]) -> usize {
     len
 }
 
-/// The frame that has the trailers, at the end of a response's body; as base64 where the body is.
-pub fn trailers_frame<'t>(trailers: impl Iterator<Item = (&'t [u8], &'t [u8])>, is_text: bool) -> Vec<u8> {
-    let mut frame = vec![0x80, 0, 0, 0, 0];
+/// Make of `out`, which is empty, the frame that has the trailers, at the end of a response's body; as base64 where the body is.
+pub fn trailers_frame<'t>(out: &mut Vec<u8>, trailers: impl Iterator<Item = (&'t [u8], &'t [u8])>, is_text: bool) {
+    out.extend_from_slice(&[0x80, 0, 0, 0, 0]);
     for (name, value) in trailers {
-        frame.extend(name.iter().map(u8::to_ascii_lowercase));
-        frame.push(b':');
-        frame.extend_from_slice(value);
-        frame.extend_from_slice(b"\r\n");
+        out.extend(name.iter().map(u8::to_ascii_lowercase));
+        out.push(b':');
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
     }
-    let length = (frame.len() - 5) as u32;
-    frame[1..5].copy_from_slice(&length.to_be_bytes());
-    if is_text { BASE64.encode(&frame).into_bytes() } else { frame }
+    let len = out.len();
+    out[1..5].copy_from_slice(&((len - 5) as u32).to_be_bytes());
+    if is_text {
+        out.resize(len + BASE64.encode_len(len), 0);
+        let (frame, text) = out.split_at_mut(len);
+        encode(frame, text);
+        out.drain(..len);
+    }
 }
 
 #[cfg(test)]
@@ -201,8 +206,12 @@ mod tests {
     #[test]
     fn trailers_are_lines_in_a_frame() {
         let trailers: [(&[u8], &[u8]); 2] = [(b"Grpc-Status", b"0"), (b"x-bin", b"AA==")];
-        let frame = trailers_frame(trailers.into_iter(), false);
+        let [frame, text] = [false, true].map(|is_text| {
+            let mut out = Vec::new();
+            trailers_frame(&mut out, trailers.into_iter(), is_text);
+            out
+        });
         assert_eq!(frame, b"\x80\0\0\0\x1bgrpc-status:0\r\nx-bin:AA==\r\n");
-        assert_eq!(decoded(&[&trailers_frame(trailers.into_iter(), true)]), Ok(frame));
+        assert_eq!(decoded(&[&text]), Ok(frame));
     }
 }

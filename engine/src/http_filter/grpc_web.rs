@@ -12,6 +12,7 @@ use crate::mux::{Coders, Hooks};
 use crate::router::Fault;
 use crate::stats::GrpcWebStats;
 use ringway_config::model::{self, GrpcMethods};
+use smallvec::SmallVec;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -31,6 +32,9 @@ pub struct State {
     is_text: bool,
 }
 
+/// The format of messages in a `content-type`, `+` included.
+type Suffix = SmallVec<[u8; 32]>;
+
 impl Filter {
     pub fn new(settings: &model::GrpcWeb, _: &Arc<Shared>, setup: &Setup<'_>) -> Self {
         let which = GrpcMethods::All { max: settings.max_methods };
@@ -48,18 +52,16 @@ impl Filter {
             return Ok(Flow::Continue);
         }
         // After an internal redirect, the request is one of gRPC already, and its body is what the hooks have made.
-        if let Some(asked) = grpc::bridged(&request.head, request.view()) {
-            state.is_text = wants_text(&request.head, request.view(), &asked);
-            state.call = Some(self.home.begin(context.cluster, request));
-            return Ok(Flow::Continue);
-        }
+        let bridged = grpc::bridged(&request.head, request.view());
+        let is_bridged = bridged.is_some();
         let content_type = request.head.fields.value(FieldId::ContentType, request.view());
-        let Some(asked) = content_type.and_then(web_type) else { return Ok(Flow::Continue) };
+        let Some(asked) = bridged.or_else(|| content_type.and_then(web_type)) else { return Ok(Flow::Continue) };
         state.is_text = wants_text(&request.head, request.view(), &asked);
-        let is_text = asked.is_text;
-        bridge(request);
+        if !is_bridged {
+            bridge(request, &asked);
+        }
         let call = state.call.insert(self.home.begin(context.cluster, request));
-        if context.client.upload.is_done() || !is_text {
+        if is_bridged || !asked.is_text || context.client.upload.is_done() {
             return Ok(Flow::Continue);
         }
         request.head.length = Length::Unknown;
@@ -98,16 +100,16 @@ impl State {
             return None;
         }
         notes.responded(trailers.grpc_status(), now);
-        Some(trailers_frame(trailers.iter(), self.is_text))
+        let mut frame = Vec::new();
+        trailers_frame(&mut frame, trailers.iter(), self.is_text);
+        Some(frame)
     }
 }
 
-/// Make the request one of gRPC. The type that it had stays in the head for this hop.
-fn bridge(request: &mut Message<RequestHead>) {
+/// Make the request, whose type is `asked`, one of gRPC. That type stays in the head for this hop.
+fn bridge(request: &mut Message<RequestHead>, asked: &WebType) {
     let Some(mut kept) = request.head.fields.get(FieldId::ContentType).copied() else { return };
-    let value = kept.value.of(request.view());
-    let suffix = web_type(value).map_or(0..0, |asked| asked.suffix);
-    let suffix: Vec<u8> = value[suffix].to_vec();
+    let suffix = Suffix::from(&kept.value.of(request.view())[asked.suffix.clone()]);
     kept.hop_by_hop = true;
     let mut head = request.edit();
     head.fields.remove_id(FieldId::ContentType);
@@ -130,8 +132,8 @@ fn wants_text(head: &RequestHead, view: HeadView<'_>, asked: &WebType) -> bool {
 fn rename(head: &mut HeadEditor<'_>, is_text: bool) {
     let value = head.fields.value(FieldId::ContentType, head.view()).unwrap_or_default();
     let suffix = match &value[b"application/grpc".len().min(value.len())..] {
-        suffix if suffix.starts_with(b"+") => suffix.to_vec(),
-        _ => b"+proto".to_vec(),
+        suffix if suffix.starts_with(b"+") => Suffix::from(suffix),
+        _ => Suffix::from(&b"+proto"[..]),
     };
     head.fields.remove_id(FieldId::ContentType);
     head.fields.remove_id(FieldId::Trailer);

@@ -157,6 +157,15 @@ impl Coders {
         (result, (produced > 0).then(|| self.reactor.pool().copy_from(&output[..produced])))
     }
 
+    /// What `write` makes of an empty vector, which is used again.
+    pub(super) fn assemble(&self, write: impl FnOnce(&mut Vec<u8>)) -> Buf {
+        let mut bytes = self.reactor.take_vec();
+        write(&mut bytes);
+        let buf = self.reactor.copy_from(&bytes);
+        self.reactor.give_vec(bytes);
+        buf
+    }
+
     /// Whether the present turn of the reactor has time for that much work. Otherwise the task is woken in a later one:
     /// those that waited longest come first.
     pub(super) fn may_work(&self, ticket: &mut Option<u64>, parts: usize) -> bool {

@@ -119,9 +119,9 @@ impl WebStage {
         if trailers.is_empty() {
             return Ok(None);
         }
-        let frame = trailers_frame(trailers.iter(), is_text);
+        let frame = self.coders.assemble(|out| trailers_frame(out, trailers.iter(), is_text));
         trailers.are_in_body();
-        Ok(Some(Buf::from(frame.into_boxed_slice())))
+        Ok(Some(frame))
     }
 }
 

@@ -95,13 +95,20 @@ enum What {
     Requests,
     /// Of gRPC.
     Calls,
+    /// Of gRPC-Web by the client; of gRPC at the endpoint.
+    WebCalls,
+    /// In base64.
+    WebTextCalls,
 }
 
 impl What {
-    fn content_type(self) -> &'static str {
+    /// The client's, and the endpoint's.
+    fn content_types(self) -> [&'static str; 2] {
         match self {
-            Self::Requests => "text/plain",
-            Self::Calls => "application/grpc",
+            Self::Requests => ["text/plain"; 2],
+            Self::Calls => ["application/grpc"; 2],
+            Self::WebCalls => ["application/grpc-web+proto", "application/grpc+proto"],
+            Self::WebTextCalls => ["application/grpc-web-text+proto", "application/grpc+proto"],
         }
     }
 }
@@ -114,7 +121,7 @@ async fn ask(reactor: Rc<Reactor>, end: PipeEnd, what: What, at_once: u32, body:
         (":scheme", "http"),
         (":path", "/api/items?q=1"),
         (":authority", "app.example"),
-        ("content-type", what.content_type()),
+        ("content-type", what.content_types()[0]),
         ("user-agent", "test/1.0 (counting)"),
         ("accept", "*/*"),
         ("cookie", "session=0123456789abcdef; theme=dark"),
@@ -151,10 +158,14 @@ async fn ask(reactor: Rc<Reactor>, end: PipeEnd, what: What, at_once: u32, body:
 /// An endpoint that speaks HTTP/2, too.
 async fn serve(reactor: Rc<Reactor>, listener: MemoryListener, what: What, body: usize) {
     let (mut block, mut trailers) = (vec![0x88], Vec::new());
-    field(&mut block, "content-type", what.content_type());
+    field(&mut block, "content-type", what.content_types()[1]);
     field(&mut trailers, "grpc-status", "0");
     field(&mut trailers, "grpc-message", "all is well");
-    let data = vec![b'x'; body];
+    let mut data = vec![b'x'; body];
+    if what != What::Requests {
+        // A message.
+        data.splice(..0, [&[0][..], &(body as u32).to_be_bytes()].concat());
+    }
     let end = poll_fn(|_| listener.poll_accept(&reactor)).await;
     let (mut out, mut frames) = (reactor.take_vec(), Frames::default());
     begin(&mut out);
@@ -168,7 +179,7 @@ async fn serve(reactor: Rc<Reactor>, listener: MemoryListener, what: What, body:
             if matches!(kind, DATA | HEADERS) && flags & 1 != 0 {
                 frame(&mut out, HEADERS, 4, id, &block);
                 frame(&mut out, DATA, u8::from(what == What::Requests), id, &data);
-                if what == What::Calls {
+                if what != What::Requests {
                     frame(&mut out, HEADERS, 5, id, &trailers);
                 }
             }
@@ -180,10 +191,11 @@ async fn serve(reactor: Rc<Reactor>, listener: MemoryListener, what: What, body:
 }
 
 fn exchanges_allocate_nothing(name: &str, kind: &Kind, at_once: u32, upstream: bool) {
-    shared_exchanges_allocate_nothing(name, kind, What::Requests, at_once, upstream, CONFIG);
+    exchanges_allocate(name, kind, What::Requests, at_once, upstream, (CONFIG, 0));
 }
 
-fn shared_exchanges_allocate_nothing(name: &str, kind: &Kind, what: What, at_once: u32, upstream: bool, config: &str) {
+/// `each`: allocations that an exchange may make.
+fn exchanges_allocate(name: &str, kind: &Kind, what: What, at_once: u32, upstream: bool, (config, each): (&str, u64)) {
     let address = Address::Ip("127.0.0.1:2".parse().expect("an address"));
     let config = if upstream {
         config.replace("[[clusters]]\nname = \"app\"\n", "[[clusters]]\nname = \"app\"\nprotocol = \"http2\"\n")
@@ -201,7 +213,7 @@ fn shared_exchanges_allocate_nothing(name: &str, kind: &Kind, what: What, at_onc
     let client = shard.connect(0, "192.0.2.1:40000".parse().expect("an address"));
     let asking = ask(shard.reactor.clone(), client, what, at_once, kind.request_body, answered.clone());
     shard.reactor.spawn(asking);
-    count_exchanges(name, &shard, &answered, (400, 4000), 0);
+    count_exchanges(name, &shard, &answered, (400, 4000), each);
 }
 
 #[test]
@@ -223,7 +235,17 @@ fn calls_of_grpc_with_statistics() {
     let stats = "http_filters = [{ grpc_stats = { stats_for_all_methods = true, enable_upstream_stats = true } }]";
     let config = CONFIG.replace("via = \"edge\"\n", &format!("via = \"edge\"\n{stats}\n"));
     for (name, config) in [("calls", CONFIG), ("calls that are counted", &config)] {
-        shared_exchanges_allocate_nothing(name, &kinds()[2], What::Calls, 1, true, config);
+        exchanges_allocate(name, &kinds()[2], What::Calls, 1, true, (config, 0));
+    }
+}
+
+#[test]
+fn calls_of_grpc_web() {
+    let config = CONFIG.replace("via = \"edge\"\n", "via = \"edge\"\nhttp_filters = [{ grpc_web = {} }]\n");
+    let kind = Kind { request_body: 400, ..kinds().into_iter().nth(2).expect("a POST") };
+    for (name, what) in [("gRPC-Web", What::WebCalls), ("gRPC-Web in base64", What::WebTextCalls)] {
+        // HTTP/2 makes a buffer for the trailers, which are a second short piece behind the message.
+        exchanges_allocate(name, &kind, what, 1, true, (&config, 3));
     }
 }
 
