@@ -2,9 +2,9 @@
 
 use super::{Resolver, is_written};
 use crate::diagnostic::Problem;
-use crate::document;
+use crate::document::{self, Http};
 use crate::model::{GrpcTimeout, UpstreamProtocol};
-use crate::reader::{Located, OffOr};
+use crate::reader::{ClusterName, Located, OffOr, Slot};
 use std::time::Duration;
 
 impl<'d> Resolver<'d, '_, '_> {
@@ -45,14 +45,46 @@ impl<'d> Resolver<'d, '_, '_> {
         }
     }
 
+    /// Warns of `grpc_web` where no route takes the calls that it makes to where they can be served.
+    pub(super) fn check_bridge(&mut self, http: &'d Http) {
+        let Some(origin) = http.http_filters.items().iter().find_map(|member| member.grpc_web.origin()) else { return };
+        let hosts = http.virtual_hosts.items().iter();
+        let hosts =
+            hosts.map(|host| (host.routes.items(), skips_bridge(&host.filters))).chain([(http.routes.items(), None)]);
+        let routes = hosts.flat_map(|(routes, host)| routes.iter().map(move |route| (route, host)));
+        let mut forwards = routes
+            .filter(|(route, host)| !skips_bridge(&route.filters).or(*host).unwrap_or(false))
+            .filter_map(|(route, _)| route.route.given())
+            .peekable();
+        let may_serve = |forward: &Located<document::Forward>| {
+            forward.cluster_header.origin().is_some() || forward.clusters().any(|name| !self.speaks_http1(name))
+        };
+        if forwards.peek().is_some() && !forwards.any(may_serve) {
+            let message =
+                "`grpc_web` makes calls of gRPC, which need HTTP/2, and no route leads to a cluster that speaks it";
+            let hint = "add protocol = \"http2\" to the clusters of gRPC servers";
+            self.problems.warn(Problem::at_key(origin, message).hint(Some(hint)));
+        }
+    }
+
+    fn speaks_http1(&self, name: &ClusterName) -> bool {
+        let cluster = self.clusters.get(name.0.as_str());
+        cluster.is_some_and(|(_, cluster)| cluster.protocol.0 == UpstreamProtocol::Http1)
+    }
+
     fn check_protocols(&mut self, written: &'d Located<document::Forward>) {
         for name in written.clusters() {
-            let Some((_, cluster)) = self.clusters.get(name.0.as_str()) else { continue };
-            if cluster.protocol.0 == UpstreamProtocol::Http1 {
+            if self.speaks_http1(name) {
                 let message = format!("calls of gRPC need HTTP/2, and the cluster `{}` speaks HTTP/1", name.0);
                 let hint = "add protocol = \"http2\" to the cluster";
                 self.problems.warn(Problem::at(&name.origin, message).hint(Some(hint)));
             }
         }
     }
+}
+
+/// Whether requests with these overrides pass `grpc_web` by; `None`: they say nothing of it.
+fn skips_bridge(written: &Slot<document::FilterOverrides>) -> Option<bool> {
+    let settings = written.given()?.grpc_web.given()?;
+    Some(matches!(settings.value, OffOr::Off))
 }

@@ -26,6 +26,7 @@ impl<'d> Resolver<'d, '_, '_> {
         };
         self.check_server_name(http);
         let http_filters = self.http_filters(http);
+        self.check_bridge(http);
         let virtual_hosts = match http.routes.given() {
             Some(routes) => vec![VirtualHost {
                 place: self.problems.place(&routes.origin),
