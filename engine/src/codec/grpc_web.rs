@@ -67,6 +67,11 @@ pub const fn encoded_max(bytes: usize) -> usize {
     2 * bytes + 4
 }
 
+/// The most bytes whose characters certainly have this room, which also has that of as many decoded ones.
+pub const fn encodable(room: usize) -> usize {
+    (room - 4) / 2
+}
+
 impl TextEncoder {
     /// Encode `bytes` into `out`, which has room for `encoded_max` of them. Gives the characters written.
     pub fn encode(&mut self, mut bytes: &[u8], out: &mut [u8]) -> usize {

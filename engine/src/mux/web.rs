@@ -3,9 +3,8 @@
 use super::calls::CallNotes;
 use super::{Coders, Piece, Violation};
 use crate::base::clock::Nanos;
-use crate::codec::coding::OUTPUT_MAX;
 use crate::codec::grpc::Messages;
-use crate::codec::grpc_web::{TextDecoder, TextEncoder, encoded_max, trailers_frame};
+use crate::codec::grpc_web::{TextDecoder, TextEncoder, encodable, trailers_frame};
 use crate::http::Trailers;
 use crate::ring::Buf;
 use std::rc::Rc;
@@ -28,10 +27,6 @@ enum Work {
     /// A response that is to be base64.
     RespondInText(TextEncoder),
 }
-
-/// Input of one step.
-const SLICE: usize = OUTPUT_MAX / 2 - 8;
-const _: () = assert!(encoded_max(SLICE) <= OUTPUT_MAX);
 
 impl WebStage {
     pub(super) fn request(coders: &Rc<Coders>, notes: &Rc<CallNotes>) -> Self {
@@ -83,7 +78,6 @@ impl WebStage {
 
     /// Take some of the input.
     fn step(&mut self, mut input: Buf) -> Result<Option<Buf>, Violation> {
-        let slice = input.len().min(SLICE);
         let (result, made) = match &mut self.work {
             Work::Respond(messages) => {
                 messages.pass(&input);
@@ -92,18 +86,19 @@ impl WebStage {
                 return Ok(Some(input));
             }
             Work::Decode(decoder) => self.coders.write(|out| {
-                let result = decoder.decode(&input[..slice], out);
-                (result, result.unwrap_or(0))
+                let text = slice(&input, out);
+                let decoded = decoder.decode(text, out);
+                (decoded.map(|_| text.len()), decoded.unwrap_or(0))
             }),
             Work::RespondInText(encoder) => self.coders.write(|out| {
-                let written = encoder.encode(&input[..slice], out);
+                let bytes = slice(&input, out);
+                let written = encoder.encode(bytes, out);
                 self.notes.is_between.set(encoder.is_between());
                 self.notes.given.set(self.notes.given.get() + written as u64);
-                (Ok(written), written)
+                (Ok(bytes.len()), written)
             }),
         };
-        result.map_err(|_| BAD_DATA)?;
-        input.advance(slice);
+        input.advance(result.map_err(|_| BAD_DATA)?);
         self.input = (!input.is_empty()).then_some(input);
         Ok(made)
     }
@@ -123,6 +118,11 @@ impl WebStage {
         trailers.are_in_body();
         Ok(Some(frame))
     }
+}
+
+/// The input of one step, whose output has this room.
+fn slice<'i>(input: &'i [u8], room: &[u8]) -> &'i [u8] {
+    &input[..input.len().min(encodable(room.len()))]
 }
 
 const BAD_DATA: Violation = Violation { status: 400, details: "grpc_base_64_decode_failed_bad_data" };

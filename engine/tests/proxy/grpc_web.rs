@@ -1,7 +1,7 @@
 //! gRPC-Web through the filter `grpc_web`: real clients, and what goes over the wire.
 
 use super::grpc::{ALL, node_script, proxy, python};
-use super::support::{Message, Origin, Ringway, Server, forwarding, must_run, program};
+use super::support::{Message, Origin, Ringway, Server, Setup, forwarding, forwarding_to, must_run, program};
 use data_encoding::BASE64;
 
 const FILTERS: &str = "http_filters = [{ grpc_web = {} }, { grpc_stats = {} }]";
@@ -76,6 +76,18 @@ fn bodies_become_what_the_other_side_knows() {
     // What is accepted decides.
     let response = post(&ringway, "Unary", &format!("{binary}Accept: application/grpc-web-text\r\n"), &[&message(b"")]);
     assert!(response.body.starts_with(BASE64.encode(&message(b"")).as_bytes()), "{}", response.text());
+}
+
+/// Bodies in base64 pass in pieces for which there is room.
+#[test]
+fn small_buffers_are_enough() {
+    let server = Server::start(python("server.py"));
+    let config = forwarding_to(&[server.address], FILTERS, "protocol = \"http2\"");
+    let ringway = Setup::new(&config).runtime("buffer_size = \"1KiB\"").start();
+    let sent = message(&[b'x'; 20_000]);
+    let text = BASE64.encode(&sent);
+    let response = post(&ringway, "Unary", "Content-Type: application/grpc-web-text\r\n", &[text.as_bytes()]);
+    assert!(response.complete && response.body.starts_with(text.as_bytes()), "{}", response.text());
 }
 
 /// Errors of the proxy are statuses to these clients, too: in the head, with an empty body.
