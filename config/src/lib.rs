@@ -22,6 +22,7 @@ use toml::de::{DeTable, DeValue};
 pub use diagnostic::{Diagnostic, Diagnostics};
 use diagnostic::{Problem, Problems};
 use place::KeyPath;
+pub use reader::is_grpc_name;
 use reader::{Input, Read as _};
 pub use syntax::quoted;
 

@@ -129,9 +129,14 @@ fn name(text: &str) -> Result<String, Refusal> {
     Ok(text.to_owned())
 }
 
-fn grpc_name(text: &str, dots: bool) -> Result<String, Refusal> {
+/// Whether this may be the name of a service of gRPC, which has dots, or of a method.
+pub fn is_grpc_name(text: &str, dots: bool) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') || dots && byte == b'.';
-    if text.is_empty() || text.len() > 120 || !text.bytes().all(fits) {
+    !text.is_empty() && text.bytes().all(fits)
+}
+
+fn grpc_name(text: &str, dots: bool) -> Result<String, Refusal> {
+    if text.len() > 120 || !is_grpc_name(text, dots) {
         return Err(Refusal::new(format!("{text:?} is not the name of a {}", if dots { "service" } else { "method" })));
     }
     Ok(text.to_owned())

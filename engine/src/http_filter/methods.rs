@@ -4,6 +4,7 @@
 //! there is no room. Only a method's first call on a shard goes to the registry.
 
 use crate::stats::{GrpcScope, GrpcTimeStats, Registry, Scope};
+use ringway_config::is_grpc_name;
 use ringway_config::model::GrpcMethods;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -131,11 +132,8 @@ impl<S> Table<S> {
 fn split(path: &[u8]) -> Option<(&str, &str)> {
     let path = std::str::from_utf8(path.strip_prefix(b"/")?).ok()?;
     let (service, method) = path.split_once('/')?;
-    let is_name = |name: &str, dots: bool| {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') || dots && byte == b'.';
-        !name.is_empty() && name.bytes().all(fits)
-    };
-    (path.len() < PATH_MAX && is_name(service, true) && is_name(method, false)).then_some((service, method))
+    let are_names = is_grpc_name(service, true) && is_grpc_name(method, false);
+    (path.len() < PATH_MAX && are_names).then_some((service, method))
 }
 
 #[cfg(test)]
