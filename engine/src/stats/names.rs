@@ -72,6 +72,11 @@ impl Kind {
         let grpc = ["envoy_grpc_bridge_service", "envoy_grpc_bridge_method"];
         [(self.label(), first), ("", protocol), (grpc[0], service), (grpc[1], method)]
     }
+
+    /// Prometheus' label for codes: of HTTP, or statuses of gRPC.
+    pub(super) fn code_label(self) -> &'static str {
+        if self.protocol().is_some() { "envoy_grpc_status" } else { "envoy_response_code" }
+    }
 }
 
 #[cfg(test)]

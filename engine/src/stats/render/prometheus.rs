@@ -177,12 +177,7 @@ impl fmt::Display for Labels<'_> {
             separator = ",";
         }
         if let Some(code) = self.code {
-            let label = if matches!(self.kind, Kind::Grpc | Kind::GrpcWeb) {
-                "envoy_grpc_status"
-            } else {
-                "envoy_response_code"
-            };
-            write!(f, "{separator}{label}=\"{code}\"")?;
+            write!(f, "{separator}{}=\"{code}\"", self.kind.code_label())?;
             separator = ",";
         }
         for (label, part) in self.kind.labels(self.scope) {
