@@ -198,11 +198,13 @@ impl Serving {
                 *phase = None;
                 self.link.leave();
             }
-            Expired::Idle if let (Phase::Idle { since, .. }, true) = (next, self.keeps.take()) => {
+            Expired::Idle if self.keeps.take() => {
                 driver.shrink();
                 self.connection.carrying.rest();
                 self.connection.timers.take();
-                deadlines.start_waiting(since, self.patience(false));
+                if let Phase::Idle { since, .. } = next {
+                    deadlines.start_waiting(since, self.patience(false));
+                }
             }
             Expired::Idle if next == Phase::Leaving => self.link.leave_finally(),
             Expired::Idle if matches!(next, Phase::Idle { .. }) => {
