@@ -11,6 +11,7 @@ mod ranges;
 mod resilience;
 mod route;
 mod tls;
+mod tracing;
 
 pub use cluster::*;
 pub use filter::*;
@@ -20,6 +21,7 @@ pub use ranges::*;
 pub use resilience::*;
 pub use route::*;
 pub use tls::*;
+pub use tracing::*;
 
 pub use crate::diagnostic::Diagnostic;
 pub use crate::place::{Place, Texts};

@@ -6,5 +6,6 @@ pub mod log_file;
 pub mod logging;
 pub mod output;
 pub mod random;
+pub mod record_ring;
 pub mod span;
 pub mod version;

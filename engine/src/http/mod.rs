@@ -22,6 +22,7 @@ pub mod path;
 mod reply;
 mod span;
 mod status;
+pub mod trace;
 mod trailers;
 mod violation;
 mod work;

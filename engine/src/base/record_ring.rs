@@ -1,0 +1,171 @@
+//! A ring of records from one thread to another: bounded, without locks, without allocation. The reader looks when it likes;
+//! nothing wakes it.
+//!
+//! The ring is of words, and a record takes one for its length and as many as it needs for its bytes. Words are atomics, so that
+//! no `unsafe` is needed: on the machines that count, a relaxed store is a store.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter on a cache line of its own: each side writes one, and reads the other's seldom.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Place(AtomicU64);
+
+#[derive(Debug)]
+struct Ring {
+    /// As many as a power of two.
+    words: Box<[AtomicU64]>,
+    /// Words written since the beginning, up to whole records.
+    tail: Place,
+    /// Words read since the beginning.
+    head: Place,
+}
+
+/// The end that writes; stays on one thread.
+#[derive(Debug)]
+pub struct Writer {
+    ring: Arc<Ring>,
+    tail: Cell<u64>,
+    /// As it was when it was last looked at.
+    head: Cell<u64>,
+}
+
+/// The end that reads.
+#[derive(Debug)]
+pub struct Reader {
+    ring: Arc<Ring>,
+    head: u64,
+    /// As it was when it was last looked at.
+    tail: u64,
+}
+
+/// A ring with room for `bytes`, rounded up.
+pub fn record_ring(bytes: usize) -> (Writer, Reader) {
+    let count = bytes.div_ceil(8).next_power_of_two();
+    let words = std::iter::repeat_with(AtomicU64::default).take(count).collect();
+    let ring = Arc::new(Ring { words, tail: Place::default(), head: Place::default() });
+    let writer = Writer { ring: ring.clone(), tail: Cell::new(0), head: Cell::new(0) };
+    (writer, Reader { ring, head: 0, tail: 0 })
+}
+
+impl Ring {
+    fn word(&self, at: u64) -> &AtomicU64 {
+        &self.words[at as usize & (self.words.len() - 1)]
+    }
+}
+
+impl Writer {
+    /// Add a record. `false`: there is no room for it, and nothing has happened.
+    pub fn push(&self, record: &[u8]) -> bool {
+        let tail = self.tail.get();
+        let needed = 1 + record.len().div_ceil(8) as u64;
+        let room = |head: u64| self.ring.words.len() as u64 - (tail - head) >= needed;
+        if !room(self.head.get()) {
+            self.head.set(self.ring.head.0.load(Ordering::Acquire));
+            if !room(self.head.get()) {
+                return false;
+            }
+        }
+        self.ring.word(tail).store(record.len() as u64, Ordering::Relaxed);
+        let (whole, rest) = record.as_chunks::<8>();
+        let mut at = tail + 1;
+        for bytes in whole {
+            self.ring.word(at).store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
+            at += 1;
+        }
+        if !rest.is_empty() {
+            let mut bytes = [0; 8];
+            bytes[..rest.len()].copy_from_slice(rest);
+            self.ring.word(at).store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+        }
+        let tail = tail + needed;
+        self.tail.set(tail);
+        // A reader that sees the new tail sees the words.
+        self.ring.tail.0.store(tail, Ordering::Release);
+        true
+    }
+}
+
+impl Reader {
+    /// Put the oldest record into `record`, in place of what is there. `false`: there is none.
+    pub fn pop(&mut self, record: &mut Vec<u8>) -> bool {
+        record.clear();
+        if self.head == self.tail {
+            self.tail = self.ring.tail.0.load(Ordering::Acquire);
+            if self.head == self.tail {
+                return false;
+            }
+        }
+        let length = self.ring.word(self.head).load(Ordering::Relaxed) as usize;
+        let count = length.div_ceil(8) as u64;
+        for at in 0..count {
+            record.extend_from_slice(&self.ring.word(self.head + 1 + at).load(Ordering::Relaxed).to_le_bytes());
+        }
+        record.truncate(length);
+        self.head += 1 + count;
+        // The writer may write there again.
+        self.ring.head.0.store(self.head, Ordering::Release);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_out_as_they_went_in() {
+        let (writer, mut reader) = record_ring(64);
+        let mut record = vec![9];
+        assert!(!reader.pop(&mut record) && record.is_empty());
+        for round in 0..100u8 {
+            let (first, second) = (vec![round; usize::from(round) % 17], vec![!round; 8]);
+            assert!(writer.push(&first) && writer.push(&second), "{round}");
+            assert!(reader.pop(&mut record) && record == first, "{round}");
+            assert!(reader.pop(&mut record) && record == second, "{round}");
+            assert!(!reader.pop(&mut record));
+        }
+    }
+
+    #[test]
+    fn a_full_ring_takes_nothing_and_loses_nothing() {
+        let (writer, mut reader) = record_ring(64);
+        assert!(!writer.push(&[0; 64]), "the length needs a word, too");
+        assert!(writer.push(&[1; 56]));
+        assert!(!writer.push(&[]), "the last word is taken");
+        let mut record = Vec::new();
+        assert!(reader.pop(&mut record) && record == [1; 56]);
+        assert!(writer.push(&[2; 7]) && writer.push(&[]) && writer.push(&[3; 9]));
+        assert!(!writer.push(&[4; 9]), "three words are left, one of them for the length");
+        for expected in [&[2; 7][..], &[], &[3; 9]] {
+            assert!(reader.pop(&mut record) && record == expected);
+        }
+    }
+
+    #[test]
+    fn two_threads_lose_and_tear_nothing() {
+        let (writer, mut reader) = record_ring(1024);
+        let count = 100_000u32;
+        let thread = std::thread::spawn(move || {
+            let mut full = 0u32;
+            for number in 0..count {
+                let record = number.to_le_bytes().repeat(number as usize % 9);
+                while !writer.push(&record) {
+                    full += 1;
+                    std::thread::yield_now();
+                }
+            }
+            full
+        });
+        let mut record = Vec::new();
+        for number in 0..count {
+            while !reader.pop(&mut record) {
+                std::thread::yield_now();
+            }
+            assert_eq!(record, number.to_le_bytes().repeat(number as usize % 9));
+        }
+        thread.join().expect("the writer is well");
+    }
+}
