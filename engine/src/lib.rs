@@ -17,6 +17,7 @@ pub mod router;
 pub mod server;
 pub mod shard;
 pub mod stats;
+pub mod telemetry;
 pub mod upstream;
 
 pub mod base;

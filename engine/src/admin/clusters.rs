@@ -107,7 +107,7 @@ fn write_cluster(out: &mut String, cluster: &ClusterShared, registry: &Registry)
 fn write_host(out: &mut String, cluster: &str, host: &Host) -> std::fmt::Result {
     let mut line = |key: &str, value: &dyn std::fmt::Display| writeln!(out, "{cluster}::{}::{key}::{value}", host.name);
     for figure in HostStats::FIGURES {
-        line(figure.name, &host.state.stats.sum(figure.read))?;
+        line(figure.name, &host.state.sum(figure.read))?;
     }
     line("hostname", &host.spec.hostname.as_deref().unwrap_or(""))?;
     line("health_flags", &host.flags())?;
@@ -158,7 +158,7 @@ fn host_status(host: &Host) -> Value {
     };
     let stats = HostStats::FIGURES.map(|figure| {
         let kind = if figure.is_gauge { "GAUGE" } else { "COUNTER" };
-        json!({ "name": figure.name, "type": kind, "value": host.state.stats.sum(figure.read).to_string() })
+        json!({ "name": figure.name, "type": kind, "value": host.state.sum(figure.read).to_string() })
     });
     let flags = host.flags();
     let mut health = json!({ "eds_health_status": "HEALTHY" });

@@ -71,7 +71,7 @@ impl Endpoint {
 
     /// The same endpoint with a new description. Its connections stay.
     pub(super) fn renewed(host: &Arc<Host>, shard: usize, before: &Self) -> Rc<Self> {
-        let stats = Rc::new(host.state.stats.join_at_use(shard));
+        let stats = Rc::new(host.state.join(shard));
         before.pool.set_addresses(host.spec.addresses(), stats.clone());
         Rc::new(Self {
             host: host.clone(),

@@ -1,11 +1,12 @@
 //! One host of a cluster: how discovery describes it, what is known of its health, and what all shards share about it.
 
+use super::members::EXPORT;
 use super::outlier::Monitor;
-use crate::stats::{HostStats, PerShard};
+use crate::stats::{HostStats, PerShard, ShardCopy};
 use ringway_config::model::{self, Address, EndpointTarget};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// One bit for each fact about a host's health (Envoy: Host::HealthFlag).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -157,6 +158,8 @@ pub struct Host {
 #[derive(Debug, Default)]
 pub struct HostState {
     pub stats: Arc<PerShard<HostStats>>,
+    /// Of the export thread, apart from those of the shards: its connections do not count under their limits.
+    exported: OnceLock<Arc<PerShard<HostStats>>>,
     /// For outlier detection.
     pub monitor: Monitor,
     flags: AtomicU32,
@@ -170,6 +173,19 @@ pub struct HostState {
 impl HostState {
     pub(super) fn new(flags: HealthFlags) -> Arc<Self> {
         Arc::new(Self { flags: flags.0.into(), ..Self::default() })
+    }
+
+    /// The cells that this shard, or the export thread, writes.
+    pub(super) fn join(&self, shard: usize) -> ShardCopy<HostStats> {
+        match shard {
+            EXPORT => self.exported.get_or_init(Arc::default).join_at_use(shard),
+            _ => self.stats.join_at_use(shard),
+        }
+    }
+
+    /// The sum over all threads.
+    pub fn sum(&self, read: fn(&HostStats) -> i64) -> i64 {
+        self.stats.sum(read) + self.exported.get().map_or(0, |stats| stats.sum(read))
     }
 
     /// Why a health check failed last: `status 500, expected 200-299`.

@@ -20,6 +20,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The registry's number for cells that control threads write; no shard has this number.
 pub const CONTROL: usize = usize::MAX;
 
+/// The same for the thread that sends what the process tells about itself. Its view of a cluster is as a shard's, with
+/// connections and limits of its own.
+pub const EXPORT: usize = usize::MAX - 1;
+
 /// The result of `ClusterShared::set_members`.
 #[derive(Debug, Default)]
 pub struct MembersChange {

@@ -23,7 +23,7 @@ pub use accounting::{Accounting, RequestEnd};
 pub use endpoint::{Endpoint, InFlight};
 pub use host::{Health, HealthFlags, Host, HostSpec};
 pub use lb::{NoHost, PickContext};
-pub use members::{CONTROL, ClusterShared, MembersChange, transport_scopes};
+pub use members::{CONTROL, ClusterShared, EXPORT, MembersChange, transport_scopes};
 pub use report::{Report, Reports};
 pub use supervisor::Supervisor;
 pub use warm::{FirstLook, Warm, Warming};
@@ -32,7 +32,7 @@ use crate::base::clock::Nanos;
 use crate::net::Network;
 use crate::ring::Reactor;
 use crate::stats::{ClusterStats, ClusterTlsStats, Registry};
-use crate::upstream::limits::ShardLimits;
+use crate::upstream::limits::{ShardLimits, SharedLimits};
 use crate::upstream::{Pool, PoolGroup, PoolOptions, Split};
 use lb::{Balancer, Tables, Workshop};
 use outlier::Outcome;
@@ -104,7 +104,9 @@ impl Cluster {
             split: Split::None,
         };
         let speaks_tls = shared.transports.iter().any(Option::is_some);
-        let limits = ShardLimits::new(&shared.limits, stats.clone(), shard);
+        // Under the same limits, but not counted together with the shards.
+        let apart = (shard == EXPORT).then(|| SharedLimits::new(&config.name, &config.circuit_breakers));
+        let limits = ShardLimits::new(apart.as_ref().unwrap_or(&shared.limits), stats.clone(), shard);
         // The gauge may hold the number of an earlier cluster of this name. The first view sets it where there are subsets.
         stats.lb_subsets_active.set(0);
         let tables = before.map(|before| before.view.borrow().tables.for_another()).unwrap_or_default();
@@ -185,11 +187,12 @@ impl Cluster {
     /// limits that were nearly reached are looked at again, and the program log says that panic has begun or ended.
     pub fn tend(&self) {
         self.catch_up();
+        let keeps_limits = self.speaks || self.shard == EXPORT;
+        if keeps_limits && self.limits.shared().is_limited() {
+            self.limits.shared().relax();
+        }
         if !self.speaks {
             return;
-        }
-        if self.shared.limits.is_limited() {
-            self.shared.limits.relax();
         }
         let in_panic = self.view.borrow().balancer.is_in_panic();
         if self.panic_said.replace(in_panic) != in_panic {
@@ -285,7 +288,7 @@ impl Cluster {
     }
 
     fn endpoint(&self, host: &Arc<Host>) -> Rc<Endpoint> {
-        let stats = Rc::new(host.state.stats.join_at_use(self.shard));
+        let stats = Rc::new(host.state.join(self.shard));
         let pool = Pool::new(
             &self.reactor,
             &self.network,

@@ -1,6 +1,6 @@
 //! The thread that watches over the clusters: health checks and outlier detection.
 
-use super::worker::{Order, Wake, Work};
+use super::worker::{Clusters, Order, Wake, Work};
 use crate::base::span::Span;
 use crate::cluster::Supervisor;
 use crate::cluster::health::{EventLog, Written};
@@ -19,11 +19,13 @@ pub(super) struct Supervision;
 impl Work for Supervision {
     const NAME: &'static str = "control";
 
-    fn is_needed(cluster: &model::Cluster) -> bool {
-        Supervisor::is_needed(cluster)
+    type Subject = Clusters;
+
+    fn is_needed(config: &model::Config) -> bool {
+        config.clusters.iter().any(Supervisor::is_needed)
     }
 
-    fn run(registry: Arc<Registry>, orders: Receiver<Order>, started: Sender<Result<Wake, String>>) {
+    fn run(registry: Arc<Registry>, orders: Receiver<Order<Clusters>>, started: Sender<Result<Wake, String>>) {
         let (reactor, (events, written)) = match prepare(&registry) {
             Ok(prepared) => prepared,
             Err(why) => {
@@ -59,14 +61,14 @@ pub(super) fn reactor_options() -> ReactorOptions {
 }
 
 /// Until the orders are closed.
-async fn serve(reactor: &Reactor, supervisor: &Supervisor, orders: &Receiver<Order>, turns: &Turns) {
+async fn serve(reactor: &Reactor, supervisor: &Supervisor, orders: &Receiver<Order<Clusters>>, turns: &Turns) {
     loop {
         reactor.turn();
         turns.next().await;
         if reactor.take_event() {
             loop {
                 match orders.try_recv() {
-                    Ok(Order { clusters, warm }) => supervisor.apply(&clusters, &warm),
+                    Ok(Order { subject: clusters, warm }) => supervisor.apply(&clusters, &warm),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return,
                 }

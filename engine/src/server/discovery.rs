@@ -1,6 +1,6 @@
 //! The thread that looks host names up.
 
-use super::worker::{Order, Wake, Work};
+use super::worker::{Clusters, Order, Wake, Work};
 use crate::base::span::Span;
 use crate::cluster::discovery::{Discovery, is_discovered};
 use crate::stats::Registry;
@@ -17,11 +17,13 @@ pub(super) struct Lookups;
 impl Work for Lookups {
     const NAME: &'static str = "dns";
 
-    fn is_needed(cluster: &model::Cluster) -> bool {
-        is_discovered(cluster)
+    type Subject = Clusters;
+
+    fn is_needed(config: &model::Config) -> bool {
+        config.clusters.iter().any(is_discovered)
     }
 
-    fn run(registry: Arc<Registry>, orders: Receiver<Order>, started: Sender<Result<Wake, String>>) {
+    fn run(registry: Arc<Registry>, orders: Receiver<Order<Clusters>>, started: Sender<Result<Wake, String>>) {
         // The server waits for the answer, whichever it is.
         match Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => {
@@ -42,12 +44,12 @@ impl Work for Lookups {
 }
 
 /// Until the orders are closed.
-async fn serve(registry: &Registry, orders: &Receiver<Order>, news: &Notify) {
+async fn serve(registry: &Registry, orders: &Receiver<Order<Clusters>>, news: &Notify) {
     // Made with the first order, since it has statistics.
     let mut discovery = None;
     loop {
         match orders.try_recv() {
-            Ok(Order { clusters, warm }) => {
+            Ok(Order { subject: clusters, warm }) => {
                 discovery.get_or_insert_with(|| Discovery::new(registry)).apply(&clusters, warm);
             }
             Err(TryRecvError::Empty) => news.notified().await,

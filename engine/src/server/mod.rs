@@ -4,6 +4,7 @@ mod bind;
 mod control;
 mod discovery;
 mod embedded;
+mod export;
 mod holders;
 mod host;
 mod notify;

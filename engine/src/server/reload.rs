@@ -52,8 +52,9 @@ fn try_reload(running: &mut Running, file: &Path, orders: &mut Orders) -> Result
     }
     let passed = running.passed.assign(&config)?;
     let bound = Binder::new(orders, passed.clone()).listeners(new, running.shards.len(), config.runtime.backlog)?;
-    let dns = running.dns.ready(&config.clusters)?;
-    let supervision = running.supervision.ready(&config.clusters)?;
+    let dns = running.dns.ready(&config)?;
+    let supervision = running.supervision.ready(&config)?;
+    let exports = running.exports.ready(&config)?;
     let context = PlanContext {
         writer: &running.writer,
         registry: &running.registry,
@@ -63,9 +64,10 @@ fn try_reload(running: &mut Running, file: &Path, orders: &mut Orders) -> Result
     let plan = Plan::new(config, &context, Some(&running.plan)).map_err(|error| error.to_string())?;
     give_access(&running.plan.config, &plan.config, &passed)?;
     // From here on nothing fails. New clusters have endpoints before their first request.
-    running.dns.apply(dns, &plan.clusters, orders);
-    running.supervision.apply(supervision, &plan.clusters, orders);
+    running.dns.apply(dns, plan.clusters.clone(), orders);
+    running.supervision.apply(supervision, plan.clusters.clone(), orders);
     plan.put_in_force(Some(&running.plan));
+    running.exports.apply(exports, plan.clone(), orders);
     let ask = |((mailbox, _), sockets): (&Shard, _)| {
         let (done, answer) = channel();
         mailbox.send(Command::Apply { plan: plan.clone(), sockets, done });

@@ -2,6 +2,7 @@
 
 use super::bind::{self, Binder};
 use super::control::{self, Supervision};
+use super::export::{self, Exports};
 use super::notify::Notifier;
 use super::orders::{Orders, forward_signals, is_stop};
 use super::passed::Passed;
@@ -84,7 +85,7 @@ fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mu
     let admin = plan.config.admin.as_ref().map(|admin| bind::actual(&admin.address, admin_socket.as_ref()).to_string());
     let addresses = bound.addresses.iter().map(ToString::to_string).collect();
     let sockets = Unused { admin: admin_socket, shards: cpus.into_iter().zip(bound.shards).collect() };
-    let (dns, supervision) = (Worker::new(&registry), Worker::new(&registry));
+    let (dns, supervision, exports) = (Worker::new(&registry), Worker::new(&registry), Worker::new(&registry));
     let (shards, admin_thread, renewal) = (Vec::new(), None, Renewal::new(&registry));
     Ok(Running {
         state,
@@ -97,6 +98,7 @@ fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mu
         shards,
         dns,
         supervision,
+        exports,
         renewal,
         admin_thread,
         descriptors,
@@ -116,11 +118,15 @@ fn start(running: &mut Running, orders: &mut Orders) -> Result<(), String> {
         running.admin_thread = Some(admin::start(socket, running.state.clone(), running.writer.clone(), log)?);
     }
     // Meanwhile the admin endpoint reports "initializing".
-    running.dns.apply(running.dns.ready(&plan.config.clusters)?, &plan.clusters, orders);
-    if plan.config.clusters.iter().any(Supervision::is_needed) {
+    running.dns.apply(running.dns.ready(&plan.config)?, plan.clusters.clone(), orders);
+    if Supervision::is_needed(&plan.config) {
         reserved.release_one();
     }
-    running.supervision.apply(running.supervision.ready(&plan.config.clusters)?, &plan.clusters, orders);
+    running.supervision.apply(running.supervision.ready(&plan.config)?, plan.clusters.clone(), orders);
+    if Exports::is_needed(&plan.config) {
+        reserved.release_one();
+    }
+    running.exports.apply(running.exports.ready(&plan.config)?, plan.clone(), orders);
     if orders.say_stop() {
         return Ok(());
     }
@@ -160,10 +166,11 @@ pub(super) fn reserve(config: &Config, shards: usize) -> Result<Reserved, String
     if sys::is_root() {
         return Ok(Reserved::nothing());
     }
-    let control = config.clusters.iter().any(Supervision::is_needed).then(control::reactor_options);
+    let exports = Exports::is_needed(config).then(export::reactor_options);
+    let control = Supervision::is_needed(config).then(control::reactor_options);
     let admin = config.admin.is_some().then(admin::reactor_options);
     let shards = std::iter::repeat_n(shard::reactor_options(&config.runtime), shards);
-    memory::reserve(&shards.chain(control).chain(admin).collect::<Vec<_>>())
+    memory::reserve(&shards.chain(exports).chain(control).chain(admin).collect::<Vec<_>>())
 }
 
 fn become_user(config: &Config) -> Result<(), String> {
@@ -268,6 +275,8 @@ fn drain(running: &Running) -> Receiver<()> {
 const LOG_PATIENCE: Duration = Duration::from_millis(750);
 /// How long the end waits for the thread that watches over the clusters.
 const CONTROL_PATIENCE: Duration = Duration::from_secs(1);
+/// The same for the thread that exports, which sends for at most a second.
+const EXPORT_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Ends what runs. Each thread closes what its ring has under way: what is left to the kernel would keep the addresses
 /// for some time, and a successor could not have them.
@@ -287,6 +296,8 @@ fn stop(running: Running) {
     if let Some(admin) = running.admin_thread {
         admin.stop();
     }
+    // What the shards have told last is sent before the process ends.
+    running.exports.stop(Instant::now() + EXPORT_PATIENCE);
     running.supervision.stop(Instant::now() + CONTROL_PATIENCE);
     if !running.writer.stop(LOG_PATIENCE) {
         tracing::warn!(target: "ringway::server", "access logs could not be written out in time");

@@ -2,6 +2,7 @@
 
 use super::control::Supervision;
 use super::discovery::Lookups;
+use super::export::Exports;
 use super::notify::Notifier;
 use super::passed::Passed;
 use super::renewal::Renewal;
@@ -29,6 +30,7 @@ pub(super) struct Running {
     pub shards: Vec<Shard>,
     pub dns: Worker<Lookups>,
     pub supervision: Worker<Supervision>,
+    pub exports: Worker<Exports>,
     pub renewal: Renewal,
     pub admin_thread: Option<admin::Thread>,
     /// How many files and sockets the process may open.

@@ -1,11 +1,10 @@
-//! A thread that looks after clusters in the background. It starts with the first cluster that needs it, follows each
-//! configuration, and ends with the process.
+//! A thread that works in the background: looks after clusters, or exports. It starts with the first configuration that needs
+//! it, follows each one after that, and ends with the process.
 
 use super::orders::Orders;
 use crate::cluster::{ClusterShared, Warm};
 use crate::stats::Registry;
 use ringway_config::model;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -20,20 +19,27 @@ pub(super) trait Work: Sized + 'static {
     /// Of the thread.
     const NAME: &'static str;
 
-    /// Whether the cluster needs the worker.
-    fn is_needed(cluster: &model::Cluster) -> bool;
+    /// What it needs to know of a configuration.
+    type Subject: Send + 'static;
+
+    /// Whether a configuration needs the worker.
+    fn is_needed(config: &model::Config) -> bool;
 
     /// Runs on the worker's thread until `orders` is closed. Answers `started` once, with what wakes the thread after a
     /// new order or the end, or with the reason why the thread cannot work.
-    fn run(registry: Arc<Registry>, orders: Receiver<Order>, started: Sender<Result<Wake, String>>);
+    fn run(registry: Arc<Registry>, orders: Receiver<Order<Self::Subject>>, started: Sender<Result<Wake, String>>);
 
-    /// Logs that not all new clusters were warm after `waited`, and what is `missing`.
+    /// Logs that it was not ready for the new configuration after `waited`: not all new clusters were warm, and what is
+    /// `missing`.
     fn warn_cold(waited: Duration, missing: &str);
 }
 
-/// The clusters of a new configuration.
-pub(super) struct Order {
-    pub clusters: Vec<Arc<ClusterShared>>,
+/// The subject of workers that look after clusters.
+pub(super) type Clusters = Vec<Arc<ClusterShared>>;
+
+/// A new configuration.
+pub(super) struct Order<S> {
+    pub subject: S,
     /// Dropped when the clusters that are new have been looked at once.
     pub warm: Warm,
 }
@@ -54,49 +60,48 @@ impl Drop for Wake {
 }
 
 /// The server's end of the thread.
-pub(super) struct Worker<W> {
+pub(super) struct Worker<W: Work> {
     registry: Arc<Registry>,
-    link: Option<Arc<Link>>,
-    work: PhantomData<W>,
+    link: Option<Arc<Link<W::Subject>>>,
 }
 
 /// The thread runs, if it is needed. A thread that was started for it ends where this is dropped without being applied.
-pub(super) struct Ready(Option<Arc<Link>>);
+pub(super) struct Ready<S>(Option<Arc<Link<S>>>);
 
 /// The connection to the thread, which ends when this is dropped.
-struct Link {
+struct Link<S> {
     /// Before `wake`, and so dropped before it: the thread is woken to find its orders closed.
-    orders: Sender<Order>,
+    orders: Sender<Order<S>>,
     wake: Wake,
     thread: JoinHandle<()>,
 }
 
 impl<W: Work> Worker<W> {
     pub(super) fn new(registry: &Arc<Registry>) -> Self {
-        Self { registry: registry.clone(), link: None, work: PhantomData }
+        Self { registry: registry.clone(), link: None }
     }
 
-    /// Does everything that can fail of switching over to these clusters. A thread that has died is replaced. Nothing else
+    /// Does everything that can fail of switching over to this configuration. A thread that has died is replaced. Nothing else
     /// changes yet.
     ///
     /// # Errors
     /// One sentence: the thread cannot start.
-    pub(super) fn ready(&self, clusters: &[model::Cluster]) -> Result<Ready, String> {
+    pub(super) fn ready(&self, config: &model::Config) -> Result<Ready<W::Subject>, String> {
         match &self.link {
             Some(link) if !link.thread.is_finished() => Ok(Ready(Some(link.clone()))),
-            _ if clusters.iter().any(W::is_needed) => start::<W>(self.registry.clone()).map(|link| Ready(Some(link))),
+            _ if W::is_needed(config) => start::<W>(self.registry.clone()).map(|link| Ready(Some(link))),
             _ => Ok(Ready(None)),
         }
     }
 
-    /// Switches over to these clusters and waits until those that are new are warm. A thread that dies meanwhile is not
+    /// Switches over to this configuration and waits until clusters that are new are warm. A thread that dies meanwhile is not
     /// waited for, and neither is anything once `orders` say stop.
-    pub(super) fn apply(&mut self, ready: Ready, clusters: &[Arc<ClusterShared>], orders: &mut Orders) {
+    pub(super) fn apply(&mut self, ready: Ready<W::Subject>, subject: W::Subject, orders: &mut Orders) {
         self.link = ready.0;
         let Some(link) = &self.link else { return };
         let (warm, warming) = Warm::new();
         // A thread that has ended drops the order here, and with it the sender.
-        let sent = link.orders.send(Order { clusters: clusters.to_vec(), warm }).is_ok();
+        let sent = link.orders.send(Order { subject, warm }).is_ok();
         (link.wake.0)();
         let start = Instant::now();
         let is_warm = || warming.is_over().then_some(());
@@ -104,7 +109,7 @@ impl<W: Work> Worker<W> {
         if !sent || link.thread.is_finished() {
             tracing::error!(
                 target: "ringway::server", thread = W::NAME,
-                "the thread has ended, and its clusters stay as they are; a reload starts it again"
+                "the thread has ended, and what it looks after stays as it is; a reload starts it again"
             );
         } else if cold {
             W::warn_cold(start.elapsed(), &warming.missing());
@@ -124,7 +129,7 @@ impl<W: Work> Worker<W> {
     }
 }
 
-fn start<W: Work>(registry: Arc<Registry>) -> Result<Arc<Link>, String> {
+fn start<W: Work>(registry: Arc<Registry>) -> Result<Arc<Link<W::Subject>>, String> {
     let (orders, taken) = channel();
     let (started, answer) = channel();
     let thread = std::thread::Builder::new()
@@ -141,15 +146,21 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-    fn clusters(registry: &Registry, names: &[&str]) -> (Vec<model::Cluster>, Vec<Arc<ClusterShared>>) {
+    /// A configuration with these clusters, and its clusters.
+    fn clusters(registry: &Registry, names: &[&str]) -> (model::Config, Clusters) {
+        let mut config = ringway_config::load_str("built-in", crate::server::EMBEDDED).expect("it is valid");
         let cluster = |name: &&str| model::Cluster { name: (*name).into(), ..crate::cluster::testing::cluster() };
-        let configs: Vec<_> = names.iter().map(cluster).collect();
-        let shared = configs.iter().map(|config| ClusterShared::new(config, registry, 1, None)).collect();
-        (configs, shared)
+        config.clusters = names.iter().map(cluster).collect();
+        let shared = config.clusters.iter().map(|cluster| ClusterShared::new(cluster, registry, 1, None)).collect();
+        (config, shared)
     }
 
     /// Waits for orders with a channel of its own, as a loop with its own way to sleep does.
-    fn follow(orders: &Receiver<Order>, started: &Sender<Result<Wake, String>>, mut apply: impl FnMut(Order)) {
+    fn follow(
+        orders: &Receiver<Order<Clusters>>,
+        started: &Sender<Result<Wake, String>>,
+        mut apply: impl FnMut(Order<Clusters>),
+    ) {
         let (wake, woken) = channel();
         let wake = move || {
             let _ = wake.send(());
@@ -177,14 +188,16 @@ mod tests {
     impl Work for Diligent {
         const NAME: &'static str = "diligent";
 
-        fn is_needed(cluster: &model::Cluster) -> bool {
-            cluster.name == "new"
+        type Subject = Clusters;
+
+        fn is_needed(config: &model::Config) -> bool {
+            config.clusters.iter().any(|cluster| cluster.name == "new")
         }
 
-        fn run(_: Arc<Registry>, orders: Receiver<Order>, started: Sender<Result<Wake, String>>) {
+        fn run(_: Arc<Registry>, orders: Receiver<Order<Clusters>>, started: Sender<Result<Wake, String>>) {
             STARTED.fetch_add(1, Relaxed);
             follow(&orders, &started, |order| {
-                let names = order.clusters.iter().map(|cluster| cluster.config.name.clone());
+                let names = order.subject.iter().map(|cluster| cluster.config.name.clone());
                 SEEN.lock().expect("no test panics with it").push(names.collect());
             });
             ENDED.fetch_add(1, Relaxed);
@@ -202,7 +215,7 @@ mod tests {
         for names in [&["old"][..], &["old", "new"], &["old"]] {
             let (configs, shared) = clusters(&registry, names);
             let ready = worker.ready(&configs).expect("a thread");
-            worker.apply(ready, &shared, &mut Orders::new().1);
+            worker.apply(ready, shared, &mut Orders::new().1);
         }
         assert_eq!(*SEEN.lock().expect("whole"), [vec!["old", "new"], vec!["old"]]);
         assert_eq!((STARTED.load(Relaxed), ENDED.load(Relaxed)), (1, 0));
@@ -224,13 +237,15 @@ mod tests {
     impl Work for Mortal {
         const NAME: &'static str = "mortal";
 
-        fn is_needed(_: &model::Cluster) -> bool {
+        type Subject = Clusters;
+
+        fn is_needed(_: &model::Config) -> bool {
             true
         }
 
-        fn run(_: Arc<Registry>, orders: Receiver<Order>, started: Sender<Result<Wake, String>>) {
+        fn run(_: Arc<Registry>, orders: Receiver<Order<Clusters>>, started: Sender<Result<Wake, String>>) {
             follow(&orders, &started, |order| {
-                let poison = order.clusters.iter().any(|cluster| cluster.config.name == "poison");
+                let poison = order.subject.iter().any(|cluster| cluster.config.name == "poison");
                 assert!(!poison, "as the test wants it");
             });
         }
@@ -248,17 +263,17 @@ mod tests {
         // Both are made ready while the thread lives. It dies of the first order and never sees the second.
         let first = worker.ready(&configs).expect("a thread");
         let poison = clusters(&registry, &["poison"]).1;
-        worker.apply(Ready(first.0.clone()), &poison, &mut Orders::new().1);
+        worker.apply(Ready(first.0.clone()), poison, &mut Orders::new().1);
         let end = Instant::now() + Duration::from_secs(60);
         while !first.0.as_ref().expect("needed").thread.is_finished() {
             assert!(Instant::now() < end, "the thread does not die");
             std::thread::yield_now();
         }
-        worker.apply(first, &fine, &mut Orders::new().1);
+        worker.apply(first, fine.clone(), &mut Orders::new().1);
         let ready = worker.ready(&configs).expect("another thread");
         assert!(!ready.0.as_ref().expect("needed").thread.is_finished());
         // `warn_cold` panics if one of these waits in vain.
-        worker.apply(ready, &fine, &mut Orders::new().1);
+        worker.apply(ready, fine, &mut Orders::new().1);
     }
 
     /// Cannot start.
@@ -267,11 +282,13 @@ mod tests {
     impl Work for Hopeless {
         const NAME: &'static str = "hopeless";
 
-        fn is_needed(_: &model::Cluster) -> bool {
+        type Subject = Clusters;
+
+        fn is_needed(_: &model::Config) -> bool {
             true
         }
 
-        fn run(registry: Arc<Registry>, _: Receiver<Order>, started: Sender<Result<Wake, String>>) {
+        fn run(registry: Arc<Registry>, _: Receiver<Order<Clusters>>, started: Sender<Result<Wake, String>>) {
             // Only the first time; the second time it ends without an answer.
             if registry.names(crate::stats::Kind::Cluster).len() == 1 {
                 started.send(Err("no ring".into())).expect("it is waited for");

@@ -28,6 +28,7 @@ const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[];
 const LAYERS: &[&str] = &[
     "server",
     "admin",
+    "telemetry",
     "shard",
     "listener",
     "network_filter",
