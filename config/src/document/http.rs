@@ -57,7 +57,8 @@ table! {
         send_timeout: Timeout, default "\"60s\"";
         /// What it means that a client closes its sending side behind a complete request: `cancel` takes it for a client that
         /// is gone and ends the exchange within a second, logged as `0 DC`; `serve` goes on with it, for clients that close
-        /// their side as soon as they have said all, such as `nc -N`.
+        /// their side as soon as they have said all, such as `nc -N`. Over HTTP/2 this holds for each of the connection's
+        /// requests.
         client_half_close: OneOf<ClientHalfClose>, default "\"cancel\"";
         /// Lifetime of a connection. When it has passed, the next response says `connection: close` and is the last one. A
         /// connection that has no request then is closed five seconds later, so that busy clients lose none.

@@ -165,6 +165,8 @@ impl Fault {
         const PASSED: [u32; 3] = [Code::CANCEL.0, Code::ENHANCE_YOUR_CALM.0, Code::INADEQUATE_SECURITY.0];
         match self {
             Self::UpstreamReset { code, .. } if PASSED.contains(&code) => code,
+            // One that has closed its side, and may still listen.
+            Self::DownstreamReset => Code::CANCEL.0,
             _ => Code::INTERNAL_ERROR.0,
         }
     }

@@ -35,6 +35,7 @@ mod headers;
 mod health_checks;
 mod hedging;
 mod http2;
+mod http2_half_close;
 mod http2_spread;
 mod idle;
 mod internal_redirects;

@@ -376,6 +376,36 @@ however_it_is_cut! {
         bench.finish([client], [origin]);
     }
 
+    /// What has come before a reset, or before the connection ends, is the client's, as far as it takes it at once.
+    fn what_comes_right_before_a_reset_is_passed_on(cut) {
+        let settings = |window: u32| [(4, window)];
+        for (window, way) in [(65_535, "reset"), (65_535, "end"), (3, "reset"), (0, "end")] {
+            for protocol in ["http2", "http1"] {
+                let bench = Bench::of(cut, protocol, "", "", "");
+                let mut client = bench.client_with(&settings(window));
+                bench.say(&mut client, &get(1, "/"));
+                let mut origin = if protocol == "http2" { bench.accept() } else { bench.try_accept().unwrap() };
+                origin.discard();
+                origin.write(&match protocol {
+                    "http2" => [frames::response(1, false, "200", &[]), data(1, false, b"as far as it came")].concat(),
+                    _ => b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nas far as it came".to_vec(),
+                });
+                if way == "reset" && protocol == "http2" {
+                    origin.write(&frames::reset(1, CANCEL));
+                }
+                drop(origin);
+                bench.look(&mut client);
+                assert_eq!(client.status(1), 200, "{window} {way} {protocol}");
+                let came = &b"as far as it came"[..17.min(window as usize)];
+                assert_eq!((client.body(1), client.has_ended(1)), (came.to_vec(), false), "{window} {way} {protocol}");
+                let code = if way == "reset" && protocol == "http2" { CANCEL } else { frames::INTERNAL_ERROR };
+                assert_eq!(client.resets(1), [code], "{window} {way} {protocol}");
+                assert_eq!(client.goaways(), []);
+                bench.finish([client], []);
+            }
+        }
+    }
+
     /// An endpoint breaks a rule: its connection is over, and what was asked on it fails or is tried elsewhere.
     fn endpoints_that_break_rules(cut) {
         for (index, bytes) in [

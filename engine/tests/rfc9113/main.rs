@@ -7,6 +7,7 @@ mod ends;
 mod floods;
 mod flow;
 mod frames;
+mod half_close;
 mod heads;
 mod long_calls;
 mod messages;

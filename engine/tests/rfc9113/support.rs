@@ -368,6 +368,11 @@ impl End {
         *self.requests().last().expect("a request came")
     }
 
+    /// Say nothing more, and go on listening.
+    pub fn half_close(&self) {
+        self.pipe.shutdown_write();
+    }
+
     /// Break the connection.
     pub fn reset_connection(&mut self) {
         self.pipe.reset();

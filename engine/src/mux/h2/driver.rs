@@ -6,6 +6,7 @@ use crate::codec::h2::frame::PREFACE;
 use crate::codec::h2::{Code, Decoder, Error};
 use crate::net::{ByteStream, Outbox};
 use crate::ring::Buf;
+use std::io;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -34,6 +35,8 @@ pub struct Driver {
     first: Option<Buf>,
     /// Bytes of the preface that have come, on a server.
     preface: usize,
+    /// The client has closed its side, and is owed answers.
+    is_half_closed: bool,
 }
 
 impl Driver {
@@ -42,7 +45,14 @@ impl Driver {
         let preface = if link.role == Role::Server { 0 } else { PREFACE.len() };
         // Compressed, a block is at most about as long as what it holds; one that is a little too long gets its answer.
         let block_max = link.limits.head_bytes as usize * 2;
-        Self { link: link.clone(), decoder: Decoder::new(block_max), batch: Outbox::default(), first, preface }
+        Self {
+            link: link.clone(),
+            decoder: Decoder::new(block_max),
+            batch: Outbox::default(),
+            first,
+            preface,
+            is_half_closed: false,
+        }
     }
 
     /// Move what there is in both directions; `begin` gets each stream that begins. Ready when the connection is over.
@@ -55,7 +65,7 @@ impl Driver {
         }
         // Once all has been taken that came, everything that there is to say goes out together.
         let mut receives = 0;
-        while wire.poll_flushed(READ_LIMIT).is_ready() {
+        while !self.is_half_closed && wire.poll_flushed(READ_LIMIT).is_ready() {
             match wire.poll_recv() {
                 Poll::Pending => break,
                 Poll::Ready(Ok(Some(buf))) => {
@@ -68,6 +78,7 @@ impl Driver {
                         break;
                     }
                 }
+                Poll::Ready(end) if has_said_all(&end) && self.goes_on_half_closed(wire) => {}
                 Poll::Ready(_) => return self.ended(wire),
             }
         }
@@ -75,7 +86,21 @@ impl Driver {
             return self.fail(wire, error);
         }
         self.write(wire);
-        if wire.is_broken() { self.ended(wire) } else { Poll::Pending }
+        // What an endpoint said before it broke the connection still counts, and is read in the next turn.
+        let is_broken = wire.is_broken() && !(self.link.role == Role::Client && wire.has_received_bytes());
+        let is_over = is_broken || self.is_half_closed && self.link.is_quiet();
+        if is_over { self.ended(wire) } else { Poll::Pending }
+    }
+
+    /// The peer has closed its side. A client is owed answers to what it has asked for by then; an endpoint that says nothing
+    /// more is of no use.
+    fn goes_on_half_closed(&mut self, wire: &ByteStream) -> bool {
+        self.is_half_closed = self.link.role == Role::Server && !wire.is_broken() && self.link.hear_no_more();
+        if self.is_half_closed {
+            // Nothing is received any more that would tell that the client is gone.
+            wire.watch_end();
+        }
+        self.is_half_closed
     }
 
     fn ended(&self, wire: &ByteStream) -> Poll<Over> {
@@ -140,5 +165,14 @@ impl Driver {
                 return;
             }
         }
+    }
+}
+
+/// Whether the peer has closed its side, though it may still listen. With TLS it may not have said so: whole requests are not
+/// cut off by that.
+fn has_said_all(end: &io::Result<Option<Buf>>) -> bool {
+    match end {
+        Ok(end) => end.is_none(),
+        Err(error) => error.kind() == io::ErrorKind::UnexpectedEof,
     }
 }

@@ -59,7 +59,9 @@ pub(super) enum Release {
     /// What it put goes out to its end.
     Whole,
     Reset(Code),
-    /// The same, because what came breaks a rule.
+    /// The same behind what the peer takes at once of what was put.
+    Broken(Code),
+    /// A reset, because what came breaks a rule.
     Malformed,
 }
 
@@ -465,7 +467,13 @@ impl Link {
             // The server has answered: it is not sent the rest of the request.
             Release::Whole if self.role == Role::Client => Some(Code::CANCEL),
             Release::Whole => Some(Code::INTERNAL_ERROR),
-            Release::Reset(code) => Some(code),
+            // The stream waits in the queue of those that may send.
+            Release::Broken(code) if stream.is_sending && state.credit > 0 => {
+                stream.reset = Some(code);
+                state.resetting += 1;
+                None
+            }
+            Release::Reset(code) | Release::Broken(code) => Some(code),
             Release::Malformed => Some(Code::PROTOCOL_ERROR),
         };
         if how == Release::Malformed {
@@ -476,12 +484,10 @@ impl Link {
                 self.failure.set(Some(error));
             }
         }
-        if let Some(code) = reset {
-            self.note(|stats| stats.tx_reset.inc());
-            frame::rst_stream(&mut state.out, key.id, code);
-            state.change(key, |stream| stream.break_off(Broken::Closed));
+        match reset {
+            Some(code) => self.reset(state, key, code),
+            None => state.settle(key),
         }
-        state.settle(key);
         self.flush();
     }
 }

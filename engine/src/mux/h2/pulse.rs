@@ -62,6 +62,10 @@ impl Pulse {
 
     /// Ready when the peer has said nothing in time; to be called whenever something has come, and at each wake.
     pub fn poll(&mut self, link: &Link) -> Poll<()> {
+        if link.has_left() {
+            self.timer.disarm();
+            return Poll::Pending;
+        }
         let (now, received) = (link.reactor.now(), link.received());
         if let Some((until, before)) = self.awaited {
             if received > before && link.has_settings() {

@@ -362,6 +362,34 @@ impl Link {
         self.state.borrow().http1 == Http1::Required
     }
 
+    /// The client says nothing more. What it has asked for whole is answered, as far as there is room for that. Whether
+    /// there is anything of that kind.
+    pub(super) fn hear_no_more(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        state.has_left = true;
+        for key in state.keys(|_| true) {
+            state.change(key, |stream| {
+                if !stream.in_ended {
+                    stream.break_off(Broken::Closed);
+                }
+                self.wake(stream);
+            });
+            state.settle(key);
+        }
+        let is_awaited = state.streams.iter().any(|(_, stream)| stream.broken.is_none());
+        if is_awaited {
+            // One that listens no more answers this with a reset of the connection.
+            self.leave_now(state);
+        }
+        is_awaited
+    }
+
+    /// Whether the client says nothing more.
+    pub(super) fn has_left(&self) -> bool {
+        self.state.borrow().has_left
+    }
+
     /// The peer takes leave. A client that does still hears what it has asked for.
     fn on_goaway(&self, state: &mut State, last: u32) {
         if self.role == Role::Server {

@@ -30,6 +30,8 @@ pub struct Served {
     whole: bool,
     /// What the stream is reset with otherwise.
     code: Code,
+    /// The client does not take what is there for it.
+    is_given_up: bool,
     /// The request is malformed: it gets no answer but a reset (RFC 9113 section 8.1.1).
     malformed: bool,
 }
@@ -46,6 +48,7 @@ impl Served {
             sent: 0,
             whole: false,
             code: Code::INTERNAL_ERROR,
+            is_given_up: false,
             malformed: false,
         }
     }
@@ -183,9 +186,9 @@ impl Served {
         false
     }
 
-    /// A connection that ends breaks its exchanges, and the end of a request is not that of its connection.
+    /// Whether the client has closed its side of the connection.
     pub(in crate::mux) fn has_left(&mut self) -> bool {
-        false
+        self.link.has_left()
     }
 
     /// The connection's driver always receives.
@@ -199,8 +202,9 @@ impl Served {
         self.link.delivery(self.key)
     }
 
-    /// Closing resets the stream.
-    pub(in crate::mux) fn give_up(&mut self) {}
+    pub(in crate::mux) fn give_up(&mut self) {
+        self.is_given_up = true;
+    }
 
     pub(in crate::mux) fn reset_with(&mut self, code: u32) {
         self.code = Code(code);
@@ -241,7 +245,8 @@ impl Drop for Served {
         let how = match (self.malformed, self.whole) {
             (true, _) => Release::Malformed,
             (false, true) => Release::Whole,
-            (false, false) => Release::Reset(self.code),
+            (false, false) if self.is_given_up => Release::Reset(self.code),
+            (false, false) => Release::Broken(self.code),
         };
         self.link.release(self.key, how);
     }

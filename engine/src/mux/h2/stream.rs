@@ -57,6 +57,8 @@ pub(super) struct Stream {
     pub(super) is_sending: bool,
     /// Its exchange is over.
     pub(super) released: bool,
+    /// It is reset with this behind what the peer takes of the queue at once.
+    pub(super) reset: Option<Code>,
 }
 
 impl Stream {
@@ -239,6 +241,10 @@ pub(super) struct State {
     pub(super) leaving: Leaving,
     pub(super) http1: Http1,
     pub(super) is_closed: bool,
+    /// The client says nothing more, and may still listen.
+    pub(super) has_left: bool,
+    /// Streams with a reset behind their queue.
+    pub(super) resetting: usize,
     /// Bytes that came.
     pub(super) received: u64,
     /// Nothing was sent so far that a block stands in.
@@ -272,6 +278,8 @@ impl State {
             leaving: Leaving::No,
             http1: Http1::Impossible,
             is_closed: false,
+            has_left: false,
+            resetting: 0,
             received: 0,
             is_first_block: true,
             hpack: hpack::Decoder::new(table),
@@ -363,6 +371,7 @@ impl State {
             self.open -= 1;
         }
         stream.window.close(&mut self.budget);
+        self.resetting -= usize::from(stream.reset.is_some());
         if stream.is_sending && self.credit <= 0 {
             // Nothing takes it out of there before the peer gives credit, which it may never do.
             self.sending.retain(|other| *other != key);

@@ -2,7 +2,7 @@
 //! stays true.
 
 use super::link::{Incoming, Link, Release, Role};
-use super::stream::Key;
+use super::stream::{Key, State};
 use super::{Code, Driver};
 use crate::codec::h2::frame::{self, INITIAL_WINDOW, PREFACE};
 use crate::codec::h2::hpack::encode;
@@ -45,6 +45,8 @@ struct World {
     allowed: u64,
     came: u64,
     unread: Vec<u8>,
+    /// The peer has closed its side.
+    has_left: bool,
     is_over: bool,
 }
 
@@ -79,6 +81,7 @@ impl World {
             allowed: INITIAL_WINDOW.into(),
             came: 0,
             unread: Vec::new(),
+            has_left: false,
             is_over: false,
         }
     }
@@ -110,6 +113,9 @@ impl World {
 
     /// What the peer does.
     fn peer_acts(&mut self) {
+        if self.has_left {
+            return;
+        }
         let id = self.some_id();
         let mut out = Vec::new();
         let is_idle = self.keys.is_empty();
@@ -150,6 +156,10 @@ impl World {
             _ => frame::settings_ack(&mut out),
         }
         self.peer.write(&out);
+        if self.dice.is_one_of(200) {
+            self.has_left = true;
+            self.peer.shutdown_write();
+        }
     }
 
     /// What an exchange, or the connection, does here.
@@ -192,8 +202,9 @@ impl World {
                 link.end(key, &trailers);
             }
             10 => {
-                let ways = [Release::Whole, Release::Reset(Code::CANCEL), Release::Malformed];
-                link.release(key, ways[self.dice.below(3) as usize]);
+                let broken = Release::Broken(Code::CANCEL);
+                let ways = [Release::Whole, Release::Reset(Code::CANCEL), broken, broken, Release::Malformed];
+                link.release(key, ways[self.dice.below(ways.len() as u64) as usize]);
                 self.keys.swap_remove(at);
             }
             _ if self.dice.is_one_of(40) => link.leave(),
@@ -235,6 +246,8 @@ impl World {
         assert_eq!(state.open, open, "{what}: open streams");
         assert_eq!(state.exchanges, streams.iter().filter(|(_, stream)| !stream.released).count(), "{what}: exchanges");
         assert_eq!(state.exchanges, self.keys.len(), "{what}: exchanges that were begun");
+        let resetting = streams.iter().filter(|(_, stream)| stream.reset.is_some()).count();
+        assert_eq!(state.resetting, resetting, "{what}: resets behind a queue");
         assert_eq!(state.slots.len(), streams.len(), "{what}");
         assert!(streams.iter().all(|(slot, stream)| state.slots.get(&stream.id) == Some(slot)), "{what}");
         for (slot, stream) in &streams {
@@ -243,6 +256,10 @@ impl World {
             assert!(places == usize::from(stream.is_sending), "{what}: {places} places among those that send");
             let has_left = stream.released && (stream.broken.is_some() || stream.out_ended);
             assert!(!has_left, "{what}: a stream that is over is kept");
+            assert!(stream.reset.is_none() || stream.is_sending, "{what}: a reset that nothing holds up");
+            assert!(!self.has_left || stream.broken.is_some() || stream.in_ended, "{what}: a request is awaited");
+            let is_blocked = state.credit <= 0 || State::stream_credit(&state.peer, stream) <= 0;
+            assert!(!(self.has_left && is_blocked) || stream.out.is_empty(), "{what}: there will never be room");
             if stream.broken.is_none() && !stream.in_ended {
                 assert!(stream.window.is_balanced(stream.pieces.bytes()), "{what}: {:?}", stream.window);
             }

@@ -1,8 +1,10 @@
 //! What goes out on a connection: frames in the order of their making, and DATA of all streams in turn behind them.
 
 use super::link::Link;
-use super::stream::{State, find};
+use super::stream::{Key, State, find};
+use crate::codec::h2::Code;
 use crate::codec::h2::frame::{self, FRAME_MAX};
+use crate::mux::Broken;
 use crate::net::{ByteStream, Outbox};
 
 /// Bytes of DATA that one batch has at most.
@@ -29,6 +31,9 @@ impl Link {
             let most = credit.min(FRAME_MAX);
             let Some(piece) = (if most > 0 { stream.out.pop(most) } else { None }) else {
                 stream.is_sending = false;
+                if let Some(code) = stream.reset {
+                    self.reset(state, key, code);
+                }
                 continue;
             };
             let len = piece.len();
@@ -44,6 +49,7 @@ impl Link {
             self.wake(stream);
             let goes_on = !stream.out.is_empty() && State::stream_credit(&peer, stream) > 0;
             stream.is_sending = goes_on;
+            let reset = stream.reset.filter(|_| !goes_on);
             if let Some(trailers) = end {
                 if !ends {
                     let out = batch.bytes(&self.reactor);
@@ -55,9 +61,40 @@ impl Link {
             }
             if goes_on {
                 state.sending.push_back(key);
+            } else if let Some(code) = reset {
+                self.reset(state, key, code);
             }
         }
+        self.give_up_blocked(state);
         self.hand_over(state, batch, wire);
+    }
+
+    /// Streams whose reset waits behind bytes that the peer has no room for are reset without these. So are all with such bytes
+    /// if the peer says nothing more: it will never have room.
+    fn give_up_blocked(&self, state: &mut State) {
+        if !state.has_left && (state.resetting == 0 || state.credit > 0) {
+            return;
+        }
+        let (all, is_full, peer) = (state.has_left, state.credit <= 0, state.peer);
+        let blocked = state.keys(|stream| {
+            let is_blocked = is_full || State::stream_credit(&peer, stream) <= 0;
+            is_blocked && !stream.out.is_empty() && (all || stream.reset.is_some())
+        });
+        for key in blocked {
+            let code = state.stream(key).and_then(|stream| stream.reset).unwrap_or(Code::CANCEL);
+            self.reset(state, key, code);
+        }
+    }
+
+    /// Reset the stream, whose queue is of no use any more.
+    pub(super) fn reset(&self, state: &mut State, key: Key, code: Code) {
+        self.note(|stats| stats.tx_reset.inc());
+        frame::rst_stream(&mut state.out, key.id, code);
+        state.change(key, |stream| {
+            stream.break_off(Broken::Closed);
+            self.wake(stream);
+        });
+        state.settle(key);
     }
 
     fn hand_over(&self, state: &mut State, batch: &mut Outbox, wire: &ByteStream) {
