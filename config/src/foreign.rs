@@ -64,7 +64,8 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("node", "configuration comes from this file only, so there is no node to name"),
     ("layered_runtime", "there is no runtime layer; [runtime] holds the process's settings"),
     ("tracing", "tracing is not supported yet"),
-    ("stats_sinks", "statistics are read at the admin address: /stats, /stats/prometheus"),
+    ("stats_sinks", "write [stats] with sinks = [{ statsd = { address = \"127.0.0.1:8125\" } }]"),
+    ("stats_flush_interval", "it is called flush_interval, in [stats]"),
     ("overload_manager", "the limits are keys of [runtime], [[listeners]] and `http`"),
     ("concurrency", "it is called shards"),
     ("worker_processes", "it is called shards"),
@@ -212,7 +213,6 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("accept-proxy", "the PROXY protocol is not supported yet"),
     ("hash-type", "leave it out: \"ring_hash\" and \"maglev\" of lb_policy are consistent"),
     ("observe", "see outlier_detection, in [[clusters]]: outlier_detection = { consecutive_5xx = 5 }"),
-    ("stats", "statistics are at the admin address: [admin] with address = \"127.0.0.1:9901\""),
     (
         "monitor-uri",
         "write a route with direct_response = { status = 200 } and match = { path = \"/healthz\" }; [admin] has /ready",

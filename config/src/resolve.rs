@@ -23,6 +23,7 @@ mod route;
 mod socket;
 mod source;
 mod spelling;
+mod stats;
 mod texts;
 mod tls;
 mod unused;
@@ -97,10 +98,11 @@ pub fn resolve(
     let listeners = resolver.listeners(document);
     let clusters = resolver.all_clusters(document);
     let admin = document.admin.given().map(|admin| resolver.admin(admin, document));
+    let stats = document.stats.given().and_then(|stats| resolver.stats(stats));
     resolver.check_unused(document);
     resolver.check_overlap(document);
     let needs = resolver.needs;
-    Config { file: file.to_owned(), runtime, admin, listeners, clusters, warnings: Vec::new(), needs }
+    Config { file: file.to_owned(), runtime, admin, stats, listeners, clusters, warnings: Vec::new(), needs }
 }
 
 impl Resolver<'_, '_, '_> {

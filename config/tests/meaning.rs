@@ -336,3 +336,28 @@ fn listeners_with_port_0_have_bindings_of_their_own() {
     let nth: Vec<_> = config.listeners.iter().map(|listener| listener.binding().nth).collect();
     assert_eq!(nth, [0, 0, 1, 0]);
 }
+
+#[test]
+fn statistics_are_sent_to_sinks() {
+    let routes = "http.routes = [{ match = { prefix = \"/\" }, route = { cluster = \"app\" } }]";
+    assert!(with_listener(routes).stats.is_none());
+    let stats = |keys: &str| {
+        let text = format!("[stats]\n{keys}\n[[listeners]]\naddress = \"127.0.0.1:10000\"\n{routes}\n{CLUSTER}");
+        load(&text).stats.expect("it is written")
+    };
+    let defaults = stats("sinks = [{ statsd = { address = \"127.0.0.1:8125\" } }]");
+    let target = EndpointTarget::Address(Address::Ip("127.0.0.1:8125".parse().unwrap()));
+    let statsd =
+        Statsd { dialect: StatsdDialect::Plain, target, prefix: "ringway".into(), max_bytes_per_datagram: 1432 };
+    assert_eq!(defaults.flush_interval, Duration::from_secs(5));
+    assert_eq!(defaults.sinks, [StatsSink::Statsd(statsd)]);
+    let written = stats(
+        "flush_interval = \"1m\"\nsinks = [{ statsd = { address = \"unix:/run/dsd.sock\" } }, \
+         { dog_statsd = { address = \"Agent:8125\", prefix = \"envoy\", max_bytes_per_datagram = 512 } }]",
+    );
+    let target = EndpointTarget::Name { host: "agent".into(), port: 8125 };
+    let datadog =
+        Statsd { dialect: StatsdDialect::Datadog, target, prefix: "envoy".into(), max_bytes_per_datagram: 512 };
+    assert_eq!((written.flush_interval, written.sinks.len()), (Duration::from_secs(60), 2));
+    assert_eq!(written.sinks[1], StatsSink::Statsd(datadog));
+}

@@ -20,6 +20,7 @@ mod route;
 mod runtime;
 mod socket;
 mod source;
+mod stats;
 mod template;
 mod tls;
 
@@ -42,6 +43,7 @@ pub use route::{DirectResponse, Redirect, Route, RouteMatch, TlsContextMatch, Vi
 pub use runtime::{Admin, Runtime, ShardCount};
 pub use socket::SocketMode;
 pub use source::{AddressCondition, ranges};
+pub use stats::{Stats, StatsSink};
 pub use template::{Template, TemplateRewrite};
 pub use tls::{
     CertificateHash, ClientCertificate, DownstreamTls, KeyLog, SanType, SpkiHash, SubjectAltName, TransportSocketMatch,
@@ -57,6 +59,8 @@ table! {
         runtime: Runtime, optional "every key at its default";
         /// The admin endpoint.
         admin: Admin, optional "no admin endpoint";
+        /// Where statistics are sent.
+        stats: Stats, optional "statistics are only shown by the admin endpoint";
         /// Where connections arrive, `[[listeners]]`; at least one.
         listeners: List<Listener>, optional "refused: at least one is needed";
         /// Where requests go, `[[clusters]]`.

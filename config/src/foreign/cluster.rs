@@ -11,6 +11,7 @@ const PROTOCOL: &str = "it is called protocol: protocol = \"http2\"";
 
 /// Table, key and hint.
 pub const FOREIGN: &[(&str, &str, &str)] = &[
+    (CLUSTER, "stats", "statistics are at the admin address: [admin] with address = \"127.0.0.1:9901\""),
     (CLUSTER, "type", "it is called discovery: \"static\", \"strict_dns\" or \"logical_dns\""),
     (CLUSTER, "resolve", "write discovery = \"strict_dns\""),
     (CLUSTER, "resolver", "name servers are in dns = { resolvers = [\"10.0.0.53\"] }"),

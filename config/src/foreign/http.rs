@@ -34,6 +34,7 @@ const DENY: &str =
 
 /// Table, key and hint.
 pub const PLACED: &[(&str, &str, &str)] = &[
+    (LISTENER, "stats", "statistics are at the admin address: [admin] with address = \"127.0.0.1:9901\""),
     (LISTENER, "tcp", "TCP proxying is not supported yet: only http"),
     (LISTENER, "filters", "write the HTTP settings directly: http = { ... }"),
     (

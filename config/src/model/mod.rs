@@ -10,6 +10,7 @@ mod http;
 mod ranges;
 mod resilience;
 mod route;
+mod stats;
 mod tls;
 mod tracing;
 
@@ -20,6 +21,7 @@ pub use http::*;
 pub use ranges::*;
 pub use resilience::*;
 pub use route::*;
+pub use stats::*;
 pub use tls::*;
 pub use tracing::*;
 
@@ -39,6 +41,7 @@ pub struct Config {
     pub file: String,
     pub runtime: Runtime,
     pub admin: Option<Admin>,
+    pub stats: Option<Stats>,
     pub listeners: Vec<Listener>,
     pub clusters: Vec<Cluster>,
     /// What is valid in the file, and may not be what its author wants.

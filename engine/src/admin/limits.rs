@@ -5,7 +5,7 @@ use crate::stats::{CircuitBreakerStats, Gauge, Registry};
 use crate::upstream::limits::{Priority, Resource, Usage};
 use std::sync::Arc;
 
-/// Writes the gauges. On the admin thread only: cells have one writer.
+/// Writes the gauges. One thread at a time: cells have one writer.
 pub(super) fn refresh(clusters: &[Arc<ClusterShared>], registry: &Registry) {
     for cluster in clusters.iter().filter(|cluster| cluster.limits.is_limited()) {
         let stats: Arc<CircuitBreakerStats> = registry.scope(&cluster.config.name, CONTROL);

@@ -62,7 +62,7 @@ impl State {
         stats.concurrency.set(shards as i64);
         stats.version.set(server_version(env!("CARGO_PKG_VERSION")));
         stats.set_state(ServerState::Initializing);
-        Arc::new(Self {
+        let state = Arc::new(Self {
             registry,
             started: Instant::now(),
             started_at: SystemTime::now(),
@@ -71,7 +71,10 @@ impl State {
             server: AtomicU8::new(ServerState::Initializing as u8),
             failed: AtomicBool::new(false),
             stats,
-        })
+        });
+        let read = Arc::downgrade(&state);
+        state.registry.refresh_by(move || read.upgrade().iter().for_each(|state| state.refresh()));
+        state
     }
 
     pub fn set(&self, state: ServerState) {
@@ -115,15 +118,15 @@ impl State {
         let _ = self.control.lock().unwrap_or_else(PoisonError::into_inner).send(control);
     }
 
-    /// Brings the process's own gauges up to date. Called on the admin thread only: cells have one writer.
+    /// Brings the process's own gauges up to date: for the admin endpoint and for sinks of statistics.
     pub fn refresh(&self) {
+        // All of it under the lock: cells have one writer at a time, and a replaced plan makes no more cells for its clusters.
+        let loaded = self.lock();
         self.stats.uptime.set(self.started.elapsed().as_secs() as i64);
         self.stats.set_state(self.server_state());
         self.stats.memory_allocated.set(resident_bytes() as i64);
         let lost = &self.stats.log_lines_lost;
         lost.add(output::lost_lines() - lost.get());
-        // All of it under the lock, so that a replaced plan makes no more cells for its clusters.
-        let loaded = self.lock();
         self.stats.total_connections.set(loaded.plan.global_limit.used() as i64);
         let days = loaded.plan.files.get().ends().map_or(i64::from(u32::MAX), days_until);
         self.stats.days_until_first_cert_expiring.set(days);

@@ -24,6 +24,13 @@ pub struct Descriptor {
     pub help: &'static str,
 }
 
+impl Descriptor {
+    /// The digit of a `_2xx` counter, which becomes a label.
+    pub fn class(&self) -> Option<char> {
+        self.name.strip_suffix("xx").and_then(|head| head.chars().last()).filter(char::is_ascii_digit)
+    }
+}
+
 /// A set of statistics that exists once for each thing of a kind (listener, cluster, ...) and each shard.
 pub trait Scope: Default + Send + Sync + 'static {
     const KIND: Kind;

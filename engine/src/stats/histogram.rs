@@ -196,6 +196,52 @@ impl Distribution {
         totals
     }
 
+    /// The values in ascending order, equal ones together with their number; each is the middle of its cell.
+    pub fn values(&self) -> impl Iterator<Item = (u64, u64)> {
+        let used = self.counts.iter().enumerate().filter(|cell| *cell.1 != 0);
+        used.map(|(index, in_cell)| (middle_of(index), *in_cell))
+    }
+
+    /// At most `most` values in ascending order that stand for all of them, each with the number of values for which it
+    /// stands. These numbers differ by at most one: where there are more values, they are parted into shares of equal size, and
+    /// the one in the middle stands for the share.
+    pub fn sample(&self, most: u64) -> Vec<(u64, u64)> {
+        let (count, mut shares) = (self.count(), Vec::new());
+        let parts = most.min(count);
+        let start_of = |part: u64| (u128::from(part) * u128::from(count) / u128::from(parts)) as u64;
+        let (mut below, mut part) = (0, 0);
+        for (value, number) in self.values() {
+            below += number;
+            while part < parts {
+                let (start, end) = (start_of(part), start_of(part + 1));
+                if start + (end - start) / 2 >= below {
+                    break;
+                }
+                shares.push((value, end - start));
+                part += 1;
+            }
+        }
+        shares
+    }
+
+    /// The same in little memory, for `since`.
+    pub(super) fn compact(&self) -> Compact {
+        let used = self.counts.iter().enumerate().filter(|cell| *cell.1 != 0);
+        Compact { sum: self.sum, cells: used.map(|(index, in_cell)| (index as u16, *in_cell)).collect() }
+    }
+
+    /// What was recorded since then; `None` if nothing was. If there was more then, the cells have begun again since, and all
+    /// of it is new.
+    pub(super) fn since(&self, past: &Compact) -> Option<Self> {
+        let mut new = self.clone();
+        let has_begun_again = past.cells.iter().any(|(index, count)| self.counts[usize::from(*index)] < *count);
+        if !has_begun_again {
+            past.cells.iter().for_each(|(index, count)| new.counts[usize::from(*index)] -= count);
+            new.sum = new.sum.saturating_sub(past.sum);
+        }
+        new.counts.iter().any(|count| *count != 0).then_some(new)
+    }
+
     /// Adds the values to an HDR histogram, each as the middle of its cell.
     ///
     /// # Errors
@@ -206,6 +252,13 @@ impl Distribution {
         }
         Ok(())
     }
+}
+
+/// The cells of a distribution that are in use, with their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Compact {
+    sum: u64,
+    cells: Box<[(u16, u64)]>,
 }
 
 /// The number of values, out of `count`, that lie at or below the quantile; at least one.
@@ -326,6 +379,38 @@ mod tests {
         assert_eq!(histogram.count(), 2);
         assert!(close(merged(&histogram).quantiles(&[1.0]).unwrap()[0], HISTOGRAM_VALUE_MAX));
         assert_eq!(merged(&histogram).sum(), 2 * HISTOGRAM_VALUE_MAX);
+    }
+
+    #[test]
+    fn a_sample_stands_for_all_values() {
+        let few = Histogram::default();
+        [1, 1, 5, 30].iter().for_each(|value| few.record(*value));
+        assert_eq!(merged(&few).values().collect::<Vec<_>>(), [(1, 2), (5, 1), (30, 1)]);
+        assert_eq!(merged(&few).sample(10), [(1, 1), (1, 1), (5, 1), (30, 1)]);
+        let many = Histogram::default();
+        (0..1003).for_each(|value| many.record(value % 59));
+        let sample = merged(&many).sample(100);
+        assert_eq!((sample.len(), sample.iter().map(|share| share.1).sum::<u64>()), (100, 1003));
+        assert!(sample.iter().all(|share| [10, 11].contains(&share.1)));
+        assert!(sample.is_sorted_by_key(|share| share.0), "{sample:?}");
+        // Ten times the same share: percentiles of the sample are those of all values.
+        assert_eq!((sample[0].0, sample[50].0, sample[99].0), (0, 29, 58));
+        assert!(merged(&Histogram::default()).sample(100).is_empty());
+    }
+
+    #[test]
+    fn what_is_new_is_told_from_what_was_there() {
+        let histogram = Histogram::default();
+        [3, 3, 900].iter().for_each(|value| histogram.record(*value));
+        let past = merged(&histogram).compact();
+        assert!(merged(&histogram).since(&past).is_none());
+        [3, 70].iter().for_each(|value| histogram.record(*value));
+        let new = merged(&histogram).since(&past).expect("two values");
+        assert_eq!((new.sum(), new.values().map(|value| value.1).collect::<Vec<_>>()), (73, vec![1, 1]));
+        // The scope has gone and come back.
+        let again = Histogram::default();
+        again.record(3);
+        assert_eq!(merged(&again).since(&past).expect("a value").sum(), 3);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod merge;
 mod names;
 mod per_shard;
 mod process;
+mod reader;
 mod registry;
 mod render;
 mod scopes;
@@ -32,12 +33,13 @@ pub use http2::{Http2Cells, Http2Stats};
 pub use meaning::{ServerState, server_version};
 pub use names::GrpcScope;
 pub use per_shard::{PerShard, ShardCopy};
+pub use reader::{Change, Reader, Reading};
 pub use registry::Registry;
 pub use render::{Format, Rendering};
 pub use scopes::{
     AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, ClusterTlsStats, CodingStats, CompressorChoiceStats,
     CompressorStats, DecompressorStats, DnsStats, EventLogStats, FaultStats, GrpcStats, GrpcTimeStats, GrpcWebStats,
     HealthCheckStats, HttpStats, Kind, ListenerStats, ListenerTlsStats, LocalRateLimitStats, OutlierStats, ServerStats,
-    ShardStats, TlsInspectorStats, TransportMatchStats,
+    ShardStats, StatsSinkStats, TlsInspectorStats, TransportMatchStats,
 };
 pub use ssl::SslStats;

@@ -73,6 +73,17 @@ impl Kind {
         [(self.label(), first), ("", protocol), (grpc[0], service), (grpc[1], method)]
     }
 
+    /// What names without labels begin with: `cluster.grpc` where Prometheus' family is `envoy_cluster_grpc`.
+    pub(super) fn tagged(self) -> String {
+        let family = self.family().trim_start_matches("envoy").trim_start_matches("ringway").trim_start_matches('_');
+        let root = self.dotted();
+        match family.strip_prefix(&root.replace('.', "_")) {
+            Some("") => root.into(),
+            Some(rest) if !root.is_empty() => format!("{root}.{}", rest.trim_start_matches('_')),
+            _ => family.into(),
+        }
+    }
+
     /// Prometheus' label for codes: of HTTP, or statuses of gRPC.
     pub(super) fn code_label(self) -> &'static str {
         if self.protocol().is_some() { "envoy_grpc_status" } else { "envoy_response_code" }

@@ -28,6 +28,16 @@ macro_rules! with_process_statistics {
                 counter events_lost;
             }
 
+            /// One sink of statistics: `stats_sink.<sink>.<statistic>`. Ringway's own.
+            StatsSink StatsSinkStats ["stats_sink", "ringway_stats_sink", "sink"] {
+                /// Reports: times that all statistics were sent
+                counter flushes;
+                /// Datagrams that were sent
+                counter datagrams_sent;
+                /// Datagrams that were lost: the receiver is not there or takes too little, or its name is not known yet
+                counter datagrams_lost;
+            }
+
             /// The process: `server.<statistic>`.
             Server ServerStats ["server", "envoy_server", "server"] {
                 /// Seconds since the start

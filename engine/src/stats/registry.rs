@@ -1,7 +1,8 @@
 //! The process-wide list of scopes: a writer gets its cells here once, a reader finds all cells here.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use regex::Regex;
 
@@ -11,9 +12,19 @@ use super::{AnyScope, GrpcScope, Kind, Scope};
 
 /// Every scope of the process. Its lock is taken when a configuration is put in force, by readers, and at a shard's first call of
 /// a method of gRPC, but never for any other request and never while text is written.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Registry {
     scopes: Mutex<Scopes>,
+    refresh: OnceLock<Refresh>,
+}
+
+/// Brings up to date what is written only when it is read.
+type Refresh = Box<dyn Fn() + Send + Sync>;
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +85,20 @@ impl Registry {
         let mut scopes = self.lock();
         scopes.entries.retain(|(kind, name), _| keep(*kind, name));
         scopes.changed();
+    }
+
+    /// Has `refresh` called before statistics are read, so that levels which are only written then are up to date. Once for each
+    /// registry.
+    pub fn refresh_by(&self, refresh: impl Fn() + Send + Sync + 'static) {
+        let is_first = self.refresh.set(Box::new(refresh)).is_ok();
+        debug_assert!(is_first, "there is one that does it");
+    }
+
+    /// For readers that want all statistics up to date.
+    pub fn refresh(&self) {
+        if let Some(refresh) = self.refresh.get() {
+            refresh();
+        }
     }
 
     /// The names of all scopes of a kind, in order.

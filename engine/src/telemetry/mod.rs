@@ -4,6 +4,8 @@
 //! timer, and what is sent goes to clusters as this thread sees them ([`Clusters`]).
 
 mod clusters;
+mod stats;
+mod statsd;
 
 pub use clusters::Clusters;
 
@@ -12,6 +14,7 @@ use crate::ring::Reactor;
 use crate::shard::Plan;
 use crate::stats::Registry;
 use ringway_config::model::Config;
+use stats::Stats;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,10 +22,11 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Telemetry {
     clusters: Rc<Clusters>,
+    stats: Rc<Stats>,
 }
 
 /// What is exported, each with whether a configuration has it.
-const SERVICES: &[fn(&Config) -> bool] = &[];
+const SERVICES: &[fn(&Config) -> bool] = &[|config| config.stats.is_some()];
 
 impl Telemetry {
     /// Whether a configuration has something that exports.
@@ -31,14 +35,17 @@ impl Telemetry {
     }
 
     pub fn new(reactor: &Rc<Reactor>, network: Network, registry: Arc<Registry>) -> Self {
-        Self { clusters: Clusters::new(reactor, network, registry) }
+        Self { stats: Stats::new(reactor, registry.clone()), clusters: Clusters::new(reactor, network, registry) }
     }
 
     /// Switches over to a new configuration.
     pub fn apply(&self, plan: &Arc<Plan>) {
         self.clusters.apply(&plan.clusters);
+        self.stats.apply(plan.config.stats.as_ref());
     }
 
     /// Sends all that there is to tell.
-    pub async fn finish(&self) {}
+    pub async fn finish(&self) {
+        self.stats.finish().await;
+    }
 }

@@ -61,6 +61,7 @@ mod retries;
 mod routing;
 mod slow_clients;
 mod socket_activation;
+mod stats_sinks;
 mod timeouts;
 mod tls;
 mod tls_badssl;

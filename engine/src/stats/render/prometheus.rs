@@ -66,7 +66,7 @@ impl Position {
         self.at += found + 1;
         let Some(view) = walk.registry.view(key) else { return true };
         for index in family.statistics.clone() {
-            let class = class_of(&family.of.descriptors()[index]);
+            let class = family.of.descriptors()[index].class();
             walk.choice.show_one(&view, index, |shown| {
                 if !std::mem::replace(&mut self.begun, true) {
                     let Family { name, help, kind, .. } = family;
@@ -90,18 +90,13 @@ fn families() -> Vec<Family> {
                 last.statistics.end = index + 1;
                 continue;
             }
-            let class = class_of(descriptor);
+            let class = descriptor.class();
             let help = if class.is_some() { "Responses by the class of their code" } else { descriptor.help };
             let statistics = index..index + 1;
             families.push(Family { of: *kind, statistics, name, help: escaped(help), kind: type_of(descriptor) });
         }
     }
     families
-}
-
-/// The digit of a `_2xx` counter, which becomes a label.
-fn class_of(descriptor: &Descriptor) -> Option<char> {
-    descriptor.name.strip_suffix("xx").and_then(|head| head.chars().last()).filter(char::is_ascii_digit)
 }
 
 /// `downstream_rq_2xx` is `envoy_http_downstream_rq_xx` with the class 2 (Envoy: the tag envoy.response_code_class).
@@ -111,7 +106,7 @@ fn family_name(kind: Kind, descriptor: &Descriptor) -> String {
     if descriptor.cell == CellKind::Statuses {
         return format!("{family}_status");
     }
-    if class_of(descriptor).is_some() {
+    if descriptor.class().is_some() {
         return format!("{family}_{}xx", &name[..name.len() - 3]);
     }
     match family.starts_with("envoy_") || descriptor.cell != CellKind::Counter {

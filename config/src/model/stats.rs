@@ -1,0 +1,35 @@
+//! Where statistics are sent.
+
+use super::EndpointTarget;
+use std::time::Duration;
+
+/// Statistics that are sent (Envoy: stats_sinks).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    pub flush_interval: Duration,
+    /// At least one.
+    pub sinks: Vec<StatsSink>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum StatsSink {
+    Statsd(Statsd),
+}
+
+/// A receiver of the protocol of statsd.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Statsd {
+    pub dialect: StatsdDialect,
+    pub target: EndpointTarget,
+    /// Names begin with it and a dot.
+    pub prefix: String,
+    pub max_bytes_per_datagram: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StatsdDialect {
+    /// Everything is in the name.
+    Plain,
+    /// With tags.
+    Datadog,
+}
