@@ -27,12 +27,12 @@ const LINGER_BYTES: usize = 64 * 1024;
 /// The longest time in which a client may take nothing of the last bytes, where it may take any time before them.
 pub(super) const FLUSH_TIME: Duration = Duration::from_secs(60);
 
-/// Serve a connection until it ends, or until another shard has it. Not an async function: its future would hold `accepted`
-/// next to the connection.
+/// Serve a connection until it ends, or until another shard has it. Not an async function: its future would hold `accepted`,
+/// too. Nor does it hold the connection itself: with HTTP/2 that would be the memory of two.
 pub fn serve(accepted: Accepted, slot: Rc<ChainSlot>) -> impl Future<Output = Ended> {
     let hcm = slot.current();
     let reactor = hcm.shard.reactor.clone();
-    let connection = Connection::new(accepted, slot, &hcm);
+    let connection = Rc::new(Connection::new(accepted, slot, &hcm));
     drop(hcm);
     async move {
         let mut deadlines = ConnectionDeadlines::new(&reactor, connection.ends);

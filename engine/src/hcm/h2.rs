@@ -28,7 +28,7 @@ const LEAVE_TIME: Duration = Duration::from_secs(1);
 /// Serve a connection, of which `first` has come, until it ends. Not an async function: its future would hold what it is given
 /// next to what becomes of that.
 pub(super) fn serve(
-    connection: Connection,
+    connection: Rc<Connection>,
     mut deadlines: ConnectionDeadlines,
     first: Buf,
     place: Place,
@@ -54,7 +54,7 @@ pub(super) fn serve(
 
 /// What all exchanges of a connection share.
 struct Shared {
-    connection: Connection,
+    connection: Rc<Connection>,
     /// What it is for the shard's load.
     carrying: Carrying,
     /// Of exchanges that are over, for the next ones.

@@ -249,8 +249,8 @@ fn calls_of_grpc_web() {
     }
 }
 
-/// Bytes of heap of a connection without exchanges, whose client has put nothing into its table. It should become 2 KiB.
-const IDLE_BYTES_MAX: i64 = 2304;
+/// Bytes of heap of a connection without exchanges, whose client has put nothing into its table.
+const IDLE_BYTES_MAX: i64 = 1920;
 
 /// What a connection keeps for its next exchange goes back after a second.
 #[test]
