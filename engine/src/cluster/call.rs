@@ -1,13 +1,15 @@
-//! Requests of the proxy's own making: mirrors, health checks and whatever else asks a cluster without a client that waits.
-//! The answer's head is kept, its body thrown away.
+//! Requests of the proxy's own making: mirrors, health checks, reports and whatever else asks a cluster without a client that
+//! waits.
 
+use super::outlier::Outcome;
 use super::{Accounting, Cluster, Endpoint, PickContext, RequestEnd};
 use crate::base::clock::{NEVER, Nanos, deadline};
+use crate::http::grpc::GrpcStatus;
 use crate::http::{Message, RequestHead, ResponseHead, Trailers};
 use crate::mux::{Broken, HeadKind, Limits, Moved, Piece, Pump, Sink, Source, Upstream};
 use crate::ring::{Buf, Reactor, Timer};
 use crate::upstream::limits::{Permit, Priority};
-use crate::upstream::{ConnectError, Lease, Pool, Work};
+use crate::upstream::{ConnectError, Lease, Pool, Work, is_local_shortage};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -59,24 +61,33 @@ impl Source for MadeBody {
 /// How long a call waits. One timer, armed for what comes first.
 pub struct Patience {
     timer: Timer,
-    whole_limit: Option<Duration>,
-    whole: Nanos,
+    answer_limit: Option<Duration>,
+    /// When the answer has to be whole.
+    end: Nanos,
     idle_limit: Option<Duration>,
     idle: Nanos,
 }
 
 impl Patience {
-    /// `whole`: for the whole answer, from the end of the request; `idle`: without a byte moving.
-    pub fn new(reactor: &Rc<Reactor>, whole: Option<Duration>, idle: Option<Duration>) -> Self {
+    /// `answer`: for the whole answer, from the end of the request; `idle`: without a byte moving.
+    pub fn new(reactor: &Rc<Reactor>, answer: Option<Duration>, idle: Option<Duration>) -> Self {
         let idle_until = deadline(reactor.now(), idle);
         let this =
-            Self { timer: Timer::new(reactor), whole_limit: whole, whole: NEVER, idle_limit: idle, idle: idle_until };
+            Self { timer: Timer::new(reactor), answer_limit: answer, end: NEVER, idle_limit: idle, idle: idle_until };
+        this.arm();
+        this
+    }
+
+    /// For all of it, from now.
+    fn for_all(reactor: &Rc<Reactor>, limit: Duration) -> Self {
+        let mut this = Self::new(reactor, None, None);
+        this.end = deadline(reactor.now(), Some(limit));
         this.arm();
         this
     }
 
     fn request_ended(&mut self, now: Nanos) {
-        self.whole = deadline(now, self.whole_limit);
+        self.end = self.end.min(deadline(now, self.answer_limit));
         self.arm();
     }
 
@@ -88,7 +99,7 @@ impl Patience {
         if !self.timer.fired() {
             return Poll::Pending;
         }
-        if self.whole <= now {
+        if self.end <= now {
             return Poll::Ready(Err(CallError::Timeout));
         }
         if self.idle <= now {
@@ -99,7 +110,7 @@ impl Patience {
     }
 
     fn arm(&self) {
-        self.timer.arm_at(self.whole.min(self.idle));
+        self.timer.arm_at(self.end.min(self.idle));
     }
 }
 
@@ -234,18 +245,33 @@ pub struct Call {
     /// Its place among the side work of the cluster.
     pub permit: Permit,
     pub priority: Priority,
-    /// For the whole answer, from the end of the request.
-    pub timeout: Option<Duration>,
-    /// Without a byte moving.
-    pub idle: Option<Duration>,
+    pub work: Work,
+    pub time: TimeLimit,
     pub limits: Limits,
     /// Bytes of body that may wait to be sent.
     pub buffer_limit: usize,
 }
 
-/// A body that can tell whether a piece of it was taken: it cannot be sent a second time then.
+/// How long a call may take.
+#[derive(Clone, Copy, Debug)]
+pub enum TimeLimit {
+    /// `answer`: for the whole answer, from the end of the request; `idle`: without a byte moving.
+    Streaming { answer: Option<Duration>, idle: Option<Duration> },
+    /// From its beginning to its end.
+    Whole(Duration),
+}
+
+/// What a cluster answered.
+pub struct Answer {
+    pub message: Message<ResponseHead>,
+    /// As much of it as the caller wanted.
+    pub body: Vec<u8>,
+}
+
+/// A body that may be sent a second time.
 pub trait CallBody: Source<Error = CallError> {
-    fn is_begun(&self) -> bool;
+    /// Begin again. `false`: a piece of it was taken, and it is gone.
+    fn restart(&mut self) -> bool;
 }
 
 impl Call {
@@ -260,14 +286,46 @@ impl Call {
         host: &[u8],
         body: &mut B,
     ) -> Result<(), CallError> {
+        let mut answer = self.exchange(reactor, request, host, body, (u64::MAX, None)).await?;
+        answer.message.clear(reactor);
+        Ok(())
+    }
+
+    /// Send `request`, which says its host, and give the answer, with at most this many bytes of its body: where there are
+    /// more, the connection is of no further use.
+    ///
+    /// # Errors
+    /// There is no whole answer. It has been counted.
+    pub async fn ask<B: CallBody>(
+        &self,
+        reactor: &Rc<Reactor>,
+        request: &Message<RequestHead>,
+        body: &mut B,
+        body_max: u64,
+    ) -> Result<Answer, CallError> {
+        let host = request.head.authority.of(request.view());
+        self.exchange(reactor, request, host, body, (body_max, Some(Vec::new()))).await
+    }
+
+    async fn exchange<B: CallBody>(
+        &self,
+        reactor: &Rc<Reactor>,
+        request: &Message<RequestHead>,
+        host: &[u8],
+        body: &mut B,
+        (answer_limit, kept): (u64, Option<Vec<u8>>),
+    ) -> Result<Answer, CallError> {
         let Ok(endpoint) = self.cluster.pick(&PickContext::default()) else {
             self.cluster.stats.count_status(503);
             return Err(CallError::NoHost);
         };
         let mut accounting = Accounting::new(&self.cluster);
         let in_flight = endpoint.request_started(reactor.now());
-        let mut patience = Patience::new(reactor, self.timeout, self.idle);
-        let (request_end, answer, answer_limit) = (None, Message::default(), u64::MAX);
+        let mut patience = match self.time {
+            TimeLimit::Streaming { answer, idle } => Patience::new(reactor, answer, idle),
+            TimeLimit::Whole(limit) => Patience::for_all(reactor, limit),
+        };
+        let (request_end, answer) = (None, Message::default());
         let (limits, buffer_limit) = (&self.limits, self.buffer_limit);
         let patience = &mut patience;
         let mut conversation = Conversation {
@@ -281,23 +339,31 @@ impl Call {
             answer_limit,
             request_end,
             answer,
-            kept: None,
+            kept,
         };
         let result = self.converse(&endpoint, &mut conversation).await;
-        let Conversation { request_end, mut answer, .. } = conversation;
-        match &result {
+        let Conversation { request_end, answer: mut message, kept, .. } = conversation;
+        let is_main = self.work == Work::Main;
+        match result {
             Ok((sent, received)) => {
                 in_flight.responded(reactor.now());
                 let micros = reactor.now().saturating_sub(request_end.unwrap_or(reactor.now())) / 1000;
-                accounting.completed(answer.head.status, *sent, *received, micros);
+                accounting.completed(message.head.status, sent, received, micros);
+                if is_main {
+                    self.cluster.report(&endpoint, Outcome::Status(status_of(&message)));
+                }
+                Ok(Answer { message, body: kept.unwrap_or_default() })
             }
             Err(error) => {
                 in_flight.failed(reactor.now());
-                accounting.ended(self.count(error));
+                accounting.ended(self.count(&error));
+                if is_main && let Some(outcome) = outcome(&error) {
+                    self.cluster.report(&endpoint, outcome);
+                }
+                message.clear(reactor);
+                Err(error)
             }
         }
-        answer.clear(reactor);
-        result.map(drop)
     }
 
     /// Returns the bytes sent and received.
@@ -315,8 +381,8 @@ impl Call {
                 Some(lease) => lease,
                 None => self.acquire(pool, conversation).await?,
             };
-            // Main traffic may take it away.
-            let _loan = pool.lend(&lease);
+            // From side work, main traffic may take it away.
+            let _loan = if self.work == Work::Side { pool.lend(&lease) } else { None };
             match conversation.run(&mut lease.wire).await {
                 Ok(()) => {
                     let bytes = (lease.wire.sent(), lease.wire.received());
@@ -326,18 +392,19 @@ impl Call {
                     return Ok(bytes);
                 }
                 // Closed while it was idle, or not looked at, and all of the request is still here.
-                Err(error) if repeats < REPEATS_MAX && is_unseen(&error, &lease) && !conversation.body.is_begun() => {
+                Err(error) if repeats < REPEATS_MAX && is_unseen(&error, &lease) && conversation.body.restart() => {
                     repeats += 1;
                 }
                 Err(error) => return Err(error),
             }
             conversation.answer.clear(conversation.reactor);
+            conversation.kept.iter_mut().for_each(Vec::clear);
             conversation.request_end = None;
         }
     }
 
     async fn acquire<B>(&self, pool: &Rc<Pool>, conversation: &mut Conversation<'_, B>) -> Result<Lease, CallError> {
-        let mut acquiring = pin!(pool.acquire(self.priority, Work::Side));
+        let mut acquiring = pin!(pool.acquire(self.priority, self.work));
         poll_fn(|context| match acquiring.as_mut().poll(context) {
             Poll::Ready(result) => Poll::Ready(result.map_err(CallError::Connect)),
             Poll::Pending => conversation.patience.poll(conversation.reactor.now()),
@@ -359,6 +426,26 @@ impl Call {
                 RequestEnd::SentReset
             }
             CallError::BodyGone | CallError::Idle => RequestEnd::SentReset,
+        }
+    }
+}
+
+/// For outlier detection, the status of a call of gRPC as one of HTTP.
+fn status_of(answer: &Message<ResponseHead>) -> u16 {
+    let status = answer.head.status;
+    if status == 200 { answer.grpc_status().map_or(status, GrpcStatus::to_http) } else { status }
+}
+
+/// What outlier detection hears of a failure; `None`: it is not the endpoint's.
+fn outcome(error: &CallError) -> Option<Outcome> {
+    match error {
+        CallError::Connect(ConnectError::Timeout) => Some(Outcome::ConnectTimeout),
+        CallError::Connect(ConnectError::Failed(error)) if is_local_shortage(error) => None,
+        CallError::Connect(ConnectError::Failed(_) | ConnectError::Tls(_)) => Some(Outcome::ConnectFailed),
+        CallError::Broken { .. } => Some(Outcome::Reset),
+        CallError::Timeout => Some(Outcome::ResponseTimeout),
+        CallError::NoHost | CallError::Connect(ConnectError::Overflow(_)) | CallError::BodyGone | CallError::Idle => {
+            None
         }
     }
 }

@@ -5,10 +5,11 @@
 //! and give way to main traffic where connections, descriptors or memory are short.
 
 use crate::cluster::Cluster;
-use crate::cluster::call::{Call, CallBody, CallError};
+use crate::cluster::call::{Call, CallBody, CallError, TimeLimit};
 use crate::http::{Exchange, Message, RequestHead, Trailers, split_port};
 use crate::mux::{Limits, Piece, Pieces, Source};
 use crate::ring::{Buf, Reactor, TaskId};
+use crate::upstream::Work;
 use crate::upstream::limits::Priority;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -58,8 +59,8 @@ pub fn start(
         cluster: options.cluster,
         permit,
         priority: options.priority,
-        timeout: options.timeout,
-        idle: options.idle,
+        work: Work::Side,
+        time: TimeLimit::Streaming { answer: options.timeout, idle: options.idle },
         limits: *options.codec_limits,
         buffer_limit: options.buffer_limit / 16,
     };
@@ -211,8 +212,8 @@ impl Source for CopiedBody {
 }
 
 impl CallBody for CopiedBody {
-    fn is_begun(&self) -> bool {
-        self.copy.begun.get()
+    fn restart(&mut self) -> bool {
+        !self.copy.begun.get()
     }
 }
 

@@ -39,7 +39,7 @@ pub use render::{Format, Rendering};
 pub use scopes::{
     AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, ClusterTlsStats, CodingStats, CompressorChoiceStats,
     CompressorStats, DecompressorStats, DnsStats, EventLogStats, FaultStats, GrpcStats, GrpcTimeStats, GrpcWebStats,
-    HealthCheckStats, HttpStats, Kind, ListenerStats, ListenerTlsStats, LocalRateLimitStats, OutlierStats, ServerStats,
-    ShardStats, StatsSinkStats, TlsInspectorStats, TransportMatchStats,
+    HealthCheckStats, HttpStats, Kind, ListenerStats, ListenerTlsStats, LocalRateLimitStats, OpentelemetryStats,
+    OutlierStats, ServerStats, ShardStats, StatsSinkStats, TlsInspectorStats, TransportMatchStats, ZipkinStats,
 };
 pub use ssl::SslStats;

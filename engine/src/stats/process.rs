@@ -38,6 +38,46 @@ macro_rules! with_process_statistics {
                 counter datagrams_lost;
             }
 
+            /// Spans for Zipkin, of all shards and exporters together: `tracing.zipkin.<statistic>`.
+            Zipkin ZipkinStats ["tracing.zipkin", "envoy_tracing_zipkin", "tracer"] {
+                /// Spans in reports that the collector took
+                counter spans_sent;
+                /// Spans that were lost: in reports that the collector did not take, or because they came faster than they could be sent. Ringway's own
+                counter spans_dropped;
+                /// Reports made because the first of their spans had waited for flush_interval
+                counter timer_flushed;
+                /// Reports that the collector took
+                counter reports_sent;
+                /// Reports lost because the collector refused them, or because too many waited
+                counter reports_dropped;
+                /// Reports lost because the collector did not answer
+                counter reports_failed;
+                /// Reports lost because the configuration has their cluster no more
+                counter reports_skipped_no_cluster;
+                /// Times that a report was sent again. Ringway's own
+                counter reports_retried;
+            }
+
+            /// Spans for OpenTelemetry, of all shards and exporters together: `tracing.opentelemetry.<statistic>`.
+            Opentelemetry OpentelemetryStats ["tracing.opentelemetry", "envoy_tracing_opentelemetry", "tracer"] {
+                /// Spans that the collector took
+                counter spans_sent;
+                /// Spans that were lost: those that the collector did not take, or that came faster than they could be sent. Ringway's own
+                counter spans_dropped;
+                /// Reports made because the first of their spans had waited for flush_interval
+                counter timer_flushed;
+                /// Reports that the collector took. Ringway's own
+                counter reports_sent;
+                /// Reports lost because the collector refused them, or because too many waited. Ringway's own
+                counter reports_dropped;
+                /// Reports lost because the collector did not answer. Ringway's own
+                counter reports_failed;
+                /// Reports lost because the configuration has their cluster no more. Ringway's own
+                counter reports_skipped_no_cluster;
+                /// Times that a report was sent again. Ringway's own
+                counter reports_retried;
+            }
+
             /// The process: `server.<statistic>`.
             Server ServerStats ["server", "envoy_server", "server"] {
                 /// Seconds since the start

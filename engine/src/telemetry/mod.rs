@@ -4,10 +4,21 @@
 //! timer, and what is sent goes to clusters as this thread sees them ([`Clusters`]).
 
 mod clusters;
+mod courier;
+mod json;
+mod spans;
 mod stats;
 mod statsd;
+#[cfg(test)]
+mod testing;
+mod verdict;
+mod wire;
 
 pub use clusters::Clusters;
+pub use courier::{Courier, Destination, Fate, Tally};
+pub use spans::Spans;
+pub use verdict::Protocol;
+pub use wire::Fields;
 
 use crate::net::Network;
 use crate::ring::Reactor;

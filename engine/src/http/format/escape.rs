@@ -38,7 +38,7 @@ pub(super) fn push_markup(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Appends `bytes` for the inside of a JSON string (RFC 8259 section 7). What is not UTF-8 becomes the text `\xNN`.
-pub(super) fn push_json(bytes: &[u8], out: &mut Vec<u8>) {
+pub fn push_json(bytes: &[u8], out: &mut Vec<u8>) {
     if is_plain(bytes) {
         return out.extend_from_slice(bytes);
     }

@@ -14,6 +14,7 @@ mod time;
 mod write;
 
 pub use compile::{CompiledFormat, LineFormat};
+pub use escape::push_json;
 pub use flags::ResponseFlags;
 pub use record::Record;
 pub use time::SecondCache;

@@ -1,0 +1,65 @@
+//! A report that grows span by span.
+
+use super::{otlp, zipkin};
+use crate::http::trace::SpanRecord;
+use ringway_config::model::{SpanExporter, SpanFormat};
+use std::sync::Arc;
+
+pub(super) struct Batch {
+    exporter: Arc<SpanExporter>,
+    /// What stands around the spans of OpenTelemetry.
+    frame: Option<otlp::Frame>,
+    /// Spans, one behind the other.
+    body: Vec<u8>,
+    count: u32,
+}
+
+impl Batch {
+    pub(super) fn new(exporter: &Arc<SpanExporter>) -> Self {
+        let frame = match exporter.format {
+            SpanFormat::ZipkinJson | SpanFormat::ZipkinProtobuf => None,
+            SpanFormat::OtlpHttp { names } | SpanFormat::OtlpGrpc { names } => {
+                Some(otlp::Frame::new(&exporter.service_name, names))
+            }
+        };
+        Self { exporter: exporter.clone(), frame, body: Vec::new(), count: 0 }
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Bytes.
+    pub(super) fn size(&self) -> usize {
+        self.body.len()
+    }
+
+    pub(super) fn add(&mut self, span: &SpanRecord<'_>) {
+        let service = &self.exporter.service_name;
+        match self.exporter.format {
+            SpanFormat::ZipkinJson => {
+                self.body.push(if self.count == 0 { b'[' } else { b',' });
+                zipkin::json(&mut self.body, span, service);
+            }
+            SpanFormat::ZipkinProtobuf => zipkin::protobuf(&mut self.body, span, service),
+            SpanFormat::OtlpHttp { names } | SpanFormat::OtlpGrpc { names } => {
+                otlp::span(&mut self.body, span, names);
+            }
+        }
+        self.count += 1;
+    }
+
+    /// The report of the spans so far. Another batch begins.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        self.count = 0;
+        let mut body = std::mem::take(&mut self.body);
+        match (&self.frame, self.exporter.format) {
+            (Some(frame), _) => frame.around(&body),
+            (None, SpanFormat::ZipkinJson) => {
+                body.push(b']');
+                body
+            }
+            (None, _) => body,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Spans as Zipkin takes them: its JSON, version 2, and the same as protobuf (`zipkin.proto3.ListOfSpans`).
+
+use crate::http::trace::{Item, Key, Kind, SpanRecord, Value};
+use crate::telemetry::Fields;
+use crate::telemetry::json::Object;
+use std::net::{IpAddr, SocketAddr};
+
+/// An error's tag, whose presence is what counts.
+const ERROR: &[u8] = b"error";
+
+/// Numbers of fields.
+mod field {
+    pub const SPAN: u32 = 1;
+    pub const TRACE_ID: u32 = 1;
+    pub const PARENT_ID: u32 = 2;
+    pub const ID: u32 = 3;
+    pub const KIND: u32 = 4;
+    pub const NAME: u32 = 5;
+    pub const TIMESTAMP: u32 = 6;
+    pub const DURATION: u32 = 7;
+    pub const LOCAL_ENDPOINT: u32 = 8;
+    pub const REMOTE_ENDPOINT: u32 = 9;
+    pub const ANNOTATION: u32 = 10;
+    pub const TAG: u32 = 11;
+    pub const DEBUG: u32 = 12;
+    pub const SHARED: u32 = 13;
+}
+
+/// Appends the span as an object.
+pub(super) fn json(out: &mut Vec<u8>, span: &SpanRecord<'_>, service: &str) {
+    let facts = &span.facts;
+    let mut object = Object::new(out);
+    match (facts.trace_id >> 64) as u64 {
+        0 => object.hex("traceId", &[facts.trace_id as u64]),
+        high => object.hex("traceId", &[high, facts.trace_id as u64]),
+    }
+    if facts.parent != 0 {
+        object.hex("parentId", &[facts.parent]);
+    }
+    object.hex("id", &[facts.id]);
+    object.text("kind", if facts.kind == Kind::Server { b"SERVER" } else { b"CLIENT" });
+    if !span.name.is_empty() {
+        object.text("name", span.name);
+    }
+    object.number("timestamp", facts.start as i64);
+    object.number("duration", facts.duration.max(1) as i64);
+    object.object("localEndpoint", |endpoint| json_endpoint(endpoint, service.as_bytes(), facts.local));
+    if !span.remote_service.is_empty() || facts.remote.is_some() {
+        object.object("remoteEndpoint", |endpoint| json_endpoint(endpoint, span.remote_service, facts.remote));
+    }
+    let mut events = span.events().peekable();
+    if events.peek().is_some() {
+        object.array("annotations", events, |annotation, (event, after)| {
+            annotation.number("timestamp", (facts.start + after) as i64);
+            annotation.text("value", event.name().as_bytes());
+        });
+    }
+    object.object("tags", |tags| {
+        for (key, value) in span.tags() {
+            match value {
+                Value::Text(text) => tags.named(name_of(&key), text),
+                Value::Int(number) => tags.named(name_of(&key), itoa::Buffer::new().format(number).as_bytes()),
+            }
+        }
+        if facts.error {
+            tags.named(ERROR, b"true");
+        }
+    });
+    if facts.debug {
+        object.truth("debug");
+    }
+    if facts.shared {
+        object.truth("shared");
+    }
+    object.end();
+}
+
+fn json_endpoint(object: &mut Object<'_>, service: &[u8], address: Option<SocketAddr>) {
+    if !service.is_empty() {
+        object.text("serviceName", service);
+    }
+    let Some(address) = address else { return };
+    match address.ip() {
+        IpAddr::V4(ip) => object.text("ipv4", ip.to_string().as_bytes()),
+        IpAddr::V6(ip) => object.text("ipv6", ip.to_string().as_bytes()),
+    }
+    if address.port() != 0 {
+        object.number("port", address.port().into());
+    }
+}
+
+fn name_of<'a>(key: &Key<'a>) -> &'a [u8] {
+    match key {
+        Key::Known(tag) => tag.envoy_name().as_bytes(),
+        Key::Custom(name) => name,
+    }
+}
+
+/// Appends the span as one more field of a list.
+pub(super) fn protobuf(out: &mut Vec<u8>, span: &SpanRecord<'_>, service: &str) {
+    Fields(out).message(field::SPAN, |fields| protobuf_span(fields, span, service));
+}
+
+fn protobuf_span(fields: &mut Fields<'_>, span: &SpanRecord<'_>, service: &str) {
+    let facts = &span.facts;
+    match (facts.trace_id >> 64) as u64 {
+        0 => fields.bytes(field::TRACE_ID, &(facts.trace_id as u64).to_be_bytes()),
+        _ => fields.bytes(field::TRACE_ID, &facts.trace_id.to_be_bytes()),
+    }
+    if facts.parent != 0 {
+        fields.bytes(field::PARENT_ID, &facts.parent.to_be_bytes());
+    }
+    fields.bytes(field::ID, &facts.id.to_be_bytes());
+    fields.varint(field::KIND, if facts.kind == Kind::Server { 2 } else { 1 });
+    fields.text(field::NAME, span.name);
+    fields.fixed64(field::TIMESTAMP, facts.start);
+    fields.varint(field::DURATION, facts.duration.max(1));
+    fields.message(field::LOCAL_ENDPOINT, |endpoint| protobuf_endpoint(endpoint, service.as_bytes(), facts.local));
+    if !span.remote_service.is_empty() || facts.remote.is_some() {
+        let service = span.remote_service;
+        fields.message(field::REMOTE_ENDPOINT, |endpoint| protobuf_endpoint(endpoint, service, facts.remote));
+    }
+    for item in span.items() {
+        match item {
+            Item::Event(event, after) => fields.message(field::ANNOTATION, |annotation| {
+                annotation.fixed64(1, facts.start + after);
+                annotation.text(2, event.name().as_bytes());
+            }),
+            Item::Tag(key, Value::Text(text)) => protobuf_tag(fields, name_of(&key), text),
+            Item::Tag(key, Value::Int(number)) => {
+                protobuf_tag(fields, name_of(&key), itoa::Buffer::new().format(number).as_bytes());
+            }
+        }
+    }
+    if facts.error {
+        protobuf_tag(fields, ERROR, b"true");
+    }
+    if facts.debug {
+        fields.varint(field::DEBUG, 1);
+    }
+    if facts.shared {
+        fields.varint(field::SHARED, 1);
+    }
+}
+
+fn protobuf_tag(fields: &mut Fields<'_>, name: &[u8], value: &[u8]) {
+    fields.message(field::TAG, |entry| {
+        entry.text(1, name);
+        entry.text(2, value);
+    });
+}
+
+fn protobuf_endpoint(fields: &mut Fields<'_>, service: &[u8], address: Option<SocketAddr>) {
+    if !service.is_empty() {
+        fields.text(1, service);
+    }
+    let Some(address) = address else { return };
+    match address.ip() {
+        IpAddr::V4(ip) => fields.bytes(2, &ip.octets()),
+        IpAddr::V6(ip) => fields.bytes(3, &ip.octets()),
+    }
+    if address.port() != 0 {
+        fields.varint(4, address.port().into());
+    }
+}
