@@ -26,6 +26,7 @@ mod spelling;
 mod stats;
 mod texts;
 mod tls;
+mod tracing;
 mod unused;
 
 use std::collections::hash_map::Entry;
@@ -45,7 +46,7 @@ struct Resolver<'d, 't, 'p> {
     clusters: HashMap<&'d str, (usize, &'d Located<document::Cluster>)>,
     /// Names in the order of the file.
     cluster_names: Vec<&'d str>,
-    /// Clusters that a route or a mirror names.
+    /// Clusters that a route, a mirror or an exporter names.
     used: HashSet<usize>,
     /// Whether a header of the request names clusters, too.
     names_are_dynamic: bool,
@@ -56,6 +57,8 @@ struct Resolver<'d, 't, 'p> {
     spelling: spelling::Spelling,
     /// Whether peers of the current `http` are believed in what they say of the scheme.
     believes_schemes: bool,
+    /// Whether the current `http` has tracing.
+    traces: bool,
     /// Where relative paths start.
     directory: &'d Path,
     /// What the host must have.
@@ -85,6 +88,7 @@ pub fn resolve(
         cluster_names,
         used: HashSet::new(),
         names_are_dynamic: false,
+        traces: false,
         chain: Vec::new(),
         chain_is_known: true,
         spelling: spelling::Spelling::default(),

@@ -57,6 +57,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("stats.toml", include_str!("../../docs/examples/stats.toml")),
     ("subsets.toml", include_str!("../../docs/examples/subsets.toml")),
     ("tls.toml", include_str!("../../docs/examples/tls.toml")),
+    ("tracing-otlp.toml", include_str!("../../docs/examples/tracing-otlp.toml")),
+    ("tracing.toml", include_str!("../../docs/examples/tracing.toml")),
     ("transports.toml", include_str!("../../docs/examples/transports.toml")),
     ("upstream-tls.toml", include_str!("../../docs/examples/upstream-tls.toml")),
     ("virtual-hosts.toml", include_str!("../../docs/examples/virtual-hosts.toml")),

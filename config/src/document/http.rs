@@ -6,6 +6,7 @@ use super::header::HeaderToAdd;
 use super::http2::Http2;
 use super::local_reply::LocalReply;
 use super::route::{Route, VirtualHost};
+use super::tracing::Tracing;
 use crate::model::{Cidr, ClientHalfClose, CodecType, EscapedSlashes, ForwardCert, ServerHeader, Underscores};
 use crate::reader::{
     EditableHeader, HeaderName, HeaderValue, Int, IntOrOff, List, Name, OneOf, Percent, Size, SizeOrOff, Timeout,
@@ -30,6 +31,9 @@ table! {
         /// Changes of the replies that are made here and not by an upstream: error pages and the like. The first that takes a
         /// reply is used.
         local_reply: List<Written<LocalReply>>, optional "replies as they are";
+
+        /// Distributed tracing.
+        tracing: Tracing, optional "no spans, and the context of a trace passes as it came";
 
         /// What clients speak. `"auto"`: what ALPN agreed on, else what the first bytes say, so that HTTP/2 with prior knowledge
         /// comes on the same port as HTTP/1.

@@ -23,6 +23,7 @@ mod source;
 mod stats;
 mod template;
 mod tls;
+mod tracing;
 
 pub use access_log::{AccessLog, AccessLogFilter};
 pub use cluster::{
@@ -49,6 +50,7 @@ pub use tls::{
     CertificateHash, ClientCertificate, DownstreamTls, KeyLog, SanType, SpkiHash, SubjectAltName, TransportSocketMatch,
     UpstreamTls, all_groups, all_suites, group_name, suite_name,
 };
+pub use tracing::{Otlp, OtlpProtocol, RouteTracing, Tracing, Zipkin, ZipkinFormat};
 
 use crate::reader::{List, Shape, TableSpec, table};
 

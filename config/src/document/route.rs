@@ -6,6 +6,7 @@ use super::header::{CookieMatch, HeaderMatch, HeaderToAdd, QueryParameterMatch};
 use super::retry::RetryPolicy;
 use super::source::AddressCondition;
 use super::template::Template;
+use super::tracing::RouteTracing;
 use crate::reader::{
     Domain, EditableHeader, FilePath, HeaderValue, HostName, Int, List, Method, Name, NewPath, Pattern, Percent,
     Scheme, SeparatedPrefix, Text, UrlPath, table,
@@ -63,6 +64,8 @@ table! {
         response_headers_to_add: List<HeaderToAdd>, optional "none";
         /// Headers removed from responses.
         response_headers_to_remove: List<EditableHeader>, optional "none";
+        /// Tracing of this route's requests.
+        tracing: RouteTracing, optional "as in `http.tracing`";
         /// Settings of HTTP filters for this route.
         filters: FilterOverrides, optional "those of the virtual host";
     }

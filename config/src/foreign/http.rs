@@ -245,7 +245,11 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     (HASH, "query", "it is called query_parameter"),
     (HASH, "name", "write header, cookie or query_parameter with the name as its value"),
     (MIRROR, "fraction", "it is called percent"),
-    (MIRROR, "trace_sampled", "tracing is not supported yet"),
+    (
+        MIRROR,
+        "trace_sampled",
+        "leave it out: copies belong to the trace of their request and have no span of their own",
+    ),
     ("listeners[].http.virtual_hosts[].routes[].route.regex_rewrite", "regex", "it is called pattern"),
     ("listeners[].http.virtual_hosts[].routes[].route.regex_rewrite", "replacement", "it is called substitution"),
     (RETRY, "max_retries", "it is called num_retries; a limit for the whole cluster is in its circuit_breakers"),

@@ -17,6 +17,10 @@ const FORMATS: &[(&str, &str)] = &[
     ("listeners[].http.local_reply[]", "format"),
     ("listeners[].http.local_reply[]", "json"),
     ("listeners[].http.request_headers_to_add[]", "value"),
+    ("listeners[].http.tracing", "operation"),
+    ("listeners[].http.tracing", "tags"),
+    ("listeners[].http.virtual_hosts[].routes[].tracing", "operation"),
+    ("listeners[].http.virtual_hosts[].routes[].tracing", "tags"),
 ];
 
 /// Warns of them.
@@ -111,7 +115,7 @@ fn instead(key: Key, name: &str) -> String {
         ("generic_key" | "descriptor_value", _) => {
             "values of a request are the actions remote_address and request_headers".into()
         }
-        _ => "command operators are for the formats of logs, the values of headers and local_reply".into(),
+        _ => "command operators are for the formats of logs, the values of headers, local_reply and the tags of tracing".into(),
     }
 }
 

@@ -86,6 +86,9 @@ pub enum CommandOperator {
     ConnectionId,
     /// The request's x-request-id.
     StreamId,
+    /// Of the trace that the exchange belongs to, and of its span.
+    TraceId,
+    SpanId,
     /// A new UUID each time.
     UniqueId,
     Hostname,

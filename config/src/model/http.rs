@@ -1,7 +1,7 @@
 //! The HTTP connection manager and the access log.
 
 use super::{
-    Cidr, FormatPiece, Fraction, HeaderMatch, HeaderMutations, HttpFilter, Pattern, Place, Texts, VirtualHost,
+    Cidr, FormatPiece, Fraction, HeaderMatch, HeaderMutations, HttpFilter, Pattern, Place, Texts, Tracing, VirtualHost,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub struct Hcm {
     /// Default `Auto`.
     pub codec_type: CodecType,
     pub http2: Http2Options,
+    /// `None`: none, and contexts of traces pass as they came.
+    pub tracing: Option<Tracing>,
 }
 
 /// What clients speak (Envoy: CodecType).

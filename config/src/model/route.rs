@@ -1,6 +1,8 @@
 //! Virtual hosts and routes: which requests match, and what happens to them.
 
-use super::{AddressMatch, FilterOverrides, FormatPiece, Pattern, Place, RetryPolicy, StringMatch, Texts};
+use super::{
+    AddressMatch, FilterOverrides, FormatPiece, Pattern, Place, RetryPolicy, RouteTracing, StringMatch, Texts,
+};
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
@@ -24,6 +26,7 @@ pub struct Route {
     pub matcher: RouteMatch,
     pub action: RouteAction,
     pub headers: HeaderMutations,
+    pub tracing: RouteTracing,
     /// They override the virtual host's (Envoy: typed_per_filter_config).
     pub filters: FilterOverrides,
 }

@@ -152,6 +152,8 @@ fn later(operator: &CommandOperator) -> Option<&'static str> {
         | CommandOperator::FilterChainName
         | CommandOperator::ConnectionId
         | CommandOperator::StreamId
+        | CommandOperator::TraceId
+        | CommandOperator::SpanId
         | CommandOperator::UniqueId
         | CommandOperator::Hostname
         | CommandOperator::Environment { .. }

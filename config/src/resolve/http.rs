@@ -25,6 +25,9 @@ impl<'d> Resolver<'d, '_, '_> {
             is_merged: http.merge_slashes.value || http.merge_slashes_for_matching.value,
         };
         self.check_server_name(http);
+        // Routes that say something of tracing look whether there is any.
+        self.traces = false;
+        let tracing = http.tracing.given().and_then(|tracing| self.tracing(tracing));
         let http_filters = self.http_filters(http);
         self.check_bridge(http);
         let virtual_hosts = match http.routes.given() {
@@ -55,6 +58,7 @@ impl<'d> Resolver<'d, '_, '_> {
             headers: header_options(http),
             codec_type: http.codec_type.0,
             http2: self.client_http2(http),
+            tracing,
         }
     }
 

@@ -52,6 +52,7 @@ impl<'d> Resolver<'d, '_, '_> {
             matcher: resolved?,
             action: action?,
             headers: self.mutations(mutations!(route)),
+            tracing: route.tracing.given().map(|tracing| self.route_tracing(tracing)).unwrap_or_default(),
             filters: self.filter_overrides(&route.filters),
         })
     }

@@ -62,7 +62,7 @@ pub fn uuid4(high: u64, low: u64) -> Uuid {
 }
 
 /// The sixteen digits of a number, all computed at once.
-fn hex(number: u64) -> [u8; 16] {
+pub fn hex(number: u64) -> [u8; 16] {
     const EACH: u128 = 0x0101_0101_0101_0101_0101_0101_0101_0101;
     // Each half byte moves into a byte of its own.
     let mut spread = u128::from(number);

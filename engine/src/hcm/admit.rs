@@ -189,7 +189,7 @@ const NOTED: u128 = FORWARDED | Fields::set_of(&[FieldId::Upgrade]);
 
 /// Whether the peer's word counts in those. A peer on a Unix socket is a proxy on this machine that the path's permissions
 /// let in.
-fn believes(trust: &Trust, peer: Option<SocketAddr>) -> bool {
+pub(super) fn believes(trust: &Trust, peer: Option<SocketAddr>) -> bool {
     let Some(peer) = peer else { return true };
     match &trust.xff_trusted_cidrs[..] {
         [] => !trust.use_remote_address || trust.xff_num_trusted_hops > 0,

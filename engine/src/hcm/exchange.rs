@@ -13,7 +13,7 @@ use super::manager::Hcm;
 use super::misdirected::is_misdirected;
 use super::respond;
 use super::serving::{Ending, Serving};
-use super::{finalize, log, redirect};
+use super::{finalize, log, redirect, trace};
 use crate::cluster::RequestEnd;
 use crate::http::format::ResponseFlags;
 use crate::http::{Exchange, FieldId, Message, Reply, RequestHead, matcher};
@@ -65,6 +65,9 @@ pub(super) async fn run<const SHARED: bool>(
     };
     account(&mut serving, &ending);
     log::write(hcm, connection, serving.exchange, &ending);
+    if serving.exchange.trace.is_some() {
+        trace::end(hcm, connection, serving.exchange, &ending);
+    }
     serving.has_ended = true;
     ending.is_whole
 }
@@ -77,6 +80,11 @@ async fn serve(serving: &mut Serving<'_, '_, '_>) -> Result<Ending, Fault> {
     let reactor = &serving.hcm.shard.reactor;
     loop {
         route(serving);
+        if let Some(table) = &serving.hcm.tracing
+            && serving.exchange.trace.is_none()
+        {
+            trace::begin(serving.hcm, table, serving.connection, serving.exchange);
+        }
         affordable(serving)?;
         if !serving.hcm.filters.is_empty()
             // In memory of its own: an exchange without filters needs no room for what they wait for.

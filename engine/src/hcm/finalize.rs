@@ -5,6 +5,7 @@ use super::connection::Connection;
 use super::manager::Hcm;
 use super::record::record;
 use super::serving::Ending;
+use super::trace;
 use crate::http::format::format_value;
 use crate::http::{Exchange, FieldId, HeadEditor, Mutations, Version, is_valid_authority, path};
 use crate::route::rewrite;
@@ -29,6 +30,9 @@ pub(super) fn request(
         apply(&headers.request, hcm, connection, exchange, None, |exchange| exchange.request.edit());
     }
     rewrite(hcm, exchange, forward, weighted)?;
+    if let Some(table) = &hcm.tracing {
+        trace::inject(hcm, table, exchange);
+    }
     // Once for each message that came in: an internal redirect sends the same one again.
     if let Some(via) = hcm.config.headers.via.as_ref().filter(|_| exchange.facts.redirects == 0) {
         let version = exchange.request.head.version;

@@ -4,17 +4,20 @@ use super::access_log::{CompiledLog, ShardLog};
 use super::header_table::HeaderTable;
 use super::misdirected::TlsContext;
 use super::reply_mapper::ReplyMapper;
+use super::trace::TraceTable;
 use crate::base::clock::Nanos;
 use crate::base::date::imf_fixdate;
+use crate::base::record_ring;
 use crate::cluster::Cluster;
 use crate::http::Exchange;
+use crate::http::trace::{Trace, Tracers};
 use crate::http_filter::Chain;
 use crate::mux::{Coders, Limits};
 use crate::ring::Reactor;
 use crate::route::RouteTable;
 use crate::stats::HttpStats;
 use ringway_config::model::{self, CodecType};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,6 +44,7 @@ pub struct Hcm {
     pub(super) tls_context: Option<TlsContext>,
     pub(super) shard: Rc<HcmShard>,
     pub(super) splice_threshold: Option<u64>,
+    pub(super) tracing: Option<Arc<TraceTable>>,
 }
 
 /// What every connection manager of a shard uses.
@@ -56,6 +60,17 @@ pub struct HcmShard {
     date: Cell<(u64, [u8; 29])>,
     next_connection: Cell<u64>,
     cut_off: Cell<CutOff>,
+    /// Traces to use again, like exchanges.
+    traces: RefCell<Vec<Rc<Trace>>>,
+    /// From the first configuration with tracing on.
+    spans: OnceCell<SpanQueue>,
+}
+
+/// Where a shard's spans go.
+pub(super) struct SpanQueue {
+    pub writer: record_ring::Writer,
+    /// Where a record is made, and a text in it.
+    pub record: RefCell<[Vec<u8>; 2]>,
 }
 
 /// Exchanges that were under way when the process ended.
@@ -86,12 +101,15 @@ impl HcmShard {
             date: Cell::new((u64::MAX, [b' '; 29])),
             next_connection: Cell::new((shard as u64) << 48),
             cut_off: Cell::default(),
+            traces: RefCell::default(),
+            spans: OnceCell::new(),
         })
     }
 
     /// Give memory that is only kept for reuse back.
     pub fn trim(&self) {
         *self.spare.borrow_mut() = Vec::new();
+        *self.traces.borrow_mut() = Vec::new();
         self.coders.trim();
     }
 
@@ -114,6 +132,26 @@ impl HcmShard {
         if spare.len() < SPARE_EXCHANGES {
             spare.push(exchange);
         }
+    }
+
+    /// A trace that no other holds.
+    pub(super) fn take_trace(&self) -> Rc<Trace> {
+        self.traces.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// The exchange has ended. A try that is still under way keeps its trace.
+    pub(super) fn give_trace(&self, mut trace: Rc<Trace>) {
+        let mut spare = self.traces.borrow_mut();
+        if spare.len() < SPARE_EXCHANGES
+            && let Some(unique) = Rc::get_mut(&mut trace)
+        {
+            unique.clear();
+            spare.push(trace);
+        }
+    }
+
+    pub(super) fn spans(&self, tracers: &Tracers) -> &SpanQueue {
+        self.spans.get_or_init(|| SpanQueue { writer: tracers.open(), record: RefCell::default() })
     }
 
     pub(super) fn date(&self) -> [u8; 29] {
@@ -171,6 +209,7 @@ impl Hcm {
             tls_context: plan.tls_context.cloned(),
             shard: shard.clone(),
             splice_threshold: plan.splice_threshold,
+            tracing: plan.tracing.cloned(),
         })
     }
 }
@@ -187,6 +226,7 @@ pub struct HcmPlan<'a> {
     pub chain: &'a str,
     pub tls_context: Option<&'a TlsContext>,
     pub splice_threshold: Option<u64>,
+    pub tracing: Option<&'a Arc<TraceTable>>,
 }
 
 /// The clusters of a shard.

@@ -23,6 +23,7 @@ mod redirect;
 mod reply_mapper;
 mod respond;
 mod serving;
+mod trace;
 
 pub use admit::{Admission, Peer, admit_fields, admit_head};
 pub use connection::ChainSlot;
@@ -32,3 +33,4 @@ pub use manager::{Clusters, CutOff, Hcm, HcmPlan, HcmShard};
 pub use misdirected::TlsContext;
 pub use named_fields::NamedFields;
 pub use reply_mapper::ReplyMapper;
+pub use trace::TraceTable;

@@ -4,6 +4,7 @@ use super::format::ResponseFlags;
 use super::head::{ImpliedPath, RequestHead, ResponseHead};
 use super::message::Message;
 use super::span::Span;
+use super::trace::Trace;
 use crate::base::clock::Nanos;
 use crate::ring::Reactor;
 use ringway_config::model;
@@ -24,6 +25,8 @@ pub struct Exchange {
     pub facts: Facts,
     /// Of the last try.
     pub last: TryFacts,
+    /// Where tracing is configured.
+    pub trace: Option<Rc<Trace>>,
 }
 
 /// What is decided about an exchange and known of it, whatever its tries.
@@ -204,5 +207,6 @@ impl Exchange {
         self.response.clear(reactor);
         self.facts = Facts::default();
         self.last = TryFacts::default();
+        self.trace = None;
     }
 }

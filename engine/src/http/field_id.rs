@@ -38,6 +38,7 @@ field_ids! {
     Allow = "allow",
     AltSvc = "alt-svc",
     Authorization = "authorization",
+    B3 = "b3",
     CacheControl = "cache-control",
     Connection = "connection",
     ContentEncoding = "content-encoding",
@@ -82,6 +83,12 @@ field_ids! {
     Vary = "vary",
     Via = "via",
     WwwAuthenticate = "www-authenticate",
+    XB3Flags = "x-b3-flags",
+    XB3ParentSpanId = "x-b3-parentspanid",
+    XB3Sampled = "x-b3-sampled",
+    XB3SpanId = "x-b3-spanid",
+    XB3TraceId = "x-b3-traceid",
+    XClientTraceId = "x-client-trace-id",
     XForwardedClientCert = "x-forwarded-client-cert",
     XForwardedFor = "x-forwarded-for",
     XForwardedHost = "x-forwarded-host",
@@ -129,6 +136,7 @@ impl FieldId {
         let Some(first) = name.first() else { return FieldId::Unknown };
         use FieldId::*;
         match (name.len(), first | 0x20) {
+            (2, b'b') => only(name, b"b3", B3),
             (2, b't') => only(name, b"te", Te),
             (3, b'a') => only(name, b"age", Age),
             (3, b'v') => only(name, b"via", Via),
@@ -163,7 +171,7 @@ impl FieldId {
             (12, b'c') => only(name, b"content-type", ContentType),
             (12, b'g') => one_of(name, [(b"grpc-message", GrpcMessage), (b"grpc-timeout", GrpcTimeout)]),
             (12, b'm') => only(name, b"max-forwards", MaxForwards),
-            (12, b'x') => only(name, b"x-request-id", XRequestId),
+            (12, b'x') if is(name, b"x-request-id") => XRequestId,
             (13, b'a') => only(name, b"authorization", Authorization),
             (13, b'c') => one_of(name, [(b"cache-control", CacheControl), (b"content-range", ContentRange)]),
             (13, b'i') => only(name, b"if-none-match", IfNoneMatch),
@@ -177,11 +185,11 @@ impl FieldId {
             (16, b'w') => only(name, b"www-authenticate", WwwAuthenticate),
             (17, b'i') => only(name, b"if-modified-since", IfModifiedSince),
             (17, b't') => only(name, b"transfer-encoding", TransferEncoding),
-            (17, b'x') => only(name, b"x-forwarded-proto", XForwardedProto),
+            (17, b'x') if is(name, b"x-forwarded-proto") => XForwardedProto,
             (18, b'p') => only(name, b"proxy-authenticate", ProxyAuthenticate),
             (19, b'p') => only(name, b"proxy-authorization", ProxyAuthorization),
             (29, b'x') => only(name, b"x-envoy-upstream-service-time", XEnvoyUpstreamServiceTime),
-            (14.., b'x') => x_lookup(name),
+            (10.., b'x') => x_lookup(name),
             _ => Unknown,
         }
     }
@@ -294,9 +302,11 @@ fn one_of<const N: usize>(name: &[u8], pair: [(&[u8; N], FieldId); 2]) -> FieldI
     if is(name, pair[0].0) { pair[0].1 } else { only(name, pair[1].0, pair[1].1) }
 }
 
-/// The remaining names that begin with `x-`: Envoy's many, which come from other proxies and not from browsers.
+/// The remaining names that begin with `x-`: Envoy's many and those of tracing, which come from other proxies and services and
+/// not from browsers.
 fn x_lookup(name: &[u8]) -> FieldId {
-    if !starts_with_folded(name, b"x-envoy-") && !starts_with_folded(name, b"x-forwarded-") {
+    let prefixes: [&[u8]; 4] = [b"x-envoy-", b"x-forwarded-", b"x-b3-", b"x-client-"];
+    if !prefixes.iter().any(|prefix| starts_with_folded(name, prefix)) {
         return FieldId::Unknown;
     }
     let found =

@@ -142,6 +142,12 @@ impl EditBytes {
         &self.0
     }
 
+    /// Write `bytes` over as many that are stored, from the beginning of `span`.
+    pub fn overwrite(&mut self, span: Span, bytes: &[u8]) {
+        let start = (span.start - EDITS) as usize;
+        self.0[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
     /// Forget the bytes; the capacity stays, within reason.
     #[inline]
     pub fn clear(&mut self) {

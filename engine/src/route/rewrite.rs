@@ -212,6 +212,7 @@ mod tests {
                 name: None,
                 matcher,
                 action: RouteAction::DirectResponse(response),
+                tracing: model::RouteTracing::default(),
                 headers: model::HeaderMutations::default(),
                 filters: model::FilterOverrides::default(),
             }],

@@ -11,6 +11,7 @@ mod hedge;
 mod mirror;
 pub mod replay;
 pub mod retry;
+mod trace;
 mod tries;
 mod r#try;
 mod upload;

@@ -13,9 +13,10 @@ use super::hedge::{Hedge, Hedged, Raced};
 use super::retry::{FailedTry, NoRetry, Tries, TryPolicy};
 use super::r#try::{Started, Try};
 use super::upload::Upload;
-use super::{Client, Fault};
+use super::{Client, Fault, trace};
 use crate::cluster::{Endpoint, PickContext, RequestEnd};
 use crate::http::format::ResponseFlags;
+use crate::http::trace::RetryReason;
 use crate::http::{Exchange, FieldId};
 use crate::stats::ClusterStats;
 use crate::upstream::limits::Resource;
@@ -118,6 +119,10 @@ fn after_response<'a>(
             let wall_seconds = forwarding.reactor.wall_micros() / 1_000_000;
             let seen = Some((&exchange.response.head, exchange.response.view()));
             tries.pause = tries.wait(policy, seen, wall_seconds, forwarding.reactor.random(), stats);
+            trace::retry(exchange, || match exchange.response.grpc_status() {
+                Some(status) if policy.is_grpc => RetryReason::Grpc(status),
+                _ => RetryReason::Status(exchange.response.head.status),
+            });
             Try::discard(current, exchange, upload, RequestEnd::Retried);
             After::Again
         }
@@ -181,6 +186,7 @@ fn after_failure<'a>(
         Ok(()) => {
             let wall_seconds = forwarding.reactor.wall_micros() / 1_000_000;
             tries.pause = tries.wait(policy, None, wall_seconds, forwarding.reactor.random(), stats);
+            trace::retry(exchange, || RetryReason::Failure(fault.words()));
             // The next try has its own.
             exchange.last.transport_failure = None;
             After::Again
@@ -316,7 +322,8 @@ fn begin<'a>(
         exchange.request.edit().add_known(FieldId::XEnvoyAttemptCount, write);
     }
     let permit = cluster.limits.acquire(Resource::Requests, forwarding.priority()).map_err(Fault::Overflow)?;
-    Ok((endpoint.clone(), Started::new(forwarding, &endpoint, permit)))
+    let trace = trace::begin(forwarding, exchange, &endpoint);
+    Ok((endpoint.clone(), Started::new(forwarding, &endpoint, permit, trace)))
 }
 
 /// The host is that of the picked endpoint, where the route says so and the endpoint has one (Envoy: auto_host_rewrite).

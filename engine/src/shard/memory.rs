@@ -6,6 +6,7 @@ use super::snapshot::Snapshot;
 use crate::cluster::ClusterShared;
 use crate::hcm::HcmShard;
 use crate::hcm::access_log::{ShardLog, Writer};
+use crate::http::trace::Tracers;
 use crate::listener::{self, Listener};
 use crate::net::{Arrival, ByteStream, MemoryNetwork, Network, PipeEnd, pipe};
 use crate::ring::{PoolSize, Reactor};
@@ -94,6 +95,11 @@ impl MemoryShard {
     /// All clusters of the configuration in force.
     pub fn clusters(&self) -> &[Arc<ClusterShared>] {
         &self.plan.clusters
+    }
+
+    /// Where spans go.
+    pub fn tracers(&self) -> &Tracers {
+        &self.plan.tracers
     }
 
     /// A new connection from `remote` to the listener with this index, through the chain that is for it.

@@ -13,6 +13,8 @@ mod snapshot;
 mod spread_tests;
 #[cfg(test)]
 mod spread_tls_tests;
+#[cfg(test)]
+mod trace_tests;
 mod transports;
 #[cfg(test)]
 mod way_in_tests;

@@ -3,7 +3,8 @@
 use super::transports::Transports;
 use crate::cluster::ClusterShared;
 use crate::hcm::access_log::{CompiledLog, OpenError, Writer};
-use crate::hcm::{HeaderTable, ReplyMapper, TlsContext};
+use crate::hcm::{HeaderTable, ReplyMapper, TlsContext, TraceTable};
+use crate::http::trace::Tracers;
 use crate::http_filter::{SharedChain, number_overrides};
 use crate::net::tls::{Client, Context, Current, Server};
 use crate::net::{ChainMatcher, ClientLimit, ConnectionLimit, House};
@@ -36,6 +37,8 @@ pub struct Plan {
     global_max: Option<u64>,
     /// Where connections wait; the same object in every plan.
     pub house: Arc<House>,
+    /// Where spans go; the same object in every plan.
+    pub tracers: Arc<Tracers>,
 }
 
 /// Why there is no plan.
@@ -66,6 +69,7 @@ pub struct HcmPlan {
     pub logs: Vec<CompiledLog>,
     pub replies: Arc<[ReplyMapper]>,
     pub tls_context: Option<TlsContext>,
+    pub tracing: Option<Arc<TraceTable>>,
 }
 
 /// What a plan needs to know in addition to the configuration.
@@ -97,6 +101,7 @@ impl Plan {
         }
         let matcher = |listener: &model::Listener| Arc::new(ChainMatcher::new(&listener.filter_chains));
         let matchers: Vec<_> = config.listeners.iter().map(matcher).collect();
+        let tracers = before.map(|plan| plan.tracers.clone()).unwrap_or_default();
         let mut chains = Vec::new();
         for (listener, matcher) in config.listeners.iter_mut().zip(&matchers) {
             let mut plans = Vec::new();
@@ -116,6 +121,7 @@ impl Plan {
                     logs,
                     replies: hcm.local_replies.iter().map(ReplyMapper::new).collect(),
                     tls_context,
+                    tracing: TraceTable::new(hcm, &tracers).map(Arc::new),
                 });
             }
             chains.push(plans);
@@ -146,6 +152,7 @@ impl Plan {
             global_limit,
             global_max,
             house,
+            tracers,
         }))
     }
 

@@ -163,6 +163,7 @@ impl Snapshot {
                 stats: self.registry.scope(&hcm.stat_prefix, self.shard),
                 chain: &chain.name,
                 tls_context: hcm_plan.tls_context.as_ref(),
+                tracing: hcm_plan.tracing.as_ref(),
                 splice_threshold: plan.config.runtime.splice_threshold,
             };
             let hcm = Hcm::new(prepared, filters, clusters, &self.hcm_shard);

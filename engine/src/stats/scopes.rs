@@ -329,6 +329,20 @@ with_process_statistics! { {
         counter downstream_rq_ws_on_non_ws_route;
         /// Requests answered with 421: their host asks clients for other certificates; Ringway's own
         counter downstream_rq_misdirected;
+        /// Requests traced because of this side's share
+        counter tracing_random_sampling as "tracing.random_sampling";
+        /// Requests traced because of x-client-trace-id
+        counter tracing_client_enabled as "tracing.client_enabled";
+        /// Requests traced because of x-envoy-force-trace
+        counter tracing_service_forced as "tracing.service_forced";
+        /// Requests traced because of the context that they came with; Ringway's own
+        counter tracing_continued as "tracing.continued";
+        /// Requests that are not traced
+        counter tracing_not_traceable as "tracing.not_traceable";
+        /// Requests whose context was malformed and which began another trace; Ringway's own
+        counter tracing_context_malformed as "tracing.context_malformed";
+        /// Spans lost because the thread that exports them is behind; Ringway's own
+        counter tracing_spans_lost as "tracing.spans_lost";
         /// Headers dropped because of a `_` in their names
         counter dropped_headers_with_underscores;
         /// Requests refused because of a `_` in the name of a header

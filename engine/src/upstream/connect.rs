@@ -283,11 +283,12 @@ async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, work: Work, timer: &Timer) -
     let result = {
         let mut connecting = pin!(async {
             let (stream, index) = open(pool, work, &addresses).await.map_err(ConnectError::Failed)?;
+            let connected = reactor.now();
             match &pool.options.tls {
-                None => Ok((stream, index)),
+                None => Ok((stream, index, connected)),
                 Some(connector) => {
                     let secured = tls::connect(stream, connector, &addresses[index], reactor).await;
-                    Ok((secured.map_err(ConnectError::Tls)?, index))
+                    Ok((secured.map_err(ConnectError::Tls)?, index, connected))
                 }
             }
         });
@@ -299,13 +300,14 @@ async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, work: Work, timer: &Timer) -
         .await
     };
     match result {
-        Ok((stream, index)) => {
+        Ok((stream, index, connected)) => {
             let remote = match &addresses[index] {
                 Address::Ip(address) => Some(*address),
                 Address::Unix(_) => None,
             };
             pool.stats.upstream_cx_connect_ms.record((reactor.now() - started) / 1000);
-            let ends = Ends { local: stream.local_address(), remote, connect_start: started, pool: pool.for_name() };
+            let (local, pool_of_name) = (stream.local_address(), pool.for_name());
+            let ends = Ends { local, remote, connect_start: started, connected, pool: pool_of_name };
             let connection = Connection::new(ends, slot, drained, reactor, &pool.stats);
             Ok(match pool.spoken(&stream) {
                 Protocol::Http1 => {

@@ -85,6 +85,8 @@ pub struct Connection {
     pub remote: Option<SocketAddr>,
     /// When it was asked for.
     pub connect_start: Nanos,
+    /// When it was there, without its TLS.
+    pub connected: Nanos,
     /// When it was established.
     pub opened: Nanos,
     reactor: Rc<Reactor>,
@@ -106,6 +108,7 @@ pub(super) struct Ends {
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
     pub connect_start: Nanos,
+    pub connected: Nanos,
     /// Where there is more than one for the endpoint.
     pub pool: Weak<Pool>,
 }
@@ -128,6 +131,7 @@ impl Connection {
             local: ends.local,
             remote: ends.remote,
             connect_start: ends.connect_start,
+            connected: ends.connected,
             opened: reactor.now(),
             reactor: reactor.clone(),
             stats: stats.clone(),

@@ -166,6 +166,8 @@ pub static OPERATORS: &[OperatorForm] = &[
     plain("ROUTE_NAME", CommandOperator::RouteName, "name of the route"),
     plain("VIRTUAL_HOST_NAME", CommandOperator::VirtualHostName, "name of the virtual host"),
     plain("FILTER_CHAIN_NAME", CommandOperator::FilterChainName, "name of the filter chain"),
+    plain("TRACE_ID", CommandOperator::TraceId, "id of the trace that the exchange belongs to, with `tracing`"),
+    plain("SPAN_ID", CommandOperator::SpanId, "id of the exchange's span, also where it is not sampled"),
     plain("STREAM_ID", CommandOperator::StreamId, "the request's x-request-id"),
     plain("UNIQUE_ID", CommandOperator::UniqueId, "a UUID, a new one each time"),
     plain("HOSTNAME", CommandOperator::Hostname, "name of this machine"),

@@ -42,6 +42,9 @@ pub(super) enum Value<'a> {
     /// The host's bits are zero.
     Network(IpAddr, u8),
     Uuid(Uuid),
+    /// Of a trace or a span, with 32 or 16 digits.
+    Trace(u128),
+    Span(u64),
 }
 
 /// The details of a connection that failed, and of what: `upstream_reset_before_response_started{connection_termination|TLS:_...}`.
@@ -123,6 +126,8 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
         CommandOperator::StreamId => {
             bytes(request_value(record, "x-request-id", Part::Field(FieldId::XRequestId)), None)
         }
+        CommandOperator::TraceId => record.trace.map_or(Value::Absent, |trace| Value::Trace(trace.trace)),
+        CommandOperator::SpanId => record.trace.map_or(Value::Absent, |trace| Value::Span(trace.span)),
         CommandOperator::UniqueId => record.random.map_or(Value::Absent, |random| Value::Uuid(random.uuid())),
         CommandOperator::Hostname => text(operator.constant.as_deref()),
         CommandOperator::Environment { max_length, .. } => {
@@ -171,7 +176,7 @@ impl Value<'_> {
             Self::Lines(_) | Self::Details(_) => false,
             Self::Joined([first, second]) => first.is_empty() && second.is_empty(),
             Self::Number(_) | Self::Flags { .. } | Self::Time(..) | Self::Address(_) | Self::Ip(_) => false,
-            Self::Network(..) | Self::Uuid(_) => false,
+            Self::Network(..) | Self::Uuid(_) | Self::Trace(_) | Self::Span(_) => false,
         }
     }
 

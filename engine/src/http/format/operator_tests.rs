@@ -8,6 +8,7 @@ use ringway_config::format_pieces;
 use super::tests::{add_field, json_line, record, request, text_line};
 use super::*;
 use crate::base::random::Random;
+use crate::http::trace::Trace;
 use crate::http::{HeadView, RequestHead, ResponseHead, Span, Trailers, TryWireBytes, Version, WireBytes};
 
 /// The line that `format` makes of `record`.
@@ -186,6 +187,8 @@ const OPERATORS: &[(&str, &str, &str)] = &[
     ("ROUTE_NAME", "r1", "-"),
     ("VIRTUAL_HOST_NAME", "local_service", "-"),
     ("FILTER_CHAIN_NAME", "chain", "-"),
+    ("TRACE_ID", "000000000000000a000000000000000b", "-"),
+    ("SPAN_ID", "000000000000000c", "-"),
     ("STREAM_ID", "id-1", "-"),
     ("ENVIRONMENT(CARGO_PKG_NAME)", "ringway", "ringway"),
     ("ENVIRONMENT(CARGO_PKG_NAME):4", "ring", "ring"),
@@ -211,7 +214,9 @@ fn with_full_record(check: impl FnOnce(&Record<'_>)) {
         server_name: Some("a.example".into()),
         ..Facts::default()
     };
-    check(&full(&head, &bytes, &response, &response_bytes, &random, &tls));
+    let mut trace = Trace::default();
+    (trace.trace, trace.span) = (10 << 64 | 11, 12);
+    check(&Record { trace: Some(&trace), ..full(&head, &bytes, &response, &response_bytes, &random, &tls) });
 }
 
 #[test]

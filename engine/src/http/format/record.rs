@@ -8,6 +8,7 @@ use super::ResponseFlags;
 use crate::base::clock::Nanos;
 use crate::base::random::Random;
 use crate::http::grpc::{self, GrpcStatus};
+use crate::http::trace::Trace;
 use crate::http::{HeadView, RequestHead, ResponseHead, Times, Trailers, TryTimes, TryWireBytes, WireBytes};
 use crate::net::tls;
 
@@ -66,6 +67,8 @@ pub struct Record<'a> {
     pub filter_chain_name: Option<&'a str>,
     pub connection_id: u64,
     pub local_reply_body: &'a [u8],
+    /// Where tracing is configured.
+    pub trace: Option<&'a Trace>,
 }
 
 impl Record<'_> {

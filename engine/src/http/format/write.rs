@@ -8,6 +8,7 @@ use super::evaluate::{Value, evaluate};
 use super::query::Decoded;
 use super::time::push_time;
 use super::{Record, ResponseFlags, SecondCache};
+use crate::base::random::hex;
 
 /// Where a value ends up, which decides what has to be escaped and what an absent one looks like.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -157,6 +158,8 @@ fn push_value(value: Value<'_>, second: &mut SecondCache, target: Target, out: &
         Value::Ip(address) => write!(out, "{address}").expect(TAKEN),
         Value::Network(address, len) => write!(out, "{address}/{len}").expect(TAKEN),
         Value::Uuid(uuid) => out.extend_from_slice(&uuid),
+        Value::Trace(id) => out.extend_from_slice(&[hex((id >> 64) as u64), hex(id as u64)].concat()),
+        Value::Span(id) => out.extend_from_slice(&hex(id)),
     }
 }
 

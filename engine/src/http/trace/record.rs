@@ -3,6 +3,7 @@
 //!
 //! Numbers are little-endian. Behind the fixed part come texts with their lengths, and then tags and events up to the end.
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The side that a span tells of.
@@ -199,8 +200,8 @@ impl<'a> RecordWriter<'a> {
             out.extend_from_slice(&number.to_le_bytes());
         }
         let mut this = Self { out };
-        this.address(facts.local);
-        this.address(facts.remote);
+        this.end(facts.local);
+        this.end(facts.remote);
         this.text(name);
         this.text(remote_service);
         this.text(tracestate);
@@ -210,6 +211,34 @@ impl<'a> RecordWriter<'a> {
     pub fn tag(&mut self, tag: Tag, value: &[u8]) {
         self.out.push(tag as u8);
         self.text(value);
+    }
+
+    /// The value is all of these.
+    pub fn tag_of(&mut self, tag: Tag, parts: &[&[u8]]) {
+        self.out.push(tag as u8);
+        let at = self.out.len();
+        self.text(b"");
+        for part in parts {
+            let room = TEXT_MAX - (self.out.len() - at - 2);
+            self.out.extend_from_slice(&part[..part.len().min(room)]);
+        }
+        let length = (self.out.len() - at - 2) as u16;
+        self.out[at..at + 2].copy_from_slice(&length.to_le_bytes());
+    }
+
+    /// The record so far.
+    pub fn finish(self) -> &'a [u8] {
+        self.out
+    }
+
+    /// An address as text.
+    pub fn address(&mut self, tag: Tag, address: SocketAddr) {
+        let mut text = [0; 64];
+        let mut room = &mut text[..];
+        // There is always room.
+        let _ = write!(room, "{address}");
+        let left = room.len();
+        self.tag(tag, &text[..text.len() - left]);
     }
 
     pub fn number(&mut self, tag: Tag, value: i64) {
@@ -235,7 +264,7 @@ impl<'a> RecordWriter<'a> {
         self.out.extend_from_slice(text);
     }
 
-    fn address(&mut self, address: Option<SocketAddr>) {
+    fn end(&mut self, address: Option<SocketAddr>) {
         let Some(address) = address else {
             self.out.push(0);
             return;

@@ -133,6 +133,7 @@ fn route(matcher: RouteMatch) -> model::Route {
         name: None,
         matcher,
         action: RouteAction::DirectResponse(DirectResponse { status: 200, body: vec![], content_type: String::new() }),
+        tracing: model::RouteTracing::default(),
         headers: HeaderMutations::default(),
         filters: FilterOverrides::default(),
     }

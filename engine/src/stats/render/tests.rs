@@ -249,6 +249,9 @@ const RINGWAYS: &[&str] = &[
     "downstream_rq_body_too_slow",
     "downstream_rq_match_cost_exceeded",
     "downstream_rq_misdirected",
+    "tracing.continued",
+    "tracing.context_malformed",
+    "tracing.spans_lost",
     "downstream_rq_forwarded_not_trusted",
     "downstream_rq_cut_off",
     "downstream_rq_send_timeout",
@@ -289,6 +292,7 @@ fn names_are_envoys() {
              rq_redirect rq_direct_response rq_total no_cluster downstream_rq_max_duration_reached \
              passthrough_internal_redirect_bad_location passthrough_internal_redirect_no_route \
              passthrough_internal_redirect_too_many_redirects passthrough_internal_redirect_unsafe_scheme \
+             tracing.random_sampling tracing.client_enabled tracing.service_forced tracing.not_traceable \
              dropped_headers_with_underscores requests_rejected_with_underscores_in_headers",
         ),
         (

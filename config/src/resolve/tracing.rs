@@ -1,0 +1,145 @@
+//! Distributed tracing: `http.tracing`, and what routes say of it.
+
+use super::Resolver;
+use super::matcher::fraction;
+use crate::diagnostic::Problem;
+use crate::document::{self, OtlpProtocol, ZipkinFormat};
+use crate::model::{
+    FormatPiece, Fraction, RouteTracing, Sampling, SpanExporter, SpanFormat, TraceForm, Tracing, UpstreamProtocol,
+};
+use crate::reader::{ClusterName, HostName, List, Located, Map, OneOf, Percent, Slot, Text};
+use std::sync::Arc;
+
+/// What is written for each exporter alike.
+struct Exporting<'d> {
+    cluster: &'d Slot<ClusterName>,
+    host: &'d Slot<HostName>,
+    path: String,
+    format: SpanFormat,
+    timeout: std::time::Duration,
+    flush_interval: std::time::Duration,
+    flush_spans: u32,
+}
+
+const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+impl<'d> Resolver<'d, '_, '_> {
+    pub(super) fn tracing(&mut self, written: &'d Located<document::Tracing>) -> Option<Tracing> {
+        let keys = [("zipkin", written.zipkin.origin()), ("otlp", written.otlp.origin())];
+        self.exactly_one(&written.origin, written.has_unknown, &keys, "`tracing` does not say where spans go");
+        self.traces = true;
+        let exporting = match (written.zipkin.given(), written.otlp.given()) {
+            (Some(zipkin), _) => zipkin_exporting(zipkin),
+            (None, Some(otlp)) => self.otlp_exporting(otlp),
+            (None, None) => return None,
+        };
+        let is_zipkin = matches!(exporting.format, SpanFormat::ZipkinJson | SpanFormat::ZipkinProtobuf);
+        let cluster = exporting.cluster.given()?;
+        self.cluster_named(cluster)?;
+        let exporter = SpanExporter {
+            service_name: written.service_name.0.clone(),
+            cluster: cluster.0.clone(),
+            host: exporting.host.value().unwrap_or_else(|| cluster.0.clone()),
+            path: exporting.path,
+            format: exporting.format,
+            timeout: exporting.timeout,
+            flush_interval: exporting.flush_interval,
+            flush_spans: exporting.flush_spans,
+        };
+        let (extract, inject): (&[TraceForm], &[TraceForm]) = match is_zipkin {
+            true => (&[TraceForm::B3, TraceForm::B3Multi, TraceForm::W3c], &[TraceForm::B3Multi]),
+            false => (&[TraceForm::W3c, TraceForm::B3, TraceForm::B3Multi], &[TraceForm::W3c]),
+        };
+        let zipkin = written.zipkin.given();
+        Some(Tracing {
+            exporter: Arc::new(exporter),
+            extract: forms(&written.extract, extract),
+            inject: forms(&written.inject, inject),
+            trust: written.trust.0,
+            sampling: Sampling {
+                client: share(&written.client_sampling).unwrap_or(ALL),
+                random: share(&written.random_sampling).unwrap_or(ALL),
+                overall: share(&written.overall_sampling).unwrap_or(ALL),
+            },
+            shared_span: zipkin.is_some_and(|zipkin| zipkin.shared_span.value),
+            trace_id_128bit: zipkin.is_none_or(|zipkin| zipkin.trace_id_128bit.value),
+            operation: written.operation.given().map(|text| self.format(text)),
+            tags: self.span_tags(&written.tags),
+            max_path_length: written.max_path_tag_length.to_usize(),
+            events: written.events.value,
+        })
+    }
+
+    fn otlp_exporting(&mut self, written: &'d Located<document::Otlp>) -> Exporting<'d> {
+        let names = written.tags.0;
+        let (format, path) = match written.protocol.0 {
+            OtlpProtocol::Http => (SpanFormat::OtlpHttp { names }, "/v1/traces"),
+            OtlpProtocol::Grpc => (SpanFormat::OtlpGrpc { names }, GRPC_PATH),
+        };
+        if written.protocol.0 == OtlpProtocol::Grpc
+            && let Some(cluster) = written.cluster.given()
+            && let Some((_, found)) = self.clusters.get(cluster.0.as_str())
+            && found.protocol.0 == UpstreamProtocol::Http1
+        {
+            let message = format!("OTLP over gRPC needs HTTP/2, and the cluster `{}` speaks HTTP/1", cluster.0);
+            let problem = Problem::at(&cluster.origin, message);
+            self.problems
+                .push(problem.hint(Some("add protocol = \"http2\" to the cluster, or write protocol = \"http\" here")));
+        }
+        Exporting {
+            cluster: &written.cluster,
+            host: &written.host,
+            path: written.path.value().unwrap_or_else(|| path.into()),
+            format,
+            timeout: written.timeout.0,
+            flush_interval: written.flush_interval.0,
+            flush_spans: written.min_flush_spans.to_u32(),
+        }
+    }
+
+    /// What a route says, which needs `http.tracing`.
+    pub(super) fn route_tracing(&mut self, written: &'d Located<document::RouteTracing>) -> RouteTracing {
+        if !self.traces {
+            let message = "`tracing` of the route has no effect: its `http` has no `tracing`";
+            let problem = Problem::at_key(&written.origin, message);
+            self.problems.warn(problem.hint(Some("add http.tracing = { zipkin = { cluster = \"...\" } }")));
+        }
+        RouteTracing {
+            client: share(&written.client_sampling),
+            random: share(&written.random_sampling),
+            overall: share(&written.overall_sampling),
+            operation: written.operation.given().map(|text| self.format(text)),
+            tags: self.span_tags(&written.tags),
+        }
+    }
+
+    fn span_tags(&mut self, written: &'d Slot<Map<Text, Text>>) -> Vec<(String, Vec<FormatPiece>)> {
+        let entries = written.given().map_or(&[][..], |map| &map.entries);
+        entries.iter().map(|(name, text)| (name.0.clone(), self.format(text))).collect()
+    }
+}
+
+const ALL: Fraction = Fraction { per_million: 1_000_000 };
+
+fn zipkin_exporting(written: &Located<document::Zipkin>) -> Exporting<'_> {
+    Exporting {
+        cluster: &written.cluster,
+        host: &written.host,
+        path: written.path.0.clone(),
+        format: match written.format.0 {
+            ZipkinFormat::Json => SpanFormat::ZipkinJson,
+            ZipkinFormat::Protobuf => SpanFormat::ZipkinProtobuf,
+        },
+        timeout: written.timeout.0,
+        flush_interval: written.flush_interval.0,
+        flush_spans: written.min_flush_spans.to_u32(),
+    }
+}
+
+fn share(written: &Slot<Percent>) -> Option<Fraction> {
+    written.given().map(|percent| fraction(percent.value))
+}
+
+fn forms(written: &Slot<List<OneOf<TraceForm>>>, default: &[TraceForm]) -> Vec<TraceForm> {
+    written.given().map_or(default.to_vec(), |list| list.items.iter().map(|form| form.0).collect())
+}
