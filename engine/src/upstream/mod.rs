@@ -14,6 +14,8 @@ mod pool;
 #[cfg(test)]
 mod pool_tests;
 mod shared;
+#[cfg(test)]
+mod shared_tests;
 mod waiters;
 
 pub use connect::{ConnectError, is_local_shortage};

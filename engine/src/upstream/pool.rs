@@ -22,7 +22,7 @@ use crate::base::clock::{Nanos, nanos};
 use crate::net::{Network, tls};
 use crate::ring::{Reactor, Spare, TaskId, Timer};
 use crate::stats::{ClusterStats, HostStats, ShardCopy};
-use ringway_config::model::{Address, Http2Options, UpstreamProtocol};
+use ringway_config::model::{Address, Http2Keepalive, Http2Options, UpstreamProtocol};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
@@ -78,8 +78,12 @@ pub struct Pool {
     pub(super) shared: RefCell<Vec<super::shared::Shared>>,
     /// Exchanges that a connection serves at a time, as far as is known.
     pub(super) streams: Cell<u32>,
+    /// Of connections that no request needs.
+    pub(super) refusals: super::shared::Refusals,
     /// Exchanges that the endpoint's last connection of HTTP/2 said it takes, where one did.
     pub(super) learned_streams: Cell<Option<u32>>,
+    /// How often PINGs are sent, where they are.
+    pub(super) keepalive: Cell<Http2Keepalive>,
     pub(super) waiters: RefCell<Waiters>,
     /// Connections under way, oldest first.
     pub(super) connecting: RefCell<Vec<Connecting>>,
@@ -107,7 +111,7 @@ impl Pool {
             // Until the first handshake has agreed on something, one connection is made for as many requests as it could take.
             UpstreamProtocol::Http2 | UpstreamProtocol::Auto => options.http2.max_concurrent_streams,
         };
-        let is_split = options.split == Split::ByName;
+        let (is_split, keepalive) = (options.split == Split::ByName, options.http2.keepalive);
         let pool = Rc::new(Self {
             reactor: reactor.clone(),
             network: network.clone(),
@@ -119,7 +123,9 @@ impl Pool {
             idle: RefCell::default(),
             shared: RefCell::default(),
             streams: Cell::new(streams),
+            refusals: super::shared::Refusals::default(),
             learned_streams: Cell::new(None),
+            keepalive: Cell::new(keepalive),
             waiters: RefCell::default(),
             connecting: RefCell::default(),
             keeper: Cell::new(TaskId::NONE),
@@ -205,8 +211,11 @@ impl Pool {
         match outcome {
             Ok(Made::Exclusive(lease)) => self.hand_out(lease),
             Ok(Made::Shared(shared)) => self.share(shared),
-            // Where none waits any more, the error is of interest to none.
-            Err(error) => drop(self.waiters.borrow_mut().serve(Err(error), &self.reactor)),
+            Err(error) => {
+                self.refusals.note(self.reactor.now());
+                // Where none waits any more, the error is of interest to none.
+                drop(self.waiters.borrow_mut().serve(Err(error), &self.reactor));
+            }
         }
         if self.options.protocol != UpstreamProtocol::Http1 {
             self.cover_waiters();

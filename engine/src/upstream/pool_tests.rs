@@ -18,23 +18,23 @@ use std::task::Poll;
 use std::time::Duration;
 
 /// A request, and the connection that it got.
-type Served = (char, Option<Rc<Connection>>);
+pub(super) type Served = (char, Option<Rc<Connection>>);
 
 /// One pool, and what came of each request, in the order in which it came: its name, and whether it got a connection.
-struct World {
-    reactor: Rc<Reactor>,
-    network: Rc<MemoryNetwork>,
-    stats: Arc<ClusterStats>,
-    pool: Rc<Pool>,
-    endpoint: Rc<Endpoint>,
-    served: Rc<RefCell<Vec<Served>>>,
+pub(super) struct World {
+    pub(super) reactor: Rc<Reactor>,
+    pub(super) network: Rc<MemoryNetwork>,
+    pub(super) stats: Arc<ClusterStats>,
+    pub(super) pool: Rc<Pool>,
+    pub(super) endpoint: Rc<Endpoint>,
+    pub(super) served: Rc<RefCell<Vec<Served>>>,
 }
 
 /// What connections lead to.
 #[derive(Default)]
-struct Endpoint {
+pub(super) struct Endpoint {
     listener: RefCell<Option<MemoryListener>>,
-    accepted: RefCell<Vec<PipeEnd>>,
+    pub(super) accepted: RefCell<Vec<PipeEnd>>,
     /// What it says first on each connection.
     greeting: RefCell<Vec<u8>>,
     task: Cell<Option<TaskId>>,
@@ -71,16 +71,16 @@ fn address() -> Address {
 }
 
 impl World {
-    fn new(protocol: UpstreamProtocol, breakers: CircuitBreakers) -> Self {
+    pub(super) fn new(protocol: UpstreamProtocol, breakers: CircuitBreakers) -> Self {
         let http2 = Http2Options { max_concurrent_streams: 2, ..Http2Options::default() };
         Self::with(protocol, breakers, http2)
     }
 
-    fn with(protocol: UpstreamProtocol, breakers: CircuitBreakers, http2: Http2Options) -> Self {
+    pub(super) fn with(protocol: UpstreamProtocol, breakers: CircuitBreakers, http2: Http2Options) -> Self {
         Self::of(breakers, PoolOptions { protocol, http2, ..PoolOptions::plain() })
     }
 
-    fn of(breakers: CircuitBreakers, options: PoolOptions) -> Self {
+    pub(super) fn of(breakers: CircuitBreakers, options: PoolOptions) -> Self {
         let reactor = Reactor::simulated(1, PoolSize { count: 16, size: 1024 });
         let network = Rc::new(MemoryNetwork::default());
         let stats: Arc<ClusterStats> = Registry::new().scope("app", 0);
@@ -100,18 +100,30 @@ impl World {
         Self { reactor, network, stats, pool, endpoint, served: Rc::default() }
     }
 
-    fn listen(&self, on: bool) {
+    pub(super) fn listen(&self, on: bool) {
         let listener = on.then(|| self.network.listen(address(), 1024));
         self.endpoint.listen(listener, &self.reactor);
     }
 
     /// The endpoint says this on all its connections.
-    fn say(&self, bytes: &[u8]) {
+    pub(super) fn say(&self, bytes: &[u8]) {
         self.endpoint.accepted.borrow().iter().for_each(|end| end.write(bytes));
     }
 
+    /// PINGs that have come on all connections.
+    pub(super) fn pings(&self) -> usize {
+        let received = |end: &PipeEnd| {
+            let mut all = Vec::new();
+            while let Poll::Ready(Ok(Some(bytes))) = end.poll_recv() {
+                all.extend_from_slice(&bytes);
+            }
+            all.windows(8).filter(|part| part == b"ringway?").count()
+        };
+        self.endpoint.accepted.borrow().iter().map(received).sum()
+    }
+
     /// A request that waits for a connection, and keeps it.
-    fn request(&self, name: char) -> TaskId {
+    pub(super) fn request(&self, name: char) -> TaskId {
         let (pool, served) = (self.pool.clone(), self.served.clone());
         self.reactor.spawn(async move {
             let lease = match pool.take() {
@@ -124,13 +136,13 @@ impl World {
         })
     }
 
-    fn requests(&self, names: &str) {
+    pub(super) fn requests(&self, names: &str) {
         for name in names.chars() {
             self.request(name);
         }
     }
 
-    fn lease(&self) -> Lease {
+    pub(super) fn lease(&self) -> Lease {
         let pool = self.pool.clone();
         let lease = self.reactor.block_on(async move { pool.acquire(Priority::Default, Work::Main).await });
         lease.expect("the listener is there")
@@ -141,28 +153,28 @@ impl World {
         self.reactor.spawn(async move { what() });
     }
 
-    fn settle(&self) {
+    pub(super) fn settle(&self) {
         self.sleep(Duration::from_millis(1));
     }
 
-    fn sleep(&self, time: Duration) {
+    pub(super) fn sleep(&self, time: Duration) {
         let reactor = self.reactor.clone();
         self.reactor.block_on(async move { reactor.sleep(time).await });
         assert_eq!(self.reactor.facts().panics, 0);
     }
 
     /// Names in order; in upper case those that got no connection.
-    fn order(&self) -> String {
+    pub(super) fn order(&self) -> String {
         let name = |(name, got): &Served| if got.is_some() { *name } else { name.to_ascii_uppercase() };
         self.served.borrow().iter().map(name).collect()
     }
 
-    fn connection_of(&self, name: char) -> Rc<Connection> {
+    pub(super) fn connection_of(&self, name: char) -> Rc<Connection> {
         let served = self.served.borrow();
         served.iter().find(|entry| entry.0 == name).and_then(|entry| entry.1.clone()).expect("it got one")
     }
 
-    fn connections(&self) -> (i64, u64) {
+    pub(super) fn connections(&self) -> (i64, u64) {
         (self.stats.upstream_cx_active.get(), self.stats.upstream_cx_total.get())
     }
 }
@@ -326,7 +338,7 @@ fn the_end_of_a_shared_connection_is_counted_once() {
     assert_eq!((stats.upstream_cx_destroy.get(), stats.upstream_cx_destroy_with_active_rq.get()), (1, 1));
 }
 
-fn of_streams(max_concurrent_streams: u32) -> Http2Options {
+pub(super) fn of_streams(max_concurrent_streams: u32) -> Http2Options {
     Http2Options { max_concurrent_streams, ..Http2Options::default() }
 }
 
@@ -374,76 +386,4 @@ fn a_retired_connection_that_says_nothing_fails_no_request_that_waits() {
     world.say(&settings(None));
     world.settle();
     assert_eq!((world.order().as_str(), world.connections()), ("abc", (1, 2)));
-}
-
-/// After a long time without exchanges, an endpoint has to answer before it gets the next one.
-#[test]
-fn a_connection_that_was_idle_for_long_is_doubted() {
-    let world = World::new(SHARED, CircuitBreakers::default());
-    let lease = world.lease();
-    let first = lease.connection.clone();
-    drop(lease);
-    world.sleep(Duration::from_secs(29));
-    drop(world.lease());
-    world.sleep(Duration::from_secs(31));
-    world.requests("ab");
-    world.settle();
-    assert_eq!((world.order().as_str(), world.connections()), ("", (1, 1)));
-    let mut answer = Vec::new();
-    frame::ping(&mut answer, true, *b"ringway?");
-    world.say(&answer);
-    world.settle();
-    assert_eq!((world.order().as_str(), world.connections()), ("ab", (1, 1)));
-    assert!(Rc::ptr_eq(&world.connection_of('a'), &first) && Rc::ptr_eq(&world.connection_of('b'), &first));
-}
-
-/// One that does not answer is closed, and the requests go to another connection.
-#[test]
-fn what_waits_for_an_endpoint_that_is_gone_goes_elsewhere() {
-    let world = World::new(SHARED, CircuitBreakers::default());
-    drop(world.lease());
-    world.sleep(Duration::from_secs(31));
-    world.requests("ab");
-    world.sleep(Duration::from_millis(900));
-    assert_eq!((world.order().as_str(), world.connections()), ("", (1, 1)));
-    world.sleep(Duration::from_millis(200));
-    assert_eq!((world.order().as_str(), world.connections()), ("ab", (1, 2)));
-    assert_eq!(world.stats.http2_keepalive_timeout.get(), 1);
-}
-
-#[test]
-fn as_many_connections_are_made_as_there_are_to_be() {
-    let http2 = Http2Options { connections_min: 3, connections_max: Some(4), ..of_streams(2) };
-    let world = World::with(SHARED, CircuitBreakers::default(), http2);
-    for (requests, connections) in [("a", 1), ("b", 2), ("c", 3), ("d", 3), ("ef", 3), ("gh", 4), ("i", 4)] {
-        world.requests(requests);
-        world.settle();
-        assert_eq!(world.connections(), (connections, connections as u64), "{requests}");
-    }
-    // The ninth waits.
-    assert_eq!(world.order(), "abcdefgh");
-    let counts = |connection: &Rc<Connection>| connection.active.get();
-    assert!("abcdefgh".chars().all(|name| counts(&world.connection_of(name)) == 2));
-    // Where one ends, the next may be made.
-    world.endpoint.accepted.borrow_mut().remove(0);
-    world.settle();
-    assert_eq!((world.order().as_str(), world.connections()), ("abcdefghi", (4, 5)));
-}
-
-/// One that has had all its requests is none of those that there may be, though the last of them may take long.
-#[test]
-fn a_connection_without_requests_to_come_does_not_count() {
-    let http2 = Http2Options { connections_max: Some(1), ..of_streams(100) };
-    let options = PoolOptions { protocol: SHARED, http2, max_requests: Some(2), ..PoolOptions::plain() };
-    let world = World::of(CircuitBreakers::default(), options);
-    world.requests("abc");
-    world.settle();
-    assert_eq!((world.order().as_str(), world.connections()), ("abc", (2, 2)));
-    assert!(Rc::ptr_eq(&world.connection_of('a'), &world.connection_of('b')));
-    assert_eq!(world.stats.upstream_cx_max_requests.get(), 1);
-    // The next has one more to come, and is the only one.
-    world.requests("de");
-    world.settle();
-    assert_eq!((world.order().as_str(), world.connections()), ("abcde", (3, 3)));
-    assert!(Rc::ptr_eq(&world.connection_of('c'), &world.connection_of('d')));
 }

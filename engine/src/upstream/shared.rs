@@ -106,6 +106,12 @@ impl Shared {
         self.is_live() && (self.standing.is_doubted.get() || !self.link.has_settings())
     }
 
+    /// Whether it has ended as one that the endpoint takes none of the exchanges of.
+    fn was_refused(&self, now: Nanos) -> bool {
+        let is_young = now - self.connection.opened < PAUSE;
+        !self.standing.is_retired.get() && (is_young || self.connection.requests.get() == 0)
+    }
+
     fn doubt(&self, reactor: &Reactor) {
         self.standing.is_doubted.set(true);
         reactor.wake(self.driver);
@@ -133,8 +139,13 @@ impl Pool {
         }
     }
 
-    /// A place on the least loaded connection, where one has room.
+    /// A place on the least loaded connection, where one has room, for a request that does not wait yet.
     pub(super) fn take_stream(self: &Rc<Self>) -> Option<Lease> {
+        self.take_stream_of(self.waiters.borrow().waiting() + 1)
+    }
+
+    /// The same, for the first of this many requests.
+    fn take_stream_of(self: &Rc<Self>, requests: usize) -> Option<Lease> {
         let shared = self.shared.borrow();
         let interval = self.options.http2.keepalive.connection_idle_interval;
         let oldest = interval.and_then(|interval| self.reactor.now().checked_sub(nanos(interval)));
@@ -142,7 +153,10 @@ impl Pool {
         let keyed = with_room.map(|shared| ((shared.is_stale(oldest), shared.connection.active.get()), shared));
         let ((is_stale, _), least) = keyed.min_by_key(|(key, _)| *key)?;
         if is_stale {
-            least.doubt(&self.reactor);
+            // As many are asked as the requests need.
+            if requests > self.awaited_room() {
+                least.doubt(&self.reactor);
+            }
             return None;
         }
         let wire = Upstream::H2(Asked::new(&least.link, least.is_secure));
@@ -157,9 +171,12 @@ impl Pool {
     /// Make a further connection where there are fewer than there should be.
     pub(super) fn spread(self: &Rc<Self>) {
         let min = self.options.http2.connections_min as usize;
-        if min > 1 && self.live_connections() < min {
-            // There is one for the request in any case.
-            let _ = self.connect(Priority::Default, Work::Main);
+        if min <= 1 || self.live_connections() >= min || !self.refusals.allow(self.reactor.now()) {
+            return;
+        }
+        // There is one for the request in any case.
+        if self.connect(Priority::Default, Work::Main).is_err() {
+            self.refusals.note(self.reactor.now());
         }
     }
 
@@ -221,6 +238,13 @@ impl Pool {
         self.heard();
     }
 
+    /// An endpoint has got PINGs too often: its further connections get half as many, and so on (gRPC's A8).
+    fn ping_less(&self) {
+        let mut keepalive = self.keepalive.get();
+        keepalive.interval = keepalive.interval.map(|interval| interval.saturating_mul(2));
+        self.keepalive.set(keepalive);
+    }
+
     /// An endpoint has shown that it is there.
     fn heard(self: &Rc<Self>) {
         self.serve_waiters();
@@ -243,8 +267,12 @@ impl Pool {
 
     /// Give the oldest waiters what room there is.
     fn serve_waiters(self: &Rc<Self>) {
-        while self.waiters.borrow().waiting() > 0 {
-            let Some(lease) = self.take_stream() else { return };
+        loop {
+            let waiting = self.waiters.borrow().waiting();
+            if waiting == 0 {
+                break;
+            }
+            let Some(lease) = self.take_stream_of(waiting) else { return };
             let served = self.waiters.borrow_mut().serve(Ok(lease), &self.reactor);
             debug_assert!(served.is_ok(), "one waits");
         }
@@ -294,8 +322,38 @@ impl Pool {
     fn shared_ended(self: &Rc<Self>, connection: &Rc<Connection>) {
         let ended: Vec<Shared> =
             self.shared.borrow_mut().extract_if(.., |shared| Rc::ptr_eq(&shared.connection, connection)).collect();
+        if ended.iter().any(|shared| shared.was_refused(self.reactor.now())) {
+            self.refusals.note(self.reactor.now());
+        }
         drop(ended);
         self.cover_waiters();
+    }
+}
+
+/// For how long a pool does without connections that no request needs, after the endpoint has refused one: longer each time.
+#[derive(Default)]
+pub(super) struct Refusals {
+    pause: Cell<Nanos>,
+    until: Cell<Nanos>,
+}
+
+const PAUSE: Nanos = 1_000_000_000;
+const PAUSE_MAX: Nanos = 60 * PAUSE;
+
+impl Refusals {
+    fn allow(&self, now: Nanos) -> bool {
+        now >= self.until.get()
+    }
+
+    /// A connection came to nothing.
+    pub(super) fn note(&self, now: Nanos) {
+        if !self.allow(now) {
+            return;
+        }
+        // What was refused long ago tells nothing.
+        let is_long_ago = now - self.until.get() > self.pause.get();
+        self.pause.set(if is_long_ago { PAUSE } else { (2 * self.pause.get()).min(PAUSE_MAX) });
+        self.until.set(now + self.pause.get());
     }
 }
 
@@ -325,7 +383,7 @@ async fn drive(mut driving: Driving) {
     let Some(pool) = driving.pool.upgrade() else { return };
     let (reactor, connector) = (pool.reactor.clone(), pool.options.tls.clone());
     let mut driver = Driver::new(&driving.link, None);
-    let mut pulse = Pulse::new(&reactor, &pool.options.http2.keepalive);
+    let mut pulse = Pulse::new(&reactor, &pool.keepalive.get());
     pulse.expect(&driving.link, nanos(pool.options.connect_timeout));
     let doubt_time = nanos(pool.options.http2.keepalive.timeout).min(DOUBT_TIME);
     drop(pool);
@@ -340,6 +398,10 @@ async fn drive(mut driving: Driving) {
             && said.replace(streams_max) != Some(streams_max)
         {
             pool.learn_streams(streams_max);
+        }
+        if link.pings_too_often() {
+            pulse.slow_down();
+            pool.iter().for_each(|pool| pool.ping_less());
         }
         if link.requires_http1()
             && let Some(connector) = &connector

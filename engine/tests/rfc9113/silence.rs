@@ -2,7 +2,7 @@
 //! (section 3.4), and streams beyond those that an endpoint takes (section 5.1.2).
 
 use crate::frames::{self, STREAMS_MAX, get, post};
-use crate::support::{Bench, End, however_it_is_cut};
+use crate::support::{Bench, Cut, End, however_it_is_cut};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -69,6 +69,35 @@ however_it_is_cut! {
         assert_eq!((client.status(1), client.status(3), client.is_over), (503, 503, false));
         assert_eq!(bench.cluster("http2.keepalive_timeout"), 1);
         bench.finish([client], [origin]);
+    }
+
+    /// An endpoint that says so gets half as many on its next connection, and other words change nothing.
+    fn pings_that_come_too_often_come_less_often(cut) {
+        let bench = Bench::with(cut, "", "", &KEEPALIVE.replace("\"10s\"", "\"4s\""));
+        let mut client = bench.client();
+        let mut origins = Vec::new();
+        let often = "too_many_pings";
+        for (round, (words, seconds)) in [(often, 4), (often, 8), ("calm", 16), ("", 16)].into_iter().enumerate() {
+            let id = round as u32 * 2 + 1;
+            bench.say(&mut client, &get(id, "/"));
+            let mut origin = bench.accept();
+            // Byte by byte, something comes after the request, and the first look is at that.
+            let seconds = if cut == Cut::Whole { seconds } else { 2 * seconds };
+            bench.advance(SECOND * (seconds - 1));
+            bench.look(&mut origin);
+            assert_eq!(origin.pings().len(), 0, "{round}");
+            bench.advance(SECOND * 2);
+            bench.look(&mut origin);
+            assert_eq!(origin.pings().len(), 1, "{round}");
+            let pong = frames::pong(origin.pings()[0]);
+            let payload = [&1_u32.to_be_bytes()[..], &frames::ENHANCE_YOUR_CALM.to_be_bytes(), words.as_bytes()].concat();
+            bench.say(&mut origin, &[pong, frames::frame(frames::GOAWAY, 0, 0, &payload)].concat());
+            bench.say(&mut origin, &frames::response(1, true, "200", &[]));
+            bench.look(&mut client);
+            assert_eq!(client.status(id), 200, "{round}");
+            origins.push(origin);
+        }
+        bench.finish([client], origins);
     }
 
     /// A method that may not be repeated goes elsewhere, because nothing of it was sent.

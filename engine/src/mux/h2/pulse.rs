@@ -18,6 +18,11 @@ impl Link {
         self.state.borrow().peer.has_come
     }
 
+    /// Whether the peer has said that it gets PINGs too often, since this was last asked.
+    pub fn pings_too_often(&self) -> bool {
+        std::mem::take(&mut self.state.borrow_mut().pings_too_often)
+    }
+
     /// Ask the peer for a sign of life.
     pub fn ping(&self) {
         frame::ping(&mut self.state.borrow_mut().out, false, LIVING);
@@ -53,6 +58,11 @@ impl Pulse {
     /// The peer is to say something within this time, and its settings if it has not said them.
     pub fn expect(&mut self, link: &Link, within: Nanos) {
         self.awaited = Some((link.reactor.now().saturating_add(within), link.received()));
+    }
+
+    /// PINGs came too often.
+    pub fn slow_down(&mut self) {
+        self.interval = self.interval.map(|interval| interval.saturating_mul(2));
     }
 
     /// Whether that has not come.

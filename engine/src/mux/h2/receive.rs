@@ -9,6 +9,9 @@ use crate::codec::h2::{Code, Decoder, Error, Event, Scope, hpack};
 use crate::mux::Broken;
 use crate::ring::Buf;
 
+/// How a server of gRPC takes leave of a client that sends PINGs too often.
+const TOO_MANY_PINGS: &[u8] = b"too_many_pings";
+
 impl Link {
     /// Take what came in `input`. `Some`: a stream that begins, for the driver of a server to serve.
     ///
@@ -45,6 +48,8 @@ impl Link {
             Event::GoAway { last, code } => {
                 state.guard.idle_frame(self.reactor.now())?;
                 Self::on_http1_required(state, code);
+                state.pings_too_often |=
+                    code == Code::ENHANCE_YOUR_CALM && decoder.payload(input)[8..] == *TOO_MANY_PINGS;
                 if code != Code::NO_ERROR {
                     tracing::debug!(target: "ringway::h2", last, %code, "the peer takes leave for an error");
                 }

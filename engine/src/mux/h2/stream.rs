@@ -241,6 +241,8 @@ pub(super) struct State {
     pub(super) leaving: Leaving,
     pub(super) http1: Http1,
     pub(super) is_closed: bool,
+    /// The peer says that PINGs came too often.
+    pub(super) pings_too_often: bool,
     /// The client says nothing more, and may still listen.
     pub(super) has_left: bool,
     /// Streams with a reset behind their queue.
@@ -278,6 +280,7 @@ impl State {
             leaving: Leaving::No,
             http1: Http1::Impossible,
             is_closed: false,
+            pings_too_often: false,
             has_left: false,
             resetting: 0,
             received: 0,
