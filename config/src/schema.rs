@@ -54,6 +54,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("rewrites.toml", include_str!("../../docs/examples/rewrites.toml")),
     ("routes.toml", include_str!("../../docs/examples/routes.toml")),
     ("runtime.toml", include_str!("../../docs/examples/runtime.toml")),
+    ("stats-otlp.toml", include_str!("../../docs/examples/stats-otlp.toml")),
     ("stats.toml", include_str!("../../docs/examples/stats.toml")),
     ("subsets.toml", include_str!("../../docs/examples/subsets.toml")),
     ("tls.toml", include_str!("../../docs/examples/tls.toml")),

@@ -360,4 +360,48 @@ fn statistics_are_sent_to_sinks() {
         Statsd { dialect: StatsdDialect::Datadog, target, prefix: "envoy".into(), max_bytes_per_datagram: 512 };
     assert_eq!((written.flush_interval, written.sinks.len()), (Duration::from_secs(60), 2));
     assert_eq!(written.sinks[1], StatsSink::Statsd(datadog));
+    let otlp = |keys: &str| {
+        let StatsSink::Otlp(sink) =
+            stats(&format!("sinks = [{{ otlp = {{ cluster = \"app\", {keys} }} }}]")).sinks.remove(0)
+        else {
+            panic!("another sink")
+        };
+        sink
+    };
+    let defaults = OtlpStats {
+        cluster: "app".into(),
+        host: "app".into(),
+        path: "/v1/metrics".into(),
+        protocol: OtlpProtocol::Http,
+        service_name: "ringway".into(),
+        attributes: Vec::new(),
+        prefix: "ringway".into(),
+        temporality: Temporality::Cumulative,
+        timeout: Duration::from_secs(5),
+    };
+    assert_eq!(otlp(""), defaults);
+    let written = otlp(
+        "host = \"a.example\", path = \"/in\", service_name = \"edge\", attributes = { zone = \"a\" }, prefix = \"envoy\", \
+         temporality = \"delta\", timeout = \"1s\"",
+    );
+    let expected = OtlpStats {
+        host: "a.example".into(),
+        path: "/in".into(),
+        service_name: "edge".into(),
+        attributes: vec![("zone".into(), "a".into())],
+        prefix: "envoy".into(),
+        temporality: Temporality::Delta,
+        timeout: Duration::from_secs(1),
+        ..defaults
+    };
+    assert_eq!(written, expected);
+    let text = "[stats]\nsinks = [{ otlp = { cluster = \"c\", protocol = \"grpc\" } }]\n[[clusters]]\nname = \"c\"\n\
+                endpoints = [\"127.0.0.1:4317\"]\nprotocol = \"http2\"\n[[listeners]]\naddress = \"127.0.0.1:10000\"\n\
+                http.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]\n";
+    let config = load(text);
+    let Some(StatsSink::Otlp(grpc)) = config.stats.as_ref().map(|stats| &stats.sinks[0]) else {
+        panic!("another sink")
+    };
+    assert_eq!(grpc.path, "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export");
+    assert!(config.warnings.is_empty(), "the cluster is used: {:?}", config.warnings);
 }

@@ -44,7 +44,7 @@ pub use route::{DirectResponse, Redirect, Route, RouteMatch, TlsContextMatch, Vi
 pub use runtime::{Admin, Runtime, ShardCount};
 pub use socket::SocketMode;
 pub use source::{AddressCondition, ranges};
-pub use stats::{Stats, StatsSink};
+pub use stats::{OtlpStats, Stats, StatsSink};
 pub use template::{Template, TemplateRewrite};
 pub use tls::{
     CertificateHash, ClientCertificate, DownstreamTls, KeyLog, SanType, SpkiHash, SubjectAltName, TransportSocketMatch,

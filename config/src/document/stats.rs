@@ -1,7 +1,8 @@
 //! `[stats]`: where statistics are sent.
 
 use super::cluster::EndpointAddress;
-use crate::reader::{Int, List, Name, Time, table};
+use crate::model::{OtlpProtocol, Temporality};
+use crate::reader::{ClusterName, HostName, Int, List, Map, Name, OneOf, Text, Time, UrlPath, Word, table};
 
 table! {
     /// Programs that statistics are sent to, next to what the admin endpoint shows
@@ -21,6 +22,8 @@ table! {
         statsd: Statsd, optional "another sink";
         /// Shorter names, and tags for what is different between them.
         dog_statsd: DogStatsd, optional "another sink";
+        /// The same names and tags, in OpenTelemetry's protocol.
+        otlp: OtlpStats, optional "another sink";
     }
 }
 
@@ -47,4 +50,40 @@ table! {
         /// As for `statsd`.
         max_bytes_per_datagram: Int<256, 65_507>, default "1432";
     }
+}
+
+table! {
+    /// An OpenTelemetry collector (Envoy: stat_sinks.open_telemetry.v3.SinkConfig).
+    OtlpStats at "stats.sinks[].otlp", example "stats-otlp.toml" {
+        /// The cluster that takes the reports.
+        cluster: ClusterName, required;
+        /// OTLP over `http` or over `grpc`, for which the cluster needs `protocol = "http2"` or `"auto"`.
+        protocol: OneOf<OtlpProtocol>, default "\"http\"";
+        /// Where its endpoints take them.
+        path: UrlPath, optional "`/v1/metrics`; with `grpc`, the method's path";
+        /// Value of `host` of the requests to it.
+        host: HostName, optional "the cluster's name";
+        /// What this proxy is called: the attribute `service.name` of its resource.
+        service_name: Name, default "\"ringway\"";
+        /// Further attributes of the resource, next to `host.name`: `{ "service.instance.id" = "edge-1" }` tells proxies on one
+        /// host apart.
+        attributes: Map<Name, Text>, optional "none";
+        /// What all names begin with; a dot follows.
+        prefix: Name, default "\"ringway\"";
+        /// Counters and times since they began (`cumulative`), or since the last report (`delta`; Envoy:
+        /// report_counters_as_deltas). With `delta`, what is in a report that is lost is lost.
+        temporality: OneOf<Temporality>, default "\"cumulative\"";
+        /// Time for one request.
+        timeout: Time<1>, default "\"5s\"";
+    }
+}
+
+impl Word for OtlpProtocol {
+    const WORDS: &'static [(&'static str, Self)] = &[("http", Self::Http), ("grpc", Self::Grpc)];
+    const LATER: &'static [&'static str] = &[];
+}
+
+impl Word for Temporality {
+    const WORDS: &'static [(&'static str, Self)] = &[("cumulative", Self::Cumulative), ("delta", Self::Delta)];
+    const LATER: &'static [&'static str] = &[];
 }

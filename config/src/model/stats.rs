@@ -14,6 +14,7 @@ pub struct Stats {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum StatsSink {
     Statsd(Statsd),
+    Otlp(OtlpStats),
 }
 
 /// A receiver of the protocol of statsd.
@@ -32,4 +33,38 @@ pub enum StatsdDialect {
     Plain,
     /// With tags.
     Datadog,
+}
+
+/// An OpenTelemetry collector.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OtlpStats {
+    /// Name of the cluster.
+    pub cluster: String,
+    pub host: String,
+    pub path: String,
+    pub protocol: OtlpProtocol,
+    pub service_name: String,
+    /// Of the resource, in addition to what is known of it.
+    pub attributes: Vec<(String, String)>,
+    /// Names begin with it and a dot.
+    pub prefix: String,
+    pub temporality: Temporality,
+    /// For one request.
+    pub timeout: Duration,
+}
+
+/// What carries OTLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OtlpProtocol {
+    Http,
+    Grpc,
+}
+
+/// Since when counters and times count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Temporality {
+    /// Since they began.
+    Cumulative,
+    /// Since the last report.
+    Delta,
 }

@@ -96,7 +96,7 @@ const TOPICS: &[(&str, &[(&str, &str)])] = &[
         "Sites by name",
         &[(HTTP, "virtual_hosts"), (HOST, "domains"), ("listeners[].filter_chains[].match", "server_names")],
     ),
-    ("Statistics: statsd, Datadog", &[("stats", "sinks"), ("stats", "flush_interval")]),
+    ("Statistics: statsd, Datadog, OpenTelemetry", &[("stats", "sinks"), ("stats", "flush_interval")]),
     ("Sticky sessions", &[(FORWARD, "hash_policy"), (CLUSTER, "lb_policy"), (CLUSTER, "ring_hash")]),
     (
         "Timeouts",

@@ -35,7 +35,7 @@ pub use names::GrpcScope;
 pub use per_shard::{PerShard, ShardCopy};
 pub use reader::{Change, Reader, Reading};
 pub use registry::Registry;
-pub use render::{Format, Rendering};
+pub use render::{Format, Rendering, TIME_BOUNDS};
 pub use scopes::{
     AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, ClusterTlsStats, CodingStats, CompressorChoiceStats,
     CompressorStats, DecompressorStats, DnsStats, EventLogStats, FaultStats, GrpcStats, GrpcTimeStats, GrpcWebStats,

@@ -30,12 +30,22 @@ macro_rules! with_process_statistics {
 
             /// One sink of statistics: `stats_sink.<sink>.<statistic>`. Ringway's own.
             StatsSink StatsSinkStats ["stats_sink", "ringway_stats_sink", "sink"] {
-                /// Reports: times that all statistics were sent
+                /// Times that all statistics were read and sent
                 counter flushes;
                 /// Datagrams that were sent
                 counter datagrams_sent;
                 /// Datagrams that were lost: the receiver is not there or takes too little, or its name is not known yet
                 counter datagrams_lost;
+                /// Reports that a collector took
+                counter reports_sent;
+                /// Reports that were lost: the collector refused them or did not answer, or too many waited
+                counter reports_lost;
+                /// Times that a report was sent again
+                counter reports_retried;
+                /// Values in reports that the collector took
+                counter points_sent;
+                /// Values that it did not take, also within reports that it took
+                counter points_lost;
             }
 
             /// Spans for Zipkin, of all shards and exporters together: `tracing.zipkin.<statistic>`.

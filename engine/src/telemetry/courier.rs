@@ -153,6 +153,11 @@ impl Courier {
         }
     }
 
+    /// Bytes of reports that are not under way yet.
+    pub fn waiting(&self) -> usize {
+        self.queued_bytes.get()
+    }
+
     /// Whether nothing waits and nothing is under way.
     pub fn is_idle(&self) -> bool {
         self.tasks.borrow().is_empty()

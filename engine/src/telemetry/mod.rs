@@ -6,9 +6,9 @@
 mod clusters;
 mod courier;
 mod json;
+mod otlp;
 mod spans;
 mod stats;
-mod statsd;
 #[cfg(test)]
 mod testing;
 mod verdict;
@@ -46,7 +46,8 @@ impl Telemetry {
     }
 
     pub fn new(reactor: &Rc<Reactor>, network: Network, registry: Arc<Registry>) -> Self {
-        Self { stats: Stats::new(reactor, registry.clone()), clusters: Clusters::new(reactor, network, registry) }
+        let clusters = Clusters::new(reactor, network, registry.clone());
+        Self { stats: Stats::new(reactor, &clusters, registry), clusters }
     }
 
     /// Switches over to a new configuration.

@@ -206,3 +206,82 @@ fn a_sink_that_is_not_there_costs_only_its_datagrams() {
     let said = proxy.stderr().matches("statistics are lost").count();
     assert_eq!(said, 2, "once for each: {}", proxy.stderr());
 }
+
+/// A collector by other libraries than ours.
+struct Collector(Server);
+
+impl Collector {
+    fn start(protocol: &str) -> Self {
+        let mut command = program("python3");
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/support/otlp/collector.py");
+        command.env("PYTHONPATH", peers().join("python")).arg(script).arg(protocol);
+        Self(Server::start(command))
+    }
+
+    fn reports(&self) -> Vec<Value> {
+        let lines = self.0.lines.lock().unwrap().clone();
+        lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
+    /// The data of this metric in the last report that has it.
+    fn last(&self, name: &str) -> Option<Value> {
+        let reports = self.reports();
+        let metrics = reports
+            .iter()
+            .rev()
+            .filter_map(|report| report.pointer("/report/resourceMetrics/0/scopeMetrics/0/metrics")?.as_array());
+        metrics.flatten().find(|metric| metric["name"] == name).cloned()
+    }
+
+    /// The value of the point with this attribute in the last report.
+    fn value(&self, name: &str, attribute: &str) -> Option<String> {
+        let metric = self.last(name)?;
+        let points = ["sum", "gauge"].iter().find_map(|kind| metric[kind]["dataPoints"].as_array())?;
+        let has = |point: &&Value| {
+            point["attributes"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|one| one["value"]["stringValue"] == attribute))
+        };
+        Some(points.iter().find(has)?["asInt"].as_str()?.to_owned())
+    }
+}
+
+#[test]
+fn collectors_of_opentelemetry_get_metrics_over_http_and_grpc() {
+    let origin = Origin::answering(|_| response(200, &[], "ok"));
+    for (protocol, temporality) in [("http", "cumulative"), ("grpc", "delta")] {
+        let collector = Collector::start(protocol);
+        let sink = format!(
+            "{{ otlp = {{ cluster = \"collector\", protocol = \"{protocol}\", temporality = \"{temporality}\", \
+                service_name = \"edge\", attributes = {{ zone = \"a\" }} }} }}"
+        );
+        let wire = if protocol == "grpc" { "protocol = \"http2\"" } else { "" };
+        let cluster =
+            format!("\n[[clusters]]\nname = \"collector\"\nendpoints = [\"{}\"]\n{wire}\n", collector.0.address);
+        let mut proxy = Setup::new(&(stats(&sink, "1h") + &forwarding(origin.address, "") + &cluster)).start();
+        (0..5).for_each(|_| assert_eq!(proxy.get("/").status(), 200));
+        proxy.signal(Signal::TERM);
+        assert!(proxy.wait().success());
+        eventually("the last report has come", || !collector.reports().is_empty());
+        let report = collector.reports().remove(0);
+        let resource = report.pointer("/report/resourceMetrics/0/resource/attributes").expect("a resource").to_string();
+        assert!(
+            resource.contains("service.name") && resource.contains("edge") && resource.contains("zone"),
+            "{resource}"
+        );
+        let value = |name: &str, attribute: &str| collector.value(&format!("ringway.cluster.{name}"), attribute);
+        assert_eq!(value("upstream_rq_total", "app").as_deref(), Some("5"));
+        assert_eq!(value("upstream_rq", "200").as_deref(), Some("5"));
+        assert_eq!(value("membership_healthy", "app").as_deref(), Some("1"));
+        let sum = collector.last("ringway.cluster.upstream_rq_total").expect("a metric")["sum"].clone();
+        let expected = format!("AGGREGATION_TEMPORALITY_{}", temporality.to_uppercase());
+        assert_eq!((&sum["aggregationTemporality"], &sum["isMonotonic"]), (&expected.into(), &true.into()), "{sum}");
+        let times = collector.last("ringway.cluster.upstream_rq_time").expect("a metric");
+        let times = &times["histogram"]["dataPoints"][0];
+        let buckets = times["bucketCounts"].as_array().expect("buckets");
+        let in_buckets: u64 = buckets.iter().filter_map(|count| count.as_str()?.parse::<u64>().ok()).sum();
+        assert_eq!((times["count"].as_str(), in_buckets), (Some("5"), 5), "{times}");
+        assert_eq!((buckets.len(), times["explicitBounds"].as_array().map(Vec::len)), (20, Some(19)));
+        assert!(report["headers"].to_string().to_lowercase().contains("ringway/"), "{}", report["headers"]);
+    }
+}

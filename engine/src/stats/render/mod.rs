@@ -6,6 +6,7 @@ mod prometheus;
 mod shown;
 mod text;
 
+pub use prometheus::TIME_BOUNDS;
 pub(super) use shown::{find, prefix};
 
 use super::registry::{Key, Registry};

@@ -32,6 +32,17 @@ const BUCKETS: [(u64, &str); 19] = [
     (3_600_000_000, "3600000"),
 ];
 
+/// The bounds alone.
+pub const TIME_BOUNDS: [u64; BUCKETS.len()] = {
+    let mut bounds = [0; BUCKETS.len()];
+    let mut at = 0;
+    while at < bounds.len() {
+        bounds[at] = BUCKETS[at].0;
+        at += 1;
+    }
+    bounds
+};
+
 /// All series of one name: the format keeps them together under one TYPE line.
 struct Family {
     of: Kind,
@@ -135,7 +146,7 @@ fn push_series(lines: &mut String, name: &str, class: Option<char>, shown: &Show
 /// Cumulative buckets, the sum in milliseconds and the count. A value within one cell's width of a bound may be counted on
 /// its other side.
 fn push_histogram(lines: &mut String, name: &str, labels: &Labels<'_>, distribution: Option<&Distribution>) {
-    let totals = distribution.map_or([0; BUCKETS.len()], |d| d.cumulative(&BUCKETS.map(|bucket| bucket.0)));
+    let totals = distribution.map_or([0; BUCKETS.len()], |d| d.cumulative(&TIME_BOUNDS));
     let count = distribution.map_or(0, Distribution::count);
     // The labels are escaped once, not for each of the twenty buckets.
     let mut with_bound = labels.to_string();

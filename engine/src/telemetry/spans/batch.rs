@@ -2,13 +2,14 @@
 
 use super::{otlp, zipkin};
 use crate::http::trace::SpanRecord;
+use crate::telemetry::otlp::Frame;
 use ringway_config::model::{SpanExporter, SpanFormat};
 use std::sync::Arc;
 
 pub(super) struct Batch {
     exporter: Arc<SpanExporter>,
     /// What stands around the spans of OpenTelemetry.
-    frame: Option<otlp::Frame>,
+    frame: Option<Frame>,
     /// Spans, one behind the other.
     body: Vec<u8>,
     count: u32,
@@ -19,7 +20,7 @@ impl Batch {
         let frame = match exporter.format {
             SpanFormat::ZipkinJson | SpanFormat::ZipkinProtobuf => None,
             SpanFormat::OtlpHttp { names } | SpanFormat::OtlpGrpc { names } => {
-                Some(otlp::Frame::new(&exporter.service_name, names))
+                Some(otlp::frame(&exporter.service_name, names))
             }
         };
         Self { exporter: exporter.clone(), frame, body: Vec::new(), count: 0 }

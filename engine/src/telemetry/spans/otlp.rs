@@ -1,8 +1,8 @@
 //! Spans as OpenTelemetry takes them (`opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest`).
 
-use crate::base::version::VERSION;
 use crate::http::trace::{Item, Key, Kind, SpanRecord, Tag, Value};
 use crate::telemetry::Fields;
+use crate::telemetry::otlp::Frame;
 use ringway_config::model::TagNames;
 use std::net::SocketAddr;
 
@@ -37,44 +37,9 @@ const SCHEMA: &[u8] = b"https://opentelemetry.io/schemas/1.37.0";
 /// Methods that the conventions know; any other one is `_OTHER`.
 const METHODS: [&[u8]; 9] = [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"];
 
-/// What stands around the spans of a report: what they are of, and what made them.
-pub(super) struct Frame {
-    /// Fields of `ResourceSpans`, and of `ScopeSpans`.
-    resource: Vec<u8>,
-    scope: Vec<u8>,
-}
-
-impl Frame {
-    pub(super) fn new(service: &str, names: TagNames) -> Self {
-        let (mut resource, mut scope) = (Vec::new(), Vec::new());
-        let host = rustix::system::uname();
-        Fields(&mut resource).message(1, |fields| {
-            attribute(fields, 1, b"service.name", Value::Text(service.as_bytes()));
-            attribute(fields, 1, b"host.name", Value::Text(host.nodename().to_bytes()));
-        });
-        let mut fields = Fields(&mut scope);
-        fields.message(1, |fields| {
-            fields.text(1, b"ringway");
-            fields.text(2, VERSION.as_bytes());
-        });
-        if names == TagNames::Semantic {
-            fields.text(3, SCHEMA);
-        }
-        Self { resource, scope }
-    }
-
-    /// The report with these spans.
-    pub(super) fn around(&self, spans: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(spans.len() + self.resource.len() + self.scope.len() + 32);
-        Fields(&mut out).message(1, |fields| {
-            fields.0.extend_from_slice(&self.resource);
-            fields.message(2, |fields| {
-                fields.0.extend_from_slice(&self.scope);
-                fields.0.extend_from_slice(spans);
-            });
-        });
-        out
-    }
+/// What stands around the spans of a report.
+pub(super) fn frame(service: &str, names: TagNames) -> Frame {
+    Frame::new(service, &[], (names == TagNames::Semantic).then_some(SCHEMA))
 }
 
 /// Appends the span as one more field of a report.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use ringway_config::model::{EndpointTarget, Statsd, StatsdDialect};
 
+use super::Progress;
 use crate::cluster::EXPORT;
 use crate::stats::{Reading, Registry, StatsSinkStats};
 use socket::Socket;
@@ -24,26 +25,29 @@ pub(super) struct Sink {
     ends: Vec<usize>,
     /// The datagrams that are done with.
     sent: usize,
-    /// The last datagram was lost, and the log says so.
+    /// Datagrams are lost, and the log says so.
     is_failing: bool,
-}
-
-/// What has become of a try to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// One datagram was sent or is lost.
-    One,
-    /// The receiver has no room at the moment.
-    Full,
-    /// There is nothing more to send.
-    Done,
+    /// One was lost in this report.
+    has_lost: bool,
+    /// All statistics of this report are added.
+    is_whole: bool,
 }
 
 impl Sink {
     pub fn new(config: &Statsd, registry: &Registry) -> Self {
         let stats = registry.scope(&scope_name(config), EXPORT);
         let socket = Socket::new(config.target.clone());
-        Self { config: config.clone(), stats, socket, bytes: Vec::new(), ends: Vec::new(), sent: 0, is_failing: false }
+        Self {
+            config: config.clone(),
+            stats,
+            socket,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            sent: 0,
+            is_failing: false,
+            has_lost: false,
+            is_whole: false,
+        }
     }
 
     pub fn config(&self) -> &Statsd {
@@ -53,6 +57,12 @@ impl Sink {
     /// Looks a name up again if it is time, in microseconds since the epoch.
     pub fn look_up(&mut self, now: u64) {
         self.socket.look_up(now);
+    }
+
+    /// A report begins.
+    pub fn begin(&mut self, now: u64) {
+        self.look_up(now);
+        (self.has_lost, self.is_whole) = (false, false);
     }
 
     pub fn add(&mut self, reading: &Reading<'_>) {
@@ -76,6 +86,7 @@ impl Sink {
         if self.bytes.len() > self.ends.last().copied().unwrap_or(0) {
             self.ends.push(self.bytes.len());
         }
+        self.is_whole = true;
         self.stats.flushes.inc();
     }
 
@@ -83,6 +94,7 @@ impl Sink {
     pub fn send(&mut self, gives_up: bool) -> Progress {
         let Some(datagram) = self.datagram(self.sent) else {
             self.keep_open();
+            self.tell();
             return Progress::Done;
         };
         let mut result = self.socket.send(&self.bytes[datagram.clone()]);
@@ -115,28 +127,24 @@ impl Sink {
         self.sent = 0;
     }
 
+    /// A report of which nothing was lost ends what the log has said.
+    fn tell(&mut self) {
+        if self.is_whole && !self.has_lost && std::mem::take(&mut self.is_failing) {
+            tracing::info!(target: "ringway::stats", sink = scope_name(&self.config), "statistics arrive again");
+        }
+    }
+
     fn is_udp(&self) -> bool {
         !matches!(&self.config.target, EndpointTarget::Address(ringway_config::model::Address::Unix(_)))
     }
 
     fn lost(&mut self, result: &io::Result<()>) {
         self.stats.datagrams_lost.inc();
+        self.has_lost = true;
         let Err(error) = result else { return };
         if !std::mem::replace(&mut self.is_failing, true) {
             tracing::warn!(target: "ringway::stats", sink = scope_name(&self.config), %error, "statistics are lost");
         }
-    }
-
-    /// A report is over. `lost`: how many datagrams were lost before it.
-    pub fn tell(&mut self, lost: u64) {
-        if self.is_failing && self.stats.datagrams_lost.get() == lost {
-            self.is_failing = false;
-            tracing::info!(target: "ringway::stats", sink = scope_name(&self.config), "statistics arrive again");
-        }
-    }
-
-    pub fn datagrams_lost(&self) -> u64 {
-        self.stats.datagrams_lost.get()
     }
 }
 
