@@ -25,8 +25,9 @@ struct Channel {
     reset: Cell<bool>,
     reader: Cell<TaskId>,
     writer: Cell<TaskId>,
-    /// Bytes that went through, for tests.
+    /// Bytes that went through, and times that something was sent, for tests.
     total: Cell<u64>,
+    sends: Cell<u64>,
 }
 
 impl Channel {
@@ -42,6 +43,7 @@ impl Channel {
             reader: Cell::new(TaskId::NONE),
             writer: Cell::new(TaskId::NONE),
             total: Cell::new(0),
+            sends: Cell::new(0),
         })
     }
 
@@ -139,6 +141,11 @@ impl PipeEnd {
         self.incoming.total.get()
     }
 
+    /// Times that the other end has sent something, where a socket would begin a send.
+    pub fn sends(&self) -> u64 {
+        self.incoming.sends.get()
+    }
+
     pub fn poll_recv(&self) -> Poll<io::Result<Option<Buf>>> {
         let channel = &self.incoming;
         // Also when there is something: as with a socket, the last receiver is told of the end and of a reset.
@@ -189,6 +196,7 @@ impl PipeEnd {
         if self.outgoing.reset.get() || self.outgoing.closed.get() {
             return;
         }
+        self.outgoing.sends.set(self.outgoing.sends.get() + 1);
         self.outgoing.send(segment, &self.reactor);
         self.reactor.wake(self.outgoing.reader.get());
     }

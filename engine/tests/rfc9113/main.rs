@@ -11,6 +11,7 @@ mod half_close;
 mod heads;
 mod long_calls;
 mod messages;
+mod sends;
 mod shutdown;
 mod silence;
 mod support;

@@ -220,6 +220,11 @@ impl End {
         self.pipe.write(bytes);
     }
 
+    /// Times that the proxy has sent something to this end.
+    pub fn sends(&self) -> u64 {
+        self.pipe.sends()
+    }
+
     /// Bytes written here that the proxy has not taken.
     pub fn unsent(&self) -> usize {
         self.pipe.unsent()
