@@ -4,6 +4,7 @@
 #[path = "../support/balance.rs"]
 mod balance;
 mod budget;
+mod cuts;
 mod failures;
 mod features;
 mod flow;

@@ -1,7 +1,9 @@
 //! The test's end of a connection, on either wire: messages out, messages in.
 
 use crate::h2::{self, Fields, Head};
+use crate::support::{lines, lower};
 use ringway::net::PipeEnd;
+use std::cell::RefCell;
 use std::task::Poll;
 
 /// Exchanges at a time on a connection of HTTP/2.
@@ -88,7 +90,10 @@ enum At {
 pub struct Peer {
     pub wire: Wire,
     is_client: bool,
-    pipe: Option<PipeEnd>,
+    pub pipe: Option<PipeEnd>,
+    /// Bytes that go out each time this end is looked at, and what waits for that. `None`: all at once.
+    pub trickle: Option<usize>,
+    held: RefCell<Vec<u8>>,
     unread: Vec<u8>,
     pub exchanges: Vec<Exchange>,
     at: At,
@@ -101,15 +106,15 @@ pub struct Peer {
 
 impl Peer {
     pub fn new(wire: Wire, is_client: bool, pipe: PipeEnd) -> Self {
-        let (pipe, at) = (Some(pipe), At::Head);
-        let (unread, exchanges) = (Vec::new(), Vec::new());
         let peer = Self {
             wire,
             is_client,
-            pipe,
-            unread,
-            exchanges,
-            at,
+            pipe: Some(pipe),
+            trickle: None,
+            held: RefCell::default(),
+            unread: Vec::new(),
+            exchanges: Vec::new(),
+            at: At::Head,
             current: 0,
             is_over: false,
             goes_away: false,
@@ -122,9 +127,16 @@ impl Peer {
     }
 
     pub fn write(&self, bytes: &[u8]) {
-        if let Some(pipe) = &self.pipe {
-            pipe.write(bytes);
+        match &self.pipe {
+            Some(_) if self.trickle.is_some() => self.held.borrow_mut().extend_from_slice(bytes),
+            Some(pipe) => pipe.write(bytes),
+            None => {}
         }
+    }
+
+    /// Whether all that was written has gone out.
+    pub fn is_flushed(&self) -> bool {
+        self.held.borrow().is_empty()
     }
 
     pub fn hang_up(&mut self) {
@@ -294,6 +306,11 @@ impl Peer {
 
     /// Take what has come. On HTTP/1 a paused exchange pauses the connection.
     pub fn pump(&mut self) {
+        if let (Some(pipe), Some(most)) = (&self.pipe, self.trickle) {
+            let held = self.held.get_mut();
+            let now: Vec<u8> = held.drain(..most.min(held.len())).collect();
+            pipe.write(&now);
+        }
         if self.wire == Wire::H1 && self.exchanges.get(self.current).is_some_and(|exchange| exchange.is_paused) {
             return;
         }
@@ -479,12 +496,4 @@ impl Peer {
         exchange.head = Some(head);
         true
     }
-}
-
-fn lines(fields: &Fields) -> String {
-    fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
-}
-
-fn lower(fields: &mut Fields) {
-    fields.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
 }

@@ -106,6 +106,16 @@ impl Bench {
     /// Let time pass, and read what comes meanwhile.
     pub fn advance(&mut self, time: Duration) {
         self.shard.advance(time);
+        self.take_in();
+    }
+
+    /// One turn of the shard's loop.
+    pub fn turn(&mut self) {
+        self.shard.reactor.turn();
+        self.take_in();
+    }
+
+    fn take_in(&mut self) {
         while let Some(listener) = &self.listener
             && let Poll::Ready(pipe) = listener.poll_accept(&self.shard.reactor)
         {
@@ -283,6 +293,15 @@ impl Bench {
 
 pub fn owned(fields: &[(&str, &str)]) -> Fields {
     fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+}
+
+/// As HTTP/1 writes them.
+pub fn lines(fields: &Fields) -> String {
+    fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
+}
+
+pub fn lower(fields: &mut Fields) {
+    fields.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
 }
 
 /// A test for each pair of wires.
