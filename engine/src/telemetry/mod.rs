@@ -26,18 +26,27 @@ use crate::shard::Plan;
 use crate::stats::Registry;
 use ringway_config::model::Config;
 use stats::Stats;
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// All that is exported.
 #[derive(Clone)]
 pub struct Telemetry {
+    reactor: Rc<Reactor>,
+    registry: Arc<Registry>,
     clusters: Rc<Clusters>,
     stats: Rc<Stats>,
+    /// From the first configuration on.
+    spans: Rc<OnceCell<Rc<Spans>>>,
 }
 
 /// What is exported, each with whether a configuration has it.
-const SERVICES: &[fn(&Config) -> bool] = &[|config| config.stats.is_some()];
+const SERVICES: &[fn(&Config) -> bool] = &[|config| config.stats.is_some(), spans::is_needed];
+
+/// How long the last spans may take at the end of the process. It leaves time for what comes after them.
+const SPANS_PATIENCE: Duration = Duration::from_millis(750);
 
 impl Telemetry {
     /// Whether a configuration has something that exports.
@@ -47,17 +56,27 @@ impl Telemetry {
 
     pub fn new(reactor: &Rc<Reactor>, network: Network, registry: Arc<Registry>) -> Self {
         let clusters = Clusters::new(reactor, network, registry.clone());
-        Self { stats: Stats::new(reactor, &clusters, registry), clusters }
+        Self {
+            reactor: reactor.clone(),
+            stats: Stats::new(reactor, &clusters, registry.clone()),
+            clusters,
+            registry,
+            spans: Rc::default(),
+        }
     }
 
     /// Switches over to a new configuration.
     pub fn apply(&self, plan: &Arc<Plan>) {
         self.clusters.apply(&plan.clusters);
         self.stats.apply(plan.config.stats.as_ref());
+        self.spans.get_or_init(|| Spans::start(&self.reactor, &self.clusters, &self.registry, &plan.tracers));
     }
 
     /// Sends all that there is to tell.
     pub async fn finish(&self) {
+        if let Some(spans) = self.spans.get() {
+            spans.finish(SPANS_PATIENCE).await;
+        }
         self.stats.finish().await;
     }
 }

@@ -6,15 +6,26 @@ mod outlet;
 mod zipkin;
 
 use super::Clusters;
+use crate::base::clock::nanos;
 use crate::http::trace::{SpanRecord, Tracers};
 use crate::ring::Reactor;
 use crate::stats::Registry;
 use outlet::Outlet;
+use ringway_config::model::{Config, NetworkFilter};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Whether a configuration has an exporter of spans.
+pub(super) fn is_needed(config: &Config) -> bool {
+    let mut chains = config.listeners.iter().flat_map(|listener| &listener.filter_chains);
+    chains.any(|chain| {
+        let NetworkFilter::Http(http) = &chain.filter;
+        http.tracing.is_some()
+    })
+}
 
 /// All exporters of spans.
 pub struct Spans {
@@ -79,12 +90,13 @@ impl Spans {
         Some(outlet)
     }
 
-    /// Sends all spans that there are. The shards have ended.
-    pub async fn finish(&self) {
+    /// Sends all spans that there are, for at most this time. The shards have ended.
+    pub async fn finish(&self, patience: Duration) {
         self.look();
         let outlets: Vec<_> = self.outlets.borrow().values().cloned().collect();
         outlets.iter().for_each(|outlet| outlet.finish());
-        while !outlets.iter().all(|outlet| outlet.is_idle()) {
+        let end = self.reactor.now() + nanos(patience);
+        while self.reactor.now() < end && !outlets.iter().all(|outlet| outlet.is_idle()) {
             self.reactor.sleep(PAUSE_MIN).await;
         }
     }

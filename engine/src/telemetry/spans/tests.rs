@@ -343,7 +343,7 @@ fn spans_go_out_when_there_are_enough_or_when_they_are_old() {
     assert_eq!(collected.spans_in_reports(), [4, 7]);
     collected.tell(1);
     let spans = collected.spans.clone();
-    collected.world.reactor.block_on(async move { spans.finish().await });
+    collected.world.reactor.block_on(async move { spans.finish(Duration::from_secs(1)).await });
     assert_eq!(collected.spans_in_reports(), [4, 7, 1], "at the end of the process");
     assert_eq!(collected.stats(&["timer_flushed", "reports_sent", "spans_sent", "spans_dropped"]), [1, 3, 12, 0]);
 }

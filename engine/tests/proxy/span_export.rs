@@ -1,0 +1,190 @@
+//! Spans on their way to a collector: what arrives, and what a bad collector costs.
+
+use super::grpc::peers;
+use super::support::{Origin, Ringway, Server, dead_address, eventually, program, response};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+fn config(origin: SocketAddr, collector: SocketAddr, tracing: &str, cluster: &str) -> String {
+    format!(
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\n[listeners.http]\ntracing = {{ {tracing} }}\n
+         routes = [{{ match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\" }} }}]\n
+         [[clusters]]\nname = \"app\"\nendpoints = [\"{origin}\"]\n
+         [[clusters]]\nname = \"collector\"\nendpoints = [\"{collector}\"]\n{cluster}\n"
+    )
+}
+
+const ZIPKIN: &str = "zipkin = { cluster = \"collector\", flush_interval = \"20ms\", timeout = \"1s\" }";
+
+/// A collector that answers with this status.
+fn collector(status: &Arc<AtomicU16>) -> Origin {
+    let status = status.clone();
+    Origin::answering(move |_| response(status.load(Ordering::Relaxed), &[], ""))
+}
+
+fn spans(collector: &Origin) -> Vec<Value> {
+    let lists = collector.requests().into_iter().map(|request| serde_json::from_slice::<Vec<Value>>(&request.body));
+    lists.flat_map(|list| list.expect("a list of spans")).collect()
+}
+
+#[test]
+fn an_exchange_and_its_try_arrive_in_one_report() {
+    let (origin, collector) = (Origin::answering(|_| response(404, &[], "no")), collector(&Arc::new(202.into())));
+    let tracing = format!("{ZIPKIN}, service_name = \"front\"");
+    let proxy = Ringway::start(&config(origin.address, collector.address, &tracing, ""));
+    let mut client = proxy.connect();
+    client.send(b"GET /a?b=c HTTP/1.1\r\nHost: h\r\nUser-Agent: say \"caf\xe9\"\r\n\r\n");
+    assert_eq!(client.response().status(), 404);
+    eventually("two spans", || spans(&collector).len() == 2);
+    let report = collector.last();
+    assert_eq!((report.method(), report.target()), ("POST", "/api/v2/spans"));
+    assert_eq!(report.field("host"), Some("collector"));
+    assert_eq!(report.field("content-type"), Some("application/json"));
+    assert!(report.field("traceparent").is_none() && report.field("x-b3-traceid").is_none());
+    let spans = spans(&collector);
+    let of = |kind: &str| spans.iter().find(|span| span["kind"] == kind).expect("one of each");
+    let (server, client) = (of("SERVER"), of("CLIENT"));
+    assert_eq!(server["traceId"], client["traceId"]);
+    assert_eq!(client["parentId"], server["id"]);
+    assert_eq!(server["localEndpoint"]["serviceName"], "front");
+    assert_eq!(client["remoteEndpoint"]["port"], origin.address.port());
+    assert_eq!(server["tags"]["http.status_code"], "404");
+    assert_eq!(server["tags"]["http.url"], "http://h/a?b=c");
+    assert_eq!(server["tags"]["user_agent"], "say \"caf\\xe9\"", "what is not UTF-8 is shown");
+    let sent = origin.last();
+    assert_eq!(
+        client["id"],
+        sent.field("x-b3-spanid").expect("the context goes on"),
+        "the origin hears of the try's span"
+    );
+    let figures =
+        ["tracing.zipkin.spans_sent", "tracing.zipkin.reports_sent", "cluster.collector.upstream_rq_completed"];
+    eventually("they are counted", || figures.map(|name| proxy.stat(name)) == [2, 1, 1]);
+}
+
+/// Reports that are not taken are tried again, and each span is either taken or counted as lost.
+#[test]
+fn a_collector_may_be_busy_or_dead() {
+    let status = Arc::new(AtomicU16::new(503));
+    let (origin, collector) = (Origin::answering(|_| response(200, &[], "ok")), collector(&status));
+    let proxy = Ringway::start(&config(origin.address, collector.address, ZIPKIN, ""));
+    assert_eq!(proxy.get("/").status(), 200);
+    proxy.wait_for_log("the collector takes no reports");
+    assert!(proxy.stderr().contains("status 503"));
+    status.store(202, Ordering::Relaxed);
+    proxy.wait_for_log("the collector takes reports again");
+    proxy.wait_for_stat("tracing.zipkin.spans_sent", 2);
+    assert_eq!(proxy.stat("tracing.zipkin.spans_dropped"), 0);
+    // Not there at all, and with far more spans than there is room for: requests do not notice.
+    assert!({
+        proxy.write_config(&config(origin.address, dead_address(), ZIPKIN, ""));
+        proxy.reload()
+    });
+    let mut client = proxy.connect();
+    for _ in 0..5000 {
+        assert_eq!(client.get("/").status(), 200);
+    }
+    eventually("its spans are lost and counted", || proxy.stat("tracing.zipkin.spans_dropped") > 0);
+    assert_eq!(proxy.stderr().matches("the collector takes no reports").count(), 2, "{}", proxy.stderr());
+    // A configuration without tracing ends it.
+    let before = proxy.stat("http.ingress_http.tracing.random_sampling");
+    assert!({
+        let plain = config(origin.address, collector.address, ZIPKIN, "");
+        proxy.write_config(&plain.replace(&format!("tracing = {{ {ZIPKIN} }}"), ""));
+        proxy.reload()
+    });
+    assert_eq!(proxy.get("/").status(), 200);
+    assert_eq!(proxy.stat("http.ingress_http.tracing.random_sampling"), before);
+}
+
+#[test]
+fn a_cluster_that_a_reload_takes_away_loses_its_reports() {
+    let status = Arc::new(AtomicU16::new(503));
+    let (origin, collector) = (Origin::answering(|_| response(200, &[], "ok")), collector(&status));
+    let text = config(origin.address, collector.address, ZIPKIN, "");
+    let proxy = Ringway::start(&text);
+    assert_eq!(proxy.get("/").status(), 200);
+    eventually("a report comes", || !collector.requests().is_empty());
+    proxy.write_config(&text.replace("\"collector\"", "\"other\""));
+    assert!(proxy.reload());
+    proxy.wait_for_stat("tracing.zipkin.reports_skipped_no_cluster", 1);
+    status.store(202, Ordering::Relaxed);
+    assert_eq!(proxy.get("/").status(), 200);
+    proxy.wait_for_stat("tracing.zipkin.spans_sent", 2);
+}
+
+/// A minute is longer than any test waits.
+#[test]
+fn the_last_spans_go_out_at_the_end_of_the_process() {
+    let (origin, collector) = (Origin::answering(|_| response(200, &[], "ok")), collector(&Arc::new(202.into())));
+    let slow = ZIPKIN.replace("20ms", "60s");
+    let mut proxy = Ringway::start(&config(origin.address, collector.address, &slow, ""));
+    assert_eq!(proxy.get("/").status(), 200);
+    proxy.signal(Signal::TERM);
+    assert!(proxy.wait().success());
+    assert_eq!(spans(&collector).len(), 2);
+}
+
+/// OpenTelemetry's own messages, in Python.
+fn opentelemetry(way: &str) -> Server {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/support/telemetry/otlp.py");
+    let mut command: Command = program("python3");
+    let places = [peers().join("telemetry/python"), peers().join("python")];
+    command.env("PYTHONPATH", std::env::join_paths(places).expect("no colon"));
+    command.arg(script).arg(way);
+    Server::start(command)
+}
+
+fn reports(server: &Server) -> Vec<Value> {
+    let lines = server.lines.lock().expect("no panic");
+    lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// The attribute with this key.
+fn attribute<'a>(attributes: &'a Value, key: &str) -> Option<&'a Value> {
+    attributes.as_array()?.iter().find(|attribute| attribute["key"] == key).map(|attribute| &attribute["value"])
+}
+
+#[test]
+fn opentelemetry_takes_them_over_http_and_over_grpc() {
+    for (way, cluster) in [("http", ""), ("grpc", "protocol = \"http2\"")] {
+        let (origin, server) = (Origin::answering(|_| response(503, &[], "no")), opentelemetry(way));
+        let tracing = format!(
+            "otlp = {{ cluster = \"collector\", protocol = \"{way}\", flush_interval = \"20ms\" }}, service_name = \"picky\""
+        );
+        let proxy = Ringway::start(&config(origin.address, server.address, &tracing, cluster));
+        assert_eq!(proxy.get("/").status(), 503);
+        eventually("a report", || !reports(&server).is_empty());
+        let report = &reports(&server)[0];
+        if way == "http" {
+            let carrier = &report["carrier"];
+            assert_eq!((&carrier["path"], &carrier["type"]), (&"/v1/traces".into(), &"application/x-protobuf".into()));
+        }
+        let resource = &report["report"]["resourceSpans"][0];
+        let name = attribute(&resource["resource"]["attributes"], "service.name").expect("a service");
+        assert_eq!(name["stringValue"], "picky");
+        let scope = &resource["scopeSpans"][0];
+        assert_eq!(scope["scope"]["name"], "ringway");
+        let spans = scope["spans"].as_array().expect("spans");
+        let of = |kind: &str| spans.iter().find(|span| span["kind"] == kind).expect("one of each");
+        let (server_span, client_span) = (of("SPAN_KIND_SERVER"), of("SPAN_KIND_CLIENT"));
+        assert_eq!(server_span["traceId"], client_span["traceId"]);
+        assert_eq!(client_span["parentSpanId"], server_span["spanId"]);
+        for span in [server_span, client_span] {
+            assert_eq!(span["status"]["code"], "STATUS_CODE_ERROR", "{span}");
+            let status = attribute(&span["attributes"], "http.response.status_code").expect("a status");
+            assert_eq!(status["intValue"], "503");
+        }
+        // It says that it does not take one of them.
+        let figures = ["spans_sent", "spans_dropped", "reports_sent"];
+        let stats = || figures.map(|name| proxy.stat(&format!("tracing.opentelemetry.{name}")));
+        eventually("they are counted", || stats() == [1, 1, 1]);
+        proxy.wait_for_log("the collector does not take all that is in a report");
+        assert!(proxy.stderr().contains("one is too many"));
+    }
+}
