@@ -97,6 +97,24 @@ fn other_requests_get_the_replies_they_know() {
     }
 }
 
+/// What an endpoint says outside gRPC, its limit for headers exceeded for example, is its own affair and the client's.
+#[test]
+fn responses_that_are_none_of_grpc_pass_as_they_are() {
+    for pair in pairs() {
+        for status in [401, 431, 500] {
+            let mut bench = Bench::new(pair);
+            let sent = call(&mut bench, &[]);
+            let got = bench.arrived();
+            bench.answer(got, status, &[("content-type", "text/plain")], b"too much");
+            let seen = bench.seen(sent);
+            assert_eq!((seen.status(), seen.text().as_str(), seen.end), (status, "too much", End::Whole));
+            assert_eq!((seen.field("content-type"), seen.field("grpc-status")), (Some("text/plain"), None));
+            assert_eq!(seen.trailers, []);
+            bench.finish();
+        }
+    }
+}
+
 #[test]
 fn an_endpoint_that_does_not_answer_is_unavailable() {
     for pair in pairs() {
