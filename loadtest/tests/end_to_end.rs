@@ -225,7 +225,7 @@ fn a_short_comparison_over_http2_and_tls_is_sound_and_counts_handshakes() {
     // Without a proxy there is no TLS; gRPC and HTTP/2 go to the origin as well.
     let peers = short_peers();
     let has_proxy = peers != "direct";
-    let mut scenarios = vec!["h2", "grpc-unary/16x4"];
+    let mut scenarios = vec!["h2", "grpc-unary/16x4", "grpc-bidi/16x4"];
     scenarios.extend(if has_proxy { &["h2-tls", "tls/full"][..] } else { &[] });
     let (_, json) = compare(directory.path(), &peers, &[&scenarios[..], &["-d", "400ms", "-r", "1"]].concat());
     assert_eq!(json["scenarios"].as_array().unwrap().len(), scenarios.len());

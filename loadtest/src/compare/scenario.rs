@@ -114,11 +114,14 @@ pub struct Request {
     pub seeds: u64,
     /// Unary calls of gRPC with a message of `size`, which the origin sends back.
     pub grpc: bool,
+    /// Each connection has one call at a time, with this many messages in each direction: what is counted and timed is a
+    /// message and its way back, and `pipeline` are on their way.
+    pub messages: u64,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Request { size: Size(DEFAULT_SIZE), upload: None, fields: 0, cookie: None, seeds: 16, grpc: false }
+        Request { size: Size(DEFAULT_SIZE), upload: None, fields: 0, cookie: None, seeds: 16, grpc: false, messages: 0 }
     }
 }
 
@@ -222,6 +225,10 @@ fn finish(name: String, table: toml::Table) -> anyhow::Result<Scenario> {
     let request = &scenario.request;
     if request.grpc && !(http2 && origin_http2 && request.upload.is_none() && scenario.proxy.routes == 0) {
         bail!("{}: gRPC takes HTTP/2 on both sides, the size of its message, and no routes", scenario.name);
+    }
+    if request.messages > 0 && (!request.grpc || open || request.messages.saturating_mul(request.size.0 + 5) >= 1 << 31)
+    {
+        bail!("{}: calls with many messages are of gRPC, in a closed loop, and carry less than 2 GiB", scenario.name);
     }
     if origin_http2 && scenario.origin.delays.iter().any(|delay| !delay.0.is_zero()) {
         bail!("{}: origins that wait speak HTTP/1", scenario.name);
@@ -332,12 +339,13 @@ impl Scenario {
         let mut fields = fields.to_vec();
         let mut content = upload.map(|len| Content::Pattern { pattern, len });
         if grpc {
-            target = "/loadtest.Echo/Unary".to_owned();
+            let method = if self.request.messages > 0 { "Stream" } else { "Unary" };
+            target = format!("/loadtest.Echo/{method}");
             fields.extend(GRPC_FIELDS.map(|(name, value)| (name.to_owned(), value.to_owned())));
             let message = [message_head(size).as_slice(), &pattern.to_vec(size as usize)].concat();
             content = Some(Content::Bytes(message.into()));
         }
-        Prepared::new(RequestText {
+        let prepared = Prepared::new(RequestText {
             method: if content.is_some() { "POST" } else { "GET" },
             target: &target,
             host: tls::NAME,
@@ -346,7 +354,8 @@ impl Scenario {
             reuse,
             expect: Expect { status: ExpectStatus::Exactly(200), content: Some((pattern, size)), grpc },
             secure: self.load.tls,
-        })
+        });
+        Prepared { messages: self.request.messages, ..prepared }
     }
 }
 
@@ -421,6 +430,7 @@ mod tests {
         assert!(read("x", &FILE.replace("connections", "conections")).is_err());
         assert!(read("x", &FILE.replace("pipeline = 3", "pipeline = 3, close = true")).is_err());
         assert!(read("x", &FILE.replace("connections = 4", "connections = 0")).is_err());
+        assert!(read("x", &FILE.replace("request.size", "request.messages = 9\n        request.size")).is_err());
     }
 
     #[test]
@@ -439,6 +449,7 @@ mod tests {
             "h2-tls",
             "h2-h2",
             "grpc-unary/1x64",
+            "grpc-bidi/1x64",
             "tls/keepalive",
             "tls/full",
             "tls/resumed",

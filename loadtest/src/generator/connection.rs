@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use rustls::HandshakeKind;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::calls::Calls;
 use super::flight::{Answer, Flight};
 use super::h1::Http1;
 use super::h2::Http2;
@@ -43,6 +44,8 @@ pub struct Connection {
 enum Speaks {
     Http1(Http1),
     Http2(Box<Http2>),
+    /// HTTP/2 with calls of gRPC that last.
+    Calls(Box<Calls>),
 }
 
 impl Connection {
@@ -51,6 +54,10 @@ impl Connection {
         let target = spec.targets[number % spec.targets.len()];
         let connection = Connection::to(target, spec.wire, spec.tls.clone());
         let requests = spec.requests.len();
+        let connection = match spec.requests.iter().any(|request| request.messages > 0) {
+            true => Connection { speaks: Speaks::Calls(Box::default()), ..connection },
+            false => connection,
+        };
         Connection { next_request: (number % requests) as u32, requests: requests as u32, ..connection }
     }
 
@@ -79,6 +86,7 @@ impl Connection {
         match &self.speaks {
             Speaks::Http1(h1) => h1.flights.len(),
             Speaks::Http2(h2) => h2.in_flight(),
+            Speaks::Calls(calls) => calls.in_flight(),
         }
     }
 
@@ -87,6 +95,7 @@ impl Connection {
         match &self.speaks {
             Speaks::Http1(_) => true,
             Speaks::Http2(h2) => h2.takes_more(),
+            Speaks::Calls(calls) => calls.takes_more(),
         }
     }
 
@@ -95,6 +104,7 @@ impl Connection {
         match &self.speaks {
             Speaks::Http1(h1) => h1.flights.front(),
             Speaks::Http2(h2) => h2.front(),
+            Speaks::Calls(calls) => calls.front(),
         }
     }
 
@@ -102,6 +112,7 @@ impl Connection {
         match &mut self.speaks {
             Speaks::Http1(h1) => std::mem::take(&mut h1.flights),
             Speaks::Http2(h2) => h2.take_flights(),
+            Speaks::Calls(calls) => calls.take_flights(),
         }
     }
 
@@ -150,6 +161,7 @@ impl Connection {
         match &mut self.speaks {
             Speaks::Http1(h1) => h1.close(),
             Speaks::Http2(h2) => h2.close(),
+            Speaks::Calls(calls) => calls.close(),
         }
     }
 
@@ -161,6 +173,7 @@ impl Connection {
         match &mut self.speaks {
             Speaks::Http1(h1) => h1.begin(requests, flight, &mut self.out),
             Speaks::Http2(h2) => h2.begin(requests, flight, &mut self.out),
+            Speaks::Calls(calls) => calls.begin(flight),
         }
     }
 
@@ -169,6 +182,7 @@ impl Connection {
         match &mut self.speaks {
             Speaks::Http1(h1) => h1.requeue(requests, now, &mut self.out),
             Speaks::Http2(h2) => h2.requeue(requests, now, &mut self.out),
+            Speaks::Calls(calls) => calls.requeue(now),
         }
     }
 
@@ -182,17 +196,22 @@ impl Connection {
         let Some(transport) = &mut self.transport else { return Ok((true, 0)) };
         let mut content_sent = 0;
         loop {
-            if let Speaks::Http2(h2) = &mut self.speaks
-                && self.out_sent == self.out.len()
-            {
-                self.out.clear();
-                self.out_sent = 0;
-                content_sent += h2.fill(requests, &mut self.out);
+            if self.out_sent == self.out.len() {
+                let is_http1 = matches!(self.speaks, Speaks::Http1(_));
+                if !is_http1 {
+                    self.out.clear();
+                    self.out_sent = 0;
+                }
+                content_sent += match &mut self.speaks {
+                    Speaks::Http1(_) => 0,
+                    Speaks::Http2(h2) => h2.fill(requests, &mut self.out),
+                    Speaks::Calls(calls) => calls.fill(requests, &mut self.out),
+                };
             }
             let head = &self.out[self.out_sent..];
             let content = match &self.speaks {
                 Speaks::Http1(h1) => h1.content(requests),
-                Speaks::Http2(_) => &[],
+                Speaks::Http2(_) | Speaks::Calls(_) => &[],
             };
             let is_done = head.is_empty() && content.is_empty();
             if is_done && !transport.has_unsent() {
@@ -249,6 +268,11 @@ impl Connection {
                 self.last_answer = h2.is_over();
                 answer
             }
+            Speaks::Calls(calls) => {
+                let answer = calls.next_answer(input, requests, &mut self.out, &mut on_status, &mut on_content);
+                self.last_answer = calls.is_over();
+                answer
+            }
         }
     }
 
@@ -256,7 +280,7 @@ impl Connection {
     pub fn answer_at_end(&mut self, requests: &[Prepared]) -> Option<Answer> {
         match &mut self.speaks {
             Speaks::Http1(h1) => h1.answer_at_end(requests, &mut self.last_answer),
-            Speaks::Http2(_) => None,
+            Speaks::Http2(_) | Speaks::Calls(_) => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Start reading at [`worker`]; [`spec`] says what is sent, [`recorder`] what is counted and when.
 pub mod background;
+mod calls;
 pub mod connection;
 pub mod flight;
 mod h1;

@@ -85,6 +85,8 @@ pub struct Prepared {
     pub upload: Option<Content>,
     /// A HEAD request, whose answer has no content.
     pub to_head: bool,
+    /// Messages of a call of gRPC that lasts: each is sent and comes back on its own. 0: the call has one.
+    pub messages: u64,
     pub expect: Expect,
 }
 
@@ -193,7 +195,8 @@ impl Prepared {
         }
         head += "\r\n";
         let (head, blocks) = (head.into_bytes(), blocks(&text));
-        Prepared { head, blocks, upload: text.upload, to_head: text.method == "HEAD", expect: text.expect }
+        let to_head = text.method == "HEAD";
+        Prepared { head, blocks, upload: text.upload, to_head, messages: 0, expect: text.expect }
     }
 }
 

@@ -4,7 +4,7 @@
 //! gets HTTP/2; there, calls of gRPC get their own messages back.
 pub mod answer;
 mod connection;
-mod h2;
+pub mod h2;
 mod server;
 
 use std::io;
