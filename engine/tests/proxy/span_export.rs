@@ -1,7 +1,7 @@
 //! Spans on their way to a collector: what arrives, and what a bad collector costs.
 
 use super::grpc::peers;
-use super::support::{Origin, Ringway, Server, dead_address, eventually, program, response};
+use super::support::{Origin, Pki, Ringway, Server, Setup, dead_address, eventually, program, response};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -131,12 +131,10 @@ fn the_last_spans_go_out_at_the_end_of_the_process() {
 }
 
 /// OpenTelemetry's own messages, in Python.
-fn opentelemetry(way: &str) -> Server {
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/support/telemetry/otlp.py");
+fn opentelemetry(way: &[&str]) -> Server {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/support/otlp/spans.py");
     let mut command: Command = program("python3");
-    let places = [peers().join("telemetry/python"), peers().join("python")];
-    command.env("PYTHONPATH", std::env::join_paths(places).expect("no colon"));
-    command.arg(script).arg(way);
+    command.env("PYTHONPATH", peers().join("python")).arg(script).args(way);
     Server::start(command)
 }
 
@@ -151,13 +149,22 @@ fn attribute<'a>(attributes: &'a Value, key: &str) -> Option<&'a Value> {
 }
 
 #[test]
-fn opentelemetry_takes_them_over_http_and_over_grpc() {
-    for (way, cluster) in [("http", ""), ("grpc", "protocol = \"http2\"")] {
-        let (origin, server) = (Origin::answering(|_| response(503, &[], "no")), opentelemetry(way));
+fn opentelemetry_takes_them_over_http_and_over_grpc_and_tls() {
+    for (way, is_secure, cluster) in [
+        ("http", false, ""),
+        ("grpc", false, "protocol = \"http2\""),
+        ("grpc", true, "protocol = \"auto\"\ntls = { ca = \"DIR/ca.pem\", sni = \"a.example\" }"),
+    ] {
+        let setup = Setup::new("");
+        let pki = Pki::new(setup.dir());
+        pki.issue("a", &["a.example"]);
+        let files = [pki.path("a.pem"), pki.path("a.key")];
+        let arguments = if is_secure { vec![way, &files[0], &files[1]] } else { vec![way] };
+        let (origin, server) = (Origin::answering(|_| response(503, &[], "no")), opentelemetry(&arguments));
         let tracing = format!(
             "otlp = {{ cluster = \"collector\", protocol = \"{way}\", flush_interval = \"20ms\" }}, service_name = \"picky\""
         );
-        let proxy = Ringway::start(&config(origin.address, server.address, &tracing, cluster));
+        let proxy = setup.replace_config(&config(origin.address, server.address, &tracing, cluster)).start();
         assert_eq!(proxy.get("/").status(), 503);
         eventually("a report", || !reports(&server).is_empty());
         let report = &reports(&server)[0];
@@ -184,6 +191,7 @@ fn opentelemetry_takes_them_over_http_and_over_grpc() {
         let figures = ["spans_sent", "spans_dropped", "reports_sent"];
         let stats = || figures.map(|name| proxy.stat(&format!("tracing.opentelemetry.{name}")));
         eventually("they are counted", || stats() == [1, 1, 1]);
+        assert_eq!(proxy.stat("cluster.collector.ssl.handshake"), i64::from(is_secure));
         proxy.wait_for_log("the collector does not take all that is in a report");
         assert!(proxy.stderr().contains("one is too many"));
     }

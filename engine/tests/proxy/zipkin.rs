@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 fn zipkin() -> Server {
     let mut command = program("java");
     command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m", "-jar"]);
-    command.arg(peers().join("telemetry/zipkin-server-3.5.1-exec.jar")).env("QUERY_PORT", "0");
+    command.arg(peers().join("zipkin/zipkin-server-3.5.1-exec.jar")).env("QUERY_PORT", "0");
     // It listens on all addresses, and tells one of them.
     Server::start_with(command, |line| {
         let url = line.split_once("Serving HTTP at ")?.1;

@@ -1,5 +1,6 @@
 """An OpenTelemetry collector over HTTP or gRPC, by OpenTelemetry's own messages: prints its port, and then each report that comes as
-one line of JSON. In reports whose service is called "picky" it does not take one span."""
+one line of JSON. In reports whose service is called "picky" it does not take one span. Over gRPC with files of a certificate and its
+key, it speaks TLS."""
 
 import http.server
 import json
@@ -53,7 +54,11 @@ def serve_grpc():
 
     server = grpc.server(futures.ThreadPoolExecutor(2))
     service.add_TraceServiceServicer_to_server(Traces(), server)
-    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+    if len(sys.argv) > 2:
+        certificate, key = (open(name, "rb").read() for name in sys.argv[2:4])
+        print(server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, certificate)])), flush=True)
+    else:
+        print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     server.start()
     server.wait_for_termination()
 
