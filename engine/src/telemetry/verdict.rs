@@ -6,6 +6,7 @@ use crate::cluster::call::{Answer, CallError};
 use crate::http::FieldId;
 use crate::http::grpc::GrpcStatus;
 use crate::mux::Broken;
+use data_encoding::BASE64_NOPAD;
 use ringway_config::model::GRPC_STATUSES;
 use std::time::Duration;
 
@@ -80,9 +81,35 @@ fn of_call(answer: &Answer) -> Verdict {
     if !PASSING_CALLS.contains(&status.0) {
         return Verdict::Refused(why);
     }
-    let pushback = trailer(answer, b"grpc-retry-pushback-ms");
-    let after = pushback.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok()).map(Duration::from_millis);
-    Verdict::Later { why, answered: true, after }
+    let details = trailer(answer, b"grpc-status-details-bin").and_then(|details| retry_delay(&details));
+    let pushback =
+        || trailer(answer, b"grpc-retry-pushback-ms").and_then(|text| number(&text)).map(Duration::from_millis);
+    Verdict::Later { why, answered: true, after: details.or_else(pushback) }
+}
+
+/// `google.rpc.RetryInfo` among the details of a `google.rpc.Status`, which is how OpenTelemetry's collector says "later".
+fn retry_delay(details: &[u8]) -> Option<Duration> {
+    let end = details.iter().rposition(|byte| *byte != b'=').map_or(0, |at| at + 1);
+    let status = BASE64_NOPAD.decode(&details[..end]).ok()?;
+    let inside = |message: &[u8], number: u32| {
+        let mut fields = Fields(message).filter(|field| field.0 == number);
+        fields.find_map(|field| if let Value::Bytes(bytes) = field.1 { Some(bytes.to_vec()) } else { None })
+    };
+    let mut details = Fields(&status).filter_map(|field| match field {
+        (3, Value::Bytes(any)) => Some(any),
+        _ => None,
+    });
+    let is_it = |any: &&[u8]| inside(any, 1).is_some_and(|url| url.ends_with(b"/google.rpc.RetryInfo"));
+    let delay = inside(&inside(details.find(is_it)?, 2)?, 1)?;
+    let mut after = Duration::ZERO;
+    for field in Fields(&delay) {
+        match field {
+            (1, Value::Number(seconds)) => after += Duration::from_secs(seconds.min(u64::from(u32::MAX))),
+            (2, Value::Number(nanos)) => after += Duration::from_nanos(nanos.min(999_999_999)),
+            _ => {}
+        }
+    }
+    Some(after)
 }
 
 /// `Export*ServiceResponse`: `partial_success` has the number of what was not taken, and why.
@@ -119,7 +146,11 @@ fn trailer(answer: &Answer, name: &[u8]) -> Option<Vec<u8>> {
 
 /// `Retry-After` in seconds; a date is as good as none.
 fn seconds(text: &[u8]) -> Option<Duration> {
-    std::str::from_utf8(text).ok()?.trim().parse().ok().map(Duration::from_secs)
+    number(text).map(Duration::from_secs)
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
 }
 
 /// The beginning of a text from outside, for the log.
@@ -224,6 +255,26 @@ mod tests {
         for status in [2, 3, 5, 6, 7, 9, 12, 13, 16, 99] {
             assert!(matches!(of(200, &[("grpc-status", &status.to_string())]), Verdict::Refused(_)), "{status}");
         }
+        // google.rpc.Status { 14, "busy", [RetryInfo { 2.5s }] }, with and without padding.
+        let mut details = Vec::new();
+        let mut status = Writer(&mut details);
+        status.varint(1, 14);
+        status.message(3, |any| any.text(1, b"type.googleapis.com/google.rpc.DebugInfo"));
+        status.message(3, |any| {
+            any.text(1, b"type.googleapis.com/google.rpc.RetryInfo");
+            any.message(2, |info| {
+                info.message(1, |delay| {
+                    delay.varint(1, 2);
+                    delay.varint(2, 500_000_000);
+                });
+            });
+        });
+        for text in [data_encoding::BASE64.encode(&details), BASE64_NOPAD.encode(&details)] {
+            let headers = [("grpc-status", "14"), ("grpc-status-details-bin", &*text)];
+            assert_eq!(of(200, &headers), later("grpc-status 14 (UNAVAILABLE)", Some(2500)));
+        }
+        let broken = [("grpc-status", "14"), ("grpc-status-details-bin", "!"), ("grpc-retry-pushback-ms", "1")];
+        assert_eq!(of(200, &broken), later("grpc-status 14 (UNAVAILABLE)", Some(1)));
         assert_eq!(of(200, &[]), Verdict::Refused("the answer has no grpc-status".into()));
         assert_eq!(of(503, &[]), later("grpc-status 14 (UNAVAILABLE)", None));
         assert_eq!(of(404, &[]), Verdict::Refused("grpc-status 12 (UNIMPLEMENTED)".into()));

@@ -1,7 +1,9 @@
 //! Spans on their way to a collector: what arrives, and what a bad collector costs.
 
 use super::grpc::peers;
-use super::support::{Origin, Pki, Ringway, Server, Setup, dead_address, eventually, program, response};
+use super::support::{
+    Origin, Pki, Ringway, Server, Setup, dead_address, eventually, free_port, must_run, program, response,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -194,5 +196,56 @@ fn opentelemetry_takes_them_over_http_and_over_grpc_and_tls() {
         assert_eq!(proxy.stat("cluster.collector.ssl.handshake"), i64::from(is_secure));
         proxy.wait_for_log("the collector does not take all that is in a report");
         assert!(proxy.stderr().contains("one is too many"));
+    }
+}
+
+/// OpenTelemetry's own collector, and what it says.
+fn collector_of_opentelemetry(ports: [u16; 2]) -> Server {
+    let directory = peers().join("otelcol");
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/support/otlp/otelcol/build.sh");
+    must_run(Command::new(script).arg(&directory));
+    let [grpc, http] = ports.map(|port| format!("{{ endpoint: \"127.0.0.1:{port}\" }}"));
+    let config = format!(
+        "{{ receivers: {{ otlp: {{ protocols: {{ grpc: {grpc}, http: {http} }} }} }},
+            exporters: {{ debug: {{ verbosity: detailed }} }},
+            service: {{ telemetry: {{ metrics: {{ level: none }} }},
+                        pipelines: {{ traces: {{ receivers: [otlp], exporters: [debug] }} }} }} }}"
+    );
+    let mut command = program("sh");
+    command.args(["-c", "exec \"$0\" \"$1\" 2>&1"]).arg(directory.join("otelcol")).arg(config);
+    Server::start_with(command, |line| line.contains("Everything is ready").then_some(ports[0]))
+}
+
+#[test]
+#[ignore = "builds OpenTelemetry's collector with Go, which takes minutes"]
+fn the_collector_of_opentelemetry_takes_them() {
+    let ports = [free_port(), free_port()];
+    let server = collector_of_opentelemetry(ports);
+    let origin = Origin::answering(|_| response(404, &[], "no"));
+    for (way, port, cluster) in [("grpc", ports[0], "protocol = \"http2\""), ("http", ports[1], "")] {
+        let tracing = format!(
+            "otlp = {{ cluster = \"collector\", protocol = \"{way}\", flush_interval = \"20ms\" }}, service_name = \"by-{way}\""
+        );
+        let proxy = Ringway::start(&config(origin.address, ([127, 0, 0, 1], port).into(), &tracing, cluster));
+        assert_eq!(proxy.get("/").status(), 404);
+        proxy.wait_for_stat("tracing.opentelemetry.spans_sent", 2);
+        let name = format!("     -> service.name: Str(by-{way})");
+        let mut said = Vec::new();
+        eventually("it shows both spans", || {
+            said = server.lines.lock().expect("no panic").clone();
+            let from = said.iter().position(|line| *line == name);
+            said.drain(..from.unwrap_or(said.len()));
+            said.iter().filter(|line| line.contains("network.peer.port")).count() == 2
+        });
+        let values = |what: &str| -> Vec<String> {
+            let of_line =
+                |line: &String| Some(line.trim().strip_prefix(what)?.trim_start_matches([' ', ':']).to_owned());
+            said.iter().filter_map(of_line).collect()
+        };
+        assert_eq!(values("InstrumentationScope"), [concat!("ringway ", env!("CARGO_PKG_VERSION"))]);
+        assert_eq!(values("Kind"), ["Server", "Client"]);
+        assert_eq!(values("Status code"), ["Unset", "Error"], "a 404 is the client's error");
+        assert_eq!(values("Parent ID"), ["", &*values("ID")[0]]);
+        assert_eq!(values("-> http.response.status_code"), ["Int(404)", "Int(404)"]);
     }
 }

@@ -3,7 +3,7 @@
 use crate::http::trace::{Item, Key, Kind, SpanRecord, Tag, Value};
 use crate::telemetry::Fields;
 use crate::telemetry::otlp::Frame;
-use ringway_config::model::TagNames;
+use ringway_config::model::{GRPC_STATUSES, TagNames};
 use std::net::SocketAddr;
 
 /// Numbers of a span's fields.
@@ -88,6 +88,9 @@ fn write(fields: &mut Fields<'_>, span: &SpanRecord<'_>, names: TagNames) {
         attribute(fields, field::ATTRIBUTE, b"error", Value::Text(b"true"));
     }
     if statuses.are_an_error(is_server, facts.error) {
+        if names == TagNames::Semantic {
+            statuses.tell_type(fields);
+        }
         fields.message(field::STATUS, |status| status.varint(3, STATUS_ERROR));
     }
     fields.fixed32(field::FLAGS, if is_server && facts.parent != 0 { FLAGS | PARENT_IS_REMOTE } else { FLAGS });
@@ -98,6 +101,8 @@ fn write(fields: &mut Fields<'_>, span: &SpanRecord<'_>, names: TagNames) {
 struct Statuses {
     http: Option<i64>,
     grpc: Option<i64>,
+    /// It has a tag with the kind of its error.
+    has_type: bool,
 }
 
 impl Statuses {
@@ -105,6 +110,7 @@ impl Statuses {
         match key {
             Key::Known(Tag::StatusCode) => self.http = number(value),
             Key::Known(Tag::GrpcStatus) => self.grpc = number(value),
+            Key::Known(Tag::ErrorType) => self.has_type = true,
             Key::Known(_) | Key::Custom(_) => {}
         }
     }
@@ -118,6 +124,20 @@ impl Statuses {
             (None, Some(500..)) => true,
             _ => is_broken,
         }
+    }
+
+    /// The kind of the error, which is its status where there is no other.
+    fn tell_type(&self, fields: &mut Fields<'_>) {
+        let status = match (self.grpc, self.http) {
+            _ if self.has_type => return,
+            (Some(status @ 1..), _) => {
+                let known = usize::try_from(status).ok().and_then(|status| GRPC_STATUSES.get(status));
+                known.map_or_else(|| status.to_string(), |(_, name)| (*name).into())
+            }
+            (_, Some(status)) => status.to_string(),
+            (_, None) => return,
+        };
+        attribute(fields, field::ATTRIBUTE, b"error.type", Value::Text(status.as_bytes()));
     }
 }
 

@@ -267,6 +267,18 @@ fn attributes_have_the_names_of_the_conventions_or_of_envoy() {
 /// OpenTelemetry's conventions for HTTP and gRPC.
 #[test]
 fn the_status_is_that_of_the_conventions() {
+    let kind_of_error = |tags: &[(Tag, i64)]| {
+        let bytes = record(&SpanFacts { error: true, ..facts() }, |span| {
+            tags.iter().for_each(|(tag, value)| span.number(*tag, *value));
+        });
+        let report = report(SEMANTIC, &bytes);
+        attributes(&parts(&report)[2], 9).into_iter().find(|attribute| attribute.starts_with("error.type"))
+    };
+    assert_eq!(kind_of_error(&[]), None);
+    assert_eq!(kind_of_error(&[(Tag::StatusCode, 503)]).as_deref(), Some("error.type = \"503\""));
+    let call = [(Tag::StatusCode, 200), (Tag::GrpcStatus, 14)];
+    assert_eq!(kind_of_error(&call).as_deref(), Some("error.type = \"UNAVAILABLE\""));
+    assert_eq!(kind_of_error(&[(Tag::StatusCode, 503), (Tag::ErrorType, 1)]).as_deref(), Some("error.type = 1"));
     let has_status = |kind, error, tags: &[(Tag, i64)]| {
         let bytes = record(&SpanFacts { kind, error, ..facts() }, |span| {
             tags.iter().for_each(|(tag, value)| span.number(*tag, *value));
