@@ -15,6 +15,7 @@ mod http2;
 mod implies;
 mod listener;
 mod local_reply;
+mod log_export;
 mod matcher;
 mod never;
 mod reach;

@@ -12,6 +12,7 @@ pub use words::words_markdown;
 
 /// The files in docs/examples that the tables name.
 const EXAMPLES: &[(&str, &str)] = &[
+    ("access-log-export.toml", include_str!("../../docs/examples/access-log-export.toml")),
     ("access-log-filters.toml", include_str!("../../docs/examples/access-log-filters.toml")),
     ("access-log.toml", include_str!("../../docs/examples/access-log.toml")),
     ("admin.toml", include_str!("../../docs/examples/admin.toml")),

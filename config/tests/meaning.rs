@@ -405,3 +405,39 @@ fn statistics_are_sent_to_sinks() {
     assert_eq!(grpc.path, "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export");
     assert!(config.warnings.is_empty(), "the cluster is used: {:?}", config.warnings);
 }
+
+#[test]
+fn access_logs_go_to_programs_elsewhere() {
+    let config = load(include_str!("../../docs/examples/access-log-export.toml"));
+    assert!(config.warnings.is_empty(), "the clusters are used: {:?}", config.warnings);
+    let exports: Vec<_> = hcm(&config, 0)
+        .access_logs
+        .iter()
+        .map(|log| match (&log.sink, &log.format) {
+            (AccessLogSink::Export(export), AccessLogFormat::Fields(fields)) => (export, fields),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let [(otlp, otlp_fields), (service, service_fields)] = exports[..] else { panic!("two") };
+    assert_eq!(
+        (otlp.path.as_str(), otlp.host.as_str(), otlp.timeout),
+        ("/v1/logs", "collector", Duration::from_secs(5))
+    );
+    let kind = LogExportKind::Otlp {
+        protocol: OtlpProtocol::Http,
+        service_name: "edge".into(),
+        resource: Vec::new(),
+        attributes: vec!["http.response.status_code".into(), "url.path".into()],
+    };
+    assert_eq!((&otlp.kind, otlp_fields.len()), (&kind, OTLP_FIELDS.len() + 3));
+    let body = &otlp_fields[OTLP_FIELDS.len()];
+    assert!(matches!(body.last(), Some(FormatPiece::Operator(CommandOperator::ResponseCode))), "no line end: {body:?}");
+    assert_eq!(service.path, "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs");
+    let kind = LogExportKind::Service {
+        log_name: "failures".into(),
+        request_headers: vec!["x-tenant".into()],
+        response_headers: Vec::new(),
+    };
+    assert_eq!((&service.kind, service_fields.len()), (&kind, SERVICE_FIELDS.len() + 1));
+    assert!(hcm(&config, 0).access_logs[1].filter.is_some());
+}

@@ -1,18 +1,25 @@
 //! Access logs: their files, their lines, and the exchanges that they log.
 
 use super::header::HeaderMatch;
-use crate::model::{GRPC_STATUSES, RESPONSE_FLAGS};
+use crate::model::{GRPC_STATUSES, OtlpProtocol, RESPONSE_FLAGS};
 use crate::reader::{
-    FilePath, FromText, Int, List, Map, Nested, OneOf, Percent, Refusal, Shape, Text, Time, Word, holds, table,
+    ClusterName, FilePath, FromText, HeaderName, HostName, Int, List, Map, Name, Nested, OneOf, Percent, Refusal,
+    Shape, Text, Time, UrlPath, Word, holds, table,
 };
 
 table! {
-    /// A file that gets a line for each exchange, and what the line says.
+    /// A file, or a program elsewhere, that gets a line or a record for each exchange, and what it says. Exactly one of `path`,
+    /// `grpc` and `otlp` is written.
     AccessLog at "listeners[].http.access_log[]", example "access-log.toml" {
         /// File to append to; `/dev/stdout` is the standard output. A relative path starts at the directory of the
         /// configuration file. The file is reopened on SIGUSR1. It may be a FIFO: lines are lost while nothing reads it.
         /// A terminal gets each line at once, whatever `access_log_flush_interval` says.
-        path: FilePath, required;
+        path: FilePath, optional "`grpc` or `otlp`";
+        /// A service that gets records: `envoy.service.accesslog.v3.AccessLogService`. It has fields of its own, so that there is
+        /// no `format`.
+        grpc: GrpcAccessLog, optional "`path` or `otlp`";
+        /// An OpenTelemetry collector, which gets a log record for each exchange; `format` is the record's body.
+        otlp: OtlpAccessLog, optional "`path` or `grpc`";
         /// The line as text with command operators such as `%RESPONSE_CODE%`, [listed below](#command-operators). A
         /// line end is added if the text has none. Excludes `json`.
         format: Text, optional "[the default line](#command-operators)";
@@ -21,6 +28,48 @@ table! {
         json: Map<Text, Text>, optional "`format`";
         /// The exchanges that get a line.
         filter: AccessLogFilter, optional "every exchange";
+    }
+}
+
+table! {
+    /// Envoy's access log service (Envoy: HttpGrpcAccessLogConfig). Records go out when a shard has 64 KiB of them, and after
+    /// `access_log_flush_interval`; each report is one call of the service, whose answer says that it arrived.
+    GrpcAccessLog at "listeners[].http.access_log[].grpc", example "access-log-export.toml" {
+        /// The cluster of the service, which needs `protocol = "http2"` or `"auto"`.
+        cluster: ClusterName, required;
+        /// What the service knows the log by.
+        log_name: Name, default "\"ringway\"";
+        /// Value of `host` of the calls.
+        host: HostName, optional "the cluster's name";
+        /// Headers of the request that records have (Envoy: additional_request_headers_to_log).
+        request_headers: List<HeaderName>, optional "none";
+        /// Headers of the response (Envoy: additional_response_headers_to_log).
+        response_headers: List<HeaderName>, optional "none";
+        /// Time for one report.
+        timeout: Time<1>, default "\"5s\"";
+    }
+}
+
+table! {
+    /// An OpenTelemetry collector for logs (Envoy: OpenTelemetryAccessLogConfig). Records go out as for `grpc`.
+    OtlpAccessLog at "listeners[].http.access_log[].otlp", example "access-log-export.toml" {
+        /// The cluster of the collector.
+        cluster: ClusterName, required;
+        /// OTLP over `http` or over `grpc`, for which the cluster needs `protocol = "http2"` or `"auto"`.
+        protocol: OneOf<OtlpProtocol>, default "\"http\"";
+        /// Where its endpoints take logs.
+        path: UrlPath, optional "`/v1/logs`; with `grpc`, the method's path";
+        /// Value of `host` of the requests to it.
+        host: HostName, optional "the cluster's name";
+        /// What this proxy is called: the attribute `service.name` of its resource.
+        service_name: Name, default "\"ringway\"";
+        /// Further attributes of the resource, next to `host.name`.
+        resource_attributes: Map<Name, Text>, optional "none";
+        /// Attributes of each record, with [command operators](#command-operators):
+        /// `{ "http.response.status_code" = "%RESPONSE_CODE%" }`. One without a value is left out.
+        attributes: Map<Name, Text>, optional "none";
+        /// Time for one report.
+        timeout: Time<1>, default "\"5s\"";
     }
 }
 

@@ -25,7 +25,7 @@ mod template;
 mod tls;
 mod tracing;
 
-pub use access_log::{AccessLog, AccessLogFilter};
+pub use access_log::{AccessLog, AccessLogFilter, GrpcAccessLog, OtlpAccessLog};
 pub use cluster::{
     CheckedStatuses, CircuitBreakers, Cluster, DiscoveryKind, EndpointAddress, EndpointEntry, GrpcHealthCheck,
     HealthCheck, HttpHealthCheck, LbPolicyName, Maglev, OutlierDetection, RetryBudget, RingHash, SlowStart, Subsets,

@@ -14,6 +14,7 @@ use crate::reader::{Input, Shape};
 const FORMATS: &[(&str, &str)] = &[
     ("listeners[].http.access_log[]", "format"),
     ("listeners[].http.access_log[]", "json"),
+    ("listeners[].http.access_log[].otlp", "attributes"),
     ("listeners[].http.local_reply[]", "format"),
     ("listeners[].http.local_reply[]", "json"),
     ("listeners[].http.request_headers_to_add[]", "value"),

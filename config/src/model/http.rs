@@ -362,6 +362,7 @@ pub enum ComparisonOp {
 pub enum AccessLogSink {
     Stdout,
     File(PathBuf),
+    Export(std::sync::Arc<super::LogExport>),
 }
 
 #[derive(Clone, Debug)]
@@ -370,6 +371,8 @@ pub enum AccessLogFormat {
     Text(Vec<FormatPiece>),
     /// Keys in the order of the file; the writer adds the line's end.
     Json(Vec<(String, Vec<FormatPiece>)>),
+    /// The texts of a record, for `AccessLogSink::Export`.
+    Fields(Vec<Vec<FormatPiece>>),
 }
 
 /// How a text is compared (Envoy: StringMatcher).

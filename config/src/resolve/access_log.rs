@@ -1,6 +1,7 @@
 //! Access logs: their files, their lines, and the exchanges that they log.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Resolver;
 use super::format::compile;
@@ -36,6 +37,23 @@ impl<'d> Resolver<'d, '_, '_> {
             (None, None) => AccessLogFormat::Text(compile(DEFAULT_TEXT_FORMAT).unwrap_or_default()),
         };
         let filter = written.filter.given().and_then(|filter| self.access_log_filter(filter));
+        let keys = [("path", written.path.origin()), ("grpc", written.grpc.origin()), ("otlp", written.otlp.origin())];
+        self.exactly_one(&written.origin, written.has_unknown, &keys, "the access log does not say where it goes");
+        if let Some(service) = written.grpc.given() {
+            for (key, origin) in [("format", written.format.origin()), ("json", written.json.origin())] {
+                self.refuse_lines(key, origin, "write request_headers or response_headers in `grpc`");
+            }
+            let (export, fields) = self.log_service(service)?;
+            let sink = AccessLogSink::Export(Arc::new(export));
+            return Some(AccessLog { sink, format: AccessLogFormat::Fields(fields), filter });
+        }
+        if let Some(collector) = written.otlp.given() {
+            self.refuse_lines("json", written.json.origin(), "write attributes = { ... } in `otlp`");
+            let AccessLogFormat::Text(body) = format else { return None };
+            let (export, fields) = self.log_collector(collector, body)?;
+            let sink = AccessLogSink::Export(Arc::new(export));
+            return Some(AccessLog { sink, format: AccessLogFormat::Fields(fields), filter });
+        }
         let path = &written.path.given()?.0;
         let is_stdout = path == Path::new("/dev/stdout");
         let sink = if is_stdout { AccessLogSink::Stdout } else { AccessLogSink::File(self.directory.join(path)) };

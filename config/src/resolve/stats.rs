@@ -76,12 +76,17 @@ impl<'d> Resolver<'d, '_, '_> {
 
     /// Refuses gRPC where its cluster cannot speak it.
     pub(super) fn check_otlp_protocol(&mut self, protocol: OtlpProtocol, cluster: &Located<ClusterName>) {
-        if protocol == OtlpProtocol::Grpc
-            && let Some((_, found)) = self.clusters.get(cluster.0.as_str())
+        if protocol == OtlpProtocol::Grpc {
+            self.check_speaks_grpc(cluster, "OTLP over gRPC needs");
+        }
+    }
+
+    pub(super) fn check_speaks_grpc(&mut self, cluster: &Located<ClusterName>, what_needs: &str) {
+        if let Some((_, found)) = self.clusters.get(cluster.0.as_str())
             && found.protocol.0 == UpstreamProtocol::Http1
         {
-            let message = format!("OTLP over gRPC needs HTTP/2, and the cluster `{}` speaks HTTP/1", cluster.0);
-            let hint = "add protocol = \"http2\" to the cluster, or write protocol = \"http\" here";
+            let message = format!("{what_needs} HTTP/2, and the cluster `{}` speaks HTTP/1", cluster.0);
+            let hint = "add protocol = \"http2\" to the cluster";
             self.problems.push(Problem::at(&cluster.origin, message).hint(Some(hint)));
         }
     }

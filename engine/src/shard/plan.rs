@@ -2,7 +2,7 @@
 
 use super::transports::Transports;
 use crate::cluster::ClusterShared;
-use crate::hcm::access_log::{CompiledLog, OpenError, Writer};
+use crate::hcm::access_log::{CompiledLog, LogQueues, OpenError, Writer};
 use crate::hcm::{HeaderTable, ReplyMapper, TlsContext, TraceTable};
 use crate::http::trace::Tracers;
 use crate::http_filter::{SharedChain, number_overrides};
@@ -39,6 +39,8 @@ pub struct Plan {
     pub house: Arc<House>,
     /// Where spans go; the same object in every plan.
     pub tracers: Arc<Tracers>,
+    /// Where records of access logs come out; the same object in every plan.
+    pub log_queues: Arc<LogQueues>,
 }
 
 /// Why there is no plan.
@@ -153,6 +155,7 @@ impl Plan {
             global_max,
             house,
             tracers,
+            log_queues: context.writer.queues(),
         }))
     }
 

@@ -40,6 +40,7 @@ pub use scopes::{
     AccessLogStats, AnyScope, CircuitBreakerStats, ClusterStats, ClusterTlsStats, CodingStats, CompressorChoiceStats,
     CompressorStats, DecompressorStats, DnsStats, EventLogStats, FaultStats, GrpcStats, GrpcTimeStats, GrpcWebStats,
     HealthCheckStats, HttpStats, Kind, ListenerStats, ListenerTlsStats, LocalRateLimitStats, OpentelemetryStats,
-    OutlierStats, ServerStats, ShardStats, StatsSinkStats, TlsInspectorStats, TransportMatchStats, ZipkinStats,
+    OtlpLogStats, OutlierStats, ServerStats, ServiceLogStats, ShardStats, StatsSinkStats, TlsInspectorStats,
+    TransportMatchStats, ZipkinStats,
 };
 pub use ssl::SslStats;

@@ -28,6 +28,30 @@ macro_rules! with_process_statistics {
                 counter events_lost;
             }
 
+            /// Records for Envoy's access log service, of all shards and services together: `access_logs.grpc_access_log.<statistic>`.
+            ServiceLog ServiceLogStats ["access_logs.grpc_access_log", "envoy_access_logs_grpc_access_log", "sink"] {
+                /// Records that a service took
+                counter logs_written;
+                /// Records that were lost: a service refused them or did not answer. Those that no report had room for are in access_log.lines_lost
+                counter logs_dropped;
+                /// Reports that a service took. Ringway's own
+                counter reports_sent;
+                /// Times that a report was sent again. Ringway's own
+                counter reports_retried;
+            }
+
+            /// The same for OpenTelemetry: `access_logs.open_telemetry_access_log.<statistic>`.
+            OtlpLog OtlpLogStats ["access_logs.open_telemetry_access_log", "envoy_access_logs_open_telemetry_access_log", "sink"] {
+                /// Records that a collector took
+                counter logs_written;
+                /// Records that were lost: a collector refused them or did not answer. Those that no report had room for are in access_log.lines_lost
+                counter logs_dropped;
+                /// Reports that a collector took. Ringway's own
+                counter reports_sent;
+                /// Times that a report was sent again. Ringway's own
+                counter reports_retried;
+            }
+
             /// One sink of statistics: `stats_sink.<sink>.<statistic>`. Ringway's own.
             StatsSink StatsSinkStats ["stats_sink", "ringway_stats_sink", "sink"] {
                 /// Times that all statistics were read and sent

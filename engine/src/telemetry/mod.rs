@@ -6,6 +6,7 @@
 mod clusters;
 mod courier;
 mod json;
+mod logs;
 mod otlp;
 mod spans;
 mod stats;
@@ -24,6 +25,7 @@ use crate::net::Network;
 use crate::ring::Reactor;
 use crate::shard::Plan;
 use crate::stats::Registry;
+use logs::Logs;
 use ringway_config::model::Config;
 use stats::Stats;
 use std::cell::OnceCell;
@@ -38,15 +40,16 @@ pub struct Telemetry {
     registry: Arc<Registry>,
     clusters: Rc<Clusters>,
     stats: Rc<Stats>,
+    logs: Rc<Logs>,
     /// From the first configuration on.
     spans: Rc<OnceCell<Rc<Spans>>>,
 }
 
 /// What is exported, each with whether a configuration has it.
-const SERVICES: &[fn(&Config) -> bool] = &[|config| config.stats.is_some(), spans::is_needed];
+const SERVICES: &[fn(&Config) -> bool] = &[|config| config.stats.is_some(), spans::is_needed, Logs::is_needed];
 
-/// How long the last spans may take at the end of the process. It leaves time for what comes after them.
-const SPANS_PATIENCE: Duration = Duration::from_millis(750);
+/// How long the last spans and access logs may take at the end of the process. It leaves time for what comes after them.
+const PATIENCE: Duration = Duration::from_millis(750);
 
 impl Telemetry {
     /// Whether a configuration has something that exports.
@@ -59,6 +62,7 @@ impl Telemetry {
         Self {
             reactor: reactor.clone(),
             stats: Stats::new(reactor, &clusters, registry.clone()),
+            logs: Logs::new(reactor, &clusters, registry.clone()),
             clusters,
             registry,
             spans: Rc::default(),
@@ -70,13 +74,19 @@ impl Telemetry {
         self.clusters.apply(&plan.clusters);
         self.stats.apply(plan.config.stats.as_ref());
         self.spans.get_or_init(|| Spans::start(&self.reactor, &self.clusters, &self.registry, &plan.tracers));
+        self.logs.apply(Logs::is_needed(&plan.config), &plan.log_queues);
     }
 
     /// Sends all that there is to tell.
     pub async fn finish(&self) {
+        let until = self.reactor.now() + PATIENCE.as_nanos() as u64;
+        // They are under way while spans are waited for.
+        self.logs.look();
         if let Some(spans) = self.spans.get() {
-            spans.finish(SPANS_PATIENCE).await;
+            spans.finish(PATIENCE).await;
         }
+        self.logs.finish(until).await;
+        // Last, since they count the others.
         self.stats.finish().await;
     }
 }

@@ -44,6 +44,7 @@ mod limits;
 mod load_balancing;
 mod local_reply;
 mod locked_memory;
+mod log_exports;
 mod logical_dns;
 mod mirroring;
 mod name_server;

@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use ringway_config::model::AccessLogSink;
-
 use crate::base::log_file;
 use crate::stats::AccessLogStats;
 
@@ -36,7 +34,7 @@ pub(super) struct Batch {
 }
 
 #[derive(Debug)]
-enum Message {
+pub(super) enum Message {
     Batch(Batch),
     /// There are orders.
     Look,
@@ -69,6 +67,12 @@ impl Sink {
             drop(done);
         })?;
         Ok(Self { id, is_terminal, queue, orders })
+    }
+
+    /// One without a thread of its own: its batches come out of the receiver.
+    pub(super) fn export(id: usize) -> (Self, Receiver<Message>) {
+        let (queue, messages) = sync_channel(QUEUE_LEN);
+        (Self { id, is_terminal: false, queue, orders: Arc::default() }, messages)
     }
 
     /// Hands a batch over without waiting; gives it back when the queue is full or the thread has ended.
@@ -147,14 +151,14 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Never waits.
+    /// The file at `path`, or standard output. Never waits.
     ///
     /// # Errors
     /// When the file cannot be opened.
-    pub(super) fn open(sink: &AccessLogSink) -> io::Result<Self> {
-        let (path, file) = match sink {
-            AccessLogSink::Stdout => (None, Some(own_stdout()?)),
-            AccessLogSink::File(path) => (Some(path.clone()), log_file::open(path)?),
+    pub(super) fn open(path: Option<&Path>) -> io::Result<Self> {
+        let (path, file) = match path {
+            None => (None, Some(own_stdout()?)),
+            Some(path) => (Some(path.to_path_buf()), log_file::open(path)?),
         };
         Ok(Self { path, file, torn: false, failing: false })
     }

@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ringway_config::model::AccessLogSink;
 
+use super::export::{LogQueue, LogQueues};
 use super::sink::{LogFile, Sink};
 use crate::stats::Registry;
 
@@ -41,6 +42,7 @@ impl std::error::Error for OpenError {
 pub struct Writer {
     registry: Arc<Registry>,
     sinks: Mutex<HashMap<AccessLogSink, Sink>>,
+    queues: Arc<LogQueues>,
     /// Each thread has a copy of the sender; `None` once they were told to stop.
     running: Mutex<Option<Sender<()>>>,
     stopped: Mutex<Receiver<()>>,
@@ -53,6 +55,7 @@ impl Writer {
         Arc::new(Self {
             registry: registry.clone(),
             sinks: Mutex::default(),
+            queues: Arc::default(),
             running: Mutex::new(Some(running)),
             stopped: Mutex::new(stopped),
         })
@@ -69,12 +72,30 @@ impl Writer {
             return Ok(open.clone());
         }
         let id = sinks.len();
-        let stats = self.registry.scope("", STATS_SHARD - id);
-        let running = lock(&self.running).clone();
-        let open = LogFile::open(sink).and_then(|file| Sink::start(id, file, stats, running));
-        let open = open.map_err(|source| OpenError { path: path_of(sink), source })?;
+        let open = match sink {
+            AccessLogSink::Export(export) => {
+                let (open, messages) = Sink::export(id);
+                self.queues.add(LogQueue::new(export.clone(), messages));
+                open
+            }
+            AccessLogSink::Stdout => self.open_file(id, None)?,
+            AccessLogSink::File(path) => self.open_file(id, Some(path))?,
+        };
         sinks.insert(sink.clone(), open.clone());
         Ok(open)
+    }
+
+    fn open_file(&self, id: usize, path: Option<&Path>) -> Result<Sink, OpenError> {
+        let stats = self.registry.scope("", STATS_SHARD - id);
+        let running = lock(&self.running).clone();
+        let open = LogFile::open(path).and_then(|file| Sink::start(id, file, stats, running));
+        let shown = path.unwrap_or(Path::new("/dev/stdout"));
+        open.map_err(|source| OpenError { path: shown.into(), source })
+    }
+
+    /// Where the records for programs elsewhere come out.
+    pub fn queues(&self) -> Arc<LogQueues> {
+        self.queues.clone()
     }
 
     /// Opens every file again, so that a rotated one is let go (SIGUSR1). A file that cannot be opened stays in use as
@@ -90,13 +111,6 @@ impl Writer {
         lock(&self.sinks).values().for_each(Sink::stop);
         // A thread's sender is gone when the thread is, however it ended.
         lock(&self.stopped).recv_timeout(patience) != Err(RecvTimeoutError::Timeout)
-    }
-}
-
-fn path_of(sink: &AccessLogSink) -> PathBuf {
-    match sink {
-        AccessLogSink::Stdout => PathBuf::from("/dev/stdout"),
-        AccessLogSink::File(path) => path.clone(),
     }
 }
 

@@ -18,6 +18,8 @@ pub enum LineFormat {
     Text(CompiledFormat),
     /// One object for each line.
     Json(Box<[JsonMember]>),
+    /// The texts of a record, each behind its length.
+    Fields(Box<[CompiledFormat]>),
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +93,7 @@ impl LineFormat {
         match self {
             Self::Text(format) => format.tells_local_body(),
             Self::Json(members) => members.iter().any(|member| member.value.tells_local_body()),
+            Self::Fields(fields) => fields.iter().any(CompiledFormat::tells_local_body),
         }
     }
 
@@ -98,6 +101,9 @@ impl LineFormat {
         match format {
             AccessLogFormat::Text(pieces) => Self::Text(CompiledFormat::new(pieces)),
             AccessLogFormat::Json(members) => Self::Json(members.iter().enumerate().map(member).collect()),
+            AccessLogFormat::Fields(fields) => {
+                Self::Fields(fields.iter().map(|pieces| CompiledFormat::new(pieces)).collect())
+            }
         }
     }
 }

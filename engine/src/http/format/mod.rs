@@ -18,7 +18,7 @@ pub use escape::push_json;
 pub use flags::ResponseFlags;
 pub use record::Record;
 pub use time::SecondCache;
-pub use write::{Escape, format_body, format_line, format_value};
+pub use write::{Escape, format_body, format_line, format_value, take_field};
 
 #[cfg(test)]
 mod operator_tests;

@@ -218,3 +218,24 @@ fn flags_are_named_as_in_envoy() {
     assert_eq!(all.names().count(), ringway_config::model::RESPONSE_FLAGS.len());
     assert_eq!(ResponseFlags::named("XX"), None);
 }
+
+/// Records have the values as they are: nothing is escaped, and what is absent is empty.
+#[test]
+fn fields_of_records_come_back_as_they_were() {
+    let pieces = |text| ringway_config::format_pieces(text).unwrap();
+    let fields = ["%CONNECTION_ID%", "a\"b\n", "%ROUTE_NAME%", "<%ROUTE_NAME%>%RESPONSE_CODE%", "%UPSTREAM_CLUSTER%"];
+    let format = LineFormat::new(&AccessLogFormat::Fields(fields.map(pieces).into()));
+    let record = Record { connection_id: 7, route_name: Some("a\"\n\u{e9}"), response_code: 503, ..Record::default() };
+    let mut out = Vec::new();
+    format_line(&format, &record, &mut SecondCache::default(), &mut out);
+    format_line(&format, &Record::default(), &mut SecondCache::default(), &mut out);
+    let mut bytes = &out[..];
+    let found: Vec<_> =
+        std::iter::from_fn(|| take_field(&mut bytes)).map(|field| std::str::from_utf8(field).unwrap()).collect();
+    assert_eq!(found[..5], ["7", "a\"b\n", "a\"\n\u{e9}", "<a\"\n\u{e9}>503", ""]);
+    assert_eq!(found[5..], ["0", "a\"b\n", "", "<>0", ""]);
+    for cut in 1..out.len() {
+        let mut bytes = &out[..cut];
+        while take_field(&mut bytes).is_some() {}
+    }
+}

@@ -18,6 +18,8 @@ pub(super) enum Target {
     Field,
     /// A text of HTML or XML, or the value of an attribute in double quotes.
     Markup,
+    /// A place whose length is known: nothing has to be escaped.
+    Record,
 }
 
 impl Target {
@@ -27,6 +29,7 @@ impl Target {
             Self::Json => push_json(bytes, out),
             Self::Field => push_field(bytes, out),
             Self::Markup => push_markup(bytes, out),
+            Self::Record => out.extend_from_slice(bytes),
         }
     }
 }
@@ -46,7 +49,28 @@ pub fn format_line(format: &LineFormat, record: &Record<'_>, second: &mut Second
             }
             out.extend_from_slice(b"}\n");
         }
+        LineFormat::Fields(fields) => fields.iter().for_each(|field| {
+            let start = out.len() + LENGTH;
+            out.extend_from_slice(&[0; LENGTH]);
+            field.pieces.iter().for_each(|piece| match piece {
+                Piece::Literal(text) => out.extend_from_slice(text),
+                Piece::Operator(operator) => push_value(evaluate(operator, record), second, Target::Record, out),
+            });
+            let length = (out.len() - start) as u32;
+            out[start - LENGTH..start].copy_from_slice(&length.to_le_bytes());
+        }),
     }
+}
+
+/// Bytes of the length of a field.
+const LENGTH: usize = size_of::<u32>();
+
+/// Takes the next field of records from `bytes`; a value that was absent is empty. `None` at the end.
+pub fn take_field<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
+    let (field, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    *bytes = rest;
+    Some(field)
 }
 
 /// What the values in a body have to be made harmless for.
@@ -83,7 +107,7 @@ pub fn format_body(format: &LineFormat, record: &Record<'_>, escape: Escape, out
             Piece::Literal(text) => out.extend_from_slice(text),
             Piece::Operator(operator) => push_value(evaluate(operator, record), second, target, out),
         }),
-        LineFormat::Json(_) => format_line(format, record, second, out),
+        LineFormat::Json(_) | LineFormat::Fields(_) => format_line(format, record, second, out),
     }
 }
 
@@ -138,7 +162,7 @@ fn push_value(value: Value<'_>, second: &mut SecondCache, target: Target, out: &
     match value {
         Value::Absent => match target {
             Target::Text | Target::Json | Target::Markup => out.push(b'-'),
-            Target::Field => {}
+            Target::Field | Target::Record => {}
         },
         Value::Number(number) => push_number(number, out),
         Value::Bytes(parts) => parts.iter().for_each(|part| target.push(part, out)),

@@ -1,0 +1,97 @@
+//! Access logs that go to programs elsewhere.
+
+use super::OtlpProtocol;
+use std::time::Duration;
+
+/// Where records of exchanges go, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LogExport {
+    /// Name of the cluster.
+    pub cluster: String,
+    pub host: String,
+    pub path: String,
+    /// For one report.
+    pub timeout: Duration,
+    pub kind: LogExportKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LogExportKind {
+    /// Envoy's access log service. A record has the fields of `SERVICE_FIELDS`, and then the values of these headers.
+    Service { log_name: String, request_headers: Vec<String>, response_headers: Vec<String> },
+    /// A record has the fields of `OTLP_FIELDS`, its body, and then the values of these attributes.
+    Otlp { protocol: OtlpProtocol, service_name: String, resource: Vec<(String, String)>, attributes: Vec<String> },
+}
+
+/// Declares the fields of records: for each its index, and the format of its text.
+macro_rules! fields {
+    ($(#[doc = $doc:literal])+ $list:ident, $names:ident { $($name:ident = $format:literal;)+ }) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $names {
+            $($name,)+
+        }
+
+        $(#[doc = $doc])+
+        pub const $list: &[&str] = &[$($format,)+];
+    };
+}
+
+fields! {
+    /// What each record for a collector of OpenTelemetry has.
+    OTLP_FIELDS, OtlpField {
+        Start = "%START_TIME(%s%6f)%";
+        Trace = "%TRACE_ID%";
+        Span = "%SPAN_ID%";
+    }
+}
+
+fields! {
+    /// What each record for Envoy's access log service has. Times are in microseconds since the start.
+    SERVICE_FIELDS, ServiceField {
+        Start = "%START_TIME(%s%6f)%";
+        Duration = "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%";
+        LastRx = "%COMMON_DURATION(DS_RX_BEG:DS_RX_END:us)%";
+        FirstUpstreamTx = "%COMMON_DURATION(DS_RX_BEG:US_TX_BEG:us)%";
+        LastUpstreamTx = "%COMMON_DURATION(DS_RX_BEG:US_TX_END:us)%";
+        FirstUpstreamRx = "%COMMON_DURATION(DS_RX_BEG:US_RX_BEG:us)%";
+        LastUpstreamRx = "%COMMON_DURATION(DS_RX_BEG:US_RX_END:us)%";
+        FirstTx = "%COMMON_DURATION(DS_RX_BEG:DS_TX_BEG:us)%";
+        Remote = "%DOWNSTREAM_REMOTE_ADDRESS%";
+        DirectRemote = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%";
+        Local = "%DOWNSTREAM_LOCAL_ADDRESS%";
+        UpstreamRemote = "%UPSTREAM_REMOTE_ADDRESS%";
+        UpstreamLocal = "%UPSTREAM_LOCAL_ADDRESS%";
+        UpstreamCluster = "%UPSTREAM_CLUSTER%";
+        UpstreamFailure = "%UPSTREAM_TRANSPORT_FAILURE_REASON%";
+        UpstreamAttempts = "%UPSTREAM_REQUEST_ATTEMPT_COUNT%";
+        Flags = "%RESPONSE_FLAGS%";
+        Route = "%ROUTE_NAME%";
+        Stream = "%STREAM_ID%";
+        WireSent = "%DOWNSTREAM_WIRE_BYTES_SENT%";
+        WireReceived = "%DOWNSTREAM_WIRE_BYTES_RECEIVED%";
+        UpstreamWireSent = "%UPSTREAM_WIRE_BYTES_SENT%";
+        UpstreamWireReceived = "%UPSTREAM_WIRE_BYTES_RECEIVED%";
+        TlsVersion = "%DOWNSTREAM_TLS_VERSION%";
+        TlsName = "%REQUESTED_SERVER_NAME%";
+        Protocol = "%PROTOCOL%";
+        Method = "%REQ(:METHOD)%";
+        Scheme = "%REQ(:SCHEME)%";
+        Authority = "%REQ(:AUTHORITY)%";
+        Path = "%REQ(:PATH)%";
+        OriginalPath = "%REQ(X-ENVOY-ORIGINAL-PATH)%";
+        UserAgent = "%REQ(USER-AGENT)%";
+        Referer = "%REQ(REFERER)%";
+        ForwardedFor = "%REQ(X-FORWARDED-FOR)%";
+        RequestHeadersBytes = "%REQUEST_HEADERS_BYTES%";
+        RequestBodyBytes = "%BYTES_RECEIVED%";
+        HeaderReceived = "%DOWNSTREAM_HEADER_BYTES_RECEIVED%";
+        UpstreamHeaderSent = "%UPSTREAM_HEADER_BYTES_SENT%";
+        Code = "%RESPONSE_CODE%";
+        Details = "%RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)%";
+        ResponseHeadersBytes = "%RESPONSE_HEADERS_BYTES%";
+        ResponseBodyBytes = "%BYTES_SENT%";
+        HeaderSent = "%DOWNSTREAM_HEADER_BYTES_SENT%";
+        UpstreamHeaderReceived = "%UPSTREAM_HEADER_BYTES_RECEIVED%";
+    }
+}

@@ -1,0 +1,138 @@
+//! Access logs that go to programs elsewhere: collectors of OpenTelemetry and Envoy's access log service, by other libraries
+//! than ours.
+
+use super::grpc::peers;
+use super::support::{Origin, Ringway, Server, Setup, eventually, program, response};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+fn python(folder: &str, script: &str) -> std::process::Command {
+    let mut command = program("python3");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/support").join(script);
+    command.env("PYTHONPATH", peers().join(folder)).arg(path);
+    command
+}
+
+fn lines(server: &Server) -> Vec<Value> {
+    let lines = server.lines.lock().unwrap().clone();
+    lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// A proxy before `origin` with this access log, whose program is the cluster `elsewhere`.
+fn config(origin: SocketAddr, log: &str, elsewhere: SocketAddr, wire: &str) -> String {
+    format!(
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\n[listeners.http]\naccess_log = [{log}]\n\
+         routes = [{{ name = \"front\", match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\" }} }}]\n\
+         [[clusters]]\nname = \"app\"\nendpoints = [\"{origin}\"]\n\
+         [[clusters]]\nname = \"elsewhere\"\nendpoints = [\"{elsewhere}\"]\nprotocol = \"{wire}\"\n"
+    )
+}
+
+fn start(config: &str) -> Ringway {
+    Setup::new(config).runtime("access_log_flush_interval = \"50ms\"").start()
+}
+
+fn attributes(of: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let all = of["attributes"].as_array().cloned().unwrap_or_default();
+    all.iter().map(|one| (text(&one["key"]), text(&one["value"]["stringValue"]))).collect()
+}
+
+#[test]
+fn collectors_of_opentelemetry_get_log_records_over_http_and_grpc() {
+    let origin = Origin::answering(|_| response(200, &[], "ok"));
+    for (protocol, wire) in [("http", "http1"), ("grpc", "http2")] {
+        let mut command = python("python", "otlp/collector.py");
+        command.arg(protocol);
+        let collector = Server::start(command);
+        let log = format!(
+            "{{ format = \"%REQ(:METHOD)% %REQ(:PATH)%\", otlp = {{ cluster = \"elsewhere\", protocol = \"{protocol}\", \
+                resource_attributes = {{ zone = \"a\" }}, attributes = {{ route = \"%ROUTE_NAME%\", none = \"%REQ(x-none)%\" }} }} }}"
+        );
+        let mut proxy = start(&config(origin.address, &log, collector.address, wire));
+        assert_eq!(proxy.get("/first").status(), 200);
+        eventually("the first has come", || !lines(&collector).is_empty());
+        proxy.wait_for_stat("access_logs.open_telemetry_access_log.logs_written", 1);
+        // The last ones are sent at the end.
+        assert_eq!(proxy.get("/second?x=1").status(), 200);
+        proxy.signal(Signal::TERM);
+        assert!(proxy.wait().success());
+        let reports = || lines(&collector);
+        let records = || {
+            let records = |report: &Value| report.pointer("/report/resourceLogs/0/scopeLogs/0/logRecords").cloned();
+            reports().iter().filter_map(records).flat_map(|list| list.as_array().cloned().unwrap_or_default()).collect()
+        };
+        eventually("both have come", || {
+            let all: Vec<Value> = records();
+            all.len() == 2
+        });
+        let records: Vec<Value> = records();
+        let body = |record: &Value| record["body"]["stringValue"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(body(&records[0]), "GET /first");
+        assert_eq!(body(&records[1]), "GET /second?x=1");
+        assert_eq!(attributes(&records[0]), [("route".to_owned(), "front".to_owned())]);
+        assert!(records[0]["timeUnixNano"].as_str().is_some_and(|time| time.len() == 19), "{}", records[0]);
+        let resource = attributes(reports()[0].pointer("/report/resourceLogs/0/resource").expect("a resource"));
+        assert!(resource.contains(&("service.name".into(), "ringway".into())), "{resource:?}");
+        assert!(resource.contains(&("zone".into(), "a".into())), "{resource:?}");
+    }
+}
+
+#[test]
+fn the_access_log_service_gets_entries() {
+    let service = Server::start(python("envoy", "als/server.py"));
+    let origin = Origin::recording(|connection, request, _| {
+        let is_there = request.target() != "/gone";
+        if is_there {
+            connection.send(&response(201, &["server: origin"], "four"));
+        }
+        is_there
+    });
+    let grpc = "{ grpc = { cluster = \"elsewhere\", log_name = \"edge\", request_headers = [\"x-a\", \"x-none\"], \
+                response_headers = [\"content-length\"] } }";
+    let text = config(origin.address, grpc, service.address, "http2");
+    let proxy = start(&text);
+    let mut client = proxy.connect();
+    client.send(
+        b"POST /path?q=1 HTTP/1.1\r\nhost: a.example\r\nx-a: one\r\nuser-agent: test\r\ncontent-length: 3\r\n\r\nabc",
+    );
+    assert_eq!(client.response().status(), 201);
+    eventually("an entry has come", || !lines(&service).is_empty());
+    let message = lines(&service).remove(0);
+    assert_eq!(message["identifier"]["logName"], "edge", "{message}");
+    let entry = &message["httpLogs"]["logEntry"][0];
+    let (request, response, common) = (&entry["request"], &entry["response"], &entry["commonProperties"]);
+    assert_eq!(entry["protocolVersion"], "HTTP11", "{entry}");
+    for (key, expected) in
+        [("requestMethod", "POST"), ("authority", "a.example"), ("path", "/path?q=1"), ("userAgent", "test")]
+    {
+        assert_eq!(request[key], expected, "{request}");
+    }
+    assert_eq!(
+        (&request["requestHeaders"]["x-a"], request["requestHeaders"].as_object().map(|map| map.len())),
+        (&"one".into(), Some(1))
+    );
+    assert_eq!((&request["requestBodyBytes"], &response["responseBodyBytes"]), (&"3".into(), &"4".into()), "{entry}");
+    assert_eq!((&response["responseCode"], &response["responseHeaders"]["content-length"]), (&201.into(), &"4".into()));
+    assert_eq!(response["responseCodeDetails"], "via_upstream", "{response}");
+    assert_eq!((&common["upstreamCluster"], &common["routeName"]), (&"app".into(), &"front".into()), "{common}");
+    assert_eq!(common["upstreamRemoteAddress"]["socketAddress"]["portValue"], origin.address.port(), "{common}");
+    assert_eq!(
+        (&common["accessLogType"], &common["upstreamRequestAttemptCount"]),
+        (&"DownstreamEnd".into(), &1.into())
+    );
+    assert!(common["duration"].as_str().is_some_and(|time| time.ends_with('s')), "{common}");
+    assert!(common["startTime"].as_str().is_some_and(|time| time.starts_with("20")), "{common}");
+    // What went wrong is in flags. The program is gone in the meantime, and costs only its records.
+    assert_eq!(proxy.get("/gone").status(), 503);
+    eventually("another one has come", || lines(&service).len() == 2);
+    let failed = lines(&service).remove(1)["httpLogs"]["logEntry"][0]["commonProperties"]["responseFlags"].clone();
+    assert_eq!(failed["upstreamConnectionTermination"], true, "{failed}");
+    drop(service);
+    assert_eq!(proxy.get("/").status(), 201);
+    proxy.write_config(&text.replace(grpc, ""));
+    assert!(proxy.reload(), "{}", proxy.stderr());
+    assert_eq!(proxy.get("/").status(), 201);
+}
