@@ -73,7 +73,8 @@ impl Telemetry {
     pub fn apply(&self, plan: &Arc<Plan>) {
         self.clusters.apply(&plan.clusters);
         self.stats.apply(plan.config.stats.as_ref());
-        self.spans.get_or_init(|| Spans::start(&self.reactor, &self.clusters, &self.registry, &plan.tracers));
+        let start = || Spans::start(&self.reactor, &self.clusters, &self.registry, &plan.tracers);
+        self.spans.get_or_init(start).follow();
         self.logs.apply(Logs::is_needed(&plan.config), &plan.log_queues);
     }
 

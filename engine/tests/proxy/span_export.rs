@@ -39,6 +39,7 @@ fn an_exchange_and_its_try_arrive_in_one_report() {
     let (origin, collector) = (Origin::answering(|_| response(404, &[], "no")), collector(&Arc::new(202.into())));
     let tracing = format!("{ZIPKIN}, service_name = \"front\"");
     let proxy = Ringway::start(&config(origin.address, collector.address, &tracing, ""));
+    assert!(proxy.admin("GET", "/stats").text().contains("tracing.zipkin.spans_sent: 0\n"));
     let mut client = proxy.connect();
     client.send(b"GET /a?b=c HTTP/1.1\r\nHost: h\r\nUser-Agent: say \"caf\xe9\"\r\n\r\n");
     assert_eq!(client.response().status(), 404);
@@ -102,6 +103,19 @@ fn a_collector_may_be_busy_or_dead() {
     });
     assert_eq!(proxy.get("/").status(), 200);
     assert_eq!(proxy.stat("http.ingress_http.tracing.random_sampling"), before);
+}
+
+#[test]
+fn a_collector_that_does_not_answer_is_not_waited_for() {
+    let origin = Origin::answering(|_| response(200, &[], "ok"));
+    let silent = Origin::recording(|connection, _, _| connection.some());
+    let quick = ZIPKIN.replace("\"1s\"", "\"100ms\"");
+    let mut proxy = Ringway::start(&config(origin.address, silent.address, &quick, ""));
+    assert_eq!(proxy.get("/").status(), 200);
+    proxy.wait_for_log("no answer within 100ms");
+    assert_eq!(proxy.get("/").status(), 200);
+    proxy.signal(Signal::TERM);
+    assert!(proxy.wait().success());
 }
 
 #[test]

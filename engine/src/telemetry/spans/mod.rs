@@ -64,6 +64,12 @@ impl Spans {
         spans
     }
 
+    /// Makes ready for the exporters of a new configuration, whose statistics are there from the beginning.
+    pub fn follow(&self) {
+        let numbers = (0..).take_while(|number| self.tracers.get(*number).is_some());
+        numbers.for_each(|number| drop(self.outlet(number)));
+    }
+
     /// Puts what is in the rings into batches, and sends those that are due. How many bytes there were.
     fn look(&self) -> usize {
         let (mut bytes, mut record) = (0, self.record.take());
