@@ -345,6 +345,17 @@ fn chunked_response() {
     exchanges_allocate_nothing(&kinds()[3], CONFIG);
 }
 
+/// Neither do records for programs elsewhere.
+#[test]
+fn exported_access_logs() {
+    const FIRST: &str = "  { path = \"/dev/null\" },\n";
+    let logs = "  { otlp = { cluster = \"app\", attributes = { path = \"%REQ(:PATH)%\" } } },\n  \
+                { grpc = { cluster = \"elsewhere\", request_headers = [\"user-agent\"] } },\n";
+    let cluster = "[[clusters]]\nname = \"elsewhere\"\nendpoints = [\"127.0.0.1:3\"]\nprotocol = \"http2\"\n";
+    assert!(CONFIG.contains(FIRST));
+    exchanges_allocate_nothing(&kinds()[0], &(CONFIG.replace(FIRST, logs) + cluster));
+}
+
 /// Neither do filters, as long as they have nothing to do, nor many routes, header edits, trust and paths to be changed.
 #[test]
 fn filters_and_a_thousand_routes() {

@@ -50,7 +50,7 @@ pub use tls::{
     CertificateHash, ClientCertificate, DownstreamTls, KeyLog, SanType, SpkiHash, SubjectAltName, TransportSocketMatch,
     UpstreamTls, all_groups, all_suites, group_name, suite_name,
 };
-pub use tracing::{Otlp, OtlpProtocol, RouteTracing, Tracing, Zipkin, ZipkinFormat};
+pub use tracing::{Otlp, RouteTracing, Tracing, Zipkin, ZipkinFormat};
 
 use crate::reader::{List, Shape, TableSpec, table};
 

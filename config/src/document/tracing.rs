@@ -1,6 +1,6 @@
 //! `http.tracing`: distributed tracing.
 
-use crate::model::{TagNames, TraceForm, TraceTrust};
+use crate::model::{OtlpProtocol, TagNames, TraceForm, TraceTrust};
 use crate::reader::{ClusterName, HostName, Int, List, Map, Name, OneOf, Percent, Text, Time, UrlPath, Word, table};
 
 table! {
@@ -117,18 +117,6 @@ pub enum ZipkinFormat {
 
 impl Word for ZipkinFormat {
     const WORDS: &'static [(&'static str, Self)] = &[("json", Self::Json), ("protobuf", Self::Protobuf)];
-    const LATER: &'static [&'static str] = &[];
-}
-
-/// What carries OTLP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OtlpProtocol {
-    Http,
-    Grpc,
-}
-
-impl Word for OtlpProtocol {
-    const WORDS: &'static [(&'static str, Self)] = &[("http", Self::Http), ("grpc", Self::Grpc)];
     const LATER: &'static [&'static str] = &[];
 }
 

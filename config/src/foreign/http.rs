@@ -5,6 +5,11 @@ const CHAIN: &str = "listeners[].filter_chains[]";
 const HTTP: &str = "listeners[].http";
 const HEADER: &str = "listeners[].http.request_headers_to_add[]";
 const FILTERS: &str = "listeners[].http.http_filters[]";
+const LOG: &str = "listeners[].http.access_log[]";
+const LOG_SERVICE: &str = "listeners[].http.access_log[].grpc";
+const LOG_OTLP: &str = "listeners[].http.access_log[].otlp";
+const STATSD: &str = "stats.sinks[].statsd";
+const OTLP_STATS: &str = "stats.sinks[].otlp";
 const LOG_FILTER: &str = "listeners[].http.access_log[].filter";
 const RATE_LIMIT: &str = "listeners[].http.http_filters[].local_ratelimit";
 const TOKEN_BUCKET: &str = "listeners[].http.http_filters[].local_ratelimit.token_bucket";
@@ -35,6 +40,11 @@ const DENY: &str =
 /// Table, key and hint.
 pub const PLACED: &[(&str, &str, &str)] = &[
     (LISTENER, "stats", "statistics are at the admin address: [admin] with address = \"127.0.0.1:9901\""),
+    (STATSD, "tcp_cluster_name", "only UDP and Unix sockets are supported: address = \"127.0.0.1:8125\""),
+    (OTLP_STATS, "report_counters_as_deltas", "it is called temporality: temporality = \"delta\""),
+    (OTLP_STATS, "report_histograms_as_deltas", "it is called temporality: temporality = \"delta\""),
+    (OTLP_STATS, "grpc_service", "write cluster = \"name\" and protocol = \"grpc\""),
+    (OTLP_STATS, "http_service", "write cluster = \"name\", with that name in [[clusters]]"),
     (LISTENER, "tcp", "TCP proxying is not supported yet: only http"),
     (LISTENER, "filters", "write the HTTP settings directly: http = { ... }"),
     (
@@ -113,6 +123,17 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     (HEADER, "append", "write append_action = \"append_if_exists_or_add\" or \"overwrite_if_exists_or_add\""),
     (HEADER, "overwrite", "write append_action = \"overwrite_if_exists_or_add\""),
     (HEADER, "keep_empty_value", "a field without a value is not written"),
+    (LOG, "http_grpc_access_log", "it is called grpc: grpc = { cluster = \"name\" }"),
+    (LOG, "open_telemetry", "it is called otlp: otlp = { cluster = \"name\" }"),
+    (LOG_SERVICE, "common_config", "write its keys directly in `grpc`: cluster, log_name"),
+    (LOG_SERVICE, "grpc_service", "write cluster = \"name\", with that name in [[clusters]] and protocol = \"http2\""),
+    (LOG_SERVICE, "additional_request_headers_to_log", "it is called request_headers"),
+    (LOG_SERVICE, "additional_response_headers_to_log", "it is called response_headers"),
+    (LOG_SERVICE, "buffer_flush_interval", "it is called access_log_flush_interval, in [runtime]"),
+    (LOG_SERVICE, "buffer_size_bytes", "leave it out: a report has what a shard hands over, 64 KiB at most each time"),
+    (LOG_OTLP, "grpc_service", "write cluster = \"name\" and protocol = \"grpc\""),
+    (LOG_OTLP, "http_service", "write cluster = \"name\", with that name in [[clusters]]"),
+    (LOG_OTLP, "body", "it is `format`, next to `otlp`"),
     (LOG_FILTER, "status_code_filter", "it is called status: status = { at_least = 500 }"),
     (LOG_FILTER, "duration_filter", "it is called duration: duration = { at_least = \"1s\" }"),
     (LOG_FILTER, "response_flag_filter", "it is called response_flags, a list: [\"UF\"]"),

@@ -3,9 +3,9 @@
 use super::Resolver;
 use super::matcher::fraction;
 use crate::diagnostic::Problem;
-use crate::document::{self, OtlpProtocol, ZipkinFormat};
+use crate::document::{self, ZipkinFormat};
 use crate::model::{
-    FormatPiece, Fraction, RouteTracing, Sampling, SpanExporter, SpanFormat, TraceForm, Tracing, UpstreamProtocol,
+    FormatPiece, Fraction, OtlpProtocol, RouteTracing, Sampling, SpanExporter, SpanFormat, TraceForm, Tracing,
 };
 use crate::reader::{ClusterName, HostName, List, Located, Map, OneOf, Percent, Slot, Text};
 use std::sync::Arc;
@@ -76,15 +76,8 @@ impl<'d> Resolver<'d, '_, '_> {
             OtlpProtocol::Http => (SpanFormat::OtlpHttp { names }, "/v1/traces"),
             OtlpProtocol::Grpc => (SpanFormat::OtlpGrpc { names }, GRPC_PATH),
         };
-        if written.protocol.0 == OtlpProtocol::Grpc
-            && let Some(cluster) = written.cluster.given()
-            && let Some((_, found)) = self.clusters.get(cluster.0.as_str())
-            && found.protocol.0 == UpstreamProtocol::Http1
-        {
-            let message = format!("OTLP over gRPC needs HTTP/2, and the cluster `{}` speaks HTTP/1", cluster.0);
-            let problem = Problem::at(&cluster.origin, message);
-            self.problems
-                .push(problem.hint(Some("add protocol = \"http2\" to the cluster, or write protocol = \"http\" here")));
+        if let Some(cluster) = written.cluster.given() {
+            self.check_otlp_protocol(written.protocol.0, cluster);
         }
         Exporting {
             cluster: &written.cluster,
