@@ -41,7 +41,7 @@ fn field(block: &mut Vec<u8>, name: &str, value: &str) {
 
 /// Finds frames however they are cut, and keeps nothing of them.
 #[derive(Default)]
-struct Frames {
+pub(super) struct Frames {
     header: [u8; 9],
     filled: usize,
     left: usize,
@@ -49,7 +49,7 @@ struct Frames {
 
 impl Frames {
     /// Show `each` the kind, flags and stream of each frame that ends in `bytes`.
-    fn read(&mut self, mut bytes: &[u8], mut each: impl FnMut(u8, u8, u32)) {
+    pub(super) fn read(&mut self, mut bytes: &[u8], mut each: impl FnMut(u8, u8, u32)) {
         loop {
             if self.filled < 9 {
                 let now = bytes.len().min(9 - self.filled);
@@ -70,6 +70,24 @@ impl Frames {
             each(kind, flags, u32::from_be_bytes(id));
         }
     }
+}
+
+/// What a client says for its exchange of this number, from 0.
+pub(super) fn asking(exchange: u32) -> Vec<u8> {
+    let (mut out, mut block) = (Vec::new(), vec![0x82, 0x86]);
+    if exchange == 0 {
+        out.extend_from_slice(PREFACE);
+        begin(&mut out);
+    }
+    field(&mut block, ":path", "/api/items?q=1");
+    field(&mut block, ":authority", "app.example");
+    frame(&mut out, HEADERS, 5, 1 + 2 * exchange, &block);
+    out
+}
+
+/// Whether such a frame ends its stream.
+pub(super) fn ends(kind: u8, flags: u8) -> bool {
+    matches!(kind, DATA | HEADERS) && flags & 1 != 0
 }
 
 /// What is to be said to frames that want an answer.
@@ -144,7 +162,7 @@ async fn ask(reactor: Rc<Reactor>, end: PipeEnd, what: What, at_once: u32, body:
         }
         let more = received(&end, &mut frames, |kind, flags, _| {
             answer(&mut out, kind, flags);
-            if matches!(kind, DATA | HEADERS) && flags & 1 != 0 {
+            if ends(kind, flags) {
                 open -= 1;
                 answered.set(answered.get() + 1);
             }
@@ -176,7 +194,7 @@ async fn serve(reactor: Rc<Reactor>, listener: MemoryListener, what: What, body:
         skip -= now;
         frames.read(&bytes[now..], |kind, flags, id| {
             answer(&mut out, kind, flags);
-            if matches!(kind, DATA | HEADERS) && flags & 1 != 0 {
+            if ends(kind, flags) {
                 frame(&mut out, HEADERS, 4, id, &block);
                 frame(&mut out, DATA, u8::from(what == What::Requests), id, &data);
                 if what != What::Requests {
@@ -272,21 +290,14 @@ fn an_idle_connection_of_http_2_is_small() {
         let ends: Vec<_> = (0..count)
             .map(|i| {
                 let end = shard.connect(0, ([192, 0, 2, 1], 1024 + i as u16).into());
-                let mut out = PREFACE.to_vec();
-                begin(&mut out);
                 let mut frames = Frames::default();
                 for exchange in 0..EXCHANGES {
-                    let mut block = vec![0x82, 0x86];
-                    field(&mut block, ":path", "/api/items?q=1");
-                    field(&mut block, ":authority", "app.example");
-                    frame(&mut out, HEADERS, 5, 1 + 2 * exchange, &block);
-                    end.write(&out);
-                    out.clear();
+                    end.write(&asking(exchange));
                     let mut ended = 0;
                     while ended == 0 {
                         match end.poll_recv() {
                             Poll::Ready(Ok(Some(bytes))) => frames.read(&bytes, |kind, flags, _| {
-                                ended += u64::from(matches!(kind, DATA | HEADERS) && flags & 1 != 0);
+                                ended += u64::from(ends(kind, flags));
                             }),
                             Poll::Ready(over) => panic!("the connection ended: {over:?}"),
                             Poll::Pending => shard.reactor.turn(),
