@@ -5,14 +5,21 @@ key, it speaks TLS."""
 import http.server
 import json
 import sys
+import threading
 from concurrent import futures
 
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as messages
 
 
+# Reports come side by side, and lines are one behind the other.
+one_by_one = threading.Lock()
+
+
 def take(report, carrier):
-    print(json.dumps({"carrier": carrier, "report": MessageToDict(report)}), flush=True)
+    line = json.dumps({"carrier": carrier, "report": MessageToDict(report)})
+    with one_by_one:
+        print(line, flush=True)
     answer = messages.ExportTraceServiceResponse()
     attributes = report.resource_spans[0].resource.attributes
     if any(attribute.value.string_value == "picky" for attribute in attributes):
