@@ -3,13 +3,9 @@
 use super::http2::BEGIN;
 use super::slow_clients::unfinished;
 use super::support::{Origin, PATIENCE, Pki, Ringway, Setup, response};
-use super::tls::secured;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use super::tls::{rustls_to, secured};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
 const SERVE: &str = "client_half_close = \"serve\"";
@@ -61,17 +57,9 @@ fn a_half_closed_client_gets_its_answer_over_tls() {
     let setup = Setup::new(&secured(origin.address, "certificate = \"a.pem\", key = \"a.key\"", SERVE));
     let pki = Pki::new(setup.dir());
     pki.issue("a", &["h"]);
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(pki.path("ca.pem")).expect("a certificate")).expect("an authority");
     let proxy = setup.start();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = config.expect("versions").with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let config = Arc::new(config);
     for says_so in [true, false] {
-        let tls = ClientConnection::new(config.clone(), ServerName::try_from("h").expect("a name")).expect("a client");
-        let mut client = StreamOwned::new(tls, connect(&proxy));
+        let mut client = rustls_to(&proxy, &pki, "h", b"h2");
         client.write_all(&[BEGIN, GET].concat()).expect("sent");
         if says_so {
             client.conn.send_close_notify();

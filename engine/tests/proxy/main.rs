@@ -74,6 +74,7 @@ mod tls_key_log;
 mod tls_peers;
 mod tls_refused;
 mod tls_renewal;
+mod tls_reports;
 mod tls_staples;
 mod tls_storm;
 mod tls_tickets;

@@ -2,12 +2,17 @@
 
 use super::cli::ringway;
 use super::support::{
-    Client, Curl, Nginx, Origin, Pki, Ringway, Setup, curl, eventually, forwarding, pattern, program, response,
+    Client, Curl, Nginx, Origin, PATIENCE, Pki, Ringway, Setup, curl, eventually, forwarding, pattern, program,
+    response,
 };
 use rcgen::{KeyPair, RsaKeySize};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 
 /// A proxy that speaks TLS with its clients, as a.example, and plain HTTP with `origin`. `tls` are more keys of its table.
 pub(super) fn front(origin: SocketAddr, tls: &str, http: &str) -> (Ringway, Pki) {
@@ -56,6 +61,25 @@ pub fn s_client(address: SocketAddr, args: &[&str], input: &[u8]) -> String {
     child.stdin.take().expect("piped").write_all(input).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// A client of the library, which asks the proxy's first listener for `name`.
+pub fn rustls_to(
+    proxy: &Ringway,
+    pki: &Pki,
+    name: &'static str,
+    alpn: &[u8],
+) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(pki.path("ca.pem")).expect("a certificate")).expect("an authority");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = config.expect("versions").with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let tls = ClientConnection::new(Arc::new(config), ServerName::try_from(name).expect("a name")).expect("a client");
+    let stream = TcpStream::connect(proxy.address(0)).expect("connected");
+    stream.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
+    StreamOwned::new(tls, stream)
 }
 
 pub fn openssl(address: SocketAddr, args: &[&str]) -> Child {

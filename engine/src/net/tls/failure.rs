@@ -11,6 +11,8 @@ use std::fmt;
 pub enum Failure {
     /// The first bytes are none of TLS.
     NotTls,
+    /// Nor are they meant to be.
+    PlainHttp,
     /// The client asked for a name that is in no certificate, and that is not served (`strict_sni`).
     UnknownName(Box<str>),
     /// The client asked for a staple, and no certificate may be shown without (`ocsp_staple_policy`).
@@ -87,6 +89,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotTls => f.write_str("the first bytes are not TLS"),
+            Self::PlainHttp => f.write_str("the first bytes are plain HTTP, not TLS"),
             Self::UnknownName(name) => write!(f, "no certificate is for the name {name}"),
             Self::NoStaple => f.write_str("no certificate for the name has an OCSP staple that is in date"),
             Self::Peer(error) => match &**error {

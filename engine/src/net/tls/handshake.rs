@@ -12,7 +12,7 @@ use super::handshakes::Handshakes;
 use super::server::Server;
 use super::session::{Processed, Session, State};
 use super::stream::TlsStream;
-use super::{Facts, HANDSHAKE};
+use super::{ALERT, Facts, HANDSHAKE};
 use crate::net::{Arrival, ByteStream};
 use crate::ring::{Buf, Progress, Reactor, Segment, TaskId, Timer, workers};
 use ringway_config::model::Address;
@@ -68,8 +68,9 @@ pub async fn greet<'a>(
     let accepted = loop {
         let buf = receive(&stream).await?;
         if input.is_empty() && buf[0] != HANDSHAKE {
-            end(stream, answer_to(&buf), reactor).await;
-            return Err(Failure::NotTls);
+            let is_http = looks_like_http(&buf);
+            end(stream, if is_http { PLAIN_HTTP } else { &[] }, reactor).await;
+            return Err(not_tls(is_http));
         }
         input.extend_from_slice(&buf);
         match read_hello(&mut acceptor, &buf) {
@@ -146,13 +147,17 @@ pub async fn refuse_name(stream: ByteStream, reactor: &Rc<Reactor>) {
 /// End a connection that has begun with something else than TLS.
 pub async fn refuse_plain(stream: ByteStream, reactor: &Rc<Reactor>) {
     if let Ok(buf) = receive(&stream).await {
-        end(stream, answer_to(&buf), reactor).await;
+        end(stream, if looks_like_http(&buf) { PLAIN_HTTP } else { &[] }, reactor).await;
     }
 }
 
-/// What a client gets that has sent this and should have begun a handshake.
-fn answer_to(bytes: &[u8]) -> &'static [u8] {
-    if bytes.first().is_some_and(u8::is_ascii_uppercase) { PLAIN_HTTP } else { &[] }
+/// Whether a request or a response may begin with this.
+fn looks_like_http(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(u8::is_ascii_uppercase)
+}
+
+fn not_tls(is_http: bool) -> Failure {
+    if is_http { Failure::PlainHttp } else { Failure::NotTls }
 }
 
 /// Speak TLS on a connection that was made. `address`: the endpoint's.
@@ -192,6 +197,8 @@ async fn run(
 ) -> Result<Box<TlsStream>, Failure> {
     let reactor = steps.reactor;
     let mut work = Work { session, input, plain: Vec::new(), out: Vec::new() };
+    // An endpoint's first bytes are looked at here; those of a client have been.
+    let mut has_begun = steps.handshakes.is_some();
     loop {
         let step = move || {
             let processed = work.session.process(&mut work.input, &mut work.plain, &mut work.out);
@@ -225,7 +232,11 @@ async fn run(
                 }
             }
         }
-        work.input.extend_from_slice(&receive(&stream).await?);
+        let received = receive(&stream).await?;
+        if !std::mem::replace(&mut has_begun, true) && !matches!(received[0], HANDSHAKE | ALERT) {
+            return Err(not_tls(looks_like_http(&received)));
+        }
+        work.input.extend_from_slice(&received);
     }
 }
 

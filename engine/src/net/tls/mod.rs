@@ -55,6 +55,8 @@ use session::Session;
 const RECORD_HEADER: usize = 5;
 /// The first byte of a handshake's first record.
 const HANDSHAKE: u8 = 22;
+/// The first byte of a record that says why there is none.
+const ALERT: u8 = 21;
 
 /// Prepares the library's source of randomness, which takes some 70 ms once a process: otherwise the first handshake of the
 /// process would stop its shard for that time.
