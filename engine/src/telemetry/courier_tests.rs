@@ -91,6 +91,10 @@ fn a_collector_that_is_busy_gets_the_report_later() {
         assert_eq!(*counted.ended.borrow(), [(expected, 7)], "{behaviour:?}");
         assert_eq!((world.bodies().len(), counted.retried.get()), (tries, tries - 1), "{behaviour:?}");
         assert!(courier.standing.is_bad.get());
+        // Outlier detection hears of it. What a client did wrong is no failure of the endpoint.
+        let failures = world.shared.hosts()[0].state.sum(|stats| stats.rq_error.get() as i64);
+        let is_clients = matches!(behaviour, Behaviour::Answer(answer) if answer.starts_with("HTTP/1.1 4"));
+        assert_eq!(failures, if is_clients { 0 } else { tries as i64 }, "{behaviour:?}");
         // Well again, also in between.
         courier.send(b"report".to_vec(), 7);
         world.pass(SECOND / 8);
