@@ -212,7 +212,8 @@ async fn secure(watch: &Watch<'_>, tls: &ChainTls, filter: &NetworkFilter, accep
     tls::count(&tls.stats.cells(), outcome);
     tls::count_staple(&tls.stats, outcome);
     match handshake {
-        Ok(stream) => {
+        Ok(mut stream) => {
+            stream.count_in(tls::Counted::Listener(tls.stats.clone()));
             arrival.transport = Transport::Tls;
             arrival.first = None;
             Some(Accepted { stream: ByteStream::Tls(stream), arrival, listener_stats, drain, seat, placed })

@@ -23,6 +23,8 @@ pub enum Failure {
     Ended,
     /// The handshake took too long.
     Timeout,
+    /// The peer keeps this side busy with records for TLS alone.
+    Flood,
 }
 
 /// Envoy: SslStats.
@@ -99,6 +101,7 @@ impl fmt::Display for Failure {
             },
             Self::Ended => f.write_str("the connection ended within the handshake"),
             Self::Timeout => f.write_str("the handshake took too long"),
+            Self::Flood => f.write_str("more than 100 records without data within a second, such as KeyUpdates"),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::handshakes::Handshakes;
 use super::server::Server;
 use super::session::{Processed, Session, State};
-use super::stream::TlsStream;
+use super::stream::{Counted, TlsStream};
 use super::{ALERT, Facts, HANDSHAKE};
 use crate::net::{Arrival, ByteStream};
 use crate::ring::{Buf, Progress, Reactor, Segment, TaskId, Timer, workers};
@@ -182,8 +182,8 @@ pub async fn connect(
     };
     let mut outcome = begin.await;
     connector.count(outcome.as_ref().map(|stream| stream.facts()));
-    if let Ok(stream) = &mut outcome {
-        stream.count_in(connector.stats());
+    if let (Ok(stream), Some(stats)) = (&mut outcome, connector.stats()) {
+        stream.count_in(Counted::Cluster(stats.clone()));
     }
     outcome.map(ByteStream::Tls)
 }
@@ -205,7 +205,7 @@ async fn run(
             (work, processed)
         };
         // It is gone where the step has panicked, or the peer.
-        let Some((stepped, Processed { used, state })) = steps.compute(&stream, step).await else {
+        let Some((stepped, Processed { used, state, .. })) = steps.compute(&stream, step).await else {
             return Err(Failure::Ended);
         };
         work = stepped;

@@ -45,7 +45,7 @@ pub use handshakes::Handshakes;
 pub use identity::{Identity, Names, Peer, encode_pem};
 pub use load::Fault;
 pub use server::{Server, certificates_for};
-pub use stream::TlsStream;
+pub use stream::{Counted, TlsStream};
 pub use units::{Context, Shown};
 
 use rustls::{HandshakeKind, ProtocolVersion};

@@ -2,6 +2,7 @@
 //!
 //! All that is known of the library's connection types is here.
 
+use super::RECORD_HEADER;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
@@ -10,6 +11,8 @@ use std::ops::Deref;
 
 /// Plain bytes in one record at most (RFC 8446 section 5.1).
 pub(super) const RECORD_MAX: usize = 16 * 1024;
+/// The shortest record with a message of TLS 1.3 behind its handshake, a KeyUpdate: header, message, type within, and tag.
+const MESSAGE_MIN: usize = RECORD_HEADER + 5 + 1 + 16;
 /// What a record adds to them at most: its header, TLS 1.2's nonce or TLS 1.3's content type, and the tag.
 const RECORD_OVERHEAD: usize = 40;
 
@@ -32,6 +35,8 @@ pub(super) enum State {
 pub(super) struct Processed {
     /// Bytes at the front of the input that are done with. The rest must come again, with more behind it.
     pub used: usize,
+    /// Records among them that brought no plain bytes: messages for TLS alone, such as wishes for new keys, and empty ones.
+    pub silent: usize,
     pub state: Result<State, Error>,
 }
 
@@ -81,13 +86,29 @@ fn act<Data>(
     }
 }
 
+/// Records in what the library has taken: it opens them in place and leaves their headers as they are, but for those within a
+/// message that came in pieces, which it puts together. What is behind such a place counts for as many records as it may hold.
+pub(super) fn records_in(mut bytes: &[u8]) -> usize {
+    let mut count = 0;
+    while let [20..=23, 3, _, high, low, rest @ ..] = bytes {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some(behind) = rest.get(length..) else { break };
+        (count, bytes) = (count + 1, behind);
+    }
+    count + bytes.len().div_ceil(MESSAGE_MIN)
+}
+
 /// The same for both kinds of connections, which have no trait in common.
 macro_rules! process {
     ($connection:expr, $input:expr, $plain:expr, $out:expr) => {{
-        let (mut used, mut peer_closed) = (0, false);
+        let (mut used, mut silent, mut peer_closed) = (0, 0, false);
         let state = loop {
+            let plain_before = $plain.len();
             let UnbufferedStatus { mut discard, state } = $connection.process_tls_records(&mut $input[used..]);
             let look = state.and_then(|state| act(state, &mut discard, $plain, $out));
+            // Of these, the last one is what the plain bytes have come in.
+            let records = records_in(&$input[used..used + discard]);
+            silent += records.saturating_sub(usize::from($plain.len() > plain_before));
             used += discard;
             match look {
                 Ok(Look::Again) => {}
@@ -100,7 +121,7 @@ macro_rules! process {
                 Err(error) => break Err(error),
             }
         };
-        Processed { used, state }
+        Processed { used, silent, state }
     }};
 }
 
@@ -175,6 +196,19 @@ impl Session {
             Self::Server(to) => write!(to, unread, out, room, |traffic, into| traffic.encrypt(plain, into)),
             Self::Client(to) => write!(to, unread, out, room, |traffic, into| traffic.encrypt(plain, into)),
         }
+    }
+
+    /// A wish for new keys, behind `out`, of a client that has sent all else.
+    #[cfg(test)]
+    pub fn renew_keys(&mut self, out: &mut Vec<u8>) {
+        let Self::Client(connection) = self else { panic!("a client") };
+        loop {
+            match connection.process_tls_records(&mut []).state.expect("it is open") {
+                ConnectionState::WriteTraffic(traffic) => break traffic.refresh_traffic_keys().expect("TLS 1.3"),
+                state => drop(act(state, &mut 0, &mut Vec::new(), out)),
+            }
+        }
+        last_words!(connection, &mut [], out);
     }
 
     /// The word that nothing more comes, behind `out`.

@@ -9,9 +9,10 @@ use super::identity::{Identity, Peer};
 use super::server::Server;
 use super::session::{RECORD_MAX, Session, State};
 use super::{Facts, RECORD_HEADER};
+use crate::base::clock::Nanos;
 use crate::net::ByteStream;
 use crate::ring::{Buf, Reactor, Segment};
-use crate::stats::ClusterTlsStats;
+use crate::stats::{ClusterTlsStats, ListenerTlsStats};
 use rustls::sign::CertifiedKey;
 use smallvec::SmallVec;
 use std::cell::{OnceCell, Ref, RefCell};
@@ -20,6 +21,12 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+
+/// Records without plain bytes that a peer may send within a second (HAProxy has the same limit for KeyUpdates). Each
+/// KeyUpdate makes a new key, and the library ends none but those that send 32 of them in a row: a byte of data between two rows
+/// is enough for more. Peers need one in 2^24 records or so, and servers send a few tickets behind a handshake.
+const SILENT_MAX: usize = 100;
+const SECOND: Nanos = 1_000_000_000;
 
 thread_local! {
     /// Where plain bytes are for a moment, on their way out of records and into them.
@@ -37,8 +44,14 @@ pub struct TlsStream {
     identities: OnceCell<Box<[Option<Identity>; 2]>>,
     /// What a client was shown.
     own: Option<Arc<CertifiedKey>>,
-    /// Where a failure counts, of connections to endpoints.
-    stats: Option<Arc<ClusterTlsStats>>,
+    /// Where a failure counts.
+    stats: Option<Counted>,
+}
+
+/// The statistics of the side that a connection is on.
+pub enum Counted {
+    Listener(Arc<ListenerTlsStats>),
+    Cluster(Arc<ClusterTlsStats>),
 }
 
 struct Inner {
@@ -54,6 +67,8 @@ struct Inner {
     /// This side has.
     closed: bool,
     failure: Option<Failure>,
+    /// When the first of the records without plain bytes came that are counted, and their number.
+    silent: (Nanos, usize),
 }
 
 impl TlsStream {
@@ -75,6 +90,7 @@ impl TlsStream {
             peer_closed,
             closed: false,
             failure: None,
+            silent: (0, 0),
         };
         inner.keep(plain, None, reactor);
         let inner = RefCell::new(inner);
@@ -90,9 +106,17 @@ impl TlsStream {
         self.own = own;
     }
 
+    /// Sends a wish for new keys.
+    #[cfg(test)]
+    pub(super) fn renew_keys(&self) {
+        let mut out = Vec::new();
+        self.inner.borrow_mut().session.renew_keys(&mut out);
+        self.below.send_one(Segment::Owned(out));
+    }
+
     /// Says where a failure counts that comes after the handshake.
-    pub(super) fn count_in(&mut self, stats: Option<&Arc<ClusterTlsStats>>) {
-        self.stats = stats.cloned();
+    pub fn count_in(&mut self, stats: Counted) {
+        self.stats = Some(stats);
     }
 
     fn identities(&self) -> &[Option<Identity>; 2] {
@@ -194,7 +218,7 @@ impl TlsStream {
     fn open(&self, inner: &mut Inner, mut buf: Buf) {
         SCRATCH.with_borrow_mut(|plain| {
             plain.clear();
-            let mut out = Vec::new();
+            let (mut out, now) = (Vec::new(), self.reactor.now());
             // A record that began in an earlier buffer is put together with its end, and nothing else.
             while !inner.partial.is_empty() && !buf.is_empty() {
                 let count = missing(&inner.partial).min(buf.len());
@@ -202,7 +226,7 @@ impl TlsStream {
                 buf.advance(count);
                 if missing(&inner.partial) == 0 {
                     let mut partial = std::mem::take(&mut inner.partial);
-                    let used = inner.process(&mut partial, plain, &mut out);
+                    let used = inner.process(&mut partial, plain, &mut out, now);
                     inner.partial = partial;
                     if used == inner.partial.len() || inner.failure.is_some() {
                         self.reactor.give_vec(std::mem::take(&mut inner.partial));
@@ -216,8 +240,8 @@ impl TlsStream {
             }
             if !buf.is_empty() && inner.failure.is_none() {
                 let used = match buf.unique_mut() {
-                    Some(bytes) => inner.process(bytes, plain, &mut out),
-                    None => inner.process(&mut buf.to_vec(), plain, &mut out),
+                    Some(bytes) => inner.process(bytes, plain, &mut out, now),
+                    None => inner.process(&mut buf.to_vec(), plain, &mut out, now),
                 };
                 if used < buf.len() && inner.failure.is_none() {
                     inner.partial = self.reactor.take_vec();
@@ -230,7 +254,11 @@ impl TlsStream {
             inner.keep(plain, Some(buf), &self.reactor);
         });
         if let (Some(failure), Some(stats)) = (&inner.failure, &self.stats) {
-            failure::count(&stats.cells(), Err(failure));
+            let cells = match stats {
+                Counted::Listener(stats) => stats.cells(),
+                Counted::Cluster(stats) => stats.cells(),
+            };
+            failure::count(&cells, Err(failure));
         }
     }
 
@@ -343,12 +371,18 @@ impl Inner {
     }
 
     /// Takes `input`, and returns how much of it is done with.
-    fn process(&mut self, input: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> usize {
+    fn process(&mut self, input: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>, now: Nanos) -> usize {
         let processed = self.session.process(input, plain, out);
         match processed.state {
             Ok(State::PeerClosed) => self.peer_closed = true,
             Ok(State::Open | State::Handshaking) => {}
             Err(error) => self.failure = Some(error.into()),
+        }
+        if processed.silent > 0 && self.failure.is_none() {
+            let (since, count) = self.silent;
+            self.silent =
+                if now - since < SECOND { (since, count + processed.silent) } else { (now, processed.silent) };
+            self.failure = (self.silent.1 > SILENT_MAX).then_some(Failure::Flood);
         }
         processed.used
     }

@@ -1,5 +1,6 @@
 //! Bytes through an established connection.
 
+use super::session::records_in;
 use super::*;
 
 /// Bytes that do not repeat soon.
@@ -151,4 +152,70 @@ fn bytes_that_are_put_back_come_first() {
     server.unread(buf);
     assert!(server.has_received_bytes());
     assert_eq!(received(&server).0, b"onetwo");
+}
+
+/// Wishes for new keys, as many as a peer may have within a second, whatever else comes in between (HAProxy issue 3450,
+/// JDK-8329548): the library ends those that send more than 32 in a row.
+#[test]
+fn a_flood_of_new_keys_ends_the_connection() {
+    let world = World::new(1);
+    let (client, server) = pair(&world);
+    assert_eq!(received(&client).0, b"");
+    let broken = |count: usize, between: &'static [u8]| {
+        for _ in 0..count {
+            client.renew_keys();
+            client.send_one(Segment::Static(between));
+        }
+        (received(&server).0.len(), server.failure().map(|failure| failure.to_string()))
+    };
+    // Also where they come in one piece, with those that bring something, and after a while.
+    for _ in 0..3 {
+        assert_eq!(broken(100, b"data"), (400, None));
+        world.run({
+            let reactor = world.reactor.clone();
+            async move { reactor.sleep(Duration::from_secs(1)).await }
+        });
+    }
+    for count in [40, 40, 20] {
+        assert_eq!(broken(count, b"d"), (count, None));
+    }
+    let (_, why) = broken(1, b"d");
+    assert!(why.is_some_and(|why| why.contains("KeyUpdates")));
+    assert!(server.is_broken() && matches!(server.poll_recv(), Poll::Ready(Err(_))));
+    // Bytes in records of any size are none of it.
+    let (client, server) = pair(&world);
+    for _ in 0..10_000 {
+        client.send_one(Segment::Static(b"d"));
+    }
+    assert_eq!((received(&server).0.len(), server.is_broken()), (10_000, false));
+}
+
+/// However they are cut on their way.
+#[test]
+fn wishes_for_new_keys_go_with_bytes() {
+    for limit in [1, 26, 27, 28, 50, 1000] {
+        let world = World::new(1);
+        let (client, server) = pair(&world);
+        pipe_of(&server).set_read_limit(limit);
+        for _ in 0..30 {
+            client.renew_keys();
+            client.renew_keys();
+            client.renew_keys();
+            client.send_one(Segment::Static(b"behind"));
+        }
+        let (bytes, _) = received(&server);
+        assert_eq!((bytes.len(), server.is_broken()), (180, false), "{limit}");
+    }
+}
+
+/// What is no record any more, since the library put the pieces of a message together over it, counts for as many as fit.
+#[test]
+fn records_are_counted_by_their_headers() {
+    let record = |length: u8| [vec![23, 3, 3, 0, length], vec![0; length.into()]].concat();
+    let joined = |parts: &[Vec<u8>]| records_in(&parts.concat());
+    assert_eq!((joined(&[]), joined(&[record(22)]), joined(&[record(17), record(255), record(0)])), (0, 1, 3));
+    assert_eq!(joined(&[record(22), vec![4; 1]]), 2);
+    assert_eq!(joined(&[record(22), vec![4; 54]]), 3);
+    assert_eq!(joined(&[record(22), vec![4; 55], record(22)]), 5, "82 bytes, of which none are trusted");
+    assert_eq!(joined(&[record(22), vec![23, 3, 3, 1, 0]]), 2, "longer than what is there");
 }
