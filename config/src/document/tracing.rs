@@ -36,8 +36,9 @@ table! {
         operation: Text, optional "the request's host with `zipkin`; the method with the route's name with `otlp`";
         /// Further tags of the span of an exchange, each as text with [command operators](#command-operators) as they stand at its
         /// end: `{ team = "payments", version = "%ENVIRONMENT(VERSION)%", tenant = "%REQ(x-tenant)%" }`. One whose text is empty
-        /// is left out, and so is an operator without a value.
-        tags: Map<Text, Text>, optional "none";
+        /// is left out, and so is an operator without a value. One with the name of a tag that spans have anyway stands instead
+        /// of it.
+        tags: Map<Name, Text>, optional "none";
         /// Bytes of a URL's path and query in tags.
         max_path_tag_length: Int<0, 65_535>, default "256";
         /// Moments in spans, such as those at which a connection was there and a request was sent.
@@ -104,7 +105,7 @@ table! {
         operation: Text, optional "as in `http.tracing`";
         /// Tags in addition to those of the connection manager, or instead of those with the same name; texts with
         /// [command operators](#command-operators).
-        tags: Map<Text, Text>, optional "none";
+        tags: Map<Name, Text>, optional "none";
     }
 }
 

@@ -7,7 +7,7 @@ use crate::document::{self, ZipkinFormat};
 use crate::model::{
     FormatPiece, Fraction, OtlpProtocol, RouteTracing, Sampling, SpanExporter, SpanFormat, TraceForm, Tracing,
 };
-use crate::reader::{ClusterName, HostName, List, Located, Map, OneOf, Percent, Slot, Text};
+use crate::reader::{ClusterName, HostName, List, Located, Map, Name, OneOf, Percent, Slot, Text};
 use std::sync::Arc;
 
 /// What is written for each exporter alike.
@@ -106,7 +106,7 @@ impl<'d> Resolver<'d, '_, '_> {
         }
     }
 
-    fn span_tags(&mut self, written: &'d Slot<Map<Text, Text>>) -> Vec<(String, Vec<FormatPiece>)> {
+    fn span_tags(&mut self, written: &'d Slot<Map<Name, Text>>) -> Vec<(String, Vec<FormatPiece>)> {
         let entries = written.given().map_or(&[][..], |map| &map.entries);
         entries.iter().map(|(name, text)| (name.0.clone(), self.format(text))).collect()
     }

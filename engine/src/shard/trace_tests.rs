@@ -407,6 +407,9 @@ fn routes_and_tags() {
     assert_eq!(world.sent("x-envoy-decorator-operation"), None);
     world.ask("/", "x-envoy-decorator-operation: strange\r\n");
     assert_eq!(world.spans()[0].name, "shop GET", "a stranger names no spans");
+    let world = World::new(ZIPKIN, r#"tracing = { operation = "%REQ(x-name)%" },"#, "");
+    world.ask("/", "");
+    assert_eq!(world.spans()[0].name, "shop.example", "a span has a name");
     let world = World::new(ZIPKIN, "tracing = { random_sampling = 0 },", "");
     world.ask("/", "");
     assert_eq!(world.spans().len(), 0);
@@ -431,6 +434,15 @@ fn spans_for_opentelemetry_follow_its_conventions() {
     }
     assert!(!spans[0].tags.contains_key("component") && !spans[0].tags.contains_key("response_flags"));
     assert!(world.sent("traceparent").is_some() && world.sent("x-b3-traceid").is_none());
+    world.answers.borrow_mut().push_back("");
+    let client = world.shard.connect(0, "192.0.2.1:1000".parse().expect("an address"));
+    client.send_one(Segment::Static(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+    world.shard.advance(Duration::from_secs(1));
+    client.reset();
+    world.shard.advance(Duration::from_secs(1));
+    let span = &world.spans()[0];
+    assert_eq!(span.tags["error.type"], "downstream_remote_disconnect");
+    assert_eq!(span.tags.get("http.status_code"), None, "there was no response");
 }
 
 #[test]

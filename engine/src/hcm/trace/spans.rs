@@ -85,7 +85,10 @@ impl Telling<'_> {
         }
         out.number(Tag::RequestSize, record.received as i64);
         out.number(Tag::ResponseSize, record.sent as i64);
-        out.number(Tag::StatusCode, i64::from(status));
+        // Envoy says 0 where there was no response; the conventions say nothing.
+        if status != 0 || !self.is_semantic() {
+            out.number(Tag::StatusCode, i64::from(status));
+        }
         self.flags(&mut out, record);
         if let Some(cluster) = record.upstream_cluster {
             out.tag(Tag::UpstreamCluster, cluster.as_bytes());
@@ -96,8 +99,8 @@ impl Telling<'_> {
         if let Some(status) = grpc_status {
             out.number(Tag::GrpcStatus, i64::from(status.0));
         }
-        if facts.error && status < 500 {
-            out.tag(Tag::ErrorType, ending.details.as_bytes());
+        if let Some(kind) = kind_of_error(facts.error, status, ending.details) {
+            out.tag(Tag::ErrorType, kind.as_bytes());
         }
         for (name, format) in &said.tags {
             text.clear();
@@ -118,8 +121,7 @@ impl Telling<'_> {
             text.extend_from_slice(self.trace.operation.of(exchange.request.view()));
             return;
         }
-        if let Some(format) = &said.operation {
-            format_value(format, self.record, text);
+        if said.operation.as_ref().is_some_and(|format| format_value(format, self.record, text)) {
             return;
         }
         if !self.is_semantic() {
@@ -348,4 +350,24 @@ fn version(version: Version) -> &'static [u8] {
 
 fn cut(text: &[u8], max: usize) -> &[u8] {
     &text[..text.len().min(max)]
+}
+
+/// What was wrong with an exchange whose status does not say it. An answer of the endpoint does, by its status of gRPC.
+fn kind_of_error(is_error: bool, status: u16, details: &str) -> Option<&str> {
+    (is_error && status < 500 && !details.starts_with("via_upstream")).then_some(details)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kind_of_error;
+
+    #[test]
+    fn the_kind_of_an_error_is_what_its_status_does_not_say() {
+        let gone = "downstream_remote_disconnect";
+        assert_eq!(kind_of_error(true, 0, gone), Some(gone));
+        assert_eq!(kind_of_error(true, 200, gone), Some(gone), "a call, answered here");
+        assert_eq!(kind_of_error(true, 200, "via_upstream"), None);
+        assert_eq!(kind_of_error(true, 503, gone), None);
+        assert_eq!(kind_of_error(false, 404, gone), None);
+    }
 }

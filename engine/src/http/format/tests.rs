@@ -219,7 +219,7 @@ fn flags_are_named_as_in_envoy() {
     assert_eq!(ResponseFlags::named("XX"), None);
 }
 
-/// Records have the values as they are: nothing is escaped, and what is absent is empty.
+/// Records have the values as they are: nothing is escaped, and a field whose value is absent is empty.
 #[test]
 fn fields_of_records_come_back_as_they_were() {
     let pieces = |text| ringway_config::format_pieces(text).unwrap();
@@ -233,7 +233,7 @@ fn fields_of_records_come_back_as_they_were() {
     let found: Vec<_> =
         std::iter::from_fn(|| take_field(&mut bytes)).map(|field| std::str::from_utf8(field).unwrap()).collect();
     assert_eq!(found[..5], ["7", "a\"b\n", "a\"\n\u{e9}", "<a\"\n\u{e9}>503", ""]);
-    assert_eq!(found[5..], ["0", "a\"b\n", "", "<>0", ""]);
+    assert_eq!(found[5..], ["0", "a\"b\n", "", "<->0", ""]);
     for cut in 1..out.len() {
         let mut bytes = &out[..cut];
         while take_field(&mut bytes).is_some() {}

@@ -54,7 +54,11 @@ pub fn format_line(format: &LineFormat, record: &Record<'_>, second: &mut Second
             out.extend_from_slice(&[0; LENGTH]);
             field.pieces.iter().for_each(|piece| match piece {
                 Piece::Literal(text) => out.extend_from_slice(text),
-                Piece::Operator(operator) => push_value(evaluate(operator, record), second, Target::Record, out),
+                Piece::Operator(operator) => match evaluate(operator, record) {
+                    // Within a text, as in a line: columns stay where they are.
+                    Value::Absent if field.pieces.len() > 1 => out.push(b'-'),
+                    value => push_value(value, second, Target::Record, out),
+                },
             });
             let length = (out.len() - start) as u32;
             out[start - LENGTH..start].copy_from_slice(&length.to_le_bytes());
@@ -65,7 +69,7 @@ pub fn format_line(format: &LineFormat, record: &Record<'_>, second: &mut Second
 /// Bytes of the length of a field.
 const LENGTH: usize = size_of::<u32>();
 
-/// Takes the next field of records from `bytes`; a value that was absent is empty. `None` at the end.
+/// Takes the next field of records from `bytes`; one operator whose value was absent is empty. `None` at the end.
 pub fn take_field<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
     let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
     let (field, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;

@@ -340,6 +340,15 @@ impl<'a> SpanRecord<'a> {
         })
     }
 
+    /// Names of tags that the configuration adds. A tag that each span has anyway gives way to one with its name.
+    pub fn own_names(&self) -> Vec<&'a [u8]> {
+        let own = self.tags().filter_map(|(key, _)| match key {
+            Key::Custom(name) => Some(name),
+            Key::Known(_) => None,
+        });
+        own.collect()
+    }
+
     pub fn events(&self) -> impl Iterator<Item = (Event, u64)> + use<'a> {
         self.items().filter_map(|item| match item {
             Item::Event(event, after) => Some((event, after)),

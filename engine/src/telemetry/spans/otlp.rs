@@ -63,16 +63,15 @@ fn write(fields: &mut Fields<'_>, span: &SpanRecord<'_>, names: TagNames) {
     fields.fixed64(field::START, facts.start * 1000);
     fields.fixed64(field::END, (facts.start + facts.duration) * 1000);
     let mut statuses = Statuses::default();
+    let own = Own(span.own_names());
     for item in span.items() {
         match item {
             Item::Tag(key, value) => {
                 statuses.see(&key, &value);
                 match (key, names) {
                     (Key::Custom(name), _) => attribute(fields, field::ATTRIBUTE, name, value),
-                    (Key::Known(tag), TagNames::Semantic) => semantic(fields, tag, value),
-                    (Key::Known(tag), TagNames::Envoy) => {
-                        envoy(fields, tag, value);
-                    }
+                    (Key::Known(tag), TagNames::Semantic) => semantic(fields, &own, tag, value),
+                    (Key::Known(tag), TagNames::Envoy) => envoy(fields, &own, tag, value),
                 }
             }
             Item::Event(event, after) => fields.message(field::EVENT, |fields| {
@@ -82,18 +81,30 @@ fn write(fields: &mut Fields<'_>, span: &SpanRecord<'_>, names: TagNames) {
         }
     }
     if !is_server && !span.remote_service.is_empty() && names == TagNames::Semantic {
-        attribute(fields, field::ATTRIBUTE, b"peer.service", Value::Text(span.remote_service));
+        own.unless(fields, b"peer.service", Value::Text(span.remote_service));
     }
     if facts.error && names == TagNames::Envoy {
-        attribute(fields, field::ATTRIBUTE, b"error", Value::Text(b"true"));
+        own.unless(fields, b"error", Value::Text(b"true"));
     }
     if statuses.are_an_error(is_server, facts.error) {
         if names == TagNames::Semantic {
-            statuses.tell_type(fields);
+            statuses.tell_type(fields, &own);
         }
         fields.message(field::STATUS, |status| status.varint(3, STATUS_ERROR));
     }
     fields.fixed32(field::FLAGS, if is_server && facts.parent != 0 { FLAGS | PARENT_IS_REMOTE } else { FLAGS });
+}
+
+/// Names of the configuration's attributes, which are written themselves. No span may have two of a name.
+struct Own<'a>(Vec<&'a [u8]>);
+
+impl Own<'_> {
+    /// Writes an attribute that each span has, unless the configuration has one of this name.
+    fn unless(&self, fields: &mut Fields<'_>, name: &[u8], value: Value<'_>) {
+        if !self.0.contains(&name) {
+            attribute(fields, field::ATTRIBUTE, name, value);
+        }
+    }
 }
 
 /// What a span says of its outcome.
@@ -127,7 +138,7 @@ impl Statuses {
     }
 
     /// The kind of the error, which is its status where there is no other.
-    fn tell_type(&self, fields: &mut Fields<'_>) {
+    fn tell_type(&self, fields: &mut Fields<'_>, own: &Own<'_>) {
         let status = match (self.grpc, self.http) {
             _ if self.has_type => return,
             (Some(status @ 1..), _) => {
@@ -137,7 +148,7 @@ impl Statuses {
             (_, Some(status)) => status.to_string(),
             (_, None) => return,
         };
-        attribute(fields, field::ATTRIBUTE, b"error.type", Value::Text(status.as_bytes()));
+        own.unless(fields, b"error.type", Value::Text(status.as_bytes()));
     }
 }
 
@@ -149,18 +160,18 @@ fn number(value: &Value<'_>) -> Option<i64> {
 }
 
 /// All values are texts with Envoy.
-fn envoy(fields: &mut Fields<'_>, tag: Tag, value: Value<'_>) {
+fn envoy(fields: &mut Fields<'_>, own: &Own<'_>, tag: Tag, value: Value<'_>) {
     let mut digits = itoa::Buffer::new();
     let text = match value {
         Value::Text(text) => text,
         Value::Int(number) => digits.format(number).as_bytes(),
     };
-    attribute(fields, field::ATTRIBUTE, tag.envoy_name().as_bytes(), Value::Text(text));
+    own.unless(fields, tag.envoy_name().as_bytes(), Value::Text(text));
 }
 
 /// Names and values of the conventions. What they have no name for keeps Envoy's.
-fn semantic(fields: &mut Fields<'_>, tag: Tag, value: Value<'_>) {
-    let mut add = |name: &str, value: Value<'_>| attribute(fields, field::ATTRIBUTE, name.as_bytes(), value);
+fn semantic(fields: &mut Fields<'_>, own: &Own<'_>, tag: Tag, value: Value<'_>) {
+    let mut add = |name: &str, value: Value<'_>| own.unless(fields, name.as_bytes(), value);
     let name = tag.semantic_name().unwrap_or(tag.envoy_name());
     match (tag, value) {
         // Each span of this program has it.

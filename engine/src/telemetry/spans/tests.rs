@@ -264,6 +264,34 @@ fn attributes_have_the_names_of_the_conventions_or_of_envoy() {
     assert_eq!(attributes(&parts(&envoy)[2], 9), expected);
 }
 
+/// A tag of the configuration stands instead of one that spans have anyway, in each format: names are unique.
+#[test]
+fn a_tag_of_ones_own_replaces_another() {
+    let own = ["http.url", "error", "url.path", "error.type", "peer.service", "network.peer.port"];
+    let fill = |span: &mut RecordWriter<'_>| {
+        span.tag(Tag::Url, b"/secret");
+        span.tag(Tag::Path, b"/secret");
+        span.tag(Tag::PeerAddress, b"[2001:db8::1]:443");
+        span.number(Tag::StatusCode, 503);
+        own.iter().for_each(|name| span.custom(name.as_bytes(), b"own"));
+    };
+    let bytes = record(&SpanFacts { error: true, ..facts() }, fill);
+    let json = String::from_utf8(report(SpanFormat::ZipkinJson, &bytes)).expect("text");
+    let protobuf = report(SpanFormat::ZipkinProtobuf, &bytes);
+    let (spans, semantic, envoy) = (inner(&fields(&protobuf), 1), report(SEMANTIC, &bytes), report(ENVOY, &bytes));
+    let tags: Vec<_> = inner(&spans[0], 11).into_iter().map(|tag| (tag[0].1, tag[1].1)).collect();
+    let (semantic, envoy) = (attributes(&parts(&semantic)[2], 9), attributes(&parts(&envoy)[2], 9));
+    for name in own {
+        assert_eq!(json.matches(&format!("\"{name}\":")).count(), 1, "{name} in {json}");
+        let of_name: Vec<_> = tags.iter().filter(|tag| tag.0 == Value::Bytes(name.as_bytes())).collect();
+        assert_eq!(of_name, [&(Value::Bytes(name.as_bytes()), Value::Bytes(b"own"))]);
+        for attributes in [&semantic, &envoy] {
+            let of_name: Vec<_> = attributes.iter().filter(|text| text.starts_with(&format!("{name} = "))).collect();
+            assert_eq!(of_name, [&format!("{name} = \"own\"")]);
+        }
+    }
+}
+
 /// OpenTelemetry's conventions for HTTP and gRPC.
 #[test]
 fn the_status_is_that_of_the_conventions() {

@@ -55,14 +55,15 @@ pub(super) fn json(out: &mut Vec<u8>, span: &SpanRecord<'_>, service: &str) {
             annotation.text("value", event.name().as_bytes());
         });
     }
+    let own = span.own_names();
     object.object("tags", |tags| {
-        for (key, value) in span.tags() {
+        for (key, value) in span.tags().filter(|(key, _)| !is_replaced(&own, key)) {
             match value {
                 Value::Text(text) => tags.named(name_of(&key), text),
                 Value::Int(number) => tags.named(name_of(&key), itoa::Buffer::new().format(number).as_bytes()),
             }
         }
-        if facts.error {
+        if facts.error && !own.contains(&ERROR) {
             tags.named(ERROR, b"true");
         }
     });
@@ -96,6 +97,11 @@ fn name_of<'a>(key: &Key<'a>) -> &'a [u8] {
     }
 }
 
+/// Names of tags are unique.
+fn is_replaced(own: &[&[u8]], key: &Key<'_>) -> bool {
+    matches!(key, Key::Known(_)) && own.contains(&name_of(key))
+}
+
 /// Appends the span as one more field of a list.
 pub(super) fn protobuf(out: &mut Vec<u8>, span: &SpanRecord<'_>, service: &str) {
     Fields(out).message(field::SPAN, |fields| protobuf_span(fields, span, service));
@@ -120,8 +126,10 @@ fn protobuf_span(fields: &mut Fields<'_>, span: &SpanRecord<'_>, service: &str) 
         let service = span.remote_service;
         fields.message(field::REMOTE_ENDPOINT, |endpoint| protobuf_endpoint(endpoint, service, facts.remote));
     }
+    let own = span.own_names();
     for item in span.items() {
         match item {
+            Item::Tag(key, _) if is_replaced(&own, &key) => {}
             Item::Event(event, after) => fields.message(field::ANNOTATION, |annotation| {
                 annotation.fixed64(1, facts.start + after);
                 annotation.text(2, event.name().as_bytes());
@@ -132,7 +140,7 @@ fn protobuf_span(fields: &mut Fields<'_>, span: &SpanRecord<'_>, service: &str) 
             }
         }
     }
-    if facts.error {
+    if facts.error && !own.contains(&ERROR) {
         protobuf_tag(fields, ERROR, b"true");
     }
     if facts.debug {
