@@ -1,7 +1,7 @@
 //! Every piece by the clock, with criterion: `cargo bench -p bench --bench clock [-- FILTER]`. Each benchmark takes
 //! about two seconds.
 
-use bench::exchange::{Traffic, Way, exchange};
+use bench::exchange::{Traced, Traffic, Way, exchange};
 use bench::stats::Format;
 use bench::{codec, config, lb, messages, ring, routing, stats, timer};
 use criterion::measurement::WallTime;
@@ -132,7 +132,7 @@ fn configs(criterion: &mut Criterion) {
 fn exchanges(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("exchange");
     for traffic in [Traffic::Small, Traffic::Browser] {
-        for way in [Way::Proxied, Way::Resilient, Way::Direct] {
+        for way in [Way::Proxied, Way::Resilient, Way::Traced(Traced::SampledW3c), Way::Direct] {
             add(&mut group, &format!("{traffic:?}_{way:?}").to_lowercase(), || exchange(traffic, way));
         }
     }

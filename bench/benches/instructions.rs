@@ -2,7 +2,7 @@
 //! with the baseline: `cargo bench` alone lacks the runner.
 
 use bench::baseline::CALLS;
-use bench::exchange::{Traffic, Way, exchange};
+use bench::exchange::{Traced, Traffic, Way, exchange};
 use bench::routing::{Kind, Pick};
 use bench::{codec, config, lb, messages, ring, routing, stats, timer};
 use gungraun::Callgrind;
@@ -18,6 +18,9 @@ fn repeat<P: FnMut()>(mut piece: P) -> P {
 #[bench::small(exchange(Traffic::Small, Way::Proxied))]
 #[bench::browser(exchange(Traffic::Browser, Way::Proxied))]
 #[bench::resilient(exchange(Traffic::Small, Way::Resilient))]
+#[bench::small_unsampled_w3c(exchange(Traffic::Small, Way::Traced(Traced::UnsampledW3c)))]
+#[bench::small_unsampled_b3(exchange(Traffic::Small, Way::Traced(Traced::UnsampledB3)))]
+#[bench::small_sampled(exchange(Traffic::Small, Way::Traced(Traced::SampledW3c)))]
 #[bench::small_direct(exchange(Traffic::Small, Way::Direct))]
 #[bench::browser_direct(exchange(Traffic::Browser, Way::Direct))]
 fn whole_exchange<P: FnMut()>(piece: P) -> P {

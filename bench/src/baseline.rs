@@ -13,6 +13,12 @@ pub const GUARDED: [&str; 2] = ["whole_exchange/small", "whole_exchange/browser"
 
 pub const LIMIT_PERCENT: f64 = 3.0;
 
+/// What a count may be above another one: what it costs to have something in force.
+pub const ABOVE: [(&str, &str, f64); 2] = [
+    ("whole_exchange/small_unsampled_w3c", "whole_exchange/small", 400.0),
+    ("whole_exchange/small_unsampled_b3", "whole_exchange/small", 800.0),
+];
+
 /// What was counted, and with what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
@@ -43,6 +49,8 @@ pub struct Comparison {
     pub differences: Vec<String>,
     /// Guarded counts past the limit.
     pub regressions: Vec<String>,
+    /// Counts that are too far above another one.
+    pub excesses: Vec<String>,
     /// Names on one side only: the baseline belongs to other benches.
     pub unmatched: Vec<String>,
 }
@@ -79,7 +87,8 @@ impl fmt::Display for Line {
 impl Comparison {
     /// Whether the change must not go in like this.
     pub fn has_failed(&self) -> bool {
-        !self.unmatched.is_empty() || (self.differences.is_empty() && !self.regressions.is_empty())
+        !self.unmatched.is_empty()
+            || (self.differences.is_empty() && !(self.regressions.is_empty() && self.excesses.is_empty()))
     }
 
     /// The report for people.
@@ -95,6 +104,9 @@ impl Comparison {
         }
         for name in &self.regressions {
             writeln!(text, "{name} takes more than {LIMIT_PERCENT} % more instructions").expect(WRITES);
+        }
+        for excess in &self.excesses {
+            writeln!(text, "{excess}").expect(WRITES);
         }
         let verdict = match (self.has_failed(), self.differences.is_empty()) {
             (true, _) => "FAILED. If that is meant: bench/instructions.sh --bless, and say why in the commit.",
@@ -120,7 +132,18 @@ impl Baseline {
         let is_nowhere = |name: &&str| !self.instructions.contains_key(*name) && !now.instructions.contains_key(*name);
         unmatched.extend(GUARDED.into_iter().filter(is_nowhere).map(str::to_owned));
         let regressions = lines.iter().filter(|line| line.is_regression()).map(|line| line.name.clone()).collect();
-        Comparison { lines, differences: self.environment.differences(&now.environment), regressions, unmatched }
+        let differences = self.environment.differences(&now.environment);
+        Comparison { lines, differences, regressions, excesses: now.excesses(), unmatched }
+    }
+}
+
+impl Baseline {
+    fn excesses(&self) -> Vec<String> {
+        let excess = |(name, base, max): &(&str, &str, f64)| {
+            let above = self.instructions.get(*name)? - self.instructions.get(*base)?;
+            (above > *max).then(|| format!("{name} takes {above:.1} instructions more than {base}, {max} are allowed"))
+        };
+        ABOVE.iter().filter_map(excess).collect()
     }
 }
 
@@ -206,6 +229,17 @@ mod tests {
         let none = baseline("1", &BEFORE[..1]);
         assert_eq!(none.compare(&none).unmatched, GUARDED);
         assert!(none.compare(&none).has_failed());
+    }
+
+    #[test]
+    fn what_something_in_force_may_cost_is_bounded() {
+        let counts = |above| {
+            let traced = ("whole_exchange/small_unsampled_w3c", 1000.0 + above);
+            baseline("1", &[BEFORE[0], BEFORE[1], BEFORE[2], traced])
+        };
+        assert!(!counts(0.0).compare(&counts(400.0)).has_failed());
+        let comparison = counts(0.0).compare(&counts(400.1));
+        assert!(comparison.has_failed() && comparison.to_text().contains("400.1 instructions more than"));
     }
 
     #[test]

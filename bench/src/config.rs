@@ -1,5 +1,6 @@
 //! Configurations of any size, as text and loaded.
 
+use crate::exchange::Traced;
 use ringway_config::model::{Config, NetworkFilter, VirtualHost};
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -48,6 +49,23 @@ pub fn resilient() -> String {
         lb_policy = \"least_request\"\noutlier_detection = {}\n\
         circuit_breakers = { max_connections = 1000, max_pending_requests = 1000, max_requests = 1000, max_retries = 10 }\n";
     text.replace(plain, guarded)
+}
+
+/// [`text`] with tracing, and a cluster for the spans.
+pub fn traced(routes: usize, traced: Traced) -> String {
+    let (share, form) = match traced {
+        Traced::UnsampledW3c => (0, "w3c"),
+        Traced::UnsampledB3 => (0, "b3_multi"),
+        Traced::SampledW3c => (100, "w3c"),
+    };
+    let tracing = format!(
+        "stat_prefix = \"bench\"\n\
+        tracing = {{ zipkin = {{ cluster = \"spans\" }}, random_sampling = {share}, inject = [\"{form}\"] }}\n"
+    );
+    let mut text = text(routes).replace("stat_prefix = \"bench\"\n", &tracing);
+    assert!(text.contains("tracing"), "the text has another form now");
+    text.push_str("[[clusters]]\nname = \"spans\"\nendpoints = [\"127.0.0.1:9411\"]\n");
+    text
 }
 
 /// # Panics

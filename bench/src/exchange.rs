@@ -57,8 +57,21 @@ pub enum Way {
     /// What a service has in force while all is well: 1,000 routes, a header edit in each direction, retries, circuit
     /// breakers, outlier detection, least request among three endpoints.
     Resilient,
+    /// As `Proxied`, traced.
+    Traced(Traced),
     /// Nothing: what the harness itself costs.
     Direct,
+}
+
+/// What is traced, of requests that come without a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traced {
+    /// Nothing; the request goes on with `traceparent`.
+    UnsampledW3c,
+    /// Nothing; the request goes on with `x-b3-traceid`, `x-b3-spanid` and `x-b3-sampled`.
+    UnsampledB3,
+    /// Each exchange: a span of it and one of its try.
+    SampledW3c,
 }
 
 /// A client that sends its next request when it is told to.
@@ -75,7 +88,11 @@ impl Rig {
     /// # Panics
     /// When the answer is not what the origin sends, edited.
     pub fn new(traffic: Traffic, way: Way) -> Self {
-        let text = if way == Way::Resilient { config::resilient() } else { config::text(ROUTES) };
+        let text = match way {
+            Way::Resilient => config::resilient(),
+            Way::Traced(traced) => config::traced(ROUTES, traced),
+            Way::Proxied | Way::Direct => config::text(ROUTES),
+        };
         let shard = MemoryShard::new(config::loaded(&text), 1);
         let origin: SocketAddr = ORIGIN.parse().expect("an address");
         let response = traffic.response();
@@ -92,7 +109,9 @@ impl Rig {
             });
         }
         let pipe = match way {
-            Way::Proxied | Way::Resilient => shard.connect(0, "192.0.2.1:40000".parse().expect("an address")),
+            Way::Proxied | Way::Resilient | Way::Traced(_) => {
+                shard.connect(0, "192.0.2.1:40000".parse().expect("an address"))
+            }
             Way::Direct => shard.network.connect(&shard.reactor, &Address::Ip(origin)).expect("the origin listens"),
         };
         let (wanted, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
@@ -101,6 +120,12 @@ impl Rig {
         rig.run(WARM_UP);
         match way {
             Way::Proxied => rig.check(1),
+            Way::Traced(traced) => {
+                rig.check(1);
+                let expected = if traced == Traced::SampledW3c { 2 * WARM_UP } else { 0 };
+                let lost = rig.shard.registry.value("http.bench.tracing.spans_lost").unwrap_or_default();
+                assert_eq!(rig.spans() + lost as u64, expected);
+            }
             Way::Resilient => rig.check(3),
             Way::Direct => {}
         }
@@ -112,6 +137,13 @@ impl Rig {
         self.wanted.set(self.wanted.get() + exchanges);
         self.shard.reactor.wake(self.client);
         self.shard.reactor.run_until(|| self.done.get() == self.wanted.get());
+    }
+
+    /// Take the spans that were left since the last call, and say how many those are.
+    fn spans(&self) -> u64 {
+        let mut count = 0;
+        self.shard.tracers().drain(&mut Vec::new(), |_| count += 1);
+        count
     }
 
     /// Every exchange so far was routed, answered with 200, and went over one connection to the proxy and `upstream` from
@@ -192,6 +224,12 @@ mod tests {
             let rig = Rig::new(traffic, Way::Resilient);
             rig.run(5);
             rig.check(3);
+            for traced in [Traced::UnsampledW3c, Traced::UnsampledB3, Traced::SampledW3c] {
+                let rig = Rig::new(traffic, Way::Traced(traced));
+                rig.run(5);
+                rig.check(1);
+                assert_eq!(rig.spans(), if traced == Traced::SampledW3c { 10 } else { 0 });
+            }
             let rig = Rig::new(traffic, Way::Direct);
             assert_eq!((rig.done.get(), rig.shard.connections()), (WARM_UP, 0));
         }

@@ -13,7 +13,7 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:-20}
 [ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- request response chunked path accept_encoding decoding client_hello hpack h2 ocsp grpc_web
+[ $# -gt 0 ] || set -- request response chunked path accept_encoding decoding client_hello hpack h2 ocsp grpc_web trace_context
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 target_dir=${CARGO_TARGET_DIR:-target}

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 // The checks name them `crate::codec` and so on, as they are called in the fuzz crate.
+use ringway::http::trace::parse as trace_parse;
 use ringway::{codec, http, net};
 
 #[path = "../fuzz/src/checks.rs"]
@@ -16,6 +17,8 @@ mod h2;
 mod hpack;
 #[path = "../fuzz/src/ocsp.rs"]
 mod ocsp;
+#[path = "../fuzz/src/trace_context.rs"]
+mod trace_context;
 
 /// Runs `check` on every input of a target, which must not have become too few.
 fn replay(target: &str, check: fn(&[u8])) {
@@ -97,6 +100,11 @@ fn h2() {
 #[test]
 fn ocsp() {
     replay("ocsp", ocsp::ocsp);
+}
+
+#[test]
+fn trace_context() {
+    replay("trace_context", trace_context::trace_context);
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod grpc_web;
 pub mod h2;
 pub mod hpack;
 pub mod ocsp;
+pub mod trace_context;
 
 /// The part of the engine's `http` that codecs see, and paths.
 #[path = "../../src/http"]
@@ -43,6 +44,10 @@ pub mod http {
     pub use trailers::Trailers;
     pub use violation::Violation;
 }
+
+/// Contexts of traces.
+#[path = "../../src/http/trace/parse.rs"]
+pub mod trace_parse;
 
 /// The first message of a client that speaks TLS, and what an authority says of a certificate.
 #[path = "../../src/net"]

@@ -61,28 +61,43 @@ pub fn uuid4(high: u64, low: u64) -> Uuid {
     text
 }
 
-/// The sixteen digits of a number, all computed at once.
+/// The two digits of each byte.
+static DIGITS: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    table
+};
+
+/// The sixteen digits of a number.
+#[inline]
 pub fn hex(number: u64) -> [u8; 16] {
-    const EACH: u128 = 0x0101_0101_0101_0101_0101_0101_0101_0101;
-    // Each half byte moves into a byte of its own.
-    let mut spread = u128::from(number);
-    spread = (spread | spread << 32) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
-    spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
-    spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
-    spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f;
-    // 1 in each byte that is above 9, where letters begin 39 behind the digits.
-    let letters = (spread + 6 * EACH) >> 4 & EACH;
-    (spread + 0x30 * EACH + letters * 39).to_be_bytes()
+    let mut digits = [0; 16];
+    for (out, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        out.copy_from_slice(&DIGITS[usize::from(byte)]);
+    }
+    digits
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Random, uuid4};
+    use super::{Random, hex, uuid4};
 
     #[test]
     fn uuids_have_version_and_variant() {
         assert_eq!(&uuid4(u64::MAX, 0), b"ffffffff-ffff-4fff-8000-000000000000");
         assert_eq!(&uuid4(0x0123_4567_89ab_cdef, 0x0123_4567_89ab_cdef), b"01234567-89ab-4def-8123-456789abcdef");
+    }
+
+    #[test]
+    fn digits() {
+        for number in [0, 9, 10, 0x0123_4567_89ab_cdef, 0xffff_ffff_0000_0000, u64::MAX] {
+            assert_eq!(hex(number), format!("{number:016x}").as_bytes());
+        }
     }
 
     #[test]

@@ -65,9 +65,6 @@ pub(super) async fn run<const SHARED: bool>(
     };
     account(&mut serving, &ending);
     log::write(hcm, connection, serving.exchange, &ending);
-    if serving.exchange.trace.is_some() {
-        trace::end(hcm, connection, serving.exchange, &ending);
-    }
     serving.has_ended = true;
     ending.is_whole
 }
@@ -80,17 +77,15 @@ async fn serve(serving: &mut Serving<'_, '_, '_>) -> Result<Ending, Fault> {
     let reactor = &serving.hcm.shard.reactor;
     loop {
         route(serving);
-        if let Some(table) = &serving.hcm.tracing
-            && serving.exchange.trace.is_none()
-        {
-            trace::begin(serving.hcm, table, serving.connection, serving.exchange);
-        }
         affordable(serving)?;
-        if !serving.hcm.filters.is_empty()
+        if !serving.hcm.is_plain {
+            trace::begin(serving.hcm, serving.connection, serving.exchange);
             // In memory of its own: an exchange without filters needs no room for what they wait for.
-            && let Some(ending) = reactor.pooled(|| filter(serving)).await?
-        {
-            return Ok(ending);
+            if !serving.hcm.filters.is_empty()
+                && let Some(ending) = reactor.pooled(|| filter(serving)).await?
+            {
+                return Ok(ending);
+            }
         }
         affordable(serving)?;
         if let Acted::Done(ending) = act(serving).await? {

@@ -7,6 +7,7 @@ use super::record::record;
 use super::serving::Ending;
 use super::trace;
 use crate::http::format::format_value;
+use crate::http::trace::Tracing;
 use crate::http::{Exchange, FieldId, HeadEditor, Mutations, Version, is_valid_authority, path};
 use crate::route::rewrite;
 use crate::router::Fault;
@@ -30,7 +31,9 @@ pub(super) fn request(
         apply(&headers.request, hcm, connection, exchange, None, |exchange| exchange.request.edit());
     }
     rewrite(hcm, exchange, forward, weighted)?;
-    if let Some(table) = &hcm.tracing {
+    if exchange.facts.tracing != Tracing::Off
+        && let Some(table) = &hcm.tracing
+    {
         trace::inject(hcm, table, exchange);
     }
     // Once for each message that came in: an internal redirect sends the same one again.

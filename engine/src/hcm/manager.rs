@@ -10,7 +10,7 @@ use crate::base::date::imf_fixdate;
 use crate::base::record_ring;
 use crate::cluster::Cluster;
 use crate::http::Exchange;
-use crate::http::trace::{Trace, Tracers};
+use crate::http::trace::{Tracers, Tries};
 use crate::http_filter::Chain;
 use crate::mux::{Coders, Limits};
 use crate::ring::Reactor;
@@ -35,6 +35,10 @@ pub struct Hcm {
     pub(super) codec_limits: Limits,
     pub(super) stats: Arc<HttpStats>,
     pub(super) logs: Vec<CompiledLog>,
+    /// No log and no span is written.
+    pub(super) tells_nothing: bool,
+    /// Neither a filter nor tracing looks at requests.
+    pub(super) is_plain: bool,
     pub(super) replies: Arc<[ReplyMapper]>,
     /// A log or another reply tells the bodies of local replies.
     pub(super) keeps_local_body: bool,
@@ -60,8 +64,8 @@ pub struct HcmShard {
     date: Cell<(u64, [u8; 29])>,
     next_connection: Cell<u64>,
     cut_off: Cell<CutOff>,
-    /// Traces to use again, like exchanges.
-    traces: RefCell<Vec<Rc<Trace>>>,
+    /// To use again, like exchanges.
+    tries: RefCell<Vec<Rc<Tries>>>,
     /// From the first configuration with tracing on.
     spans: OnceCell<SpanQueue>,
 }
@@ -101,7 +105,7 @@ impl HcmShard {
             date: Cell::new((u64::MAX, [b' '; 29])),
             next_connection: Cell::new((shard as u64) << 48),
             cut_off: Cell::default(),
-            traces: RefCell::default(),
+            tries: RefCell::default(),
             spans: OnceCell::new(),
         })
     }
@@ -109,7 +113,7 @@ impl HcmShard {
     /// Give memory that is only kept for reuse back.
     pub fn trim(&self) {
         *self.spare.borrow_mut() = Vec::new();
-        *self.traces.borrow_mut() = Vec::new();
+        *self.tries.borrow_mut() = Vec::new();
         self.coders.trim();
     }
 
@@ -134,19 +138,19 @@ impl HcmShard {
         }
     }
 
-    /// A trace that no other holds.
-    pub(super) fn take_trace(&self) -> Rc<Trace> {
-        self.traces.borrow_mut().pop().unwrap_or_default()
+    /// For the tries of an exchange that is traced.
+    pub(super) fn take_tries(&self) -> Rc<Tries> {
+        self.tries.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// The exchange has ended. A try that is still under way keeps its trace.
-    pub(super) fn give_trace(&self, mut trace: Rc<Trace>) {
-        let mut spare = self.traces.borrow_mut();
+    /// The exchange has ended. A try that is still under way keeps them.
+    pub(super) fn give_tries(&self, mut tries: Rc<Tries>) {
+        let mut spare = self.tries.borrow_mut();
         if spare.len() < SPARE_EXCHANGES
-            && let Some(unique) = Rc::get_mut(&mut trace)
+            && let Some(unique) = Rc::get_mut(&mut tries)
         {
             unique.clear();
-            spare.push(trace);
+            spare.push(tries);
         }
     }
 
@@ -196,7 +200,6 @@ impl Hcm {
             config: plan.config.clone(),
             table: plan.table.clone(),
             headers: plan.headers.clone(),
-            filters,
             clusters: clusters.list.clone(),
             cluster_index: clusters.index.clone(),
             codec_limits,
@@ -204,6 +207,9 @@ impl Hcm {
             keeps_local_body: plan.logs.iter().any(CompiledLog::tells_local_body)
                 || plan.replies.iter().any(ReplyMapper::tells_local_body),
             replies: plan.replies.clone(),
+            tells_nothing: plan.logs.is_empty() && plan.tracing.is_none(),
+            is_plain: filters.is_empty() && plan.tracing.is_none(),
+            filters,
             logs: plan.logs.to_vec(),
             chain: plan.chain.into(),
             tls_context: plan.tls_context.cloned(),

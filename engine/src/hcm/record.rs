@@ -54,6 +54,6 @@ pub(super) fn record<'a>(
         filter_chain_name: Some(&hcm.chain),
         connection_id: connection.id,
         local_reply_body: facts.local_body.of(response.view()),
-        trace: exchange.trace.as_deref(),
+        trace: exchange.trace(),
     }
 }

@@ -1,8 +1,8 @@
 //! One exchange with all that serves it, and how it ended.
 
 use super::connection::Connection;
+use super::log;
 use super::manager::Hcm;
-use super::{log, trace};
 use crate::http::Exchange;
 use crate::http::format::ResponseFlags;
 use crate::http_filter::Passed;
@@ -45,9 +45,6 @@ impl Drop for Serving<'_, '_, '_> {
         let flags = ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION;
         let ending = Ending { flags, details: "downstream_local_disconnect(shutdown)", is_whole: false };
         log::write(self.hcm, self.connection, self.exchange, &ending);
-        if self.exchange.trace.is_some() {
-            trace::end(self.hcm, self.connection, self.exchange, &ending);
-        }
     }
 }
 

@@ -74,6 +74,13 @@ impl HeadEditor<'_> {
         self.fields.push(Field { name, value, id, hop_by_hop: false, never_indexed: false });
     }
 
+    /// As `add_known`, with the whole line as it goes out: name, colon, space, value, CRLF.
+    #[inline]
+    pub fn add_whole(&mut self, id: FieldId, line: &[u8]) {
+        let (name, value) = self.edits.store_whole_line(id.name().len(), line);
+        self.fields.push(Field { name, value, id, hop_by_hop: false, never_indexed: false });
+    }
+
     /// The only line of this name.
     pub fn set(&mut self, name: &[u8], value: &[u8]) {
         self.remove(name);

@@ -4,7 +4,7 @@ use super::format::ResponseFlags;
 use super::head::{ImpliedPath, RequestHead, ResponseHead};
 use super::message::Message;
 use super::span::Span;
-use super::trace::Trace;
+use super::trace::{Trace, Tracing, Tries};
 use crate::base::clock::Nanos;
 use crate::ring::Reactor;
 use ringway_config::model;
@@ -25,8 +25,8 @@ pub struct Exchange {
     pub facts: Facts,
     /// Of the last try.
     pub last: TryFacts,
-    /// Where tracing is configured.
-    pub trace: Option<Rc<Trace>>,
+    /// Means something where `facts.tracing` says so.
+    pub trace: Trace,
 }
 
 /// What is decided about an exchange and known of it, whatever its tries.
@@ -54,6 +54,7 @@ pub struct Facts {
     pub retry_abandoned: bool,
     /// The client asked for an upgrade of the connection, which is not served.
     pub upgrade_dropped: bool,
+    pub tracing: Tracing,
     /// The client asked for 204 instead of 504 when time is over (x-envoy-upstream-rq-timeout-alt-response).
     pub timeout_is_204: bool,
     /// Response flags, apart from those of the fault that ended the exchange.
@@ -144,6 +145,16 @@ pub struct TryWireBytes {
 }
 
 impl Exchange {
+    /// Its place in a trace, where tracing is configured.
+    pub fn trace(&self) -> Option<&Trace> {
+        (self.facts.tracing != Tracing::Off).then_some(&self.trace)
+    }
+
+    /// Its tries so far, where their spans are told.
+    pub fn traced_tries(&self) -> Option<&Rc<Tries>> {
+        if self.facts.tracing == Tracing::Sampled { self.trace.tries.as_ref() } else { None }
+    }
+
     /// The cluster that was picked among the route's weighted ones.
     pub fn weighted_cluster<'f>(&self, forward: &'f model::Forward) -> Option<&'f model::WeightedCluster> {
         match &forward.target {
@@ -207,6 +218,5 @@ impl Exchange {
         self.response.clear(reactor);
         self.facts = Facts::default();
         self.last = TryFacts::default();
-        self.trace = None;
     }
 }

@@ -171,7 +171,9 @@ impl FieldId {
             (12, b'c') => only(name, b"content-type", ContentType),
             (12, b'g') => one_of(name, [(b"grpc-message", GrpcMessage), (b"grpc-timeout", GrpcTimeout)]),
             (12, b'm') => only(name, b"max-forwards", MaxForwards),
-            (12, b'x') if is(name, b"x-request-id") => XRequestId,
+            (10, b'x') => only(name, b"x-b3-flags", XB3Flags),
+            (11, b'x') => only(name, b"x-b3-spanid", XB3SpanId),
+            (12, b'x') => one_of(name, X_OF_12),
             (13, b'a') => only(name, b"authorization", Authorization),
             (13, b'c') => one_of(name, [(b"cache-control", CacheControl), (b"content-range", ContentRange)]),
             (13, b'i') => only(name, b"if-none-match", IfNoneMatch),
@@ -185,11 +187,11 @@ impl FieldId {
             (16, b'w') => only(name, b"www-authenticate", WwwAuthenticate),
             (17, b'i') => only(name, b"if-modified-since", IfModifiedSince),
             (17, b't') => only(name, b"transfer-encoding", TransferEncoding),
-            (17, b'x') if is(name, b"x-forwarded-proto") => XForwardedProto,
+            (17, b'x') => one_of(name, X_OF_17),
             (18, b'p') => only(name, b"proxy-authenticate", ProxyAuthenticate),
             (19, b'p') => only(name, b"proxy-authorization", ProxyAuthorization),
             (29, b'x') => only(name, b"x-envoy-upstream-service-time", XEnvoyUpstreamServiceTime),
-            (10.., b'x') => x_lookup(name),
+            (14.., b'x') => x_lookup(name),
             _ => Unknown,
         }
     }
@@ -268,6 +270,18 @@ impl FieldId {
     }
 }
 
+/// Names of 12 bytes and of 17 that begin with `x-`.
+const X_OF_12: [(&[u8; 12], FieldId); 3] = [
+    (b"x-request-id", FieldId::XRequestId),
+    (b"x-b3-traceid", FieldId::XB3TraceId),
+    (b"x-b3-sampled", FieldId::XB3Sampled),
+];
+const X_OF_17: [(&[u8; 17], FieldId); 3] = [
+    (b"x-forwarded-proto", FieldId::XForwardedProto),
+    (b"x-b3-parentspanid", FieldId::XB3ParentSpanId),
+    (b"x-client-trace-id", FieldId::XClientTraceId),
+];
+
 /// Bytes of a name that are compared with `-` for `_`; no known name is longer.
 pub const DASHED_MAX: usize = 64;
 
@@ -298,15 +312,13 @@ fn only<const N: usize>(name: &[u8], lower: &[u8; N], id: FieldId) -> FieldId {
 }
 
 #[inline]
-fn one_of<const N: usize>(name: &[u8], pair: [(&[u8; N], FieldId); 2]) -> FieldId {
-    if is(name, pair[0].0) { pair[0].1 } else { only(name, pair[1].0, pair[1].1) }
+fn one_of<const N: usize, const K: usize>(name: &[u8], known: [(&[u8; N], FieldId); K]) -> FieldId {
+    known.into_iter().find(|(lower, _)| is(name, lower)).map_or(FieldId::Unknown, |(_, id)| id)
 }
 
-/// The remaining names that begin with `x-`: Envoy's many and those of tracing, which come from other proxies and services and
-/// not from browsers.
+/// The remaining names that begin with `x-`: Envoy's many, which come from other proxies and not from browsers.
 fn x_lookup(name: &[u8]) -> FieldId {
-    let prefixes: [&[u8]; 4] = [b"x-envoy-", b"x-forwarded-", b"x-b3-", b"x-client-"];
-    if !prefixes.iter().any(|prefix| starts_with_folded(name, prefix)) {
+    if !starts_with_folded(name, b"x-envoy-") && !starts_with_folded(name, b"x-forwarded-") {
         return FieldId::Unknown;
     }
     let found =

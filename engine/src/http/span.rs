@@ -137,6 +137,15 @@ impl EditBytes {
         (name, Span { start: place(value_start), end: place(value_end) })
     }
 
+    /// The same for a line that is whole, with its end.
+    #[inline]
+    pub fn store_whole_line(&mut self, name_len: usize, line: &[u8]) -> (Span, Span) {
+        let start = self.0.len() as u32 + EDITS;
+        self.0.extend_from_slice(line);
+        let (name_end, end) = (start + name_len as u32, start + line.len() as u32);
+        (Span { start, end: name_end }, Span { start: name_end + 2, end: end - 2 })
+    }
+
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
         &self.0

@@ -1,6 +1,7 @@
 //! Hedging: tries whose time is over and that may still answer, while others are under way (Envoy: HedgePolicy).
 
 use super::forward::Forwarding;
+use super::trace::{self, Aside};
 use super::r#try::Try;
 use super::{Client, Fault};
 use crate::http::{Exchange, Message, ResponseHead, TryFacts};
@@ -23,6 +24,8 @@ pub(super) struct Hedge<'a> {
     tried: Try<'a>,
     response: Message<ResponseHead>,
     facts: TryFacts,
+    /// Where the exchange is traced.
+    trace: Option<Aside>,
 }
 
 /// Which came first.
@@ -38,8 +41,9 @@ impl<'a> Hedged<'a> {
 
     /// Go on waiting for a try whose time is over. What it received so far is taken out of the exchange.
     pub(super) fn push(&mut self, tried: Try<'a>, exchange: &mut Exchange) {
+        let trace = trace::aside(exchange, &tried);
         let response = std::mem::take(&mut exchange.response);
-        self.tries.push(Box::new(Hedge { tried, response, facts: exchange.last.clone() }));
+        self.tries.push(Box::new(Hedge { tried, response, facts: exchange.last.clone(), trace }));
     }
 
     /// Drive `next` until it ends or one of these tries has a good response.
@@ -84,7 +88,7 @@ impl<'a> Hedged<'a> {
 
     /// None of these tries can end well any more.
     pub(super) fn fail(&mut self, fault: Fault) {
-        self.tries.drain(..).for_each(|hedge| hedge.tried.fail(fault));
+        self.tries.drain(..).for_each(|hedge| hedge.fail(fault));
     }
 
     /// Make a try's response that of the exchange. The other tries are given up.
@@ -93,6 +97,7 @@ impl<'a> Hedged<'a> {
         let mut hedge = *hedge;
         exchange.clear_response(reactor);
         std::mem::swap(&mut exchange.response, &mut hedge.response);
+        hedge.trace.iter().for_each(Aside::resume);
         exchange.last = hedge.facts;
         exchange.last.times.response_start = Some(reactor.now());
         exchange.last.wire.head_received = hedge.tried.lease.wire.head_received();
@@ -109,15 +114,16 @@ impl<'a> Hedged<'a> {
                 Poll::Pending => at += 1,
                 Poll::Ready(Ok(())) => {
                     let mut hedge = self.tries.swap_remove(at);
-                    let Hedge { tried, response, .. } = &mut *hedge;
+                    let Hedge { tried, response, trace, .. } = &mut *hedge;
                     tried.responded(response);
                     let is_bad = forwarding.policy.retries_response(response);
                     if !is_bad || !others && self.tries.is_empty() {
                         return Ok(Some(hedge));
                     }
+                    trace.iter().for_each(|trace| trace.ended(tried, response, None));
                 }
                 Poll::Ready(Err(fault)) => {
-                    self.tries.swap_remove(at).tried.fail(fault);
+                    self.tries.swap_remove(at).fail(fault);
                     failed = Some(fault);
                 }
             }
@@ -127,6 +133,11 @@ impl<'a> Hedged<'a> {
 }
 
 impl Hedge<'_> {
+    fn fail(self, fault: Fault) {
+        self.trace.iter().for_each(|trace| trace.ended(&self.tried, &self.response, Some(fault)));
+        self.tried.fail(fault);
+    }
+
     /// Interim responses are not passed on: the client hears of one try only.
     fn poll_head(&mut self, reactor: &Reactor) -> Poll<Result<(), Fault>> {
         loop {

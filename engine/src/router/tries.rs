@@ -16,7 +16,7 @@ use super::upload::Upload;
 use super::{Client, Fault, trace};
 use crate::cluster::{Endpoint, PickContext, RequestEnd};
 use crate::http::format::ResponseFlags;
-use crate::http::trace::RetryReason;
+use crate::http::trace::{RetryReason, Tracing};
 use crate::http::{Exchange, FieldId};
 use crate::stats::ClusterStats;
 use crate::upstream::limits::Resource;
@@ -174,6 +174,7 @@ fn after_failure<'a>(
         }
         current => {
             if let Some(tried) = current {
+                trace::ended(exchange, &tried, Some(fault));
                 tried.fail(fault);
             }
             !passed && failed.is_some_and(|failed| policy.retries_failure(failed, tries.sent))
@@ -243,6 +244,7 @@ async fn one<'a>(
         let lease = match lease {
             Ok(lease) => lease,
             Err(fault) => {
+                trace::unconnected(exchange, fault, forwarding.reactor.now());
                 started.fail(fault, forwarding.reactor);
                 return Err(fault);
             }
@@ -322,8 +324,10 @@ fn begin<'a>(
         exchange.request.edit().add_known(FieldId::XEnvoyAttemptCount, write);
     }
     let permit = cluster.limits.acquire(Resource::Requests, forwarding.priority()).map_err(Fault::Overflow)?;
-    let trace = trace::begin(forwarding, exchange, &endpoint);
-    Ok((endpoint.clone(), Started::new(forwarding, &endpoint, permit, trace)))
+    if exchange.facts.tracing == Tracing::Sampled {
+        trace::begin(forwarding, exchange, &endpoint);
+    }
+    Ok((endpoint.clone(), Started::new(forwarding, &endpoint, permit)))
 }
 
 /// The host is that of the picked endpoint, where the route says so and the endpoint has one (Envoy: auto_host_rewrite).

@@ -8,7 +8,6 @@ use super::{Client, Fault, trace};
 use crate::cluster::outlier::Outcome;
 use crate::cluster::{Accounting, Endpoint, InFlight, RequestEnd};
 use crate::http::grpc::GrpcStatus;
-use crate::http::trace::TryTrace;
 use crate::http::{Exchange, FieldId, Message, ResponseHead, Trailers};
 use crate::mux::{Broken, HeadKind, Moved, Piece, Pump, Sink, Source, Upstream};
 use crate::ring::{Buf, Reactor, Timer};
@@ -39,30 +38,19 @@ pub(super) struct Started<'a> {
     accounting: Accounting<'a>,
     in_flight: InFlight,
     _request: Permit,
-    /// Of a try that is traced.
-    trace: Option<TryTrace>,
 }
 
 impl<'a> Started<'a> {
-    pub(super) fn new(
-        forwarding: &'a Forwarding<'a>,
-        endpoint: &Rc<Endpoint>,
-        request: Permit,
-        trace: Option<TryTrace>,
-    ) -> Self {
+    pub(super) fn new(forwarding: &'a Forwarding<'a>, endpoint: &Rc<Endpoint>, request: Permit) -> Self {
         Self {
             accounting: Accounting::new(forwarding.cluster),
             in_flight: endpoint.request_started(forwarding.reactor.now()),
             _request: request,
-            trace,
         }
     }
 
     /// There is no response, and there will be none.
     pub(super) fn fail(mut self, fault: Fault, reactor: &Reactor) {
-        if let Some(trace) = &self.trace {
-            trace.end(reactor.now(), Some(fault.words()));
-        }
         let endpoint = self.in_flight.endpoint();
         if let Some(outcome) = outcome(fault) {
             self.accounting.cluster().report(endpoint, outcome);
@@ -93,7 +81,6 @@ impl<'a> Try<'a> {
     pub(super) fn send_head(&mut self, exchange: &mut Exchange, default_host: &str, upload: &Upload<'_, '_>) {
         self.note_connection(exchange);
         exchange.last.times.start = self.forwarding.reactor.now();
-        trace::sending(&self.started.trace, &self.lease, exchange.last.times.start);
         let request = &exchange.request;
         let authority = request.head.authority.of(request.view());
         let host = if authority.is_empty() { default_host.as_bytes() } else { authority };
@@ -273,10 +260,8 @@ impl<'a> Try<'a> {
     pub(super) fn responded(&mut self, response: &Message<ResponseHead>) {
         let Started { accounting, in_flight, .. } = &self.started;
         let (cluster, endpoint) = (accounting.cluster(), in_flight.endpoint());
-        let now = self.forwarding.reactor.now();
-        in_flight.responded(now);
+        in_flight.responded(self.forwarding.reactor.now());
         let head = &response.head;
-        trace::responded(&self.started.trace, head.status, now);
         let status = match self.forwarding.policy.is_grpc {
             false => Some(head.status),
             true => status_of_call(response),
@@ -308,7 +293,7 @@ impl<'a> Try<'a> {
         };
         tried.started.accounting.ended(ending);
         let forwarding = tried.forwarding;
-        tried.end_trace(&exchange.response, None);
+        trace::ended(exchange, &tried, None);
         if ended {
             tried.give_back(upload);
         }
@@ -327,12 +312,10 @@ impl<'a> Try<'a> {
         match result {
             Err(fault) => {
                 tried.note_failure(exchange);
+                trace::ended(exchange, &tried, Some(fault));
                 match fault {
                     // The endpoint has answered, and was judged by that. How long the rest takes is the client's doing, too.
-                    Fault::RouteTimeout | Fault::PerTryIdleTimeout => {
-                        tried.end_trace(&exchange.response, Some(fault.words()));
-                        count(&mut tried.started.accounting, fault);
-                    }
+                    Fault::RouteTimeout | Fault::PerTryIdleTimeout => count(&mut tried.started.accounting, fault),
                     fault => tried.fail(fault),
                 }
             }
@@ -345,16 +328,11 @@ impl<'a> Try<'a> {
                 if tried.forwarding.policy.is_grpc {
                     status = tried.judge(&exchange.response);
                 }
-                tried.end_trace(&exchange.response, None);
+                trace::ended(exchange, &tried, None);
                 tried.started.accounting.completed(status, wire.sent, wire.received, micros);
                 tried.give_back(upload);
             }
         }
-    }
-
-    fn end_trace(&self, response: &Message<ResponseHead>, failure: Option<&'static str>) {
-        let policy = &self.forwarding.policy;
-        trace::ended(&self.started.trace, policy.is_grpc, response, failure, self.forwarding.reactor.now());
     }
 
     /// A call has ended: outlier detection hears how, if its head did not say. The status of HTTP that tells as much.

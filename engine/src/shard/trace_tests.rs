@@ -80,8 +80,16 @@ impl World {
 
     /// Ask with these lines in the head, from `remote`; what the client got.
     fn ask_from(&self, remote: &str, path: &str, lines: &str) -> String {
+        self.request(remote, "GET", path, lines)
+    }
+
+    fn ask_with(&self, method: &str, path: &str, lines: &str) {
+        assert!(self.request("192.0.2.1", method, path, lines).starts_with("HTTP/1.1 "));
+    }
+
+    fn request(&self, remote: &str, method: &str, path: &str, lines: &str) -> String {
         let client = self.shard.connect(0, format!("{remote}:1000").parse().expect("an address"));
-        let head = format!("GET {path} HTTP/1.1\r\nhost: shop.example\r\nconnection: close\r\n{lines}\r\n");
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: shop.example\r\nconnection: close\r\n{lines}\r\n");
         client.send_one(Segment::Owned(head.into_bytes()));
         self.shard.advance(Duration::from_secs(1));
         let mut text = String::new();
@@ -271,7 +279,7 @@ fn answers_of_the_proxys_own_have_a_span() {
     assert_eq!((&*spans[0].tags["http.status_code"], &*spans[0].tags["response_flags"]), ("504", "UT"));
     assert!(spans[0].facts.error && spans[1].facts.error);
     assert!(!spans[1].tags.contains_key("http.status_code"));
-    assert_eq!(spans[1].tags["error.type"], "no whole response within the route's timeout");
+    assert_eq!(spans[1].tags["error.reason"], "no whole response within the route's timeout");
 }
 
 #[test]
@@ -294,6 +302,8 @@ fn a_context_that_came_goes_on_in_its_form() {
     assert_eq!(world.sent("tracestate").as_deref(), Some("a=1"));
     assert_eq!(world.sent("b3"), None);
     assert_eq!(world.stat("continued"), 2);
+    world.ask_inside(&format!("traceparent: 00-{TRACE}-{SPAN}-01\r\ntracestate: a=1\r\ntracestate: b=2\r\n"));
+    assert_eq!(world.spans()[0].tracestate, "a=1,b=2", "lines count as one");
 }
 
 #[test]
@@ -432,6 +442,13 @@ fn spans_for_opentelemetry_follow_its_conventions() {
     ] {
         assert_eq!(spans[0].tags[tag], value);
     }
+    assert_eq!(spans[1].tags["http.url"], "http://shop.example/a?b=c");
+    world.ask_with("BREW", "/", "");
+    let brewed = world.spans();
+    assert_eq!((&*brewed[0].name, &*brewed[1].name), ("HTTP shop", "HTTP"));
+    assert_eq!((&*brewed[0].tags["http.method"], &*brewed[0].tags["http.request.method_original"]), ("_OTHER", "BREW"));
+    world.ask("/", "");
+    assert_eq!(world.spans().len(), 2);
     assert!(!spans[0].tags.contains_key("component") && !spans[0].tags.contains_key("response_flags"));
     assert!(world.sent("traceparent").is_some() && world.sent("x-b3-traceid").is_none());
     world.answers.borrow_mut().push_back("");
@@ -441,7 +458,7 @@ fn spans_for_opentelemetry_follow_its_conventions() {
     client.reset();
     world.shard.advance(Duration::from_secs(1));
     let span = &world.spans()[0];
-    assert_eq!(span.tags["error.type"], "downstream_remote_disconnect");
+    assert_eq!(span.tags["error.reason"], "downstream_remote_disconnect");
     assert_eq!(span.tags.get("http.status_code"), None, "there was no response");
 }
 

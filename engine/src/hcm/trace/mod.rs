@@ -10,20 +10,60 @@ pub use table::TraceTable;
 use super::admit::believes;
 use super::connection::Connection;
 use super::manager::Hcm;
+use crate::base::random::Random;
 use crate::http::matcher::is_in_share;
-use crate::http::trace::{self, Context, Found, Ids, Onward, Trace, new_id};
-use crate::http::{Exchange, FieldId, Fields};
+use crate::http::trace::{self, Context, Found, Ids, Onward, Trace, Tracing, new_id};
+use crate::http::{Exchange, FieldId, Fields, Span};
 use crate::stats::HttpStats;
-use ringway_config::model::{TraceForm, TraceTrust};
+use ringway_config::model::{Fraction, TraceForm, TraceTrust};
 use smallvec::SmallVec;
-use std::rc::Rc;
+
+/// Fields by which a request tells something of its trace, or asks for one.
+const TELLING: u128 = Fields::set_of(&[
+    FieldId::B3,
+    FieldId::XB3TraceId,
+    FieldId::XB3SpanId,
+    FieldId::XB3ParentSpanId,
+    FieldId::XB3Sampled,
+    FieldId::XB3Flags,
+    FieldId::Traceparent,
+    FieldId::Tracestate,
+    FieldId::XClientTraceId,
+    FieldId::XEnvoyForceTrace,
+    FieldId::XEnvoyDecoratorOperation,
+]);
 
 /// Find the exchange's place in a trace. Its route is known, if it has one.
-pub(super) fn begin(hcm: &Hcm, table: &TraceTable, connection: &Connection, exchange: &mut Exchange) {
+pub(super) fn begin(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange) {
+    let Some(table) = &hcm.tracing else { return };
+    // An internal redirect goes on with what the request came with.
+    if exchange.facts.tracing != Tracing::Off {
+        return;
+    }
+    let (stats, random) = (&hcm.stats, hcm.shard.reactor.random());
+    let is_sampled = if exchange.request.head.fields.contains_any(TELLING) {
+        begin_told(hcm, table, connection, exchange)
+    } else {
+        let sampling = &table.said(exchange.facts.route).sampling;
+        start_trace(table, &mut exchange.trace, random);
+        is_chosen(sampling.random, random) && is_chosen(sampling.overall, random) && {
+            stats.tracing_random_sampling.inc();
+            true
+        }
+    };
+    if is_sampled {
+        exchange.facts.tracing = Tracing::Sampled;
+        exchange.trace.tries = Some(hcm.shard.take_tries());
+    } else {
+        exchange.facts.tracing = Tracing::Unsampled;
+        stats.tracing_not_traceable.inc();
+    }
+}
+
+/// The same for a request that tells something of its trace. Whether it is sampled.
+#[inline(never)]
+fn begin_told(hcm: &Hcm, table: &TraceTable, connection: &Connection, exchange: &mut Exchange) -> bool {
     let (config, stats, random) = (&table.config, &hcm.stats, hcm.shard.reactor.random());
-    let mut trace = hcm.shard.take_trace();
-    // A store has none that another holds.
-    let Some(unique) = Rc::get_mut(&mut trace) else { return };
     let request = &exchange.request;
     let (form, context) = match trace::find(&config.extract, &request.head, request.view()) {
         None => (None, Context::default()),
@@ -38,23 +78,20 @@ pub(super) fn begin(hcm: &Hcm, table: &TraceTable, connection: &Connection, exch
         TraceTrust::Never => false,
         TraceTrust::Internal => exchange.facts.is_internal || believes(&hcm.config.trust, connection.arrival.remote),
     };
-    unique.debug = trusts && context.debug;
-    unique.sampled = match context.sampled.filter(|_| trusts) {
+    let is_sampled = match context.sampled.filter(|_| trusts) {
         Some(sampled) => {
             stats.tracing_continued.add(u64::from(sampled));
             sampled
         }
-        None => decide(table, exchange, trusts, stats, || random.next_u64()),
+        None => decide(table, exchange, trusts, stats, random),
     };
-    stats.tracing_not_traceable.add(u64::from(!unique.sampled));
-    match context.ids {
-        Some(ids) => join(unique, ids, config.shared_span && form != Some(TraceForm::W3c), || new_id(random)),
-        None => {
-            let high = if config.trace_id_128bit { random.next_u64() } else { 0 };
-            unique.trace = u128::from(high) << 64 | u128::from(new_id(random));
-            unique.span = new_id(random);
-        }
+    let trace = &mut exchange.trace;
+    start_trace(table, trace, random);
+    if let Some(ids) = context.ids {
+        let shares = is_sampled && config.shared_span && form != Some(TraceForm::W3c);
+        join(trace, ids, shares, random);
     }
+    trace.debug = trusts && context.debug;
     let fields = &exchange.request.head.fields;
     let rewrites_w3c = config.extract.contains(&TraceForm::W3c) || config.inject.contains(&TraceForm::W3c);
     if fields.contains(FieldId::Tracestate) && rewrites_w3c {
@@ -65,40 +102,52 @@ pub(super) fn begin(hcm: &Hcm, table: &TraceTable, connection: &Connection, exch
         }
     }
     if let Some(operation) = exchange.request.head.fields.get(FieldId::XEnvoyDecoratorOperation) {
-        unique.operation = operation.value;
+        exchange.trace.operation = operation.value;
         exchange.request.head.fields.remove_id(FieldId::XEnvoyDecoratorOperation);
     }
-    exchange.trace = Some(trace);
+    is_sampled
+}
+
+/// A trace that begins here.
+fn start_trace(table: &TraceTable, trace: &mut Trace, random: &Random) {
+    let high = if table.config.trace_id_128bit { random.next_u64() } else { 0 };
+    trace.trace = u128::from(high) << 64 | u128::from(new_id(random));
+    // The first span has the lower half of the trace's id, as with Envoy and many of Zipkin's libraries.
+    (trace.span, trace.parent) = (trace.trace as u64, 0);
+    (trace.debug, trace.shared, trace.operation) = (false, false, Span::EMPTY);
+}
+
+/// Whether chance takes an exchange into the share.
+fn is_chosen(share: Fraction, random: &Random) -> bool {
+    match share.per_million {
+        0 => false,
+        1_000_000 => true,
+        _ => is_in_share(share, random.next_u64()),
+    }
 }
 
 /// Go on with the trace that the sender has told of.
-fn join(trace: &mut Trace, ids: Ids, shares: bool, new_id: impl FnOnce() -> u64) {
-    trace.trace = ids.trace;
-    trace.shared = shares && trace.sampled;
-    (trace.span, trace.parent) = match trace.shared {
-        true => (ids.span, ids.parent.unwrap_or(0)),
-        false => (new_id(), ids.span),
-    };
+fn join(trace: &mut Trace, ids: Ids, shares: bool, random: &Random) {
+    (trace.trace, trace.span, trace.parent) = (ids.trace, new_id(random), ids.span);
+    if shares {
+        (trace.shared, trace.span, trace.parent) = (true, ids.span, ids.parent.unwrap_or(0));
+    }
 }
 
-/// Headers that ask for a trace.
-const ASKS: u128 = Fields::set_of(&[FieldId::XClientTraceId, FieldId::XEnvoyForceTrace]);
-
 /// This side's decision, in Envoy's order.
-fn decide(table: &TraceTable, exchange: &Exchange, trusts: bool, stats: &HttpStats, random: impl Fn() -> u64) -> bool {
+fn decide(table: &TraceTable, exchange: &Exchange, trusts: bool, stats: &HttpStats, random: &Random) -> bool {
     let sampling = &table.said(exchange.facts.route).sampling;
     let fields = &exchange.request.head.fields;
-    let asks = |id| fields.contains_any(ASKS) && fields.contains(id);
-    let reason = if trusts && asks(FieldId::XClientTraceId) && is_in_share(sampling.client, random()) {
+    let reason = if trusts && fields.contains(FieldId::XClientTraceId) && is_chosen(sampling.client, random) {
         &stats.tracing_client_enabled
-    } else if exchange.facts.is_internal && asks(FieldId::XEnvoyForceTrace) {
+    } else if exchange.facts.is_internal && fields.contains(FieldId::XEnvoyForceTrace) {
         &stats.tracing_service_forced
-    } else if is_in_share(sampling.random, random()) {
+    } else if is_chosen(sampling.random, random) {
         &stats.tracing_random_sampling
     } else {
         return false;
     };
-    let is_sampled = is_in_share(sampling.overall, random());
+    let is_sampled = is_chosen(sampling.overall, random);
     reason.add(u64::from(is_sampled));
     is_sampled
 }
@@ -106,21 +155,32 @@ fn decide(table: &TraceTable, exchange: &Exchange, trusts: bool, stats: &HttpSta
 /// Write the context into the request that is about to be forwarded, in the configured forms and in each in which one came. A
 /// request that an internal redirect sends again has it already.
 pub(super) fn inject(hcm: &Hcm, table: &TraceTable, exchange: &mut Exchange) {
-    let Some(trace) = exchange.trace.as_ref().filter(|trace| trace.slots.borrow().is_empty()) else { return };
-    let fields = &exchange.request.head.fields;
-    let config = &table.config;
-    let is_written = |form: &TraceForm| {
-        config.inject.contains(form) || config.extract.contains(form) && fields.contains_any(trace::fields(*form))
-    };
-    let forms = [TraceForm::B3, TraceForm::B3Multi, TraceForm::W3c];
-    let forms: SmallVec<[TraceForm; 3]> = forms.into_iter().filter(is_written).collect();
+    let Exchange { request, trace, facts, .. } = exchange;
+    if facts.redirects > 0 {
+        return;
+    }
+    let is_sampled = facts.tracing == Tracing::Sampled;
+    let tells = request.head.fields.contains_any(TELLING);
+    if !is_sampled && !tells && table.injects_w3c {
+        trace::write_unsampled(trace.trace, &mut request.edit());
+        return;
+    }
     let onward = Onward {
         trace: trace.trace,
         // Copies of the request go out with it; each try writes its own over it.
-        span: if trace.sampled { new_id(hcm.shard.reactor.random()) } else { trace.span },
+        span: if is_sampled { new_id(hcm.shard.reactor.random()) } else { trace.span },
         parent: trace.span,
-        sampled: trace.sampled,
+        sampled: is_sampled,
         debug: trace.debug,
     };
-    trace::write(&onward, &forms, &mut exchange.request.edit(), &mut trace.slots.borrow_mut());
+    trace.slots.clear();
+    let config = &table.config;
+    if tells {
+        let came = |form: &&TraceForm| request.head.fields.contains_any(trace::fields(**form));
+        let more = config.extract.iter().filter(|form| !config.inject.contains(form)).filter(came);
+        let forms: SmallVec<[TraceForm; 3]> = config.inject.iter().chain(more).copied().collect();
+        trace::write(&onward, &forms, &mut request.edit(), &mut trace.slots);
+    } else {
+        trace::write(&onward, &config.inject, &mut request.edit(), &mut trace.slots);
+    }
 }

@@ -11,33 +11,30 @@ use crate::http::format::{Record, format_value};
 use crate::http::grpc::{self, GrpcStatus};
 use crate::http::matcher::scheme;
 use crate::http::trace::{Event, Kind, RecordWriter, RetryReason, SpanFacts, Tag, Trace, TrySpan};
-use crate::http::{Exchange, FieldId, HeadView, RequestHead, Version, split_port};
+use crate::http::{Exchange, FieldId, HeadView, Method, RequestHead, Version, split_port};
 use ringway_config::model::TagNames;
-use std::rc::Rc;
+use std::borrow::Cow;
 
-/// The exchange has ended, and so has its trace.
+/// A sampled exchange has ended.
 #[cold]
 pub(in super::super) fn end(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange, ending: &Ending) {
-    if let Some(trace) = exchange.trace.clone().filter(|trace| trace.sampled)
-        && let Some(table) = &hcm.tracing
-    {
+    let Some(tries) = exchange.trace.tries.take() else { return };
+    if let Some(table) = &hcm.tracing {
         let queue = hcm.shard.spans(&table.tracers);
         let record = record(hcm, connection, exchange, Some(ending));
-        let telling = Telling { table, trace: &trace, record: &record, now: record.now };
+        let telling = Telling { table, trace: &exchange.trace, record: &record, now: record.now };
         let mut lost = u64::from(!telling.exchange(queue, exchange, ending));
-        for span in trace.tries().iter() {
+        for span in tries.spans().iter() {
             lost += u64::from(!telling.one_try(queue, span));
         }
         hcm.stats.tracing_spans_lost.add(lost);
     }
-    if let Some(trace) = exchange.trace.take() {
-        hcm.shard.give_trace(trace);
-    }
+    hcm.shard.give_tries(tries);
 }
 
 struct Telling<'a> {
     table: &'a TraceTable,
-    trace: &'a Rc<Trace>,
+    trace: &'a Trace,
     record: &'a Record<'a>,
     now: Nanos,
 }
@@ -78,8 +75,8 @@ impl Telling<'_> {
         text.clear();
         self.name(said, exchange, text);
         let caller = record.request.and_then(|(head, view)| head.fields.value(DOWNSTREAM_CLUSTER, view));
-        let tracestate = record.request.and_then(|(head, view)| head.fields.value(FieldId::Tracestate, view));
-        let mut out = RecordWriter::new(out, &facts, text, caller.unwrap_or_default(), tracestate.unwrap_or_default());
+        let tracestate = record.request.map(|(head, view)| tracestate(head, view)).unwrap_or_default();
+        let mut out = RecordWriter::new(out, &facts, text, caller.unwrap_or_default(), &tracestate);
         if let Some((head, view)) = record.request {
             self.request_tags(&mut out, head, view);
         }
@@ -128,7 +125,7 @@ impl Telling<'_> {
             text.extend_from_slice(head.authority.of(view));
             return;
         }
-        text.extend_from_slice(head.method_bytes(view));
+        text.extend_from_slice(method_name(head, view));
         if let Some(route) = self.record.route_name {
             text.push(b' ');
             text.extend_from_slice(route.as_bytes());
@@ -139,19 +136,15 @@ impl Telling<'_> {
         let original = head.fields.value(FieldId::XEnvoyOriginalPath, view);
         let target = original.map_or_else(|| head.target(view), |original| [original, b""]);
         let authority = head.authority.of(view);
-        out.tag(Tag::Method, head.method_bytes(view));
         if self.is_semantic() {
+            semantic_method(out, head, view);
             self.semantic_url(out, target, authority);
             out.tag(Tag::Scheme, scheme(head, view).as_bytes());
             out.tag(Tag::Protocol, version(head.version));
         } else {
+            out.tag(Tag::Method, head.method_bytes(view));
             out.tag(Tag::Component, b"proxy");
-            let max = self.table.config.max_path_length;
-            let host = [scheme(head, view).as_bytes(), b"://", authority];
-            out.tag_of(
-                Tag::Url,
-                &[host[0], host[1], host[2], cut(target[0], max), cut(target[1], max.saturating_sub(target[0].len()))],
-            );
+            self.url(out, head, view, target);
             out.tag(Tag::Protocol, head.version.as_str().as_bytes());
         }
         let texts = [
@@ -171,6 +164,14 @@ impl Telling<'_> {
         if let Some(peer) = self.record.downstream_direct_remote_address {
             out.address(Tag::PeerAddress, peer);
         }
+    }
+
+    /// The whole URL, as the client wrote it.
+    fn url(&self, out: &mut RecordWriter<'_>, head: &RequestHead, view: HeadView<'_>, target: [&[u8]; 2]) {
+        let max = self.table.config.max_path_length;
+        let rest = cut(target[1], max.saturating_sub(target[0].len()));
+        let scheme = scheme(head, view).as_bytes();
+        out.tag_of(Tag::Url, &[scheme, b"://", head.authority.of(view), cut(target[0], max), rest]);
     }
 
     fn semantic_url(&self, out: &mut RecordWriter<'_>, target: [&[u8]; 2], authority: &[u8]) {
@@ -234,6 +235,8 @@ impl Telling<'_> {
         let (record, trace) = (self.record, self.trace);
         let end = span.end.unwrap_or(self.now);
         let grpc_error = span.grpc_status.is_some_and(is_error);
+        // Without a connection, the endpoint's own is the best that is known.
+        let remote = span.remote.or_else(|| span.endpoint.parse().ok());
         let facts = SpanFacts {
             tracer: self.table.tracer,
             kind: Kind::Client,
@@ -246,14 +249,14 @@ impl Telling<'_> {
             start: self.wall(span.start),
             duration: end.saturating_sub(span.start) / 1000,
             local: span.local,
-            remote: span.remote,
+            remote,
         };
         let cluster = record.upstream_cluster.unwrap_or_default();
         let mut scratch = queue.record.borrow_mut();
         let [out, text] = &mut *scratch;
         text.clear();
         match (self.is_semantic(), record.request) {
-            (true, Some((head, view))) => text.extend_from_slice(head.method_bytes(view)),
+            (true, Some((head, view))) => text.extend_from_slice(method_name(head, view)),
             _ => [b"router ", cluster.as_bytes(), b" egress"].iter().for_each(|part| text.extend_from_slice(part)),
         }
         let mut out = RecordWriter::new(out, &facts, text, cluster.as_bytes(), b"");
@@ -267,7 +270,8 @@ impl Telling<'_> {
     fn try_tags(&self, out: &mut RecordWriter<'_>, span: &TrySpan, cluster: &str) {
         if self.is_semantic() {
             if let Some((head, view)) = self.record.request {
-                out.tag(Tag::Method, head.method_bytes(view));
+                semantic_method(out, head, view);
+                self.url(out, head, view, head.target(view));
                 let (host, port) = split_port(head.authority.of(view));
                 out.tag(Tag::ServerAddress, host);
                 if let Some(port) = port.and_then(|port| std::str::from_utf8(port).ok()?.parse().ok()) {
@@ -337,6 +341,30 @@ fn try_events(out: &mut RecordWriter<'_>, span: &TrySpan) {
 /// Statuses that are the server's errors, for Envoy and for OpenTelemetry's conventions alike.
 fn is_error(status: GrpcStatus) -> bool {
     matches!(status.0, 2 | 4 | 12 | 13 | 14 | 15)
+}
+
+/// All lines of it as one.
+fn tracestate<'a>(head: &RequestHead, view: HeadView<'a>) -> Cow<'a, [u8]> {
+    let mut lines = head.fields.all(FieldId::Tracestate).map(|line| line.value.of(view));
+    let first = lines.next().unwrap_or_default();
+    match lines.next() {
+        None => first.into(),
+        Some(second) => [first, second].into_iter().chain(lines).collect::<Vec<_>>().join(&b',').into(),
+    }
+}
+
+/// In the name of a span: the conventions want no more names than there are methods.
+fn method_name<'a>(head: &RequestHead, view: HeadView<'a>) -> &'a [u8] {
+    if head.method == Method::Other { b"HTTP" } else { head.method_bytes(view) }
+}
+
+fn semantic_method(out: &mut RecordWriter<'_>, head: &RequestHead, view: HeadView<'_>) {
+    if head.method == Method::Other {
+        out.tag(Tag::Method, b"_OTHER");
+        out.custom(b"http.request.method_original", head.method_bytes(view));
+    } else {
+        out.tag(Tag::Method, head.method_bytes(view));
+    }
 }
 
 /// As the conventions write it.

@@ -3,7 +3,7 @@
 use crate::http::RouteRef;
 use crate::http::format::CompiledFormat;
 use crate::http::trace::Tracers;
-use ringway_config::model::{self, FormatPiece, RouteTracing, Sampling, SpanFormat, TagNames, Tracing};
+use ringway_config::model::{self, FormatPiece, RouteTracing, Sampling, SpanFormat, TagNames, TraceForm, Tracing};
 use std::sync::Arc;
 
 /// Made once per configuration and shared by all shards.
@@ -16,6 +16,8 @@ pub struct TraceTable {
     /// The conventions that spans follow.
     pub(super) names: TagNames,
     own: Said,
+    /// Requests that tell nothing go on with `traceparent` alone.
+    pub(super) injects_w3c: bool,
     /// For each route of each virtual host that says something of its own; empty where none does.
     routes: Vec<Vec<Option<Said>>>,
 }
@@ -51,12 +53,18 @@ impl TraceTable {
                 SpanFormat::OtlpHttp { names } | SpanFormat::OtlpGrpc { names } => names,
             },
             own: Said::of_route(&config, &RouteTracing::default()),
+            injects_w3c: config.inject == [TraceForm::W3c],
             routes,
             config,
         })
     }
 
+    #[inline]
     pub(super) fn said(&self, at: Option<RouteRef>) -> &Said {
+        if self.routes.is_empty() { &self.own } else { self.said_of_route(at) }
+    }
+
+    fn said_of_route(&self, at: Option<RouteRef>) -> &Said {
         let host = at.and_then(|at| self.routes.get(at.virtual_host as usize));
         let route = at.zip(host).and_then(|(at, host)| host.get(at.route as usize)?.as_ref());
         route.unwrap_or(&self.own)

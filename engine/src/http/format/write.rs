@@ -186,7 +186,7 @@ fn push_value(value: Value<'_>, second: &mut SecondCache, target: Target, out: &
         Value::Ip(address) => write!(out, "{address}").expect(TAKEN),
         Value::Network(address, len) => write!(out, "{address}/{len}").expect(TAKEN),
         Value::Uuid(uuid) => out.extend_from_slice(&uuid),
-        Value::Trace(id) => out.extend_from_slice(&[hex((id >> 64) as u64), hex(id as u64)].concat()),
+        Value::Trace(id) => [(id >> 64) as u64, id as u64].iter().for_each(|half| out.extend_from_slice(&hex(*half))),
         Value::Span(id) => out.extend_from_slice(&hex(id)),
     }
 }

@@ -2,34 +2,10 @@
 
 use super::super::field::Fields;
 use super::super::{FieldId, HeadEditor, HeadView, RequestHead, Span};
+use super::parse::{Context, Malformed};
 use super::{b3, w3c};
 use ringway_config::model::TraceForm;
 use smallvec::SmallVec;
-
-/// What a request said of the trace that it belongs to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Context {
-    /// `None`: the sender has only decided whether there is to be a trace.
-    pub ids: Option<Ids>,
-    /// `None`: the sender leaves it to this side.
-    pub sampled: Option<bool>,
-    /// It is to be traced all the way, whatever the share of requests that are (B3).
-    pub debug: bool,
-}
-
-/// Where in a trace a request was sent. No id is 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ids {
-    pub trace: u128,
-    /// The sender's span.
-    pub span: u64,
-    /// Its parent, where that is said (B3).
-    pub parent: Option<u64>,
-}
-
-/// The context of a request came broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
 
 /// What was found in a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,36 +75,13 @@ pub fn write(onward: &Onward, forms: &[TraceForm], head: &mut HeadEditor<'_>, sl
     }
 }
 
-/// Add a line whose value has the id of a span at `at`; `write` makes the value.
-pub(super) fn add(
-    head: &mut HeadEditor<'_>,
-    id: FieldId,
-    at: u32,
-    slots: &mut Slots,
-    write: impl FnOnce(&mut Vec<u8>),
-) {
-    head.add_known(id, write);
-    if let Some(line) = head.fields.as_slice().last() {
+/// The last line that was added has the id of a span at `at` of its value. Only sampled requests are sent from more than one.
+#[inline]
+pub(super) fn note(onward: &Onward, head: &HeadEditor<'_>, at: u32, slots: &mut Slots) {
+    if onward.sampled
+        && let Some(line) = head.fields.as_slice().last()
+    {
         let start = line.value.start + at;
         slots.push(Span { start, end: start + 16 });
     }
-}
-
-/// The number that 16 or fewer hexadecimal digits write, in either case.
-pub(super) fn hex(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |number: u64, digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            b'A'..=b'F' => digit - b'A' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u64::from(digit))
-    })
-}
-
-/// The number that 32 digits write.
-pub(super) fn hex_of_32(digits: &[u8; 32]) -> Option<u128> {
-    let (high, low) = digits.split_at(16);
-    Some(u128::from(hex(high)?) << 64 | u128::from(hex(low)?))
 }

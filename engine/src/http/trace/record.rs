@@ -104,7 +104,7 @@ tags! {
     StatusCode = "http.status_code", Some("http.response.status_code");
     ResponseFlags = "response_flags", None;
     /// Why a span is one of an error.
-    ErrorType = "error.type", Some("error.type");
+    ErrorType = "error.reason", Some("error.type");
     PeerAddress = "peer.address", Some("network.peer.address");
     UpstreamCluster = "upstream_cluster", None;
     UpstreamAddress = "upstream_address", None;
@@ -233,12 +233,30 @@ impl<'a> RecordWriter<'a> {
 
     /// An address as text.
     pub fn address(&mut self, tag: Tag, address: SocketAddr) {
-        let mut text = [0; 64];
-        let mut room = &mut text[..];
-        // There is always room.
-        let _ = write!(room, "{address}");
-        let left = room.len();
-        self.tag(tag, &text[..text.len() - left]);
+        match address {
+            SocketAddr::V4(address) => {
+                // To format an address takes more instructions than all else of a span together.
+                let mut text = [0; 24];
+                let mut end = 0;
+                let [a, b, c, d] = address.ip().octets().map(u16::from);
+                for (number, separator) in [(a, b'.'), (b, b'.'), (c, b'.'), (d, b':'), (address.port(), 0)] {
+                    let mut buffer = itoa::Buffer::new();
+                    let digits = buffer.format(number).as_bytes();
+                    text[end..end + digits.len()].copy_from_slice(digits);
+                    text[end + digits.len()] = separator;
+                    end += digits.len() + 1;
+                }
+                self.tag(tag, &text[..end - 1]);
+            }
+            SocketAddr::V6(address) => {
+                let mut text = [0; 64];
+                let mut room = &mut text[..];
+                // There is always room.
+                let _ = write!(room, "{address}");
+                let left = room.len();
+                self.tag(tag, &text[..text.len() - left]);
+            }
+        }
     }
 
     pub fn number(&mut self, tag: Tag, value: i64) {

@@ -9,7 +9,18 @@ use std::cell::{Cell, Ref, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-/// Of one exchange. Shared with its tries, several of which may be under way.
+/// Whether an exchange is traced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tracing {
+    /// Tracing is not configured.
+    #[default]
+    Off,
+    /// The request goes on with a context, and no spans are left.
+    Unsampled,
+    Sampled,
+}
+
+/// Of one exchange. It is an earlier one's while [`Tracing`] is off: nothing is cleared for exchanges that are not traced.
 #[derive(Debug, Default)]
 pub struct Trace {
     pub trace: u128,
@@ -17,15 +28,23 @@ pub struct Trace {
     pub span: u64,
     /// 0: none.
     pub parent: u64,
-    pub sampled: bool,
     pub debug: bool,
     /// The span is also that of the client's (Zipkin).
     pub shared: bool,
     /// The span's name where the request said one; empty: it did not.
     pub operation: Span,
-    /// Where the request's head has the id of the span from which it is sent.
-    pub slots: RefCell<Slots>,
-    tries: RefCell<Vec<TrySpan>>,
+    /// Where the head of a sampled request has the id of the span from which it is sent.
+    pub slots: Slots,
+    /// Of a sampled exchange.
+    pub tries: Option<Rc<Tries>>,
+}
+
+/// The tries of an exchange. Shared with those that go on next to the present one.
+#[derive(Debug, Default)]
+pub struct Tries {
+    spans: RefCell<Vec<TrySpan>>,
+    /// Index of the try that is under way, or of the last one.
+    present: Cell<usize>,
     /// What the last try ended with, for which there is another one.
     reason: Cell<Option<RetryReason>>,
 }
@@ -68,21 +87,20 @@ pub enum RetryReason {
     Failure(&'static str),
 }
 
-impl Trace {
-    /// Ready for another exchange; capacities stay.
+impl Tries {
+    /// Ready for another exchange; the capacity stays.
     pub fn clear(&mut self) {
-        self.slots.get_mut().clear();
-        self.tries.get_mut().clear();
-        *self =
-            Self { slots: std::mem::take(&mut self.slots), tries: std::mem::take(&mut self.tries), ..Self::default() };
+        self.spans.get_mut().clear();
+        self.reason.set(None);
     }
 
-    /// An endpoint was picked for a try.
-    pub fn begin_try(self: &Rc<Self>, endpoint: &Rc<str>, random: &Random, now: Nanos) -> TryTrace {
-        let mut tries = self.tries.borrow_mut();
-        let at = tries.len();
-        tries.push(TrySpan {
-            id: new_id(random),
+    /// An endpoint was picked for a try, which is the present one from now on. The id of its span.
+    pub fn begin(&self, endpoint: &Rc<str>, random: &Random, now: Nanos) -> u64 {
+        let mut spans = self.spans.borrow_mut();
+        let (at, id) = (spans.len(), new_id(random));
+        self.present.set(at);
+        spans.push(TrySpan {
+            id,
             number: at as u32,
             reason: self.reason.take(),
             start: now,
@@ -98,7 +116,23 @@ impl Trace {
             grpc_status: None,
             failure: None,
         });
-        TryTrace { trace: self.clone(), at }
+        id
+    }
+
+    /// Index of the present try.
+    pub fn present(&self) -> usize {
+        self.present.get()
+    }
+
+    pub fn set_present(&self, at: usize) {
+        self.present.set(at);
+    }
+
+    /// Change what is told of the try with this index, if there is one.
+    pub fn note(&self, at: usize, note: impl FnOnce(&mut TrySpan)) {
+        if let Some(span) = self.spans.borrow_mut().get_mut(at) {
+            note(span);
+        }
     }
 
     /// A try ended with this, and another one follows.
@@ -107,34 +141,8 @@ impl Trace {
     }
 
     /// All tries so far, in order.
-    pub fn tries(&self) -> Ref<'_, [TrySpan]> {
-        Ref::map(self.tries.borrow(), Vec::as_slice)
-    }
-}
-
-/// A try's hold on its span.
-#[derive(Debug)]
-pub struct TryTrace {
-    trace: Rc<Trace>,
-    at: usize,
-}
-
-impl TryTrace {
-    /// Of the span.
-    pub fn id(&self) -> u64 {
-        self.trace.tries.borrow()[self.at].id
-    }
-
-    pub fn note(&self, note: impl FnOnce(&mut TrySpan)) {
-        note(&mut self.trace.tries.borrow_mut()[self.at]);
-    }
-
-    /// It ended at `now`, with a failure or without.
-    pub fn end(&self, now: Nanos, failure: Option<&'static str>) {
-        self.note(|span| {
-            span.end = Some(now);
-            span.failure = failure;
-        });
+    pub fn spans(&self) -> Ref<'_, [TrySpan]> {
+        Ref::map(self.spans.borrow(), Vec::as_slice)
     }
 }
 

@@ -168,11 +168,13 @@ fn tracestate_is_a_list_of_entries() {
         "tracestate:",
         "tracestate: ,a=1,,",
         "tracestate: 0a=1",
+        "tracestate: a@=1",
+        "tracestate: a@0@b=1",
         "tracestate: fw529a3039@dt=FfLb",
         "tracestate: a_-*/9=!\"#$%&'()*+-./:;<>?@[]^_`{|}~",
         &long(32),
         &format!("tracestate: {}={}", "k".repeat(256), "v".repeat(256)),
-        &format!("tracestate: {}@{}=v", "t".repeat(241), "s".repeat(14)),
+        &format!("tracestate: {}@=v", "t".repeat(255)),
     ] {
         assert!(is_valid(&[right]), "{right:?}");
     }
@@ -185,16 +187,11 @@ fn tracestate_is_a_list_of_entries() {
         "tracestate: A=1",
         "tracestate: a b=1",
         "tracestate: a =1",
-        "tracestate: a@=1",
         "tracestate: @b=1",
-        "tracestate: a@0=1",
-        "tracestate: a@b@c=1",
         "tracestate: -a=1",
         &long(33),
         &format!("tracestate: {}=v", "k".repeat(257)),
         &format!("tracestate: k={}", "v".repeat(257)),
-        &format!("tracestate: {}@s=v", "t".repeat(242)),
-        &format!("tracestate: t@{}=v", "s".repeat(15)),
     ] {
         assert!(!is_valid(&[wrong]), "{wrong:?}");
     }
@@ -243,14 +240,14 @@ fn decisions_go_on() {
     let short = Onward { trace: 0xb, sampled: false, ..ONWARD };
     let (_, after) = written(&short, &ALL, &[]);
     let expected = [
-        "b3: 000000000000000b-7777777777777777-0",
+        "b3: 000000000000000b-000000000000000c-0",
         "x-b3-traceid: 000000000000000b",
-        "x-b3-spanid: 7777777777777777",
+        "x-b3-spanid: 000000000000000c",
         "x-b3-sampled: 0",
-        "traceparent: 00-0000000000000000000000000000000b-7777777777777777-00",
+        "traceparent: 00-0000000000000000000000000000000b-000000000000000c-00",
     ];
     assert_eq!(after, expected);
     let (_, after) = written(&Onward { debug: true, ..short }, &ALL[..2], &[]);
-    assert_eq!(after[0], "b3: 000000000000000b-7777777777777777-d");
+    assert_eq!(after[0], "b3: 000000000000000b-000000000000000c-d");
     assert_eq!(after[3], "x-b3-flags: 1");
 }
