@@ -258,8 +258,8 @@ fn copied<'a>(fields: &'a Fields, bytes: &'a [u8]) -> Vec<(&'a [u8], &'a [u8])> 
     kept.map(|field| (field.name.of(bytes), field.value.of(bytes))).collect()
 }
 
-/// Room for the lines that the writer adds.
-const ROOMY: Limits = Limits { head_bytes: 8192, fields: 32, trailer_bytes: 256, ..LIMITS };
+/// Room for the lines that the writer adds, and for the space that it puts behind a colon.
+const ROOMY: Limits = Limits { head_bytes: 8192, fields: 32, field_bytes: 2048, trailer_bytes: 256, ..LIMITS };
 
 fn request_is_read_back(head: &RequestHead, framing: Framing, bytes: &[u8]) {
     let mut out = Vec::new();

@@ -304,6 +304,13 @@ fn a_context_that_came_goes_on_in_its_form() {
     assert_eq!(world.stat("continued"), 2);
     world.ask_inside(&format!("traceparent: 00-{TRACE}-{SPAN}-01\r\ntracestate: a=1\r\ntracestate: b=2\r\n"));
     assert_eq!(world.spans()[0].tracestate, "a=1,b=2", "lines count as one");
+    // B3 comes first, and `tracestate` stays where both tell of one trace.
+    let w3c = format!("traceparent: 00-{TRACE}-{SPAN}-01\r\ntracestate: a=1\r\n");
+    world.ask_inside(&format!("b3: {TRACE}-{SPAN}-1\r\n{w3c}"));
+    assert_eq!(world.sent("tracestate").as_deref(), Some("a=1"));
+    world.ask_inside(&format!("b3: {}-{SPAN}-1\r\n{w3c}", TRACE.replace('4', "5")));
+    assert_eq!(world.sent("tracestate"), None);
+    assert_eq!(world.spans().len(), 4);
 }
 
 #[test]

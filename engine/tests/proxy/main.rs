@@ -79,5 +79,6 @@ mod tls_staples;
 mod tls_storm;
 mod tls_tickets;
 mod tls_transports;
+mod tracing;
 mod trust;
 mod zipkin;

@@ -95,8 +95,11 @@ fn begin_told(hcm: &Hcm, table: &TraceTable, connection: &Connection, exchange: 
     let fields = &exchange.request.head.fields;
     let rewrites_w3c = config.extract.contains(&TraceForm::W3c) || config.inject.contains(&TraceForm::W3c);
     if fields.contains(FieldId::Tracestate) && rewrites_w3c {
-        // It belongs to the `traceparent` that it came with.
-        let keeps = form == Some(TraceForm::W3c) && trace::is_valid_tracestate(fields, exchange.request.view());
+        // It belongs to the `traceparent` that it came with, which may tell the same as another form that comes first.
+        let view = exchange.request.view();
+        let told = trace::find(&[TraceForm::W3c], &exchange.request.head, view).and_then(|found| found.context.ok());
+        let is_its = told.and_then(|told| told.ids).is_some_and(|ids| ids.trace == exchange.trace.trace);
+        let keeps = is_its && trace::is_valid_tracestate(fields, view);
         if !keeps {
             exchange.request.head.fields.remove_id(FieldId::Tracestate);
         }
