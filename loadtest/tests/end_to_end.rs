@@ -1,11 +1,12 @@
 //! The command end to end: `load` against `origin`, `compare` in short form, `soak` against the origin itself.
 //!
 //! They check answers and form, never times: what a machine under test load measures is no ground for failing.
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use loadtest::h2::frame::{self, FrameReader, INITIAL_WINDOW, PREFACE, flag, kind};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_loadtest");
@@ -30,10 +31,7 @@ impl Origin {
     }
 
     fn load(&self, target: &str, args: &[&str]) -> (Output, Value) {
-        let url = format!("http://{}{target}", self.address);
-        let output = Command::new(PROGRAM).args(["load", &url, "-d", "400ms", "--json"]).args(args).output().unwrap();
-        let json = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-        (output, json)
+        load(self.address, target, args)
     }
 }
 
@@ -42,6 +40,13 @@ impl Drop for Origin {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn load(address: SocketAddr, target: &str, args: &[&str]) -> (Output, Value) {
+    let url = format!("http://{address}{target}");
+    let output = Command::new(PROGRAM).args(["load", &url, "-d", "400ms", "--json"]).args(args).output().unwrap();
+    let json = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    (output, json)
 }
 
 fn failed(json: &Value) -> u64 {
@@ -92,6 +97,53 @@ fn load_over_http2_checks_every_answer_in_every_mode() {
         let (output, json) = origin.load(target, &args);
         assert!(!output.status.success() && json["failed"]["status"].as_u64().unwrap() > 0, "{target}: {json}");
     }
+}
+
+/// A server of HTTP/2 for one connection, which opens a window when all of it is used up, and says nothing else meanwhile.
+fn sparing() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut reader, mut buffer) = (FrameReader::default(), vec![0; 1 << 16]);
+        stream.read_exact(&mut buffer[..PREFACE.len()]).unwrap();
+        let (mut out, mut used, mut last, mut is_acknowledged) = (Vec::new(), 0, 0, false);
+        frame::settings(&mut out, &[]);
+        loop {
+            // The client may be gone.
+            if stream.write_all(&out).is_err() {
+                return;
+            }
+            out.clear();
+            let Ok(count @ 1..) = stream.read(&mut buffer) else { return };
+            let mut input = &buffer[..count];
+            while let Some(frame) = reader.next(&mut input).unwrap() {
+                is_acknowledged |= frame.kind == kind::SETTINGS && frame.has(flag::ACK);
+                if frame.kind == kind::DATA {
+                    (last, used) = (frame.stream, used + frame.payload.len() as i64);
+                    if frame.has(flag::END_STREAM) {
+                        frame::headers(&mut out, frame.stream, b"\x88", true);
+                    }
+                }
+            }
+            // Opened with an acknowledgement under way, a window would not be alone.
+            if is_acknowledged && used == INITIAL_WINDOW {
+                frame::window_update(&mut out, 0, INITIAL_WINDOW as u32);
+                frame::window_update(&mut out, last, INITIAL_WINDOW as u32);
+                used = 0;
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn an_upload_goes_on_when_the_server_opens_its_window_alone() {
+    // Each exchange uses up the connection's window a few times.
+    let args = ["--http2", "-c", "1", "-X", "POST", "--body-size", "500KiB", "--timeout", "10s"];
+    let (output, json) = load(sparing(), "/", &args);
+    assert!(output.status.success() && failed(&json) == 0, "{json}");
+    assert!(json["requests"].as_u64().unwrap() > 0, "{json}");
 }
 
 #[test]

@@ -89,6 +89,10 @@ impl Calls {
         self.call = Some(Call { window, messages: 0, position: 0, has_ended: false, is_ok: false });
     }
 
+    pub fn has_content(&self) -> bool {
+        self.unsent > 0
+    }
+
     /// Writes messages as far as windows take them; gives how many bytes. With its last message a call ends, and the next one
     /// begins when all have come back.
     pub fn fill(&mut self, requests: &[Prepared], out: &mut Vec<u8>) -> usize {
@@ -146,8 +150,6 @@ impl Calls {
             }
         };
         self.reader = reader;
-        // A window may have been opened, or the next call may begin.
-        self.fill(requests, out);
         Ok(answer)
     }
 

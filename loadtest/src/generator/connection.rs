@@ -186,9 +186,15 @@ impl Connection {
         }
     }
 
-    /// Whether something waits to be sent that no request is the reason of.
+    /// Whether received bytes may be the reason to send: with acknowledgements, with records of a handshake, or with content
+    /// that waits for a window.
     pub fn has_unsent(&self) -> bool {
-        self.out_sent < self.out.len() || self.transport.as_ref().is_some_and(Transport::has_unsent)
+        let waits_for_window = match &self.speaks {
+            Speaks::Http1(_) => false,
+            Speaks::Http2(h2) => h2.has_content(),
+            Speaks::Calls(calls) => calls.has_content(),
+        };
+        waits_for_window || self.out_sent < self.out.len() || self.transport.as_ref().is_some_and(Transport::has_unsent)
     }
 
     /// Sends what the socket takes. True when nothing is left that could be sent now; the count is of content bytes.

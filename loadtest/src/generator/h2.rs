@@ -95,6 +95,10 @@ impl Http2 {
         }
     }
 
+    pub fn has_content(&self) -> bool {
+        !self.uploads.is_empty()
+    }
+
     /// Writes content as far as windows take it; gives how much.
     pub fn fill(&mut self, requests: &[Prepared], out: &mut Vec<u8>) -> usize {
         let mut total = 0;

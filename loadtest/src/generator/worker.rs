@@ -256,7 +256,7 @@ impl<'s> Worker<'s> {
         self.flush_rest(index)
     }
 
-    /// Sends what answers to received bytes rather than to a request: acknowledgements, records of a handshake.
+    /// Sends what received bytes are the reason of, rather than a request.
     fn flush_rest(&mut self, index: u32) -> io::Result<()> {
         if self.connections[index as usize].has_unsent() { self.flush(index) } else { Ok(()) }
     }
