@@ -19,19 +19,10 @@ use ringway_config::model::{Fraction, TraceForm, TraceTrust};
 use smallvec::SmallVec;
 
 /// Fields by which a request tells something of its trace, or asks for one.
-const TELLING: u128 = Fields::set_of(&[
-    FieldId::B3,
-    FieldId::XB3TraceId,
-    FieldId::XB3SpanId,
-    FieldId::XB3ParentSpanId,
-    FieldId::XB3Sampled,
-    FieldId::XB3Flags,
-    FieldId::Traceparent,
-    FieldId::Tracestate,
-    FieldId::XClientTraceId,
-    FieldId::XEnvoyForceTrace,
-    FieldId::XEnvoyDecoratorOperation,
-]);
+const TELLING: u128 = trace::fields(TraceForm::B3)
+    | trace::fields(TraceForm::B3Multi)
+    | trace::fields(TraceForm::W3c)
+    | Fields::set_of(&[FieldId::XClientTraceId, FieldId::XEnvoyForceTrace, FieldId::XEnvoyDecoratorOperation]);
 
 /// Find the exchange's place in a trace. Its route is known, if it has one.
 pub(super) fn begin(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange) {

@@ -13,15 +13,17 @@ pub(super) fn single(fields: &Fields, view: HeadView<'_>) -> Option<Result<Conte
     Some(if lines.next().is_some() { Err(Malformed) } else { parse_single(value).ok_or(Malformed) })
 }
 
-/// `x-b3-traceid`, `x-b3-spanid`, `x-b3-parentspanid`, `x-b3-sampled`, `x-b3-flags`. `None`: there is none.
+/// In the order in which [`parse_multi`] wants their values.
+pub(super) const MULTI: [FieldId; 5] =
+    [FieldId::XB3TraceId, FieldId::XB3SpanId, FieldId::XB3ParentSpanId, FieldId::XB3Sampled, FieldId::XB3Flags];
+
+/// `x-b3-traceid` and its relatives. `None`: there is none.
 pub(super) fn multi(fields: &Fields, view: HeadView<'_>) -> Option<Result<Context, Malformed>> {
-    let ids =
-        [FieldId::XB3TraceId, FieldId::XB3SpanId, FieldId::XB3ParentSpanId, FieldId::XB3Sampled, FieldId::XB3Flags];
-    if !ids.iter().any(|id| fields.contains(*id)) {
+    if !fields.contains_any(const { Fields::set_of(&MULTI) }) {
         return None;
     }
-    let is_twice = ids.iter().any(|id| fields.contains(*id) && fields.all(*id).nth(1).is_some());
-    let values = ids.map(|id| fields.value(id, view));
+    let is_twice = MULTI.iter().any(|id| fields.contains(*id) && fields.all(*id).nth(1).is_some());
+    let values = MULTI.map(|id| fields.value(id, view));
     Some(if is_twice { Err(Malformed) } else { parse_multi(values).ok_or(Malformed) })
 }
 

@@ -14,31 +14,17 @@ pub struct Found {
     pub context: Result<Context, Malformed>,
 }
 
-/// Fields of each form.
-const B3: u128 = Fields::set_of(&[FieldId::B3]);
-const B3_MULTI: u128 = Fields::set_of(&[
-    FieldId::XB3TraceId,
-    FieldId::XB3SpanId,
-    FieldId::XB3ParentSpanId,
-    FieldId::XB3Sampled,
-    FieldId::XB3Flags,
-]);
-const W3C: u128 = Fields::set_of(&[FieldId::Traceparent, FieldId::Tracestate]);
-
 /// The fields in which a context stands in this form.
 pub const fn fields(form: TraceForm) -> u128 {
     match form {
-        TraceForm::B3 => B3,
-        TraceForm::B3Multi => B3_MULTI,
-        TraceForm::W3c => W3C,
+        TraceForm::B3 => const { Fields::set_of(&[FieldId::B3]) },
+        TraceForm::B3Multi => const { Fields::set_of(&b3::MULTI) },
+        TraceForm::W3c => const { Fields::set_of(&[FieldId::Traceparent, FieldId::Tracestate]) },
     }
 }
 
 /// The first of `forms` in which the head has a context.
 pub fn find(forms: &[TraceForm], head: &RequestHead, view: HeadView<'_>) -> Option<Found> {
-    if !head.fields.contains_any(B3 | B3_MULTI | W3C) {
-        return None;
-    }
     forms.iter().find_map(|&form| {
         let context = match form {
             TraceForm::B3 => b3::single(&head.fields, view),
