@@ -183,11 +183,7 @@ impl Telling<'_> {
         if let Some(query) = parts.next() {
             out.tag(Tag::Query, query);
         }
-        let (host, port) = split_port(authority);
-        out.tag(Tag::ServerAddress, host);
-        if let Some(port) = port.and_then(|port| std::str::from_utf8(port).ok()?.parse().ok()) {
-            out.number(Tag::ServerPort, port);
-        }
+        server_tags(out, authority);
     }
 
     fn grpc_tags(&self, out: &mut RecordWriter<'_>, head: &RequestHead, view: HeadView<'_>) {
@@ -272,11 +268,7 @@ impl Telling<'_> {
             if let Some((head, view)) = self.record.request {
                 semantic_method(out, head, view);
                 self.url(out, head, view, head.target(view));
-                let (host, port) = split_port(head.authority.of(view));
-                out.tag(Tag::ServerAddress, host);
-                if let Some(port) = port.and_then(|port| std::str::from_utf8(port).ok()?.parse().ok()) {
-                    out.number(Tag::ServerPort, port);
-                }
+                server_tags(out, head.authority.of(view));
             }
             let version = span.protocol.strip_prefix("HTTP/").unwrap_or(span.protocol);
             if !version.is_empty() {
@@ -341,6 +333,15 @@ fn try_events(out: &mut RecordWriter<'_>, span: &TrySpan) {
 /// Statuses that are the server's errors, for Envoy and for OpenTelemetry's conventions alike.
 fn is_error(status: GrpcStatus) -> bool {
     matches!(status.0, 2 | 4 | 12 | 13 | 14 | 15)
+}
+
+/// The host that the request is for.
+fn server_tags(out: &mut RecordWriter<'_>, authority: &[u8]) {
+    let (host, port) = split_port(authority);
+    out.tag(Tag::ServerAddress, host);
+    if let Some(port) = port.and_then(|port| std::str::from_utf8(port).ok()?.parse().ok()) {
+        out.number(Tag::ServerPort, port);
+    }
 }
 
 /// All lines of it as one.
