@@ -86,7 +86,12 @@ impl Telling<'_> {
         if status != 0 || !self.is_semantic() {
             out.number(Tag::StatusCode, i64::from(status));
         }
-        self.flags(&mut out, record);
+        let flags = record.response_flags;
+        if !(flags.is_empty() && self.is_semantic()) {
+            text.clear();
+            flags.push(false, text);
+            out.tag(Tag::ResponseFlags, text);
+        }
         if let Some(cluster) = record.upstream_cluster {
             out.tag(Tag::UpstreamCluster, cluster.as_bytes());
         }
@@ -193,21 +198,6 @@ impl Telling<'_> {
         for (tag, id) in texts {
             if let Some(value) = head.fields.value(id, view) {
                 out.tag(tag, value);
-            }
-        }
-    }
-
-    fn flags(&self, out: &mut RecordWriter<'_>, record: &Record<'_>) {
-        let mut names = record.response_flags.names();
-        match names.next() {
-            None if self.is_semantic() => {}
-            None => out.tag(Tag::ResponseFlags, b"-"),
-            Some((first, _)) => {
-                let mut parts = smallvec::SmallVec::<[&[u8]; 8]>::from_slice(&[first.as_bytes()]);
-                for (name, _) in names {
-                    parts.extend([&b","[..], name.as_bytes()]);
-                }
-                out.tag_of(Tag::ResponseFlags, &parts);
             }
         }
     }

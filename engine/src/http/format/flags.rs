@@ -106,6 +106,19 @@ impl ResponseFlags {
         flags.filter(move |(flag, _)| self.contains(*flag)).map(|(_, (short, long, _))| (short, long))
     }
 
+    /// Appends the short or the long names, with commas between them; `-` where no flag is set.
+    pub fn push(self, long: bool, out: &mut Vec<u8>) {
+        if self.is_empty() {
+            return out.push(b'-');
+        }
+        for (position, (short_name, long_name)) in self.names().enumerate() {
+            if position != 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(if long { long_name } else { short_name }.as_bytes());
+        }
+    }
+
     /// The flag with this short name.
     pub fn named(name: &str) -> Option<Self> {
         let position = RESPONSE_FLAGS.iter().position(|(short, ..)| *short == name)?;

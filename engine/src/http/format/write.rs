@@ -7,7 +7,7 @@ use super::escape::{push_field, push_json, push_markup, push_text};
 use super::evaluate::{Value, evaluate};
 use super::query::Decoded;
 use super::time::push_time;
-use super::{Record, ResponseFlags, SecondCache};
+use super::{Record, SecondCache};
 use crate::base::random::hex;
 
 /// Where a value ends up, which decides what has to be escaped and what an absent one looks like.
@@ -177,7 +177,7 @@ fn push_value(value: Value<'_>, second: &mut SecondCache, target: Target, out: &
             true => target.push(part.as_bytes(), out),
             false => push_joined(part, target, out),
         }),
-        Value::Flags { flags, long } => push_flags(flags, long, out),
+        Value::Flags { flags, long } => flags.push(long, out),
         Value::Time(unix_micros, format) => match &*format.0 {
             [] => second.push(unix_micros, out),
             pieces => push_time(pieces, unix_micros, target, out),
@@ -237,17 +237,5 @@ fn push_joined(text: &str, target: Target, out: &mut Vec<u8>) {
             out.push(b'_');
         }
         target.push(word.as_bytes(), out);
-    }
-}
-
-fn push_flags(flags: ResponseFlags, long: bool, out: &mut Vec<u8>) {
-    if flags.is_empty() {
-        return out.push(b'-');
-    }
-    for (position, (short_name, long_name)) in flags.names().enumerate() {
-        if position != 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(if long { long_name } else { short_name }.as_bytes());
     }
 }
