@@ -149,9 +149,8 @@ macro_rules! events {
 events! {
     /// The request's last byte came.
     RequestReceived = "last_downstream_rx_byte_received";
-    /// The request was handed to the upstream's connection: its head, its last byte.
+    /// The request's head was handed to the upstream's connection.
     RequestSending = "first_upstream_tx_byte_sent";
-    RequestSent = "last_upstream_tx_byte_sent";
     /// The response came: its head, its last byte.
     ResponseReceiving = "first_upstream_rx_byte_received";
     ResponseReceived = "last_upstream_rx_byte_received";
