@@ -154,8 +154,14 @@ impl HcmShard {
         }
     }
 
-    pub(super) fn spans(&self, tracers: &Tracers) -> &SpanQueue {
-        self.spans.get_or_init(|| SpanQueue { writer: tracers.open(), record: RefCell::default() })
+    /// Spans will come.
+    fn open_spans(&self, tracers: &Tracers) {
+        self.spans.get_or_init(|| SpanQueue { writer: tracers.open(), record: RefCell::default() });
+    }
+
+    /// There is one where a connection manager traces.
+    pub(super) fn spans(&self) -> Option<&SpanQueue> {
+        self.spans.get()
     }
 
     pub(super) fn date(&self) -> [u8; 29] {
@@ -188,6 +194,9 @@ impl Hcm {
 
     /// The connection manager of one filter chain, named `chain`.
     pub fn new(plan: HcmPlan<'_>, filters: Chain, clusters: &Clusters, shard: &Rc<HcmShard>) -> Rc<Self> {
+        if let Some(table) = plan.tracing {
+            shard.open_spans(table.tracers());
+        }
         let limits = &plan.config.limits;
         let codec_limits = Limits {
             head_bytes: limits.max_headers_size,

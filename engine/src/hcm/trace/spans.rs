@@ -19,8 +19,7 @@ use std::borrow::Cow;
 #[cold]
 pub(in super::super) fn end(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange, ending: &Ending) {
     let Some(tries) = exchange.trace.tries.take() else { return };
-    if let Some(table) = &hcm.tracing {
-        let queue = hcm.shard.spans(&table.tracers);
+    if let (Some(table), Some(queue)) = (&hcm.tracing, hcm.shard.spans()) {
         let record = record(hcm, connection, exchange, Some(ending));
         let telling = Telling { table, trace: &exchange.trace, record: &record, now: record.now };
         let mut lost = u64::from(!telling.exchange(queue, exchange, ending));

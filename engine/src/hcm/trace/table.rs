@@ -10,7 +10,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct TraceTable {
     pub(super) config: Tracing,
-    pub(super) tracers: Arc<Tracers>,
+    tracers: Arc<Tracers>,
     /// The exporter's number.
     pub(super) tracer: u32,
     /// The conventions that spans follow.
@@ -57,6 +57,10 @@ impl TraceTable {
             routes,
             config,
         })
+    }
+
+    pub(in super::super) fn tracers(&self) -> &Tracers {
+        &self.tracers
     }
 
     #[inline]
