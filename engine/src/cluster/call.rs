@@ -4,7 +4,6 @@
 use super::outlier::Outcome;
 use super::{Accounting, Cluster, Endpoint, PickContext, RequestEnd};
 use crate::base::clock::{NEVER, Nanos, deadline};
-use crate::http::grpc::GrpcStatus;
 use crate::http::{Message, RequestHead, ResponseHead, Trailers};
 use crate::mux::{Broken, HeadKind, Limits, Moved, Piece, Pump, Sink, Source, Upstream};
 use crate::ring::{Buf, Reactor, Timer};
@@ -350,7 +349,8 @@ impl Call {
                 let micros = reactor.now().saturating_sub(request_end.unwrap_or(reactor.now())) / 1000;
                 accounting.completed(message.head.status, sent, received, micros);
                 if is_main {
-                    self.cluster.report(&endpoint, Outcome::Status(status_of(&message)));
+                    // That of a call of gRPC, where it is one.
+                    self.cluster.report(&endpoint, Outcome::Status(message.status_of_call().unwrap_or(200)));
                 }
                 Ok(Answer { message, body: kept.unwrap_or_default() })
             }
@@ -428,12 +428,6 @@ impl Call {
             CallError::BodyGone | CallError::Idle => RequestEnd::SentReset,
         }
     }
-}
-
-/// For outlier detection, the status of a call of gRPC as one of HTTP.
-fn status_of(answer: &Message<ResponseHead>) -> u16 {
-    let status = answer.head.status;
-    if status == 200 { answer.grpc_status().map_or(status, GrpcStatus::to_http) } else { status }
 }
 
 /// What outlier detection hears of a failure; `None`: it is not the endpoint's.

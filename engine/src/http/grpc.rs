@@ -137,6 +137,14 @@ impl Message<ResponseHead> {
     pub fn grpc_status(&self) -> Option<GrpcStatus> {
         self.trailers.grpc_status().or_else(|| status_of(&self.head, self.view()))
     }
+
+    /// The status of HTTP that tells as much as that of the call. `None`: it goes on, and it is not known how it ends.
+    pub fn status_of_call(&self) -> Option<u16> {
+        match self.head.status {
+            200 => self.grpc_status().map(GrpcStatus::to_http),
+            status => Some(status),
+        }
+    }
 }
 
 impl Trailers {

@@ -7,7 +7,6 @@ use super::upload::Upload;
 use super::{Client, Fault, trace};
 use crate::cluster::outlier::Outcome;
 use crate::cluster::{Accounting, Endpoint, InFlight, RequestEnd};
-use crate::http::grpc::GrpcStatus;
 use crate::http::{Exchange, FieldId, Message, ResponseHead, Trailers};
 use crate::mux::{Broken, HeadKind, Moved, Piece, Pump, Sink, Source, Upstream};
 use crate::ring::{Buf, Reactor, Timer};
@@ -264,7 +263,7 @@ impl<'a> Try<'a> {
         let head = &response.head;
         let status = match self.forwarding.policy.is_grpc {
             false => Some(head.status),
-            true => status_of_call(response),
+            true => response.status_of_call(),
         };
         match status {
             Some(status) => cluster.report(endpoint, Outcome::Status(status)),
@@ -337,7 +336,7 @@ impl<'a> Try<'a> {
 
     /// A call has ended: outlier detection hears how, if its head did not say. The status of HTTP that tells as much.
     fn judge(&self, response: &Message<ResponseHead>) -> u16 {
-        let status = status_of_call(response).unwrap_or(200);
+        let status = response.status_of_call().unwrap_or(200);
         if self.is_unjudged {
             let Started { accounting, in_flight, .. } = &self.started;
             accounting.cluster().report(in_flight.endpoint(), Outcome::Status(status));
@@ -421,14 +420,6 @@ impl Sink<Fault> for UploadSink<'_> {
 
     fn broken(&self) -> Fault {
         Fault::UpstreamTruncated
-    }
-}
-
-/// The status of HTTP that tells as much as that of a call. `None`: it goes on, and it is not known how it ends.
-fn status_of_call(response: &Message<ResponseHead>) -> Option<u16> {
-    match response.head.status {
-        200 => response.grpc_status().map(GrpcStatus::to_http),
-        status => Some(status),
     }
 }
 
