@@ -35,8 +35,6 @@ pub struct Driver {
     first: Option<Buf>,
     /// Bytes of the preface that have come, on a server.
     preface: usize,
-    /// The client has closed its side, and is owed answers.
-    is_half_closed: bool,
 }
 
 impl Driver {
@@ -45,14 +43,7 @@ impl Driver {
         let preface = if link.role == Role::Server { 0 } else { PREFACE.len() };
         // Compressed, a block is at most about as long as what it holds; one that is a little too long gets its answer.
         let block_max = link.limits.head_bytes as usize * 2;
-        Self {
-            link: link.clone(),
-            decoder: Decoder::new(block_max),
-            batch: Outbox::default(),
-            first,
-            preface,
-            is_half_closed: false,
-        }
+        Self { link: link.clone(), decoder: Decoder::new(block_max), batch: Outbox::default(), first, preface }
     }
 
     /// Move what there is in both directions; `begin` gets each stream that begins. Ready when the connection is over.
@@ -65,7 +56,7 @@ impl Driver {
         }
         // Once all has been taken that came, everything that there is to say goes out together.
         let mut receives = 0;
-        while !self.is_half_closed && wire.poll_flushed(READ_LIMIT).is_ready() {
+        while !self.link.has_left() && wire.poll_flushed(READ_LIMIT).is_ready() {
             match wire.poll_recv() {
                 Poll::Pending => break,
                 Poll::Ready(Ok(Some(buf))) => {
@@ -88,19 +79,19 @@ impl Driver {
         self.write(wire);
         // What an endpoint said before it broke the connection still counts, and is read in the next turn.
         let is_broken = wire.is_broken() && !(self.link.role == Role::Client && wire.has_received_bytes());
-        let is_over = is_broken || self.is_half_closed && self.link.is_quiet();
+        let is_over = is_broken || self.link.has_left() && self.link.is_quiet();
         if is_over { self.ended(wire) } else { Poll::Pending }
     }
 
     /// The peer has closed its side. A client is owed answers to what it has asked for by then; an endpoint that says nothing
     /// more is of no use.
-    fn goes_on_half_closed(&mut self, wire: &ByteStream) -> bool {
-        self.is_half_closed = self.link.role == Role::Server && !wire.is_broken() && self.link.hear_no_more();
-        if self.is_half_closed {
+    fn goes_on_half_closed(&self, wire: &ByteStream) -> bool {
+        let goes_on = self.link.role == Role::Server && !wire.is_broken() && self.link.hear_no_more();
+        if goes_on {
             // Nothing is received any more that would tell that the client is gone.
             wire.watch_end();
         }
-        self.is_half_closed
+        goes_on
     }
 
     fn ended(&self, wire: &ByteStream) -> Poll<Over> {
