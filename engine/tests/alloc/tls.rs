@@ -16,15 +16,7 @@ use std::time::Duration;
 /// The peer's end of a connection that goes on in `wire`; what the peer's TLS allocates is not counted.
 fn cover(reactor: &Rc<Reactor>, wire: PipeEnd, tls: rustls::Connection) -> PipeEnd {
     let (mut relay, near) = Relay::new(reactor, wire, tls);
-    reactor.spawn(async move {
-        poll_fn(|_| {
-            let before = IS_OWN.replace(true);
-            let polled = relay.poll();
-            IS_OWN.set(before);
-            polled
-        })
-        .await;
-    });
+    reactor.spawn(async move { poll_fn(|_| uncounted(|| relay.poll())).await });
     near
 }
 

@@ -46,13 +46,13 @@ fn requests_and_responses_of_a_turn_leave_in_one_send() {
     bench.say(&mut client, &get(1, "/"));
     let mut origin = bench.accept();
     bench.say(&mut origin, &response(1, true, "200", &[]));
+    origin.answered.push(1);
     bench.look(&mut client);
     for round in 1..ROUNDS {
         let before = (client.sends(), origin.sends());
         bench.say(&mut client, &requests(round, "/"));
         bench.look(&mut origin);
         let asked: Vec<u32> = origin.requests().into_iter().filter(|id| !origin.answered.contains(id)).collect();
-        let asked: Vec<u32> = asked.into_iter().filter(|id| *id > 1).collect();
         assert_eq!((asked.len(), origin.sends() - before.1), (STREAMS as usize, 1), "{round}");
         let answer = |id: &u32| [response(*id, false, "200", &[]), data(*id, true, b"ok")].concat();
         let answers: Vec<u8> = asked.iter().flat_map(answer).collect();

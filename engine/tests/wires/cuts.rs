@@ -1,6 +1,6 @@
 //! One exchange that is cut at each of its moments in turn: its bytes come a few at a time, and after each of these pieces comes
-//! everything that a client or an endpoint may do to it. It comes out whole, or visibly fails, or is asked for again; the next one is served, and nothing
-//! of it is left.
+//! everything that a client or an endpoint may do to it. It comes out whole, or visibly fails, or is asked for again; the next
+//! one is served, and nothing of it is left.
 
 use crate::peer::{End, Wire};
 use crate::support::{Bench, Got, Pair, Sent};
