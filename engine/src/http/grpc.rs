@@ -145,12 +145,24 @@ impl Message<ResponseHead> {
             status => Some(status),
         }
     }
+
+    /// What the call's end says in words, from where its status is: percent-encoded, as it came.
+    pub fn grpc_message(&self) -> Option<&[u8]> {
+        match self.trailers.grpc_status() {
+            Some(_) => self.trailers.value(b"grpc-message"),
+            None => self.head.fields.value(FieldId::GrpcMessage, self.view()),
+        }
+    }
 }
 
 impl Trailers {
     pub fn grpc_status(&self) -> Option<GrpcStatus> {
-        let mut status = self.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"grpc-status"));
-        status.next().and_then(|(_, value)| GrpcStatus::parse(value))
+        self.value(b"grpc-status").and_then(GrpcStatus::parse)
+    }
+
+    /// The first one of this name, which is in lower case.
+    fn value(&self, name: &[u8]) -> Option<&[u8]> {
+        self.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// Say how the call ended.
@@ -224,6 +236,19 @@ mod tests {
         for (status, http) in https.into_iter().enumerate() {
             assert_eq!(GrpcStatus(status as u32).to_http(), http, "{status}");
         }
+    }
+
+    #[test]
+    fn messages_are_where_the_status_is() {
+        let mut response = Message::<ResponseHead>::default();
+        assert_eq!(response.grpc_message(), None);
+        response.edit().add(b"grpc-status", b"5");
+        response.edit().add(b"grpc-message", b"no%20such");
+        assert_eq!((response.grpc_status(), response.grpc_message()), (Some(GrpcStatus(5)), Some(&b"no%20such"[..])));
+        response.trailers.set_grpc_status(GrpcStatus::OK, "");
+        assert_eq!((response.grpc_status(), response.grpc_message()), (Some(GrpcStatus::OK), None));
+        response.trailers.set_grpc_status(GrpcStatus::UNKNOWN, "why not");
+        assert_eq!(response.grpc_message(), Some(&b"why not"[..]));
     }
 
     #[test]

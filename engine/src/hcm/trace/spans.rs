@@ -99,6 +99,9 @@ impl Telling<'_> {
         }
         if let Some(status) = grpc_status {
             out.number(Tag::GrpcStatus, i64::from(status.0));
+            if let Some(message) = exchange.response.grpc_message() {
+                out.tag(Tag::GrpcMessage, message);
+            }
         }
         if let Some(kind) = kind_of_error(facts.error, status, ending.details) {
             out.tag(Tag::ErrorType, kind.as_bytes());
