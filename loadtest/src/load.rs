@@ -111,6 +111,7 @@ fn spec(args: &LoadArgs) -> anyhow::Result<Spec> {
         cpus,
         slice: Duration::from_secs(1),
         seed: args.seed,
+        gives_way: false,
     })
 }
 

@@ -1,7 +1,7 @@
 //! TLS of the load test's clients, and the certificate that the peers of a comparison get.
 //!
 //! Everything is pinned to one choice, so that all peers do the same work: TLS 1.3, X25519, AES-256-GCM (what OpenSSL's
-//! clients and servers agree on by themselves), a certificate with a P-256 key.
+//! clients and servers agree on by themselves), a certificate with a P-256 key unless a scenario is about another kind.
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
@@ -15,6 +15,7 @@ use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tl
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, NamedGroup, SignatureScheme};
+use serde::{Deserialize, Serialize};
 
 use crate::generator::spec::Wire;
 use crate::interrupt;
@@ -59,6 +60,13 @@ impl Client {
     pub fn session(&self) -> io::Result<ClientConnection> {
         let name = ServerName::try_from(NAME).map_err(io::Error::other)?;
         ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)
+    }
+
+    /// A first message, as clients send it: one that can be sent again and again by a client that goes no further.
+    pub fn hello(&self) -> io::Result<Vec<u8>> {
+        let mut hello = Vec::new();
+        self.session()?.write_tls(&mut hello)?;
+        Ok(hello)
     }
 
     /// Sessions that can be gone on with.
@@ -170,6 +178,33 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
+/// What a certificate's key is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyKind {
+    #[default]
+    P256,
+    /// Signatures of which cost some fifty times as much.
+    Rsa4096,
+}
+
+impl KeyKind {
+    fn generate(self) -> Result<rcgen::KeyPair, rcgen::Error> {
+        match self {
+            KeyKind::P256 => rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+            KeyKind::Rsa4096 => rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_4096),
+        }
+    }
+
+    /// For directories.
+    pub fn name(self) -> &'static str {
+        match self {
+            KeyKind::P256 => "p256",
+            KeyKind::Rsa4096 => "rsa4096",
+        }
+    }
+}
+
 /// A certificate that signs itself, with its key, in files as the peers want them.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -179,8 +214,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub fn make(directory: &Path) -> anyhow::Result<Identity> {
-        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+    pub fn make(directory: &Path, kind: KeyKind) -> anyhow::Result<Identity> {
+        let key = kind.generate()?;
         let mut params = rcgen::CertificateParams::new(vec![NAME.to_owned()])?;
         params.distinguished_name.push(rcgen::DnType::CommonName, NAME);
         let certificate = params.self_signed(&key)?;
@@ -262,7 +297,7 @@ mod tests {
     #[test]
     fn handshakes_are_full_or_resumed_as_was_asked_for() {
         let directory = tempfile::tempdir().unwrap();
-        let identity = Identity::make(directory.path()).unwrap();
+        let identity = Identity::make(directory.path(), KeyKind::P256).unwrap();
         let address = serve(&identity, 8);
         let full = caller(false, &identity);
         assert_eq!([kind(&full, address), kind(&full, address)], [Some(HandshakeKind::Full); 2]);
@@ -277,7 +312,8 @@ mod tests {
     #[test]
     fn another_certificate_is_refused() {
         let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let [own, other] = directories.each_ref().map(|directory| Identity::make(directory.path()).unwrap());
+        let [own, other] =
+            directories.each_ref().map(|directory| Identity::make(directory.path(), KeyKind::P256).unwrap());
         assert!(caller(false, &other).open(serve(&own, 1)).is_err());
     }
 }

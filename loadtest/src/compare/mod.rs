@@ -7,6 +7,7 @@ pub mod process;
 pub mod result;
 pub mod run;
 pub mod scenario;
+pub mod storm;
 pub mod template;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,13 +23,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::cli::CompareArgs;
 use crate::generator::background::Caller;
 use crate::generator::recorder::{Handshakes, latency_histogram};
-use crate::generator::spec::Wire;
+use crate::generator::spec::{Reuse, Wire};
 use crate::interrupt;
 use crate::measure::machine::Machine;
 use crate::measure::syscalls::Tool;
 use crate::measure::{cpus, process as proc};
 use crate::report;
-use crate::tls::{Client, Identity};
+use crate::tls::{Client, Identity, KeyKind};
 use peer::{Peer, Setup, Started, Transport};
 use process::{OriginPlan, Ports};
 use result::{Comparison, PeerFacts, PeerResult, Pinning, ScenarioResult};
@@ -84,12 +85,12 @@ struct Comparer<'a> {
     ports: Ports,
     machine: Machine,
     tool: Option<Tool>,
-    /// Closed-loop requests a second by peer, measured once.
-    capacities: HashMap<String, f64>,
+    /// Closed-loop requests a second by peer and family of scenarios, measured once.
+    capacities: HashMap<(String, String), f64>,
     /// The first config that each peer ran with.
     configs: BTreeMap<String, String>,
     /// What peers show to clients that come over TLS, made when a scenario first needs it.
-    identity: Option<Identity>,
+    identities: Vec<(KeyKind, Identity)>,
 }
 
 /// A peer of the scenario under way, with what it has shown so far.
@@ -138,7 +139,7 @@ impl<'a> Comparer<'a> {
             tool,
             capacities: HashMap::new(),
             configs: BTreeMap::new(),
-            identity: None,
+            identities: Vec::new(),
         })
     }
 
@@ -258,10 +259,16 @@ impl<'a> Comparer<'a> {
     }
 
     fn identity(&mut self, scenario: &Scenario) -> anyhow::Result<Option<Identity>> {
-        if scenario.load.tls && self.identity.is_none() {
-            self.identity = Some(Identity::make(&self.args.out.join("identity"))?);
+        if !scenario.load.tls {
+            return Ok(None);
         }
-        Ok(self.identity.clone().filter(|_| scenario.load.tls))
+        let kind = scenario.load.key;
+        if let Some((_, identity)) = self.identities.iter().find(|(made, _)| *made == kind) {
+            return Ok(Some(identity.clone()));
+        }
+        let identity = Identity::make(&self.args.out.join("identity").join(kind.name()), kind)?;
+        self.identities.push((kind, identity.clone()));
+        Ok(Some(identity))
     }
 
     fn start_origins(&mut self, scenario: &Scenario, directory: &std::path::Path) -> anyhow::Result<Vec<Origin>> {
@@ -305,10 +312,14 @@ impl<'a> Comparer<'a> {
         let caller = &contestant.caller;
         let rate = self.rate(scenario, &contestant.peer.name, started, caller)?;
         let by_capacity = scenario.load.capacity_share.is_some();
-        contestant.result.capacity = self.capacities.get(&contestant.peer.name).copied().filter(|_| by_capacity);
+        let capacity = self.capacities.get(&capacity_key(scenario, &contestant.peer.name)).copied();
+        contestant.result.capacity = capacity.filter(|_| by_capacity);
         let bench = self.bench(scenario, started, rate, caller);
         bench.stock_tickets()?;
-        let measured = bench.run(round, origins)?;
+        let measured = match &scenario.storm {
+            Some(storm) => storm::run(&bench, storm, round, origins)?,
+            None => bench.run(round, origins)?,
+        };
         if interrupt::requested() {
             // A run that was cut off counts exchanges that were cut off with it.
             return Ok(());
@@ -354,14 +365,15 @@ impl<'a> Comparer<'a> {
             return Ok(Some(rate.0));
         }
         let Some(share) = scenario.load.capacity_share else { return Ok(None) };
-        let capacity = match self.capacities.get(peer) {
+        let key = capacity_key(scenario, peer);
+        let capacity = match self.capacities.get(&key) {
             Some(capacity) => *capacity,
             None => {
                 let capacity = self.bench(scenario, started, None, caller).capacity()?;
                 if capacity < 1.0 {
                     bail!("no request was answered in the closed loop that measures its capacity");
                 }
-                self.capacities.insert(peer.to_owned(), capacity);
+                self.capacities.insert(key, capacity);
                 capacity
             }
         };
@@ -380,6 +392,10 @@ impl<'a> Comparer<'a> {
     }
 }
 
+fn capacity_key(scenario: &Scenario, peer: &str) -> (String, String) {
+    (peer.to_owned(), scenario.family().to_owned())
+}
+
 /// How a peer's clients call. Each peer has clients of its own, since tickets are for the server that made them.
 fn caller(scenario: &Scenario, identity: Option<&Identity>) -> anyhow::Result<Caller> {
     let wire = scenario.load.wire;
@@ -387,7 +403,7 @@ fn caller(scenario: &Scenario, identity: Option<&Identity>) -> anyhow::Result<Ca
         Some(identity) => Some(Client::new(wire, scenario.load.resume, Some(identity.certificate.clone()))?),
         None => None,
     };
-    Ok(Caller { request: scenario.probe(), wire, tls })
+    Ok(Caller { request: scenario.probe(Reuse::KeepAlive), wire, tls })
 }
 
 /// Full handshakes and resumed ones cost so different an amount that a mixture measures neither.

@@ -5,6 +5,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::scenario::Scenario;
+use super::storm::StormRun;
 use crate::generator::background::SlowOutcome;
 use crate::generator::recorder::{Failures, Handshakes, Slice};
 use crate::measure::machine::Machine;
@@ -84,8 +85,11 @@ pub struct Run {
     pub idle: Option<IdleRun>,
     pub slow: Option<SlowOutcome>,
     pub restart: Option<RestartRun>,
+    pub storm: Option<StormRun>,
     /// Shares of the cores' time, 0 to 1.
     pub proxy_busy: f64,
+    /// Of the proxy's cores, by the proxy itself.
+    pub proxy_own: f64,
     pub load_busy: f64,
     pub stolen: f64,
     /// Of the proxy's cores, by other programs of this machine.

@@ -69,7 +69,7 @@ pub struct Measured {
 }
 
 impl Bench<'_> {
-    fn spec(&self, warmup: Duration, duration: Duration) -> Spec {
+    pub fn spec(&self, warmup: Duration, duration: Duration) -> Spec {
         let load = &self.scenario.load;
         Spec {
             targets: self.targets.to_vec(),
@@ -90,6 +90,7 @@ impl Bench<'_> {
             cpus: self.cores.load.clone(),
             slice: Duration::from_millis(if self.scenario.origin.restart.is_some() { 20 } else { 100 }),
             seed: 1,
+            gives_way: false,
         }
     }
 
@@ -199,6 +200,8 @@ impl Bench<'_> {
             idle,
             slow,
             restart,
+            storm: None,
+            proxy_own: self.own_share(cpu),
             proxy_busy: proxy.busy,
             load_busy: load.busy,
             stolen: proxy.stolen.max(load.stolen),

@@ -10,12 +10,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
+use super::storm::Storm;
 use crate::generator::spec::{
     Arrivals, Content, Expect, ExpectStatus, Prepared, RequestText, Reuse, Wire, message_head,
 };
 use crate::origin::answer::DEFAULT_SIZE;
 use crate::pattern::Pattern;
-use crate::tls;
+use crate::tls::{self, KeyKind};
 use crate::units::{Rate, Size, Span};
 
 /// One scenario with its variant laid over it.
@@ -37,6 +38,8 @@ pub struct Scenario {
     #[serde(default)]
     pub proxy: Proxy,
     pub background: Option<Background>,
+    /// Handshakes that flood the peer during the load.
+    pub storm: Option<Storm>,
     /// Instead of `--duration`, for scenarios that need longer.
     pub duration: Option<Span>,
     /// Time after the load before memory counts as settled.
@@ -74,6 +77,9 @@ pub struct Load {
     /// They go on with earlier sessions, instead of a full handshake for each connection.
     #[serde(default)]
     pub resume: bool,
+    /// What the peers' certificate is made with.
+    #[serde(default)]
+    pub key: KeyKind,
     /// Open loop: requests a second over all connections.
     pub rate: Option<Rate>,
     /// Open loop: this share of what the same peer managed in a closed loop.
@@ -236,6 +242,9 @@ fn finish(name: String, table: toml::Table) -> anyhow::Result<Scenario> {
     if matches!(scenario.background, Some(Background::Slow { .. })) && (http2 || load.tls) {
         bail!("{}: slow clients speak HTTP/1 without TLS", scenario.name);
     }
+    if scenario.storm.is_some() && (!load.tls || !open || load.close || http2) {
+        bail!("{}: a storm comes over traffic of HTTP/1 on kept connections of TLS, in an open loop", scenario.name);
+    }
     if load.rate.is_some() && load.capacity_share.is_some() {
         bail!("{}: rate and capacity_share exclude each other", scenario.name);
     }
@@ -294,9 +303,9 @@ impl Scenario {
     }
 
     /// A request of the same form with a small answer: for starting up and for connections that idle.
-    pub fn probe(&self) -> Prepared {
+    pub fn probe(&self, reuse: Reuse) -> Prepared {
         let routes = self.routes();
-        self.prepare(routes.last().map_or("/", String::as_str), DEFAULT_SIZE, 1, None, &[], Reuse::KeepAlive)
+        self.prepare(routes.last().map_or("/", String::as_str), DEFAULT_SIZE, 1, None, &[], reuse)
     }
 
     /// A request for an answer of `size`, as the slow clients send it.
@@ -400,91 +409,4 @@ fn matches(scenario: &Scenario, name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: &str = r#"
-        title = "t"
-        why = "w"
-        load.connections = 4
-        request.size = "1KiB"
-        [[variants]]
-        name = "a"
-        [[variants]]
-        name = "b"
-        load = { pipeline = 3 }
-    "#;
-
-    #[test]
-    fn variants_are_laid_over_the_file() {
-        let scenarios = read("x", FILE).unwrap();
-        assert_eq!((scenarios[0].name.as_str(), scenarios[0].load.pipeline), ("x/a", 1));
-        assert_eq!((scenarios[1].load.connections, scenarios[1].load.pipeline), (4, 3));
-        assert_eq!(scenarios[1].request.size, Size(1_024));
-        assert_eq!(scenarios[1].family(), "x");
-    }
-
-    #[test]
-    fn misspelt_keys_and_senseless_mixes_are_refused() {
-        assert!(read("x", &FILE.replace("why", "wy")).is_err());
-        assert!(read("x", &FILE.replace("connections", "conections")).is_err());
-        assert!(read("x", &FILE.replace("pipeline = 3", "pipeline = 3, close = true")).is_err());
-        assert!(read("x", &FILE.replace("connections = 4", "connections = 0")).is_err());
-        assert!(read("x", &FILE.replace("request.size", "request.messages = 9\n        request.size")).is_err());
-    }
-
-    #[test]
-    fn the_files_in_the_repository_cover_what_the_method_promises() {
-        let all = read_all(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios"))).unwrap();
-        let names: Vec<&str> = all.iter().map(|scenario| scenario.name.as_str()).collect();
-        for expected in [
-            "keepalive/1",
-            "keepalive/1024",
-            "sizes/1KiB",
-            "sizes/100MiB",
-            "uploads/1MiB",
-            "close",
-            "pipelined",
-            "h2",
-            "h2-tls",
-            "h2-h2",
-            "grpc-unary/1x64",
-            "grpc-bidi/1x64",
-            "tls/keepalive",
-            "tls/full",
-            "tls/resumed",
-            "tls/1MiB",
-            "idle-h2",
-            "idle-tls",
-            "headers",
-            "routes",
-            "open-loop/30",
-            "open-loop/90",
-            "idle",
-            "slow-clients",
-            "slow-origin",
-            "restart",
-        ] {
-            assert!(names.contains(&expected), "{expected} is not in {names:?}");
-        }
-        assert!(all.iter().all(|scenario| !scenario.requests().is_empty()));
-    }
-
-    #[test]
-    fn requests_cover_every_route_and_every_seed() {
-        let file = FILE.replace("request.size = \"1KiB\"", "request.seeds = 3\nproxy.routes = 7");
-        let scenario = &read("x", &file).unwrap()[0];
-        let heads: Vec<String> =
-            scenario.requests().iter().map(|request| String::from_utf8_lossy(&request.head).into_owned()).collect();
-        assert_eq!(heads.len(), 7);
-        assert!(heads[6].starts_with("GET /route-0006/?size=46&seed=0 HTTP/1.1\r\n"), "{}", heads[6]);
-    }
-
-    #[test]
-    fn selection_is_by_name_or_family() {
-        let all = read("x", FILE).unwrap();
-        assert_eq!(select(all.clone(), &["x".to_owned()]).unwrap().len(), 2);
-        assert_eq!(select(all.clone(), &["x/b".to_owned()]).unwrap().len(), 1);
-        assert!(select(all, &["y".to_owned()]).unwrap_err().to_string().contains("x/a, x/b"));
-    }
-}
+mod tests;

@@ -6,6 +6,9 @@ use super::recorder::Failure;
 use super::spec::{Content, Prepared};
 use crate::http::{Event, Malformed, ResponseReader};
 
+/// Type of the records of TLS that carry messages of a handshake (RFC 8446 section 5.1).
+const HANDSHAKE: u8 = 22;
+
 #[derive(Default)]
 pub struct Http1 {
     pub flights: VecDeque<Flight>,
@@ -75,6 +78,14 @@ impl Http1 {
                 return if input.is_empty() { Ok(None) } else { Err(Malformed("bytes that no request asked for")) };
             };
             let prepared = &requests[flight.request as usize];
+            if prepared.is_hello {
+                let Some(first) = std::mem::take(input).first() else { return Ok(None) };
+                if *first != HANDSHAKE {
+                    flight.verdict = Some(Failure::Status);
+                }
+                *is_last = true;
+                return Ok(self.finish(prepared, prepared.to_head, is_last));
+            }
             match self.reader.next(input, prepared.to_head)? {
                 Event::Head(head) => {
                     on_status(head.status);

@@ -36,6 +36,8 @@ pub struct Spec {
     pub slice: Duration,
     /// Fixes the arrivals of an open loop.
     pub seed: u64,
+    /// Its threads take only the time that others leave: the load next to it is what is measured.
+    pub gives_way: bool,
 }
 
 /// What is spoken on a connection.
@@ -87,6 +89,8 @@ pub struct Prepared {
     pub to_head: bool,
     /// Messages of a call of gRPC that lasts: each is sent and comes back on its own. 0: the call has one.
     pub messages: u64,
+    /// The head is no request, but a client's first message of TLS: the server's first one is the answer.
+    pub is_hello: bool,
     pub expect: Expect,
 }
 
@@ -196,7 +200,14 @@ impl Prepared {
         head += "\r\n";
         let (head, blocks) = (head.into_bytes(), blocks(&text));
         let to_head = text.method == "HEAD";
-        Prepared { head, blocks, upload: text.upload, to_head, messages: 0, expect: text.expect }
+        Prepared { head, blocks, upload: text.upload, to_head, messages: 0, is_hello: false, expect: text.expect }
+    }
+
+    /// A first message of TLS, to be sent over plain connections.
+    pub fn hello(message: Vec<u8>) -> Prepared {
+        let expect = Expect { status: ExpectStatus::Success, content: None, grpc: false };
+        let (blocks, upload) = (Blocks::new(&[]), None);
+        Prepared { head: message, blocks, upload, to_head: true, messages: 0, is_hello: true, expect }
     }
 }
 

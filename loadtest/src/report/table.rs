@@ -1,5 +1,6 @@
 //! A scenario's results as a table of plain text or of HTML cells.
 use crate::compare::result::{Medians, PeerResult, Run, ScenarioResult, Spread};
+use crate::compare::storm;
 use crate::generator::recorder::Handshakes;
 use crate::units;
 
@@ -78,6 +79,7 @@ pub fn notes(peer: &PeerResult) -> Vec<String> {
     if let Some(lag) = Spread::of(peer.runs.iter().filter_map(|run| run.lag_p99_us)) {
         notes.push(format!("the generator sent late: p99 {}", units::micros(lag.median)));
     }
+    notes.extend(storm::notes(peer));
     notes.extend(middle_run(peer).into_iter().flat_map(extras));
     if let Some(syscalls) = &peer.syscalls {
         let mut by_name: Vec<_> = syscalls.by_name.iter().filter(|(_, count)| **count >= 0.005).collect();
