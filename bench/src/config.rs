@@ -53,14 +53,15 @@ pub fn resilient() -> String {
 
 /// [`text`] with tracing, and a cluster for the spans.
 pub fn traced(routes: usize, traced: Traced) -> String {
-    let (share, form) = match traced {
-        Traced::UnsampledW3c => (0, "w3c"),
-        Traced::UnsampledB3 => (0, "b3_multi"),
-        Traced::SampledW3c => (100, "w3c"),
+    let (share, form, exporter) = match traced {
+        Traced::UnsampledW3c => (0, "w3c", "zipkin"),
+        Traced::UnsampledB3 => (0, "b3_multi", "zipkin"),
+        Traced::SampledW3c => (100, "w3c", "zipkin"),
+        Traced::SampledOtlp => (100, "w3c", "otlp"),
     };
     let tracing = format!(
         "stat_prefix = \"bench\"\n\
-        tracing = {{ zipkin = {{ cluster = \"spans\" }}, random_sampling = {share}, inject = [\"{form}\"] }}\n"
+        tracing = {{ {exporter} = {{ cluster = \"spans\" }}, random_sampling = {share}, inject = [\"{form}\"] }}\n"
     );
     let mut text = text(routes).replace("stat_prefix = \"bench\"\n", &tracing);
     assert!(text.contains("tracing"), "the text has another form now");

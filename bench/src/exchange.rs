@@ -72,6 +72,17 @@ pub enum Traced {
     UnsampledB3,
     /// Each exchange: a span of it and one of its try.
     SampledW3c,
+    /// The same, for OpenTelemetry.
+    SampledOtlp,
+}
+
+impl Traced {
+    fn leaves_spans(self) -> bool {
+        match self {
+            Self::UnsampledW3c | Self::UnsampledB3 => false,
+            Self::SampledW3c | Self::SampledOtlp => true,
+        }
+    }
 }
 
 /// A client that sends its next request when it is told to.
@@ -122,9 +133,9 @@ impl Rig {
             Way::Proxied => rig.check(1),
             Way::Traced(traced) => {
                 rig.check(1);
-                let expected = if traced == Traced::SampledW3c { 2 * WARM_UP } else { 0 };
+                let expected = if traced.leaves_spans() { 2 * WARM_UP } else { 0 };
                 let lost = rig.shard.registry.value("http.bench.tracing.spans_lost").unwrap_or_default();
-                assert_eq!(rig.spans() + lost as u64, expected);
+                assert_eq!(rig.spans().len() as u64 + lost as u64, expected);
             }
             Way::Resilient => rig.check(3),
             Way::Direct => {}
@@ -139,11 +150,11 @@ impl Rig {
         self.shard.reactor.run_until(|| self.done.get() == self.wanted.get());
     }
 
-    /// Take the spans that were left since the last call, and say how many those are.
-    fn spans(&self) -> u64 {
-        let mut count = 0;
-        self.shard.tracers().drain(&mut Vec::new(), |_| count += 1);
-        count
+    /// The records of the spans that were left since the last call.
+    pub fn spans(&self) -> Vec<Vec<u8>> {
+        let mut spans = Vec::new();
+        self.shard.tracers().drain(&mut Vec::new(), |record| spans.push(record.to_vec()));
+        spans
     }
 
     /// Every exchange so far was routed, answered with 200, and went over one connection to the proxy and `upstream` from
@@ -224,11 +235,11 @@ mod tests {
             let rig = Rig::new(traffic, Way::Resilient);
             rig.run(5);
             rig.check(3);
-            for traced in [Traced::UnsampledW3c, Traced::UnsampledB3, Traced::SampledW3c] {
+            for traced in [Traced::UnsampledW3c, Traced::UnsampledB3, Traced::SampledW3c, Traced::SampledOtlp] {
                 let rig = Rig::new(traffic, Way::Traced(traced));
                 rig.run(5);
                 rig.check(1);
-                assert_eq!(rig.spans(), if traced == Traced::SampledW3c { 10 } else { 0 });
+                assert_eq!(rig.spans().len(), if traced.leaves_spans() { 10 } else { 0 });
             }
             let rig = Rig::new(traffic, Way::Direct);
             assert_eq!((rig.done.get(), rig.shard.connections()), (WARM_UP, 0));

@@ -12,5 +12,6 @@ pub mod lb;
 pub mod messages;
 pub mod ring;
 pub mod routing;
+pub mod spans;
 pub mod stats;
 pub mod timer;

@@ -17,7 +17,7 @@ mod wire;
 
 pub use clusters::Clusters;
 pub use courier::{Courier, Destination, Fate, Tally};
-pub use spans::Spans;
+pub use spans::{SpanBatch, Spans};
 pub use verdict::Protocol;
 pub use wire::Fields;
 

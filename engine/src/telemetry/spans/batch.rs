@@ -6,7 +6,7 @@ use crate::telemetry::otlp::Frame;
 use ringway_config::model::{SpanExporter, SpanFormat};
 use std::sync::Arc;
 
-pub(super) struct Batch {
+pub struct SpanBatch {
     exporter: Arc<SpanExporter>,
     /// What stands around the spans of OpenTelemetry.
     frame: Option<Frame>,
@@ -15,8 +15,8 @@ pub(super) struct Batch {
     count: u32,
 }
 
-impl Batch {
-    pub(super) fn new(exporter: &Arc<SpanExporter>) -> Self {
+impl SpanBatch {
+    pub fn new(exporter: &Arc<SpanExporter>) -> Self {
         let frame = match exporter.format {
             SpanFormat::ZipkinJson | SpanFormat::ZipkinProtobuf => None,
             SpanFormat::OtlpHttp { names } | SpanFormat::OtlpGrpc { names } => {
@@ -26,16 +26,16 @@ impl Batch {
         Self { exporter: exporter.clone(), frame, body: Vec::new(), count: 0 }
     }
 
-    pub(super) fn count(&self) -> u32 {
+    pub fn count(&self) -> u32 {
         self.count
     }
 
     /// Bytes.
-    pub(super) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.body.len()
     }
 
-    pub(super) fn add(&mut self, span: &SpanRecord<'_>) {
+    pub fn add(&mut self, span: &SpanRecord<'_>) {
         let service = &self.exporter.service_name;
         match self.exporter.format {
             SpanFormat::ZipkinJson => {
@@ -51,7 +51,7 @@ impl Batch {
     }
 
     /// The report of the spans so far. Another batch begins.
-    pub(super) fn take(&mut self) -> Vec<u8> {
+    pub fn take(&mut self) -> Vec<u8> {
         self.count = 0;
         let mut body = std::mem::take(&mut self.body);
         match (&self.frame, self.exporter.format) {

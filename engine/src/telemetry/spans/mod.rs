@@ -5,6 +5,8 @@ mod otlp;
 mod outlet;
 mod zipkin;
 
+pub use batch::SpanBatch;
+
 use super::Clusters;
 use crate::base::clock::nanos;
 use crate::http::trace::{SpanRecord, Tracers};

@@ -1,6 +1,6 @@
 //! One exporter: its batch, when the batch goes out, and what becomes of it.
 
-use super::batch::Batch;
+use super::SpanBatch;
 use crate::base::clock::{Nanos, nanos};
 use crate::cluster::EXPORT;
 use crate::http::trace::SpanRecord;
@@ -17,7 +17,7 @@ pub(super) struct Outlet {
     exporter: Arc<SpanExporter>,
     stats: SpanStats,
     courier: Rc<Courier>,
-    batch: RefCell<Batch>,
+    batch: RefCell<SpanBatch>,
     /// When the first span of the batch came.
     since: Cell<Nanos>,
 }
@@ -60,7 +60,7 @@ impl Outlet {
         Self {
             reactor: reactor.clone(),
             courier: Courier::new(reactor, clusters, destination, stats.clone()),
-            batch: RefCell::new(Batch::new(exporter)),
+            batch: RefCell::new(SpanBatch::new(exporter)),
             exporter: exporter.clone(),
             stats,
             since: Cell::new(0),

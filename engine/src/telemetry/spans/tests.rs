@@ -1,6 +1,5 @@
 //! What spans look like on their way out, and when they go.
 
-use super::batch::Batch;
 use super::*;
 use crate::http::trace::{Event, Kind, RecordWriter, SpanFacts, Tag};
 use crate::telemetry::testing::{BUSY, TAKEN, World};
@@ -49,7 +48,7 @@ fn record(facts: &SpanFacts, fill: impl FnOnce(&mut RecordWriter<'_>)) -> Vec<u8
 
 /// The report of one span.
 fn report(format: SpanFormat, record: &[u8]) -> Vec<u8> {
-    let mut batch = Batch::new(&Arc::new(exporter(format)));
+    let mut batch = SpanBatch::new(&Arc::new(exporter(format)));
     batch.add(&SpanRecord::read(record).expect("a record"));
     batch.take()
 }
