@@ -1,5 +1,6 @@
 //! What everything may use: time and randomness behind one interface each, and where logs are written.
 
+pub mod address;
 pub mod clock;
 pub mod date;
 pub mod log_file;

@@ -1,5 +1,5 @@
-//! A ring of records from one thread to another: bounded, without locks, without allocation. The reader looks when it likes;
-//! nothing wakes it.
+//! A ring of records from one thread to another: bounded, without locks, without allocation. The reader looks when it likes. The
+//! ring does not wake it, but tells the writer when it should be woken.
 //!
 //! The ring is of words, and a record takes one for its length and as many as it needs for its bytes. Words are atomics, so that
 //! no `unsafe` is needed: on the machines that count, a relaxed store is a store.
@@ -21,7 +21,12 @@ struct Ring {
     tail: Place,
     /// Words read since the beginning.
     head: Place,
+    /// Records written since the beginning at which the reader wants to be woken.
+    wanted: Place,
 }
+
+/// The reader looks by itself.
+const NEVER: u64 = u64::MAX;
 
 /// The end that writes; stays on one thread.
 #[derive(Debug)]
@@ -30,6 +35,10 @@ pub struct Writer {
     tail: Cell<u64>,
     /// As it was when it was last looked at.
     head: Cell<u64>,
+    /// Records written since the beginning.
+    count: Cell<u64>,
+    /// What the reader wanted when it was last woken.
+    told: Cell<u64>,
 }
 
 /// The end that reads.
@@ -39,15 +48,20 @@ pub struct Reader {
     head: u64,
     /// As it was when it was last looked at.
     tail: u64,
+    /// Records read since the beginning.
+    count: u64,
 }
 
 /// A ring with room for `bytes`, rounded up.
 pub fn record_ring(bytes: usize) -> (Writer, Reader) {
     let count = bytes.div_ceil(8).next_power_of_two();
     let words = std::iter::repeat_with(AtomicU64::default).take(count).collect();
-    let ring = Arc::new(Ring { words, tail: Place::default(), head: Place::default() });
-    let writer = Writer { ring: ring.clone(), tail: Cell::new(0), head: Cell::new(0) };
-    (writer, Reader { ring, head: 0, tail: 0 })
+    // The first record is worth a look: nothing is known of a reader that has not looked yet.
+    let wanted = Place(AtomicU64::new(1));
+    let ring = Arc::new(Ring { words, tail: Place::default(), head: Place::default(), wanted });
+    let [tail, head, count, told] = Default::default();
+    let writer = Writer { ring: ring.clone(), tail, head, count, told };
+    (writer, Reader { ring, head: 0, tail: 0, count: 0 })
 }
 
 impl Ring {
@@ -82,29 +96,72 @@ impl Writer {
         }
         let tail = tail + needed;
         self.tail.set(tail);
+        self.count.set(self.count.get() + 1);
         // A reader that sees the new tail sees the words.
         self.ring.tail.0.store(tail, Ordering::Release);
         true
     }
 }
 
+impl Writer {
+    /// Whether the reader should be woken for what it gets; said once for each time that it wants to be.
+    ///
+    /// A record that is written while the reader begins to want it may be missed. The next one is not.
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        let wanted = self.ring.wanted.0.load(Ordering::Relaxed);
+        if wanted == NEVER || wanted == self.told.get() || !(self.count.get() >= wanted || self.is_filling()) {
+            return false;
+        }
+        self.told.set(wanted);
+        true
+    }
+
+    /// Whether a quarter is in use.
+    fn is_filling(&self) -> bool {
+        let quarter = self.ring.words.len() as u64 / 4;
+        let used = || self.tail.get() - self.head.get();
+        if used() < quarter {
+            return false;
+        }
+        self.head.set(self.ring.head.0.load(Ordering::Acquire));
+        used() >= quarter
+    }
+}
+
 impl Reader {
+    /// From now on, this number of records that have not been read is worth a look, and so is a quarter of the ring.
+    pub fn want(&self, records: u64) {
+        self.ring.wanted.0.store(self.count + records, Ordering::Relaxed);
+    }
+
+    /// The reader looks by itself.
+    pub fn want_none(&self) {
+        self.ring.wanted.0.store(NEVER, Ordering::Relaxed);
+    }
+
     /// Put the oldest record into `record`, in place of what is there. `false`: there is none.
     pub fn pop(&mut self, record: &mut Vec<u8>) -> bool {
-        record.clear();
         if self.head == self.tail {
             self.tail = self.ring.tail.0.load(Ordering::Acquire);
             if self.head == self.tail {
+                record.clear();
                 return false;
             }
         }
         let length = self.ring.word(self.head).load(Ordering::Relaxed) as usize;
-        let count = length.div_ceil(8) as u64;
-        for at in 0..count {
-            record.extend_from_slice(&self.ring.word(self.head + 1 + at).load(Ordering::Relaxed).to_le_bytes());
+        let count = length.div_ceil(8);
+        record.resize(8 * count, 0);
+        let (room, _) = record.as_chunks_mut::<8>();
+        // It may go on at the ring's beginning.
+        let words = &self.ring.words;
+        let (before, from) = words.split_at((self.head + 1) as usize & (words.len() - 1));
+        for (bytes, word) in room.iter_mut().zip(from.iter().chain(before)) {
+            *bytes = word.load(Ordering::Relaxed).to_le_bytes();
         }
         record.truncate(length);
-        self.head += 1 + count;
+        self.head += 1 + count as u64;
+        self.count += 1;
         // The writer may write there again.
         self.ring.head.0.store(self.head, Ordering::Release);
         true
@@ -142,6 +199,31 @@ mod tests {
         for expected in [&[2; 7][..], &[], &[3; 9]] {
             assert!(reader.pop(&mut record) && record == expected);
         }
+    }
+
+    #[test]
+    fn the_writer_is_told_once_when_the_reader_wants_to_be_woken() {
+        let (writer, mut reader) = record_ring(1024);
+        let mut record = Vec::new();
+        let push = |len: usize| {
+            assert!(writer.push(&vec![0; len]));
+            (writer.is_due(), writer.is_due())
+        };
+        assert_eq!(push(0), (true, false), "the first");
+        reader.want(2);
+        assert_eq!(push(0), (true, false), "the first one has not been read either");
+        reader.want_none();
+        assert_eq!([push(0), push(0)], [(false, false); 2]);
+        while reader.pop(&mut record) {}
+        reader.want(2);
+        assert_eq!([push(0), push(0), push(0)], [(false, false), (true, false), (false, false)]);
+        while reader.pop(&mut record) {}
+        reader.want(100);
+        assert_eq!([push(100), push(100), push(0)], [(false, false), (false, false), (false, false)]);
+        assert_eq!(push(100), (true, false), "a quarter of the ring");
+        while reader.pop(&mut record) {}
+        reader.want(100);
+        assert_eq!([push(100), push(100)], [(false, false); 2], "there is room again");
     }
 
     #[test]

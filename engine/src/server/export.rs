@@ -67,6 +67,7 @@ async fn serve(reactor: &Reactor, telemetry: &Telemetry, orders: &Receiver<Order
         reactor.turn();
         turns.next().await;
         if reactor.take_event() {
+            telemetry.wake();
             loop {
                 match orders.try_recv() {
                     Ok(Order { subject: plan, .. }) => telemetry.apply(&plan),

@@ -137,11 +137,7 @@ impl World {
                             Key::Known(tag) => tag.envoy_name().to_owned(),
                             Key::Custom(name) => text(name),
                         };
-                        let value = match value {
-                            Value::Text(value) => text(value),
-                            Value::Int(value) => value.to_string(),
-                        };
-                        assert_eq!(tags.insert(key, value), None);
+                        assert_eq!(tags.insert(key, value.as_text(text)), None);
                     }
                 }
             }

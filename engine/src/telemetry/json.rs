@@ -1,6 +1,9 @@
 //! Writes JSON, key by key: spans are written without an object for each of their parts.
 
+use crate::base::address;
+use crate::base::random::hex;
 use crate::http::format::push_json;
+use std::net::IpAddr;
 
 /// An object that is being written.
 pub struct Object<'o> {
@@ -25,12 +28,21 @@ impl<'o> Object<'o> {
         self.out.extend_from_slice(b"\":");
     }
 
+    /// `key` needs no escapes.
     pub fn text(&mut self, key: &str, value: &[u8]) {
         self.key(key);
         quoted(self.out, value);
     }
 
-    /// As `text`, with a name from outside.
+    /// As `text`, with a value that needs no escapes either.
+    pub fn word(&mut self, key: &str, value: &str) {
+        self.key(key);
+        self.out.push(b'"');
+        self.out.extend_from_slice(value.as_bytes());
+        self.out.push(b'"');
+    }
+
+    /// A text with a name from outside.
     pub fn named(&mut self, name: &[u8], value: &[u8]) {
         if !std::mem::take(&mut self.is_empty) {
             self.out.push(b',');
@@ -54,8 +66,14 @@ impl<'o> Object<'o> {
     pub fn hex(&mut self, key: &str, numbers: &[u64]) {
         self.key(key);
         self.out.push(b'"');
-        let nibbles = numbers.iter().flat_map(|number| (0..16).rev().map(move |at| (number >> (4 * at) & 15) as usize));
-        self.out.extend(nibbles.map(|nibble| b"0123456789abcdef"[nibble]));
+        numbers.iter().for_each(|number| self.out.extend_from_slice(&hex(*number)));
+        self.out.push(b'"');
+    }
+
+    pub fn ip(&mut self, key: &str, ip: IpAddr) {
+        self.key(key);
+        self.out.push(b'"');
+        self.out.extend_from_slice(&address::ip(ip));
         self.out.push(b'"');
     }
 
@@ -107,12 +125,14 @@ mod tests {
             object.text("a", b"b");
             object.number("n", -7);
             object.hex("h", &[0, 0xfedc_ba98_7654_3210]);
+            object.word("w", "GET");
+            object.ip("i", [192, 0, 2, 1].into());
             object.truth("t");
             object.object("o", |inner| inner.named(b"x\"", b"y"));
             object.array("l", 0..2, |item, number| item.number("i", number));
             object.array("e", std::iter::empty::<()>(), |_, ()| {});
         });
-        let expected = r#"{"a":"b","n":-7,"h":"0000000000000000fedcba9876543210","t":true,"o":{"x\"":"y"},"l":[{"i":0},{"i":1}],"e":[]}"#;
+        let expected = r#"{"a":"b","n":-7,"h":"0000000000000000fedcba9876543210","w":"GET","i":"192.0.2.1","t":true,"o":{"x\"":"y"},"l":[{"i":0},{"i":1}],"e":[]}"#;
         assert_eq!(text, expected);
     }
 

@@ -78,6 +78,13 @@ impl Telemetry {
         self.logs.apply(Logs::is_needed(&plan.config), &plan.log_queues);
     }
 
+    /// Another thread has woken this one: shards may have something to tell.
+    pub fn wake(&self) {
+        if let Some(spans) = self.spans.get() {
+            spans.wake();
+        }
+    }
+
     /// Sends all that there is to tell.
     pub async fn finish(&self) {
         let until = self.reactor.now() + PATIENCE.as_nanos() as u64;

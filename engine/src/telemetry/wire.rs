@@ -35,30 +35,96 @@ impl Fields<'_> {
 
     /// A string, which has to be UTF-8: what is not becomes the text `\xNN`, as in JSON.
     pub fn text(&mut self, field: u32, value: &[u8]) {
-        match std::str::from_utf8(value) {
-            Ok(text) => self.bytes(field, text.as_bytes()),
-            Err(_) => self.bytes(field, as_text(value).as_bytes()),
+        match is_text(value) {
+            true => self.bytes(field, value),
+            false => self.bytes(field, as_text(value).as_bytes()),
         }
     }
 
-    /// A message, whose fields `write` appends.
-    pub fn message(&mut self, field: u32, write: impl FnOnce(&mut Fields<'_>)) {
-        self.key(field, BYTES);
-        // Most are short: the length takes one byte, and where it takes more, the message moves.
-        let start = self.0.len() + 1;
-        self.0.push(0);
-        write(&mut Fields(self.0));
-        let length = self.0.len() - start;
-        let mut prefix = [0; 10];
-        let prefix = encode(length as u64, &mut prefix);
-        self.0.extend(std::iter::repeat_n(0, prefix.len() - 1));
-        self.0.copy_within(start..start + length, start + prefix.len() - 1);
-        self.0[start - 1..start - 1 + prefix.len()].copy_from_slice(prefix);
+    /// A message whose fields 1 and 2 are texts, such as an entry of a map. It is the same as `message` with two `text`, and
+    /// spans consist of these.
+    #[inline]
+    pub fn pair(&mut self, field: u32, name: &[u8], value: &[u8]) {
+        let length = name.len() + value.len() + 4;
+        if length < ONE_BYTE && field < 16 && is_text(name) && is_text(value) {
+            self.0.reserve(length + 2);
+            self.0.extend_from_slice(&[key(field, BYTES), length as u8, key(1, BYTES), name.len() as u8]);
+            self.0.extend_from_slice(name);
+            self.0.extend_from_slice(&[key(2, BYTES), value.len() as u8]);
+            self.0.extend_from_slice(value);
+        } else {
+            self.long_pair(field, name, value);
+        }
     }
 
+    #[inline(never)]
+    fn long_pair(&mut self, field: u32, name: &[u8], value: &[u8]) {
+        self.message(field, |pair| {
+            pair.text(1, name);
+            pair.text(2, value);
+        });
+    }
+
+    /// A message, whose fields `write` appends. Most are short.
+    #[inline]
+    pub fn message(&mut self, field: u32, write: impl FnOnce(&mut Fields<'_>)) {
+        self.nested::<1>(field, write);
+    }
+
+    /// The same for one that probably takes 128 bytes or more.
+    #[inline]
+    pub fn long_message(&mut self, field: u32, write: impl FnOnce(&mut Fields<'_>)) {
+        self.nested::<2>(field, write);
+    }
+
+    /// `N`: bytes that its length probably takes. Where it takes others, the message moves.
+    #[inline]
+    fn nested<const N: usize>(&mut self, field: u32, write: impl FnOnce(&mut Fields<'_>)) {
+        self.key(field, BYTES);
+        let at = self.0.len();
+        self.0.extend_from_slice(&[0; N]);
+        write(&mut Fields(self.0));
+        let length = self.0.len() - at - N;
+        if N == 1 && length < ONE_BYTE {
+            self.0[at] = length as u8;
+        } else {
+            self.set_length(at, N, length);
+        }
+    }
+
+    /// The message of this length is at `at`, behind `room` bytes for its length.
+    #[inline(never)]
+    fn set_length(&mut self, at: usize, room: usize, length: usize) {
+        let mut prefix = [0; 10];
+        let prefix = encode(length as u64, &mut prefix);
+        if prefix.len() != room {
+            let start = at + room;
+            self.0.resize(self.0.len().max(at + prefix.len() + length), 0);
+            self.0.copy_within(start..start + length, at + prefix.len());
+            self.0.truncate(at + prefix.len() + length);
+        }
+        self.0[at..at + prefix.len()].copy_from_slice(prefix);
+    }
+
+    #[inline]
     fn key(&mut self, field: u32, kind: u32) {
         varint(self.0, u64::from(field << 3 | kind));
     }
+}
+
+/// Varints below this take one byte.
+const ONE_BYTE: usize = 0x80;
+
+/// What a field of a number below 16 begins with.
+#[inline]
+const fn key(field: u32, kind: u32) -> u8 {
+    (field << 3 | kind) as u8
+}
+
+/// Most are ASCII, which is seen sooner.
+#[inline]
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
 }
 
 #[cold]
@@ -74,7 +140,16 @@ fn as_text(bytes: &[u8]) -> String {
     text
 }
 
+#[inline]
 fn varint(out: &mut Vec<u8>, value: u64) {
+    match value < ONE_BYTE as u64 {
+        true => out.push(value as u8),
+        false => long_varint(out, value),
+    }
+}
+
+#[inline(never)]
+fn long_varint(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(encode(value, &mut [0; 10]));
 }
 
@@ -160,18 +235,45 @@ mod tests {
     #[test]
     fn messages_of_any_length_are_read_as_they_were_written() {
         for length in [0, 1, 127, 128, 129, 16_383, 16_384, 70_000] {
-            let (mut out, text) = (Vec::new(), vec![b'x'; length]);
-            let mut fields = Fields(&mut out);
-            fields.message(7, |inner| {
+            let text = vec![b'x'; length];
+            let fill = |inner: &mut Fields<'_>| {
                 inner.message(1, |innermost| innermost.bytes(2, &text));
                 inner.varint(3, u64::MAX);
-            });
-            fields.varint(8, 0);
+            };
+            let (mut out, mut long) = (Vec::new(), Vec::new());
+            Fields(&mut out).message(7, fill);
+            Fields(&mut long).long_message(7, fill);
+            assert_eq!(out, long, "{length}");
+            Fields(&mut out).varint(8, 0);
             let outer: Vec<_> = Message(&out).collect();
             let [(7, Value::Bytes(inner)), (8, Value::Number(0))] = outer[..] else { panic!("{length}: {outer:?}") };
             let inner: Vec<_> = Message(inner).collect();
             let [(1, Value::Bytes(innermost)), (3, Value::Number(u64::MAX))] = inner[..] else { panic!("{length}") };
             assert_eq!(Message(innermost).collect::<Vec<_>>(), [(2, Value::Bytes(&text))], "{length}");
+        }
+    }
+
+    #[test]
+    fn a_pair_is_a_message_of_two_texts() {
+        let long = vec![b'x'; 200];
+        for (name, value) in [
+            (&b"name"[..], &b"value"[..]),
+            (b"", b""),
+            (b"caf\xc3\xa9", b"\xff"),
+            (&long[..100], &long[..23]),
+            (&long[..100], &long[..24]),
+            (&long, b"v"),
+            (b"n", &long),
+        ] {
+            for field in [1, 15, 16, 2000] {
+                let (mut pair, mut message) = (Vec::new(), Vec::new());
+                Fields(&mut pair).pair(field, name, value);
+                Fields(&mut message).message(field, |fields| {
+                    fields.text(1, name);
+                    fields.text(2, value);
+                });
+                assert_eq!(pair, message, "{field} {name:?} {value:?}");
+            }
         }
     }
 

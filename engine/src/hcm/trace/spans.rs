@@ -27,6 +27,9 @@ pub(in super::super) fn end(hcm: &Hcm, connection: &Connection, exchange: &mut E
             lost += u64::from(!telling.one_try(queue, span));
         }
         hcm.stats.tracing_spans_lost.add(lost);
+        if queue.writer.is_due() {
+            table.tracers().wake();
+        }
     }
     hcm.shard.give_tries(tries);
 }

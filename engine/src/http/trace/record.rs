@@ -3,7 +3,7 @@
 //!
 //! Numbers are little-endian. Behind the fixed part come texts with their lengths, and then tags and events up to the end.
 
-use std::io::Write;
+use crate::base::address;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The side that a span tells of.
@@ -44,6 +44,19 @@ pub struct SpanFacts {
 pub enum Value<'a> {
     Text(&'a [u8]),
     Int(i64),
+    Address(SocketAddr),
+}
+
+impl Value<'_> {
+    /// Calls `take` with the value as text.
+    #[inline]
+    pub fn as_text<R>(&self, take: impl FnOnce(&[u8]) -> R) -> R {
+        match self {
+            Self::Text(text) => take(text),
+            Self::Int(number) => take(itoa::Buffer::new().format(*number).as_bytes()),
+            Self::Address(address) => take(&address::socket(*address)),
+        }
+    }
 }
 
 /// The name of a tag.
@@ -167,12 +180,17 @@ const SHARED: u8 = 1;
 const DEBUG: u8 = 2;
 const ERROR: u8 = 4;
 const CLIENT: u8 = 8;
+/// The record has tags that the configuration adds.
+const OWN: u8 = 16;
+/// Where these are in a record.
+const FLAGS_AT: usize = 4;
 
 /// What a tag or an event begins with.
 const CUSTOM: u8 = 0xff;
 const EVENT: u8 = 0xfe;
-/// On a tag's number: its value is a number.
+/// On a tag's number: its value is a number, or an address.
 const INT: u8 = 0x80;
+const ADDRESS: u8 = 0x40;
 
 /// Texts are cut at this many bytes.
 const TEXT_MAX: usize = u16::MAX as usize;
@@ -230,32 +248,9 @@ impl<'a> RecordWriter<'a> {
         self.out
     }
 
-    /// An address as text.
     pub fn address(&mut self, tag: Tag, address: SocketAddr) {
-        match address {
-            SocketAddr::V4(address) => {
-                // To format an address takes more instructions than all else of a span together.
-                let mut text = [0; 24];
-                let mut end = 0;
-                let [a, b, c, d] = address.ip().octets().map(u16::from);
-                for (number, separator) in [(a, b'.'), (b, b'.'), (c, b'.'), (d, b':'), (address.port(), 0)] {
-                    let mut buffer = itoa::Buffer::new();
-                    let digits = buffer.format(number).as_bytes();
-                    text[end..end + digits.len()].copy_from_slice(digits);
-                    text[end + digits.len()] = separator;
-                    end += digits.len() + 1;
-                }
-                self.tag(tag, &text[..end - 1]);
-            }
-            SocketAddr::V6(address) => {
-                let mut text = [0; 64];
-                let mut room = &mut text[..];
-                // There is always room.
-                let _ = write!(room, "{address}");
-                let left = room.len();
-                self.tag(tag, &text[..text.len() - left]);
-            }
-        }
+        self.out.push(tag as u8 | ADDRESS);
+        self.end(Some(address));
     }
 
     pub fn number(&mut self, tag: Tag, value: i64) {
@@ -264,6 +259,7 @@ impl<'a> RecordWriter<'a> {
     }
 
     pub fn custom(&mut self, name: &[u8], value: &[u8]) {
+        self.out[FLAGS_AT] |= OWN;
         self.out.push(CUSTOM);
         self.text(name);
         self.text(value);
@@ -308,6 +304,7 @@ pub struct SpanRecord<'a> {
     /// What the other side is called: the cluster, of a try. Empty: not known.
     pub remote_service: &'a [u8],
     pub tracestate: &'a [u8],
+    has_own: bool,
     /// Tags and events.
     rest: &'a [u8],
 }
@@ -341,7 +338,7 @@ impl<'a> SpanRecord<'a> {
             remote: reader.address()?,
         };
         let (name, remote_service, tracestate) = (reader.text()?, reader.text()?, reader.text()?);
-        Some(Self { facts, name, remote_service, tracestate, rest: reader.0 })
+        Some(Self { facts, name, remote_service, tracestate, has_own: flags & OWN != 0, rest: reader.0 })
     }
 
     /// Tags and events, in the order in which they were written.
@@ -359,6 +356,9 @@ impl<'a> SpanRecord<'a> {
 
     /// Names of tags that the configuration adds. A tag that each span has anyway gives way to one with its name.
     pub fn own_names(&self) -> Vec<&'a [u8]> {
+        if !self.has_own {
+            return Vec::new();
+        }
         let own = self.tags().filter_map(|(key, _)| match key {
             Key::Custom(name) => Some(name),
             Key::Known(_) => None,
@@ -412,10 +412,11 @@ impl<'a> Bytes<'a> {
                 Some(Item::Event(*Event::ALL.get(usize::from(event))?, self.number()?))
             }
             [tag] => {
-                let key = Key::Known(*Tag::ALL.get(usize::from(tag & !INT))?);
-                let value = match tag & INT {
+                let key = Key::Known(*Tag::ALL.get(usize::from(tag & !(INT | ADDRESS)))?);
+                let value = match tag & (INT | ADDRESS) {
                     0 => Value::Text(self.text()?),
-                    _ => Value::Int(self.number()? as i64),
+                    INT => Value::Int(self.number()? as i64),
+                    _ => Value::Address(self.address()??),
                 };
                 Some(Item::Tag(key, value))
             }
@@ -450,6 +451,8 @@ mod tests {
         writer.event(Event::Connected, 9);
         writer.custom(b"team", b"");
         writer.number(Tag::StatusCode, -1);
+        let peers = [FACTS.local, FACTS.remote].map(|address| address.expect("an address"));
+        peers.iter().for_each(|peer| writer.address(Tag::PeerAddress, *peer));
         let record = SpanRecord::read(&bytes).expect("a record");
         assert_eq!(record.facts, FACTS);
         assert_eq!((record.name, record.remote_service, record.tracestate), (&b"name"[..], &b""[..], &b"a=b"[..]));
@@ -459,9 +462,12 @@ mod tests {
             Item::Event(Event::Connected, 9),
             Item::Tag(Key::Custom(b"team"), Value::Text(b"")),
             Item::Tag(Key::Known(Tag::StatusCode), Value::Int(-1)),
+            Item::Tag(Key::Known(Tag::PeerAddress), Value::Address(peers[0])),
+            Item::Tag(Key::Known(Tag::PeerAddress), Value::Address(peers[1])),
         ];
         assert_eq!(items, expected);
-        assert_eq!((record.tags().count(), record.events().count()), (3, 1));
+        assert_eq!((record.tags().count(), record.events().count()), (5, 1));
+        assert_eq!((record.own_names(), Value::Address(peers[1]).as_text(<[u8]>::to_vec)), (vec![&b"team"[..]], b"[::1]:443".to_vec()));
     }
 
     #[test]
@@ -481,6 +487,6 @@ mod tests {
     fn every_tag_and_event_has_a_number_of_its_own() {
         assert!(Tag::ALL.iter().enumerate().all(|(at, tag)| *tag as usize == at));
         assert!(Event::ALL.iter().enumerate().all(|(at, event)| *event as usize == at));
-        assert!(Tag::ALL.len() < usize::from(EVENT & !INT));
+        assert!(Tag::ALL.len() < usize::from(EVENT & !(INT | ADDRESS)));
     }
 }

@@ -1,8 +1,9 @@
 //! Where finished spans go: the exporters that configurations name, and the rings in which spans come from the shards.
 
 use crate::base::record_ring::{Reader, Writer, record_ring};
+use crate::ring::Unpark;
 use ringway_config::model;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Bytes of spans that a shard may be ahead of the thread that exports them: about a thousand spans.
 const RING_SIZE: usize = 1 << 20;
@@ -13,6 +14,8 @@ pub struct Tracers {
     /// In the order in which they were first named; a span's record has the index.
     exporters: Mutex<Vec<Arc<model::SpanExporter>>>,
     readers: Mutex<Vec<Reader>>,
+    /// Wakes the thread that exports.
+    unpark: OnceLock<Unpark>,
 }
 
 impl Tracers {
@@ -49,6 +52,36 @@ impl Tracers {
                 take(record);
             }
         }
+    }
+}
+
+impl Tracers {
+    /// The thread that exports can be woken by this. `false`: another one came before, and has died; this one looks by timer.
+    pub fn can_be_woken(&self, unpark: Unpark) -> bool {
+        self.unpark.set(unpark).is_ok()
+    }
+
+    /// A shard's ring is due.
+    #[cold]
+    pub fn wake(&self) {
+        if let Some(unpark) = self.unpark.get() {
+            unpark.unpark();
+        }
+    }
+
+    /// Of this number of spans, how many each shard may leave until there are as many.
+    pub fn share(&self, spans: u64) -> u64 {
+        spans.div_ceil(lock(&self.readers).len().max(1) as u64)
+    }
+
+    /// The thread that exports rests until a shard has left this number of spans.
+    pub fn rest(&self, spans: u64) {
+        lock(&self.readers).iter().for_each(|reader| reader.want(spans));
+    }
+
+    /// It looks by itself again.
+    pub fn rise(&self) {
+        lock(&self.readers).iter().for_each(Reader::want_none);
     }
 }
 

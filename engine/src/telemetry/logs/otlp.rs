@@ -38,12 +38,12 @@ impl Encoder {
 
     pub fn add(&self, fields: &[&[u8]], items: &mut Vec<u8>) {
         let of = |field: OtlpField| fields[field as usize];
-        Fields(items).message(field::RECORDS, |record| {
+        Fields(items).long_message(field::RECORDS, |record| {
             record.fixed64(field::TIME, number(of(OtlpField::Start)) * 1000);
             record.message(field::BODY, |body| body.text(1, fields[OTLP_FIELDS.len()]));
             for (name, value) in self.attributes.iter().zip(&fields[OTLP_FIELDS.len() + 1..]) {
                 if !value.is_empty() {
-                    attribute(record, field::ATTRIBUTES, name, value);
+                    attribute(record, field::ATTRIBUTES, name.as_bytes(), value);
                 }
             }
             for (number, digits) in [(field::TRACE_ID, of(OtlpField::Trace)), (field::SPAN_ID, of(OtlpField::Span))] {

@@ -8,16 +8,17 @@ mod zipkin;
 pub use batch::SpanBatch;
 
 use super::Clusters;
-use crate::base::clock::nanos;
+use crate::base::clock::{Nanos, nanos};
 use crate::http::trace::{SpanRecord, Tracers};
-use crate::ring::Reactor;
+use crate::ring::{Reactor, TaskId, Timer};
 use crate::stats::Registry;
 use outlet::Outlet;
 use ringway_config::model::{Config, NetworkFilter};
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// Whether a configuration has an exporter of spans.
@@ -30,14 +31,31 @@ pub(super) fn is_needed(config: &Config) -> bool {
 }
 
 /// All exporters of spans.
+///
+/// While there are many spans, it looks into the rings by timer. While there are few, it rests: until a shard says that it has
+/// left some, or until those that may be there are to be sent.
 pub struct Spans {
     reactor: Rc<Reactor>,
     clusters: Rc<Clusters>,
     registry: Arc<Registry>,
     tracers: Arc<Tracers>,
     /// By the number that spans have in their records.
-    outlets: RefCell<HashMap<u32, Rc<Outlet>>>,
+    outlets: RefCell<Vec<Rc<Outlet>>>,
     record: RefCell<Vec<u8>>,
+    /// Shards can wake this thread.
+    can_rest: bool,
+    /// When it looked into the rings: nothing in them was older at the next look.
+    looked: Cell<Nanos>,
+    /// The task that collects.
+    task: Cell<Option<TaskId>>,
+    woken: Cell<bool>,
+}
+
+/// What one look into the rings has found.
+#[derive(Default)]
+struct Found {
+    spans: u64,
+    bytes: usize,
 }
 
 /// Between two looks into the rings, by how much was in them: short enough that they do not become full in the meantime.
@@ -61,47 +79,85 @@ impl Spans {
             tracers: tracers.clone(),
             outlets: RefCell::default(),
             record: RefCell::default(),
+            can_rest: tracers.can_be_woken(reactor.unpark_handle()),
+            looked: Cell::new(reactor.now()),
+            task: Cell::default(),
+            woken: Cell::default(),
         });
-        reactor.spawn(collect(spans.clone()));
+        spans.task.set(Some(reactor.spawn(collect(spans.clone()))));
         spans
     }
 
     /// Makes ready for the exporters of a new configuration, whose statistics are there from the beginning.
     pub fn follow(&self) {
-        let numbers = (0..).take_while(|number| self.tracers.get(*number).is_some());
-        numbers.for_each(|number| drop(self.outlet(number)));
+        self.make_outlets();
+        // How long it may rest has changed.
+        self.wake();
     }
 
-    /// Puts what is in the rings into batches, and sends those that are due. How many bytes there were.
-    fn look(&self) -> usize {
-        let (mut bytes, mut record) = (0, self.record.take());
+    fn make_outlets(&self) {
+        let mut outlets = self.outlets.borrow_mut();
+        while let Some(exporter) = self.tracers.get(outlets.len() as u32) {
+            outlets.push(Rc::new(Outlet::new(&self.reactor, &self.clusters, &self.registry, &exporter)));
+        }
+    }
+
+    /// A shard may have woken this thread: it looks into the rings.
+    pub fn wake(&self) {
+        self.woken.set(true);
+        if let Some(task) = self.task.get() {
+            self.reactor.wake(task);
+        }
+    }
+
+    /// Puts what is in the rings into batches, and sends those that are due.
+    fn look(&self) -> Found {
+        let (mut found, mut record) = (Found::default(), self.record.take());
+        let since = self.looked.replace(self.reactor.now());
         self.tracers.drain(&mut record, |record| {
-            bytes += record.len();
+            found.spans += 1;
+            found.bytes += record.len();
             let Some(span) = SpanRecord::read(record) else { return };
             if let Some(outlet) = self.outlet(span.facts.tracer) {
-                outlet.add(&span, record.len());
+                outlet.add(&span, record.len(), since);
             }
         });
         self.record.replace(record);
-        self.outlets.borrow().values().for_each(|outlet| outlet.flush_if_due());
-        bytes
+        self.outlets.borrow().iter().for_each(|outlet| outlet.flush_if_due());
+        found
     }
 
     /// `None`: no exporter has this number, which is an error of this program.
     fn outlet(&self, tracer: u32) -> Option<Rc<Outlet>> {
-        if let Some(outlet) = self.outlets.borrow().get(&tracer) {
-            return Some(outlet.clone());
+        let known = || self.outlets.borrow().get(tracer as usize).cloned();
+        known().or_else(|| {
+            self.make_outlets();
+            known()
+        })
+    }
+
+    /// With this number of spans from one shard, a report may be large enough to be sent.
+    fn enough(&self) -> u64 {
+        let least = self.outlets.borrow().iter().map(|outlet| outlet.flush_spans()).min();
+        self.tracers.share(least.unwrap_or(1))
+    }
+
+    /// Waits until a shard has left enough spans, or a report is due with what there is. `None` of that: nothing is exported.
+    async fn rest(&self, enough: u64) {
+        self.woken.set(false);
+        self.tracers.rest(enough);
+        let timer = Timer::new(&self.reactor);
+        if let Some(due) = self.outlets.borrow().iter().map(|outlet| outlet.due(self.looked.get())).min() {
+            timer.arm_at(due.max(self.looked.get() + nanos(PAUSE_MAX)));
         }
-        let exporter = self.tracers.get(tracer)?;
-        let outlet = Rc::new(Outlet::new(&self.reactor, &self.clusters, &self.registry, &exporter));
-        self.outlets.borrow_mut().insert(tracer, outlet.clone());
-        Some(outlet)
+        poll_fn(|_| if timer.fired() || self.woken.get() { Poll::Ready(()) } else { Poll::Pending }).await;
+        self.tracers.rise();
     }
 
     /// Sends all spans that there are, for at most this time. The shards have ended.
     pub async fn finish(&self, patience: Duration) {
         self.look();
-        let outlets: Vec<_> = self.outlets.borrow().values().cloned().collect();
+        let outlets = self.outlets.borrow().clone();
         outlets.iter().for_each(|outlet| outlet.finish());
         let end = self.reactor.now() + nanos(patience);
         while self.reactor.now() < end && !outlets.iter().all(|outlet| outlet.is_idle()) {
@@ -114,7 +170,13 @@ impl Spans {
 async fn collect(spans: Rc<Spans>) {
     let mut pause = PAUSE_MAX;
     loop {
-        pause = match spans.look() {
+        let (found, enough) = (spans.look(), spans.enough());
+        if spans.can_rest && found.spans < enough {
+            spans.rest(enough).await;
+            pause = PAUSE_MAX;
+            continue;
+        }
+        pause = match found.bytes {
             MANY.. => (pause / 2).max(PAUSE_MIN),
             ..FEW => (pause * 2).min(PAUSE_MAX),
             FEW..MANY => pause,

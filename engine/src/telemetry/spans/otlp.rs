@@ -1,10 +1,10 @@
 //! Spans as OpenTelemetry takes them (`opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest`).
 
+use crate::base::address;
 use crate::http::trace::{Item, Key, Kind, SpanRecord, Tag, Value};
 use crate::telemetry::Fields;
-use crate::telemetry::otlp::Frame;
+use crate::telemetry::otlp::{self, Frame};
 use ringway_config::model::{GRPC_STATUSES, TagNames};
-use std::net::SocketAddr;
 
 /// Numbers of a span's fields.
 mod field {
@@ -44,7 +44,7 @@ pub(super) fn frame(service: &str, names: TagNames) -> Frame {
 
 /// Appends the span as one more field of a report.
 pub(super) fn span(out: &mut Vec<u8>, span: &SpanRecord<'_>, names: TagNames) {
-    Fields(out).message(SPANS, |fields| write(fields, span, names));
+    Fields(out).long_message(SPANS, |fields| write(fields, span, names));
 }
 
 fn write(fields: &mut Fields<'_>, span: &SpanRecord<'_>, names: TagNames) {
@@ -69,14 +69,14 @@ fn write(fields: &mut Fields<'_>, span: &SpanRecord<'_>, names: TagNames) {
             Item::Tag(key, value) => {
                 statuses.see(&key, &value);
                 match (key, names) {
-                    (Key::Custom(name), _) => attribute(fields, field::ATTRIBUTE, name, value),
+                    (Key::Custom(name), _) => attribute(fields, name, value),
                     (Key::Known(tag), TagNames::Semantic) => semantic(fields, &own, tag, value),
                     (Key::Known(tag), TagNames::Envoy) => envoy(fields, &own, tag, value),
                 }
             }
             Item::Event(event, after) => fields.message(field::EVENT, |fields| {
                 fields.fixed64(1, (facts.start + after) * 1000);
-                fields.text(2, event.name().as_bytes());
+                fields.bytes(2, event.name().as_bytes());
             }),
         }
     }
@@ -102,7 +102,7 @@ impl Own<'_> {
     /// Writes an attribute that each span has, unless the configuration has one of this name.
     fn unless(&self, fields: &mut Fields<'_>, name: &[u8], value: Value<'_>) {
         if !self.0.contains(&name) {
-            attribute(fields, field::ATTRIBUTE, name, value);
+            attribute(fields, name, value);
         }
     }
 }
@@ -156,17 +156,13 @@ fn number(value: &Value<'_>) -> Option<i64> {
     match value {
         Value::Int(number) => Some(*number),
         Value::Text(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+        Value::Address(_) => None,
     }
 }
 
 /// All values are texts with Envoy.
 fn envoy(fields: &mut Fields<'_>, own: &Own<'_>, tag: Tag, value: Value<'_>) {
-    let mut digits = itoa::Buffer::new();
-    let text = match value {
-        Value::Text(text) => text,
-        Value::Int(number) => digits.format(number).as_bytes(),
-    };
-    own.unless(fields, tag.envoy_name().as_bytes(), Value::Text(text));
+    value.as_text(|text| own.unless(fields, tag.envoy_name().as_bytes(), Value::Text(text)));
 }
 
 /// Names and values of the conventions. What they have no name for keeps Envoy's.
@@ -183,13 +179,10 @@ fn semantic(fields: &mut Fields<'_>, own: &Own<'_>, tag: Tag, value: Value<'_>) 
         (Tag::Protocol, Value::Text(protocol)) => {
             add(name, Value::Text(protocol.strip_prefix(b"HTTP/").unwrap_or(protocol)));
         }
-        (Tag::PeerAddress, Value::Text(text)) => match address(text) {
-            Some(address) => {
-                add(name, Value::Text(address.ip().to_string().as_bytes()));
-                add("network.peer.port", Value::Int(address.port().into()));
-            }
-            None => add(name, value),
-        },
+        (Tag::PeerAddress, Value::Address(peer)) => {
+            add(name, Value::Text(&address::ip(peer.ip())));
+            add("network.peer.port", Value::Int(peer.port().into()));
+        }
         (Tag::GrpcPath, Value::Text(path)) => {
             add("rpc.system", Value::Text(b"grpc"));
             let path = path.strip_prefix(b"/").unwrap_or(path);
@@ -216,17 +209,13 @@ fn semantic(fields: &mut Fields<'_>, own: &Own<'_>, tag: Tag, value: Value<'_>) 
     }
 }
 
-fn address(text: &[u8]) -> Option<SocketAddr> {
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
 /// `KeyValue`.
-fn attribute(fields: &mut Fields<'_>, number: u32, name: &[u8], value: Value<'_>) {
-    fields.message(number, |fields| {
-        fields.text(1, name);
-        fields.message(2, |fields| match value {
-            Value::Text(text) => fields.text(1, text),
-            Value::Int(number) => fields.varint(3, number as u64),
-        });
-    });
+fn attribute(fields: &mut Fields<'_>, name: &[u8], value: Value<'_>) {
+    match value {
+        Value::Int(number) => fields.message(field::ATTRIBUTE, |fields| {
+            fields.text(1, name);
+            fields.message(2, |fields| fields.varint(3, number as u64));
+        }),
+        _ => value.as_text(|text| otlp::attribute(fields, field::ATTRIBUTE, name, text)),
+    }
 }

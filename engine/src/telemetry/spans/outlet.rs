@@ -18,7 +18,7 @@ pub(super) struct Outlet {
     stats: SpanStats,
     courier: Rc<Courier>,
     batch: RefCell<SpanBatch>,
-    /// When the first span of the batch came.
+    /// The first span of the batch came no sooner.
     since: Cell<Nanos>,
 }
 
@@ -67,16 +67,27 @@ impl Outlet {
         }
     }
 
-    /// `size`: of the record. What it takes in a report is about as long.
-    pub(super) fn add(&self, span: &SpanRecord<'_>, size: usize) {
+    /// `size`: of the record. What it takes in a report is about as long. `since`: it came no sooner.
+    pub(super) fn add(&self, span: &SpanRecord<'_>, size: usize, since: Nanos) {
         if self.batch.borrow().size() + 2 * size > BODY_MAX {
             self.flush();
         }
         let mut batch = self.batch.borrow_mut();
         if batch.count() == 0 {
-            self.since.set(self.reactor.now());
+            self.since.set(since);
         }
         batch.add(span);
+    }
+
+    /// Spans that are sent without waiting.
+    pub(super) fn flush_spans(&self) -> u64 {
+        self.exporter.flush_spans.into()
+    }
+
+    /// When the batch goes out at the latest, or one of spans that have come since `looked`.
+    pub(super) fn due(&self, looked: Nanos) -> Nanos {
+        let since = if self.batch.borrow().count() == 0 { looked } else { self.since.get() };
+        since + nanos(self.exporter.flush_interval)
     }
 
     /// Sends the batch if it is large or old enough.

@@ -225,7 +225,7 @@ fn attributes_have_the_names_of_the_conventions_or_of_envoy() {
         span.tag(Tag::Method, b"BREW");
         span.tag(Tag::Protocol, b"HTTP/1.1");
         span.tag(Tag::StatusCode, b"200");
-        span.tag(Tag::PeerAddress, b"[2001:db8::1]:443");
+        span.address(Tag::PeerAddress, facts().remote.expect("an address"));
         span.tag(Tag::GrpcPath, b"/a.b.C/Do");
         span.number(Tag::RetryCount, 2);
         span.tag(Tag::ResponseFlags, b"UF");
@@ -270,7 +270,7 @@ fn a_tag_of_ones_own_replaces_another() {
     let fill = |span: &mut RecordWriter<'_>| {
         span.tag(Tag::Url, b"/secret");
         span.tag(Tag::Path, b"/secret");
-        span.tag(Tag::PeerAddress, b"[2001:db8::1]:443");
+        span.address(Tag::PeerAddress, facts().remote.expect("an address"));
         span.number(Tag::StatusCode, 503);
         own.iter().for_each(|name| span.custom(name.as_bytes(), b"own"));
     };
@@ -349,12 +349,17 @@ impl Collected {
         assert_eq!(tracers.intern(&Arc::new(exporter(format))), 0);
         let ring = tracers.open();
         let spans = Spans::start(&world.reactor, &world.clusters, &world.registry, &tracers);
+        spans.follow();
         Self { world, ring, spans }
     }
 
     fn tell(&self, count: usize) -> usize {
         let bytes = record(&facts(), |span| span.tag(Tag::Url, &[b'u'; 256]));
-        (0..count).filter(|_| self.ring.push(&bytes)).count()
+        let told = (0..count).filter(|_| self.ring.push(&bytes)).count();
+        if self.ring.is_due() {
+            self.spans.wake();
+        }
+        told
     }
 
     fn stats(&self, names: &[&str]) -> Vec<i64> {
@@ -385,6 +390,29 @@ fn spans_go_out_when_there_are_enough_or_when_they_are_old() {
     collected.world.reactor.block_on(async move { spans.finish(Duration::from_secs(1)).await });
     assert_eq!(collected.spans_in_reports(), [4, 7, 1], "at the end of the process");
     assert_eq!(collected.stats(&["timer_flushed", "reports_sent", "spans_sent", "spans_dropped"]), [1, 3, 12, 0]);
+}
+
+/// Clusters are looked after once a second; for spans it wakes once in `flush_interval`. Each takes a few turns.
+#[test]
+fn while_there_are_no_spans_nothing_is_done() {
+    let collected = Collected::new(SpanFormat::ZipkinJson);
+    let turns = |time| {
+        let before = collected.world.reactor.turns();
+        collected.world.pass(time);
+        collected.world.reactor.turns() - before
+    };
+    turns(Duration::from_secs(10));
+    let idle = turns(Duration::from_secs(1000));
+    assert!(idle < 3000, "{idle}");
+    // Enough wake it, and a few wait for their time. It looks by itself while there are many.
+    collected.tell(5);
+    collected.world.pass(Duration::from_millis(1));
+    assert_eq!(collected.spans_in_reports(), [5]);
+    collected.tell(1);
+    collected.world.pass(Duration::from_millis(100));
+    assert_eq!(collected.spans_in_reports(), [5]);
+    collected.world.pass(Duration::from_secs(5));
+    assert_eq!(collected.spans_in_reports(), [5, 1]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Spans as Zipkin takes them: its JSON, version 2, and the same as protobuf (`zipkin.proto3.ListOfSpans`).
 
-use crate::http::trace::{Item, Key, Kind, SpanRecord, Value};
+use crate::http::trace::{Item, Key, Kind, SpanRecord};
 use crate::telemetry::Fields;
 use crate::telemetry::json::Object;
 use std::net::{IpAddr, SocketAddr};
@@ -38,7 +38,7 @@ pub(super) fn json(out: &mut Vec<u8>, span: &SpanRecord<'_>, service: &str) {
         object.hex("parentId", &[facts.parent]);
     }
     object.hex("id", &[facts.id]);
-    object.text("kind", if facts.kind == Kind::Server { b"SERVER" } else { b"CLIENT" });
+    object.word("kind", if facts.kind == Kind::Server { "SERVER" } else { "CLIENT" });
     if !span.name.is_empty() {
         object.text("name", span.name);
     }
@@ -52,19 +52,19 @@ pub(super) fn json(out: &mut Vec<u8>, span: &SpanRecord<'_>, service: &str) {
     if events.peek().is_some() {
         object.array("annotations", events, |annotation, (event, after)| {
             annotation.number("timestamp", (facts.start + after) as i64);
-            annotation.text("value", event.name().as_bytes());
+            annotation.word("value", event.name());
         });
     }
     let own = span.own_names();
     object.object("tags", |tags| {
         for (key, value) in span.tags().filter(|(key, _)| !is_replaced(&own, key)) {
-            match value {
-                Value::Text(text) => tags.named(name_of(&key), text),
-                Value::Int(number) => tags.named(name_of(&key), itoa::Buffer::new().format(number).as_bytes()),
-            }
+            value.as_text(|text| match key {
+                Key::Known(tag) => tags.text(tag.envoy_name(), text),
+                Key::Custom(name) => tags.named(name, text),
+            });
         }
         if facts.error && !own.contains(&ERROR) {
-            tags.named(ERROR, b"true");
+            tags.text("error", b"true");
         }
     });
     if facts.debug {
@@ -81,10 +81,7 @@ fn json_endpoint(object: &mut Object<'_>, service: &[u8], address: Option<Socket
         object.text("serviceName", service);
     }
     let Some(address) = address else { return };
-    match address.ip() {
-        IpAddr::V4(ip) => object.text("ipv4", ip.to_string().as_bytes()),
-        IpAddr::V6(ip) => object.text("ipv6", ip.to_string().as_bytes()),
-    }
+    object.ip(if address.is_ipv4() { "ipv4" } else { "ipv6" }, address.ip());
     if address.port() != 0 {
         object.number("port", address.port().into());
     }
@@ -104,7 +101,7 @@ fn is_replaced(own: &[&[u8]], key: &Key<'_>) -> bool {
 
 /// Appends the span as one more field of a list.
 pub(super) fn protobuf(out: &mut Vec<u8>, span: &SpanRecord<'_>, service: &str) {
-    Fields(out).message(field::SPAN, |fields| protobuf_span(fields, span, service));
+    Fields(out).long_message(field::SPAN, |fields| protobuf_span(fields, span, service));
 }
 
 fn protobuf_span(fields: &mut Fields<'_>, span: &SpanRecord<'_>, service: &str) {
@@ -132,16 +129,13 @@ fn protobuf_span(fields: &mut Fields<'_>, span: &SpanRecord<'_>, service: &str) 
             Item::Tag(key, _) if is_replaced(&own, &key) => {}
             Item::Event(event, after) => fields.message(field::ANNOTATION, |annotation| {
                 annotation.fixed64(1, facts.start + after);
-                annotation.text(2, event.name().as_bytes());
+                annotation.bytes(2, event.name().as_bytes());
             }),
-            Item::Tag(key, Value::Text(text)) => protobuf_tag(fields, name_of(&key), text),
-            Item::Tag(key, Value::Int(number)) => {
-                protobuf_tag(fields, name_of(&key), itoa::Buffer::new().format(number).as_bytes());
-            }
+            Item::Tag(key, value) => value.as_text(|text| fields.pair(field::TAG, name_of(&key), text)),
         }
     }
     if facts.error && !own.contains(&ERROR) {
-        protobuf_tag(fields, ERROR, b"true");
+        fields.pair(field::TAG, ERROR, b"true");
     }
     if facts.debug {
         fields.varint(field::DEBUG, 1);
@@ -149,13 +143,6 @@ fn protobuf_span(fields: &mut Fields<'_>, span: &SpanRecord<'_>, service: &str) 
     if facts.shared {
         fields.varint(field::SHARED, 1);
     }
-}
-
-fn protobuf_tag(fields: &mut Fields<'_>, name: &[u8], value: &[u8]) {
-    fields.message(field::TAG, |entry| {
-        entry.text(1, name);
-        entry.text(2, value);
-    });
 }
 
 fn protobuf_endpoint(fields: &mut Fields<'_>, service: &[u8], address: Option<SocketAddr>) {

@@ -141,7 +141,7 @@ impl Sink {
             }
             point.fixed64(field::TIME, now * 1000);
             let number = if kind == Kind::Histogram { field::HISTOGRAM_ATTRIBUTES } else { field::ATTRIBUTES };
-            reading.tags(|name, value| attribute(point, number, name, value.as_bytes()));
+            reading.tags(|name, value| attribute(point, number, name.as_bytes(), value.as_bytes()));
             match reading.change {
                 Change::Level(level) => point.fixed64(field::AS_INT, level.cast_unsigned()),
                 Change::Counter { total, grown } => {
