@@ -4,7 +4,7 @@ use crate::exchange::{Rig, Traced, Traffic, Way};
 use ringway::base::record_ring::{Writer, record_ring};
 use ringway::http::trace::SpanRecord;
 use ringway::telemetry::SpanBatch;
-use ringway_config::model::{SpanExporter, SpanFormat, TagNames};
+use ringway_config::model::{Destination, SpanExporter, SpanFormat, TagNames};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,11 +61,14 @@ fn exporter(format: SpanFormat) -> Arc<SpanExporter> {
     let second = Duration::from_secs(1);
     Arc::new(SpanExporter {
         service_name: "ringway".into(),
-        cluster: "spans".into(),
-        host: "spans".into(),
-        path: "/".into(),
+        to: Destination {
+            cluster: "spans".into(),
+            host: "spans".into(),
+            path: "/".into(),
+            headers: Vec::new(),
+            timeout: second,
+        },
         format,
-        timeout: second,
         flush_interval: second,
         flush_spans: REPORT,
     })

@@ -3,6 +3,7 @@
 
 mod access_log;
 mod cluster;
+mod destination;
 mod filter;
 mod filter_chain;
 mod format;

@@ -117,7 +117,7 @@ const VALUES: &str = r#"
 | size | A string, one whole number with one unit: `"512B"`, `"16KiB"`, `"10MiB"`, `"1GiB"`. Units are powers of 1024; `KB` and `MB` are refused, because some programs mean 1000 by them and others 1024. |
 | address | A string: `"127.0.0.1:8080"`, `"[::1]:8080"`, `"unix:/run/app.sock"`. |
 | endpoint address | A string: an address, or a host name with a port, `"app.internal:8080"`, if the cluster's `discovery` looks up names. |
-| number, per cent | Without quotes, with or without a fraction: `50`, `0.5`. |
+| number, per cent | Without quotes, with or without a fraction: `50`, `0.5`. The finest share of requests is one in a million, `0.0001`. |
 | address range | A string: `"10.0.0.0/8"`, `"fd00::/8"`; a single address is a range of one. |
 | path | A string that starts with `/`, percent-encoded as clients send it, without a query. |
 | regular expression | A string, best in single quotes, where `\` need not be doubled: `'/v\d+/.*'`. The syntax is that of the Rust crate [regex](https://docs.rs/regex/latest/regex/#syntax), which is like RE2. It must match the whole text. |

@@ -337,14 +337,16 @@ fn listeners_with_port_0_have_bindings_of_their_own() {
     assert_eq!(nth, [0, 0, 1, 0]);
 }
 
+const ROUTES: &str = "http.routes = [{ match = { prefix = \"/\" }, route = { cluster = \"app\" } }]";
+
+fn stats(keys: &str) -> Stats {
+    let text = format!("[stats]\n{keys}\n[[listeners]]\naddress = \"127.0.0.1:10000\"\n{ROUTES}\n{CLUSTER}");
+    load(&text).stats.expect("it is written")
+}
+
 #[test]
 fn statistics_are_sent_to_sinks() {
-    let routes = "http.routes = [{ match = { prefix = \"/\" }, route = { cluster = \"app\" } }]";
-    assert!(with_listener(routes).stats.is_none());
-    let stats = |keys: &str| {
-        let text = format!("[stats]\n{keys}\n[[listeners]]\naddress = \"127.0.0.1:10000\"\n{routes}\n{CLUSTER}");
-        load(&text).stats.expect("it is written")
-    };
+    assert!(with_listener(ROUTES).stats.is_none());
     let defaults = stats("sinks = [{ statsd = { address = \"127.0.0.1:8125\" } }]");
     let target = EndpointTarget::Address(Address::Ip("127.0.0.1:8125".parse().unwrap()));
     let statsd =
@@ -360,6 +362,10 @@ fn statistics_are_sent_to_sinks() {
         Statsd { dialect: StatsdDialect::Datadog, target, prefix: "envoy".into(), max_bytes_per_datagram: 512 };
     assert_eq!((written.flush_interval, written.sinks.len()), (Duration::from_secs(60), 2));
     assert_eq!(written.sinks[1], StatsSink::Statsd(datadog));
+}
+
+#[test]
+fn statistics_are_sent_to_collectors() {
     let otlp = |keys: &str| {
         let StatsSink::Otlp(sink) =
             stats(&format!("sinks = [{{ otlp = {{ cluster = \"app\", {keys} }} }}]")).sinks.remove(0)
@@ -368,30 +374,38 @@ fn statistics_are_sent_to_sinks() {
         };
         sink
     };
-    let defaults = OtlpStats {
+    let to = Destination {
         cluster: "app".into(),
         host: "app".into(),
         path: "/v1/metrics".into(),
+        headers: Vec::new(),
+        timeout: Duration::from_secs(5),
+    };
+    let defaults = OtlpStats {
+        to: to.clone(),
         protocol: OtlpProtocol::Http,
         service_name: "ringway".into(),
         attributes: Vec::new(),
         prefix: "ringway".into(),
         temporality: Temporality::Cumulative,
-        timeout: Duration::from_secs(5),
     };
     assert_eq!(otlp(""), defaults);
     let written = otlp(
         "host = \"a.example\", path = \"/in\", service_name = \"edge\", attributes = { zone = \"a\" }, prefix = \"envoy\", \
-         temporality = \"delta\", timeout = \"1s\"",
+         temporality = \"delta\", timeout = \"1s\", headers = { X-Tenant = \"shop 1\" }",
     );
     let expected = OtlpStats {
-        host: "a.example".into(),
-        path: "/in".into(),
+        to: Destination {
+            host: "a.example".into(),
+            path: "/in".into(),
+            headers: vec![("x-tenant".into(), Secret("shop 1".into()))],
+            timeout: Duration::from_secs(1),
+            ..to
+        },
         service_name: "edge".into(),
         attributes: vec![("zone".into(), "a".into())],
         prefix: "envoy".into(),
         temporality: Temporality::Delta,
-        timeout: Duration::from_secs(1),
         ..defaults
     };
     assert_eq!(written, expected);
@@ -402,7 +416,7 @@ fn statistics_are_sent_to_sinks() {
     let Some(StatsSink::Otlp(grpc)) = config.stats.as_ref().map(|stats| &stats.sinks[0]) else {
         panic!("another sink")
     };
-    assert_eq!(grpc.path, "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export");
+    assert_eq!(grpc.to.path, "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export");
     assert!(config.warnings.is_empty(), "the cluster is used: {:?}", config.warnings);
 }
 
@@ -420,7 +434,7 @@ fn access_logs_go_to_programs_elsewhere() {
         .collect();
     let [(otlp, otlp_fields), (service, service_fields)] = exports[..] else { panic!("two") };
     assert_eq!(
-        (otlp.path.as_str(), otlp.host.as_str(), otlp.timeout),
+        (otlp.to.path.as_str(), otlp.to.host.as_str(), otlp.to.timeout),
         ("/v1/logs", "collector", Duration::from_secs(5))
     );
     let kind = LogExportKind::Otlp {
@@ -432,7 +446,7 @@ fn access_logs_go_to_programs_elsewhere() {
     assert_eq!((&otlp.kind, otlp_fields.len()), (&kind, OTLP_FIELDS.len() + 3));
     let body = &otlp_fields[OTLP_FIELDS.len()];
     assert!(matches!(body.last(), Some(FormatPiece::Operator(CommandOperator::ResponseCode))), "no line end: {body:?}");
-    assert_eq!(service.path, "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs");
+    assert_eq!(service.to.path, "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs");
     let kind = LogExportKind::Service {
         log_name: "failures".into(),
         request_headers: vec!["x-tenant".into()],

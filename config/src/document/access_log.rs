@@ -1,10 +1,11 @@
 //! Access logs: their files, their lines, and the exchanges that they log.
 
+use super::destination::destination;
 use super::header::HeaderMatch;
-use crate::model::{GRPC_STATUSES, OtlpProtocol, RESPONSE_FLAGS};
+use crate::model::{GRPC_STATUSES, RESPONSE_FLAGS};
 use crate::reader::{
-    ClusterName, FilePath, FromText, HeaderName, HostName, Int, List, Map, Name, Nested, OneOf, Percent, Refusal,
-    Shape, Text, Time, UrlPath, Word, holds, table,
+    FilePath, FromText, HeaderName, Int, List, Map, Name, Nested, OneOf, Percent, Refusal, Shape, Text, Time, Word,
+    holds, table,
 };
 
 table! {
@@ -31,36 +32,23 @@ table! {
     }
 }
 
-table! {
-    /// Envoy's access log service (Envoy: HttpGrpcAccessLogConfig). Records go out when a shard has 64 KiB of them, and after
-    /// `access_log_flush_interval`; each report is one call of the service, whose answer says that it arrived.
+destination! {
+    /// Envoy's access log service (Envoy: HttpGrpcAccessLogConfig), whose cluster needs `protocol = "http2"` or `"auto"`. Records go
+    /// out when a shard has 64 KiB of them, and after `access_log_flush_interval`; each report is one call of the service, whose
+    /// answer says that it arrived.
     GrpcAccessLog at "listeners[].http.access_log[].grpc", example "access-log-export.toml" {
-        /// The cluster of the service, which needs `protocol = "http2"` or `"auto"`.
-        cluster: ClusterName, required;
         /// What the service knows the log by.
         log_name: Name, default "\"ringway\"";
-        /// Value of `host` of the calls.
-        host: HostName, optional "the cluster's name";
         /// Headers of the request that records have (Envoy: additional_request_headers_to_log).
         request_headers: List<HeaderName>, optional "none";
         /// Headers of the response (Envoy: additional_response_headers_to_log).
         response_headers: List<HeaderName>, optional "none";
-        /// Time for one report.
-        timeout: Time<1>, default "\"5s\"";
     }
 }
 
-table! {
+destination! {
     /// An OpenTelemetry collector for logs (Envoy: OpenTelemetryAccessLogConfig). Records go out as for `grpc`.
-    OtlpAccessLog at "listeners[].http.access_log[].otlp", example "access-log-export.toml" {
-        /// The cluster of the collector.
-        cluster: ClusterName, required;
-        /// OTLP over `http` or over `grpc`, for which the cluster needs `protocol = "http2"` or `"auto"`.
-        protocol: OneOf<OtlpProtocol>, default "\"http\"";
-        /// Where its endpoints take logs.
-        path: UrlPath, optional "`/v1/logs`; with `grpc`, the method's path";
-        /// Value of `host` of the requests to it.
-        host: HostName, optional "the cluster's name";
+    OtlpAccessLog at "listeners[].http.access_log[].otlp", example "access-log-export.toml", otlp path "`/v1/logs`; with `grpc`, the method's path" {
         /// What this proxy is called: the attribute `service.name` of its resource.
         service_name: Name, default "\"ringway\"";
         /// Further attributes of the resource, next to `host.name`.
@@ -68,8 +56,6 @@ table! {
         /// Attributes of each record, with [command operators](#command-operators):
         /// `{ "http.response.status_code" = "%RESPONSE_CODE%" }`. One without a value is left out.
         attributes: Map<Name, Text>, optional "none";
-        /// Time for one report.
-        timeout: Time<1>, default "\"5s\"";
     }
 }
 

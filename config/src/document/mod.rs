@@ -8,6 +8,7 @@
 mod access_log;
 mod address;
 mod cluster;
+mod destination;
 mod filter;
 mod forward;
 mod header;
@@ -30,6 +31,7 @@ pub use cluster::{
     CheckedStatuses, CircuitBreakers, Cluster, DiscoveryKind, EndpointAddress, EndpointEntry, GrpcHealthCheck,
     HealthCheck, HttpHealthCheck, LbPolicyName, Maglev, OutlierDetection, RetryBudget, RingHash, SlowStart, Subsets,
 };
+pub use destination::HeaderSource;
 pub use filter::*;
 pub use forward::{
     CookieHash, Forward, HashPolicy, InternalRedirectPolicy, MirrorPolicy, RegexRewrite, WeightedCluster,

@@ -1,8 +1,9 @@
 //! `[stats]`: where statistics are sent.
 
 use super::cluster::EndpointAddress;
-use crate::model::{OtlpProtocol, Temporality};
-use crate::reader::{ClusterName, HostName, Int, List, Map, Name, OneOf, Text, Time, UrlPath, Word, table};
+use super::destination::destination;
+use crate::model::Temporality;
+use crate::reader::{Int, List, Map, Name, OneOf, Text, Time, Word, table};
 
 table! {
     /// Programs that statistics are sent to, next to what the admin endpoint shows
@@ -52,17 +53,9 @@ table! {
     }
 }
 
-table! {
+destination! {
     /// An OpenTelemetry collector (Envoy: stat_sinks.open_telemetry.v3.SinkConfig).
-    OtlpStats at "stats.sinks[].otlp", example "stats-otlp.toml" {
-        /// The cluster that takes the reports.
-        cluster: ClusterName, required;
-        /// OTLP over `http` or over `grpc`, for which the cluster needs `protocol = "http2"` or `"auto"`.
-        protocol: OneOf<OtlpProtocol>, default "\"http\"";
-        /// Where its endpoints take them.
-        path: UrlPath, optional "`/v1/metrics`; with `grpc`, the method's path";
-        /// Value of `host` of the requests to it.
-        host: HostName, optional "the cluster's name";
+    OtlpStats at "stats.sinks[].otlp", example "stats-otlp.toml", otlp path "`/v1/metrics`; with `grpc`, the method's path" {
         /// What this proxy is called: the attribute `service.name` of its resource.
         service_name: Name, default "\"ringway\"";
         /// Further attributes of the resource, next to `host.name`: `{ "service.instance.id" = "edge-1" }` tells proxies on one
@@ -73,14 +66,7 @@ table! {
         /// Counters and times since they began (`cumulative`), or since the last report (`delta`; Envoy:
         /// report_counters_as_deltas). With `delta`, what is in a report that is lost is lost.
         temporality: OneOf<Temporality>, default "\"cumulative\"";
-        /// Time for one request.
-        timeout: Time<1>, default "\"5s\"";
     }
-}
-
-impl Word for OtlpProtocol {
-    const WORDS: &'static [(&'static str, Self)] = &[("http", Self::Http), ("grpc", Self::Grpc)];
-    const LATER: &'static [&'static str] = &[];
 }
 
 impl Word for Temporality {

@@ -1,7 +1,8 @@
 //! `http.tracing`: distributed tracing.
 
-use crate::model::{OtlpProtocol, TagNames, TraceForm, TraceTrust};
-use crate::reader::{ClusterName, HostName, Int, List, Map, Name, OneOf, Percent, Text, Time, UrlPath, Word, table};
+use super::destination::destination;
+use crate::model::{TagNames, TraceForm, TraceTrust};
+use crate::reader::{Int, List, Map, Name, OneOf, Percent, Text, Time, UrlPath, Word, table};
 
 table! {
     /// Distributed tracing (Envoy: HttpConnectionManager.Tracing): each exchange becomes a span, each try of its request on an
@@ -46,23 +47,17 @@ table! {
     }
 }
 
-table! {
+destination! {
     /// A Zipkin server (Envoy: ZipkinConfig).
     Zipkin at "listeners[].http.tracing.zipkin", example "tracing.toml" {
-        /// The cluster that takes the spans.
-        cluster: ClusterName, required;
-        /// Where its endpoints take them.
+        /// Where its endpoints take spans.
         path: UrlPath, default "\"/api/v2/spans\"";
-        /// Value of `host` of the requests to it.
-        host: HostName, optional "the cluster's name";
         /// How spans are written.
         format: OneOf<ZipkinFormat>, default "\"json\"";
         /// The span of an exchange has the id of its client's span, where B3 tells one (Envoy: shared_span_context).
         shared_span: bool, default "true";
         /// Traces that begin here have ids of 128 bits.
         trace_id_128bit: bool, default "true";
-        /// Time for one request.
-        timeout: Time<1>, default "\"5s\"";
         /// Spans wait at most for this time until they are sent.
         flush_interval: Time<1>, default "\"1s\"";
         /// As many spans are sent without waiting.
@@ -70,21 +65,11 @@ table! {
     }
 }
 
-table! {
+destination! {
     /// An OpenTelemetry collector (Envoy: OpenTelemetryConfig).
-    Otlp at "listeners[].http.tracing.otlp", example "tracing-otlp.toml" {
-        /// The cluster that takes the spans.
-        cluster: ClusterName, required;
-        /// OTLP over `http` or over `grpc`, for which the cluster needs `protocol = "http2"` or `"auto"`.
-        protocol: OneOf<OtlpProtocol>, default "\"http\"";
-        /// Where its endpoints take them.
-        path: UrlPath, optional "`/v1/traces`; with `grpc`, the method's path";
-        /// Value of `host` of the requests to it.
-        host: HostName, optional "the cluster's name";
+    Otlp at "listeners[].http.tracing.otlp", example "tracing-otlp.toml", otlp path "`/v1/traces`; with `grpc`, the method's path" {
         /// What tags are called: `semantic` is OpenTelemetry's conventions, `envoy` the names that Envoy's spans have.
         tags: OneOf<TagNames>, default "\"semantic\"";
-        /// Time for one request.
-        timeout: Time<1>, default "\"5s\"";
         /// Spans wait at most for this time until they are sent.
         flush_interval: Time<1>, default "\"1s\"";
         /// As many spans are sent without waiting.

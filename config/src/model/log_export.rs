@@ -1,17 +1,11 @@
 //! Access logs that go to programs elsewhere.
 
-use super::OtlpProtocol;
-use std::time::Duration;
+use super::{Destination, OtlpProtocol};
 
 /// Where records of exchanges go, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LogExport {
-    /// Name of the cluster.
-    pub cluster: String,
-    pub host: String,
-    pub path: String,
-    /// For one report.
-    pub timeout: Duration,
+    pub to: Destination,
     pub kind: LogExportKind,
 }
 

@@ -4,6 +4,7 @@
 //! its list, every list that must have members has them.
 
 mod cluster;
+mod destination;
 mod filter;
 mod format;
 mod http;
@@ -16,6 +17,7 @@ mod tls;
 mod tracing;
 
 pub use cluster::*;
+pub use destination::*;
 pub use filter::*;
 pub use format::*;
 pub use http::*;

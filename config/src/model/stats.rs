@@ -1,6 +1,6 @@
 //! Where statistics are sent.
 
-use super::EndpointTarget;
+use super::{Destination, EndpointTarget, OtlpProtocol};
 use std::time::Duration;
 
 /// Statistics that are sent (Envoy: stats_sinks).
@@ -38,10 +38,7 @@ pub enum StatsdDialect {
 /// An OpenTelemetry collector.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OtlpStats {
-    /// Name of the cluster.
-    pub cluster: String,
-    pub host: String,
-    pub path: String,
+    pub to: Destination,
     pub protocol: OtlpProtocol,
     pub service_name: String,
     /// Of the resource, in addition to what is known of it.
@@ -49,15 +46,6 @@ pub struct OtlpStats {
     /// Names begin with it and a dot.
     pub prefix: String,
     pub temporality: Temporality,
-    /// For one request.
-    pub timeout: Duration,
-}
-
-/// What carries OTLP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OtlpProtocol {
-    Http,
-    Grpc,
 }
 
 /// Since when counters and times count.

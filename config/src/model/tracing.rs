@@ -1,6 +1,6 @@
 //! Distributed tracing.
 
-use super::{FormatPiece, Fraction};
+use super::{Destination, FormatPiece, Fraction};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,14 +75,8 @@ pub enum TraceForm {
 pub struct SpanExporter {
     /// What this proxy is called in spans.
     pub service_name: String,
-    /// Name of the cluster that takes them.
-    pub cluster: String,
-    /// Of its requests.
-    pub host: String,
-    pub path: String,
+    pub to: Destination,
     pub format: SpanFormat,
-    /// For one request.
-    pub timeout: Duration,
     /// A batch goes out when it is this old ...
     pub flush_interval: Duration,
     /// ... or has this many spans.

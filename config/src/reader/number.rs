@@ -23,7 +23,13 @@ impl Read for Percent {
     }
 
     fn read(input: &Input<'_, '_>, problems: &mut Problems<'_>) -> Option<Self> {
-        read_number::<Self>(input, 0.0..=100.0, problems).map(Self)
+        let percent = read_number::<Self>(input, 0.0..=100.0, problems).map(Self)?;
+        if percent.0 > 0.0 && percent.of(1_000_000) == 0 {
+            let problem = Problem::at(&input.origin, "this is less than one in a million, and would be none");
+            problems.push(problem.allowed("0, or a number from 0.0001 to 100"));
+            return None;
+        }
+        Some(percent)
     }
 }
 

@@ -6,7 +6,22 @@ use super::Resolver;
 use crate::diagnostic::Problem;
 use crate::document::HeaderToAdd;
 use crate::model::{AddressOf, ByteCount, CommandOperator, FormatPiece, HeaderMutation, HeaderMutations, TimePoint};
-use crate::reader::{EditableHeader, List, Located, Slot};
+use crate::reader::{EditableHeader, HeaderName, List, Located, Slot};
+
+/// Headers that are about the connection or the body (RFC 9110 section 7.6.1), which requests of the proxy's own have as they
+/// need them.
+const OWN_FIELDS: [&str; 10] = [
+    "connection",
+    "content-length",
+    "expect",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -41,6 +56,17 @@ impl<'d> Resolver<'d, '_, '_> {
             request: self.edits(written.request_add, written.request_remove, Side::Request),
             response: self.edits(written.response_add, written.response_remove, Side::Response),
         }
+    }
+
+    /// Refuses a header that `writer`, a request of the proxy's own, has in any case: one about the connection, or one of `own`, each
+    /// with what to write instead.
+    pub(super) fn check_not_own(&mut self, writer: &str, name: &Located<HeaderName>, own: &[(&str, &str)]) {
+        let hint = own.iter().find(|(own, _)| *own == name.0).map(|(_, hint)| *hint);
+        if hint.is_none() && !OWN_FIELDS.contains(&name.0.as_str()) {
+            return;
+        }
+        let problem = Problem::at(&name.origin, format!("{writer} writes `{}` itself", name.0));
+        self.problems.push(problem.allowed("any header that is not about the connection").hint(hint));
     }
 
     /// Headers are removed first, so that a header can be replaced (Envoy: HeaderParser).

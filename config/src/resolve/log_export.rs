@@ -1,36 +1,32 @@
 //! Access logs that go to programs elsewhere.
 
 use super::Resolver;
+use super::destination::destination;
 use super::format::compile;
 use crate::diagnostic::Problem;
 use crate::document;
-use crate::model::{
-    CommandOperator, FieldOperand, FormatPiece, LogExport, LogExportKind, OTLP_FIELDS, OtlpProtocol, SERVICE_FIELDS,
-};
+use crate::model::{CommandOperator, FieldOperand, FormatPiece, LogExport, LogExportKind, OTLP_FIELDS, SERVICE_FIELDS};
 use crate::place::Origin;
 use crate::reader::Located;
 
 const SERVICE_PATH: &str = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
-const HTTP_PATH: &str = "/v1/logs";
-const GRPC_PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+/// Over HTTP and over gRPC.
+const PATHS: [&str; 2] = ["/v1/logs", "/opentelemetry.proto.collector.logs.v1.LogsService/Export"];
 
 /// An export, and the formats of its records' fields.
 type Exported = (LogExport, Vec<Vec<FormatPiece>>);
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn log_service(&mut self, written: &'d Located<document::GrpcAccessLog>) -> Option<Exported> {
-        let cluster = written.cluster.given()?;
-        self.cluster_named(cluster)?;
-        self.check_speaks_grpc(cluster, "the access log service needs");
         let (request_headers, response_headers) = (written.request_headers.values(), written.response_headers.values());
         let operator = |operator| vec![FormatPiece::Operator(operator)];
         let request = request_headers.iter().map(|name| operator(CommandOperator::Req(field(name))));
         let response = response_headers.iter().map(|name| operator(CommandOperator::Resp(field(name))));
         let fields = compiled(SERVICE_FIELDS).chain(request).chain(response).collect();
         let kind = LogExportKind::Service { log_name: written.log_name.0.clone(), request_headers, response_headers };
-        let host = written.host.value().unwrap_or_else(|| cluster.0.clone());
-        let (cluster, path, timeout) = (cluster.0.clone(), SERVICE_PATH.into(), written.timeout.0);
-        Some((LogExport { cluster, host, path, timeout, kind }, fields))
+        let needs_http2 = Some("the access log service needs");
+        let to = self.destination(destination!(written), SERVICE_PATH.into(), needs_http2)?;
+        Some((LogExport { to, kind }, fields))
     }
 
     /// `body`: of the records.
@@ -39,14 +35,8 @@ impl<'d> Resolver<'d, '_, '_> {
         written: &'d Located<document::OtlpAccessLog>,
         mut body: Vec<FormatPiece>,
     ) -> Option<Exported> {
-        let cluster = written.cluster.given()?;
-        self.cluster_named(cluster)?;
         let protocol = written.protocol.0;
-        self.check_otlp_protocol(protocol, cluster);
-        let path = match protocol {
-            OtlpProtocol::Http => HTTP_PATH,
-            OtlpProtocol::Grpc => GRPC_PATH,
-        };
+        let to = self.otlp_destination(destination!(written), protocol, &written.path, PATHS)?;
         without_line_end(&mut body);
         let entries = written.attributes.given().map_or(&[][..], |map| &map.entries);
         let attributes: Vec<_> = entries.iter().map(|(_, text)| self.format(text)).collect();
@@ -58,9 +48,7 @@ impl<'d> Resolver<'d, '_, '_> {
             resource: resource.iter().map(|(name, value)| (name.0.clone(), value.0.clone())).collect(),
             attributes: entries.iter().map(|(name, _)| name.0.clone()).collect(),
         };
-        let host = written.host.value().unwrap_or_else(|| cluster.0.clone());
-        let path = written.path.value().unwrap_or_else(|| path.into());
-        Some((LogExport { cluster: cluster.0.clone(), host, path, timeout: written.timeout.0, kind }, fields))
+        Some((LogExport { to, kind }, fields))
     }
 
     /// Reports a key that is about lines, where records go.

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use super::Resolver;
-use crate::diagnostic::Problem;
+use super::destination::destination;
 use crate::document;
-use crate::model::{OtlpProtocol, OtlpStats, Stats, StatsSink, Statsd, StatsdDialect, UpstreamProtocol};
-use crate::reader::{ClusterName, Located};
+use crate::model::{OtlpStats, Stats, StatsSink, Statsd, StatsdDialect};
+use crate::reader::Located;
 
-const HTTP_PATH: &str = "/v1/metrics";
-const GRPC_PATH: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+/// Over HTTP and over gRPC.
+const PATHS: [&str; 2] = ["/v1/metrics", "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"];
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn stats(&mut self, written: &'d Located<document::Stats>) -> Option<Stats> {
@@ -53,41 +53,14 @@ impl<'d> Resolver<'d, '_, '_> {
 
     fn otlp_stats(&mut self, written: &'d Located<document::OtlpStats>) -> Option<OtlpStats> {
         let protocol = written.protocol.0;
-        let cluster = written.cluster.given()?;
-        self.cluster_named(cluster)?;
-        self.check_otlp_protocol(protocol, cluster);
-        let path = match protocol {
-            OtlpProtocol::Http => HTTP_PATH,
-            OtlpProtocol::Grpc => GRPC_PATH,
-        };
         let attributes = written.attributes.given().map_or(&[][..], |map| &map.entries);
         Some(OtlpStats {
-            cluster: cluster.0.clone(),
-            host: written.host.value().unwrap_or_else(|| cluster.0.clone()),
-            path: written.path.value().unwrap_or_else(|| path.into()),
+            to: self.otlp_destination(destination!(written), protocol, &written.path, PATHS)?,
             protocol,
             service_name: written.service_name.0.clone(),
             attributes: attributes.iter().map(|(name, value)| (name.0.clone(), value.0.clone())).collect(),
             prefix: written.prefix.0.clone(),
             temporality: written.temporality.0,
-            timeout: written.timeout.0,
         })
-    }
-
-    /// Refuses gRPC where its cluster cannot speak it.
-    pub(super) fn check_otlp_protocol(&mut self, protocol: OtlpProtocol, cluster: &Located<ClusterName>) {
-        if protocol == OtlpProtocol::Grpc {
-            self.check_speaks_grpc(cluster, "OTLP over gRPC needs");
-        }
-    }
-
-    pub(super) fn check_speaks_grpc(&mut self, cluster: &Located<ClusterName>, what_needs: &str) {
-        if let Some((_, found)) = self.clusters.get(cluster.0.as_str())
-            && found.protocol.0 == UpstreamProtocol::Http1
-        {
-            let message = format!("{what_needs} HTTP/2, and the cluster `{}` speaks HTTP/1", cluster.0);
-            let hint = "add protocol = \"http2\" to the cluster";
-            self.problems.push(Problem::at(&cluster.origin, message).hint(Some(hint)));
-        }
     }
 }

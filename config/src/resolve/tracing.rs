@@ -1,51 +1,31 @@
 //! Distributed tracing: `http.tracing`, and what routes say of it.
 
 use super::Resolver;
+use super::destination::destination;
 use super::matcher::fraction;
 use crate::diagnostic::Problem;
 use crate::document::{self, ZipkinFormat};
 use crate::model::{
     FormatPiece, Fraction, OtlpProtocol, RouteTracing, Sampling, SpanExporter, SpanFormat, TraceForm, Tracing,
 };
-use crate::reader::{ClusterName, HostName, List, Located, Map, Name, OneOf, Percent, Slot, Text};
+use crate::reader::{List, Located, Map, Name, OneOf, Percent, Slot, Text};
 use std::sync::Arc;
 
-/// What is written for each exporter alike.
-struct Exporting<'d> {
-    cluster: &'d Slot<ClusterName>,
-    host: &'d Slot<HostName>,
-    path: String,
-    format: SpanFormat,
-    timeout: std::time::Duration,
-    flush_interval: std::time::Duration,
-    flush_spans: u32,
-}
-
-const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+/// Over HTTP and over gRPC.
+const PATHS: [&str; 2] = ["/v1/traces", "/opentelemetry.proto.collector.trace.v1.TraceService/Export"];
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn tracing(&mut self, written: &'d Located<document::Tracing>) -> Option<Tracing> {
         let keys = [("zipkin", written.zipkin.origin()), ("otlp", written.otlp.origin())];
         self.exactly_one(&written.origin, written.has_unknown, &keys, "`tracing` does not say where spans go");
         self.traces = true;
-        let exporting = match (written.zipkin.given(), written.otlp.given()) {
-            (Some(zipkin), _) => zipkin_exporting(zipkin),
-            (None, Some(otlp)) => self.otlp_exporting(otlp),
+        let service_name = written.service_name.0.clone();
+        let exporter = match (written.zipkin.given(), written.otlp.given()) {
+            (Some(zipkin), _) => self.zipkin_exporter(zipkin, service_name)?,
+            (None, Some(otlp)) => self.otlp_exporter(otlp, service_name)?,
             (None, None) => return None,
         };
-        let is_zipkin = matches!(exporting.format, SpanFormat::ZipkinJson | SpanFormat::ZipkinProtobuf);
-        let cluster = exporting.cluster.given()?;
-        self.cluster_named(cluster)?;
-        let exporter = SpanExporter {
-            service_name: written.service_name.0.clone(),
-            cluster: cluster.0.clone(),
-            host: exporting.host.value().unwrap_or_else(|| cluster.0.clone()),
-            path: exporting.path,
-            format: exporting.format,
-            timeout: exporting.timeout,
-            flush_interval: exporting.flush_interval,
-            flush_spans: exporting.flush_spans,
-        };
+        let is_zipkin = matches!(exporter.format, SpanFormat::ZipkinJson | SpanFormat::ZipkinProtobuf);
         let (extract, inject): (&[TraceForm], &[TraceForm]) = match is_zipkin {
             true => (&[TraceForm::B3, TraceForm::B3Multi, TraceForm::W3c], &[TraceForm::B3Multi]),
             false => (&[TraceForm::W3c, TraceForm::B3, TraceForm::B3Multi], &[TraceForm::W3c]),
@@ -70,24 +50,35 @@ impl<'d> Resolver<'d, '_, '_> {
         })
     }
 
-    fn otlp_exporting(&mut self, written: &'d Located<document::Otlp>) -> Exporting<'d> {
-        let names = written.tags.0;
-        let (format, path) = match written.protocol.0 {
-            OtlpProtocol::Http => (SpanFormat::OtlpHttp { names }, "/v1/traces"),
-            OtlpProtocol::Grpc => (SpanFormat::OtlpGrpc { names }, GRPC_PATH),
-        };
-        if let Some(cluster) = written.cluster.given() {
-            self.check_otlp_protocol(written.protocol.0, cluster);
-        }
-        Exporting {
-            cluster: &written.cluster,
-            host: &written.host,
-            path: written.path.value().unwrap_or_else(|| path.into()),
-            format,
-            timeout: written.timeout.0,
+    fn zipkin_exporter(
+        &mut self,
+        written: &'d Located<document::Zipkin>,
+        service_name: String,
+    ) -> Option<SpanExporter> {
+        Some(SpanExporter {
+            service_name,
+            to: self.destination(destination!(written), written.path.0.clone(), None)?,
+            format: match written.format.0 {
+                ZipkinFormat::Json => SpanFormat::ZipkinJson,
+                ZipkinFormat::Protobuf => SpanFormat::ZipkinProtobuf,
+            },
             flush_interval: written.flush_interval.0,
             flush_spans: written.min_flush_spans.to_u32(),
-        }
+        })
+    }
+
+    fn otlp_exporter(&mut self, written: &'d Located<document::Otlp>, service_name: String) -> Option<SpanExporter> {
+        let (protocol, names) = (written.protocol.0, written.tags.0);
+        Some(SpanExporter {
+            service_name,
+            to: self.otlp_destination(destination!(written), protocol, &written.path, PATHS)?,
+            format: match protocol {
+                OtlpProtocol::Http => SpanFormat::OtlpHttp { names },
+                OtlpProtocol::Grpc => SpanFormat::OtlpGrpc { names },
+            },
+            flush_interval: written.flush_interval.0,
+            flush_spans: written.min_flush_spans.to_u32(),
+        })
     }
 
     /// What a route says, which needs `http.tracing`.
@@ -113,21 +104,6 @@ impl<'d> Resolver<'d, '_, '_> {
 }
 
 const ALL: Fraction = Fraction { per_million: 1_000_000 };
-
-fn zipkin_exporting(written: &Located<document::Zipkin>) -> Exporting<'_> {
-    Exporting {
-        cluster: &written.cluster,
-        host: &written.host,
-        path: written.path.0.clone(),
-        format: match written.format.0 {
-            ZipkinFormat::Json => SpanFormat::ZipkinJson,
-            ZipkinFormat::Protobuf => SpanFormat::ZipkinProtobuf,
-        },
-        timeout: written.timeout.0,
-        flush_interval: written.flush_interval.0,
-        flush_spans: written.min_flush_spans.to_u32(),
-    }
-}
 
 fn share(written: &Slot<Percent>) -> Option<Fraction> {
     written.given().map(|percent| fraction(percent.value))

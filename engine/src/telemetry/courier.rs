@@ -17,6 +17,7 @@ use crate::mux::{Limits, Piece, Source};
 use crate::ring::{Buf, Reactor, TaskId, Timer};
 use crate::upstream::Work;
 use crate::upstream::limits::{Priority, Resource};
+use ringway_config::model::{self, OtlpProtocol};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -27,18 +28,23 @@ use std::time::Duration;
 /// Where reports go, and how.
 #[derive(Clone, Debug)]
 pub struct Destination {
-    /// Name of the cluster.
-    pub cluster: String,
-    pub host: String,
-    pub path: String,
+    /// Its time is for each try, with its connection.
+    pub to: model::Destination,
     pub protocol: Protocol,
     pub content_type: &'static str,
-    /// Further headers.
-    pub headers: Vec<(String, String)>,
-    /// For each try, with its connection.
-    pub timeout: Duration,
     /// Reports under way at a time.
     pub at_once: usize,
+}
+
+impl Destination {
+    /// A program that takes OpenTelemetry's protocol.
+    pub fn otlp(to: &model::Destination, protocol: OtlpProtocol, at_once: usize) -> Self {
+        let (protocol, content_type) = match protocol {
+            OtlpProtocol::Http => (Protocol::OtlpHttp, "application/x-protobuf"),
+            OtlpProtocol::Grpc => (Protocol::OtlpGrpc, "application/grpc"),
+        };
+        Self { to: to.clone(), protocol, content_type, at_once }
+    }
 }
 
 /// What has become of a report.
@@ -88,7 +94,7 @@ struct Report {
 pub struct Courier {
     reactor: Rc<Reactor>,
     clusters: Rc<Clusters>,
-    to: Destination,
+    destination: Destination,
     tally: Box<dyn Tally>,
     queue: RefCell<VecDeque<Report>>,
     queued_bytes: Cell<usize>,
@@ -115,13 +121,13 @@ impl Courier {
     pub fn new(
         reactor: &Rc<Reactor>,
         clusters: &Rc<Clusters>,
-        to: Destination,
+        destination: Destination,
         tally: impl Tally + 'static,
     ) -> Rc<Self> {
         Rc::new(Self {
             reactor: reactor.clone(),
             clusters: clusters.clone(),
-            to,
+            destination,
             tally: Box::new(tally),
             queue: RefCell::default(),
             queued_bytes: Cell::new(0),
@@ -133,7 +139,7 @@ impl Courier {
 
     /// Sends `message`, which has this number of items, as soon as those before it are sent.
     pub fn send(self: &Rc<Self>, message: Vec<u8>, items: u64) {
-        let body = match self.to.protocol {
+        let body = match self.destination.protocol {
             Protocol::Http | Protocol::OtlpHttp => message,
             Protocol::OtlpGrpc => {
                 let length = (message.len() as u32).to_be_bytes();
@@ -147,7 +153,7 @@ impl Courier {
         {
             self.end(Fate::Overflow, oldest.items);
         }
-        if self.tasks.borrow().len() < self.to.at_once {
+        if self.tasks.borrow().len() < self.destination.at_once {
             let task = self.reactor.spawn(work(self.clone()));
             self.tasks.borrow_mut().push(task);
         }
@@ -186,7 +192,7 @@ impl Courier {
         let mut tries = 1;
         loop {
             let is_last = self.finishing.get() || tries == TRIES_MAX;
-            let Some(cluster) = self.clusters.get(&self.to.cluster) else {
+            let Some(cluster) = self.clusters.get(&self.destination.to.cluster) else {
                 self.failed("there is no such cluster any more", true);
                 return Fate::NoCluster;
             };
@@ -224,27 +230,27 @@ impl Courier {
             permit,
             priority: Priority::Default,
             work: Work::Main,
-            time: TimeLimit::Whole(self.to.timeout),
+            time: TimeLimit::Whole(self.destination.to.timeout),
             limits: Limits::default(),
             buffer_limit: 2 * report.body.len(),
         };
         let mut body = Body { whole: &report.body, taken: false };
         let outcome = call.ask(&self.reactor, &self.request(report), &mut body, ANSWER_MAX).await;
-        judge(self.to.protocol, outcome, self.to.timeout)
+        judge(self.destination.protocol, outcome, self.destination.to.timeout)
     }
 
     fn request(&self, report: &Report) -> Message<RequestHead> {
-        let to = &self.to;
+        let Destination { to, protocol, content_type, .. } = &self.destination;
         let mut request = Message::request(b"POST", to.path.as_bytes(), to.host.as_bytes());
         let mut head = request.edit();
-        head.add_known(FieldId::ContentType, |out| out.extend_from_slice(to.content_type.as_bytes()));
+        head.add_known(FieldId::ContentType, |out| out.extend_from_slice(content_type.as_bytes()));
         head.add(b"user-agent", USER_AGENT.as_bytes());
-        if to.protocol == Protocol::OtlpGrpc {
+        if *protocol == Protocol::OtlpGrpc {
             let timeout = format!("{}m", to.timeout.as_millis().clamp(1, 99_999_999));
             head.add_known(FieldId::GrpcTimeout, |out| out.extend_from_slice(timeout.as_bytes()));
         }
-        to.headers.iter().for_each(|(name, value)| head.add(name.as_bytes(), value.as_bytes()));
-        request.head.length = match to.protocol {
+        to.headers.iter().for_each(|(name, value)| head.add(name.as_bytes(), value.0.as_bytes()));
+        request.head.length = match protocol {
             Protocol::OtlpGrpc => Length::Unknown,
             Protocol::Http | Protocol::OtlpHttp => Length::Known(report.body.len() as u64),
         };
@@ -269,7 +275,7 @@ impl Courier {
         }
         standing.lost.set(0);
         tracing::warn!(
-            target: "ringway::telemetry", cluster = %self.to.cluster, path = %self.to.path, reason = why,
+            target: "ringway::telemetry", cluster = %self.destination.to.cluster, path = %self.destination.to.path, reason = why,
             "the collector takes no reports: a few are kept and tried again, the others are lost and counted"
         );
     }
@@ -279,13 +285,13 @@ impl Courier {
         standing.failures.set(0);
         if standing.is_bad.replace(false) {
             tracing::info!(
-                target: "ringway::telemetry", cluster = %self.to.cluster, path = %self.to.path, lost = standing.lost.get(),
+                target: "ringway::telemetry", cluster = %self.destination.to.cluster, path = %self.destination.to.path, lost = standing.lost.get(),
                 "the collector takes reports again"
             );
         }
         if standing.rejects.replace(rejected > 0) != (rejected > 0) && rejected > 0 {
             tracing::warn!(
-                target: "ringway::telemetry", cluster = %self.to.cluster, path = %self.to.path, rejected, reason = why,
+                target: "ringway::telemetry", cluster = %self.destination.to.cluster, path = %self.destination.to.path, rejected, reason = why,
                 "the collector does not take all that is in a report"
             );
         }

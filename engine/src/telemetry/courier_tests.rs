@@ -23,13 +23,15 @@ const WELL: Fate = Fate::Taken { rejected: 0 };
 
 fn destination() -> Destination {
     Destination {
-        cluster: "app".into(),
-        host: "zipkin.example".into(),
-        path: "/api/v2/spans".into(),
+        to: model::Destination {
+            cluster: "app".into(),
+            host: "zipkin.example".into(),
+            path: "/api/v2/spans".into(),
+            headers: vec![("x-token".into(), model::Secret("secret".into()))],
+            timeout: Duration::from_secs(5),
+        },
         protocol: Protocol::Http,
         content_type: "application/json",
-        headers: vec![("x-token".into(), "secret".into())],
-        timeout: Duration::from_secs(5),
         at_once: 1,
     }
 }

@@ -168,6 +168,8 @@ fn attribute<'a>(attributes: &'a Value, key: &str) -> Option<&'a Value> {
     attributes.as_array()?.iter().find(|attribute| attribute["key"] == key).map(|attribute| &attribute["value"])
 }
 
+const HEADERS: &str = "headers = { X-Tenant = \"shop 1\", \"x-api-key\" = { file = \"collector.key\" } }";
+
 #[test]
 fn opentelemetry_takes_them_over_http_and_over_grpc_and_tls() {
     for (way, is_secure, cluster) in [
@@ -182,14 +184,19 @@ fn opentelemetry_takes_them_over_http_and_over_grpc_and_tls() {
         let arguments = if is_secure { vec![way, &files[0], &files[1]] } else { vec![way] };
         let (origin, server) = (Origin::answering(|_| response(503, &[], "no")), opentelemetry(&arguments));
         let tracing = format!(
-            "otlp = {{ cluster = \"collector\", protocol = \"{way}\", flush_interval = \"20ms\" }}, service_name = \"picky\""
+            "otlp = {{ cluster = \"collector\", protocol = \"{way}\", flush_interval = \"20ms\", {HEADERS} }}, service_name = \"picky\""
         );
+        let key = setup.dir().join("collector.key");
+        std::fs::write(&key, "the first key\n").expect("written");
         let proxy = setup.replace_config(&config(origin.address, server.address, &tracing, cluster)).start();
         assert_eq!(proxy.get("/").status(), 503);
         eventually("a report", || !reports(&server).is_empty());
         let report = &reports(&server)[0];
+        let carrier = &report["carrier"];
+        assert_eq!((&carrier["x-tenant"], &carrier["x-api-key"]), (&"shop 1".into(), &"the first key".into()));
+        let dump = proxy.admin("GET", "/config_dump");
+        assert!(dump.text().contains("shop 1") && !dump.text().contains("the first key"));
         if way == "http" {
-            let carrier = &report["carrier"];
             assert_eq!((&carrier["path"], &carrier["type"]), (&"/v1/traces".into(), &"application/x-protobuf".into()));
         }
         let resource = &report["report"]["resourceSpans"][0];
@@ -214,6 +221,13 @@ fn opentelemetry_takes_them_over_http_and_over_grpc_and_tls() {
         assert_eq!(proxy.stat("cluster.collector.ssl.handshake"), i64::from(is_secure));
         proxy.wait_for_log("the collector does not take all that is in a report");
         assert!(proxy.stderr().contains("one is too many"));
+        // A reload reads the file again.
+        std::fs::write(&key, "the second key").expect("written");
+        assert!(proxy.reload());
+        assert_eq!(proxy.get("/").status(), 503);
+        eventually("the other key", || {
+            reports(&server).iter().any(|it| it["carrier"]["x-api-key"] == "the second key")
+        });
     }
 }
 

@@ -13,20 +13,7 @@ use crate::resolve::Resolver;
 /// Envoy: HttpHealthCheck.expected_statuses.
 const STATUS_OK: std::ops::Range<u16> = 200..201;
 
-/// Headers that each check writes itself, or that are about the connection (RFC 9110 section 7.6.1).
-const OWN_FIELDS: [&str; 9] = [
-    "connection",
-    "content-length",
-    "expect",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// Further ones of each kind of check, and what to write instead.
+/// Headers that each kind of check writes itself, and what to write instead.
 const HTTP_FIELDS: &[(&str, &str)] = &[("host", "write host = \"...\" next to `path`")];
 const GRPC_FIELDS: &[(&str, &str)] = &[
     ("content-type", "leave it out: it is application/grpc"),
@@ -129,19 +116,10 @@ impl<'d> Resolver<'d, '_, '_> {
         let mut fields = Vec::new();
         for (name, value) in written.given().iter().flat_map(|map| &map.entries) {
             self.unique(&mut first, name.0.as_str(), &name.origin, |name| format!("`{name}` is written twice"));
-            self.check_field(name, own);
+            self.check_not_own("a health check", name, own);
             fields.push((name.0.clone(), value.0.clone()));
         }
         fields
-    }
-
-    fn check_field(&mut self, name: &Located<HeaderName>, own: &[(&str, &str)]) {
-        let hint = own.iter().find(|(own, _)| *own == name.0).map(|(_, hint)| *hint);
-        if hint.is_none() && !OWN_FIELDS.contains(&name.0.as_str()) {
-            return;
-        }
-        let problem = Problem::at(&name.origin, format!("a health check writes `{}` itself", name.0));
-        self.problems.push(problem.allowed("any header that is not about the connection").hint(hint));
     }
 }
 

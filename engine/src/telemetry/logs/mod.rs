@@ -8,9 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_config::model::{AccessLogSink, Config, LogExport, LogExportKind, NetworkFilter, OtlpProtocol};
+use ringway_config::model::{AccessLogSink, Config, LogExportKind, NetworkFilter, OtlpProtocol};
 
-use super::{Clusters, Courier, Destination, Fate, Protocol, Tally};
+use super::{Clusters, Courier, Destination, Fate, Tally};
 use crate::base::clock::Nanos;
 use crate::cluster::EXPORT;
 use crate::hcm::access_log::{LogQueue, LogQueues};
@@ -112,23 +112,21 @@ async fn look(logs: Rc<Logs>) {
 impl Outlet {
     fn new(queue: LogQueue, logs: &Logs) -> Self {
         let export = &queue.export;
-        let courier = |protocol, content_type, cells| {
-            let to = destination(export, protocol, content_type);
-            Courier::new(&logs.reactor, &logs.clusters, to, cells)
+        let courier = |protocol, cells| {
+            let destination = Destination::otlp(&export.to, protocol, AT_ONCE);
+            Courier::new(&logs.reactor, &logs.clusters, destination, cells)
         };
         let (courier, encoder) = match &export.kind {
             LogExportKind::Service { log_name, request_headers, response_headers } => {
                 let cells = Cells::Service(logs.registry.scope("", EXPORT));
                 let encoder = service::Encoder::new(log_name, request_headers, response_headers);
-                (courier(Protocol::OtlpGrpc, "application/grpc", cells), Encoder::Service(encoder))
+                // A call of gRPC as those of OTLP, whose answer says nothing.
+                (courier(OtlpProtocol::Grpc, cells), Encoder::Service(encoder))
             }
             LogExportKind::Otlp { protocol, service_name, resource, attributes } => {
                 let cells = Cells::Otlp(logs.registry.scope("", EXPORT));
                 let encoder = Encoder::Otlp(otlp::Encoder::new(service_name, resource, attributes));
-                match protocol {
-                    OtlpProtocol::Http => (courier(Protocol::OtlpHttp, "application/x-protobuf", cells), encoder),
-                    OtlpProtocol::Grpc => (courier(Protocol::OtlpGrpc, "application/grpc", cells), encoder),
-                }
+                (courier(*protocol, cells), encoder)
             }
         };
         Self { queue, courier, encoder }
@@ -176,19 +174,6 @@ impl Encoder {
             Self::Otlp(encoder) => encoder.add(&fields, items),
         }
         true
-    }
-}
-
-fn destination(export: &LogExport, protocol: Protocol, content_type: &'static str) -> Destination {
-    Destination {
-        cluster: export.cluster.clone(),
-        host: export.host.clone(),
-        path: export.path.clone(),
-        protocol,
-        content_type,
-        headers: Vec::new(),
-        timeout: export.timeout,
-        at_once: AT_ONCE,
     }
 }
 

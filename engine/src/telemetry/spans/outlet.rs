@@ -7,7 +7,7 @@ use crate::http::trace::SpanRecord;
 use crate::ring::Reactor;
 use crate::stats::{Counter, OpentelemetryStats, Registry, ZipkinStats};
 use crate::telemetry::{Clusters, Courier, Destination, Fate, Protocol, Tally};
-use ringway_config::model::{SpanExporter, SpanFormat};
+use ringway_config::model::{OtlpProtocol, SpanExporter, SpanFormat};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,21 +35,15 @@ impl Outlet {
         registry: &Registry,
         exporter: &Arc<SpanExporter>,
     ) -> Self {
-        let (protocol, content_type) = match exporter.format {
-            SpanFormat::ZipkinJson => (Protocol::Http, "application/json"),
-            SpanFormat::ZipkinProtobuf => (Protocol::Http, "application/x-protobuf"),
-            SpanFormat::OtlpHttp { .. } => (Protocol::OtlpHttp, "application/x-protobuf"),
-            SpanFormat::OtlpGrpc { .. } => (Protocol::OtlpGrpc, "application/grpc"),
+        let zipkin = |content_type| {
+            let to = exporter.to.clone();
+            Destination { to, protocol: Protocol::Http, content_type, at_once: AT_ONCE }
         };
-        let destination = Destination {
-            cluster: exporter.cluster.clone(),
-            host: exporter.host.clone(),
-            path: exporter.path.clone(),
-            protocol,
-            content_type,
-            headers: Vec::new(),
-            timeout: exporter.timeout,
-            at_once: AT_ONCE,
+        let destination = match exporter.format {
+            SpanFormat::ZipkinJson => zipkin("application/json"),
+            SpanFormat::ZipkinProtobuf => zipkin("application/x-protobuf"),
+            SpanFormat::OtlpHttp { .. } => Destination::otlp(&exporter.to, OtlpProtocol::Http, AT_ONCE),
+            SpanFormat::OtlpGrpc { .. } => Destination::otlp(&exporter.to, OtlpProtocol::Grpc, AT_ONCE),
         };
         let stats = match exporter.format {
             SpanFormat::ZipkinJson | SpanFormat::ZipkinProtobuf => SpanStats::Zipkin(registry.scope("", EXPORT)),

@@ -4,7 +4,7 @@ use super::*;
 use crate::http::trace::{Event, Kind, RecordWriter, SpanFacts, Tag};
 use crate::telemetry::testing::{BUSY, TAKEN, World};
 use crate::telemetry::wire::{Message, Value};
-use ringway_config::model::{SpanExporter, SpanFormat, TagNames};
+use ringway_config::model::{Destination, SpanExporter, SpanFormat, TagNames};
 use std::net::SocketAddr;
 
 const TRACE: u128 = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c;
@@ -30,11 +30,14 @@ pub(super) fn facts() -> SpanFacts {
 fn exporter(format: SpanFormat) -> SpanExporter {
     SpanExporter {
         service_name: "edge".into(),
-        cluster: "app".into(),
-        host: "zipkin".into(),
-        path: "/api/v2/spans".into(),
+        to: Destination {
+            cluster: "app".into(),
+            host: "zipkin".into(),
+            path: "/api/v2/spans".into(),
+            headers: Vec::new(),
+            timeout: Duration::from_secs(5),
+        },
         format,
-        timeout: Duration::from_secs(5),
         flush_interval: Duration::from_secs(5),
         flush_spans: 5,
     }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_config::model::{OtlpProtocol, OtlpStats, Temporality};
+use ringway_config::model::{OtlpStats, Temporality};
 
 use super::Progress;
 use crate::cluster::EXPORT;
 use crate::ring::Reactor;
 use crate::stats::{Change, Distribution, Reading, Registry, StatsSinkStats, TIME_BOUNDS};
 use crate::telemetry::otlp::{Frame, attribute};
-use crate::telemetry::{Clusters, Courier, Destination, Fate, Fields, Protocol, Tally};
+use crate::telemetry::{Clusters, Courier, Destination, Fate, Fields, Tally};
 
 /// Bytes of a report; more statistics are in several.
 const BODY_MAX: usize = 1 << 20;
@@ -79,20 +79,7 @@ enum Kind {
 impl Sink {
     pub fn new(config: &OtlpStats, reactor: &Rc<Reactor>, clusters: &Rc<Clusters>, registry: &Registry) -> Self {
         let stats: Arc<StatsSinkStats> = registry.scope(&scope_name(config), EXPORT);
-        let (protocol, content_type) = match config.protocol {
-            OtlpProtocol::Http => (Protocol::OtlpHttp, "application/x-protobuf"),
-            OtlpProtocol::Grpc => (Protocol::OtlpGrpc, "application/grpc"),
-        };
-        let destination = Destination {
-            cluster: config.cluster.clone(),
-            host: config.host.clone(),
-            path: config.path.clone(),
-            protocol,
-            content_type,
-            headers: Vec::new(),
-            timeout: config.timeout,
-            at_once: AT_ONCE,
-        };
+        let destination = Destination::otlp(&config.to, config.protocol, AT_ONCE);
         Self {
             config: config.clone(),
             frame: Frame::new(&config.service_name, &config.attributes, None),
@@ -233,7 +220,7 @@ fn histogram(point: &mut Fields<'_>, times: &Distribution) {
 
 /// `otlp.collector`.
 pub(super) fn scope_name(config: &OtlpStats) -> String {
-    format!("otlp.{}", config.cluster)
+    format!("otlp.{}", config.to.cluster)
 }
 
 struct Cells(Arc<StatsSinkStats>);

@@ -4,7 +4,9 @@ use super::*;
 use crate::stats::{ClusterStats, StatsSinkStats};
 use crate::telemetry::testing::{BUSY, TAKEN, World};
 use crate::telemetry::wire::{Message, Value};
-use ringway_config::model::{Address, EndpointTarget, OtlpProtocol, OtlpStats, Statsd, StatsdDialect, Temporality};
+use ringway_config::model::{
+    Address, Destination, EndpointTarget, OtlpProtocol, OtlpStats, Statsd, StatsdDialect, Temporality,
+};
 use std::net::UdpSocket;
 
 /// The cluster "app" is a collector.
@@ -123,15 +125,18 @@ fn thousands_of_statistics_are_sent_in_bursts_with_pauses() {
 
 fn otlp(temporality: Temporality) -> StatsSink {
     StatsSink::Otlp(OtlpStats {
-        cluster: "app".into(),
-        host: "collector.example".into(),
-        path: "/v1/metrics".into(),
+        to: Destination {
+            cluster: "app".into(),
+            host: "collector.example".into(),
+            path: "/v1/metrics".into(),
+            headers: Vec::new(),
+            timeout: SECOND,
+        },
         protocol: OtlpProtocol::Http,
         service_name: "edge".into(),
         attributes: vec![("zone".into(), "a".into()), ("host.name".into(), "this".into())],
         prefix: "rw".into(),
         temporality,
-        timeout: SECOND,
     })
 }
 

@@ -12,6 +12,9 @@ from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as messages
 
 
+# Those that are told of a request.
+HEADERS = ["x-tenant", "x-api-key"]
+
 # Reports come side by side, and lines are one behind the other.
 one_by_one = threading.Lock()
 
@@ -34,6 +37,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
         carrier = {"path": self.path, "type": self.headers["content-type"], "host": self.headers["host"]}
+        carrier |= {name: self.headers[name] for name in HEADERS}
         answer = take(messages.ExportTraceServiceRequest.FromString(body), carrier).SerializeToString()
         self.send_response(200)
         self.send_header("content-type", "application/x-protobuf")
@@ -57,7 +61,8 @@ def serve_grpc():
 
     class Traces(service.TraceServiceServicer):
         def Export(self, request, context):
-            return take(request, {"host": dict(context.invocation_metadata()).get("user-agent")})
+            metadata = dict(context.invocation_metadata())
+            return take(request, {name: metadata.get(name) for name in HEADERS})
 
     server = grpc.server(futures.ThreadPoolExecutor(2))
     service.add_TraceServiceServicer_to_server(Traces(), server)

@@ -1,0 +1,126 @@
+//! What `http.tracing` means, and the destinations of all that is exported: every default, every option.
+
+use std::time::Duration;
+
+use ringway_config::model::*;
+use ringway_config::{load_file, load_str};
+
+/// The configuration whose `http` has these keys, and the clusters `app` and, with HTTP/2, `collector`.
+fn with_http(keys: &str) -> Config {
+    let text = format!(
+        "[[listeners]]\naddress = \"127.0.0.1:10000\"\n[listeners.http]\n\
+         routes = [{{ match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\" }} }}]\n{keys}\n\
+         [[clusters]]\nname = \"app\"\nendpoints = [\"127.0.0.1:8080\"]\n\
+         [[clusters]]\nname = \"collector\"\nendpoints = [\"127.0.0.1:4317\"]\nprotocol = \"http2\"\n"
+    );
+    load_str("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn http(config: &Config) -> &Hcm {
+    let NetworkFilter::Http(http) = &config.listeners[0].filter_chains[0].filter;
+    http
+}
+
+fn tracing(keys: &str) -> Tracing {
+    http(&with_http(&format!("tracing = {{ {keys} }}"))).tracing.clone().expect("tracing")
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn defaults_of_zipkin() {
+    let tracing = tracing("zipkin = { cluster = \"collector\" }");
+    let to = Destination {
+        cluster: "collector".into(),
+        host: "collector".into(),
+        path: "/api/v2/spans".into(),
+        headers: Vec::new(),
+        timeout: seconds(5),
+    };
+    let exporter = SpanExporter {
+        service_name: "ringway".into(),
+        to,
+        format: SpanFormat::ZipkinJson,
+        flush_interval: seconds(1),
+        flush_spans: 100,
+    };
+    assert_eq!(*tracing.exporter, exporter);
+    assert_eq!(tracing.extract, [TraceForm::B3, TraceForm::B3Multi, TraceForm::W3c]);
+    assert_eq!(tracing.inject, [TraceForm::B3Multi]);
+    let all = Fraction { per_million: 1_000_000 };
+    assert_eq!(tracing.sampling, Sampling { client: all, random: all, overall: all });
+    assert_eq!((tracing.trust, tracing.max_path_length), (TraceTrust::Internal, 256));
+    assert!(tracing.shared_span && tracing.trace_id_128bit && tracing.events);
+    assert!(tracing.operation.is_none() && tracing.tags.is_empty());
+}
+
+#[test]
+fn defaults_of_opentelemetry() {
+    let tracing = tracing("otlp = { cluster = \"collector\" }");
+    assert_eq!(tracing.exporter.to.path, "/v1/traces");
+    assert_eq!(tracing.exporter.format, SpanFormat::OtlpHttp { names: TagNames::Semantic });
+    assert_eq!((tracing.exporter.flush_interval, tracing.exporter.flush_spans), (seconds(1), 100));
+    assert_eq!(tracing.extract, [TraceForm::W3c, TraceForm::B3, TraceForm::B3Multi]);
+    assert_eq!(tracing.inject, [TraceForm::W3c]);
+    assert!(!tracing.shared_span && tracing.trace_id_128bit);
+    let grpc = self::tracing("otlp = { cluster = \"collector\", protocol = \"grpc\", tags = \"envoy\" }");
+    assert_eq!(grpc.exporter.to.path, "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+    assert_eq!(grpc.exporter.format, SpanFormat::OtlpGrpc { names: TagNames::Envoy });
+}
+
+#[test]
+fn every_option_of_tracing() {
+    let tracing = tracing(
+        "service_name = \"edge\", extract = [\"w3c\"], inject = [\"b3\", \"w3c\"], trust = \"always\", client_sampling = 0, \
+         random_sampling = 0.0001, overall_sampling = 12.5, operation = \"all of %REQ(:METHOD)%\", tags = { a = \"b\" }, \
+         max_path_tag_length = 10, events = false, zipkin = { cluster = \"app\", path = \"/in\", host = \"zipkin.example\", \
+         format = \"protobuf\", shared_span = false, trace_id_128bit = false, timeout = \"2s\", flush_interval = \"3s\", \
+         min_flush_spans = 7, headers = { b = \"1\", A = \"2 3\" } }",
+    );
+    let headers = vec![("b".into(), Secret("1".into())), ("a".into(), Secret("2 3".into()))];
+    let to = Destination {
+        cluster: "app".into(),
+        host: "zipkin.example".into(),
+        path: "/in".into(),
+        headers,
+        timeout: seconds(2),
+    };
+    let exporter = SpanExporter {
+        service_name: "edge".into(),
+        to,
+        format: SpanFormat::ZipkinProtobuf,
+        flush_interval: seconds(3),
+        flush_spans: 7,
+    };
+    assert_eq!(*tracing.exporter, exporter);
+    assert_eq!((tracing.extract, tracing.inject), (vec![TraceForm::W3c], vec![TraceForm::B3, TraceForm::W3c]));
+    let parts = |per_million| Fraction { per_million };
+    assert_eq!(tracing.sampling, Sampling { client: parts(0), random: parts(1), overall: parts(125_000) });
+    assert_eq!((tracing.trust, tracing.max_path_length, tracing.events), (TraceTrust::Always, 10, false));
+    assert!(!tracing.shared_span && !tracing.trace_id_128bit);
+    assert_eq!((tracing.operation.map(|pieces| pieces.len()), tracing.tags.len()), (Some(2), 1));
+}
+
+/// They are in no text that shows the configuration.
+#[test]
+fn values_of_headers_may_be_in_files() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/tracing-otlp.toml");
+    let config = load_file(path).unwrap_or_else(|error| panic!("{error}"));
+    let exporter = &http(&config).tracing.as_ref().expect("tracing").exporter;
+    let value = |text: &str| Secret(text.into());
+    let expected = [("x-tenant".into(), value("shop")), ("x-api-key".into(), value("not-a-real-key"))];
+    assert_eq!(exporter.to.headers, expected);
+    assert!(!format!("{config:?}").contains("not-a-real-key"));
+}
+
+#[test]
+fn logs_have_headers_too() {
+    let keys = "cluster = \"collector\", headers = { x-key = \"1\" }";
+    let config = with_http(&format!("access_log = [{{ grpc = {{ {keys} }} }}, {{ otlp = {{ {keys} }} }}]"));
+    for log in &http(&config).access_logs {
+        let AccessLogSink::Export(export) = &log.sink else { panic!("{:?}", log.sink) };
+        assert_eq!(export.to.headers, [("x-key".into(), Secret("1".into()))]);
+    }
+}
