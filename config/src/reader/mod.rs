@@ -34,7 +34,7 @@ pub use table::{TableReader, absent, key_name, read_default};
 pub use text::{
     ClusterName, CookieName, CookiePath, Domain, EditableHeader, FilePath, GrpcMethodName, GrpcServiceName, HeaderName,
     HeaderValue, Host, HostName, LogDirectives, MatchableHeader, MediaType, Method, Name, NewPath, PSEUDO_FIELDS,
-    QueryName, Scheme, SeparatedPrefix, Text, UrlPath, ViaName, is_grpc_name, is_token, not_from_root,
+    QueryName, Scheme, SeparatedPrefix, Text, UrlPath, ViaName, is_fixed_field, is_grpc_name, is_token, not_from_root,
 };
 pub use written::Written;
 

@@ -235,6 +235,11 @@ const FIXED_FIELDS: [&str; 10] = [
     "http2-settings",
 ];
 
+/// Whether a header is about the connection or the length of the body, or the host: its name in lower case.
+pub fn is_fixed_field(name: &str) -> bool {
+    FIXED_FIELDS.contains(&name)
+}
+
 /// Parts of the request line that conditions and `%REQ(...)%` can look at.
 pub const PSEUDO_FIELDS: [&str; 4] = [":method", ":path", ":authority", ":scheme"];
 
@@ -267,7 +272,7 @@ fn editable_header(text: &str) -> Result<String, Refusal> {
         ":path" => "the path is set by prefix_rewrite, regex_rewrite or template_rewrite, in `route`",
         ":method" | ":scheme" | ":status" => "it stays as it is",
         "content-length" | "transfer-encoding" | "trailer" => "it follows from how the body is sent",
-        fixed if FIXED_FIELDS.contains(&fixed) => "it belongs to one connection and is not forwarded",
+        fixed if is_fixed_field(fixed) => "it belongs to one connection and is not forwarded",
         _ => return header_name(text),
     };
     Err(Refusal::new(format!("{text:?} cannot be edited")).hint(Some(hint.into())))

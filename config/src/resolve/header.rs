@@ -6,22 +6,7 @@ use super::Resolver;
 use crate::diagnostic::Problem;
 use crate::document::HeaderToAdd;
 use crate::model::{AddressOf, ByteCount, CommandOperator, FormatPiece, HeaderMutation, HeaderMutations, TimePoint};
-use crate::reader::{EditableHeader, HeaderName, List, Located, Slot};
-
-/// Headers that are about the connection or the body (RFC 9110 section 7.6.1), which requests of the proxy's own have as they
-/// need them.
-const OWN_FIELDS: [&str; 10] = [
-    "connection",
-    "content-length",
-    "expect",
-    "http2-settings",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+use crate::reader::{EditableHeader, HeaderName, List, Located, Slot, is_fixed_field};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -62,7 +47,7 @@ impl<'d> Resolver<'d, '_, '_> {
     /// with what to write instead.
     pub(super) fn check_not_own(&mut self, writer: &str, name: &Located<HeaderName>, own: &[(&str, &str)]) {
         let hint = own.iter().find(|(own, _)| *own == name.0).map(|(_, hint)| *hint);
-        if hint.is_none() && !OWN_FIELDS.contains(&name.0.as_str()) {
+        if hint.is_none() && !is_fixed_field(&name.0) && name.0 != "expect" {
             return;
         }
         let problem = Problem::at(&name.origin, format!("{writer} writes `{}` itself", name.0));

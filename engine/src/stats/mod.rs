@@ -10,6 +10,7 @@
 
 mod cell;
 mod declare;
+mod exports;
 mod filters;
 mod histogram;
 mod host;

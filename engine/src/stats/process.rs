@@ -3,7 +3,7 @@
 /// Declares these in addition to those that stand in the braces.
 macro_rules! with_process_statistics {
     ({ $($others:tt)* }) => {
-        with_tls_statistics! { {
+        with_export_statistics! { {
             $($others)*
 
             /// Access log sinks, all of them together: `access_log.<statistic>`. Ringway's own.
@@ -28,30 +28,6 @@ macro_rules! with_process_statistics {
                 counter events_lost;
             }
 
-            /// Records for Envoy's access log service, of all shards and services together: `access_logs.grpc_access_log.<statistic>`.
-            ServiceLog ServiceLogStats ["access_logs.grpc_access_log", "envoy_access_logs_grpc_access_log", "sink"] {
-                /// Records that a service took
-                counter logs_written;
-                /// Records that were lost: a service refused them or did not answer. Those that no report had room for are in access_log.lines_lost
-                counter logs_dropped;
-                /// Reports that a service took. Ringway's own
-                counter reports_sent;
-                /// Times that a report was sent again. Ringway's own
-                counter reports_retried;
-            }
-
-            /// The same for OpenTelemetry: `access_logs.open_telemetry_access_log.<statistic>`.
-            OtlpLog OtlpLogStats ["access_logs.open_telemetry_access_log", "envoy_access_logs_open_telemetry_access_log", "sink"] {
-                /// Records that a collector took
-                counter logs_written;
-                /// Records that were lost: a collector refused them or did not answer. Those that no report had room for are in access_log.lines_lost
-                counter logs_dropped;
-                /// Reports that a collector took. Ringway's own
-                counter reports_sent;
-                /// Times that a report was sent again. Ringway's own
-                counter reports_retried;
-            }
-
             /// One sink of statistics: `stats_sink.<sink>.<statistic>`. Ringway's own.
             StatsSink StatsSinkStats ["stats_sink", "ringway_stats_sink", "sink"] {
                 /// Times that all statistics were read and sent
@@ -70,46 +46,6 @@ macro_rules! with_process_statistics {
                 counter points_sent;
                 /// Values that it did not take, also within reports that it took
                 counter points_lost;
-            }
-
-            /// Spans for Zipkin, of all shards and exporters together: `tracing.zipkin.<statistic>`.
-            Zipkin ZipkinStats ["tracing.zipkin", "envoy_tracing_zipkin", "tracer"] {
-                /// Spans in reports that the collector took
-                counter spans_sent;
-                /// Spans that were lost: in reports that the collector did not take, or because they came faster than they could be sent. Ringway's own
-                counter spans_dropped;
-                /// Reports made because the first of their spans had waited for flush_interval
-                counter timer_flushed;
-                /// Reports that the collector took
-                counter reports_sent;
-                /// Reports lost because the collector refused them, or because too many waited
-                counter reports_dropped;
-                /// Reports lost because the collector did not answer
-                counter reports_failed;
-                /// Reports lost because the configuration has their cluster no more
-                counter reports_skipped_no_cluster;
-                /// Times that a report was sent again. Ringway's own
-                counter reports_retried;
-            }
-
-            /// Spans for OpenTelemetry, of all shards and exporters together: `tracing.opentelemetry.<statistic>`.
-            Opentelemetry OpentelemetryStats ["tracing.opentelemetry", "envoy_tracing_opentelemetry", "tracer"] {
-                /// Spans that the collector took
-                counter spans_sent;
-                /// Spans that were lost: those that the collector did not take, or that came faster than they could be sent. Ringway's own
-                counter spans_dropped;
-                /// Reports made because the first of their spans had waited for flush_interval
-                counter timer_flushed;
-                /// Reports that the collector took. Ringway's own
-                counter reports_sent;
-                /// Reports lost because the collector refused them, or because too many waited. Ringway's own
-                counter reports_dropped;
-                /// Reports lost because the collector did not answer. Ringway's own
-                counter reports_failed;
-                /// Reports lost because the configuration has their cluster no more. Ringway's own
-                counter reports_skipped_no_cluster;
-                /// Times that a report was sent again. Ringway's own
-                counter reports_retried;
             }
 
             /// The process: `server.<statistic>`.

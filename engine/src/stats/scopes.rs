@@ -1,8 +1,9 @@
 //! All statistics. Names and meanings are Envoy's (listener, HTTP connection manager, router, cluster and server statistics)
-//! unless the help text says that it is Ringway's own. Those of HTTP filters are in filters.rs, of TLS in ssl.rs, and of the
-//! process and its shards in process.rs.
+//! unless the help text says that it is Ringway's own. Those of HTTP filters are in filters.rs, of TLS in ssl.rs, of the
+//! process and its shards in process.rs, and of what is exported in exports.rs.
 
 use super::declare::declare_statistics;
+use super::exports::with_export_statistics;
 use super::filters::with_filter_statistics;
 use super::process::with_process_statistics;
 use super::ssl::{with_tls_scopes, with_tls_statistics};

@@ -5,11 +5,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Where .ci/install has put the packages.
-pub fn peers() -> PathBuf {
+/// Where .ci/install puts packages.
+pub fn peers_directory() -> PathBuf {
     let test = std::env::current_exe().expect("this test");
-    let target = test.ancestors().nth(3).expect("the target directory");
-    let peers = target.join("peers");
+    test.ancestors().nth(3).expect("the target directory").join("peers")
+}
+
+/// The same, where it has run.
+pub fn peers() -> PathBuf {
+    let peers = peers_directory();
     assert!(peers.is_dir(), "{} is missing; install it: .ci/install", peers.display());
     peers
 }
