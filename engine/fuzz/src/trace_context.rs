@@ -10,9 +10,12 @@ pub fn trace_context(data: &[u8]) {
     }
     if let Some(context) = parse_traceparent(data) {
         check(&context);
-        let Context { ids: Some(ids), sampled: Some(sampled), debug: false } = context else { panic!("{context:?}") };
+        let Context { ids: Some(ids), sampled: Some(sampled), debug: false, random } = context else {
+            panic!("{context:?}")
+        };
         assert!(ids.parent.is_none() && data[..55].is_ascii());
-        let again = format!("00-{:032x}-{:016x}-0{}", ids.trace, ids.span, u8::from(sampled));
+        let flags = u8::from(sampled) + 2 * u8::from(random);
+        let again = format!("00-{:032x}-{:016x}-0{flags}", ids.trace, ids.span);
         assert_eq!(parse_traceparent(again.as_bytes()), Some(context));
     }
     let mut values = data.split(|byte| *byte == b'\n').map(|value| (!value.is_empty()).then_some(value));

@@ -94,6 +94,61 @@ pub fn imf_fixdate(seconds: u64) -> [u8; 29] {
     text
 }
 
+/// Seconds since the epoch of a date in one of the three forms that a recipient has to take (RFC 9110 section 5.6.7), of which the
+/// last two are obsolete. `None`: it is none, or before the epoch. `now`, since the epoch, says which century two digits are of.
+pub fn parse_http_date(text: &[u8], now: u64) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    if let Some((_, rest)) = text.split_once(", ") {
+        let rest = rest.strip_suffix(" GMT")?;
+        let (date, time) = rest.rsplit_once(' ')?;
+        return match date.as_bytes() {
+            // Sun, 06 Nov 1994 08:49:37 GMT
+            [_, _, b' ', _, _, _, b' ', _, _, _, _] => unix(&date[..2], &date[3..6], number(&date[7..], 4)?, time),
+            // Sunday, 06-Nov-94 08:49:37 GMT
+            [_, _, b'-', _, _, _, b'-', _, _] => {
+                let years = u64::from(Civil::from_unix(now).year);
+                let year = years / 100 * 100 + number(&date[7..], 2)?;
+                // One that seems to be more than fifty years ahead is the last one with these digits.
+                unix(&date[..2], &date[3..6], if year > years + 50 { year - 100 } else { year }, time)
+            }
+            _ => None,
+        };
+    }
+    // Sun Nov  6 08:49:37 1994
+    match text.as_bytes() {
+        [_, _, _, b' ', _, _, _, b' ', _, _, b' ', .., b' ', _, _, _, _] if text.is_ascii() && text.len() == 24 => {
+            unix(text[8..10].trim_start(), &text[4..7], number(&text[20..], 4)?, &text[11..19])
+        }
+        _ => None,
+    }
+}
+
+fn unix(day: &str, month: &str, year: u64, time: &str) -> Option<u64> {
+    let month = MONTHS.iter().position(|name| *name == month.as_bytes())?;
+    let [hour, minute, second] = {
+        let mut parts = time.splitn(3, ':').map(|part| number(part, 2));
+        [parts.next()??, parts.next()??, parts.next()??]
+    };
+    let leap = days_in(year as u32) == 366;
+    const BEFORE: [u64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+    let length = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month];
+    let day = number(day, day.len())?;
+    // 60 is a leap second.
+    if year < 1970 || !(1..=length).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let before = year - 1;
+    let leaps = before / 4 - before / 100 + before / 400 - (1969 / 4 - 1969 / 100 + 1969 / 400);
+    let days = (year - 1970) * 365 + leaps + BEFORE[month] + u64::from(leap && month > 1) + day - 1;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+/// Exactly this number of digits.
+fn number(text: &str, digits: usize) -> Option<u64> {
+    let is_one = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_one { text.parse().ok() } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +161,41 @@ mod tests {
         assert_eq!(text(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
         assert_eq!(text(1_735_689_599), "Tue, 31 Dec 2024 23:59:59 GMT");
         assert_eq!(text(4_107_542_400), "Mon, 01 Mar 2100 00:00:00 GMT");
+    }
+
+    /// RFC 9110: the three forms of one date.
+    #[test]
+    fn dates_are_read_in_all_three_forms() {
+        let parse = |text: &str| parse_http_date(text.as_bytes(), 1_700_000_000);
+        for text in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(parse(text), Some(784_111_777), "{text}");
+        }
+        assert_eq!(parse("Sunday, 06-Nov-40 08:49:37 GMT"), parse("Sun, 06 Nov 2040 08:49:37 GMT"));
+        assert_eq!(parse("Sun Nov 16 08:49:37 1994"), Some(784_111_777 + 10 * 86_400));
+        for seconds in (0..400 * 366 * 86_400).step_by(86_400 - 7) {
+            assert_eq!(parse_http_date(&imf_fixdate(seconds), 0), Some(seconds));
+        }
+        for wrong in [
+            "",
+            "120",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 1994 08:49 GMT",
+            "Sun, 06 Nov 1994 24:00:00 GMT",
+            "Sun, 06 Nov 1994 08:49:61 GMT",
+            "Sun, 31 Nov 1994 08:49:37 GMT",
+            "Sun, 29 Feb 2023 08:49:37 GMT",
+            "Sun, 00 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1969 08:49:37 GMT",
+            "Sun, +6 Nov 1994 08:49:37 GMT",
+            "Sun, 06 nov 1994 08:49:37 GMT",
+            "Sun, 06-Nov-1994 08:49:37 GMT",
+            "Sun, 0\u{e9}-Nov-94 08:49:37 GMT",
+            "Sun, 06 No\u{e9}1994 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 94",
+            "S\u{e9} Nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

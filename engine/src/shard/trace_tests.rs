@@ -297,7 +297,15 @@ fn a_context_that_came_goes_on_in_its_form() {
     assert_eq!(world.sent("traceparent"), Some(format!("00-{TRACE}-{:016x}-01", spans[1].facts.id)));
     assert_eq!(world.sent("tracestate").as_deref(), Some("a=1"));
     assert_eq!(world.sent("b3"), None);
-    assert_eq!(world.stat("continued"), 2);
+    assert!(!spans[0].facts.random && !spans[1].facts.random);
+    // That the id is random is known of what said so, and of traces that begin here.
+    world.ask_inside(&format!("traceparent: 00-{TRACE}-{SPAN}-03\r\n"));
+    let spans = world.spans();
+    assert_eq!(world.sent("traceparent"), Some(format!("00-{TRACE}-{:016x}-03", spans[1].facts.id)));
+    assert!(spans[0].facts.random && spans[1].facts.random);
+    world.ask_inside(&format!("b3: {TRACE}-{SPAN}-1\r\n"));
+    assert!(!world.spans()[0].facts.random);
+    assert_eq!(world.stat("continued"), 4);
     world.ask_inside(&format!("traceparent: 00-{TRACE}-{SPAN}-01\r\ntracestate: a=1\r\ntracestate: b=2\r\n"));
     assert_eq!(world.spans()[0].tracestate, "a=1,b=2", "lines count as one");
     // B3 comes first, and `tracestate` stays where both tell of one trace.

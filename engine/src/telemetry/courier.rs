@@ -236,7 +236,7 @@ impl Courier {
         };
         let mut body = Body { whole: &report.body, taken: false };
         let outcome = call.ask(&self.reactor, &self.request(report), &mut body, ANSWER_MAX).await;
-        judge(self.destination.protocol, outcome, self.destination.to.timeout)
+        judge(self.destination.protocol, outcome, self.destination.to.timeout, self.reactor.wall_micros() / 1_000_000)
     }
 
     fn request(&self, report: &Report) -> Message<RequestHead> {

@@ -1,6 +1,7 @@
 //! What becomes of a report after one try to send it.
 
 use super::wire::{Message as Fields, Value};
+use crate::base::date::parse_http_date;
 use crate::base::span::Span;
 use crate::cluster::call::{Answer, CallError};
 use crate::http::FieldId;
@@ -41,16 +42,16 @@ const PASSING: [u16; 5] = [408, 429, 502, 503, 504];
 /// range, unavailable, data loss.
 const PASSING_CALLS: [u32; 7] = [1, 4, 8, 10, 11, 14, 15];
 
-/// `timeout`: that of the try.
-pub fn judge(protocol: Protocol, outcome: Result<Answer, CallError>, timeout: Duration) -> Verdict {
+/// `timeout`: that of the try. `now`: seconds since the epoch.
+pub fn judge(protocol: Protocol, outcome: Result<Answer, CallError>, timeout: Duration, now: u64) -> Verdict {
     match outcome {
         Ok(answer) if protocol == Protocol::OtlpGrpc => of_call(&answer),
-        Ok(answer) => of_status(protocol, &answer),
+        Ok(answer) => of_status(protocol, &answer, now),
         Err(error) => Verdict::Later { why: reason(&error, timeout), answered: false, after: None },
     }
 }
 
-fn of_status(protocol: Protocol, answer: &Answer) -> Verdict {
+fn of_status(protocol: Protocol, answer: &Answer, now: u64) -> Verdict {
     let status = answer.message.head.status;
     if (200..300).contains(&status) {
         return match protocol {
@@ -62,7 +63,8 @@ fn of_status(protocol: Protocol, answer: &Answer) -> Verdict {
     if !PASSING.contains(&status) {
         return Verdict::Refused(why);
     }
-    Verdict::Later { why, answered: true, after: header(answer, FieldId::RetryAfter).and_then(|text| seconds(&text)) }
+    let after = header(answer, FieldId::RetryAfter).and_then(|text| retry_after(&text, now));
+    Verdict::Later { why, answered: true, after }
 }
 
 fn of_call(answer: &Answer) -> Verdict {
@@ -144,9 +146,10 @@ fn trailer(answer: &Answer, name: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// `Retry-After` in seconds; a date is as good as none.
-fn seconds(text: &[u8]) -> Option<Duration> {
-    number(text).map(Duration::from_secs)
+/// `Retry-After`: seconds, or a date.
+fn retry_after(text: &[u8], now: u64) -> Option<Duration> {
+    let seconds = number(text).or_else(|| Some(parse_http_date(text, now)?.saturating_sub(now)));
+    seconds.map(Duration::from_secs)
 }
 
 fn number(text: &[u8]) -> Option<u64> {
@@ -188,6 +191,8 @@ mod tests {
     use crate::upstream::ConnectError;
 
     const TIMEOUT: Duration = Duration::from_secs(5);
+    /// Sun, 29 Nov 2026 07:59:50 GMT.
+    const NOW: u64 = 1_795_939_190;
 
     fn answer(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, CallError> {
         let mut message = Message::<ResponseHead>::default();
@@ -207,7 +212,8 @@ mod tests {
 
     #[test]
     fn statuses_of_http_tell_whether_and_when_to_try_again() {
-        let of = |status, headers: &[_], body: &[u8]| judge(Protocol::Http, answer(status, headers, body), TIMEOUT);
+        let of =
+            |status, headers: &[_], body: &[u8]| judge(Protocol::Http, answer(status, headers, body), TIMEOUT, NOW);
         for status in [200, 202, 204, 299] {
             assert_eq!(of(status, &[], b"\x0a\x02\x08\x05"), taken(0, ""));
         }
@@ -219,7 +225,10 @@ mod tests {
         }
         assert_eq!(of(503, &[("retry-after", "7")], b""), later("status 503", Some(7000)));
         let date = [("retry-after", "Sun, 29 Nov 2026 08:00:00 GMT")];
-        assert_eq!(of(429, &date, b"quota\n"), later("status 429: quota", None));
+        assert_eq!(of(429, &date, b"quota\n"), later("status 429: quota", Some(10_000)));
+        let past = [("retry-after", "Sun, 29 Nov 2026 07:00:00 GMT")];
+        assert_eq!(of(429, &past, b""), later("status 429", Some(0)));
+        assert_eq!(of(429, &[("retry-after", "soon")], b""), later("status 429", None));
         assert_eq!(of(400, &[], b"\x08\x03\xff"), Verdict::Refused("status 400".into()), "not a text");
         let Verdict::Refused(long) = of(400, &[], &[b'x'; 1000]) else { panic!("it is refused") };
         assert_eq!(long.len(), "status 400: ...".len() + SHOWN_MAX);
@@ -232,19 +241,20 @@ mod tests {
             partial.varint(1, 3);
             partial.text(2, b"too old\n");
         });
-        assert_eq!(judge(Protocol::OtlpHttp, answer(200, &[], &body), TIMEOUT), taken(3, "too old"));
-        assert_eq!(judge(Protocol::OtlpHttp, answer(200, &[], b"<html>"), TIMEOUT), taken(0, ""));
+        assert_eq!(judge(Protocol::OtlpHttp, answer(200, &[], &body), TIMEOUT, NOW), taken(3, "too old"));
+        assert_eq!(judge(Protocol::OtlpHttp, answer(200, &[], b"<html>"), TIMEOUT, NOW), taken(0, ""));
         let message = [&[0, 0, 0, 0, body.len() as u8][..], &body].concat();
         let ok = answer(200, &[("grpc-status", "0")], &message);
-        assert_eq!(judge(Protocol::OtlpGrpc, ok, TIMEOUT), taken(3, "too old"));
+        assert_eq!(judge(Protocol::OtlpGrpc, ok, TIMEOUT, NOW), taken(3, "too old"));
         body.clear();
         Writer(&mut body).message(1, |partial| partial.varint(1, u64::MAX));
-        assert_eq!(judge(Protocol::OtlpHttp, answer(200, &[], &body), TIMEOUT), taken(0, ""), "-1");
+        assert_eq!(judge(Protocol::OtlpHttp, answer(200, &[], &body), TIMEOUT, NOW), taken(0, ""), "-1");
     }
 
     #[test]
     fn statuses_of_grpc_tell_whether_and_when_to_try_again() {
-        let of = |status, headers: &[(&str, &str)]| judge(Protocol::OtlpGrpc, answer(status, headers, b""), TIMEOUT);
+        let of =
+            |status, headers: &[(&str, &str)]| judge(Protocol::OtlpGrpc, answer(status, headers, b""), TIMEOUT, NOW);
         assert_eq!(of(200, &[("grpc-status", "0")]), taken(0, ""));
         let unavailable = [("grpc-status", "14"), ("grpc-message", "restarting"), ("grpc-retry-pushback-ms", "250")];
         assert_eq!(of(200, &unavailable), later("grpc-status 14 (UNAVAILABLE): restarting", Some(250)));
@@ -282,7 +292,7 @@ mod tests {
 
     #[test]
     fn what_did_not_come_to_an_answer_is_tried_again() {
-        let why = |error| match judge(Protocol::Http, Err(error), TIMEOUT) {
+        let why = |error| match judge(Protocol::Http, Err(error), TIMEOUT, NOW) {
             Verdict::Later { why, answered: false, after: None } => why,
             verdict => panic!("{verdict:?}"),
         };

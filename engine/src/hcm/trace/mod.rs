@@ -81,6 +81,7 @@ fn begin_told(hcm: &Hcm, table: &TraceTable, connection: &Connection, exchange: 
     if let Some(ids) = context.ids {
         let shares = is_sampled && config.shared_span && form != Some(TraceForm::W3c);
         join(trace, ids, shares, random);
+        trace.random = context.random;
     }
     trace.debug = trusts && context.debug;
     let fields = &exchange.request.head.fields;
@@ -108,7 +109,7 @@ fn start_trace(table: &TraceTable, trace: &mut Trace, random: &Random) {
     trace.trace = u128::from(high) << 64 | u128::from(new_id(random));
     // The first span has the lower half of the trace's id, as with Envoy and many of Zipkin's libraries.
     (trace.span, trace.parent) = (trace.trace as u64, 0);
-    (trace.debug, trace.shared, trace.operation) = (false, false, Span::EMPTY);
+    (trace.debug, trace.random, trace.shared, trace.operation) = (false, true, false, Span::EMPTY);
 }
 
 /// Whether chance takes an exchange into the share.
@@ -166,6 +167,7 @@ pub(super) fn inject(hcm: &Hcm, table: &TraceTable, exchange: &mut Exchange) {
         parent: trace.span,
         sampled: is_sampled,
         debug: trace.debug,
+        random: trace.random,
     };
     trace.slots.clear();
     let config = &table.config;

@@ -45,6 +45,8 @@ pub struct Onward {
     pub parent: u64,
     pub sampled: bool,
     pub debug: bool,
+    /// The trace's id is known to be random.
+    pub random: bool,
 }
 
 /// Where the sender's span stands in the edits of a head: 16 digits each.

@@ -11,6 +11,8 @@ pub struct Context {
     pub sampled: Option<bool>,
     /// It is to be traced all the way, whatever the share of requests that are (B3).
     pub debug: bool,
+    /// The trace's id is known to be random (W3C, level 2).
+    pub random: bool,
 }
 
 /// Where in a trace a request was sent. No id is 0.
@@ -30,7 +32,7 @@ pub struct Malformed;
 /// `b3: {trace}-{span}[-{sampled}[-{parent}]]`, or the decision alone.
 pub fn parse_single(value: &[u8]) -> Option<Context> {
     if let [decision] = value {
-        return parse_decision(*decision).map(|(sampled, debug)| Context { ids: None, sampled, debug });
+        return parse_decision(*decision).map(|(sampled, debug)| Context { sampled, debug, ..Context::default() });
     }
     let mut parts = value.split(|byte| *byte == b'-');
     let (trace, span) = (trace_id(parts.next()?)?, span_id(parts.next()?)?);
@@ -86,7 +88,7 @@ pub fn parse_multi([trace, span, parent, sampled, flags]: [Option<&[u8]>; 5]) ->
         Some(b"1") => true,
         Some(_) => return None,
     };
-    Some(Context { ids, sampled: if debug { Some(true) } else { sampled }, debug })
+    Some(Context { ids, sampled: if debug { Some(true) } else { sampled }, debug, random: false })
 }
 
 fn trace_id(text: &[u8]) -> Option<u128> {
@@ -106,6 +108,7 @@ fn span_id(text: &[u8]) -> Option<u64> {
 /// Length of what version 00 writes: `00-{trace}-{parent}-{flags}`.
 pub const LENGTH: usize = 55;
 const SAMPLED: u64 = 1;
+const RANDOM: u64 = 2;
 
 /// `traceparent`.
 pub fn parse_traceparent(value: &[u8]) -> Option<Context> {
@@ -120,7 +123,8 @@ pub fn parse_traceparent(value: &[u8]) -> Option<Context> {
     let trace = hex_of_32(known[3..].first_chunk()?)?;
     let (span, flags) = (hex(&known[36..52])?, hex(&known[53..])?);
     let ids = Ids { trace, span, parent: None };
-    (trace != 0 && span != 0).then_some(Context { ids: Some(ids), sampled: Some(flags & SAMPLED != 0), debug: false })
+    let (sampled, random) = (flags & SAMPLED != 0, flags & RANDOM != 0);
+    (trace != 0 && span != 0).then_some(Context { ids: Some(ids), sampled: Some(sampled), debug: false, random })
 }
 
 fn lower(digits: &[u8]) -> Option<u64> {

@@ -25,6 +25,8 @@ pub struct SpanFacts {
     pub shared: bool,
     /// The trace is one of debugging: nothing on the way may drop it (B3).
     pub debug: bool,
+    /// The trace's id is known to be random (W3C, level 2).
+    pub random: bool,
     pub error: bool,
     pub trace_id: u128,
     pub id: u64,
@@ -182,6 +184,7 @@ const ERROR: u8 = 4;
 const CLIENT: u8 = 8;
 /// The record has tags that the configuration adds.
 const OWN: u8 = 16;
+const RANDOM: u8 = 32;
 /// Where these are in a record.
 const FLAGS_AT: usize = 4;
 
@@ -209,6 +212,7 @@ impl<'a> RecordWriter<'a> {
         out.push(
             bit(facts.shared, SHARED)
                 | bit(facts.debug, DEBUG)
+                | bit(facts.random, RANDOM)
                 | bit(facts.error, ERROR)
                 | bit(facts.kind == Kind::Client, CLIENT),
         );
@@ -328,6 +332,7 @@ impl<'a> SpanRecord<'a> {
             kind: if flags & CLIENT != 0 { Kind::Client } else { Kind::Server },
             shared: flags & SHARED != 0,
             debug: flags & DEBUG != 0,
+            random: flags & RANDOM != 0,
             error: flags & ERROR != 0,
             trace_id: u128::from_le_bytes(reader.array()?),
             id: reader.number()?,
@@ -433,6 +438,7 @@ mod tests {
         kind: Kind::Client,
         shared: true,
         debug: false,
+        random: true,
         error: true,
         trace_id: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,
         id: 2,

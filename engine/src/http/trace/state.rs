@@ -29,6 +29,8 @@ pub struct Trace {
     /// 0: none.
     pub parent: u64,
     pub debug: bool,
+    /// The trace's id is known to be random (W3C, level 2).
+    pub random: bool,
     /// The span is also that of the client's (Zipkin).
     pub shared: bool,
     /// The span's name where the request said one; empty: it did not.

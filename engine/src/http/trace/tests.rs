@@ -34,7 +34,7 @@ fn ids(parent: Option<u64>) -> Option<Ids> {
 #[test]
 fn b3_in_one_field() {
     let context = |rest: &str| context(&format!("b3: {rest}"));
-    let whole = |sampled, debug, parent| Some(Context { ids: ids(parent), sampled, debug });
+    let whole = |sampled, debug, parent| Some(Context { ids: ids(parent), sampled, debug, random: false });
     let both = format!("{TRACE}-{SPAN}");
     assert_eq!(context(&both), whole(None, false, None));
     assert_eq!(context(&both.to_uppercase()), whole(None, false, None), "digits in either case");
@@ -47,7 +47,7 @@ fn b3_in_one_field() {
     let short = context(&format!("{}-{SPAN}-1", &TRACE[16..])).expect("well-formed");
     assert_eq!(short.ids.map(|ids| ids.trace), Some(0x4848_5a39_53bb_6124));
     for (decision, sampled, debug) in [("0", false, false), ("1", true, false), ("d", true, true)] {
-        assert_eq!(context(decision), Some(Context { ids: None, sampled: Some(sampled), debug }));
+        assert_eq!(context(decision), Some(Context { sampled: Some(sampled), debug, ..Context::default() }));
     }
     let zero = "0".repeat(16);
     let wrong = [
@@ -84,7 +84,7 @@ fn b3_in_several_fields() {
         let lines: Vec<&str> = [&*trace, &*span].iter().chain(more).copied().collect();
         found(&lines).expect("there is one").context.ok()
     };
-    let whole = |sampled, debug, parent| Some(Context { ids: ids(parent), sampled, debug });
+    let whole = |sampled, debug, parent| Some(Context { ids: ids(parent), sampled, debug, random: false });
     assert_eq!(context(&[]), whole(None, false, None));
     for (value, sampled) in [("1", true), ("true", true), ("0", false), ("false", false)] {
         assert_eq!(context(&[&format!("x-b3-sampled: {value}")]), whole(Some(sampled), false, None));
@@ -100,18 +100,20 @@ fn b3_in_several_fields() {
     assert_eq!(found(&[&trace]).map(|found| found.context), Some(Err(Malformed)), "the span is missing");
     assert_eq!(found(&[&span]).map(|found| found.context), Some(Err(Malformed)), "the trace is missing");
     let decided = found(&["x-b3-sampled: 0"]).map(|found| found.context);
-    assert_eq!(decided, Some(Ok(Context { ids: None, sampled: Some(false), debug: false })));
+    assert_eq!(decided, Some(Ok(Context { sampled: Some(false), ..Context::default() })));
 }
 
 #[test]
 fn w3c_traceparent() {
     let context = |value: &str| context(&format!("traceparent: {value}"));
-    let whole = |sampled| Some(Context { ids: ids(None), sampled: Some(sampled), debug: false });
-    assert_eq!(context(&format!("00-{TRACE}-{SPAN}-01")), whole(true));
-    assert_eq!(context(&format!("00-{TRACE}-{SPAN}-00")), whole(false));
-    assert_eq!(context(&format!("00-{TRACE}-{SPAN}-ff")), whole(true), "bits of later levels");
-    assert_eq!(context(&format!("cc-{TRACE}-{SPAN}-01")), whole(true));
-    assert_eq!(context(&format!("cc-{TRACE}-{SPAN}-01-what-comes")), whole(true));
+    let whole = |sampled, random| Some(Context { ids: ids(None), sampled: Some(sampled), debug: false, random });
+    assert_eq!(context(&format!("00-{TRACE}-{SPAN}-01")), whole(true, false));
+    assert_eq!(context(&format!("00-{TRACE}-{SPAN}-00")), whole(false, false));
+    assert_eq!(context(&format!("00-{TRACE}-{SPAN}-02")), whole(false, true));
+    assert_eq!(context(&format!("00-{TRACE}-{SPAN}-03")), whole(true, true));
+    assert_eq!(context(&format!("00-{TRACE}-{SPAN}-fc")), whole(false, false), "bits of later levels");
+    assert_eq!(context(&format!("cc-{TRACE}-{SPAN}-01")), whole(true, false));
+    assert_eq!(context(&format!("cc-{TRACE}-{SPAN}-01-what-comes")), whole(true, false));
     let (zero, zeros) = ("0".repeat(16), "0".repeat(32));
     let wrong = [
         "",
@@ -214,7 +216,8 @@ fn written(onward: &Onward, forms: &[TraceForm], lines: &[&str]) -> (Vec<String>
     (before, show(&edits))
 }
 
-const ONWARD: Onward = Onward { trace: 0xa_0000_0000_0000_000b, span: 0xc, parent: 0xd, sampled: true, debug: false };
+const ONWARD: Onward =
+    Onward { trace: 0xa_0000_0000_0000_000b, span: 0xc, parent: 0xd, sampled: true, debug: false, random: true };
 
 #[test]
 fn contexts_go_on_in_each_form_and_each_try_has_its_span() {
@@ -229,7 +232,7 @@ fn contexts_go_on_in_each_form_and_each_try_has_its_span() {
             format!("x-b3-spanid: {span}"),
             "x-b3-parentspanid: 000000000000000d".to_owned(),
             "x-b3-sampled: 1".to_owned(),
-            format!("traceparent: 00-{trace}-{span}-01"),
+            format!("traceparent: 00-{trace}-{span}-03"),
         ]
     };
     assert_eq!((before, after), (expected("000000000000000c"), expected("7777777777777777")));
@@ -244,9 +247,11 @@ fn decisions_go_on() {
         "x-b3-traceid: 000000000000000b",
         "x-b3-spanid: 000000000000000c",
         "x-b3-sampled: 0",
-        "traceparent: 00-0000000000000000000000000000000b-000000000000000c-00",
+        "traceparent: 00-0000000000000000000000000000000b-000000000000000c-02",
     ];
     assert_eq!(after, expected);
+    let (_, after) = written(&Onward { random: false, ..short }, &ALL[2..], &[]);
+    assert_eq!(after, ["traceparent: 00-0000000000000000000000000000000b-000000000000000c-00"]);
     let (_, after) = written(&Onward { debug: true, ..short }, &ALL[..2], &[]);
     assert_eq!(after[0], "b3: 000000000000000b-000000000000000c-d");
     assert_eq!(after[3], "x-b3-flags: 1");

@@ -29,6 +29,7 @@ const STATUS_ERROR: u64 = 2;
 
 /// Of a span: it is sampled, and it is known whether its parent is of another process.
 const FLAGS: u32 = 0x101;
+const TRACE_IS_RANDOM: u32 = 2;
 const PARENT_IS_REMOTE: u32 = 0x200;
 
 /// The conventions whose names attributes have.
@@ -92,7 +93,9 @@ fn write(fields: &mut Fields<'_>, span: &SpanRecord<'_>, names: TagNames) {
         }
         fields.message(field::STATUS, |status| status.varint(3, STATUS_ERROR));
     }
-    fields.fixed32(field::FLAGS, if is_server && facts.parent != 0 { FLAGS | PARENT_IS_REMOTE } else { FLAGS });
+    let bit = |is_set: bool, bit: u32| if is_set { bit } else { 0 };
+    let further = bit(facts.random, TRACE_IS_RANDOM) | bit(is_server && facts.parent != 0, PARENT_IS_REMOTE);
+    fields.fixed32(field::FLAGS, FLAGS | further);
 }
 
 /// Names of the configuration's attributes, which are written themselves. No span may have two of a name.

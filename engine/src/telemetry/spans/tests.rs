@@ -16,6 +16,7 @@ pub(super) fn facts() -> SpanFacts {
         kind: Kind::Client,
         shared: false,
         debug: false,
+        random: false,
         error: false,
         trace_id: TRACE,
         id: 0x00f0_67aa_0ba9_02b7,
@@ -210,8 +211,8 @@ fn a_span_of_opentelemetry() {
 /// The parent of a server's span is another process's. A trace id of 64 bits takes 16 bytes.
 #[test]
 fn a_span_of_a_server_of_opentelemetry() {
-    for (parent, flags) in [(1, 0x301), (0, 0x101)] {
-        let server = SpanFacts { kind: Kind::Server, trace_id: 0xabc, parent, ..facts() };
+    for (parent, random, flags) in [(1, false, 0x301), (0, false, 0x101), (1, true, 0x303), (0, true, 0x103)] {
+        let server = SpanFacts { kind: Kind::Server, trace_id: 0xabc, parent, random, ..facts() };
         let report = report(SEMANTIC, &record(&server, |_| {}));
         let [_, _, span] = parts(&report);
         assert!(span.contains(&(6, Value::Number(2))) && span.contains(&(16, Value::Number(flags))), "{span:?}");
