@@ -1,7 +1,7 @@
 //! Tracing on in-memory pipes: what goes on to the endpoint, and the spans that are left.
 
 use super::MemoryShard;
-use crate::http::trace::{Event, Item, Key, Kind, SpanFacts, SpanRecord, Tag, Value};
+use crate::http::trace::{Event, Item, Key, Kind, SpanFacts, SpanRecord, Tag};
 use crate::net::PipeEnd;
 use crate::ring::Segment;
 use ringway_config::model::Address;
@@ -207,12 +207,14 @@ fn an_exchange_leaves_its_span_and_that_of_its_try() {
         (Tag::RequestSize, "0"),
         (Tag::ResponseSize, "2"),
         (Tag::UpstreamCluster, "app"),
+        (Tag::UpstreamClusterName, "app"),
         (Tag::PeerAddress, "192.0.2.1:1000"),
     ] {
         assert_eq!(tag(server, name), expected, "{name:?}");
     }
     assert_eq!(Some(tag(server, Tag::RequestId)), world.sent("x-request-id"));
     for (name, expected) in [
+        (Tag::UpstreamClusterName, "app"),
         (Tag::UpstreamAddress, "127.0.0.1:80"),
         (Tag::PeerAddress, "127.0.0.1:80"),
         (Tag::StatusCode, "200"),
@@ -297,7 +299,6 @@ fn a_context_that_came_goes_on_in_its_form() {
     assert_eq!(world.sent("traceparent"), Some(format!("00-{TRACE}-{:016x}-01", spans[1].facts.id)));
     assert_eq!(world.sent("tracestate").as_deref(), Some("a=1"));
     assert_eq!(world.sent("b3"), None);
-    assert!(!spans[0].facts.random && !spans[1].facts.random);
     // That the id is random is known of what said so, and of traces that begin here.
     world.ask_inside(&format!("traceparent: 00-{TRACE}-{SPAN}-03\r\n"));
     let spans = world.spans();

@@ -96,7 +96,7 @@ impl Telling<'_> {
             out.tag(Tag::ResponseFlags, text);
         }
         if let Some(cluster) = record.upstream_cluster {
-            out.tag(Tag::UpstreamCluster, cluster.as_bytes());
+            self.cluster(&mut out, cluster);
         }
         if let Some(route) = record.route_name {
             out.tag(Tag::Route, route.as_bytes());
@@ -208,6 +208,13 @@ impl Telling<'_> {
         }
     }
 
+    fn cluster(&self, out: &mut RecordWriter<'_>, cluster: &str) {
+        out.tag(Tag::UpstreamCluster, cluster.as_bytes());
+        if !self.is_semantic() {
+            out.tag(Tag::UpstreamClusterName, cluster.as_bytes());
+        }
+    }
+
     fn events(&self, out: &mut RecordWriter<'_>) {
         let times = &self.record.times;
         let moments = [
@@ -277,7 +284,7 @@ impl Telling<'_> {
                 out.tag(Tag::Protocol, span.protocol.as_bytes());
             }
         }
-        out.tag(Tag::UpstreamCluster, cluster.as_bytes());
+        self.cluster(out, cluster);
         out.tag(Tag::UpstreamAddress, span.endpoint.as_bytes());
         if let Some(remote) = span.remote {
             out.address(Tag::PeerAddress, remote);
