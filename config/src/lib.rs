@@ -61,7 +61,15 @@ impl std::error::Error for LoadError {
 /// # Errors
 /// What is wrong with it, a line for each fault.
 pub fn format_pieces(text: &str) -> Result<Vec<model::FormatPiece>, String> {
-    resolve::format_pieces(text)
+    resolve::format_pieces(text, model::Subject::Exchange)
+}
+
+/// The same of a text about a connection, as the logs of listeners have it.
+///
+/// # Errors
+/// What is wrong with it, a line for each fault.
+pub fn connection_format_pieces(text: &str) -> Result<Vec<model::FormatPiece>, String> {
+    resolve::format_pieces(text, model::Subject::Connection)
 }
 
 /// Reads and checks the configuration in the file `path`, at most 64 MiB of UTF-8.

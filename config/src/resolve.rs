@@ -3,6 +3,7 @@
 
 mod access_log;
 mod cluster;
+mod connection_log;
 mod destination;
 mod filter;
 mod filter_chain;

@@ -24,6 +24,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("circuit-breakers.toml", include_str!("../../docs/examples/circuit-breakers.toml")),
     ("clusters.toml", include_str!("../../docs/examples/clusters.toml")),
     ("compressor.toml", include_str!("../../docs/examples/compressor.toml")),
+    ("connection-log.toml", include_str!("../../docs/examples/connection-log.toml")),
     ("consistent-hash.toml", include_str!("../../docs/examples/consistent-hash.toml")),
     ("decompressor.toml", include_str!("../../docs/examples/decompressor.toml")),
     ("direct-response.toml", include_str!("../../docs/examples/direct-response.toml")),

@@ -241,6 +241,47 @@ fn access_logs_are_compiled_in_the_order_of_the_file() {
 }
 
 #[test]
+fn listeners_log_connections() {
+    let config = load(include_str!("../../docs/examples/connection-log.toml"));
+    assert!(config.warnings.is_empty(), "the clusters are used: {:?}", config.warnings);
+    let [json, failed, service] = &config.listeners[0].access_logs[..] else { panic!("three") };
+    let AccessLogFormat::Json(pairs) = &json.format else { panic!("not JSON") };
+    let requests = vec![FormatPiece::Operator(CommandOperator::ConnectionRequests)];
+    assert!(pairs.contains(&("requests".to_owned(), requests)), "{pairs:?}");
+    assert!(json.filter.is_none() && hcm(&config, 0).access_logs.is_empty());
+    assert!(matches!(&failed.filter, Some(AccessLogFilter::ResponseFlag(flags)) if flags.is_empty()));
+    let AccessLogFormat::Text(pieces) = &failed.format else { panic!("not text") };
+    let details = FormatPiece::Operator(CommandOperator::ConnectionTerminationDetails);
+    assert!(pieces.contains(&details), "the default line");
+    let (AccessLogSink::Export(export), AccessLogFormat::Fields(fields)) = (&service.sink, &service.format) else {
+        panic!("{service:?}")
+    };
+    assert_eq!(export.to.path, "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs");
+    assert_eq!(export.kind, LogExportKind::TcpService { log_name: "connections".into() });
+    assert_eq!((export.to.timeout, fields.len()), (Duration::from_secs(5), CONNECTION_FIELDS.len()));
+    let config = with_listener(
+        "http.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]\n\
+         access_log = [{ path = \"/dev/stdout\", filter = { and = [{ duration = { at_least = \"2s\" } }, \
+         { or = [{ sample_percent = 5 }, { not = { response_flags = [\"NR\"] } }] }] } }]",
+    );
+    let log = &config.listeners[0].access_logs[0];
+    assert_eq!(
+        format!("{:?}", log.filter),
+        "Some(And([Duration { op: AtLeast, value: 2s }, Or([Sample(Fraction { per_million: 50000 }), \
+         Not(ResponseFlag([\"NR\"]))])]))"
+    );
+    assert!(
+        load(
+            "[[listeners]]\naddress = \"127.0.0.1:1\"\nhttp.routes = [{ match = { prefix = \"/\" }, \
+                  direct_response = { status = 200 } }]"
+        )
+        .listeners[0]
+            .access_logs
+            .is_empty()
+    );
+}
+
+#[test]
 fn files_that_cannot_be_read_say_why() {
     let missing = ringway_config::load_file("no/such/file.toml").unwrap_err().to_string();
     assert!(missing.starts_with("no/such/file.toml: cannot read the configuration: "), "{missing}");

@@ -1,5 +1,6 @@
 //! `[[listeners]]` and their filter chains.
 
+use super::connection_log::ConnectionLog;
 use super::http::Http;
 use super::socket::SocketMode;
 use super::tls::{DownstreamTls, OfferedProtocol, ServerNames};
@@ -40,6 +41,10 @@ table! {
         /// limit_conn). At the limit, a new connection replaces the client's own connection that has been idle longest; if
         /// none is idle, the new one is closed. Behind another proxy or a NAT many clients have one address.
         max_connections_per_client: Int<1, { u64::MAX }>, optional "no limit";
+        /// Logs of connections: a line or a record for each one when it ends, also for those that no chain serves, whose TLS
+        /// handshake fails, or that a limit refuses (Envoy: access_log of Listener, HAProxy: option tcplog). Requests are in
+        /// `http.access_log`. A connection that was open before a reload has added the first log has no line.
+        access_log: List<ConnectionLog>, optional "no log of connections";
         /// TLS for every connection. It belongs to `http`; with `filter_chains`, each chain has its own.
         tls: DownstreamTls, optional "plain text";
         /// HTTP for every connection. Excludes `filter_chains`.

@@ -8,6 +8,7 @@
 mod access_log;
 mod address;
 mod cluster;
+mod connection_log;
 mod destination;
 mod filter;
 mod forward;
@@ -31,6 +32,7 @@ pub use cluster::{
     CheckedStatuses, CircuitBreakers, Cluster, DiscoveryKind, EndpointAddress, EndpointEntry, GrpcHealthCheck,
     HealthCheck, HttpHealthCheck, LbPolicyName, Maglev, OutlierDetection, RetryBudget, RingHash, SlowStart, Subsets,
 };
+pub use connection_log::{ConnectionLog, ConnectionLogFilter, GrpcConnectionLog};
 pub use destination::HeaderSource;
 pub use filter::*;
 pub use forward::{

@@ -8,6 +8,9 @@ const FILTERS: &str = "listeners[].http.http_filters[]";
 const LOG: &str = "listeners[].http.access_log[]";
 const LOG_SERVICE: &str = "listeners[].http.access_log[].grpc";
 const LOG_OTLP: &str = "listeners[].http.access_log[].otlp";
+const CONNECTION_LOG: &str = "listeners[].access_log[]";
+const CONNECTION_LOG_SERVICE: &str = "listeners[].access_log[].grpc";
+const CONNECTION_LOG_FILTER: &str = "listeners[].access_log[].filter";
 const STATSD: &str = "stats.sinks[].statsd";
 const OTLP_STATS: &str = "stats.sinks[].otlp";
 const LOG_FILTER: &str = "listeners[].http.access_log[].filter";
@@ -134,6 +137,35 @@ pub const PLACED: &[(&str, &str, &str)] = &[
     (LOG_OTLP, "grpc_service", "write cluster = \"name\" and protocol = \"grpc\""),
     (LOG_OTLP, "http_service", "write cluster = \"name\", with that name in [[clusters]]"),
     (LOG_OTLP, "body", "it is `format`, next to `otlp`"),
+    (CONNECTION_LOG, "tcp_grpc_access_log", "it is called grpc: grpc = { cluster = \"name\" }"),
+    (
+        CONNECTION_LOG,
+        "http_grpc_access_log",
+        "it belongs in `http`: http.access_log = [{ grpc = { cluster = \"name\" } }]",
+    ),
+    (CONNECTION_LOG, "open_telemetry", "it is called otlp: otlp = { cluster = \"name\" }"),
+    (CONNECTION_LOG, "log_format", "it is called format (text) or json (a table)"),
+    (CONNECTION_LOG_SERVICE, "common_config", "write its keys directly in `grpc`: cluster, log_name"),
+    (
+        CONNECTION_LOG_SERVICE,
+        "grpc_service",
+        "write cluster = \"name\", with that name in [[clusters]] and protocol = \"http2\"",
+    ),
+    (CONNECTION_LOG_SERVICE, "request_headers", "connections have no headers; http.access_log has them"),
+    (CONNECTION_LOG_SERVICE, "response_headers", "connections have no headers; http.access_log has them"),
+    (CONNECTION_LOG_FILTER, "status", "connections have no status: write response_flags, or filter http.access_log"),
+    (CONNECTION_LOG_FILTER, "header", "connections have no headers: write response_flags, or filter http.access_log"),
+    (
+        CONNECTION_LOG_FILTER,
+        "grpc_status",
+        "connections have no status: write response_flags, or filter http.access_log",
+    ),
+    (CONNECTION_LOG_FILTER, "duration_filter", "it is called duration: duration = { at_least = \"1s\" }"),
+    (CONNECTION_LOG_FILTER, "response_flag_filter", "it is called response_flags, a list: [\"NR\"]"),
+    (CONNECTION_LOG_FILTER, "response_flag", "it is called response_flags, a list: [\"NR\"]"),
+    (CONNECTION_LOG_FILTER, "runtime_filter", "it is called sample_percent"),
+    (CONNECTION_LOG_FILTER, "and_filter", "it is called and, a list of filters"),
+    (CONNECTION_LOG_FILTER, "or_filter", "it is called or, a list of filters"),
     (LOG_FILTER, "status_code_filter", "it is called status: status = { at_least = 500 }"),
     (LOG_FILTER, "duration_filter", "it is called duration: duration = { at_least = \"1s\" }"),
     (LOG_FILTER, "response_flag_filter", "it is called response_flags, a list: [\"UF\"]"),

@@ -12,6 +12,8 @@ use crate::reader::{Input, Shape};
 
 /// Table and key of the texts with command operators.
 const FORMATS: &[(&str, &str)] = &[
+    ("listeners[].access_log[]", "format"),
+    ("listeners[].access_log[]", "json"),
     ("listeners[].http.access_log[]", "format"),
     ("listeners[].http.access_log[]", "json"),
     ("listeners[].http.access_log[].otlp", "attributes"),

@@ -78,12 +78,26 @@ pub enum CommandOperator {
     UpstreamConnectionId,
     /// Of the connection with the client.
     DownstreamTls(TlsFact),
+    /// Of the certificate that the client has shown, or that it was shown.
+    Certificate {
+        of: CertificateOf,
+        fact: CertificateFact,
+    },
+    /// When the client's certificate begins to be valid, or ends.
+    PeerValidity {
+        is_end: bool,
+        format: TimeFormat,
+    },
     /// Of a call of gRPC.
     GrpcStatus(GrpcStatusForm),
     RouteName,
     VirtualHostName,
     FilterChainName,
     ConnectionId,
+    /// Of a connection that has ended: the number of its requests, why it has ended, and why its TLS came to nothing.
+    ConnectionRequests,
+    ConnectionTerminationDetails,
+    DownstreamTransportFailureReason,
     /// The request's x-request-id.
     StreamId,
     /// Of the trace that the exchange belongs to, and of its span.
@@ -299,6 +313,44 @@ pub const DEFAULT_TEXT_FORMAT: &str = concat!(
     "\"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" ",
     "%RESPONSE_CODE_DETAILS% \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\"\n"
 );
+
+/// The line of a connection.
+pub const DEFAULT_CONNECTION_FORMAT: &str = concat!(
+    "[%START_TIME%] %DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% \"%FILTER_CHAIN_NAME%\" \"%PROTOCOL%\" ",
+    "\"%DOWNSTREAM_TLS_VERSION%\" \"%REQUESTED_SERVER_NAME%\" %RESPONSE_FLAGS% %CONNECTION_REQUESTS% ",
+    "%BYTES_RECEIVED% %BYTES_SENT% %DURATION% %CONNECTION_TERMINATION_DETAILS% ",
+    "\"%DOWNSTREAM_TRANSPORT_FAILURE_REASON%\"\n"
+);
+
+/// What a text with operators is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Exchange,
+    Connection,
+}
+
+/// Whose certificate on the connection with the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateOf {
+    Peer,
+    /// This side.
+    Local,
+}
+
+/// What a certificate says of its holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateFact {
+    Subject,
+    Issuer,
+    Serial,
+    Sha256,
+    Sha1,
+    /// Alternative names, with commas between them.
+    UriSan,
+    DnsSan,
+    IpSan,
+    EmailSan,
+}
 
 /// What is known of a connection with TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

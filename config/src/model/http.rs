@@ -293,7 +293,7 @@ pub enum CertificatePart {
 pub struct AccessLog {
     pub sink: AccessLogSink,
     pub format: AccessLogFormat,
-    /// `None`: every exchange.
+    /// `None`: every exchange, or every connection.
     pub filter: Option<AccessLogFilter>,
 }
 
@@ -349,6 +349,16 @@ pub const RESPONSE_FLAGS: &[(&str, &str, &str)] = &[
     ("NC", "NoClusterFound", "the cluster that the route names does not exist"),
     ("OM", "OverloadManagerTerminated", "refused to protect the process from overload"),
     ("DR", "DownstreamRemoteReset", "the client reset the exchange"),
+];
+
+/// Those that connections have, and what they mean there.
+pub const CONNECTION_FLAGS: &[(&str, &str)] = &[
+    ("NR", "no filter chain is for the connection"),
+    ("DC", "the client ended the connection before it was served, or during an exchange"),
+    ("SI", "the client took nothing, or answered no PING, for too long"),
+    ("DPE", "its first bytes, its TLS handshake or its HTTP broke the rules, or it is not allowed in"),
+    ("DT", "the handshake, the first bytes or the connection reached its maximum duration"),
+    ("OM", "a limit of connections was reached: it was refused, or closed for a new one"),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

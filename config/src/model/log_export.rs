@@ -2,7 +2,7 @@
 
 use super::{Destination, OtlpProtocol};
 
-/// Where records of exchanges go, and how.
+/// Where records of exchanges or connections go, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LogExport {
     pub to: Destination,
@@ -13,6 +13,8 @@ pub struct LogExport {
 pub enum LogExportKind {
     /// Envoy's access log service. A record has the fields of `SERVICE_FIELDS`, and then the values of these headers.
     Service { log_name: String, request_headers: Vec<String>, response_headers: Vec<String> },
+    /// The same service. A record, of a connection, has the fields of `CONNECTION_FIELDS`.
+    TcpService { log_name: String },
     /// A record has the fields of `OTLP_FIELDS`, its body, and then the values of these attributes.
     Otlp { protocol: OtlpProtocol, service_name: String, resource: Vec<(String, String)>, attributes: Vec<String> },
 }
@@ -87,5 +89,24 @@ fields! {
         ResponseBodyBytes = "%BYTES_SENT%";
         HeaderSent = "%DOWNSTREAM_HEADER_BYTES_SENT%";
         UpstreamHeaderReceived = "%UPSTREAM_HEADER_BYTES_RECEIVED%";
+    }
+}
+
+fields! {
+    /// What each record of a connection for Envoy's access log service has. Times are in microseconds since the start.
+    CONNECTION_FIELDS, ConnectionField {
+        Start = "%START_TIME(%s%6f)%";
+        End = "%EMIT_TIME(%s%6f)%";
+        Remote = "%DOWNSTREAM_REMOTE_ADDRESS%";
+        DirectRemote = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%";
+        Local = "%DOWNSTREAM_LOCAL_ADDRESS%";
+        Flags = "%RESPONSE_FLAGS%";
+        TerminationDetails = "%CONNECTION_TERMINATION_DETAILS%";
+        TransportFailure = "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%";
+        Connection = "%CONNECTION_ID%";
+        TlsVersion = "%DOWNSTREAM_TLS_VERSION%";
+        TlsName = "%REQUESTED_SERVER_NAME%";
+        Received = "%BYTES_RECEIVED%";
+        Sent = "%BYTES_SENT%";
     }
 }

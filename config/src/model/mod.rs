@@ -194,6 +194,8 @@ pub struct Listener {
     pub max_connections: Option<u64>,
     /// The same for each client, by the address of its socket.
     pub max_connections_per_client: Option<u64>,
+    /// Of its connections.
+    pub access_logs: Vec<AccessLog>,
 }
 
 impl Listener {

@@ -4,38 +4,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Resolver;
-use super::format::compile;
+use super::format::compile_about;
 use super::matcher::fraction;
 use crate::diagnostic::Problem;
 use crate::document;
 use crate::foreign::variable;
 use crate::model::{
-    AccessLog, AccessLogFilter, AccessLogFormat, AccessLogSink, ComparisonOp, DEFAULT_TEXT_FORMAT, FormatPiece, Needed,
+    AccessLog, AccessLogFilter, AccessLogFormat, AccessLogSink, ComparisonOp, DEFAULT_CONNECTION_FORMAT,
+    DEFAULT_TEXT_FORMAT, FormatPiece, Needed, Subject,
 };
 use crate::place::Origin;
-use crate::reader::{List, Located, Slot};
+use crate::reader::{FilePath, List, Located, Map, Slot, Text};
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn access_log(&mut self, written: &'d Located<document::AccessLog>) -> Option<AccessLog> {
-        if let (Some(_), Some(json)) = (written.format.origin(), written.json.origin()) {
-            let problem = Problem::at_key(json, "`json` and `format` exclude each other");
-            self.problems.push(problem.hint(Some("a log is either text or JSON; write a second log for the other")));
-        }
-        let format = match (written.format.given(), written.json.given()) {
-            (_, Some(json)) => {
-                let pairs = self.json(json);
-                let all: Vec<_> = pairs.iter().flat_map(|(_, pieces)| pieces.iter().cloned()).collect();
-                self.check_constant(&json.origin, "", &all);
-                AccessLogFormat::Json(pairs)
-            }
-            (Some(text), None) => {
-                let pieces = self.format(text);
-                self.check_constant(&text.origin, text.0.as_str(), &pieces);
-                AccessLogFormat::Text(with_line_end(pieces))
-            }
-            // The default holds known operators only, which a test compiles.
-            (None, None) => AccessLogFormat::Text(compile(DEFAULT_TEXT_FORMAT).unwrap_or_default()),
-        };
+        let format = self.lines(&written.format, &written.json, Subject::Exchange);
         let filter = written.filter.given().and_then(|filter| self.access_log_filter(filter));
         let keys = [("path", written.path.origin()), ("grpc", written.grpc.origin()), ("otlp", written.otlp.origin())];
         self.exactly_one(&written.origin, written.has_unknown, &keys, "the access log does not say where it goes");
@@ -50,28 +33,69 @@ impl<'d> Resolver<'d, '_, '_> {
         if let Some(collector) = written.otlp.given() {
             self.refuse_lines("json", written.json.origin(), "write attributes = { ... } in `otlp`");
             let AccessLogFormat::Text(body) = format else { return None };
-            let (export, fields) = self.log_collector(collector, body)?;
+            let (export, fields) = self.log_collector(collector, body, Subject::Exchange)?;
             let sink = AccessLogSink::Export(Arc::new(export));
             return Some(AccessLog { sink, format: AccessLogFormat::Fields(fields), filter });
         }
-        let path = &written.path.given()?.0;
+        Some(AccessLog { sink: self.log_file(&written.path)?, format, filter })
+    }
+
+    /// What a line says.
+    pub(super) fn lines(
+        &mut self,
+        text: &Slot<Text>,
+        json: &Slot<Map<Text, Text>>,
+        subject: Subject,
+    ) -> AccessLogFormat {
+        if let (Some(_), Some(json)) = (text.origin(), json.origin()) {
+            let problem = Problem::at_key(json, "`json` and `format` exclude each other");
+            self.problems.push(problem.hint(Some("a log is either text or JSON; write a second log for the other")));
+        }
+        match (text.given(), json.given()) {
+            (_, Some(json)) => {
+                let pairs = self.json(json, subject);
+                let all: Vec<_> = pairs.iter().flat_map(|(_, pieces)| pieces.iter().cloned()).collect();
+                self.check_constant(&json.origin, "", &all, subject);
+                AccessLogFormat::Json(pairs)
+            }
+            (Some(text), None) => {
+                let pieces = self.format_about(text, subject);
+                self.check_constant(&text.origin, text.0.as_str(), &pieces, subject);
+                AccessLogFormat::Text(with_line_end(pieces))
+            }
+            // The defaults hold known operators only, which a test compiles.
+            (None, None) => {
+                let format = match subject {
+                    Subject::Exchange => DEFAULT_TEXT_FORMAT,
+                    Subject::Connection => DEFAULT_CONNECTION_FORMAT,
+                };
+                AccessLogFormat::Text(compile_about(format, subject).unwrap_or_default())
+            }
+        }
+    }
+
+    pub(super) fn log_file(&mut self, written: &Slot<FilePath>) -> Option<AccessLogSink> {
+        let path = &written.given()?.0;
         let is_stdout = path == Path::new("/dev/stdout");
         let sink = if is_stdout { AccessLogSink::Stdout } else { AccessLogSink::File(self.directory.join(path)) };
-        if let (AccessLogSink::File(path), Some(origin)) = (&sink, written.path.origin()) {
+        if let (AccessLogSink::File(path), Some(origin)) = (&sink, written.origin()) {
             self.need(origin, Needed::LogFile(path.clone()));
         }
-        Some(AccessLog { sink, format, filter })
+        Some(sink)
     }
 
     /// Warns of a format without any operator.
-    fn check_constant(&mut self, origin: &Origin, text: &str, pieces: &[FormatPiece]) {
+    fn check_constant(&mut self, origin: &Origin, text: &str, pieces: &[FormatPiece], subject: Subject) {
         let is_literal = |piece: &FormatPiece| matches!(piece, FormatPiece::Literal(_));
         // Variables of other programs have their own warning, and a format that is wrong has no pieces.
         if pieces.is_empty() || !pieces.iter().all(is_literal) || variable(text).is_some() {
             return;
         }
         let problem = Problem::at(origin, "the format has no command operator: every line would be the same");
-        let hint = "values are command operators, such as %REQ(:PATH)% and %RESPONSE_CODE%";
+        let hint = match subject {
+            Subject::Exchange => "values are command operators, such as %REQ(:PATH)% and %RESPONSE_CODE%",
+            Subject::Connection => "values are command operators, such as %DOWNSTREAM_REMOTE_ADDRESS% and %DURATION%",
+        };
         self.problems.warn(problem.hint(Some(hint)));
     }
 
@@ -132,7 +156,7 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     /// The one comparison of a table that must have one.
-    fn comparison<T, V: Copy>(
+    pub(super) fn comparison<T, V: Copy>(
         &mut self,
         table: &Located<T>,
         equal: &Slot<V>,
@@ -158,7 +182,14 @@ fn with_line_end(mut pieces: Vec<FormatPiece>) -> Vec<FormatPiece> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::format::compile;
     use super::*;
+
+    #[test]
+    fn the_line_of_a_connection_compiles() {
+        let pieces = compile_about(DEFAULT_CONNECTION_FORMAT, Subject::Connection).expect("valid");
+        assert_eq!(with_line_end(pieces.clone()), pieces);
+    }
 
     #[test]
     fn a_line_ends_once() {

@@ -2,6 +2,7 @@
 //! `%OPERATORS%` becomes pieces.
 
 mod operators;
+mod subject;
 mod time;
 
 pub use operators::{OPERATORS, TIME_POINTS};
@@ -11,9 +12,10 @@ use std::ops::Range;
 
 use super::Resolver;
 use crate::diagnostic::Problem;
-use crate::model::FormatPiece;
+use crate::model::{FormatPiece, Subject};
 use crate::reader::{Located, Map, Text};
 use operators::operator;
+use subject::misplaced;
 
 /// A problem with some bytes of a format.
 #[derive(Debug)]
@@ -40,18 +42,30 @@ impl FormatFault {
 }
 
 impl Resolver<'_, '_, '_> {
-    /// The texts of a JSON object.
-    pub(super) fn json(&mut self, json: &Located<Map<Text, Text>>) -> Vec<(String, Vec<FormatPiece>)> {
+    /// The texts of a JSON object about `subject`.
+    pub(super) fn json(
+        &mut self,
+        json: &Located<Map<Text, Text>>,
+        subject: Subject,
+    ) -> Vec<(String, Vec<FormatPiece>)> {
         if json.is_empty {
             let problem = Problem::at(&json.origin, "the JSON object has no key");
-            self.problems.push(problem.hint(Some("name at least one: json = { status = \"%RESPONSE_CODE%\" }")));
+            self.problems.push(problem.hint(Some(match subject {
+                Subject::Exchange => "name at least one: json = { status = \"%RESPONSE_CODE%\" }",
+                Subject::Connection => "name at least one: json = { flags = \"%RESPONSE_FLAGS%\" }",
+            })));
         }
-        json.entries.iter().map(|(key, text)| (key.0.clone(), self.format(text))).collect()
+        json.entries.iter().map(|(key, text)| (key.0.clone(), self.format_about(text, subject))).collect()
     }
 
-    /// The pieces of a format; empty if it is wrong, which is reported.
+    /// The pieces of a format about an exchange; empty if it is wrong, which is reported.
     pub(super) fn format(&mut self, text: &Located<Text>) -> Vec<FormatPiece> {
-        compile(&text.0).unwrap_or_else(|faults| {
+        self.format_about(text, Subject::Exchange)
+    }
+
+    /// The same about `subject`.
+    pub(super) fn format_about(&mut self, text: &Located<Text>, subject: Subject) -> Vec<FormatPiece> {
+        compile_about(&text.0, subject).unwrap_or_else(|faults| {
             for fault in faults {
                 let problem = self.problems.within(&text.origin, &text.0, fault.part, fault.message);
                 let problem = fault.allowed.into_iter().fold(problem, Problem::allowed);
@@ -62,13 +76,19 @@ impl Resolver<'_, '_, '_> {
     }
 }
 
-/// As `compile`, with the faults as text.
-pub fn format_pieces(text: &str) -> Result<Vec<FormatPiece>, String> {
-    compile(text).map_err(|faults| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("\n"))
+/// As `compile_about`, with the faults as text.
+pub fn format_pieces(text: &str, subject: Subject) -> Result<Vec<FormatPiece>, String> {
+    compile_about(text, subject)
+        .map_err(|faults| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("\n"))
 }
 
-/// The pieces of a format, or everything that is wrong with it.
+/// The pieces of a format about an exchange, or everything that is wrong with it.
 pub fn compile(format: &str) -> Result<Vec<FormatPiece>, Vec<FormatFault>> {
+    compile_about(format, Subject::Exchange)
+}
+
+/// The same about `subject`.
+pub fn compile_about(format: &str, subject: Subject) -> Result<Vec<FormatPiece>, Vec<FormatFault>> {
     let mut pieces = Vec::new();
     let mut faults = Vec::new();
     let mut literal = String::new();
@@ -89,7 +109,8 @@ pub fn compile(format: &str) -> Result<Vec<FormatPiece>, Vec<FormatFault>> {
         if !literal.is_empty() {
             pieces.push(FormatPiece::Literal(std::mem::take(&mut literal)));
         }
-        match operator(&format[start + 1..end]) {
+        let read = operator(&format[start + 1..end]);
+        match read.and_then(|operator| misplaced(&operator, &format[start..=end], subject).map_or(Ok(operator), Err)) {
             Ok(operator) => pieces.push(FormatPiece::Operator(operator)),
             Err(fault) => faults.push(FormatFault { part: start..end + 1, ..fault }),
         }

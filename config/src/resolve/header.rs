@@ -168,7 +168,13 @@ fn later(operator: &CommandOperator) -> Option<&'static str> {
         | CommandOperator::UniqueId
         | CommandOperator::Hostname
         | CommandOperator::Environment { .. }
-        | CommandOperator::AccessLogType => None,
+        | CommandOperator::AccessLogType
+        | CommandOperator::Certificate { .. }
+        | CommandOperator::PeerValidity { .. }
+        // Refused where it was read.
+        | CommandOperator::ConnectionRequests
+        | CommandOperator::ConnectionTerminationDetails
+        | CommandOperator::DownstreamTransportFailureReason => None,
     }
 }
 

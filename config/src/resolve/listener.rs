@@ -93,6 +93,7 @@ impl<'d> Resolver<'d, '_, '_> {
             filter_chains,
             max_connections: listener.max_connections.value(),
             max_connections_per_client: listener.max_connections_per_client.value(),
+            access_logs: listener.access_log.items().iter().filter_map(|log| self.connection_log(log)).collect(),
         })
     }
 

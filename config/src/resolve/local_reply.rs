@@ -5,7 +5,7 @@ use super::format::compile;
 use crate::diagnostic::Problem;
 use crate::document;
 use crate::foreign::known_variable;
-use crate::model::{AccessLogFormat, FormatPiece, LocalReply};
+use crate::model::{AccessLogFormat, FormatPiece, LocalReply, Subject};
 use crate::reader::{FilePath, List, Located, Slot, Written};
 
 impl<'d> Resolver<'d, '_, '_> {
@@ -40,7 +40,7 @@ impl<'d> Resolver<'d, '_, '_> {
             self.problems.push(problem.allowed("`content_type` together with format, json or body_file"));
         }
         let (body, default_type) = if let Some(json) = written.json.given() {
-            (Some(AccessLogFormat::Json(self.json(json))), "application/json")
+            (Some(AccessLogFormat::Json(self.json(json, Subject::Exchange))), "application/json")
         } else if let Some(text) = written.format.given() {
             (Some(AccessLogFormat::Text(self.format(text))), "text/plain")
         } else if let Some(file) = written.body_file.given() {

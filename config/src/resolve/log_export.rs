@@ -2,10 +2,13 @@
 
 use super::Resolver;
 use super::destination::destination;
-use super::format::compile;
+use super::format::compile_about;
 use crate::diagnostic::Problem;
 use crate::document;
-use crate::model::{CommandOperator, FieldOperand, FormatPiece, LogExport, LogExportKind, OTLP_FIELDS, SERVICE_FIELDS};
+use crate::model::{
+    CONNECTION_FIELDS, CommandOperator, FieldOperand, FormatPiece, LogExport, LogExportKind, OTLP_FIELDS,
+    SERVICE_FIELDS, Subject,
+};
 use crate::place::Origin;
 use crate::reader::Located;
 
@@ -22,11 +25,19 @@ impl<'d> Resolver<'d, '_, '_> {
         let operator = |operator| vec![FormatPiece::Operator(operator)];
         let request = request_headers.iter().map(|name| operator(CommandOperator::Req(field(name))));
         let response = response_headers.iter().map(|name| operator(CommandOperator::Resp(field(name))));
-        let fields = compiled(SERVICE_FIELDS).chain(request).chain(response).collect();
+        let fields = compiled(SERVICE_FIELDS, Subject::Exchange).chain(request).chain(response).collect();
         let kind = LogExportKind::Service { log_name: written.log_name.0.clone(), request_headers, response_headers };
         let needs_http2 = Some("the access log service needs");
         let to = self.destination(destination!(written), SERVICE_PATH.into(), needs_http2)?;
         Some((LogExport { to, kind }, fields))
+    }
+
+    /// The service for records of connections.
+    pub(super) fn tcp_log_service(&mut self, written: &'d Located<document::GrpcConnectionLog>) -> Option<Exported> {
+        let needs_http2 = Some("the access log service needs");
+        let to = self.destination(destination!(written), SERVICE_PATH.into(), needs_http2)?;
+        let kind = LogExportKind::TcpService { log_name: written.log_name.0.clone() };
+        Some((LogExport { to, kind }, compiled(CONNECTION_FIELDS, Subject::Connection).collect()))
     }
 
     /// `body`: of the records.
@@ -34,13 +45,14 @@ impl<'d> Resolver<'d, '_, '_> {
         &mut self,
         written: &'d Located<document::OtlpAccessLog>,
         mut body: Vec<FormatPiece>,
+        subject: Subject,
     ) -> Option<Exported> {
         let protocol = written.protocol.0;
         let to = self.otlp_destination(destination!(written), protocol, &written.path, PATHS)?;
         without_line_end(&mut body);
         let entries = written.attributes.given().map_or(&[][..], |map| &map.entries);
-        let attributes: Vec<_> = entries.iter().map(|(_, text)| self.format(text)).collect();
-        let fields = compiled(OTLP_FIELDS).chain([body]).chain(attributes).collect();
+        let attributes: Vec<_> = entries.iter().map(|(_, text)| self.format_about(text, subject)).collect();
+        let fields = compiled(OTLP_FIELDS, Subject::Exchange).chain([body]).chain(attributes).collect();
         let resource = written.resource_attributes.given().map_or(&[][..], |map| &map.entries);
         let kind = LogExportKind::Otlp {
             protocol,
@@ -64,8 +76,8 @@ fn field(name: &str) -> FieldOperand {
 }
 
 /// A test compiles all of them.
-fn compiled(formats: &'static [&'static str]) -> impl Iterator<Item = Vec<FormatPiece>> {
-    formats.iter().map(|format| compile(format).unwrap_or_default())
+fn compiled(formats: &'static [&'static str], subject: Subject) -> impl Iterator<Item = Vec<FormatPiece>> {
+    formats.iter().map(move |format| compile_about(format, subject).unwrap_or_default())
 }
 
 fn without_line_end(body: &mut Vec<FormatPiece>) {
@@ -84,9 +96,13 @@ mod tests {
 
     #[test]
     fn all_fields_have_a_format() {
-        for format in SERVICE_FIELDS.iter().chain(OTLP_FIELDS) {
-            let pieces = compile(format).unwrap_or_default();
-            assert!(matches!(&pieces[..], [FormatPiece::Operator(_)]), "{format}");
+        let fields = [SERVICE_FIELDS, OTLP_FIELDS, CONNECTION_FIELDS];
+        let subjects = [Subject::Exchange, Subject::Exchange, Subject::Connection];
+        for (fields, subject) in fields.into_iter().zip(subjects) {
+            for format in fields {
+                let pieces = compile_about(format, subject).unwrap_or_default();
+                assert!(matches!(&pieces[..], [FormatPiece::Operator(_)]), "{format}");
+            }
         }
     }
 }

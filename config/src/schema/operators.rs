@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::model::{DEFAULT_TEXT_FORMAT, RESPONSE_FLAGS};
+use crate::model::{CONNECTION_FLAGS, DEFAULT_CONNECTION_FORMAT, DEFAULT_TEXT_FORMAT, RESPONSE_FLAGS};
 use crate::resolve::{OPERATORS, TIME_FIELDS, TIME_POINTS};
 
 pub(super) fn write(out: &mut String) {
@@ -35,14 +35,26 @@ pub(super) fn write(out: &mut String) {
     for (name, _, meaning) in TIME_POINTS {
         let _ = writeln!(out, "| `{name}` | {meaning} |");
     }
+    out.push_str(
+        "\nThe `access_log` of a listener is about connections. It takes the operators of time, `%DURATION%`, `%PROTOCOL%`, the \
+         response flags, the bytes of the client's side, its addresses and its TLS, `%FILTER_CHAIN_NAME%`, what begins with \
+         `%CONNECTION`, and what depends on neither: `%HOSTNAME%`, `%ENVIRONMENT%`, `%UNIQUE_ID%`, `%ACCESS_LOG_TYPE%`, \
+         `%COALESCE%`. Others are refused.\n",
+    );
     let line = DEFAULT_TEXT_FORMAT.trim_end();
     let _ = writeln!(
         out,
         "\nThe default line of an access log is Envoy's, with the details of the response and the reason why a connection to \
          the upstream failed at its end:\n\n```text\n{line}\n```"
     );
+    let line = DEFAULT_CONNECTION_FORMAT.trim_end();
+    let _ = writeln!(out, "\nThe default line of a connection:\n\n```text\n{line}\n```");
     out.push_str("\nThe response flags:\n\n| Short | Long | Meaning |\n|---|---|---|\n");
     for (short, long, meaning) in RESPONSE_FLAGS {
         let _ = writeln!(out, "| `{short}` | `{long}` | {meaning} |");
+    }
+    out.push_str("\nThose of connections:\n\n| Short | Meaning |\n|---|---|\n");
+    for (short, meaning) in CONNECTION_FLAGS {
+        let _ = writeln!(out, "| `{short}` | {meaning} |");
     }
 }

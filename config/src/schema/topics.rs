@@ -15,7 +15,7 @@ const CLUSTER: &str = "clusters[]";
 
 /// Topic, and the keys for it: the place of the table and the key.
 const TOPICS: &[(&str, &[(&str, &str)])] = &[
-    ("Access log", &[(HTTP, "access_log"), ("admin", "access_log")]),
+    ("Access log", &[(HTTP, "access_log"), ("listeners[]", "access_log"), ("admin", "access_log")]),
     (
         "Allow lists, deny lists",
         &[

@@ -5,7 +5,8 @@ use crate::base::clock::{NEVER, Nanos, deadline, nanos};
 use crate::http::Exchange;
 use crate::net::tls::{self, TlsStream};
 use crate::net::{
-    Accepted, Arrival, Before, ByteStream, Candidate, Drain, Place, Placed, Protocol, Seat, Stall, Taking,
+    Accepted, Arrival, Before, ByteStream, Candidate, Drain, Ending, Notes, Place, Placed, Protocol, Seat, Stall,
+    Taking,
 };
 use crate::ring::{Reactor, Timer};
 use crate::route::matcher::Request;
@@ -65,7 +66,8 @@ pub(super) struct Connection {
     pub stream: ByteStream,
     pub arrival: Arrival,
     pub peer: PeerText,
-    pub id: u64,
+    /// Where its listener logs connections.
+    notes: Option<Rc<Notes>>,
     /// Once its first bytes have come.
     protocol: Cell<Option<Protocol>>,
     requests: Cell<u64>,
@@ -100,11 +102,12 @@ impl Connection {
         let stats = hcm.stats.clone();
         stats.downstream_cx_total.add(u64::from(counted_since.is_none()));
         stats.downstream_cx_active.inc();
+        let (stream, notes) = accepted.stream.into_parts();
         Self {
-            stream: accepted.stream,
+            stream,
+            notes,
             peer: PeerText::new(accepted.arrival.remote),
             arrival: accepted.arrival,
-            id: hcm.shard.next_connection_id(),
             protocol: Cell::new(None),
             requests: Cell::new(0),
             stall: Stall::default(),
@@ -167,10 +170,13 @@ impl Connection {
         }
         if self.drain.is_draining() {
             hcm.stats.downstream_cx_drain_close.inc();
+            self.note(Ending::Drain);
         } else if hcm.config.limits.max_requests_per_connection.is_some_and(|max| self.requests() >= max) {
             hcm.stats.downstream_cx_max_requests_reached.inc();
+            self.note(Ending::MaxRequests);
         } else if self.ends <= self.reactor.now() {
             hcm.stats.downstream_cx_max_duration_reached.inc();
+            self.note(Ending::MaxDuration);
         } else {
             return false;
         }
@@ -233,7 +239,39 @@ impl Connection {
     /// The connection closes, and a new one has its place.
     pub(super) fn make_room(&self) {
         self.listener_stats.downstream_cx_evicted.inc();
+        self.note(Ending::Evicted);
         self.drain.give_up(self.seat);
+    }
+
+    /// Why it ends, for the logs of its listener.
+    #[cold]
+    pub(super) fn note(&self, ending: Ending) {
+        if let Some(notes) = &self.notes {
+            notes.ends(ending);
+        }
+    }
+
+    /// Whether the peer has ended it, as far as that was noticed.
+    pub(super) fn is_left(&self) -> bool {
+        self.ended_by_peer.get() || self.stream.is_broken() || self.stream.has_ended()
+    }
+
+    /// Notes what there is to tell of it when its service ends, while its stream is still there.
+    pub(super) fn note_service(&self) {
+        let Some(notes) = &self.notes else { return };
+        let is_reset = self.stream.is_broken() && !self.stream.has_ended();
+        match (self.ended_by_peer.get() || self.stream.is_broken(), self.active.get() > 0) {
+            (true, true) => notes.ends(Ending::RemoteDisconnect),
+            (true, false) if is_reset => notes.ends(Ending::RemoteReset),
+            (true, false) => notes.ends(Ending::Remote),
+            (false, _) => {}
+        }
+        if let Some(failure) = self.stream.tls_failure() {
+            notes.fails(failure);
+        }
+        notes.carried(self.stream.traffic());
+        notes.requests.set(self.requests.get());
+        notes.protocol.set(self.protocol.get());
     }
 }
 
@@ -259,6 +297,7 @@ impl Drop for Connection {
         if self.has_gone.get() {
             return;
         }
+        self.note_service();
         stats.downstream_cx_destroy.inc();
         stats.downstream_cx_length_ms.record(self.reactor.now().saturating_sub(self.opened) / 1000);
         let by_peer = self.ended_by_peer.get() || self.stream.is_broken();

@@ -9,7 +9,7 @@ use crate::http::Exchange;
 use crate::mux::Downstream;
 use crate::mux::h1::{Disposition, Served};
 use crate::mux::h2::PREFACE;
-use crate::net::{Accepted, Protocol, Served as Ended};
+use crate::net::{Accepted, Ending, Protocol, Served as Ended};
 use crate::ring::{Buf, Memory, Reactor, Timer};
 use crate::router::{Deadlines, Fault};
 use ringway_config::model::CodecType;
@@ -73,6 +73,9 @@ pub fn serve(accepted: Accepted, slot: Rc<ChainSlot>) -> impl Future<Output = En
             hcm.shard.give_exchange(state);
             connection.end();
             if disposition != Disposition::KeepAlive {
+                if matches!(disposition, Disposition::Abort | Disposition::Reset) && connection.is_left() {
+                    connection.note(Ending::RemoteDisconnect);
+                }
                 break disposition;
             }
             next = next_request::<false>(&reactor, &connection, &mut deadlines).await;
@@ -153,8 +156,13 @@ async fn one(
     });
     let head = head.await;
     connection.works();
-    if head.is_err() {
+    if let Err(fault) = &head {
         served.keep_line(&mut exchange.request);
+        match fault {
+            Fault::RequestHead(_) => connection.note(Ending::ProtocolError),
+            Fault::RequestHeaderTimeout => connection.note(Ending::RequestHeadersTimeout),
+            _ => {}
+        }
     }
     let mut downstream = Downstream::H1(served);
     let whole =
@@ -219,11 +227,14 @@ async fn next_request<const FIRST: bool>(
         let now = reactor.now();
         let stats = &connection.stats;
         let counter = match deadlines.expired(now) {
-            _ if drain_ends(connection, deadlines, since, now) => Some(&stats.downstream_cx_drain_close),
-            Some(Expired::Age) => Some(&stats.downstream_cx_max_duration_reached),
-            Some(Expired::Idle) => Some(&stats.downstream_cx_idle_timeout),
+            _ if drain_ends(connection, deadlines, since, now) => {
+                Some((&stats.downstream_cx_drain_close, Ending::Drain))
+            }
+            Some(Expired::Age) => Some((&stats.downstream_cx_max_duration_reached, Ending::MaxDuration)),
+            Some(Expired::Idle) => Some((&stats.downstream_cx_idle_timeout, Ending::IdleTimeout)),
             Some(Expired::Look) if deadlines.has_stalled(connection, now) => {
                 stats.downstream_cx_send_timeout.inc();
+                connection.note(Ending::SendTimeout);
                 return Poll::Ready(Err(Disposition::Reset));
             }
             Some(Expired::Look) | None if is_asked(connection, &mut is_flushing) => None,
@@ -235,7 +246,10 @@ async fn next_request<const FIRST: bool>(
             return Poll::Pending;
         }
         match counter {
-            Some(counter) => counter.inc(),
+            Some((counter, ending)) => {
+                counter.inc();
+                connection.note(ending);
+            }
             None => connection.make_room(),
         }
         Poll::Ready(Err(Disposition::Close))
@@ -278,9 +292,15 @@ pub(super) async fn end(
     let stream = &connection.stream;
     match disposition {
         Disposition::KeepAlive => return,
-        Disposition::Reset => return stream.reset_on_close(),
+        Disposition::Reset => {
+            if !connection.is_left() {
+                connection.note(Ending::Local);
+            }
+            return stream.reset_on_close();
+        }
         Disposition::Close | Disposition::Linger | Disposition::Abort => {}
     }
+    let is_left = connection.is_left();
     let patience = connection.slot.current().config.timeouts.send.unwrap_or(FLUSH_TIME);
     deadlines.start_flushing(connection, patience);
     let mut is_slow = false;
@@ -298,7 +318,11 @@ pub(super) async fn end(
     }
     if stalled {
         connection.stats.downstream_cx_send_timeout.inc();
+        connection.note(Ending::SendTimeout);
         stream.reset_on_close();
+    } else if !is_left {
+        // Whatever the client has done since then follows from it.
+        connection.note(Ending::Local);
     }
 }
 

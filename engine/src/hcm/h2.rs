@@ -8,7 +8,7 @@ use crate::base::clock::Nanos;
 use crate::mux::Downstream;
 use crate::mux::h1::Disposition;
 use crate::mux::h2::{Driver, Key, Leaving, Link, Pulse, Role, Served};
-use crate::net::{Carrying, Place, Protocol, Stall};
+use crate::net::{Carrying, Ending, Place, Protocol, Stall};
 use crate::ring::{Buf, Memory, Reactor, Timer};
 use crate::router::{Deadlines, Fault};
 use crate::stats::Http2Stats;
@@ -80,6 +80,8 @@ struct Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
+        // Exchanges that are still there keep the connection for a moment, in which it has nothing more to tell.
+        self.connection.note_service();
         self.link.close();
     }
 }
@@ -110,9 +112,10 @@ impl Serving {
                 connection.ended_by_peer.set(over.by_peer);
                 let Some(error) = over.error else { return Poll::Ready(Disposition::Abort) };
                 connection.stats.downstream_cx_protocol_error.inc();
+                connection.note(Ending::ProtocolError);
                 tracing::debug!(
                     target: "ringway::http",
-                    connection = connection.id,
+                    connection = connection.arrival.id,
                     code = %error.code,
                     reason = error.reason,
                     "an HTTP/2 connection ends by an error"
@@ -122,6 +125,7 @@ impl Serving {
             }
             if pulse.as_mut().is_some_and(|pulse| pulse.poll(&self.link).is_ready()) {
                 connection.stats.http2_keepalive_timeout.inc();
+                connection.note(Ending::KeepaliveTimeout);
                 return Poll::Ready(Disposition::Reset);
             }
             if self.link.leaving() == Leaving::No {
@@ -150,6 +154,7 @@ impl Serving {
             Some(end) if end > self.reactor.now() && connection.requests() == 0 => deadlines.wait_until(end),
             Some(_) => {
                 connection.stats.downstream_cx_drain_close.inc();
+                connection.note(Ending::Drain);
                 self.link.leave();
             }
             None => {}
@@ -194,6 +199,7 @@ impl Serving {
         match deadlines.expired(now)? {
             Expired::Age => {
                 stats.downstream_cx_max_duration_reached.inc();
+                self.connection.note(Ending::MaxDuration);
                 deadlines.start_closing(now, FLUSH_TIME);
                 *phase = None;
                 self.link.leave();
@@ -209,9 +215,13 @@ impl Serving {
             Expired::Idle if next == Phase::Leaving => self.link.leave_finally(),
             Expired::Idle if matches!(next, Phase::Idle { .. }) => {
                 stats.downstream_cx_idle_timeout.inc();
+                self.connection.note(Ending::IdleTimeout);
                 self.link.leave();
             }
-            Expired::Idle | Expired::Look => return Some(Disposition::Reset),
+            Expired::Idle | Expired::Look => {
+                self.connection.note(Ending::SendTimeout);
+                return Some(Disposition::Reset);
+            }
         }
         // What was just said has to be sent, and other deadlines may be nearer.
         self.reactor.wake(self.reactor.current_task());
@@ -233,6 +243,7 @@ impl Serving {
             && self.link.leaving() == Leaving::No
         {
             hcm.stats.downstream_cx_max_requests_reached.inc();
+            self.connection.note(Ending::MaxRequests);
             self.link.leave();
         }
         let served = Served::new(&self.link, key, &hcm.codec_limits);

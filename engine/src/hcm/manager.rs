@@ -175,7 +175,7 @@ impl HcmShard {
         text
     }
 
-    pub(super) fn next_connection_id(&self) -> u64 {
+    pub fn next_connection_id(&self) -> u64 {
         let id = self.next_connection.get() + 1;
         self.next_connection.set(id);
         id

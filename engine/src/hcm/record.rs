@@ -5,6 +5,7 @@ use super::manager::Hcm;
 use super::serving::Ending;
 use crate::http::Exchange;
 use crate::http::format::{Record, ResponseFlags};
+use crate::net::tls::Known;
 
 /// `ending`: how the exchange ends, as far as that is known.
 pub(super) fn record<'a>(
@@ -18,6 +19,7 @@ pub(super) fn record<'a>(
     let (request, response) = (&exchange.request, &exchange.response);
     let (facts, last) = (&exchange.facts, &exchange.last);
     Record {
+        connection: None,
         times: facts.times,
         try_times: last.times,
         now: hcm.shard.reactor.now(),
@@ -47,12 +49,12 @@ pub(super) fn record<'a>(
         downstream_remote_address: facts.client.or(connection.arrival.remote),
         downstream_direct_remote_address: connection.arrival.remote,
         downstream_local_address: connection.arrival.local,
-        downstream_tls: connection.tls(),
+        downstream_tls: connection.stream.tls().map(Known::Live),
         requested_server_name: connection.arrival.server_name(),
         route_name: route.and_then(|(route, _)| route.name.as_deref()),
         virtual_host_name: route.map(|(_, host)| &*host.name),
         filter_chain_name: Some(&hcm.chain),
-        connection_id: connection.id,
+        connection_id: connection.arrival.id,
         local_reply_body: facts.local_body.of(response.view()),
         trace: exchange.trace(),
     }

@@ -4,7 +4,7 @@
 //! on to whatever comes after it, as if it had never been read.
 
 use crate::net::tls::client_hello::{Asked, ClientHello, HELLO_MAX, HelloError, HelloReader};
-use crate::net::{Accepted, Arrival, FirstBytes};
+use crate::net::{Accepted, Arrival, Ending, FirstBytes};
 use crate::ring::{Buf, Reactor};
 use crate::stats::TlsInspectorStats;
 use std::future::poll_fn;
@@ -19,7 +19,7 @@ enum Inspected {
     /// It is done, and takes this many bytes for itself.
     Done { taken: usize },
     /// The connection is refused.
-    Refused,
+    Refused(HelloError),
 }
 
 /// One filter.
@@ -33,6 +33,9 @@ pub enum ListenerFilter {
     /// For tests: waits for this many bytes and takes none.
     #[cfg(test)]
     Peek(usize),
+    /// For tests: ends the task.
+    #[cfg(test)]
+    Panics,
 }
 
 /// Bytes that filters may look at.
@@ -47,7 +50,7 @@ impl ListenerFilter {
                     arrival.first = Some(Rc::new(first));
                     Inspected::Done { taken: 0 }
                 }
-                Err(_) => Inspected::Refused,
+                Err(error) => Inspected::Refused(error),
             },
             #[cfg(test)]
             Self::Named => {
@@ -57,13 +60,15 @@ impl ListenerFilter {
                         arrival.remote = Some(address);
                         Inspected::Done { taken: end + 1 }
                     }
-                    None => Inspected::Refused,
+                    None => Inspected::Refused(HelloError::Broken),
                 }
             }
             #[cfg(test)]
             Self::Peek(count) if bytes.len() < *count => Inspected::More,
             #[cfg(test)]
             Self::Peek(_) => Inspected::Done { taken: 0 },
+            #[cfg(test)]
+            Self::Panics => panic!("a filter of the tests"),
         }
     }
 
@@ -73,33 +78,36 @@ impl ListenerFilter {
             Self::TlsInspector(stats) if is_broken => stats.read_error.inc(),
             Self::TlsInspector(stats) => stats.connection_closed.inc(),
             #[cfg(test)]
-            Self::Named | Self::Peek(_) => {}
+            Self::Named | Self::Peek(_) | Self::Panics => {}
         }
     }
 
-    /// Show the filter what comes until it is done. What it does not take is put back. `false`: the connection is of no
-    /// further use.
-    pub(super) async fn run(&self, accepted: &mut Accepted, reactor: &Rc<Reactor>) -> bool {
+    /// Show the filter what comes until it is done. What it does not take is put back.
+    ///
+    /// # Errors
+    /// Why the connection is of no further use.
+    pub(super) async fn run(&self, accepted: &mut Accepted, reactor: &Rc<Reactor>) -> Result<(), Ending> {
         let mut seen = reactor.take_vec();
         let mut reader = HelloReader::default();
         let passed = loop {
             match self.inspect(&mut reader, &seen, &mut accepted.arrival) {
                 Inspected::Done { taken } => {
                     seen.drain(..taken);
-                    break true;
+                    break Ok(());
                 }
                 Inspected::More if seen.len() < INSPECTED_MAX => {}
-                Inspected::More | Inspected::Refused => break false,
+                Inspected::More => break Err(Ending::Hello(HelloError::TooLarge)),
+                Inspected::Refused(error) => break Err(Ending::Hello(error)),
             }
             match poll_fn(|_| accepted.stream.poll_recv()).await {
                 Ok(Some(buf)) => seen.extend_from_slice(&buf),
                 end @ (Ok(None) | Err(_)) => {
                     self.ended(end.is_err());
-                    break false;
+                    break Err(Ending::RemoteDisconnect);
                 }
             }
         };
-        if passed && !seen.is_empty() {
+        if passed.is_ok() && !seen.is_empty() {
             accepted.stream.unread(Buf::from(seen.into_boxed_slice()));
         } else {
             reactor.give_vec(seen);

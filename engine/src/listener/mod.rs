@@ -3,22 +3,25 @@
 mod accept;
 mod filter;
 mod full_house;
+mod log;
 mod way_in;
 
 pub use accept::accept;
 pub use filter::ListenerFilter;
 pub use full_house::keep;
+pub use log::ConnectionLogs;
 
 use crate::base::clock::Nanos;
 use crate::hcm::ChainSlot;
 use crate::net::{
-    Accepted, Arrival, ByteStream, ChainMatcher, Claim, Crossing, Drain, FirstBytes, Full, House, Limits, Permits,
-    Placed, Seat, tls,
+    Accepted, Arrival, ByteStream, ChainMatcher, Claim, Crossing, Drain, Ending, FirstBytes, Full, House, Limits,
+    Noted, Notes, Permits, Placed, Seat, tls,
 };
 use crate::network_filter::NetworkFilter;
 use crate::ring::{Buf, Reactor, Socket};
 use crate::stats::{ListenerStats, ListenerTlsStats, ShardStats};
 use full_house::{make_room, may_have_room};
+use log::ConnectionLog;
 use ringway_config::model::Binding;
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -27,7 +30,7 @@ use std::sync::Arc;
 
 /// A filter chain on this shard.
 pub struct FilterChain {
-    pub name: String,
+    pub name: Rc<str>,
     /// What its connections begin with, if not with the filter's bytes.
     pub tls: Option<Rc<ChainTls>>,
     pub filter: NetworkFilter,
@@ -58,13 +61,22 @@ pub struct Listener {
     pub limits: RefCell<Rc<Limits>>,
     pub house: Arc<House>,
     pub handshakes: Rc<tls::Handshakes>,
+    pub logs: Rc<ConnectionLogs>,
 }
 
 impl Listener {
     /// What serves a connection of this kind.
-    fn choose(&self, arrival: &Arrival) -> Option<Served> {
-        let index = self.matcher.borrow().choose(arrival)?;
-        self.chains.borrow().get(index).map(|chain| Served { tls: chain.tls.clone(), filter: chain.filter.clone() })
+    fn choose(&self, arrival: &Arrival, notes: Option<&Rc<Notes>>) -> Option<Served> {
+        let index = self.matcher.borrow().choose(arrival);
+        let chains = self.chains.borrow();
+        let chain = index.and_then(|index| chains.get(index));
+        if let Some(notes) = notes {
+            notes.remote.set(arrival.remote);
+            notes.local.set(arrival.local);
+            notes.asks_for(arrival.server_name());
+            notes.chain.replace(chain.map(|chain| chain.name.clone()));
+        }
+        chain.map(|chain| Served { tls: chain.tls.clone(), filter: chain.filter.clone() })
     }
 
     /// Whether a connection that comes now would wait for its handshake behind too many others.
@@ -105,7 +117,7 @@ impl Listener {
     /// The place of the chain with this name, to put a new connection manager into.
     pub fn slot(&self, chain: &str) -> Option<Rc<ChainSlot>> {
         let chains = self.chains.borrow();
-        chains.iter().find(|candidate| candidate.name == chain).map(|chain| match &chain.filter {
+        chains.iter().find(|candidate| &*candidate.name == chain).map(|chain| match &chain.filter {
             NetworkFilter::Http(slot) => slot.clone(),
         })
     }
@@ -119,22 +131,37 @@ pub fn admit(
     mut arrival: Arrival,
     stream: impl FnOnce() -> ByteStream,
 ) {
-    arrival.opened = reactor.now();
+    (arrival.opened, arrival.id) = (reactor.now(), listener.logs.next_id());
     listener.stats.downstream_cx_total.inc();
+    let log = listener.logs.begin(&arrival);
     let mut claim = Claim::new(&listener.limits.borrow(), arrival.remote);
     match claim.fill() {
-        Ok(()) => serve(reactor, listener, arrival, stream(), claim.permits(), None),
+        Ok(()) => serve(reactor, listener, arrival, stream(), claim.permits(), None, log),
         Err(full) if !may_have_room(&listener.house, &claim, full) => {
             listener.refused(&claim, arrival.remote, full, reactor.now());
+            if let Some(log) = log {
+                log.notes.ends(Ending::Refused(full));
+                drop(Noted::new(stream(), Some(log.notes.clone())));
+            }
         }
         Err(_) => {
-            let (on, listener, stream) = (reactor.clone(), listener.clone(), stream());
+            let (on, listener) = (reactor.clone(), listener.clone());
             let (arriving, remote) = (listener.drain.arriving(), arrival.remote);
+            let stream = Noted::new(stream(), log.as_ref().map(|log| log.notes.clone()));
             reactor.spawn(async move {
-                let _arriving = arriving;
+                // Dropped after the stream.
+                let (_arriving, log) = (arriving, log);
+                let stream = stream;
                 match make_room(&on, &listener.house, &mut claim).await {
-                    Ok(()) => serve(&on, &listener, arrival, stream, claim.permits(), None),
-                    Err(full) => listener.refused(&claim, remote, full, on.now()),
+                    Ok(()) => {
+                        let (stream, _) = stream.into_parts();
+                        serve(&on, &listener, arrival, stream, claim.permits(), None, log);
+                    }
+                    Err(full) => {
+                        listener.refused(&claim, remote, full, on.now());
+                        log.iter().for_each(|log| log.notes.ends(Ending::Refused(full)));
+                        drop(stream);
+                    }
                 }
                 on.yield_now().await;
             });
@@ -148,11 +175,13 @@ fn take_over(reactor: &Rc<Reactor>, listener: &Rc<Listener>, crossing: Crossing)
     if first.is_none() && !listener.filters.borrow().is_empty() {
         first = Some(filter::first_bytes(&received));
     }
-    let arrival = Arrival { remote, local, opened, first: first.map(Rc::new), ..Arrival::default() };
+    let id = listener.logs.next_id();
+    let arrival = Arrival { remote, local, opened, id, first: first.map(Rc::new), ..Arrival::default() };
     let stream = Socket::new(reactor, fd);
     stream.unread(Buf::from(received.into_boxed_slice()));
     let placed = Placed { place: listener.drain.spreader().arrived(), before };
-    serve(reactor, listener, arrival, ByteStream::Socket(stream), permits, Some(Box::new(placed)));
+    let log = listener.logs.begin(&arrival);
+    serve(reactor, listener, arrival, ByteStream::Socket(stream), permits, Some(Box::new(placed)), log);
 }
 
 fn serve(
@@ -162,8 +191,10 @@ fn serve(
     stream: ByteStream,
     permits: Option<Permits>,
     placed: Option<Box<Placed>>,
+    log: Option<Box<ConnectionLog>>,
 ) {
     let (listener_stats, drain) = (listener.stats.clone(), listener.drain.clone());
+    let stream = Noted::new(stream, log.as_ref().map(|log| log.notes.clone()));
     let accepted = Accepted { stream, arrival, listener_stats, drain, seat: Seat::NONE, placed };
-    reactor.spawn(way_in::way_in(reactor, listener, accepted, permits, NetworkFilter::run));
+    reactor.spawn(way_in::way_in(reactor, listener, accepted, permits, log, NetworkFilter::run));
 }

@@ -11,11 +11,12 @@
 //!
 //! What the way in needs is not kept: a connection that is served is as small as if it had none.
 
+use super::log::ConnectionLog;
 use super::{ChainTls, Listener, Served};
 use crate::base::clock::{Nanos, nanos};
 use crate::net::{
-    Accepted, Before, ByteStream, Candidate, Drain, Permits, Placed, Registration, Seat, Served as Ended, Transport,
-    tls,
+    Accepted, Before, ByteStream, Candidate, Drain, Ending, Noted, Permits, Placed, Registration, Seat,
+    Served as Ended, Transport, tls,
 };
 use crate::network_filter::NetworkFilter;
 use crate::ring::{Pooled, Reactor, Timer};
@@ -37,16 +38,17 @@ pub(super) fn way_in<S: Future<Output = Ended>>(
     listener: &Rc<Listener>,
     accepted: Accepted,
     permits: Option<Permits>,
+    log: Option<Box<ConnectionLog>>,
     serve: fn(NetworkFilter, Accepted) -> S,
 ) -> impl Future<Output = ()> + use<S> {
-    let start = Start { listener: listener.clone(), accepted, enter, serve };
+    let start = Start { listener: listener.clone(), accepted, permits, enter, serve };
     let life = Life {
         stats: listener.stats.clone(),
         opened: start.accepted.arrival.opened,
         reactor: reactor.clone(),
         stage: Stage::Accepted,
         registration: None,
-        permits,
+        log,
     };
     WayIn { phase: Phase::Arrived { start: Some(start) }, life }
 }
@@ -81,6 +83,7 @@ pin_project! {
 struct Start<I, S> {
     listener: Rc<Listener>,
     accepted: Accepted,
+    permits: Option<Permits>,
     enter: fn(Rc<Reactor>, Rc<Listener>, Accepted) -> I,
     serve: fn(NetworkFilter, Accepted) -> S,
 }
@@ -93,8 +96,12 @@ impl<I: Future<Output = Option<(NetworkFilter, Accepted)>>, S: Future<Output = E
         loop {
             let (filter, accepted, serve) = match this.phase.as_mut().project() {
                 PhaseProjected::Serving { serving } => {
-                    if ready!(serving.poll(context)) == Ended::Elsewhere {
-                        this.life.advance(Stage::Accepted);
+                    match ready!(serving.poll(context)) {
+                        Ended::Elsewhere => {
+                            this.life.advance(Stage::Accepted);
+                            this.life.log.iter().for_each(|log| log.notes.has_gone.set(true));
+                        }
+                        Ended::Over => this.life.log.iter().for_each(|log| log.notes.ends(Ending::Local)),
                     }
                     return Poll::Ready(());
                 }
@@ -103,14 +110,15 @@ impl<I: Future<Output = Option<(NetworkFilter, Accepted)>>, S: Future<Output = E
                     None => return Poll::Ready(()),
                 },
                 PhaseProjected::Arrived { start } => {
-                    let Some(Start { listener, mut accepted, enter, serve }) = start.take() else {
+                    let Some(Start { listener, mut accepted, permits, enter, serve }) = start.take() else {
                         return Poll::Ready(());
                     };
-                    let registration = accepted.drain.register(&this.life.reactor, this.life.permits.take());
+                    let registration = accepted.drain.register(&this.life.reactor, permits);
                     accepted.seat = registration.seat();
                     this.life.registration = Some(registration);
                     let is_inspected = listener.filters.borrow().is_empty() || accepted.placed.is_some();
-                    let served = if is_inspected { listener.choose(&accepted.arrival) } else { None };
+                    let notes = accepted.stream.notes();
+                    let served = if is_inspected { listener.choose(&accepted.arrival, notes) } else { None };
                     match served {
                         Some(Served { tls: None, filter }) => (filter, accepted, serve),
                         // There is more to do first, or nothing at all.
@@ -142,8 +150,10 @@ async fn enter(
     if accepted.placed.is_none() && !is_passed(&watch, &mut accepted).await {
         return None;
     }
-    let Some(Served { tls, filter }) = listener.choose(&accepted.arrival) else {
+    let notes = accepted.stream.notes();
+    let Some(Served { tls, filter }) = listener.choose(&accepted.arrival, notes) else {
         listener.stats.no_filter_chain_match.inc();
+        notes.iter().for_each(|notes| notes.ends(Ending::NoChain));
         listener.refuse(accepted, &reactor).await;
         return None;
     };
@@ -158,7 +168,7 @@ async fn enter(
     Some((filter, accepted))
 }
 
-/// Let the listener filters see the connection. `false`: it is of no further use.
+/// Let the listener filters see the connection. `false`: it is of no further use, for a reason that is noted.
 async fn is_passed(watch: &Watch<'_>, accepted: &mut Accepted) -> bool {
     let (reactor, listener) = (watch.reactor, watch.listener);
     let filters = listener.filters.borrow().clone();
@@ -167,26 +177,27 @@ async fn is_passed(watch: &Watch<'_>, accepted: &mut Accepted) -> bool {
     }
     let inspected = watch.within(FILTERS_TIMEOUT, reactor.now(), async {
         for filter in &*filters {
-            if !filter.run(accepted, reactor).await {
-                return false;
-            }
+            filter.run(accepted, reactor).await?;
         }
-        true
+        Ok(())
     });
-    match inspected.await {
-        Watched::Done(passed) => passed,
-        Watched::Ended => false,
+    let ending = match inspected.await {
+        Watched::Done(Ok(())) => return true,
+        Watched::Done(Err(ending)) | Watched::Ended(ending) => ending,
         Watched::Late => {
             listener.stats.downstream_pre_cx_timeout.inc();
-            false
+            Ending::FiltersTimeout
         }
-    }
+    };
+    accepted.stream.notes().iter().for_each(|notes| notes.ends(ending));
+    false
 }
 
 /// Speak the chain's TLS. `None`: that has come to nothing, or the connection is served elsewhere.
 async fn secure(watch: &Watch<'_>, tls: &ChainTls, filter: &NetworkFilter, accepted: Accepted) -> Option<Accepted> {
     let (reactor, listener) = (watch.reactor, watch.listener);
     let Accepted { stream, mut arrival, listener_stats, drain, seat, mut placed } = accepted;
+    let notes = stream.notes().cloned();
     let server = tls.server.get();
     let since = placed.as_ref().and_then(|placed| placed.before.handshake_since).unwrap_or(reactor.now());
     let accepting = async {
@@ -195,14 +206,20 @@ async fn secure(watch: &Watch<'_>, tls: &ChainTls, filter: &NetworkFilter, accep
             let before = Before { handshake_since: Some(since), counted_since: None };
             let (stream, received) = (greeted.stream(), greeted.received());
             let candidate = Candidate { stream, arrival: &arrival, drain: &drain, seat, received, before };
-            let Some(place) = candidate.settle().await else { return Ok(None) };
+            let Some(place) = candidate.settle().await else {
+                notes.iter().for_each(|notes| notes.has_gone.set(true));
+                return Ok(None);
+            };
             placed = Some(Placed::here(place));
         }
         greeted.answer(&listener.handshakes, reactor).await.map(Some)
     };
     let handshake = match watch.within(server.handshake_timeout, since, accepting).await {
         Watched::Done(handshake) => handshake.transpose()?,
-        Watched::Ended => return None,
+        Watched::Ended(ending) => {
+            notes.iter().for_each(|notes| notes.ends(ending));
+            return None;
+        }
         Watched::Late => {
             listener.stats.downstream_cx_transport_socket_connect_timeout.inc();
             Err(tls::Failure::Timeout)
@@ -216,10 +233,20 @@ async fn secure(watch: &Watch<'_>, tls: &ChainTls, filter: &NetworkFilter, accep
             stream.count_in(tls::Counted::Listener(tls.stats.clone()));
             arrival.transport = Transport::Tls;
             arrival.first = None;
-            Some(Accepted { stream: ByteStream::Tls(stream), arrival, listener_stats, drain, seat, placed })
+            notes.iter().for_each(|notes| notes.agrees(&stream));
+            let stream = Noted::new(ByteStream::Tls(stream), notes);
+            Some(Accepted { stream, arrival, listener_stats, drain, seat, placed })
         }
         Err(failure) => {
             tracing::debug!(target: "ringway::listener", listener = %listener.binding.address, remote = arrival.remote.map(display), server_name = arrival.server_name(), %failure, "no TLS");
+            if let Some(notes) = notes {
+                notes.ends(match &failure {
+                    tls::Failure::Ended => Ending::RemoteDisconnect,
+                    tls::Failure::Timeout => Ending::HandshakeTimeout,
+                    _ => Ending::Handshake,
+                });
+                notes.fails(failure);
+            }
             None
         }
     }
@@ -241,7 +268,7 @@ enum Watched<T> {
     /// It took too long.
     Late,
     /// The listener drains, or the place is needed.
-    Ended,
+    Ended(Ending),
 }
 
 impl<'a> Watch<'a> {
@@ -264,11 +291,11 @@ impl<'a> Watch<'a> {
             if self.timer.fired() {
                 Poll::Ready(Watched::Late)
             } else if end.is_some_and(|end| end <= self.reactor.now()) {
-                Poll::Ready(Watched::Ended)
+                Poll::Ready(Watched::Ended(Ending::Drain))
             } else if self.drain.is_asked(self.seat) {
                 self.listener.stats.downstream_cx_evicted.inc();
                 self.drain.give_up(self.seat);
-                Poll::Ready(Watched::Ended)
+                Poll::Ready(Watched::Ended(Ending::Evicted))
             } else {
                 end.inspect(|end| self.ending.arm_at(*end));
                 Poll::Pending
@@ -294,8 +321,8 @@ struct Life {
     reactor: Rc<Reactor>,
     stage: Stage,
     registration: Option<Registration>,
-    /// Until it is registered.
-    permits: Option<Permits>,
+    /// Where the listener has logs. Dropped when all else is.
+    log: Option<Box<ConnectionLog>>,
 }
 
 impl Life {

@@ -1,7 +1,7 @@
 //! A connection as it was accepted, and what is known of its way here.
 
 use super::tls::client_hello::Asked;
-use super::{ByteStream, Drain, Placed, Seat};
+use super::{Drain, Noted, Placed, Seat};
 use crate::base::clock::Nanos;
 use crate::stats::ListenerStats;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// A connection on its way in.
 pub struct Accepted {
-    pub stream: ByteStream,
+    pub stream: Noted,
     pub arrival: Arrival,
     pub listener_stats: Arc<ListenerStats>,
     pub drain: Rc<Drain>,
@@ -29,6 +29,8 @@ pub struct Arrival {
     pub transport: Transport,
     /// When it was accepted.
     pub opened: Nanos,
+    /// Its number in the process, which begins with the shard that serves it.
+    pub id: u64,
     /// What its first bytes are, where they have been looked at.
     pub first: Option<Rc<FirstBytes>>,
 }

@@ -1,7 +1,7 @@
 //! In-memory pipes: what tests, the simulation and the benches use in place of sockets. They behave as sockets do:
 //! bounded, splitting where they like, with FIN and reset.
 
-use super::Delivery;
+use super::{Delivery, Traffic};
 use crate::ring::{Buf, Reactor, Segment, SendQueue, TaskId};
 use ringway_config::model::Address;
 use std::cell::{Cell, RefCell};
@@ -128,6 +128,12 @@ impl PipeEnd {
     /// Bytes that are on their way or have been read.
     pub fn sent(&self) -> u64 {
         self.outgoing.total.get() + self.outgoing.bytes.borrow().len() as u64
+    }
+
+    /// What came, read or not, and what has gone.
+    pub fn traffic(&self) -> Traffic {
+        let received = self.incoming.total.get() + self.incoming.bytes.borrow().len() as u64;
+        Traffic { received, sent: self.sent() }
     }
 
     /// The other end takes bytes by reading them.

@@ -14,6 +14,7 @@ mod house;
 mod limit;
 mod listening;
 mod memory;
+mod notes;
 mod race;
 mod refusals;
 mod roster;
@@ -32,6 +33,7 @@ pub use house::{Answer, House, Room, Scope};
 pub use limit::{Claim, ClientLimit, ConnectionLimit, Full, Limits, Permits};
 pub use listening::{ListeningSocket, SocketOwner};
 pub use memory::{MemoryListener, MemoryNetwork, PipeEnd, pipe};
+pub use notes::{Ending, Noted, Notes, Traffic};
 pub use roster::Seat;
 pub use splice::{SpliceError, SpliceRun, Step};
 pub use spread::{Carrying, Place, Spreader};
@@ -210,6 +212,16 @@ impl ByteStream {
             }
             Self::Pipe(pipe) => pipe.delivery(),
             Self::Tls(stream) => stream.below().delivery(),
+        }
+    }
+
+    /// All bytes of the connection in both directions, with those of TLS, as the kernel has counted them. `None`: it does not,
+    /// because the socket is none of TCP.
+    pub fn traffic(&self) -> Option<Traffic> {
+        match self {
+            Self::Socket(socket) => sys::traffic(socket.raw_fd(), socket.has_ended()),
+            Self::Pipe(pipe) => Some(pipe.traffic()),
+            Self::Tls(stream) => stream.below().traffic(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! System calls around sockets and the process: listening, connecting, addresses, limits, privileges.
 #![allow(unsafe_code)]
 
+use super::Traffic;
 use crate::ring::memory::Resource;
 use ringway_config::model::{Address, Binding, SocketAccess};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
@@ -236,21 +237,62 @@ fn unmapped(address: SocketAddr) -> SocketAddr {
 
 /// Bytes that a TCP peer has acknowledged, and whether there are others, sent or not; `None` where it is not TCP.
 pub fn acknowledged(fd: RawFd) -> Option<(u64, bool)> {
-    // Where these stand in the kernel's `struct tcp_info`, which only grows; the one of libc ends before them.
+    let info = TcpInfo::of(fd)?;
+    let waits = info.word(TcpInfo::UNACKED) > 0 || info.word(TcpInfo::NOTSENT_BYTES) > 0;
+    Some((info.long(TcpInfo::BYTES_ACKED), waits))
+}
+
+/// All bytes that came on a TCP connection, and all that the kernel has taken for it; `None` where it is not TCP.
+/// `has_ended`: the peer's FIN is known to have come.
+pub fn traffic(fd: RawFd, has_ended: bool) -> Option<Traffic> {
+    // States of a connection whose peer has sent its FIN (include/net/tcp_states.h), and the one that does not tell.
+    const TIME_WAIT: u8 = 6;
+    const CLOSE: u8 = 7;
+    const CLOSE_WAIT: u8 = 8;
+    const LAST_ACK: u8 = 9;
+    const CLOSING: u8 = 11;
+    let info = TcpInfo::of(fd)?;
+    let has_fin = match info.0[TcpInfo::STATE] {
+        TIME_WAIT | CLOSE_WAIT | LAST_ACK | CLOSING => true,
+        CLOSE => has_ended,
+        _ => false,
+    };
+    // The kernel counts in sequence numbers, of which the FIN has one.
+    let received = info.long(TcpInfo::BYTES_RECEIVED).saturating_sub(u64::from(has_fin));
+    let repeated = info.long(TcpInfo::BYTES_RETRANS);
+    let sent = info.long(TcpInfo::BYTES_SENT).saturating_sub(repeated) + u64::from(info.word(TcpInfo::NOTSENT_BYTES));
+    Some(Traffic { received, sent })
+}
+
+/// The beginning of the kernel's `struct tcp_info`, which only grows; the one of libc is shorter.
+struct TcpInfo([u8; Self::LEN]);
+
+impl TcpInfo {
+    const STATE: usize = 0;
     const UNACKED: usize = 24;
     const BYTES_ACKED: usize = 120;
+    const BYTES_RECEIVED: usize = 128;
     const NOTSENT_BYTES: usize = 144;
-    let mut info = [0_u8; NOTSENT_BYTES + 4];
-    let mut len = info.len() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes, for which there is room.
-    let result =
-        unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut len) };
-    if result != 0 || (len as usize) < info.len() {
-        return None;
+    const BYTES_SENT: usize = 200;
+    const BYTES_RETRANS: usize = 208;
+    const LEN: usize = 216;
+
+    fn of(fd: RawFd) -> Option<Self> {
+        let mut info = [0_u8; Self::LEN];
+        let mut len = info.len() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes, for which there is room.
+        let result =
+            unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut len) };
+        (result == 0 && len as usize == info.len()).then_some(Self(info))
     }
-    let word = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
-    let acked = u64::from_ne_bytes(info[BYTES_ACKED..BYTES_ACKED + 8].try_into().ok()?);
-    Some((acked, word(UNACKED) > 0 || word(NOTSENT_BYTES) > 0))
+
+    fn word(&self, at: usize) -> u32 {
+        u32::from_ne_bytes(std::array::from_fn(|byte| self.0[at + byte]))
+    }
+
+    fn long(&self, at: usize) -> u64 {
+        u64::from_ne_bytes(std::array::from_fn(|byte| self.0[at + byte]))
+    }
 }
 
 /// Close with RST, so that the peer can tell that its message was cut off.

@@ -5,7 +5,7 @@ use super::plan::{Plan, PlanContext};
 use super::snapshot::Snapshot;
 use crate::cluster::ClusterShared;
 use crate::hcm::HcmShard;
-use crate::hcm::access_log::{ShardLog, Writer};
+use crate::hcm::access_log::{LogQueues, ShardLog, Writer};
 use crate::http::trace::Tracers;
 use crate::listener::{self, Listener};
 use crate::net::{Arrival, ByteStream, MemoryNetwork, Network, PipeEnd, pipe};
@@ -31,6 +31,7 @@ pub struct MemoryShard {
     pub registry: Arc<Registry>,
     plan: Arc<Plan>,
     snapshot: Snapshot,
+    hcm: Rc<HcmShard>,
     writer: Arc<Writer>,
 }
 
@@ -69,9 +70,9 @@ impl MemoryShard {
         let hcm = HcmShard::new(&reactor, ShardLog::new(&registry, shard), shard);
         let stats = registry.scope(&shard.to_string(), shard);
         let upstream = Network::Memory(network.clone());
-        let mut snapshot = Snapshot::empty(&reactor, upstream, registry.clone(), shard, hcm, stats);
+        let mut snapshot = Snapshot::empty(&reactor, upstream, registry.clone(), shard, hcm.clone(), stats);
         snapshot.apply(&plan, super::Sockets::new());
-        Self { reactor, network, registry, plan, snapshot, writer }
+        Self { reactor, network, registry, plan, snapshot, hcm, writer }
     }
 
     /// Go over to another configuration, as a reload does.
@@ -100,6 +101,16 @@ impl MemoryShard {
     /// Where spans go.
     pub fn tracers(&self) -> &Tracers {
         &self.plan.tracers
+    }
+
+    /// Where the records of access logs for programs elsewhere come out, behind `flush_logs`.
+    pub fn log_queues(&self) -> &LogQueues {
+        &self.plan.log_queues
+    }
+
+    /// Hand over what the access logs have.
+    pub fn flush_logs(&self) {
+        self.hcm.log.flush();
     }
 
     /// A new connection from `remote` to the listener with this index, through the chain that is for it.

@@ -2,6 +2,8 @@
 //! immutable configuration and statistics cells with a single writer each.
 
 #[cfg(test)]
+mod connection_log_tests;
+#[cfg(test)]
 mod full_house_tests;
 #[cfg(test)]
 mod leaving_tests;

@@ -19,6 +19,8 @@ pub struct Plan {
     pub config: model::Config,
     /// For each listener, for each chain.
     pub chains: Vec<Vec<HcmPlan>>,
+    /// For each listener, the logs of its connections.
+    pub connection_logs: Vec<Arc<[CompiledLog]>>,
     /// For each listener, for each chain: its TLS, if it has any.
     pub servers: Vec<Vec<Option<Arc<Current<Server>>>>>,
     /// All files of TLS.
@@ -104,17 +106,14 @@ impl Plan {
         let matcher = |listener: &model::Listener| Arc::new(ChainMatcher::new(&listener.filter_chains));
         let matchers: Vec<_> = config.listeners.iter().map(matcher).collect();
         let tracers = before.map(|plan| plan.tracers.clone()).unwrap_or_default();
-        let mut chains = Vec::new();
+        let (mut chains, mut connection_logs) = (Vec::new(), Vec::new());
         for (listener, matcher) in config.listeners.iter_mut().zip(&matchers) {
             let mut plans = Vec::new();
             let contexts = TlsContext::of_chains(&listener.filter_chains, matcher);
             for (chain, tls_context) in listener.filter_chains.iter_mut().zip(contexts) {
                 let NetworkFilter::Http(hcm) = &mut chain.filter;
                 number_overrides(Arc::make_mut(hcm));
-                let mut logs = Vec::new();
-                for log in &hcm.access_logs {
-                    logs.push(CompiledLog::new(log, context.writer).map_err(PlanError::Log)?);
-                }
+                let logs = compile_logs(&hcm.access_logs, context.writer)?;
                 plans.push(HcmPlan {
                     config: hcm.clone(),
                     headers: Arc::new(HeaderTable::new(hcm)),
@@ -127,6 +126,7 @@ impl Plan {
                 });
             }
             chains.push(plans);
+            connection_logs.push(compile_logs(&listener.access_logs, context.writer)?.into());
         }
         let kept: HashMap<Binding, &(Arc<ConnectionLimit>, Arc<ClientLimit>)> = before
             .map(|plan| plan.config.listeners.iter().map(Listener::binding).zip(&plan.limits).collect())
@@ -145,6 +145,7 @@ impl Plan {
         Ok(Arc::new(Self {
             config,
             chains,
+            connection_logs,
             servers,
             files,
             matchers,
@@ -180,6 +181,10 @@ impl Plan {
             cluster.put_in_force();
         }
     }
+}
+
+fn compile_logs(logs: &[model::AccessLog], writer: &Writer) -> Result<Vec<CompiledLog>, PlanError> {
+    logs.iter().map(|log| CompiledLog::new(log, writer).map_err(PlanError::Log)).collect()
 }
 
 /// Downstream connections for which this number of descriptors suffices: each may need one upstream, and some are kept

@@ -7,7 +7,7 @@ use crate::base::span::Span;
 use crate::cluster::{Cluster, ClusterShared};
 use crate::hcm::{self, ChainSlot, Clusters, Hcm, HcmShard};
 use crate::http_filter::{Chain, Setup};
-use crate::listener::{ChainTls, FilterChain, Listener, ListenerFilter, accept, keep};
+use crate::listener::{ChainTls, ConnectionLogs, FilterChain, Listener, ListenerFilter, accept, keep};
 use crate::net::tls::{Current, Handshakes, Server};
 use crate::net::{Drain, Limits, ListeningSocket, Network, Spreader};
 use crate::network_filter::NetworkFilter;
@@ -85,6 +85,7 @@ impl Snapshot {
             listener.chains.replace(chains);
             listener.matcher.replace(plan.matchers[index].clone());
             listener.filters.replace(self.filters(config));
+            listener.logs.replace(&plan.connection_logs[index]);
             self.listeners.push(listener);
         }
         for listener in before.into_values() {
@@ -121,6 +122,7 @@ impl Snapshot {
             limits: RefCell::new(limits(plan, index)),
             house: plan.house.clone(),
             handshakes: self.handshakes.clone(),
+            logs: ConnectionLogs::new(&self.hcm_shard),
         });
         self.reactor.spawn(keep(self.reactor.clone(), listener.clone()));
         if let Some(socket) = sockets.remove(&config.binding()) {
@@ -178,7 +180,7 @@ impl Snapshot {
                 let stats = self.registry.scope(&config.stat_prefix, self.shard);
                 Rc::new(ChainTls { server: server.clone(), stats })
             });
-            FilterChain { name: chain.name.clone(), tls, filter: NetworkFilter::Http(slot) }
+            FilterChain { name: chain.name.as_str().into(), tls, filter: NetworkFilter::Http(slot) }
         };
         config.filter_chains.iter().zip(&plan.chains[index]).zip(&plan.servers[index]).map(build).collect()
     }

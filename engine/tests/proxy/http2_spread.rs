@@ -8,6 +8,10 @@ use rustix::process::Signal;
 /// Each exchange tells its connection, whose number begins with the shard that serves it.
 const LOG: &str = "access_log = [{ path = \"log\", format = \"%CONNECTION_ID%\" }]";
 
+/// The same of each connection, when it ends, with the number of its exchanges.
+const CONNECTIONS: &str =
+    "access_log = [{ path = \"connections\", format = \"%CONNECTION_ID% %PROTOCOL% %CONNECTION_REQUESTS%\" }]";
+
 /// Of `runtime`: two shards, and a log that is soon there.
 const TWO: &str = "shards = 2\naccess_log_flush_interval = \"5ms\"";
 
@@ -31,10 +35,23 @@ fn is_shared(proxy: &Ringway, count: usize, connections: i64) {
     for name in ["listener.main.downstream_cx_total", "listener.main.downstream_cx_destroy"] {
         proxy.wait_for_stat(name, connections);
     }
+    // A connection that was accepted by one shard and served by the other has one line.
+    let mut exchanges = [0; 2];
+    for line in proxy.log_lines("connections", connections as usize) {
+        let words: Vec<_> = line.split(' ').collect();
+        let [id, requests] = [words[0], words[2]].map(|number| number.parse::<usize>().expect("a number"));
+        assert_eq!(words[1], "HTTP/2", "{line}");
+        exchanges[id >> 48] += requests;
+    }
+    assert_eq!(exchanges, served);
     let sum = |name: &str| (0..2).map(|shard| proxy.stat(&format!("shard.{shard}.{name}"))).sum::<i64>();
     assert_eq!(sum("http2_cx_handed_over"), sum("http2_cx_taken_over"));
     assert_eq!((sum("http2_cx_active"), sum("http2_cx_kept")), (0, 0));
     proxy.wait_for_stat("server.total_connections", 0);
+}
+
+fn logged(config: String) -> String {
+    config.replace("stat_prefix = \"main\"", &format!("stat_prefix = \"main\"\n{CONNECTIONS}"))
 }
 
 /// Rounds, since the kernel may spread the connections well by chance.
@@ -42,8 +59,7 @@ fn is_shared(proxy: &Ringway, count: usize, connections: i64) {
 fn four_connections_give_work_to_both_shards() {
     let origin = hello();
     for _ in 0..3 {
-        let config = forwarding(origin.address, LOG);
-        let proxy = Setup::new(&config).runtime(TWO).start();
+        let proxy = Setup::new(&logged(forwarding(origin.address, LOG))).runtime(TWO).start();
         h2load(proxy.address(0), "http", &[]);
         is_shared(&proxy, 2000, 4);
     }
@@ -54,7 +70,7 @@ fn four_connections_over_tls_give_work_to_both_shards() {
     let origin = hello();
     for _ in 0..3 {
         let config = secured(origin.address, "certificate = \"a.pem\", key = \"a.key\"", LOG);
-        let setup = Setup::new(&config).runtime(TWO);
+        let setup = Setup::new(&logged(config)).runtime(TWO);
         Pki::new(setup.dir()).issue("a", &["a.example"]);
         let proxy = setup.start();
         h2load(proxy.address(0), "https", &[]);

@@ -2,7 +2,8 @@
 //! than ours.
 
 use super::grpc::peers;
-use super::support::{Origin, Ringway, Server, Setup, eventually, program, response};
+use super::support::{Origin, Pki, Ringway, Server, Setup, curl, eventually, program, response};
+use super::tls::curl_to;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -26,6 +27,16 @@ fn config(origin: SocketAddr, log: &str, elsewhere: SocketAddr, wire: &str) -> S
         "[[listeners]]\naddress = \"127.0.0.1:0\"\n[listeners.http]\naccess_log = [{log}]\n\
          routes = [{{ name = \"front\", match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\" }} }}]\n\
          [[clusters]]\nname = \"app\"\nendpoints = [\"{origin}\"]\n\
+         [[clusters]]\nname = \"elsewhere\"\nendpoints = [\"{elsewhere}\"]\nprotocol = \"{wire}\"\n"
+    )
+}
+
+/// A listener with TLS and this log of its connections.
+fn connections(log: &str, elsewhere: SocketAddr, wire: &str) -> String {
+    format!(
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\naccess_log = [{log}]\n\
+         tls = {{ certificate = \"a.pem\", key = \"a.key\" }}\n[listeners.http]\n\
+         routes = [{{ match = {{ prefix = \"/\" }}, direct_response = {{ status = 200 }} }}]\n\
          [[clusters]]\nname = \"elsewhere\"\nendpoints = [\"{elsewhere}\"]\nprotocol = \"{wire}\"\n"
     )
 }
@@ -135,4 +146,78 @@ fn the_access_log_service_gets_entries() {
     proxy.write_config(&text.replace(grpc, ""));
     assert!(proxy.reload(), "{}", proxy.stderr());
     assert_eq!(proxy.get("/").status(), 201);
+}
+
+/// The same program gets connections in entries of TCP. One that failed says why.
+#[test]
+fn the_access_log_service_gets_entries_of_connections() {
+    let service = Server::start(python("envoy", "als/server.py"));
+    let grpc = "{ grpc = { cluster = \"elsewhere\", log_name = \"edge\" } }";
+    let text = connections(grpc, service.address, "http2");
+    let setup = Setup::new(&text);
+    let pki = Pki::new(setup.dir());
+    pki.issue("a", &["a.example"]);
+    let proxy = setup.runtime("access_log_flush_interval = \"50ms\"").start();
+    let answer = curl_to(&proxy, &pki, "https://a.example/", &["--http1.1"]);
+    assert_eq!(answer.status, 200);
+    let entries = || {
+        let list = |message: &Value| message["tcpLogs"]["logEntry"].as_array().cloned().unwrap_or_default();
+        lines(&service).iter().flat_map(list).collect::<Vec<_>>()
+    };
+    eventually("an entry has come", || entries().len() == 1);
+    assert_eq!(lines(&service)[0]["identifier"]["logName"], "edge");
+    assert_eq!(lines(&service)[0].get("httpLogs"), None);
+    let entry = entries().remove(0);
+    let (common, connection) = (&entry["commonProperties"], &entry["connectionProperties"]);
+    assert_eq!((&common["accessLogType"], common.get("responseFlags")), (&"TcpConnectionEnd".into(), None), "{entry}");
+    assert_eq!(common["connectionTerminationDetails"], "remote_close", "{entry}");
+    assert_eq!(common["tlsProperties"]["tlsVersion"], "TLSv1_3", "{entry}");
+    assert_eq!(common["tlsProperties"]["tlsSniHostname"], "a.example", "{entry}");
+    assert_eq!(common["downstreamLocalAddress"]["socketAddress"]["portValue"], proxy.address(0).port(), "{entry}");
+    assert!(common["duration"].as_str().is_some_and(|time| time.ends_with('s')), "{entry}");
+    assert!(common["startTime"].as_str().is_some_and(|time| time.starts_with("20")), "{entry}");
+    let bytes = |value: &Value| value.as_str().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    for (key, wire) in [("receivedBytes", "downstreamWireBytesReceived"), ("sentBytes", "downstreamWireBytesSent")] {
+        assert!(bytes(&connection[key]) > 300, "{entry}");
+        assert_eq!(connection[key], common[wire], "{entry}");
+    }
+    // No request comes of it.
+    assert_eq!(curl(&[&proxy.url("/")]).status, 400);
+    eventually("another one has come", || entries().len() == 2);
+    let failed = entries().remove(1)["commonProperties"].clone();
+    assert_eq!(failed["responseFlags"]["downstreamProtocolError"], true, "{failed}");
+    assert_eq!(failed["connectionTerminationDetails"], "tls_handshake_failed", "{failed}");
+    assert_eq!(failed["downstreamTransportFailureReason"], "the first bytes are plain HTTP, not TLS", "{failed}");
+}
+
+#[test]
+fn collectors_of_opentelemetry_get_records_of_connections() {
+    let mut command = python("python", "otlp/collector.py");
+    command.arg("http");
+    let collector = Server::start(command);
+    let log = "{ format = \"%CONNECTION_TERMINATION_DETAILS%\", filter = { not = { response_flags = [] } }, \
+               otlp = { cluster = \"elsewhere\", attributes = { name = \"%REQUESTED_SERVER_NAME%\", \
+               requests = \"%CONNECTION_REQUESTS%\", flags = \"%FILTER_CHAIN_NAME%\" } } }";
+    let text = connections(log, collector.address, "http1");
+    let setup = Setup::new(&text);
+    let pki = Pki::new(setup.dir());
+    pki.issue("a", &["a.example"]);
+    let proxy = setup.runtime("access_log_flush_interval = \"50ms\"").start();
+    assert_eq!(curl(&[&proxy.url("/")]).status, 400, "it fails, and is left out");
+    assert_eq!(curl_to(&proxy, &pki, "https://a.example/", &[]).status, 200);
+    let records = || {
+        let records = |report: &Value| report.pointer("/report/resourceLogs/0/scopeLogs/0/logRecords").cloned();
+        let reports = lines(&collector);
+        reports.iter().filter_map(records).flat_map(|list| list.as_array().cloned().unwrap_or_default()).collect()
+    };
+    eventually("a record has come", || {
+        let all: Vec<Value> = records();
+        !all.is_empty()
+    });
+    let all: Vec<Value> = records();
+    assert_eq!((all.len(), &all[0]["body"]["stringValue"]), (1, &"remote_close".into()), "{all:?}");
+    let expected = [("name", "a.example"), ("requests", "1"), ("flags", "default")];
+    assert_eq!(attributes(&all[0]), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert_eq!((all[0].get("traceId"), all[0].get("spanId")), (None, None));
+    assert!(all[0]["timeUnixNano"].as_str().is_some_and(|time| time.len() == 19), "{all:?}");
 }

@@ -13,6 +13,7 @@ mod busy_clients;
 mod circuit_breakers;
 mod cli;
 mod compression;
+mod connection_log;
 mod connections;
 mod decompression;
 mod deploy;

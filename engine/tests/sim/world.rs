@@ -91,11 +91,11 @@ fn config(variant: u64, fin_cancels: bool, upstream: Protocol, is_secure: bool) 
     let clients = secure(format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}"));
     let endpoints = secure(format!("tls = {{ sni = \"h\", ca = {certificate:?} }}"));
     let text = format!(
-        "[[listeners]]\naddress = \"127.0.0.1:1\"\n{clients}\n[listeners.http]\nvia = \"v{variant}\"\n\
+        "[[listeners]]\naddress = \"127.0.0.1:1\"\n{LOG}\n{clients}\n[listeners.http]\nvia = \"v{variant}\"\n\
          buffer_limit = \"{}KiB\"\nenable_trailers = {}\nstream_idle_timeout = \"60s\"\nclient_half_close = \"{}\"\nhttp2.max_concurrent_streams = 4\n\
          routes = [{{ match = {{ prefix = \"/\" }}, route = {{ cluster = \"app\", timeout = \"20s\" }} }}]\n\
          [[clusters]]\nname = \"app\"\nendpoints = [\"127.0.0.1:2\", \"127.0.0.1:3\"]\nconnect_timeout = \"{}s\"\n\
-         protocol = \"{}\"\nhttp2.max_concurrent_streams = 4\n{endpoints}\n",
+         protocol = \"{}\"\nhttp2.max_concurrent_streams = 4\n{endpoints}\n{LOGS}",
         [256, 16][variant as usize % 2],
         variant % 3 == 1,
         if fin_cancels { "cancel" } else { "serve" },
@@ -109,11 +109,17 @@ fn config(variant: u64, fin_cancels: bool, upstream: Protocol, is_secure: bool) 
     ringway_config::load_str("sim.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-/// No cluster at all: pools and their tasks must go.
+/// Each connection has a record.
+const LOG: &str = "access_log = [{ format = \"%DURATION%\", otlp = { cluster = \"logs\" } }]";
+const LOGS: &str = "[[clusters]]\nname = \"logs\"\nendpoints = [\"127.0.0.1:4\"]\n";
+
+/// No cluster for requests: pools and their tasks must go.
 fn empty_config() -> Config {
-    let text = "[[listeners]]\naddress = \"127.0.0.1:1\"\n\
-                http.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 503 } }]";
-    ringway_config::load_str("sim.toml", text).unwrap_or_else(|problems| panic!("{problems}"))
+    let text = format!(
+        "[[listeners]]\naddress = \"127.0.0.1:1\"\n{LOG}\n\
+         http.routes = [{{ match = {{ prefix = \"/\" }}, direct_response = {{ status = 503 }} }}]\n{LOGS}"
+    );
+    ringway_config::load_str("sim.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 /// Which of the four pairs of wires a seed is for. Apart from what makes a run calm.
@@ -266,6 +272,14 @@ fn finish(world: &Rc<World>, shard: &mut MemoryShard, baseline: &Facts) {
     let (requests, ended) = (sum(&["rq_total"]), sum(&["rq_completed", "rq_rx_reset", "rq_tx_reset"]));
     if requests != ended {
         world.problem(format!("{requests} requests, but {ended} responses and resets"));
+    }
+    shard.flush_logs();
+    let queues = shard.log_queues().take();
+    let records: u64 =
+        queues.iter().flat_map(|queue| std::iter::from_fn(|| queue.next())).map(|records| records.count()).sum();
+    let accepted = value("listener.127.0.0.1_1.downstream_cx_total");
+    if records != accepted as u64 {
+        world.problem(format!("{accepted} connections were accepted, and the log has {records}"));
     }
     let (opened, destroyed) = (sum(&["cx_total"]), sum(&["cx_destroy"]));
     if opened != destroyed {

@@ -4,8 +4,8 @@ use super::FormatFault;
 use super::time::time_format;
 use crate::diagnostic::closest;
 use crate::model::{
-    AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, GrpcStatusForm, PathSource, Precision,
-    TimeFormat, TimePoint, TlsFact,
+    AddressOf, AddressPart, ByteCount, CertificateFact, CertificateOf, CommandOperator, FieldOperand, GrpcStatusForm,
+    PathSource, Precision, TimeFormat, TimePoint, TlsFact,
 };
 use crate::reader::{PSEUDO_FIELDS, is_token};
 use serde_json::Value;
@@ -47,6 +47,15 @@ const fn bytes(name: &'static str, count: ByteCount, meaning: &'static str) -> O
 
 const fn elapsed(name: &'static str, start: TimePoint, end: TimePoint, meaning: &'static str) -> OperatorForm {
     plain(name, CommandOperator::Elapsed { start, end, precision: Precision::Milliseconds }, meaning)
+}
+
+const fn certificate(
+    name: &'static str,
+    of: CertificateOf,
+    fact: CertificateFact,
+    meaning: &'static str,
+) -> OperatorForm {
+    plain(name, CommandOperator::Certificate { of, fact }, meaning)
 }
 
 const fn address(name: &'static str, of: AddressOf, meaning: &'static str) -> OperatorForm {
@@ -100,7 +109,7 @@ pub static OPERATORS: &[OperatorForm] = &[
     text("PATH", "(WQ or NQ:ORIG, PATH or ORIG_OR_PATH):LENGTH", false, "path of the request with its query (`WQ`, default) or without (`NQ`), from x-envoy-original-path (`ORIG`), as it is now (`PATH`), or the first of these two that exists (default)", path),
     text("QUERY_PARAM", "(NAME):LENGTH", true, "first query parameter with this name, percent-decoded", query_parameter),
     text("QUERY_PARAMS", "(ORIG or DECODED):LENGTH", false, "the whole query as it was received (default) or percent-decoded", query_parameters),
-    plain("PROTOCOL", CommandOperator::Protocol, "`HTTP/2`, `HTTP/1.1` or `HTTP/1.0`"),
+    plain("PROTOCOL", CommandOperator::Protocol, "`HTTP/2`, `HTTP/1.1` or `HTTP/1.0`; of a connection, `HTTP/2` or `HTTP/1`"),
     plain("RESPONSE_CODE", CommandOperator::ResponseCode, "status; 0 if none was sent"),
     value("RESPONSE_CODE_DETAILS", "(ALLOW_WHITESPACES)", false, "reason for the status; where a connection failed, with the reason for that, `{remote_connection_failure\\|connection_refused}`; with `{upgrade_dropped}` behind it where the request asks for an upgrade, which is not served; white space is written as `_` unless it is allowed", code_details),
     value("GRPC_STATUS", "(CAMEL_STRING, SNAKE_STRING or NUMBER)", false, "status of a call of gRPC, from its trailers, or its head, or what the status of HTTP means: `DeadlineExceeded` (default), `DEADLINE_EXCEEDED` or `4`; statuses without a name are numbers", grpc_status),
@@ -109,21 +118,21 @@ pub static OPERATORS: &[OperatorForm] = &[
     plain("RESPONSE_FLAGS_LONG", CommandOperator::ResponseFlagsLong, "the same, by the long names"),
     plain("LOCAL_REPLY_BODY", CommandOperator::LocalReplyBody, "body of a response that this proxy made itself"),
 
-    value("START_TIME", "(FORMAT)", false, "when the request began, UTC, `2026-01-31T23:59:59.123Z`, or in the FORMAT described below", |call| time(call).map(CommandOperator::StartTime)),
+    value("START_TIME", "(FORMAT)", false, "when the request began, or the connection was accepted, UTC, `2026-01-31T23:59:59.123Z`, or in the FORMAT described below", |call| time(call).map(CommandOperator::StartTime)),
     value("EMIT_TIME", "(FORMAT)", false, "when the line is written", |call| time(call).map(CommandOperator::EmitTime)),
-    plain("DURATION", CommandOperator::Duration, "ms from the start of the request to the last byte sent to the client"),
+    plain("DURATION", CommandOperator::Duration, "ms from the start of the request to the last byte sent to the client; of a connection, until its end"),
     elapsed("REQUEST_DURATION", TimePoint::DownstreamReceiveBegin, TimePoint::DownstreamReceiveEnd, "ms from the start of the request to its last byte received"),
     elapsed("REQUEST_TX_DURATION", TimePoint::DownstreamReceiveBegin, TimePoint::UpstreamSendEnd, "ms from the start of the request to its last byte sent to the upstream"),
     elapsed("RESPONSE_DURATION", TimePoint::DownstreamReceiveBegin, TimePoint::UpstreamReceiveBegin, "ms from the start of the request to the first byte from the upstream"),
     elapsed("RESPONSE_TX_DURATION", TimePoint::UpstreamReceiveBegin, TimePoint::DownstreamSendEnd, "ms from the first byte from the upstream to the last byte sent to the client"),
     value("COMMON_DURATION", "(START:END:PRECISION)", true, "time between two of the moments below, in `ms` (default), `us` or `ns`", common_duration),
 
-    bytes("BYTES_RECEIVED", ByteCount::Received, "bytes of the request's body"),
-    bytes("BYTES_SENT", ByteCount::Sent, "bytes of the response's body"),
+    bytes("BYTES_RECEIVED", ByteCount::Received, "bytes of the request's body; of a connection, all that came on it, TLS included, which is not known on Unix sockets"),
+    bytes("BYTES_SENT", ByteCount::Sent, "bytes of the response's body; of a connection, all that was sent on it, TLS included"),
     bytes("REQUEST_HEADERS_BYTES", ByteCount::RequestHeaders, "bytes of the names and values of the request's headers, those of the request line included"),
     bytes("RESPONSE_HEADERS_BYTES", ByteCount::ResponseHeaders, "bytes of the names and values of the response's headers; 0 for a response that this proxy made"),
-    bytes("DOWNSTREAM_WIRE_BYTES_RECEIVED", ByteCount::DownstreamWireReceived, "bytes of the whole request as the client sent it"),
-    bytes("DOWNSTREAM_WIRE_BYTES_SENT", ByteCount::DownstreamWireSent, "bytes of the whole response as it was sent to the client"),
+    bytes("DOWNSTREAM_WIRE_BYTES_RECEIVED", ByteCount::DownstreamWireReceived, "bytes of the whole request as the client sent it; of a connection, as `%BYTES_RECEIVED%`"),
+    bytes("DOWNSTREAM_WIRE_BYTES_SENT", ByteCount::DownstreamWireSent, "bytes of the whole response as it was sent to the client; of a connection, as `%BYTES_SENT%`"),
     bytes("DOWNSTREAM_HEADER_BYTES_RECEIVED", ByteCount::DownstreamHeaderReceived, "bytes of the request's head as the client sent it"),
     bytes("DOWNSTREAM_HEADER_BYTES_SENT", ByteCount::DownstreamHeaderSent, "bytes of the response's head as it was sent to the client"),
     bytes("UPSTREAM_WIRE_BYTES_RECEIVED", ByteCount::UpstreamWireReceived, "bytes of the whole response as the upstream sent it"),
@@ -141,6 +150,9 @@ pub static OPERATORS: &[OperatorForm] = &[
     network!("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", AddressOf::DownstreamLocal, "address or network that the client connected to"),
     port("DOWNSTREAM_LOCAL_PORT", AddressOf::DownstreamLocal, "port that the client connected to"),
     plain("CONNECTION_ID", CommandOperator::ConnectionId, "number of the downstream connection"),
+    plain("CONNECTION_REQUESTS", CommandOperator::ConnectionRequests, "number of requests that the connection has begun; only in the listener's `access_log` (Ringway's own)"),
+    plain("CONNECTION_TERMINATION_DETAILS", CommandOperator::ConnectionTerminationDetails, "why the connection has ended, by [the words of the log](OBSERVABILITY.md#logs-of-connections); only in the listener's `access_log`"),
+    plain("DOWNSTREAM_TRANSPORT_FAILURE_REASON", CommandOperator::DownstreamTransportFailureReason, "why TLS with the client failed, in words; only in the listener's `access_log`"),
 
     plain("UPSTREAM_CLUSTER", CommandOperator::UpstreamCluster, "name of the cluster"),
     plain("UPSTREAM_CLUSTER_RAW", CommandOperator::UpstreamCluster, "the same"),
@@ -163,6 +175,21 @@ pub static OPERATORS: &[OperatorForm] = &[
     plain("DOWNSTREAM_TLS_GROUP", CommandOperator::DownstreamTls(TlsFact::Group), "group of the key agreement with the client: `X25519MLKEM768`"),
     plain("REQUESTED_SERVER_NAME", CommandOperator::DownstreamTls(TlsFact::ServerName), "name that the client asked for in its TLS handshake"),
 
+    certificate("DOWNSTREAM_PEER_SUBJECT", CertificateOf::Peer, CertificateFact::Subject, "subject of the certificate that the client has shown, verified or not, the last part first: `CN=client,O=Example`"),
+    certificate("DOWNSTREAM_PEER_ISSUER", CertificateOf::Peer, CertificateFact::Issuer, "its issuer"),
+    certificate("DOWNSTREAM_PEER_SERIAL", CertificateOf::Peer, CertificateFact::Serial, "its serial number in hexadecimal digits"),
+    certificate("DOWNSTREAM_PEER_FINGERPRINT_256", CertificateOf::Peer, CertificateFact::Sha256, "its SHA-256 in hexadecimal digits"),
+    certificate("DOWNSTREAM_PEER_FINGERPRINT_1", CertificateOf::Peer, CertificateFact::Sha1, "its SHA-1 in hexadecimal digits"),
+    certificate("DOWNSTREAM_PEER_URI_SAN", CertificateOf::Peer, CertificateFact::UriSan, "its URIs, with commas between them"),
+    certificate("DOWNSTREAM_PEER_DNS_SAN", CertificateOf::Peer, CertificateFact::DnsSan, "its DNS names"),
+    certificate("DOWNSTREAM_PEER_IP_SAN", CertificateOf::Peer, CertificateFact::IpSan, "its IP addresses"),
+    certificate("DOWNSTREAM_PEER_EMAIL_SAN", CertificateOf::Peer, CertificateFact::EmailSan, "its e-mail addresses"),
+    value("DOWNSTREAM_PEER_CERT_V_START", "(FORMAT)", false, "when it begins to be valid", |call| Ok(CommandOperator::PeerValidity { is_end: false, format: time(call)? })),
+    value("DOWNSTREAM_PEER_CERT_V_END", "(FORMAT)", false, "when it ceases to be", |call| Ok(CommandOperator::PeerValidity { is_end: true, format: time(call)? })),
+    certificate("DOWNSTREAM_LOCAL_SUBJECT", CertificateOf::Local, CertificateFact::Subject, "subject of the certificate that the client was shown"),
+    certificate("DOWNSTREAM_LOCAL_URI_SAN", CertificateOf::Local, CertificateFact::UriSan, "its URIs"),
+    certificate("DOWNSTREAM_LOCAL_DNS_SAN", CertificateOf::Local, CertificateFact::DnsSan, "its DNS names"),
+
     plain("ROUTE_NAME", CommandOperator::RouteName, "name of the route"),
     plain("VIRTUAL_HOST_NAME", CommandOperator::VirtualHostName, "name of the virtual host"),
     plain("FILTER_CHAIN_NAME", CommandOperator::FilterChainName, "name of the filter chain"),
@@ -172,7 +199,7 @@ pub static OPERATORS: &[OperatorForm] = &[
     plain("UNIQUE_ID", CommandOperator::UniqueId, "a UUID, a new one each time"),
     plain("HOSTNAME", CommandOperator::Hostname, "name of this machine"),
     text("ENVIRONMENT", "(NAME):LENGTH", true, "environment variable NAME of this process, as it was when the configuration was loaded", environment),
-    plain("ACCESS_LOG_TYPE", CommandOperator::AccessLogType, "`DownstreamEnd`: when the line is written"),
+    plain("ACCESS_LOG_TYPE", CommandOperator::AccessLogType, "when the line is written: `DownstreamEnd`; of a connection, `TcpConnectionEnd`"),
     text("COALESCE", "({\"operators\": [...]}):LENGTH", true, "value of the first operator that has one; each is a name, or an object with `command`, `param` and `max_length`; a `)` is written `\\u0029`", coalesce),
 ];
 

@@ -31,6 +31,11 @@ impl CompiledLog {
         self.format.tells_local_body()
     }
 
+    /// Whether its lines tell certificates.
+    pub fn tells_certificates(&self) -> bool {
+        self.format.tells_certificates()
+    }
+
     pub(super) fn takes(&self, record: &Record<'_>) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.takes(record))
     }

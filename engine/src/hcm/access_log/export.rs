@@ -1,6 +1,7 @@
 //! Records for programs elsewhere, on their way from the shards to the thread that sends them.
 
-use std::sync::mpsc::Receiver;
+use std::cell::Cell;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ringway_config::model::LogExport;
@@ -12,6 +13,7 @@ use super::sink::{Batch, Message};
 pub struct LogQueue {
     pub export: Arc<LogExport>,
     messages: Receiver<Message>,
+    is_over: Cell<bool>,
 }
 
 /// Records of one shard. Their memory goes back to it with this value.
@@ -24,17 +26,27 @@ pub struct LogQueues(Mutex<Vec<LogQueue>>);
 
 impl LogQueue {
     pub(super) fn new(export: Arc<LogExport>, messages: Receiver<Message>) -> Self {
-        Self { export, messages }
+        Self { export, messages, is_over: Cell::new(false) }
     }
 
     /// The next records, if there are any.
     pub fn next(&self) -> Option<Records> {
         loop {
-            match self.messages.try_recv().ok()? {
-                Message::Batch(batch) => return Some(Records(batch)),
-                Message::Look => {}
+            match self.messages.try_recv() {
+                Ok(Message::Batch(batch)) => return Some(Records(batch)),
+                Ok(Message::Look) => {}
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => {
+                    self.is_over.set(true);
+                    return None;
+                }
             }
         }
+    }
+
+    /// Whether no record will come any more: no log has this program, and all records have been taken.
+    pub fn is_over(&self) -> bool {
+        self.is_over.get()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::CompiledLog;
-use super::sink::{Batch, Sink};
+use super::sink::{Batch, Outlet, Sink};
 use crate::http::format::{Record, SecondCache, format_line};
 use crate::stats::{AccessLogStats, Registry};
 
@@ -37,7 +37,7 @@ struct State {
 
 #[derive(Debug)]
 struct Buffers {
-    sink: Sink,
+    outlet: Outlet,
     filling: Vec<u8>,
     lines: u64,
     /// Buffers that the sink's thread has.
@@ -76,11 +76,14 @@ impl ShardLog {
     }
 
     /// Hands over what there is. For the shard's timer and for its end; when the writer is behind, the lines stay here
-    /// until their buffer is full.
+    /// until their buffer is full. What belongs to no log any more, because a reload has removed it, is let go.
     pub fn flush(&self) {
-        let mut state = self.state.borrow_mut();
-        for buffers in state.sinks.iter_mut().flatten().filter(|buffers| !buffers.filling.is_empty()) {
-            buffers.hand_over();
+        for place in &mut self.state.borrow_mut().sinks {
+            let Some(buffers) = place else { continue };
+            let is_empty = buffers.filling.is_empty() || buffers.hand_over();
+            if is_empty && !buffers.outlet.is_used() {
+                *place = None;
+            }
         }
     }
 
@@ -101,11 +104,11 @@ impl Drop for ShardLog {
 }
 
 impl Buffers {
-    fn new(sink: Sink) -> Self {
+    fn new(outlet: Outlet) -> Self {
         // Room for all that may be away, so that the writer never finds it full.
         let (give_back, given_back) = sync_channel(BUFFERS_MAX);
         let filling = Vec::with_capacity(BUFFER_CAPACITY);
-        Self { sink, filling, lines: 0, away: 0, give_back, given_back, spare: Vec::with_capacity(BUFFERS_MAX) }
+        Self { outlet, filling, lines: 0, away: 0, give_back, given_back, spare: Vec::with_capacity(BUFFERS_MAX) }
     }
 
     /// Whether the sink's thread took the buffer; a new one is in its place then.
@@ -120,7 +123,7 @@ impl Buffers {
             lines: self.lines,
             give_back: self.give_back.clone(),
         };
-        match self.sink.submit(batch) {
+        match self.outlet.submit(batch) {
             Ok(()) => {
                 self.away += 1;
                 self.lines = 0;
@@ -149,5 +152,5 @@ fn buffers_of<'a>(sinks: &'a mut Vec<Option<Buffers>>, sink: &Sink) -> &'a mut B
     if sinks.len() <= sink.id {
         sinks.resize_with(sink.id + 1, || None);
     }
-    sinks[sink.id].get_or_insert_with(|| Buffers::new(sink.clone()))
+    sinks[sink.id].get_or_insert_with(|| Buffers::new(sink.outlet()))
 }

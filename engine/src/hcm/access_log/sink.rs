@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::base::log_file;
 use crate::stats::AccessLogStats;
@@ -14,15 +14,69 @@ use crate::stats::AccessLogStats;
 /// Batches on their way to one file, of all shards together. Each shard has at most three of them.
 const QUEUE_LEN: usize = 256;
 
-/// The handle on a file that is open. Log entries with the same path share one.
+/// The handle that a log has on a file that is open. Log entries with the same path share the file.
 #[derive(Clone, Debug)]
 pub(super) struct Sink {
-    /// Counted from 0, for tables of sinks.
+    /// For tables of sinks; that of a sink which is no more is used again.
     pub id: usize,
     /// Its reader looks at each line as it comes.
     pub is_terminal: bool,
+    way: Arc<Way>,
+    /// Logs have it, and nothing else.
+    in_use: Arc<()>,
+}
+
+/// The handle that a shard has, for what it has written and not handed over yet.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    way: Arc<Way>,
+    in_use: Weak<()>,
+}
+
+/// The handle that knows whether there is a sink, and does not keep it.
+#[derive(Debug)]
+pub(super) struct Known {
+    id: usize,
+    is_terminal: bool,
+    way: Weak<Way>,
+    in_use: Weak<()>,
+}
+
+/// What leads to a sink's thread, which ends when this is dropped.
+#[derive(Debug)]
+struct Way {
     queue: SyncSender<Message>,
     orders: Arc<Orders>,
+    /// Held until no shard has a table with it.
+    _place: Arc<Place>,
+}
+
+/// Numbers of sinks.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    free: Mutex<Vec<usize>>,
+    next: AtomicUsize,
+}
+
+/// A number. Dropped, it is another sink's.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub id: usize,
+    places: Arc<Places>,
+}
+
+impl Places {
+    pub(super) fn take(self: &Arc<Self>) -> Arc<Place> {
+        let freed = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let id = freed.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed));
+        Arc::new(Place { id, places: self.clone() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.id);
+    }
 }
 
 /// Lines for one sink, with the way back for the buffer.
@@ -48,12 +102,17 @@ struct Orders {
 }
 
 impl Sink {
+    fn new(place: &Arc<Place>, is_terminal: bool, queue: SyncSender<Message>, orders: Arc<Orders>) -> Self {
+        let way = Arc::new(Way { queue, orders, _place: place.clone() });
+        Self { id: place.id, is_terminal, way, in_use: Arc::default() }
+    }
+
     /// Starts the thread that writes to `file`. It drops `done` when it ends.
     ///
     /// # Errors
     /// When the thread cannot be started.
     pub(super) fn start(
-        id: usize,
+        place: &Arc<Place>,
         file: LogFile,
         stats: Arc<AccessLogStats>,
         done: impl Send + 'static,
@@ -62,41 +121,73 @@ impl Sink {
         let orders = Arc::new(Orders::default());
         let is_terminal = file.file.as_ref().is_some_and(File::is_terminal);
         let mut thread = Thread { file, orders: orders.clone(), stats };
+        // The cells that it counts in are those of its place.
+        let until_then = (place.clone(), done);
         std::thread::Builder::new().name("access-log".into()).spawn(move || {
             thread.run(messages);
-            drop(done);
+            drop(until_then);
         })?;
-        Ok(Self { id, is_terminal, queue, orders })
+        Ok(Self::new(place, is_terminal, queue, orders))
     }
 
     /// One without a thread of its own: its batches come out of the receiver.
-    pub(super) fn export(id: usize) -> (Self, Receiver<Message>) {
+    pub(super) fn export(place: &Arc<Place>) -> (Self, Receiver<Message>) {
         let (queue, messages) = sync_channel(QUEUE_LEN);
-        (Self { id, is_terminal: false, queue, orders: Arc::default() }, messages)
+        (Self::new(place, false, queue, Arc::default()), messages)
+    }
+
+    pub(super) fn outlet(&self) -> Outlet {
+        Outlet { way: self.way.clone(), in_use: Arc::downgrade(&self.in_use) }
+    }
+
+    pub(super) fn known(&self) -> Known {
+        let (way, in_use) = (Arc::downgrade(&self.way), Arc::downgrade(&self.in_use));
+        Known { id: self.id, is_terminal: self.is_terminal, way, in_use }
+    }
+}
+
+impl Known {
+    /// The sink, as long as a log has it.
+    pub(super) fn sink(&self) -> Option<Sink> {
+        let (way, in_use) = (self.way.upgrade()?, self.in_use.upgrade()?);
+        Some(Sink { id: self.id, is_terminal: self.is_terminal, way, in_use })
+    }
+
+    /// Whether its thread may have something to write.
+    pub(super) fn is_there(&self) -> bool {
+        self.way.strong_count() > 0
+    }
+
+    pub(super) fn reopen(&self) {
+        self.order(|orders| &orders.reopen);
+    }
+
+    pub(super) fn stop(&self) {
+        self.order(|orders| &orders.stop);
+    }
+
+    fn order(&self, order: impl FnOnce(&Orders) -> &AtomicBool) {
+        let Some(way) = self.way.upgrade() else { return };
+        order(&way.orders).store(true, Ordering::Release);
+        // When the queue is full the thread is about to look anyway.
+        let _ = way.queue.try_send(Message::Look);
+    }
+}
+
+impl Outlet {
+    /// Whether a log has the sink.
+    pub(super) fn is_used(&self) -> bool {
+        self.in_use.strong_count() > 0
     }
 
     /// Hands a batch over without waiting; gives it back when the queue is full or the thread has ended.
     pub(super) fn submit(&self, batch: Batch) -> Result<(), Batch> {
-        self.queue.try_send(Message::Batch(batch)).map_err(|refused| match refused {
+        self.way.queue.try_send(Message::Batch(batch)).map_err(|refused| match refused {
             TrySendError::Full(Message::Batch(batch)) | TrySendError::Disconnected(Message::Batch(batch)) => batch,
             TrySendError::Full(Message::Look) | TrySendError::Disconnected(Message::Look) => {
                 unreachable!("what comes back is what was sent")
             }
         })
-    }
-
-    pub(super) fn reopen(&self) {
-        self.order(&self.orders.reopen);
-    }
-
-    pub(super) fn stop(&self) {
-        self.order(&self.orders.stop);
-    }
-
-    fn order(&self, order: &AtomicBool) {
-        order.store(true, Ordering::Release);
-        // When the queue is full the thread is about to look anyway.
-        let _ = self.queue.try_send(Message::Look);
     }
 }
 

@@ -287,3 +287,43 @@ fn what_a_filter_does_not_take_is_no_line() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "404\n503\n");
     assert_eq!(fixture.counter(|stats| stats.lines_written.get()), 2);
 }
+
+/// Threads and descriptors of a log that no configuration has any more are gone, and nothing that was written for it is lost.
+#[test]
+fn a_file_is_closed_when_its_last_log_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let paths = ["a.log", "b.log"].map(|name| directory.path().join(name));
+    let fixture = fixture();
+    let is_open = |path: &Path| {
+        let files = fs::read_dir("/proc/self/fd").unwrap().filter_map(Result::ok);
+        files.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|target| target == path)
+    };
+    let (first, again) = (fixture.log(&file(&paths[0]), "a"), fixture.log(&file(&paths[0]), "a"));
+    let other = fixture.log(&file(&paths[1]), "b");
+    assert_eq!((first.sink.id, again.sink.id, other.sink.id), (0, 0, 1));
+    let second_shard = ShardLog::new(&fixture.registry, 1);
+    for log in [&fixture.shard, &second_shard] {
+        log.append(&first, &Record::default());
+        log.flush();
+    }
+    drop(first);
+    fixture.shard.append(&again, &Record::default());
+    drop(again);
+    assert!(is_open(&paths[0]), "a shard has a line for it");
+    fixture.shard.flush();
+    assert!(is_open(&paths[0]), "another shard may have one");
+    second_shard.flush();
+    fixture.wait_until("its end", |_| !is_open(&paths[0]));
+    assert_eq!(fs::read_to_string(&paths[0]).unwrap(), "a\na\na\n");
+    assert!(is_open(&paths[1]));
+    // Its number is that of the next one, which is a file of its own.
+    let third = fixture.log(&file(&directory.path().join("c.log")), "c");
+    assert_eq!(third.sink.id, 0);
+    fixture.shard.append(&third, &Record::default());
+    fixture.shard.append(&other, &Record::default());
+    fixture.shard.flush();
+    assert!(fixture.writer.stop(PATIENCE));
+    assert_eq!(fs::read_to_string(directory.path().join("c.log")).unwrap(), "c\n");
+    assert_eq!(fixture.counter(|stats| stats.lines_written.get()), 5);
+    assert_eq!(fixture.counter(|stats| stats.lines_lost.get()), 0);
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ringway_config::model::AccessLogSink;
 
 use super::export::{LogQueue, LogQueues};
-use super::sink::{LogFile, Sink};
+use super::sink::{Known, LogFile, Place, Places, Sink};
 use crate::stats::Registry;
 
 /// A sink's cells in the registry are those of a shard that does not exist, counted from here downwards: a cell has one
@@ -41,7 +41,9 @@ impl std::error::Error for OpenError {
 #[derive(Debug)]
 pub struct Writer {
     registry: Arc<Registry>,
-    sinks: Mutex<HashMap<AccessLogSink, Sink>>,
+    /// Those that logs have. A sink ends with its last log, when what was written for it has gone.
+    sinks: Mutex<HashMap<AccessLogSink, Known>>,
+    places: Arc<Places>,
     queues: Arc<LogQueues>,
     /// Each thread has a copy of the sender; `None` once they were told to stop.
     running: Mutex<Option<Sender<()>>>,
@@ -55,6 +57,7 @@ impl Writer {
         Arc::new(Self {
             registry: registry.clone(),
             sinks: Mutex::default(),
+            places: Arc::default(),
             queues: Arc::default(),
             running: Mutex::new(Some(running)),
             stopped: Mutex::new(stopped),
@@ -68,27 +71,28 @@ impl Writer {
     /// When the file cannot be opened or its thread not be started; the error names it.
     pub(super) fn open(&self, sink: &AccessLogSink) -> Result<Sink, OpenError> {
         let mut sinks = lock(&self.sinks);
-        if let Some(open) = sinks.get(sink) {
-            return Ok(open.clone());
+        if let Some(open) = sinks.get(sink).and_then(Known::sink) {
+            return Ok(open);
         }
-        let id = sinks.len();
+        sinks.retain(|_, known| known.is_there());
+        let place = self.places.take();
         let open = match sink {
             AccessLogSink::Export(export) => {
-                let (open, messages) = Sink::export(id);
+                let (open, messages) = Sink::export(&place);
                 self.queues.add(LogQueue::new(export.clone(), messages));
                 open
             }
-            AccessLogSink::Stdout => self.open_file(id, None)?,
-            AccessLogSink::File(path) => self.open_file(id, Some(path))?,
+            AccessLogSink::Stdout => self.open_file(&place, None)?,
+            AccessLogSink::File(path) => self.open_file(&place, Some(path))?,
         };
-        sinks.insert(sink.clone(), open.clone());
+        sinks.insert(sink.clone(), open.known());
         Ok(open)
     }
 
-    fn open_file(&self, id: usize, path: Option<&Path>) -> Result<Sink, OpenError> {
-        let stats = self.registry.scope("", STATS_SHARD - id);
+    fn open_file(&self, place: &Arc<Place>, path: Option<&Path>) -> Result<Sink, OpenError> {
+        let stats = self.registry.scope("", STATS_SHARD - place.id);
         let running = lock(&self.running).clone();
-        let open = LogFile::open(path).and_then(|file| Sink::start(id, file, stats, running));
+        let open = LogFile::open(path).and_then(|file| Sink::start(place, file, stats, running));
         let shown = path.unwrap_or(Path::new("/dev/stdout"));
         open.map_err(|source| OpenError { path: shown.into(), source })
     }
@@ -101,14 +105,14 @@ impl Writer {
     /// Opens every file again, so that a rotated one is let go (SIGUSR1). A file that cannot be opened stays in use as
     /// it is; both are counted. Returns before it is done.
     pub fn reopen(&self) {
-        lock(&self.sinks).values().for_each(Sink::reopen);
+        lock(&self.sinks).values().for_each(Known::reopen);
     }
 
     /// Writes what was handed over and ends the threads; lines handed over later are lost. `false` when that took longer
     /// than `patience`, as with a pipe that is not read.
     pub fn stop(&self, patience: Duration) -> bool {
         lock(&self.running).take();
-        lock(&self.sinks).values().for_each(Sink::stop);
+        lock(&self.sinks).values().for_each(Known::stop);
         // A thread's sender is gone when the thread is, however it ended.
         lock(&self.stopped).recv_timeout(patience) != Err(RecvTimeoutError::Timeout)
     }

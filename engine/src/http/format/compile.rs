@@ -71,10 +71,10 @@ impl Part {
 }
 
 impl CompiledFormat {
-    fn tells_local_body(&self) -> bool {
+    fn tells(&self, what: fn(&CommandOperator) -> bool) -> bool {
         self.pieces.iter().any(|piece| match piece {
             Piece::Literal(_) => false,
-            Piece::Operator(operator) => operator.tells_local_body(),
+            Piece::Operator(operator) => operator.tells(what),
         })
     }
 
@@ -90,10 +90,21 @@ impl CompiledFormat {
 impl LineFormat {
     /// Whether `Record::local_reply_body` is looked at.
     pub fn tells_local_body(&self) -> bool {
+        self.tells(|operator| *operator == CommandOperator::LocalReplyBody)
+    }
+
+    /// Whether certificates on the client's side are looked at.
+    pub fn tells_certificates(&self) -> bool {
+        self.tells(|operator| {
+            matches!(operator, CommandOperator::Certificate { .. } | CommandOperator::PeerValidity { .. })
+        })
+    }
+
+    fn tells(&self, what: fn(&CommandOperator) -> bool) -> bool {
         match self {
-            Self::Text(format) => format.tells_local_body(),
-            Self::Json(members) => members.iter().any(|member| member.value.tells_local_body()),
-            Self::Fields(fields) => fields.iter().any(CompiledFormat::tells_local_body),
+            Self::Text(format) => format.tells(what),
+            Self::Json(members) => members.iter().any(|member| member.value.tells(what)),
+            Self::Fields(fields) => fields.iter().any(|field| field.tells(what)),
         }
     }
 
@@ -117,8 +128,8 @@ fn member((position, (key, pieces)): (usize, &(String, Vec<FormatPiece>))) -> Js
 }
 
 impl Operator {
-    fn tells_local_body(&self) -> bool {
-        self.operator == CommandOperator::LocalReplyBody || self.inner.iter().any(Self::tells_local_body)
+    fn tells(&self, what: fn(&CommandOperator) -> bool) -> bool {
+        what(&self.operator) || self.inner.iter().any(|inner| inner.tells(what))
     }
 
     fn new(operator: &CommandOperator) -> Self {

@@ -3,16 +3,17 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ringway_config::model::{
-    AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, GRPC_STATUSES, GrpcStatusForm, PathSource,
-    Precision, TimeFormat, TimePoint, TlsFact,
+    AddressOf, AddressPart, ByteCount, CertificateFact, CertificateOf, CommandOperator, FieldOperand, GRPC_STATUSES,
+    GrpcStatusForm, PathSource, Precision, TimeFormat, TimePoint, TlsFact,
 };
 
 use super::compile::{Operator, Part};
 use super::query::{parameter, without_query};
-use super::{Record, ResponseFlags};
+use super::{ConnectionEnd, Record, ResponseFlags};
 use crate::base::random::Uuid;
 use crate::http::matcher::scheme;
 use crate::http::{Field, FieldId, Fields, HeadView};
+use crate::net::tls::Identity;
 
 /// Bytes of one value at most, before escaping: the fields of a head are limited by the codec, but a format may name
 /// one of them several times.
@@ -105,24 +106,27 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
         CommandOperator::ResponseCodeDetails { keep_spaces } => details(record, *keep_spaces),
         CommandOperator::ResponseFlags => Value::Flags { flags: record.response_flags, long: false },
         CommandOperator::ResponseFlagsLong => Value::Flags { flags: record.response_flags, long: true },
+        CommandOperator::Bytes(_) if record.connection.is_some_and(|end| !end.is_counted) => Value::Absent,
         CommandOperator::Bytes(count) => Value::Number(byte_count(record, *count)),
         CommandOperator::Duration => Value::Number(record.duration_ms()),
         CommandOperator::Elapsed { start, end, precision } => elapsed(record, *start, *end, *precision),
         CommandOperator::Address { of, part } => address(record, *of, *part),
         CommandOperator::UpstreamHost => text(record.upstream_host),
-        CommandOperator::UpstreamHostName { with_port } => {
-            let name = record.upstream_host_name.or(record.upstream_host);
-            text(if *with_port { name } else { name.map(without_port) })
-        }
+        CommandOperator::UpstreamHostName { with_port } => text(upstream_host_name(record, *with_port)),
         CommandOperator::UpstreamCluster => text(record.upstream_cluster),
         CommandOperator::UpstreamRequestAttemptCount => Value::Number(u64::from(record.upstream_attempts)),
         CommandOperator::UpstreamTransportFailureReason => text(record.upstream_transport_failure),
         CommandOperator::DownstreamTls(fact) => text(tls_fact(record, *fact)),
+        CommandOperator::Certificate { of, fact } => text(certificate_fact(record, *of, *fact)),
+        CommandOperator::PeerValidity { is_end, format } => peer_validity(record, *is_end, format),
         CommandOperator::UpstreamConnectionId => record.upstream_connection_id.map_or(Value::Absent, Value::Number),
         CommandOperator::RouteName => text(record.route_name),
         CommandOperator::VirtualHostName => text(record.virtual_host_name),
         CommandOperator::FilterChainName => text(record.filter_chain_name),
         CommandOperator::ConnectionId => Value::Number(record.connection_id),
+        CommandOperator::ConnectionRequests => of_end(record, |end| Value::Number(end.requests)),
+        CommandOperator::ConnectionTerminationDetails => of_end(record, |end| text(Some(end.details))),
+        CommandOperator::DownstreamTransportFailureReason => of_end(record, |end| text(end.transport_failure)),
         CommandOperator::StreamId => {
             bytes(request_value(record, "x-request-id", Part::Field(FieldId::XRequestId)), None)
         }
@@ -133,11 +137,8 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
         CommandOperator::Environment { max_length, .. } => {
             bytes(operator.constant.as_deref().map(|value| [value.as_bytes(), b""]), *max_length)
         }
-        CommandOperator::LocalReplyBody => match record.local_reply_body {
-            b"" => Value::Absent,
-            body => bytes(Some([body, b""]), None),
-        },
-        CommandOperator::AccessLogType => text(Some("DownstreamEnd")),
+        CommandOperator::LocalReplyBody => local_reply_body(record),
+        CommandOperator::AccessLogType => text(Some(log_type(record))),
         CommandOperator::Coalesce { max_length, .. } => {
             let mut values = operator.inner.iter().map(|inner| evaluate(inner, record));
             values.find(|value| !value.is_empty()).map_or(Value::Absent, |value| value.cut(limit(*max_length)))
@@ -157,13 +158,62 @@ fn tls_fact<'a>(record: &Record<'a>, fact: TlsFact) -> Option<&'a str> {
     if fact == TlsFact::ServerName && record.requested_server_name.is_some() {
         return record.requested_server_name;
     }
-    let facts = record.downstream_tls?;
+    let facts = record.downstream_tls?.facts();
     match fact {
         TlsFact::Version => Some(facts.version),
         TlsFact::Cipher => Some(facts.cipher),
         TlsFact::Group => Some(facts.group),
         TlsFact::ServerName => facts.server_name.as_deref(),
     }
+}
+
+fn certificate<'a>(record: &Record<'a>, of: CertificateOf) -> Option<&'a Identity> {
+    let [peer, own] = record.downstream_tls?.identities()?;
+    match of {
+        CertificateOf::Peer => peer.as_ref(),
+        CertificateOf::Local => own.as_ref(),
+    }
+}
+
+fn certificate_fact<'a>(record: &Record<'a>, of: CertificateOf, fact: CertificateFact) -> Option<&'a str> {
+    let identity = certificate(record, of)?;
+    Some(match fact {
+        CertificateFact::Subject => &identity.subject,
+        CertificateFact::Issuer => &identity.issuer,
+        CertificateFact::Serial => &identity.serial,
+        CertificateFact::Sha256 => &identity.sha256,
+        CertificateFact::Sha1 => &identity.sha1,
+        CertificateFact::UriSan => identity.uris.joined(),
+        CertificateFact::DnsSan => identity.dns.joined(),
+        CertificateFact::IpSan => identity.ips.joined(),
+        CertificateFact::EmailSan => identity.emails.joined(),
+    })
+}
+
+fn peer_validity<'a>(record: &Record<'a>, is_end: bool, format: &'a TimeFormat) -> Value<'a> {
+    let Some(identity) = certificate(record, CertificateOf::Peer) else { return Value::Absent };
+    Value::Time(if is_end { identity.valid_until } else { identity.valid_from }, format)
+}
+
+fn of_end<'a>(record: &Record<'a>, value: fn(&ConnectionEnd<'a>) -> Value<'a>) -> Value<'a> {
+    record.connection.map_or(Value::Absent, value)
+}
+
+/// Envoy: AccessLogType.
+fn log_type(record: &Record<'_>) -> &'static str {
+    if record.connection.is_some() { "TcpConnectionEnd" } else { "DownstreamEnd" }
+}
+
+fn local_reply_body<'a>(record: &Record<'a>) -> Value<'a> {
+    match record.local_reply_body {
+        b"" => Value::Absent,
+        body => bytes(Some([body, b""]), None),
+    }
+}
+
+fn upstream_host_name<'a>(record: &Record<'a>, with_port: bool) -> Option<&'a str> {
+    let name = record.upstream_host_name.or(record.upstream_host);
+    if with_port { name } else { name.map(without_port) }
 }
 
 impl Value<'_> {

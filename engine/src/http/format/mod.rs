@@ -16,7 +16,7 @@ mod write;
 pub use compile::{CompiledFormat, LineFormat};
 pub use escape::push_json;
 pub use flags::ResponseFlags;
-pub use record::Record;
+pub use record::{ConnectionEnd, Record};
 pub use time::SecondCache;
 pub use write::{Escape, format_body, format_line, format_value, take_field};
 

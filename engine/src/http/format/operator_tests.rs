@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use crate::net::tls::Facts;
-use ringway_config::format_pieces;
+use crate::net::tls::{Facts, Identity, Known};
+use ringway_config::model::FormatPiece;
+use ringway_config::{connection_format_pieces, format_pieces};
 
 use super::tests::{add_field, json_line, record, request, text_line};
 use super::*;
@@ -13,11 +14,17 @@ use crate::http::{HeadView, RequestHead, ResponseHead, Span, Trailers, TryWireBy
 
 /// The line that `format` makes of `record`.
 fn line(format: &str, record: &Record<'_>) -> String {
-    text_line(&format_pieces(format).unwrap_or_else(|faults| panic!("{format}: {faults}")), record)
+    text_line(&pieces(format), record)
+}
+
+/// Some operators are only for connections.
+fn pieces(format: &str) -> Vec<FormatPiece> {
+    let of_connection = |_| connection_format_pieces(format);
+    format_pieces(format).or_else(of_connection).unwrap_or_else(|faults| panic!("{format}: {faults}"))
 }
 
 fn value(format: &str, record: &Record<'_>) -> Option<String> {
-    let format = CompiledFormat::new(&format_pieces(format).unwrap_or_else(|faults| panic!("{format}: {faults}")));
+    let format = CompiledFormat::new(&pieces(format));
     let mut out = b"before".to_vec();
     let is_some = format_value(&format, record, &mut out);
     let value = String::from_utf8(out.split_off(6)).expect("these tests use text");
@@ -33,7 +40,7 @@ fn full<'a>(
     response: &'a ResponseHead,
     response_bytes: &'a [u8],
     random: &'a Random,
-    tls: &'a Facts,
+    tls: (&'a Facts, &'a [Option<Identity>; 2]),
 ) -> Record<'a> {
     let mut full = record(head, bytes);
     full.random = Some(random);
@@ -47,7 +54,7 @@ fn full<'a>(
     full.upstream_connection_id = Some(12);
     full.upstream_attempts = 3;
     full.upstream_transport_failure = Some("connection refused");
-    full.downstream_tls = Some(tls);
+    full.downstream_tls = Some(Known::Noted(tls.0, Some(tls.1)));
     full.route_name = Some("r1");
     full.filter_chain_name = Some("chain");
     full.local_reply_body = b"no healthy upstream";
@@ -172,6 +179,10 @@ const OPERATORS: &[(&str, &str, &str)] = &[
     ("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT(16)", "10.1.0.0/16", "-"),
     ("UPSTREAM_LOCAL_PORT", "5000", "-"),
     ("CONNECTION_ID", "77", "0"),
+    // Of connections, see below.
+    ("CONNECTION_REQUESTS", "-", "-"),
+    ("CONNECTION_TERMINATION_DETAILS", "-", "-"),
+    ("DOWNSTREAM_TRANSPORT_FAILURE_REASON", "-", "-"),
     ("UPSTREAM_CLUSTER", "app", "-"),
     ("UPSTREAM_CLUSTER_RAW", "app", "-"),
     ("UPSTREAM_HOST", "127.0.0.1:8080", "-"),
@@ -184,6 +195,20 @@ const OPERATORS: &[(&str, &str, &str)] = &[
     ("DOWNSTREAM_TLS_CIPHER", "TLS_AES_128_GCM_SHA256", "-"),
     ("DOWNSTREAM_TLS_GROUP", "X25519", "-"),
     ("REQUESTED_SERVER_NAME", "a.example", "-"),
+    ("DOWNSTREAM_PEER_SUBJECT", "CN=client,O=Example", "-"),
+    ("DOWNSTREAM_PEER_ISSUER", "CN=authority", "-"),
+    ("DOWNSTREAM_PEER_SERIAL", "0a1b", "-"),
+    ("DOWNSTREAM_PEER_FINGERPRINT_256", "25ba", "-"),
+    ("DOWNSTREAM_PEER_FINGERPRINT_1", "5a01", "-"),
+    ("DOWNSTREAM_PEER_URI_SAN", "spiffe://a/b,urn:c", "-"),
+    ("DOWNSTREAM_PEER_DNS_SAN", "client.example", "-"),
+    ("DOWNSTREAM_PEER_IP_SAN", "192.0.2.1", "-"),
+    ("DOWNSTREAM_PEER_EMAIL_SAN", "a@b.example", "-"),
+    ("DOWNSTREAM_PEER_CERT_V_START", "2025-12-31T23:59:59.000Z", "-"),
+    ("DOWNSTREAM_PEER_CERT_V_END(%s)", "1798761599", "-"),
+    ("DOWNSTREAM_LOCAL_SUBJECT", "CN=own", "-"),
+    ("DOWNSTREAM_LOCAL_URI_SAN", "urn:own", "-"),
+    ("DOWNSTREAM_LOCAL_DNS_SAN", "a.example", "-"),
     ("ROUTE_NAME", "r1", "-"),
     ("VIRTUAL_HOST_NAME", "local_service", "-"),
     ("FILTER_CHAIN_NAME", "chain", "-"),
@@ -214,9 +239,33 @@ fn with_full_record(check: impl FnOnce(&Record<'_>)) {
         server_name: Some("a.example".into()),
         ..Facts::default()
     };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let peer = Identity {
+        subject: "CN=client,O=Example".into(),
+        issuer: "CN=authority".into(),
+        serial: "0a1b".into(),
+        sha256: "25ba".into(),
+        sha1: "5a01".into(),
+        valid_from: 1_767_225_599_000_000,
+        valid_until: 1_798_761_599_000_000,
+        uris: names(&["spiffe://a/b", "urn:c"]),
+        dns: names(&["client.example"]),
+        ips: names(&["192.0.2.1"]),
+        emails: names(&["a@b.example"]),
+    };
+    let own = Identity {
+        subject: "CN=own".into(),
+        uris: names(&["urn:own"]),
+        dns: names(&["a.example"]),
+        ..Identity::default()
+    };
+    let certificates = [Some(peer), Some(own)];
     let mut trace = Trace::default();
     (trace.trace, trace.span) = (10 << 64 | 11, 12);
-    check(&Record { trace: Some(&trace), ..full(&head, &bytes, &response, &response_bytes, &random, &tls) });
+    check(&Record {
+        trace: Some(&trace),
+        ..full(&head, &bytes, &response, &response_bytes, &random, (&tls, &certificates))
+    });
 }
 
 #[test]
@@ -276,6 +325,26 @@ fn the_operators_of_the_reference_are_tested() {
         assert!(tested, "{name} is not tested");
     }
     assert!(count > 60, "{count} operators found in the reference");
+}
+
+/// Where nothing is known of its bytes, no number is made up.
+#[test]
+fn records_of_connections() {
+    let mut end = ConnectionEnd { requests: 9, details: "idle_timeout", is_counted: true, ..ConnectionEnd::default() };
+    let bytes = "%ACCESS_LOG_TYPE% %BYTES_RECEIVED% %BYTES_SENT% %DOWNSTREAM_WIRE_BYTES_RECEIVED%";
+    let told = "%CONNECTION_REQUESTS% %CONNECTION_TERMINATION_DETAILS% %DOWNSTREAM_TRANSPORT_FAILURE_REASON%";
+    let show = |format: &str, end: &ConnectionEnd<'_>| {
+        let wire = WireBytes { received: 7, ..WireBytes::default() };
+        line(format, &Record { connection: Some(end), received: 7, wire, ..Record::default() })
+    };
+    assert_eq!(show(bytes, &end), "TcpConnectionEnd 7 0 7");
+    assert_eq!(show(told, &end), "9 idle_timeout -");
+    let default = ringway_config::model::DEFAULT_CONNECTION_FORMAT;
+    let shown = "[1970-01-01T00:00:00.000Z] - - \"-\" \"-\" \"-\" \"-\" - 9 7 0 0 idle_timeout \"-\"\n";
+    assert_eq!(show(default, &end), shown);
+    (end.is_counted, end.transport_failure) = (false, Some("no shared\ncipher"));
+    assert_eq!(show(bytes, &end), "TcpConnectionEnd - - -");
+    assert_eq!(show(told, &end), "9 idle_timeout no shared\\x0acipher");
 }
 
 #[test]

@@ -12,9 +12,24 @@ use crate::http::trace::Trace;
 use crate::http::{HeadView, RequestHead, ResponseHead, Times, Trailers, TryTimes, TryWireBytes, WireBytes};
 use crate::net::tls;
 
-/// One exchange as far as it has come. `None` and empty strings are absent.
+/// What only a record has that is of a connection and not of an exchange. The connection has ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnectionEnd<'a> {
+    /// Begun on it.
+    pub requests: u64,
+    /// Why it has ended (Envoy: connection termination details).
+    pub details: &'a str,
+    /// Why its TLS came to nothing.
+    pub transport_failure: Option<&'a str>,
+    /// The bytes in `received`, `sent` and `wire` are known.
+    pub is_counted: bool,
+}
+
+/// One exchange as far as it has come, or a connection that has ended. `None` and empty strings are absent.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Record<'a> {
+    /// `None`: it is of an exchange.
+    pub connection: Option<&'a ConnectionEnd<'a>>,
     pub times: Times,
     /// Of the last try, as all that is the upstream's.
     pub try_times: TryTimes,
@@ -59,7 +74,7 @@ pub struct Record<'a> {
     pub downstream_direct_remote_address: Option<SocketAddr>,
     pub downstream_local_address: Option<SocketAddr>,
     /// Of the downstream connection, if it has TLS.
-    pub downstream_tls: Option<&'a tls::Facts>,
+    pub downstream_tls: Option<tls::Known<'a>>,
     /// The name that the client asks for in a handshake that is not made here.
     pub requested_server_name: Option<&'a str>,
     pub route_name: Option<&'a str>,

@@ -13,7 +13,7 @@ use super::server::Server;
 use super::session::{Processed, Session, State};
 use super::stream::{Counted, TlsStream};
 use super::{ALERT, Facts, HANDSHAKE};
-use crate::net::{Arrival, ByteStream};
+use crate::net::{Arrival, ByteStream, Noted};
 use crate::ring::{Buf, Progress, Reactor, Segment, TaskId, Timer, workers};
 use ringway_config::model::Address;
 use rustls::ServerConfig;
@@ -41,7 +41,7 @@ const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain
 
 /// A client whose first message has come, and what is to be answered. Nothing has been said yet.
 pub struct Greeted<'a> {
-    stream: ByteStream,
+    stream: Noted,
     server: &'a Server,
     /// The message, and what has come behind it.
     input: Vec<u8>,
@@ -58,7 +58,7 @@ pub struct Greeted<'a> {
 /// # Errors
 /// The client is no further use; it has been told why where it can be.
 pub async fn greet<'a>(
-    stream: ByteStream,
+    stream: Noted,
     server: &'a Server,
     arrival: &Arrival,
     reactor: &Rc<Reactor>,
@@ -84,6 +84,7 @@ pub async fn greet<'a>(
     };
     let hello = accepted.client_hello();
     let server_name: Option<Box<str>> = hello.server_name().map(Box::from);
+    stream.notes().iter().for_each(|notes| notes.asks_for(server_name.as_deref()));
     let Some(config) = server.choose(&hello, arrival).cloned() else {
         drop(accepted);
         end(stream, UNRECOGNIZED_NAME, reactor).await;
@@ -140,12 +141,12 @@ fn asks_for_staple(input: &[u8]) -> bool {
 }
 
 /// End a connection whose client asks for a name that is not served.
-pub async fn refuse_name(stream: ByteStream, reactor: &Rc<Reactor>) {
+pub async fn refuse_name(stream: Noted, reactor: &Rc<Reactor>) {
     end(stream, UNRECOGNIZED_NAME, reactor).await;
 }
 
 /// End a connection that has begun with something else than TLS.
-pub async fn refuse_plain(stream: ByteStream, reactor: &Rc<Reactor>) {
+pub async fn refuse_plain(stream: Noted, reactor: &Rc<Reactor>) {
     if let Ok(buf) = receive(&stream).await {
         end(stream, if looks_like_http(&buf) { PLAIN_HTTP } else { &[] }, reactor).await;
     }
@@ -178,7 +179,7 @@ pub async fn connect(
         let (config, name, takes_long) = connector.prepare(ip)?;
         let session = Session::Client(Box::new(UnbufferedClientConnection::new(config, name)?));
         let steps = Steps { handshakes: None, takes_long, is_first: true, reactor };
-        run(stream, session, Vec::new(), None, steps).await
+        run(Noted::new(stream, None), session, Vec::new(), None, steps).await
     };
     let mut outcome = begin.await;
     connector.count(outcome.as_ref().map(|stream| stream.facts()));
@@ -189,7 +190,7 @@ pub async fn connect(
 }
 
 async fn run(
-    stream: ByteStream,
+    stream: Noted,
     session: Session,
     input: Vec<u8>,
     server_name: Option<Box<str>>,
@@ -228,6 +229,7 @@ async fn run(
                     }
                     let facts = Facts::of(&session, server_name);
                     let closed = state == State::PeerClosed;
+                    let (stream, _) = stream.into_parts();
                     return Ok(TlsStream::new(stream, reactor, session, facts, input, &plain, closed));
                 }
             }
@@ -316,7 +318,7 @@ async fn receive(stream: &ByteStream) -> Result<Buf, Failure> {
 }
 
 /// Says `words` and ends the connection, so that the peer can read them.
-async fn end(stream: ByteStream, words: &[u8], reactor: &Rc<Reactor>) {
+async fn end(stream: Noted, words: &[u8], reactor: &Rc<Reactor>) {
     if words.is_empty() {
         return;
     }

@@ -65,6 +65,31 @@ pub fn gather_entropy() {
     let _ = aws_lc_rs::rand::fill(&mut [0; 16]);
 }
 
+/// What is known of the TLS of a connection with a client, while it lasts or later.
+#[derive(Clone, Copy, Debug)]
+pub enum Known<'a> {
+    Live(&'a TlsStream),
+    /// With the client's certificate and the own, if they have been noted.
+    Noted(&'a Facts, Option<&'a [Option<Identity>; 2]>),
+}
+
+impl<'a> Known<'a> {
+    pub fn facts(self) -> &'a Facts {
+        match self {
+            Self::Live(stream) => stream.facts(),
+            Self::Noted(facts, _) => facts,
+        }
+    }
+
+    /// The client's certificate, and that which it was shown. Read when it is asked for the first time.
+    pub fn identities(self) -> Option<&'a [Option<Identity>; 2]> {
+        match self {
+            Self::Live(stream) => Some(stream.identities()),
+            Self::Noted(_, identities) => identities,
+        }
+    }
+}
+
 /// What a handshake has come to, in OpenSSL's words.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {

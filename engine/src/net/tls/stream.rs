@@ -119,7 +119,8 @@ impl TlsStream {
         self.stats = Some(stats);
     }
 
-    fn identities(&self) -> &[Option<Identity>; 2] {
+    /// The peer's certificate, and the own.
+    pub fn identities(&self) -> &[Option<Identity>; 2] {
         self.identities.get_or_init(|| {
             let inner = self.inner.borrow();
             let peer = inner.session.peer_certificates().and_then(<[_]>::first);

@@ -12,7 +12,7 @@ mod staples;
 mod validation;
 
 use super::*;
-use crate::net::{Arrival, ByteStream, PipeEnd, pipe};
+use crate::net::{Arrival, ByteStream, Noted, PipeEnd, pipe};
 use crate::ring::{PoolSize, Reactor, Segment};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use ringway_config::model::{
@@ -200,7 +200,7 @@ async fn accept(
     handshakes: &Rc<Handshakes>,
     reactor: &Rc<Reactor>,
 ) -> Result<Box<TlsStream>, Failure> {
-    let greeted = greet(ByteStream::Pipe(end), server, &Arrival::default(), reactor).await?;
+    let greeted = greet(Noted::new(ByteStream::Pipe(end), None), server, &Arrival::default(), reactor).await?;
     let expected: Option<String> = greeted.application_protocol().map(|name| String::from_utf8_lossy(name).into());
     let stream = greeted.answer(handshakes, reactor).await?;
     assert_eq!(stream.facts().application_protocol.as_deref(), expected.as_deref(), "it is known beforehand");

@@ -1,7 +1,9 @@
 //! Access logs on their way out: the shards' records, put into reports for each program, and sent.
 
+mod common;
 mod otlp;
 mod service;
+mod tcp_service;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -47,6 +49,7 @@ struct Outlet {
 /// How records become a report.
 enum Encoder {
     Service(service::Encoder),
+    TcpService(tcp_service::Encoder),
     Otlp(otlp::Encoder),
 }
 
@@ -54,11 +57,12 @@ impl Logs {
     /// Whether a configuration has such an access log.
     pub fn is_needed(config: &Config) -> bool {
         let chains = config.listeners.iter().flat_map(|listener| &listener.filter_chains);
-        let mut logs = chains.flat_map(|chain| {
+        let logs = chains.flat_map(|chain| {
             let NetworkFilter::Http(hcm) = &chain.filter;
             &hcm.access_logs
         });
-        logs.any(|log| matches!(log.sink, AccessLogSink::Export(_)))
+        let of_connections = config.listeners.iter().flat_map(|listener| &listener.access_logs);
+        logs.chain(of_connections).any(|log| matches!(log.sink, AccessLogSink::Export(_)))
     }
 
     pub fn new(reactor: &Rc<Reactor>, clusters: &Rc<Clusters>, registry: Arc<Registry>) -> Rc<Self> {
@@ -86,6 +90,8 @@ impl Logs {
         let mut outlets = self.outlets.borrow_mut();
         outlets.extend(new.into_iter().map(|queue| Outlet::new(queue, self)));
         outlets.iter().for_each(Outlet::look);
+        // Those that a reload has removed, once what is on its way has arrived.
+        outlets.retain(|outlet| !(outlet.queue.is_over() && outlet.courier.is_idle()));
     }
 
     /// Sends all there is, as far as the time until then allows. The shards have ended.
@@ -123,6 +129,11 @@ impl Outlet {
                 // A call of gRPC as those of OTLP, whose answer says nothing.
                 (courier(OtlpProtocol::Grpc, cells), Encoder::Service(encoder))
             }
+            LogExportKind::TcpService { log_name } => {
+                let cells = Cells::Service(logs.registry.scope("", EXPORT));
+                let encoder = Encoder::TcpService(tcp_service::Encoder::new(log_name));
+                (courier(OtlpProtocol::Grpc, cells), encoder)
+            }
             LogExportKind::Otlp { protocol, service_name, resource, attributes } => {
                 let cells = Cells::Otlp(logs.registry.scope("", EXPORT));
                 let encoder = Encoder::Otlp(otlp::Encoder::new(service_name, resource, attributes));
@@ -152,6 +163,7 @@ impl Outlet {
     fn send(&self, items: &[u8], count: u64) {
         let report = match &self.encoder {
             Encoder::Service(encoder) => encoder.around(items),
+            Encoder::TcpService(encoder) => encoder.around(items),
             Encoder::Otlp(encoder) => encoder.around(items),
         };
         self.courier.send(report, count);
@@ -163,6 +175,7 @@ impl Encoder {
     fn add(&self, bytes: &mut &[u8], items: &mut Vec<u8>) -> bool {
         let count = match self {
             Self::Service(encoder) => encoder.field_count(),
+            Self::TcpService(_) => tcp_service::FIELD_COUNT,
             Self::Otlp(encoder) => encoder.field_count(),
         };
         let fields: Vec<&[u8]> = std::iter::from_fn(|| take_field(bytes)).take(count).collect();
@@ -171,6 +184,7 @@ impl Encoder {
         }
         match self {
             Self::Service(encoder) => encoder.add(&fields, items),
+            Self::TcpService(encoder) => encoder.add(&fields, items),
             Self::Otlp(encoder) => encoder.add(&fields, items),
         }
         true

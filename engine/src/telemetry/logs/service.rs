@@ -1,16 +1,13 @@
 //! Records as Envoy's access log service takes them (`envoy.service.accesslog.v3.StreamAccessLogsMessage`).
 
-use std::net::SocketAddr;
+use ringway_config::model::{SERVICE_FIELDS, ServiceField};
 
-use ringway_config::model::{RESPONSE_FLAGS, SERVICE_FIELDS, ServiceField};
-
+use super::common::{address, duration, flags, identifier, time, tls};
 use super::number;
-use crate::base::version::VERSION;
 use crate::telemetry::Fields;
 
 /// Numbers of fields, in the order of the proto files.
 mod message {
-    pub const IDENTIFIER: u32 = 1;
     pub const HTTP_LOGS: u32 = 2;
     /// Of the logs.
     pub const ENTRY: u32 = 1;
@@ -27,34 +24,6 @@ mod entry {
 /// `DownstreamEnd` of `AccessLogType`.
 const DOWNSTREAM_END: u64 = 6;
 
-/// Fields of `ResponseFlags` by the short names of flags.
-const FLAGS: [(&str, u32); 24] = [
-    ("LH", 1),
-    ("UH", 2),
-    ("UT", 3),
-    ("LR", 4),
-    ("UR", 5),
-    ("UF", 6),
-    ("UC", 7),
-    ("UO", 8),
-    ("NR", 9),
-    ("DI", 10),
-    ("FI", 11),
-    ("RL", 12),
-    ("DC", 15),
-    ("URX", 16),
-    ("SI", 17),
-    ("IH", 18),
-    ("DPE", 19),
-    ("UMSDR", 20),
-    ("DT", 23),
-    ("UPE", 24),
-    ("NC", 25),
-    ("OM", 26),
-    ("DF", 27),
-    ("DR", 28),
-];
-
 /// In the order of `RequestMethod`, which begins with none.
 const METHODS: [&[u8]; 9] = [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"];
 
@@ -67,18 +36,7 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub fn new(log_name: &str, request_headers: &[String], response_headers: &[String]) -> Self {
-        debug_assert!(RESPONSE_FLAGS.iter().all(|(name, ..)| FLAGS.iter().any(|flag| flag.0 == *name)));
-        let mut identifier = Vec::new();
-        let host = rustix::system::uname();
-        Fields(&mut identifier).message(message::IDENTIFIER, |identifier| {
-            identifier.message(1, |node| {
-                node.text(1, host.nodename().to_bytes());
-                node.text(2, b"ringway");
-                node.text(6, b"ringway");
-                node.text(7, VERSION.as_bytes());
-            });
-            identifier.text(2, log_name.as_bytes());
-        });
+        let identifier = identifier(log_name);
         Self { identifier, request_headers: request_headers.to_vec(), response_headers: response_headers.to_vec() }
     }
 
@@ -154,25 +112,12 @@ impl Record<'_> {
     /// `google.protobuf.Duration` for microseconds.
     fn duration(&self, fields: &mut Fields<'_>, at: u32, field: ServiceField) {
         if !self.of(field).is_empty() {
-            fields.message(at, |fields| time(fields, number(self.of(field))));
+            duration(fields, at, number(self.of(field)));
         }
     }
 
-    /// `envoy.config.core.v3.Address`.
     fn address(&self, fields: &mut Fields<'_>, number: u32, field: ServiceField) {
-        let Ok(text) = std::str::from_utf8(self.of(field)) else { return };
-        match text.parse::<SocketAddr>() {
-            Ok(address) => fields.message(number, |fields| {
-                fields.message(1, |fields| {
-                    fields.text(2, address.ip().to_string().as_bytes());
-                    fields.varint(3, address.port().into());
-                });
-            }),
-            Err(_) if text.contains('/') => fields.message(number, |fields| {
-                fields.message(2, |fields| fields.text(1, text.as_bytes()));
-            }),
-            Err(_) => {}
-        }
+        address(fields, number, self.of(field));
     }
 
     fn common(&self, fields: &mut Fields<'_>) {
@@ -181,7 +126,7 @@ impl Record<'_> {
         {
             self.address(fields, number, field);
         }
-        self.tls(fields);
+        tls(fields, self.of(TlsVersion), self.of(TlsName));
         fields.message(5, |fields| time(fields, number(self.of(Start))));
         for (number, field) in [
             (6, LastRx),
@@ -198,7 +143,7 @@ impl Record<'_> {
         for (number, field) in [(15, UpstreamCluster), (18, UpstreamFailure), (19, Route), (26, Stream)] {
             self.text(fields, number, field);
         }
-        self.flags(fields);
+        flags(fields, self.of(Flags));
         for (number, field) in [
             (24, UpstreamAttempts),
             (29, WireSent),
@@ -209,27 +154,6 @@ impl Record<'_> {
             self.varint(fields, number, field);
         }
         fields.varint(33, DOWNSTREAM_END);
-    }
-
-    fn tls(&self, fields: &mut Fields<'_>) {
-        let version = match self.of(ServiceField::TlsVersion) {
-            b"TLSv1.2" => 3,
-            b"TLSv1.3" => 4,
-            _ => return,
-        };
-        fields.message(4, |fields| {
-            fields.varint(1, version);
-            self.text(fields, 3, ServiceField::TlsName);
-        });
-    }
-
-    fn flags(&self, fields: &mut Fields<'_>) {
-        let names = std::str::from_utf8(self.of(ServiceField::Flags)).unwrap_or_default();
-        let number = |name: &str| FLAGS.iter().find(|flag| flag.0 == name).map(|flag| flag.1);
-        let set: Vec<u32> = names.split(',').filter_map(number).collect();
-        if !set.is_empty() {
-            fields.message(16, |fields| set.iter().for_each(|number| fields.varint(*number, 1)));
-        }
     }
 
     fn request(&self, fields: &mut Fields<'_>) {
@@ -268,10 +192,4 @@ impl Record<'_> {
             self.varint(fields, number, field);
         }
     }
-}
-
-/// Seconds and nanoseconds, as in `google.protobuf.Timestamp` and `Duration`.
-fn time(fields: &mut Fields<'_>, micros: u64) {
-    fields.varint(1, micros / 1_000_000);
-    fields.varint(2, micros % 1_000_000 * 1000);
 }

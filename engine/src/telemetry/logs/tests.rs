@@ -5,7 +5,7 @@ use crate::hcm::access_log::{CompiledLog, ShardLog, Writer};
 use crate::http::format::Record;
 use crate::telemetry::testing::{BUSY, TAKEN, World};
 use crate::telemetry::wire::{Message, Value};
-use ringway_config::model::SERVICE_FIELDS;
+use ringway_config::model::{CONNECTION_FIELDS, SERVICE_FIELDS};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -163,4 +163,54 @@ fn entries_of_the_access_log_service() {
     let response = inner(entries[0], 4)[0];
     assert_eq!(values(inner(response, 1)[0]), [Value::Number(503)]);
     assert_eq!(values(inner(response, 4)[0]), [Value::Bytes(b"server"), Value::Bytes(b"ringway")]);
+}
+
+#[test]
+fn entries_of_connections() {
+    let encoder = tcp_service::Encoder::new("edge");
+    let value = |format: &&str| match *format {
+        "%START_TIME(%s%6f)%" => "1700000000123456",
+        "%EMIT_TIME(%s%6f)%" => "1700000002623457",
+        "%DOWNSTREAM_REMOTE_ADDRESS%" => "192.0.2.1:80",
+        "%RESPONSE_FLAGS%" => "DPE",
+        "%CONNECTION_TERMINATION_DETAILS%" => "tls_handshake_failed",
+        "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%" => "the peer showed no certificate",
+        "%CONNECTION_ID%" => "7",
+        "%REQUESTED_SERVER_NAME%" => "a.example",
+        "%BYTES_RECEIVED%" => "517",
+        _ => "",
+    };
+    let fields: Vec<&[u8]> = CONNECTION_FIELDS.iter().map(|format| value(format).as_bytes()).collect();
+    let mut items = Vec::new();
+    encoder.add(&fields, &mut items);
+    let report = encoder.around(&items);
+    assert_eq!(inner(inner(&report, 1)[0], 2), [&b"edge"[..]]);
+    assert!(inner(&report, 2).is_empty(), "no entries of HTTP");
+    let entry = inner(inner(&report, 3)[0], 1)[0];
+    let (common, connection) = (inner(entry, 1)[0], inner(entry, 2)[0]);
+    assert_eq!(values(connection), [Value::Number(517)], "nothing was sent");
+    assert_eq!(values(inner(common, 23)[0]), [Value::Number(2), Value::Number(500_001_000)]);
+    assert_eq!(values(inner(common, 5)[0]), [Value::Number(1_700_000_000), Value::Number(123_456_000)]);
+    assert_eq!(values(inner(common, 4)[0]), [Value::Bytes(b"a.example")], "a name, and no version");
+    let texts = [25, 26, 28].map(|number| inner(common, number)[0]);
+    assert_eq!(texts, [&b"tls_handshake_failed"[..], b"7", b"the peer showed no certificate"]);
+    assert_eq!(Message(inner(common, 16)[0]).collect::<Vec<_>>(), [(19, Value::Number(1))]);
+    assert!(Message(common).any(|field| field == (33, Value::Number(3))));
+}
+
+/// A program that no log has any more costs nothing, once it has got what was on its way.
+#[test]
+fn a_program_that_a_reload_removes_is_forgotten() {
+    let Logged { world, writer, logs, shard, compiled } = Logged::new(OTLP);
+    let record = Record { response_code: 200, ..Record::default() };
+    shard.append(&compiled, &record);
+    world.pass(SECOND);
+    assert_eq!(logs.outlets.borrow().len(), 1);
+    drop(compiled);
+    world.pass(SECOND);
+    assert_eq!((logs.outlets.borrow().len(), world.bodies().len()), (1, 0), "the shard has a record for it");
+    shard.flush();
+    world.pass(SECOND);
+    assert_eq!((logs.outlets.borrow().len(), records(&world.bodies()[0]).len()), (0, 1));
+    drop(writer);
 }
