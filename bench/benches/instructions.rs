@@ -4,6 +4,7 @@
 use bench::baseline::CALLS;
 use bench::exchange::{Traced, Traffic, Way, exchange};
 use bench::routing::{Kind, Pick};
+use bench::streams::{self, Origin};
 use bench::{codec, config, lb, messages, ring, routing, stats, timer};
 use gungraun::Callgrind;
 use gungraun::prelude::*;
@@ -24,6 +25,13 @@ fn repeat<P: FnMut()>(mut piece: P) -> P {
 #[bench::small_direct(exchange(Traffic::Small, Way::Direct))]
 #[bench::browser_direct(exchange(Traffic::Browser, Way::Direct))]
 fn whole_exchange<P: FnMut()>(piece: P) -> P {
+    repeat(piece)
+}
+
+#[library_benchmark]
+#[bench::to_http1(streams::exchanges(Origin::Http1))]
+#[bench::to_http2(streams::exchanges(Origin::Http2))]
+fn exchanges_of_32_streams<P: FnMut()>(piece: P) -> P {
     repeat(piece)
 }
 
@@ -75,7 +83,7 @@ fn piece<P: FnMut()>(piece: P) -> P {
     repeat(piece)
 }
 
-library_benchmark_group!(name = exchange, benchmarks = whole_exchange);
+library_benchmark_group!(name = exchange, benchmarks = [whole_exchange, exchanges_of_32_streams]);
 library_benchmark_group!(name = part, benchmarks = piece);
 
 main!(

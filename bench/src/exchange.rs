@@ -17,7 +17,7 @@ use std::rc::Rc;
 /// Routes of the proxy; the requests take the eighth.
 const ROUTES: usize = 10;
 /// Where the route's cluster has its endpoint.
-const ORIGIN: &str = "127.0.0.1:8007";
+pub(crate) const ORIGIN: &str = "127.0.0.1:8007";
 /// Bytes that a pipe holds in each direction.
 const CAPACITY: usize = 64 * 1024;
 /// Exchanges before anything is measured.

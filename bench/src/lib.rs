@@ -14,4 +14,5 @@ pub mod ring;
 pub mod routing;
 pub mod spans;
 pub mod stats;
+pub mod streams;
 pub mod timer;

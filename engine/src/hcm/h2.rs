@@ -9,17 +9,17 @@ use crate::mux::Downstream;
 use crate::mux::h1::Disposition;
 use crate::mux::h2::{Driver, Key, Leaving, Link, Pulse, Role, Served};
 use crate::net::{Carrying, Ending, Place, Protocol, Stall};
-use crate::ring::{Buf, Memory, Reactor, Timer};
+use crate::ring::{Buf, Memory, Reactor};
 use crate::router::{Deadlines, Fault};
 use crate::stats::Http2Stats;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// After this time without exchanges a connection gives back the memory that it keeps for the next ones.
+/// After this time without exchanges a connection counts for less, and gives back what it has gathered of frames.
 const KEEP_TIME: Duration = Duration::from_secs(1);
 
 /// A client that does not say that it knows of the connection's end is taken to know it after this time.
@@ -41,8 +41,7 @@ pub(super) fn serve(
     let stats = Http2Stats::Clients(hcm.stats.clone());
     let link = Link::new(&reactor, Role::Server, &hcm.config.http2, &hcm.codec_limits, stats);
     drop(hcm);
-    let connection =
-        Rc::new(Shared { connection, carrying: Carrying::new(place, reactor.now()), timers: RefCell::default() });
+    let connection = Rc::new(Shared { connection, carrying: Carrying::new(place, reactor.now()) });
     let serving = Serving { reactor, connection, link, keeps: Cell::new(false) };
     async move {
         let disposition = serving.run(&mut deadlines, first).await;
@@ -57,8 +56,6 @@ struct Shared {
     connection: Rc<Connection>,
     /// What it is for the shard's load.
     carrying: Carrying,
-    /// Of exchanges that are over, for the next ones.
-    timers: RefCell<Vec<Rc<Timer>>>,
 }
 
 impl Deref for Shared {
@@ -74,7 +71,7 @@ struct Serving {
     reactor: Rc<Reactor>,
     connection: Rc<Shared>,
     link: Rc<Link>,
-    /// It is idle, and keeps the memory of the exchanges before.
+    /// It is idle, and was not for long.
     keeps: Cell<bool>,
 }
 
@@ -207,7 +204,6 @@ impl Serving {
             Expired::Idle if self.keeps.take() => {
                 driver.shrink();
                 self.connection.carrying.rest();
-                self.connection.timers.take();
                 if let Phase::Idle { since, .. } = next {
                     deadlines.start_waiting(since, self.patience(false));
                 }
@@ -283,8 +279,7 @@ async fn run_exchange(hcm: Rc<Hcm>, active: Active, served: Served) {
 
 /// One exchange, whose head has come.
 async fn one(hcm: &Rc<Hcm>, connection: &Shared, exchange: &mut crate::http::Exchange, mut served: Served) {
-    let spare = connection.timers.borrow_mut().pop();
-    let timer = spare.unwrap_or_else(|| Rc::new(Timer::new(&hcm.shard.reactor)));
+    let timer = hcm.shard.take_timer();
     let mut deadlines = Deadlines::new(&timer);
     let active = exchange::begin(hcm, exchange, &mut deadlines);
     hcm.stats.downstream_rq_http2_total.inc();
@@ -296,6 +291,5 @@ async fn one(hcm: &Rc<Hcm>, connection: &Shared, exchange: &mut crate::http::Exc
     drop(active);
     downstream.close(whole);
     drop(deadlines);
-    timer.disarm();
-    connection.timers.borrow_mut().push(timer);
+    hcm.shard.give_timer(timer);
 }

@@ -12,8 +12,8 @@ use crate::cluster::Cluster;
 use crate::http::Exchange;
 use crate::http::trace::{Tracers, Tries};
 use crate::http_filter::Chain;
-use crate::mux::{Coders, Limits};
-use crate::ring::Reactor;
+use crate::mux::{Coders, Limits, h2};
+use crate::ring::{Reactor, Timer};
 use crate::route::RouteTable;
 use crate::stats::HttpStats;
 use ringway_config::model::{self, CodecType};
@@ -66,6 +66,8 @@ pub struct HcmShard {
     cut_off: Cell<CutOff>,
     /// To use again, like exchanges.
     tries: RefCell<Vec<Rc<Tries>>>,
+    /// Of exchanges that shared their connection.
+    timers: RefCell<Vec<Rc<Timer>>>,
     /// From the first configuration with tracing on.
     spans: OnceCell<SpanQueue>,
 }
@@ -106,6 +108,7 @@ impl HcmShard {
             next_connection: Cell::new((shard as u64) << 48),
             cut_off: Cell::default(),
             tries: RefCell::default(),
+            timers: RefCell::default(),
             spans: OnceCell::new(),
         })
     }
@@ -114,6 +117,8 @@ impl HcmShard {
     pub fn trim(&self) {
         *self.spare.borrow_mut() = Vec::new();
         *self.tries.borrow_mut() = Vec::new();
+        *self.timers.borrow_mut() = Vec::new();
+        h2::trim();
         self.coders.trim();
     }
 
@@ -135,6 +140,19 @@ impl HcmShard {
         let mut spare = self.spare.borrow_mut();
         if spare.len() < SPARE_EXCHANGES {
             spare.push(exchange);
+        }
+    }
+
+    /// For an exchange that shares its connection.
+    pub(super) fn take_timer(&self) -> Rc<Timer> {
+        self.timers.borrow_mut().pop().unwrap_or_else(|| Rc::new(Timer::new(&self.reactor)))
+    }
+
+    pub(super) fn give_timer(&self, timer: Rc<Timer>) {
+        timer.disarm();
+        let mut spare = self.timers.borrow_mut();
+        if spare.len() < SPARE_EXCHANGES {
+            spare.push(timer);
         }
     }
 

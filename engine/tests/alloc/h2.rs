@@ -268,9 +268,10 @@ fn calls_of_grpc_web() {
 }
 
 /// Bytes of heap of a connection without exchanges, whose client has put nothing into its table.
-const IDLE_BYTES_MAX: i64 = 1920;
+const IDLE_BYTES_MAX: i64 = 1680;
 
-/// What a connection keeps for its next exchange goes back after a second.
+/// What exchanges need goes back as soon as there are none: what a connection kept for longer would leave holes between those
+/// that were opened meanwhile.
 #[test]
 fn an_idle_connection_of_http_2_is_small() {
     const CONNECTIONS: usize = 100;
@@ -308,7 +309,6 @@ fn an_idle_connection_of_http_2_is_small() {
             })
             .collect();
         stands.set(false);
-        shard.advance(Duration::from_secs(2));
         ends
     };
     drop(open(64));
@@ -316,8 +316,11 @@ fn an_idle_connection_of_http_2_is_small() {
     let mut ends = Vec::with_capacity(CONNECTIONS);
     let before = LIVE.get();
     ends.extend(open(CONNECTIONS));
+    let at_once = LIVE.get() - before;
+    shard.advance(Duration::from_secs(2));
+    let later = LIVE.get() - before;
     let pipe = pipes_alone(&shard.reactor, kind) / super::CONNECTIONS as i64;
-    let bytes = (LIVE.get() - before) / CONNECTIONS as i64 - pipe;
+    let bytes = at_once.max(later) / CONNECTIONS as i64 - pipe;
     assert!(shard.connections() >= CONNECTIONS);
     assert_eq!(shard.reactor.facts().buffers_in_use, 0, "idle connections hold no buffers");
     println!("{bytes} bytes of heap per idle connection of HTTP/2");

@@ -2,6 +2,7 @@
 
 use super::body::{Body, Missing, sent_as};
 use super::link::{Link, Release};
+use super::room;
 use super::stream::Key;
 use crate::codec::h2::frame::HEADER;
 use crate::codec::h2::{Code, write};
@@ -9,7 +10,6 @@ use crate::http::{Length, Message, Method, RequestHead, ResponseHead, Trailers, 
 use crate::mux::{Broken, Ended, HeadKind, INTERIM_MAX, Limits, Piece};
 use crate::net::{ByteStream, HeadBytes, tls};
 use crate::ring::{Buf, TaskId};
-use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -18,8 +18,8 @@ const TOO_MANY_INTERIM: Violation = Violation { status: 502, details: "http2.too
 
 const HEAD_TOO_LARGE: Violation = Violation { status: 502, details: "http2.head_too_large" };
 
-/// The server's side of one try. Dropped before its end, the stream is reset. Its memory is the connection's, for the next
-/// one.
+/// The server's side of one try. Dropped before its end, the stream is reset. Its memory is for the next one of
+/// the thread.
 pub struct Asked(Option<Box<Try>>);
 
 impl Deref for Asked {
@@ -65,7 +65,7 @@ pub struct Try {
 
 impl Asked {
     pub fn new(link: &Rc<Link>, is_secure: bool) -> Self {
-        let mut inner = link.spare_try.take().unwrap_or_default();
+        let mut inner = room::take_try();
         *inner = Try { link: Some(link.clone()), is_secure, ..Try::default() };
         Self(Some(inner))
     }
@@ -146,7 +146,7 @@ impl Try {
             false => block.read_response(self.method, &mut response.head),
         };
         response.received = HeadBytes::Joined(std::mem::take(&mut block.arena));
-        self.link().give_block(block);
+        room::give_block(block);
         read.map_err(|violation| self.violated(violation))?;
         if response.head.is_interim() {
             self.interim += 1;
@@ -255,31 +255,6 @@ impl Try {
     }
 }
 
-/// Memory of tries that are over.
-#[derive(Default)]
-#[allow(clippy::vec_box)]
-pub(super) struct Spare(RefCell<Vec<Box<Try>>>);
-
-/// Of as many as are likely to run at a time.
-const SPARE_TRIES: usize = 64;
-
-impl Spare {
-    pub(super) fn clear(&self) {
-        self.0.take();
-    }
-
-    fn take(&self) -> Option<Box<Try>> {
-        self.0.borrow_mut().pop()
-    }
-
-    fn give(&self, inner: Box<Try>) {
-        let mut spare = self.0.borrow_mut();
-        if spare.len() < SPARE_TRIES {
-            spare.push(inner);
-        }
-    }
-}
-
 impl Drop for Asked {
     fn drop(&mut self) {
         let Some(mut inner) = self.0.take() else { return };
@@ -292,6 +267,6 @@ impl Drop for Asked {
             };
             link.release(key, how);
         }
-        link.spare_try.give(inner);
+        room::give_try(inner);
     }
 }

@@ -2,6 +2,7 @@
 //! what the head announced (RFC 9113 section 8.1.1).
 
 use super::link::{Incoming, Link};
+use super::room;
 use super::stream::Key;
 use crate::codec::h2::WRONG_LENGTH;
 use crate::codec::h2::frame::{FRAME_MAX, HEADER};
@@ -58,7 +59,7 @@ impl Body {
                 if let Some(block) = block {
                     self.received += u64::from(block.size) + HEADER as u64;
                     let read = block.read_trailers(limits, true, trailers);
-                    link.give_block(block);
+                    room::give_block(block);
                     if let Err(violation) = read {
                         return Poll::Ready(Err(Missing::Malformed(violation)));
                     }

@@ -137,10 +137,9 @@ impl Driver {
         self.preface < PREFACE.len() || self.decoder.is_within()
     }
 
-    /// No exchange is under way: memory for the next ones goes back.
+    /// No exchange is under way: memory that frames were gathered in goes back.
     pub fn shrink(&mut self) {
         self.decoder.shrink();
-        self.link.shrink();
     }
 
     /// One batch, or as many as the socket takes at once.

@@ -1,6 +1,5 @@
 //! The part of a connection that its driver and its exchanges share: what has come for each stream, and what each wants to send.
 
-use super::asked::Spare;
 use super::stream::{Key, Leaving, State, Stream, find};
 use super::window::{Budget, Window};
 use crate::codec::h2::frame::{self, FRAME_MAX, PREFACE, STREAM_MAX, setting};
@@ -42,7 +41,6 @@ pub struct Link {
     /// Why TLS ended the connection, where it did.
     pub(super) tls_failure: RefCell<Option<tls::Failure>>,
     pub(super) state: RefCell<State>,
-    pub(super) spare_try: Spare,
 }
 
 /// What a stream gives its reader.
@@ -105,7 +103,6 @@ impl Link {
             failure: Cell::new(None),
             tls_failure: RefCell::default(),
             state: RefCell::new(state),
-            spare_try: Spare::default(),
         })
     }
 
@@ -136,12 +133,12 @@ impl Link {
     /// Whether no stream is left and nothing is to be sent.
     pub fn is_quiet(&self) -> bool {
         let state = self.state.borrow();
-        state.streams.is_empty() && state.out.is_empty()
+        state.room.is_none() && state.out.is_empty()
     }
 
     /// Bytes of bodies that wait to be sent.
     pub fn queued(&self) -> usize {
-        self.state.borrow().streams.iter().map(|(_, stream)| stream.out.bytes()).sum()
+        self.state.borrow().streams().map(|(_, stream)| stream.out.bytes()).sum()
     }
 
     /// Streams whose exchanges go on.
@@ -159,12 +156,6 @@ impl Link {
 
     pub fn is_over(&self) -> bool {
         self.state.borrow().is_closed
-    }
-
-    /// Memory that only exchanges need goes back.
-    pub fn shrink(&self) {
-        self.state.borrow_mut().shrink();
-        self.spare_try.clear();
     }
 
     /// Tell a client that it is to open no more streams. Those that are on their way are served until it knows
@@ -281,7 +272,7 @@ impl Link {
         state.guard.opened();
         let (window, opened) = (Window::new(state.budget.initial), self.reactor.now());
         let task = Some(self.reactor.current_task());
-        Ok(state.insert(Stream { id, opened, task, window, ..Stream::default() }))
+        Ok(state.insert(Stream { id, opened, task, window, ..Stream::default() }, &self.reactor))
     }
 
     /// The task of a stream's exchange, to be woken when anything happens to it.
@@ -326,7 +317,7 @@ impl Link {
     pub(super) fn end(&self, key: Key, trailers: &Trailers) -> u64 {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let Some(stream) = find(&mut state.streams, key) else { return 0 };
+        let Some(stream) = find(&mut state.room, key) else { return 0 };
         if stream.out_ended || stream.out_end.is_some() {
             return 0;
         }
@@ -389,16 +380,11 @@ impl Link {
         stream.broken.map_or(Poll::Pending, |broken| Poll::Ready(Err(broken)))
     }
 
-    /// A block that was read can be used again.
-    pub(super) fn give_block(&self, block: Box<Block>) {
-        self.state.borrow_mut().give_block(block);
-    }
-
     /// The next piece of the body, or its end.
     pub(super) fn poll_piece(&self, key: Key) -> Poll<Result<Incoming, Broken>> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let Some(stream) = find(&mut state.streams, key) else {
+        let Some(stream) = find(&mut state.room, key) else {
             return Poll::Ready(Err(Broken::Closed));
         };
         stream.task = Some(self.reactor.current_task());
@@ -456,7 +442,7 @@ impl Link {
     pub(super) fn release(&self, key: Key, how: Release) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let Some(stream) = find(&mut state.streams, key) else { return };
+        let Some(stream) = find(&mut state.room, key) else { return };
         stream.released = true;
         stream.task = None;
         state.exchanges -= 1;

@@ -17,6 +17,7 @@ mod guard;
 mod link;
 mod pulse;
 mod receive;
+mod room;
 mod served;
 mod stream;
 #[cfg(test)]
@@ -30,5 +31,6 @@ pub use asked::Asked;
 pub use driver::{Driver, Over};
 pub use link::{Link, Role};
 pub use pulse::Pulse;
+pub use room::trim;
 pub use served::Served;
 pub use stream::{Key, Leaving};

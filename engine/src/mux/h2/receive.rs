@@ -2,7 +2,8 @@
 
 use super::guard::EARLY;
 use super::link::{Link, Role};
-use super::stream::{Gone, Http1, Key, Leaving, State, Stream};
+use super::room::{self, Gone};
+use super::stream::{Http1, Key, Leaving, State, Stream, find};
 use super::window::Window;
 use crate::codec::h2::frame::{self, FRAME_MAX, STREAM_MAX, WINDOW_MAX, setting};
 use crate::codec::h2::{Code, Decoder, Error, Event, Scope, hpack};
@@ -91,7 +92,7 @@ impl Link {
                 });
                 state.settle(key);
             }
-            None => state.recent.add(id, Gone::ResetHere),
+            None => state.note_gone(id, Gone::ResetHere),
         }
         state.guard.abused()
     }
@@ -113,7 +114,7 @@ impl Link {
     /// It must not come.
     fn absent(state: &State, id: u32, reason: &'static str) -> Result<(), Error> {
         Self::was_opened(state, id)?;
-        match state.recent.get(id) {
+        match state.gone(id) {
             Some(Gone::Whole) => Err(Error::connection(Code::STREAM_CLOSED, reason)),
             Some(Gone::ResetByPeer) => Err(Error::stream(id, Code::STREAM_CLOSED, reason)),
             // What was forgotten could be either.
@@ -123,7 +124,7 @@ impl Link {
 
     /// A head or trailers have come. Whatever becomes of them: they are decoded, because later blocks build upon them.
     fn on_block(&self, state: &mut State, id: u32, ends: bool, payload: &[u8]) -> Result<Option<Key>, Error> {
-        let mut block = state.take_block();
+        let mut block = room::take_block();
         if block.arena.capacity() == 0 {
             block.arena = self.reactor.take_vec();
         }
@@ -141,10 +142,10 @@ impl Link {
             if self.role == Role::Server && id > state.last && id % 2 == 1 {
                 return self.begin(state, id, block);
             }
-            state.give_block(block);
+            room::give_block(block);
             Self::absent(state, id, "HEADERS on a stream that is over")?;
             // That one was never opened (RFC 9113 section 5.1.1).
-            if self.role == Role::Server && !state.recent.may_have(id) {
+            if self.role == Role::Server && !state.may_have_been(id) {
                 return Err(Error::connection(Code::PROTOCOL_ERROR, "streams are opened in another order"));
             }
             return Ok(None);
@@ -163,9 +164,9 @@ impl Link {
         });
         match taken {
             None | Some(Ok(None)) => {}
-            Some(Ok(Some(block))) => state.give_block(block),
+            Some(Ok(Some(block))) => room::give_block(block),
             Some(Err((block, error))) => {
-                state.give_block(block);
+                room::give_block(block);
                 return Err(error);
             }
         }
@@ -179,7 +180,7 @@ impl Link {
             // GOAWAY says that it is not served.
             Leaving::Final => {
                 state.late = state.late.max(id);
-                state.give_block(block);
+                room::give_block(block);
                 state.guard.idle_frame(self.reactor.now())?;
                 return Ok(None);
             }
@@ -189,9 +190,9 @@ impl Link {
         let streams_max = self.streams_max as usize;
         if state.open >= streams_max || state.exchanges >= streams_max.saturating_mul(2) {
             self.note(|stats| stats.stream_refused_errors.inc());
-            state.give_block(block);
+            room::give_block(block);
             frame::rst_stream(&mut state.out, id, Code::REFUSED_STREAM);
-            state.recent.add(id, Gone::ResetHere);
+            state.note_gone(id, Gone::ResetHere);
             state.guard.idle_frame(self.reactor.now())?;
             return Ok(None);
         }
@@ -200,7 +201,7 @@ impl Link {
         let mut stream = Stream { id, opened: self.reactor.now(), window, has_head: true, ..Stream::default() };
         stream.in_ended = block.ends;
         stream.heads.push(block);
-        Ok(Some(state.insert(stream)))
+        Ok(Some(state.insert(stream, &self.reactor)))
     }
 
     fn on_data(&self, state: &mut State, id: u32, piece: Option<Buf>, flow: u32, ends: bool) -> Result<(), Error> {
@@ -212,7 +213,7 @@ impl Link {
             frame::window_update(&mut state.out, 0, due);
         }
         let Some(key) = state.key(id) else { return Self::absent(state, id, "DATA on a stream that is over") };
-        let stream = &mut state.streams[key.slot];
+        let Some(stream) = find(&mut state.room, key) else { return Ok(()) };
         match stream.broken {
             None if !stream.in_ended => {}
             None => return Err(stream.behind_its_end("DATA on a stream that the peer has ended")),
@@ -292,7 +293,7 @@ impl Link {
             return Self::was_opened(state, id);
         };
         let peer = state.peer;
-        let stream = &mut state.streams[key.slot];
+        let Some(stream) = find(&mut state.room, key) else { return Ok(()) };
         stream.credit += i64::from(increment);
         if State::stream_credit(&peer, stream) > WINDOW_MAX {
             return Err(Error::stream(id, Code::FLOW_CONTROL_ERROR, "the stream's window is too large"));
@@ -336,7 +337,7 @@ impl Link {
 
     fn on_initial_window(&self, state: &mut State, value: u32) -> Result<(), Error> {
         let value = i64::from(value);
-        let largest = state.streams.iter().map(|(_, stream)| stream.credit).max().unwrap_or(0);
+        let largest = state.streams().map(|(_, stream)| stream.credit).max().unwrap_or(0);
         if value + largest > WINDOW_MAX {
             return Err(Error::connection(Code::FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE makes a window too large"));
         }
@@ -382,7 +383,7 @@ impl Link {
             });
             state.settle(key);
         }
-        let is_awaited = state.streams.iter().any(|(_, stream)| stream.broken.is_none());
+        let is_awaited = state.streams().any(|(_, stream)| stream.broken.is_none());
         if is_awaited {
             // One that listens no more answers this with a reset of the connection.
             self.leave_now(state);

@@ -2,6 +2,7 @@
 
 use super::body::{Body, Missing, sent_as};
 use super::link::{Link, Release};
+use super::room;
 use super::stream::Key;
 use crate::codec::h2::frame::HEADER;
 use crate::codec::h2::{Code, WRONG_LENGTH, hpack::encode, write};
@@ -64,7 +65,7 @@ impl Served {
         self.body.received = self.head_received;
         let read = block.read_request(&self.limits, &mut request.head);
         request.received = HeadBytes::Joined(std::mem::take(&mut block.arena));
-        self.link.give_block(block);
+        room::give_block(block);
         request.has_line = true;
         read.map_err(|violation| self.violated(violation))?;
         request.is_whole = true;

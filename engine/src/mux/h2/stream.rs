@@ -1,21 +1,17 @@
 //! One stream of a connection, and what the connection remembers of all.
 
 use super::guard::Guard;
+use super::room::{self, Gone, Room};
 use super::window::{Budget, Window};
 use crate::base::clock::Nanos;
 use crate::codec::h2::{Block, Code, Error, frame, hpack};
 use crate::mux::{Broken, Pieces};
-use crate::ring::TaskId;
-use slab::Slab;
+use crate::ring::{Reactor, TaskId};
 use smallvec::SmallVec;
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::Hasher;
 
 /// Heads that wait in one stream at most: all interim ones that one exchange may have, and the final one.
 const HEADS_MAX: usize = 18;
-
-/// Blocks that are kept for the next heads.
-const SPARE_BLOCKS: usize = 8;
 
 /// Names a stream: its place, and its id as a guard against a later stream in that place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,45 +110,9 @@ impl Stream {
     }
 }
 
-/// Streams of which frames may still come, although they are over.
-#[derive(Debug, Default)]
-pub(super) struct Recent {
-    ids: VecDeque<(u32, Gone)>,
-    /// The highest one that was forgotten.
-    forgotten: u32,
-}
-
-/// How a stream ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gone {
-    /// Both sides had said all.
-    Whole,
-    /// This side reset it, and the peer may not know yet.
-    ResetHere,
-    ResetByPeer,
-}
-
+/// Streams that are over and of which frames may still come: so many are remembered while there are others, and without.
 const RECENT_MAX: usize = 64;
-
-impl Recent {
-    pub(super) fn add(&mut self, id: u32, gone: Gone) {
-        if self.ids.len() >= RECENT_MAX
-            && let Some((oldest, _)) = self.ids.pop_front()
-        {
-            self.forgotten = self.forgotten.max(oldest);
-        }
-        self.ids.push_back((id, gone));
-    }
-
-    pub(super) fn get(&self, id: u32) -> Option<Gone> {
-        self.ids.iter().rev().find(|(other, _)| *other == id).map(|(_, gone)| *gone)
-    }
-
-    /// Whether there may have been a stream with this id.
-    pub(super) fn may_have(&self, id: u32) -> bool {
-        id <= self.forgotten || self.get(id).is_some()
-    }
-}
+const REST: usize = 4;
 
 /// Of ids, of which a peer can have few at a time.
 #[derive(Default)]
@@ -215,18 +175,21 @@ pub(super) enum Http1 {
 
 /// The stream with this key, if it is still there.
 #[inline]
-pub(super) fn find(streams: &mut Slab<Stream>, key: Key) -> Option<&mut Stream> {
-    streams.get_mut(key.slot).filter(|stream| stream.id == key.id)
+pub(super) fn find(room: &mut Option<Box<Room>>, key: Key) -> Option<&mut Stream> {
+    room.as_mut()?.streams.get_mut(key.slot).filter(|stream| stream.id == key.id)
 }
 
 pub(super) struct State {
-    pub(super) streams: Slab<Stream>,
-    pub(super) slots: HashMap<u32, usize, BuildHasherDefault<IdHasher>>,
+    /// While there are streams.
+    pub(super) room: Option<Box<Room>>,
     /// Streams that are not over.
     pub(super) open: usize,
     /// Streams whose exchanges go on.
     pub(super) exchanges: usize,
-    pub(super) recent: Recent,
+    /// The latest streams that are over, for the time without a room.
+    rest: [Option<(u32, Gone)>; REST],
+    /// The highest stream that is over and was forgotten.
+    forgotten: u32,
     /// The highest stream so far that was opened by the client.
     pub(super) last: u32,
     /// The highest one that came behind the last GOAWAY, and is ignored.
@@ -236,8 +199,6 @@ pub(super) struct State {
     /// Bytes of the frames that stand before all others, and whether they have gone out.
     pub(super) first_frames: usize,
     pub(super) has_begun: bool,
-    /// Streams that have DATA to send and may.
-    pub(super) sending: VecDeque<Key>,
     pub(super) leaving: Leaving,
     pub(super) http1: Http1,
     pub(super) is_closed: bool,
@@ -258,25 +219,21 @@ pub(super) struct State {
     pub(super) window: Window,
     pub(super) budget: Budget,
     pub(super) guard: Guard,
-    /// Boxed: they are handed around.
-    #[allow(clippy::vec_box)]
-    spare: Vec<Box<Block>>,
 }
 
 impl State {
     pub(super) fn new(window: Window, budget: Budget, table: u32) -> Self {
         Self {
-            streams: Slab::new(),
-            slots: HashMap::default(),
+            room: None,
             open: 0,
             exchanges: 0,
-            recent: Recent::default(),
+            rest: [None; REST],
+            forgotten: 0,
             last: 0,
             late: 0,
             out: Vec::new(),
             first_frames: 0,
             has_begun: false,
-            sending: VecDeque::new(),
             leaving: Leaving::No,
             http1: Http1::Impossible,
             is_closed: false,
@@ -291,14 +248,24 @@ impl State {
             window,
             budget,
             guard: Guard::default(),
-            spare: Vec::new(),
         }
     }
 
-    pub(super) fn insert(&mut self, stream: Stream) -> Key {
+    pub(super) fn insert(&mut self, stream: Stream, reactor: &Reactor) -> Key {
         let id = stream.id;
-        let slot = self.streams.insert(stream);
-        self.slots.insert(id, slot);
+        let room = match &mut self.room {
+            Some(room) => room,
+            none => {
+                if self.out.capacity() == 0 {
+                    self.out = reactor.take_vec();
+                }
+                let mut room = room::take_room();
+                room.gone.extend(self.rest.iter().flatten());
+                none.insert(room)
+            }
+        };
+        let slot = room.streams.insert(stream);
+        room.slots.insert(id, slot);
         self.open += 1;
         self.exchanges += 1;
         Key { slot, id }
@@ -306,17 +273,66 @@ impl State {
 
     #[inline]
     pub(super) fn stream(&mut self, key: Key) -> Option<&mut Stream> {
-        find(&mut self.streams, key)
+        find(&mut self.room, key)
+    }
+
+    pub(super) fn streams(&self) -> impl Iterator<Item = (usize, &Stream)> {
+        self.room.iter().flat_map(|room| room.streams.iter())
     }
 
     /// Of all streams of this kind: they may be changed or removed meanwhile.
     pub(super) fn keys(&self, which: impl Fn(&Stream) -> bool) -> Vec<Key> {
-        let streams = self.streams.iter().filter(|(_, stream)| which(stream));
+        let streams = self.streams().filter(|(_, stream)| which(stream));
         streams.map(|(slot, stream)| Key { slot, id: stream.id }).collect()
     }
 
     pub(super) fn key(&self, id: u32) -> Option<Key> {
-        self.slots.get(&id).map(|slot| Key { slot: *slot, id })
+        let slot = self.room.as_ref()?.slots.get(&id)?;
+        Some(Key { slot: *slot, id })
+    }
+
+    /// Of a stream that is over, how it ended, if that is remembered.
+    pub(super) fn gone(&self, id: u32) -> Option<Gone> {
+        let is_it = |gone: &&(u32, Gone)| gone.0 == id;
+        let found = match &self.room {
+            Some(room) => room.gone.iter().rev().find(is_it),
+            None => self.rest.iter().flatten().find(is_it),
+        };
+        found.map(|(_, gone)| *gone)
+    }
+
+    /// Whether there may have been a stream with this id.
+    pub(super) fn may_have_been(&self, id: u32) -> bool {
+        id <= self.forgotten || self.gone(id).is_some()
+    }
+
+    /// A stream is over, or never was more than its first frame.
+    pub(super) fn note_gone(&mut self, id: u32, gone: Gone) {
+        let oldest = match &mut self.room {
+            Some(room) => {
+                room.gone.push_back((id, gone));
+                if room.gone.len() > RECENT_MAX { room.gone.pop_front() } else { None }
+            }
+            None => {
+                self.rest.rotate_left(1);
+                self.rest[REST - 1].replace((id, gone))
+            }
+        };
+        if let Some((oldest, _)) = oldest {
+            self.forgotten = self.forgotten.max(oldest);
+        }
+    }
+
+    /// The room goes back once no stream is in it.
+    fn leave_room(&mut self) {
+        let Some(room) = self.room.take_if(|room| room.streams.is_empty()) else { return };
+        let forgotten = room.gone.len().saturating_sub(REST);
+        let mut gone = room.gone.iter().copied();
+        let highest = gone.by_ref().take(forgotten).map(|(id, _)| id).max();
+        self.forgotten = self.forgotten.max(highest.unwrap_or(0));
+        self.rest = [None; REST];
+        self.rest.iter_mut().zip(gone).for_each(|(place, gone)| *place = Some(gone));
+        room::give_room(room);
     }
 
     /// Bytes that the peer takes of the stream's body now.
@@ -332,13 +348,13 @@ impl State {
         let may = !stream.is_sending && !stream.out.is_empty() && Self::stream_credit(&peer, stream) > 0;
         if may {
             stream.is_sending = true;
-            self.sending.push_back(key);
+            self.room.iter_mut().for_each(|room| room.sending.push_back(key));
         }
     }
 
     /// Make a change to a stream that may end it.
     pub(super) fn change<T>(&mut self, key: Key, change: impl FnOnce(&mut Stream) -> T) -> Option<T> {
-        let stream = find(&mut self.streams, key)?;
+        let stream = find(&mut self.room, key)?;
         let was_over = stream.is_over();
         let result = change(stream);
         if !was_over && stream.is_over() {
@@ -368,8 +384,9 @@ impl State {
     }
 
     fn remove(&mut self, key: Key, gone: Gone) {
-        let mut stream = self.streams.remove(key.slot);
-        self.slots.remove(&key.id);
+        let Some(room) = &mut self.room else { return };
+        let mut stream = room.streams.remove(key.slot);
+        room.slots.remove(&key.id);
         if !stream.is_over() {
             self.open -= 1;
         }
@@ -377,31 +394,10 @@ impl State {
         self.resetting -= usize::from(stream.reset.is_some());
         if stream.is_sending && self.credit <= 0 {
             // Nothing takes it out of there before the peer gives credit, which it may never do.
-            self.sending.retain(|other| *other != key);
+            room.sending.retain(|other| *other != key);
         }
-        self.recent.add(key.id, gone);
-        stream.heads.drain(..).chain(stream.trailers.take()).for_each(|block| self.give_block(block));
-    }
-
-    pub(super) fn take_block(&mut self) -> Box<Block> {
-        self.spare.pop().unwrap_or_default()
-    }
-
-    pub(super) fn give_block(&mut self, mut block: Box<Block>) {
-        if self.spare.len() < SPARE_BLOCKS {
-            block.clear();
-            self.spare.push(block);
-        }
-    }
-
-    /// Memory that only exchanges need.
-    pub(super) fn shrink(&mut self) {
-        self.spare = Vec::new();
-        // Whatever comes for those is late, and ignored.
-        self.recent = Recent::default();
-        self.out.shrink_to_fit();
-        self.streams.shrink_to_fit();
-        self.slots.shrink_to_fit();
-        self.sending.shrink_to_fit();
+        stream.heads.drain(..).chain(stream.trailers.take()).for_each(room::give_block);
+        self.note_gone(key.id, gone);
+        self.leave_room();
     }
 }

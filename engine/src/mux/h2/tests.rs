@@ -2,6 +2,7 @@
 //! stays true.
 
 use super::link::{Incoming, Link, Release, Role};
+use super::room::{self, Room};
 use super::stream::{Key, State};
 use super::{Code, Driver};
 use crate::codec::h2::frame::{self, INITIAL_WINDOW, PREFACE};
@@ -181,12 +182,12 @@ impl World {
         match self.dice.below(12) {
             0..2 => {
                 if let Poll::Ready(Ok(block)) = link.poll_head(key) {
-                    link.give_block(block);
+                    room::give_block(block);
                 }
             }
             2..6 => {
                 if let Poll::Ready(Ok(Incoming::End(Some(block)))) = link.poll_piece(key) {
-                    link.give_block(block);
+                    room::give_block(block);
                 }
             }
             6 => drop(link.send_head(key, true, self.dice.is_one_of(4), |out| encode::status(out, 200))),
@@ -241,18 +242,21 @@ impl World {
     #[track_caller]
     fn check(&self, what: &str) {
         let state = self.link.state.borrow();
-        let streams: Vec<_> = state.streams.iter().collect();
+        let streams: Vec<_> = state.streams().collect();
+        assert!(streams.is_empty() == state.room.is_none(), "{what}: a room for nothing");
+        let empty = Room::default();
+        let room = state.room.as_deref().unwrap_or(&empty);
         let open = streams.iter().filter(|(_, stream)| !stream.is_over()).count();
         assert_eq!(state.open, open, "{what}: open streams");
         assert_eq!(state.exchanges, streams.iter().filter(|(_, stream)| !stream.released).count(), "{what}: exchanges");
         assert_eq!(state.exchanges, self.keys.len(), "{what}: exchanges that were begun");
         let resetting = streams.iter().filter(|(_, stream)| stream.reset.is_some()).count();
         assert_eq!(state.resetting, resetting, "{what}: resets behind a queue");
-        assert_eq!(state.slots.len(), streams.len(), "{what}");
-        assert!(streams.iter().all(|(slot, stream)| state.slots.get(&stream.id) == Some(slot)), "{what}");
+        assert_eq!(room.slots.len(), streams.len(), "{what}");
+        assert!(streams.iter().all(|(slot, stream)| room.slots.get(&stream.id) == Some(slot)), "{what}");
         for (slot, stream) in &streams {
             let key = Key { slot: *slot, id: stream.id };
-            let places = state.sending.iter().filter(|other| **other == key).count();
+            let places = room.sending.iter().filter(|other| **other == key).count();
             assert!(places == usize::from(stream.is_sending), "{what}: {places} places among those that send");
             let has_left = stream.released && (stream.broken.is_some() || stream.out_ended);
             assert!(!has_left, "{what}: a stream that is over is kept");
@@ -264,8 +268,8 @@ impl World {
                 assert!(stream.window.is_balanced(stream.pieces.bytes()), "{what}: {:?}", stream.window);
             }
         }
-        let is_there = |key: &Key| state.streams.get(key.slot).is_some_and(|stream| stream.id == key.id);
-        assert!(state.sending.iter().all(is_there), "{what}: a stream that is gone still sends");
+        let is_there = |key: &Key| room.streams.get(key.slot).is_some_and(|stream| stream.id == key.id);
+        assert!(room.sending.iter().all(is_there), "{what}: a stream that is gone still sends");
         assert!(state.window.is_balanced(0), "{what}: {:?}", state.window);
         let grown: u32 = streams.iter().map(|(_, stream)| stream.window.growth(&state.budget)).sum();
         assert_eq!(state.budget.left + grown, self.growth, "{what}: what windows may grow by");
@@ -303,7 +307,7 @@ fn run(role: Role) {
                 world.link.release(key, Release::Reset(Code::CANCEL));
             }
             let state = world.link.state.borrow();
-            assert_eq!((state.open, state.exchanges, state.streams.len(), state.slots.len()), (0, 0, 0, 0), "{seed}");
+            assert_eq!((state.open, state.exchanges, state.room.is_none()), (0, 0, true), "{seed}");
             assert_eq!(state.budget.left, world.growth, "{seed}");
         }
         // Most connections live long enough to tell something.

@@ -14,7 +14,7 @@ impl Link {
     /// Whether the driver may put DATA into its batch.
     pub(super) fn has_data(&self) -> bool {
         let state = self.state.borrow();
-        !state.sending.is_empty() && state.credit > 0
+        state.credit > 0 && state.room.as_ref().is_some_and(|room| !room.sending.is_empty())
     }
 
     /// Put frames into the driver's batch; `with_data`: DATA, too.
@@ -24,9 +24,9 @@ impl Link {
         self.hand_over(state, batch, wire);
         let mut left = BATCH_BYTES;
         while with_data && left > 0 && state.credit > 0 {
-            let Some(key) = state.sending.pop_front() else { break };
+            let Some(key) = state.room.as_mut().and_then(|room| room.sending.pop_front()) else { break };
             let peer = state.peer;
-            let Some(stream) = find(&mut state.streams, key) else { continue };
+            let Some(stream) = find(&mut state.room, key) else { continue };
             let credit = State::stream_credit(&peer, stream).min(state.credit).max(0) as usize;
             let most = credit.min(FRAME_MAX);
             let Some(piece) = (if most > 0 { stream.out.pop(most) } else { None }) else {
@@ -60,7 +60,7 @@ impl Link {
                 state.settle(key);
             }
             if goes_on {
-                state.sending.push_back(key);
+                state.room.iter_mut().for_each(|room| room.sending.push_back(key));
             } else if let Some(code) = reset {
                 self.reset(state, key, code);
             }
@@ -102,6 +102,9 @@ impl Link {
             batch.copy(&state.out, wire, &self.reactor);
             state.out.clear();
             state.has_begun = true;
+        }
+        if state.room.is_none() && state.out.capacity() > 0 {
+            self.reactor.give_vec(std::mem::take(&mut state.out));
         }
     }
 }
