@@ -148,6 +148,13 @@ impl MemoryShard {
         self.snapshot.drain();
     }
 
+    /// Give back what is only kept for reuse, as a shard that has nothing to do.
+    pub fn trim(&self) {
+        self.hcm.trim();
+        self.snapshot.trim();
+        self.reactor.trim();
+    }
+
     /// Open downstream connections.
     pub fn connections(&self) -> usize {
         self.snapshot.connections()

@@ -238,6 +238,7 @@ fn finish(world: &Rc<World>, shard: &mut MemoryShard, baseline: &Facts) {
         let turns = Cell::new(0);
         move || turns.replace(turns.get() + 1) > 2
     });
+    shard.trim();
     let facts = world.reactor.facts();
     for (what, now, before) in [
         // The listener has one, up to a drain.

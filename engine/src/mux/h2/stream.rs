@@ -110,7 +110,8 @@ impl Stream {
     }
 }
 
-/// Streams that are over and of which frames may still come: so many are remembered while there are others, and without.
+/// Streams that are over are remembered, because frames of them may still come: up to this many while there are others, and
+/// without others.
 const RECENT_MAX: usize = 64;
 const REST: usize = 4;
 
