@@ -108,7 +108,12 @@ impl Pieces {
 
     /// Forget all pieces. Gives the vector that small ones were joined in.
     pub fn clear(&mut self) -> Vec<u8> {
-        std::mem::take(self).joined
+        match self.queue.spilled() {
+            true => self.queue = SmallVec::new(),
+            false => self.queue.clear(),
+        }
+        (self.first, self.bytes, self.charge, self.unused) = (0, 0, 0, 0);
+        std::mem::take(&mut self.joined)
     }
 
     fn enqueue(&mut self, buf: Buf) {

@@ -270,9 +270,9 @@ impl Link {
         let id = if state.last == 0 { 1 } else { state.last + 2 };
         state.last = id;
         state.guard.opened();
-        let (window, opened) = (Window::new(state.budget.initial), self.reactor.now());
-        let task = Some(self.reactor.current_task());
-        Ok(state.insert(Stream { id, opened, task, window, ..Stream::default() }, &self.reactor))
+        let (key, stream) = state.insert(id, &self.reactor);
+        stream.task = Some(self.reactor.current_task());
+        Ok(key)
     }
 
     /// The task of a stream's exchange, to be woken when anything happens to it.

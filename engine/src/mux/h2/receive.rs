@@ -3,8 +3,7 @@
 use super::guard::EARLY;
 use super::link::{Link, Role};
 use super::room::{self, Gone};
-use super::stream::{Http1, Key, Leaving, State, Stream, find};
-use super::window::Window;
+use super::stream::{Http1, Key, Leaving, State, find};
 use crate::codec::h2::frame::{self, FRAME_MAX, STREAM_MAX, WINDOW_MAX, setting};
 use crate::codec::h2::{Code, Decoder, Error, Event, Scope, hpack};
 use crate::mux::Broken;
@@ -197,11 +196,10 @@ impl Link {
             return Ok(None);
         }
         state.guard.opened();
-        let window = Window::new(state.budget.initial);
-        let mut stream = Stream { id, opened: self.reactor.now(), window, has_head: true, ..Stream::default() };
-        stream.in_ended = block.ends;
+        let (key, stream) = state.insert(id, &self.reactor);
+        (stream.has_head, stream.in_ended) = (true, block.ends);
         stream.heads.push(block);
-        Ok(Some(state.insert(stream, &self.reactor)))
+        Ok(Some(key))
     }
 
     fn on_data(&self, state: &mut State, id: u32, piece: Option<Buf>, flow: u32, ends: bool) -> Result<(), Error> {

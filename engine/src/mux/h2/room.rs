@@ -14,11 +14,12 @@ use std::thread::LocalKey;
 const STREAMS_KEPT: usize = 256;
 
 /// Pieces of one kind that a thread keeps.
-const KEPT: usize = 256;
+const KEPT: usize = 1024;
 
 #[derive(Default)]
 pub(super) struct Room {
-    pub(super) streams: Slab<Stream>,
+    /// Boxed: they are used again, and large.
+    pub(super) streams: Slab<Box<Stream>>,
     /// By their ids.
     pub(super) slots: HashMap<u32, usize, BuildHasherDefault<IdHasher>>,
     /// Streams that have DATA to send and may.
@@ -42,6 +43,7 @@ type Store<T> = RefCell<Vec<Box<T>>>;
 
 thread_local! {
     static ROOMS: Store<Room> = const { RefCell::new(Vec::new()) };
+    static STREAMS: Store<Stream> = const { RefCell::new(Vec::new()) };
     static BLOCKS: Store<Block> = const { RefCell::new(Vec::new()) };
     static TRIES: Store<Try> = const { RefCell::new(Vec::new()) };
 }
@@ -61,6 +63,7 @@ fn give<T>(store: &'static LocalKey<Store<T>>, piece: Box<T>) {
 /// Memory that is only kept for reuse goes back.
 pub fn trim() {
     ROOMS.take();
+    STREAMS.take();
     BLOCKS.take();
     TRIES.take();
 }
@@ -78,6 +81,16 @@ pub(super) fn give_room(mut room: Box<Room>) {
         room.gone.clear();
         give(&ROOMS, room);
     }
+}
+
+/// As the one before has left it.
+pub(super) fn take_stream() -> Box<Stream> {
+    take(&STREAMS)
+}
+
+/// It holds nothing of its exchange.
+pub(super) fn give_stream(stream: Box<Stream>) {
+    give(&STREAMS, stream);
 }
 
 pub(super) fn take_block() -> Box<Block> {

@@ -58,6 +58,49 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// Begin again, in the memory of one that has ended.
+    fn begin(&mut self, of: u32, at: Nanos, size: Window) {
+        // All fields, so that none is forgotten.
+        let Self {
+            id,
+            opened,
+            task,
+            heads,
+            has_head,
+            answered,
+            pieces,
+            window,
+            trailers,
+            in_ended,
+            has_no_body,
+            broken,
+            out,
+            sent,
+            credit,
+            out_end,
+            out_ended,
+            is_sending,
+            released,
+            reset,
+        } = self;
+        (*id, *opened, *window, *task, *broken, *reset) = (of, at, size, None, None, None);
+        (*sent, *credit) = (0, 0);
+        for flag in [has_head, answered, in_ended, has_no_body, out_ended, is_sending, released] {
+            *flag = false;
+        }
+        debug_assert!(
+            heads.is_empty() && pieces.is_empty() && out.is_empty() && trailers.is_none() && out_end.is_none()
+        );
+    }
+
+    /// What it holds is of no use any more.
+    fn end(&mut self) {
+        self.heads.drain(..).chain(self.trailers.take()).for_each(room::give_block);
+        self.pieces.clear();
+        self.out.clear();
+        self.out_end = None;
+    }
+
     /// Neither side has anything to say (RFC 9113 section 5.1: closed).
     pub(super) fn is_over(&self) -> bool {
         self.broken.is_some() || self.in_ended && self.out_ended
@@ -177,7 +220,7 @@ pub(super) enum Http1 {
 /// The stream with this key, if it is still there.
 #[inline]
 pub(super) fn find(room: &mut Option<Box<Room>>, key: Key) -> Option<&mut Stream> {
-    room.as_mut()?.streams.get_mut(key.slot).filter(|stream| stream.id == key.id)
+    room.as_mut()?.streams.get_mut(key.slot).map(|stream| &mut **stream).filter(|stream| stream.id == key.id)
 }
 
 pub(super) struct State {
@@ -252,8 +295,8 @@ impl State {
         }
     }
 
-    pub(super) fn insert(&mut self, stream: Stream, reactor: &Reactor) -> Key {
-        let id = stream.id;
+    /// A stream begins.
+    pub(super) fn insert(&mut self, id: u32, reactor: &Reactor) -> (Key, &mut Stream) {
         let room = match &mut self.room {
             Some(room) => room,
             none => {
@@ -265,11 +308,13 @@ impl State {
                 none.insert(room)
             }
         };
+        let mut stream = room::take_stream();
+        stream.begin(id, reactor.now(), Window::new(self.budget.initial));
         let slot = room.streams.insert(stream);
         room.slots.insert(id, slot);
         self.open += 1;
         self.exchanges += 1;
-        Key { slot, id }
+        (Key { slot, id }, &mut room.streams[slot])
     }
 
     #[inline]
@@ -278,7 +323,7 @@ impl State {
     }
 
     pub(super) fn streams(&self) -> impl Iterator<Item = (usize, &Stream)> {
-        self.room.iter().flat_map(|room| room.streams.iter())
+        self.room.iter().flat_map(|room| room.streams.iter().map(|(slot, stream)| (slot, &**stream)))
     }
 
     /// Of all streams of this kind: they may be changed or removed meanwhile.
@@ -397,7 +442,8 @@ impl State {
             // Nothing takes it out of there before the peer gives credit, which it may never do.
             room.sending.retain(|other| *other != key);
         }
-        stream.heads.drain(..).chain(stream.trailers.take()).for_each(room::give_block);
+        stream.end();
+        room::give_stream(stream);
         self.note_gone(key.id, gone);
         self.leave_room();
     }

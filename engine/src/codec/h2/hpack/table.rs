@@ -6,7 +6,7 @@ use super::{FIELD_OVERHEAD, Name};
 use std::collections::VecDeque;
 
 /// The ring's size when something is put in first.
-const FIRST_CAPACITY: usize = 512;
+const FIRST_CAPACITY: usize = 128;
 
 /// An entry without its text.
 #[derive(Clone, Copy, Debug)]
