@@ -5,7 +5,7 @@ use bench::baseline::CALLS;
 use bench::exchange::{Traced, Traffic, Way, exchange};
 use bench::routing::{Kind, Pick};
 use bench::streams::{self, Origin};
-use bench::{codec, config, lb, messages, ring, routing, stats, timer};
+use bench::{codec, config, lb, messages, ring, routing, spans, stats, timer};
 use gungraun::Callgrind;
 use gungraun::prelude::*;
 
@@ -78,6 +78,9 @@ fn exchanges_of_32_streams<P: FnMut()>(piece: P) -> P {
 #[bench::timer_rearm_earlier(timer::rearm_earlier())]
 #[bench::timer_make_arm_and_drop(timer::make_arm_and_drop())]
 #[bench::ring_round_trip(ring::round_trip())]
+#[bench::export_two_spans_zipkin_json(spans::export_two(spans::ZIPKIN_JSON))]
+#[bench::export_two_spans_zipkin_proto(spans::export_two(spans::ZIPKIN_PROTO))]
+#[bench::export_two_spans_otlp(spans::export_two(spans::OTLP))]
 #[bench::config_load_10_routes(config::load(config::text(10)))]
 fn piece<P: FnMut()>(piece: P) -> P {
     repeat(piece)
