@@ -25,9 +25,6 @@ struct Ring {
     wanted: Place,
 }
 
-/// The reader looks by itself.
-const NEVER: u64 = u64::MAX;
-
 /// The end that writes; stays on one thread.
 #[derive(Debug)]
 pub struct Writer {
@@ -110,7 +107,7 @@ impl Writer {
     #[inline]
     pub fn is_due(&self) -> bool {
         let wanted = self.ring.wanted.0.load(Ordering::Relaxed);
-        if wanted == NEVER || wanted == self.told.get() || !(self.count.get() >= wanted || self.is_filling()) {
+        if wanted == self.told.get() || !(self.count.get() >= wanted || self.is_filling()) {
             return false;
         }
         self.told.set(wanted);
@@ -130,14 +127,12 @@ impl Writer {
 }
 
 impl Reader {
-    /// From now on, this number of records that have not been read is worth a look, and so is a quarter of the ring.
-    pub fn want(&self, records: u64) {
-        self.ring.wanted.0.store(self.count + records, Ordering::Relaxed);
-    }
-
-    /// The reader looks by itself.
-    pub fn want_none(&self) {
-        self.ring.wanted.0.store(NEVER, Ordering::Relaxed);
+    /// From now on, this number of records that have not been read is worth a look, and so is a quarter of the ring. `None`: only
+    /// the latter is.
+    pub fn want(&self, records: Option<u64>) {
+        // No number of records comes near, and the sum is another one for each reader that has read.
+        const NEVER: u64 = 1 << 62;
+        self.ring.wanted.0.store(self.count + records.unwrap_or(NEVER), Ordering::Relaxed);
     }
 
     /// Put the oldest record into `record`, in place of what is there. `false`: there is none.
@@ -210,19 +205,19 @@ mod tests {
             (writer.is_due(), writer.is_due())
         };
         assert_eq!(push(0), (true, false), "the first");
-        reader.want(2);
+        reader.want(Some(2));
         assert_eq!(push(0), (true, false), "the first one has not been read either");
-        reader.want_none();
-        assert_eq!([push(0), push(0)], [(false, false); 2]);
         while reader.pop(&mut record) {}
-        reader.want(2);
+        reader.want(Some(2));
         assert_eq!([push(0), push(0), push(0)], [(false, false), (true, false), (false, false)]);
         while reader.pop(&mut record) {}
-        reader.want(100);
-        assert_eq!([push(100), push(100), push(0)], [(false, false), (false, false), (false, false)]);
-        assert_eq!(push(100), (true, false), "a quarter of the ring");
-        while reader.pop(&mut record) {}
-        reader.want(100);
+        for few in [Some(100), None, None] {
+            reader.want(few);
+            assert_eq!([push(100), push(100), push(0)], [(false, false), (false, false), (false, false)]);
+            assert_eq!(push(100), (true, false), "a quarter of the ring");
+            while reader.pop(&mut record) {}
+        }
+        reader.want(None);
         assert_eq!([push(100), push(100)], [(false, false); 2], "there is room again");
     }
 

@@ -56,7 +56,7 @@ impl Tracers {
 }
 
 impl Tracers {
-    /// The thread that exports can be woken by this. `false`: another one came before, and has died; this one looks by timer.
+    /// The thread that exports can be woken by this. `false`: another one came before, and has died; this one is not woken.
     pub fn can_be_woken(&self, unpark: Unpark) -> bool {
         self.unpark.set(unpark).is_ok()
     }
@@ -74,14 +74,9 @@ impl Tracers {
         spans.div_ceil(lock(&self.readers).len().max(1) as u64)
     }
 
-    /// The thread that exports rests until a shard has left this number of spans.
-    pub fn rest(&self, spans: u64) {
+    /// The thread that exports sleeps until a shard has left this number of spans, or has a ring that fills. `None`: only then.
+    pub fn rest(&self, spans: Option<u64>) {
         lock(&self.readers).iter().for_each(|reader| reader.want(spans));
-    }
-
-    /// It looks by itself again.
-    pub fn rise(&self) {
-        lock(&self.readers).iter().for_each(Reader::want_none);
     }
 }
 

@@ -53,14 +53,16 @@ impl SpanBatch {
     /// The report of the spans so far. Another batch begins.
     pub fn take(&mut self) -> Vec<u8> {
         self.count = 0;
-        let mut body = std::mem::take(&mut self.body);
-        match (&self.frame, self.exporter.format) {
-            (Some(frame), _) => frame.around(&body),
-            (None, SpanFormat::ZipkinJson) => {
-                body.push(b']');
-                body
-            }
-            (None, _) => body,
+        if let Some(frame) = &self.frame {
+            let report = frame.around(&self.body);
+            self.body.clear();
+            return report;
         }
+        if self.exporter.format == SpanFormat::ZipkinJson {
+            self.body.push(b']');
+        }
+        // The next one is probably as long.
+        let room = Vec::with_capacity(self.body.len());
+        std::mem::replace(&mut self.body, room)
     }
 }

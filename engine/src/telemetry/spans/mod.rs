@@ -8,7 +8,7 @@ mod zipkin;
 pub use batch::SpanBatch;
 
 use super::Clusters;
-use crate::base::clock::{Nanos, nanos};
+use crate::base::clock::{NEVER, Nanos, nanos};
 use crate::http::trace::{SpanRecord, Tracers};
 use crate::ring::{Reactor, TaskId, Timer};
 use crate::stats::Registry;
@@ -32,8 +32,8 @@ pub(super) fn is_needed(config: &Config) -> bool {
 
 /// All exporters of spans.
 ///
-/// While there are many spans, it looks into the rings by timer. While there are few, it rests: until a shard says that it has
-/// left some, or until those that may be there are to be sent.
+/// While there are many spans, it looks into the rings again and again. While there are few, it rests: until a shard says that it
+/// has left some, or until those that may be there are to be sent.
 pub struct Spans {
     reactor: Rc<Reactor>,
     clusters: Rc<Clusters>,
@@ -43,7 +43,7 @@ pub struct Spans {
     outlets: RefCell<Vec<Rc<Outlet>>>,
     record: RefCell<Vec<u8>>,
     /// Shards can wake this thread.
-    can_rest: bool,
+    can_be_woken: bool,
     /// When it looked into the rings: nothing in them was older at the next look.
     looked: Cell<Nanos>,
     /// The task that collects.
@@ -51,19 +51,12 @@ pub struct Spans {
     woken: Cell<bool>,
 }
 
-/// What one look into the rings has found.
-#[derive(Default)]
-struct Found {
-    spans: u64,
-    bytes: usize,
-}
-
-/// Between two looks into the rings, by how much was in them: short enough that they do not become full in the meantime.
-const PAUSE_MIN: Duration = Duration::from_millis(1);
-const PAUSE_MAX: Duration = Duration::from_millis(32);
-/// Bytes of spans in one look that are many, and few.
-const MANY: usize = 128 * 1024;
-const FEW: usize = 16 * 1024;
+/// Between two looks into the rings while there are many spans, so that reports are large.
+const PAUSE: Duration = Duration::from_millis(32);
+/// The same where no shard says when its ring fills.
+const BLIND_PAUSE: Duration = Duration::from_millis(4);
+/// Between two looks at what is left at the end of the process.
+const LAST_PAUSE: Duration = Duration::from_millis(1);
 
 impl Spans {
     pub fn start(
@@ -79,7 +72,7 @@ impl Spans {
             tracers: tracers.clone(),
             outlets: RefCell::default(),
             record: RefCell::default(),
-            can_rest: tracers.can_be_woken(reactor.unpark_handle()),
+            can_be_woken: tracers.can_be_woken(reactor.unpark_handle()),
             looked: Cell::new(reactor.now()),
             task: Cell::default(),
             woken: Cell::default(),
@@ -110,13 +103,12 @@ impl Spans {
         }
     }
 
-    /// Puts what is in the rings into batches, and sends those that are due.
-    fn look(&self) -> Found {
-        let (mut found, mut record) = (Found::default(), self.record.take());
+    /// Puts what is in the rings into batches, and sends those that are due. How many spans there were.
+    fn look(&self) -> u64 {
+        let (mut found, mut record) = (0, self.record.take());
         let since = self.looked.replace(self.reactor.now());
         self.tracers.drain(&mut record, |record| {
-            found.spans += 1;
-            found.bytes += record.len();
+            found += 1;
             let Some(span) = SpanRecord::read(record) else { return };
             if let Some(outlet) = self.outlet(span.facts.tracer) {
                 outlet.add(&span, record.len(), since);
@@ -142,16 +134,26 @@ impl Spans {
         self.tracers.share(least.unwrap_or(1))
     }
 
-    /// Waits until a shard has left enough spans, or a report is due with what there is. `None` of that: nothing is exported.
-    async fn rest(&self, enough: u64) {
+    /// Waits for the next look, after one that has found this number of spans.
+    async fn rest(&self, found: u64) {
+        let enough = self.enough();
+        let (looked, is_busy) = (self.looked.get(), found >= enough);
+        let due = match (self.can_be_woken, is_busy) {
+            (false, _) => looked + nanos(BLIND_PAUSE),
+            (true, true) => looked + nanos(PAUSE),
+            (true, false) => self.due().max(looked + nanos(PAUSE)),
+        };
         self.woken.set(false);
-        self.tracers.rest(enough);
+        self.tracers.rest((!is_busy).then_some(enough));
         let timer = Timer::new(&self.reactor);
-        if let Some(due) = self.outlets.borrow().iter().map(|outlet| outlet.due(self.looked.get())).min() {
-            timer.arm_at(due.max(self.looked.get() + nanos(PAUSE_MAX)));
-        }
+        timer.arm_at(due);
         poll_fn(|_| if timer.fired() || self.woken.get() { Poll::Ready(()) } else { Poll::Pending }).await;
-        self.tracers.rise();
+    }
+
+    /// When a report is due with the spans that there are, or that may have come since the last look.
+    fn due(&self) -> Nanos {
+        let outlets = self.outlets.borrow();
+        outlets.iter().map(|outlet| outlet.due(self.looked.get())).min().unwrap_or(NEVER)
     }
 
     /// Sends all spans that there are, for at most this time. The shards have ended.
@@ -161,27 +163,16 @@ impl Spans {
         outlets.iter().for_each(|outlet| outlet.finish());
         let end = self.reactor.now() + nanos(patience);
         while self.reactor.now() < end && !outlets.iter().all(|outlet| outlet.is_idle()) {
-            self.reactor.sleep(PAUSE_MIN).await;
+            self.reactor.sleep(LAST_PAUSE).await;
         }
     }
 }
 
 /// Runs as long as the reactor.
 async fn collect(spans: Rc<Spans>) {
-    let mut pause = PAUSE_MAX;
     loop {
-        let (found, enough) = (spans.look(), spans.enough());
-        if spans.can_rest && found.spans < enough {
-            spans.rest(enough).await;
-            pause = PAUSE_MAX;
-            continue;
-        }
-        pause = match found.bytes {
-            MANY.. => (pause / 2).max(PAUSE_MIN),
-            ..FEW => (pause * 2).min(PAUSE_MAX),
-            FEW..MANY => pause,
-        };
-        spans.reactor.sleep(pause).await;
+        let found = spans.look();
+        spans.rest(found).await;
     }
 }
 
