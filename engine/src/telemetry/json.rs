@@ -22,6 +22,7 @@ impl<'o> Object<'o> {
     }
 
     /// `key` needs no escapes.
+    #[inline]
     fn key(&mut self, key: &str) {
         self.out.extend_from_slice(if std::mem::take(&mut self.is_empty) { b"\"" } else { b",\"" });
         self.out.extend_from_slice(key.as_bytes());
@@ -40,6 +41,21 @@ impl<'o> Object<'o> {
         self.out.push(b'"');
         self.out.extend_from_slice(value.as_bytes());
         self.out.push(b'"');
+    }
+
+    /// A text whose key is written already, with a comma in front and a colon behind it. `is_plain`: it needs no escapes.
+    #[inline]
+    pub fn keyed(&mut self, key: &'static str, value: &[u8], is_plain: bool) {
+        let from = usize::from(std::mem::take(&mut self.is_empty));
+        self.out.extend_from_slice(&key.as_bytes()[from..]);
+        match is_plain {
+            false => quoted(self.out, value),
+            true => {
+                self.out.push(b'"');
+                self.out.extend_from_slice(value);
+                self.out.push(b'"');
+            }
+        }
     }
 
     /// A text with a name from outside.
@@ -126,13 +142,15 @@ mod tests {
             object.number("n", -7);
             object.hex("h", &[0, 0xfedc_ba98_7654_3210]);
             object.word("w", "GET");
+            object.keyed(",\"k\":", b"q\"", false);
+            object.object("o", |inner| inner.keyed(",\"k\":", b"1", true));
             object.ip("i", [192, 0, 2, 1].into());
             object.truth("t");
             object.object("o", |inner| inner.named(b"x\"", b"y"));
             object.array("l", 0..2, |item, number| item.number("i", number));
             object.array("e", std::iter::empty::<()>(), |_, ()| {});
         });
-        let expected = r#"{"a":"b","n":-7,"h":"0000000000000000fedcba9876543210","w":"GET","i":"192.0.2.1","t":true,"o":{"x\"":"y"},"l":[{"i":0},{"i":1}],"e":[]}"#;
+        let expected = r#"{"a":"b","n":-7,"h":"0000000000000000fedcba9876543210","w":"GET","k":"q\"","o":{"k":"1"},"i":"192.0.2.1","t":true,"o":{"x\"":"y"},"l":[{"i":0},{"i":1}],"e":[]}"#;
         assert_eq!(text, expected);
     }
 

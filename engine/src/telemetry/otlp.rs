@@ -20,7 +20,7 @@ impl Frame {
         let further = attributes.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let (mut resource, mut scope) = (Vec::new(), Vec::new());
         Fields(&mut resource).message(1, |fields| {
-            own.chain(further).for_each(|(name, value)| attribute(fields, 1, name.as_bytes(), value));
+            own.chain(further).for_each(|(name, value)| fields.attribute(1, name.as_bytes(), value));
         });
         let mut fields = Fields(&mut scope);
         fields.message(1, |fields| {
@@ -43,12 +43,4 @@ impl Frame {
         });
         out
     }
-}
-
-/// `KeyValue` with a text.
-pub(super) fn attribute(fields: &mut Fields<'_>, number: u32, name: &[u8], value: &[u8]) {
-    fields.message(number, |pair| {
-        pair.text(1, name);
-        pair.message(2, |any| any.text(1, value));
-    });
 }

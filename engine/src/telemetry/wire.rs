@@ -53,15 +53,30 @@ impl Fields<'_> {
             self.0.extend_from_slice(&[key(2, BYTES), value.len() as u8]);
             self.0.extend_from_slice(value);
         } else {
-            self.long_pair(field, name, value);
+            self.long_pair(field, name, |pair| pair.text(2, value));
+        }
+    }
+
+    /// The same where the second field is a message with the text, in its field 1: an attribute of OpenTelemetry.
+    #[inline]
+    pub fn attribute(&mut self, field: u32, name: &[u8], value: &[u8]) {
+        let length = name.len() + value.len() + 6;
+        if length < ONE_BYTE && field < 16 && is_text(name) && is_text(value) {
+            self.0.reserve(length + 2);
+            self.0.extend_from_slice(&[key(field, BYTES), length as u8, key(1, BYTES), name.len() as u8]);
+            self.0.extend_from_slice(name);
+            self.0.extend_from_slice(&[key(2, BYTES), value.len() as u8 + 2, key(1, BYTES), value.len() as u8]);
+            self.0.extend_from_slice(value);
+        } else {
+            self.long_pair(field, name, |pair| pair.message(2, |any| any.text(1, value)));
         }
     }
 
     #[inline(never)]
-    fn long_pair(&mut self, field: u32, name: &[u8], value: &[u8]) {
+    fn long_pair(&mut self, field: u32, name: &[u8], value: impl FnOnce(&mut Fields<'_>)) {
         self.message(field, |pair| {
             pair.text(1, name);
-            pair.text(2, value);
+            value(pair);
         });
     }
 
@@ -262,6 +277,8 @@ mod tests {
             (b"caf\xc3\xa9", b"\xff"),
             (&long[..100], &long[..23]),
             (&long[..100], &long[..24]),
+            (&long[..100], &long[..21]),
+            (&long[..100], &long[..22]),
             (&long, b"v"),
             (b"n", &long),
         ] {
@@ -273,6 +290,13 @@ mod tests {
                     fields.text(2, value);
                 });
                 assert_eq!(pair, message, "{field} {name:?} {value:?}");
+                let (mut attribute, mut message) = (Vec::new(), Vec::new());
+                Fields(&mut attribute).attribute(field, name, value);
+                Fields(&mut message).message(field, |fields| {
+                    fields.text(1, name);
+                    fields.message(2, |any| any.text(1, value));
+                });
+                assert_eq!(attribute, message, "{field} {name:?} {value:?}");
             }
         }
     }

@@ -50,6 +50,12 @@ pub enum Value<'a> {
 }
 
 impl Value<'_> {
+    /// Whether it is made here, of digits and the like.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        !matches!(self, Self::Text(_))
+    }
+
     /// Calls `take` with the value as text.
     #[inline]
     pub fn as_text<R>(&self, take: impl FnOnce(&[u8]) -> R) -> R {
@@ -85,6 +91,13 @@ macro_rules! tags {
             pub const fn envoy_name(self) -> &'static str {
                 match self {
                     $(Self::$tag => $envoy,)*
+                }
+            }
+
+            /// The same as a key of JSON, behind another one.
+            pub const fn json_key(self) -> &'static str {
+                match self {
+                    $(Self::$tag => concat!(",\"", $envoy, "\":"),)*
                 }
             }
 

@@ -4,7 +4,7 @@ use ringway_config::model::{OTLP_FIELDS, OtlpField};
 
 use super::number;
 use crate::telemetry::Fields;
-use crate::telemetry::otlp::{Frame, attribute};
+use crate::telemetry::otlp::Frame;
 
 /// Numbers of fields.
 mod field {
@@ -43,7 +43,7 @@ impl Encoder {
             record.message(field::BODY, |body| body.text(1, fields[OTLP_FIELDS.len()]));
             for (name, value) in self.attributes.iter().zip(&fields[OTLP_FIELDS.len() + 1..]) {
                 if !value.is_empty() {
-                    attribute(record, field::ATTRIBUTES, name.as_bytes(), value);
+                    record.attribute(field::ATTRIBUTES, name.as_bytes(), value);
                 }
             }
             for (number, digits) in [(field::TRACE_ID, of(OtlpField::Trace)), (field::SPAN_ID, of(OtlpField::Span))] {

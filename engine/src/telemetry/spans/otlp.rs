@@ -3,7 +3,7 @@
 use crate::base::address;
 use crate::http::trace::{Item, Key, Kind, SpanRecord, Tag, Value};
 use crate::telemetry::Fields;
-use crate::telemetry::otlp::{self, Frame};
+use crate::telemetry::otlp::Frame;
 use ringway_config::model::{GRPC_STATUSES, TagNames};
 
 /// Numbers of a span's fields.
@@ -219,6 +219,6 @@ fn attribute(fields: &mut Fields<'_>, name: &[u8], value: Value<'_>) {
             fields.text(1, name);
             fields.message(2, |fields| fields.varint(3, number as u64));
         }),
-        _ => value.as_text(|text| otlp::attribute(fields, field::ATTRIBUTE, name, text)),
+        _ => value.as_text(|text| fields.attribute(field::ATTRIBUTE, name, text)),
     }
 }

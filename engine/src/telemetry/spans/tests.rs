@@ -72,9 +72,9 @@ fn a_span_as_json_of_zipkin() {
             + r#""kind":"CLIENT","name":"get /","timestamp":1700000000000000,"duration":1500,"#
             + r#""localEndpoint":{"serviceName":"edge","ipv4":"127.0.0.1","port":4000},"#
             + r#""remoteEndpoint":{"serviceName":"backend","ipv6":"2001:db8::1","port":443},"#
+            + "\"tags\":{\"http.method\":\"GET\",\"http.status_code\":\"200\",\"quote\\\"d\":\"caf\\\\xe9\\n\"},"
             + r#""annotations":[{"timestamp":1700000000000030,"value":"connected"},"#
-            + r#"{"timestamp":1700000000001400,"value":"first_upstream_rx_byte_received"}],"#
-            + "\"tags\":{\"http.method\":\"GET\",\"http.status_code\":\"200\",\"quote\\\"d\":\"caf\\\\xe9\\n\"}}]";
+            + r#"{"timestamp":1700000000001400,"value":"first_upstream_rx_byte_received"}]}]"#;
     assert_eq!(String::from_utf8(report(SpanFormat::ZipkinJson, &bytes)).expect("text"), expected);
 }
 

@@ -1,8 +1,9 @@
 //! Spans as Zipkin takes them: its JSON, version 2, and the same as protobuf (`zipkin.proto3.ListOfSpans`).
 
-use crate::http::trace::{Item, Key, Kind, SpanRecord};
+use crate::http::trace::{Event, Item, Key, Kind, SpanRecord};
 use crate::telemetry::Fields;
 use crate::telemetry::json::Object;
+use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
 
 /// An error's tag, whose presence is what counts.
@@ -48,25 +49,29 @@ pub(super) fn json(out: &mut Vec<u8>, span: &SpanRecord<'_>, service: &str) {
     if !span.remote_service.is_empty() || facts.remote.is_some() {
         object.object("remoteEndpoint", |endpoint| json_endpoint(endpoint, span.remote_service, facts.remote));
     }
-    let mut events = span.events().peekable();
-    if events.peek().is_some() {
-        object.array("annotations", events, |annotation, (event, after)| {
+    let own = span.own_names();
+    let mut events = SmallVec::<[(Event, u64); 12]>::new();
+    object.object("tags", |tags| {
+        for item in span.items() {
+            match item {
+                Item::Event(event, after) => events.push((event, after)),
+                Item::Tag(key, _) if is_replaced(&own, &key) => {}
+                Item::Tag(key, value) => value.as_text(|text| match key {
+                    Key::Known(tag) => tags.keyed(tag.json_key(), text, value.is_plain()),
+                    Key::Custom(name) => tags.named(name, text),
+                }),
+            }
+        }
+        if facts.error && !own.contains(&ERROR) {
+            tags.word("error", "true");
+        }
+    });
+    if !events.is_empty() {
+        object.array("annotations", events.into_iter(), |annotation, (event, after)| {
             annotation.number("timestamp", (facts.start + after) as i64);
             annotation.word("value", event.name());
         });
     }
-    let own = span.own_names();
-    object.object("tags", |tags| {
-        for (key, value) in span.tags().filter(|(key, _)| !is_replaced(&own, key)) {
-            value.as_text(|text| match key {
-                Key::Known(tag) => tags.text(tag.envoy_name(), text),
-                Key::Custom(name) => tags.named(name, text),
-            });
-        }
-        if facts.error && !own.contains(&ERROR) {
-            tags.text("error", b"true");
-        }
-    });
     if facts.debug {
         object.truth("debug");
     }

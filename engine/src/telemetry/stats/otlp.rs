@@ -10,7 +10,7 @@ use super::Progress;
 use crate::cluster::EXPORT;
 use crate::ring::Reactor;
 use crate::stats::{Change, Distribution, Reading, Registry, StatsSinkStats, TIME_BOUNDS};
-use crate::telemetry::otlp::{Frame, attribute};
+use crate::telemetry::otlp::Frame;
 use crate::telemetry::{Clusters, Courier, Destination, Fate, Fields, Tally};
 
 /// Bytes of a report; more statistics are in several.
@@ -128,7 +128,7 @@ impl Sink {
             }
             point.fixed64(field::TIME, now * 1000);
             let number = if kind == Kind::Histogram { field::HISTOGRAM_ATTRIBUTES } else { field::ATTRIBUTES };
-            reading.tags(|name, value| attribute(point, number, name.as_bytes(), value.as_bytes()));
+            reading.tags(|name, value| point.attribute(number, name.as_bytes(), value.as_bytes()));
             match reading.change {
                 Change::Level(level) => point.fixed64(field::AS_INT, level.cast_unsigned()),
                 Change::Counter { total, grown } => {
