@@ -51,10 +51,11 @@ table! {
         /// Memory of each shard for compressing and decompressing bodies. Bodies for which there is no room pass as they
         /// are.
         compression_memory: Size<1_048_576, { 1 << 40 }>, default "\"64MiB\"";
-        /// TLS handshakes with clients that a shard has to compute at a time, each about 0.15 ms with a P-256 key and up to 5 ms
-        /// with RSA. At the limit, new connections to listeners with TLS wait in the kernel's backlog. A client that says
-        /// nothing does not count.
-        max_handshakes: Int<1, 1_000_000>, default "256";
+        /// TLS handshakes with clients that a shard has to compute, each about 0.15 ms with a P-256 key and up to 5 ms with RSA:
+        /// a few at a time, while the others wait. At the limit, new connections to listeners with TLS wait in the kernel's
+        /// backlog, until a connection that has waited for more than a second gives way to them. A client that says nothing
+        /// does not count.
+        max_handshakes: Int<1, 1_000_000>, default "1024";
         /// How often shards hand their access log lines to the writer.
         access_log_flush_interval: Time<1>, default "\"1s\"";
         /// User to switch to after the start, if the process was started as root.

@@ -26,6 +26,8 @@ use std::time::Duration;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The same after a connection was closed to make room: its descriptor is free a few turns later.
 const CLOSE_TIME: Duration = Duration::from_millis(2);
+/// New connections between which those that are open have their turn.
+const AT_ONCE: usize = 16;
 /// Between two lines in the log that accepting fails. It may fail again after each connection that found room.
 const SAY_AGAIN: Nanos = 10_000_000_000;
 /// The longest time that the end takes.
@@ -70,6 +72,7 @@ impl Accepting {
     async fn serve(&self) {
         let Self { listener, reactor, acceptor, .. } = self;
         let mut told: Option<Nanos> = None;
+        let mut accepted_at_once = 0;
         loop {
             if listener.has_too_many_handshakes() {
                 self.wait_for_handshakes().await;
@@ -81,7 +84,14 @@ impl Accepting {
             });
             match accepted.await {
                 None => return,
-                Some(Ok(fd)) => self.start(fd),
+                Some(Ok(fd)) => {
+                    self.start(fd);
+                    accepted_at_once += 1;
+                    if accepted_at_once == AT_ONCE {
+                        accepted_at_once = 0;
+                        reactor.yield_now().await;
+                    }
+                }
                 // On another shard, which shares the socket, the drain has begun.
                 Some(Err(error)) if is_shut(&error) => reactor.sleep(LOOK).await,
                 Some(Err(error)) => {

@@ -79,9 +79,10 @@ impl Listener {
         chain.map(|chain| Served { tls: chain.tls.clone(), filter: chain.filter.clone() })
     }
 
-    /// Whether a connection that comes now would wait for its handshake behind too many others.
+    /// Whether a connection that comes now would wait for its handshake with too many others, none of which gives way to it.
     fn has_too_many_handshakes(&self) -> bool {
-        self.handshakes.are_full() && self.chains.borrow().iter().any(|chain| chain.tls.is_some())
+        let is_concerned = || self.chains.borrow().iter().any(|chain| chain.tls.is_some());
+        self.handshakes.are_full() && is_concerned() && !self.handshakes.shed()
     }
 
     /// End a connection that no chain is for, and tell it why where it can be told.

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// A tenth of what a thread of nice value 0 gets.
+/// In addition to the nice value of the process: a tenth of what its other threads get.
 const NICE: libc::c_int = 10;
 
 /// A computation under way. Its result is `None` where it panicked. Dropped, it does not begin if it has not yet.
@@ -100,7 +100,10 @@ fn work(queue: &Queue) {
 fn be_nice() {
     // SAFETY: no pointers are passed. On Linux a thread has a nice value of its own, and 0 is the calling one. Where that is
     // forbidden, the threads are as the others.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+    unsafe {
+        let of_the_others = libc::getpriority(libc::PRIO_PROCESS, 0);
+        libc::setpriority(libc::PRIO_PROCESS, 0, of_the_others + NICE)
+    };
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

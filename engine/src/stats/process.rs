@@ -106,6 +106,8 @@ macro_rules! with_process_statistics {
                 gauge handshakes_active;
                 /// Times that a listener stopped accepting because of them (runtime.max_handshakes)
                 counter handshakes_full;
+                /// Clients that waited for their handshake for more than a second, and gave way to others at that limit
+                counter handshakes_shed;
                 /// HTTP/2 connections of clients
                 gauge http2_cx_active;
                 /// The most exchanges of HTTP/2 clients at a time within the last second or two, without those of new connections

@@ -8,7 +8,7 @@ use super::certificates::{Stapling, is_slow};
 use super::client::Connector;
 use super::client_hello::HelloReader;
 use super::failure::Failure;
-use super::handshakes::Handshakes;
+use super::handshakes::{Handshakes, Kind};
 use super::server::Server;
 use super::session::{Processed, Session, State};
 use super::stream::{Counted, TlsStream};
@@ -260,13 +260,20 @@ impl Steps<'_> {
         stream: &ByteStream,
         step: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let _computing = self.handshakes.map(Handshakes::begin);
         let is_first = std::mem::replace(&mut self.is_first, false);
+        // In a simulation there is one thread and one clock.
+        let goes_elsewhere = self.takes_long && self.reactor.has_background();
+        let kind = if goes_elsewhere { Kind::Slow } else { Kind::Quick };
+        let computing = self.handshakes.map(|all| if is_first { all.begin_first(kind) } else { all.begin() });
         // What an endpoint has said before it broke the connection is why it did.
         let has_last_words = self.handshakes.is_none() && !is_first;
         let is_gone = || stream.is_broken() && !has_last_words || is_first && stream.has_ended();
-        // In a simulation there is one thread and one clock.
-        if self.takes_long && self.reactor.has_background() {
+        if let Some(computing) = &computing
+            && !poll_fn(|_| if is_gone() { Poll::Ready(false) } else { computing.poll_turn() }).await
+        {
+            return None;
+        }
+        if goes_elsewhere {
             let mut computed = pin!(workers::compute(step));
             return poll_fn(|context| match computed.as_mut().poll(context) {
                 Poll::Pending if is_gone() => Poll::Ready(None),

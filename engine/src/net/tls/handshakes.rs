@@ -1,12 +1,31 @@
-//! How many handshakes a shard computes at a time. Beyond that its listeners leave connections in the kernel's backlog: a
-//! handshake that waits here for minutes is worked off for a client that is gone.
+//! Handshakes with clients that one shard has to compute, and their order.
+//!
+//! The answer to a first message is what costs. A few are computed at a time, and the others wait for their turn: first come, first
+//! served, until the first one has waited for `LATE`. Then there are more handshakes than this shard can make, and the last one
+//! goes first, because its client is still there. In a queue, each one would be served just before its client gives up, or just
+//! after. With `runtime.max_handshakes` of them, connections stay in the kernel's backlog, until the first one here has
+//! waited for `LOST` and gives way to them.
 
+use crate::base::clock::Nanos;
 use crate::ring::{Reactor, TaskId};
 use crate::stats::ShardStats;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+
+const MS: Nanos = 1_000_000;
+/// From then on the last one goes first.
+const LATE: Nanos = 100 * MS;
+/// From then on the first one gives way to another where there are too many.
+const LOST: Nanos = 1_000 * MS;
+/// Computed at a time: what a slice of the background queue holds, and what is woken meanwhile.
+const QUICK_MAX: usize = 8;
+/// The same for keys that take milliseconds, so that a thread has its next one when it is done.
+const SLOW_MAX: usize = 2;
+/// Places in a queue whose handshakes have ended, at which they are taken out.
+const GONE_MAX: usize = 64;
 
 /// Those of one shard. One that waits for its client computes nothing and does not count, so that clients that say nothing
 /// keep none from being served.
@@ -14,9 +33,44 @@ pub struct Handshakes {
     reactor: Rc<Reactor>,
     computing: Cell<usize>,
     max: Cell<usize>,
+    /// Those whose keys are quick, and those whose keys are slow.
+    lanes: [RefCell<Lane>; 2],
     /// Tasks that accept, or would.
     waiting: RefCell<Vec<TaskId>>,
     stats: Arc<ShardStats>,
+}
+
+/// First messages that wait for the same kind of computation.
+#[derive(Default)]
+struct Lane {
+    /// In the order in which they came. Some may be gone.
+    queue: VecDeque<Rc<Place>>,
+    gone: usize,
+    under_way: usize,
+}
+
+struct Place {
+    task: TaskId,
+    since: Nanos,
+    state: Cell<State>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waits,
+    /// It is its turn.
+    UnderWay,
+    /// It has given way.
+    Lost,
+    /// Its handshake has ended.
+    Gone,
+}
+
+/// Which lane a first message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Quick,
+    Slow,
 }
 
 impl Handshakes {
@@ -25,6 +79,7 @@ impl Handshakes {
             reactor: reactor.clone(),
             computing: Cell::new(0),
             max: Cell::new(usize::MAX),
+            lanes: Default::default(),
             waiting: RefCell::default(),
             stats: stats.clone(),
         })
@@ -35,9 +90,23 @@ impl Handshakes {
         self.wake();
     }
 
-    /// Whether another one would have to wait.
+    /// Whether another one would have to wait outside.
     pub fn are_full(&self) -> bool {
         self.computing.get() >= self.max.get()
+    }
+
+    /// Closes the one that has waited longest, if that is more than `LOST`.
+    pub fn shed(&self) -> bool {
+        let since = |lane: &RefCell<Lane>| lane.borrow_mut().first().map_or(Nanos::MAX, |first| first.since);
+        let [quick, slow] = &self.lanes;
+        let lane = if since(quick) <= since(slow) { quick } else { slow };
+        let mut lane = lane.borrow_mut();
+        let Some(first) = lane.first().filter(|first| self.reactor.now() > first.since + LOST) else { return false };
+        first.state.set(State::Lost);
+        self.reactor.wake(first.task);
+        lane.queue.pop_front();
+        self.stats.handshakes_shed.inc();
+        true
     }
 
     /// Ready when another one may come; wakes the task then.
@@ -56,7 +125,37 @@ impl Handshakes {
     pub(super) fn begin(self: &Rc<Self>) -> Computing {
         self.computing.set(self.computing.get() + 1);
         self.stats.handshakes_active.inc();
-        Computing(self.clone())
+        Computing { all: self.clone(), place: None }
+    }
+
+    /// The same for the answer to a first message, which waits for its turn.
+    pub(super) fn begin_first(self: &Rc<Self>, kind: Kind) -> Computing {
+        if self.are_full() {
+            self.shed();
+        }
+        let (task, since) = (self.reactor.current_task(), self.reactor.now());
+        let place = Rc::new(Place { task, since, state: Cell::new(State::Waits) });
+        self.lane(kind).borrow_mut().queue.push_back(place.clone());
+        self.advance(kind);
+        let mut computing = self.begin();
+        computing.place = Some((kind, place));
+        computing
+    }
+
+    fn lane(&self, kind: Kind) -> &RefCell<Lane> {
+        &self.lanes[kind as usize]
+    }
+
+    /// Gives turns to those that wait, as far as there are any.
+    fn advance(&self, kind: Kind) {
+        let mut lane = self.lane(kind).borrow_mut();
+        let max = if kind == Kind::Quick { QUICK_MAX } else { SLOW_MAX };
+        while lane.under_way < max {
+            let Some(place) = lane.next(self.reactor.now()) else { return };
+            place.state.set(State::UnderWay);
+            lane.under_way += 1;
+            self.reactor.wake(place.task);
+        }
     }
 
     fn wake(&self) {
@@ -66,12 +165,70 @@ impl Handshakes {
     }
 }
 
+impl Lane {
+    /// The one that has waited longest.
+    fn first(&mut self) -> Option<&Rc<Place>> {
+        while self.queue.front()?.state.get() == State::Gone {
+            self.queue.pop_front();
+            self.gone -= 1;
+        }
+        self.queue.front()
+    }
+
+    fn next(&mut self, now: Nanos) -> Option<Rc<Place>> {
+        if now <= self.first()?.since + LATE {
+            return self.queue.pop_front();
+        }
+        while let Some(last) = self.queue.pop_back() {
+            if last.state.get() != State::Gone {
+                return Some(last);
+            }
+            self.gone -= 1;
+        }
+        None
+    }
+
+    /// One of those that wait has gone.
+    fn note_gone(&mut self) {
+        self.gone += 1;
+        if self.gone > GONE_MAX && self.gone > self.queue.len() / 2 {
+            self.queue.retain(|place| place.state.get() != State::Gone);
+            self.gone = 0;
+        }
+    }
+}
+
 /// A handshake has something to compute.
-pub(super) struct Computing(Rc<Handshakes>);
+pub(super) struct Computing {
+    all: Rc<Handshakes>,
+    place: Option<(Kind, Rc<Place>)>,
+}
+
+impl Computing {
+    /// Ready when it is its turn; `false`: it has given way.
+    pub fn poll_turn(&self) -> Poll<bool> {
+        match self.place.as_ref().map(|(_, place)| place.state.get()) {
+            None | Some(State::UnderWay) => Poll::Ready(true),
+            Some(State::Waits) => Poll::Pending,
+            Some(State::Lost | State::Gone) => Poll::Ready(false),
+        }
+    }
+}
 
 impl Drop for Computing {
     fn drop(&mut self) {
-        let all = &self.0;
+        let all = &self.all;
+        if let Some((kind, place)) = &self.place {
+            let before = place.state.replace(State::Gone);
+            match before {
+                State::Waits => all.lane(*kind).borrow_mut().note_gone(),
+                State::UnderWay => {
+                    all.lane(*kind).borrow_mut().under_way -= 1;
+                    all.advance(*kind);
+                }
+                State::Lost | State::Gone => {}
+            }
+        }
         all.computing.set(all.computing.get() - 1);
         all.stats.handshakes_active.dec();
         all.wake();
@@ -79,36 +236,4 @@ impl Drop for Computing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ring::PoolSize;
-    use std::future::poll_fn;
-
-    #[test]
-    fn what_waits_for_room_goes_on_when_there_is_some() {
-        let reactor = Reactor::simulated(1, PoolSize { count: 16, size: 1024 });
-        let handshakes = Handshakes::new(&reactor, &Arc::default());
-        handshakes.set_max(2);
-        let (first, second) = (handshakes.begin(), handshakes.begin());
-        assert!(handshakes.are_full());
-        let went_on = Rc::new(Cell::new(0));
-        for _ in 0..2 {
-            let (handshakes, went_on) = (handshakes.clone(), went_on.clone());
-            reactor.spawn(async move {
-                poll_fn(|_| handshakes.poll_room()).await;
-                went_on.set(went_on.get() + 1);
-            });
-        }
-        (0..4).for_each(|_| reactor.turn());
-        assert_eq!(went_on.get(), 0);
-        drop(first);
-        (0..4).for_each(|_| reactor.turn());
-        assert_eq!(went_on.get(), 2, "there was room for either");
-        drop(second);
-        let _third = handshakes.begin();
-        handshakes.set_max(1);
-        assert!(handshakes.are_full());
-        handshakes.set_max(2);
-        assert!(!handshakes.are_full());
-    }
-}
+mod tests;

@@ -1,0 +1,121 @@
+//! Which handshakes are computed, and in which order.
+
+use super::*;
+use crate::ring::PoolSize;
+use std::future::poll_fn;
+use std::time::Duration;
+
+fn reactor() -> Rc<Reactor> {
+    Reactor::simulated(1, PoolSize { count: 16, size: 1024 })
+}
+
+#[test]
+fn what_waits_for_room_goes_on_when_there_is_some() {
+    let reactor = reactor();
+    let handshakes = Handshakes::new(&reactor, &Arc::default());
+    handshakes.set_max(2);
+    let (first, second) = (handshakes.begin(), handshakes.begin());
+    assert!(handshakes.are_full());
+    let went_on = Rc::new(Cell::new(0));
+    for _ in 0..2 {
+        let (handshakes, went_on) = (handshakes.clone(), went_on.clone());
+        reactor.spawn(async move {
+            poll_fn(|_| handshakes.poll_room()).await;
+            went_on.set(went_on.get() + 1);
+        });
+    }
+    (0..4).for_each(|_| reactor.turn());
+    assert_eq!(went_on.get(), 0);
+    drop(first);
+    (0..4).for_each(|_| reactor.turn());
+    assert_eq!(went_on.get(), 2, "there was room for either");
+    drop(second);
+    let _third = handshakes.begin();
+    handshakes.set_max(1);
+    assert!(handshakes.are_full());
+    handshakes.set_max(2);
+    assert!(!handshakes.are_full());
+}
+
+/// First messages of which `QUICK_MAX` are computed, and the others wait.
+struct Storm {
+    reactor: Rc<Reactor>,
+    handshakes: Rc<Handshakes>,
+    stats: Arc<ShardStats>,
+}
+
+impl Storm {
+    fn new() -> Self {
+        let (reactor, stats) = (reactor(), Arc::default());
+        let handshakes = Handshakes::new(&reactor, &stats);
+        Self { reactor, handshakes, stats }
+    }
+
+    fn come(&self, count: usize) -> Vec<Computing> {
+        (0..count).map(|_| self.handshakes.begin_first(Kind::Quick)).collect()
+    }
+
+    fn pass(&self, millis: u64) {
+        let reactor = self.reactor.clone();
+        self.reactor.block_on(async move { reactor.sleep(Duration::from_millis(millis)).await });
+    }
+}
+
+/// The places of those whose turn it is.
+fn turns(all: &[Option<Computing>]) -> Vec<usize> {
+    let is_ready = |one: &Option<Computing>| one.as_ref().is_some_and(|one| one.poll_turn() == Poll::Ready(true));
+    (0..all.len()).filter(|at| is_ready(&all[*at])).collect()
+}
+
+#[test]
+fn the_first_goes_first_until_it_is_late() {
+    let some = Storm::new();
+    let under_way = some.come(QUICK_MAX);
+    assert!(under_way.iter().all(|one| one.poll_turn() == Poll::Ready(true)));
+    let mut waiting: Vec<_> = some.come(4).into_iter().map(Some).collect();
+    let mut under_way = under_way.into_iter();
+    drop(under_way.next());
+    assert_eq!(turns(&waiting), [0]);
+    // Those with slow keys wait for others.
+    assert_eq!(some.handshakes.begin_first(Kind::Slow).poll_turn(), Poll::Ready(true));
+    some.pass(101);
+    drop(under_way.next());
+    assert_eq!(turns(&waiting), [0, 3]);
+    // One that has gone is passed over, and what comes last is not late.
+    waiting[2] = None;
+    waiting.extend(some.come(1).into_iter().map(Some));
+    drop(under_way.next());
+    assert_eq!(turns(&waiting), [0, 3, 4]);
+    drop(under_way.next());
+    assert_eq!(turns(&waiting), [0, 1, 3, 4]);
+    drop((waiting, under_way));
+    assert_eq!((some.handshakes.computing.get(), some.handshakes.lane(Kind::Quick).borrow().under_way), (0, 0));
+}
+
+#[test]
+fn one_that_has_waited_for_too_long_gives_way() {
+    let some = Storm::new();
+    some.handshakes.set_max(QUICK_MAX + 2);
+    let _under_way = some.come(QUICK_MAX);
+    let waiting = some.come(2);
+    some.pass(500);
+    assert!(some.handshakes.are_full() && !some.handshakes.shed());
+    some.pass(501);
+    let another = some.come(1);
+    let polled: Vec<_> = waiting.iter().chain(&another).map(Computing::poll_turn).collect();
+    assert_eq!(polled, [Poll::Ready(false), Poll::Pending, Poll::Pending]);
+    assert_eq!(some.stats.handshakes_shed.get(), 1);
+    assert!(some.handshakes.shed() && !some.handshakes.shed(), "the other one is late, too, and the last one is not");
+}
+
+#[test]
+fn places_of_those_that_are_gone_are_taken_out() {
+    let some = Storm::new();
+    let _under_way = some.come(QUICK_MAX);
+    let stays = some.come(1);
+    for _ in 0..1_000 {
+        drop(some.come(10));
+    }
+    assert!(some.handshakes.lane(Kind::Quick).borrow().queue.len() <= 2 * GONE_MAX + 1);
+    assert_eq!(stays[0].poll_turn(), Poll::Pending);
+}
