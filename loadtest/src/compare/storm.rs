@@ -3,6 +3,7 @@
 //! A round has three parts: a few of the storm's clients without the traffic, which is the most handshakes that the peer makes;
 //! the traffic without the storm; and both. What is told is how much longer the traffic waits, and what is left of the handshakes.
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ use crate::{interrupt, units};
 
 /// Clients that show what a peer can do: enough to keep it busy, few enough to wait for each other.
 const ALONE: usize = 64;
+/// Before a storm comes, the connections of the traffic are open: with RSA keys, their handshakes take a peer more than a second.
+const HEAD_START: Duration = Duration::from_secs(2);
 /// How often, and how long at most, it is looked whether a proxy is done with what came before, and what share of a core it
 /// takes then.
 const SETTLE_LOOK: Duration = Duration::from_millis(250);
@@ -101,19 +104,30 @@ impl Storm {
 
 /// Runs the three parts. What is measured is the traffic in the storm.
 pub fn run(bench: &Bench<'_>, storm: &Storm, round: usize, origins: &mut [Origin]) -> anyhow::Result<Measured> {
+    let warmup = bench.warmup;
+    let bench = &Bench { warmup: warmup + HEAD_START, ..*bench };
     settle(bench);
     let alone = generator::run(&Arc::new(storm.spec(bench, None)?))?.rate();
     settle(bench);
     let calm = bench.run(round, origins)?.run;
     let rate = storm.times * alone;
-    let storming = generator::start(&Arc::new(storm.spec(bench, Some(rate))?))?;
-    let mut measured = bench.run(round, origins)?;
-    let outcome = storming.join()?;
+    let spec = storm.spec(bench, Some(rate))?;
+    let spec = Arc::new(Spec { warmup, ..spec });
+    let (outcome, measured) = thread::scope(|scope| {
+        let storming = scope.spawn(|| {
+            interrupt::sleep_until(Instant::now() + HEAD_START);
+            generator::run(&spec)
+        });
+        let measured = bench.run(round, origins);
+        (storming.join(), measured)
+    });
+    let outcome = outcome.map_err(|_| anyhow::anyhow!("the storm panicked"))??;
+    let mut measured = measured?;
     measured.run.storm = Some(StormRun {
         clients: storm.clients(rate),
         alone,
         during: outcome.rate(),
-        offered: outcome.connects as f64 / (bench.warmup + bench.duration).as_secs_f64(),
+        offered: outcome.connects as f64 / (spec.warmup + spec.duration).as_secs_f64(),
         calm: calm.latency_us,
         calm_lag_p99_us: calm.lag_p99_us,
         calm_busy: calm.proxy_own.min(1.0),

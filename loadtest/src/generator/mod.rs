@@ -15,6 +15,7 @@ pub mod worker;
 
 use std::io;
 use std::num::NonZeroU64;
+use std::process::Command;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -25,9 +26,6 @@ pub use spec::Spec;
 use crate::measure::cpus;
 use recorder::Window;
 use worker::Worker;
-
-/// What a thread with this nice value gets next to one with 0 is one and a half per cent.
-const NICEST: i32 = 19;
 
 /// A run in progress. Its measurement window is fixed from the start, so that CPU times can be read at the same two
 /// instants at which the workers begin and stop counting.
@@ -51,8 +49,7 @@ pub fn start(spec: &Arc<Spec>) -> io::Result<Running> {
                     cpus::pin_thread(&[cpu])?;
                 }
                 if spec.gives_way {
-                    // On Linux, this is about the calling thread.
-                    rustix::process::nice(NICEST)?;
+                    give_way()?;
                 }
                 // The default slack of 50 us would show up as latency in an open loop.
                 rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
@@ -61,6 +58,18 @@ pub fn start(spec: &Arc<Spec>) -> io::Result<Running> {
         })
         .collect::<io::Result<Vec<_>>>()?;
     Ok(Running { workers, epoch, window })
+}
+
+/// Lets this thread run only while no other thread wants its core: one that wakes takes the core at once, which a nice value
+/// does not see to. (The command of util-linux makes the system call.)
+fn give_way() -> io::Result<()> {
+    let thread = rustix::thread::gettid().as_raw_pid().to_string();
+    let status = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(io::Error::other(format!("chrt: {status}"))),
+        Err(error) => Err(io::Error::new(error.kind(), format!("chrt, a command of util-linux: {error}"))),
+    }
 }
 
 impl Running {
