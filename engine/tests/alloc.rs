@@ -17,6 +17,8 @@ use std::task::Poll;
 
 #[path = "alloc/bodies.rs"]
 mod bodies;
+#[path = "alloc/connection_log.rs"]
+mod connection_log;
 #[path = "alloc/counter.rs"]
 mod counter;
 #[path = "alloc/h2.rs"]
@@ -377,9 +379,9 @@ const IDLE_BYTES_MAX: i64 = 1024;
 const CONNECTIONS: usize = 1000;
 
 /// Connections that had one exchange each and are idle. `at_once`: all exchanges ran at the same time.
-fn idle_connections(at_once: bool) -> i64 {
+fn idle_connections(at_once: bool, config: &str) -> i64 {
     let kind = &kinds()[0];
-    let shard = shard(kind, CONFIG);
+    let shard = shard(kind, config);
     // With a task that is always ready, time stands still and nothing is idle for too long.
     let reactor = shard.reactor.clone();
     shard.reactor.spawn(async move {
@@ -449,7 +451,7 @@ fn an_idle_connection_is_small() {
     // After exchanges at once, as many of them are kept for reuse, until the shard's housekeeping finds time to give them
     // back; they are not the connections' and have their own, wider bound here.
     for (at_once, budget) in [(false, IDLE_BYTES_MAX), (true, 8 * IDLE_BYTES_MAX)] {
-        let bytes = idle_connections(at_once);
+        let bytes = idle_connections(at_once, CONFIG);
         println!("{bytes} bytes of heap per idle connection, exchanges at once: {at_once}");
         assert!((1..=budget).contains(&bytes), "{bytes} bytes; {budget} are the budget");
     }

@@ -247,7 +247,9 @@ impl Connection {
     #[cold]
     pub(super) fn note(&self, ending: Ending) {
         if let Some(notes) = &self.notes {
-            notes.ends(ending);
+            // Everything else follows from that.
+            let is_failed = self.stream.tls_failure().is_some();
+            notes.ends(if is_failed { Ending::Tls } else { ending });
         }
     }
 
@@ -259,15 +261,17 @@ impl Connection {
     /// Notes what there is to tell of it when its service ends, while its stream is still there.
     pub(super) fn note_service(&self) {
         let Some(notes) = &self.notes else { return };
+        notes.ends_by_panic();
+        if let Some(failure) = self.stream.tls_failure() {
+            notes.ends(Ending::Tls);
+            notes.fails(failure);
+        }
         let is_reset = self.stream.is_broken() && !self.stream.has_ended();
         match (self.ended_by_peer.get() || self.stream.is_broken(), self.active.get() > 0) {
             (true, true) => notes.ends(Ending::RemoteDisconnect),
             (true, false) if is_reset => notes.ends(Ending::RemoteReset),
             (true, false) => notes.ends(Ending::Remote),
             (false, _) => {}
-        }
-        if let Some(failure) = self.stream.tls_failure() {
-            notes.fails(failure);
         }
         notes.carried(self.stream.traffic());
         notes.requests.set(self.requests.get());

@@ -61,8 +61,7 @@ impl Drop for ConnectionLog {
         if notes.has_gone.get() {
             return;
         }
-        let cut_off = if std::thread::panicking() { Ending::Panic } else { Ending::CutOff };
-        let (details, response_flags) = words(notes.ending().unwrap_or(cut_off));
+        let (details, response_flags) = words(notes.ending().unwrap_or(Ending::CutOff));
         let (failure, chain) = (notes.failure(), notes.chain.borrow());
         let (reactor, traffic) = (&logs.shard.reactor, notes.traffic());
         let now = reactor.now();
@@ -119,6 +118,7 @@ fn words(ending: Ending) -> (&'static str, ResponseFlags) {
         }
         Ending::NoChain => ("filter_chain_not_found", ResponseFlags::NO_ROUTE_FOUND),
         Ending::Handshake => ("tls_handshake_failed", ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR),
+        Ending::Tls => ("tls_failed", ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR),
         Ending::HandshakeTimeout => ("transport_socket_timeout", ResponseFlags::DURATION_TIMEOUT),
         Ending::RemoteDisconnect => ("downstream_remote_disconnect", ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION),
         Ending::Remote => ("remote_close", NONE),
@@ -157,6 +157,7 @@ mod tests {
             Ending::NoChain,
             Ending::Handshake,
             Ending::HandshakeTimeout,
+            Ending::Tls,
             Ending::RemoteDisconnect,
             Ending::Remote,
             Ending::RemoteReset,

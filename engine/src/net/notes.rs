@@ -31,6 +31,8 @@ pub enum Ending {
     /// The handshake came to nothing.
     Handshake,
     HandshakeTimeout,
+    /// Its TLS broke after the handshake.
+    Tls,
     /// The client ended it before it was served, or during an exchange.
     RemoteDisconnect,
     /// The client ended it.
@@ -62,7 +64,8 @@ pub struct Notes {
     /// Why its TLS came to nothing.
     failure: RefCell<Option<Failure>>,
     traffic: Cell<Option<Traffic>>,
-    tls: RefCell<Option<Facts>>,
+    /// In a box: connections without TLS would have the room for nothing.
+    tls: RefCell<Option<Box<Facts>>>,
     wants_certificates: bool,
     certificates: RefCell<Option<Box<[Option<Identity>; 2]>>>,
     server_name: RefCell<Option<Box<str>>>,
@@ -88,6 +91,13 @@ impl Notes {
         }
     }
 
+    /// To be called where something of the connection is dropped: while a panic of its task is on its way, that is why.
+    pub fn ends_by_panic(&self) {
+        if std::thread::panicking() {
+            self.ends(Ending::Panic);
+        }
+    }
+
     pub fn ending(&self) -> Option<Ending> {
         self.ending.get()
     }
@@ -110,7 +120,7 @@ impl Notes {
 
     /// Its handshake is over.
     pub fn agrees(&self, stream: &TlsStream) {
-        self.tls.replace(Some(stream.facts().clone()));
+        self.tls.replace(Some(Box::new(stream.facts().clone())));
         if self.wants_certificates {
             self.certificates.replace(Some(Box::new(stream.identities().clone())));
         }
@@ -171,6 +181,7 @@ impl Drop for Noted {
     fn drop(&mut self) {
         if let (Some(stream), Some(notes)) = (&self.stream, &self.notes) {
             notes.carried(stream.traffic());
+            notes.ends_by_panic();
         }
     }
 }

@@ -2,7 +2,7 @@
 //! request.
 
 use super::support::{Client, Origin, Pki, Ringway, Setup, curl, eventually, response};
-use super::tls::{HELLO, curl_as, curl_to, openssl, s_client};
+use super::tls::{HELLO, curl_as, curl_to, openssl, rustls_to, s_client};
 use rustix::process::Signal;
 use std::io::{Read, Write};
 
@@ -44,6 +44,30 @@ fn a_line_has_the_bytes_and_addresses_of_the_connection() {
     let id = proxy.log_lines("requests", 3).remove(0);
     let far = &proxy.addresses[0];
     assert_eq!(line, format!("{received} {sent} {received} {sent} {near} {far} {id} TcpConnectionEnd"));
+}
+
+/// A FIN is no byte, whichever side sends it first, and neither is a reset.
+#[test]
+fn the_end_of_a_connection_is_no_byte_of_it() {
+    let proxy = start(&log("%BYTES_RECEIVED% %CONNECTION_TERMINATION_DETAILS%"), "max_requests_per_connection = 2\n");
+    let request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    let once = request.len();
+    type End = fn(Client);
+    let ends: [(usize, End, String); 4] = [
+        (1, drop, format!("{once} remote_close")),
+        (1, Client::reset, format!("{once} remote_reset")),
+        (2, |mut client| client.expect_end(), format!("{} max_requests_per_connection", 2 * once)),
+        (0, drop, "0 remote_close".into()),
+    ];
+    for (at, (count, end, line)) in ends.into_iter().enumerate() {
+        let mut client = Client::open(proxy.address(0));
+        for _ in 0..count {
+            client.send(request);
+            assert_eq!(client.response().status(), 200);
+        }
+        end(client);
+        assert_eq!(proxy.log_lines("log", at + 1)[at], line);
+    }
 }
 
 /// Bodies that the kernel moves by itself are counted, too.
@@ -137,6 +161,19 @@ fn a_handshake_that_takes_too_long_has_a_line() {
     slow.expect_end();
     let late = "default - - - DT 0 transport_socket_timeout the handshake took too long";
     assert_eq!(proxy.log_lines("log", 1), [late]);
+}
+
+#[test]
+fn a_record_that_cannot_be_decrypted_is_told() {
+    let (proxy, pki) = secure("", "");
+    let mut client = rustls_to(&proxy, &pki, "a.example", b"http/1.1");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").expect("it is sent");
+    let mut answer = [0; 15];
+    client.read_exact(&mut answer).expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    client.sock.write_all(&[&[23, 3, 3, 0, 32][..], &[7; 32]].concat()).expect("it is sent");
+    let line = proxy.log_lines("log", 1).remove(0);
+    assert_eq!(line, "default HTTP/1 TLSv1.3 a.example DPE 1 tls_failed cannot decrypt peer's message");
 }
 
 /// Its chain is chosen by the name, and none has this one.
