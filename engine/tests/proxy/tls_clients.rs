@@ -142,7 +142,10 @@ fn a_scanner_finds_nothing_that_is_not_ok() {
         serde_json::from_str(&std::fs::read_to_string(&report).expect("a report")).expect("JSON");
     let findings = report.as_array().expect("a list");
     let text = |finding: &serde_json::Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
-    let bad: Vec<_> = findings.iter().filter(|one| !matches!(&*text(one, "severity"), "OK" | "INFO" | "LOW")).collect();
+    // What it misses in the openssl that it runs with is nothing about the server.
+    let of_server = |one: &&serde_json::Value| text(one, "id") != "engine_problem";
+    let is_bad = |one: &&serde_json::Value| !matches!(&*text(one, "severity"), "OK" | "INFO" | "LOW");
+    let bad: Vec<_> = findings.iter().filter(of_server).filter(is_bad).collect();
     assert!(bad.is_empty(), "{bad:?}");
     let says =
         |id: &str, part: &str| findings.iter().any(|one| text(one, "id") == id && text(one, "finding").contains(part));
