@@ -31,6 +31,14 @@ pub(super) fn request(
         apply(&headers.request, hcm, connection, exchange, None, |exchange| exchange.request.edit());
     }
     rewrite(hcm, exchange, forward, weighted)?;
+    if hcm.adds_to_requests {
+        add_own_fields(hcm, exchange);
+    }
+    Ok(())
+}
+
+/// What goes on with every request: its place in a trace, and that it came through here.
+fn add_own_fields(hcm: &Hcm, exchange: &mut Exchange) {
     if exchange.facts.tracing != Tracing::Off
         && let Some(table) = &hcm.tracing
     {
@@ -41,7 +49,6 @@ pub(super) fn request(
         let version = exchange.request.head.version;
         add_via(&mut exchange.request.edit(), via, version);
     }
-    Ok(())
 }
 
 /// Edit a response to a request that has a route, wherever the response is from. `ending`: what is known of it so far.

@@ -39,6 +39,8 @@ pub struct Hcm {
     pub(super) tells_nothing: bool,
     /// Neither a filter nor tracing looks at requests.
     pub(super) is_plain: bool,
+    /// Every request goes on with fields of its connection manager.
+    pub(super) adds_to_requests: bool,
     pub(super) replies: Arc<[ReplyMapper]>,
     /// A log or another reply tells the bodies of local replies.
     pub(super) keeps_local_body: bool,
@@ -236,6 +238,7 @@ impl Hcm {
             replies: plan.replies.clone(),
             tells_nothing: plan.logs.is_empty() && plan.tracing.is_none(),
             is_plain: filters.is_empty() && plan.tracing.is_none(),
+            adds_to_requests: plan.config.headers.via.is_some() || plan.tracing.is_some(),
             filters,
             logs: plan.logs.to_vec(),
             chain: plan.chain.into(),
