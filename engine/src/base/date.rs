@@ -124,23 +124,31 @@ pub fn parse_http_date(text: &[u8], now: u64) -> Option<u64> {
 }
 
 fn unix(day: &str, month: &str, year: u64, time: &str) -> Option<u64> {
-    let month = MONTHS.iter().position(|name| *name == month.as_bytes())?;
-    let [hour, minute, second] = {
-        let mut parts = time.splitn(3, ':').map(|part| number(part, 2));
-        [parts.next()??, parts.next()??, parts.next()??]
+    let month = 1 + MONTHS.iter().position(|name| *name == month.as_bytes())? as u64;
+    let mut parts = time.splitn(3, ':').map(|part| number(part, 2));
+    let time = [parts.next()??, parts.next()??, parts.next()??];
+    let seconds = unix_from([year, month, number(day, day.len())?], time)?;
+    if year < 1970 { None } else { seconds.try_into().ok() }
+}
+
+/// Seconds since the epoch, negative before it, of a year, month and day, and an hour, minute and second, which may be a leap second.
+/// `None`: the calendar has no such day, or the day no such time.
+pub fn unix_from([year, month, day]: [u64; 3], [hour, minute, second]: [u64; 3]) -> Option<i64> {
+    let month_days = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if days_in(year as u32) == 366 => 29,
+        2 => 28,
+        _ => return None,
     };
-    let leap = days_in(year as u32) == 366;
-    const BEFORE: [u64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-    let length = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month];
-    let day = number(day, day.len())?;
-    // 60 is a leap second.
-    if year < 1970 || !(1..=length).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    if !(1..=month_days).contains(&day) || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let before = year - 1;
-    let leaps = before / 4 - before / 100 + before / 400 - (1969 / 4 - 1969 / 100 + 1969 / 400);
-    let days = (year - 1970) * 365 + leaps + BEFORE[month] + u64::from(leap && month > 1) + day - 1;
-    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+    // Days since 1970 of a calendar that begins with March, so that a leap day is the last of its year.
+    let (shifted, from_march) = (year as i64 - i64::from(month < 3), (month + 9) % 12);
+    let before = 365 * shifted + shifted.div_euclid(4) - shifted.div_euclid(100) + shifted.div_euclid(400) - 719_468;
+    let days = before + ((153 * from_march + 2) / 5 + day - 1) as i64;
+    Some(days * 86_400 + (hour * 3600 + minute * 60 + second) as i64)
 }
 
 /// Exactly this number of digits.

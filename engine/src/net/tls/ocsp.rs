@@ -2,6 +2,7 @@
 //! business.
 
 use super::der::{INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, context};
+use crate::base::date::unix_from;
 
 /// What an authority says of one certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,29 +116,11 @@ fn time(text: &[u8]) -> Option<i64> {
     let digits =
         text.strip_suffix(b"Z").filter(|digits| digits.len() == 14 && digits.iter().all(u8::is_ascii_digit))?;
     let number = |range: std::ops::Range<usize>| {
-        digits[range].iter().fold(0_i64, |number, digit| number * 10 + i64::from(digit - b'0'))
+        digits[range].iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
     };
-    let (year, month, day) = (number(0..4), number(4..6), number(6..8));
-    let (hour, minute, second) = (number(8..10), number(10..12), number(12..14));
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let month_days = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 => 28 + i64::from(is_leap),
-        _ => return None,
-    };
-    if !(1..=month_days).contains(&day) || hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    // Days since 1970 of a calendar that begins with March, so that a leap day is the last of its year.
-    let (shifted, from_march) = (year - i64::from(month < 3), (month + 9) % 12);
-    let days = 365 * shifted + shifted.div_euclid(4) - shifted.div_euclid(100)
-        + shifted.div_euclid(400)
-        + (153 * from_march + 2) / 5
-        + day
-        - 1
-        - 719_468;
-    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+    let time = [number(8..10), number(10..12), number(12..14)];
+    // It has no leap seconds.
+    if time[2] > 59 { None } else { unix_from([number(0..4), number(4..6), number(6..8)], time) }
 }
 
 #[cfg(test)]
