@@ -69,7 +69,7 @@ pub(super) fn address(fields: &mut Fields<'_>, at: u32, text: &[u8]) {
     match text.parse::<SocketAddr>() {
         Ok(address) => fields.message(at, |fields| {
             fields.message(1, |fields| {
-                fields.text(2, address.ip().to_string().as_bytes());
+                fields.text(2, &crate::base::address::ip(address.ip()));
                 fields.varint(3, address.port().into());
             });
         }),
