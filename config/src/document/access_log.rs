@@ -146,12 +146,21 @@ impl FromText for ResponseFlag {
     }
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
-        let upper = text.to_ascii_uppercase();
-        if let Some((name, ..)) = RESPONSE_FLAGS.iter().find(|(name, ..)| *name == text) {
-            return Ok(Self(name));
+        match meant_flag(text) {
+            Some(name) if name == text => Ok(Self(name)),
+            near => Err(unknown_flag(text, near)),
         }
-        let near = RESPONSE_FLAGS.iter().find(|(name, long, _)| *name == upper || *long == text);
-        let hint = near.map(|(name, ..)| format!("did you mean \"{name}\"?"));
-        Err(Refusal::new(format!("unknown response flag \"{text}\"")).hint(hint))
     }
+}
+
+/// The flag whose short name this is, in either case, or whose long one.
+pub(super) fn meant_flag(text: &str) -> Option<&'static str> {
+    let upper = text.to_ascii_uppercase();
+    RESPONSE_FLAGS.iter().find(|(name, long, _)| *name == upper || *long == text).map(|flag| flag.0)
+}
+
+/// `near`: what may have been meant.
+pub(super) fn unknown_flag(text: &str, near: Option<&str>) -> Refusal {
+    let hint = near.map(|name| format!("did you mean \"{name}\"?"));
+    Refusal::new(format!("unknown response flag \"{text}\"")).hint(hint)
 }

@@ -1,8 +1,8 @@
 //! Logs of connections: what a listener writes down when a connection ends.
 
-use super::access_log::{DurationComparison, OtlpAccessLog};
+use super::access_log::{DurationComparison, OtlpAccessLog, meant_flag, unknown_flag};
 use super::destination::destination;
-use crate::model::{CONNECTION_FLAGS, RESPONSE_FLAGS};
+use crate::model::CONNECTION_FLAGS;
 use crate::reader::{FilePath, FromText, List, Map, Name, Nested, Percent, Refusal, Shape, Text, holds, table};
 
 table! {
@@ -67,19 +67,13 @@ impl FromText for ConnectionFlag {
     }
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
-        if let Some((name, _)) = CONNECTION_FLAGS.iter().find(|(name, _)| *name == text) {
-            return Ok(Self(name));
+        match meant_flag(text) {
+            Some(name) if CONNECTION_FLAGS.iter().all(|(of_connections, _)| *of_connections != name) => {
+                Err(Refusal::new(format!("no connection has the response flag \"{text}\": it is one of exchanges"))
+                    .hint(Some("they have a log of their own: http.access_log".to_owned())))
+            }
+            Some(name) if name == text => Ok(Self(name)),
+            near => Err(unknown_flag(text, near)),
         }
-        let upper = text.to_ascii_uppercase();
-        let known = RESPONSE_FLAGS.iter().find(|(name, long, _)| *name == upper || *long == text).map(|flag| flag.0);
-        if let Some(near) = known.filter(|near| CONNECTION_FLAGS.iter().any(|(name, _)| name == near)) {
-            let refusal = Refusal::new(format!("unknown response flag \"{text}\""));
-            return Err(refusal.hint(Some(format!("did you mean \"{near}\"?"))));
-        }
-        Err(match known {
-            Some(_) => Refusal::new(format!("no connection has the response flag \"{text}\": it is one of exchanges"))
-                .hint(Some("they have a log of their own: http.access_log".to_owned())),
-            None => Refusal::new(format!("unknown response flag \"{text}\"")),
-        })
     }
 }
