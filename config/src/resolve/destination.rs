@@ -1,7 +1,5 @@
 //! Where reports go.
 
-use std::collections::HashMap;
-
 use super::Resolver;
 use crate::diagnostic::Problem;
 use crate::document::HeaderSource;
@@ -95,10 +93,9 @@ impl<'d> Resolver<'d, '_, '_> {
     }
 
     fn destination_headers(&mut self, written: &'d Slot<Map<HeaderName, HeaderSource>>) -> Vec<(String, Secret)> {
-        let (mut first, mut headers) = (HashMap::new(), Vec::new());
+        self.check_further_headers("a report", written, OWN_FIELDS);
+        let mut headers = Vec::new();
         for (name, value) in written.given().iter().flat_map(|map| &map.entries) {
-            self.unique(&mut first, name.0.as_str(), &name.origin, |name| format!("`{name}` is written twice"));
-            self.check_not_own("a report", name, OWN_FIELDS);
             let value = match &value.value {
                 HeaderSource::Value(value) => Some(value.0.clone()),
                 HeaderSource::File(table) => table.file.given().and_then(|file| self.header_of_file(file)),

@@ -6,7 +6,7 @@ use super::Resolver;
 use crate::diagnostic::Problem;
 use crate::document::HeaderToAdd;
 use crate::model::{AddressOf, ByteCount, CommandOperator, FormatPiece, HeaderMutation, HeaderMutations, TimePoint};
-use crate::reader::{EditableHeader, HeaderName, List, Located, Slot, is_fixed_field};
+use crate::reader::{EditableHeader, HeaderName, List, Located, Map, Slot, is_fixed_field};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -43,15 +43,23 @@ impl<'d> Resolver<'d, '_, '_> {
         }
     }
 
-    /// Refuses a header that `writer`, a request of the proxy's own, has in any case: one about the connection, or one of `own`, each
-    /// with what to write instead.
-    pub(super) fn check_not_own(&mut self, writer: &str, name: &Located<HeaderName>, own: &[(&str, &str)]) {
-        let hint = own.iter().find(|(own, _)| *own == name.0).map(|(_, hint)| *hint);
-        if hint.is_none() && !is_fixed_field(&name.0) && name.0 != "expect" {
-            return;
+    /// Refuses, in the headers that are written for a request of the proxy's own, one that stands there twice, and one that `writer`
+    /// has in any case: one about the connection, or one of `own`, each with what to write instead.
+    pub(super) fn check_further_headers<V>(
+        &mut self,
+        writer: &str,
+        headers: &'d Slot<Map<HeaderName, V>>,
+        own: &[(&str, &str)],
+    ) {
+        let mut first = HashMap::new();
+        for (name, _) in headers.given().iter().flat_map(|map| &map.entries) {
+            self.unique(&mut first, name.0.as_str(), &name.origin, |name| format!("`{name}` is written twice"));
+            let hint = own.iter().find(|(own, _)| *own == name.0).map(|(_, hint)| *hint);
+            if hint.is_some() || is_fixed_field(&name.0) || name.0 == "expect" {
+                let problem = Problem::at(&name.origin, format!("{writer} writes `{}` itself", name.0));
+                self.problems.push(problem.allowed("any header that is not about the connection").hint(hint));
+            }
         }
-        let problem = Problem::at(&name.origin, format!("{writer} writes `{}` itself", name.0));
-        self.problems.push(problem.allowed("any header that is not about the connection").hint(hint));
     }
 
     /// Headers are removed first, so that a header can be replaced (Envoy: HeaderParser).

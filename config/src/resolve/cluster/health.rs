@@ -1,7 +1,5 @@
 //! Active health checks.
 
-use std::collections::HashMap;
-
 use crate::diagnostic::Problem;
 use crate::document::{self, CheckedStatuses};
 use crate::model::{
@@ -112,14 +110,9 @@ impl<'d> Resolver<'d, '_, '_> {
         written: &'d Slot<Map<HeaderName, HeaderValue>>,
         own: &[(&str, &str)],
     ) -> Vec<(String, String)> {
-        let mut first = HashMap::new();
-        let mut fields = Vec::new();
-        for (name, value) in written.given().iter().flat_map(|map| &map.entries) {
-            self.unique(&mut first, name.0.as_str(), &name.origin, |name| format!("`{name}` is written twice"));
-            self.check_not_own("a health check", name, own);
-            fields.push((name.0.clone(), value.0.clone()));
-        }
-        fields
+        self.check_further_headers("a health check", written, own);
+        let entries = written.given().into_iter().flat_map(|map| &map.entries);
+        entries.map(|(name, value)| (name.0.clone(), value.0.clone())).collect()
     }
 }
 
