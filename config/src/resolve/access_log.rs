@@ -22,22 +22,20 @@ impl<'d> Resolver<'d, '_, '_> {
         let filter = written.filter.given().and_then(|filter| self.access_log_filter(filter));
         let keys = [("path", written.path.origin()), ("grpc", written.grpc.origin()), ("otlp", written.otlp.origin())];
         self.exactly_one(&written.origin, written.has_unknown, &keys, "the access log does not say where it goes");
-        if let Some(service) = written.grpc.given() {
+        let (export, fields) = if let Some(service) = written.grpc.given() {
             for (key, origin) in [("format", written.format.origin()), ("json", written.json.origin())] {
                 self.refuse_lines(key, origin, "write request_headers or response_headers in `grpc`");
             }
-            let (export, fields) = self.log_service(service)?;
-            let sink = AccessLogSink::Export(Arc::new(export));
-            return Some(AccessLog { sink, format: AccessLogFormat::Fields(fields), filter });
-        }
-        if let Some(collector) = written.otlp.given() {
+            self.log_service(service)?
+        } else if let Some(collector) = written.otlp.given() {
             self.refuse_lines("json", written.json.origin(), "write attributes = { ... } in `otlp`");
             let AccessLogFormat::Text(body) = format else { return None };
-            let (export, fields) = self.log_collector(collector, body, Subject::Exchange)?;
-            let sink = AccessLogSink::Export(Arc::new(export));
-            return Some(AccessLog { sink, format: AccessLogFormat::Fields(fields), filter });
-        }
-        Some(AccessLog { sink: self.log_file(&written.path)?, format, filter })
+            self.log_collector(collector, body, Subject::Exchange)?
+        } else {
+            return Some(AccessLog { sink: self.log_file(&written.path)?, format, filter });
+        };
+        let sink = AccessLogSink::Export(Arc::new(export));
+        Some(AccessLog { sink, format: AccessLogFormat::Fields(fields), filter })
     }
 
     /// What a line says.
@@ -138,21 +136,26 @@ impl<'d> Resolver<'d, '_, '_> {
             return Some(AccessLogFilter::Sample(fraction(percent.value)));
         }
         if let Some(list) = written.and.given() {
-            return Some(AccessLogFilter::And(self.access_log_filters(list)));
+            return Some(AccessLogFilter::And(self.combined(list, Self::access_log_filter)));
         }
         if let Some(list) = written.or.given() {
-            return Some(AccessLogFilter::Or(self.access_log_filters(list)));
+            return Some(AccessLogFilter::Or(self.combined(list, Self::access_log_filter)));
         }
         let inner = self.access_log_filter(&written.not.given()?.0)?;
         Some(AccessLogFilter::Not(Box::new(inner)))
     }
 
-    fn access_log_filters(&mut self, list: &'d Located<List<document::AccessLogFilter>>) -> Vec<AccessLogFilter> {
+    /// What `and` and `or` combine, each read by `read`.
+    pub(super) fn combined<F>(
+        &mut self,
+        list: &'d Located<List<F>>,
+        read: fn(&mut Self, &'d Located<F>) -> Option<AccessLogFilter>,
+    ) -> Vec<AccessLogFilter> {
         if list.items.len() < 2 && !list.is_incomplete {
             let problem = Problem::at(&list.origin, "there is nothing to combine");
             self.problems.push(problem.allowed("at least two filters"));
         }
-        list.items.iter().filter_map(|filter| self.access_log_filter(filter)).collect()
+        list.items.iter().filter_map(|filter| read(self, filter)).collect()
     }
 
     /// The one comparison of a table that must have one.

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use super::Resolver;
 use super::matcher::fraction;
-use crate::diagnostic::Problem;
 use crate::document::{self, ConnectionLogFilter};
 use crate::model::{AccessLog, AccessLogFilter, AccessLogFormat, AccessLogSink, Subject};
-use crate::reader::{List, Located};
+use crate::reader::Located;
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn connection_log(&mut self, written: &'d Located<document::ConnectionLog>) -> Option<AccessLog> {
@@ -52,20 +51,12 @@ impl<'d> Resolver<'d, '_, '_> {
             return Some(AccessLogFilter::Sample(fraction(percent.value)));
         }
         if let Some(list) = written.and.given() {
-            return Some(AccessLogFilter::And(self.connection_log_filters(list)));
+            return Some(AccessLogFilter::And(self.combined(list, Self::connection_log_filter)));
         }
         if let Some(list) = written.or.given() {
-            return Some(AccessLogFilter::Or(self.connection_log_filters(list)));
+            return Some(AccessLogFilter::Or(self.combined(list, Self::connection_log_filter)));
         }
         let inner = self.connection_log_filter(&written.not.given()?.0)?;
         Some(AccessLogFilter::Not(Box::new(inner)))
-    }
-
-    fn connection_log_filters(&mut self, list: &'d Located<List<ConnectionLogFilter>>) -> Vec<AccessLogFilter> {
-        if list.items.len() < 2 && !list.is_incomplete {
-            let problem = Problem::at(&list.origin, "there is nothing to combine");
-            self.problems.push(problem.allowed("at least two filters"));
-        }
-        list.items.iter().filter_map(|filter| self.connection_log_filter(filter)).collect()
     }
 }

@@ -52,6 +52,7 @@ impl<'d> Resolver<'d, '_, '_> {
         without_line_end(&mut body);
         let entries = written.attributes.given().map_or(&[][..], |map| &map.entries);
         let attributes: Vec<_> = entries.iter().map(|(_, text)| self.format_about(text, subject)).collect();
+        // Those of a trace have no value where the record is of a connection.
         let fields = compiled(OTLP_FIELDS, Subject::Exchange).chain([body]).chain(attributes).collect();
         let resource = written.resource_attributes.given().map_or(&[][..], |map| &map.entries);
         let kind = LogExportKind::Otlp {
