@@ -98,9 +98,7 @@ impl Writer {
         self.ring.tail.0.store(tail, Ordering::Release);
         true
     }
-}
 
-impl Writer {
     /// Whether the reader should be woken for what it gets; said once for each time that it wants to be.
     ///
     /// A record that is written while the reader begins to want it may be missed. The next one is not.

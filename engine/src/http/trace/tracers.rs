@@ -53,9 +53,7 @@ impl Tracers {
             }
         }
     }
-}
 
-impl Tracers {
     /// The thread that exports can be woken by this. `false`: another one came before, and has died; this one is not woken.
     pub fn can_be_woken(&self, unpark: Unpark) -> bool {
         self.unpark.set(unpark).is_ok()
