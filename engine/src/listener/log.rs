@@ -11,7 +11,7 @@ use crate::http::WireBytes;
 use crate::http::format::{ConnectionEnd, Record, ResponseFlags};
 use crate::net::tls::client_hello::HelloError;
 use crate::net::{Arrival, Ending, Full, Notes, Protocol};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,15 +19,19 @@ use std::sync::Arc;
 pub struct ConnectionLogs {
     /// Replaced by a reload. Connections under way find the new ones.
     compiled: RefCell<Arc<[CompiledLog]>>,
+    /// One of them tells certificates.
+    wants_certificates: Cell<bool>,
     shard: Rc<HcmShard>,
 }
 
 impl ConnectionLogs {
     pub fn new(shard: &Rc<HcmShard>) -> Rc<Self> {
-        Rc::new(Self { compiled: RefCell::new(Arc::new([])), shard: shard.clone() })
+        let compiled = RefCell::new(Arc::new([]));
+        Rc::new(Self { compiled, wants_certificates: Cell::new(false), shard: shard.clone() })
     }
 
     pub fn replace(&self, logs: &Arc<[CompiledLog]>) {
+        self.wants_certificates.set(logs.iter().any(CompiledLog::tells_certificates));
         self.compiled.replace(logs.clone());
     }
 
@@ -41,8 +45,7 @@ impl ConnectionLogs {
         if self.compiled.borrow().is_empty() {
             return None;
         }
-        let wants_certificates = self.compiled.borrow().iter().any(CompiledLog::tells_certificates);
-        let notes = Notes::new(arrival.remote, arrival.local, wants_certificates);
+        let notes = Notes::new(arrival.remote, arrival.local, self.wants_certificates.get());
         Some(Box::new(ConnectionLog { notes, logs: self.clone(), opened: arrival.opened, id: arrival.id }))
     }
 }
