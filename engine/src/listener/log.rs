@@ -10,7 +10,7 @@ use crate::http::Times;
 use crate::http::WireBytes;
 use crate::http::format::{ConnectionEnd, Record, ResponseFlags};
 use crate::net::tls::client_hello::HelloError;
-use crate::net::{Arrival, Ending, Full, Notes, Protocol};
+use crate::net::{Arrival, ByteStream, Ending, Full, Noted, Notes, Protocol, Traffic};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -50,6 +50,11 @@ impl ConnectionLogs {
     }
 }
 
+/// The stream of a connection, with the notes for its line if there is one.
+pub(super) fn noted(stream: ByteStream, log: Option<&ConnectionLog>) -> Noted {
+    Noted::new(stream, log.map(|log| log.notes.clone()))
+}
+
 /// A connection's line. Dropped, it is written.
 pub(super) struct ConnectionLog {
     pub notes: Rc<Notes>,
@@ -69,7 +74,7 @@ impl Drop for ConnectionLog {
         let (reactor, traffic) = (&logs.shard.reactor, notes.traffic());
         let now = reactor.now();
         let start_wall_micros = reactor.wall_micros().saturating_sub(now.saturating_sub(self.opened) / 1000);
-        let (received, sent) = traffic.map_or((0, 0), |traffic| (traffic.received, traffic.sent));
+        let Traffic { received, sent } = traffic.unwrap_or_default();
         let end = ConnectionEnd {
             requests: notes.requests.get(),
             details,

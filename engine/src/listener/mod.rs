@@ -21,7 +21,7 @@ use crate::network_filter::NetworkFilter;
 use crate::ring::{Buf, Reactor, Socket};
 use crate::stats::{ListenerStats, ListenerTlsStats, ShardStats};
 use full_house::{make_room, may_have_room};
-use log::ConnectionLog;
+use log::{ConnectionLog, noted};
 use ringway_config::model::Binding;
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -137,30 +137,29 @@ pub fn admit(
     let log = listener.logs.begin(&arrival);
     let mut claim = Claim::new(&listener.limits.borrow(), arrival.remote);
     match claim.fill() {
-        Ok(()) => serve(reactor, listener, arrival, stream(), claim.permits(), None, log),
+        Ok(()) => {
+            let stream = noted(stream(), log.as_deref());
+            serve(reactor, listener, arrival, stream, claim.permits(), None, log);
+        }
         Err(full) if !may_have_room(&listener.house, &claim, full) => {
             listener.refused(&claim, arrival.remote, full, reactor.now());
-            if let Some(log) = log {
-                log.notes.ends(Ending::Refused(full));
-                drop(Noted::new(stream(), Some(log.notes.clone())));
+            if log.is_some() {
+                noted(stream(), log.as_deref()).ends(Ending::Refused(full));
             }
         }
         Err(_) => {
             let (on, listener) = (reactor.clone(), listener.clone());
             let (arriving, remote) = (listener.drain.arriving(), arrival.remote);
-            let stream = Noted::new(stream(), log.as_ref().map(|log| log.notes.clone()));
+            let stream = noted(stream(), log.as_deref());
             reactor.spawn(async move {
                 // Dropped after the stream.
                 let (_arriving, log) = (arriving, log);
                 let stream = stream;
                 match make_room(&on, &listener.house, &mut claim).await {
-                    Ok(()) => {
-                        let (stream, _) = stream.into_parts();
-                        serve(&on, &listener, arrival, stream, claim.permits(), None, log);
-                    }
+                    Ok(()) => serve(&on, &listener, arrival, stream, claim.permits(), None, log),
                     Err(full) => {
                         listener.refused(&claim, remote, full, on.now());
-                        log.iter().for_each(|log| log.notes.ends(Ending::Refused(full)));
+                        stream.ends(Ending::Refused(full));
                         drop(stream);
                     }
                 }
@@ -182,20 +181,20 @@ fn take_over(reactor: &Rc<Reactor>, listener: &Rc<Listener>, crossing: Crossing)
     stream.unread(Buf::from(received.into_boxed_slice()));
     let placed = Placed { place: listener.drain.spreader().arrived(), before };
     let log = listener.logs.begin(&arrival);
-    serve(reactor, listener, arrival, ByteStream::Socket(stream), permits, Some(Box::new(placed)), log);
+    let stream = noted(ByteStream::Socket(stream), log.as_deref());
+    serve(reactor, listener, arrival, stream, permits, Some(Box::new(placed)), log);
 }
 
 fn serve(
     reactor: &Rc<Reactor>,
     listener: &Rc<Listener>,
     arrival: Arrival,
-    stream: ByteStream,
+    stream: Noted,
     permits: Option<Permits>,
     placed: Option<Box<Placed>>,
     log: Option<Box<ConnectionLog>>,
 ) {
     let (listener_stats, drain) = (listener.stats.clone(), listener.drain.clone());
-    let stream = Noted::new(stream, log.as_ref().map(|log| log.notes.clone()));
     let accepted = Accepted { stream, arrival, listener_stats, drain, seat: Seat::NONE, placed };
     reactor.spawn(way_in::way_in(reactor, listener, accepted, permits, log, NetworkFilter::run));
 }

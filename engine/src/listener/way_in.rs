@@ -150,10 +150,9 @@ async fn enter(
     if accepted.placed.is_none() && !is_passed(&watch, &mut accepted).await {
         return None;
     }
-    let notes = accepted.stream.notes();
-    let Some(Served { tls, filter }) = listener.choose(&accepted.arrival, notes) else {
+    let Some(Served { tls, filter }) = listener.choose(&accepted.arrival, accepted.stream.notes()) else {
         listener.stats.no_filter_chain_match.inc();
-        notes.iter().for_each(|notes| notes.ends(Ending::NoChain));
+        accepted.stream.ends(Ending::NoChain);
         listener.refuse(accepted, &reactor).await;
         return None;
     };
@@ -189,7 +188,7 @@ async fn is_passed(watch: &Watch<'_>, accepted: &mut Accepted) -> bool {
             Ending::FiltersTimeout
         }
     };
-    accepted.stream.notes().iter().for_each(|notes| notes.ends(ending));
+    accepted.stream.ends(ending);
     false
 }
 

@@ -159,6 +159,13 @@ impl Noted {
         self.notes.as_ref()
     }
 
+    /// Why it ends, if that is noted.
+    pub fn ends(&self, ending: Ending) {
+        if let Some(notes) = &self.notes {
+            notes.ends(ending);
+        }
+    }
+
     /// The stream goes on elsewhere, and so do the notes.
     pub fn into_parts(mut self) -> (ByteStream, Option<Rc<Notes>>) {
         let notes = self.notes.take();
