@@ -255,7 +255,12 @@ impl Connection {
 
     /// Whether the peer has ended it, as far as that was noticed.
     pub(super) fn is_left(&self) -> bool {
-        self.ended_by_peer.get() || self.stream.is_broken() || self.stream.has_ended()
+        self.is_ended_by_peer() || self.stream.has_ended()
+    }
+
+    /// Whether it ends because of the peer. A FIN that was noticed and not acted on does not count.
+    fn is_ended_by_peer(&self) -> bool {
+        self.ended_by_peer.get() || self.stream.is_broken()
     }
 
     /// Notes what there is to tell of it when its service ends, while its stream is still there.
@@ -266,12 +271,13 @@ impl Connection {
             notes.ends(Ending::Tls);
             notes.fails(failure);
         }
-        let is_reset = self.stream.is_broken() && !self.stream.has_ended();
-        match (self.ended_by_peer.get() || self.stream.is_broken(), self.active.get() > 0) {
-            (true, true) => notes.ends(Ending::RemoteDisconnect),
-            (true, false) if is_reset => notes.ends(Ending::RemoteReset),
-            (true, false) => notes.ends(Ending::Remote),
-            (false, _) => {}
+        if self.is_ended_by_peer() {
+            let is_reset = self.stream.is_broken() && !self.stream.has_ended();
+            notes.ends(match self.active.get() {
+                0 if is_reset => Ending::RemoteReset,
+                0 => Ending::Remote,
+                _ => Ending::RemoteDisconnect,
+            });
         }
         notes.carried(self.stream.traffic());
         notes.requests.set(self.requests.get());
@@ -304,8 +310,7 @@ impl Drop for Connection {
         self.note_service();
         stats.downstream_cx_destroy.inc();
         stats.downstream_cx_length_ms.record(self.reactor.now().saturating_sub(self.opened) / 1000);
-        let by_peer = self.ended_by_peer.get() || self.stream.is_broken();
-        match (by_peer, self.active.get() > 0) {
+        match (self.is_ended_by_peer(), self.active.get() > 0) {
             (true, false) => stats.downstream_cx_destroy_remote.inc(),
             (true, true) => {
                 stats.downstream_cx_destroy_remote.inc();
