@@ -47,6 +47,11 @@ impl Channel {
         })
     }
 
+    /// Bytes that are on their way or have been read.
+    fn written(&self) -> u64 {
+        self.total.get() + self.bytes.borrow().len() as u64
+    }
+
     fn send(&self, segment: Segment, reactor: &Reactor) {
         let mut bytes = self.bytes.borrow_mut();
         let mut queue = self.queue.borrow_mut();
@@ -127,13 +132,12 @@ impl PipeEnd {
 
     /// Bytes that are on their way or have been read.
     pub fn sent(&self) -> u64 {
-        self.outgoing.total.get() + self.outgoing.bytes.borrow().len() as u64
+        self.outgoing.written()
     }
 
     /// What came, read or not, and what has gone.
     pub fn traffic(&self) -> Traffic {
-        let received = self.incoming.total.get() + self.incoming.bytes.borrow().len() as u64;
-        Traffic { received, sent: self.sent() }
+        Traffic { received: self.incoming.written(), sent: self.outgoing.written() }
     }
 
     /// The other end takes bytes by reading them.
