@@ -4,6 +4,7 @@ use super::MemoryShard;
 use crate::hcm::access_log::LogQueue;
 use crate::http::format::take_field;
 use crate::listener::ListenerFilter;
+use crate::mux::h2::PREFACE;
 use crate::net::PipeEnd;
 use ringway_config::model::{Address, Config, OTLP_FIELDS};
 use std::cell::RefCell;
@@ -11,7 +12,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const CLIENT: &str = "192.0.2.7:1";
 
 const LOG: &str = "[[listeners.access_log]]\nformat = \"%FILTER_CHAIN_NAME% %PROTOCOL% %RESPONSE_FLAGS% %CONNECTION_REQUESTS% \
@@ -184,22 +184,23 @@ fn connections_end_with_their_time() {
 #[test]
 fn http2_has_its_ends() {
     let world = World::new("", "idle_timeout = \"7s\"");
-    let client = world.client(&[PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat());
+    // The preface and SETTINGS.
+    let begin = [&PREFACE[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+    let client = world.client(&begin);
     drop(client);
     assert_eq!(world.lines(), ["near HTTP/2 - 0 remote_close"]);
-    let broken = world.client(&[PREFACE, b"nonsense that is no frame"].concat());
+    let broken = world.client(&[&PREFACE[..], b"nonsense that is no frame"].concat());
     read(&broken);
     drop(broken);
     assert_eq!(world.lines(), ["near HTTP/2 DPE 0 protocol_error"]);
     // HEADERS of stream 1, which end it: GET /slow of h.
     let block = b"\x82\x86\x44\x05/slow\x41\x01h";
     let head = [&[0, 0, block.len() as u8, 1, 5, 0, 0, 0, 1][..], block].concat();
-    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    let client = world.client(&[PREFACE, &settings, &head].concat());
+    let client = world.client(&[&begin[..], &head].concat());
     client.reset();
     world.pass(100);
     assert_eq!(world.lines(), ["near HTTP/2 DC 1 downstream_remote_disconnect"]);
-    let idle = world.client(&[PREFACE, &settings].concat());
+    let idle = world.client(&begin);
     world.pass(10_000);
     drop(idle);
     assert_eq!(world.lines(), ["near HTTP/2 - 0 idle_timeout"]);

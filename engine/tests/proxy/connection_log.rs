@@ -18,7 +18,12 @@ const OK: &str = "routes = [{ match = { prefix = \"/\" }, direct_response = { st
 
 fn start(listener: &str, http: &str) -> Ringway {
     let config = format!("[[listeners]]\naddress = \"127.0.0.1:0\"\n{listener}[listeners.http]\n{OK}{http}");
-    Setup::new(&config).runtime("access_log_flush_interval = \"5ms\"").start()
+    run(Setup::new(&config))
+}
+
+/// With logs that are soon there.
+fn run(setup: Setup) -> Ringway {
+    setup.runtime("access_log_flush_interval = \"5ms\"").start()
 }
 
 /// Its bytes are those of TCP, its addresses those of the sockets, and the lines of its requests name it.
@@ -77,7 +82,7 @@ fn spliced_bodies_are_counted() {
     let origin = Origin::answering(|_| response(200, &[], "x".repeat(LEN)));
     let config = super::support::forwarding(origin.address, "")
         .replace("[listeners.http]", &format!("{}[listeners.http]", log("%BYTES_SENT%")));
-    let proxy = Setup::new(&config).runtime("access_log_flush_interval = \"5ms\"").start();
+    let proxy = run(Setup::new(&config));
     let answer = curl(&[&proxy.url("/")]);
     assert_eq!((answer.status, answer.body.len()), (200, LEN));
     let line = proxy.log_lines("log", 1).remove(0);
@@ -92,26 +97,26 @@ fn a_connection_that_no_chain_is_for_has_a_line() {
          match = {{ source_prefix_ranges = [\"192.0.2.0/24\"] }}\n[listeners.filter_chains.http]\n{OK}",
         log(FORMAT)
     );
-    let proxy = Setup::new(&config).runtime("access_log_flush_interval = \"5ms\"").start();
+    let proxy = run(Setup::new(&config));
     Client::open(proxy.address(0)).expect_end();
     assert_eq!(proxy.log_lines("log", 1), ["- - - - NR 0 filter_chain_not_found -"]);
 }
 
-fn secure(tls: &str, chains: &str) -> (Ringway, Pki) {
+fn secure(tls: &str) -> (Ringway, Pki) {
     let listener =
         format!("stat_prefix = \"main\"\n{}tls = {{ certificate = \"a.pem\", key = \"a.key\"{tls} }}\n", log(FORMAT));
-    let config = format!("[[listeners]]\naddress = \"127.0.0.1:0\"\n{listener}[listeners.http]\n{OK}{chains}");
+    let config = format!("[[listeners]]\naddress = \"127.0.0.1:0\"\n{listener}[listeners.http]\n{OK}");
     let setup = Setup::new(&config);
     let pki = Pki::new(setup.dir());
     pki.issue("a", &["a.example"]);
     pki.issue("client", &["client.example"]);
-    (setup.runtime("access_log_flush_interval = \"5ms\"").start(), pki)
+    (run(setup), pki)
 }
 
 /// Each has one line, with what is known and why it came to nothing, in words.
 #[test]
 fn handshakes_that_fail_have_a_line_each() {
-    let (proxy, pki) = secure(", client_certificate = { ca = \"ca.pem\" }, strict_sni = true", "");
+    let (proxy, pki) = secure(", client_certificate = { ca = \"ca.pem\" }, strict_sni = true");
     let strangers = tempfile::tempdir().expect("a directory");
     let strangers = Pki::new(strangers.path());
     strangers.issue("other", &["client.example"]);
@@ -155,7 +160,7 @@ fn handshakes_that_fail_have_a_line_each() {
 
 #[test]
 fn a_handshake_that_takes_too_long_has_a_line() {
-    let (proxy, _) = secure(", handshake_timeout = \"100ms\"", "");
+    let (proxy, _) = secure(", handshake_timeout = \"100ms\"");
     let mut slow = Client::open(proxy.address(0));
     slow.send(&HELLO[..100]);
     slow.expect_end();
@@ -165,7 +170,7 @@ fn a_handshake_that_takes_too_long_has_a_line() {
 
 #[test]
 fn a_record_that_cannot_be_decrypted_is_told() {
-    let (proxy, pki) = secure("", "");
+    let (proxy, pki) = secure("");
     let mut client = rustls_to(&proxy, &pki, "a.example", b"http/1.1");
     client.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").expect("it is sent");
     let mut answer = [0; 15];
@@ -188,7 +193,7 @@ fn a_name_that_no_chain_is_for_is_in_the_line() {
     let setup = Setup::new(&config);
     let pki = Pki::new(setup.dir());
     pki.issue("a", &["a.example"]);
-    let proxy = setup.runtime("access_log_flush_interval = \"5ms\"").start();
+    let proxy = run(setup);
     assert_eq!(curl_to(&proxy, &pki, "https://a.example/", &["--http1.1"]).status, 200);
     let line = proxy.log_lines("log", 1).remove(0);
     let bytes =
@@ -214,7 +219,7 @@ fn certificates_of_clients_are_told() {
     let pki = Pki::new(setup.dir());
     pki.issue("a", &["a.example"]);
     pki.issue("client", &["client.example"]);
-    let proxy = setup.runtime("access_log_flush_interval = \"5ms\"").start();
+    let proxy = run(setup);
     let url = "https://a.example/";
     let answer = curl_as(&proxy, &pki, url, (&pki, "client"), &["--http1.1"]);
     assert!(answer.status == 200 && answer.head.contains("x-client: client.example\r\n"), "{answer:?}");
@@ -226,10 +231,10 @@ fn certificates_of_clients_are_told() {
     assert_eq!(proxy.log_lines("log", 2)[1], "- - - a.example");
 }
 
-/// The end of the process is in the log, and a client that breaks its TLS later is told apart from others.
+/// A connection that is open when the process ends has its line, too.
 #[test]
-fn what_comes_after_the_handshake() {
-    let (mut proxy, _) = secure("", "");
+fn the_end_of_the_process_has_a_line() {
+    let (mut proxy, _) = secure("");
     let mut client = openssl(proxy.address(0), &["-servername", "a.example", "-quiet", "-alpn", "http/1.1"]);
     let mut input = client.stdin.take().expect("piped");
     input.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").expect("it reads");
@@ -241,13 +246,13 @@ fn what_comes_after_the_handshake() {
     let _ = client.wait();
 }
 
-/// Without a file that is configured twice: both kinds of lines may go into one.
+/// Both kinds of lines may go into one file. It is closed when no log has it any more.
 #[test]
 fn requests_and_connections_may_share_a_file_and_a_reload_removes_the_log() {
     let requests = "access_log = [{ path = \"DIR/log\", format = \"request\" }]\n";
     let with =
         format!("[[listeners]]\naddress = \"127.0.0.1:0\"\n{}[listeners.http]\n{OK}{requests}", log("connection"));
-    let proxy = Setup::new(&with).runtime("access_log_flush_interval = \"5ms\"").start();
+    let proxy = run(Setup::new(&with));
     assert_eq!(curl(&[&proxy.url("/")]).status, 200);
     assert_eq!(proxy.log_lines("log", 2), ["request", "connection"]);
     let is_open = |name: &str| {
@@ -273,7 +278,7 @@ fn a_unix_socket_has_lines_without_bytes() {
         "[[listeners]]\naddress = \"unix:DIR/in.sock\"\n{}[listeners.http]\n{OK}",
         log("%BYTES_RECEIVED% %DOWNSTREAM_REMOTE_ADDRESS% %CONNECTION_REQUESTS%")
     );
-    let proxy = Setup::new(&config).runtime("access_log_flush_interval = \"5ms\"").start();
+    let proxy = run(Setup::new(&config));
     let socket = proxy.file("in.sock");
     let answer = curl(&["--unix-socket", &socket.display().to_string(), "http://h/"]);
     assert_eq!(answer.status, 200);
