@@ -42,7 +42,25 @@ fn connections(log: &str, elsewhere: SocketAddr, wire: &str) -> String {
 }
 
 fn start(config: &str) -> Ringway {
-    Setup::new(config).runtime("access_log_flush_interval = \"50ms\"").start()
+    run(Setup::new(config))
+}
+
+/// The same with the certificate of a.example.
+fn start_secure(config: &str) -> (Ringway, Pki) {
+    let setup = Setup::new(config);
+    let pki = Pki::new(setup.dir());
+    pki.issue("a", &["a.example"]);
+    (run(setup), pki)
+}
+
+fn run(setup: Setup) -> Ringway {
+    setup.runtime("access_log_flush_interval = \"50ms\"").start()
+}
+
+/// What a collector of OpenTelemetry has been sent.
+fn records(collector: &Server) -> Vec<Value> {
+    let list = |report: &Value| report.pointer("/report/resourceLogs/0/scopeLogs/0/logRecords")?.as_array().cloned();
+    lines(collector).iter().filter_map(list).flatten().collect()
 }
 
 fn attributes(of: &Value) -> Vec<(String, String)> {
@@ -70,22 +88,14 @@ fn collectors_of_opentelemetry_get_log_records_over_http_and_grpc() {
         assert_eq!(proxy.get("/second?x=1").status(), 200);
         proxy.signal(Signal::TERM);
         assert!(proxy.wait().success());
-        let reports = || lines(&collector);
-        let records = || {
-            let records = |report: &Value| report.pointer("/report/resourceLogs/0/scopeLogs/0/logRecords").cloned();
-            reports().iter().filter_map(records).flat_map(|list| list.as_array().cloned().unwrap_or_default()).collect()
-        };
-        eventually("both have come", || {
-            let all: Vec<Value> = records();
-            all.len() == 2
-        });
-        let records: Vec<Value> = records();
+        eventually("both have come", || records(&collector).len() == 2);
+        let records = records(&collector);
         let body = |record: &Value| record["body"]["stringValue"].as_str().unwrap_or_default().to_owned();
         assert_eq!(body(&records[0]), "GET /first");
         assert_eq!(body(&records[1]), "GET /second?x=1");
         assert_eq!(attributes(&records[0]), [("route".to_owned(), "front".to_owned())]);
         assert!(records[0]["timeUnixNano"].as_str().is_some_and(|time| time.len() == 19), "{}", records[0]);
-        let resource = attributes(reports()[0].pointer("/report/resourceLogs/0/resource").expect("a resource"));
+        let resource = attributes(lines(&collector)[0].pointer("/report/resourceLogs/0/resource").expect("a resource"));
         assert!(resource.contains(&("service.name".into(), "ringway".into())), "{resource:?}");
         assert!(resource.contains(&("zone".into(), "a".into())), "{resource:?}");
     }
@@ -154,10 +164,7 @@ fn the_access_log_service_gets_entries_of_connections() {
     let service = Server::start(python("envoy", "als/server.py"));
     let grpc = "{ grpc = { cluster = \"elsewhere\", log_name = \"edge\" } }";
     let text = connections(grpc, service.address, "http2");
-    let setup = Setup::new(&text);
-    let pki = Pki::new(setup.dir());
-    pki.issue("a", &["a.example"]);
-    let proxy = setup.runtime("access_log_flush_interval = \"50ms\"").start();
+    let (proxy, pki) = start_secure(&text);
     let answer = curl_to(&proxy, &pki, "https://a.example/", &["--http1.1"]);
     assert_eq!(answer.status, 200);
     let entries = || {
@@ -199,22 +206,11 @@ fn collectors_of_opentelemetry_get_records_of_connections() {
                otlp = { cluster = \"elsewhere\", attributes = { name = \"%REQUESTED_SERVER_NAME%\", \
                requests = \"%CONNECTION_REQUESTS%\", flags = \"%FILTER_CHAIN_NAME%\" } } }";
     let text = connections(log, collector.address, "http1");
-    let setup = Setup::new(&text);
-    let pki = Pki::new(setup.dir());
-    pki.issue("a", &["a.example"]);
-    let proxy = setup.runtime("access_log_flush_interval = \"50ms\"").start();
+    let (proxy, pki) = start_secure(&text);
     assert_eq!(curl(&[&proxy.url("/")]).status, 400, "it fails, and is left out");
     assert_eq!(curl_to(&proxy, &pki, "https://a.example/", &[]).status, 200);
-    let records = || {
-        let records = |report: &Value| report.pointer("/report/resourceLogs/0/scopeLogs/0/logRecords").cloned();
-        let reports = lines(&collector);
-        reports.iter().filter_map(records).flat_map(|list| list.as_array().cloned().unwrap_or_default()).collect()
-    };
-    eventually("a record has come", || {
-        let all: Vec<Value> = records();
-        !all.is_empty()
-    });
-    let all: Vec<Value> = records();
+    eventually("a record has come", || !records(&collector).is_empty());
+    let all = records(&collector);
     assert_eq!((all.len(), &all[0]["body"]["stringValue"]), (1, &"remote_close".into()), "{all:?}");
     let expected = [("name", "a.example"), ("requests", "1"), ("flags", "default")];
     assert_eq!(attributes(&all[0]), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
