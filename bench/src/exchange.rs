@@ -87,10 +87,34 @@ impl Traced {
 
 /// A client that sends its next request when it is told to.
 pub struct Rig {
-    shard: MemoryShard,
+    pub(crate) shard: MemoryShard,
     client: TaskId,
+    turns: Turns,
+}
+
+/// What a client is told, and what it has done.
+#[derive(Clone, Default)]
+pub(crate) struct Turns {
     wanted: Rc<Cell<u64>>,
     done: Rc<Cell<u64>>,
+}
+
+impl Turns {
+    pub(crate) fn done(&self) -> u64 {
+        self.done.get()
+    }
+
+    /// Wait until another one is wanted.
+    pub(crate) async fn next(&self, reactor: &Reactor) {
+        while self.done.get() == self.wanted.get() {
+            // Virtual time passes, up to the next timeout, as soon as no task is ready: so this one stays ready.
+            reactor.yield_now().await;
+        }
+    }
+
+    pub(crate) fn end(&self) {
+        self.done.set(self.done.get() + 1);
+    }
 }
 
 impl Rig {
@@ -125,9 +149,7 @@ impl Rig {
             }
             Way::Direct => shard.network.connect(&shard.reactor, &Address::Ip(origin)).expect("the origin listens"),
         };
-        let (wanted, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-        let client = shard.reactor.spawn(ask(shard.reactor.clone(), pipe, traffic, wanted.clone(), done.clone()));
-        let rig = Self { shard, client, wanted, done };
+        let rig = Self::with_client(shard, |reactor, turns| ask(reactor, pipe, traffic, turns));
         rig.run(WARM_UP);
         match way {
             Way::Proxied => rig.check(1),
@@ -143,11 +165,30 @@ impl Rig {
         rig
     }
 
-    /// `exchanges` more, one after the other.
-    pub fn run(&self, exchanges: u64) {
-        self.wanted.set(self.wanted.get() + exchanges);
+    pub(crate) fn with_client<F: Future<Output = ()> + 'static>(
+        shard: MemoryShard,
+        client: impl FnOnce(Rc<Reactor>, Turns) -> F,
+    ) -> Self {
+        let turns = Turns::default();
+        let client = shard.reactor.spawn(client(shard.reactor.clone(), turns.clone()));
+        Self { shard, client, turns }
+    }
+
+    /// This many turns of the client, one after the other.
+    pub fn run(&self, turns: u64) {
+        let Turns { wanted, done } = &self.turns;
+        wanted.set(wanted.get() + turns);
         self.shard.reactor.wake(self.client);
-        self.shard.reactor.run_until(|| self.done.get() == self.wanted.get());
+        self.shard.reactor.run_until(|| done.get() == wanted.get());
+    }
+
+    pub(crate) fn done(&self) -> u64 {
+        self.turns.done()
+    }
+
+    /// A statistic that there is.
+    pub(crate) fn stat(&self, name: &str) -> i64 {
+        self.shard.registry.value(name).unwrap_or_else(|| panic!("no statistic {name}"))
     }
 
     /// The records of the spans that were left since the last call.
@@ -160,14 +201,13 @@ impl Rig {
     /// Every exchange so far was routed, answered with 200, and went over one connection to the proxy and `upstream` from
     /// it.
     fn check(&self, upstream: i64) {
-        let stat = |name: &str| self.shard.registry.value(name).unwrap_or_else(|| panic!("no statistic {name}"));
-        let done = self.done.get() as i64;
+        let done = self.done() as i64;
         for name in ["http.bench.downstream_rq_2xx", "http.bench.rq_total", "cluster.app7.upstream_rq_2xx"] {
-            assert_eq!(stat(name), done, "{name}");
+            assert_eq!(self.stat(name), done, "{name}");
         }
-        assert_eq!(stat("http.bench.downstream_cx_total"), 1);
-        assert_eq!(stat("cluster.app7.upstream_cx_total"), upstream);
-        assert_eq!(stat("cluster.app7.upstream_rq_retry"), 0);
+        assert_eq!(self.stat("http.bench.downstream_cx_total"), 1);
+        assert_eq!(self.stat("cluster.app7.upstream_cx_total"), upstream);
+        assert_eq!(self.stat("cluster.app7.upstream_rq_retry"), 0);
         assert_eq!(self.shard.reactor.facts().panics, 0, "a task panicked");
     }
 }
@@ -184,7 +224,7 @@ pub fn exchange(traffic: Traffic, way: Way) -> impl FnMut() {
     move || rig.run(1)
 }
 
-async fn ask(reactor: Rc<Reactor>, pipe: PipeEnd, traffic: Traffic, wanted: Rc<Cell<u64>>, done: Rc<Cell<u64>>) {
+async fn ask(reactor: Rc<Reactor>, pipe: PipeEnd, traffic: Traffic, turns: Turns) {
     let request = traffic.request();
     let end: &[u8] = match traffic {
         Traffic::Small => b"The quick brown fox jumps over the lazy dog...",
@@ -192,14 +232,11 @@ async fn ask(reactor: Rc<Reactor>, pipe: PipeEnd, traffic: Traffic, wanted: Rc<C
     };
     let response_len = Cell::new(0);
     loop {
-        while done.get() == wanted.get() {
-            // Virtual time passes, up to the next timeout, as soon as no task is ready: so this one stays ready.
-            reactor.yield_now().await;
-        }
+        turns.next(&reactor).await;
         pipe.send_one(Segment::Static(request));
         read_message(&pipe, &response_len, |bytes| bytes.starts_with(b"HTTP/1.1 200 OK\r\n") && bytes.ends_with(end))
             .await;
-        done.set(done.get() + 1);
+        turns.end();
     }
 }
 
@@ -231,7 +268,7 @@ mod tests {
             let rig = Rig::new(traffic, Way::Proxied);
             rig.run(5);
             rig.check(1);
-            assert_eq!(rig.done.get(), WARM_UP + 5);
+            assert_eq!(rig.done(), WARM_UP + 5);
             let rig = Rig::new(traffic, Way::Resilient);
             rig.run(5);
             rig.check(3);
@@ -242,7 +279,7 @@ mod tests {
                 assert_eq!(rig.spans().len(), if traced.leaves_spans() { 10 } else { 0 });
             }
             let rig = Rig::new(traffic, Way::Direct);
-            assert_eq!((rig.done.get(), rig.shard.connections()), (WARM_UP, 0));
+            assert_eq!((rig.done(), rig.shard.connections()), (WARM_UP, 0));
         }
     }
 }

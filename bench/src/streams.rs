@@ -1,13 +1,13 @@
 //! Whole exchanges of HTTP/2: a client with 32 streams at a time, the proxy, and an origin that speaks HTTP/2 or HTTP/1, on
 //! one reactor and joined by in-memory pipes. As in exchange.rs, everything is warm, and both ends do little.
 
-use crate::exchange::ORIGIN;
+use crate::exchange::{ORIGIN, Rig, Turns};
 use crate::{config, messages};
+use ringway::codec::h2::frame::{self, FRAME_MAX, INITIAL_WINDOW, PREFACE, STREAM_MAX, flag, kind};
 use ringway::net::{MemoryListener, PipeEnd};
-use ringway::ring::{Reactor, Segment, TaskId};
+use ringway::ring::{Reactor, Segment};
 use ringway::shard::MemoryShard;
 use ringway_config::model::Address;
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -18,14 +18,6 @@ pub const AT_ONCE: u32 = 32;
 const WARM_UP: u64 = 50;
 const CAPACITY: usize = 1 << 20;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const WINDOW_UPDATE: u8 = 8;
-const ENDS_STREAM: u8 = 1;
-const ENDS_HEADERS: u8 = 4;
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
 /// What the origin speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -35,79 +27,46 @@ pub enum Origin {
 
 /// 32 exchanges, all at the same time.
 pub fn exchanges(origin: Origin) -> impl FnMut() {
-    let rig = Rig::new(origin);
+    let rig = rig(origin);
     move || rig.run(1)
 }
 
-struct Rig {
-    shard: MemoryShard,
-    client: TaskId,
-    wanted: Rc<Cell<u64>>,
-    done: Rc<Cell<u64>>,
+fn rig(origin: Origin) -> Rig {
+    let mut text = config::text(10);
+    if origin == Origin::Http2 {
+        let named = "name = \"app7\"\n";
+        assert!(text.contains(named), "the text has another form now");
+        text = text.replace(named, "name = \"app7\"\nprotocol = \"http2\"\n");
+    }
+    let shard = MemoryShard::new(config::loaded(&text), 1);
+    let listener = shard.network.listen(Address::Ip(ORIGIN.parse::<SocketAddr>().expect("an address")), CAPACITY);
+    let reactor = shard.reactor.clone();
+    match origin {
+        Origin::Http1 => drop(shard.reactor.spawn(serve_http1(reactor, listener))),
+        Origin::Http2 => drop(shard.reactor.spawn(serve_http2(reactor, listener))),
+    }
+    let pipe = shard.connect(0, "192.0.2.1:40000".parse().expect("an address"));
+    let rig = Rig::with_client(shard, |reactor, turns| ask(reactor, pipe, turns));
+    rig.run(WARM_UP);
+    check(&rig);
+    rig
 }
 
-impl Rig {
-    fn new(origin: Origin) -> Self {
-        let mut text = config::text(10);
-        if origin == Origin::Http2 {
-            let named = "name = \"app7\"\n";
-            assert!(text.contains(named), "the text has another form now");
-            text = text.replace(named, "name = \"app7\"\nprotocol = \"http2\"\n");
-        }
-        let shard = MemoryShard::new(config::loaded(&text), 1);
-        let listener = shard.network.listen(Address::Ip(ORIGIN.parse::<SocketAddr>().expect("an address")), CAPACITY);
-        let reactor = shard.reactor.clone();
-        match origin {
-            Origin::Http1 => drop(shard.reactor.spawn(serve_http1(reactor, listener))),
-            Origin::Http2 => drop(shard.reactor.spawn(serve_http2(reactor, listener))),
-        }
-        let pipe = shard.connect(0, "192.0.2.1:40000".parse().expect("an address"));
-        let (wanted, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-        let client = shard.reactor.spawn(ask(shard.reactor.clone(), pipe, wanted.clone(), done.clone()));
-        let rig = Self { shard, client, wanted, done };
-        rig.run(WARM_UP);
-        rig.check();
-        rig
+/// Every exchange so far was routed and answered with 200.
+fn check(rig: &Rig) {
+    let exchanges = rig.done() as i64 * i64::from(AT_ONCE);
+    for name in ["http.bench.downstream_rq_2xx", "http.bench.downstream_rq_http2_total", "cluster.app7.upstream_rq_2xx"]
+    {
+        assert_eq!(rig.stat(name), exchanges, "{name}");
     }
-
-    /// `rounds` more, one after the other.
-    fn run(&self, rounds: u64) {
-        self.wanted.set(self.wanted.get() + rounds);
-        self.shard.reactor.wake(self.client);
-        self.shard.reactor.run_until(|| self.done.get() == self.wanted.get());
-    }
-
-    /// Every exchange so far was routed and answered with 200.
-    fn check(&self) {
-        let stat = |name: &str| self.shard.registry.value(name).unwrap_or_else(|| panic!("no statistic {name}"));
-        let exchanges = self.done.get() as i64 * i64::from(AT_ONCE);
-        for name in
-            ["http.bench.downstream_rq_2xx", "http.bench.downstream_rq_http2_total", "cluster.app7.upstream_rq_2xx"]
-        {
-            assert_eq!(stat(name), exchanges, "{name}");
-        }
-        assert_eq!(stat("http.bench.downstream_cx_total"), 1);
-        assert_eq!(self.shard.reactor.facts().panics, 0, "a task panicked");
-    }
+    assert_eq!(rig.stat("http.bench.downstream_cx_total"), 1);
+    assert_eq!(rig.shard.reactor.facts().panics, 0, "a task panicked");
 }
 
-impl Drop for Rig {
-    fn drop(&mut self) {
-        self.shard.reactor.shut_down();
-    }
-}
-
-fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-    out.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
-    out.extend_from_slice(&[kind, flags]);
-    out.extend_from_slice(&stream.to_be_bytes());
-    out.extend_from_slice(payload);
-}
-
-/// SETTINGS of which each stream has a wide window, and one for the connection that never ends here.
+/// SETTINGS, and a window of the connection that never ends here.
 fn begin(out: &mut Vec<u8>) {
-    frame(out, SETTINGS, 0, 0, &[]);
-    frame(out, WINDOW_UPDATE, 0, 0, &(i32::MAX as u32 - 65_535).to_be_bytes());
+    frame::settings(out, &[]);
+    frame::window_update(out, 0, STREAM_MAX - INITIAL_WINDOW);
 }
 
 /// A field that goes into the peer's table.
@@ -133,12 +92,12 @@ fn blocks(indexed: &[u8], fields: &[(&str, &str)]) -> (Vec<u8>, Vec<u8>) {
 /// Finds the ends of streams among frames that come whole, as they do where everything fits into the pipe.
 fn ends(mut bytes: &[u8], mut each: impl FnMut(u32), mut settings: impl FnMut()) {
     while let Some((header, rest)) = bytes.split_first_chunk::<9>() {
-        let [a, b, c, kind, flags, id @ ..] = *header;
+        let [a, b, c, of_kind, flags, id @ ..] = *header;
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
         assert!(rest.len() >= length, "frames come whole");
-        match kind {
-            DATA | HEADERS if flags & ENDS_STREAM != 0 => each(u32::from_be_bytes(id)),
-            SETTINGS if flags & 1 == 0 => settings(),
+        match of_kind {
+            kind::DATA | kind::HEADERS if flags & flag::END_STREAM != 0 => each(u32::from_be_bytes(id)),
+            kind::SETTINGS if flags & flag::ACK == 0 => settings(),
             _ => {}
         }
         bytes = &rest[length..];
@@ -146,7 +105,7 @@ fn ends(mut bytes: &[u8], mut each: impl FnMut(u32), mut settings: impl FnMut())
     assert!(bytes.is_empty(), "frames come whole");
 }
 
-async fn ask(reactor: Rc<Reactor>, pipe: PipeEnd, wanted: Rc<Cell<u64>>, done: Rc<Cell<u64>>) {
+async fn ask(reactor: Rc<Reactor>, pipe: PipeEnd, turns: Turns) {
     let fields =
         [(":path", "/api/7/items/42"), (":authority", "www.example.com"), ("user-agent", "h2load"), ("accept", "*/*")];
     let (first, next) = blocks(&[0x82, 0x86], &fields);
@@ -155,11 +114,10 @@ async fn ask(reactor: Rc<Reactor>, pipe: PipeEnd, wanted: Rc<Cell<u64>>, done: R
     begin(&mut out);
     let mut stream = 1;
     loop {
-        while done.get() == wanted.get() {
-            reactor.yield_now().await;
-        }
+        turns.next(&reactor).await;
         for _ in 0..AT_ONCE {
-            frame(&mut out, HEADERS, ENDS_STREAM | ENDS_HEADERS, stream, if stream == 1 { &first } else { &next });
+            let block = if stream == 1 { &first } else { &next };
+            frame::headers(&mut out, stream, true, FRAME_MAX, |out| out.extend_from_slice(block));
             stream += 2;
         }
         let mut open = AT_ONCE;
@@ -168,9 +126,9 @@ async fn ask(reactor: Rc<Reactor>, pipe: PipeEnd, wanted: Rc<Cell<u64>>, done: R
                 pipe.send_one(Segment::Owned(std::mem::replace(&mut out, reactor.take_vec())));
             }
             let bytes = poll_fn(|_| pipe.poll_recv()).await.expect("nobody resets").expect("nobody hangs up");
-            ends(&bytes, |_| open -= 1, || frame(&mut out, SETTINGS, 1, 0, &[]));
+            ends(&bytes, |_| open -= 1, || frame::settings_ack(&mut out));
         }
-        done.set(done.get() + 1);
+        turns.end();
     }
 }
 
@@ -193,11 +151,12 @@ async fn serve_http2(reactor: Rc<Reactor>, listener: MemoryListener) {
         let (mut ended, mut asked) = (Vec::with_capacity(AT_ONCE as usize), false);
         ends(&bytes[std::mem::take(&mut skip)..], |stream| ended.push(stream), || asked = true);
         if asked {
-            frame(&mut out, SETTINGS, 1, 0, &[]);
+            frame::settings_ack(&mut out);
         }
         for stream in ended {
-            frame(&mut out, HEADERS, ENDS_HEADERS, stream, block);
-            frame(&mut out, DATA, ENDS_STREAM, stream, body.as_bytes());
+            frame::headers(&mut out, stream, false, FRAME_MAX, |out| out.extend_from_slice(block));
+            out.extend_from_slice(&frame::data_header(body.len(), stream, true));
+            out.extend_from_slice(body.as_bytes());
             block = &next;
         }
         if !out.is_empty() {
@@ -227,10 +186,10 @@ mod tests {
     #[test]
     fn every_exchange_is_counted() {
         for origin in [Origin::Http1, Origin::Http2] {
-            let rig = Rig::new(origin);
+            let rig = rig(origin);
             rig.run(3);
-            rig.check();
-            assert_eq!(rig.done.get(), WARM_UP + 3);
+            check(&rig);
+            assert_eq!(rig.done(), WARM_UP + 3);
         }
     }
 }

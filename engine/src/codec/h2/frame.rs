@@ -18,7 +18,7 @@ pub const STREAM_MAX: u32 = (1 << 31) - 1;
 /// The windows of a new connection (RFC 9113 section 6.9.2).
 pub const INITIAL_WINDOW: u32 = 65_535;
 
-pub(super) mod kind {
+pub mod kind {
     pub const DATA: u8 = 0;
     pub const HEADERS: u8 = 1;
     pub const PRIORITY: u8 = 2;
@@ -31,7 +31,7 @@ pub(super) mod kind {
     pub const CONTINUATION: u8 = 9;
 }
 
-pub(super) mod flag {
+pub mod flag {
     pub const ACK: u8 = 1;
     pub const END_STREAM: u8 = 1;
     pub const END_HEADERS: u8 = 4;
