@@ -9,4 +9,5 @@ pub mod output;
 pub mod random;
 pub mod record_ring;
 pub mod span;
+pub mod spare;
 pub mod version;

@@ -8,6 +8,7 @@ use super::trace::TraceTable;
 use crate::base::clock::Nanos;
 use crate::base::date::imf_fixdate;
 use crate::base::record_ring;
+use crate::base::spare::Spare;
 use crate::cluster::Cluster;
 use crate::http::Exchange;
 use crate::http::trace::{Tracers, Tries};
@@ -60,16 +61,15 @@ pub struct HcmShard {
     /// For filters that change bodies.
     pub coders: Rc<Coders>,
     /// Exchanges to use again. Boxed: they are handed around, and large.
-    #[allow(clippy::vec_box)]
-    spare: RefCell<Vec<Box<Exchange>>>,
+    exchanges: Spare<Box<Exchange>, SPARE_EXCHANGES>,
     /// Value of `date` and the second it is for.
     date: Cell<(u64, [u8; 29])>,
     next_connection: Cell<u64>,
     cut_off: Cell<CutOff>,
     /// To use again, like exchanges.
-    tries: RefCell<Vec<Rc<Tries>>>,
+    tries: Spare<Rc<Tries>, SPARE_EXCHANGES>,
     /// Of exchanges that shared their connection.
-    timers: RefCell<Vec<Rc<Timer>>>,
+    timers: Spare<Rc<Timer>, SPARE_EXCHANGES>,
     /// From the first configuration with tracing on.
     spans: OnceCell<SpanQueue>,
 }
@@ -105,21 +105,21 @@ impl HcmShard {
             reactor: reactor.clone(),
             log,
             coders: Coders::new(reactor),
-            spare: RefCell::new(Vec::new()),
+            exchanges: Spare::new(),
             date: Cell::new((u64::MAX, [b' '; 29])),
             next_connection: Cell::new((shard as u64) << 48),
             cut_off: Cell::default(),
-            tries: RefCell::default(),
-            timers: RefCell::default(),
+            tries: Spare::new(),
+            timers: Spare::new(),
             spans: OnceCell::new(),
         })
     }
 
     /// Give memory that is only kept for reuse back.
     pub fn trim(&self) {
-        *self.spare.borrow_mut() = Vec::new();
-        *self.tries.borrow_mut() = Vec::new();
-        *self.timers.borrow_mut() = Vec::new();
+        self.exchanges.trim();
+        self.tries.trim();
+        self.timers.trim();
         h2::trim();
         self.coders.trim();
     }
@@ -134,43 +134,34 @@ impl HcmShard {
     }
 
     pub(super) fn take_exchange(&self) -> Box<Exchange> {
-        self.spare.borrow_mut().pop().unwrap_or_default()
+        self.exchanges.take().unwrap_or_default()
     }
 
     pub(super) fn give_exchange(&self, mut exchange: Box<Exchange>) {
         exchange.reset(&self.reactor);
-        let mut spare = self.spare.borrow_mut();
-        if spare.len() < SPARE_EXCHANGES {
-            spare.push(exchange);
-        }
+        self.exchanges.give(exchange);
     }
 
     /// For an exchange that shares its connection.
     pub(super) fn take_timer(&self) -> Rc<Timer> {
-        self.timers.borrow_mut().pop().unwrap_or_else(|| Rc::new(Timer::new(&self.reactor)))
+        self.timers.take().unwrap_or_else(|| Rc::new(Timer::new(&self.reactor)))
     }
 
     pub(super) fn give_timer(&self, timer: Rc<Timer>) {
         timer.disarm();
-        let mut spare = self.timers.borrow_mut();
-        if spare.len() < SPARE_EXCHANGES {
-            spare.push(timer);
-        }
+        self.timers.give(timer);
     }
 
     /// For the tries of an exchange that is traced.
     pub(super) fn take_tries(&self) -> Rc<Tries> {
-        self.tries.borrow_mut().pop().unwrap_or_default()
+        self.tries.take().unwrap_or_default()
     }
 
     /// The exchange has ended. A try that is still under way keeps them.
     pub(super) fn give_tries(&self, mut tries: Rc<Tries>) {
-        let mut spare = self.tries.borrow_mut();
-        if spare.len() < SPARE_EXCHANGES
-            && let Some(unique) = Rc::get_mut(&mut tries)
-        {
+        if let Some(unique) = Rc::get_mut(&mut tries) {
             unique.clear();
-            spare.push(tries);
+            self.tries.give(tries);
         }
     }
 

@@ -3,9 +3,9 @@
 
 use super::asked::Try;
 use super::stream::{IdHasher, Key, Stream};
+use crate::base::spare::Spare;
 use crate::codec::h2::Block;
 use slab::Slab;
-use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::thread::LocalKey;
@@ -39,33 +39,29 @@ pub(super) enum Gone {
 }
 
 /// Boxed: they are handed around.
-type Store<T> = RefCell<Vec<Box<T>>>;
+type Store<T> = Spare<Box<T>, KEPT>;
 
 thread_local! {
-    static ROOMS: Store<Room> = const { RefCell::new(Vec::new()) };
-    static STREAMS: Store<Stream> = const { RefCell::new(Vec::new()) };
-    static BLOCKS: Store<Block> = const { RefCell::new(Vec::new()) };
-    static TRIES: Store<Try> = const { RefCell::new(Vec::new()) };
+    static ROOMS: Store<Room> = const { Spare::new() };
+    static STREAMS: Store<Stream> = const { Spare::new() };
+    static BLOCKS: Store<Block> = const { Spare::new() };
+    static TRIES: Store<Try> = const { Spare::new() };
 }
 
 fn take<T: Default>(store: &'static LocalKey<Store<T>>) -> Box<T> {
-    store.with_borrow_mut(Vec::pop).unwrap_or_default()
+    store.with(Spare::take).unwrap_or_default()
 }
 
 fn give<T>(store: &'static LocalKey<Store<T>>, piece: Box<T>) {
-    store.with_borrow_mut(|kept| {
-        if kept.len() < KEPT {
-            kept.push(piece);
-        }
-    });
+    store.with(|store| store.give(piece));
 }
 
 /// Memory that is only kept for reuse goes back.
 pub fn trim() {
-    ROOMS.take();
-    STREAMS.take();
-    BLOCKS.take();
-    TRIES.take();
+    ROOMS.with(Spare::trim);
+    STREAMS.with(Spare::trim);
+    BLOCKS.with(Spare::trim);
+    TRIES.with(Spare::trim);
 }
 
 pub(super) fn take_room() -> Box<Room> {
