@@ -373,11 +373,10 @@ impl State {
     fn leave_room(&mut self) {
         let Some(room) = self.room.take_if(|room| room.streams.is_empty()) else { return };
         let forgotten = room.gone.len().saturating_sub(REST);
-        let mut gone = room.gone.iter().copied();
-        let highest = gone.by_ref().take(forgotten).map(|(id, _)| id).max();
+        let highest = room.gone.range(..forgotten).map(|(id, _)| *id).max();
         self.forgotten = self.forgotten.max(highest.unwrap_or(0));
         self.rest = [None; REST];
-        self.rest.iter_mut().zip(gone).for_each(|(place, gone)| *place = Some(gone));
+        room.gone.range(forgotten..).for_each(|(id, gone)| self.note_gone(*id, *gone));
         room::give_room(room);
     }
 

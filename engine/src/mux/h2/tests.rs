@@ -2,8 +2,9 @@
 //! stays true.
 
 use super::link::{Incoming, Link, Release, Role};
-use super::room::{self, Room};
+use super::room::{self, Gone, Room};
 use super::stream::{Key, State};
+use super::window::{Budget, Window};
 use super::{Code, Driver};
 use crate::codec::h2::frame::{self, INITIAL_WINDOW, PREFACE};
 use crate::codec::h2::hpack::encode;
@@ -323,4 +324,30 @@ fn a_server_counts_right_whatever_comes() {
 #[test]
 fn a_client_counts_right_whatever_comes() {
     run(Role::Client);
+}
+
+/// Without streams, the latest ones that are over are still known; those before them may have been.
+#[test]
+fn the_latest_streams_are_remembered_without_a_room() {
+    let reactor = Reactor::simulated(1, PoolSize { count: 16, size: 16 * 1024 });
+    let budget = Budget { initial: INITIAL_WINDOW, left: 0 };
+    let mut state = State::new(Window::new(INITIAL_WINDOW), budget, 4096);
+    let serve = |state: &mut State, ids: &[u32]| {
+        for id in ids {
+            let (key, stream) = state.insert(*id, &reactor);
+            (stream.in_ended, stream.released) = (true, true);
+            state.exchanges -= 1;
+            state.change(key, |stream| stream.out_ended = true);
+            state.settle(key);
+        }
+    };
+    let known = |state: &State| (1..16).step_by(2).filter(|id| state.gone(*id).is_some()).collect::<Vec<_>>();
+    serve(&mut state, &[1, 3]);
+    assert!(state.room.is_none());
+    state.note_gone(5, Gone::ResetHere);
+    assert_eq!((known(&state), state.may_have_been(7)), (vec![1, 3, 5], false));
+    serve(&mut state, &[7, 9, 11]);
+    assert_eq!(known(&state), [5, 7, 9, 11]);
+    assert_eq!((state.gone(5), state.gone(11)), (Some(Gone::ResetHere), Some(Gone::Whole)));
+    assert!(state.may_have_been(1) && state.may_have_been(3) && !state.may_have_been(13));
 }
