@@ -16,14 +16,6 @@ const NEVER_INDEXED: u8 = 0x10;
 /// What the four bits of a literal's index hold at most; the rest is added.
 const PREFIX: u8 = 15;
 
-const _: () = {
-    let mut at = 0;
-    while at < FieldId::ALL.len() {
-        assert!(FieldId::ALL[at].name().len() < 0x7f, "a length of one byte");
-        at += 1;
-    }
-};
-
 /// Begins a connection's first block: the peer's decoder has to keep no table, whatever SETTINGS_HEADER_TABLE_SIZE it
 /// announces and changes.
 pub fn begin(out: &mut Vec<u8>) {
@@ -100,21 +92,16 @@ pub fn field(out: &mut Vec<u8>, id: FieldId, name: &[u8], value: &[u8], never_in
     };
     let flags = if never_indexed || is_secret { NEVER_INDEXED } else { 0 };
     match statics::BY_ID[id as usize] {
-        0 if id != FieldId::Unknown => {
-            // In lower case, and shorter than what needs more than one byte of length.
-            let name = id.name().as_bytes();
-            out.reserve(name.len() + value.len() + 16);
-            out.extend_from_slice(&[flags, name.len() as u8]);
-            out.extend_from_slice(name);
-            string(out, value);
-        }
         0 => {
             out.reserve(name.len() + value.len() + 16);
             out.push(flags);
-            integer::write(out, 0, 7, name.len());
-            let start = out.len();
-            out.extend_from_slice(name);
-            out[start..].make_ascii_lowercase();
+            if id == FieldId::Unknown {
+                string(out, name);
+                let start = out.len() - name.len();
+                out[start..].make_ascii_lowercase();
+            } else {
+                string(out, id.name().as_bytes());
+            }
             string(out, value);
         }
         index::ACCEPT_ENCODING if flags == 0 && value == b"gzip, deflate" => indexed(out, index::ACCEPT_ENCODING),
