@@ -19,8 +19,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// After this time without exchanges a connection counts for less, and gives back what it has gathered of frames.
-const KEEP_TIME: Duration = Duration::from_secs(1);
+/// After this time without exchanges a connection rests: it counts for less, and gives back what it has gathered of frames.
+const REST_TIME: Duration = Duration::from_secs(1);
 
 /// A client that does not say that it knows of the connection's end is taken to know it after this time.
 const LEAVE_TIME: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub(super) fn serve(
     let link = Link::new(&reactor, Role::Server, &hcm.config.http2, &hcm.codec_limits, stats);
     drop(hcm);
     let connection = Rc::new(Shared { connection, carrying: Carrying::new(place, reactor.now()) });
-    let serving = Serving { reactor, connection, link, keeps: Cell::new(false) };
+    let serving = Serving { reactor, connection, link, will_rest: Cell::new(false) };
     async move {
         let disposition = serving.run(&mut deadlines, first).await;
         let Serving { reactor, connection, .. } = &serving;
@@ -71,8 +71,8 @@ struct Serving {
     reactor: Rc<Reactor>,
     connection: Rc<Shared>,
     link: Rc<Link>,
-    /// It is idle, and was not for long.
-    keeps: Cell<bool>,
+    /// It is idle, and does not rest yet.
+    will_rest: Cell<bool>,
 }
 
 impl Drop for Serving {
@@ -181,10 +181,10 @@ impl Serving {
                 (Phase::Idle { .. }, _) => self.connection.waits(),
                 _ => self.connection.works(),
             }
-            self.keeps.set(matches!(next, Phase::Idle { is_within: false, .. }));
+            self.will_rest.set(matches!(next, Phase::Idle { is_within: false, .. }));
             let (since, patience) = match next {
                 Phase::Idle { since, is_within: false } => {
-                    (since, Some(self.patience(false).map_or(KEEP_TIME, |patience| patience.min(KEEP_TIME))))
+                    (since, Some(self.patience(false).map_or(REST_TIME, |patience| patience.min(REST_TIME))))
                 }
                 Phase::Idle { is_within: true, .. } => (now, self.patience(true)),
                 Phase::Busy => (now, None),
@@ -201,7 +201,7 @@ impl Serving {
                 *phase = None;
                 self.link.leave();
             }
-            Expired::Idle if self.keeps.take() => {
+            Expired::Idle if self.will_rest.take() => {
                 driver.shrink();
                 self.connection.carrying.rest();
                 if let Phase::Idle { since, .. } = next {
