@@ -13,6 +13,13 @@ pub mod hpack;
 pub mod ocsp;
 pub mod trace_context;
 
+/// Dates, which certificates and answers about them have.
+#[path = "../../src/base"]
+#[allow(dead_code)] // Logs and fields write them as well.
+pub mod base {
+    pub mod date;
+}
+
 /// The part of the engine's `http` that codecs see, and paths.
 #[path = "../../src/http"]
 #[allow(dead_code)] // Edits of heads are not the codec's.
