@@ -45,38 +45,45 @@ impl Fields<'_> {
     /// spans consist of these.
     #[inline]
     pub fn pair(&mut self, field: u32, name: &[u8], value: &[u8]) {
-        let length = name.len() + value.len() + 4;
-        if length < ONE_BYTE && field < 16 && is_text(name) && is_text(value) {
-            self.0.reserve(length + 2);
-            self.0.extend_from_slice(&[key(field, BYTES), length as u8, key(1, BYTES), name.len() as u8]);
-            self.0.extend_from_slice(name);
-            self.0.extend_from_slice(&[key(2, BYTES), value.len() as u8]);
-            self.0.extend_from_slice(value);
-        } else {
-            self.long_pair(field, name, |pair| pair.text(2, value));
-        }
+        let front = |length| [key(2, BYTES), length];
+        self.named(field, name, value, front, |pair| pair.text(2, value));
     }
 
     /// The same where the second field is a message with the text, in its field 1: an attribute of OpenTelemetry.
     #[inline]
     pub fn attribute(&mut self, field: u32, name: &[u8], value: &[u8]) {
-        let length = name.len() + value.len() + 6;
+        let front = |length| [key(2, BYTES), length + 2, key(1, BYTES), length];
+        self.named(field, name, value, front, |pair| pair.message(2, |any| any.text(1, value)));
+    }
+
+    /// A message whose field 1 is `name`, and whose last bytes are `value`. Between them are those of `front`, for the length of a
+    /// short `value`; where the message is not short, `long` writes all that comes behind the name.
+    #[inline]
+    fn named<const N: usize>(
+        &mut self,
+        field: u32,
+        name: &[u8],
+        value: &[u8],
+        front: impl FnOnce(u8) -> [u8; N],
+        long: impl FnOnce(&mut Fields<'_>),
+    ) {
+        let length = 2 + name.len() + N + value.len();
         if length < ONE_BYTE && field < 16 && is_text(name) && is_text(value) {
             self.0.reserve(length + 2);
             self.0.extend_from_slice(&[key(field, BYTES), length as u8, key(1, BYTES), name.len() as u8]);
             self.0.extend_from_slice(name);
-            self.0.extend_from_slice(&[key(2, BYTES), value.len() as u8 + 2, key(1, BYTES), value.len() as u8]);
+            self.0.extend_from_slice(&front(value.len() as u8));
             self.0.extend_from_slice(value);
         } else {
-            self.long_pair(field, name, |pair| pair.message(2, |any| any.text(1, value)));
+            self.long_named(field, name, long);
         }
     }
 
     #[inline(never)]
-    fn long_pair(&mut self, field: u32, name: &[u8], value: impl FnOnce(&mut Fields<'_>)) {
-        self.message(field, |pair| {
-            pair.text(1, name);
-            value(pair);
+    fn long_named(&mut self, field: u32, name: &[u8], rest: impl FnOnce(&mut Fields<'_>)) {
+        self.message(field, |message| {
+            message.text(1, name);
+            rest(message);
         });
     }
 
