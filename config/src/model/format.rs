@@ -103,6 +103,7 @@ pub enum CommandOperator {
     /// Of the trace that the exchange belongs to, and of its span.
     TraceId,
     SpanId,
+    TraceFlags,
     /// A new UUID each time.
     UniqueId,
     Hostname,

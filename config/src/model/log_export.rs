@@ -39,6 +39,7 @@ fields! {
         Start = "%START_TIME(%s%6f)%";
         Trace = "%TRACE_ID%";
         Span = "%SPAN_ID%";
+        Flags = "%TRACE_FLAGS%";
     }
 }
 

@@ -173,6 +173,7 @@ fn later(operator: &CommandOperator) -> Option<&'static str> {
         | CommandOperator::StreamId
         | CommandOperator::TraceId
         | CommandOperator::SpanId
+        | CommandOperator::TraceFlags
         | CommandOperator::UniqueId
         | CommandOperator::Hostname
         | CommandOperator::Environment { .. }

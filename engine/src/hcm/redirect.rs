@@ -33,6 +33,9 @@ pub(super) fn follow(serving: &mut Serving<'_, '_, '_>, policy: &InternalRedirec
         return Err(refused);
     }
     let Serving { exchange, client, .. } = serving;
+    if let Some(tries) = exchange.traced_tries() {
+        tries.redirect(old);
+    }
     exchange.facts.redirects += 1;
     if drops_body {
         client.upload.replay.forget_body(client.reactor);

@@ -491,6 +491,24 @@ fn an_internal_redirect_is_one_exchange_with_two_tries() {
 }
 
 #[test]
+fn tries_around_an_internal_redirect_have_the_urls_that_they_went_to() {
+    let world = World::new(OTLP, "", "internal_redirect_policy = {}");
+    world
+        .answers
+        .borrow_mut()
+        .push_back("HTTP/1.1 302 Found\r\nlocation: http://other.example/b\r\ncontent-length: 0\r\n\r\n");
+    world.ask("/a", "");
+    let spans = world.spans();
+    assert_eq!(spans[0].tags["url.path"], "/a", "the client's");
+    let urls = [1, 2].map(|at| spans[at].tags["http.url"].clone());
+    assert_eq!(urls, ["http://shop.example/a", "http://other.example/b"]);
+    let hosts = [0, 1, 2].map(|at| spans[at].tags["server.address"].clone());
+    assert_eq!(hosts, ["shop.example", "shop.example", "other.example"]);
+    assert_eq!(spans[2].tags["retry.reason"], "internal redirect");
+    assert!(!spans[1].tags.contains_key("retry.reason"));
+}
+
+#[test]
 fn nothing_is_touched_without_tracing() {
     let text = config(ZIPKIN, "", "").replace("tracing = { zipkin", "server_name = \"x\" # {");
     let world = World::of(&text);

@@ -195,6 +195,7 @@ pub static OPERATORS: &[OperatorForm] = &[
     plain("FILTER_CHAIN_NAME", CommandOperator::FilterChainName, "name of the filter chain"),
     plain("TRACE_ID", CommandOperator::TraceId, "id of the trace that the exchange belongs to, with `tracing`"),
     plain("SPAN_ID", CommandOperator::SpanId, "id of the exchange's span, also where it is not sampled"),
+    plain("TRACE_FLAGS", CommandOperator::TraceFlags, "flags of `traceparent`: `01` or `03` where the exchange is sampled, `00` or `02` where it is not"),
     plain("STREAM_ID", CommandOperator::StreamId, "the request's x-request-id"),
     plain("UNIQUE_ID", CommandOperator::UniqueId, "a UUID, a new one each time"),
     plain("HOSTNAME", CommandOperator::Hostname, "name of this machine"),

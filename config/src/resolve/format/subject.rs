@@ -78,6 +78,7 @@ fn of(operator: &CommandOperator) -> Option<Subject> {
         | StreamId
         | TraceId
         | SpanId
+        | TraceFlags
         | LocalReplyBody => Some(Subject::Exchange),
     }
 }
@@ -97,7 +98,7 @@ fn instead(operator: &CommandOperator) -> Option<&'static str> {
         UpstreamTransportFailureReason => {
             "write %DOWNSTREAM_TRANSPORT_FAILURE_REASON%, which is about the client's side"
         }
-        StreamId | TraceId | SpanId => "write %CONNECTION_ID%, which a log of requests may have, too",
+        StreamId | TraceId | SpanId | TraceFlags => "write %CONNECTION_ID%, which a log of requests may have, too",
         RouteName | VirtualHostName => "write %FILTER_CHAIN_NAME%",
         _ => return None,
     })

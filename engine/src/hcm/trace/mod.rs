@@ -42,6 +42,7 @@ pub(super) fn begin(hcm: &Hcm, connection: &Connection, exchange: &mut Exchange)
             true
         }
     };
+    exchange.trace.sampled = is_sampled;
     if is_sampled {
         exchange.facts.tracing = Tracing::Sampled;
         exchange.trace.tries = Some(hcm.shard.take_tries());

@@ -22,8 +22,10 @@ pub(in super::super) fn end(hcm: &Hcm, connection: &Connection, exchange: &mut E
     if let (Some(table), Some(queue)) = (&hcm.tracing, hcm.shard.spans()) {
         let record = record(hcm, connection, exchange, Some(ending));
         let telling = Telling { table, trace: &exchange.trace, record: &record, now: record.now };
-        let mut lost = u64::from(!telling.exchange(queue, exchange, ending));
-        for span in tries.spans().iter() {
+        let spans = tries.spans();
+        let first = spans.first().and_then(|span| span.head.as_deref());
+        let mut lost = u64::from(!telling.exchange(queue, exchange, first, ending));
+        for span in spans.iter() {
             lost += u64::from(!telling.one_try(queue, span));
         }
         hcm.stats.tracing_spans_lost.add(lost);
@@ -52,8 +54,8 @@ impl Telling<'_> {
         self.table.names == TagNames::Semantic
     }
 
-    /// Whether there was room for it.
-    fn exchange(&self, queue: &SpanQueue, exchange: &Exchange, ending: &Ending) -> bool {
+    /// `first`: the request's head as it came, where an internal redirect has changed it. Whether there was room for it.
+    fn exchange(&self, queue: &SpanQueue, exchange: &Exchange, first: Option<&RequestHead>, ending: &Ending) -> bool {
         let (record, trace) = (self.record, self.trace);
         let said = self.table.said(exchange.facts.route);
         let status = record.response_code;
@@ -81,7 +83,7 @@ impl Telling<'_> {
         let tracestate = record.request.map(|(head, view)| tracestate(head, view)).unwrap_or_default();
         let mut out = RecordWriter::new(out, &facts, text, caller.unwrap_or_default(), &tracestate);
         if let Some((head, view)) = record.request {
-            self.request_tags(&mut out, head, view);
+            self.request_tags(&mut out, first.unwrap_or(head), view);
         }
         out.number(Tag::RequestSize, record.received as i64);
         out.number(Tag::ResponseSize, record.sent as i64);
@@ -255,7 +257,7 @@ impl Telling<'_> {
         let mut scratch = queue.record.borrow_mut();
         let [out, text] = &mut *scratch;
         text.clear();
-        match (self.is_semantic(), record.request) {
+        match (self.is_semantic(), self.sent(span)) {
             (true, Some((head, view))) => text.extend_from_slice(method_name(head, view)),
             _ => [b"router ", cluster.as_bytes(), b" egress"].iter().for_each(|part| text.extend_from_slice(part)),
         }
@@ -267,9 +269,14 @@ impl Telling<'_> {
         queue.writer.push(out.finish())
     }
 
+    /// The request's head as it went out with this try.
+    fn sent<'s>(&'s self, span: &'s TrySpan) -> Option<(&'s RequestHead, HeadView<'s>)> {
+        self.record.request.map(|(head, view)| (span.head.as_deref().unwrap_or(head), view))
+    }
+
     fn try_tags(&self, out: &mut RecordWriter<'_>, span: &TrySpan, cluster: &str) {
         if self.is_semantic() {
-            if let Some((head, view)) = self.record.request {
+            if let Some((head, view)) = self.sent(span) {
                 semantic_method(out, head, view);
                 self.url(out, head, view, head.target(view));
                 server_tags(out, head.authority.of(view));
@@ -312,6 +319,7 @@ impl Telling<'_> {
                 out.tag_of(Tag::RetryReason, &[b"grpc ", itoa::Buffer::new().format(status.0).as_bytes()]);
             }
             Some(RetryReason::Failure(why)) => out.tag(Tag::RetryReason, why.as_bytes()),
+            Some(RetryReason::Redirect) => out.tag(Tag::RetryReason, b"internal redirect"),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::query::{parameter, without_query};
 use super::{ConnectionEnd, Record, ResponseFlags};
 use crate::base::random::Uuid;
 use crate::http::matcher::scheme;
+use crate::http::trace::Trace;
 use crate::http::{Field, FieldId, Fields, HeadView};
 use crate::net::tls::Identity;
 
@@ -132,6 +133,7 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
         }
         CommandOperator::TraceId => record.trace.map_or(Value::Absent, |trace| Value::Trace(trace.trace)),
         CommandOperator::SpanId => record.trace.map_or(Value::Absent, |trace| Value::Span(trace.span)),
+        CommandOperator::TraceFlags => text(record.trace.map(Trace::flags)),
         CommandOperator::UniqueId => record.random.map_or(Value::Absent, |random| Value::Uuid(random.uuid())),
         CommandOperator::Hostname => text(operator.constant.as_deref()),
         CommandOperator::Environment { max_length, .. } => {

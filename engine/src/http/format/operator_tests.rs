@@ -214,6 +214,7 @@ const OPERATORS: &[(&str, &str, &str)] = &[
     ("FILTER_CHAIN_NAME", "chain", "-"),
     ("TRACE_ID", "000000000000000a000000000000000b", "-"),
     ("SPAN_ID", "000000000000000c", "-"),
+    ("TRACE_FLAGS", "01", "-"),
     ("STREAM_ID", "id-1", "-"),
     ("ENVIRONMENT(CARGO_PKG_NAME)", "ringway", "ringway"),
     ("ENVIRONMENT(CARGO_PKG_NAME):4", "ring", "ring"),
@@ -261,7 +262,7 @@ fn with_full_record(check: impl FnOnce(&Record<'_>)) {
     };
     let certificates = [Some(peer), Some(own)];
     let mut trace = Trace::default();
-    (trace.trace, trace.span) = (10 << 64 | 11, 12);
+    (trace.trace, trace.span, trace.sampled) = (10 << 64 | 11, 12, true);
     check(&Record {
         trace: Some(&trace),
         ..full(&head, &bytes, &response, &response_bytes, &random, (&tls, &certificates))

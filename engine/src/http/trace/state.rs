@@ -1,7 +1,7 @@
 //! An exchange's place in a trace, while it lasts, and what its tries leave for their spans.
 
-use super::super::Span;
 use super::super::grpc::GrpcStatus;
+use super::super::{RequestHead, Span};
 use super::context::Slots;
 use crate::base::clock::Nanos;
 use crate::base::random::Random;
@@ -28,6 +28,8 @@ pub struct Trace {
     pub span: u64,
     /// 0: none.
     pub parent: u64,
+    /// Spans of it are left.
+    pub sampled: bool,
     pub debug: bool,
     /// The trace's id is known to be random (W3C, level 2).
     pub random: bool,
@@ -39,6 +41,18 @@ pub struct Trace {
     pub slots: Slots,
     /// Of a sampled exchange.
     pub tries: Option<Rc<Tries>>,
+}
+
+impl Trace {
+    /// The flags of `traceparent`, in its two digits.
+    pub fn flags(&self) -> &'static str {
+        match (self.sampled, self.random) {
+            (false, false) => "00",
+            (true, false) => "01",
+            (false, true) => "02",
+            (true, true) => "03",
+        }
+    }
 }
 
 /// The tries of an exchange. Shared with those that go on next to the present one.
@@ -79,6 +93,8 @@ pub struct TrySpan {
     /// Of a call that has ended.
     pub grpc_status: Option<GrpcStatus>,
     pub failure: Option<&'static str>,
+    /// The request's head, where an internal redirect has changed it since.
+    pub head: Option<Rc<RequestHead>>,
 }
 
 /// Why there is another try.
@@ -87,6 +103,8 @@ pub enum RetryReason {
     Status(u16),
     Grpc(GrpcStatus),
     Failure(&'static str),
+    /// The endpoint sent the request elsewhere, and Ringway follows (internal redirect).
+    Redirect,
 }
 
 impl Tries {
@@ -117,6 +135,7 @@ impl Tries {
             status: 0,
             grpc_status: None,
             failure: None,
+            head: None,
         });
         id
     }
@@ -140,6 +159,15 @@ impl Tries {
     /// A try ended with this, and another one follows.
     pub fn retry(&self, reason: RetryReason) {
         self.reason.set(Some(reason));
+    }
+
+    /// The request goes elsewhere; the tries so far were of one with the head `before`.
+    pub fn redirect(&self, before: RequestHead) {
+        self.retry(RetryReason::Redirect);
+        let before = Rc::new(before);
+        for span in self.spans.borrow_mut().iter_mut().filter(|span| span.head.is_none()) {
+            span.head = Some(before.clone());
+        }
     }
 
     /// All tries so far, in order.

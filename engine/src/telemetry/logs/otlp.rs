@@ -13,6 +13,7 @@ mod field {
     pub const TIME: u32 = 1;
     pub const BODY: u32 = 5;
     pub const ATTRIBUTES: u32 = 6;
+    pub const FLAGS: u32 = 8;
     pub const TRACE_ID: u32 = 9;
     pub const SPAN_ID: u32 = 10;
 }
@@ -45,6 +46,11 @@ impl Encoder {
                 if !value.is_empty() {
                     record.attribute(field::ATTRIBUTES, name.as_bytes(), value);
                 }
+            }
+            if let Some(flags @ 1..) =
+                std::str::from_utf8(of(OtlpField::Flags)).ok().and_then(|digits| digits.parse().ok())
+            {
+                record.fixed32(field::FLAGS, flags);
             }
             for (number, digits) in [(field::TRACE_ID, of(OtlpField::Trace)), (field::SPAN_ID, of(OtlpField::Span))] {
                 if let Ok(id) = data_encoding::HEXLOWER.decode(digits)

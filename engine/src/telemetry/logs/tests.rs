@@ -3,6 +3,7 @@
 use super::*;
 use crate::hcm::access_log::{CompiledLog, ShardLog, Writer};
 use crate::http::format::Record;
+use crate::http::trace::Trace;
 use crate::telemetry::testing::{BUSY, TAKEN, World};
 use crate::telemetry::wire::{Message, Value};
 use ringway_config::model::{CONNECTION_FIELDS, SERVICE_FIELDS};
@@ -91,6 +92,26 @@ fn records_reach_a_collector_with_body_and_attributes() {
     let shown: Vec<_> = records(report).iter().map(shown).collect();
     assert_eq!(shown, ["code 200 route=front connection=#7", "code 503 connection=#7"]);
     assert_eq!((logged.stat("logs_written"), logged.stat("logs_dropped"), logged.stat("reports_sent")), (2, 0, 1));
+}
+
+#[test]
+fn records_tell_their_trace_and_whether_it_is_sampled() {
+    let logged = Logged::new(OTLP);
+    let flags = |sampled, random| {
+        let trace = Trace { trace: 1, span: 2, sampled, random, ..Trace::default() };
+        logged.shard.append(&logged.compiled, &Record { trace: Some(&trace), ..Record::default() });
+        logged.shard.flush();
+        logged.world.pass(SECOND);
+        let reports = logged.world.bodies();
+        let record = records(reports.last().expect("a report"))[0];
+        assert_eq!((inner(record, 9)[0].last(), inner(record, 10)[0].last()), (Some(&1), Some(&2)));
+        let flags = Message(record).find(|(number, _)| *number == 8);
+        flags.map(|(_, value)| match value {
+            Value::Number(flags) => flags,
+            Value::Bytes(bytes) => panic!("{bytes:?}"),
+        })
+    };
+    assert_eq!([flags(false, false), flags(true, false), flags(true, true)], [None, Some(1), Some(3)]);
 }
 
 #[test]
