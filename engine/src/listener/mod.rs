@@ -104,6 +104,11 @@ impl Listener {
             Full::Process => self.stats.downstream_global_cx_overflow.inc(),
         }
         let (limit, refusals) = claim.limits.of(full);
+        tracing::debug!(
+            target: "ringway::listener",
+            listener = %self.binding.address, remote = remote.map(display), key = full.config_key(),
+            "a connection is refused"
+        );
         let Some(refused) = refusals.note(now) else { return };
         let peer = remote.map_or_else(|| "unix".into(), |remote| remote.to_string());
         tracing::warn!(

@@ -152,6 +152,13 @@ async fn enter(
     }
     let Some(Served { tls, filter }) = listener.choose(&accepted.arrival, accepted.stream.notes()) else {
         listener.stats.no_filter_chain_match.inc();
+        tracing::debug!(
+            target: "ringway::listener",
+            listener = %listener.binding.address,
+            remote = accepted.arrival.remote.map(display),
+            server_name = accepted.arrival.server_name(),
+            "no filter chain is for this connection"
+        );
         accepted.stream.ends(Ending::NoChain);
         listener.refuse(accepted, &reactor).await;
         return None;

@@ -110,6 +110,10 @@ fn after_response<'a>(
 ) -> After {
     let (policy, stats) = (&forwarding.policy, &forwarding.cluster.stats);
     let asked = policy.retries_response(&exchange.response);
+    if asked {
+        let endpoint = exchange.last.endpoint.as_deref();
+        say(forwarding, exchange, endpoint, "its status is one to be tried again");
+    }
     // What the client has seen of one try cannot be followed by another.
     let asked = asked && !has_passed_interim(current.as_ref());
     let now = forwarding.reactor.now();
@@ -153,14 +157,8 @@ fn after_failure<'a>(
     fault: Fault,
 ) -> After {
     let (policy, stats) = (&forwarding.policy, &forwarding.cluster.stats);
-    tracing::debug!(
-        target: "ringway::router",
-        cluster = forwarding.cluster.config.name,
-        endpoint = current.as_ref().map(|tried| display(&tried.endpoint().name)),
-        attempt = exchange.facts.tries,
-        reason = fault.words(),
-        "a try failed"
-    );
+    let is_picked = !matches!(fault, Fault::NoHealthyUpstream(_));
+    say(forwarding, exchange, exchange.last.endpoint.as_deref().filter(|_| is_picked), fault.words());
     let failed = FailedTry::of(fault);
     let passed = has_passed_interim(current.as_ref());
     // Sent to another endpoint, it is no additional load.
@@ -199,6 +197,24 @@ fn after_failure<'a>(
             if is_last || hedged.is_empty() { After::End(Err(fault)) } else { After::Wait(fault) }
         }
     }
+}
+
+/// Tells the program log that a try failed.
+#[cold]
+fn say(forwarding: &Forwarding<'_>, exchange: &Exchange, endpoint: Option<&str>, reason: &'static str) {
+    let Exchange { request, response, last, .. } = exchange;
+    let request_id = request.head.fields.value(FieldId::XRequestId, request.view()).map(String::from_utf8_lossy);
+    tracing::debug!(
+        target: "ringway::router",
+        cluster = forwarding.cluster.config.name,
+        endpoint = endpoint.map(display),
+        attempt = exchange.facts.tries,
+        request_id = request_id.as_ref().map(display),
+        status = (response.head.status != 0).then_some(response.head.status),
+        reason,
+        cause = last.transport_failure.as_ref().map(display),
+        "a try failed"
+    );
 }
 
 fn has_passed_interim(current: Option<&Try<'_>>) -> bool {

@@ -66,10 +66,6 @@ impl<'a> Try<'a> {
         Self { forwarding, lease, upload, has_passed_interim: false, is_unjudged: false, started }
     }
 
-    pub(super) fn endpoint(&self) -> &Endpoint {
-        self.started.in_flight.endpoint()
-    }
-
     /// Give the connection up; the try goes on on another one.
     pub(super) fn into_started(self) -> Started<'a> {
         self.started

@@ -58,6 +58,45 @@ fn promtool_takes_the_files_and_the_alerts_fire_when_they_should() {
     }
 }
 
+/// At `debug`, what goes wrong leaves a line each time: tries whose status is tried again, clients that a limit refuses, and those
+/// that no chain is for.
+#[test]
+fn each_failed_try_and_each_refused_client_is_told_at_debug() {
+    let answers = std::sync::atomic::AtomicU32::new(0);
+    let origin = Origin::answering(move |_| {
+        let is_last = answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 2;
+        response(if is_last { 200 } else { 503 }, &[], "")
+    });
+    let retries =
+        "retry_policy = { retry_on = [\"5xx\"], num_retries = 2, retry_back_off = { base_interval = \"1ms\" } }";
+    let config =
+        forwarding(origin.address, "").replace("cluster = \"app\" } }", &format!("cluster = \"app\", {retries} }} }}"));
+    let config = config.replace("stat_prefix = \"main\"", "stat_prefix = \"main\"\nmax_connections = 1");
+    let chains = "[[listeners]]\naddress = \"127.0.0.1:0\"\n[[listeners.filter_chains]]\nmatch = { source_prefix_ranges = [\"192.0.2.0/24\"] }\n\
+                  http.routes = [{ match = { prefix = \"/\" }, route = { cluster = \"app\" } }]\n[[clusters]]";
+    let config = config.replacen("[[clusters]]", chains, 1);
+    let proxy = Setup::new(&config).runtime("log = \"info,ringway::router=debug,ringway::listener=debug\"").start();
+    assert_eq!(proxy.get("/").status(), 200);
+    let count = |what: &str| proxy.stderr().matches(what).count();
+    eventually("both tries are logged", || count("a try failed") == 2);
+    let text = proxy.stderr();
+    let line = text.lines().find(|line| line.contains("a try failed")).expect("a line");
+    for part in ["status=503", &format!("endpoint={}", origin.address), "attempt=1", "request_id="] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    drop(std::net::TcpStream::connect(proxy.address(1)).expect("it listens"));
+    eventually("it is logged", || count("no filter chain is for this connection") == 1);
+    eventually("there is room", || proxy.stat("listener.main.downstream_cx_active") == 0);
+    let mut busy = proxy.connect();
+    // A request under way: the connection does not make room for others.
+    busy.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\na");
+    proxy.wait_for_stat("http.ingress_http.downstream_rq_active", 1);
+    for refused in 1..=3 {
+        proxy.connect().expect_end();
+        eventually("it is logged", || count("a connection is refused") == refused);
+    }
+}
+
 /// Each event is an object on a line of its own, also a failed try and a refused connection at `debug`.
 #[test]
 fn the_program_log_may_be_json() {
