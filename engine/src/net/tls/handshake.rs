@@ -12,14 +12,14 @@ use super::handshakes::{Handshakes, Kind};
 use super::server::Server;
 use super::session::{Processed, Session, State};
 use super::stream::{Counted, TlsStream};
-use super::{ALERT, Facts, HANDSHAKE};
+use super::{ALERT, Facts, HANDSHAKE, tickets};
 use crate::net::{Arrival, ByteStream, Noted};
 use crate::ring::{Buf, Progress, Reactor, Segment, TaskId, Timer, workers};
 use ringway_config::model::Address;
-use rustls::ServerConfig;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::{Acceptor, UnbufferedServerConnection};
 use rustls::sign::CertifiedKey;
+use rustls::{HandshakeKind, ServerConfig};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -197,12 +197,12 @@ async fn run(
     mut steps: Steps<'_>,
 ) -> Result<Box<TlsStream>, Failure> {
     let reactor = steps.reactor;
-    let mut work = Work { session, input, plain: Vec::new(), out: Vec::new() };
+    let mut work = Work { session, input, plain: Vec::new(), out: Vec::new(), begun: None };
     // An endpoint's first bytes are looked at here; those of a client have been.
     let mut has_begun = steps.handshakes.is_some();
     loop {
         let step = move || {
-            let processed = work.session.process(&mut work.input, &mut work.plain, &mut work.out);
+            let processed = work.process();
             (work, processed)
         };
         // It is gone where the step has panicked, or the peer.
@@ -291,6 +291,18 @@ struct Work {
     input: Vec<u8>,
     plain: Vec<u8>,
     out: Vec<u8>,
+    /// When the session began that goes on, in seconds since the epoch.
+    begun: Option<u64>,
+}
+
+impl Work {
+    fn process(&mut self) -> Processed {
+        let Self { session, input, plain, out, begun } = self;
+        let processed = tickets::within(begun, || session.process(input, plain, out));
+        // A ticket may have been opened that is no use here.
+        *begun = begun.filter(|_| session.handshake_kind() == Some(HandshakeKind::Resumed));
+        processed
+    }
 }
 
 /// Shows the next bytes to what reads the client's first message. Where it is broken: why, and the alert that says so.

@@ -4,7 +4,7 @@ use super::certificates::{Certificates, Pair, Stapling};
 use super::key_log::KeyLog;
 use super::load::{self, Fault, Faults, keep};
 use super::parameters;
-use super::tickets::{Scope, Ticketer};
+use super::tickets::{Dated, Scope, Ticketer};
 use super::units::Context;
 use super::verify::ClientVerifier;
 use crate::net::Arrival;
@@ -180,10 +180,13 @@ fn ticketer(
     if !model.session_ticket_keys.is_empty() {
         let keys = context.ticket_keys(&model.session_ticket_keys)?;
         let ticketer = Ticketer::new(&keys, scope).ok_or_else(|| unusable("no keys can be derived".into()))?;
-        return Ok(Some(ticketer));
+        return Ok(Some(Arc::new(Dated(ticketer))));
     }
     let before = before.filter(|before| before.model == *model).and_then(|before| before.ticketer.clone());
-    let fresh = || aws_lc_rs::Ticketer::new().map_err(|error| unusable(error.to_string()));
+    let fresh = || -> Result<Arc<dyn ProducesTickets>, Fault> {
+        let random = aws_lc_rs::Ticketer::new().map_err(|error| unusable(error.to_string()))?;
+        Ok(Arc::new(Dated(random)))
+    };
     Ok(Some(before.map_or_else(fresh, Ok)?))
 }
 

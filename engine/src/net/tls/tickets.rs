@@ -1,4 +1,5 @@
-//! Session tickets that are sealed with keys from files, which several processes share: what one has sealed, all can open.
+//! Session tickets: how long a session goes on with them, and those that are sealed with keys from files, which several processes
+//! share: what one has sealed, all can open.
 //!
 //! No key of a file seals anything itself. Each context derives its own from it, so that a ticket of one context is worth nothing
 //! in another that has the same file. Contexts that ask for certificates of clients have no tickets at all.
@@ -10,12 +11,13 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use ringway_config::model::{DownstreamTls, PemFile};
 use rustls::pki_types::UnixTime;
 use rustls::server::ProducesTickets;
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
 /// What a file holds: a random key of this size, as other proxies have them.
 const SIZES: [usize; 2] = [80, 48];
-/// Seconds from when it was sealed.
+/// Seconds from the handshake that a session began with, however often it has been resumed since.
 const LIFETIME: u32 = 12 * 60 * 60;
 const NAME_LEN: usize = 16;
 const KEY_LEN: usize = 32;
@@ -90,23 +92,20 @@ impl Ticketer {
         Some(Arc::new(Self { keys }))
     }
 
-    fn seal(&self, plain: &[u8], now: u64) -> Option<Vec<u8>> {
+    fn seal(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let Derived { name, key } = self.keys.first()?;
-        let mut sealed = [&now.to_be_bytes(), plain].concat();
+        let mut sealed = plain.to_vec();
         let nonce = key.seal_in_place_append_tag(Aad::from(name), &mut sealed).ok()?;
         Some([&name[..], nonce.as_ref(), &sealed].concat())
     }
 
-    fn open(&self, ticket: &[u8], now: u64) -> Option<Vec<u8>> {
+    fn open(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let (name, rest) = ticket.split_first_chunk::<NAME_LEN>()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
         let key = &self.keys.iter().find(|key| key.name == *name)?.key;
         let mut sealed = sealed.to_vec();
         let plain = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(name), &mut sealed).ok()?;
-        let (time, plain) = plain.split_first_chunk()?;
-        // Another process may be ahead by a little.
-        let age = now.saturating_sub(u64::from_be_bytes(*time));
-        (age <= LIFETIME.into()).then(|| plain.to_vec())
+        Some(plain.to_vec())
     }
 }
 
@@ -136,12 +135,66 @@ impl ProducesTickets for Ticketer {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.seal(plain, UnixTime::now().as_secs())
+        self.seal(plain)
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        self.open(ticket, UnixTime::now().as_secs())
+        self.open(ticket)
     }
+}
+
+thread_local! {
+    /// See `within`.
+    static BEGUN: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Take a step of a handshake; `begun`: when the session began that goes on by it, where one does. The library does not hand this
+/// from the ticket that it opens to those that it makes.
+pub(super) fn within<R>(begun: &mut Option<u64>, step: impl FnOnce() -> R) -> R {
+    BEGUN.set(*begun);
+    let result = step();
+    *begun = BEGUN.take();
+    result
+}
+
+/// Tickets that say when their session began. A resumption brings new tickets: without this, a session would go on for as long as
+/// it is used.
+#[derive(Debug)]
+pub(super) struct Dated(pub Arc<dyn ProducesTickets>);
+
+impl ProducesTickets for Dated {
+    fn enabled(&self) -> bool {
+        self.0.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        LIFETIME
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        let begun = BEGUN.get().unwrap_or_else(now);
+        self.0.encrypt(&[&begun.to_be_bytes(), plain].concat())
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        let dated = self.0.decrypt(ticket)?;
+        let (begun, plain) = dated.split_first_chunk()?;
+        let begun = u64::from_be_bytes(*begun);
+        // Another process may be ahead by a little.
+        if now().saturating_sub(begun) > LIFETIME.into() {
+            return None;
+        }
+        BEGUN.set(Some(begun));
+        Some(plain.to_vec())
+    }
+}
+
+/// Seconds since the epoch.
+fn now() -> u64 {
+    let now = UnixTime::now().as_secs();
+    #[cfg(test)]
+    let now = now + tests::AHEAD.get();
+    now
 }
 
 impl fmt::Debug for Ticketer {
@@ -151,8 +204,13 @@ impl fmt::Debug for Ticketer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    thread_local! {
+        /// Seconds by which the clock of tickets is ahead.
+        pub static AHEAD: Cell<u64> = const { Cell::new(0) };
+    }
 
     fn ticketer(secrets: &[u8], scope: &[&str]) -> Ticketer {
         let mut context = Scope(digest::Context::new(&digest::SHA256));
@@ -165,8 +223,8 @@ mod tests {
     fn the_first_key_seals_and_each_opens() {
         let (old, both, new) = (ticketer(&[1], &[]), ticketer(&[2, 1], &[]), ticketer(&[2], &[]));
         let plain = b"a session".to_vec();
-        let opens = |by: &Ticketer, ticket: &[u8]| by.open(ticket, 5).as_ref() == Some(&plain);
-        let sealed = |by: &Ticketer| by.seal(&plain, 5).expect("it is sealed");
+        let opens = |by: &Ticketer, ticket: &[u8]| by.open(ticket).as_ref() == Some(&plain);
+        let sealed = |by: &Ticketer| by.seal(&plain).expect("it is sealed");
         assert!(opens(&old, &sealed(&old)) && opens(&both, &sealed(&old)) && !opens(&new, &sealed(&old)));
         assert!(!opens(&old, &sealed(&both)) && opens(&new, &sealed(&both)));
         assert_ne!(sealed(&old), sealed(&old));
@@ -175,24 +233,28 @@ mod tests {
     #[test]
     fn a_ticket_is_of_one_context_and_of_one_piece() {
         let by = ticketer(&[1], &["a", "b"]);
-        let ticket = by.seal(b"a session", 5).expect("it is sealed");
-        assert!(by.open(&ticket, 5).is_some());
+        let ticket = by.seal(b"a session").expect("it is sealed");
+        assert!(by.open(&ticket).is_some());
         for other in [&["ab"][..], &["a"], &["a", "b", ""], &[]] {
-            assert!(ticketer(&[1], other).open(&ticket, 5).is_none(), "{other:?}");
+            assert!(ticketer(&[1], other).open(&ticket).is_none(), "{other:?}");
         }
         for at in 0..ticket.len() {
             let mut changed = ticket.clone();
             changed[at] ^= 1;
-            assert!(by.open(&changed, 5).is_none() && by.open(&ticket[..at], 5).is_none(), "{at}");
+            assert!(by.open(&changed).is_none() && by.open(&ticket[..at]).is_none(), "{at}");
         }
     }
 
     #[test]
     fn a_ticket_is_good_for_twelve_hours() {
-        let by = ticketer(&[1], &[]);
-        let ticket = by.seal(b"a session", 1_000_000).expect("it is sealed");
-        for (now, opens) in [(999_990, true), (1_000_000, true), (1_043_200, true), (1_043_201, false)] {
-            assert_eq!(by.open(&ticket, now).is_some(), opens, "{now}");
+        let by = Dated(Arc::new(ticketer(&[1], &[])));
+        AHEAD.set(100);
+        let ticket = by.encrypt(b"a session").expect("it is sealed");
+        // Not to the second: the clock goes on meanwhile.
+        for (ahead, opens) in [(90, true), (100, true), (100 + 43_000, true), (100 + 43_300, false)] {
+            AHEAD.set(ahead);
+            assert_eq!(by.decrypt(&ticket).as_deref(), opens.then_some(&b"a session"[..]), "{ahead}");
         }
+        AHEAD.set(0);
     }
 }
