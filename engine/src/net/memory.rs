@@ -28,6 +28,8 @@ struct Channel {
     /// Bytes that went through, and times that something was sent, for tests.
     total: Cell<u64>,
     sends: Cell<u64>,
+    /// Times that the reader acknowledged what had come, for tests.
+    acknowledged: Cell<u64>,
 }
 
 impl Channel {
@@ -44,6 +46,7 @@ impl Channel {
             writer: Cell::new(TaskId::NONE),
             total: Cell::new(0),
             sends: Cell::new(0),
+            acknowledged: Cell::new(0),
         })
     }
 
@@ -154,6 +157,15 @@ impl PipeEnd {
     /// Times that the other end has sent something, where a socket would begin a send.
     pub fn sends(&self) -> u64 {
         self.incoming.sends.get()
+    }
+
+    pub(super) fn acknowledge(&self) {
+        self.incoming.acknowledged.set(self.acknowledged() + 1);
+    }
+
+    /// Times that this end has acknowledged at once what had come.
+    pub fn acknowledged(&self) -> u64 {
+        self.incoming.acknowledged.get()
     }
 
     pub fn poll_recv(&self) -> Poll<io::Result<Option<Buf>>> {

@@ -89,6 +89,15 @@ impl ByteStream {
         forward!(self, stream => stream.unread(buf));
     }
 
+    /// See `ring::Socket::acknowledge`.
+    fn acknowledge(&self) {
+        match self {
+            Self::Socket(socket) => socket.acknowledge(),
+            Self::Pipe(pipe) => pipe.acknowledge(),
+            Self::Tls(stream) => stream.below().acknowledge(),
+        }
+    }
+
     /// Whether bytes, the end or an error wait.
     pub fn has_received(&self) -> bool {
         forward!(self, stream => stream.has_received())

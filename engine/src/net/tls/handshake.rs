@@ -219,11 +219,16 @@ async fn run(
             Ok(state) => {
                 // What a client gets then is signed. Its side goes on to sign at some later step.
                 steps.takes_long &= steps.handshakes.is_none() || work.out.len() < SIGNED_MIN;
-                if !work.out.is_empty() {
+                let says_nothing = work.out.is_empty();
+                if !says_nothing {
                     stream.send_one(Segment::Owned(std::mem::take(&mut work.out)));
                 }
                 if state != State::Handshaking {
                     let Work { session, mut input, plain, .. } = work;
+                    // A client may hold its request back until it hears of its last message (Nagle's algorithm).
+                    if says_nothing && steps.handshakes.is_some() && plain.is_empty() {
+                        stream.acknowledge();
+                    }
                     if input.is_empty() {
                         reactor.give_vec(std::mem::take(&mut input));
                     }

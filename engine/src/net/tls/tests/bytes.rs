@@ -126,6 +126,32 @@ fn what_is_meant_for_tls_alone_is_not_received() {
     assert!(!client.below().has_received_bytes());
 }
 
+/// A client whose socket has Nagle's algorithm holds its request back until the last message of its handshake is acknowledged,
+/// which takes 40 ms unless something goes out or is asked for.
+#[test]
+fn what_ends_a_handshake_is_answered_or_acknowledged_at_once() {
+    let files = Files::new();
+    let to = upstream(&files, "a.example");
+    let with =
+        |version| UpstreamTls { parameters: TlsParameters { max_version: version, ..parameters() }, ..to.clone() };
+    let by_tickets = downstream(vec![files.issue(&["a.example"])]);
+    let without = DownstreamTls { session_tickets: false, ..by_tickets.clone() };
+    let asked = ClientCertificate { validation: by(&files), required: false };
+    let mutual = DownstreamTls { client_certificate: Some(asked), ..by_tickets.clone() };
+    for (model, version, acknowledged) in [
+        (&by_tickets, TlsVersion::V1_3, 0),
+        (&without, TlsVersion::V1_3, 1),
+        (&mutual, TlsVersion::V1_3, 1),
+        // The server's message is the last one.
+        (&without, TlsVersion::V1_2, 0),
+    ] {
+        let world = World::new(1);
+        let (client, accepted) = world.agree(&connector(&with(version)), &server(model));
+        assert_eq!(pipe_of(&accepted).acknowledged(), acknowledged, "{version:?}, {model:?}");
+        assert_eq!(pipe_of(&client).acknowledged(), 0, "nothing is owed to servers");
+    }
+}
+
 #[test]
 fn a_broken_record_ends_the_connection_and_the_peer_hears_why() {
     let world = World::new(1);
