@@ -16,10 +16,10 @@ use super::{ALERT, Facts, HANDSHAKE, tickets};
 use crate::net::{Arrival, ByteStream, Noted};
 use crate::ring::{Buf, Progress, Reactor, Segment, TaskId, Timer, workers};
 use ringway_config::model::Address;
+use rustls::ServerConfig;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::{Acceptor, UnbufferedServerConnection};
 use rustls::sign::CertifiedKey;
-use rustls::{HandshakeKind, ServerConfig};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -305,7 +305,7 @@ impl Work {
         let Self { session, input, plain, out, begun } = self;
         let processed = tickets::within(begun, || session.process(input, plain, out));
         // A ticket may have been opened that is no use here.
-        *begun = begun.filter(|_| session.handshake_kind() == Some(HandshakeKind::Resumed));
+        *begun = begun.filter(|_| session.is_resumed());
         processed
     }
 }

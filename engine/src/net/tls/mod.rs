@@ -48,7 +48,7 @@ pub use server::{Server, certificates_for};
 pub use stream::{Counted, TlsStream};
 pub use units::{Context, Shown};
 
-use rustls::{HandshakeKind, ProtocolVersion};
+use rustls::ProtocolVersion;
 use session::Session;
 
 /// A record's header (RFC 8446 section 5.1).
@@ -120,7 +120,7 @@ impl Facts {
             },
             cipher: session.negotiated_cipher_suite().map_or("", |suite| parameters::suite_name(suite.suite())),
             group: session.negotiated_key_exchange_group().map_or("", |group| parameters::group_name(group.name())),
-            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+            resumed: session.is_resumed(),
             server_name,
             application_protocol: session
                 .alpn_protocol()

@@ -86,7 +86,7 @@ impl Server {
         config.ignore_client_order = true;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         match &ticketer {
-            Some(ticketer) => config.ticketer = ticketer.clone(),
+            Some(ticketer) => config.ticketer = Arc::new(Dated(ticketer.clone())),
             None => config.send_tls13_tickets = 0,
         }
         let logged = model.key_log.as_ref().map(|wanted| {
@@ -180,13 +180,10 @@ fn ticketer(
     if !model.session_ticket_keys.is_empty() {
         let keys = context.ticket_keys(&model.session_ticket_keys)?;
         let ticketer = Ticketer::new(&keys, scope).ok_or_else(|| unusable("no keys can be derived".into()))?;
-        return Ok(Some(Arc::new(Dated(ticketer))));
+        return Ok(Some(ticketer));
     }
     let before = before.filter(|before| before.model == *model).and_then(|before| before.ticketer.clone());
-    let fresh = || -> Result<Arc<dyn ProducesTickets>, Fault> {
-        let random = aws_lc_rs::Ticketer::new().map_err(|error| unusable(error.to_string()))?;
-        Ok(Arc::new(Dated(random)))
-    };
+    let fresh = || aws_lc_rs::Ticketer::new().map_err(|error| unusable(error.to_string()));
     Ok(Some(before.map_or_else(fresh, Ok)?))
 }
 

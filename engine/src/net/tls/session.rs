@@ -6,7 +6,7 @@ use super::RECORD_HEADER;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{CommonState, Error};
+use rustls::{CommonState, Error, HandshakeKind};
 use std::ops::Deref;
 
 /// Plain bytes in one record at most (RFC 8446 section 5.1).
@@ -184,6 +184,11 @@ impl Session {
             }
         }
         processed
+    }
+
+    /// Whether it goes on with what an earlier connection has agreed on, as far as that is known.
+    pub fn is_resumed(&self) -> bool {
+        self.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Records with these bytes, behind `out`. `unread`: what the last `process` left of its input.
