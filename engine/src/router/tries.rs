@@ -203,13 +203,12 @@ fn after_failure<'a>(
 #[cold]
 fn say(forwarding: &Forwarding<'_>, exchange: &Exchange, endpoint: Option<&str>, reason: &'static str) {
     let Exchange { request, response, last, .. } = exchange;
-    let request_id = request.head.fields.value(FieldId::XRequestId, request.view()).map(String::from_utf8_lossy);
     tracing::debug!(
         target: "ringway::router",
         cluster = forwarding.cluster.config.name,
         endpoint = endpoint.map(display),
         attempt = exchange.facts.tries,
-        request_id = request_id.as_ref().map(display),
+        request_id = request.head.fields.value(FieldId::XRequestId, request.view()).map(String::from_utf8_lossy).map(display),
         status = (response.head.status != 0).then_some(response.head.status),
         reason,
         cause = last.transport_failure.as_ref().map(display),
