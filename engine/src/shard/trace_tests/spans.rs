@@ -17,7 +17,10 @@ fn an_exchange_leaves_its_span_and_that_of_its_try() {
     assert_eq!(server.facts.remote, Some("192.0.2.1:1000".parse().expect("an address")));
     assert_eq!(client.facts.remote, Some("127.0.0.1:80".parse().expect("an address")));
     let tag = |span: &Left, tag: Tag| span.tags.get(tag.envoy_name()).cloned().unwrap_or_default();
-    for (name, expected) in [
+    let check = |span: &Left, expected: &[(Tag, &str)]| {
+        expected.iter().for_each(|(name, expected)| assert_eq!(tag(span, *name), *expected, "{name:?}"));
+    };
+    let of_exchange = [
         (Tag::Component, "proxy"),
         (Tag::Url, "http://shop.example/a?b=c"),
         (Tag::Method, "GET"),
@@ -30,19 +33,17 @@ fn an_exchange_leaves_its_span_and_that_of_its_try() {
         (Tag::UpstreamCluster, "app"),
         (Tag::UpstreamClusterName, "app"),
         (Tag::PeerAddress, "192.0.2.1:1000"),
-    ] {
-        assert_eq!(tag(server, name), expected, "{name:?}");
-    }
+    ];
+    check(server, &of_exchange);
     assert_eq!(Some(tag(server, Tag::RequestId)), world.sent("x-request-id"));
-    for (name, expected) in [
+    let of_try = [
         (Tag::UpstreamClusterName, "app"),
         (Tag::UpstreamAddress, "127.0.0.1:80"),
         (Tag::PeerAddress, "127.0.0.1:80"),
         (Tag::StatusCode, "200"),
         (Tag::RetryCount, ""),
-    ] {
-        assert_eq!(tag(client, name), expected, "{name:?}");
-    }
+    ];
+    check(client, &of_try);
     let events = [
         Event::ConnectStart,
         Event::Connected,
