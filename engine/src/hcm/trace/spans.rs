@@ -23,8 +23,8 @@ pub(in super::super) fn end(hcm: &Hcm, connection: &Connection, exchange: &mut E
         let record = record(hcm, connection, exchange, Some(ending));
         let telling = Telling { table, trace: &exchange.trace, record: &record, now: record.now };
         let spans = tries.spans();
-        let first = spans.first().and_then(|span| span.head.as_deref());
-        let mut lost = u64::from(!telling.exchange(queue, exchange, first, ending));
+        let came = spans.first().map_or(record.request, |first| telling.sent(first));
+        let mut lost = u64::from(!telling.exchange(queue, exchange, came, ending));
         for span in spans.iter() {
             lost += u64::from(!telling.one_try(queue, span));
         }
@@ -35,6 +35,9 @@ pub(in super::super) fn end(hcm: &Hcm, connection: &Connection, exchange: &mut E
     }
     hcm.shard.give_tries(tries);
 }
+
+/// A request's head, and the bytes that it names.
+type Request<'a> = Option<(&'a RequestHead, HeadView<'a>)>;
 
 struct Telling<'a> {
     table: &'a TraceTable,
@@ -54,8 +57,8 @@ impl Telling<'_> {
         self.table.names == TagNames::Semantic
     }
 
-    /// `first`: the request's head as it came, where an internal redirect has changed it. Whether there was room for it.
-    fn exchange(&self, queue: &SpanQueue, exchange: &Exchange, first: Option<&RequestHead>, ending: &Ending) -> bool {
+    /// `came`: the request before an internal redirect changed it. Whether there was room for it.
+    fn exchange(&self, queue: &SpanQueue, exchange: &Exchange, came: Request<'_>, ending: &Ending) -> bool {
         let (record, trace) = (self.record, self.trace);
         let said = self.table.said(exchange.facts.route);
         let status = record.response_code;
@@ -78,12 +81,12 @@ impl Telling<'_> {
         let mut scratch = queue.record.borrow_mut();
         let [out, text] = &mut *scratch;
         text.clear();
-        self.name(said, exchange, text);
-        let caller = record.request.and_then(|(head, view)| head.fields.value(DOWNSTREAM_CLUSTER, view));
-        let tracestate = record.request.map(|(head, view)| tracestate(head, view)).unwrap_or_default();
+        self.name(said, exchange, came, text);
+        let caller = came.and_then(|(head, view)| head.fields.value(DOWNSTREAM_CLUSTER, view));
+        let tracestate = came.map(|(head, view)| tracestate(head, view)).unwrap_or_default();
         let mut out = RecordWriter::new(out, &facts, text, caller.unwrap_or_default(), &tracestate);
-        if let Some((head, view)) = record.request {
-            self.request_tags(&mut out, first.unwrap_or(head), view);
+        if let Some((head, view)) = came {
+            self.request_tags(&mut out, head, view);
         }
         out.number(Tag::RequestSize, record.received as i64);
         out.number(Tag::ResponseSize, record.sent as i64);
@@ -125,8 +128,8 @@ impl Telling<'_> {
     }
 
     /// What the span of the exchange is called.
-    fn name(&self, said: &Said, exchange: &Exchange, text: &mut Vec<u8>) {
-        let Some((head, view)) = self.record.request else { return };
+    fn name(&self, said: &Said, exchange: &Exchange, came: Request<'_>, text: &mut Vec<u8>) {
+        let Some((head, view)) = came else { return };
         if !self.trace.operation.is_empty() {
             text.extend_from_slice(self.trace.operation.of(exchange.request.view()));
             return;
@@ -270,7 +273,7 @@ impl Telling<'_> {
     }
 
     /// The request's head as it went out with this try.
-    fn sent<'s>(&'s self, span: &'s TrySpan) -> Option<(&'s RequestHead, HeadView<'s>)> {
+    fn sent<'s>(&'s self, span: &'s TrySpan) -> Request<'s> {
         self.record.request.map(|(head, view)| (span.head.as_deref().unwrap_or(head), view))
     }
 

@@ -186,13 +186,17 @@ fn an_internal_redirect_is_one_exchange_with_two_tries() {
 
 #[test]
 fn tries_around_an_internal_redirect_have_the_urls_that_they_went_to() {
-    let world = World::new(OTLP, "", "internal_redirect_policy = {}");
-    world
-        .answers
-        .borrow_mut()
-        .push_back("HTTP/1.1 302 Found\r\nlocation: http://other.example/b\r\ncontent-length: 0\r\n\r\n");
-    world.ask("/a", "");
-    let spans = world.spans();
+    let spans = |exporter| {
+        let world = World::new(exporter, "", "internal_redirect_policy = {}");
+        world
+            .answers
+            .borrow_mut()
+            .push_back("HTTP/1.1 302 Found\r\nlocation: http://other.example/b\r\ncontent-length: 0\r\n\r\n");
+        world.ask("/a", "");
+        world.spans()
+    };
+    assert_eq!(&*spans(ZIPKIN)[0].name, "shop.example", "the client's");
+    let spans = spans(OTLP);
     assert_eq!(spans[0].tags["url.path"], "/a", "the client's");
     let urls = [1, 2].map(|at| spans[at].tags["http.url"].clone());
     assert_eq!(urls, ["http://shop.example/a", "http://other.example/b"]);
