@@ -5,7 +5,8 @@ use super::exchange;
 use super::h1::{self, FLUSH_TIME};
 use super::manager::Hcm;
 use crate::base::clock::Nanos;
-use crate::mux::Downstream;
+use crate::http::Exchange;
+use crate::mux::{Broken, Downstream};
 use crate::mux::h1::Disposition;
 use crate::mux::h2::{Driver, Key, Leaving, Link, Pulse, Role, Served};
 use crate::net::{Carrying, Ending, Place, Protocol, Stall};
@@ -242,8 +243,11 @@ impl Serving {
             self.connection.note(Ending::MaxRequests);
             self.link.leave();
         }
-        let served = Served::new(&self.link, key, &hcm.codec_limits);
-        let task = self.reactor.spawn_pooled(|| run_exchange(hcm, active, served));
+        let mut state = hcm.shard.take_exchange();
+        let mut served = Served::new(&self.link, key, &hcm.codec_limits);
+        // At once, while what was decoded is near and not behind all other heads that have come with it.
+        let head = served.read_request(&mut state.request);
+        let task = self.reactor.spawn_pooled(|| run_exchange(hcm, active, state, Downstream::H2(served), head));
         self.link.set_task(key, task);
     }
 }
@@ -266,30 +270,31 @@ impl Drop for Active {
     }
 }
 
-/// The task of one exchange.
-async fn run_exchange(hcm: Rc<Hcm>, active: Active, served: Served) {
-    let reactor = &hcm.shard.reactor;
-    let mut state = hcm.shard.take_exchange();
-    let memory = Memory::of(&*state);
-    let run = reactor.pooled(|| one(&hcm, &active.0, &mut state, served));
-    reactor.works_in([run.memory(), memory]);
-    run.await;
-    hcm.shard.give_exchange(state);
-}
-
-/// One exchange, whose head has come.
-async fn one(hcm: &Rc<Hcm>, connection: &Shared, exchange: &mut crate::http::Exchange, mut served: Served) {
-    let timer = hcm.shard.take_timer();
-    let mut deadlines = Deadlines::new(&timer);
-    let active = exchange::begin(hcm, exchange, &mut deadlines);
-    hcm.stats.downstream_rq_http2_total.inc();
-    let head = served.read_request(&mut exchange.request).map_err(Fault::of_request_head);
-    let mut downstream = Downstream::H2(served);
-    let stall = Stall::default();
-    // That a connection ends is told by GOAWAY, and by no response.
-    let whole = exchange::run::<true>(hcm, connection, &stall, exchange, &mut downstream, &mut deadlines, head).await;
-    drop(active);
-    downstream.close(whole);
-    drop(deadlines);
-    hcm.shard.give_timer(timer);
+/// The task of one exchange, whose head has come and is in `state`, or breaks a rule. Not an async function, as `serve` is not.
+fn run_exchange(
+    hcm: Rc<Hcm>,
+    active: Active,
+    mut state: Box<Exchange>,
+    mut downstream: Downstream<'static>,
+    head: Result<(), Broken>,
+) -> impl Future<Output = ()> {
+    async move {
+        let shard = &hcm.shard;
+        shard.reactor.works_in([Memory::of(&*state), Memory::NONE]);
+        let timer = shard.take_timer();
+        let mut deadlines = Deadlines::new(&timer);
+        let request = exchange::begin(&hcm, &mut state, &mut deadlines);
+        hcm.stats.downstream_rq_http2_total.inc();
+        let stall = Stall::default();
+        // It may have been given up meanwhile.
+        let head = head.and_then(|()| downstream.given_up().map_or(Ok(()), Err)).map_err(Fault::of_request_head);
+        // That a connection ends is told by GOAWAY, and by no response.
+        let whole =
+            exchange::run::<true>(&hcm, &active.0, &stall, &mut state, &mut downstream, &mut deadlines, head).await;
+        drop(request);
+        downstream.close(whole);
+        drop(deadlines);
+        shard.give_timer(timer);
+        shard.give_exchange(state);
+    }
 }

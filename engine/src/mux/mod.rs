@@ -183,6 +183,14 @@ impl Downstream<'_> {
         forward!(self, wire => wire.is_broken())
     }
 
+    /// How the client gave up this exchange alone, if it did.
+    pub fn given_up(&self) -> Option<Broken> {
+        match self {
+            Self::H1(_) => None,
+            Self::H2(wire) => wire.broken(),
+        }
+    }
+
     /// The code with which the client gave up this exchange alone, if it did; HTTP/1 has none.
     pub fn reset_code(&self) -> Option<u32> {
         match self {

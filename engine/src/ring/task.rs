@@ -83,6 +83,8 @@ const LINE: usize = 64;
 const LINES_MAX: usize = 32;
 
 impl Memory {
+    pub const NONE: Self = Self { start: ptr::null(), lines: 0 };
+
     pub fn of<T: ?Sized>(value: &T) -> Self {
         Self { start: ptr::from_ref(value).cast(), lines: size_of_val(value).div_ceil(LINE).min(LINES_MAX) as u8 }
     }

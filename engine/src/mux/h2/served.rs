@@ -70,10 +70,6 @@ impl Served {
         read.map_err(|violation| self.violated(violation))?;
         request.is_whole = true;
         self.body.length = request.head.length;
-        if let Some(broken) = self.link.broken(self.key) {
-            // It was given up before it was looked at.
-            return Err(broken);
-        }
         self.body.is_done = self.body.length.is_empty() && self.link.has_ended(self.key);
         if self.body.length == Length::Known(0) && !self.link.expect_no_body(self.key) {
             return Err(self.violated(WRONG_LENGTH));
@@ -215,8 +211,12 @@ impl Served {
         self.link.is_broken(self.key)
     }
 
+    pub(in crate::mux) fn broken(&self) -> Option<Broken> {
+        self.link.broken(self.key)
+    }
+
     pub(in crate::mux) fn reset_code(&self) -> Option<u32> {
-        match self.link.broken(self.key) {
+        match self.broken() {
             Some(Broken::Reset(code)) => Some(code),
             _ => None,
         }
