@@ -86,6 +86,22 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| *b == b',').map(trim_ows)
 }
 
+/// `1*DIGIT` in 64 bits. Leading zeros are allowed, since the number and not the text is sent on.
+pub fn content_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() {
+        return None;
+    }
+    let mut length = 0u64;
+    for byte in value {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        length = length.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(length)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

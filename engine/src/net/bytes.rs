@@ -3,6 +3,9 @@
 use super::ByteStream;
 use crate::ring::{Buf, JOINED_MAX, Reactor, Segment};
 
+/// Capacity up to which a head's vector is kept for the next one.
+const VECTOR_KEPT: usize = 2048;
+
 /// The bytes of a head. As a rule they came in one buffer and are used where they are; a head in pieces is put
 /// together in a vector.
 #[derive(Debug, Default)]
@@ -25,6 +28,10 @@ impl HeadBytes {
     pub fn append(&mut self, buf: Buf, reactor: &Reactor) {
         match self {
             Self::Empty => *self = Self::One(buf),
+            Self::Joined(bytes) if bytes.is_empty() => {
+                self.release(reactor);
+                *self = Self::One(buf);
+            }
             Self::One(first) => {
                 let mut joined = reactor.take_vec();
                 joined.extend_from_slice(first);
@@ -67,8 +74,26 @@ impl HeadBytes {
         }
     }
 
-    /// Forget the bytes.
+    /// Take over a head in one piece. The memory of the one before is in `bytes` then, which is empty.
+    pub fn replace(&mut self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Joined(own) => {
+                std::mem::swap(own, bytes);
+                bytes.clear();
+            }
+            Self::Empty | Self::One(_) => *self = Self::Joined(std::mem::take(bytes)),
+        }
+    }
+
+    /// Forget the bytes. A vector stays here for the next head, if it is not large.
     pub fn clear(&mut self, reactor: &Reactor) {
+        match self {
+            Self::Joined(bytes) if bytes.capacity() <= VECTOR_KEPT => bytes.clear(),
+            _ => self.release(reactor),
+        }
+    }
+
+    fn release(&mut self, reactor: &Reactor) {
         if let Self::Joined(bytes) = std::mem::take(self) {
             reactor.give_vec(bytes);
         }

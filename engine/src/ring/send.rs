@@ -189,7 +189,7 @@ impl SendQueue {
 }
 
 /// Vectors kept for reuse, and the capacities between which they are.
-const SPARE_VECTORS: usize = 1024;
+const SPARE_VECTORS: usize = 256;
 pub(super) const FRESH_CAPACITY: usize = 1024;
 
 /// A vector that is nearly empty gives its room back: it may wait for long.

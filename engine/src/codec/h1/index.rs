@@ -94,7 +94,7 @@ impl Facts {
             }
             FieldId::Connection => self.note_connection(value)?,
             FieldId::ContentLength => {
-                let length = parse_content_length(value).ok_or(HeadError::InvalidContentLength)?;
+                let length = grammar::content_length(value).ok_or(HeadError::InvalidContentLength)?;
                 if self.content_length.replace(length).is_some() {
                     return Err(HeadError::DuplicateContentLength);
                 }
@@ -173,22 +173,6 @@ impl Facts {
             Version::Http10 => self.keep_alive && !self.close,
         }
     }
-}
-
-/// `1*DIGIT` in 64 bits. Leading zeros are allowed, since the number and not the text is sent on.
-pub(super) fn parse_content_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() {
-        return None;
-    }
-    let mut length = 0u64;
-    for byte in value {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        length = length.checked_mul(10)?.checked_add(u64::from(digit))?;
-    }
-    Some(length)
 }
 
 /// Marks the fields that Connection names, except those that the proxy needs or sets (RFC 9110 section 7.6.1).

@@ -3,7 +3,7 @@
 
 use super::hpack::{self, Budget, Decoded, Pseudo};
 use crate::codec::h1::Limits;
-use crate::http::grammar::is_token;
+use crate::http::grammar::{self, is_token};
 use crate::http::{
     Field, FieldId, Fields, Length, Method, RequestHead, ResponseHead, Span, TargetForm, Trailers, Version, Violation,
     is_valid_authority,
@@ -160,12 +160,13 @@ impl Block {
         let method = method_span.of(&self.arena);
         let path = self.pseudo(Pseudo::Path).unwrap_or_default();
         let target = path.of(&self.arena);
+        let (path_len, is_visible) = look_at(target);
         *head = RequestHead {
             method: Method::from_bytes(method),
             method_span,
             version: Version::Http2,
             path,
-            path_len: target.iter().position(|byte| *byte == b'?').unwrap_or(target.len()) as u32,
+            path_len: path_len as u32,
             authority: self.pseudo(Pseudo::Authority).unwrap_or_default(),
             fields,
             ..RequestHead::default()
@@ -173,25 +174,21 @@ impl Block {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        if self.pseudo(Pseudo::Status).is_some() || !is_token(method) {
+        if self.pseudo(Pseudo::Status).is_some() || head.method == Method::Other && !is_token(method) {
             return Err(PSEUDO_FIELDS);
         }
         if head.method == Method::Connect {
             return Err(self.of_connect());
         }
         let scheme = self.pseudo(Pseudo::Scheme).ok_or(PSEUDO_FIELDS)?.of(&self.arena);
-        let is_scheme = matches!(scheme, [first, rest @ ..] if first.is_ascii_alphabetic()
-            && rest.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')));
-        if !is_scheme || self.pseudo(Pseudo::Path).is_none() || self.pseudo(Pseudo::Protocol).is_some() {
+        if !is_scheme(scheme) || self.pseudo(Pseudo::Path).is_none() || self.pseudo(Pseudo::Protocol).is_some() {
             return Err(PSEUDO_FIELDS);
         }
         if target.len() > limits.target_bytes as usize {
             return Err(TARGET_TOO_LONG);
         }
         let is_star = target == b"*" && head.method == Method::Options;
-        let is_path =
-            target.first() == Some(&b'/') && target.iter().all(|byte| (0x21..0x7f).contains(byte) && *byte != b'#');
-        if !(is_star || is_path) {
+        if !(is_star || is_visible && target.first() == Some(&b'/')) {
             return Err(INVALID_PATH);
         }
         if is_star {
@@ -303,12 +300,33 @@ impl Block {
     }
 }
 
+/// Where a target's query begins, if it has one, or its length; and whether all of it can be seen and none is a fragment.
+#[inline]
+fn look_at(target: &[u8]) -> (usize, bool) {
+    let (mut path_len, mut is_visible) = (target.len(), true);
+    for (at, byte) in target.iter().enumerate() {
+        is_visible &= (0x21..0x7f).contains(byte) && *byte != b'#';
+        if *byte == b'?' {
+            path_len = path_len.min(at);
+        }
+    }
+    (path_len, is_visible)
+}
+
+/// RFC 3986 section 3.1.
+#[inline]
+fn is_scheme(scheme: &[u8]) -> bool {
+    let is_any = |scheme: &[u8]| {
+        matches!(scheme, [first, rest @ ..] if first.is_ascii_alphabetic()
+            && rest.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')))
+    };
+    matches!(scheme, b"http" | b"https") || is_any(scheme)
+}
+
 fn content_length(fields: &Fields, arena: &[u8]) -> Result<Option<u64>, Violation> {
     let mut announced = None;
     for field in fields.all(FieldId::ContentLength) {
-        let value = field.value.of(arena);
-        let digits = value.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(value).ok()).flatten();
-        let length: u64 = digits.and_then(|digits| digits.parse().ok()).ok_or(MALFORMED)?;
+        let length = grammar::content_length(field.value.of(arena)).ok_or(MALFORMED)?;
         if announced.is_some_and(|other| other != length) {
             return Err(MALFORMED);
         }

@@ -8,7 +8,7 @@ use crate::codec::h2::frame::HEADER;
 use crate::codec::h2::{Code, write};
 use crate::http::{Length, Message, Method, RequestHead, ResponseHead, Trailers, Violation};
 use crate::mux::{Broken, Ended, HeadKind, INTERIM_MAX, Limits, Piece};
-use crate::net::{ByteStream, HeadBytes, tls};
+use crate::net::{ByteStream, tls};
 use crate::ring::{Buf, TaskId};
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
@@ -145,7 +145,7 @@ impl Try {
             true => Err(HEAD_TOO_LARGE),
             false => block.read_response(self.method, &mut response.head),
         };
-        response.received = HeadBytes::Joined(std::mem::take(&mut block.arena));
+        response.received.replace(&mut block.arena);
         room::give_block(block);
         read.map_err(|violation| self.violated(violation))?;
         if response.head.is_interim() {

@@ -13,6 +13,9 @@ use std::thread::LocalKey;
 /// Streams up to which a room is kept for another connection.
 const STREAMS_KEPT: usize = 256;
 
+/// Capacity up to which a block keeps its bytes' memory.
+const ARENA_KEPT: usize = 4096;
+
 /// Pieces of one kind that a thread keeps.
 const KEPT: usize = 1024;
 
@@ -95,6 +98,9 @@ pub(super) fn take_block() -> Box<Block> {
 
 pub(super) fn give_block(mut block: Box<Block>) {
     block.clear();
+    if block.arena.capacity() > ARENA_KEPT {
+        block.arena = Vec::new();
+    }
     give(&BLOCKS, block);
 }
 

@@ -9,7 +9,7 @@ use crate::codec::h2::{Code, WRONG_LENGTH, hpack::encode, write};
 use crate::http::{FieldId, Length, Message, Method, RequestHead, ResponseHead, Trailers, Violation};
 use crate::mux::h1::Disposition;
 use crate::mux::{Broken, Limits, Piece};
-use crate::net::{ByteStream, HeadBytes};
+use crate::net::ByteStream;
 use crate::ring::Buf;
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -64,7 +64,7 @@ impl Served {
         self.head_received = u64::from(block.size) + HEADER as u64;
         self.body.received = self.head_received;
         let read = block.read_request(&self.limits, &mut request.head);
-        request.received = HeadBytes::Joined(std::mem::take(&mut block.arena));
+        request.received.replace(&mut block.arena);
         room::give_block(block);
         request.has_line = true;
         read.map_err(|violation| self.violated(violation))?;
