@@ -56,8 +56,8 @@ pub fn explain(config: &Config, question: &Question) -> Result<Explanation, Stri
         return Ok(Explanation { text: page.text, is_found: false });
     };
     let NetworkFilter::Http(hcm) = &chain.filter;
-    let scheme = if tls.is_some() { "https" } else { question.scheme() };
-    let is_found = admission(&mut page, hcm, remote, local, scheme, &mut exchange)
+    let is_secure = tls.is_some() || question.is_https();
+    let is_found = admission(&mut page, hcm, remote, local, is_secure, &mut exchange)
         && !secure::is_misdirected(&mut page, listener, chain, &arrival, tls.as_ref(), &exchange)
         && routing(&mut page, config, hcm, &exchange, remote, tls.as_ref());
     local_replies(&mut page, hcm);
@@ -146,7 +146,7 @@ fn admission(
     hcm: &Hcm,
     remote: SocketAddr,
     local: Option<SocketAddr>,
-    scheme: &'static str,
+    is_secure: bool,
     exchange: &mut Exchange,
 ) -> bool {
     let before = (target(exchange), authority(exchange));
@@ -159,7 +159,7 @@ fn admission(
         }
     }
     let text = remote.ip().to_canonical().to_string();
-    let peer = Peer { remote: Some(remote), local, text: text.as_bytes(), scheme, client: None };
+    let peer = Peer { remote: Some(remote), local, text: text.as_bytes(), is_secure, client: None };
     let admission = admit_head(hcm, &peer, exchange, || *b"00000000-0000-4000-8000-000000000000");
     let side = if exchange.facts.is_internal { "internal: its x-envoy-* fields count" } else { "from outside" };
     let client =

@@ -9,7 +9,7 @@ use crate::http::{
     Exchange, Field, FieldId, Fields, HeadView, RequestId, Scheme, Span, TargetForm, grammar, path, split_port,
 };
 use crate::mux::Downstream;
-use crate::net::{Arrival, tls};
+use crate::net::{Arrival, Transport, tls};
 use crate::route::rewrite;
 use ringway_config::model::{self, Cidr, EscapedSlashes, ForwardCert, PathOptions, Trust, Underscores};
 use std::io::Write;
@@ -33,8 +33,8 @@ pub struct Peer<'a> {
     pub local: Option<SocketAddr>,
     /// The remote address without the port; empty where there is none.
     pub text: &'a [u8],
-    /// Of requests that come over the connection.
-    pub scheme: &'static str,
+    /// Requests that come over the connection have the scheme `https`.
+    pub is_secure: bool,
     /// If it showed a certificate that was verified.
     pub client: Option<&'a dyn tls::Peer>,
 }
@@ -43,7 +43,7 @@ pub(super) fn admit(hcm: &Hcm, connection: &Connection, wire: &Downstream<'_>, e
     let Arrival { remote, local, transport, .. } = connection.arrival;
     let verified = connection.stream.tls().filter(|stream| stream.facts().is_peer_verified);
     let client = verified.map(|stream| stream as &dyn tls::Peer);
-    let peer = Peer { remote, local, text: connection.peer.as_bytes(), scheme: transport.scheme(), client };
+    let peer = Peer { remote, local, text: connection.peer.as_bytes(), is_secure: transport == Transport::Tls, client };
     match admit_fields(hcm.config.trust.underscores, &hcm.headers.named, exchange) {
         Some(0) => {}
         Some(dropped) => hcm.stats.dropped_headers_with_underscores.add(dropped as u64),
@@ -140,7 +140,7 @@ pub fn admit_head(
         TargetForm::Authority | TargetForm::Asterisk => Admission::Admitted,
     };
     canonical_host(&config.paths, peer.local, exchange);
-    if peer.scheme == "https" {
+    if peer.is_secure {
         exchange.request.head.scheme.get_or_insert(Scheme::Https);
     }
     identify(config, peer, exchange, request_id);
@@ -183,6 +183,9 @@ const NEVER: u128 = Fields::set_of(&[FieldId::Proxy]);
 
 /// What a proxy says of the request that it forwards.
 const FORWARDED: u128 = Fields::set_of(&[FieldId::XForwardedFor, FieldId::XForwardedProto]);
+
+const HTTP_LINE: &[u8] = b"x-forwarded-proto: http\r\n";
+const HTTPS_LINE: &[u8] = b"x-forwarded-proto: https\r\n";
 
 /// Headers that make a request worth a second look.
 const NOTED: u128 = FORWARDED | Fields::set_of(&[FieldId::Upgrade]);
@@ -233,7 +236,7 @@ fn identify(config: &model::Hcm, peer: &Peer<'_>, exchange: &mut Exchange, reque
     // Only a proxy that is trusted knows better than this one how the client came.
     if options.x_forwarded_proto && (!is_believed || !head.forwards_known(FieldId::XForwardedProto)) {
         head.fields.remove_id(FieldId::XForwardedProto);
-        head.add_known(FieldId::XForwardedProto, |out| out.extend_from_slice(peer.scheme.as_bytes()));
+        head.add_whole(FieldId::XForwardedProto, if peer.is_secure { HTTPS_LINE } else { HTTP_LINE });
     }
     if options.x_request_id && !head.forwards_known(FieldId::XRequestId) {
         let id = request_id();

@@ -25,7 +25,7 @@ fn admitted(http: &str, remote: &str, exchange: &mut Exchange) -> Admission {
         remote: remote.parse().ok().map(|ip: IpAddr| (ip, 4000).into()),
         local: Some(([192, 0, 2, 200], 10000).into()),
         text: text.as_bytes(),
-        scheme: "http",
+        is_secure: false,
         client: None,
     };
     let config = config(http);
@@ -391,7 +391,7 @@ fn upstreams_are_told_of_verified_certificates() {
     let shown = Shown(identity, own);
     let header = |http: &str, client: Option<&dyn tls::Peer>, field: &str| {
         let mut exchange = exchange(field);
-        let peer = Peer { remote: None, local: None, text: b"", scheme: "https", client };
+        let peer = Peer { remote: None, local: None, text: b"", is_secure: true, client };
         assert_eq!(admit_head(&config(http), &peer, &mut exchange, || ID), Admission::Admitted);
         let lines = lines(&exchange.request.edit());
         let is_it = |line: &&String| line.to_ascii_lowercase().starts_with("x-forwarded-client-cert=");

@@ -27,7 +27,7 @@ pub(super) fn request(
 ) -> Result<(), Fault> {
     let weighted = exchange.weighted_cluster(forward);
     let at = exchange.facts.route;
-    for headers in hcm.headers.for_route(at, exchange.facts.weighted).into_iter().flatten() {
+    for headers in hcm.headers.for_route(at, exchange.facts.weighted) {
         apply(&headers.request, hcm, connection, exchange, None, |exchange| exchange.request.edit());
     }
     rewrite(hcm, exchange, forward, weighted)?;
@@ -56,7 +56,7 @@ pub(super) fn routed_response(hcm: &Hcm, connection: &Connection, exchange: &mut
     if exchange.facts.route.is_none() {
         return;
     }
-    for headers in hcm.headers.for_route(exchange.facts.route, exchange.facts.weighted).into_iter().flatten() {
+    for headers in hcm.headers.for_route(exchange.facts.route, exchange.facts.weighted) {
         apply(&headers.response, hcm, connection, exchange, Some(ending), |exchange| exchange.response.edit());
     }
 }
@@ -133,9 +133,8 @@ pub(super) fn response(hcm: &Hcm, exchange: &mut Exchange, is_local: bool) {
     let version = exchange.response.head.version;
     let mut head = exchange.response.edit();
     if !head.forwards_known(FieldId::Date) {
-        let date = hcm.shard.date();
         head.fields.remove_id(FieldId::Date);
-        head.add_known(FieldId::Date, |out| out.extend_from_slice(&date));
+        head.add_whole(FieldId::Date, &hcm.shard.date_line());
     }
     let overwrites = is_local || options.server_header == ServerHeader::Overwrite;
     if overwrites {
@@ -143,9 +142,9 @@ pub(super) fn response(hcm: &Hcm, exchange: &mut Exchange, is_local: bool) {
     }
     let adds =
         overwrites || options.server_header == ServerHeader::AppendIfAbsent && !head.forwards_known(FieldId::Server);
-    if adds && !options.server_name.is_empty() {
+    if adds && let Some(line) = &hcm.headers.server_line {
         head.fields.remove_id(FieldId::Server);
-        head.add_known(FieldId::Server, |out| out.extend_from_slice(options.server_name.as_bytes()));
+        head.add_whole(FieldId::Server, line);
     }
     if let Some(via) = options.via.as_deref().filter(|_| !is_local) {
         add_via(&mut head, via, version);

@@ -22,6 +22,10 @@ pub struct HeaderTable {
     has_forwarded: AtomicBool,
     /// A request has asked for an upgrade of its connection.
     has_upgrade: AtomicBool,
+    /// The line `server`, as it goes out.
+    pub(super) server_line: Option<Box<[u8]>>,
+    /// There are mutations.
+    has_any: bool,
     own: Headers,
     /// Empty where only the connection manager has any.
     hosts: Vec<Host>,
@@ -77,7 +81,10 @@ impl HeaderTable {
             headers: Headers::new(&host.headers),
             routes: host.routes.iter().map(route).collect(),
         };
+        let server = &hcm.headers.server_name;
         let mut table = Self {
+            server_line: (!server.is_empty()).then(|| format!("server: {server}\r\n").into_bytes().into()),
+            has_any: true,
             has_forwarded: AtomicBool::new(false),
             has_upgrade: AtomicBool::new(false),
             named: NamedFields::new(hcm),
@@ -88,12 +95,19 @@ impl HeaderTable {
         if table.hosts.iter().all(|host| host.headers.is_empty() && host.routes.iter().all(is_plain)) {
             table.hosts = Vec::new();
         }
+        table.has_any = !(table.hosts.is_empty() && table.own.is_empty());
         table
     }
 
     /// What holds for an exchange, from the most specific to the least. `weighted`: the index of the cluster that was
     /// picked among the route's.
-    pub(super) fn for_route(&self, at: Option<RouteRef>, weighted: Option<usize>) -> [Option<&Headers>; 4] {
+    #[inline]
+    pub(super) fn for_route(&self, at: Option<RouteRef>, weighted: Option<usize>) -> impl Iterator<Item = &Headers> {
+        let all = if self.has_any { Some(self.any_for_route(at, weighted)) } else { None };
+        all.into_iter().flatten().flatten()
+    }
+
+    fn any_for_route(&self, at: Option<RouteRef>, weighted: Option<usize>) -> [Option<&Headers>; 4] {
         let Some(host) = at.and_then(|at| self.hosts.get(at.virtual_host as usize)) else {
             return [None, None, None, Some(&self.own)];
         };

@@ -62,8 +62,8 @@ pub struct HcmShard {
     pub coders: Rc<Coders>,
     /// Exchanges to use again. Boxed: they are handed around, and large.
     exchanges: Spare<Box<Exchange>, SPARE_EXCHANGES>,
-    /// Value of `date` and the second it is for.
-    date: Cell<(u64, [u8; 29])>,
+    /// The line `date` and the second it is for.
+    date: Cell<(u64, [u8; 37])>,
     next_connection: Cell<u64>,
     cut_off: Cell<CutOff>,
     /// To use again, like exchanges.
@@ -106,7 +106,7 @@ impl HcmShard {
             log,
             coders: Coders::new(reactor),
             exchanges: Spare::new(),
-            date: Cell::new((u64::MAX, [b' '; 29])),
+            date: Cell::new((u64::MAX, *b"date:                              \r\n")),
             next_connection: Cell::new((shard as u64) << 48),
             cut_off: Cell::default(),
             tries: Spare::new(),
@@ -175,15 +175,15 @@ impl HcmShard {
         self.spans.get()
     }
 
-    pub(super) fn date(&self) -> [u8; 29] {
+    /// The line `date`, as it goes out.
+    pub(super) fn date_line(&self) -> [u8; 37] {
         let second = self.reactor.wall_micros() / 1_000_000;
-        let (of, text) = self.date.get();
-        if of == second {
-            return text;
+        let (of, mut line) = self.date.get();
+        if of != second {
+            line[6..35].copy_from_slice(&imf_fixdate(second));
+            self.date.set((second, line));
         }
-        let text = imf_fixdate(second);
-        self.date.set((second, text));
-        text
+        line
     }
 
     pub fn next_connection_id(&self) -> u64 {

@@ -20,11 +20,11 @@ macro_rules! field_ids {
             pub const ALL: &'static [FieldId] = &[$(FieldId::$id),*];
 
             /// The name in lower case; empty for [`FieldId::Unknown`].
+            #[inline]
             pub const fn name(self) -> &'static str {
-                match self {
-                    FieldId::Unknown => "",
-                    $(FieldId::$id => $name,)*
-                }
+                // A table: a match would become a jump to one of as many pieces of code.
+                const NAMES: &[&str] = &["", $($name),*];
+                NAMES[self as usize]
             }
         }
     };

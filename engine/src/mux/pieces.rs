@@ -78,7 +78,7 @@ impl Pieces {
     /// The next piece, of `most` bytes at most.
     pub fn pop(&mut self, most: usize) -> Option<Buf> {
         if self.first == self.queue.len() {
-            (self.first, self.queue) = (0, SmallVec::new());
+            self.forget_taken();
             self.close_joined();
         }
         let slot = self.queue.get_mut(self.first)?;
@@ -108,12 +108,19 @@ impl Pieces {
 
     /// Forget all pieces. Gives the vector that small ones were joined in.
     pub fn clear(&mut self) -> Vec<u8> {
-        match self.queue.spilled() {
-            true => self.queue = SmallVec::new(),
-            false => self.queue.clear(),
-        }
-        (self.first, self.bytes, self.charge, self.unused) = (0, 0, 0, 0);
+        self.forget_taken();
+        (self.bytes, self.charge, self.unused) = (0, 0, 0);
         std::mem::take(&mut self.joined)
+    }
+
+    /// Whatever is in the queue is of no use any more, and most often that is nothing.
+    fn forget_taken(&mut self) {
+        self.first = 0;
+        if self.queue.spilled() {
+            self.queue = SmallVec::new();
+        } else if !self.queue.is_empty() {
+            self.queue.clear();
+        }
     }
 
     fn enqueue(&mut self, buf: Buf) {

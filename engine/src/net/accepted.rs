@@ -63,16 +63,6 @@ pub enum FirstBytes {
     Raw,
 }
 
-impl Transport {
-    /// The scheme of requests that come over it.
-    pub fn scheme(self) -> &'static str {
-        match self {
-            Self::Plain => "http",
-            Self::Tls => "https",
-        }
-    }
-}
-
 /// What carries a connection's bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transport {

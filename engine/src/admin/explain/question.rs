@@ -98,8 +98,8 @@ impl Question {
     }
 
     /// What the client came over, as if TLS ended here.
-    pub(super) fn scheme(&self) -> &'static str {
-        if self.url.starts_with("https://") { "https" } else { "http" }
+    pub(super) fn is_https(&self) -> bool {
+        self.url.starts_with("https://")
     }
 
     /// What the connection begins with: for https, a handshake that asks for the URL's host.

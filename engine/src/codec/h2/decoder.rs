@@ -145,6 +145,9 @@ impl Decoder {
         if std::mem::take(&mut self.is_given) {
             self.gathered.clear();
         }
+        if let Some((used, event)) = self.plain(input) {
+            return Ok((used, Some(event)));
+        }
         let mut used = 0;
         loop {
             let Some(mut frame) = self.frame else {
@@ -193,6 +196,35 @@ impl Decoder {
             if used == input.len() {
                 return Ok((used, None));
             }
+        }
+    }
+
+    /// A frame as nearly all are, and what the steps of `next` would make of it: DATA, or HEADERS that need no CONTINUATION,
+    /// that begins and ends in `input` and has neither padding nor a priority.
+    #[inline]
+    fn plain(&mut self, input: &[u8]) -> Option<(usize, Event)> {
+        let [a, b, c, kind, flags, rest @ ..] = *input.first_chunk::<HEADER>()?;
+        let len = u32::from_be_bytes([0, a, b, c]) as usize;
+        let stream = u32::from_be_bytes(rest) & STREAM_MAX;
+        let end = HEADER + len;
+        let begins = self.filled == 0 && self.frame.is_none() && self.continued.is_none() && self.gathered.is_empty();
+        if !begins || end > input.len() || len > FRAME_MAX || stream == 0 {
+            return None;
+        }
+        let ends = flags & flag::END_STREAM != 0;
+        match kind {
+            kind::DATA if flags & flag::PADDED == 0 => {
+                let (part, flow) = (HEADER..end, len as u32);
+                Some((end, Event::Data { stream, part, flow, is_empty: len == 0, ends }))
+            }
+            kind::HEADERS
+                if flags & (flag::PADDED | flag::PRIORITY | flag::END_HEADERS) == flag::END_HEADERS
+                    && len <= self.block_max =>
+            {
+                (self.whole, self.is_given) = (Whole::Input(HEADER..end), true);
+                Some((end, Event::Headers { stream, ends }))
+            }
+            _ => None,
         }
     }
 

@@ -19,7 +19,7 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead, view: HeadView<'_>, host: 
     // It speaks of this hop, and servers of gRPC insist on it (RFC 9110 section 10.1.4).
     let is_grpc = |value: &[u8]| value.starts_with(b"application/grpc");
     if head.fields.contains(FieldId::Te) || head.fields.value(FieldId::ContentType, view).is_some_and(is_grpc) {
-        encode::field(out, FieldId::Te, b"te", b"trailers", false);
+        encode::known(out, FieldId::Te, b"trailers", false);
     }
 }
 
@@ -46,10 +46,14 @@ pub fn trailers(out: &mut Vec<u8>, trailers: &Trailers) {
 fn fields(out: &mut Vec<u8>, fields: &Fields, view: HeadView<'_>, length: Option<u64>) {
     let goes = |field: &&Field| !(field.hop_by_hop || matches!(field.id, FieldId::Host | FieldId::ContentLength));
     for field in fields.iter().filter(goes) {
-        encode::field(out, field.id, field.name.of(view), field.value.of(view), field.never_indexed);
+        let (value, never_indexed) = (field.value.of(view), field.never_indexed);
+        match field.id {
+            FieldId::Unknown => encode::unknown(out, field.name.of(view), value, never_indexed),
+            id => encode::known(out, id, value, never_indexed),
+        }
     }
     if let Some(length) = length {
         let mut digits = itoa::Buffer::new();
-        encode::field(out, FieldId::ContentLength, b"content-length", digits.format(length).as_bytes(), false);
+        encode::known(out, FieldId::ContentLength, digits.format(length).as_bytes(), false);
     }
 }

@@ -36,6 +36,8 @@ pub struct Link {
     pub(super) limits: Limits,
     stats: Http2Stats,
     driver: Cell<TaskId>,
+    /// The driver is woken, and has not looked yet.
+    is_flushing: Cell<bool>,
     /// What an exchange found the connection to end by.
     pub(super) failure: Cell<Option<Error>>,
     /// Why TLS ended the connection, where it did.
@@ -100,6 +102,7 @@ impl Link {
             limits: *limits,
             stats,
             driver: Cell::new(TaskId::NONE),
+            is_flushing: Cell::new(false),
             failure: Cell::new(None),
             tls_failure: RefCell::default(),
             state: RefCell::new(state),
@@ -243,11 +246,15 @@ impl Link {
     /// The task that is being polled drives the connection from now on.
     pub(super) fn driven(&self) {
         self.driver.set(self.reactor.current_task());
+        self.is_flushing.set(false);
     }
 
     /// Send what there is, in this turn or the next.
+    #[inline]
     pub(super) fn flush(&self) {
-        self.reactor.wake(self.driver.get());
+        if !self.is_flushing.replace(true) {
+            self.reactor.wake(self.driver.get());
+        }
     }
 
     /// Bytes that came, counted for what tells a connection that was closed while it was idle.

@@ -95,7 +95,11 @@ impl Stream {
 
     /// What it holds is of no use any more.
     fn end(&mut self) {
-        self.heads.drain(..).chain(self.trailers.take()).for_each(room::give_block);
+        // Most streams have nothing of all that left.
+        if !self.heads.is_empty() {
+            self.heads.drain(..).for_each(room::give_block);
+        }
+        self.trailers.take().into_iter().for_each(room::give_block);
         self.pieces.clear();
         self.out.clear();
         self.out_end = None;
@@ -409,12 +413,17 @@ impl State {
     }
 
     /// Remove the stream if its exchange is over and nothing of it is to be sent.
+    #[inline]
     pub(super) fn settle(&mut self, key: Key) {
-        let Some(stream) = self.stream(key).filter(|stream| stream.released) else { return };
-        let (is_broken, is_over) = (stream.broken, stream.is_over());
-        if !(is_broken.is_some() || stream.out_ended) {
-            return;
+        let is_settled = |stream: &mut Stream| stream.released && (stream.broken.is_some() || stream.out_ended);
+        if self.stream(key).is_some_and(is_settled) {
+            self.settled(key);
         }
+    }
+
+    fn settled(&mut self, key: Key) {
+        let Some(stream) = self.stream(key) else { return };
+        let (is_broken, is_over) = (stream.broken, stream.is_over());
         let gone = match is_broken {
             Some(Broken::Reset(_) | Broken::Refused) => Gone::ResetByPeer,
             Some(_) => Gone::ResetHere,

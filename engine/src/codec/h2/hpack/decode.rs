@@ -112,7 +112,8 @@ impl Decoder {
         let mut input = block;
         self.size_updates(&mut input)?;
         while let Some(&first) = input.first() {
-            let field = if first & 0x80 != 0 {
+            let start = arena.len();
+            let shape = if first & 0x80 != 0 {
                 self.indexed(&mut input, arena, budget)?
             } else if first & 0x40 != 0 {
                 self.literal_to_index(&mut input, arena, budget)?
@@ -124,8 +125,8 @@ impl Decoder {
                 self.skip_literal(&mut input, arena, budget)?;
                 None
             };
-            if let Some(field) = field {
-                each(&field, arena);
+            if let Some(shape) = shape {
+                each(&shape.at(start, arena.len()), arena);
             }
         }
         Ok(())
@@ -150,27 +151,24 @@ impl Decoder {
 
     /// A field of a table (RFC 7541 section 6.1).
     #[inline]
-    fn indexed(&self, input: &mut &[u8], arena: &mut Vec<u8>, budget: &mut Budget) -> Result<Option<Decoded>, Error> {
+    fn indexed(&self, input: &mut &[u8], arena: &mut Vec<u8>, budget: &mut Budget) -> Result<Option<Shape>, Error> {
         let index = integer::read(input, 7)?;
-        let start = arena.len();
-        let (name_len, name, value_is_valid);
         match self.find(index)? {
             Found::Static(field) => {
                 if !budget.charge(field.text.len())? {
                     return Ok(None);
                 }
                 arena.extend_from_slice(field.text.as_bytes());
-                (name_len, name, value_is_valid) = (field.name_len, field.name, true);
+                Ok(Some(Shape::new(field.name_len, field.name, true)))
             }
             Found::Dynamic(entry) => {
                 if !budget.charge(entry.len as usize)? {
                     return Ok(None);
                 }
                 self.table.copy(entry, entry.len, arena);
-                (name_len, name, value_is_valid) = (entry.name_len, entry.name, entry.value_is_valid);
+                Ok(Some(Shape::new(entry.name_len, entry.name, entry.value_is_valid)))
             }
         }
-        Ok(Some(decoded(start, start + name_len as usize, arena, name, value_is_valid, false)))
     }
 
     /// A literal that becomes an entry (RFC 7541 section 6.2.1), whether or not it is shown.
@@ -179,7 +177,7 @@ impl Decoder {
         input: &mut &[u8],
         arena: &mut Vec<u8>,
         budget: &mut Budget,
-    ) -> Result<Option<Decoded>, Error> {
+    ) -> Result<Option<Shape>, Error> {
         let start = arena.len();
         let name = self.name(input, 6, arena)?;
         let name_end = arena.len();
@@ -190,16 +188,11 @@ impl Decoder {
             arena.truncate(start);
             return Ok(None);
         }
-        Ok(Some(decoded(start, name_end, arena, name, value_is_valid, false)))
+        Ok(Some(Shape::new((name_end - start) as u32, name, value_is_valid)))
     }
 
     /// A literal without indexing, or never to be indexed (RFC 7541 sections 6.2.2 and 6.2.3).
-    fn literal(
-        &mut self,
-        input: &mut &[u8],
-        arena: &mut Vec<u8>,
-        budget: &mut Budget,
-    ) -> Result<Option<Decoded>, Error> {
+    fn literal(&mut self, input: &mut &[u8], arena: &mut Vec<u8>, budget: &mut Budget) -> Result<Option<Shape>, Error> {
         let never_indexed = input.first().is_some_and(|first| first & 0x10 != 0);
         let start = arena.len();
         let name = self.name(input, 4, arena)?;
@@ -210,7 +203,7 @@ impl Decoder {
             return Ok(None);
         }
         let value_is_valid = is_valid_value(&arena[name_end..]);
-        Ok(Some(decoded(start, name_end, arena, name, value_is_valid, never_indexed)))
+        Ok(Some(Shape { never_indexed, ..Shape::new((name_end - start) as u32, name, value_is_valid) }))
     }
 
     /// A literal of no consequence: its form is checked.
@@ -264,23 +257,34 @@ enum Found<'d> {
     Dynamic(&'d super::table::Entry),
 }
 
-/// The field whose text is in `arena` from `start` on.
-#[inline]
-fn decoded(
-    start: usize,
-    name_end: usize,
-    arena: &[u8],
+/// What there is to say of a field apart from its place: few bytes, which need no memory on their way.
+#[derive(Clone, Copy)]
+struct Shape {
+    name_len: u32,
     name: Name,
     value_is_valid: bool,
     never_indexed: bool,
-) -> Decoded {
-    Decoded {
-        name: Span::new(start, name_end),
-        value: Span::new(name_end, arena.len()),
-        id: name.id,
-        pseudo: name.pseudo,
-        is_valid: name.is_valid && value_is_valid,
-        never_indexed,
+}
+
+impl Shape {
+    #[inline]
+    fn new(name_len: u32, name: Name, value_is_valid: bool) -> Self {
+        Self { name_len, name, value_is_valid, never_indexed: false }
+    }
+
+    /// The field whose text has this place in the arena.
+    #[inline]
+    fn at(self, start: usize, end: usize) -> Decoded {
+        let Self { name_len, name, value_is_valid, never_indexed } = self;
+        let name_end = start + name_len as usize;
+        Decoded {
+            name: Span::new(start, name_end),
+            value: Span::new(name_end, end),
+            id: name.id,
+            pseudo: name.pseudo,
+            is_valid: name.is_valid && value_is_valid,
+            never_indexed,
+        }
     }
 }
 

@@ -83,8 +83,26 @@ pub fn authority(out: &mut Vec<u8>, authority: &[u8]) {
 /// came as such; credentials become it here.
 #[inline]
 pub fn field(out: &mut Vec<u8>, id: FieldId, name: &[u8], value: &[u8], never_indexed: bool) {
+    match id {
+        FieldId::Unknown => unknown(out, name, value, never_indexed),
+        id => known(out, id, value, never_indexed),
+    }
+}
+
+/// The same for a name without an id.
+pub fn unknown(out: &mut Vec<u8>, name: &[u8], value: &[u8], never_indexed: bool) {
     debug_assert!(grammar::is_token(name) && grammar::is_value(value));
-    debug_assert!(id == FieldId::Unknown || name.eq_ignore_ascii_case(id.name().as_bytes()));
+    out.reserve(name.len() + value.len() + 16);
+    out.push(if never_indexed { NEVER_INDEXED } else { 0 });
+    string(out, name);
+    let start = out.len() - name.len();
+    out[start..].make_ascii_lowercase();
+    string(out, value);
+}
+
+/// The same for a name with an id.
+pub fn known(out: &mut Vec<u8>, id: FieldId, value: &[u8], never_indexed: bool) {
+    debug_assert!(id != FieldId::Unknown && grammar::is_value(value));
     let is_secret = match id {
         FieldId::Authorization | FieldId::ProxyAuthorization => true,
         FieldId::Cookie => value.len() < COOKIE_SECURE,
@@ -93,15 +111,10 @@ pub fn field(out: &mut Vec<u8>, id: FieldId, name: &[u8], value: &[u8], never_in
     let flags = if never_indexed || is_secret { NEVER_INDEXED } else { 0 };
     match statics::BY_ID[id as usize] {
         0 => {
+            let name = id.name().as_bytes();
             out.reserve(name.len() + value.len() + 16);
             out.push(flags);
-            if id == FieldId::Unknown {
-                string(out, name);
-                let start = out.len() - name.len();
-                out[start..].make_ascii_lowercase();
-            } else {
-                string(out, id.name().as_bytes());
-            }
+            string(out, name);
             string(out, value);
         }
         index::ACCEPT_ENCODING if flags == 0 && value == b"gzip, deflate" => indexed(out, index::ACCEPT_ENCODING),
@@ -127,7 +140,8 @@ fn literal(out: &mut Vec<u8>, flags: u8, index: u8, value: &[u8]) {
     string(out, value);
 }
 
-#[inline]
+/// Inlined, since it runs for every name and value: its frame would take as many instructions as its work.
+#[inline(always)]
 fn string(out: &mut Vec<u8>, value: &[u8]) {
     integer::write(out, 0, 7, value.len());
     out.extend_from_slice(value);
