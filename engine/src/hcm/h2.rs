@@ -278,10 +278,10 @@ fn run_exchange(
     mut downstream: Downstream<'static>,
     head: Result<(), Broken>,
 ) -> impl Future<Output = ()> {
+    let timer = hcm.shard.take_timer();
     async move {
         let shard = &hcm.shard;
         shard.reactor.works_in([Memory::of(&*state), Memory::NONE]);
-        let timer = shard.take_timer();
         let mut deadlines = Deadlines::new(&timer);
         let request = exchange::begin(&hcm, &mut state, &mut deadlines);
         hcm.stats.downstream_rq_http2_total.inc();
