@@ -286,8 +286,7 @@ fn run_exchange(
         let request = exchange::begin(&hcm, &mut state, &mut deadlines);
         hcm.stats.downstream_rq_http2_total.inc();
         let stall = Stall::default();
-        // It may have been given up meanwhile.
-        let head = head.and_then(|()| downstream.given_up().map_or(Ok(()), Err)).map_err(Fault::of_request_head);
+        let head = head.and_then(|()| downstream.begin(&state.request)).map_err(Fault::of_request_head);
         // That a connection ends is told by GOAWAY, and by no response.
         let whole =
             exchange::run::<true>(&hcm, &active.0, &stall, &mut state, &mut downstream, &mut deadlines, head).await;

@@ -183,11 +183,14 @@ impl Downstream<'_> {
         forward!(self, wire => wire.is_broken())
     }
 
-    /// How the client gave up this exchange alone, if it did.
-    pub fn given_up(&self) -> Option<Broken> {
+    /// The exchange begins, in a task of its own: its request's head was read before.
+    ///
+    /// # Errors
+    /// What came behind the head breaks a rule, or the client has given the request up.
+    pub fn begin(&mut self, request: &Message<RequestHead>) -> Result<(), Broken> {
         match self {
-            Self::H1(_) => None,
-            Self::H2(wire) => wire.broken(),
+            Self::H1(_) => Ok(()),
+            Self::H2(wire) => wire.begin(request),
         }
     }
 

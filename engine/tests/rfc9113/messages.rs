@@ -144,8 +144,12 @@ however_it_is_cut! {
             bench.works(&mut client, 23);
             // Zero bytes are zero bytes, however they come.
             bench.say(&mut client, &request(25, true, "POST", "/direct", &[("content-length", "0")]));
+            let early = || bench.http("downstream_rq_response_before_rq_complete");
+            let before = early();
             bench.say(&mut client, &[request(27, false, "POST", "/direct", &[("content-length", "0")]), data(27, true, b"")].concat());
             assert_eq!((client.status(25), client.status(27)), (200, 200));
+            // What comes along with its head has come before the answer.
+            assert!(cut != Cut::Whole || early() == before);
             bench.finish([client], origins);
         }
     }

@@ -1,5 +1,5 @@
 //! Header blocks as heads and trailers (RFC 9113 section 8): what has come is decoded at once, because of the table that all
-//! blocks of a connection share, and read when its exchange looks at it.
+//! blocks of a connection share. Requests are read at once, too; responses and trailers when their exchange looks at them.
 
 use super::hpack::{self, Budget, Decoded, Pseudo};
 use crate::codec::h1::Limits;

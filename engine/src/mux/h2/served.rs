@@ -70,6 +70,17 @@ impl Served {
         read.map_err(|violation| self.violated(violation))?;
         request.is_whole = true;
         self.body.length = request.head.length;
+        Ok(())
+    }
+
+    /// The exchange with this request begins. By now more of the message may have come, or the client has given it up.
+    ///
+    /// # Errors
+    /// It has, or what came breaks a rule.
+    pub(in crate::mux) fn begin(&mut self, request: &Message<RequestHead>) -> Result<(), Broken> {
+        if let Some(broken) = self.link.broken(self.key) {
+            return Err(broken);
+        }
         self.body.is_done = self.body.length.is_empty() && self.link.has_ended(self.key);
         if self.body.length == Length::Known(0) && !self.link.expect_no_body(self.key) {
             return Err(self.violated(WRONG_LENGTH));
@@ -211,12 +222,8 @@ impl Served {
         self.link.is_broken(self.key)
     }
 
-    pub(in crate::mux) fn broken(&self) -> Option<Broken> {
-        self.link.broken(self.key)
-    }
-
     pub(in crate::mux) fn reset_code(&self) -> Option<u32> {
-        match self.broken() {
+        match self.link.broken(self.key) {
             Some(Broken::Reset(code)) => Some(code),
             _ => None,
         }
