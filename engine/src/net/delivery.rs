@@ -1,7 +1,7 @@
 //! Whether a peer takes what is sent to it: by what it has acknowledged, not by the room that the kernel had.
 
 use crate::base::clock::Nanos;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 /// How far the bytes of a stream came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +29,12 @@ pub enum Taking {
 /// acknowledged until most of it has been read. A small buffer shows in the size of the bursts. Such a peer has as much more
 /// time as it needs for what it may hold, if it reads at the lowest rate that is allowed. Behind a large buffer slow readers and
 /// those that read nothing look the same for minutes, and get no such time.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Stall {
     /// Bytes that were taken at the last look.
     taken: Cell<u64>,
-    seen: Cell<Option<Seen>>,
+    /// Boxed: most connections are never looked at.
+    seen: RefCell<Option<Box<Seen>>>,
 }
 
 /// What looks have found.
@@ -65,20 +66,18 @@ impl Stall {
     /// A message begins, behind the `said` bytes before it. If some of those are on their way, what is known of the peer stays.
     #[inline]
     pub fn begin(&self, said: u64) {
-        match self.seen.get() {
-            None => self.taken.set(said),
-            Some(Seen { since: Some(_), .. }) => {}
-            Some(_) => {
-                self.taken.set(said);
-                self.seen.set(None);
-            }
+        let mut seen = self.seen.borrow_mut();
+        if seen.as_ref().is_none_or(|seen| seen.since.is_none()) {
+            self.taken.set(said);
+            *seen = None;
         }
     }
 
     pub fn look(&self, delivery: Delivery, now: Nanos) -> Taking {
         let before = self.taken.replace(delivery.taken);
-        let Seen { at, more: last, mut burst, mut held, mut since, mut at_stall } =
-            self.seen.get().unwrap_or(Seen { at: now, ..Seen::default() });
+        let mut seen = self.seen.borrow_mut();
+        let seen = seen.get_or_insert_with(|| Box::new(Seen { at: now, ..Seen::default() }));
+        let Seen { at, more: last, mut burst, mut held, mut since, mut at_stall } = **seen;
         let more = delivery.taken.saturating_sub(before);
         held = held.saturating_sub((now - at) / SECOND * RATE) + more;
         burst = burst.max(last + more);
@@ -97,13 +96,13 @@ impl Stall {
                 Taking::Some
             }
         };
-        self.seen.set(Some(Seen { at: now, more, burst, held, since, at_stall }));
+        **seen = Seen { at: now, more, burst, held, since, at_stall };
         taking
     }
 
     /// How long the peer may take nothing, if `patience` is how long one may that has no small buffer.
     pub fn patience(&self, patience: Nanos) -> Nanos {
-        let Seen { burst, at_stall, .. } = self.seen.get().unwrap_or_default();
+        let Seen { burst, at_stall, .. } = self.seen.borrow().as_deref().copied().unwrap_or_default();
         if burst > SMALL {
             return patience;
         }

@@ -59,14 +59,15 @@ struct Inner {
     /// The beginning of a record, or of a message of several. Empty in an idle connection, without memory.
     partial: Vec<u8>,
     /// Opened, and not yet taken. What one receive brings has room here.
-    plain: SmallVec<[Buf; 2]>,
+    plain: SmallVec<[Buf; 1]>,
     /// To be sealed when the batch is whole. Without memory between two batches.
     pending: Vec<Segment>,
     /// The peer has said that it sends no more.
     peer_closed: bool,
     /// This side has.
     closed: bool,
-    failure: Option<Failure>,
+    /// Boxed: few connections have any.
+    failure: Option<Box<Failure>>,
     /// When the first of the records without plain bytes came that are counted, and their number.
     silent: (Nanos, usize),
 }
@@ -140,7 +141,7 @@ impl TlsStream {
 
     /// Why the connection cannot go on, where TLS is the reason.
     pub fn failure(&self) -> Option<Ref<'_, Failure>> {
-        Ref::filter_map(self.inner.borrow(), |inner| inner.failure.as_ref()).ok()
+        Ref::filter_map(self.inner.borrow(), |inner| inner.failure.as_deref()).ok()
     }
 
     /// As `Socket::poll_recv`. The end without the peer's word for it is an error: bytes may have been cut off.
@@ -286,7 +287,7 @@ impl TlsStream {
         if !inner.closed && inner.failure.is_none() {
             let mut out = self.reactor.take_vec();
             if let Err(error) = inner.seal_pending(&mut out) {
-                inner.failure = Some(error.into());
+                inner.failure = Some(Box::new(error.into()));
             }
             self.below.send_one(Segment::Owned(out));
         }
@@ -377,13 +378,13 @@ impl Inner {
         match processed.state {
             Ok(State::PeerClosed) => self.peer_closed = true,
             Ok(State::Open | State::Handshaking) => {}
-            Err(error) => self.failure = Some(error.into()),
+            Err(error) => self.failure = Some(Box::new(error.into())),
         }
         if processed.silent > 0 && self.failure.is_none() {
             let (since, count) = self.silent;
             self.silent =
                 if now - since < SECOND { (since, count + processed.silent) } else { (now, processed.silent) };
-            self.failure = (self.silent.1 > SILENT_MAX).then_some(Failure::Flood);
+            self.failure = (self.silent.1 > SILENT_MAX).then(|| Box::new(Failure::Flood));
         }
         processed.used
     }
