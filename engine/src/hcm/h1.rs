@@ -28,8 +28,11 @@ const LINGER_BYTES: usize = 64 * 1024;
 pub(super) const FLUSH_TIME: Duration = Duration::from_secs(60);
 
 /// Serve a connection until it ends, or until another shard has it. Not an async function: its future would hold `accepted`,
-/// too. Nor does it hold the connection itself: with HTTP/2 that would be the memory of two.
-pub fn serve(accepted: Accepted, slot: Rc<ChainSlot>) -> impl Future<Output = Ended> {
+/// too. Nor does it hold the connection itself, or what serves it with HTTP/2: that would be the memory of two.
+pub fn serve(
+    accepted: Accepted,
+    slot: Rc<ChainSlot>,
+) -> impl Future<Output = Ended<impl Future<Output = ()> + 'static>> {
     let hcm = slot.current();
     let reactor = hcm.shard.reactor.clone();
     let connection = Rc::new(Connection::new(accepted, slot, &hcm));
@@ -47,9 +50,7 @@ pub fn serve(accepted: Accepted, slot: Rc<ChainSlot>) -> impl Future<Output = En
             // The buffer goes along: kept here, it would be the connection's as long as that lives.
             Ok(first) if spoken(&connection, codec, &first) == Spoken::Http2 => {
                 let Some(place) = reactor.pooled(|| connection.settle(&first)).await else { return Ended::Elsewhere };
-                // Not in the memory of exchanges, whose pieces are large: it stays as long as the connection.
-                Box::pin(h2::serve(connection, deadlines, first, place)).await;
-                return Ended::Over;
+                return Ended::GoesOn(h2::serve(connection, deadlines, first, place));
             }
             next => next,
         };

@@ -33,14 +33,18 @@ use std::time::Duration;
 const FILTERS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The task of a connection that was accepted, and that `serve` serves.
-pub(super) fn way_in<S: Future<Output = Ended>>(
+pub(super) fn way_in<S, F>(
     reactor: &Rc<Reactor>,
     listener: &Rc<Listener>,
     accepted: Accepted,
     permits: Option<Permits>,
     log: Option<Box<ConnectionLog>>,
     serve: fn(NetworkFilter, Accepted) -> S,
-) -> impl Future<Output = ()> + use<S> {
+) -> impl Future<Output = ()> + use<S, F>
+where
+    S: Future<Output = Ended<F>>,
+    F: Future<Output = ()> + 'static,
+{
     let start = Start { listener: listener.clone(), accepted, permits, enter, serve };
     let life = Life {
         stats: listener.stats.clone(),
@@ -50,7 +54,7 @@ pub(super) fn way_in<S: Future<Output = Ended>>(
         registration: None,
         log,
     };
-    WayIn { phase: Phase::Arrived { start: Some(start) }, life }
+    WayIn { phase: Phase::Arrived { start: Some(start) }, life: Some(life) }
 }
 
 pin_project! {
@@ -62,8 +66,29 @@ pin_project! {
     {
         #[pin]
         phase: Phase<I, S>,
+        // Dropped last. Gone where the connection goes on as `GoesOn`.
+        life: Option<Life>,
+    }
+}
+
+pin_project! {
+    // What a connection is that needs nothing of its way in any more, and serves itself in another way than it began.
+    struct GoesOn<F> {
+        #[pin]
+        serving: F,
         // Dropped last.
         life: Life,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for GoesOn<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        ready!(this.serving.poll(context));
+        this.life.is_over();
+        Poll::Ready(())
     }
 }
 
@@ -88,20 +113,32 @@ struct Start<I, S> {
     serve: fn(NetworkFilter, Accepted) -> S,
 }
 
-impl<I: Future<Output = Option<(NetworkFilter, Accepted)>>, S: Future<Output = Ended>> Future for WayIn<I, S> {
+impl<I, S, F> Future for WayIn<I, S>
+where
+    I: Future<Output = Option<(NetworkFilter, Accepted)>>,
+    S: Future<Output = Ended<F>>,
+    F: Future<Output = ()> + 'static,
+{
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         loop {
+            let Some(life) = this.life.as_mut() else { return Poll::Ready(()) };
             let (filter, accepted, serve) = match this.phase.as_mut().project() {
                 PhaseProjected::Serving { serving } => {
                     match ready!(serving.poll(context)) {
                         Ended::Elsewhere => {
-                            this.life.advance(Stage::Accepted);
-                            this.life.log.iter().for_each(|log| log.notes.has_gone.set(true));
+                            life.advance(Stage::Accepted);
+                            life.log.iter().for_each(|log| log.notes.has_gone.set(true));
                         }
-                        Ended::Over => this.life.log.iter().for_each(|log| log.notes.ends(Ending::Local)),
+                        Ended::Over => life.is_over(),
+                        Ended::GoesOn(serving) => {
+                            let reactor = life.reactor.clone();
+                            if let Some(life) = this.life.take() {
+                                reactor.go_on_as(GoesOn { serving, life });
+                            }
+                        }
                     }
                     return Poll::Ready(());
                 }
@@ -113,9 +150,9 @@ impl<I: Future<Output = Option<(NetworkFilter, Accepted)>>, S: Future<Output = E
                     let Some(Start { listener, mut accepted, permits, enter, serve }) = start.take() else {
                         return Poll::Ready(());
                     };
-                    let registration = accepted.drain.register(&this.life.reactor, permits);
+                    let registration = accepted.drain.register(&life.reactor, permits);
                     accepted.seat = registration.seat();
-                    this.life.registration = Some(registration);
+                    life.registration = Some(registration);
                     let is_inspected = listener.filters.borrow().is_empty() || accepted.placed.is_some();
                     let notes = accepted.stream.notes();
                     let served = if is_inspected { listener.choose(&accepted.arrival, notes) } else { None };
@@ -123,8 +160,8 @@ impl<I: Future<Output = Option<(NetworkFilter, Accepted)>>, S: Future<Output = E
                         Some(Served { tls: None, filter }) => (filter, accepted, serve),
                         // There is more to do first, or nothing at all.
                         _ => {
-                            this.life.advance(Stage::Entering);
-                            let reactor = &this.life.reactor;
+                            life.advance(Stage::Entering);
+                            let reactor = &life.reactor;
                             let entering = reactor.pooled(|| enter(reactor.clone(), listener, accepted));
                             this.phase.set(Phase::Entering { entering, serve });
                             continue;
@@ -132,7 +169,7 @@ impl<I: Future<Output = Option<(NetworkFilter, Accepted)>>, S: Future<Output = E
                     }
                 }
             };
-            this.life.advance(Stage::Served);
+            life.advance(Stage::Served);
             this.phase.set(Phase::Serving { serving: serve(filter, accepted) });
         }
     }
@@ -332,6 +369,11 @@ struct Life {
 }
 
 impl Life {
+    /// The connection has been served to its end.
+    fn is_over(&self) {
+        self.log.iter().for_each(|log| log.notes.ends(Ending::Local));
+    }
+
     fn advance(&mut self, stage: Stage) {
         self.leave();
         match stage {

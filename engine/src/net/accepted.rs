@@ -46,10 +46,11 @@ impl Arrival {
 }
 
 /// How serving a connection has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Served {
+pub enum Served<F> {
     /// With the connection.
     Over,
+    /// Not at all: it goes on with this future, in memory that is just as large as that needs.
+    GoesOn(F),
     /// Another shard serves it, and counts it from now on.
     Elsewhere,
 }

@@ -13,7 +13,7 @@ pub enum NetworkFilter {
 
 impl NetworkFilter {
     /// Serve a connection to its end. Not an async function: its future would hold `accepted` twice.
-    pub fn run(self, accepted: Accepted) -> impl Future<Output = Served> {
+    pub fn run(self, accepted: Accepted) -> impl Future<Output = Served<impl Future<Output = ()> + 'static>> {
         match self {
             Self::Http(slot) => serve(accepted, slot),
         }

@@ -1,6 +1,6 @@
 //! Futures in memory that is used again: within a task (`Pooled`), or as a task (`TaskFuture`).
 
-use super::task::Memory;
+use super::fetch::Memory;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
 use std::future::Future;

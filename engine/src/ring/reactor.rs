@@ -4,12 +4,13 @@
 use super::buffer::{Buf, BufPool, PoolSize};
 use super::deadline::Timer;
 use super::driver::Io;
+use super::fetch::Memory;
 use super::jobs::{Jobs, Mode};
 use super::pooled::{Blocks, Pooled};
 use super::pools::{Pools, ReceiveClass};
 use super::send::{FRESH_CAPACITY, store};
 use super::splice::Splice;
-use super::task::{Executor, Memory, TaskId};
+use super::task::{Executor, TaskId};
 use super::timer::Wheel;
 use super::unpark::{Unpark, eventfd};
 use super::uring::Uring;
@@ -154,6 +155,12 @@ impl Reactor {
     #[inline]
     pub fn spawn_pooled<F: Future<Output = ()> + 'static>(&self, make: impl FnOnce() -> F) -> TaskId {
         self.executor.spawn_pooled(&self.blocks, make)
+    }
+
+    /// Once the current task's future is over, the task goes on with this one, in memory of its own. For tasks that turn out to
+    /// be of another kind, and may live for long.
+    pub fn go_on_as(&self, future: impl Future<Output = ()> + 'static) {
+        self.executor.go_on_as(future);
     }
 
     pub(super) fn jobs(&self) -> &Rc<Jobs> {

@@ -3,6 +3,7 @@
 //! A waker is the task's number, not a counted pointer: waking from the shard's own thread costs a flag and a push.
 //! A wake from another thread goes through that shard's mailbox. A panic ends the task that panicked and is counted.
 
+use super::fetch::Memory;
 use super::paged::Paged;
 use super::pooled::{Blocks, TaskFuture};
 use std::cell::{Cell, RefCell};
@@ -69,39 +70,6 @@ impl Slot {
     }
 }
 
-/// Memory that is soon to be read. Nothing is ever read through this, so that it may outlive what it names.
-#[derive(Clone, Copy)]
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-pub struct Memory {
-    start: *const u8,
-    lines: u8,
-}
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
-/// Cache lines fetched of one piece of memory; what lies behind them is seldom read in the poll that follows a wake.
-const LINES_MAX: usize = 32;
-
-impl Memory {
-    pub const NONE: Self = Self { start: ptr::null(), lines: 0 };
-
-    pub fn of<T: ?Sized>(value: &T) -> Self {
-        Self { start: ptr::from_ref(value).cast(), lines: size_of_val(value).div_ceil(LINE).min(LINES_MAX) as u8 }
-    }
-
-    /// Tell the processor. The tasks that are woken in one turn are polled one after the other, each in memory that went
-    /// cold since; so the waits for it overlap.
-    #[inline]
-    fn fetch(self) {
-        #[cfg(target_arch = "x86_64")]
-        for line in 0..usize::from(self.lines) {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: a hint; addresses that are not mapped do no harm.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.start.wrapping_add(line * LINE).cast()) };
-        }
-    }
-}
-
 /// Wakes that came from other threads, and what makes the shard look at them.
 pub(crate) struct Remote {
     woken: Mutex<Vec<TaskId>>,
@@ -130,6 +98,8 @@ pub(crate) struct Executor {
     /// sockets included.
     yielded: RefCell<VecDeque<TaskId>>,
     current: Cell<TaskId>,
+    /// What the current task goes on as.
+    successor: RefCell<Option<TaskFuture>>,
     generation: Cell<u32>,
     panics: Cell<u64>,
     remote: Arc<Remote>,
@@ -152,6 +122,7 @@ impl Executor {
             ready: RefCell::new(VecDeque::new()),
             yielded: RefCell::new(VecDeque::new()),
             current: Cell::new(TaskId::NONE),
+            successor: RefCell::new(None),
             generation: Cell::new(0),
             panics: Cell::new(0),
             remote,
@@ -203,6 +174,12 @@ impl Executor {
         let id = TaskId::new(self.shard, generation, index);
         self.ready.borrow_mut().push_back(id);
         id
+    }
+
+    /// Once the current task's future is over, the task goes on with this one, in memory that fits it. It stays the same task for
+    /// all that know it.
+    pub(super) fn go_on_as(&self, future: impl Future<Output = ()> + 'static) {
+        self.successor.replace(Some(TaskFuture::boxed(future)));
     }
 
     /// End a task: its future is dropped, at once or, if it is the one running, when it next yields.
@@ -308,6 +285,7 @@ impl Executor {
         self.current.set(id);
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| future.poll(&mut context)));
         self.current.set(TaskId::NONE);
+        let successor = self.successor.take().filter(|_| matches!(polled, Ok(Poll::Ready(()))));
         let finished = match polled {
             Ok(Poll::Pending) => false,
             Ok(Poll::Ready(())) => true,
@@ -322,10 +300,15 @@ impl Executor {
             drop(slots);
             return self.drop_guarded(Some(future));
         };
-        if finished || slot.cancelled {
+        if slot.cancelled || finished && successor.is_none() {
             slots.remove(id.index() as usize);
             drop(slots);
             self.drop_guarded(Some(future));
+        } else if successor.is_some() {
+            (slot.future, slot.memory) = (successor, ([ptr::null(); 2], [0; 2]));
+            drop(slots);
+            self.drop_guarded(Some(future));
+            self.wake(id);
         } else {
             slot.future = Some(future);
         }
@@ -441,6 +424,45 @@ mod tests {
         assert!(!executor.has_ready());
         executor.wake(second);
         assert!(executor.has_ready());
+    }
+
+    /// Says in a log that it is dropped.
+    struct Told(&'static str, Rc<RefCell<Vec<&'static str>>>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.1.borrow_mut().push(self.0);
+        }
+    }
+
+    #[test]
+    fn a_task_goes_on_as_another_future_and_stays_the_same_task() {
+        let executor = Rc::new(executor());
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let begin = |fails: bool| {
+            let (inner, log) = (executor.clone(), log.clone());
+            executor.spawn(async move {
+                let first = Told("the first is dropped", log.clone());
+                inner.go_on_as(async move {
+                    let _second = Told("the second is dropped", log.clone());
+                    log.borrow_mut().push("the second is polled");
+                    std::future::pending::<()>().await;
+                });
+                assert!(!fails, "expected in this test");
+                drop(first);
+            })
+        };
+        let task = begin(false);
+        executor.run_ready();
+        assert_eq!(*log.borrow(), ["the first is dropped", "the second is polled"]);
+        assert!(executor.is_alive(task) && executor.len() == 1);
+        executor.cancel(task);
+        assert_eq!(log.borrow().last(), Some(&"the second is dropped"));
+        log.borrow_mut().clear();
+        // One that panics does not.
+        begin(true);
+        executor.run_ready();
+        assert_eq!((log.take(), executor.len(), executor.panics()), (vec!["the first is dropped"], 0, 1));
     }
 
     #[test]
