@@ -285,32 +285,35 @@ impl Executor {
         self.current.set(id);
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| future.poll(&mut context)));
         self.current.set(TaskId::NONE);
-        let successor = self.successor.take().filter(|_| matches!(polled, Ok(Poll::Ready(()))));
-        let finished = match polled {
-            Ok(Poll::Pending) => false,
-            Ok(Poll::Ready(())) => true,
-            Err(_) => {
-                self.panics.set(self.panics.get() + 1);
-                true
-            }
-        };
+        if let Ok(Poll::Pending) = polled
+            && let Some(slot) = self.slots.borrow_mut().get_mut(id.index() as usize)
+            && !slot.cancelled
+        {
+            slot.future = Some(future);
+            return;
+        }
+        self.end(id, future, polled.is_err());
+    }
+
+    /// A future is over, or was cancelled while it was polled. The task goes on as another one if that was asked for and nothing
+    /// has gone wrong.
+    fn end(&self, id: TaskId, future: TaskFuture, has_panicked: bool) {
+        self.panics.set(self.panics.get() + u64::from(has_panicked));
+        let mut successor = self.successor.take();
         let mut slots = self.slots.borrow_mut();
         // Gone when the task shut its own reactor down.
-        let Some(slot) = slots.get_mut(id.index() as usize) else {
-            drop(slots);
-            return self.drop_guarded(Some(future));
-        };
-        if slot.cancelled || finished && successor.is_none() {
-            slots.remove(id.index() as usize);
-            drop(slots);
-            self.drop_guarded(Some(future));
-        } else if successor.is_some() {
-            (slot.future, slot.memory) = (successor, ([ptr::null(); 2], [0; 2]));
-            drop(slots);
-            self.drop_guarded(Some(future));
-            self.wake(id);
-        } else {
-            slot.future = Some(future);
+        let slot = slots.get_mut(id.index() as usize);
+        let goes_on = successor.is_some() && !has_panicked && slot.as_ref().is_some_and(|slot| !slot.cancelled);
+        match slot {
+            Some(slot) if goes_on => (slot.future, slot.memory) = (successor.take(), ([ptr::null(); 2], [0; 2])),
+            Some(_) => drop(slots.remove(id.index() as usize)),
+            None => {}
+        }
+        drop(slots);
+        self.drop_guarded(Some(future));
+        match goes_on {
+            true => self.wake(id),
+            false => self.drop_guarded(successor),
         }
     }
 

@@ -432,17 +432,16 @@ impl Link {
         self.state.borrow_mut().stream(key).map_or(Some(Broken::Closed), |stream| stream.broken)
     }
 
-    /// The message whose head has come has no body. Whether that is so as far as is known: what comes later breaks a rule.
-    pub(super) fn expect_no_body(&self, key: Key) -> bool {
+    /// What has come behind a message's head by now: whether its last byte has, and whether there is a body. `has_none`: its head
+    /// says that there is none, and what comes of one later breaks a rule.
+    ///
+    /// # Errors
+    /// The peer has given the message up.
+    pub(super) fn look_behind_head(&self, key: Key, has_none: bool) -> Result<(bool, bool), Broken> {
         let mut state = self.state.borrow_mut();
-        let Some(stream) = state.stream(key) else { return true };
-        stream.has_no_body = true;
-        stream.pieces.is_empty()
-    }
-
-    /// Whether the peer's last byte has come, whether or not it was read.
-    pub(super) fn has_ended(&self, key: Key) -> bool {
-        self.state.borrow_mut().stream(key).is_some_and(|stream| stream.in_ended)
+        let Some(stream) = state.stream(key) else { return Err(Broken::Closed) };
+        stream.has_no_body |= has_none;
+        stream.broken.map_or(Ok((stream.in_ended, !stream.pieces.is_empty())), Err)
     }
 
     /// The exchange is over.

@@ -78,11 +78,10 @@ impl Served {
     /// # Errors
     /// It has, or what came breaks a rule.
     pub(in crate::mux) fn begin(&mut self, request: &Message<RequestHead>) -> Result<(), Broken> {
-        if let Some(broken) = self.link.broken(self.key) {
-            return Err(broken);
-        }
-        self.body.is_done = self.body.length.is_empty() && self.link.has_ended(self.key);
-        if self.body.length == Length::Known(0) && !self.link.expect_no_body(self.key) {
+        let has_none = self.body.length == Length::Known(0);
+        let (has_ended, has_body) = self.link.look_behind_head(self.key, has_none)?;
+        self.body.is_done = self.body.length.is_empty() && has_ended;
+        if has_none && has_body {
             return Err(self.violated(WRONG_LENGTH));
         }
         let expects = request.head.fields.value(FieldId::Expect, request.received.as_slice());
