@@ -60,6 +60,8 @@ pub(crate) struct World {
     pub reactor: Rc<Reactor>,
     pub shared: Arc<ClusterShared>,
     pub cluster: Rc<Cluster>,
+    /// Where its endpoints may listen.
+    pub network: Rc<MemoryNetwork>,
 }
 
 impl World {
@@ -68,18 +70,19 @@ impl World {
         let registry = Registry::new();
         let shared = ClusterShared::new(config, &registry, 1, None);
         shared.put_in_force();
-        let network = Network::Memory(Rc::new(MemoryNetwork::default()));
-        let cluster = Cluster::new(&shared, &reactor, &network, &registry, 0, None);
-        Self { reactor, shared, cluster }
+        let network = Rc::new(MemoryNetwork::default());
+        let cluster = Cluster::new(&shared, &reactor, &Network::Memory(network.clone()), &registry, 0, None);
+        Self { reactor, shared, cluster, network }
     }
 
     /// The same shard with another description of the cluster, as after a reload.
     pub(crate) fn renewed(&self, config: &model::Cluster) -> Self {
         let registry = Registry::new();
         let shared = ClusterShared::new(config, &registry, 1, Some(&self.shared));
-        let network = Network::Memory(Rc::new(MemoryNetwork::default()));
-        let cluster = Cluster::new(&shared, &self.reactor, &network, &registry, 0, Some(&self.cluster));
-        Self { reactor: self.reactor.clone(), shared, cluster }
+        let network = self.network.clone();
+        let over = Network::Memory(network.clone());
+        let cluster = Cluster::new(&shared, &self.reactor, &over, &registry, 0, Some(&self.cluster));
+        Self { reactor: self.reactor.clone(), shared, cluster, network }
     }
 
     /// Lets time pass.

@@ -32,8 +32,14 @@ pub trait Source {
     /// The body has not.
     fn passed_end(&mut self) -> Result<(), Self::Error>;
 
-    /// What it means that the connection broke while bytes went past `poll_piece`.
+    /// What it means that the connection broke while bytes went past `poll_piece`, or that the body is gone.
     fn broken(&self) -> Self::Error;
+
+    /// Whether the rest of the body will never come, as far as that shows without asking for a piece: while the sink is full,
+    /// none is asked for.
+    fn is_gone(&self) -> bool {
+        false
+    }
 }
 
 /// Where a body goes.
@@ -164,6 +170,9 @@ impl Pump {
         if room.is_pending() != self.paused {
             self.paused = !self.paused;
             sink.note_pause(self.paused);
+        }
+        if room.is_pending() && source.is_gone() {
+            return Poll::Ready(Err(source.broken()));
         }
         let mut budget = std::task::ready!(room)?.max(1);
         let mut gathered = false;

@@ -209,6 +209,10 @@ impl Source for CopiedBody {
     fn broken(&self) -> CallError {
         CallError::BodyGone
     }
+
+    fn is_gone(&self) -> bool {
+        matches!(*self.copy.state.borrow(), State::Broken)
+    }
 }
 
 impl CallBody for CopiedBody {
@@ -229,7 +233,7 @@ mod tests {
     use super::*;
     use crate::cluster::testing::{World, cluster, endpoint};
     use crate::http_filter::testing::exchange_of;
-    use ringway_config::model;
+    use ringway_config::model::{self, Address};
 
     /// Envoy: shadowAppendedHost.
     #[test]
@@ -244,6 +248,32 @@ mod tests {
             shadow_host(&mut out, host.as_bytes());
             assert_eq!(String::from_utf8_lossy(&out), shadow);
         }
+    }
+
+    /// Its connection is full, and nothing tells that this will ever change.
+    #[test]
+    fn a_copy_that_is_given_up_ends_though_the_mirror_takes_nothing() {
+        let config = model::Cluster { endpoints: vec![endpoint(1)], ..cluster() };
+        let world = World::new(&config, 1);
+        let _silent = world.network.listen(Address::Ip(([10, 0, 0, 1], 80).into()), 2000);
+        let options = MirrorOptions {
+            cluster: world.cluster.clone(),
+            codec_limits: &Limits::default(),
+            buffer_limit: 8000,
+            timeout: None,
+            idle: None,
+            priority: Priority::Default,
+        };
+        let exchange = exchange_of("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n");
+        let tasks = world.reactor.facts().tasks;
+        let body = start(&world.reactor, &exchange, true, options).expect("a body is to come");
+        let sent = (1..100).find(|_| {
+            world.advance(Duration::from_millis(1));
+            !body.send(&world.reactor.pool().copy_from(&[b'a'; 1000]))
+        });
+        assert!(sent.is_some_and(|sent| sent > 8), "{sent:?}: the mirror has taken some of it");
+        world.advance(Duration::from_millis(1));
+        assert_eq!((world.reactor.facts().tasks, world.reactor.pool().in_use()), (tasks, 0));
     }
 
     /// A mirror that is gone holds nothing, and is not one that was too slow.
