@@ -250,23 +250,28 @@ mod tests {
         }
     }
 
+    /// A copy of a request begins, whose body is to come.
+    fn begin(world: &World, buffer_limit: usize) -> MirrorBody {
+        let options = MirrorOptions {
+            cluster: world.cluster.clone(),
+            codec_limits: &Limits::default(),
+            buffer_limit,
+            timeout: None,
+            idle: None,
+            priority: Priority::Default,
+        };
+        let exchange = exchange_of("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n");
+        start(&world.reactor, &exchange, true, options).expect("a body is to come")
+    }
+
     /// Its connection is full, and nothing tells that this will ever change.
     #[test]
     fn a_copy_that_is_given_up_ends_though_the_mirror_takes_nothing() {
         let config = model::Cluster { endpoints: vec![endpoint(1)], ..cluster() };
         let world = World::new(&config, 1);
         let _silent = world.network.listen(Address::Ip(([10, 0, 0, 1], 80).into()), 2000);
-        let options = MirrorOptions {
-            cluster: world.cluster.clone(),
-            codec_limits: &Limits::default(),
-            buffer_limit: 8000,
-            timeout: None,
-            idle: None,
-            priority: Priority::Default,
-        };
-        let exchange = exchange_of("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n");
         let tasks = world.reactor.facts().tasks;
-        let body = start(&world.reactor, &exchange, true, options).expect("a body is to come");
+        let body = begin(&world, 8000);
         let sent = (1..100).find(|_| {
             world.advance(Duration::from_millis(1));
             !body.send(&world.reactor.pool().copy_from(&[b'a'; 1000]))
@@ -282,16 +287,7 @@ mod tests {
         let refused = model::Cluster { endpoints: vec![endpoint(1)], ..cluster() };
         for config in [cluster(), refused] {
             let world = World::new(&config, 1);
-            let options = MirrorOptions {
-                cluster: world.cluster.clone(),
-                codec_limits: &Limits::default(),
-                buffer_limit: 1500,
-                timeout: None,
-                idle: None,
-                priority: Priority::Default,
-            };
-            let exchange = exchange_of("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n");
-            let body = start(&world.reactor, &exchange, true, options).expect("a body is to come");
+            let body = begin(&world, 1500);
             let piece = world.reactor.pool().copy_from(&[b'a'; 1000]);
             assert!(body.send(&piece));
             drop(piece);

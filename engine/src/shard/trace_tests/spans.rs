@@ -168,14 +168,18 @@ fn spans_for_opentelemetry_follow_its_conventions() {
     assert_eq!(span.tags.get("http.status_code"), None, "there was no response");
 }
 
+/// `/a` was asked for, and its endpoint redirected the request with this answer.
+fn redirected(exporter: &str, answer: &'static str) -> World {
+    let world = World::new(exporter, "", "internal_redirect_policy = {}");
+    world.answers.borrow_mut().push_back(answer);
+    world.ask("/a", "");
+    world
+}
+
 #[test]
 fn an_internal_redirect_is_one_exchange_with_two_tries() {
-    let world = World::new(ZIPKIN, "", "internal_redirect_policy = {}");
-    world
-        .answers
-        .borrow_mut()
-        .push_back("HTTP/1.1 302 Found\r\nlocation: http://shop.example/b\r\ncontent-length: 0\r\n\r\n");
-    world.ask("/a", "");
+    let answer = "HTTP/1.1 302 Found\r\nlocation: http://shop.example/b\r\ncontent-length: 0\r\n\r\n";
+    let world = redirected(ZIPKIN, answer);
     let spans = world.spans();
     assert_eq!(spans.len(), 3);
     let codes = [1, 2].map(|at| spans[at].tags["http.status_code"].clone());
@@ -186,17 +190,9 @@ fn an_internal_redirect_is_one_exchange_with_two_tries() {
 
 #[test]
 fn tries_around_an_internal_redirect_have_the_urls_that_they_went_to() {
-    let spans = |exporter| {
-        let world = World::new(exporter, "", "internal_redirect_policy = {}");
-        world
-            .answers
-            .borrow_mut()
-            .push_back("HTTP/1.1 302 Found\r\nlocation: http://other.example/b\r\ncontent-length: 0\r\n\r\n");
-        world.ask("/a", "");
-        world.spans()
-    };
-    assert_eq!(&*spans(ZIPKIN)[0].name, "shop.example", "the client's");
-    let spans = spans(OTLP);
+    let answer = "HTTP/1.1 302 Found\r\nlocation: http://other.example/b\r\ncontent-length: 0\r\n\r\n";
+    assert_eq!(&*redirected(ZIPKIN, answer).spans()[0].name, "shop.example", "the client's");
+    let spans = redirected(OTLP, answer).spans();
     assert_eq!(spans[0].tags["url.path"], "/a", "the client's");
     let urls = [1, 2].map(|at| spans[at].tags["http.url"].clone());
     assert_eq!(urls, ["http://shop.example/a", "http://other.example/b"]);
