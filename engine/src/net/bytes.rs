@@ -3,9 +3,6 @@
 use super::ByteStream;
 use crate::ring::{Buf, JOINED_MAX, Reactor, Segment};
 
-/// Capacity up to which a head's vector is kept for the next one.
-const VECTOR_KEPT: usize = 2048;
-
 /// The bytes of a head. As a rule they came in one buffer and are used where they are; a head in pieces is put
 /// together in a vector.
 #[derive(Debug, Default)]
@@ -17,6 +14,9 @@ pub enum HeadBytes {
 }
 
 impl HeadBytes {
+    /// Capacity up to which a head's vector is kept for the next one.
+    pub const KEPT: usize = 2048;
+
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Self::Empty => &[],
@@ -88,7 +88,7 @@ impl HeadBytes {
     /// Forget the bytes. A vector stays here for the next head, if it is not large.
     pub fn clear(&mut self, reactor: &Reactor) {
         match self {
-            Self::Joined(bytes) if bytes.capacity() <= VECTOR_KEPT => bytes.clear(),
+            Self::Joined(bytes) if bytes.capacity() <= Self::KEPT => bytes.clear(),
             _ => self.release(reactor),
         }
     }

@@ -5,6 +5,7 @@ use super::asked::Try;
 use super::stream::{IdHasher, Key, Stream};
 use crate::base::spare::Spare;
 use crate::codec::h2::Block;
+use crate::net::HeadBytes;
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
@@ -12,9 +13,6 @@ use std::thread::LocalKey;
 
 /// Streams up to which a room is kept for another connection.
 const STREAMS_KEPT: usize = 256;
-
-/// Capacity up to which a block keeps its bytes' memory.
-const ARENA_KEPT: usize = 4096;
 
 /// Pieces of one kind that a thread keeps.
 const KEPT: usize = 1024;
@@ -98,7 +96,7 @@ pub(super) fn take_block() -> Box<Block> {
 
 pub(super) fn give_block(mut block: Box<Block>) {
     block.clear();
-    if block.arena.capacity() > ARENA_KEPT {
+    if block.arena.capacity() > HeadBytes::KEPT {
         block.arena = Vec::new();
     }
     give(&BLOCKS, block);
