@@ -316,11 +316,14 @@ fn look_at(target: &[u8]) -> (usize, bool) {
 /// RFC 3986 section 3.1.
 #[inline]
 fn is_scheme(scheme: &[u8]) -> bool {
-    let is_any = |scheme: &[u8]| {
-        matches!(scheme, [first, rest @ ..] if first.is_ascii_alphabetic()
-            && rest.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')))
-    };
-    matches!(scheme, b"http" | b"https") || is_any(scheme)
+    match scheme {
+        b"http" | b"https" => true,
+        [first, rest @ ..] => {
+            first.is_ascii_alphabetic()
+                && rest.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+        }
+        [] => false,
+    }
 }
 
 fn content_length(fields: &Fields, arena: &[u8]) -> Result<Option<u64>, Violation> {
