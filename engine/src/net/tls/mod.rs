@@ -18,6 +18,7 @@ mod der;
 mod failure;
 mod handshake;
 mod handshakes;
+mod hkdf;
 mod identity;
 mod key_log;
 mod load;

@@ -1,5 +1,6 @@
 //! Versions and algorithms: what the configuration calls them, what the library does, and what people know them as.
 
+use super::hkdf;
 use ringway_config::model::{CipherSuite, Group, TlsParameters, TlsVersion};
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
@@ -10,7 +11,11 @@ use std::sync::Arc;
 /// The algorithms that these parameters allow, in their order.
 pub(super) fn provider(parameters: &TlsParameters) -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
-        cipher_suites: parameters.cipher_suites.iter().map(|suite| self::suite(*suite)).collect(),
+        cipher_suites: parameters
+            .cipher_suites
+            .iter()
+            .map(|suite| hkdf::with_ready_keys(self::suite(*suite)))
+            .collect(),
         kx_groups: parameters.groups.iter().map(|group| self::group(*group)).collect(),
         ..aws_lc_rs::default_provider()
     })

@@ -1,0 +1,121 @@
+//! TLS 1.3's key schedule (RFC 8446 section 7.1): HKDF by keys of HMAC that are made ready once for each secret.
+//!
+//! The library's own provider begins anew with every value that is derived, and with HKDF-Extract where the secret came from
+//! that: about half as many blocks again to be hashed in a handshake, which matters with SHA-384, for which processors have
+//! no instructions.
+
+use aws_lc_rs::hmac as library;
+use rustls::crypto::CipherSuiteCommon;
+use rustls::crypto::hmac::{Hmac, Key, Tag};
+use rustls::crypto::tls13::{Hkdf, HkdfUsingHmac};
+use rustls::{SupportedCipherSuite, Tls13CipherSuite};
+use std::sync::LazyLock;
+
+struct Hash(library::Algorithm);
+
+impl Hmac for Hash {
+    fn with_key(&self, key: &[u8]) -> Box<dyn Key> {
+        Box::new(Ready(library::Key::new(self.0, key)))
+    }
+
+    fn hash_output_len(&self) -> usize {
+        self.0.tag_len()
+    }
+}
+
+/// A key whose inner and outer padding are hashed.
+struct Ready(library::Key);
+
+impl Key for Ready {
+    fn sign_concat(&self, first: &[u8], middle: &[&[u8]], last: &[u8]) -> Tag {
+        let mut context = library::Context::with_key(&self.0);
+        context.update(first);
+        middle.iter().for_each(|part| context.update(part));
+        context.update(last);
+        Tag::new(context.sign().as_ref())
+    }
+
+    fn tag_len(&self) -> usize {
+        self.0.algorithm().tag_len()
+    }
+}
+
+static SHA256: HkdfUsingHmac<'static> = HkdfUsingHmac(&Hash(library::HMAC_SHA256));
+static SHA384: HkdfUsingHmac<'static> = HkdfUsingHmac(&Hash(library::HMAC_SHA384));
+
+/// The suite with its keys derived here; one of TLS 1.2 as it is.
+pub(super) fn with_ready_keys(suite: SupportedCipherSuite) -> SupportedCipherSuite {
+    SUITES.iter().copied().find(|ours| ours.suite() == suite.suite()).unwrap_or(suite)
+}
+
+/// Made once, of the library's.
+static SUITES: LazyLock<Vec<SupportedCipherSuite>> = LazyLock::new(|| {
+    let all = rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES.iter().filter_map(SupportedCipherSuite::tls13);
+    let ours = all.filter_map(|theirs| {
+        let hkdf_provider: &dyn Hkdf = match theirs.common.hash_provider.output_len() {
+            32 => &SHA256,
+            48 => &SHA384,
+            _ => return None,
+        };
+        Some(SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite {
+            common: CipherSuiteCommon {
+                suite: theirs.common.suite,
+                hash_provider: theirs.common.hash_provider,
+                confidentiality_limit: theirs.common.confidentiality_limit,
+            },
+            hkdf_provider,
+            aead_alg: theirs.aead_alg,
+            quic: theirs.quic,
+        }))))
+    });
+    ours.collect()
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::crypto::tls13::OkmBlock;
+
+    #[test]
+    fn what_is_derived_is_what_the_library_derives() {
+        assert_eq!(SUITES.len(), 3);
+        for ours in SUITES.iter() {
+            let theirs =
+                rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES.iter().find(|theirs| theirs.suite() == ours.suite());
+            let [ours, theirs] = [*ours, *theirs.expect("a suite")].map(|suite| suite.tls13().expect("one of TLS 1.3"));
+            let [ours, theirs] = [ours, theirs].map(|suite| derived(suite.hkdf_provider));
+            assert_eq!(ours, theirs);
+        }
+    }
+
+    /// Something by each function, in several lengths.
+    fn derived(hkdf: &dyn Hkdf) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        let salt = [7; 48];
+        for salt in [None, Some(&salt[..])] {
+            for expander in [hkdf.extract_from_zero_ikm(salt), hkdf.extract_from_secret(salt, b"secret")] {
+                let block = expander.expand_block(&[b"one", b"two"]);
+                all.push(block.as_ref().to_vec());
+                all.push(hkdf.hmac_sign(&block, b"message").as_ref().to_vec());
+                for len in [1, 12, 16, 32, 48, 49, 200] {
+                    let mut out = vec![0; len];
+                    hkdf.expander_for_okm(&block).expand_slice(&[b"label", &[3; 120]], &mut out).expect("a short one");
+                    all.push(out);
+                }
+                assert!(expander.expand_slice(&[], &mut vec![0; 255 * 64]).is_err() || expander.hash_len() == 64);
+            }
+        }
+        all.push(hkdf.expander_for_okm(&OkmBlock::new(&[9; 32])).expand_block(&[]).as_ref().to_vec());
+        all
+    }
+
+    /// RFC 5869 appendix A.1, whose pseudorandom key is used as one.
+    #[test]
+    fn the_values_of_the_rfc() {
+        let expander = SHA256.extract_from_secret(Some(&(0..13).collect::<Vec<u8>>()), &[0x0b; 22]);
+        let mut out = [0; 42];
+        expander.expand_slice(&[&(0xf0..0xfa).collect::<Vec<u8>>()], &mut out).expect("a short one");
+        let expected = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865";
+        assert_eq!(out.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), expected);
+    }
+}
