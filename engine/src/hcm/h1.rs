@@ -24,6 +24,10 @@ use std::time::Duration;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
 
+/// Bytes of a connection that may be left to the kernel when it ends, in all: what a client may be sent before it
+/// acknowledges any of it (an initial window of ten segments, RFC 6928).
+const LEFT_BEHIND: u64 = 14_600;
+
 /// The longest time in which a client may take nothing of the last bytes, where it may take any time before them.
 pub(super) const FLUSH_TIME: Duration = Duration::from_secs(60);
 
@@ -283,7 +287,7 @@ fn is_asked(connection: &Connection, is_flushing: &mut bool) -> bool {
 }
 
 /// Close as the last exchange requires: behind everything that was said, as long as the client takes some of it in each
-/// `send_timeout`. What is not taken in time is not left to the kernel: the client gets a reset.
+/// `send_timeout`. What is not taken in time is not left to the kernel, but for what is short: the client gets a reset.
 pub(super) async fn end(
     reactor: &Rc<Reactor>,
     connection: &Connection,
@@ -304,15 +308,20 @@ pub(super) async fn end(
     let is_left = connection.is_left();
     let patience = connection.slot.current().config.timeouts.send.unwrap_or(FLUSH_TIME);
     deadlines.start_flushing(connection, patience);
-    let mut is_slow = false;
+    let (mut turns, mut is_slow) = (0, false);
+    // Where nothing was answered, something may wait for that.
+    stream.start_send();
     let stalled = poll_fn(|_| {
         let (flushed, now) = (stream.poll_flushed(0).map(|_| false), reactor.now());
-        is_slow |= flushed.is_pending();
+        // What this turn sends is reported in the next one. Anything longer is the client's doing.
+        is_slow |= flushed.is_pending() && turns > 0;
+        turns += 1;
         let looks = flushed.is_pending() && deadlines.expired(now).is_some();
         if looks && deadlines.has_stalled(connection, now) { Poll::Ready(true) } else { flushed }
     });
     let mut stalled = stalled.await;
-    if !stalled && (is_slow || disposition != Disposition::Close || stream.has_received_bytes()) {
+    let is_over = !is_slow && disposition == Disposition::Close && stream.sent() <= LEFT_BEHIND;
+    if !stalled && (!is_over || stream.has_received_bytes()) {
         stream.shutdown_write();
         deadlines.start_lingering(connection, LINGER_TIME, patience);
         stalled = linger(reactor, connection, deadlines).await;

@@ -160,6 +160,16 @@ impl ByteStream {
         }
     }
 
+    /// Nothing follows what is sent next but the end of the stream, at once: both may go out in one segment, and TLS says so
+    /// there, too.
+    pub fn ends_with_next(&self) {
+        match self {
+            Self::Socket(socket) => socket.ends_with_next(),
+            Self::Pipe(_) => {}
+            Self::Tls(stream) => stream.ends_with_next(),
+        }
+    }
+
     pub fn poll_flushed(&self, limit: usize) -> Poll<io::Result<()>> {
         match self {
             Self::Socket(stream) => stream.poll_flushed(limit),

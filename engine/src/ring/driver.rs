@@ -122,6 +122,8 @@ pub(super) struct SocketState {
     pub send_waiter: TaskId,
     /// errno of a failed send or connect; nothing is sent after it.
     pub send_error: i32,
+    /// What is sent next is the last.
+    pub ends_with_next: bool,
     pub connecting: bool,
     pub connect_address: Option<Box<socket2::SockAddr>>,
     pub poll_in: PollState,
@@ -247,6 +249,7 @@ impl Io {
             send: None,
             send_waiter: TaskId::NONE,
             send_error: 0,
+            ends_with_next: false,
             connecting: false,
             connect_address: None,
             poll_in: PollState::Idle,
@@ -313,9 +316,10 @@ impl Io {
             return;
         }
         let fd = Fd(socket.fd.as_raw_fd());
+        let flags = libc::MSG_NOSIGNAL | if socket.ends_with_next { libc::MSG_MORE } else { 0 };
         let entry = match queue.submission() {
-            Submission::One { address, len } => opcode::Send::new(fd, address, len).flags(libc::MSG_NOSIGNAL).build(),
-            Submission::Many { message } => opcode::SendMsg::new(fd, message).flags(libc::MSG_NOSIGNAL as u32).build(),
+            Submission::One { address, len } => opcode::Send::new(fd, address, len).flags(flags).build(),
+            Submission::Many { message } => opcode::SendMsg::new(fd, message).flags(flags as u32).build(),
         };
         self.submit(key, Kind::Send, entry);
     }

@@ -162,6 +162,12 @@ impl Socket {
         self.reactor.io(|io| io.start_send(self.key));
     }
 
+    /// Nothing follows what is sent next but the FIN, at once: by `shutdown_write` or by dropping this. The kernel may keep
+    /// the last bytes for a segment with both (MSG_MORE), but not for longer than 200 ms.
+    pub fn ends_with_next(&self) {
+        self.reactor.io(|io| io.socket(self.key).ends_with_next = true);
+    }
+
     /// Ready when unsent segments hold at most `limit` bytes of memory.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! How many connections there may be, and how long they are used.
 
 use super::support::{Client, Origin, Ringway, Setup, eventually, forwarding, response};
+use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
+use std::sync::{Arc, Barrier};
 
 /// Half a request: the connection is busy, and so is not closed to make room for another one.
 const HALF: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na";
@@ -156,4 +158,50 @@ fn ipv4_compat() {
     assert!(proxy.reload());
     eventually("IPv4 is refused", || TcpStream::connect(v4(&proxy)).is_err());
     assert_eq!(Client::open(v6(&proxy)).get("/").text(), "v6");
+}
+
+/// A client that asked for the close and has read the response finds its end without waiting: both come in one segment, but for
+/// times in which the machine does something else for 200 ms.
+#[test]
+fn the_end_comes_with_the_last_response() {
+    const TIMES: usize = 9;
+    let origin = Origin::answering(|_| response(200, &[], "all"));
+    let proxy = Ringway::before(origin.address, "");
+    for (option, closes) in [("close", true), ("keep-alive", false)] {
+        let ended = (0..TIMES).filter(|_| {
+            let mut client = TcpStream::connect(proxy.address(0)).expect("a listener");
+            let request = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {option}\r\n\r\n");
+            client.write_all(request.as_bytes()).expect("sent");
+            let mut bytes = vec![0; 4096];
+            let read = client.read(&mut bytes).expect("a response");
+            assert!(bytes[..read].ends_with(b"\r\n\r\nall"));
+            client.set_nonblocking(true).expect("a socket");
+            client.read(&mut bytes).is_ok_and(|read| read == 0)
+        });
+        let ended = ended.count();
+        assert_eq!(ended > TIMES / 2, closes, "{option}: {ended} of {TIMES}");
+    }
+}
+
+/// A close with unread bytes would be a reset, which takes what is on its way with it.
+#[test]
+fn what_a_client_says_behind_its_last_request_takes_nothing_from_the_response() {
+    let (begun, gate) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (notes, waits) = (begun.clone(), gate.clone());
+    let origin = Origin::answering(move |_| {
+        notes.wait();
+        waits.wait();
+        response(200, &[], "all")
+    });
+    let proxy = Ringway::before(origin.address, "");
+    for _ in 0..5 {
+        let mut client = proxy.connect();
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        begun.wait();
+        client.send(b"\r\nGET /unasked HTTP/1.1\r\n");
+        // On loopback, what was sent has come.
+        gate.wait();
+        assert_eq!(client.response().text(), "all");
+        client.expect_end();
+    }
 }

@@ -121,6 +121,46 @@ fn a_client_that_says_no_more_gets_all_of_its_response() {
     }
 }
 
+/// What a client gets for a request that it sends with its last message of the handshake comes in one segment: the tickets, the
+/// response, the word that this was all, and the end. Not where the machine does something else for 200 ms, so most times.
+#[test]
+fn tickets_response_and_end_come_together() {
+    const TIMES: usize = 9;
+    let origin = Origin::answering(|_| response(200, &[], "all"));
+    let (proxy, pki) = front(origin.address, "", "");
+    let together = (0..TIMES).filter(|_| {
+        let StreamOwned { conn: mut tls, mut sock } = rustls_to(&proxy, &pki, "a.example", b"http/1.1");
+        tls.write_tls(&mut sock).expect("sent");
+        while tls.is_handshaking() {
+            tls.read_tls(&mut sock).expect("received");
+            tls.process_new_packets().expect("a handshake");
+        }
+        tls.writer().write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n").expect("it has room");
+        let mut records = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut records).expect("it has room");
+        }
+        sock.write_all(&records).expect("sent");
+        let mut bytes = vec![0; 16_384];
+        let read = sock.read(&mut bytes).expect("everything");
+        sock.set_nonblocking(true).expect("a socket");
+        let has_ended = sock.read(&mut [0]).is_ok_and(|read| read == 0);
+        let mut received = &bytes[..read];
+        while !received.is_empty() {
+            tls.read_tls(&mut received).expect("it has room");
+            tls.process_new_packets().expect("records");
+        }
+        let mut answer = Vec::new();
+        has_ended
+            && tls.tls13_tickets_received() == 2
+            // Fails where this was not said to be all.
+            && tls.reader().read_to_end(&mut answer).is_ok()
+            && answer.ends_with(b"\r\n\r\nall")
+    });
+    let together = together.count();
+    assert!(together > TIMES / 2, "{together} of {TIMES}");
+}
+
 /// Answers each of these connections with what belongs to it, and says that this was all, or does not.
 fn ending(pki: &Pki, answers: Vec<(&'static [u8], bool)>) -> SocketAddr {
     let chain = vec![CertificateDer::from_pem_file(pki.path("origin.pem")).expect("a certificate")];

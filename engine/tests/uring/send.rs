@@ -131,3 +131,38 @@ fn one_segment_larger_than_every_buffer_goes_out_whole() {
     });
     assert_eq!(reader.join().unwrap(), LEN);
 }
+
+/// What is announced as the last comes with the FIN: a peer that has read the one finds the other. The kernel keeps it for
+/// 200 ms only, which may be over on a machine that is busy with other things; not most times, though.
+#[test]
+fn the_end_comes_with_the_last_bytes() {
+    const TIMES: usize = 9;
+    for is_dropped in [true, false] {
+        let ring = Ring::new();
+        let mut together = 0;
+        for _ in 0..TIMES {
+            let (socket, mut peer) = ring.pair();
+            let reader = std::thread::spawn(move || {
+                let mut bytes = [0; 8];
+                let first = peer.read(&mut bytes).unwrap();
+                assert_eq!(&bytes[..first], b"last");
+                peer.set_nonblocking(true).unwrap();
+                peer.read(&mut bytes).is_ok_and(|read| read == 0)
+            });
+            let reactor = ring.0.clone();
+            ring.run(async move {
+                socket.ends_with_next();
+                socket.queue(Segment::Static(b"la"));
+                socket.send_one(Segment::Static(b"st"));
+                flushed(&socket, 0).await.unwrap();
+                if !is_dropped {
+                    socket.shutdown_write();
+                }
+                // Meanwhile a peer reads what has come.
+                reactor.sleep(Duration::from_millis(if is_dropped { 0 } else { 20 })).await;
+            });
+            together += usize::from(reader.join().unwrap());
+        }
+        assert!(together > TIMES / 2, "{together} of {TIMES}, dropped: {is_dropped}");
+    }
+}

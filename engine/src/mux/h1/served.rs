@@ -243,6 +243,10 @@ impl<'c> Served<'c> {
 
     pub(in crate::mux) fn end(&mut self, trailers: &Trailers) {
         self.writer.end(&mut self.out, trailers, self.reactor);
+        // Not where the rest of a request is waited for before the end.
+        if self.shape.is_some_and(|shape| shape.close) && self.is_done() {
+            self.stream.ends_with_next();
+        }
     }
 
     #[inline]

@@ -221,7 +221,12 @@ async fn run(
                 steps.takes_long &= steps.handshakes.is_none() || work.out.len() < SIGNED_MIN;
                 let says_nothing = work.out.is_empty();
                 if !says_nothing {
-                    stream.send_one(Segment::Owned(std::mem::take(&mut work.out)));
+                    let words = Segment::Owned(std::mem::take(&mut work.out));
+                    // Tickets go out with the answer to the request that has come along.
+                    match state == State::Open && steps.handshakes.is_some() && work.has_more(&stream) {
+                        true => stream.queue(words),
+                        false => stream.send_one(words),
+                    }
                 }
                 if state != State::Handshaking {
                     let Work { session, mut input, plain, .. } = work;
@@ -301,6 +306,11 @@ struct Work {
 }
 
 impl Work {
+    /// Whether the peer has said more than the handshake, at least the beginning of it.
+    fn has_more(&self, stream: &ByteStream) -> bool {
+        !self.plain.is_empty() || !self.input.is_empty() || stream.has_received_bytes()
+    }
+
     fn process(&mut self) -> Processed {
         let Self { session, input, plain, out, begun } = self;
         let processed = tickets::within(begun, || session.process(input, plain, out));

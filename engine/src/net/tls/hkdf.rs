@@ -1,8 +1,8 @@
 //! TLS 1.3's key schedule (RFC 8446 section 7.1): HKDF by keys of HMAC that are made ready once for each secret.
 //!
-//! The library's own provider begins anew with every value that is derived, and with HKDF-Extract where the secret came from
-//! that: about half as many blocks again to be hashed in a handshake, which matters with SHA-384, for which processors have
-//! no instructions.
+//! The library's own provider makes such a key for every value that is derived, and repeats HKDF-Extract for it where the secret
+//! came from that: half as many blocks more to be hashed in a handshake, which matters with SHA-384, for which AWS-LC has no
+//! fast code on many processors.
 
 use aws_lc_rs::hmac as library;
 use rustls::crypto::CipherSuiteCommon;

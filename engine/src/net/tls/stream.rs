@@ -66,6 +66,8 @@ struct Inner {
     peer_closed: bool,
     /// This side has.
     closed: bool,
+    /// This side will, with what it sends next.
+    is_ending: bool,
     /// Boxed: few connections have any.
     failure: Option<Box<Failure>>,
     /// When the first of the records without plain bytes came that are counted, and their number.
@@ -90,6 +92,7 @@ impl TlsStream {
             pending: Vec::new(),
             peer_closed,
             closed: false,
+            is_ending: false,
             failure: None,
             silent: (0, 0),
         };
@@ -161,7 +164,12 @@ impl TlsStream {
                 return Poll::Ready(Ok(None));
             }
             match self.below.poll_recv() {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    // Tickets that wait for an answer (`handshake::run`): their segment acknowledges what has come, which a peer with
+                    // Nagle's algorithm may be waiting for before it says the rest.
+                    self.below.start_send();
+                    return Poll::Pending;
+                }
                 Poll::Ready(Ok(Some(buf))) => self.open(&mut inner, buf),
                 Poll::Ready(Ok(None)) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -278,16 +286,26 @@ impl TlsStream {
         self.inner.borrow_mut().batch().push(segment);
     }
 
+    /// Nothing follows what is sent next: this side's last word goes out with it, in one segment.
+    pub fn ends_with_next(&self) {
+        self.inner.borrow_mut().is_ending = true;
+    }
+
     /// Seal what is queued and begin to send it.
     pub fn start_send(&self) {
         let mut inner = self.inner.borrow_mut();
         if inner.pending.is_empty() {
-            return;
+            return self.below.start_send();
         }
         if !inner.closed && inner.failure.is_none() {
             let mut out = self.reactor.take_vec();
             if let Err(error) = inner.seal_pending(&mut out) {
                 inner.failure = Some(Box::new(error.into()));
+            } else if inner.is_ending {
+                let Inner { session, partial, closed, .. } = &mut *inner;
+                // Where it cannot be said, the stream ends without.
+                *closed = session.close(partial, &mut out).is_ok();
+                self.below.ends_with_next();
             }
             self.below.send_one(Segment::Owned(out));
         }
