@@ -4,44 +4,83 @@
 //! came from that: half as many blocks more to be hashed in a handshake, which matters with SHA-384, for which AWS-LC has no
 //! fast code on many processors.
 
-use aws_lc_rs::hmac as library;
+use aws_lc_rs::hmac::{Algorithm, Context, HMAC_SHA256, HMAC_SHA384, Key};
 use rustls::crypto::CipherSuiteCommon;
-use rustls::crypto::hmac::{Hmac, Key, Tag};
-use rustls::crypto::tls13::{Hkdf, HkdfUsingHmac};
+use rustls::crypto::hmac::Tag;
+use rustls::crypto::tls13::{Hkdf, HkdfExpander, OkmBlock, OutputLengthError};
 use rustls::{SupportedCipherSuite, Tls13CipherSuite};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
-struct Hash(library::Algorithm);
+/// HKDF with HMAC of one algorithm (RFC 5869).
+struct Derivation {
+    algorithm: Algorithm,
+    /// What handshakes without a session to resume begin with: the same for all, and no secret.
+    early: OnceLock<Key>,
+}
 
-impl Hmac for Hash {
-    fn with_key(&self, key: &[u8]) -> Box<dyn Key> {
-        Box::new(Ready(library::Key::new(self.0, key)))
-    }
+static SHA256: Derivation = Derivation { algorithm: HMAC_SHA256, early: OnceLock::new() };
+static SHA384: Derivation = Derivation { algorithm: HMAC_SHA384, early: OnceLock::new() };
 
-    fn hash_output_len(&self) -> usize {
-        self.0.tag_len()
+const ZEROS: [u8; Tag::MAX_LEN] = [0; Tag::MAX_LEN];
+
+impl Derivation {
+    fn extract(&self, salt: Option<&[u8]>, secret: &[u8]) -> Key {
+        let salt = Key::new(self.algorithm, salt.unwrap_or(&ZEROS[..self.algorithm.tag_len()]));
+        Key::new(self.algorithm, sign(&salt, [secret]).as_ref())
     }
 }
 
-/// A key whose inner and outer padding are hashed.
-struct Ready(library::Key);
-
-impl Key for Ready {
-    fn sign_concat(&self, first: &[u8], middle: &[&[u8]], last: &[u8]) -> Tag {
-        let mut context = library::Context::with_key(&self.0);
-        context.update(first);
-        middle.iter().for_each(|part| context.update(part));
-        context.update(last);
-        Tag::new(context.sign().as_ref())
+impl Hkdf for Derivation {
+    fn extract_from_zero_ikm(&self, salt: Option<&[u8]>) -> Box<dyn HkdfExpander> {
+        let extract = || self.extract(salt, &ZEROS[..self.algorithm.tag_len()]);
+        Box::new(Secret(if salt.is_none() { self.early.get_or_init(extract).clone() } else { extract() }))
     }
 
-    fn tag_len(&self) -> usize {
+    fn extract_from_secret(&self, salt: Option<&[u8]>, secret: &[u8]) -> Box<dyn HkdfExpander> {
+        Box::new(Secret(self.extract(salt, secret)))
+    }
+
+    fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
+        Box::new(Secret(Key::new(self.algorithm, okm.as_ref())))
+    }
+
+    fn hmac_sign(&self, key: &OkmBlock, message: &[u8]) -> Tag {
+        sign(&Key::new(self.algorithm, key.as_ref()), [message])
+    }
+}
+
+/// What others are derived from: a key of HMAC whose inner and outer padding are hashed.
+struct Secret(Key);
+
+impl HkdfExpander for Secret {
+    fn expand_slice(&self, info: &[&[u8]], output: &mut [u8]) -> Result<(), OutputLengthError> {
+        let len = self.hash_len();
+        if output.len() > 255 * len {
+            return Err(OutputLengthError);
+        }
+        let mut block = Tag::new(&[]);
+        for (n, output) in (1..=255).zip(output.chunks_mut(len)) {
+            block = sign(&self.0, [block.as_ref()].into_iter().chain(info.iter().copied()).chain([&[n][..]]));
+            output.copy_from_slice(&block.as_ref()[..output.len()]);
+        }
+        Ok(())
+    }
+
+    fn expand_block(&self, info: &[&[u8]]) -> OkmBlock {
+        OkmBlock::new(sign(&self.0, info.iter().copied().chain([&[1][..]])).as_ref())
+    }
+
+    fn hash_len(&self) -> usize {
         self.0.algorithm().tag_len()
     }
 }
 
-static SHA256: HkdfUsingHmac<'static> = HkdfUsingHmac(&Hash(library::HMAC_SHA256));
-static SHA384: HkdfUsingHmac<'static> = HkdfUsingHmac(&Hash(library::HMAC_SHA384));
+/// The library's, in a form that is wiped.
+fn sign<'p>(key: &Key, parts: impl IntoIterator<Item = &'p [u8]>) -> Tag {
+    let mut context = Context::with_key(key);
+    parts.into_iter().for_each(|part| context.update(part));
+    Tag::new(context.sign().as_ref())
+}
 
 /// The suite with its keys derived here; one of TLS 1.2 as it is.
 pub(super) fn with_ready_keys(suite: SupportedCipherSuite) -> SupportedCipherSuite {
@@ -74,7 +113,6 @@ static SUITES: LazyLock<Vec<SupportedCipherSuite>> = LazyLock::new(|| {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustls::crypto::tls13::OkmBlock;
 
     #[test]
     fn what_is_derived_is_what_the_library_derives() {
