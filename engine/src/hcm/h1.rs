@@ -308,20 +308,17 @@ pub(super) async fn end(
     let is_left = connection.is_left();
     let patience = connection.slot.current().config.timeouts.send.unwrap_or(FLUSH_TIME);
     deadlines.start_flushing(connection, patience);
-    let (mut turns, mut is_slow) = (0, false);
-    // Where nothing was answered, something may wait for that.
-    stream.start_send();
+    let mut waits = 0;
     let stalled = poll_fn(|_| {
         let (flushed, now) = (stream.poll_flushed(0).map(|_| false), reactor.now());
-        // What this turn sends is reported in the next one. Anything longer is the client's doing.
-        is_slow |= flushed.is_pending() && turns > 0;
-        turns += 1;
+        waits += u32::from(flushed.is_pending());
         let looks = flushed.is_pending() && deadlines.expired(now).is_some();
         if looks && deadlines.has_stalled(connection, now) { Poll::Ready(true) } else { flushed }
     });
     let mut stalled = stalled.await;
-    let is_over = !is_slow && disposition == Disposition::Close && stream.sent() <= LEFT_BEHIND;
-    if !stalled && (!is_over || stream.has_received_bytes()) {
+    // What this turn sends is reported in the next one. Anything longer is the client's doing.
+    let is_taken = waits == 0 || waits == 1 && stream.sent() <= LEFT_BEHIND;
+    if !stalled && (disposition != Disposition::Close || !is_taken || stream.would_reset()) {
         stream.shutdown_write();
         deadlines.start_lingering(connection, LINGER_TIME, patience);
         stalled = linger(reactor, connection, deadlines).await;

@@ -98,6 +98,15 @@ impl ByteStream {
         }
     }
 
+    /// See `ring::Socket::expect_one`; pipes hand out one piece at a time anyway.
+    fn expect_one(&self) {
+        match self {
+            Self::Socket(socket) => socket.expect_one(),
+            Self::Pipe(_) => {}
+            Self::Tls(stream) => stream.below().expect_one(),
+        }
+    }
+
     /// Whether bytes, the end or an error wait.
     pub fn has_received(&self) -> bool {
         forward!(self, stream => stream.has_received())
@@ -114,6 +123,16 @@ impl ByteStream {
             Self::Socket(socket) => socket.has_unread_bytes(),
             Self::Pipe(pipe) => pipe.has_received_bytes(),
             Self::Tls(stream) => stream.has_unread_bytes(),
+        }
+    }
+
+    /// Whether a close would be a reset, by which the peer may lose what is on its way: the kernel has bytes that nothing has
+    /// asked for.
+    pub fn would_reset(&self) -> bool {
+        match self {
+            Self::Socket(socket) => socket.has_unread_bytes(),
+            Self::Pipe(pipe) => pipe.has_received_bytes(),
+            Self::Tls(stream) => stream.has_received_bytes() || stream.below().has_unread_bytes(),
         }
     }
 
@@ -174,7 +193,7 @@ impl ByteStream {
         match self {
             Self::Socket(stream) => stream.poll_flushed(limit),
             Self::Pipe(stream) => stream.poll_flushed(limit),
-            Self::Tls(stream) => stream.below().poll_flushed(limit),
+            Self::Tls(stream) => stream.poll_room(limit).map_ok(drop),
         }
     }
 
@@ -182,7 +201,7 @@ impl ByteStream {
         match self {
             Self::Socket(stream) => stream.poll_room(limit),
             Self::Pipe(stream) => stream.poll_room(limit),
-            Self::Tls(stream) => stream.below().poll_room(limit),
+            Self::Tls(stream) => stream.poll_room(limit),
         }
     }
 
@@ -205,7 +224,7 @@ impl ByteStream {
         match self {
             Self::Socket(socket) => socket.watch_end(),
             Self::Pipe(_) => {}
-            Self::Tls(stream) => stream.below().watch_end(),
+            Self::Tls(stream) => stream.watch_end(),
         }
     }
 

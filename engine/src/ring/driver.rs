@@ -104,7 +104,7 @@ pub(super) struct SocketState {
     pub receive_class: ReceiveClass,
     /// One buffer at a time instead of as many as come.
     pub receive_once: bool,
-    /// Just accepted: the next receive is its first.
+    /// Just accepted, or about to hear one thing as if it were: the next receive is its first.
     pub is_new: bool,
     /// The first receive is under way or over, and nothing has been asked for since.
     pub receive_watch: bool,
@@ -359,6 +359,11 @@ impl Io {
         socket.send_waiter = TaskId::NONE;
         socket.end_watch.waiter = TaskId::NONE;
         if socket.operations > 0 {
+            // The close is behind what is to be cancelled, and what waits for the FIN does not wait for that.
+            if socket.ends_with_next && !socket.end_watch.shut {
+                // SAFETY: no pointers are passed, and the descriptor is open.
+                unsafe { libc::shutdown(socket.fd.as_raw_fd(), libc::SHUT_WR) };
+            }
             let cancel = CancelBuilder::fd(Fd(socket.fd.as_raw_fd())).all();
             self.submit_ignored(opcode::AsyncCancel2::new(cancel).build());
         }

@@ -90,6 +90,12 @@ impl Socket {
         });
     }
 
+    /// The next receive is as the first one of an accepted socket: for one buffer, since all that the peer has to say until it has
+    /// an answer comes at once.
+    pub fn expect_one(&self) {
+        self.reactor.io(|io| io.socket(self.key).is_new = true);
+    }
+
     /// Whether `poll_recv` would be ready, without asking for more.
     pub fn has_received(&self) -> bool {
         self.reactor.io(|io| {

@@ -4,6 +4,7 @@ use super::support::{Client, Origin, Ringway, Setup, eventually, forwarding, res
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 /// Half a request: the connection is busy, and so is not closed to make room for another one.
 const HALF: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na";
@@ -194,14 +195,34 @@ fn what_a_client_says_behind_its_last_request_takes_nothing_from_the_response() 
         response(200, &[], "all")
     });
     let proxy = Ringway::before(origin.address, "");
-    for _ in 0..5 {
+    let upload =
+        [&b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n"[..], &[b'.'; 100_000]]
+            .concat();
+    for request in [&b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"[..], &upload].repeat(3) {
         let mut client = proxy.connect();
-        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        client.send(request);
         begun.wait();
         client.send(b"\r\nGET /unasked HTTP/1.1\r\n");
-        // On loopback, what was sent has come.
+        // By then it has come.
+        std::thread::sleep(Duration::from_millis(20));
         gate.wait();
         assert_eq!(client.response().text(), "all");
         client.expect_end();
     }
+}
+
+/// A connection that ends because nothing is asked of it is closed at once, whatever it has carried, and not only this side of it.
+#[test]
+fn an_idle_connection_is_closed_as_a_whole() {
+    let origin = Origin::answering(|_| response(200, &[], vec![b'.'; 100_000]));
+    let proxy = Ringway::before(origin.address, "idle_timeout = \"200ms\"");
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/").body.len(), 100_000);
+    client.expect_end();
+    // What nothing reads any more is answered by a reset. Half a connection would be read for a second.
+    let is_refused = (0..50).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        !client.try_send(b"?")
+    });
+    assert!(is_refused, "half of it is still there");
 }

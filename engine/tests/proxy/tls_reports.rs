@@ -5,10 +5,10 @@ use super::support::{Client, Origin, Pki, Ringway, Setup, eventually, pattern, r
 use super::tls::{HELLO, egress, front, hello, rustls_to};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ClientConnection, ServerConfig, ServerConnection, StreamOwned};
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Barrier};
 
 /// nginx CVE-2026-1642: bytes from before the handshake were taken for the response.
 #[test]
@@ -121,6 +121,23 @@ fn a_client_that_says_no_more_gets_all_of_its_response() {
     }
 }
 
+/// A client's side of a connection on which the handshake's last message went out with a request that asks for the close.
+fn asked_at_once(proxy: &Ringway, pki: &Pki) -> (ClientConnection, TcpStream) {
+    let StreamOwned { conn: mut tls, mut sock } = rustls_to(proxy, pki, "a.example", b"http/1.1");
+    tls.write_tls(&mut sock).expect("sent");
+    while tls.is_handshaking() {
+        tls.read_tls(&mut sock).expect("received");
+        tls.process_new_packets().expect("a handshake");
+    }
+    tls.writer().write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n").expect("it has room");
+    let mut records = Vec::new();
+    while tls.wants_write() {
+        tls.write_tls(&mut records).expect("it has room");
+    }
+    sock.write_all(&records).expect("sent");
+    (tls, sock)
+}
+
 /// What a client gets for a request that it sends with its last message of the handshake comes in one segment: the tickets, the
 /// response, the word that this was all, and the end. Not where the machine does something else for 200 ms, so most times.
 #[test]
@@ -129,18 +146,7 @@ fn tickets_response_and_end_come_together() {
     let origin = Origin::answering(|_| response(200, &[], "all"));
     let (proxy, pki) = front(origin.address, "", "");
     let together = (0..TIMES).filter(|_| {
-        let StreamOwned { conn: mut tls, mut sock } = rustls_to(&proxy, &pki, "a.example", b"http/1.1");
-        tls.write_tls(&mut sock).expect("sent");
-        while tls.is_handshaking() {
-            tls.read_tls(&mut sock).expect("received");
-            tls.process_new_packets().expect("a handshake");
-        }
-        tls.writer().write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n").expect("it has room");
-        let mut records = Vec::new();
-        while tls.wants_write() {
-            tls.write_tls(&mut records).expect("it has room");
-        }
-        sock.write_all(&records).expect("sent");
+        let (mut tls, mut sock) = asked_at_once(&proxy, &pki);
         let mut bytes = vec![0; 16_384];
         let read = sock.read(&mut bytes).expect("everything");
         sock.set_nonblocking(true).expect("a socket");
@@ -159,6 +165,38 @@ fn tickets_response_and_end_come_together() {
     });
     let together = together.count();
     assert!(together > TIMES / 2, "{together} of {TIMES}");
+}
+
+/// Tickets that wait for a response keep nothing else waiting: they come before one that takes long, and a client that goes away
+/// instead ends its exchange.
+#[test]
+fn tickets_do_not_wait_for_a_slow_response() {
+    let (begun, gate) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (notes, waits) = (begun.clone(), gate.clone());
+    let origin = Origin::answering(move |_| {
+        notes.wait();
+        waits.wait();
+        response(200, &[], "all")
+    });
+    let (proxy, pki) = front(origin.address, "", "");
+    for leaves in [false, true] {
+        let (mut tls, mut sock) = asked_at_once(&proxy, &pki);
+        begun.wait();
+        if leaves {
+            drop(sock);
+            proxy.wait_for_stat("http.ingress_http.downstream_rq_active", 0);
+            gate.wait();
+            continue;
+        }
+        while tls.tls13_tickets_received() < 2 {
+            tls.read_tls(&mut sock).expect("tickets");
+            tls.process_new_packets().expect("records");
+        }
+        gate.wait();
+        let mut answer = Vec::new();
+        StreamOwned::new(tls, sock).read_to_end(&mut answer).expect("the rest");
+        assert!(answer.ends_with(b"\r\n\r\nall"));
+    }
 }
 
 /// Answers each of these connections with what belongs to it, and says that this was all, or does not.

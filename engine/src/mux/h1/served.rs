@@ -51,6 +51,8 @@ pub struct Served<'c> {
     out: Outbox,
     writer: BodyWriter,
     sent: u64,
+    /// Some of them by splice.
+    spliced: bool,
     /// The response's, once its head is written.
     shape: Option<ResponseShape>,
     /// The client takes nothing.
@@ -76,6 +78,7 @@ impl<'c> Served<'c> {
             out: Outbox::default(),
             writer: BodyWriter::default(),
             sent: 0,
+            spliced: false,
             shape: None,
             given_up: false,
         }
@@ -315,6 +318,7 @@ impl<'c> Served<'c> {
 
     pub(in crate::mux) fn passed(&mut self, count: u64) {
         self.sent += count;
+        self.spliced |= count > 0;
     }
 
     /// The exchange is over: what becomes of the connection. `whole`: the response was sent to its end. The bytes that came
@@ -333,8 +337,9 @@ impl<'c> Served<'c> {
             false => Disposition::Abort,
             true if !self.is_done() => Disposition::Linger,
             true if !shape.close => Disposition::KeepAlive,
-            // A client that did not ask for the close may be sending its next request.
-            true if self.framing.keep_alive => Disposition::Linger,
+            // A client that did not ask for the close may be sending its next request. And much may still wait in the kernel where
+            // nothing was sent by the ring.
+            true if self.framing.keep_alive || self.spliced => Disposition::Linger,
             true => Disposition::Close,
         }
     }

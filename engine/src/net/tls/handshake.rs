@@ -16,10 +16,10 @@ use super::{ALERT, Facts, HANDSHAKE, tickets};
 use crate::net::{Arrival, ByteStream, Noted};
 use crate::ring::{Buf, Progress, Reactor, Segment, TaskId, Timer, workers};
 use ringway_config::model::Address;
-use rustls::ServerConfig;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::{Acceptor, UnbufferedServerConnection};
 use rustls::sign::CertifiedKey;
+use rustls::{ProtocolVersion, ServerConfig};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -222,10 +222,14 @@ async fn run(
                 let says_nothing = work.out.is_empty();
                 if !says_nothing {
                     let words = Segment::Owned(std::mem::take(&mut work.out));
-                    // Tickets go out with the answer to the request that has come along.
-                    match state == State::Open && steps.handshakes.is_some() && work.has_more(&stream) {
-                        true => stream.queue(words),
-                        false => stream.send_one(words),
+                    let are_tickets = state == State::Open
+                        && steps.handshakes.is_some()
+                        && work.session.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+                    // They go out with the answer to a request that has come along.
+                    if are_tickets && work.has_more(&stream) {
+                        stream.queue(words);
+                    } else {
+                        stream.send_one(words);
                     }
                 }
                 if state != State::Handshaking {
@@ -243,6 +247,10 @@ async fn run(
                     return Ok(TlsStream::new(stream, reactor, session, facts, input, &plain, closed));
                 }
             }
+        }
+        if steps.handshakes.is_some() {
+            // Its last message, and a request with it. Where that is all, nothing is under way when the connection ends.
+            stream.expect_one();
         }
         let received = receive(&stream).await?;
         if !std::mem::replace(&mut has_begun, true) && !matches!(received[0], HANDSHAKE | ALERT) {

@@ -286,6 +286,21 @@ impl TlsStream {
         self.inner.borrow_mut().batch().push(segment);
     }
 
+    /// As of the stream below. What waits for an answer there (`handshake::run`) does not wait where it is in the way.
+    pub fn poll_room(&self, limit: usize) -> Poll<io::Result<usize>> {
+        let room = self.below.poll_room(limit);
+        if room.is_pending() {
+            self.below.start_send();
+        }
+        room
+    }
+
+    /// As of the stream below. Nothing else waits for an answer that takes half a second.
+    pub fn watch_end(&self) {
+        self.below.start_send();
+        self.below.watch_end();
+    }
+
     /// Nothing follows what is sent next: this side's last word goes out with it, in one segment.
     pub fn ends_with_next(&self) {
         self.inner.borrow_mut().is_ending = true;
