@@ -37,27 +37,35 @@ impl ChainSlot {
     }
 }
 
-/// Text of an IP address: at most 45 bytes (RFC 4291 section 2.2 with an IPv4 tail).
-#[derive(Clone, Copy)]
-pub(super) struct PeerText {
-    bytes: [u8; 45],
-    len: u8,
+/// Text of an IP address, of which those of version 4 need no memory of their own.
+pub(super) enum PeerText {
+    Short { bytes: [u8; PEER_SHORT], len: u8 },
+    Long(Box<str>),
 }
 
+/// `255.255.255.255`.
+const PEER_SHORT: usize = 15;
+
 impl PeerText {
+    /// Empty where there is none.
     fn new(address: Option<SocketAddr>) -> Self {
-        let mut text = Self { bytes: [0; 45], len: 0 };
+        let (mut bytes, mut len) = ([0; PEER_SHORT], 0);
         if let Some(address) = address {
-            let mut rest = &mut text.bytes[..];
-            // Never longer than the array.
-            let _ = write!(rest, "{}", address.ip().to_canonical());
-            text.len = 45 - rest.len() as u8;
+            let ip = address.ip().to_canonical();
+            let mut rest = &mut bytes[..];
+            if write!(rest, "{ip}").is_err() {
+                return Self::Long(ip.to_string().into());
+            }
+            len = (PEER_SHORT - rest.len()) as u8;
         }
-        text
+        Self::Short { bytes, len }
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len as usize]
+        match self {
+            Self::Short { bytes, len } => &bytes[..usize::from(*len)],
+            Self::Long(text) => text.as_bytes(),
+        }
     }
 }
 
@@ -83,7 +91,6 @@ pub(super) struct Connection {
     placed: Cell<Option<Box<Placed>>>,
     /// Another shard serves it.
     has_gone: Cell<bool>,
-    reactor: Rc<Reactor>,
     pub(super) stats: Arc<HttpStats>,
     opened: Nanos,
     /// When its time is over.
@@ -94,7 +101,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(accepted: Accepted, slot: Rc<ChainSlot>, hcm: &Hcm) -> Self {
-        let reactor = hcm.shard.reactor.clone();
+        let reactor = &hcm.shard.reactor;
         // One that another shard has given to this one is counted already.
         let counted_since = accepted.placed.as_ref().and_then(|placed| placed.before.counted_since);
         let opened = counted_since.unwrap_or(reactor.now());
@@ -120,7 +127,6 @@ impl Connection {
             has_gone: Cell::new(false),
             opened,
             ends,
-            reactor,
             stats,
             ended_by_peer: Cell::new(false),
         }
@@ -158,7 +164,7 @@ impl Connection {
 
     /// Since when it has been waiting for a request, if it begins to wait for the next one now.
     pub(super) fn waits_since(&self) -> Nanos {
-        if self.requests() == 0 { self.opened } else { self.reactor.now() }
+        if self.requests() == 0 { self.opened } else { self.stream.reactor().now() }
     }
 
     /// Whether the response that begins now is the connection's last, whatever the client wants, so that it has to say so: a
@@ -174,7 +180,7 @@ impl Connection {
         } else if hcm.config.limits.max_requests_per_connection.is_some_and(|max| self.requests() >= max) {
             hcm.stats.downstream_cx_max_requests_reached.inc();
             self.note(Ending::MaxRequests);
-        } else if self.ends <= self.reactor.now() {
+        } else if self.ends <= self.stream.reactor().now() {
             hcm.stats.downstream_cx_max_duration_reached.inc();
             self.note(Ending::MaxDuration);
         } else {
@@ -184,7 +190,7 @@ impl Connection {
     }
 
     pub(super) fn now(&self) -> Nanos {
-        self.reactor.now()
+        self.stream.reactor().now()
     }
 
     /// Exchanges under way.
@@ -221,7 +227,7 @@ impl Connection {
     /// The next request is awaited: the longer that takes, the sooner this connection makes room for a new one.
     #[inline]
     pub(super) fn waits(&self) {
-        self.drain.waits(self.seat, self.reactor.now());
+        self.drain.waits(self.seat, self.stream.reactor().now());
     }
 
     /// A request has come, or the connection ends.
@@ -309,7 +315,7 @@ impl Drop for Connection {
         }
         self.note_service();
         stats.downstream_cx_destroy.inc();
-        stats.downstream_cx_length_ms.record(self.reactor.now().saturating_sub(self.opened) / 1000);
+        stats.downstream_cx_length_ms.record(self.stream.reactor().now().saturating_sub(self.opened) / 1000);
         match (self.is_ended_by_peer(), self.active.get() > 0) {
             (true, false) => stats.downstream_cx_destroy_remote.inc(),
             (true, true) => {
@@ -345,12 +351,10 @@ pub(super) enum Expired {
 /// The deadlines of a connection between exchanges: two limits, one timer.
 pub(super) struct ConnectionDeadlines {
     /// An exchange has it while it lasts.
-    pub timer: Rc<Timer>,
-    /// It never cuts an exchange short.
+    timer: Option<Timer>,
+    /// It never cuts an exchange short, and is of no interest any more once the connection is closing.
     age: Nanos,
     idle: Nanos,
-    /// The connection is closing: its age is of no interest any more.
-    closing: bool,
     /// When to look at the peer, and how long it may take nothing.
     look: Nanos,
     patience: Nanos,
@@ -359,7 +363,7 @@ pub(super) struct ConnectionDeadlines {
 impl ConnectionDeadlines {
     /// `age`: when the connection's time is over.
     pub(super) fn new(reactor: &Rc<Reactor>, age: Nanos) -> Self {
-        Self { timer: Rc::new(Timer::new(reactor)), age, idle: NEVER, closing: false, look: NEVER, patience: NEVER }
+        Self { timer: Some(Timer::new(reactor)), age, idle: NEVER, look: NEVER, patience: NEVER }
     }
 
     /// The connection tells its end at once, and not with a last response.
@@ -378,7 +382,7 @@ impl ConnectionDeadlines {
     /// over when this wait begins, or within it, it still has one request, for a while: a busy client learns from its response
     /// that it is the last.
     pub(super) fn start_idle(&mut self, connection: &Connection, idle: Option<Duration>, send: Option<Duration>) {
-        let now = connection.reactor.now();
+        let now = connection.stream.reactor().now();
         self.idle = deadline(now, idle);
         self.age = connection.ends.max(now).saturating_add(nanos(LAST_WAIT));
         match send {
@@ -403,13 +407,13 @@ impl ConnectionDeadlines {
 
     /// The same once all of it has been handed to the kernel: from the end of `limit` on.
     pub(super) fn start_lingering(&mut self, connection: &Connection, limit: Duration, patience: Duration) {
-        (self.closing, self.idle) = (true, NEVER);
+        (self.age, self.idle) = (NEVER, NEVER);
         self.start_looking(connection, nanos(limit), patience);
         self.arm();
     }
 
     fn start_looking(&mut self, connection: &Connection, after: Nanos, patience: Duration) {
-        (self.look, self.patience) = (connection.reactor.now() + after, nanos(patience));
+        (self.look, self.patience) = (connection.stream.reactor().now() + after, nanos(patience));
     }
 
     /// Look at the peer. Whether it has taken nothing for too long.
@@ -428,16 +432,16 @@ impl ConnectionDeadlines {
 
     /// All is said; what is left of it must go out within `limit`, whatever the connection's own limit is.
     pub(super) fn start_closing(&mut self, now: Nanos, limit: Duration) {
-        self.closing = true;
+        self.age = NEVER;
         self.start_waiting(now, Some(limit));
     }
 
     /// What has run out, if anything.
     pub(super) fn expired(&self, now: Nanos) -> Option<Expired> {
-        if !self.timer.fired() {
+        if !self.timer().fired() {
             return None;
         }
-        if !self.closing && self.age <= now {
+        if self.age <= now {
             return Some(Expired::Age);
         }
         if self.idle <= now {
@@ -451,7 +455,19 @@ impl ConnectionDeadlines {
     }
 
     fn arm(&self) {
-        let next = self.idle.min(self.look);
-        self.timer.arm_at(if self.closing { next } else { next.min(self.age) });
+        self.timer().arm_at(self.idle.min(self.look).min(self.age));
+    }
+
+    fn timer(&self) -> &Timer {
+        self.timer.as_ref().expect("no exchange is under way")
+    }
+
+    /// For an exchange on a connection that has one at a time.
+    pub(super) fn lend(&mut self) -> Timer {
+        self.timer.take().expect("no other exchange is under way")
+    }
+
+    pub(super) fn give_back(&mut self, timer: Timer) {
+        self.timer = Some(timer);
     }
 }

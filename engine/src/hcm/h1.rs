@@ -72,9 +72,10 @@ pub fn serve(
             let mut state = hcm.shard.take_exchange();
             // Apart from this task's own memory, which an idle connection keeps.
             let memory = Memory::of(&*state);
-            let run = reactor.pooled(|| one(&hcm, &connection, &mut state, first, &deadlines.timer));
+            let run = reactor.pooled(|| one(&hcm, &connection, &mut state, first, deadlines.lend()));
             reactor.works_in([run.memory(), memory]);
-            let disposition = run.await;
+            let (disposition, timer) = run.await;
+            deadlines.give_back(timer);
             hcm.shard.give_exchange(state);
             connection.end();
             if disposition != Disposition::KeepAlive {
@@ -145,8 +146,8 @@ async fn one(
     connection: &Connection,
     exchange: &mut Exchange,
     first: Buf,
-    timer: &Rc<Timer>,
-) -> Disposition {
+    timer: Timer,
+) -> (Disposition, Timer) {
     let reactor = &hcm.shard.reactor;
     let mut deadlines = Deadlines::new(timer);
     let active = exchange::begin(hcm, exchange, &mut deadlines);
@@ -174,7 +175,7 @@ async fn one(
         exchange::run::<false>(hcm, connection, &connection.stall, exchange, &mut downstream, &mut deadlines, head)
             .await;
     drop(active);
-    downstream.close(whole)
+    (downstream.close(whole), deadlines.into_timer())
 }
 
 /// Only a part of a head has come. Like a connection without a request, this one makes room for a new one if it is asked to.
@@ -196,11 +197,11 @@ fn half_head<T>(connection: &Connection, is_half: &mut bool, expired: Option<Fau
 ///
 /// # Errors
 /// The connection is over, and the client need not be told.
-async fn next_request<const FIRST: bool>(
-    reactor: &Rc<Reactor>,
-    connection: &Connection,
-    deadlines: &mut ConnectionDeadlines,
-) -> Result<Buf, Disposition> {
+fn next_request<'c, const FIRST: bool>(
+    reactor: &'c Rc<Reactor>,
+    connection: &'c Connection,
+    deadlines: &'c mut ConnectionDeadlines,
+) -> impl Future<Output = Result<Buf, Disposition>> + use<'c, FIRST> {
     // An idle connection holds no connection manager, or a replaced one and its pools would live on with it.
     let (patience, limit, send) = {
         let hcm = connection.slot.current();
@@ -212,7 +213,8 @@ async fn next_request<const FIRST: bool>(
     deadlines.start_idle(connection, patience, send);
     connection.waits();
     let (since, mut is_flushing) = (connection.waits_since(), false);
-    poll_fn(|_| {
+    // Not an async function: it would keep all of this twice, in each idle connection.
+    poll_fn(move |_| {
         let stream = &connection.stream;
         let reads = matches!(stream.poll_flushed(limit), Poll::Ready(Ok(())));
         if reads {
@@ -259,7 +261,6 @@ async fn next_request<const FIRST: bool>(
         }
         Poll::Ready(Err(Disposition::Close))
     })
-    .await
 }
 
 /// Whether a drain ends the connection, which has waited for a request since `since`. If not yet, its deadlines know when.

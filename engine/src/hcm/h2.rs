@@ -282,7 +282,7 @@ fn run_exchange(
     async move {
         let shard = &hcm.shard;
         shard.reactor.works_in([Memory::of(&*state), Memory::NONE]);
-        let mut deadlines = Deadlines::new(&timer);
+        let mut deadlines = Deadlines::new(timer);
         let request = exchange::begin(&hcm, &mut state, &mut deadlines);
         hcm.stats.downstream_rq_http2_total.inc();
         let stall = Stall::default();
@@ -292,8 +292,7 @@ fn run_exchange(
             exchange::run::<true>(&hcm, &active.0, &stall, &mut state, &mut downstream, &mut deadlines, head).await;
         drop(request);
         downstream.close(whole);
-        drop(deadlines);
-        shard.give_timer(timer);
+        shard.give_timer(deadlines.into_timer());
         shard.give_exchange(state);
     }
 }

@@ -69,7 +69,7 @@ pub struct HcmShard {
     /// To use again, like exchanges.
     tries: Spare<Rc<Tries>, SPARE_EXCHANGES>,
     /// Of exchanges that shared their connection.
-    timers: Spare<Rc<Timer>, SPARE_EXCHANGES>,
+    timers: Spare<Timer, SPARE_EXCHANGES>,
     /// From the first configuration with tracing on.
     spans: OnceCell<SpanQueue>,
 }
@@ -143,11 +143,11 @@ impl HcmShard {
     }
 
     /// For an exchange that shares its connection.
-    pub(super) fn take_timer(&self) -> Rc<Timer> {
-        self.timers.take().unwrap_or_else(|| Rc::new(Timer::new(&self.reactor)))
+    pub(super) fn take_timer(&self) -> Timer {
+        self.timers.take().unwrap_or_else(|| Timer::new(&self.reactor))
     }
 
-    pub(super) fn give_timer(&self, timer: Rc<Timer>) {
+    pub(super) fn give_timer(&self, timer: Timer) {
         timer.disarm();
         self.timers.give(timer);
     }

@@ -83,7 +83,7 @@ impl World {
             let mut exchange = exchange("");
             assert!(served.poll_request(&mut exchange.request).is_ready(), "a whole head");
             let mut downstream = Downstream::H1(served);
-            let mut deadlines = Deadlines::new(&Rc::new(Timer::new(&reactor)));
+            let mut deadlines = Deadlines::new(Timer::new(&reactor));
             let upload = Upload::new(&mut downstream, None);
             let stall = crate::net::Stall::default();
             let mut client = Client { reactor: &reactor, upload, deadlines: &mut deadlines, vigil: Vigil::new(&stall) };

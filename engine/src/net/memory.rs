@@ -108,6 +108,10 @@ pub fn pipe(reactor: &Rc<Reactor>, capacity: usize) -> (PipeEnd, PipeEnd) {
 }
 
 impl PipeEnd {
+    pub fn reactor(&self) -> &Rc<Reactor> {
+        &self.reactor
+    }
+
     /// Receives return at most `limit` bytes from now on.
     pub fn set_read_limit(&self, limit: usize) {
         self.incoming.read_limit.set(limit.max(1));

@@ -89,6 +89,10 @@ impl ByteStream {
         forward!(self, stream => stream.unread(buf));
     }
 
+    pub fn reactor(&self) -> &Rc<Reactor> {
+        forward!(self, stream => stream.reactor())
+    }
+
     /// See `ring::Socket::acknowledge`.
     fn acknowledge(&self) {
         match self {

@@ -1,6 +1,6 @@
 //! What each completion does to the socket table.
 
-use super::driver::{Io, Kind, PollState, Receive, SlotKey, untag};
+use super::driver::{Io, Kind, Lent, PollState, Receive, SlotKey, untag};
 use super::task::Executor;
 use super::uring::Completion;
 
@@ -59,8 +59,7 @@ impl Io {
             }
             Kind::Send => self.on_send(key, completion.result, executor),
             Kind::Connect => {
-                socket.connecting = false;
-                socket.connect_address = None;
+                socket.lent = Lent::None;
                 socket.send_error = -completion.result.min(0);
                 executor.wake(socket.send_waiter);
                 // A task may have asked for bytes before the connection stood.

@@ -89,7 +89,14 @@ pub(super) enum ReceiveEnd {
     Open,
     Eof,
     /// An errno value.
-    Failed(i32),
+    Failed(u16),
+}
+
+impl ReceiveEnd {
+    pub fn failed(errno: i32) -> Self {
+        // None is above 4,095.
+        Self::Failed(errno as u16)
+    }
 }
 
 pub(super) struct SocketState {
@@ -117,20 +124,45 @@ pub(super) struct SocketState {
     pub received: SmallVec<[Buf; 1]>,
     pub receive_charge: usize,
     pub receive_waiter: TaskId,
-    pub heap_buffer: Option<Box<[u8]>>,
+    pub lent: Lent,
     pub send: Option<Box<SendQueue>>,
     pub send_waiter: TaskId,
     /// errno of a failed send or connect; nothing is sent after it.
     pub send_error: i32,
     /// What is sent next is the last.
     pub ends_with_next: bool,
-    pub connecting: bool,
-    pub connect_address: Option<Box<socket2::SockAddr>>,
     pub poll_in: PollState,
     pub poll_out: PollState,
     /// Bytes that the kernel has taken.
     pub sent: u64,
     pub end_watch: EndWatch,
+}
+
+/// Memory of a socket's own that the kernel reads from or writes to; boxed, so that it stays where it is.
+pub(super) enum Lent {
+    None,
+    /// Until the connection stands.
+    Address(Box<socket2::SockAddr>),
+    /// What a receive without a buffer of the pool writes to.
+    Buffer(Box<[u8]>),
+}
+
+impl SocketState {
+    pub fn is_connecting(&self) -> bool {
+        matches!(self.lent, Lent::Address(_))
+    }
+
+    fn lend_address(&mut self, address: Box<socket2::SockAddr>) -> &socket2::SockAddr {
+        self.lent = Lent::Address(address);
+        let Lent::Address(address) = &self.lent else { unreachable!("it was put there") };
+        address
+    }
+
+    pub fn lend_buffer(&mut self, buffer: Box<[u8]>) -> &mut [u8] {
+        self.lent = Lent::Buffer(buffer);
+        let Lent::Buffer(buffer) = &mut self.lent else { unreachable!("it was put there") };
+        buffer
+    }
 }
 
 /// Noticing a reset where nothing is received.
@@ -245,13 +277,11 @@ impl Io {
             received: SmallVec::new(),
             receive_charge: 0,
             receive_waiter: TaskId::NONE,
-            heap_buffer: None,
+            lent: Lent::None,
             send: None,
             send_waiter: TaskId::NONE,
             send_error: 0,
             ends_with_next: false,
-            connecting: false,
-            connect_address: None,
             poll_in: PollState::Idle,
             poll_out: PollState::Idle,
             sent: 0,
@@ -292,9 +322,9 @@ impl Io {
 
     pub(super) fn start_connect(&mut self, key: SlotKey, address: socket2::SockAddr) {
         let socket = self.socket(key);
-        socket.connecting = true;
-        let address = socket.connect_address.insert(Box::new(address));
-        let entry = opcode::Connect::new(Fd(socket.fd.as_raw_fd()), address.as_ptr().cast(), address.len()).build();
+        let fd = Fd(socket.fd.as_raw_fd());
+        let address = socket.lend_address(Box::new(address));
+        let entry = opcode::Connect::new(fd, address.as_ptr().cast(), address.len()).build();
         self.submit(key, Kind::Connect, entry);
     }
 
@@ -308,7 +338,7 @@ impl Io {
     /// Hand the front of the socket's queue to the kernel, unless a send is under way already.
     pub(super) fn start_send(&mut self, key: SlotKey) {
         let socket = self.socket(key);
-        if socket.connecting {
+        if socket.is_connecting() {
             return;
         }
         let Some(queue) = &mut socket.send else { return };

@@ -1,7 +1,7 @@
 //! Receiving: into which buffers, how many at a time, and what its completions do to the socket.
 
 use super::buffer::Buf;
-use super::driver::{Io, Kind, Receive, ReceiveEnd, SlotKey, tag};
+use super::driver::{Io, Kind, Lent, Receive, ReceiveEnd, SlotKey, tag};
 use super::pools::ReceiveClass;
 use super::task::Executor;
 use super::uring::{Completion, buffer_group};
@@ -117,10 +117,9 @@ impl Io {
         if socket.receive == Receive::Idle {
             socket.receive = Receive::Heap;
         }
-        let buffer = socket.heap_buffer.insert(vec![0; len].into());
-        let entry = opcode::Recv::new(Fd(socket.fd.as_raw_fd()), buffer.as_mut_ptr(), len as u32)
-            .flags(libc::MSG_DONTWAIT)
-            .build();
+        let fd = Fd(socket.fd.as_raw_fd());
+        let buffer = socket.lend_buffer(vec![0; len].into());
+        let entry = opcode::Recv::new(fd, buffer.as_mut_ptr(), len as u32).flags(libc::MSG_DONTWAIT).build();
         self.submit(key, Kind::ReceiveHeap, entry);
     }
 
@@ -154,7 +153,7 @@ impl Io {
                 libc::ECANCELED if self.receive_again(key) => return,
                 // Stopped by us, or to be armed again: the wake below makes the task look.
                 libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
-                errno => self.sockets[key.index as usize].receive_end = ReceiveEnd::Failed(errno),
+                errno => self.sockets[key.index as usize].receive_end = ReceiveEnd::failed(errno),
             },
         }
         executor.wake(self.sockets[key.index as usize].receive_waiter);
@@ -202,12 +201,12 @@ impl Io {
     pub(super) fn on_receive_heap(&mut self, key: SlotKey, result: i32, executor: &Executor) {
         let socket = &mut self.sockets[key.index as usize];
         let stopped = std::mem::replace(&mut socket.receive, Receive::Idle) == Receive::Stopping;
-        let buffer = socket.heap_buffer.take();
+        let lent = std::mem::replace(&mut socket.lent, Lent::None);
         if socket.closing {
             return;
         }
-        match (result, buffer) {
-            (1.., Some(buffer)) => {
+        match (result, lent) {
+            (1.., Lent::Buffer(buffer)) => {
                 let mut buf = self.pools.short.heap_buf(buffer);
                 buf.truncate(result as usize);
                 socket.receive_charge += buf.charge();
@@ -217,7 +216,7 @@ impl Io {
             (failed, _) => match -failed {
                 libc::EAGAIN if !stopped => return self.wait_for_bytes(key),
                 libc::EAGAIN | libc::EINTR | libc::ECANCELED => {}
-                errno => socket.receive_end = ReceiveEnd::Failed(errno),
+                errno => socket.receive_end = ReceiveEnd::failed(errno),
             },
         }
         executor.wake(socket.receive_waiter);

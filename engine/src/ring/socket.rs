@@ -46,7 +46,7 @@ impl Socket {
         let task = self.reactor.current_task();
         self.reactor.io(|io| {
             let socket = io.socket(self.key);
-            if socket.connecting {
+            if socket.is_connecting() {
                 socket.send_waiter = task;
                 return Poll::Pending;
             }
@@ -70,11 +70,11 @@ impl Socket {
             }
             match socket.receive_end {
                 ReceiveEnd::Eof => return Poll::Ready(Ok(None)),
-                ReceiveEnd::Failed(errno) => return Poll::Ready(Err(io::Error::from_raw_os_error(errno))),
+                ReceiveEnd::Failed(errno) => return Poll::Ready(Err(io::Error::from_raw_os_error(errno.into()))),
                 ReceiveEnd::Open => {}
             }
             socket.receive_waiter = task;
-            if socket.receive == Receive::Idle && !socket.connecting {
+            if socket.receive == Receive::Idle && !socket.is_connecting() {
                 io.start_receive(self.key);
             }
             Poll::Pending
@@ -136,7 +136,7 @@ impl Socket {
     pub fn send(&self, segments: &mut Vec<Segment>) {
         self.reactor.io(|io| {
             let socket = io.socket(self.key);
-            if socket.send_error != 0 && !socket.connecting {
+            if socket.send_error != 0 && !socket.is_connecting() {
                 return segments.clear();
             }
             segments.drain(..).for_each(|segment| io.queue(self.key, segment));
@@ -273,7 +273,7 @@ impl Socket {
         Poll::Ready(self.reactor.io(|io| {
             let socket = io.socket(self.key);
             let is_unsent = socket.send.as_ref().is_some_and(|queue| !queue.is_empty());
-            if socket.receive_end != ReceiveEnd::Open || socket.send_error != 0 || socket.connecting || is_unsent {
+            if socket.receive_end != ReceiveEnd::Open || socket.send_error != 0 || socket.is_connecting() || is_unsent {
                 return Err(io::ErrorKind::NotConnected.into());
             }
             let fd = socket.fd.try_clone()?;

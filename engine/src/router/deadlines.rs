@@ -5,13 +5,12 @@ use super::Fault;
 use super::vigil::FIRST_LOOK;
 use crate::base::clock::{NEVER, Nanos, deadline};
 use crate::ring::Timer;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// All that can run out. The timer is armed for the earliest, and only when something is waited for: an exchange that need
 /// not wait costs it nothing.
 pub struct Deadlines {
-    timer: Rc<Timer>,
+    timer: Timer,
     /// The timer is not armed for the earliest.
     moved: bool,
     /// Of the head, while it is read.
@@ -39,9 +38,9 @@ pub struct Deadlines {
 
 impl Deadlines {
     /// No limit yet. `timer`: the exchange's while it lasts.
-    pub fn new(timer: &Rc<Timer>) -> Self {
+    pub fn new(timer: Timer) -> Self {
         Self {
-            timer: timer.clone(),
+            timer,
             moved: true,
             head: NEVER,
             request: NEVER,
@@ -56,6 +55,11 @@ impl Deadlines {
             look: NEVER,
             is_look_due: false,
         }
+    }
+
+    /// The exchange is over: its timer, for the next one.
+    pub fn into_timer(self) -> Timer {
+        self.timer
     }
 
     /// A request's first byte has come.
@@ -208,6 +212,7 @@ mod tests {
     use super::*;
     use crate::ring::{PoolSize, Reactor};
     use std::future::poll_fn;
+    use std::rc::Rc;
     use std::task::Poll;
 
     const MS: Nanos = 1_000_000;
@@ -222,7 +227,7 @@ mod tests {
         let reactor = Reactor::simulated(1, PoolSize { count: 16, size: 1024 });
         let within = reactor.clone();
         reactor.block_on(async move {
-            let mut deadlines = Deadlines::new(&Rc::new(Timer::new(&within)));
+            let mut deadlines = Deadlines::new(Timer::new(&within));
             let start = within.now();
             test(&within, &mut deadlines, start).await;
         });

@@ -123,6 +123,10 @@ impl TlsStream {
         self.stats = Some(stats);
     }
 
+    pub fn reactor(&self) -> &Rc<Reactor> {
+        &self.reactor
+    }
+
     /// The peer's certificate, and the own.
     pub fn identities(&self) -> &[Option<Identity>; 2] {
         self.identities.get_or_init(|| {
