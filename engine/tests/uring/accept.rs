@@ -79,12 +79,15 @@ fn a_shared_socket_gives_one_connection_at_a_time() {
     }
 }
 
-/// An address that a socket of the ring still has could not be bound again.
+/// An address that a socket of the ring still has could not be bound again. It is one that no other test uses, which might
+/// otherwise be given the port that has become free.
 #[test]
 fn nothing_is_under_way_after_the_shut_down() {
     for round in 0..20 {
         let ring = Ring::new();
-        let (acceptor, address) = acceptor(&ring);
+        let listener = TcpListener::bind("127.7.7.7:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = Acceptor::new(&ring, listener.into());
         let clients: Vec<_> = (0..round % 4).map(|_| TcpStream::connect(address).unwrap()).collect();
         let reactor = ring.0.clone();
         ring.spawn(async move {
