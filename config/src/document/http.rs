@@ -53,8 +53,9 @@ table! {
         /// count, so that a slow reader is not cut. Above it, status 408 or 504, or a reset if the response has begun.
         stream_idle_timeout: Timeout, default "\"5m\"";
         /// Time that a client may take nothing of what is there for it, by what it acknowledges. Above it, a response that has
-        /// begun is reset, and so is a connection whose last response was not taken (short ones behind which a client wants its
-        /// connection closed are left to the kernel: up to 14,600 bytes on the connection in all). With 60 s, a client that reads
+        /// begun is reset, and so is a connection whose last response was not taken (left to the kernel are short ones behind
+        /// which a client wants its connection closed, up to 14,600 bytes on the connection in all, those whose last bytes went out
+        /// before their end was known, and what a connection that ends while idle still has). With 60 s, a client that reads
         /// at least 100 bytes each second is never cut if its kernel's receive buffer holds no more than 12 KiB (with 30 s, 200
         /// bytes): until most of that has been read, the kernel acknowledges nothing, and the client has up to 3.4 times as long
         /// for it. Behind a larger one, a client must read it all within `send_timeout`, about 2 KB each second for the usual

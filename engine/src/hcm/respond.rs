@@ -203,10 +203,12 @@ async fn read_away(serving: &mut Serving<'_, '_, '_>) {
 
 /// Tell the client what went wrong, as far as that is still possible.
 pub(super) async fn fault(serving: &mut Serving<'_, '_, '_>, fault: Fault) -> Ending {
-    let Serving { hcm, exchange, client, filters, .. } = serving;
+    let Serving { hcm, connection, exchange, client, filters, .. } = serving;
     count_fault(hcm, fault);
-    // Where bytes wait at the end of an idle time, it is the client that has taken none of them.
-    let takes_nothing = |wire: &Downstream<'_>| wire.delivery().is_some_and(|delivery| delivery.waits);
+    // Where bytes wait at the end of an idle time, it is the client that has taken none of them. Before a connection's first
+    // response there are only those of a handshake, such as tickets, which may have left just now.
+    let has_answered = exchange.facts.status != 0 || connection.requests() > 1;
+    let takes_nothing = |wire: &Downstream<'_>| has_answered && wire.delivery().is_some_and(|delivery| delivery.waits);
     if fault == Fault::DownstreamStalled || fault == Fault::StreamIdle && takes_nothing(client.upload.wire) {
         client.upload.wire.give_up();
     }

@@ -274,7 +274,10 @@ impl ByteStream {
     /// The peer is to see a reset instead of the end of the stream when this is dropped, which must be soon.
     pub fn reset_on_close(&self) {
         match self {
-            Self::Socket(socket) => sys::reset_on_close(socket.raw_fd()),
+            Self::Socket(socket) => {
+                socket.forget_end();
+                sys::reset_on_close(socket.raw_fd());
+            }
             Self::Pipe(pipe) => pipe.reset(),
             Self::Tls(stream) => stream.reset_on_close(),
         }

@@ -174,6 +174,11 @@ impl Socket {
         self.reactor.io(|io| io.socket(self.key).ends_with_next = true);
     }
 
+    /// There is to be no FIN after all, but a reset.
+    pub fn forget_end(&self) {
+        self.reactor.io(|io| io.socket(self.key).ends_with_next = false);
+    }
+
     /// Ready when unsent segments hold at most `limit` bytes of memory.
     ///
     /// # Errors

@@ -199,6 +199,19 @@ fn tickets_do_not_wait_for_a_slow_response() {
     }
 }
 
+/// Neither are they taken for bytes of a response that the client does not take.
+#[test]
+fn tickets_do_not_turn_a_timeout_into_a_reset() {
+    let origin = Origin::raw(|mut client, _| while client.some() {});
+    let (proxy, pki) = front(origin.address, "", "stream_idle_timeout = \"300ms\"");
+    for _ in 0..3 {
+        let (tls, sock) = asked_at_once(&proxy, &pki);
+        let mut answer = Vec::new();
+        StreamOwned::new(tls, sock).read_to_end(&mut answer).expect("an answer, and the word that this was all");
+        assert!(answer.starts_with(b"HTTP/1.1 504 "), "{}", String::from_utf8_lossy(&answer));
+    }
+}
+
 /// Answers each of these connections with what belongs to it, and says that this was all, or does not.
 fn ending(pki: &Pki, answers: Vec<(&'static [u8], bool)>) -> SocketAddr {
     let chain = vec![CertificateDer::from_pem_file(pki.path("origin.pem")).expect("a certificate")];
