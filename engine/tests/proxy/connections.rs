@@ -3,7 +3,6 @@
 use super::support::{Client, Origin, Ringway, Setup, eventually, forwarding, response};
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
-use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 /// Half a request: the connection is busy, and so is not closed to make room for another one.
@@ -187,13 +186,7 @@ fn the_end_comes_with_the_last_response() {
 /// A close with unread bytes would be a reset, which takes what is on its way with it.
 #[test]
 fn what_a_client_says_behind_its_last_request_takes_nothing_from_the_response() {
-    let (begun, gate) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
-    let (notes, waits) = (begun.clone(), gate.clone());
-    let origin = Origin::answering(move |_| {
-        notes.wait();
-        waits.wait();
-        response(200, &[], "all")
-    });
+    let (origin, begun, gate) = Origin::held(response(200, &[], "all"));
     let proxy = Ringway::before(origin.address, "");
     let upload =
         [&b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n"[..], &[b'.'; 100_000]]

@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConnection, ServerConfig, ServerConnection, StreamOwned};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
 
 /// nginx CVE-2026-1642: bytes from before the handshake were taken for the response.
 #[test]
@@ -171,13 +171,7 @@ fn tickets_response_and_end_come_together() {
 /// instead ends its exchange.
 #[test]
 fn tickets_do_not_wait_for_a_slow_response() {
-    let (begun, gate) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
-    let (notes, waits) = (begun.clone(), gate.clone());
-    let origin = Origin::answering(move |_| {
-        notes.wait();
-        waits.wait();
-        response(200, &[], "all")
-    });
+    let (origin, begun, gate) = Origin::held(response(200, &[], "all"));
     let (proxy, pki) = front(origin.address, "", "");
     for leaves in [false, true] {
         let (mut tls, mut sock) = asked_at_once(&proxy, &pki);

@@ -3,7 +3,7 @@
 use super::http::{Connection, Message};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread::JoinHandle;
 
 /// A server; it stops accepting when dropped.
@@ -27,6 +27,19 @@ impl Origin {
             connection.send(&answer(request));
             true
         })
+    }
+
+    /// Answers each request with `answer` once the test lets it: that meets at the first barrier when the request has come, and at
+    /// the second one when it may be answered.
+    pub fn held(answer: Vec<u8>) -> (Self, Arc<Barrier>, Arc<Barrier>) {
+        let (begun, gate) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let (notes, waits) = (begun.clone(), gate.clone());
+        let origin = Self::answering(move |_| {
+            notes.wait();
+            waits.wait();
+            answer.clone()
+        });
+        (origin, begun, gate)
     }
 
     /// Reads requests and hands each, with the number of its connection, to `serve`, until that returns `false`.
