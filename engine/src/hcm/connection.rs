@@ -164,7 +164,7 @@ impl Connection {
 
     /// Since when it has been waiting for a request, if it begins to wait for the next one now.
     pub(super) fn waits_since(&self) -> Nanos {
-        if self.requests() == 0 { self.opened } else { self.stream.reactor().now() }
+        if self.requests() == 0 { self.opened } else { self.now() }
     }
 
     /// Whether the response that begins now is the connection's last, whatever the client wants, so that it has to say so: a
@@ -180,7 +180,7 @@ impl Connection {
         } else if hcm.config.limits.max_requests_per_connection.is_some_and(|max| self.requests() >= max) {
             hcm.stats.downstream_cx_max_requests_reached.inc();
             self.note(Ending::MaxRequests);
-        } else if self.ends <= self.stream.reactor().now() {
+        } else if self.ends <= self.now() {
             hcm.stats.downstream_cx_max_duration_reached.inc();
             self.note(Ending::MaxDuration);
         } else {
@@ -227,7 +227,7 @@ impl Connection {
     /// The next request is awaited: the longer that takes, the sooner this connection makes room for a new one.
     #[inline]
     pub(super) fn waits(&self) {
-        self.drain.waits(self.seat, self.stream.reactor().now());
+        self.drain.waits(self.seat, self.now());
     }
 
     /// A request has come, or the connection ends.
@@ -315,7 +315,7 @@ impl Drop for Connection {
         }
         self.note_service();
         stats.downstream_cx_destroy.inc();
-        stats.downstream_cx_length_ms.record(self.stream.reactor().now().saturating_sub(self.opened) / 1000);
+        stats.downstream_cx_length_ms.record(self.now().saturating_sub(self.opened) / 1000);
         match (self.is_ended_by_peer(), self.active.get() > 0) {
             (true, false) => stats.downstream_cx_destroy_remote.inc(),
             (true, true) => {
@@ -382,7 +382,7 @@ impl ConnectionDeadlines {
     /// over when this wait begins, or within it, it still has one request, for a while: a busy client learns from its response
     /// that it is the last.
     pub(super) fn start_idle(&mut self, connection: &Connection, idle: Option<Duration>, send: Option<Duration>) {
-        let now = connection.stream.reactor().now();
+        let now = connection.now();
         self.idle = deadline(now, idle);
         self.age = connection.ends.max(now).saturating_add(nanos(LAST_WAIT));
         match send {
@@ -413,7 +413,7 @@ impl ConnectionDeadlines {
     }
 
     fn start_looking(&mut self, connection: &Connection, after: Nanos, patience: Duration) {
-        (self.look, self.patience) = (connection.stream.reactor().now() + after, nanos(patience));
+        (self.look, self.patience) = (connection.now() + after, nanos(patience));
     }
 
     /// Look at the peer. Whether it has taken nothing for too long.

@@ -380,6 +380,17 @@ impl Io {
 
     /// The handle is gone: end what is under way and close. The slot, and with it every byte the kernel may still
     /// look at, stays until the last completion.
+    /// Send FIN behind what the kernel has.
+    ///
+    /// The plain call, which does not wait: IORING_OP_SHUTDOWN always goes to a worker thread, which looks the
+    /// descriptor up only when it runs. By then it may be closed, and its number another connection's.
+    pub(super) fn shutdown_write(&mut self, key: SlotKey) {
+        let socket = self.socket(key);
+        socket.end_watch.shut = true;
+        // SAFETY: no pointers are passed, and the descriptor is open as long as the socket is in the table.
+        unsafe { libc::shutdown(socket.fd.as_raw_fd(), libc::SHUT_WR) };
+    }
+
     pub(super) fn close(&mut self, key: SlotKey) {
         self.closing += 1;
         let socket = self.socket(key);
@@ -391,9 +402,9 @@ impl Io {
         if socket.operations > 0 {
             // The close is behind what is to be cancelled, and what waits for the FIN does not wait for that.
             if socket.ends_with_next && !socket.end_watch.shut {
-                // SAFETY: no pointers are passed, and the descriptor is open.
-                unsafe { libc::shutdown(socket.fd.as_raw_fd(), libc::SHUT_WR) };
+                self.shutdown_write(key);
             }
+            let socket = self.socket(key);
             let cancel = CancelBuilder::fd(Fd(socket.fd.as_raw_fd())).all();
             self.submit_ignored(opcode::AsyncCancel2::new(cancel).build());
         }

@@ -243,13 +243,8 @@ impl Socket {
     }
 
     /// Send FIN behind what the kernel has; flush first.
-    ///
-    /// The plain call, which does not wait: IORING_OP_SHUTDOWN always goes to a worker thread, which looks the
-    /// descriptor up only when it runs. By then it may be closed, and its number another connection's.
     pub fn shutdown_write(&self) {
-        self.reactor.io(|io| io.socket(self.key).end_watch.shut = true);
-        // SAFETY: no pointers are passed, and the descriptor is open as long as this handle lives.
-        unsafe { libc::shutdown(self.raw_fd(), libc::SHUT_WR) };
+        self.reactor.io(|io| io.shutdown_write(self.key));
     }
 
     /// Stop receiving, so that splice may read from the descriptor. Ready when the ring no longer
