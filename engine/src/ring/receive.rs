@@ -24,13 +24,7 @@ impl Io {
     /// because a client's first bytes come after its connection. After it nothing listens to the client until the task
     /// asks for more, and a client that goes away would not be noticed; so `watch` sees to that.
     pub(super) fn start_receive(&mut self, key: SlotKey) {
-        let has_long = self.pools.has_long();
-        let socket = self.socket(key);
-        let class = if has_long { socket.receive_class } else { ReceiveClass::Short };
-        self.start_receive_into(key, class);
-    }
-
-    fn start_receive_into(&mut self, key: SlotKey, class: ReceiveClass) {
+        let class = if self.pools.has_long() { self.socket(key).receive_class } else { ReceiveClass::Short };
         let len = self.pools.of(class).buffer_size() as u32;
         let socket = self.socket(key);
         debug_assert_eq!(socket.receive, Receive::Idle);
@@ -146,13 +140,13 @@ impl Io {
             (1.., Some(buf)) => self.on_bytes(key, buf),
             (0.., _) => socket.receive_end = ReceiveEnd::Eof,
             (failed, _) => match -failed {
-                libc::ENOBUFS => {
+                libc::ENOBUFS if !stopping => {
                     self.counts.out_of_buffers += 1;
-                    return self.without_buffer(key, stopping);
+                    return self.without_buffer(key);
                 }
-                libc::ECANCELED if self.receive_again(key) => return,
+                libc::ECANCELED | libc::ENOBUFS if self.receive_again(key) => return,
                 // Stopped by us, or to be armed again: the wake below makes the task look.
-                libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
+                libc::ECANCELED | libc::ENOBUFS | libc::EINTR | libc::EAGAIN => {}
                 errno => self.sockets[key.index as usize].receive_end = ReceiveEnd::failed(errno),
             },
         }
@@ -189,13 +183,16 @@ impl Io {
         again
     }
 
-    /// The kernel had no buffer of the kind that was asked for.
-    fn without_buffer(&mut self, key: SlotKey, stopping: bool) {
-        let long = self.sockets[key.index as usize].receive_class == ReceiveClass::Long;
-        if long && !stopping && self.pools.short.is_available() {
-            return self.start_receive_into(key, ReceiveClass::Short);
+    /// The kernel had no buffer of the kind that was asked for. It is lent a few of those that are free, and more before the
+    /// next receive.
+    fn without_buffer(&mut self, key: SlotKey) {
+        let has_short = self.pools.short.is_available();
+        let has_long = self.sockets[key.index as usize].receive_class == ReceiveClass::Long && self.pools.has_long();
+        if has_short || has_long {
+            self.start_receive(key);
+        } else {
+            self.receive_to_heap(key);
         }
-        self.receive_to_heap(key);
     }
 
     pub(super) fn on_receive_heap(&mut self, key: SlotKey, result: i32, executor: &Executor) {

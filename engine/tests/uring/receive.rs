@@ -188,11 +188,8 @@ fn a_slow_reader_stops_a_fast_writer() {
             }
             let facts = reactor.facts();
             assert!(facts.buffers_in_use as usize * SIZE <= LIMIT + OVERSHOOT, "round {round}: {facts:?}");
-            // The pool is far from empty, but of its buffers few are lent at a time at first, and a burst may take them all.
-            assert!(
-                facts.heap_buffers <= facts.out_of_buffers && facts.out_of_buffers <= 3,
-                "round {round}: {facts:?}"
-            );
+            // Of the pool's buffers few are lent at a time at first, and a burst may take them all; but there are others.
+            assert_eq!(facts.heap_buffers, 0, "round {round}: {facts:?}");
             assert!(facts.receive_pauses > 0, "round {round}: {facts:?}");
             assert!(seen < LEN, "the writer was not stopped");
         }
