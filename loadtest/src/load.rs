@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::cli::LoadArgs;
 use crate::generator::spec::{Content, Expect, ExpectStatus, Pace, Prepared, RequestText, Reuse, Spec, Wire};
 use crate::generator::{self, Outcome};
+use crate::measure::precedence::Precedence;
 use crate::measure::process::{self, CpuTime};
 use crate::origin::answer::Answer;
 use crate::pattern::Pattern;
@@ -111,7 +112,7 @@ fn spec(args: &LoadArgs) -> anyhow::Result<Spec> {
         cpus,
         slice: Duration::from_secs(1),
         seed: args.seed,
-        gives_way: false,
+        precedence: Precedence::Shared,
     })
 }
 

@@ -281,6 +281,7 @@ impl<'a> Comparer<'a> {
                     address: self.ports.take()?,
                     cores: self.cores.origin.clone(),
                     delay: delay.0,
+                    precedence: scenario.precedence(),
                     log: directory.join(format!("origin-{index}.log")),
                 };
                 let process = plan.start()?;

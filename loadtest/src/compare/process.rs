@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::interrupt;
+use crate::measure::precedence::Precedence;
 use crate::measure::{cpus, process};
 
 const START_LIMIT: Duration = Duration::from_secs(15);
@@ -150,6 +151,7 @@ pub struct OriginPlan {
     pub address: SocketAddr,
     pub cores: Vec<usize>,
     pub delay: Duration,
+    pub precedence: Precedence,
     pub log: PathBuf,
 }
 
@@ -165,6 +167,7 @@ impl OriginPlan {
         let mut process = Process::start(command, &self.cores, &self.log)?;
         let address = self.address;
         process.wait_ready(|| TcpStream::connect(address).map(drop)).context("the origin did not start")?;
+        self.precedence.give(process.pid())?;
         Ok(process)
     }
 }

@@ -90,7 +90,7 @@ impl Bench<'_> {
             cpus: self.cores.load.clone(),
             slice: Duration::from_millis(if self.scenario.origin.restart.is_some() { 20 } else { 100 }),
             seed: 1,
-            gives_way: false,
+            precedence: self.scenario.precedence(),
         }
     }
 

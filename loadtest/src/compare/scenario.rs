@@ -14,6 +14,7 @@ use super::storm::Storm;
 use crate::generator::spec::{
     Arrivals, Content, Expect, ExpectStatus, Prepared, RequestText, Reuse, Wire, message_head,
 };
+use crate::measure::precedence::Precedence;
 use crate::origin::answer::DEFAULT_SIZE;
 use crate::pattern::Pattern;
 use crate::tls::{self, KeyKind};
@@ -267,6 +268,11 @@ impl Scenario {
     /// The file's name, which variants share.
     pub fn family(&self) -> &str {
         self.name.split_once('/').map_or(&*self.name, |(family, _)| family)
+    }
+
+    /// Of the traffic's clients and of the origins. A storm takes what they leave of their cores.
+    pub fn precedence(&self) -> Precedence {
+        if self.storm.is_some() { Precedence::First } else { Precedence::Shared }
     }
 
     pub fn is_open_loop(&self) -> bool {

@@ -13,6 +13,7 @@ use super::result::{Latency, PeerResult, Run, Spread};
 use super::run::{Bench, Measured, Origin};
 use crate::generator;
 use crate::generator::spec::{Arrivals, Pace, Prepared, Reuse, Spec, Wire};
+use crate::measure::precedence::Precedence;
 use crate::measure::process::{self, CpuTime};
 use crate::{interrupt, units};
 
@@ -27,6 +28,8 @@ const SETTLE_MAX: Duration = Duration::from_secs(20);
 const IDLE: f64 = 0.1;
 /// Connections that fit the backlogs of all peers, which are 4,096 long.
 const CLIENTS_MAX: usize = 4_000;
+/// From when a client has waited for long enough until another one has taken its place.
+const REPLACED: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -34,7 +37,7 @@ pub struct Storm {
     pub kind: Kind,
     /// Handshakes a second that are begun, as a multiple of those that the peer makes without other traffic.
     pub times: f64,
-    /// When a client goes away that has no answer yet.
+    /// When a client goes away that has no answer yet; earlier where so many come that they would be too many at a time.
     #[serde(default = "second")]
     pub patience: units::Span,
 }
@@ -75,9 +78,16 @@ impl StormRun {
 }
 
 impl Storm {
+    /// When a client gives up where `rate` come in a second: early enough for another one to come in time, with as many
+    /// connections as there are at most.
+    fn patience(&self, rate: f64) -> Duration {
+        let longest = CLIENTS_MAX as f64 / rate.max(1.0) - REPLACED.as_secs_f64();
+        self.patience.0.min(Duration::from_secs_f64(longest.max(REPLACED.as_secs_f64())))
+    }
+
     /// How many clients there are at a time where `rate` come in a second, and each of them waits in vain.
     fn clients(&self, rate: f64) -> usize {
-        let wanted = rate * self.patience.0.as_secs_f64();
+        let wanted = rate * (self.patience(rate) + REPLACED).as_secs_f64();
         (wanted.ceil() as usize).clamp(ALONE, CLIENTS_MAX)
     }
 
@@ -91,8 +101,8 @@ impl Storm {
             pipeline: 1,
             reuse: Reuse::PerRequest,
             pace: rate.map_or(Pace::Closed, |rate| Pace::Open { rate, arrivals: Arrivals::Poisson }),
-            timeout: self.patience.0,
-            gives_way: true,
+            timeout: rate.map_or(self.patience.0, |rate| self.patience(rate)),
+            precedence: Precedence::Last,
             ..traffic
         };
         Ok(match (self.kind, &bench.caller.tls) {
@@ -200,10 +210,17 @@ mod tests {
     #[test]
     fn there_are_as_many_clients_as_come_while_one_waits() {
         let storm = Storm { kind: Kind::Full, times: 10.0, patience: second() };
-        assert_eq!(storm.clients(2_000.0), 2_000);
+        assert_eq!((storm.clients(2_000.0), storm.patience(2_000.0)), (2_200, second().0));
         assert_eq!((storm.clients(1.0), storm.clients(50_000.0)), (ALONE, CLIENTS_MAX));
         let patient = Storm { patience: units::Span(Duration::from_secs(4)), ..storm };
-        assert_eq!(patient.clients(200.0), 800);
+        assert_eq!(patient.clients(200.0), 820);
+    }
+
+    #[test]
+    fn clients_of_a_fast_storm_wait_for_a_shorter_time() {
+        let storm = Storm { kind: Kind::Replayed, times: 10.0, patience: second() };
+        assert_eq!((storm.clients(8_000.0), storm.patience(8_000.0)), (CLIENTS_MAX, Duration::from_millis(400)));
+        assert_eq!(storm.patience(1e9), REPLACED);
     }
 
     #[test]

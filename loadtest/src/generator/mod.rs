@@ -15,7 +15,6 @@ pub mod worker;
 
 use std::io;
 use std::num::NonZeroU64;
-use std::process::Command;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -48,9 +47,7 @@ pub fn start(spec: &Arc<Spec>) -> io::Result<Running> {
                 if let Some(cpu) = cpu {
                     cpus::pin_thread(&[cpu])?;
                 }
-                if spec.gives_way {
-                    give_way()?;
-                }
+                spec.precedence.claim()?;
                 // The default slack of 50 us would show up as latency in an open loop.
                 rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
                 Worker::new(&spec, index, threads, epoch, window)?.run()
@@ -58,18 +55,6 @@ pub fn start(spec: &Arc<Spec>) -> io::Result<Running> {
         })
         .collect::<io::Result<Vec<_>>>()?;
     Ok(Running { workers, epoch, window })
-}
-
-/// Lets this thread run only while no other thread wants its core: one that wakes takes the core at once, which a nice value
-/// does not see to. (The command of util-linux makes the system call.)
-fn give_way() -> io::Result<()> {
-    let thread = rustix::thread::gettid().as_raw_pid().to_string();
-    let status = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(io::Error::other(format!("chrt: {status}"))),
-        Err(error) => Err(io::Error::new(error.kind(), format!("chrt, a command of util-linux: {error}"))),
-    }
 }
 
 impl Running {

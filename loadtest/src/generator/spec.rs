@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::h2::hpack::Blocks;
+use crate::measure::precedence::Precedence;
 use crate::pattern::{Pattern, SPAN};
 use crate::tls;
 
@@ -36,8 +37,7 @@ pub struct Spec {
     pub slice: Duration,
     /// Fixes the arrivals of an open loop.
     pub seed: u64,
-    /// Its threads take only the time that others leave: the load next to it is what is measured.
-    pub gives_way: bool,
+    pub precedence: Precedence,
 }
 
 /// What is spoken on a connection.

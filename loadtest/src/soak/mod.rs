@@ -23,6 +23,7 @@ use crate::compare::process::{OriginPlan, Ports};
 use crate::generator::background::Caller;
 use crate::generator::spec::{Expect, ExpectStatus, Prepared, RequestText, Reuse, Wire};
 use crate::interrupt;
+use crate::measure::precedence::Precedence;
 use crate::measure::process as proc;
 use client::Client;
 
@@ -141,6 +142,7 @@ pub fn run(args: &SoakArgs) -> anyhow::Result<ExitCode> {
         address: ports.take()?,
         cores: Vec::new(),
         delay: Duration::ZERO,
+        precedence: Precedence::Shared,
         log: directory.join("origin.log"),
     };
     let origin_process = origin.start()?;
