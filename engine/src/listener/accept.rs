@@ -8,6 +8,7 @@
 //! all that has come is accepted first. Each shard does so for its own socket, whenever its drain begins. A socket that the
 //! service manager has passed stays open there, and its backlog with it.
 
+use super::flood::{self, Flood};
 use super::full_house::free_descriptor;
 use super::{Listener, admit};
 use crate::base::clock::{Nanos, nanos};
@@ -73,9 +74,11 @@ impl Accepting {
         let Self { listener, reactor, acceptor, .. } = self;
         let mut told: Option<Nanos> = None;
         let mut accepted_at_once = 0;
+        let mut flood = Flood::default();
         loop {
             if listener.has_too_many_handshakes() {
                 self.wait_for_handshakes().await;
+                flood.swells(acceptor.raw_fd(), reactor.now());
             }
             let accepted = poll_fn(|_| match acceptor.poll_accept() {
                 Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
@@ -83,11 +86,14 @@ impl Accepting {
                 Poll::Pending => Poll::Pending,
             });
             match accepted.await {
-                None => return,
+                None => return flood.ends(acceptor.raw_fd()),
                 Some(Ok(fd)) => {
                     self.start(fd);
                     accepted_at_once += 1;
-                    if accepted_at_once == AT_ONCE {
+                    let is_behind = flood.brings(acceptor.raw_fd(), acceptor.has_caught_up(), reactor.now());
+                    if is_behind && listener.handshakes.are_many() {
+                        reactor.idle(flood::IDLE_MAX).await;
+                    } else if accepted_at_once >= AT_ONCE {
                         accepted_at_once = 0;
                         reactor.yield_now().await;
                     }

@@ -2,6 +2,7 @@
 
 mod accept;
 mod filter;
+mod flood;
 mod full_house;
 mod log;
 mod way_in;

@@ -200,6 +200,19 @@ pub fn has_backlog(fd: RawFd) -> bool {
     unsafe { libc::poll(&raw mut waits, 1, 0) == 1 }
 }
 
+/// How many connections may wait in the backlog of a listening TCP socket.
+pub fn backlog(fd: RawFd) -> Option<u32> {
+    const LISTEN: u8 = 10;
+    let info = TcpInfo::of(fd).filter(|info| info.0[TcpInfo::STATE] == LISTEN)?;
+    Some(info.word(TcpInfo::SACKED))
+}
+
+/// Changes that. Those that wait already stay.
+pub fn set_backlog(fd: RawFd, backlog: u32) {
+    // Fails only for sockets that do not listen.
+    let _ = borrowed(fd).listen(i32::try_from(backlog).unwrap_or(i32::MAX));
+}
+
 /// The connection that waits in the backlog. For a socket on which no other thread accepts, or this might wait.
 ///
 /// # Errors
@@ -270,6 +283,8 @@ struct TcpInfo([u8; Self::LEN]);
 impl TcpInfo {
     const STATE: usize = 0;
     const UNACKED: usize = 24;
+    /// Of a listening socket: the length of its backlog.
+    const SACKED: usize = 28;
     const BYTES_ACKED: usize = 120;
     const BYTES_RECEIVED: usize = 128;
     const NOTSENT_BYTES: usize = 144;

@@ -1,8 +1,13 @@
 //! Accepting connections: one multishot accept per listening socket, or one accept after the other where shards share it.
+//!
+//! A multishot accept brings all that waits in the backlog at once, before anything else has its turn: a thousand connections
+//! take the kernel 5 ms, and their tasks more. So accepting begins with one connection a turn, each time, until the backlog has
+//! been empty. Kernels before 6.10 do not tell (IORING_CQE_F_SOCK_NONEMPTY); there it begins with one connection.
 
 use super::driver::{Io, SlotKey};
 use super::reactor::Reactor;
 use super::task::TaskId;
+use super::uring::Completion;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -16,6 +21,8 @@ pub(super) struct AcceptorState {
     error: Option<i32>,
     pub armed: bool,
     is_shared: bool,
+    /// A single accept has told that the backlog is empty, so that many connections may be asked for.
+    caught_up: bool,
     /// A cancel is on its way.
     stopping: bool,
     closing: bool,
@@ -29,7 +36,9 @@ const ACCEPTED_MAX: usize = 256;
 impl AcceptorState {
     /// Returns whether accepting is to be cancelled, because what comes is not taken.
     #[must_use]
-    pub(super) fn on_completion(&mut self, accepted: Option<OwnedFd>, result: i32, more: bool) -> bool {
+    pub(super) fn on_completion(&mut self, accepted: Option<OwnedFd>, completion: Completion) -> bool {
+        let (result, more) = (completion.result, completion.more());
+        self.caught_up = more || !self.caught_up && result >= 0 && !completion.left_some();
         self.armed = more;
         self.stopping &= more;
         if let Some(fd) = accepted
@@ -82,6 +91,7 @@ impl Acceptor {
                 error: None,
                 armed: false,
                 is_shared,
+                caught_up: false,
                 stopping: false,
                 closing: false,
                 waiter: TaskId::NONE,
@@ -116,6 +126,11 @@ impl Acceptor {
         })
     }
 
+    /// Whether the last connection left none in the backlog.
+    pub fn has_caught_up(&self) -> bool {
+        self.reactor.io(|io| io.acceptors[self.key.index as usize].caught_up)
+    }
+
     /// More connections stay in the kernel's backlog, but for those that are on their way, until the next `poll_accept`.
     pub fn pause(&self) {
         self.reactor.io(|io| {
@@ -145,8 +160,8 @@ impl Acceptor {
             }
             if !state.armed {
                 state.armed = true;
-                let (fd, is_shared) = (state.fd.as_raw_fd(), state.is_shared);
-                io.submit_accept(self.key, fd, is_shared);
+                let (fd, one) = (state.fd.as_raw_fd(), state.is_shared || !state.caught_up);
+                io.submit_accept(self.key, fd, one);
             }
             Poll::Pending
         })

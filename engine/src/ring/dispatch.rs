@@ -128,7 +128,7 @@ impl Io {
         if let Some(state) = self.acceptors.get_mut(key.index as usize)
             && state.generation == key.generation
         {
-            let stop = state.on_completion(accepted, completion.result, completion.more());
+            let stop = state.on_completion(accepted, completion);
             executor.wake(state.waiter);
             if state.is_done() {
                 self.acceptors.remove(key.index as usize);

@@ -306,10 +306,10 @@ impl Io {
         self.uring.push(&silent);
     }
 
-    /// `is_shared`: one connection, so that the ring then waits behind the others that wait on this socket. The kernel
-    /// tells the first of them of each connection, and an accept of many connections would stay the first one.
-    pub(super) fn submit_accept(&mut self, key: SlotKey, fd: RawFd, is_shared: bool) {
-        let entry = match is_shared {
+    /// `one`: one connection. Where rings share the socket, this one then waits behind the others: the kernel tells the first
+    /// of them of each connection, and an accept of many connections would stay the first one.
+    pub(super) fn submit_accept(&mut self, key: SlotKey, fd: RawFd, one: bool) {
+        let entry = match one {
             true => opcode::Accept::new(Fd(fd), ptr::null_mut(), ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build(),
             false => opcode::AcceptMulti::new(Fd(fd)).flags(libc::SOCK_CLOEXEC).build(),
         };

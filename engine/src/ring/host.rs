@@ -151,12 +151,12 @@ impl Turns {
         self.permit.is_some()
     }
 
-    /// To be awaited after each turn: where there are jobs, one slice of them is run before the next turn. Without jobs
-    /// nothing else waits for this thread, and the next turn begins at once.
+    /// To be awaited after each turn: where jobs are due, one slice of them is run before the next turn. Else nothing waits
+    /// for this thread, and the next turn begins at once.
     #[inline]
     pub async fn next(&self) {
         if let Some(permit) = &self.permit
-            && !self.jobs.is_empty()
+            && self.jobs.are_due()
         {
             permit.issue();
             glommio::executor().yield_task_queue_now().await;

@@ -3,7 +3,8 @@
 //! A job is a function that does a small piece of the work each time that it is called. It waits for nothing, so a shard
 //! with jobs makes progress with each turn. Where glommio hosts the thread, its background queue runs the slices (host.rs),
 //! each on a permit that the reactor's thread issues between two turns; otherwise the turn begins with a slice. Either way
-//! at most one slice lies between two turns, so that jobs delay traffic by `SLICE`, however many there are.
+//! at most one slice lies between two turns, so that jobs delay traffic by `SLICE`, however many there are. Where traffic has
+//! more to do than the shard has time for, even that would be too much: then jobs get a ninth of the time.
 
 use super::reactor::Reactor;
 use std::cell::{Cell, RefCell};
@@ -14,6 +15,11 @@ use std::time::{Duration, Instant};
 
 /// The work between two turns takes this long at most, plus one step.
 pub const SLICE: Duration = Duration::from_micros(200);
+
+/// Completions of a turn up to which traffic has nothing to catch up with.
+const QUIET: u64 = 4;
+/// Where it has, a slice leaves it this many times as long.
+const BUSY: u32 = 8;
 
 /// What a step of a job says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +94,10 @@ pub(super) struct Jobs {
     mode: Cell<Mode>,
     /// The first one is under way. A job without another holder has been given up.
     queue: RefCell<VecDeque<Weak<Entry>>>,
+    /// The last turn had more than `QUIET` completions.
+    is_busy: Cell<bool>,
+    /// When the last slice ended, and how long it took.
+    last: Cell<Option<(Instant, Duration)>>,
     slices: Cell<u64>,
     steps: Cell<u64>,
     panics: Cell<u64>,
@@ -98,6 +108,8 @@ impl Jobs {
         Rc::new(Self {
             mode: Cell::new(mode),
             queue: RefCell::default(),
+            is_busy: Cell::new(false),
+            last: Cell::new(None),
             slices: Cell::new(0),
             steps: Cell::new(0),
             panics: Cell::new(0),
@@ -126,9 +138,20 @@ impl Jobs {
         self.queue.borrow().is_empty()
     }
 
+    /// A turn of the reactor has brought this many completions.
+    pub fn turned(&self, completions: u64) {
+        self.is_busy.set(completions > QUIET);
+    }
+
+    /// Whether a slice may run now.
+    pub fn are_due(&self) -> bool {
+        let is_over = |(end, took): (Instant, Duration)| end.elapsed() >= took * BUSY;
+        !self.is_empty() && (!self.is_busy.get() || self.last.get().is_none_or(is_over))
+    }
+
     /// A turn of the reactor begins.
     pub fn turn(&self) {
-        if self.mode.get() == Mode::InTurns && !self.is_empty() {
+        if self.mode.get() == Mode::InTurns && self.are_due() {
             self.run_slice();
         }
     }
@@ -139,15 +162,16 @@ impl Jobs {
         let start = Instant::now();
         loop {
             // The queue may grow during a step.
-            let Some(front) = self.queue.borrow().front().cloned() else { return };
+            let Some(front) = self.queue.borrow().front().cloned() else { break };
             let progress = front.upgrade().map_or(Progress::Done, |entry| self.step(&entry));
             if progress == Progress::Done {
                 self.queue.borrow_mut().pop_front();
             }
             if start.elapsed() >= SLICE {
-                return;
+                break;
             }
         }
+        self.last.set(Some((Instant::now(), start.elapsed())));
     }
 
     fn step(&self, entry: &Entry) -> Progress {
@@ -273,6 +297,28 @@ mod tests {
         }));
         (0..3).for_each(|_| jobs.turn());
         assert_eq!((steps.get(), jobs.slices()), (3, 3));
+    }
+
+    /// While traffic has much to do, a slice of 100 ms is not followed by another one at once.
+    #[test]
+    fn a_busy_shard_leaves_traffic_most_of_the_time() {
+        let jobs = Jobs::new(Mode::InTurns);
+        let _job = jobs.add(Box::new(|| {
+            std::thread::sleep(Duration::from_millis(100));
+            Progress::More
+        }));
+        jobs.turned(100);
+        jobs.turn();
+        assert_eq!(jobs.slices(), 1, "the first one need not wait");
+        (0..10).for_each(|_| jobs.turn());
+        assert_eq!(jobs.slices(), 1);
+        jobs.turned(QUIET);
+        (0..3).for_each(|_| jobs.turn());
+        assert_eq!(jobs.slices(), 4, "there is nothing to catch up with");
+        jobs.turned(QUIET + 1);
+        std::thread::sleep(Duration::from_millis(100) * (BUSY + 1));
+        jobs.turn();
+        assert_eq!(jobs.slices(), 5, "it has its share");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod dispatch;
 mod driver;
 mod fetch;
 pub mod host;
+mod idle;
 mod jobs;
 pub mod memory;
 mod paged;

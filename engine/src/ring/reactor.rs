@@ -5,6 +5,7 @@ use super::buffer::{Buf, BufPool, PoolSize};
 use super::deadline::Timer;
 use super::driver::Io;
 use super::fetch::Memory;
+use super::idle::Idle;
 use super::jobs::{Jobs, Mode};
 use super::pooled::{Blocks, Pooled};
 use super::pools::{Pools, ReceiveClass};
@@ -81,6 +82,7 @@ pub struct Reactor {
     pub(super) spare_pipes: RefCell<Vec<Splice>>,
     unpark: Unpark,
     pub(super) yielding: Yielding,
+    pub(super) idle: Idle,
     pub(super) spares: Spares,
     /// Tasks that wait for a descriptor.
     pub(super) short_of: Cell<usize>,
@@ -136,6 +138,7 @@ impl Reactor {
             spare_pipes: RefCell::new(Vec::new()),
             unpark,
             yielding: Yielding::default(),
+            idle: Idle::default(),
             spares: Spares::default(),
             short_of: Cell::new(0),
             jobs,
@@ -316,7 +319,8 @@ impl Reactor {
     fn turn_ring(&self, io: &mut Io, may_sleep: bool) {
         io.uring.lend_buffers(&self.pools);
         io.arm_event();
-        if !may_sleep || self.executor.has_ready() {
+        let is_done = may_sleep && !self.executor.has_ready();
+        if !is_done || self.idle.is_awaited() {
             io.uring.enter(None);
             io.now = self.clock.now();
             self.end_turn(io.now);
@@ -331,7 +335,14 @@ impl Reactor {
         }
         self.busy_since.set(io.now);
         self.now.set(io.now);
-        if io.dispatch(&self.executor) {
+        let before = io.counts.completions;
+        let event = io.dispatch(&self.executor);
+        let completions = io.counts.completions - before;
+        self.jobs.turned(completions);
+        if is_done && completions == 0 {
+            self.idle.comes(&self.executor);
+        }
+        if event {
             self.event_fired.set(true);
             self.executor.take_remote_wakes();
         }
@@ -348,11 +359,12 @@ impl Reactor {
     /// Without a ring, time passes only when no task is ready.
     fn turn_virtual(&self, may_sleep: bool) {
         self.executor.take_remote_wakes();
-        if may_sleep
-            && !self.executor.has_ready()
-            && let Some(deadline) = self.timers.borrow().next_deadline()
-        {
-            self.clock.advance(Duration::from_nanos(deadline.saturating_sub(self.clock.now())));
+        if may_sleep && !self.executor.has_ready() {
+            if self.idle.is_awaited() {
+                self.idle.comes(&self.executor);
+            } else if let Some(deadline) = self.timers.borrow().next_deadline() {
+                self.clock.advance(Duration::from_nanos(deadline.saturating_sub(self.clock.now())));
+            }
         }
         self.now.set(self.clock.now());
     }

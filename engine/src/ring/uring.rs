@@ -30,6 +30,11 @@ impl Completion {
         cqueue::more(self.flags)
     }
 
+    /// Of an accept: more connections wait in the backlog.
+    pub(super) fn left_some(self) -> bool {
+        cqueue::sock_nonempty(self.flags)
+    }
+
     pub(super) fn buffer(self) -> Option<u16> {
         cqueue::buffer_select(self.flags)
     }

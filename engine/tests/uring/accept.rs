@@ -101,7 +101,15 @@ fn nothing_is_under_way_after_the_shut_down() {
         assert_eq!(ring.facts().sockets, 0);
         let free = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
         free.set_reuse_address(true).unwrap();
-        free.bind(&address.into()).unwrap();
+        // A process that another test is starting just now has a copy of each descriptor for a moment.
+        let is_free = (0..1000).any(|_| {
+            let is_bound = free.bind(&address.into()).is_ok();
+            is_bound || {
+                std::thread::sleep(Duration::from_millis(10));
+                false
+            }
+        });
+        assert!(is_free, "round {round}: the address is not free");
         free.listen(1).unwrap();
         drop(clients);
     }
@@ -240,6 +248,48 @@ fn out_of_descriptors_does_not_spin_and_recovers() {
             accepted
         });
         assert_eq!(accepted.len(), CLIENTS);
+    });
+}
+
+/// Where connections wait when accepting begins, each of them leaves the others on the shard a turn. Once none waits, they come
+/// as fast as the kernel brings them.
+#[test]
+fn a_backlog_is_accepted_one_connection_a_turn() {
+    const CLIENTS: u64 = 50;
+    let release = rustix::system::uname();
+    let mut numbers =
+        release.release().to_str().unwrap().split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    // Older kernels do not tell whether more connections wait.
+    let tells = (numbers.next(), numbers.next()) >= (Some(6), Some(10));
+    let ring = Ring::new();
+    let (acceptor, address) = acceptor(&ring);
+    let connect = move || (0..CLIENTS).map(|_| TcpStream::connect(address).unwrap()).collect::<Vec<_>>();
+    let mut clients = connect();
+    let reactor = ring.0.clone();
+    ring.run(async move {
+        for again in [false, true] {
+            let before = reactor.turns();
+            for _ in 0..CLIENTS {
+                accept(&acceptor).await.unwrap();
+            }
+            let turns = reactor.turns() - before;
+            assert!(turns >= CLIENTS || !tells, "{CLIENTS} connections in {turns} turns");
+            // None waits now.
+            assert!(poll_fn(|_| std::task::Poll::Ready(acceptor.poll_accept())).await.is_pending());
+            reactor.sleep(Duration::from_millis(2)).await;
+            clients.extend(connect());
+            let before = reactor.turns();
+            for _ in 0..CLIENTS {
+                accept(&acceptor).await.unwrap();
+            }
+            let turns = reactor.turns() - before;
+            assert!(turns < CLIENTS / 2, "{CLIENTS} connections in {turns} turns");
+            if !again {
+                acceptor.pause();
+                reactor.sleep(Duration::from_millis(2)).await;
+                clients.extend(connect());
+            }
+        }
     });
 }
 

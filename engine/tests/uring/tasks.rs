@@ -305,3 +305,34 @@ fn a_cancelled_task_is_dropped_at_once_and_an_own_cancel_when_it_yields() {
     ring.sleep(1);
     assert_eq!((dropped.get(), ring.facts().panics), (2, 0));
 }
+
+/// Work that waits for an idle shard lets others go first, but not for ever.
+#[test]
+fn idle_is_when_nothing_is_left_to_do() {
+    let ring = Ring::new();
+    let is_busy = Rc::new(Cell::new(true));
+    let (busy, reactor) = (is_busy.clone(), ring.0.clone());
+    ring.spawn(async move {
+        for _ in 0..100 {
+            reactor.yield_now().await;
+        }
+        busy.set(false);
+    });
+    let (busy, reactor) = (is_busy.clone(), ring.0.clone());
+    ring.run(async move {
+        reactor.idle(Duration::from_secs(600)).await;
+        assert!(!busy.get(), "another task had something to do");
+    });
+    is_busy.set(true);
+    let (busy, reactor) = (is_busy.clone(), ring.0.clone());
+    ring.spawn(async move {
+        while busy.get() {
+            reactor.yield_now().await;
+        }
+    });
+    let (busy, reactor) = (is_busy, ring.0.clone());
+    ring.run(async move {
+        reactor.idle(Duration::from_millis(1)).await;
+        assert!(busy.replace(false), "the shard was never idle");
+    });
+}

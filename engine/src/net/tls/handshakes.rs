@@ -95,6 +95,11 @@ impl Handshakes {
         self.computing.get() >= self.max.get()
     }
 
+    /// Whether there are enough to compute for a while.
+    pub fn are_many(&self) -> bool {
+        self.computing.get() >= self.max.get() / 2
+    }
+
     /// Closes the one that has waited longest, if that is more than `LOST`.
     pub fn shed(&self) -> bool {
         let since = |lane: &RefCell<Lane>| lane.borrow_mut().first().map_or(Nanos::MAX, |first| first.since);

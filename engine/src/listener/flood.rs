@@ -1,0 +1,124 @@
+//! Accepting while more connections come than the shard can make handshakes for.
+//!
+//! They wait in the kernel's backlog, first come, first served, and grow old there: of 4,096 in a flood, each is accepted when its
+//! client is about to give up or has gone. So the backlog is short for as long as a flood lasts. What the kernel drops then is a
+//! client's first segment (SYN), which the client sends again after a second, and which costs the shard nothing. And one connection
+//! is accepted whenever the shard has nothing else to do.
+
+use crate::base::clock::Nanos;
+use crate::net::sys;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+const MS: Nanos = 1_000_000;
+/// How long the backlog is as long as before: many clients that come at once, and no more after them, wait in it.
+const BURST: Nanos = 250 * MS;
+/// Connections in the short backlog: what a shard accepts within some 50 ms.
+const SHORT: u32 = 128;
+/// A flood is over when its handshakes have not been too many for this time.
+const OVER: Nanos = 1_000 * MS;
+/// How long a connection in the backlog waits for the shard to be idle, at most.
+pub(super) const IDLE_MAX: Duration = Duration::from_millis(1);
+
+#[derive(Default)]
+pub(super) struct Flood {
+    since: Nanos,
+    /// When there were too many handshakes last.
+    last: Option<Nanos>,
+    /// Connections wait in the backlog since then.
+    is_behind: bool,
+    /// How long the backlog was before.
+    long: Option<u32>,
+}
+
+impl Flood {
+    /// There were too many handshakes just now.
+    pub(super) fn swells(&mut self, fd: RawFd, now: Nanos) {
+        if self.is_over(now) {
+            self.since = now;
+        }
+        (self.last, self.is_behind) = (Some(now), true);
+        if now >= self.since + BURST && self.long.is_none() {
+            self.long = sys::backlog(fd).filter(|long| *long > SHORT);
+            if self.long.is_some() {
+                sys::set_backlog(fd, SHORT);
+            }
+        }
+    }
+
+    /// A connection was accepted, and was the last one that waited if `has_caught_up`. Returns whether it has waited.
+    pub(super) fn brings(&mut self, fd: RawFd, has_caught_up: bool, now: Nanos) -> bool {
+        self.is_behind &= !has_caught_up;
+        if self.is_over(now) {
+            self.ends(fd);
+        }
+        self.is_behind
+    }
+
+    fn is_over(&self, now: Nanos) -> bool {
+        self.last.is_none_or(|last| now > last + OVER)
+    }
+
+    /// The backlog is as long as it was.
+    pub(super) fn ends(&mut self, fd: RawFd) {
+        if let Some(long) = self.long.take() {
+            sys::set_backlog(fd, long);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::os::fd::AsRawFd;
+
+    fn listener() -> TcpListener {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        sys::set_backlog(listener.as_raw_fd(), 1000);
+        listener
+    }
+
+    #[test]
+    fn the_backlog_is_short_from_a_quarter_of_a_second_on_until_a_second_after_the_flood() {
+        let listener = listener();
+        let fd = listener.as_raw_fd();
+        let mut flood = Flood::default();
+        for start in [10_000 * MS, 20_000 * MS] {
+            for after in [0, 100, 249] {
+                flood.swells(fd, start + after * MS);
+                assert_eq!(sys::backlog(fd), Some(1000), "after {after} ms");
+            }
+            flood.swells(fd, start + 250 * MS);
+            assert_eq!(sys::backlog(fd), Some(SHORT));
+            assert!(flood.brings(fd, false, start + 300 * MS));
+            assert!(!flood.brings(fd, true, start + 400 * MS), "none has waited behind the last one");
+            flood.swells(fd, start + 900 * MS);
+            assert!(flood.brings(fd, false, start + 1_900 * MS));
+            assert_eq!(sys::backlog(fd), Some(SHORT));
+            assert!(!flood.brings(fd, true, start + 1_901 * MS));
+            assert_eq!(sys::backlog(fd), Some(1000));
+        }
+    }
+
+    #[test]
+    fn floods_apart_are_not_one() {
+        let listener = listener();
+        let fd = listener.as_raw_fd();
+        let mut flood = Flood::default();
+        (1..10).for_each(|second| flood.swells(fd, second * 1_001 * MS));
+        assert_eq!(sys::backlog(fd), Some(1000));
+    }
+
+    #[test]
+    fn a_backlog_that_is_short_stays() {
+        let listener = listener();
+        let fd = listener.as_raw_fd();
+        sys::set_backlog(fd, 10);
+        let mut flood = Flood::default();
+        [5_000, 5_500].into_iter().for_each(|ms| flood.swells(fd, ms * MS));
+        assert_eq!(sys::backlog(fd), Some(10));
+        flood.ends(fd);
+        assert_eq!(sys::backlog(fd), Some(10));
+    }
+}
