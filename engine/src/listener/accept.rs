@@ -47,11 +47,12 @@ pub async fn accept(reactor: Rc<Reactor>, listener: Rc<Listener>, socket: Listen
         SocketOwner::Shard => Acceptor::new(&reactor, socket.fd),
         SocketOwner::Process | SocketOwner::Manager => Acceptor::shared(&reactor, socket.fd),
     };
-    let accepting = Accepting { acceptor, reactor, listener, bound };
+    let is_own = socket.owner != SocketOwner::Manager;
+    let accepting = Accepting { acceptor, reactor, listener, bound, is_own };
     accepting.listener.drain.watch(&accepting.reactor);
     accepting.serve().await;
     // What is in the backlog of a passed socket waits for the next process; a filter that refuses would stay, too.
-    if socket.owner != SocketOwner::Manager {
+    if is_own {
         accepting.empty().await;
     }
     while let Some(fd) = poll_fn(|_| accepting.acceptor.poll_rest()).await {
@@ -66,6 +67,8 @@ struct Accepting {
     listener: Rc<Listener>,
     acceptor: Acceptor,
     bound: Option<SocketAddr>,
+    /// The socket ends with this process.
+    is_own: bool,
 }
 
 impl Accepting {
@@ -74,23 +77,31 @@ impl Accepting {
         let Self { listener, reactor, acceptor, .. } = self;
         let mut told: Option<Nanos> = None;
         let mut accepted_at_once = 0;
-        let mut flood = Flood::default();
+        let mut flood = Flood::new(self.is_own);
+        let calm = Timer::new(reactor);
         loop {
             if listener.has_too_many_handshakes() {
                 self.wait_for_handshakes().await;
                 flood.swells(acceptor.raw_fd(), reactor.now());
+                calm.arm_in(Duration::from_nanos(flood::OVER));
             }
-            let accepted = poll_fn(|_| match acceptor.poll_accept() {
-                Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-                Poll::Pending if listener.drain.is_draining() => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
+            let accepted = poll_fn(|_| {
+                if calm.fired() {
+                    flood.ends(acceptor.raw_fd());
+                    acceptor.catch_up();
+                }
+                match acceptor.poll_accept() {
+                    Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+                    Poll::Pending if listener.drain.is_draining() => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                }
             });
             match accepted.await {
                 None => return flood.ends(acceptor.raw_fd()),
                 Some(Ok(fd)) => {
                     self.start(fd);
                     accepted_at_once += 1;
-                    let is_behind = flood.brings(acceptor.raw_fd(), acceptor.has_caught_up(), reactor.now());
+                    let is_behind = flood.brings(acceptor.has_caught_up());
                     if is_behind && listener.handshakes.are_many() {
                         reactor.idle(flood::IDLE_MAX).await;
                     } else if accepted_at_once >= AT_ONCE {
@@ -135,6 +146,7 @@ impl Accepting {
         if let Err(error) = &is_refusing {
             tracing::debug!(target: "ringway::listener", listener = %listener.binding.address, %error, "new connections come to the end");
         }
+        acceptor.catch_up();
         let start = reactor.now();
         let timer = Timer::new(reactor);
         timer.arm_at(start);

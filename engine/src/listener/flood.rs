@@ -2,7 +2,7 @@
 //!
 //! They wait in the kernel's backlog, first come, first served, and grow old there: of 4,096 in a flood, each is accepted when its
 //! client is about to give up or has gone. So the backlog is short for as long as a flood lasts. What the kernel drops then is a
-//! client's first segment (SYN), which the client sends again after a second, and which costs the shard nothing. And one connection
+//! client's first segment (SYN), which the client sends again after a second, and which costs the shard little. And one connection
 //! is accepted whenever the shard has nothing else to do.
 
 use crate::base::clock::Nanos;
@@ -16,12 +16,13 @@ const BURST: Nanos = 250 * MS;
 /// Connections in the short backlog: what a shard accepts within some 50 ms.
 const SHORT: u32 = 128;
 /// A flood is over when its handshakes have not been too many for this time.
-const OVER: Nanos = 1_000 * MS;
+pub(super) const OVER: Nanos = 1_000 * MS;
 /// How long a connection in the backlog waits for the shard to be idle, at most.
 pub(super) const IDLE_MAX: Duration = Duration::from_millis(1);
 
-#[derive(Default)]
 pub(super) struct Flood {
+    /// The socket is this process's own: another one's backlog would stay short if this process were killed.
+    is_own: bool,
     since: Nanos,
     /// When there were too many handshakes last.
     last: Option<Nanos>,
@@ -32,13 +33,17 @@ pub(super) struct Flood {
 }
 
 impl Flood {
+    pub(super) fn new(is_own: bool) -> Self {
+        Self { is_own, since: 0, last: None, is_behind: false, long: None }
+    }
+
     /// There were too many handshakes just now.
     pub(super) fn swells(&mut self, fd: RawFd, now: Nanos) {
         if self.is_over(now) {
             self.since = now;
         }
         (self.last, self.is_behind) = (Some(now), true);
-        if now >= self.since + BURST && self.long.is_none() {
+        if self.is_own && now >= self.since + BURST && self.long.is_none() {
             self.long = sys::backlog(fd).filter(|long| *long > SHORT);
             if self.long.is_some() {
                 sys::set_backlog(fd, SHORT);
@@ -46,21 +51,19 @@ impl Flood {
         }
     }
 
-    /// A connection was accepted, and was the last one that waited if `has_caught_up`. Returns whether it has waited.
-    pub(super) fn brings(&mut self, fd: RawFd, has_caught_up: bool, now: Nanos) -> bool {
+    /// A connection was accepted, and was the last one that waited if `has_caught_up`. Returns whether others wait.
+    pub(super) fn brings(&mut self, has_caught_up: bool) -> bool {
         self.is_behind &= !has_caught_up;
-        if self.is_over(now) {
-            self.ends(fd);
-        }
         self.is_behind
     }
 
     fn is_over(&self, now: Nanos) -> bool {
-        self.last.is_none_or(|last| now > last + OVER)
+        self.last.is_none_or(|last| now >= last + OVER)
     }
 
-    /// The backlog is as long as it was.
+    /// It is over: the backlog is as long as it was.
     pub(super) fn ends(&mut self, fd: RawFd) {
+        self.is_behind = false;
         if let Some(long) = self.long.take() {
             sys::set_backlog(fd, long);
         }
@@ -80,10 +83,10 @@ mod tests {
     }
 
     #[test]
-    fn the_backlog_is_short_from_a_quarter_of_a_second_on_until_a_second_after_the_flood() {
+    fn the_backlog_is_short_from_a_quarter_of_a_second_on() {
         let listener = listener();
         let fd = listener.as_raw_fd();
-        let mut flood = Flood::default();
+        let mut flood = Flood::new(true);
         for start in [10_000 * MS, 20_000 * MS] {
             for after in [0, 100, 249] {
                 flood.swells(fd, start + after * MS);
@@ -91,12 +94,13 @@ mod tests {
             }
             flood.swells(fd, start + 250 * MS);
             assert_eq!(sys::backlog(fd), Some(SHORT));
-            assert!(flood.brings(fd, false, start + 300 * MS));
-            assert!(!flood.brings(fd, true, start + 400 * MS), "none has waited behind the last one");
+            assert!(flood.brings(false));
+            assert!(!flood.brings(true), "none has waited behind the last one");
             flood.swells(fd, start + 900 * MS);
-            assert!(flood.brings(fd, false, start + 1_900 * MS));
+            assert!(flood.brings(false));
             assert_eq!(sys::backlog(fd), Some(SHORT));
-            assert!(!flood.brings(fd, true, start + 1_901 * MS));
+            flood.ends(fd);
+            assert!(!flood.brings(false));
             assert_eq!(sys::backlog(fd), Some(1000));
         }
     }
@@ -105,20 +109,22 @@ mod tests {
     fn floods_apart_are_not_one() {
         let listener = listener();
         let fd = listener.as_raw_fd();
-        let mut flood = Flood::default();
-        (1..10).for_each(|second| flood.swells(fd, second * 1_001 * MS));
+        let mut flood = Flood::new(true);
+        (1..10).for_each(|second| flood.swells(fd, second * OVER));
         assert_eq!(sys::backlog(fd), Some(1000));
     }
 
     #[test]
-    fn a_backlog_that_is_short_stays() {
-        let listener = listener();
-        let fd = listener.as_raw_fd();
-        sys::set_backlog(fd, 10);
-        let mut flood = Flood::default();
-        [5_000, 5_500].into_iter().for_each(|ms| flood.swells(fd, ms * MS));
-        assert_eq!(sys::backlog(fd), Some(10));
-        flood.ends(fd);
-        assert_eq!(sys::backlog(fd), Some(10));
+    fn backlogs_that_are_short_or_another_process_s_stay() {
+        for (is_own, len) in [(true, 10), (false, 1000)] {
+            let listener = listener();
+            let fd = listener.as_raw_fd();
+            sys::set_backlog(fd, len);
+            let mut flood = Flood::new(is_own);
+            [5_000, 5_500].into_iter().for_each(|ms| flood.swells(fd, ms * MS));
+            assert_eq!(sys::backlog(fd), Some(len));
+            flood.ends(fd);
+            assert_eq!(sys::backlog(fd), Some(len));
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Accepting connections: one multishot accept per listening socket, or one accept after the other where shards share it.
 //!
 //! A multishot accept brings all that waits in the backlog at once, before anything else has its turn: a thousand connections
-//! take the kernel 5 ms, and their tasks more. So accepting begins with one connection a turn, each time, until the backlog has
-//! been empty. Kernels before 6.10 do not tell (IORING_CQE_F_SOCK_NONEMPTY); there it begins with one connection.
+//! take the kernel 5 ms, and their tasks more. So accepting that was paused goes on with one connection a turn, until the backlog
+//! has been empty. Kernels before 6.10 do not tell (IORING_CQE_F_SOCK_NONEMPTY), and none does of Unix sockets; there it goes on with
+//! one connection, and then all.
 
 use super::driver::{Io, SlotKey};
 use super::reactor::Reactor;
@@ -21,8 +22,8 @@ pub(super) struct AcceptorState {
     error: Option<i32>,
     pub armed: bool,
     is_shared: bool,
-    /// A single accept has told that the backlog is empty, so that many connections may be asked for.
-    caught_up: bool,
+    /// Connections that have waited during a pause come one at a time.
+    one_by_one: bool,
     /// A cancel is on its way.
     stopping: bool,
     closing: bool,
@@ -38,7 +39,7 @@ impl AcceptorState {
     #[must_use]
     pub(super) fn on_completion(&mut self, accepted: Option<OwnedFd>, completion: Completion) -> bool {
         let (result, more) = (completion.result, completion.more());
-        self.caught_up = more || !self.caught_up && result >= 0 && !completion.left_some();
+        self.one_by_one &= more || result < 0 || completion.left_some();
         self.armed = more;
         self.stopping &= more;
         if let Some(fd) = accepted
@@ -91,7 +92,7 @@ impl Acceptor {
                 error: None,
                 armed: false,
                 is_shared,
-                caught_up: false,
+                one_by_one: false,
                 stopping: false,
                 closing: false,
                 waiter: TaskId::NONE,
@@ -126,15 +127,22 @@ impl Acceptor {
         })
     }
 
-    /// Whether the last connection left none in the backlog.
+    /// Whether no connection is left in the backlog that has waited there during a pause.
     pub fn has_caught_up(&self) -> bool {
-        self.reactor.io(|io| io.acceptors[self.key.index as usize].caught_up)
+        self.reactor.io(|io| !io.acceptors[self.key.index as usize].one_by_one)
     }
 
-    /// More connections stay in the kernel's backlog, but for those that are on their way, until the next `poll_accept`.
+    /// Take those that are left as fast as they come.
+    pub fn catch_up(&self) {
+        self.reactor.io(|io| io.acceptors[self.key.index as usize].one_by_one = false);
+    }
+
+    /// More connections stay in the kernel's backlog, but for those that are on their way, until the next `poll_accept`. Then
+    /// they come one at a time.
     pub fn pause(&self) {
         self.reactor.io(|io| {
             let state = &mut io.acceptors[self.key.index as usize];
+            state.one_by_one = true;
             if state.armed && !std::mem::replace(&mut state.stopping, true) {
                 io.cancel_accept(self.key);
             }
@@ -160,7 +168,7 @@ impl Acceptor {
             }
             if !state.armed {
                 state.armed = true;
-                let (fd, one) = (state.fd.as_raw_fd(), state.is_shared || !state.caught_up);
+                let (fd, one) = (state.fd.as_raw_fd(), state.is_shared || state.one_by_one);
                 io.submit_accept(self.key, fd, one);
             }
             Poll::Pending

@@ -55,7 +55,7 @@ const IO_MEMORY: usize = 64 * 1024;
 /// glommio's preemption timer. Whenever it fires it wakes the thread, and traffic gives way by itself: so it never does.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Of the background queue, where traffic has 1000 and is always ready: more than one slice a turn is impossible whatever
-/// the shares, and with these a busy shard spends about a fifth of its time on jobs.
+/// the shares, and what a busy shard spends on jobs is bounded by `Jobs::are_due`.
 const BACKGROUND_SHARES: usize = 250;
 /// A run of the background queue that takes longer is a stall: some job's steps are too long.
 const STALL: Duration = Duration::from_millis(10);

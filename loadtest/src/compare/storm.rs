@@ -37,7 +37,7 @@ pub struct Storm {
     pub kind: Kind,
     /// Handshakes a second that are begun, as a multiple of those that the peer makes without other traffic.
     pub times: f64,
-    /// When a client goes away that has no answer yet; earlier where so many come that they would be too many at a time.
+    /// When a client goes away that has no answer yet; earlier where there would be too many at a time.
     #[serde(default = "second")]
     pub patience: units::Span,
 }

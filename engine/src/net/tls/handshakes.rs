@@ -97,7 +97,7 @@ impl Handshakes {
 
     /// Whether there are enough to compute for a while.
     pub fn are_many(&self) -> bool {
-        self.computing.get() >= self.max.get() / 2
+        self.computing.get() >= self.max.get().div_ceil(2)
     }
 
     /// Closes the one that has waited longest, if that is more than `LOST`.
