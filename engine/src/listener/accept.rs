@@ -81,7 +81,10 @@ impl Accepting {
         let calm = Timer::new(reactor);
         loop {
             if listener.has_too_many_handshakes() {
-                self.wait_for_handshakes().await;
+                acceptor.pause();
+                if !listener.handshakes.shed() {
+                    self.wait_for_handshakes().await;
+                }
                 flood.swells(acceptor.raw_fd(), reactor.now());
                 calm.arm_in(Duration::from_nanos(flood::OVER));
             }
@@ -129,9 +132,8 @@ impl Accepting {
 
     /// New connections wait in the kernel's backlog meanwhile.
     async fn wait_for_handshakes(&self) {
-        let Self { listener, acceptor, .. } = self;
+        let listener = &self.listener;
         listener.shard_stats.handshakes_full.inc();
-        acceptor.pause();
         poll_fn(|_| match listener.drain.is_draining() {
             true => Poll::Ready(()),
             false => listener.handshakes.poll_room(),

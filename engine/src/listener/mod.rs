@@ -80,10 +80,9 @@ impl Listener {
         chain.map(|chain| Served { tls: chain.tls.clone(), filter: chain.filter.clone() })
     }
 
-    /// Whether a connection that comes now would wait for its handshake with too many others, none of which gives way to it.
+    /// Whether a connection that comes now would wait for its handshake with too many others.
     fn has_too_many_handshakes(&self) -> bool {
-        let is_concerned = || self.chains.borrow().iter().any(|chain| chain.tls.is_some());
-        self.handshakes.are_full() && is_concerned() && !self.handshakes.shed()
+        self.handshakes.are_full() && self.chains.borrow().iter().any(|chain| chain.tls.is_some())
     }
 
     /// End a connection that no chain is for, and tell it why where it can be told.
