@@ -96,8 +96,8 @@ pub(super) struct Jobs {
     queue: RefCell<VecDeque<Weak<Entry>>>,
     /// The last turn had more than `QUIET` completions.
     is_busy: Cell<bool>,
-    /// When the last slice ended, and how long it took.
-    last: Cell<Option<(Instant, Duration)>>,
+    /// Until when the last slice leaves the time to traffic that has much to do.
+    rests_until: Cell<Option<Instant>>,
     slices: Cell<u64>,
     steps: Cell<u64>,
     panics: Cell<u64>,
@@ -109,7 +109,7 @@ impl Jobs {
             mode: Cell::new(mode),
             queue: RefCell::default(),
             is_busy: Cell::new(false),
-            last: Cell::new(None),
+            rests_until: Cell::new(None),
             slices: Cell::new(0),
             steps: Cell::new(0),
             panics: Cell::new(0),
@@ -145,8 +145,8 @@ impl Jobs {
 
     /// Whether a slice may run now.
     pub fn are_due(&self) -> bool {
-        let is_over = |(end, took): (Instant, Duration)| end.elapsed() >= took * BUSY;
-        !self.is_empty() && (!self.is_busy.get() || self.last.get().is_none_or(is_over))
+        let has_rested = || self.rests_until.get().is_none_or(|end| Instant::now() >= end);
+        !self.is_empty() && (!self.is_busy.get() || has_rested())
     }
 
     /// A turn of the reactor begins.
@@ -171,7 +171,8 @@ impl Jobs {
                 break;
             }
         }
-        self.last.set(Some((Instant::now(), start.elapsed())));
+        let end = Instant::now();
+        self.rests_until.set(Some(end + (end - start) * BUSY));
     }
 
     fn step(&self, entry: &Entry) -> Progress {
