@@ -19,21 +19,20 @@ pub enum Precedence {
 impl Precedence {
     /// Of the calling thread from now on.
     pub fn claim(self) -> io::Result<()> {
-        self.set(&[&rustix::thread::gettid().as_raw_pid().to_string()])
+        self.set(&[], &rustix::thread::gettid().as_raw_pid().to_string())
     }
 
     /// Of all threads that a process has now.
     pub fn give(self, pid: u32) -> io::Result<()> {
-        self.set(&["--all-tasks", &pid.to_string()])
+        self.set(&["--all-tasks"], &pid.to_string())
     }
 
-    fn set(self, whom: &[&str]) -> io::Result<()> {
+    fn set(self, options: &[&str], pid: &str) -> io::Result<()> {
         let (policy, priority) = match self {
             Precedence::Shared => return Ok(()),
             Precedence::First => ("--fifo", "1"),
             Precedence::Last => ("--idle", "0"),
         };
-        let (pid, options) = whom.split_last().ok_or(io::ErrorKind::InvalidInput)?;
         let output = Command::new(COMMAND).arg(policy).args(options).args(["--pid", priority, pid]).output();
         match output {
             Ok(output) if output.status.success() || self == Precedence::First => Ok(()),
