@@ -17,6 +17,8 @@ mod h2;
 mod hpack;
 #[path = "../fuzz/src/ocsp.rs"]
 mod ocsp;
+#[path = "../fuzz/src/tokeniser.rs"]
+mod tokeniser;
 #[path = "../fuzz/src/trace_context.rs"]
 mod trace_context;
 
@@ -55,11 +57,13 @@ fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn request() {
     replay("request", checks::request);
+    replay("request", tokeniser::request);
 }
 
 #[test]
 fn response() {
     replay("response", checks::response);
+    replay("response", tokeniser::response);
 }
 
 #[test]

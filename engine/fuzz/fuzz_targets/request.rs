@@ -1,4 +1,7 @@
-//! libFuzzer's entry for `checks::request`.
+//! libFuzzer's entry for `checks::request` and `tokeniser::request`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| ringway_fuzz::checks::request(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    ringway_fuzz::checks::request(data);
+    ringway_fuzz::tokeniser::request(data);
+});

@@ -11,6 +11,7 @@ pub mod grpc_web;
 pub mod h2;
 pub mod hpack;
 pub mod ocsp;
+pub mod tokeniser;
 pub mod trace_context;
 
 /// Dates, which certificates and answers about them have.

@@ -103,6 +103,7 @@ fn edited(lines: &[(&str, &str)], edit: impl Fn(&mut HeadEditor<'_>)) -> Vec<Str
             id: FieldId::lookup(name.as_bytes()),
             hop_by_hop: false,
             never_indexed: false,
+            is_canonical: false,
         });
     }
     let mut edits = EditBytes::default();
@@ -137,6 +138,7 @@ fn what_may_be_transformed_and_what_was() {
             id: FieldId::CacheControl,
             hop_by_hop: false,
             never_indexed: false,
+            is_canonical: false,
         });
         forbids_transform(&fields, HeadView::new(value.as_bytes()))
     };
@@ -155,6 +157,7 @@ fn what_may_be_transformed_and_what_was() {
         id: FieldId::ContentEncoding,
         hop_by_hop: false,
         never_indexed: false,
+        is_canonical: false,
     });
     assert!(applied(&fields, HeadView::new(value)).eq([&b"gzip"[..], b"br"]));
 }

@@ -57,7 +57,7 @@ impl HeadEditor<'_> {
     pub fn add_stored(&mut self, name: &[u8], value: Span) {
         let id = FieldId::lookup(name);
         let name = self.edits.store(|out| out.extend_from_slice(name));
-        self.fields.push(Field { name, value, id, hop_by_hop: false, never_indexed: false });
+        self.fields.push(Field { name, value, id, hop_by_hop: false, never_indexed: false, is_canonical: false });
     }
 
     /// As `add`, for a name that has an id.
@@ -71,14 +71,14 @@ impl HeadEditor<'_> {
     #[inline]
     fn add_line(&mut self, id: FieldId, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
         let (name, value) = self.edits.store_line(name, write);
-        self.fields.push(Field { name, value, id, hop_by_hop: false, never_indexed: false });
+        self.fields.push(Field { name, value, id, hop_by_hop: false, never_indexed: false, is_canonical: true });
     }
 
     /// As `add_known`, with the whole line as it goes out: name, colon, space, value, CRLF.
     #[inline]
     pub fn add_whole(&mut self, id: FieldId, line: &[u8]) {
         let (name, value) = self.edits.store_whole_line(id.name().len(), line);
-        self.fields.push(Field { name, value, id, hop_by_hop: false, never_indexed: false });
+        self.fields.push(Field { name, value, id, hop_by_hop: false, never_indexed: false, is_canonical: true });
     }
 
     /// The only line of this name.
@@ -115,7 +115,7 @@ impl HeadEditor<'_> {
             write(out);
         });
         let line = &mut self.fields.as_mut_slice()[at];
-        line.value = joined;
+        line.set_value(joined);
         // What the proxy says goes on, whatever the sender named in `connection`.
         line.hop_by_hop = false;
     }

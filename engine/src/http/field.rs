@@ -1,7 +1,7 @@
 //! The fields of a head: an index over the bytes, reused from message to message.
 
 use super::field_id::FieldId;
-use super::span::{HeadView, Span, SpanBytes};
+use super::span::{Span, SpanBytes};
 
 /// One field line. The value is without the white space around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,19 +14,24 @@ pub struct Field {
     pub hop_by_hop: bool,
     /// No table of a compressor may hold it, here or further on (RFC 7541 section 7.1.3).
     pub never_indexed: bool,
+    /// Where it stands it is `name: value CRLF`, as the proxy itself would write it. What gives it another value takes that
+    /// back.
+    pub is_canonical: bool,
 }
 
 impl Field {
-    /// The line with its line end, if its bytes are `name: value CRLF`: received like that, or added by an edit. Lines that
-    /// stand one behind the other have spans that do.
+    /// The line with its line end, if it is canonical: received like that, or added by an edit. Lines that stand one behind
+    /// the other have spans that do.
     #[inline]
-    pub fn canonical_line(&self, view: HeadView<'_>) -> Option<Span> {
-        if self.value.start != self.name.end + 2 {
-            return None;
-        }
-        let line = view.with_following(Span { start: self.name.end, end: self.value.end }, 2)?;
-        (line.starts_with(b": ") && line.ends_with(b"\r\n"))
-            .then_some(Span { start: self.name.start, end: self.value.end + 2 })
+    pub fn canonical_line(&self) -> Option<Span> {
+        self.is_canonical.then_some(Span { start: self.name.start, end: self.value.end + 2 })
+    }
+
+    /// Another value, which stands elsewhere.
+    #[inline]
+    pub fn set_value(&mut self, value: Span) {
+        self.value = value;
+        self.is_canonical = false;
     }
 
     #[inline]
@@ -209,7 +214,9 @@ mod tests {
     fn lookup_by_id_and_by_name() {
         let bytes = b"HostX-Aaax-a";
         let mut fields = Fields::default();
-        let line = |name: Span, id| Field { name, value: Span::new(7, 9), id, hop_by_hop: false, never_indexed: false };
+        let value = Span::new(7, 9);
+        let line =
+            |name: Span, id| Field { name, value, id, hop_by_hop: false, never_indexed: false, is_canonical: false };
         fields.push(line(Span::new(0, 4), FieldId::Host));
         fields.push(line(Span::new(4, 7), FieldId::Unknown));
         fields.push(line(Span::new(9, 12), FieldId::Unknown));

@@ -98,8 +98,10 @@ impl Message<RequestHead> {
         let mut copy = |span: Span| self.edits.store(|out| out.extend_from_slice(span.of(view)));
         let head = &other.head;
         let (method_span, path, authority) = (copy(head.method_span), copy(head.path), copy(head.authority));
-        let fields =
-            head.fields.iter().map(|field| Field { name: copy(field.name), value: copy(field.value), ..*field });
+        let fields = head.fields.iter().map(|field| {
+            let (name, value) = (copy(field.name), copy(field.value));
+            Field { name, value, is_canonical: false, ..*field }
+        });
         let mut copied = std::mem::take(&mut self.head.fields);
         copied.clear();
         fields.for_each(|field| copied.push(field));

@@ -85,13 +85,6 @@ impl<'a> HeadView<'a> {
     pub fn new(received: &'a [u8]) -> Self {
         Self { received, edits: &[] }
     }
-
-    /// The bytes of `span` and the `more` bytes behind it, as far as its buffer has them.
-    #[inline]
-    pub(super) fn with_following(self, span: Span, more: u32) -> Option<&'a [u8]> {
-        let (buffer, base) = if span.start < EDITS { (self.received, 0) } else { (self.edits, EDITS) };
-        buffer.get((span.start - base) as usize..(span.end.wrapping_sub(base) as usize).checked_add(more as usize)?)
-    }
 }
 
 impl<'a> SpanBytes<'a> for HeadView<'a> {

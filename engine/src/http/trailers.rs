@@ -58,8 +58,8 @@ impl Trailers {
             self.bytes.extend_from_slice(bytes);
             Span::new(start, self.bytes.len())
         };
-        let (name_span, value) = (store(name), store(value));
-        self.fields.push(Field { name: name_span, value, id: FieldId::lookup(name), hop_by_hop: false, never_indexed });
+        let (id, name, value) = (FieldId::lookup(name), store(name), store(value));
+        self.fields.push(Field { name, value, id, hop_by_hop: false, never_indexed, is_canonical: false });
     }
 
     /// Name and value of each, in order.

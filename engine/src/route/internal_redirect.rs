@@ -118,7 +118,7 @@ pub fn apply(
     editor.add_stored(b"x-envoy-original-url", original);
     let authority = edits.store(|out| out.extend_from_slice(target.authority));
     for field in head.fields.as_mut_slice().iter_mut().filter(|field| field.id == FieldId::Host) {
-        field.value = authority;
+        field.set_value(authority);
     }
     let root: &[u8] = if target.path.starts_with(b"/") { b"" } else { b"/" };
     let path_len = target.path.iter().position(|byte| *byte == b'?').unwrap_or(target.path.len());

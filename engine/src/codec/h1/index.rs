@@ -76,7 +76,10 @@ pub(super) fn index_fields(
         }
         let id = FieldId::lookup(line.name.as_bytes());
         facts.note(id, value, line.value)?;
-        fields.push(Field { name, value, id, hop_by_hop: id.is_hop_by_hop(), never_indexed: false });
+        let is_canonical = bytes[name.end as usize..value.start as usize] == *b": "
+            && bytes[value.end as usize..].starts_with(b"\r\n");
+        let hop_by_hop = id.is_hop_by_hop();
+        fields.push(Field { name, value, id, hop_by_hop, never_indexed: false, is_canonical });
     }
     if facts.nominates {
         mark_nominated(bytes, fields);
@@ -85,8 +88,15 @@ pub(super) fn index_fields(
 }
 
 impl Facts {
+    /// Connection names a field that is not hop-by-hop anyway.
     #[inline]
-    fn note(&mut self, id: FieldId, span: Span, value: &[u8]) -> Result<(), HeadError> {
+    pub fn nominates(&self) -> bool {
+        self.nominates
+    }
+
+    /// Takes down what a field says.
+    #[inline]
+    pub fn note(&mut self, id: FieldId, span: Span, value: &[u8]) -> Result<(), HeadError> {
         match id {
             FieldId::Host => {
                 self.host = span;
@@ -109,7 +119,19 @@ impl Facts {
         Ok(())
     }
 
+    #[inline]
     fn note_connection(&mut self, value: &[u8]) -> Result<(), HeadError> {
+        // What nearly all say, without the walk.
+        match value {
+            b"keep-alive" => {
+                self.keep_alive = true;
+                self.count_option()
+            }
+            _ => self.note_options(value),
+        }
+    }
+
+    fn note_options(&mut self, value: &[u8]) -> Result<(), HeadError> {
         for option in grammar::list(value) {
             match option {
                 // "A recipient MUST parse and ignore a reasonable number of empty list elements" (RFC 9110 section
@@ -121,12 +143,18 @@ impl Facts {
                 _ if !grammar::is_token(option) => return Err(HeadError::InvalidConnection),
                 _ => self.nominates |= !FieldId::lookup(option).is_hop_by_hop(),
             }
-            self.connection_options += 1;
-            if self.connection_options > CONNECTION_OPTIONS_MAX {
-                return Err(HeadError::TooManyConnectionOptions);
-            }
+            self.count_option()?;
         }
         Ok(())
+    }
+
+    #[inline]
+    fn count_option(&mut self) -> Result<(), HeadError> {
+        self.connection_options += 1;
+        match self.connection_options > CONNECTION_OPTIONS_MAX {
+            true => Err(HeadError::TooManyConnectionOptions),
+            false => Ok(()),
+        }
     }
 
     fn note_transfer_encoding(&mut self, value: &[u8]) -> Result<(), HeadError> {

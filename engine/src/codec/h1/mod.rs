@@ -15,12 +15,14 @@ mod framing;
 mod index;
 mod limits;
 mod minor;
+mod plain;
 mod request;
 mod response;
 mod scanner;
 #[cfg(test)]
 mod tests;
 mod trailers;
+mod words;
 
 pub use body::{BodyDecoder, Decoded};
 pub use error::{BodyError, HeadError, RequestError, ResponseError};

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use memchr::{memchr, memchr2};
 
 use super::index::{COMMON_LINES, Facts, Lines, index_fields};
-use super::{BodyKind, Framing, HeadError, Limits, Parse, RequestError, diagnose, minor};
+use super::{BodyKind, Framing, HeadError, Limits, Parse, RequestError, diagnose, minor, plain};
 use crate::http::{
     FieldId, ImpliedPath, Method, RequestHead, Scheme, Span, TargetForm, Version, grammar, is_valid_authority,
 };
@@ -20,6 +20,18 @@ const METHOD_BYTES_MAX: usize = 32;
 /// next message begins is unknown.
 #[inline]
 pub fn parse_request(bytes: &[u8], limits: &Limits, head: &mut RequestHead) -> Result<Parse, RequestError> {
+    head.clear();
+    if let Some((facts, len)) = plain::request(bytes, limits, head)
+        && let Ok(framing) = conclude(&facts, &bytes[..len], head)
+    {
+        return Ok(Parse::Complete(framing));
+    }
+    parse_any(bytes, limits, head)
+}
+
+/// Of any form.
+#[inline(never)]
+pub(super) fn parse_any(bytes: &[u8], limits: &Limits, head: &mut RequestHead) -> Result<Parse, RequestError> {
     if usize::from(limits.fields) <= COMMON_LINES {
         let mut lines: Lines<'_, COMMON_LINES> = [const { MaybeUninit::uninit() }; COMMON_LINES];
         parse_with(bytes, limits, head, &mut lines[..usize::from(limits.fields)])

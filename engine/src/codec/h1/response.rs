@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use memchr::memchr;
 
 use super::index::{COMMON_LINES, Coding, Facts, Lines, index_fields};
-use super::{BodyKind, Framing, HeadError, Limits, Parse, ResponseError, diagnose, minor};
+use super::{BodyKind, Framing, HeadError, Limits, Parse, ResponseError, diagnose, minor, plain};
 use crate::http::{FieldId, Method, ResponseHead, Span, Version};
 
 /// Bytes of `HTTP/1.1 200`.
@@ -19,6 +19,23 @@ const STATUS_END: usize = 12;
 /// next message begins is unknown.
 #[inline]
 pub fn parse_response(
+    bytes: &[u8],
+    limits: &Limits,
+    method: Method,
+    head: &mut ResponseHead,
+) -> Result<Parse, ResponseError> {
+    head.clear();
+    if let Some((facts, len)) = plain::response(bytes, limits, head)
+        && let Ok(framing) = conclude(&facts, method, head)
+    {
+        return Ok(Parse::Complete(Framing { len: len as u32, ..framing }));
+    }
+    parse_any(bytes, limits, method, head)
+}
+
+/// Of any form.
+#[inline(never)]
+pub(super) fn parse_any(
     bytes: &[u8],
     limits: &Limits,
     method: Method,

@@ -121,7 +121,7 @@ impl Block {
             return self.fail(CONNECTION_FIELD);
         }
         self.crumbs += u16::from(id == FieldId::Cookie);
-        self.fields.push(Field { name, value, id, hop_by_hop, never_indexed });
+        self.fields.push(Field { name, value, id, hop_by_hop, never_indexed, is_canonical: false });
     }
 
     /// Crumbs of a cookie are one line (RFC 9113 section 8.2.3).
@@ -140,7 +140,8 @@ impl Block {
         self.arena.extend_from_slice(b"\r\n");
         self.fields.remove_id(FieldId::Cookie);
         let name = Span::new(start, start + 6);
-        self.fields.push(Field { name, value, id: FieldId::Cookie, hop_by_hop: false, never_indexed });
+        let id = FieldId::Cookie;
+        self.fields.push(Field { name, value, id, hop_by_hop: false, never_indexed, is_canonical: true });
     }
 
     #[inline]

@@ -153,7 +153,7 @@ mod tests {
         let mut head = RequestHead { version: Version::Http2, ..RequestHead::default() };
         let (name, value) = (Span::new(0, 12), Span::new(12, bytes.len()));
         let id = FieldId::ContentType;
-        head.fields.push(Field { name, value, id, hop_by_hop: false, never_indexed: false });
+        head.fields.push(Field { name, value, id, hop_by_hop: false, never_indexed: false, is_canonical: false });
         let request = Some((&head, HeadView::new(bytes)));
         let takes = |statuses: &[u32], exclude, record: &Record<'_>| {
             LogFilter::new(&AccessLogFilter::GrpcStatus { statuses: statuses.to_vec(), exclude }).takes(record)

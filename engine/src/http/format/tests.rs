@@ -49,6 +49,7 @@ pub(super) fn add_field(fields: &mut crate::http::Fields, bytes: &mut Vec<u8>, n
         id: FieldId::lookup(name.to_ascii_lowercase().as_bytes()),
         hop_by_hop: false,
         never_indexed: false,
+        is_canonical: false,
     });
 }
 

@@ -29,7 +29,8 @@ fn fields(out: &mut Vec<u8>, fields: &Fields, view: HeadView<'_>, is_kept: impl 
     let mut run = Span::EMPTY;
     for field in fields.iter().filter(|field| is_kept(field)) {
         debug_assert!(grammar::is_token(field.name.of(view)) && grammar::is_value(field.value.of(view)));
-        match field.canonical_line(view) {
+        debug_assert!(field.canonical_line().is_none_or(|line| is_line(field, line.of(view), view)));
+        match field.canonical_line() {
             Some(line) if line.start == run.end => run.end = line.end,
             Some(line) => {
                 out.extend_from_slice(run.of(view));
@@ -42,6 +43,11 @@ fn fields(out: &mut Vec<u8>, fields: &Fields, view: HeadView<'_>, is_kept: impl 
         }
     }
     out.extend_from_slice(run.of(view));
+}
+
+/// Whether this is how the field is written.
+fn is_line(field: &Field, line: &[u8], view: HeadView<'_>) -> bool {
+    line == [field.name.of(view), b": ", field.value.of(view), encode::CRLF].concat()
 }
 
 fn framing(out: &mut Vec<u8>, kind: BodyKind) {

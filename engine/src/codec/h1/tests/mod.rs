@@ -4,6 +4,7 @@ mod body;
 mod cost;
 mod encoding;
 mod fields;
+mod plain;
 mod request;
 mod response;
 mod scanner;

@@ -1,0 +1,131 @@
+//! Heads in plain form: what one pass takes is what the tokeniser and the rules around it take, in the same spans.
+
+use super::*;
+use crate::codec::h1::{plain, request::parse_any, response};
+
+const REQUEST: &str = "POST /a/b?c=d&e HTTP/1.1\r\nHost: a.example:80\r\nUser-Agent: curl/8 (x) \u{e9}\r\nx-Other_1: a, b\r\n\
+    Connection: close, x-other_1\r\nContent-Length: 10\r\n\r\nthe body..";
+const PLAIN: &str = "GET / HTTP/1.1\r\nhost: a\r\naccept: */*\r\nTe: trailers\r\nConnection: keep-alive\r\n\r\n";
+const RESPONSE: &str = "HTTP/1.1 200 No problem\r\nServer: x\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nx: y\r\n\
+    Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n5\r\n";
+
+/// The same with each byte replaced by each other, or cut off in front of it, or put in twice.
+fn neighbours(text: &str) -> impl Iterator<Item = Vec<u8>> {
+    let bytes = text.as_bytes();
+    let replaced = move |at: usize| {
+        (0..=255).map(move |byte| {
+            let mut other = bytes.to_vec();
+            other[at] = byte;
+            other
+        })
+    };
+    let cut = move |at: usize| [bytes[..at].to_vec(), [&bytes[..=at], &bytes[at..]].concat()];
+    (0..bytes.len()).flat_map(move |at| replaced(at).chain(cut(at)))
+}
+
+#[test]
+fn a_request_is_the_same_as_with_the_tokeniser() {
+    let narrow = Limits { target_bytes: 8, fields: 3, field_bytes: 24, ..Limits::default() };
+    let mut plainly = 0;
+    let (mut head, mut other) = (RequestHead::default(), RequestHead::default());
+    for limits in [Limits::default(), narrow] {
+        for bytes in neighbours(REQUEST).chain(neighbours(PLAIN)) {
+            head.clear();
+            plainly += usize::from(plain::request(&bytes, &limits, &mut head).is_some());
+            let parsed = parse_request(&bytes, &limits, &mut head);
+            assert_eq!(parsed, parse_any(&bytes, &limits, &mut other), "{:?}", bytes.escape_ascii().to_string());
+            if matches!(parsed, Ok(Parse::Complete(_))) {
+                assert_eq!(format!("{head:?}"), format!("{other:?}"), "{:?}", bytes.escape_ascii().to_string());
+            }
+        }
+    }
+    assert!(plainly > 5_000, "{plainly}");
+}
+
+#[test]
+fn a_response_is_the_same_as_with_the_tokeniser() {
+    let narrow = Limits { fields: 4, field_bytes: 30, head_bytes: 1024, ..Limits::default() };
+    let mut plainly = 0;
+    let (mut head, mut other) = (ResponseHead::default(), ResponseHead::default());
+    for (limits, method) in [(Limits::default(), Method::Get), (narrow, Method::Head)] {
+        for bytes in neighbours(RESPONSE) {
+            head.clear();
+            plainly += usize::from(plain::response(&bytes, &limits, &mut head).is_some());
+            let parsed = parse_response(&bytes, &limits, method, &mut head);
+            let expected = response::parse_any(&bytes, &limits, method, &mut other);
+            assert_eq!(parsed, expected, "{:?}", bytes.escape_ascii().to_string());
+            if matches!(parsed, Ok(Parse::Complete(_))) {
+                assert_eq!(format!("{head:?}"), format!("{other:?}"), "{:?}", bytes.escape_ascii().to_string());
+            }
+        }
+    }
+    assert!(plainly > 5_000, "{plainly}");
+}
+
+/// The limits hold to the byte.
+#[test]
+fn what_is_over_a_limit_is_not_plain() {
+    let is_plain = |limits: &Limits| plain::request(PLAIN.as_bytes(), limits, &mut RequestHead::default()).is_some();
+    let longest = "Connection: keep-alive".len() as u32;
+    let exact = Limits {
+        head_bytes: PLAIN.len() as u32,
+        target_bytes: 1,
+        fields: 4,
+        field_bytes: longest,
+        ..Limits::default()
+    };
+    assert!(is_plain(&exact));
+    assert!(!is_plain(&Limits { head_bytes: exact.head_bytes - 1, ..exact }));
+    assert!(!is_plain(&Limits { target_bytes: 0, ..exact }));
+    assert!(!is_plain(&Limits { fields: 3, ..exact }));
+    assert!(!is_plain(&Limits { field_bytes: longest - 1, ..exact }));
+}
+
+#[test]
+fn the_usual_heads_are_plain() {
+    for text in [PLAIN, "OPTIONS /x?? HTTP/1.1\r\nHost: a\r\n\r\n", "DELETE /%20 HTTP/1.1\r\nHost: [::1]\r\n\r\n"] {
+        assert!(plain::request(text.as_bytes(), &Limits::default(), &mut RequestHead::default()).is_some(), "{text}");
+    }
+    assert!(plain::response(RESPONSE.as_bytes(), &Limits::default(), &mut ResponseHead::default()).is_some());
+}
+
+/// These are for the tokeniser, whatever it says to them.
+#[test]
+fn whatever_is_unusual_is_not_plain() {
+    for text in [
+        "GET / HTTP/1.0\r\nHost: a\r\n\r\n",
+        "get / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /# HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /?# HTTP/1.1\r\nHost: a\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n\n",
+        "GET / HTTP/1.1\r\nHost:a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost:  a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a \r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nx:\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nx: \r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nx: a\tb\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n x: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nContent\rLength: 1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nx\u{e9}: 1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n: 1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: cookie\r\n\r\n",
+        "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
+        let is_plain = plain::request(text.as_bytes(), &Limits::default(), &mut RequestHead::default()).is_some();
+        assert!(!is_plain, "{text:?}");
+    }
+    for text in
+        ["HTTP/1.1 200\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n", "HTTP/1.1 099 OK\r\n\r\n", "HTTP/1.1 200 O\tK\r\n\r\n"]
+    {
+        let is_plain = plain::response(text.as_bytes(), &Limits::default(), &mut ResponseHead::default()).is_some();
+        assert!(!is_plain, "{text:?}");
+    }
+}
