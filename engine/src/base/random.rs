@@ -61,26 +61,23 @@ pub fn uuid4(high: u64, low: u64) -> Uuid {
     text
 }
 
-/// The two digits of each byte.
-static DIGITS: [[u8; 2]; 256] = {
-    let digits = b"0123456789abcdef";
-    let mut table = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = [digits[byte >> 4], digits[byte & 15]];
-        byte += 1;
-    }
-    table
-};
-
 /// The sixteen digits of a number.
 #[inline]
 pub fn hex(number: u64) -> [u8; 16] {
-    let mut digits = [0; 16];
-    for (out, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
-        out.copy_from_slice(&DIGITS[usize::from(byte)]);
-    }
-    digits
+    let [high, low] = [number >> 32, number & 0xffff_ffff].map(eight_digits);
+    (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
+}
+
+/// The digits of the lower half, all eight at once: the first one is the highest byte.
+#[inline]
+const fn eight_digits(number: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 0xff;
+    let number = (number << 16 | number) & 0x0000_ffff_0000_ffff;
+    let number = (number << 8 | number) & 0x00ff_00ff_00ff_00ff;
+    let number = (number << 4 | number) & 0x0f0f_0f0f_0f0f_0f0f;
+    // In each byte, one where the digit is a letter.
+    let letters = (number + 6 * ONES) >> 4 & ONES;
+    number + b'0' as u64 * ONES + letters * (b'a' - b'9' - 1) as u64
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ impl Download {
     /// # Errors
     /// The response stays incomplete.
     pub(super) async fn run(
-        mut self,
+        &mut self,
         tried: &mut Try<'_>,
         exchange: &mut Exchange,
         client: &mut Client<'_, '_>,

@@ -42,11 +42,14 @@ pub(super) async fn upstream(
     };
     let ending = Ending::whole(ResponseFlags::empty(), details);
     finalize::routed_response(hcm, connection, exchange, &ending);
-    let hooks = filter(serving).await?;
+    let hooks = match hcm.filters.is_empty() {
+        true => Hooks::default(),
+        false => filter(serving).await?,
+    };
     finalize::response(serving.hcm, serving.exchange, false);
     write_head(serving, false);
     let Serving { hcm, exchange, client, .. } = &mut *serving;
-    let download = Download::new(hcm.config.limits.buffer_limit as usize, hooks, hcm.splice_threshold);
+    let mut download = Download::new(hcm.config.limits.buffer_limit as usize, hooks, hcm.splice_threshold);
     let result = download.run(tried, exchange, client).await;
     client.upload.note(exchange);
     Try::end(current, exchange, &client.upload, result);

@@ -303,15 +303,17 @@ impl<'a> Try<'a> {
         upload: &Upload<'_, '_>,
         result: Result<(), Fault>,
     ) {
-        let Some(mut tried) = current.take() else { return };
+        let Some(tried) = current else { return };
         match result {
             Err(fault) => {
                 tried.note_failure(exchange);
-                trace::ended(exchange, &tried, Some(fault));
-                match fault {
+                trace::ended(exchange, tried, Some(fault));
+                match (fault, current.take()) {
                     // The endpoint has answered, and was judged by that. How long the rest takes is the client's doing, too.
-                    Fault::RouteTimeout | Fault::PerTryIdleTimeout => count(&mut tried.started.accounting, fault),
-                    fault => tried.fail(fault),
+                    (Fault::RouteTimeout | Fault::PerTryIdleTimeout, Some(mut tried)) => {
+                        count(&mut tried.started.accounting, fault);
+                    }
+                    (_, tried) => tried.into_iter().for_each(|tried| tried.fail(fault)),
                 }
             }
             Ok(()) => {
@@ -323,9 +325,9 @@ impl<'a> Try<'a> {
                 if tried.forwarding.policy.is_grpc {
                     status = tried.judge(&exchange.response);
                 }
-                trace::ended(exchange, &tried, None);
+                trace::ended(exchange, tried, None);
                 tried.started.accounting.completed(status, wire.sent, wire.received, micros);
-                tried.give_back(upload);
+                current.take().into_iter().for_each(|tried| tried.give_back(upload));
             }
         }
     }
@@ -339,7 +341,6 @@ impl<'a> Try<'a> {
         }
         status
     }
-
     /// The response has come whole: where the request went out whole, too, the connection may serve another exchange.
     fn give_back(self, upload: &Upload<'_, '_>) {
         if upload.is_done() && self.lease.wire.is_reusable() {
