@@ -27,6 +27,10 @@ pub fn request(data: &[u8]) {
     if let Ok(Parse::Complete(framing)) = &mut parsed_behind {
         framing.len -= 2;
     }
+    if parsed.is_err() {
+        // A head that is over two limits may have another name, since one of the two is another here.
+        return assert!(parsed_behind.is_err(), "{parsed:?} became {parsed_behind:?}");
+    }
     assert_eq!(parsed, parsed_behind);
     if let Ok(Parse::Complete(_)) = parsed {
         assert_eq!(texts(&head.fields, data), texts(&other.fields, &behind));

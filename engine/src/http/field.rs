@@ -24,7 +24,8 @@ impl Field {
     /// the other have spans that do.
     #[inline]
     pub fn canonical_line(&self) -> Option<Span> {
-        self.is_canonical.then_some(Span { start: self.name.start, end: self.value.end + 2 })
+        let is_one_line = self.is_canonical && self.value.start == self.name.end + 2;
+        is_one_line.then_some(Span { start: self.name.start, end: self.value.end + 2 })
     }
 
     /// Another value, which stands elsewhere.

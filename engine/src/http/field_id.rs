@@ -133,6 +133,17 @@ impl FieldId {
     /// which is exact for tokens only.
     #[inline]
     pub fn lookup(name: &[u8]) -> FieldId {
+        let Some(key) = Key::of(name) else { return Self::lookup_long(name) };
+        let id = TABLE.ids[key.slot(TABLE.multiplier)];
+        match key == TABLE.keys[id as usize] {
+            true => id,
+            false => FieldId::Unknown,
+        }
+    }
+
+    /// Names that are too long for a key, or too short.
+    #[inline(never)]
+    fn lookup_long(name: &[u8]) -> FieldId {
         let Some(first) = name.first() else { return FieldId::Unknown };
         use FieldId::*;
         match (name.len(), first | 0x20) {
@@ -140,58 +151,13 @@ impl FieldId {
             (2, b't') => only(name, b"te", Te),
             (3, b'a') => only(name, b"age", Age),
             (3, b'v') => only(name, b"via", Via),
-            (4, b'd') => only(name, b"date", Date),
-            (4, b'e') => only(name, b"etag", Etag),
-            (4, b'h') => only(name, b"host", Host),
-            (4, b'v') => only(name, b"vary", Vary),
-            (5, b'a') => only(name, b"allow", Allow),
-            (5, b'p') => only(name, b"proxy", Proxy),
-            (5, b'r') => only(name, b"range", Range),
-            (6, b'a') => only(name, b"accept", Accept),
-            (6, b'c') => only(name, b"cookie", Cookie),
-            (6, b'e') => only(name, b"expect", Expect),
-            (6, b'o') => only(name, b"origin", Origin),
-            (6, b'p') => only(name, b"pragma", Pragma),
-            (6, b's') => only(name, b"server", Server),
-            (7, b'a') => only(name, b"alt-svc", AltSvc),
-            (7, b'e') => only(name, b"expires", Expires),
-            (7, b'r') => only(name, b"referer", Referer),
-            (7, b't') => only(name, b"trailer", Trailer),
-            (7, b'u') => only(name, b"upgrade", Upgrade),
-            (8, b'l') => only(name, b"location", Location),
-            (9, b'f') => only(name, b"forwarded", Forwarded),
-            (10, b'c') => only(name, b"connection", Connection),
-            (10, b'k') => only(name, b"keep-alive", KeepAlive),
-            (10, b's') => only(name, b"set-cookie", SetCookie),
-            (10, b't') => only(name, b"tracestate", Tracestate),
-            (10, b'u') => only(name, b"user-agent", UserAgent),
-            (11, b'g') => only(name, b"grpc-status", GrpcStatus),
-            (11, b'r') => only(name, b"retry-after", RetryAfter),
-            (11, b't') => only(name, b"traceparent", Traceparent),
-            (12, b'c') => only(name, b"content-type", ContentType),
-            (12, b'g') => one_of(name, [(b"grpc-message", GrpcMessage), (b"grpc-timeout", GrpcTimeout)]),
-            (12, b'm') => only(name, b"max-forwards", MaxForwards),
-            (10, b'x') => only(name, b"x-b3-flags", XB3Flags),
-            (11, b'x') => only(name, b"x-b3-spanid", XB3SpanId),
-            (12, b'x') => one_of(name, X_OF_12),
-            (13, b'a') => only(name, b"authorization", Authorization),
-            (13, b'c') => one_of(name, [(b"cache-control", CacheControl), (b"content-range", ContentRange)]),
-            (13, b'i') => only(name, b"if-none-match", IfNoneMatch),
-            (13, b'l') => only(name, b"last-modified", LastModified),
-            (14, b'c') => only(name, b"content-length", ContentLength),
-            (14, b'h') => only(name, b"http2-settings", Http2Settings),
-            (15, b'a') => one_of(name, [(b"accept-encoding", AcceptEncoding), (b"accept-language", AcceptLanguage)]),
-            (15, b'x') => one_of(name, [(b"x-forwarded-for", XForwardedFor), (b"x-envoy-ip-tags", XEnvoyIpTags)]),
-            (16, b'c') => only(name, b"content-encoding", ContentEncoding),
-            (16, b'p') => only(name, b"proxy-connection", ProxyConnection),
-            (16, b'w') => only(name, b"www-authenticate", WwwAuthenticate),
             (17, b'i') => only(name, b"if-modified-since", IfModifiedSince),
             (17, b't') => only(name, b"transfer-encoding", TransferEncoding),
             (17, b'x') => one_of(name, X_OF_17),
             (18, b'p') => only(name, b"proxy-authenticate", ProxyAuthenticate),
             (19, b'p') => only(name, b"proxy-authorization", ProxyAuthorization),
             (29, b'x') => only(name, b"x-envoy-upstream-service-time", XEnvoyUpstreamServiceTime),
-            (14.., b'x') => x_lookup(name),
+            (17.., b'x') => x_lookup(name),
             _ => Unknown,
         }
     }
@@ -270,12 +236,85 @@ impl FieldId {
     }
 }
 
-/// Names of 12 bytes and of 17 that begin with `x-`.
-const X_OF_12: [(&[u8; 12], FieldId); 3] = [
-    (b"x-request-id", FieldId::XRequestId),
-    (b"x-b3-traceid", FieldId::XB3TraceId),
-    (b"x-b3-sampled", FieldId::XB3Sampled),
-];
+/// A name of 4 to 16 bytes, which two words hold: those at its beginning and at its end, in lower case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    first: u64,
+    last: u64,
+    len: usize,
+}
+
+impl Key {
+    /// Of no name.
+    const NONE: Key = Key { first: 0, last: 0, len: 0 };
+
+    #[inline]
+    const fn of(name: &[u8]) -> Option<Key> {
+        const SPACES: u64 = u64::from_le_bytes([0x20; 8]);
+        let len = name.len();
+        if len > 16 {
+            return None;
+        }
+        let (first, last) = match (name.first_chunk(), name.last_chunk()) {
+            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => match (name.first_chunk(), name.last_chunk()) {
+                (Some(first), Some(last)) => (u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64),
+                _ => return None,
+            },
+        };
+        Some(Key { first: first | SPACES, last: last | SPACES, len })
+    }
+
+    #[inline]
+    const fn slot(self, multiplier: u64) -> usize {
+        ((self.first ^ self.last.rotate_left(29)).wrapping_mul(multiplier) >> (64 - SLOT_BITS)) as usize
+    }
+}
+
+const SLOT_BITS: u32 = 9;
+
+/// The known names that have a key, by a hash of it that no two of them share.
+struct Table {
+    multiplier: u64,
+    ids: [FieldId; 1 << SLOT_BITS],
+    /// By id.
+    keys: [Key; FieldId::ALL.len() + 1],
+}
+
+static TABLE: Table = Table::new();
+
+impl Table {
+    /// The first multiplier that will do, of a row of odd numbers.
+    const fn new() -> Self {
+        let mut multiplier = 0x9e37_79b9_7f4a_7c15u64;
+        loop {
+            if let Some(table) = Self::with(multiplier) {
+                return table;
+            }
+            multiplier = multiplier.wrapping_mul(0xd134_2543_de82_ef95);
+        }
+    }
+
+    const fn with(multiplier: u64) -> Option<Self> {
+        let mut ids = [FieldId::Unknown; 1 << SLOT_BITS];
+        let mut keys = [Key::NONE; FieldId::ALL.len() + 1];
+        let mut at = 0;
+        while at < FieldId::ALL.len() {
+            let id = FieldId::ALL[at];
+            at += 1;
+            let Some(key) = Key::of(id.name().as_bytes()) else { continue };
+            let slot = key.slot(multiplier);
+            if ids[slot] as u8 != FieldId::Unknown as u8 {
+                return None;
+            }
+            ids[slot] = id;
+            keys[id as usize] = key;
+        }
+        Some(Self { multiplier, ids, keys })
+    }
+}
+
+/// Names of 17 bytes that begin with `x-`.
 const X_OF_17: [(&[u8; 17], FieldId); 3] = [
     (b"x-forwarded-proto", FieldId::XForwardedProto),
     (b"x-b3-parentspanid", FieldId::XB3ParentSpanId),

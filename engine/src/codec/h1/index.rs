@@ -94,6 +94,13 @@ impl Facts {
         self.nominates
     }
 
+    /// Whether a field with this id says anything of the message as a whole.
+    #[inline]
+    pub fn says(id: FieldId) -> bool {
+        use FieldId::*;
+        matches!(id, Host | Connection | ContentLength | TransferEncoding | Expect)
+    }
+
     /// Takes down what a field says.
     #[inline]
     pub fn note(&mut self, id: FieldId, span: Span, value: &[u8]) -> Result<(), HeadError> {

@@ -5,9 +5,9 @@
 //! the tokeniser with the rules around it decides. What is taken here must be what they would have taken, in the same
 //! spans; tests and the fuzzer compare the two.
 
+use super::Limits;
 use super::index::Facts;
 use super::words::{Word, find};
-use super::{HeadError, Limits};
 use crate::http::{Field, FieldId, Fields, Method, RequestHead, ResponseHead, Span, grammar};
 
 /// A request's line and fields; `conclude` is still to come.
@@ -17,10 +17,10 @@ pub(super) fn request(bytes: &[u8], limits: &Limits, head: &mut RequestHead) -> 
     let start = method_len + 1;
     // The word itself has marks where a byte is not ASCII.
     let is_outside = |word: Word| word.up_to(b' ').or(word.equal(0x7f)).or(word).or(word.equal(b'#'));
-    let mut end = find(bytes, start, |word| is_outside(word).or(word.equal(b'?')))?;
+    let mut end = find(bytes, start, |word| is_outside(word).or(word.equal(b'?')));
     head.path_len = (end - start) as u32;
-    if bytes[end] == b'?' {
-        end = find(bytes, end, is_outside)?;
+    if bytes.get(end) == Some(&b'?') {
+        end = find(bytes, end, is_outside);
     }
     let fields_start = end + b" HTTP/1.1\r\n".len();
     if bytes.get(end..fields_start)? != b" HTTP/1.1\r\n" || bytes[start] != b'/' {
@@ -63,7 +63,7 @@ pub(super) fn response(bytes: &[u8], limits: &Limits, head: &mut ResponseHead) -
     let digit = |byte: &u8| u16::from(byte - b'0');
     head.status = 100 * digit(hundreds) + 10 * digit(tens) + digit(ones);
     let start = line.len() + 1;
-    let end = find(bytes, start, is_control)?;
+    let end = find(bytes, start, is_control);
     if bytes.get(end..end + 2)? != b"\r\n" {
         return None;
     }
@@ -82,47 +82,49 @@ fn is_control(word: Word) -> Word {
 fn fields(bytes: &[u8], mut at: usize, limits: &Limits, fields: &mut Fields) -> Option<(Facts, usize)> {
     let mut facts = Facts::default();
     let most = usize::from(limits.fields.min(Limits::FIELDS_MAX));
-    loop {
-        // No name is shorter than a byte, and the shortest line behind a head's beginning is the empty one.
-        if let [b'\r', end, ..] = bytes.get(at..)? {
-            let len = at + 2;
-            let is_whole = *end == b'\n' && len <= limits.head_bytes as usize && !facts.nominates();
-            return is_whole.then_some((facts, len));
-        }
+    let mut rest = bytes.get(at..)?;
+    while !rest.starts_with(b"\r\n") {
         if fields.len() >= most {
             return None;
         }
-        let field = line(bytes, at, limits)?;
-        at = field.value.end as usize + 2;
-        note(&mut facts, bytes, &field).ok()?;
-        fields.push(field);
+        let Line { name, value, id, behind } = line(rest)?;
+        let name_end = at + name.len();
+        let end = name_end + SEPARATOR.len() + value.len();
+        if end - at > limits.field_bytes as usize {
+            return None;
+        }
+        let (name, span) = (Span::new(at, name_end), Span::new(name_end + SEPARATOR.len(), end));
+        if Facts::says(id) {
+            facts.note(id, span, value).ok()?;
+        }
+        let hop_by_hop = id.is_hop_by_hop();
+        fields.push(Field { name, value: span, id, hop_by_hop, never_indexed: false, is_canonical: true });
+        (at, rest) = (end + 2, behind);
     }
+    let len = at + 2;
+    (len <= limits.head_bytes as usize && !facts.nominates()).then_some((facts, len))
 }
 
-#[inline(always)]
-fn note(facts: &mut Facts, bytes: &[u8], field: &Field) -> Result<(), HeadError> {
-    facts.note(field.id, field.value, field.value.of(bytes))
+const SEPARATOR: &[u8] = b": ";
+
+struct Line<'b> {
+    name: &'b [u8],
+    value: &'b [u8],
+    id: FieldId,
+    /// What follows its CRLF.
+    behind: &'b [u8],
 }
 
-/// The line that begins at `start`.
+/// The line that `bytes` begin with.
 #[inline(always)]
-fn line(bytes: &[u8], start: usize, limits: &Limits) -> Option<Field> {
-    let colon = find(bytes, start, |word| word.equal(b':').or(word.up_to(b' ')))?;
-    let value_start = colon + 2;
-    // Behind the name a colon, a space, and a byte that is not white space.
-    if !matches!(bytes.get(colon..=value_start)?, [b':', b' ', b'!'..=0xff]) {
-        return None;
-    }
-    let end = find(bytes, value_start, is_control)?;
-    if !matches!(bytes.get(end - 1..end + 2)?, [last, b'\r', b'\n'] if *last != b' ') {
-        return None;
-    }
-    let name = &bytes[start..colon];
+fn line(bytes: &[u8]) -> Option<Line<'_>> {
+    let colon = find(bytes, 0, |word| word.equal(b':').or(word.up_to(b' ')));
+    let (name, behind) = bytes.split_at_checked(colon)?;
+    let value = behind.strip_prefix(SEPARATOR)?;
+    let (value, behind) = value.split_at_checked(find(value, 0, is_control))?;
+    let behind = behind.strip_prefix(b"\r\n")?;
+    let (b'!'..=0xff, b'!'..=0xff) = (*value.first()?, *value.last()?) else { return None };
     // Of a name that is known, the folding of `lookup` is exact: there is no byte below 0x21 in it.
     let id = FieldId::lookup(name);
-    if (id == FieldId::Unknown && !grammar::is_token(name)) || end - start > limits.field_bytes as usize {
-        return None;
-    }
-    let (name, value) = (Span::new(start, colon), Span::new(value_start, end));
-    Some(Field { name, value, id, hop_by_hop: id.is_hop_by_hop(), never_indexed: false, is_canonical: true })
+    (id != FieldId::Unknown || grammar::is_token(name)).then_some(Line { name, value, id, behind })
 }

@@ -2,31 +2,36 @@
 
 use wide::u8x16;
 
-/// Where the first byte at or behind `at` is that `marks` marks, if there is one.
+/// Where the first byte at or behind `at` is that `marks` marks; beyond the last byte, if there is none. `at` is at
+/// most the number of bytes.
 #[inline(always)]
-pub(super) fn find(bytes: &[u8], mut at: usize, marks: impl Fn(Word) -> Word) -> Option<usize> {
-    while let Some(word) = bytes.get(at..)?.first_chunk() {
-        match marks(Word::load(word)).first(0) {
-            Some(found) => return Some(at + found),
-            None => at += Word::BYTES,
+pub(super) fn find(bytes: &[u8], mut at: usize, marks: impl Fn(Word) -> Word) -> usize {
+    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        match marks(Word::load(word)).bits() {
+            0 => at += Word::BYTES,
+            bits => return at + bits.trailing_zeros() as usize,
         }
     }
-    // The last word again, without those of its bytes that have been seen.
-    match bytes.last_chunk() {
-        Some(word) => {
-            let start = bytes.len() - Word::BYTES;
-            marks(Word::load(word)).first(at - start).map(|found| start + found)
-        }
-        None => find_in_few(bytes, at, marks),
-    }
+    find_in_rest(bytes, at, marks)
 }
 
-#[cold]
+/// Of the last bytes there are fewer than a word.
+#[inline(always)]
+fn find_in_rest(bytes: &[u8], at: usize, marks: impl Fn(Word) -> Word) -> usize {
+    // The last word again, without those of its bytes that have been seen.
+    let Some(word) = bytes.last_chunk() else { return find_in_few(bytes, at, marks) };
+    let start = bytes.len() - Word::BYTES;
+    let bits = marks(Word::load(word)).bits() >> (at - start) << (at - start);
+    start + bits.trailing_zeros() as usize
+}
+
+/// Of fewer bytes than a word has; the zeros behind them may be marked as well.
 #[inline(never)]
-fn find_in_few(bytes: &[u8], at: usize, marks: impl Fn(Word) -> Word) -> Option<usize> {
+fn find_in_few(bytes: &[u8], at: usize, marks: impl Fn(Word) -> Word) -> usize {
     let mut word = [0; Word::BYTES];
     word[..bytes.len()].copy_from_slice(bytes);
-    marks(Word::load(&word)).first(at).filter(|found| *found < bytes.len())
+    let bits = marks(Word::load(&word)).bits() >> at << at;
+    bits.trailing_zeros() as usize
 }
 
 /// Bytes, or marks of bytes: those whose highest bit is set.
@@ -59,11 +64,10 @@ impl Word {
         Self(self.0 | other.0)
     }
 
-    /// The place of the first byte that is marked, from `from` on, which is below 16.
+    /// A bit for each byte that is marked; the lowest is the first byte's.
     #[inline(always)]
-    fn first(self, from: usize) -> Option<usize> {
-        let marks = self.0.to_bitmask() >> from << from;
-        (marks != 0).then_some(marks.trailing_zeros() as usize)
+    fn bits(self) -> u32 {
+        self.0.to_bitmask()
     }
 }
 
@@ -82,10 +86,11 @@ mod tests {
                     let mut text = vec![b'x'; len];
                     text[at] = byte;
                     text[len - 1] = if at == len - 1 { byte } else { b':' };
-                    for from in 0..=len + 1 {
+                    for from in 0..=len {
                         let expected =
                             text.iter().skip(from).position(|byte| is_marked(*byte)).map(|found| from + found);
-                        assert_eq!(find(&text, from, marks), expected, "{byte} at {at} of {len} from {from}");
+                        let found = Some(find(&text, from, marks)).filter(|found| *found < len);
+                        assert_eq!(found, expected, "{byte} at {at} of {len} from {from}");
                     }
                 }
             }
@@ -97,7 +102,7 @@ mod tests {
         for limit in [0, 0x1f, 0x20, 0x7f, 0x80, 0xfe] {
             for byte in 0..=255 {
                 let found = find(&[byte; 16], 0, |word| word.up_to(limit));
-                assert_eq!(found.is_some(), byte <= limit, "{byte} up to {limit}");
+                assert_eq!(found == 0, byte <= limit, "{byte} up to {limit}");
             }
         }
     }

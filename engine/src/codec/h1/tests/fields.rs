@@ -232,6 +232,10 @@ fn connection_is_a_list_of_tokens() {
     }
     let many = vec!["a"; 33].join(",");
     refused_line(&format!("Connection: {many}\r\n"), HeadError::TooManyConnectionOptions);
+    // In lines of their own as well: those that say what nearly all say are counted apart.
+    let line = "Connection: keep-alive\r\n";
+    refused_line(&line.repeat(33), HeadError::TooManyConnectionOptions);
+    assert!(request(&get_with(&line.repeat(32))).is_ok());
 }
 
 #[test]
