@@ -17,11 +17,13 @@ pub(super) fn request(bytes: &[u8], limits: &Limits, head: &mut RequestHead) -> 
     let start = method_len + 1;
     // The word itself has marks where a byte is not ASCII.
     let is_outside = |word: Word| word.up_to(b' ').or(word.equal(0x7f)).or(word).or(word.equal(b'#'));
-    let mut end = find(bytes, start, |word| is_outside(word).or(word.equal(b'?')));
-    head.path_len = (end - start) as u32;
-    if bytes.get(end) == Some(&b'?') {
-        end = find(bytes, end, is_outside);
+    let target = &bytes[start..];
+    let mut len = find(target, bytes, |word| is_outside(word).or(word.equal(b'?')));
+    head.path_len = len as u32;
+    if let Some(query @ [b'?', ..]) = target.get(len..) {
+        len += find(query, bytes, is_outside);
     }
+    let end = start + len;
     let fields_start = end + b" HTTP/1.1\r\n".len();
     if bytes.get(end..fields_start)? != b" HTTP/1.1\r\n" || bytes[start] != b'/' {
         return None;
@@ -63,7 +65,7 @@ pub(super) fn response(bytes: &[u8], limits: &Limits, head: &mut ResponseHead) -
     let digit = |byte: &u8| u16::from(byte - b'0');
     head.status = 100 * digit(hundreds) + 10 * digit(tens) + digit(ones);
     let start = line.len() + 1;
-    let end = find(bytes, start, is_control);
+    let end = start + find(&bytes[start..], bytes, is_control);
     if bytes.get(end..end + 2)? != b"\r\n" {
         return None;
     }
@@ -87,7 +89,7 @@ fn fields(bytes: &[u8], mut at: usize, limits: &Limits, fields: &mut Fields) -> 
         if fields.len() >= most {
             return None;
         }
-        let Line { name, value, id, behind } = line(rest)?;
+        let Line { name, value, id, behind } = line(rest, bytes)?;
         let name_end = at + name.len();
         let end = name_end + SEPARATOR.len() + value.len();
         if end - at > limits.field_bytes as usize {
@@ -115,13 +117,13 @@ struct Line<'b> {
     behind: &'b [u8],
 }
 
-/// The line that `bytes` begin with.
+/// The line that `bytes` begin with, the last part of `whole`.
 #[inline(always)]
-fn line(bytes: &[u8]) -> Option<Line<'_>> {
-    let colon = find(bytes, 0, |word| word.equal(b':').or(word.up_to(b' ')));
+fn line<'b>(bytes: &'b [u8], whole: &[u8]) -> Option<Line<'b>> {
+    let colon = find(bytes, whole, |word| word.equal(b':').or(word.up_to(b' ')));
     let (name, behind) = bytes.split_at_checked(colon)?;
     let value = behind.strip_prefix(SEPARATOR)?;
-    let (value, behind) = value.split_at_checked(find(value, 0, is_control))?;
+    let (value, behind) = value.split_at_checked(find(value, whole, is_control))?;
     let behind = behind.strip_prefix(b"\r\n")?;
     let (b'!'..=0xff, b'!'..=0xff) = (*value.first()?, *value.last()?) else { return None };
     // Of a name that is known, the folding of `lookup` is exact: there is no byte below 0x21 in it.

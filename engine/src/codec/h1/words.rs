@@ -2,36 +2,33 @@
 
 use wide::u8x16;
 
-/// Where the first byte at or behind `at` is that `marks` marks; beyond the last byte, if there is none. `at` is at
-/// most the number of bytes.
+/// Where the first byte of `rest` is that `marks` marks; beyond its last byte, if there is none. `rest` is the last part of
+/// `whole`, in which there are more bytes in front of it.
 #[inline(always)]
-pub(super) fn find(bytes: &[u8], mut at: usize, marks: impl Fn(Word) -> Word) -> usize {
-    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+pub(super) fn find(rest: &[u8], whole: &[u8], marks: impl Fn(Word) -> Word) -> usize {
+    let mut at = 0;
+    while let Some(word) = rest.get(at..).and_then(|rest| rest.first_chunk()) {
         match marks(Word::load(word)).bits() {
             0 => at += Word::BYTES,
             bits => return at + bits.trailing_zeros() as usize,
         }
     }
-    find_in_rest(bytes, at, marks)
+    // The last word, without those of its bytes that have been seen or are not of the rest.
+    let left = rest.len() - at;
+    let skipped = Word::BYTES - left;
+    let bits = match whole.last_chunk() {
+        Some(word) => marks(Word::load(word)).bits() >> skipped,
+        None => bits_of_few(whole, &marks) >> (whole.len() - left),
+    };
+    at + bits.trailing_zeros() as usize
 }
 
-/// Of the last bytes there are fewer than a word.
-#[inline(always)]
-fn find_in_rest(bytes: &[u8], at: usize, marks: impl Fn(Word) -> Word) -> usize {
-    // The last word again, without those of its bytes that have been seen.
-    let Some(word) = bytes.last_chunk() else { return find_in_few(bytes, at, marks) };
-    let start = bytes.len() - Word::BYTES;
-    let bits = marks(Word::load(word)).bits() >> (at - start) << (at - start);
-    start + bits.trailing_zeros() as usize
-}
-
-/// Of fewer bytes than a word has; the zeros behind them may be marked as well.
+/// Of fewer bytes than a word has. The zeros behind them may be marked as well.
 #[inline(never)]
-fn find_in_few(bytes: &[u8], at: usize, marks: impl Fn(Word) -> Word) -> usize {
+fn bits_of_few(bytes: &[u8], marks: impl Fn(Word) -> Word) -> u32 {
     let mut word = [0; Word::BYTES];
     word[..bytes.len()].copy_from_slice(bytes);
-    let bits = marks(Word::load(&word)).bits() >> at << at;
-    bits.trailing_zeros() as usize
+    marks(Word::load(&word)).bits()
 }
 
 /// Bytes, or marks of bytes: those whose highest bit is set.
@@ -87,9 +84,8 @@ mod tests {
                     text[at] = byte;
                     text[len - 1] = if at == len - 1 { byte } else { b':' };
                     for from in 0..=len {
-                        let expected =
-                            text.iter().skip(from).position(|byte| is_marked(*byte)).map(|found| from + found);
-                        let found = Some(find(&text, from, marks)).filter(|found| *found < len);
+                        let expected = text[from..].iter().position(|byte| is_marked(*byte));
+                        let found = Some(find(&text[from..], &text, marks)).filter(|found| *found < len - from);
                         assert_eq!(found, expected, "{byte} at {at} of {len} from {from}");
                     }
                 }
@@ -101,7 +97,7 @@ mod tests {
     fn a_byte_is_up_to_another_without_a_sign() {
         for limit in [0, 0x1f, 0x20, 0x7f, 0x80, 0xfe] {
             for byte in 0..=255 {
-                let found = find(&[byte; 16], 0, |word| word.up_to(limit));
+                let found = find(&[byte; 16], &[byte; 16], |word| word.up_to(limit));
                 assert_eq!(found == 0, byte <= limit, "{byte} up to {limit}");
             }
         }
