@@ -19,8 +19,8 @@ use crate::http::format::ResponseFlags;
 use crate::http::{Exchange, FieldId, Message, Reply, RequestHead, matcher};
 use crate::http_filter::{Context, Flow, Passed};
 use crate::mux::Downstream;
-use crate::net::Stall;
-use crate::route::hash_policy::{self, Asker, Hashed};
+use crate::net::{Arrival, Stall};
+use crate::route::hash_policy::{self, Asker};
 use crate::route::{internal_redirect, rewrite};
 use crate::router::retry::{self, TryPolicy};
 use crate::router::{self, Client, Deadlines, Fault, Forwarding, Try, Upload, Vigil};
@@ -265,7 +265,8 @@ async fn forward_to_upstream<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a
         Reply::begin(serving.exchange, &hcm.shard.reactor);
         return Ok(respond::local(serving, &reply).await?.into());
     };
-    let forwarding = forwarding(serving, forward, cluster)?;
+    let mut forwarding = forwarding(serving, forward, cluster);
+    prepare(serving, &mut forwarding)?;
     affordable(serving)?;
     let Serving { exchange, client, .. } = serving;
     let mut current = None;
@@ -291,61 +292,64 @@ async fn forward_to_upstream<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a
     Ok(respond::upstream(serving, &mut current).await?.into())
 }
 
-/// Decide what holds for the request and all its tries, and make the last edits of its head. Inlined, since what it gives is
-/// large.
+/// Decide what holds for the request and all its tries. Inlined, since what it gives is large.
 #[inline(always)]
-fn forwarding<'a>(
-    serving: &mut Serving<'a, '_, '_>,
-    forward: &'a Forward,
-    cluster: usize,
-) -> Result<Forwarding<'a>, Fault> {
+fn forwarding<'a>(serving: &Serving<'a, '_, '_>, forward: &'a Forward, cluster: usize) -> Forwarding<'a> {
+    let (hcm, exchange) = (serving.hcm, &*serving.exchange);
+    let weighted = exchange.weighted_cluster(forward);
+    let host = exchange.facts.route.map(|at| &hcm.config.virtual_hosts[at.virtual_host as usize]);
+    Forwarding {
+        reactor: &hcm.shard.reactor,
+        cluster: &hcm.clusters[cluster],
+        clusters: &hcm.clusters,
+        forward,
+        policy: TryPolicy::new(forward, &exchange.request.head, exchange.request.view(), may_ask(serving)),
+        hash: None,
+        cookies: Vec::new(),
+        metadata_match: weighted.map_or(&forward.metadata_match, |weighted| &weighted.metadata_match),
+        codec_limits: &hcm.codec_limits,
+        limits: &hcm.config.limits,
+        stream_idle: forward.stream_idle_timeout.unwrap_or(hcm.config.timeouts.stream_idle),
+        tells_tries: host.is_some_and(|host| host.include_request_attempt_count),
+        stats: &hcm.stats,
+    }
+}
+
+/// How many retries the request may ask for: only one from inside may.
+fn may_ask(serving: &Serving<'_, '_, '_>) -> Option<u32> {
+    serving.exchange.facts.is_internal.then_some(serving.hcm.config.limits.max_requested_retries)
+}
+
+/// Set the deadlines of the request and all its tries, and make the last edits of its head.
+#[inline]
+fn prepare<'a>(serving: &mut Serving<'a, '_, '_>, forwarding: &mut Forwarding<'a>) -> Result<(), Fault> {
+    let may_ask = may_ask(serving).is_some();
     let Serving { hcm, connection, exchange, client, .. } = serving;
-    let (hcm, reactor) = (*hcm, &hcm.shard.reactor);
-    let may_ask = exchange.facts.is_internal.then_some(hcm.config.limits.max_requested_retries);
-    let mut policy = TryPolicy::new(forward, &exchange.request.head, exchange.request.view(), may_ask);
-    let timeouts = &hcm.config.timeouts;
-    let mut life = forward.max_stream_duration.unwrap_or(timeouts.max_stream_duration);
+    let (forward, policy) = (forwarding.forward, &mut forwarding.policy);
+    let mut life = forward.max_stream_duration.unwrap_or(hcm.config.timeouts.max_stream_duration);
     if has_messages(&exchange.request) {
         // A stream may have nothing to say for long, not even a head.
         policy.timeouts.response_head = None;
         policy.is_grpc = exchange.request.is_grpc();
         if policy.is_grpc {
-            life = TryPolicy::call_limit(forward, &exchange.request, may_ask.is_some()).or(life);
+            life = TryPolicy::call_limit(forward, &exchange.request, may_ask).or(life);
         }
     }
     retry::consume(&mut exchange.request.head.fields);
     exchange.facts.timeout_is_204 = policy.timeout_status == 204;
-    let stream_idle = forward.stream_idle_timeout.unwrap_or(timeouts.stream_idle);
     if forward.stream_idle_timeout.is_some() {
-        client.deadlines.limit_idle(reactor.now(), stream_idle);
+        client.deadlines.limit_idle(client.reactor.now(), forwarding.stream_idle);
     }
     client.deadlines.limit_life(exchange.facts.times.start, life);
     finalize::request(hcm, connection, exchange, forward)?;
-    let hashed = match &forward.hash_policy[..] {
-        [] => Hashed::default(),
-        policies => {
-            let client = exchange.facts.client.map(|client| client.ip());
-            let asker = Asker { client, remote: connection.arrival.remote, local: connection.arrival.local };
-            hash_policy::hash(policies, &exchange.request.head, exchange.request.view(), asker)
-        }
-    };
-    let weighted = exchange.weighted_cluster(forward);
-    let host = exchange.facts.route.map(|at| &hcm.config.virtual_hosts[at.virtual_host as usize]);
-    Ok(Forwarding {
-        reactor,
-        cluster: &hcm.clusters[cluster],
-        clusters: &hcm.clusters,
-        forward,
-        policy,
-        hash: hashed.hash,
-        cookies: hashed.cookies.into_vec(),
-        metadata_match: weighted.map_or(&forward.metadata_match, |weighted| &weighted.metadata_match),
-        codec_limits: &hcm.codec_limits,
-        limits: &hcm.config.limits,
-        stream_idle,
-        tells_tries: host.is_some_and(|host| host.include_request_attempt_count),
-        stats: &hcm.stats,
-    })
+    if !forward.hash_policy.is_empty() {
+        let address = exchange.facts.client.map(|client| client.ip());
+        let Arrival { remote, local, .. } = connection.arrival;
+        let asker = Asker { client: address, remote, local };
+        let hashed = hash_policy::hash(&forward.hash_policy, &exchange.request.head, exchange.request.view(), asker);
+        (forwarding.hash, forwarding.cookies) = (hashed.hash, hashed.cookies.into_vec());
+    }
+    Ok(())
 }
 
 fn account(serving: &mut Serving<'_, '_, '_>, ending: &Ending) {

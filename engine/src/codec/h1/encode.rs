@@ -51,8 +51,8 @@ pub fn status(out: &mut Vec<u8>, status: u16) {
     status_line(out, status, reason(status).as_bytes());
 }
 
-/// `name: value CRLF` (RFC 9112 section 5).
-#[inline]
+/// `name: value CRLF` (RFC 9112 section 5). Nearly all names are constants, which need no call to be copied.
+#[inline(always)]
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     debug_assert!(grammar::is_token(name) && grammar::is_value(value));
     out.reserve(name.len() + value.len() + ": \r\n".len());
