@@ -60,15 +60,14 @@ impl Client<'_, '_> {
     ///
     /// # Errors
     /// What `poll` reports, or why waiting makes no sense any more.
-    pub async fn guard<T>(
+    pub fn guard<T>(
         &mut self,
         mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<Result<T, Fault>>,
-    ) -> Result<T, Fault> {
-        poll_fn(|context| match poll(self, context) {
+    ) -> impl Future<Output = Result<T, Fault>> {
+        poll_fn(move |context| match poll(self, context) {
             Poll::Pending => self.interrupted().map_or(Poll::Pending, |fault| Poll::Ready(Err(fault))),
             ready => ready,
         })
-        .await
     }
 
     /// Let time pass.

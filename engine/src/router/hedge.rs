@@ -47,12 +47,12 @@ impl<'a> Hedged<'a> {
     }
 
     /// Drive `next` until it ends or one of these tries has a good response.
-    pub(super) async fn race(
+    pub(super) fn race(
         &mut self,
         forwarding: &Forwarding<'_>,
         mut next: Pin<&mut impl Future<Output = Result<(), Fault>>>,
-    ) -> Raced<'a> {
-        poll_fn(|context| {
+    ) -> impl Future<Output = Raced<'a>> {
+        poll_fn(move |context| {
             if !self.tries.is_empty()
                 && let Ok(Some(hedge)) = self.poll(forwarding, true)
             {
@@ -60,7 +60,6 @@ impl<'a> Hedged<'a> {
             }
             next.as_mut().poll(context).map(Raced::Next)
         })
-        .await
     }
 
     /// Wait for these tries alone.

@@ -251,12 +251,15 @@ async fn one<'a>(
     if tries.pause > 0 {
         client.pause(Duration::from_nanos(std::mem::take(&mut tries.pause))).await?;
     }
-    let (endpoint, started) = begin(forwarding, exchange, tries)?;
+    let (endpoint, mut started) = begin(forwarding, exchange, tries)?;
     exchange.facts.tries += 1;
-    let mut next = Some((lease(forwarding, &endpoint.pool, exchange, client).await, started));
+    let mut acquired = match endpoint.pool.take() {
+        Some(lease) => Ok(lease),
+        None => client.reactor.pooled(|| acquire(forwarding, &endpoint.pool, exchange, client, true)).await,
+    };
     let mut repeats = 0;
-    while let Some((lease, started)) = next.take() {
-        let lease = match lease {
+    loop {
+        let lease = match acquired {
             Ok(lease) => lease,
             Err(fault) => {
                 trace::unconnected(exchange, fault, forwarding.reactor.now());
@@ -271,18 +274,15 @@ async fn one<'a>(
             Ok(()) => {
                 tried.responded(&exchange.response);
                 forwarding.cluster.stats.upstream_rq_retry_success.add(u64::from(repeats > 0));
+                return Ok(());
             }
             Err(fault) if repeats < REPEATS_MAX && is_free(fault, tried, exchange, &client.upload) => {
                 repeats += 1;
                 forwarding.cluster.stats.upstream_rq_retry.inc();
                 exchange.clear_response(forwarding.reactor);
                 // The connection goes first: it may have had the last place that there is.
-                next = match current.take().map(Try::into_started) {
-                    Some(started) => {
-                        Some((acquire(forwarding, &endpoint.pool, exchange, client, false).await, started))
-                    }
-                    None => None,
-                };
+                started = current.take().expect("the try that failed").into_started();
+                acquired = acquire(forwarding, &endpoint.pool, exchange, client, false).await;
             }
             Err(fault) => {
                 tried.note_failure(exchange);
@@ -290,7 +290,6 @@ async fn one<'a>(
             }
         }
     }
-    Ok(())
 }
 
 /// Times that one try may go out again free of charge.
@@ -355,19 +354,6 @@ fn rewrite_host(forward: &Forward, exchange: &mut Exchange, is_first: bool) {
         exchange.request.edit().append(b"x-forwarded-host", &old);
     }
     exchange.request.head.authority = exchange.request.edits.store(|out| out.extend_from_slice(hostname.as_bytes()));
-}
-
-/// An idle connection, or the next that there is.
-async fn lease(
-    forwarding: &Forwarding<'_>,
-    pool: &Rc<Pool>,
-    exchange: &mut Exchange,
-    client: &mut Client<'_, '_>,
-) -> Result<Lease, Fault> {
-    match pool.take() {
-        Some(lease) => Ok(lease),
-        None => client.reactor.pooled(|| acquire(forwarding, pool, exchange, client, true)).await,
-    }
 }
 
 /// The next connection that there is. Meanwhile the request counts as one that waits. `is_first`: where the endpoint has several
