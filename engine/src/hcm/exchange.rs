@@ -71,8 +71,9 @@ pub(super) async fn run<const SHARED: bool>(
 
 /// Find out what is to be done with the request, and do it.
 async fn serve(serving: &mut Serving<'_, '_, '_>) -> Result<Ending, Fault> {
-    if let Some(ending) = start(serving).await? {
-        return Ok(ending);
+    if let Some(path) = start(serving)? {
+        let reply = Reply::text(307, "", ResponseFlags::empty(), "path_normalization_redirect");
+        return respond::redirect(serving, &reply, &path).await;
     }
     let reactor = &serving.hcm.shard.reactor;
     loop {
@@ -97,8 +98,8 @@ async fn serve(serving: &mut Serving<'_, '_, '_>) -> Result<Ending, Fault> {
     }
 }
 
-/// Start the exchange's deadlines and make the head fit for what follows. `Some`: that is all there was to do.
-async fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Fault> {
+/// Start the exchange's deadlines and make the head fit for what follows. `Some`: the client is to ask for this path instead.
+fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Vec<u8>>, Fault> {
     let Serving { hcm, connection, exchange, client, .. } = serving;
     if exchange.request.head.length.exceeds(hcm.config.limits.max_request_body) {
         return Err(Fault::RequestTooLarge);
@@ -123,10 +124,7 @@ async fn start(serving: &mut Serving<'_, '_, '_>) -> Result<Option<Ending>, Faul
         Admission::Admitted => Ok(None),
         Admission::InvalidPath => Err(Fault::InvalidPath),
         Admission::Underscore => Err(Fault::UnderscoreInName),
-        Admission::Redirect(path) => {
-            let reply = Reply::text(307, "", ResponseFlags::empty(), "path_normalization_redirect");
-            Ok(Some(respond::redirect(serving, &reply, &path).await?))
-        }
+        Admission::Redirect(path) => Ok(Some(path)),
     }
 }
 
