@@ -23,24 +23,18 @@ impl Download {
         Self { pump: Pump::new(buffer_limit), hooks, splice_threshold }
     }
 
+    /// What was under way is to go on no more.
+    pub(super) fn stop(&mut self, tried: &mut Try<'_>, exchange: &mut Exchange, client: &mut Client<'_, '_>) {
+        let reactor = tried.forwarding.reactor;
+        let (pump, source, sink) = self.ends(tried, exchange, client);
+        pump.stop(&source, &sink, reactor);
+    }
+
     /// Relay the body of the response whose head was just put into the batch.
     ///
     /// # Errors
     /// The response stays incomplete.
-    pub(super) async fn run(
-        &mut self,
-        tried: &mut Try<'_>,
-        exchange: &mut Exchange,
-        client: &mut Client<'_, '_>,
-    ) -> Result<(), Fault> {
-        let result = client.guard(|client, _| self.poll(tried, exchange, client)).await;
-        let reactor = tried.forwarding.reactor;
-        let (pump, source, sink) = self.ends(tried, exchange, client);
-        pump.stop(&source, &sink, reactor);
-        result
-    }
-
-    fn poll(
+    pub(super) fn poll(
         &mut self,
         tried: &mut Try<'_>,
         exchange: &mut Exchange,

@@ -50,12 +50,15 @@ pub(super) async fn upstream(
     write_head(serving, false);
     let Serving { hcm, exchange, client, .. } = &mut *serving;
     let mut download = Download::new(hcm.config.limits.buffer_limit as usize, hooks, hcm.splice_threshold);
-    let result = download.run(tried, exchange, client).await;
+    let result = client.guard(|client, _| download.poll(tried, exchange, client)).await;
+    download.stop(tried, exchange, client);
     client.upload.note(exchange);
     Try::end(current, exchange, &client.upload, result);
     result?;
     exchange.facts.times.downstream_end = Some(client.reactor.now());
-    read_away(serving).await;
+    if !serving.client.upload.is_done() {
+        read_away(serving).await;
+    }
     Ok(ending)
 }
 
