@@ -47,7 +47,8 @@ fn fields(out: &mut Vec<u8>, fields: &Fields, view: HeadView<'_>, is_kept: impl 
 
 /// Whether this is how the field is written.
 fn is_line(field: &Field, line: &[u8], view: HeadView<'_>) -> bool {
-    line == [field.name.of(view), b": ", field.value.of(view), encode::CRLF].concat()
+    let parts = [field.name.of(view), b": ", field.value.of(view), encode::CRLF];
+    line.iter().eq(parts.into_iter().flatten())
 }
 
 fn framing(out: &mut Vec<u8>, kind: BodyKind) {
