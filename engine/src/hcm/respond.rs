@@ -49,9 +49,13 @@ pub(super) async fn upstream(
     finalize::response(serving.hcm, serving.exchange, false);
     write_head(serving, false);
     let Serving { hcm, exchange, client, .. } = &mut *serving;
-    let mut download = Download::new(hcm.config.limits.buffer_limit as usize, hooks, hcm.splice_threshold);
-    let result = client.guard(|client, _| download.poll(tried, exchange, client)).await;
-    download.stop(tried, exchange, client);
+    let result = {
+        // What it holds is given back before the rest of a request is read away.
+        let mut download = Download::new(hcm.config.limits.buffer_limit as usize, hooks, hcm.splice_threshold);
+        let result = client.guard(|client, _| download.poll(tried, exchange, client)).await;
+        download.stop(tried, exchange, client);
+        result
+    };
     client.upload.note(exchange);
     Try::end(current, exchange, &client.upload, result);
     result?;

@@ -21,7 +21,7 @@ pub struct Field {
 
 impl Field {
     /// The line with its line end, if it is canonical: received like that, or added by an edit. Lines that stand one behind
-    /// the other have spans that do.
+    /// the other have spans that do. Of a value that was replaced and not by `set_value`, the place tells.
     #[inline]
     pub fn canonical_line(&self) -> Option<Span> {
         let is_one_line = self.is_canonical && self.value.start == self.name.end + 2;

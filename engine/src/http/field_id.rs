@@ -1,7 +1,7 @@
 //! Ids of the field names that the proxy looks at, and the lookup from a name.
 //!
-//! The lookup runs once for every field of every message: it branches on the length and the first byte, which leaves
-//! one or two candidates, and compares with all letters folded at once.
+//! The lookup runs once for every field of every message: a name is read as two words, with all letters folded at once,
+//! and a hash of these has a place of its own for each name that is known.
 
 /// Declares the enum with each member's canonical lower-case name.
 macro_rules! field_ids {
@@ -287,12 +287,15 @@ impl Table {
     /// The first multiplier that will do, of a row of odd numbers.
     const fn new() -> Self {
         let mut multiplier = 0x9e37_79b9_7f4a_7c15u64;
-        loop {
+        let mut tries = 0;
+        while tries < 200 {
             if let Some(table) = Self::with(multiplier) {
                 return table;
             }
             multiplier = multiplier.wrapping_mul(0xd134_2543_de82_ef95);
+            tries += 1;
         }
+        panic!("no multiplier gives each known name a place of its own: take more SLOT_BITS, or another hash");
     }
 
     const fn with(multiplier: u64) -> Option<Self> {

@@ -341,6 +341,7 @@ impl<'a> Try<'a> {
         }
         status
     }
+
     /// The response has come whole: where the request went out whole, too, the connection may serve another exchange.
     fn give_back(self, upload: &Upload<'_, '_>) {
         if upload.is_done() && self.lease.wire.is_reusable() {

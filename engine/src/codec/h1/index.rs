@@ -94,16 +94,18 @@ impl Facts {
         self.nominates
     }
 
-    /// Whether a field with this id says anything of the message as a whole.
-    #[inline]
-    pub fn says(id: FieldId) -> bool {
-        use FieldId::*;
-        matches!(id, Host | Connection | ContentLength | TransferEncoding | Expect)
-    }
-
-    /// Takes down what a field says.
+    /// Takes down what a field says of the message as a whole. Few do.
     #[inline]
     pub fn note(&mut self, id: FieldId, span: Span, value: &[u8]) -> Result<(), HeadError> {
+        use FieldId::*;
+        match id {
+            Host | Connection | ContentLength | TransferEncoding | Expect => self.take_down(id, span, value),
+            _ => Ok(()),
+        }
+    }
+
+    #[inline(always)]
+    fn take_down(&mut self, id: FieldId, span: Span, value: &[u8]) -> Result<(), HeadError> {
         match id {
             FieldId::Host => {
                 self.host = span;

@@ -96,9 +96,7 @@ fn fields(bytes: &[u8], mut at: usize, limits: &Limits, fields: &mut Fields) -> 
             return None;
         }
         let (name, span) = (Span::new(at, name_end), Span::new(name_end + SEPARATOR.len(), end));
-        if Facts::says(id) {
-            facts.note(id, span, value).ok()?;
-        }
+        facts.note(id, span, value).ok()?;
         let hop_by_hop = id.is_hop_by_hop();
         fields.push(Field { name, value: span, id, hop_by_hop, never_indexed: false, is_canonical: true });
         (at, rest) = (end + 2, behind);

@@ -3,9 +3,10 @@
 use wide::u8x16;
 
 /// Where the first byte of `rest` is that `marks` marks; beyond its last byte, if there is none. `rest` is the last part of
-/// `whole`, in which there are more bytes in front of it.
+/// `whole`, or all of it.
 #[inline(always)]
 pub(super) fn find(rest: &[u8], whole: &[u8], marks: impl Fn(Word) -> Word) -> usize {
+    debug_assert!(std::ptr::eq(rest.as_ptr_range().end, whole.as_ptr_range().end) && rest.len() <= whole.len());
     let mut at = 0;
     while let Some(word) = rest.get(at..).and_then(|rest| rest.first_chunk()) {
         match marks(Word::load(word)).bits() {
@@ -97,7 +98,8 @@ mod tests {
     fn a_byte_is_up_to_another_without_a_sign() {
         for limit in [0, 0x1f, 0x20, 0x7f, 0x80, 0xfe] {
             for byte in 0..=255 {
-                let found = find(&[byte; 16], &[byte; 16], |word| word.up_to(limit));
+                let bytes = [byte; 16];
+                let found = find(&bytes, &bytes, |word| word.up_to(limit));
                 assert_eq!(found == 0, byte <= limit, "{byte} up to {limit}");
             }
         }

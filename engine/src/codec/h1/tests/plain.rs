@@ -5,7 +5,7 @@ use crate::codec::h1::{plain, request::parse_any, response};
 
 const REQUESTS: [&str; 2] = [
     "POST /a/b?c=d&e HTTP/1.1\r\nHost: a.example:80\r\nUser-Agent: curl/8 (x) \u{e9}\r\nx-Other_1: a, b\r\n\
-     Connection: close\r\nContent-Length: 10\r\n\r\nthe body..",
+     Connection: close\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\nthe body..",
     PLAIN,
 ];
 const PLAIN: &str = "GET / HTTP/1.1\r\nhost: a\r\naccept: */*\r\nTe: trailers\r\nConnection: keep-alive\r\n\r\n";
