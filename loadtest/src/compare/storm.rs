@@ -142,6 +142,8 @@ pub fn run(bench: &Bench<'_>, storm: &Storm, round: usize, origins: &mut [Origin
         calm_lag_p99_us: calm.lag_p99_us,
         calm_busy: calm.proxy_own.min(1.0),
     });
+    // Another peer has the cores next, and some go on for seconds with handshakes of clients that are gone.
+    settle(bench);
     Ok(measured)
 }
 
