@@ -42,6 +42,7 @@ pub(super) async fn upstream(
     };
     let ending = Ending::whole(ResponseFlags::empty(), details);
     finalize::routed_response(hcm, connection, exchange, &ending);
+    // `filter` would say the same, but as a future whose result is moved out of it.
     let hooks = match hcm.filters.is_empty() {
         true => Hooks::default(),
         false => filter(serving).await?,
@@ -119,7 +120,9 @@ pub(super) async fn redirect(
 /// The response stays incomplete.
 pub(super) async fn local(serving: &mut Serving<'_, '_, '_>, reply: &Reply<'_>) -> Result<Ending, Fault> {
     write_reply(serving, reply, false).await?;
-    read_away(serving).await;
+    if !serving.client.upload.is_done() {
+        read_away(serving).await;
+    }
     serving.client.upload.note(serving.exchange);
     Ok(Ending::whole(reply.flags, reply.details))
 }
@@ -183,12 +186,10 @@ fn write_head(serving: &mut Serving<'_, '_, '_>, closes: bool) {
     client.vigil.expect_taking(hcm.config.timeouts.send);
 }
 
-/// The response is said; what is left of the request's body is read away, where the connection could go on after it.
+/// The response is said, and the request's body is not done: what is left of it is read away, where the connection could go
+/// on after it.
 async fn read_away(serving: &mut Serving<'_, '_, '_>) {
     let Serving { hcm, exchange, client, .. } = serving;
-    if client.upload.is_done() {
-        return;
-    }
     hcm.stats.downstream_rq_response_before_rq_complete.inc();
     if !client.upload.wire.reads_away() {
         return;

@@ -29,7 +29,7 @@ pub(super) struct Facts {
     pub upgrade: bool,
     connection_options: u32,
     /// Connection names a field that is not hop-by-hop anyway.
-    nominates: bool,
+    pub nominates: bool,
 }
 
 /// What the Transfer-Encoding lines so far amount to, read as one list (RFC 9110 section 5.3).
@@ -88,13 +88,7 @@ pub(super) fn index_fields(
 }
 
 impl Facts {
-    /// Connection names a field that is not hop-by-hop anyway.
-    #[inline]
-    pub fn nominates(&self) -> bool {
-        self.nominates
-    }
-
-    /// Takes down what a field says of the message as a whole. Few do.
+    /// Takes down what a field says of the message as a whole. Few do, and one comparison tells which.
     #[inline]
     pub fn note(&mut self, id: FieldId, span: Span, value: &[u8]) -> Result<(), HeadError> {
         use FieldId::*;

@@ -102,7 +102,7 @@ fn fields(bytes: &[u8], mut at: usize, limits: &Limits, fields: &mut Fields) -> 
         (at, rest) = (end + 2, behind);
     }
     let len = at + 2;
-    (len <= limits.head_bytes as usize && !facts.nominates()).then_some((facts, len))
+    (len <= limits.head_bytes as usize && !facts.nominates).then_some((facts, len))
 }
 
 const SEPARATOR: &[u8] = b": ";

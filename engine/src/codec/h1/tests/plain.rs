@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::codec::h1::{plain, request::parse_any, response};
+use std::fmt::Debug;
 
 const REQUESTS: [&str; 2] = [
     "POST /a/b?c=d&e HTTP/1.1\r\nHost: a.example:80\r\nUser-Agent: curl/8 (x) \u{e9}\r\nx-Other_1: a, b\r\n\
@@ -45,47 +46,48 @@ fn tight(text: &str) -> Limits {
     }
 }
 
+/// Compare what comes of each neighbour of a head. `read` gives whether it is plain, and what the usual way and the tokeniser
+/// say, which make heads of it that are used again and again.
+fn compare<H: Debug + Default, E: Debug + PartialEq>(
+    text: &str,
+    read: impl Fn(&[u8], &Limits, &mut [H; 2]) -> (bool, [Result<Parse, E>; 2]),
+) {
+    let mut heads = Default::default();
+    for limits in [Limits::default(), tight(text)] {
+        assert!(read(text.as_bytes(), &limits, &mut heads).0, "{text}");
+        let mut plainly = 0;
+        for bytes in neighbours(text) {
+            let (is_plain, [parsed, expected]) = read(&bytes, &limits, &mut heads);
+            plainly += usize::from(is_plain);
+            assert_eq!(parsed, expected, "{:?}", bytes.escape_ascii().to_string());
+            if matches!(parsed, Ok(Parse::Complete(_))) {
+                let [head, other] = &heads;
+                assert_eq!(format!("{head:?}"), format!("{other:?}"), "{:?}", bytes.escape_ascii().to_string());
+            }
+        }
+        // A fifth of the bytes can be about any other.
+        assert!(plainly > text.len() * 256 / 5, "{plainly} of {text}");
+    }
+}
+
 #[test]
 fn a_request_is_the_same_as_with_the_tokeniser() {
-    let (mut head, mut other) = (RequestHead::default(), RequestHead::default());
     for text in REQUESTS {
-        for limits in [Limits::default(), tight(text)] {
-            assert!(plain::request(text.as_bytes(), &limits, &mut RequestHead::default()).is_some(), "{text}");
-            let mut plainly = 0;
-            for bytes in neighbours(text) {
-                head.clear();
-                plainly += usize::from(plain::request(&bytes, &limits, &mut head).is_some());
-                let parsed = parse_request(&bytes, &limits, &mut head);
-                assert_eq!(parsed, parse_any(&bytes, &limits, &mut other), "{:?}", bytes.escape_ascii().to_string());
-                if matches!(parsed, Ok(Parse::Complete(_))) {
-                    assert_eq!(format!("{head:?}"), format!("{other:?}"), "{:?}", bytes.escape_ascii().to_string());
-                }
-            }
-            // A fifth of the bytes can be about any other.
-            assert!(plainly > text.len() * 256 / 5, "{plainly} of {text}");
-        }
+        compare(text, |bytes, limits, [head, other]| {
+            let is_plain = plain::request(bytes, limits, &mut RequestHead::default()).is_some();
+            (is_plain, [parse_request(bytes, limits, head), parse_any(bytes, limits, other)])
+        });
     }
 }
 
 #[test]
 fn a_response_is_the_same_as_with_the_tokeniser() {
-    let (mut head, mut other) = (ResponseHead::default(), ResponseHead::default());
     for (text, method) in RESPONSES.iter().flat_map(|text| [(text, Method::Get), (text, Method::Head)]) {
-        for limits in [Limits::default(), tight(text)] {
-            assert!(plain::response(text.as_bytes(), &limits, &mut ResponseHead::default()).is_some(), "{text}");
-            let mut plainly = 0;
-            for bytes in neighbours(text) {
-                head.clear();
-                plainly += usize::from(plain::response(&bytes, &limits, &mut head).is_some());
-                let parsed = parse_response(&bytes, &limits, method, &mut head);
-                let expected = response::parse_any(&bytes, &limits, method, &mut other);
-                assert_eq!(parsed, expected, "{:?}", bytes.escape_ascii().to_string());
-                if matches!(parsed, Ok(Parse::Complete(_))) {
-                    assert_eq!(format!("{head:?}"), format!("{other:?}"), "{:?}", bytes.escape_ascii().to_string());
-                }
-            }
-            assert!(plainly > text.len() * 256 / 5, "{plainly} of {text}");
-        }
+        compare(text, |bytes, limits, [head, other]| {
+            let is_plain = plain::response(bytes, limits, &mut ResponseHead::default()).is_some();
+            let expected = response::parse_any(bytes, limits, method, other);
+            (is_plain, [parse_response(bytes, limits, method, head), expected])
+        });
     }
 }
 
