@@ -5,7 +5,8 @@
 # pass, and libfuzzer-sys builds libFuzzer from source. There is no address sanitizer on stable, and no need: the code
 # under test has no unsafe block. The build takes about a minute the first time.
 #
-# FUZZ_SEED=n makes the same inputs again (from the same corpus); without it, each run makes others.
+# FUZZ_SEED=n makes the same inputs again (from the same corpus); without it, each run makes others. FUZZ_RUNS=n ends a
+# target after that many inputs, if its seconds are not over before: a fast machine goes no further than a slow one.
 #
 # New inputs go to target/corpus/, findings to artifacts/. A finding belongs into corpus/ under a name that says what it
 # is: `cargo test` replays that directory.
@@ -28,7 +29,8 @@ for name; do
     echo "== $name: $seconds s"
     log="target/$name.log"
     if ! "$target_dir/$host/release/$name" -max_total_time="$seconds" -max_len=4096 -timeout=5 -rss_limit_mb=1024 \
-        -dict=http.dict -seed="${FUZZ_SEED:-0}" -print_final_stats=1 -verbosity=0 -artifact_prefix="artifacts/$name/" \
+        -dict=http.dict -seed="${FUZZ_SEED:-0}" -runs="${FUZZ_RUNS:--1}" -print_final_stats=1 -verbosity=0 \
+        -artifact_prefix="artifacts/$name/" \
         "target/corpus/$name" "corpus/$name" >"$log" 2>&1; then
         cat "$log"
         exit 1
