@@ -9,6 +9,7 @@ use super::pooled::{Blocks, TaskFuture};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::panic::AssertUnwindSafe;
 use std::ptr;
 use std::rc::Rc;
@@ -245,8 +246,13 @@ impl Executor {
             }
         }
         let mut yielded = self.yielded.borrow_mut();
-        if !yielded.is_empty() {
-            self.ready.borrow_mut().append(&mut yielded);
+        if yielded.is_empty() {
+            return;
+        }
+        let mut ready = self.ready.borrow_mut();
+        match ready.is_empty() {
+            true => std::mem::swap(&mut *ready, &mut *yielded),
+            false => ready.append(&mut yielded),
         }
     }
 
@@ -279,8 +285,8 @@ impl Executor {
             _ => None,
         };
         let Some(mut future) = taken else { return };
-        // SAFETY: the vtable's functions treat the data as a number and never dereference it.
-        let waker = unsafe { Waker::from_raw(raw_waker(id)) };
+        // SAFETY: the vtable's functions treat the data as a number and never dereference it. Dropping it would do nothing.
+        let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(id)) });
         let mut context = Context::from_waker(&waker);
         self.current.set(id);
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| future.poll(&mut context)));
