@@ -301,7 +301,8 @@ fn forwarding<'a>(serving: &Serving<'a, '_, '_>, forward: &'a Forward, cluster: 
         cluster: &hcm.clusters[cluster],
         clusters: &hcm.clusters,
         forward,
-        policy: TryPolicy::new(forward, &exchange.request.head, exchange.request.view(), may_ask(serving)),
+        // The request is looked at in `prepare`.
+        policy: TryPolicy::of_route(forward),
         hash: None,
         cookies: Vec::new(),
         metadata_match: weighted.map_or(&forward.metadata_match, |weighted| &weighted.metadata_match),
@@ -321,16 +322,17 @@ fn may_ask(serving: &Serving<'_, '_, '_>) -> Option<u32> {
 /// Set the deadlines of the request and all its tries, and make the last edits of its head.
 #[inline]
 fn prepare<'a>(serving: &mut Serving<'a, '_, '_>, forwarding: &mut Forwarding<'a>) -> Result<(), Fault> {
-    let may_ask = may_ask(serving).is_some();
+    let may_ask = may_ask(serving);
     let Serving { hcm, connection, exchange, client, .. } = serving;
     let (forward, policy) = (forwarding.forward, &mut forwarding.policy);
+    policy.apply(&exchange.request.head, exchange.request.view(), may_ask);
     let mut life = forward.max_stream_duration.unwrap_or(hcm.config.timeouts.max_stream_duration);
     if has_messages(&exchange.request) {
         // A stream may have nothing to say for long, not even a head.
         policy.timeouts.response_head = None;
         policy.is_grpc = exchange.request.is_grpc();
         if policy.is_grpc {
-            life = TryPolicy::call_limit(forward, &exchange.request, may_ask).or(life);
+            life = TryPolicy::call_limit(forward, &exchange.request, may_ask.is_some()).or(life);
         }
     }
     retry::consume(&mut exchange.request.head.fields);

@@ -154,7 +154,8 @@ async fn one(
     hcm.stats.downstream_rq_http1_total.inc();
     exchange.request.received.append(first, reactor);
     let keep_trailers = hcm.config.limits.enable_trailers;
-    let mut served = Served::new(&connection.stream, reactor, &hcm.codec_limits, keep_trailers);
+    let mut downstream = Downstream::H1(Served::new(&connection.stream, reactor, &hcm.codec_limits, keep_trailers));
+    let Downstream::H1(served) = &mut downstream else { unreachable!("it was just made") };
     let mut is_half = false;
     let head = poll_fn(|_| match served.poll_request(&mut exchange.request) {
         Poll::Ready(head) => Poll::Ready(head.map_err(Fault::of_request_head)),
@@ -170,7 +171,6 @@ async fn one(
             _ => {}
         }
     }
-    let mut downstream = Downstream::H1(served);
     let whole =
         exchange::run::<false>(hcm, connection, &connection.stall, exchange, &mut downstream, &mut deadlines, head)
             .await;

@@ -277,7 +277,7 @@ impl<'a> Try<'a> {
 
     /// The response whose head is in the exchange is not wanted. The connection stays where all of it has come.
     pub fn discard(current: &mut Option<Self>, exchange: &mut Exchange, upload: &Upload<'_, '_>, ending: RequestEnd) {
-        let Some(mut tried) = current.take() else { return };
+        let Some(tried) = current else { return };
         let mut trailers = Trailers::default();
         let ended = loop {
             match tried.lease.wire.poll_piece(&mut trailers) {
@@ -288,9 +288,10 @@ impl<'a> Try<'a> {
         };
         tried.started.accounting.ended(ending);
         let forwarding = tried.forwarding;
-        trace::ended(exchange, &tried, None);
-        if ended {
-            tried.give_back(upload);
+        trace::ended(exchange, tried, None);
+        match ended {
+            true => Self::give_back(current, upload),
+            false => *current = None,
         }
         exchange.last.times.response_start = None;
         exchange.clear_response(forwarding.reactor);
@@ -327,7 +328,7 @@ impl<'a> Try<'a> {
                 }
                 trace::ended(exchange, tried, None);
                 tried.started.accounting.completed(status, wire.sent, wire.received, micros);
-                current.take().into_iter().for_each(|tried| tried.give_back(upload));
+                Self::give_back(current, upload);
             }
         }
     }
@@ -343,9 +344,11 @@ impl<'a> Try<'a> {
     }
 
     /// The response has come whole: where the request went out whole, too, the connection may serve another exchange.
-    fn give_back(self, upload: &Upload<'_, '_>) {
-        if upload.is_done() && self.lease.wire.is_reusable() {
-            self.started.in_flight.endpoint().pool.put(self.lease);
+    #[inline]
+    fn give_back(current: &mut Option<Self>, upload: &Upload<'_, '_>) {
+        let Some(Self { lease, started, .. }) = current.take() else { return };
+        if upload.is_done() && lease.wire.is_reusable() {
+            started.in_flight.endpoint().pool.put(lease);
         }
     }
 }

@@ -83,12 +83,18 @@ const CONSUMED: u128 = Fields::set_of(&[
 ]);
 
 impl<'a> TryPolicy<'a> {
-    /// The policy in force. The request's own fields count only if there are retries that it `may_ask` for: up to that
-    /// number, or up to the route's where that is higher.
-    #[inline(always)]
+    /// The policy in force; see `apply`.
     pub fn new(route: &'a Forward, request: &RequestHead, bytes: HeadView<'_>, may_ask: Option<u32>) -> Self {
+        let mut policy = Self::of_route(route);
+        policy.apply(request, bytes, may_ask);
+        policy
+    }
+
+    /// What the route says, before the request is looked at.
+    #[inline]
+    pub fn of_route(route: &'a Forward) -> Self {
         let config = route.retry.as_ref();
-        let mut policy = Self {
+        Self {
             retry_on: config.map_or(RetryOn::default(), |config| config.retry_on),
             num_retries: config.map_or(1, |config| config.num_retries),
             timeouts: TryTimeouts {
@@ -103,24 +109,29 @@ impl<'a> TryPolicy<'a> {
             config,
             status_codes: SmallVec::new(),
             header_names: Vec::new(),
-        };
+        }
+    }
+
+    /// Apply what the request says. Its own fields count only if there are retries that it `may_ask` for: up to that number,
+    /// or up to the route's where that is higher.
+    #[inline]
+    pub fn apply(&mut self, request: &RequestHead, bytes: HeadView<'_>, may_ask: Option<u32>) {
         if let Some(retries_max) = may_ask
             && request.fields.contains_any(CONSUMED)
         {
-            policy.read(&request.fields, bytes, retries_max);
+            self.read(&request.fields, bytes, retries_max);
         }
-        let required = config.map_or(&[][..], |config| &config.retriable_request_headers);
+        let required = self.config.map_or(&[][..], |config| &config.retriable_request_headers);
         let head = HeadRef::request(request, bytes);
         if !required.is_empty() && !required.iter().any(|matcher| matches_header(matcher, head)) {
-            policy.retry_on = RetryOn::default();
+            self.retry_on = RetryOn::default();
         }
-        let timeouts = &mut policy.timeouts;
+        let timeouts = &mut self.timeouts;
         if let (Some(per_try), Some(route)) = (timeouts.per_try, timeouts.route)
             && per_try >= route
         {
             timeouts.per_try = None;
         }
-        policy
     }
 
     /// Whether a try that fails can be followed by another one at all.
