@@ -117,10 +117,14 @@ impl Roster {
 
     #[inline]
     fn unlink(&mut self, key: u32) {
-        let entry = &mut self.entries[key as usize];
-        if std::mem::replace(&mut entry.since, NEVER) == NEVER {
-            return;
+        if self.entries[key as usize].since != NEVER {
+            self.take_out(key);
         }
+    }
+
+    fn take_out(&mut self, key: u32) {
+        let entry = &mut self.entries[key as usize];
+        entry.since = NEVER;
         let (before, after) = (entry.before, entry.after);
         match self.entries.get_mut(after as usize) {
             Some(after) => after.before = before,

@@ -204,10 +204,10 @@ impl Executor {
     }
 
     pub(crate) fn wake(&self, id: TaskId) {
-        if let Some(slot) = self.slots.borrow_mut().get_mut(id.index() as usize)
+        if id != TaskId::NONE
+            && let Some(slot) = self.slots.borrow_mut().get_mut(id.index() as usize)
             && slot.generation == id.generation()
             && !slot.queued
-            && id != TaskId::NONE
         {
             slot.queued = true;
             let current = self.current.get();

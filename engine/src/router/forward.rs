@@ -2,7 +2,7 @@
 //! the response is the caller's.
 
 use super::mirror::{self, MirrorOptions};
-use super::replay::{Replay, ReplayPiece};
+use super::replay::ReplayPiece;
 use super::retry::TryPolicy;
 use super::r#try::Try;
 use super::upload::Upload;
@@ -55,7 +55,7 @@ pub async fn forward<'a>(
 ) -> Result<(), Fault> {
     if exchange.facts.redirects == 0 {
         let keeps = forwarding.keeps_body(exchange.request.head.method);
-        client.upload.replay = Replay::new(keeps, forwarding.replay_limit());
+        client.upload.replay.start(keeps, forwarding.replay_limit());
     }
     if client.upload.is_done() {
         let timeouts = &forwarding.policy.timeouts;

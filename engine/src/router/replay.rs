@@ -24,9 +24,10 @@ enum Keeping {
 }
 
 impl Replay {
-    /// Keeps up to `limit` bytes, if it is `wanted`.
-    pub fn new(wanted: bool, limit: u64) -> Self {
-        Self { keeping: if wanted { Keeping::On } else { Keeping::Off }, limit, ..Self::default() }
+    /// Keeps up to `limit` bytes from now on, if it is `wanted`; nothing went out before.
+    pub fn start(&mut self, wanted: bool, limit: u64) {
+        debug_assert!(self.is_empty());
+        (self.keeping, self.limit) = (if wanted { Keeping::On } else { Keeping::Off }, limit);
     }
 
     /// Whether all of the body that was sent is here.
@@ -101,6 +102,12 @@ pub enum ReplayPiece<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn started(wanted: bool, limit: u64) -> Replay {
+        let mut replay = Replay::default();
+        replay.start(wanted, limit);
+        replay
+    }
     use crate::ring::PoolSize;
     use std::rc::Rc;
 
@@ -121,7 +128,7 @@ mod tests {
     #[test]
     fn large_and_small_pieces_come_back_in_order_as_often_as_asked() {
         let reactor = reactor();
-        let mut replay = Replay::new(true, 10_000);
+        let mut replay = started(true, 10_000);
         let mut expected = Vec::new();
         for (len, byte) in [(10, b'a'), (1024, b'b'), (3, b'c'), (4, b'd'), (600, b'e'), (512, b'f')] {
             let piece = vec![byte; len];
@@ -139,7 +146,7 @@ mod tests {
     #[test]
     fn many_tiny_pieces_do_not_hold_a_receive_buffer_each() {
         let reactor = reactor();
-        let mut replay = Replay::new(true, 10_000);
+        let mut replay = started(true, 10_000);
         for _ in 0..100 {
             assert!(replay.keep(&reactor.pool().copy_from(b"tiny"), &reactor));
         }
@@ -150,7 +157,7 @@ mod tests {
     #[test]
     fn past_the_limit_all_is_dropped_and_told_once() {
         let reactor = reactor();
-        let mut replay = Replay::new(true, 1500);
+        let mut replay = started(true, 1500);
         let piece = reactor.pool().copy_from(&[b'a'; 1000]);
         assert!(replay.keep(&piece, &reactor));
         assert!(!replay.keep(&piece, &reactor));
@@ -163,7 +170,7 @@ mod tests {
     #[test]
     fn what_nobody_wants_is_not_kept() {
         let reactor = reactor();
-        let mut replay = Replay::new(false, 1500);
+        let mut replay = started(false, 1500);
         assert!(replay.keep(&reactor.pool().copy_from(&[b'a'; 1000]), &reactor));
         assert_eq!(reactor.pool().in_use(), 0);
         assert!(!replay.is_possible());

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use memchr::{memchr, memchr2};
 
 use super::index::{COMMON_LINES, Facts, Lines, index_fields};
+use super::words::{Word, find};
 use super::{BodyKind, Framing, HeadError, Limits, Parse, RequestError, diagnose, minor, plain};
 use crate::http::{
     FieldId, ImpliedPath, Method, RequestHead, Scheme, Span, TargetForm, Version, grammar, is_valid_authority,
@@ -252,8 +253,20 @@ fn refuse_connect(target: &[u8]) -> RequestError {
     }
 }
 
-/// Host, framing, persistence and expectation, once all fields are known.
+/// Whether this is letters, digits, hyphens and dots alone, as nearly all names of hosts are: valid without a closer look.
 #[inline]
+fn is_name(host: Span, bytes: &[u8]) -> bool {
+    let is_other = |word: Word| {
+        let no_letter = word.folded().minus(b'a').down_to(26);
+        // A slash stands between dot and digits.
+        let no_digit = word.minus(b'-').down_to(b'9' - b'-' + 1).or(word.equal(b'/'));
+        no_letter.and(no_digit)
+    };
+    !host.is_empty() && find(&bytes[host.start as usize..], bytes, is_other) >= host.len()
+}
+
+/// Host, framing, persistence and expectation, once all fields are known.
+#[inline(always)]
 fn conclude(facts: &Facts, bytes: &[u8], head: &mut RequestHead) -> Result<Framing, RequestError> {
     match facts.hosts {
         0 if head.version == Version::Http11 => return Err(RequestError::MissingHost),
@@ -262,7 +275,7 @@ fn conclude(facts: &Facts, bytes: &[u8], head: &mut RequestHead) -> Result<Frami
             let host = facts.host.of(bytes);
             // HTTP/1.0 has no virtual hosts, and an empty Host there means none.
             let is_absent = host.is_empty() && head.version == Version::Http10;
-            if !is_absent && !is_valid_authority(host) {
+            if !is_absent && !is_name(facts.host, bytes) && !is_valid_authority(host) {
                 return Err(RequestError::InvalidHost);
             }
             // "... MUST ignore the received Host header field (if any) and instead replace it with the host

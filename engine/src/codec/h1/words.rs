@@ -50,10 +50,34 @@ impl Word {
         Self(self.0.min(u8x16::splat(byte)).simd_eq(self.0))
     }
 
+    /// Marks the bytes that are this one or above it.
+    #[inline(always)]
+    pub fn down_to(self, byte: u8) -> Self {
+        Self(self.0.max(u8x16::splat(byte)).simd_eq(self.0))
+    }
+
+    /// Each byte less this one; below it, that wraps.
+    #[inline(always)]
+    pub fn minus(self, byte: u8) -> Self {
+        Self(self.0 - u8x16::splat(byte))
+    }
+
+    /// Capital letters become small ones, and other bytes with them.
+    #[inline(always)]
+    pub fn folded(self) -> Self {
+        Self(self.0 | u8x16::splat(0x20))
+    }
+
     /// Marks the bytes that are this one.
     #[inline(always)]
     pub fn equal(self, byte: u8) -> Self {
         Self(self.0.simd_eq(u8x16::splat(byte)))
+    }
+
+    /// Marked in both.
+    #[inline(always)]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Marked in one of the two.
@@ -101,6 +125,8 @@ mod tests {
                 let bytes = [byte; 16];
                 let found = find(&bytes, &bytes, |word| word.up_to(limit));
                 assert_eq!(found == 0, byte <= limit, "{byte} up to {limit}");
+                let found = find(&bytes, &bytes, |word| word.down_to(limit));
+                assert_eq!(found == 0, byte >= limit, "{byte} down to {limit}");
             }
         }
     }
