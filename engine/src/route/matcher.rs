@@ -31,6 +31,7 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    #[inline(always)]
     pub fn new(head: &'a RequestHead, view: HeadView<'a>, random: u64) -> Self {
         Self {
             authority: head.authority.of(view),
