@@ -102,17 +102,17 @@ pub enum ReplayPiece<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn started(wanted: bool, limit: u64) -> Replay {
-        let mut replay = Replay::default();
-        replay.start(wanted, limit);
-        replay
-    }
     use crate::ring::PoolSize;
     use std::rc::Rc;
 
     fn reactor() -> Rc<Reactor> {
         Reactor::simulated(1, PoolSize { count: 8, size: 1024 })
+    }
+
+    fn started(wanted: bool, limit: u64) -> Replay {
+        let mut replay = Replay::default();
+        replay.start(wanted, limit);
+        replay
     }
 
     fn replayed(replay: &Replay) -> (Vec<u8>, bool) {

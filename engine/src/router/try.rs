@@ -346,7 +346,8 @@ impl<'a> Try<'a> {
     /// The response has come whole: where the request went out whole, too, the connection may serve another exchange.
     #[inline]
     fn give_back(current: &mut Option<Self>, upload: &Upload<'_, '_>) {
-        let Some(Self { lease, started, .. }) = current.take() else { return };
+        // Dropped in the reverse order: the connection before its place in the accounts.
+        let Some(Self { started, lease, .. }) = current.take() else { return };
         if upload.is_done() && lease.wire.is_reusable() {
             started.in_flight.endpoint().pool.put(lease);
         }

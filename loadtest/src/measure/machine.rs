@@ -13,6 +13,8 @@ pub struct Machine {
     pub virtualised: bool,
     pub governor: String,
     pub clock_source: String,
+    /// Of new sockets. With `bbr` every burst waits for a timer, which costs more than the rest of a large body's way.
+    pub congestion_control: String,
     pub open_files: u64,
     pub load_average_at_start: String,
 }
@@ -34,6 +36,7 @@ impl Machine {
             virtualised: value("flags").split(' ').any(|flag| flag == "hypervisor"),
             governor: line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             clock_source: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            congestion_control: line("/proc/sys/net/ipv4/tcp_congestion_control"),
             open_files,
             load_average_at_start: line("/proc/loadavg"),
         }

@@ -67,6 +67,7 @@ impl Page<'_> {
             ("kernel", machine.kernel.clone()),
             ("processor", format!("{}, {} cores{}", machine.cpu, machine.cores, guest(machine.virtualised))),
             ("frequency governor", machine.governor.clone()),
+            ("TCP congestion control", machine.congestion_control.clone()),
             ("load at start", machine.load_average_at_start.clone()),
             (
                 "cores",
