@@ -198,6 +198,11 @@ pub fn notes(peer: &PeerResult) -> Vec<String> {
             kept.low,
             kept.high
         ),
+        // Long before it is full, the traffic waits there, too.
+        format!(
+            "in the storm, the cores of generator and origin are {:.0} % busy",
+            median(|run, _| run.load_busy).median * 100.0
+        ),
         format!(
             "the generator sent late without the storm: p99 {}",
             units::micros(median(|_, storm| storm.calm_lag_p99_us.unwrap_or_default()).median)
