@@ -290,7 +290,8 @@ async fn forward_to_upstream<'a>(serving: &mut Serving<'a, '_, '_>, forward: &'a
     Ok(respond::upstream(serving, &mut current).await?.into())
 }
 
-/// Decide what holds for the request and all its tries. Inlined, since what it gives is large.
+/// Decide what holds for the request and all its tries, as far as the route says it; `prepare` looks at the request. Inlined,
+/// since what it gives is large.
 #[inline(always)]
 fn forwarding<'a>(serving: &Serving<'a, '_, '_>, forward: &'a Forward, cluster: usize) -> Forwarding<'a> {
     let (hcm, exchange) = (serving.hcm, &*serving.exchange);
@@ -301,7 +302,6 @@ fn forwarding<'a>(serving: &Serving<'a, '_, '_>, forward: &'a Forward, cluster: 
         cluster: &hcm.clusters[cluster],
         clusters: &hcm.clusters,
         forward,
-        // The request is looked at in `prepare`.
         policy: TryPolicy::of_route(forward),
         hash: None,
         cookies: Vec::new(),
@@ -319,7 +319,7 @@ fn may_ask(serving: &Serving<'_, '_, '_>) -> Option<u32> {
     serving.exchange.facts.is_internal.then_some(serving.hcm.config.limits.max_requested_retries)
 }
 
-/// Set the deadlines of the request and all its tries, and make the last edits of its head.
+/// Apply what the request says of its tries, set the deadlines of all, and make the last edits of its head.
 #[inline]
 fn prepare<'a>(serving: &mut Serving<'a, '_, '_>, forwarding: &mut Forwarding<'a>) -> Result<(), Fault> {
     let may_ask = may_ask(serving);

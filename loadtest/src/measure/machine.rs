@@ -13,7 +13,7 @@ pub struct Machine {
     pub virtualised: bool,
     pub governor: String,
     pub clock_source: String,
-    /// Of new sockets. With `bbr` every burst waits for a timer, which costs more than the rest of a large body's way.
+    /// Of new sockets. With `bbr` every burst waits for a timer, which adds half to what a large body costs.
     pub congestion_control: String,
     pub open_files: u64,
     pub load_average_at_start: String,
