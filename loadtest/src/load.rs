@@ -93,7 +93,7 @@ fn spec(args: &LoadArgs) -> anyhow::Result<Spec> {
     });
     let cpus = args.cpus.clone().map_or_else(Vec::new, |list| list.0);
     let pace = match args.rate {
-        Some(rate) => Pace::Open { rate: rate.0, arrivals: args.arrivals.into() },
+        Some(rate) => Pace::Open { rate: rate.0, arrivals: args.arrivals.into(), tick: None },
         None => Pace::Closed,
     };
     Ok(Spec {

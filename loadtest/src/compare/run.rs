@@ -33,7 +33,7 @@ pub struct Cores {
 
 impl Cores {
     /// Generator and origin together: what must not be full.
-    fn load_side(&self) -> Vec<usize> {
+    pub fn load_side(&self) -> Vec<usize> {
         let mut cores = [self.load.as_slice(), self.origin.as_slice()].concat();
         cores.sort_unstable();
         cores.dedup();
@@ -80,7 +80,7 @@ impl Bench<'_> {
             pipeline: load.pipeline,
             reuse: self.scenario.reuse(),
             pace: match self.rate {
-                Some(rate) => Pace::Open { rate, arrivals: load.arrivals.into() },
+                Some(rate) => Pace::Open { rate, arrivals: load.arrivals.into(), tick: load.tick() },
                 None => Pace::Closed,
             },
             warmup,

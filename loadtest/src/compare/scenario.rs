@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::storm::Storm;
 use crate::generator::spec::{
-    Arrivals, Content, Expect, ExpectStatus, Prepared, RequestText, Reuse, Wire, message_head,
+    Arrivals, Content, Expect, ExpectStatus, Prepared, RequestText, Reuse, Tick, Wire, message_head,
 };
 use crate::measure::precedence::Precedence;
 use crate::origin::answer::DEFAULT_SIZE;
@@ -87,6 +87,14 @@ pub struct Load {
     pub capacity_share: Option<f64>,
     #[serde(default)]
     pub arrivals: ArrivalsName,
+    /// Open loop: clients send and read together, once in this time.
+    pub tick: Option<Span>,
+}
+
+impl Load {
+    pub fn tick(&self) -> Option<Tick> {
+        self.tick.and_then(|tick| Tick::new(tick.0))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
@@ -245,6 +253,9 @@ fn finish(name: String, table: toml::Table) -> anyhow::Result<Scenario> {
     }
     if scenario.storm.is_some() && (!load.tls || !open || load.close || http2) {
         bail!("{}: a storm comes over traffic of HTTP/1 on kept connections of TLS, in an open loop", scenario.name);
+    }
+    if load.tick.is_some() && (!open || load.tick().is_none()) {
+        bail!("{}: a tick is the time between the instants at which clients of an open loop act", scenario.name);
     }
     if load.rate.is_some() && load.capacity_share.is_some() {
         bail!("{}: rate and capacity_share exclude each other", scenario.name);

@@ -1,7 +1,8 @@
 //! Storms: more handshakes than a peer can make, while it has kept connections to serve.
 //!
-//! A round has three parts: a few of the storm's clients without the traffic, which is the most handshakes that the peer makes;
-//! the traffic without the storm; and both. What is told is how much longer the traffic waits, and what is left of the handshakes.
+//! A round has four parts: a few of the storm's clients without the traffic, which is the most handshakes that the peer makes;
+//! the traffic without the storm; the same on cores that are full, for a storm fills them; and traffic and storm. What is told is
+//! how much longer the traffic waits, and what is left of the handshakes.
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use super::result::{Latency, PeerResult, Run, Spread};
 use super::run::{Bench, Measured, Origin};
 use crate::generator;
 use crate::generator::spec::{Arrivals, Pace, Prepared, Reuse, Spec, Wire};
+use crate::measure::filler::Filler;
 use crate::measure::precedence::Precedence;
 use crate::measure::process::{self, CpuTime};
 use crate::{interrupt, units};
@@ -66,6 +68,8 @@ pub struct StormRun {
     /// The traffic without the storm.
     pub calm: Latency,
     pub calm_lag_p99_us: Option<f64>,
+    /// The same while threads that give way at once keep all cores busy.
+    pub full: Latency,
     /// Share of the proxy's cores that the traffic takes without the storm.
     pub calm_busy: f64,
 }
@@ -100,7 +104,11 @@ impl Storm {
             wire: Wire::Http1,
             pipeline: 1,
             reuse: Reuse::PerRequest,
-            pace: rate.map_or(Pace::Closed, |rate| Pace::Open { rate, arrivals: Arrivals::Poisson }),
+            pace: rate.map_or(Pace::Closed, |rate| Pace::Open {
+                rate,
+                arrivals: Arrivals::Poisson,
+                tick: bench.scenario.load.tick(),
+            }),
             timeout: rate.map_or(self.patience.0, |rate| self.patience(rate)),
             precedence: Precedence::Last,
             ..traffic
@@ -112,7 +120,7 @@ impl Storm {
     }
 }
 
-/// Runs the three parts. What is measured is the traffic in the storm.
+/// Runs the four parts. What is measured is the traffic in the storm.
 pub fn run(bench: &Bench<'_>, storm: &Storm, round: usize, origins: &mut [Origin]) -> anyhow::Result<Measured> {
     let warmup = bench.warmup;
     let bench = &Bench { warmup: warmup + HEAD_START, ..*bench };
@@ -120,6 +128,9 @@ pub fn run(bench: &Bench<'_>, storm: &Storm, round: usize, origins: &mut [Origin
     let alone = generator::run(&Arc::new(storm.spec(bench, None)?))?.rate();
     settle(bench);
     let calm = bench.run(round, origins)?.run;
+    let filler = Filler::start(&[bench.cores.proxy.as_slice(), &bench.cores.load_side()].concat());
+    let full = bench.run(round, origins)?.run;
+    filler.stop()?;
     let rate = storm.times * alone;
     let spec = storm.spec(bench, Some(rate))?;
     let spec = Arc::new(Spec { warmup, ..spec });
@@ -140,6 +151,7 @@ pub fn run(bench: &Bench<'_>, storm: &Storm, round: usize, origins: &mut [Origin
         offered: outcome.connects as f64 / (spec.warmup + spec.duration).as_secs_f64(),
         calm: calm.latency_us,
         calm_lag_p99_us: calm.lag_p99_us,
+        full: full.latency_us,
         calm_busy: calm.proxy_own.min(1.0),
     });
     // Another peer has the cores next, and some go on for seconds with handshakes of clients that are gone.
@@ -173,8 +185,10 @@ pub fn notes(peer: &PeerResult) -> Vec<String> {
     if storms().next().is_none() {
         return Vec::new();
     }
-    let (calm, stormy) = (median(|_, storm| storm.calm.p99), median(|run, _| run.latency_us.p99));
+    let [calm, full, stormy] =
+        [median(|_, storm| storm.calm.p99), median(|_, storm| storm.full.p99), median(|run, _| run.latency_us.p99)];
     let ratio = median(|run, storm| run.latency_us.p99 / storm.calm.p99.max(f64::MIN_POSITIVE));
+    let to_full = median(|run, storm| run.latency_us.p99 / storm.full.p99.max(f64::MIN_POSITIVE));
     let (alone, during) = (median(|_, storm| storm.alone), median(|_, storm| storm.during));
     let [share, kept] = [median(|_, storm| storm.during / storm.alone.max(1e-9)), median(|_, storm| storm.kept())];
     vec![
@@ -185,6 +199,13 @@ pub fn notes(peer: &PeerResult) -> Vec<String> {
             ratio.median,
             ratio.low,
             ratio.high
+        ),
+        format!(
+            "without the storm, but with threads that keep the cores busy and give way: {}: {:.2} times in the storm ({:.2} to {:.2})",
+            units::micros(full.median),
+            to_full.median,
+            to_full.low,
+            to_full.high
         ),
         format!(
             "handshakes: {}/s without the traffic, {}/s with it ({:.2}), of {}/s begun; the traffic alone takes {:.0} % of the \
@@ -239,6 +260,7 @@ mod tests {
             offered: 9_000.0,
             calm: Latency::default(),
             calm_lag_p99_us: None,
+            full: Latency::default(),
             calm_busy: 0.4,
         };
         assert!((storm.kept() - 0.8).abs() < 1e-9);

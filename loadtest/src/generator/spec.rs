@@ -1,5 +1,6 @@
 //! What a run sends and expects: targets, prepared requests, pace.
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +66,25 @@ pub enum Pace {
     Closed,
     /// Requests are due at fixed instants whatever the answers do, `rate` a second over all connections. Latency counts
     /// from the instant a request was due, so a stall is seen by every request it held up.
-    Open { rate: f64, arrivals: Arrivals },
+    Open { rate: f64, arrivals: Arrivals, tick: Option<Tick> },
+}
+
+/// Time between two instants at which clients send what is due and read what has come, all of them together. A generator
+/// that sleeps and wakes less often for the same requests leaves more of its core to others, and each latency is up to two
+/// ticks longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tick(pub NonZeroU64);
+
+impl Tick {
+    /// `None` for nothing.
+    pub fn new(time: Duration) -> Option<Tick> {
+        NonZeroU64::new(time.as_nanos() as u64).map(Tick)
+    }
+
+    /// The time from `now` to the next one, both in nanoseconds.
+    pub fn wait(self, now: u64) -> Duration {
+        Duration::from_nanos(self.0.get() - now % self.0)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::thread;
 use std::time::Instant;
 
 use rustix::event::{Timespec, epoll};
@@ -14,7 +15,7 @@ use super::connection::{Connection, Link};
 use super::flight::Answer;
 use super::recorder::{Failure, Outcome, Recorder, Window};
 use super::schedule::Schedule;
-use super::spec::{Pace, Reuse, Spec};
+use super::spec::{Pace, Reuse, Spec, Tick};
 use super::transport::{BUFFER, Received, SEALED};
 use crate::interrupt;
 
@@ -32,6 +33,7 @@ pub struct Worker<'s> {
     connections: Vec<Connection>,
     recorder: Recorder,
     schedule: Option<Schedule>,
+    tick: Option<Tick>,
     /// Open loop: connections with nothing in flight, the longest idle first.
     idle: VecDeque<u32>,
     /// Open loop: arrivals that found no free connection.
@@ -50,9 +52,11 @@ impl<'s> Worker<'s> {
     pub fn new(spec: &'s Spec, index: usize, workers: usize, epoch: Instant, window: Window) -> io::Result<Worker<'s>> {
         let connections =
             (index..spec.connections).step_by(workers).map(|number| Connection::new(spec, number)).collect();
-        let schedule = match spec.pace {
-            Pace::Closed => None,
-            Pace::Open { rate, arrivals } => Some(Schedule::new(rate, arrivals, index, workers, spec.seed)),
+        let (schedule, tick) = match spec.pace {
+            Pace::Closed => (None, None),
+            Pace::Open { rate, arrivals, tick } => {
+                (Some(Schedule::new(rate, arrivals, index, workers, spec.seed)), tick)
+            }
         };
         Ok(Worker {
             spec,
@@ -62,6 +66,7 @@ impl<'s> Worker<'s> {
             connections,
             recorder: Recorder::new(window, spec.slice, schedule.is_some()),
             schedule,
+            tick,
             idle: VecDeque::new(),
             backlog: VecDeque::new(),
             paused: VecDeque::new(),
@@ -99,7 +104,13 @@ impl<'s> Worker<'s> {
             if interrupt::requested() {
                 break;
             }
-            let wait = self.next_wake().saturating_sub(self.now);
+            let wait = match self.tick {
+                None => self.next_wake().saturating_sub(self.now),
+                Some(tick) => {
+                    thread::sleep(tick.wait(self.clock()));
+                    0
+                }
+            };
             let timeout = Timespec { tv_sec: (wait / 1_000_000_000) as i64, tv_nsec: (wait % 1_000_000_000) as i64 };
             events.clear();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
@@ -410,5 +421,24 @@ impl<'s> Worker<'s> {
         for &intended in &self.backlog {
             self.recorder.unanswered(intended, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn waits_are_not_rounded_to_milliseconds() {
+        // rustix rounds them up unless it may use epoll_pwait2(2). However busy the machine is, one of them is short.
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let timeout = Timespec { tv_sec: 0, tv_nsec: 50_000 };
+        let wait = || {
+            let (start, mut events) = (Instant::now(), Vec::with_capacity(1));
+            epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)).unwrap();
+            start.elapsed()
+        };
+        assert!((0..1_000).map(|_| wait()).any(|took| took < Duration::from_millis(1)));
     }
 }
