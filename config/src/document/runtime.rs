@@ -53,8 +53,9 @@ table! {
         compression_memory: Size<1_048_576, { 1 << 40 }>, default "\"64MiB\"";
         /// TLS handshakes with clients that a shard has to compute, each about 0.15 ms with a P-256 key and up to 5 ms with RSA:
         /// a few at a time, while the others wait. At the limit, new connections to listeners with TLS wait in the kernel's
-        /// backlog, until a connection that has waited for more than a second gives way to them; after a quarter of a second,
-        /// only 128 wait there, and other clients connect again later. A client that says nothing does not count.
+        /// backlog, until a connection that has waited for more than a second gives way to them. After a quarter of a second
+        /// of that, at most 64 wait in the shard and 128 in the backlog, 16 where keys are of RSA; other clients connect again
+        /// later. A client that says nothing does not count.
         max_handshakes: Int<1, 1_000_000>, default "1024";
         /// How often shards hand their access log lines to the writer.
         access_log_flush_interval: Time<1>, default "\"1s\"";

@@ -77,7 +77,7 @@ impl Accepting {
         let Self { listener, reactor, acceptor, .. } = self;
         let mut told: Option<Nanos> = None;
         let mut accepted_at_once = 0;
-        let mut flood = Flood::new(self.is_own);
+        let mut flood = Flood::new(&listener.handshakes, self.is_own);
         let calm = Timer::new(reactor);
         loop {
             if listener.has_too_many_handshakes() {

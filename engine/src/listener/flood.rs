@@ -1,26 +1,26 @@
 //! Accepting while more connections come than the shard can make handshakes for.
 //!
 //! They wait in the kernel's backlog, first come, first served, and grow old there: of 4,096 in a flood, each is accepted when its
-//! client is about to give up or has gone. So the backlog is short for as long as a flood lasts. What the kernel drops then is a
-//! client's first segment (SYN), which the client sends again after a second, and which costs the shard little. And one connection
-//! is accepted whenever the shard has nothing else to do.
+//! client is about to give up or has gone. So the backlog is short for as long as a flood lasts, and fewer are taken from it. What
+//! the kernel drops then is a client's first segment (SYN), which the client sends again after a second, and which costs the shard
+//! little. And one connection is accepted whenever the shard has nothing else to do.
 
 use crate::base::clock::Nanos;
-use crate::net::sys;
+use crate::net::{sys, tls::Handshakes};
 use std::os::fd::RawFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 const MS: Nanos = 1_000_000;
 /// How long the backlog is as long as before: many clients that come at once, and no more after them, wait in it.
 const BURST: Nanos = 250 * MS;
-/// Connections in the short backlog: what a shard accepts within some 50 ms.
-const SHORT: u32 = 128;
 /// A flood is over when its handshakes have not been too many for this time.
 pub(super) const OVER: Nanos = 1_000 * MS;
 /// How long a connection in the backlog waits for the shard to be idle, at most.
 pub(super) const IDLE_MAX: Duration = Duration::from_millis(1);
 
 pub(super) struct Flood {
+    handshakes: Rc<Handshakes>,
     /// The socket is this process's own: another one's backlog would stay short if this process were killed.
     is_own: bool,
     since: Nanos,
@@ -28,13 +28,16 @@ pub(super) struct Flood {
     last: Option<Nanos>,
     /// Connections wait in the backlog since then.
     is_behind: bool,
-    /// How long the backlog was before.
-    long: Option<u32>,
+    /// How long the backlog is because of it, and was before.
+    lengths: Option<(u32, u32)>,
+    /// The handshakes were told.
+    is_told: bool,
 }
 
 impl Flood {
-    pub(super) fn new(is_own: bool) -> Self {
-        Self { is_own, since: 0, last: None, is_behind: false, long: None }
+    pub(super) fn new(handshakes: &Rc<Handshakes>, is_own: bool) -> Self {
+        let handshakes = handshakes.clone();
+        Self { handshakes, is_own, since: 0, last: None, is_behind: false, lengths: None, is_told: false }
     }
 
     /// There were too many handshakes just now.
@@ -43,11 +46,21 @@ impl Flood {
             self.since = now;
         }
         (self.last, self.is_behind) = (Some(now), true);
-        if self.is_own && now >= self.since + BURST && self.long.is_none() {
-            self.long = sys::backlog(fd).filter(|long| *long > SHORT);
-            if self.long.is_some() {
-                sys::set_backlog(fd, SHORT);
+        if !self.is_own || self.is_told || now < self.since + BURST {
+            return;
+        }
+        let Some(backlog) = sys::backlog(fd) else { return };
+        let (short, _) = *self.lengths.get_or_insert_with(|| {
+            let short = self.handshakes.outside_max().min(backlog.max);
+            if short < backlog.max {
+                sys::set_backlog(fd, short);
             }
+            (short, backlog.max)
+        });
+        // Those that came before are old. The sooner they are through, the sooner clients come that are still there.
+        if backlog.waiting <= short + 1 {
+            self.is_told = true;
+            self.handshakes.flood_begins();
         }
     }
 
@@ -64,8 +77,21 @@ impl Flood {
     /// It is over: the backlog is as long as it was.
     pub(super) fn ends(&mut self, fd: RawFd) {
         self.is_behind = false;
-        if let Some(long) = self.long.take() {
+        if let Some((short, long)) = self.lengths.take()
+            && short < long
+        {
             sys::set_backlog(fd, long);
+        }
+        if std::mem::take(&mut self.is_told) {
+            self.handshakes.flood_ends();
+        }
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        if self.is_told {
+            self.handshakes.flood_ends();
         }
     }
 }
@@ -73,8 +99,18 @@ impl Flood {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ring::{PoolSize, Reactor};
     use std::net::TcpListener;
     use std::os::fd::AsRawFd;
+    use std::sync::Arc;
+
+    fn handshakes() -> Rc<Handshakes> {
+        Handshakes::new(&Reactor::simulated(1, PoolSize { count: 16, size: 1024 }), &Arc::default())
+    }
+
+    fn max(fd: RawFd) -> u32 {
+        sys::backlog(fd).expect("it listens").max
+    }
 
     fn listener() -> TcpListener {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -86,22 +122,22 @@ mod tests {
     fn the_backlog_is_short_from_a_quarter_of_a_second_on() {
         let listener = listener();
         let fd = listener.as_raw_fd();
-        let mut flood = Flood::new(true);
+        let mut flood = Flood::new(&handshakes(), true);
         for start in [10_000 * MS, 20_000 * MS] {
             for after in [0, 100, 249] {
                 flood.swells(fd, start + after * MS);
-                assert_eq!(sys::backlog(fd), Some(1000), "after {after} ms");
+                assert_eq!(max(fd), 1000, "after {after} ms");
             }
             flood.swells(fd, start + 250 * MS);
-            assert_eq!(sys::backlog(fd), Some(SHORT));
+            assert_eq!(max(fd), 128);
             assert!(flood.brings(false));
             assert!(!flood.brings(true), "none has waited behind the last one");
             flood.swells(fd, start + 900 * MS);
             assert!(flood.brings(false));
-            assert_eq!(sys::backlog(fd), Some(SHORT));
+            assert_eq!(max(fd), 128);
             flood.ends(fd);
             assert!(!flood.brings(false));
-            assert_eq!(sys::backlog(fd), Some(1000));
+            assert_eq!(max(fd), 1000);
         }
     }
 
@@ -109,9 +145,9 @@ mod tests {
     fn floods_apart_are_not_one() {
         let listener = listener();
         let fd = listener.as_raw_fd();
-        let mut flood = Flood::new(true);
+        let mut flood = Flood::new(&handshakes(), true);
         (1..10).for_each(|second| flood.swells(fd, second * OVER));
-        assert_eq!(sys::backlog(fd), Some(1000));
+        assert_eq!(max(fd), 1000);
     }
 
     #[test]
@@ -120,11 +156,11 @@ mod tests {
             let listener = listener();
             let fd = listener.as_raw_fd();
             sys::set_backlog(fd, len);
-            let mut flood = Flood::new(is_own);
+            let mut flood = Flood::new(&handshakes(), is_own);
             [5_000, 5_500].into_iter().for_each(|ms| flood.swells(fd, ms * MS));
-            assert_eq!(sys::backlog(fd), Some(len));
+            assert_eq!(max(fd), len);
             flood.ends(fd);
-            assert_eq!(sys::backlog(fd), Some(len));
+            assert_eq!(max(fd), len);
         }
     }
 }

@@ -200,11 +200,20 @@ pub fn has_backlog(fd: RawFd) -> bool {
     unsafe { libc::poll(&raw mut waits, 1, 0) == 1 }
 }
 
-/// How many connections may wait in the backlog of a listening TCP socket.
-pub fn backlog(fd: RawFd) -> Option<u32> {
+/// The backlog of a listening TCP socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Connections that wait in it.
+    pub waiting: u32,
+    /// Connections that may; the kernel takes one more.
+    pub max: u32,
+}
+
+/// `None` for other sockets.
+pub fn backlog(fd: RawFd) -> Option<Backlog> {
     const LISTEN: u8 = 10;
     let info = TcpInfo::of(fd).filter(|info| info.0[TcpInfo::STATE] == LISTEN)?;
-    Some(info.word(TcpInfo::SACKED))
+    Some(Backlog { waiting: info.word(TcpInfo::UNACKED), max: info.word(TcpInfo::SACKED) })
 }
 
 /// Changes that. Those that wait already stay.
@@ -283,7 +292,7 @@ struct TcpInfo([u8; Self::LEN]);
 impl TcpInfo {
     const STATE: usize = 0;
     const UNACKED: usize = 24;
-    /// Of a listening socket: the length of its backlog.
+    /// Of a listening socket: the length of its backlog; UNACKED is what waits in it.
     const SACKED: usize = 28;
     const BYTES_ACKED: usize = 120;
     const BYTES_RECEIVED: usize = 128;

@@ -1,7 +1,8 @@
 //! The files in docs/deploy: the proxy runs under the seccomp profile, systemd reads the units, and the configuration in the
 //! Kubernetes manifest loads.
 
-use super::support::{Origin, Ringway, must_run, program, response};
+use super::support::{Origin, Pki, Ringway, curl, must_run, program, response};
+use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,16 +19,17 @@ fn under(profile: &Path, command: &str, file: &Path) -> Command {
     python
 }
 
-/// Every part of the proxy that has system calls of its own works with those that the profile allows.
-#[test]
-fn it_runs_under_the_seccomp_profile() {
-    let body = "0123456789abcdef".repeat(20_000);
-    let reply = response(200, &[], &body);
-    let origin = Origin::answering(move |_| reply.clone());
-    let port = origin.address.port();
-    let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().display();
-    let config = format!(
+/// Of the thread with this name: field 41 of proc_pid_stat(5).
+fn scheduling_class(pid: u32, thread: &str) -> i32 {
+    let stats = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
+    let stats = stats.flat_map(|task| std::fs::read_to_string(task.path().join("stat")));
+    let stat = stats.into_iter().find(|stat| stat.contains(&format!("({thread}) "))).expect("a thread");
+    stat.rsplit_once(") ").expect("a name").1.split(' ').nth(38).expect("a class").parse().expect("a number")
+}
+
+/// A configuration with what has system calls of its own. `port` is an origin's.
+fn of_every_part(path: &str, port: u16) -> String {
+    format!(
         r#"
 [admin]
 address = "unix:{path}/admin.sock"
@@ -46,6 +48,10 @@ routes = [
   {{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }},
 ]
 [[listeners]]
+address = "127.0.0.1:0"
+tls = {{ certificate = "rsa.pem", key = "rsa.key" }}
+http.routes = [{{ match = {{ prefix = "/" }}, direct_response = {{ status = 200, body = "signed" }} }}]
+[[listeners]]
 address = "unix:{path}/front.sock"
 http.routes = [{{ match = {{ prefix = "/" }}, direct_response = {{ status = 200, body = "unix" }} }}]
 [[clusters]]
@@ -61,7 +67,25 @@ dns_lookup_family = "v4_only"
 name = "unix"
 endpoints = ["unix:{path}/front.sock"]
 "#
+    )
+}
+
+/// Every part of the proxy that has system calls of its own works with those that the profile allows.
+#[test]
+fn it_runs_under_the_seccomp_profile() {
+    let body = "0123456789abcdef".repeat(20_000);
+    let reply = response(200, &[], &body);
+    let origin = Origin::answering(move |_| reply.clone());
+    let port = origin.address.port();
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().display().to_string();
+    let pki = Pki::new(dir.path());
+    pki.issue_with(
+        "rsa",
+        &["a.example"],
+        &KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key"),
     );
+    let config = of_every_part(&path, port);
     let file = dir.path().join("ringway.toml");
     std::fs::write(&file, config).expect("written");
     let mut proxy = Ringway::spawn(under(&deploy("seccomp.json"), "run", &file), dir, String::new());
@@ -73,6 +97,9 @@ endpoints = ["unix:{path}/front.sock"]
         }
         assert_eq!(proxy.get("/unix").text(), "unix");
         assert!(proxy.get("/file").text().contains("[[listeners]]"));
+        let to = format!("::{}", proxy.addresses[1]);
+        let signed = curl(&["--cacert", &pki.path("ca.pem"), "--connect-to", &to, "https://a.example/"]);
+        assert_eq!((signed.status, &*signed.body), (200, &b"signed"[..]), "{signed:?}");
         let mut client = proxy.connect();
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n");
         assert_eq!(client.response().status(), 200);
@@ -83,6 +110,9 @@ endpoints = ["unix:{path}/front.sock"]
         }
     }
     assert!(!proxy.log_lines("access.log", 10).is_empty());
+    // Its threads are the first ones that the process may make wait for all others.
+    assert_eq!(scheduling_class(proxy.pid(), "worker-0"), libc::SCHED_IDLE);
+    assert_eq!(scheduling_class(proxy.pid(), "helper-0"), libc::SCHED_OTHER);
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.wait().code(), Some(0));
     let said = proxy.stderr();

@@ -4,7 +4,8 @@
 //! served, until the first one has waited for `LATE`. Then there are more handshakes than this shard can make, and the last one
 //! goes first, because its client is still there. In a queue, each one would be served just before its client gives up, or just
 //! after. With `runtime.max_handshakes` of them, connections stay in the kernel's backlog, until the first one here has
-//! waited for `LOST` and gives way to them.
+//! waited for `LOST` and gives way to them. In a flood, which lasts, `FLOODED_MAX` of them have to do: to take one more costs a
+//! shard as much as several requests, and nearly all would be given up again.
 
 use crate::base::clock::Nanos;
 use crate::ring::{Reactor, TaskId};
@@ -20,6 +21,11 @@ const MS: Nanos = 1_000_000;
 const LATE: Nanos = 100 * MS;
 /// From then on the first one gives way to another where there are too many.
 const LOST: Nanos = 1_000 * MS;
+/// As many as may be there in a flood: the next ones to be computed, and those whose clients were not patient enough.
+const FLOODED_MAX: usize = 64;
+/// Connections that may wait for them in the kernel's backlog then: what comes in within some 50 ms, where keys are quick and
+/// where they are slow.
+const OUTSIDE_MAX: [u32; 2] = [128, 16];
 /// Computed at a time: what a slice of the background queue holds, and what is woken meanwhile.
 const QUICK_MAX: usize = 8;
 /// The same for keys that take milliseconds, so that a thread has its next one when it is done.
@@ -33,6 +39,8 @@ pub struct Handshakes {
     reactor: Rc<Reactor>,
     computing: Cell<usize>,
     max: Cell<usize>,
+    /// Listeners to which more come than can be served, for some time already.
+    floods: Cell<u32>,
     /// Those whose keys are quick, and those whose keys are slow.
     lanes: [RefCell<Lane>; 2],
     /// Tasks that accept, or would.
@@ -79,6 +87,7 @@ impl Handshakes {
             reactor: reactor.clone(),
             computing: Cell::new(0),
             max: Cell::new(usize::MAX),
+            floods: Cell::new(0),
             lanes: Default::default(),
             waiting: RefCell::default(),
             stats: stats.clone(),
@@ -92,12 +101,33 @@ impl Handshakes {
 
     /// Whether another one would have to wait outside.
     pub fn are_full(&self) -> bool {
-        self.computing.get() >= self.max.get()
+        self.computing.get() >= self.max()
+    }
+
+    fn max(&self) -> usize {
+        if self.floods.get() > 0 { self.max.get().min(FLOODED_MAX) } else { self.max.get() }
+    }
+
+    /// Connections that may wait outside in a flood.
+    pub fn outside_max(&self) -> u32 {
+        let kind = if self.lane(Kind::Slow).borrow().under_way > 0 { Kind::Slow } else { Kind::Quick };
+        OUTSIDE_MAX[kind as usize]
+    }
+
+    /// A flood has come to one of the listeners, and lasts.
+    pub fn flood_begins(&self) {
+        self.floods.set(self.floods.get() + 1);
+    }
+
+    /// It is over.
+    pub fn flood_ends(&self) {
+        self.floods.set(self.floods.get() - 1);
+        self.wake();
     }
 
     /// Whether there are enough to compute for a while.
     pub fn are_many(&self) -> bool {
-        self.computing.get() >= self.max.get().div_ceil(2)
+        self.computing.get() >= self.max().div_ceil(2)
     }
 
     /// Closes the one that has waited longest, if that is more than `LOST`.

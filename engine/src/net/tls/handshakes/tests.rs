@@ -109,6 +109,34 @@ fn one_that_has_waited_for_too_long_gives_way() {
 }
 
 #[test]
+fn fewer_are_there_while_there_is_a_flood() {
+    let some = Storm::new();
+    some.handshakes.set_max(100);
+    let mut all = some.come(99);
+    assert!(!some.handshakes.are_full());
+    assert_eq!(some.handshakes.outside_max(), 128);
+    let slow = some.handshakes.begin_first(Kind::Slow);
+    assert_eq!(some.handshakes.outside_max(), 16);
+    drop(slow);
+    // At two listeners.
+    some.handshakes.flood_begins();
+    some.handshakes.flood_begins();
+    all.truncate(FLOODED_MAX);
+    assert!(some.handshakes.are_full());
+    all.pop();
+    assert!(!some.handshakes.are_full());
+    all.extend(some.come(2));
+    some.handshakes.flood_ends();
+    assert!(some.handshakes.are_full(), "one lasts");
+    some.handshakes.flood_ends();
+    assert!(!some.handshakes.are_full());
+    some.handshakes.set_max(10);
+    some.handshakes.flood_begins();
+    all.truncate(10);
+    assert!(some.handshakes.are_full(), "never more than without a flood");
+}
+
+#[test]
 fn places_of_those_that_are_gone_are_taken_out() {
     let some = Storm::new();
     let _under_way = some.come(QUICK_MAX);
