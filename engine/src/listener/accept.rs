@@ -86,12 +86,18 @@ impl Accepting {
                     self.wait_for_handshakes().await;
                 }
                 flood.swells(acceptor.raw_fd(), reactor.now());
-                calm.arm_in(Duration::from_nanos(flood::OVER));
+                calm.arm_in(flood::LOOK);
             }
             let accepted = poll_fn(|_| {
                 if calm.fired() {
-                    flood.ends(acceptor.raw_fd());
-                    acceptor.catch_up();
+                    if flood.is_over(reactor.now(), || {
+                        listener.handshakes.are_none() && !sys::has_backlog(acceptor.raw_fd())
+                    }) {
+                        flood.ends(acceptor.raw_fd());
+                        acceptor.catch_up();
+                    } else {
+                        calm.arm_in(flood::LOOK);
+                    }
                 }
                 match acceptor.poll_accept() {
                     Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
@@ -134,11 +140,7 @@ impl Accepting {
     async fn wait_for_handshakes(&self) {
         let listener = &self.listener;
         listener.shard_stats.handshakes_full.inc();
-        poll_fn(|_| match listener.drain.is_draining() {
-            true => Poll::Ready(()),
-            false => listener.handshakes.poll_room(),
-        })
-        .await;
+        listener.handshakes.wait_for_room(|| listener.drain.is_draining()).await;
     }
 
     /// Takes no new connections, and accepts those that have come.

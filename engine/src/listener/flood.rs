@@ -14,8 +14,10 @@ use std::time::Duration;
 const MS: Nanos = 1_000_000;
 /// How long the backlog is as long as before: many clients that come at once, and no more after them, wait in it.
 const BURST: Nanos = 250 * MS;
-/// A flood is over when its handshakes have not been too many for this time.
-pub(super) const OVER: Nanos = 1_000 * MS;
+/// A flood is over when its handshakes have not been too many for this time, or all are done.
+const OVER: Nanos = 1_000 * MS;
+/// Between two looks whether it is.
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// How long a connection in the backlog waits for the shard to be idle, at most.
 pub(super) const IDLE_MAX: Duration = Duration::from_millis(1);
 
@@ -42,23 +44,23 @@ impl Flood {
 
     /// There were too many handshakes just now.
     pub(super) fn swells(&mut self, fd: RawFd, now: Nanos) {
-        if self.is_over(now) {
+        if self.is_over(now, || false) {
             self.since = now;
         }
         (self.last, self.is_behind) = (Some(now), true);
-        if !self.is_own || self.is_told || now < self.since + BURST {
+        if !self.is_own || now < self.since + BURST {
             return;
         }
         let Some(backlog) = sys::backlog(fd) else { return };
-        let (short, _) = *self.lengths.get_or_insert_with(|| {
-            let short = self.handshakes.outside_max().min(backlog.max);
-            if short < backlog.max {
-                sys::set_backlog(fd, short);
-            }
-            (short, backlog.max)
-        });
+        let (_, long) = self.lengths.unwrap_or((backlog.max, backlog.max));
+        // Its keys may be of the other kind than they seemed to be.
+        let short = self.handshakes.outside_max().min(long);
+        if short != backlog.max {
+            sys::set_backlog(fd, short);
+        }
+        self.lengths = Some((short, long));
         // Those that came before are old. The sooner they are through, the sooner clients come that are still there.
-        if backlog.waiting <= short + 1 {
+        if !self.is_told && backlog.waiting <= short + 1 {
             self.is_told = true;
             self.handshakes.flood_begins();
         }
@@ -70,13 +72,14 @@ impl Flood {
         self.is_behind
     }
 
-    fn is_over(&self, now: Nanos) -> bool {
-        self.last.is_none_or(|last| now >= last + OVER)
+    /// `is_done`: no handshake is left, and nothing waits in the backlog.
+    pub(super) fn is_over(&self, now: Nanos, is_done: impl FnOnce() -> bool) -> bool {
+        self.last.is_none_or(|last| now >= last + OVER) || is_done()
     }
 
     /// It is over: the backlog is as long as it was.
     pub(super) fn ends(&mut self, fd: RawFd) {
-        self.is_behind = false;
+        (self.last, self.is_behind) = (None, false);
         if let Some((short, long)) = self.lengths.take()
             && short < long
         {
@@ -105,7 +108,9 @@ mod tests {
     use std::sync::Arc;
 
     fn handshakes() -> Rc<Handshakes> {
-        Handshakes::new(&Reactor::simulated(1, PoolSize { count: 16, size: 1024 }), &Arc::default())
+        let handshakes = Handshakes::new(&Reactor::simulated(1, PoolSize { count: 16, size: 1024 }), &Arc::default());
+        handshakes.set_max(1_000);
+        handshakes
     }
 
     fn max(fd: RawFd) -> u32 {
@@ -122,23 +127,45 @@ mod tests {
     fn the_backlog_is_short_from_a_quarter_of_a_second_on() {
         let listener = listener();
         let fd = listener.as_raw_fd();
-        let mut flood = Flood::new(&handshakes(), true);
+        let handshakes = handshakes();
+        let mut flood = Flood::new(&handshakes, true);
         for start in [10_000 * MS, 20_000 * MS] {
             for after in [0, 100, 249] {
                 flood.swells(fd, start + after * MS);
-                assert_eq!(max(fd), 1000, "after {after} ms");
+                assert_eq!((max(fd), handshakes.floods()), (1000, 0), "after {after} ms");
             }
             flood.swells(fd, start + 250 * MS);
-            assert_eq!(max(fd), 128);
+            assert_eq!((max(fd), handshakes.floods()), (128, 1));
             assert!(flood.brings(false));
             assert!(!flood.brings(true), "none has waited behind the last one");
             flood.swells(fd, start + 900 * MS);
             assert!(flood.brings(false));
-            assert_eq!(max(fd), 128);
+            assert_eq!((max(fd), handshakes.floods()), (128, 1));
             flood.ends(fd);
             assert!(!flood.brings(false));
-            assert_eq!(max(fd), 1000);
+            assert_eq!((max(fd), handshakes.floods()), (1000, 0));
         }
+        [30_000, 30_300].into_iter().for_each(|ms| flood.swells(fd, ms * MS));
+        assert_eq!(handshakes.floods(), 1);
+        drop(flood);
+        assert_eq!(handshakes.floods(), 0, "with the listener");
+    }
+
+    #[test]
+    fn those_that_came_before_come_in_first() {
+        let listener = listener();
+        let fd = listener.as_raw_fd();
+        let handshakes = handshakes();
+        let mut flood = Flood::new(&handshakes, true);
+        let _clients: Vec<_> =
+            (0..130).map(|_| std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap()).collect();
+        [5_000, 5_250].into_iter().for_each(|ms| flood.swells(fd, ms * MS));
+        assert_eq!((max(fd), handshakes.floods()), (128, 0));
+        let _accepted = listener.accept().unwrap();
+        flood.swells(fd, 5_260 * MS);
+        assert_eq!((max(fd), handshakes.floods()), (128, 1));
+        flood.ends(fd);
+        assert_eq!((max(fd), handshakes.floods()), (1000, 0));
     }
 
     #[test]
@@ -151,16 +178,33 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_is_over_when_all_are_done_or_after_a_second() {
+        let listener = listener();
+        let fd = listener.as_raw_fd();
+        let mut flood = Flood::new(&handshakes(), true);
+        flood.swells(fd, 5_000 * MS);
+        assert!(!flood.is_over(5_999 * MS, || false) && flood.is_over(6_000 * MS, || false));
+        assert!(flood.is_over(5_050 * MS, || true));
+        flood.ends(fd);
+        // The next one has its quarter of a second, too.
+        [5_100, 5_349].into_iter().for_each(|ms| flood.swells(fd, ms * MS));
+        assert_eq!(max(fd), 1000);
+        flood.swells(fd, 5_350 * MS);
+        assert_eq!(max(fd), 128);
+    }
+
+    #[test]
     fn backlogs_that_are_short_or_another_process_s_stay() {
         for (is_own, len) in [(true, 10), (false, 1000)] {
             let listener = listener();
             let fd = listener.as_raw_fd();
             sys::set_backlog(fd, len);
-            let mut flood = Flood::new(&handshakes(), is_own);
+            let handshakes = handshakes();
+            let mut flood = Flood::new(&handshakes, is_own);
             [5_000, 5_500].into_iter().for_each(|ms| flood.swells(fd, ms * MS));
-            assert_eq!(max(fd), len);
+            assert_eq!((max(fd), handshakes.floods()), (len, u32::from(is_own)));
             flood.ends(fd);
-            assert_eq!(max(fd), len);
+            assert_eq!((max(fd), handshakes.floods()), (len, 0));
         }
     }
 }

@@ -6,6 +6,7 @@
 use super::fetch::Memory;
 use super::paged::Paged;
 use super::pooled::{Blocks, TaskFuture};
+use crossbeam_queue::SegQueue;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -14,7 +15,7 @@ use std::panic::AssertUnwindSafe;
 use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, RwLock};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 /// Names a task. Shard (16 bits), generation (24 bits) and slab index (24 bits), so that a stale id wakes no task.
@@ -73,8 +74,9 @@ impl Slot {
 
 /// Wakes that came from other threads, and what makes the shard look at them.
 pub(crate) struct Remote {
-    woken: Mutex<Vec<TaskId>>,
-    /// There are some: a look at it saves the lock.
+    /// Without a lock: a thread that gets little time would keep the shard waiting while it holds one.
+    woken: SegQueue<TaskId>,
+    /// There are some: a look at it is less than one at the queue.
     any: AtomicBool,
     notify: Box<dyn Fn() + Send + Sync>,
 }
@@ -109,7 +111,7 @@ pub(crate) struct Executor {
 impl Executor {
     /// `notify` must make the shard's loop turn; it is called on other threads.
     pub(crate) fn new(notify: Box<dyn Fn() + Send + Sync>) -> Self {
-        let remote = Arc::new(Remote { woken: Mutex::new(Vec::new()), any: AtomicBool::new(false), notify });
+        let remote = Arc::new(Remote { woken: SegQueue::new(), any: AtomicBool::new(false), notify });
         let mut remotes = REMOTES.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let free = remotes.iter().position(Option::is_none).unwrap_or(remotes.len());
         if free == remotes.len() {
@@ -265,13 +267,11 @@ impl Executor {
 
     /// Take over the wakes that came from other threads.
     pub(crate) fn take_remote_wakes(&self) {
-        if !self.remote.any.load(Ordering::Acquire) {
+        // Exchanged, and not stored: what was queued before the last one said so is seen below.
+        if !self.remote.any.load(Ordering::Relaxed) || !self.remote.any.swap(false, Ordering::AcqRel) {
             return;
         }
-        let mut woken = self.remote.woken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // Within the lock, so that no wake is lost between the two.
-        self.remote.any.store(false, Ordering::Release);
-        for id in woken.drain(..) {
+        while let Some(id) = self.remote.woken.pop() {
             self.wake(id);
         }
     }
@@ -391,10 +391,8 @@ fn wake_from_anywhere(id: TaskId) {
     }
     let remotes = REMOTES.read().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(Some(remote)) = remotes.get(id.shard() as usize) {
-        let mut woken = remote.woken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        woken.push(id);
+        remote.woken.push(id);
         remote.any.store(true, Ordering::Release);
-        drop(woken);
         (remote.notify)();
     }
 }

@@ -3,25 +3,33 @@
 //! They get what the shards leave. The kernel gives a core to a thread of the class SCHED_IDLE only while no other one wants it, and
 //! takes it back at once: a nice value makes a thread's share small, but one that has the core keeps it until the next tick of
 //! the clock, up to 4 ms, and traffic waits. Where a core is busy all the time, with traffic or with other programs, 0.3 % of it
-//! is left, and a signature would take a second. So there are as many helpers with a nice value, for a tenth of a core, that
-//! take over while the first ones are held up.
+//! is left, and a signature would take a second. So there are as many helpers with a nice value, for a tenth of a core, which
+//! compute what waits while the others come to nothing. What such a thread has begun stays with it.
+//!
+//! A thread may lose its core anywhere, so that shards share no lock with these.
 
-use std::collections::VecDeque;
+use crossbeam_queue::SegQueue;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 /// In addition to the nice value of the process: a tenth of what its other threads get.
 const NICE: libc::c_int = 10;
-/// A computation that has waited or lasted for this time is held up: on half a core, two of the slowest keys take 20 ms.
+/// When nothing that waits has been begun for this time, helpers do so: on half a core, two of the slowest keys take 20 ms.
 const HELD_UP: Duration = Duration::from_millis(100);
 
 /// A computation under way. Its result is `None` where it panicked. Dropped, it does not begin if it has not yet.
 #[must_use = "a computation that is not waited for may never begin"]
-pub struct Computed<T>(Arc<Mutex<State<T>>>);
+pub struct Computed<T> {
+    state: Arc<Mutex<State<T>>>,
+    /// The thread that computes has a waker.
+    has_waker: bool,
+}
 
 enum State<T> {
     Waits(Option<Waker>),
@@ -30,29 +38,12 @@ enum State<T> {
 
 type Work = Box<dyn FnOnce() + Send>;
 
-#[derive(Default)]
 struct Queue {
-    state: Mutex<Waiting>,
-    has_work: Condvar,
-    may_be_held_up: Condvar,
-}
-
-#[derive(Default)]
-struct Waiting {
-    /// With when it came.
-    work: VecDeque<(Instant, Work)>,
-    /// When each thread that gets what is left began what it is at.
-    begun: Vec<Option<Instant>>,
-    /// A helper looks when its time comes.
-    is_watched: bool,
-}
-
-impl Waiting {
-    /// From when helpers take what waits. `None`: nothing does.
-    fn held_up_at(&self) -> Option<Instant> {
-        let (came, _) = self.work.front()?;
-        self.begun.iter().flatten().chain([came]).min().map(|since| *since + HELD_UP)
-    }
+    work: SegQueue<Work>,
+    /// How many workers have taken.
+    begun: AtomicUsize,
+    workers: Vec<Sleeper>,
+    helpers: Vec<Sleeper>,
 }
 
 static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
@@ -66,12 +57,14 @@ pub fn start() -> Result<(), String> {
     if QUEUE.get().is_some() {
         return Ok(());
     }
-    let queue = Arc::new(Queue::default());
-    lock(&queue.state).begun.resize(threads(), None);
-    for n in 0..threads() {
+    let count = threads();
+    let sleepers = || (0..count).map(|_| Sleeper::default()).collect();
+    let (work_left, begun) = (SegQueue::new(), AtomicUsize::new(0));
+    let queue = Arc::new(Queue { work: work_left, begun, workers: sleepers(), helpers: sleepers() });
+    for n in 0..count {
         let (works, helps) = (queue.clone(), queue.clone());
-        spawn(format!("worker-{n}"), move || work(&works, n))?;
-        spawn(format!("helper-{n}"), move || help(&helps))?;
+        spawn(format!("worker-{n}"), move || work(&works, &works.workers[n]))?;
+        spawn(format!("helper-{n}"), move || help(&helps, &helps.helpers[n]))?;
     }
     // A second one that comes at the same time has threads that wait for ever, which costs nothing else.
     let _ = QUEUE.set(queue);
@@ -79,18 +72,18 @@ pub fn start() -> Result<(), String> {
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), String> {
-    let thread = std::thread::Builder::new().name(name.clone()).spawn(body);
+    let thread = thread::Builder::new().name(name.clone()).spawn(body);
     thread.map(drop).map_err(|error| format!("{name} thread: {error}"))
 }
 
 fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Computes on one of the threads, in the order of the calls; now and on this one, if there are none.
 pub fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Computed<T> {
     let state = Arc::new(Mutex::new(State::Waits(None)));
-    let computed = Computed(state.clone());
+    let computed = Computed { state: state.clone(), has_waker: false };
     let run = move || {
         // This and the one that waits.
         if Arc::strong_count(&state) == 1 {
@@ -103,65 +96,80 @@ pub fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
         }
     };
     match QUEUE.get() {
-        Some(queue) => {
-            let mut waiting = lock(&queue.state);
-            waiting.work.push_back((Instant::now(), Box::new(run)));
-            queue.has_work.notify_one();
-            if !waiting.is_watched {
-                queue.may_be_held_up.notify_one();
-            }
-        }
+        Some(queue) => queue.push(Box::new(run)),
         None => run(),
     }
     computed
 }
 
-/// Thread `n` of those that get what is left.
-fn work(queue: &Queue, n: usize) {
-    be_nice();
-    be_last();
-    let mut waiting = lock(&queue.state);
-    loop {
-        waiting = match waiting.work.pop_front() {
-            Some((_, next)) => {
-                waiting.begun[n] = Some(Instant::now());
-                drop(waiting);
-                run(next);
-                lock(&queue.state)
-            }
-            None => {
-                waiting.begun[n] = None;
-                queue.has_work.wait(waiting).unwrap_or_else(PoisonError::into_inner)
-            }
-        };
+impl Queue {
+    fn push(&self, work: Work) {
+        self.work.push(work);
+        wake_one(&self.workers);
+        wake_one(&self.helpers);
     }
 }
 
-/// A thread that helps those while they are held up.
-fn help(queue: &Queue) {
+/// A thread that sleeps while nothing waits.
+#[derive(Default)]
+struct Sleeper {
+    thread: OnceLock<Thread>,
+    is_asleep: AtomicBool,
+}
+
+impl Sleeper {
+    fn sleep_unless(&self, has_work: impl Fn() -> bool) {
+        self.thread.get_or_init(thread::current);
+        self.is_asleep.store(true, Ordering::Relaxed);
+        // With that in `wake_one`: either this thread sees the work, or the one that brings it sees that this one is asleep.
+        fence(Ordering::SeqCst);
+        if !has_work() {
+            thread::park();
+        }
+        self.is_asleep.store(false, Ordering::Relaxed);
+    }
+}
+
+/// After something to do was queued.
+fn wake_one(sleepers: &[Sleeper]) {
+    fence(Ordering::SeqCst);
+    let is_asleep = |sleeper: &&Sleeper| {
+        sleeper.is_asleep.load(Ordering::Relaxed) && sleeper.is_asleep.swap(false, Ordering::Relaxed)
+    };
+    if let Some(thread) = sleepers.iter().find(is_asleep).and_then(|sleeper| sleeper.thread.get()) {
+        thread.unpark();
+    }
+}
+
+/// A thread that gets what is left.
+fn work(queue: &Queue, sleeper: &Sleeper) {
     be_nice();
-    let mut waiting = lock(&queue.state);
+    be_last();
     loop {
-        let left = waiting.held_up_at().map(|at| at.saturating_duration_since(Instant::now()));
-        waiting = match left {
-            Some(Duration::ZERO) => {
-                let next = waiting.work.pop_front();
-                if !waiting.work.is_empty() {
-                    queue.may_be_held_up.notify_one();
-                }
-                drop(waiting);
-                next.into_iter().for_each(|(_, next)| run(next));
-                lock(&queue.state)
+        match queue.work.pop() {
+            Some(next) => {
+                queue.begun.fetch_add(1, Ordering::Relaxed);
+                run(next);
             }
-            Some(left) if !waiting.is_watched => {
-                waiting.is_watched = true;
-                let waited = queue.may_be_held_up.wait_timeout(waiting, left);
-                let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
-                waiting.is_watched = false;
-                waiting
-            }
-            _ => queue.may_be_held_up.wait(waiting).unwrap_or_else(PoisonError::into_inner),
-        };
+            None => sleeper.sleep_unless(|| !queue.work.is_empty()),
+        }
+    }
+}
+
+/// A thread that helps those while they come to nothing.
+fn help(queue: &Queue, sleeper: &Sleeper) {
+    be_nice();
+    loop {
+        sleeper.sleep_unless(|| !queue.work.is_empty());
+        let (since, begun) = (Instant::now(), queue.begun.load(Ordering::Relaxed));
+        while let Some(left) = HELD_UP.checked_sub(since.elapsed()) {
+            thread::park_timeout(left);
+        }
+        while queue.begun.load(Ordering::Relaxed) == begun
+            && let Some(next) = queue.work.pop()
+        {
+            run(next);
+        }
     }
 }
 
@@ -193,11 +201,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<T> Future for Computed<T> {
     type Output = Option<T>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
-        let mut state = lock(&self.0);
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        let this = &mut *self;
+        let mut state = match this.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(state)) => state.into_inner(),
+            // The result is about to come, and the thread that brings it may have lost its core.
+            Err(TryLockError::WouldBlock) => {
+                if !this.has_waker {
+                    context.waker().wake_by_ref();
+                }
+                return Poll::Pending;
+            }
+        };
         match &mut *state {
             State::Waits(waker) => {
                 *waker = Some(context.waker().clone());
+                this.has_waker = true;
                 Poll::Pending
             }
             State::Over(result) => Poll::Ready(result.take()),
@@ -208,11 +228,12 @@ impl<T> Future for Computed<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
     use std::sync::mpsc::{Sender, channel};
     use std::task::Wake;
 
-    struct Unparks(std::thread::Thread);
+    const LONG: Duration = Duration::from_secs(60);
+
+    struct Unparks(Thread);
 
     impl Wake for Unparks {
         fn wake(self: Arc<Self>) {
@@ -221,41 +242,46 @@ mod tests {
     }
 
     fn wait<T>(mut computed: Computed<T>) -> Option<T> {
-        let waker = Arc::new(Unparks(std::thread::current())).into();
+        let waker = Arc::new(Unparks(thread::current())).into();
+        let start = Instant::now();
         loop {
             if let Poll::Ready(result) = Pin::new(&mut computed).poll(&mut Context::from_waker(&waker)) {
                 return result;
             }
-            std::thread::park();
+            assert!(start.elapsed() < LONG, "it is not computed");
+            thread::park_timeout(LONG);
         }
     }
 
     /// The tests share the threads.
     static TURN: Mutex<()> = Mutex::new(());
 
+    /// Name, scheduling class and nice value of a thread.
+    type Kind = (String, i32, i32);
+
+    /// Of this thread: fields 41 and 19 of proc_pid_stat(5).
+    fn kind() -> Kind {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("of Linux");
+        let fields: Vec<i32> =
+            stat.rsplit_once(") ").expect("a name").1.split(' ').map(|field| field.parse().unwrap_or(0)).collect();
+        (thread::current().name().unwrap_or_default().to_owned(), fields[38], fields[16])
+    }
+
     /// Keeps `count` threads busy until the sender is dropped. They are at it.
-    fn occupy(count: usize) -> (Sender<()>, Vec<Computed<bool>>) {
+    fn occupy(count: usize) -> (Sender<()>, Vec<Computed<bool>>, Vec<Kind>) {
         let (release, held) = channel::<()>();
         let held = Arc::new(Mutex::new(held));
         let (begins, begun) = channel();
         let busy = (0..count).map(|_| {
             let (held, begins) = (held.clone(), begins.clone());
             compute(move || {
-                begins.send(()).expect("it waits");
+                begins.send(kind()).expect("it waits");
                 lock(&held).recv().is_err()
             })
         });
         let busy = busy.collect();
-        (0..count).for_each(|_| begun.recv().expect("each begins"));
-        (release, busy)
-    }
-
-    /// Name, scheduling class and nice value of this thread: fields 41 and 19 of proc_pid_stat(5).
-    fn kind() -> (String, i32, i32) {
-        let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("of Linux");
-        let fields: Vec<i32> =
-            stat.rsplit_once(") ").expect("a name").1.split(' ').map(|field| field.parse().unwrap_or(0)).collect();
-        (std::thread::current().name().unwrap_or_default().to_owned(), fields[38], fields[16])
+        let kinds = (0..count).map(|_| begun.recv_timeout(LONG).expect("each begins")).collect();
+        (release, busy, kinds)
     }
 
     #[test]
@@ -263,8 +289,8 @@ mod tests {
         let _turn = lock(&TURN);
         start().expect("threads");
         assert!(QUEUE.get().is_some());
-        let main = std::thread::current().id();
-        assert_eq!(wait(compute(move || std::thread::current().id() == main)), Some(false), "on another thread");
+        let main = thread::current().id();
+        assert_eq!(wait(compute(move || thread::current().id() == main)), Some(false), "on another thread");
         assert_eq!(wait(compute::<()>(|| panic!("expected in this test"))), None);
         let many: Vec<_> = (0..100).map(|n| compute(move || n)).collect();
         assert!(many.into_iter().enumerate().all(|(n, computed)| wait(computed) == Some(n)));
@@ -274,16 +300,12 @@ mod tests {
     fn what_is_not_waited_for_does_not_begin() {
         let _turn = lock(&TURN);
         start().expect("threads");
-        let (release, busy) = occupy(2 * threads());
-        let began = Arc::new(AtomicBool::new(false));
-        let flag = began.clone();
-        drop(compute(move || flag.store(true, SeqCst)));
+        let (release, busy, _) = occupy(2 * threads());
+        let (begins, begun) = channel();
+        drop(compute(move || begins.send(()).expect("it waits")));
         drop(release);
-        // All of these come behind it, and each is over only when its thread is.
-        for last in busy.into_iter().chain((0..2 * threads()).map(|_| compute(|| true))).collect::<Vec<_>>() {
-            assert_eq!(wait(last), Some(true));
-        }
-        assert!(!began.load(SeqCst));
+        assert!(busy.into_iter().all(|busy| wait(busy) == Some(true)));
+        assert_eq!(begun.recv_timeout(LONG), Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
     }
 
     #[test]
@@ -292,27 +314,43 @@ mod tests {
         start().expect("threads");
         let main = kind();
         assert_eq!(main.1, libc::SCHED_OTHER);
-        // These hold as many up as there are, so that others have to compute what comes next.
-        let (release, busy) = occupy(threads());
-        let kinds: Vec<_> = (0..10).map(|_| wait(compute(kind)).expect("no panic")).collect();
+        // These hold as many up as there are of the first kind, so that others have to compute what comes next.
+        let (release, busy, mut kinds) = occupy(threads());
+        kinds.extend((0..10).map(|_| wait(compute(kind)).expect("no panic")));
+        assert!(kinds.iter().any(|(name, ..)| name.starts_with("helper-")), "{kinds:?}");
         drop(release);
         assert!(busy.into_iter().all(|busy| wait(busy) == Some(true)));
+        kinds.extend((0..100).map(|_| wait(compute(kind)).expect("no panic")));
         let nice = (main.2 + NICE).min(19);
-        for (name, class, value) in kinds.into_iter().chain((0..100).map(|_| wait(compute(kind)).expect("no panic"))) {
+        for (name, class, value) in kinds {
             let expected = if name.starts_with("helper-") { libc::SCHED_OTHER } else { libc::SCHED_IDLE };
             assert_eq!((class, value), (expected, nice), "{name}");
         }
     }
 
     #[test]
-    fn what_waits_is_held_up_from_a_tenth_of_a_second_on() {
-        let (start, mut waiting) = (Instant::now(), Waiting::default());
-        let ms = |ms| start + Duration::from_millis(ms);
-        waiting.begun = vec![Some(ms(0)), None];
-        assert_eq!(waiting.held_up_at(), None, "nothing waits");
-        waiting.work.push_back((ms(70), Box::new(|| {})));
-        assert_eq!(waiting.held_up_at(), Some(ms(100)));
-        waiting.begun[0] = Some(ms(90));
-        assert_eq!(waiting.held_up_at(), Some(ms(170)), "no thread has begun with it");
+    fn a_result_that_is_being_brought_is_not_waited_for_with_a_lock() {
+        let mut computed = Computed { state: Arc::new(Mutex::new(State::Waits(None))), has_waker: false };
+        let state = computed.state.clone();
+        let woken = Arc::new(AtomicUsize::new(0));
+        struct Counts(Arc<AtomicUsize>);
+        impl Wake for Counts {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let waker = Waker::from(Arc::new(Counts(woken.clone())));
+        let mut poll = || Pin::new(&mut computed).poll(&mut Context::from_waker(&waker));
+        let held = lock(&state);
+        assert!(poll().is_pending());
+        assert_eq!(woken.load(Ordering::Relaxed), 1, "nobody else would wake it");
+        drop(held);
+        assert!(poll().is_pending());
+        let mut held = lock(&state);
+        assert!(poll().is_pending());
+        assert_eq!(woken.load(Ordering::Relaxed), 1, "the one that holds it does");
+        *held = State::Over(Some(5));
+        drop(held);
+        assert_eq!(poll(), Poll::Ready(Some(5)));
     }
 }

@@ -21,6 +21,9 @@ use crate::tls::{self, KeyKind};
 use crate::units::{Rate, Size, Span};
 
 /// One scenario with its variant laid over it.
+/// As long as a generator may be deaf to an interrupt.
+const TICK_MAX: Duration = Duration::from_millis(50);
+
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
@@ -254,8 +257,11 @@ fn finish(name: String, table: toml::Table) -> anyhow::Result<Scenario> {
     if scenario.storm.is_some() && (!load.tls || !open || load.close || http2) {
         bail!("{}: a storm comes over traffic of HTTP/1 on kept connections of TLS, in an open loop", scenario.name);
     }
-    if load.tick.is_some() && (!open || load.tick().is_none()) {
-        bail!("{}: a tick is the time between the instants at which clients of an open loop act", scenario.name);
+    if load.tick.is_some_and(|tick| !open || tick.0.is_zero() || tick.0 > TICK_MAX) {
+        bail!(
+            "{}: a tick is the time between the instants at which clients of an open loop act, 50ms at most",
+            scenario.name
+        );
     }
     if load.rate.is_some() && load.capacity_share.is_some() {
         bail!("{}: rate and capacity_share exclude each other", scenario.name);

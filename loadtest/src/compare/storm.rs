@@ -128,9 +128,7 @@ pub fn run(bench: &Bench<'_>, storm: &Storm, round: usize, origins: &mut [Origin
     let alone = generator::run(&Arc::new(storm.spec(bench, None)?))?.rate();
     settle(bench);
     let calm = bench.run(round, origins)?.run;
-    let filler = Filler::start(&[bench.cores.proxy.as_slice(), &bench.cores.load_side()].concat());
-    let full = bench.run(round, origins)?.run;
-    filler.stop()?;
+    let full = on_full_cores(bench, round, origins)?.run;
     let rate = storm.times * alone;
     let spec = storm.spec(bench, Some(rate))?;
     let spec = Arc::new(Spec { warmup, ..spec });
@@ -157,6 +155,20 @@ pub fn run(bench: &Bench<'_>, storm: &Storm, round: usize, origins: &mut [Origin
     // Another peer has the cores next, and some go on for seconds with handshakes of clients that are gone.
     settle(bench);
     Ok(measured)
+}
+
+/// The traffic while other threads have all that it leaves. Like a storm, they come when its connections are open.
+fn on_full_cores(bench: &Bench<'_>, round: usize, origins: &mut [Origin]) -> anyhow::Result<Measured> {
+    let cores = [bench.cores.proxy.as_slice(), &bench.cores.load_side()].concat();
+    thread::scope(|scope| {
+        let filling = scope.spawn(|| {
+            interrupt::sleep_until(Instant::now() + HEAD_START);
+            Filler::start(&cores)
+        });
+        let measured = bench.run(round, origins);
+        filling.join().map_err(|_| anyhow::anyhow!("what fills the cores panicked"))?.stop()?;
+        measured
+    })
 }
 
 /// Waits until the proxy has nothing left to do of an earlier part: handshakes of clients that are gone may take it seconds.

@@ -40,7 +40,8 @@ impl Filler {
     /// Errors where a thread could not be what it was to be.
     pub fn stop(mut self) -> io::Result<()> {
         self.stop.store(true, Ordering::Relaxed);
-        self.threads.drain(..).try_for_each(|thread| thread.join().unwrap_or(Ok(())))
+        let panicked = |_| Err(io::Error::other("a thread that fills a core panicked"));
+        self.threads.drain(..).try_for_each(|thread| thread.join().unwrap_or_else(panicked))
     }
 }
 

@@ -8,10 +8,11 @@
 //! shard as much as several requests, and nearly all would be given up again.
 
 use crate::base::clock::Nanos;
-use crate::ring::{Reactor, TaskId};
+use crate::ring::{Reactor, TaskId, Timer};
 use crate::stats::ShardStats;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -38,6 +39,8 @@ const GONE_MAX: usize = 64;
 pub struct Handshakes {
     reactor: Rc<Reactor>,
     computing: Cell<usize>,
+    /// Those of them that have given way, and whose tasks do not know it yet.
+    lost: Cell<usize>,
     max: Cell<usize>,
     /// Listeners to which more come than can be served, for some time already.
     floods: Cell<u32>,
@@ -86,6 +89,7 @@ impl Handshakes {
         Rc::new(Self {
             reactor: reactor.clone(),
             computing: Cell::new(0),
+            lost: Cell::new(0),
             max: Cell::new(usize::MAX),
             floods: Cell::new(0),
             lanes: Default::default(),
@@ -101,7 +105,21 @@ impl Handshakes {
 
     /// Whether another one would have to wait outside.
     pub fn are_full(&self) -> bool {
-        self.computing.get() >= self.max()
+        self.count() >= self.max()
+    }
+
+    #[cfg(test)]
+    pub fn floods(&self) -> u32 {
+        self.floods.get()
+    }
+
+    /// Whether there are none.
+    pub fn are_none(&self) -> bool {
+        self.computing.get() == 0
+    }
+
+    fn count(&self) -> usize {
+        self.computing.get() - self.lost.get()
     }
 
     fn max(&self) -> usize {
@@ -110,8 +128,8 @@ impl Handshakes {
 
     /// Connections that may wait outside in a flood.
     pub fn outside_max(&self) -> u32 {
-        let kind = if self.lane(Kind::Slow).borrow().under_way > 0 { Kind::Slow } else { Kind::Quick };
-        OUTSIDE_MAX[kind as usize]
+        let [quick, slow] = [Kind::Quick, Kind::Slow].map(|kind| self.lane(kind).borrow().waiting());
+        OUTSIDE_MAX[usize::from(slow > quick)]
     }
 
     /// A flood has come to one of the listeners, and lasts.
@@ -127,25 +145,59 @@ impl Handshakes {
 
     /// Whether there are enough to compute for a while.
     pub fn are_many(&self) -> bool {
-        self.computing.get() >= self.max().div_ceil(2)
+        self.count() >= self.max().div_ceil(2)
     }
 
-    /// Closes the one that has waited longest, if that is more than `LOST`.
+    /// Closes those that have waited longest, if that is more than `LOST`, and as many as are too many for another one to come.
+    /// Returns whether it may.
     pub fn shed(&self) -> bool {
-        let since = |lane: &RefCell<Lane>| lane.borrow_mut().first().map_or(Nanos::MAX, |first| first.since);
-        let [quick, slow] = &self.lanes;
-        let lane = if since(quick) <= since(slow) { quick } else { slow };
-        let mut lane = lane.borrow_mut();
-        let Some(first) = lane.first().filter(|first| self.reactor.now() > first.since + LOST) else { return false };
-        first.state.set(State::Lost);
-        self.reactor.wake(first.task);
-        lane.queue.pop_front();
-        self.stats.handshakes_shed.inc();
+        while self.are_full() {
+            let Some(lane) = self.with_the_first() else { return false };
+            let mut lane = lane.borrow_mut();
+            let Some(first) = lane.first().filter(|first| self.reactor.now() > first.since + LOST) else {
+                return false;
+            };
+            first.state.set(State::Lost);
+            self.reactor.wake(first.task);
+            lane.queue.pop_front();
+            self.lost.set(self.lost.get() + 1);
+            self.stats.handshakes_shed.inc();
+        }
         true
     }
 
+    /// Until another one may come, or `is_given_up` says so when the task is woken.
+    pub async fn wait_for_room(&self, is_given_up: impl Fn() -> bool) {
+        let timer = Timer::new(&self.reactor);
+        loop {
+            if let Some(at) = self.next_lost() {
+                timer.arm_at(at);
+            }
+            let may_come = poll_fn(|_| match is_given_up() {
+                true => Poll::Ready(true),
+                false if timer.fired() => Poll::Ready(false),
+                false => self.poll_room().map(|()| true),
+            });
+            if may_come.await || self.shed() {
+                return;
+            }
+        }
+    }
+
+    /// When the next one may be closed.
+    fn next_lost(&self) -> Option<Nanos> {
+        let lane = self.with_the_first()?;
+        lane.borrow_mut().first().map(|first| first.since + LOST + MS)
+    }
+
+    /// The lane with the one that has waited longest.
+    fn with_the_first(&self) -> Option<&RefCell<Lane>> {
+        let since = |lane: &&RefCell<Lane>| lane.borrow_mut().first().map_or(Nanos::MAX, |first| first.since);
+        self.lanes.iter().min_by_key(since).filter(|lane| since(lane) < Nanos::MAX)
+    }
+
     /// Ready when another one may come; wakes the task then.
-    pub fn poll_room(&self) -> Poll<()> {
+    fn poll_room(&self) -> Poll<()> {
         if !self.are_full() {
             return Poll::Ready(());
         }
@@ -165,9 +217,7 @@ impl Handshakes {
 
     /// The same for the answer to a first message, which waits for its turn.
     pub(super) fn begin_first(self: &Rc<Self>, kind: Kind) -> Computing {
-        if self.are_full() {
-            self.shed();
-        }
+        self.shed();
         let (task, since) = (self.reactor.current_task(), self.reactor.now());
         let place = Rc::new(Place { task, since, state: Cell::new(State::Waits) });
         self.lane(kind).borrow_mut().queue.push_back(place.clone());
@@ -201,6 +251,10 @@ impl Handshakes {
 }
 
 impl Lane {
+    fn waiting(&self) -> usize {
+        self.queue.len() - self.gone
+    }
+
     /// The one that has waited longest.
     fn first(&mut self) -> Option<&Rc<Place>> {
         while self.queue.front()?.state.get() == State::Gone {
@@ -261,7 +315,8 @@ impl Drop for Computing {
                     all.lane(*kind).borrow_mut().under_way -= 1;
                     all.advance(*kind);
                 }
-                State::Lost | State::Gone => {}
+                State::Lost => all.lost.set(all.lost.get() - 1),
+                State::Gone => {}
             }
         }
         all.computing.set(all.computing.get() - 1);

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::ring::PoolSize;
-use std::future::poll_fn;
 use std::time::Duration;
 
 fn reactor() -> Rc<Reactor> {
@@ -20,7 +19,7 @@ fn what_waits_for_room_goes_on_when_there_is_some() {
     for _ in 0..2 {
         let (handshakes, went_on) = (handshakes.clone(), went_on.clone());
         reactor.spawn(async move {
-            poll_fn(|_| handshakes.poll_room()).await;
+            handshakes.wait_for_room(|| false).await;
             went_on.set(went_on.get() + 1);
         });
     }
@@ -105,7 +104,59 @@ fn one_that_has_waited_for_too_long_gives_way() {
     let polled: Vec<_> = waiting.iter().chain(&another).map(Computing::poll_turn).collect();
     assert_eq!(polled, [Poll::Ready(false), Poll::Pending, Poll::Pending]);
     assert_eq!(some.stats.handshakes_shed.get(), 1);
-    assert!(some.handshakes.shed() && !some.handshakes.shed(), "the other one is late, too, and the last one is not");
+    assert!(some.handshakes.shed(), "the other one is late, too");
+    assert!(some.handshakes.shed() && some.stats.handshakes_shed.get() == 2, "there is room already");
+    let _another = some.come(1);
+    assert!(!some.handshakes.shed(), "none is late");
+    drop(waiting);
+    assert_eq!((some.handshakes.lost.get(), some.handshakes.computing.get()), (0, QUICK_MAX + 2));
+}
+
+#[test]
+fn places_that_a_flood_does_not_have_are_free_when_those_there_are_late() {
+    let some = Storm::new();
+    some.handshakes.set_max(1_000);
+    let lost_at = || Some(some.reactor.now() + LOST + MS);
+    let (first_lost_at, mut all) = (lost_at(), some.come(900));
+    some.pass(600);
+    let then_lost_at = lost_at();
+    all.extend(some.come(100));
+    some.handshakes.flood_begins();
+    assert!(some.handshakes.are_full() && !some.handshakes.shed());
+    let has_room = Rc::new(Cell::new(false));
+    let (handshakes, flag) = (some.handshakes.clone(), has_room.clone());
+    some.reactor.spawn(async move {
+        handshakes.wait_for_room(|| false).await;
+        flag.set(true);
+    });
+    some.pass(380);
+    assert_eq!(some.handshakes.next_lost(), first_lost_at);
+    some.pass(40);
+    assert!(!has_room.get(), "a hundred are too many");
+    assert_eq!(some.handshakes.next_lost(), then_lost_at);
+    some.pass(600);
+    assert!(has_room.get() && !some.handshakes.are_full());
+    let given_up = all.iter().filter(|one| one.poll_turn() == Poll::Ready(false)).count();
+    assert_eq!(given_up, 1_000 - (FLOODED_MAX - 1));
+    drop(all);
+    assert_eq!(
+        (some.handshakes.lost.get(), some.handshakes.computing.get(), some.handshakes.next_lost()),
+        (0, 0, None)
+    );
+}
+
+#[test]
+fn what_waits_outside_is_for_the_keys_for_which_more_wait() {
+    let some = Storm::new();
+    assert_eq!(some.handshakes.outside_max(), 128);
+    let slow: Vec<_> = (0..SLOW_MAX + 2).map(|_| some.handshakes.begin_first(Kind::Slow)).collect();
+    assert_eq!(some.handshakes.outside_max(), 16);
+    let quick = some.come(QUICK_MAX + 2);
+    assert_eq!(some.handshakes.outside_max(), 128, "as many");
+    drop(quick);
+    assert_eq!(some.handshakes.outside_max(), 16);
+    drop(slow);
+    assert_eq!(some.handshakes.outside_max(), 128);
 }
 
 #[test]
@@ -114,10 +165,6 @@ fn fewer_are_there_while_there_is_a_flood() {
     some.handshakes.set_max(100);
     let mut all = some.come(99);
     assert!(!some.handshakes.are_full());
-    assert_eq!(some.handshakes.outside_max(), 128);
-    let slow = some.handshakes.begin_first(Kind::Slow);
-    assert_eq!(some.handshakes.outside_max(), 16);
-    drop(slow);
     // At two listeners.
     some.handshakes.flood_begins();
     some.handshakes.flood_begins();
