@@ -93,6 +93,7 @@ impl Accepting {
                     if flood.is_over(reactor.now(), || {
                         listener.handshakes.are_none() && !sys::has_backlog(acceptor.raw_fd())
                     }) {
+                        calm.disarm();
                         flood.ends(acceptor.raw_fd());
                         acceptor.catch_up();
                     } else {

@@ -14,8 +14,9 @@ use std::time::Duration;
 const MS: Nanos = 1_000_000;
 /// How long the backlog is as long as before: many clients that come at once, and no more after them, wait in it.
 const BURST: Nanos = 250 * MS;
-/// A flood is over when its handshakes have not been too many for this time, or all are done.
-const OVER: Nanos = 1_000 * MS;
+/// A flood is over when its handshakes have not been too many for this time, or all are done. Accepting may wait for half of
+/// it until there is room.
+const OVER: Nanos = 2_000 * MS;
 /// Between two looks whether it is.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// How long a connection in the backlog waits for the shard to be idle, at most.
@@ -173,17 +174,17 @@ mod tests {
         let listener = listener();
         let fd = listener.as_raw_fd();
         let mut flood = Flood::new(&handshakes(), true);
-        (1..10).for_each(|second| flood.swells(fd, second * OVER));
+        (1..10).for_each(|time| flood.swells(fd, time * OVER));
         assert_eq!(max(fd), 1000);
     }
 
     #[test]
-    fn a_flood_is_over_when_all_are_done_or_after_a_second() {
+    fn a_flood_is_over_when_all_are_done_or_after_two_seconds() {
         let listener = listener();
         let fd = listener.as_raw_fd();
         let mut flood = Flood::new(&handshakes(), true);
         flood.swells(fd, 5_000 * MS);
-        assert!(!flood.is_over(5_999 * MS, || false) && flood.is_over(6_000 * MS, || false));
+        assert!(!flood.is_over(6_999 * MS, || false) && flood.is_over(7_000 * MS, || false));
         assert!(flood.is_over(5_050 * MS, || true));
         flood.ends(fd);
         // The next one has its quarter of a second, too.

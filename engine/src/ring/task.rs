@@ -6,7 +6,6 @@
 use super::fetch::Memory;
 use super::paged::Paged;
 use super::pooled::{Blocks, TaskFuture};
-use crossbeam_queue::SegQueue;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -15,7 +14,7 @@ use std::panic::AssertUnwindSafe;
 use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 /// Names a task. Shard (16 bits), generation (24 bits) and slab index (24 bits), so that a stale id wakes no task.
@@ -74,9 +73,8 @@ impl Slot {
 
 /// Wakes that came from other threads, and what makes the shard look at them.
 pub(crate) struct Remote {
-    /// Without a lock: a thread that gets little time would keep the shard waiting while it holds one.
-    woken: SegQueue<TaskId>,
-    /// There are some: a look at it is less than one at the queue.
+    woken: Mutex<Vec<TaskId>>,
+    /// There are some: a look at it saves the lock.
     any: AtomicBool,
     notify: Box<dyn Fn() + Send + Sync>,
 }
@@ -111,7 +109,7 @@ pub(crate) struct Executor {
 impl Executor {
     /// `notify` must make the shard's loop turn; it is called on other threads.
     pub(crate) fn new(notify: Box<dyn Fn() + Send + Sync>) -> Self {
-        let remote = Arc::new(Remote { woken: SegQueue::new(), any: AtomicBool::new(false), notify });
+        let remote = Arc::new(Remote { woken: Mutex::new(Vec::new()), any: AtomicBool::new(false), notify });
         let mut remotes = REMOTES.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let free = remotes.iter().position(Option::is_none).unwrap_or(remotes.len());
         if free == remotes.len() {
@@ -267,11 +265,13 @@ impl Executor {
 
     /// Take over the wakes that came from other threads.
     pub(crate) fn take_remote_wakes(&self) {
-        // Exchanged, and not stored: what was queued before the last one said so is seen below.
-        if !self.remote.any.load(Ordering::Relaxed) || !self.remote.any.swap(false, Ordering::AcqRel) {
+        if !self.remote.any.load(Ordering::Acquire) {
             return;
         }
-        while let Some(id) = self.remote.woken.pop() {
+        let mut woken = self.remote.woken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Within the lock, so that no wake is lost between the two.
+        self.remote.any.store(false, Ordering::Release);
+        for id in woken.drain(..) {
             self.wake(id);
         }
     }
@@ -391,8 +391,10 @@ fn wake_from_anywhere(id: TaskId) {
     }
     let remotes = REMOTES.read().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(Some(remote)) = remotes.get(id.shard() as usize) {
-        remote.woken.push(id);
+        let mut woken = remote.woken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        woken.push(id);
         remote.any.store(true, Ordering::Release);
+        drop(woken);
         (remote.notify)();
     }
 }

@@ -6,7 +6,7 @@
 //! is left, and a signature would take a second. So there are as many helpers with a nice value, for a tenth of a core, which
 //! compute what waits while the others come to nothing. What such a thread has begun stays with it.
 //!
-//! A thread may lose its core anywhere, so that shards share no lock with these.
+//! A thread may lose its core anywhere, also where it holds a lock. Shards wait for none to hand over work or to look at a result.
 
 use crossbeam_queue::SegQueue;
 use std::future::Future;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// In addition to the nice value of the process: a tenth of what its other threads get.
 const NICE: libc::c_int = 10;
-/// When nothing that waits has been begun for this time, helpers do so: on half a core, two of the slowest keys take 20 ms.
+/// What has waited for this time is begun by helpers: on half a core, two of the slowest keys take 20 ms.
 const HELD_UP: Duration = Duration::from_millis(100);
 
 /// A computation under way. Its result is `None` where it panicked. Dropped, it does not begin if it has not yet.
@@ -38,10 +38,13 @@ enum State<T> {
 
 type Work = Box<dyn FnOnce() + Send>;
 
+#[derive(Default)]
 struct Queue {
     work: SegQueue<Work>,
-    /// How many workers have taken.
+    /// How many were queued, and how many of them workers and helpers have begun.
+    queued: AtomicUsize,
     begun: AtomicUsize,
+    helped: AtomicUsize,
     workers: Vec<Sleeper>,
     helpers: Vec<Sleeper>,
 }
@@ -59,8 +62,7 @@ pub fn start() -> Result<(), String> {
     }
     let count = threads();
     let sleepers = || (0..count).map(|_| Sleeper::default()).collect();
-    let (work_left, begun) = (SegQueue::new(), AtomicUsize::new(0));
-    let queue = Arc::new(Queue { work: work_left, begun, workers: sleepers(), helpers: sleepers() });
+    let queue = Arc::new(Queue { workers: sleepers(), helpers: sleepers(), ..Queue::default() });
     for n in 0..count {
         let (works, helps) = (queue.clone(), queue.clone());
         spawn(format!("worker-{n}"), move || work(&works, &works.workers[n]))?;
@@ -103,7 +105,13 @@ pub fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 }
 
 impl Queue {
+    /// How many of those that were queued have been begun, the first ones first.
+    fn taken(&self) -> usize {
+        self.begun.load(Ordering::Relaxed) + self.helped.load(Ordering::Relaxed)
+    }
+
     fn push(&self, work: Work) {
+        self.queued.fetch_add(1, Ordering::Relaxed);
         self.work.push(work);
         wake_one(&self.workers);
         wake_one(&self.helpers);
@@ -161,13 +169,16 @@ fn help(queue: &Queue, sleeper: &Sleeper) {
     be_nice();
     loop {
         sleeper.sleep_unless(|| !queue.work.is_empty());
-        let (since, begun) = (Instant::now(), queue.begun.load(Ordering::Relaxed));
+        let since = Instant::now();
+        let [queued, begun] = [&queue.queued, &queue.begun].map(|count| count.load(Ordering::Relaxed));
         while let Some(left) = HELD_UP.checked_sub(since.elapsed()) {
             thread::park_timeout(left);
         }
-        while queue.begun.load(Ordering::Relaxed) == begun
+        // What has waited for that time, and what came after it while workers have begun nothing at all.
+        while (queue.taken() < queued || queue.begun.load(Ordering::Relaxed) == begun)
             && let Some(next) = queue.work.pop()
         {
+            queue.helped.fetch_add(1, Ordering::Relaxed);
             run(next);
         }
     }

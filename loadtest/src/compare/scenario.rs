@@ -20,10 +20,10 @@ use crate::pattern::Pattern;
 use crate::tls::{self, KeyKind};
 use crate::units::{Rate, Size, Span};
 
-/// One scenario with its variant laid over it.
 /// As long as a generator may be deaf to an interrupt.
 const TICK_MAX: Duration = Duration::from_millis(50);
 
+/// One scenario with its variant laid over it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {

@@ -166,8 +166,11 @@ fn on_full_cores(bench: &Bench<'_>, round: usize, origins: &mut [Origin]) -> any
             Filler::start(&cores)
         });
         let measured = bench.run(round, origins);
-        filling.join().map_err(|_| anyhow::anyhow!("what fills the cores panicked"))?.stop()?;
-        measured
+        let filler = filling.join().map_err(|_| anyhow::anyhow!("what fills the cores panicked"))?;
+        let stopped = filler.stop();
+        let measured = measured?;
+        stopped?;
+        Ok(measured)
     })
 }
 

@@ -170,9 +170,8 @@ impl Handshakes {
     pub async fn wait_for_room(&self, is_given_up: impl Fn() -> bool) {
         let timer = Timer::new(&self.reactor);
         loop {
-            if let Some(at) = self.next_lost() {
-                timer.arm_at(at);
-            }
+            // What begins to wait later can be late only after that.
+            timer.arm_at(self.next_lost().unwrap_or(self.reactor.now() + LOST + MS));
             let may_come = poll_fn(|_| match is_given_up() {
                 true => Poll::Ready(true),
                 false if timer.fired() => Poll::Ready(false),

@@ -146,6 +146,30 @@ fn places_that_a_flood_does_not_have_are_free_when_those_there_are_late() {
 }
 
 #[test]
+fn waiting_for_room_goes_on_where_none_is_left_that_could_give_way() {
+    for is_gone_before in [false, true] {
+        let some = Storm::new();
+        some.handshakes.set_max(1);
+        let under_way: Vec<_> = (0..SLOW_MAX).map(|_| some.handshakes.begin_first(Kind::Slow)).collect();
+        let waits = some.handshakes.begin_first(Kind::Slow);
+        let has_room = Rc::new(Cell::new(false));
+        let (handshakes, flag) = (some.handshakes.clone(), has_room.clone());
+        some.reactor.spawn(async move {
+            handshakes.wait_for_room(|| false).await;
+            flag.set(true);
+        });
+        some.pass(500);
+        let waits = (!is_gone_before).then_some(waits);
+        some.pass(2_500);
+        assert_eq!(waits.map(|waits| waits.poll_turn()), (!is_gone_before).then_some(Poll::Ready(false)));
+        assert!(!has_room.get());
+        drop(under_way);
+        some.pass(1);
+        assert!(has_room.get());
+    }
+}
+
+#[test]
 fn what_waits_outside_is_for_the_keys_for_which_more_wait() {
     let some = Storm::new();
     assert_eq!(some.handshakes.outside_max(), 128);
