@@ -31,8 +31,8 @@ pub(super) struct Flood {
     last: Option<Nanos>,
     /// Connections wait in the backlog since then.
     is_behind: bool,
-    /// How long the backlog is because of it, and was before.
-    lengths: Option<(u32, u32)>,
+    /// How long the backlog was before.
+    long: Option<u32>,
     /// The handshakes were told.
     is_told: bool,
 }
@@ -40,7 +40,7 @@ pub(super) struct Flood {
 impl Flood {
     pub(super) fn new(handshakes: &Rc<Handshakes>, is_own: bool) -> Self {
         let handshakes = handshakes.clone();
-        Self { handshakes, is_own, since: 0, last: None, is_behind: false, lengths: None, is_told: false }
+        Self { handshakes, is_own, since: 0, last: None, is_behind: false, long: None, is_told: false }
     }
 
     /// There were too many handshakes just now.
@@ -53,13 +53,12 @@ impl Flood {
             return;
         }
         let Some(backlog) = sys::backlog(fd) else { return };
-        let (_, long) = self.lengths.unwrap_or((backlog.max, backlog.max));
+        let long = *self.long.get_or_insert(backlog.max);
         // Its keys may be of the other kind than they seemed to be.
         let short = self.handshakes.outside_max().min(long);
         if short != backlog.max {
             sys::set_backlog(fd, short);
         }
-        self.lengths = Some((short, long));
         // Those that came before are old. The sooner they are through, the sooner clients come that are still there.
         if !self.is_told && backlog.waiting <= short + 1 {
             self.is_told = true;
@@ -81,11 +80,13 @@ impl Flood {
     /// It is over: the backlog is as long as it was.
     pub(super) fn ends(&mut self, fd: RawFd) {
         (self.last, self.is_behind) = (None, false);
-        if let Some((short, long)) = self.lengths.take()
-            && short < long
-        {
+        if let Some(long) = self.long.take() {
             sys::set_backlog(fd, long);
         }
+        self.tell_end();
+    }
+
+    fn tell_end(&mut self) {
         if std::mem::take(&mut self.is_told) {
             self.handshakes.flood_ends();
         }
@@ -94,9 +95,7 @@ impl Flood {
 
 impl Drop for Flood {
     fn drop(&mut self) {
-        if self.is_told {
-            self.handshakes.flood_ends();
-        }
+        self.tell_end();
     }
 }
 

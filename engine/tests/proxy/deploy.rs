@@ -19,14 +19,6 @@ fn under(profile: &Path, command: &str, file: &Path) -> Command {
     python
 }
 
-/// Of the thread with this name: field 41 of proc_pid_stat(5).
-fn scheduling_class(pid: u32, thread: &str) -> i32 {
-    let stats = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
-    let stats = stats.flat_map(|task| std::fs::read_to_string(task.path().join("stat")));
-    let stat = stats.into_iter().find(|stat| stat.contains(&format!("({thread}) "))).expect("a thread");
-    stat.rsplit_once(") ").expect("a name").1.split(' ').nth(38).expect("a class").parse().expect("a number")
-}
-
 /// A configuration with what has system calls of its own. `port` is an origin's.
 fn of_every_part(path: &str, port: u16) -> String {
     format!(
@@ -111,8 +103,8 @@ fn it_runs_under_the_seccomp_profile() {
     }
     assert!(!proxy.log_lines("access.log", 10).is_empty());
     // Its threads are the first ones that the process may make wait for all others.
-    assert_eq!(scheduling_class(proxy.pid(), "worker-0"), libc::SCHED_IDLE);
-    assert_eq!(scheduling_class(proxy.pid(), "helper-0"), libc::SCHED_OTHER);
+    assert_eq!(proxy.scheduling_class("worker-0"), libc::SCHED_IDLE);
+    assert_eq!(proxy.scheduling_class("helper-0"), libc::SCHED_OTHER);
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.wait().code(), Some(0));
     let said = proxy.stderr();

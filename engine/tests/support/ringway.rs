@@ -294,6 +294,15 @@ impl Ringway {
         tasks.filter_map(|task| switches(task.ok()?.path())).collect()
     }
 
+    /// Of the thread with this name (proc(5), stat, field 41).
+    pub fn scheduling_class(&self, thread: &str) -> i32 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the process runs");
+        let mut stats = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        let stat = stats.find(|stat| stat.contains(&format!("({thread}) "))).expect("a thread");
+        let fields = stat.rsplit_once(") ").expect("a name").1;
+        fields.split(' ').nth(38).and_then(|class| class.parse().ok()).expect("a class")
+    }
+
     /// Open file descriptors.
     pub fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the process runs").count()

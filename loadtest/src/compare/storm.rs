@@ -128,19 +128,15 @@ pub fn run(bench: &Bench<'_>, storm: &Storm, round: usize, origins: &mut [Origin
     let alone = generator::run(&Arc::new(storm.spec(bench, None)?))?.rate();
     settle(bench);
     let calm = bench.run(round, origins)?.run;
-    let full = on_full_cores(bench, round, origins)?.run;
+    let cores = [bench.cores.proxy.as_slice(), &bench.cores.load_side()].concat();
+    let (filler, full) = beside(bench, round, origins, || Filler::start(&cores))?;
+    let full = full?.run;
+    filler.stop()?;
     let rate = storm.times * alone;
     let spec = storm.spec(bench, Some(rate))?;
     let spec = Arc::new(Spec { warmup, ..spec });
-    let (outcome, measured) = thread::scope(|scope| {
-        let storming = scope.spawn(|| {
-            interrupt::sleep_until(Instant::now() + HEAD_START);
-            generator::run(&spec)
-        });
-        let measured = bench.run(round, origins);
-        (storming.join(), measured)
-    });
-    let outcome = outcome.map_err(|_| anyhow::anyhow!("the storm panicked"))??;
+    let (outcome, measured) = beside(bench, round, origins, || generator::run(&spec))?;
+    let outcome = outcome?;
     let mut measured = measured?;
     measured.run.storm = Some(StormRun {
         clients: storm.clients(rate),
@@ -157,20 +153,21 @@ pub fn run(bench: &Bench<'_>, storm: &Storm, round: usize, origins: &mut [Origin
     Ok(measured)
 }
 
-/// The traffic while other threads have all that it leaves. Like a storm, they come when its connections are open.
-fn on_full_cores(bench: &Bench<'_>, round: usize, origins: &mut [Origin]) -> anyhow::Result<Measured> {
-    let cores = [bench.cores.proxy.as_slice(), &bench.cores.load_side()].concat();
+/// The traffic, and what else begins when its connections are open.
+fn beside<T: Send>(
+    bench: &Bench<'_>,
+    round: usize,
+    origins: &mut [Origin],
+    what: impl FnOnce() -> T + Send,
+) -> anyhow::Result<(T, anyhow::Result<Measured>)> {
     thread::scope(|scope| {
-        let filling = scope.spawn(|| {
+        let other = scope.spawn(|| {
             interrupt::sleep_until(Instant::now() + HEAD_START);
-            Filler::start(&cores)
+            what()
         });
         let measured = bench.run(round, origins);
-        let filler = filling.join().map_err(|_| anyhow::anyhow!("what fills the cores panicked"))?;
-        let stopped = filler.stop();
-        let measured = measured?;
-        stopped?;
-        Ok(measured)
+        let other = other.join().map_err(|_| anyhow::anyhow!("what came beside the traffic panicked"))?;
+        Ok((other, measured))
     })
 }
 

@@ -73,7 +73,7 @@ pub enum Pace {
 /// that sleeps and wakes less often for the same requests leaves more of its core to others, and each latency is up to two
 /// ticks longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tick(pub NonZeroU64);
+pub struct Tick(NonZeroU64);
 
 impl Tick {
     /// `None` for nothing.

@@ -8,6 +8,17 @@ fn reactor() -> Rc<Reactor> {
     Reactor::simulated(1, PoolSize { count: 16, size: 1024 })
 }
 
+/// A task that waits for room, and whether it has found some.
+fn waits_for_room(reactor: &Rc<Reactor>, handshakes: &Rc<Handshakes>) -> Rc<Cell<bool>> {
+    let has_room = Rc::new(Cell::new(false));
+    let (handshakes, flag) = (handshakes.clone(), has_room.clone());
+    reactor.spawn(async move {
+        handshakes.wait_for_room(|| false).await;
+        flag.set(true);
+    });
+    has_room
+}
+
 #[test]
 fn what_waits_for_room_goes_on_when_there_is_some() {
     let reactor = reactor();
@@ -15,19 +26,13 @@ fn what_waits_for_room_goes_on_when_there_is_some() {
     handshakes.set_max(2);
     let (first, second) = (handshakes.begin(), handshakes.begin());
     assert!(handshakes.are_full());
-    let went_on = Rc::new(Cell::new(0));
-    for _ in 0..2 {
-        let (handshakes, went_on) = (handshakes.clone(), went_on.clone());
-        reactor.spawn(async move {
-            handshakes.wait_for_room(|| false).await;
-            went_on.set(went_on.get() + 1);
-        });
-    }
+    let waiters = [0; 2].map(|_| waits_for_room(&reactor, &handshakes));
+    let went_on = || waiters.iter().filter(|has_room| has_room.get()).count();
     (0..4).for_each(|_| reactor.turn());
-    assert_eq!(went_on.get(), 0);
+    assert_eq!(went_on(), 0);
     drop(first);
     (0..4).for_each(|_| reactor.turn());
-    assert_eq!(went_on.get(), 2, "there was room for either");
+    assert_eq!(went_on(), 2, "there was room for either");
     drop(second);
     let _third = handshakes.begin();
     handshakes.set_max(1);
@@ -123,12 +128,7 @@ fn places_that_a_flood_does_not_have_are_free_when_those_there_are_late() {
     all.extend(some.come(100));
     some.handshakes.flood_begins();
     assert!(some.handshakes.are_full() && !some.handshakes.shed());
-    let has_room = Rc::new(Cell::new(false));
-    let (handshakes, flag) = (some.handshakes.clone(), has_room.clone());
-    some.reactor.spawn(async move {
-        handshakes.wait_for_room(|| false).await;
-        flag.set(true);
-    });
+    let has_room = waits_for_room(&some.reactor, &some.handshakes);
     some.pass(380);
     assert_eq!(some.handshakes.next_lost(), first_lost_at);
     some.pass(40);
@@ -152,12 +152,7 @@ fn waiting_for_room_goes_on_where_none_is_left_that_could_give_way() {
         some.handshakes.set_max(1);
         let under_way: Vec<_> = (0..SLOW_MAX).map(|_| some.handshakes.begin_first(Kind::Slow)).collect();
         let waits = some.handshakes.begin_first(Kind::Slow);
-        let has_room = Rc::new(Cell::new(false));
-        let (handshakes, flag) = (some.handshakes.clone(), has_room.clone());
-        some.reactor.spawn(async move {
-            handshakes.wait_for_room(|| false).await;
-            flag.set(true);
-        });
+        let has_room = waits_for_room(&some.reactor, &some.handshakes);
         some.pass(500);
         let waits = (!is_gone_before).then_some(waits);
         some.pass(2_500);
