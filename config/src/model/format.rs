@@ -76,15 +76,25 @@ pub enum CommandOperator {
     /// Why the last connection to the upstream failed.
     UpstreamTransportFailureReason,
     UpstreamConnectionId,
-    /// Of the connection with the client.
-    DownstreamTls(TlsFact),
-    /// Of the certificate that the client has shown, or that it was shown.
+    /// Of a connection's TLS.
+    Tls {
+        side: TlsSide,
+        fact: TlsFact,
+    },
+    /// Of a certificate that was shown in a handshake.
     Certificate {
+        side: TlsSide,
         of: CertificateOf,
         fact: CertificateFact,
     },
-    /// When the client's certificate begins to be valid, or ends.
+    /// The peer's certificate itself, as PEM, percent-encoded.
+    PeerCertificate {
+        side: TlsSide,
+        max_length: Option<usize>,
+    },
+    /// When the peer's certificate begins to be valid, or ends.
     PeerValidity {
+        side: TlsSide,
         is_end: bool,
         format: TimeFormat,
     },
@@ -330,11 +340,21 @@ pub enum Subject {
     Connection,
 }
 
-/// Whose certificate on the connection with the client.
+/// Which connection's TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsSide {
+    /// With the client.
+    Downstream,
+    /// With the endpoint.
+    Upstream,
+}
+
+/// Whose certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateOf {
+    /// The client's or the endpoint's.
     Peer,
-    /// This side.
+    /// That of this side.
     Local,
 }
 
@@ -351,6 +371,11 @@ pub enum CertificateFact {
     DnsSan,
     IpSan,
     EmailSan,
+    OtherNameSan,
+    /// Of all certificates that were shown, with commas between them.
+    ChainSha256,
+    ChainSha1,
+    ChainSerials,
 }
 
 /// What is known of a connection with TLS.
@@ -359,6 +384,6 @@ pub enum TlsFact {
     Version,
     Cipher,
     Group,
-    /// The name that the client asked for.
+    /// The name that was asked for in the handshake (SNI).
     ServerName,
 }

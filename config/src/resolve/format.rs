@@ -1,6 +1,7 @@
 //! The format language of access logs and header values (Envoy: advanced/substitution_formatter): a text with
 //! `%OPERATORS%` becomes pieces.
 
+mod arguments;
 mod operators;
 mod subject;
 mod time;
@@ -14,6 +15,7 @@ use super::Resolver;
 use crate::diagnostic::Problem;
 use crate::model::{FormatPiece, Subject};
 use crate::reader::{Located, Map, Text};
+pub(super) use operators::name_of;
 use operators::operator;
 use subject::misplaced;
 

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 
 use super::Resolver;
+use super::format::name_of;
 use crate::diagnostic::Problem;
 use crate::document::HeaderToAdd;
-use crate::model::{AddressOf, ByteCount, CommandOperator, FormatPiece, HeaderMutation, HeaderMutations, TimePoint};
+use crate::model::{
+    AddressOf, ByteCount, CommandOperator, FormatPiece, HeaderMutation, HeaderMutations, TimePoint, TlsSide,
+};
 use crate::reader::{EditableHeader, HeaderName, List, Located, Map, Slot, is_fixed_field};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,6 +136,10 @@ fn later(operator: &CommandOperator) -> Option<&'static str> {
         CommandOperator::UpstreamRequestAttemptCount => Some("UPSTREAM_REQUEST_ATTEMPT_COUNT"),
         CommandOperator::UpstreamTransportFailureReason => Some("UPSTREAM_TRANSPORT_FAILURE_REASON"),
         CommandOperator::UpstreamConnectionId => Some("UPSTREAM_CONNECTION_ID"),
+        CommandOperator::Tls { .. }
+        | CommandOperator::Certificate { .. }
+        | CommandOperator::PeerCertificate { .. }
+        | CommandOperator::PeerValidity { .. } => later_tls(operator),
         CommandOperator::Address { of, .. } => match of {
             AddressOf::UpstreamRemote => Some("UPSTREAM_REMOTE_ADDRESS"),
             AddressOf::UpstreamLocal => Some("UPSTREAM_LOCAL_ADDRESS"),
@@ -166,7 +173,6 @@ fn later(operator: &CommandOperator) -> Option<&'static str> {
         | CommandOperator::Duration
         | CommandOperator::UpstreamCluster
         | CommandOperator::RouteName
-        | CommandOperator::DownstreamTls(_)
         | CommandOperator::VirtualHostName
         | CommandOperator::FilterChainName
         | CommandOperator::ConnectionId
@@ -178,12 +184,23 @@ fn later(operator: &CommandOperator) -> Option<&'static str> {
         | CommandOperator::Hostname
         | CommandOperator::Environment { .. }
         | CommandOperator::AccessLogType
-        | CommandOperator::Certificate { .. }
-        | CommandOperator::PeerValidity { .. }
         // Refused where it was read.
         | CommandOperator::ConnectionRequests
         | CommandOperator::ConnectionTerminationDetails
         | CommandOperator::DownstreamTransportFailureReason => None,
+    }
+}
+
+/// The same for what is said of TLS.
+fn later_tls(operator: &CommandOperator) -> Option<&'static str> {
+    match operator {
+        CommandOperator::Tls { side: TlsSide::Upstream, .. }
+        | CommandOperator::Certificate { side: TlsSide::Upstream, .. } => name_of(operator),
+        CommandOperator::PeerCertificate { side: TlsSide::Upstream, .. } => Some("UPSTREAM_PEER_CERT"),
+        CommandOperator::PeerValidity { side: TlsSide::Upstream, is_end, .. } => {
+            Some(if *is_end { "UPSTREAM_PEER_CERT_V_END" } else { "UPSTREAM_PEER_CERT_V_START" })
+        }
+        _ => None,
     }
 }
 

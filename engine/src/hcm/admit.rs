@@ -36,13 +36,13 @@ pub struct Peer<'a> {
     /// Requests that come over the connection have the scheme `https`.
     pub is_secure: bool,
     /// If it showed a certificate that was verified.
-    pub client: Option<&'a dyn tls::Peer>,
+    pub client: Option<tls::Known<'a>>,
 }
 
 pub(super) fn admit(hcm: &Hcm, connection: &Connection, wire: &Downstream<'_>, exchange: &mut Exchange) -> Admission {
     let Arrival { remote, local, transport, .. } = connection.arrival;
     let verified = connection.stream.tls().filter(|stream| stream.facts().is_peer_verified);
-    let client = verified.map(|stream| stream as &dyn tls::Peer);
+    let client = verified.map(tls::Known::Live);
     let peer = Peer { remote, local, text: connection.peer.as_bytes(), is_secure: transport == Transport::Tls, client };
     match admit_fields(hcm.config.trust.underscores, &hcm.headers.named, exchange) {
         Some(0) => {}

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::http_filter::testing::{exchange, exchange_of, lines};
-use crate::net::tls::Identity;
+use crate::net::tls::{Facts, Identities, Identity, Known, Names};
 use ringway_config::model::{Cidr, NetworkFilter};
 use std::sync::Arc;
 
@@ -355,25 +355,7 @@ fn clients_name_neither_certificates_nor_proxies() {
     }
 }
 
-/// A client with a certificate.
-#[derive(Debug)]
-struct Shown(Identity, Identity);
-
-impl tls::Peer for Shown {
-    fn identity(&self) -> Option<&Identity> {
-        Some(&self.0)
-    }
-
-    fn own(&self) -> Option<&Identity> {
-        Some(&self.1)
-    }
-
-    fn certificates(&self, show: &mut dyn FnMut(&[u8])) {
-        [b"a", b"b"].iter().for_each(|certificate| show(*certificate));
-    }
-}
-
-fn names(names: &[&str]) -> tls::Names {
+fn names(names: &[&str]) -> Names {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
@@ -388,8 +370,11 @@ fn upstreams_are_told_of_verified_certificates() {
         ..Identity::default()
     };
     let own = Identity { uris: names(&["spiffe://me"]), ..Identity::default() };
-    let shown = Shown(identity, own);
-    let header = |http: &str, client: Option<&dyn tls::Peer>, field: &str| {
+    let certificates = [&b"a"[..], b"b"].map(Box::from).into();
+    let shown = Identities { peer: Some(identity), own: Some(own), certificates, ..Identities::default() };
+    let facts = Facts::default();
+    let header = |http: &str, client: Option<&Identities>, field: &str| {
+        let client = client.map(|client| Known::Noted(&facts, Some(client)));
         let mut exchange = exchange(field);
         let peer = Peer { remote: None, local: None, text: b"", is_secure: true, client };
         assert_eq!(admit_head(&config(http), &peer, &mut exchange, || ID), Admission::Admitted);

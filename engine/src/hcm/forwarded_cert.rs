@@ -2,13 +2,15 @@
 //! mutateXfccRequestHeader).
 
 use crate::http::{Exchange, FieldId};
-use crate::net::tls::{self, Identity, encode_pem};
+use crate::net::tls::{Identities, Identity, Known, encode_pem};
 use ringway_config::model::{CertificatePart, ClientCertDetails, ForwardCert};
 
 /// Does with the header what the configuration says. `client`: the peer, if it showed a certificate that was verified.
-pub fn apply(model: &ClientCertDetails, client: Option<&dyn tls::Peer>, exchange: &mut Exchange) {
+pub fn apply(model: &ClientCertDetails, client: Option<Known<'_>>, exchange: &mut Exchange) {
     let fields = &mut exchange.request.head.fields;
-    let identity = client.and_then(|client| Some((client, client.identity()?)));
+    // A certificate is not read where nothing of it is told.
+    let identities = client.filter(|_| model.forward != ForwardCert::Sanitize).and_then(Known::identities);
+    let identity = identities.and_then(|client| Some((client, client.peer.as_ref()?)));
     match (model.forward, identity) {
         (ForwardCert::AlwaysForwardOnly, _) | (ForwardCert::ForwardOnly, Some(_)) => {}
         (ForwardCert::Sanitize, _) | (_, None) => {
@@ -25,7 +27,7 @@ pub fn apply(model: &ClientCertDetails, client: Option<&dyn tls::Peer>, exchange
 }
 
 /// One element of the header: pairs of keys and values.
-fn element(client: &dyn tls::Peer, identity: &Identity, parts: &[CertificatePart], out: &mut Vec<u8>) {
+fn element(client: &Identities, identity: &Identity, parts: &[CertificatePart], out: &mut Vec<u8>) {
     let start = out.len();
     let key = |name: &str, out: &mut Vec<u8>| {
         if out.len() > start {
@@ -34,7 +36,7 @@ fn element(client: &dyn tls::Peer, identity: &Identity, parts: &[CertificatePart
         out.extend_from_slice(name.as_bytes());
         out.push(b'=');
     };
-    for uri in client.own().into_iter().flat_map(|own| own.uris.iter()) {
+    for uri in client.own.iter().flat_map(|own| own.uris.iter()) {
         key("By", out);
         quote_if_needed(uri, out);
     }
@@ -43,20 +45,15 @@ fn element(client: &dyn tls::Peer, identity: &Identity, parts: &[CertificatePart
     for part in parts {
         match part {
             CertificatePart::Cert => {
-                let mut is_first = true;
                 key("Cert", out);
                 out.push(b'"');
-                client.certificates(&mut |certificate| {
-                    if std::mem::take(&mut is_first) {
-                        encode_pem(certificate, out);
-                    }
-                });
+                client.certificates.iter().take(1).for_each(|certificate| encode_pem(certificate, out));
                 out.push(b'"');
             }
             CertificatePart::Chain => {
                 key("Chain", out);
                 out.push(b'"');
-                client.certificates(&mut |certificate| encode_pem(certificate, out));
+                client.certificates.iter().for_each(|certificate| encode_pem(certificate, out));
                 out.push(b'"');
             }
             CertificatePart::Subject => {

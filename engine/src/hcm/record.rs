@@ -45,6 +45,7 @@ pub(super) fn record<'a>(
         upstream_local_address: last.local,
         upstream_connection_id: last.connection,
         upstream_attempts: facts.tries,
+        upstream_tls: last.tls.as_deref().map(Known::Endpoint),
         upstream_transport_failure: last.transport_failure.as_deref(),
         downstream_remote_address: facts.client.or(connection.arrival.remote),
         downstream_direct_remote_address: connection.arrival.remote,

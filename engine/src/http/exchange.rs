@@ -6,6 +6,7 @@ use super::message::Message;
 use super::span::Span;
 use super::trace::{Trace, Tracing, Tries};
 use crate::base::clock::Nanos;
+use crate::net::tls;
 use crate::ring::Reactor;
 use ringway_config::model;
 use std::borrow::Cow;
@@ -79,6 +80,8 @@ pub struct TryFacts {
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
     pub connection: Option<u64>,
+    /// What its handshake has come to, if it has TLS.
+    pub tls: Option<Rc<tls::Endpoint>>,
     /// "HTTP/1.1", once there is a connection.
     pub protocol: Option<&'static str>,
     /// Why a connection to the endpoint could not be made, or what its TLS failed of (Envoy: transport failure reason).

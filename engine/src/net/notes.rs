@@ -2,7 +2,7 @@
 
 use super::limit::Full;
 use super::tls::client_hello::HelloError;
-use super::tls::{Facts, Failure, Identity, Known, TlsStream};
+use super::tls::{Facts, Failure, Identities, Known, TlsStream};
 use super::{ByteStream, Protocol};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -67,7 +67,7 @@ pub struct Notes {
     /// In a box: connections without TLS would have the room for nothing.
     tls: RefCell<Option<Box<Facts>>>,
     wants_certificates: bool,
-    certificates: RefCell<Option<Box<[Option<Identity>; 2]>>>,
+    certificates: RefCell<Option<Box<Identities>>>,
     server_name: RefCell<Option<Box<str>>>,
     pub chain: RefCell<Option<Rc<str>>>,
     pub remote: Cell<Option<SocketAddr>>,

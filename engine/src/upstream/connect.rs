@@ -307,7 +307,8 @@ async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, work: Work, timer: &Timer) -
             };
             pool.stats.upstream_cx_connect_ms.record((reactor.now() - started) / 1000);
             let (local, pool_of_name) = (stream.local_address(), pool.for_name());
-            let ends = Ends { local, remote, connect_start: started, connected, pool: pool_of_name };
+            let tls = stream.tls().map(|stream| Rc::new(stream.endpoint()));
+            let ends = Ends { local, remote, tls, connect_start: started, connected, pool: pool_of_name };
             let connection = Connection::new(ends, slot, drained, reactor, &pool.stats);
             Ok(match pool.spoken(&stream) {
                 Protocol::Http1 => {

@@ -3,6 +3,7 @@
 use super::limits::{HostPlace, Lacking, Permit, Places, Priority, ShardLimits};
 use super::pool::Pool;
 use crate::base::clock::Nanos;
+use crate::net::tls;
 use crate::ring::Reactor;
 use crate::stats::{ClusterStats, HostStats, ShardCopy};
 use std::cell::Cell;
@@ -83,6 +84,8 @@ pub struct Connection {
     pub local: Option<SocketAddr>,
     /// The endpoint's.
     pub remote: Option<SocketAddr>,
+    /// What its handshake has come to, if it has TLS.
+    pub tls: Option<Rc<tls::Endpoint>>,
     /// When it was asked for.
     pub connect_start: Nanos,
     /// When it was there, without its TLS.
@@ -107,6 +110,7 @@ pub struct Connection {
 pub(super) struct Ends {
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
+    pub tls: Option<Rc<tls::Endpoint>>,
     pub connect_start: Nanos,
     pub connected: Nanos,
     /// Where there is more than one for the endpoint.
@@ -130,6 +134,7 @@ impl Connection {
             id: reactor.random().next_u64() >> 11,
             local: ends.local,
             remote: ends.remote,
+            tls: ends.tls,
             connect_start: ends.connect_start,
             connected: ends.connected,
             opened: reactor.now(),

@@ -2,6 +2,7 @@
 
 use super::support::{Client, Origin, Pki, Ringway, Setup, must_run, program, response};
 use super::tls::{curl_as, curl_to, egress, front, hello, is_reached, is_served, secure_origin, verifying};
+use std::net::SocketAddr;
 
 /// A hash of a certificate or of its key, as openssl makes it.
 fn hash_by_openssl(pki: &Pki, name: &str, command: &str) -> String {
@@ -157,4 +158,116 @@ endpoints = ["{}"]
     assert_eq!(get("/", Some((&strangers, "other"))).0, 403);
     assert_eq!(get("/", None).0, 404);
     assert_eq!(get("/open", None), (200, "none".into()));
+}
+
+/// What openssl says of a certificate: subject, issuer, serial number, SHA-256 and SHA-1.
+fn by_openssl(pki: &Pki, file: &str) -> [String; 5] {
+    let x509 = |args: &[&str]| {
+        let mut openssl = program("openssl");
+        let text = must_run(openssl.args(["x509", "-noout", "-nameopt", "RFC2253", "-in", &pki.path(file)]).args(args));
+        text.trim().split_once('=').expect("a value").1.to_owned()
+    };
+    let hash = |name: &str| x509(&["-fingerprint", name]).replace(':', "").to_lowercase();
+    [x509(&["-subject"]), x509(&["-issuer"]), x509(&["-serial"]).to_lowercase(), hash("-sha256"), hash("-sha1")]
+}
+
+/// A proxy with client certificates and clusters with TLS over HTTP/1.1 and HTTP/2 and without, which logs what its operators tell.
+fn telling_of_both(secured: SocketAddr, plain: SocketAddr) -> String {
+    let of_peer = "%SIDE_PEER_SUBJECT%|%SIDE_PEER_ISSUER%|%SIDE_PEER_SERIAL%|%SIDE_PEER_FINGERPRINT_256%|%SIDE_PEER_FINGERPRINT_1%";
+    let names = "%SIDE_TLS_VERSION%|%SIDE_TLS_CIPHER%|%SIDE_PEER_URI_SAN%|%SIDE_PEER_DNS_SAN%|%SIDE_PEER_IP_SAN%|%SIDE_LOCAL_URI_SAN%|%SIDE_LOCAL_DNS_SAN%";
+    let both = |text: &str| format!("{}|{}", text.replace("SIDE", "DOWNSTREAM"), text.replace("SIDE", "UPSTREAM"));
+    format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+tls = {{ certificate = "front.pem", key = "front.key", client_certificate = {{ ca = "ca.pem", required = false }} }}
+[listeners.http]
+response_headers_to_add = [{{ name = "x-endpoint", value = "%UPSTREAM_SERVER_NAME% %UPSTREAM_PEER_DNS_SAN%" }}]
+access_log = [
+  {{ path = "DIR/peers", format = "{}" }},
+  {{ path = "DIR/names", format = "{}|%REQUESTED_SERVER_NAME%|%UPSTREAM_SERVER_NAME%" }},
+  {{ path = "DIR/chains", format = "%DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256%|%DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1%|%DOWNSTREAM_PEER_CHAIN_SERIALS%" }},
+  {{ path = "DIR/client", format = "%DOWNSTREAM_PEER_CERT%" }},
+  {{ path = "DIR/endpoint", json = {{ pem = "%UPSTREAM_PEER_CERT%", until = "%UPSTREAM_PEER_CERT_V_END(%Y)%", cut = "%UPSTREAM_PEER_CERT:10%" }} }},
+]
+routes = [
+  {{ match = {{ prefix = "/none" }}, direct_response = {{ status = 200 }} }},
+  {{ match = {{ prefix = "/plain" }}, route = {{ cluster = "plain" }} }},
+  {{ match = {{ prefix = "/2" }}, route = {{ cluster = "http2" }} }},
+  {{ match = {{ prefix = "/" }}, route = {{ cluster = "http1" }} }},
+]
+[[clusters]]
+name = "http1"
+endpoints = ["{secured}"]
+tls = {{ sni = "a.example", ca = "ca.pem", certificate = "client.pem", key = "client.key" }}
+[[clusters]]
+name = "http2"
+endpoints = ["{secured}"]
+protocol = "http2"
+tls = {{ sni = "a.example", ca = "ca.pem", max_version = "1.2" }}
+[[clusters]]
+name = "plain"
+endpoints = ["{plain}"]
+"#,
+        both(of_peer),
+        both(names),
+    )
+}
+
+/// Of the connection with the client and of that with the endpoint, over HTTP/1.1 and HTTP/2, as openssl describes the certificates.
+#[test]
+fn logs_and_headers_tell_of_both_connections() {
+    let front = "[[listeners]]\naddress = \"127.0.0.1:0\"\ntls = { certificate = \"front.pem\", key = \"front.key\" }\n\
+                 http.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]\n";
+    let (setup, plain) = (Setup::new(front), hello());
+    let pki = Pki::new(setup.dir());
+    pki.issue("front", &["a.example", "spiffe://mesh/front"]);
+    pki.issue("client", &["client.example", "10.9.8.7", "spiffe://mesh/client"]);
+    let origin = setup.start();
+    let config = telling_of_both(origin.address(0), plain.address);
+    let setup = Setup::new(&config);
+    for file in ["front.pem", "front.key", "ca.pem", "client.pem", "client.key"] {
+        std::fs::copy(pki.path(file), setup.dir().join(file)).expect("it can be written");
+    }
+    let proxy = setup.runtime("access_log_flush_interval = \"5ms\"").start();
+    // The client shows its authority's certificate, too.
+    let [leaf, ca] = ["client.pem", "ca.pem"].map(|file| std::fs::read_to_string(pki.path(file)).expect("it is there"));
+    let (chain, key) = (pki.path("chain.pem"), pki.path("client.key"));
+    std::fs::write(&chain, format!("{leaf}{ca}")).expect("it can be written");
+    let shown = ["--cert", &chain, "--key", &key];
+    let requests: [(&str, &[&str]); 5] =
+        [("1", &["--http1.1"]), ("2", &["--http2"]), ("plain", &[]), ("none", &[]), ("2", &["--http1.1"])];
+    for (at, (path, wire)) in requests.iter().enumerate() {
+        let args = [*wire, if at < 4 { &shown } else { &[] }].concat();
+        let answer = curl_to(&proxy, &pki, &format!("https://a.example/{path}"), &args);
+        assert_eq!(answer.status, 200, "{path}");
+        let header = answer.head.lines().find_map(|line| line.strip_prefix("x-endpoint: "));
+        assert_eq!(header, (path.len() == 1).then_some("a.example a.example"), "{path}");
+    }
+    let [client, front, authority] = ["client.pem", "front.pem", "ca.pem"].map(|file| by_openssl(&pki, file));
+    let [of_client, of_front, nothing] = [client.join("|"), front.join("|"), "-|-|-|-|-".to_owned()];
+    let peers = [(&of_client, &of_front); 2].into_iter().chain([(&of_client, &nothing); 2]);
+    let peers = peers.chain([(&nothing, &of_front)]).map(|(client, endpoint)| format!("{client}|{endpoint}"));
+    assert_eq!(proxy.log_lines("peers", 5), peers.collect::<Vec<_>>());
+    let of_client = "spiffe://mesh/client|client.example|10.9.8.7|spiffe://mesh/front|a.example";
+    let downstream = format!("TLSv1.3|TLS_AES_128_GCM_SHA256|{of_client}");
+    let lines = proxy.log_lines("names", 5);
+    let from = |line: &str| line.strip_prefix(&downstream).unwrap_or_else(|| panic!("{line}")).to_owned();
+    let by_http1 = "|TLSv1.3|TLS_AES_128_GCM_SHA256|spiffe://mesh/front|a.example|-|spiffe://mesh/client|client.example|a.example|a.example";
+    let by_http2 = "|TLSv1.2|ECDHE-ECDSA-AES128-GCM-SHA256|spiffe://mesh/front|a.example|-|-|-|a.example|a.example";
+    assert_eq!([from(&lines[0]), from(&lines[1])], [by_http1, by_http2]);
+    assert_eq!([from(&lines[2]), from(&lines[3])], ["|-|-|-|-|-|-|-|a.example|-"; 2]);
+    assert_eq!(lines[4], format!("TLSv1.3|TLS_AES_128_GCM_SHA256|-|-|-|spiffe://mesh/front|a.example{by_http2}"));
+    let chains = [3, 4, 2].map(|fact: usize| format!("{},{}", client[fact], authority[fact])).join("|");
+    assert_eq!(proxy.log_lines("chains", 5), [&chains, &chains, &chains, &chains, "-|-|-"]);
+    let decoded = |text: &str| {
+        let text = text.replace("%0A", "\n").replace("%20", " ");
+        text.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=")
+    };
+    let pem = |file: &str| std::fs::read_to_string(pki.path(file)).expect("it is there").replace("\r\n", "\n");
+    assert_eq!(decoded(&proxy.log_lines("client", 5)[1]), pem("client.pem"));
+    let endpoint: serde_json::Value = serde_json::from_str(&proxy.log_lines("endpoint", 5)[1]).expect("JSON");
+    assert_eq!(decoded(endpoint["pem"].as_str().expect("a text")), pem("front.pem"));
+    assert_eq!(endpoint["cut"], "-----BEGIN");
+    assert!(endpoint["until"].as_str().is_some_and(|year| year.len() == 4), "{endpoint}");
 }

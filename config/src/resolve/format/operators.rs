@@ -1,14 +1,15 @@
-//! The command operators: their names, what they mean, and how their arguments are read.
+//! The command operators: their names, what they mean, and what may follow them.
 
 use super::FormatFault;
-use super::time::time_format;
+use super::arguments::{
+    Call, coalesce, code_details, common_duration, environment, field, grpc_status, mask_prefix_len, no_argument, path,
+    query_parameter, query_parameters, time,
+};
 use crate::diagnostic::closest;
 use crate::model::{
-    AddressOf, AddressPart, ByteCount, CertificateFact, CertificateOf, CommandOperator, FieldOperand, GrpcStatusForm,
-    PathSource, Precision, TimeFormat, TimePoint, TlsFact,
+    AddressOf, AddressPart, ByteCount, CertificateFact, CertificateOf, CommandOperator, GrpcStatusForm, Precision,
+    TimePoint, TlsFact, TlsSide,
 };
-use crate::reader::{PSEUDO_FIELDS, is_token};
-use serde_json::Value;
 
 /// An operator as it is known to the reference and to the parser.
 pub struct OperatorForm {
@@ -29,14 +30,6 @@ enum Read {
     Value { needs_argument: bool, read: fn(&Call<'_>) -> Result<CommandOperator, FormatFault> },
 }
 
-/// One use of an operator.
-struct Call<'t> {
-    name: &'t str,
-    /// Empty: none.
-    argument: &'t str,
-    max_length: Option<usize>,
-}
-
 const fn plain(name: &'static str, operator: CommandOperator, meaning: &'static str) -> OperatorForm {
     OperatorForm { name, form: "", meaning, read: Read::Plain(operator) }
 }
@@ -49,13 +42,34 @@ const fn elapsed(name: &'static str, start: TimePoint, end: TimePoint, meaning: 
     plain(name, CommandOperator::Elapsed { start, end, precision: Precision::Milliseconds }, meaning)
 }
 
-const fn certificate(
-    name: &'static str,
-    of: CertificateOf,
-    fact: CertificateFact,
-    meaning: &'static str,
-) -> OperatorForm {
-    plain(name, CommandOperator::Certificate { of, fact }, meaning)
+const fn tls(name: &'static str, side: TlsSide, fact: TlsFact, meaning: &'static str) -> OperatorForm {
+    plain(name, CommandOperator::Tls { side, fact }, meaning)
+}
+
+const fn peer(name: &'static str, side: TlsSide, fact: CertificateFact, meaning: &'static str) -> OperatorForm {
+    plain(name, CommandOperator::Certificate { side, of: CertificateOf::Peer, fact }, meaning)
+}
+
+const fn local(name: &'static str, side: TlsSide, fact: CertificateFact, meaning: &'static str) -> OperatorForm {
+    plain(name, CommandOperator::Certificate { side, of: CertificateOf::Local, fact }, meaning)
+}
+
+/// A macro, because a `fn` pointer cannot carry `$side`.
+macro_rules! peer_certificate {
+    ($name:literal, $side:expr, $meaning:literal) => {
+        text($name, ":LENGTH", false, $meaning, |call| match call.argument {
+            "" => Ok(CommandOperator::PeerCertificate { side: $side, max_length: call.max_length }),
+            _ => Err(no_argument(call.name)),
+        })
+    };
+}
+
+macro_rules! peer_validity {
+    ($name:literal, $side:expr, $is_end:literal, $meaning:literal) => {
+        value($name, "(FORMAT)", false, $meaning, |call| {
+            Ok(CommandOperator::PeerValidity { side: $side, is_end: $is_end, format: time(call)? })
+        })
+    };
 }
 
 const fn address(name: &'static str, of: AddressOf, meaning: &'static str) -> OperatorForm {
@@ -170,25 +184,57 @@ pub static OPERATORS: &[OperatorForm] = &[
     plain("UPSTREAM_REQUEST_ATTEMPT_COUNT", CommandOperator::UpstreamRequestAttemptCount, "how many times the request was sent to an upstream; 0 if never"),
     plain("UPSTREAM_TRANSPORT_FAILURE_REASON", CommandOperator::UpstreamTransportFailureReason, "why the last connection to an endpoint failed; clients are not told, unless a `local_reply` or a header says it"),
 
-    plain("DOWNSTREAM_TLS_VERSION", CommandOperator::DownstreamTls(TlsFact::Version), "version of TLS with the client: `TLSv1.3`"),
-    plain("DOWNSTREAM_TLS_CIPHER", CommandOperator::DownstreamTls(TlsFact::Cipher), "cipher suite of TLS with the client, by OpenSSL's name"),
-    plain("DOWNSTREAM_TLS_GROUP", CommandOperator::DownstreamTls(TlsFact::Group), "group of the key agreement with the client: `X25519MLKEM768`"),
-    plain("REQUESTED_SERVER_NAME", CommandOperator::DownstreamTls(TlsFact::ServerName), "name that the client asked for in its TLS handshake"),
+    tls("DOWNSTREAM_TLS_VERSION", TlsSide::Downstream, TlsFact::Version, "version of TLS with the client: `TLSv1.3`"),
+    tls("DOWNSTREAM_TLS_CIPHER", TlsSide::Downstream, TlsFact::Cipher, "cipher suite of TLS with the client, by OpenSSL's name"),
+    tls("DOWNSTREAM_TLS_GROUP", TlsSide::Downstream, TlsFact::Group, "group of the key agreement with the client: `X25519MLKEM768`"),
+    tls("REQUESTED_SERVER_NAME", TlsSide::Downstream, TlsFact::ServerName, "name that the client asked for in its TLS handshake"),
 
-    certificate("DOWNSTREAM_PEER_SUBJECT", CertificateOf::Peer, CertificateFact::Subject, "subject of the certificate that the client has shown, verified or not, the last part first: `CN=client,O=Example`"),
-    certificate("DOWNSTREAM_PEER_ISSUER", CertificateOf::Peer, CertificateFact::Issuer, "its issuer"),
-    certificate("DOWNSTREAM_PEER_SERIAL", CertificateOf::Peer, CertificateFact::Serial, "its serial number in hexadecimal digits"),
-    certificate("DOWNSTREAM_PEER_FINGERPRINT_256", CertificateOf::Peer, CertificateFact::Sha256, "its SHA-256 in hexadecimal digits"),
-    certificate("DOWNSTREAM_PEER_FINGERPRINT_1", CertificateOf::Peer, CertificateFact::Sha1, "its SHA-1 in hexadecimal digits"),
-    certificate("DOWNSTREAM_PEER_URI_SAN", CertificateOf::Peer, CertificateFact::UriSan, "its URIs, with commas between them"),
-    certificate("DOWNSTREAM_PEER_DNS_SAN", CertificateOf::Peer, CertificateFact::DnsSan, "its DNS names"),
-    certificate("DOWNSTREAM_PEER_IP_SAN", CertificateOf::Peer, CertificateFact::IpSan, "its IP addresses"),
-    certificate("DOWNSTREAM_PEER_EMAIL_SAN", CertificateOf::Peer, CertificateFact::EmailSan, "its e-mail addresses"),
-    value("DOWNSTREAM_PEER_CERT_V_START", "(FORMAT)", false, "when it begins to be valid", |call| Ok(CommandOperator::PeerValidity { is_end: false, format: time(call)? })),
-    value("DOWNSTREAM_PEER_CERT_V_END", "(FORMAT)", false, "when it ceases to be", |call| Ok(CommandOperator::PeerValidity { is_end: true, format: time(call)? })),
-    certificate("DOWNSTREAM_LOCAL_SUBJECT", CertificateOf::Local, CertificateFact::Subject, "subject of the certificate that the client was shown"),
-    certificate("DOWNSTREAM_LOCAL_URI_SAN", CertificateOf::Local, CertificateFact::UriSan, "its URIs"),
-    certificate("DOWNSTREAM_LOCAL_DNS_SAN", CertificateOf::Local, CertificateFact::DnsSan, "its DNS names"),
+    peer("DOWNSTREAM_PEER_SUBJECT", TlsSide::Downstream, CertificateFact::Subject, "subject of the certificate that the client has shown, verified or not, the last part first: `CN=client,O=Example`"),
+    peer("DOWNSTREAM_PEER_ISSUER", TlsSide::Downstream, CertificateFact::Issuer, "its issuer"),
+    peer("DOWNSTREAM_PEER_SERIAL", TlsSide::Downstream, CertificateFact::Serial, "its serial number in hexadecimal digits"),
+    peer("DOWNSTREAM_PEER_FINGERPRINT_256", TlsSide::Downstream, CertificateFact::Sha256, "its SHA-256 in hexadecimal digits"),
+    peer("DOWNSTREAM_PEER_FINGERPRINT_1", TlsSide::Downstream, CertificateFact::Sha1, "its SHA-1 in hexadecimal digits"),
+    peer("DOWNSTREAM_PEER_URI_SAN", TlsSide::Downstream, CertificateFact::UriSan, "its URIs, with commas between them"),
+    peer("DOWNSTREAM_PEER_DNS_SAN", TlsSide::Downstream, CertificateFact::DnsSan, "its DNS names"),
+    peer("DOWNSTREAM_PEER_IP_SAN", TlsSide::Downstream, CertificateFact::IpSan, "its IP addresses"),
+    peer("DOWNSTREAM_PEER_EMAIL_SAN", TlsSide::Downstream, CertificateFact::EmailSan, "its e-mail addresses"),
+    peer("DOWNSTREAM_PEER_OTHERNAME_SAN", TlsSide::Downstream, CertificateFact::OtherNameSan, "its names of other types"),
+    peer("DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256", TlsSide::Downstream, CertificateFact::ChainSha256, "SHA-256 of each certificate that the client has shown, its own first, with commas between them"),
+    peer("DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1", TlsSide::Downstream, CertificateFact::ChainSha1, "SHA-1 of each"),
+    peer("DOWNSTREAM_PEER_CHAIN_SERIALS", TlsSide::Downstream, CertificateFact::ChainSerials, "serial number of each"),
+    peer_certificate!("DOWNSTREAM_PEER_CERT", TlsSide::Downstream, "the certificate itself as PEM, percent-encoded"),
+    peer_validity!("DOWNSTREAM_PEER_CERT_V_START", TlsSide::Downstream, false, "when it begins to be valid"),
+    peer_validity!("DOWNSTREAM_PEER_CERT_V_END", TlsSide::Downstream, true, "when it ceases to be"),
+    local("DOWNSTREAM_LOCAL_SUBJECT", TlsSide::Downstream, CertificateFact::Subject, "subject of the certificate that the client was shown"),
+    local("DOWNSTREAM_LOCAL_URI_SAN", TlsSide::Downstream, CertificateFact::UriSan, "its URIs"),
+    local("DOWNSTREAM_LOCAL_DNS_SAN", TlsSide::Downstream, CertificateFact::DnsSan, "its DNS names"),
+    local("DOWNSTREAM_LOCAL_IP_SAN", TlsSide::Downstream, CertificateFact::IpSan, "its IP addresses"),
+    local("DOWNSTREAM_LOCAL_EMAIL_SAN", TlsSide::Downstream, CertificateFact::EmailSan, "its e-mail addresses"),
+    local("DOWNSTREAM_LOCAL_OTHERNAME_SAN", TlsSide::Downstream, CertificateFact::OtherNameSan, "its names of other types"),
+
+    tls("UPSTREAM_TLS_VERSION", TlsSide::Upstream, TlsFact::Version, "version of TLS with the endpoint"),
+    tls("UPSTREAM_TLS_CIPHER", TlsSide::Upstream, TlsFact::Cipher, "cipher suite of TLS with the endpoint, by OpenSSL's name"),
+    tls("UPSTREAM_TLS_GROUP", TlsSide::Upstream, TlsFact::Group, "group of the key agreement with the endpoint"),
+    tls("UPSTREAM_SERVER_NAME", TlsSide::Upstream, TlsFact::ServerName, "name that the endpoint was asked for in the TLS handshake (SNI)"),
+    peer("UPSTREAM_PEER_SUBJECT", TlsSide::Upstream, CertificateFact::Subject, "subject of the certificate that the endpoint has shown"),
+    peer("UPSTREAM_PEER_ISSUER", TlsSide::Upstream, CertificateFact::Issuer, "its issuer"),
+    peer("UPSTREAM_PEER_SERIAL", TlsSide::Upstream, CertificateFact::Serial, "its serial number in hexadecimal digits"),
+    peer("UPSTREAM_PEER_FINGERPRINT_256", TlsSide::Upstream, CertificateFact::Sha256, "its SHA-256 in hexadecimal digits"),
+    peer("UPSTREAM_PEER_FINGERPRINT_1", TlsSide::Upstream, CertificateFact::Sha1, "its SHA-1 in hexadecimal digits"),
+    peer("UPSTREAM_PEER_URI_SAN", TlsSide::Upstream, CertificateFact::UriSan, "its URIs, with commas between them"),
+    peer("UPSTREAM_PEER_DNS_SAN", TlsSide::Upstream, CertificateFact::DnsSan, "its DNS names"),
+    peer("UPSTREAM_PEER_IP_SAN", TlsSide::Upstream, CertificateFact::IpSan, "its IP addresses"),
+    peer("UPSTREAM_PEER_EMAIL_SAN", TlsSide::Upstream, CertificateFact::EmailSan, "its e-mail addresses"),
+    peer("UPSTREAM_PEER_OTHERNAME_SAN", TlsSide::Upstream, CertificateFact::OtherNameSan, "its names of other types"),
+    peer_certificate!("UPSTREAM_PEER_CERT", TlsSide::Upstream, "the certificate itself as PEM, percent-encoded"),
+    peer_validity!("UPSTREAM_PEER_CERT_V_START", TlsSide::Upstream, false, "when it begins to be valid"),
+    peer_validity!("UPSTREAM_PEER_CERT_V_END", TlsSide::Upstream, true, "when it ceases to be"),
+    local("UPSTREAM_LOCAL_SUBJECT", TlsSide::Upstream, CertificateFact::Subject, "subject of the certificate that this side has for the endpoint, whether it asked for one or not"),
+    local("UPSTREAM_LOCAL_URI_SAN", TlsSide::Upstream, CertificateFact::UriSan, "its URIs"),
+    local("UPSTREAM_LOCAL_DNS_SAN", TlsSide::Upstream, CertificateFact::DnsSan, "its DNS names"),
+    local("UPSTREAM_LOCAL_IP_SAN", TlsSide::Upstream, CertificateFact::IpSan, "its IP addresses"),
+    local("UPSTREAM_LOCAL_EMAIL_SAN", TlsSide::Upstream, CertificateFact::EmailSan, "its e-mail addresses"),
+    local("UPSTREAM_LOCAL_OTHERNAME_SAN", TlsSide::Upstream, CertificateFact::OtherNameSan, "its names of other types"),
 
     plain("ROUTE_NAME", CommandOperator::RouteName, "name of the route"),
     plain("VIRTUAL_HOST_NAME", CommandOperator::VirtualHostName, "name of the virtual host"),
@@ -202,6 +248,18 @@ pub static OPERATORS: &[OperatorForm] = &[
     text("ENVIRONMENT", "(NAME):LENGTH", true, "environment variable NAME of this process, as it was when the configuration was loaded", environment),
     plain("ACCESS_LOG_TYPE", CommandOperator::AccessLogType, "when the line is written: `DownstreamEnd`; of a connection, `TcpConnectionEnd`"),
     text("COALESCE", "({\"operators\": [...]}):LENGTH", true, "value of the first operator that has one; each is a name, or an object with `command`, `param` and `max_length`; a `)` is written `\\u0029`", coalesce),
+];
+
+/// Operators of Envoy that have no value here, and why.
+const UNAVAILABLE: &[(&[&str], &str)] = &[
+    (
+        &["DOWNSTREAM_TLS_SESSION_ID", "UPSTREAM_TLS_SESSION_ID"],
+        "TLS 1.3 has no session ids, and the library does not tell those of TLS 1.2; connections have %CONNECTION_ID% and %UPSTREAM_CONNECTION_ID%",
+    ),
+    (
+        &["TLS_JA3_FINGERPRINT", "TLS_JA4_FINGERPRINT"],
+        "fingerprints of first messages are not computed; what was agreed on is in %DOWNSTREAM_TLS_VERSION%, _CIPHER and _GROUP",
+    ),
 ];
 
 /// The moments of `%COMMON_DURATION%`, with what the reference says.
@@ -222,6 +280,12 @@ pub const TIME_POINTS: [(&str, TimePoint, &str); 11] = [
     ("DS_TX_BEG", TimePoint::DownstreamSendBegin, "the response's first byte was sent to the client"),
     ("DS_TX_END", TimePoint::DownstreamSendEnd, "the response's last byte was sent to the client"),
 ];
+
+/// The name of an operator that takes no argument.
+pub fn name_of(operator: &CommandOperator) -> Option<&'static str> {
+    let is_it = |form: &&OperatorForm| matches!(&form.read, Read::Plain(plain) if plain == operator);
+    OPERATORS.iter().find(is_it).map(|form| form.name)
+}
 
 /// One operator, without its percent signs: `NAME`, `NAME(argument)` or `NAME(argument):length`.
 pub(super) fn operator(text: &str) -> Result<CommandOperator, FormatFault> {
@@ -246,8 +310,15 @@ pub(super) fn operator(text: &str) -> Result<CommandOperator, FormatFault> {
     call(name, argument, max_length)
 }
 
-fn call(name: &str, argument: Option<&str>, max_length: Option<usize>) -> Result<CommandOperator, FormatFault> {
+pub(super) fn call(
+    name: &str,
+    argument: Option<&str>,
+    max_length: Option<usize>,
+) -> Result<CommandOperator, FormatFault> {
     let Some(form) = OPERATORS.iter().find(|form| form.name == name) else {
+        if let Some((_, why)) = UNAVAILABLE.iter().find(|(names, _)| names.contains(&name)) {
+            return Err(FormatFault::new(format!("%{name}% is not available")).hint(*why));
+        }
         let names = OPERATORS.iter().map(|form| form.name);
         let hint = closest(name, names.clone()).map(|near| format!("did you mean %{near}%?"));
         let fault = FormatFault::new(format!("unknown operator %{name}%"));
@@ -255,7 +326,7 @@ fn call(name: &str, argument: Option<&str>, max_length: Option<usize>) -> Result
     };
     let (needs_argument, is_text, read) = match form.read {
         Read::Plain(_) if argument.is_some() => {
-            return Err(FormatFault::new(format!("%{name}% takes no argument")).hint(format!("write %{name}%")));
+            return Err(no_argument(name));
         }
         Read::Plain(_) if max_length.is_some() => return Err(no_length(name)),
         Read::Plain(ref operator) => return Ok(operator.clone()),
@@ -274,175 +345,4 @@ fn call(name: &str, argument: Option<&str>, max_length: Option<usize>) -> Result
 
 fn no_length(name: &str) -> FormatFault {
     FormatFault::new(format!("%{name}% cannot be cut to a length")).hint("remove the colon and what follows it")
-}
-
-/// `name?alternative`.
-fn field(call: &Call<'_>) -> Result<FieldOperand, FormatFault> {
-    let (name, alternative) = match call.argument.split_once('?') {
-        Some((name, alternative)) => (name, Some(field_name(call.name, alternative)?)),
-        None => (call.argument, None),
-    };
-    Ok(FieldOperand { name: field_name(call.name, name)?, alternative, max_length: call.max_length })
-}
-
-fn field_name(operator: &str, name: &str) -> Result<String, FormatFault> {
-    let name = name.trim().to_ascii_lowercase();
-    let of_response = operator.starts_with("RESP");
-    if name.starts_with(':') {
-        if !of_response && PSEUDO_FIELDS.contains(&name.as_str()) {
-            return Ok(name);
-        }
-        let fault = FormatFault::new(format!("%{operator}({name})% is not known"));
-        return Err(match of_response {
-            true if name == ":status" => fault.hint("write %RESPONSE_CODE%"),
-            true => fault.allowed("a header field"),
-            false => fault.allowed(format!("{} or a header field", PSEUDO_FIELDS.join(", "))),
-        });
-    }
-    if is_token(&name) {
-        return Ok(name);
-    }
-    Err(FormatFault::new(format!("{name:?} is not a header name")).hint(format!("write it as %{operator}(X-NAME)%")))
-}
-
-fn path(call: &Call<'_>) -> Result<CommandOperator, FormatFault> {
-    let (query, source) = call.argument.split_once(':').unwrap_or((call.argument, ""));
-    let with_query = match query {
-        "" | "WQ" => true,
-        "NQ" => false,
-        _ => return Err(not_one_of(query, "WQ, NQ")),
-    };
-    let source = match source {
-        "" | "ORIG_OR_PATH" => PathSource::OriginalOrPath,
-        "ORIG" => PathSource::Original,
-        "PATH" => PathSource::Path,
-        _ => return Err(not_one_of(source, "ORIG, PATH, ORIG_OR_PATH")),
-    };
-    Ok(CommandOperator::Path { with_query, source, max_length: call.max_length })
-}
-
-fn query_parameter(call: &Call<'_>) -> Result<CommandOperator, FormatFault> {
-    if call.argument.is_empty() {
-        return Err(FormatFault::new("%QUERY_PARAM()% names no parameter").hint("write it as %QUERY_PARAM(name)%"));
-    }
-    Ok(CommandOperator::QueryParam { name: call.argument.into(), max_length: call.max_length })
-}
-
-fn query_parameters(call: &Call<'_>) -> Result<CommandOperator, FormatFault> {
-    let decoded = match call.argument {
-        "" | "ORIG" => false,
-        "DECODED" => true,
-        other => return Err(not_one_of(other, "ORIG, DECODED")),
-    };
-    Ok(CommandOperator::QueryParams { decoded, max_length: call.max_length })
-}
-
-fn code_details(call: &Call<'_>) -> Result<CommandOperator, FormatFault> {
-    match call.argument {
-        "" => Ok(CommandOperator::ResponseCodeDetails { keep_spaces: false }),
-        "ALLOW_WHITESPACES" => Ok(CommandOperator::ResponseCodeDetails { keep_spaces: true }),
-        other => Err(not_one_of(other, "ALLOW_WHITESPACES")),
-    }
-}
-
-fn grpc_status(call: &Call<'_>) -> Result<CommandOperator, FormatFault> {
-    let form = match call.argument {
-        "" | "CAMEL_STRING" => GrpcStatusForm::Camel,
-        "SNAKE_STRING" => GrpcStatusForm::Snake,
-        "NUMBER" => GrpcStatusForm::Number,
-        other => return Err(not_one_of(other, "CAMEL_STRING, SNAKE_STRING, NUMBER")),
-    };
-    Ok(CommandOperator::GrpcStatus(form))
-}
-
-fn time(call: &Call<'_>) -> Result<TimeFormat, FormatFault> {
-    time_format(call.argument)
-}
-
-fn mask_prefix_len(call: &Call<'_>) -> Result<Option<u8>, FormatFault> {
-    match call.argument {
-        "" => Ok(None),
-        digits => match digits.parse() {
-            Ok(len @ 0..=128) => Ok(Some(len)),
-            Ok(_) | Err(_) => {
-                let fault = FormatFault::new(format!("{digits:?} is not the length of an address prefix"));
-                Err(fault.allowed("0 to 32 for IPv4, 0 to 128 for IPv6"))
-            }
-        },
-    }
-}
-
-fn common_duration(call: &Call<'_>) -> Result<CommandOperator, FormatFault> {
-    let mut parts = call.argument.split(':');
-    let (Some(start), Some(end), precision, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-        let fault = FormatFault::new(format!("{:?} does not name two moments", call.argument));
-        return Err(fault.hint("write it as %COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%"));
-    };
-    let precision = match precision {
-        None | Some("ms") => Precision::Milliseconds,
-        Some("us") => Precision::Microseconds,
-        Some("ns") => Precision::Nanoseconds,
-        Some(other) => return Err(not_one_of(other, "ms, us, ns")),
-    };
-    Ok(CommandOperator::Elapsed { start: time_point(start)?, end: time_point(end)?, precision })
-}
-
-fn time_point(name: &str) -> Result<TimePoint, FormatFault> {
-    let names = TIME_POINTS.iter().map(|(known, ..)| *known);
-    TIME_POINTS.iter().find(|(known, ..)| *known == name).map(|(_, point, _)| *point).ok_or_else(|| {
-        let hint = closest(name, names.clone()).map(|near| format!("did you mean {near}?"));
-        FormatFault { hint, ..not_one_of(name, &names.collect::<Vec<_>>().join(", ")) }
-    })
-}
-
-fn environment(call: &Call<'_>) -> Result<CommandOperator, FormatFault> {
-    if call.argument.is_empty() || call.argument.contains(['=', '\0']) {
-        return Err(FormatFault::new(format!("{:?} is not the name of an environment variable", call.argument)));
-    }
-    Ok(CommandOperator::Environment { name: call.argument.into(), max_length: call.max_length })
-}
-
-/// `{"operators": ["NAME", {"command": "NAME", "param": "...", "max_length": 10}]}`.
-fn coalesce(call: &Call<'_>) -> Result<CommandOperator, FormatFault> {
-    let example =
-        "write it as %COALESCE({\"operators\": [\"ROUTE_NAME\", {\"command\": \"REQ\", \"param\": \"X-A\"}]})%";
-    let json: Value = serde_json::from_str(call.argument)
-        .map_err(|error| FormatFault::new(format!("the argument of %COALESCE% is not JSON: {error}")).hint(example))?;
-    let list = match &json {
-        Value::Object(members) if members.len() == 1 => members.get("operators").and_then(Value::as_array),
-        _ => None,
-    };
-    let Some(list) = list.filter(|list| !list.is_empty()) else {
-        return Err(FormatFault::new("%COALESCE% takes an object with an `operators` array").hint(example));
-    };
-    let operators = list.iter().map(coalesced).collect::<Result<_, _>>()?;
-    Ok(CommandOperator::Coalesce { operators, max_length: call.max_length })
-}
-
-fn coalesced(json: &Value) -> Result<CommandOperator, FormatFault> {
-    let members = match json {
-        Value::String(name) => return self::call(name, None, None),
-        Value::Object(members) => members,
-        other => return Err(FormatFault::new(format!("{other} is neither an operator's name nor an object"))),
-    };
-    if let Some(unknown) = members.keys().find(|key| !matches!(key.as_str(), "command" | "param" | "max_length")) {
-        return Err(not_one_of(unknown, "command, param, max_length"));
-    }
-    let name = members.get("command").and_then(Value::as_str);
-    let name = name.ok_or_else(|| FormatFault::new(format!("{json} has no `command`")))?;
-    let argument = match members.get("param") {
-        None => None,
-        Some(Value::String(argument)) => Some(argument.as_str()),
-        Some(other) => return Err(FormatFault::new(format!("`param` is {other}")).allowed("a string")),
-    };
-    let max_length = match members.get("max_length").map(Value::as_u64) {
-        None => None,
-        Some(Some(length)) => Some(usize::try_from(length).unwrap_or(usize::MAX)),
-        Some(None) => return Err(FormatFault::new("`max_length` is not a length").allowed("a number of bytes")),
-    };
-    self::call(name, argument, max_length)
-}
-
-fn not_one_of(written: &str, allowed: &str) -> FormatFault {
-    FormatFault::new(format!("{written:?} is not known here")).allowed(allowed)
 }

@@ -1,7 +1,7 @@
 //! Which operators say something of an exchange, and which of a connection.
 
 use super::FormatFault;
-use crate::model::{AddressOf, ByteCount, CommandOperator, Subject};
+use crate::model::{AddressOf, ByteCount, CommandOperator, Subject, TlsSide};
 
 const OWN_LOG: &str = "requests have a log of their own, http.access_log";
 
@@ -41,9 +41,10 @@ fn of(operator: &CommandOperator) -> Option<Subject> {
             of: AddressOf::DownstreamRemote | AddressOf::DownstreamDirectRemote | AddressOf::DownstreamLocal,
             ..
         }
-        | DownstreamTls(_)
-        | Certificate { .. }
-        | PeerValidity { .. }
+        | Tls { side: TlsSide::Downstream, .. }
+        | Certificate { side: TlsSide::Downstream, .. }
+        | PeerCertificate { side: TlsSide::Downstream, .. }
+        | PeerValidity { side: TlsSide::Downstream, .. }
         | FilterChainName
         | ConnectionId
         | UniqueId
@@ -72,6 +73,10 @@ fn of(operator: &CommandOperator) -> Option<Subject> {
         | UpstreamRequestAttemptCount
         | UpstreamTransportFailureReason
         | UpstreamConnectionId
+        | Tls { .. }
+        | Certificate { .. }
+        | PeerCertificate { .. }
+        | PeerValidity { .. }
         | GrpcStatus(_)
         | RouteName
         | VirtualHostName

@@ -1,6 +1,6 @@
 //! Formats as the shards use them, made once per configuration.
 
-use ringway_config::model::{AccessLogFormat, CommandOperator, FormatPiece};
+use ringway_config::model::{AccessLogFormat, CommandOperator, FormatPiece, TlsSide};
 
 use super::escape::push_json;
 use crate::http::FieldId;
@@ -96,7 +96,12 @@ impl LineFormat {
     /// Whether certificates on the client's side are looked at.
     pub fn tells_certificates(&self) -> bool {
         self.tells(|operator| {
-            matches!(operator, CommandOperator::Certificate { .. } | CommandOperator::PeerValidity { .. })
+            matches!(
+                operator,
+                CommandOperator::Certificate { side: TlsSide::Downstream, .. }
+                    | CommandOperator::PeerCertificate { side: TlsSide::Downstream, .. }
+                    | CommandOperator::PeerValidity { side: TlsSide::Downstream, .. }
+            )
         })
     }
 

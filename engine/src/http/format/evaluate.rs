@@ -3,18 +3,18 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ringway_config::model::{
-    AddressOf, AddressPart, ByteCount, CertificateFact, CertificateOf, CommandOperator, FieldOperand, GRPC_STATUSES,
-    GrpcStatusForm, PathSource, Precision, TimeFormat, TimePoint, TlsFact,
+    AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, GRPC_STATUSES, GrpcStatusForm, PathSource,
+    Precision, TimeFormat, TimePoint, TlsSide,
 };
 
 use super::compile::{Operator, Part};
 use super::query::{parameter, without_query};
+use super::secured;
 use super::{ConnectionEnd, Record, ResponseFlags};
 use crate::base::random::Uuid;
 use crate::http::matcher::scheme;
 use crate::http::trace::Trace;
 use crate::http::{Field, FieldId, Fields, HeadView};
-use crate::net::tls::Identity;
 
 /// Bytes of one value at most, before escaping: the fields of a head are limited by the codec, but a format may name
 /// one of them several times.
@@ -29,6 +29,8 @@ pub(super) enum Value<'a> {
     Lines(FieldLines<'a>),
     /// Percent-encoded; of what it stands for, at most this number of bytes.
     Encoded(&'a [u8], usize),
+    /// A certificate as percent-encoded PEM, at most this number of bytes of that.
+    Pem(&'a [u8], usize),
     /// Without its white space.
     Joined([&'a str; 2]),
     /// The same, or with it.
@@ -117,9 +119,10 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
         CommandOperator::UpstreamCluster => text(record.upstream_cluster),
         CommandOperator::UpstreamRequestAttemptCount => Value::Number(u64::from(record.upstream_attempts)),
         CommandOperator::UpstreamTransportFailureReason => text(record.upstream_transport_failure),
-        CommandOperator::DownstreamTls(fact) => text(tls_fact(record, *fact)),
-        CommandOperator::Certificate { of, fact } => text(certificate_fact(record, *of, *fact)),
-        CommandOperator::PeerValidity { is_end, format } => peer_validity(record, *is_end, format),
+        CommandOperator::Tls { side, fact } => text(secured::fact(record, *side, *fact)),
+        CommandOperator::Certificate { side, of, fact } => text(secured::certificate_fact(record, *side, *of, *fact)),
+        CommandOperator::PeerCertificate { side, max_length } => peer_certificate(record, *side, *max_length),
+        CommandOperator::PeerValidity { side, is_end, format } => peer_validity(record, *side, *is_end, format),
         CommandOperator::UpstreamConnectionId => record.upstream_connection_id.map_or(Value::Absent, Value::Number),
         CommandOperator::RouteName => text(record.route_name),
         CommandOperator::VirtualHostName => text(record.virtual_host_name),
@@ -156,45 +159,13 @@ fn grpc_status<'a>(record: &Record<'a>, form: GrpcStatusForm) -> Value<'a> {
     }
 }
 
-fn tls_fact<'a>(record: &Record<'a>, fact: TlsFact) -> Option<&'a str> {
-    if fact == TlsFact::ServerName && record.requested_server_name.is_some() {
-        return record.requested_server_name;
-    }
-    let facts = record.downstream_tls?.facts();
-    match fact {
-        TlsFact::Version => Some(facts.version),
-        TlsFact::Cipher => Some(facts.cipher),
-        TlsFact::Group => Some(facts.group),
-        TlsFact::ServerName => facts.server_name.as_deref(),
-    }
+fn peer_certificate<'a>(record: &Record<'a>, side: TlsSide, max_length: Option<usize>) -> Value<'a> {
+    let certificate = secured::peer_certificate(record, side);
+    certificate.map_or(Value::Absent, |certificate| Value::Pem(certificate, limit(max_length)))
 }
 
-fn certificate<'a>(record: &Record<'a>, of: CertificateOf) -> Option<&'a Identity> {
-    let [peer, own] = record.downstream_tls?.identities()?;
-    match of {
-        CertificateOf::Peer => peer.as_ref(),
-        CertificateOf::Local => own.as_ref(),
-    }
-}
-
-fn certificate_fact<'a>(record: &Record<'a>, of: CertificateOf, fact: CertificateFact) -> Option<&'a str> {
-    let identity = certificate(record, of)?;
-    Some(match fact {
-        CertificateFact::Subject => &identity.subject,
-        CertificateFact::Issuer => &identity.issuer,
-        CertificateFact::Serial => &identity.serial,
-        CertificateFact::Sha256 => &identity.sha256,
-        CertificateFact::Sha1 => &identity.sha1,
-        CertificateFact::UriSan => identity.uris.joined(),
-        CertificateFact::DnsSan => identity.dns.joined(),
-        CertificateFact::IpSan => identity.ips.joined(),
-        CertificateFact::EmailSan => identity.emails.joined(),
-    })
-}
-
-fn peer_validity<'a>(record: &Record<'a>, is_end: bool, format: &'a TimeFormat) -> Value<'a> {
-    let Some(identity) = certificate(record, CertificateOf::Peer) else { return Value::Absent };
-    Value::Time(if is_end { identity.valid_until } else { identity.valid_from }, format)
+fn peer_validity<'a>(record: &Record<'a>, side: TlsSide, is_end: bool, format: &'a TimeFormat) -> Value<'a> {
+    secured::peer_validity(record, side, is_end).map_or(Value::Absent, |micros| Value::Time(micros, format))
 }
 
 fn of_end<'a>(record: &Record<'a>, value: fn(&ConnectionEnd<'a>) -> Value<'a>) -> Value<'a> {
@@ -224,8 +195,8 @@ impl Value<'_> {
             Self::Absent => true,
             Self::Bytes([first, second]) => first.is_empty() && second.is_empty(),
             Self::Encoded(encoded, _) => encoded.is_empty(),
-            // There is a comma at least, or a brace.
-            Self::Lines(_) | Self::Details(_) => false,
+            // There is a comma at least, or a brace, or what begins a certificate.
+            Self::Lines(_) | Self::Details(_) | Self::Pem(..) => false,
             Self::Joined([first, second]) => first.is_empty() && second.is_empty(),
             Self::Number(_) | Self::Flags { .. } | Self::Time(..) | Self::Address(_) | Self::Ip(_) => false,
             Self::Network(..) | Self::Uuid(_) | Self::Trace(_) | Self::Span(_) => false,
@@ -237,6 +208,7 @@ impl Value<'_> {
         match self {
             Self::Bytes(parts) => Self::Bytes(cut(parts, max)),
             Self::Encoded(encoded, before) => Self::Encoded(encoded, before.min(max)),
+            Self::Pem(certificate, before) => Self::Pem(certificate, before.min(max)),
             Self::Lines(lines) => Self::Lines(FieldLines { max: lines.max.min(max), ..lines }),
             other => other,
         }

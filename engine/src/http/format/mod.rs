@@ -10,6 +10,7 @@ mod evaluate;
 mod flags;
 mod query;
 mod record;
+mod secured;
 mod time;
 mod write;
 
@@ -24,3 +25,5 @@ pub use write::{Escape, format_body, format_line, format_value, take_field};
 mod operator_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod value_tests;

@@ -1,29 +1,27 @@
 //! Tests of every command operator, present and absent, and of values for header fields.
 
-use std::net::SocketAddr;
-
-use crate::net::tls::{Facts, Identity, Known};
+use crate::net::tls::{Facts, Identities, Identity, Known};
 use ringway_config::model::FormatPiece;
 use ringway_config::{connection_format_pieces, format_pieces};
 
-use super::tests::{add_field, json_line, record, request, text_line};
+use super::tests::{add_field, record, request, text_line};
 use super::*;
 use crate::base::random::Random;
 use crate::http::trace::Trace;
-use crate::http::{HeadView, RequestHead, ResponseHead, Span, Trailers, TryWireBytes, Version, WireBytes};
+use crate::http::{HeadView, RequestHead, ResponseHead, TryWireBytes, WireBytes};
 
 /// The line that `format` makes of `record`.
-fn line(format: &str, record: &Record<'_>) -> String {
+pub(super) fn line(format: &str, record: &Record<'_>) -> String {
     text_line(&pieces(format), record)
 }
 
 /// Some operators are only for connections.
-fn pieces(format: &str) -> Vec<FormatPiece> {
+pub(super) fn pieces(format: &str) -> Vec<FormatPiece> {
     let of_connection = |_| connection_format_pieces(format);
     format_pieces(format).or_else(of_connection).unwrap_or_else(|faults| panic!("{format}: {faults}"))
 }
 
-fn value(format: &str, record: &Record<'_>) -> Option<String> {
+pub(super) fn value(format: &str, record: &Record<'_>) -> Option<String> {
     let format = CompiledFormat::new(&pieces(format));
     let mut out = b"before".to_vec();
     let is_some = format_value(&format, record, &mut out);
@@ -40,7 +38,7 @@ fn full<'a>(
     response: &'a ResponseHead,
     response_bytes: &'a [u8],
     random: &'a Random,
-    tls: (&'a Facts, &'a [Option<Identity>; 2]),
+    tls: [(&'a Facts, &'a Identities); 2],
 ) -> Record<'a> {
     let mut full = record(head, bytes);
     full.random = Some(random);
@@ -54,7 +52,8 @@ fn full<'a>(
     full.upstream_connection_id = Some(12);
     full.upstream_attempts = 3;
     full.upstream_transport_failure = Some("connection refused");
-    full.downstream_tls = Some(Known::Noted(tls.0, Some(tls.1)));
+    let [downstream, upstream] = tls.map(|(facts, identities)| Some(Known::Noted(facts, Some(identities))));
+    (full.downstream_tls, full.upstream_tls) = (downstream, upstream);
     full.route_name = Some("r1");
     full.filter_chain_name = Some("chain");
     full.local_reply_body = b"no healthy upstream";
@@ -71,27 +70,6 @@ fn full<'a>(
     full.times.downstream_start = Some(17_200_000);
     full.times.downstream_end = Some(17_300_000);
     full
-}
-
-/// Several lines of one name are one value (RFC 9110 section 5.3).
-#[test]
-fn fields_of_several_lines() {
-    let fields: [(&str, &[u8]); 6] =
-        [("X-A", b"1"), ("via", b"1.1 a"), ("x-a", b""), ("Via", b"1.1 b"), ("X-A", b"3\n"), ("x-b", b"")];
-    let (head, bytes) = request(&fields);
-    let record = &record(&head, &bytes);
-    assert_eq!(line("%REQ(x-a)% %REQ(via)% %REQ(x-b)%", record), "1,,3\\x0a 1.1 a,1.1 b ");
-    assert_eq!(line("%REQ(x-a):1% %REQ(x-a):2% %REQ(x-none?via):7%", record), "1 1, 1.1 a,1");
-    assert_eq!(value("<%REQ(via)%>", record).as_deref(), Some("<1.1 a,1.1 b>"));
-    assert_eq!(json_line(&[("v", &format_pieces("%REQ(via)%").expect("valid"))], record), "{\"v\":\"1.1 a,1.1 b\"}\n");
-    let (head, bytes) = request(&[]);
-    let mut response = ResponseHead::default();
-    let mut response_bytes = Vec::new();
-    add_field(&mut response.fields, &mut response_bytes, "Set-Cookie", b"a=1");
-    add_field(&mut response.fields, &mut response_bytes, "Set-Cookie", b"b=2");
-    let mut record = super::tests::record(&head, &bytes);
-    record.response = Some((&response, HeadView::new(&response_bytes)));
-    assert_eq!(line("%RESP(set-cookie)%", &record), "a=1,b=2");
 }
 
 /// Operator, its value, and what stands there when nothing is known of the exchange.
@@ -196,19 +174,52 @@ const OPERATORS: &[(&str, &str, &str)] = &[
     ("DOWNSTREAM_TLS_GROUP", "X25519", "-"),
     ("REQUESTED_SERVER_NAME", "a.example", "-"),
     ("DOWNSTREAM_PEER_SUBJECT", "CN=client,O=Example", "-"),
-    ("DOWNSTREAM_PEER_ISSUER", "CN=authority", "-"),
+    ("DOWNSTREAM_PEER_ISSUER", "CN=issuer of client", "-"),
     ("DOWNSTREAM_PEER_SERIAL", "0a1b", "-"),
-    ("DOWNSTREAM_PEER_FINGERPRINT_256", "25ba", "-"),
-    ("DOWNSTREAM_PEER_FINGERPRINT_1", "5a01", "-"),
-    ("DOWNSTREAM_PEER_URI_SAN", "spiffe://a/b,urn:c", "-"),
+    ("DOWNSTREAM_PEER_FINGERPRINT_256", "256client", "-"),
+    ("DOWNSTREAM_PEER_FINGERPRINT_1", "1client", "-"),
+    ("DOWNSTREAM_PEER_URI_SAN", "spiffe://a/client,urn:c", "-"),
     ("DOWNSTREAM_PEER_DNS_SAN", "client.example", "-"),
     ("DOWNSTREAM_PEER_IP_SAN", "192.0.2.1", "-"),
-    ("DOWNSTREAM_PEER_EMAIL_SAN", "a@b.example", "-"),
+    ("DOWNSTREAM_PEER_EMAIL_SAN", "client@b.example", "-"),
+    ("DOWNSTREAM_PEER_OTHERNAME_SAN", "other,client", "-"),
+    ("DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256", "2561,2562", "-"),
+    ("DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1", "11,12", "-"),
+    ("DOWNSTREAM_PEER_CHAIN_SERIALS", "0a1b,,2", "-"),
+    ("DOWNSTREAM_PEER_CERT", "-----BEGIN%20CERTIFICATE-----%0AZmlyc3QgY2VydGlmaWNhdGU%3D%0A-----END%20CERTIFICATE-----%0A", "-"),
+    ("DOWNSTREAM_PEER_CERT:31", "-----BEGIN%20CERTIFICATE-----%0", "-"),
     ("DOWNSTREAM_PEER_CERT_V_START", "2025-12-31T23:59:59.000Z", "-"),
     ("DOWNSTREAM_PEER_CERT_V_END(%s)", "1798761599", "-"),
-    ("DOWNSTREAM_LOCAL_SUBJECT", "CN=own", "-"),
-    ("DOWNSTREAM_LOCAL_URI_SAN", "urn:own", "-"),
-    ("DOWNSTREAM_LOCAL_DNS_SAN", "a.example", "-"),
+    ("DOWNSTREAM_LOCAL_SUBJECT", "CN=front,O=Example", "-"),
+    ("DOWNSTREAM_LOCAL_URI_SAN", "spiffe://a/front,urn:c", "-"),
+    ("DOWNSTREAM_LOCAL_DNS_SAN", "front.example", "-"),
+    ("DOWNSTREAM_LOCAL_IP_SAN", "192.0.2.1", "-"),
+    ("DOWNSTREAM_LOCAL_EMAIL_SAN", "front@b.example", "-"),
+    ("DOWNSTREAM_LOCAL_OTHERNAME_SAN", "other,front", "-"),
+    ("UPSTREAM_TLS_VERSION", "TLSv1.2", "-"),
+    ("UPSTREAM_TLS_CIPHER", "TLS_AES_128_GCM_SHA256", "-"),
+    ("UPSTREAM_TLS_GROUP", "X25519", "-"),
+    ("UPSTREAM_SERVER_NAME", "b.example", "-"),
+    ("UPSTREAM_PEER_SUBJECT", "CN=endpoint,O=Example", "-"),
+    ("UPSTREAM_PEER_ISSUER", "CN=issuer of endpoint", "-"),
+    ("UPSTREAM_PEER_SERIAL", "0a1b", "-"),
+    ("UPSTREAM_PEER_FINGERPRINT_256", "256endpoint", "-"),
+    ("UPSTREAM_PEER_FINGERPRINT_1", "1endpoint", "-"),
+    ("UPSTREAM_PEER_URI_SAN", "spiffe://a/endpoint,urn:c", "-"),
+    ("UPSTREAM_PEER_DNS_SAN", "endpoint.example", "-"),
+    ("UPSTREAM_PEER_IP_SAN", "192.0.2.1", "-"),
+    ("UPSTREAM_PEER_EMAIL_SAN", "endpoint@b.example", "-"),
+    ("UPSTREAM_PEER_OTHERNAME_SAN", "other,endpoint", "-"),
+    ("UPSTREAM_PEER_CERT", "-----BEGIN%20CERTIFICATE-----%0AZmlyc3QgY2VydGlmaWNhdGU%3D%0A-----END%20CERTIFICATE-----%0A", "-"),
+    ("UPSTREAM_PEER_CERT:31", "-----BEGIN%20CERTIFICATE-----%0", "-"),
+    ("UPSTREAM_PEER_CERT_V_START", "2025-12-31T23:59:59.000Z", "-"),
+    ("UPSTREAM_PEER_CERT_V_END(%s)", "1798761599", "-"),
+    ("UPSTREAM_LOCAL_SUBJECT", "CN=own,O=Example", "-"),
+    ("UPSTREAM_LOCAL_URI_SAN", "spiffe://a/own,urn:c", "-"),
+    ("UPSTREAM_LOCAL_DNS_SAN", "own.example", "-"),
+    ("UPSTREAM_LOCAL_IP_SAN", "192.0.2.1", "-"),
+    ("UPSTREAM_LOCAL_EMAIL_SAN", "own@b.example", "-"),
+    ("UPSTREAM_LOCAL_OTHERNAME_SAN", "other,own", "-"),
     ("ROUTE_NAME", "r1", "-"),
     ("VIRTUAL_HOST_NAME", "local_service", "-"),
     ("FILTER_CHAIN_NAME", "chain", "-"),
@@ -228,44 +239,51 @@ const OPERATORS: &[(&str, &str, &str)] = &[
 const REQUEST_FIELDS: [(&str, &[u8]); 4] =
     [("X-Q", b"/x?y?z"), ("X-Envoy-Original-Path", b"/orig?z"), ("X-Request-Id", b"id-1"), ("X-Empty", b"")];
 
-fn with_full_record(check: impl FnOnce(&Record<'_>)) {
+/// Of a peer called `peer`, and of this side.
+fn identities(peer: &str, own: &str) -> Identities {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let identity = |name: &str| Identity {
+        subject: format!("CN={name},O=Example").into(),
+        issuer: format!("CN=issuer of {name}").into(),
+        serial: "0a1b".into(),
+        sha256: format!("256{name}").into(),
+        sha1: format!("1{name}").into(),
+        valid_from: 1_767_225_599_000_000,
+        valid_until: 1_798_761_599_000_000,
+        uris: names(&[&format!("spiffe://a/{name}"), "urn:c"]),
+        dns: names(&[&format!("{name}.example")]),
+        ips: names(&["192.0.2.1"]),
+        emails: names(&[&format!("{name}@b.example")]),
+        others: names(&["other", name]),
+    };
+    Identities {
+        peer: Some(identity(peer)),
+        own: Some(identity(own)),
+        certificates: [b"first certificate".as_slice(), b"2"].map(Box::from).into(),
+        chain_sha256: names(&["2561", "2562"]),
+        chain_sha1: names(&["11", "12"]),
+        chain_serials: names(&["0a1b", "", "2"]),
+    }
+}
+
+pub(super) fn with_full_record(check: impl FnOnce(&Record<'_>)) {
     let (head, bytes) = request(&REQUEST_FIELDS);
     let (mut response, mut response_bytes) = (ResponseHead::default(), Vec::new());
     add_field(&mut response.fields, &mut response_bytes, "Server", b"nginx");
     let random = Random::seeded(1);
-    let tls = Facts {
-        version: "TLSv1.3",
+    let [downstream, upstream] = [("TLSv1.3", "a.example"), ("TLSv1.2", "b.example")].map(|(version, name)| Facts {
+        version,
         cipher: "TLS_AES_128_GCM_SHA256",
         group: "X25519",
-        server_name: Some("a.example".into()),
+        server_name: Some(name.into()),
         ..Facts::default()
-    };
-    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    let peer = Identity {
-        subject: "CN=client,O=Example".into(),
-        issuer: "CN=authority".into(),
-        serial: "0a1b".into(),
-        sha256: "25ba".into(),
-        sha1: "5a01".into(),
-        valid_from: 1_767_225_599_000_000,
-        valid_until: 1_798_761_599_000_000,
-        uris: names(&["spiffe://a/b", "urn:c"]),
-        dns: names(&["client.example"]),
-        ips: names(&["192.0.2.1"]),
-        emails: names(&["a@b.example"]),
-    };
-    let own = Identity {
-        subject: "CN=own".into(),
-        uris: names(&["urn:own"]),
-        dns: names(&["a.example"]),
-        ..Identity::default()
-    };
-    let certificates = [Some(peer), Some(own)];
+    });
+    let (client, endpoint) = (identities("client", "front"), identities("endpoint", "own"));
     let mut trace = Trace::default();
     (trace.trace, trace.span, trace.sampled) = (10 << 64 | 11, 12, true);
     check(&Record {
         trace: Some(&trace),
-        ..full(&head, &bytes, &response, &response_bytes, &random, (&tls, &certificates))
+        ..full(&head, &bytes, &response, &response_bytes, &random, [(&downstream, &client), (&upstream, &endpoint)])
     });
 }
 
@@ -283,46 +301,19 @@ fn every_operator_present_and_absent() {
     });
 }
 
-#[test]
-fn calls_have_statuses() {
-    let (mut head, bytes) = request(&[("content-type", b"application/grpc+proto")]);
-    head.version = Version::Http2;
-    let (mut response, mut response_bytes) = (ResponseHead::default(), Vec::new());
-    add_field(&mut response.fields, &mut response_bytes, "grpc-status", b"14");
-    let (empty, none) = (ResponseHead::default(), Trailers::default());
-    let (mut trailers, mut unnamed) = (Trailers::default(), Trailers::default());
-    trailers.add(b"grpc-status", b"4");
-    unnamed.add(b"grpc-status", b"99");
-    let shown = |response, trailers, response_code| {
-        let response = Some((response, HeadView::new(&response_bytes)));
-        let record = Record { response, response_trailers: trailers, response_code, ..record(&head, &bytes) };
-        line(
-            "%GRPC_STATUS% %GRPC_STATUS(CAMEL_STRING)% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS(NUMBER)% %GRPC_STATUS_NUMBER%",
-            &record,
-        )
-    };
-    let late = "DeadlineExceeded DeadlineExceeded DEADLINE_EXCEEDED 4 4";
-    assert_eq!(shown(&response, Some(&trailers), 200), late, "trailers come first");
-    let unavailable = "Unavailable Unavailable UNAVAILABLE 14 14";
-    assert_eq!(shown(&response, Some(&none), 200), unavailable);
-    assert_eq!(shown(&empty, None, 403), "PermissionDenied PermissionDenied PERMISSION_DENIED 7 7");
-    assert_eq!(shown(&empty, None, 0), "- - - - -");
-    assert_eq!(shown(&empty, Some(&unnamed), 200), "99 99 99 99 99");
-}
-
 /// No operator is forgotten above or in this crate.
 #[test]
 fn the_operators_of_the_reference_are_tested() {
     let reference = ringway_config::schema::markdown();
     let (_, table) = reference.split_once("## Command operators").expect("a section");
     let mut count = 0;
-    for name in table.lines().filter_map(|line| line.strip_prefix("| `%")?.split(['%', '(']).next()) {
+    for name in table.lines().filter_map(|line| line.strip_prefix("| `%")?.split(['%', '(', ':']).next()) {
         let is_operator = name.len() > 2 && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
         if !is_operator || ["HOSTNAME", "UNIQUE_ID"].contains(&name) {
             continue;
         }
         count += 1;
-        let tested = OPERATORS.iter().any(|(operator, ..)| operator.split('(').next() == Some(name));
+        let tested = OPERATORS.iter().any(|(operator, ..)| operator.split(['(', ':']).next() == Some(name));
         assert!(tested, "{name} is not tested");
     }
     assert!(count > 60, "{count} operators found in the reference");
@@ -364,109 +355,4 @@ fn what_differs_from_use_to_use() {
         unnamed.upstream_host = Some("unix:/run/app.sock");
         assert_eq!(line("%UPSTREAM_HOST_NAME_WITHOUT_PORT%", &unnamed), "unix:/run/app.sock");
     });
-}
-
-/// Envoy: the details of a connection that failed say of what, those of other failures have nothing to say.
-#[test]
-fn details_of_failed_connections_say_of_what() {
-    let told = |details: &'static str, failure, operator: &str| {
-        let (response_code_details, upstream_transport_failure) = (Some(details), failure);
-        let record = Record { response_code_details, upstream_transport_failure, ..Record::default() };
-        let inner = format!("COALESCE({{\"operators\": [\"{operator}\"]}})");
-        assert_eq!(line(&format!("%{inner}%"), &record), line(&format!("%{operator}%"), &record));
-        line(&format!("%{operator}%"), &record)
-    };
-    let why = Some("TLS: received fatal  alert: UnknownCA");
-    for open in [
-        "upstream_reset_before_response_started{remote_connection_failure",
-        "upstream_reset_after_response_started{connection_termination",
-    ] {
-        let details: &'static str = format!("{open}}}").leak();
-        let alert = "|TLS:_received_fatal__alert:_UnknownCA}";
-        assert_eq!(told(details, why, "RESPONSE_CODE_DETAILS"), format!("{open}{alert}"));
-        let spaced = line(
-            "%RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)%",
-            &Record {
-                response_code_details: Some(details),
-                upstream_transport_failure: why,
-                upgrade_dropped: true,
-                ..Record::default()
-            },
-        );
-        assert_eq!(spaced, format!("{open}|TLS: received fatal  alert: UnknownCA}}{{upgrade_dropped}}"));
-        assert_eq!(told(details, None, "RESPONSE_CODE_DETAILS"), details);
-    }
-    for details in
-        ["upstream_reset_before_response_started{overflow|clusters[].circuit_breakers.max_requests}", "via_upstream"]
-    {
-        assert_eq!(told(details, why, "RESPONSE_CODE_DETAILS"), details);
-    }
-}
-
-#[test]
-fn json_members_are_null_or_numbers_where_they_can_be() {
-    with_full_record(|full| {
-        let pieces = |format| format_pieces(format).unwrap();
-        let (sent, id, none, mixed, time) = (
-            pieces("%UPSTREAM_WIRE_BYTES_SENT%"),
-            pieces("%UPSTREAM_CONNECTION_ID%"),
-            pieces("%QUERY_PARAM(none)%"),
-            pieces("%REQ(X-NONE)%/%DOWNSTREAM_REMOTE_PORT%"),
-            pieces("%START_TIME(\"%Y\")%"),
-        );
-        let members: [(&str, &[_]); 5] =
-            [("sent", &sent), ("id", &id), ("none", &none), ("mixed", &mixed), ("time", &time)];
-        assert_eq!(
-            json_line(&members, full),
-            "{\"sent\":104,\"id\":12,\"none\":null,\"mixed\":\"-/4711\",\"time\":\"\\\"2025\\\"\"}\n"
-        );
-    });
-}
-
-fn with_query(query: &str, check: impl FnOnce(&Record<'_>)) {
-    let bytes = format!("GET/?{query}").into_bytes();
-    let (method_span, path) = (Span::new(0, 3), Span::new(3, bytes.len()));
-    let head = RequestHead { method_span, path, path_len: 1, ..RequestHead::default() };
-    check(&record(&head, &bytes));
-}
-
-/// CWE-113 and CWE-117: what a client percent-encodes does not end a field or a line when it is decoded.
-#[test]
-fn a_decoded_parameter_stays_one_value() {
-    with_query("a=x%0d%0aSet-Cookie:%20b=1%00%22&b=%20%20padded%09&c=%0D%0A", |record| {
-        assert_eq!(value("%QUERY_PARAM(a)%", record).unwrap(), "x  Set-Cookie: b=1 \"");
-        assert_eq!(line("%QUERY_PARAM(a)%", record), r"x\x0d\x0aSet-Cookie: b=1\x00\x22");
-        assert_eq!(value("%QUERY_PARAM(b)%", record).unwrap(), "padded");
-        assert_eq!(value(" %QUERY_PARAM(b)% end ", record).unwrap(), "padded\t end");
-        assert_eq!(value("%QUERY_PARAM(c)%", record), None);
-        assert_eq!(value("%QUERY_PARAM(none)%", record), None);
-    });
-}
-
-/// Decoding goes in pieces; a character that lies across their border must come out whole.
-#[test]
-fn long_decoded_values_keep_their_characters() {
-    for prefix in 0..8 {
-        let text = "x".repeat(prefix) + &"é日🦀".repeat(100);
-        let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        with_query(&format!("q={encoded}"), |record| {
-            assert_eq!(line("%QUERY_PARAM(q)%", record), text);
-            assert_eq!(value("%QUERY_PARAM(q)%", record).unwrap(), text);
-            assert_eq!(line(&format!("%QUERY_PARAM(q):{}%", prefix + 2), record).len(), prefix + 2);
-        });
-    }
-    // Bytes that only begin characters, without end.
-    with_query(&format!("q={}", "%F0".repeat(600)), |record| {
-        assert_eq!(line("%QUERY_PARAM(q)%", record), r"\xf0".repeat(600));
-    });
-}
-
-#[test]
-fn a_listener_for_both_families_has_ipv4_clients() {
-    let mapped: SocketAddr = "[::ffff:10.1.2.3]:9".parse().unwrap();
-    let record = Record { downstream_remote_address: Some(mapped), ..Record::default() };
-    assert_eq!(
-        line("%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(8)%", &record),
-        "10.1.2.3:9 10.0.0.0/8"
-    );
 }

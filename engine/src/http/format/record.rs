@@ -68,6 +68,8 @@ pub struct Record<'a> {
     /// Times that the request went to an upstream.
     pub upstream_attempts: u32,
     pub upstream_transport_failure: Option<&'a str>,
+    /// Of the upstream connection, if it has TLS.
+    pub upstream_tls: Option<tls::Known<'a>>,
     /// The client; `None` on a Unix socket.
     pub downstream_remote_address: Option<SocketAddr>,
     /// The connection's peer.

@@ -9,6 +9,7 @@ use super::query::Decoded;
 use super::time::push_time;
 use super::{Record, SecondCache};
 use crate::base::random::hex;
+use crate::net::tls::encode_pem;
 
 /// Where a value ends up, which decides what has to be escaped and what an absent one looks like.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -172,6 +173,12 @@ fn push_value(value: Value<'_>, second: &mut SecondCache, target: Target, out: &
         Value::Bytes(parts) => parts.iter().for_each(|part| target.push(part, out)),
         Value::Lines(lines) => lines.pieces().for_each(|piece| target.push(piece, out)),
         Value::Encoded(encoded, max) => push_decoded(encoded, max, target, out),
+        // Its letters stand for themselves wherever a value ends up.
+        Value::Pem(certificate, max) => {
+            let start = out.len();
+            encode_pem(certificate, out);
+            out.truncate(out.len().min(start.saturating_add(max)));
+        }
         Value::Joined(parts) => parts.iter().for_each(|part| push_joined(part, target, out)),
         Value::Details(details) => details.parts.iter().for_each(|part| match details.keep_spaces {
             true => target.push(part.as_bytes(), out),

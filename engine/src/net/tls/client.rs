@@ -27,8 +27,7 @@ pub struct Client {
     config: ClientConfig,
     sni: Option<ServerName<'static>>,
     resumes: bool,
-    /// Signing with this side's own key takes milliseconds.
-    signs_slowly: bool,
+    own: Option<Arc<CertifiedKey>>,
 }
 
 impl Client {
@@ -49,13 +48,10 @@ impl Client {
             .map_err(|error| fault(error.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut signs_slowly = false;
-        let mut config = match key.flatten() {
+        let own = key.flatten().map(|pair| pair.key.clone());
+        let mut config = match &own {
             None => builder.with_no_client_auth(),
-            Some(pair) => {
-                signs_slowly = is_slow(&pair.key);
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&pair.key))))
-            }
+            Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(own)))),
         };
         config.resumption = Resumption::disabled();
         config.alpn_protocols = model.alpn_protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
@@ -65,11 +61,33 @@ impl Client {
         };
         // In a session that goes on the endpoint's certificate is not looked up again.
         let resumes = model.session_resumption && model.validation.crl.is_none();
-        Ok(Arc::new(Self { config, sni, resumes, signs_slowly }))
+        Ok(Arc::new(Self { config, sni, resumes, own }))
     }
 }
 
-type Prepared = (Arc<ClientConfig>, ServerName<'static>, bool);
+/// What a connection begins with.
+pub(super) struct Prepared {
+    pub config: Arc<ClientConfig>,
+    /// That the endpoint must have.
+    pub name: ServerName<'static>,
+    /// What this side shows where it is asked.
+    pub own: Option<Arc<CertifiedKey>>,
+}
+
+impl Prepared {
+    /// Signing takes milliseconds.
+    pub(super) fn signs_slowly(&self) -> bool {
+        self.own.as_deref().is_some_and(is_slow)
+    }
+
+    /// The name in the first message (SNI), where the endpoint has one (RFC 6066 section 3).
+    pub(super) fn asks_for(&self) -> Option<Box<str>> {
+        match &self.name {
+            ServerName::DnsName(name) => Some(name.as_ref().into()),
+            _ => None,
+        }
+    }
+}
 
 /// Connects one shard to one endpoint, under one name. Sessions are resumed only there.
 pub struct Connector {
@@ -129,8 +147,7 @@ impl Connector {
         self.stats.as_ref()
     }
 
-    /// What the next connection begins with: the settings, the name that the endpoint must have, and whether signing takes
-    /// milliseconds.
+    /// For the next connection.
     pub(super) fn prepare(&self, address: Option<IpAddr>) -> Result<Prepared, Failure> {
         let client = self.current.get();
         let name = match (&client.sni, self.hostname.as_deref()) {
@@ -146,7 +163,7 @@ impl Connector {
         if let Some((of, config)) = &*prepared
             && Arc::ptr_eq(of, &client)
         {
-            return Ok((config.clone(), name, client.signs_slowly));
+            return Ok(Prepared { config: config.clone(), name, own: client.own.clone() });
         }
         let mut config = client.config.clone();
         if self.without_http2.get() {
@@ -155,9 +172,9 @@ impl Connector {
         if client.resumes {
             config.resumption = Resumption::store(Arc::new(Sessions::default()));
         }
-        let (config, signs_slowly) = (Arc::new(config), client.signs_slowly);
+        let (config, own) = (Arc::new(config), client.own.clone());
         *prepared = Some((client, config.clone()));
-        Ok((config, name, signs_slowly))
+        Ok(Prepared { config, name, own })
     }
 }
 

@@ -176,10 +176,14 @@ pub async fn connect(
         Address::Unix(_) => None,
     };
     let begin = async {
-        let (config, name, takes_long) = connector.prepare(ip)?;
-        let session = Session::Client(Box::new(UnbufferedClientConnection::new(config, name)?));
+        let prepared = connector.prepare(ip)?;
+        let (takes_long, asked) = (prepared.signs_slowly(), prepared.asks_for());
+        let session = UnbufferedClientConnection::new(prepared.config, prepared.name)?;
         let steps = Steps { handshakes: None, takes_long, is_first: true, reactor };
-        run(Noted::new(stream, None), session, Vec::new(), None, steps).await
+        let session = Session::Client(Box::new(session));
+        let mut stream = run(Noted::new(stream, None), session, Vec::new(), asked, steps).await?;
+        stream.shows(prepared.own);
+        Ok(stream)
     };
     let mut outcome = begin.await;
     connector.count(outcome.as_ref().map(|stream| stream.facts()));

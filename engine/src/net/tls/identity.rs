@@ -1,10 +1,14 @@
 //! What a certificate says of its holder, in the form in which logs and headers have it. All of it is foreign text: what could
 //! end a line or a value there is escaped.
 
+use super::Facts;
 use super::names::{Name, alternative_names};
 use aws_lc_rs::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
-use std::fmt;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
+use std::cell::OnceCell;
 use std::fmt::Write;
+use std::sync::Arc;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
 /// Read from a certificate once a connection.
@@ -25,6 +29,7 @@ pub struct Identity {
     pub dns: Names,
     pub ips: Names,
     pub emails: Names,
+    pub others: Names,
 }
 
 /// Alternative names of one kind.
@@ -60,16 +65,58 @@ impl Names {
     }
 }
 
-/// The other end of a connection, as far as its certificate tells of it.
-pub trait Peer: fmt::Debug {
-    /// `None`: it showed none, or one that cannot be read.
-    fn identity(&self) -> Option<&Identity>;
+/// The certificates of the two ends of a connection, and what they say.
+#[derive(Clone, Debug, Default)]
+pub struct Identities {
+    /// `None`: the peer has shown none, or one that cannot be read.
+    pub peer: Option<Identity>,
+    /// The same of this side.
+    pub own: Option<Identity>,
+    /// What the peer has shown, its own certificate first.
+    pub certificates: Box<[Box<[u8]>]>,
+    /// SHA-256, SHA-1 and serial number of each.
+    pub chain_sha256: Names,
+    pub chain_sha1: Names,
+    pub chain_serials: Names,
+}
 
-    /// The same of the certificate that it was shown.
-    fn own(&self) -> Option<&Identity>;
+impl Identities {
+    pub(super) fn of(shown: &[CertificateDer<'_>], own: Option<&CertifiedKey>) -> Self {
+        let own = own.and_then(|own| own.cert.first());
+        let serial = |certificate: &CertificateDer<'_>| {
+            let parsed = X509Certificate::from_der(certificate);
+            // One that cannot be read keeps its place.
+            parsed.map_or_else(|_| String::new(), |(_, parsed)| serial_number(&parsed).into())
+        };
+        Self {
+            peer: shown.first().and_then(|certificate| Identity::of(certificate)),
+            own: own.and_then(|certificate| Identity::of(certificate)),
+            certificates: shown.iter().map(|certificate| Box::from(&**certificate)).collect(),
+            chain_sha256: shown.iter().map(|certificate| hash(&SHA256, certificate).into()).collect(),
+            chain_sha1: shown.iter().map(|certificate| hash(&SHA1_FOR_LEGACY_USE_ONLY, certificate).into()).collect(),
+            chain_serials: shown.iter().map(serial).collect(),
+        }
+    }
+}
 
-    /// Shows its certificates, its own first.
-    fn certificates(&self, show: &mut dyn FnMut(&[u8]));
+/// What is known of TLS with an endpoint, for texts that are written when the connection may be gone. Its certificate is read
+/// when something asks for it.
+#[derive(Debug)]
+pub struct Endpoint {
+    pub(super) facts: Facts,
+    certificate: Option<CertificateDer<'static>>,
+    own: Option<Arc<CertifiedKey>>,
+    identities: OnceCell<Box<Identities>>,
+}
+
+impl Endpoint {
+    pub(super) fn new(facts: Facts, shown: &[CertificateDer<'static>], own: Option<Arc<CertifiedKey>>) -> Self {
+        Self { facts, certificate: shown.first().cloned(), own, identities: OnceCell::new() }
+    }
+
+    pub(super) fn identities(&self) -> &Identities {
+        self.identities.get_or_init(|| Box::new(Identities::of(self.certificate.as_slice(), self.own.as_deref())))
+    }
 }
 
 impl Identity {
@@ -83,7 +130,7 @@ impl Identity {
         Some(Self {
             subject: distinguished(parsed.subject()),
             issuer: distinguished(parsed.issuer()),
-            serial: hex(without_zeros(parsed.raw_serial())),
+            serial: serial_number(&parsed),
             sha256: hash(&SHA256, certificate),
             sha1: hash(&SHA1_FOR_LEGACY_USE_ONLY, certificate),
             valid_from: micros(parsed.validity().not_before.timestamp()),
@@ -92,12 +139,18 @@ impl Identity {
             dns: names(|name| if let Name::Dns(dns) = name { Some(visible(dns)) } else { None }),
             ips: names(|name| if let Name::Ip(ip) = name { Some(ip.to_string()) } else { None }),
             emails: names(|name| if let Name::Email(email) = name { Some(visible(email)) } else { None }),
+            others: names(|name| if let Name::Other { value, .. } = name { Some(visible(value)) } else { None }),
         })
     }
 }
 
 fn hash(algorithm: &'static Algorithm, bytes: &[u8]) -> Box<str> {
     hex(digest(algorithm, bytes).as_ref())
+}
+
+/// In hexadecimal digits, without leading zeros.
+fn serial_number(certificate: &X509Certificate<'_>) -> Box<str> {
+    hex(without_zeros(certificate.raw_serial()))
 }
 
 fn without_zeros(serial: &[u8]) -> &[u8] {

@@ -43,7 +43,7 @@ pub use current::Current;
 pub use failure::{Failure, FailureKind, count, count_staple};
 pub use handshake::{connect, greet, refuse_name, refuse_plain};
 pub use handshakes::Handshakes;
-pub use identity::{Identity, Names, Peer, encode_pem};
+pub use identity::{Endpoint, Identities, Identity, Names, encode_pem};
 pub use load::Fault;
 pub use server::{Server, certificates_for};
 pub use stream::{Counted, TlsStream};
@@ -66,12 +66,13 @@ pub fn gather_entropy() {
     let _ = aws_lc_rs::rand::fill(&mut [0; 16]);
 }
 
-/// What is known of the TLS of a connection with a client, while it lasts or later.
+/// What is known of the TLS of a connection, while it lasts or later.
 #[derive(Clone, Copy, Debug)]
 pub enum Known<'a> {
     Live(&'a TlsStream),
-    /// With the client's certificate and the own, if they have been noted.
-    Noted(&'a Facts, Option<&'a [Option<Identity>; 2]>),
+    /// With the certificates, if they have been noted.
+    Noted(&'a Facts, Option<&'a Identities>),
+    Endpoint(&'a Endpoint),
 }
 
 impl<'a> Known<'a> {
@@ -79,14 +80,16 @@ impl<'a> Known<'a> {
         match self {
             Self::Live(stream) => stream.facts(),
             Self::Noted(facts, _) => facts,
+            Self::Endpoint(endpoint) => &endpoint.facts,
         }
     }
 
-    /// The client's certificate, and that which it was shown. Read when it is asked for the first time.
-    pub fn identities(self) -> Option<&'a [Option<Identity>; 2]> {
+    /// The certificates of both sides. Read when they are asked for the first time.
+    pub fn identities(self) -> Option<&'a Identities> {
         match self {
             Self::Live(stream) => Some(stream.identities()),
             Self::Noted(_, identities) => identities,
+            Self::Endpoint(endpoint) => Some(endpoint.identities()),
         }
     }
 }
@@ -99,7 +102,7 @@ pub struct Facts {
     pub group: &'static str,
     /// An earlier session went on.
     pub resumed: bool,
-    /// The name that the client asked for.
+    /// The name that the server was asked for.
     pub server_name: Option<Box<str>>,
     /// What ALPN agreed on.
     pub application_protocol: Option<Box<str>>,

@@ -5,7 +5,7 @@
 
 use super::certificates::Stapling;
 use super::failure::{self, Failure};
-use super::identity::{Identity, Peer};
+use super::identity::{Endpoint, Identities};
 use super::server::Server;
 use super::session::{RECORD_MAX, Session, State};
 use super::{Facts, RECORD_HEADER};
@@ -40,9 +40,9 @@ pub struct TlsStream {
     reactor: Rc<Reactor>,
     facts: Facts,
     inner: RefCell<Inner>,
-    /// Read from certificates when something asks for it, the peer's and the own: few connections are asked.
-    identities: OnceCell<Box<[Option<Identity>; 2]>>,
-    /// What a client was shown.
+    /// Read from certificates when something asks for it: few connections are asked.
+    identities: OnceCell<Box<Identities>>,
+    /// What the peer was shown, or would be if it asked for it.
     own: Option<Arc<CertifiedKey>>,
     /// Where a failure counts.
     stats: Option<Counted>,
@@ -110,6 +110,11 @@ impl TlsStream {
         self.own = own;
     }
 
+    /// Notes what this side has to show an endpoint.
+    pub(super) fn shows(&mut self, own: Option<Arc<CertifiedKey>>) {
+        self.own = own;
+    }
+
     /// Sends a wish for new keys.
     #[cfg(test)]
     pub(super) fn renew_keys(&self) {
@@ -127,14 +132,18 @@ impl TlsStream {
         &self.reactor
     }
 
-    /// The peer's certificate, and the own.
-    pub fn identities(&self) -> &[Option<Identity>; 2] {
+    /// The certificates of both sides.
+    pub fn identities(&self) -> &Identities {
         self.identities.get_or_init(|| {
             let inner = self.inner.borrow();
-            let peer = inner.session.peer_certificates().and_then(<[_]>::first);
-            let own = self.own.as_ref().and_then(|own| own.cert.first());
-            Box::new([peer, own].map(|certificate| Identity::of(certificate?)))
+            Box::new(Identities::of(inner.session.peer_certificates().unwrap_or_default(), self.own.as_deref()))
         })
+    }
+
+    /// What is known of an endpoint, to be told of when the connection may be gone.
+    pub fn endpoint(&self) -> Endpoint {
+        let inner = self.inner.borrow();
+        Endpoint::new(self.facts.clone(), inner.session.peer_certificates().unwrap_or_default(), self.own.clone())
     }
 
     pub fn facts(&self) -> &Facts {
@@ -375,21 +384,6 @@ impl TlsStream {
 impl fmt::Debug for TlsStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TlsStream").field(&self.facts).finish()
-    }
-}
-
-impl Peer for TlsStream {
-    fn identity(&self) -> Option<&Identity> {
-        self.identities()[0].as_ref()
-    }
-
-    fn own(&self) -> Option<&Identity> {
-        self.identities()[1].as_ref()
-    }
-
-    fn certificates(&self, show: &mut dyn FnMut(&[u8])) {
-        let inner = self.inner.borrow();
-        inner.session.peer_certificates().unwrap_or_default().iter().for_each(|certificate| show(certificate));
     }
 }
 

@@ -27,6 +27,7 @@ fn a_certificate_is_described_as_openssl_does_it() {
         SanType::URI(ia5(evil)),
         SanType::URI(ia5("urn:a,b")),
         SanType::Rfc822Name(ia5("me@x")),
+        SanType::OtherName((vec![1, 2, 3], "user \"1\"".into())),
     ]);
     let certificate = params.signed_by(&KeyPair::generate().expect("a key"), &files.ca).expect("signed");
     let identity = Identity::of(certificate.der()).expect("it can be read");
@@ -38,6 +39,7 @@ fn a_certificate_is_described_as_openssl_does_it() {
     assert_eq!(identity.dns.joined(), "a.example,b.example");
     assert_eq!(identity.ips.joined(), "10.1.2.3");
     assert_eq!(identity.emails.joined(), "me@x");
+    assert_eq!(identity.others.joined(), "user%20%221%22");
     let uris: Vec<_> = identity.uris.iter().collect();
     assert_eq!(uris, ["spiffe://mesh/a;By=%22x%22,%5C", "urn:a,b"]);
     let mut pem = Vec::new();
@@ -86,13 +88,24 @@ fn a_certificate_that_was_let_in_is_not_a_verified_one() {
         let own = files.issue(&["a.example"]);
         let model = DownstreamTls { client_certificate: Some(asked), ..downstream(vec![own]) };
         let shown = UpstreamTls { certificate: certificate.cloned(), ..upstream(&files, "a.example") };
-        let (_, accepted) = world.agree(&connector(&shown), &server(&model));
+        let (client, accepted) = world.agree(&connector(&shown), &server(&model));
         let facts = accepted.facts();
         assert_eq!([facts.has_peer_certificate, facts.is_peer_verified], expected, "{shown:?}");
-        assert_eq!(accepted.identity().map(|it| it.dns.joined()), certificate.map(|_| "client"));
-        assert_eq!(accepted.own().map(|it| it.dns.joined()), Some("a.example"));
-        let mut count = 0;
-        accepted.certificates(&mut |_| count += 1);
-        assert_eq!(count, usize::from(certificate.is_some()));
+        let dns = |identity: &Option<Identity>| identity.as_ref().map(|identity| identity.dns.joined().to_owned());
+        let [shown, front] = [certificate.map(|_| "client".to_owned()), Some("a.example".into())];
+        let told = accepted.identities();
+        assert_eq!([dns(&told.peer), dns(&told.own)], [shown.clone(), front.clone()]);
+        let names = [&told.chain_sha256, &told.chain_sha1, &told.chain_serials].map(|names| names.iter().count());
+        assert_eq!((told.certificates.len(), names), (usize::from(shown.is_some()), [told.certificates.len(); 3]));
+        if let Some(peer) = &told.peer {
+            let first = [&told.chain_sha256, &told.chain_sha1, &told.chain_serials].map(|names| names.joined());
+            assert_eq!(first, [&*peer.sha256, &*peer.sha1, &*peer.serial]);
+        }
+        // The other side knows the same, also when the connection is gone.
+        let endpoint = client.endpoint();
+        drop(client);
+        let told = endpoint.identities();
+        assert_eq!([dns(&told.peer), dns(&told.own)], [front, shown]);
+        assert_eq!(endpoint.facts.server_name.as_deref(), Some("a.example"));
     }
 }

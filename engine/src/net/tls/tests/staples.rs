@@ -245,7 +245,7 @@ fn a_renewed_certificate_that_lacks_its_staple_does_not_replace_the_old_one() {
     assert!(after.refused[0].message.contains("must not be shown without an OCSP staple"), "{:?}", after.refused);
     let certificate = |name: &str, server: &Arc<Server>| {
         let (client, _) = world.agree(&connector(&upstream(&files, name)), server);
-        client.identity().expect("it is shown").sha256.clone()
+        client.identities().peer.as_ref().expect("it is shown").sha256.clone()
     };
     assert_eq!(certificate("a.example", &renewed), certificate("a.example", &server));
     assert_ne!(certificate("b.example", &renewed), certificate("b.example", &server));
