@@ -1,8 +1,11 @@
 //! Clients with TLS of their own: GnuTLS, Node, Java, Chromium; and a scanner that tries what must not work.
 
-use super::support::{Origin, Pki, Ringway, must_run, program};
-use super::tls::{front, hello};
+use super::grpc::peers_directory;
+use super::support::{Origin, Pki, Ringway, Setup, must_run, program};
+use super::tls::{front, hello, pair, secured};
+use rcgen::{CertificateParams, KeyPair, RsaKeySize, date_time_ymd};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 const LOG: &str = "access_log = [{ path = \"DIR/log\", format = \"%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_GROUP% %REQUESTED_SERVER_NAME% %RESPONSE_CODE%\" }]";
 
@@ -150,4 +153,56 @@ fn a_scanner_finds_nothing_that_is_not_ok() {
     let says =
         |id: &str, part: &str| findings.iter().any(|one| text(one, "id") == id && text(one, "finding").contains(part));
     assert!(says("TLS1_2", "offered") && says("TLS1_3", "offered") && says("TLS1_1", "not offered"), "{output:?}");
+}
+
+/// Mozilla's recommendation "intermediate", by sslyze: versions, suites, groups, certificates and known vulnerabilities. The
+/// certificates are as Mozilla asks for them, of both kinds.
+#[test]
+fn a_scanner_finds_what_mozilla_recommends() {
+    let packages = peers_directory().join("python");
+    let is_there = packages.join("sslyze").is_dir();
+    assert!(is_there || std::env::var_os("CI").is_none(), "sslyze is missing: .ci/install fetches it");
+    if !is_there {
+        eprintln!("skipped: sslyze is not installed");
+        return;
+    }
+    let origin = hello();
+    let tls = format!("certificates = [{}, {}]", pair("ecdsa"), pair("rsa"));
+    let setup = Setup::new(&secured(origin.address, &tls, LOG));
+    let pki = Pki::new(setup.dir());
+    let rsa = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key");
+    for (file, key) in [("ecdsa", KeyPair::generate().expect("a key")), ("rsa", rsa)] {
+        let mut params = CertificateParams::new(["a.example".to_owned()]).expect("a name");
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+        const DAY: Duration = Duration::from_secs(86_400);
+        params.not_before = date_time_ymd(1970, 1, 1) + (now - DAY);
+        // At most 366 days in all.
+        params.not_after = params.not_before + 90 * DAY;
+        params.use_authority_key_identifier_extension = true;
+        pki.issue_params(file, params, &key);
+    }
+    let proxy = setup.start();
+    let mut scan = program("python3");
+    scan.env("PYTHONPATH", packages).args(["-m", "sslyze", "--mozilla_config=intermediate", "--certinfo_ca_file"]);
+    let address = proxy.address(0);
+    scan.arg(pki.path("ca.pem")).arg(format!("a.example:{}{{{}}}", address.port(), address.ip()));
+    // Exit code 0 says that nothing is missing.
+    let text = must_run(&mut scan);
+    let words: Vec<_> = text.split_whitespace().collect();
+    let says = |line: &str| {
+        let line: Vec<_> = line.split_whitespace().collect();
+        assert!(words.windows(line.len()).any(|words| words == line), "{line:?}: {text}");
+    };
+    // That it has seen what there is to see.
+    says("Number of cert chains detected: 2");
+    says("Supported curves: X25519, secp256r1, secp384r1");
+    for key in ["ECDSA", "RSA"] {
+        for suite in ["AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256"] {
+            says(&format!("TLS_ECDHE_{key}_WITH_{suite}"));
+        }
+    }
+    says(
+        "* TLS 1.3 Cipher Suites: Attempted to connect using 5 cipher suites. The server accepted the following 3 cipher suites:",
+    );
+    says("a.example:PORT OK - Compliant.".replace("PORT", &format!("{}:", address.port())).as_str());
 }

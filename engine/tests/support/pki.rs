@@ -2,7 +2,8 @@
 
 use super::{must_run, program};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    SerialNumber, date_time_ymd,
 };
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ impl Pki {
     pub fn new(dir: &Path) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         params.distinguished_name.push(DnType::CommonName, format!("authority in {}", dir.display()));
         let ca = CertifiedIssuer::self_signed(params.clone(), KeyPair::generate().expect("a key")).expect("signed");
         std::fs::write(dir.join("ca.pem"), ca.pem()).expect("written");
