@@ -76,6 +76,8 @@ mod tls_peers;
 mod tls_refused;
 mod tls_renewal;
 mod tls_reports;
+mod tls_revocation;
+mod tls_rotation;
 mod tls_staples;
 mod tls_storm;
 mod tls_tickets;

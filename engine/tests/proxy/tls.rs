@@ -70,13 +70,27 @@ pub fn rustls_to(
     name: &'static str,
     alpn: &[u8],
 ) -> StreamOwned<ClientConnection, TcpStream> {
+    rustls_with(proxy, &rustls_trusting(pki, alpn), name)
+}
+
+/// What such clients know: with the same, a later one goes on with the session of an earlier one.
+pub fn rustls_trusting(pki: &Pki, alpn: &[u8]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(pki.path("ca.pem")).expect("a certificate")).expect("an authority");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let mut config = config.expect("versions").with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
-    let tls = ClientConnection::new(Arc::new(config), ServerName::try_from(name).expect("a name")).expect("a client");
+    Arc::new(config)
+}
+
+pub fn rustls_with(
+    proxy: &Ringway,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> StreamOwned<ClientConnection, TcpStream> {
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let tls = ClientConnection::new(config.clone(), name).expect("a client");
     let stream = TcpStream::connect(proxy.address(0)).expect("connected");
     stream.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
     StreamOwned::new(tls, stream)

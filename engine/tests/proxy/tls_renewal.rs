@@ -3,14 +3,12 @@
 use super::cli::ringway;
 use super::support::{Client, Pki, Ringway, Setup, eventually};
 use super::tls::{
-    curl_as, curl_to, egress, front, hello, is_reached, is_served, openssl, pair, secure_origin, secured, shown,
-    verifying,
+    curl_as, egress, front, hello, is_reached, is_served, openssl, pair, secure_origin, secured, shown, verifying,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::symlink;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
 fn renewed(proxy: &Ringway) -> i64 {
@@ -127,37 +125,6 @@ fn an_authority_out_of_date_is_not_trusted_until_it_is_renewed() {
     assert_eq!((served(), reached()), (false, false));
     fs::copy(pki.path("ca.pem"), pki.path("trusted.pem")).expect("copied");
     eventually("the renewed authority counts", || (served(), reached()) == (true, true));
-}
-
-#[test]
-fn renewals_under_load_lose_nothing() {
-    let origin = hello();
-    let (proxy, pki) = front(origin.address, "", "");
-    let ended = AtomicBool::new(false);
-    std::thread::scope(|threads| {
-        let asking = threads.spawn(|| {
-            let mut asked = 0;
-            while !ended.load(SeqCst) {
-                let answer = curl_to(&proxy, &pki, "https://a.example/", &[]);
-                assert_eq!(answer.status, 200, "{answer:?}");
-                asked += 1;
-            }
-            asked
-        });
-        let mut last = shown(&proxy);
-        for _ in 0..renewals() {
-            pki.issue("a", &["a.example"]);
-            eventually("another certificate is shown", || shown(&proxy) != last);
-            last = shown(&proxy);
-        }
-        ended.store(true, SeqCst);
-        assert!(asking.join().expect("all went well") > 0);
-    });
-}
-
-/// How many; RINGWAY_RENEWALS=100 for the long run.
-fn renewals() -> u32 {
-    std::env::var("RINGWAY_RENEWALS").map_or(5, |value| value.parse().expect("a number"))
 }
 
 /// What `/certs`, the statistic and `check` say of dates and of an authority that is used as a server's certificate.

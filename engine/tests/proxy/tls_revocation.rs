@@ -1,0 +1,147 @@
+//! Revocation lists that change while the proxy runs, without a reload.
+
+use super::support::{Connection, Pki, Ringway, Setup, eventually};
+use super::tls::{curl_as, hello, is_reached, is_served, rustls_trusting, rustls_with, secured, shown, verifying};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+
+const VERIFYING: &str = "ca = \"ca.pem\", crl = \"crl.pem\"";
+
+/// Whether a new connection with this certificate is served.
+fn is_let_in(proxy: &Ringway, pki: &Pki, (from, name): (&Pki, &str)) -> bool {
+    // Which certificate the proxy shows is not what is asked here.
+    curl_as(proxy, pki, "https://a.example/", (from, name), &["-k"]).status == 200
+}
+
+fn refusals(proxy: &Ringway) -> i64 {
+    proxy.stat("server.tls_files_refused")
+}
+
+/// Both for clients and for endpoints; what is open stays.
+#[test]
+fn what_a_new_list_revokes_gets_no_new_connection() {
+    let setup = Setup::new("");
+    let pki = Pki::new(setup.dir());
+    pki.revoke("crl.pem", &[]);
+    let (proxy, _origin) = verifying(setup, &pki, VERIFYING);
+    let outcome = || (is_served(&proxy, &pki), is_reached(&proxy));
+    assert_eq!(outcome(), (true, true));
+    let mut config = (*rustls_trusting(&pki, b"http/1.1")).clone();
+    let key = PrivateKeyDer::from_pem_file(pki.path("client.key")).expect("a key");
+    let certificate = CertificateDer::from_pem_file(pki.path("client.pem")).expect("a certificate");
+    let key = CertifiedKey::from_der(vec![certificate], key, config.crypto_provider()).expect("they belong together");
+    config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
+    let mut open = Connection::new(rustls_with(&proxy, &Arc::new(config), "a.example"));
+    assert_eq!(open.get("/").status(), 200);
+    for (revoked, expected) in
+        [(&["client"][..], (false, true)), (&["origin"], (true, false)), (&["client", "origin"], (false, false))]
+    {
+        pki.revoke("crl.pem", revoked);
+        eventually("the list counts", || outcome() == expected);
+        assert_eq!(open.get("/").status(), 200);
+    }
+    pki.revoke("crl.pem", &[]);
+    eventually("nothing is revoked", || outcome() == (true, true));
+    assert_eq!(refusals(&proxy), 0);
+}
+
+/// Authorities and list change together or not at all, and so do a certificate and its key: neither of these waits for the
+/// other.
+#[test]
+fn a_list_that_cannot_be_used_holds_back_no_certificate_and_is_held_back_by_none() {
+    let origin = hello();
+    let setup = Setup::new(&secured(
+        origin.address,
+        &format!("certificate = \"a.pem\", key = \"a.key\", client_certificate = {{ {VERIFYING} }}"),
+        "",
+    ));
+    let pki = Pki::new(setup.dir());
+    for name in ["a", "client", "other"] {
+        pki.issue(name, &["a.example"]);
+    }
+    pki.revoke("crl.pem", &["client"]);
+    let proxy = setup.start();
+    let outcome = || ["client", "other"].map(|name| is_let_in(&proxy, &pki, (&pki, name)));
+    assert_eq!(outcome(), [false, true]);
+    let first = shown(&proxy);
+
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let strangers = Pki::new(elsewhere.path());
+    strangers.revoke("crl.pem", &["other"]);
+    let list = fs::read(pki.path("crl.pem")).expect("a list");
+    let broken = [
+        (b"no list".to_vec(), "there is no revocation list in "),
+        (list[..list.len() / 2].to_vec(), "crl.pem is not valid PEM"),
+        (fs::read(strangers.path("crl.pem")).expect("a list"), " is no authority in "),
+    ];
+    for (count, (bytes, words)) in (1..).zip(broken) {
+        fs::write(pki.path("crl.pem"), bytes).expect("written");
+        eventually("it is refused", || refusals(&proxy) >= count);
+        proxy.wait_for_log(words);
+        assert_eq!(outcome(), [false, true], "the old one stays in force");
+    }
+    assert!(proxy.stderr().contains("not renewed, what was there before stays in use: "));
+    pki.issue("a", &["a.example"]);
+    eventually("a certificate does not wait for the list", || shown(&proxy) != first);
+    assert_eq!(outcome(), [false, true]);
+
+    let (second, count) = (shown(&proxy), refusals(&proxy));
+    fs::copy(pki.path("other.pem"), pki.path("a.pem")).expect("copied");
+    eventually("half of a pair is refused", || refusals(&proxy) > count);
+    pki.revoke("crl.pem", &["other"]);
+    eventually("a list does not wait for the key", || outcome() == [true, false]);
+    assert_eq!(shown(&proxy), second);
+    fs::copy(pki.path("other.key"), pki.path("a.key")).expect("copied");
+    eventually("the other half has come", || shown(&proxy) != second);
+}
+
+/// As Kubernetes mounts them: links through `..data`, which is swapped.
+#[test]
+fn a_list_behind_a_link_that_is_swapped_counts() {
+    let origin = hello();
+    let asking = ", client_certificate = { ca = \"mount/ca.crt\", crl = \"mount/ca.crl\" }";
+    let setup = Setup::new(&secured(origin.address, &format!("certificate = \"a.pem\", key = \"a.key\"{asking}"), ""));
+    let pki = Pki::new(setup.dir());
+    pki.issue("a", &["a.example"]);
+    pki.issue("client", &["client.example"]);
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let strangers = Pki::new(elsewhere.path());
+    strangers.issue("client", &["client.example"]);
+    let mount = setup.dir().join("mount");
+    let version = |name: &str, ca: &Pki, list: &Pki, revoked: &[&str]| {
+        list.revoke("crl.pem", revoked);
+        swap(&mount, name, &[(ca.path("ca.pem"), "ca.crt"), (list.path("crl.pem"), "ca.crl")]);
+    };
+    version("..1", &pki, &pki, &[]);
+    for file in ["ca.crt", "ca.crl"] {
+        symlink(format!("..data/{file}"), mount.join(file)).expect("linked");
+    }
+    let proxy = setup.start();
+    let outcome = || [&pki, &strangers].map(|from| is_let_in(&proxy, &pki, (from, "client")));
+    assert_eq!(outcome(), [true, false]);
+    version("..2", &pki, &pki, &["client"]);
+    eventually("it is revoked", || outcome() == [false, false]);
+    version("..3", &strangers, &pki, &[]);
+    eventually("another authority's list is refused", || refusals(&proxy) == 1);
+    assert_eq!(outcome(), [false, false], "and with it the authority");
+    version("..4", &strangers, &strangers, &[]);
+    eventually("both count", || outcome() == [false, true]);
+    version("..5", &pki, &pki, &[]);
+    eventually("both count", || outcome() == [true, false]);
+    assert_eq!(refusals(&proxy), 1);
+}
+
+/// A directory of this name with these files becomes what `..data` leads to.
+fn swap(mount: &Path, name: &str, files: &[(String, &str)]) {
+    fs::create_dir_all(mount.join(name)).expect("made");
+    for (from, to) in files {
+        fs::copy(from, mount.join(name).join(to)).expect("copied");
+    }
+    symlink(name, mount.join("..new")).expect("linked");
+    fs::rename(mount.join("..new"), mount.join("..data")).expect("swapped");
+}
