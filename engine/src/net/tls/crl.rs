@@ -3,6 +3,7 @@
 
 use super::der::{BIT_STRING, BOOLEAN, Element, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, context};
 use rustls::pki_types::UnixTime;
+use std::cmp::Ordering;
 use std::time::Duration;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
@@ -49,10 +50,21 @@ pub(super) struct Serials {
 
 impl Serials {
     pub fn contain(&self, serial: &[u8]) -> bool {
+        self.find(serial, <[u8]>::cmp)
+    }
+
+    /// With each comparison by `compare`: a test counts them.
+    pub fn find(&self, serial: &[u8], compare: impl Fn(&[u8], &[u8]) -> Ordering) -> bool {
         match padded(serial) {
-            Some(serial) => self.usual.binary_search(&serial).is_ok(),
-            None => self.long.binary_search_by(|long| (**long).cmp(without_zeros(serial))).is_ok(),
+            Some(serial) => self.usual.binary_search_by(|usual| compare(usual, &serial)).is_ok(),
+            None => self.long.binary_search_by(|long| compare(long, without_zeros(serial))).is_ok(),
         }
+    }
+
+    /// Bytes that they take.
+    #[cfg(test)]
+    pub fn size(&self) -> usize {
+        size_of_val(&*self.usual) + self.long.iter().map(|long| size_of_val(long) + long.len()).sum::<usize>()
     }
 }
 

@@ -9,6 +9,8 @@ use rcgen::{
     KeyUsagePurpose, RevocationReason, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use ringway_config::model::Crl;
+use std::cell::Cell;
+use std::time::Instant;
 
 /// A list of this authority, as parameters that can be changed.
 fn list(serials: &[u64]) -> CertificateRevocationListParams {
@@ -246,4 +248,84 @@ fn lists_are_shared() {
     let load = |crl| load(crl, &files.ca()).expect("it can be used");
     let first = load(&crl);
     assert!(Arc::ptr_eq(&first, &load(&crl)) && Arc::ptr_eq(&first, &load(&again)));
+}
+
+/// As large as they come: 140,000 serial numbers of 16 bytes in 4.9 MB, and the numbers.
+fn large(files: &Files) -> (Vec<u8>, Vec<[u8; 16]>) {
+    const ENTRIES: u64 = 140_000;
+    let numbers: Vec<[u8; 16]> = (1..=ENTRIES)
+        .map(|entry| {
+            let [high, low] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03_u64].map(|odd| entry.wrapping_mul(odd));
+            // Positive, and as long as authorities have them.
+            (u128::from(high) << 64 | u128::from(low)).to_be_bytes().map(|byte| byte >> 1 | 0x40)
+        })
+        .collect();
+    let revoked = numbers.iter().map(|number| RevokedCertParams {
+        serial_number: SerialNumber::from_slice(number),
+        revocation_time: date_time_ymd(2024, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    });
+    let list = CertificateRevocationListParams { revoked_certs: revoked.collect(), ..list(&[]) };
+    (list.signed_by(&files.ca).expect("signed").der().to_vec(), numbers)
+}
+
+/// What a handshake does with a list does not grow with it, but by one comparison each time it doubles; nor does a list take
+/// more memory than its numbers.
+#[test]
+fn a_large_list_takes_few_steps_and_little_memory() {
+    let files = Files::new();
+    let (der, numbers) = large(&files);
+    assert!(der.len() > 4_800_000, "{}", der.len());
+    let list = crl::read(&der).expect("it can be read").0;
+    assert!(list.serials.size() <= 20 * numbers.len(), "{}", list.serials.size());
+    let steps = |serial: &[u8]| {
+        let count = Cell::new(0);
+        let found = list.serials.find(serial, |a, b| {
+            count.set(count.get() + 1);
+            a.cmp(b)
+        });
+        assert_eq!(found, list.serials.contain(serial));
+        (found, count.get())
+    };
+    let mut most = 0;
+    for number in &numbers {
+        let (is_found, count) = steps(number);
+        assert!(is_found);
+        let mut other = *number;
+        other[15] ^= 0x80;
+        let (is_found, of_other) = steps(&other);
+        assert!(!is_found, "no number has this bit set");
+        most = most.max(count).max(of_other);
+    }
+    assert!(most <= 19, "{most} comparisons");
+
+    let validation = with_crl(&files, files.write("large.der", &der));
+    let of = |serial: &[u8; 16]| {
+        let mut params = Files::params(&["a.example"]);
+        params.serial_number = Some(SerialNumber::from_slice(serial));
+        files.issue_with(&params, "large", &KeyPair::generate().expect("a key"))
+    };
+    assert_outcome(&files, &validation, &of(&numbers[70_000]), "it is revoked");
+    assert_outcome(&files, &validation, &of(&[0x3f; 16]), "");
+}
+
+/// By hand: `cargo test --profile quick -p ringway --lib -- --ignored --nocapture what_a_large_list_costs`.
+#[test]
+#[ignore = "a measurement"]
+fn what_a_large_list_costs() {
+    let files = Files::new();
+    let (der, numbers) = large(&files);
+    let crl = files.write("large.der", &der);
+    let start = Instant::now();
+    let lists = load(&crl, &files.ca()).expect("it can be used");
+    println!("{} bytes, loaded in {:?}", der.len(), start.elapsed());
+    let issuer = crl::read(&der).expect("it can be read").0.issuer;
+    for (name, each) in [("each in a random place", 7919), ("all in one place", 0)] {
+        let start = Instant::now();
+        let at = |step: usize| &numbers[step * each % numbers.len()];
+        let found = (0..numbers.len()).filter(|step| lists.revoke(&issuer, at(*step))).count();
+        println!("{name}: {:?} for each look-up", start.elapsed() / numbers.len() as u32);
+        assert_eq!(found, numbers.len());
+    }
 }
