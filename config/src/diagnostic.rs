@@ -372,10 +372,13 @@ impl<'t> Lines<'t> {
         let span = self.clamp(problem.span.clone());
         let index = self.index(span.start);
         let line_start = self.starts[index];
-        let line = self.text[line_start..].split('\n').next().unwrap_or_default();
+        let line_end = self.starts.get(index + 1).map_or(self.text.len(), |next| next - 1);
+        let line = &self.text[line_start..line_end];
         let line = line.strip_suffix('\r').unwrap_or(line);
         let from = (span.start - line_start).min(line.len());
         let to = (span.end - line_start).clamp(from, line.len());
+        // Of a list of thousands on one line each value is looked up: nothing here may walk through the line for it.
+        let before = self.columns(line_start, line_start + from);
         let message = match problem.earlier {
             Some((offset, is_same)) => {
                 let word = if is_same && offset < problem.span.start { "first in" } else { "see" };
@@ -386,13 +389,13 @@ impl<'t> Lines<'t> {
         Diagnostic {
             file: file.to_owned(),
             line: index + 1,
-            column: line[..from].chars().count() + 1,
+            column: before + 1,
             span,
             path: printable(&problem.path),
             message: printable(&message),
             allowed: problem.allowed.map(|allowed| printable(&allowed)),
             hint: problem.hint.map(|hint| printable(&hint)),
-            excerpt: excerpt(line, from, to),
+            excerpt: excerpt(line, before, from, to),
         }
     }
 

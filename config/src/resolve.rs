@@ -108,7 +108,7 @@ pub fn resolve(
     let stats = document.stats.given().and_then(|stats| resolver.stats(stats));
     resolver.check_unused(document);
     resolver.check_overlap(document);
-    let needs = resolver.needs;
+    let needs = resolver.needs.into();
     Config { file: file.to_owned(), runtime, admin, stats, listeners, clusters, warnings: Vec::new(), needs }
 }
 

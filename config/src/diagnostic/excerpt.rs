@@ -12,18 +12,20 @@ pub(super) struct Excerpt {
     pub caret_count: usize,
 }
 
-/// The part of `line` around the bytes `from..to`, with tabs widened and control characters replaced.
-pub(super) fn excerpt(line: &str, from: usize, to: usize) -> Excerpt {
+/// The part of `line` around the bytes `from..to`, with tabs widened and control characters replaced. `before`: characters
+/// before them.
+pub(super) fn excerpt(line: &str, before: usize, from: usize, to: usize) -> Excerpt {
     let mut shown = String::new();
     let (mut columns, mut caret_column, mut caret_end) = (0, None, None);
     // In a long line, begin shortly before the span.
-    let before = line[..from].chars().count();
-    let skipped = if before + 20 > EXCERPT_COLUMNS { before - EXCERPT_COLUMNS / 3 } else { 0 };
-    if skipped > 0 {
+    let is_cut = before + 20 > EXCERPT_COLUMNS;
+    let kept = if is_cut { line[..from].char_indices().nth_back(EXCERPT_COLUMNS / 3 - 1) } else { None };
+    let start = kept.map_or(0, |(at, _)| at);
+    if is_cut {
         shown.push('…');
         columns += 1;
     }
-    for (at, c) in line.char_indices().skip(skipped) {
+    for (at, c) in line[start..].char_indices().map(|(at, c)| (start + at, c)) {
         if at >= from && caret_column.is_none() {
             caret_column = Some(columns);
         }

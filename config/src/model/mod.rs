@@ -50,8 +50,8 @@ pub struct Config {
     pub clusters: Vec<Cluster>,
     /// What is valid in the file, and may not be what its author wants.
     pub warnings: Vec<Diagnostic>,
-    /// What the host must have for a start.
-    pub needs: Vec<Need>,
+    /// What the host must have for a start. Shared: thousands of certificates are two files each.
+    pub needs: Arc<[Need]>,
 }
 
 /// Something that the host must have, and the place that asks for it; the place has no message yet.

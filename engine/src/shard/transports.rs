@@ -65,7 +65,7 @@ fn old_servers(plan: &Plan) -> impl Iterator<Item = (Place<'_>, &Arc<Current<Ser
 
 /// What of a plan is loaded again when its files change. It keeps no plan alive: what has been replaced is not renewed.
 pub struct Renewable {
-    needs: Vec<Need>,
+    needs: Arc<[Need]>,
     servers: Vec<(Arc<DownstreamTls>, Weak<Current<Server>>)>,
     clients: Vec<(UpstreamTls, Weak<Current<Client>>)>,
     files: Arc<Current<Context>>,
