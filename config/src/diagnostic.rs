@@ -348,19 +348,21 @@ pub fn name_list<'n>(names: impl Iterator<Item = &'n str>) -> String {
 struct Lines<'t> {
     text: &'t str,
     starts: Vec<usize>,
-    /// Bytes are characters then.
-    is_ascii: bool,
+    /// Where the bytes are that only go on with a character.
+    further: Vec<usize>,
 }
 
 impl<'t> Lines<'t> {
     fn new(text: &'t str) -> Self {
         let after_breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Self { text, starts: std::iter::once(0).chain(after_breaks).collect(), is_ascii: text.is_ascii() }
+        let further = (0..text.len()).filter(|at| !text.is_char_boundary(*at)).collect();
+        Self { text, starts: std::iter::once(0).chain(after_breaks).collect(), further }
     }
 
     /// Characters from one byte to another.
     fn columns(&self, from: usize, to: usize) -> usize {
-        if self.is_ascii { to - from } else { self.text[from..to].chars().count() }
+        let further_before = |offset: usize| self.further.partition_point(|at| *at < offset);
+        to - from - (further_before(to) - further_before(from))
     }
 
     /// Index of the line that holds `offset`.
@@ -449,6 +451,17 @@ mod tests {
         assert!(problem.excerpt.line.chars().count() <= EXCERPT_COLUMNS + 1);
         let caret: String = problem.excerpt.line.chars().skip(problem.excerpt.caret_column).take(5).collect();
         assert_eq!((caret.as_str(), problem.excerpt.caret_count), ("wrong", 5));
+    }
+
+    #[test]
+    fn characters_are_counted_wherever_they_are_in_a_long_line() {
+        let text = format!("ä = 1\nb = [{}]", "\"é€xß\", ".repeat(100));
+        for (at, c) in text.char_indices().filter(|(_, c)| !c.is_whitespace()) {
+            let problem = shown(&text, at..at + c.len_utf8());
+            let line = &text[text[..at].rfind('\n').map_or(0, |end| end + 1)..at];
+            assert_eq!(problem.column, line.chars().count() + 1, "{at}");
+            assert_eq!(problem.excerpt.line.chars().nth(problem.excerpt.caret_column), Some(c), "{at}");
+        }
     }
 
     #[test]
