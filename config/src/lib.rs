@@ -3,6 +3,7 @@
 //! [`load_file`] and [`load_str`] give a [`model::Config`] in which nothing can be invalid, or every problem of the file
 //! at once. [`schema::markdown`] writes docs/CONFIG.md from the same declarations that the reader uses.
 
+pub mod access;
 mod diagnostic;
 mod document;
 mod foreign;
@@ -41,7 +42,15 @@ pub enum LoadError {
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable { file, error } => writeln!(f, "{file}: cannot read the configuration: {error}"),
+            Self::Unreadable { file, error } => {
+                write!(f, "{file}: cannot read the configuration: {error}")?;
+                match error.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        writeln!(f, "; {}", access::refused(Path::new(file), access::Want::Read))
+                    }
+                    _ => writeln!(f),
+                }
+            }
             Self::Refused(diagnostics) => diagnostics.fmt(f),
         }
     }

@@ -144,7 +144,7 @@ impl<'d> Resolver<'d, '_, '_> {
             Ok(bytes) => Some(bytes),
             Err(_) if self.is_portable => Some(Vec::new()),
             Err(error) => {
-                let message = format!("cannot read {}: {error}", path.display());
+                let message = crate::access::cannot_read(&path, &error);
                 self.problems.push(Problem::at(&file.origin, message));
                 None
             }

@@ -49,7 +49,7 @@ const LAYERS: &[&str] = &[
 
 /// The same of the configuration: `reader` is the machinery under the tables of `document` and knows none of them.
 const CONFIG_LAYERS: &[&str] =
-    &["schema", "resolve", "foreign", "document", "model", "reader", "syntax", "diagnostic", "place"];
+    &["schema", "resolve", "foreign", "document", "model", "reader", "syntax", "diagnostic", "place", "access"];
 
 /// What the top level of the repository may hold in addition to dotfiles.
 const TOP_LEVEL: &[&str] = &[

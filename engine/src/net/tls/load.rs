@@ -2,14 +2,15 @@
 
 use super::authorities::Anchors;
 use super::certificates::is_slow;
+use super::content::{self, Wanted};
 use crate::ring::workers;
+use ringway_config::access;
 use ringway_config::model::{Certificate, PemFile, Place};
 use rustls::InconsistentKeys;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{Error, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 /// What is wrong with a file that the configuration names.
@@ -79,10 +80,8 @@ pub(super) fn certified_key(certificate: &Certificate, provider: &CryptoProvider
     let mut faults = Faults::new();
     let chain = keep(&mut faults, self::chain(&certificate.chain));
     let key = private_key(&certificate.key).and_then(|key| {
-        provider.key_provider.load_private_key(key).map_err(|_| {
-            let path = certificate.key.path.display();
-            fault(&certificate.key, format!("the key in {path} is of no kind that can be used: RSA of 2048 to 8192 bits, P-256, P-384, P-521, or Ed25519"))
-        })
+        let refused = content::unusable_key(key.secret_der(), &certificate.key.path);
+        provider.key_provider.load_private_key(key).map_err(|_| fault(&certificate.key, refused))
     });
     let (Some(chain), Some(key)) = (chain, keep(&mut faults, key)) else { return Err(faults) };
     let certified = CertifiedKey::new(chain, key);
@@ -109,43 +108,29 @@ pub(super) fn certified_key(certificate: &Certificate, provider: &CryptoProvider
 /// The certificates in a file: at least one.
 pub(super) fn chain(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let bytes = read(file)?;
-    let path = file.path.display();
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match chain {
         Ok(chain) if !chain.is_empty() => Ok(chain),
-        Ok(_) if bytes.first() == Some(&0x30) => Err(fault(
-            file,
-            format!(
-                "{path} is not PEM but DER or PKCS#12; convert it: openssl x509 -inform DER -in {path} -out cert.pem, or openssl pkcs12 -in {path} -nodes -out cert.pem"
-            ),
-        )),
-        Ok(_) => Err(fault(file, format!("there is no certificate in {path}: -----BEGIN CERTIFICATE----- is missing"))),
-        Err(error) => Err(fault(file, format!("{path} is not valid PEM: {error}"))),
+        Ok(_) => Err(fault(file, content::describe(&bytes, &file.path, Wanted::Certificate))),
+        Err(error) => Err(fault(file, format!("{} is not valid PEM: {error}", file.path.display()))),
     }
 }
 
 fn private_key(file: &PemFile) -> Result<PrivateKeyDer<'static>, Fault> {
     let bytes = read(file)?;
-    let path = file.path.display();
-    let has = |text: &str| memchr::memmem::find(&bytes, text.as_bytes()).is_some();
     match PrivateKeyDer::from_pem_slice(&bytes) {
-        Ok(key) if !has("Proc-Type: 4,ENCRYPTED") => Ok(key),
-        _ if has("ENCRYPTED") => Err(fault(
-            file,
-            format!(
-                "the key in {path} is encrypted, and there is nobody to ask for the password; decrypt it: openssl pkey -in {path} -out key.pem"
-            ),
-        )),
-        Err(rustls::pki_types::pem::Error::NoItemsFound) | Ok(_) => {
-            Err(fault(file, format!("there is no private key in {path}: -----BEGIN PRIVATE KEY----- is missing")))
+        // The old form of an encrypted key has the name of a plain one, and is not quite PEM.
+        _ if content::is_encrypted_in_place(&bytes) => {
+            Err(fault(file, content::describe(&bytes, &file.path, Wanted::Key)))
         }
-        Err(error) => Err(fault(file, format!("{path} is not valid PEM: {error}"))),
+        Ok(key) => Ok(key),
+        Err(Error::NoItemsFound) => Err(fault(file, content::describe(&bytes, &file.path, Wanted::Key))),
+        Err(error) => Err(fault(file, format!("{} is not valid PEM: {error}", file.path.display()))),
     }
 }
 
 pub(super) fn read(file: &PemFile) -> Result<Vec<u8>, Fault> {
-    let cannot = |path: &Path, error| format!("cannot read {}: {error}", path.display());
-    std::fs::read(&file.path).map_err(|error| fault(file, cannot(&file.path, error)))
+    std::fs::read(&file.path).map_err(|error| fault(file, access::cannot_read(&file.path, &error)))
 }
 
 pub(super) fn fault(file: &PemFile, message: String) -> Fault {

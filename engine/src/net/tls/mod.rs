@@ -12,6 +12,7 @@ mod authorities;
 mod certificates;
 mod client;
 pub mod client_hello;
+mod content;
 mod crl;
 mod current;
 mod der;

@@ -1,6 +1,7 @@
 //! Which certificates are revoked. Lists are read, and their signatures verified, when a configuration is loaded; a handshake
 //! looks up issuer and serial number.
 
+use super::content::{self, Wanted};
 use super::crl::{self, List, Signed, Subject};
 use super::der::{BIT_STRING, Reader, SEQUENCE};
 use super::identity::name;
@@ -161,17 +162,14 @@ pub(super) fn look_at(file: &PemFile) -> Result<(), Fault> {
 }
 
 fn split<'a>(file: &PemFile, bytes: &'a [u8]) -> Result<Vec<CertificateRevocationListDer<'a>>, Fault> {
-    let path = file.path.display();
-    if bytes.first() == Some(&SEQUENCE) {
+    if content::may_be_revocation_list(bytes) {
         return Ok(vec![bytes.into()]);
     }
     let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(bytes).collect();
     match lists {
-        Ok(lists) if lists.is_empty() => {
-            Err(fault(file, format!("there is no revocation list in {path}: -----BEGIN X509 CRL----- is missing")))
-        }
+        Ok(lists) if lists.is_empty() => Err(fault(file, content::describe(bytes, &file.path, Wanted::RevocationList))),
         Ok(lists) => Ok(lists),
-        Err(error) => Err(fault(file, format!("{path} is not valid PEM: {error}"))),
+        Err(error) => Err(fault(file, format!("{} is not valid PEM: {error}", file.path.display()))),
     }
 }
 

@@ -3,6 +3,7 @@
 mod authorities;
 mod badssl;
 mod bytes;
+mod content;
 mod files;
 mod handshakes;
 mod hello;
@@ -11,6 +12,7 @@ mod revocation;
 mod staples;
 mod validation;
 
+use super::content::Wanted;
 use super::*;
 use crate::net::{Arrival, ByteStream, Noted, PipeEnd, pipe};
 use crate::ring::{PoolSize, Reactor, Segment};

@@ -201,7 +201,7 @@ fn each_fault_of_a_list_is_named() {
     let unsigned = list(&[]).signed_by(&issuer).expect("signed").pem().expect("PEM");
     let cases = [
         (files.ca(), file(std::path::Path::new("/nowhere/crl.pem")), "cannot read /nowhere/crl.pem: No such file"),
-        (files.ca(), files.write("1", ""), "-----BEGIN X509 CRL----- is missing"),
+        (files.ca(), files.write("1", "nothing"), "-----BEGIN X509 CRL----- is missing"),
         (files.ca(), files.write("2", &der[..der.len() - 1]), "it is broken"),
         (files.ca(), files.write("3", forged), "its signature is not that of its issuer"),
         (strangers.ca(), files.write("4", good.clone() + &good), "revocation list 1 in"),
