@@ -4,9 +4,10 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use ringway::admin::Source;
 use ringway::admin::explain::{Question, explain};
 use ringway::base::{output, version};
-use ringway::server::{EMBEDDED, HINTS, HostReport, check_host, host_warnings, run};
-use ringway_config::LoadError;
+use ringway::net::users;
+use ringway::server::{EMBEDDED, HINTS, HostReport, check_as_runtime_user, check_host, host_warnings, run};
 use ringway_config::model::Config;
+use ringway_config::{Diagnostic, LoadError};
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,11 @@ enum Command {
         /// bodies
         #[arg(long)]
         portable: bool,
+        /// Check as this user (name or number), with its groups: whether the service, which runs as this user, can read the
+        /// configuration, certificates, keys and revocation lists, and write its logs. Needs root, or to be that user.
+        /// For `runtime.user` this option is not needed: root's check tries that user as well
+        #[arg(long, value_name = "USER[:GROUP]", conflicts_with = "portable")]
+        user: Option<String>,
     },
     /// Say what a request would meet: listener, virtual host, each route tried and why it was not taken, the route that
     /// is, its cluster, timeouts, retries, filters and header edits, with their lines in the file. Exits with 0 when a
@@ -104,7 +110,13 @@ fn main() -> ExitCode {
             Ok((config, source)) => start(config, source, ""),
             Err(problems) => say(REFUSED, &problems),
         }),
-        Some(Command::Check { config, strict, portable }) => check(&config, strict, portable),
+        Some(Command::Check { config, strict, portable, user }) => match become_user(user.as_deref()) {
+            Ok(()) => check(&config, strict, portable),
+            Err(why) => {
+                eprintln!("ringway: {why}");
+                ExitCode::from(USAGE)
+            }
+        },
         Some(Command::Completions { shell }) => put(&completions(shell)),
         Some(Command::Man { command }) => man(command.as_deref()),
         Some(Command::Explain { config, method, url, headers, from, listener }) => {
@@ -153,6 +165,13 @@ fn put(text: &[u8]) -> ExitCode {
     }
 }
 
+/// Before anything is read.
+fn become_user(user: Option<&str>) -> Result<(), String> {
+    let Some(user) = user else { return Ok(()) };
+    let (name, group) = user.split_once(':').map_or((user, None), |(name, group)| (name, Some(group)));
+    users::ids(name, group)?.assume_for_check()
+}
+
 fn check(file: &Path, is_strict: bool, is_portable: bool) -> ExitCode {
     let loaded = if is_portable { ringway_config::load_portable(file) } else { ringway_config::load_file(file) };
     let (config, unreadable) = match loaded {
@@ -167,6 +186,16 @@ fn check(file: &Path, is_strict: bool, is_portable: bool) -> ExitCode {
         true => (HostReport::default(), Vec::new()),
         false => (check_host(&config), host_warnings(&config)),
     };
+    if !is_portable {
+        // Last: nothing is root's any more from here on.
+        let mut later = check_as_runtime_user(&config, file);
+        let is_new = |told: &Diagnostic| {
+            !host.refused.iter().chain(&unreadable).any(|known| known.line == told.line && known.column == told.column)
+        };
+        later.warnings.retain(is_new);
+        host.refused.append(&mut later.refused);
+        host.warnings.append(&mut later.warnings);
+    }
     host.refused.extend(unreadable);
     let warnings = config.warnings.iter().chain(&host.warnings);
     let warnings = warnings.map(|warning| format!("warning: {warning}"));

@@ -59,7 +59,7 @@ table! {
         max_handshakes: Int<1, 1_000_000>, default "1024";
         /// How often shards hand their access log lines to the writer.
         access_log_flush_interval: Time<1>, default "\"1s\"";
-        /// User to switch to after the start, if the process was started as root.
+        /// User to switch to after the start, with all groups that it is a member of, if the process was started as root. `ringway check` as root says which files this user may not read at a reload.
         user: Name, optional "the user that started it";
         /// Group to switch to together with `user`.
         group: Name, optional "the group of `user`";

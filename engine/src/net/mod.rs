@@ -22,6 +22,7 @@ mod splice;
 mod spread;
 pub mod sys;
 pub mod tls;
+pub mod users;
 
 pub use accepted::{Accepted, Arrival, FirstBytes, Served, Transport};
 pub use bytes::{HeadBytes, Outbox};

@@ -1,7 +1,7 @@
-//! System calls around sockets and the process: listening, connecting, addresses, limits, privileges.
+//! System calls around sockets and the process: listening, connecting, addresses, limits.
 #![allow(unsafe_code)]
 
-use super::Traffic;
+use super::{Traffic, users};
 use crate::ring::memory::Resource;
 use ringway_config::model::{Address, Binding, SocketAccess};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
@@ -76,7 +76,7 @@ pub fn check_owner(access: &SocketAccess) -> Result<(), String> {
     let (user, group) = owner(access)?;
     // SAFETY: no arguments, cannot fail.
     let (own_user, own_group) = unsafe { (libc::geteuid(), libc::getegid()) };
-    let is_own = |group: u32| group == own_group || own_groups().contains(&group);
+    let is_own = |group: u32| group == own_group || users::own_groups().contains(&group);
     match user.is_none_or(|user| user == own_user) && group.is_none_or(is_own) || may_change_owners() {
         true => Ok(()),
         false => Err(format!("the socket's owner cannot be changed by this user: {OWNERS}")),
@@ -86,14 +86,6 @@ pub fn check_owner(access: &SocketAccess) -> Result<(), String> {
 /// What chown(2) asks for.
 const OWNERS: &str = "only root can give it to another user, or to a group that is not one of the process's own";
 
-fn own_groups() -> Vec<u32> {
-    let mut groups = vec![0; 65_536];
-    // SAFETY: the kernel writes at most as many groups as there is room for; it knows no more than these.
-    let count = unsafe { libc::getgroups(groups.len() as i32, groups.as_mut_ptr()) };
-    groups.truncate(usize::try_from(count).unwrap_or(0));
-    groups
-}
-
 /// Whether this process has CAP_CHOWN, which root may lack and another user may have.
 fn may_change_owners() -> bool {
     const CAP_CHOWN: u64 = 1;
@@ -101,7 +93,7 @@ fn may_change_owners() -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     match effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()) {
         Some(mask) => mask & CAP_CHOWN != 0,
-        None => is_root(),
+        None => users::is_root(),
     }
 }
 
@@ -110,9 +102,9 @@ fn may_change_owners() -> bool {
 /// # Errors
 /// One sentence: which of them does not exist.
 pub fn owner(access: &SocketAccess) -> Result<(Option<u32>, Option<u32>), String> {
-    let user = access.user.as_deref().map(lookup_user).transpose()?;
-    let group = access.group.as_deref().map(lookup_group).transpose()?;
-    Ok((user.map(|(user, _)| user), group))
+    let user = access.user.as_deref().map(users::lookup_user).transpose()?;
+    let group = access.group.as_deref().map(users::lookup_group).transpose()?;
+    Ok((user, group))
 }
 
 /// Makes a listening socket take no new connections. Those that are in its backlog can still be accepted, and so can those
@@ -340,37 +332,6 @@ pub fn raise_descriptor_limit() -> u64 {
     Resource::Descriptors.raise().unwrap_or(u64::MAX)
 }
 
-/// The ids of `user` and `group` (names or numbers; the group is by default the user's).
-///
-/// # Errors
-/// One sentence: which of them does not exist.
-pub fn ids(user: &str, group: Option<&str>) -> Result<(u32, u32), String> {
-    let (uid, gid) = lookup_user(user)?;
-    Ok((uid, group.map_or(Ok(gid), lookup_group)?))
-}
-
-/// Become `user` and `group`, as `ids` takes them, for good.
-///
-/// # Errors
-/// One sentence: which user or group does not exist, or which call was refused.
-pub fn drop_privileges(user: &str, group: Option<&str>) -> Result<(), String> {
-    let (uid, gid) = ids(user, group)?;
-    let refused = |call: &str| format!("cannot become user {user}: {call}: {}", io::Error::last_os_error());
-    // SAFETY: no memory is passed but the one group id.
-    unsafe {
-        if libc::setgroups(1, &raw const gid) != 0 {
-            return Err(refused("setgroups"));
-        }
-        if libc::setresgid(gid, gid, gid) != 0 {
-            return Err(refused("setresgid"));
-        }
-        if libc::setresuid(uid, uid, uid) != 0 {
-            return Err(refused("setresuid"));
-        }
-    }
-    Ok(())
-}
-
 /// Whether this process may write to the file, or make files in the directory.
 pub fn may_write(path: &std::path::Path) -> bool {
     may(path, libc::W_OK)
@@ -386,37 +347,6 @@ fn may(path: &std::path::Path, access: libc::c_int) -> bool {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
     // SAFETY: the path ends with a NUL and outlives the call, which writes nothing.
     unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), access, libc::AT_EACCESS) == 0 }
-}
-
-pub fn is_root() -> bool {
-    // SAFETY: no arguments, cannot fail.
-    unsafe { libc::geteuid() == 0 }
-}
-
-fn lookup_user(name: &str) -> Result<(libc::uid_t, libc::gid_t), String> {
-    let c_name = CString::new(name).map_err(|_| format!("the user name {name:?} holds a NUL"))?;
-    // SAFETY: only the starting thread uses the C library's static entry, and it is read before the next call.
-    let entry = unsafe { libc::getpwnam(c_name.as_ptr()).as_ref() };
-    match (entry, name.parse()) {
-        (Some(entry), _) => Ok((entry.pw_uid, entry.pw_gid)),
-        (None, Ok(uid)) => Ok((uid, uid)),
-        (None, Err(_)) => Err(format!("there is no user {name:?} on this host")),
-    }
-}
-
-/// The id of a group.
-///
-/// # Errors
-/// One sentence: there is no such group.
-pub fn lookup_group(name: &str) -> Result<libc::gid_t, String> {
-    let c_name = CString::new(name).map_err(|_| format!("the group name {name:?} holds a NUL"))?;
-    // SAFETY: as in `lookup_user`.
-    let entry = unsafe { libc::getgrnam(c_name.as_ptr()).as_ref() };
-    match (entry, name.parse()) {
-        (Some(entry), _) => Ok(entry.gr_gid),
-        (None, Ok(gid)) => Ok(gid),
-        (None, Err(_)) => Err(format!("there is no group {name:?} on this host")),
-    }
 }
 
 /// Give freed memory back to the system.

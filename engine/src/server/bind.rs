@@ -5,8 +5,9 @@ use super::holders::{self, Holder};
 use super::host;
 use super::orders::Orders;
 use super::passed::{Assigned, PassedSocket};
-use crate::net::{ListeningSocket, SocketOwner, sys};
+use crate::net::{ListeningSocket, SocketOwner, sys, users};
 use crate::shard::Sockets;
+use ringway_config::access::{self, Want};
 use ringway_config::model::{Address, Binding, Listener, Runtime, SocketAccess};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -44,9 +45,9 @@ impl<'a> Binder<'a> {
     /// # Errors
     /// One sentence: there is no such user.
     pub(super) fn at_start(runtime: &Runtime, orders: &'a mut Orders, passed: Assigned<'a>) -> Result<Self, String> {
-        let user = runtime.user.as_deref().filter(|_| sys::is_root());
-        let owner = user.map(|user| sys::ids(user, runtime.group.as_deref())).transpose()?;
-        Ok(Self { owner, ..Self::new(orders, passed) })
+        let user = runtime.user.as_deref().filter(|_| users::is_root());
+        let owner = user.map(|user| users::ids(user, runtime.group.as_deref())).transpose()?;
+        Ok(Self { owner: owner.map(|ids| (ids.user, ids.group)), ..Self::new(orders, passed) })
     }
 
     /// Binds `listeners` for `shards` shards.
@@ -181,10 +182,13 @@ pub(super) fn explain(binding: &Binding, error: &io::Error) -> String {
         (address, error.raw_os_error())
     {
         let directory = host::directory(path);
-        let directory = directory.display();
+        let shown = directory.display();
         let remedy = match code {
-            libc::ENOENT => format!("there is no directory {directory}"),
-            _ => format!("this user may not make files in {directory}"),
+            libc::ENOENT => format!("there is no directory {shown}"),
+            libc::EACCES => {
+                format!("this user may not make files in {shown}; {}", access::refused(&directory, Want::Write))
+            }
+            _ => format!("this user may not make files in {shown}"),
         };
         return format!("cannot listen on {address}: {error}: {remedy}");
     }

@@ -2,10 +2,12 @@
 //! file is made, nothing listens, and an address that is taken is fine, since the proxy itself may run.
 
 use super::{bind, placement, room, run};
-use crate::net::sys;
+use crate::net::{sys, users};
 use crate::ring::memory::Resource;
 use crate::ring::{PoolSize, Reactor, ReactorOptions};
 use crate::shard::Transports;
+use ringway_config::LoadError;
+use ringway_config::access::{self, Want};
 use ringway_config::model::{Address, Config, Diagnostic, Need, Needed};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,40 @@ pub fn check(config: &Config) -> HostReport {
     match Transports::load(config, None) {
         Ok(loaded) => report.warnings.extend(loaded.warnings),
         Err(refused) => report.refused.extend(refused),
+    }
+    report
+}
+
+/// Becomes `runtime.user` for good, where the configuration has one and this process is root, and says which files that user may
+/// not read or write. The start does that as root; a renewal of certificates, a reload and new log files come later.
+pub fn check_as_runtime_user(config: &Config, file: &Path) -> HostReport {
+    let mut report = HostReport::default();
+    let runtime = &config.runtime;
+    let Some(user) = runtime.user.as_deref().filter(|_| users::is_root()) else { return report };
+    // Those that do not exist have been told of.
+    let Ok(ids) = users::ids(user, runtime.group.as_deref()) else { return report };
+    if let Err(message) = ids.assume() {
+        let at = config.needs.iter().find(|need| matches!(need.what, Needed::User));
+        let mut told = at.map_or_else(Diagnostic::default, |need| need.at.clone());
+        told.message = message;
+        report.refused.push(told);
+        return report;
+    }
+    let mut later = look_at(config, |what| matches!(what, Needed::LogFile(_) | Needed::EventLog(_)));
+    report.warnings.append(&mut later.refused);
+    report.warnings.append(&mut later.warnings);
+    match ringway_config::load_file(file) {
+        Ok(config) => report.warnings.extend(Transports::load(&config, None).err().into_iter().flatten()),
+        Err(LoadError::Refused(problems)) => report.warnings.extend(problems.into_list()),
+        Err(error @ LoadError::Unreadable { .. }) => {
+            let at = config.needs.iter().find(|need| matches!(need.what, Needed::User));
+            let mut told = at.map_or_else(Diagnostic::default, |need| need.at.clone());
+            told.message = error.to_string().trim_end().to_owned();
+            report.warnings.push(told);
+        }
+    }
+    for told in &mut report.warnings {
+        told.message += &format!(" (the start does this as root; reloads and renewals do it as runtime.user, {user})");
     }
     report
 }
@@ -63,7 +99,7 @@ fn look_at(config: &Config, concerns: impl Fn(&Needed) -> bool) -> HostReport {
         told.message = message;
         match what {
             // They are only looked for by a process that can become them.
-            Needed::User | Needed::Group if !sys::is_root() => report.warnings.push(told),
+            Needed::User | Needed::Group if !users::is_root() => report.warnings.push(told),
             Needed::EventLog(_) => report.warnings.push(told),
             _ => report.refused.push(told),
         }
@@ -75,10 +111,10 @@ fn look(config: &Config, what: &Needed) -> Result<(), String> {
     let runtime = &config.runtime;
     match what {
         Needed::User => match &runtime.user {
-            Some(user) => sys::ids(user, None).map(drop),
+            Some(user) => users::ids(user, None).map(drop),
             None => Ok(()),
         },
-        Needed::Group => runtime.group.as_deref().map_or(Ok(0), sys::lookup_group).map(drop),
+        Needed::Group => runtime.group.as_deref().map_or(Ok(0), users::lookup_group).map(drop),
         Needed::Buffers => match placement::of_process(runtime) {
             Ok(cores) => room::check(runtime, cores.len()),
             // That is told where the cores are.
@@ -127,8 +163,11 @@ fn log_file_error(path: &Path) -> Option<String> {
     }
     let (asked, is_file) = if path.exists() { (path, true) } else { (directory.as_path(), false) };
     (!sys::may_write(asked)).then(|| match is_file {
-        true => "this user may not write to it".into(),
-        false => format!("this user may not make files in {}", directory.display()),
+        true => format!("this user may not write to it; {}", access::refused(path, Want::Write)),
+        false => {
+            let refused = access::refused(&directory, Want::Write);
+            format!("this user may not make files in {}; {refused}", directory.display())
+        }
     })
 }
 

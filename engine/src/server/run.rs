@@ -15,12 +15,14 @@ use crate::base::logging;
 use crate::base::span::Span;
 use crate::hcm::CutOff;
 use crate::hcm::access_log::Writer;
-use crate::net::sys;
+use crate::net::{sys, users};
 use crate::ring::memory::{self, Reserved, Resource};
 use crate::shard::{self, Command, Plan, PlanContext, ShardSetup};
 use crate::stats::{Registry, ServerState};
+use ringway_config::access;
 use ringway_config::model::Config;
 use signal_hook::consts::{SIGHUP, SIGUSR1};
+use std::io::ErrorKind;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -142,6 +144,7 @@ fn start(running: &mut Running, orders: &mut Orders) -> Result<(), String> {
     }
     // Last, since rings count against the locked memory of an ordinary user. The C library changes all threads.
     become_user(&plan.config)?;
+    warn_of_unreadable(&plan);
     running.renewal.follow(&plan);
     Ok(())
 }
@@ -163,7 +166,7 @@ pub(super) fn enough_descriptors(may_open: u64) -> Result<(), String> {
 
 /// Locked memory for the rings that the start makes, the last one first. Root may lock as much as there is.
 pub(super) fn reserve(config: &Config, shards: usize) -> Result<Reserved, String> {
-    if sys::is_root() {
+    if users::is_root() {
         return Ok(Reserved::nothing());
     }
     let exports = Exports::is_needed(config).then(export::reactor_options);
@@ -175,12 +178,26 @@ pub(super) fn reserve(config: &Config, shards: usize) -> Result<Reserved, String
 
 fn become_user(config: &Config) -> Result<(), String> {
     match &config.runtime.user {
-        Some(user) if sys::is_root() => sys::drop_privileges(user, config.runtime.group.as_deref()),
+        Some(user) if users::is_root() => users::ids(user, config.runtime.group.as_deref())?.assume(),
         Some(user) => {
             tracing::warn!(target: "ringway::server", user, "not started as root: runtime.user is ignored");
             Ok(())
         }
         None => Ok(()),
+    }
+}
+
+/// Root has read files that this user may not.
+fn warn_of_unreadable(plan: &Plan) {
+    if plan.config.runtime.user.is_none() {
+        return;
+    }
+    for file in plan.files.get().files() {
+        let refused = std::fs::File::open(&file).err().filter(|error| error.kind() == ErrorKind::PermissionDenied);
+        if let Some(error) = refused {
+            let why = access::cannot_read(&file, &error);
+            tracing::warn!(target: "ringway::tls", "changes of this file will not be renewed, and reloads will fail: {why}");
+        }
     }
 }
 

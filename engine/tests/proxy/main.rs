@@ -10,6 +10,7 @@ mod admin_limits;
 mod bodies;
 mod buffer;
 mod busy_clients;
+mod check_user;
 mod circuit_breakers;
 mod cli;
 mod compression;
