@@ -7,7 +7,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 use tempfile::TempDir;
 
 /// A configuration with everything that a service reads, all of it open to everyone.
@@ -84,7 +84,7 @@ endpoints = ["127.0.0.1:{port}"]
 
     /// The exit code of `check`, and what it says.
     fn check(&self, options: &[&str]) -> (i32, String) {
-        let output = program(env!("CARGO_BIN_EXE_ringway"))
+        let output = as_root(env!("CARGO_BIN_EXE_ringway"))
             .arg("check")
             .args(options)
             .arg(self.path("ringway.toml"))
@@ -92,6 +92,16 @@ endpoints = ["127.0.0.1:{port}"]
             .expect("it runs");
         told(&output)
     }
+}
+
+/// A program that, run by root, has root's group as login shells do, also where the tests have none.
+fn as_root(name: &str) -> Command {
+    if !geteuid().is_root() {
+        return program(name);
+    }
+    let mut command = program("setpriv");
+    command.args(["--groups", "0", name]);
+    command
 }
 
 fn told(output: &Output) -> (i32, String) {
@@ -233,7 +243,7 @@ fn one_needs_to_be_root_or_that_user() {
 }
 
 /// The program, as a user that is not root.
-fn of_another_user(dir: &Path) -> std::process::Command {
+fn of_another_user(dir: &Path) -> Command {
     if !geteuid().is_root() {
         return program(env!("CARGO_BIN_EXE_ringway"));
     }
