@@ -433,7 +433,7 @@ impl Call {
 /// What outlier detection hears of a failure; `None`: it is not the endpoint's.
 fn outcome(error: &CallError) -> Option<Outcome> {
     match error {
-        CallError::Connect(ConnectError::Timeout) => Some(Outcome::ConnectTimeout),
+        CallError::Connect(ConnectError::Timeout { .. }) => Some(Outcome::ConnectTimeout),
         CallError::Connect(ConnectError::Failed(error)) if is_local_shortage(error) => None,
         CallError::Connect(ConnectError::Failed(_) | ConnectError::Tls(_)) => Some(Outcome::ConnectFailed),
         CallError::Broken { .. } => Some(Outcome::Reset),

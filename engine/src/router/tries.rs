@@ -406,7 +406,7 @@ impl Drop for Waiting<'_> {
 pub(super) fn connect_fault(error: &ConnectError) -> Fault {
     match error {
         ConnectError::Overflow(overflow) => Fault::Overflow(*overflow),
-        ConnectError::Timeout => Fault::ConnectTimeout,
+        ConnectError::Timeout { .. } => Fault::ConnectTimeout,
         ConnectError::Failed(error) if is_local_shortage(error) => Fault::LocalResources,
         ConnectError::Failed(_) | ConnectError::Tls(_) => Fault::ConnectFailed,
     }

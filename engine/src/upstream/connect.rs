@@ -11,6 +11,7 @@ use crate::ring::{Attempts, TaskId, Timer};
 use crate::stats::{HostStats, ShardCopy};
 use ringway_config::model::Address;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -21,7 +22,11 @@ use std::task::Poll;
 pub enum ConnectError {
     /// A limit of the cluster is reached.
     Overflow(Overflow),
-    Timeout,
+    /// It took longer than `connect_timeout`.
+    Timeout {
+        /// The connection stood, and TLS was not agreed on.
+        in_handshake: bool,
+    },
     Failed(io::Error),
     /// The connection stood, and its two ends could not agree.
     Tls(tls::Failure),
@@ -32,7 +37,8 @@ impl ConnectError {
     pub fn reason(&self) -> Cow<'static, str> {
         let error = match self {
             Self::Overflow(overflow) => return overflow.config_key().into(),
-            Self::Timeout => return "connection timeout".into(),
+            Self::Timeout { in_handshake: false } => return "connection timeout".into(),
+            Self::Timeout { in_handshake: true } => return format!("TLS: {}", tls::Failure::Timeout).into(),
             Self::Tls(failure) => return format!("TLS: {failure}").into(),
             Self::Failed(error) => error,
         };
@@ -280,10 +286,12 @@ async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, work: Work, timer: &Timer) -
     let (started, drained) = (reactor.now(), pool.drained.get());
     // The addresses may change while this waits.
     let addresses = pool.addresses.borrow().clone();
+    let is_connected = Cell::new(false);
     let result = {
         let mut connecting = pin!(async {
             let (stream, index) = open(pool, work, &addresses).await.map_err(ConnectError::Failed)?;
             let connected = reactor.now();
+            is_connected.set(true);
             match &pool.options.tls {
                 None => Ok((stream, index, connected)),
                 Some(connector) => {
@@ -294,7 +302,9 @@ async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, work: Work, timer: &Timer) -
         });
         poll_fn(|context| match connecting.as_mut().poll(context) {
             Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending if timer.fired() => Poll::Ready(Err(ConnectError::Timeout)),
+            Poll::Pending if timer.fired() => {
+                Poll::Ready(Err(ConnectError::Timeout { in_handshake: is_connected.get() }))
+            }
             Poll::Pending => Poll::Pending,
         })
         .await
@@ -325,7 +335,7 @@ async fn establish(pool: &Rc<Pool>, slot: Rc<Slot>, work: Work, timer: &Timer) -
             tracing::debug!(target: "ringway::upstream", address = addresses.first().map(display), reason = %error.reason(), "no connection");
             pool.stats.upstream_cx_connect_fail.inc();
             slot.host().cx_connect_fail.inc();
-            if matches!(error, ConnectError::Timeout) {
+            if matches!(error, ConnectError::Timeout { .. }) {
                 pool.stats.upstream_cx_connect_timeout.inc();
             }
             Err(error)

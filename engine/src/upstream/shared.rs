@@ -261,7 +261,7 @@ impl Pool {
         let room = self.streams.get().saturating_sub(connection.active.get());
         let mut waiters = self.waiters.borrow_mut();
         for _ in 0..waiters.waiting().min(room as usize) {
-            drop(waiters.serve(Err(ConnectError::Timeout), &self.reactor));
+            drop(waiters.serve(Err(ConnectError::Timeout { in_handshake: false }), &self.reactor));
         }
     }
 

@@ -84,6 +84,7 @@ mod tls_staples;
 mod tls_storm;
 mod tls_tickets;
 mod tls_transports;
+mod tls_upstream;
 mod tracing;
 mod trust;
 mod zipkin;

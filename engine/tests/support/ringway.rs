@@ -22,13 +22,15 @@ pub struct Setup {
     config: String,
     descriptors: Option<u64>,
     locked_memory: Option<u64>,
+    environment: Vec<(String, String)>,
 }
 
 impl Setup {
     /// `config`: listeners and clusters. One shard and an admin endpoint on a Unix socket come with it.
     pub fn new(config: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        Self { dir, runtime: String::new(), config: config.into(), descriptors: None, locked_memory: None }
+        let (runtime, environment) = (String::new(), Vec::new());
+        Self { dir, runtime, config: config.into(), descriptors: None, locked_memory: None, environment }
     }
 
     /// Another configuration: one that knows the directory's files.
@@ -41,6 +43,12 @@ impl Setup {
     pub fn runtime(mut self, lines: &str) -> Self {
         self.runtime += lines;
         self.runtime += "\n";
+        self
+    }
+
+    /// A variable of its environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
         self
     }
 
@@ -73,7 +81,7 @@ impl Setup {
             }
             None => Command::new(env!("CARGO_BIN_EXE_ringway")),
         };
-        command.arg("run").arg(file);
+        command.arg("run").arg(file).envs(self.environment);
         Ringway::spawn(command, self.dir, self.runtime)
     }
 
