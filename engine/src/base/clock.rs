@@ -2,7 +2,8 @@
 //! virtual clock in its place and move it by hand.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Nanoseconds on a monotonic clock with an arbitrary start, the same for all threads of the process.
@@ -16,7 +17,27 @@ pub enum Clock {
     /// The machine's clocks: monotonic for deadlines, wall clock for logs.
     Real { origin: Instant, wall_origin: Cell<u64> },
     /// Stands still until `Clock::advance` moves it.
-    Virtual { now: Cell<Nanos> },
+    Virtual { now: Arc<AtomicU64> },
+}
+
+/// The wall clock for what is shared by threads: that of the machine, or the one of a simulation.
+#[derive(Clone, Debug, Default)]
+pub enum Wall {
+    #[default]
+    System,
+    /// With the nanoseconds that have passed in it.
+    Virtual(Arc<AtomicU64>),
+}
+
+impl Wall {
+    pub fn since_epoch(&self) -> Duration {
+        match self {
+            Self::System => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            Self::Virtual(now) => {
+                Duration::from_micros(VIRTUAL_WALL_ORIGIN) + Duration::from_nanos(now.load(Ordering::Relaxed))
+            }
+        }
+    }
 }
 
 /// Virtual time starts here on the wall clock: 2026-01-01T00:00:00Z, in microseconds since the epoch.
@@ -30,13 +51,13 @@ impl Clock {
     }
 
     pub fn virtual_time() -> Self {
-        Self::Virtual { now: Cell::new(0) }
+        Self::Virtual { now: Arc::default() }
     }
 
     pub fn now(&self) -> Nanos {
         match self {
             Self::Real { origin, .. } => origin.elapsed().as_nanos() as u64,
-            Self::Virtual { now } => now.get(),
+            Self::Virtual { now } => now.load(Ordering::Relaxed),
         }
     }
 
@@ -46,6 +67,13 @@ impl Clock {
         match self {
             Self::Real { wall_origin, .. } => wall_origin.get() + now / 1000,
             Self::Virtual { .. } => VIRTUAL_WALL_ORIGIN + now / 1000,
+        }
+    }
+
+    pub fn wall(&self) -> Wall {
+        match self {
+            Self::Real { .. } => Wall::System,
+            Self::Virtual { now } => Wall::Virtual(now.clone()),
         }
     }
 
@@ -59,7 +87,7 @@ impl Clock {
     /// Move virtual time on. Does nothing to a real clock.
     pub fn advance(&self, by: Duration) {
         if let Self::Virtual { now } = self {
-            now.set(now.get() + by.as_nanos() as u64);
+            now.fetch_add(by.as_nanos() as u64, Ordering::Relaxed);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::timer::Wheel;
 use super::unpark::{Unpark, eventfd};
 use super::uring::Uring;
 use super::yielding::{Spares, Yielding};
-use crate::base::clock::{Clock, Nanos};
+use crate::base::clock::{Clock, Nanos, Wall};
 use crate::base::random::Random;
 use crate::stats::ShardStats;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -199,6 +199,11 @@ impl Reactor {
 
     pub fn wall_micros(&self) -> u64 {
         self.clock.wall_micros(self.now.get())
+    }
+
+    /// The wall clock, for what other threads use, too.
+    pub fn wall(&self) -> Wall {
+        self.clock.wall()
     }
 
     /// Follow steps of the wall clock.

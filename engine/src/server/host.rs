@@ -2,6 +2,7 @@
 //! file is made, nothing listens, and an address that is taken is fine, since the proxy itself may run.
 
 use super::{bind, placement, room, run};
+use crate::base::clock::Wall;
 use crate::net::{sys, users};
 use crate::ring::memory::Resource;
 use crate::ring::{PoolSize, Reactor, ReactorOptions};
@@ -23,7 +24,7 @@ pub struct HostReport {
 pub fn check(config: &Config) -> HostReport {
     let mut report = look_at(config, |_| true);
     report.refused.extend(limits(config));
-    match Transports::load(config, None) {
+    match Transports::load(config, None, Wall::System) {
         Ok(loaded) => report.warnings.extend(loaded.warnings),
         Err(refused) => report.refused.extend(refused),
     }
@@ -49,7 +50,7 @@ pub fn check_as_runtime_user(config: &Config, file: &Path) -> HostReport {
     report.warnings.append(&mut later.refused);
     report.warnings.append(&mut later.warnings);
     match ringway_config::load_file(file) {
-        Ok(config) => report.warnings.extend(Transports::load(&config, None).err().into_iter().flatten()),
+        Ok(config) => report.warnings.extend(Transports::load(&config, None, Wall::System).err().into_iter().flatten()),
         Err(LoadError::Refused(problems)) => report.warnings.extend(problems.into_list()),
         Err(error @ LoadError::Unreadable { .. }) => {
             let at = config.needs.iter().find(|need| matches!(need.what, Needed::User));

@@ -6,6 +6,7 @@ use super::passed::Assigned;
 use super::running::{Running, Shard};
 use super::warnings;
 use crate::admin::Source;
+use crate::base::clock::Wall;
 use crate::base::span::Span;
 use crate::cluster::transport_scopes;
 use crate::net::sys;
@@ -60,6 +61,7 @@ fn try_reload(running: &mut Running, file: &Path, orders: &mut Orders) -> Result
         registry: &running.registry,
         descriptors: running.descriptors,
         shards: running.shards.len(),
+        wall: Wall::System,
     };
     let plan = Plan::new(config, &context, Some(&running.plan)).map_err(|error| error.to_string())?;
     give_access(&running.plan.config, &plan.config, &passed)?;

@@ -11,6 +11,7 @@ use super::running::{Running, Unused};
 use super::worker::{Work, Worker};
 use super::{holders, placement, reload, warnings};
 use crate::admin::{self, Control, Source, State};
+use crate::base::clock::Wall;
 use crate::base::logging;
 use crate::base::span::Span;
 use crate::hcm::CutOff;
@@ -80,7 +81,8 @@ fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mu
         None => None,
     };
     let writer = Writer::new(&registry);
-    let context = PlanContext { writer: &writer, registry: &registry, descriptors, shards: cpus.len() };
+    let context =
+        PlanContext { writer: &writer, registry: &registry, descriptors, shards: cpus.len(), wall: Wall::System };
     let plan = Plan::new(config, &context, None).map_err(|error| error.to_string())?;
     plan.put_in_force(None);
     let state = State::new(registry.clone(), source, plan.clone(), control, cpus.len());

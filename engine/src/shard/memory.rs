@@ -45,7 +45,13 @@ impl MemoryShard {
         let network = Rc::new(MemoryNetwork::default());
         let registry = Registry::new();
         let writer = Writer::new(&registry);
-        let context = PlanContext { writer: &writer, registry: &registry, descriptors: DESCRIPTORS, shards: 1 };
+        let context = PlanContext {
+            writer: &writer,
+            registry: &registry,
+            descriptors: DESCRIPTORS,
+            shards: 1,
+            wall: reactor.wall(),
+        };
         let plan = Plan::new(config, &context, None).expect("access logs can be opened");
         plan.put_in_force(None);
         Self::build(reactor, network, registry, plan, writer, 0)
@@ -80,8 +86,13 @@ impl MemoryShard {
     /// # Panics
     /// When an access log cannot be opened.
     pub fn apply(&mut self, config: Config) {
-        let context =
-            PlanContext { writer: &self.writer, registry: &self.registry, descriptors: DESCRIPTORS, shards: 1 };
+        let context = PlanContext {
+            writer: &self.writer,
+            registry: &self.registry,
+            descriptors: DESCRIPTORS,
+            shards: 1,
+            wall: self.reactor.wall(),
+        };
         let plan = Plan::new(config, &context, Some(&self.plan)).expect("access logs can be opened");
         plan.put_in_force(Some(&self.plan));
         self.snapshot.apply(&plan, super::Sockets::new());

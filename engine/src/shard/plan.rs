@@ -1,6 +1,7 @@
 //! A configuration prepared once for all shards: route tables, log formats, limits, the clusters' members.
 
 use super::transports::Transports;
+use crate::base::clock::Wall;
 use crate::cluster::ClusterShared;
 use crate::hcm::access_log::{CompiledLog, LogQueues, OpenError, Writer};
 use crate::hcm::{HeaderTable, ReplyMapper, TlsContext, TraceTable};
@@ -85,6 +86,8 @@ pub struct PlanContext<'a> {
     pub descriptors: u64,
     /// How many shards run.
     pub shards: usize,
+    /// The clock by which certificates expire.
+    pub wall: Wall,
 }
 
 impl Plan {
@@ -99,7 +102,7 @@ impl Plan {
         before: Option<&Self>,
     ) -> Result<Arc<Self>, PlanError> {
         let Transports { servers, clients, files, warnings } =
-            Transports::load(&config, before).map_err(PlanError::Tls)?;
+            Transports::load(&config, before, context.wall.clone()).map_err(PlanError::Tls)?;
         for warning in &warnings {
             tracing::warn!(target: "ringway::server", "{}", warning.one_line());
         }

@@ -4,6 +4,7 @@
 use super::plan::{Plan, PlanContext};
 use super::snapshot::Snapshot;
 use super::{Sockets, reactor_options};
+use crate::base::clock::Wall;
 use crate::hcm::HcmShard;
 use crate::hcm::access_log::{ShardLog, Writer};
 use crate::listener;
@@ -52,7 +53,13 @@ impl World {
         let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
         let registry = Registry::new();
         let writer = Writer::new(&registry);
-        let context = PlanContext { writer: &writer, registry: &registry, descriptors: 1 << 10, shards: 2 };
+        let context = PlanContext {
+            writer: &writer,
+            registry: &registry,
+            descriptors: 1 << 10,
+            shards: 2,
+            wall: Wall::default(),
+        };
         let plan = Plan::new(config(listener, http, &silent), &context, None).expect("no files");
         plan.put_in_force(None);
         let shard = |shard: usize| {
@@ -68,7 +75,13 @@ impl World {
     }
 
     fn apply(&mut self, config: ringway_config::model::Config) {
-        let context = PlanContext { writer: &self.writer, registry: &self.registry, descriptors: 1 << 10, shards: 2 };
+        let context = PlanContext {
+            writer: &self.writer,
+            registry: &self.registry,
+            descriptors: 1 << 10,
+            shards: 2,
+            wall: Wall::default(),
+        };
         let plan = Plan::new(config, &context, Some(&self.plan)).expect("no files");
         plan.put_in_force(Some(&self.plan));
         self.shards.iter_mut().for_each(|(_, snapshot)| snapshot.apply(&plan, Sockets::new()));

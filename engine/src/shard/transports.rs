@@ -1,6 +1,7 @@
 //! TLS of a configuration, loaded from its files: for each filter chain and each cluster.
 
 use super::plan::Plan;
+use crate::base::clock::Wall;
 use crate::net::tls::{self, Client, Context, Current, Fault, Server};
 use ringway_config::model::{Config, Diagnostic, DownstreamTls, Need, Needed, UpstreamTls};
 use std::collections::{BTreeSet, HashMap};
@@ -23,9 +24,9 @@ impl Transports {
     ///
     /// # Errors
     /// All files that cannot be used.
-    pub fn load(config: &Config, before: Option<&Plan>) -> Result<Self, Vec<Diagnostic>> {
+    pub fn load(config: &Config, before: Option<&Plan>, wall: Wall) -> Result<Self, Vec<Diagnostic>> {
         let mut faults = Vec::new();
-        let mut context = Context::default();
+        let mut context = Context::at(wall);
         let old: HashMap<_, _> = before.into_iter().flat_map(old_servers).collect();
         let mut servers: Vec<Vec<Option<_>>> = Vec::new();
         for listener in &config.listeners {

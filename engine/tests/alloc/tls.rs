@@ -47,7 +47,7 @@ fn exchanges_allocate(index: usize, each: u64) {
     );
     let config = ringway_config::load_str("test.toml", &config).unwrap_or_else(|problems| panic!("{problems}"));
     let shard = MemoryShard::new(config, 1);
-    let veil = Rc::new(Veil::new((Protocol::Http1, Protocol::Http1)));
+    let veil = Rc::new(Veil::new((Protocol::Http1, Protocol::Http1), &shard.reactor));
     let address = Address::Ip("127.0.0.1:2".parse().expect("an address"));
     let listener = shard.network.listen(address, 1 << 20);
     shard.reactor.spawn(serve(shard.reactor.clone(), listener, veil.clone(), kind()));
@@ -139,7 +139,7 @@ fn idle_bytes(protocol: Protocol, has_tls: bool) -> i64 {
     let kind = &kinds()[0];
     let config = if has_tls { over_tls() } else { CONFIG.into() };
     let shard = shard(kind, &config);
-    let veil = uncounted(|| Veil::new((protocol, protocol)));
+    let veil = uncounted(|| Veil::new((protocol, protocol), &shard.reactor));
     let open = |count: usize| -> Vec<Kept> {
         let keep = |i: usize| {
             let end = shard.connect(0, ([192, 0, 2, 1], 1024 + i as u16).into());

@@ -148,7 +148,7 @@ pub fn run(seed: u64) -> Result<Totals, Vec<String>> {
         calm,
         fin_cancels,
         wires,
-        veil: is_secure(seed).then(|| Veil::new(wires)),
+        veil: is_secure(seed).then(|| Veil::new(wires, &shard.reactor)),
         plans: RefCell::default(),
         ledger: RefCell::default(),
         clients: Cell::new(0),

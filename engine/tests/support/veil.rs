@@ -1,7 +1,7 @@
 //! TLS between the peers of a test and the proxy: a relay gives each peer the plain end of a pipe, and what happens on one
 //! side happens on the other. A FIN is a close_notify with a FIN; a FIN alone is a connection that was cut, so a reset.
 
-use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
+use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, date_time_ymd};
 use ringway::net::{PipeEnd, Protocol, pipe};
 use ringway::ring::Reactor;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -16,7 +16,8 @@ use std::task::Poll;
 /// Bytes of a plain pipe, in each direction.
 const CAPACITY: usize = 16 * 1024;
 
-/// One certificate for all, its own authority; signatures of Ed25519 are all of one length.
+/// One certificate for all, its own authority; signatures of Ed25519 are all of one length. It is valid when virtual time
+/// begins, and at no time at which this can be run.
 struct Identity {
     dir: tempfile::TempDir,
     certificate: CertificateDer<'static>,
@@ -26,7 +27,8 @@ struct Identity {
 static IDENTITY: LazyLock<Identity> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a directory");
     let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
-    let params = CertificateParams::new(vec!["h".into(), "127.0.0.1".into()]).expect("names");
+    let mut params = CertificateParams::new(vec!["h".into(), "127.0.0.1".into()]).expect("names");
+    (params.not_before, params.not_after) = (date_time_ymd(2025, 12, 31), date_time_ymd(2026, 2, 1));
     let certificate = params.self_signed(&key).expect("signed");
     std::fs::write(dir.path().join("cert.pem"), certificate.pem()).expect("written");
     std::fs::write(dir.path().join("key.pem"), key.serialize_pem()).expect("written");
@@ -53,17 +55,20 @@ fn alpn(protocol: Protocol) -> Vec<Vec<u8>> {
 }
 
 impl Veil {
-    pub fn new(wires: (Protocol, Protocol)) -> Self {
+    /// Its peers go by the clock of this reactor.
+    pub fn new(wires: (Protocol, Protocol), reactor: &Reactor) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(IDENTITY.certificate.clone()).expect("an authority");
         let client = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
         let mut client = client.expect("versions").with_root_certificates(roots).with_no_client_auth();
+        client.time_provider = Arc::new(reactor.wall());
         client.alpn_protocols = alpn(wires.0);
         let server = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let server = server.expect("versions").with_no_client_auth();
         let chain = vec![IDENTITY.certificate.clone()];
         let mut server = server.with_single_cert(chain, IDENTITY.key.clone_key()).expect("a pair");
+        server.time_provider = Arc::new(reactor.wall());
         server.alpn_protocols = alpn(wires.1);
         Self { client: Arc::new(client), server: Arc::new(server) }
     }

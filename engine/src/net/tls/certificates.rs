@@ -1,6 +1,8 @@
 //! Which certificate a client gets.
 
 use super::staple::Staple;
+use super::time;
+use crate::base::clock::Wall;
 use ringway_config::model::OcspStaplePolicy;
 use rustls::pki_types::UnixTime;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -74,11 +76,12 @@ pub(super) struct Certificates {
     /// Names in the first one.
     default_names: HashSet<String>,
     policy: OcspStaplePolicy,
+    wall: Wall,
 }
 
 impl Certificates {
-    pub fn new(policy: OcspStaplePolicy) -> Self {
-        Self { policy, ..Self::default() }
+    pub fn new(policy: OcspStaplePolicy, wall: Wall) -> Self {
+        Self { policy, wall, ..Self::default() }
     }
 
     /// Add one, with the names in it, in lower case. Where two of a kind are for the same name, the first has it.
@@ -140,7 +143,8 @@ pub(super) fn is_slow(key: &CertifiedKey) -> bool {
 impl Certificates {
     /// The one that this client gets, and what becomes of its staple where the client asks for one. One that would be refused
     /// goes behind all others, also where the client does not ask: the library does not say whether it does.
-    pub fn choose(&self, hello: &ClientHello<'_>, now: UnixTime) -> Option<(&Arc<Pair>, Stapling)> {
+    pub fn choose(&self, hello: &ClientHello<'_>) -> Option<(&Arc<Pair>, Stapling)> {
+        let now = time::now(&self.wall);
         let choice = hello.server_name().and_then(|name| self.named(name)).unwrap_or(&self.default);
         let usable = choice.iter().filter(|pair| pair.key.key.choose_scheme(hello.signature_schemes()).is_some());
         let mut usable = usable.map(|pair| (pair, pair.stapling(self.policy, now)));
@@ -153,8 +157,8 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let now = UnixTime::now();
+        let now = time::now(&self.wall);
         // A client that does not ask for the staple is not sent it.
-        self.choose(&hello, now).map(|(pair, _)| pair.current(now).unwrap_or(&pair.key).clone())
+        self.choose(&hello).map(|(pair, _)| pair.current(now).unwrap_or(&pair.key).clone())
     }
 }

@@ -53,6 +53,7 @@ impl Client {
             None => builder.with_no_client_auth(),
             Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(own)))),
         };
+        config.time_provider = Arc::new(context.wall.clone());
         config.resumption = Resumption::disabled();
         config.alpn_protocols = model.alpn_protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let sni = match &model.sni {

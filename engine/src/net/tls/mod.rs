@@ -34,6 +34,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod time;
 mod units;
 mod validity;
 mod verify;

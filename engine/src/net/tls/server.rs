@@ -11,7 +11,7 @@ use crate::net::Arrival;
 use ringway_config::model::{self, Certificate, Cidr, DownstreamTls};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl Server {
     pub fn load(model: &DownstreamTls, context: &mut Context, before: Option<&Self>) -> Result<Arc<Self>, Vec<Fault>> {
         let provider = parameters::provider(&model.parameters);
         let mut faults = Faults::new();
-        let mut certificates = Certificates::new(model.ocsp_staple_policy);
+        let mut certificates = Certificates::new(model.ocsp_staple_policy, context.wall.clone());
         let mut scope = Scope::new(model);
         for certificate in &model.certificates {
             let pair = context.pair(certificate, &provider, |pair| check_staple(pair, certificate));
@@ -83,10 +83,11 @@ impl Server {
             Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
         };
         let mut config = builder.with_cert_resolver(certificates.clone());
+        config.time_provider = Arc::new(context.wall.clone());
         config.ignore_client_order = true;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         match &ticketer {
-            Some(ticketer) => config.ticketer = Arc::new(Dated(ticketer.clone())),
+            Some(ticketer) => config.ticketer = Arc::new(Dated::new(ticketer.clone(), context.wall.clone())),
             None => config.send_tls13_tickets = 0,
         }
         let logged = model.key_log.as_ref().map(|wanted| {
@@ -110,7 +111,7 @@ impl Server {
 
     /// The certificate that this client is shown, and what becomes of its staple if the client asks for one.
     pub(super) fn own(&self, hello: &ClientHello<'_>) -> Option<(&Arc<Pair>, Stapling)> {
-        self.certificates.choose(hello, UnixTime::now())
+        self.certificates.choose(hello)
     }
 
     /// Whether a client that was let in with these certificates has shown what it must.

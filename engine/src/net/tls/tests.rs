@@ -11,6 +11,7 @@ mod identity;
 mod revocation;
 mod staples;
 mod validation;
+mod virtual_time;
 
 use super::content::Wanted;
 use super::*;

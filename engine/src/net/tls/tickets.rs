@@ -5,11 +5,11 @@
 //! in another that has the same file. Contexts that ask for certificates of clients have no tickets at all.
 
 use super::load::{Faults, fault, keep, read};
+use crate::base::clock::Wall;
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use ringway_config::model::{DownstreamTls, PemFile};
-use rustls::pki_types::UnixTime;
 use rustls::server::ProducesTickets;
 use std::cell::Cell;
 use std::fmt;
@@ -152,16 +152,28 @@ pub(super) fn within<R>(begun: &mut Option<u64>, step: impl FnOnce() -> R) -> R 
 /// Tickets that say when their session began. A resumption brings new tickets: without this, a session would go on for as long as
 /// it is used.
 #[derive(Debug)]
-pub(super) struct Dated(pub Arc<dyn ProducesTickets>);
+pub(super) struct Dated {
+    by: Arc<dyn ProducesTickets>,
+    wall: Wall,
+}
 
 impl Dated {
+    pub fn new(by: Arc<dyn ProducesTickets>, wall: Wall) -> Self {
+        Self { by, wall }
+    }
+
+    /// Seconds since the epoch.
+    fn now(&self) -> u64 {
+        self.wall.since_epoch().as_secs()
+    }
+
     fn seal(&self, plain: &[u8], begun: u64) -> Option<Vec<u8>> {
-        self.0.encrypt(&[&begun.to_be_bytes(), plain].concat())
+        self.by.encrypt(&[&begun.to_be_bytes(), plain].concat())
     }
 
     /// When the session began, and what was sealed of it.
     fn open(&self, ticket: &[u8], now: u64) -> Option<(u64, Vec<u8>)> {
-        let dated = self.0.decrypt(ticket)?;
+        let dated = self.by.decrypt(ticket)?;
         let (begun, plain) = dated.split_first_chunk()?;
         let begun = u64::from_be_bytes(*begun);
         // Another process may be ahead by a little.
@@ -171,7 +183,7 @@ impl Dated {
 
 impl ProducesTickets for Dated {
     fn enabled(&self) -> bool {
-        self.0.enabled()
+        self.by.enabled()
     }
 
     fn lifetime(&self) -> u32 {
@@ -179,22 +191,14 @@ impl ProducesTickets for Dated {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.seal(plain, BEGUN.get().unwrap_or_else(now))
+        self.seal(plain, BEGUN.get().unwrap_or_else(|| self.now()))
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        let (begun, plain) = self.open(ticket, now())?;
+        let (begun, plain) = self.open(ticket, self.now())?;
         BEGUN.set(Some(begun));
         Some(plain)
     }
-}
-
-/// Seconds since the epoch.
-fn now() -> u64 {
-    let now = UnixTime::now().as_secs();
-    #[cfg(test)]
-    let now = now + tests::AHEAD.get();
-    now
 }
 
 impl fmt::Debug for Ticketer {
@@ -204,13 +208,8 @@ impl fmt::Debug for Ticketer {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-
-    thread_local! {
-        /// Seconds by which the clock of tickets is ahead.
-        pub static AHEAD: Cell<u64> = const { Cell::new(0) };
-    }
 
     fn ticketer(secrets: &[u8], scope: &[&str]) -> Ticketer {
         let mut context = Scope(digest::Context::new(&digest::SHA256));
@@ -247,7 +246,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_ticket_is_good_for_twelve_hours() {
-        let by = Dated(Arc::new(ticketer(&[1], &[])));
+        let by = Dated::new(Arc::new(ticketer(&[1], &[])), Wall::System);
         let ticket = by.seal(b"a session", 1_000_000).expect("it is sealed");
         for (now, opens) in [(999_990, true), (1_000_000, true), (1_043_200, true), (1_043_201, false)] {
             assert_eq!(by.open(&ticket, now).is_some(), opens, "{now}");

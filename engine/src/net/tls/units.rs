@@ -6,7 +6,8 @@ use super::identity::Identity;
 use super::load::{self, Authorities, Fault, Faults, certified_key, fault, keep};
 use super::revocation::{self, Lists};
 use super::tickets::TicketKeys;
-use super::{staple, validity};
+use super::{staple, time, validity};
+use crate::base::clock::Wall;
 use ringway_config::model::{Certificate, Crl, PemFile};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::UnixTime;
@@ -48,6 +49,7 @@ pub(super) struct Trusted {
 /// What the parts of one configuration share: it takes long to parse and much memory.
 #[derive(Default)]
 pub struct Context {
+    pub(super) wall: Wall,
     pairs: Units<Pair>,
     trusted: Units<Trusted>,
     tickets: Units<TicketKeys>,
@@ -65,9 +67,14 @@ pub struct Context {
 }
 
 impl Context {
+    /// For what goes by this clock.
+    pub fn at(wall: Wall) -> Self {
+        Self { wall, ..Self::default() }
+    }
+
     /// For what has changed since `before`.
     pub fn after(before: &Arc<Self>) -> Self {
-        Self { before: Some(before.clone()), ..Self::default() }
+        Self { before: Some(before.clone()), ..Self::at(before.wall.clone()) }
     }
 
     /// What cannot be used may be half of what is being written: it stays to be loaded.
@@ -137,13 +144,13 @@ impl Context {
     ) -> Result<Arc<Pair>, Faults> {
         let files = certificate.files().map(PathBuf::from).collect();
         let before = self.before.as_deref().map(|before| &before.pairs);
-        let warnings = &mut self.warnings;
+        let (warnings, now) = (&mut self.warnings, time::now(&self.wall));
         take(&mut self.pairs, before, files, &mut self.renewed, (&mut self.refused, self.is_patient), || {
             let key = certified_key(certificate, provider)?;
-            let ends = validity::check(&key.cert, &certificate.chain, warnings);
+            let ends = validity::check(&key.cert, &certificate.chain, now, warnings);
             let load = |file| {
                 let staple = staple::load(file, &key.cert, &certificate.chain)?;
-                staple.check(file, UnixTime::now(), warnings);
+                staple.check(file, now, warnings);
                 Ok::<_, Fault>(staple)
             };
             let staple = certificate.ocsp_staple.as_ref().map(load).transpose()?;
@@ -172,7 +179,7 @@ impl Context {
     ) -> Result<Arc<Trusted>, Faults> {
         let files = [Some(&ca.path), crl.map(|crl| &crl.file.path)].into_iter().flatten().cloned().collect();
         let before = self.before.as_deref().map(|before| &before.trusted);
-        let (authorities, warnings) = (&mut self.authorities, &mut self.warnings);
+        let (authorities, warnings, now) = (&mut self.authorities, &mut self.warnings, time::now(&self.wall));
         take(&mut self.trusted, before, files, &mut self.renewed, (&mut self.refused, self.is_patient), || {
             let stamp = stamp(std::slice::from_ref(&ca.path));
             let loaded = match authorities.get(&ca.path) {
@@ -186,8 +193,8 @@ impl Context {
                 return Err(faults);
             };
             authorities.insert(ca.path.clone(), (stamp, loaded.clone()));
-            let revoked = crl.map(|crl| revoked(crl, &loaded, ca, algorithms, warnings)).transpose()?;
-            let ends = validity::check_authorities(&loaded.certificates, ca, warnings);
+            let revoked = crl.map(|crl| revoked(crl, &loaded, ca, algorithms, now, warnings)).transpose()?;
+            let ends = validity::check_authorities(&loaded.certificates, ca, now, warnings);
             Ok((Trusted { authorities: loaded, revoked }, ends))
         })
     }
@@ -249,10 +256,11 @@ fn revoked(
     authorities: &Authorities,
     ca: &PemFile,
     algorithms: &WebPkiSupportedAlgorithms,
+    now: UnixTime,
     warnings: &mut Vec<Fault>,
 ) -> Result<Arc<Lists>, Fault> {
     let lists = revocation::load(&crl.file, &authorities.certificates, ca, algorithms)?;
-    if let Some(at) = lists.expired(UnixTime::now()) {
+    if let Some(at) = lists.expired(now) {
         let path = crl.file.path.display();
         let consequence = match crl.allows_expired {
             true => "it is used nevertheless (allow_expired_crl)",

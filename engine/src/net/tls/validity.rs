@@ -9,8 +9,13 @@ use x509_parser::time::ASN1Time;
 
 /// Says of authorities which of them do not count because of their dates. Returns when the first of
 /// them expires, in seconds since the epoch.
-pub(super) fn check_authorities(authorities: &[CertificateDer<'_>], file: &PemFile, warnings: &mut Vec<Fault>) -> i64 {
-    look_at(authorities, |at, certificate, now| {
+pub(super) fn check_authorities(
+    authorities: &[CertificateDer<'_>],
+    file: &PemFile,
+    now: UnixTime,
+    warnings: &mut Vec<Fault>,
+) -> i64 {
+    look_at(authorities, now, |at, certificate, now| {
         let (validity, path) = (certificate.validity(), file.path.display());
         let mut warn = |what: String| warnings.push(fault(file, format!("authority {} in {path} {what}", at + 1)));
         if validity.not_after.timestamp() < now {
@@ -25,9 +30,9 @@ pub(super) fn check_authorities(authorities: &[CertificateDer<'_>], file: &PemFi
 }
 
 /// Says of a chain that is shown to peers why they will refuse it. Returns the same.
-pub(super) fn check(chain: &[CertificateDer<'_>], file: &PemFile, warnings: &mut Vec<Fault>) -> i64 {
+pub(super) fn check(chain: &[CertificateDer<'_>], file: &PemFile, now: UnixTime, warnings: &mut Vec<Fault>) -> i64 {
     let path = file.path.display();
-    look_at(chain, |at, certificate, now| {
+    look_at(chain, now, |at, certificate, now| {
         let which = if at == 0 { "the certificate".to_owned() } else { format!("certificate {} of the chain", at + 1) };
         let validity = certificate.validity();
         let mut warn = |what: String| warnings.push(fault(file, format!("{which} in {path} {what}")));
@@ -69,8 +74,12 @@ pub(super) fn date(seconds: i64) -> String {
 }
 
 /// Shows each certificate, with its place and the time that it is. What cannot be read has been refused, or is a peer's business.
-fn look_at(certificates: &[CertificateDer<'_>], mut look: impl FnMut(usize, &X509Certificate<'_>, i64)) -> i64 {
-    let now = seconds(UnixTime::now());
+fn look_at(
+    certificates: &[CertificateDer<'_>],
+    now: UnixTime,
+    mut look: impl FnMut(usize, &X509Certificate<'_>, i64),
+) -> i64 {
+    let now = seconds(now);
     let mut first = i64::MAX;
     for (at, der) in certificates.iter().enumerate() {
         let Ok((_, certificate)) = X509Certificate::from_der(der) else { continue };

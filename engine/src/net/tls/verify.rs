@@ -5,7 +5,9 @@ use super::authorities::{Anchors, OutOfDate};
 use super::load::{Faults, system_authorities};
 use super::names::{alternative_names, matches};
 use super::revocation::Revocation;
+use super::time;
 use super::units::Context;
+use crate::base::clock::Wall;
 use aws_lc_rs::digest::{SHA256, digest};
 use ringway_config::model::{Place, Sha256, SubjectAltName, Validation};
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
@@ -189,6 +191,7 @@ pub(super) struct ClientVerifier {
     accepts_untrusted: bool,
     /// The authorities that clients are told, so that they can choose a certificate.
     hints: Vec<DistinguishedName>,
+    wall: Wall,
 }
 
 impl ClientVerifier {
@@ -204,7 +207,7 @@ impl ClientVerifier {
             Some(authorities) if !model.accept_untrusted => authorities.subjects(),
             _ => Vec::new(),
         };
-        Ok(Self { checks, is_required, accepts_untrusted: model.accept_untrusted, hints })
+        Ok(Self { checks, is_required, accepts_untrusted: model.accept_untrusted, hints, wall: context.wall.clone() })
     }
 }
 
@@ -216,7 +219,8 @@ impl ClientVerifier {
         let checks = &self.checks;
         let is_demanding =
             checks.authorities.is_some() || !checks.certificate_hashes.is_empty() || !checks.spki_hashes.is_empty();
-        is_demanding && (!self.accepts_untrusted || checks.verify(leaf, others, Peer::Client, UnixTime::now()).is_ok())
+        is_demanding
+            && (!self.accepts_untrusted || checks.verify(leaf, others, Peer::Client, time::now(&self.wall)).is_ok())
     }
 }
 

@@ -1,6 +1,5 @@
 //! Which peers may speak with each other, and what they agree on.
 
-use super::super::tickets::tests::AHEAD;
 use super::*;
 
 fn failures(client: &Outcome, server: &Outcome) -> (Option<FailureKind>, Option<FailureKind>) {
@@ -241,33 +240,6 @@ fn a_session_goes_on_wherever_its_key_is_and_only_in_the_same_context() {
             assert!(!world.agree(&connector, &server(&first)).0.has_received_bytes());
             let (client, _) = world.agree(&connector, &server(model));
             assert_eq!(client.facts().resumed, *resumes, "{what}, {max_version:?}");
-        }
-    }
-}
-
-/// A session lasts for twelve hours from its first handshake, however often it goes on (HAProxy 9f1d59099): each resumption brings
-/// new tickets.
-#[test]
-fn a_session_ends_twelve_hours_after_its_first_handshake() {
-    const HOUR: u64 = 60 * 60;
-    let (files, world) = (Files::new(), World::new(1));
-    let random = downstream(vec![files.issue(&["a.example"])]);
-    let path = files.dir.path().join("tickets.key");
-    std::fs::write(&path, [1; 80]).expect("written");
-    let shared = DownstreamTls { session_ticket_keys: vec![file(&path)], ..random.clone() };
-    for model in [random, shared] {
-        for max_version in [TlsVersion::V1_2, TlsVersion::V1_3] {
-            let parameters = TlsParameters { max_version, ..parameters() };
-            let connector = connector(&UpstreamTls { parameters, ..upstream(&files, "a.example") });
-            let server = server(&model);
-            for (hours, resumes) in [(0, false), (5, true), (8, true), (11, true), (13, false), (24, true), (26, false)]
-            {
-                AHEAD.set(hours * HOUR);
-                let (client, _) = world.agree(&connector, &server);
-                assert!(!client.has_received_bytes());
-                assert_eq!(client.facts().resumed, resumes, "{max_version:?} after {hours} hours");
-            }
-            AHEAD.set(0);
         }
     }
 }
