@@ -2,7 +2,7 @@
 
 use super::grpc::peers_directory;
 use super::support::{Origin, Pki, Ringway, Setup, must_run, program};
-use super::tls::{front, hello, pair, secured};
+use super::tls::{front, hello, pair, s_client, secured};
 use rcgen::{CertificateParams, KeyPair, RsaKeySize, date_time_ymd};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -23,6 +23,28 @@ fn installed(name: &str) -> Option<Command> {
         eprintln!("skipped: {name} is not installed");
     }
     is_there.then(|| Command::new(name))
+}
+
+/// The alert says that it is the version, and so does the log: old clients are what is looked for there.
+#[test]
+fn clients_of_old_versions_are_told_that_it_is_the_version() {
+    let origin = hello();
+    for (tls, offers) in [("", &["-tls1", "-tls1_1"][..]), (", min_version = \"1.3\"", &["-tls1_1", "-tls1_2"])] {
+        let pair = format!("certificate = \"a.pem\", key = \"a.key\"{tls}");
+        let log = "access_log = [{ path = \"DIR/connections\", format = \"%DOWNSTREAM_TRANSPORT_FAILURE_REASON%\" }]";
+        let config = secured(origin.address, &pair, "").replace("tls = {", &format!("{log}\ntls = {{"));
+        let setup = Setup::new(&config).runtime("access_log_flush_interval = \"5ms\"");
+        Pki::new(setup.dir()).issue("a", &["a.example"]);
+        let proxy = setup.start();
+        for version in offers {
+            let said = s_client(proxy.address(0), &[version, "-cipher", "ALL:@SECLEVEL=0"], b"");
+            assert!(said.contains("SSL alert number 70"), "{version}: {said}");
+        }
+        for line in proxy.log_lines("connections", offers.len()) {
+            assert!(line.contains("no version of TLS is offered that is spoken here"), "{line}");
+        }
+        assert_eq!(proxy.stat("listener.main.ssl.connection_error"), offers.len() as i64);
+    }
 }
 
 #[test]

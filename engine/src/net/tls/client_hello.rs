@@ -140,15 +140,17 @@ pub struct ClientHello<'a> {
     protocols: Option<&'a [u8]>,
     /// It wants to know what the authority says of the certificate (OCSP).
     pub asks_for_status: bool,
+    /// What clients of TLS 1.2 and newer put as 0x0303; 1.3 is offered elsewhere.
+    pub legacy_version: u16,
 }
 
 impl<'a> ClientHello<'a> {
     /// The message without its header.
     fn parse(message: &'a [u8]) -> Result<Self, HelloError> {
         let mut input = Input(message);
-        let mut hello = Self::default();
-        // The version that everything says, and 32 random bytes.
-        input.take(2 + 32)?;
+        let mut hello = Self { legacy_version: input.u16()?, ..Self::default() };
+        // Random bytes.
+        input.take(32)?;
         if input.short()?.len() > 32 {
             return Err(Broken);
         }

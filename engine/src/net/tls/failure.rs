@@ -4,7 +4,7 @@ use super::Facts;
 use super::certificates::Stapling;
 use super::verify::Refused;
 use crate::stats::{ListenerTlsStats, SslStats};
-use rustls::{AlertDescription, CertificateError, Error, OtherError};
+use rustls::{AlertDescription, CertificateError, Error, OtherError, PeerIncompatible};
 use std::fmt;
 
 #[derive(Clone, Debug)]
@@ -96,6 +96,11 @@ impl fmt::Display for Failure {
             Self::NoStaple => f.write_str("no certificate for the name has an OCSP staple that is in date"),
             Self::Peer(error) => match &**error {
                 Error::NoCertificatesPresented => f.write_str("the peer showed no certificate"),
+                Error::PeerIncompatible(
+                    why @ (PeerIncompatible::Tls12NotOffered
+                    | PeerIncompatible::Tls12NotOfferedOrEnabled
+                    | PeerIncompatible::SupportedVersionsExtensionRequired),
+                ) => write!(f, "no version of TLS is offered that is spoken here ({why:?})"),
                 Error::InvalidCertificate(error) => write!(f, "invalid peer certificate: {}", Words(error)),
                 error => error.fmt(f),
             },

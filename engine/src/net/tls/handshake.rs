@@ -6,7 +6,7 @@
 
 use super::certificates::{Stapling, is_slow};
 use super::client::Connector;
-use super::client_hello::HelloReader;
+use super::client_hello::{ClientHello, HelloReader};
 use super::failure::Failure;
 use super::handshakes::{Handshakes, Kind};
 use super::server::Server;
@@ -19,7 +19,7 @@ use ringway_config::model::Address;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::{Acceptor, UnbufferedServerConnection};
 use rustls::sign::CertifiedKey;
-use rustls::{ProtocolVersion, ServerConfig};
+use rustls::{Error, PeerIncompatible, ProtocolVersion, ServerConfig};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -34,6 +34,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const SIGNED_MIN: usize = 300;
 /// RFC 8446 section 6.2: fatal, unrecognized_name, in a record of its own.
 const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
+/// The same, protocol_version.
+const PROTOCOL_VERSION: &[u8] = &[21, 3, 3, 0, 2, 2, 70];
+const TLS_1_2: u16 = 0x0303;
 /// The same, handshake_failure.
 const HANDSHAKE_FAILURE: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
 /// For a client that speaks HTTP without TLS (nginx: 497).
@@ -77,6 +80,7 @@ pub async fn greet<'a>(
             Ok(None) => {}
             Ok(Some(accepted)) => break accepted,
             Err((failure, alert)) => {
+                let (failure, alert) = if is_old(&failure, &input) { old() } else { (failure, alert) };
                 end(stream, &alert, reactor).await;
                 return Err(failure);
             }
@@ -133,11 +137,29 @@ impl Greeted<'_> {
     }
 }
 
+/// Whether a client was refused for what TLS 1.2 begins with, and offers only older versions. The library misses the kinds of
+/// signatures before it looks at versions.
+fn is_old(failure: &Failure, input: &[u8]) -> bool {
+    let Failure::Peer(error) = failure else { return false };
+    let is_missed = matches!(**error, Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired));
+    is_missed && read_again(input, |hello| hello.legacy_version < TLS_1_2)
+}
+
+/// What the library makes of such a client where it looks at versions.
+fn old() -> (Failure, Vec<u8>) {
+    (Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered).into(), PROTOCOL_VERSION.to_vec())
+}
+
 /// Whether a client that has sent this wants to know what the authority says of the certificate.
 fn asks_for_staple(input: &[u8]) -> bool {
+    read_again(input, |hello| hello.asks_for_status)
+}
+
+/// What this says of a first message that the library does not show in full.
+fn read_again(input: &[u8], says: impl FnOnce(&ClientHello<'_>) -> bool) -> bool {
     let (mut reader, mut joined) = (HelloReader::default(), Vec::new());
     reader.is_whole(input).is_ok_and(|is_whole| is_whole)
-        && reader.hello(input, &mut joined).is_ok_and(|hello| hello.asks_for_status)
+        && reader.hello(input, &mut joined).is_ok_and(|hello| says(&hello))
 }
 
 /// End a connection whose client asks for a name that is not served.
