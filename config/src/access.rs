@@ -38,9 +38,11 @@ pub fn cannot_read(path: &Path, error: &io::Error) -> String {
 pub fn refused(path: &Path, want: Want) -> String {
     let this = Process::new();
     let tried = format!("tried as user {}, group {}", this.user_name(), this.group_name());
-    let (blocked, want) = match closed(path) {
+    // That of the process may be the one that is closed.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (blocked, want) = match closed(&path) {
         Some(directory) => (directory, Want::Search),
-        None => (path, want),
+        None => (path.as_path(), want),
     };
     let shown = blocked.display();
     let Ok(metadata) = fs::metadata(blocked) else {
@@ -53,6 +55,16 @@ pub fn refused(path: &Path, want: Want) -> String {
         metadata.mode() & 0o7777
     );
     format!("{tried}: {owner}; {}", this.remedy(blocked, &metadata, want))
+}
+
+/// A path in a command for a shell.
+pub fn shell_quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%=".contains(&byte);
+    match path.bytes().all(is_plain) && !path.starts_with('-') {
+        true => path,
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
 }
 
 /// The first directory on the way to `path` that this process may not pass.
@@ -89,7 +101,7 @@ impl Process {
     }
 
     fn remedy(&self, path: &Path, metadata: &Metadata, want: Want) -> String {
-        let (shown, letter) = (path.display(), want.letter());
+        let (shown, letter) = (shell_quoted(path), want.letter());
         let (group, owners) = (metadata.gid(), metadata.mode() >> 3 & want as u32 != 0);
         let is_member = self.group == group || self.groups.contains(&group);
         if metadata.uid() == self.user {
@@ -160,6 +172,15 @@ mod tests {
         assert!(closed.contains("chmod g+r /k, or chown"), "{closed}");
         assert!(closed.starts_with("remedy: chgrp 4"), "{closed}");
         fs::remove_file(&file).expect("ours");
+    }
+
+    #[test]
+    fn commands_survive_any_path() {
+        for (path, quoted) in
+            [("/etc/a-b.pem", "/etc/a-b.pem"), ("/my keys/a", "'/my keys/a'"), ("-k", "'-k'"), ("it's", r"'it'\''s'")]
+        {
+            assert_eq!(shell_quoted(Path::new(path)), quoted);
+        }
     }
 
     #[test]

@@ -94,6 +94,15 @@ endpoints = ["127.0.0.1:{port}"]
     }
 }
 
+/// Whether this can be tried at all.
+fn is_root(what: &str) -> bool {
+    let is_root = geteuid().is_root();
+    if !is_root {
+        eprintln!("skipped: only root can try {what}");
+    }
+    is_root
+}
+
 /// A program that, run by root, has root's group as login shells do, also where the tests have none.
 fn as_root(name: &str) -> Command {
     if !geteuid().is_root() {
@@ -119,8 +128,7 @@ fn follow(said: &str) {
 #[test]
 fn what_the_user_of_the_service_may_not_read_is_found_by_root() {
     let site = Site::new("");
-    if !geteuid().is_root() {
-        println!("not root: only the checks of one's own user are tried, in the other tests");
+    if !is_root("whether a key that root may read is closed to another user") {
         return;
     }
     let (code, said) = site.check(&["--strict", "--user", "nobody"]);
@@ -158,7 +166,7 @@ fn what_the_user_of_the_service_may_not_read_is_found_by_root() {
 
 #[test]
 fn directories_logs_and_the_configuration_itself_count() {
-    if !geteuid().is_root() {
+    if !is_root("directories, logs and the configuration as another user") {
         return;
     }
     let site = Site::new("");
@@ -192,6 +200,11 @@ fn directories_logs_and_the_configuration_itself_count() {
         )),
         "{said}"
     );
+    // The same for a path that begins in it.
+    let mut command = as_root(env!("CARGO_BIN_EXE_ringway"));
+    command.args(["check", "--user", "nobody", "ringway.toml"]).current_dir(site.dir.path());
+    let (code, relative) = told(&command.output().expect("it runs"));
+    assert!(code == 1 && relative.contains(&format!("chgrp nogroup {dir} && chmod g+x {dir}")), "{relative}");
     follow(&said);
     assert_eq!(site.check(&["--user", "nobody"]).0, 0);
 }
@@ -199,7 +212,7 @@ fn directories_logs_and_the_configuration_itself_count() {
 /// As Debian has its keys: for the members of a group.
 #[test]
 fn groups_count_as_they_do_for_the_service() {
-    if !geteuid().is_root() {
+    if !is_root("groups of another user") {
         return;
     }
     let site = Site::new("");
@@ -282,7 +295,7 @@ fn refused_permissions_say_who_was_refused() {
 /// The start reads files as root, and nothing after it does: root's check says what will not go on.
 #[test]
 fn what_runtime_user_will_not_read_later_is_a_warning() {
-    if !geteuid().is_root() {
+    if !is_root("what runtime.user may read") {
         return;
     }
     let site = Site::new("user = \"nobody\"");
@@ -309,7 +322,7 @@ fn what_runtime_user_will_not_read_later_is_a_warning() {
 /// A start says it as well, in the log.
 #[test]
 fn a_start_warns_of_files_that_will_not_be_renewed() {
-    if !geteuid().is_root() {
+    if !is_root("the start's warning for runtime.user") {
         return;
     }
     let setup = Setup::new(

@@ -2,6 +2,7 @@
 //! certificates come in many forms, and "not PEM" helps with none of them.
 
 use super::der::{BIT_STRING, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, context};
+use ringway_config::access::shell_quoted;
 use std::path::Path;
 
 /// What a file is asked for.
@@ -15,7 +16,7 @@ pub(super) enum Wanted {
 /// A sentence about a file in which there is nothing that is wanted: what it is, and what to do.
 pub(super) fn describe(bytes: &[u8], path: &Path, wanted: Wanted) -> String {
     let kind = kind(bytes);
-    let (shown, quoted) = (path.display(), quoted(path));
+    let (shown, quoted) = (path.display(), shell_quoted(path));
     let missing = match wanted {
         Wanted::Certificate => format!("there is no certificate in {shown}"),
         Wanted::Key => format!("there is no private key in {shown}"),
@@ -230,16 +231,6 @@ fn of_der(bytes: &[u8]) -> Option<Kind> {
             }
         }
         _ => None,
-    }
-}
-
-/// For a shell.
-fn quoted(path: &Path) -> String {
-    let path = path.display().to_string();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%=".contains(&byte);
-    match path.bytes().all(is_plain) && !path.starts_with('-') {
-        true => path,
-        false => format!("'{}'", path.replace('\'', r"'\''")),
     }
 }
 
