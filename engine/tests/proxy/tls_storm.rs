@@ -27,10 +27,13 @@ fn a_storm_of_hellos_waits_outside() {
     eventually("a listener has stopped accepting", || {
         let replayed: Vec<_> = (0..20).map(say_hello).collect();
         let answer = curl_to(&proxy, &pki, "https://a.example/", &[]);
-        assert_eq!((answer.status, &*answer.body), (200, &b"https"[..]), "{answer:?}");
+        // On a busy machine it may wait for the second after which it gives way.
+        let has_given_way = answer.status == 0 && proxy.stat("shard.0.handshakes_shed") > 0;
+        assert!(has_given_way || (answer.status, &*answer.body) == (200, &b"https"[..]), "{answer:?}");
         drop(replayed);
         proxy.stat("shard.0.handshakes_full") > 0
     });
     eventually("nothing is left to compute", || proxy.stat("shard.0.handshakes_active") == 0);
+    assert_eq!(curl_to(&proxy, &pki, "https://a.example/", &[]).status, 200);
     assert_eq!(proxy.stat("shard.0.panics"), 0);
 }
