@@ -8,21 +8,24 @@ use ringway_config::model::{CertificatePart, ClientCertDetails, ForwardCert};
 /// Does with the header what the configuration says. `client`: the peer, if it showed a certificate that was verified.
 pub fn apply(model: &ClientCertDetails, client: Option<Known<'_>>, exchange: &mut Exchange) {
     let fields = &mut exchange.request.head.fields;
-    // A certificate is not read where nothing of it is told.
-    let identities = client.filter(|_| model.forward != ForwardCert::Sanitize).and_then(Known::identities);
-    let identity = identities.and_then(|client| Some((client, client.peer.as_ref()?)));
-    match (model.forward, identity) {
-        (ForwardCert::AlwaysForwardOnly, _) | (ForwardCert::ForwardOnly, Some(_)) => {}
-        (ForwardCert::Sanitize, _) | (_, None) => {
+    let Some(client) = client.filter(|_| model.forward != ForwardCert::Sanitize) else {
+        if model.forward != ForwardCert::AlwaysForwardOnly {
             fields.remove_id(FieldId::XForwardedClientCert);
         }
-        (mode @ (ForwardCert::SanitizeSet | ForwardCert::AppendForward), Some((client, identity))) => {
-            if mode == ForwardCert::SanitizeSet {
-                fields.remove_id(FieldId::XForwardedClientCert);
-            }
-            let write = |out: &mut Vec<u8>| element(client, identity, &model.set, out);
-            exchange.request.edit().append_known(FieldId::XForwardedClientCert, write);
-        }
+        return;
+    };
+    // A certificate is not read where nothing of it is told.
+    if matches!(model.forward, ForwardCert::AlwaysForwardOnly | ForwardCert::ForwardOnly) {
+        return;
+    }
+    let identities = client.identities();
+    let identity = identities.and_then(|client| Some((client, client.peer.as_ref()?)));
+    if model.forward == ForwardCert::SanitizeSet || identity.is_none() {
+        fields.remove_id(FieldId::XForwardedClientCert);
+    }
+    if let Some((client, identity)) = identity {
+        let write = |out: &mut Vec<u8>| element(client, identity, &model.set, out);
+        exchange.request.edit().append_known(FieldId::XForwardedClientCert, write);
     }
 }
 

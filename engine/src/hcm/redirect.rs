@@ -2,7 +2,7 @@
 
 use super::admit::{self, Admission};
 use super::serving::Serving;
-use crate::http::{Exchange, FieldId, Scheme, matcher};
+use crate::http::{Exchange, FieldId, Scheme, TryFacts, matcher};
 use crate::route::internal_redirect::{self, NoRedirect};
 use ringway_config::model::InternalRedirect;
 
@@ -37,6 +37,8 @@ pub(super) fn follow(serving: &mut Serving<'_, '_, '_>, policy: &InternalRedirec
         tries.redirect(old);
     }
     exchange.facts.redirects += 1;
+    // The next endpoint is another one, or there is none.
+    exchange.last = TryFacts::default();
     if drops_body {
         client.upload.replay.forget_body(client.reactor);
         exchange.request.trailers.clear();

@@ -17,7 +17,7 @@ use super::{Client, Fault, trace};
 use crate::cluster::{Endpoint, PickContext, RequestEnd};
 use crate::http::format::ResponseFlags;
 use crate::http::trace::{RetryReason, Tracing};
-use crate::http::{Exchange, FieldId};
+use crate::http::{Exchange, FieldId, TryFacts};
 use crate::stats::ClusterStats;
 use crate::upstream::limits::Resource;
 use crate::upstream::{ConnectError, Lease, Pool, Work, is_local_shortage};
@@ -328,8 +328,12 @@ fn begin<'a>(
         cluster.pick(&context).map_err(Fault::NoHealthyUpstream)?
     };
     tries.picked(&forwarding.policy, &endpoint);
-    exchange.last.endpoint = Some(endpoint.name.clone());
-    exchange.last.endpoint_hostname = endpoint.hostname.clone();
+    // Nothing of an earlier one's connection is left: this one may end before it has any.
+    exchange.last = TryFacts {
+        endpoint: Some(endpoint.name.clone()),
+        endpoint_hostname: endpoint.hostname.clone(),
+        ..TryFacts::default()
+    };
     rewrite_host(forwarding.forward, exchange, tries.count == 1);
     if forwarding.tells_tries {
         exchange.request.head.fields.remove_id(FieldId::XEnvoyAttemptCount);

@@ -1,7 +1,8 @@
 //! Command operators that need an exchange on real connections: sizes, moments, addresses; and header values made of them.
 
 use super::access_log::{echo, logging};
-use super::support::{Origin, Setup, forwarding};
+use super::support::{Origin, Setup, dead_address, forwarding, response};
+use std::net::SocketAddr;
 
 const SIZES: [&str; 10] = [
     "DOWNSTREAM_WIRE_BYTES_RECEIVED",
@@ -225,4 +226,47 @@ fn operators_in_header_values() {
     assert_eq!(request.field("x-client"), Some("127.0.0.1"));
     assert_eq!(request.field("x-q"), Some("<a  X-Evil: 1 >"));
     assert_eq!((request.field("x-none"), request.field("x-evil")), (None, None));
+}
+
+/// A last try that reaches no endpoint has nothing of the connection of the one before it.
+#[test]
+fn what_is_told_of_a_connection_is_of_the_last_try() {
+    let origin = Origin::answering(|_| response(503, &[], "no"));
+    // Three, so that two tries in turn end now at this one and now at that one.
+    let (live, dead) = (origin.address, [dead_address(), SocketAddr::from(([127, 0, 0, 2], dead_address().port()))]);
+    let config = format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+[listeners.http]
+response_headers_to_add = [{{ name = "x-remote", value = "to %UPSTREAM_REMOTE_ADDRESS%" }}]
+access_log = [{{ path = "DIR/log", format = "%UPSTREAM_HOST% %UPSTREAM_REMOTE_ADDRESS% %UPSTREAM_PROTOCOL% %UPSTREAM_WIRE_BYTES_SENT%" }}]
+[[listeners.http.routes]]
+match = {{ prefix = "/" }}
+[listeners.http.routes.route]
+cluster = "app"
+retry_policy = {{ retry_on = ["5xx"], num_retries = 1, retry_back_off = {{ base_interval = "1ms" }} }}
+[[clusters]]
+name = "app"
+endpoints = ["{live}", "{}", "{}"]
+"#,
+        dead[0], dead[1]
+    );
+    let proxy = Setup::new(&config).runtime("access_log_flush_interval = \"5ms\"").start();
+    let mut ends = [0, 0];
+    for count in 1..=8 {
+        let answer = proxy.connect().get("/");
+        assert_eq!(answer.status(), 503);
+        let line = proxy.log_lines("log", count).remove(count - 1);
+        let end = dead.iter().find(|dead| line.starts_with(&dead.to_string()));
+        ends[usize::from(end.is_some())] += 1;
+        let header = answer.field("x-remote").expect("it is added");
+        if let Some(dead) = end {
+            assert_eq!((&*line, header.trim()), (&*format!("{dead} - - 0"), "to"));
+        } else {
+            assert!(line.starts_with(&format!("{live} {live} HTTP/1.1 ")), "{line}");
+            assert_eq!(header, format!("to {live}"));
+        }
+    }
+    assert!(ends[0] > 0 && ends[1] > 0, "each is the last one now and then: {ends:?}");
 }

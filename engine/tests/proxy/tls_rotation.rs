@@ -126,4 +126,12 @@ fn a_hundred_renewals_under_load_lose_nothing() {
     });
     assert!(load.resumed.load(SeqCst) > 0);
     assert_eq!(proxy.stat("listener.main.ssl.connection_error"), 0);
+    // A session goes on over a renewal.
+    let resuming = rustls_trusting(&pki, b"http/1.1");
+    exchange(&mut open(&proxy, &resuming));
+    issue(&pki, RENEWALS + 1, "a");
+    eventually("it is renewed", || exchange(&mut open(&proxy, &full)) == RENEWALS + 1);
+    let mut connection = open(&proxy, &resuming);
+    exchange(&mut connection);
+    assert_eq!(connection.stream.conn.handshake_kind(), Some(HandshakeKind::Resumed));
 }

@@ -54,7 +54,7 @@ http.access_log = [{{ path = "DIR/log", format = "{FORMAT}" }}]
 http.routes = [{{ match = {{ prefix = "/" }}, route = {{ cluster = "app" }} }}]
 [[clusters]]
 name = "app"
-connect_timeout = "300ms"
+connect_timeout = "2s"
 endpoints = ["{address}"]
 tls = {{ sni = "origin.example", ca = "ca.pem" }}
 "#
@@ -68,7 +68,7 @@ tls = {{ sni = "origin.example", ca = "ca.pem" }}
             "503 UF upstream_reset_before_response_started{connection_timeout} TLS: the handshake took too long"
         );
         let first = told.recv_timeout(PATIENCE).expect("the proxy ends the connection");
-        assert_eq!(first[..3], [22, 3, 1], "it was in the handshake: {first:?}");
+        assert!(first.starts_with(&[22, 3, 1]), "it was in the handshake: {first:?}");
         let stat = |name: &str| proxy.stat(&format!("cluster.app.{name}"));
         let counted = ["upstream_cx_connect_timeout", "upstream_cx_connect_fail", "upstream_rq_pending_failure_eject"];
         assert_eq!(counted.map(stat), [1; 3]);

@@ -406,7 +406,7 @@ fn without_port(host: &str) -> &str {
 }
 
 fn text(value: Option<&str>) -> Value<'_> {
-    value.filter(|value| !value.is_empty()).map_or(Value::Absent, |value| Value::Bytes([value.as_bytes(), b""]))
+    bytes(value.filter(|value| !value.is_empty()).map(|value| [value.as_bytes(), b""]), None)
 }
 
 fn bytes(value: Option<[&[u8]; 2]>, max_length: Option<usize>) -> Value<'_> {

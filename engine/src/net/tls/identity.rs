@@ -65,6 +65,9 @@ impl Names {
     }
 }
 
+/// Certificates of a peer that are looked at: chains have three or four, and a message has room for more than ten thousand.
+const CHAIN_MAX: usize = 16;
+
 /// The certificates of the two ends of a connection, and what they say.
 #[derive(Clone, Debug, Default)]
 pub struct Identities {
@@ -72,7 +75,7 @@ pub struct Identities {
     pub peer: Option<Identity>,
     /// The same of this side.
     pub own: Option<Identity>,
-    /// What the peer has shown, its own certificate first.
+    /// What the peer has shown, its own certificate first; `CHAIN_MAX` of them at most.
     pub certificates: Box<[Box<[u8]>]>,
     /// SHA-256, SHA-1 and serial number of each.
     pub chain_sha256: Names,
@@ -83,6 +86,7 @@ pub struct Identities {
 impl Identities {
     pub(super) fn of(shown: &[CertificateDer<'_>], own: Option<&CertifiedKey>) -> Self {
         let own = own.and_then(|own| own.cert.first());
+        let shown = &shown[..shown.len().min(CHAIN_MAX)];
         let serial = |certificate: &CertificateDer<'_>| {
             let parsed = X509Certificate::from_der(certificate);
             // One that cannot be read keeps its place.

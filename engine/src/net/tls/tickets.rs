@@ -19,6 +19,8 @@ use std::sync::Arc;
 const SIZES: [usize; 2] = [80, 48];
 /// Seconds from the handshake that a session began with, however often it has been resumed since.
 const LIFETIME: u32 = 12 * 60 * 60;
+/// Seconds by which the clock of another process may be ahead. A session that began later than that would last longer than it may.
+const AHEAD_MAX: u64 = 300;
 const NAME_LEN: usize = 16;
 const KEY_LEN: usize = 32;
 
@@ -176,8 +178,8 @@ impl Dated {
         let dated = self.by.decrypt(ticket)?;
         let (begun, plain) = dated.split_first_chunk()?;
         let begun = u64::from_be_bytes(*begun);
-        // Another process may be ahead by a little.
-        (now.saturating_sub(begun) <= LIFETIME.into()).then(|| (begun, plain.to_vec()))
+        let is_fresh = begun <= now.saturating_add(AHEAD_MAX) && now.saturating_sub(begun) <= LIFETIME.into();
+        is_fresh.then(|| (begun, plain.to_vec()))
     }
 }
 
@@ -248,7 +250,8 @@ mod tests {
     fn a_ticket_is_good_for_twelve_hours() {
         let by = Dated::new(Arc::new(ticketer(&[1], &[])), Wall::System);
         let ticket = by.seal(b"a session", 1_000_000).expect("it is sealed");
-        for (now, opens) in [(999_990, true), (1_000_000, true), (1_043_200, true), (1_043_201, false)] {
+        let behind = [(900_000, false), (999_699, false), (999_700, true), (999_990, true)];
+        for (now, opens) in behind.into_iter().chain([(1_000_000, true), (1_043_200, true), (1_043_201, false)]) {
             assert_eq!(by.open(&ticket, now).is_some(), opens, "{now}");
         }
     }

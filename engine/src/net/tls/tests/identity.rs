@@ -1,7 +1,7 @@
 //! What is said of a certificate.
 
 use super::*;
-use crate::net::tls::{Identity, encode_pem};
+use crate::net::tls::{Identities, Identity, encode_pem};
 use rcgen::string::Ia5String;
 use rcgen::{SanType, SerialNumber};
 
@@ -46,6 +46,19 @@ fn a_certificate_is_described_as_openssl_does_it() {
     encode_pem(certificate.der(), &mut pem);
     let expected = certificate.pem().replace("\r\n", "\n").replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
     assert_eq!(String::from_utf8(pem).expect("ASCII"), expected.replace('\n', "%0A").replace(' ', "%20"));
+}
+
+/// A message has room for more than ten thousand certificates, which may be empty below the first one.
+#[test]
+fn of_a_long_chain_a_few_certificates_are_looked_at() {
+    let files = Files::new();
+    let mut shown = vec![files.ca.der().clone()];
+    shown.resize(10_000, Vec::new().into());
+    let told = Identities::of(&shown, None);
+    assert!(told.peer.is_some() && told.own.is_none());
+    let counts = [&told.chain_sha256, &told.chain_sha1, &told.chain_serials].map(|names| names.iter().count());
+    assert_eq!((told.certificates.len(), counts), (16, [16; 3]));
+    assert!(told.chain_serials.joined().ends_with(",,,,,,,,,,,,,,,"), "what cannot be read keeps its place");
 }
 
 #[test]
