@@ -328,12 +328,12 @@ fn begin<'a>(
         cluster.pick(&context).map_err(Fault::NoHealthyUpstream)?
     };
     tries.picked(&forwarding.policy, &endpoint);
-    // Nothing of an earlier one's connection is left: this one may end before it has any.
-    exchange.last = TryFacts {
-        endpoint: Some(endpoint.name.clone()),
-        endpoint_hostname: endpoint.hostname.clone(),
-        ..TryFacts::default()
-    };
+    if tries.count > 1 {
+        // Nothing of an earlier one's connection is left: this one may end before it has any.
+        exchange.last = TryFacts::default();
+    }
+    exchange.last.endpoint = Some(endpoint.name.clone());
+    exchange.last.endpoint_hostname = endpoint.hostname.clone();
     rewrite_host(forwarding.forward, exchange, tries.count == 1);
     if forwarding.tells_tries {
         exchange.request.head.fields.remove_id(FieldId::XEnvoyAttemptCount);

@@ -94,7 +94,9 @@ impl<'a> Try<'a> {
         last.local = connection.local;
         last.remote = connection.remote;
         last.connection = Some(connection.id);
-        last.tls.clone_from(&connection.tls);
+        if connection.tls.is_some() {
+            last.tls.clone_from(&connection.tls);
+        }
         last.protocol = Some(self.lease.wire.protocol());
         last.times.connect_start = Some(connection.connect_start);
         last.times.connect_end = Some(connection.opened);
