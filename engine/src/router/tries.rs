@@ -333,7 +333,9 @@ fn begin<'a>(
         exchange.last = TryFacts::default();
     }
     exchange.last.endpoint = Some(endpoint.name.clone());
-    exchange.last.endpoint_hostname = endpoint.hostname.clone();
+    if endpoint.hostname.is_some() {
+        exchange.last.endpoint_hostname.clone_from(&endpoint.hostname);
+    }
     rewrite_host(forwarding.forward, exchange, tries.count == 1);
     if forwarding.tells_tries {
         exchange.request.head.fields.remove_id(FieldId::XEnvoyAttemptCount);
