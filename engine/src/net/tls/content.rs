@@ -16,13 +16,13 @@ pub(super) enum Wanted {
 /// A sentence about a file in which there is nothing that is wanted: what it is, and what to do.
 pub(super) fn describe(bytes: &[u8], path: &Path, wanted: Wanted) -> String {
     let kind = kind(bytes);
-    let (shown, quoted) = (path.display(), shell_quoted(path));
+    let shown = path.display();
     let missing = match wanted {
         Wanted::Certificate => format!("there is no certificate in {shown}"),
         Wanted::Key => format!("there is no private key in {shown}"),
         Wanted::RevocationList => format!("there is no revocation list in {shown}"),
     };
-    match remedy(kind, &quoted, wanted) {
+    match remedy(kind, path, wanted) {
         Some(remedy) => format!("{missing}: it is {}; {remedy}", words(kind)),
         None => format!("{missing}: -----BEGIN {}----- is missing", label(wanted)),
     }
@@ -54,8 +54,12 @@ enum Kind {
     EncryptedKey {
         is_der: bool,
     },
-    OpenSsh,
-    Putty,
+    OpenSsh {
+        is_ed25519: bool,
+    },
+    Putty {
+        is_ed25519: bool,
+    },
     PublicKey,
     Request,
     RevocationList {
@@ -89,8 +93,8 @@ fn words(kind: Kind) -> &'static str {
         Kind::Key { is_der: false } => "a private key",
         Kind::EncryptedKey { is_der: true } => "an encrypted private key in DER, not PEM",
         Kind::EncryptedKey { is_der: false } => "an encrypted private key, and the proxy cannot ask for its password",
-        Kind::OpenSsh => "a private key in OpenSSH's own form",
-        Kind::Putty => "a private key in PuTTY's own form",
+        Kind::OpenSsh { .. } => "a private key in OpenSSH's own form",
+        Kind::Putty { .. } => "a private key in PuTTY's own form",
         Kind::PublicKey => "a public key",
         Kind::Request => "a certificate signing request",
         Kind::RevocationList { is_der: true } => "a revocation list in DER",
@@ -102,44 +106,81 @@ fn words(kind: Kind) -> &'static str {
     }
 }
 
-/// `None`: for what is not known.
-fn remedy(kind: Kind, file: &str, wanted: Wanted) -> Option<String> {
+/// `None`: for what is not known. What holds a key is for its owner alone, which openssl sees to itself.
+fn remedy(kind: Kind, path: &Path, wanted: Wanted) -> Option<String> {
+    let file = shell_quoted(path);
+    let [cert, key, store] = ["cert.pem", "key.pem", "store.p12"].map(|name| beside(path, name));
     let command = match (kind, wanted) {
         (Kind::Unknown, _) => return None,
         (Kind::Empty, _) => return Some("whatever writes it has not done so yet, or has failed".into()),
-        (Kind::Utf16, _) => format!("iconv -f UTF-16 -t ASCII {file} >file.pem"),
+        (Kind::Utf16, Wanted::Key) => format!("(umask 077 && iconv -f UTF-16 -t ASCII {file} >{})", in_utf8(path)),
+        (Kind::Utf16, _) => format!("iconv -f UTF-16 -t ASCII {file} >{}", in_utf8(path)),
         (Kind::Certificate { is_der: true }, Wanted::Certificate) => {
-            format!("openssl x509 -inform DER -in {file} -out cert.pem")
+            format!("openssl x509 -inform DER -in {file} -out {cert}")
         }
-        (Kind::TrustedCertificate, Wanted::Certificate) => format!("openssl x509 -in {file} -out cert.pem"),
-        (Kind::Key { is_der: true }, Wanted::Key) => format!("openssl pkey -inform DER -in {file} -out key.pem"),
+        (Kind::TrustedCertificate, Wanted::Certificate) => format!("openssl x509 -in {file} -out {cert}"),
+        (Kind::Key { is_der: true }, Wanted::Key) => format!("openssl pkey -inform DER -in {file} -out {key}"),
         (Kind::EncryptedKey { is_der: true }, Wanted::Key) => {
-            format!("openssl pkcs8 -inform DER -in {file} -out key.pem")
+            format!("openssl pkcs8 -inform DER -in {file} -out {key}")
         }
         (Kind::EncryptedKey { is_der: false }, Wanted::Key) => {
-            return Some(format!("openssl pkey -in {file} -out key.pem decrypts it"));
+            return Some(format!("openssl pkey -in {file} -out {key} decrypts it"));
+        }
+        (Kind::OpenSsh { is_ed25519: true } | Kind::Putty { is_ed25519: true }, Wanted::Key) => {
+            return Some(format!(
+                "ssh-keygen makes no PEM of keys of Ed25519; openssl genpkey -algorithm ED25519 -out {key} makes a new one, for which \
+                 the authority has to issue a new certificate"
+            ));
         }
         // It changes the file.
-        (Kind::OpenSsh, Wanted::Key) => format!("cp {file} key.pem && ssh-keygen -p -N '' -m PKCS8 -f key.pem"),
-        (Kind::Putty, Wanted::Key) => {
-            format!("puttygen {file} -O private-openssh-new -o key.pem && ssh-keygen -p -N '' -m PKCS8 -f key.pem")
+        (Kind::OpenSsh { .. }, Wanted::Key) => {
+            format!("(umask 077 && cp {file} {key}) && ssh-keygen -p -N '' -m PKCS8 -f {key}")
+        }
+        (Kind::Putty { .. }, Wanted::Key) => {
+            format!(
+                "(umask 077 && puttygen {file} -O private-openssh-new -o {key}) && ssh-keygen -p -N '' -m PKCS8 -f {key}"
+            )
         }
         (Kind::Pkcs7 { is_der }, Wanted::Certificate) => {
             let form = if is_der { " -inform DER" } else { "" };
-            format!("openssl pkcs7{form} -in {file} -print_certs -out cert.pem")
+            format!("openssl pkcs7{form} -in {file} -print_certs -out {cert}")
         }
-        (Kind::Pkcs12, Wanted::Certificate) => format!("openssl pkcs12 -in {file} -nokeys -out cert.pem"),
-        (Kind::Pkcs12, Wanted::Key) => format!("openssl pkcs12 -in {file} -nocerts -nodes -out key.pem"),
+        (Kind::Pkcs12, Wanted::Certificate) => format!("openssl pkcs12 -in {file} -nokeys -out {cert}"),
+        (Kind::Pkcs12, Wanted::Key) => format!("openssl pkcs12 -in {file} -nocerts -nodes -out {key}"),
         (Kind::JavaKeyStore, Wanted::Certificate | Wanted::Key) => {
-            let part = if wanted == Wanted::Key { "-nocerts -nodes -out key.pem" } else { "-nokeys -out cert.pem" };
+            let part = match wanted {
+                Wanted::Key => format!("-nocerts -nodes -out {key}"),
+                _ => format!("-nokeys -out {cert}"),
+            };
+            // The store in between has the key in either case.
             format!(
-                "keytool -importkeystore -srckeystore {file} -destkeystore store.p12 -deststoretype PKCS12 && \
-                 openssl pkcs12 -in store.p12 {part}"
+                "(umask 077 && keytool -importkeystore -srckeystore {file} -destkeystore {store} -deststoretype PKCS12) && \
+                 openssl pkcs12 -in {store} {part}"
             )
         }
         (_, wanted) => return Some(advice(kind, wanted).into()),
     };
-    Some(format!("{command} makes PEM of it"))
+    let order = match (kind, wanted) {
+        (Kind::Pkcs7 { .. } | Kind::Pkcs12 | Kind::JavaKeyStore, Wanted::Certificate) => {
+            ", in which the server's own certificate has to come first"
+        }
+        _ => "",
+    };
+    Some(format!("{command} makes PEM of it{order}"))
+}
+
+/// What a command writes to in the shell's directory, where the file that it reads may be.
+fn beside(path: &Path, name: &str) -> String {
+    match path.file_name().is_some_and(|file| file == name) {
+        true => format!("new-{name}"),
+        false => name.into(),
+    }
+}
+
+/// The same for a file that becomes UTF-8. It is longer than the name that it is made of.
+fn in_utf8(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    shell_quoted(Path::new(&format!("{stem}.utf8.pem")))
 }
 
 /// For what no command makes the wanted thing of.
@@ -149,7 +190,10 @@ fn advice(kind: Kind, wanted: Wanted) -> &'static str {
         (Kind::Certificate { .. } | Kind::TrustedCertificate | Kind::Pkcs7 { .. }, Wanted::Key) => {
             "the key is the file that the request for it was made with; are `certificate` and `key` the wrong way round?"
         }
-        (Kind::Key { .. } | Kind::EncryptedKey { .. } | Kind::OpenSsh | Kind::Putty, Wanted::Certificate) => {
+        (
+            Kind::Key { .. } | Kind::EncryptedKey { .. } | Kind::OpenSsh { .. } | Kind::Putty { .. },
+            Wanted::Certificate,
+        ) => {
             "the certificate is what the authority has issued for it; are `certificate` and `key` the wrong way round?"
         }
         (Kind::PublicKey, Wanted::Key) => "the private key is the file that it was taken from",
@@ -176,8 +220,8 @@ fn of_text(bytes: &[u8]) -> Kind {
     const KINDS: [(&str, Kind); 17] = [
         (ENCRYPTED_IN_PLACE, Kind::EncryptedKey { is_der: false }),
         ("-----BEGIN ENCRYPTED PRIVATE KEY-----", Kind::EncryptedKey { is_der: false }),
-        ("-----BEGIN OPENSSH PRIVATE KEY-----", Kind::OpenSsh),
-        ("PuTTY-User-Key-File-", Kind::Putty),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----", Kind::OpenSsh { is_ed25519: false }),
+        ("PuTTY-User-Key-File-", Kind::Putty { is_ed25519: false }),
         ("-----BEGIN PRIVATE KEY-----", Kind::Key { is_der: false }),
         ("-----BEGIN RSA PRIVATE KEY-----", Kind::Key { is_der: false }),
         ("-----BEGIN EC PRIVATE KEY-----", Kind::Key { is_der: false }),
@@ -192,7 +236,18 @@ fn of_text(bytes: &[u8]) -> Kind {
         ("ssh-ed25519 AAAA", Kind::PublicKey),
         ("ecdsa-sha2-nistp", Kind::PublicKey),
     ];
-    KINDS.into_iter().find(|(text, _)| has(text)).map_or(Kind::Unknown, |(_, kind)| kind)
+    match KINDS.into_iter().find(|(text, _)| has(text)).map_or(Kind::Unknown, |(_, kind)| kind) {
+        Kind::OpenSsh { .. } => Kind::OpenSsh { is_ed25519: is_ed25519_of_openssh(bytes) },
+        Kind::Putty { .. } => Kind::Putty { is_ed25519: has("ssh-ed25519") },
+        kind => kind,
+    }
+}
+
+/// By the name of its algorithm in Base64, which depends on the place: that of a key in clear, of an encrypted one, and the third.
+fn is_ed25519_of_openssh(bytes: &[u8]) -> bool {
+    let text: Vec<_> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let has = |name: &&str| memchr::memmem::find(&text, name.as_bytes()).is_some();
+    ["zc2gtZWQyNTUxO", "NzaC1lZDI1NTE5", "c3NoLWVkMjU1MTk"].iter().any(has)
 }
 
 /// The structures that RFC 5280, 5208, 5958, 5915, 8017, 2986, 2315 and 7292 begin with.
@@ -237,11 +292,11 @@ fn of_der(bytes: &[u8]) -> Option<Kind> {
 /// Why a private key that could be read cannot be used.
 pub(super) fn unusable_key(der: &[u8], path: &Path) -> String {
     const TAKEN: &str = "RSA of 2048 to 8192 bits, P-256, P-384, P-521 and Ed25519 are taken";
-    let path = path.display();
+    let (path, key) = (path.display(), beside(path, "key.pem"));
     match algorithm(der) {
         Some(Algorithm::Rsa(bits @ 0..2048)) => format!(
             "the RSA key in {path} has {bits} bits, which is too short to be safe: at least 2048 are needed; openssl genpkey -algorithm \
-             EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem makes a better one, for which the authority has to issue a new certificate"
+             EC -pkeyopt ec_paramgen_curve:P-256 -out {key} makes a better one, for which the authority has to issue a new certificate"
         ),
         Some(Algorithm::Rsa(bits)) if bits > 8192 => {
             format!("the RSA key in {path} has {bits} bits, and at most 8192 are taken")

@@ -2,6 +2,7 @@
 //! what can be used.
 
 use super::*;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 /// Runs it in `dir`.
@@ -38,6 +39,9 @@ fn material() -> tempfile::TempDir {
          keytool -importkeystore -srckeystore 'my store.p12' -srcstoretype PKCS12 -srcstorepass secret \
              -destkeystore store.jks -deststoretype JKS -deststorepass secret
          iconv -f ASCII -t UTF-16 key.pem >utf16.pem
+         ssh-keygen -q -t ed25519 -N '' -f ed25519.key
+         ssh-keygen -q -t ed25519 -N secret -f 'encrypted ed25519.key'
+         printf 'PuTTY-User-Key-File-3: ssh-ed25519\\n' >ed25519.ppk
          printf '\\n' >empty
          printf 'key = 1\\n' >other.toml",
     );
@@ -65,7 +69,7 @@ fn said(dir: &Path, name: &str, wanted: Wanted) -> String {
 /// The command in a message, with the password that it asks for.
 fn command(said: &str) -> Option<String> {
     let after = said.split_once("; ")?.1;
-    let command = after.strip_suffix(" makes PEM of it").or(after.strip_suffix(" decrypts it"))?;
+    let (command, _) = after.split_once(" makes PEM of it").or(after.split_once(" decrypts it"))?;
     let command = command.replace("keytool ", "keytool -srcstorepass secret -deststorepass secret ");
     let command = ["pkcs12", "pkcs8", "pkey"].iter().fold(command, |command, tool| {
         command.replace(&format!("openssl {tool} "), &format!("openssl {tool} -passin pass:secret "))
@@ -102,13 +106,18 @@ fn each_kind_is_named_and_its_command_makes_what_is_wanted() {
         let told = said(dir, name, wanted);
         assert!(told.contains(&format!("{name}: it is {kind}")), "{told}");
         let run = tempfile::tempdir().expect("a directory");
-        sh(run.path(), &command(&told).unwrap_or_else(|| panic!("no command in: {told}")));
+        sh(run.path(), &format!("umask 022; {}", command(&told).unwrap_or_else(|| panic!("no command in: {told}"))));
         let made = match wanted {
-            Wanted::Key => ["key.pem", "file.pem"],
+            Wanted::Key => ["key.pem", "utf16.utf8.pem"],
             _ => ["cert.pem"; 2],
         };
         let made =
             made.map(|name| run.path().join(name)).into_iter().find(|path| path.exists()).expect("it makes a file");
+        for file in std::fs::read_dir(run.path()).expect("it is there").flatten() {
+            let mode = file.metadata().expect("it is there").permissions().mode() & 0o777;
+            let is_secret = wanted == Wanted::Key || file.file_name() == "store.p12";
+            assert!(!is_secret || mode & 0o077 == 0, "{file:?} has mode {mode:o}: {told}");
+        }
         std::fs::copy(&made, dir.join("made.pem")).expect("copied");
         assert_eq!(said(dir, "made.pem", wanted), "it is taken", "{told}");
     }
@@ -135,12 +144,38 @@ fn what_no_command_makes_is_named_with_advice() {
         ("empty", Wanted::Certificate, "it is empty; whatever writes it"),
         ("other.toml", Wanted::Key, "-----BEGIN PRIVATE KEY----- is missing"),
         ("other.toml", Wanted::Certificate, "-----BEGIN CERTIFICATE----- is missing"),
+        ("ed25519.key", Wanted::Key, "openssl genpkey -algorithm ED25519 -out key.pem makes a new one"),
+        ("encrypted ed25519.key", Wanted::Key, "openssl genpkey -algorithm ED25519 -out key.pem makes a new one"),
+        ("ed25519.ppk", Wanted::Key, "openssl genpkey -algorithm ED25519 -out key.pem makes a new one"),
         // It is of another certificate, but it is known as a key.
         ("sec1.der", Wanted::Key, "it is a private key in DER, not PEM; openssl pkey -inform DER"),
     ];
     for (name, wanted, expected) in cases {
         let told = said(dir, name, wanted);
         assert!(told.contains(expected), "{told}");
+    }
+}
+
+/// Run where the file is, a command must not truncate what it reads.
+#[test]
+fn no_command_writes_to_what_it_reads() {
+    let kept = material();
+    let dir = kept.path();
+    for (from, name, wanted) in [
+        ("encrypted.pem", "key.pem", Wanted::Key),
+        ("utf16.pem", "file.pem", Wanted::Key),
+        ("utf16.pem", "a.utf8.pem", Wanted::Key),
+        ("openssh.key", "key.pem", Wanted::Key),
+        ("store.jks", "store.p12", Wanted::Key),
+        ("trusted.pem", "cert.pem", Wanted::Certificate),
+    ] {
+        let run = tempfile::tempdir().expect("a directory");
+        let path = run.path().join(name);
+        std::fs::copy(dir.join(from), &path).expect("copied");
+        let before = std::fs::read(&path).expect("it is there");
+        let told = super::super::content::describe(&before, &path, wanted);
+        sh(run.path(), &command(&told).unwrap_or_else(|| panic!("no command in: {told}")));
+        assert_eq!(std::fs::read(&path).expect("it is there"), before, "{told}");
     }
 }
 
