@@ -60,6 +60,7 @@ enum Command {
         portable: bool,
         /// Check as this user (name or number), with its groups: whether the service, which runs as this user, can read the
         /// configuration, certificates, keys and revocation lists, and write its logs. Needs root, or to be that user.
+        /// Limits of open files and locked memory are left out: those of this shell are not the service's.
         /// For `runtime.user` this option is not needed: root's check tries that user as well
         #[arg(long, value_name = "USER[:GROUP]", conflicts_with = "portable")]
         user: Option<String>,
@@ -111,7 +112,7 @@ fn main() -> ExitCode {
             Err(problems) => say(REFUSED, &problems),
         }),
         Some(Command::Check { config, strict, portable, user }) => match become_user(user.as_deref()) {
-            Ok(()) => check(&config, strict, portable),
+            Ok(()) => check(&config, strict, portable, user.is_none()),
             Err(why) => {
                 eprintln!("ringway: {why}");
                 ExitCode::from(USAGE)
@@ -172,7 +173,7 @@ fn become_user(user: Option<&str>) -> Result<(), String> {
     users::ids(name, group)?.assume_for_check()
 }
 
-fn check(file: &Path, is_strict: bool, is_portable: bool) -> ExitCode {
+fn check(file: &Path, is_strict: bool, is_portable: bool, has_limits: bool) -> ExitCode {
     let loaded = if is_portable { ringway_config::load_portable(file) } else { ringway_config::load_file(file) };
     let (config, unreadable) = match loaded {
         Ok(config) => (config, Vec::new()),
@@ -184,13 +185,15 @@ fn check(file: &Path, is_strict: bool, is_portable: bool) -> ExitCode {
     };
     let (mut host, sentences) = match is_portable {
         true => (HostReport::default(), Vec::new()),
-        false => (check_host(&config), host_warnings(&config)),
+        false => (check_host(&config, has_limits), if has_limits { host_warnings(&config) } else { Vec::new() }),
     };
     if !is_portable {
         // Last: nothing is root's any more from here on.
         let mut later = check_as_runtime_user(&config, file);
+        let is_at = |known: &Diagnostic, told: &Diagnostic| known.line == told.line && known.column == told.column;
         let is_new = |told: &Diagnostic| {
-            !host.refused.iter().chain(&unreadable).any(|known| known.line == told.line && known.column == told.column)
+            !host.refused.iter().chain(&unreadable).any(|known| is_at(known, told))
+                && !host.warnings.iter().any(|known| is_at(known, told) && told.message.starts_with(&known.message))
         };
         later.warnings.retain(is_new);
         host.refused.append(&mut later.refused);

@@ -332,7 +332,7 @@ pub fn raise_descriptor_limit() -> u64 {
     Resource::Descriptors.raise().unwrap_or(u64::MAX)
 }
 
-/// Whether this process may write to the file, or make files in the directory.
+/// Whether this process may write to the file.
 pub fn may_write(path: &std::path::Path) -> bool {
     may(path, libc::W_OK)
 }

@@ -1,7 +1,10 @@
 //! Users and groups of this host, and becoming one of them for good.
 
 use nix::errno::Errno;
-use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgrouplist, getgroups, setgroups, setresgid, setresuid};
+use nix::unistd::{
+    Gid, Group, Uid, User, getegid, geteuid, getgrouplist, getgroups, getresgid, getresuid, setgroups, setresgid,
+    setresuid,
+};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities};
 use std::ffi::CString;
 
@@ -12,6 +15,7 @@ pub struct Ids {
     pub group: u32,
     /// The group, and those that the system's database has for the user.
     groups: Vec<u32>,
+    /// As it was asked for, with the group.
     name: String,
 }
 
@@ -21,6 +25,7 @@ pub struct Ids {
 /// One sentence: which of them does not exist.
 pub fn ids(user: &str, group: Option<&str>) -> Result<Ids, String> {
     let (id, own_group, name) = find_user(user)?;
+    let shown = group.map_or_else(|| user.to_owned(), |group| format!("{user}:{group}"));
     let group = group.map_or(Ok(own_group), lookup_group)?;
     let mut groups = vec![group];
     // A number without a name is in no list of members.
@@ -29,7 +34,7 @@ pub fn ids(user: &str, group: Option<&str>) -> Result<Ids, String> {
             getgrouplist(&name, Gid::from_raw(group)).map_err(|error| format!("the groups of {user}: {error}"))?;
         groups.extend(listed.into_iter().map(Gid::as_raw).filter(|listed| *listed != group));
     }
-    Ok(Ids { user: id, group, groups, name: user.to_owned() })
+    Ok(Ids { user: id, group, groups, name: shown })
 }
 
 /// The id of a user.
@@ -47,9 +52,17 @@ pub fn lookup_user(name: &str) -> Result<u32, String> {
 pub fn lookup_group(name: &str) -> Result<u32, String> {
     match (found(Group::from_name(name), name)?, name.parse()) {
         (Some(group), _) => Ok(group.gid.as_raw()),
+        (None, Ok(NO_CHANGE)) => Err(no_change(name)),
         (None, Ok(id)) => Ok(id),
         (None, Err(_)) => Err(format!("there is no group {name:?} on this host")),
     }
+}
+
+/// What the calls that set ids, -1, take for "leave it as it is".
+const NO_CHANGE: u32 = u32::MAX;
+
+fn no_change(name: &str) -> String {
+    format!("{name:?} is no id: the system takes it for \"no change\"")
 }
 
 /// The id, the id of the group, and the name, if there is one.
@@ -57,6 +70,7 @@ fn find_user(name: &str) -> Result<(u32, u32, Option<String>), String> {
     let of = |user: User| (user.uid.as_raw(), user.gid.as_raw(), Some(user.name));
     match (found(User::from_name(name), name)?, name.parse()) {
         (Some(user), _) => Ok(of(user)),
+        (None, Ok(NO_CHANGE)) => Err(no_change(name)),
         (None, Ok(id)) => Ok(found(User::from_uid(Uid::from_raw(id)), name)?.map_or((id, id, None), of)),
         (None, Err(_)) => Err(format!("there is no user {name:?} on this host")),
     }
@@ -87,7 +101,16 @@ impl Ids {
         let (user, group) = (Uid::from_raw(self.user), Gid::from_raw(self.group));
         setgroups(&groups).map_err(refused("setgroups"))?;
         setresgid(group, group, group).map_err(refused("setresgid"))?;
-        setresuid(user, user, user).map_err(refused("setresuid"))
+        setresuid(user, user, user).map_err(refused("setresuid"))?;
+        let (users, groups) = (getresuid().map_err(refused("getresuid"))?, getresgid().map_err(refused("getresgid"))?);
+        let is_user = [users.real, users.effective, users.saved].iter().all(|id| *id == user);
+        let is_group = [groups.real, groups.effective, groups.saved].iter().all(|id| *id == group);
+        let effective = capabilities(None).map_err(|error| format!("capabilities: {error}"))?.effective;
+        // Root keeps its rights.
+        match is_user && is_group && (user.is_root() || effective.is_empty()) {
+            true => Ok(()),
+            false => Err(format!("cannot become user {}: the system has left rights of root", self.name)),
+        }
     }
 
     /// As `assume`, by the process's only thread. The right to bind ports below 1024 stays, if there is one: a service has them bound by
@@ -107,6 +130,9 @@ impl Ids {
                     self.name
                 ))
             };
+        }
+        if self.user == 0 {
+            return self.assume();
         }
         let refused = |error| format!("cannot become user {}: capabilities: {error}", self.name);
         let ports = capabilities(None).map_err(refused)?.permitted & CapabilitySet::NET_BIND_SERVICE;
@@ -151,8 +177,9 @@ mod tests {
         assert_eq!((unknown.user, unknown.groups), (3_999_999_999, vec![3_999_999_999]));
         assert!(ids("no-such-user", None).expect_err("none").contains("there is no user"));
         assert!(ids("root", Some("no-such-group")).expect_err("none").contains("there is no group"));
-        for nothing in ["", "a\0b", "-1"] {
+        for nothing in ["", "a\0b", "-1", "4294967295"] {
             assert!(ids(nothing, None).is_err(), "{nothing:?}");
+            assert!(ids("root", Some(nothing)).is_err(), "{nothing:?}");
         }
     }
 }

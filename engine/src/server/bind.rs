@@ -185,8 +185,8 @@ pub(super) fn explain(binding: &Binding, error: &io::Error) -> String {
         let shown = directory.display();
         let remedy = match code {
             libc::ENOENT => format!("there is no directory {shown}"),
-            libc::EACCES => {
-                format!("this user may not make files in {shown}; {}", access::refused(&directory, Want::Write))
+            libc::EACCES | libc::EROFS => {
+                format!("this user may not make files in {shown}; {}", access::refused(&directory, Want::MakeFiles))
             }
             _ => format!("this user may not make files in {shown}"),
         };

@@ -20,10 +20,11 @@ pub struct HostReport {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Looks for all that the configuration needs.
-pub fn check(config: &Config) -> HostReport {
+/// Looks for all that the configuration needs; with `of_this_process`, at the limits of this process as well, which are not those
+/// of a service that is checked by hand.
+pub fn check(config: &Config, of_this_process: bool) -> HostReport {
     let mut report = look_at(config, |_| true);
-    report.refused.extend(limits(config));
+    report.refused.extend(of_this_process.then(|| limits(config)).flatten());
     match Transports::load(config, None, Wall::System) {
         Ok(loaded) => report.warnings.extend(loaded.warnings),
         Err(refused) => report.refused.extend(refused),
@@ -156,20 +157,27 @@ fn address_error(address: &Address) -> Option<io::Error> {
 
 fn log_file_error(path: &Path) -> Option<String> {
     let directory = directory(path);
-    if path.is_dir() {
-        return Some("it is a directory".into());
-    }
-    if !directory.is_dir() {
-        return Some(format!("there is no directory {}", directory.display()));
-    }
-    let (asked, is_file) = if path.exists() { (path, true) } else { (directory.as_path(), false) };
-    (!sys::may_write(asked)).then(|| match is_file {
-        true => format!("this user may not write to it; {}", access::refused(path, Want::Write)),
-        false => {
-            let refused = access::refused(&directory, Want::Write);
-            format!("this user may not make files in {}; {refused}", directory.display())
+    let shown = directory.display();
+    let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    let cannot_make = || access::refused(&directory, Want::MakeFiles);
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Some("it is a directory".into()),
+        Ok(_) => {
+            let refused = || format!("this user may not write to it; {}", access::refused(path, Want::Write));
+            return (!sys::may_write(path)).then(refused);
         }
-    })
+        // It is a link to where this user may not go.
+        Err(error) if is_denied(&error) && sys::may_make_files(&directory) => {
+            return Some(format!("it cannot be reached: {error}; {}", access::refused(path, Want::Write)));
+        }
+        Err(_) => {}
+    }
+    match std::fs::metadata(&directory) {
+        Ok(found) if found.is_dir() => (!sys::may_make_files(&directory))
+            .then(|| format!("this user may not make files in {shown}; {}", cannot_make())),
+        Err(error) if is_denied(&error) => Some(format!("{shown} cannot be reached: {error}; {}", cannot_make())),
+        Ok(_) | Err(_) => Some(format!("there is no directory {shown}")),
+    }
 }
 
 /// The directory of a file; that of the process for a name alone.

@@ -12,6 +12,7 @@ use crate::cluster::transport_scopes;
 use crate::net::sys;
 use crate::shard::{Command, Plan, PlanContext};
 use crate::stats::Kind;
+use ringway_config::LoadError;
 use ringway_config::model::{Address, Config, Listener, SocketAccess};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -39,8 +40,9 @@ pub(super) fn reload(running: &mut Running, orders: &mut Orders) {
 }
 
 fn try_reload(running: &mut Running, file: &Path, orders: &mut Orders) -> Result<(), String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let name = file.display().to_string();
+    let unreadable = |error| LoadError::Unreadable { file: name.clone(), error }.to_string();
+    let text = std::fs::read_to_string(file).map_err(|error| unreadable(error).trim_end().to_owned())?;
     let config = ringway_config::load_str(&name, &text).map_err(|problems| problems.to_string())?;
     warn_of_fixed_keys(&running.plan.config, &config);
     warnings::warn(&config, running.descriptors);

@@ -153,7 +153,7 @@ fn what_the_user_of_the_service_may_not_read_is_found_by_root() {
             &format!("cannot read {path}: Permission denied"),
             "tried as user nobody, group nogroup",
             &format!(
-                "{path} belongs to root:root, mode 0640; remedy: chgrp nogroup {path} && chmod g+r {path}, or chown nobody {path}"
+                "{path} belongs to root:root, mode 0640; remedy: chown nobody {path}, or chgrp to a group that has no other"
             ),
         ] {
             assert!(said.contains(part), "{part} in:\n{said}");
@@ -180,6 +180,28 @@ fn directories_logs_and_the_configuration_itself_count() {
     assert!(said.contains(&format!("this user may not make files in {logs}; tried as user nobody")), "{said}");
     follow(&said);
     assert_eq!(site.check(&["--strict", "--user", "65534"]).0, 0);
+    // Making a file takes two rights.
+    must_run(program("chgrp").arg("65534").arg(site.path("logs")));
+    for mode in [0o700, 0o720, 0o710] {
+        site.mode("logs", mode);
+        let (code, said) = site.check(&["--user", "65534"]);
+        assert!(code == 1 && said.contains("chmod g+wx"), "{mode:o}: {said}");
+        follow(&said);
+        assert_eq!(site.check(&["--strict", "--user", "65534"]).0, 0, "{mode:o}: {said}");
+        let mut touch = program("setpriv");
+        touch.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "touch"]);
+        must_run(touch.arg(site.path("logs/new.log")));
+    }
+    // A directory that is there, behind one that is closed.
+    fs::create_dir(site.path("logs/sub")).expect("a directory");
+    let config = fs::read_to_string(site.path("ringway.toml")).expect("it is there");
+    site.write("ringway.toml", &config.replace("logs/access.log", "logs/sub/access.log"));
+    site.mode("logs/sub", 0o777);
+    site.mode("logs", 0o720);
+    let (_, said) = site.check(&["--user", "65534"]);
+    assert!(said.contains("sub cannot be reached: Permission denied") && !said.contains("no directory"), "{said}");
+    site.write("ringway.toml", &config);
+    site.mode("logs", 0o777);
 
     site.mode("ringway.toml", 0o600);
     let (code, said) = site.check(&["--user", "nobody"]);
@@ -209,6 +231,57 @@ fn directories_logs_and_the_configuration_itself_count() {
     assert_eq!(site.check(&["--user", "nobody"]).0, 0);
 }
 
+/// As certbot has its keys: links that everyone may read lead into a directory that is root's.
+#[test]
+fn links_lead_to_the_directory_that_is_closed() {
+    if !is_root("links into a closed directory") {
+        return;
+    }
+    let site = Site::new("");
+    fs::create_dir(site.path("archive")).expect("a directory");
+    fs::rename(site.path("a.key"), site.path("archive/a1.key")).expect("moved");
+    std::os::unix::fs::symlink("archive/a1.key", site.path("a.key")).expect("linked");
+    site.mode("archive", 0o700);
+    let (code, said) = site.check(&["--user", "nobody"]);
+    let archive = fs::canonicalize(site.path("archive")).expect("it is there").display().to_string();
+    assert!(code == 1 && said.contains(&format!("{archive} belongs to root:root, mode 0700; remedy: ")), "{said}");
+    follow(&said);
+    assert_eq!(site.check(&["--strict", "--user", "nobody"]).0, 0);
+}
+
+/// Root may read what belongs to others, and become `runtime.user`.
+#[test]
+fn root_is_checked_with_its_rights() {
+    if !is_root("what root may read of others") {
+        return;
+    }
+    let site = Site::new("user = \"nobody\"");
+    let (code, said) = site.check(&["--strict", "--user", "root"]);
+    assert_eq!(code, 0, "{said}");
+    must_run(program("chown").arg("daemon").arg(site.path("a.key")));
+    site.mode("a.key", 0o600);
+    let (code, said) = site.check(&["--user", "root"]);
+    assert!(code == 0 && said.contains("runtime.user, nobody") && said.contains("1 warning"), "{said}");
+}
+
+/// The limits of a shell are not those of the service.
+#[test]
+fn limits_of_the_caller_are_left_out() {
+    if !is_root("the limits of another user") {
+        return;
+    }
+    let site = Site::new("max_connections = 100000");
+    let check = |options: &[&str]| {
+        let mut command = program("prlimit");
+        command.args(["--nofile=60:60", "--memlock=0:0", env!("CARGO_BIN_EXE_ringway"), "check"]).args(options);
+        told(&command.arg(site.path("ringway.toml")).output().expect("it runs"))
+    };
+    let (code, said) = check(&[]);
+    assert!(code == 1 && said.contains("may open 60 files"), "{said}");
+    let (code, said) = check(&["--strict", "--user", "nobody"]);
+    assert_eq!(code, 0, "{said}");
+}
+
 /// As Debian has its keys: for the members of a group.
 #[test]
 fn groups_count_as_they_do_for_the_service() {
@@ -220,7 +293,7 @@ fn groups_count_as_they_do_for_the_service() {
     site.mode("a.key", 0o640);
     let (code, said) = site.check(&["--user", "nobody"]);
     assert_eq!(code, 1, "{said}");
-    let remedy = "make that user a member of the group (usermod -aG daemon nobody)";
+    let remedy = "make that user a member of the group (usermod -aG daemon nobody;";
     assert!(said.contains("belongs to root:daemon, mode 0640") && said.contains(remedy), "{said}");
     assert_eq!(site.check(&["--user", "nobody:daemon"]).0, 0);
     assert_eq!(site.check(&["--user", "daemon"]).0, 0, "the user's own group");
@@ -240,6 +313,8 @@ fn one_needs_to_be_root_or_that_user() {
     }
     for (user, why) in [
         ("no-such-user", "there is no user \"no-such-user\""),
+        ("4294967295", "\"4294967295\" is no id"),
+        ("nobody:4294967295", "\"4294967295\" is no id"),
         ("nobody:no-such-group", "there is no group \"no-such-group\""),
         (":", "there is no user \"\""),
     ] {
@@ -253,6 +328,10 @@ fn one_needs_to_be_root_or_that_user() {
     let (code, said) = told(&command.output().expect("it runs"));
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("--user root: only root can check as another user"), "{said}");
+    let mut command = of_another_user(site.dir.path());
+    command.args(["check", "--user", "65534:daemon"]).arg(site.path("ringway.toml"));
+    let (code, said) = told(&command.output().expect("it runs"));
+    assert!(code == 2 && said.contains("--user 65534:daemon: only root"), "{said}");
 }
 
 /// The program, as a user that is not root.
@@ -334,8 +413,18 @@ fn a_start_warns_of_files_that_will_not_be_renewed() {
     pki.issue("a", &["a.example"]);
     fs::set_permissions(pki.path("a.key"), Permissions::from_mode(0o600)).expect("ours");
     must_run(program("chmod").arg("711").arg(setup.dir()));
+    let config = setup.dir().join("ringway.toml");
     let proxy = setup.start();
     proxy.wait_for_log("will not be renewed");
     let said = proxy.stderr();
     assert!(said.contains("a.key") && said.contains("tried as user nobody") && !said.contains("a.pem: Perm"), "{said}");
+    // And so does a reload, of the configuration.
+    fs::set_permissions(&config, Permissions::from_mode(0o600)).expect("ours");
+    proxy.signal(rustix::process::Signal::HUP);
+    proxy.wait_for_log("not reloaded");
+    let said = proxy.stderr();
+    assert!(
+        said.contains("cannot read the configuration: Permission denied") && said.contains("mode 0600; remedy: "),
+        "{said}"
+    );
 }
