@@ -321,7 +321,9 @@ impl Ringway {
         let mut lines = Vec::new();
         eventually(&format!("{count} lines in {name}"), || {
             let text = std::fs::read_to_string(self.file(name)).unwrap_or_default();
-            lines = text.lines().map(str::to_owned).collect();
+            // The last one may be here in part.
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            lines = whole.lines().map(str::to_owned).collect();
             lines.len() >= count
         });
         assert_eq!(lines.len(), count, "{lines:?}");
