@@ -16,6 +16,7 @@ pub use programs::{Curl, Nginx, Server, curl, must_run, program};
 pub use ringway::{Ringway, Setup, forwarding, forwarding_to, growth, quoted};
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that ought to happen at once. Long, because the machine may be busy; a test that passes
@@ -31,9 +32,15 @@ pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     }
 }
 
-/// A port on which nothing listens now, for programs that cannot be told to choose one themselves.
+/// A port on which nothing listens now, for programs that cannot be told to choose one themselves. It is below the range that the
+/// system hands out (from 32768 on), so that no other test gets it meanwhile.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() % 12_000;
+    let mut ports =
+        std::iter::repeat_with(|| 20_000 + ((first + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000) as u16);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.by_ref().take(12_000).find(is_free).expect("a free port")
 }
 
 /// An address that refuses connections.
