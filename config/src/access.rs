@@ -39,12 +39,16 @@ impl Want {
     }
 }
 
-/// That the file cannot be read, and where this user may not, the whole of `refused`.
+/// That the file cannot be read, and why.
 pub fn cannot_read(path: &Path, error: &io::Error) -> String {
-    let told = format!("cannot read {}: {error}", path.display());
+    format!("cannot read {}: {}", path.display(), unreadable(path, error))
+}
+
+/// Why the file cannot be read; where this user may not, with the whole of `refused`.
+pub fn unreadable(path: &Path, error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => format!("{told}; {}", refused(path, Want::Read)),
-        _ => told,
+        io::ErrorKind::PermissionDenied => format!("{error}; {}", refused(path, Want::Read)),
+        _ => error.to_string(),
     }
 }
 

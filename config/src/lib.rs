@@ -43,13 +43,7 @@ impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { file, error } => {
-                write!(f, "{file}: cannot read the configuration: {error}")?;
-                match error.kind() {
-                    io::ErrorKind::PermissionDenied => {
-                        writeln!(f, "; {}", access::refused(Path::new(file), access::Want::Read))
-                    }
-                    _ => writeln!(f),
-                }
+                writeln!(f, "{file}: cannot read the configuration: {}", access::unreadable(Path::new(file), error))
             }
             Self::Refused(diagnostics) => diagnostics.fmt(f),
         }

@@ -8,24 +8,23 @@ use ringway_config::model::{CertificatePart, ClientCertDetails, ForwardCert};
 /// Does with the header what the configuration says. `client`: the peer, if it showed a certificate that was verified.
 pub fn apply(model: &ClientCertDetails, client: Option<Known<'_>>, exchange: &mut Exchange) {
     let fields = &mut exchange.request.head.fields;
-    let Some(client) = client.filter(|_| model.forward != ForwardCert::Sanitize) else {
-        if model.forward != ForwardCert::AlwaysForwardOnly {
+    match (model.forward, client) {
+        // A certificate is not read where nothing of it is told.
+        (ForwardCert::AlwaysForwardOnly, _) | (ForwardCert::ForwardOnly, Some(_)) => {}
+        (ForwardCert::Sanitize, _) | (ForwardCert::ForwardOnly, None) => {
             fields.remove_id(FieldId::XForwardedClientCert);
         }
-        return;
-    };
-    // A certificate is not read where nothing of it is told.
-    if matches!(model.forward, ForwardCert::AlwaysForwardOnly | ForwardCert::ForwardOnly) {
-        return;
-    }
-    let identities = client.identities();
-    let identity = identities.and_then(|client| Some((client, client.peer.as_ref()?)));
-    if model.forward == ForwardCert::SanitizeSet || identity.is_none() {
-        fields.remove_id(FieldId::XForwardedClientCert);
-    }
-    if let Some((client, identity)) = identity {
-        let write = |out: &mut Vec<u8>| element(client, identity, &model.set, out);
-        exchange.request.edit().append_known(FieldId::XForwardedClientCert, write);
+        (mode @ (ForwardCert::SanitizeSet | ForwardCert::AppendForward), client) => {
+            let identities = client.and_then(Known::identities);
+            let identity = identities.and_then(|client| Some((client, client.peer.as_ref()?)));
+            if mode == ForwardCert::SanitizeSet || identity.is_none() {
+                fields.remove_id(FieldId::XForwardedClientCert);
+            }
+            if let Some((client, identity)) = identity {
+                let write = |out: &mut Vec<u8>| element(client, identity, &model.set, out);
+                exchange.request.edit().append_known(FieldId::XForwardedClientCert, write);
+            }
+        }
     }
 }
 

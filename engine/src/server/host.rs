@@ -40,11 +40,9 @@ pub fn check_as_runtime_user(config: &Config, file: &Path) -> HostReport {
     let Some(user) = runtime.user.as_deref().filter(|_| users::is_root()) else { return report };
     // Those that do not exist have been told of.
     let Ok(ids) = users::ids(user, runtime.group.as_deref()) else { return report };
+    let of_user = |message: String| told(config.needs.iter().find(|need| matches!(need.what, Needed::User)), message);
     if let Err(message) = ids.assume() {
-        let at = config.needs.iter().find(|need| matches!(need.what, Needed::User));
-        let mut told = at.map_or_else(Diagnostic::default, |need| need.at.clone());
-        told.message = message;
-        report.refused.push(told);
+        report.refused.push(of_user(message));
         return report;
     }
     let mut later = look_at(config, |what| matches!(what, Needed::LogFile(_) | Needed::EventLog(_)));
@@ -54,10 +52,7 @@ pub fn check_as_runtime_user(config: &Config, file: &Path) -> HostReport {
         Ok(config) => report.warnings.extend(Transports::load(&config, None, Wall::System).err().into_iter().flatten()),
         Err(LoadError::Refused(problems)) => report.warnings.extend(problems.into_list()),
         Err(error @ LoadError::Unreadable { .. }) => {
-            let at = config.needs.iter().find(|need| matches!(need.what, Needed::User));
-            let mut told = at.map_or_else(Diagnostic::default, |need| need.at.clone());
-            told.message = error.to_string().trim_end().to_owned();
-            report.warnings.push(told);
+            report.warnings.push(of_user(error.to_string().trim_end().to_owned()));
         }
     }
     for told in &mut report.warnings {
@@ -79,9 +74,14 @@ fn limits(config: &Config) -> Option<Diagnostic> {
         .err()?;
     let need = config.needs.iter().find(|need| matches!(need.what, Needed::Buffers | Needed::Cores));
     let need = need.or(config.needs.first());
+    Some(told(need, why))
+}
+
+/// At the place that asks for it, if there is one.
+fn told(need: Option<&Need>, message: String) -> Diagnostic {
     let mut told = need.map_or_else(Diagnostic::default, |need| need.at.clone());
-    told.message = why;
-    Some(told)
+    told.message = message;
+    told
 }
 
 /// What the configuration asks for and this process ignores; touches no address and no file.
@@ -96,10 +96,8 @@ fn look_at(config: &Config, concerns: impl Fn(&Needed) -> bool) -> HostReport {
     let mut report = HostReport::default();
     for need in config.needs.iter().filter(|need| concerns(&need.what)) {
         let Err(message) = look(config, &need.what) else { continue };
-        let Need { what, at } = need;
-        let mut told = at.clone();
-        told.message = message;
-        match what {
+        let told = told(Some(need), message);
+        match need.what {
             // They are only looked for by a process that can become them.
             Needed::User | Needed::Group if !users::is_root() => report.warnings.push(told),
             Needed::EventLog(_) => report.warnings.push(told),

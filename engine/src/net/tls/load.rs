@@ -80,8 +80,8 @@ pub(super) fn certified_key(certificate: &Certificate, provider: &CryptoProvider
     let mut faults = Faults::new();
     let chain = keep(&mut faults, self::chain(&certificate.chain));
     let key = private_key(&certificate.key).and_then(|key| {
-        let refused = content::unusable_key(key.secret_der(), &certificate.key.path);
-        provider.key_provider.load_private_key(key).map_err(|_| fault(&certificate.key, refused))
+        let loaded = provider.key_provider.load_private_key(key.clone_key());
+        loaded.map_err(|_| fault(&certificate.key, content::unusable_key(key.secret_der(), &certificate.key.path)))
     });
     let (Some(chain), Some(key)) = (chain, keep(&mut faults, key)) else { return Err(faults) };
     let certified = CertifiedKey::new(chain, key);
