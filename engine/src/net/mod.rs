@@ -5,6 +5,7 @@
 //! socket in order to splice.
 
 mod accepted;
+mod batch;
 mod bytes;
 mod chain_choice;
 mod crossing;

@@ -250,3 +250,46 @@ fn a_head_does_not_wait_for_its_body() {
         assert!(client.some());
     }
 }
+
+/// A body that is spliced is moved in large pieces, as long as it comes fast. What is there waits for no more than some milliseconds
+/// for what comes later, and the connection serves the next exchange as before.
+#[test]
+fn a_spliced_body_does_not_wait_for_what_does_not_come() {
+    const PIECES: [usize; 9] = [100_000, 1, 17, 17_000, 70_000, 300_000, 5, 400_000, 50_000];
+    let total: usize = PIECES.iter().sum();
+    let (go, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let body = pattern(total);
+    let origin = Origin::raw(move |mut connection, _| {
+        while let Some(request) = connection.request() {
+            if request.target() == "/small" {
+                connection.send(&response(200, &[], "small"));
+                continue;
+            }
+            connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {total}\r\n\r\n").as_bytes());
+            let mut rest = &body[..];
+            for piece in PIECES {
+                told.lock().expect("one at a time").recv().expect("the test goes on");
+                let (next, later) = rest.split_at(piece);
+                connection.send(next);
+                rest = later;
+            }
+        }
+    });
+    let proxy = Setup::new(&forwarding(origin.address, "")).runtime("splice_threshold = \"1B\"").start();
+    let mut client = proxy.connect();
+    for _ in 0..2 {
+        client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(client.head().expect("a head").status(), 200);
+        let mut body = client.take_buffered();
+        for piece in PIECES {
+            go.send(()).expect("the origin waits");
+            let mut came = vec![0; piece];
+            client.stream.read_exact(&mut came).expect("the piece comes without the next one");
+            body.extend(came);
+        }
+        assert_same(&body, &pattern(total), "the body");
+        assert_eq!(client.get("/small").text(), "small");
+    }
+    assert_eq!(proxy.stat("cluster.app.upstream_cx_total"), 1);
+}

@@ -113,6 +113,9 @@ impl fmt::Display for Failure {
 
 const ALGORITHM: &str =
     "it is signed with an algorithm that is not taken, such as one with SHA-1 (UnsupportedSignatureAlgorithm)";
+/// An authority is found by its name. Certificates that sign themselves are often named as others are: `localhost`.
+const NAMESAKE: &str = "a signature is of another kind than the key of the authority that has the issuer's name: another one \
+                        of that name has made it (UnsupportedSignatureAlgorithmForPublicKey)";
 
 /// What is wrong with a certificate. Terms of the library stay in it: people search for them.
 struct Words<'a>(&'a CertificateError);
@@ -123,10 +126,13 @@ impl fmt::Display for Words<'_> {
             CertificateError::UnknownIssuer => f.write_str("no trusted authority has issued it (UnknownIssuer)"),
             CertificateError::BadEncoding => f.write_str("it cannot be read (BadEncoding)"),
             CertificateError::BadSignature => {
-                f.write_str("a signature is wrong, or made with a key that is too short (BadSignature)")
+                f.write_str(
+                    "a signature is wrong, made by another authority than the one known by the issuer's name, or with a key \
+                     that is too short (BadSignature)",
+                )
             }
-            CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => f.write_str(ALGORITHM),
+            CertificateError::UnsupportedSignatureAlgorithmContext { .. } => f.write_str(ALGORITHM),
+            CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => f.write_str(NAMESAKE),
             CertificateError::UnhandledCriticalExtension => {
                 f.write_str("it has a critical extension that is not known here (UnhandledCriticalExtension)")
             }
@@ -144,10 +150,8 @@ impl fmt::Display for Words<'_> {
                 Some(webpki::Error::CaUsedAsEndEntity) => {
                     f.write_str("it is the certificate of an authority (CaUsedAsEndEntity)")
                 }
-                Some(
-                    webpki::Error::UnsupportedSignatureAlgorithmContext(_)
-                    | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_),
-                ) => f.write_str(ALGORITHM),
+                Some(webpki::Error::UnsupportedSignatureAlgorithmContext(_)) => f.write_str(ALGORITHM),
+                Some(webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)) => f.write_str(NAMESAKE),
                 Some(error) => error.fmt(f),
                 None => other.fmt(f),
             },

@@ -3,7 +3,9 @@
 
 use super::validation::{asking, kinds, showing};
 use super::*;
-use rcgen::{ExtendedKeyUsagePurpose, PKCS_ECDSA_P521_SHA512, SanType, date_time_ymd};
+use rcgen::{
+    ExtendedKeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P521_SHA512, PKCS_ED25519, SanType, date_time_ymd,
+};
 
 /// A certificate of an authority below others.
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -127,6 +129,33 @@ fn issuers() {
             Some(why) => assert_refused((kind, said), FailureKind::Untrusted, why),
             None => assert_taken((kind, said)),
         }
+    }
+}
+
+/// Signed by an authority that has the name of one that is trusted, and another key: a certificate that signs itself, named
+/// `localhost` as one of the system's authorities is.
+#[test]
+fn namesakes() {
+    let files = Files::new();
+    for (algorithm, why) in [
+        (&PKCS_ECDSA_P256_SHA256, "made by another authority than the one known by the issuer's name"),
+        (&PKCS_ED25519, "(UnsupportedSignatureAlgorithmForPublicKey)"),
+    ] {
+        let key = KeyPair::generate_for(algorithm).expect("a key");
+        let mut params = Files::params(&["a.example"]);
+        params.distinguished_name.push(DnType::CommonName, "localhost");
+        let own = params.self_signed(&key).expect("signed");
+        let trusted = authority("localhost", None);
+        let write = |name: &str, text: String| {
+            std::fs::write(files.dir.path().join(name), text).expect("written");
+            file(&files.dir.path().join(name))
+        };
+        let (chain, key, ca) =
+            (write("own.pem", own.pem()), write("own.key", key.serialize_pem()), write("localhost.pem", trusted.pem()));
+        let trusting = Validation { ca: Some(ca), ..Validation::default() };
+        let to = UpstreamTls { validation: trusting, ..upstream(&files, "a.example") };
+        let (kind, _, said) = kinds(&to, &downstream(vec![Certificate { chain, key, ocsp_staple: None }]));
+        assert_refused((kind, said), FailureKind::Untrusted, why);
     }
 }
 
