@@ -150,6 +150,7 @@ impl Resolver<'_, '_, '_> {
             drain_delay: runtime.drain_delay.0,
             max_connections: runtime.max_connections.value(),
             splice_threshold: runtime.splice_threshold.0,
+            loopback_pacing: runtime.loopback_pacing.value,
             compression_memory: runtime.compression_memory.0,
             max_handshakes: runtime.max_handshakes.to_u32(),
             access_log_flush_interval: runtime.access_log_flush_interval.0,

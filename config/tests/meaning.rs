@@ -46,7 +46,7 @@ fn the_smallest_file_has_every_default() {
         (4096, Duration::from_secs(30), Duration::ZERO)
     );
     assert_eq!((runtime.max_connections, runtime.splice_threshold), (None, Some(64 << 10)));
-    assert_eq!(runtime.compression_memory, 64 << 20);
+    assert_eq!((runtime.compression_memory, runtime.loopback_pacing), (64 << 20, false));
     assert_eq!((runtime.access_log_flush_interval, runtime.log.as_str()), (Duration::from_secs(1), "info"));
     assert!(config.admin.is_none());
 

@@ -106,6 +106,8 @@ pub struct Runtime {
     pub max_connections: Option<u64>,
     /// Plain bodies whose known remaining length is at least this many bytes are moved with splice(2); `None`: never.
     pub splice_threshold: Option<u64>,
+    /// TCP over loopback is paced where the system's congestion control paces.
+    pub loopback_pacing: bool,
     /// Bytes of each shard for compressing and decompressing.
     pub compression_memory: u64,
     /// TLS handshakes with clients that a shard computes at the same time, or that wait for that.

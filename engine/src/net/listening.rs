@@ -1,6 +1,15 @@
 //! A listening socket, as a shard gets it.
 
+use super::Loopback;
 use std::os::fd::OwnedFd;
+
+/// What sockets are made with that listen.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenOptions {
+    /// Connections that wait in the kernel until they are accepted.
+    pub backlog: u32,
+    pub loopback: Loopback,
+}
 
 /// One shard's descriptor of a listening socket.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ mod drain;
 mod house;
 mod limit;
 mod listening;
+mod loopback;
 mod memory;
 mod notes;
 mod race;
@@ -33,7 +34,8 @@ pub use delivery::{Delivery, Stall, Taking};
 pub use drain::{Drain, Registration};
 pub use house::{Answer, House, Room, Scope};
 pub use limit::{Claim, ClientLimit, ConnectionLimit, Full, Limits, Permits};
-pub use listening::{ListeningSocket, SocketOwner};
+pub use listening::{ListenOptions, ListeningSocket, SocketOwner};
+pub use loopback::Loopback;
 pub use memory::{MemoryListener, MemoryNetwork, PipeEnd, pipe};
 pub use notes::{Ending, Noted, Notes, Traffic};
 pub use roster::Seat;
@@ -362,7 +364,7 @@ pub enum Protocol {
 /// Where connections to upstreams are made.
 #[derive(Clone)]
 pub enum Network {
-    Kernel,
+    Kernel(Loopback),
     /// Pipes to listeners in the same process: tests and benches.
     Memory(Rc<MemoryNetwork>),
 }
@@ -374,8 +376,8 @@ impl Network {
     /// No descriptor is left, the address family is not there, or (in memory) there is no listener.
     pub fn connect(&self, reactor: &Rc<Reactor>, address: &Address) -> io::Result<ByteStream> {
         match self {
-            Self::Kernel => {
-                let (fd, target) = sys::stream_socket(address)?;
+            Self::Kernel(loopback) => {
+                let (fd, target) = sys::stream_socket(address, *loopback)?;
                 Ok(ByteStream::Socket(Socket::connect(reactor, fd, target)))
             }
             Self::Memory(network) => network.connect(reactor, address).map(ByteStream::Pipe),
@@ -385,8 +387,8 @@ impl Network {
     /// The same for side work: EMFILE already where less than a quarter of the descriptors is left.
     fn connect_side(&self, reactor: &Rc<Reactor>, address: &Address) -> io::Result<ByteStream> {
         match self {
-            Self::Kernel => {
-                let (fd, target) = sys::stream_socket(address)?;
+            Self::Kernel(loopback) => {
+                let (fd, target) = sys::stream_socket(address, *loopback)?;
                 // The kernel takes the lowest number that is free: at least this many descriptors are open.
                 if fd.as_raw_fd() as u64 >= sys::descriptor_limit() / 4 * 3 {
                     return Err(io::Error::from_raw_os_error(libc::EMFILE));

@@ -1,7 +1,7 @@
 //! System calls around sockets and the process: listening, connecting, addresses, limits.
 #![allow(unsafe_code)]
 
-use super::{Traffic, users};
+use super::{ListenOptions, Loopback, Traffic, users};
 use crate::ring::memory::Resource;
 use ringway_config::model::{Address, Binding, SocketAccess};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
@@ -16,8 +16,8 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 ///
 /// # Errors
 /// What bind(2) and listen(2) report.
-pub fn listen(binding: &Binding, access: &SocketAccess, backlog: u32) -> io::Result<OwnedFd> {
-    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+pub fn listen(binding: &Binding, access: &SocketAccess, options: ListenOptions) -> io::Result<OwnedFd> {
+    let backlog = i32::try_from(options.backlog).unwrap_or(i32::MAX);
     match &binding.address {
         Address::Ip(address) => {
             let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
@@ -27,6 +27,7 @@ pub fn listen(binding: &Binding, access: &SocketAccess, backlog: u32) -> io::Res
             if address.is_ipv6() {
                 socket.set_only_v6(!binding.ipv4_compat)?;
             }
+            options.loopback.prepare(&socket, *address);
             socket.bind(&(*address).into())?;
             socket.listen(backlog)?;
             Ok(socket.into())
@@ -171,11 +172,12 @@ pub fn is_socket(path: &std::path::Path) -> bool {
 ///
 /// # Errors
 /// What socket(2) reports: EMFILE, EAFNOSUPPORT.
-pub fn stream_socket(address: &Address) -> io::Result<(OwnedFd, SockAddr)> {
+pub fn stream_socket(address: &Address, loopback: Loopback) -> io::Result<(OwnedFd, SockAddr)> {
     match address {
         Address::Ip(address) => {
             let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_tcp_nodelay(true)?;
+            loopback.prepare(&socket, *address);
             Ok((socket.into(), (*address).into()))
         }
         Address::Unix(path) => {

@@ -5,7 +5,7 @@ use super::holders::{self, Holder};
 use super::host;
 use super::orders::Orders;
 use super::passed::{Assigned, PassedSocket};
-use crate::net::{ListeningSocket, SocketOwner, sys, users};
+use crate::net::{ListenOptions, ListeningSocket, SocketOwner, sys, users};
 use crate::shard::Sockets;
 use ringway_config::access::{self, Want};
 use ringway_config::model::{Address, Binding, Listener, Runtime, SocketAccess};
@@ -58,11 +58,11 @@ impl<'a> Binder<'a> {
         &mut self,
         listeners: impl Iterator<Item = &'b Listener>,
         shards: usize,
-        backlog: u32,
+        options: ListenOptions,
     ) -> Result<Bound, String> {
         let mut bound = Bound { shards: (0..shards).map(|_| Sockets::new()).collect(), addresses: Vec::new() };
         for listener in listeners {
-            let sockets = self.bind(&listener.binding(), &listener.access, shards, backlog)?;
+            let sockets = self.bind(&listener.binding(), &listener.access, shards, options)?;
             bound.addresses.push(actual(&listener.address, sockets.first().map(|socket| &socket.fd)));
             for (shard, socket) in bound.shards.iter_mut().zip(sockets) {
                 shard.insert(listener.binding(), socket);
@@ -80,7 +80,7 @@ impl<'a> Binder<'a> {
         binding: &Binding,
         access: &SocketAccess,
         shards: usize,
-        backlog: u32,
+        options: ListenOptions,
     ) -> Result<Vec<ListeningSocket>, String> {
         if let Some(passed) = self.passed.get(binding) {
             return share(passed, shards);
@@ -89,7 +89,7 @@ impl<'a> Binder<'a> {
             Address::Unix(_) if shards > 1 => SocketOwner::Process,
             Address::Unix(_) | Address::Ip(_) => SocketOwner::Shard,
         };
-        let sockets = self.make(binding, access, shards, backlog)?;
+        let sockets = self.make(binding, access, shards, options)?;
         Ok(sockets.into_iter().map(|fd| ListeningSocket { fd, owner }).collect())
     }
 
@@ -98,14 +98,14 @@ impl<'a> Binder<'a> {
         binding: &Binding,
         access: &SocketAccess,
         shards: usize,
-        backlog: u32,
+        options: ListenOptions,
     ) -> Result<Vec<OwnedFd>, String> {
         let address = &binding.address;
         let mut last = None;
         // Reads all of /proc/net/tcp, so once for all tries.
         let mut ours = None;
         let mut is_ours = || *ours.get_or_insert_with(|| holders::are_ours(binding));
-        let bound = self.orders.wait(self.deadline, || match bind(binding, access, shards, backlog, &mut is_ours) {
+        let bound = self.orders.wait(self.deadline, || match bind(binding, access, shards, options, &mut is_ours) {
             Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) && may_become_free(address) => {
                 last = Some(error);
                 None
@@ -146,7 +146,7 @@ fn bind(
     binding: &Binding,
     access: &SocketAccess,
     shards: usize,
-    backlog: u32,
+    options: ListenOptions,
     is_ours: &mut dyn FnMut() -> bool,
 ) -> io::Result<Vec<OwnedFd>> {
     if let Address::Ip(ip) = binding.address {
@@ -157,11 +157,11 @@ fn bind(
             checked => checked?,
         }
     }
-    let mut sockets = vec![sys::listen(binding, access, backlog)?];
+    let mut sockets = vec![sys::listen(binding, access, options)?];
     let binding = Binding { address: actual(&binding.address, sockets.first()), ..*binding };
     while sockets.len() < shards {
         sockets.push(match &binding.address {
-            Address::Ip(_) => sys::listen(&binding, access, backlog)?,
+            Address::Ip(_) => sys::listen(&binding, access, options)?,
             Address::Unix(_) => sys::share(&sockets[0])?,
         });
     }
@@ -233,6 +233,8 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
+    const OPTIONS: ListenOptions = ListenOptions { backlog: 16, loopback: crate::net::Loopback::AsSystem };
+
     fn address(text: &str, port: u16) -> Address {
         Address::Ip(format!("{text}:{port}").parse().expect("an address"))
     }
@@ -241,7 +243,7 @@ mod tests {
     fn try_bind(address: &Address) -> Result<Vec<ListeningSocket>, String> {
         let (_, mut orders) = Orders::new();
         let mut binder = Binder { deadline: Instant::now(), orders: &mut orders, owner: None, passed: Assigned::new() };
-        binder.bind(&address.clone().into(), &SocketAccess::default(), 2, 16)
+        binder.bind(&address.clone().into(), &SocketAccess::default(), 2, OPTIONS)
     }
 
     #[test]
@@ -291,7 +293,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(30));
             drop(socket);
         });
-        binder.bind(&Address::Ip(bound).into(), &SocketAccess::default(), 1, 16).expect("it becomes free");
+        binder.bind(&Address::Ip(bound).into(), &SocketAccess::default(), 1, OPTIONS).expect("it becomes free");
         closing.join().expect("no panic");
     }
 }

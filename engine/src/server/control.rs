@@ -4,7 +4,7 @@ use super::worker::{Clusters, Order, Wake, Work};
 use crate::base::span::Span;
 use crate::cluster::Supervisor;
 use crate::cluster::health::{EventLog, Written};
-use crate::net::Network;
+use crate::net::{Loopback, Network};
 use crate::ring::host::{Host, Turns};
 use crate::ring::{PoolSize, Reactor, ReactorOptions};
 use crate::stats::Registry;
@@ -34,7 +34,7 @@ impl Work for Supervision {
                 return;
             }
         };
-        let supervisor = Supervisor::new(&reactor, Network::Kernel, registry, events);
+        let supervisor = Supervisor::new(&reactor, Network::Kernel(Loopback::AsSystem), registry, events);
         let unpark = reactor.unpark_handle();
         let _ = started.send(Ok(Wake::new(move || unpark.unpark())));
         Host::new(Self::NAME).run(&reactor, async |turns| serve(&reactor, &supervisor, &orders, &turns).await);

@@ -3,7 +3,7 @@
 use super::control;
 use super::worker::{Order, Wake, Work};
 use crate::base::span::Span;
-use crate::net::Network;
+use crate::net::{Loopback, Network};
 use crate::ring::host::{Host, Turns};
 use crate::ring::{Reactor, ReactorOptions};
 use crate::shard::Plan;
@@ -39,7 +39,7 @@ impl Work for Exports {
                 return;
             }
         };
-        let telemetry = Telemetry::new(&reactor, Network::Kernel, registry);
+        let telemetry = Telemetry::new(&reactor, Network::Kernel(Loopback::AsSystem), registry);
         let unpark = reactor.unpark_handle();
         let _ = started.send(Ok(Wake::new(move || unpark.unpark())));
         Host::new(Self::NAME).run(&reactor, async |turns| {

@@ -9,7 +9,7 @@ use crate::admin::Source;
 use crate::base::clock::Wall;
 use crate::base::span::Span;
 use crate::cluster::transport_scopes;
-use crate::net::sys;
+use crate::net::{ListenOptions, sys};
 use crate::shard::{Command, Plan, PlanContext};
 use crate::stats::Kind;
 use ringway_config::LoadError;
@@ -54,7 +54,8 @@ fn try_reload(running: &mut Running, file: &Path, orders: &mut Orders) -> Result
         return Err(format!("cannot listen on {address}: the admin endpoint has it until the next start"));
     }
     let passed = running.passed.assign(&config)?;
-    let bound = Binder::new(orders, passed.clone()).listeners(new, running.shards.len(), config.runtime.backlog)?;
+    let options = ListenOptions { backlog: config.runtime.backlog, loopback: running.loopback };
+    let bound = Binder::new(orders, passed.clone()).listeners(new, running.shards.len(), options)?;
     let dns = running.dns.ready(&config)?;
     let supervision = running.supervision.ready(&config)?;
     let exports = running.exports.ready(&config)?;
@@ -141,6 +142,7 @@ fn warn_of_fixed_keys(old: &Config, new: &Config) {
         ("runtime.ring_entries", a.ring_entries != b.ring_entries),
         ("runtime.buffer_count", a.buffer_count != b.buffer_count),
         ("runtime.buffer_size", a.buffer_size != b.buffer_size),
+        ("runtime.loopback_pacing", a.loopback_pacing != b.loopback_pacing),
         ("runtime.access_log_flush_interval", a.access_log_flush_interval != b.access_log_flush_interval),
         ("runtime.user or runtime.group", a.user != b.user || a.group != b.group),
         ("runtime.log (POST /logging changes it at run time)", a.log != b.log),

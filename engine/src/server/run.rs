@@ -16,7 +16,7 @@ use crate::base::logging;
 use crate::base::span::Span;
 use crate::hcm::CutOff;
 use crate::hcm::access_log::Writer;
-use crate::net::{sys, users};
+use crate::net::{ListenOptions, Loopback, sys, users};
 use crate::ring::memory::{self, Reserved, Resource};
 use crate::shard::{self, Command, Plan, PlanContext, ShardSetup};
 use crate::stats::{Registry, ServerState};
@@ -73,10 +73,13 @@ fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mu
     let registry = Registry::new();
     let passed = Passed::from_environment()?;
     let mut binder = Binder::at_start(&config.runtime, orders, passed.assign(&config)?)?;
-    let bound = binder.listeners(config.listeners.iter(), cpus.len(), config.runtime.backlog)?;
+    let loopback = Loopback::new(&config.runtime);
+    let options = ListenOptions { backlog: config.runtime.backlog, loopback };
+    let bound = binder.listeners(config.listeners.iter(), cpus.len(), options)?;
     let admin_socket = match &config.admin {
         Some(admin) => {
-            binder.bind(&admin.address.clone().into(), &admin.access, 1, admin::BACKLOG)?.pop().map(|socket| socket.fd)
+            let options = ListenOptions { backlog: admin::BACKLOG, loopback };
+            binder.bind(&admin.address.clone().into(), &admin.access, 1, options)?.pop().map(|socket| socket.fd)
         }
         None => None,
     };
@@ -106,6 +109,7 @@ fn prepare(config: Config, source: Source, control: Sender<Control>, orders: &mu
         renewal,
         admin_thread,
         descriptors,
+        loopback,
         addresses,
         admin,
     })

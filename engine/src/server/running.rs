@@ -9,6 +9,7 @@ use super::renewal::Renewal;
 use super::worker::Worker;
 use crate::admin::{self, State};
 use crate::hcm::access_log::Writer;
+use crate::net::Loopback;
 use crate::shard::{Mailbox, Plan, Sockets};
 use crate::stats::Registry;
 use std::os::fd::OwnedFd;
@@ -35,6 +36,8 @@ pub(super) struct Running {
     pub admin_thread: Option<admin::Thread>,
     /// How many files and sockets the process may open.
     pub descriptors: u64,
+    /// Since the start.
+    pub loopback: Loopback,
     /// Where the listeners listen.
     pub addresses: Vec<String>,
     /// Where the admin endpoint listens.

@@ -29,7 +29,7 @@ pub use transports::{Renewable, Renewed, Transports};
 
 use crate::hcm::access_log::ShardLog;
 use crate::hcm::{CutOff, HcmShard};
-use crate::net::{Network, sys};
+use crate::net::{Loopback, Network, sys};
 use crate::ring::host::Host;
 use crate::ring::{Facts, PoolSize, Reactor, ReactorOptions};
 use crate::stats::{Registry, ShardStats};
@@ -117,8 +117,8 @@ impl Shard {
         let log = ShardLog::new(&setup.registry, setup.index);
         let hcm = HcmShard::new(reactor, log, setup.index);
         let stats: Arc<ShardStats> = setup.registry.scope(&setup.index.to_string(), setup.index);
-        let mut snapshot =
-            Snapshot::empty(reactor, Network::Kernel, setup.registry, setup.index, hcm.clone(), stats.clone());
+        let network = Network::Kernel(Loopback::new(&setup.plan.config.runtime));
+        let mut snapshot = Snapshot::empty(reactor, network, setup.registry, setup.index, hcm.clone(), stats.clone());
         snapshot.apply(&setup.plan, setup.sockets);
         reactor.measure_turns(stats.clone());
         let flush = setup.plan.config.runtime.access_log_flush_interval;

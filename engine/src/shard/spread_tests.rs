@@ -9,7 +9,7 @@ use crate::hcm::HcmShard;
 use crate::hcm::access_log::{ShardLog, Writer};
 use crate::listener;
 use crate::mux::h2::PREFACE;
-use crate::net::{Arrival, ByteStream, Network};
+use crate::net::{Arrival, ByteStream, Loopback, Network};
 use crate::ring::{Reactor, Socket};
 use crate::stats::Registry;
 use std::io::{ErrorKind, Read, Write};
@@ -66,7 +66,8 @@ impl World {
             let reactor = Reactor::new(&reactor_options(&plan.config.runtime)).expect("a ring");
             let hcm = HcmShard::new(&reactor, ShardLog::new(&registry, shard), shard);
             let stats = registry.scope(&shard.to_string(), shard);
-            let mut snapshot = Snapshot::empty(&reactor, Network::Kernel, registry.clone(), shard, hcm, stats);
+            let mut snapshot =
+                Snapshot::empty(&reactor, Network::Kernel(Loopback::AsSystem), registry.clone(), shard, hcm, stats);
             snapshot.apply(&plan, Sockets::new());
             (reactor, snapshot)
         };

@@ -1,7 +1,8 @@
 //! Backpressure: a slow side stops the fast one, and the proxy holds next to nothing meanwhile.
 
 use super::support::{
-    Client, Connection, Nginx, Origin, Ringway, Setup, assert_same, eventually, forwarding, pattern, response,
+    Client, Connection, Nginx, Origin, Ringway, Setup, assert_same, eventually, forwarding, must_run, pattern, program,
+    response,
 };
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -292,4 +293,33 @@ fn a_spliced_body_does_not_wait_for_what_does_not_come() {
         assert_eq!(client.get("/small").text(), "small");
     }
     assert_eq!(proxy.stat("cluster.app.upstream_cx_total"), 1);
+}
+
+/// What ss(8) tells of the congestion control of connections.
+fn congestion_controls(filter: &str) -> Vec<String> {
+    let known = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").expect("Linux");
+    let known: Vec<_> = known.split_whitespace().collect();
+    let told = must_run(program("ss").args(["-tinOH", "state", "established"]).args(filter.split(' ')));
+    told.lines()
+        .filter_map(|line| line.split_whitespace().find(|word| known.contains(word)).map(str::to_owned))
+        .collect()
+}
+
+/// Within the host nothing is paced, unless it is asked for: neither what goes to clients nor what goes to endpoints.
+#[test]
+fn pacing_ends_at_loopback() {
+    let system = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").expect("Linux");
+    let system = system.trim().to_owned();
+    let unpaced = if system.starts_with("bbr") { "reno" } else { &*system };
+    for (runtime, expected) in
+        [("", unpaced), ("loopback_pacing = false", unpaced), ("loopback_pacing = true", &*system)]
+    {
+        let origin = Origin::answering(|_| response(200, &[], "here"));
+        let proxy = Setup::new(&forwarding(origin.address, "")).runtime(runtime).start();
+        let mut client = proxy.connect();
+        assert_eq!(client.get("/").text(), "here");
+        let port = client.stream.local_addr().expect("connected").port();
+        assert_eq!(congestion_controls(&format!("dport = :{port}")), [expected], "{runtime}");
+        assert_eq!(congestion_controls(&format!("dport = :{}", origin.address.port())), [expected], "{runtime}");
+    }
 }

@@ -17,6 +17,7 @@ pub fn program(name: &str) -> Command {
         "h2load" | "nghttp" => "nghttp2-client",
         "nghttpd" => "nghttp2-server",
         "promtool" => "prometheus",
+        "ss" => "iproute2",
         "testssl" => "testssl.sh",
         "prlimit" | "setpriv" => "util-linux",
         name => name,

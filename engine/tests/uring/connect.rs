@@ -1,7 +1,7 @@
 //! Connecting: it never blocks the shard, can be given up at any time, and reports what the kernel says.
 
 use crate::support::{Ring, flushed, in_child, listener, open_descriptors, patient, recv};
-use ringway::net::sys;
+use ringway::net::{Loopback, sys};
 use ringway::ring::{Segment, Socket, Timer};
 use ringway_config::model::Address;
 use socket2::{Domain, Protocol, Type};
@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 fn connect(ring: &Ring, address: SocketAddr) -> Socket {
-    let (fd, target) = sys::stream_socket(&Address::Ip(address)).unwrap();
+    let (fd, target) = sys::stream_socket(&Address::Ip(address), Loopback::AsSystem).unwrap();
     Socket::connect(ring, fd, target)
 }
 
