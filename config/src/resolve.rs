@@ -62,6 +62,8 @@ struct Resolver<'d, 't, 'p> {
     believes_schemes: bool,
     /// Whether the current `http` has tracing.
     traces: bool,
+    /// Those that the texts of the current listener tell.
+    fingerprints: model::TlsFingerprints,
     /// Where relative paths start.
     directory: &'d Path,
     /// What the host must have.
@@ -96,6 +98,7 @@ pub fn resolve(
         chain_is_known: true,
         spelling: spelling::Spelling::default(),
         believes_schemes: false,
+        fingerprints: model::TlsFingerprints::default(),
         directory,
         needs: Vec::new(),
         file,

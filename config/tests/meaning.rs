@@ -344,7 +344,7 @@ fn local_replies_say_a_status_a_body_or_both() {
         ringway_config::load_file(&file)
     };
     let config = load(
-        "<p>100%% %PROTOCOL%</p>\n",
+        "<p>100%% %PROTOCOL% %TLS_JA4_FINGERPRINT%</p>\n",
         "{ filter = { status = { equal = 404 } }, body_file = \"page.html\" }, { status_code = 503, json = { a = \"b\" } }",
     )
     .unwrap_or_else(|problems| panic!("{problems}"));
@@ -354,6 +354,7 @@ fn local_replies_say_a_status_a_body_or_both() {
     let Some(AccessLogFormat::Text(pieces)) = &page.body else { panic!("no text") };
     assert_eq!(pieces[0], FormatPiece::Literal("<p>100% ".into()));
     assert_eq!(pieces[1], FormatPiece::Operator(CommandOperator::Protocol));
+    assert_eq!(config.listeners[0].fingerprints, TlsFingerprints { ja3: false, ja4: true });
     assert!(json.filter.is_none());
     assert_eq!((json.status, &*json.content_type), (Some(503), "application/json"));
     assert!(matches!(&json.body, Some(AccessLogFormat::Json(pairs)) if pairs.len() == 1));

@@ -124,3 +124,47 @@ fn logs_have_headers_too() {
         assert_eq!(export.to.headers, [("x-key".into(), Secret("1".into()))]);
     }
 }
+
+/// Fingerprints of clients are computed where a text of the listener tells them, wherever that is, and nowhere else.
+#[test]
+fn every_text_of_a_listener_asks_for_the_fingerprints_that_it_tells() {
+    let found = |listener: &str, http: &str| {
+        let text = format!(
+            "[[listeners]]\naddress = \"127.0.0.1:10000\"\n{listener}\n[listeners.http]\n{http}\n\
+             [[listeners]]\naddress = \"127.0.0.1:10001\"\n\
+             http.routes = [{{ match = {{ prefix = \"/\" }}, direct_response = {{ status = 200 }} }}]\n\
+             [[clusters]]\nname = \"collector\"\nendpoints = [\"127.0.0.1:4317\"]\nprotocol = \"http2\"\n"
+        );
+        let config = load_str("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(config.listeners[1].fingerprints, TlsFingerprints::default());
+        (config.listeners[0].fingerprints.ja3, config.listeners[0].fingerprints.ja4)
+    };
+    let routes = "routes = [{ match = { prefix = \"/\" }, route = { cluster = \"collector\" } }]\n";
+    let with = |keys: &str| found("", &format!("{routes}{keys}"));
+    let (ja3, ja4) = ("%TLS_JA3_FINGERPRINT%", "%TLS_JA4_FINGERPRINT%");
+    assert_eq!(with("access_log = [{ path = \"log\" }]"), (false, false));
+    assert_eq!(with(&format!("access_log = [{{ path = \"log\", format = \"{ja3} {ja4}\" }}]")), (true, true));
+    for keys in [
+        "access_log = [{ path = \"log\", json = { a = \"FOUR\" } }]",
+        "access_log = [{ path = \"log\", format = '%COALESCE({\"operators\": [\"ROUTE_NAME\", \"TLS_JA4_FINGERPRINT\"]})%' }]",
+        "access_log = [{ otlp = { cluster = \"collector\", attributes = { a = \"FOUR\" } } }]",
+        "access_log = [{ format = \"FOUR\", otlp = { cluster = \"collector\" } }]",
+        "request_headers_to_add = [{ name = \"a\", value = \"FOUR\" }]",
+        "response_headers_to_add = [{ name = \"a\", value = \"FOUR\" }]",
+        "tracing = { zipkin = { cluster = \"collector\" }, tags = { a = \"FOUR\" } }",
+        "tracing = { zipkin = { cluster = \"collector\" }, operation = \"FOUR\" }",
+        "local_reply = [{ format = \"FOUR\" }]",
+    ] {
+        assert_eq!(with(&keys.replace("FOUR", ja4)), (false, true), "{keys}");
+    }
+    let in_route =
+        routes.replace("} }]", &format!("}}, request_headers_to_add = [{{ name = \"a\", value = \"{ja3}\" }}] }}]"));
+    assert_eq!(found("", &in_route), (true, false));
+    let of_connections = |log: &str| found(&format!("access_log = [{log}]"), routes);
+    assert_eq!(of_connections(&format!("{{ path = \"log\", format = \"{ja4}\" }}")), (false, true));
+    assert_eq!(of_connections("{ path = \"log\" }"), (false, false));
+    // The service gets all that its records have room for.
+    let service = "{ grpc = { cluster = \"collector\", log_name = \"edge\" } }";
+    assert_eq!(of_connections(service), (true, false));
+    assert_eq!(with(&format!("access_log = [{service}]")), (true, false));
+}

@@ -221,6 +221,8 @@ pub const ANYWHERE: &[(&str, &str)] = &[
         "full_scan_certs_on_sni_mismatch",
         "without a match the first certificate is shown, or strict_sni = true refuses the client",
     ),
+    ("enable_ja3_fingerprinting", "leave it out: a text with %TLS_JA3_FINGERPRINT% is enough"),
+    ("enable_ja4_fingerprinting", "leave it out: a text with %TLS_JA4_FINGERPRINT% is enough"),
     ("tls_inspector", "leave it out: TLS is looked at where the `match` of a chain needs it"),
     ("ssl_preread", "leave it out: match = { server_names = [\"www.example.com\"] } in a filter chain"),
     ("ssl_preread_server_name", BY_NAME),

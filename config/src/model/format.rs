@@ -81,6 +81,14 @@ pub enum CommandOperator {
         side: TlsSide,
         fact: TlsFact,
     },
+    /// Of the client's first message.
+    TlsFingerprint(TlsFingerprint),
+    /// The name that the client asks for in its handshake, or the host of its request, whichever there is. `host_first`: the
+    /// host, if there are both.
+    RequestedHost {
+        host_first: bool,
+        host: HostSource,
+    },
     /// Of a certificate that was shown in a handshake.
     Certificate {
         side: TlsSide,
@@ -170,6 +178,15 @@ pub enum PathSource {
     Original,
     Path,
     OriginalOrPath,
+}
+
+/// Envoy: the parameter Y of `%REQUESTED_SERVER_NAME(X:Y)%`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostSource {
+    /// x-envoy-original-host.
+    Original,
+    Host,
+    OriginalOrHost,
 }
 
 /// Sizes of one exchange.
@@ -386,4 +403,34 @@ pub enum TlsFact {
     Group,
     /// The name that was asked for in the handshake (SNI).
     ServerName,
+}
+
+/// What a client's program is recognized by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFingerprint {
+    Ja3,
+    Ja4,
+}
+
+/// Which fingerprints some text tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TlsFingerprints {
+    pub ja3: bool,
+    pub ja4: bool,
+}
+
+impl TlsFingerprints {
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Adds those that `operator` tells.
+    pub fn add(&mut self, operator: &CommandOperator) {
+        match operator {
+            CommandOperator::TlsFingerprint(TlsFingerprint::Ja3) => self.ja3 = true,
+            CommandOperator::TlsFingerprint(TlsFingerprint::Ja4) => self.ja4 = true,
+            CommandOperator::Coalesce { operators, .. } => operators.iter().for_each(|inner| self.add(inner)),
+            _ => {}
+        }
+    }
 }

@@ -71,6 +71,7 @@ fields! {
         UpstreamWireReceived = "%UPSTREAM_WIRE_BYTES_RECEIVED%";
         TlsVersion = "%DOWNSTREAM_TLS_VERSION%";
         TlsName = "%REQUESTED_SERVER_NAME%";
+        TlsJa3 = "%TLS_JA3_FINGERPRINT%";
         Protocol = "%PROTOCOL%";
         Method = "%REQ(:METHOD)%";
         Scheme = "%REQ(:SCHEME)%";
@@ -107,6 +108,7 @@ fields! {
         Connection = "%CONNECTION_ID%";
         TlsVersion = "%DOWNSTREAM_TLS_VERSION%";
         TlsName = "%REQUESTED_SERVER_NAME%";
+        TlsJa3 = "%TLS_JA3_FINGERPRINT%";
         Received = "%BYTES_RECEIVED%";
         Sent = "%BYTES_SENT%";
     }

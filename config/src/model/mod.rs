@@ -198,6 +198,8 @@ pub struct Listener {
     pub max_connections_per_client: Option<u64>,
     /// Of its connections.
     pub access_logs: Vec<AccessLog>,
+    /// Of its clients, wherever a text of this listener tells them.
+    pub fingerprints: TlsFingerprints,
 }
 
 impl Listener {

@@ -67,14 +67,25 @@ impl Resolver<'_, '_, '_> {
 
     /// The same about `subject`.
     pub(super) fn format_about(&mut self, text: &Located<Text>, subject: Subject) -> Vec<FormatPiece> {
-        compile_about(&text.0, subject).unwrap_or_else(|faults| {
+        let pieces = compile_about(&text.0, subject).unwrap_or_else(|faults| {
             for fault in faults {
                 let problem = self.problems.within(&text.origin, &text.0, fault.part, fault.message);
                 let problem = fault.allowed.into_iter().fold(problem, Problem::allowed);
                 self.problems.push(problem.hint(fault.hint));
             }
             Vec::new()
-        })
+        });
+        self.note_fingerprints(&pieces);
+        pieces
+    }
+
+    /// What the listener has to compute for a text of it.
+    pub(super) fn note_fingerprints(&mut self, pieces: &[FormatPiece]) {
+        for piece in pieces {
+            if let FormatPiece::Operator(operator) = piece {
+                self.fingerprints.add(operator);
+            }
+        }
     }
 }
 

@@ -147,19 +147,7 @@ fn later(operator: &CommandOperator) -> Option<&'static str> {
         },
         CommandOperator::Bytes(count) => later_count(*count),
         CommandOperator::Elapsed { start, end, .. } => {
-            let is_known = |point: &TimePoint| match point {
-                TimePoint::DownstreamReceiveBegin | TimePoint::DownstreamReceiveEnd => true,
-                TimePoint::UpstreamConnectBegin
-                | TimePoint::UpstreamConnectEnd
-                | TimePoint::UpstreamSendBegin
-                | TimePoint::UpstreamSendEnd
-                | TimePoint::UpstreamReceiveBegin
-                | TimePoint::UpstreamReceiveBodyBegin
-                | TimePoint::UpstreamReceiveEnd
-                | TimePoint::DownstreamSendBegin
-                | TimePoint::DownstreamSendEnd => false,
-            };
-            (!is_known(start) || !is_known(end)).then_some("COMMON_DURATION")
+            (!is_known_early(*start) || !is_known_early(*end)).then_some("COMMON_DURATION")
         }
         CommandOperator::Coalesce { operators, .. } => operators.iter().find_map(later),
         CommandOperator::StartTime(_)
@@ -170,6 +158,8 @@ fn later(operator: &CommandOperator) -> Option<&'static str> {
         | CommandOperator::QueryParam { .. }
         | CommandOperator::QueryParams { .. }
         | CommandOperator::Protocol
+        | CommandOperator::TlsFingerprint(_)
+        | CommandOperator::RequestedHost { .. }
         | CommandOperator::Duration
         | CommandOperator::UpstreamCluster
         | CommandOperator::RouteName
@@ -191,7 +181,23 @@ fn later(operator: &CommandOperator) -> Option<&'static str> {
     }
 }
 
-/// The same for what is said of TLS.
+/// Whether a moment is over before an endpoint has been chosen.
+fn is_known_early(point: TimePoint) -> bool {
+    match point {
+        TimePoint::DownstreamReceiveBegin | TimePoint::DownstreamReceiveEnd => true,
+        TimePoint::UpstreamConnectBegin
+        | TimePoint::UpstreamConnectEnd
+        | TimePoint::UpstreamSendBegin
+        | TimePoint::UpstreamSendEnd
+        | TimePoint::UpstreamReceiveBegin
+        | TimePoint::UpstreamReceiveBodyBegin
+        | TimePoint::UpstreamReceiveEnd
+        | TimePoint::DownstreamSendBegin
+        | TimePoint::DownstreamSendEnd => false,
+    }
+}
+
+/// The same as `later` for what is said of TLS.
 fn later_tls(operator: &CommandOperator) -> Option<&'static str> {
     match operator {
         CommandOperator::Tls { side: TlsSide::Upstream, .. }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Resolver, port_is_free};
 use crate::diagnostic::Problem;
 use crate::document::{self, Document};
-use crate::model::{Address, FilterChain, Listener, Needed, NetworkFilter};
+use crate::model::{Address, FilterChain, Listener, Needed, NetworkFilter, TlsFingerprints};
 use crate::place::Origin;
 use crate::reader::Located;
 
@@ -62,6 +62,7 @@ impl<'d> Resolver<'d, '_, '_> {
             "the listener does not say what to do with its connections",
         );
         self.check_ipv4_compat(listener);
+        self.fingerprints = TlsFingerprints::default();
         if let (Some(tls), Some(_)) = (listener.tls.origin(), listener.filter_chains.origin()) {
             let problem = Problem::at_key(tls, "`tls` and `filter_chains` exclude each other");
             self.problems.push(problem.hint(Some("write `tls` in each filter chain that speaks it")));
@@ -81,6 +82,7 @@ impl<'d> Resolver<'d, '_, '_> {
         self.need(&written.origin, Needed::Address(address.clone()));
         let (mode, user, group) = (&listener.socket_mode, &listener.socket_user, &listener.socket_group);
         let access = self.socket_access(address, mode, user, group);
+        let access_logs = listener.access_log.items().iter().filter_map(|log| self.connection_log(log)).collect();
         let default_prefix = || address.to_string().replace(':', "_");
         Some(Listener {
             place: self.problems.place(&listener.origin),
@@ -93,7 +95,8 @@ impl<'d> Resolver<'d, '_, '_> {
             filter_chains,
             max_connections: listener.max_connections.value(),
             max_connections_per_client: listener.max_connections_per_client.value(),
-            access_logs: listener.access_log.items().iter().filter_map(|log| self.connection_log(log)).collect(),
+            access_logs,
+            fingerprints: self.fingerprints,
         })
     }
 

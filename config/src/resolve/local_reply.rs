@@ -71,7 +71,7 @@ impl<'d> Resolver<'d, '_, '_> {
             let message = format!("line {line} of {}: `{name}` is no variable: it stands for itself", path.display());
             self.problems.warn(Problem::at(&file.origin, message).hint(Some(found.operator)));
         }
-        compile(&text).unwrap_or_else(|faults| {
+        let pieces = compile(&text).unwrap_or_else(|faults| {
             for fault in faults {
                 let line = text[..fault.part.start].matches('\n').count() + 1;
                 let message = format!("line {line} of {}: {}", path.display(), fault.message);
@@ -80,6 +80,8 @@ impl<'d> Resolver<'d, '_, '_> {
                 self.problems.push(problem.hint(Some(hint)));
             }
             Vec::new()
-        })
+        });
+        self.note_fingerprints(&pieces);
+        pieces
     }
 }

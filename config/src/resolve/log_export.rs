@@ -21,6 +21,7 @@ type Exported = (LogExport, Vec<Vec<FormatPiece>>);
 
 impl<'d> Resolver<'d, '_, '_> {
     pub(super) fn log_service(&mut self, written: &'d Located<document::GrpcAccessLog>) -> Option<Exported> {
+        self.fingerprints.ja3 = true;
         let (request_headers, response_headers) = (written.request_headers.values(), written.response_headers.values());
         let operator = |operator| vec![FormatPiece::Operator(operator)];
         let request = request_headers.iter().map(|name| operator(CommandOperator::Req(field(name))));
@@ -34,6 +35,7 @@ impl<'d> Resolver<'d, '_, '_> {
 
     /// The service for records of connections.
     pub(super) fn tcp_log_service(&mut self, written: &'d Located<document::GrpcConnectionLog>) -> Option<Exported> {
+        self.fingerprints.ja3 = true;
         let needs_http2 = Some("the access log service needs");
         let to = self.destination(destination!(written), SERVICE_PATH.into(), needs_http2)?;
         let kind = LogExportKind::TcpService { log_name: written.log_name.0.clone() };

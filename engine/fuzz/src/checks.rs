@@ -10,6 +10,7 @@ use crate::codec::h1::{
 use crate::http::coding::{Accepted, Choice, Coding};
 use crate::http::{FieldId, Fields, Method, RequestHead, ResponseHead, TargetForm, Version, path};
 use crate::net::tls::client_hello::{HelloError, HelloReader, is_host_name};
+use crate::net::tls::fingerprint::text::{self, Ja4};
 
 /// Small enough that a fuzzer's inputs reach the limits.
 const LIMITS: Limits = Limits {
@@ -429,8 +430,11 @@ fn decode_all(coding: Coding, data: &[u8], piece: usize) -> (Result<Vec<u8>, Cor
 /// What a first message says: its name and its protocols.
 type Said = (Option<String>, Option<Vec<Vec<u8>>>);
 
+/// The texts that its fingerprints are made of.
+type Texts = (String, Ja4);
+
 /// A client's first message: neither the pieces in which it comes nor the records that it is cut into make a difference, and
-/// what it says is read back from a message that is made of it.
+/// what it says is read back from a message that is made of it. The texts of its fingerprints grow with its length alone.
 pub fn client_hello(data: &[u8]) {
     let whole = read_hello(data, std::iter::once(data.len()));
     assert_eq!(read_hello(data, ends(data)), whole);
@@ -444,21 +448,25 @@ pub fn client_hello(data: &[u8]) {
     if in_one == data {
         assert_eq!(said, whole);
     }
-    for (name, protocols) in [whole, said].into_iter().filter_map(Result::ok).flatten() {
+    for ((name, protocols), (ja3, ja4)) in [whole, said].into_iter().filter_map(Result::ok).flatten() {
+        assert!(ja3.len() <= 16 + 4 * data.len() && ja4.suites.len() + ja4.extensions.len() <= 3 * data.len());
+        assert!(ja4.start.len() == 10 && ja4.start.is_ascii());
         assert!(name.as_deref().is_none_or(is_host_name));
         let again = in_records(&hello_of(&(name.clone(), protocols.clone())), step);
-        assert_eq!(read_hello(&again, ends(&again)), Ok(Some((name, protocols))));
+        let said = read_hello(&again, ends(&again)).map(|read| read.map(|(said, _)| said));
+        assert_eq!(said, Ok(Some((name, protocols))));
     }
 }
 
 /// What is read when the bytes come in pieces that end at these places; `None`: it is not whole.
-fn read_hello(data: &[u8], ends: impl Iterator<Item = usize>) -> Result<Option<Said>, HelloError> {
+fn read_hello(data: &[u8], ends: impl Iterator<Item = usize>) -> Result<Option<(Said, Texts)>, HelloError> {
     let (mut reader, mut joined) = (HelloReader::default(), Vec::new());
     for end in ends {
         if reader.is_whole(&data[..end])? {
             let hello = reader.hello(data, &mut joined)?;
             let protocols = hello.has_protocols().then(|| hello.protocols().map(<[u8]>::to_vec).collect());
-            return Ok(Some((hello.server_name.map(str::to_owned), protocols)));
+            let said = (hello.server_name.map(str::to_owned), protocols);
+            return Ok(Some((said, (text::ja3(&hello), text::ja4(&hello)))));
         }
     }
     Ok(None)

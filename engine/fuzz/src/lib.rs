@@ -62,6 +62,9 @@ pub mod trace_parse;
 pub mod net {
     pub mod tls {
         pub mod client_hello;
+        pub mod fingerprint {
+            pub mod text;
+        }
         #[allow(dead_code)] // Certificates need more of it.
         mod der;
         pub mod ocsp;

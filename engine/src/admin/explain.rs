@@ -105,7 +105,7 @@ fn described(arrival: &Arrival) -> String {
     let first = match arrival.first.as_deref() {
         None => String::new(),
         Some(FirstBytes::Raw) => ", without TLS".into(),
-        Some(FirstBytes::Tls(asked)) => match &asked.server_name {
+        Some(FirstBytes::Tls { asked, .. }) => match &asked.server_name {
             Some(name) => format!(", with TLS for {name}"),
             None => ", with TLS for no name".into(),
         },

@@ -52,6 +52,7 @@ pub(super) fn record<'a>(
         downstream_local_address: connection.arrival.local,
         downstream_tls: connection.stream.tls().map(Known::Live),
         requested_server_name: connection.arrival.server_name(),
+        fingerprints: connection.arrival.fingerprints().map(|fingerprints| &**fingerprints),
         route_name: route.and_then(|(route, _)| route.name.as_deref()),
         virtual_host_name: route.map(|(_, host)| &*host.name),
         filter_chain_name: Some(&hcm.chain),

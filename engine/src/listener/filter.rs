@@ -4,9 +4,10 @@
 //! on to whatever comes after it, as if it had never been read.
 
 use crate::net::tls::client_hello::{Asked, ClientHello, HELLO_MAX, HelloError, HelloReader};
-use crate::net::{Accepted, Arrival, Ending, FirstBytes};
+use crate::net::{Accepted, Arrival, Ending, FirstBytes, tls};
 use crate::ring::{Buf, Reactor};
 use crate::stats::TlsInspectorStats;
+use ringway_config::model::TlsFingerprints;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ enum Inspected {
 #[derive(Clone)]
 pub enum ListenerFilter {
     /// Reads the first message of a client that speaks TLS (Envoy: tls_inspector).
-    TlsInspector(Arc<TlsInspectorStats>),
+    TlsInspector(Arc<TlsInspectorStats>, TlsFingerprints),
     /// For tests: takes a line that names an address, which is the client's from then on.
     #[cfg(test)]
     Named,
@@ -44,12 +45,9 @@ const INSPECTED_MAX: usize = HELLO_MAX;
 impl ListenerFilter {
     fn inspect(&self, reader: &mut HelloReader, bytes: &[u8], arrival: &mut Arrival) -> Inspected {
         match self {
-            Self::TlsInspector(stats) => match inspect_tls(stats, reader, bytes) {
-                Ok(None) => Inspected::More,
-                Ok(Some(first)) => {
-                    arrival.first = Some(Rc::new(first));
-                    Inspected::Done { taken: 0 }
-                }
+            Self::TlsInspector(stats, wanted) => match inspect_tls(stats, *wanted, reader, bytes, arrival) {
+                Ok(false) => Inspected::More,
+                Ok(true) => Inspected::Done { taken: 0 },
                 Err(error) => Inspected::Refused(error),
             },
             #[cfg(test)]
@@ -75,8 +73,8 @@ impl ListenerFilter {
     /// The connection ended, or broke, before the filter was done.
     fn ended(&self, is_broken: bool) {
         match self {
-            Self::TlsInspector(stats) if is_broken => stats.read_error.inc(),
-            Self::TlsInspector(stats) => stats.connection_closed.inc(),
+            Self::TlsInspector(stats, _) if is_broken => stats.read_error.inc(),
+            Self::TlsInspector(stats, _) => stats.connection_closed.inc(),
             #[cfg(test)]
             Self::Named | Self::Peek(_) | Self::Panics => {}
         }
@@ -116,30 +114,35 @@ impl ListenerFilter {
     }
 }
 
-/// What the connection begins with; `None`: more bytes are needed. A message that cannot be read is an error, and never what
-/// a chain for other connections serves.
+/// Notes what the connection begins with; `false`: more bytes are needed. A message that cannot be read is an error, and never
+/// what a chain for other connections serves.
 fn inspect_tls(
     stats: &TlsInspectorStats,
+    wanted: TlsFingerprints,
     reader: &mut HelloReader,
     bytes: &[u8],
-) -> Result<Option<FirstBytes>, HelloError> {
+    arrival: &mut Arrival,
+) -> Result<bool, HelloError> {
     if bytes.is_empty() {
-        return Ok(None);
+        return Ok(false);
     }
     let mut joined = Vec::new();
     let hello = match reader.is_whole(bytes) {
-        Ok(false) => return Ok(None),
+        Ok(false) => return Ok(false),
         Ok(true) => reader.hello(bytes, &mut joined),
         Err(error) => Err(error),
     };
     match hello {
         Ok(hello) => {
             count(stats, &hello);
-            Ok(Some(FirstBytes::Tls(Asked::of(&hello))))
+            let fingerprints = tls::Fingerprints::of(&hello, wanted);
+            arrival.first = Some(Rc::new(FirstBytes::Tls { asked: Asked::of(&hello), fingerprints }));
+            Ok(true)
         }
         Err(HelloError::NotTls) => {
             stats.tls_not_found.inc();
-            Ok(Some(FirstBytes::Raw))
+            arrival.first = Some(Rc::new(FirstBytes::Raw));
+            Ok(true)
         }
         Err(error) => {
             match error {
@@ -155,7 +158,7 @@ fn inspect_tls(
 pub(super) fn first_bytes(bytes: &[u8]) -> FirstBytes {
     let (mut reader, mut joined) = (HelloReader::default(), Vec::new());
     match reader.is_whole(bytes).and_then(|_| reader.hello(bytes, &mut joined)) {
-        Ok(hello) => FirstBytes::Tls(Asked::of(&hello)),
+        Ok(hello) => FirstBytes::Tls { asked: Asked::of(&hello), fingerprints: None },
         Err(_) => FirstBytes::Raw,
     }
 }

@@ -100,6 +100,7 @@ impl Drop for ConnectionLog {
                 downstream_local_address: notes.local.get(),
                 downstream_tls: tls,
                 requested_server_name,
+                fingerprints: notes.fingerprints(),
                 filter_chain_name: chain.as_deref(),
                 connection_id: self.id,
                 ..Record::default()

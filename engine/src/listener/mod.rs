@@ -23,8 +23,8 @@ use crate::ring::{Buf, Reactor, Socket};
 use crate::stats::{ListenerStats, ListenerTlsStats, ShardStats};
 use full_house::{make_room, may_have_room};
 use log::{ConnectionLog, noted};
-use ringway_config::model::Binding;
-use std::cell::RefCell;
+use ringway_config::model::{Binding, TlsFingerprints};
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -63,6 +63,8 @@ pub struct Listener {
     pub house: Arc<House>,
     pub handshakes: Rc<tls::Handshakes>,
     pub logs: Rc<ConnectionLogs>,
+    /// Which fingerprints of first messages its logs and headers tell.
+    pub fingerprints: Cell<TlsFingerprints>,
 }
 
 impl Listener {
@@ -75,6 +77,7 @@ impl Listener {
             notes.remote.set(arrival.remote);
             notes.local.set(arrival.local);
             notes.asks_for(arrival.server_name());
+            notes.is_recognized_by(arrival.fingerprints());
             notes.chain.replace(chain.map(|chain| chain.name.clone()));
         }
         chain.map(|chain| Served { tls: chain.tls.clone(), filter: chain.filter.clone() })
@@ -88,7 +91,7 @@ impl Listener {
     /// End a connection that no chain is for, and tell it why where it can be told.
     async fn refuse(&self, accepted: Accepted, reactor: &Rc<Reactor>) {
         match accepted.arrival.first.as_deref() {
-            Some(FirstBytes::Tls(_)) => tls::refuse_name(accepted.stream, reactor).await,
+            Some(FirstBytes::Tls { .. }) => tls::refuse_name(accepted.stream, reactor).await,
             // Where only TLS is spoken, a client that speaks HTTP without it may have taken the wrong port.
             Some(FirstBytes::Raw) if self.chains.borrow().iter().all(|chain| chain.tls.is_some()) => {
                 tls::refuse_plain(accepted.stream, reactor).await;

@@ -15,7 +15,7 @@ use super::log::ConnectionLog;
 use super::{ChainTls, Listener, Served};
 use crate::base::clock::{Nanos, nanos};
 use crate::net::{
-    Accepted, Before, ByteStream, Candidate, Drain, Ending, Noted, Permits, Placed, Registration, Seat,
+    Accepted, Before, ByteStream, Candidate, Drain, Ending, FirstBytes, Noted, Permits, Placed, Registration, Seat,
     Served as Ended, Transport, tls,
 };
 use crate::network_filter::NetworkFilter;
@@ -201,8 +201,9 @@ async fn enter(
         return None;
     };
     let Some(tls) = tls else {
-        // The name in a handshake that is not made here goes into logs; other bytes have nothing to say any more.
-        if accepted.arrival.server_name().is_none() {
+        // What a handshake that is not made here asks for, and from what program, goes into logs; other bytes have nothing to say any
+        // more.
+        if accepted.arrival.server_name().is_none() && accepted.arrival.fingerprints().is_none() {
             accepted.arrival.first = None;
         }
         return Some((filter, accepted));
@@ -243,8 +244,10 @@ async fn secure(watch: &Watch<'_>, tls: &ChainTls, filter: &NetworkFilter, accep
     let notes = stream.notes().cloned();
     let server = tls.server.get();
     let since = placed.as_ref().and_then(|placed| placed.before.handshake_since).unwrap_or(reactor.now());
+    let mut fingerprints = None;
     let accepting = async {
-        let greeted = tls::greet(stream, &server, &arrival, reactor).await?;
+        let greeted = tls::greet(stream, &server, &arrival, listener.fingerprints.get(), reactor).await?;
+        fingerprints = greeted.fingerprints().cloned();
         if placed.is_none() && filter.speaks_http2(greeted.application_protocol()) {
             let before = Before { handshake_since: Some(since), counted_since: None };
             let (stream, received) = (greeted.stream(), greeted.received());
@@ -275,7 +278,7 @@ async fn secure(watch: &Watch<'_>, tls: &ChainTls, filter: &NetworkFilter, accep
         Ok(mut stream) => {
             stream.count_in(tls::Counted::Listener(tls.stats.clone()));
             arrival.transport = Transport::Tls;
-            arrival.first = None;
+            arrival.first = FirstBytes::behind_handshake(fingerprints);
             notes.iter().for_each(|notes| notes.agrees(&stream));
             let stream = Noted::new(ByteStream::Tls(stream), notes);
             Some(Accepted { stream, arrival, listener_stats, drain, seat, placed })

@@ -1,5 +1,6 @@
 //! A connection as it was accepted, and what is known of its way here.
 
+use super::tls::Fingerprints;
 use super::tls::client_hello::Asked;
 use super::{Drain, Noted, Placed, Seat};
 use crate::base::clock::Nanos;
@@ -39,7 +40,15 @@ impl Arrival {
     /// The name that the client asks for in a handshake that is not made here.
     pub fn server_name(&self) -> Option<&str> {
         match self.first.as_deref() {
-            Some(FirstBytes::Tls(asked)) => asked.server_name.as_deref(),
+            Some(FirstBytes::Tls { asked, .. }) => asked.server_name.as_deref(),
+            Some(FirstBytes::Raw) | None => None,
+        }
+    }
+
+    /// Of the client's first message, wherever the handshake is made.
+    pub fn fingerprints(&self) -> Option<&Arc<Fingerprints>> {
+        match self.first.as_deref() {
+            Some(FirstBytes::Tls { fingerprints, .. }) => fingerprints.as_ref(),
             Some(FirstBytes::Raw) | None => None,
         }
     }
@@ -58,10 +67,17 @@ pub enum Served<F> {
 /// What a connection begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FirstBytes {
-    /// The first message of a handshake.
-    Tls(Asked),
+    /// The first message of a handshake. Once that is made here, the session knows what was asked for.
+    Tls { asked: Asked, fingerprints: Option<Arc<Fingerprints>> },
     /// Something else.
     Raw,
+}
+
+impl FirstBytes {
+    /// What is kept of it behind a handshake that is made here: nothing, where no fingerprint is told.
+    pub fn behind_handshake(fingerprints: Option<Arc<Fingerprints>>) -> Option<Rc<Self>> {
+        fingerprints.map(|known| Rc::new(Self::Tls { asked: Asked::default(), fingerprints: Some(known) }))
+    }
 }
 
 /// What carries a connection's bytes.

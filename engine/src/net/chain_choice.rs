@@ -69,7 +69,7 @@ impl ChainMatcher {
         match arrival.first.as_deref() {
             None => self.first(arrival, None, None, &[0]),
             Some(FirstBytes::Raw) => self.first(arrival, Some(TransportProtocol::RawBuffer), None, &[0]),
-            Some(FirstBytes::Tls(asked)) => {
+            Some(FirstBytes::Tls { asked, .. }) => {
                 let mut protocols = vec![0];
                 if !self.protocols.is_empty() {
                     let offered = asked.protocols().filter_map(|name| std::str::from_utf8(name).ok());
@@ -201,7 +201,7 @@ pub fn matches(matcher: &FilterChainMatch, arrival: &Arrival) -> bool {
     let ports = &matcher.destination_ports;
     let from = |remote: std::net::SocketAddr| source.iter().any(|range| range.contains(remote.ip()));
     let asked = match arrival.first.as_deref() {
-        Some(FirstBytes::Tls(asked)) => Some(asked),
+        Some(FirstBytes::Tls { asked, .. }) => Some(asked),
         Some(FirstBytes::Raw) | None => None,
     };
     let name = asked.and_then(|asked| asked.server_name.as_deref());
@@ -284,7 +284,7 @@ mod tests {
         match random.below(6) {
             0 => None,
             1 => Some(Rc::new(FirstBytes::Raw)),
-            _ => Some(Rc::new(FirstBytes::Tls(Asked::new(name, &offered)))),
+            _ => Some(Rc::new(FirstBytes::Tls { asked: Asked::new(name, &offered), fingerprints: None })),
         }
     }
 

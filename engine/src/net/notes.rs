@@ -2,12 +2,13 @@
 
 use super::limit::Full;
 use super::tls::client_hello::HelloError;
-use super::tls::{Facts, Failure, Identities, Known, TlsStream};
+use super::tls::{Facts, Failure, Fingerprints, Identities, Known, TlsStream};
 use super::{ByteStream, Protocol};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Bytes of a connection, those of TLS included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +70,7 @@ pub struct Notes {
     wants_certificates: bool,
     certificates: RefCell<Option<Box<Identities>>>,
     server_name: RefCell<Option<Box<str>>>,
+    fingerprints: OnceCell<Arc<Fingerprints>>,
     pub chain: RefCell<Option<Rc<str>>>,
     pub remote: Cell<Option<SocketAddr>>,
     pub local: Cell<Option<SocketAddr>>,
@@ -116,6 +118,17 @@ impl Notes {
         if let Some(name) = server_name {
             self.server_name.replace(Some(name.into()));
         }
+    }
+
+    /// Its first message has been read: by a listener filter, by the handshake, or by both.
+    pub fn is_recognized_by(&self, fingerprints: Option<&Arc<Fingerprints>>) {
+        if let Some(fingerprints) = fingerprints {
+            self.fingerprints.get_or_init(|| fingerprints.clone());
+        }
+    }
+
+    pub fn fingerprints(&self) -> Option<&Fingerprints> {
+        self.fingerprints.get().map(|fingerprints| &**fingerprints)
     }
 
     /// Its handshake is over.

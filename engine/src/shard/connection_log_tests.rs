@@ -6,7 +6,7 @@ use crate::http::format::take_field;
 use crate::listener::ListenerFilter;
 use crate::mux::h2::PREFACE;
 use crate::net::PipeEnd;
-use ringway_config::model::{Address, Config, OTLP_FIELDS};
+use ringway_config::model::{Address, Config, OTLP_FIELDS, TlsFingerprints};
 use std::cell::RefCell;
 use std::task::Poll;
 use std::time::Duration;
@@ -237,7 +237,11 @@ fn first_messages_that_cannot_be_read() {
     let text = config("", "", &log);
     let world = World::with(text);
     let inspector = world.shard.registry.scope("", 0);
-    world.shard.listener(0).filters.replace([ListenerFilter::TlsInspector(inspector)].into());
+    world
+        .shard
+        .listener(0)
+        .filters
+        .replace([ListenerFilter::TlsInspector(inspector, TlsFingerprints::default())].into());
     drop(world.client(&[22, 3, 1, 0, 4, 1, 1, 0, 0]));
     drop(world.client(&[22, 3, 1, 0, 4, 9, 0, 0, 0]));
     assert_eq!(world.lines(), ["9 - DPE 0 client_hello_too_large", "9 - DPE 0 client_hello_invalid"]);

@@ -14,7 +14,7 @@ use crate::network_filter::NetworkFilter;
 use crate::ring::Reactor;
 use crate::stats::{Registry, ShardStats};
 use ringway_config::model::{self, Binding};
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -86,6 +86,7 @@ impl Snapshot {
             listener.matcher.replace(plan.matchers[index].clone());
             listener.filters.replace(self.filters(config));
             listener.logs.replace(&plan.connection_logs[index]);
+            listener.fingerprints.set(config.fingerprints);
             self.listeners.push(listener);
         }
         for listener in before.into_values() {
@@ -123,6 +124,7 @@ impl Snapshot {
             house: plan.house.clone(),
             handshakes: self.handshakes.clone(),
             logs: ConnectionLogs::new(&self.hcm_shard),
+            fingerprints: Cell::default(),
         });
         self.reactor.spawn(keep(self.reactor.clone(), listener.clone()));
         if let Some(socket) = sockets.remove(&config.binding()) {
@@ -133,7 +135,7 @@ impl Snapshot {
 
     /// What must look at a connection before its chain can be chosen.
     fn filters(&self, config: &model::Listener) -> Rc<[ListenerFilter]> {
-        let inspector = || ListenerFilter::TlsInspector(self.registry.scope("", self.shard));
+        let inspector = || ListenerFilter::TlsInspector(self.registry.scope("", self.shard), config.fingerprints);
         config.inspects_tls().then(inspector).into_iter().collect()
     }
 

@@ -134,11 +134,10 @@ impl Kept {
 }
 
 /// Bytes of heap of a connection with a few exchanges behind it.
-fn idle_bytes(protocol: Protocol, has_tls: bool) -> i64 {
+fn idle_bytes(protocol: Protocol, config: &str) -> i64 {
     const CONNECTIONS: usize = 100;
-    let kind = &kinds()[0];
-    let config = if has_tls { over_tls() } else { CONFIG.into() };
-    let shard = shard(kind, &config);
+    let (kind, has_tls) = (&kinds()[0], config != CONFIG);
+    let shard = shard(kind, config);
     let veil = uncounted(|| Veil::new((protocol, protocol), &shard.reactor));
     let open = |count: usize| -> Vec<Kept> {
         let keep = |i: usize| {
@@ -188,9 +187,22 @@ fn idle_bytes(protocol: Protocol, has_tls: bool) -> i64 {
 #[test]
 fn an_idle_connection_with_tls_is_small() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
-        let [plain, secured] = [false, true].map(|has_tls| idle_bytes(protocol, has_tls));
+        let [plain, secured] = [CONFIG, &over_tls()].map(|config| idle_bytes(protocol, config));
         let added = secured - plain;
         println!("{protocol:?}: {secured} bytes of heap per idle connection with TLS, {added} of them for TLS");
         assert!((1..=TLS_BYTES_MAX).contains(&added), "{protocol:?}: {added} bytes; {TLS_BYTES_MAX} are the budget");
     }
+}
+
+/// Fingerprints of the client are there as long as the connection is, and only where a text tells them.
+#[test]
+fn an_idle_connection_keeps_its_fingerprints_in_little_memory() {
+    const BOTH_MAX: i64 = 192;
+    let without = over_tls();
+    let told = "%TLS_JA3_FINGERPRINT% %TLS_JA4_FINGERPRINT% %COMMON_DURATION";
+    let with = without.replacen("%COMMON_DURATION", told, 1);
+    assert_ne!(with, without);
+    let [without, with] = [without, with].map(|config| idle_bytes(Protocol::Http1, &config));
+    println!("{} bytes of heap for the fingerprints of an idle connection", with - without);
+    assert!((68..=BOTH_MAX).contains(&(with - without)), "{with} bytes; {without} without");
 }

@@ -4,6 +4,7 @@
 use super::grpc::peers;
 use super::support::{Origin, Pki, Ringway, Server, Setup, curl, eventually, program, response};
 use super::tls::curl_to;
+use super::tls_fingerprints::{expected, first_message};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -180,6 +181,10 @@ fn the_access_log_service_gets_entries_of_connections() {
     assert_eq!(common["connectionTerminationDetails"], "remote_close", "{entry}");
     assert_eq!(common["tlsProperties"]["tlsVersion"], "TLSv1_3", "{entry}");
     assert_eq!(common["tlsProperties"]["tlsSniHostname"], "a.example", "{entry}");
+    let message = first_message(|address| {
+        curl(&["-k", "--connect-to", &format!("::{address}"), "https://a.example/", "--http1.1"]);
+    });
+    assert_eq!(common["tlsProperties"]["ja3Fingerprint"], expected(&message)[..32], "{entry}");
     assert_eq!(common["downstreamLocalAddress"]["socketAddress"]["portValue"], proxy.address(0).port(), "{entry}");
     assert!(common["duration"].as_str().is_some_and(|time| time.ends_with('s')), "{entry}");
     assert!(common["startTime"].as_str().is_some_and(|time| time.starts_with("20")), "{entry}");

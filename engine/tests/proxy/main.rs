@@ -72,6 +72,7 @@ mod tls_badssl;
 mod tls_chains;
 mod tls_clients;
 mod tls_explain;
+mod tls_fingerprints;
 mod tls_key_log;
 mod tls_many;
 mod tls_peers;

@@ -4,7 +4,10 @@ use super::FormatFault;
 use super::operators::TIME_POINTS;
 use super::time::time_format;
 use crate::diagnostic::closest;
-use crate::model::{CommandOperator, FieldOperand, GrpcStatusForm, PathSource, Precision, TimeFormat, TimePoint};
+use crate::model::{
+    CommandOperator, FieldOperand, GrpcStatusForm, HostSource, PathSource, Precision, TimeFormat, TimePoint, TlsFact,
+    TlsSide,
+};
 use crate::reader::{PSEUDO_FIELDS, is_token};
 use serde_json::Value;
 
@@ -59,6 +62,35 @@ pub(super) fn path(call: &Call<'_>) -> Result<CommandOperator, FormatFault> {
         _ => return Err(not_one_of(source, "ORIG, PATH, ORIG_OR_PATH")),
     };
     Ok(CommandOperator::Path { with_query, source, max_length: call.max_length })
+}
+
+pub(super) fn requested_server_name(call: &Call<'_>) -> Result<CommandOperator, FormatFault> {
+    let (order, host) = match call.argument.split_once(':') {
+        Some((order, host)) => (order, Some(host)),
+        None => (call.argument, None),
+    };
+    let host_first = match order {
+        "" | "SNI_ONLY" if host.is_none() => {
+            return Ok(CommandOperator::Tls { side: TlsSide::Downstream, fact: TlsFact::ServerName });
+        }
+        "" | "SNI_ONLY" => {
+            let fault =
+                FormatFault::new(format!("no host is looked at without SNI_FIRST or HOST_FIRST: {:?}", call.argument));
+            return Err(
+                fault.hint("write %REQUESTED_SERVER_NAME(SNI_FIRST:HOST)%, or leave out the colon and what follows it")
+            );
+        }
+        "SNI_FIRST" => false,
+        "HOST_FIRST" => true,
+        _ => return Err(not_one_of(order, "SNI_ONLY, SNI_FIRST, HOST_FIRST")),
+    };
+    let host = match host {
+        None | Some("" | "ORIG_OR_HOST") => HostSource::OriginalOrHost,
+        Some("ORIG") => HostSource::Original,
+        Some("HOST") => HostSource::Host,
+        Some(other) => return Err(not_one_of(other, "ORIG, HOST, ORIG_OR_HOST")),
+    };
+    Ok(CommandOperator::RequestedHost { host_first, host })
 }
 
 pub(super) fn query_parameter(call: &Call<'_>) -> Result<CommandOperator, FormatFault> {

@@ -3,12 +3,12 @@
 use super::FormatFault;
 use super::arguments::{
     Call, coalesce, code_details, common_duration, environment, field, grpc_status, mask_prefix_len, no_argument, path,
-    query_parameter, query_parameters, time,
+    query_parameter, query_parameters, requested_server_name, time,
 };
 use crate::diagnostic::closest;
 use crate::model::{
     AddressOf, AddressPart, ByteCount, CertificateFact, CertificateOf, CommandOperator, GrpcStatusForm, Precision,
-    TimePoint, TlsFact, TlsSide,
+    TimePoint, TlsFact, TlsFingerprint, TlsSide,
 };
 
 /// An operator as it is known to the reference and to the parser.
@@ -187,7 +187,9 @@ pub static OPERATORS: &[OperatorForm] = &[
     tls("DOWNSTREAM_TLS_VERSION", TlsSide::Downstream, TlsFact::Version, "version of TLS with the client: `TLSv1.3`"),
     tls("DOWNSTREAM_TLS_CIPHER", TlsSide::Downstream, TlsFact::Cipher, "cipher suite of TLS with the client, by OpenSSL's name"),
     tls("DOWNSTREAM_TLS_GROUP", TlsSide::Downstream, TlsFact::Group, "group of the key agreement with the client: `X25519MLKEM768`"),
-    tls("REQUESTED_SERVER_NAME", TlsSide::Downstream, TlsFact::ServerName, "name that the client asked for in its TLS handshake"),
+    value("REQUESTED_SERVER_NAME", "(SNI_ONLY, SNI_FIRST or HOST_FIRST:ORIG, HOST or ORIG_OR_HOST)", false, "name that the client asked for in its TLS handshake (SNI): that alone (`SNI_ONLY`, default), the host of the request where there is none (`SNI_FIRST`), or the host, and the name where there is no host (`HOST_FIRST`). The host is x-envoy-original-host (`ORIG`), `:authority` or Host (`HOST`), or the first of these two that exists (default)", requested_server_name),
+    plain("TLS_JA3_FINGERPRINT", CommandOperator::TlsFingerprint(TlsFingerprint::Ja3), "[fingerprint](TLS.md#fingerprints-of-clients) of the client's first message in TLS by JA3, 32 hexadecimal digits"),
+    plain("TLS_JA4_FINGERPRINT", CommandOperator::TlsFingerprint(TlsFingerprint::Ja4), "the same by JA4: `t13d1516h2_8daaf6152771_e5627efa2ab1`"),
 
     peer("DOWNSTREAM_PEER_SUBJECT", TlsSide::Downstream, CertificateFact::Subject, "subject of the certificate that the client has shown, verified or not, the last part first: `CN=client,O=Example`"),
     peer("DOWNSTREAM_PEER_ISSUER", TlsSide::Downstream, CertificateFact::Issuer, "its issuer"),
@@ -251,16 +253,10 @@ pub static OPERATORS: &[OperatorForm] = &[
 ];
 
 /// Operators of Envoy that have no value here, and why.
-const UNAVAILABLE: &[(&[&str], &str)] = &[
-    (
-        &["DOWNSTREAM_TLS_SESSION_ID", "UPSTREAM_TLS_SESSION_ID"],
-        "TLS 1.3 has no session ids, and the library does not tell those of TLS 1.2; connections have %CONNECTION_ID% and %UPSTREAM_CONNECTION_ID%",
-    ),
-    (
-        &["TLS_JA3_FINGERPRINT", "TLS_JA4_FINGERPRINT"],
-        "fingerprints of first messages are not computed; what was agreed on is in %DOWNSTREAM_TLS_VERSION%, _CIPHER and _GROUP",
-    ),
-];
+const UNAVAILABLE: &[(&[&str], &str)] = &[(
+    &["DOWNSTREAM_TLS_SESSION_ID", "UPSTREAM_TLS_SESSION_ID"],
+    "TLS 1.3 has no session ids, and the library does not tell those of TLS 1.2; connections have %CONNECTION_ID% and %UPSTREAM_CONNECTION_ID%",
+)];
 
 /// The moments of `%COMMON_DURATION%`, with what the reference says.
 pub const TIME_POINTS: [(&str, TimePoint, &str); 11] = [

@@ -42,6 +42,7 @@ fn of(operator: &CommandOperator) -> Option<Subject> {
             ..
         }
         | Tls { side: TlsSide::Downstream, .. }
+        | TlsFingerprint(_)
         | Certificate { side: TlsSide::Downstream, .. }
         | PeerCertificate { side: TlsSide::Downstream, .. }
         | PeerValidity { side: TlsSide::Downstream, .. }
@@ -74,6 +75,7 @@ fn of(operator: &CommandOperator) -> Option<Subject> {
         | UpstreamTransportFailureReason
         | UpstreamConnectionId
         | Tls { .. }
+        | RequestedHost { .. }
         | Certificate { .. }
         | PeerCertificate { .. }
         | PeerValidity { .. }
@@ -95,6 +97,7 @@ fn instead(operator: &CommandOperator) -> Option<&'static str> {
         Req(field) if field.name == ":authority" || field.name == "host" => {
             "the name that a client asks for in its TLS handshake is %REQUESTED_SERVER_NAME%"
         }
+        RequestedHost { .. } => "write %REQUESTED_SERVER_NAME%, without an argument",
         ResponseCode | ResponseCodeDetails { .. } => {
             "how a connection has ended is in %RESPONSE_FLAGS% and %CONNECTION_TERMINATION_DETAILS%"
         }

@@ -105,7 +105,10 @@ impl Question {
     /// What the connection begins with: for https, a handshake that asks for the URL's host.
     pub(super) fn first_bytes(&self) -> FirstBytes {
         match self.is_secure() {
-            Some(true) => FirstBytes::Tls(Asked::new(self.server_name().as_deref(), &["h2", "http/1.1"])),
+            Some(true) => FirstBytes::Tls {
+                asked: Asked::new(self.server_name().as_deref(), &["h2", "http/1.1"]),
+                fingerprints: None,
+            },
             _ => FirstBytes::Raw,
         }
     }

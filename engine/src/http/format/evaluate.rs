@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ringway_config::model::{
-    AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, GRPC_STATUSES, GrpcStatusForm, PathSource,
-    Precision, TimeFormat, TimePoint, TlsSide,
+    AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, GRPC_STATUSES, GrpcStatusForm, HostSource,
+    PathSource, Precision, TimeFormat, TimePoint, TlsFact, TlsSide,
 };
 
 use super::compile::{Operator, Part};
@@ -120,6 +120,8 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
         CommandOperator::UpstreamRequestAttemptCount => Value::Number(u64::from(record.upstream_attempts)),
         CommandOperator::UpstreamTransportFailureReason => text(record.upstream_transport_failure),
         CommandOperator::Tls { side, fact } => text(secured::fact(record, *side, *fact)),
+        CommandOperator::TlsFingerprint(which) => text(record.fingerprints.and_then(|all| all.get(*which))),
+        CommandOperator::RequestedHost { host_first, host } => requested_host(record, *host_first, *host),
         CommandOperator::Certificate { side, of, fact } => text(secured::certificate_fact(record, *side, *of, *fact)),
         CommandOperator::PeerCertificate { side, max_length } => peer_certificate(record, *side, *max_length),
         CommandOperator::PeerValidity { side, is_end, format } => peer_validity(record, *side, *is_end, format),
@@ -131,9 +133,7 @@ pub(super) fn evaluate<'a>(operator: &'a Operator, record: &Record<'a>) -> Value
         CommandOperator::ConnectionRequests => of_end(record, |end| Value::Number(end.requests)),
         CommandOperator::ConnectionTerminationDetails => of_end(record, |end| text(Some(end.details))),
         CommandOperator::DownstreamTransportFailureReason => of_end(record, |end| text(end.transport_failure)),
-        CommandOperator::StreamId => {
-            bytes(request_value(record, "x-request-id", Part::Field(FieldId::XRequestId)), None)
-        }
+        CommandOperator::StreamId => stream_id(record),
         CommandOperator::TraceId => record.trace.map_or(Value::Absent, |trace| Value::Trace(trace.trace)),
         CommandOperator::SpanId => record.trace.map_or(Value::Absent, |trace| Value::Span(trace.span)),
         CommandOperator::TraceFlags => text(record.trace.map(Trace::flags)),
@@ -166,6 +166,10 @@ fn peer_certificate<'a>(record: &Record<'a>, side: TlsSide, max_length: Option<u
 
 fn peer_validity<'a>(record: &Record<'a>, side: TlsSide, is_end: bool, format: &'a TimeFormat) -> Value<'a> {
     secured::peer_validity(record, side, is_end).map_or(Value::Absent, |micros| Value::Time(micros, format))
+}
+
+fn stream_id<'a>(record: &Record<'a>) -> Value<'a> {
+    bytes(request_value(record, "x-request-id", Part::Field(FieldId::XRequestId)), None)
 }
 
 fn of_end<'a>(record: &Record<'a>, value: fn(&ConnectionEnd<'a>) -> Value<'a>) -> Value<'a> {
@@ -287,6 +291,28 @@ fn path<'a>(record: &Record<'a>, source: PathSource) -> Option<[&'a [u8]; 2]> {
         PathSource::Original => original(),
         PathSource::Path => path(),
         PathSource::OriginalOrPath => original().or_else(path),
+    }
+}
+
+fn requested_host<'a>(record: &Record<'a>, host_first: bool, source: HostSource) -> Value<'a> {
+    let name = || {
+        let name = secured::fact(record, TlsSide::Downstream, TlsFact::ServerName)?;
+        Some([name.as_bytes(), b""])
+    };
+    let host = || host(record, source);
+    bytes(if host_first { host().or_else(name) } else { name().or_else(host) }, None)
+}
+
+fn host<'a>(record: &Record<'a>, source: HostSource) -> Option<[&'a [u8]; 2]> {
+    let original = || {
+        let part = Part::Field(FieldId::XEnvoyOriginalHost);
+        request_value(record, "x-envoy-original-host", part).filter(|[host, _]| !host.is_empty())
+    };
+    let host = || request_value(record, ":authority", Part::Authority);
+    match source {
+        HostSource::Original => original(),
+        HostSource::Host => host(),
+        HostSource::OriginalOrHost => original().or_else(host),
     }
 }
 

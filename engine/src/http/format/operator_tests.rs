@@ -1,7 +1,8 @@
 //! Tests of every command operator, present and absent, and of values for header fields.
 
-use crate::net::tls::{Facts, Identities, Identity, Known};
-use ringway_config::model::FormatPiece;
+use crate::net::tls::client_hello::HelloReader;
+use crate::net::tls::{Facts, Fingerprints, Identities, Identity, Known};
+use ringway_config::model::{FormatPiece, TlsFingerprints};
 use ringway_config::{connection_format_pieces, format_pieces};
 
 use super::tests::{add_field, record, request, text_line};
@@ -9,6 +10,7 @@ use super::*;
 use crate::base::random::Random;
 use crate::http::trace::Trace;
 use crate::http::{HeadView, RequestHead, ResponseHead, TryWireBytes, WireBytes};
+use std::sync::Arc;
 
 /// The line that `format` makes of `record`.
 pub(super) fn line(format: &str, record: &Record<'_>) -> String {
@@ -128,7 +130,7 @@ const OPERATORS: &[(&str, &str, &str)] = &[
     ("BYTES_RECEIVED", "5", "0"),
     ("BYTES_SENT", "46", "0"),
     // 7 + 3, 5 + 6, 10 + 11, 7 + 4, and the fields: 3 + 6, 21 + 7, 12 + 4, 7.
-    ("REQUEST_HEADERS_BYTES", "113", "0"),
+    ("REQUEST_HEADERS_BYTES", "150", "0"),
     ("RESPONSE_HEADERS_BYTES", "21", "0"),
     ("DOWNSTREAM_WIRE_BYTES_RECEIVED", "101", "0"),
     ("DOWNSTREAM_WIRE_BYTES_SENT", "102", "0"),
@@ -173,6 +175,14 @@ const OPERATORS: &[(&str, &str, &str)] = &[
     ("DOWNSTREAM_TLS_CIPHER", "TLS_AES_128_GCM_SHA256", "-"),
     ("DOWNSTREAM_TLS_GROUP", "X25519", "-"),
     ("REQUESTED_SERVER_NAME", "a.example", "-"),
+    ("REQUESTED_SERVER_NAME(SNI_ONLY)", "a.example", "-"),
+    ("REQUESTED_SERVER_NAME(SNI_FIRST)", "a.example", "-"),
+    ("REQUESTED_SERVER_NAME(HOST_FIRST)", "original.example", "-"),
+    ("REQUESTED_SERVER_NAME(HOST_FIRST:ORIG)", "original.example", "-"),
+    ("REQUESTED_SERVER_NAME(HOST_FIRST:HOST)", "example.org", "-"),
+    ("REQUESTED_SERVER_NAME(HOST_FIRST:ORIG_OR_HOST)", "original.example", "-"),
+    ("TLS_JA3_FINGERPRINT", "3faa4ad39f690c4ef1c3160caa375465", "-"),
+    ("TLS_JA4_FINGERPRINT", "t12d4605h2_85626a9a5f7f_aaf95bb78ec9", "-"),
     ("DOWNSTREAM_PEER_SUBJECT", "CN=client,O=Example", "-"),
     ("DOWNSTREAM_PEER_ISSUER", "CN=issuer of client", "-"),
     ("DOWNSTREAM_PEER_SERIAL", "0a1b", "-"),
@@ -236,8 +246,24 @@ const OPERATORS: &[(&str, &str, &str)] = &[
     (r#"COALESCE({"operators": [{"command": "REQ", "param": "X-NONE"}, "CONNECTION_ID"]}):1"#, "77", "0"),
 ];
 
-const REQUEST_FIELDS: [(&str, &[u8]); 4] =
-    [("X-Q", b"/x?y?z"), ("X-Envoy-Original-Path", b"/orig?z"), ("X-Request-Id", b"id-1"), ("X-Empty", b"")];
+const REQUEST_FIELDS: [(&str, &[u8]); 5] = [
+    ("X-Q", b"/x?y?z"),
+    ("X-Envoy-Original-Path", b"/orig?z"),
+    ("X-Envoy-Original-Host", b"original.example"),
+    ("X-Request-Id", b"id-1"),
+    ("X-Empty", b""),
+];
+
+/// A first message whose fingerprint by JA4 is published.
+const HELLO: &[u8] = include_bytes!("../../../fuzz/corpus/client_hello/libressl");
+
+fn fingerprints() -> Arc<Fingerprints> {
+    let mut reader = HelloReader::default();
+    assert_eq!(reader.is_whole(HELLO), Ok(true));
+    let mut joined = Vec::new();
+    let hello = reader.hello(HELLO, &mut joined).expect("a first message");
+    Fingerprints::of(&hello, TlsFingerprints { ja3: true, ja4: true }).expect("both are wanted")
+}
 
 /// Of a peer called `peer`, and of this side.
 fn identities(peer: &str, own: &str) -> Identities {
@@ -281,8 +307,10 @@ pub(super) fn with_full_record(check: impl FnOnce(&Record<'_>)) {
     let (client, endpoint) = (identities("client", "front"), identities("endpoint", "own"));
     let mut trace = Trace::default();
     (trace.trace, trace.span, trace.sampled) = (10 << 64 | 11, 12, true);
+    let fingerprints = fingerprints();
     check(&Record {
         trace: Some(&trace),
+        fingerprints: Some(&fingerprints),
         ..full(&head, &bytes, &response, &response_bytes, &random, [(&downstream, &client), (&upstream, &endpoint)])
     });
 }
@@ -337,6 +365,29 @@ fn records_of_connections() {
     (end.is_counted, end.transport_failure) = (false, Some("no shared\ncipher"));
     assert_eq!(show(bytes, &end), "TcpConnectionEnd - - -");
     assert_eq!(show(told, &end), "9 idle_timeout no shared\\x0acipher");
+}
+
+/// Without a name, the host stands in for it; without the host, the name for that.
+#[test]
+fn the_name_or_the_host() {
+    let show = |sources: [&str; 5], record: &Record<'_>| {
+        sources.map(|source| line(&format!("%REQUESTED_SERVER_NAME({source})%"), record)).join(" ")
+    };
+    let all = ["SNI_ONLY", "SNI_FIRST", "SNI_FIRST:ORIG", "SNI_FIRST:HOST", "HOST_FIRST"];
+    with_full_record(|full| {
+        assert_eq!(show(all, full), "a.example a.example a.example a.example original.example");
+        let plain = Record { downstream_tls: None, ..*full };
+        assert_eq!(show(all, &plain), "- original.example original.example example.org original.example");
+        let passing = Record { requested_server_name: Some("b.example"), ..plain };
+        assert_eq!(show(all, &passing), "b.example b.example b.example b.example original.example");
+        let (head, bytes) = request(&[]);
+        let unchanged = Record { request: record(&head, &bytes).request, ..plain };
+        assert_eq!(show(all, &unchanged), "- example.org - example.org example.org");
+        let named = Record { request: unchanged.request, ..*full };
+        let hosts = ["HOST_FIRST:ORIG", "HOST_FIRST:HOST", "HOST_FIRST:ORIG_OR_HOST", "HOST_FIRST", "SNI_FIRST"];
+        assert_eq!(show(hosts, &named), "a.example example.org example.org example.org a.example");
+        assert_eq!(show(hosts, &Record { request: None, ..*full }), ["a.example"; 5].join(" "));
+    });
 }
 
 #[test]

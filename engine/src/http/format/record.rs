@@ -79,6 +79,8 @@ pub struct Record<'a> {
     pub downstream_tls: Option<tls::Known<'a>>,
     /// The name that the client asks for in a handshake that is not made here.
     pub requested_server_name: Option<&'a str>,
+    /// Of the client's first message, where they are asked for.
+    pub fingerprints: Option<&'a tls::Fingerprints>,
     pub route_name: Option<&'a str>,
     pub virtual_host_name: Option<&'a str>,
     pub filter_chain_name: Option<&'a str>,

@@ -142,6 +142,9 @@ pub struct ClientHello<'a> {
     pub asks_for_status: bool,
     /// What clients of TLS 1.2 and newer put as 0x0303; 1.3 is offered elsewhere.
     pub legacy_version: u16,
+    suites: &'a [u8],
+    /// All of them, each with its kind and its length.
+    extensions: &'a [u8],
 }
 
 impl<'a> ClientHello<'a> {
@@ -154,17 +157,18 @@ impl<'a> ClientHello<'a> {
         if input.short()?.len() > 32 {
             return Err(Broken);
         }
-        let suites = input.long()?;
+        hello.suites = input.long()?;
         let compressions = input.short()?;
-        if suites.is_empty() || suites.len() % 2 != 0 || compressions.is_empty() {
+        if hello.suites.is_empty() || !hello.suites.len().is_multiple_of(2) || compressions.is_empty() {
             return Err(Broken);
         }
         // A client of TLS 1.2 without extensions leaves their length out.
         if input.is_empty() {
             return Ok(hello);
         }
-        let mut extensions = Input(input.long()?);
+        hello.extensions = input.long()?;
         input.end()?;
+        let mut extensions = Input(hello.extensions);
         let mut has_name = false;
         while !extensions.is_empty() {
             let (kind, body) = (extensions.u16()?, extensions.long()?);
@@ -191,6 +195,23 @@ impl<'a> ClientHello<'a> {
     /// The protocols that it offers, its favourite first.
     pub fn protocols(&self) -> impl Iterator<Item = &'a [u8]> {
         members(self.protocols.unwrap_or_default())
+    }
+
+    /// The cipher suites that it offers, its favourite first.
+    pub fn suites(&self) -> impl Iterator<Item = u16> {
+        let (suites, _) = self.suites.as_chunks();
+        suites.iter().map(|suite| u16::from_be_bytes(*suite))
+    }
+
+    /// Its extensions in their order: the kind of each, and what it says.
+    pub fn extensions(&self) -> impl Iterator<Item = (u16, &'a [u8])> {
+        let mut rest = Input(self.extensions);
+        std::iter::from_fn(move || Some((rest.u16().ok()?, rest.long().ok()?)))
+    }
+
+    /// What the first extension of this kind says.
+    pub fn extension(&self, kind: u16) -> Option<&'a [u8]> {
+        self.extensions().find(|(other, _)| *other == kind).map(|(_, body)| body)
     }
 }
 

@@ -12,10 +12,10 @@ use super::handshakes::{Handshakes, Kind};
 use super::server::Server;
 use super::session::{Processed, Session, State};
 use super::stream::{Counted, TlsStream};
-use super::{ALERT, Facts, HANDSHAKE, tickets};
+use super::{ALERT, Facts, Fingerprints, HANDSHAKE, tickets};
 use crate::net::{Arrival, ByteStream, Noted};
 use crate::ring::{Buf, Progress, Reactor, Segment, TaskId, Timer, workers};
-use ringway_config::model::Address;
+use ringway_config::model::{Address, TlsFingerprints};
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::{Acceptor, UnbufferedServerConnection};
 use rustls::sign::CertifiedKey;
@@ -52,11 +52,12 @@ pub struct Greeted<'a> {
     server_name: Option<Box<str>>,
     own: Option<Arc<CertifiedKey>>,
     stapling: Stapling,
+    fingerprints: Option<Arc<Fingerprints>>,
     /// The place in the configuration's list of the protocol that will be agreed on.
     protocol: Option<usize>,
 }
 
-/// Read the first message of a connection that was accepted.
+/// Read the first message of a connection that was accepted. `wanted`: its fingerprints that some text tells.
 ///
 /// # Errors
 /// The client is no further use; it has been told why where it can be.
@@ -64,11 +65,12 @@ pub async fn greet<'a>(
     stream: Noted,
     server: &'a Server,
     arrival: &Arrival,
+    wanted: TlsFingerprints,
     reactor: &Rc<Reactor>,
 ) -> Result<Greeted<'a>, Failure> {
     let mut input = reactor.take_vec();
     let mut acceptor = Acceptor::default();
-    let accepted = loop {
+    let read = loop {
         let buf = receive(&stream).await?;
         if input.is_empty() && buf[0] != HANDSHAKE {
             let is_http = looks_like_http(&buf);
@@ -78,12 +80,22 @@ pub async fn greet<'a>(
         input.extend_from_slice(&buf);
         match read_hello(&mut acceptor, &buf) {
             Ok(None) => {}
-            Ok(Some(accepted)) => break accepted,
-            Err((failure, alert)) => {
-                let (failure, alert) = if is_old(&failure, &input) { old() } else { (failure, alert) };
-                end(stream, &alert, reactor).await;
-                return Err(failure);
-            }
+            Ok(Some(accepted)) => break Ok(accepted),
+            Err(failed) => break Err(failed),
+        }
+    };
+    let (known, recognize) =
+        (arrival.fingerprints().cloned(), |hello: &ClientHello<'_>| Fingerprints::of(hello, wanted));
+    // As a rule none is wanted, and the message is not read again.
+    let fingerprints =
+        if wanted.is_empty() { known } else { known.or_else(|| read_again(&input, recognize).flatten()) };
+    stream.notes().iter().for_each(|notes| notes.is_recognized_by(fingerprints.as_ref()));
+    let accepted = match read {
+        Ok(accepted) => accepted,
+        Err((failure, alert)) => {
+            let (failure, alert) = if is_old(&failure, &input) { old() } else { (failure, alert) };
+            end(stream, &alert, reactor).await;
+            return Err(failure);
         }
     };
     let hello = accepted.client_hello();
@@ -100,7 +112,7 @@ pub async fn greet<'a>(
     let is_offered = |own: &Vec<u8>| hello.alpn().into_iter().flatten().any(|offer| offer == own);
     let protocol = config.alpn_protocols.iter().position(is_offered);
     let stapling = stapling.filter(|_| asks_for_staple(&input)).unwrap_or_default();
-    Ok(Greeted { stream, server, input, config, server_name, own, stapling, protocol })
+    Ok(Greeted { stream, server, input, config, server_name, own, stapling, fingerprints, protocol })
 }
 
 impl Greeted<'_> {
@@ -111,6 +123,10 @@ impl Greeted<'_> {
 
     pub fn stream(&self) -> &ByteStream {
         &self.stream
+    }
+
+    pub fn fingerprints(&self) -> Option<&Arc<Fingerprints>> {
+        self.fingerprints.as_ref()
     }
 
     /// What has been taken from the stream.
@@ -142,7 +158,7 @@ impl Greeted<'_> {
 fn is_old(failure: &Failure, input: &[u8]) -> bool {
     let Failure::Peer(error) = failure else { return false };
     let is_missed = matches!(**error, Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired));
-    is_missed && read_again(input, |hello| hello.legacy_version < TLS_1_2)
+    is_missed && read_again(input, |hello| hello.legacy_version < TLS_1_2).unwrap_or_default()
 }
 
 /// What the library makes of such a client where it looks at versions.
@@ -152,14 +168,16 @@ fn old() -> (Failure, Vec<u8>) {
 
 /// Whether a client that has sent this wants to know what the authority says of the certificate.
 fn asks_for_staple(input: &[u8]) -> bool {
-    read_again(input, |hello| hello.asks_for_status)
+    read_again(input, |hello| hello.asks_for_status).unwrap_or_default()
 }
 
 /// What this says of a first message that the library does not show in full.
-fn read_again(input: &[u8], says: impl FnOnce(&ClientHello<'_>) -> bool) -> bool {
+fn read_again<T>(input: &[u8], says: impl FnOnce(&ClientHello<'_>) -> T) -> Option<T> {
     let (mut reader, mut joined) = (HelloReader::default(), Vec::new());
-    reader.is_whole(input).is_ok_and(|is_whole| is_whole)
-        && reader.hello(input, &mut joined).is_ok_and(|hello| says(&hello))
+    if !reader.is_whole(input).is_ok_and(|is_whole| is_whole) {
+        return None;
+    }
+    reader.hello(input, &mut joined).ok().map(|hello| says(&hello))
 }
 
 /// End a connection whose client asks for a name that is not served.

@@ -5,6 +5,7 @@ mod badssl;
 mod bytes;
 mod content;
 mod files;
+mod fingerprints;
 mod handshakes;
 mod hello;
 mod identity;
@@ -20,7 +21,7 @@ use crate::ring::{PoolSize, Reactor, Segment};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use ringway_config::model::{
     Address, Certificate, CipherSuite, ClientCertificate, DownstreamTls, Group, OcspStaplePolicy, PemFile, Place,
-    TlsParameters, TlsVersion, UpstreamTls, Validation,
+    TlsFingerprints, TlsParameters, TlsVersion, UpstreamTls, Validation,
 };
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -203,7 +204,14 @@ async fn accept(
     handshakes: &Rc<Handshakes>,
     reactor: &Rc<Reactor>,
 ) -> Result<Box<TlsStream>, Failure> {
-    let greeted = greet(Noted::new(ByteStream::Pipe(end), None), server, &Arrival::default(), reactor).await?;
+    let greeted = greet(
+        Noted::new(ByteStream::Pipe(end), None),
+        server,
+        &Arrival::default(),
+        TlsFingerprints::default(),
+        reactor,
+    )
+    .await?;
     let expected: Option<String> = greeted.application_protocol().map(|name| String::from_utf8_lossy(name).into());
     let stream = greeted.answer(handshakes, reactor).await?;
     assert_eq!(stream.facts().application_protocol.as_deref(), expected.as_deref(), "it is known beforehand");

@@ -81,19 +81,21 @@ pub(super) fn address(fields: &mut Fields<'_>, at: u32, text: &[u8]) {
 }
 
 /// `TLSProperties`. A handshake that failed has no version, and may have a name.
-pub(super) fn tls(fields: &mut Fields<'_>, version: &[u8], server_name: &[u8]) {
+pub(super) fn tls(fields: &mut Fields<'_>, version: &[u8], server_name: &[u8], ja3: &[u8]) {
     let version = match version {
         b"TLSv1.2" => 3,
         b"TLSv1.3" => 4,
-        _ if server_name.is_empty() => return,
+        _ if server_name.is_empty() && ja3.is_empty() => return,
         _ => 0,
     };
     fields.message(4, |fields| {
         if version > 0 {
             fields.varint(1, version);
         }
-        if !server_name.is_empty() {
-            fields.text(3, server_name);
+        for (at, text) in [(3, server_name), (7, ja3)] {
+            if !text.is_empty() {
+                fields.text(at, text);
+            }
         }
     });
 }

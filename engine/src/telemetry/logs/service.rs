@@ -126,7 +126,7 @@ impl Record<'_> {
         {
             self.address(fields, number, field);
         }
-        tls(fields, self.of(TlsVersion), self.of(TlsName));
+        tls(fields, self.of(TlsVersion), self.of(TlsName), self.of(TlsJa3));
         fields.message(5, |fields| time(fields, number(self.of(Start))));
         for (number, field) in [
             (6, LastRx),

@@ -44,7 +44,7 @@ impl Encoder {
                 for (at, field) in [(2, Remote), (3, Local), (20, DirectRemote)] {
                     address(common, at, of(field));
                 }
-                tls(common, of(TlsVersion), of(TlsName));
+                tls(common, of(TlsVersion), of(TlsName), of(TlsJa3));
                 let (start, end) = (number(of(Start)), number(of(End)));
                 common.message(5, |fields| time(fields, start));
                 for at in [12, 23] {

@@ -157,6 +157,8 @@ fn entries_of_the_access_log_service() {
         "%REQ(:METHOD)%" => "PATCH",
         "%RESPONSE_CODE%" => "503",
         "%RESPONSE_FLAGS%" => "UF,URX",
+        "%DOWNSTREAM_TLS_VERSION%" => "TLSv1.3",
+        "%TLS_JA3_FINGERPRINT%" => "ada70206e40642a3e4461f35503241d5",
         _ => "",
     };
     let fields: Vec<&str> = SERVICE_FIELDS.iter().map(value).chain(["one", "", "ringway"]).collect();
@@ -173,6 +175,8 @@ fn entries_of_the_access_log_service() {
     assert_eq!(values(inner(common, 5)[0]), [Value::Number(1_700_000_000), Value::Number(123_456_000)]);
     assert_eq!(values(inner(common, 23)[0]), [Value::Number(2), Value::Number(500_001_000)]);
     assert!(inner(common, 6).is_empty(), "what is not known is not there");
+    let tls: Vec<_> = Message(inner(common, 4)[0]).collect();
+    assert_eq!(tls, [(1, Value::Number(4)), (7, Value::Bytes(b"ada70206e40642a3e4461f35503241d5"))]);
     assert_eq!(values(inner(inner(common, 2)[0], 1)[0]), [Value::Bytes(b"::1"), Value::Number(80)]);
     let flags: Vec<u32> = Message(inner(common, 16)[0]).map(|flag| flag.0).collect();
     assert_eq!(flags, [6, 16]);

@@ -18,7 +18,7 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
     entries.map(|entry| read(entry.expect("an entry"))).collect()
 }
 
-fn of_corpus(name: &str) -> Vec<u8> {
+pub(super) fn of_corpus(name: &str) -> Vec<u8> {
     corpus().into_iter().find(|(other, _)| other == name).unwrap_or_else(|| panic!("no {name} in the corpus")).1
 }
 
