@@ -37,7 +37,7 @@ table! {
         regex_rewrite: RegexRewrite, optional "the path is not changed";
         /// Builds the path from literals and the variables of `match.template`: `"/v2/{id}"`.
         template_rewrite: TemplateRewrite, optional "the path is not changed";
-        /// Replaces the host. At most one of the keys that rewrite the host is written.
+        /// Replaces the host, which goes on in `x-envoy-original-host`. At most one of the keys that rewrite the host is written.
         host_rewrite: Host, optional "the host is not changed";
         /// Replaces the host by the name of the chosen endpoint, if it has one.
         auto_host_rewrite: bool, default "false";
@@ -45,7 +45,7 @@ table! {
         host_rewrite_header: HeaderName, optional "the host is not changed";
         /// Replaces the host by the path after this rewrite.
         host_rewrite_path_regex: RegexRewrite, optional "the host is not changed";
-        /// Keep the replaced host in `x-forwarded-host`.
+        /// Keep the replaced host in `x-forwarded-host`, too.
         append_x_forwarded_host: bool, default "false";
 
         /// Time from the end of the request to the end of the response, retries included. Above it, status 504, or a reset if

@@ -93,11 +93,7 @@ fn rewrite(
         hcm.shard.reactor.give_vec(target);
     }
     if let Some(host) = host {
-        if forward.append_x_forwarded_host {
-            let old: SmallVec<[u8; 64]> = exchange.request.head.authority.of(exchange.request.view()).into();
-            exchange.request.edit().append(b"x-forwarded-host", &old);
-        }
-        exchange.request.head.authority = exchange.request.edits.store(|out| out.extend_from_slice(&host));
+        exchange.replace_host(&host, forward.append_x_forwarded_host);
     }
     Ok(())
 }

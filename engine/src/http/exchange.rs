@@ -1,5 +1,6 @@
 //! One request with its response, as data: what was read, what was decided, what there is to log.
 
+use super::field_id::FieldId;
 use super::format::ResponseFlags;
 use super::head::{ImpliedPath, RequestHead, ResponseHead};
 use super::message::Message;
@@ -9,6 +10,7 @@ use crate::base::clock::Nanos;
 use crate::net::tls;
 use crate::ring::Reactor;
 use ringway_config::model;
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -173,6 +175,18 @@ impl Exchange {
         head.path_len = path_len as u32;
         head.implied_path = ImpliedPath::None;
         head.matched_path = Span::EMPTY;
+    }
+
+    /// Replace the request's host. Which one it was is in x-envoy-original-host, and with `forwards` also in x-forwarded-host.
+    pub fn replace_host(&mut self, host: &[u8], forwards: bool) {
+        let old: SmallVec<[u8; 64]> = self.request.head.authority.of(self.request.view()).into();
+        // Only the proxy says what the host was before it replaced it.
+        self.request.head.fields.remove_id(FieldId::XEnvoyOriginalHost);
+        self.request.edit().add_known(FieldId::XEnvoyOriginalHost, |out| out.extend_from_slice(&old));
+        if forwards {
+            self.request.edit().append(b"x-forwarded-host", &old);
+        }
+        self.request.head.authority = self.request.edits.store(|out| out.extend_from_slice(host));
     }
 
     /// Let conditions see the path `/`: the request has none of its own, and `/` is the prefix of all.

@@ -355,11 +355,11 @@ fn rewrite_host(forward: &Forward, exchange: &mut Exchange, is_first: bool) {
     let Some(HostRewrite::Auto) = forward.host_rewrite else { return };
     let is_said = exchange.weighted_cluster(forward).is_some_and(|cluster| cluster.host_rewrite.is_some());
     let Some(hostname) = exchange.last.endpoint_hostname.clone().filter(|_| !is_said) else { return };
-    if is_first && forward.append_x_forwarded_host {
-        let old = exchange.request.head.authority.of(exchange.request.view()).to_vec();
-        exchange.request.edit().append(b"x-forwarded-host", &old);
+    let hostname = hostname.as_bytes();
+    if is_first {
+        return exchange.replace_host(hostname, forward.append_x_forwarded_host);
     }
-    exchange.request.head.authority = exchange.request.edits.store(|out| out.extend_from_slice(hostname.as_bytes()));
+    exchange.request.head.authority = exchange.request.edits.store(|out| out.extend_from_slice(hostname));
 }
 
 /// The next connection that there is. Meanwhile the request counts as one that waits. `is_first`: where the endpoint has several

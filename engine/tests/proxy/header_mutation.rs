@@ -133,11 +133,14 @@ fn rewrites_come_after_the_edits() {
     let action = "route = { cluster = \"app\", prefix_rewrite = \"/new/\", host_rewrite_header = \"x-tenant\", \
                   append_x_forwarded_host = true }";
     let proxy = Ringway::start(&config(&origin, "", "", route, action));
-    let (request, _) = exchange(&proxy, &origin, "X-Envoy-Original-Path: /spoofed\r\n");
+    let (request, _) =
+        exchange(&proxy, &origin, "X-Envoy-Original-Path: /spoofed\r\nX-Envoy-Original-Host: spoofed\r\n");
     assert_eq!((request.target(), request.field("host")), ("/new/p?q", Some("tenant-example.com")));
     assert_eq!(request.field("x-path"), Some("/p?q"));
     assert_eq!(request.field("x-envoy-original-path"), Some("/p?q"));
-    assert_eq!(request.field("x-forwarded-host"), Some("example.com"));
+    for name in ["x-forwarded-host", "x-envoy-original-host"] {
+        assert_eq!(request.field(name), Some("example.com"), "{name}");
+    }
 }
 
 /// Envoy edits every response to a request that has a route, its own ones, too.

@@ -1,7 +1,8 @@
 //! Command operators that need an exchange on real connections: sizes, moments, addresses; and header values made of them.
 
 use super::access_log::{echo, logging};
-use super::support::{Origin, Setup, dead_address, forwarding, response};
+use super::support::{Origin, Pki, Setup, dead_address, forwarding, response};
+use super::tls::{curl_to, hello, secured};
 use std::net::SocketAddr;
 
 const SIZES: [&str; 10] = [
@@ -269,4 +270,29 @@ endpoints = ["{live}", "{}", "{}"]
         }
     }
     assert!(ends[0] > 0 && ends[1] > 0, "each is the last one now and then: {ends:?}");
+}
+
+/// The host that a client asked for goes before the one that the route has made of it.
+#[test]
+fn the_requested_name_may_be_the_host_of_the_request() {
+    let origin = hello();
+    let format = ["", "(SNI_FIRST)", "(HOST_FIRST)", "(HOST_FIRST:HOST)", "(SNI_FIRST:ORIG)"]
+        .map(|sources| format!("%REQUESTED_SERVER_NAME{sources}%"));
+    let log = format!("access_log = [{{ path = \"DIR/names\", format = \"{}\" }}]", format.join(" "));
+    let config = secured(origin.address, "certificate = \"a.pem\", key = \"a.key\"", &log)
+        .replace("cluster = \"app\"", "cluster = \"app\", host_rewrite = \"inside\"");
+    let setup = Setup::new(&config);
+    let pki = Pki::new(setup.dir());
+    pki.issue("a", &["a.example"]);
+    let proxy = setup.start();
+    let to_address = format!("https://{}/", proxy.addresses[0]);
+    for (url, more) in
+        [("https://a.example/", &["-H", "Host: b.example"][..]), (&to_address, &["-H", "Host: b.example", "-k"])]
+    {
+        let answer = curl_to(&proxy, &pki, url, more);
+        assert_eq!(answer.status, 200);
+        assert_eq!(origin.last().field("host"), Some("inside"));
+    }
+    let lines = ["a.example a.example b.example inside a.example", "- b.example b.example inside b.example"];
+    assert_eq!(proxy.log_lines("names", 2), lines);
 }

@@ -486,6 +486,8 @@ endpoints = [{{ address = "{}", hostname = "bad.internal" }}, {{ address = "{}",
     assert!(bad.requests().iter().all(|request| request.field("host") == Some("bad.internal")));
     for request in good.requests() {
         assert_eq!(request.field("host"), Some("good.internal"));
-        assert_eq!(request.field("x-forwarded-host"), Some("example.com"));
+        for name in ["x-forwarded-host", "x-envoy-original-host"] {
+            assert_eq!(request.field(name), Some("example.com"), "{name}");
+        }
     }
 }

@@ -291,6 +291,8 @@ fn rewrites() {
         assert_eq!(request.target(), seen, "{target}");
         assert_eq!(request.field("x-envoy-original-path"), original, "{target}");
         assert_eq!(request.field("host"), Some(host), "{target}");
+        let replaced = (host != "example.com").then_some("example.com");
+        assert_eq!(request.field("x-envoy-original-host"), replaced, "{target}");
     }
 }
 

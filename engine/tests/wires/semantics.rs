@@ -249,6 +249,7 @@ in_all_pairs! {
         assert_eq!((head.target.as_str(), head.authority.as_str()), ("/v2/x?y=1", "inside"));
         assert_eq!((head.field("x-added"), head.field("via")), (Some("in"), Some(received)));
         assert_eq!(head.field("x-envoy-original-path"), Some("/x?y=1"));
+        assert!(head.field("x-envoy-original-host").is_some_and(|host| !host.is_empty() && host != "inside"));
         bench.answer(got, 200, &[("x-secret", "1")], b"ok");
         let seen = bench.seen(sent);
         assert_eq!((seen.field("x-served-by"), seen.field("x-secret")), (Some("edge"), None));
