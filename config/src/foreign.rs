@@ -143,7 +143,7 @@ const ANYWHERE: &[(&str, &str)] = &[
     ("drain_timeout", "it is called drain_time, in [runtime]"),
     ("server_header_transformation", "it is called server_header"),
     ("generate_request_id", "it is called x_request_id"),
-    ("suppress_envoy_headers", "write x_envoy_upstream_service_time = false"),
+    ("suppress_envoy_headers", "write x_envoy_upstream_service_time = false and x_envoy_original_host = false"),
     ("text_format", "it is called format"),
     ("json_format", "it is called json"),
     ("proxy_pass", "write route = { cluster = \"name\" } and [[clusters]] with that name"),

@@ -71,7 +71,7 @@ fn the_smallest_file_has_every_default() {
     let headers = &hcm.headers;
     assert_eq!((headers.server_name.as_str(), headers.server_header), ("ringway", ServerHeader::Overwrite));
     assert!(headers.via.is_none() && headers.x_forwarded_for && headers.x_forwarded_proto);
-    assert!(headers.x_request_id && headers.x_envoy_upstream_service_time);
+    assert!(headers.x_request_id && headers.x_envoy_upstream_service_time && headers.x_envoy_original_host);
 
     let host = &hcm.virtual_hosts[0];
     assert_eq!((host.name.as_str(), &host.domains[..]), ("default", &["*".to_owned()][..]));

@@ -178,6 +178,9 @@ table! {
         x_request_id: bool, default "true";
         /// Set `x-envoy-upstream-service-time`, in milliseconds, on responses.
         x_envoy_upstream_service_time: bool, default "true";
+        /// Tell endpoints in `x-envoy-original-host` which host the client asked for, where a route replaces it. Set it to `false`
+        /// where they are another's and the client's host is none of their business.
+        x_envoy_original_host: bool, default "true";
     }
 }
 

@@ -51,7 +51,7 @@ table! {
         /// Whether TCP connections over loopback send by a clock, where the system's congestion control does
         /// (`net.ipv4.tcp_congestion_control = bbr`). That is for long ways; within the host it has each segment of a large body wait
         /// for a timer. If `false`, connections to endpoints at loopback addresses and those of listeners at such addresses have `reno`
-        /// in its place. All others have the system's, and sockets that the service
+        /// in its place. All others have the system's: listeners at `0.0.0.0`, for example. And sockets that the service
         /// manager passes have that of their unit (systemd: TCPCongestion).
         loopback_pacing: bool, default "false";
         /// Memory of each shard for compressing and decompressing bodies. Bodies for which there is no room pass as they

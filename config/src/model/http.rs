@@ -181,6 +181,8 @@ pub struct HeaderOptions {
     pub x_request_id: bool,
     /// Set x-envoy-upstream-service-time on responses (default true).
     pub x_envoy_upstream_service_time: bool,
+    /// Set x-envoy-original-host where a route replaces the host (default true).
+    pub x_envoy_original_host: bool,
 }
 
 /// Envoy: ServerHeaderTransformation.

@@ -230,5 +230,6 @@ fn header_options(http: &Http) -> HeaderOptions {
         x_forwarded_proto: http.x_forwarded_proto.value,
         x_request_id: http.x_request_id.value,
         x_envoy_upstream_service_time: http.x_envoy_upstream_service_time.value,
+        x_envoy_original_host: http.x_envoy_original_host.value,
     }
 }

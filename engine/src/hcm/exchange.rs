@@ -310,6 +310,7 @@ fn forwarding<'a>(serving: &Serving<'a, '_, '_>, forward: &'a Forward, cluster: 
         limits: &hcm.config.limits,
         stream_idle: forward.stream_idle_timeout.unwrap_or(hcm.config.timeouts.stream_idle),
         tells_tries: host.is_some_and(|host| host.include_request_attempt_count),
+        tells_host: hcm.config.headers.x_envoy_original_host,
         stats: &hcm.stats,
     }
 }

@@ -93,7 +93,7 @@ fn rewrite(
         hcm.shard.reactor.give_vec(target);
     }
     if let Some(host) = host {
-        exchange.replace_host(&host, forward.append_x_forwarded_host);
+        exchange.replace_host(&host, hcm.config.headers.x_envoy_original_host, forward.append_x_forwarded_host);
     }
     Ok(())
 }

@@ -37,6 +37,10 @@ pub(super) fn follow(serving: &mut Serving<'_, '_, '_>, policy: &InternalRedirec
         tries.redirect(old);
     }
     exchange.facts.redirects += 1;
+    // The redirect says which host is asked for now.
+    if std::mem::take(&mut exchange.facts.host_replaced) {
+        exchange.request.head.fields.remove_id(FieldId::XEnvoyOriginalHost);
+    }
     // The next endpoint is another one, or there is none.
     exchange.last = TryFacts::default();
     if drops_body {

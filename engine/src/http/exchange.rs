@@ -51,6 +51,8 @@ pub struct Facts {
     pub weighted: Option<usize>,
     /// Times that the request was tried on an endpoint.
     pub tries: u32,
+    /// A route has replaced the host that the client asked for.
+    pub host_replaced: bool,
     /// Redirects of the upstream that were followed.
     pub redirects: u32,
     /// A retry was asked for, but the request's body was too large to be kept for it.
@@ -177,14 +179,21 @@ impl Exchange {
         head.matched_path = Span::EMPTY;
     }
 
-    /// Replace the request's host. Which one it was is in x-envoy-original-host, and with `forwards` also in x-forwarded-host.
-    pub fn replace_host(&mut self, host: &[u8], forwards: bool) {
-        let old: SmallVec<[u8; 64]> = self.request.head.authority.of(self.request.view()).into();
-        // Only the proxy says what the host was before it replaced it.
-        self.request.head.fields.remove_id(FieldId::XEnvoyOriginalHost);
-        self.request.edit().add_known(FieldId::XEnvoyOriginalHost, |out| out.extend_from_slice(&old));
-        if forwards {
-            self.request.edit().append(b"x-forwarded-host", &old);
+    /// Replace the request's host. `tells`: which one the client asked for is then in x-envoy-original-host; `forwards`: and in
+    /// x-forwarded-host.
+    pub fn replace_host(&mut self, host: &[u8], tells: bool, forwards: bool) {
+        // Each try has the host of its endpoint. The client's is the first one.
+        if !std::mem::replace(&mut self.facts.host_replaced, true) {
+            let old: SmallVec<[u8; 64]> = self.request.head.authority.of(self.request.view()).into();
+            // Only the proxy says what the host was before it replaced it.
+            self.request.head.fields.remove_id(FieldId::XEnvoyOriginalHost);
+            // A client of HTTP/1.0 need not name one.
+            if tells && !old.is_empty() {
+                self.request.edit().add_known(FieldId::XEnvoyOriginalHost, |out| out.extend_from_slice(&old));
+            }
+            if forwards && !old.is_empty() {
+                self.request.edit().append(b"x-forwarded-host", &old);
+            }
         }
         self.request.head.authority = self.request.edits.store(|out| out.extend_from_slice(host));
     }

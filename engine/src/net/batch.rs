@@ -11,8 +11,12 @@ pub(super) struct Batch {
     mark: u64,
     /// At most this many bytes are waited for.
     most: u64,
+    /// No more than this can be taken at a time: a pipe has room for a number of fragments.
+    limit: u64,
     /// The source had no more than was taken.
     drained: bool,
+    /// As many bytes as the mark says are there.
+    is_ripe: bool,
     /// Runs while bytes are held back.
     patience: Option<Timer>,
     held_back: bool,
@@ -29,7 +33,7 @@ const ANY: u64 = 1;
 
 impl Batch {
     pub fn new() -> Self {
-        Self { mark: ANY, most: MOST, drained: false, patience: None, held_back: false }
+        Self { mark: ANY, most: MOST, limit: MOST, drained: false, is_ripe: false, patience: None, held_back: false }
     }
 
     /// Whether to wait, of a source from which `rest` bytes are still wanted; the current task is woken when there is enough,
@@ -48,7 +52,7 @@ impl Batch {
             return true;
         }
         if is_ready || self.patience.as_ref().is_some_and(|timer| self.held_back && timer.fired()) {
-            self.drained = false;
+            (self.drained, self.is_ripe) = (false, is_ready);
             return false;
         }
         if !self.held_back {
@@ -68,11 +72,16 @@ impl Batch {
             }
             _ => false,
         };
-        self.drained = count < wanted;
-        self.most = if is_late { count / 2 } else { self.most.max(2 * count).min(MOST) };
+        if std::mem::take(&mut self.is_ripe) && (1..self.mark).contains(&count) {
+            self.limit = count;
+        }
+        let most = if is_late { count / 2 } else { self.most.max(2 * count) };
+        self.most = most.min(self.limit);
+        // Without a mark there is a poll for each segment, and trying costs less.
+        self.drained = count == 0 || (count < wanted.min(self.limit) && self.most >= LEAST);
     }
 
-    /// The source is as it was. To be called at the end.
+    /// The socket has no mark any more; a poll may be under way on it. To be called at the end.
     pub fn stop(self, from: &Socket) {
         if self.mark != ANY {
             sys::set_receive_mark(from.raw_fd(), ANY as u32);
@@ -85,8 +94,8 @@ impl Batch {
         }
         let mark = match self.most {
             most if most < LEAST => ANY,
-            // A higher one would have the kernel enlarge its buffer.
-            most => most.min(rest).min(sys::receive_buffer(from.raw_fd()) / 2).max(ANY),
+            // The sender must not run out of its window meanwhile, nor the kernel enlarge the buffer.
+            most => most.min(rest).min(sys::receive_buffer(from.raw_fd()) / 4).max(ANY),
         };
         if mark != self.mark {
             self.mark = mark;
@@ -102,6 +111,7 @@ mod tests {
     use std::future::poll_fn;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+    use std::rc::Rc;
     use std::task::Poll;
 
     const WANTED: u64 = 1 << 20;
@@ -119,10 +129,24 @@ mod tests {
             self.batch.waits_for(patience, &self.from, rest)
         }
 
-        /// Waits until it is time to take something, and takes it.
+        fn new(reactor: &Rc<Reactor>) -> (Self, TcpStream) {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let peer = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+            let (bytes, _) = listener.accept().expect("it came");
+            // A read that waits would wait for as much, too.
+            bytes.set_nonblocking(true).expect("a socket");
+            let from = Socket::new(reactor, bytes.try_clone().expect("a descriptor").into());
+            (Self { batch: Batch::new(), from, bytes }, peer)
+        }
+
         async fn take(&mut self, patience: Duration, rest: u64) -> u64 {
+            self.take_at_most(WANTED, patience, rest).await
+        }
+
+        /// Waits until it is time to take something, and takes it.
+        async fn take_at_most(&mut self, most: u64, patience: Duration, rest: u64) -> u64 {
             poll_fn(|_| if self.waits(patience, rest) { Poll::Pending } else { Poll::Ready(()) }).await;
-            let count = self.bytes.read(&mut vec![0; WANTED as usize]).expect("bytes") as u64;
+            let count = self.bytes.read(&mut vec![0; most as usize]).expect("bytes") as u64;
             self.batch.took(count, WANTED);
             count
         }
@@ -135,13 +159,7 @@ mod tests {
     #[test]
     fn as_much_is_waited_for_as_comes_within_the_patience() {
         let reactor = Reactor::new(&ReactorOptions::default()).expect("a ring");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let mut peer = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
-        let (bytes, _) = listener.accept().expect("it came");
-        // A read that waits would wait for as much, too.
-        bytes.set_nonblocking(true).expect("a socket");
-        let from = Socket::new(&reactor, bytes.try_clone().expect("a descriptor").into());
-        let mut taking = Taking { batch: Batch::new(), from, bytes };
+        let (mut taking, mut peer) = Taking::new(&reactor);
         reactor.block_on(async move {
             peer.write_all(&[0; 100]).expect("sent");
             // What is there goes on at once.
@@ -149,8 +167,8 @@ mod tests {
             assert_eq!((taking.take(LONG, WANTED).await, taking.mark()), (100, ANY));
             // As much as the kernel has room for anyway.
             assert!(taking.waits(LONG, WANTED));
-            let highest = MOST.min(sys::receive_buffer(taking.from.raw_fd()) / 2);
-            assert!(highest > 2 * LEAST, "{highest}");
+            let highest = MOST.min(sys::receive_buffer(taking.from.raw_fd()) / 4);
+            assert!(highest >= LEAST, "{highest}");
             assert_eq!(taking.mark(), highest);
             // It is there, in several parts.
             for part in 1..=4 {
@@ -166,6 +184,8 @@ mod tests {
             // The source is slow.
             peer.write_all(&[0; 9]).expect("sent");
             assert_eq!(taking.take(PATIENCE, WANTED).await, 9);
+            assert!(!taking.waits(LONG, WANTED), "a try costs less than a poll");
+            taking.batch.took(0, WANTED);
             assert!(taking.waits(LONG, WANTED));
             assert_eq!(taking.mark(), ANY);
             // It is quick again.
@@ -179,6 +199,26 @@ mod tests {
             let Taking { batch, from, .. } = taking;
             batch.stop(&from);
             assert_eq!(sys::receive_mark(from.raw_fd()), ANY);
+        });
+    }
+
+    /// The pipe of a user whose quota is used up has room for two fragments.
+    #[test]
+    fn what_a_pipe_cannot_take_at_once_is_not_waited_for() {
+        let reactor = Reactor::new(&ReactorOptions::default()).expect("a ring");
+        let (mut taking, mut peer) = Taking::new(&reactor);
+        reactor.block_on(async move {
+            taking.batch.took(100, WANTED);
+            assert!(taking.waits(LONG, WANTED));
+            let mark = taking.mark();
+            peer.write_all(&vec![0; mark as usize]).expect("sent");
+            for left in (0..mark.div_ceil(3000)).rev() {
+                assert_eq!(taking.take_at_most(3000, LONG, WANTED).await == 3000, left > 0 || mark % 3000 == 0);
+            }
+            assert!(!taking.waits(LONG, WANTED), "a try costs less than a poll");
+            taking.batch.took(0, WANTED);
+            assert!(taking.waits(LONG, WANTED));
+            assert_eq!(taking.mark(), ANY);
         });
     }
 }

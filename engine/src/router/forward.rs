@@ -39,6 +39,8 @@ pub struct Forwarding<'a> {
     pub stream_idle: Option<Duration>,
     /// Tell the upstream which try it is (x-envoy-attempt-count).
     pub tells_tries: bool,
+    /// Tell the upstream which host was asked for, where it is replaced (x-envoy-original-host).
+    pub tells_host: bool,
     pub stats: &'a HttpStats,
 }
 

@@ -21,7 +21,7 @@ use crate::http::{Exchange, FieldId, TryFacts};
 use crate::stats::ClusterStats;
 use crate::upstream::limits::Resource;
 use crate::upstream::{ConnectError, Lease, Pool, Work, is_local_shortage};
-use ringway_config::model::{Forward, HostRewrite};
+use ringway_config::model::HostRewrite;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
@@ -336,7 +336,7 @@ fn begin<'a>(
     if endpoint.hostname.is_some() {
         exchange.last.endpoint_hostname.clone_from(&endpoint.hostname);
     }
-    rewrite_host(forwarding.forward, exchange, tries.count == 1);
+    rewrite_host(forwarding, exchange);
     if forwarding.tells_tries {
         exchange.request.head.fields.remove_id(FieldId::XEnvoyAttemptCount);
         let mut number = itoa::Buffer::new();
@@ -351,15 +351,12 @@ fn begin<'a>(
 }
 
 /// The host is that of the picked endpoint, where the route says so and the endpoint has one (Envoy: auto_host_rewrite).
-fn rewrite_host(forward: &Forward, exchange: &mut Exchange, is_first: bool) {
+fn rewrite_host(forwarding: &Forwarding<'_>, exchange: &mut Exchange) {
+    let forward = forwarding.forward;
     let Some(HostRewrite::Auto) = forward.host_rewrite else { return };
     let is_said = exchange.weighted_cluster(forward).is_some_and(|cluster| cluster.host_rewrite.is_some());
     let Some(hostname) = exchange.last.endpoint_hostname.clone().filter(|_| !is_said) else { return };
-    let hostname = hostname.as_bytes();
-    if is_first {
-        return exchange.replace_host(hostname, forward.append_x_forwarded_host);
-    }
-    exchange.request.head.authority = exchange.request.edits.store(|out| out.extend_from_slice(hostname));
+    exchange.replace_host(hostname.as_bytes(), forwarding.tells_host, forward.append_x_forwarded_host);
 }
 
 /// The next connection that there is. Meanwhile the request counts as one that waits. `is_first`: where the endpoint has several

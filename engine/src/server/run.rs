@@ -140,8 +140,14 @@ fn start(running: &mut Running, orders: &mut Orders) -> Result<(), String> {
     }
     let (started, answers) = mpsc::channel();
     for (index, (cpu, sockets)) in shards.into_iter().enumerate() {
-        let setup =
-            ShardSetup { index, cpu: Some(cpu), plan: plan.clone(), sockets, registry: running.registry.clone() };
+        let setup = ShardSetup {
+            index,
+            cpu: Some(cpu),
+            plan: plan.clone(),
+            sockets,
+            registry: running.registry.clone(),
+            loopback: running.loopback,
+        };
         reserved.release_one();
         let thread = shard::start(setup, started.clone())?;
         // Shards start one after the other: the first failure ends the start, and the mailboxes keep the shards' order.

@@ -51,6 +51,7 @@ pub struct ShardSetup {
     pub plan: Arc<Plan>,
     pub sockets: Sockets,
     pub registry: Arc<Registry>,
+    pub loopback: Loopback,
 }
 
 /// Start the shard's thread. Its mailbox, or why it cannot start, comes through `started`.
@@ -117,7 +118,7 @@ impl Shard {
         let log = ShardLog::new(&setup.registry, setup.index);
         let hcm = HcmShard::new(reactor, log, setup.index);
         let stats: Arc<ShardStats> = setup.registry.scope(&setup.index.to_string(), setup.index);
-        let network = Network::Kernel(Loopback::new(&setup.plan.config.runtime));
+        let network = Network::Kernel(setup.loopback);
         let mut snapshot = Snapshot::empty(reactor, network, setup.registry, setup.index, hcm.clone(), stats.clone());
         snapshot.apply(&setup.plan, setup.sockets);
         reactor.measure_turns(stats.clone());

@@ -454,40 +454,42 @@ endpoints = ["{}"]
     assert_eq!(counts, [Some("1".to_owned()), Some("2".to_owned())]);
 }
 
-/// The host follows the endpoint from try to try (auto_host_rewrite).
+/// The host follows the endpoint from try to try (auto_host_rewrite); one without a name leaves the client's, and the client's
+/// is told once it is replaced.
 #[test]
 fn each_try_has_its_endpoints_host() {
-    let (bad, good) =
-        (Origin::answering(|_| response(503, &[], "no")), Origin::answering(|_| response(200, &[], "ok")));
-    let route = "auto_host_rewrite = true\nappend_x_forwarded_host = true\n\
-                 retry_policy = { retry_on = [\"5xx\"], retry_host_predicate = [\"previous_hosts\"], \
-                 host_selection_retry_max_attempts = 10 }";
-    let config = format!(
-        r#"
+    for (hostname, at_bad) in [(", hostname = \"bad.internal\"", "bad.internal"), ("", "example.com")] {
+        let (bad, good) =
+            (Origin::answering(|_| response(503, &[], "no")), Origin::answering(|_| response(200, &[], "ok")));
+        let config = format!(
+            r#"
 [[listeners]]
 address = "127.0.0.1:0"
 [[listeners.http.routes]]
 match = {{ prefix = "/" }}
 [listeners.http.routes.route]
 cluster = "app"
-{route}
+auto_host_rewrite = true
+append_x_forwarded_host = true
+retry_policy = {{ retry_on = ["5xx"], retry_host_predicate = ["previous_hosts"], host_selection_retry_max_attempts = 10 }}
 [[clusters]]
 name = "app"
-endpoints = [{{ address = "{}", hostname = "bad.internal" }}, {{ address = "{}", hostname = "good.internal" }}]
+endpoints = [{{ address = "{}"{hostname} }}, {{ address = "{}", hostname = "good.internal" }}]
 "#,
-        bad.address, good.address
-    );
-    let proxy = Ringway::start(&config);
-    let mut client = proxy.connect();
-    for _ in 0..4 {
-        assert_eq!(client.get("/").text(), "ok");
-    }
-    assert_eq!(good.requests().len(), 4);
-    assert!(bad.requests().iter().all(|request| request.field("host") == Some("bad.internal")));
-    for request in good.requests() {
-        assert_eq!(request.field("host"), Some("good.internal"));
-        for name in ["x-forwarded-host", "x-envoy-original-host"] {
-            assert_eq!(request.field(name), Some("example.com"), "{name}");
+            bad.address, good.address
+        );
+        let proxy = Ringway::start(&config);
+        let mut client = proxy.connect();
+        for _ in 0..4 {
+            assert_eq!(client.get("/").text(), "ok");
+        }
+        assert_eq!(good.requests().len(), 4);
+        assert!(bad.requests().iter().all(|request| request.field("host") == Some(at_bad)));
+        for request in good.requests() {
+            assert_eq!(request.field("host"), Some("good.internal"));
+            for name in ["x-forwarded-host", "x-envoy-original-host"] {
+                assert_eq!(request.field(name), Some("example.com"), "{name}");
+            }
         }
     }
 }

@@ -296,6 +296,44 @@ fn rewrites() {
     }
 }
 
+/// `x-envoy-original-host` tells the client's host where there is one, unless it is not to; and where a redirect is followed, that of
+/// an earlier route is not told.
+#[test]
+fn the_replaced_host_is_told_only_where_it_may_be() {
+    let origin = Origin::answering(|request| match request.target() {
+        "/moved" => response(302, &["location: http://example.com/here"], "moved"),
+        _ => response(200, &[], "ok"),
+    });
+    let config = |http: &str| {
+        format!(
+            "[[listeners]]\naddress = \"127.0.0.1:0\"\n[listeners.http]\n{http}\n\
+             [[listeners.http.routes]]\nmatch = {{ path = \"/here\" }}\nroute = {{ cluster = \"app\" }}\n\
+             [[listeners.http.routes]]\nmatch = {{ prefix = \"/\" }}\n\
+             route = {{ cluster = \"app\", host_rewrite = \"inside\", append_x_forwarded_host = true, \
+             internal_redirect_policy = {{}} }}\n\
+             [[clusters]]\nname = \"app\"\nendpoints = [\"{}\"]",
+            origin.address
+        )
+    };
+    let sent = |proxy: &Ringway, request: &str| {
+        let mut client = proxy.connect();
+        client.send(request.as_bytes());
+        assert_eq!(client.response().status(), 200);
+        let request = origin.last();
+        let told = |name| request.field(name).map(str::to_owned);
+        (told("host"), told("x-envoy-original-host"), told("x-forwarded-host"))
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let proxy = Ringway::start(&config(""));
+    let named = "GET / HTTP/1.1\r\nHost: a.example\r\nx-envoy-original-host: spoofed\r\n\r\n";
+    assert_eq!(sent(&proxy, named), (text("inside"), text("a.example"), text("a.example")));
+    assert_eq!(sent(&proxy, "GET / HTTP/1.0\r\n\r\n"), (text("inside"), None, None));
+    let moved = "GET /moved HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    assert_eq!(sent(&proxy, moved), (text("example.com"), None, text("a.example")));
+    let silent = Ringway::start(&config("x_envoy_original_host = false"));
+    assert_eq!(sent(&silent, named), (text("inside"), None, text("a.example")));
+}
+
 #[test]
 fn weights_share_the_requests() {
     let origins = [Origin::answering(|_| response(200, &[], "0")), Origin::answering(|_| response(200, &[], "1"))];

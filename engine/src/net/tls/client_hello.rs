@@ -187,6 +187,11 @@ impl<'a> ClientHello<'a> {
         Ok(hello)
     }
 
+    /// Bytes of what it offers.
+    pub fn offer_length(&self) -> usize {
+        self.suites.len() + self.extensions.len()
+    }
+
     /// Whether the client takes part in the choice of a protocol.
     pub fn has_protocols(&self) -> bool {
         self.protocols.is_some()

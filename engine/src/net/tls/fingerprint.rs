@@ -16,10 +16,13 @@ pub struct Fingerprints {
     ja4: Option<Box<str>>,
 }
 
+/// Bytes of suites and extensions. Browsers with ML-KEM send 2 KB; 64 KB of two-byte suites would take a shard milliseconds.
+const HELLO_MAX: usize = 16 * 1024;
+
 impl Fingerprints {
-    /// `None`: none is wanted.
+    /// `None`: none is wanted, or the message is longer than those of any client.
     pub fn of(hello: &ClientHello<'_>, wanted: TlsFingerprints) -> Option<Arc<Self>> {
-        if wanted.is_empty() {
+        if wanted.is_empty() || hello.offer_length() > HELLO_MAX {
             return None;
         }
         let (ja3, ja4) = (wanted.ja3.then(|| ja3(hello)), wanted.ja4.then(|| ja4(hello)));
