@@ -5,7 +5,6 @@
 //! socket in order to splice.
 
 mod accepted;
-mod batch;
 mod bytes;
 mod chain_choice;
 mod crossing;

@@ -1,13 +1,11 @@
 //! Moving the rest of a body from one socket to the other inside the kernel, step by step.
 
-use super::batch::Batch;
 use crate::ring::{Moved, Reactor, Socket, Splice};
 use std::io;
 
 /// A pipe between two sockets, which are in non-blocking mode for as long as this runs. `stop` must end it.
 pub struct SpliceRun {
     pipe: Splice,
-    batch: Batch,
 }
 
 /// What one step did.
@@ -38,7 +36,7 @@ impl SpliceRun {
         let pipe = reactor.take_pipe().ok()?;
         from.set_nonblocking(true);
         to.set_nonblocking(true);
-        Some(Self { pipe, batch: Batch::new() })
+        Some(Self { pipe })
     }
 
     /// Move bytes once. At most `want` are taken from the source.
@@ -59,13 +57,10 @@ impl SpliceRun {
         if want == 0 {
             return Ok(Step::Done);
         }
-        while !self.batch.waits(from, want) {
+        while !self.pipe.waits(from, want) {
             match self.pipe.pull(from, usize::try_from(want).unwrap_or(usize::MAX)) {
-                Ok(Moved::Bytes(n)) => {
-                    self.batch.took(n as u64, want);
-                    return Ok(Step::Pulled(n as u64));
-                }
-                Ok(Moved::WouldBlock) => self.batch.took(0, want),
+                Ok(Moved::Bytes(n)) => return Ok(Step::Pulled(n as u64)),
+                Ok(Moved::WouldBlock) => {}
                 Ok(Moved::Eof) => return Ok(Step::Eof),
                 Err(error) => return Err(SpliceError::Source(error)),
             }
@@ -74,8 +69,8 @@ impl SpliceRun {
     }
 
     /// Give the sockets back to the ring.
-    pub fn stop(self, from: &Socket, to: &Socket, reactor: &Reactor) {
-        self.batch.stop(from);
+    pub fn stop(mut self, from: &Socket, to: &Socket, reactor: &Reactor) {
+        self.pipe.stop(from);
         from.set_nonblocking(false);
         to.set_nonblocking(false);
         reactor.give_pipe(self.pipe);

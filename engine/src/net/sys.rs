@@ -230,28 +230,6 @@ pub fn limit_send_buffer(fd: RawFd, bytes: usize) {
     let _ = borrowed(fd).set_send_buffer_size(bytes);
 }
 
-/// A socket counts as readable with `bytes` (SO_RCVLOWAT), at its end, and when its buffer is full.
-pub fn set_receive_mark(fd: RawFd, bytes: u32) {
-    let bytes = bytes as libc::c_int;
-    // SAFETY: the kernel reads one int, which outlives the call.
-    // Without it, a socket is readable with each byte.
-    unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, (&raw const bytes).cast(), 4) };
-}
-
-/// What `set_receive_mark` has set.
-#[cfg(test)]
-pub fn receive_mark(fd: RawFd) -> u64 {
-    let (mut bytes, mut size): (libc::c_int, libc::socklen_t) = (0, 4);
-    // SAFETY: the kernel writes one int, for which there is room.
-    unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, (&raw mut bytes).cast(), &raw mut size) };
-    bytes as u64
-}
-
-/// What the kernel may hold for this side at the moment, in bytes.
-pub fn receive_buffer(fd: RawFd) -> u64 {
-    borrowed(fd).recv_buffer_size().map_or(0, |bytes| bytes as u64)
-}
-
 /// The peer's address; `None` for Unix sockets and for connections that are gone already.
 pub fn peer_address(fd: RawFd) -> Option<SocketAddr> {
     borrowed(fd).peer_addr().ok()?.as_socket().map(unmapped)

@@ -10,6 +10,7 @@
 
 mod accept;
 mod assembly;
+mod batch;
 mod buffer;
 mod deadline;
 mod dispatch;

@@ -5,16 +5,21 @@
 //!
 //! The pipe's memory is the kernel's pages of the socket buffers, passed on by reference: nothing is copied here.
 
+use super::batch::Batch;
 use super::socket::Socket;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-/// A pipe between two sockets.
-pub struct Splice {
+/// A pipe between two sockets. Pipes are kept for reuse, and small to move.
+pub struct Splice(Box<Pipe>);
+
+struct Pipe {
     reader: OwnedFd,
     writer: OwnedFd,
     /// Bytes in the pipe.
     held: usize,
+    /// What is waited for, while the pipe is in use.
+    batch: Batch,
 }
 
 /// How far one call came.
@@ -42,25 +47,40 @@ impl Splice {
         let (reader, writer) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
         // SAFETY: no pointers are passed. A smaller pipe works as well.
         unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, PIPE_BYTES) };
-        Ok(Self { reader, writer, held: 0 })
+        Ok(Self(Box::new(Pipe { reader, writer, held: 0, batch: Batch::new() })))
     }
 
     /// Bytes that were taken from the source and not yet given to the target.
     pub fn held(&self) -> usize {
-        self.held
+        self.0.held
+    }
+
+    /// Whether to wait for more before the next pull, of which `rest` bytes are wanted; the current task is woken in time.
+    pub fn waits(&mut self, from: &Socket, rest: u64) -> bool {
+        self.0.batch.waits(from, rest)
     }
 
     /// Move at most `max` bytes from the socket into the pipe. The socket must be in non-blocking mode and its receive
-    /// stopped.
+    /// stopped; `stop` must come in the end.
     ///
     /// # Errors
     /// What the socket reports.
     pub fn pull(&mut self, from: &Socket, max: usize) -> io::Result<Moved> {
-        let moved = splice(from.raw_fd(), self.writer.as_raw_fd(), max)?;
-        if let Moved::Bytes(n) = moved {
-            self.held += n;
+        let moved = splice(from.raw_fd(), self.0.writer.as_raw_fd(), max)?;
+        match moved {
+            Moved::Bytes(n) => {
+                self.0.held += n;
+                self.0.batch.took(n as u64, max as u64);
+            }
+            Moved::WouldBlock => self.0.batch.took(0, max as u64),
+            Moved::Eof => {}
         }
         Ok(moved)
+    }
+
+    /// Nothing more is pulled from this socket.
+    pub fn stop(&mut self, from: &Socket) {
+        self.0.batch.stop(from);
     }
 
     /// Move what the pipe holds into the socket, which must be in non-blocking mode with nothing else to send.
@@ -68,9 +88,9 @@ impl Splice {
     /// # Errors
     /// What the socket reports.
     pub fn push(&mut self, to: &Socket) -> io::Result<Moved> {
-        let moved = splice(self.reader.as_raw_fd(), to.raw_fd(), self.held)?;
+        let moved = splice(self.0.reader.as_raw_fd(), to.raw_fd(), self.0.held)?;
         if let Moved::Bytes(n) = moved {
-            self.held -= n;
+            self.0.held -= n;
         }
         Ok(moved)
     }

@@ -1,12 +1,13 @@
 //! How much of a body is waited for before it is moved on. From a source that is about as fast as this side, each look would
 //! find one segment, which costs a wake-up, two system calls and a segment of its own to the target.
 
-use super::sys;
-use crate::ring::{Socket, Timer};
+use super::deadline::Timer;
+use super::socket::Socket;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 /// Waits for the next bytes of one source, whose receive is stopped.
-pub(super) struct Batch {
+pub struct Batch {
     /// What the socket has as SO_RCVLOWAT: it is readable with this many bytes, and at its end.
     mark: u64,
     /// At most this many bytes are waited for.
@@ -82,10 +83,11 @@ impl Batch {
     }
 
     /// The socket has no mark any more; a poll may be under way on it. To be called at the end.
-    pub fn stop(self, from: &Socket) {
+    pub fn stop(&mut self, from: &Socket) {
         if self.mark != ANY {
-            sys::set_receive_mark(from.raw_fd(), ANY as u32);
+            set_receive_mark(from.raw_fd(), ANY);
         }
+        *self = Self::new();
     }
 
     fn set_mark(&mut self, from: &Socket, rest: u64) {
@@ -95,13 +97,33 @@ impl Batch {
         let mark = match self.most {
             most if most < LEAST => ANY,
             // The sender must not run out of its window meanwhile, nor the kernel enlarge the buffer.
-            most => most.min(rest).min(sys::receive_buffer(from.raw_fd()) / 4).max(ANY),
+            most => most.min(rest).min(receive_buffer(from.raw_fd()) / 4).max(ANY),
         };
         if mark != self.mark {
             self.mark = mark;
-            sys::set_receive_mark(from.raw_fd(), mark as u32);
+            set_receive_mark(from.raw_fd(), mark);
         }
     }
+}
+
+/// A socket counts as readable with `bytes` (SO_RCVLOWAT), at its end, and when its buffer is full.
+fn set_receive_mark(fd: RawFd, bytes: u64) {
+    let bytes = bytes as libc::c_int;
+    // SAFETY: the kernel reads one int, which outlives the call.
+    // Without it, a socket is readable with each byte.
+    unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, (&raw const bytes).cast(), 4) };
+}
+
+/// What the kernel may hold for this side at the moment, in bytes.
+fn receive_buffer(fd: RawFd) -> u64 {
+    option(fd, libc::SO_RCVBUF)
+}
+
+fn option(fd: RawFd, name: libc::c_int) -> u64 {
+    let (mut value, mut size): (libc::c_int, libc::socklen_t) = (0, 4);
+    // SAFETY: the kernel writes one int, for which there is room.
+    unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, (&raw mut value).cast(), &raw mut size) };
+    value.max(0) as u64
 }
 
 #[cfg(test)]
@@ -115,6 +137,11 @@ mod tests {
     use std::task::Poll;
 
     const WANTED: u64 = 1 << 20;
+
+    fn receive_mark(fd: RawFd) -> u64 {
+        option(fd, libc::SO_RCVLOWAT)
+    }
+
     const LONG: Duration = Duration::from_secs(3600);
 
     struct Taking {
@@ -152,7 +179,7 @@ mod tests {
         }
 
         fn mark(&self) -> u64 {
-            sys::receive_mark(self.from.raw_fd())
+            receive_mark(self.from.raw_fd())
         }
     }
 
@@ -167,7 +194,7 @@ mod tests {
             assert_eq!((taking.take(LONG, WANTED).await, taking.mark()), (100, ANY));
             // As much as the kernel has room for anyway.
             assert!(taking.waits(LONG, WANTED));
-            let highest = MOST.min(sys::receive_buffer(taking.from.raw_fd()) / 4);
+            let highest = MOST.min(receive_buffer(taking.from.raw_fd()) / 4);
             assert!(highest >= LEAST, "{highest}");
             assert_eq!(taking.mark(), highest);
             // It is there, in several parts.
@@ -196,9 +223,9 @@ mod tests {
             // The end comes without a batch.
             drop(peer);
             while taking.take(LONG, WANTED).await > 0 {}
-            let Taking { batch, from, .. } = taking;
+            let Taking { mut batch, from, .. } = taking;
             batch.stop(&from);
-            assert_eq!(sys::receive_mark(from.raw_fd()), ANY);
+            assert_eq!(receive_mark(from.raw_fd()), ANY);
         });
     }
 
