@@ -69,8 +69,6 @@ pub struct Listener {
 
 impl Listener {
     /// What serves a connection of this kind.
-    // Inlined, this beginning of a connection would cost each of its polls.
-    #[inline(never)]
     fn choose(&self, arrival: &Arrival, notes: Option<&Rc<Notes>>) -> Option<Served> {
         let index = self.matcher.borrow().choose(arrival);
         let chains = self.chains.borrow();

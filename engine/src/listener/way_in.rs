@@ -121,57 +121,85 @@ where
 {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            let Some(life) = this.life.as_mut() else { return Poll::Ready(()) };
-            let (filter, accepted, serve) = match this.phase.as_mut().project() {
-                PhaseProjected::Serving { serving } => {
-                    match ready!(serving.poll(context)) {
-                        Ended::Elsewhere => {
-                            life.advance(Stage::Accepted);
-                            life.log.iter().for_each(|log| log.notes.has_gone.set(true));
-                        }
-                        Ended::Over => life.is_over(),
-                        Ended::GoesOn(serving) => {
-                            let reactor = life.reactor.clone();
-                            if let Some(life) = this.life.take() {
-                                reactor.go_on_as(GoesOn { serving, life });
-                            }
-                        }
-                    }
-                    return Poll::Ready(());
-                }
-                PhaseProjected::Entering { entering, serve } => match ready!(entering.poll(context)) {
-                    Some((filter, accepted)) => (filter, accepted, *serve),
-                    None => return Poll::Ready(()),
-                },
-                PhaseProjected::Arrived { start } => {
-                    let Some(Start { listener, mut accepted, permits, enter, serve }) = start.take() else {
-                        return Poll::Ready(());
-                    };
-                    let registration = accepted.drain.register(&life.reactor, permits);
-                    accepted.seat = registration.seat();
-                    life.registration = Some(registration);
-                    let is_inspected = listener.filters.borrow().is_empty() || accepted.placed.is_some();
-                    let notes = accepted.stream.notes();
-                    let served = if is_inspected { listener.choose(&accepted.arrival, notes) } else { None };
-                    match served {
-                        Some(Served { tls: None, filter }) => (filter, accepted, serve),
-                        // There is more to do first, or nothing at all.
-                        _ => {
-                            life.advance(Stage::Entering);
-                            let reactor = &life.reactor;
-                            let entering = reactor.pooled(|| enter(reactor.clone(), listener, accepted));
-                            this.phase.set(Phase::Entering { entering, serve });
-                            continue;
-                        }
-                    }
-                }
-            };
-            life.advance(Stage::Served);
-            this.phase.set(Phase::Serving { serving: serve(filter, accepted) });
+            let mut this = self.as_mut().project();
+            if this.life.is_none() {
+                return Poll::Ready(());
+            }
+            // Nearly all polls are of this phase. The others are apart, since they need a larger frame.
+            if let PhaseProjected::Serving { serving } = this.phase.as_mut().project() {
+                let ended = ready!(serving.poll(context));
+                end(this.life, ended);
+                return Poll::Ready(());
+            }
+            if !ready!(self.as_mut().poll_begin(context)) {
+                return Poll::Ready(());
+            }
         }
+    }
+}
+
+/// What is left to do for a connection that is served here no longer.
+#[inline(never)]
+fn end<F: Future<Output = ()> + 'static>(life: &mut Option<Life>, ended: Ended<F>) {
+    match (ended, life.as_mut()) {
+        (Ended::Elsewhere, Some(life)) => {
+            life.advance(Stage::Accepted);
+            life.log.iter().for_each(|log| log.notes.has_gone.set(true));
+        }
+        (Ended::Over, Some(life)) => life.is_over(),
+        (Ended::GoesOn(serving), _) => {
+            if let Some(life) = life.take() {
+                life.reactor.clone().go_on_as(GoesOn { serving, life });
+            }
+        }
+        (_, None) => {}
+    }
+}
+
+impl<I, S> WayIn<I, S>
+where
+    I: Future<Output = Option<(NetworkFilter, Accepted)>>,
+    S: Future,
+{
+    /// Go on to the next phase. `false`: the connection is refused, or came to nothing.
+    #[inline(never)]
+    fn poll_begin(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<bool> {
+        let mut this = self.project();
+        let Some(life) = this.life.as_mut() else { return Poll::Ready(false) };
+        let (filter, accepted, serve) = match this.phase.as_mut().project() {
+            PhaseProjected::Serving { .. } => return Poll::Ready(true),
+            PhaseProjected::Entering { entering, serve } => match ready!(entering.poll(context)) {
+                Some((filter, accepted)) => (filter, accepted, *serve),
+                None => return Poll::Ready(false),
+            },
+            PhaseProjected::Arrived { start } => {
+                let Some(Start { listener, mut accepted, permits, enter, serve }) = start.take() else {
+                    return Poll::Ready(false);
+                };
+                let registration = accepted.drain.register(&life.reactor, permits);
+                accepted.seat = registration.seat();
+                life.registration = Some(registration);
+                let is_inspected = listener.filters.borrow().is_empty() || accepted.placed.is_some();
+                let notes = accepted.stream.notes();
+                let served = if is_inspected { listener.choose(&accepted.arrival, notes) } else { None };
+                match served {
+                    Some(Served { tls: None, filter }) => (filter, accepted, serve),
+                    // There is more to do first, or nothing at all.
+                    _ => {
+                        life.advance(Stage::Entering);
+                        let reactor = &life.reactor;
+                        let entering = reactor.pooled(|| enter(reactor.clone(), listener, accepted));
+                        this.phase.set(Phase::Entering { entering, serve });
+                        return Poll::Ready(true);
+                    }
+                }
+            }
+        };
+        life.advance(Stage::Served);
+        this.phase.set(Phase::Serving { serving: serve(filter, accepted) });
+        Poll::Ready(true)
     }
 }
 
