@@ -30,7 +30,7 @@ pub enum CommandOperator {
     Resp(FieldOperand),
     Path {
         with_query: bool,
-        source: PathSource,
+        source: Rewritten,
         max_length: Option<usize>,
     },
     /// The first parameter with this name, decoded.
@@ -87,7 +87,7 @@ pub enum CommandOperator {
     /// host, if there are both.
     RequestedHost {
         host_first: bool,
-        host: HostSource,
+        host: Rewritten,
     },
     /// Of a certificate that was shown in a handshake.
     Certificate {
@@ -171,22 +171,13 @@ pub const GRPC_STATUSES: [(&str, &str); 17] = [
     ("Unauthenticated", "UNAUTHENTICATED"),
 ];
 
-/// Envoy: the parameter Y of `%PATH(X:Y)%`.
+/// Which value of what routes rewrite. Envoy: the parameter Y of `%PATH(X:Y)%` and of `%REQUESTED_SERVER_NAME(X:Y)%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PathSource {
-    /// x-envoy-original-path.
+pub enum Rewritten {
+    /// x-envoy-original-path, x-envoy-original-host.
     Original,
-    Path,
-    OriginalOrPath,
-}
-
-/// Envoy: the parameter Y of `%REQUESTED_SERVER_NAME(X:Y)%`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HostSource {
-    /// x-envoy-original-host.
-    Original,
-    Host,
-    OriginalOrHost,
+    Current,
+    OriginalOrCurrent,
 }
 
 /// Sizes of one exchange.

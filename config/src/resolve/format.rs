@@ -154,7 +154,7 @@ fn operator_end(format: &str, start: usize) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::model::{
-        AddressOf, AddressPart, CommandOperator, DEFAULT_TEXT_FORMAT, FieldOperand, PathSource, Precision, TimeField,
+        AddressOf, AddressPart, CommandOperator, DEFAULT_TEXT_FORMAT, FieldOperand, Precision, Rewritten, TimeField,
         TimeFormat, TimePiece, TimePoint,
     };
 
@@ -219,10 +219,10 @@ mod tests {
             ("%REQUEST_HEADER(A?B):9%", Req(field("a", Some("b"), Some(9)))),
             ("%RESPONSE_HEADER(A)%", Resp(field("a", None, None))),
             ("%REQ_WITHOUT_QUERY(X?:PATH)%", ReqWithoutQuery(field("x", Some(":path"), None))),
-            ("%PATH%", Path { with_query: true, source: PathSource::OriginalOrPath, max_length: None }),
-            ("%PATH(NQ):5%", Path { with_query: false, source: PathSource::OriginalOrPath, max_length: Some(5) }),
-            ("%PATH(WQ:ORIG)%", Path { with_query: true, source: PathSource::Original, max_length: None }),
-            ("%PATH(:PATH)%", Path { with_query: true, source: PathSource::Path, max_length: None }),
+            ("%PATH%", Path { with_query: true, source: Rewritten::OriginalOrCurrent, max_length: None }),
+            ("%PATH(NQ):5%", Path { with_query: false, source: Rewritten::OriginalOrCurrent, max_length: Some(5) }),
+            ("%PATH(WQ:ORIG)%", Path { with_query: true, source: Rewritten::Original, max_length: None }),
+            ("%PATH(:PATH)%", Path { with_query: true, source: Rewritten::Current, max_length: None }),
             ("%QUERY_PARAM(Id):3%", QueryParam { name: "Id".into(), max_length: Some(3) }),
             ("%QUERY_PARAMS%", QueryParams { decoded: false, max_length: None }),
             ("%QUERY_PARAMS(DECODED)%", QueryParams { decoded: true, max_length: None }),

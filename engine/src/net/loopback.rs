@@ -6,10 +6,9 @@ use std::net::SocketAddr;
 
 /// How fast they may send. Pacing is for long ways: over loopback, where nothing is lost and nothing shared, it has each segment
 /// of a large body wait for a timer of the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loopback {
     /// As the system's congestion control has it.
-    #[default]
     AsSystem,
     /// At once, where the system's congestion control paces.
     Unpaced,

@@ -5,8 +5,7 @@ use super::operators::TIME_POINTS;
 use super::time::time_format;
 use crate::diagnostic::closest;
 use crate::model::{
-    CommandOperator, FieldOperand, GrpcStatusForm, HostSource, PathSource, Precision, TimeFormat, TimePoint, TlsFact,
-    TlsSide,
+    CommandOperator, FieldOperand, GrpcStatusForm, Precision, Rewritten, TimeFormat, TimePoint, TlsFact, TlsSide,
 };
 use crate::reader::{PSEUDO_FIELDS, is_token};
 use serde_json::Value;
@@ -55,13 +54,18 @@ pub(super) fn path(call: &Call<'_>) -> Result<CommandOperator, FormatFault> {
         "NQ" => false,
         _ => return Err(not_one_of(query, "WQ, NQ")),
     };
-    let source = match source {
-        "" | "ORIG_OR_PATH" => PathSource::OriginalOrPath,
-        "ORIG" => PathSource::Original,
-        "PATH" => PathSource::Path,
-        _ => return Err(not_one_of(source, "ORIG, PATH, ORIG_OR_PATH")),
-    };
+    let source = rewritten(source, ["PATH", "ORIG_OR_PATH"])?;
     Ok(CommandOperator::Path { with_query, source, max_length: call.max_length })
+}
+
+/// `names`: of what it is now, and of both.
+fn rewritten(source: &str, [current, both]: [&str; 2]) -> Result<Rewritten, FormatFault> {
+    match source {
+        "ORIG" => Ok(Rewritten::Original),
+        source if source == current => Ok(Rewritten::Current),
+        source if source.is_empty() || source == both => Ok(Rewritten::OriginalOrCurrent),
+        other => Err(not_one_of(other, &format!("ORIG, {current}, {both}"))),
+    }
 }
 
 pub(super) fn requested_server_name(call: &Call<'_>) -> Result<CommandOperator, FormatFault> {
@@ -84,12 +88,7 @@ pub(super) fn requested_server_name(call: &Call<'_>) -> Result<CommandOperator, 
         "HOST_FIRST" => true,
         _ => return Err(not_one_of(order, "SNI_ONLY, SNI_FIRST, HOST_FIRST")),
     };
-    let host = match host {
-        None | Some("" | "ORIG_OR_HOST") => HostSource::OriginalOrHost,
-        Some("ORIG") => HostSource::Original,
-        Some("HOST") => HostSource::Host,
-        Some(other) => return Err(not_one_of(other, "ORIG, HOST, ORIG_OR_HOST")),
-    };
+    let host = rewritten(host.unwrap_or_default(), ["HOST", "ORIG_OR_HOST"])?;
     Ok(CommandOperator::RequestedHost { host_first, host })
 }
 

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ringway_config::model::{
-    AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, GRPC_STATUSES, GrpcStatusForm, HostSource,
-    PathSource, Precision, TimeFormat, TimePoint, TlsFact, TlsSide,
+    AddressOf, AddressPart, ByteCount, CommandOperator, FieldOperand, GRPC_STATUSES, GrpcStatusForm, Precision,
+    Rewritten, TimeFormat, TimePoint, TlsFact, TlsSide,
 };
 
 use super::compile::{Operator, Part};
@@ -281,39 +281,35 @@ fn all_lines<'a>(fields: &'a Fields, view: HeadView<'a>, id: FieldId, name: &'a 
     })
 }
 
-fn path<'a>(record: &Record<'a>, source: PathSource) -> Option<[&'a [u8]; 2]> {
-    let original = || {
-        let part = Part::Field(FieldId::XEnvoyOriginalPath);
-        request_value(record, "x-envoy-original-path", part).filter(|[path, _]| !path.is_empty())
-    };
-    let path = || request_value(record, ":path", Part::Path);
+fn path<'a>(record: &Record<'a>, source: Rewritten) -> Option<[&'a [u8]; 2]> {
+    let original = ("x-envoy-original-path", FieldId::XEnvoyOriginalPath);
+    rewritten(record, source, original, (":path", Part::Path))
+}
+
+fn rewritten<'a>(
+    record: &Record<'a>,
+    source: Rewritten,
+    (original_name, original_id): (&'static str, FieldId),
+    (name, part): (&'static str, Part),
+) -> Option<[&'a [u8]; 2]> {
+    let original =
+        || request_value(record, original_name, Part::Field(original_id)).filter(|[value, _]| !value.is_empty());
+    let current = || request_value(record, name, part);
     match source {
-        PathSource::Original => original(),
-        PathSource::Path => path(),
-        PathSource::OriginalOrPath => original().or_else(path),
+        Rewritten::Original => original(),
+        Rewritten::Current => current(),
+        Rewritten::OriginalOrCurrent => original().or_else(current),
     }
 }
 
-fn requested_host<'a>(record: &Record<'a>, host_first: bool, source: HostSource) -> Value<'a> {
+fn requested_host<'a>(record: &Record<'a>, host_first: bool, source: Rewritten) -> Value<'a> {
     let name = || {
         let name = secured::fact(record, TlsSide::Downstream, TlsFact::ServerName)?;
         Some([name.as_bytes(), b""])
     };
-    let host = || host(record, source);
+    let original = ("x-envoy-original-host", FieldId::XEnvoyOriginalHost);
+    let host = || rewritten(record, source, original, (":authority", Part::Authority));
     bytes(if host_first { host().or_else(name) } else { name().or_else(host) }, None)
-}
-
-fn host<'a>(record: &Record<'a>, source: HostSource) -> Option<[&'a [u8]; 2]> {
-    let original = || {
-        let part = Part::Field(FieldId::XEnvoyOriginalHost);
-        request_value(record, "x-envoy-original-host", part).filter(|[host, _]| !host.is_empty())
-    };
-    let host = || request_value(record, ":authority", Part::Authority);
-    match source {
-        HostSource::Original => original(),
-        HostSource::Host => host(),
-        HostSource::OriginalOrHost => original().or_else(host),
-    }
 }
 
 fn query<'a>(record: &Record<'a>) -> Option<&'a [u8]> {
@@ -367,7 +363,7 @@ fn request_headers(record: &Record<'_>) -> u64 {
     let host = head.fields.get(FieldId::Host).map_or(0, |field| field.name.len() + field.value.len());
     let parts =
         [(":method", Part::Method), (":path", Part::Path), (":authority", Part::Authority), (":scheme", Part::Scheme)];
-    let size = |(name, part): (&str, Part)| {
+    let size = |(name, part): (&'static str, Part)| {
         let value = request_value(record, name, part);
         value.map_or(0, |[first, second]| name.len() + first.len() + second.len())
     };
