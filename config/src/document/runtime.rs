@@ -25,8 +25,8 @@ table! {
         /// Submission queue entries of each shard's io_uring.
         ring_entries: PowerOfTwo<64, 32768>, default "1024";
         /// Receive buffers of each shard, shared by its connections; an idle connection holds none. They take shards x
-        /// `buffer_count` x `buffer_size` of memory, and half as much again for buffers of 32 KiB, which longer messages
-        /// use. `check` refuses more than the host, or the control group of the process, has.
+        /// `buffer_count` x `buffer_size` of memory, half as much again for buffers of 32 KiB, which longer messages
+        /// use, and half as much for those of 128 KiB, for bodies that come fast. `check` refuses more than the host, or the control group of the process, has.
         buffer_count: PowerOfTwo<16, 32768>, default "1024";
         /// Bytes in one receive buffer.
         buffer_size: Size<1024, 1_048_576>, default "\"16KiB\"";

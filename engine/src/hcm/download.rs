@@ -111,6 +111,10 @@ impl Source for ResponseBody<'_> {
         hooks.poll(*now, trailers, received, Fault::ResponseCoding)
     }
 
+    fn wanted(&mut self, limit: usize) -> usize {
+        self.wire.wanted(limit)
+    }
+
     fn trailers(&self) -> &Trailers {
         self.trailers
     }

@@ -111,6 +111,14 @@ impl Downstream<'_> {
         forward!(self, wire => wire.poll_piece(trailers))
     }
 
+    /// See `pump::Source::wanted`.
+    pub fn wanted(&mut self, limit: usize) -> usize {
+        match self {
+            Self::H1(wire) => wire.wanted(limit),
+            Self::H2(_) => 0,
+        }
+    }
+
     /// Whether the request asks for another protocol on its connection.
     pub fn asks_upgrade(&self) -> bool {
         forward!(self, wire => wire.asks_upgrade())
@@ -405,6 +413,14 @@ impl Upstream {
     /// The stream and how many bytes of body may be taken from it without being looked at, where they may.
     pub fn plain(&self) -> Option<(&ByteStream, u64)> {
         forward!(self, wire => wire.plain())
+    }
+
+    /// See `pump::Source::wanted`.
+    pub fn wanted(&mut self, limit: usize) -> usize {
+        match self {
+            Self::H1(wire) => wire.wanted(limit),
+            Self::H2(_) => 0,
+        }
     }
 
     /// Bytes of body went past `poll_piece`, straight from the stream that `plain` gave.

@@ -15,6 +15,12 @@ pub trait Source {
     /// The body ends here, incomplete.
     fn poll_piece(&mut self) -> Poll<Result<Piece, Self::Error>>;
 
+    /// How much room the next piece is worth waiting for, where the sink has room for `limit` bytes when it is empty: a source that
+    /// is fast brings more at once then. 0: none, and what it brings is as short as usual.
+    fn wanted(&mut self, _limit: usize) -> usize {
+        0
+    }
+
     /// Those that came behind the body; complete when `poll_piece` gave its end.
     fn trailers(&self) -> &Trailers;
 
@@ -166,17 +172,26 @@ impl Pump {
         source: &mut S,
         sink: &mut K,
     ) -> Poll<Result<Option<Moved>, S::Error>> {
-        let room = sink.poll_room(if self.paused { self.limit / 2 } else { self.limit });
+        let limit = if self.paused { self.limit / 2 } else { self.limit };
+        let wanted = if self.paused { 0 } else { source.wanted(self.limit) };
+        let room = sink.poll_room(limit - wanted);
         if room.is_pending() != self.paused {
             self.paused = !self.paused;
             sink.note_pause(self.paused);
         }
-        if room.is_pending() && source.is_gone() {
-            return Poll::Ready(Err(source.broken()));
-        }
-        let mut budget = std::task::ready!(room)?.max(1);
+        let Poll::Ready(room) = room else {
+            if source.is_gone() {
+                return Poll::Ready(Err(source.broken()));
+            }
+            sink.flush();
+            return Poll::Pending;
+        };
+        let mut budget = (room? + wanted).max(1);
         let mut gathered = false;
         while budget > 0 {
+            if gathered && source.wanted(self.limit) > budget {
+                break;
+            }
             // Asking for more would start a receive that takes from what is to be spliced.
             if self.splice_from.is_some() && self.may_splice(source, sink) {
                 self.phase = Phase::Clearing;
@@ -304,4 +319,132 @@ fn hand_over<S: Source, K: Sink<S::Error>>(source: &mut S, sink: &mut K) -> Poll
 fn sockets<'s, S: Source, K: Sink<S::Error>>(source: &'s S, sink: &'s K) -> Option<(&'s Socket, &'s Socket, u64)> {
     let (from, rest) = source.plain()?;
     Some((from.plain_socket()?, sink.plain()?.plain_socket()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::{BULK_SIZE, PoolSize};
+
+    const KIB: usize = 1024;
+    /// The default of `http.buffer_limit`, and what may wait in the sink.
+    const BUFFER_LIMIT: usize = 256 * KIB;
+    const LIMIT: usize = 192 * KIB;
+    /// As HTTP/1 wants it for a fast body.
+    const ROOM: usize = BULK_SIZE / 4;
+
+    /// A body without end, in pieces as long as a receive buffer.
+    struct Endless<'r> {
+        reactor: &'r Reactor,
+        is_fast: bool,
+        has_room: bool,
+        trailers: Trailers,
+    }
+
+    impl Source for Endless<'_> {
+        type Error = ();
+
+        fn poll_piece(&mut self) -> Poll<Result<Piece, ()>> {
+            let len = if std::mem::take(&mut self.has_room) { BULK_SIZE } else { 32 * KIB };
+            Poll::Ready(Ok(Piece::Data(self.reactor.copy_from(&vec![0; len]))))
+        }
+
+        fn wanted(&mut self, limit: usize) -> usize {
+            self.has_room = self.is_fast && limit >= BULK_SIZE;
+            if self.has_room { ROOM } else { 0 }
+        }
+
+        fn trailers(&self) -> &Trailers {
+            &self.trailers
+        }
+
+        fn passed_end(&mut self) -> Result<(), ()> {
+            Err(())
+        }
+
+        fn broken(&self) {}
+    }
+
+    #[derive(Default)]
+    struct Slow {
+        held: usize,
+        pieces: Vec<usize>,
+        pauses: usize,
+    }
+
+    impl Sink<()> for Slow {
+        fn put(&mut self, buf: Buf) -> usize {
+            self.pieces.push(buf.len());
+            self.held += buf.charge();
+            buf.charge()
+        }
+
+        fn end(&mut self, _trailers: &Trailers) {}
+
+        fn flush(&mut self) {}
+
+        fn poll_room(&mut self, limit: usize) -> Poll<Result<usize, ()>> {
+            if self.held > limit { Poll::Pending } else { Poll::Ready(Ok(limit - self.held)) }
+        }
+
+        fn note_pause(&mut self, paused: bool) {
+            self.pauses += usize::from(paused);
+        }
+
+        fn broken(&self) {}
+    }
+
+    /// What the sink gets, in KiB, when it has drained to these numbers of bytes.
+    fn pieces(buffer_limit: usize, is_fast: bool, drained: &[usize]) -> (Vec<Vec<usize>>, usize, Slow) {
+        let reactor = Reactor::simulated(1, PoolSize { count: 64, size: 16 * 1024 });
+        let mut source = Endless { reactor: &reactor, is_fast, has_room: false, trailers: Trailers::default() };
+        let (mut pump, mut sink, mut peak) = (Pump::new(buffer_limit), Slow::default(), 0);
+        let all = drained.iter().map(|held| {
+            sink.held = *held;
+            while pump.poll(&mut source, &mut sink, &reactor).is_ready() {}
+            peak = peak.max(sink.held);
+            sink.pieces.drain(..).map(|len| len / KIB).collect()
+        });
+        (all.collect(), peak, sink)
+    }
+
+    #[test]
+    fn a_fast_body_comes_in_large_pieces_while_there_is_room() {
+        let (pieces, peak, _) = pieces(BUFFER_LIMIT, true, &[0, 0, 64 * KIB]);
+        assert_eq!(
+            pieces,
+            [&[128, 128][..], &[128, 128], &[128]],
+            "after a pause only half of the sink is filled at once"
+        );
+        assert_eq!(peak, 256 * KIB);
+    }
+
+    #[test]
+    fn a_large_piece_waits_for_its_room() {
+        let reactor = Reactor::simulated(1, PoolSize { count: 64, size: 16 * 1024 });
+        let mut source = Endless { reactor: &reactor, is_fast: true, has_room: false, trailers: Trailers::default() };
+        for (held, expected) in [(LIMIT - ROOM, 1), (LIMIT - ROOM + 1, 0)] {
+            let (mut pump, mut sink) = (Pump::new(BUFFER_LIMIT), Slow { held, ..Slow::default() });
+            let polled = pump.poll(&mut source, &mut sink, &reactor);
+            let waits = expected == 0;
+            assert_eq!(
+                (polled.is_pending(), pump.is_paused(), sink.pauses),
+                (waits, waits, usize::from(waits)),
+                "{held}"
+            );
+            assert_eq!(sink.pieces.len(), expected);
+            // No more than the sum in docs/THREAT_MODEL.md allows: a receive buffer, and 64 KiB and another one that wait.
+            assert!(sink.held <= LIMIT + 32 * KIB + 64 * KIB + 32 * KIB, "{}", sink.held);
+        }
+    }
+
+    #[test]
+    fn other_bodies_come_in_pieces_as_before() {
+        let fill = vec![32; 7];
+        let (got, peak, sink) = pieces(BUFFER_LIMIT, false, &[0, 0]);
+        assert_eq!((got, peak, sink.pauses), (vec![fill.clone(), fill], LIMIT + 32 * KIB, 2));
+        // A limit below the length of a large piece.
+        let (got, _, _) = pieces(128 * KIB, true, &[0]);
+        assert_eq!(got, [[32, 32, 32, 32]]);
+    }
 }

@@ -1,7 +1,7 @@
 //! Receive buffers: one region per shard, cut into equal buffers that the kernel fills and slices of which travel
 //! through the proxy until they are sent.
 //!
-//! A shard has two pools of them (pools.rs). A `Buf` is a counted slice of a buffer. When the last slice is dropped the buffer goes back on a stack, and the
+//! A shard has pools of them in three sizes (pools.rs). A `Buf` is a counted slice of a buffer. When the last slice is dropped the buffer goes back on a stack, and the
 //! driver hands the most recently used ones, still warm in the cache, to the kernel again. When the region is used up,
 //! buffers come from the heap instead, are counted, and go back there: traffic slows down, nothing fails.
 
@@ -25,6 +25,8 @@ pub struct BufPool {
     region: NonNull<u8>,
     layout: Layout,
     sizes: PoolSize,
+    /// Bytes from one buffer to the next.
+    stride: usize,
     /// Slices alive in each buffer.
     references: Box<[Cell<u32>]>,
     /// Free buffers, most recently used last.
@@ -38,7 +40,16 @@ impl BufPool {
     /// # Errors
     /// One sentence: the system does not give this much memory.
     pub fn new(sizes: PoolSize) -> Result<Rc<Self>, String> {
-        let layout = Layout::from_size_align(sizes.count as usize * sizes.size as usize, 4096)
+        Self::with_room(sizes, 0)
+    }
+
+    /// The same, with `behind` more bytes in each buffer than the kernel fills.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn with_room(sizes: PoolSize, behind: usize) -> Result<Rc<Self>, String> {
+        let stride = sizes.size as usize + behind;
+        let layout = Layout::from_size_align(sizes.count as usize * stride, 4096)
             .expect("the configuration bounds count and size");
         // Not from the allocator, which would clear, and so touch, every page at once.
         // SAFETY: a new anonymous mapping; no memory is passed.
@@ -60,6 +71,7 @@ impl BufPool {
             region,
             layout,
             sizes,
+            stride,
             references: vec![Cell::new(0); sizes.count as usize].into(),
             free: UnsafeCell::new((0..sizes.count).rev().collect()),
             lent: Cell::new(0),
@@ -131,7 +143,7 @@ impl BufPool {
     fn address(&self, id: u16) -> *mut u8 {
         debug_assert!(id < self.sizes.count);
         // SAFETY: id < count, so the result lies inside the region.
-        unsafe { self.region.as_ptr().add(id as usize * self.sizes.size as usize) }
+        unsafe { self.region.as_ptr().add(id as usize * self.stride) }
     }
 
     /// The kernel filled `len` bytes of buffer `id`, which was lent.
@@ -159,7 +171,7 @@ impl BufPool {
     pub(super) fn take(self: &Rc<Self>) -> Option<Buf> {
         let id = self.pop_free()?;
         self.references[id as usize].set(1);
-        Some(Buf { source: Source::Pool(self.clone(), id), start: 0, end: self.sizes.size })
+        Some(Buf { source: Source::Pool(self.clone(), id), start: 0, end: self.stride as u32 })
     }
 
     /// Account for a buffer that came from the heap because the pool had none.
@@ -171,7 +183,7 @@ impl BufPool {
     /// Give the pages of all buffers that hold nothing back to the kernel. Returns the bytes concerned. To be called
     /// only while no completion waits to be fetched: its buffer is counted as lent and empty until then.
     pub(crate) fn release_free_pages(&self) -> usize {
-        let size = self.sizes.size as usize;
+        let size = self.stride;
         if !size.is_multiple_of(4096) {
             return 0;
         }
@@ -228,7 +240,7 @@ impl Buf {
     /// messages cannot hold the whole pool.
     pub fn charge(&self) -> usize {
         match &self.source {
-            Source::Pool(pool, _) => pool.buffer_size(),
+            Source::Pool(pool, _) => pool.buffer_size().max(self.end as usize),
             Source::Heap(bytes) => bytes.len(),
         }
     }
@@ -249,7 +261,7 @@ impl Buf {
                 if pool.references[*id as usize].get() != 1 {
                     return None;
                 }
-                // SAFETY: start <= end <= buffer_size, the bytes were initialised (the region is zeroed), the kernel has
+                // SAFETY: start <= end <= stride, the bytes were initialised (the region is zeroed), the kernel has
                 // only free buffers, and this slice, which is borrowed mutably, is the only one of its buffer.
                 Some(unsafe { std::slice::from_raw_parts_mut(pool.address(*id).add(start), end - start) })
             }
@@ -300,7 +312,7 @@ impl Deref for Buf {
 
     fn deref(&self) -> &[u8] {
         match &self.source {
-            // SAFETY: start <= end <= buffer_size, the bytes were initialised (the region is zeroed) and are not
+            // SAFETY: start <= end <= stride, the bytes were initialised (the region is zeroed) and are not
             // written while this slice is counted: only free buffers are lent to the kernel.
             Source::Pool(pool, id) => unsafe {
                 std::slice::from_raw_parts(pool.address(*id).add(self.start as usize), (self.end - self.start) as usize)

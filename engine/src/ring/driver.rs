@@ -234,6 +234,7 @@ const SPARE_QUEUES: usize = 1024;
 
 impl Io {
     pub(super) fn new(uring: Uring, pools: Pools, event: OwnedFd, receive_limit: usize) -> Self {
+        let pools = uring.served_by(pools);
         Self {
             uring,
             sockets: Paged::new(),

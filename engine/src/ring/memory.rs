@@ -144,7 +144,7 @@ fn make_all(rings: &[ReactorOptions], largest: u32) -> Result<Vec<Uring>, Refuse
 }
 
 /// Bytes that the kernel locks for these rings: the entries of both queues and a header, in at least two pages, and those
-/// of the receive buffers, 16 bytes each.
+/// of the receive buffers, 16 bytes each. The smallest rings do without bulk buffers if they must.
 fn bytes(rings: &[ReactorOptions], largest: u32) -> u64 {
     const PAGE: u64 = 4096;
     let buffers = |count: u64| (count * 16).next_multiple_of(PAGE);
@@ -153,6 +153,7 @@ fn bytes(rings: &[ReactorOptions], largest: u32) -> u64 {
         (u64::from(ring.ring_entries.min(largest)) * 128 + 512).next_multiple_of(PAGE).max(2 * PAGE)
             + buffers(count)
             + buffers(count / 4)
+            + if largest > SMALLEST_RING { buffers(count / 16) } else { 0 }
     };
     rings.iter().map(of).sum()
 }

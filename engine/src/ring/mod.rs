@@ -42,7 +42,7 @@ pub use deadline::Timer;
 pub use fetch::Memory;
 pub use jobs::{Disposer, Job, Progress};
 pub use pooled::Pooled;
-pub use pools::ReceiveClass;
+pub use pools::{BULK_SIZE, ReceiveClass};
 pub use reactor::{Facts, Reactor, ReactorOptions};
 pub use send::Segment;
 pub(crate) use send::{JOINED_MAX, SendQueue};

@@ -32,7 +32,7 @@ use std::time::Duration;
 pub struct ReactorOptions {
     /// Submission queue entries.
     pub ring_entries: u32,
-    /// Receive buffers; half as much memory again is for long ones (`ReceiveClass::Long`).
+    /// Receive buffers; half as much memory is for long ones, and as much again for bulk ones (`ReceiveClass`).
     pub buffers: PoolSize,
     /// Bytes (as `Buf::charge` counts) one socket may have received and not taken.
     pub receive_limit: usize,
@@ -228,6 +228,12 @@ impl Reactor {
     /// A copy of all `bytes`, in one buffer.
     pub fn copy_from(&self, bytes: &[u8]) -> Buf {
         self.pools.copy_from(bytes)
+    }
+
+    /// A free buffer for `len` bytes of ours or for the first of them, with whatever was in it before. `None`: they are too few
+    /// for one, or buffers are scarce.
+    pub fn take_buf(&self, len: usize) -> Option<Buf> {
+        self.pools.take(len)
     }
 
     /// Whether `buf` should not be kept long, because buffers like it are scarce.

@@ -24,7 +24,8 @@ impl Io {
     /// because a client's first bytes come after its connection. After it nothing listens to the client until the task
     /// asks for more, and a client that goes away would not be noticed; so `watch` sees to that.
     pub(super) fn start_receive(&mut self, key: SlotKey) {
-        let class = if self.pools.has_long() { self.socket(key).receive_class } else { ReceiveClass::Short };
+        let wanted = self.socket(key).receive_class;
+        let class = self.pools.available(wanted);
         let len = self.pools.of(class).buffer_size() as u32;
         let socket = self.socket(key);
         debug_assert_eq!(socket.receive, Receive::Idle);
@@ -105,8 +106,8 @@ impl Io {
 
     /// The pool is empty: take one piece into the heap, without waiting, so that this socket goes on.
     fn receive_to_heap(&mut self, key: SlotKey) {
-        let class = self.socket(key).receive_class;
-        let len = self.pools.of(class).buffer_size();
+        let is_short = self.socket(key).receive_class == ReceiveClass::Short;
+        let len = self.pools.of(if is_short { ReceiveClass::Short } else { ReceiveClass::Long }).buffer_size();
         let socket = self.socket(key);
         if socket.receive == Receive::Idle {
             socket.receive = Receive::Heap;
@@ -187,8 +188,8 @@ impl Io {
     /// next receive.
     fn without_buffer(&mut self, key: SlotKey) {
         let has_short = self.pools.short.is_available();
-        let has_long = self.sockets[key.index as usize].receive_class == ReceiveClass::Long && self.pools.has_long();
-        if has_short || has_long {
+        let has_longer = self.pools.available(self.sockets[key.index as usize].receive_class) != ReceiveClass::Short;
+        if has_short || has_longer {
             self.start_receive(key);
         } else {
             self.receive_to_heap(key);

@@ -45,6 +45,8 @@ pub(super) struct Uring {
     short: BufferRing,
     /// Absent where there are no long buffers.
     long: Option<BufferRing>,
+    /// Absent, too, where not even the smallest ring has memory for it.
+    bulk: Option<BufferRing>,
     /// Calls of io_uring_enter.
     pub enters: u64,
 }
@@ -75,7 +77,16 @@ impl Uring {
         let mut register = |pool, class| BufferRing::register(&mut ring, pool, class).map_err(refused);
         let short = register(&pools.short, ReceiveClass::Short)?;
         let long = pools.long.as_ref().map(|pool| register(pool, ReceiveClass::Long)).transpose()?;
-        Ok(Self { ring, short, long, enters: 0 })
+        let bulk = match pools.bulk.as_ref().map(|pool| register(pool, ReceiveClass::Bulk)) {
+            Some(Err(refused)) if refused.no_memory && entries <= memory::SMALLEST_RING => None,
+            bulk => bulk.transpose()?,
+        };
+        Ok(Self { ring, short, long, bulk, enters: 0 })
+    }
+
+    /// The pools whose buffers it may be lent.
+    pub(super) fn served_by(&self, pools: Pools) -> Pools {
+        Pools { bulk: pools.bulk.filter(|_| self.bulk.is_some()), ..pools }
     }
 
     /// Queue an entry; submits first when the queue is full.
@@ -139,8 +150,10 @@ impl Uring {
     /// Lend free buffers to the kernel.
     pub(super) fn lend_buffers(&mut self, pools: &Pools) {
         self.short.fill(&pools.short);
-        if let (Some(ring), Some(pool)) = (&mut self.long, &pools.long) {
-            ring.fill(pool);
+        for (ring, pool) in [(&mut self.long, &pools.long), (&mut self.bulk, &pools.bulk)] {
+            if let (Some(ring), Some(pool)) = (ring, pool) {
+                ring.fill(pool);
+            }
         }
     }
 
@@ -150,7 +163,7 @@ impl Uring {
     }
 
     fn rings(&mut self) -> impl Iterator<Item = &mut BufferRing> {
-        std::iter::once(&mut self.short).chain(&mut self.long)
+        std::iter::once(&mut self.short).chain(&mut self.long).chain(&mut self.bulk)
     }
 }
 
@@ -245,8 +258,8 @@ const LENT_MAX: u16 = 512;
 impl BufferRing {
     fn register(ring: &mut IoUring, pool: &BufPool, class: ReceiveClass) -> io::Result<Self> {
         let count = pool.count().min(LENT_MAX);
-        // Between 16 and 64, so that the cast loses nothing.
-        let at_first = count.min((LENT_AT_FIRST / pool.buffer_size()).clamp(16, 64) as u16);
+        // Between 8 and 64, so that the cast loses nothing.
+        let at_first = count.min((LENT_AT_FIRST / pool.buffer_size()).clamp(8, 64) as u16);
         let layout = Layout::array::<BufRingEntry>(count as usize)
             .and_then(|layout| layout.align_to(4096))
             .map_err(io::Error::other)?;
@@ -286,7 +299,7 @@ impl BufferRing {
 
 impl Drop for Uring {
     fn drop(&mut self) {
-        for class in [ReceiveClass::Short, ReceiveClass::Long] {
+        for class in [ReceiveClass::Short, ReceiveClass::Long, ReceiveClass::Bulk] {
             // Fails for a class that was not registered.
             let _ = self.ring.submitter().unregister_buf_ring(buffer_group(class));
         }

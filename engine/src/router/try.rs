@@ -375,6 +375,11 @@ impl Source for UploadSource<'_, '_, '_, '_> {
         polled
     }
 
+    fn wanted(&mut self, limit: usize) -> usize {
+        // Copies have limits of their own, which large pieces would use up.
+        if self.upload.mirrors.is_empty() { self.upload.wire.wanted(limit) } else { 0 }
+    }
+
     fn trailers(&self) -> &Trailers {
         self.trailers
     }

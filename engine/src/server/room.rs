@@ -15,7 +15,7 @@ const GROUPS: [(&str, &str); 2] =
 /// # Errors
 /// One sentence: what they need, what there is, what helps.
 pub(super) fn check(runtime: &Runtime, shards: usize) -> Result<(), String> {
-    let each = reactor_options(runtime).buffers.bytes_of_both();
+    let each = reactor_options(runtime).buffers.bytes_of_all();
     enough(each, shards as u64, all())
 }
 

@@ -1,7 +1,7 @@
-//! Short and long receive buffers: which a socket gets, the change between them, and what happens when either runs out.
+//! Short, long and bulk receive buffers: which a socket gets, the change between them, and what happens when they run out.
 
 use crate::support::{Pattern, Ring, in_child, recv};
-use ringway::ring::{Buf, PoolSize, Reactor, ReactorOptions, ReceiveClass, Socket};
+use ringway::ring::{BULK_SIZE, Buf, PoolSize, Reactor, ReactorOptions, ReceiveClass, Socket};
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::Write;
@@ -12,7 +12,7 @@ use std::time::Duration;
 const SHORT: usize = 4096;
 const LONG: usize = 32 * 1024;
 
-/// `count` short buffers of 4 KiB; one long one for each 16 of them, at least one.
+/// `count` short buffers of 4 KiB; one long one for each 16 of them, one bulk one for each 64, at least one of each.
 fn ring(count: u16) -> Ring {
     Ring::with_buffers(count)
 }
@@ -58,6 +58,34 @@ fn a_socket_that_asks_for_long_buffers_gets_a_whole_record() {
             assert_eq!(message(&socket, &mut peer, &pattern, 16_645).await, [16_384, 261]);
         });
     }
+}
+
+#[test]
+fn a_socket_that_asks_for_bulk_buffers_gets_all_that_has_come() {
+    /// In one segment over loopback.
+    const MANY: usize = 60_000;
+    let ring = ring(64);
+    let (socket, mut peer) = ring.pair();
+    ring.run(async move {
+        let pattern = Pattern::new(7);
+        socket.set_receive_once(true);
+        socket.set_receive_class(ReceiveClass::Bulk);
+        for len in [MANY, 100, MANY] {
+            assert_eq!(message(&socket, &mut peer, &pattern, len).await, [len]);
+        }
+        peer.write_all(&[1; MANY]).unwrap();
+        let held = recv(&socket).await.unwrap().unwrap();
+        assert_eq!(
+            (held.len(), held.charge()),
+            (MANY, BULK_SIZE),
+            "what is behind what may be received does not count"
+        );
+        let pieces = message(&socket, &mut peer, &pattern, MANY).await;
+        assert_eq!(pieces, [LONG, MANY - LONG], "it was the only one");
+        drop(held);
+        assert_eq!(message(&socket, &mut peer, &pattern, MANY).await, [MANY]);
+    });
+    ring.settle(|facts| facts.sockets == 0 && facts.buffers_in_use == 0);
 }
 
 #[test]
@@ -176,11 +204,11 @@ fn without_long_buffers_short_ones_serve_and_without_either_the_heap() {
     ring.settle(|facts| facts.sockets == 0 && facts.buffers_in_use == 0);
 }
 
-/// Sockets that change back and forth, are paused by their limit, run out of both kinds and are dropped in between: every
+/// Sockets that change back and forth, are paused by their limit, run out of all kinds and are dropped in between: every
 /// byte that comes out is the right one.
 #[test]
-fn every_byte_arrives_through_both_kinds() {
-    in_child("classes::every_byte_arrives_through_both_kinds", &[("MALLOC_PERTURB_", "165")], || {
+fn every_byte_arrives_through_all_kinds() {
+    in_child("classes::every_byte_arrives_through_all_kinds", &[("MALLOC_PERTURB_", "165")], || {
         const SOCKETS: usize = 6;
         const LEN: usize = 3 << 20;
         let ring = Ring::with(&ReactorOptions {
@@ -215,6 +243,7 @@ fn every_byte_arrives_through_both_kinds() {
                     count += 1;
                     match (count + i) % 17 {
                         3 => socket.set_receive_class(ReceiveClass::Long),
+                        5 => socket.set_receive_class(ReceiveClass::Bulk),
                         8 => socket.set_receive_class(ReceiveClass::Short),
                         11 => socket.set_receive_once(count.is_multiple_of(2)),
                         13 => reactor.sleep(Duration::from_millis(1)).await,

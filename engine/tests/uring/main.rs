@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 mod accept;
+mod body;
 mod classes;
 mod connect;
 mod copy;

@@ -1,5 +1,6 @@
 //! An HTTP/1 connection to a server, and the exchange on it: the request out, the response in.
 
+use super::Intake;
 use super::body_writer::BodyWriter;
 use super::encode;
 use crate::codec::h1::{BodyDecoder, BodyKind, Framing, HeadScanner, Limits, Parse};
@@ -33,9 +34,9 @@ pub struct Asked {
     received: u64,
     /// A byte of the response has come.
     begun: bool,
-    /// The response is received one buffer at a time. Stays from one exchange to the next: a connection that just brought
-    /// a long body will probably bring another, whose head then comes alone, and splice gets the rest.
-    streams: bool,
+    /// Stays from one exchange to the next: a connection that just brought a long body will probably bring another, whose head
+    /// then comes alone, and splice gets the rest.
+    intake: Intake,
     ended_by_peer: bool,
 }
 
@@ -58,7 +59,7 @@ impl Asked {
             interim: 0,
             received: 0,
             begun: false,
-            streams: false,
+            intake: Intake::default(),
             ended_by_peer: false,
         })
     }
@@ -163,11 +164,12 @@ impl Asked {
         loop {
             if self.decoder.is_done() {
                 super::take_trailers(&mut self.decoder, trailers);
+                self.intake.end(&self.stream);
                 return Poll::Ready(Ok(Piece::End));
             }
             let mut buf = match self.rest.take() {
                 Some(buf) => buf,
-                None => match self.stream.poll_recv() {
+                None => match self.intake.poll_recv(&self.stream) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(Some(buf))) => buf,
                     Poll::Ready(Ok(None)) => match self.passed_end() {
@@ -188,6 +190,7 @@ impl Asked {
                 continue;
             }
             self.note_length();
+            self.intake.note(decoded.data.len());
             if decoded.data == (0..buf.len()) {
                 return Poll::Ready(Ok(Piece::Data(buf)));
             }
@@ -202,10 +205,13 @@ impl Asked {
     fn note_length(&mut self) {
         let is_long = super::is_long(&self.decoder, self.received);
         let ends_short = self.decoder.is_done() && self.received < LONG_BODY;
-        if self.streams != is_long && (is_long || ends_short) {
-            self.streams = is_long;
-            self.stream.set_receive_once(is_long);
+        if is_long || ends_short {
+            self.intake.stream(is_long, &self.stream);
         }
+    }
+
+    pub(in crate::mux) fn wanted(&mut self, limit: usize) -> usize {
+        if self.rest.is_none() { self.intake.wanted(limit, &self.decoder) } else { 0 }
     }
 
     pub(in crate::mux) fn has_begun(&self) -> bool {

@@ -12,11 +12,83 @@ pub use served::{Disposition, Served};
 use super::LONG_BODY;
 use crate::codec::h1::{BodyDecoder, BodyError, Decoded};
 use crate::http::Trailers;
-use crate::ring::Buf;
+use crate::net::ByteStream;
+use crate::ring::{BULK_SIZE, Buf, ReceiveClass};
+use std::io;
+use std::task::Poll;
 
 /// Whether a body of which `received` bytes came is long, as far as is known.
 fn is_long(decoder: &BodyDecoder, received: u64) -> bool {
     received >= LONG_BODY || decoder.remaining().is_some_and(|left| left >= LONG_BODY)
+}
+
+/// Bytes of data in one piece from which on a body comes fast.
+const FAST: usize = 16 * 1024;
+/// Bytes that must be left of the body, or of the chunk, for a bulk buffer: each slice of it counts as all of it.
+const AHEAD: u64 = 64 * 1024;
+
+/// What must be free of the sink's room before a piece of a fast body is asked for, which then may be as long as a bulk buffer. With
+/// it the sink holds at most 96 KiB more than its limit, and nothing else has been received: no more than of other bodies.
+const WANTED: usize = BULK_SIZE / 4;
+
+/// How the connection's bodies are received.
+#[derive(Default)]
+struct Intake {
+    /// One piece at a time.
+    streams: bool,
+    /// The last piece was long.
+    is_fast: bool,
+    /// There is room for a bulk buffer, and the next piece may fill it.
+    has_room: bool,
+    /// What the stream was told last.
+    class: ReceiveClass,
+}
+
+impl Intake {
+    /// See `Source::wanted`.
+    fn wanted(&mut self, limit: usize, decoder: &BodyDecoder) -> usize {
+        let is_long = || decoder.skippable().is_none_or(|left| left >= AHEAD);
+        self.has_room = self.streams && self.is_fast && BULK_SIZE <= limit && is_long();
+        if self.has_room { WANTED } else { 0 }
+    }
+
+    /// `len` bytes of data came in one piece.
+    fn note(&mut self, len: usize) {
+        self.is_fast = len >= FAST;
+    }
+
+    fn poll_recv(&mut self, stream: &ByteStream) -> Poll<io::Result<Option<Buf>>> {
+        if self.streams {
+            let class = if std::mem::take(&mut self.has_room) { ReceiveClass::Bulk } else { ReceiveClass::Long };
+            self.receive_into(class, stream);
+        }
+        stream.poll_recv()
+    }
+
+    /// Whether a body is received one piece at a time from now on.
+    fn stream(&mut self, on: bool, stream: &ByteStream) {
+        if self.streams != on {
+            self.streams = on;
+            stream.set_receive_once(on);
+        }
+        if !on {
+            self.end(stream);
+        }
+    }
+
+    /// The body has ended. What comes next is a head.
+    fn end(&mut self, stream: &ByteStream) {
+        if self.class == ReceiveClass::Bulk {
+            self.receive_into(ReceiveClass::Long, stream);
+        }
+    }
+
+    fn receive_into(&mut self, class: ReceiveClass, stream: &ByteStream) {
+        if self.class != class {
+            self.class = class;
+            stream.set_receive_class(class);
+        }
+    }
 }
 
 /// Chunks up to this length are joined with those that follow in the same buffer.

@@ -1,6 +1,7 @@
 //! One exchange of a client on its HTTP/1 connection: the request in, the response out, and what becomes of the
 //! connection.
 
+use super::Intake;
 use super::body_writer::BodyWriter;
 use super::encode::{self, ResponseShape};
 use crate::codec::h1::{self, BodyDecoder, BodyError, BodyKind, Framing, HeadScanner, Limits, Parse};
@@ -47,7 +48,7 @@ pub struct Served<'c> {
     /// A byte of the body has come.
     begun: bool,
     /// The body is received one buffer at a time.
-    streams: bool,
+    intake: Intake,
     out: Outbox,
     writer: BodyWriter,
     sent: u64,
@@ -74,7 +75,7 @@ impl<'c> Served<'c> {
             received: 0,
             has_head: false,
             begun: false,
-            streams: false,
+            intake: Intake::default(),
             out: Outbox::default(),
             writer: BodyWriter::default(),
             sent: 0,
@@ -147,12 +148,12 @@ impl<'c> Served<'c> {
         loop {
             if self.decoder.is_done() {
                 super::take_trailers(&mut self.decoder, trailers);
-                self.stream_body(false);
+                self.intake.stream(false, self.stream);
                 return Poll::Ready(Ok(Piece::End));
             }
             let mut buf = match self.rest.take() {
                 Some(buf) => buf,
-                None => match self.stream.poll_recv() {
+                None => match self.intake.poll_recv(self.stream) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(Some(buf))) => buf,
                     Poll::Ready(Ok(None)) => return Poll::Ready(Err(Broken::Truncated)),
@@ -171,20 +172,17 @@ impl<'c> Served<'c> {
             self.rest = (!buf.is_empty()).then_some(buf);
             if let Some(data) = data {
                 self.begun = true;
-                if !self.streams && super::is_long(&self.decoder, self.received) {
-                    self.stream_body(true);
+                self.intake.note(data.len());
+                if super::is_long(&self.decoder, self.received) {
+                    self.intake.stream(true, self.stream);
                 }
                 return Poll::Ready(Ok(Piece::Data(data)));
             }
         }
     }
 
-    /// A long body comes no faster than it is taken.
-    fn stream_body(&mut self, on: bool) {
-        if self.streams != on {
-            self.streams = on;
-            self.stream.set_receive_once(on);
-        }
+    pub(in crate::mux) fn wanted(&mut self, limit: usize) -> usize {
+        if self.rest.is_none() { self.intake.wanted(limit, &self.decoder) } else { 0 }
     }
 
     /// Whether the client may be waiting for `100 Continue`.
@@ -325,6 +323,8 @@ impl<'c> Served<'c> {
     /// behind the request are put back.
     pub fn close(mut self, whole: bool) -> Disposition {
         self.flush();
+        // The body may have ended without being asked for its end.
+        self.intake.stream(false, self.stream);
         if let Some(rest) = self.rest.take() {
             self.stream.unread(rest);
         }
