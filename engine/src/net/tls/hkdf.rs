@@ -4,6 +4,7 @@
 //! came from that: half as many blocks more to be hashed in a handshake, which matters with SHA-384, for which AWS-LC has no
 //! fast code on many processors.
 
+use super::sealing::Sealing;
 use aws_lc_rs::hmac::{Algorithm, Context, HMAC_SHA256, HMAC_SHA384, Key};
 use rustls::crypto::CipherSuiteCommon;
 use rustls::crypto::hmac::Tag;
@@ -103,7 +104,7 @@ static SUITES: LazyLock<Vec<SupportedCipherSuite>> = LazyLock::new(|| {
                 confidentiality_limit: theirs.common.confidentiality_limit,
             },
             hkdf_provider,
-            aead_alg: theirs.aead_alg,
+            aead_alg: Box::leak(Box::new(Sealing::new(theirs.common.suite, theirs.aead_alg)?)),
             quic: theirs.quic,
         }))))
     });

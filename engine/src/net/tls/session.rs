@@ -3,10 +3,11 @@
 //! All that is known of the library's connection types is here.
 
 use super::RECORD_HEADER;
+use super::sealing::{self, Room};
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{CommonState, Error, HandshakeKind};
+use rustls::{CommonState, Error, HandshakeKind, ProtocolVersion};
 use std::ops::Deref;
 
 /// Plain bytes in one record at most (RFC 8446 section 5.1).
@@ -201,6 +202,33 @@ impl Session {
             Self::Server(to) => write!(to, unread, out, room, |traffic, into| traffic.encrypt(plain, into)),
             Self::Client(to) => write!(to, unread, out, room, |traffic, into| traffic.encrypt(plain, into)),
         }
+    }
+
+    /// The same, with the records in `room`, which has place for them. Behind `out` comes what goes before them.
+    ///
+    /// # Errors
+    /// The connection may send nothing more.
+    pub fn seal_within(
+        &mut self,
+        plain: &[u8],
+        unread: &mut [u8],
+        room: &mut Option<Room>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let (start, returned) = (out.len(), sealing::returned(plain.len()));
+        let (sealed, records) = sealing::within(room, || match self {
+            Self::Server(to) => write!(to, unread, out, returned, |traffic, into| traffic.encrypt(plain, into)),
+            Self::Client(to) => write!(to, unread, out, returned, |traffic, into| traffic.encrypt(plain, into)),
+        });
+        sealed?;
+        let before = sealing::before_elsewhere(&out[start..], records).ok_or(Error::EncryptError)?;
+        out.truncate(start + before);
+        Ok(())
+    }
+
+    /// Whether `seal_within` serves it.
+    pub fn seals_within(&self) -> bool {
+        self.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
     /// A wish for new keys, behind `out`, of a client that has sent all else.

@@ -6,6 +6,7 @@
 use super::certificates::Stapling;
 use super::failure::{self, Failure};
 use super::identity::{Endpoint, Identities};
+use super::records::Records;
 use super::server::Server;
 use super::session::{RECORD_MAX, Session, State};
 use super::{Facts, RECORD_HEADER};
@@ -325,23 +326,26 @@ impl TlsStream {
         if inner.pending.is_empty() {
             return self.below.start_send();
         }
+        let mut records = Records::new(&self.reactor, inner.pending.iter().map(|segment| segment.bytes().len()).sum());
         if !inner.closed && inner.failure.is_none() {
-            let mut out = self.reactor.take_vec();
-            if let Err(error) = inner.seal_pending(&mut out) {
+            if let Err(error) = inner.seal_pending(&mut records) {
                 inner.failure = Some(Box::new(error.into()));
             } else if inner.is_ending {
                 let Inner { session, partial, closed, .. } = &mut *inner;
                 // Where it cannot be said, the stream ends without.
-                *closed = session.close(partial, &mut out).is_ok();
+                *closed = records.append(|out| session.close(partial, out)).is_ok();
                 self.below.ends_with_next();
             }
-            self.below.send_one(Segment::Owned(out));
         }
         let mut batch = std::mem::take(&mut inner.pending);
         for segment in batch.drain(..) {
             if let Segment::Owned(bytes) = segment {
                 self.reactor.give_vec(bytes);
             }
+        }
+        records.take(&mut batch);
+        if !batch.is_empty() {
+            self.below.send(&mut batch);
         }
         BATCH.set(batch);
     }
@@ -441,10 +445,10 @@ impl Inner {
     }
 
     /// Seals the batch: pieces that fit into one record go into one.
-    fn seal_pending(&mut self, out: &mut Vec<u8>) -> Result<(), rustls::Error> {
+    fn seal_pending(&mut self, out: &mut Records) -> Result<(), rustls::Error> {
         let Self { session, partial, pending, .. } = self;
         if let [segment] = &pending[..] {
-            return session.seal(segment.bytes(), partial, out);
+            return out.seal(session, segment.bytes(), partial);
         }
         SCRATCH.with_borrow_mut(|record| {
             record.clear();
@@ -454,7 +458,7 @@ impl Inner {
                     // Whole records of one piece need not be put together.
                     if record.is_empty() && bytes.len() >= RECORD_MAX {
                         let (whole, rest) = bytes.split_at(bytes.len() / RECORD_MAX * RECORD_MAX);
-                        session.seal(whole, partial, out)?;
+                        out.seal(session, whole, partial)?;
                         bytes = rest;
                         continue;
                     }
@@ -462,12 +466,12 @@ impl Inner {
                     record.extend_from_slice(first);
                     bytes = rest;
                     if record.len() == RECORD_MAX {
-                        session.seal(record, partial, out)?;
+                        out.seal(session, record, partial)?;
                         record.clear();
                     }
                 }
             }
-            if record.is_empty() { Ok(()) } else { session.seal(record, partial, out) }
+            if record.is_empty() { Ok(()) } else { out.seal(session, record, partial) }
         })
     }
 }

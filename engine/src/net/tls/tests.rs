@@ -9,6 +9,7 @@ mod fingerprints;
 mod handshakes;
 mod hello;
 mod identity;
+mod outgoing;
 mod revocation;
 mod staples;
 mod validation;

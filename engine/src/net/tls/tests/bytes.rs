@@ -234,6 +234,22 @@ fn wishes_for_new_keys_go_with_bytes() {
     }
 }
 
+/// The answer to a wish goes before the records of the next batch, of which each has its new key.
+#[test]
+fn the_answer_to_a_wish_for_new_keys_goes_before_a_batch() {
+    let world = World::new(1);
+    let (client, server) = pair(&world);
+    assert_eq!(received(&client).0, b"");
+    for len in [10, 20_000, 300_000] {
+        client.renew_keys();
+        client.send_one(Segment::Static(b"renewed"));
+        assert_eq!(received(&server).0, b"renewed");
+        let bytes = pattern(len);
+        server.send_one(Segment::Owned(bytes.clone()));
+        assert!(received(&client).0 == bytes && !client.is_broken(), "{len}");
+    }
+}
+
 /// What is no record any more, since the library put the pieces of a message together over it, counts for as many as fit.
 #[test]
 fn records_are_counted_by_their_headers() {
