@@ -1,11 +1,14 @@
 //! What a body holds on its way, whatever the size of the pieces that it comes in: the sum of docs/THREAT_MODEL.md, counted
 //! to the byte. Heap and receive buffers are counted; what the pipes hold stands for the kernel's buffers.
 
+use crate::tls::uncounted;
+use crate::veil::{Veil, files};
 use crate::{LIVE, leak};
-use ringway::net::{MemoryListener, PipeEnd};
-use ringway::ring::Segment;
+use ringway::net::{MemoryListener, PipeEnd, Protocol};
+use ringway::ring::{ReceiveClass, Segment};
 use ringway::shard::MemoryShard;
 use ringway_config::model::Address;
+use std::io::Write;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,8 +18,9 @@ const LIMIT: usize = 256 * 1024;
 /// What the sum adds to it for each direction.
 const BEYOND: usize = 64 * 1024;
 
-/// A receive buffer.
-const BUFFER: usize = 16 * 1024;
+/// Receive buffers of each kind, with what is behind them.
+const BUFFERS: [(ReceiveClass, usize); 3] =
+    [(ReceiveClass::Short, 16 * 1024), (ReceiveClass::Long, 36 * 1024), (ReceiveClass::Bulk, 132 * 1024)];
 
 const PIECES: [usize; 10] = [1, 2, 10, 100, 1000, 2049, 4096, 10_000, 16 * 1024, 64 * 1024];
 
@@ -56,7 +60,11 @@ impl Scene {
     }
 
     fn with(http: &str, route: &str) -> Self {
-        let config = format!(
+        Self::of(&Self::config(http, route))
+    }
+
+    fn config(http: &str, route: &str) -> String {
+        format!(
             r#"
 [[listeners]]
 address = "127.0.0.1:1"
@@ -68,8 +76,11 @@ endpoints = ["127.0.0.1:2"]
 name = "copy"
 endpoints = ["127.0.0.1:3"]
 "#
-        );
-        let config = ringway_config::load_str("test.toml", &config).unwrap_or_else(|problems| panic!("{problems}"));
+        )
+    }
+
+    fn of(config: &str) -> Self {
+        let config = ringway_config::load_str("test.toml", config).unwrap_or_else(|problems| panic!("{problems}"));
         let shard = MemoryShard::new(config, 1);
         let listen = |port: u16| shard.network.listen(Address::Ip(([127, 0, 0, 1], port).into()), 4096);
         let (origin, mirror) = (listen(2), listen(3));
@@ -104,7 +115,8 @@ endpoints = ["127.0.0.1:3"]
     fn held(&self) -> usize {
         let pipes: usize = self.servers.iter().chain([&self.client]).map(PipeEnd::kernel_memory).sum();
         let heap = LIVE.get() - self.before - pipes as i64;
-        heap.max(0) as usize + self.shard.reactor.pool().in_use() * BUFFER
+        let buffers = BUFFERS.map(|(class, bytes)| self.shard.reactor.pool_of(class).in_use() * bytes);
+        heap.max(0) as usize + buffers.iter().sum::<usize>()
     }
 
     /// Send `bytes` on `from` again and again, until they are not taken any more. `each_turn`: no more than once in a turn,
@@ -213,6 +225,57 @@ fn downloads_to_a_client_that_does_not_read() {
         download("chunked download, one by one", "1.0", Framing::Chunked, piece, true);
         download("plain download, one by one", "1.1", Framing::Plain, piece, true);
     }
+}
+
+/// A client over TLS sends its request, and reads nothing of what comes behind the handshake.
+fn ask_over_tls(scene: &mut Scene) {
+    let mut tls = uncounted(|| Veil::new((Protocol::Http1, Protocol::Http1), &scene.shard.reactor).client());
+    let mut is_sent = false;
+    for _ in 0..20 {
+        uncounted(|| {
+            if !tls.is_handshaking() && !std::mem::replace(&mut is_sent, true) {
+                tls.writer().write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").expect("it has room");
+            }
+            let mut out = Vec::new();
+            while tls.wants_write() {
+                tls.write_tls(&mut out).expect("a vector takes it");
+            }
+            scene.client.write(&out);
+        });
+        scene.turn();
+        while !is_sent && let Poll::Ready(Ok(Some(bytes))) = scene.client.poll_recv() {
+            uncounted(|| {
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    tls.read_tls(&mut rest).expect("records");
+                    tls.process_new_packets().expect("an honest proxy");
+                }
+            });
+        }
+    }
+    assert_eq!(scene.servers.len(), 1, "the request is on its way");
+    uncounted(|| drop(tls));
+}
+
+/// The records lie in buffers, each of which counts as a whole.
+#[test]
+fn downloads_over_tls_to_a_client_that_does_not_read() {
+    let [certificate, key] = files();
+    let tls = format!("127.0.0.1:1\"\ntls = {{ certificate = {certificate:?}, key = {key:?} }}\n");
+    let config = Scene::config("", "").replace("127.0.0.1:1\"\n", &tls);
+    let mut sealed = 0;
+    for piece in PIECES {
+        let bytes = endless(Framing::Plain, piece);
+        let mut scene = Scene::of(&config);
+        scene.stop_time();
+        ask_over_tls(&mut scene);
+        scene.servers[0].send_one(Segment::Static(b"HTTP/1.1 200 OK\r\n\r\n"));
+        let taken = scene.flood(From::Server(0), bytes, false, 64 * LIMIT);
+        assert!(taken > 80 * 1024 && taken < 64 * LIMIT, "{piece}: {taken} bytes were taken");
+        sealed += BUFFERS[1..].iter().map(|(class, _)| scene.shard.reactor.pool_of(*class).in_use()).sum::<usize>();
+        scene.end("download over TLS", piece, LIMIT + BEYOND);
+    }
+    assert!(sealed > 0, "no record is in a buffer");
 }
 
 /// The origin reads, so that only the copy's bytes are left; the mirror does not, until it is given up.

@@ -20,7 +20,7 @@ pub(super) struct Records<'r> {
 impl<'r> Records<'r> {
     /// `plain`: bytes that will be sealed.
     pub fn new(reactor: &'r Reactor, plain: usize) -> Self {
-        Self { reactor, done: SmallVec::new(), room: None, left: plain, message: reactor.take_vec() }
+        Self { reactor, done: SmallVec::new(), room: None, left: plain, message: Vec::new() }
     }
 
     /// Records with these bytes, behind the others. `unread`: what the last `Session::process` left of its input.
@@ -37,6 +37,10 @@ impl<'r> Records<'r> {
             if count == 0 {
                 self.done.extend(self.room.take().map(Room::into_segment));
                 continue;
+            }
+            // Behind the room's memory: the vector that was used last, which is the first to be had, may be as long as the room has to be.
+            if self.message.capacity() == 0 {
+                self.message = self.reactor.take_vec();
             }
             let (now, rest) = plain.split_at(count);
             session.seal_within(now, unread, &mut self.room, &mut self.message)?;
