@@ -189,7 +189,8 @@ impl Pump {
         let mut budget = (room? + wanted).max(1);
         let mut gathered = false;
         while budget > 0 {
-            if gathered && source.wanted(self.limit) > budget {
+            // A large piece is not worth waiting for where half of the room is left.
+            if gathered && budget < self.limit / 2 && source.wanted(self.limit) > budget {
                 break;
             }
             // Asking for more would start a receive that takes from what is to be spliced.
@@ -345,7 +346,7 @@ mod tests {
         type Error = ();
 
         fn poll_piece(&mut self) -> Poll<Result<Piece, ()>> {
-            let len = if std::mem::take(&mut self.has_room) { BULK_SIZE } else { 32 * KIB };
+            let len = if self.has_room { BULK_SIZE } else { 32 * KIB };
             Poll::Ready(Ok(Piece::Data(self.reactor.copy_from(&vec![0; len]))))
         }
 

@@ -150,10 +150,11 @@ impl Uring {
     /// Lend free buffers to the kernel.
     pub(super) fn lend_buffers(&mut self, pools: &Pools) {
         self.short.fill(&pools.short);
-        for (ring, pool) in [(&mut self.long, &pools.long), (&mut self.bulk, &pools.bulk)] {
-            if let (Some(ring), Some(pool)) = (ring, pool) {
-                ring.fill(pool);
-            }
+        if let (Some(ring), Some(pool)) = (&mut self.long, &pools.long) {
+            ring.fill(pool);
+        }
+        if let (Some(ring), Some(pool)) = (&mut self.bulk, &pools.bulk) {
+            ring.fill(pool);
         }
     }
 
@@ -274,7 +275,15 @@ impl BufferRing {
         Ok(this)
     }
 
+    /// As a rule nothing is missing.
+    #[inline]
     fn fill(&mut self, pool: &BufPool) {
+        if pool.lent() < u32::from(self.target) {
+            self.refill(pool);
+        }
+    }
+
+    fn refill(&mut self, pool: &BufPool) {
         let before = self.tail;
         if pool.lent() < u32::from(self.target / 4) && before != 0 {
             self.target = self.target.saturating_mul(2).min(self.count);

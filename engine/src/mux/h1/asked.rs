@@ -210,8 +210,9 @@ impl Asked {
         }
     }
 
+    #[inline]
     pub(in crate::mux) fn wanted(&mut self, limit: usize) -> usize {
-        if self.rest.is_none() { self.intake.wanted(limit, &self.decoder) } else { 0 }
+        self.intake.wanted(limit, &self.decoder)
     }
 
     pub(in crate::mux) fn has_begun(&self) -> bool {

@@ -38,7 +38,7 @@ struct Intake {
     streams: bool,
     /// The last piece was long.
     is_fast: bool,
-    /// There is room for a bulk buffer, and the next piece may fill it.
+    /// There is room for a bulk buffer, and the next pieces may fill one, as far as `wanted` has said.
     has_room: bool,
     /// What the stream was told last.
     class: ReceiveClass,
@@ -46,26 +46,33 @@ struct Intake {
 
 impl Intake {
     /// See `Source::wanted`.
+    #[inline]
     fn wanted(&mut self, limit: usize, decoder: &BodyDecoder) -> usize {
+        if !self.streams {
+            return 0;
+        }
         let is_long = || decoder.skippable().is_none_or(|left| left >= AHEAD);
-        self.has_room = self.streams && self.is_fast && BULK_SIZE <= limit && is_long();
+        self.has_room = self.is_fast && BULK_SIZE <= limit && is_long();
         if self.has_room { WANTED } else { 0 }
     }
 
     /// `len` bytes of data came in one piece.
+    #[inline]
     fn note(&mut self, len: usize) {
         self.is_fast = len >= FAST;
     }
 
+    #[inline]
     fn poll_recv(&mut self, stream: &ByteStream) -> Poll<io::Result<Option<Buf>>> {
         if self.streams {
-            let class = if std::mem::take(&mut self.has_room) { ReceiveClass::Bulk } else { ReceiveClass::Long };
+            let class = if self.has_room { ReceiveClass::Bulk } else { ReceiveClass::Long };
             self.receive_into(class, stream);
         }
         stream.poll_recv()
     }
 
     /// Whether a body is received one piece at a time from now on.
+    #[inline]
     fn stream(&mut self, on: bool, stream: &ByteStream) {
         if self.streams != on {
             self.streams = on;
@@ -77,7 +84,9 @@ impl Intake {
     }
 
     /// The body has ended. What comes next is a head.
+    #[inline]
     fn end(&mut self, stream: &ByteStream) {
+        self.has_room = false;
         if self.class == ReceiveClass::Bulk {
             self.receive_into(ReceiveClass::Long, stream);
         }

@@ -181,8 +181,9 @@ impl<'c> Served<'c> {
         }
     }
 
+    #[inline]
     pub(in crate::mux) fn wanted(&mut self, limit: usize) -> usize {
-        if self.rest.is_none() { self.intake.wanted(limit, &self.decoder) } else { 0 }
+        self.intake.wanted(limit, &self.decoder)
     }
 
     /// Whether the client may be waiting for `100 Continue`.
