@@ -325,15 +325,13 @@ fn sockets<'s, S: Source, K: Sink<S::Error>>(source: &'s S, sink: &'s K) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mux::h1::WANTED;
     use crate::ring::{BULK_SIZE, PoolSize};
 
     const KIB: usize = 1024;
     /// The default of `http.buffer_limit`, and what may wait in the sink.
     const BUFFER_LIMIT: usize = 256 * KIB;
     const LIMIT: usize = 192 * KIB;
-    /// As HTTP/1 wants it for a fast body.
-    const ROOM: usize = BULK_SIZE / 4;
-
     /// A body without end, in pieces as long as a receive buffer.
     struct Endless<'r> {
         reactor: &'r Reactor,
@@ -352,7 +350,7 @@ mod tests {
 
         fn wanted(&mut self, limit: usize) -> usize {
             self.has_room = self.is_fast && limit >= BULK_SIZE;
-            if self.has_room { ROOM } else { 0 }
+            if self.has_room { WANTED } else { 0 }
         }
 
         fn trailers(&self) -> &Trailers {
@@ -424,7 +422,7 @@ mod tests {
     fn a_large_piece_waits_for_its_room() {
         let reactor = Reactor::simulated(1, PoolSize { count: 64, size: 16 * 1024 });
         let mut source = Endless { reactor: &reactor, is_fast: true, has_room: false, trailers: Trailers::default() };
-        for (held, expected) in [(LIMIT - ROOM, 1), (LIMIT - ROOM + 1, 0)] {
+        for (held, expected) in [(LIMIT - WANTED, 1), (LIMIT - WANTED + 1, 0)] {
             let (mut pump, mut sink) = (Pump::new(BUFFER_LIMIT), Slow { held, ..Slow::default() });
             let polled = pump.poll(&mut source, &mut sink, &reactor);
             let waits = expected == 0;

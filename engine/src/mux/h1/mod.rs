@@ -29,7 +29,7 @@ const AHEAD: u64 = 64 * 1024;
 
 /// What must be free of the sink's room before a piece of a fast body is asked for, which then may be as long as a bulk buffer. With
 /// it the sink holds at most 96 KiB more than its limit, and nothing else has been received: no more than of other bodies.
-const WANTED: usize = BULK_SIZE / 4;
+pub(super) const WANTED: usize = BULK_SIZE / 4;
 
 /// How the connection's bodies are received.
 #[derive(Default)]

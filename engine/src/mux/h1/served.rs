@@ -47,7 +47,7 @@ pub struct Served<'c> {
     has_head: bool,
     /// A byte of the body has come.
     begun: bool,
-    /// The body is received one buffer at a time.
+    /// Of the body.
     intake: Intake,
     out: Outbox,
     writer: BodyWriter,

@@ -4,6 +4,8 @@
 //! what seals (`MessageEncrypter`), and ours puts a record into the room that the thread has ready, and gives the library one
 //! without contents instead. Keys, sequence numbers, limits and KeyUpdates stay the library's.
 
+use super::RECORD_HEADER;
+use super::session::RECORD_MAX;
 use crate::ring::{Buf, Reactor, Segment};
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, TlsProtocolId, TlsRecordSealingKey, UnboundKey};
 use rustls::crypto::cipher::{
@@ -12,9 +14,6 @@ use rustls::crypto::cipher::{
 };
 use rustls::{CipherSuite, ConnectionTrafficSecrets, ContentType, Error, ProtocolVersion};
 use std::cell::Cell;
-
-use super::RECORD_HEADER;
-use super::session::RECORD_MAX;
 
 /// The type of what is in a record, which is sealed behind it.
 const TYPE: usize = 1;

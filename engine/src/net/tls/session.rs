@@ -2,7 +2,6 @@
 //!
 //! All that is known of the library's connection types is here.
 
-use super::RECORD_HEADER;
 use super::sealing::{self, Room};
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
@@ -13,7 +12,7 @@ use std::ops::Deref;
 /// Plain bytes in one record at most (RFC 8446 section 5.1).
 pub(super) const RECORD_MAX: usize = 16 * 1024;
 /// The shortest record with a message of TLS 1.3 behind its handshake, a KeyUpdate: header, message, type within, and tag.
-const MESSAGE_MIN: usize = RECORD_HEADER + 5 + 1 + 16;
+const MESSAGE_MIN: usize = sealing::OVERHEAD + 5;
 /// What a record adds to them at most: its header, TLS 1.2's nonce or TLS 1.3's content type, and the tag.
 const RECORD_OVERHEAD: usize = 40;
 

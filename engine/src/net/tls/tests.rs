@@ -32,6 +32,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+/// Bytes that do not repeat soon.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
 /// A directory with an authority's certificate, `ca.pem`, and those that it issues.
 struct Files {
     dir: tempfile::TempDir,

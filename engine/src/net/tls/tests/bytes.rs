@@ -3,11 +3,6 @@
 use super::session::records_in;
 use super::*;
 
-/// Bytes that do not repeat soon.
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
-}
-
 fn pair(world: &World) -> (Box<TlsStream>, Box<TlsStream>) {
     let files = Files::new();
     let server = server(&downstream(vec![files.issue(&["a.example"])]));

@@ -25,10 +25,6 @@ fn suites() -> impl Iterator<Item = (&'static Tls13CipherSuite, &'static Tls13Ci
     })
 }
 
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
-}
-
 fn bytes_of(segments: &[Segment]) -> Vec<u8> {
     segments.iter().flat_map(|segment| segment.bytes().to_vec()).collect()
 }
