@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! directories of the files, and of the links to them ── change ──> quiet for 100 ms ──> load ──> in use, or refused
-//!           └── and a look every 10 s, every second where directories cannot be watched ──┘
+//!           └── and a look every second ──────────────────────────────────────────────────┘
 //! ```
 //!
 //! What cannot be used at first is tried again for a second before that counts: half of a pair is nothing to be told of.
@@ -13,6 +13,7 @@ use crate::stats::{Registry, ServerStats};
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -24,10 +25,10 @@ const QUIET: Duration = Duration::from_millis(100);
 const QUIET_MAX: Duration = Duration::from_millis(500);
 /// How long what cannot be used may be half of what is being written.
 const SETTLE: Duration = Duration::from_secs(1);
-/// What a watch cannot see: changes from other machines, and of links far up the path.
-const LOOK: Duration = Duration::from_secs(10);
-/// The same where there is no watch.
-const LOOK_UNWATCHED: Duration = Duration::from_secs(1);
+/// What a watch cannot see: changes from other machines, and of links and directories far up the path.
+const LOOK: Duration = Duration::from_secs(1);
+/// The part of the thread's time that looks take at most: those at very many files are rarer.
+const LOOKING_MAX: u32 = 100;
 /// Links in one path; the kernel's limit.
 const LINKS_MAX: usize = 40;
 
@@ -68,6 +69,7 @@ impl Renewal {
             renewable: None,
             stats: self.stats.clone(),
             patience: Patience::default(),
+            pause: LOOK,
         };
         let thread = std::thread::Builder::new().name("tls-files".into()).spawn(move || watching.run(&events));
         match thread {
@@ -83,11 +85,16 @@ impl Renewal {
 struct Watching {
     /// Absent where the kernel has none left.
     watcher: Option<RecommendedWatcher>,
-    watched: BTreeSet<PathBuf>,
+    watched: BTreeSet<Watched>,
     renewable: Option<Renewable>,
     stats: Arc<ServerStats>,
     patience: Patience,
+    /// From one look to the next.
+    pause: Duration,
 }
+
+/// A directory, with its device and inode: one that takes its place needs a watch of its own.
+type Watched = (PathBuf, u64, u64);
 
 /// When what cannot be used is refused.
 #[derive(Debug, Default)]
@@ -121,8 +128,7 @@ impl Watching {
     /// Until the process ends: the watcher keeps a sender.
     fn run(mut self, events: &Receiver<Event>) {
         loop {
-            let limit = if self.watcher.is_some() { LOOK } else { LOOK_UNWATCHED };
-            let event = events.recv_timeout(self.patience.limit(limit, Instant::now()));
+            let event = events.recv_timeout(self.patience.limit(self.pause, Instant::now()));
             let is_look = event.is_err();
             match event {
                 Ok(Event::Follow(renewable)) => self.renewable = Some(renewable),
@@ -131,9 +137,14 @@ impl Watching {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let Some(renewable) = &mut self.renewable else { continue };
-            if is_look && !renewable.is_stale() {
-                self.patience = Patience::default();
-                continue;
+            if is_look {
+                let begun = Instant::now();
+                let is_stale = renewable.is_stale();
+                self.pause = LOOK.max(begun.elapsed() * LOOKING_MAX);
+                if !is_stale {
+                    self.patience = Patience::default();
+                    continue;
+                }
             }
             // First, so that what changes while files are loaded is seen.
             watch(&mut self.watcher, &mut self.watched, &renewable.files());
@@ -171,18 +182,22 @@ fn watcher(sender: Sender<Event>) -> Option<RecommendedWatcher> {
 fn unwatched(error: &notify::Error) {
     tracing::warn!(
         target: "ringway::tls", %error,
-        "directories with files of TLS cannot be watched (fs.inotify.max_user_watches, max_user_instances): looking every second"
+        "directories with files of TLS cannot be watched (fs.inotify.max_user_watches, max_user_instances): looking every second only"
     );
 }
 
 /// Watches the directories of these files, and no others.
-fn watch(watcher: &mut Option<RecommendedWatcher>, watched: &mut BTreeSet<PathBuf>, files: &BTreeSet<PathBuf>) {
+fn watch(watcher: &mut Option<RecommendedWatcher>, watched: &mut BTreeSet<Watched>, files: &BTreeSet<PathBuf>) {
     let Some(all) = watcher else { return };
-    let wanted: BTreeSet<PathBuf> = files.iter().flat_map(|file| directories(file)).collect();
-    for gone in watched.difference(&wanted) {
+    let known = |directory: PathBuf| {
+        let facts = directory.metadata().ok()?;
+        Some((directory, facts.dev(), facts.ino()))
+    };
+    let wanted: BTreeSet<Watched> = files.iter().flat_map(|file| directories(file)).filter_map(known).collect();
+    for (gone, ..) in watched.difference(&wanted) {
         let _ = all.unwatch(gone);
     }
-    for new in wanted.difference(watched) {
+    for (new, ..) in wanted.difference(watched) {
         if let Err(error) = all.watch(new, RecursiveMode::NonRecursive) {
             unwatched(&error);
             *watcher = None;
@@ -262,6 +277,26 @@ mod tests {
         assert_eq!(refused(&mut patience, at(3000)), 0);
         patience.take(&mut Renewed::default(), at(3100));
         assert_eq!(refused(&mut patience, at(4500)), 0);
+    }
+
+    /// Under the name of a directory that was moved away.
+    #[test]
+    fn a_directory_that_takes_the_place_of_another_one_is_watched() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [at, away, next] = ["at", "away", "next"].map(|name| dir.path().join(name));
+        std::fs::create_dir(&at).expect("made");
+        std::fs::create_dir(&next).expect("made");
+        let (sender, events) = channel();
+        let (mut watcher, mut watched) = (watcher(sender), BTreeSet::new());
+        let files = BTreeSet::from([at.join("cert.pem")]);
+        watch(&mut watcher, &mut watched, &files);
+        std::fs::rename(&at, &away).expect("moved");
+        std::fs::rename(&next, &at).expect("moved");
+        watch(&mut watcher, &mut watched, &files);
+        while events.recv_timeout(QUIET).is_ok() {}
+        std::fs::write(files.first().expect("one"), "renewed").expect("written");
+        assert!(events.recv_timeout(Duration::from_secs(60)).is_ok());
+        assert!(watcher.is_some());
     }
 
     #[test]

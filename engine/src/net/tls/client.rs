@@ -6,6 +6,7 @@ use super::current::Current;
 use super::failure::{self, Failure};
 use super::load::{Fault, Faults, keep};
 use super::parameters;
+use super::tickets::LIFETIME;
 use super::units::Context;
 use super::verify::EndpointVerifier;
 use crate::stats::ClusterTlsStats;
@@ -97,8 +98,16 @@ pub struct Connector {
     stats: Option<Arc<ClusterTlsStats>>,
     /// The endpoint wants HTTP/1.1.
     without_http2: Cell<bool>,
-    /// That of the client it was made for.
-    prepared: RefCell<Option<(Arc<Client>, Arc<ClientConfig>)>>,
+    prepared: RefCell<Option<Offer>>,
+}
+
+/// What connections begin with for some time.
+struct Offer {
+    client: Arc<Client>,
+    /// With the sessions that came of it.
+    config: Arc<ClientConfig>,
+    /// In seconds since 1970.
+    made: u64,
 }
 
 impl Connector {
@@ -161,10 +170,13 @@ impl Connector {
             },
         };
         let mut prepared = self.prepared.borrow_mut();
-        if let Some((of, config)) = &*prepared
-            && Arc::ptr_eq(of, &client)
+        let now = client.config.time_provider.current_time().ok_or(Error::FailedToGetCurrentTime)?.as_secs();
+        // Each resumption may bring new tickets: sessions do not outlive the certificate that the first one was verified by for ever.
+        if let Some(offer) = &*prepared
+            && Arc::ptr_eq(&offer.client, &client)
+            && now.saturating_sub(offer.made) < u64::from(LIFETIME)
         {
-            return Ok(Prepared { config: config.clone(), name, own: client.own.clone() });
+            return Ok(Prepared { config: offer.config.clone(), name, own: client.own.clone() });
         }
         let mut config = client.config.clone();
         if self.without_http2.get() {
@@ -174,7 +186,7 @@ impl Connector {
             config.resumption = Resumption::store(Arc::new(Sessions::default()));
         }
         let (config, own) = (Arc::new(config), client.own.clone());
-        *prepared = Some((client, config.clone()));
+        *prepared = Some(Offer { client, config: config.clone(), made: now });
         Ok(Prepared { config, name, own })
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// What a file holds: a random key of this size, as other proxies have them.
 const SIZES: [usize; 2] = [80, 48];
 /// Seconds from the handshake that a session began with, however often it has been resumed since.
-const LIFETIME: u32 = 12 * 60 * 60;
+pub(super) const LIFETIME: u32 = 12 * 60 * 60;
 /// Seconds by which the clock of another process may be ahead. A session that began later than that would last longer than it may.
 const AHEAD_MAX: u64 = 300;
 const NAME_LEN: usize = 16;

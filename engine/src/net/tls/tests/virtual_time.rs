@@ -70,6 +70,24 @@ fn a_session_ends_twelve_hours_after_its_first_handshake() {
     }
 }
 
+/// Also where the endpoint would go on with it for ever: twelve hours after the first handshake no session is offered that came of it.
+#[test]
+fn no_session_is_offered_for_longer_than_twelve_hours() {
+    let (files, world) = (Files::new(), World::new(1));
+    let connector = world.connector(&upstream(&files, "a.example"));
+    let offered = || connector.prepare(None).expect("a name").config;
+    let first = offered();
+    for minutes in [90, 90, 4 * 60, 4 * 60, 59] {
+        world.pass(minutes * 60);
+        assert!(Arc::ptr_eq(&offered(), &first));
+    }
+    world.pass(60);
+    let second = offered();
+    assert!(!Arc::ptr_eq(&second, &first), "sessions of its own");
+    world.pass(12 * HOUR - 60);
+    assert!(Arc::ptr_eq(&offered(), &second));
+}
+
 /// One that is kept and not used: neither is it offered, nor would it be taken.
 #[test]
 fn a_ticket_that_is_too_old_is_of_no_use() {
