@@ -278,26 +278,45 @@ fn a_short_comparison_over_http2_and_tls_is_sound_and_counts_handshakes() {
     let peers = short_peers();
     let has_proxy = peers != "direct";
     let mut scenarios = vec!["h2", "grpc-unary/16x4", "grpc-bidi/16x4"];
-    scenarios.extend(if has_proxy { &["h2-tls", "tls/full", "tls-storm/p256", "tls-storm/replayed"][..] } else { &[] });
+    scenarios.extend(if has_proxy { &["h2-tls", "tls/full"][..] } else { &[] });
     let (_, json) = compare(directory.path(), &peers, &[&scenarios[..], &["-d", "400ms", "-r", "1"]].concat());
     assert_eq!(json["scenarios"].as_array().unwrap().len(), scenarios.len());
     for result in json["scenarios"].as_array().unwrap() {
         let name = result["scenario"]["name"].as_str().unwrap();
         for peer in result["peers"].as_array().unwrap() {
             let run = &peer["runs"][0];
-            let is_stormy = name.starts_with("tls-storm");
             let is_sound = peer["median"]["failed"] == 0 && run["requests"].as_f64().unwrap() > 0.0;
-            assert!(is_sound || is_stormy && peer["error"].is_null(), "{name}: {peer}");
+            assert!(is_sound && run["storm"].is_null(), "{name}: {peer}");
             if name == "tls/full" {
                 assert_eq!(run["handshakes"]["resumed"], 0, "{peer}");
                 assert!(run["handshakes"]["full"].as_u64().unwrap() > 0, "{peer}");
             }
-            let storm = &run["storm"];
-            assert_eq!(storm.is_null(), !is_stormy, "{name}: {peer}");
-            assert!(!is_stormy || storm["offered"].as_f64().unwrap() > 0.0, "{name}: no storm in {peer}");
         }
         let has_direct = result["peers"].as_array().unwrap().iter().any(|peer| peer["peer"] == "direct");
         assert_eq!(has_direct, !name.contains("tls"), "{name}");
+    }
+}
+
+/// A storm gives way to everything else, so that a busy machine may leave it no time: then it is made again.
+#[test]
+fn storms_come_over_each_peer() {
+    let peers = short_peers();
+    if peers == "direct" {
+        return;
+    }
+    let scenarios = ["tls-storm/p256", "tls-storm/replayed"];
+    for tries in 1.. {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, json) = compare(directory.path(), &peers, &[&scenarios[..], &["-d", "400ms", "-r", "1"]].concat());
+        let results: Vec<_> = json["scenarios"].as_array().unwrap().iter().collect();
+        assert_eq!(results.len(), scenarios.len());
+        let peers: Vec<_> = results.iter().flat_map(|result| result["peers"].as_array().unwrap()).collect();
+        assert!(!peers.is_empty());
+        let came = |peer: &&&serde_json::Value| peer["runs"][0]["storm"]["offered"].as_f64().is_some_and(|it| it > 0.0);
+        if peers.iter().filter(came).count() == peers.len() {
+            return;
+        }
+        assert!(tries < 5, "no storm in {peers:?}");
     }
 }
 

@@ -110,7 +110,7 @@ table! {
         /// (nginx: ssl_crl, HAProxy: crl-file). What is listed, and what no list is about, is refused. Needs `ca`. A reload reads
         /// it again.
         crl: FilePath, optional "revocation does not count";
-        /// Look up only the certificate itself, not the authorities between it and the one in `ca`.
+        /// Look up only the certificate itself, not its authorities: neither those between it and the one in `ca`, nor that one.
         only_verify_leaf_cert_crl: bool, default "false";
         /// Use lists whose next update is due. Otherwise every certificate that they are about is refused.
         allow_expired_crl: bool, default "false";
@@ -151,7 +151,7 @@ table! {
         /// (nginx: ssl_crl, HAProxy: crl-file). What is listed, and what no list is about, is refused. Needs `ca`, and sessions
         /// are not resumed. A reload reads it again.
         crl: FilePath, optional "revocation does not count";
-        /// Look up only the certificate itself, not the authorities between it and the one in `ca`.
+        /// Look up only the certificate itself, not its authorities: neither those between it and the one in `ca`, nor that one.
         only_verify_leaf_cert_crl: bool, default "false";
         /// Use lists whose next update is due. Otherwise every certificate that they are about is refused.
         allow_expired_crl: bool, default "false";

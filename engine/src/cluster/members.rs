@@ -213,6 +213,11 @@ impl ClusterShared {
         Some(tls::Connector::new(transport.as_ref()?, host.hostname.as_deref(), stats.cloned()))
     }
 
+    /// Whether some of its hosts may.
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.transports.iter().any(Option::is_some)
+    }
+
     /// Whether this host is asked for the name that a request has.
     pub(super) fn is_by_name(&self, host: &HostSpec) -> bool {
         let transport = self.config.transports().nth(self.config.transport_of(&host.metadata)).flatten();

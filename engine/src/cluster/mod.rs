@@ -103,7 +103,6 @@ impl Cluster {
             tls: None,
             split: Split::None,
         };
-        let speaks_tls = shared.transports.iter().any(Option::is_some);
         // Under the same limits, but not counted together with the shards.
         let apart = (shard == EXPORT).then(|| SharedLimits::new(&config.name, &config.circuit_breakers));
         let limits = ShardLimits::new(apart.as_ref().unwrap_or(&shared.limits), stats.clone(), shard);
@@ -126,7 +125,7 @@ impl Cluster {
             reactor: reactor.clone(),
             network: network.clone(),
             options,
-            tls_stats: speaks_tls.then(|| registry.scope(&shared.config.name, shard)),
+            tls_stats: shared.speaks_tls().then(|| registry.scope(&shared.config.name, shard)),
             speaks: shard == 0,
             active: Rc::default(),
             seen: Cell::new(u64::MAX),

@@ -13,7 +13,7 @@ use super::warm::{FirstLook, Warm};
 use crate::base::clock::nanos;
 use crate::net::Network;
 use crate::ring::{Reactor, TaskId};
-use crate::stats::{ClusterStats, HealthCheckStats, Registry};
+use crate::stats::{ClusterStats, ClusterTlsStats, HealthCheckStats, Registry};
 use ringway_config::model::{self, HealthCheck};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -77,6 +77,7 @@ impl Supervisor {
             registry: self.registry.clone(),
             events: self.events.clone(),
             stats: checked.then(|| self.registry.scope(name, CONTROL)),
+            tls_stats: (checked && shared.speaks_tls()).then(|| self.registry.scope(name, CONTROL)),
             detector: RefCell::new(detector),
             shared: shared.clone(),
             members: RefCell::new(Arc::new([])),
@@ -108,6 +109,8 @@ struct Watched {
     shared: Arc<ClusterShared>,
     /// `None` without health checks.
     stats: Option<Arc<HealthCheckStats>>,
+    /// Where handshakes of checks count, if they make any.
+    tls_stats: Option<Arc<ClusterTlsStats>>,
     detector: RefCell<Option<Detector>>,
     /// The members at the last look.
     members: RefCell<Arc<[Arc<Host>]>>,
@@ -392,7 +395,8 @@ impl Watched {
 /// One check of one endpoint, again and again while it is a member, also when its address changes.
 async fn check(watched: Rc<Watched>, mut host: Arc<Host>, index: usize, first: Option<FirstLook>) {
     let check = &watched.shared.config.health_checks[index];
-    let mut prober = Prober::new(&watched.reactor, &watched.network, &watched.shared, &host, check);
+    let Watched { reactor, network, shared, tls_stats, .. } = &*watched;
+    let mut prober = Prober::new(reactor, network, shared, &host, check, tls_stats.as_ref());
     let mut first = first;
     // Follows the endpoint and says whether it has moved.
     let follow = |host: &mut Arc<Host>, prober: &mut Prober| {

@@ -261,7 +261,14 @@ async fn is_passed(watch: &Watch<'_>, accepted: &mut Accepted) -> bool {
             Ending::FiltersTimeout
         }
     };
-    accepted.stream.ends(ending);
+    if let Some(notes) = accepted.stream.notes() {
+        notes.ends(ending);
+        match ending {
+            Ending::Hello(error) => notes.fails(tls::Failure::Hello(error)),
+            Ending::FiltersTimeout => notes.fails(tls::Failure::NoHello),
+            _ => {}
+        }
+    }
     false
 }
 
@@ -315,7 +322,7 @@ async fn secure(watch: &Watch<'_>, tls: &ChainTls, filter: &NetworkFilter, accep
             tracing::debug!(target: "ringway::listener", listener = %listener.binding.address, remote = arrival.remote.map(display), server_name = arrival.server_name(), %failure, "no TLS");
             if let Some(notes) = notes {
                 notes.ends(match &failure {
-                    tls::Failure::Ended => Ending::RemoteDisconnect,
+                    tls::Failure::Ended | tls::Failure::Reset => Ending::RemoteDisconnect,
                     tls::Failure::Timeout => Ending::HandshakeTimeout,
                     _ => Ending::Handshake,
                 });

@@ -153,7 +153,7 @@ fn handshakes_that_fail_have_a_line_each() {
     let mut half = Client::open(proxy.address(0));
     half.send(&HELLO[..100]);
     half.reset();
-    next("default - - - DC 0 downstream_remote_disconnect the connection ended within the handshake");
+    next("default - - - DC 0 downstream_remote_disconnect the connection was reset within the handshake");
     let total = proxy.stat("listener.main.downstream_cx_total");
     assert_eq!(total, expected.len() as i64);
 }
@@ -202,6 +202,21 @@ fn a_name_that_no_chain_is_for_is_in_the_line() {
     s_client(proxy.address(0), &["-servername", "b.example"], b"");
     let line = proxy.log_lines("log", 2).remove(1);
     assert!(line.starts_with("- - - b.example NR 0 filter_chain_not_found - "), "{line}");
+    // What is no such message has its reason, as where there is one chain.
+    for (count, (bytes, details)) in (3..).zip([
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], "NR 0 filter_chain_not_found the first bytes are plain HTTP, not TLS"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "NR 0 filter_chain_not_found the first bytes are not TLS"),
+        (&[22, 3, 1, 0, 4, 9, 0, 0, 0], "DPE 0 client_hello_invalid the client's first message breaks a rule of TLS"),
+        (
+            &[22, 3, 1, 0, 4, 1, 1, 0, 0],
+            "DPE 0 client_hello_too_large the client's first message is larger than 64 KiB",
+        ),
+    ]) {
+        let mut client = Client::open(proxy.address(0));
+        client.send(bytes);
+        let line = proxy.log_lines("log", count).remove(count - 1);
+        assert_eq!(line, format!("- - - - {details} {}", bytes.len()));
+    }
 }
 
 /// In the lines of connections and of requests, and in headers.

@@ -358,7 +358,7 @@ fn endpoints_are_verified_unless_that_is_switched_off() {
     assert_eq!(get(1), (200, "TLSv1.3  .".into()), "an address is no name to ask for");
     assert_eq!(get(4), (200, "TLSv1.3  .".into()));
     assert_eq!(get(5), (200, "TLSv1.2 origin.example .".into()));
-    for (index, words) in [(2, "not valid for name"), (3, "UnknownIssuer")] {
+    for (index, words) in [(2, "NotValidForName"), (3, "UnknownIssuer")] {
         assert_eq!(get(index).0, 503);
         let lines = proxy.log_lines(&format!("log{index}"), 1);
         assert!(lines[0].starts_with("503 UF TLS: ") && lines[0].contains(words), "{lines:?}");

@@ -1,6 +1,7 @@
 //! Endpoints with certificates that rcgen cannot make: openssl makes them and serves them. The others of their kind are in
 //! net/tls/tests/badssl.rs.
 
+use super::cli::ringway;
 use super::support::{Client, Pki, Server, Setup, must_run, program};
 use std::path::Path;
 use std::process::Stdio;
@@ -79,4 +80,47 @@ fn weak_certificates_of_endpoints_are_refused() {
     let short = "a signature is wrong, made by another authority than the one known by the issuer's name, or with a key \
                  that is too short (BadSignature)";
     assert_eq!(lines[2], format!("{why}{short}"));
+}
+
+/// Before a peer refuses them, and none of it keeps the proxy from starting.
+#[test]
+fn check_says_which_certificates_will_be_refused() {
+    let config = "[[listeners]]\naddress = \"127.0.0.1:0\"\n\
+                  tls = { certificate = \"chain.pem\", key = \"sha1.key\", client_certificate = { ca = \"cas.pem\" } }\n\
+                  http.routes = [{ match = { prefix = \"/\" }, direct_response = { status = 200 } }]\n";
+    let dir = tempfile::tempdir().expect("a directory");
+    let pki = Pki::new(dir.path());
+    let file = pki.path("ringway.toml");
+    std::fs::write(&file, config).expect("written");
+    for (name, bits, hash) in [("sha1", 2048, "-sha1"), ("short", 1024, "-sha256"), ("good", 2048, "-sha256")] {
+        issue(dir.path(), name, bits, hash);
+    }
+    let join = |name: &str, parts: &[&str]| {
+        let parts: Vec<_> = parts.iter().map(|part| std::fs::read(pki.path(part)).expect("it is there")).collect();
+        std::fs::write(pki.path(name), parts.concat()).expect("written");
+    };
+    join("chain.pem", &["sha1.pem", "short.pem", "ca.pem"]);
+    join("cas.pem", &["ca.pem", "short.pem"]);
+    let check = || {
+        let output = ringway(&["check", &file]);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let told = check();
+    let faults = [
+        "the certificate in chain.pem is signed with SHA-1: peers refuse it",
+        "certificate 2 of the chain in chain.pem has an RSA key of 1024 bits, at least 2048 are needed",
+        "certificate 2 of the chain in chain.pem is not that of the issuer of the one before it",
+        "authority 2 in cas.pem has an RSA key of 1024 bits, at least 2048 are needed",
+    ];
+    for fault in faults {
+        let fault = fault.replace(" in ", &format!(" in {}/", dir.path().display()));
+        let is_told = |line: &str| line.contains("ringway.toml:3:") && line.contains(&fault);
+        assert!(told.lines().any(is_told), "{fault}: {told}");
+    }
+    assert_eq!(told.matches("ringway.toml:3:").count(), faults.len(), "{told}");
+    join("chain.pem", &["good.pem", "ca.pem"]);
+    std::fs::copy(pki.path("good.key"), pki.path("sha1.key")).expect("copied");
+    join("cas.pem", &["ca.pem"]);
+    assert!(!check().contains("ringway.toml:3:"));
 }

@@ -154,6 +154,7 @@ health_checks = [{{ http.path = "/", interval = "20ms", no_traffic_interval = "2
     let failure =
         format!("checked::{}::health_check_failure::TLS: received fatal alert: CertificateRequired", picky.address);
     eventually("its check says why", || proxy.admin("GET", "/clusters").text().contains(&failure));
+    assert!(proxy.stat("cluster.checked.ssl.connection_error") > 0, "and the statistics of the cluster count it");
     let mut client = Client::open(proxy.address(0));
     for _ in 0..4 {
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");

@@ -2,6 +2,10 @@
 
 use super::support::{Connection, Pki, Ringway, Setup, eventually};
 use super::tls::{curl_as, hello, is_reached, is_served, rustls_trusting, rustls_with, secured, shown, verifying};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    SerialNumber, date_time_ymd,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -47,6 +51,54 @@ fn what_a_new_list_revokes_gets_no_new_connection() {
     }
     pki.revoke("crl.pem", &[]);
     eventually("nothing is revoked", || outcome() == (true, true));
+    assert_eq!(refusals(&proxy), 0);
+}
+
+/// An authority between the root and the client that is in `ca` next to the root.
+#[test]
+fn an_authority_that_a_new_list_revokes_vouches_for_no_new_client() {
+    let origin = hello();
+    let asking = "client_certificate = { ca = \"cas.pem\", crl = \"crl.pem\" }";
+    let setup =
+        Setup::new(&secured(origin.address, &format!("certificate = \"a.pem\", key = \"a.key\", {asking}"), ""));
+    let pki = Pki::new(setup.dir());
+    for name in ["a", "direct"] {
+        pki.issue(name, &["a.example"]);
+    }
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "between");
+    let key = KeyPair::generate().expect("a key");
+    pki.issue_params("between", params.clone(), &key);
+    let between = Issuer::new(params, key);
+    let key = KeyPair::generate().expect("a key");
+    let client = CertificateParams::new(vec!["client.example".into()]).expect("a name").signed_by(&key, &between);
+    fs::write(pki.path("below.pem"), client.expect("signed").pem()).expect("written");
+    fs::write(pki.path("below.key"), key.serialize_pem()).expect("written");
+    let read = |name| fs::read_to_string(pki.path(name)).expect("it is there");
+    fs::write(pki.path("cas.pem"), read("ca.pem") + &read("between.pem")).expect("written");
+    let none = CertificateRevocationListParams {
+        this_update: date_time_ymd(2024, 1, 1),
+        next_update: date_time_ymd(4000, 1, 1),
+        crl_number: SerialNumber::from(1_u64),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let none = none.signed_by(&between).expect("signed").pem().expect("PEM");
+    let revoke = |names: &[&str]| {
+        pki.revoke("root.crl", names);
+        fs::write(pki.path("crl.pem"), read("root.crl") + &none).expect("written");
+    };
+    revoke(&[]);
+    let proxy = setup.start();
+    let outcome = || ["direct", "below"].map(|name| is_let_in(&proxy, &pki, (&pki, name)));
+    assert_eq!(outcome(), [true, true]);
+    revoke(&["between"]);
+    eventually("the list counts", || outcome() == [true, false]);
+    proxy.wait_for_log("crl.pem revokes authority 2 in ");
+    revoke(&["direct"]);
+    eventually("the list counts", || outcome() == [false, true]);
     assert_eq!(refusals(&proxy), 0);
 }
 

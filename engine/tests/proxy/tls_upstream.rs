@@ -217,7 +217,7 @@ fn the_name_that_is_verified_is_the_endpoints_own() {
             Err(name) => {
                 assert_eq!((answer.status(), failed), (503, 1), "{origin} {endpoint}");
                 let line = proxy.log_lines(&format!("log{index}"), 1).remove(0);
-                assert!(line.starts_with("UF TLS: ") && line.contains("not valid for name"), "{line}");
+                assert!(line.starts_with("UF TLS: ") && line.contains("(NotValidForName)"), "{line}");
                 assert!(line.contains(name), "{line}");
             }
         }

@@ -30,6 +30,7 @@ const SETTLE_MAX: Duration = Duration::from_secs(20);
 const IDLE: f64 = 0.1;
 /// Connections that fit the backlogs of all peers, which are 4,096 long.
 const CLIENTS_MAX: usize = 4_000;
+const ALONE_TRIES: usize = 5;
 /// From when a client has waited for long enough until another one has taken its place.
 const REPLACED: Duration = Duration::from_millis(100);
 
@@ -125,7 +126,7 @@ pub fn run(bench: &Bench<'_>, storm: &Storm, round: usize, origins: &mut [Origin
     let warmup = bench.warmup;
     let bench = &Bench { warmup: warmup + HEAD_START, ..*bench };
     settle(bench);
-    let alone = generator::run(&Arc::new(storm.spec(bench, None)?))?.rate();
+    let alone = alone(bench, storm)?;
     settle(bench);
     let calm = bench.run(round, origins)?.run;
     let cores = [bench.cores.proxy.as_slice(), &bench.cores.load_side()].concat();
@@ -151,6 +152,19 @@ pub fn run(bench: &Bench<'_>, storm: &Storm, round: usize, origins: &mut [Origin
     // Another peer has the cores next, and some go on for seconds with handshakes of clients that are gone.
     settle(bench);
     Ok(measured)
+}
+
+/// Handshakes a second without other traffic, of which the storm is a multiple.
+fn alone(bench: &Bench<'_>, storm: &Storm) -> anyhow::Result<f64> {
+    let spec = Arc::new(storm.spec(bench, None)?);
+    // They give way to all else that the machine does.
+    for _ in 0..ALONE_TRIES {
+        let rate = generator::run(&spec)?.rate();
+        if rate > 0.0 {
+            return Ok(rate);
+        }
+    }
+    anyhow::bail!("no handshake came to its end without other traffic: measure for longer (-d)")
 }
 
 /// The traffic, and what else begins when its connections are open.

@@ -27,6 +27,7 @@ use super::{ClusterShared, HealthFlags, Host, Report};
 use crate::http::{Message, RequestHead, host_name};
 use crate::net::{Network, tls};
 use crate::ring::{Reactor, Timer};
+use crate::stats::ClusterTlsStats;
 use ringway_config::model::{Address, GrpcHealthCheck, HealthCheck, HealthCheckKind, HttpHealthCheck};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -116,10 +117,12 @@ impl Prober {
         cluster: &ClusterShared,
         host: &Host,
         check: &HealthCheck,
+        tls_stats: Option<&Arc<ClusterTlsStats>>,
     ) -> Self {
         let request = request(check, cluster, host);
         let spoken = (cluster.config.protocol, cluster.config.http2);
-        let link = Link::new(reactor, network, addresses(host), connector(check, cluster, host), spoken);
+        let connector = connector(check, cluster, host, tls_stats);
+        let link = Link::new(reactor, network, addresses(host), connector, spoken);
         Self { reactor: reactor.clone(), check: check.clone(), link, request }
     }
 
@@ -186,8 +189,13 @@ fn request(check: &HealthCheck, cluster: &ClusterShared, host: &Host) -> Message
 }
 
 /// Where the name of the endpoint is that in Host, a check with a Host of its own asks for that one.
-fn connector(check: &HealthCheck, cluster: &ClusterShared, host: &Host) -> Option<Rc<tls::Connector>> {
-    let connector = cluster.connector(&host.spec, None)?;
+fn connector(
+    check: &HealthCheck,
+    cluster: &ClusterShared,
+    host: &Host,
+    stats: Option<&Arc<ClusterTlsStats>>,
+) -> Option<Rc<tls::Connector>> {
+    let connector = cluster.connector(&host.spec, stats)?;
     let by_name = cluster.is_by_name(&host.spec);
     match &check.kind {
         HealthCheckKind::Http(HttpHealthCheck { host: Some(host), .. })

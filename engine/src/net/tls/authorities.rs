@@ -23,20 +23,31 @@ struct Dates {
     until: i64,
 }
 
-/// Why an authority does not count at this time.
+/// Why an authority does not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum OutOfDate {
-    Expired { name: Box<str>, until: i64 },
-    NotYet { name: Box<str>, from: i64 },
+pub(super) enum NotInForce {
+    Expired {
+        name: Box<str>,
+        until: i64,
+    },
+    NotYet {
+        name: Box<str>,
+        from: i64,
+    },
+    /// It is on a revocation list, or an authority that has issued it is.
+    Revoked {
+        name: Box<str>,
+    },
 }
 
-impl fmt::Display for OutOfDate {
+impl fmt::Display for NotInForce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Expired { name, until } => write!(f, "the authority {name} has expired, at {}", date(*until)),
             Self::NotYet { name, from } => {
                 write!(f, "the authority {name} is not valid yet, only from {} on", date(*from))
             }
+            Self::Revoked { name } => write!(f, "the authority {name} is revoked"),
         }
     }
 }
@@ -64,16 +75,24 @@ impl Anchors {
         self.store.subjects()
     }
 
-    /// Looks at the dates of an authority at which a chain ends. Of several certificates for the same name and key, such as
-    /// one that has expired and its successor, one that is valid is enough.
-    pub fn check(&self, anchor: &TrustAnchor<'_>, now: UnixTime) -> Result<(), Refused> {
+    /// Looks at an authority at which a chain ends: at its dates, and at whether `is_revoked` says so of the certificate with this
+    /// place in the file. Of several certificates for the same name and key, such as one that has expired and its successor, one
+    /// that is in force is enough.
+    pub fn check(
+        &self,
+        anchor: &TrustAnchor<'_>,
+        is_revoked: impl Fn(usize) -> bool,
+        now: UnixTime,
+    ) -> Result<(), Refused> {
         let now = seconds(now);
         let mut refused = Ok(());
-        for (_, dates) in self.store.roots.iter().zip(&self.dates).filter(|(root, _)| *root == anchor) {
+        let same = self.store.roots.iter().zip(&self.dates).enumerate().filter(|(_, (root, _))| *root == anchor);
+        for (at, (_, dates)) in same {
             let name = || identity::name(&anchor.subject);
             refused = Err(match dates {
-                Dates { until, .. } if *until < now => OutOfDate::Expired { name: name(), until: *until },
-                Dates { from, .. } if *from > now => OutOfDate::NotYet { name: name(), from: *from },
+                _ if is_revoked(at) => NotInForce::Revoked { name: name() },
+                Dates { until, .. } if *until < now => NotInForce::Expired { name: name(), until: *until },
+                Dates { from, .. } if *from > now => NotInForce::NotYet { name: name(), from: *from },
                 _ => return Ok(()),
             });
         }

@@ -2,6 +2,8 @@
 
 use super::Facts;
 use super::certificates::Stapling;
+use super::client_hello::HelloError;
+use super::validity::{date, seconds};
 use super::verify::Refused;
 use crate::stats::{ListenerTlsStats, SslStats};
 use rustls::{AlertDescription, CertificateError, Error, OtherError, PeerIncompatible};
@@ -19,8 +21,14 @@ pub enum Failure {
     NoStaple,
     /// The peer broke a rule, refused, or is another one than it must be.
     Peer(Box<Error>),
-    /// The connection ended, or was reset, within the handshake.
+    /// The client's first message, which a chain is to be chosen by, cannot be read.
+    Hello(HelloError),
+    /// That message has not come in time.
+    NoHello,
+    /// The connection ended within the handshake.
     Ended,
+    /// The same by a reset.
+    Reset,
     /// The handshake took too long.
     Timeout,
     /// The peer keeps this side busy with records for TLS alone.
@@ -104,7 +112,13 @@ impl fmt::Display for Failure {
                 Error::InvalidCertificate(error) => write!(f, "invalid peer certificate: {}", Words(error)),
                 error => error.fmt(f),
             },
+            Self::Hello(HelloError::TooLarge) => f.write_str("the client's first message is larger than 64 KiB"),
+            Self::Hello(HelloError::Broken | HelloError::NotTls) => {
+                f.write_str("the client's first message breaks a rule of TLS")
+            }
+            Self::NoHello => f.write_str("the client's first message has not come as a whole in time"),
             Self::Ended => f.write_str("the connection ended within the handshake"),
+            Self::Reset => f.write_str("the connection was reset within the handshake"),
             Self::Timeout => f.write_str("the handshake took too long"),
             Self::Flood => f.write_str("more than 100 records without data within a second, such as KeyUpdates"),
         }
@@ -155,9 +169,27 @@ impl fmt::Display for Words<'_> {
                 Some(error) => error.fmt(f),
                 None => other.fmt(f),
             },
+            CertificateError::NotValidForNameContext { expected, presented } => {
+                let names: Vec<_> = presented.iter().map(|name| plain(name)).collect();
+                let names = if names.is_empty() { "no name".into() } else { names.join(", ") };
+                write!(f, "it is for {names}, not for {} (NotValidForName)", expected.to_str())
+            }
+            CertificateError::ExpiredContext { not_after, .. } => {
+                write!(f, "it, or an authority of it, expired at {} (Expired)", date(seconds(*not_after)))
+            }
+            CertificateError::NotValidYetContext { not_before, .. } => {
+                let from = date(seconds(*not_before));
+                write!(f, "it, or an authority of it, is not valid yet, only from {from} on (NotValidYet)")
+            }
             error => error.fmt(f),
         }
     }
+}
+
+/// The library's text for a name is `DnsName("a.example")`.
+fn plain(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.map_or(name, |inner| inner.trim_matches('"'))
 }
 
 fn refused(error: &CertificateError) -> Option<&Refused> {

@@ -9,6 +9,7 @@ use super::client::Connector;
 use super::client_hello::{ClientHello, HelloReader};
 use super::failure::Failure;
 use super::handshakes::{Handshakes, Kind};
+use super::plain::{PLAIN_HTTP, looks_like_http, not_tls};
 use super::server::Server;
 use super::session::{Processed, Session, State};
 use super::stream::{Counted, TlsStream};
@@ -22,6 +23,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, PeerIncompatible, ProtocolVersion, ServerConfig};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,8 +41,6 @@ const PROTOCOL_VERSION: &[u8] = &[21, 3, 3, 0, 2, 2, 70];
 const TLS_1_2: u16 = 0x0303;
 /// The same, handshake_failure.
 const HANDSHAKE_FAILURE: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
-/// For a client that speaks HTTP without TLS (nginx: 497).
-const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 53\r\nconnection: close\r\n\r\nthis port speaks HTTPS, and the request is plain HTTP";
 
 /// A client whose first message has come, and what is to be answered. Nothing has been said yet.
 pub struct Greeted<'a> {
@@ -188,17 +188,10 @@ pub async fn refuse_name(stream: Noted, reactor: &Rc<Reactor>) {
 /// End a connection that has begun with something else than TLS.
 pub async fn refuse_plain(stream: Noted, reactor: &Rc<Reactor>) {
     if let Ok(buf) = receive(&stream).await {
-        end(stream, if looks_like_http(&buf) { PLAIN_HTTP } else { &[] }, reactor).await;
+        let is_http = looks_like_http(&buf);
+        stream.notes().iter().for_each(|notes| notes.fails(not_tls(is_http)));
+        end(stream, if is_http { PLAIN_HTTP } else { &[] }, reactor).await;
     }
-}
-
-/// Whether a request or a response may begin with this.
-fn looks_like_http(bytes: &[u8]) -> bool {
-    bytes.first().is_some_and(u8::is_ascii_uppercase)
-}
-
-fn not_tls(is_http: bool) -> Failure {
-    if is_http { Failure::PlainHttp } else { Failure::NotTls }
 }
 
 /// Speak TLS on a connection that was made. `address`: the endpoint's.
@@ -399,7 +392,9 @@ fn read_hello(
 async fn receive(stream: &ByteStream) -> Result<Buf, Failure> {
     match poll_fn(|_| stream.poll_recv()).await {
         Ok(Some(buf)) => Ok(buf),
-        Ok(None) | Err(_) => Err(Failure::Ended),
+        Ok(None) => Err(Failure::Ended),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(Failure::Reset),
+        Err(_) => Err(Failure::Ended),
     }
 }
 

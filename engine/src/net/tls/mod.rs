@@ -27,6 +27,7 @@ mod load;
 mod names;
 pub mod ocsp;
 mod parameters;
+mod plain;
 mod records;
 mod revocation;
 mod sealing;

@@ -1,11 +1,13 @@
 //! Which certificates are revoked. Lists are read, and their signatures verified, when a configuration is loaded; a handshake
 //! looks up issuer and serial number.
 
+use super::authorities::NotInForce;
 use super::content::{self, Wanted};
 use super::crl::{self, List, Signed, Subject};
 use super::der::{BIT_STRING, Reader, SEQUENCE};
 use super::identity::name;
 use super::load::{Fault, fault, read};
+use super::verify::{self, Refused};
 use aws_lc_rs::digest::{SHA256, digest};
 use ringway_config::model::{PemFile, Sha256};
 use rustls::crypto::WebPkiSupportedAlgorithms;
@@ -22,10 +24,25 @@ pub(super) struct Lists {
     by_issuer: HashMap<Box<[u8]>, Vec<usize>>,
 }
 
+/// What the lists of one file say, also of the authorities that are trusted.
+#[derive(Clone, Debug)]
+pub(super) struct Revoked {
+    pub lists: Arc<Lists>,
+    /// By their places: whether they, or those that have issued them, are revoked. Empty: none is.
+    authorities: Arc<[bool]>,
+}
+
+impl Revoked {
+    /// Whether the authority with this place in the file of authorities is.
+    pub fn has(&self, authority: usize) -> bool {
+        self.authorities.get(authority).is_some_and(|is_revoked| *is_revoked)
+    }
+}
+
 /// What lists say of a peer's certificates.
 #[derive(Debug)]
 pub(super) struct Revocation {
-    lists: Arc<Lists>,
+    revoked: Revoked,
     only_leaf: bool,
     allows_expired: bool,
 }
@@ -55,18 +72,28 @@ impl Lists {
 }
 
 impl Revocation {
-    pub fn new(lists: Arc<Lists>, only_leaf: bool, allows_expired: bool) -> Self {
-        Self { lists, only_leaf, allows_expired }
+    pub fn new(revoked: Revoked, only_leaf: bool, allows_expired: bool) -> Self {
+        Self { revoked, only_leaf, allows_expired }
+    }
+
+    /// Whether chains may not end at the authority with this place, because of a list.
+    pub fn has_revoked(&self, authority: usize) -> bool {
+        !self.only_leaf && self.revoked.has(authority)
     }
 
     /// Looks up the leaf and, unless it is the only one that counts, the authorities between it and the one that is trusted.
-    pub fn check(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), Error> {
+    pub fn check(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), rustls::Error> {
         let leaf = path.end_entity();
-        self.look_up(&leaf.der(), leaf.issuer(), leaf.serial(), false, now)?;
-        if !self.only_leaf {
-            for authority in path.intermediate_certificates() {
-                self.look_up(&authority.der(), authority.issuer(), authority.serial(), true, now)?;
-            }
+        self.look_up(&leaf.der(), leaf.issuer(), leaf.serial(), false, now).map_err(verify::error)?;
+        let authorities = path.intermediate_certificates().filter(|_| !self.only_leaf);
+        for authority in authorities {
+            let outcome = self.look_up(&authority.der(), authority.issuer(), authority.serial(), true, now);
+            outcome.map_err(|why| match why {
+                Error::CertRevoked => {
+                    Refused::Authority(NotInForce::Revoked { name: name(authority.subject()) }).into()
+                }
+                why => verify::error(why),
+            })?;
         }
         Ok(())
     }
@@ -80,7 +107,7 @@ impl Revocation {
         now: UnixTime,
     ) -> Result<(), Error> {
         let mut found = Err(Error::UnknownRevocationStatus);
-        for list in self.lists.of(issuer) {
+        for list in self.revoked.lists.of(issuer) {
             // What the issuer has revoked is revoked, whatever else the list is about.
             if list.serials.contain(serial) {
                 return Err(Error::CertRevoked);
@@ -105,13 +132,13 @@ impl Revocation {
 /// Reads the lists in a file, PEM or DER, and verifies that each is signed by one of the authorities, which are those in `ca`.
 ///
 /// # Errors
-/// A list is broken, its issuer is not among the authorities or has not signed it, or an authority is revoked itself.
+/// A list is broken, or its issuer is not among the authorities or has not signed it.
 pub(super) fn load(
     file: &PemFile,
     authorities: &[CertificateDer<'_>],
     ca: &PemFile,
     algorithms: &WebPkiSupportedAlgorithms,
-) -> Result<Arc<Lists>, Fault> {
+) -> Result<Revoked, Fault> {
     let bytes = read(file)?;
     let ders = split(file, &bytes)?;
     let mut signatures = Vec::with_capacity(ders.len());
@@ -121,9 +148,10 @@ pub(super) fn load(
         signatures.push((list.issuer.clone(), signed));
         lists.push(list);
     }
-    let subjects: Vec<_> = authorities.iter().filter_map(|certificate| Subject::of(certificate)).collect();
+    let subjects: Vec<_> = authorities.iter().map(|certificate| Subject::of(certificate)).collect();
     for (at, (issuer, signed)) in signatures.iter().enumerate() {
-        let mut issuers = subjects.iter().filter(|it| it.subject == &**issuer && it.signs_lists()).peekable();
+        let issuers = subjects.iter().flatten().filter(|it| it.subject == &**issuer && it.signs_lists());
+        let mut issuers = issuers.peekable();
         if issuers.peek().is_none() {
             let why = format!(
                 "its issuer, {}, is no authority in {} that may sign such lists; add its certificate there",
@@ -138,14 +166,33 @@ pub(super) fn load(
         }
     }
     let lists = shared(digest(&SHA256, &bytes).as_ref().try_into().unwrap_or_default(), lists);
-    // An authority is trusted without being looked up: one that is revoked must not be in the file.
-    let revoked = subjects.iter().find(|it| lists.revoke(it.issuer, it.serial));
-    match revoked {
-        None => Ok(lists),
-        Some(it) => {
-            let (subject, ca, file_path) = (name(it.subject), ca.path.display(), file.path.display());
-            Err(fault(file, format!("{file_path} revokes an authority in {ca}: {subject}; remove it there")))
+    let authorities = revoked_authorities(&subjects, &lists);
+    Ok(Revoked { lists, authorities })
+}
+
+/// Which authorities are on a list, or have been issued by such alone: a chain ends at any that is trusted, and what is above it
+/// is not looked at again. Empty: none.
+fn revoked_authorities(authorities: &[Option<Subject<'_>>], lists: &Lists) -> Arc<[bool]> {
+    let is_listed = |it: &Option<Subject<'_>>| it.as_ref().is_some_and(|it| lists.revoke(it.issuer, it.serial));
+    let mut revoked: Vec<bool> = authorities.iter().map(is_listed).collect();
+    if !revoked.contains(&true) {
+        return Arc::default();
+    }
+    let mut by_name: HashMap<&[u8], Vec<usize>> = HashMap::new();
+    for (at, authority) in authorities.iter().enumerate().filter_map(|(at, it)| Some((at, it.as_ref()?))) {
+        by_name.entry(authority.subject).or_default().push(at);
+    }
+    loop {
+        let is_of_revoked = |at: &usize| {
+            let of = authorities[*at].as_ref().filter(|it| !revoked[*at] && it.issuer != it.subject);
+            let issuers = of.and_then(|it| by_name.get(it.issuer));
+            issuers.is_some_and(|issuers| issuers.iter().all(|issuer| revoked[*issuer]))
+        };
+        let found: Vec<_> = (0..authorities.len()).filter(is_of_revoked).collect();
+        if found.is_empty() {
+            return revoked.into();
         }
+        found.into_iter().for_each(|at| revoked[at] = true);
     }
 }
 

@@ -2,9 +2,9 @@
 //! authorities with what they have revoked, and the keys of a context's tickets.
 
 use super::certificates::Pair;
-use super::identity::Identity;
+use super::identity::{self, Identity};
 use super::load::{self, Authorities, Fault, Faults, certified_key, fault, keep};
-use super::revocation::{self, Lists};
+use super::revocation::{self, Revoked};
 use super::tickets::TicketKeys;
 use super::{staple, time, validity};
 use crate::base::clock::Wall;
@@ -43,7 +43,7 @@ type Stamp = Vec<Option<[i64; 6]>>;
 /// Authorities, and what they have revoked.
 pub(super) struct Trusted {
     pub authorities: Arc<Authorities>,
-    pub revoked: Option<Arc<Lists>>,
+    pub revoked: Option<Revoked>,
 }
 
 /// What the parts of one configuration share: it takes long to parse and much memory.
@@ -258,16 +258,27 @@ fn revoked(
     algorithms: &WebPkiSupportedAlgorithms,
     now: UnixTime,
     warnings: &mut Vec<Fault>,
-) -> Result<Arc<Lists>, Fault> {
-    let lists = revocation::load(&crl.file, &authorities.certificates, ca, algorithms)?;
-    if let Some(at) = lists.expired(now) {
-        let path = crl.file.path.display();
+) -> Result<Revoked, Fault> {
+    let revoked = revocation::load(&crl.file, &authorities.certificates, ca, algorithms)?;
+    let mut warn = |message: String| warnings.push(fault(&crl.file, message));
+    let path = crl.file.path.display();
+    if let Some(at) = revoked.lists.expired(now) {
         let consequence = match crl.allows_expired {
             true => "it is used nevertheless (allow_expired_crl)",
             false => "the certificates that it is about are refused",
         };
-        let message = format!("revocation list {} in {path} is out of date: {consequence}", at + 1);
-        warnings.push(fault(&crl.file, message));
+        warn(format!("revocation list {} in {path} is out of date: {consequence}", at + 1));
     }
-    Ok(lists)
+    for at in (0..authorities.certificates.len()).filter(|at| revoked.has(*at)) {
+        let (subject, ca) = (identity::name(&authorities.anchors.roots()[at].subject), ca.path.display());
+        let consequence = match crl.only_leaf {
+            true => "it is trusted nevertheless (only_verify_leaf_cert_crl)",
+            false => "certificates that it has issued are refused",
+        };
+        warn(format!(
+            "{path} revokes authority {} in {ca}, {subject}, or one that has issued it: {consequence}",
+            at + 1
+        ));
+    }
+    Ok(revoked)
 }

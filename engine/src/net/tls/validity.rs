@@ -1,10 +1,12 @@
-//! From when and until when certificates are valid, and what is wrong with one that can be loaded nevertheless.
+//! From when and until when certificates are valid, and what is wrong with one that can be loaded nevertheless: dates, keys that are
+//! too short, signatures that none takes, and chains that are none.
 
 use super::der::{INTEGER, Reader, SEQUENCE};
 use super::load::{Fault, fault};
 use ringway_config::model::PemFile;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 
 /// Says of authorities which of them do not count because of their dates. Returns when the first of
@@ -26,12 +28,18 @@ pub(super) fn check_authorities(
                 validity.not_before
             ));
         }
+        if let Some(bits) = short_key(certificate) {
+            warn(format!(
+                "has an RSA key of {bits} bits, at least 2048 are needed: certificates that it has issued are refused"
+            ));
+        }
     })
 }
 
 /// Says of a chain that is shown to peers why they will refuse it. Returns the same.
 pub(super) fn check(chain: &[CertificateDer<'_>], file: &PemFile, now: UnixTime, warnings: &mut Vec<Fault>) -> i64 {
     let path = file.path.display();
+    let mut issuer: Option<Vec<u8>> = None;
     look_at(chain, now, |at, certificate, now| {
         let which = if at == 0 { "the certificate".to_owned() } else { format!("certificate {} of the chain", at + 1) };
         let validity = certificate.validity();
@@ -41,6 +49,19 @@ pub(super) fn check(chain: &[CertificateDer<'_>], file: &PemFile, now: UnixTime,
         } else if validity.not_before.timestamp() > now {
             warn(format!("is valid only from {} on: peers refuse it until then", validity.not_before));
         }
+        if let Some(algorithm) = old_signature(certificate) {
+            warn(format!("is signed with {algorithm}: peers refuse it"));
+        }
+        if let Some(bits) = short_key(certificate).filter(|_| at > 0) {
+            warn(format!("has an RSA key of {bits} bits, at least 2048 are needed: peers refuse what it has issued"));
+        }
+        let before = issuer.replace(certificate.issuer().as_raw().to_vec());
+        if before.is_some_and(|issuer| issuer != certificate.subject().as_raw()) {
+            warn(
+                "is not that of the issuer of the one before it: peers that have no such certificate refuse the chain"
+                    .into(),
+            );
+        }
         if at == 0 && certificate.is_ca() {
             warn(
                 "says that it is an authority (CA:TRUE), as openssl req -x509 makes it unless basicConstraints=critical,CA:FALSE is \
@@ -49,6 +70,27 @@ pub(super) fn check(chain: &[CertificateDer<'_>], file: &PemFile, now: UnixTime,
             );
         }
     })
+}
+
+/// Bits of an RSA key that no signature of is taken, here and elsewhere.
+fn short_key(certificate: &X509Certificate<'_>) -> Option<usize> {
+    match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) if key.key_size() < 2048 => Some(key.key_size()),
+        _ => None,
+    }
+}
+
+/// The hash of a signature that is not taken any more. That of a certificate which signs itself is not looked at.
+fn old_signature(certificate: &X509Certificate<'_>) -> Option<&'static str> {
+    // RFC 8017 appendix C and RFC 3279 section 2.2.3.
+    const OLD: [(&[u8], &str); 3] = [
+        (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 5], "SHA-1"),
+        (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1], "SHA-1"),
+        (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 4], "MD5"),
+    ];
+    let algorithm = certificate.signature_algorithm.algorithm.as_bytes();
+    let (_, name) = OLD.iter().find(|(old, _)| *old == algorithm)?;
+    (certificate.subject() != certificate.issuer()).then_some(name)
 }
 
 /// Whether a certificate says that it is worth nothing without an OCSP staple: the extension of RFC 7633 names status_request.

@@ -1,7 +1,7 @@
 //! What a peer's certificate must be: issued by an authority, for a name, one of a list. Chains are verified by webpki, and
 //! that the peer has the key of its certificate is verified in every case.
 
-use super::authorities::{Anchors, OutOfDate};
+use super::authorities::{Anchors, NotInForce};
 use super::load::{Faults, system_authorities};
 use super::names::{alternative_names, matches};
 use super::revocation::Revocation;
@@ -49,8 +49,8 @@ pub(super) enum Refused {
     Names,
     /// Neither the certificate nor its key is on the list.
     Pins,
-    /// The authority that has issued it has expired, or is not valid yet.
-    Authority(OutOfDate),
+    /// The authority that has issued it has expired, is not valid yet, or is revoked.
+    Authority(NotInForce),
 }
 
 impl fmt::Display for Refused {
@@ -93,7 +93,7 @@ impl Checks {
             (None, _) => (None, None),
         };
         let revocation = model.crl.as_ref().zip(revoked);
-        let revocation = revocation.map(|(crl, lists)| Revocation::new(lists, crl.only_leaf, crl.allows_expired));
+        let revocation = revocation.map(|(crl, revoked)| Revocation::new(revoked, crl.only_leaf, crl.allows_expired));
         Ok(Self {
             algorithms,
             authorities,
@@ -120,12 +120,16 @@ impl Checks {
             // Why a chain does not count that is right in everything else. What else was tried fits less well.
             let refused = RefCell::new(None);
             let is_in_force = |path: &VerifiedPath<'_>| {
-                if let Err(why) = authorities.check(path.anchor(), now) {
+                let is_revoked = |at| self.revocation.as_ref().is_some_and(|it| it.has_revoked(at));
+                if let Err(why) = authorities.check(path.anchor(), is_revoked, now) {
                     refused.borrow_mut().get_or_insert(why.into());
                     return Err(webpki::Error::UnknownIssuer);
                 }
                 let outcome = self.revocation.as_ref().map_or(Ok(()), |it| it.check(path, now));
-                outcome.inspect_err(|why| drop(refused.replace(Some(error(why.clone())))))
+                outcome.map_err(|why| {
+                    refused.replace(Some(why));
+                    webpki::Error::CertRevoked
+                })
             };
             let (algorithms, roots) = (self.algorithms.all, authorities.roots());
             let path = parsed.verify_for_usage(algorithms, roots, others, now, usage, None, Some(&is_in_force));
@@ -165,7 +169,7 @@ impl Checks {
 }
 
 /// As rustls has it.
-fn error(error: webpki::Error) -> Error {
+pub(super) fn error(error: webpki::Error) -> Error {
     use webpki::Error as Pki;
     let error = match error {
         Pki::BadDer | Pki::BadDerTime | Pki::TrailingData(_) => CertificateError::BadEncoding,

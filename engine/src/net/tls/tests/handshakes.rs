@@ -64,7 +64,12 @@ fn an_endpoint_must_be_the_one_that_is_meant_and_be_vouched_for() {
     params.not_after = rcgen::date_time_ymd(2020, 1, 1);
     let expired = files.issue_with(&params, "expired", &KeyPair::generate().expect("a key"));
     let cases = [
-        (&good, upstream(&files, "b.example"), FailureKind::Name, "not valid for name"),
+        (
+            &good,
+            upstream(&files, "b.example"),
+            FailureKind::Name,
+            "it is for a.example, not for b.example (NotValidForName)",
+        ),
         (&good, upstream(&strangers, "a.example"), FailureKind::Untrusted, "UnknownIssuer"),
         (&server(&downstream(vec![expired])), upstream(&files, "a.example"), FailureKind::Untrusted, "expired"),
     ];

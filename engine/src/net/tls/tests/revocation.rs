@@ -120,44 +120,119 @@ fn a_list_that_is_out_of_date_or_missing_refuses_all() {
     assert_outcome(&files, &other, &good, "UnknownRevocationStatus");
 }
 
+/// An authority with this serial number, that another one has issued.
+fn between<'a>(name: &str, serial: u64, above: &rcgen::Issuer<'_, KeyPair>) -> (String, rcgen::Issuer<'a, KeyPair>) {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.serial_number = Some(SerialNumber::from(serial));
+    let key = KeyPair::generate().expect("a key");
+    let pem = params.signed_by(&key, above).expect("signed").pem();
+    (pem, rcgen::Issuer::new(params, key))
+}
+
+impl Files {
+    /// A certificate that this authority has issued, with these behind it.
+    fn issued_by(&self, issuer: &rcgen::Issuer<'_, KeyPair>, others: &str) -> Certificate {
+        let key = KeyPair::generate().expect("a key");
+        let leaf = Self::params(&["a.example"]).signed_by(&key, issuer).expect("signed");
+        Certificate {
+            chain: self.write("chain.pem", leaf.pem() + others),
+            key: self.write("chain.key", key.serialize_pem()),
+            ocsp_staple: None,
+        }
+    }
+
+    /// The root and these authorities.
+    fn cas(&self, others: &[&str]) -> PemFile {
+        let root = std::fs::read_to_string(self.ca().path).expect("read");
+        self.write("cas.pem", root + &others.concat())
+    }
+}
+
+fn signed(list: CertificateRevocationListParams, by: &rcgen::Issuer<'_, KeyPair>) -> String {
+    list.signed_by(by).expect("signed").pem().expect("PEM")
+}
+
 /// The authorities between the certificate and the trusted one.
 #[test]
 fn authorities_on_the_way_are_looked_up_unless_only_the_leaf_counts() {
     let files = Files::new();
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "in between");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.serial_number = Some(SerialNumber::from(77_u64));
-    let key = KeyPair::generate().expect("a key");
-    let between = params.signed_by(&key, &files.ca).expect("signed");
-    let issuer = rcgen::Issuer::new(params, key);
-    let key = KeyPair::generate().expect("a key");
-    let leaf = Files::params(&["a.example"]).signed_by(&key, &issuer).expect("signed");
-    let shown = Certificate {
-        chain: files.write("chain.pem", leaf.pem() + &between.pem()),
-        key: files.write("chain.key", key.serialize_pem()),
-        ocsp_staple: None,
-    };
+    let (between_pem, between) = between("in between", 77, &files.ca);
+    let shown = files.issued_by(&between, &between_pem);
     let root = pem(&files, list(&[77]));
-    let of_between = list(&[]).signed_by(&issuer).expect("signed").pem().expect("PEM");
+    let of_between = signed(list(&[]), &between);
     let lists = files.write("lists.pem", root.clone() + &of_between);
     // The list of an authority that is not in the file cannot be verified.
     let fault = load(&lists, &files.ca()).expect_err("it is refused");
     assert!(fault.message.contains("its issuer, CN=in between, is no authority in"), "{}", fault.message);
-    // With it in the file the path ends there, so it must not be one that is revoked.
-    let cas = std::fs::read_to_string(files.ca().path).expect("read") + &between.pem();
-    let both = files.write("both-cas.pem", cas);
-    let fault = load(&lists, &both).expect_err("it is refused");
-    assert!(fault.message.contains("revokes an authority"), "{}", fault.message);
-    let lists = files.write("lists.pem", pem(&files, list(&[])) + &of_between);
-    let validation = Validation { ca: Some(both), ..with_crl(&files, lists) };
+    // With it in the file the path ends there.
+    let both = files.cas(&[&between_pem]);
+    let none = files.write("none.pem", pem(&files, list(&[])) + &of_between);
+    let validation = Validation { ca: Some(both.clone()), ..with_crl(&files, none) };
+    assert_outcome(&files, &validation, &shown, "");
+    let mut validation = Validation { ca: Some(both), ..with_crl(&files, lists) };
+    assert_outcome(&files, &validation, &shown, "the authority CN=in between is revoked");
+    assert_outcome(&files, &validation, &files.numbered(1, &[]), "");
+    validation.crl.as_mut().expect("one").only_leaf = true;
     assert_outcome(&files, &validation, &shown, "");
     // Of the root alone: the leaf is on no list.
     let validation = with_crl(&files, files.write("root.pem", root));
     assert_outcome(&files, &validation, &shown, "UnknownRevocationStatus");
 }
 
-fn load(crl: &PemFile, ca: &PemFile) -> Result<Arc<revocation::Lists>, Fault> {
+/// A chain ends at any authority in the file: also at one whose own issuer is revoked, and at another certificate for the same
+/// authority.
+#[test]
+fn what_a_revoked_authority_has_issued_is_refused_unless_another_certificate_of_it_is_good() {
+    let files = Files::new();
+    let (upper_pem, upper) = between("upper", 77, &files.ca);
+    let (lower_pem, lower) = between("lower", 78, &upper);
+    let shown = files.issued_by(&lower, "");
+    let lists = |root: &[u64]| {
+        let lists = [signed(list(&[]), &upper), signed(list(&[]), &lower)].concat();
+        files.write("lists.pem", pem(&files, list(root)) + &lists)
+    };
+    let with = |cas: &[&str], root: &[u64]| Validation { ca: Some(files.cas(cas)), ..with_crl(&files, lists(root)) };
+    let all = [&*upper_pem, &lower_pem];
+    assert_outcome(&files, &with(&all, &[1]), &shown, "");
+    let revoked = with(&all, &[77]);
+    assert_outcome(&files, &revoked, &shown, "the authority CN=lower is revoked");
+    let mut context = Context::default();
+    let to = UpstreamTls { validation: revoked, ..upstream(&files, "a.example") };
+    Client::load(&to, &mut context).expect("it is loaded");
+    let said: Vec<_> = context.warnings.iter().map(|warning| &*warning.message).collect();
+    assert!(said[0].contains("lists.pem revokes authority 2 in") && said[0].contains("CN=upper"), "{said:?}");
+    assert!(said[1].contains("authority 3 in") && said[1].contains("CN=lower"), "{said:?}");
+    assert!(said[1].ends_with("certificates that it has issued are refused"), "{said:?}");
+
+    // The same key again, under another number.
+    let mut again = CertificateParams::default();
+    again.distinguished_name.push(DnType::CommonName, "upper");
+    again.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    again.serial_number = Some(SerialNumber::from(79_u64));
+    let again = again.signed_by(upper.key(), &files.ca).expect("signed").pem();
+    let all = [&*upper_pem, &again, &lower_pem];
+    assert_outcome(&files, &with(&all, &[77]), &shown, "");
+    assert_outcome(&files, &with(&all, &[77, 79]), &shown, "is revoked");
+    // The root itself is on its list.
+    let shown = files.numbered(0x55, &[]);
+    let number = chain(&files.ca()).expect("it can be read").remove(0);
+    let number = Subject::of(&number).expect("it can be read").serial;
+    let root = CertificateRevocationListParams {
+        revoked_certs: vec![RevokedCertParams {
+            serial_number: SerialNumber::from_slice(number),
+            revocation_time: date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        }],
+        ..list(&[])
+    };
+    let validation = with_crl(&files, files.write("self.pem", pem(&files, root)));
+    assert_outcome(&files, &validation, &shown, "is revoked");
+}
+
+fn load(crl: &PemFile, ca: &PemFile) -> Result<revocation::Revoked, Fault> {
     let authorities = chain(ca).expect("they can be read");
     revocation::load(crl, &authorities, ca, &algorithms())
 }
@@ -245,7 +320,7 @@ fn lists_are_shared() {
     let files = Files::new();
     let crl = files.write("crl.pem", pem(&files, list(&[1, 2, 3])));
     let again = files.write("again.pem", read(&crl).expect("it can be read"));
-    let load = |crl| load(crl, &files.ca()).expect("it can be used");
+    let load = |crl| load(crl, &files.ca()).expect("it can be used").lists;
     let first = load(&crl);
     assert!(Arc::ptr_eq(&first, &load(&crl)) && Arc::ptr_eq(&first, &load(&again)));
 }
@@ -318,7 +393,7 @@ fn what_a_large_list_costs() {
     let (der, numbers) = large(&files);
     let crl = files.write("large.der", &der);
     let start = Instant::now();
-    let lists = load(&crl, &files.ca()).expect("it can be used");
+    let lists = load(&crl, &files.ca()).expect("it can be used").lists;
     println!("{} bytes, loaded in {:?}", der.len(), start.elapsed());
     let issuer = crl::read(&der).expect("it can be read").0.issuer;
     for (name, each) in [("each in a random place", 7919), ("all in one place", 0)] {
