@@ -37,6 +37,31 @@ impl DownstreamTls {
         let keys = self.session_ticket_keys.iter().map(|file| &*file.path);
         self.certificates.iter().flat_map(Certificate::files).chain(validation).chain(keys).collect()
     }
+
+    /// Whether sessions that began with the other one may go on with this one: all is the same that decides who is served, as
+    /// whom, and how safely.
+    pub fn continues(&self, other: &Self) -> bool {
+        let Self {
+            certificates,
+            strict_sni,
+            parameters,
+            session_tickets,
+            session_ticket_keys,
+            client_certificate,
+            // Both ends agree on a protocol in each handshake, and the rest is about this side alone.
+            place: _,
+            ocsp_staple_policy: _,
+            alpn_protocols: _,
+            key_log: _,
+            handshake_timeout: _,
+        } = self;
+        *certificates == other.certificates
+            && *strict_sni == other.strict_sni
+            && *parameters == other.parameters
+            && *session_tickets == other.session_tickets
+            && *session_ticket_keys == other.session_ticket_keys
+            && *client_certificate == other.client_certificate
+    }
 }
 
 /// What a certificate without a staple that is in date is good for, where the client asks for one (Envoy: OcspStaplePolicy).

@@ -70,6 +70,7 @@ impl Renewal {
             stats: self.stats.clone(),
             patience: Patience::default(),
             pause: LOOK,
+            told_until: None,
         };
         let thread = std::thread::Builder::new().name("tls-files".into()).spawn(move || watching.run(&events));
         match thread {
@@ -91,6 +92,8 @@ struct Watching {
     patience: Patience,
     /// From one look to the next.
     pause: Duration,
+    /// Until when it has been told what comes to its end, in seconds since the epoch.
+    told_until: Option<i64>,
 }
 
 /// A directory, with its device and inode: one that takes its place needs a watch of its own.
@@ -137,6 +140,12 @@ impl Watching {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let Some(renewable) = &mut self.renewable else { continue };
+            // What had ended before it was loaded has been told then.
+            let (ended, now) = renewable.ended(self.told_until);
+            self.told_until = Some(now);
+            for what in ended {
+                tracing::warn!(target: "ringway::tls", "{what}");
+            }
             if is_look {
                 let begun = Instant::now();
                 let is_stale = renewable.is_stale();

@@ -110,6 +110,13 @@ impl Renewable {
         self.files.get().is_stale()
     }
 
+    /// What has come to its end by now, and had not at `behind`, in seconds since the epoch; with the time that it is.
+    pub fn ended(&self, behind: Option<i64>) -> (BTreeSet<String>, i64) {
+        let files = self.files.get();
+        let now = files.now();
+        (behind.map(|behind| files.ended(behind, now)).unwrap_or_default(), now)
+    }
+
     /// Loads what has changed. New handshakes see it at once, on all shards; connections that are open stay as they are. With
     /// `is_patient`, what cannot be used is loaded again the next time.
     pub fn renew(&mut self, is_patient: bool) -> Renewed {

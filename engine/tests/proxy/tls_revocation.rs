@@ -1,6 +1,6 @@
 //! Revocation lists that change while the proxy runs, without a reload.
 
-use super::support::{Connection, Pki, Ringway, Setup, eventually};
+use super::support::{Connection, Pki, Ringway, Setup, eventually, must_run, program};
 use super::tls::{curl_as, hello, is_reached, is_served, rustls_trusting, rustls_with, secured, shown, verifying};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
@@ -100,6 +100,26 @@ fn an_authority_that_a_new_list_revokes_vouches_for_no_new_client() {
     revoke(&["direct"]);
     eventually("the list counts", || outcome() == [false, true]);
     assert_eq!(refusals(&proxy), 0);
+}
+
+/// From then on all clients are refused, so that the log must say why.
+#[test]
+fn a_list_that_runs_out_while_it_is_in_use_is_told() {
+    let origin = hello();
+    let asking = "client_certificate = { ca = \"ca.pem\", crl = \"crl.pem\" }";
+    let setup =
+        Setup::new(&secured(origin.address, &format!("certificate = \"a.pem\", key = \"a.key\", {asking}"), ""));
+    let pki = Pki::new(setup.dir());
+    pki.issue("a", &["a.example"]);
+    pki.revoke("crl.pem", &[]);
+    let mut openssl = program("openssl");
+    let [config, key, certificate, list] = ["ca.cnf", "ca.key", "ca.pem", "crl.pem"].map(|name| pki.path(name));
+    openssl.args(["ca", "-gencrl", "-crlsec", "6", "-config", &config, "-keyfile", &key, "-cert", &certificate]);
+    must_run(openssl.args(["-out", &list]));
+    let proxy = setup.start();
+    // A machine that is too busy to start within that time tells it then.
+    proxy.wait_for_log("crl.pem is out of date");
+    eventually("it is refused", || !is_let_in(&proxy, &pki, (&pki, "a")));
 }
 
 /// Authorities and list change together or not at all, and so do a certificate and its key: neither of these waits for the

@@ -7,6 +7,7 @@ use super::crl::{self, List, Signed, Subject};
 use super::der::{BIT_STRING, Reader, SEQUENCE};
 use super::identity::name;
 use super::load::{Fault, fault, read};
+use super::validity::seconds;
 use super::verify::{self, Refused};
 use aws_lc_rs::digest::{SHA256, digest};
 use ringway_config::model::{PemFile, Sha256};
@@ -63,6 +64,11 @@ impl Lists {
     /// Whether this issuer has revoked a certificate with this serial number.
     pub fn revoke(&self, issuer: &[u8], serial: &[u8]) -> bool {
         self.of(issuer).any(|list| list.serials.contain(serial))
+    }
+
+    /// When they are out of date, in seconds since the epoch.
+    pub fn ends(&self) -> impl Iterator<Item = i64> {
+        self.lists.iter().filter_map(|list| list.next_update.map(seconds))
     }
 
     /// The first list that is out of date.

@@ -183,7 +183,7 @@ fn ticketer(
         let ticketer = Ticketer::new(&keys, scope).ok_or_else(|| unusable("no keys can be derived".into()))?;
         return Ok(Some(ticketer));
     }
-    let before = before.filter(|before| before.model == *model).and_then(|before| before.ticketer.clone());
+    let before = before.filter(|before| model.continues(&before.model)).and_then(|before| before.ticketer.clone());
     let fresh = || aws_lc_rs::Ticketer::new().map_err(|error| unusable(error.to_string()));
     Ok(Some(before.map_or_else(fresh, Ok)?))
 }

@@ -114,6 +114,42 @@ impl Context {
         self.pairs.values().filter_map(|unit| Some(unit.value.staple()?.until)).min()
     }
 
+    /// What has come to its end behind one time and until another, in seconds since the epoch: in words.
+    pub fn ended(&self, behind: i64, until: i64) -> BTreeSet<String> {
+        let has_ended = |end: i64| behind < end && end <= until;
+        let mut told = BTreeSet::new();
+        for (files, unit) in &self.pairs {
+            // A certificate holds until the end of its last second.
+            if has_ended(unit.ends.saturating_add(1)) {
+                told.insert(format!("a certificate in {} has expired: peers refuse it", files[0].display()));
+            }
+            if unit.value.staple().is_some_and(|staple| has_ended(staple.until)) {
+                let file = files.last().unwrap_or(&files[0]).display();
+                told.insert(format!("the OCSP staple in {file} is out of date: it is not sent any more"));
+            }
+        }
+        for (files, unit) in &self.trusted {
+            if has_ended(unit.ends.saturating_add(1)) {
+                let file = files[0].display();
+                told.insert(format!("an authority in {file} has expired: certificates that it has issued are refused"));
+            }
+            let mut ends = unit.value.revoked.iter().flat_map(|revoked| revoked.lists.ends());
+            if let Some(file) = files.get(1).filter(|_| ends.any(has_ended)) {
+                told.insert(format!(
+                    "a revocation list in {} is out of date: without allow_expired_crl, the certificates that it is about are \
+                     refused",
+                    file.display()
+                ));
+            }
+        }
+        told
+    }
+
+    /// The time by the clock that they go by, in seconds since the epoch.
+    pub fn now(&self) -> i64 {
+        validity::seconds(time::now(&self.wall))
+    }
+
     /// All certificates, those of a file in its order.
     pub fn certificates(&self) -> Vec<Shown<'_>> {
         let pairs = self.pairs.iter().map(|(files, unit)| {

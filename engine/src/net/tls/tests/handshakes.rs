@@ -137,7 +137,23 @@ fn sessions_go_on_where_both_want_that_and_no_client_certificate_is_asked_for() 
     let (connector, old) = (connector(&to), server(&model));
     let load = |model| Server::load(model, &mut Context::default(), Some(&old)).expect("it can be loaded");
     let strict = DownstreamTls { strict_sni: true, ..model.clone() };
-    for (server, resumes) in [(server(&model), false), (load(&strict), false), (load(&model), true)] {
+    let of_this_side = DownstreamTls {
+        alpn_protocols: vec!["http/1.1".into()],
+        handshake_timeout: Duration::from_secs(3),
+        ocsp_staple_policy: OcspStaplePolicy::Strict,
+        ..model.clone()
+    };
+    let more = DownstreamTls {
+        certificates: [model.certificates.clone(), vec![files.issue(&["b.example"])]].concat(),
+        ..model.clone()
+    };
+    for (server, resumes) in [
+        (server(&model), false),
+        (load(&strict), false),
+        (load(&more), false),
+        (load(&model), true),
+        (load(&of_this_side), true),
+    ] {
         // Its tickets are the newest ones.
         assert!(!world.agree(&connector, &old).0.has_received_bytes());
         let (client, _) = world.agree(&connector, &server);

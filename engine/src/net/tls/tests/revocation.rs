@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::time::Instant;
 
 /// A list of this authority, as parameters that can be changed.
-fn list(serials: &[u64]) -> CertificateRevocationListParams {
+pub(super) fn list(serials: &[u64]) -> CertificateRevocationListParams {
     let revoked = serials.iter().map(|serial| RevokedCertParams {
         serial_number: SerialNumber::from(*serial),
         revocation_time: date_time_ymd(2024, 1, 1),
@@ -30,12 +30,12 @@ fn list(serials: &[u64]) -> CertificateRevocationListParams {
     }
 }
 
-fn pem(files: &Files, list: CertificateRevocationListParams) -> String {
+pub(super) fn pem(files: &Files, list: CertificateRevocationListParams) -> String {
     list.signed_by(&files.ca).expect("signed").pem().expect("PEM")
 }
 
 impl Files {
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PemFile {
+    pub(super) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PemFile {
         let path = self.dir.path().join(name);
         std::fs::write(&path, text).expect("written");
         file(&path)
@@ -51,7 +51,7 @@ impl Files {
     }
 }
 
-fn with_crl(files: &Files, crl: PemFile) -> Validation {
+pub(super) fn with_crl(files: &Files, crl: PemFile) -> Validation {
     Validation { crl: Some(Crl { file: crl, only_leaf: false, allows_expired: false }), ..by(files) }
 }
 

@@ -1,7 +1,8 @@
 //! What ends with time: sessions, certificates, authorities. Both sides go by the virtual clock, which the tests move by days.
 
+use super::revocation::{list, pem, with_crl};
 use super::*;
-use rcgen::date_time_ymd;
+use rcgen::{CertificateRevocationListParams, date_time_ymd};
 
 const HOUR: u64 = 60 * 60;
 const DAY: u64 = 24 * HOUR;
@@ -154,4 +155,38 @@ fn certificates_become_valid_and_authorities_expire() {
     let connector = world.connector(&upstream(&files, "a.example"));
     let [connected, _] = world.failures(&connector, &server);
     assert!(connected.contains("has expired") && connected.contains("authority"), "{connected}");
+}
+
+/// Once, and by kind: what has ended before it is loaded is told then.
+#[test]
+fn what_ends_while_it_is_in_use_is_told() {
+    let files = Files::of(valid_until(CertificateParams::default(), 20));
+    let world = World::new(1);
+    let certificate = files.issue_with(
+        &valid_until(Files::params(&["a.example"]), 10),
+        "a.example",
+        &KeyPair::generate().expect("a key"),
+    );
+    let list = CertificateRevocationListParams { next_update: date_time_ymd(2026, 1, 15), ..list(&[]) };
+    let validation = with_crl(&files, files.write("crl.pem", pem(&files, list)));
+    let asked = ClientCertificate { validation, required: true };
+    let mut context = world.context();
+    let model = DownstreamTls { client_certificate: Some(asked), ..downstream(vec![certificate]) };
+    Server::load(&model, &mut context, None).expect("it can be loaded");
+    assert!(context.warnings.is_empty(), "{:?}", context.warnings);
+    let start = context.now();
+    let day = |day: u64| start + i64::try_from(day * DAY).expect("few");
+    let mut told = Vec::new();
+    for at in 0..30 {
+        told.extend(context.ended(day(at), day(at + 1)).into_iter().map(|what| (at, what)));
+    }
+    let expected = [
+        (9, "a certificate in ", "a.example.pem has expired"),
+        (13, "a revocation list in ", "crl.pem is out of date"),
+        (19, "an authority in ", "ca.pem has expired"),
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:?}");
+    for ((at, said), (expected_at, start, end)) in told.iter().zip(expected) {
+        assert!(*at == expected_at && said.starts_with(start) && said.contains(end), "{told:?}");
+    }
 }
