@@ -38,8 +38,8 @@ impl DownstreamTls {
         self.certificates.iter().flat_map(Certificate::files).chain(validation).chain(keys).collect()
     }
 
-    /// Whether sessions that began with the other one may go on with this one: all is the same that decides who is served, as
-    /// whom, and how safely.
+    /// Whether sessions that began with the other one may go on with this one: all is the same that decides which clients are
+    /// served, with which certificates, and how safely.
     pub fn continues(&self, other: &Self) -> bool {
         let Self {
             certificates,
