@@ -62,6 +62,14 @@ impl Diagnostics {
         self.problems
     }
 
+    /// Adds others of the same file. Where something is known to be wrong, nothing else is told of it.
+    pub fn add(&mut self, others: Vec<Diagnostic>) {
+        let is_known = |other: &Diagnostic| self.problems.iter().any(|known| known.span == other.span);
+        let mut new: Vec<_> = others.into_iter().filter(|other| !is_known(other)).collect();
+        self.problems.append(&mut new);
+        self.problems.sort_by_key(|problem| (problem.span.start, problem.span.end));
+    }
+
     /// How many there are; at least 1.
     #[allow(clippy::len_without_is_empty)] // There is no empty one.
     pub fn len(&self) -> usize {

@@ -115,11 +115,27 @@ pub fn load_str(file_name: &str, text: &str) -> Result<model::Config, Diagnostic
     read_text(file_name, text, false)
 }
 
+/// What can be read of a configuration that is refused. It is not to be run: the files that it names can be checked, so that
+/// their problems are told with those of the configuration itself.
+pub fn load_partly(path: impl AsRef<Path>) -> Option<model::Config> {
+    let text = String::from_utf8(read_limited(path.as_ref()).ok()?).ok()?;
+    read_all(&path.as_ref().display().to_string(), &text, true).0
+}
+
 fn read_text(file_name: &str, text: &str, is_portable: bool) -> Result<model::Config, Diagnostics> {
+    match read_all(file_name, text, is_portable) {
+        (_, Some(problems)) => Err(problems),
+        (Some(config), None) => Ok(config),
+        (None, None) => Err(Diagnostics::new(file_name, text, Vec::new())),
+    }
+}
+
+/// The configuration as far as it can be read, and what is wrong with it.
+fn read_all(file_name: &str, text: &str, is_portable: bool) -> (Option<model::Config>, Option<Diagnostics>) {
     let (tree, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         // What the parser recovered from the rest is a guess; problems with its keys would only confuse.
-        return Err(Diagnostics::new(file_name, text, syntax::problems(text, &errors)));
+        return (None, Some(Diagnostics::new(file_name, text, syntax::problems(text, &errors))));
     }
     let mut problems = Problems::new(text);
     let root = toml::Spanned::new(0..0, DeValue::Table(tree.into_inner()));
@@ -128,12 +144,11 @@ fn read_text(file_name: &str, text: &str, is_portable: bool) -> Result<model::Co
     let document = document::Document::read(&input, &mut problems);
     foreign::explain(&mut problems);
     let config = document.map(|document| resolve::resolve(&document, file_name, directory, is_portable, &mut problems));
-    match config {
-        Some(config) if problems.is_empty() => {
-            foreign::warn_of_variables(&input, &mut problems);
-            let warnings = Diagnostics::new(file_name, text, problems.take_warnings()).into_list();
-            Ok(model::Config { warnings, ..config })
-        }
-        _ => Err(Diagnostics::new(file_name, text, problems.into_list())),
+    if problems.is_empty() {
+        foreign::warn_of_variables(&input, &mut problems);
+        let warnings = Diagnostics::new(file_name, text, problems.take_warnings()).into_list();
+        (config.map(|config| model::Config { warnings, ..config }), None)
+    } else {
+        (config, Some(Diagnostics::new(file_name, text, problems.into_list())))
     }
 }

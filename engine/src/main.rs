@@ -5,7 +5,9 @@ use ringway::admin::Source;
 use ringway::admin::explain::{Question, explain};
 use ringway::base::{output, version};
 use ringway::net::users;
-use ringway::server::{EMBEDDED, HINTS, HostReport, check_as_runtime_user, check_host, host_warnings, run};
+use ringway::server::{
+    EMBEDDED, HINTS, HostReport, check_as_runtime_user, check_files, check_host, host_warnings, run,
+};
 use ringway_config::model::Config;
 use ringway_config::{Diagnostic, LoadError};
 use std::io::Write as _;
@@ -180,6 +182,10 @@ fn check(file: &Path, is_strict: bool, is_portable: bool, has_limits: bool) -> E
         Err(problems) => match (problems, ringway_config::load_portable(file)) {
             // Elsewhere the file is right: what cannot be read are files that it names, problems of this host as others are.
             (LoadError::Refused(problems), Ok(config)) => (config, problems.into_list()),
+            (LoadError::Refused(mut problems), Err(_)) if !is_portable => {
+                problems.add(check_files(file));
+                return refuse(&problems.to_string());
+            }
             (problems, _) => return refuse(&problems.to_string()),
         },
     };

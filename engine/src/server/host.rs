@@ -32,6 +32,12 @@ pub fn check(config: &Config, of_this_process: bool) -> HostReport {
     report
 }
 
+/// What is wrong with the files of TLS that a configuration names which is refused for another reason.
+pub fn check_files(file: &Path) -> Vec<Diagnostic> {
+    let config = ringway_config::load_partly(file);
+    config.and_then(|config| Transports::load(&config, None, Wall::System).err()).unwrap_or_default()
+}
+
 /// Becomes `runtime.user` for good, where the configuration has one and this process is root, and says which files that user may
 /// not read or write. The start does that as root; a renewal of certificates, a reload and new log files come later.
 pub fn check_as_runtime_user(config: &Config, file: &Path) -> HostReport {

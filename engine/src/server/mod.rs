@@ -20,7 +20,7 @@ mod warnings;
 mod worker;
 
 pub use embedded::{EMBEDDED, HINTS};
-pub use host::{HostReport, check as check_host, check_as_runtime_user};
+pub use host::{HostReport, check as check_host, check_as_runtime_user, check_files};
 pub use run::{StartError, run};
 
 /// What is valid and yet will not go well on this host, in a sentence each.

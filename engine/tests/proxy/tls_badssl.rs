@@ -123,4 +123,13 @@ fn check_says_which_certificates_will_be_refused() {
     std::fs::copy(pki.path("good.key"), pki.path("sha1.key")).expect("copied");
     join("cas.pem", &["ca.pem"]);
     assert!(!check().contains("ringway.toml:3:"));
+    // What is wrong with files is told together with what is wrong with the configuration.
+    std::fs::write(&file, config.replace("http.routes", "http.rutes").replace("cas.pem", "none.pem")).expect("written");
+    let output = ringway(&["check", &file]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    for (line, words) in [("3:", "cannot read"), ("4:", "did you mean `routes`?")] {
+        assert!(told.contains(&format!("ringway.toml:{line}")) && told.contains(words), "{told}");
+    }
+    assert!(told.contains("2 problems"), "{told}");
 }
