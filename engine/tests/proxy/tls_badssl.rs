@@ -110,7 +110,7 @@ fn check_says_which_certificates_will_be_refused() {
     let faults = [
         "the certificate in chain.pem is signed with SHA-1: peers refuse it",
         "certificate 2 of the chain in chain.pem has an RSA key of 1024 bits, at least 2048 are needed",
-        "certificate 2 of the chain in chain.pem is not that of the issuer of the one before it",
+        "certificate 2 of the chain in chain.pem has issued none of the others: it is of no use there",
         "authority 2 in cas.pem has an RSA key of 1024 bits, at least 2048 are needed",
     ];
     for fault in faults {
@@ -119,8 +119,12 @@ fn check_says_which_certificates_will_be_refused() {
         assert!(told.lines().any(is_told), "{fault}: {told}");
     }
     assert_eq!(told.matches("ringway.toml:3:").count(), faults.len(), "{told}");
-    join("chain.pem", &["good.pem", "ca.pem"]);
+    // One that nothing leads to.
+    join("chain.pem", &["good.pem", "sha1.pem"]);
     std::fs::copy(pki.path("good.key"), pki.path("sha1.key")).expect("copied");
+    assert!(check().contains("was issued by none of the others in the file: peers that do not know its issuer"));
+    // In any order: peers find their way.
+    join("chain.pem", &["good.pem", "ca.pem"]);
     join("cas.pem", &["ca.pem"]);
     assert!(!check().contains("ringway.toml:3:"));
     // What is wrong with files is told together with what is wrong with the configuration.

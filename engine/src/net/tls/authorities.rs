@@ -2,6 +2,8 @@
 //! that has expired is refused as in OpenSSL.
 
 use super::identity;
+use super::revocation::Revocation;
+use super::standing::Fallen;
 use super::validity::{date, seconds};
 use super::verify::Refused;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -34,9 +36,10 @@ pub(super) enum NotInForce {
         name: Box<str>,
         from: i64,
     },
-    /// It is on a revocation list, or an authority that has issued it is.
+    /// It is on a revocation list, or another one that has issued it does not count for that reason.
     Revoked {
         name: Box<str>,
+        issuer: Option<Box<str>>,
     },
 }
 
@@ -47,7 +50,10 @@ impl fmt::Display for NotInForce {
             Self::NotYet { name, from } => {
                 write!(f, "the authority {name} is not valid yet, only from {} on", date(*from))
             }
-            Self::Revoked { name } => write!(f, "the authority {name} is revoked"),
+            Self::Revoked { name, issuer: None } => write!(f, "the authority {name} is revoked (Revoked)"),
+            Self::Revoked { name, issuer: Some(issuer) } => {
+                write!(f, "the authority {name} was issued by {issuer}, and that one is revoked (Revoked)")
+            }
         }
     }
 }
@@ -75,27 +81,43 @@ impl Anchors {
         self.store.subjects()
     }
 
-    /// Looks at an authority at which a chain ends: at its dates, and at whether `is_revoked` says so of the certificate with this
-    /// place in the file. Of several certificates for the same name and key, such as one that has expired and its successor, one
-    /// that is in force is enough.
+    /// Looks at an authority at which a chain ends: at its dates, and at what lists say. Of several certificates for the same
+    /// name and key, such as one that has expired and its successor, one that is in force is enough.
     pub fn check(
         &self,
         anchor: &TrustAnchor<'_>,
-        is_revoked: impl Fn(usize) -> bool,
+        revocation: Option<&Revocation>,
         now: UnixTime,
     ) -> Result<(), Refused> {
-        let now = seconds(now);
         let mut refused = Ok(());
-        let same = self.store.roots.iter().zip(&self.dates).enumerate().filter(|(_, (root, _))| *root == anchor);
-        for (at, (_, dates)) in same {
-            let name = || identity::name(&anchor.subject);
-            refused = Err(match dates {
-                _ if is_revoked(at) => NotInForce::Revoked { name: name() },
-                Dates { until, .. } if *until < now => NotInForce::Expired { name: name(), until: *until },
-                Dates { from, .. } if *from > now => NotInForce::NotYet { name: name(), from: *from },
-                _ => return Ok(()),
-            });
+        for (at, _) in self.store.roots.iter().enumerate().filter(|(_, root)| *root == anchor) {
+            match self.look_at(at, revocation, now) {
+                None => return Ok(()),
+                Some(why @ NotInForce::Revoked { .. }) => refused = Err(why),
+                Some(why) => refused = refused.and(Err(why)),
+            }
         }
         refused.map_err(Refused::Authority)
+    }
+
+    /// The same of the one with this place.
+    fn look_at(&self, at: usize, revocation: Option<&Revocation>, now: UnixTime) -> Option<NotInForce> {
+        let name = |at: usize| identity::name(&self.store.roots[at].subject);
+        let fallen = revocation.and_then(|it| it.look_at(at, |other| self.dates[other].are_met(now)));
+        match (fallen, self.dates[at]) {
+            (Some(Fallen::Listed), _) => Some(NotInForce::Revoked { name: name(at), issuer: None }),
+            (Some(Fallen::Below(issuer)), _) => {
+                Some(NotInForce::Revoked { name: name(at), issuer: Some(name(issuer)) })
+            }
+            (None, dates) if dates.are_met(now) => None,
+            (None, Dates { until, .. }) if until < seconds(now) => Some(NotInForce::Expired { name: name(at), until }),
+            (None, Dates { from, .. }) => Some(NotInForce::NotYet { name: name(at), from }),
+        }
+    }
+}
+
+impl Dates {
+    fn are_met(self, now: UnixTime) -> bool {
+        (self.from..=self.until).contains(&seconds(now))
     }
 }

@@ -156,7 +156,7 @@ pub(super) fn read(der: &[u8]) -> Result<(List, Signed<'_>), Flaw> {
 }
 
 /// The content of what is signed, and the signature.
-fn signed(der: &[u8]) -> Option<(&[u8], Signed<'_>)> {
+pub(super) fn signed(der: &[u8]) -> Option<(&[u8], Signed<'_>)> {
     let mut outer = Reader::new(der);
     let mut parts = Reader::new(outer.take(SEQUENCE)?);
     let body = parts.next().filter(|body| body.tag == SEQUENCE)?;

@@ -244,7 +244,7 @@ async fn run(
         };
         // It is gone where the step has panicked, or the peer.
         let Some((stepped, Processed { used, state, .. })) = steps.compute(&stream, step).await else {
-            return Err(Failure::Ended);
+            return Err(if stream.is_broken() { Failure::Reset } else { Failure::Ended });
         };
         work = stepped;
         work.input.drain(..used);

@@ -33,6 +33,7 @@ mod revocation;
 mod sealing;
 mod server;
 mod session;
+mod standing;
 mod staple;
 mod stream;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::crl::{self, List, Signed, Subject};
 use super::der::{BIT_STRING, Reader, SEQUENCE};
 use super::identity::name;
 use super::load::{Fault, fault, read};
+use super::standing::{Fallen, Standing};
 use super::validity::seconds;
 use super::verify::{self, Refused};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -29,14 +30,14 @@ pub(super) struct Lists {
 #[derive(Clone, Debug)]
 pub(super) struct Revoked {
     pub lists: Arc<Lists>,
-    /// By their places: whether they, or those that have issued them, are revoked. Empty: none is.
-    authorities: Arc<[bool]>,
+    /// `None`: no authority is on a list.
+    standing: Option<Arc<Standing>>,
 }
 
 impl Revoked {
-    /// Whether the authority with this place in the file of authorities is.
-    pub fn has(&self, authority: usize) -> bool {
-        self.authorities.get(authority).is_some_and(|is_revoked| *is_revoked)
+    /// Whether the authority with this place in the file of authorities is on a list.
+    pub fn lists_authority(&self, at: usize) -> bool {
+        self.standing.as_ref().is_some_and(|standing| standing.listed[at])
     }
 }
 
@@ -57,13 +58,14 @@ impl Lists {
         Self { lists, by_issuer }
     }
 
-    fn of<'a>(&'a self, issuer: &[u8]) -> impl Iterator<Item = &'a List> {
-        self.by_issuer.get(issuer).into_iter().flatten().map(|at| &self.lists[*at])
+    /// With their places.
+    fn of<'a>(&'a self, issuer: &[u8]) -> impl Iterator<Item = (usize, &'a List)> {
+        self.by_issuer.get(issuer).into_iter().flatten().map(|at| (*at, &self.lists[*at]))
     }
 
-    /// Whether this issuer has revoked a certificate with this serial number.
+    /// Whether this issuer has revoked a certificate with this serial number: by any of its lists, whatever else that is about.
     pub fn revoke(&self, issuer: &[u8], serial: &[u8]) -> bool {
-        self.of(issuer).any(|list| list.serials.contain(serial))
+        self.of(issuer).any(|(_, list)| list.serials.contain(serial))
     }
 
     /// When they are out of date, in seconds since the epoch.
@@ -82,41 +84,41 @@ impl Revocation {
         Self { revoked, only_leaf, allows_expired }
     }
 
-    /// Whether chains may not end at the authority with this place, because of a list.
-    pub fn has_revoked(&self, authority: usize) -> bool {
-        !self.only_leaf && self.revoked.has(authority)
+    /// Why chains may not end at the authority with this place, if a list is the reason. `is_in_date`: of another place.
+    pub fn look_at(&self, at: usize, is_in_date: impl Fn(usize) -> bool) -> Option<Fallen> {
+        let standing = self.revoked.standing.as_ref().filter(|_| !self.only_leaf)?;
+        standing.look_at(at, &is_in_date)
     }
 
     /// Looks up the leaf and, unless it is the only one that counts, the authorities between it and the one that is trusted.
     pub fn check(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), rustls::Error> {
         let leaf = path.end_entity();
-        self.look_up(&leaf.der(), leaf.issuer(), leaf.serial(), false, now).map_err(verify::error)?;
-        let authorities = path.intermediate_certificates().filter(|_| !self.only_leaf);
-        for authority in authorities {
-            let outcome = self.look_up(&authority.der(), authority.issuer(), authority.serial(), true, now);
-            outcome.map_err(|why| match why {
-                Error::CertRevoked => {
-                    Refused::Authority(NotInForce::Revoked { name: name(authority.subject()) }).into()
-                }
-                why => verify::error(why),
-            })?;
+        let authorities = || path.intermediate_certificates().filter(|_| !self.only_leaf);
+        // What is revoked is the reason, whatever else is not known.
+        if self.revoked.lists.revoke(leaf.issuer(), leaf.serial()) {
+            return Err(verify::error(Error::CertRevoked));
+        }
+        for authority in authorities() {
+            if self.revoked.lists.revoke(authority.issuer(), authority.serial()) {
+                let name = name(authority.subject());
+                return Err(Refused::Authority(NotInForce::Revoked { name, issuer: None }).into());
+            }
+        }
+        self.look_up(&leaf.der(), leaf.issuer(), false, now).map_err(verify::error)?;
+        for authority in authorities() {
+            self.look_up(&authority.der(), authority.issuer(), true, now).map_err(verify::error)?;
         }
         Ok(())
     }
 
-    fn look_up(
-        &self,
-        der: &[u8],
-        issuer: &[u8],
-        serial: &[u8],
-        is_authority: bool,
-        now: UnixTime,
-    ) -> Result<(), Error> {
+    /// Whether a list is about the certificate, and up to date.
+    fn look_up(&self, der: &[u8], issuer: &[u8], is_authority: bool, now: UnixTime) -> Result<(), Error> {
         let mut found = Err(Error::UnknownRevocationStatus);
-        for list in self.revoked.lists.of(issuer) {
-            // What the issuer has revoked is revoked, whatever else the list is about.
-            if list.serials.contain(serial) {
-                return Err(Error::CertRevoked);
+        let standing = self.revoked.standing.as_ref().filter(|_| !self.only_leaf);
+        for (at, list) in self.revoked.lists.of(issuer) {
+            // Whoever has the key of an authority that is revoked could make any.
+            if standing.is_some_and(|standing| standing.unsound[at]) {
+                continue;
             }
             let scope = &list.scope;
             let is_about = if is_authority { scope.authorities } else { scope.leaves };
@@ -155,10 +157,12 @@ pub(super) fn load(
         lists.push(list);
     }
     let subjects: Vec<_> = authorities.iter().map(|certificate| Subject::of(certificate)).collect();
+    let mut signers = Vec::with_capacity(signatures.len());
     for (at, (issuer, signed)) in signatures.iter().enumerate() {
-        let issuers = subjects.iter().flatten().filter(|it| it.subject == &**issuer && it.signs_lists());
-        let mut issuers = issuers.peekable();
-        if issuers.peek().is_none() {
+        let may_sign = |it: &&Subject<'_>| it.subject == &**issuer && it.signs_lists();
+        let named = subjects.iter().enumerate().filter_map(|(at, it)| Some((at, it.as_ref().filter(may_sign)?)));
+        let mut named = named.peekable();
+        if named.peek().is_none() {
             let why = format!(
                 "its issuer, {}, is no authority in {} that may sign such lists; add its certificate there",
                 name(issuer),
@@ -166,40 +170,17 @@ pub(super) fn load(
             );
             return Err(flawed(file, at, &why));
         }
-        if !issuers.any(|issuer| has_signed(issuer.key, signed, algorithms)) {
+        let have_signed: Vec<_> =
+            named.filter(|(_, issuer)| has_signed(issuer.key, signed, algorithms)).map(|(at, _)| at).collect();
+        if have_signed.is_empty() {
             let why = format!("its signature is not that of its issuer, {}", name(issuer));
             return Err(flawed(file, at, &why));
         }
+        signers.push(have_signed);
     }
     let lists = shared(digest(&SHA256, &bytes).as_ref().try_into().unwrap_or_default(), lists);
-    let authorities = revoked_authorities(&subjects, &lists);
-    Ok(Revoked { lists, authorities })
-}
-
-/// Which authorities are on a list, or have been issued by such alone: a chain ends at any that is trusted, and what is above it
-/// is not looked at again. Empty: none.
-fn revoked_authorities(authorities: &[Option<Subject<'_>>], lists: &Lists) -> Arc<[bool]> {
-    let is_listed = |it: &Option<Subject<'_>>| it.as_ref().is_some_and(|it| lists.revoke(it.issuer, it.serial));
-    let mut revoked: Vec<bool> = authorities.iter().map(is_listed).collect();
-    if !revoked.contains(&true) {
-        return Arc::default();
-    }
-    let mut by_name: HashMap<&[u8], Vec<usize>> = HashMap::new();
-    for (at, authority) in authorities.iter().enumerate().filter_map(|(at, it)| Some((at, it.as_ref()?))) {
-        by_name.entry(authority.subject).or_default().push(at);
-    }
-    loop {
-        let is_of_revoked = |at: &usize| {
-            let of = authorities[*at].as_ref().filter(|it| !revoked[*at] && it.issuer != it.subject);
-            let issuers = of.and_then(|it| by_name.get(it.issuer));
-            issuers.is_some_and(|issuers| issuers.iter().all(|issuer| revoked[*issuer]))
-        };
-        let found: Vec<_> = (0..authorities.len()).filter(is_of_revoked).collect();
-        if found.is_empty() {
-            return revoked.into();
-        }
-        found.into_iter().for_each(|at| revoked[at] = true);
-    }
+    let standing = Standing::new(authorities, &subjects, &lists, &signers, algorithms);
+    Ok(Revoked { lists, standing: standing.map(Arc::new) })
 }
 
 /// The same without the authorities: only whether the lists can be read.
@@ -231,7 +212,7 @@ fn flawed(file: &PemFile, at: usize, why: &str) -> Fault {
 }
 
 /// Whether the holder of this key, the content of a SubjectPublicKeyInfo, has signed it.
-fn has_signed(key: &[u8], signed: &Signed<'_>, algorithms: &WebPkiSupportedAlgorithms) -> bool {
+pub(super) fn has_signed(key: &[u8], signed: &Signed<'_>, algorithms: &WebPkiSupportedAlgorithms) -> bool {
     let mut parts = Reader::new(key);
     let (Some(kind), Some([0, key @ ..])) = (parts.take(SEQUENCE), parts.take(BIT_STRING)) else { return false };
     let mut fitting = algorithms

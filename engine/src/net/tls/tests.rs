@@ -11,6 +11,7 @@ mod hello;
 mod identity;
 mod outgoing;
 mod revocation;
+mod standing;
 mod staples;
 mod validation;
 mod virtual_time;

@@ -4,7 +4,7 @@
 use super::certificates::Pair;
 use super::identity::{self, Identity};
 use super::load::{self, Authorities, Fault, Faults, certified_key, fault, keep};
-use super::revocation::{self, Revoked};
+use super::revocation::{self, Revocation, Revoked};
 use super::tickets::TicketKeys;
 use super::{staple, time, validity};
 use crate::base::clock::Wall;
@@ -305,14 +305,17 @@ fn revoked(
         };
         warn(format!("revocation list {} in {path} is out of date: {consequence}", at + 1));
     }
-    for at in (0..authorities.certificates.len()).filter(|at| revoked.has(*at)) {
-        let (subject, ca) = (identity::name(&authorities.anchors.roots()[at].subject), ca.path.display());
-        let consequence = match crl.only_leaf {
-            true => "it is trusted nevertheless (only_verify_leaf_cert_crl)",
-            false => "certificates that it has issued are refused",
-        };
+    for at in (0..authorities.certificates.len()).filter(|at| revoked.lists_authority(*at)) {
+        let (anchor, ca) = (&authorities.anchors.roots()[at], ca.path.display());
+        // Of one that another certificate stands for, nothing is refused.
+        let all = Revocation::new(revoked.clone(), false, true);
+        if authorities.anchors.check(anchor, Some(&all), now).is_ok() {
+            continue;
+        }
+        let subject = identity::name(&anchor.subject);
         warn(format!(
-            "{path} revokes authority {} in {ca}, {subject}, or one that has issued it: {consequence}",
+            "{path} revokes authority {} in {ca}, {subject}: what it has issued, authorities in {ca} included, is refused where \
+             only_verify_leaf_cert_crl is not set; as long as those are there, leave it there as well",
             at + 1
         ));
     }

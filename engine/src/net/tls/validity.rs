@@ -39,7 +39,7 @@ pub(super) fn check_authorities(
 /// Says of a chain that is shown to peers why they will refuse it. Returns the same.
 pub(super) fn check(chain: &[CertificateDer<'_>], file: &PemFile, now: UnixTime, warnings: &mut Vec<Fault>) -> i64 {
     let path = file.path.display();
-    let mut issuer: Option<Vec<u8>> = None;
+    let names = if chain.len() > 1 { names(chain) } else { Names::new() };
     look_at(chain, now, |at, certificate, now| {
         let which = if at == 0 { "the certificate".to_owned() } else { format!("certificate {} of the chain", at + 1) };
         let validity = certificate.validity();
@@ -49,18 +49,16 @@ pub(super) fn check(chain: &[CertificateDer<'_>], file: &PemFile, now: UnixTime,
         } else if validity.not_before.timestamp() > now {
             warn(format!("is valid only from {} on: peers refuse it until then", validity.not_before));
         }
-        if let Some(algorithm) = old_signature(certificate) {
+        let signs_itself = certificate.subject() == certificate.issuer();
+        // The signature of the last one, which peers know, is not looked at.
+        if let Some(algorithm) = old_signature(certificate).filter(|_| at == 0 || !signs_itself) {
             warn(format!("is signed with {algorithm}: peers refuse it"));
         }
         if let Some(bits) = short_key(certificate).filter(|_| at > 0) {
             warn(format!("has an RSA key of {bits} bits, at least 2048 are needed: peers refuse what it has issued"));
         }
-        let before = issuer.replace(certificate.issuer().as_raw().to_vec());
-        if before.is_some_and(|issuer| issuer != certificate.subject().as_raw()) {
-            warn(
-                "is not that of the issuer of the one before it: peers that have no such certificate refuse the chain"
-                    .into(),
-            );
+        if let Some(why) = lonely(&names, at) {
+            warn(why.into());
         }
         if at == 0 && certificate.is_ca() {
             warn(
@@ -72,6 +70,27 @@ pub(super) fn check(chain: &[CertificateDer<'_>], file: &PemFile, now: UnixTime,
     })
 }
 
+/// The place, the subject and the issuer of each certificate of a chain.
+type Names = Vec<(usize, String, String)>;
+
+fn names(chain: &[CertificateDer<'_>]) -> Names {
+    let parsed = chain.iter().enumerate().filter_map(|(at, der)| Some((at, X509Certificate::from_der(der).ok()?.1)));
+    parsed.map(|(at, it)| (at, it.subject().to_string(), it.issuer().to_string())).collect()
+}
+
+/// Why this certificate does not belong to the others, which may be in any order: peers find their way.
+fn lonely(names: &Names, at: usize) -> Option<&'static str> {
+    let (_, subject, issuer) = names.iter().find(|(known, ..)| *known == at)?;
+    let mut others = names.iter().filter(|(other, ..)| *other != at);
+    if at > 0 {
+        let is_of_use = others.any(|(_, _, of)| of == subject);
+        return (!is_of_use).then_some("has issued none of the others: it is of no use there");
+    }
+    let is_followed = names.len() == 1 || subject == issuer || others.any(|(_, name, _)| name == issuer);
+    (!is_followed)
+        .then_some("was issued by none of the others in the file: peers that do not know its issuer refuse it")
+}
+
 /// Bits of an RSA key that no signature of is taken, here and elsewhere.
 fn short_key(certificate: &X509Certificate<'_>) -> Option<usize> {
     match certificate.public_key().parsed() {
@@ -80,17 +99,18 @@ fn short_key(certificate: &X509Certificate<'_>) -> Option<usize> {
     }
 }
 
-/// The hash of a signature that is not taken any more. That of a certificate which signs itself is not looked at.
+/// The hash of a signature that is not taken any more.
 fn old_signature(certificate: &X509Certificate<'_>) -> Option<&'static str> {
     // RFC 8017 appendix C and RFC 3279 section 2.2.3.
-    const OLD: [(&[u8], &str); 3] = [
+    const OLD: [(&[u8], &str); 4] = [
         (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 5], "SHA-1"),
         (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1], "SHA-1"),
+        // Of OIW, as old tools of Microsoft write it.
+        (&[0x2b, 0x0e, 3, 2, 0x1d], "SHA-1"),
         (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 4], "MD5"),
     ];
     let algorithm = certificate.signature_algorithm.algorithm.as_bytes();
-    let (_, name) = OLD.iter().find(|(old, _)| *old == algorithm)?;
-    (certificate.subject() != certificate.issuer()).then_some(name)
+    OLD.iter().find(|(old, _)| *old == algorithm).map(|(_, name)| *name)
 }
 
 /// Whether a certificate says that it is worth nothing without an OCSP staple: the extension of RFC 7633 names status_request.

@@ -120,15 +120,15 @@ impl Checks {
             // Why a chain does not count that is right in everything else. What else was tried fits less well.
             let refused = RefCell::new(None);
             let is_in_force = |path: &VerifiedPath<'_>| {
-                let is_revoked = |at| self.revocation.as_ref().is_some_and(|it| it.has_revoked(at));
-                if let Err(why) = authorities.check(path.anchor(), is_revoked, now) {
-                    refused.borrow_mut().get_or_insert(why.into());
-                    return Err(webpki::Error::UnknownIssuer);
-                }
-                let outcome = self.revocation.as_ref().map_or(Ok(()), |it| it.check(path, now));
+                let revocation = self.revocation.as_ref();
+                let anchor = authorities.check(path.anchor(), revocation, now).map_err(Error::from);
+                let outcome = anchor.and_then(|()| revocation.map_or(Ok(()), |it| it.check(path, now)));
                 outcome.map_err(|why| {
-                    refused.replace(Some(why));
-                    webpki::Error::CertRevoked
+                    let mut refused = refused.borrow_mut();
+                    if refused.as_ref().is_none_or(|known| weight(known) < weight(&why)) {
+                        *refused = Some(why);
+                    }
+                    webpki::Error::UnknownIssuer
                 })
             };
             let (algorithms, roots) = (self.algorithms.all, authorities.roots());
@@ -165,6 +165,19 @@ impl Checks {
         let is_known = is_listed(&self.certificate_hashes, leaf)
             || is_listed(&self.spki_hashes, &parsed.subject_public_key_info());
         if is_known { Ok(()) } else { Err(Refused::Pins.into()) }
+    }
+}
+
+/// Which of several reasons is told: what is revoked stays so, whatever lists are fetched and certificates renewed.
+fn weight(why: &Error) -> u8 {
+    let Error::InvalidCertificate(why) = why else { return 0 };
+    match why {
+        CertificateError::Revoked => 2,
+        CertificateError::Other(OtherError(other)) => match other.downcast_ref() {
+            Some(Refused::Authority(NotInForce::Revoked { .. })) => 2,
+            _ => 0,
+        },
+        _ => 1,
     }
 }
 

@@ -57,6 +57,7 @@ fn the_files_in_the_repository_cover_what_the_method_promises() {
         "tls/full",
         "tls/resumed",
         "tls/1MiB",
+        "tls/upload-1MiB",
         "tls-storm/p256",
         "tls-storm/rsa4096",
         "tls-storm/replayed",

@@ -42,7 +42,7 @@ impl Files {
     }
 
     /// A certificate with this serial number, and with these places of lists.
-    fn numbered(&self, serial: u64, points: &[&str]) -> Certificate {
+    pub(super) fn numbered(&self, serial: u64, points: &[&str]) -> Certificate {
         let mut params = Self::params(&["a.example"]);
         params.serial_number = Some(SerialNumber::from(serial));
         let points = points.iter().map(|uri| CrlDistributionPoint { uris: vec![(*uri).to_owned()] });
@@ -72,7 +72,7 @@ fn outcomes(files: &Files, validation: &Validation, certificate: &Certificate) -
     })
 }
 
-fn assert_outcome(files: &Files, validation: &Validation, certificate: &Certificate, words: &str) {
+pub(super) fn assert_outcome(files: &Files, validation: &Validation, certificate: &Certificate, words: &str) {
     for (kind, said) in outcomes(files, validation, certificate) {
         assert_eq!(kind, (!words.is_empty()).then_some(FailureKind::Untrusted), "{said}");
         assert!(said.contains(words), "{said}");
@@ -121,7 +121,11 @@ fn a_list_that_is_out_of_date_or_missing_refuses_all() {
 }
 
 /// An authority with this serial number, that another one has issued.
-fn between<'a>(name: &str, serial: u64, above: &rcgen::Issuer<'_, KeyPair>) -> (String, rcgen::Issuer<'a, KeyPair>) {
+pub(super) fn between<'a>(
+    name: &str,
+    serial: u64,
+    above: &rcgen::Issuer<'_, KeyPair>,
+) -> (String, rcgen::Issuer<'a, KeyPair>) {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -133,24 +137,25 @@ fn between<'a>(name: &str, serial: u64, above: &rcgen::Issuer<'_, KeyPair>) -> (
 
 impl Files {
     /// A certificate that this authority has issued, with these behind it.
-    fn issued_by(&self, issuer: &rcgen::Issuer<'_, KeyPair>, others: &str) -> Certificate {
+    pub(super) fn issued_by(&self, issuer: &rcgen::Issuer<'_, KeyPair>, others: &str) -> Certificate {
         let key = KeyPair::generate().expect("a key");
         let leaf = Self::params(&["a.example"]).signed_by(&key, issuer).expect("signed");
+        let number = std::fs::read_dir(self.dir.path()).expect("it can be read").count();
         Certificate {
-            chain: self.write("chain.pem", leaf.pem() + others),
-            key: self.write("chain.key", key.serialize_pem()),
+            chain: self.write(&format!("chain{number}.pem"), leaf.pem() + others),
+            key: self.write(&format!("chain{number}.key"), key.serialize_pem()),
             ocsp_staple: None,
         }
     }
 
     /// The root and these authorities.
-    fn cas(&self, others: &[&str]) -> PemFile {
+    pub(super) fn cas(&self, others: &[&str]) -> PemFile {
         let root = std::fs::read_to_string(self.ca().path).expect("read");
         self.write("cas.pem", root + &others.concat())
     }
 }
 
-fn signed(list: CertificateRevocationListParams, by: &rcgen::Issuer<'_, KeyPair>) -> String {
+pub(super) fn signed(list: CertificateRevocationListParams, by: &rcgen::Issuer<'_, KeyPair>) -> String {
     list.signed_by(by).expect("signed").pem().expect("PEM")
 }
 
@@ -176,60 +181,10 @@ fn authorities_on_the_way_are_looked_up_unless_only_the_leaf_counts() {
     assert_outcome(&files, &validation, &files.numbered(1, &[]), "");
     validation.crl.as_mut().expect("one").only_leaf = true;
     assert_outcome(&files, &validation, &shown, "");
-    // Of the root alone: the leaf is on no list.
-    let validation = with_crl(&files, files.write("root.pem", root));
-    assert_outcome(&files, &validation, &shown, "UnknownRevocationStatus");
-}
-
-/// A chain ends at any authority in the file: also at one whose own issuer is revoked, and at another certificate for the same
-/// authority.
-#[test]
-fn what_a_revoked_authority_has_issued_is_refused_unless_another_certificate_of_it_is_good() {
-    let files = Files::new();
-    let (upper_pem, upper) = between("upper", 77, &files.ca);
-    let (lower_pem, lower) = between("lower", 78, &upper);
-    let shown = files.issued_by(&lower, "");
-    let lists = |root: &[u64]| {
-        let lists = [signed(list(&[]), &upper), signed(list(&[]), &lower)].concat();
-        files.write("lists.pem", pem(&files, list(root)) + &lists)
-    };
-    let with = |cas: &[&str], root: &[u64]| Validation { ca: Some(files.cas(cas)), ..with_crl(&files, lists(root)) };
-    let all = [&*upper_pem, &lower_pem];
-    assert_outcome(&files, &with(&all, &[1]), &shown, "");
-    let revoked = with(&all, &[77]);
-    assert_outcome(&files, &revoked, &shown, "the authority CN=lower is revoked");
-    let mut context = Context::default();
-    let to = UpstreamTls { validation: revoked, ..upstream(&files, "a.example") };
-    Client::load(&to, &mut context).expect("it is loaded");
-    let said: Vec<_> = context.warnings.iter().map(|warning| &*warning.message).collect();
-    assert!(said[0].contains("lists.pem revokes authority 2 in") && said[0].contains("CN=upper"), "{said:?}");
-    assert!(said[1].contains("authority 3 in") && said[1].contains("CN=lower"), "{said:?}");
-    assert!(said[1].ends_with("certificates that it has issued are refused"), "{said:?}");
-
-    // The same key again, under another number.
-    let mut again = CertificateParams::default();
-    again.distinguished_name.push(DnType::CommonName, "upper");
-    again.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    again.serial_number = Some(SerialNumber::from(79_u64));
-    let again = again.signed_by(upper.key(), &files.ca).expect("signed").pem();
-    let all = [&*upper_pem, &again, &lower_pem];
-    assert_outcome(&files, &with(&all, &[77]), &shown, "");
-    assert_outcome(&files, &with(&all, &[77, 79]), &shown, "is revoked");
-    // The root itself is on its list.
-    let shown = files.numbered(0x55, &[]);
-    let number = chain(&files.ca()).expect("it can be read").remove(0);
-    let number = Subject::of(&number).expect("it can be read").serial;
-    let root = CertificateRevocationListParams {
-        revoked_certs: vec![RevokedCertParams {
-            serial_number: SerialNumber::from_slice(number),
-            revocation_time: date_time_ymd(2024, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        }],
-        ..list(&[])
-    };
-    let validation = with_crl(&files, files.write("self.pem", pem(&files, root)));
-    assert_outcome(&files, &validation, &shown, "is revoked");
+    // Of the root alone: no list is about the leaf.
+    let of_root = |list| with_crl(&files, files.write("root.pem", list));
+    assert_outcome(&files, &of_root(pem(&files, list(&[]))), &shown, "UnknownRevocationStatus");
+    assert_outcome(&files, &of_root(root), &shown, "the authority CN=in between is revoked");
 }
 
 fn load(crl: &PemFile, ca: &PemFile) -> Result<revocation::Revoked, Fault> {

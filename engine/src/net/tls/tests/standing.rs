@@ -1,0 +1,196 @@
+//! Authorities that are trusted and revoked: a chain ends at any authority in the file, so that one whose own issuer is revoked does
+//! not count either.
+
+use super::revocation::{assert_outcome, between, list, pem, signed, with_crl};
+use super::*;
+use crate::net::tls::crl::Subject;
+use crate::net::tls::load::chain;
+use rcgen::{
+    CertificateRevocationListParams, CrlDistributionPoint, Issuer, RevokedCertParams, SerialNumber, date_time_ymd,
+};
+
+const UPPER: &str = "the authority CN=upper is revoked (Revoked)";
+const LOWER: &str = "the authority CN=lower was issued by CN=upper, and that one is revoked (Revoked)";
+
+/// A root, `upper` with the serial number 77, `lower` below it, and what `lower` has issued.
+struct Tree {
+    files: Files,
+    upper_pem: String,
+    upper: Issuer<'static, KeyPair>,
+    lower_pem: String,
+    lower: Issuer<'static, KeyPair>,
+    shown: Certificate,
+}
+
+impl Tree {
+    fn new() -> Self {
+        let files = Files::new();
+        let (upper_pem, upper) = between("upper", 77, &files.ca);
+        let (lower_pem, lower) = between("lower", 78, &upper);
+        let shown = files.issued_by(&lower, "");
+        Self { files, upper_pem, upper, lower_pem, lower, shown }
+    }
+
+    /// These authorities below the root are trusted, and it has revoked these serial numbers.
+    fn trusting(&self, cas: &[&str], revoked: &[u64]) -> Validation {
+        let lists = [pem(&self.files, list(revoked)), signed(list(&[]), &self.upper), signed(list(&[]), &self.lower)];
+        let lists = self.files.write("lists.pem", lists.concat());
+        Validation { ca: Some(self.files.cas(cas)), ..with_crl(&self.files, lists) }
+    }
+
+    /// Another certificate for `upper`.
+    fn again(&self, serial: u64, key: &KeyPair, until: i32) -> String {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "upper");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.serial_number = Some(SerialNumber::from(serial));
+        (params.not_before, params.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(until, 1, 1));
+        params.signed_by(key, &self.files.ca).expect("signed").pem()
+    }
+
+    fn warnings(&self, validation: Validation) -> Vec<String> {
+        let mut context = Context::default();
+        let to = UpstreamTls { validation, ..upstream(&self.files, "a.example") };
+        Client::load(&to, &mut context).expect("it is loaded");
+        context.warnings.into_iter().map(|warning| warning.message).collect()
+    }
+}
+
+#[test]
+fn what_a_revoked_authority_has_issued_falls_with_it() {
+    let tree = Tree::new();
+    let all = [&*tree.upper_pem, &tree.lower_pem];
+    assert_outcome(&tree.files, &tree.trusting(&all, &[1]), &tree.shown, "");
+    assert!(tree.warnings(tree.trusting(&all, &[1])).is_empty());
+    let revoked = tree.trusting(&all, &[77]);
+    assert_outcome(&tree.files, &revoked, &tree.shown, LOWER);
+    assert_outcome(&tree.files, &revoked, &tree.files.issued_by(&tree.upper, ""), UPPER);
+    assert_outcome(&tree.files, &revoked, &tree.files.numbered(1, &[]), "");
+    let [said] = &tree.warnings(revoked.clone())[..] else { panic!("one is on a list") };
+    assert!(
+        said.contains("lists.pem revokes authority 2 in") && said.contains("CN=upper: what it has issued"),
+        "{said}"
+    );
+    let mut only_leaf = revoked;
+    only_leaf.crl.as_mut().expect("one").only_leaf = true;
+    assert_outcome(&tree.files, &only_leaf, &tree.shown, "");
+    // The authority that is trusted is the root; the others are shown by the peer.
+    let shown = tree.files.issued_by(&tree.lower, &(tree.lower_pem.clone() + &tree.upper_pem));
+    let lists = tree.files.write("root.pem", pem(&tree.files, list(&[77])));
+    let mut root = with_crl(&tree.files, lists);
+    assert_outcome(&tree.files, &root, &shown, UPPER);
+    root.crl.as_mut().expect("one").only_leaf = true;
+    assert_outcome(&tree.files, &root, &shown, "UnknownRevocationStatus");
+}
+
+/// The same name and key again under another number, which must be in force.
+#[test]
+fn another_certificate_of_a_revoked_authority_stands_for_it() {
+    let tree = Tree::new();
+    let good = tree.again(79, tree.upper.key(), 4000);
+    for cas in [[&*tree.upper_pem, &good, &tree.lower_pem], [&good, &tree.lower_pem, &tree.upper_pem]] {
+        let trusting = tree.trusting(&cas, &[77]);
+        assert_outcome(&tree.files, &trusting, &tree.shown, "");
+        assert_outcome(&tree.files, &trusting, &tree.files.issued_by(&tree.upper, ""), "");
+        assert!(tree.warnings(trusting).is_empty(), "nothing is refused");
+        assert_outcome(&tree.files, &tree.trusting(&cas, &[77, 79]), &tree.shown, LOWER);
+    }
+    // One that has expired is not on the list any more.
+    let expired = tree.again(79, tree.upper.key(), 2020);
+    for cas in [[&*tree.upper_pem, &expired, &tree.lower_pem], [&expired, &tree.lower_pem, &tree.upper_pem]] {
+        let trusting = tree.trusting(&cas, &[77]);
+        assert_outcome(&tree.files, &trusting, &tree.shown, LOWER);
+        assert_outcome(&tree.files, &trusting, &tree.files.issued_by(&tree.upper, ""), UPPER);
+    }
+    // Without the revoked one it is an authority that has expired, and the one below it is trusted by itself.
+    assert_outcome(&tree.files, &tree.trusting(&[&expired, &tree.lower_pem], &[]), &tree.shown, "");
+}
+
+/// After the loss of its key an authority has a new one under its old name.
+#[test]
+fn a_namesake_with_another_key_stands_for_nothing_that_it_has_not_issued() {
+    let tree = Tree::new();
+    let key = KeyPair::generate().expect("a key");
+    let namesake = tree.again(80, &key, 4000);
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "upper");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let of_new_key = Issuer::new(params, key);
+    let (other_pem, other) = between("other", 81, &of_new_key);
+    let cas = [&*tree.upper_pem, &namesake, &tree.lower_pem, &other_pem];
+    let revoked = tree.trusting(&cas, &[77]);
+    assert_outcome(&tree.files, &revoked, &tree.shown, LOWER);
+    // What the old key has signed says nothing good of what the new one has issued; what it revokes is revoked.
+    let shown = tree.files.issued_by(&of_new_key, "");
+    assert_outcome(&tree.files, &revoked, &shown, "UnknownRevocationStatus");
+    let with = |more: &[String]| {
+        let root = pem(&tree.files, list(&[77])) + &signed(list(&[]), &tree.upper) + &more.concat();
+        Validation { ca: Some(tree.files.cas(&cas)), ..with_crl(&tree.files, tree.files.write("more.pem", root)) }
+    };
+    let own = signed(list(&[]), &of_new_key);
+    assert_outcome(&tree.files, &with(&[own.clone()]), &shown, "");
+    // Not everything that has the revoked one's name falls.
+    let list_of_other = signed(list(&[]), &other);
+    assert_outcome(&tree.files, &with(&[own, list_of_other]), &tree.files.issued_by(&other, ""), "");
+}
+
+#[test]
+fn a_root_may_be_on_its_own_list() {
+    let files = Files::new();
+    let shown = files.numbered(0x55, &[]);
+    let root = chain(&files.ca()).expect("it can be read").remove(0);
+    let number = Subject::of(&root).expect("it can be read").serial;
+    let own = CertificateRevocationListParams {
+        revoked_certs: vec![RevokedCertParams {
+            serial_number: SerialNumber::from_slice(number),
+            revocation_time: date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        }],
+        ..list(&[])
+    };
+    let validation = with_crl(&files, files.write("self.pem", pem(&files, own)));
+    assert_outcome(&files, &validation, &shown, "is revoked (Revoked)");
+}
+
+/// Those of a dead authority are often out of date, and there may be none: that is not what is wrong.
+#[test]
+fn what_is_revoked_is_told_before_what_is_not_known() {
+    let tree = Tree::new();
+    let old = CertificateRevocationListParams { next_update: date_time_ymd(2024, 2, 1), ..list(&[]) };
+    let shown = tree.files.issued_by(&tree.upper, &tree.upper_pem);
+    for more in [String::new(), signed(old, &tree.upper)] {
+        let lists = tree.files.write("some.pem", pem(&tree.files, list(&[77])) + &more);
+        let validation = Validation { ca: Some(tree.files.cas(&[&tree.upper_pem])), ..with_crl(&tree.files, lists) };
+        assert_outcome(&tree.files, &validation, &shown, UPPER);
+    }
+}
+
+/// Two that have issued each other, in a file that names a revoked one.
+#[test]
+fn authorities_that_have_issued_each_other_are_looked_at_once() {
+    let files = Files::new();
+    let key = |_| KeyPair::generate().expect("a key");
+    let [left_key, right_key] = [0, 1].map(key);
+    let params = |name: &str, serial: u64| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.serial_number = Some(SerialNumber::from(serial));
+        params.crl_distribution_points = Vec::<CrlDistributionPoint>::new();
+        params
+    };
+    let copy = |key: &KeyPair| KeyPair::from_pem(&key.serialize_pem()).expect("the key");
+    let left = Issuer::new(params("left", 1), copy(&left_key));
+    let right = Issuer::new(params("right", 2), copy(&right_key));
+    let left_pem = params("left", 1).signed_by(&left_key, &right).expect("signed").pem();
+    let right_pem = params("right", 2).signed_by(&right_key, &left).expect("signed").pem();
+    let (revoked_pem, _) = between("revoked", 77, &files.ca);
+    let lists = [pem(&files, list(&[77])), signed(list(&[]), &left), signed(list(&[]), &right)].concat();
+    let lists = files.write("lists.pem", lists);
+    let ca = files.cas(&[&left_pem, &right_pem, &revoked_pem]);
+    let validation = Validation { ca: Some(ca), ..with_crl(&files, lists) };
+    for issuer in [&left, &right] {
+        assert_outcome(&files, &validation, &files.issued_by(issuer, ""), "");
+    }
+}
