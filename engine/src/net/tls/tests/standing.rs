@@ -128,7 +128,7 @@ fn a_namesake_with_another_key_stands_for_nothing_that_it_has_not_issued() {
         Validation { ca: Some(tree.files.cas(&cas)), ..with_crl(&tree.files, tree.files.write("more.pem", root)) }
     };
     let own = signed(list(&[]), &of_new_key);
-    assert_outcome(&tree.files, &with(&[own.clone()]), &shown, "");
+    assert_outcome(&tree.files, &with(std::slice::from_ref(&own)), &shown, "");
     // Not everything that has the revoked one's name falls.
     let list_of_other = signed(list(&[]), &other);
     assert_outcome(&tree.files, &with(&[own, list_of_other]), &tree.files.issued_by(&other, ""), "");
