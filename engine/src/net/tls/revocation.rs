@@ -116,7 +116,7 @@ impl Revocation {
         let mut found = Err(Error::UnknownRevocationStatus);
         let standing = self.revoked.standing.as_ref().filter(|_| !self.only_leaf);
         for (at, list) in self.revoked.lists.of(issuer) {
-            // Whoever has the key of an authority that is revoked could make any.
+            // The key of an authority that is revoked may be in wrong hands.
             if standing.is_some_and(|standing| standing.unsound[at]) {
                 continue;
             }
