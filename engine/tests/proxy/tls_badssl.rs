@@ -111,6 +111,7 @@ fn check_says_which_certificates_will_be_refused() {
         "the certificate in chain.pem is signed with SHA-1: peers refuse it",
         "certificate 2 of the chain in chain.pem has an RSA key of 1024 bits, at least 2048 are needed",
         "certificate 2 of the chain in chain.pem has issued none of the others: it is of no use there",
+        "authority 2 in cas.pem says that it is no authority",
         "authority 2 in cas.pem has an RSA key of 1024 bits, at least 2048 are needed",
     ];
     for fault in faults {

@@ -1,14 +1,17 @@
-//! The authorities that are trusted, with their dates. The library's trust anchors have none, and a certificate of an authority
-//! that has expired is refused as in OpenSSL.
+//! The authorities that are trusted, with their dates and what they may be used for. The library's trust anchors have neither, and a
+//! certificate of an authority that has expired, or that is none, is refused as in OpenSSL.
 
 use super::identity;
+use super::purpose::Purpose;
 use super::revocation::Revocation;
 use super::standing::Fallen;
 use super::validity::{date, seconds};
-use super::verify::Refused;
+use super::verify::{Peer, Refused};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::{DistinguishedName, RootCertStore};
+use std::collections::HashMap;
 use std::fmt;
+use webpki::VerifiedPath;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 #[derive(Debug)]
@@ -16,6 +19,9 @@ pub(super) struct Anchors {
     store: RootCertStore,
     /// Of each anchor of the store.
     dates: Vec<Dates>,
+    purposes: Vec<Purpose>,
+    /// The certificates of those that may sign none, by their places: each is trusted as it is.
+    alone: HashMap<usize, CertificateDer<'static>>,
 }
 
 /// Seconds since the epoch, both inclusive.
@@ -41,6 +47,18 @@ pub(super) enum NotInForce {
         name: Box<str>,
         issuer: Option<Box<str>>,
     },
+    /// Its certificate says that it may sign none.
+    NoAuthority {
+        name: Box<str>,
+    },
+    /// More authorities are below it than its certificate allows.
+    TooLong {
+        name: Box<str>,
+    },
+    /// Its certificate is not for this kind of peers.
+    Purpose {
+        name: Box<str>,
+    },
 }
 
 impl fmt::Display for NotInForce {
@@ -54,13 +72,19 @@ impl fmt::Display for NotInForce {
             Self::Revoked { name, issuer: Some(issuer) } => {
                 write!(f, "the authority {name} was issued by {issuer}, and that one is revoked (Revoked)")
             }
+            Self::NoAuthority { name } => write!(
+                f,
+                "what has issued it, {name}, is no authority: CA:FALSE, or a key usage without the signing of certificates"
+            ),
+            Self::TooLong { name } => write!(f, "the authority {name} does not allow that many below it (pathlen)"),
+            Self::Purpose { name } => write!(f, "the authority {name} is for other purposes (extended key usage)"),
         }
     }
 }
 
 impl Anchors {
     pub fn new() -> Self {
-        Self { store: RootCertStore::empty(), dates: Vec::new() }
+        Self { store: RootCertStore::empty(), dates: Vec::new(), purposes: Vec::new(), alone: HashMap::new() }
     }
 
     /// # Errors
@@ -68,8 +92,13 @@ impl Anchors {
     pub fn add(&mut self, certificate: CertificateDer<'static>) -> Result<(), String> {
         let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|error| error.to_string())?;
         let (from, until) = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
-        self.store.add(certificate).map_err(|error| error.to_string())?;
+        let purpose = Purpose::of(&parsed);
+        self.store.add(certificate.clone()).map_err(|error| error.to_string())?;
+        if !purpose.signs_certificates {
+            self.alone.insert(self.dates.len(), certificate);
+        }
         self.dates.push(Dates { from, until });
+        self.purposes.push(purpose);
         Ok(())
     }
 
@@ -81,17 +110,47 @@ impl Anchors {
         self.store.subjects()
     }
 
-    /// Looks at an authority at which a chain ends: at its dates, and at what lists say. Of several certificates for the same
-    /// name and key, such as one that has expired and its successor, one that is in force is enough.
+    /// Looks at an authority at which a chain ends: at its dates, at what lists say, and at what it may be used for. Of several
+    /// certificates for the same name and key, such as one that has expired and its successor, one that is in force is enough.
     pub fn check(
         &self,
-        anchor: &TrustAnchor<'_>,
+        path: &VerifiedPath<'_>,
+        peer: Peer<'_>,
         revocation: Option<&Revocation>,
         now: UnixTime,
     ) -> Result<(), Refused> {
+        let below = path.intermediate_certificates().count();
+        let is_itself =
+            |at: usize| below == 0 && self.alone.get(&at).is_some_and(|own| **own == *path.end_entity().der());
+        self.check_all(path.anchor(), |at| {
+            let (name, purpose) = (|| identity::name(&self.store.roots[at].subject), self.purposes[at]);
+            if let Some(why) = self.look_at(at, revocation, now) {
+                Some(why)
+            } else if !purpose.signs_certificates && !is_itself(at) {
+                Some(NotInForce::NoAuthority { name: name() })
+            } else if !purpose.takes(below) {
+                Some(NotInForce::TooLong { name: name() })
+            } else if !purpose.is_for(peer) {
+                Some(NotInForce::Purpose { name: name() })
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Whether chains may end at the one with this place, or one that stands for it, as far as dates and lists decide.
+    pub fn is_in_force(&self, at: usize, revocation: &Revocation, now: UnixTime) -> bool {
+        self.check_all(&self.store.roots[at], |at| self.look_at(at, Some(revocation), now)).is_ok()
+    }
+
+    fn check_all(
+        &self,
+        anchor: &TrustAnchor<'_>,
+        mut look: impl FnMut(usize) -> Option<NotInForce>,
+    ) -> Result<(), Refused> {
         let mut refused = Ok(());
         for (at, _) in self.store.roots.iter().enumerate().filter(|(_, root)| *root == anchor) {
-            match self.look_at(at, revocation, now) {
+            match look(at) {
                 None => return Ok(()),
                 Some(why @ NotInForce::Revoked { .. }) => refused = Err(why),
                 Some(why) => refused = refused.and(Err(why)),
@@ -100,7 +159,7 @@ impl Anchors {
         refused.map_err(Refused::Authority)
     }
 
-    /// The same of the one with this place.
+    /// Looks at the dates of the one with this place, and at what lists say.
     fn look_at(&self, at: usize, revocation: Option<&Revocation>, now: UnixTime) -> Option<NotInForce> {
         let name = |at: usize| identity::name(&self.store.roots[at].subject);
         let fallen = revocation.and_then(|it| it.look_at(at, |other| self.dates[other].are_met(now)));

@@ -2,6 +2,7 @@
 
 use super::Facts;
 use super::certificates::is_slow;
+use super::crl::Subject;
 use super::current::Current;
 use super::failure::{self, Failure};
 use super::load::{Fault, Faults, keep};
@@ -28,6 +29,8 @@ pub struct Client {
     config: ClientConfig,
     sni: Option<ServerName<'static>>,
     resumes: bool,
+    /// The dates of an endpoint's certificate count.
+    checks_dates: bool,
     own: Option<Arc<CertifiedKey>>,
 }
 
@@ -63,7 +66,9 @@ impl Client {
         };
         // In a session that goes on the endpoint's certificate is not looked up again.
         let resumes = model.session_resumption && model.validation.crl.is_none();
-        Ok(Arc::new(Self { config, sni, resumes, own }))
+        let validation = &model.validation;
+        let checks_dates = !validation.accept_untrusted && (validation.ca.is_some() || !validation.has_pins());
+        Ok(Arc::new(Self { config, sni, resumes, checks_dates, own }))
     }
 }
 
@@ -106,8 +111,8 @@ struct Offer {
     client: Arc<Client>,
     /// With the sessions that came of it.
     config: Arc<ClientConfig>,
-    /// In seconds since 1970.
-    made: u64,
+    /// In seconds since 1970: when no session goes on any more.
+    ends: Cell<u64>,
 }
 
 impl Connector {
@@ -157,6 +162,15 @@ impl Connector {
         self.stats.as_ref()
     }
 
+    /// What an endpoint has shown in a full handshake: no session outlives it.
+    pub(super) fn has_seen(&self, certificate: &[u8]) {
+        let prepared = self.prepared.borrow();
+        let Some(offer) = prepared.as_ref().filter(|offer| offer.client.checks_dates) else { return };
+        if let Some(until) = Subject::of(certificate).and_then(|it| it.valid_until()) {
+            offer.ends.set(offer.ends.get().min(until.as_secs().saturating_add(1)));
+        }
+    }
+
     /// For the next connection.
     pub(super) fn prepare(&self, address: Option<IpAddr>) -> Result<Prepared, Failure> {
         let client = self.current.get();
@@ -171,10 +185,10 @@ impl Connector {
         };
         let mut prepared = self.prepared.borrow_mut();
         let now = client.config.time_provider.current_time().ok_or(Error::FailedToGetCurrentTime)?.as_secs();
-        // Each resumption may bring new tickets: sessions do not outlive the certificate that the first one was verified by for ever.
+        // Each resumption may bring new tickets, and in a session that goes on the endpoint's certificate is not looked at again.
         if let Some(offer) = &*prepared
             && Arc::ptr_eq(&offer.client, &client)
-            && now.saturating_sub(offer.made) < u64::from(LIFETIME)
+            && now < offer.ends.get()
         {
             return Ok(Prepared { config: offer.config.clone(), name, own: client.own.clone() });
         }
@@ -186,7 +200,8 @@ impl Connector {
             config.resumption = Resumption::store(Arc::new(Sessions::default()));
         }
         let (config, own) = (Arc::new(config), client.own.clone());
-        *prepared = Some(Offer { client, config: config.clone(), made: now });
+        let ends = Cell::new(now + u64::from(LIFETIME));
+        *prepared = Some(Offer { client, config: config.clone(), ends });
         Ok(Prepared { config, name, own })
     }
 }

@@ -260,6 +260,7 @@ fn uris(name: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub(super) struct Subject<'a> {
     pub serial: &'a [u8],
     pub issuer: &'a [u8],
+    validity: &'a [u8],
     pub subject: &'a [u8],
     /// The content of SubjectPublicKeyInfo.
     pub key: &'a [u8],
@@ -273,7 +274,7 @@ impl<'a> Subject<'a> {
         let serial = parts.take(INTEGER)?;
         let _algorithm = parts.take(SEQUENCE)?;
         let issuer = parts.take(SEQUENCE)?;
-        let _validity = parts.take(SEQUENCE)?;
+        let validity = parts.take(SEQUENCE)?;
         let subject = parts.take(SEQUENCE)?;
         let key = parts.take(SEQUENCE)?;
         let mut extensions = None;
@@ -282,7 +283,7 @@ impl<'a> Subject<'a> {
                 extensions = Some(part.value);
             }
         }
-        Some(Self { serial, issuer, subject, key, extensions })
+        Some(Self { serial, issuer, validity, subject, key, extensions })
     }
 
     /// The content of an extension below 2.5.29.
@@ -298,11 +299,22 @@ impl<'a> Subject<'a> {
         found
     }
 
+    /// Its last second.
+    pub fn valid_until(&self) -> Option<UnixTime> {
+        let mut times = Reader::new(self.validity);
+        times.next()?;
+        time(times.next())
+    }
+
     /// Whether it may sign revocation lists (RFC 5280 section 4.2.1.3, cRLSign). Without the extension it may.
     pub fn signs_lists(&self) -> bool {
-        let Some(usage) = self.extension(KEY_USAGE) else { return true };
-        let bits = Reader::new(usage).take(BIT_STRING);
-        bits.and_then(|bits| bits.get(1)).is_some_and(|bits| bits & 0x02 != 0)
+        self.key_usage().is_none_or(|bits| bits & 0x02 != 0)
+    }
+
+    /// The first octet of KeyUsage, if there is the extension; one that is broken allows nothing.
+    pub fn key_usage(&self) -> Option<u8> {
+        let bits = Reader::new(self.extension(KEY_USAGE)?).take(BIT_STRING);
+        Some(bits.and_then(|bits| bits.get(1)).copied().unwrap_or_default())
     }
 
     /// Whether it names one of these places, or none at all.

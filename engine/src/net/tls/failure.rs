@@ -6,6 +6,7 @@ use super::client_hello::HelloError;
 use super::validity::{date, seconds};
 use super::verify::Refused;
 use crate::stats::{ListenerTlsStats, SslStats};
+use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, Error, OtherError, PeerIncompatible};
 use std::fmt;
 
@@ -164,15 +165,30 @@ impl fmt::Display for Words<'_> {
                 Some(webpki::Error::CaUsedAsEndEntity) => {
                     f.write_str("it is the certificate of an authority (CaUsedAsEndEntity)")
                 }
+                Some(webpki::Error::EndEntityUsedAsCa) => {
+                    f.write_str("a certificate in its chain is that of no authority (EndEntityUsedAsCa)")
+                }
+                Some(webpki::Error::UnsupportedCertVersion) => f.write_str(
+                    "it, or one in its chain, is of version 1, which is not taken: openssl x509 -req makes it where it gets no \
+                     extensions (UnsupportedCertVersion)",
+                ),
+                Some(webpki::Error::NameConstraintViolation) => {
+                    f.write_str("an authority of it may not issue certificates for its names (NameConstraintViolation)")
+                }
+                Some(webpki::Error::PathLenConstraintViolated) => {
+                    f.write_str("an authority of it does not allow that many below it (PathLenConstraintViolated)")
+                }
+                Some(webpki::Error::UnsupportedCriticalExtension) => {
+                    f.write_str("it has a critical extension that is not known here (UnsupportedCriticalExtension)")
+                }
                 Some(webpki::Error::UnsupportedSignatureAlgorithmContext(_)) => f.write_str(ALGORITHM),
                 Some(webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)) => f.write_str(NAMESAKE),
                 Some(error) => error.fmt(f),
                 None => other.fmt(f),
             },
             CertificateError::NotValidForNameContext { expected, presented } => {
-                let names: Vec<_> = presented.iter().map(|name| plain(name)).collect();
-                let names = if names.is_empty() { "no name".into() } else { names.join(", ") };
-                write!(f, "it is for {names}, not for {} (NotValidForName)", expected.to_str())
+                let kind = if matches!(expected, ServerName::DnsName(_)) { "" } else { "the address " };
+                write!(f, "it is for {}, not for {kind}{} (NotValidForName)", Names(presented), expected.to_str())
             }
             CertificateError::ExpiredContext { not_after, .. } => {
                 write!(f, "it, or an authority of it, expired at {} (Expired)", date(seconds(*not_after)))
@@ -186,10 +202,39 @@ impl fmt::Display for Words<'_> {
     }
 }
 
-/// The library's text for a name is `DnsName("a.example")`.
-fn plain(name: &str) -> &str {
-    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
-    inner.map_or(name, |inner| inner.trim_matches('"'))
+/// Alternative names, in the library's words, such as `DnsName("a.example")`; what is in the quotes is foreign text.
+struct Names<'a>(&'a [String]);
+
+/// A certificate may have thousands.
+const NAMES_MAX: usize = 5;
+const NAME_LEN_MAX: usize = 253;
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("no alternative name (the common name does not count)");
+        }
+        for (at, name) in self.0.iter().take(NAMES_MAX).enumerate() {
+            f.write_str(if at > 0 { ", " } else { "" })?;
+            let (kind, value) = name.split_once('(').unwrap_or(("", name));
+            let value = value.strip_suffix(')').unwrap_or(value).trim_matches('"');
+            f.write_str(match kind {
+                "DnsName" => "",
+                "IpAddress" => "the address ",
+                "UniformResourceIdentifier" => "the URI ",
+                // The library does not show it.
+                _ => {
+                    f.write_str("a name of another kind")?;
+                    continue;
+                }
+            })?;
+            write!(f, "{}", value.chars().take(NAME_LEN_MAX).collect::<String>().escape_debug())?;
+        }
+        match self.0.len().saturating_sub(NAMES_MAX) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
 }
 
 fn refused(error: &CertificateError) -> Option<&Refused> {
@@ -233,4 +278,23 @@ pub fn count_staple(stats: &ListenerTlsStats, outcome: Result<&Facts, &Failure>)
     };
     stats.ocsp_staple_requests.inc();
     end.inc();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_bounded_and_on_one_line() {
+        let words =
+            |names: &[&str]| Names(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).to_string();
+        assert_eq!(words(&[]), "no alternative name (the common name does not count)");
+        assert_eq!(words(&["DnsName(\"a.example\")", "IpAddress(::1)"]), "a.example, the address ::1");
+        let uri = words(&["UniformResourceIdentifier(\"http://x\na::\x1b[31m\0\r\")", "Unsupported(0x01)"]);
+        assert_eq!(uri, "the URI http://x\\na::\\u{1b}[31m\\0\\r, a name of another kind");
+        let many = vec!["DnsName(\"a\")"; 900];
+        assert_eq!(words(&many), "a, a, a, a, a and 895 more");
+        let long = format!("DnsName(\"{}\")", "x".repeat(60_000));
+        assert_eq!(words(&[&long]).len(), NAME_LEN_MAX);
+    }
 }

@@ -216,6 +216,9 @@ pub async fn connect(
         let session = Session::Client(Box::new(session));
         let mut stream = run(Noted::new(stream, None), session, Vec::new(), asked, steps).await?;
         stream.shows(prepared.own);
+        if !stream.facts().resumed {
+            stream.with_peer_certificate(|certificate| connector.has_seen(certificate));
+        }
         Ok(stream)
     };
     let mut outcome = begin.await;

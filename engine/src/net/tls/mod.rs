@@ -28,6 +28,7 @@ mod names;
 pub mod ocsp;
 mod parameters;
 mod plain;
+mod purpose;
 mod records;
 mod revocation;
 mod sealing;

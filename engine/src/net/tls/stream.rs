@@ -141,6 +141,14 @@ impl TlsStream {
         })
     }
 
+    /// Shows the peer's own certificate, if it has one.
+    pub(super) fn with_peer_certificate(&self, look: impl FnOnce(&[u8])) {
+        let inner = self.inner.borrow();
+        if let Some(leaf) = inner.session.peer_certificates().and_then(<[_]>::first) {
+            look(leaf);
+        }
+    }
+
     /// What is known of an endpoint, to be told of when the connection may be gone.
     pub fn endpoint(&self) -> Endpoint {
         let inner = self.inner.borrow();

@@ -10,6 +10,7 @@ mod handshakes;
 mod hello;
 mod identity;
 mod outgoing;
+mod purpose;
 mod revocation;
 mod standing;
 mod staples;

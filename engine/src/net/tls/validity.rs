@@ -3,6 +3,7 @@
 
 use super::der::{INTEGER, Reader, SEQUENCE};
 use super::load::{Fault, fault};
+use super::purpose::Purpose;
 use ringway_config::model::PemFile;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -27,6 +28,14 @@ pub(super) fn check_authorities(
                 "is valid only from {} on: certificates that it has issued are refused until then",
                 validity.not_before
             ));
+        }
+        // A certificate that has signed itself stands for itself.
+        if !Purpose::of(certificate).signs_certificates && certificate.subject() != certificate.issuer() {
+            warn(
+                "says that it is no authority (CA:FALSE, or a key usage without the signing of certificates): what it has issued is \
+                 refused"
+                    .into(),
+            );
         }
         if let Some(bits) = short_key(certificate) {
             warn(format!(

@@ -2,8 +2,10 @@
 //! that the peer has the key of its certificate is verified in every case.
 
 use super::authorities::{Anchors, NotInForce};
+use super::identity::name;
 use super::load::{Faults, system_authorities};
 use super::names::{alternative_names, matches};
+use super::purpose;
 use super::revocation::Revocation;
 use super::time;
 use super::units::Context;
@@ -121,8 +123,10 @@ impl Checks {
             let refused = RefCell::new(None);
             let is_in_force = |path: &VerifiedPath<'_>| {
                 let revocation = self.revocation.as_ref();
-                let anchor = authorities.check(path.anchor(), revocation, now).map_err(Error::from);
-                let outcome = anchor.and_then(|()| revocation.map_or(Ok(()), |it| it.check(path, now)));
+                let anchor = authorities.check(path, peer, revocation, now).map_err(Error::from);
+                let outcome = anchor
+                    .and_then(|()| check_usage(path, peer))
+                    .and_then(|()| revocation.map_or(Ok(()), |it| it.check(path, now)));
                 outcome.map_err(|why| {
                     let mut refused = refused.borrow_mut();
                     if refused.as_ref().is_none_or(|known| weight(known) < weight(&why)) {
@@ -165,6 +169,19 @@ impl Checks {
         let is_known = is_listed(&self.certificate_hashes, leaf)
             || is_listed(&self.spki_hashes, &parsed.subject_public_key_info());
         if is_known { Ok(()) } else { Err(Refused::Pins.into()) }
+    }
+}
+
+/// Looks at the key usage of the certificates in a path.
+fn check_usage(path: &VerifiedPath<'_>, peer: Peer<'_>) -> Result<(), Error> {
+    for authority in path.intermediate_certificates() {
+        if !purpose::signs_certificates(&authority.der()) {
+            return Err(Refused::Authority(NotInForce::NoAuthority { name: name(authority.subject()) }).into());
+        }
+    }
+    match purpose::is_for_handshakes(&path.end_entity().der(), peer) {
+        true => Ok(()),
+        false => Err(CertificateError::InvalidPurpose.into()),
     }
 }
 

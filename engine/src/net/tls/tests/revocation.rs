@@ -56,7 +56,11 @@ pub(super) fn with_crl(files: &Files, crl: PemFile) -> Validation {
 }
 
 /// What a client with this certificate comes to, and what an endpoint with it.
-fn outcomes(files: &Files, validation: &Validation, certificate: &Certificate) -> [(Option<FailureKind>, String); 2] {
+pub(super) fn outcomes(
+    files: &Files,
+    validation: &Validation,
+    certificate: &Certificate,
+) -> [(Option<FailureKind>, String); 2] {
     let world = World::new(1);
     let asked = ClientCertificate { validation: validation.clone(), required: true };
     let plain = downstream(vec![files.issue(&["a.example"])]);

@@ -190,3 +190,30 @@ fn what_ends_while_it_is_in_use_is_told() {
         assert!(*at == expected_at && said.starts_with(start) && said.contains(end), "{told:?}");
     }
 }
+
+/// However often a session goes on, it ends with the certificate that the endpoint showed when it began: with those that live for
+/// an hour, too.
+#[test]
+fn a_session_with_an_endpoint_ends_with_its_certificate() {
+    let (files, world) = (Files::new(), World::new(1));
+    let key = KeyPair::generate().expect("a key");
+    let certificate = files.issue_with(&valid_until(Files::params(&["a.example"]), 10), "a.example", &key);
+    let untrusted = Validation { accept_untrusted: true, ..Validation::default() };
+    for max_version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+        let world = if max_version == TlsVersion::V1_2 { &world } else { &World::new(2) };
+        let to =
+            UpstreamTls { parameters: TlsParameters { max_version, ..parameters() }, ..upstream(&files, "a.example") };
+        let lax = UpstreamTls { validation: untrusted.clone(), ..to.clone() };
+        let (connector, lax) = (world.connector(&to), world.connector(&lax));
+        let server = world.server(&downstream(vec![certificate.clone()]));
+        // An hour before the end.
+        world.pass(9 * DAY - HOUR);
+        assert!(!world.resumes(&connector, &server) && !world.resumes(&lax, &server));
+        world.pass(HOUR / 2);
+        assert!(world.resumes(&connector, &server) && world.resumes(&lax, &server));
+        world.pass(HOUR / 2 + 1);
+        let [connected, _] = world.failures(&connector, &server);
+        assert!(connected.contains("(Expired)"), "{connected}");
+        assert!(world.resumes(&lax, &server), "where it does not count");
+    }
+}
