@@ -163,7 +163,8 @@ table! {
         verify_certificate_hash: List<CertificateHash>, optional "any certificate will do";
         /// SHA-256 of the permitted public keys (SubjectPublicKeyInfo), in base64.
         verify_certificate_spki: List<SpkiHash>, optional "any key will do";
-        /// Take any certificate of version 3 with a key that is safe, RSA from 2048 bits on, whatever its issuer, name and dates (Envoy: trust_chain_verification = ACCEPT_UNTRUSTED).
+        /// Take any certificate of version 3 with a key that is safe, RSA from 2048 bits on, whatever its issuer, name and dates
+        /// (Envoy: trust_chain_verification = ACCEPT_UNTRUSTED).
         /// Whatever stands between the proxy and the endpoint can then read and change the traffic.
         accept_untrusted: bool, default "false";
         /// File with the certificate that is shown to endpoints that ask for one (mutual TLS), with those that lead to its
