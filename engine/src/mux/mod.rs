@@ -359,6 +359,15 @@ impl Upstream {
         }
     }
 
+    /// Whether its TLS ended without the peer's word for it.
+    pub fn is_cut(&self) -> bool {
+        match self {
+            Self::H1(wire) => wire.is_cut(),
+            // Its messages have ends of their own.
+            Self::H2(_) => false,
+        }
+    }
+
     /// Whether anything came on the connection since the exchange began: if not, it may have been closed while it was idle.
     pub fn has_heard(&self) -> bool {
         forward!(self, wire => wire.has_heard())

@@ -115,6 +115,9 @@ impl<'a> Try<'a> {
         self.note_wire(exchange);
         if let Some(failure) = self.lease.wire.tls_failure() {
             exchange.last.transport_failure = Some(format!("TLS: {failure}").into());
+        } else if self.lease.wire.is_cut() {
+            exchange.last.transport_failure =
+                Some("TLS: the connection ended without close_notify, so that bytes may be missing".into());
         }
     }
 

@@ -259,6 +259,13 @@ fn the_end_of_a_connection_alone_is_no_end_of_a_body() {
         let whole = answer.is_some_and(|answer| answer.complete && answer.text() == "whole");
         assert_eq!(whole, case != (TO_THE_END, false), "{} {}", String::from_utf8_lossy(case.0), case.1);
     }
+    let cut = "200 UC TLS: the connection ended without close_notify, so that bytes may be missing";
+    assert_eq!(proxy.log_lines("log0", 4), ["200 - -", "200 - -", "200 - -", cut]);
+    assert_eq!(
+        proxy.stat("cluster.c0.upstream_cx_destroy_remote_with_active_rq"),
+        2,
+        "the two that end with their connection"
+    );
 }
 
 /// Traefik issue 12949: TLS on a port for plain HTTP was passed on.

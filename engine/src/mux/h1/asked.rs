@@ -240,8 +240,13 @@ impl Asked {
         self.stream.is_broken()
     }
 
+    /// Whether TLS ended without the peer's word for it.
+    pub(in crate::mux) fn is_cut(&self) -> bool {
+        self.stream.tls().is_some_and(|stream| stream.is_cut())
+    }
+
     pub(in crate::mux) fn ended_by_peer(&self) -> bool {
-        self.ended_by_peer || self.stream.is_broken()
+        self.ended_by_peer || self.stream.is_broken() || self.is_cut()
     }
 
     /// Bytes behind the response would be taken for the next one. Those behind a short body come with it. A long one is

@@ -202,6 +202,14 @@ impl fmt::Display for Words<'_> {
     }
 }
 
+/// What is wrong with a certificate of this side.
+pub(super) fn of_certificate(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(why) => Words(why).to_string(),
+        error => error.to_string(),
+    }
+}
+
 /// Alternative names, in the library's words, such as `DnsName("a.example")`; what is in the quotes is foreign text.
 struct Names<'a>(&'a [String]);
 

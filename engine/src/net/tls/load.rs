@@ -3,6 +3,7 @@
 use super::authorities::Anchors;
 use super::certificates::is_slow;
 use super::content::{self, Wanted};
+use super::failure;
 use crate::ring::workers;
 use ringway_config::access;
 use ringway_config::model::{Certificate, PemFile, Place};
@@ -100,7 +101,11 @@ pub(super) fn certified_key(certificate: &Certificate, provider: &CryptoProvider
         )]),
         Err(error) => Err(vec![fault(
             &certificate.chain,
-            format!("the certificate in {} cannot be read: {error}", certificate.chain.path.display()),
+            format!(
+                "the certificate in {} cannot be used: {}",
+                certificate.chain.path.display(),
+                failure::of_certificate(&error)
+            ),
         )]),
     }
 }
@@ -112,7 +117,7 @@ pub(super) fn chain(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, Faul
     match chain {
         Ok(chain) if !chain.is_empty() => Ok(chain),
         Ok(_) => Err(fault(file, content::describe(&bytes, &file.path, Wanted::Certificate))),
-        Err(error) => Err(fault(file, format!("{} is not valid PEM: {error}", file.path.display()))),
+        Err(error) => Err(not_pem(file, &error)),
     }
 }
 
@@ -125,8 +130,19 @@ fn private_key(file: &PemFile) -> Result<PrivateKeyDer<'static>, Fault> {
         }
         Ok(key) => Ok(key),
         Err(Error::NoItemsFound) => Err(fault(file, content::describe(&bytes, &file.path, Wanted::Key))),
-        Err(error) => Err(fault(file, format!("{} is not valid PEM: {error}", file.path.display()))),
+        Err(error) => Err(not_pem(file, &error)),
     }
+}
+
+pub(super) fn not_pem(file: &PemFile, error: &Error) -> Fault {
+    let why = match error {
+        Error::MissingSectionEnd { end_marker } => format!("its end, -----END {}-----, is missing", String::from_utf8_lossy(end_marker)),
+        Error::IllegalSectionStart { line } => {
+            format!("a section begins with {:?}", String::from_utf8_lossy(line).trim_end())
+        }
+        error => error.to_string(),
+    };
+    fault(file, format!("{} is not valid PEM: {why}", file.path.display()))
 }
 
 pub(super) fn read(file: &PemFile) -> Result<Vec<u8>, Fault> {

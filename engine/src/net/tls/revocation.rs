@@ -6,7 +6,7 @@ use super::content::{self, Wanted};
 use super::crl::{self, List, Signed, Subject};
 use super::der::{BIT_STRING, Reader, SEQUENCE};
 use super::identity::name;
-use super::load::{Fault, fault, read};
+use super::load::{Fault, fault, not_pem, read};
 use super::standing::{Fallen, Standing};
 use super::validity::seconds;
 use super::verify::{self, Refused};
@@ -203,7 +203,7 @@ fn split<'a>(file: &PemFile, bytes: &'a [u8]) -> Result<Vec<CertificateRevocatio
     match lists {
         Ok(lists) if lists.is_empty() => Err(fault(file, content::describe(bytes, &file.path, Wanted::RevocationList))),
         Ok(lists) => Ok(lists),
-        Err(error) => Err(fault(file, format!("{} is not valid PEM: {error}", file.path.display()))),
+        Err(error) => Err(not_pem(file, &error)),
     }
 }
 

@@ -65,7 +65,9 @@ struct Inner {
     pending: Vec<Segment>,
     /// The peer has said that it sends no more.
     peer_closed: bool,
-    /// This side has.
+    /// The connection has ended without that word.
+    is_cut: bool,
+    /// This side has said it.
     closed: bool,
     /// This side will, with what it sends next.
     is_ending: bool,
@@ -92,6 +94,7 @@ impl TlsStream {
             plain: SmallVec::new(),
             pending: Vec::new(),
             peer_closed,
+            is_cut: false,
             closed: false,
             is_ending: false,
             failure: None,
@@ -193,10 +196,18 @@ impl TlsStream {
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(Some(buf))) => self.open(&mut inner, buf),
-                Poll::Ready(Ok(None)) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Poll::Ready(Ok(None)) => {
+                    inner.is_cut = true;
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    /// Whether the peer has ended the connection without the word that nothing more comes: bytes may be missing.
+    pub fn is_cut(&self) -> bool {
+        self.inner.borrow().is_cut
     }
 
     pub fn unread(&self, buf: Buf) {
