@@ -47,6 +47,14 @@ pub(super) enum NotInForce {
         name: Box<str>,
         issuer: Option<Box<str>>,
     },
+    /// No list is about it, and one must be.
+    Unlisted {
+        name: Box<str>,
+    },
+    /// The list that is about it does not hold at this time.
+    ListOutOfDate {
+        name: Box<str>,
+    },
     /// Its certificate says that it may sign none.
     NoAuthority {
         name: Box<str>,
@@ -71,6 +79,12 @@ impl fmt::Display for NotInForce {
             Self::Revoked { name, issuer: None } => write!(f, "the authority {name} is revoked (Revoked)"),
             Self::Revoked { name, issuer: Some(issuer) } => {
                 write!(f, "the authority {name} was issued by {issuer}, and that one is revoked (Revoked)")
+            }
+            Self::Unlisted { name } => {
+                write!(f, "no revocation list is about the authority {name} (UnknownRevocationStatus)")
+            }
+            Self::ListOutOfDate { name } => {
+                write!(f, "the revocation list about the authority {name} is out of date (ExpiredRevocationList)")
             }
             Self::NoAuthority { name } => write!(
                 f,
@@ -162,12 +176,14 @@ impl Anchors {
     /// Looks at the dates of the one with this place, and at what lists say.
     fn look_at(&self, at: usize, revocation: Option<&Revocation>, now: UnixTime) -> Option<NotInForce> {
         let name = |at: usize| identity::name(&self.store.roots[at].subject);
-        let fallen = revocation.and_then(|it| it.look_at(at, |other| self.dates[other].are_met(now)));
+        let fallen = revocation.and_then(|it| it.look_at(at, |other| self.dates[other].are_met(now), now));
         match (fallen, self.dates[at]) {
             (Some(Fallen::Listed), _) => Some(NotInForce::Revoked { name: name(at), issuer: None }),
             (Some(Fallen::Below(issuer)), _) => {
                 Some(NotInForce::Revoked { name: name(at), issuer: Some(name(issuer)) })
             }
+            (Some(Fallen::Unlisted(which)), _) => Some(NotInForce::Unlisted { name: name(which) }),
+            (Some(Fallen::OutOfDate(which)), _) => Some(NotInForce::ListOutOfDate { name: name(which) }),
             (None, dates) if dates.are_met(now) => None,
             (None, Dates { until, .. }) if until < seconds(now) => Some(NotInForce::Expired { name: name(at), until }),
             (None, Dates { from, .. }) => Some(NotInForce::NotYet { name: name(at), from }),

@@ -13,6 +13,8 @@ use x509_parser::time::ASN1Time;
 pub(super) struct List {
     /// The content of the issuer's name.
     pub issuer: Box<[u8]>,
+    /// From when on it holds.
+    this_update: UnixTime,
     /// From then on it is out of date.
     pub next_update: Option<UnixTime>,
     pub scope: Scope,
@@ -26,6 +28,26 @@ pub(super) struct Scope {
     pub authorities: bool,
     /// Only those that name one of these places, if they name any. Empty: all.
     pub points: Vec<Box<[u8]>>,
+}
+
+/// Clocks of authorities and of this host differ by less.
+const SKEW: Duration = Duration::from_secs(300);
+
+impl List {
+    pub fn is_early(&self, now: UnixTime) -> bool {
+        self.this_update.as_secs() > now.as_secs() + SKEW.as_secs()
+    }
+
+    pub fn is_late(&self, now: UnixTime) -> bool {
+        self.next_update.is_some_and(|end| end <= now)
+    }
+
+    /// Whether it is about this certificate of its issuer.
+    pub fn is_about(&self, certificate: &Subject<'_>, is_authority: bool) -> bool {
+        let scope = &self.scope;
+        (if is_authority { scope.authorities } else { scope.leaves })
+            && (scope.points.is_empty() || certificate.is_at(&scope.points))
+    }
 }
 
 /// What the issuer has signed.
@@ -127,7 +149,7 @@ pub(super) fn read(der: &[u8]) -> Result<(List, Signed<'_>), Flaw> {
         return Err(Flaw::Broken);
     }
     let issuer = body.take(SEQUENCE).ok_or(Flaw::Broken)?;
-    let _this_update = time(body.next()).ok_or(Flaw::Broken)?;
+    let this_update = time(body.next()).ok_or(Flaw::Broken)?;
     let next_update = match body.peek() {
         Some(0x17 | 0x18) => Some(time(body.next()).ok_or(Flaw::Broken)?),
         _ => None,
@@ -152,7 +174,7 @@ pub(super) fn read(der: &[u8]) -> Result<(List, Signed<'_>), Flaw> {
     if !body.is_empty() {
         return Err(Flaw::Broken);
     }
-    Ok((List { issuer: issuer.into(), next_update, scope, serials }, signed))
+    Ok((List { issuer: issuer.into(), this_update, next_update, scope, serials }, signed))
 }
 
 /// The content of what is signed, and the signature.

@@ -136,7 +136,9 @@ fn private_key(file: &PemFile) -> Result<PrivateKeyDer<'static>, Fault> {
 
 pub(super) fn not_pem(file: &PemFile, error: &Error) -> Fault {
     let why = match error {
-        Error::MissingSectionEnd { end_marker } => format!("its end, -----END {}-----, is missing", String::from_utf8_lossy(end_marker)),
+        Error::MissingSectionEnd { end_marker } => {
+            format!("its end, -----END {}-----, is missing", String::from_utf8_lossy(end_marker))
+        }
         Error::IllegalSectionStart { line } => {
             format!("a section begins with {:?}", String::from_utf8_lossy(line).trim_end())
         }

@@ -30,15 +30,7 @@ pub(super) struct Lists {
 #[derive(Clone, Debug)]
 pub(super) struct Revoked {
     pub lists: Arc<Lists>,
-    /// `None`: no authority is on a list.
-    standing: Option<Arc<Standing>>,
-}
-
-impl Revoked {
-    /// Whether the authority with this place in the file of authorities is on a list.
-    pub fn lists_authority(&self, at: usize) -> bool {
-        self.standing.as_ref().is_some_and(|standing| standing.listed[at])
-    }
+    pub standing: Arc<Standing>,
 }
 
 /// What lists say of a peer's certificates.
@@ -58,14 +50,9 @@ impl Lists {
         Self { lists, by_issuer }
     }
 
-    /// With their places.
-    fn of<'a>(&'a self, issuer: &[u8]) -> impl Iterator<Item = (usize, &'a List)> {
+    /// Those of issuers with this name, with their places.
+    pub fn of<'a>(&'a self, issuer: &[u8]) -> impl Iterator<Item = (usize, &'a List)> {
         self.by_issuer.get(issuer).into_iter().flatten().map(|at| (*at, &self.lists[*at]))
-    }
-
-    /// Whether this issuer has revoked a certificate with this serial number: by any of its lists, whatever else that is about.
-    pub fn revoke(&self, issuer: &[u8], serial: &[u8]) -> bool {
-        self.of(issuer).any(|(_, list)| list.serials.contain(serial))
     }
 
     /// When they are out of date, in seconds since the epoch.
@@ -73,9 +60,9 @@ impl Lists {
         self.lists.iter().filter_map(|list| list.next_update.map(seconds))
     }
 
-    /// The first list that is out of date.
-    pub fn expired(&self, now: UnixTime) -> Option<usize> {
-        self.lists.iter().position(|list| list.next_update.is_some_and(|end| end <= now))
+    /// The first list that does not hold at this time.
+    pub fn out_of_date(&self, now: UnixTime) -> Option<(usize, &List)> {
+        self.lists.iter().enumerate().find(|(_, list)| list.is_early(now) || list.is_late(now))
     }
 }
 
@@ -84,56 +71,51 @@ impl Revocation {
         Self { revoked, only_leaf, allows_expired }
     }
 
-    /// Why chains may not end at the authority with this place, if a list is the reason. `is_in_date`: of another place.
-    pub fn look_at(&self, at: usize, is_in_date: impl Fn(usize) -> bool) -> Option<Fallen> {
-        let standing = self.revoked.standing.as_ref().filter(|_| !self.only_leaf)?;
-        standing.look_at(at, &is_in_date)
+    /// Why chains may not end at the authority with this place, if lists are the reason. `is_in_date`: of another place.
+    pub fn look_at(&self, at: usize, is_in_date: impl Fn(usize) -> bool, now: UnixTime) -> Option<Fallen> {
+        let Revoked { lists, standing } = &self.revoked;
+        let is_current = |list: usize| self.is_current(&lists.lists[list], now);
+        if self.only_leaf { None } else { standing.look_at(at, &is_in_date, &is_current) }
+    }
+
+    fn is_current(&self, list: &List, now: UnixTime) -> bool {
+        !list.is_early(now) && (self.allows_expired || !list.is_late(now))
     }
 
     /// Looks up the leaf and, unless it is the only one that counts, the authorities between it and the one that is trusted.
     pub fn check(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), rustls::Error> {
-        let leaf = path.end_entity();
-        let authorities = || path.intermediate_certificates().filter(|_| !self.only_leaf);
+        let (leaf, anchor) = (path.end_entity().der(), path.anchor());
+        let ders: Vec<_> = std::iter::once(leaf).chain(path.intermediate_certificates().map(|it| it.der())).collect();
+        let subjects: Option<Vec<_>> = ders.iter().map(|der| Subject::of(der)).collect();
+        let Some(subjects) = subjects else { return Err(verify::error(Error::BadDer)) };
+        let keys = subjects.iter().skip(1).map(|it| it.key).chain([anchor.subject_public_key_info.as_ref()]);
+        let looked_up = if self.only_leaf { 1 } else { subjects.len() };
+        let all: Vec<_> = subjects.iter().zip(keys).take(looked_up).collect();
         // What is revoked is the reason, whatever else is not known.
-        if self.revoked.lists.revoke(leaf.issuer(), leaf.serial()) {
-            return Err(verify::error(Error::CertRevoked));
-        }
-        for authority in authorities() {
-            if self.revoked.lists.revoke(authority.issuer(), authority.serial()) {
-                let name = name(authority.subject());
-                return Err(Refused::Authority(NotInForce::Revoked { name, issuer: None }).into());
+        for (at, (subject, key)) in all.iter().enumerate() {
+            if self.of(subject, key).any(|list| list.serials.contain(subject.serial)) {
+                return Err(match at {
+                    0 => verify::error(Error::CertRevoked),
+                    _ => Refused::Authority(NotInForce::Revoked { name: name(subject.subject), issuer: None }).into(),
+                });
             }
         }
-        self.look_up(&leaf.der(), leaf.issuer(), false, now).map_err(verify::error)?;
-        for authority in authorities() {
-            self.look_up(&authority.der(), authority.issuer(), true, now).map_err(verify::error)?;
+        for (at, (subject, key)) in all.iter().enumerate() {
+            let mut about = self.of(subject, key).filter(|list| list.is_about(subject, at > 0)).peekable();
+            let next_update = about.peek().map(|list| list.next_update.unwrap_or(now));
+            if about.any(|list| self.is_current(list, now)) {
+                continue;
+            }
+            let why = next_update.map(|next_update| Error::CrlExpired { time: now, next_update });
+            return Err(verify::error(why.unwrap_or(Error::UnknownRevocationStatus)));
         }
         Ok(())
     }
 
-    /// Whether a list is about the certificate, and up to date.
-    fn look_up(&self, der: &[u8], issuer: &[u8], is_authority: bool, now: UnixTime) -> Result<(), Error> {
-        let mut found = Err(Error::UnknownRevocationStatus);
-        let standing = self.revoked.standing.as_ref().filter(|_| !self.only_leaf);
-        for (at, list) in self.revoked.lists.of(issuer) {
-            // The key of an authority that is revoked may be in wrong hands.
-            if standing.is_some_and(|standing| standing.unsound[at]) {
-                continue;
-            }
-            let scope = &list.scope;
-            let is_about = if is_authority { scope.authorities } else { scope.leaves };
-            let is_at = || scope.points.is_empty() || Subject::of(der).is_some_and(|it| it.is_at(&scope.points));
-            if !is_about || found.is_ok() || !is_at() {
-                continue;
-            }
-            found = match list.next_update {
-                Some(next_update) if next_update <= now && !self.allows_expired => {
-                    Err(Error::CrlExpired { time: now, next_update })
-                }
-                _ => Ok(()),
-            };
-        }
-        found
+    /// The lists of a certificate's issuer, which has this key: there may be several of its name.
+    fn of<'a>(&'a self, subject: &Subject<'_>, key: &'a [u8]) -> impl Iterator<Item = &'a List> {
+        let Revoked { lists, standing } = &self.revoked;
+        lists.of(subject.issuer).filter(move |(at, _)| *standing.keys[*at] == *key).map(|(_, list)| list)
     }
 }
 
@@ -157,11 +139,9 @@ pub(super) fn load(
         lists.push(list);
     }
     let subjects: Vec<_> = authorities.iter().map(|certificate| Subject::of(certificate)).collect();
-    let mut signers = Vec::with_capacity(signatures.len());
+    let mut keys: Vec<Box<[u8]>> = Vec::with_capacity(signatures.len());
     for (at, (issuer, signed)) in signatures.iter().enumerate() {
-        let may_sign = |it: &&Subject<'_>| it.subject == &**issuer && it.signs_lists();
-        let named = subjects.iter().enumerate().filter_map(|(at, it)| Some((at, it.as_ref().filter(may_sign)?)));
-        let mut named = named.peekable();
+        let mut named = subjects.iter().flatten().filter(|it| it.subject == &**issuer && it.signs_lists()).peekable();
         if named.peek().is_none() {
             let why = format!(
                 "its issuer, {}, is no authority in {} that may sign such lists; add its certificate there",
@@ -170,17 +150,15 @@ pub(super) fn load(
             );
             return Err(flawed(file, at, &why));
         }
-        let have_signed: Vec<_> =
-            named.filter(|(_, issuer)| has_signed(issuer.key, signed, algorithms)).map(|(at, _)| at).collect();
-        if have_signed.is_empty() {
+        let Some(signer) = named.find(|issuer| has_signed(issuer.key, signed, algorithms)) else {
             let why = format!("its signature is not that of its issuer, {}", name(issuer));
             return Err(flawed(file, at, &why));
-        }
-        signers.push(have_signed);
+        };
+        keys.push(signer.key.into());
     }
     let lists = shared(digest(&SHA256, &bytes).as_ref().try_into().unwrap_or_default(), lists);
-    let standing = Standing::new(authorities, &subjects, &lists, &signers, algorithms);
-    Ok(Revoked { lists, standing: standing.map(Arc::new) })
+    let standing = Arc::new(Standing::new(authorities, &subjects, &lists, keys, algorithms));
+    Ok(Revoked { lists, standing })
 }
 
 /// The same without the authorities: only whether the lists can be read.

@@ -298,14 +298,15 @@ fn revoked(
     let revoked = revocation::load(&crl.file, &authorities.certificates, ca, algorithms)?;
     let mut warn = |message: String| warnings.push(fault(&crl.file, message));
     let path = crl.file.path.display();
-    if let Some(at) = revoked.lists.expired(now) {
-        let consequence = match crl.allows_expired {
-            true => "it is used nevertheless (allow_expired_crl)",
-            false => "the certificates that it is about are refused",
+    if let Some((at, list)) = revoked.lists.out_of_date(now) {
+        let (what, consequence) = match (list.is_early(now), crl.allows_expired) {
+            (true, _) => ("not valid yet", "the certificates that it is about are refused until then"),
+            (false, true) => ("out of date", "it is used nevertheless (allow_expired_crl)"),
+            (false, false) => ("out of date", "the certificates that it is about are refused"),
         };
-        warn(format!("revocation list {} in {path} is out of date: {consequence}", at + 1));
+        warn(format!("revocation list {} in {path} is {what}: {consequence}", at + 1));
     }
-    for at in (0..authorities.certificates.len()).filter(|at| revoked.lists_authority(*at)) {
+    for at in (0..authorities.certificates.len()).filter(|at| revoked.standing.listed[*at]) {
         let (anchor, ca) = (&authorities.anchors.roots()[at], ca.path.display());
         // Of one that another certificate stands for, nothing is refused.
         let all = Revocation::new(revoked.clone(), false, true);

@@ -192,6 +192,7 @@ fn weight(why: &Error) -> u8 {
         CertificateError::Revoked => 2,
         CertificateError::Other(OtherError(other)) => match other.downcast_ref() {
             Some(Refused::Authority(NotInForce::Revoked { .. })) => 2,
+            Some(Refused::Authority(NotInForce::Unlisted { .. } | NotInForce::ListOutOfDate { .. })) => 1,
             _ => 0,
         },
         _ => 1,

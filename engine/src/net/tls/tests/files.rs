@@ -37,7 +37,10 @@ fn each_fault_is_named_with_its_remedy() {
         (with_chain(write("empty", b"")), "there is no certificate in"),
         (with_chain(write("der", &der)), "openssl x509 -inform DER"),
         (with_chain(write("junk", junk)), "cannot be used: it cannot be read (BadEncoding)"),
-        (with_chain(write("cut", b"-----BEGIN CERTIFICATE-----\nMIIB\n")), "its end, -----END CERTIFICATE-----, is missing"),
+        (
+            with_chain(write("cut", b"-----BEGIN CERTIFICATE-----\nMIIB\n")),
+            "its end, -----END CERTIFICATE-----, is missing",
+        ),
         (with_key(write("encrypted", encrypted)), "openssl pkey -in"),
         (with_key(write("old", old_encrypted)), "openssl pkey -in"),
     ];

@@ -8,6 +8,7 @@ use crate::net::tls::load::chain;
 use rcgen::{
     CertificateRevocationListParams, CrlDistributionPoint, Issuer, RevokedCertParams, SerialNumber, date_time_ymd,
 };
+use ringway_config::model::Crl;
 
 const UPPER: &str = "the authority CN=upper is revoked (Revoked)";
 const LOWER: &str = "the authority CN=lower was issued by CN=upper, and that one is revoked (Revoked)";
@@ -163,6 +164,78 @@ fn what_is_revoked_is_told_before_what_is_not_known() {
         let lists = tree.files.write("some.pem", pem(&tree.files, list(&[77])) + &more);
         let validation = Validation { ca: Some(tree.files.cas(&[&tree.upper_pem])), ..with_crl(&tree.files, lists) };
         assert_outcome(&tree.files, &validation, &shown, UPPER);
+    }
+}
+
+/// As nginx and HAProxy look at the whole way up to the root.
+#[test]
+fn a_list_must_be_about_an_authority_whose_issuer_is_there() {
+    let tree = Tree::new();
+    let all = [&*tree.upper_pem, &tree.lower_pem];
+    let below = signed(list(&[]), &tree.upper) + &signed(list(&[]), &tree.lower);
+    let with = |root: &str, cas: &[&str]| {
+        let number = tree.files.dir.path().read_dir().expect("it is there").count();
+        let lists = tree.files.write(&format!("some{number}.pem"), root.to_owned() + &below);
+        Validation { ca: Some(tree.files.cas(cas)), ..with_crl(&tree.files, lists) }
+    };
+    let old = CertificateRevocationListParams { next_update: date_time_ymd(2024, 2, 1), ..list(&[]) };
+    let old = with(&pem(&tree.files, old), &all);
+    let missing = "no revocation list is about the authority CN=upper";
+    let is_old = "the revocation list about the authority CN=upper is out of date";
+    let of_upper = tree.files.issued_by(&tree.upper, "");
+    assert_outcome(&tree.files, &old, &of_upper, is_old);
+    assert_outcome(&tree.files, &with("", &all), &of_upper, missing);
+    assert!(tree.warnings(old.clone())[0].contains("is out of date: the certificates that it is about are refused"));
+    // What is below it goes the same way.
+    assert_outcome(&tree.files, &old, &tree.shown, is_old);
+    assert_outcome(&tree.files, &with("", &all), &tree.shown, missing);
+    for change in [|crl: &mut Crl| crl.allows_expired = true, |crl: &mut Crl| crl.only_leaf = true] {
+        let mut lenient = old.clone();
+        change(lenient.crl.as_mut().expect("one"));
+        assert_outcome(&tree.files, &lenient, &of_upper, "");
+    }
+    // Without the root nothing is above it.
+    let ca = tree.files.write("without-root.pem", all.concat());
+    assert_outcome(&tree.files, &Validation { ca: Some(ca), ..with("", &all) }, &tree.shown, "");
+}
+
+/// Roots with new keys keep their names.
+#[test]
+fn lists_are_of_keys_and_not_of_names() {
+    let root = |_| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "same");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed")
+    };
+    let (files, [old, new]) = (Files::new(), [0, 1].map(root));
+    let numbered = |issuer: &CertifiedIssuer<'_, KeyPair>, serial: u64| {
+        let mut params = Files::params(&["a.example"]);
+        params.serial_number = Some(SerialNumber::from(serial));
+        let key = KeyPair::generate().expect("a key");
+        let leaf = params.signed_by(&key, issuer).expect("signed");
+        let name = format!("{serial}-{}", files.dir.path().read_dir().expect("it is there").count());
+        Certificate {
+            chain: files.write(&format!("{name}.pem"), leaf.pem()),
+            key: files.write(&format!("{name}.key"), key.serialize_pem()),
+            ocsp_staple: None,
+        }
+    };
+    let ca = files.write("same.pem", old.pem() + &new.pem());
+    let with = |lists: &str| Validation { ca: Some(ca.clone()), ..with_crl(&files, files.write("lists.pem", lists)) };
+    let of_old = signed(list(&[77]), &old);
+    let of_both = of_old.clone() + &signed(list(&[88]), &new);
+    for (lists, issuer, serial, words) in [
+        (&of_old, &old, 77, "it is revoked"),
+        (&of_old, &old, 88, ""),
+        (&of_old, &new, 77, "UnknownRevocationStatus"),
+        (&of_old, &new, 88, "UnknownRevocationStatus"),
+        (&of_both, &old, 77, "it is revoked"),
+        (&of_both, &old, 88, ""),
+        (&of_both, &new, 77, ""),
+        (&of_both, &new, 88, "it is revoked"),
+    ] {
+        assert_outcome(&files, &with(lists), &numbered(issuer, serial), words);
     }
 }
 
