@@ -2,6 +2,7 @@
 //!
 //! All that is known of the library's connection types is here.
 
+use super::RECORD_HEADER;
 use super::sealing::{self, Room};
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
@@ -96,6 +97,16 @@ pub(super) fn records_in(mut bytes: &[u8]) -> usize {
         (count, bytes) = (count + 1, behind);
     }
     count + bytes.len().div_ceil(MESSAGE_MIN)
+}
+
+/// Bytes until the first record is whole; 0: it is.
+pub(super) fn missing(bytes: &[u8]) -> usize {
+    match bytes.get(3..RECORD_HEADER) {
+        Some(&[high, low]) => {
+            (RECORD_HEADER + usize::from(u16::from_be_bytes([high, low]))).saturating_sub(bytes.len())
+        }
+        _ => RECORD_HEADER - bytes.len(),
+    }
 }
 
 /// The same for both kinds of connections, which have no trait in common.

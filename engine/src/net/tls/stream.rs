@@ -3,13 +3,13 @@
 //! Received records are opened where they arrived, and their plain bytes travel on in the same buffer. What is sent goes
 //! into as few records as it fits in, all records of a batch in one piece for the stream below.
 
+use super::Facts;
 use super::certificates::Stapling;
 use super::failure::{self, Failure};
 use super::identity::{Endpoint, Identities};
 use super::records::Records;
 use super::server::Server;
-use super::session::{RECORD_MAX, Session, State};
-use super::{Facts, RECORD_HEADER};
+use super::session::{RECORD_MAX, Session, State, missing};
 use crate::base::clock::Nanos;
 use crate::net::ByteStream;
 use crate::ring::{Buf, Reactor, Segment};
@@ -492,15 +492,5 @@ impl Inner {
             }
             if record.is_empty() { Ok(()) } else { out.seal(session, record, partial) }
         })
-    }
-}
-
-/// Bytes until the first record is whole; 0: it is.
-fn missing(bytes: &[u8]) -> usize {
-    match bytes.get(3..RECORD_HEADER) {
-        Some(&[high, low]) => {
-            (RECORD_HEADER + usize::from(u16::from_be_bytes([high, low]))).saturating_sub(bytes.len())
-        }
-        _ => RECORD_HEADER - bytes.len(),
     }
 }
