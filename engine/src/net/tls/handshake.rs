@@ -6,7 +6,7 @@
 
 use super::certificates::{Stapling, is_slow};
 use super::client::Connector;
-use super::client_hello::{ClientHello, HelloReader};
+use super::client_hello::{ClientHello, HelloError, HelloReader};
 use super::failure::Failure;
 use super::handshakes::{Handshakes, Kind};
 use super::plain::{PLAIN_HTTP, looks_like_http, not_tls};
@@ -384,9 +384,9 @@ fn read_hello(
         if accepted.is_some() {
             return Ok(accepted);
         }
-        // Only where it is full, which the message's own limit prevents.
+        // Where it is full: of records with very little in each.
         if !matches!(read, Ok(1..)) {
-            return Err((Failure::NotTls, Vec::new()));
+            return Err((Failure::Hello(HelloError::TooLarge), Vec::new()));
         }
     }
     Ok(None)

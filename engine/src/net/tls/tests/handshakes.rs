@@ -303,3 +303,18 @@ fn keys_of_tickets_are_renewed() {
     let (server, counts, _) = renew(&context);
     assert_eq!((counts, resumes(&server)), ((2, 0), false));
 }
+
+/// The library keeps 64 KiB of it, with the records that it comes in.
+#[test]
+fn a_first_message_that_is_too_large_is_told_as_that() {
+    let (files, world) = (Files::new(), World::new(1));
+    let server = server(&downstream(vec![files.issue(&["a.example"])]));
+    let message = [&[1, 0, 0x3f, 0, 3, 3][..], &[0; 16_000]].concat();
+    let records: Vec<u8> = message.iter().flat_map(|byte| [22, 3, 1, 0, 1, *byte]).collect();
+    let (client, end) = pipe(&world.reactor, 128 * 1024);
+    client.write(&records);
+    let (reactor, handshakes) = (world.reactor.clone(), world.handshakes.clone());
+    let outcome = world.run(async move { accept(end, &server, &handshakes, &reactor).await });
+    let said = outcome.err().map(|failure| failure.to_string());
+    assert_eq!(said.as_deref(), Some("the client's first message is larger than 64 KiB"));
+}
