@@ -27,8 +27,8 @@ impl Purpose {
         let usage = certificate.key_usage().ok().flatten().map(|extension| extension.value.key_cert_sign());
         let is_authority = match constraints {
             Some(constraints) => constraints.ca,
-            // Before version 3, there is no extension that could say so.
-            None => certificate.version().0 < 2 || usage == Some(true),
+            // Before version 3, there is no extension that could say so: roots alone are taken for authorities.
+            None => certificate.version().0 < 2 && certificate.subject() == certificate.issuer() || usage == Some(true),
         };
         let extended = certificate.extended_key_usage().ok().flatten().map(|extension| extension.value);
         let (for_servers, for_clients) = extended

@@ -6,7 +6,7 @@ use super::crl::{self, Subject};
 use super::revocation::{Lists, has_signed};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::CertificateDer;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Of all authorities of a file, by their places.
 #[derive(Debug)]
@@ -32,9 +32,6 @@ pub(super) enum Fallen {
     OutOfDate(usize),
 }
 
-/// Longer chains of authorities are not followed: nothing counts at their end.
-const LEVELS_MAX: usize = 64;
-
 impl Standing {
     /// `keys`: of each list, the one that has signed it.
     pub fn new(
@@ -52,12 +49,15 @@ impl Standing {
         for (certificate, subject) in certificates.iter().zip(subjects) {
             let (mut is_listed, mut signers, mut about_it) = (false, Vec::new(), Vec::new());
             if let (Some((_, signed)), Some(subject)) = (crl::signed(certificate), subject) {
-                let is_by = |key: &[u8]| has_signed(key, &signed, algorithms);
+                // Some signatures, such as those with SHA-1, are not verified here: then names must do, or nothing would be revoked.
+                let is_verified = algorithms.all.iter().any(|it| *it.signature_alg_id() == *signed.algorithm);
+                let is_by = |key: &[u8]| !is_verified || has_signed(key, &signed, algorithms);
                 for (at, list) in lists.of(subject.issuer).filter(|(at, _)| is_by(&keys[*at])) {
                     is_listed |= list.serials.contain(subject.serial);
                     about_it.extend(list.is_about(subject, true).then_some(at));
                 }
-                if let Some(named) = by_name.get(subject.issuer).filter(|_| !is_by(subject.key)) {
+                let signs_itself = if is_verified { is_by(subject.key) } else { subject.issuer == subject.subject };
+                if let Some(named) = by_name.get(subject.issuer).filter(|_| !signs_itself) {
                     let has_signed = |at: &usize| subjects[*at].as_ref().is_some_and(|it| is_by(it.key));
                     signers.extend(named.iter().copied().filter(has_signed));
                 }
@@ -76,49 +76,80 @@ impl Standing {
         is_in_date: &impl Fn(usize) -> bool,
         is_current: &impl Fn(usize) -> bool,
     ) -> Option<Fallen> {
-        self.follow(at, is_in_date, is_current, &mut HashMap::new(), 0)
+        let mut left = self.lineage(at);
+        let mut known: HashMap<usize, Option<Fallen>> = HashMap::new();
+        // From those at the top downwards. `None` of a step: it cannot be said yet.
+        while !left.is_empty() {
+            let before = left.len();
+            left.retain(|at| match self.step(*at, &known, is_in_date, is_current) {
+                Some(fallen) => known.insert(*at, fallen).is_some(),
+                None => true,
+            });
+            if left.len() < before {
+                continue;
+            }
+            // What is left has issued each other: that vouches for none of them where one above has fallen.
+            let below = left.iter().find_map(|at| Some((*at, self.fallen_issuer(*at, &known)?)));
+            match below {
+                Some((at, issuer)) => {
+                    known.insert(at, Some(Fallen::Below(issuer)));
+                    left.retain(|other| *other != at);
+                }
+                None => known.extend(left.drain(..).map(|at| (at, self.own(at, is_current)))),
+            }
+        }
+        known.remove(&at).flatten()
     }
 
-    fn follow(
-        &self,
-        at: usize,
-        is_in_date: &impl Fn(usize) -> bool,
-        is_current: &impl Fn(usize) -> bool,
-        known: &mut HashMap<usize, Option<Fallen>>,
-        level: usize,
-    ) -> Option<Fallen> {
-        if self.listed[at] {
-            return Some(Fallen::Listed);
+    /// It and all above it.
+    fn lineage(&self, at: usize) -> Vec<usize> {
+        let (mut all, mut seen, mut next) = (vec![at], HashSet::from([at]), 0);
+        while let Some(at) = all.get(next).copied() {
+            next += 1;
+            all.extend(self.issuers[at].iter().copied().filter(|issuer| seen.insert(*issuer)));
         }
-        // It has signed itself, or its issuer is not there.
-        if self.issuers[at].is_empty() {
-            return None;
-        }
-        if level == LEVELS_MAX {
-            return Some(Fallen::Below(at));
-        }
-        if let Some(known) = known.get(&at) {
-            return *known;
-        }
-        // Authorities that have issued each other.
-        known.insert(at, None);
-        let own = match &self.about[at] {
+        all
+    }
+
+    /// Why the lists of its issuers do not let it count, if it needs any.
+    fn own(&self, at: usize, is_current: &impl Fn(usize) -> bool) -> Option<Fallen> {
+        match &self.about[at] {
             about if about.iter().any(|list| is_current(*list)) => None,
             about if about.is_empty() => Some(Fallen::Unlisted(at)),
             _ => Some(Fallen::OutOfDate(at)),
-        };
-        let (mut above, mut stands) = (None, false);
-        for issuer in self.issuers[at].iter().copied() {
-            match self.follow(issuer, is_in_date, is_current, known, level + 1) {
-                Some(Fallen::Listed | Fallen::Below(_)) => above = Some(Fallen::Below(issuer)),
-                Some(why) => above = above.or(Some(why)),
-                // One that has merely expired does not stand for it, and does not speak against it.
-                None => stands |= is_in_date(issuer),
-            }
         }
-        let above = above.filter(|_| !stands);
-        let fallen = above.filter(|why| matches!(why, Fallen::Below(_))).or(own).or(above);
-        known.insert(at, fallen);
-        fallen
+    }
+
+    fn fallen_issuer(&self, at: usize, known: &HashMap<usize, Option<Fallen>>) -> Option<usize> {
+        let is_fallen = |issuer: &usize| matches!(known.get(issuer), Some(Some(Fallen::Listed | Fallen::Below(_))));
+        self.issuers[at].iter().copied().find(is_fallen)
+    }
+
+    /// What follows from its issuers. `None`: nothing yet.
+    fn step(
+        &self,
+        at: usize,
+        known: &HashMap<usize, Option<Fallen>>,
+        is_in_date: &impl Fn(usize) -> bool,
+        is_current: &impl Fn(usize) -> bool,
+    ) -> Option<Option<Fallen>> {
+        if self.listed[at] {
+            return Some(Some(Fallen::Listed));
+        }
+        let issuers = &self.issuers[at];
+        // It has signed itself, or its issuer is not there.
+        if issuers.is_empty() {
+            return Some(None);
+        }
+        if issuers.iter().any(|issuer| known.get(issuer) == Some(&None) && is_in_date(*issuer)) {
+            return Some(self.own(at, is_current));
+        }
+        if !issuers.iter().all(|issuer| known.contains_key(issuer)) {
+            return None;
+        }
+        // One that has merely expired does not stand for it, and does not speak against it.
+        let above = || issuers.iter().find_map(|issuer| known[issuer]);
+        let below = self.fallen_issuer(at, known).map(Fallen::Below);
+        Some(below.or_else(|| self.own(at, is_current)).or_else(above))
     }
 }

@@ -5,10 +5,13 @@ use super::revocation::{assert_outcome, between, list, pem, signed, with_crl};
 use super::*;
 use crate::net::tls::crl::Subject;
 use crate::net::tls::load::chain;
+use data_encoding::BASE64;
 use rcgen::{
     CertificateRevocationListParams, CrlDistributionPoint, Issuer, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use ringway_config::model::Crl;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 const UPPER: &str = "the authority CN=upper is revoked (Revoked)";
 const LOWER: &str = "the authority CN=lower was issued by CN=upper, and that one is revoked (Revoked)";
@@ -237,6 +240,63 @@ fn lists_are_of_keys_and_not_of_names() {
     ] {
         assert_outcome(&files, &with(lists), &numbered(issuer, serial), words);
     }
+}
+
+/// An authority is trusted without its signature, which may be one that is not verified here. A list of its issuer counts nevertheless.
+#[test]
+fn an_authority_whose_signature_is_not_verified_here_may_be_revoked() {
+    let tree = Tree::new();
+    let der = CertificateDer::from_pem_slice(tree.upper_pem.as_bytes()).expect("a certificate");
+    // ecdsa-with-SHA224 in place of ecdsa-with-SHA256, in both places.
+    const KNOWN: [u8; 8] = [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+    let mut other = der.to_vec();
+    let places: Vec<_> = (0..der.len()).filter(|at| der[*at..].starts_with(&KNOWN)).collect();
+    assert_eq!(places.len(), 2);
+    places.into_iter().for_each(|at| other[at + 7] = 1);
+    let other_pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", BASE64.encode(&other));
+    let shown = tree.files.issued_by(&tree.upper, "");
+    let cas = [&*other_pem, &tree.lower_pem];
+    assert_outcome(&tree.files, &tree.trusting(&cas, &[1]), &shown, "");
+    assert_outcome(&tree.files, &tree.trusting(&cas, &[77]), &shown, UPPER);
+    assert_outcome(&tree.files, &tree.trusting(&cas, &[77]), &tree.shown, LOWER);
+}
+
+/// As in a change of keys (RFC 4210 section 4.4): the old root, which is on its own list, and the two that lead from one key to the
+/// other. They vouch for each other, and nothing else does.
+#[test]
+fn authorities_that_have_issued_each_other_fall_with_the_one_above_them() {
+    let files = Files::new();
+    let key = |_| KeyPair::generate().expect("a key");
+    let copy = |key: &KeyPair| KeyPair::from_pem(&key.serialize_pem()).expect("the key");
+    let [old_key, new_key] = [0, 1].map(key);
+    let params = |serial: u64| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "root");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.serial_number = Some(SerialNumber::from(serial));
+        params
+    };
+    let [old, new] = [&old_key, &new_key].map(|key| Issuer::new(params(0), copy(key)));
+    let old_with_old = params(1).self_signed(&old_key).expect("signed").pem();
+    let new_with_new = params(2).self_signed(&new_key).expect("signed").pem();
+    let old_with_new = params(3).signed_by(&old_key, &new).expect("signed").pem();
+    let new_with_old = params(4).signed_by(&new_key, &old).expect("signed").pem();
+    let outcome = |cas: &[&str], issuer: &Issuer<'_, KeyPair>, words: &str| {
+        let lists = files.write("lists.pem", signed(list(&[1]), &old) + &signed(list(&[]), &new));
+        for turn in 0..cas.len() {
+            let mut cas = cas.to_vec();
+            cas.rotate_left(turn);
+            let ca = files.write("turned.pem", cas.concat());
+            let validation = Validation { ca: Some(ca), ..with_crl(&files, lists.clone()) };
+            assert_outcome(&files, &validation, &files.issued_by(issuer, ""), words);
+        }
+    };
+    let three = [&*old_with_old, &old_with_new, &new_with_old];
+    outcome(&three, &old, "the authority CN=root ");
+    outcome(&three, &new, "the authority CN=root ");
+    let four = [&*old_with_old, &old_with_new, &new_with_old, &new_with_new];
+    outcome(&four, &old, "");
+    outcome(&four, &new, "");
 }
 
 /// Two that have issued each other, in a file that names a revoked one.
