@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +21,15 @@ const VERIFYING: &str = "ca = \"ca.pem\", crl = \"crl.pem\"";
 fn is_let_in(proxy: &Ringway, pki: &Pki, (from, name): (&Pki, &str)) -> bool {
     // Which certificate the proxy shows is not what is asked here.
     curl_as(proxy, pki, "https://a.example/", (from, name), &["-k"]).status == 200
+}
+
+/// A proxy in front of this origin that is a.example and asks its clients for certificates; `keys`: which of them are taken.
+fn asking(origin: SocketAddr, keys: &str) -> (Setup, Pki) {
+    let tls = format!("certificate = \"a.pem\", key = \"a.key\", client_certificate = {{ {keys} }}");
+    let setup = Setup::new(&secured(origin, &tls, ""));
+    let pki = Pki::new(setup.dir());
+    pki.issue("a", &["a.example"]);
+    (setup, pki)
 }
 
 fn refusals(proxy: &Ringway) -> i64 {
@@ -58,13 +68,8 @@ fn what_a_new_list_revokes_gets_no_new_connection() {
 #[test]
 fn an_authority_that_a_new_list_revokes_vouches_for_no_new_client() {
     let origin = hello();
-    let asking = "client_certificate = { ca = \"cas.pem\", crl = \"crl.pem\" }";
-    let setup =
-        Setup::new(&secured(origin.address, &format!("certificate = \"a.pem\", key = \"a.key\", {asking}"), ""));
-    let pki = Pki::new(setup.dir());
-    for name in ["a", "direct"] {
-        pki.issue(name, &["a.example"]);
-    }
+    let (setup, pki) = asking(origin.address, "ca = \"cas.pem\", crl = \"crl.pem\"");
+    pki.issue("direct", &["a.example"]);
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, "between");
@@ -106,11 +111,7 @@ fn an_authority_that_a_new_list_revokes_vouches_for_no_new_client() {
 #[test]
 fn a_list_that_runs_out_while_it_is_in_use_is_told() {
     let origin = hello();
-    let asking = "client_certificate = { ca = \"ca.pem\", crl = \"crl.pem\" }";
-    let setup =
-        Setup::new(&secured(origin.address, &format!("certificate = \"a.pem\", key = \"a.key\", {asking}"), ""));
-    let pki = Pki::new(setup.dir());
-    pki.issue("a", &["a.example"]);
+    let (setup, pki) = asking(origin.address, VERIFYING);
     pki.revoke("crl.pem", &[]);
     let mut openssl = program("openssl");
     let [config, key, certificate, list] = ["ca.cnf", "ca.key", "ca.pem", "crl.pem"].map(|name| pki.path(name));
@@ -127,13 +128,8 @@ fn a_list_that_runs_out_while_it_is_in_use_is_told() {
 #[test]
 fn a_list_that_cannot_be_used_holds_back_no_certificate_and_is_held_back_by_none() {
     let origin = hello();
-    let setup = Setup::new(&secured(
-        origin.address,
-        &format!("certificate = \"a.pem\", key = \"a.key\", client_certificate = {{ {VERIFYING} }}"),
-        "",
-    ));
-    let pki = Pki::new(setup.dir());
-    for name in ["a", "client", "other"] {
+    let (setup, pki) = asking(origin.address, VERIFYING);
+    for name in ["client", "other"] {
         pki.issue(name, &["a.example"]);
     }
     pki.revoke("crl.pem", &["client"]);
@@ -176,10 +172,7 @@ fn a_list_that_cannot_be_used_holds_back_no_certificate_and_is_held_back_by_none
 #[test]
 fn a_list_behind_a_link_that_is_swapped_counts() {
     let origin = hello();
-    let asking = ", client_certificate = { ca = \"mount/ca.crt\", crl = \"mount/ca.crl\" }";
-    let setup = Setup::new(&secured(origin.address, &format!("certificate = \"a.pem\", key = \"a.key\"{asking}"), ""));
-    let pki = Pki::new(setup.dir());
-    pki.issue("a", &["a.example"]);
+    let (setup, pki) = asking(origin.address, "ca = \"mount/ca.crt\", crl = \"mount/ca.crl\"");
     pki.issue("client", &["client.example"]);
     let elsewhere = tempfile::tempdir().expect("a directory");
     let strangers = Pki::new(elsewhere.path());

@@ -51,15 +51,18 @@ impl Standing {
             if let (Some((_, signed)), Some(subject)) = (crl::signed(certificate), subject) {
                 // Some signatures, such as those with SHA-1, are not verified here: then names must do, or nothing would be revoked.
                 let is_verified = algorithms.all.iter().any(|it| *it.signature_alg_id() == *signed.algorithm);
-                let is_by = |key: &[u8]| !is_verified || has_signed(key, &signed, algorithms);
+                // Each key once: an authority may have hundreds of lists.
+                let mut by_key: HashMap<&[u8], bool> = HashMap::new();
+                let mut is_by =
+                    |key| !is_verified || *by_key.entry(key).or_insert_with(|| has_signed(key, &signed, algorithms));
                 for (at, list) in lists.of(subject.issuer).filter(|(at, _)| is_by(&keys[*at])) {
                     is_listed |= list.serials.contain(subject.serial);
                     about_it.extend(list.is_about(subject, true).then_some(at));
                 }
                 let signs_itself = if is_verified { is_by(subject.key) } else { subject.issuer == subject.subject };
                 if let Some(named) = by_name.get(subject.issuer).filter(|_| !signs_itself) {
-                    let has_signed = |at: &usize| subjects[*at].as_ref().is_some_and(|it| is_by(it.key));
-                    signers.extend(named.iter().copied().filter(has_signed));
+                    let is_signer = |at: &usize| subjects[*at].as_ref().is_some_and(|it| is_by(it.key));
+                    signers.extend(named.iter().copied().filter(is_signer));
                 }
             }
             listed.push(is_listed);
